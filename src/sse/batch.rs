@@ -1,0 +1,111 @@
+//! Encoded events on their way into the log: names, stream keys, pins and payload bytes, not yet numbered.
+//! Written by the worker thread, read by stores. No store parses a payload.
+
+use crate::sse::event::{Pin, StreamKey};
+
+/// Encoded events in the order in which the log will number them.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    heads: Vec<Head>,
+}
+
+#[derive(Debug)]
+struct Head {
+    key: Option<StreamKey>,
+    pin: Pin,
+    name_length: usize,
+    end: usize,
+}
+
+/// One event of a [`Batch`].
+#[derive(Clone, Copy, Debug)]
+pub struct BatchRecord<'a> {
+    name: &'a str,
+    key: Option<&'a StreamKey>,
+    pin: Pin,
+    payload: &'a [u8],
+}
+
+impl<'a> BatchRecord<'a> {
+    /// Returns the SSE event name.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// Returns the stream, or `None` for an event that belongs to every stream.
+    pub fn stream_key(&self) -> Option<&'a StreamKey> {
+        self.key
+    }
+
+    /// Returns how retention treats the event.
+    pub fn pin(&self) -> Pin {
+        self.pin
+    }
+
+    /// Returns the payload as it was encoded.
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+}
+
+impl Batch {
+    /// Returns how many events the batch holds.
+    pub fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Returns whether the batch holds no event.
+    pub fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+
+    /// Returns the events in log order.
+    pub fn iter(&self) -> impl Iterator<Item = BatchRecord<'_>> + Clone {
+        let mut start = 0;
+        self.heads.iter().map(move |head| {
+            let bytes = self.bytes.get(start..head.end).unwrap_or_default();
+            start = head.end;
+            let (name, payload) = bytes.split_at_checked(head.name_length).unwrap_or_default();
+            BatchRecord {
+                name: std::str::from_utf8(name).unwrap_or_default(),
+                key: head.key.as_ref(),
+                pin: head.pin,
+                payload,
+            }
+        })
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.heads.clear();
+    }
+
+    /// Appends one event; `write` appends its payload and must not touch what stands before.
+    pub(crate) fn push(
+        &mut self,
+        name: &str,
+        key: Option<StreamKey>,
+        pin: Pin,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.bytes.extend_from_slice(name.as_bytes());
+        write(&mut self.bytes);
+        self.heads.push(Head {
+            key,
+            pin,
+            name_length: name.len(),
+            end: self.bytes.len(),
+        });
+    }
+
+    /// Removes what a panicking writer left behind its last complete event.
+    pub(crate) fn truncate_partial(&mut self) {
+        self.bytes
+            .truncate(self.heads.last().map_or(0, |head| head.end));
+    }
+}

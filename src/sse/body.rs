@@ -1,0 +1,273 @@
+//! The body of an SSE response: `hello`, then what a reader reads, pings when it is quiet, `end` when it is over. It
+//! holds one unsent piece at most and runs on the connection's task.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    hash::{BuildHasher as _, RandomState},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
+use http_body::{Body, Frame};
+use tokio::time::{Instant, Sleep};
+
+use crate::sse::{
+    control::{self, EndReason},
+    frame,
+    id::ResumePoint,
+    reader::{ReadItem, Reader},
+};
+
+/// How long a stream is quiet before it pings.
+pub const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// How long a stream waits for a key that is not known before it ends as `unknown`.
+pub const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+/// Reconnection times told to clients are spread over this range, so that they do not all come back at once.
+const RETRY_MILLISECONDS: std::ops::Range<u64> = 1000..3000;
+
+/// Decides whether what a stream follows is complete, given the last sequence that its reader has read.
+pub(crate) type Completion = Arc<dyn Fn(u64) -> bool + Send + Sync>;
+
+/// The body of an SSE response: implements [`http_body::Body`], so it fits `axum::body::Body::new`, hyper and tower.
+///
+/// It needs a tokio runtime with time enabled, for the pings.
+#[must_use]
+pub struct SseBody {
+    state: State,
+    retry: u64,
+}
+
+enum State {
+    /// The head was not sent yet.
+    New(Box<Live>),
+    Live(Box<Live>),
+    /// Refused before it read anything.
+    Refused(EndReason),
+    Done,
+}
+
+struct Live {
+    reader: Reader,
+    complete: Option<Completion>,
+    timer: Pin<Box<Sleep>>,
+    /// When a stream whose key is not known gives up; `None` once it is known.
+    unknown_until: Option<Instant>,
+    /// Whether the reader began at the head and the client's cursor still has to be moved there.
+    at_head: bool,
+}
+
+impl fmt::Debug for SseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SseBody").finish_non_exhaustive()
+    }
+}
+
+impl SseBody {
+    pub(crate) fn new(reader: Reader, live: bool, complete: Option<Completion>) -> Self {
+        let unknown = reader.known() == Some(false);
+        let live = Live {
+            reader,
+            complete,
+            timer: Box::pin(tokio::time::sleep_until(Instant::now() + PING_INTERVAL)),
+            unknown_until: unknown.then(|| Instant::now() + UNKNOWN_TIMEOUT),
+            at_head: live,
+        };
+        Self {
+            state: State::New(Box::new(live)),
+            retry: jitter(),
+        }
+    }
+
+    /// A stream that ends at once, in the one way that an `EventSource` survives.
+    pub(crate) fn refused(reason: EndReason) -> Self {
+        Self {
+            state: State::Refused(reason),
+            retry: jitter(),
+        }
+    }
+
+    /// Wraps the body in the response that carries it.
+    pub(crate) fn into_response(self) -> Response<Self> {
+        let mut response = Response::new(self);
+        *response.status_mut() = StatusCode::OK;
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        );
+        headers.insert(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("no-cache, no-transform"),
+        );
+        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        response
+    }
+}
+
+fn jitter() -> u64 {
+    let width = RETRY_MILLISECONDS.end - RETRY_MILLISECONDS.start;
+    RETRY_MILLISECONDS.start + RandomState::new().hash_one(0) % width
+}
+
+impl Live {
+    fn hello(&mut self, retry: u64) -> Bytes {
+        let mut out = Vec::with_capacity(512);
+        frame::retry(&mut out, retry);
+        control::hello(
+            &mut out,
+            &self.reader.log().position(),
+            PING_INTERVAL.as_secs(),
+        );
+        if self.reader.known() == Some(false) {
+            control::ping(&mut out, &self.reader.log().position(), Some(false));
+        }
+        Bytes::from(out)
+    }
+
+    fn ping(&self) -> Bytes {
+        let mut out = Vec::with_capacity(256);
+        let known = self.reader.known().filter(|known| !known);
+        control::ping(&mut out, &self.reader.log().position(), known);
+        if self.reader.is_filtered() {
+            self.cursor(&mut out);
+        }
+        Bytes::from(out)
+    }
+
+    fn cursor(&self, out: &mut Vec<u8>) {
+        let id = self.reader.log().id(self.reader.after());
+        frame::cursor(out, id.epoch(), id.sequence().get());
+    }
+
+    /// The next piece, or why there is none.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, EndReason>> {
+        if let Poll::Ready(item) = self.reader.poll_next(cx) {
+            self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
+            return Poll::Ready(encode(&item));
+        }
+        if std::mem::take(&mut self.at_head) {
+            let mut out = Vec::new();
+            self.cursor(&mut out);
+            return Poll::Ready(Ok(Bytes::from(out)));
+        }
+        if self
+            .complete
+            .as_ref()
+            .is_some_and(|complete| complete(self.reader.after()))
+        {
+            return Poll::Ready(Err(EndReason::Complete));
+        }
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if self
+            .unknown_until
+            .is_some_and(|until| until <= Instant::now())
+            && self.reader.known() == Some(false)
+        {
+            return Poll::Ready(Err(EndReason::Unknown));
+        }
+        self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
+        Poll::Ready(Ok(self.ping()))
+    }
+}
+
+/// The bytes of what was read, or why the stream is over.
+fn encode(item: &ReadItem) -> Result<Bytes, EndReason> {
+    let mut out = Vec::new();
+    match item {
+        ReadItem::Events(slice) => return Ok(slice.bytes()),
+        ReadItem::Standing(slice) => {
+            // Without an id: this reader begins at the head, and must not be sent back before it.
+            for event in slice.events() {
+                event.with_payload(|payload| frame::control(&mut out, event.name(), payload));
+            }
+        }
+        ReadItem::Gap(gap) => control::gap(&mut out, gap),
+        ReadItem::Degraded => control::degraded(&mut out),
+        ReadItem::Closed => return Err(EndReason::Shutdown),
+    }
+    Ok(Bytes::from(out))
+}
+
+fn end(reason: EndReason) -> Bytes {
+    let mut out = Vec::with_capacity(64);
+    control::end(&mut out, reason);
+    Bytes::from(out)
+}
+
+impl Body for SseBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let retry = self.retry;
+        let (next, bytes) = match std::mem::replace(&mut self.state, State::Done) {
+            State::New(mut live) => {
+                let hello = live.hello(retry);
+                (State::Live(live), hello)
+            }
+            State::Live(mut live) => match live.poll(cx) {
+                Poll::Pending => {
+                    self.state = State::Live(live);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(bytes)) => (State::Live(live), bytes),
+                Poll::Ready(Err(reason)) => (State::Done, end(reason)),
+            },
+            State::Refused(reason) => {
+                let mut out = Vec::with_capacity(64);
+                frame::retry(&mut out, retry);
+                control::end(&mut out, reason);
+                (State::Done, Bytes::from(out))
+            }
+            State::Done => return Poll::Ready(None),
+        };
+        self.state = next;
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+}
+
+/// Reads where a client wants to go on: the header `Last-Event-ID`, else the query's `lastEventId`, else live only
+/// for `replay=none`, else everything retained. It never fails, because a browser cannot recover from an error.
+///
+/// ```
+/// use livespan::{ResumePoint, resume_point};
+///
+/// let uri = "/events?lastEventId=7".parse()?;
+/// let headers = http::HeaderMap::new();
+/// assert_eq!(resume_point(&headers, &uri), ResumePoint::parse(b"7"));
+/// # Ok::<(), http::uri::InvalidUri>(())
+/// ```
+pub fn resume_point(headers: &HeaderMap, uri: &Uri) -> ResumePoint {
+    if let Some(id) = headers.get("last-event-id").filter(|id| !id.is_empty()) {
+        return ResumePoint::parse(id.as_bytes());
+    }
+    let query = uri.query().unwrap_or_default();
+    let value = |name: &str| {
+        query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(key, _)| *key == name)
+    };
+    // An id has no character that a query must escape, so a value with escapes is malformed anyway.
+    if let Some((_, id)) = value("lastEventId").filter(|(_, id)| !id.is_empty()) {
+        return ResumePoint::parse(id.as_bytes());
+    }
+    match value("replay") {
+        Some((_, "none")) => ResumePoint::Live,
+        _ => ResumePoint::Retained,
+    }
+}

@@ -1,0 +1,115 @@
+//! What can be dispatched: the event trait, the stream an event belongs to, and how long retention must keep it.
+
+use std::fmt;
+
+use crate::error::Error;
+
+/// An event of a program: what [`SseTarget`](crate::SseTarget) stores and fans out.
+///
+/// ```
+/// use livespan::{SseEvent, StreamKey};
+///
+/// #[derive(serde::Serialize)]
+/// struct Progress {
+///     job: String,
+///     done: u32,
+/// }
+///
+/// impl SseEvent for Progress {
+///     fn name(&self) -> &str {
+///         "progress"
+///     }
+///     fn stream_key(&self) -> Option<StreamKey> {
+///         StreamKey::new(self.job.as_bytes()).ok()
+///     }
+///     fn encode(&self, out: &mut Vec<u8>) {
+///         serde_json::to_writer(out, self).expect("a Vec takes every write");
+///     }
+/// }
+/// ```
+pub trait SseEvent: Send + 'static {
+    /// Returns the SSE event name: 1 to 64 characters of `[A-Za-z0-9._-]`; any other is refused by the dispatch.
+    fn name(&self) -> &str;
+
+    /// Returns the stream that the event belongs to; an event without one is delivered on every stream.
+    fn stream_key(&self) -> Option<StreamKey> {
+        None
+    }
+
+    /// Appends the payload, UTF-8 text, usually JSON. Line breaks in it (CR, LF, CRLF) reach a client as LF, as SSE
+    /// has no other way to carry them. It runs once per event, on the thread that dispatches it.
+    fn encode(&self, out: &mut Vec<u8>);
+
+    /// Returns how retention treats the event; by default it may go when it is the oldest.
+    fn pin(&self) -> Pin {
+        Pin::None
+    }
+}
+
+/// Keeps the opening event of something that still runs beyond retention, until its closing event arrives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pin {
+    /// Retained like any other.
+    #[default]
+    None,
+    /// Kept until an event of the same stream closes this token.
+    Open(u64),
+    /// Releases the opening event of this token.
+    Close(u64),
+}
+
+/// The name of one stream within a log, such as a trace id or a job number: 1 to 63 bytes, compared exactly.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamKey {
+    length: u8,
+    bytes: [u8; Self::LENGTH_MAX],
+}
+
+impl StreamKey {
+    /// The longest key, in bytes.
+    pub const LENGTH_MAX: usize = 63;
+
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// An empty key or one longer than [`LENGTH_MAX`](Self::LENGTH_MAX) is [invalid](Error::is_invalid).
+    ///
+    /// ```
+    /// let key = livespan::StreamKey::new("job-42")?;
+    /// assert_eq!(key.as_bytes(), b"job-42");
+    /// # Ok::<(), livespan::Error>(())
+    /// ```
+    pub fn new(key: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let key = key.as_ref();
+        let mut bytes = [0; Self::LENGTH_MAX];
+        match (u8::try_from(key.len()), bytes.get_mut(..key.len())) {
+            (Ok(length @ 1..), Some(slot)) => {
+                slot.copy_from_slice(key);
+                Ok(Self { length, bytes })
+            }
+            _ => Err(Error::invalid("a stream key has 1 to 63 bytes")),
+        }
+    }
+
+    /// Returns the bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes
+            .get(..usize::from(self.length))
+            .unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamKey({})", self.as_bytes().escape_ascii())
+    }
+}
+
+/// Whether `text` may stand after `event: `. A line break there would forge frames.
+pub(crate) fn is_event_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}

@@ -1,0 +1,240 @@
+//! Where an event stands in a log: sequence, epoch, and the id that a browser keeps. Pure; parsing never fails,
+//! because a browser cannot recover from an error status.
+
+use std::{
+    fmt,
+    hash::{BuildHasher as _, Hasher as _},
+    str::FromStr,
+};
+
+use crate::error::Error;
+
+/// The place of an event in its log: 1, 2, 3 …, without holes. [`Sequence::START`] stands before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sequence(u64);
+
+impl Sequence {
+    /// The place before the first event: reading after it reads everything.
+    pub const START: Self = Self(0);
+
+    /// Makes a sequence from its number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Returns the number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One life of a log, eight characters of `[0-9a-z]`: an id from before a restart is recognised, never misread.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Epoch([u8; 8]);
+
+impl Epoch {
+    /// Draws a random epoch.
+    pub fn random() -> Self {
+        let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+        hasher.write_u128(
+            std::time::UNIX_EPOCH
+                .elapsed()
+                .unwrap_or_default()
+                .as_nanos(),
+        );
+        hasher.write_u32(std::process::id());
+        Self::from_bits(hasher.finish())
+    }
+
+    fn from_bits(mut bits: u64) -> Self {
+        const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+        let mut text = [b'0'; 8];
+        for slot in &mut text {
+            *slot = ALPHABET.get((bits % 36) as usize).copied().unwrap_or(b'0');
+            bits /= 36;
+        }
+        Self(text)
+    }
+
+    /// Returns the eight characters.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl FromStr for Epoch {
+    type Err = Error;
+
+    /// Reads the eight characters.
+    ///
+    /// # Errors
+    /// Any other length or alphabet is [invalid](Error::is_invalid).
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match <[u8; 8]>::try_from(text.as_bytes()) {
+            Ok(bytes)
+                if bytes
+                    .iter()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z')) =>
+            {
+                Ok(Self(bytes))
+            }
+            _ => Err(Error::invalid(
+                "an epoch is eight characters of 0-9 and a-z",
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The id of an event, `<epoch>-<sequence>`: opaque to clients, who hand it back as `Last-Event-ID`.
+///
+/// ```
+/// let id: livespan::EventId = "k3x9q2a7-41".parse()?;
+/// assert_eq!(id.sequence().get(), 41);
+/// assert_eq!(id.to_string(), "k3x9q2a7-41");
+/// # Ok::<(), livespan::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EventId {
+    epoch: Epoch,
+    sequence: Sequence,
+}
+
+impl EventId {
+    /// Joins an epoch and a sequence.
+    pub const fn new(epoch: Epoch, sequence: Sequence) -> Self {
+        Self { epoch, sequence }
+    }
+
+    /// Returns the life of the log that the id belongs to.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Returns the place in the log.
+    pub const fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.sequence)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = Error;
+
+    /// Reads `<epoch>-<sequence>`.
+    ///
+    /// # Errors
+    /// Any other form is [invalid](Error::is_invalid).
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let refused = || Error::invalid("an event id is <epoch>-<sequence>");
+        let (epoch, sequence) = text.split_once('-').ok_or_else(refused)?;
+        Ok(Self {
+            epoch: epoch.parse()?,
+            sequence: number(sequence).ok_or_else(refused)?,
+        })
+    }
+}
+
+fn number(text: &str) -> Option<Sequence> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits {
+        text.parse().ok().map(Sequence)
+    } else {
+        None
+    }
+}
+
+/// Where a reader wants to go on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResumePoint {
+    /// No point given: everything retained, and nothing counts as missed.
+    #[default]
+    Retained,
+    /// Live events only.
+    Live,
+    /// After this sequence of the current epoch; `0` is the beginning, so what was evicted since counts as missed.
+    After(Sequence),
+    /// After this id, which may be of an earlier or a foreign epoch.
+    AfterId(EventId),
+}
+
+impl ResumePoint {
+    /// Reads what a client sent as `Last-Event-ID`. Anything malformed is the beginning: never an error,
+    /// because a browser cannot recover from one.
+    pub fn parse(text: &[u8]) -> Self {
+        let Ok(text) = std::str::from_utf8(text) else {
+            return Self::After(Sequence::START);
+        };
+        let text = text.trim();
+        if let Some(sequence) = number(text) {
+            return Self::After(sequence);
+        }
+        text.parse()
+            .map_or(Self::After(Sequence::START), Self::AfterId)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Epoch, EventId, ResumePoint, Sequence};
+
+    #[test]
+    fn whatever_a_client_sends_is_a_resume_point() {
+        let id: EventId = "k3x9q2a7-41".parse().unwrap();
+        let garbage = "x".repeat(10_000);
+        let cases = [
+            ("k3x9q2a7-41", ResumePoint::AfterId(id)),
+            (" k3x9q2a7-41 ", ResumePoint::AfterId(id)),
+            ("7", ResumePoint::After(Sequence::new(7))),
+            ("0", ResumePoint::After(Sequence::START)),
+            ("", ResumePoint::After(Sequence::START)),
+            ("-1", ResumePoint::After(Sequence::START)),
+            ("+7", ResumePoint::After(Sequence::START)),
+            ("K3X9Q2A7-41", ResumePoint::After(Sequence::START)),
+            ("k3x9q2a7-", ResumePoint::After(Sequence::START)),
+            ("k3x9q2a7-1e3", ResumePoint::After(Sequence::START)),
+            (
+                "99999999999999999999999",
+                ResumePoint::After(Sequence::START),
+            ),
+            (&garbage, ResumePoint::After(Sequence::START)),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(ResumePoint::parse(text.as_bytes()), expected, "{text}");
+        }
+        assert_eq!(
+            ResumePoint::parse(&[0xff, 0xfe]),
+            ResumePoint::After(Sequence::START)
+        );
+    }
+
+    #[test]
+    fn epochs_are_in_their_alphabet_and_differ() {
+        let (one, two) = (Epoch::random(), Epoch::random());
+        assert_eq!(one.as_str().parse::<Epoch>().unwrap(), one);
+        assert_ne!(one, two);
+    }
+}

@@ -1,0 +1,553 @@
+//! The bounded buffer between the host's threads and the worker: records of bytes in a few shards, numbered by one
+//! counter. A push takes one uncontended lock for the time of a copy, never waits, never allocates, and wakes the
+//! worker only when that is asleep.
+//!
+//! Invariant: a record's number is drawn under its shard's lock. So when the worker has read the counter as `cut`
+//! and then swapped every shard, it holds every record below `cut`: sorted by number they are the exact order in
+//! which the host's threads observed them. What is above waits for the next turn.
+
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    sync::{
+        Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    thread::Thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    error::Error,
+    sse::{control::Dropped, id::EventId},
+    sync::lock,
+};
+
+/// Bytes of records that wait for the worker, by default: 16 MiB. Twice as much address space is reserved.
+pub const DEFAULT_BUFFER_BYTES: usize = 16 * 1024 * 1024;
+/// Records that wait for the worker, by default.
+pub const DEFAULT_BUFFER_EVENTS: usize = 131_072;
+
+const SHARDS: usize = 8;
+/// Tries to find a shard that nobody is writing to. Another holder keeps a lock for one copy only; this bounds the
+/// wait even when the scheduler stops it there.
+const ROUNDS: usize = 64;
+/// Room for the largest event in the share of every class.
+const SHARD_BYTES_MIN: usize = 512 * 1024;
+/// Length (4), class (1), number (8).
+const HEADER: usize = 13;
+
+/// What a record is, for the bounds and for the counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Start,
+    End,
+    Other,
+    /// Our own notes: never counted, first in line for the last of the room.
+    Note,
+}
+
+impl Class {
+    fn from_byte(byte: u8) -> Self {
+        match byte {
+            0 => Self::Start,
+            1 => Self::End,
+            2 => Self::Other,
+            _ => Self::Note,
+        }
+    }
+
+    /// Sixteenths of the buffer that the class may fill: starts yield to ends, and ends to notes.
+    fn share(self) -> usize {
+        match self {
+            Self::Start | Self::Other => 11,
+            Self::End => 15,
+            Self::Note => 16,
+        }
+    }
+}
+
+/// Why a record was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Full,
+    Closed,
+}
+
+#[derive(Debug)]
+pub(crate) struct Intake {
+    shards: Box<[Shard]>,
+    shard_bytes: usize,
+    shard_events: usize,
+    sequence: AtomicU64,
+    closed: AtomicBool,
+    asleep: AtomicBool,
+    urgent: AtomicBool,
+    worker: OnceLock<Thread>,
+    dropped: [AtomicU64; 3],
+    drained: Mutex<Drained>,
+    drained_changed: Condvar,
+    room: Notify,
+    tickets: Mutex<HashMap<u64, oneshot::Sender<EventId>>>,
+    next_ticket: AtomicU64,
+}
+
+/// A cache line pair for itself, so that threads on different shards do not slow each other down.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shard(Mutex<Records>);
+
+#[derive(Debug, Default)]
+struct Records {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Drained {
+    through: u64,
+    failures: u64,
+    finished: bool,
+}
+
+impl Intake {
+    pub(crate) fn new(bytes_max: usize, events_max: usize) -> Self {
+        let shard_bytes = (bytes_max / SHARDS).max(SHARD_BYTES_MIN);
+        let records = || Records {
+            bytes: Vec::with_capacity(shard_bytes),
+            count: 0,
+        };
+        Self {
+            shards: (0..SHARDS).map(|_| Shard(Mutex::new(records()))).collect(),
+            shard_bytes,
+            shard_events: (events_max / SHARDS).max(16),
+            sequence: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            urgent: AtomicBool::new(false),
+            worker: OnceLock::new(),
+            dropped: Default::default(),
+            drained: Mutex::default(),
+            drained_changed: Condvar::new(),
+            room: Notify::new(),
+            tickets: Mutex::default(),
+            next_ticket: AtomicU64::new(1),
+        }
+    }
+
+    /// Takes a record of at most `size` bytes. What is refused for want of room is counted here.
+    pub(crate) fn push(
+        &self,
+        class: Class,
+        size: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Refused> {
+        match self.try_push(class, size, write) {
+            Err(Refused::Full) => {
+                self.count_dropped(class, 1);
+                Err(Refused::Full)
+            }
+            other => other,
+        }
+    }
+
+    /// Like [`push`](Self::push), without counting.
+    pub(crate) fn try_push(
+        &self,
+        class: Class,
+        size: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Refused> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Refused::Closed);
+        }
+        let need = HEADER + size;
+        let Some(mut records) = self.shard_with_room(class, need) else {
+            return Err(Refused::Full);
+        };
+        let half_full = {
+            let undo = Undo::new(&mut records);
+            let start = undo.start;
+            let bytes = &mut undo.records.bytes;
+            bytes.extend_from_slice(&[0; HEADER]);
+            write(bytes);
+            let length = u32::try_from(bytes.len() - start).unwrap_or(u32::MAX);
+            // The number is drawn under the lock: see the invariant above.
+            let number = self.sequence.fetch_add(1, Ordering::SeqCst);
+            if let Some(header) = bytes.get_mut(start..start + HEADER) {
+                let (length_slot, rest) = header.split_at_mut(4);
+                length_slot.copy_from_slice(&length.to_le_bytes());
+                let (class_slot, number_slot) = rest.split_at_mut(1);
+                class_slot.fill(class as u8);
+                number_slot.copy_from_slice(&number.to_le_bytes());
+            }
+            undo.commit(self.shard_bytes / 2)
+        };
+        drop(records);
+        self.wake_if_asleep(half_full);
+        Ok(())
+    }
+
+    /// The next number: every record pushed before this call has a smaller one.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn dropped(&self) -> Dropped {
+        let [starts, ends, other] = &self.dropped;
+        Dropped {
+            starts: starts.load(Ordering::Relaxed),
+            ends: ends.load(Ordering::Relaxed),
+            other: other.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn count_dropped(&self, class: Class, count: u64) {
+        let [starts, ends, other] = &self.dropped;
+        match class {
+            Class::Start => starts.fetch_add(count, Ordering::Relaxed),
+            Class::End => ends.fetch_add(count, Ordering::Relaxed),
+            Class::Other => other.fetch_add(count, Ordering::Relaxed),
+            Class::Note => 0,
+        };
+    }
+
+    /// Refuses every later push; the worker drains what is there and ends.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.hurry();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Waits until everything pushed before the call is stored and visible.
+    pub(crate) fn flush(&self, timeout: Duration) -> Result<(), Error> {
+        let target = self.sequence();
+        let failures = lock(&self.drained).failures;
+        self.wait(timeout, "flush the event log", |drained| {
+            drained.through >= target
+        })?;
+        if lock(&self.drained).failures > failures {
+            return Err(Error::store_failed(
+                "the event store refused events of this flush",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Waits until the worker has drained everything after [`close`](Self::close) and ended.
+    pub(crate) fn wait_finished(&self, timeout: Duration) -> Result<(), Error> {
+        self.wait(timeout, "shut down the event log", |drained| {
+            drained.finished
+        })
+    }
+
+    fn wait(
+        &self,
+        timeout: Duration,
+        what: &'static str,
+        done: impl Fn(&Drained) -> bool,
+    ) -> Result<(), Error> {
+        if self
+            .worker
+            .get()
+            .is_some_and(|worker| worker.id() == std::thread::current().id())
+        {
+            return Err(Error::invalid(
+                "the event log's own thread cannot wait for itself",
+            ));
+        }
+        let deadline = Instant::now() + timeout;
+        let mut drained = lock(&self.drained);
+        while !done(&drained) && !drained.finished {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::timeout(format!(
+                    "{what} took longer than {timeout:?}"
+                )));
+            }
+            self.hurry();
+            let waited = self
+                .drained_changed
+                .wait_timeout(drained, left.min(Duration::from_millis(100)));
+            drained = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
+    /// Completes when the worker made room since the future was made.
+    pub(crate) fn room(&self) -> impl Future<Output = ()> {
+        self.room.notified()
+    }
+
+    pub(crate) fn ticket(&self) -> (u64, oneshot::Receiver<EventId>) {
+        let (sender, receiver) = oneshot::channel();
+        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        lock(&self.tickets).insert(ticket, sender);
+        (ticket, receiver)
+    }
+
+    /// Answers the caller who holds the ticket, or tells it that there is no answer.
+    pub(crate) fn redeem(&self, ticket: u64, id: Option<EventId>) {
+        let sender = lock(&self.tickets).remove(&ticket);
+        if let (Some(sender), Some(id)) = (sender, id) {
+            // The caller may have stopped waiting: the event is stored all the same.
+            drop(sender.send(id));
+        }
+    }
+
+    /// Wakes the worker at once, whatever it waits for.
+    pub(crate) fn hurry(&self) {
+        self.urgent.store(true, Ordering::SeqCst);
+        self.asleep.store(false, Ordering::SeqCst);
+        if let Some(worker) = self.worker.get() {
+            worker.unpark();
+        }
+    }
+
+    fn shard_with_room(&self, class: Class, need: usize) -> Option<MutexGuard<'_, Records>> {
+        let home = home_shard();
+        let bytes_max = self.shard_bytes / 16 * class.share();
+        let events_max = self.shard_events / 16 * class.share();
+        for _ in 0..ROUNDS {
+            let mut busy = false;
+            for offset in 0..self.shards.len() {
+                let shard = self.shards.get((home + offset) % self.shards.len())?;
+                let records = match shard.0.try_lock() {
+                    Ok(records) => records,
+                    Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                    Err(TryLockError::WouldBlock) => {
+                        busy = true;
+                        continue;
+                    }
+                };
+                if records.count < events_max && records.bytes.len() + need <= bytes_max {
+                    return Some(records);
+                }
+            }
+            if !busy {
+                return None;
+            }
+            std::hint::spin_loop();
+        }
+        None
+    }
+
+    fn wake_if_asleep(&self, half_full: bool) {
+        let asleep =
+            self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst);
+        let urgent = half_full && !self.urgent.swap(true, Ordering::SeqCst);
+        if let (true, Some(worker)) = (asleep || urgent, self.worker.get()) {
+            worker.unpark();
+        }
+    }
+}
+
+/// Takes a half-written record back when its writer panics, so that the lock can be entered again.
+struct Undo<'a> {
+    records: &'a mut Records,
+    start: usize,
+    done: bool,
+}
+
+impl<'a> Undo<'a> {
+    fn new(records: &'a mut Records) -> Self {
+        let start = records.bytes.len();
+        Self {
+            records,
+            start,
+            done: false,
+        }
+    }
+
+    fn commit(mut self, half: usize) -> bool {
+        self.done = true;
+        self.records.count += 1;
+        self.records.bytes.len() > half
+    }
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.records.bytes.truncate(self.start);
+        }
+    }
+}
+
+/// The shard that this thread tries first.
+fn home_shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static HOME: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    // A span may end while its thread is being torn down: then any shard will do.
+    HOME.try_with(|home| {
+        home.get().unwrap_or_else(|| {
+            let shard = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+            home.set(Some(shard));
+            shard
+        })
+    })
+    .unwrap_or(0)
+}
+
+/// One record in its place within a [`Drain`].
+#[derive(Clone, Copy, Debug)]
+struct RecordRef {
+    number: u64,
+    class: Class,
+    buffer: usize,
+    start: usize,
+    end: usize,
+}
+
+/// The worker's side: buffers that are swapped with the shards', and what was left for the next turn.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    buffers: Vec<Records>,
+    records: Vec<RecordRef>,
+    cut: u64,
+}
+
+impl Drain {
+    pub(crate) fn new(intake: &Intake) -> Self {
+        let spare = || Records {
+            bytes: Vec::with_capacity(intake.shard_bytes),
+            count: 0,
+        };
+        // One more than the shards: the last holds what was left for the next turn.
+        let mut buffers: Vec<Records> = intake.shards.iter().map(|_| spare()).collect();
+        buffers.push(Records::default());
+        Self {
+            buffers,
+            records: Vec::new(),
+            cut: 0,
+        }
+    }
+
+    /// Stands in for the worker's drain while that is borrowed.
+    pub(crate) fn empty() -> Self {
+        Self {
+            buffers: Vec::new(),
+            records: Vec::new(),
+            cut: 0,
+        }
+    }
+
+    /// Takes what is there; [`below`](Self::below) then gives the records numbered below `cut`.
+    pub(crate) fn take(&mut self, intake: &Intake, cut: u64) {
+        self.keep_rest_of(self.cut);
+        self.cut = cut;
+        for (buffer, shard) in self.buffers.iter_mut().zip(intake.shards.iter()) {
+            buffer.bytes.clear();
+            buffer.count = 0;
+            std::mem::swap(buffer, &mut *lock(&shard.0));
+        }
+        self.records.clear();
+        for (index, buffer) in self.buffers.iter().enumerate() {
+            list(&buffer.bytes, index, &mut self.records);
+        }
+        // Each shard is sorted already, and a stable sort finds such runs.
+        self.records.sort_by_key(|record| record.number);
+        intake.room.notify_waiters();
+    }
+
+    /// The records below the cut, in order.
+    pub(crate) fn below(&self) -> impl Iterator<Item = (Class, &[u8])> {
+        let below = self
+            .records
+            .iter()
+            .take_while(|record| record.number < self.cut);
+        below.map(|record| (record.class, self.bytes(record, HEADER)))
+    }
+
+    /// Moves the records that the last turn left into the last buffer.
+    fn keep_rest_of(&mut self, cut: u64) {
+        let mut rest = Vec::new();
+        for record in self.records.iter().filter(|record| record.number >= cut) {
+            rest.extend_from_slice(self.bytes(record, 0));
+        }
+        if let Some(last) = self.buffers.last_mut() {
+            last.bytes = rest;
+        }
+    }
+
+    fn bytes(&self, record: &RecordRef, skip: usize) -> &[u8] {
+        let buffer = self
+            .buffers
+            .get(record.buffer)
+            .map(|buffer| buffer.bytes.as_slice());
+        buffer
+            .and_then(|bytes| bytes.get(record.start + skip..record.end))
+            .unwrap_or_default()
+    }
+}
+
+fn list(bytes: &[u8], buffer: usize, records: &mut Vec<RecordRef>) {
+    let mut start = 0;
+    while let Some((header, _)) = bytes
+        .get(start..)
+        .and_then(|rest| rest.split_first_chunk::<HEADER>())
+    {
+        let [l0, l1, l2, l3, class, number @ ..] = *header;
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        records.push(RecordRef {
+            number: u64::from_le_bytes(number),
+            class: Class::from_byte(class),
+            buffer,
+            start,
+            end: start + length,
+        });
+        start += length.max(HEADER);
+    }
+}
+
+/// The worker's way to sleep, wake and report.
+impl Intake {
+    pub(crate) fn attach_worker(&self) {
+        // A second worker never exists; the first one stays attached.
+        drop(self.worker.set(std::thread::current()));
+    }
+
+    /// Sleeps until a record arrives or the time has passed, unless a record numbered `cut` or later is there.
+    pub(crate) fn sleep(&self, cut: u64, timeout: Duration) {
+        self.asleep.store(true, Ordering::SeqCst);
+        if self.sequence() == cut && !self.is_closed() && !self.urgent.swap(false, Ordering::SeqCst)
+        {
+            std::thread::park_timeout(timeout);
+        }
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+
+    /// Rests while records gather, unless someone is in a hurry.
+    pub(crate) fn nap(&self, timeout: Duration) {
+        if !self.urgent.swap(false, Ordering::SeqCst) && !self.is_closed() {
+            std::thread::park_timeout(timeout);
+        }
+    }
+
+    /// Whether someone waits for the worker or a shard is half full.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent.load(Ordering::SeqCst) || self.is_closed()
+    }
+
+    pub(crate) fn report(&self, through: u64, failed: bool) {
+        let mut drained = lock(&self.drained);
+        drained.through = through;
+        drained.failures += u64::from(failed);
+        drop(drained);
+        self.drained_changed.notify_all();
+    }
+
+    pub(crate) fn report_finished(&self) {
+        lock(&self.drained).finished = true;
+        self.drained_changed.notify_all();
+        lock(&self.tickets).clear();
+        self.room.notify_waiters();
+    }
+}

@@ -1,0 +1,264 @@
+//! The index by stream: where each stream's events stand, and who waits for them. Written by the worker thread,
+//! read by subscribers.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use dashmap::DashMap;
+
+use crate::{sse::event::StreamKey, sync::lock};
+
+/// One stream of the log.
+#[derive(Debug)]
+pub(crate) struct Key {
+    id: StreamKey,
+    state: Mutex<KeyState>,
+}
+
+#[derive(Debug, Default)]
+struct KeyState {
+    /// Sequences of the retained events, ascending.
+    positions: VecDeque<u64>,
+    /// Opening events that wait for their closing one: while there are any, the stream is held.
+    open: usize,
+    evicted: Evicted,
+    /// Whether the stream is in the list of those to wake at the next publication.
+    touched: bool,
+    waiters: Vec<Arc<Waiter>>,
+}
+
+impl KeyState {
+    fn is_held(&self) -> bool {
+        !self.positions.is_empty() || self.open > 0
+    }
+}
+
+/// What retention took from one stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Evicted {
+    pub(crate) count: u64,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+/// What one more event changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pushed {
+    /// The stream held nothing before.
+    pub(crate) new: bool,
+    /// It is the stream's first event since the last publication.
+    pub(crate) first_touch: bool,
+}
+
+impl Key {
+    pub(crate) fn new(id: StreamKey) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            state: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn id(&self) -> &StreamKey {
+        &self.id
+    }
+
+    pub(crate) fn push(&self, sequence: u64) -> Pushed {
+        let mut state = lock(&self.state);
+        let pushed = Pushed {
+            new: !state.is_held(),
+            first_touch: !state.touched,
+        };
+        state.touched = true;
+        state.positions.push_back(sequence);
+        pushed
+    }
+
+    pub(crate) fn opened(&self) {
+        lock(&self.state).open += 1;
+    }
+
+    pub(crate) fn closed(&self) {
+        let mut state = lock(&self.state);
+        state.open = state.open.saturating_sub(1);
+    }
+
+    /// Sequences in `after..=upto`, at most `limit`.
+    pub(crate) fn positions(&self, after: u64, upto: u64, limit: usize) -> Vec<u64> {
+        let state = lock(&self.state);
+        let from = state.positions.partition_point(|one| *one <= after);
+        state
+            .positions
+            .range(from..)
+            .take_while(|one| **one <= upto)
+            .take(limit)
+            .copied()
+            .collect()
+    }
+
+    pub(crate) fn evicted(&self) -> Evicted {
+        lock(&self.state).evicted
+    }
+
+    pub(crate) fn is_known(&self) -> bool {
+        let state = lock(&self.state);
+        state.is_held() || state.evicted.count > 0
+    }
+
+    /// Forgets the oldest position; whether the stream now holds nothing.
+    pub(crate) fn evict(&self, sequence: u64) -> bool {
+        let mut state = lock(&self.state);
+        if state.positions.front() == Some(&sequence) {
+            state.positions.pop_front();
+            if state.evicted.count == 0 {
+                state.evicted.first = sequence;
+            }
+            state.evicted.count += 1;
+            state.evicted.last = sequence;
+        }
+        !state.is_held()
+    }
+
+    /// Wakes those who wait for this stream, at a publication.
+    pub(crate) fn wake(&self) {
+        // A waker is foreign code: it never runs under our lock.
+        let waiters = {
+            let mut state = lock(&self.state);
+            state.touched = false;
+            if state.waiters.is_empty() {
+                return;
+            }
+            state.waiters.clone()
+        };
+        for waiter in waiters {
+            waiter.wake();
+        }
+    }
+}
+
+/// All streams of the log.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    map: DashMap<StreamKey, Arc<Key>>,
+    retained: AtomicUsize,
+    /// Everyone who waits for some stream, for the events that belong to every stream.
+    waiters: Waiters,
+}
+
+impl Keys {
+    /// The stream, made when it is not there yet.
+    pub(crate) fn intern(&self, id: &StreamKey) -> Arc<Key> {
+        if let Some(key) = self.map.get(id) {
+            return Arc::clone(&key);
+        }
+        Arc::clone(&self.map.entry(*id).or_insert_with(|| Key::new(*id)))
+    }
+
+    pub(crate) fn get(&self, id: &StreamKey) -> Option<Arc<Key>> {
+        self.map.get(id).map(|key| Arc::clone(&key))
+    }
+
+    /// Joins the waiters of a stream. The entry of a stream that holds no event lives as long as its waiters.
+    pub(crate) fn join(&self, id: &StreamKey, waiter: &Arc<Waiter>) -> Arc<Key> {
+        self.waiters.join(waiter);
+        // The map's own lock is held while the waiter joins, so `forget` cannot remove the entry in between.
+        let entry = self.map.entry(*id).or_insert_with(|| Key::new(*id));
+        lock(&entry.state).waiters.push(Arc::clone(waiter));
+        Arc::clone(&entry)
+    }
+
+    pub(crate) fn leave(&self, key: &Arc<Key>, waiter: &Arc<Waiter>) {
+        self.waiters.leave(waiter);
+        lock(&key.state)
+            .waiters
+            .retain(|one| !Arc::ptr_eq(one, waiter));
+        self.forget(key);
+    }
+
+    /// Wakes everyone who waits for some stream.
+    pub(crate) fn wake_all(&self) {
+        self.waiters.wake();
+    }
+
+    /// Removes the stream if it holds nothing and nobody waits for it.
+    pub(crate) fn forget(&self, key: &Key) {
+        self.map.remove_if(&key.id, |_, entry| {
+            let state = lock(&entry.state);
+            !state.is_held() && state.waiters.is_empty()
+        });
+    }
+
+    pub(crate) fn retained(&self) -> usize {
+        self.retained.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_new(&self) {
+        self.retained.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_gone(&self) {
+        self.retained.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A set of bells that ring together.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters(Mutex<HashMap<usize, Arc<Waiter>>>);
+
+impl Waiters {
+    pub(crate) fn join(&self, waiter: &Arc<Waiter>) {
+        lock(&self.0).insert(Arc::as_ptr(waiter) as usize, Arc::clone(waiter));
+    }
+
+    pub(crate) fn leave(&self, waiter: &Arc<Waiter>) {
+        lock(&self.0).remove(&(Arc::as_ptr(waiter) as usize));
+    }
+
+    pub(crate) fn wake(&self) {
+        let waiters: Vec<Arc<Waiter>> = lock(&self.0).values().map(Arc::clone).collect();
+        for waiter in waiters {
+            waiter.wake();
+        }
+    }
+}
+
+/// One subscriber's bell.
+#[derive(Debug, Default)]
+pub(crate) struct Waiter {
+    rung: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Waiter {
+    /// Rings the bell. Rings that nobody answered yet are one.
+    pub(crate) fn wake(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            let waker = lock(&self.waker).take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Ready when the bell rang since it was last answered. The caller looks at the log after a ring, never before
+    /// it asked here, so no ring is lost.
+    pub(crate) fn poll_rung(&self, cx: &Context<'_>) -> Poll<()> {
+        {
+            let mut waker = lock(&self.waker);
+            match &mut *waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+        }
+        if self.rung.swap(false, Ordering::AcqRel) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Joins a store with the memory before it: what the worker appends to and what readers read from.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use crate::{
+    error::Error,
+    sse::{
+        batch::Batch,
+        control::{Dropped, Position},
+        event::StreamKey,
+        id::{Epoch, EventId, ResumePoint, Sequence},
+        intake::Intake,
+        store::{EventStore, Opened},
+        tail::{Holding, Tail},
+    },
+    sync::lock,
+};
+
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) tail: Arc<Tail>,
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) intake: Arc<Intake>,
+    opened: Opened,
+    closed: AtomicBool,
+    subscribers: AtomicUsize,
+    failure: Mutex<Option<String>>,
+    /// Counts the stretches in which the store failed; readers compare it to announce each once.
+    degradations: AtomicU64,
+    started: Instant,
+}
+
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) after: u64,
+    /// Whether what was evicted after that place counts as missed.
+    pub(crate) announce: bool,
+    /// Whether the reader named a place that this log does not know.
+    pub(crate) unknown: bool,
+    /// Whether the reader begins at the head without a place of its own.
+    pub(crate) live: bool,
+}
+
+/// How the store does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreHealth {
+    /// What the store calls itself.
+    pub kind: &'static str,
+    /// The last failure, until an append succeeds again.
+    pub failure: Option<String>,
+}
+
+impl Log {
+    pub(crate) fn open(store: Arc<dyn EventStore>, intake: Arc<Intake>) -> Result<Self, Error> {
+        let opened = store.open()?;
+        let tail = match store.shared_tail() {
+            Some(shared) => shared.0,
+            None => Arc::new(Tail::new(opened.epoch, opened.head.get() + 1, store.tail())),
+        };
+        Ok(Self {
+            tail,
+            store,
+            intake,
+            opened,
+            closed: AtomicBool::new(false),
+            subscribers: AtomicUsize::new(0),
+            failure: Mutex::default(),
+            degradations: AtomicU64::new(0),
+            started: Instant::now(),
+        })
+    }
+
+    /// Keeps the batch; readers see it at the next [`Tail::publish`].
+    pub(crate) fn append(&self, batch: &Batch) -> Result<u64, Error> {
+        match self.store.append(batch) {
+            Ok(first) => {
+                if self.store.shared_tail().is_none() {
+                    self.tail.append(first.get(), batch, Instant::now());
+                }
+                *lock(&self.failure) = None;
+                Ok(first.get())
+            }
+            Err(error) => {
+                self.fail(error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes that the store failed and tells every reader, once per stretch.
+    pub(crate) fn fail(&self, message: String) {
+        if lock(&self.failure).replace(message).is_none() {
+            self.degradations.fetch_add(1, Ordering::Release);
+            self.tail.wake_everyone();
+        }
+    }
+
+    pub(crate) fn degradations(&self) -> u64 {
+        self.degradations.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_degraded(&self) -> bool {
+        lock(&self.failure).is_some()
+    }
+
+    pub(crate) fn health(&self) -> StoreHealth {
+        StoreHealth {
+            kind: self.store.kind(),
+            failure: lock(&self.failure).clone(),
+        }
+    }
+
+    /// Ends every stream once it has read everything.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.tail.wake_everyone();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.opened.epoch
+    }
+
+    /// The id of an event, in the life of the log that wrote it.
+    pub(crate) fn id(&self, sequence: u64) -> EventId {
+        let sequence = Sequence::new(sequence);
+        let life = self
+            .opened
+            .earlier
+            .iter()
+            .find(|(_, first, last)| (*first..=*last).contains(&sequence));
+        EventId::new(
+            life.map_or(self.opened.epoch, |(epoch, _, _)| *epoch),
+            sequence,
+        )
+    }
+
+    pub(crate) fn resolve(&self, resume: ResumePoint) -> Start {
+        let retained = Start {
+            after: 0,
+            announce: false,
+            unknown: false,
+            live: false,
+        };
+        let unknown = Start {
+            unknown: true,
+            ..retained
+        };
+        let head = self.tail.published();
+        match resume {
+            ResumePoint::Retained => retained,
+            ResumePoint::Live => Start {
+                after: head,
+                announce: true,
+                live: true,
+                ..retained
+            },
+            ResumePoint::After(sequence) if sequence.get() <= head => Start {
+                after: sequence.get(),
+                announce: true,
+                ..retained
+            },
+            ResumePoint::After(_) => unknown,
+            ResumePoint::AfterId(id) if id.epoch() == self.opened.epoch => {
+                self.resolve(ResumePoint::After(id.sequence()))
+            }
+            ResumePoint::AfterId(id) => {
+                let known = self
+                    .opened
+                    .earlier
+                    .iter()
+                    .any(|(epoch, _, last)| *epoch == id.epoch() && id.sequence() <= *last);
+                if known {
+                    self.resolve(ResumePoint::After(id.sequence()))
+                } else {
+                    unknown
+                }
+            }
+        }
+    }
+
+    /// The oldest sequence that a reader can get, from memory or from the store.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.tail.holding().oldest.min(self.store.oldest().get())
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        Position {
+            epoch: self.opened.epoch,
+            oldest: self.oldest(),
+            head: self.tail.published(),
+            dropped: self.dropped(),
+        }
+    }
+
+    pub(crate) fn holding(&self) -> Holding {
+        self.tail.holding()
+    }
+
+    pub(crate) fn dropped(&self) -> Dropped {
+        self.intake.dropped()
+    }
+
+    pub(crate) fn knows(&self, key: &StreamKey) -> bool {
+        self.tail.keys().get(key).is_some_and(|key| key.is_known())
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(crate) fn subscribers(&self) -> usize {
+        self.subscribers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_subscriber(&self) {
+        self.subscribers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_subscriber_gone(&self) {
+        self.subscribers.fetch_sub(1, Ordering::Relaxed);
+    }
+}

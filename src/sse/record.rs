@@ -1,0 +1,71 @@
+//! An event that its caller has already encoded, as it stands in the intake: framing around opaque bytes. Pure.
+
+use crate::sse::{
+    batch::Batch,
+    event::{Pin, StreamKey},
+};
+
+/// The first byte of every record tells who reads the rest.
+pub(crate) const ENCODED: u8 = 0;
+
+/// What stands around the payload of an encoded event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Envelope<'a> {
+    /// Answered with the event's id; 0 when nobody asks.
+    pub(crate) ticket: u64,
+    pub(crate) name: &'a str,
+    pub(crate) key: Option<StreamKey>,
+    pub(crate) pin: Pin,
+}
+
+impl Envelope<'_> {
+    /// An upper bound of the record's size.
+    pub(crate) fn size(&self, payload: &[u8]) -> usize {
+        1 + 8 + 9 + 1 + StreamKey::LENGTH_MAX + 1 + self.name.len() + payload.len()
+    }
+
+    pub(crate) fn write(&self, out: &mut Vec<u8>, payload: &[u8]) {
+        let (kind, token) = match self.pin {
+            Pin::None => (0, 0),
+            Pin::Open(token) => (1, token),
+            Pin::Close(token) => (2, token),
+        };
+        out.push(ENCODED);
+        out.extend_from_slice(&self.ticket.to_le_bytes());
+        out.push(kind);
+        out.extend_from_slice(&token.to_le_bytes());
+        let key = self.key.as_ref().map_or(&[][..], StreamKey::as_bytes);
+        // A key has at most 63 bytes and a name at most 64.
+        out.push(u8::try_from(key.len()).unwrap_or(0));
+        out.extend_from_slice(key);
+        out.push(u8::try_from(self.name.len()).unwrap_or(0));
+        out.extend_from_slice(self.name.as_bytes());
+        out.extend_from_slice(payload);
+    }
+}
+
+/// Reads what [`Envelope::write`] wrote and appends the event; the ticket, or `None` when it is no such record.
+pub(crate) fn unpack(record: &[u8], batch: &mut Batch) -> Option<u64> {
+    let (&kind, rest) = record.split_first()?;
+    if kind != ENCODED {
+        return None;
+    }
+    let (ticket, rest) = rest.split_first_chunk::<8>()?;
+    let (&pin, rest) = rest.split_first()?;
+    let (token, rest) = rest.split_first_chunk::<8>()?;
+    let token = u64::from_le_bytes(*token);
+    let (&length, rest) = rest.split_first()?;
+    let (key, rest) = rest.split_at_checked(usize::from(length))?;
+    let (&length, rest) = rest.split_first()?;
+    let (name, payload) = rest.split_at_checked(usize::from(length))?;
+    let pin = match pin {
+        1 => Pin::Open(token),
+        2 => Pin::Close(token),
+        _ => Pin::None,
+    };
+    let name = std::str::from_utf8(name).ok()?;
+    batch.push(name, StreamKey::new(key).ok(), pin, |out| {
+        out.extend_from_slice(payload)
+    });
+    Some(u64::from_le_bytes(*ticket))
+}

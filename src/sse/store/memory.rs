@@ -1,0 +1,163 @@
+//! The default store: the log's memory with more retention. It keeps nothing twice: the log reads and publishes the
+//! very blocks that this store appends.
+
+use std::{
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use crate::{
+    error::Error,
+    sse::{
+        batch::Batch,
+        block::Slice,
+        event::StreamKey,
+        id::{Epoch, Sequence},
+        retention::Retention,
+        store::{EventStore, Opened, PageLimit, ReadFuture, SharedTail, StoredEvent},
+        tail::{Tail, TailRead},
+    },
+};
+
+/// Keeps the newest events in memory, bounded by events, bytes and age: nothing to install, nothing survives the
+/// process. The defaults are 250,000 events, 64 MiB and one day.
+///
+/// ```
+/// use livespan::{MemoryEventStore, Retention};
+///
+/// let store = MemoryEventStore::with_retention(Retention::default().bytes(16 << 20));
+/// # drop(store);
+/// ```
+#[derive(Debug)]
+pub struct MemoryEventStore {
+    tail: Arc<Tail>,
+    /// Whether a log shares the memory: it then decides when appended events are shown.
+    shared: AtomicBool,
+}
+
+impl Default for MemoryEventStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryEventStore {
+    /// Makes a store with the default retention.
+    pub fn new() -> Self {
+        Self::with_retention(Retention::default())
+    }
+
+    /// Makes a store with this retention.
+    pub fn with_retention(retention: Retention) -> Self {
+        Self {
+            tail: Arc::new(Tail::new(Epoch::random(), 1, retention)),
+            shared: AtomicBool::new(false),
+        }
+    }
+
+    fn slices_after(&self, after: u64) -> Option<Vec<Slice>> {
+        match self.tail.read_after(after) {
+            TailRead::Events(slices) => Some(slices),
+            TailRead::Evicted(oldest) => self.slices_after(oldest - 1),
+            TailRead::Nothing => None,
+        }
+    }
+
+    fn stream_slices_after(&self, key: &StreamKey, after: u64) -> Option<Vec<Slice>> {
+        let keys: Vec<_> = self.tail.keys().get(key).into_iter().collect();
+        let positions = self.tail.positions(&keys, after);
+        if positions.is_empty() {
+            None
+        } else {
+            Some(self.tail.read_at(&positions))
+        }
+    }
+}
+
+impl EventStore for MemoryEventStore {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    fn open(&self) -> Result<Opened, Error> {
+        let head = Sequence::new(self.tail.next() - 1);
+        Ok(Opened {
+            epoch: self.tail.epoch(),
+            head,
+            earlier: Vec::new(),
+        })
+    }
+
+    fn append(&self, batch: &Batch) -> Result<Sequence, Error> {
+        let first = self.tail.next();
+        self.tail.append(first, batch, Instant::now());
+        if !self.shared.load(Ordering::Acquire) {
+            self.tail.publish();
+        }
+        Ok(Sequence::new(first))
+    }
+
+    fn oldest(&self) -> Sequence {
+        Sequence::new(self.tail.holding().oldest)
+    }
+
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        let page = page(|after| self.slices_after(after), after.get(), limit);
+        Box::pin(ready(Ok(page)))
+    }
+
+    fn read_stream_after(
+        &self,
+        key: &StreamKey,
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_> {
+        let page = page(
+            |after| self.stream_slices_after(key, after),
+            after.get(),
+            limit,
+        );
+        Box::pin(ready(Ok(page)))
+    }
+
+    fn tail(&self) -> Retention {
+        self.tail.retention()
+    }
+
+    fn shared_tail(&self) -> Option<SharedTail> {
+        self.shared.store(true, Ordering::Release);
+        Some(SharedTail(Arc::clone(&self.tail)))
+    }
+}
+
+/// Collects a page from the slices that `wanted` finds after a place.
+fn page(
+    wanted: impl Fn(u64) -> Option<Vec<Slice>>,
+    mut after: u64,
+    limit: PageLimit,
+) -> Vec<StoredEvent> {
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    while let Some(slices) = wanted(after) {
+        for event in slices.iter().flat_map(Slice::events) {
+            let payload = event.payload();
+            let full = page.len() >= limit.events || bytes + payload.len() > limit.bytes;
+            if full && !page.is_empty() {
+                return page;
+            }
+            bytes += payload.len();
+            after = event.sequence();
+            page.push(StoredEvent {
+                sequence: Sequence::new(after),
+                name: event.name().to_owned(),
+                key: event.key().map(|key| *key.id()),
+                payload,
+            });
+        }
+    }
+    page
+}

@@ -1,0 +1,175 @@
+//! A stream of events for Rust code: the same read as an HTTP client's, without its framing.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+
+use crate::sse::{
+    block::BlockEvent,
+    control::{EndReason, Gap},
+    event::StreamKey,
+    id::{EventId, ResumePoint},
+    log::Log,
+    reader::{Filter, ReadItem, Reader, Scope},
+};
+
+/// What to follow, and from where: everything retained of every stream, unless narrowed.
+///
+/// ```
+/// use livespan::{ResumePoint, StreamKey, Subscribe};
+///
+/// let options = Subscribe::all().stream(StreamKey::new("job-42")?).resume(ResumePoint::Live);
+/// # drop(options);
+/// # Ok::<(), livespan::Error>(())
+/// ```
+#[derive(Clone, Default)]
+#[must_use]
+pub struct Subscribe {
+    keys: Vec<StreamKey>,
+    filter: Option<Filter>,
+    resume: ResumePoint,
+}
+
+impl fmt::Debug for Subscribe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscribe")
+            .field("keys", &self.keys)
+            .field("resume", &self.resume)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Subscribe {
+    /// Follows every stream.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Follows one stream; its cost does not depend on the traffic of others.
+    pub fn to(key: StreamKey) -> Self {
+        Self::all().stream(key)
+    }
+
+    /// Adds a stream; the first one turns "all streams" into "these streams".
+    pub fn stream(mut self, key: StreamKey) -> Self {
+        if !self.keys.contains(&key) {
+            self.keys.push(key);
+        }
+        self
+    }
+
+    /// Wants only events that `filter` accepts by name and payload. Events that belong to every stream always pass.
+    /// It runs once per event and subscriber, on the task that reads, so it must be quick and must not block.
+    pub fn filter(mut self, filter: impl Fn(&str, &[u8]) -> bool + Send + Sync + 'static) -> Self {
+        self.filter = Some(Arc::new(filter));
+        self
+    }
+
+    /// Goes on from this point.
+    pub fn resume(mut self, resume: ResumePoint) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    pub(crate) fn reader(self, log: &Arc<Log>) -> Reader {
+        Reader::new(
+            log,
+            Scope {
+                keys: self.keys,
+                filter: self.filter,
+            },
+            self.resume,
+        )
+    }
+}
+
+/// One item of a [`Subscription`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Message {
+    /// An event of the log.
+    Event(Event),
+    /// Events that this subscription will not get.
+    Gap(Gap),
+    /// The store is failing: what is dispatched until it recovers is counted as dropped.
+    Degraded,
+    /// Nothing more will come.
+    End(EndReason),
+}
+
+/// One event of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// Its id.
+    pub id: EventId,
+    /// Its SSE name.
+    pub name: String,
+    /// The stream it belongs to, or `None` for every stream.
+    pub key: Option<StreamKey>,
+    /// Its payload, sharing the log's memory.
+    pub payload: Bytes,
+}
+
+/// A stream of [`Message`]s: what was asked for, replayed, then live, in log order, until the log is shut down. A slow
+/// subscriber costs no memory: it is only a place in the log.
+#[derive(Debug)]
+#[must_use]
+pub struct Subscription {
+    reader: Reader,
+    current: std::vec::IntoIter<Event>,
+    ended: bool,
+}
+
+impl Subscription {
+    pub(crate) fn new(reader: Reader) -> Self {
+        Self {
+            reader,
+            current: Vec::new().into_iter(),
+            ended: false,
+        }
+    }
+
+    fn event(&self, event: &BlockEvent<'_>) -> Event {
+        Event {
+            id: self.reader.log().id(event.sequence()),
+            name: event.name().to_owned(),
+            key: event.key().map(|key| *key.id()),
+            payload: event.payload(),
+        }
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Message;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        loop {
+            if let Some(event) = self.current.next() {
+                return Poll::Ready(Some(Message::Event(event)));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            match ready!(self.reader.poll_next(cx)) {
+                ReadItem::Events(slice) | ReadItem::Standing(slice) => {
+                    let events: Vec<Event> =
+                        slice.events().map(|event| self.event(&event)).collect();
+                    self.current = events.into_iter();
+                }
+                ReadItem::Gap(gap) => return Poll::Ready(Some(Message::Gap(gap))),
+                ReadItem::Degraded => return Poll::Ready(Some(Message::Degraded)),
+                ReadItem::Closed => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Message::End(EndReason::Shutdown)));
+                }
+            }
+        }
+    }
+}

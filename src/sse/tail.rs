@@ -1,0 +1,603 @@
+//! The newest blocks of a log, in memory: appended by one thread at a time, read by every subscriber. Replay and
+//! live are the same read. It does no I/O and knows no clock but the one it is handed.
+//!
+//! Invariant: an event is indexed under its stream before it is published, and readers look at nothing that is
+//! not published, so a reader of several streams never sees a later event before an earlier one.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use crate::{
+    sse::{
+        batch::{Batch, BatchRecord},
+        block::{BLOCK_BYTES_MAX, Block, BlockBuilder, Slice},
+        event::{Pin, StreamKey},
+        frame,
+        id::Epoch,
+        keys::{Key, Keys, Waiter, Waiters},
+        retention::{RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention},
+    },
+    sync::{lock, read, write},
+};
+
+/// Small blocks that may stand at the end before they are merged.
+const RUN_BLOCKS_MAX: usize = 256;
+
+/// Positions of single streams that are looked up at once.
+const POSITIONS_MAX: usize = 256;
+
+#[derive(Debug)]
+pub(crate) struct Tail {
+    epoch: Epoch,
+    retention: Retention,
+    keys: Keys,
+    state: RwLock<State>,
+    published: AtomicU64,
+    /// Readers of everything.
+    waiters: Waiters,
+    /// Streams with events that are not published yet.
+    touched: Mutex<Touched>,
+    /// Held by whoever appends: the run of small blocks is merged outside the state's lock.
+    appending: Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Touched {
+    keys: Vec<Arc<Key>>,
+    keyless: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    blocks: VecDeque<Arc<Block>>,
+    /// Events at the start of the front block that are already let go.
+    skip: usize,
+    /// Blocks at the end that are small and not merged yet, and their bytes.
+    run: usize,
+    run_bytes: usize,
+    next: u64,
+    events: usize,
+    bytes: usize,
+    /// Events that belong to every stream.
+    keyless: VecDeque<u64>,
+    open: HashMap<Token, Open>,
+    open_sequences: HashSet<u64>,
+    pinned: BTreeMap<u64, Arc<Block>>,
+    pinned_bytes: usize,
+    unpinned: u64,
+    evicted_keys: Vec<StreamKey>,
+}
+
+/// A stream (by the address of its key, which the table holds) and a token in it.
+type Token = (usize, u64);
+
+#[derive(Debug)]
+struct Open {
+    sequence: u64,
+    /// Keeps the key's address from being used again while it stands in a token.
+    key: Option<Arc<Key>>,
+}
+
+/// What a reader finds after its place.
+#[derive(Debug)]
+pub(crate) enum TailRead {
+    Events(Vec<Slice>),
+    /// The place is before the oldest retained event, which is this one.
+    Evicted(u64),
+    Nothing,
+}
+
+/// What the tail holds now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Holding {
+    pub(crate) oldest: u64,
+    pub(crate) head: u64,
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+    pub(crate) streams: usize,
+    pub(crate) open: usize,
+    pub(crate) unpinned: u64,
+}
+
+impl Tail {
+    pub(crate) fn new(epoch: Epoch, next: u64, retention: Retention) -> Self {
+        let state = State {
+            blocks: VecDeque::new(),
+            skip: 0,
+            run: 0,
+            run_bytes: 0,
+            next,
+            events: 0,
+            bytes: 0,
+            keyless: VecDeque::new(),
+            open: HashMap::new(),
+            open_sequences: HashSet::new(),
+            pinned: BTreeMap::new(),
+            pinned_bytes: 0,
+            unpinned: 0,
+            evicted_keys: Vec::new(),
+        };
+        Self {
+            epoch,
+            retention,
+            keys: Keys::default(),
+            state: RwLock::new(state),
+            published: AtomicU64::new(next - 1),
+            waiters: Waiters::default(),
+            touched: Mutex::default(),
+            appending: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub(crate) fn retention(&self) -> Retention {
+        self.retention
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The last sequence that readers may see.
+    pub(crate) fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// The sequence that the next appended event gets.
+    pub(crate) fn next(&self) -> u64 {
+        read(&self.state).next
+    }
+
+    pub(crate) fn holding(&self) -> Holding {
+        let state = read(&self.state);
+        Holding {
+            oldest: state.oldest(),
+            head: self.published(),
+            events: state.events,
+            bytes: state.bytes,
+            streams: self.keys.retained(),
+            open: state.open.len(),
+            unpinned: state.unpinned,
+        }
+    }
+
+    /// Stores the batch as the events `first..`, without showing them to readers yet.
+    pub(crate) fn append(&self, first: u64, batch: &Batch, now: Instant) {
+        let _appending = lock(&self.appending);
+        if first != self.next() {
+            // The store numbered events that did not pass here; what stands before them is no longer adjacent.
+            self.let_go_of_all(first);
+        }
+        for (block, pins) in self.build(first, batch, now) {
+            self.merge_run_for(block.size());
+            let mut state = write(&self.state);
+            state.push(block);
+            state.pin(&pins);
+        }
+        let mut state = write(&self.state);
+        state.evict(&self.keys, &self.retention, now);
+    }
+
+    /// Shows everything appended to readers and wakes those concerned.
+    pub(crate) fn publish(&self) {
+        let head = self.next() - 1;
+        let before = self.published.swap(head, Ordering::AcqRel);
+        if before == head {
+            return;
+        }
+        let touched = std::mem::take(&mut *lock(&self.touched));
+        self.waiters.wake();
+        for key in touched.keys {
+            key.wake();
+        }
+        if touched.keyless {
+            self.keys.wake_all();
+        }
+    }
+
+    /// Wakes every reader, to look at something other than new events.
+    pub(crate) fn wake_everyone(&self) {
+        self.waiters.wake();
+        self.keys.wake_all();
+    }
+
+    /// Lets go of what is too old; the moment at which the next event will be.
+    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
+        let _appending = lock(&self.appending);
+        let mut state = write(&self.state);
+        state.evict(&self.keys, &self.retention, now);
+        state
+            .blocks
+            .front()
+            .and_then(|block| block.created().checked_add(self.retention.age_max()))
+    }
+
+    /// The streams whose last event was let go since the last call.
+    pub(crate) fn take_evicted_keys(&self) -> Vec<StreamKey> {
+        std::mem::take(&mut write(&self.state).evicted_keys)
+    }
+
+    /// Everything after `after`, one block at a time.
+    pub(crate) fn read_after(&self, after: u64) -> TailRead {
+        let upto = self.published();
+        let state = read(&self.state);
+        let oldest = state.oldest();
+        if after + 1 < oldest && after < upto {
+            return TailRead::Evicted(oldest);
+        }
+        match state.block_of(after + 1) {
+            Some(block) if after < upto => {
+                let range = block.index_after(after)..block.index_after(upto);
+                TailRead::Events(vec![Slice {
+                    block: Arc::clone(block),
+                    range,
+                }])
+            }
+            _ => TailRead::Nothing,
+        }
+    }
+
+    /// The events at these positions, ascending, as far as they are still held.
+    pub(crate) fn read_at(&self, positions: &[u64]) -> Vec<Slice> {
+        let state = read(&self.state);
+        let oldest = state.oldest();
+        let mut slices: Vec<Slice> = Vec::new();
+        for &sequence in positions {
+            if sequence < oldest {
+                continue;
+            }
+            let Some(block) = state.block_of(sequence) else {
+                break;
+            };
+            let index = block.index_after(sequence - 1);
+            match slices.last_mut() {
+                Some(slice) if Arc::ptr_eq(&slice.block, block) && slice.range.end == index => {
+                    slice.range.end = index + 1;
+                }
+                _ => slices.push(Slice {
+                    block: Arc::clone(block),
+                    range: index..index + 1,
+                }),
+            }
+        }
+        slices
+    }
+
+    /// The next positions after `after` in these streams and of events that belong to every stream, ascending.
+    pub(crate) fn positions(&self, keys: &[Arc<Key>], after: u64) -> Vec<u64> {
+        let upto = self.published();
+        let mut positions = self.keyless(after, upto);
+        for key in keys {
+            positions.extend(key.positions(after, upto, POSITIONS_MAX));
+        }
+        // Each list holds its own first positions, so the first of all of them are exact.
+        positions.sort_unstable();
+        positions.truncate(POSITIONS_MAX);
+        positions
+    }
+
+    /// Opening events after `after` and before `before` that are kept beyond retention, for streams that `wanted` accepts.
+    pub(crate) fn pinned(
+        &self,
+        after: u64,
+        before: u64,
+        wanted: impl Fn(Option<&StreamKey>) -> bool,
+    ) -> Vec<Slice> {
+        let state = read(&self.state);
+        state
+            .pinned
+            .range(after + 1..before.max(after + 1))
+            .filter(|(_, block)| {
+                block
+                    .event(0)
+                    .is_some_and(|event| wanted(event.key().map(|key| key.id())))
+            })
+            .map(|(_, block)| Slice::whole(Arc::clone(block)))
+            .collect()
+    }
+
+    /// The opening events of everything that still runs, in order.
+    pub(crate) fn open(&self) -> Vec<Slice> {
+        let mut sequences: Vec<u64> = read(&self.state)
+            .open
+            .values()
+            .map(|open| open.sequence)
+            .collect();
+        sequences.sort_unstable();
+        self.find(&sequences)
+    }
+
+    /// The opening event of this token, while it is open.
+    pub(crate) fn opened(&self, key: &StreamKey, token: u64) -> Option<Slice> {
+        let key = self.keys.get(key)?;
+        let sequence = read(&self.state)
+            .open
+            .get(&token_of(Some(&key), token))
+            .map(|open| open.sequence)?;
+        self.find(&[sequence]).pop()
+    }
+
+    pub(crate) fn join(&self, waiter: &Arc<Waiter>) {
+        self.waiters.join(waiter);
+    }
+
+    pub(crate) fn leave(&self, waiter: &Arc<Waiter>) {
+        self.waiters.leave(waiter);
+    }
+
+    /// Held events at these ascending positions, whether retained or pinned.
+    fn find(&self, sequences: &[u64]) -> Vec<Slice> {
+        let pinned: Vec<Slice> = {
+            let state = read(&self.state);
+            let held = sequences
+                .iter()
+                .filter_map(|sequence| state.pinned.get(sequence));
+            held.map(|block| Slice::whole(Arc::clone(block))).collect()
+        };
+        let mut found = pinned;
+        found.extend(self.read_at(sequences));
+        found
+    }
+
+    fn keyless(&self, after: u64, upto: u64) -> Vec<u64> {
+        let state = read(&self.state);
+        let from = state.keyless.partition_point(|one| *one <= after);
+        let range = state.keyless.range(from..).take_while(|one| **one <= upto);
+        range.take(POSITIONS_MAX).copied().collect()
+    }
+
+    fn build(&self, first: u64, batch: &Batch, now: Instant) -> Vec<(Block, Vec<PinChange>)> {
+        let mut blocks = Vec::new();
+        let mut records = batch.iter().zip(first..).peekable();
+        while records.peek().is_some() {
+            let (bytes, events) = block_extent(records.clone());
+            let mut builder = BlockBuilder::with_capacity(bytes, events);
+            let mut pins = Vec::new();
+            for (record, sequence) in records.by_ref().take(events) {
+                let key = record.stream_key().map(|id| self.keys.intern(id));
+                self.touch(key.as_ref(), sequence);
+                if record.pin() != Pin::None {
+                    pins.push(PinChange {
+                        pin: record.pin(),
+                        sequence,
+                        key: key.clone(),
+                    });
+                }
+                builder.push(self.epoch, sequence, &record, key);
+            }
+            blocks.push((builder.build(now), pins));
+        }
+        blocks
+    }
+
+    fn touch(&self, key: Option<&Arc<Key>>, sequence: u64) {
+        let Some(key) = key else {
+            lock(&self.touched).keyless = true;
+            return;
+        };
+        let pushed = key.push(sequence);
+        if pushed.new {
+            self.keys.count_new();
+        }
+        if pushed.first_touch {
+            lock(&self.touched).keys.push(Arc::clone(key));
+        }
+    }
+
+    /// Merges the small blocks at the end when the next one would not fit beside them in one block. Readers hold
+    /// places, not blocks, so they do not notice.
+    fn merge_run_for(&self, size: usize) {
+        let (run, skip) = {
+            let state = read(&self.state);
+            if state.run < RUN_BLOCKS_MAX && state.run_bytes + size <= BLOCK_BYTES_MAX {
+                return;
+            }
+            let from = state.blocks.len() - state.run;
+            let run: Vec<Arc<Block>> = state.blocks.range(from..).map(Arc::clone).collect();
+            (run, if from == 0 { state.skip } else { 0 })
+        };
+        let merged = if run.len() > 1 {
+            merge(&run, skip)
+        } else {
+            None
+        };
+        let mut state = write(&self.state);
+        if let Some(merged) = merged {
+            let keep = state.blocks.len() - run.len();
+            if keep == 0 {
+                state.skip = 0;
+            }
+            state.blocks.truncate(keep);
+            state.blocks.push_back(Arc::new(merged));
+        }
+        state.run = 0;
+        state.run_bytes = 0;
+    }
+
+    fn let_go_of_all(&self, next: u64) {
+        let mut state = write(&self.state);
+        while state.evict_one(&self.keys) {}
+        state.next = next;
+    }
+}
+
+#[derive(Debug)]
+struct PinChange {
+    pin: Pin,
+    sequence: u64,
+    key: Option<Arc<Key>>,
+}
+
+impl State {
+    fn oldest(&self) -> u64 {
+        self.blocks
+            .front()
+            .map_or(self.next, |block| block.sequence(self.skip))
+    }
+
+    fn block_of(&self, sequence: u64) -> Option<&Arc<Block>> {
+        let index = self.blocks.partition_point(|block| block.last() < sequence);
+        self.blocks.get(index)
+    }
+
+    fn push(&mut self, block: Block) {
+        self.events += block.len();
+        self.bytes += block.size();
+        self.next = block.last() + 1;
+        self.run += 1;
+        self.run_bytes += block.size();
+        let block = Arc::new(block);
+        let keyless = Slice::whole(Arc::clone(&block));
+        self.keyless.extend(
+            keyless
+                .events()
+                .filter(|event| event.key().is_none())
+                .map(|event| event.sequence()),
+        );
+        self.blocks.push_back(block);
+    }
+
+    fn pin(&mut self, changes: &[PinChange]) {
+        for change in changes {
+            let key = change.key.as_ref();
+            match change.pin {
+                Pin::None => {}
+                Pin::Open(token) if self.open.len() < RETENTION_PINNED_EVENTS_MAX => {
+                    self.close(token_of(key, token));
+                    if let Some(key) = key {
+                        key.opened();
+                    }
+                    let open = Open {
+                        sequence: change.sequence,
+                        key: change.key.clone(),
+                    };
+                    self.open_sequences.insert(change.sequence);
+                    self.open.insert(token_of(key, token), open);
+                }
+                Pin::Open(_) => self.unpinned += 1,
+                Pin::Close(token) => self.close(token_of(key, token)),
+            }
+        }
+    }
+
+    fn close(&mut self, token: Token) {
+        let Some(open) = self.open.remove(&token) else {
+            return;
+        };
+        if let Some(key) = &open.key {
+            key.closed();
+        }
+        self.open_sequences.remove(&open.sequence);
+        if let Some(block) = self.pinned.remove(&open.sequence) {
+            self.pinned_bytes -= block.size();
+        }
+    }
+
+    fn evict(&mut self, keys: &Keys, retention: &Retention, now: Instant) {
+        loop {
+            let over = self.events > retention.events_max()
+                || (self.bytes > retention.bytes_max() && self.events > 1)
+                || self.blocks.front().is_some_and(|block| {
+                    now.saturating_duration_since(block.created()) > retention.age_max()
+                });
+            if !over || !self.evict_one(keys) {
+                return;
+            }
+        }
+    }
+
+    fn evict_one(&mut self, keys: &Keys) -> bool {
+        let Some(block) = self.blocks.front().map(Arc::clone) else {
+            return false;
+        };
+        if let Some(event) = block.event(self.skip) {
+            self.events -= 1;
+            self.bytes -= event.size();
+            match event.key() {
+                Some(key) => {
+                    if key.evict(event.sequence()) {
+                        keys.count_gone();
+                        keys.forget(key);
+                        self.evicted_keys.push(*key.id());
+                    }
+                }
+                None => {
+                    self.keyless.pop_front();
+                }
+            }
+            if event.opens() && self.open_sequences.contains(&event.sequence()) {
+                self.keep_beyond_retention(&block, self.skip);
+            }
+        }
+        self.skip += 1;
+        if self.skip >= block.len() {
+            self.blocks.pop_front();
+            self.skip = 0;
+            if self.run > self.blocks.len() {
+                self.run = self.blocks.len();
+                self.run_bytes = self.blocks.iter().map(|block| block.size()).sum();
+            }
+        }
+        true
+    }
+
+    /// Copies the event out of its block, so that the block's memory can go.
+    fn keep_beyond_retention(&mut self, block: &Arc<Block>, index: usize) {
+        let slice = Slice {
+            block: Arc::clone(block),
+            range: index..index + 1,
+        };
+        let size = slice.bytes().len();
+        if self.pinned_bytes + size > RETENTION_PINNED_BYTES_MAX {
+            self.unpinned += 1;
+            return;
+        }
+        let mut builder = BlockBuilder::with_capacity(size, 1);
+        builder.push_slice(&slice);
+        self.pinned_bytes += size;
+        self.pinned
+            .insert(slice.last(), Arc::new(builder.build(block.created())));
+    }
+}
+
+fn token_of(key: Option<&Arc<Key>>, token: u64) -> Token {
+    (key.map_or(0, |key| Arc::as_ptr(key) as usize), token)
+}
+
+/// Bytes and events of the next block.
+fn block_extent<'a>(records: impl Iterator<Item = (BatchRecord<'a>, u64)>) -> (usize, usize) {
+    let (mut bytes, mut events) = (0, 0);
+    for (record, sequence) in records {
+        let size = frame::event_size(record.name(), sequence, record.payload());
+        if events > 0 && bytes + size > BLOCK_BYTES_MAX {
+            break;
+        }
+        bytes += size;
+        events += 1;
+    }
+    (bytes, events)
+}
+
+fn merge(run: &[Arc<Block>], skip: usize) -> Option<Block> {
+    let bytes = run.iter().map(|block| block.size()).sum();
+    let events = run.iter().map(|block| block.len()).sum();
+    let mut builder = BlockBuilder::with_capacity(bytes, events);
+    for (index, block) in run.iter().enumerate() {
+        let from = if index == 0 { skip } else { 0 };
+        builder.push_slice(&Slice {
+            block: Arc::clone(block),
+            range: from..block.len(),
+        });
+    }
+    // The newest moment: merging may keep an event a little longer, never shorter.
+    Some(builder.build(run.last()?.created()))
+}

@@ -1,0 +1,274 @@
+//! The core's front door: events in, SSE out, for any event type.
+
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+
+use http::{HeaderMap, Response, Uri};
+
+use crate::{
+    error::Error,
+    sse::{
+        batch::Batch,
+        body::{SseBody, resume_point},
+        control::Dropped,
+        event::{SseEvent, is_event_name},
+        id::{EventId, ResumePoint},
+        intake::{Class, Refused},
+        log::StoreHealth,
+        record::Envelope,
+        store::{EventStore, MemoryEventStore},
+        subscription::{Subscribe, Subscription},
+        worker::{Engine, Translator, WorkerSettings},
+    },
+};
+
+/// Stores every dispatched event and streams it to any number of readers, replayed and live, in one order.
+///
+/// Cloning is cheap and gives another handle on the same log; when the last one is gone, what is buffered is stored
+/// and every stream ends.
+///
+/// ```
+/// use livespan::{SseEvent, SseTarget};
+///
+/// struct Tick(u64);
+///
+/// impl SseEvent for Tick {
+///     fn name(&self) -> &str {
+///         "tick"
+///     }
+///     fn encode(&self, out: &mut Vec<u8>) {
+///         out.extend_from_slice(self.0.to_string().as_bytes());
+///     }
+/// }
+///
+/// let target = SseTarget::<Tick>::builder().build()?;
+/// target.try_dispatch(&Tick(1))?;
+/// # Ok::<(), livespan::Error>(())
+/// ```
+pub struct SseTarget<E> {
+    engine: Arc<Engine>,
+    event: PhantomData<fn(E)>,
+}
+
+impl<E> Clone for SseTarget<E> {
+    fn clone(&self) -> Self {
+        Self::from_engine(Arc::clone(&self.engine))
+    }
+}
+
+impl<E> fmt::Debug for SseTarget<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SseTarget")
+            .field("epoch", &self.engine.log.epoch())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Configures an [`SseTarget`].
+#[must_use]
+pub struct SseTargetBuilder<E> {
+    store: Option<Arc<dyn EventStore>>,
+    settings: WorkerSettings,
+    event: PhantomData<fn(E)>,
+}
+
+impl<E> fmt::Debug for SseTargetBuilder<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SseTargetBuilder")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: SseEvent> SseTargetBuilder<E> {
+    /// Keeps the log in this store; by default a [`MemoryEventStore`] with its default retention.
+    pub fn store(mut self, store: impl EventStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Bounds what waits for the worker thread: bytes (default
+    /// [`DEFAULT_BUFFER_BYTES`](crate::DEFAULT_BUFFER_BYTES)) and events (default
+    /// [`DEFAULT_BUFFER_EVENTS`](crate::DEFAULT_BUFFER_EVENTS)). Two thirds of it are for anything, the rest for what
+    /// matters most: ends of spans.
+    pub fn buffer(mut self, bytes_max: usize, events_max: usize) -> Self {
+        self.settings.buffer_bytes = bytes_max;
+        self.settings.buffer_events = events_max;
+        self
+    }
+
+    /// Opens the store and starts the log's thread.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or the thread cannot be started.
+    pub fn build(self) -> Result<SseTarget<E>, Error> {
+        let store = self
+            .store
+            .unwrap_or_else(|| Arc::new(MemoryEventStore::new()));
+        let engine = Engine::start(store, self.settings, |_| Encoded)?;
+        Ok(SseTarget::from_engine(Arc::new(engine)))
+    }
+}
+
+/// Every event of a target is encoded by its caller: nothing is left to translate.
+struct Encoded;
+
+impl Translator for Encoded {
+    fn translate(&mut self, _record: &[u8], _batch: &mut Batch) {}
+}
+
+impl<E> SseTarget<E> {
+    pub(crate) fn from_engine(engine: Arc<Engine>) -> Self {
+        Self {
+            engine,
+            event: PhantomData,
+        }
+    }
+
+    /// Follows the log as a stream of messages.
+    pub fn subscribe(&self, options: Subscribe) -> Subscription {
+        Subscription::new(options.reader(&self.engine.log))
+    }
+
+    /// Answers a request with a stream, for your own route behind your own authorisation. The resume point of the
+    /// request (`Last-Event-ID`, `?lastEventId=`, `?replay=none`) replaces that of `options`.
+    ///
+    /// It must be called within a tokio runtime with time enabled.
+    pub fn respond(&self, options: Subscribe, headers: &HeaderMap, uri: &Uri) -> Response<SseBody> {
+        let resume = resume_point(headers, uri);
+        let live = resume == ResumePoint::Live;
+        let reader = options.resume(resume).reader(&self.engine.log);
+        SseBody::new(reader, live, None).into_response()
+    }
+
+    /// Returns the id of the newest visible event, or that of the place before the first.
+    pub fn head(&self) -> EventId {
+        self.engine.log.id(self.engine.log.tail.published())
+    }
+
+    /// Returns how many events were dropped since the log was opened.
+    pub fn dropped(&self) -> Dropped {
+        self.engine.log.dropped()
+    }
+
+    /// Returns how many streams are open.
+    pub fn subscribers(&self) -> usize {
+        self.engine.log.subscribers()
+    }
+
+    /// Returns how the store does.
+    pub fn health(&self) -> StoreHealth {
+        self.engine.log.health()
+    }
+
+    /// Waits, blocking the thread, until every event dispatched before the call is in the store and visible.
+    ///
+    /// # Errors
+    /// When the time limit passes first ([`is_timeout`](Error::is_timeout)), or the store refused events.
+    pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
+        self.engine.intake.flush(timeout)
+    }
+
+    /// Refuses later events, stores what is buffered and ends every stream with `end` (`shutdown`). It blocks until
+    /// that is done. A second call does nothing more.
+    ///
+    /// # Errors
+    /// When the time limit passes first; the log then ends by itself when its store answers.
+    pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
+        self.engine.shutdown(timeout)
+    }
+}
+
+impl<E: SseEvent> SseTarget<E> {
+    /// Begins to configure a target.
+    pub fn builder() -> SseTargetBuilder<E> {
+        SseTargetBuilder {
+            store: None,
+            settings: WorkerSettings::default(),
+            event: PhantomData,
+        }
+    }
+
+    /// Stores and streams the event. It never waits: when the buffer is full, the event is dropped, counted, and
+    /// reported to readers as a gap.
+    ///
+    /// # Errors
+    /// When the buffer is full ([`is_full`](Error::is_full)), the log is shut down, or the event's name is invalid.
+    pub fn try_dispatch(&self, event: &E) -> Result<(), Error> {
+        let payload = payload_of(event)?;
+        let envelope = envelope(event, 0);
+        let size = envelope.size(&payload);
+        let pushed = self
+            .engine
+            .intake
+            .push(Class::Other, size, |out| envelope.write(out, &payload));
+        pushed.map_err(|refused| match refused {
+            Refused::Full => Error::full(),
+            Refused::Closed => Error::closed(),
+        })
+    }
+
+    /// Stores and streams the event and returns its id. It waits for room in the buffer and for the store. When the
+    /// future is dropped, the event may or may not be stored.
+    ///
+    /// # Errors
+    /// When the log is shut down, the store refused the event, or the event's name is invalid.
+    pub async fn dispatch(&self, event: &E) -> Result<EventId, Error> {
+        let payload = payload_of(event)?;
+        let (ticket, answer) = self.engine.intake.ticket();
+        let envelope = envelope(event, ticket);
+        let size = envelope.size(&payload);
+        loop {
+            let room = self.engine.intake.room();
+            match self
+                .engine
+                .intake
+                .try_push(Class::Other, size, |out| envelope.write(out, &payload))
+            {
+                Ok(()) => break,
+                Err(Refused::Closed) => {
+                    self.engine.intake.redeem(ticket, None);
+                    return Err(Error::closed());
+                }
+                Err(Refused::Full) => room.await,
+            }
+        }
+        match answer.await {
+            Ok(id) => Ok(id),
+            Err(_) if self.engine.log.is_closed() => Err(Error::closed()),
+            Err(_) => Err(Error::store_failed("the event store refused the event")),
+        }
+    }
+}
+
+fn envelope<E: SseEvent>(event: &E, ticket: u64) -> Envelope<'_> {
+    Envelope {
+        ticket,
+        name: event.name(),
+        key: event.stream_key(),
+        pin: event.pin(),
+    }
+}
+
+fn payload_of<E: SseEvent>(event: &E) -> Result<Vec<u8>, Error> {
+    if !is_event_name(event.name()) {
+        let name = event.name().chars().take(64).collect::<String>();
+        return Err(Error::invalid(format!(
+            "the event name {name:?} is not 1 to 64 characters of A-Z, a-z, 0-9, '.', '_' and '-'"
+        )));
+    }
+    let mut payload = Vec::with_capacity(256);
+    event.encode(&mut payload);
+    if payload.len() > PAYLOAD_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "the payload of {} bytes is larger than {PAYLOAD_BYTES_MAX}",
+            payload.len()
+        )));
+    }
+    if std::str::from_utf8(&payload).is_err() {
+        return Err(Error::invalid("the payload is not UTF-8"));
+    }
+    Ok(payload)
+}
+
+/// The largest payload of one event: 256 KiB.
+pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;

@@ -1,0 +1,162 @@
+//! Timestamps as text: RFC 3339 in UTC with exactly nine decimals, so that text order is time order.
+//! Pure arithmetic; the calendar is Howard Hinnant's `civil_from_days` (proleptic Gregorian).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+const SECONDS_PER_DAY: u64 = 86_400;
+/// 9999-12-31T23:59:59: the last second that RFC 3339 can write.
+const LAST_SECOND: u64 = 253_402_300_799;
+
+/// Nanoseconds since 1970-01-01T00:00:00Z. Earlier moments are clamped to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub(crate) struct Timestamp(u64);
+
+impl Timestamp {
+    pub(crate) fn now() -> Self {
+        SystemTime::now().into()
+    }
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub(crate) const fn nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Appends the thirty bytes of `2026-11-22T11:39:00.123456789Z`.
+    pub(crate) fn write(self, out: &mut Vec<u8>) {
+        let seconds = (self.0 / NANOS_PER_SECOND).min(LAST_SECOND);
+        let (year, month, day) = civil_from_days(seconds / SECONDS_PER_DAY);
+        let of_day = seconds % SECONDS_PER_DAY;
+        let mut text = *b"0000-00-00T00:00:00.000000000Z";
+        digits(&mut text, 0, 4, year);
+        digits(&mut text, 5, 2, month);
+        digits(&mut text, 8, 2, day);
+        digits(&mut text, 11, 2, of_day / 3600);
+        digits(&mut text, 14, 2, of_day / 60 % 60);
+        digits(&mut text, 17, 2, of_day % 60);
+        digits(&mut text, 20, 9, self.0 % NANOS_PER_SECOND);
+        out.extend_from_slice(&text);
+    }
+
+    pub(crate) fn text(self) -> String {
+        let mut out = Vec::with_capacity(30);
+        self.write(&mut out);
+        out.into_iter().map(char::from).collect()
+    }
+
+    /// Reads what [`write`](Self::write) wrote; `None` for any other form.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let shape = bytes.len() == 30
+            && bytes
+                .iter()
+                .zip(b"dddd-dd-ddTdd:dd:dd.dddddddddZ")
+                .all(|(byte, form)| {
+                    if *form == b'd' {
+                        byte.is_ascii_digit()
+                    } else {
+                        byte == form
+                    }
+                });
+        if !shape {
+            return None;
+        }
+        let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
+        let (month, day) = (number(5, 7)?, number(8, 10)?);
+        let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+        if !(1..=12).contains(&month)
+            || !(1..=31).contains(&day)
+            || hour > 23
+            || minute > 59
+            || second > 59
+        {
+            return None;
+        }
+        let days = days_from_civil(number(0, 4)?, month, day)?;
+        let seconds = days * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second;
+        seconds
+            .checked_mul(NANOS_PER_SECOND)?
+            .checked_add(number(20, 29)?)
+            .map(Self)
+    }
+
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+fn digits(text: &mut [u8; 30], at: usize, width: usize, mut value: u64) {
+    for slot in text.iter_mut().skip(at).take(width).rev() {
+        *slot = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
+fn civil_from_days(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    (year, month, day)
+}
+
+fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
+    let year = year.checked_sub(u64::from(month <= 2))?;
+    let era = year / 400;
+    let year_of_era = year % 400;
+    let day_of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    (era * 146_097 + day_of_era).checked_sub(719_468)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Timestamp;
+
+    #[test]
+    fn known_moments_are_written_and_read_back() {
+        let cases = [
+            (0, "1970-01-01T00:00:00.000000000Z"),
+            (951_782_400_000_000_001, "2000-02-29T00:00:00.000000001Z"),
+            (1_795_347_540_123_456_789, "2026-11-22T11:39:00.123456789Z"),
+            (4_107_542_399_999_999_999, "2100-02-28T23:59:59.999999999Z"),
+            (4_107_542_400_000_000_000, "2100-03-01T00:00:00.000000000Z"),
+        ];
+        for (nanos, text) in cases {
+            assert_eq!(Timestamp::from_nanos(nanos).text(), text);
+            assert_eq!(Timestamp::parse(text), Some(Timestamp::from_nanos(nanos)));
+        }
+    }
+
+    #[test]
+    fn other_forms_are_refused() {
+        for text in [
+            "",
+            "2026-11-22T11:39:00Z",
+            "2026-13-22T11:39:00.123456789Z",
+            "2026-11-22 11:39:00.123456789Z",
+        ] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
+    }
+}
