@@ -1,0 +1,52 @@
+// @ts-check
+// The routes of livespan as addresses and requests. It must never keep state, and never build an address that is not
+// below the page's own: the page is served under any prefix.
+
+/**
+ * @typedef {{status: number, body: any}} Answer `status` 0 means that no answer came; `body` is then null
+ */
+
+/**
+ * @param {string} traceId
+ * @returns {string} the route of one trace's snapshot
+ */
+export function traceRoute(traceId) {
+  return `traces/${encodeURIComponent(traceId)}`;
+}
+
+/** @param {string} traceId @returns {string} */
+export function traceStreamRoute(traceId) {
+  return `${traceRoute(traceId)}/sse`;
+}
+
+/** @param {number} limit @returns {string} */
+export function listStreamRoute(limit) {
+  return `traces/sse?limit=${limit}`;
+}
+
+/** @param {number} limit @param {string | null} after @returns {string} */
+export function listRoute(limit, after) {
+  return `traces?limit=${limit}${after === null ? "" : `&after=${encodeURIComponent(after)}`}`;
+}
+
+/**
+ * @param {string} route relative to the page
+ * @returns {string} absolute
+ */
+export function address(route) {
+  return new URL(route, document.baseURI).href;
+}
+
+/**
+ * Asks for a JSON route. Never rejects: what went wrong is the status.
+ * @param {string} route
+ * @returns {Promise<Answer>}
+ */
+export async function getJson(route) {
+  try {
+    const response = await fetch(address(route), { headers: { Accept: "application/json" }, cache: "no-store" });
+    return { status: response.status, body: await response.json().catch(() => null) };
+  } catch {
+    return { status: 0, body: null };
+  }
+}

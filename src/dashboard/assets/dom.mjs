@@ -1,0 +1,156 @@
+// @ts-check
+// The smallest tools for making and changing elements. Text goes in as text and no other way; there must never be a
+// function here that takes markup.
+
+/**
+ * @typedef {Record<string, any>} Properties `text` becomes the text, `on` a table of listeners, anything else an
+ *   attribute (left out when null or false)
+ */
+
+/**
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag
+ * @param {Properties} [properties]
+ * @param {...(Node | string | null)} children
+ * @returns {HTMLElementTagNameMap[T]}
+ */
+export function element(tag, properties = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name === "text") node.textContent = value;
+    else if (name === "on") for (const [type, listener] of Object.entries(value)) node.addEventListener(type, listener);
+    else setAttribute(node, name, value);
+  }
+  for (const child of children) if (child !== null) node.append(child);
+  return node;
+}
+
+/** @param {Element} node @param {string} name @param {unknown} value null and false remove it */
+export function setAttribute(node, name, value) {
+  if (value === null || value === undefined || value === false) {
+    if (node.hasAttribute(name)) node.removeAttribute(name);
+    return;
+  }
+  const text = value === true ? "" : String(value);
+  // Writing what is already there would still wake the style engine.
+  if (node.getAttribute(name) !== text) node.setAttribute(name, text);
+}
+
+/** @param {Node} node @param {string} text */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** @param {HTMLElement} node @param {string} property @param {string} value */
+export function setStyle(node, property, value) {
+  if (node.style.getPropertyValue(property) !== value) node.style.setProperty(property, value);
+}
+
+/** @param {HTMLElement} node @param {boolean} shown */
+export function setShown(node, shown) {
+  if (node.hidden === shown) node.hidden = !shown;
+}
+
+/**
+ * @template {Element} [T=HTMLElement]
+ * @param {string} id
+ * @returns {T} an element that the page's markup promises
+ */
+export function byId(id) {
+  const node = document.getElementById(id);
+  if (node === null) throw new Error(`the page has no element #${id}`);
+  return /** @type {T} */ (/** @type {unknown} */ (node));
+}
+
+// One shape per state, on a 16 × 16 grid: states are told apart without their colour, too.
+/** @type {Record<string, string>} */
+const SHAPES = {
+  running: "M8 2a6 6 0 1 1-6 6M8 5.2v3l2 1.6",
+  waiting: "M5.5 3.5v9M10.5 3.5v9",
+  ok: "M3 8.5l3.2 3.2L13 4.8",
+  error: "M4 4l8 8M12 4l-8 8",
+  cancelled: "M8 2a6 6 0 1 0 .01 0M4 12l8-8",
+  lost: "M2.5 8h3l1.5-4 2 8 1.2-3M13 5.5v3M13 11.4v.2",
+  placeholder: "M8 2.5a5.5 5.5 0 0 1 3 .9M13 6a5.5 5.5 0 0 1 0 4M11 12.6a5.5 5.5 0 0 1-6 0M3 10a5.5 5.5 0 0 1 0-4M5 3.4a5.5 5.5 0 0 1 1-.6",
+  chevron: "M6 4l4 4-4 4",
+  copy: "M5.5 5.5v-3h8v8h-3M2.5 5.5h8v8h-8z",
+  back: "M10 3.5L5.5 8l4.5 4.5",
+  close: "M4 4l8 8M12 4l-8 8",
+};
+
+// Asked of the logo, not spelled: no asset holds the address of another host, and a test can simply look for one.
+const svgNamespace = () => byId("logo").namespaceURI;
+
+/** What a state is called where people read it. @type {Record<string, string>} */
+export const STATE_WORDS = {
+  running: "running", waiting: "waiting", ok: "ok", error: "error", cancelled: "cancelled", lost: "lost",
+  placeholder: "not seen",
+};
+
+/**
+ * @param {string} shape
+ * @returns {SVGSVGElement}
+ */
+export function icon(shape) {
+  const svg = /** @type {SVGSVGElement} */ (document.createElementNS(svgNamespace(), "svg"));
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(document.createElementNS(svgNamespace(), "path"));
+  setIcon(svg, shape);
+  return svg;
+}
+
+/** @param {SVGSVGElement} svg @param {string} shape */
+export function setIcon(svg, shape) {
+  setAttribute(svg, "data-shape", shape);
+  setAttribute(/** @type {Element} */ (svg.firstChild), "d", SHAPES[shape] ?? SHAPES.placeholder);
+}
+
+/**
+ * A fixed set of row elements that is moved along as the reader scrolls. Row `index` always uses the element
+ * `index % size`, so that scrolling by one row rewrites one row.
+ * @template R
+ */
+export class RowPool {
+  /**
+   * @param {HTMLElement} container
+   * @param {() => {node: HTMLElement, row: R}} make
+   */
+  constructor(container, make) {
+    this.container = container;
+    this.make = make;
+    /** @type {{node: HTMLElement, row: R}[]} */
+    this.slots = [];
+  }
+
+  /**
+   * Shows rows `first` up to but not including `last`.
+   * @param {number} first
+   * @param {number} last
+   * @param {number} rowHeight
+   * @param {(row: R, index: number, node: HTMLElement) => void} draw
+   */
+  show(first, last, rowHeight, draw) {
+    while (this.slots.length < last - first) {
+      const slot = this.make();
+      this.slots.push(slot);
+      this.container.append(slot.node);
+    }
+    const size = this.slots.length;
+    const used = new Set();
+    for (let index = first; index < last; index += 1) {
+      const slot = this.slots[index % size];
+      used.add(slot);
+      setShown(slot.node, true);
+      setStyle(slot.node, "transform", `translateY(${index * rowHeight}px)`);
+      draw(slot.row, index, slot.node);
+    }
+    for (const slot of this.slots) if (!used.has(slot)) setShown(slot.node, false);
+  }
+
+  /** @param {number} index @returns {HTMLElement | null} */
+  nodeAt(index) {
+    return this.slots.length === 0 || index < 0 ? null : this.slots[index % this.slots.length].node;
+  }
+}

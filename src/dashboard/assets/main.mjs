@@ -1,0 +1,349 @@
+// @ts-check
+// Wires the page: address ↔ feeds ↔ views, keys, theme, and the one loop that draws.
+// It must never interpret an event or build elements of the lists: those are the models' and the views' work.
+
+import { address, getJson } from "./api.mjs";
+import { byId, setAttribute, setShown, setText } from "./dom.mjs";
+import { ListFeed, TraceFeed } from "./feed.mjs";
+import { fillHelp } from "./help-view.mjs";
+import { InspectorView } from "./inspector-view.mjs";
+import { listCounts } from "./list-model.mjs";
+import { ListView } from "./list-view.mjs";
+import { traceName } from "./model.mjs";
+import { Palette } from "./palette.mjs";
+import { ServerClock, initResizer, initTheme, recall, remember } from "./page.mjs";
+import { pageStatus, refusedText } from "./status.mjs";
+import { openStream } from "./stream.mjs";
+import { TraceView } from "./trace-view.mjs";
+
+/**
+ * @typedef {{trace: string | null, span: string | null, query: string, order: "running" | "newest"}} Route
+ */
+
+const CALM_TICK_MS = 1_000;
+const ANNOUNCE_MS = 5_000;
+
+const clock = new ServerClock();
+const palette = new Palette(recall("services", /** @type {string[]} */ ([])));
+const calm = globalThis.matchMedia("(prefers-reduced-motion: reduce)");
+let route = readRoute();
+let paused = false;
+let rememberedServices = palette.slots.size;
+/** @type {TraceFeed | null} */
+let traceFeed = null;
+let frameAsked = false;
+/** @type {ReturnType<typeof setTimeout> | null} */
+let tick = null;
+
+/** @type {import("./feed.mjs").World} */
+const world = {
+  getJson,
+  openStream: ({ route: path, ...options }) => openStream({ ...options, url: address(path) }),
+  setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
+  clearTimeout: (timer) => clearTimeout(timer),
+  onClock: (serverNow) => clock.hear(serverNow),
+  onChange: askFrame,
+};
+const listFeed = new ListFeed(world);
+const listView = new ListView({
+  openTrace: (traceId) => go({ ...route, trace: traceId, span: null }),
+  traceHref: (traceId) => hrefOf({ ...route, trace: traceId, span: null }),
+  loadOlder: () => void listFeed.loadOlder(),
+  setOrder: (order) => replace({ ...route, order }),
+  changed: askFrame,
+});
+const traceView = new TraceView({
+  select: (spanId) => replace({ ...route, span: spanId }),
+  changed: askFrame,
+});
+const inspector = new InspectorView({
+  close: () => replace({ ...route, span: null }),
+  copy,
+  openLink: (traceId, spanId) => (traceId === route.trace ? traceView.goTo(spanId) : go({ ...route, trace: traceId, span: spanId })),
+  linkHref: (traceId, spanId) => hrefOf({ ...route, trace: traceId, span: spanId }),
+  goTo: (spanId) => traceView.goTo(spanId),
+});
+
+// The address.
+
+/** @returns {Route} */
+function readRoute() {
+  const query = new URLSearchParams(location.search);
+  return {
+    trace: query.get("trace") || null,
+    span: query.get("span") || null,
+    query: query.get("q") ?? "",
+    order: query.get("order") === "newest" ? "newest" : "running",
+  };
+}
+
+/** @param {Route} to @returns {string} */
+function hrefOf(to) {
+  const url = new URL("./", document.baseURI);
+  if (to.trace !== null) url.searchParams.set("trace", to.trace);
+  if (to.trace !== null && to.span !== null) url.searchParams.set("span", to.span);
+  if (to.query !== "") url.searchParams.set("q", to.query);
+  if (to.order !== "running") url.searchParams.set("order", to.order);
+  return url.href;
+}
+
+/** Another page: a step that "back" undoes. @param {Route} to */
+function go(to) {
+  history.pushState(null, "", hrefOf(to));
+  follow(to);
+}
+
+/** The same page, looked at otherwise: no step of its own. @param {Route} to */
+function replace(to) {
+  history.replaceState(null, "", hrefOf(to));
+  follow(to);
+}
+
+/** @param {Route} to */
+function follow(to) {
+  route = to;
+  const input = /** @type {HTMLInputElement} */ (byId("filter"));
+  if (input.value !== to.query) input.value = to.query;
+  setAttribute(byId("back"), "href", hrefOf({ ...to, trace: null, span: null }));
+  setAttribute(byId("home"), "href", hrefOf({ ...to, trace: null, span: null }));
+  openFeed();
+  askFrame();
+}
+
+/** One stream at a time: a browser allows six connections to a host over all its tabs. */
+function openFeed() {
+  if (route.trace === null) {
+    if (traceFeed !== null) paused = false;
+    traceFeed?.close();
+    traceFeed = null;
+    listFeed.open();
+  } else if (traceFeed?.traceId !== route.trace) {
+    listFeed.close();
+    traceFeed?.close();
+    paused = false;
+    traceView.reset();
+    traceFeed = new TraceFeed(world, route.trace);
+    traceFeed.open();
+  }
+}
+
+// Drawing.
+
+function askFrame() {
+  if (frameAsked) return;
+  frameAsked = true;
+  requestAnimationFrame(draw);
+}
+
+function draw() {
+  frameAsked = false;
+  if (tick !== null) clearTimeout(tick);
+  tick = null;
+  const feed = traceFeed ?? listFeed;
+  // What is not heard is not known: without a connection the clocks on the page stand still.
+  clock.setRunning(feed.status.word === "live");
+  setShown(byId("list-page"), traceFeed === null);
+  setShown(byId("trace-page"), traceFeed !== null);
+  setShown(byId("filter-form"), traceFeed === null);
+  const wait = traceFeed === null ? drawList() : drawTrace(traceFeed);
+  drawStatus(feed);
+  rememberServices();
+  if (wait < Infinity && clock.running && !document.hidden) {
+    tick = setTimeout(askFrame, calm.matches ? Math.max(wait, CALM_TICK_MS) : wait);
+  }
+}
+
+/** @returns {number} milliseconds until the page changes by itself */
+function drawList() {
+  setText(document.querySelector("title") ?? document.head, titleOf("livespan"));
+  return listView.draw({ feed: listFeed, query: route.query, order: route.order, now: clock.now(), palette });
+}
+
+/** @param {TraceFeed} feed @returns {number} */
+function drawTrace(feed) {
+  const origin = feed.model.originSeconds;
+  const now = Number.isNaN(origin) ? NaN : clock.now() - origin * 1000;
+  const wait = traceView.draw({ feed, spanId: route.span, now, palette });
+  inspector.draw({ trace: feed.model, generation: feed.generation, spanId: route.span, now, palette });
+  setText(document.querySelector("title") ?? document.head, titleOf(traceName(feed.model) || "trace"));
+  return wait;
+}
+
+/** @param {string} what @returns {string} */
+function titleOf(what) {
+  return what === "livespan" ? "livespan" : `${what} · livespan`;
+}
+
+/** @param {ListFeed | TraceFeed} feed */
+function drawStatus(feed) {
+  const trace = feed instanceof TraceFeed ? feed.model : null;
+  const status = pageStatus(feed.status, trace, (trace ?? listFeed.model).hostDropped);
+  const node = byId("status");
+  setAttribute(node, "data-state", status.state);
+  setAttribute(node, "title", status.title);
+  setAttribute(node, "data-last-id", feed.status.lastId);
+  setText(byId("status-text"), status.text);
+  const banner = trace === null ? "" : refusedText(trace);
+  setShown(byId("banner"), banner !== "");
+  setText(byId("banner"), banner);
+  setAttribute(byId("pause"), "aria-pressed", String(paused));
+  setText(byId("pause"), paused ? "Resume" : "Pause");
+}
+
+function rememberServices() {
+  if (palette.slots.size === rememberedServices) return;
+  rememberedServices = palette.slots.size;
+  remember("services", palette.names());
+}
+
+// What a reader can do.
+
+/** @param {boolean} wanted */
+function setPaused(wanted) {
+  if (paused === wanted) return;
+  paused = wanted;
+  if (traceFeed !== null) {
+    if (paused) traceFeed.pause();
+    else traceFeed.resume();
+  } else if (paused) {
+    listFeed.pause();
+  } else {
+    listFeed.resume();
+  }
+  askFrame();
+}
+
+/** @param {string} text */
+function copy(text) {
+  // Without a secure context there is no clipboard; then the text can still be selected.
+  navigator.clipboard?.writeText(text).then(() => announce("Copied"), () => announce("The browser refused to copy"));
+}
+
+/** @param {string} text */
+function announce(text) {
+  setText(byId("live"), text);
+}
+
+function announceCounts() {
+  if (traceFeed !== null) {
+    announce(traceView.announcement());
+  } else if (listFeed.model.loaded) {
+    const { total, open, errors } = listCounts(listFeed.model);
+    announce(`${total} traces, ${open} running, ${errors} with errors`);
+  }
+}
+
+function back() {
+  if (route.trace !== null && route.span !== null) replace({ ...route, span: null });
+  else if (route.trace !== null) go({ ...route, trace: null, span: null });
+}
+
+function toggleHelp() {
+  const help = /** @type {HTMLDialogElement} */ (byId("help"));
+  if (help.open) help.close();
+  else help.showModal();
+}
+
+/** @type {Record<string, () => void>} */
+const KEYS_EVERYWHERE = {
+  Escape: back,
+  "?": toggleHelp,
+  t: () => byId("theme").click(),
+  " ": () => setPaused(!paused),
+};
+
+/** @type {Record<string, () => void>} */
+const KEYS_LIST = {
+  ArrowDown: () => listView.move(1), j: () => listView.move(1),
+  ArrowUp: () => listView.move(-1), k: () => listView.move(-1),
+  PageDown: () => listView.move(15), PageUp: () => listView.move(-15),
+  Home: () => listView.move(-Infinity), End: () => listView.move(Infinity),
+  Enter: () => listView.openActive(),
+  "/": () => byId("filter").focus(),
+};
+
+/** @type {Record<string, () => void>} */
+const KEYS_TRACE = {
+  ArrowDown: () => traceView.move(1), j: () => traceView.move(1),
+  ArrowUp: () => traceView.move(-1), k: () => traceView.move(-1),
+  PageDown: () => traceView.move(20), PageUp: () => traceView.move(-20),
+  Home: () => traceView.move(-Infinity), End: () => traceView.move(Infinity),
+  ArrowLeft: () => traceView.collapseOrParent(), h: () => traceView.collapseOrParent(),
+  ArrowRight: () => traceView.expandOrChild(), l: () => traceView.expandOrChild(),
+  Enter: () => byId("inspector").focus(),
+  E: () => traceView.foldAll(false), C: () => traceView.foldAll(true),
+  e: () => traceView.goToError(1), "]": () => traceView.goToError(1), "[": () => traceView.goToError(-1),
+  f: () => traceView.setFollow(!traceView.follow),
+};
+
+/** @param {KeyboardEvent} event */
+function keyPressed(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if (/** @type {HTMLDialogElement} */ (byId("help")).open) return;
+  const target = /** @type {HTMLElement} */ (event.target);
+  if (target instanceof HTMLInputElement) {
+    if (event.key === "Escape" || event.key === "Enter") leaveFilter(event);
+    return;
+  }
+  // Buttons, links and summaries have their own meaning for these two; the inspector scrolls by its own keys.
+  const pressable = target.closest("button, a, summary, [role=separator]") !== null;
+  if (pressable && (event.key === "Enter" || event.key === " ")) return;
+  if (target.closest("#inspector, [role=separator]") !== null && /^(Arrow|Page|Home|End)/.test(event.key)) return;
+  const action = (route.trace === null ? KEYS_LIST : KEYS_TRACE)[event.key] ?? KEYS_EVERYWHERE[event.key];
+  if (action === undefined) return;
+  event.preventDefault();
+  action();
+}
+
+/** @param {KeyboardEvent} event */
+function leaveFilter(event) {
+  event.preventDefault();
+  if (event.key === "Escape") replace({ ...route, query: "" });
+  byId("filter").blur();
+  if (event.key === "Enter") listView.move(0);
+}
+
+function listen() {
+  addEventListener("popstate", () => follow(readRoute()));
+  addEventListener("keydown", keyPressed);
+  addEventListener("resize", askFrame);
+  document.addEventListener("visibilitychange", askFrame);
+  // A page in the back-forward cache must not hold a connection; when it comes back, it starts from a fresh snapshot.
+  addEventListener("pagehide", () => {
+    listFeed.close();
+    traceFeed?.close();
+  });
+  addEventListener("pageshow", (event) => {
+    if (!event.persisted) return;
+    traceFeed = null;
+    follow(readRoute());
+  });
+  byId("filter").addEventListener("input", () => replace({ ...route, query: /** @type {HTMLInputElement} */ (byId("filter")).value }));
+  byId("filter-form").addEventListener("submit", (event) => event.preventDefault());
+  byId("pause").addEventListener("click", () => setPaused(!paused));
+  byId("help-open").addEventListener("click", toggleHelp);
+  byId("status").addEventListener("click", () => {
+    setPaused(false);
+    if ((traceFeed ?? listFeed).status.word === "ended") (traceFeed ?? listFeed).resume();
+  });
+  byId("trace-id").addEventListener("click", () => copy(route.trace ?? ""));
+  byId("expand-all").addEventListener("click", () => traceView.foldAll(false));
+  byId("collapse-all").addEventListener("click", () => traceView.foldAll(true));
+  byId("next-error").addEventListener("click", () => traceView.goToError(1));
+  byId("previous-error").addEventListener("click", () => traceView.goToError(-1));
+  byId("follow").addEventListener("click", () => traceView.setFollow(!traceView.follow));
+  for (const id of ["home", "back"]) {
+    byId(id).addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      if (route.trace !== null) go({ ...route, trace: null, span: null });
+    });
+  }
+}
+
+fillHelp();
+initTheme(askFrame);
+initResizer(askFrame);
+listen();
+follow(route);
+setInterval(announceCounts, ANNOUNCE_MS);

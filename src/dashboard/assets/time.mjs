@@ -1,0 +1,138 @@
+// @ts-check
+// Timestamps, durations and ages: text in, numbers out, and back to text.
+// Must never read a clock: every "now" is an argument.
+
+let cachedPrefix = "";
+let cachedSeconds = NaN;
+
+/**
+ * Whole seconds since 1970 of an RFC 3339 UTC timestamp, or NaN. The last answer is remembered, because neighbouring
+ * events nearly always share their second.
+ * @param {unknown} text
+ * @returns {number}
+ */
+export function wholeSeconds(text) {
+  if (typeof text !== "string" || text.length < 20) return NaN;
+  const prefix = text.slice(0, 19);
+  if (prefix !== cachedPrefix) {
+    cachedSeconds = Date.parse(prefix + "Z") / 1000;
+    cachedPrefix = prefix;
+  }
+  return cachedSeconds;
+}
+
+/**
+ * Milliseconds from `originSeconds` to an RFC 3339 UTC timestamp, or NaN. Milliseconds since 1970 in a double would
+ * lose everything below 250 ns; counted from an origin near the trace, nanoseconds survive.
+ * @param {unknown} text
+ * @param {number} originSeconds
+ * @returns {number}
+ */
+export function parseTimestamp(text, originSeconds) {
+  const seconds = wholeSeconds(text);
+  if (Number.isNaN(seconds)) return NaN;
+  const fraction = String(text).slice(19).match(/^\.(\d{1,9})/);
+  const nanoseconds = fraction ? Number(fraction[1].padEnd(9, "0")) : 0;
+  return (seconds - originSeconds) * 1000 + nanoseconds / 1e6;
+}
+
+/**
+ * Milliseconds since 1970, or NaN: for clocks and ages, where a microsecond does not matter.
+ * @param {unknown} text
+ * @returns {number}
+ */
+export function epochMilliseconds(text) {
+  return parseTimestamp(text, 0);
+}
+
+/**
+ * A duration with three significant digits: `640 ns`, `12.3 µs`, `1.50 s`, `2 m 05 s`, `1 h 02 m`.
+ * @param {number | null} milliseconds
+ * @returns {string}
+ */
+export function formatDuration(milliseconds) {
+  if (milliseconds === null || !Number.isFinite(milliseconds)) return "–";
+  const sign = milliseconds < 0 ? "−" : "";
+  const value = Math.abs(milliseconds);
+  if (value === 0) return "0 ms";
+  // The limits sit where three digits would round up to the next unit: 999.6 µs is 1.00 ms, not 1000 µs.
+  if (value < 0.0009995) return `${sign}${Math.max(1, Math.round(value * 1e6))} ns`;
+  if (value < 0.9995) return `${sign}${threeDigits(value * 1000)} µs`;
+  if (value < 999.5) return `${sign}${threeDigits(value)} ms`;
+  if (value < 59_950) return `${sign}${threeDigits(value / 1000)} s`;
+  return sign + formatLong(Math.round(value / 1000));
+}
+
+/**
+ * A duration that is still growing: tenths of a second and no more, so that the text is calm while it ticks.
+ * @param {number} milliseconds
+ * @returns {string}
+ */
+export function formatTicking(milliseconds) {
+  if (!Number.isFinite(milliseconds)) return "–";
+  const value = Math.max(0, milliseconds);
+  if (value < 59_950) return `${(value / 1000).toFixed(1)} s`;
+  return formatLong(Math.max(60, Math.floor(value / 1000)));
+}
+
+/**
+ * How long ago something was, in one unit.
+ * @param {number} milliseconds
+ * @returns {string}
+ */
+export function formatAge(milliseconds) {
+  if (!Number.isFinite(milliseconds)) return "–";
+  const seconds = Math.floor(milliseconds / 1000);
+  if (seconds < 2) return "now";
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86_400)} d ago`;
+}
+
+/**
+ * A moment inside a trace, as an offset from its beginning: `+12.3 ms`.
+ * @param {number} milliseconds
+ * @returns {string}
+ */
+export function formatOffset(milliseconds) {
+  const text = formatDuration(milliseconds);
+  return text.startsWith("−") || text === "–" ? text : `+${text}`;
+}
+
+/**
+ * A wire timestamp for people: date and time as sent (UTC), without the `T`.
+ * @param {unknown} text
+ * @returns {string}
+ */
+export function formatAbsolute(text) {
+  return typeof text === "string" ? text.replace("T", " ").replace(/Z$/, " UTC") : "–";
+}
+
+/**
+ * @param {number} count
+ * @param {string} one
+ * @param {string} [many]
+ * @returns {string} `1 span`, `1,200 spans`
+ */
+export function plural(count, one, many = `${one}s`) {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+}
+
+/** @param {number} value @returns {string} */
+function threeDigits(value) {
+  if (value >= 99.95) return value.toFixed(0);
+  return value >= 9.995 ? value.toFixed(1) : value.toFixed(2);
+}
+
+/** @param {number} seconds whole @returns {string} */
+function formatLong(seconds) {
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${two(seconds % 60)} s`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ${two(Math.floor((seconds % 3600) / 60))} m`;
+  return `${Math.floor(seconds / 86_400)} d ${two(Math.floor((seconds % 86_400) / 3600))} h`;
+}
+
+/** @param {number} value @returns {string} */
+function two(value) {
+  return String(value).padStart(2, "0");
+}

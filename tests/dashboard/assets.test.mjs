@@ -1,0 +1,46 @@
+// @ts-check
+// Claims about the files themselves: what a strict page policy and an offline machine need.
+
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { test } from "node:test";
+
+const FOLDER = new URL("../../src/dashboard/assets/", import.meta.url);
+const FILES = readdirSync(FOLDER);
+const text = (/** @type {string} */ file) => readFileSync(new URL(file, FOLDER), "utf8");
+
+test("no asset names another host", () => {
+  for (const file of FILES) {
+    const addresses = text(file).match(/https?:\/\/[^"'\s]*/g) ?? [];
+    assert.deepEqual(addresses.filter((address) => address !== "http://www.w3.org/2000/svg"), [], file);
+  }
+});
+
+test("no module takes markup from text", () => {
+  for (const file of FILES.filter((name) => name.endsWith(".mjs"))) {
+    assert.equal(/innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|setAttribute\("(on|style)/.test(text(file)), false, file);
+  }
+});
+
+test("the page has no inline script, handler or style", () => {
+  const page = text("index.html");
+  assert.equal(/\son\w+=|\sstyle=|<style|<script(?![^>]*\ssrc=)|javascript:/.test(page), false);
+  assert.match(page, /\n<head>\n/);
+});
+
+test("every module is type-checked and opens with what it is for", () => {
+  for (const file of FILES.filter((name) => name.endsWith(".mjs"))) assert.match(text(file), /^\/\/ @ts-check\n\/\/ [A-Z]/, file);
+});
+
+test("every module that is imported exists, and only stream.mjs knows EventSource", () => {
+  for (const file of FILES.filter((name) => name.endsWith(".mjs"))) {
+    for (const found of text(file).matchAll(/from "\.\/([^"]+)"/g)) assert.ok(FILES.includes(found[1]), `${file} imports ${found[1]}`);
+    if (file !== "stream.mjs") assert.equal(/new \S*EventSource/.test(text(file)), false, file);
+  }
+});
+
+test("the models and the arithmetic know neither page nor clock", () => {
+  for (const file of ["model.mjs", "list-model.mjs", "tree.mjs", "layout.mjs", "time.mjs", "status.mjs", "palette.mjs"]) {
+    assert.equal(/\b(document|window|globalThis|localStorage|fetch|Date\.now|performance|setTimeout)\b/.test(text(file).replace(/\/\/.*$/gm, "")), false, file);
+  }
+});

@@ -1,0 +1,135 @@
+// @ts-check
+// Claims about a snapshot and its stream together.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ListFeed, TraceFeed } from "../../src/dashboard/assets/feed.mjs";
+import { openStream } from "../../src/dashboard/assets/stream.mjs";
+import { TRACE, at, ended, hello, started } from "./build.mjs";
+import { FakeWorld } from "./world.mjs";
+
+/** A world whose JSON answers are a queue. @param {{status: number, body: any}[]} answers */
+function worldOf(answers) {
+  const fake = new FakeWorld();
+  const environment = fake.environment();
+  /** @type {string[]} */
+  const asked = [];
+  return {
+    fake, asked,
+    world: {
+      getJson: async (/** @type {string} */ route) => {
+        asked.push(route);
+        return answers.shift() ?? { status: 0, body: null };
+      },
+      openStream: (/** @type {any} */ options) => openStream({ ...options, url: `/${options.route}`, environment }),
+      setTimeout: environment.setTimeout, clearTimeout: environment.clearTimeout,
+      onClock: () => {}, onChange: () => {},
+    },
+  };
+}
+
+/** @param {any[]} spans @param {string} cursor */
+function snapshot(spans, cursor) {
+  return { status: 200, body: { traceId: TRACE, cursor, now: at(100), processes: [], spans, updates: [], logs: [] } };
+}
+
+/** Lets promises settle. */
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+/** @param {TraceFeed} feed */
+function states(feed) {
+  return Object.fromEntries([...feed.model.tree.spans.values()].map((span) => [span.id, span.state]));
+}
+
+test("a trace is its snapshot and the stream from the snapshot's cursor", async () => {
+  const { fake, asked, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5")]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  assert.deepEqual([asked, fake.last().url], [[`traces/${TRACE}`], `/traces/${TRACE}/sse?lastEventId=aaaaaaaa-5`]);
+  fake.last().send("hello", hello("aaaaaaaa").data);
+  fake.last().send("ended", ended("a", null, 1, 2).data, "aaaaaaaa-6");
+  assert.deepEqual([states(feed), feed.status.word, feed.phase], [{ a: "ok" }, "live", "open"]);
+});
+
+test("an unknown trace is waited for on its stream", async () => {
+  const { fake, world } = worldOf([{ status: 404, body: { error: "unknown trace" } }]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  assert.deepEqual([feed.phase, fake.last().url], ["waiting", `/traces/${TRACE}/sse`]);
+  fake.last().send("started", started("a", null, 1).data, "aaaaaaaa-1");
+  assert.deepEqual([feed.phase, states(feed)], ["open", { a: "running" }]);
+});
+
+test("a malformed id is an error and opens no stream", async () => {
+  const { fake, world } = worldOf([{ status: 400, body: { error: "malformed trace id" } }]);
+  const feed = new TraceFeed(world, "nonsense");
+  feed.open();
+  await settled();
+  assert.deepEqual([feed.phase, feed.error, fake.sources.length], ["refused", "malformed trace id", 0]);
+});
+
+test("a server that does not answer is asked again", async () => {
+  const { asked, fake, world } = worldOf([{ status: 0, body: null }, snapshot([], "aaaaaaaa-1")]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  assert.deepEqual([feed.status.word, fake.sources.length], ["reconnecting", 0]);
+  fake.pass(2_000);
+  await settled();
+  assert.deepEqual([asked.length, fake.sources.length], [2, 1]);
+});
+
+test("after a restart the new log's snapshot replaces what the old one had left open", async () => {
+  const { fake, asked, world } = worldOf([
+    snapshot([started("a", null, 1).data, started("b", null, 2).data], "aaaaaaaa-5"), snapshot([ended("a", null, 1, 3).data], "bbbbbbbb-2"),
+  ]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  fake.last().send("hello", hello("aaaaaaaa").data);
+  fake.last().breakOff();
+  fake.last().send("hello", hello("bbbbbbbb").data);
+  assert.deepEqual(states(feed), { a: "lost", b: "lost" });
+  await settled();
+  assert.deepEqual([states(feed), fake.last().url, asked.length], [{ a: "ok" }, `/traces/${TRACE}/sse?lastEventId=bbbbbbbb-2`, 2]);
+  assert.equal(feed.model.losses.unknown, true, "the snapshot has less than was on show");
+  fake.last().send("hello", hello("bbbbbbbb").data);
+  await settled();
+  assert.equal(asked.length, 2);
+});
+
+test("after a restart that forgot the trace it stays on show, and nothing in it runs", async () => {
+  const { fake, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5"), { status: 404, body: {} }]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  fake.last().send("hello", hello("aaaaaaaa").data);
+  fake.last().send("hello", hello("bbbbbbbb").data);
+  await settled();
+  assert.deepEqual([states(feed), feed.phase, fake.sources.length], [{ a: "lost" }, "open", 1]);
+});
+
+test("a closed feed ignores the answer that comes too late", async () => {
+  const { fake, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5")]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  feed.close();
+  await settled();
+  assert.deepEqual([states(feed), fake.sources.length], [{}, 0]);
+});
+
+test("older traces are walked down to the first page that has news", async () => {
+  const known = Array.from({ length: 500 }, (_, index) => ({ traceId: `t${index}`, state: "ok", startTimestamp: at(1000 + index) }));
+  const { fake, asked, world } = worldOf([
+    { status: 200, body: { traces: known.slice(-200), next: "one" } }, { status: 200, body: { traces: [{ traceId: "old", state: "ok", startTimestamp: at(1) }], next: null } },
+  ]);
+  const feed = new ListFeed(world);
+  feed.open();
+  fake.last().send("traces", { type: "traces", snapshot: true, traces: known, removed: [] });
+  assert.equal(feed.hasOlder(), true);
+  await feed.loadOlder();
+  assert.deepEqual(asked, ["traces?limit=200", "traces?limit=200&after=one"]);
+  assert.deepEqual([feed.model.traces.size, feed.hasOlder()], [501, false]);
+});

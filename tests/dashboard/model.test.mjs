@@ -1,0 +1,240 @@
+// @ts-check
+// Claims about the trace model: what a reader sees after any order of events.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  LOGS_MAX, SPANS_MAX, attributesOf, barEnd, createTrace, reduceTrace, selfTime, traceName, traceState, waitingFor,
+} from "../../src/dashboard/assets/model.mjs";
+import { flatten, unfolded } from "../../src/dashboard/assets/layout.mjs";
+import { TRACE, at, ended, hello, lost, started } from "./build.mjs";
+
+/** @param {...any} events */
+function traceOf(...events) {
+  return events.reduce(reduceTrace, createTrace(TRACE));
+}
+
+/** The whole picture, a line a row: indent, name, state, from–to. @param {import("../../src/dashboard/assets/model.mjs").Trace} trace */
+function picture(trace) {
+  return flatten(trace.tree, unfolded()).map((span) => `${" ".repeat(span.depth)}${span.name || "?"} ${span.state} ${span.start}–${span.end}`);
+}
+
+test("a start and its end are one span", () => {
+  const trace = traceOf(started("a", null, 1), ended("a", null, 1, 4.5));
+  assert.deepEqual(picture(trace), ["a ok 1–4.5"]);
+  assert.deepEqual(trace.tree.counts, { total: 1, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 0 });
+});
+
+test("a span without an end is open and its bar reaches now", () => {
+  const trace = traceOf(started("a", null, 1));
+  assert.deepEqual(picture(trace), ["a running 1–null"]);
+  assert.equal(barEnd(/** @type {any} */ (trace.tree.spans.get("a")), 900), 900);
+});
+
+test("an end that comes alone is a whole span", () => {
+  const trace = traceOf(ended("a", null, 1, 2, { status: { code: "ERROR", message: "no" } }));
+  assert.deepEqual(picture(trace), ["a error 1–2"]);
+});
+
+test("a start after its end never reopens the span", () => {
+  const trace = traceOf(ended("a", null, 1, 2), started("a", null, 1));
+  assert.deepEqual(picture(trace), ["a ok 1–2"]);
+  assert.equal(trace.tree.counts.open, 0);
+});
+
+test("a parent that comes late takes its place above its children", () => {
+  const trace = traceOf(started("child", "parent", 2), started("parent", "root", 1), started("root", null, 0));
+  assert.deepEqual(picture(trace), ["root running 0–null", " parent running 1–null", "  child running 2–null"]);
+  assert.equal(trace.tree.counts.placeholders, 0);
+});
+
+test("a parent that is never seen is a placeholder outside the counts and the extent", () => {
+  const trace = traceOf(ended("child", "0123456789abcdef", 2, 3));
+  assert.deepEqual(picture(trace), ["? placeholder NaN–null", " child ok 2–3"]);
+  assert.deepEqual(trace.tree.counts, { total: 1, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 1 });
+  assert.deepEqual([trace.start, trace.end], [2, 3]);
+  assert.equal(traceState(trace), "ok");
+});
+
+test("a remote parent is marked as remote, and the trace is named after the local root", () => {
+  const trace = traceOf(started("entry", "feedbeeffeedbeef", 2, { parentRemote: true, name: "GET /" }));
+  assert.equal(trace.tree.spans.get("feedbeeffeedbeef")?.remote, true);
+  assert.equal(traceName(trace), "GET /");
+});
+
+test("a true root names the trace, though an orphan started before it", () => {
+  const trace = traceOf(started("orphan", "gone", 1), started("root", null, 2));
+  assert.equal(traceName(trace), "root");
+});
+
+test("a lost span is not open, ends where it was last heard, and marks its ancestors", () => {
+  const trace = traceOf(started("root", null, 0), started("a", "root", 1), lost("a", "root", 1, 60_000, 40));
+  const span = /** @type {any} */ (trace.tree.spans.get("a"));
+  assert.equal(span.state, "lost");
+  assert.equal(barEnd(span, 1e9), 40);
+  assert.equal(trace.end, 40);
+  assert.equal(trace.tree.spans.get("root")?.errorBelow, true);
+  assert.equal(trace.tree.counts.open, 1);
+});
+
+test("a real end replaces a lost one and takes its error marks back", () => {
+  const trace = traceOf(started("root", null, 0), lost("a", "root", 1, 60, 40), ended("a", "root", 1, 50));
+  assert.deepEqual(picture(trace), ["root running 0–null", " a ok 1–50"]);
+  assert.equal(trace.tree.spans.get("root")?.errorBelow, false);
+  assert.equal(trace.tree.counts.lost, 0);
+});
+
+test("a loss that is announced after the real end changes nothing", () => {
+  const trace = traceOf(ended("a", null, 1, 50), lost("a", null, 1, 60, 40));
+  assert.deepEqual(picture(trace), ["a ok 1–50"]);
+});
+
+test("every event delivered twice gives the same picture", () => {
+  const events = [
+    hello("aaaaaaaa"),
+    started("root", null, 0), started("a", "root", 1),
+    { type: "updated", id: "aaaaaaaa-3", data: { type: "updated", traceId: TRACE, spanId: "a", timestamp: at(2), attributes: { done: 1 } } },
+    { type: "log", id: "aaaaaaaa-4", data: { type: "log", traceId: TRACE, spanId: "a", timestamp: at(3), severity: "INFO", body: "hi", attributes: {} } },
+    { type: "gap", id: "aaaaaaaa-5", data: { type: "gap", reason: "dropped", lost: { starts: 3, ends: 0, other: 1 } } },
+    ended("a", "root", 1, 4, { status: { code: "ERROR" } }),
+  ];
+  const once = traceOf(...events);
+  const twice = traceOf(...events, ...events);
+  assert.deepEqual(picture(twice), picture(once));
+  assert.deepEqual(twice.tree.counts, once.tree.counts);
+  assert.deepEqual(twice.losses, { evicted: 0, starts: 3, ends: 0, other: 1, unknown: false });
+  assert.equal(twice.tree.spans.get("a")?.logs?.length, 1);
+  assert.equal(twice.services.get("shop")?.spans, 2);
+});
+
+test("updates lie over the attributes of the start, and the end replaces both", () => {
+  const update = { type: "updated", data: { traceId: TRACE, spanId: "a", timestamp: at(2), name: "renamed", state: "waiting", attributes: { b: 2 } } };
+  const open = traceOf(started("a", null, 1, { attributes: { a: 1, b: 1 } }), update);
+  const span = /** @type {any} */ (open.tree.spans.get("a"));
+  assert.deepEqual(attributesOf(span), { a: 1, b: 2 });
+  assert.deepEqual(picture(open), ["renamed waiting 1–null"]);
+  reduceTrace(open, ended("a", null, 1, 3, { attributes: { a: 5 }, name: "final" }));
+  assert.deepEqual(attributesOf(span), { a: 5 });
+  assert.deepEqual(picture(open), ["final ok 1–3"]);
+  reduceTrace(open, update);
+  assert.deepEqual(picture(open), ["final ok 1–3"]);
+});
+
+test("an update or a log record before its start is kept for it", () => {
+  const trace = traceOf(
+    { type: "updated", data: { traceId: TRACE, spanId: "a", timestamp: at(2), attributes: { b: 2 } } },
+    { type: "log", id: "x-1", data: { traceId: TRACE, spanId: "a", timestamp: at(2), body: "early" } },
+    started("a", null, 1, { attributes: { a: 1 } }),
+  );
+  const span = /** @type {any} */ (trace.tree.spans.get("a"));
+  assert.deepEqual(attributesOf(span), { a: 1, b: 2 });
+  assert.deepEqual(span.logs.map((/** @type {any} */ log) => log.body), ["early"]);
+});
+
+test("a snapshot and the stream after it give what the stream alone gives", () => {
+  const process = { type: "process", process: "p1", service: "shop", resource: {}, pid: 1, traceId: null, spanId: null };
+  const log = { type: "log", traceId: TRACE, spanId: "a", timestamp: at(2), severity: "INFO", body: "hi" };
+  const body = {
+    traceId: TRACE, cursor: "x-3", now: at(10), processes: [process],
+    spans: [started("root", null, 0).data, ended("a", "root", 1, 3).data], updates: [], logs: [log],
+  };
+  const fromSnapshot = traceOf({ type: "snapshot", data: body }, ended("root", null, 0, 9));
+  const fromStream = traceOf(
+    { type: "process", data: process }, started("root", null, 0), started("a", "root", 1), { type: "log", id: "x-2", data: log },
+    ended("a", "root", 1, 3), ended("root", null, 0, 9),
+  );
+  assert.deepEqual(picture(fromSnapshot), picture(fromStream));
+  assert.deepEqual(fromSnapshot.tree.counts, fromStream.tree.counts);
+  assert.deepEqual(fromSnapshot.tree.spans.get("a")?.logs, fromStream.tree.spans.get("a")?.logs);
+  assert.equal(fromSnapshot.processes.get("p1"), process);
+});
+
+test("losses are counted by what was lost", () => {
+  const trace = traceOf(
+    { type: "gap", data: { type: "gap", reason: "evicted", from: "x-1", to: "x-12", lost: 12 } },
+    { type: "gap", id: "x-20", data: { type: "gap", reason: "dropped", lost: { starts: 3, ends: 1, other: 0 } } },
+    { type: "gap", id: "x-21", data: { type: "gap", reason: "dropped", lost: { starts: 1, ends: 0, other: 2 } } },
+    { type: "ping", data: { type: "ping", dropped: { starts: 9, ends: 8, other: 7 } } },
+  );
+  assert.deepEqual(trace.losses, { evicted: 12, starts: 4, ends: 1, other: 2, unknown: false });
+  assert.deepEqual(trace.hostDropped, { starts: 9, ends: 8, other: 7 });
+});
+
+test("types, fields and traces that are not known change nothing", () => {
+  const trace = traceOf(
+    { type: "constructor", data: {} }, { type: "later", data: { traceId: TRACE } }, { type: "started", data: null },
+    { type: "started", data: { ...started("a", null, 1).data, traceId: "f".repeat(32) } },
+    { type: "started", data: { ...started("a", null, 1).data, spanId: 7 } },
+  );
+  assert.deepEqual(picture(trace), []);
+  assert.deepEqual(picture(reduceTrace(trace, started("b", null, 1, { future: { deep: true } }))), ["b running 1–null"]);
+});
+
+test("after a restart of the log nothing stays running, and the new log may take that back", () => {
+  const trace = traceOf(hello("aaaaaaaa"), started("a", null, 1), started("b", null, 2), hello("bbbbbbbb"));
+  assert.deepEqual(picture(trace), ["a lost 1–5000", "b lost 2–5000"]);
+  assert.deepEqual(trace.tree.spans.get("a")?.loss, { reason: "restarted", lastHeard: 5000, local: true });
+  assert.equal(trace.restarts, 1);
+  reduceTrace(trace, started("a", null, 1));
+  reduceTrace(trace, ended("b", null, 2, 7));
+  assert.deepEqual(picture(trace), ["a running 1–null", "b ok 2–7"]);
+});
+
+test("the same epoch again is no restart", () => {
+  const trace = traceOf(hello("aaaaaaaa"), started("a", null, 1), hello("aaaaaaaa"));
+  assert.deepEqual(picture(trace), ["a running 1–null"]);
+});
+
+test("a gap of the epoch says that something of unknown size is missing", () => {
+  const trace = traceOf(started("a", null, 1), { type: "gap", data: { type: "gap", reason: "epoch", lost: null } });
+  assert.deepEqual(trace.losses, { evicted: 0, starts: 0, ends: 0, other: 0, unknown: true });
+  assert.equal(trace.tree.counts.open, 0);
+});
+
+test("the trace waits for its innermost open spans, longest first", () => {
+  const trace = traceOf(started("root", null, 0), started("a", "root", 1), started("a1", "a", 5), started("b", "root", 2));
+  assert.deepEqual(waitingFor(trace, 5).spans.map((span) => span.id), ["b", "a1"]);
+  reduceTrace(trace, ended("a1", "a", 5, 6));
+  assert.deepEqual(waitingFor(trace, 5).spans.map((span) => span.id), ["a", "b"]);
+  assert.deepEqual(waitingFor(trace, 1), { spans: [trace.tree.spans.get("a")], total: 2 });
+});
+
+test("self time leaves out what children cover, once where they overlap", () => {
+  const trace = traceOf(ended("p", null, 0, 100), ended("x", "p", 10, 40), ended("y", "p", 30, 50), ended("z", "p", 90, 200));
+  assert.equal(selfTime(/** @type {any} */ (trace.tree.spans.get("p"))), 50);
+});
+
+test("spans that name each other as parents are all shown", () => {
+  const trace = traceOf(started("a", "b", 1), started("b", "a", 2), started("self", "self", 3));
+  assert.deepEqual(picture(trace), ["b running 2–null", " a running 1–null", "self running 3–null"]);
+});
+
+test("hostile text is kept as it came", () => {
+  const name = '<img src=x onerror="alert(1)">\u202e\u0000💥';
+  const trace = traceOf(started("a", null, 1, { name, service: "__proto__", attributes: JSON.parse('{"__proto__":"x","constructor":1}') }));
+  const span = /** @type {any} */ (trace.tree.spans.get("a"));
+  assert.equal(span.name, name);
+  assert.equal(span.service, "__proto__");
+  assert.deepEqual(Object.entries(attributesOf(span)), [["__proto__", "x"], ["constructor", 1]]);
+});
+
+test("nanoseconds survive", () => {
+  const trace = traceOf(ended("a", null, 0.000001, 0.000003));
+  const span = /** @type {any} */ (trace.tree.spans.get("a"));
+  assert.deepEqual([span.start, span.end], [0.000001, 0.000003]);
+});
+
+test("a cancelled span is neither ok nor an error", () => {
+  const trace = traceOf(ended("a", null, 0, 1, { state: "cancelled", status: { code: "ERROR" } }));
+  assert.deepEqual([trace.tree.spans.get("a")?.state, traceState(trace), trace.tree.counts.errors], ["cancelled", "cancelled", 0]);
+});
+
+test("a trace of the greatest size counts what it refuses", () => {
+  const trace = createTrace(TRACE);
+  for (let index = 0; index < SPANS_MAX + 3; index += 1) reduceTrace(trace, ended(String(index), null, 0, 1));
+  assert.deepEqual([trace.tree.spans.size, trace.refusedSpans], [SPANS_MAX, 3]);
+  for (let index = 0; index < LOGS_MAX + 2; index += 1) {
+    reduceTrace(trace, { type: "log", id: `x-${index}`, data: { traceId: TRACE, spanId: "7", timestamp: at(1), body: "" } });
+  }
+  assert.deepEqual([trace.logs, trace.refusedLogs], [LOGS_MAX, 2]);
+});

@@ -1,0 +1,179 @@
+// @ts-check
+// Claims about a stream that stays open.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { openStream } from "../../src/dashboard/assets/stream.mjs";
+import { hello } from "./build.mjs";
+import { FakeWorld } from "./world.mjs";
+
+/** @param {object} [options] */
+function opened(options = {}) {
+  const world = new FakeWorld();
+  /** @type {any[]} */
+  const events = [];
+  /** @type {string[]} */
+  const words = [];
+  const stream = openStream({
+    url: "/x/traces/sse?limit=5", environment: world.environment(),
+    onEvent: (event) => events.push(event),
+    onStatus: (status) => words.push(status.reason === "" ? status.word : `${status.word}: ${status.reason}`),
+    ...options,
+  });
+  return { world, stream, events, words };
+}
+
+test("events are handed over parsed, with type and id", () => {
+  const { world, events, words, stream } = opened();
+  world.last().open();
+  world.last().send("hello", hello("aaaaaaaa").data);
+  world.last().send("started", { type: "started", spanId: "a" }, "aaaaaaaa-1");
+  assert.deepEqual(events, [
+    { type: "hello", id: "", data: hello("aaaaaaaa").data },
+    { type: "started", id: "aaaaaaaa-1", data: { type: "started", spanId: "a" } },
+  ]);
+  assert.deepEqual(words, ["connecting", "live"]);
+  assert.deepEqual(stream.status(), { word: "live", reason: "", lastId: "aaaaaaaa-1", attempt: 0, malformed: 0 });
+});
+
+test("data that is no JSON object is counted and skipped", () => {
+  const { world, events, stream } = opened();
+  world.last().send("started", "{");
+  world.last().send("started", "[1]");
+  world.last().send("started", "null");
+  assert.deepEqual([events, stream.status().malformed], [[], 3]);
+});
+
+test("the resume point goes into the query", () => {
+  assert.equal(opened({ lastEventId: "a-1" }).world.last().url, "/x/traces/sse?limit=5&lastEventId=a-1");
+  assert.equal(opened({ url: "/x/sse", lastEventId: "a-1" }).world.last().url, "/x/sse?lastEventId=a-1");
+  assert.equal(opened().world.last().url, "/x/traces/sse?limit=5");
+});
+
+test("a broken connection is left to the browser", () => {
+  const { world, words } = opened();
+  world.last().send("hello", hello("aaaaaaaa").data);
+  world.last().breakOff();
+  world.pass(10_000);
+  assert.equal(world.sources.length, 1);
+  world.last().send("hello", hello("aaaaaaaa").data);
+  assert.deepEqual(words, ["connecting", "live", "reconnecting: connection lost", "live"]);
+});
+
+test("a refused connection is made anew with the last id, after a growing pause", () => {
+  const { world, words } = opened();
+  world.last().send("hello", hello("aaaaaaaa").data);
+  world.last().send("started", {}, "aaaaaaaa-7");
+  world.last().refuse();
+  world.pass(999);
+  assert.equal(world.sources.length, 1);
+  world.pass(1);
+  assert.equal(world.last().url, "/x/traces/sse?limit=5&lastEventId=aaaaaaaa-7");
+  world.last().refuse();
+  world.pass(1_999);
+  assert.equal(world.sources.length, 2);
+  world.pass(1);
+  assert.equal(world.sources.length, 3);
+  for (let attempt = 0; attempt < 20; attempt += 1) {
+    world.last().refuse();
+    world.pass(30_000);
+  }
+  assert.equal(world.sources.length, 23);
+  world.last().send("hello", hello("aaaaaaaa").data);
+  assert.equal(words[words.length - 1], "live");
+  world.last().refuse();
+  world.pass(1_000);
+  assert.equal(world.sources.length, 24);
+});
+
+test("silence for three pings of fifteen seconds makes the connection anew", () => {
+  const { world, words } = opened();
+  world.last().send("hello", hello("aaaaaaaa").data);
+  world.pass(30_000);
+  world.last().send("ping", {});
+  world.pass(44_999);
+  assert.equal(world.sources.length, 1);
+  world.pass(1);
+  assert.equal(words[words.length - 1], "reconnecting: silent");
+  world.pass(1_000);
+  assert.equal(world.sources.length, 2);
+  assert.equal(world.sources[0].readyState, 2);
+});
+
+test("the watchdog follows the ping interval that hello names", () => {
+  const { world } = opened();
+  world.last().send("hello", hello("aaaaaaaa", { pingSeconds: 1 }).data);
+  world.pass(2_999);
+  assert.equal(world.sources.length, 1);
+  world.pass(1_001);
+  assert.equal(world.sources.length, 2);
+});
+
+test("a connection that never answers is made anew", () => {
+  const { world } = opened();
+  world.pass(46_000);
+  assert.equal(world.sources.length, 2);
+});
+
+test("pings keep one connection for ever, with one timer", () => {
+  const { world } = opened();
+  for (let ping = 0; ping < 1_000; ping += 1) {
+    world.last().send("ping", {});
+    world.pass(15_000);
+  }
+  assert.deepEqual([world.sources.length, world.timers.size], [1, 1]);
+});
+
+test("complete and unknown end the stream until the reader asks again", () => {
+  for (const reason of ["complete", "unknown"]) {
+    const { world, words, stream } = opened();
+    world.last().send("end", { type: "end", reason });
+    world.pass(600_000);
+    assert.deepEqual([world.sources.length, world.last().readyState, words[words.length - 1]], [1, 2, `ended: ${reason}`]);
+    stream.resume();
+    assert.equal(world.sources.length, 2);
+  }
+});
+
+test("after a shutdown the browser comes back by itself", () => {
+  const { world, words } = opened();
+  world.last().send("hello", hello("aaaaaaaa").data);
+  world.last().send("end", { type: "end", reason: "shutdown" });
+  world.last().breakOff();
+  world.pass(5_000);
+  world.last().send("hello", hello("bbbbbbbb").data);
+  assert.equal(world.sources.length, 1);
+  assert.deepEqual(words, ["connecting", "live", "reconnecting: shutdown", "reconnecting: shutdown", "live"]);
+});
+
+test("after overload or an expired token it comes back slowly", () => {
+  for (const reason of ["overload", "expired"]) {
+    const { world } = opened();
+    world.last().send("end", { type: "end", reason });
+    assert.equal(world.last().readyState, 2);
+    world.pass(7_999);
+    assert.equal(world.sources.length, 1);
+    world.pass(1);
+    assert.equal(world.sources.length, 2);
+  }
+});
+
+test("pause lets the connection go, resume goes on from the last id", () => {
+  const { world, words, stream } = opened();
+  world.last().send("started", {}, "aaaaaaaa-7");
+  stream.pause();
+  world.pass(600_000);
+  assert.deepEqual([world.sources.length, world.last().readyState, world.timers.size], [1, 2, 0]);
+  stream.resume();
+  assert.equal(world.last().url, "/x/traces/sse?limit=5&lastEventId=aaaaaaaa-7");
+  assert.deepEqual(words, ["connecting", "live", "paused", "connecting"]);
+});
+
+test("a closed stream is silent and leaves no timer", () => {
+  const { world, events, stream } = opened();
+  stream.close();
+  world.last().send("started", {}, "aaaaaaaa-7");
+  world.last().refuse();
+  world.pass(600_000);
+  assert.deepEqual([events, world.sources.length, world.timers.size], [[], 1, 0]);
+});
