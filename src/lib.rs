@@ -15,11 +15,45 @@
     )
 )]
 
+#[cfg(feature = "dashboard")]
+mod dashboard;
 mod error;
+#[cfg(feature = "http")]
+mod http;
+#[cfg(feature = "tracing")]
+mod init;
+#[cfg(feature = "spans")]
+mod spans;
 mod sse;
 mod sync;
 mod time;
 
+#[cfg(feature = "spans")]
+#[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
+pub use {opentelemetry, opentelemetry_sdk};
+
+#[cfg(feature = "spans")]
+#[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
+pub use crate::spans::{
+    durations::DURATION_NAMES_MAX,
+    event::{AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId},
+    filter::{DEFAULT_HIDDEN_TARGETS, SpanFacts},
+    json::{EVENT_BYTES_MAX, VALUE_BYTES_MAX},
+    live::{Auth, LiveSpans, LiveSpansBuilder, SHUTDOWN_TIMEOUT, Status, current_trace_id},
+    processor::{FLUSH_TIMEOUT, LiveSpanProcessor, SampledOnly},
+    sampler::LiveSampler,
+};
+
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use crate::http::{
+    params::QUERY_LENGTH_MAX,
+    server::{CONNECTIONS_MAX, DEFAULT_ADDRESS, HEAD_TIMEOUT, LiveServer, STALL_TIMEOUT},
+    traces::LIST_INTERVAL,
+};
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub use crate::init::{InitGuard, init};
 pub use crate::{
     error::Error,
     sse::{

@@ -103,9 +103,9 @@ impl Batch {
         });
     }
 
-    /// Removes what a panicking writer left behind its last complete event.
-    pub(crate) fn truncate_partial(&mut self) {
-        self.bytes
-            .truncate(self.heads.last().map_or(0, |head| head.end));
+    /// Keeps the first `len` events, and nothing of what a panicking writer left behind them.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.heads.truncate(len);
+        self.bytes.truncate(self.heads.last().map_or(0, |head| head.end));
     }
 }

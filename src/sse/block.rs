@@ -79,7 +79,7 @@ impl BlockBuilder {
             sequence,
             &event.payload,
         );
-        self.finish_entry(sequence, head, false, event.key.map(Key::new));
+        self.finish_entry(sequence, head, false, event.key.map(Key::detached));
     }
 
     pub(crate) fn push_slice(&mut self, slice: &Slice) {

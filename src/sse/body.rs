@@ -55,8 +55,10 @@ struct Live {
     reader: Reader,
     complete: Option<Completion>,
     timer: Pin<Box<Sleep>>,
-    /// When a stream whose key is not known gives up; `None` once it is known.
+    /// When a stream whose key was not known at first gives up, if it is not known then either.
     unknown_until: Option<Instant>,
+    /// Whether the client was not told yet that the key is not known.
+    unknown_unsaid: bool,
     /// Whether the reader began at the head and the client's cursor still has to be moved there.
     at_head: bool,
 }
@@ -74,12 +76,13 @@ impl SseBody {
             reader,
             complete,
             timer: Box::pin(tokio::time::sleep_until(Instant::now() + PING_INTERVAL)),
+            unknown_unsaid: unknown,
             unknown_until: unknown.then(|| Instant::now() + UNKNOWN_TIMEOUT),
             at_head: live,
         };
         Self {
             state: State::New(Box::new(live)),
-            retry: jitter(),
+            retry: jittered_retry(),
         }
     }
 
@@ -87,29 +90,35 @@ impl SseBody {
     pub(crate) fn refused(reason: EndReason) -> Self {
         Self {
             state: State::Refused(reason),
-            retry: jitter(),
+            retry: jittered_retry(),
         }
+    }
+
+    /// Tells an `EventSource` not to come back: it has everything there will ever be.
+    #[cfg(feature = "spans")]
+    pub(crate) fn no_content() -> Response<Self> {
+        let mut response = Response::new(Self { state: State::Done, retry: 0 });
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response
     }
 
     /// Wraps the body in the response that carries it.
     pub(crate) fn into_response(self) -> Response<Self> {
         let mut response = Response::new(self);
-        *response.status_mut() = StatusCode::OK;
-        let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("text/event-stream"),
-        );
-        headers.insert(
-            header::CACHE_CONTROL,
-            HeaderValue::from_static("no-cache, no-transform"),
-        );
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        stream_headers(response.headers_mut());
         response
     }
 }
 
-fn jitter() -> u64 {
+/// Sets what makes an answer an event stream that no proxy holds back.
+pub(crate) fn stream_headers(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+}
+
+/// The reconnection time for one client, in milliseconds.
+pub(crate) fn jittered_retry() -> u64 {
     let width = RETRY_MILLISECONDS.end - RETRY_MILLISECONDS.start;
     RETRY_MILLISECONDS.start + RandomState::new().hash_one(0) % width
 }
@@ -123,9 +132,6 @@ impl Live {
             &self.reader.log().position(),
             PING_INTERVAL.as_secs(),
         );
-        if self.reader.known() == Some(false) {
-            control::ping(&mut out, &self.reader.log().position(), Some(false));
-        }
         Bytes::from(out)
     }
 
@@ -144,16 +150,30 @@ impl Live {
         frame::cursor(out, id.epoch(), id.sequence().get());
     }
 
+    /// What a client is told once, when the stream has read what there was at first.
+    fn first_news(&mut self) -> Option<Bytes> {
+        let mut out = Vec::new();
+        if std::mem::take(&mut self.at_head) {
+            self.cursor(&mut out);
+        }
+        // Only the store knows whether there is an older event of this stream.
+        if self.unknown_unsaid && !self.reader.is_paging() {
+            self.unknown_unsaid = false;
+            if self.reader.known() == Some(false) {
+                control::ping(&mut out, &self.reader.log().position(), Some(false));
+            }
+        }
+        (!out.is_empty()).then(|| Bytes::from(out))
+    }
+
     /// The next piece, or why there is none.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, EndReason>> {
         if let Poll::Ready(item) = self.reader.poll_next(cx) {
             self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
             return Poll::Ready(encode(&item));
         }
-        if std::mem::take(&mut self.at_head) {
-            let mut out = Vec::new();
-            self.cursor(&mut out);
-            return Poll::Ready(Ok(Bytes::from(out)));
+        if let Some(bytes) = self.first_news() {
+            return Poll::Ready(Ok(bytes));
         }
         if self
             .complete

@@ -109,6 +109,8 @@ struct Records {
 struct Drained {
     through: u64,
     failures: u64,
+    /// Whether the last turn failed.
+    failing: bool,
     finished: bool,
 }
 
@@ -147,6 +149,8 @@ impl Intake {
         match self.try_push(class, size, write) {
             Err(Refused::Full) => {
                 self.count_dropped(class, 1);
+                // The worker may have emptied the buffer meanwhile and be about to sleep: the drop is news, too.
+                self.wake_if_asleep(true);
                 Err(Refused::Full)
             }
             other => other,
@@ -167,6 +171,11 @@ impl Intake {
         let Some(mut records) = self.shard_with_room(class, need) else {
             return Err(Refused::Full);
         };
+        // Asked again under the lock: the worker, once it knows that the buffer is closed, looks into every shard a
+        // last time, and what came after that look would be lost.
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Refused::Closed);
+        }
         let half_full = {
             let undo = Undo::new(&mut records);
             let start = undo.start;
@@ -218,6 +227,8 @@ impl Intake {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.hurry();
+        // Who waits for room waits in vain now, though the worker may hang in its store.
+        self.room.notify_waiters();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -231,7 +242,8 @@ impl Intake {
         self.wait(timeout, "flush the event log", |drained| {
             drained.through >= target
         })?;
-        if lock(&self.drained).failures > failures {
+        let drained = *lock(&self.drained);
+        if drained.failing || drained.failures > failures {
             return Err(Error::store_failed(
                 "the event store refused events of this flush",
             ));
@@ -284,11 +296,11 @@ impl Intake {
         self.room.notified()
     }
 
-    pub(crate) fn ticket(&self) -> (u64, oneshot::Receiver<EventId>) {
-        let (sender, receiver) = oneshot::channel();
-        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
-        lock(&self.tickets).insert(ticket, sender);
-        (ticket, receiver)
+    pub(crate) fn ticket(&self) -> Ticket<'_> {
+        let (sender, answer) = oneshot::channel();
+        let number = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        lock(&self.tickets).insert(number, sender);
+        Ticket { intake: self, number, answer }
     }
 
     /// Answers the caller who holds the ticket, or tells it that there is no answer.
@@ -296,7 +308,7 @@ impl Intake {
         let sender = lock(&self.tickets).remove(&ticket);
         if let (Some(sender), Some(id)) = (sender, id) {
             // The caller may have stopped waiting: the event is stored all the same.
-            drop(sender.send(id));
+            let _unheard = sender.send(id);
         }
     }
 
@@ -344,6 +356,27 @@ impl Intake {
         if let (true, Some(worker)) = (asleep || urgent, self.worker.get()) {
             worker.unpark();
         }
+    }
+}
+
+/// The place of a caller who waits for the id of its event. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Ticket<'a> {
+    intake: &'a Intake,
+    pub(crate) number: u64,
+    answer: oneshot::Receiver<EventId>,
+}
+
+impl Ticket<'_> {
+    /// The id, or `None` when there will be none.
+    pub(crate) async fn answer(&mut self) -> Option<EventId> {
+        (&mut self.answer).await.ok()
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.intake.redeem(self.number, None);
     }
 }
 
@@ -540,6 +573,7 @@ impl Intake {
         let mut drained = lock(&self.drained);
         drained.through = through;
         drained.failures += u64::from(failed);
+        drained.failing = failed;
         drop(drained);
         self.drained_changed.notify_all();
     }

@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
 };
@@ -18,6 +18,8 @@ use crate::{sse::event::StreamKey, sync::lock};
 #[derive(Debug)]
 pub(crate) struct Key {
     id: StreamKey,
+    /// The first sequence that this entry can know of: an earlier entry of the same stream may have been forgotten.
+    since: u64,
     state: Mutex<KeyState>,
 }
 
@@ -42,9 +44,30 @@ impl KeyState {
 /// What retention took from one stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Evicted {
-    pub(crate) count: u64,
-    pub(crate) first: u64,
-    pub(crate) last: u64,
+    count: u64,
+    first: u64,
+    last: u64,
+}
+
+impl Evicted {
+    pub(crate) fn add(&mut self, sequence: u64) {
+        if self.count == 0 {
+            self.first = sequence;
+        }
+        self.count += 1;
+        self.last = sequence;
+    }
+
+    /// How many of them are in `after + 1..=to`; `None` when only some are, as their places are not kept.
+    pub(crate) fn within(self, after: u64, to: u64) -> Option<u64> {
+        if self.count == 0 || self.last <= after || to < self.first {
+            Some(0)
+        } else if after < self.first && self.last <= to {
+            Some(self.count)
+        } else {
+            None
+        }
+    }
 }
 
 /// What one more event changed.
@@ -57,9 +80,15 @@ pub(crate) struct Pushed {
 }
 
 impl Key {
-    pub(crate) fn new(id: StreamKey) -> Arc<Self> {
+    /// A name on an event that was read back from a store; nobody indexes or waits by it.
+    pub(crate) fn detached(id: StreamKey) -> Arc<Self> {
+        Self::new(id, u64::MAX)
+    }
+
+    fn new(id: StreamKey, since: u64) -> Arc<Self> {
         Arc::new(Self {
             id,
+            since,
             state: Mutex::default(),
         })
     }
@@ -68,7 +97,7 @@ impl Key {
         &self.id
     }
 
-    pub(crate) fn push(&self, sequence: u64) -> Pushed {
+    fn push(&self, sequence: u64) -> Pushed {
         let mut state = lock(&self.state);
         let pushed = Pushed {
             new: !state.is_held(),
@@ -101,8 +130,12 @@ impl Key {
             .collect()
     }
 
-    pub(crate) fn evicted(&self) -> Evicted {
-        lock(&self.state).evicted
+    /// How many events of the stream in `after + 1..=to` retention took; `None` when not known.
+    pub(crate) fn lost(&self, after: u64, to: u64) -> Option<u64> {
+        if after.saturating_add(1) < self.since {
+            return None;
+        }
+        lock(&self.state).evicted.within(after, to)
     }
 
     pub(crate) fn is_known(&self) -> bool {
@@ -115,11 +148,7 @@ impl Key {
         let mut state = lock(&self.state);
         if state.positions.front() == Some(&sequence) {
             state.positions.pop_front();
-            if state.evicted.count == 0 {
-                state.evicted.first = sequence;
-            }
-            state.evicted.count += 1;
-            state.evicted.last = sequence;
+            state.evicted.add(sequence);
         }
         !state.is_held()
     }
@@ -142,21 +171,40 @@ impl Key {
 }
 
 /// All streams of the log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Keys {
     map: DashMap<StreamKey, Arc<Key>>,
+    /// The newest sequence of any stream. It is written under the lock of the stream's place in the map, so who
+    /// makes an entry there knows that the stream's later events will pass through it.
+    newest: AtomicU64,
     retained: AtomicUsize,
     /// Everyone who waits for some stream, for the events that belong to every stream.
     waiters: Waiters,
 }
 
 impl Keys {
-    /// The stream, made when it is not there yet.
-    pub(crate) fn intern(&self, id: &StreamKey) -> Arc<Key> {
-        if let Some(key) = self.map.get(id) {
-            return Arc::clone(&key);
+    pub(crate) fn new(newest: u64) -> Self {
+        Self {
+            map: DashMap::new(),
+            newest: AtomicU64::new(newest),
+            retained: AtomicUsize::new(0),
+            waiters: Waiters::default(),
         }
-        Arc::clone(&self.map.entry(*id).or_insert_with(|| Key::new(*id)))
+    }
+
+    /// Adds an event to its stream, which is made when it is not there yet.
+    pub(crate) fn push(&self, id: &StreamKey, sequence: u64) -> (Arc<Key>, Pushed) {
+        // The map's own lock is held meanwhile, so `forget` cannot remove the entry in between: the event would
+        // stand in an entry that no later reader finds.
+        if let Some(key) = self.map.get(id) {
+            self.newest.store(sequence, Ordering::Relaxed);
+            let pushed = key.push(sequence);
+            return (Arc::clone(&key), pushed);
+        }
+        let entry = self.map.entry(*id).or_insert_with(|| Key::new(*id, sequence));
+        self.newest.store(sequence, Ordering::Relaxed);
+        let pushed = entry.push(sequence);
+        (Arc::clone(&entry), pushed)
     }
 
     pub(crate) fn get(&self, id: &StreamKey) -> Option<Arc<Key>> {
@@ -167,7 +215,8 @@ impl Keys {
     pub(crate) fn join(&self, id: &StreamKey, waiter: &Arc<Waiter>) -> Arc<Key> {
         self.waiters.join(waiter);
         // The map's own lock is held while the waiter joins, so `forget` cannot remove the entry in between.
-        let entry = self.map.entry(*id).or_insert_with(|| Key::new(*id));
+        let since = || self.newest.load(Ordering::Relaxed) + 1;
+        let entry = self.map.entry(*id).or_insert_with(|| Key::new(*id, since()));
         lock(&entry.state).waiters.push(Arc::clone(waiter));
         Arc::clone(&entry)
     }

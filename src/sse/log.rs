@@ -40,8 +40,8 @@ pub(crate) struct Log {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
     pub(crate) after: u64,
-    /// Whether what was evicted after that place counts as missed.
-    pub(crate) announce: bool,
+    /// Up to here, what is missing was gone before the reader came and does not count as missed.
+    pub(crate) silent: u64,
     /// Whether the reader named a place that this log does not know.
     pub(crate) unknown: bool,
     /// Whether the reader begins at the head without a place of its own.
@@ -149,7 +149,7 @@ impl Log {
     pub(crate) fn resolve(&self, resume: ResumePoint) -> Start {
         let retained = Start {
             after: 0,
-            announce: false,
+            silent: self.oldest().saturating_sub(1),
             unknown: false,
             live: false,
         };
@@ -162,13 +162,13 @@ impl Log {
             ResumePoint::Retained => retained,
             ResumePoint::Live => Start {
                 after: head,
-                announce: true,
+                silent: 0,
                 live: true,
                 ..retained
             },
             ResumePoint::After(sequence) if sequence.get() <= head => Start {
                 after: sequence.get(),
-                announce: true,
+                silent: 0,
                 ..retained
             },
             ResumePoint::After(_) => unknown,

@@ -68,7 +68,11 @@ pub(crate) struct Reader {
     keys: Vec<Arc<Key>>,
     waiter: Arc<Waiter>,
     after: u64,
-    announce: bool,
+    /// What is missing up to here was gone before this reader came, so it does not count as missed.
+    silent: u64,
+    /// Whether an event of its streams came from the store, which may know streams that memory does not.
+    seen: bool,
+    /// Never more than one block, or one page of events kept beyond retention.
     queue: VecDeque<ReadItem>,
     page: Option<Page>,
     degradations: u64,
@@ -103,7 +107,8 @@ impl Reader {
             keys,
             waiter,
             after: start.after,
-            announce: start.announce,
+            silent: start.silent,
+            seen: false,
             queue: VecDeque::new(),
             page: None,
             degradations: log.degradations(),
@@ -126,8 +131,13 @@ impl Reader {
         if self.keys.is_empty() {
             None
         } else {
-            Some(self.keys.iter().any(|key| key.is_known()))
+            Some(self.seen || self.keys.iter().any(|key| key.is_known()))
         }
+    }
+
+    /// Whether it waits for its store, and so cannot tell yet what there is.
+    pub(crate) fn is_paging(&self) -> bool {
+        self.page.is_some()
     }
 
     pub(crate) fn is_filtered(&self) -> bool {
@@ -157,9 +167,8 @@ impl Reader {
                 }
                 continue;
             }
-            if self.log.degradations() > self.degradations {
-                self.degradations = self.log.degradations();
-                return Poll::Ready(ReadItem::Degraded);
+            if self.notice_degraded() {
+                continue;
             }
             // Closed is looked at before the head: what was published before the close is still read.
             if self.log.is_closed() {
@@ -177,10 +186,7 @@ impl Reader {
             self.queue.push_back(ReadItem::Gap(Gap::Epoch));
         }
         if start.live {
-            let standing = self.log.tail.open().into_iter();
-            let keyless =
-                standing.filter(|slice| slice.events().all(|event| event.key().is_none()));
-            self.queue.extend(keyless.map(ReadItem::Standing));
+            self.queue.extend(self.log.tail.standing(start.after).into_iter().map(ReadItem::Standing));
         }
         if self.log.is_degraded() {
             self.queue.push_back(ReadItem::Degraded);
@@ -189,104 +195,64 @@ impl Reader {
 
     /// Moves the place by one step; whether it moved or queued something.
     fn advance(&mut self) -> bool {
-        if self.keys.is_empty() {
-            self.advance_all()
+        let read = if self.keys.is_empty() {
+            self.log.tail.read_after(self.after)
         } else {
-            self.advance_streams()
-        }
-    }
-
-    fn advance_all(&mut self) -> bool {
-        match self.log.tail.read_after(self.after) {
-            TailRead::Nothing => false,
-            TailRead::Evicted(oldest) => {
-                self.go_before(oldest);
-                true
-            }
+            self.log.tail.read_streams_after(&self.keys, self.after)
+        };
+        match read {
             TailRead::Events(slices) => {
                 self.take(slices);
                 true
             }
+            TailRead::Evicted(oldest) => {
+                self.go_before(oldest);
+                true
+            }
+            TailRead::Nothing(upto) => {
+                // The place moves on all the same, so that a quiet stream does not resume from an ancient id.
+                self.after = self.after.max(upto);
+                false
+            }
         }
-    }
-
-    fn advance_streams(&mut self) -> bool {
-        let oldest = self.log.tail.holding().oldest;
-        let published = self.log.tail.published();
-        if self.after + 1 < oldest && self.after < published {
-            self.go_before(oldest);
-            return true;
-        }
-        let positions = self.log.tail.positions(&self.keys, self.after);
-        let Some(last) = positions.last().copied() else {
-            // Nothing of these streams up to the head: the place may move on, so that a quiet stream does not
-            // resume from an ancient id.
-            self.after = self.after.max(published);
-            return false;
-        };
-        let slices = self.log.tail.read_at(&positions);
-        let held: usize = slices.iter().map(|slice| slice.range.len()).sum();
-        if held == positions.len() {
-            self.take(slices);
-            self.after = last;
-        }
-        // Else retention overtook this reader between the two looks: the next step says what was lost.
-        true
     }
 
     /// Crosses the stretch before `oldest`, which is not in memory: from the store if it has it, else with a gap.
     fn go_before(&mut self, oldest: u64) {
         let stored = self.log.store.oldest().get();
-        if stored < oldest && stored <= self.after + 1 {
+        if stored >= oldest {
+            self.pass(u64::MAX);
+        } else if stored > self.after + 1 {
+            self.pass(stored - 1);
+        } else {
             self.page = Some(self.read_page());
-            return;
         }
-        let to = oldest.min(stored.max(self.after + 2)) - 1;
-        self.queue_gap(to);
-        self.after = to;
-        self.announce = true;
     }
 
-    fn queue_gap(&mut self, to: u64) {
-        let keys = &self.scope.keys;
-        let wanted =
-            |key: Option<&StreamKey>| key.is_none_or(|key| keys.is_empty() || keys.contains(key));
-        let pinned = self.log.tail.pinned(self.after, to + 1, wanted);
-        let lost = self.lost(to, &pinned);
-        if self.announce && lost != Some(0) {
-            let (from, to) = (self.log.id(self.after + 1), self.log.id(to));
-            self.queue
-                .push_back(ReadItem::Gap(Gap::Evicted { from, to, lost }));
+    /// Goes over what is gone, at most up to `limit`: says what was missed, and hands on what is kept of it.
+    fn pass(&mut self, limit: u64) {
+        let silent = self.after < self.silent;
+        let limit = if silent { limit.min(self.silent) } else { limit };
+        let passed = self.log.tail.pass(&self.keys, self.after, limit);
+        // How many of them the filter would have passed is not known.
+        let lost = if self.scope.filter.is_some() { None } else { passed.lost };
+        if !silent && lost != Some(0) {
+            let (from, to) = (self.log.id(self.after + 1), self.log.id(passed.to));
+            self.queue.push_back(ReadItem::Gap(Gap::Evicted { from, to, lost }));
         }
-        self.take_slices(pinned);
+        self.after = passed.to;
+        self.take_slices(passed.pinned);
     }
 
-    /// How many events of this reader's streams between its place and `to` are gone; `None` when not known.
-    fn lost(&self, to: u64, pinned: &[Slice]) -> Option<u64> {
-        if self.scope.filter.is_some() {
-            return None;
+    /// Queues the news that the store fails, once per stretch.
+    fn notice_degraded(&mut self) -> bool {
+        let degradations = self.log.degradations();
+        let new = degradations > self.degradations;
+        self.degradations = degradations;
+        if new {
+            self.queue.push_back(ReadItem::Degraded);
         }
-        if self.keys.is_empty() {
-            return Some(to - self.after - pinned.len() as u64);
-        }
-        let mut lost = 0;
-        for key in &self.keys {
-            let evicted = key.evicted();
-            if evicted.count == 0 && !key.is_known() {
-                return None;
-            }
-            if evicted.count == 0 || self.after >= evicted.last {
-                continue;
-            }
-            if self.after >= evicted.first {
-                return None;
-            }
-            lost += evicted.count;
-        }
-        let kept = pinned
-            .iter()
-            .filter(|slice| slice.events().any(|event| event.key().is_some()));
-        Some(lost - lost.min(kept.count() as u64))
+        new
     }
 
     fn read_page(&self) -> Page {
@@ -307,35 +273,46 @@ impl Reader {
     }
 
     fn take_page(&mut self, page: Result<Vec<StoredEvent>, Error>) {
-        let oldest = self.log.tail.holding().oldest;
+        // From here on the memory has it, or it is not visible yet.
+        let bound = self.log.tail.holding().oldest.min(self.log.tail.published() + 1);
         match page {
-            Ok(events) if !events.is_empty() => {
-                let mut builder = BlockBuilder::with_capacity(64 * 1024, events.len());
-                for event in events.iter().filter(|event| event.sequence.get() < oldest) {
-                    let sequence = event.sequence.get();
-                    builder.push_stored(self.log.id(sequence).epoch(), event);
-                }
-                let block = Arc::new(builder.build(Instant::now()));
-                let last = events
-                    .last()
-                    .map_or(self.after, |event| event.sequence.get());
-                if block.len() > 0 {
-                    self.take(vec![Slice::whole(block)]);
-                }
-                self.after = last.min(oldest - 1);
-            }
-            // Nothing more of these streams in the store: the rest is in memory.
-            Ok(_) => self.after = self.after.max(oldest - 1),
+            Ok(events) => self.take_stored(&events, bound),
             Err(error) => {
                 self.log.fail(error.to_string());
-                let (from, to) = (self.log.id(self.after + 1), self.log.id(oldest - 1));
-                self.queue.push_back(ReadItem::Gap(Gap::Evicted {
-                    from,
-                    to,
-                    lost: None,
-                }));
-                self.after = oldest - 1;
+                self.notice_degraded();
+                self.pass(bound - 1);
             }
+        }
+    }
+
+    /// Takes the events of a page that are before `bound`. What is missing among them is a gap: the store may have
+    /// let go of events since it was asked.
+    fn take_stored(&mut self, events: &[StoredEvent], bound: u64) {
+        let next = self.after + 1;
+        let events = events.iter().filter(|event| (next..bound).contains(&event.sequence.get()));
+        let run: Vec<&StoredEvent> = if let [_] = self.keys.as_slice() {
+            let oldest = self.log.store.oldest().get().min(bound);
+            if next < oldest {
+                return self.pass(oldest - 1);
+            }
+            events.collect()
+        } else {
+            let first = events.clone().next().map_or(bound, |event| event.sequence.get());
+            if next < first {
+                return self.pass(first - 1);
+            }
+            events.zip(next..).take_while(|(event, next)| event.sequence.get() == *next).map(|(event, _)| event).collect()
+        };
+        let mut builder = BlockBuilder::with_capacity(64 * 1024, run.len());
+        for event in &run {
+            builder.push_stored(self.log.id(event.sequence.get()).epoch(), event);
+        }
+        if run.is_empty() {
+            // Nothing more of this stream in the store: the rest is in memory.
+            self.after = self.after.max(bound - 1);
+        } else {
+            self.seen |= run.iter().any(|event| event.key.is_some());
+            self.take(vec![Slice::whole(Arc::new(builder.build(Instant::now())))]);
         }
     }
 

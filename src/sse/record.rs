@@ -44,8 +44,15 @@ impl Envelope<'_> {
     }
 }
 
-/// Reads what [`Envelope::write`] wrote and appends the event; the ticket, or `None` when it is no such record.
-pub(crate) fn unpack(record: &[u8], batch: &mut Batch) -> Option<u64> {
+/// What the worker needs to know of an encoded event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unpacked<'a> {
+    pub(crate) ticket: u64,
+    pub(crate) payload: &'a [u8],
+}
+
+/// Reads what [`Envelope::write`] wrote and appends the event; `None` when it is no such record.
+pub(crate) fn unpack<'a>(record: &'a [u8], batch: &mut Batch) -> Option<Unpacked<'a>> {
     let (&kind, rest) = record.split_first()?;
     if kind != ENCODED {
         return None;
@@ -67,5 +74,5 @@ pub(crate) fn unpack(record: &[u8], batch: &mut Batch) -> Option<u64> {
     batch.push(name, StreamKey::new(key).ok(), pin, |out| {
         out.extend_from_slice(payload)
     });
-    Some(u64::from_le_bytes(*ticket))
+    Some(Unpacked { ticket: u64::from_le_bytes(*ticket), payload })
 }

@@ -20,7 +20,7 @@ use crate::{
         event::{Pin, StreamKey},
         frame,
         id::Epoch,
-        keys::{Key, Keys, Waiter, Waiters},
+        keys::{Evicted, Key, Keys, Pushed, Waiter, Waiters},
         retention::{RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention},
     },
     sync::{lock, read, write},
@@ -31,6 +31,12 @@ const RUN_BLOCKS_MAX: usize = 256;
 
 /// Positions of single streams that are looked up at once.
 const POSITIONS_MAX: usize = 256;
+
+/// Events kept beyond retention that are handed to a reader at once: a reader's memory is bounded, too.
+const PINNED_PAGE: usize = 256;
+
+/// Blocks are merged only when their ages differ by less than this part of what retention allows.
+const MERGED_AGE_DIVISOR: u32 = 16;
 
 #[derive(Debug)]
 pub(crate) struct Tail {
@@ -66,6 +72,9 @@ struct State {
     bytes: usize,
     /// Events that belong to every stream.
     keyless: VecDeque<u64>,
+    keyless_evicted: Evicted,
+    /// The last sequence whose stream was not seen here: it was written before this log was opened, or by another.
+    uncounted: u64,
     open: HashMap<Token, Open>,
     open_sequences: HashSet<u64>,
     pinned: BTreeMap<u64, Arc<Block>>,
@@ -87,10 +96,23 @@ struct Open {
 /// What a reader finds after its place.
 #[derive(Debug)]
 pub(crate) enum TailRead {
+    /// Of one block, so that a reader holds no more than that.
     Events(Vec<Slice>),
     /// The place is before the oldest retained event, which is this one.
     Evicted(u64),
-    Nothing,
+    /// There is nothing up to this sequence.
+    Nothing(u64),
+}
+
+/// A stretch that is not in memory any more, as a reader of some streams sees it.
+#[derive(Debug)]
+pub(crate) struct Passed {
+    /// Its last sequence.
+    pub(crate) to: u64,
+    /// Events of these streams in it that are gone; `None` when not known.
+    pub(crate) lost: Option<u64>,
+    /// Opening events in it that are kept beyond retention.
+    pub(crate) pinned: Vec<Slice>,
 }
 
 /// What the tail holds now.
@@ -116,6 +138,8 @@ impl Tail {
             events: 0,
             bytes: 0,
             keyless: VecDeque::new(),
+            keyless_evicted: Evicted::default(),
+            uncounted: next - 1,
             open: HashMap::new(),
             open_sequences: HashSet::new(),
             pinned: BTreeMap::new(),
@@ -126,7 +150,7 @@ impl Tail {
         Self {
             epoch,
             retention,
-            keys: Keys::default(),
+            keys: Keys::new(next - 1),
             state: RwLock::new(state),
             published: AtomicU64::new(next - 1),
             waiters: Waiters::default(),
@@ -230,100 +254,79 @@ impl Tail {
     pub(crate) fn read_after(&self, after: u64) -> TailRead {
         let upto = self.published();
         let state = read(&self.state);
-        let oldest = state.oldest();
-        if after + 1 < oldest && after < upto {
+        let oldest = state.oldest().min(upto + 1);
+        if after + 1 < oldest {
             return TailRead::Evicted(oldest);
         }
         match state.block_of(after + 1) {
             Some(block) if after < upto => {
                 let range = block.index_after(after)..block.index_after(upto);
-                TailRead::Events(vec![Slice {
-                    block: Arc::clone(block),
-                    range,
-                }])
+                TailRead::Events(vec![Slice { block: Arc::clone(block), range }])
             }
-            _ => TailRead::Nothing,
+            _ => TailRead::Nothing(after),
         }
     }
 
-    /// The events at these positions, ascending, as far as they are still held.
-    pub(crate) fn read_at(&self, positions: &[u64]) -> Vec<Slice> {
-        let state = read(&self.state);
-        let oldest = state.oldest();
-        let mut slices: Vec<Slice> = Vec::new();
-        for &sequence in positions {
-            if sequence < oldest {
-                continue;
-            }
-            let Some(block) = state.block_of(sequence) else {
-                break;
-            };
-            let index = block.index_after(sequence - 1);
-            match slices.last_mut() {
-                Some(slice) if Arc::ptr_eq(&slice.block, block) && slice.range.end == index => {
-                    slice.range.end = index + 1;
-                }
-                _ => slices.push(Slice {
-                    block: Arc::clone(block),
-                    range: index..index + 1,
-                }),
-            }
-        }
-        slices
-    }
-
-    /// The next positions after `after` in these streams and of events that belong to every stream, ascending.
-    pub(crate) fn positions(&self, keys: &[Arc<Key>], after: u64) -> Vec<u64> {
+    /// What these streams hold after `after`, and events that belong to every stream, one block at a time.
+    pub(crate) fn read_streams_after(&self, keys: &[Arc<Key>], after: u64) -> TailRead {
         let upto = self.published();
-        let mut positions = self.keyless(after, upto);
-        for key in keys {
-            positions.extend(key.positions(after, upto, POSITIONS_MAX));
-        }
-        // Each list holds its own first positions, so the first of all of them are exact.
-        positions.sort_unstable();
-        positions.truncate(POSITIONS_MAX);
-        positions
-    }
-
-    /// Opening events after `after` and before `before` that are kept beyond retention, for streams that `wanted` accepts.
-    pub(crate) fn pinned(
-        &self,
-        after: u64,
-        before: u64,
-        wanted: impl Fn(Option<&StreamKey>) -> bool,
-    ) -> Vec<Slice> {
+        // One look for the place, the index and the blocks: retention must not pass between them unseen.
         let state = read(&self.state);
-        state
-            .pinned
-            .range(after + 1..before.max(after + 1))
-            .filter(|(_, block)| {
-                block
-                    .event(0)
-                    .is_some_and(|event| wanted(event.key().map(|key| key.id())))
-            })
-            .map(|(_, block)| Slice::whole(Arc::clone(block)))
-            .collect()
+        let oldest = state.oldest().min(upto + 1);
+        let mut after = after;
+        if after + 1 < oldest {
+            if state.lost(keys, after, oldest - 1) != Some(0) {
+                return TailRead::Evicted(oldest);
+            }
+            after = oldest - 1;
+        }
+        let slices = state.slices_at(&state.positions(keys, after, upto));
+        if slices.is_empty() { TailRead::Nothing(upto) } else { TailRead::Events(slices) }
     }
 
-    /// The opening events of everything that still runs, in order.
-    pub(crate) fn open(&self) -> Vec<Slice> {
-        let mut sequences: Vec<u64> = read(&self.state)
-            .open
-            .values()
-            .map(|open| open.sequence)
+    /// The stretch after `after` that is not in memory any more, at most up to `limit`. A reader of no single stream
+    /// reads all of them.
+    pub(crate) fn pass(&self, keys: &[Arc<Key>], after: u64, limit: u64) -> Passed {
+        let upto = self.published();
+        let state = read(&self.state);
+        let to = (state.oldest() - 1).min(upto).min(limit).max(after + 1);
+        let wanted = |key: &Arc<Key>| keys.is_empty() || keys.iter().any(|one| one.id() == key.id());
+        let pinned: Vec<Slice> = state
+            .pinned
+            .range(after + 1..=to)
+            .filter(|(_, block)| block.event(0).is_some_and(|event| event.key().is_none_or(wanted)))
+            .take(PINNED_PAGE)
+            .map(|(_, block)| Slice::whole(Arc::clone(block)))
             .collect();
+        let to = pinned.get(PINNED_PAGE - 1).map_or(to, Slice::last);
+        let evicted = if keys.is_empty() { Some(to - after) } else { state.lost(keys, after, to) };
+        Passed { to, lost: evicted.map(|evicted| evicted.saturating_sub(pinned.len() as u64)), pinned }
+    }
+
+    /// The opening events up to `upto` of what still runs and belongs to every stream, in order.
+    pub(crate) fn standing(&self, upto: u64) -> Vec<Slice> {
+        let state = read(&self.state);
+        let keyless = state.open.values().filter(|open| open.key.is_none() && open.sequence <= upto);
+        let mut sequences: Vec<u64> = keyless.map(|open| open.sequence).collect();
         sequences.sort_unstable();
-        self.find(&sequences)
+        sequences.iter().filter_map(|sequence| state.held(*sequence)).collect()
+    }
+
+    /// The opening events of everything in a stream that still runs, in order.
+    #[cfg(feature = "spans")]
+    pub(crate) fn open(&self) -> Vec<Slice> {
+        let state = read(&self.state);
+        let mut sequences: Vec<u64> = state.open.values().map(|open| open.sequence).collect();
+        sequences.sort_unstable();
+        sequences.iter().filter_map(|sequence| state.held(*sequence)).collect()
     }
 
     /// The opening event of this token, while it is open.
     pub(crate) fn opened(&self, key: &StreamKey, token: u64) -> Option<Slice> {
         let key = self.keys.get(key)?;
-        let sequence = read(&self.state)
-            .open
-            .get(&token_of(Some(&key), token))
-            .map(|open| open.sequence)?;
-        self.find(&[sequence]).pop()
+        let state = read(&self.state);
+        let open = state.open.get(&token_of(Some(&key), token))?;
+        state.held(open.sequence)
     }
 
     pub(crate) fn join(&self, waiter: &Arc<Waiter>) {
@@ -334,27 +337,6 @@ impl Tail {
         self.waiters.leave(waiter);
     }
 
-    /// Held events at these ascending positions, whether retained or pinned.
-    fn find(&self, sequences: &[u64]) -> Vec<Slice> {
-        let pinned: Vec<Slice> = {
-            let state = read(&self.state);
-            let held = sequences
-                .iter()
-                .filter_map(|sequence| state.pinned.get(sequence));
-            held.map(|block| Slice::whole(Arc::clone(block))).collect()
-        };
-        let mut found = pinned;
-        found.extend(self.read_at(sequences));
-        found
-    }
-
-    fn keyless(&self, after: u64, upto: u64) -> Vec<u64> {
-        let state = read(&self.state);
-        let from = state.keyless.partition_point(|one| *one <= after);
-        let range = state.keyless.range(from..).take_while(|one| **one <= upto);
-        range.take(POSITIONS_MAX).copied().collect()
-    }
-
     fn build(&self, first: u64, batch: &Batch, now: Instant) -> Vec<(Block, Vec<PinChange>)> {
         let mut blocks = Vec::new();
         let mut records = batch.iter().zip(first..).peekable();
@@ -363,8 +345,7 @@ impl Tail {
             let mut builder = BlockBuilder::with_capacity(bytes, events);
             let mut pins = Vec::new();
             for (record, sequence) in records.by_ref().take(events) {
-                let key = record.stream_key().map(|id| self.keys.intern(id));
-                self.touch(key.as_ref(), sequence);
+                let key = self.index(record.stream_key(), sequence);
                 if record.pin() != Pin::None {
                     pins.push(PinChange {
                         pin: record.pin(),
@@ -379,18 +360,19 @@ impl Tail {
         blocks
     }
 
-    fn touch(&self, key: Option<&Arc<Key>>, sequence: u64) {
-        let Some(key) = key else {
+    fn index(&self, id: Option<&StreamKey>, sequence: u64) -> Option<Arc<Key>> {
+        let Some(id) = id else {
             lock(&self.touched).keyless = true;
-            return;
+            return None;
         };
-        let pushed = key.push(sequence);
-        if pushed.new {
+        let (key, Pushed { new, first_touch }) = self.keys.push(id, sequence);
+        if new {
             self.keys.count_new();
         }
-        if pushed.first_touch {
-            lock(&self.touched).keys.push(Arc::clone(key));
+        if first_touch {
+            lock(&self.touched).keys.push(Arc::clone(&key));
         }
+        Some(key)
     }
 
     /// Merges the small blocks at the end when the next one would not fit beside them in one block. Readers hold
@@ -405,11 +387,7 @@ impl Tail {
             let run: Vec<Arc<Block>> = state.blocks.range(from..).map(Arc::clone).collect();
             (run, if from == 0 { state.skip } else { 0 })
         };
-        let merged = if run.len() > 1 {
-            merge(&run, skip)
-        } else {
-            None
-        };
+        let merged = if self.may_merge(&run) { merge(&run, skip) } else { None };
         let mut state = write(&self.state);
         if let Some(merged) = merged {
             let keep = state.blocks.len() - run.len();
@@ -423,10 +401,18 @@ impl Tail {
         state.run_bytes = 0;
     }
 
+    /// Whether the blocks may become one, which then goes when the newest of them would.
+    fn may_merge(&self, run: &[Arc<Block>]) -> bool {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { return false };
+        let spread = last.created().saturating_duration_since(first.created());
+        run.len() > 1 && spread <= self.retention.age_max() / MERGED_AGE_DIVISOR
+    }
+
     fn let_go_of_all(&self, next: u64) {
         let mut state = write(&self.state);
         while state.evict_one(&self.keys) {}
         state.next = next;
+        state.uncounted = next.saturating_sub(1);
     }
 }
 
@@ -447,6 +433,55 @@ impl State {
     fn block_of(&self, sequence: u64) -> Option<&Arc<Block>> {
         let index = self.blocks.partition_point(|block| block.last() < sequence);
         self.blocks.get(index)
+    }
+
+    /// The next positions after `after` in these streams and of events that belong to every stream, ascending.
+    fn positions(&self, keys: &[Arc<Key>], after: u64, upto: u64) -> Vec<u64> {
+        let from = self.keyless.partition_point(|one| *one <= after);
+        let keyless = self.keyless.range(from..).take_while(|one| **one <= upto);
+        let mut positions: Vec<u64> = keyless.take(POSITIONS_MAX).copied().collect();
+        for key in keys {
+            positions.extend(key.positions(after, upto, POSITIONS_MAX));
+        }
+        // Each list holds its own first positions, so the first of all of them are exact.
+        positions.sort_unstable();
+        positions.truncate(POSITIONS_MAX);
+        positions
+    }
+
+    /// The retained events at these ascending positions that stand in the first one's block.
+    fn slices_at(&self, positions: &[u64]) -> Vec<Slice> {
+        let Some(block) = positions.first().and_then(|first| self.block_of(*first)) else {
+            return Vec::new();
+        };
+        let mut slices: Vec<Slice> = Vec::new();
+        for &sequence in positions.iter().take_while(|sequence| **sequence <= block.last()) {
+            let index = block.index_after(sequence - 1);
+            match slices.last_mut() {
+                Some(slice) if slice.range.end == index => slice.range.end = index + 1,
+                _ => slices.push(Slice { block: Arc::clone(block), range: index..index + 1 }),
+            }
+        }
+        slices
+    }
+
+    /// The event at this position, whether retained or kept beyond retention.
+    fn held(&self, sequence: u64) -> Option<Slice> {
+        match self.pinned.get(&sequence) {
+            Some(block) => Some(Slice::whole(Arc::clone(block))),
+            None if sequence < self.oldest() => None,
+            None => self.slices_at(&[sequence]).pop(),
+        }
+    }
+
+    /// How many events of these streams in `after + 1..=to` retention took, those kept beyond it included; `None`
+    /// when not known.
+    fn lost(&self, keys: &[Arc<Key>], after: u64, to: u64) -> Option<u64> {
+        if after < self.uncounted {
+            return None;
+        }
+        let keyless = self.keyless_evicted.within(after, to)?;
+        keys.iter().try_fold(keyless, |lost, key| Some(lost + key.lost(after, to)?))
     }
 
     fn push(&mut self, block: Block) {
@@ -532,6 +567,7 @@ impl State {
                 }
                 None => {
                     self.keyless.pop_front();
+                    self.keyless_evicted.add(event.sequence());
                 }
             }
             if event.opens() && self.open_sequences.contains(&event.sequence()) {
@@ -598,6 +634,6 @@ fn merge(run: &[Arc<Block>], skip: usize) -> Option<Block> {
             range: from..block.len(),
         });
     }
-    // The newest moment: merging may keep an event a little longer, never shorter.
+    // The newest moment: merging may keep an event a sixteenth longer, never shorter.
     Some(builder.build(run.last()?.created()))
 }

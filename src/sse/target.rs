@@ -214,8 +214,8 @@ impl<E: SseEvent> SseTarget<E> {
     /// When the log is shut down, the store refused the event, or the event's name is invalid.
     pub async fn dispatch(&self, event: &E) -> Result<EventId, Error> {
         let payload = payload_of(event)?;
-        let (ticket, answer) = self.engine.intake.ticket();
-        let envelope = envelope(event, ticket);
+        let mut ticket = self.engine.intake.ticket();
+        let envelope = envelope(event, ticket.number);
         let size = envelope.size(&payload);
         loop {
             let room = self.engine.intake.room();
@@ -225,17 +225,14 @@ impl<E: SseEvent> SseTarget<E> {
                 .try_push(Class::Other, size, |out| envelope.write(out, &payload))
             {
                 Ok(()) => break,
-                Err(Refused::Closed) => {
-                    self.engine.intake.redeem(ticket, None);
-                    return Err(Error::closed());
-                }
+                Err(Refused::Closed) => return Err(Error::closed()),
                 Err(Refused::Full) => room.await,
             }
         }
-        match answer.await {
-            Ok(id) => Ok(id),
-            Err(_) if self.engine.log.is_closed() => Err(Error::closed()),
-            Err(_) => Err(Error::store_failed("the event store refused the event")),
+        match ticket.answer().await {
+            Some(id) => Ok(id),
+            None if self.engine.log.is_closed() => Err(Error::closed()),
+            None => Err(Error::store_failed("the event store refused the event")),
         }
     }
 }

@@ -41,6 +41,14 @@ pub(crate) trait Translator: Send + 'static {
     /// Sees every note of a turn before any of its records is translated.
     fn note(&mut self, _record: &[u8]) {}
 
+    /// Whether everything before the record must be stored before it is translated.
+    fn needs_stored(&self, _record: &[u8]) -> bool {
+        false
+    }
+
+    /// An event that its caller had encoded stands at this place of the batch.
+    fn encoded(&mut self, _place: usize, _payload: &[u8]) {}
+
     /// Appends the events that the record stands for.
     fn translate(&mut self, record: &[u8], batch: &mut Batch);
 
@@ -121,6 +129,8 @@ impl Engine {
             pending: Counts::default(),
             tickets: Vec::new(),
             announced: Dropped::default(),
+            due: Dropped::default(),
+            unreported: false,
             hold: settings.hold,
         };
         let on_thread = settings.on_thread;
@@ -167,6 +177,11 @@ struct Worker<T> {
     /// Places in the batch whose callers want to know the id.
     tickets: Vec<(usize, u64)>,
     announced: Dropped,
+    /// What is to be announced: drops that were counted before the records of this turn were taken. Later ones come
+    /// after the records that stood in their way.
+    due: Dropped,
+    /// Whether the store refused the last report of drops.
+    unreported: bool,
     hold: Arc<Hold>,
 }
 
@@ -188,6 +203,8 @@ impl<T: Translator> Worker<T> {
                 self.intake.sleep(cut, idle);
             }
         }
+        self.due = self.intake.dropped();
+        self.announce_dropped();
         self.log.close();
         self.intake.report_finished();
     }
@@ -213,14 +230,22 @@ impl<T: Translator> Worker<T> {
     /// Stores and publishes everything below `cut`; whether there was anything.
     fn turn(&mut self, cut: u64) -> bool {
         let mut drain = std::mem::replace(&mut self.drain, Drain::empty());
+        self.due = self.intake.dropped();
         drain.take(&self.intake, cut);
         let mut failed = false;
         let mut busy = false;
+        if self.unreported {
+            // What the store refused comes before what it may take now.
+            failed |= !self.announce_dropped();
+        }
         for (_, record) in drain.below().filter(|(class, _)| *class == Class::Note) {
             guard(|| self.translator.note(record));
         }
         for (class, record) in drain.below() {
             busy = true;
+            if self.translator.needs_stored(record) {
+                failed |= !self.store();
+            }
             self.translate(class, record);
             if self.batch.size() >= BATCH_BYTES_MAX {
                 failed |= !self.store();
@@ -236,13 +261,20 @@ impl<T: Translator> Worker<T> {
     fn translate(&mut self, class: Class, record: &[u8]) {
         let before = self.batch.len();
         let translated = guard(|| match record::unpack(record, &mut self.batch) {
-            Some(0) => {}
-            Some(ticket) => self.tickets.push((before, ticket)),
+            Some(unpacked) => {
+                if unpacked.ticket > 0 {
+                    self.tickets.push((before, unpacked.ticket));
+                }
+                self.translator.encoded(before, unpacked.payload);
+            }
             None => self.translator.translate(record, &mut self.batch),
         });
         if translated.is_none() {
-            self.batch.truncate_partial();
-            self.intake.count_dropped(class, 1);
+            self.batch.truncate(before);
+            self.count_dropped(class, 1);
+            while let Some((_, ticket)) = self.tickets.pop_if(|(place, _)| *place >= before) {
+                self.intake.redeem(ticket, None);
+            }
             return;
         }
         let events = (self.batch.len() - before) as u64;
@@ -287,11 +319,22 @@ impl<T: Translator> Worker<T> {
             ends,
             other,
         } = self.pending;
-        self.intake.count_dropped(Class::Start, starts);
-        self.intake.count_dropped(Class::End, ends);
-        self.intake.count_dropped(Class::Other, other);
+        self.count_dropped(Class::Start, starts);
+        self.count_dropped(Class::End, ends);
+        self.count_dropped(Class::Other, other);
         for (_, ticket) in self.tickets.drain(..) {
             self.intake.redeem(ticket, None);
+        }
+    }
+
+    /// Counts what this thread itself could not keep: it is announced at the end of the turn.
+    fn count_dropped(&mut self, class: Class, count: u64) {
+        self.intake.count_dropped(class, count);
+        match class {
+            Class::Start => self.due.starts += count,
+            Class::End => self.due.ends += count,
+            Class::Other => self.due.other += count,
+            Class::Note => {}
         }
     }
 
@@ -306,7 +349,7 @@ impl<T: Translator> Worker<T> {
 
     /// Stores what was dropped since the last report as an event of the log; whether the store took it.
     fn announce_dropped(&mut self) -> bool {
-        let dropped = self.intake.dropped();
+        let dropped = self.due;
         let new = dropped.since(self.announced);
         if new.is_zero() {
             return true;
@@ -323,6 +366,7 @@ impl<T: Translator> Worker<T> {
             guard(|| self.translator.refused());
         }
         self.batch.clear();
+        self.unreported = stored.is_none();
         stored.is_some()
     }
 

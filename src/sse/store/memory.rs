@@ -60,20 +60,22 @@ impl MemoryEventStore {
     }
 
     fn slices_after(&self, after: u64) -> Option<Vec<Slice>> {
-        match self.tail.read_after(after) {
-            TailRead::Events(slices) => Some(slices),
-            TailRead::Evicted(oldest) => self.slices_after(oldest - 1),
-            TailRead::Nothing => None,
-        }
+        retained(after, |after| self.tail.read_after(after))
     }
 
     fn stream_slices_after(&self, key: &StreamKey, after: u64) -> Option<Vec<Slice>> {
         let keys: Vec<_> = self.tail.keys().get(key).into_iter().collect();
-        let positions = self.tail.positions(&keys, after);
-        if positions.is_empty() {
-            None
-        } else {
-            Some(self.tail.read_at(&positions))
+        retained(after, |after| self.tail.read_streams_after(&keys, after))
+    }
+}
+
+fn retained(after: u64, read: impl Fn(u64) -> TailRead) -> Option<Vec<Slice>> {
+    let mut after = after;
+    loop {
+        match read(after) {
+            TailRead::Events(slices) => return Some(slices),
+            TailRead::Evicted(oldest) => after = oldest - 1,
+            TailRead::Nothing(_) => return None,
         }
     }
 }
@@ -97,6 +99,8 @@ impl EventStore for MemoryEventStore {
         self.tail.append(first, batch, Instant::now());
         if !self.shared.load(Ordering::Acquire) {
             self.tail.publish();
+            // Nobody else asks for them.
+            drop(self.tail.take_evicted_keys());
         }
         Ok(Sequence::new(first))
     }

@@ -1,0 +1,155 @@
+//! The dashboard's files, embedded, with the headers that let a browser run nothing else. Data, and no logic but the
+//! choice of a file.
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::LazyLock,
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+/// Scripts, styles, pictures and connections only from this server; no frame may hold the page.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self'; connect-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'";
+
+const PAGE: &str = include_str!("assets/index.html");
+/// The page's place for a `<base>`, when the browser's address does not end in a slash.
+const HEAD: &str = "<head>";
+
+struct Asset {
+    name: &'static str,
+    bytes: &'static [u8],
+}
+
+macro_rules! assets {
+    ($($name:literal),* $(,)?) => {
+        &[$(Asset { name: $name, bytes: include_bytes!(concat!("assets/", $name)) }),*]
+    };
+}
+
+/// Every file of `assets/` but the page; a test compares it with the folder.
+static ASSETS: &[Asset] = assets![
+    "api.mjs",
+    "dom.mjs",
+    "favicon.svg",
+    "feed.mjs",
+    "help-view.mjs",
+    "inspector-view.mjs",
+    "layout.mjs",
+    "list-model.mjs",
+    "list-view.mjs",
+    "main.mjs",
+    "model.mjs",
+    "page.mjs",
+    "palette.mjs",
+    "span-row-view.mjs",
+    "status.mjs",
+    "stream.mjs",
+    "style.css",
+    "time.mjs",
+    "trace-view.mjs",
+    "tree.mjs",
+];
+
+/// One tag for all files, so that a browser never mixes modules of two versions.
+static ENTITY_TAG: LazyLock<String> = LazyLock::new(|| {
+    let mut hasher = DefaultHasher::new();
+    for asset in ASSETS {
+        (asset.name, asset.bytes).hash(&mut hasher);
+    }
+    format!("\"{:016x}\"", hasher.finish())
+});
+
+/// The page for a browser that asked for `path`, possibly behind a proxy that took a prefix away.
+pub(crate) fn page(path: &str, forwarded_prefix: Option<&str>) -> Response<Body> {
+    let mut response = file(Body::from(page_text(path, forwarded_prefix)), "text/html; charset=utf-8");
+    let policy = HeaderValue::from_static(CONTENT_SECURITY_POLICY);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
+/// One file, or `304` when the browser has this version.
+pub(crate) fn asset(name: &str, known: Option<&HeaderValue>) -> Option<Response<Body>> {
+    let asset = ASSETS.iter().find(|asset| asset.name == name)?;
+    let content_type = match name.rsplit('.').next() {
+        Some("mjs") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "application/octet-stream",
+    };
+    let mut response = file(Body::from(Bytes::from_static(asset.bytes)), content_type);
+    if let Ok(tag) = HeaderValue::from_str(&ENTITY_TAG) {
+        if known == Some(&tag) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Body::empty();
+        }
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Some(response)
+}
+
+fn file(body: Body, content_type: &'static str) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+fn page_text(path: &str, forwarded_prefix: Option<&str>) -> String {
+    let base = forwarded_prefix.filter(|prefix| is_plain_path(prefix)).or_else(|| {
+        // The page's own addresses are relative: without a slash at the end they would miss the last part.
+        (!path.ends_with('/') && is_plain_path(path)).then_some(path)
+    });
+    match base {
+        Some(base) => {
+            let base = base.trim_end_matches('/');
+            PAGE.replacen(HEAD, &format!("{HEAD}\n<base href=\"{base}/\">"), 1)
+        }
+        None => PAGE.to_owned(),
+    }
+}
+
+/// Whether the text is a path with nothing in it that HTML or a browser could read as something else.
+fn is_plain_path(path: &str) -> bool {
+    path.starts_with('/')
+        && !path.starts_with("//")
+        && path.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~' | b'%')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_folder_is_served() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dashboard/assets");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "index.html")
+            .collect();
+        files.sort();
+        let served: Vec<&str> = ASSETS.iter().map(|asset| asset.name).collect();
+        assert_eq!(files, served);
+    }
+
+    #[test]
+    fn the_page_finds_its_files_under_any_prefix() {
+        let base = |path, prefix| {
+            let text = page_text(path, prefix);
+            let from = text.find("<base href=\"").map(|at| at + "<base href=\"".len())?;
+            text[from..].split('"').next().map(str::to_owned)
+        };
+        assert_eq!(base("/", None), None);
+        assert_eq!(base("/live/", None), None);
+        assert_eq!(base("/live", None).as_deref(), Some("/live/"));
+        assert_eq!(base("/", Some("/tools/live")).as_deref(), Some("/tools/live/"));
+        assert_eq!(base("/", Some("//evil.example")), None);
+        assert_eq!(base("/", Some("/\"><script>")), None);
+    }
+}

@@ -1,0 +1,293 @@
+//! One request, taken apart: access, route, answer. It runs on the connection's task, which may be the host's.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context as TaskContext, Poll},
+};
+
+use axum::{Router, body::Body, extract::OriginalUri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use opentelemetry::{Context, trace::TraceContextExt as _};
+use serde::Serialize;
+use tower_service::Service;
+
+use crate::{
+    http::{
+        params::Params,
+        reply::{self, Refusal},
+        snapshot, traces,
+    },
+    spans::{event::TraceId, live::LiveSpans, record},
+    sse::{
+        body::{SseBody, resume_point},
+        control::{Dropped, PROTOCOL, SERVER},
+        id::ResumePoint,
+        intake::Class,
+        subscription::Subscribe,
+    },
+    time::Timestamp,
+};
+
+impl LiveSpans {
+    /// Returns the routes, for your own axum app under any prefix: `app.nest_service("/live", live.router())`, or
+    /// `.nest("/live", live.router())`.
+    ///
+    /// Without [`auth`](crate::LiveSpansBuilder::auth), only requests that name a loopback host, or one of
+    /// [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts), are answered. Spans that your own middleware makes
+    /// around these routes are not shown. A client that stops reading is closed by *your* server's write time-out, if
+    /// it has one; until then it costs one block of at most 64 KiB.
+    pub fn router(&self) -> Router {
+        self.shared.mounts.expect_request();
+        let service = LiveService { live: self.clone(), mounted: true };
+        Router::new().route_service("/", service.clone()).fallback_service(service)
+    }
+}
+
+/// Our routes as a service.
+#[derive(Clone, Debug)]
+pub(crate) struct LiveService {
+    pub(crate) live: LiveSpans,
+    /// Whether the host's middleware may stand around us.
+    pub(crate) mounted: bool,
+}
+
+impl Service<Request<Body>> for LiveService {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, req: Request<Body>) -> Self::Future {
+        // At once, not in the future: the worker must learn whose span this is before it looks at it.
+        if self.mounted {
+            self.hide_viewer(&req);
+        }
+        let live = self.live.clone();
+        // Nothing here reads a body, and without it the rest may be shared between threads.
+        let (request, _body) = req.into_parts();
+        Box::pin(async move { Ok(answer(&live, &request).await) })
+    }
+}
+
+impl LiveService {
+    /// Keeps the span that the host's middleware made for this request out of the log.
+    fn hide_viewer(&self, request: &Request<Body>) {
+        let path = request.uri().path();
+        let original = request.extensions().get::<OriginalUri>();
+        let original = original.map_or(path, |OriginalUri(uri)| uri.path());
+        let context = Context::current();
+        let span = context.span();
+        let span = span.span_context();
+        if span.is_valid() && !span.is_remote() {
+            let write = |out: &mut Vec<u8>| record::write_hide(out, span);
+            drop(self.live.shared.parts.engine.intake.push(Class::Note, record::NOTE_SIZE, write));
+        }
+        self.live.shared.mounts.learn(original, path);
+    }
+}
+
+async fn answer(live: &LiveSpans, request: &Parts) -> Response<Body> {
+    let head = request.method == Method::HEAD;
+    let mut response = match route(live, request).await {
+        Ok(response) => response,
+        Err(refusal) => refusal.into_response(),
+    };
+    if head {
+        *response.body_mut() = Body::empty();
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Refusal> {
+    live.shared.access.check(request)?;
+    if !matches!(request.method, Method::GET | Method::HEAD) {
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered"));
+    }
+    let path = request.uri.path().trim_start_matches('/');
+    let params = Params::of(&request.uri)?;
+    match path.split('/').collect::<Vec<_>>().as_slice() {
+        [""] => page(request),
+        ["assets", file] => asset(request, file),
+        ["sse"] => all_events(live, request, &params),
+        ["traces"] => traces::page(live, &params),
+        ["traces", "sse"] => traces::live(live, &params),
+        ["traces", id] => snapshot::answer(live, id.parse()?, &params).await,
+        ["traces", id, "sse"] => trace_events(live, request, id.parse()?, &params),
+        ["stats", "durations"] => durations(live, &params),
+        ["status"] => Ok(status(live)),
+        _ => Err(Refusal::not_found("no such route")),
+    }
+}
+
+#[cfg(feature = "dashboard")]
+#[expect(clippy::unnecessary_wraps, reason = "without the dashboard there is no page")]
+fn page(request: &Parts) -> Result<Response<Body>, Refusal> {
+    let original = request.extensions.get::<OriginalUri>();
+    let path = original.map_or_else(|| request.uri.path(), |OriginalUri(uri)| uri.path());
+    let forwarded = request.headers.get("x-forwarded-prefix").and_then(|prefix| prefix.to_str().ok());
+    Ok(crate::dashboard::page(path, forwarded))
+}
+
+#[cfg(feature = "dashboard")]
+fn asset(request: &Parts, file: &str) -> Result<Response<Body>, Refusal> {
+    let known = request.headers.get(header::IF_NONE_MATCH);
+    crate::dashboard::asset(file, known).ok_or_else(|| Refusal::not_found("no such asset"))
+}
+
+#[cfg(not(feature = "dashboard"))]
+fn page(_request: &Parts) -> Result<Response<Body>, Refusal> {
+    Err(Refusal::not_found("livespan was built without its feature `dashboard`"))
+}
+
+#[cfg(not(feature = "dashboard"))]
+fn asset(request: &Parts, _file: &str) -> Result<Response<Body>, Refusal> {
+    page(request)
+}
+
+fn all_events(
+    live: &LiveSpans,
+    request: &Parts,
+    params: &Params<'_>,
+) -> Result<Response<Body>, Refusal> {
+    let filter = params.event_filter()?;
+    let resume = resume_point(&request.headers, &request.uri);
+    let mut options = Subscribe::all().resume(resume);
+    for trace in params.trace_ids()? {
+        options = options.stream(trace.stream_key());
+    }
+    if !filter.is_empty() {
+        options = options.filter(move |name, payload| filter.accepts(name, payload));
+    }
+    let reader = options.reader(live.log());
+    let body = SseBody::new(reader, resume == ResumePoint::Live, None);
+    Ok(body.into_response().map(Body::new))
+}
+
+fn trace_events(
+    live: &LiveSpans,
+    request: &Parts,
+    trace: TraceId,
+    params: &Params<'_>,
+) -> Result<Response<Body>, Refusal> {
+    let resume = resume_point(&request.headers, &request.uri);
+    match params.one("until")? {
+        Some("end") => Ok(live.respond_until_end(trace, resume).map(Body::new)),
+        Some(other) => {
+            let message = format!("the parameter until is {other:?}, not \"end\"");
+            Err(Refusal::new(StatusCode::BAD_REQUEST, message))
+        }
+        None => {
+            let reader = Subscribe::to(trace.stream_key()).resume(resume).reader(live.log());
+            let body = SseBody::new(reader, resume == ResumePoint::Live, None);
+            Ok(body.into_response().map(Body::new))
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct DurationStats<'a> {
+    service: &'a str,
+    name: &'a str,
+    count: u64,
+    p50: Option<f64>,
+    p95: Option<f64>,
+    unit: &'static str,
+}
+
+fn durations(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Body>, Refusal> {
+    let (Some(service), Some(name)) = (params.one("service")?, params.one("name")?) else {
+        let message = "the parameters service and name are both needed";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+    };
+    let quantiles = live.shared.index.quantiles(service, name);
+    let milliseconds = |nanos: Option<u64>| nanos.map(crate::spans::summary::milliseconds);
+    Ok(reply::json(&DurationStats {
+        service,
+        name,
+        count: quantiles.count,
+        p50: milliseconds(quantiles.p50),
+        p95: milliseconds(quantiles.p95),
+        unit: "ms",
+    }))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusReport {
+    server: &'static str,
+    protocol: u32,
+    epoch: String,
+    oldest: String,
+    head: String,
+    retained: Retained,
+    limits: Limits,
+    dropped: Dropped,
+    open_spans: usize,
+    unpinned: u64,
+    subscribers: usize,
+    store: Store,
+    uptime_seconds: f64,
+    now: String,
+}
+
+#[derive(Serialize)]
+struct Retained {
+    events: usize,
+    bytes: usize,
+    traces: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Limits {
+    events: usize,
+    bytes: usize,
+    age_seconds: u64,
+}
+
+#[derive(Serialize)]
+struct Store {
+    kind: &'static str,
+    healthy: bool,
+    error: Option<String>,
+}
+
+fn status(live: &LiveSpans) -> Response<Body> {
+    let status = live.status();
+    reply::json(&StatusReport {
+        server: SERVER,
+        protocol: PROTOCOL,
+        epoch: status.head.epoch().to_string(),
+        oldest: status.oldest.to_string(),
+        head: status.head.to_string(),
+        retained: Retained {
+            events: status.retained_events,
+            bytes: status.retained_bytes,
+            traces: status.retained_traces,
+        },
+        limits: Limits {
+            events: status.retention.events_max(),
+            bytes: status.retention.bytes_max(),
+            age_seconds: status.retention.age_max().as_secs(),
+        },
+        dropped: status.dropped,
+        open_spans: status.open_spans,
+        unpinned: status.unpinned,
+        subscribers: status.subscribers,
+        store: Store {
+            kind: status.store.kind,
+            healthy: status.store.failure.is_none(),
+            error: status.store.failure,
+        },
+        uptime_seconds: status.uptime.as_secs_f64(),
+        now: Timestamp::now().text(),
+    })
+}

@@ -1,0 +1,176 @@
+//! One whole trace, as it stands: the same read as its stream, up to the head at the time of asking, so that the
+//! stream goes on from the snapshot's cursor without a hole.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::poll_fn,
+    task::Poll,
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::Response;
+use serde::Serialize;
+
+use crate::{
+    http::{
+        otlp,
+        params::Params,
+        reply::{self, Refusal},
+    },
+    spans::{event::TraceId, json, live::LiveSpans, summary::Summary},
+    sse::{reader::ReadItem, subscription::Subscribe},
+    time::Timestamp,
+};
+
+/// The events of a trace in log order, and the place after which its stream goes on.
+struct Events {
+    events: Vec<(String, Bytes)>,
+    cursor: u64,
+}
+
+pub(crate) async fn answer(
+    live: &LiveSpans,
+    trace: TraceId,
+    params: &Params<'_>,
+) -> Result<Response<Body>, Refusal> {
+    let format = params.one("format")?.unwrap_or("json");
+    if !matches!(format, "json" | "jsonl" | "otlp") {
+        let message = format!("the format {format:?} is not one of json, jsonl, otlp");
+        return Err(Refusal::new(http::StatusCode::BAD_REQUEST, message));
+    }
+    let log = live.log();
+    let unknown = || Refusal::not_found(format!("the trace {trace} is not in the log"));
+    if !log.knows(&trace.stream_key()) {
+        return Err(unknown());
+    }
+    let events = read(live, trace).await;
+    match format {
+        "jsonl" => Ok(lines(events)),
+        "otlp" => Ok(reply::json(&otlp::export(events.events.iter().map(|(_, payload)| payload)))),
+        _ => {
+            let id = trace.to_bytes();
+            let summary = live.shared.index.summary(id, |at| log.id(at)).ok_or_else(unknown)?;
+            Ok(whole(live, trace, &summary, &events))
+        }
+    }
+}
+
+async fn read(live: &LiveSpans, trace: TraceId) -> Events {
+    let log = live.log();
+    let head = log.tail.published();
+    let mut reader = Subscribe::to(trace.stream_key()).reader(log);
+    let mut events = Vec::new();
+    loop {
+        // At the head there may be nothing more to wait for; before it, a page of the store is on its way.
+        let item = poll_fn(|cx| match reader.poll_next(cx) {
+            Poll::Ready(item) => Poll::Ready(Some(item)),
+            Poll::Pending if reader.after() >= head => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        match item.await {
+            Some(ReadItem::Events(slice) | ReadItem::Standing(slice)) => {
+                events.extend(slice.events().map(|event| (event.name().to_owned(), event.payload())));
+            }
+            Some(ReadItem::Gap(_) | ReadItem::Degraded) => {}
+            Some(ReadItem::Closed) | None => return Events { events, cursor: reader.after() },
+        }
+    }
+}
+
+fn lines(events: Events) -> Response<Body> {
+    let newline = Bytes::from_static(b"\n");
+    let pieces = events.events.into_iter().flat_map(|(_, payload)| [payload, newline.clone()]);
+    reply::pieces(pieces.collect(), "application/x-ndjson")
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Head<'a> {
+    trace_id: String,
+    cursor: String,
+    now: String,
+    summary: &'a Summary,
+}
+
+fn whole(live: &LiveSpans, trace: TraceId, summary: &Summary, events: &Events) -> Response<Body> {
+    let head = Head {
+        trace_id: trace.to_string(),
+        cursor: live.log().id(events.cursor).to_string(),
+        now: Timestamp::now().text(),
+        summary,
+    };
+    let mut head = serde_json::to_vec(&head).unwrap_or_default();
+    // The lists follow within the same object.
+    head.pop();
+    let sorted = Sorted::new(&events.events);
+    let mut pieces = VecDeque::from([Bytes::from(head)]);
+    list(&mut pieces, b",\"processes\":[", &sorted.processes);
+    list(&mut pieces, b",\"spans\":[", &sorted.spans);
+    list(&mut pieces, b",\"updates\":[", &sorted.updates);
+    list(&mut pieces, b",\"logs\":[", &sorted.logs);
+    pieces.push_back(Bytes::from_static(b"}"));
+    reply::pieces(pieces, "application/json")
+}
+
+fn list(pieces: &mut VecDeque<Bytes>, open: &'static [u8], items: &[Bytes]) {
+    pieces.push_back(Bytes::from_static(open));
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            pieces.push_back(Bytes::from_static(b","));
+        }
+        pieces.push_back(item.clone());
+    }
+    pieces.push_back(Bytes::from_static(b"]"));
+}
+
+/// The events by what they are; of each span only what says most: its end, else its start.
+#[derive(Default)]
+struct Sorted {
+    processes: Vec<Bytes>,
+    spans: Vec<Bytes>,
+    updates: Vec<Bytes>,
+    logs: Vec<Bytes>,
+}
+
+impl Sorted {
+    fn new(events: &[(String, Bytes)]) -> Self {
+        let mut sorted = Self::default();
+        let mut places: HashMap<Bytes, (usize, bool)> = HashMap::new();
+        for (name, payload) in events {
+            let span = || span_of(payload).unwrap_or_default();
+            match name.as_str() {
+                "process" => sorted.processes.push(payload.clone()),
+                "started" | "ended" => {
+                    let ended = name == "ended";
+                    match places.get_mut(&span()) {
+                        Some((place, was_ended)) if ended || !*was_ended => {
+                            *was_ended = ended;
+                            if let Some(slot) = sorted.spans.get_mut(*place) {
+                                *slot = payload.clone();
+                            }
+                        }
+                        Some(_) => {}
+                        None => {
+                            places.insert(span(), (sorted.spans.len(), ended));
+                            sorted.spans.push(payload.clone());
+                        }
+                    }
+                }
+                "updated" => sorted.updates.push(payload.clone()),
+                "log" => sorted.logs.push(payload.clone()),
+                _ => {}
+            }
+        }
+        // What an ended span said last is in its end.
+        sorted.updates.retain(|payload| {
+            span_of(payload).is_none_or(|span| places.get(&span).is_none_or(|(_, ended)| !ended))
+        });
+        sorted
+    }
+}
+
+fn span_of(payload: &Bytes) -> Option<Bytes> {
+    let (_, value) = json::fields(payload).find(|(key, _)| *key == b"spanId")?;
+    Some(payload.slice_ref(value))
+}

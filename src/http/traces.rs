@@ -1,0 +1,234 @@
+//! The list of traces: one page of it, and the live one, whose load does not grow with the rate of spans: a viewer
+//! looks at most every [`LIST_INTERVAL`], and a trace that changed a thousand times since is sent once.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::Response;
+use http_body::Frame;
+use serde::Serialize;
+use tokio::time::{Instant, Sleep};
+
+use crate::{
+    http::{
+        params::Params,
+        reply::{self, Refusal},
+    },
+    spans::{
+        event::TraceId,
+        index::Viewed,
+        live::LiveSpans,
+        query::TraceFilter,
+        summary::Summary,
+    },
+    sse::{
+        body::{self, PING_INTERVAL},
+        control::{self, EndReason},
+        frame,
+        keys::Waiter,
+    },
+    time::Timestamp,
+};
+
+/// The least time between two frames of the live list.
+pub const LIST_INTERVAL: Duration = Duration::from_millis(250);
+
+const PAGE_DEFAULT: usize = 50;
+const LIVE_DEFAULT: usize = 100;
+
+#[derive(Serialize)]
+struct Page {
+    traces: Vec<Summary>,
+    next: Option<String>,
+    head: String,
+    now: String,
+}
+
+pub(crate) fn page(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Body>, Refusal> {
+    let filter = params.trace_filter()?;
+    let limit = params.limit(PAGE_DEFAULT)?;
+    let log = live.log();
+    let page = live.shared.index.page(&filter, params.before()?, limit, |at| log.id(at));
+    Ok(reply::json(&Page {
+        traces: page.traces,
+        next: page.next.map(|next| next.to_string()),
+        head: log.id(log.tail.published()).to_string(),
+        now: Timestamp::now().text(),
+    }))
+}
+
+pub(crate) fn live(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Body>, Refusal> {
+    let body = TracesBody::new(live.clone(), params.trace_filter()?, params.limit(LIVE_DEFAULT)?);
+    let mut response = Response::new(Body::new(body));
+    body::stream_headers(response.headers_mut());
+    Ok(response)
+}
+
+#[derive(Serialize)]
+struct Update {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    snapshot: bool,
+    traces: Vec<Summary>,
+    removed: Vec<String>,
+    head: String,
+    now: String,
+}
+
+/// The body of the live list.
+struct TracesBody {
+    live: LiveSpans,
+    filter: TraceFilter,
+    limit: usize,
+    viewed: Viewed,
+    waiter: Arc<Waiter>,
+    state: State,
+    /// When it may look again, or, while it waits for a change, when it pings.
+    timer: Pin<Box<Sleep>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Hello,
+    Snapshot,
+    /// Just looked: changes gather until the timer rings.
+    Resting,
+    Waiting,
+    Ended,
+}
+
+impl fmt::Debug for TracesBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TracesBody").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl TracesBody {
+    fn new(live: LiveSpans, filter: TraceFilter, limit: usize) -> Self {
+        let waiter = Arc::new(Waiter::default());
+        live.log().tail.join(&waiter);
+        live.log().count_subscriber();
+        Self {
+            live,
+            filter,
+            limit,
+            viewed: Viewed::default(),
+            waiter,
+            state: State::Hello,
+            timer: Box::pin(tokio::time::sleep_until(Instant::now() + LIST_INTERVAL)),
+        }
+    }
+
+    fn hello(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        frame::retry(&mut out, body::jittered_retry());
+        control::hello(&mut out, &self.live.log().position(), PING_INTERVAL.as_secs());
+        out
+    }
+
+    /// A frame with what changed, if anything did.
+    fn update(&mut self, snapshot: bool) -> Option<Vec<u8>> {
+        let log = self.live.log();
+        let index = &self.live.shared.index;
+        let changes = index.changes(&mut self.viewed, &self.filter, self.limit, |at| log.id(at));
+        if !snapshot && changes.traces.is_empty() && changes.removed.is_empty() {
+            return None;
+        }
+        let hex = |id: &[u8; 16]| TraceId::from_bytes(*id).map(|id| id.to_string());
+        let update = Update {
+            kind: "traces",
+            snapshot,
+            traces: changes.traces,
+            removed: changes.removed.iter().filter_map(hex).collect(),
+            head: log.id(log.tail.published()).to_string(),
+            now: Timestamp::now().text(),
+        };
+        let payload = serde_json::to_vec(&update).unwrap_or_default();
+        let mut out = Vec::with_capacity(payload.len() + 32);
+        frame::control(&mut out, "traces", &payload);
+        Some(out)
+    }
+
+    fn rest(&mut self) {
+        self.state = State::Resting;
+        self.timer.as_mut().reset(Instant::now() + LIST_INTERVAL);
+    }
+
+    fn poll_resting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        if self.timer.as_mut().poll(cx).is_pending() {
+            // Closing does not wait for the rest to end.
+            return Poll::Pending;
+        }
+        self.state = State::Waiting;
+        self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
+        Poll::Ready(None)
+    }
+
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        let rung = self.waiter.poll_rung(cx).is_ready();
+        if self.live.log().is_closed() {
+            self.state = State::Ended;
+            let mut out = self.update(false).unwrap_or_default();
+            control::end(&mut out, EndReason::Shutdown);
+            return Poll::Ready(Some(out));
+        }
+        if rung {
+            let update = self.update(false);
+            if update.is_some() {
+                self.rest();
+            }
+            return Poll::Ready(update);
+        }
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
+        let mut out = Vec::with_capacity(256);
+        control::ping(&mut out, &self.live.log().position(), None);
+        Poll::Ready(Some(out))
+    }
+}
+
+impl http_body::Body for TracesBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        loop {
+            let out = match self.state {
+                State::Hello => {
+                    self.state = State::Snapshot;
+                    Some(self.hello())
+                }
+                State::Snapshot => {
+                    self.rest();
+                    self.update(true)
+                }
+                State::Resting => std::task::ready!(self.poll_resting(cx)),
+                State::Waiting => std::task::ready!(self.poll_waiting(cx)),
+                State::Ended => return Poll::Ready(None),
+            };
+            if let Some(out) = out {
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::from(out)))));
+            }
+        }
+    }
+}
+
+impl Drop for TracesBody {
+    fn drop(&mut self) {
+        self.live.log().tail.leave(&self.waiter);
+        self.live.log().count_subscriber_gone();
+    }
+}

@@ -1,0 +1,122 @@
+//! One line for a first look: provider, `tracing` subscriber and server at once. The only place that writes to the
+//! host's standard error, and it writes one line.
+
+use std::{env, fmt};
+
+use opentelemetry::{global, trace::TracerProvider as _};
+use opentelemetry_sdk::{
+    Resource,
+    propagation::TraceContextPropagator,
+    trace::{Sampler, SdkTracerProvider},
+};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::{
+    error::Error,
+    http::server::{DEFAULT_ADDRESS, LiveServer},
+    spans::live::LiveSpans,
+};
+
+/// Keeps what [`init`] set up alive; dropping it shuts the provider and the server down.
+#[must_use = "dropping the guard stops the server"]
+pub struct InitGuard {
+    live: LiveSpans,
+    provider: SdkTracerProvider,
+    server: LiveServer,
+}
+
+impl fmt::Debug for InitGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InitGuard").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+impl InitGuard {
+    /// Returns the log's handle.
+    pub fn live(&self) -> &LiveSpans {
+        &self.live
+    }
+
+    /// Returns the dashboard's address.
+    pub fn url(&self) -> String {
+        self.server.url()
+    }
+}
+
+impl Drop for InitGuard {
+    fn drop(&mut self) {
+        // There is nobody left to tell about an error.
+        drop(self.provider.shutdown());
+        drop(self.live.shutdown());
+    }
+}
+
+/// Shows every `tracing` span of this program live, at an address that it prints on standard error.
+///
+/// It installs a tracer provider (global, with W3C trace-context propagation), a `tracing` subscriber with
+/// `tracing-opentelemetry`, and serves the dashboard from a thread of its own. The environment decides: `LIVESPAN_ADDR`
+/// (default [`DEFAULT_ADDRESS`]; when that port is taken, any free one), `LIVESPAN_QUIET=1` (prints nothing),
+/// `RUST_LOG` (which spans, default `info`), `OTEL_SERVICE_NAME`.
+///
+/// # Errors
+/// When a subscriber is installed already (then add `tracing-opentelemetry`'s layer to yours: see the README), or the
+/// address cannot be bound.
+///
+/// ```no_run
+/// fn main() -> Result<(), livespan::Error> {
+///     let _guard = livespan::init()?;
+///     let _span = tracing::info_span!("work").entered();
+///     Ok(())
+/// }
+/// ```
+pub fn init() -> Result<InitGuard, Error> {
+    let live = LiveSpans::builder().build()?;
+    let server = serve(&live)?;
+    let provider = SdkTracerProvider::builder()
+        .with_resource(resource())
+        .with_sampler(live.sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn))))
+        .with_span_processor(live.span_processor())
+        .build();
+    let filter = EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env_lossy();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("livespan"));
+    if let Err(error) = tracing_subscriber::registry().with(filter).with(layer).try_init() {
+        drop(live.shutdown());
+        return Err(Error::io("install the tracing subscriber", error));
+    }
+    global::set_tracer_provider(provider.clone());
+    global::set_text_map_propagator(TraceContextPropagator::new());
+    announce(&server);
+    Ok(InitGuard { live, provider, server })
+}
+
+fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
+    match env::var("LIVESPAN_ADDR") {
+        Ok(address) => live.serve_in_background(&address),
+        Err(_) => live
+            .serve_in_background(DEFAULT_ADDRESS)
+            // A second program on this machine gets a place of its own.
+            .or_else(|_| live.serve_in_background("127.0.0.1:0")),
+    }
+}
+
+fn resource() -> Resource {
+    let builder = Resource::builder();
+    if env::var_os("OTEL_SERVICE_NAME").is_some() {
+        return builder.build();
+    }
+    let program = env::current_exe().ok();
+    let name = program.as_deref().and_then(|path| path.file_stem()).and_then(|name| name.to_str());
+    match name {
+        Some(name) => builder.with_service_name(name.to_owned()).build(),
+        None => builder.build(),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one line that `init` promises")]
+fn announce(server: &LiveServer) {
+    if env::var_os("LIVESPAN_QUIET").is_none_or(|quiet| quiet != "1") {
+        eprintln!("livespan: {}", server.url());
+    }
+}

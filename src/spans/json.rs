@@ -1,0 +1,781 @@
+//! Span events as JSON bytes, and back: the only file that spells their field names. Pure: no clock, no I/O.
+//!
+//! The writer is by hand because it is the worker's hot path: fixed keys are copied, numbers and escapes written in
+//! place, nothing allocated.
+
+use std::{collections::HashMap, io::Write as _};
+
+use crate::{
+    spans::event::{AttributeValue, Attributes, Phase, SpanEvent, SpanKind, SpanState, SpanStatus},
+    sse::frame::number,
+    time::Timestamp,
+};
+
+/// The largest text value, in bytes: 16 KiB. Longer ones are cut and named in `cut`.
+pub const VALUE_BYTES_MAX: usize = 16 * 1024;
+/// The largest event, in bytes: 256 KiB. What does not fit is left out and named in `cut`.
+pub const EVENT_BYTES_MAX: usize = 256 * 1024;
+
+/// Room that the fields after attributes, events and links may need: trace state, scope version, `cut`.
+const RESERVE: usize = 40 * 1024;
+/// Attributes among which repeated keys are found by looking back; among more they are found by hashing.
+const PAIRS_UNHASHED_MAX: usize = 128;
+/// Entries of `cut` that are listed one by one.
+const CUT_PATHS_MAX: usize = 32;
+/// Integers beyond this are text: JavaScript's numbers are doubles.
+const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
+
+/// A borrowed attribute value.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value<'a> {
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    Text(&'a str),
+    /// Values of one kind, and whether some were cut off before they came here.
+    Array(Vec<Value<'a>>, bool),
+}
+
+/// Borrowed attributes.
+pub(crate) type Pairs<'a> = Vec<(&'a str, Value<'a>)>;
+
+/// What every span event says.
+#[derive(Clone, Debug)]
+pub(crate) struct Span<'a> {
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    pub(crate) parent: Option<[u8; 8]>,
+    pub(crate) parent_remote: bool,
+    pub(crate) unsampled: bool,
+    pub(crate) durable: bool,
+    pub(crate) name: &'a str,
+    pub(crate) kind: SpanKind,
+    pub(crate) process: &'a str,
+    pub(crate) service: &'a str,
+    pub(crate) scope: &'a str,
+    pub(crate) scope_version: Option<&'a str>,
+    pub(crate) trace_state: &'a str,
+    pub(crate) attributes: Pairs<'a>,
+    pub(crate) dropped_attributes: u32,
+    pub(crate) links: Vec<Link<'a>>,
+    /// Whether parts were left out before they came here.
+    pub(crate) truncated: bool,
+}
+
+/// What the end of a span adds.
+#[derive(Clone, Debug)]
+pub(crate) struct End<'a> {
+    pub(crate) status: Status<'a>,
+    pub(crate) start: Timestamp,
+    pub(crate) end: Timestamp,
+    pub(crate) events: Vec<SpanMoment<'a>>,
+    pub(crate) dropped_events: u32,
+    pub(crate) dropped_links: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status<'a> {
+    Unset,
+    Ok,
+    Error(&'a str),
+}
+
+/// An event within a span.
+#[derive(Clone, Debug)]
+pub(crate) struct SpanMoment<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) time: Timestamp,
+    pub(crate) attributes: Pairs<'a>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Link<'a> {
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    pub(crate) attributes: Pairs<'a>,
+}
+
+/// A process as its first event introduces it.
+#[derive(Clone, Debug)]
+pub(crate) struct Process<'a> {
+    pub(crate) process: &'a str,
+    pub(crate) service: &'a str,
+    pub(crate) resource: Pairs<'a>,
+    pub(crate) pid: u32,
+    pub(crate) start: Timestamp,
+    pub(crate) now: Timestamp,
+}
+
+/// Why a span was ended for its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LostReason {
+    Shutdown,
+    Dropped,
+}
+
+pub(crate) fn started(out: &mut Vec<u8>, span: &Span<'_>, time: Timestamp) {
+    let mut writer = Writer::new(out);
+    writer.raw(b"{\"type\":\"started\"");
+    writer.identity(span);
+    writer.attributes("attributes", &span.attributes);
+    writer.time("timestamp", time);
+    writer.links(&span.links);
+    writer.extras(span, 0, 0);
+}
+
+pub(crate) fn ended(out: &mut Vec<u8>, span: &Span<'_>, end: &End<'_>) {
+    let mut writer = Writer::new(out);
+    writer.raw(b"{\"type\":\"ended\"");
+    writer.identity(span);
+    writer.status(end.status);
+    writer.attributes("attributes", &span.attributes);
+    writer.time("startTimestamp", end.start);
+    writer.time("timestamp", end.end);
+    writer.moments(&end.events);
+    writer.links(&span.links);
+    writer.extras(span, end.dropped_events, end.dropped_links);
+}
+
+pub(crate) fn process(out: &mut Vec<u8>, process: &Process<'_>) {
+    let mut writer = Writer::new(out);
+    writer.raw(b"{\"type\":\"process\",\"traceId\":null,\"spanId\":null");
+    writer.text("process", process.process);
+    writer.text("service", process.service);
+    writer.attributes("resource", &process.resource);
+    writer.key("pid");
+    number(writer.out, process.pid.into());
+    writer.time("startTimestamp", process.start);
+    writer.time("timestamp", process.now);
+    writer.finish(false);
+}
+
+/// Any event that a program made itself.
+pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
+    let attributes = pairs(&event.attributes);
+    let span = Span {
+        trace_id: event.trace_id.to_bytes(),
+        span_id: event.span_id.to_bytes(),
+        parent: event.parent.map(crate::spans::event::SpanId::to_bytes),
+        parent_remote: false,
+        unsampled: false,
+        durable: event.durable,
+        name: &event.name,
+        kind: event.kind,
+        process: &event.process,
+        service: &event.service,
+        scope: &event.scope,
+        scope_version: None,
+        trace_state: "",
+        attributes,
+        dropped_attributes: 0,
+        links: Vec::new(),
+        truncated: false,
+    };
+    match &event.phase {
+        Phase::Started => started(out, &span, event.timestamp),
+        Phase::Ended { status, start } => {
+            let status = match status {
+                SpanStatus::Unset => Status::Unset,
+                SpanStatus::Ok => Status::Ok,
+                SpanStatus::Error(message) => Status::Error(message),
+            };
+            let end = End {
+                status,
+                start: *start,
+                end: event.timestamp,
+                events: Vec::new(),
+                dropped_events: 0,
+                dropped_links: 0,
+            };
+            ended(out, &span, &end);
+        }
+        Phase::Updated { state } => updated(out, &span, *state, event.timestamp),
+        Phase::Log { severity, body } => log(out, &span, severity, body, event.timestamp),
+    }
+}
+
+fn updated(out: &mut Vec<u8>, span: &Span<'_>, state: Option<SpanState>, time: Timestamp) {
+    let mut writer = Writer::new(out);
+    writer.raw(b"{\"type\":\"updated\"");
+    writer.ids(span);
+    writer.text("process", span.process);
+    if !span.name.is_empty() {
+        writer.text("name", span.name);
+    }
+    if let Some(state) = state {
+        writer.text("state", if state == SpanState::Waiting { "waiting" } else { "running" });
+    }
+    if !span.attributes.is_empty() {
+        writer.attributes("attributes", &span.attributes);
+    }
+    writer.time("timestamp", time);
+    writer.finish(false);
+}
+
+fn log(out: &mut Vec<u8>, span: &Span<'_>, severity: &str, body: &str, time: Timestamp) {
+    let mut writer = Writer::new(out);
+    writer.raw(b"{\"type\":\"log\"");
+    writer.ids(span);
+    writer.text("process", span.process);
+    writer.text("severity", severity);
+    writer.text("body", body);
+    writer.attributes("attributes", &span.attributes);
+    writer.time("timestamp", time);
+    writer.finish(false);
+}
+
+pub(crate) fn pairs(attributes: &Attributes) -> Pairs<'_> {
+    fn all<'a, T>(values: &'a [T], value: impl Fn(&'a T) -> Value<'a>) -> Value<'a> {
+        Value::Array(values.iter().map(value).collect(), false)
+    }
+    fn borrow(value: &AttributeValue) -> Value<'_> {
+    match value {
+        AttributeValue::Bool(value) => Value::Bool(*value),
+        AttributeValue::Int(value) => Value::Int(*value),
+        AttributeValue::Double(value) => Value::Double(*value),
+        AttributeValue::String(value) => Value::Text(value),
+        AttributeValue::Bools(values) => all(values, |value| Value::Bool(*value)),
+        AttributeValue::Ints(values) => all(values, |value| Value::Int(*value)),
+        AttributeValue::Doubles(values) => all(values, |value| Value::Double(*value)),
+        AttributeValue::Strings(values) => all(values, |value| Value::Text(value)),
+    }
+    }
+    attributes.iter().map(|(key, value)| (key.as_str(), borrow(value))).collect()
+}
+
+/// The end of a span that can no longer end, made from its `started` event; `None` when that is not one.
+pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) -> Option<Vec<u8>> {
+    // Values are copied as they stand: reading and writing them again could change a number or their order.
+    let value_of = |wanted: &str| fields(started).find(|(key, _)| *key == wanted.as_bytes()).map(|(_, value)| value);
+    if value_of("type")? != b"\"started\"" {
+        return None;
+    }
+    let start = value_of("timestamp")?;
+    let message = match reason {
+        LostReason::Shutdown => "lost: the tracer provider was shut down while the span was open",
+        LostReason::Dropped => "lost: the end of the span was dropped by a full buffer",
+    };
+    let reason = match reason {
+        LostReason::Shutdown => "shutdown",
+        LostReason::Dropped => "dropped",
+    };
+    let mut out = Vec::with_capacity(started.len() + 256);
+    out.extend_from_slice(b"{\"type\":\"ended\"");
+    let copy = |out: &mut Vec<u8>, key: &str| {
+        if let Some(value) = value_of(key) {
+            field(out, key);
+            out.extend_from_slice(value);
+        }
+    };
+    for key in ["traceId", "spanId", "parentSpanId", "name", "kind", "process", "service", "scope"] {
+        copy(&mut out, key);
+    }
+    field(&mut out, "status");
+    out.extend_from_slice(b"{\"code\":\"ERROR\",\"message\":");
+    string(&mut out, message);
+    out.push(b'}');
+    copy(&mut out, "attributes");
+    copy(&mut out, "attributeTypes");
+    field(&mut out, "startTimestamp");
+    out.extend_from_slice(start);
+    field(&mut out, "timestamp");
+    string(&mut out, &last_heard.text());
+    for key in ["links", "parentRemote", "sampled", "traceState", "scopeVersion", "dropped", "cut", "durable"] {
+        copy(&mut out, key);
+    }
+    field(&mut out, "lost");
+    out.extend_from_slice(b"{\"reason\":");
+    string(&mut out, reason);
+    field(&mut out, "lastHeard");
+    string(&mut out, &last_heard.text());
+    out.extend_from_slice(b"}}");
+    Some(out)
+}
+
+/// The kind as the wire names it.
+pub(crate) fn kind_name(kind: SpanKind) -> &'static str {
+    match kind {
+        SpanKind::Internal => "INTERNAL",
+        SpanKind::Server => "SERVER",
+        SpanKind::Client => "CLIENT",
+        SpanKind::Producer => "PRODUCER",
+        SpanKind::Consumer => "CONSUMER",
+    }
+}
+
+/// The JSON text of a string, to compare raw field values with.
+pub(crate) fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    string(&mut out, text);
+    out
+}
+
+/// The fields of an event's top level, as raw key and value, in order; it stops at anything that is not JSON.
+pub(crate) fn fields(payload: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = payload.strip_prefix(b"{").unwrap_or_default();
+    std::iter::from_fn(move || {
+        rest = rest.strip_prefix(b",").unwrap_or(rest);
+        let (key, after) = rest.split_at_checked(value_length(rest)?)?;
+        let after = after.strip_prefix(b":")?;
+        let (value, after) = after.split_at_checked(value_length(after)?)?;
+        rest = after;
+        Some((key.strip_prefix(b"\"")?.strip_suffix(b"\"")?, value))
+    })
+}
+
+/// The length of the JSON value at the start of `text`.
+fn value_length(text: &[u8]) -> Option<usize> {
+    let mut depth = 0_u32;
+    let mut quoted = false;
+    let mut escaped = false;
+    for (index, byte) in text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => {
+                quoted = !quoted;
+                if !quoted && depth == 0 {
+                    return Some(index + 1);
+                }
+            }
+            _ if quoted => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' | b',' if depth == 0 => return (index > 0).then_some(index),
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(index + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+    start: usize,
+    cut: Vec<u8>,
+    cut_paths: usize,
+}
+
+impl<'o> Writer<'o> {
+    fn new(out: &'o mut Vec<u8>) -> Self {
+        let start = out.len();
+        Self { out, start, cut: Vec::new(), cut_paths: 0 }
+    }
+
+    fn raw(&mut self, text: &[u8]) {
+        self.out.extend_from_slice(text);
+    }
+
+    fn key(&mut self, key: &str) {
+        field(self.out, key);
+    }
+
+    /// Whether something of this size still fits before the reserve.
+    fn fits(&self, size: usize) -> bool {
+        self.out.len() - self.start + size <= EVENT_BYTES_MAX - RESERVE
+    }
+
+    /// Notes that something was cut or left out.
+    fn cut(&mut self, path: &[&str]) {
+        self.cut_paths += 1;
+        if self.cut_paths > CUT_PATHS_MAX {
+            return;
+        }
+        if !self.cut.is_empty() {
+            self.cut.push(b',');
+        }
+        self.cut.push(b'"');
+        for part in path {
+            // A path is for people: a very long key is named by its beginning.
+            let (part, _) = clip(part, 64);
+            escape(&mut self.cut, part);
+        }
+        self.cut.push(b'"');
+    }
+
+    fn text(&mut self, key: &str, value: &str) {
+        let (value, cut) = clip_head(value);
+        self.key(key);
+        string(self.out, value);
+        if cut {
+            self.cut(&[key]);
+        }
+    }
+
+    fn time(&mut self, key: &str, time: Timestamp) {
+        self.key(key);
+        self.out.push(b'"');
+        time.write(self.out);
+        self.out.push(b'"');
+    }
+
+    fn ids(&mut self, span: &Span<'_>) {
+        self.raw(b",\"traceId\":\"");
+        hex(self.out, &span.trace_id);
+        self.raw(b"\",\"spanId\":\"");
+        hex(self.out, &span.span_id);
+        self.raw(b"\"");
+    }
+
+    fn identity(&mut self, span: &Span<'_>) {
+        self.ids(span);
+        match &span.parent {
+            None => self.raw(b",\"parentSpanId\":null"),
+            Some(parent) => {
+                self.raw(b",\"parentSpanId\":\"");
+                hex(self.out, parent);
+                self.raw(b"\"");
+            }
+        }
+        self.text("name", span.name);
+        self.raw(b",\"kind\":\"");
+        self.raw(kind_name(span.kind).as_bytes());
+        self.raw(b"\"");
+        self.text("process", span.process);
+        self.text("service", span.service);
+        self.text("scope", span.scope);
+    }
+
+    fn status(&mut self, status: Status<'_>) {
+        match status {
+            Status::Unset => self.raw(b",\"status\":{\"code\":\"OK\"}"),
+            Status::Ok => self.raw(b",\"status\":{\"code\":\"OK\",\"explicit\":true}"),
+            Status::Error("") => self.raw(b",\"status\":{\"code\":\"ERROR\"}"),
+            Status::Error(message) => {
+                let (message, cut) = clip_head(message);
+                self.raw(b",\"status\":{\"code\":\"ERROR\",\"message\":");
+                string(self.out, message);
+                self.out.push(b'}');
+                if cut {
+                    self.cut(&["status.message"]);
+                }
+            }
+        }
+    }
+
+    /// Writes the object, then the types of the values that JSON cannot carry as what they are.
+    fn attributes(&mut self, key: &str, pairs: &Pairs<'_>) {
+        self.key(key);
+        let types = self.object(key, pairs);
+        if !types.is_empty() {
+            self.raw(b",\"attributeTypes\":{");
+            self.raw(&types);
+            self.out.push(b'}');
+        }
+    }
+
+    fn object(&mut self, path: &str, pairs: &Pairs<'_>) -> Vec<u8> {
+        let mut types = Vec::new();
+        self.out.push(b'{');
+        let mut first = true;
+        for (key, value) in last_of_each_key(pairs) {
+            let (key, key_cut) = clip(key, VALUE_BYTES_MAX);
+            let before = self.out.len();
+            if !first {
+                self.out.push(b',');
+            }
+            string(self.out, key);
+            let key_size = self.out.len() - before;
+            self.out.push(b':');
+            let cut = self.value(value) || key_cut;
+            let kind = type_lost_in_json(value);
+            // A key may stand among the types, too.
+            let type_size = kind.map_or(0, |kind| key_size + kind.len() + 4);
+            if !self.fits(types.len() + type_size) {
+                self.out.truncate(before);
+                self.cut(&[path, ".", key]);
+                continue;
+            }
+            first = false;
+            if cut {
+                self.cut(&[path, ".", key]);
+            }
+            if let Some(kind) = kind {
+                if !types.is_empty() {
+                    types.push(b',');
+                }
+                string(&mut types, key);
+                types.extend_from_slice(b":\"");
+                types.extend_from_slice(kind.as_bytes());
+                types.push(b'"');
+            }
+        }
+        self.out.push(b'}');
+        types
+    }
+
+    /// Whether the value was cut.
+    fn value(&mut self, value: &Value<'_>) -> bool {
+        match value {
+            Value::Bool(value) => self.raw(if *value { b"true" } else { b"false" }),
+            Value::Int(value) => integer(self.out, *value),
+            Value::Double(value) => double(self.out, *value),
+            Value::Text(value) => {
+                let (value, cut) = clip(value, VALUE_BYTES_MAX);
+                string(self.out, value);
+                return cut;
+            }
+            Value::Array(values, cut) => return self.array(values) || *cut,
+        }
+        false
+    }
+
+    fn array(&mut self, values: &[Value<'_>]) -> bool {
+        let mut cut = false;
+        let start = self.out.len();
+        self.out.push(b'[');
+        for (index, value) in values.iter().enumerate() {
+            // An array is one value, so it shares the bound of one.
+            if self.out.len() - start > VALUE_BYTES_MAX {
+                cut = true;
+                break;
+            }
+            if index > 0 {
+                self.out.push(b',');
+            }
+            cut |= self.value(value);
+        }
+        self.out.push(b']');
+        cut
+    }
+
+    fn moments(&mut self, moments: &[SpanMoment<'_>]) {
+        let size = |moment: &SpanMoment<'_>| moment.name.len();
+        self.list("events", moments, size, |writer, moment, path| {
+            writer.raw(b"{\"name\":");
+            let (name, cut) = clip(moment.name, VALUE_BYTES_MAX);
+            string(writer.out, name);
+            if cut {
+                writer.cut(&[path, ".name"]);
+            }
+            writer.time("timestamp", moment.time);
+            writer.nested_attributes(path, &moment.attributes);
+        });
+    }
+
+    fn links(&mut self, links: &[Link<'_>]) {
+        self.list("links", links, |_| 0, |writer, link, path| {
+            writer.raw(b"{\"traceId\":\"");
+            hex(writer.out, &link.trace_id);
+            writer.raw(b"\",\"spanId\":\"");
+            hex(writer.out, &link.span_id);
+            writer.raw(b"\"");
+            writer.nested_attributes(path, &link.attributes);
+        });
+    }
+
+    fn nested_attributes(&mut self, path: &str, pairs: &Pairs<'_>) {
+        self.key("attributes");
+        let types = self.object(&format!("{path}.attributes"), pairs);
+        if !types.is_empty() {
+            self.raw(b",\"attributeTypes\":{");
+            self.raw(&types);
+            self.out.push(b'}');
+        }
+        self.out.push(b'}');
+    }
+
+    fn list<T>(
+        &mut self,
+        key: &str,
+        items: &[T],
+        text_size: impl Fn(&T) -> usize,
+        write: impl Fn(&mut Self, &T, &str),
+    ) {
+        if items.is_empty() {
+            return;
+        }
+        self.key(key);
+        self.out.push(b'[');
+        for (index, item) in items.iter().enumerate() {
+            // An escaped character takes six bytes at most.
+            if !self.fits(512 + 6 * text_size(item).min(VALUE_BYTES_MAX)) {
+                self.cut(&[key, &format!("[{index}..]")]);
+                break;
+            }
+            if index > 0 {
+                self.out.push(b',');
+            }
+            write(self, item, &format!("{key}[{index}]"));
+        }
+        self.out.push(b']');
+    }
+
+    fn extras(mut self, span: &Span<'_>, dropped_events: u32, dropped_links: u32) {
+        if span.parent_remote {
+            self.raw(b",\"parentRemote\":true");
+        }
+        if span.unsampled {
+            self.raw(b",\"sampled\":false");
+        }
+        if !span.trace_state.is_empty() {
+            self.text("traceState", span.trace_state);
+        }
+        if let Some(version) = span.scope_version {
+            self.text("scopeVersion", version);
+        }
+        if span.dropped_attributes > 0 || dropped_events > 0 || dropped_links > 0 {
+            self.raw(b",\"dropped\":{\"attributes\":");
+            number(self.out, span.dropped_attributes.into());
+            self.raw(b",\"events\":");
+            number(self.out, dropped_events.into());
+            self.raw(b",\"links\":");
+            number(self.out, dropped_links.into());
+            self.out.push(b'}');
+        }
+        let durable = span.durable;
+        if span.truncated {
+            self.cut(&["*"]);
+        }
+        self.finish(durable);
+    }
+
+    fn finish(self, durable: bool) {
+        if !self.cut.is_empty() {
+            self.out.extend_from_slice(b",\"cut\":[");
+            self.out.extend_from_slice(&self.cut);
+            if self.cut_paths > CUT_PATHS_MAX {
+                self.out.extend_from_slice(b",\"...\"");
+            }
+            self.out.push(b']');
+        }
+        if durable {
+            self.out.extend_from_slice(b",\"durable\":true");
+        }
+        self.out.push(b'}');
+    }
+}
+
+/// Each key once, where it first stands, with its last value. `SdkSpan::set_attribute` appends and never replaces.
+fn last_of_each_key<'p, 'a>(pairs: &'p Pairs<'a>) -> impl Iterator<Item = (&'a str, &'p Value<'a>)> {
+    // Spans have at most 128 attributes by the SDK's default limit; looking back is quicker than hashing.
+    let mut places = HashMap::new();
+    if pairs.len() > PAIRS_UNHASHED_MAX {
+        for (index, (key, _)) in pairs.iter().enumerate() {
+            places.entry(*key).or_insert((index, index)).1 = index;
+        }
+    }
+    pairs.iter().enumerate().filter_map(move |(index, (key, _))| {
+        let (first, last) = places.get(key).copied().unwrap_or_else(|| {
+            let is_key = |(one, _): &(&str, Value<'_>)| one == key;
+            let first = pairs.iter().position(is_key).unwrap_or(index);
+            (first, pairs.iter().rposition(is_key).unwrap_or(index))
+        });
+        let (_, value) = pairs.get(last).filter(|_| first == index)?;
+        Some((*key, value))
+    })
+}
+
+fn type_lost_in_json(value: &Value<'_>) -> Option<&'static str> {
+    match value {
+        Value::Int(value) if value.unsigned_abs() > SAFE_INTEGER_MAX => Some("int"),
+        Value::Double(value) if !value.is_finite() => Some("double"),
+        Value::Array(values, _) => match values.iter().find_map(type_lost_in_json)? {
+            "int" => Some("int[]"),
+            _ => Some("double[]"),
+        },
+        _ => None,
+    }
+}
+
+fn field(out: &mut Vec<u8>, key: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn integer(out: &mut Vec<u8>, value: i64) {
+    let text = value.unsigned_abs() > SAFE_INTEGER_MAX;
+    if text {
+        out.push(b'"');
+    }
+    if value < 0 {
+        out.push(b'-');
+    }
+    number(out, value.unsigned_abs());
+    if text {
+        out.push(b'"');
+    }
+}
+
+/// Rust's debug form is the shortest that reads back the same, and always has a point or an exponent.
+fn double(out: &mut Vec<u8>, value: f64) {
+    if value.is_nan() {
+        out.extend_from_slice(b"\"NaN\"");
+    } else if value.is_infinite() {
+        out.extend_from_slice(if value > 0.0 { b"\"Infinity\"" } else { b"\"-Infinity\"" });
+    } else {
+        // A Vec takes every write.
+        drop(write!(out, "{value:?}"));
+    }
+}
+
+fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    for byte in bytes {
+        let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    escape(out, text);
+    out.push(b'"');
+}
+
+/// RFC 8259, section 7: quote, backslash and control characters must be escaped; nothing else is.
+fn escape(out: &mut Vec<u8>, text: &str) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+        let (plain, tail) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let Some((byte, tail)) = tail.split_first() else { break };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            other => {
+                out.extend_from_slice(b"\\u00");
+                hex(out, &[*other]);
+            }
+        }
+        rest = tail;
+    }
+    out.extend_from_slice(rest);
+}
+
+/// The part of a text that stands before attributes which is written: what would take more than two values' room when
+/// it is escaped is cut, too, so that all of them leave room for the rest of the event.
+fn clip_head(text: &str) -> (&str, bool) {
+    let (text, cut) = clip(text, VALUE_BYTES_MAX);
+    let mut room = 2 * VALUE_BYTES_MAX;
+    if text.len() * 6 <= room {
+        return (text, cut);
+    }
+    for (at, byte) in text.bytes().enumerate() {
+        let size = match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+            0..=0x1f => 6,
+            _ => 1,
+        };
+        if size > room {
+            return (clip(text, at).0, true);
+        }
+        room -= size;
+    }
+    (text, cut)
+}
+
+/// At most `bytes_max` bytes of the text, on a character boundary, and whether something was cut.
+pub(crate) fn clip(text: &str, bytes_max: usize) -> (&str, bool) {
+    if text.len() <= bytes_max {
+        return (text, false);
+    }
+    (text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default(), true)
+}

@@ -1,0 +1,330 @@
+//! The app's handle: wires store, worker, index and processor together, and hands out the parts.
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::{HeaderMap, Response, Uri};
+use opentelemetry::Context;
+use opentelemetry_sdk::trace::ShouldSample;
+
+use crate::{
+    error::Error,
+    spans::{
+        event::{SpanEvent, TraceId},
+        filter::{SpanFacts, SpanFilter},
+        index::TraceIndex,
+        process::Processes,
+        processor::{LiveSpanProcessor, ProcessorParts},
+        sampler::LiveSampler,
+        translator::SpanTranslator,
+        viewers::{Hidden, Mounts},
+    },
+    sse::{
+        body::{SseBody, resume_point},
+        control::Dropped,
+        id::{EventId, ResumePoint},
+        log::{Log, StoreHealth},
+        retention::Retention,
+        store::{EventStore, MemoryEventStore},
+        subscription::Subscribe,
+        target::SseTarget,
+        worker::{Engine, Hold, WorkerSettings},
+    },
+    sync::lock,
+};
+
+/// How long [`LiveSpans::shutdown`] waits for the store.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A log of spans with its processor, its index and its server: the handle that an app keeps. Cloning is cheap.
+///
+/// ```
+/// use livespan::LiveSpans;
+/// use opentelemetry_sdk::trace::SdkTracerProvider;
+///
+/// let live = LiveSpans::builder().build()?;
+/// let provider = SdkTracerProvider::builder().with_span_processor(live.span_processor()).build();
+/// # drop(provider);
+/// # Ok::<(), livespan::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct LiveSpans {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) parts: Arc<ProcessorParts>,
+    pub(crate) index: Arc<TraceIndex>,
+    pub(crate) mounts: Arc<Mounts>,
+    pub(crate) access: Access,
+    target: SseTarget<SpanEvent>,
+    /// Run by `shutdown`: how the servers are told.
+    on_shutdown: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+}
+
+/// Who may connect.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    pub(crate) auth: Option<Auth>,
+    pub(crate) allowed_hosts: Vec<String>,
+}
+
+/// Who may read the log over HTTP. Without any, only requests with a loopback `Host` are answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Auth(());
+
+impl Auth {
+    /// Anyone who can reach the address may read everything. Say this only behind your own access control.
+    pub fn public() -> Self {
+        Self(())
+    }
+}
+
+impl fmt::Debug for LiveSpans {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveSpans").field("target", &self.shared.target).finish_non_exhaustive()
+    }
+}
+
+/// Configures [`LiveSpans`].
+#[must_use]
+pub struct LiveSpansBuilder {
+    store: Option<Arc<dyn EventStore>>,
+    retention: Retention,
+    filter: SpanFilter,
+    access: Access,
+    settings: WorkerSettings,
+}
+
+impl fmt::Debug for LiveSpansBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveSpansBuilder").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+impl LiveSpansBuilder {
+    /// Keeps the log in this store; by default in memory.
+    pub fn store(mut self, store: impl EventStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Bounds the default store, in memory. A store given with [`store`](Self::store) has bounds of its own.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Watches only spans that `filter` accepts. It runs on the host's threads at every start and end, before the
+    /// buffer, so it must be quick and must not block. The default hides the spans of HTTP libraries' internals
+    /// ([`DEFAULT_HIDDEN_TARGETS`](crate::DEFAULT_HIDDEN_TARGETS)); yours replaces it.
+    pub fn filter(
+        mut self,
+        filter: impl Fn(&SpanFacts<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.filter = SpanFilter::new(filter);
+        self
+    }
+
+    /// Says who may read the log over HTTP; by default only clients that name a loopback host.
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.access.auth = Some(auth);
+        self
+    }
+
+    /// Answers requests with these `Host` names too, without port, beside the loopback ones.
+    pub fn allowed_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
+        self.access.allowed_hosts.extend(hosts.into_iter().map(|host| host.into().to_ascii_lowercase()));
+        self
+    }
+
+    /// Bounds what waits for the worker thread: bytes (default
+    /// [`DEFAULT_BUFFER_BYTES`](crate::DEFAULT_BUFFER_BYTES)) and events (default
+    /// [`DEFAULT_BUFFER_EVENTS`](crate::DEFAULT_BUFFER_EVENTS)). Two thirds of it are for starts, the rest is reserved
+    /// for ends.
+    pub fn buffer(mut self, bytes_max: usize, events_max: usize) -> Self {
+        self.settings.buffer_bytes = bytes_max;
+        self.settings.buffer_events = events_max;
+        self
+    }
+
+    /// Opens the store and starts the log's thread.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or the thread cannot be started.
+    pub fn build(self) -> Result<LiveSpans, Error> {
+        let retention = self.retention;
+        let store =
+            self.store.unwrap_or_else(|| Arc::new(MemoryEventStore::with_retention(retention)));
+        let hold = Arc::new(Hold::default());
+        let mounts = Arc::new(Mounts::new(Arc::clone(&hold)));
+        let index = Arc::new(TraceIndex::default());
+        let processes = Arc::new(Processes::default());
+        let settings = WorkerSettings { on_thread: Box::new(suppress_telemetry), hold, ..self.settings };
+        let engine = Engine::start(store, settings, |log| {
+            let hidden = Hidden::new(Arc::clone(&mounts));
+            SpanTranslator::new(log, Arc::clone(&index), Arc::clone(&processes), hidden)
+        })?;
+        let engine = Arc::new(engine);
+        let target = SseTarget::from_engine(Arc::clone(&engine));
+        let parts = Arc::new(ProcessorParts { engine, processes, filter: self.filter });
+        let shared = Shared {
+            parts,
+            index,
+            mounts,
+            access: self.access,
+            target,
+            on_shutdown: Mutex::default(),
+        };
+        Ok(LiveSpans { shared: Arc::new(shared) })
+    }
+}
+
+/// The observer never observes itself: nothing on the worker thread makes telemetry.
+fn suppress_telemetry() -> Box<dyn Any> {
+    Box::new(Context::enter_telemetry_suppressed_scope())
+}
+
+impl LiveSpans {
+    /// Begins to configure a log of spans.
+    pub fn builder() -> LiveSpansBuilder {
+        LiveSpansBuilder {
+            store: None,
+            retention: Retention::default(),
+            filter: SpanFilter::default(),
+            access: Access::default(),
+            settings: WorkerSettings::default(),
+        }
+    }
+
+    /// Returns a processor for one tracer provider. Each call is a further *process* in the log.
+    pub fn span_processor(&self) -> LiveSpanProcessor {
+        LiveSpanProcessor::new(Arc::clone(&self.shared.parts))
+    }
+
+    /// Wraps the sampler of the provider, so that spans it drops are shown all the same.
+    pub fn sampler<S: ShouldSample + Clone + 'static>(&self, inner: S) -> LiveSampler<S> {
+        LiveSampler::new(inner)
+    }
+
+    /// Returns the log itself, to dispatch span events of your own or to subscribe in Rust.
+    pub fn target(&self) -> &SseTarget<SpanEvent> {
+        &self.shared.target
+    }
+
+    /// Answers a request of your own route with the stream of one trace, until the trace is complete. *You* decide
+    /// before who may see it. The resume point is read from the request; one at the end of a complete trace is
+    /// answered with `204`, which tells an `EventSource` not to come back.
+    ///
+    /// It must be called within a tokio runtime with time enabled.
+    pub fn respond(&self, trace: TraceId, headers: &HeaderMap, uri: &Uri) -> Response<SseBody> {
+        let resume = resume_point(headers, uri);
+        self.respond_until_end(trace, resume)
+    }
+
+    pub(crate) fn respond_until_end(&self, trace: TraceId, resume: ResumePoint) -> Response<SseBody> {
+        let id = trace.to_bytes();
+        let start = self.log().resolve(resume);
+        let resumed = !matches!(resume, ResumePoint::Retained | ResumePoint::Live);
+        if resumed && !start.unknown && self.shared.index.is_complete(id, start.after) {
+            return SseBody::no_content();
+        }
+        let reader = Subscribe::to(trace.stream_key()).resume(resume).reader(self.log());
+        let index = Arc::clone(&self.shared.index);
+        let complete = Arc::new(move |after| index.is_complete(id, after));
+        SseBody::new(reader, resume == ResumePoint::Live, Some(complete)).into_response()
+    }
+
+    /// Returns the state of the log.
+    pub fn status(&self) -> Status {
+        let log = self.log();
+        let holding = log.holding();
+        Status {
+            oldest: log.id(log.oldest()),
+            head: log.id(holding.head),
+            retained_events: holding.events,
+            retained_bytes: holding.bytes,
+            retained_traces: holding.streams,
+            open_spans: holding.open,
+            unpinned: holding.unpinned,
+            dropped: log.dropped(),
+            subscribers: log.subscribers(),
+            store: log.health(),
+            uptime: log.started().elapsed(),
+            retention: log.tail.retention(),
+        }
+    }
+
+    /// Stores what is buffered, ends every stream with `end` (`shutdown`) and stops the servers. Shut the tracer
+    /// provider down first, so that what it leaves open is shown as lost. It blocks until that is done, for at most
+    /// [`SHUTDOWN_TIMEOUT`]; a second call does nothing more.
+    ///
+    /// # Errors
+    /// When the store did not answer in time; the log then ends by itself when it does.
+    pub fn shutdown(&self) -> Result<(), Error> {
+        let result = self.shared.target.shutdown(SHUTDOWN_TIMEOUT);
+        let told = std::mem::take(&mut *lock(&self.shared.on_shutdown));
+        for tell in told {
+            tell();
+        }
+        result
+    }
+
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.shared.parts.engine.log
+    }
+}
+
+#[cfg(feature = "http")]
+impl LiveSpans {
+    pub(crate) fn on_shutdown(&self, tell: impl FnOnce() + Send + 'static) {
+        lock(&self.shared.on_shutdown).push(Box::new(tell));
+    }
+}
+
+/// The state of a log of spans.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// The oldest event that can be replayed.
+    pub oldest: EventId,
+    /// The newest event.
+    pub head: EventId,
+    /// Events in memory.
+    pub retained_events: usize,
+    /// Their bytes, as SSE frames.
+    pub retained_bytes: usize,
+    /// Traces in memory.
+    pub retained_traces: usize,
+    /// Opening events that wait for their closing one: open spans and running processes.
+    pub open_spans: usize,
+    /// Open spans whose start could not be kept beyond retention.
+    pub unpinned: u64,
+    /// Events dropped by the full buffer or a failing store.
+    pub dropped: Dropped,
+    /// Open streams.
+    pub subscribers: usize,
+    /// How the store does.
+    pub store: StoreHealth,
+    /// How long the log has been open.
+    pub uptime: Duration,
+    /// The bounds of what is kept in memory.
+    pub retention: Retention,
+}
+
+/// Returns the trace of the span that is current on this thread, if it is in one: what a handler hands to a client
+/// that wants to follow the work.
+///
+/// With `tracing`, the span is current inside an instrumented function when `tracing-opentelemetry` activates contexts,
+/// which is its default.
+pub fn current_trace_id() -> Option<TraceId> {
+    use opentelemetry::trace::TraceContextExt as _;
+    let context = Context::current();
+    let span = context.span();
+    TraceId::from_bytes(span.span_context().trace_id().to_bytes())
+}

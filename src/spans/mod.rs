@@ -1,0 +1,20 @@
+//! The span layer: OpenTelemetry spans as events of a log.
+//!
+//! A span goes down this list: [`processor`] (the SDK's trait), [`record`] (compact bytes), [`translator`] (worker),
+//! [`json`] (the wire), and beside it [`index`] (all traces at a glance). [`live`] wires it together.
+
+pub(crate) mod durations;
+pub(crate) mod event;
+pub(crate) mod filter;
+pub(crate) mod index;
+pub(crate) mod json;
+pub(crate) mod live;
+pub(crate) mod parse;
+pub(crate) mod process;
+pub(crate) mod processor;
+pub(crate) mod query;
+pub(crate) mod record;
+pub(crate) mod sampler;
+pub(crate) mod summary;
+pub(crate) mod translator;
+pub(crate) mod viewers;

@@ -1,0 +1,207 @@
+//! Reads what `json.rs` wrote: for events that a program made itself, for routes that show a trace in another form,
+//! and for filters. Pure.
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::{
+    spans::{
+        event::{SpanId, SpanKind, TraceId},
+        json,
+        query,
+        summary::{Begun, Change, Fact, Outcome},
+    },
+    time::Timestamp,
+};
+
+/// A stored event, as far as anything here asks.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Parsed {
+    #[serde(rename = "type")]
+    pub(crate) kind_of_event: String,
+    pub(crate) trace_id: Option<String>,
+    pub(crate) span_id: Option<String>,
+    #[serde(default)]
+    pub(crate) parent_span_id: Option<String>,
+    #[serde(default)]
+    pub(crate) parent_remote: bool,
+    #[serde(default)]
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) process: String,
+    #[serde(default)]
+    pub(crate) service: String,
+    #[serde(default)]
+    pub(crate) scope: String,
+    #[serde(default)]
+    pub(crate) scope_version: Option<String>,
+    #[serde(default)]
+    pub(crate) status: Option<ParsedStatus>,
+    #[serde(default)]
+    pub(crate) attributes: serde_json::Map<String, Json>,
+    #[serde(default)]
+    pub(crate) attribute_types: serde_json::Map<String, Json>,
+    #[serde(default)]
+    pub(crate) resource: serde_json::Map<String, Json>,
+    #[serde(default)]
+    pub(crate) start_timestamp: Option<String>,
+    pub(crate) timestamp: String,
+    #[serde(default)]
+    pub(crate) events: Vec<ParsedMoment>,
+    #[serde(default)]
+    pub(crate) links: Vec<ParsedLink>,
+    #[serde(default)]
+    pub(crate) trace_state: Option<String>,
+    #[serde(default)]
+    pub(crate) dropped: Option<ParsedDropped>,
+    #[serde(default = "yes")]
+    pub(crate) sampled: bool,
+    #[serde(default)]
+    pub(crate) lost: Option<Json>,
+    #[serde(default)]
+    pub(crate) durable: bool,
+    #[serde(default)]
+    pub(crate) state: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ParsedStatus {
+    pub(crate) code: String,
+    #[serde(default)]
+    pub(crate) message: String,
+    #[serde(default)]
+    pub(crate) explicit: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ParsedMoment {
+    pub(crate) name: String,
+    pub(crate) timestamp: String,
+    #[serde(default)]
+    pub(crate) attributes: serde_json::Map<String, Json>,
+    #[serde(default)]
+    pub(crate) attribute_types: serde_json::Map<String, Json>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ParsedLink {
+    pub(crate) trace_id: String,
+    pub(crate) span_id: String,
+    #[serde(default)]
+    pub(crate) attributes: serde_json::Map<String, Json>,
+    #[serde(default)]
+    pub(crate) attribute_types: serde_json::Map<String, Json>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct ParsedDropped {
+    #[serde(default)]
+    pub(crate) attributes: u32,
+    #[serde(default)]
+    pub(crate) events: u32,
+    #[serde(default)]
+    pub(crate) links: u32,
+}
+
+fn yes() -> bool {
+    true
+}
+
+pub(crate) fn event(payload: &[u8]) -> Option<Parsed> {
+    serde_json::from_slice(payload).ok()
+}
+
+/// What the index learns from a stored event; `None` for one that belongs to no trace.
+pub(crate) fn fact(payload: &[u8]) -> Option<Fact> {
+    let parsed = event(payload)?;
+    let trace_id = parsed.trace_id.as_ref()?.parse::<TraceId>().ok()?.to_bytes();
+    let span_id = parsed.span_id.as_ref()?.parse::<SpanId>().ok()?.to_bytes();
+    let time = Timestamp::parse(&parsed.timestamp)?;
+    let change = match parsed.kind_of_event.as_str() {
+        "started" => Change::Started(begun(&parsed, time)),
+        "ended" => {
+            let outcome = match (&parsed.lost, &parsed.status) {
+                (Some(_), _) => Outcome::Lost,
+                (None, Some(status)) if status.code == "ERROR" => Outcome::Error,
+                _ => Outcome::Ok,
+            };
+            let start = parsed.start_timestamp.as_deref().and_then(Timestamp::parse);
+            Change::Ended { begun: begun(&parsed, start.unwrap_or(time)), outcome }
+        }
+        "updated" => match parsed.state.as_deref() {
+            Some(state) => Change::Waiting(state == "waiting"),
+            None => Change::Other,
+        },
+        _ => Change::Other,
+    };
+    Some(Fact { trace_id, span_id, time, change })
+}
+
+fn begun(parsed: &Parsed, start: Timestamp) -> Box<Begun> {
+    let bytes = |id: &String| id.parse().ok().map(SpanId::to_bytes);
+    Box::new(Begun {
+        parent: parsed.parent_span_id.as_ref().and_then(bytes),
+        parent_remote: parsed.parent_remote,
+        name: parsed.name.clone(),
+        service: parsed.service.clone(),
+        kind: query::kind(&parsed.kind).unwrap_or(SpanKind::Internal),
+        start,
+        links: parsed
+            .links
+            .iter()
+            .filter_map(|link| link.trace_id.parse::<TraceId>().ok().map(TraceId::to_bytes))
+            .collect(),
+    })
+}
+
+/// Whether an open span outlives its process.
+pub(crate) fn is_durable(payload: &[u8]) -> bool {
+    json::fields(payload).any(|(key, value)| key == b"durable" && value == b"true")
+}
+
+/// What a stream of events is narrowed to. Values of one list are alternatives; lists must all hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EventFilter {
+    /// Raw JSON values, quotes included, as they stand in a payload.
+    pub(crate) services: Vec<Vec<u8>>,
+    pub(crate) names: Vec<Vec<u8>>,
+    pub(crate) kinds: Vec<Vec<u8>>,
+    pub(crate) errors: Vec<bool>,
+    pub(crate) types: Vec<String>,
+}
+
+impl EventFilter {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.services.is_empty()
+            && self.names.is_empty()
+            && self.kinds.is_empty()
+            && self.errors.is_empty()
+            && self.types.is_empty()
+    }
+
+    /// Whether an event of this name and payload is wanted. An event that lacks an asked-for field is not.
+    pub(crate) fn accepts(&self, name: &str, payload: &[u8]) -> bool {
+        if !self.types.is_empty() && !self.types.iter().any(|one| one == name) {
+            return false;
+        }
+        let one_of = |wanted: &[Vec<u8>], field: &[u8]| {
+            wanted.is_empty()
+                || json::fields(payload)
+                    .find(|(key, _)| *key == field)
+                    .is_some_and(|(_, value)| wanted.iter().any(|one| one == value))
+        };
+        let status = || {
+            let status = json::fields(payload).find(|(key, _)| *key == b"status")?.1;
+            Some(status.starts_with(b"{\"code\":\"ERROR\""))
+        };
+        one_of(&self.services, b"service")
+            && one_of(&self.names, b"name")
+            && one_of(&self.kinds, b"kind")
+            && (self.errors.is_empty() || status().is_some_and(|error| self.errors.contains(&error)))
+    }
+}

@@ -1,0 +1,75 @@
+//! The processes whose spans a log holds: one per span processor, because each provider has its own resource.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::{Arc, Mutex},
+};
+
+use crate::{
+    spans::{event::Attributes, json},
+    sync::lock,
+    time::Timestamp,
+};
+
+/// One provider's identity.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    /// `p` and seven of `[0-9a-z]`, random.
+    pub(crate) id: Arc<str>,
+    pub(crate) service: Arc<str>,
+    pub(crate) resource: Attributes,
+    pub(crate) start: Timestamp,
+}
+
+impl Process {
+    fn new() -> Self {
+        let mut bits = RandomState::new().hash_one(Timestamp::now().nanos());
+        let mut id = String::from("p");
+        for _ in 0..7 {
+            id.push(char::from_digit((bits % 36) as u32, 36).unwrap_or('0'));
+            bits /= 36;
+        }
+        Self { id: id.into(), service: "unknown_service".into(), resource: Vec::new(), start: Timestamp::now() }
+    }
+
+    /// Appends the `process` event's payload.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let process = json::Process {
+            process: &self.id,
+            service: &self.service,
+            resource: json::pairs(&self.resource),
+            pid: std::process::id(),
+            start: self.start,
+            now: Timestamp::now(),
+        };
+        json::process(out, &process);
+    }
+}
+
+/// All processes of a log, by source number.
+#[derive(Debug, Default)]
+pub(crate) struct Processes(Mutex<Vec<Arc<Process>>>);
+
+impl Processes {
+    pub(crate) fn add(&self) -> u32 {
+        let mut all = lock(&self.0);
+        all.push(Arc::new(Process::new()));
+        u32::try_from(all.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn get(&self, source: u32) -> Option<Arc<Process>> {
+        lock(&self.0).get(source as usize).map(Arc::clone)
+    }
+
+    /// Says what the provider's resource says.
+    pub(crate) fn describe(&self, source: u32, service: Option<String>, resource: Attributes) {
+        if let Some(process) = lock(&self.0).get_mut(source as usize) {
+            let mut described = Process::clone(process);
+            described.resource = resource;
+            if let Some(service) = service {
+                described.service = service.into();
+            }
+            *process = Arc::new(described);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! What the worker does with spans: records become events, and the index learns of them before readers see them. It
+//! runs on the worker thread only.
+
+use std::{collections::HashSet, sync::Arc};
+
+use crate::{
+    spans::{
+        index::TraceIndex,
+        json::{self, End, LostReason, Span, Status},
+        parse,
+        process::{Process, Processes},
+        record::{self, Record, Spanned},
+        summary::{Begun, Change, Fact, Outcome},
+        viewers::Hidden,
+    },
+    sse::{
+        batch::Batch,
+        event::{Pin, StreamKey},
+        log::Log,
+        worker::Translator,
+    },
+    time::Timestamp,
+};
+
+/// The token under which a process is kept beyond retention, above all sources.
+const PROCESS_TOKEN: u64 = 1 << 32;
+
+pub(crate) struct SpanTranslator {
+    log: Arc<Log>,
+    index: Arc<TraceIndex>,
+    processes: Arc<Processes>,
+    hidden: Hidden,
+    announced: HashSet<u32>,
+    /// Processes announced in the batch that is not stored yet.
+    announcing: Vec<u32>,
+    /// The last process that was looked up: most batches are of one.
+    current: Option<(u32, Arc<Process>)>,
+    /// Facts of the batch that is not stored yet, each with its place in it.
+    facts: Vec<(usize, Fact)>,
+}
+
+impl SpanTranslator {
+    pub(crate) fn new(
+        log: &Arc<Log>,
+        index: Arc<TraceIndex>,
+        processes: Arc<Processes>,
+        hidden: Hidden,
+    ) -> Self {
+        Self {
+            log: Arc::clone(log),
+            index,
+            processes,
+            hidden,
+            announced: HashSet::new(),
+            announcing: Vec::new(),
+            current: None,
+            facts: Vec::new(),
+        }
+    }
+
+    fn start(&mut self, Spanned { source, start, span }: Spanned<'_>, batch: &mut Batch) {
+        if self.hidden.hides_start(&span) {
+            return;
+        }
+        let Some(process) = self.introduce(source, batch) else { return };
+        let span = Span { process: &process.id, service: &process.service, ..span };
+        self.note_fact(batch, &span, start, Change::Started(begun(&span, start)));
+        let pin = Pin::Open(u64::from_be_bytes(span.span_id));
+        let key = StreamKey::new(span.trace_id).ok();
+        batch.push("started", key, pin, |out| json::started(out, &span, start));
+    }
+
+    fn end(&mut self, spanned: Spanned<'_>, end: End<'_>, batch: &mut Batch) {
+        let Spanned { source, start, span } = spanned;
+        if self.hidden.hides_end(span.span_id) {
+            return;
+        }
+        let Some(process) = self.introduce(source, batch) else { return };
+        let span = Span { process: &process.id, service: &process.service, ..span };
+        let end = End { start, ..end };
+        let outcome = if matches!(end.status, Status::Error(_)) { Outcome::Error } else { Outcome::Ok };
+        self.note_fact(batch, &span, end.end, Change::Ended { begun: begun(&span, start), outcome });
+        let pin = Pin::Close(u64::from_be_bytes(span.span_id));
+        let key = StreamKey::new(span.trace_id).ok();
+        batch.push("ended", key, pin, |out| json::ended(out, &span, &end));
+    }
+
+    /// The process of a source, whose own event stands before the first of its spans.
+    fn introduce(&mut self, source: u32, batch: &mut Batch) -> Option<Arc<Process>> {
+        let process = match &self.current {
+            Some((current, process)) if *current == source => Arc::clone(process),
+            _ => {
+                let process = self.processes.get(source)?;
+                self.current = Some((source, Arc::clone(&process)));
+                process
+            }
+        };
+        if self.announced.insert(source) {
+            self.announcing.push(source);
+            let pin = Pin::Open(PROCESS_TOKEN + u64::from(source));
+            batch.push("process", None, pin, |out| process.write(out));
+        }
+        Some(process)
+    }
+
+    fn note_fact(&mut self, batch: &Batch, span: &Span<'_>, time: Timestamp, change: Change) {
+        let fact = Fact { trace_id: span.trace_id, span_id: span.span_id, time, change };
+        self.facts.push((batch.len(), fact));
+    }
+
+    /// Ends a span for its program, from its stored start; nothing when that is not there or has ended.
+    fn lose(&mut self, started: &[u8], reason: LostReason, heard: Timestamp, batch: &mut Batch) {
+        let Some(payload) = json::lost(started, reason, heard) else { return };
+        let Some(fact) = parse::fact(&payload) else { return };
+        let pin = Pin::Close(u64::from_be_bytes(fact.span_id));
+        let key = StreamKey::new(fact.trace_id).ok();
+        self.facts.push((batch.len(), fact));
+        batch.push("ended", key, pin, |out| out.extend_from_slice(&payload));
+    }
+
+    fn lose_one(&mut self, trace_id: [u8; 16], span_id: [u8; 8], heard: Timestamp, batch: &mut Batch) {
+        if self.hidden.hides_end(span_id) {
+            return;
+        }
+        let Ok(key) = StreamKey::new(trace_id) else { return };
+        let Some(opened) = self.log.tail.opened(&key, u64::from_be_bytes(span_id)) else { return };
+        for event in opened.events() {
+            self.lose(&event.payload(), LostReason::Dropped, heard, batch);
+        }
+    }
+
+    /// Ends everything that a source left open.
+    fn lose_all(&mut self, source: u32, heard: Timestamp, batch: &mut Batch) {
+        let Some(process) = self.processes.get(source) else { return };
+        let id = json::quoted(&process.id);
+        for slice in self.log.tail.open() {
+            for event in slice.events() {
+                let payload = event.payload();
+                let is_of_source =
+                    json::fields(&payload).any(|(key, value)| key == b"process" && value == id);
+                if is_of_source && !parse::is_durable(&payload) {
+                    self.lose(&payload, LostReason::Shutdown, heard, batch);
+                }
+            }
+        }
+    }
+}
+
+impl Translator for SpanTranslator {
+    fn note(&mut self, record: &[u8]) {
+        let Some(Record::Hide { trace_id, span_id }) = record::read(record) else { return };
+        let Ok(key) = StreamKey::new(trace_id) else { return };
+        // A start that readers have seen must be followed by its end: then it is too late to hide the span.
+        if self.log.tail.opened(&key, u64::from_be_bytes(span_id)).is_none() {
+            self.hidden.hide(span_id);
+        }
+    }
+
+    fn needs_stored(&self, record: &[u8]) -> bool {
+        record::needs_stored(record)
+    }
+
+    fn translate(&mut self, record: &[u8], batch: &mut Batch) {
+        match record::read(record) {
+            Some(Record::Start(spanned)) => self.start(spanned, batch),
+            Some(Record::End(spanned, end)) => self.end(spanned, end, batch),
+            Some(Record::EndMark { trace_id, span_id, end }) => {
+                self.lose_one(trace_id, span_id, end, batch);
+            }
+            Some(Record::Shutdown { source, time }) => self.lose_all(source, time, batch),
+            Some(Record::Hide { .. }) | None => {}
+        }
+    }
+
+    fn encoded(&mut self, place: usize, payload: &[u8]) {
+        if let Some(fact) = parse::fact(payload) {
+            self.facts.push((place, fact));
+        }
+    }
+
+    fn appended(&mut self, first: u64) {
+        self.announcing.clear();
+        if !self.facts.is_empty() {
+            let facts = self.facts.drain(..);
+            self.index.apply(facts.map(|(place, fact)| (first + place as u64, fact)));
+        }
+    }
+
+    fn refused(&mut self) {
+        self.facts.clear();
+        for source in self.announcing.drain(..) {
+            self.announced.remove(&source);
+        }
+    }
+
+    fn evicted(&mut self, keys: &[StreamKey]) {
+        self.index.forget(keys);
+    }
+}
+
+fn begun(span: &Span<'_>, start: Timestamp) -> Box<Begun> {
+    Box::new(Begun {
+        parent: span.parent,
+        parent_remote: span.parent_remote,
+        name: span.name.to_owned(),
+        service: span.service.to_owned(),
+        kind: span.kind,
+        start,
+        links: span.links.iter().map(|link| link.trace_id).collect(),
+    })
+}
+

@@ -1,0 +1,162 @@
+//! Keeps viewers out of what they view: the host's own middleware makes a span for every request, also for those to
+//! our routes. The first request through a mounted router teaches us where it is mounted; from then on a span that
+//! says it serves such a path is left out, with its children. The span around that first request is left out by its
+//! id, which the router hands in before the worker looks at it.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, RwLock},
+};
+
+use crate::{
+    spans::json::{Pairs, Span, Value},
+    sse::worker::Hold,
+    sync::{read, write},
+};
+
+/// Mount points that are remembered; an app has one or two.
+const PREFIXES_MAX: usize = 16;
+/// Viewers' spans that are open at once and remembered.
+const HIDDEN_MAX: usize = 65_536;
+/// Attributes in which HTTP middleware writes the path or the whole address of a request.
+const PATH_KEYS: &[&str] =
+    &["uri", "url.path", "url.full", "http.target", "http.url", "http.uri", "http.path", "path"];
+const ROUTES: &[&str] = &["sse", "traces", "stats", "status", "assets", "workflows"];
+
+/// Where our routes are mounted in the host's app.
+#[derive(Debug, Default)]
+pub(crate) struct Mounts {
+    prefixes: RwLock<Vec<String>>,
+    hold: Arc<Hold>,
+}
+
+impl Mounts {
+    pub(crate) fn new(hold: Arc<Hold>) -> Self {
+        Self { prefixes: RwLock::default(), hold }
+    }
+
+    /// A router was made: until its first request tells its place, the worker looks a little later.
+    pub(crate) fn expect_request(&self) {
+        if read(&self.prefixes).is_empty() {
+            self.hold.set(true);
+        }
+    }
+
+    /// A request reached our routes at `path`, which the host knows as `original`.
+    pub(crate) fn learn(&self, original: &str, path: &str) {
+        let prefix = original.strip_suffix(path).or_else(|| {
+            // `/live` reaches a nested router as `/`.
+            (path == "/").then_some(original)
+        });
+        let Some(prefix) = prefix else { return };
+        let prefix = prefix.trim_end_matches('/');
+        if read(&self.prefixes).iter().any(|known| known == prefix) {
+            return;
+        }
+        let mut prefixes = write(&self.prefixes);
+        if prefixes.len() < PREFIXES_MAX && !prefixes.iter().any(|known| known == prefix) {
+            prefixes.push(prefix.to_owned());
+        }
+        drop(prefixes);
+        self.hold.set(false);
+    }
+
+    fn covers(&self, attributes: &Pairs<'_>) -> bool {
+        let prefixes = read(&self.prefixes);
+        if prefixes.is_empty() {
+            return false;
+        }
+        attributes.iter().any(|(key, value)| match value {
+            Value::Text(text) if PATH_KEYS.contains(key) => {
+                let path = path_of(text);
+                prefixes.iter().any(|prefix| is_ours(prefix, path))
+            }
+            _ => false,
+        })
+    }
+}
+
+/// The worker's memory of viewers' open spans.
+#[derive(Debug)]
+pub(crate) struct Hidden {
+    mounts: Arc<Mounts>,
+    spans: HashSet<[u8; 8]>,
+}
+
+impl Hidden {
+    pub(crate) fn new(mounts: Arc<Mounts>) -> Self {
+        Self { mounts, spans: HashSet::new() }
+    }
+
+    pub(crate) fn hide(&mut self, span_id: [u8; 8]) {
+        if self.spans.len() < HIDDEN_MAX {
+            self.spans.insert(span_id);
+        }
+    }
+
+    /// Whether a span that starts is a viewer's.
+    pub(crate) fn hides_start(&mut self, span: &Span<'_>) -> bool {
+        let hidden = self.spans.contains(&span.span_id)
+            || span.parent.is_some_and(|parent| self.spans.contains(&parent))
+            || self.mounts.covers(&span.attributes);
+        if hidden {
+            self.hide(span.span_id);
+        }
+        hidden
+    }
+
+    /// Whether a span that ends is a viewer's; it is then forgotten.
+    pub(crate) fn hides_end(&mut self, span_id: [u8; 8]) -> bool {
+        self.spans.remove(&span_id)
+    }
+}
+
+/// The path in what may be a path, a path with a query, or a whole address.
+fn path_of(text: &str) -> &str {
+    let path = match text.split_once("://") {
+        Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
+        None => text,
+    };
+    path.split(['?', '#']).next().unwrap_or_default()
+}
+
+fn is_ours(prefix: &str, path: &str) -> bool {
+    let Some(rest) = path.strip_prefix(prefix) else { return false };
+    match rest.strip_prefix('/') {
+        // Mounted at the root, the page itself is the host's `/` too; it is ours, since we answer it.
+        None => rest.is_empty(),
+        Some("") => true,
+        Some(rest) => ROUTES.contains(&rest.split('/').next().unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_ours, path_of};
+
+    #[test]
+    fn only_paths_of_our_routes_are_ours() {
+        for (prefix, path) in [
+            ("/live", "/live"),
+            ("/live", "/live/"),
+            ("/live", "/live/sse"),
+            ("/live", "/live/traces/4bf9/sse"),
+            ("", "/"),
+            ("", "/status"),
+        ] {
+            assert!(is_ours(prefix, path), "{prefix} {path}");
+        }
+        for (prefix, path) in
+            [("/live", "/lively"), ("/live", "/live/stream"), ("/live", "/"), ("", "/checkout")]
+        {
+            assert!(!is_ours(prefix, path), "{prefix} {path}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_found_in_an_address() {
+        assert_eq!(path_of("http://localhost:3000/live/sse?x=1"), "/live/sse");
+        assert_eq!(path_of("/live/sse?x=1"), "/live/sse");
+        assert_eq!(path_of("http://localhost:3000"), "/");
+    }
+}
