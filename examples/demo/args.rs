@@ -1,0 +1,166 @@
+//! The command line of the demo: four flags, read by hand.
+//!
+//! Every problem is one line that says what was wrong and what would have been right.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+
+/// Where the dashboard listens when `--addr` is not given.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:4380";
+
+/// Visitor requests per second when `--rate` is not given.
+const DEFAULT_RATE: f64 = 2.0;
+
+/// More than this the traffic generator does not promise to send.
+const RATE_MAX: f64 = 10_000.0;
+
+pub(crate) const HELP: &str = "\
+A small web shop with live traffic, watched by livespan.
+
+Usage: demo [OPTIONS]
+
+Options:
+  --addr <HOST:PORT>  where the dashboard listens; port 0 takes any free port
+                      [default: 127.0.0.1:4380]
+  --rate <N>          visitor requests per second, may be a fraction; 0 is none [default: 2]
+  --requests <N>      stop the traffic after N requests; the dashboard stays up
+  --store <STORE>     where events are kept: memory or null [default: memory]
+  --help              print this and exit
+
+Ctrl-C ends it.";
+
+/// What the user asked for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Run(Options),
+    Help,
+}
+
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) address: SocketAddr,
+    pub(crate) requests_per_second: f64,
+    pub(crate) requests_max: Option<u64>,
+    pub(crate) store: StoreChoice,
+}
+
+/// The event stores this build can offer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum StoreChoice {
+    Memory,
+    Null,
+}
+
+/// A command line that cannot be followed, as one line for the terminal.
+#[derive(Debug)]
+pub(crate) struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Reads the arguments after the program's name.
+///
+/// # Errors
+///
+/// The first flag that is unknown, or lacks its value, or has one that makes no sense.
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, UsageError> {
+    let mut address = DEFAULT_ADDRESS.to_owned();
+    let mut requests_per_second = DEFAULT_RATE;
+    let mut requests_max = None;
+    let mut store = StoreChoice::Memory;
+    let mut words = arguments.map(text);
+    while let Some(word) = words.next() {
+        let word = word?;
+        // Both `--rate 5` and `--rate=5`.
+        let (flag, inline) = match word.split_once('=') {
+            Some((flag, value)) if flag.starts_with("--") => (flag, Some(value.to_owned())),
+            _ => (word.as_str(), None),
+        };
+        let mut value = || match inline.clone() {
+            Some(value) => Ok(value),
+            None => words
+                .next()
+                .unwrap_or_else(|| Err(UsageError(format!("`{flag}` wants a value (see --help)")))),
+        };
+        match flag {
+            "--help" | "-h" => return Ok(Command::Help),
+            "--addr" => address = value()?,
+            "--rate" => requests_per_second = parse_rate(&value()?)?,
+            "--requests" => requests_max = Some(parse_requests(&value()?)?),
+            "--store" => store = parse_store(&value()?)?,
+            _ => {
+                return Err(UsageError(format!(
+                    "unknown argument `{word}` (see --help)"
+                )));
+            }
+        }
+    }
+    Ok(Command::Run(Options {
+        address: parse_address(&address)?,
+        requests_per_second,
+        requests_max,
+        store,
+    }))
+}
+
+fn text(argument: OsString) -> Result<String, UsageError> {
+    argument.into_string().map_err(|argument| {
+        UsageError(format!(
+            "argument `{}` is not UTF-8",
+            argument.to_string_lossy()
+        ))
+    })
+}
+
+fn parse_address(value: &str) -> Result<SocketAddr, UsageError> {
+    let wrong = |why: &dyn fmt::Display| {
+        UsageError(format!(
+            "`--addr {value}` is not an address such as {DEFAULT_ADDRESS}: {why}"
+        ))
+    };
+    let mut addresses = value.to_socket_addrs().map_err(|error| wrong(&error))?;
+    addresses
+        .next()
+        .ok_or_else(|| wrong(&"the name has no address"))
+}
+
+fn parse_rate(value: &str) -> Result<f64, UsageError> {
+    match value.parse::<f64>() {
+        Ok(rate) if (0.0..=RATE_MAX).contains(&rate) => Ok(rate),
+        _ => Err(UsageError(format!(
+            "`--rate {value}` is not a number from 0 to {RATE_MAX}"
+        ))),
+    }
+}
+
+fn parse_requests(value: &str) -> Result<u64, UsageError> {
+    match value.parse() {
+        Ok(requests) => Ok(requests),
+        Err(error) => Err(UsageError(format!(
+            "`--requests {value}` is not a whole number from 0 up: {error}"
+        ))),
+    }
+}
+
+fn parse_store(value: &str) -> Result<StoreChoice, UsageError> {
+    let lacks = |feature: &str| {
+        UsageError(format!(
+            "store `{value}` needs the livespan feature `{feature}`"
+        ))
+    };
+    match value {
+        "memory" => Ok(StoreChoice::Memory),
+        "null" => Ok(StoreChoice::Null),
+        _ if value.starts_with("sqlite:") => Err(lacks("sqlite")),
+        _ if value.starts_with("redis:") || value.starts_with("rediss:") => Err(lacks("redis")),
+        _ => Err(UsageError(format!(
+            "unknown store `{value}`; the choices are memory, null, sqlite:PATH and redis://HOST"
+        ))),
+    }
+}

@@ -1,0 +1,65 @@
+//! The warehouse's label printer: one device, one label at a time, at a device's pace.
+//!
+//! When several orders want their label, the later ones wait, and some give up: `fulfilment.rs` tries again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio::time::interval;
+use tracing::{Instrument as _, info, info_span};
+
+use crate::shop::Shop;
+
+/// How long the device takes for one line of a label.
+const LINE: Duration = Duration::from_millis(90);
+/// Address and bar code; each item adds a line.
+const LINES_MIN: u32 = 5;
+
+/// The device; who holds the lock has it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LabelPrinter {
+    device: Arc<Mutex<u64>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LabelRequest {
+    pub(crate) order: i64,
+    pub(crate) items: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Label {
+    pub(crate) number: u64,
+}
+
+/// `POST /labels`: answers when the label is printed.
+pub(crate) async fn print_label(
+    State(shop): State<Shop>,
+    Json(request): Json<LabelRequest>,
+) -> Json<Label> {
+    let waiting = info_span!("wait for the printer");
+    let mut printed = shop.printer.device.lock().instrument(waiting).await;
+    let lines = LINES_MIN + request.items;
+    print_lines(lines)
+        .instrument(info_span!(
+            "print label",
+            order.id = request.order,
+            lines = i64::from(lines)
+        ))
+        .await;
+    *printed += 1;
+    Json(Label { number: *printed })
+}
+
+async fn print_lines(lines: u32) {
+    let mut device = interval(LINE);
+    // The first tick is at once: the device starts with the first line.
+    for _ in 0..=lines {
+        device.tick().await;
+    }
+    info!("label is out");
+}

@@ -1,0 +1,139 @@
+//! The visitors: a plain HTTP client that knows the shop only by its address, and is not traced.
+//!
+//! It sends at its own rate, whether or not the shop keeps up; what it cannot send it gives up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::catalogue::{CATEGORIES, PRODUCTS, WORDS, customer};
+use crate::checkout::{Cart, Item};
+use crate::payments::{DECLINED_CARD, EMPTY_CARD, GOOD_CARD, MISTYPED_CARD, SLOW_CARD};
+use crate::random::Random;
+
+/// Visitors that wait for an answer at the same time; others find the street full and leave.
+const WAITING_MAX: usize = 128;
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// What visitors do, and how many of a hundred do it.
+const HABITS: [(u32, Habit); 7] = [
+    (28, Habit::Browse),
+    (24, Habit::Look),
+    (14, Habit::Search),
+    (10, Habit::AskForMore),
+    (20, Habit::Buy),
+    (2, Habit::FollowOldLink),
+    (2, Habit::BuyNothing),
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Habit {
+    Browse,
+    Look,
+    Search,
+    AskForMore,
+    Buy,
+    FollowOldLink,
+    BuyNothing,
+}
+
+/// Sends `requests_per_second` to `shop` (its base address), at most `requests_max` in all, and waits for the answers.
+pub(crate) async fn visit(
+    client: Client,
+    shop: String,
+    requests_per_second: f64,
+    requests_max: Option<u64>,
+) {
+    let left = requests_max.unwrap_or(u64::MAX);
+    if requests_per_second <= 0.0 || left == 0 {
+        return;
+    }
+    // A rate too small to write as a duration is no traffic either.
+    let Ok(every) = Duration::try_from_secs_f64(1.0 / requests_per_second) else {
+        return;
+    };
+    let mut clock = interval(every.max(Duration::from_nanos(1)));
+    clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let waiting = Arc::new(Semaphore::new(WAITING_MAX));
+    let mut random = Random::new(0x5110_77E5);
+    let mut visitors = JoinSet::new();
+    let mut sent = 0;
+    while sent < left {
+        clock.tick().await;
+        while visitors.try_join_next().is_some() {}
+        let Ok(permit) = Arc::clone(&waiting).try_acquire_owned() else {
+            continue;
+        };
+        let request = request(&mut random, &client, &shop).timeout(PATIENCE);
+        visitors.spawn(async move {
+            // Answers and failures alike are the shop's to report.
+            drop(request.send().await);
+            drop(permit);
+        });
+        sent += 1;
+    }
+    visitors.join_all().await;
+}
+
+fn request(random: &mut Random, client: &Client, shop: &str) -> RequestBuilder {
+    let product = 1 + random.favourite_below(PRODUCTS);
+    match habit(random) {
+        Habit::Browse => {
+            let category = random.pick(&CATEGORIES).copied().unwrap_or_default();
+            client.get(format!("{shop}/products?category={category}"))
+        }
+        Habit::Look => client.get(format!("{shop}/products/{product}")),
+        Habit::Search => {
+            let words: Vec<&str> = (0..=random.below(2))
+                .filter_map(|_| random.pick(&WORDS).copied())
+                .collect();
+            client.get(format!("{shop}/search?q={}", words.join("+")))
+        }
+        Habit::AskForMore => client.get(format!("{shop}/products/{product}/recommendations")),
+        Habit::Buy => client.post(format!("{shop}/checkout")).json(&cart(random)),
+        Habit::FollowOldLink => client.get(format!("{shop}/products/{}", PRODUCTS + product)),
+        Habit::BuyNothing => {
+            let cart = Cart {
+                items: Vec::new(),
+                ..cart(random)
+            };
+            client.post(format!("{shop}/checkout")).json(&cart)
+        }
+    }
+}
+
+fn habit(random: &mut Random) -> Habit {
+    let mut drawn = random.below(HABITS.iter().map(|(weight, _)| weight).sum());
+    for (weight, habit) in HABITS {
+        if drawn < weight {
+            return habit;
+        }
+        drawn -= weight;
+    }
+    Habit::Browse
+}
+
+fn cart(random: &mut Random) -> Cart {
+    let card = match random.below(100) {
+        0..76 => GOOD_CARD,
+        76..86 => DECLINED_CARD,
+        86..91 => EMPTY_CARD,
+        91..96 => SLOW_CARD,
+        _ => MISTYPED_CARD,
+    };
+    let items = (0..=random.below(4))
+        .map(|_| Item {
+            product: 1 + random.favourite_below(PRODUCTS),
+            quantity: 1 + random.below(2),
+        })
+        .collect();
+    Cart {
+        customer: customer(random),
+        card: card.to_owned(),
+        items,
+    }
+}
