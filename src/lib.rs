@@ -1,4 +1,33 @@
-//! Watch your program run.
+//! Watch your program run: every OpenTelemetry span is streamed to a browser the moment it starts, and again when it
+//! ends, from a log that can be replayed.
+//!
+//! Four steps, each usable alone:
+//!
+//! 1. [`init`] for a first look: provider, `tracing` subscriber and server in one line.
+//! 2. [`LiveSpans::builder`] for an app.
+//! 3. Its parts, for those who own the rest: [`LiveSpans::span_processor`], [`LiveSpans::router`],
+//!    [`LiveSpans::respond`], [`LiveSpans::target`].
+//! 4. [`EventStore`] for storage of your own, and [`SseTarget`] for events that are no spans.
+//!
+//! ```
+//! use livespan::LiveSpans;
+//! use opentelemetry_sdk::trace::SdkTracerProvider;
+//!
+//! let live = LiveSpans::builder().build()?;
+//! let provider = SdkTracerProvider::builder().with_span_processor(live.span_processor()).build();
+//! let server = live.serve_in_background("127.0.0.1:0")?;
+//! println!("dashboard: {}", server.url());
+//! # provider.shutdown().ok();
+//! # live.shutdown()?;
+//! # Ok::<(), livespan::Error>(())
+//! ```
+//!
+//! The README has the wire format, the routes, the limits and the costs.
+//!
+//! # Features
+//!
+//! All are on by default: `spans` (the span layer), `http` (routes and server), `dashboard` (the page), `tracing`
+//! ([`init`]). Without any, the crate is the SSE core: [`SseTarget`] and its stores.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // This code runs inside someone else's process: it never panics, prints or exits. Tests may.
 #![cfg_attr(
@@ -57,7 +86,7 @@ pub use crate::init::{InitGuard, init};
 pub use crate::{
     error::Error,
     sse::{
-        batch::{Batch, BatchRecord},
+        batch::{Batch, BatchRecord, StoredEvent},
         body::{PING_INTERVAL, SseBody, UNKNOWN_TIMEOUT, resume_point},
         control::{Dropped, EndReason, Gap},
         event::{Pin, SseEvent, StreamKey},
@@ -70,9 +99,14 @@ pub use crate::{
         },
         store::{
             EventStore, MemoryEventStore, NullEventStore, Opened, PageLimit, ReadFuture,
-            SharedTail, StoredEvent,
+            SharedTail,
         },
         subscription::{Event, Message, Subscribe, Subscription},
         target::{PAYLOAD_BYTES_MAX, SseTarget, SseTargetBuilder},
     },
 };
+
+/// The README's own code, compiled.
+#[cfg(all(doctest, feature = "tracing"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     error::Error,
-    sse::event::{Pin, SseEvent, StreamKey},
+    sse::event::StreamKey,
     time::Timestamp,
 };
 
@@ -310,32 +310,5 @@ impl SpanEvent {
     pub fn durable(mut self) -> Self {
         self.durable = true;
         self
-    }
-}
-
-impl SseEvent for SpanEvent {
-    fn name(&self) -> &str {
-        match &self.phase {
-            Phase::Started => "started",
-            Phase::Ended { .. } => "ended",
-            Phase::Updated { .. } => "updated",
-            Phase::Log { .. } => "log",
-        }
-    }
-
-    fn stream_key(&self) -> Option<StreamKey> {
-        Some(self.trace_id.stream_key())
-    }
-
-    fn encode(&self, out: &mut Vec<u8>) {
-        crate::spans::json::event(out, self);
-    }
-
-    fn pin(&self) -> Pin {
-        match &self.phase {
-            Phase::Started => Pin::Open(self.span_id.token()),
-            Phase::Ended { .. } => Pin::Close(self.span_id.token()),
-            Phase::Updated { .. } | Phase::Log { .. } => Pin::None,
-        }
     }
 }

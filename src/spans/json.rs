@@ -6,8 +6,11 @@
 use std::{collections::HashMap, io::Write as _};
 
 use crate::{
-    spans::event::{AttributeValue, Attributes, Phase, SpanEvent, SpanKind, SpanState, SpanStatus},
-    sse::frame::number,
+    spans::event::{AttributeValue, Attributes, Phase, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus},
+    sse::{
+        event::{Pin, SseEvent, StreamKey},
+        frame::number,
+    },
     time::Timestamp,
 };
 
@@ -149,13 +152,40 @@ pub(crate) fn process(out: &mut Vec<u8>, process: &Process<'_>) {
     writer.finish(false);
 }
 
+impl SseEvent for SpanEvent {
+    fn name(&self) -> &str {
+        match &self.phase {
+            Phase::Started => "started",
+            Phase::Ended { .. } => "ended",
+            Phase::Updated { .. } => "updated",
+            Phase::Log { .. } => "log",
+        }
+    }
+
+    fn stream_key(&self) -> Option<StreamKey> {
+        Some(self.trace_id.stream_key())
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        event(out, self);
+    }
+
+    fn pin(&self) -> Pin {
+        match &self.phase {
+            Phase::Started => Pin::Open(self.span_id.token()),
+            Phase::Ended { .. } => Pin::Close(self.span_id.token()),
+            Phase::Updated { .. } | Phase::Log { .. } => Pin::None,
+        }
+    }
+}
+
 /// Any event that a program made itself.
 pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
     let attributes = pairs(&event.attributes);
     let span = Span {
         trace_id: event.trace_id.to_bytes(),
         span_id: event.span_id.to_bytes(),
-        parent: event.parent.map(crate::spans::event::SpanId::to_bytes),
+        parent: event.parent.map(SpanId::to_bytes),
         parent_remote: false,
         unsampled: false,
         durable: event.durable,
@@ -656,12 +686,14 @@ fn last_of_each_key<'p, 'a>(pairs: &'p Pairs<'a>) -> impl Iterator<Item = (&'a s
     let mut places = HashMap::new();
     if pairs.len() > PAIRS_UNHASHED_MAX {
         for (index, (key, _)) in pairs.iter().enumerate() {
-            places.entry(*key).or_insert((index, index)).1 = index;
+            places.entry(clip(key, VALUE_BYTES_MAX).0).or_insert((index, index)).1 = index;
         }
     }
     pairs.iter().enumerate().filter_map(move |(index, (key, _))| {
-        let (first, last) = places.get(key).copied().unwrap_or_else(|| {
-            let is_key = |(one, _): &(&str, Value<'_>)| one == key;
+        // Keys that are the same when cut are the same key in the object.
+        let short = clip(key, VALUE_BYTES_MAX).0;
+        let (first, last) = places.get(short).copied().unwrap_or_else(|| {
+            let is_key = |(one, _): &(&str, Value<'_>)| clip(one, VALUE_BYTES_MAX).0 == short;
             let first = pairs.iter().position(is_key).unwrap_or(index);
             (first, pairs.iter().rposition(is_key).unwrap_or(index))
         });

@@ -17,6 +17,7 @@ use crate::{
         event::{SpanEvent, TraceId},
         filter::{SpanFacts, SpanFilter},
         index::TraceIndex,
+        marks::Marks,
         process::Processes,
         processor::{LiveSpanProcessor, ProcessorParts},
         sampler::LiveSampler,
@@ -165,14 +166,15 @@ impl LiveSpansBuilder {
         let mounts = Arc::new(Mounts::new(Arc::clone(&hold)));
         let index = Arc::new(TraceIndex::default());
         let processes = Arc::new(Processes::default());
+        let marks = Arc::new(Marks::default());
         let settings = WorkerSettings { on_thread: Box::new(suppress_telemetry), hold, ..self.settings };
         let engine = Engine::start(store, settings, |log| {
             let hidden = Hidden::new(Arc::clone(&mounts));
-            SpanTranslator::new(log, Arc::clone(&index), Arc::clone(&processes), hidden)
+            SpanTranslator::new(log, Arc::clone(&index), Arc::clone(&processes), hidden, Arc::clone(&marks))
         })?;
         let engine = Arc::new(engine);
         let target = SseTarget::from_engine(Arc::clone(&engine));
-        let parts = Arc::new(ProcessorParts { engine, processes, filter: self.filter });
+        let parts = Arc::new(ProcessorParts { engine, processes, filter: self.filter, marks });
         let shared = Shared {
             parts,
             index,
@@ -301,7 +303,7 @@ pub struct Status {
     pub retained_bytes: usize,
     /// Traces in memory.
     pub retained_traces: usize,
-    /// Opening events that wait for their closing one: open spans and running processes.
+    /// Spans that have started and not ended.
     pub open_spans: usize,
     /// Open spans whose start could not be kept beyond retention.
     pub unpinned: u64,

@@ -9,9 +9,12 @@ pub(crate) mod filter;
 pub(crate) mod index;
 pub(crate) mod json;
 pub(crate) mod live;
+pub(crate) mod marks;
 pub(crate) mod parse;
 pub(crate) mod process;
 pub(crate) mod processor;
+#[cfg(test)]
+mod property;
 pub(crate) mod query;
 pub(crate) mod record;
 pub(crate) mod sampler;

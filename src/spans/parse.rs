@@ -147,8 +147,8 @@ fn begun(parsed: &Parsed, start: Timestamp) -> Box<Begun> {
     Box::new(Begun {
         parent: parsed.parent_span_id.as_ref().and_then(bytes),
         parent_remote: parsed.parent_remote,
-        name: parsed.name.clone(),
-        service: parsed.service.clone(),
+        name: Begun::text(&parsed.name),
+        service: Begun::text(&parsed.service),
         kind: query::kind(&parsed.kind).unwrap_or(SpanKind::Internal),
         start,
         links: parsed

@@ -26,6 +26,7 @@ use crate::{
     spans::{
         event::{AttributeValue, Attributes},
         filter::SpanFilter,
+        marks::{Mark, Marks},
         process::Processes,
         record,
     },
@@ -38,12 +39,16 @@ use crate::{
 /// How long `force_flush` waits: the SDK's own processors wait as long.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long `shutdown` waits at most, whatever it is told.
+const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What every processor of one log shares.
 #[derive(Debug)]
 pub(crate) struct ProcessorParts {
     pub(crate) engine: Arc<Engine>,
     pub(crate) processes: Arc<Processes>,
     pub(crate) filter: SpanFilter,
+    pub(crate) marks: Arc<Marks>,
 }
 
 /// Shows every span of a provider live: register it with
@@ -122,9 +127,18 @@ impl LiveSpanProcessor {
         let pushed = self.intake().push(Class::End, record::size(data), write);
         if pushed == Err(Refused::Full) {
             // The last of the room is for the bare fact that the span ended, so that it is not shown running for ever.
-            let mark = |out: &mut Vec<u8>| record::write_end_mark(out, data);
-            drop(self.intake().push(Class::Note, record::END_MARK_SIZE, mark));
+            let mark = Mark::of(data);
+            if self.push_mark(&mark) == Err(Refused::Full) {
+                self.parts.marks.keep(mark);
+                // Asked again: the worker may have emptied the buffer, and looked aside, before the mark was there.
+                // Told twice, it ends the span once.
+                drop(self.push_mark(&mark));
+            }
         }
+    }
+
+    fn push_mark(&self, mark: &Mark) -> Result<(), Refused> {
+        self.intake().push(Class::Note, record::END_MARK_SIZE, |out| record::write_end_mark(out, mark))
     }
 
     /// Ends what is open as lost, then waits until everything is visible.
@@ -170,6 +184,8 @@ impl SpanProcessor for LiveSpanProcessor {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        // "For ever" is a time that no clock can add.
+        let timeout = timeout.min(SHUTDOWN_TIMEOUT_MAX);
         let deadline = Instant::now() + timeout;
         let ours = self.close(timeout);
         let left = deadline.saturating_duration_since(Instant::now());

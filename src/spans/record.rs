@@ -13,6 +13,7 @@ use crate::{
     spans::{
         event::SpanKind,
         json::{End, Link, Pairs, Span, SpanMoment, Status, VALUE_BYTES_MAX, Value, clip},
+        marks::Mark,
     },
     time::Timestamp,
 };
@@ -45,7 +46,7 @@ pub(crate) enum Record<'a> {
     Start(Spanned<'a>),
     End(Spanned<'a>, End<'a>),
     /// The end of this span was dropped.
-    EndMark { trace_id: [u8; 16], span_id: [u8; 8], end: Timestamp },
+    EndMark(Mark),
     /// This span is a viewer's own request.
     Hide { trace_id: [u8; 16], span_id: [u8; 8] },
     /// The provider of this source was shut down.
@@ -116,11 +117,12 @@ pub(crate) fn write_end(out: &mut Vec<u8>, source: u32, span: &SpanData) {
 /// Bytes of [`write_end_mark`].
 pub(crate) const END_MARK_SIZE: usize = 40;
 
-pub(crate) fn write_end_mark(out: &mut Vec<u8>, span: &SpanData) {
+pub(crate) fn write_end_mark(out: &mut Vec<u8>, mark: &Mark) {
     let mut writer = Writer::new(out);
     writer.out.push(END_MARK);
-    writer.context(&span.span_context);
-    writer.time(span.end_time);
+    writer.out.extend_from_slice(&mark.trace_id);
+    writer.out.extend_from_slice(&mark.span_id);
+    writer.u64(mark.end.nanos());
 }
 
 /// Bytes of [`write_hide`] and [`write_shutdown`].
@@ -154,11 +156,11 @@ pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
             let end = reader.end()?;
             Some(Record::End(spanned, end))
         }
-        END_MARK => Some(Record::EndMark {
+        END_MARK => Some(Record::EndMark(Mark {
             trace_id: reader.array()?,
             span_id: reader.array()?,
             end: Timestamp::from_nanos(reader.u64()?),
-        }),
+        })),
         HIDE => Some(Record::Hide { trace_id: reader.array()?, span_id: reader.array()? }),
         SHUTDOWN => Some(Record::Shutdown {
             source: reader.u32()?,

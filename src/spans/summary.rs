@@ -4,12 +4,20 @@ use std::collections::HashSet;
 
 use serde::Serialize;
 
-use crate::{spans::event::SpanKind, sse::id::EventId, time::Timestamp};
+use crate::{
+    spans::{event::SpanKind, json::clip},
+    sse::id::EventId,
+    time::Timestamp,
+};
 
 /// Services listed with a trace.
 const SERVICES_MAX: usize = 16;
 /// Linked traces remembered with a trace.
 const LINKS_MAX: usize = 64;
+/// Bytes of a name or a service that are remembered; longer ones are known by their beginning.
+const TEXT_BYTES_MAX: usize = 1024;
+/// Lost spans of a trace that are remembered, so that their real end replaces the lost one.
+const LOST_MAX: usize = 65_536;
 
 /// One fact about a span, as the worker saw it.
 #[derive(Clone, Debug)]
@@ -38,6 +46,13 @@ pub(crate) struct Begun {
     pub(crate) kind: SpanKind,
     pub(crate) start: Timestamp,
     pub(crate) links: Vec<[u8; 16]>,
+}
+
+impl Begun {
+    /// The part of a name or a service that is remembered.
+    pub(crate) fn text(text: &str) -> String {
+        clip(text, TEXT_BYTES_MAX).0.to_owned()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,10 +98,26 @@ struct Root {
     name: String,
     service: String,
     kind: SpanKind,
-    /// A span whose parent is none or in another process; else the first span seen, which stands in.
-    genuine: bool,
+    rank: Rank,
     start: Timestamp,
     outcome: Option<Outcome>,
+}
+
+/// How good a root a span is: of two with the same rank the one that started first, of stand-ins the one seen first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Its parent is of this process and not seen yet.
+    StandIn,
+    /// Its parent is in another process. That one's clock may be ahead, so its start does not compare with `Root`.
+    Remote,
+    /// It has no parent.
+    Root,
+}
+
+impl Root {
+    fn is_genuine(&self) -> bool {
+        self.rank > Rank::StandIn
+    }
 }
 
 /// A service's share in a trace.
@@ -122,12 +153,16 @@ impl Trace {
         self.newest = self.newest.max(fact.time);
         match &fact.change {
             Change::Started(begun) => {
-                self.open.insert(fact.span_id);
-                self.meet(fact.span_id, begun);
+                if self.open.insert(fact.span_id) {
+                    self.meet(fact.span_id, begun);
+                }
             }
             Change::Ended { begun, outcome } => self.end(fact, begun, *outcome),
             Change::Waiting(true) => {
-                self.waiting.insert(fact.span_id);
+                // Only an open span is ever taken out again.
+                if self.open.contains(&fact.span_id) {
+                    self.waiting.insert(fact.span_id);
+                }
             }
             Change::Waiting(false) => {
                 self.waiting.remove(&fact.span_id);
@@ -154,7 +189,7 @@ impl Trace {
             self.errors += 1;
             self.count(&begun.service, 0, 1);
         }
-        if outcome == Outcome::Lost {
+        if outcome == Outcome::Lost && self.lost.len() < LOST_MAX {
             self.lost.insert(fact.span_id);
         }
         self.end = self.end.max(fact.time);
@@ -174,18 +209,21 @@ impl Trace {
                 self.links.push(*link);
             }
         }
-        let genuine = begun.parent.is_none() || begun.parent_remote;
-        let better = match &self.root {
-            None => true,
-            Some(root) => genuine && (!root.genuine || begun.start < root.start),
+        let rank = match begun.parent {
+            None => Rank::Root,
+            Some(_) if begun.parent_remote => Rank::Remote,
+            Some(_) => Rank::StandIn,
         };
+        let better = self.root.as_ref().is_none_or(|root| {
+            rank > root.rank || (rank == root.rank && rank > Rank::StandIn && begun.start < root.start)
+        });
         if better {
             self.root = Some(Root {
                 span_id,
                 name: begun.name.clone(),
                 service: begun.service.clone(),
                 kind: begun.kind,
-                genuine,
+                rank,
                 start: begun.start,
                 outcome: None,
             });
@@ -212,7 +250,7 @@ impl Trace {
 
     /// Whether the root and everything below it has ended.
     pub(crate) fn is_complete(&self) -> bool {
-        !self.is_open() && self.root.as_ref().is_some_and(|root| root.genuine && root.outcome.is_some())
+        !self.is_open() && self.root.as_ref().is_some_and(|root| root.is_genuine() && root.outcome.is_some())
     }
 
     pub(crate) fn state(&self) -> TraceState {
@@ -220,7 +258,7 @@ impl Trace {
             let all_wait = self.open.iter().all(|span| self.waiting.contains(span));
             return if all_wait { TraceState::Waiting } else { TraceState::Running };
         }
-        let root = self.root.as_ref().filter(|root| root.genuine).and_then(|root| root.outcome);
+        let root = self.root.as_ref().filter(|root| root.is_genuine()).and_then(|root| root.outcome);
         match root {
             Some(Outcome::Ok) => TraceState::Ok,
             Some(Outcome::Error) => TraceState::Error,
@@ -252,7 +290,7 @@ impl Trace {
 
     pub(crate) fn summary(&self, trace_id: [u8; 16], id: impl Fn(u64) -> EventId) -> Summary {
         let open = self.is_open();
-        let root = self.root.as_ref().filter(|root| root.genuine);
+        let root = self.root.as_ref().filter(|root| root.is_genuine());
         let duration = self.duration_nanos(self.end);
         Summary {
             trace_id: hex(&trace_id),
@@ -311,10 +349,6 @@ pub(crate) fn milliseconds(nanos: u64) -> f64 {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // A String takes every write.
-        drop(write!(text, "{byte:02x}"));
-        text
-    })
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

@@ -7,6 +7,7 @@ use crate::{
     spans::{
         index::TraceIndex,
         json::{self, End, LostReason, Span, Status},
+        marks::{Mark, Marks},
         parse,
         process::{Process, Processes},
         record::{self, Record, Spanned},
@@ -16,7 +17,9 @@ use crate::{
     sse::{
         batch::Batch,
         event::{Pin, StreamKey},
+        intake::{Class, Refused},
         log::Log,
+        retention::RETENTION_PINNED_EVENTS_MAX,
         worker::Translator,
     },
     time::Timestamp,
@@ -31,12 +34,18 @@ pub(crate) struct SpanTranslator {
     processes: Arc<Processes>,
     hidden: Hidden,
     announced: HashSet<u32>,
+    /// Sources whose provider was shut down.
+    closed: HashSet<u32>,
     /// Processes announced in the batch that is not stored yet.
     announcing: Vec<u32>,
     /// The last process that was looked up: most batches are of one.
     current: Option<(u32, Arc<Process>)>,
     /// Facts of the batch that is not stored yet, each with its place in it.
     facts: Vec<(usize, Fact)>,
+    /// Spans whose end the store refused, and when that was: they would be shown as running for ever.
+    owed: Vec<Mark>,
+    /// Marks of dropped ends for which the buffer had no room.
+    marks: Arc<Marks>,
 }
 
 impl SpanTranslator {
@@ -45,6 +54,7 @@ impl SpanTranslator {
         index: Arc<TraceIndex>,
         processes: Arc<Processes>,
         hidden: Hidden,
+        marks: Arc<Marks>,
     ) -> Self {
         Self {
             log: Arc::clone(log),
@@ -52,14 +62,18 @@ impl SpanTranslator {
             processes,
             hidden,
             announced: HashSet::new(),
+            closed: HashSet::new(),
             announcing: Vec::new(),
             current: None,
             facts: Vec::new(),
+            owed: Vec::new(),
+            marks,
         }
     }
 
     fn start(&mut self, Spanned { source, start, span }: Spanned<'_>, batch: &mut Batch) {
-        if self.hidden.hides_start(&span) {
+        // A start that raced the shutdown of its provider comes too late: nothing would ever end it.
+        if self.closed.contains(&source) || self.hidden.hides_start(&span) {
             return;
         }
         let Some(process) = self.introduce(source, batch) else { return };
@@ -118,19 +132,37 @@ impl SpanTranslator {
         batch.push("ended", key, pin, |out| out.extend_from_slice(&payload));
     }
 
-    fn lose_one(&mut self, trace_id: [u8; 16], span_id: [u8; 8], heard: Timestamp, batch: &mut Batch) {
+    fn lose_one(&mut self, &Mark { trace_id, span_id, end }: &Mark, batch: &mut Batch) {
         if self.hidden.hides_end(span_id) {
             return;
         }
         let Ok(key) = StreamKey::new(trace_id) else { return };
         let Some(opened) = self.log.tail.opened(&key, u64::from_be_bytes(span_id)) else { return };
         for event in opened.events() {
-            self.lose(&event.payload(), LostReason::Dropped, heard, batch);
+            self.lose(&event.payload(), LostReason::Dropped, end, batch);
+        }
+    }
+
+    /// Ends the spans whose end the store refused.
+    fn settle(&mut self, batch: &mut Batch) {
+        for mark in std::mem::take(&mut self.owed) {
+            self.lose_one(&mark, batch);
+        }
+    }
+
+    /// Puts marks that were kept aside where they belong, behind the starts of their spans: there is room now.
+    fn take_marks(&self) {
+        for mark in self.marks.take() {
+            let write = |out: &mut Vec<u8>| record::write_end_mark(out, &mark);
+            if self.log.intake.try_push(Class::Note, record::END_MARK_SIZE, write) == Err(Refused::Full) {
+                self.marks.keep(mark);
+            }
         }
     }
 
     /// Ends everything that a source left open.
     fn lose_all(&mut self, source: u32, heard: Timestamp, batch: &mut Batch) {
+        self.closed.insert(source);
         let Some(process) = self.processes.get(source) else { return };
         let id = json::quoted(&process.id);
         for slice in self.log.tail.open() {
@@ -161,12 +193,14 @@ impl Translator for SpanTranslator {
     }
 
     fn translate(&mut self, record: &[u8], batch: &mut Batch) {
+        self.take_marks();
+        if !self.owed.is_empty() {
+            self.settle(batch);
+        }
         match record::read(record) {
             Some(Record::Start(spanned)) => self.start(spanned, batch),
             Some(Record::End(spanned, end)) => self.end(spanned, end, batch),
-            Some(Record::EndMark { trace_id, span_id, end }) => {
-                self.lose_one(trace_id, span_id, end, batch);
-            }
+            Some(Record::EndMark(mark)) => self.lose_one(&mark, batch),
             Some(Record::Shutdown { source, time }) => self.lose_all(source, time, batch),
             Some(Record::Hide { .. }) | None => {}
         }
@@ -187,14 +221,25 @@ impl Translator for SpanTranslator {
     }
 
     fn refused(&mut self) {
-        self.facts.clear();
+        for (_, fact) in self.facts.drain(..) {
+            let is_end = matches!(fact.change, Change::Ended { .. });
+            if is_end && self.owed.len() < RETENTION_PINNED_EVENTS_MAX {
+                self.owed.push(Mark { trace_id: fact.trace_id, span_id: fact.span_id, end: fact.time });
+            }
+        }
         for source in self.announcing.drain(..) {
             self.announced.remove(&source);
         }
     }
 
     fn evicted(&mut self, keys: &[StreamKey]) {
-        self.index.forget(keys);
+        // A stream may have got a new event since it held none.
+        let holds = |key: &StreamKey| {
+            let key = self.log.tail.keys().get(key);
+            key.is_some_and(|key| !key.positions(0, u64::MAX, 1).is_empty())
+        };
+        let gone: Vec<StreamKey> = keys.iter().filter(|key| !holds(key)).copied().collect();
+        self.index.forget(&gone);
     }
 }
 
@@ -202,8 +247,8 @@ fn begun(span: &Span<'_>, start: Timestamp) -> Box<Begun> {
     Box::new(Begun {
         parent: span.parent,
         parent_remote: span.parent_remote,
-        name: span.name.to_owned(),
-        service: span.service.to_owned(),
+        name: Begun::text(span.name),
+        service: Begun::text(span.service),
         kind: span.kind,
         start,
         links: span.links.iter().map(|link| link.trace_id).collect(),

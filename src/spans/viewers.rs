@@ -16,7 +16,8 @@ use crate::{
 
 /// Mount points that are remembered; an app has one or two.
 const PREFIXES_MAX: usize = 16;
-/// Viewers' spans that are open at once and remembered.
+/// Viewers' spans that are remembered until they end: at least half as many, the newest ones. Some never end for us,
+/// because their end was dropped or the host's filter hides them anyway.
 const HIDDEN_MAX: usize = 65_536;
 /// Attributes in which HTTP middleware writes the path or the whole address of a request.
 const PATH_KEYS: &[&str] =
@@ -81,23 +82,29 @@ impl Mounts {
 pub(crate) struct Hidden {
     mounts: Arc<Mounts>,
     spans: HashSet<[u8; 8]>,
+    older: HashSet<[u8; 8]>,
 }
 
 impl Hidden {
     pub(crate) fn new(mounts: Arc<Mounts>) -> Self {
-        Self { mounts, spans: HashSet::new() }
+        Self { mounts, spans: HashSet::new(), older: HashSet::new() }
     }
 
     pub(crate) fn hide(&mut self, span_id: [u8; 8]) {
-        if self.spans.len() < HIDDEN_MAX {
-            self.spans.insert(span_id);
+        if self.spans.len() >= HIDDEN_MAX / 2 {
+            self.older = std::mem::take(&mut self.spans);
         }
+        self.spans.insert(span_id);
+    }
+
+    fn is_hidden(&self, span_id: &[u8; 8]) -> bool {
+        self.spans.contains(span_id) || self.older.contains(span_id)
     }
 
     /// Whether a span that starts is a viewer's.
     pub(crate) fn hides_start(&mut self, span: &Span<'_>) -> bool {
-        let hidden = self.spans.contains(&span.span_id)
-            || span.parent.is_some_and(|parent| self.spans.contains(&parent))
+        let hidden = self.is_hidden(&span.span_id)
+            || span.parent.is_some_and(|parent| self.is_hidden(&parent))
             || self.mounts.covers(&span.attributes);
         if hidden {
             self.hide(span.span_id);
@@ -107,7 +114,8 @@ impl Hidden {
 
     /// Whether a span that ends is a viewer's; it is then forgotten.
     pub(crate) fn hides_end(&mut self, span_id: [u8; 8]) -> bool {
-        self.spans.remove(&span_id)
+        let newer = self.spans.remove(&span_id);
+        self.older.remove(&span_id) || newer
     }
 }
 
@@ -132,7 +140,22 @@ fn is_ours(prefix: &str, path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_ours, path_of};
+    use super::{HIDDEN_MAX, Hidden, Mounts, is_ours, path_of};
+    use std::sync::Arc;
+
+    #[test]
+    fn spans_that_never_end_do_not_fill_the_memory_of_viewers() {
+        let mut hidden = Hidden::new(Arc::new(Mounts::default()));
+        let all = 3 * HIDDEN_MAX as u64;
+        for span in 0..all {
+            hidden.hide(span.to_be_bytes());
+        }
+        assert!(hidden.spans.len() + hidden.older.len() <= HIDDEN_MAX);
+        for span in all - HIDDEN_MAX as u64 / 2..all {
+            assert!(hidden.hides_end(span.to_be_bytes()), "the newest are remembered");
+            assert!(!hidden.hides_end(span.to_be_bytes()), "until they end");
+        }
+    }
 
     #[test]
     fn only_paths_of_our_routes_are_ours() {

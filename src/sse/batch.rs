@@ -1,7 +1,12 @@
-//! Encoded events on their way into the log: names, stream keys, pins and payload bytes, not yet numbered.
-//! Written by the worker thread, read by stores. No store parses a payload.
+//! Encoded events on their way into a store, not yet numbered, and on their way back: names, stream keys, pins and
+//! payload bytes. Written by the worker thread, read by stores. No store parses a payload.
 
-use crate::sse::event::{Pin, StreamKey};
+use bytes::Bytes;
+
+use crate::sse::{
+    event::{Pin, StreamKey},
+    id::Sequence,
+};
 
 /// Encoded events in the order in which the log will number them.
 #[derive(Debug, Default)]
@@ -106,6 +111,20 @@ impl Batch {
     /// Keeps the first `len` events, and nothing of what a panicking writer left behind them.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.heads.truncate(len);
-        self.bytes.truncate(self.heads.last().map_or(0, |head| head.end));
+        self.bytes
+            .truncate(self.heads.last().map_or(0, |head| head.end));
     }
+}
+
+/// One event as a store gives it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Its place in the log.
+    pub sequence: Sequence,
+    /// The SSE event name.
+    pub name: String,
+    /// The stream it belongs to, or `None` for every stream.
+    pub key: Option<StreamKey>,
+    /// The payload as it was appended.
+    pub payload: Bytes,
 }

@@ -4,7 +4,13 @@ use std::{ops::Range, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
-use crate::sse::{batch::BatchRecord, event::Pin, frame, id::Epoch, keys::Key, store::StoredEvent};
+use crate::sse::{
+    batch::{BatchRecord, StoredEvent},
+    event::Pin,
+    frame,
+    id::Epoch,
+    keys::Key,
+};
 
 /// The size at which a block is closed; only an event that is larger by itself makes a larger block.
 pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024;

@@ -97,7 +97,10 @@ impl SseBody {
     /// Tells an `EventSource` not to come back: it has everything there will ever be.
     #[cfg(feature = "spans")]
     pub(crate) fn no_content() -> Response<Self> {
-        let mut response = Response::new(Self { state: State::Done, retry: 0 });
+        let mut response = Response::new(Self {
+            state: State::Done,
+            retry: 0,
+        });
         *response.status_mut() = StatusCode::NO_CONTENT;
         response
     }
@@ -112,8 +115,14 @@ impl SseBody {
 
 /// Sets what makes an answer an event stream that no proxy holds back.
 pub(crate) fn stream_headers(headers: &mut HeaderMap) {
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-transform"),
+    );
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
 }
 

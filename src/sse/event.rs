@@ -95,7 +95,10 @@ impl StreamKey {
     /// The one-byte key that stands in where a key cannot be made.
     #[cfg(feature = "spans")]
     pub(crate) const fn zero() -> Self {
-        Self { length: 1, bytes: [0; Self::LENGTH_MAX] }
+        Self {
+            length: 1,
+            bytes: [0; Self::LENGTH_MAX],
+        }
     }
 
     /// Returns the bytes.

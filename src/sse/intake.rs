@@ -70,7 +70,7 @@ impl Class {
 }
 
 /// Why a record was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     Full,
     Closed,
@@ -300,7 +300,11 @@ impl Intake {
         let (sender, answer) = oneshot::channel();
         let number = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         lock(&self.tickets).insert(number, sender);
-        Ticket { intake: self, number, answer }
+        Ticket {
+            intake: self,
+            number,
+            answer,
+        }
     }
 
     /// Answers the caller who holds the ticket, or tells it that there is no answer.
@@ -583,5 +587,174 @@ impl Intake {
         self.drained_changed.notify_all();
         lock(&self.tickets).clear();
         self.room.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::atomic::AtomicBool,
+        thread,
+    };
+
+    use super::*;
+
+    fn push(intake: &Intake, class: Class, text: &str) -> Result<(), Refused> {
+        intake.push(class, text.len(), |out| {
+            out.extend_from_slice(text.as_bytes());
+        })
+    }
+
+    /// What a turn up to everything that was pushed so far gives.
+    fn drained(drain: &mut Drain, intake: &Intake, cut: u64) -> Vec<String> {
+        drain.take(intake, cut);
+        drain
+            .below()
+            .map(|(_, record)| String::from_utf8(record.to_vec()).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn what_happened_before_comes_before_whichever_threads_it_happened_on() {
+        const EACH: u64 = 2000;
+        let intake = Intake::new(0, 1 << 20);
+        let mut drain = Drain::new(&intake);
+        let (turn, done) = (Mutex::new(0_u64), AtomicBool::new(false));
+        let mut all = Vec::new();
+        thread::scope(|scope| {
+            let writers: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        for _ in 0..EACH {
+                            // Each push happens after the one before it, on whichever thread that was.
+                            let mut next = lock(&turn);
+                            push(&intake, Class::Other, &next.to_string()).unwrap();
+                            *next += 1;
+                        }
+                    })
+                })
+                .collect();
+            scope.spawn(|| {
+                for writer in writers {
+                    writer.join().unwrap();
+                }
+                done.store(true, Ordering::SeqCst);
+            });
+            loop {
+                let last = done.load(Ordering::SeqCst);
+                all.extend(drained(&mut drain, &intake, intake.sequence()));
+                if last {
+                    break;
+                }
+            }
+        });
+        let expected: Vec<String> = (0..8 * EACH).map(|number| number.to_string()).collect();
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn records_above_the_cut_wait_for_their_turn() {
+        let intake = Intake::new(0, 1000);
+        let mut drain = Drain::new(&intake);
+        for text in ["a", "b", "c", "d", "e"] {
+            push(&intake, Class::Other, text).unwrap();
+        }
+        assert_eq!(drained(&mut drain, &intake, 2), ["a", "b"]);
+        assert_eq!(drained(&mut drain, &intake, 2), [""; 0]);
+        push(&intake, Class::Other, "f").unwrap();
+        assert_eq!(drained(&mut drain, &intake, 4), ["c", "d"]);
+        assert_eq!(drained(&mut drain, &intake, 6), ["e", "f"]);
+        assert_eq!(drained(&mut drain, &intake, 6), [""; 0]);
+    }
+
+    #[test]
+    fn starts_yield_to_ends_and_ends_to_notes() {
+        let intake = Intake::new(0, SHARDS * 160);
+        let fill = |class| {
+            (0..10_000)
+                .take_while(|_| push(&intake, class, "x").is_ok())
+                .count()
+        };
+        assert_eq!(fill(Class::Start), SHARDS * 110);
+        assert_eq!(fill(Class::Other), 0);
+        assert_eq!(fill(Class::End), SHARDS * 40);
+        assert_eq!(fill(Class::Note), SHARDS * 10);
+        assert_eq!(
+            intake.dropped(),
+            Dropped {
+                starts: 1,
+                ends: 1,
+                other: 1
+            }
+        );
+        let mut drain = Drain::new(&intake);
+        assert_eq!(
+            drained(&mut drain, &intake, intake.sequence()).len(),
+            SHARDS * 160
+        );
+        assert_eq!(
+            fill(Class::Start),
+            SHARDS * 110,
+            "a drained buffer has room again"
+        );
+    }
+
+    #[test]
+    fn bytes_are_bounded_as_events_are() {
+        let intake = Intake::new(0, 1 << 20);
+        let text = "x".repeat(100_000);
+        // 352 KiB of each shard are for starts: three records.
+        let taken = (0..10_000)
+            .take_while(|_| push(&intake, Class::Start, &text).is_ok())
+            .count();
+        assert_eq!(taken, SHARDS * 3);
+        assert_eq!(push(&intake, Class::End, &text), Ok(()));
+    }
+
+    #[test]
+    fn a_writer_that_panics_leaves_no_half_record() {
+        let intake = Intake::new(0, 1000);
+        push(&intake, Class::Other, "before").unwrap();
+        let write = |out: &mut Vec<u8>| {
+            out.extend_from_slice(b"half");
+            panic!("the writer of a test panics");
+        };
+        assert!(catch_unwind(AssertUnwindSafe(|| intake.push(Class::Other, 10, write))).is_err());
+        thread::scope(|scope| {
+            for _ in 0..SHARDS {
+                scope.spawn(|| push(&intake, Class::Other, "after").unwrap());
+            }
+        });
+        let mut drain = Drain::new(&intake);
+        let mut expected = vec!["after"; SHARDS];
+        expected.insert(0, "before");
+        assert_eq!(drained(&mut drain, &intake, intake.sequence()), expected);
+        assert_eq!(intake.dropped(), Dropped::default());
+    }
+
+    #[test]
+    fn a_closed_buffer_takes_nothing_and_counts_nothing() {
+        let intake = Intake::new(0, 1000);
+        intake.close();
+        assert_eq!(push(&intake, Class::Start, "x"), Err(Refused::Closed));
+        assert_eq!(
+            (intake.sequence(), intake.dropped()),
+            (0, Dropped::default())
+        );
+    }
+
+    #[test]
+    fn a_caller_who_gives_up_leaves_nothing_behind() {
+        let intake = Intake::new(0, 1000);
+        let (one, mut two) = (intake.ticket(), intake.ticket());
+        drop(one);
+        let id = EventId::new(
+            "k3x9q2a7".parse().unwrap(),
+            crate::sse::id::Sequence::new(1),
+        );
+        intake.redeem(two.number, Some(id));
+        assert_eq!(lock(&intake.tickets).len(), 0);
+        assert_eq!(two.answer.try_recv(), Ok(id));
     }
 }

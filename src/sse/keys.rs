@@ -201,7 +201,10 @@ impl Keys {
             let pushed = key.push(sequence);
             return (Arc::clone(&key), pushed);
         }
-        let entry = self.map.entry(*id).or_insert_with(|| Key::new(*id, sequence));
+        let entry = self
+            .map
+            .entry(*id)
+            .or_insert_with(|| Key::new(*id, sequence));
         self.newest.store(sequence, Ordering::Relaxed);
         let pushed = entry.push(sequence);
         (Arc::clone(&entry), pushed)
@@ -216,7 +219,10 @@ impl Keys {
         self.waiters.join(waiter);
         // The map's own lock is held while the waiter joins, so `forget` cannot remove the entry in between.
         let since = || self.newest.load(Ordering::Relaxed) + 1;
-        let entry = self.map.entry(*id).or_insert_with(|| Key::new(*id, since()));
+        let entry = self
+            .map
+            .entry(*id)
+            .or_insert_with(|| Key::new(*id, since()));
         lock(&entry.state).waiters.push(Arc::clone(waiter));
         Arc::clone(&entry)
     }
@@ -309,5 +315,139 @@ impl Waiter {
         } else {
             Poll::Pending
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, AtomicUsize},
+        task::Wake,
+        thread,
+    };
+
+    use super::*;
+
+    fn id(text: &str) -> StreamKey {
+        StreamKey::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_stream_that_nobody_knows_leaves_nothing_behind_its_readers() {
+        let keys = Keys::new(0);
+        let (one, two) = (Arc::new(Waiter::default()), Arc::new(Waiter::default()));
+        let key = keys.join(&id("a"), &one);
+        assert!(Arc::ptr_eq(&key, &keys.join(&id("a"), &two)));
+        assert!(!key.is_known());
+        keys.leave(&key, &one);
+        assert_eq!(keys.map.len(), 1);
+        keys.leave(&key, &two);
+        assert_eq!((keys.map.len(), lock(&keys.waiters.0).len()), (0, 0));
+    }
+
+    #[test]
+    fn a_stream_with_events_outlives_its_readers_and_goes_with_its_last_event() {
+        let keys = Keys::new(0);
+        let waiter = Arc::new(Waiter::default());
+        let key = keys.join(&id("a"), &waiter);
+        let (same, pushed) = keys.push(&id("a"), 1);
+        assert!(Arc::ptr_eq(&key, &same) && pushed.new && pushed.first_touch);
+        keys.leave(&key, &waiter);
+        assert_eq!(keys.map.len(), 1);
+        assert!(key.evict(1));
+        keys.forget(&key);
+        assert_eq!(keys.map.len(), 0);
+    }
+
+    #[test]
+    fn an_event_never_lands_in_an_entry_that_is_being_forgotten() {
+        let keys = Keys::new(0);
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let waiter = Arc::new(Waiter::default());
+                while !done.load(Ordering::Relaxed) {
+                    let key = keys.join(&id("a"), &waiter);
+                    keys.leave(&key, &waiter);
+                }
+            });
+            let lost = (1..=50_000).find(|sequence| {
+                let (key, _) = keys.push(&id("a"), *sequence);
+                let found = keys.get(&id("a")).map(|key| key.positions(0, u64::MAX, 2));
+                key.evict(*sequence);
+                keys.forget(&key);
+                found != Some(vec![*sequence])
+            });
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(lost, None);
+        });
+    }
+
+    #[test]
+    fn a_loss_is_known_exactly_or_not_at_all() {
+        let mut evicted = Evicted::default();
+        assert_eq!(evicted.within(0, 100), Some(0));
+        for sequence in [10, 20, 30] {
+            evicted.add(sequence);
+        }
+        let cases = [
+            ((0, 9), Some(0)),
+            ((0, 10), None),
+            ((0, 29), None),
+            ((0, 30), Some(3)),
+            ((9, 30), Some(3)),
+            ((10, 30), None),
+            ((29, 30), None),
+            ((30, 99), Some(0)),
+        ];
+        for ((after, to), lost) in cases {
+            assert_eq!(evicted.within(after, to), lost, "{after} to {to}");
+        }
+    }
+
+    #[test]
+    fn an_entry_does_not_answer_for_the_time_before_it_was_made() {
+        let keys = Keys::new(0);
+        let (key, _) = keys.push(&id("a"), 5);
+        assert_eq!((key.lost(3, 9), key.lost(4, 9)), (None, Some(0)));
+        key.evict(5);
+        assert_eq!(
+            (key.lost(3, 9), key.lost(4, 9), key.lost(5, 9)),
+            (None, Some(1), Some(0))
+        );
+        let waiter = Arc::new(Waiter::default());
+        let late = keys.join(&id("b"), &waiter);
+        assert_eq!((late.lost(4, 9), late.lost(5, 9)), (None, Some(0)));
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn rings_that_nobody_answered_are_one_and_none_is_lost() {
+        let wakes = Arc::new(Wakes::default());
+        let task = Waker::from(Arc::clone(&wakes));
+        let context = Context::from_waker(&task);
+        let waiter = Waiter::default();
+        waiter.wake();
+        assert_eq!(
+            waiter.poll_rung(&context),
+            Poll::Ready(()),
+            "a ring before the first look counts"
+        );
+        assert_eq!(waiter.poll_rung(&context), Poll::Pending);
+        waiter.wake();
+        waiter.wake();
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+        assert_eq!(waiter.poll_rung(&context), Poll::Ready(()));
+        assert_eq!(waiter.poll_rung(&context), Poll::Pending);
+        waiter.wake();
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 2);
     }
 }

@@ -190,9 +190,10 @@ impl Log {
         }
     }
 
-    /// The oldest sequence that a reader can get, from memory or from the store.
+    /// The oldest sequence that a reader can get, from memory or from the store, or the next that it will see.
     pub(crate) fn oldest(&self) -> u64 {
-        self.tail.holding().oldest.min(self.store.oldest().get())
+        let held = self.tail.holding().oldest.min(self.store.oldest().get());
+        held.min(self.tail.published() + 1)
     }
 
     pub(crate) fn position(&self) -> Position {

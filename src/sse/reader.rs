@@ -14,13 +14,14 @@ use std::{
 use crate::{
     error::Error,
     sse::{
+        batch::StoredEvent,
         block::{BlockBuilder, BlockEvent, Slice},
         control::Gap,
         event::StreamKey,
         id::{ResumePoint, Sequence},
         keys::{Key, Waiter},
         log::{Log, Start},
-        store::{PageLimit, StoredEvent},
+        store::PageLimit,
         tail::TailRead,
     },
 };
@@ -186,7 +187,13 @@ impl Reader {
             self.queue.push_back(ReadItem::Gap(Gap::Epoch));
         }
         if start.live {
-            self.queue.extend(self.log.tail.standing(start.after).into_iter().map(ReadItem::Standing));
+            self.queue.extend(
+                self.log
+                    .tail
+                    .standing(start.after)
+                    .into_iter()
+                    .map(ReadItem::Standing),
+            );
         }
         if self.log.is_degraded() {
             self.queue.push_back(ReadItem::Degraded);
@@ -232,13 +239,22 @@ impl Reader {
     /// Goes over what is gone, at most up to `limit`: says what was missed, and hands on what is kept of it.
     fn pass(&mut self, limit: u64) {
         let silent = self.after < self.silent;
-        let limit = if silent { limit.min(self.silent) } else { limit };
+        let limit = if silent {
+            limit.min(self.silent)
+        } else {
+            limit
+        };
         let passed = self.log.tail.pass(&self.keys, self.after, limit);
         // How many of them the filter would have passed is not known.
-        let lost = if self.scope.filter.is_some() { None } else { passed.lost };
+        let lost = if self.scope.filter.is_some() {
+            None
+        } else {
+            passed.lost
+        };
         if !silent && lost != Some(0) {
             let (from, to) = (self.log.id(self.after + 1), self.log.id(passed.to));
-            self.queue.push_back(ReadItem::Gap(Gap::Evicted { from, to, lost }));
+            self.queue
+                .push_back(ReadItem::Gap(Gap::Evicted { from, to, lost }));
         }
         self.after = passed.to;
         self.take_slices(passed.pinned);
@@ -274,7 +290,12 @@ impl Reader {
 
     fn take_page(&mut self, page: Result<Vec<StoredEvent>, Error>) {
         // From here on the memory has it, or it is not visible yet.
-        let bound = self.log.tail.holding().oldest.min(self.log.tail.published() + 1);
+        let bound = self
+            .log
+            .tail
+            .holding()
+            .oldest
+            .min(self.log.tail.published() + 1);
         match page {
             Ok(events) => self.take_stored(&events, bound),
             Err(error) => {
@@ -289,7 +310,9 @@ impl Reader {
     /// let go of events since it was asked.
     fn take_stored(&mut self, events: &[StoredEvent], bound: u64) {
         let next = self.after + 1;
-        let events = events.iter().filter(|event| (next..bound).contains(&event.sequence.get()));
+        let events = events
+            .iter()
+            .filter(|event| (next..bound).contains(&event.sequence.get()));
         let run: Vec<&StoredEvent> = if let [_] = self.keys.as_slice() {
             let oldest = self.log.store.oldest().get().min(bound);
             if next < oldest {
@@ -297,11 +320,18 @@ impl Reader {
             }
             events.collect()
         } else {
-            let first = events.clone().next().map_or(bound, |event| event.sequence.get());
+            let first = events
+                .clone()
+                .next()
+                .map_or(bound, |event| event.sequence.get());
             if next < first {
                 return self.pass(first - 1);
             }
-            events.zip(next..).take_while(|(event, next)| event.sequence.get() == *next).map(|(event, _)| event).collect()
+            events
+                .zip(next..)
+                .take_while(|(event, next)| event.sequence.get() == *next)
+                .map(|(event, _)| event)
+                .collect()
         };
         let mut builder = BlockBuilder::with_capacity(64 * 1024, run.len());
         for event in &run {

@@ -72,7 +72,10 @@ pub(crate) fn unpack<'a>(record: &'a [u8], batch: &mut Batch) -> Option<Unpacked
     };
     let name = std::str::from_utf8(name).ok()?;
     batch.push(name, StreamKey::new(key).ok(), pin, |out| {
-        out.extend_from_slice(payload)
+        out.extend_from_slice(payload);
     });
-    Some(Unpacked { ticket: u64::from_le_bytes(*ticket), payload })
+    Some(Unpacked {
+        ticket: u64::from_le_bytes(*ticket),
+        payload,
+    })
 }

@@ -59,7 +59,7 @@ impl Retention {
         }
     }
 
-    /// Lets events go when they are older than this.
+    /// Lets events go when they are older than this, or at most a sixteenth later.
     pub fn age(self, max: Duration) -> Self {
         Self { age: max, ..self }
     }

@@ -189,7 +189,7 @@ impl Tail {
             events: state.events,
             bytes: state.bytes,
             streams: self.keys.retained(),
-            open: state.open.len(),
+            open: state.open.values().filter(|open| open.key.is_some()).count(),
             unpinned: state.unpinned,
         }
     }
@@ -261,7 +261,10 @@ impl Tail {
         match state.block_of(after + 1) {
             Some(block) if after < upto => {
                 let range = block.index_after(after)..block.index_after(upto);
-                TailRead::Events(vec![Slice { block: Arc::clone(block), range }])
+                TailRead::Events(vec![Slice {
+                    block: Arc::clone(block),
+                    range,
+                }])
             }
             _ => TailRead::Nothing(after),
         }
@@ -281,7 +284,11 @@ impl Tail {
             after = oldest - 1;
         }
         let slices = state.slices_at(&state.positions(keys, after, upto));
-        if slices.is_empty() { TailRead::Nothing(upto) } else { TailRead::Events(slices) }
+        if slices.is_empty() {
+            TailRead::Nothing(upto)
+        } else {
+            TailRead::Events(slices)
+        }
     }
 
     /// The stretch after `after` that is not in memory any more, at most up to `limit`. A reader of no single stream
@@ -290,26 +297,45 @@ impl Tail {
         let upto = self.published();
         let state = read(&self.state);
         let to = (state.oldest() - 1).min(upto).min(limit).max(after + 1);
-        let wanted = |key: &Arc<Key>| keys.is_empty() || keys.iter().any(|one| one.id() == key.id());
+        let wanted =
+            |key: &Arc<Key>| keys.is_empty() || keys.iter().any(|one| one.id() == key.id());
         let pinned: Vec<Slice> = state
             .pinned
             .range(after + 1..=to)
-            .filter(|(_, block)| block.event(0).is_some_and(|event| event.key().is_none_or(wanted)))
+            .filter(|(_, block)| {
+                block
+                    .event(0)
+                    .is_some_and(|event| event.key().is_none_or(wanted))
+            })
             .take(PINNED_PAGE)
             .map(|(_, block)| Slice::whole(Arc::clone(block)))
             .collect();
         let to = pinned.get(PINNED_PAGE - 1).map_or(to, Slice::last);
-        let evicted = if keys.is_empty() { Some(to - after) } else { state.lost(keys, after, to) };
-        Passed { to, lost: evicted.map(|evicted| evicted.saturating_sub(pinned.len() as u64)), pinned }
+        let evicted = if keys.is_empty() {
+            Some(to - after)
+        } else {
+            state.lost(keys, after, to)
+        };
+        Passed {
+            to,
+            lost: evicted.map(|evicted| evicted.saturating_sub(pinned.len() as u64)),
+            pinned,
+        }
     }
 
     /// The opening events up to `upto` of what still runs and belongs to every stream, in order.
     pub(crate) fn standing(&self, upto: u64) -> Vec<Slice> {
         let state = read(&self.state);
-        let keyless = state.open.values().filter(|open| open.key.is_none() && open.sequence <= upto);
+        let keyless = state
+            .open
+            .values()
+            .filter(|open| open.key.is_none() && open.sequence <= upto);
         let mut sequences: Vec<u64> = keyless.map(|open| open.sequence).collect();
         sequences.sort_unstable();
-        sequences.iter().filter_map(|sequence| state.held(*sequence)).collect()
+        sequences
+            .iter()
+            .filter_map(|sequence| state.held(*sequence))
+            .collect()
     }
 
     /// The opening events of everything in a stream that still runs, in order.
@@ -318,7 +344,10 @@ impl Tail {
         let state = read(&self.state);
         let mut sequences: Vec<u64> = state.open.values().map(|open| open.sequence).collect();
         sequences.sort_unstable();
-        sequences.iter().filter_map(|sequence| state.held(*sequence)).collect()
+        sequences
+            .iter()
+            .filter_map(|sequence| state.held(*sequence))
+            .collect()
     }
 
     /// The opening event of this token, while it is open.
@@ -387,7 +416,11 @@ impl Tail {
             let run: Vec<Arc<Block>> = state.blocks.range(from..).map(Arc::clone).collect();
             (run, if from == 0 { state.skip } else { 0 })
         };
-        let merged = if self.may_merge(&run) { merge(&run, skip) } else { None };
+        let merged = if self.may_merge(&run) {
+            merge(&run, skip)
+        } else {
+            None
+        };
         let mut state = write(&self.state);
         if let Some(merged) = merged {
             let keep = state.blocks.len() - run.len();
@@ -403,7 +436,9 @@ impl Tail {
 
     /// Whether the blocks may become one, which then goes when the newest of them would.
     fn may_merge(&self, run: &[Arc<Block>]) -> bool {
-        let (Some(first), Some(last)) = (run.first(), run.last()) else { return false };
+        let (Some(first), Some(last)) = (run.first(), run.last()) else {
+            return false;
+        };
         let spread = last.created().saturating_duration_since(first.created());
         run.len() > 1 && spread <= self.retention.age_max() / MERGED_AGE_DIVISOR
     }
@@ -455,11 +490,17 @@ impl State {
             return Vec::new();
         };
         let mut slices: Vec<Slice> = Vec::new();
-        for &sequence in positions.iter().take_while(|sequence| **sequence <= block.last()) {
+        for &sequence in positions
+            .iter()
+            .take_while(|sequence| **sequence <= block.last())
+        {
             let index = block.index_after(sequence - 1);
             match slices.last_mut() {
                 Some(slice) if slice.range.end == index => slice.range.end = index + 1,
-                _ => slices.push(Slice { block: Arc::clone(block), range: index..index + 1 }),
+                _ => slices.push(Slice {
+                    block: Arc::clone(block),
+                    range: index..index + 1,
+                }),
             }
         }
         slices
@@ -481,7 +522,8 @@ impl State {
             return None;
         }
         let keyless = self.keyless_evicted.within(after, to)?;
-        keys.iter().try_fold(keyless, |lost, key| Some(lost + key.lost(after, to)?))
+        keys.iter()
+            .try_fold(keyless, |lost, key| Some(lost + key.lost(after, to)?))
     }
 
     fn push(&mut self, block: Block) {
@@ -557,18 +599,15 @@ impl State {
         if let Some(event) = block.event(self.skip) {
             self.events -= 1;
             self.bytes -= event.size();
-            match event.key() {
-                Some(key) => {
-                    if key.evict(event.sequence()) {
-                        keys.count_gone();
-                        keys.forget(key);
-                        self.evicted_keys.push(*key.id());
-                    }
+            if let Some(key) = event.key() {
+                if key.evict(event.sequence()) {
+                    keys.count_gone();
+                    keys.forget(key);
+                    self.evicted_keys.push(*key.id());
                 }
-                None => {
-                    self.keyless.pop_front();
-                    self.keyless_evicted.add(event.sequence());
-                }
+            } else {
+                self.keyless.pop_front();
+                self.keyless_evicted.add(event.sequence());
             }
             if event.opens() && self.open_sequences.contains(&event.sequence()) {
                 self.keep_beyond_retention(&block, self.skip);
@@ -636,4 +675,286 @@ fn merge(run: &[Arc<Block>], skip: usize) -> Option<Block> {
     }
     // The newest moment: merging may keep an event a sixteenth longer, never shorter.
     Some(builder.build(run.last()?.created()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// A tail and the moment of its first event.
+    struct Fixture {
+        tail: Tail,
+        begun: Instant,
+    }
+
+    impl Fixture {
+        fn new(retention: Retention) -> Self {
+            Self {
+                tail: Tail::new("k3x9q2a7".parse().unwrap(), 1, retention),
+                begun: Instant::now(),
+            }
+        }
+
+        /// Appends events on these streams (`-` is every stream) in one batch, and shows them.
+        fn put(&self, streams: &[&str], after: Duration) {
+            self.pin(
+                &streams
+                    .iter()
+                    .map(|stream| (*stream, Pin::None))
+                    .collect::<Vec<_>>(),
+                after,
+            );
+        }
+
+        fn pin(&self, events: &[(&str, Pin)], after: Duration) {
+            let mut batch = Batch::default();
+            for (stream, pin) in events {
+                let key = (*stream != "-").then(|| StreamKey::new(stream).unwrap());
+                batch.push("note", key, *pin, |out| out.extend_from_slice(b"x"));
+            }
+            self.tail
+                .append(self.tail.next(), &batch, self.begun + after);
+            self.tail.publish();
+        }
+
+        fn keys(&self, streams: &[&str]) -> Vec<Arc<Key>> {
+            streams
+                .iter()
+                .filter_map(|stream| self.tail.keys().get(&StreamKey::new(stream).unwrap()))
+                .collect()
+        }
+
+        /// The place and the number of events held, and the number of blocks.
+        fn held(&self) -> (u64, usize, usize) {
+            let Holding { oldest, events, .. } = self.tail.holding();
+            (oldest, events, read(&self.tail.state).blocks.len())
+        }
+    }
+
+    fn sequences(read: &TailRead) -> Vec<u64> {
+        let TailRead::Events(slices) = read else {
+            panic!("{read:?}")
+        };
+        slices
+            .iter()
+            .flat_map(Slice::events)
+            .map(|event| event.sequence())
+            .collect()
+    }
+
+    #[test]
+    fn events_go_when_they_are_older_than_retention_and_not_before() {
+        let log = Fixture::new(Retention::default().age(MINUTE));
+        for second in [0, 10, 20] {
+            log.put(&["a"], Duration::from_secs(second));
+        }
+        assert_eq!(
+            log.tail.expire(log.begun + MINUTE),
+            Some(log.begun + MINUTE)
+        );
+        assert_eq!(log.held().1, 3);
+        let past = Duration::from_nanos(1);
+        let next = log.begun + MINUTE + Duration::from_secs(10);
+        assert_eq!(log.tail.expire(log.begun + MINUTE + past), Some(next));
+        assert_eq!((log.held().0, log.held().1), (2, 2));
+        assert_eq!(log.tail.expire(next + MINUTE), None);
+        assert_eq!(
+            (
+                log.held(),
+                log.tail.holding().bytes,
+                log.tail.holding().streams
+            ),
+            ((4, 0, 0), 0, 0)
+        );
+        assert_eq!(log.tail.take_evicted_keys(), [StreamKey::new("a").unwrap()]);
+    }
+
+    #[test]
+    fn events_that_come_one_at_a_time_share_blocks() {
+        let log = Fixture::new(Retention::default());
+        for _ in 0..10_000 {
+            log.put(&["a"], Duration::ZERO);
+        }
+        let (oldest, events, blocks) = log.held();
+        assert_eq!((oldest, events), (1, 10_000));
+        assert!(
+            blocks <= RUN_BLOCKS_MAX + 10_000 / RUN_BLOCKS_MAX,
+            "{blocks} blocks"
+        );
+        let mut place = 0;
+        while let TailRead::Events(slices) = log.tail.read_after(place) {
+            for event in slices.iter().flat_map(Slice::events) {
+                place += 1;
+                let frame = format!("event: note\nid: k3x9q2a7-{place}\ndata: x\n\n");
+                assert_eq!(
+                    (event.sequence(), &event.frame()[..]),
+                    (place, frame.as_bytes())
+                );
+            }
+        }
+        assert_eq!(place, 10_000);
+    }
+
+    #[test]
+    fn retention_is_exact_while_blocks_are_merged() {
+        let log = Fixture::new(Retention::default().events(300));
+        for number in 1..=3000_u64 {
+            log.put(&[if number % 3 == 0 { "-" } else { "a" }], Duration::ZERO);
+            let held = usize::try_from(number).unwrap().min(300);
+            assert_eq!(
+                (log.held().0, log.held().1),
+                (number - held as u64 + 1, held)
+            );
+            let state = read(&log.tail.state);
+            let bytes: usize = state.blocks.iter().map(|block| block.size()).sum();
+            let skipped: usize = (0..state.skip)
+                .filter_map(|index| state.blocks[0].event(index))
+                .map(|event| event.size())
+                .sum();
+            assert_eq!(state.bytes, bytes - skipped);
+            assert!(state.run <= state.blocks.len());
+        }
+        assert_eq!(log.keys(&["a"])[0].positions(0, u64::MAX, 1000).len(), 200);
+        assert_eq!(read(&log.tail.state).keyless.len(), 100);
+    }
+
+    #[test]
+    fn merging_does_not_keep_old_events_much_longer() {
+        let log = Fixture::new(Retention::default().age(MINUTE * 16));
+        for minute in 0..512 {
+            log.put(&["a"], MINUTE / 64 * minute);
+        }
+        // The first run spans four minutes: too much to go as one.
+        assert_eq!(
+            log.tail.expire(log.begun + MINUTE * 17),
+            Some(log.begun + MINUTE * 17)
+        );
+        assert_eq!(log.held().0, 65);
+    }
+
+    #[test]
+    fn readers_see_nothing_that_is_not_published() {
+        let log = Fixture::new(Retention::default().events(2));
+        log.put(&["a"], Duration::ZERO);
+        let mut batch = Batch::default();
+        for _ in 0..4 {
+            batch.push(
+                "note",
+                Some(StreamKey::new("a").unwrap()),
+                Pin::None,
+                |out| out.push(b'x'),
+            );
+        }
+        log.tail.append(2, &batch, log.begun);
+        let a = log.keys(&["a"]);
+        assert!(matches!(log.tail.read_after(1), TailRead::Nothing(1)));
+        assert!(matches!(
+            log.tail.read_streams_after(&a, 1),
+            TailRead::Nothing(1)
+        ));
+        // What retention took before anyone could see it does not put a reader beyond the head.
+        assert!(matches!(log.tail.read_after(0), TailRead::Evicted(2)));
+        assert_eq!(log.tail.pass(&[], 0, u64::MAX).to, 1);
+        log.tail.publish();
+        assert!(matches!(log.tail.read_after(1), TailRead::Evicted(4)));
+        assert_eq!(sequences(&log.tail.read_streams_after(&a, 3)), [4, 5]);
+    }
+
+    #[test]
+    fn a_reader_of_streams_gets_one_block_at_a_time() {
+        let log = Fixture::new(Retention::default());
+        for _ in 0..5 {
+            log.put(&["a", "b", "a", "-", "c"], Duration::ZERO);
+        }
+        let keys = log.keys(&["a", "c"]);
+        let mut all = Vec::new();
+        while let TailRead::Events(slices) = log
+            .tail
+            .read_streams_after(&keys, all.last().copied().unwrap_or(0))
+        {
+            assert!(
+                slices
+                    .iter()
+                    .all(|slice| Arc::ptr_eq(&slice.block, &slices[0].block))
+            );
+            all.extend(
+                slices
+                    .iter()
+                    .flat_map(Slice::events)
+                    .map(|event| event.sequence()),
+            );
+        }
+        assert_eq!(
+            all,
+            (1..=25)
+                .filter(|sequence| sequence % 5 != 2)
+                .collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_loss_is_counted_for_the_streams_asked_for() {
+        let log = Fixture::new(Retention::default().events(1));
+        log.put(&["a", "-", "b", "b", "a", "b"], Duration::ZERO);
+        let lost =
+            |streams: &[&str], after| log.tail.pass(&log.keys(streams), after, u64::MAX).lost;
+        assert_eq!((lost(&[], 0), lost(&["b"], 2)), (Some(5), Some(2)));
+        // The entry of "a" went with its last event: nobody can tell any more.
+        assert_eq!(log.keys(&["a"]).len(), 0);
+        assert_eq!(
+            lost(&["b"], 0),
+            None,
+            "the entry of b was made by its first event"
+        );
+    }
+
+    #[test]
+    fn what_is_kept_beyond_retention_is_handed_on_in_pages() {
+        let log = Fixture::new(Retention::default().events(1));
+        let events: Vec<(&str, Pin)> = (0..600)
+            .flat_map(|token| [("a", Pin::Open(token)), ("b", Pin::None)])
+            .collect();
+        log.pin(&events, Duration::ZERO);
+        let (mut after, mut pages) = (0, Vec::new());
+        while after < 1199 {
+            let passed = log.tail.pass(&[], after, u64::MAX);
+            pages.push((passed.to, passed.lost, passed.pinned.len()));
+            after = passed.to;
+        }
+        assert_eq!(
+            pages,
+            [
+                (511, Some(255), 256),
+                (1023, Some(256), 256),
+                (1199, Some(88), 88)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_store_that_skips_numbers_leaves_no_false_neighbours() {
+        let log = Fixture::new(Retention::default());
+        log.put(&["a", "a"], Duration::ZERO);
+        let mut batch = Batch::default();
+        batch.push(
+            "note",
+            Some(StreamKey::new("a").unwrap()),
+            Pin::None,
+            |out| out.push(b'x'),
+        );
+        log.tail.append(10, &batch, log.begun);
+        log.tail.publish();
+        assert_eq!((log.tail.published(), log.held()), (10, (10, 1, 1)));
+        assert!(matches!(log.tail.read_after(2), TailRead::Evicted(10)));
+        assert_eq!(
+            log.tail.pass(&log.keys(&["a"]), 2, u64::MAX).lost,
+            None,
+            "others wrote 3 to 9"
+        );
+        assert_eq!(sequences(&log.tail.read_after(9)), [10]);
+    }
 }

@@ -355,7 +355,7 @@ impl<T: Translator> Worker<T> {
             return true;
         }
         self.batch.push(control::GAP, None, Pin::None, |out| {
-            control::dropped_payload(out, new)
+            control::dropped_payload(out, new);
         });
         let stored = self.append();
         if let Some(first) = stored {
@@ -387,4 +387,76 @@ impl<T: Translator> Worker<T> {
 /// Runs code that must not take the thread down; `None` when it panicked.
 fn guard<R>(run: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(run)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sse::{block::Slice, store::MemoryEventStore, tail::TailRead};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Makes two events of each record, and panics after the first where the record says so.
+    struct Moody;
+
+    impl Translator for Moody {
+        fn translate(&mut self, record: &[u8], batch: &mut Batch) {
+            batch.push("one", None, Pin::None, |out| out.extend_from_slice(record));
+            batch.push("two", None, Pin::None, |out| {
+                out.extend_from_slice(record);
+                assert_ne!(record, b"panic", "the translator of a test panics");
+            });
+        }
+    }
+
+    #[test]
+    fn a_translator_that_panics_costs_its_record_whole_and_no_other() {
+        let engine = Engine::start(
+            Arc::new(MemoryEventStore::new()),
+            WorkerSettings::default(),
+            |_| Moody,
+        )
+        .unwrap();
+        for (class, record) in [
+            (Class::Start, "first"),
+            (Class::End, "panic"),
+            (Class::Start, "last"),
+        ] {
+            engine
+                .intake
+                .push(class, record.len(), |out| {
+                    out.extend_from_slice(record.as_bytes());
+                })
+                .unwrap();
+        }
+        engine.intake.flush(PATIENCE).unwrap();
+        engine.shutdown(PATIENCE).unwrap();
+        let mut events = Vec::new();
+        while let TailRead::Events(slices) = engine.log.tail.read_after(events.len() as u64) {
+            let read = slices.iter().flat_map(Slice::events);
+            events.extend(read.map(|event| {
+                (
+                    event.name().to_owned(),
+                    String::from_utf8(event.payload().to_vec()).unwrap(),
+                )
+            }));
+        }
+        let gap = "{\"type\":\"gap\",\"reason\":\"dropped\",\"lost\":{\"starts\":0,\"ends\":1,\"other\":0}}";
+        let expected = [
+            ("one", "first"),
+            ("two", "first"),
+            ("one", "last"),
+            ("two", "last"),
+            ("gap", gap),
+        ];
+        let mut sorted = expected
+            .map(|(name, payload)| (name.to_owned(), payload.to_owned()))
+            .to_vec();
+        // The records may fall into two turns, and the report comes at the end of the panic's.
+        if events[2].0 == "gap" {
+            let gap = sorted.remove(4);
+            sorted.insert(2, gap);
+        }
+        assert_eq!(events, sorted);
+    }
 }

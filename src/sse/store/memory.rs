@@ -13,12 +13,12 @@ use std::{
 use crate::{
     error::Error,
     sse::{
-        batch::Batch,
+        batch::{Batch, StoredEvent},
         block::Slice,
         event::StreamKey,
         id::{Epoch, Sequence},
         retention::Retention,
-        store::{EventStore, Opened, PageLimit, ReadFuture, SharedTail, StoredEvent},
+        store::{EventStore, Opened, PageLimit, ReadFuture, SharedTail},
         tail::{Tail, TailRead},
     },
 };

@@ -7,13 +7,11 @@ mod null;
 
 use std::{fmt, future::Future, pin::Pin as StdPin, sync::Arc};
 
-use bytes::Bytes;
-
 pub use self::{memory::MemoryEventStore, null::NullEventStore};
 use crate::{
     error::Error,
     sse::{
-        batch::Batch,
+        batch::{Batch, StoredEvent},
         event::StreamKey,
         id::{Epoch, Sequence},
         retention::Retention,
@@ -102,19 +100,6 @@ impl Default for PageLimit {
             bytes: 64 * 1024,
         }
     }
-}
-
-/// One event as a store gives it back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredEvent {
-    /// Its place in the log.
-    pub sequence: Sequence,
-    /// The SSE event name.
-    pub name: String,
-    /// The stream it belongs to, or `None` for every stream.
-    pub key: Option<StreamKey>,
-    /// The payload as it was appended.
-    pub payload: Bytes,
 }
 
 /// A handle on the log's memory; opaque.

@@ -1,0 +1,130 @@
+//! A ChromeDriver of our own on a free port, and what the tests ask of a page.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+
+/// How long a condition may take to come true before the test fails. Never a time to wait for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A browser with one page. Both processes end with it.
+pub(crate) struct Browser {
+    pub(crate) page: Client,
+    driver: Child,
+    profile: PathBuf,
+}
+
+impl Browser {
+    pub(crate) async fn open() -> Self {
+        Self::with_size(1400, 900).await
+    }
+
+    pub(crate) async fn with_size(width: u32, height: u32) -> Self {
+        let (driver, port) = start_driver();
+        let profile = std::env::temp_dir().join(format!("livespan-browser-{}-{port}", std::process::id()));
+        let arguments = [
+            "--headless".to_owned(),
+            "--no-sandbox".to_owned(),
+            "--disable-gpu".to_owned(),
+            "--disable-quic".to_owned(),
+            "--disable-dev-shm-usage".to_owned(),
+            "--no-first-run".to_owned(),
+            "--disable-background-networking".to_owned(),
+            "--disable-component-update".to_owned(),
+            "--disable-sync".to_owned(),
+            format!("--user-data-dir={}", profile.display()),
+            format!("--window-size={width},{height}"),
+        ];
+        let options = json!({ "args": arguments });
+        let capabilities = serde_json::Map::from_iter([("goog:chromeOptions".to_owned(), options)]);
+        let page = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .expect("chromium starts (Debian package `chromium`)");
+        Self { page, driver, profile }
+    }
+
+    pub(crate) async fn goto(&self, url: &str) {
+        self.page.goto(url).await.expect("the page loads");
+    }
+
+    /// Waits until `script`, the body of a function, returns something other than null, false and "".
+    pub(crate) async fn until(&self, what: &str, script: &str) -> Value {
+        let poll = async {
+            loop {
+                let value = self.page.execute(script, Vec::new()).await.expect("the script runs");
+                if !matches!(&value, Value::Null | Value::Bool(false)) && value != json!("") {
+                    return value;
+                }
+                // The page draws once per animation frame: ask again after the next one.
+                let frame = "const done = arguments[0]; requestAnimationFrame(() => setTimeout(done, 20));";
+                self.page.execute_async(frame, Vec::new()).await.expect("a frame is drawn");
+            }
+        };
+        match tokio::time::timeout(PATIENCE, poll).await {
+            Ok(value) => value,
+            Err(_) => {
+                let text = self.page.execute("return document.body.innerText", Vec::new()).await;
+                panic!("never came true: {what}\nthe page says: {}", text.unwrap_or_default());
+            }
+        }
+    }
+
+    pub(crate) async fn ask(&self, script: &str) -> Value {
+        self.page.execute(script, Vec::new()).await.expect("the script runs")
+    }
+
+    pub(crate) async fn click(&self, css: &str) {
+        let found = self.page.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
+        found.expect("the element is there").click().await.expect("the element can be clicked");
+    }
+
+    /// Keeps a picture where `LIVESPAN_SCREENSHOTS` says, for people to look at.
+    pub(crate) async fn picture(&self, name: &str) {
+        if let Some(folder) = std::env::var_os("LIVESPAN_SCREENSHOTS") {
+            let png = self.page.screenshot().await.expect("a screenshot is taken");
+            std::fs::write(PathBuf::from(folder).join(format!("{name}.png")), png)
+                .expect("the screenshot is written");
+        }
+    }
+
+    pub(crate) async fn close(self) {
+        let page = self.page.clone();
+        page.close().await.expect("the browser closes");
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Either may be gone already; nothing of them may stay.
+        drop(self.driver.kill());
+        drop(self.driver.wait());
+        drop(std::fs::remove_dir_all(&self.profile));
+    }
+}
+
+fn start_driver() -> (Child, u16) {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("chromedriver starts (Debian package `chromium-driver`)");
+    let output = driver.stdout.take().expect("its output is piped");
+    let mut lines = BufReader::new(output).lines();
+    let port = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find_map(|line| line.split_once("started successfully on port ")?.1.trim_end_matches('.').parse().ok())
+        .expect("chromedriver says its port");
+    // What it says later is read, so that it never blocks on a full pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    (driver, port)
+}

@@ -1,0 +1,211 @@
+//! The front door: ids, order, and what happens when it is shut.
+
+use std::thread;
+
+use futures_util::StreamExt as _;
+use livespan::{EndReason, Event, Message, SseTarget, Subscribe};
+
+use super::{
+    connection::Connection,
+    note::{Note, builder, put},
+};
+use crate::support::{PATIENCE, block_on};
+
+#[test]
+fn a_dispatch_returns_the_id_that_the_event_has_on_the_stream() {
+    let target = builder().build().unwrap();
+    let mut connection = Connection::open(&target, Subscribe::all());
+    for number in 1..=20 {
+        let id = block_on(target.dispatch(&Note::new(number.to_string()))).unwrap();
+        let frames = connection.frames();
+        assert_eq!(frames.len(), 1);
+        assert_eq!(frames[0].get("id"), Some(id.to_string().as_str()));
+        assert_eq!(frames[0].get("data"), Some(number.to_string().as_str()));
+    }
+}
+
+#[test]
+fn many_dispatches_at_once_each_get_their_own_id() {
+    let target = builder().build().unwrap();
+    let ids = block_on(async {
+        let dispatches = (0..500).map(|number| {
+            let target = target.clone();
+            async move {
+                (
+                    number,
+                    target
+                        .dispatch(&Note::new(number.to_string()))
+                        .await
+                        .unwrap(),
+                )
+            }
+        });
+        futures_util::future::join_all(dispatches).await
+    });
+    let frames = Connection::open(&target, Subscribe::all()).frames();
+    for (number, id) in ids {
+        let frame = frames
+            .iter()
+            .find(|frame| frame.get("id") == Some(id.to_string().as_str()))
+            .unwrap();
+        assert_eq!(frame.get("data"), Some(number.to_string().as_str()));
+    }
+}
+
+#[test]
+fn one_threads_events_keep_their_order() {
+    let target = builder().build().unwrap();
+    thread::scope(|scope| {
+        for writer in 0..4 {
+            let target = &target;
+            scope.spawn(move || {
+                for number in 0..1000 {
+                    target
+                        .try_dispatch(&Note::new(format!("{writer} {number}")))
+                        .unwrap();
+                }
+            });
+        }
+    });
+    target.flush(PATIENCE).unwrap();
+    let frames = Connection::open(&target, Subscribe::all()).frames();
+    for writer in 0..4 {
+        let own: Vec<&str> = frames
+            .iter()
+            .filter_map(|frame| frame.get("data")?.strip_prefix(&format!("{writer} ")))
+            .collect();
+        assert_eq!(
+            own,
+            (0..1000)
+                .map(|number| number.to_string())
+                .collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn a_shutdown_delivers_what_was_dispatched_and_ends_every_stream() {
+    let target = builder().build().unwrap();
+    let mut connection = Connection::open(&target, Subscribe::all());
+    let mut keyed = Connection::open(&target, Subscribe::to(super::note::key("a")));
+    for number in 1..=3 {
+        target.try_dispatch(&Note::new(number.to_string())).unwrap();
+    }
+    target.shutdown(PATIENCE).unwrap();
+    let expected = [
+        "note 1 1",
+        "note 2 2",
+        "note 3 3",
+        "end {\"reason\":\"shutdown\"}",
+    ];
+    assert_eq!(connection.story(), expected);
+    assert_eq!(keyed.story(), expected);
+    assert_eq!(
+        connection.story(),
+        [""; 0],
+        "after the end there is nothing"
+    );
+    assert_eq!(
+        Connection::resume(&target, Subscribe::all(), "2").story(),
+        expected[2..],
+        "a late reader, too"
+    );
+}
+
+#[test]
+fn after_a_shutdown_nothing_is_taken_and_a_second_one_changes_nothing() {
+    let target = builder().build().unwrap();
+    put(&target, [Note::new("1")]);
+    target.shutdown(PATIENCE).unwrap();
+    assert!(
+        target
+            .try_dispatch(&Note::new("2"))
+            .unwrap_err()
+            .is_closed()
+    );
+    assert!(
+        block_on(target.dispatch(&Note::new("2")))
+            .unwrap_err()
+            .is_closed()
+    );
+    target.shutdown(PATIENCE).unwrap();
+    target.flush(PATIENCE).unwrap();
+    assert_eq!(target.head().sequence().get(), 1);
+    assert_eq!(target.dropped(), livespan::Dropped::default());
+}
+
+#[test]
+fn every_event_that_was_taken_is_stored_though_a_shutdown_comes_between() {
+    for _ in 0..200 {
+        let target = builder().buffer(0, 0).build().unwrap();
+        let accepted: u64 = thread::scope(|scope| {
+            let writers: Vec<_> = (0..3)
+                .map(|_| scope.spawn(|| dispatch_until_closed(&target)))
+                .collect();
+            target.shutdown(PATIENCE).unwrap();
+            writers
+                .into_iter()
+                .map(|writer| writer.join().unwrap())
+                .sum()
+        });
+        let frames = Connection::open(&target, Subscribe::all()).frames();
+        let notes = frames
+            .iter()
+            .filter(|frame| frame.get("event") == Some("note"))
+            .count() as u64;
+        assert_eq!(notes, accepted);
+    }
+}
+
+fn dispatch_until_closed(target: &SseTarget<Note>) -> u64 {
+    let mut accepted = 0;
+    loop {
+        match target.try_dispatch(&Note::new("x")) {
+            Ok(()) => accepted += 1,
+            Err(error) if error.is_closed() => return accepted,
+            Err(error) => assert!(error.is_full(), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn dropping_the_last_handle_stores_what_is_buffered_and_ends_streams() {
+    let target = builder().build().unwrap();
+    let subscription = target.subscribe(Subscribe::all());
+    let other = target.clone();
+    drop(target);
+    other.try_dispatch(&Note::new("1").on("a")).unwrap();
+    let epoch = other.head().epoch();
+    drop(other);
+    let messages: Vec<Message> = block_on(subscription.collect());
+    let [
+        Message::Event(Event {
+            id,
+            name,
+            key,
+            payload,
+            ..
+        }),
+        Message::End(EndReason::Shutdown),
+    ] = messages.as_slice()
+    else {
+        panic!("{messages:?}")
+    };
+    assert_eq!((id.epoch(), id.sequence().get()), (epoch, 1));
+    assert_eq!(
+        (name.as_str(), key, &payload[..]),
+        ("note", &Some(super::note::key("a")), &b"1"[..])
+    );
+}
+
+#[test]
+fn subscribers_are_counted_while_they_last() {
+    let target = builder().build().unwrap();
+    let one = Connection::open(&target, Subscribe::all());
+    let two = target.subscribe(Subscribe::to(super::note::key("a")));
+    assert_eq!(target.subscribers(), 2);
+    drop(one);
+    assert_eq!(target.subscribers(), 1);
+    drop(two);
+    assert_eq!(target.subscribers(), 0);
+}

@@ -1,0 +1,383 @@
+//! What fails, fails by itself: stores that refuse, panic or hang, encoders that panic, reads that break.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use livespan::{Error, SseEvent, SseTarget, StoreHealth, Subscribe};
+
+use super::{
+    connection::{Connection, Frame},
+    note::{AT_ONCE, Note, builder, flush, key, put},
+    stores::{Hook, VecStore},
+};
+use crate::support::{PATIENCE, block_on};
+
+/// A log whose store fails as `fault` says while the switch is on.
+fn failing(
+    fault: impl Fn() -> Result<(), Error> + Send + Sync + 'static,
+) -> (SseTarget<Note>, Arc<AtomicBool>) {
+    let on = Arc::new(AtomicBool::new(false));
+    let mut store = VecStore::new(1000);
+    store.on_append = Box::new({
+        let on = Arc::clone(&on);
+        move || {
+            if on.load(Ordering::SeqCst) {
+                fault()
+            } else {
+                Ok(())
+            }
+        }
+    });
+    (builder().store(store.share().0).build().unwrap(), on)
+}
+
+fn refuse() -> Result<(), Error> {
+    Err(Error::store(
+        "append to the disk",
+        std::io::Error::other("it is full"),
+    ))
+}
+
+fn health(failure: Option<&str>) -> StoreHealth {
+    let mut health = StoreHealth::default();
+    health.kind = "vec";
+    health.failure = failure.map(str::to_owned);
+    health
+}
+
+const TWO_DROPPED: &str =
+    "gap 2 {\"lost\":{\"ends\":0,\"other\":2,\"starts\":0},\"reason\":\"dropped\"}";
+
+/// Dispatches one event that is kept, two that are refused and one that is kept again.
+fn through_a_failure(target: &SseTarget<Note>, on: &AtomicBool, failure: &str) {
+    let mut connection = Connection::open(target, Subscribe::all());
+    let mut keyed = Connection::open(target, Subscribe::to(key("a")));
+    put(target, [Note::new("kept")]);
+    assert_eq!(connection.story(), ["note 1 kept"]);
+    assert_eq!(keyed.story()[0], "note 1 kept");
+
+    on.store(true, Ordering::SeqCst);
+    target.try_dispatch(&Note::new("refused")).unwrap();
+    assert!(target.flush(PATIENCE).unwrap_err().is_store());
+    target
+        .try_dispatch(&Note::new("refused, too").on("a"))
+        .unwrap();
+    assert!(target.flush(PATIENCE).unwrap_err().is_store());
+    assert_eq!(target.health(), health(Some(failure)));
+    assert_eq!(connection.story(), ["degraded {}"], "once per stretch");
+    assert_eq!(keyed.story(), ["degraded {}"]);
+    let mut late = Connection::open(target, Subscribe::all());
+    assert_eq!(late.story(), ["degraded {}", "note 1 kept"]);
+
+    on.store(false, Ordering::SeqCst);
+    let id = block_on(target.dispatch(&Note::new("kept again").on("a"))).unwrap();
+    assert_eq!(id.sequence().get(), 3);
+    flush(target);
+    for connection in [&mut connection, &mut keyed, &mut late] {
+        assert_eq!(connection.story(), [TWO_DROPPED, "note 3 kept again"]);
+    }
+    assert_eq!(target.health(), health(None));
+    assert_eq!(target.dropped().other, 2);
+    let replay = Connection::resume(target, Subscribe::all(), "0").story();
+    assert_eq!(replay, ["note 1 kept", TWO_DROPPED, "note 3 kept again"]);
+}
+
+#[test]
+fn a_store_that_refuses_costs_exactly_the_refused_events() {
+    let (target, on) = failing(refuse);
+    through_a_failure(&target, &on, "append to the disk: it is full");
+}
+
+#[test]
+fn a_store_that_panics_costs_exactly_the_events_of_the_panic() {
+    let (target, on) = failing(|| panic!("the store of a test panics"));
+    through_a_failure(&target, &on, "the event store panicked");
+}
+
+#[test]
+fn a_second_failure_is_told_again() {
+    let (target, on) = failing(refuse);
+    let mut connection = Connection::open(&target, Subscribe::all());
+    for round in 0..3 {
+        on.store(true, Ordering::SeqCst);
+        target.try_dispatch(&Note::new("refused")).unwrap();
+        assert!(target.flush(PATIENCE).unwrap_err().is_store());
+        assert_eq!(connection.story(), ["degraded {}"]);
+        on.store(false, Ordering::SeqCst);
+        block_on(target.dispatch(&Note::new("kept"))).unwrap();
+        let gap = format!(
+            "gap {} {{\"lost\":{{\"ends\":0,\"other\":1,\"starts\":0}},\"reason\":\"dropped\"}}",
+            round * 2 + 1
+        );
+        assert_eq!(
+            connection.story(),
+            [gap, format!("note {} kept", round * 2 + 2)]
+        );
+    }
+}
+
+#[test]
+fn drops_are_told_though_nothing_more_is_dispatched() {
+    let (target, on) = failing(refuse);
+    on.store(true, Ordering::SeqCst);
+    target.try_dispatch(&Note::new("refused")).unwrap();
+    assert!(target.flush(PATIENCE).unwrap_err().is_store());
+    let mut messages = target.subscribe(Subscribe::all());
+    on.store(false, Ordering::SeqCst);
+    block_on(async {
+        use futures_util::StreamExt as _;
+        assert_eq!(messages.next().await, Some(livespan::Message::Degraded));
+        let Some(livespan::Message::Event(event)) = messages.next().await else {
+            panic!("the gap is an event")
+        };
+        assert_eq!((event.id.sequence().get(), event.name.as_str()), (1, "gap"));
+    });
+}
+
+#[test]
+fn a_dispatch_that_the_store_refuses_says_so() {
+    let (target, on) = failing(refuse);
+    on.store(true, Ordering::SeqCst);
+    let error = block_on(target.dispatch(&Note::new("refused"))).unwrap_err();
+    assert!(error.is_store(), "{error}");
+    on.store(false, Ordering::SeqCst);
+    assert!(block_on(target.dispatch(&Note::new("kept"))).is_ok());
+}
+
+#[derive(Debug)]
+struct Explosive(bool);
+
+impl SseEvent for Explosive {
+    fn name(&self) -> &'static str {
+        "note"
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"half");
+        assert!(!self.0, "the encoder of a test panics");
+    }
+}
+
+#[test]
+fn an_encoder_that_panics_leaves_the_log_usable_from_every_thread() {
+    let target = SseTarget::<Explosive>::builder().build().unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| target.try_dispatch(&Explosive(true)))).is_err());
+    let panicked = thread::scope(|scope| {
+        scope
+            .spawn(|| target.try_dispatch(&Explosive(true)))
+            .join()
+            .is_err()
+    });
+    assert!(panicked);
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| target.try_dispatch(&Explosive(false)).unwrap());
+        }
+    });
+    target.flush(PATIENCE).unwrap();
+    assert_eq!(target.head().sequence().get(), 16);
+    assert_eq!(target.dropped(), livespan::Dropped::default());
+}
+
+/// A hook that runs `fault` at the `nth` call.
+fn at(nth: u64, fault: impl Fn() -> Result<(), Error> + Send + Sync + 'static) -> Hook {
+    let calls = AtomicU64::new(0);
+    Box::new(move || {
+        if calls.fetch_add(1, Ordering::SeqCst) + 1 == nth {
+            fault()
+        } else {
+            Ok(())
+        }
+    })
+}
+
+fn broken() -> Result<(), Error> {
+    Err(Error::store("read a page", std::io::Error::other("broken")))
+}
+
+#[test]
+fn a_read_that_fails_in_the_middle_of_a_replay_is_an_exact_gap() {
+    let mut store = VecStore::new(10).with_history(600, |_| None);
+    store.on_read = at(2, broken);
+    let target = builder().store(store.share().0).build().unwrap();
+    put(
+        &target,
+        (601..=650).map(|number| Note::new(number.to_string())),
+    );
+    let mut connection = Connection::open(&target, Subscribe::all());
+    let told = connection.story();
+    let page: Vec<String> = (1..=256)
+        .map(|number| format!("note {number} {number}"))
+        .collect();
+    let rest: Vec<String> = (641..=650)
+        .map(|number| format!("note {number} {number}"))
+        .collect();
+    let gap = "gap {\"from\":257,\"lost\":384,\"reason\":\"evicted\",\"to\":640}".to_owned();
+    assert_eq!(
+        told,
+        [page, vec!["degraded {}".to_owned(), gap], rest].concat()
+    );
+    assert_eq!(target.health(), health(Some("read a page: broken")));
+    put(&target, [Note::new("on")]);
+    assert_eq!(connection.story(), ["note 651 on"]);
+    assert_eq!(target.health(), health(None));
+    // The failure was one reader's: the store still has it all.
+    assert_eq!(
+        Connection::open(&target, Subscribe::all()).frames().len(),
+        651
+    );
+}
+
+#[test]
+fn a_read_that_fails_on_one_stream_is_a_gap_of_unknown_size() {
+    let mut store = VecStore::new(10).with_history(600, |number| {
+        if number % 2 == 0 {
+            Some("a")
+        } else {
+            Some("b")
+        }
+    });
+    store.on_read = at(1, broken);
+    let target = builder().store(store.share().0).build().unwrap();
+    put(
+        &target,
+        (601..=650).map(|number| Note::new(number.to_string()).on("a")),
+    );
+    let told = Connection::open(&target, Subscribe::to(key("a"))).story();
+    let gap = "gap {\"from\":1,\"lost\":null,\"reason\":\"evicted\",\"to\":640}".to_owned();
+    let rest = (641..=650).map(|number| format!("note {number} {number}"));
+    assert_eq!(
+        told,
+        ["degraded {}".to_owned(), gap]
+            .into_iter()
+            .chain(rest)
+            .collect::<Vec<_>>()
+    );
+}
+
+/// A log whose store hangs in its first append until the sender is dropped.
+fn hung() -> (SseTarget<Note>, mpsc::Sender<()>) {
+    let (release, permits) = mpsc::channel::<()>();
+    let permits = Mutex::new(permits);
+    let mut store = VecStore::new(1000);
+    store.on_append = Box::new(move || {
+        let _permit = permits.lock().unwrap().recv();
+        Ok(())
+    });
+    (builder().store(store.share().0).build().unwrap(), release)
+}
+
+#[test]
+fn a_flush_over_a_hung_store_ends_in_time_with_an_error() {
+    let (target, release) = hung();
+    target.try_dispatch(&Note::new("x")).unwrap();
+    let error = target.flush(AT_ONCE).unwrap_err();
+    assert!(error.is_timeout());
+    assert_eq!(
+        error.to_string(),
+        "flush the event log took longer than 20ms"
+    );
+    drop(release);
+    flush(&target);
+    assert_eq!(target.head().sequence().get(), 1);
+}
+
+#[test]
+fn a_shutdown_over_a_hung_store_ends_in_time_and_the_log_ends_when_the_store_answers() {
+    let (target, release) = hung();
+    let mut connection = Connection::open(&target, Subscribe::all());
+    target.try_dispatch(&Note::new("x")).unwrap();
+    assert!(target.shutdown(AT_ONCE).unwrap_err().is_timeout());
+    assert!(
+        target
+            .try_dispatch(&Note::new("late"))
+            .unwrap_err()
+            .is_closed()
+    );
+    assert_eq!(connection.story(), [""; 0]);
+    drop(release);
+    target.shutdown(PATIENCE).unwrap();
+    assert_eq!(
+        connection.story(),
+        ["note 1 x", "end {\"reason\":\"shutdown\"}"]
+    );
+}
+
+#[test]
+fn a_flush_within_a_current_thread_runtime_does_not_deadlock() {
+    let target = builder().build().unwrap();
+    block_on(async {
+        let mut connection = Connection::open(&target, Subscribe::all());
+        put(&target, [Note::new("x")]);
+        assert_eq!(connection.story(), ["note 1 x"]);
+    });
+}
+
+#[test]
+fn a_flush_of_nothing_is_done_at_once() {
+    builder().build().unwrap().flush(Duration::ZERO).unwrap();
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
+    #[derive(Debug)]
+    struct Locked;
+    impl livespan::EventStore for Locked {
+        fn kind(&self) -> &'static str {
+            "locked"
+        }
+        fn open(&self) -> Result<livespan::Opened, Error> {
+            Err(Error::store(
+                "open the file",
+                std::io::Error::other("it is locked"),
+            ))
+        }
+        fn append(&self, _batch: &livespan::Batch) -> Result<livespan::Sequence, Error> {
+            refuse().map(|()| livespan::Sequence::START)
+        }
+        fn oldest(&self) -> livespan::Sequence {
+            livespan::Sequence::START
+        }
+        fn read_after(
+            &self,
+            _after: livespan::Sequence,
+            _limit: livespan::PageLimit,
+        ) -> livespan::ReadFuture<'_> {
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+        fn read_stream_after(
+            &self,
+            _key: &livespan::StreamKey,
+            after: livespan::Sequence,
+            limit: livespan::PageLimit,
+        ) -> livespan::ReadFuture<'_> {
+            self.read_after(after, limit)
+        }
+    }
+    let error = builder().store(Locked).build().unwrap_err();
+    assert!(error.is_store());
+    assert_eq!(error.to_string(), "open the file: it is locked");
+}
+
+#[test]
+fn frames_of_a_failing_log_carry_no_id_that_would_move_a_cursor() {
+    let (target, on) = failing(refuse);
+    put(&target, [Note::new("kept")]);
+    on.store(true, Ordering::SeqCst);
+    target.try_dispatch(&Note::new("refused")).unwrap();
+    assert!(target.flush(PATIENCE).is_err());
+    let ids: Vec<u64> = Connection::open(&target, Subscribe::all())
+        .frames()
+        .iter()
+        .filter_map(Frame::sequence)
+        .collect();
+    assert_eq!(ids, [1]);
+}

@@ -1,0 +1,235 @@
+//! A store that holds more than the memory: replay goes through its pages into memory without a seam.
+
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicU64, Ordering},
+};
+
+use livespan::{Epoch, Sequence, SseTarget, Subscribe};
+
+use super::{
+    connection::{Connection, Frame, sequence},
+    note::{Note, builder, key, put},
+    stores::{Shared, VecStore},
+};
+
+/// On `a` and `b` by turns, and every seventh on every stream.
+fn stream_of(sequence: u64) -> Option<&'static str> {
+    match sequence {
+        _ if sequence.is_multiple_of(7) => None,
+        _ if sequence.is_multiple_of(2) => Some("a"),
+        _ => Some("b"),
+    }
+}
+
+fn live(range: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = Note> {
+    range.map(|sequence| {
+        let note = Note::new(sequence.to_string());
+        stream_of(sequence).map_or(note.clone(), |stream| note.on(stream))
+    })
+}
+
+fn story(connection: &mut Connection) -> Vec<u64> {
+    let frames = connection.frames();
+    for frame in &frames {
+        assert_eq!(
+            frame.get("data").unwrap(),
+            frame.sequence().unwrap().to_string(),
+            "the payload is its own"
+        );
+    }
+    frames.iter().filter_map(Frame::sequence).collect()
+}
+
+#[test]
+fn replay_crosses_from_the_store_into_memory_without_a_seam_at_every_cursor() {
+    let target = builder()
+        .store(VecStore::new(7).with_history(600, stream_of).share().0)
+        .build()
+        .unwrap();
+    put(&target, live(601..=640));
+    let on = |stream: &'static str| {
+        move |sequence: &u64| stream_of(*sequence).is_none_or(|of| of == stream)
+    };
+    for cursor in 0..=640 {
+        let read = |options| {
+            story(&mut Connection::resume(
+                &target,
+                options,
+                &cursor.to_string(),
+            ))
+        };
+        assert_eq!(
+            read(Subscribe::all()),
+            (cursor + 1..=640).collect::<Vec<_>>(),
+            "after {cursor}"
+        );
+        let a: Vec<u64> = (cursor + 1..=640).filter(on("a")).collect();
+        assert_eq!(read(Subscribe::to(key("a"))), a, "after {cursor}");
+        let both: Vec<u64> = (cursor + 1..=640)
+            .filter(|one| on("a")(one) || on("b")(one))
+            .collect();
+        assert_eq!(
+            read(Subscribe::to(key("a")).stream(key("b"))),
+            both,
+            "after {cursor}"
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_falls_behind_the_memory_catches_up_through_the_store() {
+    let target = builder().store(VecStore::new(5).share().0).build().unwrap();
+    let mut all = Connection::open(&target, Subscribe::all());
+    let mut keyed = Connection::open(&target, Subscribe::to(key("a")));
+    let expected: Vec<u64> = (1..=50).collect();
+    for chunk in expected.chunks(10) {
+        put(&target, live(chunk[0]..=chunk[9]));
+        assert_eq!(story(&mut all), chunk);
+    }
+    let frames: Vec<u64> = keyed.frames().iter().filter_map(Frame::sequence).collect();
+    assert_eq!(
+        frames,
+        (1..=50)
+            .filter(|one| stream_of(*one) != Some("b"))
+            .collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_stream_that_only_the_store_knows_is_not_called_unknown() {
+    let target = builder()
+        .store(VecStore::new(5).with_history(20, stream_of).share().0)
+        .build()
+        .unwrap();
+    let frames = Connection::open(&target, Subscribe::to(key("a"))).frames();
+    let events: Vec<&str> = frames
+        .iter()
+        .filter_map(|frame| frame.get("event"))
+        .collect();
+    assert_eq!(events, ["note"; 11]);
+    let unknown = Connection::resume(&target, Subscribe::to(key("zz")), "14").story();
+    assert_eq!(
+        unknown,
+        ["ping {\"dropped\":{\"ends\":0,\"other\":0,\"starts\":0},\"head\":20,\"known\":false}"]
+    );
+}
+
+#[test]
+fn what_the_store_let_go_of_is_an_exact_gap() {
+    let (store, model) = VecStore::new(7).with_history(600, stream_of).share();
+    let target = builder().store(store).build().unwrap();
+    put(&target, live(601..=640));
+    model.let_go_before(300);
+    let read = |options, id: &str| Connection::resume(&target, options, id).story();
+    let all = read(Subscribe::all(), "100");
+    assert_eq!(
+        all[0],
+        "gap {\"from\":101,\"lost\":199,\"reason\":\"evicted\",\"to\":299}"
+    );
+    assert_eq!(all.len(), 1 + 341);
+    let keyed = read(Subscribe::to(key("a")), "100");
+    assert_eq!(
+        keyed[0],
+        "gap {\"from\":101,\"lost\":null,\"reason\":\"evicted\",\"to\":299}"
+    );
+    assert_eq!(keyed[1], "note 300 300");
+    // Without a resume point nothing counts as missed.
+    assert_eq!(
+        Connection::open(&target, Subscribe::all()).story(),
+        all[1..]
+    );
+    assert_eq!(
+        Connection::open(&target, Subscribe::to(key("a"))).story(),
+        keyed[1..]
+    );
+}
+
+/// A log of 600 stored events whose store lets go of the first 400 when the second page is read.
+fn shrinking() -> SseTarget<Note> {
+    let model = Arc::new_cyclic(|weak: &Weak<VecStore>| {
+        let (weak, reads) = (Weak::clone(weak), AtomicU64::new(0));
+        let mut store = VecStore::new(7).with_history(600, stream_of);
+        store.on_read = Box::new(move || {
+            if reads.fetch_add(1, Ordering::SeqCst) == 1 {
+                weak.upgrade().unwrap().let_go_before(401);
+            }
+            Ok(())
+        });
+        store
+    });
+    let target = builder().store(Shared(model)).build().unwrap();
+    put(&target, live(601..=620));
+    target
+}
+
+#[test]
+fn what_the_store_lets_go_of_between_two_pages_is_a_gap() {
+    let told = Connection::resume(&shrinking(), Subscribe::all(), "0").story();
+    let notes = |range: std::ops::RangeInclusive<u64>| {
+        range
+            .map(|one| format!("note {one} {one}"))
+            .collect::<Vec<_>>()
+    };
+    let gap = "gap {\"from\":257,\"lost\":144,\"reason\":\"evicted\",\"to\":400}".to_owned();
+    assert_eq!(told, [notes(1..=256), vec![gap], notes(401..=620)].concat());
+
+    let told = Connection::resume(&shrinking(), Subscribe::to(key("a")), "0").story();
+    let on_a = |one: &u64| stream_of(*one).is_none_or(|of| of == "a");
+    let notes = |range: std::ops::RangeInclusive<u64>| {
+        range.filter(on_a).map(|one| format!("note {one} {one}"))
+    };
+    // A page of one stream goes further: 256 of its events.
+    let last = (1..=600).filter(on_a).nth(255).unwrap();
+    let gap = (last < 400).then(|| {
+        format!(
+            "gap {{\"from\":{},\"lost\":null,\"reason\":\"evicted\",\"to\":400}}",
+            last + 1
+        )
+    });
+    let expected: Vec<String> = notes(1..=last)
+        .chain(gap)
+        .chain(notes(last.max(400) + 1..=620))
+        .collect();
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn ids_of_earlier_lives_resume_in_place_and_keep_their_names() {
+    let epochs: [Epoch; 3] =
+        ["aaaaaaaa", "bbbbbbbb", "cccccccc"].map(|epoch| epoch.parse().unwrap());
+    let mut store = VecStore::new(4).with_history(300, |_| None);
+    store.epoch = epochs[2];
+    store.earlier = vec![
+        (epochs[0], Sequence::new(1), Sequence::new(100)),
+        (epochs[1], Sequence::new(101), Sequence::new(300)),
+    ];
+    let target = builder().store(store.share().0).build().unwrap();
+    put(&target, live(301..=320));
+    let name = |one: u64| match one {
+        ..=100 => format!("aaaaaaaa-{one}"),
+        101..=300 => format!("bbbbbbbb-{one}"),
+        _ => format!("cccccccc-{one}"),
+    };
+    let ids = |id: &str| -> Vec<String> {
+        let frames = Connection::resume(&target, Subscribe::all(), id).frames();
+        frames
+            .iter()
+            .map(|frame| frame.get("id").unwrap().to_owned())
+            .collect()
+    };
+    for cursor in [1, 50, 99, 100, 101, 299, 300, 301, 319, 320] {
+        assert_eq!(
+            ids(&name(cursor)),
+            (cursor + 1..=320).map(name).collect::<Vec<_>>(),
+            "{cursor}"
+        );
+    }
+    // An id that its life never reached is not known.
+    for id in ["aaaaaaaa-101", "bbbbbbbb-301", "cccccccc-321", "dddddddd-5"] {
+        let told = Connection::resume(&target, Subscribe::all(), id).story();
+        assert_eq!(told[0], "gap {\"lost\":null,\"reason\":\"epoch\"}", "{id}");
+        assert_eq!(told.len(), 321);
+    }
+    assert_eq!(sequence(&target.head().to_string()), 320);
+}

@@ -1,0 +1,16 @@
+//! The SSE core from outside: dispatch, replay, gaps, pins, faults. One module a claim about it.
+
+mod connection;
+mod dispatch;
+mod faults;
+mod history;
+mod note;
+mod overload;
+mod pins;
+mod property;
+mod quiet;
+mod resume;
+mod retention;
+mod stores;
+mod streams;
+mod wire;

@@ -1,0 +1,96 @@
+//! The event that these tests dispatch.
+
+use std::time::Duration;
+
+use livespan::{Pin, SseEvent, SseTarget, SseTargetBuilder, StreamKey};
+
+use crate::support::PATIENCE;
+
+/// A named piece of text on some stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Note {
+    name: String,
+    key: Option<StreamKey>,
+    pin: Pin,
+    payload: String,
+}
+
+impl Note {
+    pub(crate) fn new(payload: impl Into<String>) -> Self {
+        Self {
+            name: "note".to_owned(),
+            key: None,
+            pin: Pin::None,
+            payload: payload.into(),
+        }
+    }
+
+    pub(crate) fn on(self, stream: &str) -> Self {
+        Self {
+            key: Some(key(stream)),
+            ..self
+        }
+    }
+
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..self
+        }
+    }
+
+    pub(crate) fn opening(self, token: u64) -> Self {
+        Self {
+            pin: Pin::Open(token),
+            ..self
+        }
+    }
+
+    pub(crate) fn closing(self, token: u64) -> Self {
+        Self {
+            pin: Pin::Close(token),
+            ..self
+        }
+    }
+}
+
+impl SseEvent for Note {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn stream_key(&self) -> Option<StreamKey> {
+        self.key
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.payload.as_bytes());
+    }
+
+    fn pin(&self) -> Pin {
+        self.pin
+    }
+}
+
+pub(crate) fn key(stream: &str) -> StreamKey {
+    StreamKey::new(stream).unwrap()
+}
+
+pub(crate) fn builder() -> SseTargetBuilder<Note> {
+    SseTarget::builder()
+}
+
+/// Dispatches the events and waits until readers can see them.
+pub(crate) fn put(target: &SseTarget<Note>, notes: impl IntoIterator<Item = Note>) {
+    for note in notes {
+        target.try_dispatch(&note).unwrap();
+    }
+    flush(target);
+}
+
+pub(crate) fn flush(target: &SseTarget<Note>) {
+    target.flush(PATIENCE).unwrap();
+}
+
+/// So short a time that only what is already done is in time.
+pub(crate) const AT_ONCE: Duration = Duration::from_millis(20);

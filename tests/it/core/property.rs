@@ -1,0 +1,188 @@
+//! The promise that everything else rests on: replay and live together have no hole and no duplicate that is not
+//! announced, wherever a client is cut and whatever retention takes meanwhile.
+
+use std::{collections::BTreeSet, ops::RangeInclusive, thread};
+
+use livespan::{Retention, SseTarget, StreamKey, Subscribe};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, RngSeed},
+};
+
+use super::{
+    connection::{Connection, Piece, parse, sequence},
+    note::{Note, builder, flush, key},
+    stores::Remembering,
+};
+
+const STREAMS: [&str; 3] = ["a", "b", "c"];
+
+/// One random history.
+#[derive(Clone, Debug)]
+struct Case {
+    writers: usize,
+    events: usize,
+    retention: usize,
+    /// How many bytes each connection lives for, over and over.
+    cuts: Vec<usize>,
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let cuts = proptest::collection::vec(0_usize..3000, 1..12);
+    (3_usize..5, 20_usize..120, 1_usize..80, cuts).prop_map(|(writers, events, retention, cuts)| {
+        Case {
+            writers,
+            events,
+            retention,
+            cuts,
+        }
+    })
+}
+
+fn config() -> Config {
+    Config {
+        cases: 64,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(20_261_122),
+        ..Config::default()
+    }
+}
+
+/// What a client got over all of its connections.
+#[derive(Debug, Default)]
+struct Received {
+    sequences: Vec<u64>,
+    gaps: Vec<(RangeInclusive<u64>, Option<u64>)>,
+    last_id: Option<String>,
+    caught_up: bool,
+}
+
+impl Received {
+    /// Lives through one connection that breaks after so many bytes.
+    fn connect(&mut self, target: &SseTarget<Note>, options: Subscribe, bytes_max: usize) {
+        // `0` is the beginning and, unlike no id at all, counts what is gone since as missed.
+        let mut connection =
+            Connection::resume(target, options, self.last_id.as_deref().unwrap_or("0"));
+        let mut bytes = Vec::new();
+        self.caught_up = false;
+        while bytes.len() < bytes_max && !self.caught_up {
+            match connection.piece() {
+                Piece::Bytes(piece) => bytes.extend(piece),
+                Piece::Quiet | Piece::End => self.caught_up = true,
+            }
+        }
+        self.caught_up &= bytes.len() <= bytes_max;
+        bytes.truncate(bytes_max);
+        for frame in parse(&bytes) {
+            if let Some(id) = frame.get("id") {
+                self.last_id = Some(id.to_owned());
+                self.sequences.push(sequence(id));
+            } else if frame.get("event") == Some("gap") {
+                let gap = frame.json();
+                assert_eq!(gap["reason"], "evicted");
+                let end = |name: &str| sequence(gap[name].as_str().unwrap());
+                self.gaps
+                    .push((end("from")..=end("to"), gap["lost"].as_u64()));
+            }
+        }
+    }
+
+    /// Checks it against everything that belonged to the stream.
+    fn check(&self, truth: &BTreeSet<u64>) {
+        assert!(
+            self.sequences.is_sorted_by(|one, two| one < two),
+            "ascending, nothing twice: {:?}",
+            self.sequences
+        );
+        let received: BTreeSet<u64> = self.sequences.iter().copied().collect();
+        assert!(received.is_subset(truth), "nothing of another stream");
+        for missing in truth.difference(&received) {
+            assert!(
+                self.gaps.iter().any(|(range, _)| range.contains(missing)),
+                "{missing} is missing unannounced"
+            );
+        }
+        for (range, lost) in &self.gaps {
+            assert!(
+                received.range(range.clone()).next().is_none(),
+                "{range:?} was announced as gone, and then came"
+            );
+            if let Some(lost) = lost {
+                assert_eq!(
+                    *lost,
+                    truth.range(range.clone()).count() as u64,
+                    "{range:?} lost"
+                );
+            }
+        }
+    }
+}
+
+/// Runs the case: threads write while one client after the other reads and breaks.
+fn run(case: &Case, options: &Subscribe) -> (Received, Vec<Option<StreamKey>>) {
+    let (store, keys) = Remembering::new(Retention::default().events(case.retention));
+    let target = builder().store(store).build().unwrap();
+    let mut received = Received::default();
+    thread::scope(|scope| {
+        for writer in 0..case.writers {
+            let target = target.clone();
+            scope.spawn(move || {
+                for number in 0..case.events {
+                    let note = Note::new(format!("{writer} {number}"));
+                    let stream = STREAMS.get((writer + number) % 4);
+                    target
+                        .try_dispatch(&stream.map_or(note.clone(), |stream| note.on(stream)))
+                        .unwrap();
+                    thread::yield_now();
+                }
+            });
+        }
+        for cut in &case.cuts {
+            received.connect(&target, options.clone(), *cut);
+        }
+    });
+    flush(&target);
+    // What is cut before a first whole frame makes no progress, so the cuts come to an end.
+    for cut in case.cuts.iter().cycle().take(200) {
+        received.connect(&target, options.clone(), *cut);
+        if received.caught_up {
+            break;
+        }
+    }
+    received.connect(&target, options.clone(), usize::MAX);
+    assert!(received.caught_up);
+    let keys = keys.lock().unwrap().clone();
+    assert_eq!(
+        keys.len(),
+        case.writers * case.events,
+        "nothing was dropped"
+    );
+    (received, keys)
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_client_cut_at_any_byte_gets_every_event_once_or_an_exact_gap(case in cases()) {
+        let (received, keys) = run(&case, &Subscribe::all());
+        received.check(&(1..=keys.len() as u64).collect());
+        assert!(received.gaps.iter().all(|(_, lost)| lost.is_some()), "the size of every loss is known");
+    }
+
+    #[test]
+    fn a_client_of_one_stream_gets_its_events_once_or_a_gap(case in cases()) {
+        let (received, keys) = run(&case, &Subscribe::to(key("a")));
+        let wanted = |of: &Option<StreamKey>| of.is_none_or(|of| of == key("a"));
+        let truth = keys.iter().zip(1..).filter(|(of, _)| wanted(of)).map(|(_, sequence)| sequence);
+        received.check(&truth.collect());
+    }
+
+    #[test]
+    fn a_client_of_two_streams_gets_their_events_once_or_a_gap(case in cases()) {
+        let (received, keys) = run(&case, &Subscribe::to(key("a")).stream(key("c")));
+        let wanted = |of: &Option<StreamKey>| of.is_none_or(|of| of != key("b"));
+        let truth = keys.iter().zip(1..).filter(|(of, _)| wanted(of)).map(|(_, sequence)| sequence);
+        received.check(&truth.collect());
+    }
+}

@@ -1,0 +1,146 @@
+//! A stream on which nothing happens, on a clock that the test moves.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use http_body_util::BodyExt as _;
+use livespan::{PING_INTERVAL, SseBody, SseTarget, Subscribe, UNKNOWN_TIMEOUT};
+use tokio::time::Instant;
+
+use super::{
+    connection::normal,
+    note::{Note, builder, key, put},
+};
+
+struct Client {
+    body: SseBody,
+    epoch: String,
+}
+
+impl Client {
+    fn new(target: &SseTarget<Note>, options: Subscribe) -> Self {
+        let response = target.respond(options, &HeaderMap::new(), &http::Uri::from_static("/"));
+        Self {
+            body: response.into_body(),
+            epoch: target.head().epoch().to_string(),
+        }
+    }
+
+    /// The next piece and the time it took.
+    async fn piece(&mut self) -> (String, Duration) {
+        let begun = Instant::now();
+        let Some(frame) = self.body.frame().await else {
+            return (String::new(), begun.elapsed());
+        };
+        let bytes = frame.unwrap().into_data().unwrap();
+        (normal(&bytes, &self.epoch), begun.elapsed())
+    }
+}
+
+fn ping(head: u64, known: &str) -> String {
+    format!(
+        "event: ping\ndata: {{\"type\":\"ping\",\"head\":\"EPOCH-{head}\",\"now\":\"NOW\",\
+         \"dropped\":{{\"starts\":0,\"ends\":0,\"other\":0}}{known}}}\n\n"
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_pings_after_fifteen_seconds_of_quiet() {
+    let target = builder().build().unwrap();
+    put(&target, [Note::new("1")]);
+    let mut client = Client::new(&target, Subscribe::all());
+    assert!(
+        client
+            .piece()
+            .await
+            .0
+            .starts_with("retry: JITTER\n\nevent: hello\n")
+    );
+    assert_eq!(
+        client.piece().await,
+        (
+            "event: note\nid: EPOCH-1\ndata: 1\n\n".to_owned(),
+            Duration::ZERO
+        )
+    );
+    assert_eq!(client.piece().await, (ping(1, ""), PING_INTERVAL));
+    assert_eq!(client.piece().await, (ping(1, ""), PING_INTERVAL));
+    tokio::time::advance(Duration::from_secs(10)).await;
+    put(&target, [Note::new("2")]);
+    assert_eq!(
+        client.piece().await.0,
+        "event: note\nid: EPOCH-2\ndata: 2\n\n"
+    );
+    assert_eq!(
+        client.piece().await,
+        (ping(2, ""), PING_INTERVAL),
+        "the quiet begins anew"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_stream_within_a_busy_log_moves_its_clients_cursor() {
+    let target = builder().build().unwrap();
+    put(&target, [Note::new("1").on("a")]);
+    let mut client = Client::new(&target, Subscribe::to(key("a")));
+    drop((client.piece().await, client.piece().await));
+    put(
+        &target,
+        (2..=9).map(|number| Note::new(number.to_string()).on("b")),
+    );
+    let (bytes, waited) = client.piece().await;
+    assert_eq!(
+        (bytes, waited),
+        (ping(9, "") + "id: EPOCH-9\n\n", PING_INTERVAL)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_an_unknown_key_says_so_at_once_and_gives_up_after_five_minutes() {
+    let target = builder().build().unwrap();
+    put(&target, [Note::new("1").on("other")]);
+    let begun = Instant::now();
+    let mut client = Client::new(&target, Subscribe::to(key("nobody")));
+    assert!(
+        client
+            .piece()
+            .await
+            .0
+            .starts_with("retry: JITTER\n\nevent: hello\n")
+    );
+    assert_eq!(
+        client.piece().await,
+        (ping(1, ",\"known\":false"), Duration::ZERO)
+    );
+    for _ in 1..20 {
+        assert_eq!(
+            client.piece().await,
+            (
+                ping(1, ",\"known\":false") + "id: EPOCH-1\n\n",
+                PING_INTERVAL
+            )
+        );
+    }
+    let end = "event: end\ndata: {\"type\":\"end\",\"reason\":\"unknown\"}\n\n";
+    assert_eq!(client.piece().await, (end.to_owned(), PING_INTERVAL));
+    assert_eq!(begun.elapsed(), UNKNOWN_TIMEOUT);
+    assert_eq!(client.piece().await, (String::new(), Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_becomes_known_stays_so() {
+    let target = builder().build().unwrap();
+    let mut client = Client::new(&target, Subscribe::to(key("late")));
+    drop((client.piece().await, client.piece().await));
+    put(&target, [Note::new("1").on("late")]);
+    assert_eq!(
+        client.piece().await.0,
+        "event: note\nid: EPOCH-1\ndata: 1\n\n"
+    );
+    for _ in 0..30 {
+        assert_eq!(
+            client.piece().await,
+            (ping(1, "") + "id: EPOCH-1\n\n", PING_INTERVAL)
+        );
+    }
+}

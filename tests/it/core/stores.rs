@@ -1,0 +1,215 @@
+//! Stores that do what a test tells them: a `Vec` with history, faults on demand, and one that remembers.
+
+use std::{
+    future::ready,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use livespan::{
+    Batch, Epoch, Error, EventStore, MemoryEventStore, Opened, PageLimit, ReadFuture, Retention,
+    Sequence, SharedTail, StoredEvent, StreamKey,
+};
+
+use super::note::key;
+
+/// What happens before a call: nothing, an error, a panic, or a wait.
+pub(crate) type Hook = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
+
+/// Keeps everything in a `Vec`, behind a small memory tail: the naive model of a durable store.
+pub(crate) struct VecStore {
+    pub(crate) epoch: Epoch,
+    pub(crate) earlier: Vec<(Epoch, Sequence, Sequence)>,
+    pub(crate) tail: Retention,
+    pub(crate) on_append: Hook,
+    pub(crate) on_read: Hook,
+    events: Mutex<Vec<StoredEvent>>,
+    oldest: AtomicU64,
+}
+
+impl VecStore {
+    pub(crate) fn new(tail_events: usize) -> Self {
+        Self {
+            epoch: Epoch::random(),
+            earlier: Vec::new(),
+            tail: Retention::default().events(tail_events),
+            on_append: Box::new(|| Ok(())),
+            on_read: Box::new(|| Ok(())),
+            events: Mutex::default(),
+            oldest: AtomicU64::new(1),
+        }
+    }
+
+    /// Adds events of an earlier run: `count` of them, on the streams that `stream` names.
+    pub(crate) fn with_history(
+        self,
+        count: u64,
+        stream: impl Fn(u64) -> Option<&'static str>,
+    ) -> Self {
+        let events = (1..=count).map(|sequence| StoredEvent {
+            sequence: Sequence::new(sequence),
+            name: "note".to_owned(),
+            key: stream(sequence).map(key),
+            payload: sequence.to_string().into(),
+        });
+        *self.events.lock().unwrap() = events.collect();
+        self
+    }
+
+    pub(crate) fn share(self) -> (Shared, Arc<Self>) {
+        let store = Arc::new(self);
+        (Shared(Arc::clone(&store)), store)
+    }
+
+    /// Forgets everything before this event.
+    pub(crate) fn let_go_before(&self, oldest: u64) {
+        self.oldest.store(oldest, Ordering::SeqCst);
+    }
+
+    fn page(
+        &self,
+        after: Sequence,
+        limit: PageLimit,
+        wanted: impl Fn(&StoredEvent) -> bool,
+    ) -> ReadFuture<'_> {
+        // Asked first: what a hook lets go of is gone from this very page.
+        let allowed = (self.on_read)();
+        let oldest = self.oldest.load(Ordering::SeqCst);
+        let events = self.events.lock().unwrap();
+        let page = events.iter().filter(|event| {
+            event.sequence > after && event.sequence.get() >= oldest && wanted(event)
+        });
+        let page: Vec<StoredEvent> = page.take(limit.events).cloned().collect();
+        Box::pin(ready(allowed.map(|()| page)))
+    }
+}
+
+/// A handle on a store that the test keeps, too.
+pub(crate) struct Shared(pub(crate) Arc<VecStore>);
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl EventStore for Shared {
+    fn kind(&self) -> &'static str {
+        "vec"
+    }
+
+    fn open(&self) -> Result<Opened, Error> {
+        let head = Sequence::new(self.0.events.lock().unwrap().len() as u64);
+        Ok(Opened {
+            epoch: self.0.epoch,
+            head,
+            earlier: self.0.earlier.clone(),
+        })
+    }
+
+    fn append(&self, batch: &Batch) -> Result<Sequence, Error> {
+        (self.0.on_append)()?;
+        let mut events = self.0.events.lock().unwrap();
+        let first = events.len() as u64 + 1;
+        events.extend(
+            batch
+                .iter()
+                .zip(first..)
+                .map(|(record, sequence)| StoredEvent {
+                    sequence: Sequence::new(sequence),
+                    name: record.name().to_owned(),
+                    key: record.stream_key().copied(),
+                    payload: record.payload().to_vec().into(),
+                }),
+        );
+        Ok(Sequence::new(first))
+    }
+
+    fn oldest(&self) -> Sequence {
+        Sequence::new(self.0.oldest.load(Ordering::SeqCst))
+    }
+
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        self.0.page(after, limit, |_| true)
+    }
+
+    fn read_stream_after(
+        &self,
+        key: &StreamKey,
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_> {
+        self.0
+            .page(after, limit, |event| event.key.is_none_or(|of| of == *key))
+    }
+
+    fn tail(&self) -> Retention {
+        self.0.tail
+    }
+}
+
+/// The memory store, with a list of every event's stream that outlives retention.
+#[derive(Debug)]
+pub(crate) struct Remembering {
+    inner: MemoryEventStore,
+    keys: Arc<Mutex<Vec<Option<StreamKey>>>>,
+}
+
+impl Remembering {
+    /// The store, and the streams of the events 1, 2, 3 …
+    pub(crate) fn new(retention: Retention) -> (Self, Arc<Mutex<Vec<Option<StreamKey>>>>) {
+        let keys = Arc::default();
+        (
+            Self {
+                inner: MemoryEventStore::with_retention(retention),
+                keys: Arc::clone(&keys),
+            },
+            keys,
+        )
+    }
+}
+
+impl EventStore for Remembering {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
+    fn open(&self) -> Result<Opened, Error> {
+        self.inner.open()
+    }
+
+    fn append(&self, batch: &Batch) -> Result<Sequence, Error> {
+        self.keys
+            .lock()
+            .unwrap()
+            .extend(batch.iter().map(|record| record.stream_key().copied()));
+        self.inner.append(batch)
+    }
+
+    fn oldest(&self) -> Sequence {
+        self.inner.oldest()
+    }
+
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        self.inner.read_after(after, limit)
+    }
+
+    fn read_stream_after(
+        &self,
+        key: &StreamKey,
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_> {
+        self.inner.read_stream_after(key, after, limit)
+    }
+
+    fn tail(&self) -> Retention {
+        self.inner.tail()
+    }
+
+    fn shared_tail(&self) -> Option<SharedTail> {
+        self.inner.shared_tail()
+    }
+}

@@ -1,0 +1,16 @@
+//! Spans through real providers: what they look like, in which order they come, and what becomes of them when
+//! something goes wrong.
+
+mod dispatched;
+mod faults;
+mod filters;
+mod flush;
+mod lifecycle;
+mod order;
+mod overload;
+mod quiet;
+mod retention;
+mod through_tracing;
+mod watched;
+mod wire;
+mod wrapping;

@@ -1,0 +1,151 @@
+//! More spans than the buffer holds, while the store hangs: the host goes on, what is lost is counted and told, and
+//! no span is shown as running for ever.
+
+use std::{collections::HashSet, sync::Arc, thread};
+
+use livespan::{Dropped, LiveSpans, Retention};
+use opentelemetry::{
+    Context,
+    trace::{Span as _, TraceContextExt as _, Tracer as _},
+};
+use serde_json::{Value as Json, json};
+
+use super::watched::{Gate, GatedStore, Watched, story};
+use crate::support::until;
+
+/// Eight shards of sixteen records each: of each, eleven for starts and fifteen for ends.
+const EVENTS: usize = 128;
+const STARTS: u64 = 8 * 11;
+const ENDS: u64 = 8 * 15;
+
+/// A log whose thread hangs in its store, with an empty buffer.
+fn hanging() -> (Watched, Arc<Gate>) {
+    let (store, gate) = GatedStore::new(Retention::default());
+    let watched = Watched::with(LiveSpans::builder().store(store).buffer(0, EVENTS));
+    gate.shut();
+    drop(watched.tracer().start("first"));
+    gate.wait_until_held();
+    // Whatever of the first span was not in the batch that hangs is in the buffer: the counts below are of a fresh one.
+    gate.open();
+    assert_eq!(watched.story(), ["process", "started first", "ended first"]);
+    gate.shut();
+    watched.tracer().start("held").end();
+    gate.wait_until_held();
+    (watched, gate)
+}
+
+fn count(events: &[Json], of: impl Fn(&Json) -> bool) -> u64 {
+    events.iter().filter(|event| of(event)).count() as u64
+}
+
+fn is(kind: &'static str, name: &'static str) -> impl Fn(&Json) -> bool {
+    move |event| event["type"] == json!(kind) && event["name"] == json!(name) && event["lost"].is_null()
+}
+
+#[test]
+fn starts_are_dropped_before_ends_and_both_are_counted_and_told() {
+    let (watched, gate) = hanging();
+    let tracer = watched.tracer();
+    // The start of `held` hangs in the store; its end may still be in the buffer.
+    let spans: Vec<_> = (0..500).map(|_| tracer.start("job")).collect();
+    let after_starts = watched.live.status().dropped;
+    assert!((500 - STARTS..=500 - STARTS + 1).contains(&after_starts.starts), "{after_starts:?}");
+    assert_eq!((after_starts.ends, after_starts.other), (0, 0), "nothing but starts");
+    let made = 40;
+    let (ending, open) = spans.split_at(made);
+    let open = open.len();
+    let mut ending = ending.len();
+    for mut span in spans {
+        if ending > 0 {
+            span.end();
+            ending -= 1;
+        } else {
+            // Still open when the shutdown comes.
+            drop(Context::current_with_span(span).span().span_context().clone());
+        }
+    }
+    drop(open);
+    gate.open();
+    let events = watched.events();
+    let dropped = watched.live.status().dropped;
+    assert_eq!(count(&events, is("started", "job")) + dropped.starts, 500, "every start is seen or counted");
+    assert_eq!(count(&events, is("ended", "job")) + dropped.ends, 500, "every end is seen or counted");
+}
+
+#[test]
+fn a_gap_in_the_log_tells_exactly_what_was_dropped() {
+    let (watched, gate) = hanging();
+    let tracer = watched.tracer();
+    let spans: Vec<_> = (0..300).map(|_| tracer.start("job")).collect();
+    drop(spans);
+    let dropped = watched.live.status().dropped;
+    assert!(dropped.starts >= 300 - STARTS && dropped.ends >= 300 - ENDS, "{dropped:?}");
+    gate.open();
+    let events = watched.events();
+    assert_eq!(watched.live.status().dropped, dropped, "nothing was dropped meanwhile");
+    let gaps: Vec<&Json> = events.iter().filter(|event| event["type"] == json!("gap")).collect();
+    let lost = json!({"starts": dropped.starts, "ends": dropped.ends, "other": 0});
+    assert_eq!(gaps, [&json!({"type": "gap", "reason": "dropped", "lost": lost})]);
+}
+
+#[test]
+fn no_span_whose_end_was_dropped_runs_for_ever() {
+    let (watched, gate) = hanging();
+    let tracer = watched.tracer();
+    // First those whose starts are taken; their ends find the room for ends filled by others.
+    let shown: Vec<_> = (0..80).map(|_| tracer.start("shown")).collect();
+    let others: Vec<_> = (0..400).map(|_| tracer.start("other")).collect();
+    drop(others);
+    drop(shown);
+    let dropped = watched.live.status().dropped;
+    assert!(dropped.ends >= 480 - ENDS, "{dropped:?}");
+    gate.open();
+    until(|| watched.live.status().open_spans == 1);
+    let events = watched.events();
+    let started: HashSet<String> = events.iter().filter(|event| event["type"] == json!("started")).map(|event| event["spanId"].to_string()).collect();
+    let ended: Vec<String> = events.iter().filter(|event| event["type"] == json!("ended")).map(|event| event["spanId"].to_string()).collect();
+    let distinct: HashSet<String> = ended.iter().cloned().collect();
+    assert_eq!(distinct.len(), ended.len(), "each ends once");
+    assert!(started.is_subset(&distinct), "what was shown as running has ended");
+    let lost: Vec<String> = story(&events).into_iter().filter(|line| line.starts_with("lost")).collect();
+    assert_eq!(lost.len(), 80, "{lost:?}");
+    assert!(lost.iter().all(|line| line == "lost shown: dropped"), "{lost:?}");
+}
+
+#[test]
+fn an_end_whose_start_was_dropped_is_whole() {
+    let (watched, gate) = hanging();
+    let tracer = watched.tracer();
+    let filling: Vec<_> = (0..200).map(|_| tracer.start("filling")).collect();
+    tracer.start("whole").end();
+    gate.open();
+    let events = watched.events();
+    assert_eq!(count(&events, is("started", "whole")), 0);
+    let whole = events.iter().find(|event| is("ended", "whole")(event)).unwrap();
+    assert_eq!((&whole["parentSpanId"], &whole["kind"], &whole["scope"]), (&json!(null), &json!("INTERNAL"), &json!("test")));
+    assert_eq!((&whole["service"], &whole["process"]), (&json!("shop"), &events[0]["process"]));
+    assert!(whole["startTimestamp"].as_str().unwrap() <= whole["timestamp"].as_str().unwrap());
+    drop(filling);
+}
+
+#[test]
+fn threads_go_on_while_the_store_hangs() {
+    let (watched, gate) = hanging();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            let tracer = watched.tracer();
+            scope.spawn(move || (0..5000).for_each(|_| drop(tracer.start("job"))));
+        }
+    });
+    let dropped = watched.live.status().dropped;
+    let buffered = Dropped::default();
+    assert_ne!(dropped, buffered);
+    gate.open();
+    until(|| watched.live.status().open_spans == 1);
+    let events = watched.events();
+    let dropped = watched.live.status().dropped;
+    assert_eq!(count(&events, is("started", "job")) + dropped.starts, 40_000);
+    assert_eq!(count(&events, is("ended", "job")) + dropped.ends, 40_000);
+    let told = |key: &str| events.iter().filter_map(|event| event["lost"][key].as_u64()).sum::<u64>();
+    assert_eq!((told("starts"), told("ends")), (dropped.starts, dropped.ends), "gaps add up");
+}

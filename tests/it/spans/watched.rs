@@ -1,0 +1,258 @@
+//! A provider whose spans are watched, and ways to read what a reader sees.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use futures_util::Stream as _;
+use livespan::{
+    Batch, Error, EventStore, LiveSpans, LiveSpansBuilder, MemoryEventStore, Message, Opened, PageLimit, ReadFuture,
+    Retention, Sequence, SharedTail, StreamKey, Subscribe, Subscription,
+};
+use opentelemetry::{
+    KeyValue, SpanId, TraceId,
+    trace::{SpanContext, TraceContextExt as _, TraceFlags, TraceState, TracerProvider as _},
+};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{IdGenerator, SdkTracer, SdkTracerProvider, TracerProviderBuilder},
+};
+use serde_json::Value as Json;
+
+use crate::support::PATIENCE;
+
+/// A provider and the log that watches it.
+pub(crate) struct Watched {
+    pub(crate) live: LiveSpans,
+    pub(crate) provider: SdkTracerProvider,
+}
+
+impl Watched {
+    pub(crate) fn new() -> Self {
+        Self::with(LiveSpans::builder())
+    }
+
+    pub(crate) fn with(builder: LiveSpansBuilder) -> Self {
+        let live = builder.build().unwrap();
+        let provider = provider_of(&live).build();
+        Self { live, provider }
+    }
+
+    pub(crate) fn tracer(&self) -> SdkTracer {
+        self.provider.tracer("test")
+    }
+
+    /// Everything that a new reader gets, after a flush.
+    pub(crate) fn events(&self) -> Vec<Json> {
+        self.live.target().flush(PATIENCE).unwrap();
+        payloads(&read(&mut self.live.target().subscribe(Subscribe::all())))
+    }
+
+    /// The same, a short line each.
+    pub(crate) fn story(&self) -> Vec<String> {
+        story(&self.events())
+    }
+
+    /// How many of the open events are spans: running processes count, too.
+    pub(crate) fn open_spans(&self, processes: usize) -> usize {
+        self.live.status().open_spans - processes
+    }
+}
+
+/// A provider with ids 1, 2, 3 … and a resource that is the same on every machine.
+pub(crate) fn provider_of(live: &LiveSpans) -> TracerProviderBuilder {
+    SdkTracerProvider::builder()
+        .with_id_generator(Counting::default())
+        .with_resource(
+            Resource::builder_empty()
+                .with_attributes([KeyValue::new("service.name", "shop"), KeyValue::new("host.cores", 4)])
+                .build(),
+        )
+        .with_span_processor(live.span_processor())
+}
+
+/// Ids that a test can name.
+#[derive(Debug, Default)]
+struct Counting {
+    traces: AtomicU64,
+    spans: AtomicU64,
+}
+
+impl IdGenerator for Counting {
+    fn new_trace_id(&self) -> TraceId {
+        TraceId::from(u128::from(self.traces.fetch_add(1, Ordering::Relaxed) + 1))
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        SpanId::from(self.spans.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// The context of a request from another process.
+pub(crate) fn remote_parent() -> opentelemetry::Context {
+    let (trace, span) = (TraceId::from(0xabc), SpanId::from(0xdef));
+    let parent = SpanContext::new(trace, span, TraceFlags::SAMPLED, true, TraceState::NONE);
+    opentelemetry::Context::new().with_remote_span_context(parent)
+}
+
+pub(crate) fn stream_of(event: &Json) -> StreamKey {
+    let trace: livespan::TraceId = event["traceId"].as_str().unwrap().parse().unwrap();
+    trace.stream_key()
+}
+
+/// Everything that a subscription has for its reader now.
+pub(crate) fn read(subscription: &mut Subscription) -> Vec<Message> {
+    struct Rung(AtomicBool);
+    impl Wake for Rung {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let rung = Arc::new(Rung(AtomicBool::new(false)));
+    let waker = Waker::from(Arc::clone(&rung));
+    let mut cx = Context::from_waker(&waker);
+    let mut messages = Vec::new();
+    loop {
+        match Pin::new(&mut *subscription).poll_next(&mut cx) {
+            Poll::Ready(Some(message)) => messages.push(message),
+            Poll::Pending if rung.0.swap(false, Ordering::SeqCst) => {}
+            Poll::Ready(None) | Poll::Pending => return messages,
+        }
+    }
+}
+
+/// The payloads of the events among the messages; nothing else is expected.
+pub(crate) fn payloads(messages: &[Message]) -> Vec<Json> {
+    let payload = |message: &Message| match message {
+        Message::Event(event) => serde_json::from_slice(&event.payload).unwrap(),
+        other => panic!("{other:?} is no event"),
+    };
+    messages.iter().map(payload).collect()
+}
+
+/// A line for each event: what, and of which span.
+pub(crate) fn story(events: &[Json]) -> Vec<String> {
+    let line = |event: &Json| {
+        let name = event["name"].as_str().unwrap_or_default();
+        match (event["type"].as_str().unwrap(), event["lost"]["reason"].as_str()) {
+            ("ended", Some(reason)) => format!("lost {name}: {reason}"),
+            ("process", _) => "process".to_owned(),
+            (kind, _) => format!("{kind} {name}").trim().to_owned(),
+        }
+    };
+    events.iter().map(line).collect()
+}
+
+/// A memory store whose appends can be held, refused, or made to do something first.
+pub(crate) struct GatedStore {
+    memory: MemoryEventStore,
+    gate: Arc<Gate>,
+}
+
+/// What the test does to the store.
+#[derive(Default)]
+pub(crate) struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    shut: bool,
+    waiting: usize,
+    before_append: Option<Box<dyn FnMut() -> Result<(), Error> + Send>>,
+}
+
+impl fmt::Debug for GatedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GatedStore")
+    }
+}
+
+impl GatedStore {
+    pub(crate) fn new(retention: Retention) -> (Self, Arc<Gate>) {
+        let gate = Arc::new(Gate::default());
+        (Self { memory: MemoryEventStore::with_retention(retention), gate: Arc::clone(&gate) }, gate)
+    }
+}
+
+impl Gate {
+    /// From now on appends hang.
+    pub(crate) fn shut(&self) {
+        self.state.lock().unwrap().shut = true;
+    }
+
+    /// Lets every append through.
+    pub(crate) fn open(&self) {
+        self.state.lock().unwrap().shut = false;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the log's thread hangs in the store.
+    pub(crate) fn wait_until_held(&self) {
+        let state = self.state.lock().unwrap();
+        let held = self.changed.wait_timeout_while(state, PATIENCE, |state| state.waiting == 0).unwrap();
+        assert!(!held.1.timed_out(), "the worker appends");
+    }
+
+    /// Runs before each append; an error is the store's answer.
+    pub(crate) fn before_append(&self, run: impl FnMut() -> Result<(), Error> + Send + 'static) {
+        self.state.lock().unwrap().before_append = Some(Box::new(run));
+    }
+
+    fn pass(&self) -> Result<(), Error> {
+        let mut state = self.state.lock().unwrap();
+        state.waiting += 1;
+        self.changed.notify_all();
+        let mut state = self.changed.wait_while(state, |state| state.shut).unwrap();
+        state.waiting -= 1;
+        let run = state.before_append.take();
+        drop(state);
+        // It runs outside the lock, so that it may panic.
+        let Some(mut run) = run else { return Ok(()) };
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(&mut run));
+        self.state.lock().unwrap().before_append.get_or_insert(run);
+        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl EventStore for GatedStore {
+    fn kind(&self) -> &'static str {
+        "gated"
+    }
+
+    fn open(&self) -> Result<Opened, Error> {
+        self.memory.open()
+    }
+
+    fn append(&self, batch: &Batch) -> Result<Sequence, Error> {
+        self.gate.pass()?;
+        self.memory.append(batch)
+    }
+
+    fn oldest(&self) -> Sequence {
+        self.memory.oldest()
+    }
+
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        self.memory.read_after(after, limit)
+    }
+
+    fn read_stream_after(&self, key: &StreamKey, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        self.memory.read_stream_after(key, after, limit)
+    }
+
+    fn tail(&self) -> Retention {
+        self.memory.tail()
+    }
+
+    fn shared_tail(&self) -> Option<SharedTail> {
+        self.memory.shared_tail()
+    }
+}

@@ -1,0 +1,269 @@
+//! The house rules that a machine can check: one direction of dependencies, and what a release must not contain.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Every module, from the bottom up: each may use only modules that stand before it. To move one up or to add one is
+/// a design decision: say why in its commit.
+const MODULES: &[&str] = &[
+    // Ground
+    "error",
+    "sync",
+    "time",
+    // The SSE core: no OpenTelemetry, no axum
+    "sse::id",
+    "sse::event",
+    "sse::retention",
+    "sse::frame",
+    "sse::control",
+    "sse::batch",
+    "sse::record",
+    "sse::keys",
+    "sse::block",
+    "sse::tail",
+    "sse::store",
+    "sse::store::memory",
+    "sse::store::null",
+    "sse::intake",
+    "sse::log",
+    "sse::reader",
+    "sse::worker",
+    "sse::subscription",
+    "sse::body",
+    "sse::target",
+    "sse",
+    // The span layer
+    "spans::event",
+    "spans::json",
+    "spans::marks",
+    "spans::record",
+    "spans::filter",
+    "spans::process",
+    "spans::durations",
+    "spans::summary",
+    "spans::query",
+    "spans::parse",
+    "spans::index",
+    "spans::viewers",
+    "spans::translator",
+    "spans::processor",
+    "spans::sampler",
+    "spans::live",
+    "spans",
+    // What a browser gets
+    "dashboard",
+    "http::reply",
+    "http::guard",
+    "http::params",
+    "http::otlp",
+    "http::snapshot",
+    "http::traces",
+    "http::service",
+    "http::server",
+    "http",
+    "init",
+];
+
+#[test]
+fn dependencies_point_one_way() {
+    let mut wrong = Vec::new();
+    for (module, text) in modules() {
+        let Some(place) = MODULES.iter().position(|known| *known == module) else {
+            wrong.push(format!("{module} is not in the table"));
+            continue;
+        };
+        for used in uses(&text) {
+            let used = longest_known(&used);
+            // A folder's own file declares and re-exports what is in it.
+            let inside = used.starts_with(&format!("{module}::"));
+            let above = MODULES
+                .iter()
+                .position(|known| *known == used)
+                .is_none_or(|at| at >= place);
+            if above && used != module && !inside {
+                wrong.push(format!(
+                    "{module} uses {used}, which does not stand below it"
+                ));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn the_table_of_modules_is_complete_and_has_no_ghosts() {
+    let found: BTreeSet<String> = modules().into_keys().collect();
+    let listed: BTreeSet<String> = MODULES.iter().map(|module| (*module).to_owned()).collect();
+    assert_eq!(found, listed);
+}
+
+#[test]
+fn the_core_knows_no_opentelemetry_and_no_axum() {
+    for (module, text) in modules() {
+        if module.starts_with("sse") || ["error", "sync", "time"].contains(&module.as_str()) {
+            for foreign in [
+                "opentelemetry::",
+                "opentelemetry_sdk::",
+                "axum::",
+                "tracing::",
+            ] {
+                let code = text
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"));
+                assert_eq!(
+                    code.filter(|line| line.contains(foreign)).count(),
+                    0,
+                    "{module}: {foreign}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for folder in ["src", "examples", "tests"] {
+        for file in files(folder, "rs") {
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(text.starts_with("//!"), "{}", file.display());
+        }
+    }
+}
+
+#[test]
+fn this_version_has_a_heading_in_the_changelog() {
+    let changelog = fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
+    let heading = format!("## {}", env!("CARGO_PKG_VERSION"));
+    assert!(
+        changelog.lines().any(|line| line.starts_with(&heading)),
+        "{heading}"
+    );
+}
+
+#[test]
+fn nothing_left_to_do_is_marked_in_the_code() {
+    // Put together here, so that this file does not hold them.
+    let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"]].map(|parts| parts.concat());
+    for folder in ["src", "examples", "tests", "scripts"] {
+        for extension in ["rs", "mjs", "css", "html", ""] {
+            for file in files(folder, extension) {
+                let Ok(text) = fs::read_to_string(&file) else {
+                    continue;
+                };
+                for mark in &marks {
+                    assert!(!text.contains(mark.as_str()), "{}: {mark}", file.display());
+                }
+            }
+        }
+    }
+}
+
+/// Every module of the library with its text, up to its own tests.
+fn modules() -> BTreeMap<String, String> {
+    let source = root().join("src");
+    let mut modules = BTreeMap::new();
+    for file in files("src", "rs") {
+        let path = file.strip_prefix(&source).unwrap().with_extension("");
+        let mut parts: Vec<&str> = path.iter().map(|part| part.to_str().unwrap()).collect();
+        if parts == ["lib"] {
+            continue;
+        }
+        if parts.last() == Some(&"mod") {
+            parts.pop();
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let declared = file.with_file_name("mod.rs");
+        let name = parts.last().copied().unwrap_or_default();
+        let only_for_tests = format!("#[cfg(test)]\nmod {name};");
+        if fs::read_to_string(declared).is_ok_and(|declared| declared.contains(&only_for_tests)) {
+            continue;
+        }
+        let text = text.split("#[cfg(test)]").next().unwrap().to_owned();
+        modules.insert(parts.join("::"), text);
+    }
+    modules
+}
+
+/// The modules that the text names as `crate::…`, in paths and in groups.
+fn uses(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect();
+    let compact: String = code.split_whitespace().collect();
+    for rest in compact.split("crate::").skip(1) {
+        expand("", rest, &mut found);
+    }
+    found
+}
+
+/// Reads one path, which may end in a group of further paths.
+fn expand(prefix: &str, text: &str, found: &mut BTreeSet<String>) {
+    let end =
+        text.find(|character: char| !(character.is_alphanumeric() || "_:".contains(character)));
+    let (path, rest) = text.split_at(end.unwrap_or(text.len()));
+    let path = format!("{prefix}{path}");
+    match rest.strip_prefix('{') {
+        Some(group) if path.is_empty() || path.ends_with("::") => {
+            let (mut depth, mut start) = (0_usize, 0);
+            for (at, character) in group.char_indices() {
+                match character {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => {
+                        expand(&path, &group[start..at], found);
+                        return;
+                    }
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => {
+                        expand(&path, &group[start..at], found);
+                        start = at + 1;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        // What stands after the last comma of a group is nothing.
+        _ if path.is_empty() || path.ends_with("::") => {}
+        _ => {
+            found.insert(path);
+        }
+    }
+}
+
+/// The module in which the path's last names stand.
+fn longest_known(path: &str) -> String {
+    let mut path = path.trim_end_matches("::");
+    loop {
+        if MODULES.contains(&path) {
+            return path.to_owned();
+        }
+        match path.rsplit_once("::") {
+            Some((shorter, _)) => path = shorter,
+            None => return path.to_owned(),
+        }
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().unwrap_or_default() == extension {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
