@@ -3,7 +3,7 @@
 
 use std::{env, fmt};
 
-use opentelemetry::{global, trace::TracerProvider as _};
+use opentelemetry::{Key, global, trace::TracerProvider as _};
 use opentelemetry_sdk::{
     Resource,
     propagation::TraceContextPropagator,
@@ -56,7 +56,7 @@ impl Drop for InitGuard {
 /// It installs a tracer provider (global, with W3C trace-context propagation), a `tracing` subscriber with
 /// `tracing-opentelemetry`, and serves the dashboard from a thread of its own. The environment decides: `LIVESPAN_ADDR`
 /// (default [`DEFAULT_ADDRESS`]; when that port is taken, any free one), `LIVESPAN_QUIET=1` (prints nothing),
-/// `RUST_LOG` (which spans, default `info`), `OTEL_SERVICE_NAME`.
+/// `RUST_LOG` (which spans; `info` when it is not set or makes no sense), `OTEL_SERVICE_NAME`.
 ///
 /// # Errors
 /// When a subscriber is installed already (then add `tracing-opentelemetry`'s layer to yours: see the README), or the
@@ -77,11 +77,8 @@ pub fn init() -> Result<InitGuard, Error> {
         .with_sampler(live.sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn))))
         .with_span_processor(live.span_processor())
         .build();
-    let filter = EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("livespan"));
-    if let Err(error) = tracing_subscriber::registry().with(filter).with(layer).try_init() {
+    if let Err(error) = tracing_subscriber::registry().with(filter()).with(layer).try_init() {
         drop(live.shutdown());
         return Err(Error::io("install the tracing subscriber", error));
     }
@@ -92,20 +89,30 @@ pub fn init() -> Result<InitGuard, Error> {
 }
 
 fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
-    match env::var("LIVESPAN_ADDR") {
-        Ok(address) => live.serve_in_background(&address),
-        Err(_) => live
+    match env::var("LIVESPAN_ADDR").ok().filter(|address| !address.is_empty()) {
+        Some(address) => live.serve_in_background(&address),
+        None => live
             .serve_in_background(DEFAULT_ADDRESS)
             // A second program on this machine gets a place of its own.
             .or_else(|_| live.serve_in_background("127.0.0.1:0")),
     }
 }
 
+/// Which spans are made. Reading the variable strictly, because the lenient way prints what it does not understand.
+fn filter() -> EnvFilter {
+    let builder = || EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
+    let wanted = env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    builder().parse(wanted).unwrap_or_else(|_error| builder().parse_lossy(""))
+}
+
+/// What the environment says of the program; a service without a name gets that of its file.
 fn resource() -> Resource {
-    let builder = Resource::builder();
-    if env::var_os("OTEL_SERVICE_NAME").is_some() {
-        return builder.build();
+    let resource = Resource::builder().build();
+    let service = resource.get(&Key::from_static_str("service.name"));
+    if service.is_some_and(|name| !name.as_str().starts_with("unknown_service")) {
+        return resource;
     }
+    let builder = Resource::builder();
     let program = env::current_exe().ok();
     let name = program.as_deref().and_then(|path| path.file_stem()).and_then(|name| name.to_str());
     match name {

@@ -68,7 +68,7 @@ pub use crate::spans::{
     event::{AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId},
     filter::{DEFAULT_HIDDEN_TARGETS, SpanFacts},
     json::{EVENT_BYTES_MAX, VALUE_BYTES_MAX},
-    live::{Auth, LiveSpans, LiveSpansBuilder, SHUTDOWN_TIMEOUT, Status, current_trace_id},
+    live::{Auth, LiveSpans, LiveSpansBuilder, SHUTDOWN_TIMEOUT, current_trace_id},
     processor::{FLUSH_TIMEOUT, LiveSpanProcessor, SampledOnly},
     sampler::LiveSampler,
 };
@@ -92,7 +92,7 @@ pub use crate::{
         event::{Pin, SseEvent, StreamKey},
         id::{Epoch, EventId, ResumePoint, Sequence},
         intake::{DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS},
-        log::StoreHealth,
+        log::{Status, StoreHealth},
         retention::{
             DEFAULT_RETENTION_AGE, DEFAULT_RETENTION_BYTES, DEFAULT_RETENTION_EVENTS,
             RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention,

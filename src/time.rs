@@ -1,7 +1,7 @@
 //! Timestamps as text: RFC 3339 in UTC with exactly nine decimals, so that text order is time order.
 //! Pure arithmetic; the calendar is Howard Hinnant's `civil_from_days` (proleptic Gregorian).
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const SECONDS_PER_DAY: u64 = 86_400;
@@ -17,10 +17,12 @@ impl Timestamp {
         SystemTime::now().into()
     }
 
+    #[cfg(any(test, feature = "spans"))]
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
+    #[cfg(any(test, feature = "spans"))]
     pub(crate) const fn nanos(self) -> u64 {
         self.0
     }
@@ -48,6 +50,7 @@ impl Timestamp {
     }
 
     /// Reads what [`write`](Self::write) wrote; `None` for any other form.
+    #[cfg(any(test, feature = "spans"))]
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let shape = bytes.len() == 30
@@ -81,10 +84,6 @@ impl Timestamp {
             .checked_mul(NANOS_PER_SECOND)?
             .checked_add(number(20, 29)?)
             .map(Self)
-    }
-
-    pub(crate) fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
@@ -120,6 +119,7 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     (year, month, day)
 }
 
+#[cfg(any(test, feature = "spans"))]
 fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
     let year = year.checked_sub(u64::from(month <= 2))?;
     let era = year / 400;

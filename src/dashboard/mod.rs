@@ -81,13 +81,19 @@ pub(crate) fn asset(name: &str, known: Option<&HeaderValue>) -> Option<Response<
     };
     let mut response = file(Body::from(Bytes::from_static(asset.bytes)), content_type);
     if let Ok(tag) = HeaderValue::from_str(&ENTITY_TAG) {
-        if known == Some(&tag) {
+        if known.is_some_and(|known| names(known, &ENTITY_TAG)) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             *response.body_mut() = Body::empty();
         }
         response.headers_mut().insert(header::ETAG, tag);
     }
     Some(response)
+}
+
+/// Whether an `If-None-Match` names the tag, also as a weak one, which a compressing proxy makes of it.
+fn names(known: &HeaderValue, tag: &str) -> bool {
+    let known = known.to_str().unwrap_or_default();
+    known.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
 }
 
 fn file(body: Body, content_type: &'static str) -> Response<Body> {
@@ -99,17 +105,14 @@ fn file(body: Body, content_type: &'static str) -> Response<Body> {
 }
 
 fn page_text(path: &str, forwarded_prefix: Option<&str>) -> String {
-    let base = forwarded_prefix.filter(|prefix| is_plain_path(prefix)).or_else(|| {
-        // The page's own addresses are relative: without a slash at the end they would miss the last part.
-        (!path.ends_with('/') && is_plain_path(path)).then_some(path)
-    });
-    match base {
-        Some(base) => {
-            let base = base.trim_end_matches('/');
-            PAGE.replacen(HEAD, &format!("{HEAD}\n<base href=\"{base}/\">"), 1)
-        }
-        None => PAGE.to_owned(),
+    let prefix = forwarded_prefix.filter(|prefix| is_plain_path(prefix));
+    // The page's own addresses are relative: without a slash at the end they would miss the last part.
+    if (prefix.is_none() && path.ends_with('/')) || !is_plain_path(path) {
+        return PAGE.to_owned();
     }
+    let prefix = prefix.unwrap_or_default().trim_end_matches('/');
+    let path = path.trim_end_matches('/');
+    PAGE.replacen(HEAD, &format!("{HEAD}\n<base href=\"{prefix}{path}/\">"), 1)
 }
 
 /// Whether the text is a path with nothing in it that HTML or a browser could read as something else.
@@ -117,7 +120,7 @@ fn is_plain_path(path: &str) -> bool {
     path.starts_with('/')
         && !path.starts_with("//")
         && path.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~' | b'%')
+            byte.is_ascii_alphanumeric() || b"/-_.~%!$()*+,;=:@".contains(&byte)
         })
 }
 
@@ -148,7 +151,13 @@ mod tests {
         assert_eq!(base("/", None), None);
         assert_eq!(base("/live/", None), None);
         assert_eq!(base("/live", None).as_deref(), Some("/live/"));
+        assert_eq!(base("/a@b.c/live", None).as_deref(), Some("/a@b.c/live/"));
         assert_eq!(base("/", Some("/tools/live")).as_deref(), Some("/tools/live/"));
+        assert_eq!(base("/", Some("/")).as_deref(), Some("/"));
+        assert_eq!(base("/live", Some("/tools/")).as_deref(), Some("/tools/live/"));
+        assert_eq!(base("/live/", Some("/tools")).as_deref(), Some("/tools/live/"));
+        assert_eq!(base("//evil.example", None), None);
+        assert_eq!(base("//evil.example/", Some("/")), None);
         assert_eq!(base("/", Some("//evil.example")), None);
         assert_eq!(base("/", Some("/\"><script>")), None);
     }

@@ -2,10 +2,11 @@
 //! run with telemetry suppressed, so that the observer never observes itself.
 
 use std::{
+    convert::Infallible,
     fmt, io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, mpsc},
     task::{Context as TaskContext, Poll, ready},
     thread,
     time::Duration,
@@ -19,9 +20,9 @@ use hyper_util::{
 };
 use opentelemetry::{Context, context::FutureExt as _};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream, ToSocketAddrs},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::{Instant, Sleep, timeout},
 };
@@ -42,6 +43,12 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long open connections may take to end at shutdown.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long the server rests when it cannot accept, such as when the process has no file descriptor left.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How long a connection beyond the bound is kept, so that its client reads the answer before the socket is closed.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Connections beyond the bound that are answered at once; still further ones are only closed.
+const REFUSALS_MAX: usize = 256;
 /// Bytes that a connection buffers: what a stalled client costs, beside one block.
 const CONNECTION_BUFFER: usize = 64 * 1024;
 /// The whole answer to a connection beyond the bound, in the one way that an `EventSource` survives.
@@ -113,34 +120,47 @@ impl LiveSpans {
     /// # Ok::<(), livespan::Error>(())
     /// ```
     pub fn serve_in_background(&self, address: &str) -> Result<LiveServer, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Error::io("start a runtime for the server", error))?;
-        // Bound on the server's own thread: the caller may be inside a runtime, where blocking on another one panics.
-        let (answer, answered) = std::sync::mpsc::sync_channel(1);
+        // All on the server's own thread: the caller may be inside a runtime, where blocking on another one, or
+        // dropping it, panics.
+        let (answer, answered) = mpsc::sync_channel(1);
+        let (alive, finished) = mpsc::channel::<Infallible>();
         let live = self.clone();
         let address = address.to_owned();
         thread::Builder::new()
             .name("livespan-http".to_owned())
             .spawn(move || {
+                let _alive = alive;
                 let _suppressed = Context::enter_telemetry_suppressed_scope();
-                runtime.block_on(async move {
-                    let listener = live.bind(address.as_str()).await;
-                    match listener.and_then(|listener| live.acceptor(listener)) {
-                        Ok((server, acceptor)) => {
-                            // The caller waits below, unless it is gone: then the server is still wanted.
-                            drop(answer.send(Ok(server)));
-                            acceptor.run().await;
-                        }
-                        Err(error) => drop(answer.send(Err(error))),
-                    }
-                });
+                live.run_in_background(&address, &answer);
             })
             .map_err(|error| Error::io("start the server's thread", error))?;
-        answered
+        let server = answered
             .recv()
-            .map_err(|error| Error::io("start the server", error))?
+            .map_err(|error| Error::io("start the server", error))??;
+        // The program may end when `shutdown` returns: viewers get their last events before.
+        self.on_shutdown(move || drop(finished.recv_timeout(2 * GRACE)));
+        Ok(server)
+    }
+
+    fn run_in_background(&self, address: &str, answer: &mpsc::SyncSender<Result<LiveServer, Error>>) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                drop(answer.send(Err(Error::io("start a runtime for the server", error))));
+                return;
+            }
+        };
+        runtime.block_on(async {
+            let listener = self.bind(address).await;
+            match listener.and_then(|listener| self.acceptor(listener)) {
+                Ok((server, acceptor)) => {
+                    // The caller waits, unless it is gone: then the server is still wanted.
+                    drop(answer.send(Ok(server)));
+                    acceptor.run().await;
+                }
+                Err(error) => drop(answer.send(Err(error))),
+            }
+        });
     }
 
     async fn bind(&self, address: impl ToSocketAddrs) -> Result<TcpListener, Error> {
@@ -184,15 +204,8 @@ impl LiveSpans {
             live: self.clone(),
             mounted: false,
         };
-        Ok((
-            server,
-            Acceptor {
-                listener,
-                service,
-                stopping,
-                done,
-            },
-        ))
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Ok((server, Acceptor { listener, service, stopping, done, room }))
     }
 }
 
@@ -210,22 +223,34 @@ struct Acceptor {
     service: LiveService,
     stopping: watch::Receiver<bool>,
     done: watch::Sender<bool>,
+    /// For how many more connections there is room.
+    room: Arc<Semaphore>,
 }
 
 impl Acceptor {
     async fn run(mut self) {
         let graceful = GracefulShutdown::new();
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        let connection = connection(&self.service, stream, &graceful, &room);
-                        connections.spawn(connection.with_context(suppressed()));
-                    }
+                    Ok((stream, _)) => match Arc::clone(&self.room).try_acquire_owned() {
+                        Ok(permit) => {
+                            let connection = connection(&self.service, stream, &graceful, permit);
+                            connections.spawn(connection.with_context(suppressed()));
+                        }
+                        Err(_full) => {
+                            if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+                                connections.spawn(refuse(stream, permit).with_context(suppressed()));
+                            }
+                        }
+                    },
                     // Out of file descriptors, or a client that is gone already: others may still come.
-                    Err(_) => tokio::task::yield_now().await,
+                    Err(_) => tokio::select! {
+                        () = tokio::time::sleep_until(Instant::now() + ACCEPT_REST) => {}
+                        () = turned_on(&mut self.stopping) => break,
+                    },
                 },
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 () = turned_on(&mut self.stopping) => break,
@@ -239,23 +264,37 @@ impl Acceptor {
     }
 }
 
+/// Answers a connection for which there is no room. The request is read first, because a socket that is closed over
+/// unread bytes is reset, and the answer may be lost with it.
+async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    let exchange = async {
+        let mut request = [0; 4096];
+        // One read takes a request in; what more there is of a larger one does not matter.
+        if stream.read(&mut request).await? > 0 {
+            stream.write_all(OVERLOAD).await?;
+            stream.shutdown().await?;
+            while stream.read(&mut request).await? > 0 {}
+        }
+        io::Result::Ok(())
+    };
+    drop(timeout(REFUSAL_TIMEOUT, exchange).await);
+}
+
 /// One connection, from its first byte to its last.
 fn connection(
     service: &LiveService,
-    mut stream: TcpStream,
+    stream: TcpStream,
     graceful: &GracefulShutdown,
-    room: &Arc<Semaphore>,
+    permit: OwnedSemaphorePermit,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let permit = Arc::clone(room).try_acquire_owned();
     // Without it, small frames would wait for the acknowledgement of earlier ones.
     let prompt = stream.set_nodelay(true);
     let service = TowerToHyperService::new(service.clone());
     let watcher = graceful.watcher();
     async move {
-        let (Ok(_permit), Ok(())) = (permit, prompt) else {
-            drop(timeout(HEAD_TIMEOUT, stream.write_all(OVERLOAD)).await);
-            return;
-        };
+        let _permit = permit;
+        // It fails when the client is gone already, and is no more than a delay otherwise.
+        drop(prompt);
         let service =
             hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
                 let service = service.clone();
@@ -343,5 +382,40 @@ impl AsyncWrite for StallLimit {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn exchange(address: SocketAddr) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        timeout(Duration::from_secs(30), stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_bound_gets_a_stream_that_ends_as_overload() {
+        let live = LiveSpans::builder().build().unwrap();
+        let listener = live.bind("127.0.0.1:0").await.unwrap();
+        let (server, mut acceptor) = live.acceptor(listener).unwrap();
+        acceptor.room = Arc::new(Semaphore::new(1));
+        let running = tokio::spawn(acceptor.run());
+        let mut first = TcpStream::connect(server.local_addr()).await.unwrap();
+        first.write_all(b"GET /sse HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let mut begun = [0; 15];
+        first.read_exact(&mut begun).await.unwrap();
+        assert_eq!(&begun, b"HTTP/1.1 200 OK");
+        for _ in 0..3 {
+            assert_eq!(exchange(server.local_addr()).await.as_bytes(), OVERLOAD);
+        }
+        drop(first);
+        // There is room again as soon as the server has noticed.
+        while exchange(server.local_addr()).await.as_bytes() == OVERLOAD {}
+        server.shutdown();
+        running.await.unwrap();
     }
 }

@@ -19,7 +19,7 @@ use crate::{
         reply::{self, Refusal},
         snapshot, traces,
     },
-    spans::{event::TraceId, live::LiveSpans, record},
+    spans::{event::TraceId, live::LiveSpans, record, viewers::ROUTES},
     sse::{
         body::{SseBody, resume_point},
         control::{Dropped, PROTOCOL, SERVER},
@@ -32,7 +32,8 @@ use crate::{
 
 impl LiveSpans {
     /// Returns the routes, for your own axum app under any prefix: `app.nest_service("/live", live.router())`, or
-    /// `.nest("/live", live.router())`.
+    /// `.nest("/live", live.router())`. With `.nest`, axum answers `/live` but not `/live/`; `.nest_service` answers
+    /// both. Merged into an app, it takes the path `/` and its own routes, and leaves all others to the app.
     ///
     /// Without [`auth`](crate::LiveSpansBuilder::auth), only requests that name a loopback host, or one of
     /// [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts), are answered. Spans that your own middleware makes
@@ -41,7 +42,12 @@ impl LiveSpans {
     pub fn router(&self) -> Router {
         self.shared.mounts.expect_request();
         let service = LiveService { live: self.clone(), mounted: true };
-        Router::new().route_service("/", service.clone()).fallback_service(service)
+        // No fallback: axum loses it when a router is nested twice, and refuses it below a path with parameters.
+        ROUTES.iter().fold(Router::new().route_service("/", service.clone()), |router, name| {
+            router
+                .route_service(&format!("/{name}"), service.clone())
+                .route_service(&format!("/{name}/{{*rest}}"), service.clone())
+        })
     }
 }
 
@@ -82,8 +88,10 @@ impl LiveService {
         let original = original.map_or(path, |OriginalUri(uri)| uri.path());
         let context = Context::current();
         let span = context.span();
+        let is_recording = span.is_recording();
         let span = span.span_context();
-        if span.is_valid() && !span.is_remote() {
+        // A span that does not record never comes, so its id would be kept for nothing.
+        if is_recording && !span.is_remote() {
             let write = |out: &mut Vec<u8>| record::write_hide(out, span);
             drop(self.live.shared.parts.engine.intake.push(Class::Note, record::NOTE_SIZE, write));
         }
@@ -271,7 +279,7 @@ fn status(live: &LiveSpans) -> Response<Body> {
         retained: Retained {
             events: status.retained_events,
             bytes: status.retained_bytes,
-            traces: status.retained_traces,
+            traces: status.retained_streams,
         },
         limits: Limits {
             events: status.retention.events_max(),
@@ -279,7 +287,7 @@ fn status(live: &LiveSpans) -> Response<Body> {
             age_seconds: status.retention.age_max().as_secs(),
         },
         dropped: status.dropped,
-        open_spans: status.open_spans,
+        open_spans: status.open,
         unpinned: status.unpinned,
         subscribers: status.subscribers,
         store: Store {

@@ -93,6 +93,8 @@ struct TracesBody {
     state: State,
     /// When it may look again, or, while it waits for a change, when it pings.
     timer: Pin<Box<Sleep>>,
+    /// When it pings, unless there is something to send before.
+    ping_at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +126,7 @@ impl TracesBody {
             waiter,
             state: State::Hello,
             timer: Box::pin(tokio::time::sleep_until(Instant::now() + LIST_INTERVAL)),
+            ping_at: Instant::now() + PING_INTERVAL,
         }
     }
 
@@ -168,7 +171,8 @@ impl TracesBody {
             return Poll::Pending;
         }
         self.state = State::Waiting;
-        self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
+        let ping_at = self.ping_at;
+        self.timer.as_mut().reset(ping_at);
         Poll::Ready(None)
     }
 
@@ -181,16 +185,15 @@ impl TracesBody {
             return Poll::Ready(Some(out));
         }
         if rung {
-            let update = self.update(false);
-            if update.is_some() {
-                self.rest();
-            }
-            return Poll::Ready(update);
+            // It rests whether or not it found something: a look costs the same.
+            self.rest();
+            return Poll::Ready(self.update(false));
         }
         if self.timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
+        let ping_at = Instant::now() + PING_INTERVAL;
+        self.timer.as_mut().reset(ping_at);
         let mut out = Vec::with_capacity(256);
         control::ping(&mut out, &self.live.log().position(), None);
         Poll::Ready(Some(out))
@@ -220,6 +223,7 @@ impl http_body::Body for TracesBody {
                 State::Ended => return Poll::Ready(None),
             };
             if let Some(out) = out {
+                self.ping_at = Instant::now() + PING_INTERVAL;
                 return Poll::Ready(Some(Ok(Frame::data(Bytes::from(out)))));
             }
         }

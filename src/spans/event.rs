@@ -78,10 +78,6 @@ impl TraceId {
         // Sixteen bytes are always within a key's bounds.
         StreamKey::new(self.0).unwrap_or_else(|_| StreamKey::zero())
     }
-
-    pub(crate) fn from_key(key: &StreamKey) -> Option<Self> {
-        key.as_bytes().try_into().ok().and_then(Self::from_bytes)
-    }
 }
 
 impl SpanId {

@@ -1,68 +1,140 @@
 //! Which spans are watched at all: decided on the host's thread, before the buffer.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use opentelemetry::Value;
+use opentelemetry::{KeyValue, Value};
 use opentelemetry_sdk::trace::SpanData;
 
-use crate::spans::event::SpanKind;
+use crate::spans::{event::SpanKind, record};
 
 /// Targets whose spans are internals of HTTP libraries: hidden by default.
 pub const DEFAULT_HIDDEN_TARGETS: &[&str] =
     &["h2", "hyper", "hyper_util", "reqwest", "rustls", "tokio", "tonic", "tower"];
 
-/// What a filter may ask about a span.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
+/// What a filter may ask about a span. Each answer is looked up when it is asked for, so a filter pays only for what it
+/// uses.
+#[derive(Clone, Copy)]
 pub struct SpanFacts<'a> {
-    /// The span's name.
-    pub name: &'a str,
-    /// The instrumentation scope.
-    pub scope: &'a str,
-    /// The `tracing` target, which is the module that made the span; empty for other spans.
-    pub target: &'a str,
-    /// The `tracing` level, when the subscriber's OpenTelemetry layer records it; else empty.
-    pub level: &'a str,
-    /// The span's kind.
-    pub kind: SpanKind,
+    span: &'a SpanData,
 }
 
 impl<'a> SpanFacts<'a> {
-    pub(crate) fn of(span: &'a SpanData) -> Self {
-        let text = |key: &str| {
-            let found = span.attributes.iter().find(|pair| pair.key.as_str() == key);
-            match found.map(|pair| &pair.value) {
-                Some(Value::String(text)) => text.as_str(),
-                _ => "",
-            }
-        };
-        Self {
-            name: &span.name,
-            scope: span.instrumentation_scope.name(),
-            target: text("target"),
-            level: text("level"),
-            kind: crate::spans::record::kind_of(&span.span_kind),
+    /// Returns the span's name.
+    pub fn name(self) -> &'a str {
+        &self.span.name
+    }
+
+    /// Returns the instrumentation scope.
+    pub fn scope(self) -> &'a str {
+        self.span.instrumentation_scope.name()
+    }
+
+    /// Returns the `tracing` target, which is the module that made the span; empty for other spans.
+    pub fn target(self) -> &'a str {
+        self.attribute("target")
+    }
+
+    /// Returns the `tracing` level, when the subscriber's OpenTelemetry layer records it; else empty.
+    pub fn level(self) -> &'a str {
+        self.attribute("level")
+    }
+
+    /// Returns the span's kind.
+    pub fn kind(self) -> SpanKind {
+        record::kind_of(&self.span.span_kind)
+    }
+
+    /// Returns a text attribute; empty when there is none of that key.
+    pub fn attribute(self, key: &str) -> &'a str {
+        match self.span.attributes.iter().find(|pair| pair.key.as_str() == key) {
+            Some(KeyValue { value: Value::String(text), .. }) => text.as_str(),
+            _ => "",
         }
     }
 }
 
+impl fmt::Debug for SpanFacts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpanFacts")
+            .field("name", &self.name())
+            .field("scope", &self.scope())
+            .field("target", &self.target())
+            .field("level", &self.level())
+            .field("kind", &self.kind())
+            .finish()
+    }
+}
+
 /// Decides which spans are watched.
+///
+/// Invariant: a span whose start was shown gets an end, though the filter refuses it then, because the name or an
+/// attribute changed meanwhile. Which starts were refused is remembered roughly: forgetting one costs a look-up only.
 #[derive(Clone)]
-pub(crate) struct SpanFilter(Arc<dyn Fn(&SpanFacts<'_>) -> bool + Send + Sync>);
+pub(crate) struct SpanFilter {
+    wants: Arc<dyn Fn(&SpanFacts<'_>) -> bool + Send + Sync>,
+    /// Ids of spans whose start was refused, each in the one place it can have.
+    refused: Arc<[AtomicU64]>,
+}
+
+/// What to do with the end of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndVerdict {
+    Show,
+    Hide,
+    /// Hide it, unless its start was shown.
+    HideUnlessShown,
+}
+
+/// Refused starts that are remembered: 32 KiB.
+const REFUSED_PLACES: usize = 4096;
 
 impl SpanFilter {
     pub(crate) fn new(filter: impl Fn(&SpanFacts<'_>) -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(filter))
+        let refused = (0..REFUSED_PLACES).map(|_| AtomicU64::new(0)).collect();
+        Self { wants: Arc::new(filter), refused }
     }
 
-    pub(crate) fn wants(&self, span: &SpanData) -> bool {
-        (self.0)(&SpanFacts::of(span))
+    pub(crate) fn wants_start(&self, span: &SpanData) -> bool {
+        let wants = self.wants(span);
+        if let (false, Some(place)) = (wants, self.place(span)) {
+            place.store(id(span), Ordering::Relaxed);
+        }
+        wants
     }
+
+    pub(crate) fn judge_end(&self, span: &SpanData) -> EndVerdict {
+        if self.wants(span) {
+            return EndVerdict::Show;
+        }
+        let was_refused = self.place(span).is_some_and(|place| place.load(Ordering::Relaxed) == id(span));
+        if was_refused { EndVerdict::Hide } else { EndVerdict::HideUnlessShown }
+    }
+
+    /// A filter that panics wants nothing.
+    fn wants(&self, span: &SpanData) -> bool {
+        catch_unwind(AssertUnwindSafe(|| (self.wants)(&SpanFacts { span }))).unwrap_or(false)
+    }
+
+    fn place(&self, span: &SpanData) -> Option<&AtomicU64> {
+        // Span ids are random, so any of their bits will do.
+        self.refused.get(usize::try_from(id(span) % REFUSED_PLACES as u64).ok()?)
+    }
+}
+
+fn id(span: &SpanData) -> u64 {
+    u64::from_be_bytes(span.span_context.span_id().to_bytes())
 }
 
 impl Default for SpanFilter {
     fn default() -> Self {
-        Self::new(|facts| !is_hidden_target(facts.target))
+        Self::new(|facts| !is_hidden_target(facts.target()))
     }
 }
 

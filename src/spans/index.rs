@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
-        Arc, RwLock,
+        RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -15,11 +15,7 @@ use crate::{
         query::TraceFilter,
         summary::{Change, Fact, Outcome, Summary, Trace},
     },
-    sse::{
-        event::StreamKey,
-        id::EventId,
-        keys::{Waiter, Waiters},
-    },
+    sse::{event::StreamKey, id::EventId},
     sync::{read, write},
     time::Timestamp,
 };
@@ -29,7 +25,6 @@ pub(crate) struct TraceIndex {
     state: RwLock<State>,
     /// Counts changes, so that a viewer knows what it has not seen.
     version: AtomicU64,
-    waiters: Waiters,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +74,7 @@ impl TraceIndex {
             state.apply(sequence, &fact, version);
         }
         drop(state);
-        self.changed(version);
+        self.version.store(version, Ordering::Release);
     }
 
     /// Forgets traces of which the log holds nothing any more.
@@ -96,20 +91,7 @@ impl TraceIndex {
             }
         }
         drop(state);
-        self.changed(version);
-    }
-
-    fn changed(&self, version: u64) {
         self.version.store(version, Ordering::Release);
-        self.waiters.wake();
-    }
-
-    pub(crate) fn join(&self, waiter: &Arc<Waiter>) {
-        self.waiters.join(waiter);
-    }
-
-    pub(crate) fn leave(&self, waiter: &Arc<Waiter>) {
-        self.waiters.leave(waiter);
     }
 
     /// Whether the trace is complete and a reader at `after` has read all of it.

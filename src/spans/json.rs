@@ -44,6 +44,11 @@ pub(crate) type Pairs<'a> = Vec<(&'a str, Value<'a>)>;
 
 /// What every span event says.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_field_names,
+    clippy::struct_excessive_bools,
+    reason = "the names and flags are those of the wire"
+)]
 pub(crate) struct Span<'a> {
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
@@ -67,6 +72,7 @@ pub(crate) struct Span<'a> {
 
 /// What the end of a span adds.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the wire")]
 pub(crate) struct End<'a> {
     pub(crate) status: Status<'a>,
     pub(crate) start: Timestamp,
@@ -100,6 +106,7 @@ pub(crate) struct Link<'a> {
 
 /// A process as its first event introduces it.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the wire")]
 pub(crate) struct Process<'a> {
     pub(crate) process: &'a str,
     pub(crate) service: &'a str,
@@ -809,5 +816,6 @@ pub(crate) fn clip(text: &str, bytes_max: usize) -> (&str, bool) {
     if text.len() <= bytes_max {
         return (text, false);
     }
-    (text.get(..text.floor_char_boundary(bytes_max)).unwrap_or_default(), true)
+    let boundary = (0..=bytes_max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    (text.get(..boundary).unwrap_or_default(), true)
 }

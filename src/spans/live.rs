@@ -26,9 +26,8 @@ use crate::{
     },
     sse::{
         body::{SseBody, resume_point},
-        control::Dropped,
-        id::{EventId, ResumePoint},
-        log::{Log, StoreHealth},
+        id::ResumePoint,
+        log::{Log, Status},
         retention::Retention,
         store::{EventStore, MemoryEventStore},
         subscription::Subscribe,
@@ -210,6 +209,7 @@ impl LiveSpans {
     }
 
     /// Wraps the sampler of the provider, so that spans it drops are shown all the same.
+    #[expect(clippy::unused_self, reason = "a sampler belongs to a log, which a later one will ask")]
     pub fn sampler<S: ShouldSample + Clone + 'static>(&self, inner: S) -> LiveSampler<S> {
         LiveSampler::new(inner)
     }
@@ -244,22 +244,7 @@ impl LiveSpans {
 
     /// Returns the state of the log.
     pub fn status(&self) -> Status {
-        let log = self.log();
-        let holding = log.holding();
-        Status {
-            oldest: log.id(log.oldest()),
-            head: log.id(holding.head),
-            retained_events: holding.events,
-            retained_bytes: holding.bytes,
-            retained_traces: holding.streams,
-            open_spans: holding.open,
-            unpinned: holding.unpinned,
-            dropped: log.dropped(),
-            subscribers: log.subscribers(),
-            store: log.health(),
-            uptime: log.started().elapsed(),
-            retention: log.tail.retention(),
-        }
+        self.shared.target.status()
     }
 
     /// Stores what is buffered, ends every stream with `end` (`shutdown`) and stops the servers. Shut the tracer
@@ -287,36 +272,6 @@ impl LiveSpans {
     pub(crate) fn on_shutdown(&self, tell: impl FnOnce() + Send + 'static) {
         lock(&self.shared.on_shutdown).push(Box::new(tell));
     }
-}
-
-/// The state of a log of spans.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Status {
-    /// The oldest event that can be replayed.
-    pub oldest: EventId,
-    /// The newest event.
-    pub head: EventId,
-    /// Events in memory.
-    pub retained_events: usize,
-    /// Their bytes, as SSE frames.
-    pub retained_bytes: usize,
-    /// Traces in memory.
-    pub retained_traces: usize,
-    /// Spans that have started and not ended.
-    pub open_spans: usize,
-    /// Open spans whose start could not be kept beyond retention.
-    pub unpinned: u64,
-    /// Events dropped by the full buffer or a failing store.
-    pub dropped: Dropped,
-    /// Open streams.
-    pub subscribers: usize,
-    /// How the store does.
-    pub store: StoreHealth,
-    /// How long the log has been open.
-    pub uptime: Duration,
-    /// The bounds of what is kept in memory.
-    pub retention: Retention,
 }
 
 /// Returns the trace of the span that is current on this thread, if it is in one: what a handler hands to a client

@@ -1,5 +1,5 @@
-//! Ends that were dropped when not even the mark of it fitted into the buffer: kept aside, bounded, until the worker
-//! has made room, so that their spans are not shown as running for ever. Host threads add, the worker takes all.
+//! Ends that were dropped when not even the mark of it fitted into the buffer: kept aside, bounded, for the worker
+//! to find, so that their spans are not shown as running for ever. Host threads add, the worker takes all.
 
 use std::sync::{
     Mutex,
@@ -48,7 +48,7 @@ impl Marks {
         self.waiting.store(true, Ordering::Release);
     }
 
-    /// All that is kept, and nothing most of the time.
+    /// All that is kept, which is nothing most of the time.
     pub(crate) fn take(&self) -> Vec<Mark> {
         if self.waiting.load(Ordering::Relaxed) && self.waiting.swap(false, Ordering::AcqRel) {
             std::mem::take(&mut *lock(&self.marks))

@@ -62,8 +62,6 @@ pub(crate) struct Parsed {
     #[serde(default)]
     pub(crate) lost: Option<Json>,
     #[serde(default)]
-    pub(crate) durable: bool,
-    #[serde(default)]
     pub(crate) state: Option<String>,
 }
 
@@ -123,7 +121,7 @@ pub(crate) fn fact(payload: &[u8]) -> Option<Fact> {
     let span_id = parsed.span_id.as_ref()?.parse::<SpanId>().ok()?.to_bytes();
     let time = Timestamp::parse(&parsed.timestamp)?;
     let change = match parsed.kind_of_event.as_str() {
-        "started" => Change::Started(begun(&parsed, time)),
+        "started" => Change::Started(Box::new(begun(&parsed, time))),
         "ended" => {
             let outcome = match (&parsed.lost, &parsed.status) {
                 (Some(_), _) => Outcome::Lost,
@@ -131,7 +129,7 @@ pub(crate) fn fact(payload: &[u8]) -> Option<Fact> {
                 _ => Outcome::Ok,
             };
             let start = parsed.start_timestamp.as_deref().and_then(Timestamp::parse);
-            Change::Ended { begun: begun(&parsed, start.unwrap_or(time)), outcome }
+            Change::Ended { begun: Box::new(begun(&parsed, start.unwrap_or(time))), outcome }
         }
         "updated" => match parsed.state.as_deref() {
             Some(state) => Change::Waiting(state == "waiting"),
@@ -142,9 +140,9 @@ pub(crate) fn fact(payload: &[u8]) -> Option<Fact> {
     Some(Fact { trace_id, span_id, time, change })
 }
 
-fn begun(parsed: &Parsed, start: Timestamp) -> Box<Begun> {
+fn begun(parsed: &Parsed, start: Timestamp) -> Begun {
     let bytes = |id: &String| id.parse().ok().map(SpanId::to_bytes);
-    Box::new(Begun {
+    Begun {
         parent: parsed.parent_span_id.as_ref().and_then(bytes),
         parent_remote: parsed.parent_remote,
         name: Begun::text(&parsed.name),
@@ -156,7 +154,7 @@ fn begun(parsed: &Parsed, start: Timestamp) -> Box<Begun> {
             .iter()
             .filter_map(|link| link.trace_id.parse::<TraceId>().ok().map(TraceId::to_bytes))
             .collect(),
-    })
+    }
 }
 
 /// Whether an open span outlives its process.

@@ -25,7 +25,7 @@ use crate::{
     error::Error,
     spans::{
         event::{AttributeValue, Attributes},
-        filter::SpanFilter,
+        filter::{EndVerdict, SpanFilter},
         marks::{Mark, Marks},
         process::Processes,
         record,
@@ -111,7 +111,7 @@ impl LiveSpanProcessor {
             return;
         }
         let Some(data) = span.exported_data() else { return };
-        if !self.parts.filter.wants(&data) {
+        if !self.parts.filter.wants_start(&data) {
             return;
         }
         let write = |out: &mut Vec<u8>| record::write_start(out, self.source, &data);
@@ -120,11 +120,21 @@ impl LiveSpanProcessor {
     }
 
     fn watch_end(&self, data: &SpanData) {
-        if self.closed.load(Ordering::Relaxed) || !self.parts.filter.wants(data) {
+        if self.closed.load(Ordering::Relaxed) {
             return;
         }
-        let write = |out: &mut Vec<u8>| record::write_end(out, self.source, data);
-        let pushed = self.intake().push(Class::End, record::size(data), write);
+        let size = record::size(data);
+        let pushed = match self.parts.filter.judge_end(data) {
+            EndVerdict::Show => {
+                self.intake().push(Class::End, size, |out| record::write_end(out, self.source, data))
+            }
+            EndVerdict::Hide => return,
+            EndVerdict::HideUnlessShown => {
+                // Nobody misses it when it is refused, so it does not count as dropped.
+                let write = |out: &mut Vec<u8>| record::write_end_if_shown(out, self.source, data);
+                self.intake().try_push(Class::End, size, write)
+            }
+        };
         if pushed == Err(Refused::Full) {
             // The last of the room is for the bare fact that the span ended, so that it is not shown running for ever.
             let mark = Mark::of(data);
@@ -148,13 +158,15 @@ impl LiveSpanProcessor {
             let write = |out: &mut Vec<u8>| record::write_shutdown(out, self.source);
             self.intake().push(Class::Note, record::NOTE_SIZE, write)
         };
-        if note() == Err(Refused::Full) {
-            self.intake().flush(timeout)?;
-            if note() == Err(Refused::Full) {
+        let left = || deadline.saturating_duration_since(Instant::now());
+        while note() == Err(Refused::Full) {
+            self.intake().flush(left())?;
+            // Other threads may have filled the buffer again.
+            if left().is_zero() {
                 return Err(Error::full());
             }
         }
-        self.intake().flush(deadline.saturating_duration_since(Instant::now()))
+        self.intake().flush(left())
     }
 }
 

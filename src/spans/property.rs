@@ -640,7 +640,7 @@ fn is_within_bounds(value: &Json) -> bool {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: config().cases / 8, ..config() })]
+    #![proptest_config(Config { cases: config().cases / 16, ..config() })]
 
     #[test]
     fn no_span_is_too_large_for_its_bounds(span in hostile_span()) {

@@ -165,14 +165,14 @@ fn term(word: &Word) -> Result<Term, Error> {
     };
     let key = text.split(|character: char| !character.is_ascii_alphabetic()).next().unwrap_or_default();
     let rest = text.get(key.len()..).unwrap_or_default();
-    let test = match (rest.chars().next(), key) {
+    let asked = match (rest.chars().next(), key) {
         (Some(':'), _) => property(key, rest.get(1..).unwrap_or_default())?,
         (Some('<' | '>' | '='), "duration" | "spans" | "errors") => comparison(key, rest)?,
         // A word such as `a>b` or `"quoted:text"` is only text.
         _ => Test::Text(text.to_lowercase()),
     };
     let plain = word.quoted && text.starts_with(|character: char| !character.is_ascii_alphabetic());
-    Ok(Term { negated, test: if plain { Test::Text(text.to_lowercase()) } else { test } })
+    Ok(Term { negated, test: if plain { Test::Text(text.to_lowercase()) } else { asked } })
 }
 
 fn property(key: &str, value: &str) -> Result<Test, Error> {

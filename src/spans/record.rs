@@ -33,6 +33,8 @@ const END: u8 = 2;
 const END_MARK: u8 = 3;
 const HIDE: u8 = 4;
 const SHUTDOWN: u8 = 5;
+const SETTLE: u8 = 6;
+const END_IF_SHOWN: u8 = 7;
 
 /// In an array's count: values were cut off.
 const ARRAY_CUT: u32 = 1 << 31;
@@ -45,8 +47,12 @@ const UNSAMPLED: u8 = 2;
 pub(crate) enum Record<'a> {
     Start(Spanned<'a>),
     End(Spanned<'a>, End<'a>),
+    /// An end that counts only if the start was shown.
+    EndIfShown(Spanned<'a>, End<'a>),
     /// The end of this span was dropped.
     EndMark(Mark),
+    /// The starts of all spans whose marks were taken before this was sent stand before it.
+    Settle,
     /// This span is a viewer's own request.
     Hide { trace_id: [u8; 16], span_id: [u8; 8] },
     /// The provider of this source was shut down.
@@ -90,8 +96,17 @@ pub(crate) fn write_start(out: &mut Vec<u8>, source: u32, span: &SpanData) {
 }
 
 pub(crate) fn write_end(out: &mut Vec<u8>, source: u32, span: &SpanData) {
+    write_end_as(END, out, source, span);
+}
+
+/// Writes the end of a span that is to be hidden unless its start was shown.
+pub(crate) fn write_end_if_shown(out: &mut Vec<u8>, source: u32, span: &SpanData) {
+    write_end_as(END_IF_SHOWN, out, source, span);
+}
+
+fn write_end_as(kind: u8, out: &mut Vec<u8>, source: u32, span: &SpanData) {
     let mut writer = Writer::new(out);
-    writer.out.push(END);
+    writer.out.push(kind);
     writer.head(source, span);
     writer.attributes(&span.attributes);
     writer.links(span);
@@ -125,7 +140,7 @@ pub(crate) fn write_end_mark(out: &mut Vec<u8>, mark: &Mark) {
     writer.u64(mark.end.nanos());
 }
 
-/// Bytes of [`write_hide`] and [`write_shutdown`].
+/// Bytes of [`write_hide`], [`write_shutdown`] and [`write_settle`].
 pub(crate) const NOTE_SIZE: usize = 32;
 
 pub(crate) fn write_hide(out: &mut Vec<u8>, span: &SpanContext) {
@@ -141,9 +156,13 @@ pub(crate) fn write_shutdown(out: &mut Vec<u8>, source: u32) {
     writer.u64(Timestamp::now().nanos());
 }
 
+pub(crate) fn write_settle(out: &mut Vec<u8>) {
+    out.push(SETTLE);
+}
+
 /// Whether translating the record needs all that stands before it to be stored.
 pub(crate) fn needs_stored(record: &[u8]) -> bool {
-    matches!(record.first(), Some(&(END_MARK | SHUTDOWN)))
+    matches!(record.first(), Some(&(END_MARK | SHUTDOWN | SETTLE | END_IF_SHOWN)))
 }
 
 /// Reads one record; `None` when it is none, which cannot be.
@@ -156,11 +175,17 @@ pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
             let end = reader.end()?;
             Some(Record::End(spanned, end))
         }
+        END_IF_SHOWN => {
+            let spanned = reader.spanned()?;
+            let end = reader.end()?;
+            Some(Record::EndIfShown(spanned, end))
+        }
         END_MARK => Some(Record::EndMark(Mark {
             trace_id: reader.array()?,
             span_id: reader.array()?,
             end: Timestamp::from_nanos(reader.u64()?),
         })),
+        SETTLE => Some(Record::Settle),
         HIDE => Some(Record::Hide { trace_id: reader.array()?, span_id: reader.array()? }),
         SHUTDOWN => Some(Record::Shutdown {
             source: reader.u32()?,

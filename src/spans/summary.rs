@@ -260,12 +260,11 @@ impl Trace {
         }
         let root = self.root.as_ref().filter(|root| root.is_genuine()).and_then(|root| root.outcome);
         match root {
-            Some(Outcome::Ok) => TraceState::Ok,
             Some(Outcome::Error) => TraceState::Error,
             Some(Outcome::Lost) => TraceState::Lost,
             None if !self.lost.is_empty() => TraceState::Lost,
             None if self.errors > 0 => TraceState::Error,
-            None => TraceState::Ok,
+            Some(Outcome::Ok) | None => TraceState::Ok,
         }
     }
 
@@ -352,3 +351,4 @@ fn hex(bytes: &[u8]) -> String {
     let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
+

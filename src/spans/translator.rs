@@ -17,7 +17,7 @@ use crate::{
     sse::{
         batch::Batch,
         event::{Pin, StreamKey},
-        intake::{Class, Refused},
+        intake::Class,
         log::Log,
         retention::RETENTION_PINNED_EVENTS_MAX,
         worker::Translator,
@@ -46,6 +46,9 @@ pub(crate) struct SpanTranslator {
     owed: Vec<Mark>,
     /// Marks of dropped ends for which the buffer had no room.
     marks: Arc<Marks>,
+    /// Those of them that a note, which may be on its way, will settle.
+    settling: Vec<Mark>,
+    is_settling: bool,
 }
 
 impl SpanTranslator {
@@ -68,6 +71,8 @@ impl SpanTranslator {
             facts: Vec::new(),
             owed: Vec::new(),
             marks,
+            settling: Vec::new(),
+            is_settling: false,
         }
     }
 
@@ -78,7 +83,7 @@ impl SpanTranslator {
         }
         let Some(process) = self.introduce(source, batch) else { return };
         let span = Span { process: &process.id, service: &process.service, ..span };
-        self.note_fact(batch, &span, start, Change::Started(begun(&span, start)));
+        self.note_fact(batch, &span, start, Change::Started(Box::new(begun(&span, start))));
         let pin = Pin::Open(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
         batch.push("started", key, pin, |out| json::started(out, &span, start));
@@ -93,10 +98,15 @@ impl SpanTranslator {
         let span = Span { process: &process.id, service: &process.service, ..span };
         let end = End { start, ..end };
         let outcome = if matches!(end.status, Status::Error(_)) { Outcome::Error } else { Outcome::Ok };
-        self.note_fact(batch, &span, end.end, Change::Ended { begun: begun(&span, start), outcome });
+        self.note_fact(batch, &span, end.end, Change::Ended { begun: Box::new(begun(&span, start)), outcome });
         let pin = Pin::Close(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
         batch.push("ended", key, pin, |out| json::ended(out, &span, &end));
+    }
+
+    fn is_shown(&self, span: &Span<'_>) -> bool {
+        let key = StreamKey::new(span.trace_id);
+        key.is_ok_and(|key| self.log.tail.opened(&key, u64::from_be_bytes(span.span_id)).is_some())
     }
 
     /// The process of a source, whose own event stands before the first of its spans.
@@ -144,19 +154,32 @@ impl SpanTranslator {
     }
 
     /// Ends the spans whose end the store refused.
-    fn settle(&mut self, batch: &mut Batch) {
+    fn settle_owed(&mut self, batch: &mut Batch) {
         for mark in std::mem::take(&mut self.owed) {
             self.lose_one(&mark, batch);
         }
     }
 
-    /// Puts marks that were kept aside where they belong, behind the starts of their spans: there is room now.
-    fn take_marks(&self) {
-        for mark in self.marks.take() {
-            let write = |out: &mut Vec<u8>| record::write_end_mark(out, &mark);
-            if self.log.intake.try_push(Class::Note, record::END_MARK_SIZE, write) == Err(Refused::Full) {
-                self.marks.keep(mark);
-            }
+    /// Takes the marks that were kept aside. Starts of their spans may still be on the way, so they are looked at when
+    /// a note that is sent now, behind those starts, arrives here.
+    fn take_marks(&mut self) {
+        if self.is_settling {
+            return;
+        }
+        if self.settling.is_empty() {
+            self.settling = self.marks.take();
+        }
+        if !self.settling.is_empty() {
+            let pushed = self.log.intake.try_push(Class::Note, record::NOTE_SIZE, record::write_settle);
+            self.is_settling = pushed.is_ok();
+        }
+    }
+
+    /// Ends the spans of the marks that were kept aside.
+    fn settle(&mut self, batch: &mut Batch) {
+        self.is_settling = false;
+        for mark in std::mem::take(&mut self.settling) {
+            self.lose_one(&mark, batch);
         }
     }
 
@@ -195,12 +218,18 @@ impl Translator for SpanTranslator {
     fn translate(&mut self, record: &[u8], batch: &mut Batch) {
         self.take_marks();
         if !self.owed.is_empty() {
-            self.settle(batch);
+            self.settle_owed(batch);
         }
         match record::read(record) {
             Some(Record::Start(spanned)) => self.start(spanned, batch),
             Some(Record::End(spanned, end)) => self.end(spanned, end, batch),
+            Some(Record::EndIfShown(spanned, end)) => {
+                if self.is_shown(&spanned.span) {
+                    self.end(spanned, end, batch);
+                }
+            }
             Some(Record::EndMark(mark)) => self.lose_one(&mark, batch),
+            Some(Record::Settle) => self.settle(batch),
             Some(Record::Shutdown { source, time }) => self.lose_all(source, time, batch),
             Some(Record::Hide { .. }) | None => {}
         }
@@ -240,11 +269,13 @@ impl Translator for SpanTranslator {
         };
         let gone: Vec<StreamKey> = keys.iter().filter(|key| !holds(key)).copied().collect();
         self.index.forget(&gone);
+        // The list of traces looks for what is gone, too, and this may be all that happens.
+        self.log.tail.wake_watchers();
     }
 }
 
-fn begun(span: &Span<'_>, start: Timestamp) -> Box<Begun> {
-    Box::new(Begun {
+fn begun(span: &Span<'_>, start: Timestamp) -> Begun {
+    Begun {
         parent: span.parent,
         parent_remote: span.parent_remote,
         name: Begun::text(span.name),
@@ -252,6 +283,6 @@ fn begun(span: &Span<'_>, start: Timestamp) -> Box<Begun> {
         kind: span.kind,
         start,
         links: span.links.iter().map(|link| link.trace_id).collect(),
-    })
+    }
 }
 

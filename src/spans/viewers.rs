@@ -1,11 +1,13 @@
 //! Keeps viewers out of what they view: the host's own middleware makes a span for every request, also for those to
 //! our routes. The first request through a mounted router teaches us where it is mounted; from then on a span that
-//! says it serves such a path is left out, with its children. The span around that first request is left out by its
-//! id, which the router hands in before the worker looks at it.
+//! says it serves such a path is left out, with its children. The span around that first request, and one that says
+//! nothing of its path, is left out by its id, which the router hands in before the worker looks at the span: while a
+//! router is mounted, the worker looks a little later.
 
 use std::{
     collections::HashSet,
     sync::{Arc, RwLock},
+    time::Duration,
 };
 
 use crate::{
@@ -19,10 +21,16 @@ const PREFIXES_MAX: usize = 16;
 /// Viewers' spans that are remembered until they end: at least half as many, the newest ones. Some never end for us,
 /// because their end was dropped or the host's filter hides them anyway.
 const HIDDEN_MAX: usize = 65_536;
+/// From the start of a span around a request until our router hears of the request, when that is all there is to go
+/// by. Nobody is watching yet, so it may be long.
+const HOLD_FIRST: Duration = Duration::from_millis(50);
+/// The same for later requests, of which most spans tell their path.
+const HOLD: Duration = Duration::from_millis(10);
 /// Attributes in which HTTP middleware writes the path or the whole address of a request.
 const PATH_KEYS: &[&str] =
     &["uri", "url.path", "url.full", "http.target", "http.url", "http.uri", "http.path", "path"];
-const ROUTES: &[&str] = &["sse", "traces", "stats", "status", "assets", "workflows"];
+/// The first parts of our routes' paths, beside that of the page.
+pub(crate) const ROUTES: &[&str] = &["sse", "traces", "stats", "status", "assets", "workflows"];
 
 /// Where our routes are mounted in the host's app.
 #[derive(Debug, Default)]
@@ -39,7 +47,7 @@ impl Mounts {
     /// A router was made: until its first request tells its place, the worker looks a little later.
     pub(crate) fn expect_request(&self) {
         if read(&self.prefixes).is_empty() {
-            self.hold.set(true);
+            self.hold.set(HOLD_FIRST);
         }
     }
 
@@ -51,6 +59,7 @@ impl Mounts {
         });
         let Some(prefix) = prefix else { return };
         let prefix = prefix.trim_end_matches('/');
+        self.hold.set(HOLD);
         if read(&self.prefixes).iter().any(|known| known == prefix) {
             return;
         }
@@ -58,8 +67,6 @@ impl Mounts {
         if prefixes.len() < PREFIXES_MAX && !prefixes.iter().any(|known| known == prefix) {
             prefixes.push(prefix.to_owned());
         }
-        drop(prefixes);
-        self.hold.set(false);
     }
 
     fn covers(&self, attributes: &Pairs<'_>) -> bool {
@@ -97,14 +104,14 @@ impl Hidden {
         self.spans.insert(span_id);
     }
 
-    fn is_hidden(&self, span_id: &[u8; 8]) -> bool {
-        self.spans.contains(span_id) || self.older.contains(span_id)
+    fn is_hidden(&self, span_id: [u8; 8]) -> bool {
+        self.spans.contains(&span_id) || self.older.contains(&span_id)
     }
 
     /// Whether a span that starts is a viewer's.
     pub(crate) fn hides_start(&mut self, span: &Span<'_>) -> bool {
-        let hidden = self.is_hidden(&span.span_id)
-            || span.parent.is_some_and(|parent| self.is_hidden(&parent))
+        let hidden = self.is_hidden(span.span_id)
+            || span.parent.is_some_and(|parent| self.is_hidden(parent))
             || self.mounts.covers(&span.attributes);
         if hidden {
             self.hide(span.span_id);

@@ -158,10 +158,6 @@ impl Block {
         }
     }
 
-    pub(crate) fn first(&self) -> u64 {
-        self.sequence(0)
-    }
-
     pub(crate) fn last(&self) -> u64 {
         self.sequence(self.len().saturating_sub(1))
     }

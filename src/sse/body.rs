@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Response, Uri, header};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
@@ -46,8 +46,6 @@ enum State {
     /// The head was not sent yet.
     New(Box<Live>),
     Live(Box<Live>),
-    /// Refused before it read anything.
-    Refused(EndReason),
     Done,
 }
 
@@ -86,14 +84,6 @@ impl SseBody {
         }
     }
 
-    /// A stream that ends at once, in the one way that an `EventSource` survives.
-    pub(crate) fn refused(reason: EndReason) -> Self {
-        Self {
-            state: State::Refused(reason),
-            retry: jittered_retry(),
-        }
-    }
-
     /// Tells an `EventSource` not to come back: it has everything there will ever be.
     #[cfg(feature = "spans")]
     pub(crate) fn no_content() -> Response<Self> {
@@ -101,7 +91,7 @@ impl SseBody {
             state: State::Done,
             retry: 0,
         });
-        *response.status_mut() = StatusCode::NO_CONTENT;
+        *response.status_mut() = http::StatusCode::NO_CONTENT;
         response
     }
 
@@ -252,12 +242,6 @@ impl Body for SseBody {
                 Poll::Ready(Ok(bytes)) => (State::Live(live), bytes),
                 Poll::Ready(Err(reason)) => (State::Done, end(reason)),
             },
-            State::Refused(reason) => {
-                let mut out = Vec::with_capacity(64);
-                frame::retry(&mut out, retry);
-                control::end(&mut out, reason);
-                (State::Done, Bytes::from(out))
-            }
             State::Done => return Poll::Ready(None),
         };
         self.state = next;

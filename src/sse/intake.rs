@@ -503,6 +503,12 @@ impl Drain {
         below.map(|record| (record.class, self.bytes(record, HEADER)))
     }
 
+    /// All notes that were taken, wherever the cut is.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = &[u8]> {
+        let notes = self.records.iter().filter(|record| record.class == Class::Note);
+        notes.map(|record| self.bytes(record, HEADER))
+    }
+
     /// Moves the records that the last turn left into the last buffer.
     fn keep_rest_of(&mut self, cut: u64) {
         let mut rest = Vec::new();

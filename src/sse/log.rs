@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -13,11 +13,11 @@ use crate::{
     sse::{
         batch::Batch,
         control::{Dropped, Position},
-        event::StreamKey,
         id::{Epoch, EventId, ResumePoint, Sequence},
         intake::Intake,
+        retention::Retention,
         store::{EventStore, Opened},
-        tail::{Holding, Tail},
+        tail::Tail,
     },
     sync::lock,
 };
@@ -56,6 +56,36 @@ pub struct StoreHealth {
     pub kind: &'static str,
     /// The last failure, until an append succeeds again.
     pub failure: Option<String>,
+}
+
+/// The state of a log.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// The oldest event that can be replayed.
+    pub oldest: EventId,
+    /// The newest event.
+    pub head: EventId,
+    /// Events in memory.
+    pub retained_events: usize,
+    /// Their bytes, as SSE frames.
+    pub retained_bytes: usize,
+    /// Streams, such as traces, with an event in memory.
+    pub retained_streams: usize,
+    /// Opening events of streams, such as starts of spans, that wait for their closing one.
+    pub open: usize,
+    /// Of these, how many could not be kept beyond retention.
+    pub unpinned: u64,
+    /// Events dropped by the full buffer or a failing store.
+    pub dropped: Dropped,
+    /// Open streams of readers.
+    pub subscribers: usize,
+    /// How the store does.
+    pub store: StoreHealth,
+    /// How long the log has been open.
+    pub uptime: Duration,
+    /// The bounds of what is kept in memory.
+    pub retention: Retention,
 }
 
 impl Log {
@@ -205,20 +235,31 @@ impl Log {
         }
     }
 
-    pub(crate) fn holding(&self) -> Holding {
-        self.tail.holding()
+    pub(crate) fn status(&self) -> Status {
+        let holding = self.tail.holding();
+        Status {
+            oldest: self.id(self.oldest()),
+            head: self.id(holding.head),
+            retained_events: holding.events,
+            retained_bytes: holding.bytes,
+            retained_streams: holding.streams,
+            open: holding.open,
+            unpinned: holding.unpinned,
+            dropped: self.dropped(),
+            subscribers: self.subscribers(),
+            store: self.health(),
+            uptime: self.started.elapsed(),
+            retention: self.tail.retention(),
+        }
     }
 
     pub(crate) fn dropped(&self) -> Dropped {
         self.intake.dropped()
     }
 
-    pub(crate) fn knows(&self, key: &StreamKey) -> bool {
+    #[cfg(feature = "http")]
+    pub(crate) fn knows(&self, key: &crate::sse::event::StreamKey) -> bool {
         self.tail.keys().get(key).is_some_and(|key| key.is_known())
-    }
-
-    pub(crate) fn started(&self) -> Instant {
-        self.started
     }
 
     pub(crate) fn subscribers(&self) -> usize {

@@ -234,6 +234,12 @@ impl Tail {
         self.keys.wake_all();
     }
 
+    /// Wakes those who watch everything: what the log keeps has changed.
+    #[cfg(feature = "spans")]
+    pub(crate) fn wake_watchers(&self) {
+        self.waiters.wake();
+    }
+
     /// Lets go of what is too old; the moment at which the next event will be.
     pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
         let _appending = lock(&self.appending);
@@ -351,6 +357,7 @@ impl Tail {
     }
 
     /// The opening event of this token, while it is open.
+    #[cfg(feature = "spans")]
     pub(crate) fn opened(&self, key: &StreamKey, token: u64) -> Option<Slice> {
         let key = self.keys.get(key)?;
         let state = read(&self.state);

@@ -13,7 +13,7 @@ use crate::{
         event::{SseEvent, is_event_name},
         id::{EventId, ResumePoint},
         intake::{Class, Refused},
-        log::StoreHealth,
+        log::{Status, StoreHealth},
         record::Envelope,
         store::{EventStore, MemoryEventStore},
         subscription::{Subscribe, Subscription},
@@ -153,6 +153,11 @@ impl<E> SseTarget<E> {
     /// Returns how many streams are open.
     pub fn subscribers(&self) -> usize {
         self.engine.log.subscribers()
+    }
+
+    /// Returns the state of the log.
+    pub fn status(&self) -> Status {
+        self.engine.log.status()
     }
 
     /// Returns how the store does.

@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -33,8 +33,6 @@ const NAP: Duration = Duration::from_millis(1);
 /// How soon unreported drops are reported again after the store refused the report.
 const RETRY: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3600);
-/// How old a record is before it is looked at while [`Hold`] is on.
-const HOLD: Duration = Duration::from_millis(50);
 
 /// Turns records into events. It runs on the worker thread only.
 pub(crate) trait Translator: Send + 'static {
@@ -62,18 +60,19 @@ pub(crate) trait Translator: Send + 'static {
     fn evicted(&mut self, _keys: &[StreamKey]) {}
 }
 
-/// Delays the worker a little while nobody can be watching, so that what is learnt about a record within that time
-/// still decides about it.
+/// How old a record is before the worker looks at it, so that what is learnt about it within that time still decides
+/// about it. Nothing, unless someone asks for it.
 #[derive(Debug, Default)]
-pub(crate) struct Hold(AtomicBool);
+pub(crate) struct Hold(AtomicU64);
 
 impl Hold {
-    pub(crate) fn set(&self, on: bool) {
-        self.0.store(on, Ordering::Relaxed);
+    #[cfg(feature = "spans")]
+    pub(crate) fn set(&self, age: Duration) {
+        self.0.store(u64::try_from(age.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    fn is_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    fn age(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -212,19 +211,15 @@ impl<T: Translator> Worker<T> {
     /// The number up to which this turn goes.
     fn cut(&self) -> u64 {
         let cut = self.intake.sequence();
-        let until = Instant::now() + HOLD;
-        while self.hold.is_on() && !self.intake.is_urgent() {
-            let left = until.saturating_duration_since(Instant::now());
+        let begun = Instant::now();
+        while !self.intake.is_urgent() {
+            let left = self.hold.age().saturating_sub(begun.elapsed());
             if left.is_zero() {
-                break;
+                return cut;
             }
             self.intake.nap(left);
         }
-        if self.intake.is_urgent() || !self.hold.is_on() {
-            self.intake.sequence()
-        } else {
-            cut
-        }
+        self.intake.sequence()
     }
 
     /// Stores and publishes everything below `cut`; whether there was anything.
@@ -238,7 +233,8 @@ impl<T: Translator> Worker<T> {
             // What the store refused comes before what it may take now.
             failed |= !self.announce_dropped();
         }
-        for (_, record) in drain.below().filter(|(class, _)| *class == Class::Note) {
+        // Also those after the cut: they may decide about a record before it.
+        for record in drain.notes() {
             guard(|| self.translator.note(record));
         }
         for (class, record) in drain.below() {

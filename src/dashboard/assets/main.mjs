@@ -79,7 +79,10 @@ function readRoute() {
 
 /** @param {Route} to @returns {string} */
 function hrefOf(to) {
-  const url = new URL("./", document.baseURI);
+  // The path as it was opened: under an axum `.nest`, the one with a slash at its end is not answered.
+  const url = new URL(location.href);
+  url.search = "";
+  url.hash = "";
   if (to.trace !== null) url.searchParams.set("trace", to.trace);
   if (to.trace !== null && to.span !== null) url.searchParams.set("span", to.span);
   if (to.query !== "") url.searchParams.set("q", to.query);

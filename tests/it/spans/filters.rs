@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use livespan::LiveSpans;
 use opentelemetry::{
     KeyValue,
-    trace::{SpanBuilder, SpanKind, Tracer as _},
+    trace::{Span as _, SpanBuilder, SpanKind, Tracer as _},
 };
 
 use super::watched::Watched;
+use crate::support::PATIENCE;
 
 #[test]
 fn a_filter_is_told_the_facts_and_decides() {
@@ -16,22 +17,80 @@ fn a_filter_is_told_the_facts_and_decides() {
     let told = Arc::clone(&seen);
     let watched = Watched::with(LiveSpans::builder().filter(move |facts| {
         told.lock().unwrap().push(format!("{facts:?}"));
-        facts.name != "health"
+        facts.name() != "health"
     }));
     let tracer = watched.tracer();
     let span = |name| {
         SpanBuilder::from_name(name)
             .with_kind(SpanKind::Server)
-            .with_attributes([KeyValue::new("target", "shop::web"), KeyValue::new("level", "DEBUG")])
+            .with_attributes([
+                KeyValue::new("target", "shop::web"),
+                KeyValue::new("level", "DEBUG"),
+            ])
     };
     drop(tracer.build(span("health")));
     drop(tracer.build(span("checkout")));
-    assert_eq!(watched.story(), ["process", "started checkout", "ended checkout"]);
+    assert_eq!(
+        watched.story(),
+        ["process", "started checkout", "ended checkout"]
+    );
     let facts = |name| {
-        format!("SpanFacts {{ name: \"{name}\", scope: \"test\", target: \"shop::web\", level: \"DEBUG\", kind: Server }}")
+        format!(
+            "SpanFacts {{ name: \"{name}\", scope: \"test\", target: \"shop::web\", level: \"DEBUG\", kind: Server }}"
+        )
     };
-    let expected = [facts("health"), facts("health"), facts("checkout"), facts("checkout")];
+    let expected = [
+        facts("health"),
+        facts("health"),
+        facts("checkout"),
+        facts("checkout"),
+    ];
     assert_eq!(*seen.lock().unwrap(), expected);
+}
+
+#[test]
+fn a_span_that_the_filter_refuses_only_at_its_end_has_an_end() {
+    let filter = |facts: &livespan::SpanFacts<'_>| {
+        facts.attribute("http.route") != "/health" && facts.name() != "fatal"
+    };
+    let watched = Watched::with(LiveSpans::builder().filter(move |facts| {
+        assert!(
+            facts.attribute("http.route") != "/panic",
+            "the filter of a test panics"
+        );
+        filter(facts)
+    }));
+    let tracer = watched.tracer();
+    // The route is known only after the span has started.
+    for route in ["/health", "/checkout", "/panic"] {
+        let mut span = tracer.start(route);
+        watched.live.target().flush(PATIENCE).unwrap();
+        span.set_attribute(KeyValue::new("http.route", route));
+        span.end();
+    }
+    // The start and the end are in one batch.
+    let mut renamed = tracer.start("shown");
+    renamed.update_name("fatal");
+    renamed.end();
+    // Hidden by its first name: its end, which is wanted, is the whole span.
+    let mut renamed = tracer.start("fatal");
+    renamed.update_name("mild");
+    renamed.end();
+    tracer.start("fatal").end();
+    let expected = [
+        "process",
+        "started /health",
+        "ended /health",
+        "started /checkout",
+        "ended /checkout",
+        "started /panic",
+        "ended /panic",
+        "started shown",
+        "ended fatal",
+        "ended mild",
+    ];
+    assert_eq!(watched.story(), expected);
+    assert_eq!(watched.open_spans(), 0);
 }
 
 #[test]

@@ -31,15 +31,24 @@ fn assert_ordered(events: &[Json]) {
     let mut processes = HashSet::new();
     for event in events {
         if event["type"] == json!("process") {
-            assert!(processes.insert(event["process"].to_string()), "a process is introduced once");
+            assert!(
+                processes.insert(event["process"].to_string()),
+                "a process is introduced once"
+            );
             continue;
         }
-        assert!(processes.contains(&event["process"].to_string()), "its process precedes {event}");
+        assert!(
+            processes.contains(&event["process"].to_string()),
+            "its process precedes {event}"
+        );
         let span = event["spanId"].to_string();
         if event["type"] == json!("started") {
             assert!(started.insert(span), "a span starts once");
             let parent = &event["parentSpanId"];
-            assert!(parent.is_null() || started.contains(&parent.to_string()), "its parent precedes {event}");
+            assert!(
+                parent.is_null() || started.contains(&parent.to_string()),
+                "its parent precedes {event}"
+            );
         } else {
             assert!(started.contains(&span), "a start precedes its end");
             assert!(ended.insert(span), "a span ends once");
@@ -66,11 +75,21 @@ fn starts_precede_ends_and_parents_their_children_on_every_stream() {
     assert_ordered(&events);
     let mut by_trace: HashMap<String, Vec<Json>> = HashMap::new();
     for event in &events[1..] {
-        by_trace.entry(event["traceId"].to_string()).or_insert_with(|| vec![events[0].clone()]).push(event.clone());
+        by_trace
+            .entry(event["traceId"].to_string())
+            .or_insert_with(|| vec![events[0].clone()])
+            .push(event.clone());
     }
     for expected in by_trace.values().take(50) {
-        let mut reader = watched.live.target().subscribe(Subscribe::to(stream_of(&expected[1])));
-        assert_eq!(payloads(&read(&mut reader)), *expected, "one trace is the log without the others");
+        let mut reader = watched
+            .live
+            .target()
+            .subscribe(Subscribe::to(stream_of(&expected[1])));
+        assert_eq!(
+            payloads(&read(&mut reader)),
+            *expected,
+            "one trace is the log without the others"
+        );
     }
 }
 
@@ -80,7 +99,9 @@ fn a_live_reader_sees_the_same_as_a_late_one() {
     let live = watched.live.clone();
     let reader = thread::spawn(move || {
         let subscription = live.target().subscribe(Subscribe::all());
-        let messages = subscription.take(1 + THREADS * TREES * 8).collect::<Vec<Message>>();
+        let messages = subscription
+            .take(1 + THREADS * TREES * 8)
+            .collect::<Vec<Message>>();
         payloads(&block_on(messages))
     });
     run_threads(&watched);
@@ -96,9 +117,17 @@ fn a_small_buffer_keeps_the_order_of_what_it_keeps() {
     for event in watched.events() {
         let span = event["spanId"].to_string();
         match event["type"].as_str().unwrap() {
-            "started" => assert_eq!(seen.insert(span, "started"), None, "nothing starts after its end"),
+            "started" => assert_eq!(
+                seen.insert(span, "started"),
+                None,
+                "nothing starts after its end"
+            ),
             "ended" if event["lost"].is_null() => {
-                assert_ne!(seen.insert(span, "ended"), Some("ended"), "a span ends once");
+                assert_ne!(
+                    seen.insert(span, "ended"),
+                    Some("ended"),
+                    "a span ends once"
+                );
             }
             _ => {}
         }

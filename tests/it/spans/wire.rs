@@ -6,8 +6,8 @@ use livespan::{LiveSpans, Message, SpanEvent, SpanKind, SpanState, SpanStatus, S
 use opentelemetry::{
     Array, InstrumentationScope, KeyValue, SpanId, StringValue, TraceId, Value,
     trace::{
-        Link, Span as _, SpanBuilder, SpanContext, SpanKind as OtelKind, Status, TraceContextExt as _, TraceFlags,
-        TraceState, Tracer as _, TracerProvider as _,
+        Link, Span as _, SpanBuilder, SpanContext, SpanKind as OtelKind, Status,
+        TraceContextExt as _, TraceFlags, TraceState, Tracer as _, TracerProvider as _,
     },
 };
 use opentelemetry_sdk::trace::{Sampler, SdkTracer};
@@ -38,9 +38,17 @@ fn lines(live: &LiveSpans) -> Vec<String> {
         other => panic!("{other:?} is no event"),
     };
     let lines: Vec<String> = messages.iter().map(text).collect();
-    if let Some((_, rest)) = lines.first().and_then(|line| line.split_once("\"process\":\"p")) {
+    if let Some((_, rest)) = lines
+        .first()
+        .and_then(|line| line.split_once("\"process\":\"p"))
+    {
         process = format!("p{}", &rest[..7]);
-        assert!(process.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()), "{process}");
+        assert!(
+            process
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()),
+            "{process}"
+        );
     }
     let pid = format!("\"pid\":{},", std::process::id());
     let plain = |line: String| match process.as_str() {
@@ -50,19 +58,31 @@ fn lines(live: &LiveSpans) -> Vec<String> {
     lines.into_iter().map(plain).collect()
 }
 
-const IDS: &str = "\"traceId\":\"00000000000000000000000000000001\",\"spanId\":\"0000000000000001\"";
+const IDS: &str =
+    "\"traceId\":\"00000000000000000000000000000001\",\"spanId\":\"0000000000000001\"";
 
 #[test]
 fn a_span_is_started_and_ended_as_promised() {
     let watched = Watched::new();
-    let span = builder("checkout").with_kind(OtelKind::Server).with_attributes([KeyValue::new("cart.items", 3)]);
+    let span = builder("checkout")
+        .with_kind(OtelKind::Server)
+        .with_attributes([KeyValue::new("cart.items", 3)]);
     let mut span = tracer(&watched).build(span);
     span.add_event_with_timestamp(
         "exception",
         at(500_000_000),
-        vec![KeyValue::new("exception.message", "card \"4111\" declined\r\n")],
+        vec![KeyValue::new(
+            "exception.message",
+            "card \"4111\" declined\r\n",
+        )],
     );
-    let linked = SpanContext::new(TraceId::from(0xa), SpanId::from(0xb), TraceFlags::SAMPLED, true, TraceState::NONE);
+    let linked = SpanContext::new(
+        TraceId::from(0xa),
+        SpanId::from(0xb),
+        TraceFlags::SAMPLED,
+        true,
+        TraceState::NONE,
+    );
     span.add_link(linked, vec![KeyValue::new("why", "retry")]);
     span.set_attribute(KeyValue::new("cart.items", 4));
     span.set_attribute(KeyValue::new("paid", false));
@@ -110,7 +130,11 @@ fn the_frame_around_an_event_has_three_fields_in_order() {
     let body = block_on(async {
         use http_body_util::BodyExt as _;
         let uri = "/".parse().unwrap();
-        let response = watched.live.target().respond(Subscribe::all(), &axum::http::HeaderMap::new(), &uri);
+        let response =
+            watched
+                .live
+                .target()
+                .respond(Subscribe::all(), &http::HeaderMap::new(), &uri);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let mut body = response.into_body();
         let mut text = String::new();
@@ -122,11 +146,28 @@ fn the_frame_around_an_event_has_three_fields_in_order() {
     });
     let epoch = watched.live.target().head().epoch();
     let at_process = body.find("event: process\n").unwrap();
-    let process = body.split("\"process\":\"").nth(1).unwrap().split('"').next().unwrap();
-    let body = body.replace(process, "P").replace(&format!("\"pid\":{}", std::process::id()), "\"pid\":N");
-    let frame = |(name, payload): (&str, &String)| format!("event: {name}\nid: {epoch}-{{}}\ndata: {payload}\n\n");
-    let frames: Vec<String> = ["process", "started", "ended"].into_iter().zip(&payloads).map(frame).collect();
-    let expected: String = (1..).zip(frames).map(|(id, frame)| frame.replacen("{}", &i32::to_string(&id), 1)).collect();
+    let process = body
+        .split("\"process\":\"")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    let body = body
+        .replace(process, "P")
+        .replace(&format!("\"pid\":{}", std::process::id()), "\"pid\":N");
+    let frame = |(name, payload): (&str, &String)| {
+        format!("event: {name}\nid: {epoch}-{{}}\ndata: {payload}\n\n")
+    };
+    let frames: Vec<String> = ["process", "started", "ended"]
+        .into_iter()
+        .zip(&payloads)
+        .map(frame)
+        .collect();
+    let expected: String = (1..)
+        .zip(frames)
+        .map(|(id, frame)| frame.replacen("{}", &i32::to_string(&id), 1))
+        .collect();
     assert_eq!(body[at_process..], expected);
 }
 
@@ -146,7 +187,10 @@ fn a_status_is_ok_unless_it_is_an_error() {
     assert_eq!(status_of(Status::Unset), "{\"code\":\"OK\"}");
     assert_eq!(status_of(Status::Ok), "{\"code\":\"OK\",\"explicit\":true}");
     assert_eq!(status_of(Status::error("")), "{\"code\":\"ERROR\"}");
-    assert_eq!(status_of(Status::error("no\n\u{1}")), "{\"code\":\"ERROR\",\"message\":\"no\\n\\u0001\"}");
+    assert_eq!(
+        status_of(Status::error("no\n\u{1}")),
+        "{\"code\":\"ERROR\",\"message\":\"no\\n\\u0001\"}"
+    );
 }
 
 #[test]
@@ -158,16 +202,36 @@ fn what_is_not_usual_is_said_after_everything_else() {
         .with_max_events_per_span(1)
         .with_max_links_per_span(1)
         .build();
-    let scope = InstrumentationScope::builder("shop::cart").with_version("1.2.0").build();
+    let scope = InstrumentationScope::builder("shop::cart")
+        .with_version("1.2.0")
+        .build();
     let tracer = provider.tracer_with_scope(scope);
     let state = TraceState::from_key_value([("shop", "7")]).unwrap();
-    let parent = SpanContext::new(TraceId::from(0xabc), SpanId::from(0xdef), TraceFlags::default(), true, state);
+    let parent = SpanContext::new(
+        TraceId::from(0xabc),
+        SpanId::from(0xdef),
+        TraceFlags::default(),
+        true,
+        state,
+    );
     let context = opentelemetry::Context::new().with_remote_span_context(parent);
     let two = |keys: [&'static str; 2]| keys.map(|key| KeyValue::new(key, 1));
     let links = [1_u64, 2].map(|span| {
-        Link::new(SpanContext::new(TraceId::from(9), SpanId::from(span), TraceFlags::SAMPLED, false, TraceState::NONE), vec![], 0)
+        Link::new(
+            SpanContext::new(
+                TraceId::from(9),
+                SpanId::from(span),
+                TraceFlags::SAMPLED,
+                false,
+                TraceState::NONE,
+            ),
+            vec![],
+            0,
+        )
     });
-    let span = builder("job").with_attributes(two(["a", "b"])).with_links(links.to_vec());
+    let span = builder("job")
+        .with_attributes(two(["a", "b"]))
+        .with_links(links.to_vec());
     let mut span = tracer.build_with_context(span, &context);
     span.add_event_with_timestamp("one", at(1), vec![]);
     span.add_event_with_timestamp("two", at(2), vec![]);
@@ -197,13 +261,23 @@ fn attributes_of(attributes: Vec<KeyValue>) -> String {
     drop(tracer(&watched).build(builder("job").with_attributes(attributes)));
     let started = lines(&watched.live).remove(1);
     let (_, attributes) = started.split_once("\"scope\":\"shop::cart\",").unwrap();
-    attributes.split_once(",\"timestamp\"").unwrap().0.to_owned()
+    attributes
+        .split_once(",\"timestamp\"")
+        .unwrap()
+        .0
+        .to_owned()
 }
 
 #[test]
 fn of_a_repeated_key_the_last_value_counts_in_the_first_place() {
-    let pairs = vec![KeyValue::new("a", 1), KeyValue::new("b", 2), KeyValue::new("a", "three"), KeyValue::new("b", f64::NAN)];
-    let expected = "\"attributes\":{\"a\":\"three\",\"b\":\"NaN\"},\"attributeTypes\":{\"b\":\"double\"}";
+    let pairs = vec![
+        KeyValue::new("a", 1),
+        KeyValue::new("b", 2),
+        KeyValue::new("a", "three"),
+        KeyValue::new("b", f64::NAN),
+    ];
+    let expected =
+        "\"attributes\":{\"a\":\"three\",\"b\":\"NaN\"},\"attributeTypes\":{\"b\":\"double\"}";
     assert_eq!(attributes_of(pairs), expected);
     let pairs = vec![KeyValue::new("a", f64::NAN), KeyValue::new("a", 1)];
     assert_eq!(attributes_of(pairs), "\"attributes\":{\"a\":1}");
@@ -237,7 +311,13 @@ fn doubles_always_look_like_doubles() {
     let pairs = vec![
         KeyValue::new("all", Value::Array(Array::F64(doubles.to_vec()))),
         KeyValue::new("bools", Value::Array(Array::Bool(vec![true, false]))),
-        KeyValue::new("texts", Value::Array(Array::String(vec![StringValue::from("a\"b"), StringValue::from("")]))),
+        KeyValue::new(
+            "texts",
+            Value::Array(Array::String(vec![
+                StringValue::from("a\"b"),
+                StringValue::from(""),
+            ])),
+        ),
         KeyValue::new("none", Value::Array(Array::I64(vec![]))),
     ];
     let expected = "\"attributes\":{\"all\":[0.0,-0.0,3.0,0.1,1e16,1e-7,1.5e300,100000.0],\"bools\":[true,false],\
@@ -247,7 +327,10 @@ fn doubles_always_look_like_doubles() {
 
 #[test]
 fn text_is_escaped_where_json_asks_for_it_and_nowhere_else() {
-    let pairs = vec![KeyValue::new("k\r\n\"\\", "\0\u{1f}\t\u{7f}/<é\u{2028}\u{feff}\u{10ffff}")];
+    let pairs = vec![KeyValue::new(
+        "k\r\n\"\\",
+        "\0\u{1f}\t\u{7f}/<é\u{2028}\u{feff}\u{10ffff}",
+    )];
     let expected = "\"attributes\":{\"k\\r\\n\\\"\\\\\":\"\\u0000\\u001f\\t\u{7f}/<é\u{2028}\u{feff}\u{10ffff}\"}";
     assert_eq!(attributes_of(pairs), expected);
 }
@@ -280,12 +363,18 @@ fn a_span_of_another_process_has_a_remote_parent() {
 #[test]
 fn a_lost_span_ends_as_promised() {
     let watched = Watched::new();
-    let span = builder("job").with_attributes([KeyValue::new("n", i64::MAX), KeyValue::new("d", 0.1 + 0.2)]);
+    let span = builder("job")
+        .with_attributes([KeyValue::new("n", i64::MAX), KeyValue::new("d", 0.1 + 0.2)]);
     let span = tracer(&watched).build(span);
     watched.provider.shutdown().unwrap();
     drop(span);
     let ended = lines(&watched.live).remove(2);
-    let heard = ended.split_once("\"lastHeard\":\"").unwrap().1.strip_suffix("\"}}").unwrap();
+    let heard = ended
+        .split_once("\"lastHeard\":\"")
+        .unwrap()
+        .1
+        .strip_suffix("\"}}")
+        .unwrap();
     assert_eq!(heard.len(), 30);
     let expected = format!(
         "{{\"type\":\"ended\",{IDS},\"parentSpanId\":null,\"name\":\"job\",\"kind\":\"INTERNAL\",\"process\":\"P\",\
@@ -302,7 +391,10 @@ fn a_lost_span_ends_as_promised() {
 fn events_of_a_program_look_like_those_of_spans() {
     let live = LiveSpans::builder().build().unwrap();
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736".parse().unwrap();
-    let (span, parent) = ("00f067aa0ba902b7".parse().unwrap(), "00f067aa0ba902b6".parse().unwrap());
+    let (span, parent) = (
+        "00f067aa0ba902b7".parse().unwrap(),
+        "00f067aa0ba902b6".parse().unwrap(),
+    );
     let started = SpanEvent::started(trace, span, "import")
         .parent(parent)
         .kind(SpanKind::Consumer)
@@ -311,10 +403,16 @@ fn events_of_a_program_look_like_those_of_spans() {
         .attribute("rows", 3_i64)
         .durable()
         .at(at(0));
-    let updated = SpanEvent::updated(trace, span, Some(SpanState::Waiting)).attribute("rows", 4_i64).at(at(1));
+    let updated = SpanEvent::updated(trace, span, Some(SpanState::Waiting))
+        .attribute("rows", 4_i64)
+        .at(at(1));
     let renamed = SpanEvent::updated(trace, span, Some(SpanState::Running)).at(at(2));
-    let log = SpanEvent::log(trace, span, "WARN", "slow\n").attribute("ms", 0.5).at(at(3));
-    let ended = SpanEvent::ended(trace, span, "import", SpanStatus::Error("no".to_owned())).started_at(at(0)).at(at(4));
+    let log = SpanEvent::log(trace, span, "WARN", "slow\n")
+        .attribute("ms", 0.5)
+        .at(at(3));
+    let ended = SpanEvent::ended(trace, span, "import", SpanStatus::Error("no".to_owned()))
+        .started_at(at(0))
+        .at(at(4));
     for event in [started, updated, renamed, log, ended] {
         live.target().try_dispatch(&event).unwrap();
     }

@@ -1,0 +1,278 @@
+//! An app with a server of its own, and a client that understands event streams.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::{Router, body::Body};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::BoxStream};
+use http::{Request, Response};
+use livespan::{LiveServer, LiveSpans, SpanEvent, SpanId, SpanKind, SpanStatus, TraceId};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+use tower::ServiceExt as _;
+
+use crate::support::PATIENCE;
+
+/// A log that is served on a free port of its own.
+pub(crate) struct App {
+    pub(crate) live: LiveSpans,
+    pub(crate) server: LiveServer,
+    pub(crate) client: reqwest::Client,
+}
+
+impl App {
+    pub(crate) async fn start() -> Self {
+        Self::serve(log()).await
+    }
+
+    pub(crate) async fn serve(live: LiveSpans) -> Self {
+        let server = live.serve("127.0.0.1:0").await.unwrap();
+        Self { live, server, client: client() }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{}", self.server.url(), path.strip_prefix('/').unwrap())
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
+        timeout(PATIENCE, self.client.get(self.url(path)).send()).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn json(&self, path: &str) -> Value {
+        let response = self.get(path).await;
+        assert_eq!(response.status(), 200, "{path}");
+        response.json().await.unwrap()
+    }
+
+    pub(crate) async fn stream(&self, path: &str) -> Stream {
+        let response = self.get(path).await;
+        assert_eq!(response.status(), 200, "{path}");
+        Stream::of(response)
+    }
+
+    /// A connection on which the test speaks HTTP itself.
+    pub(crate) async fn raw(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.server.local_addr()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// Everything that a connection gets for this request until the server closes it.
+    pub(crate) async fn raw_answer(&self, request: &str) -> String {
+        let mut stream = self.raw(request).await;
+        let mut answer = Vec::new();
+        timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+}
+
+pub(crate) fn log() -> LiveSpans {
+    LiveSpans::builder().build().unwrap()
+}
+
+pub(crate) fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+/// A tracer provider of an app whose spans go to the log.
+pub(crate) fn provider(live: &LiveSpans) -> SdkTracerProvider {
+    let resource = opentelemetry_sdk::Resource::builder_empty().with_service_name("shop").build();
+    SdkTracerProvider::builder().with_resource(resource).with_span_processor(live.span_processor()).build()
+}
+
+/// Stores the events; they are visible when this returns.
+pub(crate) fn put(live: &LiveSpans, events: impl IntoIterator<Item = SpanEvent>) {
+    for event in events {
+        live.target().try_dispatch(&event).unwrap();
+    }
+    live.target().flush(PATIENCE).unwrap();
+}
+
+pub(crate) fn trace(number: u128) -> TraceId {
+    TraceId::from_bytes(number.to_be_bytes()).unwrap()
+}
+
+pub(crate) fn span(number: u64) -> SpanId {
+    SpanId::from_bytes(number.to_be_bytes()).unwrap()
+}
+
+/// A moment, in milliseconds since a fixed one: 2026-01-01T00:00:00Z.
+pub(crate) fn at(milliseconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(1_767_225_600_000 + milliseconds)
+}
+
+/// A trace of one span that took so many milliseconds.
+pub(crate) fn done(number: u128, name: &str, milliseconds: u64) -> [SpanEvent; 2] {
+    let (trace, span) = (trace(number), span(1));
+    [
+        SpanEvent::started(trace, span, name).service("shop").at(at(0)),
+        SpanEvent::ended(trace, span, name, SpanStatus::Unset)
+            .service("shop")
+            .started_at(at(0))
+            .at(at(milliseconds)),
+    ]
+}
+
+/// A checkout of two spans, the second of which fails.
+pub(crate) fn checkout(number: u128) -> [SpanEvent; 4] {
+    let trace = trace(number);
+    let (root, child) = (span(1), span(2));
+    let failed = SpanStatus::Error("card declined".to_owned());
+    [
+        SpanEvent::started(trace, root, "checkout").service("shop").kind(SpanKind::Server).at(at(0)),
+        SpanEvent::started(trace, child, "charge").service("pay").parent(root).at(at(5)),
+        SpanEvent::ended(trace, child, "charge", failed).service("pay").parent(root).started_at(at(5)).at(at(15)),
+        SpanEvent::ended(trace, root, "checkout", SpanStatus::Ok)
+            .service("shop")
+            .kind(SpanKind::Server)
+            .attribute("cart.items", 3_i64)
+            .started_at(at(0))
+            .at(at(20)),
+    ]
+}
+
+/// One block of fields of an event stream; what is not there is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) event: String,
+    pub(crate) id: String,
+    pub(crate) data: String,
+    pub(crate) retry: String,
+}
+
+impl Frame {
+    fn parse(text: &str) -> Self {
+        let mut frame = Self::default();
+        for line in text.lines() {
+            let (field, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?} is no field"));
+            let slot = match field {
+                "event" => &mut frame.event,
+                "id" => &mut frame.id,
+                "data" => &mut frame.data,
+                "retry" => &mut frame.retry,
+                _ => panic!("{line:?} is no field that we send"),
+            };
+            assert_eq!(slot, "", "{text:?} has the field once");
+            value.clone_into(slot);
+        }
+        frame
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap()
+    }
+
+    pub(crate) fn sequence(&self) -> u64 {
+        sequence(&self.id)
+    }
+}
+
+pub(crate) fn sequence(id: &str) -> u64 {
+    id.rsplit_once('-').unwrap().1.parse().unwrap()
+}
+
+/// An event stream that is being read.
+pub(crate) struct Stream {
+    pieces: BoxStream<'static, Bytes>,
+    buffer: Vec<u8>,
+}
+
+impl Stream {
+    pub(crate) fn of(response: reqwest::Response) -> Self {
+        Self::new(response.bytes_stream().take_while(|piece| std::future::ready(piece.is_ok())).map(Result::unwrap))
+    }
+
+    pub(crate) fn of_body(body: Body) -> Self {
+        Self::new(body.into_data_stream().map(Result::unwrap))
+    }
+
+    fn new(pieces: impl futures_util::Stream<Item = Bytes> + Send + 'static) -> Self {
+        Self { pieces: pieces.boxed(), buffer: Vec::new() }
+    }
+
+    /// The next whole frame; `None` when the body has ended.
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
+                let rest = self.buffer.split_off(end + 2);
+                let text = String::from_utf8(std::mem::replace(&mut self.buffer, rest)).unwrap();
+                return Some(Frame::parse(text.trim_end_matches('\n')));
+            }
+            let piece = timeout(PATIENCE, self.pieces.next()).await.expect("the stream goes on in time");
+            self.buffer.extend(piece?);
+        }
+    }
+
+    /// The next frame with this event name.
+    pub(crate) async fn event(&mut self, name: &str) -> Frame {
+        loop {
+            let frame = self.next().await.unwrap_or_else(|| panic!("the stream ended before {name}"));
+            if frame.event == name {
+                return frame;
+            }
+        }
+    }
+
+    /// What comes until the body ends.
+    pub(crate) async fn rest(&mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(frame) = self.next().await {
+            frames.push(frame);
+        }
+        frames
+    }
+
+    /// As `rest`, of a stream that has just begun and ends as `reason`: what stands between `hello` and `end`.
+    pub(crate) async fn story(mut self, reason: &str) -> Vec<Frame> {
+        let mut frames = self.rest().await;
+        assert_eq!(frames[0].event, "");
+        assert_eq!(frames[1].event, "hello");
+        let end = frames.pop().unwrap();
+        assert_eq!(end.data, format!("{{\"type\":\"end\",\"reason\":\"{reason}\"}}"));
+        frames.split_off(2)
+    }
+}
+
+/// Asks a router directly, without a socket.
+pub(crate) async fn ask(router: Router, path: &str) -> Response<Body> {
+    let request = Request::builder().uri(path).header("host", "localhost").body(Body::empty()).unwrap();
+    router.oneshot(request).await.unwrap()
+}
+
+/// Opens an event stream without a socket.
+pub(crate) async fn open(live: &LiveSpans, path: &str) -> Stream {
+    let response = ask(live.router(), path).await;
+    assert_eq!(response.status(), 200, "{path}");
+    Stream::of_body(response.into_body())
+}
+
+/// Everything that a stream replays; the log is shut down for it.
+pub(crate) async fn replay(live: &LiveSpans, path: &str) -> Vec<Frame> {
+    live.shutdown().unwrap();
+    open(live, path).await.story("shutdown").await
+}
+
+/// The answer with what differs from run to run replaced: the epoch and `now`.
+pub(crate) fn normal(mut answer: Value, live: &LiveSpans) -> Value {
+    let epoch = live.target().head().epoch().to_string();
+    if let Some(now) = answer.get_mut("now") {
+        assert_eq!(now.as_str().unwrap().len(), "2026-01-01T00:00:00.000000000Z".len());
+        *now = "NOW".into();
+    }
+    serde_json::from_str(&answer.to_string().replace(&epoch, "EPOCH")).unwrap()
+}
+
+/// Waits until the condition holds, giving other tasks their turn.
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("the condition holds in time");
+}

@@ -1,0 +1,14 @@
+//! The HTTP surface as clients see it: routes, streams, mounting, access, and the server's life.
+
+mod abuse;
+mod access;
+mod app;
+mod filters;
+mod lifecycle;
+mod list;
+mod mounting;
+mod otlp;
+mod routes;
+mod snapshot;
+mod until_end;
+mod viewers;

@@ -1,0 +1,127 @@
+//! A snapshot and the stream from its cursor are the whole trace, whenever it is taken.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use livespan::{LiveSpans, SpanEvent, SpanStatus};
+use serde_json::Value;
+
+use super::app::{App, Frame, checkout, done, log, put, replay, sequence, span, trace};
+use crate::support::PATIENCE;
+
+const SPANS: u64 = 3000;
+
+/// Writes a trace of many spans, and another one in between; `written` tells how far it is.
+fn write(live: &LiveSpans, written: &AtomicU64) {
+    let event = |event: SpanEvent| {
+        while live.target().try_dispatch(&event).is_err() {
+            live.target().flush(PATIENCE).unwrap();
+        }
+    };
+    event(SpanEvent::started(trace(1), span(1), "root"));
+    for number in 2..=SPANS {
+        event(SpanEvent::started(trace(1), span(number), "row").parent(span(1)));
+        event(SpanEvent::started(trace(2), span(number), "other"));
+        if number > 10 {
+            event(SpanEvent::ended(trace(1), span(number - 9), "row", SpanStatus::Ok).parent(span(1)));
+        }
+        written.store(number, Ordering::Release);
+        if number % 64 == 0 {
+            live.target().flush(PATIENCE).unwrap();
+        }
+    }
+    for number in SPANS - 8..=SPANS {
+        event(SpanEvent::ended(trace(1), span(number), "row", SpanStatus::Ok).parent(span(1)));
+    }
+    event(SpanEvent::ended(trace(1), span(1), "root", SpanStatus::Ok));
+    live.target().flush(PATIENCE).unwrap();
+}
+
+/// What a snapshot shows after these events: of each span the last payload, in order of appearance.
+fn shown(events: &[Frame]) -> Vec<Value> {
+    let mut order = Vec::new();
+    let mut spans = BTreeMap::new();
+    for event in events {
+        let payload = event.json();
+        let id = payload["spanId"].as_str().unwrap().to_owned();
+        if spans.insert(id.clone(), payload).is_none() {
+            order.push(id);
+        }
+    }
+    order.iter().map(|id| spans[id].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_snapshot_and_the_stream_from_its_cursor_are_the_whole() {
+    let app = App::start().await;
+    let written = Arc::new(AtomicU64::new(0));
+    let writer = {
+        let (live, written) = (app.live.clone(), Arc::clone(&written));
+        std::thread::spawn(move || write(&live, &written))
+    };
+    let path = format!("/traces/{}", trace(1));
+    let mut snapshots = Vec::new();
+    for moment in [1, 7, 150, 151, 990, 1800, 2500, 2990] {
+        super::app::until(|| written.load(Ordering::Acquire) > moment && app.live.target().head().sequence().get() > 0).await;
+        let snapshot = app.json(&path).await;
+        let cursor = snapshot["cursor"].as_str().unwrap().to_owned();
+        let stream = app.stream(&format!("{path}/sse?until=end&lastEventId={cursor}")).await;
+        snapshots.push((snapshot, cursor, stream));
+    }
+    let mut tails = Vec::new();
+    for (snapshot, cursor, stream) in snapshots {
+        tails.push((snapshot, cursor, stream.story("complete").await));
+    }
+    writer.join().unwrap();
+    let whole = replay(&app.live, &format!("{path}/sse")).await;
+    for (snapshot, cursor, tail) in tails {
+        let at = whole.partition_point(|frame| frame.sequence() <= sequence(&cursor));
+        assert_eq!(snapshot["spans"], Value::from(shown(&whole[..at])), "{cursor}");
+        assert_eq!(tail, whole[at..], "{cursor}");
+    }
+}
+
+#[tokio::test]
+async fn lines_are_the_payloads_of_the_stream() {
+    let app = App::start().await;
+    put(&app.live, done(9, "other", 1));
+    put(&app.live, checkout(1));
+    put(&app.live, [SpanEvent::log(trace(1), span(1), "WARN", "a\nb\u{2028}")]);
+    let response = app.get(&format!("/traces/{}?format=jsonl", trace(1))).await;
+    assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+    let lines = response.text().await.unwrap();
+    let stream = replay(&app.live, &format!("/traces/{}/sse", trace(1))).await;
+    let payloads: Vec<&str> = stream.iter().map(|frame| frame.data.as_str()).collect();
+    assert_eq!(lines, payloads.join("\n") + "\n");
+    assert_eq!(payloads.len(), 5);
+}
+
+#[tokio::test]
+async fn a_large_trace_is_answered_whole_while_others_are_served() {
+    let app = App::start().await;
+    for chunk in 0..50 {
+        let spans = (0..1000).map(|number| 1 + chunk * 1000 + number);
+        put(&app.live, spans.map(|number| SpanEvent::started(trace(1), span(number), "row")));
+    }
+    let path = format!("/traces/{}", trace(1));
+    let otlp = format!("{path}?format=otlp");
+    let (whole, _, status) = tokio::join!(app.json(&path), app.json(&otlp), app.json("/status"));
+    assert_eq!(whole["spans"].as_array().unwrap().len(), 50_000);
+    assert_eq!(status["openSpans"], 50_000);
+}
+
+#[tokio::test]
+async fn the_newest_end_of_a_span_is_shown() {
+    let live = log();
+    let ended = |name: &str| SpanEvent::ended(trace(1), span(1), name, SpanStatus::Ok);
+    put(&live, [SpanEvent::started(trace(1), span(1), "a"), ended("b"), ended("c")]);
+    let app = App::serve(live).await;
+    let answer = app.json(&format!("/traces/{}", trace(1))).await;
+    let names: Vec<&str> = answer["spans"].as_array().unwrap().iter().map(|span| span["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["c"]);
+}

@@ -1,0 +1,220 @@
+//! A viewer never appears in what it views, whatever the host's own middleware does.
+
+use axum::{Router, body::Body, extract::Request, routing::get};
+use livespan::LiveSpans;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tower::{Layer as _, ServiceExt as _};
+use tower_http::trace::{DefaultMakeSpan, TraceLayer};
+use tracing::{Instrument as _, Level, Span};
+use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use super::app::{App, Frame, Stream, client, log, provider, replay};
+
+/// An instrumented app: its spans go to the log through `tracing`, on this thread.
+struct Instrumented {
+    live: LiveSpans,
+    provider: SdkTracerProvider,
+    _subscriber: tracing::subscriber::DefaultGuard,
+}
+
+impl Instrumented {
+    fn new() -> Self {
+        let live = log();
+        let provider = provider(&live);
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("app"));
+        let subscriber = tracing_subscriber::registry().with(layer).set_default();
+        Self { live, provider, _subscriber: subscriber }
+    }
+
+    /// The started and ended spans as `name path`.
+    async fn story(self) -> Vec<String> {
+        self.provider.force_flush().unwrap();
+        self.provider.shutdown().unwrap();
+        let frames = replay(&self.live, "/sse").await;
+        frames.iter().filter(|frame| frame.event != "process").map(line).collect()
+    }
+}
+
+fn line(frame: &Frame) -> String {
+    let payload = frame.json();
+    let path = ["uri", "url.path"].iter().find_map(|key| payload["attributes"][key].as_str());
+    format!("{} {} {}", frame.event, payload["name"].as_str().unwrap(), path.unwrap_or("-"))
+}
+
+fn hello() -> Router {
+    Router::new().route("/hello", get(async || async { "hello" }.instrument(tracing::info_span!("work")).await))
+}
+
+/// What the app's own route leaves in the log.
+fn own(name: &str, path: &str) -> Vec<String> {
+    let lines = [("started", name, path), ("started", "work", "-"), ("ended", "work", "-"), ("ended", name, path)];
+    lines.iter().map(|(event, name, path)| format!("{event} {name} {path}")).collect()
+}
+
+async fn ask(app: &Router, path: &str) -> http::Response<Body> {
+    let request = Request::builder().uri(path).header("host", "localhost").body(Body::empty()).unwrap();
+    app.clone().oneshot(request).await.unwrap()
+}
+
+/// A visit of the dashboard: the page, its files, the list, and streams that are read for a while.
+async fn visit(app: &Router, prefix: &str) {
+    for path in ["/", "/assets/main.mjs", "/traces", "/status", "/stats/durations?service=a&name=b", "/nothing"] {
+        let path = format!("{prefix}{path}");
+        let response = ask(app, &path).await;
+        drop(axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap());
+    }
+    let mut streams = Vec::new();
+    for path in ["/sse?replay=none", "/traces/sse", "/traces/00000000000000000000000000000001/sse?until=end"] {
+        let mut stream = Stream::of_body(ask(app, &format!("{prefix}{path}")).await.into_body());
+        stream.event("hello").await;
+        streams.push(stream);
+    }
+}
+
+macro_rules! traced {
+    ($app:expr) => {
+        $app.layer(TraceLayer::new_for_http().make_span_with(DefaultMakeSpan::new().level(Level::TRACE)))
+    };
+}
+
+#[tokio::test]
+async fn viewers_of_a_mounted_service_are_hidden_from_the_first_request_on() {
+    for _ in 0..50 {
+        let host = Instrumented::new();
+        let app = traced!(hello().nest_service("/live", host.live.router()));
+        visit(&app, "/live").await;
+        ask(&app, "/hello").await;
+        visit(&app, "/live").await;
+        drop(app);
+        assert_eq!(host.story().await, own("request", "/hello"));
+    }
+}
+
+#[tokio::test]
+async fn viewers_of_a_nested_router_are_hidden_from_the_first_request_on() {
+    for _ in 0..50 {
+        let host = Instrumented::new();
+        let nested = Router::new().nest("/live", host.live.router());
+        let app = traced!(hello().nest("/tools", nested));
+        // The page alone is the first thing that a browser asks for.
+        drop(ask(&app, "/tools/live").await);
+        visit(&app, "/tools/live").await;
+        ask(&app, "/hello").await;
+        drop(app);
+        assert_eq!(host.story().await, own("request", "/hello"));
+    }
+}
+
+#[tokio::test]
+async fn viewers_of_a_router_at_the_root_are_hidden() {
+    for _ in 0..20 {
+        let host = Instrumented::new();
+        let app = traced!(hello().fallback_service(host.live.router()));
+        visit(&app, "").await;
+        ask(&app, "/hello").await;
+        visit(&app, "").await;
+        drop(app);
+        assert_eq!(host.story().await, own("request", "/hello"));
+    }
+}
+
+#[tokio::test]
+async fn viewers_are_hidden_though_their_spans_say_nothing_of_the_path() {
+    for _ in 0..50 {
+        let host = Instrumented::new();
+        let app = hello().nest_service("/live", host.live.router());
+        let app = app.layer(TraceLayer::new_for_http().make_span_with(|_: &Request| tracing::info_span!("http")));
+        visit(&app, "/live").await;
+        ask(&app, "/hello").await;
+        visit(&app, "/live").await;
+        visit(&app, "/live").await;
+        drop(app);
+        assert_eq!(host.story().await, own("http", "-"));
+    }
+}
+
+#[tokio::test]
+async fn viewers_are_hidden_though_the_hosts_layer_stands_inside_the_mount() {
+    for _ in 0..20 {
+        let host = Instrumented::new();
+        let app = hello().nest("/live", traced!(host.live.router()));
+        let app = traced!(app);
+        visit(&app, "/live").await;
+        visit(&app, "/live").await;
+        ask(&app, "/hello").await;
+        drop(app);
+        assert_eq!(host.story().await, own("request", "/hello"));
+    }
+}
+
+#[tokio::test]
+async fn children_of_a_viewers_span_are_hidden_with_it() {
+    for _ in 0..20 {
+        let host = Instrumented::new();
+        let app = hello().nest_service("/live", host.live.router());
+        let inner = axum::middleware::from_fn(async |request: Request, next: axum::middleware::Next| {
+            next.run(request).instrument(tracing::info_span!("authorise")).await
+        });
+        let app = traced!(app.route_layer(inner.clone()));
+        visit(&app, "/live").await;
+        let app = TraceLayer::new_for_http()
+            .make_span_with(|_: &Request| tracing::info_span!("outer"))
+            .layer(app);
+        drop(app);
+        assert_eq!(host.story().await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn the_hosts_own_routes_that_look_alike_are_shown() {
+    let host = Instrumented::new();
+    let own_routes = ["/status", "/traces", "/lively", "/live-status", "/sse"];
+    let routes = own_routes.iter().fold(Router::new(), |app, path| app.route(path, get(async || "mine")));
+    let app = traced!(routes.nest_service("/live", host.live.router()));
+    visit(&app, "/live").await;
+    for path in own_routes {
+        ask(&app, path).await;
+    }
+    drop(app);
+    let expected: Vec<String> = own_routes
+        .iter()
+        .flat_map(|path| [format!("started request {path}"), format!("ended request {path}")])
+        .collect();
+    assert_eq!(host.story().await, expected);
+}
+
+/// The server, the worker and the streams make no span where everything else does.
+#[tokio::test]
+async fn our_own_server_makes_no_spans() {
+    let host = Instrumented::new();
+    let app = App::serve(host.live.clone()).await;
+    for path in ["/", "/traces", "/status"] {
+        app.client.get(app.url(path)).send().await.unwrap().bytes().await.unwrap();
+    }
+    let mut stream = app.stream("/sse").await;
+    stream.event("hello").await;
+    drop(stream);
+    drop(Span::current());
+    assert_eq!(host.story().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn viewers_over_real_connections_are_hidden() {
+    for _ in 0..5 {
+        let host = Instrumented::new();
+        let app = traced!(hello().nest_service("/live", host.live.router()));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let url = format!("http://{address}");
+        let mut stream = Stream::of(client().get(format!("{url}/live/sse")).send().await.unwrap());
+        stream.event("hello").await;
+        client().get(format!("{url}/live/traces")).send().await.unwrap();
+        client().get(format!("{url}/hello")).send().await.unwrap();
+        assert_eq!(line(&stream.event("started").await), "started request /hello");
+        drop(stream);
+        serving.abort();
+        assert_eq!(host.story().await, own("request", "/hello"));
+    }
+}

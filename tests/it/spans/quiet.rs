@@ -1,0 +1,113 @@
+//! The observer never observes itself.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use livespan::{LiveSpans, Retention};
+use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+use tracing::{Dispatch, Subscriber, dispatcher::with_default, info, info_span, span};
+use tracing_subscriber::{Layer, layer::SubscriberExt as _};
+
+use super::{
+    through_tracing::dispatch,
+    watched::{GatedStore, Watched, provider_of},
+};
+
+#[test]
+fn a_store_that_makes_telemetry_on_our_thread_is_not_shown() {
+    let (store, gate) = GatedStore::new(Retention::default());
+    let live = LiveSpans::builder().store(store).build().unwrap();
+    let provider = provider_of(&live).build();
+    let watched = Watched {
+        live,
+        provider: provider.clone(),
+    };
+    let dispatch = dispatch(&watched);
+    let names = Arc::new(Mutex::new(BTreeSet::new()));
+    let threads = Arc::clone(&names);
+    gate.before_append(move || {
+        threads
+            .lock()
+            .unwrap()
+            .insert(thread::current().name().unwrap_or_default().to_owned());
+        provider.tracer("store").in_span("append", |_| {});
+        with_default(&dispatch, || {
+            info_span!("append").in_scope(|| info!("appending"))
+        });
+        Ok(())
+    });
+    watched.tracer().start("job").end();
+    assert_eq!(watched.story(), ["process", "started job", "ended job"]);
+    watched.tracer().start("next").end();
+    assert_eq!(watched.story()[3..], ["started next", "ended next"]);
+    assert_eq!(
+        *names.lock().unwrap(),
+        BTreeSet::from(["livespan".to_owned()])
+    );
+    gate.before_append(|| Ok(()));
+}
+
+/// Notes on which threads anything is traced.
+struct Threads(Arc<Mutex<BTreeSet<String>>>);
+
+impl Threads {
+    fn note(&self) {
+        self.0
+            .lock()
+            .unwrap()
+            .insert(thread::current().name().unwrap_or_default().to_owned());
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Threads {
+    fn on_new_span(
+        &self,
+        _: &span::Attributes<'_>,
+        _: &span::Id,
+        _: tracing_subscriber::layer::Context<'_, S>,
+    ) {
+        self.note();
+    }
+
+    fn on_event(&self, _: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        self.note();
+    }
+}
+
+#[test]
+fn our_thread_traces_nothing() {
+    let threads = Arc::new(Mutex::new(BTreeSet::new()));
+    let everything =
+        Dispatch::new(tracing_subscriber::registry().with(Threads(Arc::clone(&threads))));
+    // The default of every thread, of other tests as well: only what runs on ours counts.
+    tracing::dispatcher::set_global_default(everything).unwrap();
+    let (store, gate) = GatedStore::new(Retention::default().events(10));
+    let watched = Watched::with(LiveSpans::builder().store(store).buffer(0, 128));
+    gate.shut();
+    for _ in 0..500 {
+        watched.tracer().start("job").end();
+    }
+    gate.before_append(|| {
+        Err(livespan::Error::store(
+            "append",
+            std::io::Error::other("the disk is full"),
+        ))
+    });
+    gate.open();
+    watched.provider.force_flush().unwrap_err();
+    gate.before_append(|| Ok(()));
+    let open = watched.tracer().start("open");
+    // It may still tell of what was refused before.
+    drop(watched.provider.shutdown());
+    watched.live.shutdown().unwrap();
+    drop(open);
+    info!("here");
+    let threads = threads.lock().unwrap();
+    assert!(
+        !threads.is_empty() && !threads.contains("livespan"),
+        "{threads:?}"
+    );
+}
