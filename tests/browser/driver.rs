@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -104,8 +105,9 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Either may be gone already; nothing of them may stay.
-        drop(self.driver.kill());
+        // A driver that is killed leaves its browser running, so their whole group goes. It may be gone already.
+        let group = format!("-{}", self.driver.id());
+        drop(Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status());
         drop(self.driver.wait());
         drop(std::fs::remove_dir_all(&self.profile));
     }
@@ -114,6 +116,7 @@ impl Drop for Browser {
 fn start_driver() -> (Child, u16) {
     let mut driver = Command::new("chromedriver")
         .arg("--port=0")
+        .process_group(0)
         .stdout(Stdio::piped())
         .spawn()
         .expect("chromedriver starts (Debian package `chromium-driver`)");
