@@ -13,7 +13,8 @@ use opentelemetry::{
 use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{
-        BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanExporter, SpanProcessor,
+        BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanExporter,
+        SpanProcessor,
     },
 };
 use rustix::time::{ClockId, clock_gettime};
@@ -64,25 +65,33 @@ impl SpanProcessor for SnapshotProcessor {
 }
 
 fn batch() -> BatchSpanProcessor {
-    let config = BatchConfigBuilder::default().with_max_queue_size(65_536).build();
-    BatchSpanProcessor::builder(NoopExporter).with_batch_config(config).build()
+    let config = BatchConfigBuilder::default()
+        .with_max_queue_size(65_536)
+        .build();
+    BatchSpanProcessor::builder(NoopExporter)
+        .with_batch_config(config)
+        .build()
 }
 
 fn live() -> LiveSpans {
     let retention = Retention::default().events(50_000);
-    LiveSpans::builder().store(MemoryEventStore::with_retention(retention)).build().expect("memory is enough")
+    LiveSpans::builder()
+        .store(MemoryEventStore::with_retention(retention))
+        .build()
+        .expect("memory is enough")
 }
 
 /// CPU nanoseconds that this thread has used.
-fn thread_cpu() -> f64 {
+fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+    time.try_into()
+        .expect("a clock that started at zero is not negative")
 }
 
 /// CPU nanoseconds of one span.
 fn measure(provider: &SdkTracerProvider) -> f64 {
     let tracer = provider.tracer("bench");
-    let mut used = 0.0;
+    let mut used = Duration::ZERO;
     for _ in 0..SPANS / BURST {
         let before = thread_cpu();
         for number in 0..i64::from(BURST) {
@@ -97,10 +106,10 @@ fn measure(provider: &SdkTracerProvider) -> f64 {
                 .start(&tracer);
             span.end();
         }
-        used += thread_cpu() - before;
+        used += thread_cpu().saturating_sub(before);
         provider.force_flush().expect("background threads catch up");
     }
-    used / f64::from(SPANS)
+    used.as_secs_f64() * 1e9 / f64::from(SPANS)
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -112,14 +121,36 @@ fn main() {
     let builder = SdkTracerProvider::builder;
     let cases = [
         ("no processor", builder().build()),
-        ("a no-op processor", builder().with_span_processor(NoopProcessor).build()),
-        ("S: one snapshot at the start, dropped", builder().with_span_processor(SnapshotProcessor).build()),
-        ("B: BatchSpanProcessor, no-op exporter", builder().with_span_processor(batch()).build()),
-        ("livespan", builder().with_span_processor(live().span_processor()).build()),
-        ("livespan wrapping BatchSpanProcessor", builder().with_span_processor(live().span_processor().wrapping(batch())).build()),
+        (
+            "a no-op processor",
+            builder().with_span_processor(NoopProcessor).build(),
+        ),
+        (
+            "S: one snapshot at the start, dropped",
+            builder().with_span_processor(SnapshotProcessor).build(),
+        ),
+        (
+            "B: BatchSpanProcessor, no-op exporter",
+            builder().with_span_processor(batch()).build(),
+        ),
+        (
+            "livespan",
+            builder()
+                .with_span_processor(live().span_processor())
+                .build(),
+        ),
+        (
+            "livespan wrapping BatchSpanProcessor",
+            builder()
+                .with_span_processor(live().span_processor().wrapping(batch()))
+                .build(),
+        ),
         (
             "livespan beside BatchSpanProcessor",
-            builder().with_span_processor(live().span_processor()).with_span_processor(batch()).build(),
+            builder()
+                .with_span_processor(live().span_processor())
+                .with_span_processor(batch())
+                .build(),
         ),
     ];
     let mut figures = vec![Vec::new(); cases.len()];
@@ -131,8 +162,14 @@ fn main() {
     let medians: Vec<f64> = figures.into_iter().map(median).collect();
     let added: Vec<f64> = medians.iter().map(|value| value - medians[0]).collect();
     let unit = added[2] + added[3];
-    println!("{:<42} {:>10} {:>10} {:>10}", "start + end of a span, 4 attributes", "ns", "added ns", "/ (B + S)");
+    println!(
+        "{:<42} {:>10} {:>10} {:>10}",
+        "start + end of a span, 4 attributes", "ns", "added ns", "/ (B + S)"
+    );
     for (((name, _), value), added) in cases.iter().zip(&medians).zip(&added) {
-        println!("{name:<42} {value:>10.0} {added:>10.0} {:>10.2}", added / unit);
+        println!(
+            "{name:<42} {value:>10.0} {added:>10.0} {:>10.2}",
+            added / unit
+        );
     }
 }

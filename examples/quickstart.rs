@@ -23,13 +23,18 @@ async fn main() -> Result<(), livespan::Error> {
 async fn order(number: u32) {
     reserve(number).await;
     let payment = info_span!("charge card", amount = number * 10);
-    work(300 + u64::from(number % 7) * 400).instrument(payment).await;
+    work(300 + u64::from(number % 7) * 400)
+        .instrument(payment)
+        .await;
     info!("order is done");
 }
 
 #[instrument]
 async fn reserve(number: u32) {
-    tokio::join!(work(150).instrument(info_span!("lock stock")), work(250).instrument(info_span!("find courier")));
+    tokio::join!(
+        work(150).instrument(info_span!("lock stock")),
+        work(250).instrument(info_span!("find courier"))
+    );
 }
 
 /// Stands for a call to somewhere else.

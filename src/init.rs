@@ -27,7 +27,9 @@ pub struct InitGuard {
 
 impl fmt::Debug for InitGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InitGuard").field("server", &self.server).finish_non_exhaustive()
+        f.debug_struct("InitGuard")
+            .field("server", &self.server)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,18 +80,29 @@ pub fn init() -> Result<InitGuard, Error> {
         .with_span_processor(live.span_processor())
         .build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("livespan"));
-    if let Err(error) = tracing_subscriber::registry().with(filter()).with(layer).try_init() {
+    if let Err(error) = tracing_subscriber::registry()
+        .with(filter())
+        .with(layer)
+        .try_init()
+    {
         drop(live.shutdown());
         return Err(Error::io("install the tracing subscriber", error));
     }
     global::set_tracer_provider(provider.clone());
     global::set_text_map_propagator(TraceContextPropagator::new());
     announce(&server);
-    Ok(InitGuard { live, provider, server })
+    Ok(InitGuard {
+        live,
+        provider,
+        server,
+    })
 }
 
 fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
-    match env::var("LIVESPAN_ADDR").ok().filter(|address| !address.is_empty()) {
+    match env::var("LIVESPAN_ADDR")
+        .ok()
+        .filter(|address| !address.is_empty())
+    {
         Some(address) => live.serve_in_background(&address),
         None => live
             .serve_in_background(DEFAULT_ADDRESS)
@@ -102,7 +115,9 @@ fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
 fn filter() -> EnvFilter {
     let builder = || EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
     let wanted = env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
-    builder().parse(wanted).unwrap_or_else(|_error| builder().parse_lossy(""))
+    builder()
+        .parse(wanted)
+        .unwrap_or_else(|_error| builder().parse_lossy(""))
 }
 
 /// What the environment says of the program; a service without a name gets that of its file.
@@ -114,7 +129,10 @@ fn resource() -> Resource {
     }
     let builder = Resource::builder();
     let program = env::current_exe().ok();
-    let name = program.as_deref().and_then(|path| path.file_stem()).and_then(|name| name.to_str());
+    let name = program
+        .as_deref()
+        .and_then(|path| path.file_stem())
+        .and_then(|name| name.to_str());
     match name {
         Some(name) => builder.with_service_name(name.to_owned()).build(),
         None => builder.build(),

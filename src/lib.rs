@@ -65,7 +65,9 @@ pub use {opentelemetry, opentelemetry_sdk};
 #[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
 pub use crate::spans::{
     durations::DURATION_NAMES_MAX,
-    event::{AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId},
+    event::{
+        AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId,
+    },
     filter::{DEFAULT_HIDDEN_TARGETS, SpanFacts},
     json::{EVENT_BYTES_MAX, VALUE_BYTES_MAX},
     live::{Auth, LiveSpans, LiveSpansBuilder, SHUTDOWN_TIMEOUT, current_trace_id},
@@ -98,8 +100,7 @@ pub use crate::{
             RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention,
         },
         store::{
-            EventStore, MemoryEventStore, NullEventStore, Opened, PageLimit, ReadFuture,
-            SharedTail,
+            EventStore, MemoryEventStore, NullEventStore, Opened, PageLimit, ReadFuture, SharedTail,
         },
         subscription::{Event, Message, Subscribe, Subscription},
         target::{PAYLOAD_BYTES_MAX, SseTarget, SseTargetBuilder},

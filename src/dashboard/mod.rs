@@ -64,9 +64,14 @@ static ENTITY_TAG: LazyLock<String> = LazyLock::new(|| {
 
 /// The page for a browser that asked for `path`, possibly behind a proxy that took a prefix away.
 pub(crate) fn page(path: &str, forwarded_prefix: Option<&str>) -> Response<Body> {
-    let mut response = file(Body::from(page_text(path, forwarded_prefix)), "text/html; charset=utf-8");
+    let mut response = file(
+        Body::from(page_text(path, forwarded_prefix)),
+        "text/html; charset=utf-8",
+    );
     let policy = HeaderValue::from_static(CONTENT_SECURITY_POLICY);
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_SECURITY_POLICY, policy);
     response
 }
 
@@ -93,7 +98,10 @@ pub(crate) fn asset(name: &str, known: Option<&HeaderValue>) -> Option<Response<
 /// Whether an `If-None-Match` names the tag, also as a weak one, which a compressing proxy makes of it.
 fn names(known: &HeaderValue, tag: &str) -> bool {
     let known = known.to_str().unwrap_or_default();
-    known.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+    known
+        .split(',')
+        .map(str::trim)
+        .any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
 }
 
 fn file(body: Body, content_type: &'static str) -> Response<Body> {
@@ -119,9 +127,9 @@ fn page_text(path: &str, forwarded_prefix: Option<&str>) -> String {
 fn is_plain_path(path: &str) -> bool {
     path.starts_with('/')
         && !path.starts_with("//")
-        && path.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric() || b"/-_.~%!$()*+,;=:@".contains(&byte)
-        })
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~%!$()*+,;=:@".contains(&byte))
 }
 
 #[cfg(test)]
@@ -145,17 +153,28 @@ mod tests {
     fn the_page_finds_its_files_under_any_prefix() {
         let base = |path, prefix| {
             let text = page_text(path, prefix);
-            let from = text.find("<base href=\"").map(|at| at + "<base href=\"".len())?;
+            let from = text
+                .find("<base href=\"")
+                .map(|at| at + "<base href=\"".len())?;
             text[from..].split('"').next().map(str::to_owned)
         };
         assert_eq!(base("/", None), None);
         assert_eq!(base("/live/", None), None);
         assert_eq!(base("/live", None).as_deref(), Some("/live/"));
         assert_eq!(base("/a@b.c/live", None).as_deref(), Some("/a@b.c/live/"));
-        assert_eq!(base("/", Some("/tools/live")).as_deref(), Some("/tools/live/"));
+        assert_eq!(
+            base("/", Some("/tools/live")).as_deref(),
+            Some("/tools/live/")
+        );
         assert_eq!(base("/", Some("/")).as_deref(), Some("/"));
-        assert_eq!(base("/live", Some("/tools/")).as_deref(), Some("/tools/live/"));
-        assert_eq!(base("/live/", Some("/tools")).as_deref(), Some("/tools/live/"));
+        assert_eq!(
+            base("/live", Some("/tools/")).as_deref(),
+            Some("/tools/live/")
+        );
+        assert_eq!(
+            base("/live/", Some("/tools")).as_deref(),
+            Some("/tools/live/")
+        );
         assert_eq!(base("//evil.example", None), None);
         assert_eq!(base("//evil.example/", Some("/")), None);
         assert_eq!(base("/", Some("//evil.example")), None);

@@ -29,7 +29,10 @@ impl Access {
 
 /// The host that the client named, lowercase, without port, brackets and trailing dot.
 fn host_of(request: &Parts) -> String {
-    let header = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let header = request
+        .headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
     let named = header.or_else(|| request.uri.authority().map(http::uri::Authority::as_str));
     let named = named.unwrap_or_default().trim();
     let host = match named.strip_prefix('[') {
@@ -44,7 +47,9 @@ fn host_of(request: &Parts) -> String {
 pub(crate) fn is_loopback(host: &str) -> bool {
     host == "localhost"
         || host.ends_with(".localhost")
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -58,7 +63,10 @@ mod tests {
 
     #[test]
     fn only_loopback_and_allowed_hosts_pass() {
-        let access = Access { auth: None, allowed_hosts: vec!["dev.example".into()] };
+        let access = Access {
+            auth: None,
+            allowed_hosts: vec!["dev.example".into()],
+        };
         for host in [
             "localhost",
             "LOCALHOST:4380",
@@ -72,9 +80,20 @@ mod tests {
         ] {
             assert!(access.check(&request(host)).is_ok(), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "0.0.0.0:4380", "192.168.0.1", "[::2]:1", ""] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "0.0.0.0:4380",
+            "192.168.0.1",
+            "[::2]:1",
+            "",
+        ] {
             assert!(access.check(&request(host)).is_err(), "{host}");
         }
-        assert!(access.check(&http::Request::new(()).into_parts().0).is_err());
+        assert!(
+            access
+                .check(&http::Request::new(()).into_parts().0)
+                .is_err()
+        );
     }
 }

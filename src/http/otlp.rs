@@ -2,10 +2,9 @@
 //! specification: ids in hex, 64-bit integers as text, enums as numbers). Pure. Spans that have not ended are left out:
 //! OTLP has no form for them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
@@ -17,75 +16,123 @@ use crate::{
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Export {
-    resource_spans: Vec<ResourceSpans>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ResourceSpans {
-    resource: Resource,
-    scope_spans: Vec<ScopeSpans>,
-}
-
-#[derive(Debug, Serialize)]
+/// The spans of one process.
 struct Resource {
     attributes: Vec<Json>,
+    scopes: Vec<Scope>,
 }
 
-#[derive(Debug, Serialize)]
-struct ScopeSpans {
+/// Those of them that one instrumentation scope made, as JSON already: much smaller than what it is made from.
+struct Scope {
     scope: Json,
-    spans: Vec<Json>,
+    spans: Vec<u8>,
 }
 
-/// Groups the ended spans by process and scope.
-pub(crate) fn export<'a>(payloads: impl Iterator<Item = &'a Bytes>) -> Export {
-    let mut resources: HashMap<String, Vec<Json>> = HashMap::new();
-    let mut ended: Vec<Parsed> = Vec::new();
-    for event in payloads.filter_map(|payload| parse::event(payload)) {
-        match event.kind_of_event.as_str() {
-            "process" => {
-                resources.insert(event.process, attributes(&event.resource, &event.attribute_types));
+/// The ended spans, grouped by process and scope, as the pieces of one JSON text.
+pub(crate) fn export(events: &[(String, Bytes)]) -> VecDeque<Bytes> {
+    let ends = ends(events);
+    let mut processes = HashMap::new();
+    let mut resources: Vec<Resource> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut scopes: HashMap<(usize, String, Option<String>), usize> = HashMap::new();
+    for (index, (name, payload)) in events.iter().enumerate() {
+        let is_wanted =
+            || parse::span_of(payload).is_some_and(|span| ends.get(&span) == Some(&index));
+        if name == "process" {
+            if let Some(process) = parse::event(payload) {
+                processes.insert(
+                    process.process,
+                    attributes(&process.resource, &process.attribute_types),
+                );
             }
-            "ended" => ended.push(event),
-            _ => {}
+        } else if name == "ended" && is_wanted() {
+            let Some(span) = parse::event(payload) else {
+                continue;
+            };
+            let place = *places.entry(span.process.clone()).or_insert_with(|| {
+                let named = || vec![attribute("service.name", &json!(span.service), None)];
+                let attributes = processes.remove(&span.process).unwrap_or_else(named);
+                resources.push(Resource {
+                    attributes,
+                    scopes: Vec::new(),
+                });
+                resources.len() - 1
+            });
+            let Some(resource) = resources.get_mut(place) else {
+                continue;
+            };
+            let scope = (place, span.scope.clone(), span.scope_version.clone());
+            let scope = *scopes.entry(scope).or_insert_with(|| {
+                resource.scopes.push(Scope {
+                    scope: scope_of(&span),
+                    spans: Vec::new(),
+                });
+                resource.scopes.len() - 1
+            });
+            if let Some(scope) = resource.scopes.get_mut(scope) {
+                separated(&mut scope.spans, &span_of(&span));
+            }
         }
     }
-    // A real end replaces a lost one, which stands before it.
-    let mut seen = HashSet::new();
-    let mut spans: Vec<&Parsed> =
-        ended.iter().rev().filter(|span| seen.insert(span.span_id.as_ref())).collect();
-    spans.reverse();
-    let mut export = Export { resource_spans: Vec::new() };
-    let mut places: HashMap<&str, usize> = HashMap::new();
-    for span in spans {
-        let place = *places.entry(&span.process).or_insert_with(|| {
-            let attributes = resources.remove(&span.process);
-            let attributes = attributes.unwrap_or_else(|| vec![attribute("service.name", &json!(span.service), None)]);
-            let resource = Resource { attributes };
-            export.resource_spans.push(ResourceSpans { resource, scope_spans: Vec::new() });
-            export.resource_spans.len() - 1
-        });
-        if let Some(group) = export.resource_spans.get_mut(place) {
-            group.push(span);
-        }
-    }
-    export
+    text(resources)
 }
 
-impl ResourceSpans {
-    fn push(&mut self, span: &Parsed) {
-        let mut scope = json!({ "name": span.scope });
-        if let (Some(version), Some(fields)) = (&span.scope_version, scope.as_object_mut()) {
-            fields.insert("version".to_owned(), json!(version));
+/// Which end of each span counts, by its place among the events.
+fn ends(events: &[(String, Bytes)]) -> HashMap<Bytes, usize> {
+    let mut ends: HashMap<Bytes, usize> = HashMap::new();
+    for (index, (_, payload)) in events
+        .iter()
+        .enumerate()
+        .filter(|(_, (name, _))| name == "ended")
+    {
+        let Some(span) = parse::span_of(payload) else {
+            continue;
+        };
+        let end = ends.entry(span).or_insert(index);
+        if events
+            .get(*end)
+            .is_some_and(|(_, earlier)| parse::replaces(payload, earlier))
+        {
+            *end = index;
         }
-        match self.scope_spans.iter_mut().find(|group| group.scope == scope) {
-            Some(group) => group.spans.push(span_of(span)),
-            None => self.scope_spans.push(ScopeSpans { scope, spans: vec![span_of(span)] }),
+    }
+    ends
+}
+
+fn text(resources: Vec<Resource>) -> VecDeque<Bytes> {
+    let mut pieces = VecDeque::from([Bytes::from_static(b"{\"resourceSpans\":[")]);
+    for (index, resource) in resources.into_iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let attributes = Json::from(resource.attributes);
+        pieces.push_back(
+            format!("{comma}{{\"resource\":{{\"attributes\":{attributes}}},\"scopeSpans\":[")
+                .into(),
+        );
+        for (index, scope) in resource.scopes.into_iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            pieces.push_back(format!("{comma}{{\"scope\":{},\"spans\":[", scope.scope).into());
+            pieces.push_back(scope.spans.into());
+            pieces.push_back(Bytes::from_static(b"]}"));
         }
+        pieces.push_back(Bytes::from_static(b"]}"));
+    }
+    pieces.push_back(Bytes::from_static(b"]}"));
+    pieces
+}
+
+/// Appends a value to those of a JSON array.
+fn separated(out: &mut Vec<u8>, value: &Json) {
+    if !out.is_empty() {
+        out.push(b',');
+    }
+    // A Vec takes every write, and a value in memory has text for keys, so there is no error to lose.
+    drop(serde_json::to_writer(out, value));
+}
+
+fn scope_of(span: &Parsed) -> Json {
+    match &span.scope_version {
+        Some(version) => json!({ "name": span.scope, "version": version }),
+        None => json!({ "name": span.scope }),
     }
 }
 
@@ -115,7 +162,10 @@ fn span_of(span: &Parsed) -> Json {
             fields.insert("parentSpanId".to_owned(), json!(parent));
         }
         if let Some(dropped) = span.dropped {
-            fields.insert("droppedAttributesCount".to_owned(), json!(dropped.attributes));
+            fields.insert(
+                "droppedAttributesCount".to_owned(),
+                json!(dropped.attributes),
+            );
             fields.insert("droppedEventsCount".to_owned(), json!(dropped.events));
             fields.insert("droppedLinksCount".to_owned(), json!(dropped.links));
         }
@@ -140,11 +190,17 @@ fn moment(moment: &ParsedMoment) -> Json {
 }
 
 fn nanos(text: &str) -> String {
-    Timestamp::parse(text).unwrap_or_default().nanos().to_string()
+    Timestamp::parse(text)
+        .unwrap_or_default()
+        .nanos()
+        .to_string()
 }
 
 fn attributes(values: &Map<String, Json>, types: &Map<String, Json>) -> Vec<Json> {
-    values.iter().map(|(key, value)| attribute(key, value, types.get(key).and_then(Json::as_str))).collect()
+    values
+        .iter()
+        .map(|(key, value)| attribute(key, value, types.get(key).and_then(Json::as_str)))
+        .collect()
 }
 
 fn attribute(key: &str, value: &Json, kind: Option<&str>) -> Json {

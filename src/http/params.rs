@@ -34,12 +34,17 @@ impl<'a> Params<'a> {
             let message = format!("the query is longer than {QUERY_LENGTH_MAX} bytes");
             return Err(Refusal::new(StatusCode::URI_TOO_LONG, message));
         }
-        Ok(Self { pairs: form_urlencoded::parse(query.as_bytes()).collect() })
+        Ok(Self {
+            pairs: form_urlencoded::parse(query.as_bytes()).collect(),
+        })
     }
 
     /// The values of a parameter; an empty one is as none.
     fn all(&self, name: &str) -> Result<Vec<&str>, Refusal> {
-        let named = self.pairs.iter().filter(|(key, value)| key == name && !value.is_empty());
+        let named = self
+            .pairs
+            .iter()
+            .filter(|(key, value)| key == name && !value.is_empty());
         let values: Vec<&str> = named.map(|(_, value)| &**value).collect();
         if values.len() > VALUES_MAX {
             let message = format!("the parameter {name} stands more than {VALUES_MAX} times");
@@ -55,7 +60,8 @@ impl<'a> Params<'a> {
     fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
         let parse = |text: &str| {
             let message = format!("the parameter {name} is not a number: {text:?}");
-            text.parse().map_err(|_error| Refusal::new(StatusCode::BAD_REQUEST, message))
+            text.parse()
+                .map_err(|_error| Refusal::new(StatusCode::BAD_REQUEST, message))
         };
         self.one(name)?.map(parse).transpose()
     }
@@ -80,11 +86,19 @@ impl<'a> Params<'a> {
     }
 
     fn kinds(&self) -> Result<Vec<SpanKind>, Refusal> {
-        Ok(self.all("kind")?.into_iter().map(query::kind).collect::<Result<_, _>>()?)
+        Ok(self
+            .all("kind")?
+            .into_iter()
+            .map(query::kind)
+            .collect::<Result<_, _>>()?)
     }
 
     fn errors(&self) -> Result<Vec<bool>, Refusal> {
-        Ok(self.all("status")?.into_iter().map(query::status).collect::<Result<_, _>>()?)
+        Ok(self
+            .all("status")?
+            .into_iter()
+            .map(query::status)
+            .collect::<Result<_, _>>()?)
     }
 
     fn types(&self) -> Result<Vec<String>, Refusal> {
@@ -109,7 +123,10 @@ impl<'a> Params<'a> {
         Ok(EventFilter {
             services: quoted("service")?,
             names: quoted("name")?,
-            kinds: kinds.into_iter().map(|kind| json::quoted(json::kind_name(kind))).collect(),
+            kinds: kinds
+                .into_iter()
+                .map(|kind| json::quoted(json::kind_name(kind)))
+                .collect(),
             errors: self.errors()?,
             types: self.types()?,
         })
@@ -117,7 +134,11 @@ impl<'a> Params<'a> {
 
     /// What a list of traces is narrowed to.
     pub(crate) fn trace_filter(&self) -> Result<TraceFilter, Refusal> {
-        let states = self.all("state")?.into_iter().map(query::state).collect::<Result<_, _>>()?;
+        let states = self
+            .all("state")?
+            .into_iter()
+            .map(query::state)
+            .collect::<Result<_, _>>()?;
         let milliseconds: Option<f64> = self.number("minDuration")?;
         let linked_to = self.one("linkedTo")?.map(str::parse).transpose()?;
         Ok(TraceFilter {
@@ -128,7 +149,9 @@ impl<'a> Params<'a> {
             error: self.errors()?,
             types: self.types()?,
             states,
-            duration_nanos_min: milliseconds.map(|value| query::nanos(value * 1e6)).transpose()?,
+            duration_nanos_min: milliseconds
+                .map(|value| query::nanos(value * 1e6))
+                .transpose()?,
             linked_to,
             search: Search::parse(self.one("q")?.unwrap_or_default())?,
         })

@@ -24,7 +24,10 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self {
+            status,
+            message: message.into(),
+        }
     }
 
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
@@ -36,10 +39,14 @@ impl Refusal {
         struct Shown {
             error: String,
         }
-        let mut response = json(&Shown { error: self.message });
+        let mut response = json(&Shown {
+            error: self.message,
+        });
         *response.status_mut() = self.status;
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            response
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
         response
     }
@@ -55,7 +62,8 @@ pub(crate) fn json(value: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(value) {
         Ok(bytes) => with_type(Body::from(bytes), "application/json"),
         Err(error) => {
-            let mut response = with_type(Body::from(error.to_string()), "text/plain; charset=utf-8");
+            let mut response =
+                with_type(Body::from(error.to_string()), "text/plain; charset=utf-8");
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             response
         }
@@ -74,6 +82,9 @@ pub(crate) fn with_type(body: Body, content_type: &'static str) -> Response<Body
     response
 }
 
+/// Bytes up to which small pieces are joined.
+const JOINED_BYTES_MAX: usize = 32 * 1024;
+
 /// Bytes that are sent one after another.
 #[derive(Debug)]
 struct Pieces(VecDeque<Bytes>);
@@ -86,6 +97,25 @@ impl http_body::Body for Pieces {
         mut self: Pin<&mut Self>,
         _cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+        Poll::Ready(self.next().map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+impl Pieces {
+    /// The next piece, or many small ones joined: each costs a chunk of its own on the wire.
+    fn next(&mut self) -> Option<Bytes> {
+        let first = self.0.pop_front()?;
+        let fits = |length: usize, next: Option<&Bytes>| {
+            next.is_some_and(|next| length + next.len() <= JOINED_BYTES_MAX)
+        };
+        if !fits(first.len(), self.0.front()) {
+            return Some(first);
+        }
+        let mut joined = Vec::with_capacity(JOINED_BYTES_MAX);
+        joined.extend_from_slice(&first);
+        while fits(joined.len(), self.0.front()) {
+            joined.extend_from_slice(&self.0.pop_front()?);
+        }
+        Some(joined.into())
     }
 }

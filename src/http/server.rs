@@ -138,12 +138,22 @@ impl LiveSpans {
             .recv()
             .map_err(|error| Error::io("start the server", error))??;
         // The program may end when `shutdown` returns: viewers get their last events before.
-        self.on_shutdown(move || drop(finished.recv_timeout(2 * GRACE)));
+        self.on_shutdown(move || {
+            // Nothing is ever sent: it ends with the thread, or with patience.
+            let _ended = finished.recv_timeout(2 * GRACE);
+        });
         Ok(server)
     }
 
-    fn run_in_background(&self, address: &str, answer: &mpsc::SyncSender<Result<LiveServer, Error>>) {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    fn run_in_background(
+        &self,
+        address: &str,
+        answer: &mpsc::SyncSender<Result<LiveServer, Error>>,
+    ) {
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        {
             Ok(runtime) => runtime,
             Err(error) => {
                 drop(answer.send(Err(Error::io("start a runtime for the server", error))));
@@ -205,7 +215,16 @@ impl LiveSpans {
             mounted: false,
         };
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Ok((server, Acceptor { listener, service, stopping, done, room }))
+        Ok((
+            server,
+            Acceptor {
+                listener,
+                service,
+                stopping,
+                done,
+                room,
+            },
+        ))
     }
 }
 
@@ -235,17 +254,14 @@ impl Acceptor {
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => match Arc::clone(&self.room).try_acquire_owned() {
-                        Ok(permit) => {
+                    Ok((stream, _)) => {
+                        if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
                             let connection = connection(&self.service, stream, &graceful, permit);
                             connections.spawn(connection.with_context(suppressed()));
+                        } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+                            connections.spawn(refuse(stream, permit).with_context(suppressed()));
                         }
-                        Err(_full) => {
-                            if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
-                                connections.spawn(refuse(stream, permit).with_context(suppressed()));
-                            }
-                        }
-                    },
+                    }
                     // Out of file descriptors, or a client that is gone already: others may still come.
                     Err(_) => tokio::select! {
                         () = tokio::time::sleep_until(Instant::now() + ACCEPT_REST) => {}
@@ -391,9 +407,15 @@ mod tests {
 
     async fn exchange(address: SocketAddr) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET /status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
         let mut answer = String::new();
-        timeout(Duration::from_secs(30), stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        timeout(Duration::from_secs(30), stream.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
         answer
     }
 
@@ -405,7 +427,10 @@ mod tests {
         acceptor.room = Arc::new(Semaphore::new(1));
         let running = tokio::spawn(acceptor.run());
         let mut first = TcpStream::connect(server.local_addr()).await.unwrap();
-        first.write_all(b"GET /sse HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        first
+            .write_all(b"GET /sse HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await
+            .unwrap();
         let mut begun = [0; 15];
         first.read_exact(&mut begun).await.unwrap();
         assert_eq!(&begun, b"HTTP/1.1 200 OK");

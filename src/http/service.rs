@@ -41,13 +41,19 @@ impl LiveSpans {
     /// it has one; until then it costs one block of at most 64 KiB.
     pub fn router(&self) -> Router {
         self.shared.mounts.expect_request();
-        let service = LiveService { live: self.clone(), mounted: true };
+        let service = LiveService {
+            live: self.clone(),
+            mounted: true,
+        };
         // No fallback: axum loses it when a router is nested twice, and refuses it below a path with parameters.
-        ROUTES.iter().fold(Router::new().route_service("/", service.clone()), |router, name| {
-            router
-                .route_service(&format!("/{name}"), service.clone())
-                .route_service(&format!("/{name}/{{*rest}}"), service.clone())
-        })
+        ROUTES.iter().fold(
+            Router::new().route_service("/", service.clone()),
+            |router, name| {
+                router
+                    .route_service(&format!("/{name}"), service.clone())
+                    .route_service(&format!("/{name}/{{*rest}}"), service.clone())
+            },
+        )
     }
 }
 
@@ -93,7 +99,14 @@ impl LiveService {
         // A span that does not record never comes, so its id would be kept for nothing.
         if is_recording && !span.is_remote() {
             let write = |out: &mut Vec<u8>| record::write_hide(out, span);
-            drop(self.live.shared.parts.engine.intake.push(Class::Note, record::NOTE_SIZE, write));
+            drop(
+                self.live
+                    .shared
+                    .parts
+                    .engine
+                    .intake
+                    .push(Class::Note, record::NOTE_SIZE, write),
+            );
         }
         self.live.shared.mounts.learn(original, path);
     }
@@ -109,15 +122,24 @@ async fn answer(live: &LiveSpans, request: &Parts) -> Response<Body> {
         *response.body_mut() = Body::empty();
     }
     let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
     response
 }
 
 async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Refusal> {
     live.shared.access.check(request)?;
     if !matches!(request.method, Method::GET | Method::HEAD) {
-        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered"));
+        return Err(Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD are answered",
+        ));
     }
     let path = request.uri.path().trim_start_matches('/');
     let params = Params::of(&request.uri)?;
@@ -136,11 +158,17 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Refu
 }
 
 #[cfg(feature = "dashboard")]
-#[expect(clippy::unnecessary_wraps, reason = "without the dashboard there is no page")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "without the dashboard there is no page"
+)]
 fn page(request: &Parts) -> Result<Response<Body>, Refusal> {
     let original = request.extensions.get::<OriginalUri>();
     let path = original.map_or_else(|| request.uri.path(), |OriginalUri(uri)| uri.path());
-    let forwarded = request.headers.get("x-forwarded-prefix").and_then(|prefix| prefix.to_str().ok());
+    let forwarded = request
+        .headers
+        .get("x-forwarded-prefix")
+        .and_then(|prefix| prefix.to_str().ok());
     Ok(crate::dashboard::page(path, forwarded))
 }
 
@@ -152,7 +180,9 @@ fn asset(request: &Parts, file: &str) -> Result<Response<Body>, Refusal> {
 
 #[cfg(not(feature = "dashboard"))]
 fn page(_request: &Parts) -> Result<Response<Body>, Refusal> {
-    Err(Refusal::not_found("livespan was built without its feature `dashboard`"))
+    Err(Refusal::not_found(
+        "livespan was built without its feature `dashboard`",
+    ))
 }
 
 #[cfg(not(feature = "dashboard"))]
@@ -193,7 +223,9 @@ fn trace_events(
             Err(Refusal::new(StatusCode::BAD_REQUEST, message))
         }
         None => {
-            let reader = Subscribe::to(trace.stream_key()).resume(resume).reader(live.log());
+            let reader = Subscribe::to(trace.stream_key())
+                .resume(resume)
+                .reader(live.log());
             let body = SseBody::new(reader, resume == ResumePoint::Live, None);
             Ok(body.into_response().map(Body::new))
         }

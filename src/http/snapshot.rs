@@ -18,10 +18,13 @@ use crate::{
         params::Params,
         reply::{self, Refusal},
     },
-    spans::{event::TraceId, json, live::LiveSpans, summary::Summary},
+    spans::{event::TraceId, live::LiveSpans, parse, summary::Summary},
     sse::{reader::ReadItem, subscription::Subscribe},
     time::Timestamp,
 };
+
+/// Events that are made into an answer at once; more of them are handed to a thread for such work.
+const INLINE_EVENTS_MAX: usize = 1000;
 
 /// The events of a trace in log order, and the place after which its stream goes on.
 struct Events {
@@ -47,13 +50,37 @@ pub(crate) async fn answer(
     let events = read(live, trace).await;
     match format {
         "jsonl" => Ok(lines(events)),
-        "otlp" => Ok(reply::json(&otlp::export(events.events.iter().map(|(_, payload)| payload)))),
+        "otlp" => {
+            let size = events.events.len();
+            let pieces = aside(size, move || otlp::export(&events.events)).await?;
+            Ok(reply::pieces(pieces, "application/json"))
+        }
         _ => {
             let id = trace.to_bytes();
-            let summary = live.shared.index.summary(id, |at| log.id(at)).ok_or_else(unknown)?;
-            Ok(whole(live, trace, &summary, &events))
+            let summary = live
+                .shared
+                .index
+                .summary(id, |at| log.id(at))
+                .ok_or_else(unknown)?;
+            let head = head(live, trace, &summary, events.cursor);
+            let pieces = aside(events.events.len(), move || whole(head, &events.events)).await?;
+            Ok(reply::pieces(pieces, "application/json"))
         }
     }
+}
+
+/// Does work whose time grows with the trace where it holds nobody up: the caller may be on the host's own runtime.
+async fn aside<T: Send + 'static>(
+    events: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    if events <= INLINE_EVENTS_MAX {
+        return Ok(work());
+    }
+    let failed = |error: tokio::task::JoinError| {
+        Refusal::new(http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    };
+    tokio::task::spawn_blocking(work).await.map_err(failed)
 }
 
 async fn read(live: &LiveSpans, trace: TraceId) -> Events {
@@ -70,17 +97,32 @@ async fn read(live: &LiveSpans, trace: TraceId) -> Events {
         });
         match item.await {
             Some(ReadItem::Events(slice) | ReadItem::Standing(slice)) => {
-                events.extend(slice.events().map(|event| (event.name().to_owned(), event.payload())));
+                events.extend(
+                    slice
+                        .events()
+                        .map(|event| (event.name().to_owned(), event.payload())),
+                );
+                // Everything may be in memory, and then nothing else here lets other tasks have their turn.
+                tokio::task::yield_now().await;
             }
             Some(ReadItem::Gap(_) | ReadItem::Degraded) => {}
-            Some(ReadItem::Closed) | None => return Events { events, cursor: reader.after() },
+            // Closed, or read up to the head.
+            Some(ReadItem::Closed) | None => {
+                return Events {
+                    events,
+                    cursor: reader.after(),
+                };
+            }
         }
     }
 }
 
 fn lines(events: Events) -> Response<Body> {
     let newline = Bytes::from_static(b"\n");
-    let pieces = events.events.into_iter().flat_map(|(_, payload)| [payload, newline.clone()]);
+    let pieces = events
+        .events
+        .into_iter()
+        .flat_map(|(_, payload)| [payload, newline.clone()]);
     reply::pieces(pieces.collect(), "application/x-ndjson")
 }
 
@@ -93,24 +135,28 @@ struct Head<'a> {
     summary: &'a Summary,
 }
 
-fn whole(live: &LiveSpans, trace: TraceId, summary: &Summary, events: &Events) -> Response<Body> {
+/// The answer up to its lists, which follow within the same object.
+fn head(live: &LiveSpans, trace: TraceId, summary: &Summary, cursor: u64) -> Vec<u8> {
     let head = Head {
         trace_id: trace.to_string(),
-        cursor: live.log().id(events.cursor).to_string(),
+        cursor: live.log().id(cursor).to_string(),
         now: Timestamp::now().text(),
         summary,
     };
     let mut head = serde_json::to_vec(&head).unwrap_or_default();
-    // The lists follow within the same object.
     head.pop();
-    let sorted = Sorted::new(&events.events);
+    head
+}
+
+fn whole(head: Vec<u8>, events: &[(String, Bytes)]) -> VecDeque<Bytes> {
+    let sorted = Sorted::new(events);
     let mut pieces = VecDeque::from([Bytes::from(head)]);
     list(&mut pieces, b",\"processes\":[", &sorted.processes);
     list(&mut pieces, b",\"spans\":[", &sorted.spans);
     list(&mut pieces, b",\"updates\":[", &sorted.updates);
     list(&mut pieces, b",\"logs\":[", &sorted.logs);
     pieces.push_back(Bytes::from_static(b"}"));
-    reply::pieces(pieces, "application/json")
+    pieces
 }
 
 fn list(pieces: &mut VecDeque<Bytes>, open: &'static [u8], items: &[Bytes]) {
@@ -124,7 +170,8 @@ fn list(pieces: &mut VecDeque<Bytes>, open: &'static [u8], items: &[Bytes]) {
     pieces.push_back(Bytes::from_static(b"]"));
 }
 
-/// The events by what they are; of each span only what says most: its end, else its start.
+/// The events by what they are; of each span only what says most: its newest end, a real one before a lost one, else
+/// its start.
 #[derive(Default)]
 struct Sorted {
     processes: Vec<Bytes>,
@@ -138,23 +185,22 @@ impl Sorted {
         let mut sorted = Self::default();
         let mut places: HashMap<Bytes, (usize, bool)> = HashMap::new();
         for (name, payload) in events {
-            let span = || span_of(payload).unwrap_or_default();
+            let span = || parse::span_of(payload).unwrap_or_default();
             match name.as_str() {
                 "process" => sorted.processes.push(payload.clone()),
                 "started" | "ended" => {
                     let ended = name == "ended";
-                    match places.get_mut(&span()) {
-                        Some((place, was_ended)) if ended || !*was_ended => {
+                    if let Some((place, was_ended)) = places.get_mut(&span()) {
+                        let Some(slot) = sorted.spans.get_mut(*place) else {
+                            continue;
+                        };
+                        if !*was_ended || (ended && parse::replaces(payload, slot)) {
                             *was_ended = ended;
-                            if let Some(slot) = sorted.spans.get_mut(*place) {
-                                *slot = payload.clone();
-                            }
+                            *slot = payload.clone();
                         }
-                        Some(_) => {}
-                        None => {
-                            places.insert(span(), (sorted.spans.len(), ended));
-                            sorted.spans.push(payload.clone());
-                        }
+                    } else {
+                        places.insert(span(), (sorted.spans.len(), ended));
+                        sorted.spans.push(payload.clone());
                     }
                 }
                 "updated" => sorted.updates.push(payload.clone()),
@@ -164,13 +210,9 @@ impl Sorted {
         }
         // What an ended span said last is in its end.
         sorted.updates.retain(|payload| {
-            span_of(payload).is_none_or(|span| places.get(&span).is_none_or(|(_, ended)| !ended))
+            parse::span_of(payload)
+                .is_none_or(|span| places.get(&span).is_none_or(|(_, ended)| !ended))
         });
         sorted
     }
-}
-
-fn span_of(payload: &Bytes) -> Option<Bytes> {
-    let (_, value) = json::fields(payload).find(|(key, _)| *key == b"spanId")?;
-    Some(payload.slice_ref(value))
 }

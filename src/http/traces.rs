@@ -22,13 +22,7 @@ use crate::{
         params::Params,
         reply::{self, Refusal},
     },
-    spans::{
-        event::TraceId,
-        index::Viewed,
-        live::LiveSpans,
-        query::TraceFilter,
-        summary::Summary,
-    },
+    spans::{event::TraceId, index::Viewed, live::LiveSpans, query::TraceFilter, summary::Summary},
     sse::{
         body::{self, PING_INTERVAL},
         control::{self, EndReason},
@@ -56,7 +50,10 @@ pub(crate) fn page(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Bod
     let filter = params.trace_filter()?;
     let limit = params.limit(PAGE_DEFAULT)?;
     let log = live.log();
-    let page = live.shared.index.page(&filter, params.before()?, limit, |at| log.id(at));
+    let page = live
+        .shared
+        .index
+        .page(&filter, params.before()?, limit, |at| log.id(at));
     Ok(reply::json(&Page {
         traces: page.traces,
         next: page.next.map(|next| next.to_string()),
@@ -66,7 +63,11 @@ pub(crate) fn page(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Bod
 }
 
 pub(crate) fn live(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Body>, Refusal> {
-    let body = TracesBody::new(live.clone(), params.trace_filter()?, params.limit(LIVE_DEFAULT)?);
+    let body = TracesBody::new(
+        live.clone(),
+        params.trace_filter()?,
+        params.limit(LIVE_DEFAULT)?,
+    );
     let mut response = Response::new(Body::new(body));
     body::stream_headers(response.headers_mut());
     Ok(response)
@@ -109,7 +110,9 @@ enum State {
 
 impl fmt::Debug for TracesBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TracesBody").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("TracesBody")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
 
@@ -133,7 +136,11 @@ impl TracesBody {
     fn hello(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
         frame::retry(&mut out, body::jittered_retry());
-        control::hello(&mut out, &self.live.log().position(), PING_INTERVAL.as_secs());
+        control::hello(
+            &mut out,
+            &self.live.log().position(),
+            PING_INTERVAL.as_secs(),
+        );
         out
     }
 
@@ -187,13 +194,16 @@ impl TracesBody {
         if rung {
             // It rests whether or not it found something: a look costs the same.
             self.rest();
-            return Poll::Ready(self.update(false));
-        }
-        if self.timer.as_mut().poll(cx).is_pending() {
+            let update = self.update(false);
+            if update.is_some() || Instant::now() < self.ping_at {
+                return Poll::Ready(update);
+            }
+        } else if self.timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
+        } else {
+            let ping_at = Instant::now() + PING_INTERVAL;
+            self.timer.as_mut().reset(ping_at);
         }
-        let ping_at = Instant::now() + PING_INTERVAL;
-        self.timer.as_mut().reset(ping_at);
         let mut out = Vec::with_capacity(256);
         control::ping(&mut out, &self.live.log().position(), None);
         Poll::Ready(Some(out))

@@ -42,11 +42,13 @@ impl Durations {
 
     pub(crate) fn quantiles(&self, service: &str, name: &str) -> Quantiles {
         let key = (service.to_owned(), name.to_owned());
-        self.by_name.get(&key).map_or(Quantiles::default(), |histogram| Quantiles {
-            count: histogram.count,
-            p50: histogram.quantile(50),
-            p95: histogram.quantile(95),
-        })
+        self.by_name
+            .get(&key)
+            .map_or(Quantiles::default(), |histogram| Quantiles {
+                count: histogram.count,
+                p50: histogram.quantile(50),
+                p95: histogram.quantile(95),
+            })
     }
 }
 
@@ -54,7 +56,10 @@ impl Histogram {
     fn record(&mut self, nanos: u64) {
         self.count += 1;
         let bucket = bucket_of(nanos);
-        match self.buckets.binary_search_by_key(&bucket, |(bucket, _)| *bucket) {
+        match self
+            .buckets
+            .binary_search_by_key(&bucket, |(bucket, _)| *bucket)
+        {
             Ok(at) => {
                 if let Some((_, count)) = self.buckets.get_mut(at) {
                     *count += 1;
@@ -126,7 +131,12 @@ mod tests {
         for number in 0..=DURATION_NAMES_MAX {
             durations.record("shop", &number.to_string(), 1);
         }
-        assert_eq!(durations.quantiles("shop", &DURATION_NAMES_MAX.to_string()).count, 0);
+        assert_eq!(
+            durations
+                .quantiles("shop", &DURATION_NAMES_MAX.to_string())
+                .count,
+            0
+        );
         assert_eq!(durations.quantiles("shop", "0").count, 1);
     }
 }

@@ -2,11 +2,7 @@
 
 use std::fmt;
 
-use crate::{
-    error::Error,
-    sse::event::StreamKey,
-    time::Timestamp,
-};
+use crate::{error::Error, sse::event::StreamKey, time::Timestamp};
 
 /// A trace's id: 16 bytes, not all zero, written as 32 lowercase hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,7 +17,11 @@ macro_rules! hex_id {
         impl $name {
             /// Makes the id; `None` for all zeros, which OpenTelemetry reserves for "no id".
             pub fn from_bytes(bytes: [u8; $bytes]) -> Option<Self> {
-                if bytes == [0; $bytes] { None } else { Some(Self(bytes)) }
+                if bytes == [0; $bytes] {
+                    None
+                } else {
+                    Some(Self(bytes))
+                }
             }
 
             /// Returns the bytes.
@@ -44,7 +44,9 @@ macro_rules! hex_id {
                     return Err(refused());
                 }
                 for (slot, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-                    let [high, low] = *pair else { return Err(refused()) };
+                    let [high, low] = *pair else {
+                        return Err(refused());
+                    };
                     let digit = |byte: u8| char::from(byte).to_digit(16);
                     let (Some(high), Some(low)) = (digit(high), digit(low)) else {
                         return Err(refused());
@@ -195,9 +197,17 @@ pub struct SpanEvent {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Phase {
     Started,
-    Ended { status: SpanStatus, start: Timestamp },
-    Updated { state: Option<SpanState> },
-    Log { severity: String, body: String },
+    Ended {
+        status: SpanStatus,
+        start: Timestamp,
+    },
+    Updated {
+        state: Option<SpanState>,
+    },
+    Log {
+        severity: String,
+        body: String,
+    },
 }
 
 impl SpanEvent {
@@ -229,7 +239,10 @@ impl SpanEvent {
         severity: impl Into<String>,
         body: impl Into<String>,
     ) -> Self {
-        let phase = Phase::Log { severity: severity.into(), body: body.into() };
+        let phase = Phase::Log {
+            severity: severity.into(),
+            body: body.into(),
+        };
         Self::new(trace_id, span_id, "", phase)
     }
 

@@ -15,8 +15,16 @@ use opentelemetry_sdk::trace::SpanData;
 use crate::spans::{event::SpanKind, record};
 
 /// Targets whose spans are internals of HTTP libraries: hidden by default.
-pub const DEFAULT_HIDDEN_TARGETS: &[&str] =
-    &["h2", "hyper", "hyper_util", "reqwest", "rustls", "tokio", "tonic", "tower"];
+pub const DEFAULT_HIDDEN_TARGETS: &[&str] = &[
+    "h2",
+    "hyper",
+    "hyper_util",
+    "reqwest",
+    "rustls",
+    "tokio",
+    "tonic",
+    "tower",
+];
 
 /// What a filter may ask about a span. Each answer is looked up when it is asked for, so a filter pays only for what it
 /// uses.
@@ -53,8 +61,16 @@ impl<'a> SpanFacts<'a> {
 
     /// Returns a text attribute; empty when there is none of that key.
     pub fn attribute(self, key: &str) -> &'a str {
-        match self.span.attributes.iter().find(|pair| pair.key.as_str() == key) {
-            Some(KeyValue { value: Value::String(text), .. }) => text.as_str(),
+        match self
+            .span
+            .attributes
+            .iter()
+            .find(|pair| pair.key.as_str() == key)
+        {
+            Some(KeyValue {
+                value: Value::String(text),
+                ..
+            }) => text.as_str(),
             _ => "",
         }
     }
@@ -98,7 +114,10 @@ const REFUSED_PLACES: usize = 4096;
 impl SpanFilter {
     pub(crate) fn new(filter: impl Fn(&SpanFacts<'_>) -> bool + Send + Sync + 'static) -> Self {
         let refused = (0..REFUSED_PLACES).map(|_| AtomicU64::new(0)).collect();
-        Self { wants: Arc::new(filter), refused }
+        Self {
+            wants: Arc::new(filter),
+            refused,
+        }
     }
 
     pub(crate) fn wants_start(&self, span: &SpanData) -> bool {
@@ -113,8 +132,14 @@ impl SpanFilter {
         if self.wants(span) {
             return EndVerdict::Show;
         }
-        let was_refused = self.place(span).is_some_and(|place| place.load(Ordering::Relaxed) == id(span));
-        if was_refused { EndVerdict::Hide } else { EndVerdict::HideUnlessShown }
+        let was_refused = self
+            .place(span)
+            .is_some_and(|place| place.load(Ordering::Relaxed) == id(span));
+        if was_refused {
+            EndVerdict::Hide
+        } else {
+            EndVerdict::HideUnlessShown
+        }
     }
 
     /// A filter that panics wants nothing.
@@ -124,7 +149,8 @@ impl SpanFilter {
 
     fn place(&self, span: &SpanData) -> Option<&AtomicU64> {
         // Span ids are random, so any of their bits will do.
-        self.refused.get(usize::try_from(id(span) % REFUSED_PLACES as u64).ok()?)
+        self.refused
+            .get(usize::try_from(id(span) % REFUSED_PLACES as u64).ok()?)
     }
 }
 

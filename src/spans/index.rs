@@ -84,7 +84,10 @@ impl TraceIndex {
         }
         let version = self.version.load(Ordering::Acquire) + 1;
         let mut state = write(&self.state);
-        for id in keys.iter().filter_map(|key| <[u8; 16]>::try_from(key.as_bytes()).ok()) {
+        for id in keys
+            .iter()
+            .filter_map(|key| <[u8; 16]>::try_from(key.as_bytes()).ok())
+        {
             if let Some(entry) = state.traces.remove(&id) {
                 state.order.remove(&entry.trace.first);
                 state.open.remove(&entry.trace.first);
@@ -102,7 +105,10 @@ impl TraceIndex {
     }
 
     pub(crate) fn summary(&self, id: [u8; 16], to_id: impl Fn(u64) -> EventId) -> Option<Summary> {
-        read(&self.state).traces.get(&id).map(|entry| entry.trace.summary(id, to_id))
+        read(&self.state)
+            .traces
+            .get(&id)
+            .map(|entry| entry.trace.summary(id, to_id))
     }
 
     /// The newest traces that the filter accepts, from before the event `before` on.
@@ -118,7 +124,9 @@ impl TraceIndex {
         let mut traces = Vec::new();
         let mut next = None;
         for (first, id) in state.order.range(..before).rev() {
-            let Some(entry) = state.traces.get(id) else { continue };
+            let Some(entry) = state.traces.get(id) else {
+                continue;
+            };
             if !filter.accepts(id, &entry.trace, now) {
                 continue;
             }
@@ -144,24 +152,43 @@ impl TraceIndex {
         let state = read(&self.state);
         let version = self.version.load(Ordering::Acquire);
         let wanted = |id: &[u8; 16]| {
-            state.traces.get(id).is_some_and(|entry| filter.accepts(id, &entry.trace, now))
+            state
+                .traces
+                .get(id)
+                .is_some_and(|entry| filter.accepts(id, &entry.trace, now))
         };
-        let newest = state.order.values().rev().filter(|id| wanted(id)).take(limit).copied();
+        let newest = state
+            .order
+            .values()
+            .rev()
+            .filter(|id| wanted(id))
+            .take(limit)
+            .copied();
         let open = state.open.iter().filter_map(|first| state.order.get(first));
         let open = open.filter(|id| wanted(id)).take(limit).copied();
         let mut ids: Vec<[u8; 16]> = newest.chain(open).collect();
         // A trace that ended or left the filter since it was sent is sent once more, or removed.
-        ids.extend(viewed.sent.iter().filter(|(_, open)| **open).map(|(id, _)| *id));
+        ids.extend(
+            viewed
+                .sent
+                .iter()
+                .filter(|(_, open)| **open)
+                .map(|(id, _)| *id),
+        );
         let mut changes = Changes::default();
         let mut sent = HashMap::with_capacity(ids.len());
         for id in ids {
-            let Some(entry) = state.traces.get(&id).filter(|_| wanted(&id)) else { continue };
+            let Some(entry) = state.traces.get(&id).filter(|_| wanted(&id)) else {
+                continue;
+            };
             let is_new = sent.insert(id, entry.trace.is_open()).is_none();
             if is_new && (entry.version > viewed.version || !viewed.sent.contains_key(&id)) {
                 changes.traces.push(entry.trace.summary(id, &to_id));
             }
         }
-        let gone = |id: &&[u8; 16]| !sent.contains_key(*id) && (!state.traces.contains_key(*id) || !wanted(id));
+        let gone = |id: &&[u8; 16]| {
+            !sent.contains_key(*id) && (!state.traces.contains_key(*id) || !wanted(id))
+        };
         changes.removed = viewed.sent.keys().filter(gone).copied().collect();
         viewed.sent = sent;
         viewed.version = version;
@@ -183,7 +210,10 @@ impl State {
         }
         let entry = self.traces.entry(fact.trace_id).or_insert_with(|| {
             self.order.insert(sequence, fact.trace_id);
-            Entry { trace: Trace::new(sequence), version }
+            Entry {
+                trace: Trace::new(sequence),
+                version,
+            }
         });
         entry.version = version;
         entry.trace.apply(fact, sequence);
@@ -227,10 +257,18 @@ mod tests {
             let summary = serde_json::to_value(summary).unwrap();
             u8::from_str_radix(summary["traceId"].as_str()?.get(..2)?, 16).ok()
         };
-        summaries.iter().map(|summary| first_byte(summary).unwrap()).collect()
+        summaries
+            .iter()
+            .map(|summary| first_byte(summary).unwrap())
+            .collect()
     }
 
-    fn page(index: &TraceIndex, filter: &TraceFilter, before: u64, limit: usize) -> (Vec<u8>, Option<u64>) {
+    fn page(
+        index: &TraceIndex,
+        filter: &TraceFilter,
+        before: u64,
+        limit: usize,
+    ) -> (Vec<u8>, Option<u64>) {
         let page = index.page(filter, before, limit, id);
         (traces(&page.traces), page.next)
     }
@@ -257,8 +295,14 @@ mod tests {
         assert_eq!(page(&index, &all, u64::MAX, 3), (vec![7, 6, 5], Some(41)));
         assert_eq!(page(&index, &all, 41, 3), (vec![4, 3, 2], Some(11)));
         assert_eq!(page(&index, &all, 11, 3), (vec![1], None));
-        assert_eq!(page(&index, &all, u64::MAX, 7), (vec![7, 6, 5, 4, 3, 2, 1], None));
-        let ended = TraceFilter { states: vec![TraceState::Ok], ..TraceFilter::default() };
+        assert_eq!(
+            page(&index, &all, u64::MAX, 7),
+            (vec![7, 6, 5, 4, 3, 2, 1], None)
+        );
+        let ended = TraceFilter {
+            states: vec![TraceState::Ok],
+            ..TraceFilter::default()
+        };
         assert_eq!(page(&index, &ended, u64::MAX, 3), (vec![2], None));
     }
 
@@ -285,7 +329,10 @@ mod tests {
         }
         forget(&index, 4);
         let state = read(&index.state);
-        assert!(state.traces.is_empty() && state.order.is_empty() && state.open.is_empty(), "{state:?}");
+        assert!(
+            state.traces.is_empty() && state.order.is_empty() && state.open.is_empty(),
+            "{state:?}"
+        );
     }
 
     #[test]
@@ -315,9 +362,17 @@ mod tests {
             look(&index, &mut viewed, &all);
         }
         end(&index, 5, 20);
-        assert_eq!(look(&index, &mut viewed, &all), (vec![5], vec![]), "neither among the newest nor the oldest open");
+        assert_eq!(
+            look(&index, &mut viewed, &all),
+            (vec![5], vec![]),
+            "neither among the newest nor the oldest open"
+        );
         end(&index, 5, 21);
-        assert_eq!(look(&index, &mut viewed, &all), (vec![], vec![]), "what is over and old is no longer followed");
+        assert_eq!(
+            look(&index, &mut viewed, &all),
+            (vec![], vec![]),
+            "what is over and old is no longer followed"
+        );
         assert_eq!(viewed.sent.len(), 8);
     }
 
@@ -325,7 +380,10 @@ mod tests {
     fn a_viewer_is_told_what_is_forgotten_or_leaves_its_filter() {
         let index = TraceIndex::default();
         let mut viewed = Viewed::default();
-        let running = TraceFilter { states: vec![TraceState::Running], ..TraceFilter::default() };
+        let running = TraceFilter {
+            states: vec![TraceState::Running],
+            ..TraceFilter::default()
+        };
         start(&index, 1, 1);
         start(&index, 2, 2);
         assert_eq!(look(&index, &mut viewed, &running), (vec![1, 2], vec![]));
@@ -335,6 +393,21 @@ mod tests {
         assert_eq!(look(&index, &mut viewed, &running), (vec![], vec![2]));
         assert_eq!(look(&index, &mut viewed, &running), (vec![], vec![]));
         assert!(viewed.sent.is_empty());
+    }
+
+    #[test]
+    fn a_poisoned_lock_is_entered() {
+        let index = TraceIndex::default();
+        let poisoning = || {
+            let _guard = index.state.write();
+            panic!("a test poisons the lock");
+        };
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(poisoning)).unwrap_err();
+        start(&index, 1, 1);
+        assert_eq!(
+            page(&index, &TraceFilter::default(), u64::MAX, 3),
+            (vec![1], None)
+        );
     }
 
     #[test]

@@ -6,7 +6,9 @@
 use std::{collections::HashMap, io::Write as _};
 
 use crate::{
-    spans::event::{AttributeValue, Attributes, Phase, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus},
+    spans::event::{
+        AttributeValue, Attributes, Phase, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus,
+    },
     sse::{
         event::{Pin, SseEvent, StreamKey},
         frame::number,
@@ -240,7 +242,14 @@ fn updated(out: &mut Vec<u8>, span: &Span<'_>, state: Option<SpanState>, time: T
         writer.text("name", span.name);
     }
     if let Some(state) = state {
-        writer.text("state", if state == SpanState::Waiting { "waiting" } else { "running" });
+        writer.text(
+            "state",
+            if state == SpanState::Waiting {
+                "waiting"
+            } else {
+                "running"
+            },
+        );
     }
     if !span.attributes.is_empty() {
         writer.attributes("attributes", &span.attributes);
@@ -266,24 +275,31 @@ pub(crate) fn pairs(attributes: &Attributes) -> Pairs<'_> {
         Value::Array(values.iter().map(value).collect(), false)
     }
     fn borrow(value: &AttributeValue) -> Value<'_> {
-    match value {
-        AttributeValue::Bool(value) => Value::Bool(*value),
-        AttributeValue::Int(value) => Value::Int(*value),
-        AttributeValue::Double(value) => Value::Double(*value),
-        AttributeValue::String(value) => Value::Text(value),
-        AttributeValue::Bools(values) => all(values, |value| Value::Bool(*value)),
-        AttributeValue::Ints(values) => all(values, |value| Value::Int(*value)),
-        AttributeValue::Doubles(values) => all(values, |value| Value::Double(*value)),
-        AttributeValue::Strings(values) => all(values, |value| Value::Text(value)),
+        match value {
+            AttributeValue::Bool(value) => Value::Bool(*value),
+            AttributeValue::Int(value) => Value::Int(*value),
+            AttributeValue::Double(value) => Value::Double(*value),
+            AttributeValue::String(value) => Value::Text(value),
+            AttributeValue::Bools(values) => all(values, |value| Value::Bool(*value)),
+            AttributeValue::Ints(values) => all(values, |value| Value::Int(*value)),
+            AttributeValue::Doubles(values) => all(values, |value| Value::Double(*value)),
+            AttributeValue::Strings(values) => all(values, |value| Value::Text(value)),
+        }
     }
-    }
-    attributes.iter().map(|(key, value)| (key.as_str(), borrow(value))).collect()
+    attributes
+        .iter()
+        .map(|(key, value)| (key.as_str(), borrow(value)))
+        .collect()
 }
 
 /// The end of a span that can no longer end, made from its `started` event; `None` when that is not one.
 pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) -> Option<Vec<u8>> {
     // Values are copied as they stand: reading and writing them again could change a number or their order.
-    let value_of = |wanted: &str| fields(started).find(|(key, _)| *key == wanted.as_bytes()).map(|(_, value)| value);
+    let value_of = |wanted: &str| {
+        fields(started)
+            .find(|(key, _)| *key == wanted.as_bytes())
+            .map(|(_, value)| value)
+    };
     if value_of("type")? != b"\"started\"" {
         return None;
     }
@@ -304,7 +320,16 @@ pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) ->
             out.extend_from_slice(value);
         }
     };
-    for key in ["traceId", "spanId", "parentSpanId", "name", "kind", "process", "service", "scope"] {
+    for key in [
+        "traceId",
+        "spanId",
+        "parentSpanId",
+        "name",
+        "kind",
+        "process",
+        "service",
+        "scope",
+    ] {
         copy(&mut out, key);
     }
     field(&mut out, "status");
@@ -317,7 +342,16 @@ pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) ->
     out.extend_from_slice(start);
     field(&mut out, "timestamp");
     string(&mut out, &last_heard.text());
-    for key in ["links", "parentRemote", "sampled", "traceState", "scopeVersion", "dropped", "cut", "durable"] {
+    for key in [
+        "links",
+        "parentRemote",
+        "sampled",
+        "traceState",
+        "scopeVersion",
+        "dropped",
+        "cut",
+        "durable",
+    ] {
         copy(&mut out, key);
     }
     field(&mut out, "lost");
@@ -400,7 +434,12 @@ struct Writer<'o> {
 impl<'o> Writer<'o> {
     fn new(out: &'o mut Vec<u8>) -> Self {
         let start = out.len();
-        Self { out, start, cut: Vec::new(), cut_paths: 0 }
+        Self {
+            out,
+            start,
+            cut: Vec::new(),
+            cut_paths: 0,
+        }
     }
 
     fn raw(&mut self, text: &[u8]) {
@@ -595,14 +634,19 @@ impl<'o> Writer<'o> {
     }
 
     fn links(&mut self, links: &[Link<'_>]) {
-        self.list("links", links, |_| 0, |writer, link, path| {
-            writer.raw(b"{\"traceId\":\"");
-            hex(writer.out, &link.trace_id);
-            writer.raw(b"\",\"spanId\":\"");
-            hex(writer.out, &link.span_id);
-            writer.raw(b"\"");
-            writer.nested_attributes(path, &link.attributes);
-        });
+        self.list(
+            "links",
+            links,
+            |_| 0,
+            |writer, link, path| {
+                writer.raw(b"{\"traceId\":\"");
+                hex(writer.out, &link.trace_id);
+                writer.raw(b"\",\"spanId\":\"");
+                hex(writer.out, &link.span_id);
+                writer.raw(b"\"");
+                writer.nested_attributes(path, &link.attributes);
+            },
+        );
     }
 
     fn nested_attributes(&mut self, path: &str, pairs: &Pairs<'_>) {
@@ -688,25 +732,33 @@ impl<'o> Writer<'o> {
 }
 
 /// Each key once, where it first stands, with its last value. `SdkSpan::set_attribute` appends and never replaces.
-fn last_of_each_key<'p, 'a>(pairs: &'p Pairs<'a>) -> impl Iterator<Item = (&'a str, &'p Value<'a>)> {
+fn last_of_each_key<'p, 'a>(
+    pairs: &'p Pairs<'a>,
+) -> impl Iterator<Item = (&'a str, &'p Value<'a>)> {
     // Spans have at most 128 attributes by the SDK's default limit; looking back is quicker than hashing.
     let mut places = HashMap::new();
     if pairs.len() > PAIRS_UNHASHED_MAX {
         for (index, (key, _)) in pairs.iter().enumerate() {
-            places.entry(clip(key, VALUE_BYTES_MAX).0).or_insert((index, index)).1 = index;
+            places
+                .entry(clip(key, VALUE_BYTES_MAX).0)
+                .or_insert((index, index))
+                .1 = index;
         }
     }
-    pairs.iter().enumerate().filter_map(move |(index, (key, _))| {
-        // Keys that are the same when cut are the same key in the object.
-        let short = clip(key, VALUE_BYTES_MAX).0;
-        let (first, last) = places.get(short).copied().unwrap_or_else(|| {
-            let is_key = |(one, _): &(&str, Value<'_>)| clip(one, VALUE_BYTES_MAX).0 == short;
-            let first = pairs.iter().position(is_key).unwrap_or(index);
-            (first, pairs.iter().rposition(is_key).unwrap_or(index))
-        });
-        let (_, value) = pairs.get(last).filter(|_| first == index)?;
-        Some((*key, value))
-    })
+    pairs
+        .iter()
+        .enumerate()
+        .filter_map(move |(index, (key, _))| {
+            // Keys that are the same when cut are the same key in the object.
+            let short = clip(key, VALUE_BYTES_MAX).0;
+            let (first, last) = places.get(short).copied().unwrap_or_else(|| {
+                let is_key = |(one, _): &(&str, Value<'_>)| clip(one, VALUE_BYTES_MAX).0 == short;
+                let first = pairs.iter().position(is_key).unwrap_or(index);
+                (first, pairs.iter().rposition(is_key).unwrap_or(index))
+            });
+            let (_, value) = pairs.get(last).filter(|_| first == index)?;
+            Some((*key, value))
+        })
 }
 
 fn type_lost_in_json(value: &Value<'_>) -> Option<&'static str> {
@@ -746,7 +798,11 @@ fn double(out: &mut Vec<u8>, value: f64) {
     if value.is_nan() {
         out.extend_from_slice(b"\"NaN\"");
     } else if value.is_infinite() {
-        out.extend_from_slice(if value > 0.0 { b"\"Infinity\"" } else { b"\"-Infinity\"" });
+        out.extend_from_slice(if value > 0.0 {
+            b"\"Infinity\""
+        } else {
+            b"\"-Infinity\""
+        });
     } else {
         // A Vec takes every write.
         drop(write!(out, "{value:?}"));
@@ -755,7 +811,13 @@ fn double(out: &mut Vec<u8>, value: f64) {
 
 fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
     for byte in bytes {
-        let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
+        let digit = |half: u8| {
+            if half < 10 {
+                b'0' + half
+            } else {
+                b'a' + half - 10
+            }
+        };
         out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
     }
 }
@@ -769,10 +831,15 @@ fn string(out: &mut Vec<u8>, text: &str) {
 /// RFC 8259, section 7: quote, backslash and control characters must be escaped; nothing else is.
 fn escape(out: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
+    while let Some(at) = rest
+        .iter()
+        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+    {
         let (plain, tail) = rest.split_at(at);
         out.extend_from_slice(plain);
-        let Some((byte, tail)) = tail.split_first() else { break };
+        let Some((byte, tail)) = tail.split_first() else {
+            break;
+        };
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -816,6 +883,9 @@ pub(crate) fn clip(text: &str, bytes_max: usize) -> (&str, bool) {
     if text.len() <= bytes_max {
         return (text, false);
     }
-    let boundary = (0..=bytes_max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let boundary = (0..=bytes_max)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
     (text.get(..boundary).unwrap_or_default(), true)
 }

@@ -87,7 +87,9 @@ impl Auth {
 
 impl fmt::Debug for LiveSpans {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LiveSpans").field("target", &self.shared.target).finish_non_exhaustive()
+        f.debug_struct("LiveSpans")
+            .field("target", &self.shared.target)
+            .finish_non_exhaustive()
     }
 }
 
@@ -103,7 +105,9 @@ pub struct LiveSpansBuilder {
 
 impl fmt::Debug for LiveSpansBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LiveSpansBuilder").field("store", &self.store).finish_non_exhaustive()
+        f.debug_struct("LiveSpansBuilder")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }
 
@@ -139,7 +143,11 @@ impl LiveSpansBuilder {
 
     /// Answers requests with these `Host` names too, without port, beside the loopback ones.
     pub fn allowed_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
-        self.access.allowed_hosts.extend(hosts.into_iter().map(|host| host.into().to_ascii_lowercase()));
+        self.access.allowed_hosts.extend(
+            hosts
+                .into_iter()
+                .map(|host| host.into().to_ascii_lowercase()),
+        );
         self
     }
 
@@ -159,21 +167,37 @@ impl LiveSpansBuilder {
     /// When the store cannot be opened or the thread cannot be started.
     pub fn build(self) -> Result<LiveSpans, Error> {
         let retention = self.retention;
-        let store =
-            self.store.unwrap_or_else(|| Arc::new(MemoryEventStore::with_retention(retention)));
+        let store = self
+            .store
+            .unwrap_or_else(|| Arc::new(MemoryEventStore::with_retention(retention)));
         let hold = Arc::new(Hold::default());
         let mounts = Arc::new(Mounts::new(Arc::clone(&hold)));
         let index = Arc::new(TraceIndex::default());
         let processes = Arc::new(Processes::default());
         let marks = Arc::new(Marks::default());
-        let settings = WorkerSettings { on_thread: Box::new(suppress_telemetry), hold, ..self.settings };
+        let settings = WorkerSettings {
+            on_thread: Box::new(suppress_telemetry),
+            hold,
+            ..self.settings
+        };
         let engine = Engine::start(store, settings, |log| {
             let hidden = Hidden::new(Arc::clone(&mounts));
-            SpanTranslator::new(log, Arc::clone(&index), Arc::clone(&processes), hidden, Arc::clone(&marks))
+            SpanTranslator::new(
+                log,
+                Arc::clone(&index),
+                Arc::clone(&processes),
+                hidden,
+                Arc::clone(&marks),
+            )
         })?;
         let engine = Arc::new(engine);
         let target = SseTarget::from_engine(Arc::clone(&engine));
-        let parts = Arc::new(ProcessorParts { engine, processes, filter: self.filter, marks });
+        let parts = Arc::new(ProcessorParts {
+            engine,
+            processes,
+            filter: self.filter,
+            marks,
+        });
         let shared = Shared {
             parts,
             index,
@@ -182,7 +206,9 @@ impl LiveSpansBuilder {
             target,
             on_shutdown: Mutex::default(),
         };
-        Ok(LiveSpans { shared: Arc::new(shared) })
+        Ok(LiveSpans {
+            shared: Arc::new(shared),
+        })
     }
 }
 
@@ -209,7 +235,10 @@ impl LiveSpans {
     }
 
     /// Wraps the sampler of the provider, so that spans it drops are shown all the same.
-    #[expect(clippy::unused_self, reason = "a sampler belongs to a log, which a later one will ask")]
+    #[expect(
+        clippy::unused_self,
+        reason = "a sampler belongs to a log, which a later one will ask"
+    )]
     pub fn sampler<S: ShouldSample + Clone + 'static>(&self, inner: S) -> LiveSampler<S> {
         LiveSampler::new(inner)
     }
@@ -229,14 +258,20 @@ impl LiveSpans {
         self.respond_until_end(trace, resume)
     }
 
-    pub(crate) fn respond_until_end(&self, trace: TraceId, resume: ResumePoint) -> Response<SseBody> {
+    pub(crate) fn respond_until_end(
+        &self,
+        trace: TraceId,
+        resume: ResumePoint,
+    ) -> Response<SseBody> {
         let id = trace.to_bytes();
         let start = self.log().resolve(resume);
         let resumed = !matches!(resume, ResumePoint::Retained | ResumePoint::Live);
         if resumed && !start.unknown && self.shared.index.is_complete(id, start.after) {
             return SseBody::no_content();
         }
-        let reader = Subscribe::to(trace.stream_key()).resume(resume).reader(self.log());
+        let reader = Subscribe::to(trace.stream_key())
+            .resume(resume)
+            .reader(self.log());
         let index = Arc::clone(&self.shared.index);
         let complete = Arc::new(move |after| index.is_complete(id, after));
         SseBody::new(reader, resume == ResumePoint::Live, Some(complete)).into_response()

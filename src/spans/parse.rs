@@ -7,8 +7,7 @@ use serde_json::Value as Json;
 use crate::{
     spans::{
         event::{SpanId, SpanKind, TraceId},
-        json,
-        query,
+        json, query,
         summary::{Begun, Change, Fact, Outcome},
     },
     time::Timestamp,
@@ -114,10 +113,29 @@ pub(crate) fn event(payload: &[u8]) -> Option<Parsed> {
     serde_json::from_slice(payload).ok()
 }
 
+/// The raw `spanId` of a stored event, sharing its memory.
+#[cfg(feature = "http")]
+pub(crate) fn span_of(payload: &bytes::Bytes) -> Option<bytes::Bytes> {
+    let (_, value) = json::fields(payload).find(|(key, _)| *key == b"spanId")?;
+    Some(payload.slice_ref(value))
+}
+
+/// Whether a later end of a span takes the place of an earlier one: a lost end never that of a real one.
+#[cfg(feature = "http")]
+pub(crate) fn replaces(later: &[u8], earlier: &[u8]) -> bool {
+    let is_lost = |payload| json::fields(payload).any(|(key, _)| key == b"lost");
+    !is_lost(later) || is_lost(earlier)
+}
+
 /// What the index learns from a stored event; `None` for one that belongs to no trace.
 pub(crate) fn fact(payload: &[u8]) -> Option<Fact> {
     let parsed = event(payload)?;
-    let trace_id = parsed.trace_id.as_ref()?.parse::<TraceId>().ok()?.to_bytes();
+    let trace_id = parsed
+        .trace_id
+        .as_ref()?
+        .parse::<TraceId>()
+        .ok()?
+        .to_bytes();
     let span_id = parsed.span_id.as_ref()?.parse::<SpanId>().ok()?.to_bytes();
     let time = Timestamp::parse(&parsed.timestamp)?;
     let change = match parsed.kind_of_event.as_str() {
@@ -129,7 +147,10 @@ pub(crate) fn fact(payload: &[u8]) -> Option<Fact> {
                 _ => Outcome::Ok,
             };
             let start = parsed.start_timestamp.as_deref().and_then(Timestamp::parse);
-            Change::Ended { begun: Box::new(begun(&parsed, start.unwrap_or(time))), outcome }
+            Change::Ended {
+                begun: Box::new(begun(&parsed, start.unwrap_or(time))),
+                outcome,
+            }
         }
         "updated" => match parsed.state.as_deref() {
             Some(state) => Change::Waiting(state == "waiting"),
@@ -137,7 +158,12 @@ pub(crate) fn fact(payload: &[u8]) -> Option<Fact> {
         },
         _ => Change::Other,
     };
-    Some(Fact { trace_id, span_id, time, change })
+    Some(Fact {
+        trace_id,
+        span_id,
+        time,
+        change,
+    })
 }
 
 fn begun(parsed: &Parsed, start: Timestamp) -> Begun {
@@ -200,6 +226,7 @@ impl EventFilter {
         one_of(&self.services, b"service")
             && one_of(&self.names, b"name")
             && one_of(&self.kinds, b"kind")
-            && (self.errors.is_empty() || status().is_some_and(|error| self.errors.contains(&error)))
+            && (self.errors.is_empty()
+                || status().is_some_and(|error| self.errors.contains(&error)))
     }
 }

@@ -29,7 +29,12 @@ impl Process {
             id.push(char::from_digit((bits % 36) as u32, 36).unwrap_or('0'));
             bits /= 36;
         }
-        Self { id: id.into(), service: "unknown_service".into(), resource: Vec::new(), start: Timestamp::now() }
+        Self {
+            id: id.into(),
+            service: "unknown_service".into(),
+            resource: Vec::new(),
+            start: Timestamp::now(),
+        }
     }
 
     /// Appends the `process` event's payload.
@@ -71,5 +76,30 @@ impl Processes {
             }
             *process = Arc::new(described);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn a_poisoned_lock_is_entered() {
+        let processes = Processes::default();
+        let first = processes.add();
+        let poisoning = || {
+            let _guard = processes.0.lock();
+            panic!("a test poisons the lock");
+        };
+        catch_unwind(AssertUnwindSafe(poisoning)).unwrap_err();
+        assert!(processes.0.is_poisoned());
+        processes.describe(first, Some("shop".to_owned()), Attributes::new());
+        assert_eq!(processes.get(first).unwrap().service.as_ref(), "shop");
+        assert_ne!(
+            processes.get(processes.add()).unwrap().id,
+            processes.get(first).unwrap().id
+        );
     }
 }

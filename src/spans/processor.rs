@@ -71,14 +71,21 @@ pub struct LiveSpanProcessor {
 
 impl fmt::Debug for LiveSpanProcessor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LiveSpanProcessor").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("LiveSpanProcessor")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }
 
 impl LiveSpanProcessor {
     pub(crate) fn new(parts: Arc<ProcessorParts>) -> Self {
         let source = parts.processes.add();
-        Self { parts, source, closed: AtomicBool::new(false), inner: None }
+        Self {
+            parts,
+            source,
+            closed: AtomicBool::new(false),
+            inner: None,
+        }
     }
 
     /// Stands in front of another processor, which then gets exactly the *sampled* spans. The SDK copies a span's data
@@ -110,7 +117,9 @@ impl LiveSpanProcessor {
         if self.closed.load(Ordering::Relaxed) {
             return;
         }
-        let Some(data) = span.exported_data() else { return };
+        let Some(data) = span.exported_data() else {
+            return;
+        };
         if !self.parts.filter.wants_start(&data) {
             return;
         }
@@ -125,9 +134,9 @@ impl LiveSpanProcessor {
         }
         let size = record::size(data);
         let pushed = match self.parts.filter.judge_end(data) {
-            EndVerdict::Show => {
-                self.intake().push(Class::End, size, |out| record::write_end(out, self.source, data))
-            }
+            EndVerdict::Show => self.intake().push(Class::End, size, |out| {
+                record::write_end(out, self.source, data)
+            }),
             EndVerdict::Hide => return,
             EndVerdict::HideUnlessShown => {
                 // Nobody misses it when it is refused, so it does not count as dropped.
@@ -148,23 +157,28 @@ impl LiveSpanProcessor {
     }
 
     fn push_mark(&self, mark: &Mark) -> Result<(), Refused> {
-        self.intake().push(Class::Note, record::END_MARK_SIZE, |out| record::write_end_mark(out, mark))
+        self.intake()
+            .push(Class::Note, record::END_MARK_SIZE, |out| {
+                record::write_end_mark(out, mark)
+            })
     }
 
-    /// Ends what is open as lost, then waits until everything is visible.
-    fn close(&self, timeout: Duration) -> Result<(), Error> {
-        let deadline = Instant::now() + timeout;
-        let note = || {
-            let write = |out: &mut Vec<u8>| record::write_shutdown(out, self.source);
-            self.intake().push(Class::Note, record::NOTE_SIZE, write)
-        };
+    /// Asks the worker to end what is open as lost.
+    fn push_shutdown(&self) -> Result<(), Refused> {
+        let write = |out: &mut Vec<u8>| record::write_shutdown(out, self.source);
+        self.intake().push(Class::Note, record::NOTE_SIZE, write)
+    }
+
+    /// Waits until what was pushed is visible, and with it the note of the shutdown, if that found no room before.
+    fn close(&self, mut noted: Result<(), Refused>, deadline: Instant) -> Result<(), Error> {
         let left = || deadline.saturating_duration_since(Instant::now());
-        while note() == Err(Refused::Full) {
+        while noted == Err(Refused::Full) {
             self.intake().flush(left())?;
             // Other threads may have filled the buffer again.
             if left().is_zero() {
                 return Err(Error::full());
             }
+            noted = self.push_shutdown();
         }
         self.intake().flush(left())
     }
@@ -181,14 +195,22 @@ impl SpanProcessor for LiveSpanProcessor {
 
     fn on_end(&self, span: SpanData) {
         drop(catch_unwind(AssertUnwindSafe(|| self.watch_end(&span))));
-        if let Some(inner) = self.inner.as_ref().filter(|_| span.span_context.is_sampled()) {
+        if let Some(inner) = self
+            .inner
+            .as_ref()
+            .filter(|_| span.span_context.is_sampled())
+        {
             inner.on_end(span);
         }
     }
 
     fn force_flush(&self) -> OTelSdkResult {
+        // First what it was without us: a store of ours that hangs must not delay it.
+        let inner = self
+            .inner
+            .as_ref()
+            .map_or(Ok(()), |inner| inner.force_flush());
         let ours = self.intake().flush(FLUSH_TIMEOUT);
-        let inner = self.inner.as_ref().map_or(Ok(()), |inner| inner.force_flush());
         sdk_result(ours, FLUSH_TIMEOUT).and(inner)
     }
 
@@ -199,9 +221,13 @@ impl SpanProcessor for LiveSpanProcessor {
         // "For ever" is a time that no clock can add.
         let timeout = timeout.min(SHUTDOWN_TIMEOUT_MAX);
         let deadline = Instant::now() + timeout;
-        let ours = self.close(timeout);
-        let left = deadline.saturating_duration_since(Instant::now());
-        let inner = self.inner.as_ref().map_or(Ok(()), |inner| inner.shutdown_with_timeout(left));
+        let noted = self.push_shutdown();
+        // It gets all the time, as it would without us.
+        let inner = self
+            .inner
+            .as_ref()
+            .map_or(Ok(()), |inner| inner.shutdown_with_timeout(timeout));
+        let ours = self.close(noted, deadline);
         sdk_result(ours, timeout).and(inner)
     }
 
@@ -216,7 +242,9 @@ impl SpanProcessor for LiveSpanProcessor {
         }
         // The SDK keeps a resource in a hash map: a sorted one reads the same in every run.
         attributes.sort_by(|(one, _), (other, _)| one.cmp(other));
-        self.parts.processes.describe(self.source, service, attributes);
+        self.parts
+            .processes
+            .describe(self.source, service, attributes);
         if let Some(inner) = &mut self.inner {
             inner.set_resource(resource);
         }
@@ -301,10 +329,12 @@ fn attribute_value(value: &Value) -> AttributeValue {
         Value::Array(Array::Bool(values)) => AttributeValue::Bools(values.clone()),
         Value::Array(Array::I64(values)) => AttributeValue::Ints(values.clone()),
         Value::Array(Array::F64(values)) => AttributeValue::Doubles(values.clone()),
-        Value::Array(Array::String(values)) => {
-            AttributeValue::Strings(values.iter().map(|value| value.as_str().to_owned()).collect())
-        }
+        Value::Array(Array::String(values)) => AttributeValue::Strings(
+            values
+                .iter()
+                .map(|value| value.as_str().to_owned())
+                .collect(),
+        ),
         other => AttributeValue::String(other.as_str().into_owned()),
     }
 }
-

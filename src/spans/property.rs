@@ -152,6 +152,7 @@ fn context() -> impl Strategy<Value = SpanContext> {
     })
 }
 
+#[expect(clippy::too_many_lines, reason = "it is one flat list of fields")]
 fn span() -> impl Strategy<Value = SpanData> {
     let kind = prop_oneof![
         Just(OtelKind::Internal),
@@ -301,6 +302,18 @@ fn payloads(span: &SpanData) -> [Vec<u8>; 2] {
 
 // The model: the same event as a tree of values.
 
+fn model_array<T>(
+    values: &[T],
+    one: impl Fn(&T) -> (Json, Option<&'static str>),
+    kind: &'static str,
+) -> (Json, Option<&'static str>) {
+    let (values, kinds): (Vec<Json>, Vec<_>) = values.iter().map(one).unzip();
+    (
+        Json::Array(values),
+        kinds.iter().any(Option::is_some).then_some(kind),
+    )
+}
+
 fn model_value(value: &OtelValue) -> (Json, Option<&'static str>) {
     let int = |value: &i64| {
         let safe = value.unsigned_abs() < 1 << 53;
@@ -323,25 +336,14 @@ fn model_value(value: &OtelValue) -> (Json, Option<&'static str>) {
         // serde_json's own reading, so that only the text is compared here.
         value => (serde_json::from_str(&format!("{value:?}")).unwrap(), None),
     };
-    fn all<T>(
-        values: &[T],
-        one: impl Fn(&T) -> (Json, Option<&'static str>),
-        kind: &'static str,
-    ) -> (Json, Option<&'static str>) {
-        let (values, kinds): (Vec<Json>, Vec<_>) = values.iter().map(one).unzip();
-        (
-            Json::Array(values),
-            kinds.iter().any(Option::is_some).then_some(kind),
-        )
-    }
     match value {
         OtelValue::Bool(value) => (json!(value), None),
         OtelValue::I64(value) => int(value),
         OtelValue::F64(value) => float(value),
         OtelValue::String(value) => (json!(value.as_str()), None),
         OtelValue::Array(Array::Bool(values)) => (json!(values), None),
-        OtelValue::Array(Array::I64(values)) => all(values, int, "int[]"),
-        OtelValue::Array(Array::F64(values)) => all(values, float, "double[]"),
+        OtelValue::Array(Array::I64(values)) => model_array(values, int, "int[]"),
+        OtelValue::Array(Array::F64(values)) => model_array(values, float, "double[]"),
         OtelValue::Array(Array::String(values)) => (
             json!(values.iter().map(StringValue::as_str).collect::<Vec<_>>()),
             None,
@@ -372,6 +374,7 @@ fn model_time(time: std::time::SystemTime) -> Json {
     json!(Timestamp::from(time).text())
 }
 
+#[expect(clippy::too_many_lines, reason = "it is one flat list of fields")]
 fn model(span: &SpanData, ended: bool) -> Json {
     let context = &span.span_context;
     let parent = span.parent_span_id;
@@ -777,5 +780,41 @@ fn doubles_read_back_exactly() {
             value.to_bits(),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn texts_that_grow_when_escaped_are_within_the_bound_too() {
+    let grows = |bytes: usize| "\u{1}".repeat(bytes);
+    let mut span = plain_span();
+    span.name = grows(1 << 20).into();
+    span.instrumentation_scope = InstrumentationScope::builder(grows(1 << 20))
+        .with_version(grows(1 << 20))
+        .build();
+    span.status = OtelStatus::Error {
+        description: grows(1 << 20).into(),
+    };
+    for payload in payloads(&span) {
+        assert!(payload.len() <= EVENT_BYTES_MAX, "{} bytes", payload.len());
+        let event: Json = serde_json::from_slice(&payload).unwrap();
+        assert_eq!(event["name"], json!(grows(2 * VALUE_BYTES_MAX / 6)));
+    }
+    // Keys that stand among the types as well.
+    let mut span = plain_span();
+    let pair = |key: String| KeyValue::new(key, f64::NAN);
+    span.attributes = [9_000, 7_000, 16_000, 15_000]
+        .map(|bytes| pair(grows(bytes)))
+        .into();
+    span.attributes
+        .insert(0, KeyValue::new("first", grows(VALUE_BYTES_MAX)));
+    for payload in payloads(&span) {
+        assert!(payload.len() <= EVENT_BYTES_MAX, "{} bytes", payload.len());
+        let event: Json = serde_json::from_slice(&payload).unwrap();
+        assert_eq!(
+            event["attributes"].as_object().unwrap().len(),
+            2,
+            "what fits with its type"
+        );
+        assert_eq!(event["cut"].as_array().unwrap().len(), 3);
     }
 }

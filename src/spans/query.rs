@@ -40,7 +40,9 @@ impl TraceFilter {
             wanted.is_empty() || wanted.iter().any(holds)
         }
         any(&self.trace_ids, |one| one.to_bytes() == *id)
-            && any(&self.services, |name| trace.services.iter().any(|service| service.name == *name))
+            && any(&self.services, |name| {
+                trace.services.iter().any(|service| service.name == *name)
+            })
             && any(&self.names, |name| trace.name() == name)
             && any(&self.kinds, |kind| trace.kind() == *kind)
             && any(&self.error, |error| is_error(trace) == *error)
@@ -50,8 +52,12 @@ impl TraceFilter {
                 _ => false,
             })
             && any(&self.states, |state| trace.state() == *state)
-            && self.duration_nanos_min.is_none_or(|min| trace.duration_nanos(now) >= min)
-            && self.linked_to.is_none_or(|linked| trace.links.contains(&linked.to_bytes()))
+            && self
+                .duration_nanos_min
+                .is_none_or(|min| trace.duration_nanos(now) >= min)
+            && self
+                .linked_to
+                .is_none_or(|linked| trace.links.contains(&linked.to_bytes()))
             && self.search.accepts(id, trace, now)
     }
 }
@@ -93,28 +99,46 @@ impl Search {
     /// Reads a search.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         if text.len() > QUERY_BYTES_MAX {
-            return Err(Error::invalid(format!("a search has at most {QUERY_BYTES_MAX} bytes")));
+            return Err(Error::invalid(format!(
+                "a search has at most {QUERY_BYTES_MAX} bytes"
+            )));
         }
-        words(text)?.into_iter().map(|word| term(&word)).collect::<Result<_, _>>().map(Self)
+        words(text)?
+            .into_iter()
+            .map(|word| term(&word))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     fn accepts(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
-        self.0.iter().all(|term| term.test.holds(id, trace, now) != term.negated)
+        self.0
+            .iter()
+            .all(|term| term.test.holds(id, trace, now) != term.negated)
     }
 }
 
 impl Test {
     fn holds(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
         let contains = |text: &str, part: &str| text.to_lowercase().contains(part);
-        let id = || TraceId::from_bytes(*id).map(|id| id.to_string()).unwrap_or_default();
+        let id = || {
+            TraceId::from_bytes(*id)
+                .map(|id| id.to_string())
+                .unwrap_or_default()
+        };
         match self {
             Self::Text(text) => {
                 contains(trace.name(), text)
-                    || trace.services.iter().any(|service| contains(&service.name, text))
+                    || trace
+                        .services
+                        .iter()
+                        .any(|service| contains(&service.name, text))
                     || id().starts_with(text.as_str())
             }
             Self::Name(text) => contains(trace.name(), text),
-            Self::Service(text) => trace.services.iter().any(|service| contains(&service.name, text)),
+            Self::Service(text) => trace
+                .services
+                .iter()
+                .any(|service| contains(&service.name, text)),
             Self::Trace(text) => id().starts_with(text.as_str()),
             Self::State(state) => trace.state() == *state,
             Self::Error(error) => is_error(trace) == *error,
@@ -145,10 +169,21 @@ fn words(text: &str) -> Result<Vec<Word>, Error> {
         match character {
             '"' => {
                 inside = !inside;
-                current.get_or_insert(Word { text: String::new(), quoted: true }).quoted = true;
+                current
+                    .get_or_insert(Word {
+                        text: String::new(),
+                        quoted: true,
+                    })
+                    .quoted = true;
             }
             blank if blank.is_whitespace() && !inside => words.extend(current.take()),
-            other => current.get_or_insert(Word { text: String::new(), quoted: false }).text.push(other),
+            other => current
+                .get_or_insert(Word {
+                    text: String::new(),
+                    quoted: false,
+                })
+                .text
+                .push(other),
         }
     }
     if inside {
@@ -163,7 +198,10 @@ fn term(word: &Word) -> Result<Term, Error> {
         Some(rest) if !rest.is_empty() => (true, rest),
         _ => (false, word.text.as_str()),
     };
-    let key = text.split(|character: char| !character.is_ascii_alphabetic()).next().unwrap_or_default();
+    let key = text
+        .split(|character: char| !character.is_ascii_alphabetic())
+        .next()
+        .unwrap_or_default();
     let rest = text.get(key.len()..).unwrap_or_default();
     let asked = match (rest.chars().next(), key) {
         (Some(':'), _) => property(key, rest.get(1..).unwrap_or_default())?,
@@ -172,7 +210,14 @@ fn term(word: &Word) -> Result<Term, Error> {
         _ => Test::Text(text.to_lowercase()),
     };
     let plain = word.quoted && text.starts_with(|character: char| !character.is_ascii_alphabetic());
-    Ok(Term { negated, test: if plain { Test::Text(text.to_lowercase()) } else { asked } })
+    Ok(Term {
+        negated,
+        test: if plain {
+            Test::Text(text.to_lowercase())
+        } else {
+            asked
+        },
+    })
 }
 
 fn property(key: &str, value: &str) -> Result<Test, Error> {
@@ -211,7 +256,8 @@ fn comparison(key: &str, text: &str) -> Result<Test, Error> {
 }
 
 fn count(text: &str) -> Result<u64, Error> {
-    text.parse().map_err(|_error| Error::invalid(format!("{text:?} is not a number")))
+    text.parse()
+        .map_err(|_error| Error::invalid(format!("{text:?} is not a number")))
 }
 
 /// Reads `10ms`, `1.5s`, `2m`, `1h`, `300us`, `5ns`; a bare number is milliseconds.
@@ -238,7 +284,11 @@ pub(crate) fn nanos(value: f64) -> Result<u64, Error> {
     if !(0.0..1.8e19).contains(&value) {
         return Err(Error::invalid("the duration is out of range"));
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked above")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked above"
+    )]
     Ok(value.round() as u64)
 }
 
@@ -261,7 +311,9 @@ pub(crate) fn status(text: &str) -> Result<bool, Error> {
     match text.to_ascii_uppercase().as_str() {
         "ERROR" => Ok(true),
         "OK" => Ok(false),
-        _ => Err(Error::invalid(format!("the status {text:?} is not one of OK, ERROR"))),
+        _ => Err(Error::invalid(format!(
+            "the status {text:?} is not one of OK, ERROR"
+        ))),
     }
 }
 
@@ -300,7 +352,10 @@ mod tests {
             trace_id: [1; 16],
             span_id: [2; 8],
             time: Timestamp::from_nanos(1_020_000_000),
-            change: Change::Ended { begun, outcome: Outcome::Error },
+            change: Change::Ended {
+                begun,
+                outcome: Outcome::Error,
+            },
         };
         trace.apply(&fact, 1);
         trace
@@ -325,10 +380,25 @@ mod tests {
             "0101",
             "trace:010101",
         ];
-        let fails = ["payments", "-checkout", "duration>20ms", "status:ok", "state:running", "spans>1"];
-        for (text, expected) in holds.map(|text| (text, true)).into_iter().chain(fails.map(|text| (text, false))) {
+        let fails = [
+            "payments",
+            "-checkout",
+            "duration>20ms",
+            "status:ok",
+            "state:running",
+            "spans>1",
+        ];
+        for (text, expected) in holds
+            .map(|text| (text, true))
+            .into_iter()
+            .chain(fails.map(|text| (text, false)))
+        {
             let search = Search::parse(text).unwrap();
-            assert_eq!(search.accepts(&[1; 16], &trace(), Timestamp::from_nanos(2_000_000_000)), expected, "{text}");
+            assert_eq!(
+                search.accepts(&[1; 16], &trace(), Timestamp::from_nanos(2_000_000_000)),
+                expected,
+                "{text}"
+            );
         }
     }
 
@@ -336,9 +406,15 @@ mod tests {
     fn what_makes_no_sense_is_refused_with_a_reason() {
         for (text, reason) in [
             ("\"open", "the search has a quote that is not closed"),
-            ("state:gone", "the state \"gone\" is not one of running, waiting, ok, error, lost"),
+            (
+                "state:gone",
+                "the state \"gone\" is not one of running, waiting, ok, error, lost",
+            ),
             ("duration>fast", "\"fast\" is not a duration"),
-            ("duration>10lightyears", "\"lightyears\" is not a unit of time"),
+            (
+                "duration>10lightyears",
+                "\"lightyears\" is not a unit of time",
+            ),
             ("spans>many", "\"many\" is not a number"),
         ] {
             assert_eq!(Search::parse(text).unwrap_err().to_string(), reason);

@@ -54,9 +54,15 @@ pub(crate) enum Record<'a> {
     /// The starts of all spans whose marks were taken before this was sent stand before it.
     Settle,
     /// This span is a viewer's own request.
-    Hide { trace_id: [u8; 16], span_id: [u8; 8] },
+    Hide {
+        trace_id: [u8; 16],
+        span_id: [u8; 8],
+    },
     /// The provider of this source was shut down.
-    Shutdown { source: u32, time: Timestamp },
+    Shutdown {
+        source: u32,
+        time: Timestamp,
+    },
 }
 
 /// A span, where it came from, and when it began.
@@ -70,11 +76,21 @@ pub(crate) struct Spanned<'a> {
 /// An upper bound of the bytes that [`write_start`] and [`write_end`] write.
 pub(crate) fn size(span: &SpanData) -> usize {
     let attributes = |pairs: &[KeyValue]| -> usize {
-        4 + pairs.iter().map(|pair| 5 + clipped(pair.key.as_str()) + value_size(&pair.value)).sum::<usize>()
+        4 + pairs
+            .iter()
+            .map(|pair| 5 + clipped(pair.key.as_str()) + value_size(&pair.value))
+            .sum::<usize>()
     };
-    let moments: usize =
-        span.events.iter().map(|event| 12 + clipped(&event.name) + attributes(&event.attributes)).sum();
-    let links: usize = span.links.iter().map(|link| 24 + attributes(&link.attributes)).sum();
+    let moments: usize = span
+        .events
+        .iter()
+        .map(|event| 12 + clipped(&event.name) + attributes(&event.attributes))
+        .sum();
+    let links: usize = span
+        .links
+        .iter()
+        .map(|link| 24 + attributes(&link.attributes))
+        .sum();
     let message = match &span.status {
         OtelStatus::Error { description } => clipped(description),
         _ => 0,
@@ -162,7 +178,10 @@ pub(crate) fn write_settle(out: &mut Vec<u8>) {
 
 /// Whether translating the record needs all that stands before it to be stored.
 pub(crate) fn needs_stored(record: &[u8]) -> bool {
-    matches!(record.first(), Some(&(END_MARK | SHUTDOWN | SETTLE | END_IF_SHOWN)))
+    matches!(
+        record.first(),
+        Some(&(END_MARK | SHUTDOWN | SETTLE | END_IF_SHOWN))
+    )
 }
 
 /// Reads one record; `None` when it is none, which cannot be.
@@ -186,7 +205,10 @@ pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
             end: Timestamp::from_nanos(reader.u64()?),
         })),
         SETTLE => Some(Record::Settle),
-        HIDE => Some(Record::Hide { trace_id: reader.array()?, span_id: reader.array()? }),
+        HIDE => Some(Record::Hide {
+            trace_id: reader.array()?,
+            span_id: reader.array()?,
+        }),
         SHUTDOWN => Some(Record::Shutdown {
             source: reader.u32()?,
             time: Timestamp::from_nanos(reader.u64()?),
@@ -219,7 +241,10 @@ fn value_size(value: &OtelValue) -> usize {
         OtelValue::String(text) => clipped(text.as_str()),
         OtelValue::Array(Array::String(texts)) => {
             // The writer stops after its bound, by at most one text.
-            let all = texts.iter().map(|text| clipped(text.as_str())).sum::<usize>();
+            let all = texts
+                .iter()
+                .map(|text| clipped(text.as_str()))
+                .sum::<usize>();
             5 + all.min(ARRAY_BYTES_MAX + clipped_max())
         }
         OtelValue::Array(Array::I64(values)) => 5 + (9 * values.len()).min(ARRAY_BYTES_MAX + 9),
@@ -239,7 +264,11 @@ struct Writer<'o> {
 impl<'o> Writer<'o> {
     fn new(out: &'o mut Vec<u8>) -> Self {
         let start = out.len();
-        Self { out, start, truncated: false }
+        Self {
+            out,
+            start,
+            truncated: false,
+        }
     }
 
     fn u32(&mut self, value: u32) {
@@ -276,8 +305,16 @@ impl<'o> Writer<'o> {
         self.u32(source);
         self.context(&span.span_context);
         self.out.extend_from_slice(&span.parent_span_id.to_bytes());
-        let remote = if span.parent_span_is_remote { PARENT_REMOTE } else { 0 };
-        let unsampled = if span.span_context.is_sampled() { 0 } else { UNSAMPLED };
+        let remote = if span.parent_span_is_remote {
+            PARENT_REMOTE
+        } else {
+            0
+        };
+        let unsampled = if span.span_context.is_sampled() {
+            0
+        } else {
+            UNSAMPLED
+        };
         self.out.push(remote | unsampled);
         self.out.push(kind_of(&span.span_kind) as u8);
         self.time(span.start_time);
@@ -337,9 +374,15 @@ impl<'o> Writer<'o> {
             OtelValue::I64(value) => self.int(*value),
             OtelValue::F64(value) => self.double(*value),
             OtelValue::String(value) => self.string(value.as_str()),
-            OtelValue::Array(Array::Bool(values)) => self.array(values, |writer, value| writer.bool(*value)),
-            OtelValue::Array(Array::I64(values)) => self.array(values, |writer, value| writer.int(*value)),
-            OtelValue::Array(Array::F64(values)) => self.array(values, |writer, value| writer.double(*value)),
+            OtelValue::Array(Array::Bool(values)) => {
+                self.array(values, |writer, value| writer.bool(*value))
+            }
+            OtelValue::Array(Array::I64(values)) => {
+                self.array(values, |writer, value| writer.int(*value))
+            }
+            OtelValue::Array(Array::F64(values)) => {
+                self.array(values, |writer, value| writer.double(*value))
+            }
             OtelValue::Array(Array::String(values)) => {
                 self.array(values, |writer, value| writer.string(value.as_str()));
             }
@@ -456,7 +499,11 @@ impl<'a> Reader<'a> {
             links,
             truncated: record_truncated(self.rest),
         };
-        Some(Spanned { source, start, span })
+        Some(Spanned {
+            source,
+            start,
+            span,
+        })
     }
 
     fn kind(&mut self) -> Option<SpanKind> {
@@ -485,9 +532,20 @@ impl<'a> Reader<'a> {
         for _ in 0..count {
             let name = self.text()?;
             let time = Timestamp::from_nanos(self.u64()?);
-            events.push(SpanMoment { name, time, attributes: self.attributes()? });
+            events.push(SpanMoment {
+                name,
+                time,
+                attributes: self.attributes()?,
+            });
         }
-        Some(End { status, start: Timestamp::default(), end, events, dropped_events, dropped_links })
+        Some(End {
+            status,
+            start: Timestamp::default(),
+            end,
+            events,
+            dropped_events,
+            dropped_links,
+        })
     }
 
     fn attributes(&mut self) -> Option<Pairs<'a>> {
@@ -506,7 +564,11 @@ impl<'a> Reader<'a> {
         for _ in 0..count {
             let trace_id = self.array()?;
             let span_id = self.array()?;
-            links.push(Link { trace_id, span_id, attributes: self.attributes()? });
+            links.push(Link {
+                trace_id,
+                span_id,
+                attributes: self.attributes()?,
+            });
         }
         Some(links)
     }

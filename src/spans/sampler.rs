@@ -33,7 +33,8 @@ impl<S: ShouldSample + Clone + 'static> ShouldSample for LiveSampler<S> {
         links: &[Link],
     ) -> SamplingResult {
         let mut result =
-            self.inner.should_sample(parent_context, trace_id, name, span_kind, attributes, links);
+            self.inner
+                .should_sample(parent_context, trace_id, name, span_kind, attributes, links);
         if result.decision == SamplingDecision::Drop {
             result.decision = SamplingDecision::RecordOnly;
         }

@@ -193,7 +193,11 @@ impl Trace {
             self.lost.insert(fact.span_id);
         }
         self.end = self.end.max(fact.time);
-        if let Some(root) = self.root.as_mut().filter(|root| root.span_id == fact.span_id) {
+        if let Some(root) = self
+            .root
+            .as_mut()
+            .filter(|root| root.span_id == fact.span_id)
+        {
             root.outcome = Some(outcome);
             root.name.clone_from(&begun.name);
         }
@@ -202,7 +206,10 @@ impl Trace {
     /// Counts a span that is seen for the first time.
     fn meet(&mut self, span_id: [u8; 8], begun: &Begun) {
         self.total += 1;
-        self.start = Some(self.start.map_or(begun.start, |start| start.min(begun.start)));
+        self.start = Some(
+            self.start
+                .map_or(begun.start, |start| start.min(begun.start)),
+        );
         self.count(&begun.service, 1, 0);
         for link in &begun.links {
             if self.links.len() < LINKS_MAX && !self.links.contains(link) {
@@ -215,7 +222,8 @@ impl Trace {
             Some(_) => Rank::StandIn,
         };
         let better = self.root.as_ref().is_none_or(|root| {
-            rank > root.rank || (rank == root.rank && rank > Rank::StandIn && begun.start < root.start)
+            rank > root.rank
+                || (rank == root.rank && rank > Rank::StandIn && begun.start < root.start)
         });
         if better {
             self.root = Some(Root {
@@ -236,9 +244,17 @@ impl Trace {
             if self.services.len() >= SERVICES_MAX {
                 return;
             }
-            self.services.push(Service { name: name.to_owned(), spans: 0, errors: 0 });
+            self.services.push(Service {
+                name: name.to_owned(),
+                spans: 0,
+                errors: 0,
+            });
         }
-        if let Some(service) = self.services.iter_mut().find(|service| service.name == name) {
+        if let Some(service) = self
+            .services
+            .iter_mut()
+            .find(|service| service.name == name)
+        {
             service.spans = service.spans.saturating_add_signed(spans);
             service.errors = service.errors.saturating_add_signed(errors);
         }
@@ -250,15 +266,27 @@ impl Trace {
 
     /// Whether the root and everything below it has ended.
     pub(crate) fn is_complete(&self) -> bool {
-        !self.is_open() && self.root.as_ref().is_some_and(|root| root.is_genuine() && root.outcome.is_some())
+        !self.is_open()
+            && self
+                .root
+                .as_ref()
+                .is_some_and(|root| root.is_genuine() && root.outcome.is_some())
     }
 
     pub(crate) fn state(&self) -> TraceState {
         if self.is_open() {
             let all_wait = self.open.iter().all(|span| self.waiting.contains(span));
-            return if all_wait { TraceState::Waiting } else { TraceState::Running };
+            return if all_wait {
+                TraceState::Waiting
+            } else {
+                TraceState::Running
+            };
         }
-        let root = self.root.as_ref().filter(|root| root.is_genuine()).and_then(|root| root.outcome);
+        let root = self
+            .root
+            .as_ref()
+            .filter(|root| root.is_genuine())
+            .and_then(|root| root.outcome);
         match root {
             Some(Outcome::Error) => TraceState::Error,
             Some(Outcome::Lost) => TraceState::Lost,
@@ -277,7 +305,9 @@ impl Trace {
     }
 
     pub(crate) fn kind(&self) -> SpanKind {
-        self.root.as_ref().map_or(SpanKind::Internal, |root| root.kind)
+        self.root
+            .as_ref()
+            .map_or(SpanKind::Internal, |root| root.kind)
     }
 
     /// How long the trace took, or has taken until `now`.
@@ -342,13 +372,369 @@ struct SpanCounts {
 }
 
 /// Milliseconds with the nanoseconds as decimals.
-#[expect(clippy::cast_precision_loss, reason = "exact below 2^53 nanoseconds, which is 104 days")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "exact below 2^53 nanoseconds, which is 104 days"
+)]
 pub(crate) fn milliseconds(nanos: u64) -> f64 {
     nanos as f64 / 1e6
 }
 
 fn hex(bytes: &[u8]) -> String {
     let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::sse::id::Sequence;
+
+    /// Facts of one trace, made by hand: spans are numbered, times are seconds.
+    pub(crate) struct Facts {
+        pub(crate) trace: u8,
+    }
+
+    impl Facts {
+        fn fact(&self, span: u8, time: u64, change: Change) -> Fact {
+            let time = Timestamp::from_nanos(time * 1_000_000_000);
+            Fact {
+                trace_id: [self.trace; 16],
+                span_id: [span; 8],
+                time,
+                change,
+            }
+        }
+
+        fn begun(span: u8, parent: Option<u8>, start: u64) -> Begun {
+            Begun {
+                parent: parent.map(|parent| [parent; 8]),
+                parent_remote: false,
+                name: format!("span{span}"),
+                service: "shop".to_owned(),
+                kind: SpanKind::Internal,
+                start: Timestamp::from_nanos(start * 1_000_000_000),
+                links: Vec::new(),
+            }
+        }
+
+        pub(crate) fn started(&self, span: u8, parent: Option<u8>, time: u64) -> Fact {
+            self.fact(
+                span,
+                time,
+                Change::Started(Box::new(Self::begun(span, parent, time))),
+            )
+        }
+
+        pub(crate) fn ended(
+            &self,
+            span: u8,
+            parent: Option<u8>,
+            times: [u64; 2],
+            outcome: Outcome,
+        ) -> Fact {
+            let [start, end] = times;
+            let begun = Box::new(Self::begun(span, parent, start));
+            self.fact(span, end, Change::Ended { begun, outcome })
+        }
+
+        fn waiting(&self, span: u8, time: u64, waits: bool) -> Fact {
+            self.fact(span, time, Change::Waiting(waits))
+        }
+    }
+
+    const OF: Facts = Facts { trace: 1 };
+
+    fn remote(mut fact: Fact) -> Fact {
+        match &mut fact.change {
+            Change::Started(begun) | Change::Ended { begun, .. } => begun.parent_remote = true,
+            Change::Waiting(_) | Change::Other => {}
+        }
+        fact
+    }
+
+    fn trace(facts: impl IntoIterator<Item = Fact>) -> Trace {
+        let mut trace = Trace::new(1);
+        for (fact, sequence) in facts.into_iter().zip(1..) {
+            trace.apply(&fact, sequence);
+        }
+        trace
+    }
+
+    fn summary(trace: &Trace) -> Json {
+        let id = |sequence| EventId::new("k3x9q2a7".parse().unwrap(), Sequence::new(sequence));
+        serde_json::to_value(trace.summary([1; 16], id)).unwrap()
+    }
+
+    #[test]
+    fn a_trace_runs_until_its_last_span_ends_and_then_is_as_its_root() {
+        use Outcome::{Error, Lost, Ok};
+        let open = [OF.started(1, None, 10), OF.started(2, Some(1), 11)];
+        let cases = [
+            (
+                [
+                    OF.ended(2, Some(1), [11, 12], Ok),
+                    OF.ended(1, None, [10, 13], Ok),
+                ],
+                TraceState::Ok,
+            ),
+            (
+                [
+                    OF.ended(2, Some(1), [11, 12], Error),
+                    OF.ended(1, None, [10, 13], Ok),
+                ],
+                TraceState::Ok,
+            ),
+            (
+                [
+                    OF.ended(2, Some(1), [11, 12], Ok),
+                    OF.ended(1, None, [10, 13], Error),
+                ],
+                TraceState::Error,
+            ),
+            (
+                [
+                    OF.ended(1, None, [10, 12], Error),
+                    OF.ended(2, Some(1), [11, 13], Ok),
+                ],
+                TraceState::Error,
+            ),
+            (
+                [
+                    OF.ended(2, Some(1), [11, 12], Ok),
+                    OF.ended(1, None, [10, 13], Lost),
+                ],
+                TraceState::Lost,
+            ),
+        ];
+        for (ends, expected) in cases {
+            let mut trace = trace(open.clone());
+            assert_eq!(
+                (trace.state(), trace.is_complete()),
+                (TraceState::Running, false)
+            );
+            for (end, sequence) in ends.iter().zip(3..) {
+                assert!(!trace.is_complete());
+                assert_eq!(trace.state(), TraceState::Running);
+                trace.apply(end, sequence);
+            }
+            assert_eq!(
+                (trace.state(), trace.is_complete(), trace.is_open()),
+                (expected, true, false)
+            );
+        }
+    }
+
+    #[test]
+    fn a_trace_waits_when_all_its_open_spans_wait() {
+        let mut trace = trace([
+            OF.started(1, None, 10),
+            OF.started(2, Some(1), 11),
+            OF.waiting(2, 12, true),
+        ]);
+        assert_eq!(trace.state(), TraceState::Running);
+        trace.apply(&OF.waiting(1, 13, true), 4);
+        assert_eq!(trace.state(), TraceState::Waiting);
+        trace.apply(&OF.waiting(2, 14, false), 5);
+        assert_eq!(trace.state(), TraceState::Running);
+        trace.apply(&OF.ended(2, Some(1), [11, 15], Outcome::Ok), 6);
+        assert_eq!(trace.state(), TraceState::Waiting);
+        trace.apply(&OF.ended(1, None, [10, 16], Outcome::Ok), 7);
+        assert_eq!(trace.state(), TraceState::Ok);
+        assert!(
+            trace.waiting.is_empty() && trace.open.is_empty(),
+            "{trace:?}"
+        );
+    }
+
+    #[test]
+    fn a_state_of_a_span_that_is_not_open_leaves_nothing_behind() {
+        let ended = OF.ended(1, None, [10, 11], Outcome::Ok);
+        let trace = trace([
+            OF.waiting(9, 9, true),
+            OF.started(1, None, 10),
+            ended,
+            OF.waiting(1, 12, true),
+        ]);
+        assert_eq!(trace.state(), TraceState::Ok);
+        assert!(trace.waiting.is_empty(), "nothing would ever take it out");
+    }
+
+    #[test]
+    fn a_real_end_replaces_a_lost_one() {
+        let lost = [
+            OF.started(1, None, 10),
+            OF.ended(1, None, [10, 11], Outcome::Lost),
+        ];
+        let mut one = trace(lost.clone());
+        assert_eq!(one.state(), TraceState::Lost);
+        assert_eq!(
+            summary(&one)["spans"],
+            json!({"total": 1, "open": 0, "errors": 1, "lost": 1})
+        );
+        one.apply(&OF.ended(1, None, [10, 12], Outcome::Ok), 3);
+        assert_eq!((one.state(), one.ended), (TraceState::Ok, 1));
+        assert_eq!(
+            summary(&one)["spans"],
+            json!({"total": 1, "open": 0, "errors": 0, "lost": 0})
+        );
+        assert_eq!(
+            summary(&one)["services"],
+            json!([{"name": "shop", "spans": 1, "errors": 0}])
+        );
+        let failed = [OF.ended(1, None, [10, 12], Outcome::Error)];
+        let other = trace(lost.into_iter().chain(failed));
+        assert_eq!((other.state(), other.errors), (TraceState::Error, 1));
+    }
+
+    #[test]
+    fn a_start_that_is_told_twice_counts_once() {
+        let trace = trace([
+            OF.started(1, None, 10),
+            OF.started(1, None, 10),
+            OF.ended(1, None, [10, 11], Outcome::Ok),
+        ]);
+        assert_eq!(
+            summary(&trace)["spans"],
+            json!({"total": 1, "open": 0, "errors": 0, "lost": 0})
+        );
+        assert_eq!(trace.ended, 1);
+    }
+
+    #[test]
+    fn an_end_whose_start_was_dropped_is_a_whole_span() {
+        let trace = trace([
+            OF.ended(2, Some(1), [11, 12], Outcome::Ok),
+            OF.ended(1, None, [10, 13], Outcome::Ok),
+        ]);
+        assert_eq!(
+            (trace.name(), trace.state(), trace.is_complete()),
+            ("span1", TraceState::Ok, true)
+        );
+        assert_eq!(trace.duration_nanos(Timestamp::default()), 3_000_000_000);
+    }
+
+    #[test]
+    fn the_root_is_the_span_without_a_parent_whatever_comes_first() {
+        let child = || OF.started(2, Some(1), 11);
+        let from_afar = || remote(OF.started(3, Some(9), 9));
+        let root = || OF.started(1, None, 10);
+        let cases = [
+            (vec![child()], "span2", Json::Null),
+            (
+                vec![child(), from_afar()],
+                "span3",
+                json!("0303030303030303"),
+            ),
+            (
+                vec![child(), from_afar(), root()],
+                "span1",
+                json!("0101010101010101"),
+            ),
+            // The clock of another process is behind ours, so its span seems to start before its parent.
+            (
+                vec![root(), from_afar(), child()],
+                "span1",
+                json!("0101010101010101"),
+            ),
+            (
+                vec![OF.started(4, None, 12), root()],
+                "span1",
+                json!("0101010101010101"),
+            ),
+            (
+                vec![root(), OF.started(4, None, 12)],
+                "span1",
+                json!("0101010101010101"),
+            ),
+        ];
+        for (facts, name, root) in cases {
+            let trace = trace(facts);
+            assert_eq!(
+                (trace.name(), &summary(&trace)["rootSpanId"]),
+                (name, &root)
+            );
+        }
+    }
+
+    #[test]
+    fn a_summary_says_everything() {
+        let mut whole = trace([OF.started(1, None, 10), OF.started(2, Some(1), 11)]);
+        let mut expected = json!({
+            "traceId": "01010101010101010101010101010101", "name": "span1", "service": "shop", "state": "running",
+            "rootSpanId": "0101010101010101", "startTimestamp": "1970-01-01T00:00:10.000000000Z",
+            "endTimestamp": null, "lastTimestamp": "1970-01-01T00:00:11.000000000Z", "durationMs": null,
+            "spans": {"total": 2, "open": 2, "errors": 0, "lost": 0},
+            "services": [{"name": "shop", "spans": 2, "errors": 0}],
+            "firstId": "k3x9q2a7-1", "lastId": "k3x9q2a7-2",
+        });
+        assert_eq!(summary(&whole), expected);
+        whole.apply(&OF.ended(2, Some(1), [11, 12], Outcome::Error), 5);
+        whole.apply(&OF.ended(1, None, [10, 14], Outcome::Ok), 9);
+        for (key, value) in [
+            ("state", json!("ok")),
+            ("endTimestamp", json!("1970-01-01T00:00:14.000000000Z")),
+            ("lastTimestamp", json!("1970-01-01T00:00:14.000000000Z")),
+            ("durationMs", json!(4000.0)),
+            (
+                "spans",
+                json!({"total": 2, "open": 0, "errors": 1, "lost": 0}),
+            ),
+            (
+                "services",
+                json!([{"name": "shop", "spans": 2, "errors": 1}]),
+            ),
+            ("lastId", json!("k3x9q2a7-9")),
+        ] {
+            expected[key] = value;
+        }
+        assert_eq!(summary(&whole), expected);
+    }
+
+    #[test]
+    fn what_a_trace_remembers_is_bounded() {
+        let mut trace = Trace::new(1);
+        for number in 0..100_000_u64 {
+            let mut begun = Facts::begun(1, Some(1), 10);
+            begun.service = format!("service{number}");
+            begun.links = vec![u128::from(number).to_be_bytes()];
+            let change = Change::Ended {
+                begun: Box::new(begun),
+                outcome: Outcome::Lost,
+            };
+            let fact = Fact {
+                span_id: number.to_be_bytes(),
+                ..OF.fact(1, 11, change)
+            };
+            trace.apply(&fact, number + 1);
+        }
+        assert_eq!(
+            (trace.total, trace.ended, trace.errors),
+            (100_000, 100_000, 100_000)
+        );
+        let remembered = (trace.services.len(), trace.links.len(), trace.lost.len());
+        assert_eq!(remembered, (SERVICES_MAX, LINKS_MAX, LOST_MAX));
+        assert_eq!(
+            Begun::text(&"é".repeat(10_000)),
+            "é".repeat(TEXT_BYTES_MAX / 2)
+        );
+    }
+
+    #[test]
+    fn clocks_that_go_back_are_no_overflow() {
+        let trace = trace([
+            OF.started(1, None, 100),
+            OF.ended(1, None, [100, 50], Outcome::Ok),
+        ]);
+        assert_eq!(trace.duration_nanos(Timestamp::default()), 0);
+        assert_eq!(
+            summary(&trace)["endTimestamp"],
+            json!("1970-01-01T00:01:40.000000000Z")
+        );
+    }
+}

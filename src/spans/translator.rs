@@ -76,37 +76,83 @@ impl SpanTranslator {
         }
     }
 
-    fn start(&mut self, Spanned { source, start, span }: Spanned<'_>, batch: &mut Batch) {
+    fn start(
+        &mut self,
+        Spanned {
+            source,
+            start,
+            span,
+        }: Spanned<'_>,
+        batch: &mut Batch,
+    ) {
         // A start that raced the shutdown of its provider comes too late: nothing would ever end it.
         if self.closed.contains(&source) || self.hidden.hides_start(&span) {
             return;
         }
-        let Some(process) = self.introduce(source, batch) else { return };
-        let span = Span { process: &process.id, service: &process.service, ..span };
-        self.note_fact(batch, &span, start, Change::Started(Box::new(begun(&span, start))));
+        let Some(process) = self.introduce(source, batch) else {
+            return;
+        };
+        let span = Span {
+            process: &process.id,
+            service: &process.service,
+            ..span
+        };
         let pin = Pin::Open(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
         batch.push("started", key, pin, |out| json::started(out, &span, start));
+        self.note_fact(
+            batch,
+            &span,
+            start,
+            Change::Started(Box::new(begun(&span, start))),
+        );
     }
 
     fn end(&mut self, spanned: Spanned<'_>, end: End<'_>, batch: &mut Batch) {
-        let Spanned { source, start, span } = spanned;
+        let Spanned {
+            source,
+            start,
+            span,
+        } = spanned;
         if self.hidden.hides_end(span.span_id) {
             return;
         }
-        let Some(process) = self.introduce(source, batch) else { return };
-        let span = Span { process: &process.id, service: &process.service, ..span };
+        let Some(process) = self.introduce(source, batch) else {
+            return;
+        };
+        let span = Span {
+            process: &process.id,
+            service: &process.service,
+            ..span
+        };
         let end = End { start, ..end };
-        let outcome = if matches!(end.status, Status::Error(_)) { Outcome::Error } else { Outcome::Ok };
-        self.note_fact(batch, &span, end.end, Change::Ended { begun: Box::new(begun(&span, start)), outcome });
+        let outcome = if matches!(end.status, Status::Error(_)) {
+            Outcome::Error
+        } else {
+            Outcome::Ok
+        };
         let pin = Pin::Close(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
         batch.push("ended", key, pin, |out| json::ended(out, &span, &end));
+        self.note_fact(
+            batch,
+            &span,
+            end.end,
+            Change::Ended {
+                begun: Box::new(begun(&span, start)),
+                outcome,
+            },
+        );
     }
 
     fn is_shown(&self, span: &Span<'_>) -> bool {
         let key = StreamKey::new(span.trace_id);
-        key.is_ok_and(|key| self.log.tail.opened(&key, u64::from_be_bytes(span.span_id)).is_some())
+        key.is_ok_and(|key| {
+            self.log
+                .tail
+                .opened(&key, u64::from_be_bytes(span.span_id))
+                .is_some()
+        })
     }
 
     /// The process of a source, whose own event stands before the first of its spans.
@@ -127,27 +173,49 @@ impl SpanTranslator {
         Some(process)
     }
 
+    /// Notes what the last event of the batch says. An event whose encoding panics is not there, and so is its fact.
     fn note_fact(&mut self, batch: &Batch, span: &Span<'_>, time: Timestamp, change: Change) {
-        let fact = Fact { trace_id: span.trace_id, span_id: span.span_id, time, change };
-        self.facts.push((batch.len(), fact));
+        let fact = Fact {
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            time,
+            change,
+        };
+        self.facts.push((batch.len().saturating_sub(1), fact));
     }
 
     /// Ends a span for its program, from its stored start; nothing when that is not there or has ended.
     fn lose(&mut self, started: &[u8], reason: LostReason, heard: Timestamp, batch: &mut Batch) {
-        let Some(payload) = json::lost(started, reason, heard) else { return };
-        let Some(fact) = parse::fact(&payload) else { return };
+        let Some(payload) = json::lost(started, reason, heard) else {
+            return;
+        };
+        let Some(fact) = parse::fact(&payload) else {
+            return;
+        };
         let pin = Pin::Close(u64::from_be_bytes(fact.span_id));
         let key = StreamKey::new(fact.trace_id).ok();
-        self.facts.push((batch.len(), fact));
         batch.push("ended", key, pin, |out| out.extend_from_slice(&payload));
+        self.facts.push((batch.len().saturating_sub(1), fact));
     }
 
-    fn lose_one(&mut self, &Mark { trace_id, span_id, end }: &Mark, batch: &mut Batch) {
+    fn lose_one(
+        &mut self,
+        &Mark {
+            trace_id,
+            span_id,
+            end,
+        }: &Mark,
+        batch: &mut Batch,
+    ) {
         if self.hidden.hides_end(span_id) {
             return;
         }
-        let Ok(key) = StreamKey::new(trace_id) else { return };
-        let Some(opened) = self.log.tail.opened(&key, u64::from_be_bytes(span_id)) else { return };
+        let Ok(key) = StreamKey::new(trace_id) else {
+            return;
+        };
+        let Some(opened) = self.log.tail.opened(&key, u64::from_be_bytes(span_id)) else {
+            return;
+        };
         for event in opened.events() {
             self.lose(&event.payload(), LostReason::Dropped, end, batch);
         }
@@ -170,7 +238,10 @@ impl SpanTranslator {
             self.settling = self.marks.take();
         }
         if !self.settling.is_empty() {
-            let pushed = self.log.intake.try_push(Class::Note, record::NOTE_SIZE, record::write_settle);
+            let pushed =
+                self.log
+                    .intake
+                    .try_push(Class::Note, record::NOTE_SIZE, record::write_settle);
             self.is_settling = pushed.is_ok();
         }
     }
@@ -186,7 +257,9 @@ impl SpanTranslator {
     /// Ends everything that a source left open.
     fn lose_all(&mut self, source: u32, heard: Timestamp, batch: &mut Batch) {
         self.closed.insert(source);
-        let Some(process) = self.processes.get(source) else { return };
+        let Some(process) = self.processes.get(source) else {
+            return;
+        };
         let id = json::quoted(&process.id);
         for slice in self.log.tail.open() {
             for event in slice.events() {
@@ -203,10 +276,19 @@ impl SpanTranslator {
 
 impl Translator for SpanTranslator {
     fn note(&mut self, record: &[u8]) {
-        let Some(Record::Hide { trace_id, span_id }) = record::read(record) else { return };
-        let Ok(key) = StreamKey::new(trace_id) else { return };
+        let Some(Record::Hide { trace_id, span_id }) = record::read(record) else {
+            return;
+        };
+        let Ok(key) = StreamKey::new(trace_id) else {
+            return;
+        };
         // A start that readers have seen must be followed by its end: then it is too late to hide the span.
-        if self.log.tail.opened(&key, u64::from_be_bytes(span_id)).is_none() {
+        if self
+            .log
+            .tail
+            .opened(&key, u64::from_be_bytes(span_id))
+            .is_none()
+        {
             self.hidden.hide(span_id);
         }
     }
@@ -245,7 +327,8 @@ impl Translator for SpanTranslator {
         self.announcing.clear();
         if !self.facts.is_empty() {
             let facts = self.facts.drain(..);
-            self.index.apply(facts.map(|(place, fact)| (first + place as u64, fact)));
+            self.index
+                .apply(facts.map(|(place, fact)| (first + place as u64, fact)));
         }
     }
 
@@ -253,7 +336,11 @@ impl Translator for SpanTranslator {
         for (_, fact) in self.facts.drain(..) {
             let is_end = matches!(fact.change, Change::Ended { .. });
             if is_end && self.owed.len() < RETENTION_PINNED_EVENTS_MAX {
-                self.owed.push(Mark { trace_id: fact.trace_id, span_id: fact.span_id, end: fact.time });
+                self.owed.push(Mark {
+                    trace_id: fact.trace_id,
+                    span_id: fact.span_id,
+                    end: fact.time,
+                });
             }
         }
         for source in self.announcing.drain(..) {
@@ -269,8 +356,10 @@ impl Translator for SpanTranslator {
         };
         let gone: Vec<StreamKey> = keys.iter().filter(|key| !holds(key)).copied().collect();
         self.index.forget(&gone);
-        // The list of traces looks for what is gone, too, and this may be all that happens.
-        self.log.tail.wake_watchers();
+        if !gone.is_empty() {
+            // The live list tells its viewers what is gone, and nothing else may happen for long.
+            self.log.tail.wake_watchers();
+        }
     }
 }
 
@@ -285,4 +374,3 @@ fn begun(span: &Span<'_>, start: Timestamp) -> Begun {
         links: span.links.iter().map(|link| link.trace_id).collect(),
     }
 }
-

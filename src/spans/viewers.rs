@@ -25,10 +25,18 @@ const HIDDEN_MAX: usize = 65_536;
 /// by. Nobody is watching yet, so it may be long.
 const HOLD_FIRST: Duration = Duration::from_millis(50);
 /// The same for later requests, of which most spans tell their path.
-const HOLD: Duration = Duration::from_millis(10);
+const HOLD: Duration = Duration::from_millis(20);
 /// Attributes in which HTTP middleware writes the path or the whole address of a request.
-const PATH_KEYS: &[&str] =
-    &["uri", "url.path", "url.full", "http.target", "http.url", "http.uri", "http.path", "path"];
+const PATH_KEYS: &[&str] = &[
+    "uri",
+    "url.path",
+    "url.full",
+    "http.target",
+    "http.url",
+    "http.uri",
+    "http.path",
+    "path",
+];
 /// The first parts of our routes' paths, beside that of the page.
 pub(crate) const ROUTES: &[&str] = &["sse", "traces", "stats", "status", "assets", "workflows"];
 
@@ -41,7 +49,10 @@ pub(crate) struct Mounts {
 
 impl Mounts {
     pub(crate) fn new(hold: Arc<Hold>) -> Self {
-        Self { prefixes: RwLock::default(), hold }
+        Self {
+            prefixes: RwLock::default(),
+            hold,
+        }
     }
 
     /// A router was made: until its first request tells its place, the worker looks a little later.
@@ -94,7 +105,11 @@ pub(crate) struct Hidden {
 
 impl Hidden {
     pub(crate) fn new(mounts: Arc<Mounts>) -> Self {
-        Self { mounts, spans: HashSet::new(), older: HashSet::new() }
+        Self {
+            mounts,
+            spans: HashSet::new(),
+            older: HashSet::new(),
+        }
     }
 
     pub(crate) fn hide(&mut self, span_id: [u8; 8]) {
@@ -136,7 +151,9 @@ fn path_of(text: &str) -> &str {
 }
 
 fn is_ours(prefix: &str, path: &str) -> bool {
-    let Some(rest) = path.strip_prefix(prefix) else { return false };
+    let Some(rest) = path.strip_prefix(prefix) else {
+        return false;
+    };
     match rest.strip_prefix('/') {
         // Mounted at the root, the page itself is the host's `/` too; it is ours, since we answer it.
         None => rest.is_empty(),
@@ -159,7 +176,10 @@ mod tests {
         }
         assert!(hidden.spans.len() + hidden.older.len() <= HIDDEN_MAX);
         for span in all - HIDDEN_MAX as u64 / 2..all {
-            assert!(hidden.hides_end(span.to_be_bytes()), "the newest are remembered");
+            assert!(
+                hidden.hides_end(span.to_be_bytes()),
+                "the newest are remembered"
+            );
             assert!(!hidden.hides_end(span.to_be_bytes()), "until they end");
         }
     }
@@ -176,9 +196,12 @@ mod tests {
         ] {
             assert!(is_ours(prefix, path), "{prefix} {path}");
         }
-        for (prefix, path) in
-            [("/live", "/lively"), ("/live", "/live/stream"), ("/live", "/"), ("", "/checkout")]
-        {
+        for (prefix, path) in [
+            ("/live", "/lively"),
+            ("/live", "/live/stream"),
+            ("/live", "/"),
+            ("", "/checkout"),
+        ] {
             assert!(!is_ours(prefix, path), "{prefix} {path}");
         }
     }

@@ -273,10 +273,11 @@ impl Intake {
                 "the event log's own thread cannot wait for itself",
             ));
         }
-        let deadline = Instant::now() + timeout;
+        // Counted from the start, because a moment that far ahead may not exist.
+        let started = Instant::now();
         let mut drained = lock(&self.drained);
         while !done(&drained) && !drained.finished {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = timeout.saturating_sub(started.elapsed());
             if left.is_zero() {
                 return Err(Error::timeout(format!(
                     "{what} took longer than {timeout:?}"
@@ -505,7 +506,10 @@ impl Drain {
 
     /// All notes that were taken, wherever the cut is.
     pub(crate) fn notes(&self) -> impl Iterator<Item = &[u8]> {
-        let notes = self.records.iter().filter(|record| record.class == Class::Note);
+        let notes = self
+            .records
+            .iter()
+            .filter(|record| record.class == Class::Note);
         notes.map(|record| self.bytes(record, HEADER))
     }
 

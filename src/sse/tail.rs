@@ -189,7 +189,11 @@ impl Tail {
             events: state.events,
             bytes: state.bytes,
             streams: self.keys.retained(),
-            open: state.open.values().filter(|open| open.key.is_some()).count(),
+            open: state
+                .open
+                .values()
+                .filter(|open| open.key.is_some())
+                .count(),
             unpinned: state.unpinned,
         }
     }

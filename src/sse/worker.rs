@@ -68,7 +68,10 @@ pub(crate) struct Hold(AtomicU64);
 impl Hold {
     #[cfg(feature = "spans")]
     pub(crate) fn set(&self, age: Duration) {
-        self.0.store(u64::try_from(age.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.0.store(
+            u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 
     fn age(&self) -> Duration {

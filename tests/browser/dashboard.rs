@@ -40,7 +40,11 @@ impl App {
             .with_span_processor(live.span_processor())
             .build();
         let server = live.serve(address).await.unwrap();
-        Self { live, provider, server }
+        Self {
+            live,
+            provider,
+            server,
+        }
     }
 
     fn tracer(&self) -> SdkTracer {
@@ -59,7 +63,10 @@ impl App {
 
 /// Opens a span that stays open: its context is the parent of others.
 fn open(tracer: &SdkTracer, name: &'static str, parent: &Context) -> Context {
-    let span = tracer.span_builder(name).with_kind(SpanKind::Server).start_with_context(tracer, parent);
+    let span = tracer
+        .span_builder(name)
+        .with_kind(SpanKind::Server)
+        .start_with_context(tracer, parent);
     parent.with_span(span)
 }
 
@@ -86,19 +93,37 @@ async fn a_trace_appears_while_it_runs_and_ends_without_a_reload() {
     let app = App::start().await;
     let browser = Browser::open().await;
     browser.goto(&app.server.url()).await;
-    browser.until("the page is live", "return document.querySelector('#status').dataset.state === 'live'").await;
+    browser
+        .until(
+            "the page is live",
+            "return document.querySelector('#status').dataset.state === 'live'",
+        )
+        .await;
     browser.ask("window.stillTheSamePage = true").await;
 
     let root = open(&app.tracer(), "checkout", &Context::new());
-    assert_eq!(browser.until("the trace is listed", &row("checkout")).await, "running");
+    assert_eq!(
+        browser.until("the trace is listed", &row("checkout")).await,
+        "running"
+    );
     let duration = "return document.querySelector('#traces-rows .c-duration')?.textContent";
     let before = browser.until("a duration is shown", duration).await;
     browser
-        .until("the duration ticks", &format!("return document.querySelector('#traces-rows .c-duration').textContent !== {before}"))
+        .until(
+            "the duration ticks",
+            &format!(
+                "return document.querySelector('#traces-rows .c-duration').textContent !== {before}"
+            ),
+        )
         .await;
     root.span().set_status(Status::error("card declined"));
     root.span().end();
-    browser.until("the trace failed", &format!("return (() => {{ {} }})() === 'error'", row("checkout"))).await;
+    browser
+        .until(
+            "the trace failed",
+            &format!("return (() => {{ {} }})() === 'error'", row("checkout")),
+        )
+        .await;
     assert_eq!(browser.ask("return window.stillTheSamePage").await, true);
     browser.picture("list").await;
     browser.close().await;
@@ -111,23 +136,53 @@ async fn a_running_trace_is_a_live_waterfall_with_details() {
     let tracer = app.tracer();
     let root = open(&tracer, "checkout", &Context::new());
     let browser = Browser::open().await;
-    browser.goto(&app.url(&format!("?trace={}", trace_of(&root)))).await;
-    assert_eq!(browser.until("the root is drawn", &span_row("checkout")).await, "running");
+    browser
+        .goto(&app.url(&format!("?trace={}", trace_of(&root))))
+        .await;
+    assert_eq!(
+        browser
+            .until("the root is drawn", &span_row("checkout"))
+            .await,
+        "running"
+    );
 
     let mut payment = tracer
         .span_builder("charge card")
-        .with_attributes([KeyValue::new("card.brand", "visa"), KeyValue::new("amount", 42)])
+        .with_attributes([
+            KeyValue::new("card.brand", "visa"),
+            KeyValue::new("amount", 42),
+        ])
         .start_with_context(&tracer, &root);
-    assert_eq!(browser.until("the child is drawn", &span_row("charge card")).await, "running");
-    browser.until("what it waits for is said", "return document.querySelector('#waiting-for').textContent.includes('charge card')").await;
-    let width = "return document.querySelector('#tree-rows .span-bar').getBoundingClientRect().width";
+    assert_eq!(
+        browser
+            .until("the child is drawn", &span_row("charge card"))
+            .await,
+        "running"
+    );
+    browser
+        .until(
+            "what it waits for is said",
+            "return document.querySelector('#waiting-for').textContent.includes('charge card')",
+        )
+        .await;
+    let width =
+        "return document.querySelector('#tree-rows .span-bar').getBoundingClientRect().width";
     browser.until("the bar has a width", width).await;
 
-    payment.add_event("exception", vec![KeyValue::new("exception.message", "card declined")]);
+    payment.add_event(
+        "exception",
+        vec![KeyValue::new("exception.message", "card declined")],
+    );
     payment.set_status(Status::error("card declined"));
     payment.end();
     browser
-        .until("the child failed", &format!("return (() => {{ {} }})() === 'error'", span_row("charge card")))
+        .until(
+            "the child failed",
+            &format!(
+                "return (() => {{ {} }})() === 'error'",
+                span_row("charge card")
+            ),
+        )
         .await;
     assert_eq!(browser.ask(&span_row("checkout")).await, "running");
     browser
@@ -137,10 +192,18 @@ async fn a_running_trace_is_a_live_waterfall_with_details() {
     assert_eq!(browser.until("the attribute is shown", brand).await, "visa");
     let moments = "return [...document.querySelectorAll('#inspector .timeline li')].map(li =>
         [li.dataset.kind, li.textContent.includes('card declined')])";
-    assert_eq!(browser.ask(moments).await, serde_json::json!([["exception", true]]));
+    assert_eq!(
+        browser.ask(moments).await,
+        serde_json::json!([["exception", true]])
+    );
     browser.picture("trace").await;
     root.span().end();
-    browser.until("the trace ended", "return document.querySelector('#trace-page').dataset.state === 'ok'").await;
+    browser
+        .until(
+            "the trace ended",
+            "return document.querySelector('#trace-page').dataset.state === 'ok'",
+        )
+        .await;
     browser.close().await;
     app.stop();
 }
@@ -156,12 +219,29 @@ async fn a_reload_shows_the_same_trace_and_the_same_span() {
     app.provider.force_flush().unwrap();
     let browser = Browser::open().await;
     let span = root.span().span_context().span_id().to_string();
-    browser.goto(&app.url(&format!("?trace={}&span={span}", trace_of(&root)))).await;
+    browser
+        .goto(&app.url(&format!("?trace={}&span={span}", trace_of(&root))))
+        .await;
     let rows = "return document.querySelector('#tree').getAttribute('aria-rowcount')";
-    browser.until("all rows are there", &format!("return (() => {{ {rows} }})() === '52'")).await;
+    browser
+        .until(
+            "all rows are there",
+            &format!("return (() => {{ {rows} }})() === '52'"),
+        )
+        .await;
     browser.page.refresh().await.unwrap();
-    browser.until("all rows are there again", &format!("return (() => {{ {rows} }})() === '52'")).await;
-    browser.until("the span is open again", &format!("return document.querySelector('#inspector').dataset.spanId === {span:?}")).await;
+    browser
+        .until(
+            "all rows are there again",
+            &format!("return (() => {{ {rows} }})() === '52'"),
+        )
+        .await;
+    browser
+        .until(
+            "the span is open again",
+            &format!("return document.querySelector('#inspector').dataset.spanId === {span:?}"),
+        )
+        .await;
     root.span().end();
     browser.close().await;
     app.stop();
@@ -174,16 +254,36 @@ async fn a_restarted_server_is_found_again_and_old_spans_do_not_run_for_ever() {
     let root = open(&app.tracer(), "before the restart", &Context::new());
     let browser = Browser::open().await;
     browser.goto(&app.server.url()).await;
-    assert_eq!(browser.until("the trace is listed", &row("before the restart")).await, "running");
+    assert_eq!(
+        browser
+            .until("the trace is listed", &row("before the restart"))
+            .await,
+        "running"
+    );
 
     let server = app.server.clone();
     app.live.shutdown().unwrap();
     server.wait().await;
-    browser.until("the cut is shown", "return document.querySelector('#status').dataset.state !== 'live'").await;
+    browser
+        .until(
+            "the cut is shown",
+            "return document.querySelector('#status').dataset.state !== 'live'",
+        )
+        .await;
     let app = App::on(&address).await;
     let next = open(&app.tracer(), "after the restart", &Context::new());
-    assert_eq!(browser.until("the new trace is listed", &row("after the restart")).await, "running");
-    browser.until("the page is live again", "return document.querySelector('#status').dataset.state !== 'reconnecting'").await;
+    assert_eq!(
+        browser
+            .until("the new trace is listed", &row("after the restart"))
+            .await,
+        "running"
+    );
+    browser
+        .until(
+            "the page is live again",
+            "return document.querySelector('#status').dataset.state !== 'reconnecting'",
+        )
+        .await;
     let old = browser.ask(&row("before the restart")).await;
     assert_ne!(old, "running");
     root.span().end();
@@ -198,16 +298,29 @@ async fn hostile_names_are_shown_as_text() {
     let browser = Browser::open().await;
     let hostile = "<img src=x onerror=\"window.pwned=1\">\u{202e}\0\r\n</script>";
     let tracer = app.tracer();
-    let mut span = tracer.span_builder(hostile).start_with_context(&tracer, &Context::new());
+    let mut span = tracer
+        .span_builder(hostile)
+        .start_with_context(&tracer, &Context::new());
     span.set_attribute(KeyValue::new(hostile, hostile));
     let trace = span.span_context().trace_id().to_string();
     span.end();
     app.provider.force_flush().unwrap();
     browser.goto(&app.url(&format!("?trace={trace}"))).await;
-    browser.until("the span is drawn", &span_row("onerror")).await;
-    browser.ask("document.querySelector('#tree-rows [data-span-id]').click()").await;
-    browser.until("the inspector is open", "return !document.querySelector('#inspector').hidden").await;
-    let seen = browser.ask("return [window.pwned ?? null, document.images.length]").await;
+    browser
+        .until("the span is drawn", &span_row("onerror"))
+        .await;
+    browser
+        .ask("document.querySelector('#tree-rows [data-span-id]').click()")
+        .await;
+    browser
+        .until(
+            "the inspector is open",
+            "return !document.querySelector('#inspector').hidden",
+        )
+        .await;
+    let seen = browser
+        .ask("return [window.pwned ?? null, document.images.length]")
+        .await;
     assert_eq!(seen, serde_json::json!([null, 0]));
     browser.close().await;
     app.stop();
@@ -216,7 +329,9 @@ async fn hostile_names_are_shown_as_text() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_works_under_a_prefix_with_and_without_a_slash() {
     let live = LiveSpans::builder().build().unwrap();
-    let provider = SdkTracerProvider::builder().with_span_processor(live.span_processor()).build();
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(live.span_processor())
+        .build();
     let app = Router::new().nest_service("/tools/live", live.router());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -225,7 +340,10 @@ async fn the_page_works_under_a_prefix_with_and_without_a_slash() {
     let browser = Browser::open().await;
     for path in ["/tools/live", "/tools/live/"] {
         browser.goto(&format!("http://{address}{path}")).await;
-        assert_eq!(browser.until("the trace is listed", &row("mounted")).await, "running");
+        assert_eq!(
+            browser.until("the trace is listed", &row("mounted")).await,
+            "running"
+        );
     }
     drop(span);
     browser.close().await;
@@ -241,12 +359,21 @@ async fn both_themes_have_their_own_colours() {
     let colour = "return getComputedStyle(document.body).backgroundColor";
     let mut seen = Vec::new();
     for theme in ["light", "dark"] {
-        browser.ask(&format!("document.documentElement.dataset.theme = {theme:?}")).await;
+        browser
+            .ask(&format!(
+                "document.documentElement.dataset.theme = {theme:?}"
+            ))
+            .await;
         seen.push(browser.ask(colour).await);
     }
     assert_ne!(seen[0], seen[1]);
     browser.click("#theme").await;
-    browser.until("a theme is chosen", "return document.documentElement.dataset.theme").await;
+    browser
+        .until(
+            "a theme is chosen",
+            "return document.documentElement.dataset.theme",
+        )
+        .await;
     browser.close().await;
     app.stop();
 }
@@ -272,8 +399,12 @@ async fn a_busy_program_keeps_the_page_usable_on_a_narrow_screen() {
     browser.until("traces are listed", &row("request")).await;
     let fits = "return document.documentElement.scrollWidth <= window.innerWidth";
     assert_eq!(browser.ask(fits).await, true);
-    browser.click("#traces-rows [data-trace-id]:not([hidden]) .trace-link").await;
-    browser.until("the trace is drawn", &span_row("request")).await;
+    browser
+        .click("#traces-rows [data-trace-id]:not([hidden]) .trace-link")
+        .await;
+    browser
+        .until("the trace is drawn", &span_row("request"))
+        .await;
     assert_eq!(browser.ask(fits).await, true);
     browser.picture("narrow").await;
     busy.store(false, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! A ChromeDriver of our own on a free port, and what the tests ask of a page.
+//! A `chromedriver` of our own on a free port, and what the tests ask of a page.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -29,7 +29,8 @@ impl Browser {
 
     pub(crate) async fn with_size(width: u32, height: u32) -> Self {
         let (driver, port) = start_driver();
-        let profile = std::env::temp_dir().join(format!("livespan-browser-{}-{port}", std::process::id()));
+        let profile =
+            std::env::temp_dir().join(format!("livespan-browser-{}-{port}", std::process::id()));
         let arguments = [
             "--headless".to_owned(),
             "--no-sandbox".to_owned(),
@@ -50,7 +51,11 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .expect("chromium starts (Debian package `chromium`)");
-        Self { page, driver, profile }
+        Self {
+            page,
+            driver,
+            profile,
+        }
     }
 
     pub(crate) async fn goto(&self, url: &str) {
@@ -61,31 +66,55 @@ impl Browser {
     pub(crate) async fn until(&self, what: &str, script: &str) -> Value {
         let poll = async {
             loop {
-                let value = self.page.execute(script, Vec::new()).await.expect("the script runs");
+                let value = self
+                    .page
+                    .execute(script, Vec::new())
+                    .await
+                    .expect("the script runs");
                 if !matches!(&value, Value::Null | Value::Bool(false)) && value != json!("") {
                     return value;
                 }
                 // The page draws once per animation frame: ask again after the next one.
-                let frame = "const done = arguments[0]; requestAnimationFrame(() => setTimeout(done, 20));";
-                self.page.execute_async(frame, Vec::new()).await.expect("a frame is drawn");
+                let frame =
+                    "const done = arguments[0]; requestAnimationFrame(() => setTimeout(done, 20));";
+                self.page
+                    .execute_async(frame, Vec::new())
+                    .await
+                    .expect("a frame is drawn");
             }
         };
-        match tokio::time::timeout(PATIENCE, poll).await {
-            Ok(value) => value,
-            Err(_) => {
-                let text = self.page.execute("return document.body.innerText", Vec::new()).await;
-                panic!("never came true: {what}\nthe page says: {}", text.unwrap_or_default());
-            }
+        if let Ok(value) = tokio::time::timeout(PATIENCE, poll).await {
+            return value;
         }
+        let text = self
+            .page
+            .execute("return document.body.innerText", Vec::new())
+            .await;
+        panic!(
+            "never came true: {what}\nthe page says: {}",
+            text.unwrap_or_default()
+        );
     }
 
     pub(crate) async fn ask(&self, script: &str) -> Value {
-        self.page.execute(script, Vec::new()).await.expect("the script runs")
+        self.page
+            .execute(script, Vec::new())
+            .await
+            .expect("the script runs")
     }
 
     pub(crate) async fn click(&self, css: &str) {
-        let found = self.page.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
-        found.expect("the element is there").click().await.expect("the element can be clicked");
+        let found = self
+            .page
+            .wait()
+            .at_most(PATIENCE)
+            .for_element(Locator::Css(css))
+            .await;
+        found
+            .expect("the element is there")
+            .click()
+            .await
+            .expect("the element can be clicked");
     }
 
     /// Keeps a picture where `LIVESPAN_SCREENSHOTS` says, for people to look at.
@@ -107,7 +136,12 @@ impl Drop for Browser {
     fn drop(&mut self) {
         // A driver that is killed leaves its browser running, so their whole group goes. It may be gone already.
         let group = format!("-{}", self.driver.id());
-        drop(Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status());
+        drop(
+            Command::new("kill")
+                .args(["-KILL", "--", &group])
+                .stderr(Stdio::null())
+                .status(),
+        );
         drop(self.driver.wait());
         drop(std::fs::remove_dir_all(&self.profile));
     }
@@ -125,7 +159,13 @@ fn start_driver() -> (Child, u16) {
     let port = lines
         .by_ref()
         .map_while(Result::ok)
-        .find_map(|line| line.split_once("started successfully on port ")?.1.trim_end_matches('.').parse().ok())
+        .find_map(|line| {
+            line.split_once("started successfully on port ")?
+                .1
+                .trim_end_matches('.')
+                .parse()
+                .ok()
+        })
         .expect("chromedriver says its port");
     // What it says later is read, so that it never blocks on a full pipe.
     std::thread::spawn(move || lines.for_each(drop));

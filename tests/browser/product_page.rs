@@ -1,6 +1,12 @@
 //! A product's own page follows one job with the browser's `EventSource`, behind the product's own route.
 
-use axum::{Router, extract::Path, http::{HeaderMap, Uri}, response::Html, routing::get};
+use axum::{
+    Router,
+    extract::Path,
+    http::{HeaderMap, Uri},
+    response::Html,
+    routing::get,
+};
 use livespan::{LiveSpans, TraceId};
 use opentelemetry::{
     Context,
@@ -22,15 +28,20 @@ source.addEventListener('error', () => window.gaveUp = source.readyState === Eve
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_follows_one_job_to_its_end_and_does_not_come_back() {
     let live = LiveSpans::builder().build().unwrap();
-    let provider = SdkTracerProvider::builder().with_span_processor(live.span_processor()).build();
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(live.span_processor())
+        .build();
     let tracer = provider.tracer("job");
     let progress = {
         let live = live.clone();
         move |Path(trace): Path<String>, headers: HeaderMap, uri: Uri| async move {
-            live.respond(trace.parse::<TraceId>().unwrap(), &headers, &uri).map(axum::body::Body::new)
+            live.respond(trace.parse::<TraceId>().unwrap(), &headers, &uri)
+                .map(axum::body::Body::new)
         }
     };
-    let app = Router::new().route("/", get(|| async { Html(PAGE) })).route("/progress/{trace}", get(progress));
+    let app = Router::new()
+        .route("/", get(|| async { Html(PAGE) }))
+        .route("/progress/{trace}", get(progress));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move { axum::serve(listener, app).await });
@@ -39,11 +50,20 @@ async fn a_page_follows_one_job_to_its_end_and_does_not_come_back() {
     let browser = Browser::open().await;
     let trace = job.span().span_context().trace_id();
     browser.goto(&format!("http://{address}/#{trace}")).await;
-    browser.until("the job started", "return window.seen.includes('started job')").await;
+    browser
+        .until(
+            "the job started",
+            "return window.seen.includes('started job')",
+        )
+        .await;
     tracer.start_with_context("step", &job).end();
     job.span().end();
-    browser.until("the stream ended", "return window.ended").await;
-    browser.until("the browser gave up for good", "return window.gaveUp").await;
+    browser
+        .until("the stream ended", "return window.ended")
+        .await;
+    browser
+        .until("the browser gave up for good", "return window.gaveUp")
+        .await;
     assert_eq!(
         browser.ask("return window.seen").await,
         serde_json::json!(["started job", "started step", "ended step", "ended job"])

@@ -32,7 +32,11 @@ impl App {
 
     pub(crate) async fn serve(live: LiveSpans) -> Self {
         let server = live.serve("127.0.0.1:0").await.unwrap();
-        Self { live, server, client: client() }
+        Self {
+            live,
+            server,
+            client: client(),
+        }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -40,7 +44,10 @@ impl App {
     }
 
     pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
-        timeout(PATIENCE, self.client.get(self.url(path)).send()).await.unwrap().unwrap()
+        timeout(PATIENCE, self.client.get(self.url(path)).send())
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     pub(crate) async fn json(&self, path: &str) -> Value {
@@ -66,7 +73,10 @@ impl App {
     pub(crate) async fn raw_answer(&self, request: &str) -> String {
         let mut stream = self.raw(request).await;
         let mut answer = Vec::new();
-        timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+        timeout(PATIENCE, stream.read_to_end(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
         String::from_utf8(answer).unwrap()
     }
 }
@@ -76,13 +86,22 @@ pub(crate) fn log() -> LiveSpans {
 }
 
 pub(crate) fn client() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap()
 }
 
 /// A tracer provider of an app whose spans go to the log.
 pub(crate) fn provider(live: &LiveSpans) -> SdkTracerProvider {
-    let resource = opentelemetry_sdk::Resource::builder_empty().with_service_name("shop").build();
-    SdkTracerProvider::builder().with_resource(resource).with_span_processor(live.span_processor()).build()
+    let resource = opentelemetry_sdk::Resource::builder_empty()
+        .with_service_name("shop")
+        .build();
+    SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_span_processor(live.span_processor())
+        .build()
 }
 
 /// Stores the events; they are visible when this returns.
@@ -110,7 +129,9 @@ pub(crate) fn at(milliseconds: u64) -> SystemTime {
 pub(crate) fn done(number: u128, name: &str, milliseconds: u64) -> [SpanEvent; 2] {
     let (trace, span) = (trace(number), span(1));
     [
-        SpanEvent::started(trace, span, name).service("shop").at(at(0)),
+        SpanEvent::started(trace, span, name)
+            .service("shop")
+            .at(at(0)),
         SpanEvent::ended(trace, span, name, SpanStatus::Unset)
             .service("shop")
             .started_at(at(0))
@@ -124,9 +145,19 @@ pub(crate) fn checkout(number: u128) -> [SpanEvent; 4] {
     let (root, child) = (span(1), span(2));
     let failed = SpanStatus::Error("card declined".to_owned());
     [
-        SpanEvent::started(trace, root, "checkout").service("shop").kind(SpanKind::Server).at(at(0)),
-        SpanEvent::started(trace, child, "charge").service("pay").parent(root).at(at(5)),
-        SpanEvent::ended(trace, child, "charge", failed).service("pay").parent(root).started_at(at(5)).at(at(15)),
+        SpanEvent::started(trace, root, "checkout")
+            .service("shop")
+            .kind(SpanKind::Server)
+            .at(at(0)),
+        SpanEvent::started(trace, child, "charge")
+            .service("pay")
+            .parent(root)
+            .at(at(5)),
+        SpanEvent::ended(trace, child, "charge", failed)
+            .service("pay")
+            .parent(root)
+            .started_at(at(5))
+            .at(at(15)),
         SpanEvent::ended(trace, root, "checkout", SpanStatus::Ok)
             .service("shop")
             .kind(SpanKind::Server)
@@ -149,7 +180,9 @@ impl Frame {
     fn parse(text: &str) -> Self {
         let mut frame = Self::default();
         for line in text.lines() {
-            let (field, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?} is no field"));
+            let (field, value) = line
+                .split_once(": ")
+                .unwrap_or_else(|| panic!("{line:?} is no field"));
             let slot = match field {
                 "event" => &mut frame.event,
                 "id" => &mut frame.id,
@@ -184,7 +217,12 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn of(response: reqwest::Response) -> Self {
-        Self::new(response.bytes_stream().take_while(|piece| std::future::ready(piece.is_ok())).map(Result::unwrap))
+        Self::new(
+            response
+                .bytes_stream()
+                .take_while(|piece| std::future::ready(piece.is_ok()))
+                .map(Result::unwrap),
+        )
     }
 
     pub(crate) fn of_body(body: Body) -> Self {
@@ -192,7 +230,10 @@ impl Stream {
     }
 
     fn new(pieces: impl futures_util::Stream<Item = Bytes> + Send + 'static) -> Self {
-        Self { pieces: pieces.boxed(), buffer: Vec::new() }
+        Self {
+            pieces: pieces.boxed(),
+            buffer: Vec::new(),
+        }
     }
 
     /// The next whole frame; `None` when the body has ended.
@@ -203,7 +244,9 @@ impl Stream {
                 let text = String::from_utf8(std::mem::replace(&mut self.buffer, rest)).unwrap();
                 return Some(Frame::parse(text.trim_end_matches('\n')));
             }
-            let piece = timeout(PATIENCE, self.pieces.next()).await.expect("the stream goes on in time");
+            let piece = timeout(PATIENCE, self.pieces.next())
+                .await
+                .expect("the stream goes on in time");
             self.buffer.extend(piece?);
         }
     }
@@ -211,7 +254,10 @@ impl Stream {
     /// The next frame with this event name.
     pub(crate) async fn event(&mut self, name: &str) -> Frame {
         loop {
-            let frame = self.next().await.unwrap_or_else(|| panic!("the stream ended before {name}"));
+            let frame = self
+                .next()
+                .await
+                .unwrap_or_else(|| panic!("the stream ended before {name}"));
             if frame.event == name {
                 return frame;
             }
@@ -233,14 +279,21 @@ impl Stream {
         assert_eq!(frames[0].event, "");
         assert_eq!(frames[1].event, "hello");
         let end = frames.pop().unwrap();
-        assert_eq!(end.data, format!("{{\"type\":\"end\",\"reason\":\"{reason}\"}}"));
+        assert_eq!(
+            end.data,
+            format!("{{\"type\":\"end\",\"reason\":\"{reason}\"}}")
+        );
         frames.split_off(2)
     }
 }
 
 /// Asks a router directly, without a socket.
 pub(crate) async fn ask(router: Router, path: &str) -> Response<Body> {
-    let request = Request::builder().uri(path).header("host", "localhost").body(Body::empty()).unwrap();
+    let request = Request::builder()
+        .uri(path)
+        .header("host", "localhost")
+        .body(Body::empty())
+        .unwrap();
     router.oneshot(request).await.unwrap()
 }
 
@@ -261,7 +314,10 @@ pub(crate) async fn replay(live: &LiveSpans, path: &str) -> Vec<Frame> {
 pub(crate) fn normal(mut answer: Value, live: &LiveSpans) -> Value {
     let epoch = live.target().head().epoch().to_string();
     if let Some(now) = answer.get_mut("now") {
-        assert_eq!(now.as_str().unwrap().len(), "2026-01-01T00:00:00.000000000Z".len());
+        assert_eq!(
+            now.as_str().unwrap().len(),
+            "2026-01-01T00:00:00.000000000Z".len()
+        );
         *now = "NOW".into();
     }
     serde_json::from_str(&answer.to_string().replace(&epoch, "EPOCH")).unwrap()
@@ -274,5 +330,7 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    timeout(PATIENCE, wait).await.expect("the condition holds in time");
+    timeout(PATIENCE, wait)
+        .await
+        .expect("the condition holds in time");
 }

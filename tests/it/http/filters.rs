@@ -11,13 +11,25 @@ fn filled() -> LiveSpans {
     let live = log();
     put(&live, checkout(1));
     put(&live, done(2, "add to cart ü/\"x\"", 3));
-    let charge = SpanEvent::started(trace(3), span(7), "charge").service("pay").kind(SpanKind::Client);
-    put(&live, [charge, SpanEvent::updated(trace(3), span(7), Some(SpanState::Waiting))]);
+    let charge = SpanEvent::started(trace(3), span(7), "charge")
+        .service("pay")
+        .kind(SpanKind::Client);
+    put(
+        &live,
+        [
+            charge,
+            SpanEvent::updated(trace(3), span(7), Some(SpanState::Waiting)),
+        ],
+    );
     live
 }
 
 async fn sequences(path: &str) -> Vec<u64> {
-    replay(&filled(), path).await.iter().map(super::app::Frame::sequence).collect()
+    replay(&filled(), path)
+        .await
+        .iter()
+        .map(super::app::Frame::sequence)
+        .collect()
 }
 
 #[tokio::test]
@@ -26,14 +38,23 @@ async fn values_of_one_filter_are_alternatives_and_filters_must_all_hold() {
     for (query, expected) in [
         (String::new(), vec![1, 2, 3, 4, 5, 6, 7, 8]),
         (format!("traceId={one}"), vec![1, 2, 3, 4]),
-        (format!("traceId={one}&traceId={two}"), vec![1, 2, 3, 4, 5, 6]),
+        (
+            format!("traceId={one}&traceId={two}"),
+            vec![1, 2, 3, 4, 5, 6],
+        ),
         (format!("traceId={one}&traceId={one}"), vec![1, 2, 3, 4]),
         ("service=pay".to_owned(), vec![2, 3, 7]),
         ("service=Pay".to_owned(), vec![]),
-        ("service=pay&service=shop".to_owned(), vec![1, 2, 3, 4, 5, 6, 7]),
+        (
+            "service=pay&service=shop".to_owned(),
+            vec![1, 2, 3, 4, 5, 6, 7],
+        ),
         ("name=checkout".to_owned(), vec![1, 4]),
         ("name=check".to_owned(), vec![]),
-        ("name=add%20to+cart%20%C3%BC%2F%22x%22".to_owned(), vec![5, 6]),
+        (
+            "name=add%20to+cart%20%C3%BC%2F%22x%22".to_owned(),
+            vec![5, 6],
+        ),
         ("kind=CLIENT".to_owned(), vec![7]),
         ("kind=SERVER&kind=CLIENT".to_owned(), vec![1, 4, 7]),
         ("status=ERROR".to_owned(), vec![3]),
@@ -45,16 +66,28 @@ async fn values_of_one_filter_are_alternatives_and_filters_must_all_hold() {
         (format!("service=pay&type=started&traceId={one}"), vec![2]),
         (format!("service=pay&traceId={two}"), vec![]),
         // An empty value is as none.
-        ("service=&name=&traceId=".to_owned(), vec![1, 2, 3, 4, 5, 6, 7, 8]),
+        (
+            "service=&name=&traceId=".to_owned(),
+            vec![1, 2, 3, 4, 5, 6, 7, 8],
+        ),
     ] {
-        assert_eq!(sequences(&format!("/sse?{query}")).await, expected, "{query}");
+        assert_eq!(
+            sequences(&format!("/sse?{query}")).await,
+            expected,
+            "{query}"
+        );
     }
 }
 
 #[tokio::test]
 async fn up_to_32_traces_are_followed() {
-    let query: Vec<String> = (1..=32).map(|number| format!("traceId={}", trace(number))).collect();
-    assert_eq!(sequences(&format!("/sse?{}", query.join("&"))).await, [1, 2, 3, 4, 5, 6, 7, 8]);
+    let query: Vec<String> = (1..=32)
+        .map(|number| format!("traceId={}", trace(number)))
+        .collect();
+    assert_eq!(
+        sequences(&format!("/sse?{}", query.join("&"))).await,
+        [1, 2, 3, 4, 5, 6, 7, 8]
+    );
 }
 
 #[tokio::test]
@@ -67,7 +100,10 @@ async fn process_events_pass_every_filter_before_the_first_span() {
     for (query, expected) in [
         ("service=nobody", vec!["process"]),
         ("type=ended", vec!["ended", "process", "ended"]),
-        ("service=shop&name=mine", vec!["process", "started", "ended"]),
+        (
+            "service=shop&name=mine",
+            vec!["process", "started", "ended"],
+        ),
         ("name=before", vec!["started", "ended", "process"]),
     ] {
         let frames = replay(&live, &format!("/sse?{query}")).await;
@@ -86,9 +122,19 @@ async fn a_gap_of_dropped_events_passes_every_filter() {
     let refused = (0..10_000).find(|_| live.target().try_dispatch(&event).is_err());
     assert!(refused.is_some(), "the buffer fills");
     live.target().flush(crate::support::PATIENCE).unwrap();
-    for query in ["service=nobody", "type=ended", &format!("traceId={}", trace(9))] {
+    for query in [
+        "service=nobody",
+        "type=ended",
+        &format!("traceId={}", trace(9)),
+    ] {
         let frames = replay(&live, &format!("/sse?{query}")).await;
-        assert!(!frames.is_empty() && frames.iter().all(|frame| frame.event == "gap" && !frame.id.is_empty()), "{query}");
+        assert!(
+            !frames.is_empty()
+                && frames
+                    .iter()
+                    .all(|frame| frame.event == "gap" && !frame.id.is_empty()),
+            "{query}"
+        );
     }
 }
 
@@ -96,16 +142,28 @@ async fn a_gap_of_dropped_events_passes_every_filter() {
 async fn a_quiet_stream_learns_that_its_id_is_unknown() {
     let live = filled();
     live.shutdown().unwrap();
-    let frames = open(&live, "/sse?service=nobody&lastEventId=zzzzzzzz-7").await.story("shutdown").await;
+    let frames = open(&live, "/sse?service=nobody&lastEventId=zzzzzzzz-7")
+        .await
+        .story("shutdown")
+        .await;
     assert_eq!(frames.len(), 1);
-    assert_eq!((frames[0].event.as_str(), frames[0].id.as_str()), ("gap", ""));
-    assert_eq!(frames[0].json(), json!({"type": "gap", "reason": "epoch", "lost": null}));
+    assert_eq!(
+        (frames[0].event.as_str(), frames[0].id.as_str()),
+        ("gap", "")
+    );
+    assert_eq!(
+        frames[0].json(),
+        json!({"type": "gap", "reason": "epoch", "lost": null})
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_filtered_stream_moves_its_cursor_after_a_ping() {
     let live = filled();
-    for (path, last) in [("/sse?service=nobody", 0), (&format!("/traces/{}/sse", trace(1))[..], 4)] {
+    for (path, last) in [
+        ("/sse?service=nobody", 0),
+        (&format!("/traces/{}/sse", trace(1))[..], 4),
+    ] {
         let mut stream = open(&live, path).await;
         stream.event("hello").await;
         let mut frame = stream.next().await.unwrap();
@@ -117,7 +175,15 @@ async fn a_filtered_stream_moves_its_cursor_after_a_ping() {
         assert_eq!(seen, last, "{path}");
         assert_eq!(frame.id, "");
         let cursor = stream.next().await.unwrap();
-        assert_eq!((cursor.event.as_str(), cursor.data.as_str(), cursor.sequence()), ("", "", 8), "{path}");
+        assert_eq!(
+            (
+                cursor.event.as_str(),
+                cursor.data.as_str(),
+                cursor.sequence()
+            ),
+            ("", "", 8),
+            "{path}"
+        );
     }
 }
 
@@ -141,7 +207,18 @@ async fn a_live_stream_is_filtered_too() {
     let mut stream = app.stream("/sse?name=wanted&replay=none").await;
     stream.event("hello").await;
     put(&app.live, done(1, "other", 1));
-    put(&app.live, [SpanEvent::ended(trace(2), span(1), "wanted", SpanStatus::Unset)]);
+    put(
+        &app.live,
+        [SpanEvent::ended(
+            trace(2),
+            span(1),
+            "wanted",
+            SpanStatus::Unset,
+        )],
+    );
     let frame = stream.event("ended").await;
-    assert_eq!((frame.sequence(), frame.json()["name"].as_str()), (3, Some("wanted")));
+    assert_eq!(
+        (frame.sequence(), frame.json()["name"].as_str()),
+        (3, Some("wanted"))
+    );
 }

@@ -6,15 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use livespan::LiveSpans;
-
 use super::app::{App, Frame, Stream, checkout, client, done, log, put, sequence};
 use crate::support::{PATIENCE, block_on};
 
 fn get(address: std::net::SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -37,7 +39,10 @@ fn a_runtime_of_one_thread_may_serve_in_the_background() {
     let live = log();
     let server = block_on(async {
         let server = live.serve_in_background("127.0.0.1:0").unwrap();
-        assert_eq!(client().get(server.url()).send().await.unwrap().status(), 200);
+        assert_eq!(
+            client().get(server.url()).send().await.unwrap().status(),
+            200
+        );
         server
     });
     // The runtime is gone; the server is not.
@@ -56,9 +61,14 @@ fn shutting_down_waits_until_background_viewers_have_their_end() {
         move || get(address, "/sse")
     });
     crate::support::until(|| live.status().subscribers == 1);
-    live.target().try_dispatch(&done(1, "last words", 1)[0]).unwrap();
+    live.target()
+        .try_dispatch(&done(1, "last words", 1)[0])
+        .unwrap();
     live.shutdown().unwrap();
-    assert!(TcpStream::connect(server.local_addr()).is_err(), "the server has stopped");
+    assert!(
+        TcpStream::connect(server.local_addr()).is_err(),
+        "the server has stopped"
+    );
     let answer = reader.join().unwrap();
     assert!(answer.contains("\"name\":\"last words\""));
     assert!(answer.contains("event: end\ndata: {\"type\":\"end\",\"reason\":\"shutdown\"}\n\n"));
@@ -68,12 +78,20 @@ fn shutting_down_waits_until_background_viewers_have_their_end() {
 async fn shutdown_ends_open_streams_and_the_server() {
     let app = App::start().await;
     let mut streams = Vec::new();
-    for path in ["/sse", "/sse?service=x", "/traces/sse", "/traces/00000000000000000000000000000001/sse"] {
+    for path in [
+        "/sse",
+        "/sse?service=x",
+        "/traces/sse",
+        "/traces/00000000000000000000000000000001/sse",
+    ] {
         let mut stream = app.stream(path).await;
         stream.event("hello").await;
         streams.push(stream);
     }
-    let waiting: Vec<_> = (0..3).map(|_| app.server.clone()).map(|server| tokio::spawn(async move { server.wait().await })).collect();
+    let waiting: Vec<_> = (0..3)
+        .map(|_| app.server.clone())
+        .map(|server| tokio::spawn(async move { server.wait().await }))
+        .collect();
     let begun = Instant::now();
     app.live.shutdown().unwrap();
     for mut stream in streams {
@@ -83,9 +101,16 @@ async fn shutdown_ends_open_streams_and_the_server() {
     }
     app.server.wait().await;
     for waiter in waiting {
-        tokio::time::timeout(PATIENCE, waiter).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, waiter)
+            .await
+            .unwrap()
+            .unwrap();
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
     app.live.shutdown().unwrap();
     app.live.shutdown().unwrap();
     app.server.shutdown();
@@ -99,14 +124,19 @@ async fn a_server_alone_stops_and_another_goes_on() {
     let mut stream = app.stream("/sse").await;
     stream.event("hello").await;
     app.server.shutdown();
-    tokio::time::timeout(PATIENCE, app.server.wait()).await.unwrap();
+    tokio::time::timeout(PATIENCE, app.server.wait())
+        .await
+        .unwrap();
     assert_eq!(stream.rest().await, []);
-    assert_eq!(client().get(other.url()).send().await.unwrap().status(), 200);
+    assert_eq!(
+        client().get(other.url()).send().await.unwrap().status(),
+        200
+    );
 }
 
 #[tokio::test]
 async fn a_dropped_handle_does_not_stop_the_server() {
-    let live: LiveSpans = log();
+    let live = log();
     let url = live.serve("127.0.0.1:0").await.unwrap().url();
     drop(live);
     assert_eq!(client().get(url).send().await.unwrap().status(), 200);
@@ -128,13 +158,31 @@ async fn a_connection_that_is_cut_anywhere_is_resumed_without_loss() {
     let mut seen: Vec<u64> = Vec::new();
     let mut id = String::new();
     for size in (100..).step_by(777) {
-        let resume = if id.is_empty() { String::new() } else { format!("last-event-id: {id}\r\n") };
-        let mut connection = app.raw(&format!("GET /sse HTTP/1.0\r\nhost: localhost\r\n{resume}\r\n")).await;
+        let resume = if id.is_empty() {
+            String::new()
+        } else {
+            format!("last-event-id: {id}\r\n")
+        };
+        let mut connection = app
+            .raw(&format!(
+                "GET /sse HTTP/1.0\r\nhost: localhost\r\n{resume}\r\n"
+            ))
+            .await;
         let mut bytes = vec![0; size];
-        tokio::time::timeout(PATIENCE, tokio::io::AsyncReadExt::read_exact(&mut connection, &mut bytes)).await.unwrap().unwrap();
+        tokio::time::timeout(
+            PATIENCE,
+            tokio::io::AsyncReadExt::read_exact(&mut connection, &mut bytes),
+        )
+        .await
+        .unwrap()
+        .unwrap();
         let text = String::from_utf8(bytes).unwrap();
-        let Some((_, body)) = text.split_once("\r\n\r\n") else { continue };
-        let Some(complete) = body.rfind("\n\n") else { continue };
+        let Some((_, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let Some(complete) = body.rfind("\n\n") else {
+            continue;
+        };
         for frame in body[..complete].split("\n\n") {
             if let Some(line) = frame.lines().find_map(|line| line.strip_prefix("id: ")) {
                 line.clone_into(&mut id);
@@ -148,7 +196,10 @@ async fn a_connection_that_is_cut_anywhere_is_resumed_without_loss() {
     assert_eq!(seen, (1..=seen.len() as u64).collect::<Vec<_>>());
     let mut rest = app.stream(&format!("/sse?lastEventId={id}")).await;
     rest.event("hello").await;
-    assert_eq!(rest.next().await.map(|frame: Frame| frame.sequence()), Some(seen.len() as u64 + 1));
+    assert_eq!(
+        rest.next().await.map(|frame: Frame| frame.sequence()),
+        Some(seen.len() as u64 + 1)
+    );
 }
 
 #[tokio::test]

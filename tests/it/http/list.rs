@@ -3,20 +3,30 @@
 use std::{collections::HashSet, time::Duration};
 
 use livespan::{LIST_INTERVAL, LiveSpans, Retention, SpanEvent, SpanKind, SpanStatus};
-use opentelemetry::trace::{Span as _, SpanContext, TraceFlags, TraceState, Tracer as _, TracerProvider as _};
+use opentelemetry::trace::{
+    Span as _, SpanContext, TraceFlags, TraceState, Tracer as _, TracerProvider as _,
+};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::app::{App, Stream, at, checkout, done, log, open, provider, put, span, trace};
 
 fn names(answer: &Value) -> Vec<String> {
-    answer["traces"].as_array().unwrap().iter().map(|trace| trace["name"].as_str().unwrap().to_owned()).collect()
+    answer["traces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|trace| trace["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test]
 async fn pages_hold_every_trace_once_while_new_ones_arrive() {
     let app = App::start().await;
-    put(&app.live, (1..=230).flat_map(|number| done(number, &number.to_string(), 1)));
+    put(
+        &app.live,
+        (1..=230).flat_map(|number| done(number, &number.to_string(), 1)),
+    );
     let mut seen = Vec::new();
     let mut after = String::new();
     let mut arriving = 1000;
@@ -42,10 +52,27 @@ fn filled() -> LiveSpans {
     put(&live, done(2, "fast", 1));
     put(&live, done(3, "slow", 5000));
     let failed = SpanStatus::Error("no".to_owned());
-    put(&live, [SpanEvent::ended(trace(4), span(1), "broken", failed).service("mail").started_at(at(0)).at(at(9))]);
-    put(&live, [SpanEvent::started(trace(5), span(1), "open").kind(SpanKind::Consumer).service("jobs")]);
+    put(
+        &live,
+        [SpanEvent::ended(trace(4), span(1), "broken", failed)
+            .service("mail")
+            .started_at(at(0))
+            .at(at(9))],
+    );
+    put(
+        &live,
+        [SpanEvent::started(trace(5), span(1), "open")
+            .kind(SpanKind::Consumer)
+            .service("jobs")],
+    );
     let paused = SpanEvent::started(trace(6), span(1), "paused").service("jobs");
-    put(&live, [paused, SpanEvent::updated(trace(6), span(1), Some(livespan::SpanState::Waiting))]);
+    put(
+        &live,
+        [
+            paused,
+            SpanEvent::updated(trace(6), span(1), Some(livespan::SpanState::Waiting)),
+        ],
+    );
     live
 }
 
@@ -53,7 +80,10 @@ fn filled() -> LiveSpans {
 async fn the_list_is_narrowed_by_every_filter() {
     let app = App::serve(filled()).await;
     for (query, expected) in [
-        ("", vec!["paused", "open", "broken", "slow", "fast", "checkout"]),
+        (
+            "",
+            vec!["paused", "open", "broken", "slow", "fast", "checkout"],
+        ),
         ("limit=2", vec!["paused", "open"]),
         ("state=running", vec!["open"]),
         ("state=waiting", vec!["paused"]),
@@ -72,10 +102,17 @@ async fn the_list_is_narrowed_by_every_filter() {
         ("q=BROK", vec!["broken"]),
         ("q=service:shop&minDuration=100", vec!["slow"]),
         ("type=ended", vec!["broken", "slow", "fast", "checkout"]),
-        ("traceId=00000000000000000000000000000003&traceId=00000000000000000000000000000005", vec!["open", "slow"]),
+        (
+            "traceId=00000000000000000000000000000003&traceId=00000000000000000000000000000005",
+            vec!["open", "slow"],
+        ),
         ("traceId=00000000000000000000000000000099", vec![]),
     ] {
-        assert_eq!(names(&app.json(&format!("/traces?{query}")).await), expected, "{query}");
+        assert_eq!(
+            names(&app.json(&format!("/traces?{query}")).await),
+            expected,
+            "{query}"
+        );
     }
 }
 
@@ -85,8 +122,13 @@ async fn a_filtered_list_is_paged_too() {
     let first = app.json("/traces?state=ok&limit=2").await;
     assert_eq!(names(&first), ["slow", "fast"]);
     let next = first["next"].as_str().unwrap();
-    let second = app.json(&format!("/traces?state=ok&limit=2&after={next}")).await;
-    assert_eq!((names(&second), &second["next"]), (vec!["checkout".to_owned()], &Value::Null));
+    let second = app
+        .json(&format!("/traces?state=ok&limit=2&after={next}"))
+        .await;
+    assert_eq!(
+        (names(&second), &second["next"]),
+        (vec!["checkout".to_owned()], &Value::Null)
+    );
 }
 
 #[tokio::test]
@@ -96,12 +138,26 @@ async fn traces_that_link_to_another_are_found() {
     let tracer = provider.tracer("test");
     let cause = tracer.start("cause");
     let linked = cause.span_context().clone();
-    let context = SpanContext::new(linked.trace_id(), linked.span_id(), TraceFlags::SAMPLED, true, TraceState::NONE);
-    let builder = tracer.span_builder("effect").with_links(vec![opentelemetry::trace::Link::with_context(context)]);
+    let context = SpanContext::new(
+        linked.trace_id(),
+        linked.span_id(),
+        TraceFlags::SAMPLED,
+        true,
+        TraceState::NONE,
+    );
+    let builder = tracer
+        .span_builder("effect")
+        .with_links(vec![opentelemetry::trace::Link::with_context(context)]);
     drop(tracer.build(builder));
     drop(cause);
     provider.force_flush().unwrap();
-    assert_eq!(names(&app.json(&format!("/traces?linkedTo={}", linked.trace_id())).await), ["effect"]);
+    assert_eq!(
+        names(
+            &app.json(&format!("/traces?linkedTo={}", linked.trace_id()))
+                .await
+        ),
+        ["effect"]
+    );
 }
 
 /// The live list after its snapshot.
@@ -109,7 +165,10 @@ async fn live_list(live: &LiveSpans, query: &str) -> (Stream, Value) {
     let mut stream = open(live, &format!("/traces/sse{query}")).await;
     stream.event("hello").await;
     let snapshot = stream.next().await.unwrap();
-    assert_eq!((snapshot.event.as_str(), snapshot.id.as_str()), ("traces", ""));
+    assert_eq!(
+        (snapshot.event.as_str(), snapshot.id.as_str()),
+        ("traces", "")
+    );
     let snapshot = snapshot.json();
     assert_eq!(snapshot["snapshot"], true);
     (stream, snapshot)
@@ -119,7 +178,10 @@ async fn live_list(live: &LiveSpans, query: &str) -> (Stream, Value) {
 async fn the_live_list_begins_with_the_newest_traces() {
     let live = filled();
     let (_, snapshot) = live_list(&live, "").await;
-    assert_eq!(names(&snapshot), ["paused", "open", "broken", "slow", "fast", "checkout"]);
+    assert_eq!(
+        names(&snapshot),
+        ["paused", "open", "broken", "slow", "fast", "checkout"]
+    );
     let (_, snapshot) = live_list(&live, "?limit=1&state=ok").await;
     assert_eq!(names(&snapshot), ["slow"]);
 }
@@ -132,7 +194,10 @@ async fn ten_thousand_spans_of_a_trace_are_one_frame() {
     put(&live, [SpanEvent::started(trace(1), span(1), "import")]);
     for chunk in 0..10 {
         let spans = (0..1000).map(|number| 2 + chunk * 1000 + number);
-        put(&live, spans.map(|number| SpanEvent::started(trace(1), span(number), "row").parent(span(1))));
+        put(
+            &live,
+            spans.map(|number| SpanEvent::started(trace(1), span(number), "row").parent(span(1))),
+        );
     }
     let update = stream.next().await.unwrap().json();
     assert_eq!(begun.elapsed().as_millis(), LIST_INTERVAL.as_millis());
@@ -173,7 +238,10 @@ async fn a_live_list_pings_though_others_are_busy() {
 
 #[tokio::test]
 async fn an_evicted_trace_is_removed() {
-    let live = LiveSpans::builder().retention(Retention::default().events(10)).build().unwrap();
+    let live = LiveSpans::builder()
+        .retention(Retention::default().events(10))
+        .build()
+        .unwrap();
     put(&live, done(1, "old", 1));
     let (mut stream, snapshot) = live_list(&live, "").await;
     assert_eq!(names(&snapshot), ["old"]);
@@ -181,19 +249,31 @@ async fn an_evicted_trace_is_removed() {
     let mut removed = HashSet::new();
     while !removed.contains(&trace(1).to_string()) {
         let update = stream.next().await.unwrap().json();
-        removed.extend(update["removed"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()));
+        removed.extend(
+            update["removed"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|id| id.as_str().unwrap().to_owned()),
+        );
     }
 }
 
 #[tokio::test]
 async fn a_trace_that_grew_too_old_is_removed_though_nothing_else_happens() {
-    let live = LiveSpans::builder().retention(Retention::default().age(Duration::from_millis(600))).build().unwrap();
+    let live = LiveSpans::builder()
+        .retention(Retention::default().age(Duration::from_millis(600)))
+        .build()
+        .unwrap();
     put(&live, done(1, "old", 1));
     let (mut stream, snapshot) = live_list(&live, "").await;
     assert_eq!(names(&snapshot), ["old"]);
     let update = stream.next().await.unwrap();
     assert_eq!(update.event, "traces");
-    assert_eq!(update.json()["removed"], serde_json::json!([trace(1).to_string()]));
+    assert_eq!(
+        update.json()["removed"],
+        serde_json::json!([trace(1).to_string()])
+    );
 }
 
 #[tokio::test]
@@ -201,9 +281,20 @@ async fn a_trace_that_leaves_the_filter_is_removed() {
     let live = filled();
     let (mut stream, snapshot) = live_list(&live, "?state=running").await;
     assert_eq!(names(&snapshot), ["open"]);
-    put(&live, [SpanEvent::ended(trace(5), span(1), "open", SpanStatus::Unset)]);
+    put(
+        &live,
+        [SpanEvent::ended(
+            trace(5),
+            span(1),
+            "open",
+            SpanStatus::Unset,
+        )],
+    );
     let update = stream.next().await.unwrap().json();
-    assert_eq!((names(&update), &update["removed"]), (vec![], &serde_json::json!([trace(5).to_string()])));
+    assert_eq!(
+        (names(&update), &update["removed"]),
+        (vec![], &serde_json::json!([trace(5).to_string()]))
+    );
 }
 
 #[tokio::test]
@@ -213,9 +304,12 @@ async fn the_live_list_ends_with_the_log() {
     put(&live, done(1, "last", 1));
     live.shutdown().unwrap();
     let frames = stream.rest().await;
-    let shown: Vec<(&str, bool)> =
-        frames.iter().map(|frame| (frame.event.as_str(), frame.data.contains("\"last\""))).collect();
+    let shown: Vec<(&str, bool)> = frames
+        .iter()
+        .map(|frame| (frame.event.as_str(), frame.data.contains("\"last\"")))
+        .collect();
     assert_eq!(shown, [("traces", true), ("end", false)]);
     assert_eq!(frames[1].data, "{\"type\":\"end\",\"reason\":\"shutdown\"}");
+    drop(stream);
     assert_eq!(live.status().subscribers, 0);
 }

@@ -4,6 +4,8 @@ mod abuse;
 mod access;
 mod app;
 mod filters;
+#[cfg(feature = "tracing")]
+mod init;
 mod lifecycle;
 mod list;
 mod mounting;

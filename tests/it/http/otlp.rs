@@ -4,15 +4,20 @@ use std::time::Duration;
 
 use opentelemetry::{
     Array, KeyValue, Value,
-    trace::{Link, Span as _, SpanContext, SpanKind, Status, TraceFlags, TraceState, Tracer as _, TracerProvider as _},
+    trace::{
+        Link, Span as _, SpanContext, SpanKind, Status, TraceFlags, TraceState, Tracer as _,
+        TracerProvider as _,
+    },
 };
 use opentelemetry_proto::{
     tonic::{
-        collector::trace::v1::ExportTraceServiceRequest,
-        common::v1::KeyValue as ProtoKeyValue,
+        collector::trace::v1::ExportTraceServiceRequest, common::v1::KeyValue as ProtoKeyValue,
         trace::v1::ResourceSpans,
     },
-    transform::{common::tonic::ResourceAttributesWithSchema, trace::tonic::group_spans_by_resource_and_scope},
+    transform::{
+        common::tonic::ResourceAttributesWithSchema,
+        trace::tonic::group_spans_by_resource_and_scope,
+    },
 };
 use opentelemetry_sdk::{
     Resource,
@@ -28,17 +33,28 @@ fn sorted(mut all: Vec<ResourceSpans>) -> Vec<ResourceSpans> {
     }
     for resource in &mut all {
         sort(&mut resource.resource.as_mut().unwrap().attributes);
-        resource.scope_spans.sort_by_key(|scope| scope.scope.as_ref().unwrap().name.clone());
-        for span in resource.scope_spans.iter_mut().flat_map(|scope| &mut scope.spans) {
+        resource
+            .scope_spans
+            .sort_by_key(|scope| scope.scope.as_ref().unwrap().name.clone());
+        for span in resource
+            .scope_spans
+            .iter_mut()
+            .flat_map(|scope| &mut scope.spans)
+        {
             sort(&mut span.attributes);
-            span.events.iter_mut().for_each(|event| sort(&mut event.attributes));
+            span.events
+                .iter_mut()
+                .for_each(|event| sort(&mut event.attributes));
             span.links.iter_mut().for_each(|link| {
                 sort(&mut link.attributes);
                 // A link's flags are not on our wire.
                 link.flags = 0;
             });
         }
-        resource.scope_spans.iter_mut().for_each(|scope| scope.spans.sort_by_key(|span| span.span_id.clone()));
+        resource
+            .scope_spans
+            .iter_mut()
+            .for_each(|scope| scope.spans.sort_by_key(|span| span.span_id.clone()));
     }
     all
 }
@@ -52,7 +68,10 @@ fn attributes() -> Vec<KeyValue> {
         KeyValue::new("whole", 4.0),
         KeyValue::new("double", 1.5e300),
         KeyValue::new("number-like", "17"),
-        KeyValue::new("texts", Value::Array(Array::String(vec!["a".into(), "b".into()]))),
+        KeyValue::new(
+            "texts",
+            Value::Array(Array::String(vec!["a".into(), "b".into()])),
+        ),
         KeyValue::new("ints", Value::Array(Array::I64(vec![1, i64::MIN]))),
         KeyValue::new("doubles", Value::Array(Array::F64(vec![1.0, 2.5]))),
         KeyValue::new("flags", Value::Array(Array::Bool(vec![true, false]))),
@@ -62,7 +81,9 @@ fn attributes() -> Vec<KeyValue> {
 fn make_spans(provider: &SdkTracerProvider) -> String {
     let tracer = provider.tracer("shop::cart");
     let other = provider.tracer_with_scope(
-        opentelemetry::InstrumentationScope::builder("db").with_version("1.2").build(),
+        opentelemetry::InstrumentationScope::builder("db")
+            .with_version("1.2")
+            .build(),
     );
     let linked = SpanContext::new(
         0xabc_u128.into(),
@@ -89,7 +110,10 @@ fn make_spans(provider: &SdkTracerProvider) -> String {
         ("failed", SpanKind::Consumer, Status::error("broken")),
         ("plain", SpanKind::Internal, Status::error("")),
     ] {
-        let builder = other.span_builder(name).with_kind(kind).with_start_time(at(2));
+        let builder = other
+            .span_builder(name)
+            .with_kind(kind)
+            .with_start_time(at(2));
         let mut child = other.build_with_context(builder, &context);
         child.set_status(status);
         child.end_with_timestamp(at(3));
@@ -105,7 +129,10 @@ async fn a_trace_as_otlp_is_what_an_exporter_would_send() {
     let exporter = InMemorySpanExporter::default();
     let resource = Resource::builder_empty()
         .with_service_name("shop")
-        .with_attributes([KeyValue::new("replica", 3_i64), KeyValue::new("host.name", "h")])
+        .with_attributes([
+            KeyValue::new("replica", 3_i64),
+            KeyValue::new("host.name", "h"),
+        ])
         .build();
     let provider = SdkTracerProvider::builder()
         .with_resource(resource.clone())
@@ -114,10 +141,16 @@ async fn a_trace_as_otlp_is_what_an_exporter_would_send() {
         .build();
     let trace = make_spans(&provider);
     provider.force_flush().unwrap();
-    let text = app.get(&format!("/traces/{trace}?format=otlp")).await.text().await.unwrap();
+    let text = app
+        .get(&format!("/traces/{trace}?format=otlp"))
+        .await
+        .text()
+        .await
+        .unwrap();
     let ours: ExportTraceServiceRequest = serde_json::from_str(&text).unwrap();
     let resource = ResourceAttributesWithSchema::from(&resource);
-    let theirs = group_spans_by_resource_and_scope(exporter.get_finished_spans().unwrap(), &resource);
+    let theirs =
+        group_spans_by_resource_and_scope(exporter.get_finished_spans().unwrap(), &resource);
     assert_eq!(sorted(ours.resource_spans), sorted(theirs));
 }
 
@@ -138,7 +171,10 @@ async fn a_span_that_runs_is_left_out_and_a_lost_one_is_an_error() {
     let span = &lost.resource_spans[0].scope_spans[0].spans[0];
     let status = span.status.as_ref().unwrap();
     assert_eq!((span.name.as_str(), status.code), ("open", 2));
-    assert_eq!(status.message, "lost: the tracer provider was shut down while the span was open");
+    assert_eq!(
+        status.message,
+        "lost: the tracer provider was shut down while the span was open"
+    );
 }
 
 #[tokio::test]
@@ -153,12 +189,24 @@ async fn a_real_end_replaces_a_lost_one() {
     let span = context.span_id().to_string().parse().unwrap();
     let real = livespan::SpanEvent::ended(trace, span, "real", livespan::SpanStatus::Ok);
     super::app::put(&app.live, [real]);
-    let text = app.get(&format!("/traces/{trace}?format=otlp")).await.text().await.unwrap();
+    let text = app
+        .get(&format!("/traces/{trace}?format=otlp"))
+        .await
+        .text()
+        .await
+        .unwrap();
     let request: ExportTraceServiceRequest = serde_json::from_str(&text).unwrap();
-    let spans = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans).flat_map(|scope| &scope.spans);
+    let spans = request
+        .resource_spans
+        .iter()
+        .flat_map(|resource| &resource.scope_spans)
+        .flat_map(|scope| &scope.spans);
     let names: Vec<&str> = spans.map(|span| span.name.as_str()).collect();
     assert_eq!(names, ["real"]);
     let answer = app.json(&format!("/traces/{trace}")).await;
     assert_eq!(answer["spans"].as_array().unwrap().len(), 1);
-    assert_eq!((&answer["spans"][0]["name"], &answer["summary"]["state"]), (&"real".into(), &"ok".into()));
+    assert_eq!(
+        (&answer["spans"][0]["name"], &answer["summary"]["state"]),
+        (&"real".into(), &"ok".into())
+    );
 }

@@ -1,6 +1,6 @@
 //! Every route: status, headers, and the whole of what it answers.
 
-use livespan::{LiveSpans, QUERY_LENGTH_MAX, SpanEvent};
+use livespan::{QUERY_LENGTH_MAX, SpanEvent};
 use serde_json::{Value, json};
 
 use super::app::{App, ask, at, checkout, done, log, normal, open, put, span, trace};
@@ -8,32 +8,68 @@ use super::app::{App, ask, at, checkout, done, log, normal, open, put, span, tra
 const TRACE: &str = "00000000000000000000000000000001";
 
 fn header<'a>(response: &'a reqwest::Response, name: &str) -> &'a str {
-    response.headers().get(name).map_or("", |value| value.to_str().unwrap())
+    response
+        .headers()
+        .get(name)
+        .map_or("", |value| value.to_str().unwrap())
 }
 
 #[tokio::test]
 async fn streams_have_the_headers_that_keep_proxies_from_holding_them_back() {
     let app = App::start().await;
-    for path in ["/sse", "/traces/sse", &format!("/traces/{TRACE}/sse"), &format!("/traces/{TRACE}/sse?until=end")] {
+    for path in [
+        "/sse",
+        "/traces/sse",
+        &format!("/traces/{TRACE}/sse"),
+        &format!("/traces/{TRACE}/sse?until=end"),
+    ] {
         let response = app.get(path).await;
         assert_eq!(response.status(), 200, "{path}");
-        assert_eq!(header(&response, "content-type"), "text/event-stream", "{path}");
-        assert_eq!(header(&response, "cache-control"), "no-cache, no-transform", "{path}");
+        assert_eq!(
+            header(&response, "content-type"),
+            "text/event-stream",
+            "{path}"
+        );
+        assert_eq!(
+            header(&response, "cache-control"),
+            "no-cache, no-transform",
+            "{path}"
+        );
         assert_eq!(header(&response, "x-accel-buffering"), "no", "{path}");
-        assert_eq!(header(&response, "x-content-type-options"), "nosniff", "{path}");
-        assert_eq!(header(&response, "access-control-allow-origin"), "", "{path}");
+        assert_eq!(
+            header(&response, "x-content-type-options"),
+            "nosniff",
+            "{path}"
+        );
+        assert_eq!(
+            header(&response, "access-control-allow-origin"),
+            "",
+            "{path}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_stream_begins_at_once_with_retry_and_hello() {
     let app = App::start().await;
-    for path in ["/sse", "/sse?replay=none", "/traces/sse", &format!("/traces/{TRACE}/sse")] {
+    for path in [
+        "/sse",
+        "/sse?replay=none",
+        "/traces/sse",
+        &format!("/traces/{TRACE}/sse"),
+    ] {
         let mut stream = app.stream(path).await;
         let retry = stream.next().await.unwrap();
-        assert!((1000..3000).contains(&retry.retry.parse::<u64>().unwrap()), "{path}");
+        assert!(
+            (1000..3000).contains(&retry.retry.parse::<u64>().unwrap()),
+            "{path}"
+        );
         let hello = stream.next().await.unwrap();
-        assert_eq!((hello.event.as_str(), hello.id.as_str()), ("hello", ""), "{path}");
+        assert_eq!(
+            (hello.event.as_str(), hello.id.as_str()),
+            ("hello", ""),
+            "{path}"
+        );
         let expected = json!({
             "type": "hello", "protocol": 1, "epoch": "EPOCH", "oldest": "EPOCH-1", "head": "EPOCH-0", "now": "NOW",
             "pingSeconds": 15, "server": "livespan/0.1.0",
@@ -108,17 +144,30 @@ async fn a_trace_is_answered_whole() {
     });
     assert_eq!(normal(response.json().await.unwrap(), &app.live), expected);
     // Hex digits of either case.
-    assert_eq!(normal(app.json(&path.to_uppercase().replace("TRACES", "traces")).await, &app.live), expected);
+    assert_eq!(
+        normal(
+            app.json(&path.to_uppercase().replace("TRACES", "traces"))
+                .await,
+            &app.live
+        ),
+        expected
+    );
 }
 
 #[tokio::test]
 async fn an_open_trace_shows_starts_updates_and_logs() {
     let app = App::start().await;
     let [started, child_started, child_ended, _] = checkout(1);
-    let waiting = SpanEvent::updated(trace(1), span(1), Some(livespan::SpanState::Waiting)).at(at(6));
-    let outdated = SpanEvent::updated(trace(1), span(2), None).attribute("n", 1_i64).at(at(7));
+    let waiting =
+        SpanEvent::updated(trace(1), span(1), Some(livespan::SpanState::Waiting)).at(at(6));
+    let outdated = SpanEvent::updated(trace(1), span(2), None)
+        .attribute("n", 1_i64)
+        .at(at(7));
     let line = SpanEvent::log(trace(1), span(2), "INFO", "hello").at(at(8));
-    put(&app.live, [started, child_started, waiting, outdated, line, child_ended]);
+    put(
+        &app.live,
+        [started, child_started, waiting, outdated, line, child_ended],
+    );
     let answer = normal(app.json(&format!("/traces/{TRACE}")).await, &app.live);
     assert_eq!(answer["cursor"], "EPOCH-6");
     let open = json!({
@@ -159,7 +208,11 @@ async fn the_status_is_answered_whole() {
     let mut bytes = 0;
     while let Some(frame) = stream.next().await {
         if !frame.id.is_empty() {
-            bytes += format!("event: {}\nid: {}\ndata: {}\n\n", frame.event, frame.id, frame.data).len();
+            bytes += format!(
+                "event: {}\nid: {}\ndata: {}\n\n",
+                frame.event, frame.id, frame.data
+            )
+            .len();
             if frame.sequence() == 5 {
                 break;
             }
@@ -184,21 +237,39 @@ async fn durations_are_answered_whole() {
     for number in 1..=20 {
         put(&app.live, done(number, "query rows", 16));
     }
-    let answer = app.json("/stats/durations?service=shop&name=query%20rows").await;
-    let (p50, p95) = (answer["p50"].as_f64().unwrap(), answer["p95"].as_f64().unwrap());
-    assert!((p50 - 16.0).abs() < 16.0 * 0.033 && (p95 - 16.0).abs() < 16.0 * 0.033, "{answer}");
+    let answer = app
+        .json("/stats/durations?service=shop&name=query%20rows")
+        .await;
+    let (p50, p95) = (
+        answer["p50"].as_f64().unwrap(),
+        answer["p95"].as_f64().unwrap(),
+    );
+    assert!(
+        (p50 - 16.0).abs() < 16.0 * 0.033 && (p95 - 16.0).abs() < 16.0 * 0.033,
+        "{answer}"
+    );
     let expected = json!({"service": "shop", "name": "query rows", "count": 20, "p50": p50, "p95": p95, "unit": "ms"});
     assert_eq!(answer, expected);
     let expected = json!({"service": "shop", "name": "never", "count": 0, "p50": null, "p95": null, "unit": "ms"});
-    assert_eq!(app.json("/stats/durations?service=shop&name=never").await, expected);
+    assert_eq!(
+        app.json("/stats/durations?service=shop&name=never").await,
+        expected
+    );
 }
 
 async fn refused(app: &App, path: &str) -> (u16, String) {
     let response = app.get(path).await;
-    assert_eq!(header(&response, "content-type"), "application/json", "{path}");
+    assert_eq!(
+        header(&response, "content-type"),
+        "application/json",
+        "{path}"
+    );
     let status = response.status().as_u16();
     let error: Value = response.json().await.unwrap();
-    let message = error["error"].as_str().unwrap_or_else(|| panic!("{path}: {error}")).to_owned();
+    let message = error["error"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{path}: {error}"))
+        .to_owned();
     assert_eq!(error, json!({ "error": message }));
     (status, message)
 }
@@ -210,29 +281,87 @@ async fn bad_input_is_refused_with_a_reason() {
     let many = vec!["traceId=00000000000000000000000000000001"; 33].join("&");
     for (path, reason) in [
         ("/traces/xyz", "a trace id is 32 hex digits, not all zero"),
-        ("/traces/00000000000000000000000000000000", "a trace id is 32 hex digits, not all zero"),
-        ("/traces/xyz/sse", "a trace id is 32 hex digits, not all zero"),
-        ("/traces/%30/sse?until=end", "a trace id is 32 hex digits, not all zero"),
-        ("/sse?traceId=1", "a trace id is 32 hex digits, not all zero"),
-        (&format!("/sse?{many}"), "the parameter traceId stands more than 32 times"),
-        ("/sse?kind=SIDEWAYS", "the kind \"SIDEWAYS\" is not one of INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER"),
-        ("/sse?status=MAYBE", "the status \"MAYBE\" is not one of OK, ERROR"),
-        ("/sse?type=begun", "the type \"begun\" is not one of started, ended, updated, log, process, gap"),
-        (&format!("/traces/{TRACE}/sse?until=dawn"), "the parameter until is \"dawn\", not \"end\""),
-        (&format!("/traces/{TRACE}?format=xml"), "the format \"xml\" is not one of json, jsonl, otlp"),
-        ("/traces?limit=0", "the parameter limit is not between 1 and 500"),
-        ("/traces?limit=501", "the parameter limit is not between 1 and 500"),
-        ("/traces?limit=many", "the parameter limit is not a number: \"many\""),
-        ("/traces/sse?limit=501", "the parameter limit is not between 1 and 500"),
-        ("/traces?after=yesterday", "the parameter after is not a number: \"yesterday\""),
-        ("/traces?q=%22open", "the search has a quote that is not closed"),
+        (
+            "/traces/00000000000000000000000000000000",
+            "a trace id is 32 hex digits, not all zero",
+        ),
+        (
+            "/traces/xyz/sse",
+            "a trace id is 32 hex digits, not all zero",
+        ),
+        (
+            "/traces/%30/sse?until=end",
+            "a trace id is 32 hex digits, not all zero",
+        ),
+        (
+            "/sse?traceId=1",
+            "a trace id is 32 hex digits, not all zero",
+        ),
+        (
+            &format!("/sse?{many}"),
+            "the parameter traceId stands more than 32 times",
+        ),
+        (
+            "/sse?kind=SIDEWAYS",
+            "the kind \"SIDEWAYS\" is not one of INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER",
+        ),
+        (
+            "/sse?status=MAYBE",
+            "the status \"MAYBE\" is not one of OK, ERROR",
+        ),
+        (
+            "/sse?type=begun",
+            "the type \"begun\" is not one of started, ended, updated, log, process, gap",
+        ),
+        (
+            &format!("/traces/{TRACE}/sse?until=dawn"),
+            "the parameter until is \"dawn\", not \"end\"",
+        ),
+        (
+            &format!("/traces/{TRACE}?format=xml"),
+            "the format \"xml\" is not one of json, jsonl, otlp",
+        ),
+        (
+            "/traces?limit=0",
+            "the parameter limit is not between 1 and 500",
+        ),
+        (
+            "/traces?limit=501",
+            "the parameter limit is not between 1 and 500",
+        ),
+        (
+            "/traces?limit=many",
+            "the parameter limit is not a number: \"many\"",
+        ),
+        (
+            "/traces/sse?limit=501",
+            "the parameter limit is not between 1 and 500",
+        ),
+        (
+            "/traces?after=yesterday",
+            "the parameter after is not a number: \"yesterday\"",
+        ),
+        (
+            "/traces?q=%22open",
+            "the search has a quote that is not closed",
+        ),
         ("/traces?q=duration%3Efast", "\"fast\" is not a duration"),
-        ("/traces?linkedTo=1", "a trace id is 32 hex digits, not all zero"),
+        (
+            "/traces?linkedTo=1",
+            "a trace id is 32 hex digits, not all zero",
+        ),
         ("/traces?minDuration=-1", "the duration is out of range"),
         ("/traces?minDuration=NaN", "the duration is out of range"),
-        ("/stats/durations?service=shop", "the parameters service and name are both needed"),
+        (
+            "/stats/durations?service=shop",
+            "the parameters service and name are both needed",
+        ),
     ] {
-        assert_eq!(refused(&app, path).await, (400, reason.to_owned()), "{path}");
+        assert_eq!(
+            refused(&app, path).await,
+            (400, reason.to_owned()),
+            "{path}"
+        );
     }
 }
 
@@ -244,23 +373,57 @@ async fn what_is_not_there_is_not_found() {
         refused(&app, &format!("/traces/{unknown}")).await,
         (404, format!("the trace {unknown} is not in the log"))
     );
-    for path in ["/nothing", "/sse/", "/stats", "/traces/sse/sse/sse", "/assets/", "/assets/../main.rs", "/sse/x"] {
-        let answer = app.raw_answer(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")).await;
-        assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{path}: {answer}");
+    for path in [
+        "/nothing",
+        "/sse/",
+        "/stats",
+        "/traces/sse/sse/sse",
+        "/assets/",
+        "/assets/../main.rs",
+        "/sse/x",
+    ] {
+        let answer = app
+            .raw_answer(&format!(
+                "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+            ))
+            .await;
+        assert!(
+            answer.starts_with("HTTP/1.1 404 Not Found\r\n"),
+            "{path}: {answer}"
+        );
     }
-    assert_eq!(refused(&app, "/nothing").await, (404, "no such route".to_owned()));
-    assert_eq!(refused(&app, "/assets/nothing.mjs").await, (404, "no such asset".to_owned()));
+    assert_eq!(
+        refused(&app, "/nothing").await,
+        (404, "no such route".to_owned())
+    );
+    assert_eq!(
+        refused(&app, "/assets/nothing.mjs").await,
+        (404, "no such asset".to_owned())
+    );
 }
 
 #[tokio::test]
 async fn only_reading_is_allowed() {
     let app = App::start().await;
     for path in ["/", "/sse", "/traces", "/status", "/nothing"] {
-        for method in [reqwest::Method::POST, reqwest::Method::PUT, reqwest::Method::DELETE, reqwest::Method::OPTIONS] {
-            let response = app.client.request(method, app.url(path)).send().await.unwrap();
+        for method in [
+            reqwest::Method::POST,
+            reqwest::Method::PUT,
+            reqwest::Method::DELETE,
+            reqwest::Method::OPTIONS,
+        ] {
+            let response = app
+                .client
+                .request(method, app.url(path))
+                .send()
+                .await
+                .unwrap();
             assert_eq!(response.status(), 405, "{path}");
             assert_eq!(header(&response, "allow"), "GET, HEAD", "{path}");
-            assert_eq!(response.text().await.unwrap(), "{\"error\":\"only GET and HEAD are answered\"}");
+            assert_eq!(
+                response.text().await.unwrap(),
+                "{\"error\":\"only GET and HEAD are answered\"}"
+            );
         }
     }
 }
@@ -270,7 +433,10 @@ async fn a_long_query_is_refused() {
     let app = App::start().await;
     let longest = format!("/traces?x={}", "y".repeat(QUERY_LENGTH_MAX - 2));
     assert_eq!(app.get(&longest).await.status(), 200);
-    assert_eq!(refused(&app, &format!("{longest}y")).await, (414, "the query is longer than 8192 bytes".to_owned()));
+    assert_eq!(
+        refused(&app, &format!("{longest}y")).await,
+        (414, "the query is longer than 8192 bytes".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -279,11 +445,25 @@ async fn a_head_request_gets_the_head_alone_and_leaves_no_stream_behind() {
     put(&app.live, checkout(1));
     let trace = format!("/traces/{TRACE}");
     let stream = format!("{trace}/sse");
-    for path in ["/", "/assets/main.mjs", "/sse", "/traces", "/traces/sse", &trace, &stream, "/status", "/nothing"] {
+    for path in [
+        "/",
+        "/assets/main.mjs",
+        "/sse",
+        "/traces",
+        "/traces/sse",
+        &trace,
+        &stream,
+        "/status",
+        "/nothing",
+    ] {
         let get = app.get(path).await;
         let head = app.client.head(app.url(path)).send().await.unwrap();
         assert_eq!(head.status(), get.status(), "{path}");
-        assert_eq!(header(&head, "content-type"), header(&get, "content-type"), "{path}");
+        assert_eq!(
+            header(&head, "content-type"),
+            header(&get, "content-type"),
+            "{path}"
+        );
         drop(get);
         assert_eq!(head.bytes().await.unwrap().len(), 0, "{path}");
     }
@@ -298,32 +478,53 @@ async fn a_resume_point_is_read_from_the_header_then_the_query() {
     let epoch = live.target().head().epoch();
     live.shutdown().unwrap();
     let ids = async |path: &str, header: Option<&str>| -> Vec<u64> {
-        let mut request = http::Request::builder().uri(path).header("host", "localhost");
+        let mut request = http::Request::builder()
+            .uri(path)
+            .header("host", "localhost");
         if let Some(id) = header {
             request = request.header("last-event-id", id);
         }
         let request = request.body(axum::body::Body::empty()).unwrap();
-        let response = tower::ServiceExt::oneshot(live.router(), request).await.unwrap();
-        let frames = super::app::Stream::of_body(response.into_body()).story("shutdown").await;
-        frames.iter().filter(|frame| !frame.data.is_empty()).map(super::app::Frame::sequence).collect()
+        let response = tower::ServiceExt::oneshot(live.router(), request)
+            .await
+            .unwrap();
+        let frames = super::app::Stream::of_body(response.into_body())
+            .story("shutdown")
+            .await;
+        frames
+            .iter()
+            .filter(|frame| !frame.data.is_empty())
+            .map(super::app::Frame::sequence)
+            .collect()
     };
     assert_eq!(ids("/sse", None).await, [1, 2, 3, 4]);
     assert_eq!(ids("/sse", Some(&format!("{epoch}-2"))).await, [3, 4]);
     assert_eq!(ids(&format!("/sse?lastEventId={epoch}-3"), None).await, [4]);
-    assert_eq!(ids(&format!("/sse?lastEventId={epoch}-3"), Some("1")).await, [2, 3, 4]);
+    assert_eq!(
+        ids(&format!("/sse?lastEventId={epoch}-3"), Some("1")).await,
+        [2, 3, 4]
+    );
     assert_eq!(ids("/sse?lastEventId=3&replay=none", None).await, [4]);
     assert_eq!(ids("/sse?replay=none", None).await, [0_u64; 0]);
     assert_eq!(ids("/sse?lastEventId=%00%ff", None).await, [1, 2, 3, 4]);
-    assert_eq!(ids(&format!("/traces/{TRACE}/sse?lastEventId={epoch}-3"), None).await, [4]);
+    assert_eq!(
+        ids(&format!("/traces/{TRACE}/sse?lastEventId={epoch}-3"), None).await,
+        [4]
+    );
 }
 
 #[tokio::test]
 async fn a_program_without_spans_serves_an_empty_list() {
-    let live: LiveSpans = log();
+    let live = log();
     let answer = ask(live.router(), "/traces").await;
-    let answer = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    let answer = axum::body::to_bytes(answer.into_body(), usize::MAX)
+        .await
+        .unwrap();
     let answer: Value = serde_json::from_slice(&answer).unwrap();
-    assert_eq!(normal(answer, &live), json!({"traces": [], "next": null, "head": "EPOCH-0", "now": "NOW"}));
+    assert_eq!(
+        normal(answer, &live),
+        json!({"traces": [], "next": null, "head": "EPOCH-0", "now": "NOW"})
+    );
     let mut stream = open(&live, "/traces/sse").await;
     let expected = json!({
         "type": "traces", "snapshot": true, "traces": [], "removed": [], "head": "EPOCH-0", "now": "NOW",

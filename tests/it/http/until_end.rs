@@ -28,7 +28,10 @@ async fn a_running_trace_is_replayed_followed_and_ended() {
     assert_eq!(stream.next().await.unwrap().sequence(), 5);
     put(&app.live, [last]);
     assert_eq!(stream.next().await.unwrap().sequence(), 6);
-    assert_eq!(stream.next().await.unwrap().data, "{\"type\":\"end\",\"reason\":\"complete\"}");
+    assert_eq!(
+        stream.next().await.unwrap().data,
+        "{\"type\":\"end\",\"reason\":\"complete\"}"
+    );
     assert_eq!(stream.next().await, None);
 }
 
@@ -67,11 +70,19 @@ async fn who_has_all_of_it_is_told_not_to_come_back() {
         assert_eq!(response.status(), 204, "{id}");
         assert_eq!(response.bytes().await.unwrap().len(), 0);
     }
-    let request = app.client.get(app.url(PATH)).header("last-event-id", format!("{epoch}-4"));
+    let request = app
+        .client
+        .get(app.url(PATH))
+        .header("last-event-id", format!("{epoch}-4"));
     assert_eq!(request.send().await.unwrap().status(), 204);
     // Without `until=end` the stream stays open: more may come.
     let plain = PATH.strip_suffix("?until=end").unwrap();
-    assert_eq!(app.get(&format!("{plain}?lastEventId={epoch}-4")).await.status(), 200);
+    assert_eq!(
+        app.get(&format!("{plain}?lastEventId={epoch}-4"))
+            .await
+            .status(),
+        200
+    );
 }
 
 #[tokio::test]
@@ -79,9 +90,17 @@ async fn who_has_a_part_gets_the_rest() {
     let app = App::start().await;
     put(&app.live, checkout(1));
     let epoch = app.live.target().head().epoch();
-    let frames = app.stream(&format!("{PATH}&lastEventId={epoch}-2")).await.story("complete").await;
+    let frames = app
+        .stream(&format!("{PATH}&lastEventId={epoch}-2"))
+        .await
+        .story("complete")
+        .await;
     assert_eq!(sequences(&frames), [3, 4]);
-    let frames = app.stream(&format!("{PATH}&lastEventId=0")).await.story("complete").await;
+    let frames = app
+        .stream(&format!("{PATH}&lastEventId=0"))
+        .await
+        .story("complete")
+        .await;
     assert_eq!(sequences(&frames), [1, 2, 3, 4]);
 }
 
@@ -89,8 +108,15 @@ async fn who_has_a_part_gets_the_rest() {
 async fn an_id_of_another_life_is_a_gap_and_all_of_it() {
     let app = App::start().await;
     put(&app.live, checkout(1));
-    let frames = app.stream(&format!("{PATH}&lastEventId=zzzzzzzz-4")).await.story("complete").await;
-    assert_eq!(frames[0].json(), json!({"type": "gap", "reason": "epoch", "lost": null}));
+    let frames = app
+        .stream(&format!("{PATH}&lastEventId=zzzzzzzz-4"))
+        .await
+        .story("complete")
+        .await;
+    assert_eq!(
+        frames[0].json(),
+        json!({"type": "gap", "reason": "epoch", "lost": null})
+    );
     assert_eq!(sequences(&frames[1..]), [1, 2, 3, 4]);
 }
 
@@ -101,13 +127,19 @@ async fn an_unknown_trace_is_waited_for() {
     let mut stream = app.stream(PATH).await;
     stream.event("hello").await;
     let ping = stream.next().await.unwrap();
-    assert_eq!((ping.event.as_str(), &ping.json()["known"]), ("ping", &json!(false)));
+    assert_eq!(
+        (ping.event.as_str(), &ping.json()["known"]),
+        ("ping", &json!(false))
+    );
     assert_eq!(app.json("/status").await["retained"]["traces"], 1);
     put(&app.live, checkout(1));
     for sequence in 3..=6 {
         assert_eq!(stream.next().await.unwrap().sequence(), sequence);
     }
-    assert_eq!(stream.next().await.unwrap().data, "{\"type\":\"end\",\"reason\":\"complete\"}");
+    assert_eq!(
+        stream.next().await.unwrap().data,
+        "{\"type\":\"end\",\"reason\":\"complete\"}"
+    );
     assert_eq!(stream.next().await, None);
 }
 
@@ -137,7 +169,8 @@ fn product(live: &LiveSpans) -> Router {
     let live = live.clone();
     let progress = async move |Path(trace): Path<String>, headers: HeaderMap, uri: Uri| {
         let trace: TraceId = trace.parse().unwrap();
-        live.respond(trace, &headers, &uri).map(axum::body::Body::new)
+        live.respond(trace, &headers, &uri)
+            .map(axum::body::Body::new)
     };
     Router::new().route("/jobs/{trace}/progress", get(progress))
 }
@@ -149,17 +182,32 @@ async fn an_app_answers_with_a_trace_behind_its_own_route() {
     let path = format!("/jobs/{}/progress", trace(1));
     let response = ask(product(&live), &path).await;
     assert_eq!(response.headers()["content-type"], "text/event-stream");
-    assert_eq!(response.headers()["cache-control"], "no-cache, no-transform");
-    let frames = Stream::of_body(response.into_body()).story("complete").await;
+    assert_eq!(
+        response.headers()["cache-control"],
+        "no-cache, no-transform"
+    );
+    let frames = Stream::of_body(response.into_body())
+        .story("complete")
+        .await;
     assert_eq!(sequences(&frames), [1, 2, 3, 4]);
     let frames = ask(product(&live), &format!("{path}?lastEventId=3")).await;
-    assert_eq!(sequences(&Stream::of_body(frames.into_body()).story("complete").await), [4]);
-    assert_eq!(ask(product(&live), &format!("{path}?lastEventId=4")).await.status(), 204);
+    assert_eq!(
+        sequences(&Stream::of_body(frames.into_body()).story("complete").await),
+        [4]
+    );
+    assert_eq!(
+        ask(product(&live), &format!("{path}?lastEventId=4"))
+            .await
+            .status(),
+        204
+    );
 }
 
 #[tokio::test]
 async fn a_trace_with_a_root_in_another_process_ends_with_that_root() {
-    use opentelemetry::trace::{SpanContext, TraceContextExt as _, TraceFlags, TraceState, Tracer as _, TracerProvider as _};
+    use opentelemetry::trace::{
+        SpanContext, TraceContextExt as _, TraceFlags, TraceState, Tracer as _, TracerProvider as _,
+    };
     let app = App::start().await;
     let remote = SpanContext::new(
         1_u128.into(),
@@ -170,7 +218,11 @@ async fn a_trace_with_a_root_in_another_process_ends_with_that_root() {
     );
     let context = opentelemetry::Context::new().with_remote_span_context(remote);
     let provider = super::app::provider(&app.live);
-    drop(provider.tracer("test").start_with_context("served", &context));
+    drop(
+        provider
+            .tracer("test")
+            .start_with_context("served", &context),
+    );
     provider.force_flush().unwrap();
     let frames = app.stream(PATH).await.story("complete").await;
     let names: Vec<&str> = frames.iter().map(|frame| frame.event.as_str()).collect();
@@ -180,7 +232,10 @@ async fn a_trace_with_a_root_in_another_process_ends_with_that_root() {
 #[tokio::test]
 async fn a_trace_without_its_root_does_not_end() {
     let live = log();
-    put(&live, [SpanEvent::ended(trace(1), span(2), "child", SpanStatus::Ok).parent(span(1))]);
+    put(
+        &live,
+        [SpanEvent::ended(trace(1), span(2), "child", SpanStatus::Ok).parent(span(1))],
+    );
     let frames = super::app::replay(&live, PATH).await;
     assert_eq!(sequences(&frames), [1]);
 }

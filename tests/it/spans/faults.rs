@@ -107,8 +107,10 @@ fn a_process_whose_introduction_was_refused_is_introduced_again() {
     watched.provider.force_flush().unwrap_err();
     gate.before_append(|| Ok(()));
     watched.tracer().start("next").end();
-    let story = watched.story();
-    assert_eq!(story, ["gap", "process", "started next", "ended next"]);
+    assert_eq!(
+        watched.story(),
+        ["gap", "process", "started next", "ended next"]
+    );
 }
 
 #[test]
@@ -119,21 +121,24 @@ fn a_span_whose_end_the_store_refused_is_lost_and_not_running() {
     assert_eq!(watched.story(), ["process", "started job"]);
     let refuses = Arc::new(AtomicBool::new(true));
     let switch = Arc::clone(&refuses);
-    gate.before_append(move || match switch.load(Ordering::SeqCst) {
-        true => Err(livespan::Error::store(
-            "append",
-            std::io::Error::other("the disk is full"),
-        )),
-        false => Ok(()),
+    gate.before_append(move || {
+        if switch.load(Ordering::SeqCst) {
+            Err(livespan::Error::store(
+                "append",
+                std::io::Error::other("the disk is full"),
+            ))
+        } else {
+            Ok(())
+        }
     });
     span.end();
     watched.provider.force_flush().unwrap_err();
     refuses.store(false, Ordering::SeqCst);
     watched.tracer().start("next").end();
-    let mut story = watched.story();
-    assert_eq!(story.remove(2), "gap");
+    let mut lines = watched.story();
+    assert_eq!(lines.remove(2), "gap");
     assert_eq!(
-        story,
+        lines,
         [
             "process",
             "started job",

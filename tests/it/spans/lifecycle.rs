@@ -18,7 +18,7 @@ fn children_follow_their_parents() {
     let watched = Watched::new();
     let tracer = watched.tracer();
     tracer.in_span("outer", |_| {
-        tracer.in_span("inner", |context| context.span().add_event("said", vec![]))
+        tracer.in_span("inner", |context| context.span().add_event("said", vec![]));
     });
     let events = watched.events();
     assert_eq!(

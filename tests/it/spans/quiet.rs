@@ -35,7 +35,7 @@ fn a_store_that_makes_telemetry_on_our_thread_is_not_shown() {
             .insert(thread::current().name().unwrap_or_default().to_owned());
         provider.tracer("store").in_span("append", |_| {});
         with_default(&dispatch, || {
-            info_span!("append").in_scope(|| info!("appending"))
+            info_span!("append").in_scope(|| info!("appending"));
         });
         Ok(())
     });

@@ -115,14 +115,14 @@ fn a_task_on_other_threads_is_watched_while_it_runs() {
         .build()
         .unwrap();
     let (go, waiting) = tokio::sync::oneshot::channel::<()>();
-    let (begin, begun) = std::sync::mpsc::channel();
+    let (begin, has_begun) = std::sync::mpsc::channel();
     let job = async move {
         begin.send(()).unwrap();
         waiting.await.unwrap();
     };
     let span = with_default(&dispatch, || info_span!("job"));
     let task = runtime.spawn(job.instrument(span).with_subscriber(dispatch));
-    begun.recv().unwrap();
+    has_begun.recv().unwrap();
     assert_eq!(watched.story(), ["process", "started job"]);
     go.send(()).unwrap();
     runtime.block_on(task).unwrap();

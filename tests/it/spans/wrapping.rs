@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use livespan::{LiveSpans, SampledOnly};
+use livespan::{LiveSpans, Retention, SampledOnly};
 use opentelemetry::{
     Context, KeyValue,
     trace::{Tracer as _, TracerProvider as _},
@@ -24,7 +24,7 @@ use opentelemetry_sdk::{
 };
 use serde_json::json;
 
-use super::watched::Watched;
+use super::watched::{GatedStore, Watched};
 
 const SPANS: usize = 2000;
 
@@ -55,13 +55,13 @@ fn assert_exports_exactly_the_sampled(
         sampled.len()
     );
     watched.provider.force_flush().unwrap();
-    let exported: BTreeSet<String> = exporter
+    let by_exporter: BTreeSet<String> = exporter
         .get_finished_spans()
         .unwrap()
         .iter()
         .map(|span| span.span_context.span_id().to_string())
         .collect();
-    assert_eq!(exported, sampled);
+    assert_eq!(by_exporter, sampled);
     let events = watched.events();
     assert_eq!(events.len(), 1 + 2 * SPANS, "all of them are live");
     let shown = events
@@ -153,11 +153,7 @@ impl SpanProcessor for Noting {
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        assert!(
-            timeout <= Duration::from_secs(5),
-            "what is left of the time"
-        );
-        self.note("shutdown")
+        self.note(format!("shutdown {timeout:?}"))
     }
 
     fn set_resource(&mut self, resource: &Resource) {
@@ -173,8 +169,7 @@ fn calls_through(wrap: impl FnOnce(&LiveSpans, Noting) -> SdkTracerProvider) -> 
     drop(provider.tracer("test").start("job"));
     provider.force_flush().unwrap();
     provider.shutdown().unwrap();
-    let calls = noting.calls.lock().unwrap().clone();
-    calls
+    std::mem::take(&mut *noting.calls.lock().unwrap())
 }
 
 #[test]
@@ -199,7 +194,7 @@ fn everything_is_passed_on() {
     });
     assert_eq!(
         wrapped,
-        ["resource shop", "start", "end job", "flush", "shutdown"]
+        ["resource shop", "start", "end job", "flush", "shutdown 5s"]
     );
     assert_eq!(beside, wrapped);
 }
@@ -218,7 +213,33 @@ fn errors_of_what_is_wrapped_are_reported() {
         text(processor.shutdown_with_timeout(Duration::from_secs(5)))
             .contains("the exporter is gone")
     );
-    assert_eq!(*noting.calls.lock().unwrap(), ["flush", "shutdown"]);
+    assert_eq!(*noting.calls.lock().unwrap(), ["flush", "shutdown 5s"]);
+}
+
+#[test]
+fn a_store_that_hangs_takes_no_time_from_what_is_wrapped() {
+    let (store, gate) = GatedStore::new(Retention::default());
+    let live = LiveSpans::builder().store(store).build().unwrap();
+    let noting = Noting::default();
+    let processor = live.span_processor().wrapping(noting.clone());
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(processor)
+        .build();
+    gate.shut();
+    let open = provider.tracer("test").start("open");
+    let soon = Duration::from_millis(50);
+    assert!(provider.shutdown_with_timeout(soon).is_err());
+    assert_eq!(
+        noting.calls.lock().unwrap()[1..],
+        ["start", "shutdown 50ms"]
+    );
+    drop(open);
+    gate.open();
+    let watched = Watched { live, provider };
+    assert_eq!(
+        watched.story(),
+        ["process", "started open", "lost open: shutdown"]
+    );
 }
 
 #[test]
@@ -234,7 +255,7 @@ fn what_is_wrapped_is_called_though_the_log_is_shut_down() {
     provider.shutdown().unwrap();
     assert_eq!(
         noting.calls.lock().unwrap()[1..],
-        ["start", "end job", "flush", "shutdown"]
+        ["start", "end job", "flush", "shutdown 5s"]
     );
 }
 

@@ -1,0 +1,152 @@
+//! `init()` sets up what is global in a process, so each of these tests runs it in a process of its own: this test
+//! program again, with `child` as its only test.
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader, Read as _},
+    net::TcpListener,
+    process::{Child, Command, Stdio},
+};
+
+use super::app::{Stream, client};
+
+/// Tells the child what it is.
+const ROLE: &str = "LIVESPAN_TEST_INIT";
+
+/// A program that begins with `init()` and ends when its standard input does.
+#[test]
+fn child() {
+    if env::var_os(ROLE).is_none() {
+        return;
+    }
+    match livespan::init() {
+        Ok(guard) => {
+            let _open = tracing::info_span!("work", order = 7).entered();
+            drop(tracing::debug_span!("detail").entered());
+            println!("\n>{}", guard.url());
+            std::io::stdin().read_to_string(&mut String::new()).unwrap();
+        }
+        Err(error) => println!("\n>{error}"),
+    }
+}
+
+fn run(variables: &[(&str, &str)]) -> (Child, String) {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args([
+        "http::init::child",
+        "--exact",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
+    for name in [
+        "LIVESPAN_ADDR",
+        "LIVESPAN_QUIET",
+        "RUST_LOG",
+        "OTEL_SERVICE_NAME",
+        "OTEL_RESOURCE_ATTRIBUTES",
+    ] {
+        command.env_remove(name);
+    }
+    command.env(ROLE, "1").envs(variables.iter().copied());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+    let told = lines
+        .map(Result::unwrap)
+        .find_map(|line| line.strip_prefix('>').map(str::to_owned));
+    (child, told.unwrap())
+}
+
+/// Lets the program end; what it wrote on standard error.
+fn finish(mut child: Child) -> String {
+    drop(child.stdin.take());
+    let mut written = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut written)
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    written
+}
+
+#[tokio::test]
+async fn one_line_shows_the_spans_of_a_program_until_its_last() {
+    let (child, url) = run(&[("LIVESPAN_ADDR", "127.0.0.1:0")]);
+    let mut stream = Stream::of(client().get(format!("{url}sse")).send().await.unwrap());
+    let process = stream.event("process").await.json();
+    let program = env::current_exe()
+        .unwrap()
+        .file_stem()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(process["service"], program);
+    let started = stream.event("started").await.json();
+    assert_eq!(
+        (&started["name"], &started["attributes"]["order"]),
+        (&"work".into(), &7.into())
+    );
+    assert_eq!(finish(child), format!("livespan: {url}\n"));
+    let ended = stream.event("ended").await.json();
+    assert_eq!(
+        (&ended["name"], &ended["status"]["code"]),
+        (&"work".into(), &"OK".into())
+    );
+    assert_eq!(
+        stream.next().await.unwrap().data,
+        "{\"type\":\"end\",\"reason\":\"shutdown\"}"
+    );
+}
+
+#[tokio::test]
+async fn the_environment_decides_and_quiet_is_quiet() {
+    let (child, url) = run(&[
+        ("LIVESPAN_ADDR", "127.0.0.1:0"),
+        ("LIVESPAN_QUIET", "1"),
+        ("RUST_LOG", "debug"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=till,zone=7"),
+    ]);
+    let mut stream = Stream::of(client().get(format!("{url}sse")).send().await.unwrap());
+    let process = stream.event("process").await.json();
+    assert_eq!(
+        (&process["service"], &process["resource"]["zone"]),
+        (&"till".into(), &"7".into())
+    );
+    stream.event("started").await;
+    assert_eq!(stream.event("started").await.json()["name"], "detail");
+    assert_eq!(finish(child), "");
+}
+
+#[test]
+fn a_filter_that_makes_no_sense_prints_nothing() {
+    let (child, _) = run(&[
+        ("LIVESPAN_ADDR", "127.0.0.1:0"),
+        ("LIVESPAN_QUIET", "1"),
+        ("RUST_LOG", "a=b=c,[{"),
+    ]);
+    assert_eq!(finish(child), "");
+}
+
+#[test]
+fn an_address_that_was_asked_for_and_is_taken_is_an_error() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (child, error) = run(&[("LIVESPAN_ADDR", &address)]);
+    assert!(error.starts_with(&format!("bind {address}: ")), "{error}");
+    assert_eq!(finish(child), "");
+}
+
+#[test]
+fn a_default_address_that_is_taken_gives_way_to_another() {
+    // Taken by this test, unless some other program was quicker.
+    let _taken = TcpListener::bind(livespan::DEFAULT_ADDRESS);
+    let (child, url) = run(&[("LIVESPAN_ADDR", "")]);
+    assert_ne!(url, format!("http://{}/", livespan::DEFAULT_ADDRESS));
+    assert_eq!(finish(child), format!("livespan: {url}\n"));
+}
