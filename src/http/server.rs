@@ -253,21 +253,21 @@ impl Acceptor {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
-                            let connection = connection(&self.service, stream, &graceful, permit);
-                            connections.spawn(connection.with_context(suppressed()));
-                        } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
-                            connections.spawn(refuse(stream, permit).with_context(suppressed()));
+                accepted = self.listener.accept() => {
+                    let Ok((stream, _)) = accepted else {
+                        // Out of file descriptors, or a client that is gone already: others may still come.
+                        tokio::select! {
+                            () = tokio::time::sleep_until(Instant::now() + ACCEPT_REST) => continue,
+                            () = turned_on(&mut self.stopping) => break,
                         }
+                    };
+                    if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
+                        let connection = connection(&self.service, stream, &graceful, permit);
+                        connections.spawn(connection.with_context(suppressed()));
+                    } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+                        connections.spawn(refuse(stream, permit).with_context(suppressed()));
                     }
-                    // Out of file descriptors, or a client that is gone already: others may still come.
-                    Err(_) => tokio::select! {
-                        () = tokio::time::sleep_until(Instant::now() + ACCEPT_REST) => {}
-                        () = turned_on(&mut self.stopping) => break,
-                    },
-                },
+                }
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
                 () = turned_on(&mut self.stopping) => break,
             }

@@ -108,7 +108,11 @@ impl LiveService {
                     .push(Class::Note, record::NOTE_SIZE, write),
             );
         }
-        self.live.shared.mounts.learn(original, path);
+        let mounts = &self.live.shared.mounts;
+        mounts.learn(original, path);
+        if !is_recording {
+            mounts.need_no_ids();
+        }
     }
 }
 

@@ -135,7 +135,7 @@ impl LiveSpanProcessor {
         let size = record::size(data);
         let pushed = match self.parts.filter.judge_end(data) {
             EndVerdict::Show => self.intake().push(Class::End, size, |out| {
-                record::write_end(out, self.source, data)
+                record::write_end(out, self.source, data);
             }),
             EndVerdict::Hide => return,
             EndVerdict::HideUnlessShown => {
@@ -159,7 +159,7 @@ impl LiveSpanProcessor {
     fn push_mark(&self, mark: &Mark) -> Result<(), Refused> {
         self.intake()
             .push(Class::Note, record::END_MARK_SIZE, |out| {
-                record::write_end_mark(out, mark)
+                record::write_end_mark(out, mark);
             })
     }
 

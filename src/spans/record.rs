@@ -375,13 +375,13 @@ impl<'o> Writer<'o> {
             OtelValue::F64(value) => self.double(*value),
             OtelValue::String(value) => self.string(value.as_str()),
             OtelValue::Array(Array::Bool(values)) => {
-                self.array(values, |writer, value| writer.bool(*value))
+                self.array(values, |writer, value| writer.bool(*value));
             }
             OtelValue::Array(Array::I64(values)) => {
-                self.array(values, |writer, value| writer.int(*value))
+                self.array(values, |writer, value| writer.int(*value));
             }
             OtelValue::Array(Array::F64(values)) => {
-                self.array(values, |writer, value| writer.double(*value))
+                self.array(values, |writer, value| writer.double(*value));
             }
             OtelValue::Array(Array::String(values)) => {
                 self.array(values, |writer, value| writer.string(value.as_str()));

@@ -290,6 +290,8 @@ impl Translator for SpanTranslator {
             .is_none()
         {
             self.hidden.hide(span_id);
+        } else {
+            self.hidden.heard_too_late();
         }
     }
 

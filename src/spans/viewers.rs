@@ -1,12 +1,15 @@
 //! Keeps viewers out of what they view: the host's own middleware makes a span for every request, also for those to
 //! our routes. The first request through a mounted router teaches us where it is mounted; from then on a span that
 //! says it serves such a path is left out, with its children. The span around that first request, and one that says
-//! nothing of its path, is left out by its id, which the router hands in before the worker looks at the span: while a
-//! router is mounted, the worker looks a little later.
+//! nothing of its path, is left out by its id, which the router hands in before the worker looks at the span: until it
+//! is known that the host's spans tell their paths, the worker looks a little later.
 
 use std::{
     collections::HashSet,
-    sync::{Arc, RwLock},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,11 +24,8 @@ const PREFIXES_MAX: usize = 16;
 /// Viewers' spans that are remembered until they end: at least half as many, the newest ones. Some never end for us,
 /// because their end was dropped or the host's filter hides them anyway.
 const HIDDEN_MAX: usize = 65_536;
-/// From the start of a span around a request until our router hears of the request, when that is all there is to go
-/// by. Nobody is watching yet, so it may be long.
-const HOLD_FIRST: Duration = Duration::from_millis(50);
-/// The same for later requests, of which most spans tell their path.
-const HOLD: Duration = Duration::from_millis(20);
+/// How long the worker waits with a span, so that our router hears of the request around which it was made.
+const HOLD: Duration = Duration::from_millis(100);
 /// Attributes in which HTTP middleware writes the path or the whole address of a request.
 const PATH_KEYS: &[&str] = &[
     "uri",
@@ -45,6 +45,8 @@ pub(crate) const ROUTES: &[&str] = &["sse", "traces", "stats", "status", "assets
 pub(crate) struct Mounts {
     prefixes: RwLock<Vec<String>>,
     hold: Arc<Hold>,
+    /// Whether the host makes spans for viewers that do not tell their path.
+    silent: AtomicBool,
 }
 
 impl Mounts {
@@ -52,13 +54,14 @@ impl Mounts {
         Self {
             prefixes: RwLock::default(),
             hold,
+            silent: AtomicBool::new(false),
         }
     }
 
     /// A router was made: until its first request tells its place, the worker looks a little later.
     pub(crate) fn expect_request(&self) {
         if read(&self.prefixes).is_empty() {
-            self.hold.set(HOLD_FIRST);
+            self.hold.set(HOLD);
         }
     }
 
@@ -70,7 +73,6 @@ impl Mounts {
         });
         let Some(prefix) = prefix else { return };
         let prefix = prefix.trim_end_matches('/');
-        self.hold.set(HOLD);
         if read(&self.prefixes).iter().any(|known| known == prefix) {
             return;
         }
@@ -78,6 +80,19 @@ impl Mounts {
         if prefixes.len() < PREFIXES_MAX && !prefixes.iter().any(|known| known == prefix) {
             prefixes.push(prefix.to_owned());
         }
+    }
+
+    /// The host makes no span around this request, or one that tells its path: ids are not needed.
+    pub(crate) fn need_no_ids(&self) {
+        if !self.silent.load(Ordering::Relaxed) {
+            self.hold.set(Duration::ZERO);
+        }
+    }
+
+    /// The host made a span that only its id gives away.
+    fn need_ids(&self) {
+        self.silent.store(true, Ordering::Relaxed);
+        self.hold.set(HOLD);
     }
 
     fn covers(&self, attributes: &Pairs<'_>) -> bool {
@@ -123,11 +138,22 @@ impl Hidden {
         self.spans.contains(&span_id) || self.older.contains(&span_id)
     }
 
+    /// The router was heard of after readers saw the span.
+    pub(crate) fn heard_too_late(&self) {
+        self.mounts.need_ids();
+    }
+
     /// Whether a span that starts is a viewer's.
     pub(crate) fn hides_start(&mut self, span: &Span<'_>) -> bool {
-        let hidden = self.is_hidden(span.span_id)
-            || span.parent.is_some_and(|parent| self.is_hidden(parent))
-            || self.mounts.covers(&span.attributes);
+        let by_path = self.mounts.covers(&span.attributes);
+        let by_parent = span.parent.is_some_and(|parent| self.is_hidden(parent));
+        let by_id = self.is_hidden(span.span_id);
+        if by_path {
+            self.mounts.need_no_ids();
+        } else if by_id && !by_parent {
+            self.mounts.need_ids();
+        }
+        let hidden = by_path || by_parent || by_id;
         if hidden {
             self.hide(span.span_id);
         }
@@ -164,8 +190,54 @@ fn is_ours(prefix: &str, path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{HIDDEN_MAX, Hidden, Mounts, is_ours, path_of};
-    use std::sync::Arc;
+    use super::*;
+    use crate::spans::event::SpanKind;
+
+    fn span(number: u8, path: Option<&str>) -> Span<'_> {
+        Span {
+            trace_id: [1; 16],
+            span_id: [number; 8],
+            parent: None,
+            parent_remote: false,
+            unsampled: false,
+            durable: false,
+            name: "request",
+            kind: SpanKind::Server,
+            process: "",
+            service: "",
+            scope: "",
+            scope_version: None,
+            trace_state: "",
+            attributes: path
+                .map(|path| ("uri", Value::Text(path)))
+                .into_iter()
+                .collect(),
+            dropped_attributes: 0,
+            links: Vec::new(),
+            truncated: false,
+        }
+    }
+
+    #[test]
+    fn the_worker_waits_only_while_spans_may_not_tell_their_path() {
+        let hold = Arc::new(Hold::default());
+        let mounts = Arc::new(Mounts::new(Arc::clone(&hold)));
+        let mut hidden = Hidden::new(Arc::clone(&mounts));
+        assert_eq!(hold.age(), Duration::ZERO, "no router was made");
+        mounts.expect_request();
+        assert_eq!(hold.age(), HOLD, "the first viewer may come");
+        mounts.learn("/live/sse", "/sse");
+        assert!(hidden.hides_start(&span(1, Some("/live/sse"))));
+        assert!(!hidden.hides_start(&span(2, Some("/live-shows"))));
+        assert_eq!(hold.age(), Duration::ZERO, "spans tell their path");
+        hidden.hide([3; 8]);
+        assert!(hidden.hides_start(&span(3, None)));
+        assert_eq!(hold.age(), HOLD, "some do not");
+        assert!(hidden.hides_start(&span(4, Some("/live/traces"))));
+        assert_eq!(hold.age(), HOLD);
+        hidden.heard_too_late();
+        assert_eq!(hold.age(), HOLD);
+    }
 
     #[test]
     fn spans_that_never_end_do_not_fill_the_memory_of_viewers() {

@@ -30,6 +30,8 @@ use crate::{
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// How long records gather after a turn that found some. A turn that found none sleeps until the next record.
 const NAP: Duration = Duration::from_millis(1);
+/// The longest nap while records are held back.
+const HOLD_NAP: Duration = Duration::from_millis(10);
 /// How soon unreported drops are reported again after the store refused the report.
 const RETRY: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3600);
@@ -74,7 +76,7 @@ impl Hold {
         );
     }
 
-    fn age(&self) -> Duration {
+    pub(crate) fn age(&self) -> Duration {
         Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
 }
@@ -214,13 +216,18 @@ impl<T: Translator> Worker<T> {
     /// The number up to which this turn goes.
     fn cut(&self) -> u64 {
         let cut = self.intake.sequence();
-        let begun = Instant::now();
+        let mut held = Duration::ZERO;
         while !self.intake.is_urgent() {
-            let left = self.hold.age().saturating_sub(begun.elapsed());
+            let left = self.hold.age().saturating_sub(held);
             if left.is_zero() {
                 return cut;
             }
-            self.intake.nap(left);
+            // In short naps: while the whole process stands still, for a debugger or its share of the processor, no
+            // more than one of them passes.
+            let nap = left.min(HOLD_NAP);
+            let begun = Instant::now();
+            self.intake.nap(nap);
+            held += begun.elapsed().min(nap);
         }
         self.intake.sequence()
     }

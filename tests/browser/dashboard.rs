@@ -81,6 +81,11 @@ fn row(name: &str) -> String {
     )
 }
 
+/// Asks whether what `script` returns is this.
+fn becomes(script: &str, value: &str) -> String {
+    format!("return (() => {{ {script} }})() === {value:?}")
+}
+
 fn span_row(name: &str) -> String {
     format!(
         "return [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
@@ -119,10 +124,7 @@ async fn a_trace_appears_while_it_runs_and_ends_without_a_reload() {
     root.span().set_status(Status::error("card declined"));
     root.span().end();
     browser
-        .until(
-            "the trace failed",
-            &format!("return (() => {{ {} }})() === 'error'", row("checkout")),
-        )
+        .until("the trace failed", &becomes(&row("checkout"), "error"))
         .await;
     assert_eq!(browser.ask("return window.stillTheSamePage").await, true);
     browser.picture("list").await;
@@ -178,24 +180,11 @@ async fn a_running_trace_is_a_live_waterfall_with_details() {
     browser
         .until(
             "the child failed",
-            &format!(
-                "return (() => {{ {} }})() === 'error'",
-                span_row("charge card")
-            ),
+            &becomes(&span_row("charge card"), "error"),
         )
         .await;
     assert_eq!(browser.ask(&span_row("checkout")).await, "running");
-    browser
-        .ask("[...document.querySelectorAll('#tree-rows [data-span-id]')].find(row => row.textContent.includes('charge card')).click()")
-        .await;
-    let brand = "return document.querySelector('#inspector tr[data-attribute=\"card.brand\"] .value')?.textContent";
-    assert_eq!(browser.until("the attribute is shown", brand).await, "visa");
-    let moments = "return [...document.querySelectorAll('#inspector .timeline li')].map(li =>
-        [li.dataset.kind, li.textContent.includes('card declined')])";
-    assert_eq!(
-        browser.ask(moments).await,
-        serde_json::json!([["exception", true]])
-    );
+    the_inspector_shows_the_failed_payment(&browser).await;
     browser.picture("trace").await;
     root.span().end();
     browser
@@ -206,6 +195,24 @@ async fn a_running_trace_is_a_live_waterfall_with_details() {
         .await;
     browser.close().await;
     app.stop();
+}
+
+async fn the_inspector_shows_the_failed_payment(browser: &Browser) {
+    browser
+        .ask(
+            "[...document.querySelectorAll('#tree-rows [data-span-id]')]
+                .find(row => row.textContent.includes('charge card')).click()",
+        )
+        .await;
+    let brand = "return document.querySelector(
+        '#inspector tr[data-attribute=\"card.brand\"] .value')?.textContent";
+    assert_eq!(browser.until("the attribute is shown", brand).await, "visa");
+    let moments = "return [...document.querySelectorAll('#inspector .timeline li')].map(li =>
+        [li.dataset.kind, li.textContent.includes('card declined')])";
+    assert_eq!(
+        browser.ask(moments).await,
+        serde_json::json!([["exception", true]])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,17 +231,11 @@ async fn a_reload_shows_the_same_trace_and_the_same_span() {
         .await;
     let rows = "return document.querySelector('#tree').getAttribute('aria-rowcount')";
     browser
-        .until(
-            "all rows are there",
-            &format!("return (() => {{ {rows} }})() === '52'"),
-        )
+        .until("all rows are there", &becomes(rows, "52"))
         .await;
     browser.page.refresh().await.unwrap();
     browser
-        .until(
-            "all rows are there again",
-            &format!("return (() => {{ {rows} }})() === '52'"),
-        )
+        .until("all rows are there again", &becomes(rows, "52"))
         .await;
     browser
         .until(

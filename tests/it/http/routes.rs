@@ -274,91 +274,77 @@ async fn refused(app: &App, path: &str) -> (u16, String) {
     (status, message)
 }
 
+const NO_TRACE_ID: &str = "a trace id is 32 hex digits, not all zero";
+const NO_LIMIT: &str = "the parameter limit is not between 1 and 500";
+const NO_KIND: &str =
+    "the kind \"SIDEWAYS\" is not one of INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER";
+const NO_TYPE: &str = "the type \"begun\" is not one of started, ended, updated, log, process, gap";
+
+const REFUSED: &[(&str, &str)] = &[
+    ("/traces/xyz", NO_TRACE_ID),
+    ("/traces/00000000000000000000000000000000", NO_TRACE_ID),
+    ("/traces/xyz/sse", NO_TRACE_ID),
+    ("/traces/%30/sse?until=end", NO_TRACE_ID),
+    ("/sse?traceId=1", NO_TRACE_ID),
+    ("/sse?kind=SIDEWAYS", NO_KIND),
+    (
+        "/sse?status=MAYBE",
+        "the status \"MAYBE\" is not one of OK, ERROR",
+    ),
+    ("/sse?type=begun", NO_TYPE),
+    ("/traces?limit=0", NO_LIMIT),
+    ("/traces?limit=501", NO_LIMIT),
+    (
+        "/traces?limit=many",
+        "the parameter limit is not a number: \"many\"",
+    ),
+    ("/traces/sse?limit=501", NO_LIMIT),
+    (
+        "/traces?after=yesterday",
+        "the parameter after is not a number: \"yesterday\"",
+    ),
+    (
+        "/traces?q=%22open",
+        "the search has a quote that is not closed",
+    ),
+    ("/traces?q=duration%3Efast", "\"fast\" is not a duration"),
+    ("/traces?linkedTo=1", NO_TRACE_ID),
+    ("/traces?minDuration=-1", "the duration is out of range"),
+    ("/traces?minDuration=NaN", "the duration is out of range"),
+    (
+        "/stats/durations?service=shop",
+        "the parameters service and name are both needed",
+    ),
+];
+
 #[tokio::test]
 async fn bad_input_is_refused_with_a_reason() {
     let app = App::start().await;
     put(&app.live, checkout(1));
-    let many = vec!["traceId=00000000000000000000000000000001"; 33].join("&");
+    for (path, reason) in REFUSED {
+        assert_eq!(
+            refused(&app, path).await,
+            (400, (*reason).to_owned()),
+            "{path}"
+        );
+    }
+    let many = vec![format!("traceId={TRACE}"); 33].join("&");
     for (path, reason) in [
-        ("/traces/xyz", "a trace id is 32 hex digits, not all zero"),
         (
-            "/traces/00000000000000000000000000000000",
-            "a trace id is 32 hex digits, not all zero",
-        ),
-        (
-            "/traces/xyz/sse",
-            "a trace id is 32 hex digits, not all zero",
-        ),
-        (
-            "/traces/%30/sse?until=end",
-            "a trace id is 32 hex digits, not all zero",
-        ),
-        (
-            "/sse?traceId=1",
-            "a trace id is 32 hex digits, not all zero",
-        ),
-        (
-            &format!("/sse?{many}"),
+            format!("/sse?{many}"),
             "the parameter traceId stands more than 32 times",
         ),
         (
-            "/sse?kind=SIDEWAYS",
-            "the kind \"SIDEWAYS\" is not one of INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER",
-        ),
-        (
-            "/sse?status=MAYBE",
-            "the status \"MAYBE\" is not one of OK, ERROR",
-        ),
-        (
-            "/sse?type=begun",
-            "the type \"begun\" is not one of started, ended, updated, log, process, gap",
-        ),
-        (
-            &format!("/traces/{TRACE}/sse?until=dawn"),
+            format!("/traces/{TRACE}/sse?until=dawn"),
             "the parameter until is \"dawn\", not \"end\"",
         ),
         (
-            &format!("/traces/{TRACE}?format=xml"),
+            format!("/traces/{TRACE}?format=xml"),
             "the format \"xml\" is not one of json, jsonl, otlp",
-        ),
-        (
-            "/traces?limit=0",
-            "the parameter limit is not between 1 and 500",
-        ),
-        (
-            "/traces?limit=501",
-            "the parameter limit is not between 1 and 500",
-        ),
-        (
-            "/traces?limit=many",
-            "the parameter limit is not a number: \"many\"",
-        ),
-        (
-            "/traces/sse?limit=501",
-            "the parameter limit is not between 1 and 500",
-        ),
-        (
-            "/traces?after=yesterday",
-            "the parameter after is not a number: \"yesterday\"",
-        ),
-        (
-            "/traces?q=%22open",
-            "the search has a quote that is not closed",
-        ),
-        ("/traces?q=duration%3Efast", "\"fast\" is not a duration"),
-        (
-            "/traces?linkedTo=1",
-            "a trace id is 32 hex digits, not all zero",
-        ),
-        ("/traces?minDuration=-1", "the duration is out of range"),
-        ("/traces?minDuration=NaN", "the duration is out of range"),
-        (
-            "/stats/durations?service=shop",
-            "the parameters service and name are both needed",
         ),
     ] {
         assert_eq!(
-            refused(&app, path).await,
+            refused(&app, &path).await,
             (400, reason.to_owned()),
             "{path}"
         );
