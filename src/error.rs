@@ -7,7 +7,6 @@ use std::{borrow::Cow, error::Error as StdError, fmt};
 ///
 /// The message is a lowercase fragment that fits after "failed to …:"; the cause, when there is one, is the
 /// [`source`](StdError::source).
-#[derive(Debug)]
 pub struct Error {
     kind: Kind,
     message: Cow<'static, str>,
@@ -107,6 +106,13 @@ impl Error {
             message: message.into(),
             source: None,
         }
+    }
+}
+
+/// The message as it is displayed, because what `main` returns is shown to people in this form.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -103,7 +103,9 @@ fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
         .ok()
         .filter(|address| !address.is_empty())
     {
-        Some(address) => live.serve_in_background(&address),
+        Some(address) => live
+            .serve_in_background(&address)
+            .map_err(|error| Error::io(format!("serve on LIVESPAN_ADDR={address}"), error)),
         None => live
             .serve_in_background(DEFAULT_ADDRESS)
             // A second program on this machine gets a place of its own.

@@ -160,7 +160,7 @@ fn parse_store(value: &str) -> Result<StoreChoice, UsageError> {
         _ if value.starts_with("sqlite:") => Err(lacks("sqlite")),
         _ if value.starts_with("redis:") || value.starts_with("rediss:") => Err(lacks("redis")),
         _ => Err(UsageError(format!(
-            "unknown store `{value}`; the choices are memory, null, sqlite:PATH and redis://HOST"
+            "unknown store `{value}`; the choices are memory and null"
         ))),
     }
 }

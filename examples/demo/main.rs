@@ -113,13 +113,13 @@ async fn run(options: Options) -> Result<(), BoxError> {
         failed = trade => failed,
         () = end.wanted() => Ok(()),
     };
-    // First the work, so that its spans end; then what watches them.
-    tasks.shutdown().await;
+    // The providers first: work that is cut off here is shown as lost, not as done.
     for provider in &providers {
         if let Err(error) = provider.shutdown_with_timeout(FLUSH_TIMEOUT) {
             eprintln!("demo: {error}");
         }
     }
+    tasks.shutdown().await;
     if let Err(error) = live.shutdown() {
         eprintln!("demo: {}", chain(&error));
     }

@@ -13,10 +13,14 @@ impl Access {
         if self.auth.is_some() {
             return Ok(());
         }
-        let host = host_of(request);
-        if is_loopback(&host) || self.allowed_hosts.contains(&host) {
-            return Ok(());
-        }
+        let hosts = hosts_of(request);
+        let refused = hosts
+            .iter()
+            .find(|host| !is_loopback(host) && !self.allowed_hosts.contains(host));
+        let host = match (refused, hosts.is_empty()) {
+            (None, false) => return Ok(()),
+            (refused, _) => refused.cloned().unwrap_or_default(),
+        };
         Err(Refusal::new(
             StatusCode::FORBIDDEN,
             format!(
@@ -27,14 +31,18 @@ impl Access {
     }
 }
 
-/// The host that the client named, lowercase, without port, brackets and trailing dot.
-fn host_of(request: &Parts) -> String {
-    let header = request
-        .headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let named = header.or_else(|| request.uri.authority().map(http::uri::Authority::as_str));
-    let named = named.unwrap_or_default().trim();
+/// Every host that the client named, in headers and in the request line: a request that names several is only as good
+/// as the worst of them.
+fn hosts_of(request: &Parts) -> Vec<String> {
+    let headers = request.headers.get_all(header::HOST).iter();
+    let named = headers.map(|host| host.to_str().unwrap_or_default());
+    let line = request.uri.authority().map(http::uri::Authority::as_str);
+    named.chain(line).map(host_of).collect()
+}
+
+/// The host, lowercase, without port, brackets and trailing dot.
+fn host_of(named: &str) -> String {
+    let named = named.trim();
     let host = match named.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => named.rsplit_once(':').map_or(named, |(host, _)| host),

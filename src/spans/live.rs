@@ -284,7 +284,8 @@ impl LiveSpans {
 
     /// Stores what is buffered, ends every stream with `end` (`shutdown`) and stops the servers. Shut the tracer
     /// provider down first, so that what it leaves open is shown as lost. It blocks until that is done, for at most
-    /// [`SHUTDOWN_TIMEOUT`]; a second call does nothing more.
+    /// [`SHUTDOWN_TIMEOUT`]; a second call does nothing more. An axum server of your own ends gracefully only when its
+    /// streams have ended: call this in the future that you give to `with_graceful_shutdown`.
     ///
     /// # Errors
     /// When the store did not answer in time; the log then ends by itself when it does.

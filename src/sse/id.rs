@@ -179,6 +179,8 @@ pub enum ResumePoint {
     After(Sequence),
     /// After this id, which may be of an earlier or a foreign epoch.
     AfterId(EventId),
+    /// The beginning, because what the client sent is no id; it is told so by a gap.
+    Unreadable,
 }
 
 impl ResumePoint {
@@ -186,14 +188,13 @@ impl ResumePoint {
     /// because a browser cannot recover from one.
     pub fn parse(text: &[u8]) -> Self {
         let Ok(text) = std::str::from_utf8(text) else {
-            return Self::After(Sequence::START);
+            return Self::Unreadable;
         };
         let text = text.trim();
         if let Some(sequence) = number(text) {
             return Self::After(sequence);
         }
-        text.parse()
-            .map_or(Self::After(Sequence::START), Self::AfterId)
+        text.parse().map_or(Self::Unreadable, Self::AfterId)
     }
 }
 
@@ -210,25 +211,19 @@ mod tests {
             (" k3x9q2a7-41 ", ResumePoint::AfterId(id)),
             ("7", ResumePoint::After(Sequence::new(7))),
             ("0", ResumePoint::After(Sequence::START)),
-            ("", ResumePoint::After(Sequence::START)),
-            ("-1", ResumePoint::After(Sequence::START)),
-            ("+7", ResumePoint::After(Sequence::START)),
-            ("K3X9Q2A7-41", ResumePoint::After(Sequence::START)),
-            ("k3x9q2a7-", ResumePoint::After(Sequence::START)),
-            ("k3x9q2a7-1e3", ResumePoint::After(Sequence::START)),
-            (
-                "99999999999999999999999",
-                ResumePoint::After(Sequence::START),
-            ),
-            (&garbage, ResumePoint::After(Sequence::START)),
+            ("", ResumePoint::Unreadable),
+            ("-1", ResumePoint::Unreadable),
+            ("+7", ResumePoint::Unreadable),
+            ("K3X9Q2A7-41", ResumePoint::Unreadable),
+            ("k3x9q2a7-", ResumePoint::Unreadable),
+            ("k3x9q2a7-1e3", ResumePoint::Unreadable),
+            ("99999999999999999999999", ResumePoint::Unreadable),
+            (&garbage, ResumePoint::Unreadable),
         ];
         for (text, expected) in cases {
             assert_eq!(ResumePoint::parse(text.as_bytes()), expected, "{text}");
         }
-        assert_eq!(
-            ResumePoint::parse(&[0xff, 0xfe]),
-            ResumePoint::After(Sequence::START)
-        );
+        assert_eq!(ResumePoint::parse(&[0xff, 0xfe]), ResumePoint::Unreadable);
     }
 
     #[test]

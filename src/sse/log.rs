@@ -201,7 +201,11 @@ impl Log {
                 silent: 0,
                 ..retained
             },
-            ResumePoint::After(_) => unknown,
+            // Where events are gone, the exact gap says more than that the id was none.
+            ResumePoint::Unreadable if self.oldest() > 1 => {
+                self.resolve(ResumePoint::After(Sequence::START))
+            }
+            ResumePoint::After(_) | ResumePoint::Unreadable => unknown,
             ResumePoint::AfterId(id) if id.epoch() == self.opened.epoch => {
                 self.resolve(ResumePoint::After(id.sequence()))
             }

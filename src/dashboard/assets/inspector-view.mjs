@@ -165,7 +165,7 @@ export class InspectorView {
       body.append(element("tr", { "data-attribute": name },
         element("th", { scope: "row", text: name }),
         element("td", {},
-          element("span", { class: "type faint", text: types[name] ?? typeOf(value) }),
+          element("span", { class: "type faint", text: Object.hasOwn(types, name) ? types[name] : typeOf(value) }),
           element("span", { class: "value", "data-type": typeOf(value), text: shownValue(name, value) }),
           this.copyButton(valueText(value), `Copy ${name}`))));
     }

@@ -191,6 +191,25 @@ fn whatever_is_malformed_is_the_beginning() {
 }
 
 #[test]
+fn what_is_no_id_is_answered_with_a_gap_though_nothing_was_evicted() {
+    let target = builder().build().unwrap();
+    put(&target, numbered(1));
+    for (id, story) in [
+        (
+            "garbage",
+            ["gap {\"lost\":null,\"reason\":\"epoch\"}", "note 1 n1"].as_slice(),
+        ),
+        ("0", ["note 1 n1"].as_slice()),
+    ] {
+        assert_eq!(
+            Connection::resume(&target, Subscribe::all(), id).story(),
+            story,
+            "{id}"
+        );
+    }
+}
+
+#[test]
 fn an_empty_header_is_no_header() {
     let target = log();
     assert_eq!(

@@ -138,7 +138,8 @@ fn an_address_that_was_asked_for_and_is_taken_is_an_error() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (child, error) = run(&[("LIVESPAN_ADDR", &address)]);
-    assert!(error.starts_with(&format!("bind {address}: ")), "{error}");
+    let expected = format!("serve on LIVESPAN_ADDR={address}: bind {address}: ");
+    assert!(error.starts_with(&expected), "{error}");
     assert_eq!(finish(child), "");
 }
 

@@ -479,7 +479,7 @@ async fn a_resume_point_is_read_from_the_header_then_the_query() {
             .await;
         frames
             .iter()
-            .filter(|frame| !frame.data.is_empty())
+            .filter(|frame| !frame.data.is_empty() && !frame.id.is_empty())
             .map(super::app::Frame::sequence)
             .collect()
     };
