@@ -287,6 +287,9 @@ async fn a_restarted_server_is_found_again_and_old_spans_do_not_run_for_ever() {
         .await;
     let old = browser.ask(&row("before the restart")).await;
     assert_ne!(old, "running");
+    let said = "return document.querySelector('#list-counts').textContent
+        .includes('log restarted, 1 earlier trace gone')";
+    browser.until("the restart is said", said).await;
     root.span().end();
     next.span().end();
     browser.close().await;

@@ -65,13 +65,15 @@ test("older pages are added and their token is kept", () => {
   assert.deepEqual([ids(list), list.next, list.paged], [["b", "a"], "token", true]);
 });
 
-test("a hello of another epoch forgets the traces of the old one", () => {
+test("a hello of another epoch forgets the traces of the old one and counts them", () => {
   const list = reduceList(createList(), hello("aaaaaaaa"));
   reduceList(list, frame([summary("a", 1, "running")], { snapshot: true }));
   reduceList(list, hello("aaaaaaaa"));
   assert.deepEqual(ids(list), ["a"]);
+  assert.equal(list.goneWithLog, 0);
   reduceList(list, hello("bbbbbbbb"));
   assert.deepEqual(ids(list), []);
+  assert.equal(list.goneWithLog, 1);
 });
 
 test("unknown types and broken data change nothing", () => {

@@ -20,6 +20,7 @@
  * @property {boolean} loaded the first snapshot or page has arrived
  * @property {number} max
  * @property {number} droppedHere summaries this page let go to stay within `max`
+ * @property {number} goneWithLog traces of earlier lives of the log that were on show when it was restarted
  * @property {string | null} epoch
  * @property {{starts: number, ends: number, other: number}} hostDropped
  * @property {string | null} next the page token for older traces; null when there are none
@@ -36,7 +37,7 @@ export const TRACES_MAX = 2_000;
  */
 export function createList(max = TRACES_MAX) {
   return {
-    traces: new Map(), loaded: false, max, droppedHere: 0, epoch: null,
+    traces: new Map(), loaded: false, max, droppedHere: 0, goneWithLog: 0, epoch: null,
     hostDropped: { starts: 0, ends: 0, other: 0 }, next: null, paged: false, version: 0,
   };
 }
@@ -52,7 +53,10 @@ export function reduceList(list, event) {
   if (data === null || typeof data !== "object") return list;
   if (event.type === "hello") {
     // Another life of the log: what was running in the old one cannot be followed in the new one.
-    if (list.epoch !== null && list.epoch !== data.epoch) list.traces.clear();
+    if (list.epoch !== null && list.epoch !== data.epoch) {
+      list.goneWithLog += list.traces.size;
+      list.traces.clear();
+    }
     list.epoch = data.epoch ?? null;
   } else if (event.type === "traces") {
     if (data.snapshot === true) {

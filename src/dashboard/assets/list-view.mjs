@@ -120,7 +120,9 @@ export class ListView {
     if (!feed.model.loaded || feed.model.traces.size === 0) return "";
     const { total, open, errors } = listCounts(feed.model);
     const shown = query.trim() === "" ? `${total.toLocaleString("en")}` : `${this.rows.length.toLocaleString("en")} of ${total.toLocaleString("en")}`;
-    return `${shown} · ${open} running · ${errors} with errors`;
+    const gone = feed.model.goneWithLog;
+    const restart = gone === 0 ? "" : ` · log restarted, ${plural(gone, "earlier trace")} gone`;
+    return `${shown} · ${open} running · ${errors} with errors${restart}`;
   }
 
   /** @param {ListFrame} frame */
