@@ -3,6 +3,11 @@
 //! A span goes down this list: [`processor`] (the SDK's trait), [`record`] (compact bytes), [`translator`] (worker),
 //! [`json`] (the wire), and beside it [`index`] (all traces at a glance). [`live`] wires it together.
 
+#![cfg_attr(
+    not(feature = "http"),
+    expect(dead_code, reason = "the list of traces is read over HTTP only")
+)]
+
 pub(crate) mod durations;
 pub(crate) mod event;
 pub(crate) mod filter;
