@@ -809,7 +809,8 @@ fn double(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends the bytes as lowercase hex digits.
+pub(crate) fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
     for byte in bytes {
         let digit = |half: u8| {
             if half < 10 {

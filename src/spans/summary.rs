@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use crate::{
-    spans::{event::SpanKind, json::clip},
+    spans::{
+        event::SpanKind,
+        json::{self, clip},
+    },
     sse::id::EventId,
     time::Timestamp,
 };
@@ -381,11 +384,9 @@ pub(crate) fn milliseconds(nanos: u64) -> f64 {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
+    let mut digits = Vec::with_capacity(2 * bytes.len());
+    json::hex(&mut digits, bytes);
+    digits.into_iter().map(char::from).collect()
 }
 
 #[cfg(test)]
