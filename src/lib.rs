@@ -100,7 +100,8 @@ pub use crate::{
             RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention,
         },
         store::{
-            EventStore, MemoryEventStore, NullEventStore, Opened, PageLimit, ReadFuture, SharedTail,
+            Abandoned, DEFAULT_PATIENCE, EventStore, Follow, HeadFuture, Life, MemoryEventStore,
+            NullEventStore, PageLimit, ReadFuture, SharedTail, StoredStream, StreamsFuture, Tended,
         },
         subscription::{Event, Message, Subscribe, Subscription},
         target::{PAYLOAD_BYTES_MAX, SseTarget, SseTargetBuilder},

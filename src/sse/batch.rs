@@ -125,6 +125,8 @@ pub struct StoredEvent {
     pub name: String,
     /// The stream it belongs to, or `None` for every stream.
     pub key: Option<StreamKey>,
+    /// How retention treats it.
+    pub pin: Pin,
     /// The payload as it was appended.
     pub payload: Bytes,
 }

@@ -39,6 +39,9 @@ impl fmt::Display for Sequence {
 pub struct Epoch([u8; 8]);
 
 impl Epoch {
+    /// Stands in where a store names no life, which no store that keeps its promises does.
+    pub(crate) const NONE: Self = Self(*b"00000000");
+
     /// Draws a random epoch.
     pub fn random() -> Self {
         let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();

@@ -16,7 +16,7 @@ use crate::{
         id::{Epoch, EventId, ResumePoint, Sequence},
         intake::Intake,
         retention::Retention,
-        store::{EventStore, Opened},
+        store::EventStore,
         tail::Tail,
     },
     sync::lock,
@@ -27,7 +27,6 @@ pub(crate) struct Log {
     pub(crate) tail: Arc<Tail>,
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) intake: Arc<Intake>,
-    opened: Opened,
     closed: AtomicBool,
     subscribers: AtomicUsize,
     failure: Mutex<Option<String>>,
@@ -90,16 +89,15 @@ pub struct Status {
 
 impl Log {
     pub(crate) fn open(store: Arc<dyn EventStore>, intake: Arc<Intake>) -> Result<Self, Error> {
-        let opened = store.open()?;
+        let head = store.open()?;
         let tail = match store.shared_tail() {
             Some(shared) => shared.0,
-            None => Arc::new(Tail::new(opened.epoch, opened.head.get() + 1, store.tail())),
+            None => Arc::new(Tail::new(head.get() + 1, store.tail())),
         };
         Ok(Self {
             tail,
             store,
             intake,
-            opened,
             closed: AtomicBool::new(false),
             subscribers: AtomicUsize::new(0),
             failure: Mutex::default(),
@@ -110,10 +108,11 @@ impl Log {
 
     /// Keeps the batch; readers see it at the next [`Tail::publish`].
     pub(crate) fn append(&self, batch: &Batch) -> Result<u64, Error> {
-        match self.store.append(batch) {
+        match self.store.append(Sequence::new(self.tail.next()), batch) {
             Ok(first) => {
                 if self.store.shared_tail().is_none() {
-                    self.tail.append(first.get(), batch, Instant::now());
+                    let epoch = self.epoch();
+                    self.tail.append(epoch, first.get(), batch, Instant::now());
                 }
                 *lock(&self.failure) = None;
                 Ok(first.get())
@@ -159,21 +158,19 @@ impl Log {
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
-        self.opened.epoch
+        self.store
+            .lives()
+            .last()
+            .map_or(Epoch::NONE, |life| life.epoch)
     }
 
     /// The id of an event, in the life of the log that wrote it.
     pub(crate) fn id(&self, sequence: u64) -> EventId {
         let sequence = Sequence::new(sequence);
-        let life = self
-            .opened
-            .earlier
-            .iter()
-            .find(|(_, first, last)| (*first..=*last).contains(&sequence));
-        EventId::new(
-            life.map_or(self.opened.epoch, |(epoch, _, _)| *epoch),
-            sequence,
-        )
+        let lives = self.store.lives();
+        let begun = lives.partition_point(|life| life.first <= sequence);
+        let life = lives.get(begun.saturating_sub(1));
+        EventId::new(life.map_or(Epoch::NONE, |life| life.epoch), sequence)
     }
 
     pub(crate) fn resolve(&self, resume: ResumePoint) -> Start {
@@ -206,22 +203,24 @@ impl Log {
                 self.resolve(ResumePoint::After(Sequence::START))
             }
             ResumePoint::After(_) | ResumePoint::Unreadable => unknown,
-            ResumePoint::AfterId(id) if id.epoch() == self.opened.epoch => {
-                self.resolve(ResumePoint::After(id.sequence()))
-            }
             ResumePoint::AfterId(id) => {
-                let known = self
-                    .opened
-                    .earlier
-                    .iter()
-                    .any(|(epoch, _, last)| *epoch == id.epoch() && id.sequence() <= *last);
-                if known {
+                if self.knows_id(id) {
                     self.resolve(ResumePoint::After(id.sequence()))
                 } else {
                     unknown
                 }
             }
         }
+    }
+
+    /// Whether the life that an id names could have given it.
+    fn knows_id(&self, id: EventId) -> bool {
+        let lives = self.store.lives();
+        let Some(place) = lives.iter().position(|life| life.epoch == id.epoch()) else {
+            return false;
+        };
+        let next = lives.get(place + 1);
+        next.is_none_or(|next| id.sequence() < next.first)
     }
 
     /// The oldest sequence that a reader can get, from memory or from the store, or the next that it will see.
@@ -232,7 +231,7 @@ impl Log {
 
     pub(crate) fn position(&self) -> Position {
         Position {
-            epoch: self.opened.epoch,
+            epoch: self.epoch(),
             oldest: self.oldest(),
             head: self.tail.published(),
             dropped: self.dropped(),

@@ -274,18 +274,15 @@ impl Reader {
     fn read_page(&self) -> Page {
         let store = Arc::clone(&self.log.store);
         let after = Sequence::new(self.after);
-        // Several streams are read as everything and sifted: a store pages one stream at a time.
-        match self.scope.keys.as_slice() {
-            [key] => {
-                let key = *key;
-                Box::pin(async move {
-                    store
-                        .read_stream_after(&key, after, PageLimit::default())
-                        .await
-                })
+        let keys = self.scope.keys.clone();
+        Box::pin(async move {
+            if keys.is_empty() {
+                store.read_after(after, PageLimit::default()).await
+            } else {
+                let limit = PageLimit::default();
+                store.read_streams_after(&keys, after, limit).await
             }
-            _ => Box::pin(async move { store.read_after(after, PageLimit::default()).await }),
-        }
+        })
     }
 
     fn take_page(&mut self, page: Result<Vec<StoredEvent>, Error>) {
@@ -313,13 +310,7 @@ impl Reader {
         let events = events
             .iter()
             .filter(|event| (next..bound).contains(&event.sequence.get()));
-        let run: Vec<&StoredEvent> = if let [_] = self.keys.as_slice() {
-            let oldest = self.log.store.oldest().get().min(bound);
-            if next < oldest {
-                return self.pass(oldest - 1);
-            }
-            events.collect()
-        } else {
+        let run: Vec<&StoredEvent> = if self.keys.is_empty() {
             let first = events
                 .clone()
                 .next()
@@ -332,6 +323,12 @@ impl Reader {
                 .take_while(|(event, next)| event.sequence.get() == *next)
                 .map(|(event, _)| event)
                 .collect()
+        } else {
+            let oldest = self.log.store.oldest().get().min(bound);
+            if next < oldest {
+                return self.pass(oldest - 1);
+            }
+            events.collect()
         };
         let mut builder = BlockBuilder::with_capacity(64 * 1024, run.len());
         for event in &run {

@@ -40,7 +40,6 @@ const MERGED_AGE_DIVISOR: u32 = 16;
 
 #[derive(Debug)]
 pub(crate) struct Tail {
-    epoch: Epoch,
     retention: Retention,
     keys: Keys,
     state: RwLock<State>,
@@ -128,7 +127,7 @@ pub(crate) struct Holding {
 }
 
 impl Tail {
-    pub(crate) fn new(epoch: Epoch, next: u64, retention: Retention) -> Self {
+    pub(crate) fn new(next: u64, retention: Retention) -> Self {
         let state = State {
             blocks: VecDeque::new(),
             skip: 0,
@@ -148,7 +147,6 @@ impl Tail {
             evicted_keys: Vec::new(),
         };
         Self {
-            epoch,
             retention,
             keys: Keys::new(next - 1),
             state: RwLock::new(state),
@@ -157,10 +155,6 @@ impl Tail {
             touched: Mutex::default(),
             appending: Mutex::default(),
         }
-    }
-
-    pub(crate) fn epoch(&self) -> Epoch {
-        self.epoch
     }
 
     pub(crate) fn retention(&self) -> Retention {
@@ -198,14 +192,14 @@ impl Tail {
         }
     }
 
-    /// Stores the batch as the events `first..`, without showing them to readers yet.
-    pub(crate) fn append(&self, first: u64, batch: &Batch, now: Instant) {
+    /// Stores the batch as the events `first..` of this epoch, without showing them to readers yet.
+    pub(crate) fn append(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
         let _appending = lock(&self.appending);
         if first != self.next() {
             // The store numbered events that did not pass here; what stands before them is no longer adjacent.
             self.let_go_of_all(first);
         }
-        for (block, pins) in self.build(first, batch, now) {
+        for (block, pins) in self.build(epoch, first, batch, now) {
             self.merge_run_for(block.size());
             let mut state = write(&self.state);
             state.push(block);
@@ -377,7 +371,13 @@ impl Tail {
         self.waiters.leave(waiter);
     }
 
-    fn build(&self, first: u64, batch: &Batch, now: Instant) -> Vec<(Block, Vec<PinChange>)> {
+    fn build(
+        &self,
+        epoch: Epoch,
+        first: u64,
+        batch: &Batch,
+        now: Instant,
+    ) -> Vec<(Block, Vec<PinChange>)> {
         let mut blocks = Vec::new();
         let mut records = batch.iter().zip(first..).peekable();
         while records.peek().is_some() {
@@ -393,7 +393,7 @@ impl Tail {
                         key: key.clone(),
                     });
                 }
-                builder.push(self.epoch, sequence, &record, key);
+                builder.push(epoch, sequence, &record, key);
             }
             blocks.push((builder.build(now), pins));
         }
@@ -694,6 +694,7 @@ mod tests {
 
     use super::*;
 
+    const EPOCH: Epoch = Epoch::NONE;
     const MINUTE: Duration = Duration::from_secs(60);
 
     /// A tail and the moment of its first event.
@@ -705,7 +706,7 @@ mod tests {
     impl Fixture {
         fn new(retention: Retention) -> Self {
             Self {
-                tail: Tail::new("k3x9q2a7".parse().unwrap(), 1, retention),
+                tail: Tail::new(1, retention),
                 begun: Instant::now(),
             }
         }
@@ -728,7 +729,7 @@ mod tests {
                 batch.push("note", key, *pin, |out| out.extend_from_slice(b"x"));
             }
             self.tail
-                .append(self.tail.next(), &batch, self.begun + after);
+                .append(EPOCH, self.tail.next(), &batch, self.begun + after);
             self.tail.publish();
         }
 
@@ -860,7 +861,7 @@ mod tests {
                 |out| out.push(b'x'),
             );
         }
-        log.tail.append(2, &batch, log.begun);
+        log.tail.append(EPOCH, 2, &batch, log.begun);
         let a = log.keys(&["a"]);
         assert!(matches!(log.tail.read_after(1), TailRead::Nothing(1)));
         assert!(matches!(
@@ -957,7 +958,7 @@ mod tests {
             Pin::None,
             |out| out.push(b'x'),
         );
-        log.tail.append(10, &batch, log.begun);
+        log.tail.append(EPOCH, 10, &batch, log.begun);
         log.tail.publish();
         assert_eq!((log.tail.published(), log.held()), (10, (10, 1, 1)));
         assert!(matches!(log.tail.read_after(2), TailRead::Evicted(10)));

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -15,10 +15,10 @@ use crate::{
     sse::{
         batch::{Batch, StoredEvent},
         block::Slice,
-        event::StreamKey,
+        event::{Pin, StreamKey},
         id::{Epoch, Sequence},
         retention::Retention,
-        store::{EventStore, Opened, PageLimit, ReadFuture, SharedTail},
+        store::{EventStore, Life, PageLimit, ReadFuture, SharedTail},
         tail::{Tail, TailRead},
     },
 };
@@ -35,6 +35,7 @@ use crate::{
 #[derive(Debug)]
 pub struct MemoryEventStore {
     tail: Arc<Tail>,
+    epoch: Epoch,
     /// Whether a log shares the memory: it then decides when appended events are shown.
     shared: AtomicBool,
 }
@@ -54,7 +55,8 @@ impl MemoryEventStore {
     /// Makes a store with this retention.
     pub fn with_retention(retention: Retention) -> Self {
         Self {
-            tail: Arc::new(Tail::new(Epoch::random(), 1, retention)),
+            tail: Arc::new(Tail::new(1, retention)),
+            epoch: Epoch::random(),
             shared: AtomicBool::new(false),
         }
     }
@@ -63,8 +65,9 @@ impl MemoryEventStore {
         retained(after, |after| self.tail.read_after(after))
     }
 
-    fn stream_slices_after(&self, key: &StreamKey, after: u64) -> Option<Vec<Slice>> {
-        let keys: Vec<_> = self.tail.keys().get(key).into_iter().collect();
+    fn stream_slices_after(&self, keys: &[StreamKey], after: u64) -> Option<Vec<Slice>> {
+        let known = keys.iter().filter_map(|key| self.tail.keys().get(key));
+        let keys: Vec<_> = known.collect();
         retained(after, |after| self.tail.read_streams_after(&keys, after))
     }
 }
@@ -85,24 +88,26 @@ impl EventStore for MemoryEventStore {
         "memory"
     }
 
-    fn open(&self) -> Result<Opened, Error> {
-        let head = Sequence::new(self.tail.next() - 1);
-        Ok(Opened {
-            epoch: self.tail.epoch(),
-            head,
-            earlier: Vec::new(),
-        })
+    fn open(&self) -> Result<Sequence, Error> {
+        Ok(Sequence::new(self.tail.next() - 1))
     }
 
-    fn append(&self, batch: &Batch) -> Result<Sequence, Error> {
-        let first = self.tail.next();
-        self.tail.append(first, batch, Instant::now());
+    fn lives(&self) -> Arc<[Life]> {
+        Arc::new([Life {
+            epoch: self.epoch,
+            first: Sequence::new(1),
+        }])
+    }
+
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+        let now = Instant::now();
+        self.tail.append(self.epoch, first.get(), batch, now);
         if !self.shared.load(Ordering::Acquire) {
             self.tail.publish();
             // Nobody else asks for them.
             drop(self.tail.take_evicted_keys());
         }
-        Ok(Sequence::new(first))
+        Ok(first)
     }
 
     fn oldest(&self) -> Sequence {
@@ -114,18 +119,22 @@ impl EventStore for MemoryEventStore {
         Box::pin(ready(Ok(page)))
     }
 
-    fn read_stream_after(
+    fn read_streams_after(
         &self,
-        key: &StreamKey,
+        keys: &[StreamKey],
         after: Sequence,
         limit: PageLimit,
     ) -> ReadFuture<'_> {
         let page = page(
-            |after| self.stream_slices_after(key, after),
+            |after| self.stream_slices_after(keys, after),
             after.get(),
             limit,
         );
         Box::pin(ready(Ok(page)))
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        None
     }
 
     fn tail(&self) -> Retention {
@@ -159,6 +168,7 @@ fn page(
                 sequence: Sequence::new(after),
                 name: event.name().to_owned(),
                 key: event.key().map(|key| *key.id()),
+                pin: Pin::None,
                 payload,
             });
         }

@@ -2,7 +2,10 @@
 
 use std::{
     future::ready,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,7 +16,7 @@ use crate::{
         event::StreamKey,
         id::{Epoch, Sequence},
         retention::Retention,
-        store::{EventStore, Opened, PageLimit, ReadFuture},
+        store::{EventStore, Life, PageLimit, ReadFuture},
     },
 };
 
@@ -22,6 +25,7 @@ use crate::{
 #[derive(Debug)]
 pub struct NullEventStore {
     next: AtomicU64,
+    epoch: Epoch,
 }
 
 impl Default for NullEventStore {
@@ -35,6 +39,7 @@ impl NullEventStore {
     pub fn new() -> Self {
         Self {
             next: AtomicU64::new(1),
+            epoch: Epoch::random(),
         }
     }
 }
@@ -44,19 +49,21 @@ impl EventStore for NullEventStore {
         "null"
     }
 
-    fn open(&self) -> Result<Opened, Error> {
-        let head = Sequence::new(self.next.load(Ordering::Relaxed) - 1);
-        Ok(Opened {
-            epoch: Epoch::random(),
-            head,
-            earlier: Vec::new(),
-        })
+    fn open(&self) -> Result<Sequence, Error> {
+        Ok(Sequence::new(self.next.load(Ordering::Relaxed) - 1))
     }
 
-    fn append(&self, batch: &Batch) -> Result<Sequence, Error> {
-        Ok(Sequence::new(
-            self.next.fetch_add(batch.len() as u64, Ordering::Relaxed),
-        ))
+    fn lives(&self) -> Arc<[Life]> {
+        Arc::new([Life {
+            epoch: self.epoch,
+            first: Sequence::new(1),
+        }])
+    }
+
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+        let next = first.get() + batch.len() as u64;
+        self.next.store(next, Ordering::Relaxed);
+        Ok(first)
     }
 
     fn oldest(&self) -> Sequence {
@@ -67,13 +74,17 @@ impl EventStore for NullEventStore {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    fn read_stream_after(
+    fn read_streams_after(
         &self,
-        _key: &StreamKey,
+        _keys: &[StreamKey],
         _after: Sequence,
         _limit: PageLimit,
     ) -> ReadFuture<'_> {
         Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        None
     }
 
     fn tail(&self) -> Retention {

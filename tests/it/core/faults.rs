@@ -334,14 +334,21 @@ fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
         fn kind(&self) -> &'static str {
             "locked"
         }
-        fn open(&self) -> Result<livespan::Opened, Error> {
+        fn open(&self) -> Result<livespan::Sequence, Error> {
             Err(Error::store(
                 "open the file",
                 std::io::Error::other("it is locked"),
             ))
         }
-        fn append(&self, _batch: &livespan::Batch) -> Result<livespan::Sequence, Error> {
-            refuse().map(|()| livespan::Sequence::START)
+        fn lives(&self) -> Arc<[livespan::Life]> {
+            Arc::new([])
+        }
+        fn append(
+            &self,
+            first: livespan::Sequence,
+            _batch: &livespan::Batch,
+        ) -> Result<livespan::Sequence, Error> {
+            refuse().map(|()| first)
         }
         fn oldest(&self) -> livespan::Sequence {
             livespan::Sequence::START
@@ -353,9 +360,9 @@ fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
         ) -> livespan::ReadFuture<'_> {
             Box::pin(std::future::ready(Ok(Vec::new())))
         }
-        fn read_stream_after(
+        fn read_streams_after(
             &self,
-            _key: &livespan::StreamKey,
+            _keys: &[livespan::StreamKey],
             after: livespan::Sequence,
             limit: livespan::PageLimit,
         ) -> livespan::ReadFuture<'_> {

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use livespan::{Epoch, Sequence, SseTarget, Subscribe};
+use livespan::{Epoch, Life, Sequence, SseTarget, Subscribe};
 
 use super::{
     connection::{Connection, Frame, sequence},
@@ -199,11 +199,14 @@ fn ids_of_earlier_lives_resume_in_place_and_keep_their_names() {
     let epochs: [Epoch; 3] =
         ["aaaaaaaa", "bbbbbbbb", "cccccccc"].map(|epoch| epoch.parse().unwrap());
     let mut store = VecStore::new(4).with_history(300, |_| None);
-    store.epoch = epochs[2];
-    store.earlier = vec![
-        (epochs[0], Sequence::new(1), Sequence::new(100)),
-        (epochs[1], Sequence::new(101), Sequence::new(300)),
-    ];
+    store.lives = [1, 101, 301]
+        .into_iter()
+        .zip(epochs)
+        .map(|(first, epoch)| Life {
+            epoch,
+            first: Sequence::new(first),
+        })
+        .collect();
     let target = builder().store(store.share().0).build().unwrap();
     put(&target, live(301..=320));
     let name = |one: u64| match one {

@@ -6,10 +6,11 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use livespan::{
-    Batch, Epoch, Error, EventStore, MemoryEventStore, Opened, PageLimit, ReadFuture, Retention,
+    Batch, Epoch, Error, EventStore, Life, MemoryEventStore, PageLimit, Pin, ReadFuture, Retention,
     Sequence, SharedTail, StoredEvent, StreamKey,
 };
 
@@ -20,8 +21,7 @@ pub(crate) type Hook = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
 
 /// Keeps everything in a `Vec`, behind a small memory tail: the naive model of a durable store.
 pub(crate) struct VecStore {
-    pub(crate) epoch: Epoch,
-    pub(crate) earlier: Vec<(Epoch, Sequence, Sequence)>,
+    pub(crate) lives: Vec<Life>,
     pub(crate) tail: Retention,
     pub(crate) on_append: Hook,
     pub(crate) on_read: Hook,
@@ -32,8 +32,10 @@ pub(crate) struct VecStore {
 impl VecStore {
     pub(crate) fn new(tail_events: usize) -> Self {
         Self {
-            epoch: Epoch::random(),
-            earlier: Vec::new(),
+            lives: vec![Life {
+                epoch: Epoch::random(),
+                first: Sequence::new(1),
+            }],
             tail: Retention::default().events(tail_events),
             on_append: Box::new(|| Ok(())),
             on_read: Box::new(|| Ok(())),
@@ -52,10 +54,16 @@ impl VecStore {
             sequence: Sequence::new(sequence),
             name: "note".to_owned(),
             key: stream(sequence).map(key),
+            pin: Pin::None,
             payload: sequence.to_string().into(),
         });
         *self.events.lock().unwrap() = events.collect();
         self
+    }
+
+    fn head(&self) -> u64 {
+        let events = self.events.lock().unwrap();
+        events.last().map_or(0, |event| event.sequence.get())
     }
 
     pub(crate) fn share(self) -> (Shared, Arc<Self>) {
@@ -100,31 +108,30 @@ impl EventStore for Shared {
         "vec"
     }
 
-    fn open(&self) -> Result<Opened, Error> {
-        let head = Sequence::new(self.0.events.lock().unwrap().len() as u64);
-        Ok(Opened {
-            epoch: self.0.epoch,
-            head,
-            earlier: self.0.earlier.clone(),
-        })
+    fn open(&self) -> Result<Sequence, Error> {
+        Ok(Sequence::new(self.0.head()))
     }
 
-    fn append(&self, batch: &Batch) -> Result<Sequence, Error> {
+    fn lives(&self) -> Arc<[Life]> {
+        self.0.lives.clone().into()
+    }
+
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
         (self.0.on_append)()?;
         let mut events = self.0.events.lock().unwrap();
-        let first = events.len() as u64 + 1;
         events.extend(
             batch
                 .iter()
-                .zip(first..)
+                .zip(first.get()..)
                 .map(|(record, sequence)| StoredEvent {
                     sequence: Sequence::new(sequence),
                     name: record.name().to_owned(),
                     key: record.stream_key().copied(),
+                    pin: record.pin(),
                     payload: record.payload().to_vec().into(),
                 }),
         );
-        Ok(Sequence::new(first))
+        Ok(first)
     }
 
     fn oldest(&self) -> Sequence {
@@ -135,14 +142,15 @@ impl EventStore for Shared {
         self.0.page(after, limit, |_| true)
     }
 
-    fn read_stream_after(
+    fn read_streams_after(
         &self,
-        key: &StreamKey,
+        keys: &[StreamKey],
         after: Sequence,
         limit: PageLimit,
     ) -> ReadFuture<'_> {
-        self.0
-            .page(after, limit, |event| event.key.is_none_or(|of| of == *key))
+        self.0.page(after, limit, |event| {
+            event.key.is_none_or(|of| keys.contains(&of))
+        })
     }
 
     fn tail(&self) -> Retention {
@@ -176,16 +184,20 @@ impl EventStore for Remembering {
         self.inner.kind()
     }
 
-    fn open(&self) -> Result<Opened, Error> {
+    fn open(&self) -> Result<Sequence, Error> {
         self.inner.open()
     }
 
-    fn append(&self, batch: &Batch) -> Result<Sequence, Error> {
+    fn lives(&self) -> Arc<[Life]> {
+        self.inner.lives()
+    }
+
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
         self.keys
             .lock()
             .unwrap()
             .extend(batch.iter().map(|record| record.stream_key().copied()));
-        self.inner.append(batch)
+        self.inner.append(first, batch)
     }
 
     fn oldest(&self) -> Sequence {
@@ -196,13 +208,17 @@ impl EventStore for Remembering {
         self.inner.read_after(after, limit)
     }
 
-    fn read_stream_after(
+    fn read_streams_after(
         &self,
-        key: &StreamKey,
+        keys: &[StreamKey],
         after: Sequence,
         limit: PageLimit,
     ) -> ReadFuture<'_> {
-        self.inner.read_stream_after(key, after, limit)
+        self.inner.read_streams_after(keys, after, limit)
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.inner.patience()
     }
 
     fn tail(&self) -> Retention {

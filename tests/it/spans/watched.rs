@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::Stream as _;
 use livespan::{
-    Batch, Error, EventStore, LiveSpans, LiveSpansBuilder, MemoryEventStore, Message, Opened,
+    Batch, Error, EventStore, Life, LiveSpans, LiveSpansBuilder, MemoryEventStore, Message,
     PageLimit, ReadFuture, Retention, Sequence, SharedTail, StreamKey, Subscribe, Subscription,
 };
 use opentelemetry::{
@@ -242,13 +242,17 @@ impl EventStore for GatedStore {
         "gated"
     }
 
-    fn open(&self) -> Result<Opened, Error> {
+    fn open(&self) -> Result<Sequence, Error> {
         self.memory.open()
     }
 
-    fn append(&self, batch: &Batch) -> Result<Sequence, Error> {
+    fn lives(&self) -> Arc<[Life]> {
+        self.memory.lives()
+    }
+
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
         self.gate.pass()?;
-        self.memory.append(batch)
+        self.memory.append(first, batch)
     }
 
     fn oldest(&self) -> Sequence {
@@ -259,13 +263,17 @@ impl EventStore for GatedStore {
         self.memory.read_after(after, limit)
     }
 
-    fn read_stream_after(
+    fn read_streams_after(
         &self,
-        key: &StreamKey,
+        keys: &[StreamKey],
         after: Sequence,
         limit: PageLimit,
     ) -> ReadFuture<'_> {
-        self.memory.read_stream_after(key, after, limit)
+        self.memory.read_streams_after(keys, after, limit)
+    }
+
+    fn patience(&self) -> Option<std::time::Duration> {
+        self.memory.patience()
     }
 
     fn tail(&self) -> Retention {
