@@ -4,6 +4,8 @@
 
 mod memory;
 mod null;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use std::{
     fmt,
@@ -13,6 +15,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{
+    DEFAULT_SQLITE_RETENTION_AGE, DEFAULT_SQLITE_RETENTION_BYTES, DEFAULT_SQLITE_RETENTION_EVENTS,
+    SqliteEventStore, Synchronous,
+};
 pub use self::{memory::MemoryEventStore, null::NullEventStore};
 use crate::{
     error::Error,
