@@ -20,7 +20,7 @@ use crate::{
         intake::Class,
         log::Log,
         retention::RETENTION_PINNED_EVENTS_MAX,
-        worker::Translator,
+        translate::Translator,
     },
     time::Timestamp,
 };
@@ -43,12 +43,19 @@ pub(crate) struct SpanTranslator {
     /// Facts of the batch that is not stored yet, each with its place in it.
     facts: Vec<(usize, Fact)>,
     /// Spans whose end the store refused, and when that was: they would be shown as running for ever.
-    owed: Vec<Mark>,
+    owed: Vec<(Mark, IndexSays)>,
     /// Marks of dropped ends for which the buffer had no room.
     marks: Arc<Marks>,
     /// Those of them that a note, which may be on its way, will settle.
     settling: Vec<Mark>,
     is_settling: bool,
+}
+
+/// What the index knows of a span whose end the store refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IndexSays {
+    Open,
+    Ended,
 }
 
 impl SpanTranslator {
@@ -221,10 +228,35 @@ impl SpanTranslator {
         }
     }
 
+    /// Notes an end that the store refused.
+    fn owe(&mut self, fact: &Fact, index: IndexSays) {
+        let is_end = matches!(fact.change, Change::Ended { .. });
+        if is_end && self.owed.len() < RETENTION_PINNED_EVENTS_MAX {
+            let mark = Mark {
+                trace_id: fact.trace_id,
+                span_id: fact.span_id,
+                end: fact.time,
+            };
+            self.owed.push((mark, index));
+        }
+    }
+
+    /// Processes whose own event is not kept are announced again.
+    fn forget_announced(&mut self) {
+        for source in self.announcing.drain(..) {
+            self.announced.remove(&source);
+        }
+    }
+
     /// Ends the spans whose end the store refused.
     fn settle_owed(&mut self, batch: &mut Batch) {
-        for mark in std::mem::take(&mut self.owed) {
+        for (mark, index) in std::mem::take(&mut self.owed) {
+            let facts = self.facts.len();
             self.lose_one(&mark, batch);
+            if index == IndexSays::Ended {
+                // A lost end never takes the place of a real one.
+                self.facts.truncate(facts);
+            }
         }
     }
 
@@ -335,19 +367,21 @@ impl Translator for SpanTranslator {
     }
 
     fn refused(&mut self) {
-        for (_, fact) in self.facts.drain(..) {
-            let is_end = matches!(fact.change, Change::Ended { .. });
-            if is_end && self.owed.len() < RETENTION_PINNED_EVENTS_MAX {
-                self.owed.push(Mark {
-                    trace_id: fact.trace_id,
-                    span_id: fact.span_id,
-                    end: fact.time,
-                });
-            }
+        for (_, fact) in std::mem::take(&mut self.facts) {
+            self.owe(&fact, IndexSays::Open);
         }
-        for source in self.announcing.drain(..) {
-            self.announced.remove(&source);
+        self.forget_announced();
+    }
+
+    fn shown(&mut self, first: u64) {
+        let facts = std::mem::take(&mut self.facts);
+        for (_, fact) in &facts {
+            self.owe(fact, IndexSays::Ended);
         }
+        let facts = facts.into_iter();
+        self.index
+            .apply(facts.map(|(place, fact)| (first + place as u64, fact)));
+        self.forget_announced();
     }
 
     fn evicted(&mut self, keys: &[StreamKey]) {

@@ -77,6 +77,7 @@ pub(crate) struct Reader {
     queue: VecDeque<ReadItem>,
     page: Option<Page>,
     degradations: u64,
+    recoveries: u64,
 }
 
 impl fmt::Debug for Reader {
@@ -113,6 +114,7 @@ impl Reader {
             queue: VecDeque::new(),
             page: None,
             degradations: log.degradations(),
+            recoveries: log.recoveries(),
         };
         reader.begin(start);
         reader
@@ -160,6 +162,9 @@ impl Reader {
                 continue;
             }
             let rung = self.waiter.poll_rung(cx).is_ready();
+            if self.notice_degraded() {
+                continue;
+            }
             if self.advance() {
                 turns += 1;
                 if turns >= BLOCKS_PER_TURN && self.queue.is_empty() {
@@ -168,7 +173,7 @@ impl Reader {
                 }
                 continue;
             }
-            if self.notice_degraded() {
+            if self.notice_recovered() {
                 continue;
             }
             // Closed is looked at before the head: what was published before the close is still read.
@@ -260,15 +265,30 @@ impl Reader {
         self.take_slices(passed.pinned);
     }
 
-    /// Queues the news that the store fails, once per stretch.
+    /// Queues the news that the store fails, once per stretch, before the events that it did not keep.
     fn notice_degraded(&mut self) -> bool {
         let degradations = self.log.degradations();
-        let new = degradations > self.degradations;
+        let is_news = degradations > self.degradations;
         self.degradations = degradations;
-        if new {
+        if is_news {
             self.queue.push_back(ReadItem::Degraded);
         }
-        new
+        is_news
+    }
+
+    /// Queues the news that the store works again, when no event of the log says so, after the events until then.
+    fn notice_recovered(&mut self) -> bool {
+        let recoveries = self.log.recoveries();
+        let is_news = recoveries > self.recoveries;
+        self.recoveries = recoveries;
+        if is_news {
+            self.queue.push_back(ReadItem::Gap(Gap::Recovered));
+            if self.log.is_degraded() {
+                // It failed again since.
+                self.queue.push_back(ReadItem::Degraded);
+            }
+        }
+        is_news
     }
 
     fn read_page(&self) -> Page {

@@ -194,19 +194,33 @@ impl Tail {
 
     /// Stores the batch as the events `first..` of this epoch, without showing them to readers yet.
     pub(crate) fn append(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
+        let treat = |pin| pin;
+        self.append_as(first, batch, Stamp { epoch, now, treat });
+    }
+
+    /// Stores a batch that no store keeps. What it closes stays open, because in the store it is.
+    pub(crate) fn append_unkept(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
+        let treat = |pin| match pin {
+            Pin::Close(_) => Pin::None,
+            Pin::None | Pin::Open(_) => pin,
+        };
+        self.append_as(first, batch, Stamp { epoch, now, treat });
+    }
+
+    fn append_as(&self, first: u64, batch: &Batch, stamp: Stamp) {
         let _appending = lock(&self.appending);
         if first != self.next() {
             // The store numbered events that did not pass here; what stands before them is no longer adjacent.
             self.let_go_of_all(first);
         }
-        for (block, pins) in self.build(epoch, first, batch, now) {
+        for (block, pins) in self.build(first, batch, stamp) {
             self.merge_run_for(block.size());
             let mut state = write(&self.state);
             state.push(block);
             state.pin(&pins);
         }
         let mut state = write(&self.state);
-        state.evict(&self.keys, &self.retention, now);
+        state.evict(&self.keys, &self.retention, stamp.now);
     }
 
     /// Shows everything appended to readers and wakes those concerned.
@@ -373,10 +387,9 @@ impl Tail {
 
     fn build(
         &self,
-        epoch: Epoch,
         first: u64,
         batch: &Batch,
-        now: Instant,
+        Stamp { epoch, now, treat }: Stamp,
     ) -> Vec<(Block, Vec<PinChange>)> {
         let mut blocks = Vec::new();
         let mut records = batch.iter().zip(first..).peekable();
@@ -386,9 +399,10 @@ impl Tail {
             let mut pins = Vec::new();
             for (record, sequence) in records.by_ref().take(events) {
                 let key = self.index(record.stream_key(), sequence);
-                if record.pin() != Pin::None {
+                let pin = treat(record.pin());
+                if pin != Pin::None {
                     pins.push(PinChange {
-                        pin: record.pin(),
+                        pin,
                         sequence,
                         key: key.clone(),
                     });
@@ -460,6 +474,15 @@ impl Tail {
         state.next = next;
         state.uncounted = next.saturating_sub(1);
     }
+}
+
+/// What the events of one batch share.
+#[derive(Clone, Copy)]
+struct Stamp {
+    epoch: Epoch,
+    now: Instant,
+    /// What becomes of an event's pin.
+    treat: fn(Pin) -> Pin,
 }
 
 #[derive(Debug)]
@@ -801,7 +824,7 @@ mod tests {
         while let TailRead::Events(slices) = log.tail.read_after(place) {
             for event in slices.iter().flat_map(Slice::events) {
                 place += 1;
-                let frame = format!("event: note\nid: k3x9q2a7-{place}\ndata: x\n\n");
+                let frame = format!("event: note\nid: {EPOCH}-{place}\ndata: x\n\n");
                 assert_eq!(
                     (event.sequence(), &event.frame()[..]),
                     (place, frame.as_bytes())
