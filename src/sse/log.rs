@@ -37,6 +37,21 @@ pub(crate) struct Log {
     recoveries: AtomicU64,
     lapses: Lapses,
     started: Instant,
+    opened_at: u64,
+}
+
+/// Events of earlier lives that are taken into memory at most, so that opening takes milliseconds.
+const PRIMED_EVENTS_MAX: u64 = 10_000;
+
+/// Where the memory of a log begins that is opened at this head.
+fn first_in_memory(store: &dyn EventStore, head: u64) -> u64 {
+    let wanted = (store.tail().events_max() as u64).min(PRIMED_EVENTS_MAX);
+    let first = store.oldest().get().max((head + 1).saturating_sub(wanted));
+    if store.follow().is_some() {
+        head + 1
+    } else {
+        first.clamp(1, head + 1)
+    }
 }
 
 /// Where a reader begins.
@@ -93,12 +108,13 @@ pub struct Status {
 
 impl Log {
     pub(crate) fn open(store: Arc<dyn EventStore>, intake: Arc<Intake>) -> Result<Self, Error> {
-        let head = store.open()?;
+        let head = store.open()?.get();
         let tail = match store.shared_tail() {
             Some(shared) => shared.0,
-            None => Arc::new(Tail::new(head.get() + 1, store.tail())),
+            None => Arc::new(Tail::new(first_in_memory(&*store, head), store.tail())),
         };
         Ok(Self {
+            opened_at: head,
             tail,
             store,
             intake,
@@ -110,6 +126,11 @@ impl Log {
             lapses: Lapses::default(),
             started: Instant::now(),
         })
+    }
+
+    /// The newest event when the log was opened.
+    pub(crate) fn opened_at(&self) -> u64 {
+        self.opened_at
     }
 
     /// Takes in what the store keeps; readers see it at the next [`Tail::publish`].

@@ -15,7 +15,7 @@ use std::{
 
 use crate::{
     sse::{
-        batch::{Batch, BatchRecord},
+        batch::{Batch, BatchRecord, StoredEvent},
         block::{BLOCK_BYTES_MAX, Block, BlockBuilder, Slice},
         event::{Pin, StreamKey},
         frame,
@@ -221,6 +221,34 @@ impl Tail {
         }
         let mut state = write(&self.state);
         state.evict(&self.keys, &self.retention, stamp.now);
+    }
+
+    /// Takes in events that a store gave back, without showing them to readers yet. What is already here is left out.
+    pub(crate) fn append_stored(
+        &self,
+        epoch: impl Fn(u64) -> Epoch,
+        events: &[StoredEvent],
+        now: Instant,
+    ) {
+        let next = self.next();
+        let new = events.iter().filter(|event| event.sequence.get() >= next);
+        let events: Vec<&StoredEvent> = new.collect();
+        let adjacent = |one: &&StoredEvent, other: &&StoredEvent| {
+            let (one, other) = (one.sequence.get(), other.sequence.get());
+            one + 1 == other && epoch(one) == epoch(other)
+        };
+        for run in events.chunk_by(adjacent) {
+            let Some(first) = run.first().map(|event| event.sequence.get()) else {
+                continue;
+            };
+            let mut batch = Batch::default();
+            for event in run {
+                batch.push(&event.name, event.key, event.pin, |out| {
+                    out.extend_from_slice(&event.payload);
+                });
+            }
+            self.append(epoch(first), first, &batch, now);
+        }
     }
 
     /// Shows everything appended to readers and wakes those concerned.
@@ -466,6 +494,14 @@ impl Tail {
         };
         let spread = last.created().saturating_duration_since(first.created());
         run.len() > 1 && spread <= self.retention.age_max() / MERGED_AGE_DIVISOR
+    }
+
+    /// Goes on at a later place, as the events until there are not to be had in order.
+    pub(crate) fn skip_to(&self, next: u64) {
+        let _appending = lock(&self.appending);
+        if self.next() < next {
+            self.let_go_of_all(next);
+        }
     }
 
     fn let_go_of_all(&self, next: u64) {

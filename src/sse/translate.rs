@@ -1,6 +1,14 @@
 //! The seam between records and events: what the span layer does on the log's thread.
 
-use crate::sse::{batch::Batch, event::StreamKey};
+use std::{sync::Arc, time::SystemTime};
+
+use crate::sse::{
+    batch::{Batch, StoredEvent},
+    event::StreamKey,
+};
+
+/// Takes in events that this log did not make, as they stand in the store. It runs on any thread, one call at a time.
+pub(crate) type Observer = Arc<dyn Fn(&[StoredEvent]) + Send + Sync>;
 
 /// Turns records into events. It runs on the worker thread only.
 pub(crate) trait Translator: Send + 'static {
@@ -24,9 +32,20 @@ pub(crate) trait Translator: Send + 'static {
     /// The batch of all events translated since the last call was refused by the store.
     fn refused(&mut self) {}
 
+    /// The store works again: appends what must stand before all else that it keeps from now on.
+    fn recovered(&mut self, _batch: &mut Batch) {}
+
     /// That batch was refused by the store, but readers will get it, once, as `first..`.
     fn shown(&mut self, _first: u64) {
         self.refused();
+    }
+
+    /// The writer of this opening event is gone: appends what closes it, if that is known.
+    fn abandoned(&mut self, _event: &StoredEvent, _last_heard: SystemTime, _batch: &mut Batch) {}
+
+    /// What learns of events that others made.
+    fn observer(&self) -> Observer {
+        Arc::new(|_| {})
     }
 
     /// These streams hold no event any more.

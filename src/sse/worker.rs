@@ -17,8 +17,9 @@ use crate::{
         intake::{Class, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, Intake},
         keeper::{Keeper, OnThread},
         log::Log,
+        prime::prime,
         record,
-        store::EventStore,
+        store::{Abandoned, EventStore, Tended},
         translate::Translator,
         writer::{Pending, Writer},
     },
@@ -31,7 +32,8 @@ const BATCH_BYTES_MAX: usize = 1024 * 1024;
 const NAP: Duration = Duration::from_millis(1);
 /// The longest nap while records are held back.
 const HOLD_NAP: Duration = Duration::from_millis(10);
-/// How soon unreported drops are reported again after the store refused the report.
+/// How soon unreported drops are reported again after the store refused the report, and how often a store is asked what
+/// its writers left open, where there can be others.
 const RETRY: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -98,14 +100,20 @@ impl Engine {
         let on_thread = settings.on_thread;
         let log = Arc::new(Log::open(store, Arc::clone(&intake))?);
         let keeper = Keeper::new(&log.store, Arc::clone(&on_thread))?;
+        let translator = translator(&log);
+        let observer = translator.observer();
+        if !log.is_shared() {
+            prime(&log, &observer);
+        }
         let worker = Worker {
             drain: Drain::new(&intake),
             log: Arc::clone(&log),
             intake: Arc::clone(&intake),
-            translator: translator(&log),
+            translator,
             writer: Writer::new(&log, &intake, keeper),
             pending: Pending::default(),
             hold: settings.hold,
+            tend_at: None,
         };
         // The handle is not kept: the thread reports its end through the intake, so that waiting for it can be
         // given up when a store hangs.
@@ -140,12 +148,18 @@ struct Worker<T> {
     writer: Writer,
     pending: Pending,
     hold: Arc<Hold>,
+    /// When the store is asked next what writers left open.
+    tend_at: Option<Instant>,
 }
 
 impl<T: Translator> Worker<T> {
     fn run(mut self) {
         self.intake.attach_worker();
+        self.tend();
         loop {
+            if self.tend_at.is_some_and(|at| at <= Instant::now()) {
+                self.tend();
+            }
             // Read before the counter: what is pushed after this look keeps the loop running once more.
             let closed = self.intake.is_closed();
             let cut = self.cut();
@@ -212,6 +226,43 @@ impl<T: Translator> Worker<T> {
         busy
     }
 
+    /// Closes what writers left open that are gone, and opens again what others closed for this one.
+    fn tend(&mut self) {
+        let tended = guard(|| self.log.store.tend());
+        let again = self.log.is_shared() || !matches!(tended, Some(Ok(_)));
+        self.tend_at = again.then(|| Instant::now() + RETRY);
+        let Some(Ok(Tended {
+            abandoned,
+            reopened,
+        })) = tended
+        else {
+            return;
+        };
+        self.writer.begin(&mut self.translator);
+        for event in &reopened {
+            let batch = &mut self.pending.batch;
+            self.translator.encoded(batch.len(), &event.payload);
+            batch.push(&event.name, event.key, event.pin, |out| {
+                out.extend_from_slice(&event.payload);
+            });
+            self.pending.count(Class::Start, 1);
+        }
+        for Abandoned { event, last_heard } in &abandoned {
+            let batch = &mut self.pending.batch;
+            let before = batch.len();
+            let closing = guard(|| self.translator.abandoned(event, *last_heard, batch));
+            if closing.is_none() {
+                batch.truncate(before);
+            }
+            let closed = (batch.len() - before) as u64;
+            self.pending.count(Class::End, closed);
+            if self.pending.batch.size() >= BATCH_BYTES_MAX {
+                self.store();
+            }
+        }
+        self.store();
+    }
+
     fn store(&mut self) -> bool {
         self.writer.store(&mut self.pending, &mut self.translator)
     }
@@ -246,7 +297,7 @@ impl<T: Translator> Worker<T> {
         if !evicted.is_empty() {
             guard(|| self.translator.evicted(&evicted));
         }
-        if self.writer.is_owing() {
+        if self.writer.is_owing() || self.tend_at.is_some() {
             return RETRY;
         }
         let left = expiry.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));

@@ -272,6 +272,9 @@ impl Writer {
         batch.push(control::GAP, None, Pin::None, |out| {
             control::dropped_payload(out, new);
         });
+        if self.is_failing {
+            guard(|| translator.recovered(&mut batch));
+        }
         let batch = Arc::new(batch);
         match self.append(&batch) {
             Kept::From(first) => {

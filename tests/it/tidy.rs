@@ -33,6 +33,8 @@ const MODULES: &[&str] = &[
     "sse::reader",
     "sse::keeper",
     "sse::translate",
+    "sse::wait",
+    "sse::prime",
     "sse::writer",
     "sse::worker",
     "sse::subscription",

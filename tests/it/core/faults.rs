@@ -219,6 +219,9 @@ fn at(nth: u64, fault: impl Fn() -> Result<(), Error> + Send + Sync + 'static) -
     })
 }
 
+/// Opening a log reads what it takes into memory, here in one page.
+const AFTER_OPENING: u64 = 1;
+
 fn broken() -> Result<(), Error> {
     Err(Error::store("read a page", std::io::Error::other("broken")))
 }
@@ -226,7 +229,7 @@ fn broken() -> Result<(), Error> {
 #[test]
 fn a_read_that_fails_in_the_middle_of_a_replay_is_an_exact_gap() {
     let mut store = VecStore::new(10).with_history(600, |_| None);
-    store.on_read = at(2, broken);
+    store.on_read = at(AFTER_OPENING + 2, broken);
     let target = builder().store(store.share().0).build().unwrap();
     put(
         &target,
@@ -265,7 +268,7 @@ fn a_read_that_fails_on_one_stream_is_a_gap_of_unknown_size() {
             Some("b")
         }
     });
-    store.on_read = at(1, broken);
+    store.on_read = at(AFTER_OPENING + 1, broken);
     let target = builder().store(store.share().0).build().unwrap();
     put(
         &target,
@@ -536,8 +539,7 @@ fn readers_do_not_wait_for_a_store_that_hangs() {
     // The store was busy with the first of them, and keeps it in the end.
     hangs.store(false, Ordering::SeqCst);
     permit.send(Ok(())).unwrap();
-    until(|| target.health() == health(None));
-    flush(&target);
+    until(|| target.flush(PATIENCE).is_ok());
     assert_eq!(target.dropped().other, 1);
     let one = "gap 3 {\"lost\":{\"ends\":0,\"other\":1,\"starts\":0},\"reason\":\"dropped\"}";
     assert_eq!(connection.story(), [one]);
@@ -553,7 +555,7 @@ fn a_store_that_was_only_slow_loses_nothing() {
     assert_eq!(connection.story(), ["degraded {}", "note 1 late"]);
     hangs.store(false, Ordering::SeqCst);
     permit.send(Ok(())).unwrap();
-    until(|| target.health() == health(None));
+    until(|| target.flush(PATIENCE).is_ok());
     assert_eq!(target.dropped().other, 0);
     assert_eq!(connection.story(), [RECOVERED]);
     put(&target, [Note::new("next")]);
@@ -569,7 +571,7 @@ fn a_store_that_hangs_and_then_refuses_loses_exactly_that() {
     assert!(target.flush(PATIENCE).unwrap_err().is_store());
     hangs.store(false, Ordering::SeqCst);
     permit.send(refuse()).unwrap();
-    until(|| target.health() == health(None));
+    until(|| target.flush(PATIENCE).is_ok());
     assert_eq!(target.dropped().other, 1);
     let one = "gap 2 {\"lost\":{\"ends\":0,\"other\":1,\"starts\":0},\"reason\":\"dropped\"}";
     assert_eq!(connection.story(), ["degraded {}", "note 1 late", one]);

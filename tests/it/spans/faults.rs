@@ -117,8 +117,8 @@ fn a_process_whose_introduction_was_refused_is_introduced_again() {
             "started refused",
             "ended refused",
             "gap",
-            "lost refused: dropped",
             "process",
+            "lost refused: dropped",
             "started next",
             "ended next"
         ]
