@@ -55,6 +55,12 @@ impl<'a> BatchRecord<'a> {
 }
 
 impl Batch {
+    /// Appends one event, so that a store can be tried and measured without a log. The name must be one that
+    /// [`SseEvent::name`](crate::SseEvent::name) allows; a log appends no other.
+    pub fn push_event(&mut self, name: &str, key: Option<StreamKey>, pin: Pin, payload: &[u8]) {
+        self.push(name, key, pin, |out| out.extend_from_slice(payload));
+    }
+
     /// Returns how many events the batch holds.
     pub fn len(&self) -> usize {
         self.heads.len()

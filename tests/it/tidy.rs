@@ -29,6 +29,7 @@ const MODULES: &[&str] = &[
     "sse::store::null",
     "sse::store::sqlite::numbers",
     "sse::store::sqlite::schema",
+    "sse::store::sqlite::lock",
     "sse::store::sqlite::pins",
     "sse::store::sqlite::streams",
     "sse::store::sqlite::books",

@@ -1,0 +1,13 @@
+//! `SqliteEventStore`, promise by promise.
+
+mod child;
+mod faults;
+mod followers;
+mod killed;
+mod lives;
+mod log;
+mod opening;
+mod pins;
+mod retention;
+mod streams;
+mod text;
