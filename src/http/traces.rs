@@ -57,7 +57,7 @@ pub(crate) fn page(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Bod
     Ok(reply::json(&Page {
         traces: page.traces,
         next: page.next.map(|next| next.to_string()),
-        head: log.id(log.tail.published()).to_string(),
+        head: log.id(log.head()).to_string(),
         now: Timestamp::now().text(),
     }))
 }
@@ -119,7 +119,7 @@ impl fmt::Debug for TracesBody {
 impl TracesBody {
     fn new(live: LiveSpans, filter: TraceFilter, limit: usize) -> Self {
         let waiter = Arc::new(Waiter::default());
-        live.log().tail.join(&waiter);
+        live.log().join(&waiter);
         live.log().count_subscriber();
         Self {
             live,
@@ -158,7 +158,7 @@ impl TracesBody {
             snapshot,
             traces: changes.traces,
             removed: changes.removed.iter().filter_map(hex).collect(),
-            head: log.id(log.tail.published()).to_string(),
+            head: log.id(log.head()).to_string(),
             now: Timestamp::now().text(),
         };
         let payload = serde_json::to_vec(&update).unwrap_or_default();
@@ -242,7 +242,7 @@ impl http_body::Body for TracesBody {
 
 impl Drop for TracesBody {
     fn drop(&mut self) {
-        self.live.log().tail.leave(&self.waiter);
+        self.live.log().leave(&self.waiter);
         self.live.log().count_subscriber_gone();
     }
 }

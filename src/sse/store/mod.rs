@@ -129,9 +129,12 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 }
 
 /// Waiting for what other processes append to the same store. The waits block, each on a thread of the log.
-pub trait Follow {
+pub trait Follow: Send + Sync {
     /// Reads the sequence of the newest event in the store.
     fn head(&self) -> HeadFuture<'_>;
+
+    /// Returns the newest sequence that this handle has heard of, without asking.
+    fn heard(&self) -> Sequence;
 
     /// Waits until there is an event after `after`, at most for `patience`, and returns a page of what is after it,
     /// oldest first and without holes, but for events that are gone. An empty page means that time has passed or that
