@@ -22,7 +22,10 @@ use crate::{
         params::Params,
         reply::{self, Refusal},
     },
-    spans::{event::TraceId, index::Viewed, live::LiveSpans, query::TraceFilter, summary::Summary},
+    spans::{
+        event::TraceId, index::Viewed, live::LiveSpans, query::TraceFilter, stored,
+        summary::Summary,
+    },
     sse::{
         body::{self, PING_INTERVAL},
         control::{self, EndReason},
@@ -46,16 +49,13 @@ struct Page {
     now: String,
 }
 
-pub(crate) fn page(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Body>, Refusal> {
+pub(crate) async fn page(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Body>, Refusal> {
     let filter = params.trace_filter()?;
     let limit = params.limit(PAGE_DEFAULT)?;
     let log = live.log();
-    let page = live
-        .shared
-        .index
-        .page(&filter, params.before()?, limit, |at| log.id(at));
+    let page = stored::page(log, &live.shared.index, &filter, params.before()?, limit).await?;
     Ok(reply::json(&Page {
-        traces: page.traces,
+        traces: page.traces.into_iter().map(|(_, trace)| trace).collect(),
         next: page.next.map(|next| next.to_string()),
         head: log.id(log.head()).to_string(),
         now: Timestamp::now().text(),

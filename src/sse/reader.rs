@@ -38,6 +38,8 @@ pub(crate) struct Scope {
     /// No key: all streams.
     pub(crate) keys: Vec<StreamKey>,
     pub(crate) filter: Option<Filter>,
+    /// Up to here, what is missing was told before, though it is read again.
+    pub(crate) told: Option<u64>,
 }
 
 impl fmt::Debug for Scope {
@@ -45,6 +47,7 @@ impl fmt::Debug for Scope {
         f.debug_struct("Scope")
             .field("keys", &self.keys)
             .field("filtered", &self.filter.is_some())
+            .field("told", &self.told)
             .finish()
     }
 }
@@ -216,7 +219,7 @@ impl Reader {
 
     fn begin(&mut self, start: Start) {
         self.after = start.after;
-        self.silent = start.silent;
+        self.silent = self.scope.told.unwrap_or(start.silent);
         // Who was here before knows the streams, and what the store has of them is not asked for again.
         self.seen |= start.after > 0 && !start.live && self.log.is_shared();
         if start.unknown {

@@ -55,6 +55,7 @@ const MODULES: &[&str] = &[
     "spans::query",
     "spans::parse",
     "spans::index",
+    "spans::stored",
     "spans::viewers",
     "spans::translator",
     "spans::processor",
