@@ -55,6 +55,9 @@ mod init;
 mod spans;
 mod sse;
 mod sync;
+#[cfg(feature = "testing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+pub mod testing;
 mod time;
 
 #[cfg(feature = "spans")]

@@ -77,23 +77,22 @@ pub(crate) fn export(events: &[(String, Bytes)]) -> VecDeque<Bytes> {
     text(resources)
 }
 
-/// Which end of each span counts, by its place among the events.
+/// Which end of each span counts, by its place among the events. A lost end does not when the span goes on after it.
 fn ends(events: &[(String, Bytes)]) -> HashMap<Bytes, usize> {
     let mut ends: HashMap<Bytes, usize> = HashMap::new();
-    for (index, (_, payload)) in events
-        .iter()
-        .enumerate()
-        .filter(|(_, (name, _))| name == "ended")
-    {
+    for (index, (name, payload)) in events.iter().enumerate() {
         let Some(span) = parse::span_of(payload) else {
             continue;
         };
-        let end = ends.entry(span).or_insert(index);
-        if events
-            .get(*end)
-            .is_some_and(|(_, earlier)| parse::replaces(payload, earlier))
-        {
-            *end = index;
+        let earlier = ends.get(&span).and_then(|end| events.get(*end));
+        match name.as_str() {
+            "ended" if earlier.is_none_or(|(_, end)| parse::replaces(payload, end)) => {
+                ends.insert(span, index);
+            }
+            "started" if earlier.is_some_and(|(_, end)| parse::is_lost(end)) => {
+                ends.remove(&span);
+            }
+            _ => {}
         }
     }
     ends

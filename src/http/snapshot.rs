@@ -171,7 +171,7 @@ fn list(pieces: &mut VecDeque<Bytes>, open: &'static [u8], items: &[Bytes]) {
 }
 
 /// The events by what they are; of each span only what says most: its newest end, a real one before a lost one, else
-/// its start.
+/// its start, also when that comes again after a lost end.
 #[derive(Default)]
 struct Sorted {
     processes: Vec<Bytes>,
@@ -194,7 +194,12 @@ impl Sorted {
                         let Some(slot) = sorted.spans.get_mut(*place) else {
                             continue;
                         };
-                        if !*was_ended || (ended && parse::replaces(payload, slot)) {
+                        let replaces = if ended {
+                            !*was_ended || parse::replaces(payload, slot)
+                        } else {
+                            !*was_ended || parse::is_lost(slot)
+                        };
+                        if replaces {
                             *was_ended = ended;
                             *slot = payload.clone();
                         }

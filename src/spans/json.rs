@@ -121,6 +121,7 @@ pub(crate) struct Process<'a> {
 /// Why a span was ended for its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LostReason {
+    Crashed,
     Shutdown,
     Dropped,
 }
@@ -305,10 +306,12 @@ pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) ->
     }
     let start = value_of("timestamp")?;
     let message = match reason {
+        LostReason::Crashed => "lost: the process died while the span was open",
         LostReason::Shutdown => "lost: the tracer provider was shut down while the span was open",
         LostReason::Dropped => "lost: the end of the span was dropped by a full buffer",
     };
     let reason = match reason {
+        LostReason::Crashed => "crashed",
         LostReason::Shutdown => "shutdown",
         LostReason::Dropped => "dropped",
     };

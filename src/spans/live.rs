@@ -176,7 +176,7 @@ impl LiveSpansBuilder {
         let processes = Arc::new(Processes::default());
         let marks = Arc::new(Marks::default());
         let settings = WorkerSettings {
-            on_thread: Box::new(suppress_telemetry),
+            on_thread: Arc::new(suppress_telemetry),
             hold,
             ..self.settings
         };

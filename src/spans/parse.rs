@@ -123,8 +123,13 @@ pub(crate) fn span_of(payload: &bytes::Bytes) -> Option<bytes::Bytes> {
 /// Whether a later end of a span takes the place of an earlier one: a lost end never that of a real one.
 #[cfg(feature = "http")]
 pub(crate) fn replaces(later: &[u8], earlier: &[u8]) -> bool {
-    let is_lost = |payload| json::fields(payload).any(|(key, _)| key == b"lost");
     !is_lost(later) || is_lost(earlier)
+}
+
+/// Whether an end is one that the log made itself, because the real one can no longer come.
+#[cfg(feature = "http")]
+pub(crate) fn is_lost(payload: &[u8]) -> bool {
+    json::fields(payload).any(|(key, _)| key == b"lost")
 }
 
 /// What the index learns from a stored event; `None` for one that belongs to no trace.

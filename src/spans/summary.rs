@@ -156,7 +156,9 @@ impl Trace {
         self.newest = self.newest.max(fact.time);
         match &fact.change {
             Change::Started(begun) => {
-                if self.open.insert(fact.span_id) {
+                if self.lost.remove(&fact.span_id) {
+                    self.take_back(fact.span_id, begun);
+                } else if self.open.insert(fact.span_id) {
                     self.meet(fact.span_id, begun);
                 }
             }
@@ -203,6 +205,17 @@ impl Trace {
         {
             root.outcome = Some(outcome);
             root.name.clone_from(&begun.name);
+        }
+    }
+
+    /// A span that was taken for lost runs on: its process had only stood still.
+    fn take_back(&mut self, span_id: [u8; 8], begun: &Begun) {
+        self.open.insert(span_id);
+        self.ended = self.ended.saturating_sub(1);
+        self.errors = self.errors.saturating_sub(1);
+        self.count(&begun.service, 0, -1);
+        if let Some(root) = self.root.as_mut().filter(|root| root.span_id == span_id) {
+            root.outcome = None;
         }
     }
 

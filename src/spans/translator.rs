@@ -1,7 +1,7 @@
 //! What the worker does with spans: records become events, and the index learns of them before readers see them. It
 //! runs on the worker thread only.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::SystemTime};
 
 use crate::{
     spans::{
@@ -15,18 +15,15 @@ use crate::{
         viewers::Hidden,
     },
     sse::{
-        batch::Batch,
+        batch::{Batch, StoredEvent},
         event::{Pin, StreamKey},
         intake::Class,
         log::Log,
         retention::RETENTION_PINNED_EVENTS_MAX,
-        worker::Translator,
+        translate::{Observer, Translator},
     },
     time::Timestamp,
 };
-
-/// The token under which a process is kept beyond retention, above all sources.
-const PROCESS_TOKEN: u64 = 1 << 32;
 
 pub(crate) struct SpanTranslator {
     log: Arc<Log>,
@@ -38,17 +35,26 @@ pub(crate) struct SpanTranslator {
     closed: HashSet<u32>,
     /// Processes announced in the batch that is not stored yet.
     announcing: Vec<u32>,
+    /// Processes announced to readers while the store failed.
+    unkept: Vec<u32>,
     /// The last process that was looked up: most batches are of one.
     current: Option<(u32, Arc<Process>)>,
     /// Facts of the batch that is not stored yet, each with its place in it.
     facts: Vec<(usize, Fact)>,
     /// Spans whose end the store refused, and when that was: they would be shown as running for ever.
-    owed: Vec<Mark>,
+    owed: Vec<(Mark, IndexSays)>,
     /// Marks of dropped ends for which the buffer had no room.
     marks: Arc<Marks>,
     /// Those of them that a note, which may be on its way, will settle.
     settling: Vec<Mark>,
     is_settling: bool,
+}
+
+/// What the index knows of a span whose end the store refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IndexSays {
+    Open,
+    Ended,
 }
 
 impl SpanTranslator {
@@ -67,6 +73,7 @@ impl SpanTranslator {
             announced: HashSet::new(),
             closed: HashSet::new(),
             announcing: Vec::new(),
+            unkept: Vec::new(),
             current: None,
             facts: Vec::new(),
             owed: Vec::new(),
@@ -167,7 +174,7 @@ impl SpanTranslator {
         };
         if self.announced.insert(source) {
             self.announcing.push(source);
-            let pin = Pin::Open(PROCESS_TOKEN + u64::from(source));
+            let pin = Pin::Open(process.token());
             batch.push("process", None, pin, |out| process.write(out));
         }
         Some(process)
@@ -221,10 +228,28 @@ impl SpanTranslator {
         }
     }
 
+    /// Notes an end that the store refused.
+    fn owe(&mut self, fact: &Fact, index: IndexSays) {
+        let is_end = matches!(fact.change, Change::Ended { .. });
+        if is_end && self.owed.len() < RETENTION_PINNED_EVENTS_MAX {
+            let mark = Mark {
+                trace_id: fact.trace_id,
+                span_id: fact.span_id,
+                end: fact.time,
+            };
+            self.owed.push((mark, index));
+        }
+    }
+
     /// Ends the spans whose end the store refused.
     fn settle_owed(&mut self, batch: &mut Batch) {
-        for mark in std::mem::take(&mut self.owed) {
+        for (mark, index) in std::mem::take(&mut self.owed) {
+            let facts = self.facts.len();
             self.lose_one(&mark, batch);
+            if index == IndexSays::Ended {
+                // A lost end never takes the place of a real one.
+                self.facts.truncate(facts);
+            }
         }
     }
 
@@ -327,6 +352,7 @@ impl Translator for SpanTranslator {
 
     fn appended(&mut self, first: u64) {
         self.announcing.clear();
+        self.unkept.clear();
         if !self.facts.is_empty() {
             let facts = self.facts.drain(..);
             self.index
@@ -335,19 +361,56 @@ impl Translator for SpanTranslator {
     }
 
     fn refused(&mut self) {
-        for (_, fact) in self.facts.drain(..) {
-            let is_end = matches!(fact.change, Change::Ended { .. });
-            if is_end && self.owed.len() < RETENTION_PINNED_EVENTS_MAX {
-                self.owed.push(Mark {
-                    trace_id: fact.trace_id,
-                    span_id: fact.span_id,
-                    end: fact.time,
-                });
-            }
+        for (_, fact) in std::mem::take(&mut self.facts) {
+            self.owe(&fact, IndexSays::Open);
         }
         for source in self.announcing.drain(..) {
             self.announced.remove(&source);
         }
+    }
+
+    fn shown(&mut self, first: u64) {
+        let facts = std::mem::take(&mut self.facts);
+        for (_, fact) in &facts {
+            self.owe(fact, IndexSays::Ended);
+        }
+        let facts = facts.into_iter();
+        self.index
+            .apply(facts.map(|(place, fact)| (first + place as u64, fact)));
+        self.unkept.append(&mut self.announcing);
+    }
+
+    fn recovered(&mut self, batch: &mut Batch) {
+        for source in self
+            .unkept
+            .iter()
+            .filter_map(|&source| self.processes.get(source))
+        {
+            let pin = Pin::Open(source.token());
+            batch.push("process", None, pin, |out| source.write(out));
+        }
+    }
+
+    fn abandoned(&mut self, event: &StoredEvent, last_heard: SystemTime, batch: &mut Batch) {
+        if !parse::is_durable(&event.payload) {
+            self.lose(
+                &event.payload,
+                LostReason::Crashed,
+                last_heard.into(),
+                batch,
+            );
+        }
+    }
+
+    fn observer(&self) -> Observer {
+        let index = Arc::clone(&self.index);
+        Arc::new(move |events| {
+            let facts = events.iter().filter_map(|event| {
+                let fact = parse::fact(&event.payload)?;
+                Some((event.sequence.get(), fact))
+            });
+            index.apply(facts);
+        })
     }
 
     fn evicted(&mut self, keys: &[StreamKey]) {

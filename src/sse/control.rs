@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     sse::{
         frame,
-        id::{Epoch, EventId, Sequence},
+        id::{Epoch, EventId},
     },
     time::Timestamp,
 };
@@ -58,6 +58,8 @@ pub enum Gap {
     },
     /// The reader's id is of an epoch or a place that this log does not know.
     Epoch,
+    /// The store works again after it [failed](crate::Message::Degraded), and nothing was lost.
+    Recovered,
 }
 
 /// Why a stream ended.
@@ -127,23 +129,17 @@ enum Lost {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Position {
     pub(crate) epoch: Epoch,
-    pub(crate) oldest: u64,
-    pub(crate) head: u64,
+    pub(crate) oldest: EventId,
+    pub(crate) head: EventId,
     pub(crate) dropped: Dropped,
-}
-
-impl Position {
-    fn id(&self, sequence: u64) -> String {
-        EventId::new(self.epoch, Sequence::new(sequence)).to_string()
-    }
 }
 
 pub(crate) fn hello(out: &mut Vec<u8>, position: &Position, ping_seconds: u64) {
     let hello = Control::Hello {
         protocol: PROTOCOL,
         epoch: position.epoch.to_string(),
-        oldest: position.id(position.oldest),
-        head: position.id(position.head),
+        oldest: position.oldest.to_string(),
+        head: position.head.to_string(),
         now: Timestamp::now().text(),
         ping_seconds,
         server: SERVER,
@@ -153,7 +149,7 @@ pub(crate) fn hello(out: &mut Vec<u8>, position: &Position, ping_seconds: u64) {
 
 pub(crate) fn ping(out: &mut Vec<u8>, position: &Position, known: Option<bool>) {
     let ping = Control::Ping {
-        head: position.id(position.head),
+        head: position.head.to_string(),
         now: Timestamp::now().text(),
         dropped: position.dropped,
         known,
@@ -174,6 +170,12 @@ pub(crate) fn gap(out: &mut Vec<u8>, gap: &Gap) {
             from: None,
             to: None,
             lost: Lost::Events(None),
+        },
+        Gap::Recovered => Control::Gap {
+            reason: "dropped",
+            from: None,
+            to: None,
+            lost: Lost::Dropped(Dropped::default()),
         },
     };
     write(out, GAP, &gap);
@@ -219,12 +221,14 @@ fn json(out: &mut Vec<u8>, control: &Control) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sse::id::Sequence;
 
     fn position() -> Position {
+        let epoch = "k3x9q2a7".parse().unwrap();
         Position {
-            epoch: "k3x9q2a7".parse().unwrap(),
-            oldest: 3,
-            head: 41,
+            epoch,
+            oldest: EventId::new(epoch, Sequence::new(3)),
+            head: EventId::new(epoch, Sequence::new(41)),
             dropped: Dropped {
                 starts: 1,
                 ends: 2,
@@ -263,6 +267,10 @@ mod tests {
         assert_eq!(
             text(|out| gap(out, &Gap::Epoch)),
             "event: gap\ndata: {\"type\":\"gap\",\"reason\":\"epoch\",\"lost\":null}\n\n"
+        );
+        assert_eq!(
+            text(|out| gap(out, &Gap::Recovered)),
+            "event: gap\ndata: {\"type\":\"gap\",\"reason\":\"dropped\",\"lost\":{\"starts\":0,\"ends\":0,\"other\":0}}\n\n"
         );
         let epoch = position().epoch;
         let evicted = Gap::Evicted {

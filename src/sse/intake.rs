@@ -578,6 +578,18 @@ impl Intake {
         }
     }
 
+    /// Rests for all of this time, whoever is in a hurry, unless the log is shut down.
+    pub(crate) fn rest(&self, time: Duration) {
+        let begun = Instant::now();
+        while !self.is_closed() {
+            let left = time.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+
     /// Whether someone waits for the worker or a shard is half full.
     pub(crate) fn is_urgent(&self) -> bool {
         self.urgent.load(Ordering::SeqCst) || self.is_closed()

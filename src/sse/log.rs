@@ -15,6 +15,7 @@ use crate::{
         control::{Dropped, Position},
         id::{Epoch, EventId, ResumePoint, Sequence},
         intake::Intake,
+        lapse::Lapses,
         retention::Retention,
         store::EventStore,
         tail::Tail,
@@ -32,7 +33,25 @@ pub(crate) struct Log {
     failure: Mutex<Option<String>>,
     /// Counts the stretches in which the store failed; readers compare it to announce each once.
     degradations: AtomicU64,
+    /// Counts those that nothing was lost in: no event of the log closes them.
+    recoveries: AtomicU64,
+    lapses: Lapses,
     started: Instant,
+    opened_at: u64,
+}
+
+/// Events of earlier lives that are taken into memory at most, so that opening takes milliseconds.
+const PRIMED_EVENTS_MAX: u64 = 10_000;
+
+/// Where the memory of a log begins that is opened at this head.
+fn first_in_memory(store: &dyn EventStore, head: u64) -> u64 {
+    let wanted = (store.tail().events_max() as u64).min(PRIMED_EVENTS_MAX);
+    let first = store.oldest().get().max((head + 1).saturating_sub(wanted));
+    if store.follow().is_some() {
+        head + 1
+    } else {
+        first.clamp(1, head + 1)
+    }
 }
 
 /// Where a reader begins.
@@ -89,12 +108,13 @@ pub struct Status {
 
 impl Log {
     pub(crate) fn open(store: Arc<dyn EventStore>, intake: Arc<Intake>) -> Result<Self, Error> {
-        let head = store.open()?;
+        let head = store.open()?.get();
         let tail = match store.shared_tail() {
             Some(shared) => shared.0,
-            None => Arc::new(Tail::new(head.get() + 1, store.tail())),
+            None => Arc::new(Tail::new(first_in_memory(&*store, head), store.tail())),
         };
         Ok(Self {
+            opened_at: head,
             tail,
             store,
             intake,
@@ -102,26 +122,48 @@ impl Log {
             subscribers: AtomicUsize::new(0),
             failure: Mutex::default(),
             degradations: AtomicU64::new(0),
+            recoveries: AtomicU64::new(0),
+            lapses: Lapses::default(),
             started: Instant::now(),
         })
     }
 
-    /// Keeps the batch; readers see it at the next [`Tail::publish`].
-    pub(crate) fn append(&self, batch: &Batch) -> Result<u64, Error> {
-        match self.store.append(Sequence::new(self.tail.next()), batch) {
-            Ok(first) => {
-                if self.store.shared_tail().is_none() {
-                    let epoch = self.epoch();
-                    self.tail.append(epoch, first.get(), batch, Instant::now());
-                }
-                *lock(&self.failure) = None;
-                Ok(first.get())
-            }
-            Err(error) => {
-                self.fail(error.to_string());
-                Err(error)
-            }
+    /// The newest event when the log was opened.
+    pub(crate) fn opened_at(&self) -> u64 {
+        self.opened_at
+    }
+
+    /// Takes in what the store keeps; readers see it at the next [`Tail::publish`].
+    pub(crate) fn take(&self, first: u64, batch: &Batch) {
+        if self.store.shared_tail().is_none() {
+            self.tail.append(self.epoch(), first, batch, Instant::now());
         }
+    }
+
+    /// Takes in what the store refused, for those who read on; returns the number of the first event.
+    pub(crate) fn take_unkept(&self, batch: &Batch) -> u64 {
+        let first = self.tail.next();
+        let epoch = self.lapses.enter(first);
+        self.tail.append_unkept(epoch, first, batch, Instant::now());
+        first
+    }
+
+    /// The store works again, and an event of the log tells what was lost.
+    pub(crate) fn recover(&self) {
+        self.lapses.leave(self.tail.next() - 1);
+        *lock(&self.failure) = None;
+    }
+
+    /// The store works again, and nothing was lost.
+    pub(crate) fn recover_whole(&self) {
+        self.recover();
+        self.recoveries.fetch_add(1, Ordering::Release);
+        self.tail.wake_everyone();
+    }
+
+    /// Whether others append to the store, too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.store.follow().is_some()
     }
 
     /// Notes that the store failed and tells every reader, once per stretch.
@@ -134,6 +176,10 @@ impl Log {
 
     pub(crate) fn degradations(&self) -> u64 {
         self.degradations.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn recoveries(&self) -> u64 {
+        self.recoveries.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_degraded(&self) -> bool {
@@ -167,10 +213,14 @@ impl Log {
     /// The id of an event, in the life of the log that wrote it.
     pub(crate) fn id(&self, sequence: u64) -> EventId {
         let sequence = Sequence::new(sequence);
-        let lives = self.store.lives();
-        let begun = lives.partition_point(|life| life.first <= sequence);
-        let life = lives.get(begun.saturating_sub(1));
-        EventId::new(life.map_or(Epoch::NONE, |life| life.epoch), sequence)
+        let kept = || {
+            let lives = self.store.lives();
+            let begun = lives.partition_point(|life| life.first <= sequence);
+            let life = lives.get(begun.saturating_sub(1));
+            life.map_or(Epoch::NONE, |life| life.epoch)
+        };
+        let epoch = self.lapses.epoch(sequence.get()).unwrap_or_else(kept);
+        EventId::new(epoch, sequence)
     }
 
     pub(crate) fn resolve(&self, resume: ResumePoint) -> Start {
@@ -217,7 +267,7 @@ impl Log {
     fn knows_id(&self, id: EventId) -> bool {
         let lives = self.store.lives();
         let Some(place) = lives.iter().position(|life| life.epoch == id.epoch()) else {
-            return false;
+            return self.lapses.know(id);
         };
         let next = lives.get(place + 1);
         next.is_none_or(|next| id.sequence() < next.first)
@@ -232,8 +282,8 @@ impl Log {
     pub(crate) fn position(&self) -> Position {
         Position {
             epoch: self.epoch(),
-            oldest: self.oldest(),
-            head: self.tail.published(),
+            oldest: self.id(self.oldest()),
+            head: self.id(self.tail.published()),
             dropped: self.dropped(),
         }
     }

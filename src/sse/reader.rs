@@ -77,6 +77,7 @@ pub(crate) struct Reader {
     queue: VecDeque<ReadItem>,
     page: Option<Page>,
     degradations: u64,
+    recoveries: u64,
 }
 
 impl fmt::Debug for Reader {
@@ -113,6 +114,7 @@ impl Reader {
             queue: VecDeque::new(),
             page: None,
             degradations: log.degradations(),
+            recoveries: log.recoveries(),
         };
         reader.begin(start);
         reader
@@ -160,6 +162,9 @@ impl Reader {
                 continue;
             }
             let rung = self.waiter.poll_rung(cx).is_ready();
+            if self.notice_degraded() {
+                continue;
+            }
             if self.advance() {
                 turns += 1;
                 if turns >= BLOCKS_PER_TURN && self.queue.is_empty() {
@@ -168,7 +173,7 @@ impl Reader {
                 }
                 continue;
             }
-            if self.notice_degraded() {
+            if self.notice_recovered() {
                 continue;
             }
             // Closed is looked at before the head: what was published before the close is still read.
@@ -226,20 +231,17 @@ impl Reader {
 
     /// Crosses the stretch before `oldest`, which is not in memory: from the store if it has it, else with a gap.
     fn go_before(&mut self, oldest: u64) {
-        let stored = self.log.store.oldest().get();
-        if stored >= oldest {
-            self.pass(u64::MAX);
-        } else if stored > self.after + 1 {
-            self.pass(stored - 1);
-        } else {
+        let is_store = self.log.store.shared_tail().is_none();
+        if is_store || self.log.store.oldest().get() < oldest {
             self.page = Some(self.read_page());
+        } else {
+            self.pass(u64::MAX);
         }
     }
 
     /// Goes over what is gone, at most up to `limit`: says what was missed, and hands on what is kept of it.
     fn pass(&mut self, limit: u64) {
-        let silent = self.after < self.silent;
-        let limit = if silent {
+        let limit = if self.after < self.silent {
             limit.min(self.silent)
         } else {
             limit
@@ -251,24 +253,44 @@ impl Reader {
         } else {
             passed.lost
         };
-        if !silent && lost != Some(0) {
-            let (from, to) = (self.log.id(self.after + 1), self.log.id(passed.to));
-            self.queue
-                .push_back(ReadItem::Gap(Gap::Evicted { from, to, lost }));
-        }
+        self.miss(passed.to, lost);
         self.after = passed.to;
         self.take_slices(passed.pinned);
     }
 
-    /// Queues the news that the store fails, once per stretch.
+    /// Says what is missing up to `to`, unless it was gone before this reader came.
+    fn miss(&mut self, to: u64, lost: Option<u64>) {
+        if self.after >= self.silent && lost != Some(0) {
+            let (from, to) = (self.log.id(self.after + 1), self.log.id(to));
+            self.queue
+                .push_back(ReadItem::Gap(Gap::Evicted { from, to, lost }));
+        }
+    }
+
+    /// Queues the news that the store fails, once per stretch, before the events that it did not keep.
     fn notice_degraded(&mut self) -> bool {
         let degradations = self.log.degradations();
-        let new = degradations > self.degradations;
+        let is_news = degradations > self.degradations;
         self.degradations = degradations;
-        if new {
+        if is_news {
             self.queue.push_back(ReadItem::Degraded);
         }
-        new
+        is_news
+    }
+
+    /// Queues the news that the store works again, when no event of the log says so, after the events until then.
+    fn notice_recovered(&mut self) -> bool {
+        let recoveries = self.log.recoveries();
+        let is_news = recoveries > self.recoveries;
+        self.recoveries = recoveries;
+        if is_news {
+            self.queue.push_back(ReadItem::Gap(Gap::Recovered));
+            if self.log.is_degraded() {
+                // It failed again since.
+                self.queue.push_back(ReadItem::Degraded);
+            }
+        }
+        is_news
     }
 
     fn read_page(&self) -> Page {
@@ -307,40 +329,72 @@ impl Reader {
     /// let go of events since it was asked.
     fn take_stored(&mut self, events: &[StoredEvent], bound: u64) {
         let next = self.after + 1;
-        let events = events
-            .iter()
-            .filter(|event| (next..bound).contains(&event.sequence.get()));
-        let run: Vec<&StoredEvent> = if self.keys.is_empty() {
-            let first = events
-                .clone()
-                .next()
-                .map_or(bound, |event| event.sequence.get());
-            if next < first {
-                return self.pass(first - 1);
-            }
-            events
-                .zip(next..)
-                .take_while(|(event, next)| event.sequence.get() == *next)
-                .map(|(event, _)| event)
-                .collect()
-        } else {
-            let oldest = self.log.store.oldest().get().min(bound);
-            if next < oldest {
-                return self.pass(oldest - 1);
-            }
-            events.collect()
+        let oldest = self.log.store.oldest().get().min(bound);
+        let places = |from, to| {
+            let from = events.partition_point(|event| event.sequence.get() < from);
+            let to = events.partition_point(|event| event.sequence.get() < to);
+            events.get(from..to).unwrap_or_default()
         };
-        let mut builder = BlockBuilder::with_capacity(64 * 1024, run.len());
-        for event in &run {
-            builder.push_stored(self.log.id(event.sequence.get()).epoch(), event);
+        let wanted = places(next, bound);
+        if next < oldest {
+            return self.take_kept_beyond(places(next, oldest), oldest, wanted);
         }
+        if !self.keys.is_empty() {
+            return self.take_run(wanted, bound);
+        }
+        let first = wanted.first().map_or(bound, |event| event.sequence.get());
+        if next < first {
+            return self.pass(first - 1);
+        }
+        let holes = wanted
+            .iter()
+            .zip(next..)
+            .position(|(event, next)| event.sequence.get() != next);
+        self.take_run(
+            wanted
+                .get(..holes.unwrap_or(wanted.len()))
+                .unwrap_or_default(),
+            bound,
+        );
+    }
+
+    /// Goes over what is gone before `oldest`, but for the opening events that the store keeps beyond retention.
+    fn take_kept_beyond(&mut self, kept: &[StoredEvent], oldest: u64, wanted: &[StoredEvent]) {
+        let Some(last) = kept.last().map(|event| event.sequence.get()) else {
+            return self.pass(oldest - 1);
+        };
+        // A full page of them says nothing of what comes after.
+        let to = if wanted.len() > kept.len() {
+            oldest - 1
+        } else {
+            last
+        };
+        let gone = to - self.after - kept.len() as u64;
+        let missed = (self.keys.is_empty() && self.scope.filter.is_none()).then_some(gone);
+        self.miss(to, missed);
+        self.after = to;
+        let slices = self.block(kept);
+        self.take_slices(slices);
+    }
+
+    /// Takes events of a page that have no hole of this reader's between them.
+    fn take_run(&mut self, run: &[StoredEvent], bound: u64) {
         if run.is_empty() {
             // Nothing more of this stream in the store: the rest is in memory.
             self.after = self.after.max(bound - 1);
         } else {
-            self.seen |= run.iter().any(|event| event.key.is_some());
-            self.take(vec![Slice::whole(Arc::new(builder.build(Instant::now())))]);
+            let slices = self.block(run);
+            self.take(slices);
         }
+    }
+
+    fn block(&mut self, events: &[StoredEvent]) -> Vec<Slice> {
+        self.seen |= events.iter().any(|event| event.key.is_some());
+        let mut builder = BlockBuilder::with_capacity(64 * 1024, events.len());
+        for event in events {
+            builder.push_stored(self.log.id(event.sequence.get()).epoch(), event);
+        }
+        vec![Slice::whole(Arc::new(builder.build(Instant::now())))]
     }
 
     fn take(&mut self, slices: Vec<Slice>) {

@@ -15,7 +15,7 @@ use std::{
 
 use crate::{
     sse::{
-        batch::{Batch, BatchRecord},
+        batch::{Batch, BatchRecord, StoredEvent},
         block::{BLOCK_BYTES_MAX, Block, BlockBuilder, Slice},
         event::{Pin, StreamKey},
         frame,
@@ -194,19 +194,61 @@ impl Tail {
 
     /// Stores the batch as the events `first..` of this epoch, without showing them to readers yet.
     pub(crate) fn append(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
+        let treat = |pin| pin;
+        self.append_as(first, batch, Stamp { epoch, now, treat });
+    }
+
+    /// Stores a batch that no store keeps. What it closes stays open, because in the store it is.
+    pub(crate) fn append_unkept(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
+        let treat = |pin| match pin {
+            Pin::Close(_) => Pin::None,
+            Pin::None | Pin::Open(_) => pin,
+        };
+        self.append_as(first, batch, Stamp { epoch, now, treat });
+    }
+
+    fn append_as(&self, first: u64, batch: &Batch, stamp: Stamp) {
         let _appending = lock(&self.appending);
         if first != self.next() {
             // The store numbered events that did not pass here; what stands before them is no longer adjacent.
             self.let_go_of_all(first);
         }
-        for (block, pins) in self.build(epoch, first, batch, now) {
+        for (block, pins) in self.build(first, batch, stamp) {
             self.merge_run_for(block.size());
             let mut state = write(&self.state);
             state.push(block);
             state.pin(&pins);
         }
         let mut state = write(&self.state);
-        state.evict(&self.keys, &self.retention, now);
+        state.evict(&self.keys, &self.retention, stamp.now);
+    }
+
+    /// Takes in events that a store gave back, without showing them to readers yet. What is already here is left out.
+    pub(crate) fn append_stored(
+        &self,
+        epoch: impl Fn(u64) -> Epoch,
+        events: &[StoredEvent],
+        now: Instant,
+    ) {
+        let next = self.next();
+        let new = events.iter().filter(|event| event.sequence.get() >= next);
+        let events: Vec<&StoredEvent> = new.collect();
+        let adjacent = |one: &&StoredEvent, other: &&StoredEvent| {
+            let (one, other) = (one.sequence.get(), other.sequence.get());
+            one + 1 == other && epoch(one) == epoch(other)
+        };
+        for run in events.chunk_by(adjacent) {
+            let Some(first) = run.first().map(|event| event.sequence.get()) else {
+                continue;
+            };
+            let mut batch = Batch::default();
+            for event in run {
+                batch.push(&event.name, event.key, event.pin, |out| {
+                    out.extend_from_slice(&event.payload);
+                });
+            }
+            self.append(epoch(first), first, &batch, now);
+        }
     }
 
     /// Shows everything appended to readers and wakes those concerned.
@@ -373,10 +415,9 @@ impl Tail {
 
     fn build(
         &self,
-        epoch: Epoch,
         first: u64,
         batch: &Batch,
-        now: Instant,
+        Stamp { epoch, now, treat }: Stamp,
     ) -> Vec<(Block, Vec<PinChange>)> {
         let mut blocks = Vec::new();
         let mut records = batch.iter().zip(first..).peekable();
@@ -386,9 +427,10 @@ impl Tail {
             let mut pins = Vec::new();
             for (record, sequence) in records.by_ref().take(events) {
                 let key = self.index(record.stream_key(), sequence);
-                if record.pin() != Pin::None {
+                let pin = treat(record.pin());
+                if pin != Pin::None {
                     pins.push(PinChange {
-                        pin: record.pin(),
+                        pin,
                         sequence,
                         key: key.clone(),
                     });
@@ -454,12 +496,29 @@ impl Tail {
         run.len() > 1 && spread <= self.retention.age_max() / MERGED_AGE_DIVISOR
     }
 
+    /// Goes on at a later place, as the events until there are not to be had in order.
+    pub(crate) fn skip_to(&self, next: u64) {
+        let _appending = lock(&self.appending);
+        if self.next() < next {
+            self.let_go_of_all(next);
+        }
+    }
+
     fn let_go_of_all(&self, next: u64) {
         let mut state = write(&self.state);
         while state.evict_one(&self.keys) {}
         state.next = next;
         state.uncounted = next.saturating_sub(1);
     }
+}
+
+/// What the events of one batch share.
+#[derive(Clone, Copy)]
+struct Stamp {
+    epoch: Epoch,
+    now: Instant,
+    /// What becomes of an event's pin.
+    treat: fn(Pin) -> Pin,
 }
 
 #[derive(Debug)]
@@ -801,7 +860,7 @@ mod tests {
         while let TailRead::Events(slices) = log.tail.read_after(place) {
             for event in slices.iter().flat_map(Slice::events) {
                 place += 1;
-                let frame = format!("event: note\nid: k3x9q2a7-{place}\ndata: x\n\n");
+                let frame = format!("event: note\nid: {EPOCH}-{place}\ndata: x\n\n");
                 assert_eq!(
                     (event.sequence(), &event.frame()[..]),
                     (place, frame.as_bytes())

@@ -17,7 +17,8 @@ use crate::{
         record::Envelope,
         store::{EventStore, MemoryEventStore},
         subscription::{Subscribe, Subscription},
-        worker::{Engine, Translator, WorkerSettings},
+        translate::Translator,
+        worker::{Engine, WorkerSettings},
     },
 };
 

@@ -1,10 +1,8 @@
-//! The one thread between the intake and the log: drains, encodes, stores, publishes. It needs no runtime of the
+//! The one thread between the intake and the log: drains, encodes and hands on to the writer. It needs no runtime of the
 //! host, and nothing that goes wrong on it reaches the host: a panic in an encoder or a store is caught and counted.
 
 use std::{
-    any::Any,
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -16,14 +14,16 @@ use std::{
 use crate::{
     error::Error,
     sse::{
-        batch::Batch,
-        control::{self, Dropped},
-        event::{Pin, StreamKey},
         intake::{Class, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, Intake},
+        keeper::{Keeper, OnThread},
         log::Log,
+        prime::prime,
         record,
-        store::EventStore,
+        store::{Abandoned, EventStore, Tended},
+        translate::Translator,
+        writer::{Pending, Writer},
     },
+    sync::guard,
 };
 
 /// Payload bytes after which a batch is stored, though more is waiting.
@@ -32,35 +32,10 @@ const BATCH_BYTES_MAX: usize = 1024 * 1024;
 const NAP: Duration = Duration::from_millis(1);
 /// The longest nap while records are held back.
 const HOLD_NAP: Duration = Duration::from_millis(10);
-/// How soon unreported drops are reported again after the store refused the report.
+/// How soon unreported drops are reported again after the store refused the report, and how often a store is asked what
+/// its writers left open, where there can be others.
 const RETRY: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3600);
-
-/// Turns records into events. It runs on the worker thread only.
-pub(crate) trait Translator: Send + 'static {
-    /// Sees every note of a turn before any of its records is translated.
-    fn note(&mut self, _record: &[u8]) {}
-
-    /// Whether everything before the record must be stored before it is translated.
-    fn needs_stored(&self, _record: &[u8]) -> bool {
-        false
-    }
-
-    /// An event that its caller had encoded stands at this place of the batch.
-    fn encoded(&mut self, _place: usize, _payload: &[u8]) {}
-
-    /// Appends the events that the record stands for.
-    fn translate(&mut self, record: &[u8], batch: &mut Batch);
-
-    /// The batch, of all events translated since the last call, is stored as `first..` and not yet visible.
-    fn appended(&mut self, _first: u64) {}
-
-    /// The batch of all events translated since the last call was refused by the store.
-    fn refused(&mut self) {}
-
-    /// These streams hold no event any more.
-    fn evicted(&mut self, _keys: &[StreamKey]) {}
-}
 
 /// How old a record is before the worker looks at it, so that what is learnt about it within that time still decides
 /// about it. Nothing, unless someone asks for it.
@@ -85,8 +60,7 @@ impl Hold {
 pub(crate) struct WorkerSettings {
     pub(crate) buffer_bytes: usize,
     pub(crate) buffer_events: usize,
-    /// Runs on the thread before anything else; what it returns lives as long as the thread.
-    pub(crate) on_thread: Box<dyn FnOnce() -> Box<dyn Any> + Send>,
+    pub(crate) on_thread: OnThread,
     pub(crate) hold: Arc<Hold>,
 }
 
@@ -103,7 +77,7 @@ impl Default for WorkerSettings {
         Self {
             buffer_bytes: DEFAULT_BUFFER_BYTES,
             buffer_events: DEFAULT_BUFFER_EVENTS,
-            on_thread: Box::new(|| Box::new(())),
+            on_thread: Arc::new(|| Box::new(())),
             hold: Arc::default(),
         }
     }
@@ -123,21 +97,24 @@ impl Engine {
         translator: impl FnOnce(&Arc<Log>) -> T,
     ) -> Result<Self, Error> {
         let intake = Arc::new(Intake::new(settings.buffer_bytes, settings.buffer_events));
+        let on_thread = settings.on_thread;
         let log = Arc::new(Log::open(store, Arc::clone(&intake))?);
+        let keeper = Keeper::new(&log.store, Arc::clone(&on_thread))?;
+        let translator = translator(&log);
+        let observer = translator.observer();
+        if !log.is_shared() {
+            prime(&log, &observer);
+        }
         let worker = Worker {
             drain: Drain::new(&intake),
             log: Arc::clone(&log),
             intake: Arc::clone(&intake),
-            translator: translator(&log),
-            batch: Batch::default(),
-            pending: Counts::default(),
-            tickets: Vec::new(),
-            announced: Dropped::default(),
-            due: Dropped::default(),
-            unreported: false,
+            translator,
+            writer: Writer::new(&log, &intake, keeper),
+            pending: Pending::default(),
             hold: settings.hold,
+            tend_at: None,
         };
-        let on_thread = settings.on_thread;
         // The handle is not kept: the thread reports its end through the intake, so that waiting for it can be
         // given up when a store hangs.
         thread::Builder::new()
@@ -163,36 +140,26 @@ impl Drop for Engine {
     }
 }
 
-/// Events of the batch by class, to be counted as dropped when the store refuses it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    starts: u64,
-    ends: u64,
-    other: u64,
-}
-
 struct Worker<T> {
     intake: Arc<Intake>,
     log: Arc<Log>,
     drain: Drain,
     translator: T,
-    batch: Batch,
-    pending: Counts,
-    /// Places in the batch whose callers want to know the id.
-    tickets: Vec<(usize, u64)>,
-    announced: Dropped,
-    /// What is to be announced: drops that were counted before the records of this turn were taken. Later ones come
-    /// after the records that stood in their way.
-    due: Dropped,
-    /// Whether the store refused the last report of drops.
-    unreported: bool,
+    writer: Writer,
+    pending: Pending,
     hold: Arc<Hold>,
+    /// When the store is asked next what writers left open.
+    tend_at: Option<Instant>,
 }
 
 impl<T: Translator> Worker<T> {
     fn run(mut self) {
         self.intake.attach_worker();
+        self.tend();
         loop {
+            if self.tend_at.is_some_and(|at| at <= Instant::now()) {
+                self.tend();
+            }
             // Read before the counter: what is pushed after this look keeps the loop running once more.
             let closed = self.intake.is_closed();
             let cut = self.cut();
@@ -207,8 +174,8 @@ impl<T: Translator> Worker<T> {
                 self.intake.sleep(cut, idle);
             }
         }
-        self.due = self.intake.dropped();
-        self.announce_dropped();
+        self.writer.begin(&mut self.translator);
+        self.writer.finish(&mut self.translator);
         self.log.close();
         self.intake.report_finished();
     }
@@ -235,14 +202,9 @@ impl<T: Translator> Worker<T> {
     /// Stores and publishes everything below `cut`; whether there was anything.
     fn turn(&mut self, cut: u64) -> bool {
         let mut drain = std::mem::replace(&mut self.drain, Drain::empty());
-        self.due = self.intake.dropped();
+        let mut works = self.writer.begin(&mut self.translator);
         drain.take(&self.intake, cut);
-        let mut failed = false;
         let mut busy = false;
-        if self.unreported {
-            // What the store refused comes before what it may take now.
-            failed |= !self.announce_dropped();
-        }
         // Also those after the cut: they may decide about a record before it.
         for record in drain.notes() {
             guard(|| self.translator.note(record));
@@ -250,130 +212,83 @@ impl<T: Translator> Worker<T> {
         for (class, record) in drain.below() {
             busy = true;
             if self.translator.needs_stored(record) {
-                failed |= !self.store();
+                works &= self.store();
             }
             self.translate(class, record);
-            if self.batch.size() >= BATCH_BYTES_MAX {
-                failed |= !self.store();
+            if self.pending.batch.size() >= BATCH_BYTES_MAX {
+                works &= self.store();
             }
         }
-        failed |= !self.store();
-        failed |= !self.announce_dropped();
+        works &= self.store();
+        works &= self.writer.finish(&mut self.translator);
         self.drain = drain;
-        self.intake.report(cut, failed);
+        self.intake.report(cut, !works);
         busy
     }
 
+    /// Closes what writers left open that are gone, and opens again what others closed for this one.
+    fn tend(&mut self) {
+        let tended = guard(|| self.log.store.tend());
+        let again = self.log.is_shared() || !matches!(tended, Some(Ok(_)));
+        self.tend_at = again.then(|| Instant::now() + RETRY);
+        let Some(Ok(Tended {
+            abandoned,
+            reopened,
+        })) = tended
+        else {
+            return;
+        };
+        self.writer.begin(&mut self.translator);
+        for event in &reopened {
+            let batch = &mut self.pending.batch;
+            self.translator.encoded(batch.len(), &event.payload);
+            batch.push(&event.name, event.key, event.pin, |out| {
+                out.extend_from_slice(&event.payload);
+            });
+            self.pending.count(Class::Start, 1);
+        }
+        for Abandoned { event, last_heard } in &abandoned {
+            let batch = &mut self.pending.batch;
+            let before = batch.len();
+            let closing = guard(|| self.translator.abandoned(event, *last_heard, batch));
+            if closing.is_none() {
+                batch.truncate(before);
+            }
+            let closed = (batch.len() - before) as u64;
+            self.pending.count(Class::End, closed);
+            if self.pending.batch.size() >= BATCH_BYTES_MAX {
+                self.store();
+            }
+        }
+        self.store();
+    }
+
+    fn store(&mut self) -> bool {
+        self.writer.store(&mut self.pending, &mut self.translator)
+    }
+
     fn translate(&mut self, class: Class, record: &[u8]) {
-        let before = self.batch.len();
-        let translated = guard(|| match record::unpack(record, &mut self.batch) {
+        let Pending { batch, tickets, .. } = &mut self.pending;
+        let before = batch.len();
+        let translated = guard(|| match record::unpack(record, batch) {
             Some(unpacked) => {
                 if unpacked.ticket > 0 {
-                    self.tickets.push((before, unpacked.ticket));
+                    tickets.push((before, unpacked.ticket));
                 }
                 self.translator.encoded(before, unpacked.payload);
             }
-            None => self.translator.translate(record, &mut self.batch),
+            None => self.translator.translate(record, batch),
         });
-        if translated.is_none() {
-            self.batch.truncate(before);
-            self.count_dropped(class, 1);
-            while let Some((_, ticket)) = self.tickets.pop_if(|(place, _)| *place >= before) {
-                self.intake.redeem(ticket, None);
-            }
+        if translated.is_some() {
+            let events = (batch.len() - before) as u64;
+            self.pending.count(class, events);
             return;
         }
-        let events = (self.batch.len() - before) as u64;
-        match class {
-            Class::Start => self.pending.starts += events,
-            Class::End => self.pending.ends += events,
-            Class::Other | Class::Note => self.pending.other += events,
-        }
-    }
-
-    /// Stores the batch and shows it; whether the store took it.
-    fn store(&mut self) -> bool {
-        if self.batch.is_empty() {
-            return true;
-        }
-        let first = self.append();
-        if let Some(first) = first {
-            self.publish(first);
-        } else {
-            self.count_refused();
-        }
-        self.pending = Counts::default();
-        self.batch.clear();
-        first.is_some()
-    }
-
-    fn publish(&mut self, first: u64) {
-        guard(|| self.translator.appended(first));
-        self.log.tail.publish();
-        for (place, ticket) in self.tickets.drain(..) {
-            self.intake
-                .redeem(ticket, Some(self.log.id(first + place as u64)));
-        }
-        let evicted = self.log.tail.take_evicted_keys();
-        guard(|| self.translator.evicted(&evicted));
-    }
-
-    fn count_refused(&mut self) {
-        guard(|| self.translator.refused());
-        let Counts {
-            starts,
-            ends,
-            other,
-        } = self.pending;
-        self.count_dropped(Class::Start, starts);
-        self.count_dropped(Class::End, ends);
-        self.count_dropped(Class::Other, other);
-        for (_, ticket) in self.tickets.drain(..) {
+        batch.truncate(before);
+        self.writer.count_dropped(class, 1);
+        while let Some((_, ticket)) = tickets.pop_if(|(place, _)| *place >= before) {
             self.intake.redeem(ticket, None);
         }
-    }
-
-    /// Counts what this thread itself could not keep: it is announced at the end of the turn.
-    fn count_dropped(&mut self, class: Class, count: u64) {
-        self.intake.count_dropped(class, count);
-        match class {
-            Class::Start => self.due.starts += count,
-            Class::End => self.due.ends += count,
-            Class::Other => self.due.other += count,
-            Class::Note => {}
-        }
-    }
-
-    fn append(&self) -> Option<u64> {
-        // The log notes the store's own errors itself.
-        let Some(result) = guard(|| self.log.append(&self.batch)) else {
-            self.log.fail("the event store panicked".to_owned());
-            return None;
-        };
-        result.ok()
-    }
-
-    /// Stores what was dropped since the last report as an event of the log; whether the store took it.
-    fn announce_dropped(&mut self) -> bool {
-        let dropped = self.due;
-        let new = dropped.since(self.announced);
-        if new.is_zero() {
-            return true;
-        }
-        self.batch.push(control::GAP, None, Pin::None, |out| {
-            control::dropped_payload(out, new);
-        });
-        let stored = self.append();
-        if let Some(first) = stored {
-            guard(|| self.translator.appended(first));
-            self.log.tail.publish();
-            self.announced = dropped;
-        } else {
-            guard(|| self.translator.refused());
-        }
-        self.batch.clear();
-        self.unreported = stored.is_none();
-        stored.is_some()
     }
 
     fn idle_time(&mut self) -> Duration {
@@ -382,7 +297,7 @@ impl<T: Translator> Worker<T> {
         if !evicted.is_empty() {
             guard(|| self.translator.evicted(&evicted));
         }
-        if self.intake.dropped() != self.announced {
+        if self.writer.is_owing() || self.tend_at.is_some() {
             return RETRY;
         }
         let left = expiry.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));
@@ -390,15 +305,12 @@ impl<T: Translator> Worker<T> {
     }
 }
 
-/// Runs code that must not take the thread down; `None` when it panicked.
-fn guard<R>(run: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(run)).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sse::{block::Slice, store::MemoryEventStore, tail::TailRead};
+    use crate::sse::{
+        batch::Batch, block::Slice, event::Pin, store::MemoryEventStore, tail::TailRead,
+    };
 
     const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -118,7 +118,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Returns how long an append may take before readers get its events though they are not kept yet, as if the store
     /// had failed. `None` means that an append never takes long, or that the store bounds the time itself: it then runs
-    /// on the log's own thread, else on one beside it.
+    /// on the log's own thread, else on one beside it. Which of the two is decided at opening.
     fn patience(&self) -> Option<Duration> {
         Some(DEFAULT_PATIENCE)
     }

@@ -14,11 +14,11 @@ use std::{
 use livespan::{Error, SseEvent, SseTarget, StoreHealth, Subscribe};
 
 use super::{
-    connection::{Connection, Frame},
+    connection::Connection,
     note::{AT_ONCE, Note, builder, flush, key, put},
     stores::{Hook, VecStore},
 };
-use crate::support::{PATIENCE, block_on};
+use crate::support::{PATIENCE, block_on, until};
 
 /// A log whose store fails as `fault` says while the switch is on.
 fn failing(
@@ -54,9 +54,9 @@ fn health(failure: Option<&str>) -> StoreHealth {
 }
 
 const TWO_DROPPED: &str =
-    "gap 2 {\"lost\":{\"ends\":0,\"other\":2,\"starts\":0},\"reason\":\"dropped\"}";
+    "gap 4 {\"lost\":{\"ends\":0,\"other\":2,\"starts\":0},\"reason\":\"dropped\"}";
 
-/// Dispatches one event that is kept, two that are refused and one that is kept again.
+/// Dispatches one event that is kept, two that are refused, which readers get all the same, and one that is kept again.
 fn through_a_failure(target: &SseTarget<Note>, on: &AtomicBool, failure: &str) {
     let mut connection = Connection::open(target, Subscribe::all());
     let mut keyed = Connection::open(target, Subscribe::to(key("a")));
@@ -72,22 +72,39 @@ fn through_a_failure(target: &SseTarget<Note>, on: &AtomicBool, failure: &str) {
         .unwrap();
     assert!(target.flush(PATIENCE).unwrap_err().is_store());
     assert_eq!(target.health(), health(Some(failure)));
-    assert_eq!(connection.story(), ["degraded {}"], "once per stretch");
-    assert_eq!(keyed.story(), ["degraded {}"]);
+    let shown = ["note 2 refused", "note 3 refused, too"];
+    assert_eq!(
+        connection.story(),
+        [&["degraded {}"], &shown[..]].concat(),
+        "once per stretch"
+    );
+    assert_eq!(keyed.story(), [&["degraded {}"], &shown[..]].concat());
     let mut late = Connection::open(target, Subscribe::all());
-    assert_eq!(late.story(), ["degraded {}", "note 1 kept"]);
+    assert_eq!(
+        late.story(),
+        [&["degraded {}", "note 1 kept"], &shown[..]].concat()
+    );
 
     on.store(false, Ordering::SeqCst);
     let id = block_on(target.dispatch(&Note::new("kept again").on("a"))).unwrap();
-    assert_eq!(id.sequence().get(), 3);
+    assert_eq!(id.sequence().get(), 5);
     flush(target);
     for connection in [&mut connection, &mut keyed, &mut late] {
-        assert_eq!(connection.story(), [TWO_DROPPED, "note 3 kept again"]);
+        assert_eq!(connection.story(), [TWO_DROPPED, "note 5 kept again"]);
     }
     assert_eq!(target.health(), health(None));
     assert_eq!(target.dropped().other, 2);
+    // Memory still has what the store has not.
     let replay = Connection::resume(target, Subscribe::all(), "0").story();
-    assert_eq!(replay, ["note 1 kept", TWO_DROPPED, "note 3 kept again"]);
+    assert_eq!(
+        replay,
+        [
+            &["note 1 kept"],
+            &shown[..],
+            &[TWO_DROPPED, "note 5 kept again"]
+        ]
+        .concat()
+    );
 }
 
 #[test]
@@ -110,16 +127,17 @@ fn a_second_failure_is_told_again() {
         on.store(true, Ordering::SeqCst);
         target.try_dispatch(&Note::new("refused")).unwrap();
         assert!(target.flush(PATIENCE).unwrap_err().is_store());
-        assert_eq!(connection.story(), ["degraded {}"]);
+        let shown = format!("note {} refused", round * 3 + 1);
+        assert_eq!(connection.story(), ["degraded {}", &shown]);
         on.store(false, Ordering::SeqCst);
         block_on(target.dispatch(&Note::new("kept"))).unwrap();
         let gap = format!(
             "gap {} {{\"lost\":{{\"ends\":0,\"other\":1,\"starts\":0}},\"reason\":\"dropped\"}}",
-            round * 2 + 1
+            round * 3 + 2
         );
         assert_eq!(
             connection.story(),
-            [gap, format!("note {} kept", round * 2 + 2)]
+            [gap, format!("note {} kept", round * 3 + 3)]
         );
     }
 }
@@ -135,10 +153,12 @@ fn drops_are_told_though_nothing_more_is_dispatched() {
     block_on(async {
         use futures_util::StreamExt as _;
         assert_eq!(messages.next().await, Some(livespan::Message::Degraded));
-        let Some(livespan::Message::Event(event)) = messages.next().await else {
-            panic!("the gap is an event")
-        };
-        assert_eq!((event.id.sequence().get(), event.name.as_str()), (1, "gap"));
+        for expected in [(1, "note"), (2, "gap")] {
+            let Some(livespan::Message::Event(event)) = messages.next().await else {
+                panic!("{expected:?} is an event")
+            };
+            assert_eq!((event.id.sequence().get(), event.name.as_str()), expected);
+        }
     });
 }
 
@@ -199,6 +219,9 @@ fn at(nth: u64, fault: impl Fn() -> Result<(), Error> + Send + Sync + 'static) -
     })
 }
 
+/// Opening a log reads what it takes into memory, here in one page.
+const AFTER_OPENING: u64 = 1;
+
 fn broken() -> Result<(), Error> {
     Err(Error::store("read a page", std::io::Error::other("broken")))
 }
@@ -206,7 +229,7 @@ fn broken() -> Result<(), Error> {
 #[test]
 fn a_read_that_fails_in_the_middle_of_a_replay_is_an_exact_gap() {
     let mut store = VecStore::new(10).with_history(600, |_| None);
-    store.on_read = at(2, broken);
+    store.on_read = at(AFTER_OPENING + 2, broken);
     let target = builder().store(store.share().0).build().unwrap();
     put(
         &target,
@@ -245,7 +268,7 @@ fn a_read_that_fails_on_one_stream_is_a_gap_of_unknown_size() {
             Some("b")
         }
     });
-    store.on_read = at(1, broken);
+    store.on_read = at(AFTER_OPENING + 1, broken);
     let target = builder().store(store.share().0).build().unwrap();
     put(
         &target,
@@ -374,17 +397,182 @@ fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
     assert_eq!(error.to_string(), "open the file: it is locked");
 }
 
-#[test]
-fn frames_of_a_failing_log_carry_no_id_that_would_move_a_cursor() {
+/// A log with one kept event, two that readers got while the store failed, the report, and one kept event.
+fn with_a_stretch() -> (SseTarget<Note>, Vec<String>) {
     let (target, on) = failing(refuse);
     put(&target, [Note::new("kept")]);
     on.store(true, Ordering::SeqCst);
-    target.try_dispatch(&Note::new("refused")).unwrap();
-    assert!(target.flush(PATIENCE).is_err());
-    let ids: Vec<u64> = Connection::open(&target, Subscribe::all())
-        .frames()
-        .iter()
-        .filter_map(Frame::sequence)
-        .collect();
-    assert_eq!(ids, [1]);
+    for text in ["refused", "refused, too"] {
+        target.try_dispatch(&Note::new(text)).unwrap();
+        assert!(target.flush(PATIENCE).is_err());
+    }
+    on.store(false, Ordering::SeqCst);
+    block_on(target.dispatch(&Note::new("kept again"))).unwrap();
+    flush(&target);
+    let frames = Connection::open(&target, Subscribe::all()).frames();
+    let ids = frames.iter().filter_map(|frame| frame.get("id"));
+    let ids = ids.map(str::to_owned).collect();
+    (target, ids)
+}
+
+#[test]
+fn what_the_store_did_not_keep_has_ids_of_another_epoch_in_the_same_numbers() {
+    let (target, ids) = with_a_stretch();
+    let epoch = |id: &String| id.split_once('-').unwrap().0.to_owned();
+    assert_eq!(
+        ids.iter()
+            .map(|id| id.split_once('-').unwrap().1)
+            .collect::<Vec<_>>(),
+        ["1", "2", "3", "4", "5"]
+    );
+    let (log, stretch) = (epoch(&ids[0]), epoch(&ids[1]));
+    assert_eq!(log, target.head().epoch().to_string());
+    assert_ne!(log, stretch);
+    assert_eq!(
+        ids.iter().map(epoch).collect::<Vec<_>>(),
+        [&log, &stretch, &stretch, &log, &log].map(String::as_str)
+    );
+}
+
+#[test]
+fn an_id_of_a_stretch_resumes_in_place() {
+    let (target, ids) = with_a_stretch();
+    for (place, id) in ids.iter().enumerate() {
+        let mut resumed = Connection::resume(&target, Subscribe::all(), id);
+        let rest: Vec<String> = resumed
+            .frames()
+            .iter()
+            .filter_map(|frame| frame.get("id").map(str::to_owned))
+            .collect();
+        assert_eq!(rest, ids[place + 1..], "after {id}");
+    }
+    let (stretch, _) = ids[1].split_once('-').unwrap();
+    for unknown in [format!("{stretch}-1"), format!("{stretch}-4")] {
+        let told = Connection::resume(&target, Subscribe::all(), &unknown).story();
+        assert_eq!(told[0], "gap {\"lost\":null,\"reason\":\"epoch\"}");
+    }
+}
+
+#[test]
+fn what_only_memory_had_is_an_exact_gap_when_memory_lets_it_go() {
+    let on = Arc::new(AtomicBool::new(false));
+    let mut store = VecStore::new(2);
+    let switch = Arc::clone(&on);
+    store.on_append = Box::new(move || {
+        if switch.load(Ordering::SeqCst) {
+            refuse()
+        } else {
+            Ok(())
+        }
+    });
+    let target = builder().store(store.share().0).build().unwrap();
+    put(&target, [Note::new("kept")]);
+    on.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        target.try_dispatch(&Note::new("refused")).unwrap();
+        assert!(target.flush(PATIENCE).is_err());
+    }
+    on.store(false, Ordering::SeqCst);
+    put(&target, ["a", "b", "c"].map(Note::new));
+    assert_eq!(
+        Connection::resume(&target, Subscribe::all(), "0").story(),
+        [
+            "note 1 kept",
+            "gap {\"from\":2,\"lost\":3,\"reason\":\"evicted\",\"to\":4}",
+            "gap 5 {\"lost\":{\"ends\":0,\"other\":3,\"starts\":0},\"reason\":\"dropped\"}",
+            "note 6 a",
+            "note 7 b",
+            "note 8 c"
+        ]
+    );
+}
+
+/// A log whose store waits for a permit while it hangs, and which has no patience then.
+fn hanging() -> (
+    SseTarget<Note>,
+    Arc<AtomicBool>,
+    mpsc::Sender<Result<(), Error>>,
+) {
+    let hangs = Arc::new(AtomicBool::new(false));
+    let (permit, permits) = mpsc::channel();
+    let permits = Mutex::new(permits);
+    let mut store = VecStore::new(1000);
+    let switch = Arc::clone(&hangs);
+    store.patience = Box::new(move || {
+        if switch.load(Ordering::SeqCst) {
+            Duration::ZERO
+        } else {
+            PATIENCE
+        }
+    });
+    let switch = Arc::clone(&hangs);
+    store.on_append = Box::new(move || {
+        if switch.load(Ordering::SeqCst) {
+            permits.lock().unwrap().recv().unwrap()
+        } else {
+            Ok(())
+        }
+    });
+    (
+        builder().store(store.share().0).build().unwrap(),
+        hangs,
+        permit,
+    )
+}
+
+const RECOVERED: &str =
+    "gap {\"lost\":{\"ends\":0,\"other\":0,\"starts\":0},\"reason\":\"dropped\"}";
+
+#[test]
+fn readers_do_not_wait_for_a_store_that_hangs() {
+    let (target, hangs, permit) = hanging();
+    let mut connection = Connection::open(&target, Subscribe::all());
+    hangs.store(true, Ordering::SeqCst);
+    for text in ["late", "refused"] {
+        target.try_dispatch(&Note::new(text)).unwrap();
+        assert!(target.flush(PATIENCE).unwrap_err().is_store());
+    }
+    assert_eq!(
+        connection.story(),
+        ["degraded {}", "note 1 late", "note 2 refused"]
+    );
+    // The store was busy with the first of them, and keeps it in the end.
+    hangs.store(false, Ordering::SeqCst);
+    permit.send(Ok(())).unwrap();
+    until(|| target.flush(PATIENCE).is_ok());
+    assert_eq!(target.dropped().other, 1);
+    let one = "gap 3 {\"lost\":{\"ends\":0,\"other\":1,\"starts\":0},\"reason\":\"dropped\"}";
+    assert_eq!(connection.story(), [one]);
+}
+
+#[test]
+fn a_store_that_was_only_slow_loses_nothing() {
+    let (target, hangs, permit) = hanging();
+    let mut connection = Connection::open(&target, Subscribe::all());
+    hangs.store(true, Ordering::SeqCst);
+    target.try_dispatch(&Note::new("late")).unwrap();
+    assert!(target.flush(PATIENCE).unwrap_err().is_store());
+    assert_eq!(connection.story(), ["degraded {}", "note 1 late"]);
+    hangs.store(false, Ordering::SeqCst);
+    permit.send(Ok(())).unwrap();
+    until(|| target.flush(PATIENCE).is_ok());
+    assert_eq!(target.dropped().other, 0);
+    assert_eq!(connection.story(), [RECOVERED]);
+    put(&target, [Note::new("next")]);
+    assert_eq!(connection.story(), ["note 2 next"]);
+}
+
+#[test]
+fn a_store_that_hangs_and_then_refuses_loses_exactly_that() {
+    let (target, hangs, permit) = hanging();
+    let mut connection = Connection::open(&target, Subscribe::all());
+    hangs.store(true, Ordering::SeqCst);
+    target.try_dispatch(&Note::new("late")).unwrap();
+    assert!(target.flush(PATIENCE).unwrap_err().is_store());
+    hangs.store(false, Ordering::SeqCst);
+    permit.send(refuse()).unwrap();
+    until(|| target.flush(PATIENCE).is_ok());
+    assert_eq!(target.dropped().other, 1);
+    let one = "gap 2 {\"lost\":{\"ends\":0,\"other\":1,\"starts\":0},\"reason\":\"dropped\"}";
+    assert_eq!(connection.story(), ["degraded {}", "note 1 late", one]);
 }

@@ -151,7 +151,8 @@ fn shrinking() -> SseTarget<Note> {
         let (weak, reads) = (Weak::clone(weak), AtomicU64::new(0));
         let mut store = VecStore::new(7).with_history(600, stream_of);
         store.on_read = Box::new(move || {
-            if reads.fetch_add(1, Ordering::SeqCst) == 1 {
+            // The first of them opened the log.
+            if reads.fetch_add(1, Ordering::SeqCst) == 2 {
                 weak.upgrade().unwrap().let_go_before(401);
             }
             Ok(())

@@ -15,6 +15,7 @@ use livespan::{
 };
 
 use super::note::key;
+use crate::support::PATIENCE;
 
 /// What happens before a call: nothing, an error, a panic, or a wait.
 pub(crate) type Hook = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
@@ -23,6 +24,7 @@ pub(crate) type Hook = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
 pub(crate) struct VecStore {
     pub(crate) lives: Vec<Life>,
     pub(crate) tail: Retention,
+    pub(crate) patience: Box<dyn Fn() -> Duration + Send + Sync>,
     pub(crate) on_append: Hook,
     pub(crate) on_read: Hook,
     events: Mutex<Vec<StoredEvent>>,
@@ -37,6 +39,7 @@ impl VecStore {
                 first: Sequence::new(1),
             }],
             tail: Retention::default().events(tail_events),
+            patience: Box::new(|| PATIENCE),
             on_append: Box::new(|| Ok(())),
             on_read: Box::new(|| Ok(())),
             events: Mutex::default(),
@@ -151,6 +154,10 @@ impl EventStore for Shared {
         self.0.page(after, limit, |event| {
             event.key.is_none_or(|of| keys.contains(&of))
         })
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        Some((self.0.patience)())
     }
 
     fn tail(&self) -> Retention {

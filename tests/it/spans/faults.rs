@@ -81,14 +81,17 @@ fn a_store_that_panics_costs_its_events_and_nothing_else() {
         [
             "process",
             "started open",
+            "started refused",
+            "ended refused",
             "gap",
+            "lost refused: dropped",
             "started next",
             "ended next",
             "ended open"
         ]
     );
     assert_eq!(
-        events[2]["lost"],
+        events[4]["lost"],
         json!({"starts": 1, "ends": 1, "other": 0})
     );
 }
@@ -109,7 +112,16 @@ fn a_process_whose_introduction_was_refused_is_introduced_again() {
     watched.tracer().start("next").end();
     assert_eq!(
         watched.story(),
-        ["gap", "process", "started next", "ended next"]
+        [
+            "process",
+            "started refused",
+            "ended refused",
+            "gap",
+            "process",
+            "lost refused: dropped",
+            "started next",
+            "ended next"
+        ]
     );
 }
 
@@ -136,12 +148,13 @@ fn a_span_whose_end_the_store_refused_is_lost_and_not_running() {
     refuses.store(false, Ordering::SeqCst);
     watched.tracer().start("next").end();
     let mut lines = watched.story();
-    assert_eq!(lines.remove(2), "gap");
+    assert_eq!(lines.remove(3), "gap");
     assert_eq!(
         lines,
         [
             "process",
             "started job",
+            "ended job",
             "lost job: dropped",
             "started next",
             "ended next"

@@ -1,0 +1,53 @@
+//! The seam between records and events: what the span layer does on the log's thread.
+
+use std::{sync::Arc, time::SystemTime};
+
+use crate::sse::{
+    batch::{Batch, StoredEvent},
+    event::StreamKey,
+};
+
+/// Takes in events that this log did not make, as they stand in the store. It runs on any thread, one call at a time.
+pub(crate) type Observer = Arc<dyn Fn(&[StoredEvent]) + Send + Sync>;
+
+/// Turns records into events. It runs on the worker thread only.
+pub(crate) trait Translator: Send + 'static {
+    /// Sees every note of a turn before any of its records is translated.
+    fn note(&mut self, _record: &[u8]) {}
+
+    /// Whether everything before the record must be stored before it is translated.
+    fn needs_stored(&self, _record: &[u8]) -> bool {
+        false
+    }
+
+    /// An event that its caller had encoded stands at this place of the batch.
+    fn encoded(&mut self, _place: usize, _payload: &[u8]) {}
+
+    /// Appends the events that the record stands for.
+    fn translate(&mut self, record: &[u8], batch: &mut Batch);
+
+    /// The batch, of all events translated since the last call, is stored as `first..` and not yet visible.
+    fn appended(&mut self, _first: u64) {}
+
+    /// The batch of all events translated since the last call was refused by the store.
+    fn refused(&mut self) {}
+
+    /// The store works again: appends what must stand before all else that it keeps from now on.
+    fn recovered(&mut self, _batch: &mut Batch) {}
+
+    /// That batch was refused by the store, but readers will get it, once, as `first..`.
+    fn shown(&mut self, _first: u64) {
+        self.refused();
+    }
+
+    /// The writer of this opening event is gone: appends what closes it, if that is known.
+    fn abandoned(&mut self, _event: &StoredEvent, _last_heard: SystemTime, _batch: &mut Batch) {}
+
+    /// What learns of events that others made.
+    fn observer(&self) -> Observer {
+        Arc::new(|_| {})
+    }
+
+    /// These streams hold no event any more.
+    fn evicted(&mut self, _keys: &[StreamKey]) {}
+}

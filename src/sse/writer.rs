@@ -1,0 +1,296 @@
+//! What a batch goes through: kept by the store, taken into memory, shown, and counted and reported where the store
+//! failed. It runs on the log's thread only.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    sse::{
+        batch::Batch,
+        control::{self, Dropped},
+        event::Pin,
+        intake::{Class, Intake},
+        keeper::{Keeper, Kept},
+        log::Log,
+        translate::Translator,
+    },
+    sync::guard,
+};
+
+/// How soon a batch is handed again to a store that others append to as well; doubled up to the next one.
+const RETRY_SOON: Duration = Duration::from_millis(50);
+const RETRY_LATE: Duration = Duration::from_secs(2);
+/// How often that is tried after the log was shut down.
+const CLOSING_TRIES: u32 = 3;
+
+/// The next batch and what is to be known about it.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    pub(crate) batch: Batch,
+    counts: Counts,
+    /// Places in the batch whose callers want to know the id.
+    pub(crate) tickets: Vec<(usize, u64)>,
+}
+
+/// Events by class, to be counted as dropped when the store refuses them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    starts: u64,
+    ends: u64,
+    other: u64,
+}
+
+impl Pending {
+    /// Takes the memory of a batch that is dealt with, unless a thread that is late still holds it.
+    fn recycle(&mut self, batch: Arc<Batch>) {
+        if let Ok(mut batch) = Arc::try_unwrap(batch) {
+            batch.clear();
+            self.batch = batch;
+        }
+    }
+
+    pub(crate) fn count(&mut self, class: Class, events: u64) {
+        match class {
+            Class::Start => self.counts.starts += events,
+            Class::End => self.counts.ends += events,
+            Class::Other | Class::Note => self.counts.other += events,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    log: Arc<Log>,
+    intake: Arc<Intake>,
+    keeper: Keeper,
+    announced: Dropped,
+    /// What is to be announced: drops that were counted before the records of this turn were taken. Later ones come
+    /// after the records that stood in their way.
+    due: Dropped,
+    /// Whether the store failed the last time it was asked.
+    is_failing: bool,
+    late: Late,
+}
+
+/// What is not known yet to be lost, because its append takes too long.
+#[derive(Clone, Copy, Debug, Default)]
+struct Late {
+    counts: Counts,
+    announced: Option<Dropped>,
+}
+
+impl Writer {
+    pub(crate) fn new(log: &Arc<Log>, intake: &Arc<Intake>, keeper: Keeper) -> Self {
+        Self {
+            log: Arc::clone(log),
+            intake: Arc::clone(intake),
+            keeper,
+            announced: Dropped::default(),
+            due: Dropped::default(),
+            is_failing: false,
+            late: Late::default(),
+        }
+    }
+
+    /// Begins a turn: what was dropped until now is reported at its end. What the store refused comes before what it
+    /// may take now. Whether the store works.
+    pub(crate) fn begin(&mut self, translator: &mut impl Translator) -> bool {
+        self.due = self.intake.dropped();
+        !self.is_failing || self.recover(translator)
+    }
+
+    /// Ends a turn; whether everything that was to be reported is in the log.
+    pub(crate) fn finish(&mut self, translator: &mut impl Translator) -> bool {
+        if self.is_failing {
+            self.recover(translator)
+        } else {
+            self.announce(translator)
+        }
+    }
+
+    /// Whether drops wait to be reported, or the store to be asked again.
+    pub(crate) fn is_owing(&self) -> bool {
+        self.is_failing || self.intake.dropped() != self.announced
+    }
+
+    /// Counts what this thread itself could not keep: it is announced at the end of the turn.
+    pub(crate) fn count_dropped(&mut self, class: Class, count: u64) {
+        self.intake.count_dropped(class, count);
+        match class {
+            Class::Start => self.due.starts += count,
+            Class::End => self.due.ends += count,
+            Class::Other => self.due.other += count,
+            Class::Note => {}
+        }
+    }
+
+    /// Stores the batch and shows it; whether the store took it. Readers get also what it refuses, unless others
+    /// append to it too: then they would get numbers that are not the store's.
+    pub(crate) fn store(
+        &mut self,
+        pending: &mut Pending,
+        translator: &mut impl Translator,
+    ) -> bool {
+        if pending.batch.is_empty() {
+            return true;
+        }
+        let counts = std::mem::take(&mut pending.counts);
+        let batch = Arc::new(std::mem::take(&mut pending.batch));
+        let tickets = std::mem::take(&mut pending.tickets);
+        if self.is_failing && !self.recover(translator) {
+            self.refuse(&batch, counts, translator);
+        } else {
+            match self.append(&batch) {
+                Kept::From(first) => {
+                    self.log.take(first, &batch);
+                    guard(|| translator.appended(first));
+                    self.publish(translator);
+                    self.redeem(tickets, Some(first));
+                    pending.recycle(batch);
+                    return true;
+                }
+                Kept::Late => {
+                    self.late.counts = counts;
+                    self.refuse(&batch, Counts::default(), translator);
+                }
+                Kept::Refused(_) => self.refuse(&batch, counts, translator),
+            }
+        }
+        self.redeem(tickets, None);
+        pending.recycle(batch);
+        false
+    }
+
+    /// Tells callers the ids of their events, or that these are not kept.
+    fn redeem(&self, tickets: Vec<(usize, u64)>, first: Option<u64>) {
+        for (place, ticket) in tickets {
+            let id = first.map(|first| self.log.id(first + place as u64));
+            self.intake.redeem(ticket, id);
+        }
+    }
+
+    fn publish(&self, translator: &mut impl Translator) {
+        self.log.tail.publish();
+        let evicted = self.log.tail.take_evicted_keys();
+        guard(|| translator.evicted(&evicted));
+    }
+
+    /// Counts what the store refused, and shows it all the same.
+    fn refuse(&mut self, batch: &Batch, counts: Counts, translator: &mut impl Translator) {
+        if self.log.is_shared() {
+            guard(|| translator.refused());
+        } else {
+            let first = self.log.take_unkept(batch);
+            guard(|| translator.shown(first));
+            self.publish(translator);
+        }
+        self.count_refused(counts);
+    }
+
+    fn count_refused(&mut self, counts: Counts) {
+        let Counts {
+            starts,
+            ends,
+            other,
+        } = counts;
+        self.count_dropped(Class::Start, starts);
+        self.count_dropped(Class::End, ends);
+        self.count_dropped(Class::Other, other);
+    }
+
+    /// Hands the batch to the store; to one that others append to, too, until it takes it.
+    fn append(&mut self, batch: &Arc<Batch>) -> Kept {
+        let is_shared = self.log.is_shared();
+        let mut wait = RETRY_SOON;
+        let mut tries_left = CLOSING_TRIES;
+        loop {
+            let kept = self.keeper.append(self.log.tail.next(), batch);
+            match &kept {
+                Kept::From(_) => {
+                    self.succeed();
+                    return kept;
+                }
+                Kept::Refused(error) => self.fail(error.to_string()),
+                Kept::Late => self.fail("the event store takes too long".to_owned()),
+            }
+            if self.intake.is_closed() {
+                tries_left -= 1;
+            }
+            if !is_shared || tries_left == 0 {
+                return kept;
+            }
+            self.intake.rest(wait);
+            wait = (wait * 2).min(RETRY_LATE);
+        }
+    }
+
+    fn fail(&mut self, message: String) {
+        self.is_failing = true;
+        self.log.fail(message);
+    }
+
+    fn succeed(&mut self) {
+        if !std::mem::take(&mut self.is_failing) && !self.log.is_degraded() {
+            return;
+        }
+        if self.log.is_shared() && self.intake.dropped() == self.announced {
+            self.log.recover_whole();
+        } else {
+            // What was lost is reported next, or is what the store has just taken.
+            self.log.recover();
+        }
+    }
+
+    /// Asks the store whether it works again, with the report of what it lost; whether it does.
+    fn recover(&mut self, translator: &mut impl Translator) -> bool {
+        if self.keeper.is_late() {
+            let late = match self.keeper.settle() {
+                None => return false,
+                Some(settled) => (settled, std::mem::take(&mut self.late)),
+            };
+            match late {
+                (Ok(()), late) => self.announced = late.announced.unwrap_or(self.announced),
+                (Err(_), late) => self.count_refused(late.counts),
+            }
+        }
+        if self.due == self.announced {
+            // What took so long is kept after all.
+            self.is_failing = false;
+            self.log.recover_whole();
+            return true;
+        }
+        self.announce(translator)
+    }
+
+    /// Stores what was dropped since the last report as an event of the log; whether the store took it.
+    fn announce(&mut self, translator: &mut impl Translator) -> bool {
+        let dropped = self.due;
+        let new = dropped.since(self.announced);
+        if new.is_zero() {
+            return true;
+        }
+        let mut batch = Batch::default();
+        batch.push(control::GAP, None, Pin::None, |out| {
+            control::dropped_payload(out, new);
+        });
+        if self.is_failing {
+            guard(|| translator.recovered(&mut batch));
+        }
+        let batch = Arc::new(batch);
+        match self.append(&batch) {
+            Kept::From(first) => {
+                self.log.take(first, &batch);
+                self.announced = dropped;
+                self.publish(translator);
+                true
+            }
+            Kept::Late => {
+                // Its number may be taken in the store now, so it is also taken here.
+                self.late.announced = Some(dropped);
+                self.log.take_unkept(&batch);
+                self.publish(translator);
+                false
+            }
+            Kept::Refused(_) => false,
+        }
+    }
+}

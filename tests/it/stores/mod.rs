@@ -1,0 +1,3 @@
+//! Event stores against their contract, and the contract's suite against stores that break it.
+
+mod built_in;
