@@ -5,5 +5,7 @@ mod core;
 mod http;
 #[cfg(feature = "spans")]
 mod spans;
+#[cfg(feature = "testing")]
+mod stores;
 mod support;
 mod tidy;

@@ -4,6 +4,8 @@
 
 mod memory;
 mod null;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::{
     fmt,
@@ -13,6 +15,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+#[cfg(feature = "redis")]
+pub use self::redis::{
+    DEFAULT_REDIS_CONNECT_TIMEOUT, DEFAULT_REDIS_DEAD_AFTER, DEFAULT_REDIS_HEARTBEAT,
+    DEFAULT_REDIS_PREFIX, DEFAULT_REDIS_RESPONSE_TIMEOUT, RedisEventStore, RedisEventStoreBuilder,
+};
 pub use self::{memory::MemoryEventStore, null::NullEventStore};
 use crate::{
     error::Error,
