@@ -160,35 +160,26 @@ fn parse_store(value: &str) -> Result<StoreChoice, UsageError> {
         "sqlite:" => Err(UsageError(
             "`--store sqlite:` wants a path, such as sqlite:spans.db".to_owned(),
         )),
-        _ if value.starts_with("sqlite:") => parse_sqlite(value),
-        _ if REDIS_SCHEMES.iter().any(|scheme| value.starts_with(scheme)) => parse_redis(value),
+        #[cfg(feature = "sqlite")]
+        _ if value.starts_with("sqlite:") => Ok(StoreChoice::Sqlite(
+            value.trim_start_matches("sqlite:").into(),
+        )),
+        #[cfg(feature = "redis")]
+        _ if is_redis(value) => Ok(StoreChoice::Redis(value.to_owned())),
+        #[cfg(not(feature = "sqlite"))]
+        _ if value.starts_with("sqlite:") => Err(lacks(value, "sqlite")),
+        #[cfg(not(feature = "redis"))]
+        _ if is_redis(value) => Err(lacks(value, "redis")),
         _ => Err(UsageError(format!(
             "unknown store `{value}`; the choices are memory, null, sqlite:PATH and redis://HOST:PORT"
         ))),
     }
 }
 
-const REDIS_SCHEMES: [&str; 3] = ["redis:", "rediss:", "redis+unix:"];
-
-#[cfg(feature = "sqlite")]
-fn parse_sqlite(value: &str) -> Result<StoreChoice, UsageError> {
-    let path = value.trim_start_matches("sqlite:");
-    Ok(StoreChoice::Sqlite(path.into()))
-}
-
-#[cfg(not(feature = "sqlite"))]
-fn parse_sqlite(value: &str) -> Result<StoreChoice, UsageError> {
-    Err(lacks(value, "sqlite"))
-}
-
-#[cfg(feature = "redis")]
-fn parse_redis(value: &str) -> Result<StoreChoice, UsageError> {
-    Ok(StoreChoice::Redis(value.to_owned()))
-}
-
-#[cfg(not(feature = "redis"))]
-fn parse_redis(value: &str) -> Result<StoreChoice, UsageError> {
-    Err(lacks(value, "redis"))
+fn is_redis(value: &str) -> bool {
+    ["redis:", "rediss:", "redis+unix:", "unix:"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme))
 }
 
 #[cfg(not(all(feature = "sqlite", feature = "redis")))]
