@@ -107,7 +107,7 @@ fn batch(first: u64, len: u64, shape: Shape) -> Batch {
     for sequence in first..first + len {
         let key = StreamKey::new(trace_id(shape.trace(sequence))).expect("an id is a key");
         let pin = pin(sequence, shape);
-        batch.push_event(name(pin), Some(key), pin, &payload);
+        batch.add(name(pin), Some(key), pin, &payload);
     }
     batch
 }

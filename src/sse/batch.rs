@@ -55,12 +55,6 @@ impl<'a> BatchRecord<'a> {
 }
 
 impl Batch {
-    /// Appends one event, so that a store can be tried and measured without a log. The name must be one that
-    /// [`SseEvent::name`](crate::SseEvent::name) allows; a log appends no other.
-    pub fn push_event(&mut self, name: &str, key: Option<StreamKey>, pin: Pin, payload: &[u8]) {
-        self.push(name, key, pin, |out| out.extend_from_slice(payload));
-    }
-
     /// Returns how many events the batch holds.
     pub fn len(&self) -> usize {
         self.heads.len()
@@ -85,6 +79,13 @@ impl Batch {
                 payload,
             }
         })
+    }
+
+    /// Appends an event: how a test or a bench of a store makes a batch. The log makes its own.
+    #[cfg(feature = "testing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+    pub fn add(&mut self, name: &str, key: Option<StreamKey>, pin: Pin, payload: &[u8]) {
+        self.push(name, key, pin, |out| out.extend_from_slice(payload));
     }
 
     pub(crate) fn size(&self) -> usize {
@@ -131,8 +132,11 @@ pub struct StoredEvent {
     pub name: String,
     /// The stream it belongs to, or `None` for every stream.
     pub key: Option<StreamKey>,
-    /// How retention treats it.
+    /// How retention treats it, as it was appended, in what [`tend`](crate::EventStore::tend) and
+    /// [`read_standing`](crate::EventStore::read_standing) hand out, because the log closes those. What other reads give
+    /// back may have [`Pin::None`] instead.
     pub pin: Pin,
-    /// The payload as it was appended.
+    /// The payload as it was appended, byte for byte, but that line breaks (CR, LF, CRLF) may come back as LF: SSE, and
+    /// so a client, has no other.
     pub payload: Bytes,
 }

@@ -14,9 +14,10 @@ use crate::{
     error::Error,
     sse::{
         batch::{Batch, StoredEvent},
-        block::Slice,
+        block::{BlockEvent, Slice},
         event::{Pin, StreamKey},
         id::{Epoch, Sequence},
+        keys::Key,
         retention::Retention,
         store::{EventStore, Life, PageLimit, ReadFuture, SharedTail},
         tail::{Tail, TailRead},
@@ -61,24 +62,30 @@ impl MemoryEventStore {
         }
     }
 
-    fn slices_after(&self, after: u64) -> Option<Vec<Slice>> {
-        retained(after, |after| self.tail.read_after(after))
-    }
-
-    fn stream_slices_after(&self, keys: &[StreamKey], after: u64) -> Option<Vec<Slice>> {
-        let known = keys.iter().filter_map(|key| self.tail.keys().get(key));
-        let keys: Vec<_> = known.collect();
-        retained(after, |after| self.tail.read_streams_after(&keys, after))
-    }
-}
-
-fn retained(after: u64, read: impl Fn(u64) -> TailRead) -> Option<Vec<Slice>> {
-    let mut after = after;
-    loop {
-        match read(after) {
-            TailRead::Events(slices) => return Some(slices),
-            TailRead::Evicted(oldest) => after = oldest - 1,
-            TailRead::Nothing(_) => return None,
+    fn page(&self, keys: &[Arc<Key>], after: Sequence, limit: PageLimit) -> Vec<StoredEvent> {
+        let mut page = Page::new(limit);
+        let mut after = after.get();
+        loop {
+            let read = if keys.is_empty() {
+                self.tail.read_after(after)
+            } else {
+                self.tail.read_streams_after(keys, after)
+            };
+            let slices = match read {
+                TailRead::Events(slices) => slices,
+                TailRead::Evicted(oldest) => {
+                    let passed = self.tail.pass(keys, after, oldest - 1);
+                    after = passed.to;
+                    passed.pinned
+                }
+                TailRead::Nothing(_) => return page.events,
+            };
+            for event in slices.iter().flat_map(Slice::events) {
+                if !page.push(&event) {
+                    return page.events;
+                }
+                after = after.max(event.sequence());
+            }
         }
     }
 }
@@ -115,8 +122,7 @@ impl EventStore for MemoryEventStore {
     }
 
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
-        let page = page(|after| self.slices_after(after), after.get(), limit);
-        Box::pin(ready(Ok(page)))
+        Box::pin(ready(Ok(self.page(&[], after, limit))))
     }
 
     fn read_streams_after(
@@ -125,12 +131,17 @@ impl EventStore for MemoryEventStore {
         after: Sequence,
         limit: PageLimit,
     ) -> ReadFuture<'_> {
-        let page = page(
-            |after| self.stream_slices_after(keys, after),
-            after.get(),
-            limit,
-        );
-        Box::pin(ready(Ok(page)))
+        // A stream that is not known here still gets the events that belong to every stream.
+        let keys: Vec<Arc<Key>> = keys
+            .iter()
+            .map(|key| {
+                self.tail
+                    .keys()
+                    .get(key)
+                    .unwrap_or_else(|| Key::detached(*key))
+            })
+            .collect();
+        Box::pin(ready(Ok(self.page(&keys, after, limit))))
     }
 
     fn patience(&self) -> Option<Duration> {
@@ -147,31 +158,39 @@ impl EventStore for MemoryEventStore {
     }
 }
 
-/// Collects a page from the slices that `wanted` finds after a place.
-fn page(
-    wanted: impl Fn(u64) -> Option<Vec<Slice>>,
-    mut after: u64,
+/// A page that is filled until it is full.
+struct Page {
     limit: PageLimit,
-) -> Vec<StoredEvent> {
-    let mut page = Vec::new();
-    let mut bytes = 0;
-    while let Some(slices) = wanted(after) {
-        for event in slices.iter().flat_map(Slice::events) {
-            let payload = event.payload();
-            let full = page.len() >= limit.events || bytes + payload.len() > limit.bytes;
-            if full && !page.is_empty() {
-                return page;
-            }
-            bytes += payload.len();
-            after = event.sequence();
-            page.push(StoredEvent {
-                sequence: Sequence::new(after),
-                name: event.name().to_owned(),
-                key: event.key().map(|key| *key.id()),
-                pin: Pin::None,
-                payload,
-            });
+    events: Vec<StoredEvent>,
+    bytes: usize,
+}
+
+impl Page {
+    fn new(limit: PageLimit) -> Self {
+        Self {
+            limit,
+            events: Vec::new(),
+            bytes: 0,
         }
     }
-    page
+
+    /// Takes one more event; whether there was room.
+    fn push(&mut self, event: &BlockEvent<'_>) -> bool {
+        let payload = event.payload();
+        let full =
+            self.events.len() >= self.limit.events || self.bytes + payload.len() > self.limit.bytes;
+        if full && !self.events.is_empty() {
+            return false;
+        }
+        self.bytes += payload.len();
+        self.events.push(StoredEvent {
+            sequence: Sequence::new(event.sequence()),
+            name: event.name().to_owned(),
+            key: event.key().map(|key| *key.id()),
+            // The memory keeps pins by token, not by event.
+            pin: Pin::None,
+            payload,
+        });
+        true
+    }
 }

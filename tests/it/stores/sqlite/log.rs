@@ -166,7 +166,7 @@ pub(crate) fn batch(events: &[&str]) -> Batch {
             _ => Pin::None,
         };
         let key = (stream != "*").then(|| key(stream));
-        batch.push_event("note", key, pin, payload.as_bytes());
+        batch.add("note", key, pin, payload.as_bytes());
     }
     batch
 }

@@ -1,6 +1,8 @@
 //! `SqliteEventStore`, promise by promise.
 
 mod child;
+#[cfg(feature = "testing")]
+mod conformance;
 mod faults;
 mod followers;
 mod killed;

@@ -146,8 +146,8 @@ fn a_payload_of_any_bytes_comes_back_as_it_was() {
     let log = folder.open();
     let every: Vec<u8> = (0..=255).cycle().take(256 * 1024).collect();
     let mut events = batch(&[]);
-    events.push_event("empty", None, livespan::Pin::None, b"");
-    events.push_event("Large.-_1", Some(key("a")), livespan::Pin::None, &every);
+    events.add("empty", None, livespan::Pin::None, b"");
+    events.add("Large.-_1", Some(key("a")), livespan::Pin::None, &every);
     log.store.append(Sequence::new(1), &events).unwrap();
     let read = block_on(log.store.read_after(Sequence::START, super::log::ANY)).unwrap();
     let came: Vec<(&str, &[u8])> = read

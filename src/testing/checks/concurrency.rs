@@ -1,0 +1,121 @@
+//! Readers beside a writer: what they see, and from when on.
+
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+};
+
+use super::retention::joined;
+use crate::{
+    sse::{batch::StoredEvent, store::PageLimit},
+    testing::{
+        draft::{mixed, stream},
+        failure::{Outcome, holds},
+        handle::{ANY, Handle, streams},
+        model::{Model, Read, Scope},
+        stage::Stage,
+    },
+};
+
+/// What one reader got.
+struct Story {
+    events: Vec<StoredEvent>,
+    /// Where it found nothing more.
+    ends: Vec<u64>,
+}
+
+pub(crate) fn serves_readers_beside_a_writer(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place()?;
+    let mut handle = stage.open(&place)?;
+    let mut model = Model::default();
+    let scopes = [
+        Scope::All,
+        streams(&[stream("a")]),
+        streams(&[stream("b"), stream("c")]),
+    ];
+    let visible = AtomicU64::new(0);
+    let done = AtomicBool::new(false);
+    let mut batches = BTreeSet::from([0]);
+    let stories = thread::scope(|threads| {
+        let readers: Vec<_> = scopes
+            .iter()
+            .map(|scope| {
+                let reader = handle.share("reader");
+                let (visible, done) = (&visible, &done);
+                threads.spawn(move || follow(&reader, scope, visible, done))
+            })
+            .collect();
+        let mut written = Ok(());
+        for size in (0..120).map(|batch| 1 + batch * 7 % 23) {
+            match handle.put(&mut model, &mixed(1..=size)) {
+                Ok(_) => visible.store(handle.head(), Ordering::Release),
+                Err(broken) => written = Err(broken),
+            }
+            batches.insert(handle.head());
+        }
+        done.store(true, Ordering::Release);
+        let stories = readers
+            .into_iter()
+            .map(joined)
+            .collect::<Outcome<Vec<Story>>>()?;
+        written.map(|()| stories)
+    })?;
+    for (scope, story) in scopes.iter().zip(&stories) {
+        let read = Read {
+            scope,
+            after: 0,
+            upto: model.head(),
+            oldest: (1, 1),
+        };
+        model.check(&read, &story.events)?;
+    }
+    let all = stories.first().map(|story| story.ends.as_slice());
+    for end in all.unwrap_or_default() {
+        holds(
+            batches.contains(end),
+            "a batch is read whole or not at all",
+            format!("the end of a batch, of {batches:?}"),
+            format!("nothing after {end}"),
+        )?;
+    }
+    Ok(())
+}
+
+/// Reads until the writer is done, and to the end.
+fn follow(
+    reader: &Handle,
+    scope: &Scope,
+    visible: &AtomicU64,
+    done: &AtomicBool,
+) -> Outcome<Story> {
+    let mut story = Story {
+        events: Vec::new(),
+        ends: Vec::new(),
+    };
+    let limit = PageLimit { events: 50, ..ANY };
+    loop {
+        // Read before the page: what is written after this look keeps the loop running once more.
+        let over = done.load(Ordering::Acquire);
+        let appended = visible.load(Ordering::Acquire);
+        let after = story.events.last().map_or(0, |event| event.sequence.get());
+        let page = reader.page(scope, after, limit)?;
+        if !page.is_empty() {
+            story.events.extend(page);
+            continue;
+        }
+        holds(
+            *scope != Scope::All || after >= appended,
+            "events can be read when append() has returned",
+            format!("events up to {appended}"),
+            format!("nothing after {after}"),
+        )?;
+        if story.ends.last() != Some(&after) {
+            story.ends.push(after);
+        }
+        if over {
+            return Ok(story);
+        }
+        thread::yield_now();
+    }
+}

@@ -1,0 +1,187 @@
+//! Appends that fail, and appends that are tried again.
+
+use crate::testing::{
+    draft::{Draft, mixed, stream},
+    failure::{Broken, Outcome, holds, same},
+    handle::{ANY, Handle, streams},
+    model::{Model, Scope},
+    place::Place,
+    stage::{Fault, Stage},
+};
+
+/// The faults that cost a whole batch.
+const REFUSALS: [Fault; 2] = [Fault::RefuseAppends, Fault::BreakAppend];
+
+pub(crate) fn refuses_batches_whole(stage: &Stage<'_>) -> Outcome {
+    for fault in REFUSALS {
+        let place = stage.place()?;
+        let mut handle = stage.open(&place)?;
+        let mut model = Model::default();
+        handle.put(&mut model, &mixed(1..=10))?;
+        handle.put(&mut model, &[Draft::new("open").on(stream("a")).opening(1)])?;
+        if !stage.inject(&place, fault) {
+            continue;
+        }
+        let refused = refused();
+        let times = if fault == Fault::BreakAppend { 1 } else { 3 };
+        for _ in 0..times {
+            fails(&mut handle, fault, &refused)?;
+            check(&handle, &model)?;
+        }
+        stage.inject(&place, Fault::None);
+        check(&handle, &model)?;
+        if handle.store.follow().is_none() {
+            // The log has shown those events to readers, so their numbers are spent.
+            handle.leave_out(refused.len() as u64);
+        } else {
+            // A batch that failed is handed in again before any other.
+            handle.put(&mut model, &refused)?;
+        }
+        let oldest = handle.oldest();
+        handle.put(&mut model, &mixed(1..=7))?;
+        check(&handle, &model)?;
+        holds(
+            handle.oldest() <= handle.head(),
+            "later appends are kept",
+            format!("oldest() from {oldest} to {}", handle.head()),
+            handle.oldest().to_string(),
+        )?;
+    }
+    Ok(())
+}
+
+/// A batch whose every part would show: events of all streams, an opening and a closing one.
+fn refused() -> Vec<Draft> {
+    let mut refused = mixed(101..=110);
+    refused.push(Draft::new("opens").opening(8));
+    refused.push(Draft::new("closes").on(stream("a")).closing(1));
+    refused.push(Draft::new("last").on(stream("new")));
+    refused
+}
+
+fn fails(handle: &mut Handle, fault: Fault, drafts: &[Draft]) -> Outcome {
+    match handle.try_append(drafts)? {
+        Err(_) => Ok(()),
+        Ok(first) => Err(Broken::new(
+            format!("append() returns an error under {fault:?}"),
+            "an error",
+            format!("kept from {first}"),
+        )),
+    }
+}
+
+fn check(handle: &Handle, model: &Model) -> Outcome {
+    for scope in [
+        Scope::All,
+        streams(&[stream("a")]),
+        streams(&[stream("new")]),
+    ] {
+        handle.check(model, &scope, 0, ANY)?;
+    }
+    let listed = handle.streams_before(u64::MAX, 100)?;
+    let ghost = listed.iter().find(|one| {
+        let events = model.events(one.first.get()..=one.last.get(), &streams(&[one.key]));
+        !events.iter().any(|event| event.key == Some(one.key))
+    });
+    same("no stream is listed for refused events", &None, &ghost)
+}
+
+pub(crate) fn keeps_refused_events_out_after_reopening(stage: &Stage<'_>) -> Outcome {
+    if !stage.reopens() {
+        return Ok(());
+    }
+    for fault in REFUSALS {
+        let place = stage.place()?;
+        let mut handle = stage.open(&place)?;
+        let mut model = Model::default();
+        handle.put(&mut model, &mixed(1..=10))?;
+        if !stage.inject(&place, fault) {
+            continue;
+        }
+        fails(&mut handle, fault, &refused())?;
+        stage.inject(&place, Fault::None);
+        handle.close()?;
+        model.abandon();
+        let mut handle = stage.open(&place)?;
+        check(&handle, &model)?;
+        handle.put(&mut model, &mixed(1..=7))?;
+        check(&handle, &model)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn numbers_retried_batches_once(stage: &Stage<'_>) -> Outcome {
+    if !stage.follows()? {
+        return Ok(());
+    }
+    let place = stage.place()?;
+    let mut handle = stage.open_as(&place, "writer")?;
+    let mut other = stage.open_as(&place, "other")?;
+    let mut model = Model::default();
+    handle.put(&mut model, &mixed(1..=10))?;
+    for times in 1..=3 {
+        let batch = mixed(11..=20);
+        let first = model.head() + 1;
+        for _ in 0..times {
+            if !stage.inject(&place, Fault::LoseAnswer) {
+                return Ok(());
+            }
+            fails(&mut handle, Fault::LoseAnswer, &batch)?;
+        }
+        stage.inject(&place, Fault::None);
+        // Others do not wait for the retry.
+        let between = other.append(&mixed(1..=3))?;
+        same(
+            "a kept batch has its numbers before its retry",
+            &(first + 10),
+            &between,
+        )?;
+        retry(&mut handle, &mut model, first, &batch)?;
+        model.append(between, &mixed(1..=3));
+        handle.check(&model, &Scope::All, 0, ANY)?;
+        handle.check(&model, &streams(&[stream("a")]), 0, ANY)?;
+    }
+    refused_then_retried(stage, &place, &mut handle, &mut model)
+}
+
+/// Hands the batch in again: it was kept from `first` on.
+fn retry(handle: &mut Handle, model: &mut Model, first: u64, batch: &[Draft]) -> Outcome {
+    let given = handle.put(model, batch)?;
+    same(
+        "a retried batch has the numbers that it was kept under",
+        &first,
+        &given,
+    )
+}
+
+fn refused_then_retried(
+    stage: &Stage<'_>,
+    place: &Place,
+    handle: &mut Handle,
+    model: &mut Model,
+) -> Outcome {
+    if !stage.inject(place, Fault::BreakAppend) {
+        return Ok(());
+    }
+    let batch = mixed(31..=40);
+    fails(handle, Fault::BreakAppend, &batch)?;
+    stage.inject(place, Fault::None);
+    handle.put(model, &batch)?;
+    // An equal batch is another one once its like has been kept.
+    handle.put(model, &batch)?;
+    handle.check(model, &Scope::All, 0, ANY)
+}
+
+pub(crate) fn keeps_equal_batches(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place()?;
+    let mut handle = stage.open(&place)?;
+    let mut model = Model::default();
+    for _ in 0..5 {
+        handle.put(&mut model, &[Draft::new("same").on(stream("a"))])?;
+    }
+    for _ in 0..3 {
+        handle.put(&mut model, &vec![Draft::new("same"); 10])?;
+    }
+    same("every event has a number of its own", &35, &handle.head())?;
+    handle.check(&model, &Scope::All, 0, ANY)
+}

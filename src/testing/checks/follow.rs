@@ -1,0 +1,253 @@
+//! Stores that several handles append to: one sequence for all, and waiting for what others append.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::retention::joined;
+use crate::{
+    sse::{batch::StoredEvent, event::StreamKey, id::Sequence, store::PageLimit},
+    testing::{
+        draft::{Draft, mixed, stream},
+        failure::{Broken, Outcome, holds, same},
+        handle::{ANY, Handle, PATIENCE, streams},
+        model::{Model, Read, Scope},
+        stage::Stage,
+    },
+};
+
+const WRITERS: u64 = 3;
+const BATCHES: u64 = 40;
+
+/// Streams, or every stream, with the newest sequence of each.
+type News = Vec<(Option<StreamKey>, u64)>;
+
+pub(crate) fn shares_one_log(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place()?;
+    let mut handles = (0..WRITERS)
+        .map(|writer| stage.open_as(&place, &format!("writer {writer}")))
+        .collect::<Outcome<Vec<Handle>>>()?;
+    let written = thread::scope(|threads| {
+        let writers: Vec<_> = handles
+            .iter_mut()
+            .zip(0..)
+            .map(|(handle, writer)| threads.spawn(move || write(handle, writer)))
+            .collect();
+        writers.into_iter().map(joined).collect::<Outcome<Vec<_>>>()
+    })?;
+    let mut model = Model::default();
+    for (first, drafts) in written.into_iter().flatten() {
+        let taken = model.events(first..=first + drafts.len() as u64 - 1, &Scope::All);
+        same("no number is given twice", &Vec::new(), &taken)?;
+        model.append(first, &drafts);
+    }
+    let count = model.events(1..=u64::MAX, &Scope::All).len() as u64;
+    same("numbers have no holes", &count, &model.head())?;
+    let lives = handles.first().map(Handle::lives).unwrap_or_default();
+    for handle in &handles {
+        same("all handles are in the same lives", &lives, &handle.lives())?;
+        for scope in [
+            Scope::All,
+            streams(&[stream("a")]),
+            streams(&[stream("b"), stream("c")]),
+        ] {
+            let read = Read {
+                scope: &scope,
+                after: 0,
+                upto: model.head(),
+                oldest: (1, 1),
+            };
+            let came = handle.read(&scope, 0, PageLimit { events: 64, ..ANY })?;
+            model.check(&read, &came)?;
+        }
+    }
+    Ok(())
+}
+
+/// Appends batches; each with the first number that it got.
+fn write(handle: &mut Handle, writer: u64) -> Outcome<Vec<(u64, Vec<Draft>)>> {
+    (0..BATCHES)
+        .map(|batch| {
+            let from = writer * 1000 + batch * 20;
+            let drafts = mixed(from..=from + (batch + writer) % 17);
+            Ok((handle.append(&drafts)?, drafts))
+        })
+        .collect()
+}
+
+pub(crate) fn wakes_followers(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place()?;
+    let mut writer = stage.open_as(&place, "writer")?;
+    let reader = stage.open_as(&place, "reader")?;
+    let mut model = Model::default();
+    for batch in 0..20 {
+        let after = model.head();
+        let drafts = mixed(1..=1 + batch % 4);
+        let came = thread::scope(|threads| {
+            let waiting = threads.spawn(|| wait(&reader, after, PATIENCE));
+            let first = writer.put(&mut model, &drafts);
+            let came = joined(waiting)?;
+            first.map(|_| came)
+        })?;
+        holds(
+            !came.is_empty(),
+            "wait_after() ends when another handle appends",
+            format!("events after {after}"),
+            "none",
+        )?;
+        check_after(&model, after, &came)?;
+        same(
+            "head() is the newest sequence",
+            &model.head(),
+            &head(&reader)?,
+        )?;
+    }
+    for after in 0..model.head() {
+        let came = wait(&reader, after, PATIENCE)?;
+        holds(
+            !came.is_empty(),
+            "wait_after() does not wait for what is there",
+            "events",
+            "none",
+        )?;
+        check_after(&model, after, &came)?;
+    }
+    let one = reader
+        .follow()?
+        .wait_after(Sequence::START, PageLimit { events: 1, ..ANY }, PATIENCE)
+        .map_err(|error| Broken::error("wait_after()", &error))?;
+    same("wait_after() keeps to its limit", &1, &one.len())?;
+    ends_without_news(&reader, model.head())
+}
+
+fn wait(reader: &Handle, after: u64, patience: Duration) -> Outcome<Vec<StoredEvent>> {
+    reader
+        .follow()?
+        .wait_after(Sequence::new(after), ANY, patience)
+        .map_err(|error| Broken::error("wait_after()", &error))
+}
+
+fn head(reader: &Handle) -> Outcome<u64> {
+    let head = reader.head_in_store()?;
+    Ok(head.get())
+}
+
+fn check_after(model: &Model, after: u64, came: &[StoredEvent]) -> Outcome {
+    let read = Read {
+        scope: &Scope::All,
+        after,
+        upto: came.last().map_or(after, |event| event.sequence.get()),
+        oldest: (1, 1),
+    };
+    model.check(&read, came)
+}
+
+fn ends_without_news(reader: &Handle, head: u64) -> Outcome {
+    let came = wait(reader, head, Duration::from_millis(1))?;
+    same("a wait ends with its patience", &Vec::new(), &came)?;
+    for waiting in ["the next wait", "the wait that goes on"] {
+        let begun = Instant::now();
+        let follow = reader.follow()?;
+        let came = thread::scope(|threads| {
+            if waiting == "the next wait" {
+                follow.interrupt();
+            }
+            let thread = threads.spawn(|| wait(reader, head, PATIENCE));
+            if waiting != "the next wait" {
+                follow.interrupt();
+            }
+            joined(thread)
+        })?;
+        same("an interrupted wait finds nothing", &Vec::new(), &came)?;
+        holds(
+            begun.elapsed() < PATIENCE,
+            format!("interrupt() ends {waiting}"),
+            "an end at once",
+            format!("the wait went on for its whole patience of {PATIENCE:?}"),
+        )?;
+    }
+    Ok(())
+}
+
+pub(crate) fn wakes_followers_of_streams(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place()?;
+    let mut writer = stage.open_as(&place, "writer")?;
+    let reader = stage.open_as(&place, "reader")?;
+    let (a, b, c) = (stream("a"), stream("b"), stream("c"));
+    let on = |key: StreamKey| Draft::new("news").on(key);
+    writer.append(&[on(a), on(b), on(c), Draft::new("everywhere")])?;
+    let head = writer.head();
+    let place_of = |key| (key, Sequence::new(head));
+    let places = [place_of(a), place_of(b)];
+
+    let cases: [(&[Draft], News); 4] = [
+        (&[on(a)], vec![(Some(a), 1)]),
+        (&[on(c), on(b), on(c)], vec![(Some(b), 2)]),
+        (&[Draft::new("everywhere")], vec![(None, 1)]),
+        (
+            &[on(b), on(a), Draft::new("everywhere"), on(a), on(c)],
+            vec![(None, 3), (Some(a), 4), (Some(b), 1)],
+        ),
+    ];
+    let mut places = places;
+    let mut every = Sequence::new(head);
+    for (drafts, news) in &cases {
+        let before = writer.head();
+        let came = thread::scope(|threads| {
+            let waiting = threads.spawn(|| wait_streams(&reader, &places, every, PATIENCE));
+            let first = writer.append(drafts);
+            let came = joined(waiting)?;
+            first.map(|_| came)
+        })?;
+        let expected: News = news
+            .iter()
+            .map(|(key, place)| (*key, before + place))
+            .collect();
+        same(
+            "a wait ends with what has news, and its newest sequence",
+            &expected,
+            &came,
+        )?;
+        for (key, place) in &mut places {
+            if let Some((_, newest)) = came.iter().find(|(of, _)| *of == Some(*key)) {
+                *place = Sequence::new(*newest);
+            }
+        }
+        if let Some((_, newest)) = came.iter().find(|(of, _)| of.is_none()) {
+            every = Sequence::new(*newest);
+        }
+    }
+    writer.append(&[on(c)])?;
+    let none = wait_streams(&reader, &places, every, Duration::from_millis(1))?;
+    same("other streams are no news", &Vec::new(), &none)?;
+    let begun = Instant::now();
+    reader.follow()?.interrupt();
+    let none = wait_streams(&reader, &places, every, PATIENCE)?;
+    same("an interrupted wait finds nothing", &Vec::new(), &none)?;
+    holds(
+        begun.elapsed() < PATIENCE,
+        "interrupt() ends the next wait",
+        "an end at once",
+        format!("the wait went on for its whole patience of {PATIENCE:?}"),
+    )
+}
+
+/// What has news, every stream first, then by key.
+fn wait_streams(
+    reader: &Handle,
+    places: &[(StreamKey, Sequence)],
+    every: Sequence,
+    patience: Duration,
+) -> Outcome<News> {
+    let news = reader
+        .follow()?
+        .wait_streams(places, every, patience)
+        .map_err(|error| Broken::error("wait_streams()", &error))?;
+    let mut news: News = news
+        .into_iter()
+        .map(|(key, newest)| (key, newest.get()))
+        .collect();
+    news.sort_by_key(|(key, _)| key.map(|key| key.as_bytes().to_vec()));
+    Ok(news)
+}

@@ -1,0 +1,95 @@
+//! The promises, one function each, and the table of their names.
+
+mod concurrency;
+mod faults;
+mod follow;
+mod histories;
+mod lives;
+mod order;
+mod paging;
+mod payloads;
+mod pins;
+mod retention;
+mod streams;
+
+use crate::testing::{
+    failure::Outcome,
+    stage::{Check, Needs, Stage},
+};
+
+const fn check(
+    name: &'static str,
+    needs: Needs,
+    run: fn(&Stage<'_>) -> Outcome,
+    promise: &'static str,
+) -> Check {
+    Check {
+        name,
+        promise,
+        needs,
+        run,
+    }
+}
+
+/// Every check, the plainest first: when one fails, later ones often follow from it.
+#[rustfmt::skip]
+pub(crate) const CHECKS: &[Check] = &[
+    check("opens_empty", Needs::Nothing, order::opens_empty,
+        "a new log has no events, one life, and 1 for its next number"),
+    check("keeps_nothing", Needs::Oblivion, order::keeps_nothing,
+        "a store that keeps nothing takes every batch and calls the next number its oldest"),
+    check("keeps_order", Needs::Events, order::keeps_order,
+        "events come back whole and in the order of their batches, numbered without holes"),
+    check("leaves_out_numbers", Needs::OneWriter, order::leaves_out_numbers,
+        "numbers that the log leaves out stay left out, and later events keep theirs"),
+    check("pages_at_every_cut", Needs::Events, paging::pages_at_every_cut,
+        "reading after any place gives what is after it, in pages of any size"),
+    check("pages_within_limits", Needs::Events, paging::pages_within_limits,
+        "a page holds no more events and bytes than asked for, but always one event"),
+    check("reads_streams", Needs::Events, streams::reads_streams,
+        "a read of streams gives their events and those of every stream, in order"),
+    check("lists_streams", Needs::Events, streams::lists_streams,
+        "listed streams come newest first by their first kept event, before the place, with their first and last"),
+    check("keeps_payloads", Needs::Events, payloads::keeps_payloads,
+        "payloads of 0 bytes to 256 KiB come back byte for byte, whatever is in them"),
+    check("keeps_names", Needs::Events, payloads::keeps_names,
+        "names of 1 to 64 characters and stream keys of 1 to 63 bytes come back exactly and are never confused"),
+    check("retains_by_events", Needs::Events, retention::retains_by_events,
+        "no more events are kept than retention allows, give or take as many again, and the newest always"),
+    check("retains_by_bytes", Needs::Events, retention::retains_by_bytes,
+        "no more bytes are kept than retention allows, give or take as many again, and the newest event always"),
+    check("retains_by_age", Needs::Events, retention::retains_by_age,
+        "events older than retention allows go, at the latest with a later append"),
+    check("trims_under_readers", Needs::Events, retention::trims_under_readers,
+        "a reader that pages while retention runs gets an ordered run and can tell every hole from oldest()"),
+    check("keeps_open_events", Needs::Events, pins::keeps_open_events,
+        "an opening event outlives retention and is read first, until an event of its stream closes its token"),
+    check("bounds_open_events", Needs::Events, pins::bounds_open_events,
+        "no more opening events and bytes are kept beyond retention than the bounds allow"),
+    check("lists_standing_events", Needs::Events, pins::lists_standing_events,
+        "read_standing() gives the open events of every stream, oldest first, or none at all times"),
+    check("survives_reopening", Needs::Storage, lives::survives_reopening,
+        "a log that is opened again has its events and goes on numbering where it was"),
+    check("tells_lives_apart", Needs::Storage, lives::tells_lives_apart,
+        "lives are told apart after reopening, and a new epoch was never there before"),
+    check("hands_out_abandoned_events", Needs::Storage, lives::hands_out_abandoned_events,
+        "tend() hands out what a writer that is gone left open, once, and only that"),
+    check("serves_readers_beside_a_writer", Needs::Events, concurrency::serves_readers_beside_a_writer,
+        "readers beside a writer see whole batches, in order, from when append() returned"),
+    check("refuses_batches_whole", Needs::Faults, faults::refuses_batches_whole,
+        "a failed append changes nothing that can be read, and later appends work"),
+    check("keeps_refused_events_out_after_reopening", Needs::Faults, faults::keeps_refused_events_out_after_reopening,
+        "what was refused is not there after reopening, and no number of a kept event is given again"),
+    check("numbers_retried_batches_once", Needs::Faults, faults::numbers_retried_batches_once,
+        "a batch whose append failed after it was kept is not kept again, and its retry returns its numbers"),
+    check("keeps_equal_batches", Needs::Events, faults::keeps_equal_batches,
+        "equal batches that were appended one after the other are all kept"),
+    check("shares_one_log", Needs::Followers, follow::shares_one_log,
+        "all handles read one sequence, and each batch of each stands in it whole, once"),
+    check("wakes_followers", Needs::Followers, follow::wakes_followers,
+        "wait_after() and head() tell of what another handle appends; a wait ends with its patience or when interrupted"),
+    check("wakes_followers_of_streams", Needs::Followers, follow::wakes_followers_of_streams,
+        "wait_streams() tells of these streams and of events of every stream, and of no other"),
+    check("agrees_with_the_model", Needs::Events, histories::agrees_with_the_model,
+        "after any history of appends, closings, retention and reopenings, every read agrees with the naive model"),
+];

@@ -1,0 +1,97 @@
+//! Numbers and order, without anything else going on.
+
+use crate::testing::{
+    draft::{Draft, mixed, stream},
+    failure::{Outcome, holds, same},
+    handle::{ANY, streams},
+    model::{Model, Scope},
+    stage::Stage,
+};
+
+pub(crate) fn opens_empty(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place()?;
+    let handle = stage.open(&place)?;
+    same("open() of a new log is the start", &0, &handle.head())?;
+    same(
+        "oldest() is the next number when nothing is kept",
+        &1,
+        &handle.oldest(),
+    )?;
+    let firsts: Vec<u64> = handle.lives().iter().map(|life| life.first.get()).collect();
+    same("a new log has one life, from 1 on", &vec![1], &firsts)?;
+    let model = Model::default();
+    handle.check(&model, &Scope::All, 0, ANY)?;
+    handle.check(&model, &streams(&[stream("a")]), 0, ANY)?;
+    handle.check(&model, &Scope::All, 1000, ANY)?;
+    let none = handle.streams_before(u64::MAX, 10)?;
+    same("a new log has no streams", &Vec::new(), &none)?;
+    let none = handle.tend()?;
+    same("a new log has no abandoned events", &Vec::new(), &none)?;
+    let none = handle.standing()?;
+    same("a new log has no standing events", &Vec::new(), &none)
+}
+
+pub(crate) fn keeps_nothing(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place()?;
+    let mut handle = stage.open(&place)?;
+    for size in [1, 5, 300] {
+        handle.append(&mixed(1..=size))?;
+        let next = handle.head() + 1;
+        same(
+            "oldest() is the next number when nothing is kept",
+            &next,
+            &handle.oldest(),
+        )?;
+        for scope in [Scope::All, streams(&[stream("a")])] {
+            let read = handle.read(&scope, 0, ANY)?;
+            same("nothing can be read", &Vec::new(), &read)?;
+        }
+    }
+    let none = handle.streams_before(u64::MAX, 10)?;
+    same("no streams are listed", &Vec::new(), &none)?;
+    let none = handle.tend()?;
+    same("no events are abandoned", &Vec::new(), &none)
+}
+
+pub(crate) fn keeps_order(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place()?;
+    let mut handle = stage.open(&place)?;
+    let mut model = Model::default();
+    for size in [1, 1, 2, 17, 1, 256, 1000, 3] {
+        let first = model.head() + 1;
+        let given = handle.put(&mut model, &mixed(first..=first + size - 1))?;
+        same("numbers have no holes", &first, &given)?;
+    }
+    same("everything within retention is kept", &1, &handle.oldest())?;
+    handle.check(&model, &Scope::All, 0, ANY)?;
+    let last = model.head();
+    for after in [last, last + 1, last + 1_000_000] {
+        let page = handle.page(&Scope::All, after, ANY)?;
+        same("there is nothing after the newest", &Vec::new(), &page)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn leaves_out_numbers(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place()?;
+    let mut handle = stage.open(&place)?;
+    let mut model = Model::default();
+    for left_out in [0, 1, 7, 100_000, 0] {
+        handle.leave_out(left_out);
+        let first = handle.put(&mut model, &mixed(1..=9))?;
+        handle.put(&mut model, &[Draft::new("next").on(stream("a"))])?;
+        let oldest = handle.oldest();
+        holds(
+            oldest <= first,
+            "left out numbers cost no event after them",
+            format!("oldest() of at most {first}"),
+            oldest.to_string(),
+        )?;
+        for scope in [Scope::All, streams(&[stream("a")]), streams(&[stream("b")])] {
+            for after in [0, first - 1, first, first + 4] {
+                handle.check(&model, &scope, after, ANY)?;
+            }
+        }
+    }
+    Ok(())
+}

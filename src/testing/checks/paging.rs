@@ -1,0 +1,90 @@
+//! Pages: every cut, every limit.
+
+use crate::{
+    sse::store::PageLimit,
+    testing::{
+        draft::{Draft, mixed, stream},
+        failure::{Outcome, same},
+        handle::{ANY, streams},
+        model::{Model, Scope},
+        stage::Stage,
+    },
+};
+
+pub(crate) fn pages_at_every_cut(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place()?;
+    let mut handle = stage.open(&place)?;
+    let mut model = Model::default();
+    for range in [1..=20, 21..=21, 22..=40] {
+        handle.put(&mut model, &mixed(range))?;
+    }
+    let scopes = [
+        Scope::All,
+        streams(&[stream("a")]),
+        streams(&[stream("b"), stream("c")]),
+        streams(&[stream("unknown")]),
+    ];
+    for scope in &scopes {
+        for after in 0..=model.head() + 1 {
+            for events in [1, 2, 3, 7, 19, 20, 40, 41] {
+                let limit = PageLimit { events, ..ANY };
+                handle.check(&model, scope, after, limit)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn pages_within_limits(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place()?;
+    let mut handle = stage.open(&place)?;
+    let mut model = Model::default();
+    let sizes = [0, 1, 10, 100, 1000, 0, 0, 10_000, 1, 100_000, 5];
+    let drafts: Vec<Draft> = sizes
+        .iter()
+        .map(|size| Draft::new(vec![b'x'; *size]).on(stream("a")))
+        .collect();
+    handle.put(&mut model, &drafts)?;
+    handle.put(&mut model, &mixed(1..=20))?;
+    let bytes = [
+        0,
+        1,
+        2,
+        9,
+        10,
+        11,
+        999,
+        1110,
+        1111,
+        1112,
+        10_000,
+        111_111,
+        usize::MAX,
+    ];
+    let events = [0, 1, 2, 5, 30, 31, 32, usize::MAX];
+    for scope in [Scope::All, streams(&[stream("a")])] {
+        for limit in events.iter().flat_map(|events| {
+            bytes.map(|bytes| PageLimit {
+                events: *events,
+                bytes,
+            })
+        }) {
+            handle.check(&model, &scope, 0, limit)?;
+            for after in 0..model.head() {
+                let first = handle.page(&scope, after, limit)?.first().cloned();
+                let wanted = model
+                    .events(after + 1..=model.head(), &scope)
+                    .first()
+                    .cloned();
+                same(
+                    format!(
+                        "a page after {after}, {limit:?}, begins with the next event however little it may hold"
+                    ),
+                    &wanted.map(|event| event.sequence),
+                    &first.map(|event| event.sequence),
+                )?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! Opening events: kept beyond retention until they are closed, within bounds.
+
+use crate::{
+    sse::{
+        batch::StoredEvent,
+        retention::{RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention},
+        store::PageLimit,
+    },
+    testing::{
+        draft::{Draft, mixed, stream},
+        failure::{Outcome, holds, same},
+        handle::{ANY, Handle, streams},
+        model::{Model, Scope, same_events},
+        stage::Stage,
+    },
+};
+
+/// Events on a stream of their own, more than retention allows here and some stores let go of in a lump.
+fn filler(handle: &mut Handle, model: &mut Model) -> Outcome {
+    for batch in 0..5 {
+        let drafts = vec![Draft::new(batch.to_string()).on(stream("filler")); 100];
+        handle.put(model, &drafts)?;
+    }
+    Ok(())
+}
+
+fn check_everywhere(handle: &Handle, model: &Model) -> Outcome {
+    let oldest = handle.oldest();
+    let scopes = [
+        Scope::All,
+        streams(&[stream("a")]),
+        streams(&[stream("b")]),
+        streams(&[stream("a"), stream("b")]),
+        streams(&[stream("unknown")]),
+    ];
+    for scope in &scopes {
+        for after in [0, 1, 2, 3, 5, oldest - 1, oldest] {
+            for events in [1, 2, usize::MAX] {
+                handle.check(model, scope, after, PageLimit { events, ..ANY })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn keeps_open_events(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place_with(Retention::default().events(10))?;
+    let mut handle = stage.open(&place)?;
+    let mut model = Model::default();
+    let (a, b) = (stream("a"), stream("b"));
+    let opening = [
+        Draft::new("before").on(a),
+        Draft::new("first").on(a).opening(1),
+        // The same token on another stream, and on every stream, is another thing.
+        Draft::new("first of b").on(b).opening(1),
+        Draft::new("everywhere").opening(1),
+        Draft::new("second").on(a).opening(u64::MAX),
+        Draft::new("at once").on(a).opening(3),
+        Draft::new("over").on(a).closing(3),
+        Draft::new("between").on(b),
+    ];
+    handle.put(&mut model, &opening)?;
+    check_everywhere(&handle, &model)?;
+    filler(&mut handle, &mut model)?;
+    check_everywhere(&handle, &model)?;
+
+    // Nothing is open under these tokens.
+    let foreign = [
+        Draft::new("").on(a).closing(7),
+        Draft::new("").closing(u64::MAX),
+        Draft::new("").on(stream("c")).closing(1),
+    ];
+    handle.put(&mut model, &foreign)?;
+    check_everywhere(&handle, &model)?;
+
+    // Opening a token again replaces its event, whether that is beyond retention or not.
+    let again = [
+        Draft::new("first again").on(a).opening(1),
+        Draft::new("soon again").on(b).opening(2),
+        Draft::new("and again").on(b).opening(2),
+    ];
+    handle.put(&mut model, &again)?;
+    filler(&mut handle, &mut model)?;
+    check_everywhere(&handle, &model)?;
+
+    for closing in [
+        Draft::new("closed").on(a).closing(1),
+        Draft::new("closed").closing(1),
+        Draft::new("closed").on(b).closing(1),
+        Draft::new("closed").on(a).closing(u64::MAX),
+        Draft::new("closed").on(b).closing(2),
+    ] {
+        handle.put(&mut model, &[closing])?;
+        check_everywhere(&handle, &model)?;
+    }
+    same("everything is closed", &0, &model.open().len())?;
+    filler(&mut handle, &mut model)?;
+    check_everywhere(&handle, &model)
+}
+
+pub(crate) fn bounds_open_events(stage: &Stage<'_>) -> Outcome {
+    const BATCH: usize = 4096;
+    let place = stage.place_with(Retention::default().events(10))?;
+    let mut handle = stage.open(&place)?;
+    let mut token = 0..;
+    for _ in 0..RETENTION_PINNED_EVENTS_MAX / BATCH + 2 {
+        let drafts: Vec<Draft> = token
+            .by_ref()
+            .take(BATCH)
+            .map(|token| Draft::new("").on(stream("a")).opening(token))
+            .collect();
+        handle.append(&drafts)?;
+    }
+    let kept = beyond_retention(&mut handle)?;
+    within(
+        kept.len(),
+        RETENTION_PINNED_EVENTS_MAX,
+        "opening events beyond retention",
+    )?;
+
+    let place = stage.place_with(Retention::default().events(10))?;
+    let mut handle = stage.open(&place)?;
+    let large = 200_000;
+    for token in 0..RETENTION_PINNED_BYTES_MAX as u64 / large + 5 {
+        let draft = Draft::new(vec![b'x'; 200_000]).opening(token);
+        handle.append(&[draft.on(stream("a"))])?;
+    }
+    let kept = beyond_retention(&mut handle)?;
+    let bytes = kept.iter().map(|event| event.payload.len()).sum();
+    within(
+        bytes,
+        RETENTION_PINNED_BYTES_MAX,
+        "payload bytes of opening events beyond retention",
+    )
+}
+
+/// The events before `oldest()`, after much else was appended.
+fn beyond_retention(handle: &mut Handle) -> Outcome<Vec<StoredEvent>> {
+    filler(handle, &mut Model::default())?;
+    let mut kept = handle.read(
+        &Scope::All,
+        0,
+        PageLimit {
+            events: 1000,
+            ..ANY
+        },
+    )?;
+    let oldest = handle.oldest();
+    kept.retain(|event| event.sequence.get() < oldest);
+    Ok(kept)
+}
+
+fn within(came: usize, most: usize, what: &str) -> Outcome {
+    holds(
+        (most / 2..=most).contains(&came),
+        format!("{what}: as many as are open, up to the bound"),
+        format!("{} to {most}", most / 2),
+        came.to_string(),
+    )
+}
+
+pub(crate) fn lists_standing_events(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place_with(Retention::default().events(10))?;
+    let mut handle = stage.open(&place)?;
+    let mut model = Model::default();
+    let opening = [
+        Draft::new("one").opening(1),
+        Draft::new("of a stream").on(stream("a")).opening(2),
+        Draft::new("two").opening(2),
+        Draft::new("three").opening(3),
+    ];
+    handle.put(&mut model, &opening)?;
+    if handle.standing()?.is_empty() {
+        // The log then hands out those that it appended itself.
+        return Ok(());
+    }
+    let check = |handle: &Handle, model: &Model| {
+        let mut expected = model.open();
+        expected.retain(|event| event.key.is_none());
+        same_events(
+            "read_standing() gives the open events of every stream with their pins, oldest first",
+            &expected,
+            &handle.standing()?,
+        )
+    };
+    check(&handle, &model)?;
+    filler(&mut handle, &mut model)?;
+    check(&handle, &model)?;
+    handle.put(&mut model, &[Draft::new("").closing(2)])?;
+    check(&handle, &model)?;
+    handle.put(&mut model, &[Draft::new("again").opening(1)])?;
+    check(&handle, &model)?;
+    handle.put(
+        &mut model,
+        &[Draft::new("").closing(3), Draft::new("").closing(1)],
+    )?;
+    handle.put(&mut model, &mixed(1..=10))?;
+    check(&handle, &model)
+}

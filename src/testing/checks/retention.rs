@@ -1,0 +1,333 @@
+//! What goes, when, and what a reader sees of it.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    sse::{batch::StoredEvent, retention::Retention, store::PageLimit},
+    testing::{
+        draft::{Draft, mixed, stream},
+        failure::{self, Broken, Outcome, holds, same},
+        handle::{ANY, Handle, streams, until},
+        model::{Model, Scope, is_kept},
+        stage::Stage,
+    },
+};
+
+/// Events that a store may keep beyond twice what it is told: some let go of them in lumps.
+const LUMP_EVENTS: u64 = 256;
+/// The same for bytes.
+const LUMP_BYTES: usize = 64 * 1024;
+
+pub(crate) fn retains_by_events(stage: &Stage<'_>) -> Outcome {
+    for max in [1_u16, 100] {
+        let place = stage.place_with(Retention::default().events(max.into()))?;
+        let mut handle = stage.open(&place)?;
+        let mut model = Model::default();
+        for batch in 0..100 {
+            handle.put(&mut model, &mixed(batch * 20..=batch * 20 + 19))?;
+            let kept = handle.head() + 1 - handle.oldest();
+            let least = u64::from(max).min(model.head()).div_ceil(2);
+            holds(
+                kept >= least,
+                format!("retention of {max} events takes none that is to be kept"),
+                format!("at least {least} events"),
+                format!("{kept} events, {} to {}", handle.oldest(), handle.head()),
+            )?;
+        }
+        let most = 2 * u64::from(max) + LUMP_EVENTS;
+        let bound = format!("at most {most} events");
+        settle(&mut handle, &mut model, &bound, |handle, _| {
+            handle.head() + 1 - handle.oldest() <= most
+        })?;
+        read_around_oldest(&handle, &model)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn retains_by_bytes(stage: &Stage<'_>) -> Outcome {
+    const MAX: usize = 512 * 1024;
+    const PAYLOAD: usize = 4096;
+    let place = stage.place_with(Retention::default().bytes(MAX))?;
+    let mut handle = stage.open(&place)?;
+    let mut model = Model::default();
+    let payload = |byte| Draft::new(vec![byte; PAYLOAD]).on(stream("a"));
+    for byte in b'a'..=b'z' {
+        handle.put(&mut model, &vec![payload(byte); 20])?;
+        let kept = kept_bytes(&handle, &model);
+        let least = (MAX / 4).min(PAYLOAD * 20);
+        holds(
+            kept >= least,
+            format!("retention of {MAX} bytes takes no event that is to be kept"),
+            format!("at least {least} payload bytes"),
+            kept.to_string(),
+        )?;
+    }
+    let most = 2 * MAX + LUMP_BYTES;
+    let bound = format!("at most {most} payload bytes");
+    settle(&mut handle, &mut model, &bound, |handle, model| {
+        kept_bytes(handle, model) <= most
+    })?;
+    read_around_oldest(&handle, &model)?;
+
+    let place = stage.place_with(Retention::default().bytes(PAYLOAD))?;
+    let mut handle = stage.open(&place)?;
+    let mut model = Model::default();
+    for byte in b'a'..=b'd' {
+        let large = Draft::new(vec![byte; 16 * PAYLOAD]);
+        let newest = handle.put(&mut model, &[large])?;
+        holds(
+            handle.oldest() <= newest,
+            "the newest event is kept though it is larger than retention allows",
+            format!("oldest() of at most {newest}"),
+            handle.oldest().to_string(),
+        )?;
+        handle.check(&model, &Scope::All, newest - 1, ANY)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn retains_by_age(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place_with(Retention::default().age(Duration::from_millis(1)))?;
+    let mut handle = stage.open(&place)?;
+    let mut model = Model::default();
+    let last = handle.put(&mut model, &mixed(1..=30))? + 29;
+    let bound = format!("oldest() beyond {last}, as those events are too old");
+    settle(&mut handle, &mut model, &bound, |handle, _| {
+        handle.oldest() > last
+    })?;
+    read_around_oldest(&handle, &model)?;
+
+    let place = stage.place_with(Retention::default().age(Duration::from_secs(3600)))?;
+    let mut handle = stage.open(&place)?;
+    let mut model = Model::default();
+    for _ in 0..50 {
+        handle.put(&mut model, &mixed(1..=5))?;
+    }
+    same("what is younger than an hour is kept", &1, &handle.oldest())?;
+    handle.check(&model, &Scope::All, 0, ANY)
+}
+
+/// Appends until the condition holds: a store may let go of events with a later append, or on its own.
+fn settle(
+    handle: &mut Handle,
+    model: &mut Model,
+    bound: &str,
+    condition: impl Fn(&Handle, &Model) -> bool,
+) -> Outcome {
+    let settled = until(|| {
+        if condition(handle, model) {
+            return Ok(Some(()));
+        }
+        handle.tend()?;
+        handle.put(model, &[Draft::new("later")])?;
+        Ok(None)
+    })?;
+    settled.ok_or_else(|| {
+        Broken::new(
+            "retention lets go of old events",
+            bound,
+            format!(
+                "events {} to {}, {} payload bytes",
+                handle.oldest(),
+                handle.head(),
+                kept_bytes(handle, model)
+            ),
+        )
+    })
+}
+
+fn kept_bytes(handle: &Handle, model: &Model) -> usize {
+    let kept = model.events(handle.oldest()..=handle.head(), &Scope::All);
+    kept.iter().map(|event| event.payload.len()).sum()
+}
+
+fn read_around_oldest(handle: &Handle, model: &Model) -> Outcome {
+    let oldest = handle.oldest();
+    let places = [
+        0,
+        1,
+        oldest.saturating_sub(2),
+        oldest - 1,
+        oldest,
+        model.head() - 1,
+        model.head(),
+    ];
+    for scope in [
+        Scope::All,
+        streams(&[stream("a")]),
+        streams(&[stream("b"), stream("c")]),
+    ] {
+        for after in places {
+            for events in [1, 7, usize::MAX] {
+                handle.check(model, &scope, after, PageLimit { events, ..ANY })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One page, and what the reader knew around it.
+struct Page {
+    after: u64,
+    /// Up to here everything could be read when it was asked for.
+    visible: u64,
+    came: Vec<StoredEvent>,
+    /// What the store called its oldest afterwards.
+    oldest: u64,
+}
+
+pub(crate) fn trims_under_readers(stage: &Stage<'_>) -> Outcome {
+    let place = stage.place_with(Retention::default().events(50))?;
+    let mut handle = stage.open(&place)?;
+    let mut model = Model::default();
+    let opening = [
+        Draft::new("open").on(stream("a")).opening(1),
+        Draft::new("open everywhere").opening(2),
+    ];
+    handle.put(&mut model, &opening)?;
+    // First by turns: each page is followed by more than retention allows.
+    for scope in scopes() {
+        let mut after = 0;
+        for round in 0..4 {
+            let page = read_page(&handle, &scope, after, handle.head())?;
+            check_page(&model, &scope, &page)?;
+            after = page.came.last().map_or(after, |event| event.sequence.get());
+            handle.put(&mut model, &mixed(round * 200..=round * 200 + 199))?;
+        }
+    }
+    let pages = beside_a_writer(&mut handle, &mut model)?;
+    for (scope, pages) in scopes().iter().zip(pages) {
+        for page in &pages {
+            check_page(&model, scope, page)?;
+        }
+    }
+    Ok(())
+}
+
+fn scopes() -> [Scope; 3] {
+    [
+        Scope::All,
+        streams(&[stream("a")]),
+        streams(&[stream("b"), stream("c")]),
+    ]
+}
+
+/// Reads in small pages, on threads, while the log grows and retention runs.
+fn beside_a_writer(handle: &mut Handle, model: &mut Model) -> Outcome<Vec<Vec<Page>>> {
+    let visible = AtomicU64::new(handle.head());
+    let done = AtomicBool::new(false);
+    thread::scope(|threads| {
+        let readers: Vec<_> = scopes()
+            .into_iter()
+            .map(|scope| {
+                let reader = handle.share("reader");
+                let (visible, done) = (&visible, &done);
+                threads.spawn(move || read_pages(&reader, &scope, visible, done))
+            })
+            .collect();
+        let mut written = Ok(());
+        for batch in 0..150_u64 {
+            let first = batch * 20;
+            match handle.put(model, &mixed(first..=first + batch % 20)) {
+                Ok(_) => visible.store(handle.head(), Ordering::Release),
+                Err(broken) => written = Err(broken),
+            }
+        }
+        done.store(true, Ordering::Release);
+        let pages = readers.into_iter().map(joined).collect::<Outcome<_>>()?;
+        written.map(|()| pages)
+    })
+}
+
+fn read_pages(
+    reader: &Handle,
+    scope: &Scope,
+    visible: &AtomicU64,
+    done: &AtomicBool,
+) -> Outcome<Vec<Page>> {
+    let mut pages = Vec::new();
+    let mut after = 0;
+    loop {
+        // Read before the page: what is written after this look keeps the loop running once more.
+        let over = done.load(Ordering::Acquire);
+        let page = read_page(reader, scope, after, visible.load(Ordering::Acquire))?;
+        let end = page.came.is_empty();
+        after = page.came.last().map_or(after, |event| event.sequence.get());
+        pages.push(page);
+        if end && over {
+            return Ok(pages);
+        }
+    }
+}
+
+fn read_page(reader: &Handle, scope: &Scope, after: u64, visible: u64) -> Outcome<Page> {
+    let limit = PageLimit { events: 7, ..ANY };
+    let came = reader.page(scope, after, limit)?;
+    Ok(Page {
+        after,
+        visible,
+        came,
+        oldest: reader.oldest(),
+    })
+}
+
+/// Every event of the page is whole, and every wanted one that is left out stands before `oldest()` and is not open.
+fn check_page(model: &Model, scope: &Scope, page: &Page) -> Outcome {
+    let asked = format!(
+        "a page of {} after {}, when everything up to {} could be read, with oldest() at {} afterwards",
+        scope.show(),
+        page.after,
+        page.visible,
+        page.oldest
+    );
+    for event in &page.came {
+        let whole = model
+            .event(event.sequence.get())
+            .is_some_and(|appended| is_kept(appended, event));
+        let expected = model.event(event.sequence.get()).map(failure::event);
+        let promise = format!("{asked}: every event is whole");
+        holds(
+            whole,
+            promise,
+            format!("{expected:?}"),
+            failure::event(event),
+        )?;
+    }
+    let upto = page
+        .came
+        .last()
+        .map_or(page.visible, |event| event.sequence.get());
+    let open: Vec<u64> = model
+        .open()
+        .iter()
+        .map(|event| event.sequence.get())
+        .collect();
+    let missing = model
+        .events(page.after + 1..=upto.max(page.after), scope)
+        .into_iter()
+        .filter(|event| !page.came.iter().any(|came| came.sequence == event.sequence))
+        .find(|event| {
+            let sequence = event.sequence.get();
+            sequence >= page.oldest || open.contains(&sequence)
+        });
+    let Some(missing) = missing else {
+        return Ok(());
+    };
+    Err(Broken::new(
+        format!("{asked}: what is left out is gone, and oldest() is beyond it"),
+        failure::event(&missing),
+        failure::events(&page.came, 0),
+    ))
+}
+
+/// The result of a thread; its panic goes on here.
+pub(crate) fn joined<T>(thread: thread::ScopedJoinHandle<'_, Outcome<T>>) -> Outcome<T> {
+    match thread.join() {
+        Ok(outcome) => outcome,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}

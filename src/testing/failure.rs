@@ -1,0 +1,192 @@
+//! What a broken promise is told with: expected, came, and the steps that led there. Pure text.
+
+use std::{
+    fmt::{Debug, Write as _},
+    sync::{Arc, Mutex},
+};
+
+use super::draft::Draft;
+use crate::{
+    error::Error,
+    sse::{
+        batch::StoredEvent,
+        event::{Pin, StreamKey},
+    },
+    sync::lock,
+};
+
+/// Payload bytes that a message shows of one event.
+const SHOWN_BYTES_MAX: usize = 24;
+/// Events that a message shows on either side of the first difference.
+const SHOWN_EVENTS_MAX: usize = 12;
+/// Steps of a history that a message shows: the newest ones.
+const SHOWN_STEPS_MAX: usize = 40;
+
+pub(crate) type Outcome<T = ()> = Result<T, Broken>;
+
+/// One broken promise.
+#[derive(Debug)]
+pub(crate) struct Broken(Box<Facts>);
+
+#[derive(Debug)]
+struct Facts {
+    promise: String,
+    expected: String,
+    came: String,
+    history: Option<String>,
+}
+
+impl Broken {
+    pub(crate) fn new(
+        promise: impl Into<String>,
+        expected: impl Into<String>,
+        came: impl Into<String>,
+    ) -> Self {
+        Self(Box::new(Facts {
+            promise: promise.into(),
+            expected: expected.into(),
+            came: came.into(),
+            history: None,
+        }))
+    }
+
+    pub(crate) fn error(call: &str, error: &Error) -> Self {
+        Self::new(format!("{call} succeeds"), "no error", error.to_string())
+    }
+
+    /// Adds the steps, unless those of a shorter history are there already.
+    pub(crate) fn after(mut self, trail: &Trail) -> Self {
+        self.0.history.get_or_insert_with(|| trail.show());
+        self
+    }
+
+    pub(crate) fn show(&self) -> String {
+        let Facts {
+            promise,
+            expected,
+            came,
+            history,
+        } = &*self.0;
+        let mut text =
+            format!("  promise:  {promise}\n  expected: {expected}\n  came:     {came}\n");
+        if let Some(history) = history {
+            text.push_str("  history:\n");
+            text.push_str(history);
+        }
+        text
+    }
+}
+
+/// Compares two values whole.
+pub(crate) fn same<T: Debug + PartialEq>(
+    promise: impl Into<String>,
+    expected: &T,
+    came: &T,
+) -> Outcome {
+    if expected == came {
+        return Ok(());
+    }
+    Err(Broken::new(
+        promise,
+        format!("{expected:?}"),
+        format!("{came:?}"),
+    ))
+}
+
+/// Says that something does not hold.
+pub(crate) fn holds(
+    condition: bool,
+    promise: impl Into<String>,
+    expected: impl Into<String>,
+    came: impl Into<String>,
+) -> Outcome {
+    if condition {
+        Ok(())
+    } else {
+        Err(Broken::new(promise, expected, came))
+    }
+}
+
+/// What was done to a store, step by step.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trail(Arc<Mutex<Vec<String>>>);
+
+impl Trail {
+    pub(crate) fn note(&self, step: impl Into<String>) {
+        lock(&self.0).push(step.into());
+    }
+
+    fn show(&self) -> String {
+        let steps = lock(&self.0);
+        let skipped = steps.len().saturating_sub(SHOWN_STEPS_MAX);
+        let mut text = String::new();
+        if skipped > 0 {
+            text.push_str("    … earlier steps left out\n");
+        }
+        for (number, step) in steps.iter().enumerate().skip(skipped) {
+            writeln!(text, "    {:>3}. {step}", number + 1).ok();
+        }
+        text
+    }
+}
+
+/// One event on one line: `5 note on a, opens 7, 12 bytes "…"`.
+pub(crate) fn event(event: &StoredEvent) -> String {
+    let StoredEvent {
+        sequence,
+        name,
+        key,
+        pin,
+        payload,
+    } = event;
+    let text = described(name, key.as_ref(), *pin, payload);
+    format!("{sequence} {text}")
+}
+
+/// The same of one that has no number yet.
+pub(crate) fn draft(draft: &Draft) -> String {
+    described(&draft.name, draft.key.as_ref(), draft.pin, &draft.payload)
+}
+
+fn described(name: &str, key: Option<&StreamKey>, pin: Pin, payload: &[u8]) -> String {
+    let mut text = name.to_owned();
+    if let Some(key) = key {
+        write!(text, " on {}", key.as_bytes().escape_ascii()).ok();
+    }
+    match pin {
+        Pin::None => {}
+        Pin::Open(token) => write!(text, ", opens {token}").unwrap_or_default(),
+        Pin::Close(token) => write!(text, ", closes {token}").unwrap_or_default(),
+    }
+    write!(text, ", {}", bytes(payload)).ok();
+    text
+}
+
+/// The length of the payload and what it begins with.
+pub(crate) fn bytes(payload: &[u8]) -> String {
+    let shown = payload.get(..SHOWN_BYTES_MAX).unwrap_or(payload);
+    let more = if shown.len() < payload.len() {
+        "…"
+    } else {
+        ""
+    };
+    format!("{} bytes \"{}{more}\"", payload.len(), shown.escape_ascii())
+}
+
+/// A list of events, around this place in it when it is long.
+pub(crate) fn events(events: &[StoredEvent], around: usize) -> String {
+    let from = around.saturating_sub(SHOWN_EVENTS_MAX);
+    let to = events.len().min(around + SHOWN_EVENTS_MAX);
+    let shown = events.get(from..to).unwrap_or_default();
+    let mut text = format!("{} events [", events.len());
+    if from > 0 {
+        text.push_str("… ");
+    }
+    let shown: Vec<String> = shown.iter().map(event).collect();
+    text.push_str(&shown.join("; "));
+    if to < events.len() {
+        text.push_str(" …");
+    }
+    text.push(']');
+    text
+}

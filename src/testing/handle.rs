@@ -1,0 +1,377 @@
+//! One open store, driven as the log drives it, with a note of every step.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+    time::{Duration, Instant},
+};
+
+use super::{
+    draft::{Draft, batch},
+    failure::{self, Broken, Outcome, Trail, holds},
+    model::{Model, Read, Scope},
+};
+use crate::{
+    error::Error,
+    sse::{
+        batch::StoredEvent,
+        event::StreamKey,
+        id::Sequence,
+        store::{EventStore, Follow, Life, PageLimit, StoredStream},
+    },
+};
+
+/// The backstop of every wait; no store is expected to reach it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at a condition.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A page that ends only where the events do.
+pub(crate) const ANY: PageLimit = PageLimit {
+    events: usize::MAX,
+    bytes: usize::MAX,
+};
+
+pub(crate) struct Handle {
+    pub(crate) store: Arc<dyn EventStore>,
+    trail: Trail,
+    /// What the steps call it, when there are several.
+    label: String,
+    next: u64,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("label", &self.label)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    pub(crate) fn open(
+        store: Arc<dyn EventStore>,
+        trail: &Trail,
+        label: impl Into<String>,
+    ) -> Outcome<Self> {
+        let label = label.into();
+        let head = store
+            .open()
+            .map_err(|error| Broken::error("open()", &error))?;
+        let handle = Self {
+            store,
+            trail: trail.clone(),
+            label,
+            next: head.get() + 1,
+        };
+        handle.note(format!("open, head {head}, lives {:?}", handle.lives()));
+        holds(
+            !handle.lives().is_empty(),
+            "there is at least one life once the store is open",
+            "a life",
+            "none",
+        )?;
+        Ok(handle)
+    }
+
+    /// A second user of the same open store, for another thread.
+    pub(crate) fn share(&self, label: &str) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            trail: self.trail.clone(),
+            label: format!("{label}: "),
+            next: self.next,
+        }
+    }
+
+    pub(crate) fn note(&self, step: impl fmt::Display) {
+        self.trail.note(format!("{}{step}", self.label));
+    }
+
+    /// The newest sequence that this handle knows of.
+    pub(crate) fn head(&self) -> u64 {
+        self.next - 1
+    }
+
+    pub(crate) fn lives(&self) -> Arc<[Life]> {
+        self.store.lives()
+    }
+
+    pub(crate) fn oldest(&self) -> u64 {
+        self.store.oldest().get()
+    }
+
+    /// Leaves out numbers, as a log does whose store failed.
+    pub(crate) fn leave_out(&mut self, count: u64) {
+        self.note(format!("leave out {count} numbers"));
+        self.next += count;
+    }
+
+    /// Appends one batch, which must succeed; the sequence of its first event.
+    pub(crate) fn append(&mut self, drafts: &[Draft]) -> Outcome<u64> {
+        self.try_append(drafts)?
+            .map_err(|error| Broken::error("append()", &error))
+    }
+
+    /// Appends one batch, whatever comes of it.
+    pub(crate) fn try_append(&mut self, drafts: &[Draft]) -> Outcome<Result<u64, Error>> {
+        let result = self.store.append(Sequence::new(self.next), &batch(drafts));
+        let given = match result {
+            Ok(given) => given.get(),
+            Err(error) => {
+                self.note(format!("append {}: {error}", show(drafts)));
+                return Ok(Err(error));
+            }
+        };
+        self.note(format!("append {} from {given}", show(drafts)));
+        if self.store.follow().is_none() {
+            holds(
+                given == self.next,
+                "append() keeps the batch under the numbers that it was given",
+                self.next.to_string(),
+                given.to_string(),
+            )?;
+        } else {
+            holds(
+                given >= self.next,
+                "append() numbers a batch after every earlier event",
+                format!("{} or more", self.next),
+                given.to_string(),
+            )?;
+        }
+        self.next = given + drafts.len() as u64;
+        Ok(Ok(given))
+    }
+
+    /// Appends one batch, to the store and to the model.
+    pub(crate) fn put(&mut self, model: &mut Model, drafts: &[Draft]) -> Outcome<u64> {
+        let first = self.append(drafts)?;
+        model.append(first, drafts);
+        Ok(first)
+    }
+
+    /// One page, checked for what holds for every page.
+    pub(crate) fn page(
+        &self,
+        scope: &Scope,
+        after: u64,
+        limit: PageLimit,
+    ) -> Outcome<Vec<StoredEvent>> {
+        let place = Sequence::new(after);
+        let (call, read) = match scope {
+            Scope::All => ("read_after()", self.store.read_after(place, limit)),
+            Scope::Streams(keys) => (
+                "read_streams_after()",
+                self.store.read_streams_after(keys, place, limit),
+            ),
+        };
+        let page = finish(call, read)?;
+        check_page(scope, after, limit, &page)?;
+        Ok(page)
+    }
+
+    /// Everything after a place, in pages of this size.
+    pub(crate) fn read(
+        &self,
+        scope: &Scope,
+        after: u64,
+        limit: PageLimit,
+    ) -> Outcome<Vec<StoredEvent>> {
+        let mut all: Vec<StoredEvent> = Vec::new();
+        loop {
+            let after = all.last().map_or(after, |event| event.sequence.get());
+            let page = self.page(scope, after, limit)?;
+            if page.is_empty() {
+                return Ok(all);
+            }
+            all.extend(page);
+        }
+    }
+
+    /// Reads everything after a place and compares it with the model.
+    pub(crate) fn check(
+        &self,
+        model: &Model,
+        scope: &Scope,
+        after: u64,
+        limit: PageLimit,
+    ) -> Outcome {
+        let before = self.oldest();
+        let came = self.read(scope, after, limit);
+        let oldest = (before, self.oldest());
+        let read = Read {
+            scope,
+            after,
+            upto: model.head(),
+            oldest,
+        };
+        let outcome = came.and_then(|came| model.check(&read, &came));
+        if outcome.is_err() {
+            self.note(format!(
+                "read {} after {after} in pages of {limit:?}",
+                scope.show()
+            ));
+        }
+        outcome
+    }
+
+    pub(crate) fn streams_before(&self, before: u64, limit: usize) -> Outcome<Vec<StoredStream>> {
+        let list = self.store.streams_before(Sequence::new(before), limit);
+        finish("streams_before()", list)
+    }
+
+    pub(crate) fn standing(&self) -> Outcome<Vec<StoredEvent>> {
+        finish("read_standing()", self.store.read_standing())
+    }
+
+    /// What was left open by a writer that is gone, oldest first.
+    pub(crate) fn tend(&self) -> Outcome<Vec<StoredEvent>> {
+        let tended = self
+            .store
+            .tend()
+            .map_err(|error| Broken::error("tend()", &error))?;
+        holds(
+            tended.reopened.is_empty(),
+            "tend() gives nothing back to a writer that never stood still",
+            "no reopened event",
+            failure::events(&tended.reopened, 0),
+        )?;
+        let mut events: Vec<StoredEvent> =
+            tended.abandoned.into_iter().map(|one| one.event).collect();
+        events.sort_by_key(|event| event.sequence);
+        if !events.is_empty() {
+            self.note(format!("tend: {}", failure::events(&events, 0)));
+        }
+        Ok(events)
+    }
+
+    /// The newest sequence in the store, whoever appended it.
+    pub(crate) fn head_in_store(&self) -> Outcome<Sequence> {
+        finish("head()", self.follow()?.head())
+    }
+
+    pub(crate) fn follow(&self) -> Outcome<&dyn Follow> {
+        self.store.follow().ok_or_else(|| {
+            Broken::new(
+                "follow() is the same for every handle and at every time",
+                "Some",
+                "None",
+            )
+        })
+    }
+
+    /// Lets go of the store, as its process does when it ends.
+    pub(crate) fn close(self) -> Outcome {
+        self.note("close");
+        let Self { store, .. } = self;
+        holds(
+            Arc::strong_count(&store) == 1,
+            "nobody else holds the store",
+            "1",
+            Arc::strong_count(&store).to_string(),
+        )
+    }
+}
+
+/// Events of a batch that a step shows.
+const SHOWN_DRAFTS_MAX: usize = 5;
+
+fn show(drafts: &[Draft]) -> String {
+    let shown: Vec<String> = drafts
+        .iter()
+        .take(SHOWN_DRAFTS_MAX)
+        .map(failure::draft)
+        .collect();
+    let more = if drafts.len() > shown.len() {
+        "; …"
+    } else {
+        ""
+    };
+    format!("{} events [{}{more}]", drafts.len(), shown.join("; "))
+}
+
+fn check_page(scope: &Scope, after: u64, limit: PageLimit, page: &[StoredEvent]) -> Outcome {
+    let asked = format!("a page of {} after {after}, {limit:?}", scope.show());
+    let came = || failure::events(page, 0);
+    let ascending = page.is_sorted_by(|one, other| one.sequence < other.sequence)
+        && page
+            .first()
+            .is_none_or(|first| first.sequence.get() > after);
+    holds(
+        ascending,
+        format!("{asked}: every event once, oldest first, after the place"),
+        "ascending sequences",
+        came(),
+    )?;
+    holds(
+        page.len() <= limit.events.max(1),
+        format!("{asked}: no more events than asked for"),
+        format!("at most {} events", limit.events.max(1)),
+        came(),
+    )?;
+    let bytes: usize = page.iter().map(|event| event.payload.len()).sum();
+    holds(
+        bytes <= limit.bytes || page.len() <= 1,
+        format!("{asked}: no more payload bytes than asked for, or one event"),
+        format!("at most {} bytes", limit.bytes),
+        format!("{bytes} bytes in {}", came()),
+    )?;
+    holds(
+        page.iter().all(|event| scope.wants(event)),
+        format!("{asked}: only what was asked for"),
+        "events of these streams and of every stream",
+        came(),
+    )
+}
+
+/// Runs a read on this thread, without a runtime.
+fn finish<T>(call: &str, read: impl Future<Output = Result<T, Error>>) -> Outcome<T> {
+    let waker = Waker::from(Arc::new(Bell(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut read = pin!(read);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Poll::Ready(result) = read.as_mut().poll(&mut context) {
+            return result.map_err(|error| Broken::error(call, &error));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        holds(
+            !left.is_zero(),
+            format!("{call} comes to an end and wakes its task, without an async runtime"),
+            "an answer",
+            format!("none in {PATIENCE:?}"),
+        )?;
+        thread::park_timeout(left);
+    }
+}
+
+struct Bell(Thread);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Looks until there is an answer; `None` when there is none in time.
+pub(crate) fn until<T>(mut look: impl FnMut() -> Outcome<Option<T>>) -> Outcome<Option<T>> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look()? {
+            return Ok(Some(found));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        thread::park_timeout(LOOK);
+    }
+}
+
+/// The scope of these streams.
+pub(crate) fn streams(keys: &[StreamKey]) -> Scope {
+    Scope::Streams(keys.to_vec())
+}

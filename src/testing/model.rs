@@ -1,0 +1,246 @@
+//! The naive model that every store is compared with: a list of all events that were ever kept, and what is open.
+//! It knows no retention: what a store may have let go of is what stands before its own `oldest()`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::RangeInclusive,
+};
+
+use super::{
+    draft::Draft,
+    failure::{self, Broken, Outcome, same},
+};
+use crate::sse::{
+    batch::StoredEvent,
+    event::{Pin, StreamKey},
+};
+
+/// What is read: everything, or some streams and what belongs to every stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    All,
+    Streams(Vec<StreamKey>),
+}
+
+impl Scope {
+    pub(crate) fn wants(&self, event: &StoredEvent) -> bool {
+        match self {
+            Self::All => true,
+            Self::Streams(keys) => event.key.is_none_or(|key| keys.contains(&key)),
+        }
+    }
+
+    pub(crate) fn show(&self) -> String {
+        match self {
+            Self::All => "all".to_owned(),
+            Self::Streams(keys) => {
+                let names: Vec<String> = keys
+                    .iter()
+                    .map(|key| key.as_bytes().escape_ascii().to_string())
+                    .collect();
+                format!("streams [{}]", names.join(", "))
+            }
+        }
+    }
+}
+
+type Token = (Option<StreamKey>, u64);
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    events: BTreeMap<u64, StoredEvent>,
+    open: HashMap<Token, u64>,
+    /// Left open by a writer that is gone: a store may keep them or let them go.
+    abandoned: HashMap<Token, u64>,
+}
+
+impl Model {
+    pub(crate) fn append(&mut self, first: u64, drafts: &[Draft]) {
+        for (draft, sequence) in drafts.iter().zip(first..) {
+            self.events.insert(sequence, draft.numbered(sequence));
+            match draft.pin {
+                Pin::None => {}
+                Pin::Open(token) => {
+                    self.abandoned.remove(&(draft.key, token));
+                    self.open.insert((draft.key, token), sequence);
+                }
+                Pin::Close(token) => {
+                    self.abandoned.remove(&(draft.key, token));
+                    self.open.remove(&(draft.key, token));
+                }
+            }
+        }
+    }
+
+    /// The writer is gone.
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned.extend(self.open.drain());
+    }
+
+    pub(crate) fn head(&self) -> u64 {
+        self.events.keys().next_back().copied().unwrap_or_default()
+    }
+
+    pub(crate) fn event(&self, sequence: u64) -> Option<&StoredEvent> {
+        self.events.get(&sequence)
+    }
+
+    /// The events of these numbers, as they were appended.
+    pub(crate) fn events(&self, range: RangeInclusive<u64>, scope: &Scope) -> Vec<StoredEvent> {
+        let (from, to) = range.into_inner();
+        self.events
+            .range(from..)
+            .take_while(|(sequence, _)| **sequence <= to)
+            .map(|(_, event)| event)
+            .filter(|event| scope.wants(event))
+            .cloned()
+            .collect()
+    }
+
+    /// The opening events that are still open, oldest first.
+    pub(crate) fn open(&self) -> Vec<StoredEvent> {
+        self.all_of(self.open.values())
+    }
+
+    pub(crate) fn abandoned(&self) -> Vec<StoredEvent> {
+        self.all_of(self.abandoned.values())
+    }
+
+    fn all_of<'a>(&self, sequences: impl Iterator<Item = &'a u64>) -> Vec<StoredEvent> {
+        let sequences: BTreeSet<u64> = sequences.copied().collect();
+        sequences
+            .iter()
+            .filter_map(|sequence| self.events.get(sequence).cloned())
+            .collect()
+    }
+
+    /// Compares what a store gave back for a read after a place, up to `upto`, with what it must and may give. `oldest`
+    /// is what the store called its oldest before and after the read.
+    pub(crate) fn check(&self, read: &Read<'_>, came: &[StoredEvent]) -> Outcome {
+        let open: BTreeSet<u64> = self.open.values().copied().collect();
+        let abandoned: BTreeSet<u64> = self.abandoned.values().copied().collect();
+        let given: BTreeSet<u64> = came.iter().map(|event| event.sequence.get()).collect();
+        let (before, after) = read.oldest;
+        let expected: Vec<StoredEvent> = self
+            .events(read.after + 1..=read.upto, read.scope)
+            .into_iter()
+            .filter(|event| {
+                let sequence = event.sequence.get();
+                let must = sequence >= after || open.contains(&sequence);
+                let may = sequence >= before || abandoned.contains(&sequence);
+                must || (may && given.contains(&sequence))
+            })
+            .collect();
+        self.compare(read, &expected, came)
+    }
+
+    fn compare(&self, read: &Read<'_>, expected: &[StoredEvent], came: &[StoredEvent]) -> Outcome {
+        let wrong = (0..expected.len().max(came.len())).find(|index| {
+            match (expected.get(*index), came.get(*index)) {
+                (Some(expected), Some(came)) => !is_kept(expected, came),
+                _ => true,
+            }
+        });
+        let Some(wrong) = wrong else {
+            return Ok(());
+        };
+        let mut promise = format!(
+            "reading {} after {} gives every kept event once, in order and whole (oldest() was {}, then {}); the first \
+             difference is at place {wrong}",
+            read.scope.show(),
+            read.after,
+            read.oldest.0,
+            read.oldest.1,
+        );
+        if let (Some(expected), Some(came)) = (expected.get(wrong), came.get(wrong)) {
+            promise.push_str(&difference(expected, came));
+        } else if let Some(came) = came.get(wrong) {
+            promise.push_str(self.why_not(came.sequence.get()));
+        }
+        Err(Broken::new(
+            promise,
+            failure::events(expected, wrong),
+            failure::events(came, wrong),
+        ))
+    }
+
+    fn why_not(&self, sequence: u64) -> &'static str {
+        if self.events.contains_key(&sequence) {
+            ", an event that is not to come here: it came before, or stands before oldest() and is not open"
+        } else {
+            ", an event that was never kept"
+        }
+    }
+}
+
+/// A read that a store answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Read<'a> {
+    pub(crate) scope: &'a Scope,
+    pub(crate) after: u64,
+    pub(crate) upto: u64,
+    pub(crate) oldest: (u64, u64),
+}
+
+/// Whether an event came back as it was appended. The pin may be left out of what is read, and line breaks may have
+/// become LF, as a client gets them in any case.
+pub(crate) fn is_kept(appended: &StoredEvent, came: &StoredEvent) -> bool {
+    let StoredEvent {
+        sequence,
+        name,
+        key,
+        pin,
+        payload,
+    } = came;
+    *sequence == appended.sequence
+        && *name == appended.name
+        && *key == appended.key
+        && (*pin == appended.pin || *pin == Pin::None)
+        && (*payload == appended.payload || **payload == line_feeds(&appended.payload))
+}
+
+/// Compares whole lists, pins included.
+pub(crate) fn same_events(
+    promise: impl Into<String>,
+    expected: &[StoredEvent],
+    came: &[StoredEvent],
+) -> Outcome {
+    let fits = |(expected, came): (&StoredEvent, &StoredEvent)| {
+        is_kept(expected, came) && expected.pin == came.pin
+    };
+    if expected.len() == came.len() && expected.iter().zip(came).all(fits) {
+        return Ok(());
+    }
+    let show = |events: &[StoredEvent]| failure::events(events, 0);
+    same(promise, &show(expected), &show(came))
+}
+
+fn difference(expected: &StoredEvent, came: &StoredEvent) -> String {
+    let at = expected
+        .payload
+        .iter()
+        .zip(&came.payload)
+        .position(|(one, other)| one != other);
+    match at {
+        Some(at) if expected.sequence == came.sequence => format!(
+            ", in byte {at} of the payload: {:?} instead of {:?}",
+            came.payload.get(at),
+            expected.payload.get(at)
+        ),
+        _ => String::new(),
+    }
+}
+
+fn line_feeds(payload: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(payload.len());
+    let mut bytes = payload.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte == b'\r' {
+            bytes.next_if_eq(&b'\n');
+            text.push(b'\n');
+        } else {
+            text.push(byte);
+        }
+    }
+    text
+}
