@@ -11,6 +11,6 @@ mod property;
 mod quiet;
 mod resume;
 mod retention;
-mod stores;
+pub(crate) mod stores;
 mod streams;
 mod wire;

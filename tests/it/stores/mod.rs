@@ -1,3 +1,5 @@
 //! Event stores against their contract, and the contract's suite against stores that break it.
 
 mod built_in;
+mod reference;
+mod suite;
