@@ -81,6 +81,13 @@ impl Batch {
         })
     }
 
+    /// Appends an event: how a test or a bench of a store makes a batch. The log makes its own.
+    #[cfg(feature = "testing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+    pub fn add(&mut self, name: &str, key: Option<StreamKey>, pin: Pin, payload: &[u8]) {
+        self.push(name, key, pin, |out| out.extend_from_slice(payload));
+    }
+
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }

@@ -4,6 +4,10 @@
 
 mod memory;
 mod null;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use std::{
     fmt,
@@ -13,6 +17,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+#[cfg(feature = "redis")]
+pub use self::redis::{
+    DEFAULT_REDIS_CONNECT_TIMEOUT, DEFAULT_REDIS_DEAD_AFTER, DEFAULT_REDIS_HEARTBEAT,
+    DEFAULT_REDIS_PREFIX, DEFAULT_REDIS_RESPONSE_TIMEOUT, RedisEventStore, RedisEventStoreBuilder,
+};
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{
+    DEFAULT_SQLITE_RETENTION_AGE, DEFAULT_SQLITE_RETENTION_BYTES, DEFAULT_SQLITE_RETENTION_EVENTS,
+    SqliteEventStore, Synchronous,
+};
 pub use self::{memory::MemoryEventStore, null::NullEventStore};
 use crate::{
     error::Error,
@@ -130,9 +144,15 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 }
 
 /// Waiting for what other processes append to the same store. The waits block, each on a thread of the log.
-pub trait Follow {
+pub trait Follow: Send + Sync {
     /// Reads the sequence of the newest event in the store.
     fn head(&self) -> HeadFuture<'_>;
+
+    /// Returns the newest sequence that this handle has heard of, without asking. By default none: the log then knows
+    /// of what it has followed itself.
+    fn heard(&self) -> Sequence {
+        Sequence::START
+    }
 
     /// Waits until there is an event after `after`, at most for `patience`, and returns a page of what is after it,
     /// oldest first and without holes, but for events that are gone. An empty page means that time has passed or that

@@ -1,5 +1,7 @@
 //! Event stores against their contract, and the contract's suite against stores that break it.
 
 mod built_in;
+#[cfg(feature = "redis")]
+mod redis;
 mod reference;
 mod suite;

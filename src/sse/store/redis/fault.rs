@@ -1,0 +1,138 @@
+//! What went wrong between us and Redis, in words for the one who has to do something about it. No password in them.
+
+use std::{error::Error as StdError, fmt};
+
+use redis::{ErrorKind, RedisError};
+
+use crate::{error::Error, sse::store::redis::settings::Settings};
+
+const LACKS: &str = "the Redis user lacks a permission";
+
+/// A failed call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) kind: FaultKind,
+    text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FaultKind {
+    /// Nothing was heard of the server: the call may have had its effect.
+    Connection,
+    /// A new life of the log begins soon.
+    Forming,
+    /// The server may do it for others, but not for this user.
+    Permission,
+    /// The server said no.
+    Refused,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for Fault {}
+
+impl Fault {
+    pub(super) fn new(kind: FaultKind, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            text: text.into(),
+        }
+    }
+
+    /// Whether the user may do other things.
+    pub(super) fn is_of_one_command(&self) -> bool {
+        self.kind == FaultKind::Permission && self.text.starts_with(LACKS)
+    }
+
+    /// The answer has not the form that our script gives it.
+    pub(super) fn unexpected() -> Self {
+        Self::new(
+            FaultKind::Refused,
+            "the server answered in a form that is not of Redis",
+        )
+    }
+
+    pub(super) fn of(error: &RedisError, place: &str, settings: &Settings) -> Self {
+        let detail = settings.redact(error.to_string());
+        let code = error.code().unwrap_or_default();
+        let said = detail_of(error, &detail);
+        let (kind, text) = match code {
+            "FORMING" => (FaultKind::Forming, said.to_owned()),
+            "OOM" => (
+                FaultKind::Refused,
+                "Redis is full: its maxmemory is reached and its policy lets nothing go".to_owned(),
+            ),
+            "LOADING" => (
+                FaultKind::Refused,
+                "Redis is still loading its data".to_owned(),
+            ),
+            "READONLY" => (
+                FaultKind::Refused,
+                "this Redis is a replica and takes no writes".to_owned(),
+            ),
+            "MISCONF" => (
+                FaultKind::Refused,
+                "Redis refuses writes because it cannot save to its disk".to_owned(),
+            ),
+            "NOREPLICAS" => (
+                FaultKind::Refused,
+                "Redis refuses writes because it has too few replicas".to_owned(),
+            ),
+            "BUSY" => (FaultKind::Refused, "Redis is busy with a script".to_owned()),
+            "MASTERDOWN" | "CLUSTERDOWN" => (
+                FaultKind::Refused,
+                format!("the Redis cluster is down: {said}"),
+            ),
+            "WRONGPASS" | "NOAUTH" => (
+                FaultKind::Permission,
+                "Redis refuses the user or the password".to_owned(),
+            ),
+            "NOPERM" => (FaultKind::Permission, format!("{LACKS}: {said}")),
+            _ => Self::without_code(error, &detail),
+        };
+        Self {
+            kind,
+            text: format!("{text} ({place})"),
+        }
+    }
+
+    fn without_code(error: &RedisError, detail: &str) -> (FaultKind, String) {
+        if error.kind() == ErrorKind::AuthenticationFailed {
+            let text = "Redis refuses the user or the password".to_owned();
+            return (FaultKind::Permission, text);
+        }
+        if matches!(
+            error.kind(),
+            ErrorKind::Parse | ErrorKind::UnexpectedReturnType
+        ) {
+            let text = "the server does not speak the protocol of Redis".to_owned();
+            return (FaultKind::Connection, text);
+        }
+        if error.is_timeout() {
+            return (
+                FaultKind::Connection,
+                "Redis did not answer in time".to_owned(),
+            );
+        }
+        if error.is_io_error() {
+            return (
+                FaultKind::Connection,
+                format!("no connection to Redis: {detail}"),
+            );
+        }
+        (FaultKind::Refused, detail.to_owned())
+    }
+
+    pub(super) fn into_error(self, doing: &'static str) -> Error {
+        Error::store(doing, self)
+    }
+}
+
+/// What the server said after the code.
+fn detail_of<'a>(error: &'a RedisError, otherwise: &'a str) -> &'a str {
+    error.detail().unwrap_or(otherwise)
+}

@@ -1,0 +1,138 @@
+-- Appends a batch, once. ARGV: 11 the batch's number, then key, name, pin ('', `o<token>`, `c<token>`) and payload of
+-- each event.
+
+local writer, number = ARGV[1], ARGV[11]
+local state, now = load_state(), now_ms()
+local revived = hear(writer, now)
+local refusal = settle(state, now)
+if refusal then return refusal end
+
+local done, at = string.match(redis.call('HGET', BATCHES, writer) or '', '^(%d+) (%d+)$')
+if done == number then return report(state, at, revived, 0) end
+
+local first = state.head + 1
+local keys, opened, final = {}, {}, {}
+local time = text(now)
+
+local function add(sequence, key, name, pin, payload)
+  local at = id(sequence)
+  redis.call('XADD', LOG, at, 'n', name, 'k', key, 'p', pin, 'b', text(state.total), 't', time, 'd', payload)
+  local stream = EVERY
+  if key ~= '' then
+    stream = stream_of(key)
+    if not keys[key] then
+      keys[key] = sequence
+      keys[#keys + 1] = key
+    end
+  elseif state.every == 0 then
+    state.every = sequence
+    redis.call('HSET', META, 'every', text(sequence))
+  end
+  local added = redis.pcall('XADD', stream, at, 'n', name, 'p', pin, 'd', payload)
+  if type(added) == 'table' and added.err then
+    -- An earlier log of this name left it behind.
+    redis.call('DEL', stream)
+    redis.call('XADD', stream, at, 'n', name, 'p', pin, 'd', payload)
+  end
+  state.total = state.total + #name + #payload + FRAME
+  if pin ~= '' then
+    -- The token of an event of every stream is its writer's own.
+    local open = string.sub(pin, 2) .. (key == '' and '@' .. writer .. ':' or ':' .. key)
+    if final[open] == nil then opened[#opened + 1] = open end
+    final[open] = string.sub(pin, 1, 1) == 'o' and sequence
+  end
+end
+
+-- Only the first can be refused for its number, when others wrote to the log by hand.
+local count = (#ARGV - 11) / 4
+if count > 0 then
+  local last = last_entry(LOG)
+  if last and sequence_of(last) >= first then
+    first = sequence_of(last) + 1
+  end
+end
+for index = 0, count - 1 do
+  local from = 12 + 4 * index
+  add(first + index, ARGV[from], ARGV[from + 1], ARGV[from + 2], ARGV[from + 3])
+end
+state.head = first + count - 1
+
+local function register_streams()
+  if not redis.call('ZSCORE', STREAMS, '') then
+    redis.call('ZADD', STREAMS, text(first), '')
+  end
+  local scores = {}
+  for _, key in ipairs(keys) do
+    scores[#scores + 1] = text(keys[key])
+    scores[#scores + 1] = key
+    redis.call('PEXPIRE', stream_of(key), ARGV[10])
+  end
+  for from = 1, #scores, 500 do
+    redis.call('ZADD', STREAMS, 'NX', unpack(scores, from, math.min(from + 499, #scores)))
+  end
+end
+
+local function move_pins()
+  if #opened == 0 then return 0 end
+  local pins, now_closed, now_open, standing = pins_of(writer), {}, {}, {}
+  local before, own = {}, {}
+  in_pieces('ZMSCORE', OPENS, opened, function(from, scores)
+    for index = 1, #scores do before[opened[from + index - 1]] = tonumber(scores[index] or nil) end
+  end)
+  in_pieces('ZMSCORE', pins, opened, function(from, scores)
+    for index = 1, #scores do own[opened[from + index - 1]] = scores[index] and true end
+  end)
+  local former = {}
+  if redis.call('EXISTS', FORMER) == 1 then
+    in_pieces('HMGET', FORMER, opened, function(from, writers)
+      for index = 1, #writers do former[opened[from + index - 1]] = writers[index] end
+    end)
+  end
+  local room = PINNED_MAX - redis.call('ZCARD', OPENS)
+  local unpinned = 0
+  for _, pin in ipairs(opened) do
+    local earlier, sequence = before[pin], final[pin]
+    if earlier then
+      if earlier < state.oldest then release(state, earlier) end
+      if former[pin] or not own[pin] then
+        local of = disown(pin, writer)
+        if of and of ~= writer then redis.call('ZADD', WROTE, 'XX', text(state.head), of) end
+      end
+      room = room + 1
+    end
+    if not sequence or room <= 0 then
+      if sequence then unpinned = unpinned + 1 end
+      now_closed[#now_closed + 1] = pin
+    else
+      room = room - 1
+      now_open[#now_open + 1] = text(sequence)
+      now_open[#now_open + 1] = pin
+    end
+    if key_of(pin) == '' then standing[#standing + 1] = pin end
+  end
+  in_pieces('ZREM', OPENS, now_closed)
+  in_pieces('ZREM', pins, now_closed)
+  in_pieces('ZADD', OPENS, now_open)
+  in_pieces('ZADD', pins, now_open)
+  for _, pin in ipairs(standing) do
+    if final[pin] then
+      redis.call('ZADD', STANDING, text(final[pin]), pin)
+    else
+      redis.call('ZREM', STANDING, pin)
+    end
+  end
+  if redis.call('EXISTS', taken_of(writer)) == 1 then in_pieces('SREM', taken_of(writer), opened) end
+  if unpinned > 0 then redis.call('HINCRBY', META, 'unpinned', unpinned) end
+  return unpinned
+end
+
+local unpinned = 0
+if count > 0 then
+  register_streams()
+  unpinned = move_pins()
+  redis.call('HSET', BATCHES, writer, number .. ' ' .. text(first))
+  redis.call('ZADD', WROTE, text(state.head), writer)
+  redis.call('HSET', META, 'head', text(state.head), 'total', text(state.total))
+  trim(state, now, count)
+end
+return report(state, text(first), revived, unpinned)

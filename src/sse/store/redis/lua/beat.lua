@@ -1,0 +1,7 @@
+-- Says that the writer lives, and hears what it knows.
+
+local state, now = load_state(), now_ms()
+local revived = hear(ARGV[1], now)
+local refusal = settle(state, now)
+if refusal then return refusal end
+return report(state, revived)

@@ -1,0 +1,148 @@
+-- What every script of the log begins with: the names of its keys, its state, its lives.
+--
+-- KEYS[1] is `{prefix}:meta`. All other keys have the same hash tag, so they are in the same slot of a cluster; their
+-- names are made here, because which streams a batch or a trim touches is known here only.
+--
+-- Invariant: a script either changes nothing or everything. What may be refused (no memory, a replica, a log that is
+-- between two lives) is refused before the first write.
+local base = string.sub(KEYS[1], 1, -5)
+local META = KEYS[1]
+local LOG = base .. 'log'           -- stream: every event
+local EVERY = base .. 'every'       -- stream: events that belong to every stream
+local STREAMS = base .. 'streams'   -- zset: stream -> its first event; '' -> where this register begins
+local OPENS = base .. 'opens'       -- zset: pin -> its opening event
+local STANDING = base .. 'standing' -- zset: pins of living processes that belong to every stream
+local KEPT = base .. 'kept'         -- hash: opening events kept beyond retention
+local KEPT_ALL = base .. 'kept:all' -- zset: their sequences
+local KEPT_BY = base .. 'kept:by'   -- zset of score 0: stream and sequence, in order
+local KEPT_FIRST = base .. 'kept:first' -- zset: stream -> its first kept opening
+local WRITERS = base .. 'writers'   -- zset: writer -> when it was last heard of
+local DEAD = base .. 'dead'         -- zset: writers whose pins are being handed out
+local HEARD = base .. 'heard'       -- hash: dead writer -> when it was last heard of
+local BATCHES = base .. 'batches'   -- hash: writer -> its last batch
+local WROTE = base .. 'wrote'       -- zset: writer -> the last event by it or about it
+local FORMER = base .. 'former'     -- hash: pin -> the writer that it was taken from
+local LOST = base .. 'lost'           -- zset: stream -> up to where its own key misses events; '' for EVERY
+local GONE = base .. 'gone'         -- hash: dead writer -> its opening events of every stream
+
+local LIVES_MAX = 32
+-- `RETENTION_PINNED_EVENTS_MAX` and `RETENTION_PINNED_BYTES_MAX`.
+local PINNED_MAX = 65536
+local PINNED_BYTES_MAX = 16 * 1024 * 1024
+-- What an SSE frame has beside name and payload, about.
+local FRAME = 40
+
+local function stream_of(key)
+  return base .. 's:' .. key
+end
+
+local function pins_of(writer)
+  return base .. 'pins:' .. writer
+end
+
+local function claims_of(writer)
+  return base .. 'claims:' .. writer
+end
+
+local function taken_of(writer)
+  return base .. 'taken:' .. writer
+end
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+local function id(sequence)
+  return string.format('%.0f-0', sequence)
+end
+
+local function sequence_of(entry)
+  return tonumber(string.match(entry[1], '^%d+'))
+end
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- A pin is `token:stream`, or `token@writer:` for one that belongs to every stream.
+local function key_of(pin)
+  return string.sub(pin, (string.find(pin, ':', 1, true)) + 1)
+end
+
+-- Where the kept openings of a stream stand in KEPT_BY. The length comes first, so that no stream is another's prefix.
+local function kept_prefix(key)
+  return string.char(#key) .. key
+end
+
+local function kept_place(key, sequence)
+  return kept_prefix(key) .. string.format('%016.0f', sequence)
+end
+
+local function first_entry(stream, from)
+  return redis.call('XRANGE', stream, from, '+', 'COUNT', 1)[1]
+end
+
+local function last_entry(stream)
+  return redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+end
+
+-- Calls a command of many members in pieces that Lua's stack can hold.
+local function in_pieces(command, key, list, each)
+  for from = 1, #list, 500 do
+    local reply = redis.call(command, key, unpack(list, from, math.min(from + 499, #list)))
+    if each then each(from, reply) end
+  end
+end
+
+-- Events are {name, key, pin, payload} here. Entries of the log have the fields n, k, p, b (bytes before it), t (when),
+-- d (payload), in this order; entries of one stream have n, p, d.
+local function event_of_log(entry)
+  local fields = entry[2]
+  return { fields[2] or '', fields[4] or '', fields[6] or '', fields[12] or '' }
+end
+
+local function event_of_stream(entry, key)
+  local fields = entry[2]
+  return { fields[2] or '', key, fields[4] or '', fields[6] or '' }
+end
+
+local function load_state()
+  local meta = redis.call('HMGET', META, 'head', 'oldest', 'total', 'lives', 'forming', 'floor', 'every', 'kept')
+  local state = {
+    head = tonumber(meta[1] or 0),
+    oldest = tonumber(meta[2] or 1),
+    total = tonumber(meta[3] or 0),
+    lives = meta[4] or '',
+    forming = tonumber(meta[5] or 0),
+    floor = tonumber(meta[6] or 0),
+    every = tonumber(meta[7] or 0),
+    kept_bytes = tonumber(meta[8] or 0),
+  }
+  if not meta[1] then
+    -- Others may have deleted this hash and left the log.
+    local last = last_entry(LOG)
+    if last then
+      state.head = sequence_of(last)
+      state.total = (tonumber(last[2][8]) or 0) + #(last[2][12] or '') + FRAME
+    end
+  end
+  return state
+end
+
+local function current_epoch(state)
+  return string.match(state.lives, '(%w+):%d+$') or ''
+end
+
+-- What the caller is told of the lives: nothing when it knows the current one.
+local function news_of_lives(state, known_epoch)
+  if current_epoch(state) == known_epoch then return '' end
+  return state.lives
+end
+
+-- The first sequence from which on the log has everything.
+local function actual_oldest(state)
+  local first = first_entry(LOG, '-')
+  if first then return math.max(sequence_of(first), 1) end
+  return state.head + 1
+end

@@ -1,0 +1,10 @@
+-- The writer goes: what it leaves open is the next one's to look after, at once.
+
+local writer, now = ARGV[1], now_ms()
+if redis.call('EXISTS', pins_of(writer), claims_of(writer)) == 0 then
+  redis.call('ZREM', WRITERS, writer)
+else
+  redis.call('HSET', HEARD, writer, text(now))
+  redis.call('ZADD', WRITERS, 0, writer)
+end
+return { '0', '1', '' }

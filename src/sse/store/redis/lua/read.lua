@@ -1,0 +1,239 @@
+-- Reads a page, in one moment of the log. ARGV: 1 the epoch that the caller knows, 2 what to read (`all`, `streams`,
+-- `standing`, `before`, `newest`, `head`), 3 after or before which sequence, 4 and 5 how many events and bytes at most, then the
+-- streams.
+--
+-- Returned: head, oldest, lives if new, where to go on (0: nothing was left out), and the events.
+
+local what, after, events_max, bytes_max = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+-- Entries fetched at a time: at 256 KiB each, this many are 4 MiB.
+local CHUNK = 16
+-- Events looked through in one call where a stream's own key is incomplete.
+local SIFTED_MAX = 2000
+
+local state = load_state()
+state.oldest = actual_oldest(state)
+local found, bytes, next_place = {}, 0, 0
+
+local function put(sequence, event)
+  found[#found + 1] = { text(sequence), event[1], event[2], event[3], event[4] }
+  bytes = bytes + #event[4]
+end
+
+local function is_full(event)
+  return #found > 0 and (#found >= events_max or bytes + #event[4] > bytes_max)
+end
+
+-- Walks through a stream's entries.
+local function cursor(stream, from, to_event)
+  local entries, at, start, ended = {}, 0, from, false
+  return function()
+    at = at + 1
+    if at > #entries and not ended then
+      entries = redis.call('XRANGE', stream, id(start), '+', 'COUNT', CHUNK)
+      at, ended = 1, #entries < CHUNK
+      if #entries > 0 then start = sequence_of(entries[#entries]) + 1 end
+    end
+    local entry = entries[at]
+    if entry then return sequence_of(entry), to_event(entry) end
+    return nil
+  end
+end
+
+-- Walks through the kept openings of one stream below the oldest event.
+local function kept_cursor(key)
+  local prefix = kept_prefix(key)
+  local from = '(' .. kept_place(key, after)
+  local places, at = {}, 0
+  return function()
+    while true do
+      at = at + 1
+      if at > #places then
+        places = redis.call('ZRANGEBYLEX', KEPT_BY, from, '(' .. prefix .. ':', 'LIMIT', 0, 64)
+        at = 1
+        if #places == 0 then return nil end
+        from = '(' .. places[#places]
+      end
+      local sequence = tonumber(string.sub(places[at], #prefix + 1))
+      local kept = sequence < state.oldest and redis.call('HGET', KEPT, text(sequence))
+      if kept then return sequence, cmsgpack.unpack(kept) end
+    end
+  end
+end
+
+-- Puts what the cursors give in order of sequence, until the page is full: returns whether it is.
+local function merge(cursors)
+  local heads = {}
+  for _, step in ipairs(cursors) do
+    local sequence, event = step()
+    if sequence then heads[#heads + 1] = { sequence = sequence, event = event, step = step } end
+  end
+  while #heads > 0 do
+    local least = 1
+    for index = 2, #heads do
+      if heads[index].sequence < heads[least].sequence then least = index end
+    end
+    local head = heads[least]
+    if is_full(head.event) then return true end
+    put(head.sequence, head.event)
+    head.sequence, head.event = head.step()
+    if not head.sequence then table.remove(heads, least) end
+  end
+  return false
+end
+
+local function read_all()
+  if after + 1 < state.oldest then
+    local kept = redis.call('ZRANGEBYSCORE', KEPT_ALL, '(' .. text(after), '(' .. text(state.oldest), 'LIMIT', 0,
+      events_max)
+    for _, sequence in ipairs(kept) do
+      local event = redis.call('HGET', KEPT, sequence)
+      if event then
+        event = cmsgpack.unpack(event)
+        if is_full(event) then return end
+        put(tonumber(sequence), event)
+      end
+    end
+    if #found >= events_max then return end
+  end
+  merge({ cursor(LOG, math.max(after + 1, state.oldest), event_of_log) })
+end
+
+-- Whether the stream's own key has all of its events from `from` on. Keys expire, are evicted and deleted by others.
+local function is_complete(key, from)
+  local lost = redis.call('ZSCORE', LOST, key)
+  if lost and tonumber(lost) >= from then return false end
+  local stream, first = EVERY, state.every
+  if key ~= '' then
+    local register = redis.call('ZSCORE', STREAMS, '')
+    if not register or tonumber(register) > from then return false end
+    stream, first = stream_of(key), tonumber(redis.call('ZSCORE', STREAMS, key) or 0)
+  end
+  if first == 0 then return true end
+  local entry = first_entry(stream, '-')
+  if not entry then return false end
+  if sequence_of(entry) ~= first then return false end
+  local info = redis.call('XINFO', 'STREAM', stream)
+  for at = 1, #info, 2 do
+    if info[at] == 'max-deleted-entry-id' then
+      return tonumber(string.match(info[at + 1], '^%d+')) < first
+    end
+  end
+  return true
+end
+
+-- Reads the log itself and leaves out what is of other streams.
+local function sift(wanted, from)
+  local step, seen = cursor(LOG, from, event_of_log), 0
+  local sequence, event = step()
+  while sequence do
+    if wanted[event[2]] then
+      if is_full(event) then return end
+      put(sequence, event)
+    end
+    seen = seen + 1
+    if seen >= SIFTED_MAX then
+      next_place = sequence
+      return
+    end
+    sequence, event = step()
+  end
+end
+
+local function read_streams()
+  local keys, wanted, complete = { '' }, { [''] = true }, true
+  local from = math.max(after + 1, state.oldest)
+  for index = 6, #ARGV do
+    keys[#keys + 1] = ARGV[index]
+    wanted[ARGV[index]] = true
+  end
+  if after + 1 < state.oldest then
+    local cursors = {}
+    for _, key in ipairs(keys) do cursors[#cursors + 1] = kept_cursor(key) end
+    if merge(cursors) then return end
+  end
+  for _, key in ipairs(keys) do complete = complete and is_complete(key, from) end
+  if not complete then return sift(wanted, from) end
+  local cursors = {}
+  for _, key in ipairs(keys) do
+    local stream = key == '' and EVERY or stream_of(key)
+    cursors[#cursors + 1] = cursor(stream, from, function(entry) return event_of_stream(entry, key) end)
+  end
+  merge(cursors)
+end
+
+local function read_standing()
+  for _, pin in ipairs(redis.call('ZRANGE', STANDING, 0, -1, 'WITHSCORES')) do
+    local sequence = tonumber(pin)
+    if sequence then
+      local at = id(sequence)
+      local entry = redis.call('XRANGE', LOG, at, at)[1]
+      local kept = not entry and redis.call('HGET', KEPT, at:sub(1, -3))
+      if entry then put(sequence, event_of_log(entry)) elseif kept then put(sequence, cmsgpack.unpack(kept)) end
+    end
+  end
+end
+
+-- The first and the last event of a stream that can be read.
+local function range_of(key)
+  local stream = stream_of(key)
+  local kept = redis.call('ZSCORE', KEPT_FIRST, key)
+  local first = first_entry(stream, id(state.oldest))
+  local last = first and sequence_of(last_entry(stream))
+  if not first then
+    -- Deleted by others: where it began is known all the same.
+    local registered = tonumber(redis.call('ZSCORE', STREAMS, key) or 0)
+    if registered >= state.oldest then return registered, registered end
+  end
+  if not last then
+    local prefix = kept_prefix(key)
+    local place = redis.call('ZREVRANGEBYLEX', KEPT_BY, '(' .. prefix .. ':', '[' .. prefix, 'LIMIT', 0, 1)[1]
+    last = place and tonumber(string.sub(place, #prefix + 1))
+  end
+  return tonumber(kept or (first and sequence_of(first)) or nil), last
+end
+
+local function list_before()
+  local below = '(' .. text(after)
+  local at, seen = 0, {}
+  local function take(key)
+    if key == '' or seen[key] then return end
+    seen[key] = true
+    local first, last = range_of(key)
+    if first and first < after then found[#found + 1] = { text(first), key, text(last) } end
+  end
+  for _, key in ipairs(redis.call('ZREVRANGEBYSCORE', KEPT_FIRST, below, '-inf', 'LIMIT', 0, events_max)) do
+    take(key)
+  end
+  local kept = #found
+  while #found - kept < events_max do
+    local keys = redis.call('ZREVRANGEBYSCORE', STREAMS, below, '-inf', 'LIMIT', at, 64)
+    if #keys == 0 then break end
+    for _, key in ipairs(keys) do
+      -- One with a kept opening stands where that stands.
+      if not redis.call('ZSCORE', KEPT_FIRST, key) then take(key) end
+    end
+    at = at + #keys
+  end
+  table.sort(found, function(one, other) return tonumber(one[1]) > tonumber(other[1]) end)
+  while #found > events_max do table.remove(found) end
+end
+
+-- The newest sequence of each stream; of every stream for ''.
+local function list_newest()
+  for index = 6, #ARGV do
+    local key = ARGV[index]
+    local last = last_entry(key == '' and EVERY or stream_of(key))
+    if last then found[#found + 1] = { text(sequence_of(last)), key } end
+  end
+end
+
+local readers = {
+  all = read_all,
+  streams = read_streams,
+  standing = read_standing,
+  before = list_before,
+  newest = list_newest,
+  head = function() end,
+}
+readers[what]()
+return { text(state.head), text(state.oldest), news_of_lives(state, ARGV[1]), text(next_place), found }

@@ -1,0 +1,25 @@
+-- Gives a writer that was taken for dead its pins back. ARGV: from 11 on, pins that are open to it. Returned are those
+-- that the log knows nothing of any more: it has lost their opening events.
+
+local writer = ARGV[1]
+local state, now = load_state(), now_ms()
+hear(writer, now)
+local refusal = settle(state, now)
+if refusal then return refusal end
+local lost = {}
+for index = 11, #ARGV do
+  local pin = ARGV[index]
+  local sequence = redis.call('ZSCORE', OPENS, pin)
+  if sequence then
+    if redis.call('HGET', FORMER, pin) == writer then
+      -- Whoever claimed it may be about to close it: the name stays, so that the writer is told.
+      disown(pin, writer, true)
+    end
+    redis.call('ZADD', pins_of(writer), sequence, pin)
+    if key_of(pin) == '' then redis.call('ZADD', STANDING, sequence, pin) end
+  elseif redis.call('SISMEMBER', taken_of(writer), pin) == 0 then
+    lost[#lost + 1] = pin
+  end
+end
+redis.call('HDEL', GONE, writer)
+return report(state, lost)

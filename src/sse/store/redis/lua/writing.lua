@@ -1,0 +1,278 @@
+-- What every script that writes shares: how lives begin, pins move, and retention trims.
+--
+-- ARGV: 1 writer, 2 and 3 the epoch and the newest sequence that it knows, 4 an epoch for a life that may begin,
+-- 5 the lives that it knows, 6 how long living writers are listened to before a life begins (ms), 7 to 9 retention
+-- (events, bytes, ms), 10 how long a stream's key lives (ms).
+
+-- Streams cleaned in one call, beside those that a batch itself could have filled.
+local CLEANED_MAX = 512
+
+local function begin_life(state, epoch, first)
+  local lives = {}
+  for known, at in string.gmatch(state.lives, '(%w+):(%d+)') do
+    -- A life in which no number was given needs no name.
+    if tonumber(at) < first then lives[#lives + 1] = known .. ':' .. at end
+  end
+  lives[#lives + 1] = epoch .. ':' .. text(first)
+  local from = math.max(1, #lives - LIVES_MAX + 1)
+  if state.lives == '' and not first_entry(LOG, '-') then
+    -- What an earlier log left behind would be taken for this one's.
+    redis.call('DEL', EVERY, STREAMS, OPENS, STANDING, KEPT, KEPT_ALL, KEPT_BY, KEPT_FIRST, FORMER, GONE, LOST)
+    state.every, state.kept_bytes, state.oldest = 0, 0, first
+  end
+  state.lives = table.concat(lives, ' ', from)
+  state.head = first - 1
+  state.forming, state.floor = 0, 0
+  redis.call('HDEL', META, 'forming', 'floor')
+  redis.call('HSET', META, 'lives', state.lives, 'head', text(state.head), 'total', text(state.total),
+    'oldest', text(state.oldest))
+end
+
+-- Whether what the caller knows can have been written by the log as it is now.
+local function is_known(state, epoch, sequence)
+  if state.lives == '' then return false end
+  if sequence == 0 then return true end
+  local found = false
+  for known, at in string.gmatch(state.lives, '(%w+):(%d+)') do
+    if found then return tonumber(at) > sequence end
+    found = known == epoch
+  end
+  return found and state.head >= sequence
+end
+
+-- Sees to it that the log has a life in which no number that anyone knows is given again. An error reply says that it
+-- must wait: when the head was taken back, every living writer is first asked what it knows.
+local function settle(state, now)
+  local known = tonumber(ARGV[3])
+  if state.forming == 0 then
+    if is_known(state, ARGV[2], known) then return nil end
+    if known == 0 then
+      begin_life(state, ARGV[4], state.head + 1)
+      return nil
+    end
+    state.forming = now + tonumber(ARGV[6])
+  end
+  local lives = state.lives
+  if known >= state.floor and (lives == '' or string.sub(ARGV[5], 1, #lives + 1) == lives .. ' ') then
+    -- It remembers lives that the log has lost.
+    state.lives = ARGV[5]
+  end
+  state.floor = math.max(state.floor, known, state.head)
+  if now >= state.forming then
+    begin_life(state, ARGV[4], state.floor + 1)
+    return nil
+  end
+  redis.call('HSET', META, 'forming', text(state.forming), 'floor', text(state.floor), 'lives', state.lives,
+    'head', text(state.head), 'total', text(state.total))
+  return redis.error_reply('FORMING the log has lost its newest events, and a new life of it begins')
+end
+
+-- Notes that the writer lives; 1 when the log had given it up.
+local function hear(writer, now)
+  local added = redis.call('ZADD', WRITERS, text(now), writer)
+  if added == 1 then
+    redis.call('ZREM', DEAD, writer)
+    redis.call('HDEL', HEARD, writer)
+  end
+  return added
+end
+
+local function fetch(sequence, key)
+  local at = id(sequence)
+  local entry = redis.call('XRANGE', LOG, at, at)[1]
+  if entry then return event_of_log(entry) end
+  local kept = redis.call('HGET', KEPT, text(sequence))
+  if kept then return cmsgpack.unpack(kept) end
+  -- Others may have trimmed the log alone.
+  entry = redis.call('XRANGE', key == '' and EVERY or stream_of(key), at, at)[1]
+  if entry then return event_of_stream(entry, key) end
+  return nil
+end
+
+local function size_of(event)
+  return #event[1] + #event[4] + FRAME
+end
+
+local function set_first_kept(key)
+  local from = kept_prefix(key)
+  local first = redis.call('ZRANGEBYLEX', KEPT_BY, '[' .. from, '(' .. from .. ':', 'LIMIT', 0, 1)[1]
+  if first then
+    redis.call('ZADD', KEPT_FIRST, text(tonumber(string.sub(first, #from + 1))), key)
+  else
+    redis.call('ZREM', KEPT_FIRST, key)
+  end
+end
+
+-- Lets go of an opening event that was kept beyond retention.
+local function release(state, sequence)
+  local at = text(sequence)
+  local kept = redis.call('HGET', KEPT, at)
+  if not kept then return end
+  local event = cmsgpack.unpack(kept)
+  redis.call('HDEL', KEPT, at)
+  redis.call('ZREM', KEPT_ALL, at)
+  redis.call('ZREM', KEPT_BY, kept_place(event[2], sequence))
+  state.kept_bytes = math.max(0, state.kept_bytes - size_of(event))
+  redis.call('HSET', META, 'kept', text(state.kept_bytes))
+  if event[2] ~= '' then set_first_kept(event[2]) end
+end
+
+-- Takes a pin from whoever holds it, except `writer`. The former holder is told when it was given up before.
+local function disown(pin, writer, keep_former)
+  local former = redis.call('HGET', FORMER, pin)
+  if former then
+    if former ~= writer then
+      redis.call('SADD', taken_of(former), pin)
+      redis.call('PEXPIRE', taken_of(former), 86400000)
+    end
+    if not keep_former then redis.call('HDEL', FORMER, pin) end
+  end
+  for _, other in ipairs(redis.call('ZRANGE', WRITERS, 0, -1)) do
+    if other ~= writer then redis.call('ZREM', pins_of(other), pin) end
+    redis.call('ZREM', claims_of(other), pin)
+  end
+  for _, other in ipairs(redis.call('ZRANGE', DEAD, 0, -1)) do
+    redis.call('ZREM', pins_of(other), pin)
+    redis.call('ZREM', claims_of(other), pin)
+  end
+  return former
+end
+
+-- Keeps the open ones of the events that are about to be trimmed.
+local function keep_open(state, from, to)
+  local opens = redis.call('ZRANGEBYSCORE', OPENS, text(from), '(' .. text(to), 'WITHSCORES')
+  for at = 1, #opens, 2 do
+    local pin, sequence = opens[at], tonumber(opens[at + 1])
+    local event = fetch(sequence, key_of(pin))
+    local bytes = event and size_of(event) or 0
+    if not event or state.kept_bytes + bytes > PINNED_BYTES_MAX then
+      redis.call('ZREM', OPENS, pin)
+      redis.call('ZREM', STANDING, pin)
+      disown(pin, '')
+      redis.call('HINCRBY', META, 'unpinned', 1)
+    elseif redis.call('HSET', KEPT, text(sequence), cmsgpack.pack(event)) == 1 then
+      redis.call('ZADD', KEPT_ALL, text(sequence), text(sequence))
+      redis.call('ZADD', KEPT_BY, 0, kept_place(event[2], sequence))
+      if event[2] ~= '' then redis.call('ZADD', KEPT_FIRST, 'NX', text(sequence), event[2]) end
+      state.kept_bytes = state.kept_bytes + bytes
+      redis.call('HSET', META, 'kept', text(state.kept_bytes))
+    end
+  end
+end
+
+-- Lets the old events of one stream's own key go, and returns the first that is left. When the key does not begin where
+-- its register says, others have deleted of it: until the log has let go of everything that may be missing, readers
+-- read the log itself.
+local function trim_stream(state, key, stream, registered)
+  local first = first_entry(stream, '-')
+  if not first or sequence_of(first) ~= registered then
+    redis.call('ZADD', LOST, 'NX', text(state.head), key)
+  end
+  redis.call('XTRIM', stream, 'MINID', id(state.oldest))
+  local lost = redis.call('ZSCORE', LOST, key)
+  if lost and tonumber(lost) < state.oldest then
+    redis.call('ZREM', LOST, key)
+    lost = nil
+  end
+  first = first_entry(stream, '-')
+  if first then return sequence_of(first) end
+  return lost and state.oldest or nil
+end
+
+-- Brings the keys of streams up to what the log has let go.
+local function clean_streams(state, limit)
+  if state.every > 0 and state.every < state.oldest then
+    state.every = trim_stream(state, '', EVERY, state.every) or 0
+    redis.call('HSET', META, 'every', text(state.every))
+  end
+  local old = redis.call('ZRANGEBYSCORE', STREAMS, '-inf', '(' .. text(state.oldest), 'WITHSCORES', 'LIMIT', 0, limit)
+  for at = 1, #old, 2 do
+    local key = old[at]
+    if key == '' then
+      -- The register is complete from here on, as far as anything is left.
+      redis.call('ZADD', STREAMS, text(state.oldest), '')
+    else
+      local first = trim_stream(state, key, stream_of(key), tonumber(old[at + 1]))
+      if first then
+        redis.call('ZADD', STREAMS, text(first), key)
+      else
+        redis.call('DEL', stream_of(key))
+        redis.call('ZREM', STREAMS, key)
+      end
+    end
+  end
+end
+
+-- Forgets writers that are gone when the last of their events is.
+local function clean_writers(state, oldest)
+  local old = redis.call('ZRANGEBYSCORE', WROTE, '-inf', '(' .. text(oldest), 'LIMIT', 0, 16)
+  for _, writer in ipairs(old) do
+    if redis.call('ZSCORE', WRITERS, writer) or redis.call('ZSCORE', DEAD, writer) then
+      redis.call('ZADD', WROTE, text(state.head), writer)
+    else
+      for sequence in string.gmatch(redis.call('HGET', GONE, writer) or '', '%d+') do
+        for _, pin in ipairs(redis.call('ZRANGEBYSCORE', OPENS, sequence, sequence)) do
+          redis.call('ZREM', OPENS, pin)
+          disown(pin, '')
+        end
+        release(state, tonumber(sequence))
+      end
+      redis.call('HDEL', GONE, writer)
+      redis.call('HDEL', HEARD, writer)
+      redis.call('HDEL', BATCHES, writer)
+      redis.call('ZREM', WROTE, writer)
+    end
+  end
+end
+
+-- Finds the first sequence that retention keeps, from an entry that it does not keep: in growing steps, then by halves,
+-- because most calls let go of few events and some of very many.
+local function first_retained(state, first, keeps)
+  local low, high, step = sequence_of(first), nil, 1
+  while not high do
+    local at = low + step
+    local entry = at <= state.head and first_entry(LOG, id(at))
+    if not entry then
+      high = state.head + 1
+    elseif keeps(entry) then
+      high = math.min(at, sequence_of(entry))
+    else
+      low, step = sequence_of(entry), step * 2
+    end
+  end
+  while high - low > 1 do
+    local middle = math.floor((low + high) / 2)
+    local entry = first_entry(LOG, id(middle))
+    if not entry or keeps(entry) then high = middle else low = middle end
+  end
+  return high
+end
+
+-- Lets go of what is over the bounds of retention, and notices what others let go.
+local function trim(state, now, batch)
+  local events_from = state.head - tonumber(ARGV[7]) + 1
+  local bytes_max, time_from = tonumber(ARGV[8]), now - tonumber(ARGV[9])
+  local function keeps(entry)
+    local sequence, fields = sequence_of(entry), entry[2]
+    return sequence >= events_from
+      and (sequence >= state.head or state.total - (tonumber(fields[8]) or 0) <= bytes_max)
+      and (tonumber(fields[10]) or 0) >= time_from
+  end
+  local first = first_entry(LOG, '-')
+  local target = first and sequence_of(first) or state.head + 1
+  if first and not keeps(first) then target = first_retained(state, first, keeps) end
+  if target > state.oldest or (first and sequence_of(first) < target) then
+    keep_open(state, math.min(state.oldest, first and sequence_of(first) or target), target)
+    redis.call('XTRIM', LOG, 'MINID', id(target))
+    first = first_entry(LOG, '-')
+    state.oldest = first and sequence_of(first) or state.head + 1
+    redis.call('HSET', META, 'oldest', text(state.oldest))
+  end
+  clean_streams(state, CLEANED_MAX + 2 * batch)
+  clean_writers(state, state.oldest)
+end
+
+-- What every writer is told: the head, the oldest event, the lives if they are new to it.
+local function report(state, ...)
+  return { text(state.head), text(state.oldest), news_of_lives(state, ARGV[2]), ... }
+end

@@ -1,0 +1,204 @@
+//! What the scripts answer, read strictly: anything of another form is an error, never a guess. Pure.
+
+use bytes::Bytes;
+use redis::Value;
+
+use crate::sse::{
+    batch::StoredEvent,
+    event::{Pin, StreamKey},
+    id::Sequence,
+    store::{Life, StoredStream, redis::fault::Fault},
+};
+
+/// What every script says of the log.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) head: u64,
+    pub(super) oldest: u64,
+    /// The lives, when the caller did not know the current one.
+    pub(super) lives: Option<String>,
+}
+
+/// An answer: the news, and what is the script's own.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) news: News,
+    rest: std::vec::IntoIter<Value>,
+}
+
+impl Reply {
+    pub(super) fn read(value: Value) -> Result<Self, Fault> {
+        let mut values = array(value)?.into_iter();
+        let news = News {
+            head: number(values.next())?,
+            oldest: number(values.next())?,
+            lives: Some(text(values.next())?).filter(|lives| !lives.is_empty()),
+        };
+        Ok(Self { news, rest: values })
+    }
+
+    pub(super) fn number(&mut self) -> Result<u64, Fault> {
+        number(self.rest.next())
+    }
+
+    pub(super) fn list(&mut self) -> Result<Vec<Value>, Fault> {
+        array(self.rest.next().ok_or_else(Fault::unexpected)?)
+    }
+
+    /// A list of pins.
+    pub(super) fn pins(&mut self) -> Result<Vec<Vec<u8>>, Fault> {
+        let list = self.list()?;
+        list.into_iter().map(|pin| bytes(Some(pin))).collect()
+    }
+}
+
+/// Reads `epoch:first epoch:first …`.
+pub(super) fn lives(text: &str) -> Result<Vec<Life>, Fault> {
+    let life = |part: &str| {
+        let (epoch, first) = part.split_once(':')?;
+        Some(Life {
+            epoch: epoch.parse().ok()?,
+            first: Sequence::new(first.parse().ok()?),
+        })
+    };
+    let lives: Option<Vec<Life>> = text.split(' ').map(life).collect();
+    lives.ok_or_else(Fault::unexpected)
+}
+
+/// Reads an event, and gives back what stands behind it.
+pub(super) fn event(value: Value) -> Result<(StoredEvent, std::vec::IntoIter<Value>), Fault> {
+    let mut values = array(value)?.into_iter();
+    let sequence = Sequence::new(number(values.next())?);
+    let name = text(values.next())?;
+    let key = bytes(values.next())?;
+    let pin = text(values.next())?;
+    let payload = bytes(values.next())?;
+    let event = StoredEvent {
+        sequence,
+        name,
+        key: stream_key(&key)?,
+        pin: read_pin(&pin)?,
+        payload: Bytes::from(payload),
+    };
+    Ok((event, values))
+}
+
+/// Reads `first, key, last`.
+pub(super) fn stream(value: Value) -> Result<StoredStream, Fault> {
+    let mut values = array(value)?.into_iter();
+    let first = Sequence::new(number(values.next())?);
+    let key = stream_key(&bytes(values.next())?)?.ok_or_else(Fault::unexpected)?;
+    let last = Sequence::new(number(values.next())?);
+    Ok(StoredStream { key, first, last })
+}
+
+/// Reads `sequence, key`; no key stands for every stream.
+pub(super) fn place(value: Value) -> Result<(Option<StreamKey>, Sequence), Fault> {
+    let mut values = array(value)?.into_iter();
+    let sequence = Sequence::new(number(values.next())?);
+    Ok((stream_key(&bytes(values.next())?)?, sequence))
+}
+
+/// How a pin is written into an event: nothing, `o<token>` or `c<token>`.
+pub(super) fn pin_text(pin: Pin) -> String {
+    match pin {
+        Pin::None => String::new(),
+        Pin::Open(token) => format!("o{token}"),
+        Pin::Close(token) => format!("c{token}"),
+    }
+}
+
+fn read_pin(text: &str) -> Result<Pin, Fault> {
+    let mut characters = text.chars();
+    let kind = characters.next();
+    let token = characters.as_str().parse();
+    match (kind, token) {
+        (None, _) => Ok(Pin::None),
+        (Some('o'), Ok(token)) => Ok(Pin::Open(token)),
+        (Some('c'), Ok(token)) => Ok(Pin::Close(token)),
+        _ => Err(Fault::unexpected()),
+    }
+}
+
+/// What a pin of this writer is called in the log: `token:stream`, or `token@writer:` for one of every stream.
+pub(super) fn pin_name(token: u64, key: Option<&StreamKey>, writer: &str) -> Vec<u8> {
+    match key {
+        None => format!("{token}@{writer}:").into_bytes(),
+        Some(key) => {
+            let mut name = format!("{token}:").into_bytes();
+            name.extend_from_slice(key.as_bytes());
+            name
+        }
+    }
+}
+
+fn stream_key(bytes: &[u8]) -> Result<Option<StreamKey>, Fault> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let key = StreamKey::new(bytes);
+    key.map(Some)
+        .map_err(|_invalid: crate::error::Error| Fault::unexpected())
+}
+
+pub(super) fn array(value: Value) -> Result<Vec<Value>, Fault> {
+    match value {
+        Value::Array(values) | Value::Set(values) => Ok(values),
+        Value::Nil => Ok(Vec::new()),
+        _ => Err(Fault::unexpected()),
+    }
+}
+
+pub(super) fn bytes(value: Option<Value>) -> Result<Vec<u8>, Fault> {
+    match value {
+        Some(Value::BulkString(bytes)) => Ok(bytes),
+        Some(Value::SimpleString(text)) => Ok(text.into_bytes()),
+        _ => Err(Fault::unexpected()),
+    }
+}
+
+fn text(value: Option<Value>) -> Result<String, Fault> {
+    match String::from_utf8(bytes(value)?) {
+        Ok(text) => Ok(text),
+        Err(_not_utf8) => Err(Fault::unexpected()),
+    }
+}
+
+pub(super) fn number(value: Option<Value>) -> Result<u64, Fault> {
+    let number = match value {
+        Some(Value::Int(number)) => u64::try_from(number).ok(),
+        other => text(other)?.parse().ok(),
+    };
+    number.ok_or_else(Fault::unexpected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_come_back_as_they_were_written() {
+        for pin in [Pin::None, Pin::Open(0), Pin::Close(u64::MAX)] {
+            assert_eq!(read_pin(&pin_text(pin)), Ok(pin));
+        }
+        for text in ["o", "x1", "o-1", "c1 "] {
+            assert_eq!(read_pin(text), Err(Fault::unexpected()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_another_form_is_refused() {
+        for value in [
+            Value::Okay,
+            Value::Array(vec![]),
+            Value::Array(vec![Value::Int(1), Value::Int(-1), Value::Int(0)]),
+            Value::Array(vec![
+                Value::Int(1),
+                Value::Int(1),
+                Value::BulkString(vec![0xff]),
+            ]),
+        ] {
+            assert_eq!(Reply::read(value).unwrap_err(), Fault::unexpected());
+        }
+    }
+}

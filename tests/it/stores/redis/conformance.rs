@@ -1,0 +1,62 @@
+//! The suite of every store, on one in Redis.
+
+use std::{collections::HashMap, sync::Mutex, time::Duration};
+
+use livespan::{
+    RedisEventStore,
+    testing::{Fault, Place, Suite},
+};
+
+use super::{proxy::Proxy, server::Server};
+
+fn open(url: &str, place: &Place) -> RedisEventStore {
+    let prefix = place.name().to_owned();
+    RedisEventStore::builder(url)
+        .prefix(prefix)
+        .retention(place.retention())
+        .heartbeat(Duration::from_millis(500), Duration::from_secs(20))
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn the_redis_store_keeps_its_promises() {
+    let server = Server::start();
+    let proxies: Mutex<HashMap<String, Proxy>> = Mutex::default();
+    // The suite keeps what it is given; the server must end with this test.
+    let shared = std::sync::Arc::new((server, proxies));
+    let (opening, failing) = (
+        std::sync::Arc::clone(&shared),
+        std::sync::Arc::clone(&shared),
+    );
+    Suite::new(move |place| {
+        let mut proxies = opening.1.lock().unwrap();
+        let proxy = proxies
+            .entry(place.name().to_owned())
+            .or_insert_with(|| Proxy::start(opening.0.port()));
+        open(&proxy.url(), place)
+    })
+    .faults(move |place, fault| {
+        let proxies = failing.1.lock().unwrap();
+        let Some(proxy) = proxies.get(place.name()) else {
+            return false;
+        };
+        let full = |bytes| {
+            let words = ["CONFIG", "SET", "maxmemory", bytes];
+            failing.0.command::<()>(&words);
+        };
+        match fault {
+            Fault::RefuseAppends => full("1"),
+            // With the one that the store itself makes on a new connection.
+            Fault::LoseAnswer => proxy.lose_answers(2),
+            Fault::None => {
+                full("0");
+                proxy.lose_answers(0);
+            }
+            // A script is atomic: there is no half of a batch.
+            _ => return false,
+        }
+        true
+    })
+    .run();
+}

@@ -1,0 +1,139 @@
+//! One open store of a test, and what every test asks of it.
+
+use std::{sync::Arc, time::Duration};
+
+use livespan::{
+    Batch, Error, EventStore, PageLimit, Pin, RedisEventStore, RedisEventStoreBuilder, Sequence,
+    StoredEvent, StreamKey,
+};
+
+use crate::support::block_on;
+
+/// A heartbeat that no test waits for, and one that is never missed.
+pub(crate) const LIVELY: (Duration, Duration) =
+    (Duration::from_millis(20), Duration::from_secs(600));
+
+pub(crate) fn key(name: &str) -> StreamKey {
+    StreamKey::new(name).unwrap()
+}
+
+/// What a test appends: stream (`""`: every stream), pin, payload.
+pub(crate) type Draft<'a> = (&'a str, Pin, &'a [u8]);
+
+pub(crate) fn note<'a>(stream: &'a str, payload: &'a str) -> Draft<'a> {
+    (stream, Pin::None, payload.as_bytes())
+}
+
+pub(crate) fn batch(drafts: &[Draft<'_>]) -> Batch {
+    let mut batch = Batch::default();
+    for (stream, pin, payload) in drafts {
+        let key = (!stream.is_empty()).then(|| key(stream));
+        batch.add("note", key, *pin, payload);
+    }
+    batch
+}
+
+pub(crate) struct Handle(pub(crate) Arc<RedisEventStore>);
+
+impl Handle {
+    /// Opens a store that is patient with nothing.
+    pub(crate) fn open(url: &str) -> Self {
+        Self::open_with(url, |builder| builder)
+    }
+
+    pub(crate) fn open_with(
+        url: &str,
+        set_up: impl FnOnce(RedisEventStoreBuilder) -> RedisEventStoreBuilder,
+    ) -> Self {
+        let handle = Self::make(url, set_up);
+        handle.0.open().unwrap();
+        handle
+    }
+
+    pub(crate) fn make(
+        url: &str,
+        set_up: impl FnOnce(RedisEventStoreBuilder) -> RedisEventStoreBuilder,
+    ) -> Self {
+        let builder = RedisEventStore::builder(url).heartbeat(LIVELY.0, LIVELY.1);
+        Self(Arc::new(set_up(builder).build().unwrap()))
+    }
+
+    pub(crate) fn append(&self, drafts: &[Draft<'_>]) -> u64 {
+        self.try_append(drafts).unwrap()
+    }
+
+    pub(crate) fn try_append(&self, drafts: &[Draft<'_>]) -> Result<u64, Error> {
+        let appended = self.0.append(Sequence::START, &batch(drafts));
+        appended.map(Sequence::get)
+    }
+
+    /// Appends the same batch, as a log does, until it is taken.
+    pub(crate) fn insist(&self, drafts: &[Draft<'_>]) -> u64 {
+        let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+        loop {
+            match self.try_append(drafts) {
+                Ok(first) => return first,
+                Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Everything after a place, page by page.
+    pub(crate) fn read(&self, after: u64) -> Vec<StoredEvent> {
+        self.pages(after, |store, after| block_on(store.read_after(after, LIMIT)))
+    }
+
+    pub(crate) fn read_stream(&self, stream: &str, after: u64) -> Vec<StoredEvent> {
+        let keys = [key(stream)];
+        self.pages(after, |store, after| {
+            block_on(store.read_streams_after(&keys, after, LIMIT))
+        })
+    }
+
+    fn pages(
+        &self,
+        after: u64,
+        read: impl Fn(&RedisEventStore, Sequence) -> Result<Vec<StoredEvent>, Error>,
+    ) -> Vec<StoredEvent> {
+        let mut events: Vec<StoredEvent> = Vec::new();
+        loop {
+            let after = events.last().map_or(after, |event| event.sequence.get());
+            let page = read(&self.0, Sequence::new(after)).unwrap();
+            if page.is_empty() {
+                return events;
+            }
+            events.extend(page);
+        }
+    }
+
+    pub(crate) fn oldest(&self) -> u64 {
+        self.0.oldest().get()
+    }
+
+    /// The lives as `(number, first)`, because an epoch is random.
+    pub(crate) fn firsts(&self) -> Vec<u64> {
+        self.0.lives().iter().map(|life| life.first.get()).collect()
+    }
+}
+
+/// Small, so that every read takes several pages.
+const LIMIT: PageLimit = PageLimit {
+    events: 7,
+    bytes: 64 * 1024,
+};
+
+/// Events as `(sequence, payload)`.
+pub(crate) fn shown(events: &[StoredEvent]) -> Vec<(u64, String)> {
+    let show = |event: &StoredEvent| {
+        let payload = String::from_utf8_lossy(&event.payload).into_owned();
+        (event.sequence.get(), payload)
+    };
+    events.iter().map(show).collect()
+}
+
+/// What [`shown`] gives for these.
+pub(crate) fn texts(events: &[(u64, &str)]) -> Vec<(u64, String)> {
+    let text = |(sequence, payload): &(u64, &str)| (*sequence, (*payload).to_owned());
+    events.iter().map(text).collect()
+}

@@ -1,0 +1,5 @@
+//! The store in Redis, against real servers: each test starts its own and stops it.
+
+mod conformance;
+mod proxy;
+mod server;

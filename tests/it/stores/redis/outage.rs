@@ -1,0 +1,155 @@
+//! A server that stands still, dies, is full or loses answers: appends fail in time, are made again, and keep nothing
+//! twice.
+
+use std::time::{Duration, Instant};
+
+use livespan::EventStore as _;
+
+use super::{
+    handle::{Handle, note, shown, texts},
+    proxy::{Hold, Proxy},
+    server::Server,
+};
+use crate::support::until;
+
+const DURABLE: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+
+#[test]
+fn a_batch_whose_answer_was_lost_is_kept_once() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.port());
+    let handle = Handle::open(&proxy.url());
+    assert_eq!(handle.append(&[note("a", "1")]), 1);
+    let same = [note("a", "same"), note("a", "same")];
+    for first in [2, 4, 6] {
+        proxy.lose_answers(2);
+        handle.try_append(&same).unwrap_err();
+        proxy.lose_answers(1);
+        handle.try_append(&same).unwrap_err();
+        assert_eq!(handle.append(&same), first);
+    }
+    // The log gave that one up: what comes next is another, though the store may have kept it.
+    proxy.lose_answers(2);
+    handle.try_append(&[note("a", "given up")]).unwrap_err();
+    assert_eq!(handle.append(&[note("a", "another")]), 9);
+    let expected = [
+        (1, "1"), (2, "same"), (3, "same"), (4, "same"), (5, "same"), (6, "same"), (7, "same"),
+        (8, "given up"), (9, "another"),
+    ];
+    assert_eq!(shown(&handle.read(0)), texts(&expected));
+    assert_eq!(shown(&handle.read_stream("a", 0)), texts(&expected));
+}
+
+#[test]
+fn a_connection_that_was_closed_meanwhile_costs_no_error() {
+    let server = Server::start();
+    let handle = Handle::open(&server.url());
+    handle.append(&[note("a", "1")]);
+    server.command::<u64>(&["CLIENT", "KILL", "TYPE", "normal"]);
+    assert_eq!(handle.append(&[note("a", "2")]), 2);
+}
+
+#[test]
+fn a_server_that_stands_still_fails_appends_in_time_and_keeps_them_once() {
+    let server = Server::start();
+    let timeout = Duration::from_millis(100);
+    let handle = Handle::open_with(&server.url(), |builder| builder.response_timeout(timeout));
+    handle.append(&[note("a", "1")]);
+    server.signal("-STOP");
+    let begun = Instant::now();
+    let error = handle.try_append(&[note("a", "2")]).unwrap_err();
+    // A bound on a hang, not on speed.
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert_eq!(
+        error.to_string(),
+        format!("append to the log in Redis: Redis did not answer in time (127.0.0.1:{})", server.port())
+    );
+    server.signal("-CONT");
+    assert_eq!(handle.insist(&[note("a", "2")]), 2);
+    assert_eq!(shown(&handle.read(0)), texts(&[(1, "1"), (2, "2")]));
+}
+
+#[test]
+fn a_slow_server_is_waited_for_and_one_that_is_too_slow_keeps_nothing_twice() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.port());
+    let timeout = Duration::from_millis(200);
+    let handle = Handle::open_with(&proxy.url(), |builder| builder.response_timeout(timeout));
+    handle.append(&[note("a", "1")]);
+    proxy.hold(Hold::Answers);
+    handle.try_append(&[note("a", "2")]).unwrap_err();
+    proxy.hold(Hold::Nothing);
+    assert_eq!(handle.insist(&[note("a", "2")]), 2);
+    assert!(proxy.appends() >= 3);
+    assert_eq!(shown(&handle.read(0)), texts(&[(1, "1"), (2, "2")]));
+}
+
+#[test]
+fn a_server_that_died_and_has_its_data_goes_on_in_the_same_life() {
+    let server = Server::start_with(&DURABLE);
+    let handle = Handle::open(&server.url());
+    handle.append(&[note("a", "1")]);
+    let lives = handle.0.lives();
+    server.kill();
+    let error = handle.try_append(&[note("a", "2")]).unwrap_err().to_string();
+    assert!(error.starts_with("append to the log in Redis: no connection to Redis: "), "{error}");
+    server.restart();
+    assert_eq!(handle.insist(&[note("a", "2")]), 2);
+    assert_eq!(shown(&handle.read(0)), texts(&[(1, "1"), (2, "2")]));
+    assert_eq!(handle.0.lives(), lives);
+}
+
+#[test]
+fn a_full_server_refuses_whole_batches_and_takes_them_when_it_has_room() {
+    let server = Server::start();
+    let handle = Handle::open(&server.url());
+    handle.append(&[note("a", "1")]);
+    server.command::<()>(&["CONFIG", "SET", "maxmemory", "1"]);
+    let two = [note("a", "2"), note("b", "3")];
+    for _ in 0..3 {
+        assert_eq!(
+            handle.try_append(&two).unwrap_err().to_string(),
+            format!("append to the log in Redis: Redis is full: its maxmemory is reached and its policy lets nothing go (127.0.0.1:{})", server.port())
+        );
+    }
+    // Reading, heartbeats and letting go of old events go on.
+    assert_eq!(shown(&handle.read(0)), texts(&[(1, "1")]));
+    Handle::open(&server.url());
+    server.command::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(handle.append(&two), 2);
+    assert_eq!(shown(&handle.read(0)), texts(&[(1, "1"), (2, "2"), (3, "3")]));
+}
+
+#[test]
+fn a_replica_refuses_and_the_other_node_is_tried() {
+    let (first, second) = (Server::start(), Server::start());
+    let second_port = second.port().to_string();
+    let handle = Handle::open_with(&first.url(), |builder| builder.node(second.url()));
+    handle.append(&[note("a", "1")]);
+    second.command::<()>(&["REPLICAOF", "127.0.0.1", &first.port().to_string()]);
+    until(|| second.command::<String>(&["INFO", "replication"]).contains("master_link_status:up"));
+    until(|| second.command::<u64>(&["XLEN", "{livespan}:log"]) == 1);
+    // The fail-over.
+    second.command::<()>(&["REPLICAOF", "NO", "ONE"]);
+    first.command::<()>(&["REPLICAOF", "127.0.0.1", &second_port]);
+    assert_eq!(handle.insist(&[note("a", "2")]), 2);
+    assert_eq!(second.command::<u64>(&["XLEN", "{livespan}:log"]), 2);
+}
+
+#[test]
+fn a_slot_that_moved_to_another_node_is_followed() {
+    let options = ["--save", "", "--cluster-enabled", "yes"];
+    let (first, second) = (Server::start_with(&options), Server::start_with(&options));
+    let id: String = second.command(&["CLUSTER", "MYID"]);
+    second.command::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+    first.command::<()>(&["CLUSTER", "MEET", "127.0.0.1", &second.port().to_string()]);
+    until(|| {
+        let nodes: String = first.command(&["CLUSTER", "NODES"]);
+        let info: String = first.command(&["CLUSTER", "INFO"]);
+        nodes.contains(&id) && nodes.contains("0-16383") && info.contains("cluster_state:ok")
+    });
+    let handle = Handle::open(&first.url());
+    handle.append(&[note("a", "1"), note("", "2")]);
+    assert_eq!(shown(&handle.read(0)), texts(&[(1, "1"), (2, "2")]));
+    assert_eq!(second.command::<u64>(&["XLEN", "{livespan}:log"]), 2);
+}
