@@ -85,7 +85,8 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Reads events after a sequence, oldest first. An empty page means that there are none. Opening events that are
     /// kept beyond retention (see [`Pin::Open`](crate::Pin::Open)) come first, although they are older than
-    /// [`oldest`](Self::oldest).
+    /// [`oldest`](Self::oldest). What is missing in a page but was kept once stands before what `oldest` is afterwards:
+    /// so a reader tells what retention took meanwhile.
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_>;
 
     /// Reads the events of these streams, of which there is at least one, and those that belong to every stream, after
@@ -217,8 +218,9 @@ pub struct StoredStream {
 /// What a store found when it looked after open events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tended {
-    /// Opening events whose writer died before it closed them: the log closes those that mean something to it. Each is
-    /// handed to one log once, unless that log dies over it.
+    /// Opening events on streams whose writer died before it closed them: the log closes those that mean something to
+    /// it. Each is handed to one log once, unless that log dies over it. Events that belong to every stream need not be
+    /// among them.
     pub abandoned: Vec<Abandoned>,
     /// Opening events of this very writer that others closed while it stood still: the log appends them again.
     pub reopened: Vec<StoredEvent>,
@@ -233,7 +235,8 @@ pub struct Abandoned {
     pub last_heard: SystemTime,
 }
 
-/// How much a page may hold: reading stops at whichever bound comes first, but never before one event.
+/// How much a page may hold: reading stops at whichever bound comes first, but never before one event. It may stop
+/// earlier; only an empty page means that there is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageLimit {
     /// Events in a page.

@@ -12,6 +12,6 @@ mod quiet;
 mod resume;
 mod retention;
 mod shared;
-mod stores;
+pub(crate) mod stores;
 mod streams;
 mod wire;

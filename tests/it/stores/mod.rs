@@ -4,5 +4,9 @@
 mod built_in;
 #[cfg(all(feature = "redis", feature = "testing"))]
 mod redis;
+#[cfg(feature = "testing")]
+mod reference;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "testing")]
+mod suite;
