@@ -211,29 +211,28 @@ pub(crate) fn wakes_followers_of_streams(stage: &Stage<'_>) -> Outcome {
     let mut every = Sequence::new(head);
     for (drafts, news) in &cases {
         let before = writer.head();
-        let came = thread::scope(|threads| {
-            let waiting = threads.spawn(|| wait_streams(&reader, &places, every, reader.patience));
-            let_wait();
-            let first = writer.append(drafts);
-            let came = joined(waiting)?;
-            first.map(|_| came)
-        })?;
-        let expected: News = news
+        let mut left: News = news
             .iter()
             .map(|(key, place)| (*key, before + place))
             .collect();
-        same(
-            "a wait ends with what has news, and its newest sequence",
-            &expected,
-            &came,
-        )?;
-        for (key, place) in &mut places {
-            if let Some((_, newest)) = came.iter().find(|(of, _)| *of == Some(*key)) {
-                *place = Sequence::new(*newest);
-            }
-        }
-        if let Some((_, newest)) = came.iter().find(|(of, _)| of.is_none()) {
-            every = Sequence::new(*newest);
+        let mut first = Some(drafts);
+        while !left.is_empty() {
+            let came = thread::scope(|threads| {
+                let waiting =
+                    threads.spawn(|| wait_streams(&reader, &places, every, reader.patience));
+                let_wait();
+                let appended = first.take().map_or(Ok(0), |drafts| writer.append(drafts));
+                let came = joined(waiting)?;
+                appended.map(|_| came)
+            })?;
+            holds(
+                !came.is_empty() && came.iter().all(|one| left.contains(one)),
+                "a wait ends with what has news and the newest sequence of each, of which some may be told of later",
+                format!("some of {left:?}"),
+                format!("{came:?}"),
+            )?;
+            left.retain(|one| !came.contains(one));
+            move_on(&came, &mut places, &mut every);
         }
     }
     writer.append(&[on(c)])?;
@@ -252,6 +251,23 @@ pub(crate) fn wakes_followers_of_streams(stage: &Stage<'_>) -> Outcome {
             reader.patience
         ),
     )
+}
+
+/// Moves the places to what a wait told of.
+fn move_on(
+    came: &[(Option<StreamKey>, u64)],
+    places: &mut [(StreamKey, Sequence)],
+    every: &mut Sequence,
+) {
+    for (key, newest) in came {
+        match key {
+            None => *every = Sequence::new(*newest),
+            Some(key) => places
+                .iter_mut()
+                .filter(|(of, _)| of == key)
+                .for_each(|(_, place)| *place = Sequence::new(*newest)),
+        }
+    }
 }
 
 /// What has news, every stream first, then by key.
