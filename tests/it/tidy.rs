@@ -45,6 +45,7 @@ const MODULES: &[&str] = &[
     "sse::store::redis",
     "sse::store::sqlite::numbers",
     "sse::store::sqlite::schema",
+    "sse::store::sqlite::lock",
     "sse::store::sqlite::pins",
     "sse::store::sqlite::streams",
     "sse::store::sqlite::books",

@@ -5,6 +5,7 @@
 mod books;
 mod follow;
 mod keeper;
+mod lock;
 mod numbers;
 mod pages;
 mod pins;
@@ -167,7 +168,7 @@ impl SqliteEventStore {
 
     fn open_for_writing(&self) -> Result<(Opened, Sequence), Error> {
         let path = schema::locate(&self.path)?;
-        let lock = schema::lock_for_writing(&path)?;
+        let lock = lock::lock_for_writing(&path)?;
         let connection = schema::connect_writer(&path, self.synchronous)?;
         let writer = Writer::open(connection, lock, self.retention, &path)?;
         let shared = Arc::new(Shared::default());
@@ -268,7 +269,9 @@ impl EventStore for SqliteEventStore {
                 "it is open for reading; the process that writes to it has to append",
             ));
         };
+        let failed = |error| failed("append to", &opened.path, error);
         let mut writer = keeper.desk.writer();
+        writer.refresh().map_err(failed)?;
         if first.get() <= writer.head() {
             return Err(Error::store_failed(format!(
                 "append to the event log {}: {first} is not after its newest event, {}",
@@ -278,7 +281,7 @@ impl EventStore for SqliteEventStore {
         }
         let chores = writer
             .append(first, batch, numbers::now())
-            .map_err(|error| failed("append to", &opened.path, error))?;
+            .map_err(failed)?;
         opened.shared.set_oldest(writer.oldest());
         drop(writer);
         if chores == Chores::Some {

@@ -2,9 +2,7 @@
 //! that is said about a file that cannot be used is said here.
 
 use std::{
-    ffi::OsString,
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read as _, Write as _},
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -87,12 +85,6 @@ impl Synchronous {
     }
 }
 
-/// Holds the right to write until it is dropped, or until the process ends, however it ends.
-#[derive(Debug)]
-pub(super) struct WriteLock {
-    _file: File,
-}
-
 /// Finds the file that the path names, so that two names of one file meet at one lock.
 pub(super) fn locate(path: &Path) -> Result<PathBuf, Error> {
     let Some(name) = path.file_name() else {
@@ -119,44 +111,6 @@ pub(super) fn locate(path: &Path) -> Result<PathBuf, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(file),
         Err(error) => Err(unusable(path, error)),
     }
-}
-
-/// Takes the right to write. A file beside the database is locked, because SQLite's own locks allow writers to take
-/// turns, and because to close any handle on the database would release them.
-pub(super) fn lock_for_writing(path: &Path) -> Result<WriteLock, Error> {
-    let mut name = OsString::from(path);
-    name.push("-lock");
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&name)
-        .map_err(|error| unusable(path, error))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut process = String::new();
-            // Only for the message; where it cannot be read, it is left out.
-            let read = file.read_to_string(&mut process);
-            let who = match process.trim().parse::<u32>() {
-                Ok(id) if read.is_ok() => format!("process {id}"),
-                _ => "another process".to_owned(),
-            };
-            return Err(refused(
-                path,
-                format!(
-                    "{who} is writing to it, and a log has one writer; others may open it with `read_only()`"
-                ),
-            ));
-        }
-        Err(TryLockError::Error(error)) => return Err(unusable(path, error)),
-    }
-    let noted = file
-        .set_len(0)
-        .and_then(|()| write!(file, "{}", std::process::id()));
-    noted.map_err(|error| unusable(path, error))?;
-    Ok(WriteLock { _file: file })
 }
 
 /// Opens the file for writing, and makes it when there is none.
@@ -271,7 +225,7 @@ pub(super) fn refused(path: &Path, reason: impl Into<String>) -> Error {
     Error::store(action(path), reason.into())
 }
 
-fn unusable(path: &Path, error: io::Error) -> Error {
+pub(super) fn unusable(path: &Path, error: io::Error) -> Error {
     Error::store(action(path), error)
 }
 

@@ -15,9 +15,10 @@ use crate::{
             Abandoned, Life,
             sqlite::{
                 books::{Books, EVENT_BYTES, PastLife, pack},
+                lock::WriteLock,
                 numbers::{int, moment},
                 pages::{KeyNames, event_at},
-                schema::{WriteLock, describe},
+                schema::describe,
                 streams::{Stream, weight},
                 trim::{self, Limits, Progress},
             },
@@ -166,14 +167,20 @@ impl Writer {
         Ok(abandoned)
     }
 
-    fn transact<R>(
-        &mut self,
-        run: impl FnOnce(&Connection, &mut Books, Limits) -> rusqlite::Result<R>,
-    ) -> rusqlite::Result<R> {
+    /// Makes what is known of the file true again after a transaction that failed.
+    pub(super) fn refresh(&mut self) -> rusqlite::Result<()> {
         if self.stale {
             self.books = Books::load(&self.connection)?;
             self.stale = false;
         }
+        Ok(())
+    }
+
+    fn transact<R>(
+        &mut self,
+        run: impl FnOnce(&Connection, &mut Books, Limits) -> rusqlite::Result<R>,
+    ) -> rusqlite::Result<R> {
+        self.refresh()?;
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
