@@ -79,8 +79,13 @@ fn write(handle: &mut Handle, writer: u64) -> Outcome<Vec<(Writer, u64, Vec<Draf
 pub(crate) fn wakes_followers(stage: &Stage<'_>) -> Outcome {
     let place = stage.place()?;
     let mut writer = stage.open_as(&place, "writer")?;
-    let reader = stage.open_as(&place, "reader")?;
+    let reader = stage.open_follower(&place, "reader")?;
     let mut model = Model::default();
+    same(
+        "all handles are in the same lives",
+        &writer.lives(),
+        &reader.lives(),
+    )?;
     for batch in 0..20 {
         let after = model.head();
         let drafts = mixed(1..=1 + batch % 4);
@@ -124,6 +129,13 @@ pub(crate) fn wakes_followers(stage: &Stage<'_>) -> Outcome {
         )
         .map_err(|error| Broken::error("wait_after()", &error))?;
     same("wait_after() keeps to its limit", &1, &one.len())?;
+    for scope in [
+        Scope::All,
+        streams(&[stream("a")]),
+        streams(&[stream("b"), stream("c")]),
+    ] {
+        reader.check(&model, &scope, 0, PageLimit { events: 7, ..ANY })?;
+    }
     ends_without_news(&reader, model.head())
 }
 
@@ -190,7 +202,7 @@ fn ends_without_news(reader: &Handle, head: u64) -> Outcome {
 pub(crate) fn wakes_followers_of_streams(stage: &Stage<'_>) -> Outcome {
     let place = stage.place()?;
     let mut writer = stage.open_as(&place, "writer")?;
-    let reader = stage.open_as(&place, "reader")?;
+    let reader = stage.open_follower(&place, "reader")?;
     let (a, b, c) = (stream("a"), stream("b"), stream("c"));
     let on = |key: StreamKey| Draft::new("news").on(key);
     writer.append(&[on(a), on(b), on(c), Draft::new("everywhere")])?;
