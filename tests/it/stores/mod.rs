@@ -10,3 +10,5 @@ mod reference;
 mod sqlite;
 #[cfg(feature = "testing")]
 mod suite;
+#[cfg(all(feature = "http", any(feature = "sqlite", feature = "redis")))]
+mod whole;

@@ -2,4 +2,4 @@
 
 mod conformance;
 mod proxy;
-mod server;
+pub(crate) mod server;
