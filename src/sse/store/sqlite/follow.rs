@@ -20,7 +20,6 @@ const INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct Follower {
     path: PathBuf,
     connection: Mutex<ReadConnection>,
-    shared: Arc<Shared>,
     interrupted: Mutex<bool>,
     bell: Condvar,
 }
@@ -30,7 +29,6 @@ impl Follower {
         Ok(Self {
             path: path.to_owned(),
             connection: Mutex::new(ReadConnection::following(path, shared)?),
-            shared: Arc::clone(shared),
             interrupted: Mutex::new(false),
             bell: Condvar::new(),
         })
@@ -72,8 +70,7 @@ impl Follower {
             return Ok(Vec::new());
         }
         *seen = Some(version);
-        connection.refresh(&self.shared)?;
-        ask(&mut connection)
+        connection.run(ask)
     }
 
     /// Sleeps one interval; whether there is time for another look.

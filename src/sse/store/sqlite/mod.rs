@@ -175,7 +175,7 @@ impl SqliteEventStore {
         shared.set_oldest(writer.oldest());
         shared.set_lives(writer.lives());
         let head = Sequence::new(writer.head());
-        let readers = Readers::start(&path, &shared, || ReadConnection::beside_writer(&path))?;
+        let readers = Readers::start(&path, || ReadConnection::beside_writer(&path, &shared))?;
         let opened = Opened {
             readers,
             role: Role::Writes(Keeper::start(writer, &shared)?),
@@ -192,7 +192,7 @@ impl SqliteEventStore {
         let connect = || ReadConnection::following(&path, &shared);
         let head =
             pages::head(&connect()?.connection).map_err(|error| schema::describe(&path, error))?;
-        let readers = Readers::start(&path, &shared, connect)?;
+        let readers = Readers::start(&path, connect)?;
         let opened = Opened {
             readers,
             role: Role::Follows(follower),

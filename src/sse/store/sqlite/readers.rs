@@ -72,32 +72,44 @@ impl Shared {
 pub(super) struct ReadConnection {
     pub(super) connection: Connection,
     pub(super) names: KeyNames,
+    shared: Arc<Shared>,
     /// The state of the file that `shared` was last told about, when another process writes to it.
     version: Option<i64>,
 }
 
 impl ReadConnection {
     /// Opens a connection on a file that this process writes to.
-    pub(super) fn beside_writer(path: &Path) -> Result<Self, Error> {
+    pub(super) fn beside_writer(path: &Path, shared: &Arc<Shared>) -> Result<Self, Error> {
         Ok(Self {
             connection: connect_reader(path)?,
             names: KeyNames::default(),
+            shared: Arc::clone(shared),
             version: None,
         })
     }
 
     /// Opens a connection on a file that another process writes to.
-    pub(super) fn following(path: &Path, shared: &Shared) -> Result<Self, Error> {
-        let mut reader = Self::beside_writer(path)?;
+    pub(super) fn following(path: &Path, shared: &Arc<Shared>) -> Result<Self, Error> {
+        let mut reader = Self::beside_writer(path, shared)?;
         reader.version = Some(-1);
-        reader
-            .refresh(shared)
-            .map_err(|error| describe(path, error))?;
+        reader.refresh().map_err(|error| describe(path, error))?;
         Ok(reader)
     }
 
+    /// Reads, and tells `shared` what is gone by then: what is missing in the answer stands before `oldest` when the
+    /// answer is there, also where the writer has committed and not yet said so.
+    pub(super) fn run<R>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> rusqlite::Result<R>,
+    ) -> rusqlite::Result<R> {
+        self.refresh()?;
+        let answer = read(self)?;
+        self.shared.set_oldest(oldest(&self.connection)?);
+        Ok(answer)
+    }
+
     /// Tells `shared` what another process changed, if it did since the last call.
-    pub(super) fn refresh(&mut self, shared: &Shared) -> rusqlite::Result<()> {
+    fn refresh(&mut self) -> rusqlite::Result<()> {
         if self.version.is_none() {
             return Ok(());
         }
@@ -106,13 +118,11 @@ impl ReadConnection {
             return Ok(());
         }
         let snapshot = self.connection.transaction()?;
-        let oldest: i64 = snapshot
-            .prepare_cached("SELECT oldest FROM state")?
-            .query_row([], |row| row.get(0))?;
+        let oldest = oldest(&snapshot)?;
         let lives = load_lives(&snapshot)?;
         drop(snapshot);
-        shared.set_oldest(number(oldest));
-        shared.set_lives(lives.iter().map(|past| past.life));
+        self.shared.set_oldest(oldest);
+        self.shared.set_lives(lives.iter().map(|past| past.life));
         self.version = Some(version);
         Ok(())
     }
@@ -127,6 +137,12 @@ impl ReadConnection {
 
 /// What a thread that reads will answer.
 pub(super) type Answer<R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send>>;
+
+fn oldest(connection: &Connection) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT oldest FROM state")?
+        .query_row([], |row| row.get(0).map(number))
+}
 
 type Request = Box<dyn FnOnce(&mut ReadConnection) + Send>;
 
@@ -148,7 +164,6 @@ impl Readers {
     /// Starts the threads, each with one of these connections.
     pub(super) fn start(
         path: &Path,
-        shared: &Arc<Shared>,
         connect: impl Fn() -> Result<ReadConnection, Error>,
     ) -> Result<Self, Error> {
         let (sender, receiver) = channel();
@@ -160,10 +175,10 @@ impl Readers {
         };
         for _ in 0..THREADS {
             let connection = connect()?;
-            let (receiver, shared) = (Arc::clone(&receiver), Arc::clone(shared));
+            let receiver = Arc::clone(&receiver);
             let thread = thread::Builder::new()
                 .name("livespan-read".to_owned())
-                .spawn(move || serve(connection, &receiver, &shared))
+                .spawn(move || serve(connection, &receiver))
                 .map_err(|error| Error::io("start a thread that reads the event log", error))?;
             readers.threads.push(thread);
         }
@@ -179,7 +194,8 @@ impl Readers {
         let path = self.path.clone();
         let request: Request = Box::new(move |connection| {
             if !reply.is_closed() {
-                let result = read(connection).map_err(|error| failed("read", &path, error));
+                let result = connection.run(read);
+                let result = result.map_err(|error| failed("read", &path, error));
                 // The asker may have gone while the page was read.
                 drop(reply.send(result));
             }
@@ -204,14 +220,12 @@ impl Drop for Readers {
     }
 }
 
-fn serve(mut connection: ReadConnection, requests: &Mutex<Receiver<Request>>, shared: &Shared) {
+fn serve(mut connection: ReadConnection, requests: &Mutex<Receiver<Request>>) {
     loop {
         let request = lock(requests).recv();
         let Ok(request) = request else {
             return;
         };
-        // What cannot be refreshed now cannot be read either, and that is answered.
-        drop(connection.refresh(shared));
         request(&mut connection);
     }
 }

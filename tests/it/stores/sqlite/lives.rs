@@ -88,5 +88,6 @@ fn an_id_of_an_earlier_life_resumes_in_place() {
     );
     target.shutdown(PATIENCE).unwrap();
     assert_eq!(read_all(after_second).unwrap(), second[2..]);
-    assert!(matches!(read_all(unknown), Err(Message::Gap(_))));
+    let gap = *read_all(unknown).unwrap_err();
+    assert!(matches!(gap, Message::Gap(_)), "{gap:?}");
 }

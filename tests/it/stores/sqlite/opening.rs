@@ -130,7 +130,7 @@ fn a_second_writer_is_refused_by_the_process_that_has_one() {
 }
 
 /// What the other process does in the next test.
-pub(super) fn hold_until_killed(file: &Path) {
+pub(super) fn hold_until_killed(file: &Path) -> ! {
     let store = SqliteEventStore::new(file);
     store.open().unwrap();
     println!("> open");

@@ -9,7 +9,7 @@ use crate::support::block_on;
 pub(crate) struct Text(pub(crate) String);
 
 impl SseEvent for Text {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "note"
     }
 
@@ -19,7 +19,9 @@ impl SseEvent for Text {
 }
 
 /// Everything up to the end of the log, or whatever came that is no event.
-pub(crate) fn read_all(mut subscription: Subscription) -> Result<Vec<(EventId, String)>, Message> {
+pub(crate) fn read_all(
+    mut subscription: Subscription,
+) -> Result<Vec<(EventId, String)>, Box<Message>> {
     block_on(async {
         let mut events = Vec::new();
         while let Some(message) = subscription.next().await {
@@ -29,7 +31,7 @@ pub(crate) fn read_all(mut subscription: Subscription) -> Result<Vec<(EventId, S
                     events.push((event.id, text));
                 }
                 Message::End(_) => break,
-                other => return Err(other),
+                other => return Err(other.into()),
             }
         }
         Ok(events)
