@@ -81,7 +81,9 @@ impl Handle {
 
     /// Everything after a place, page by page.
     pub(crate) fn read(&self, after: u64) -> Vec<StoredEvent> {
-        self.pages(after, |store, after| block_on(store.read_after(after, LIMIT)))
+        self.pages(after, |store, after| {
+            block_on(store.read_after(after, LIMIT))
+        })
     }
 
     pub(crate) fn read_stream(&self, stream: &str, after: u64) -> Vec<StoredEvent> {
