@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, process::Command, thread, time::Duration};
 
-use livespan::{EventStore, RedisEventStore};
+use livespan::{EventStore as _, RedisEventStore};
 
 use super::{
     handle::{Handle, note, shown, texts},

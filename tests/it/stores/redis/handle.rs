@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use livespan::{
-    Batch, Error, EventStore, PageLimit, Pin, RedisEventStore, RedisEventStoreBuilder, Sequence,
-    StoredEvent, StreamKey,
+    Batch, Error, EventStore as _, PageLimit, Pin, RedisEventStore, RedisEventStoreBuilder,
+    Sequence, StoredEvent, StreamKey,
 };
 
 use crate::support::block_on;

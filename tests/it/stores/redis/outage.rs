@@ -178,8 +178,11 @@ fn a_slot_that_moved_to_another_node_is_followed() {
     first.command::<()>(&["CLUSTER", "MEET", "127.0.0.1", &second.port().to_string()]);
     until(|| {
         let nodes: String = first.command(&["CLUSTER", "NODES"]);
-        let info: String = first.command(&["CLUSTER", "INFO"]);
-        nodes.contains(&id) && nodes.contains("0-16383") && info.contains("cluster_state:ok")
+        let is_ok = |server: &Server| {
+            let info: String = server.command(&["CLUSTER", "INFO"]);
+            info.contains("cluster_state:ok")
+        };
+        nodes.contains(&id) && nodes.contains("0-16383") && is_ok(&first) && is_ok(&second)
     });
     let handle = Handle::open(&first.url());
     handle.append(&[note("a", "1"), note("", "2")]);
