@@ -78,6 +78,13 @@ pub use crate::spans::{
     sampler::LiveSampler,
 };
 
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use crate::sse::store::{
+    DEFAULT_SQLITE_RETENTION_AGE, DEFAULT_SQLITE_RETENTION_BYTES, DEFAULT_SQLITE_RETENTION_EVENTS,
+    SqliteEventStore, Synchronous,
+};
+
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use crate::http::{

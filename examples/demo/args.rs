@@ -25,7 +25,8 @@ Options:
                       [default: 127.0.0.1:4380]
   --rate <N>          visitor requests per second, may be a fraction; 0 is none [default: 2]
   --requests <N>      stop the traffic after N requests; the dashboard stays up
-  --store <STORE>     where events are kept: memory or null [default: memory]
+  --store <STORE>     where events are kept: memory, null, sqlite:PATH or redis://HOST:PORT
+                      (the last two with --features sqlite or redis) [default: memory]
   --help              print this and exit
 
 Ctrl-C ends it.";
@@ -46,10 +47,14 @@ pub(crate) struct Options {
 }
 
 /// The event stores this build can offer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum StoreChoice {
     Memory,
     Null,
+    #[cfg(feature = "sqlite")]
+    Sqlite(std::path::PathBuf),
+    #[cfg(feature = "redis")]
+    Redis(String),
 }
 
 /// A command line that cannot be followed, as one line for the terminal.
@@ -149,18 +154,37 @@ fn parse_requests(value: &str) -> Result<u64, UsageError> {
 }
 
 fn parse_store(value: &str) -> Result<StoreChoice, UsageError> {
-    let lacks = |feature: &str| {
-        UsageError(format!(
-            "store `{value}` needs the livespan feature `{feature}`"
-        ))
-    };
     match value {
         "memory" => Ok(StoreChoice::Memory),
         "null" => Ok(StoreChoice::Null),
-        _ if value.starts_with("sqlite:") => Err(lacks("sqlite")),
-        _ if value.starts_with("redis:") || value.starts_with("rediss:") => Err(lacks("redis")),
+        "sqlite:" => Err(UsageError(
+            "`--store sqlite:` wants a path, such as sqlite:spans.db".to_owned(),
+        )),
+        #[cfg(feature = "sqlite")]
+        _ if value.starts_with("sqlite:") => Ok(StoreChoice::Sqlite(
+            value.trim_start_matches("sqlite:").into(),
+        )),
+        #[cfg(feature = "redis")]
+        _ if is_redis(value) => Ok(StoreChoice::Redis(value.to_owned())),
+        #[cfg(not(feature = "sqlite"))]
+        _ if value.starts_with("sqlite:") => Err(lacks(value, "sqlite")),
+        #[cfg(not(feature = "redis"))]
+        _ if is_redis(value) => Err(lacks(value, "redis")),
         _ => Err(UsageError(format!(
-            "unknown store `{value}`; the choices are memory and null"
+            "unknown store `{value}`; the choices are memory, null, sqlite:PATH and redis://HOST:PORT"
         ))),
     }
+}
+
+fn is_redis(value: &str) -> bool {
+    ["redis:", "rediss:", "redis+unix:", "unix:"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme))
+}
+
+#[cfg(not(all(feature = "sqlite", feature = "redis")))]
+fn lacks(value: &str, feature: &str) -> UsageError {
+    UsageError(format!(
+        "store `{value}` needs `--features {feature}`: cargo run --release --features {feature} --example demo -- --store {value}"
+    ))
 }

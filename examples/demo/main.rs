@@ -88,9 +88,17 @@ fn main() -> ExitCode {
 async fn run(options: Options) -> Result<(), BoxError> {
     let mut end = End::listen()?;
     let builder = LiveSpans::builder();
-    let live = match options.store {
+    let live = match &options.store {
         StoreChoice::Memory => builder.store(MemoryEventStore::new()).build()?,
         StoreChoice::Null => builder.store(NullEventStore::new()).build()?,
+        #[cfg(feature = "sqlite")]
+        StoreChoice::Sqlite(path) => builder
+            .store(livespan::SqliteEventStore::new(path))
+            .build()?,
+        #[cfg(feature = "redis")]
+        StoreChoice::Redis(url) => builder
+            .store(livespan::RedisEventStore::new(url)?)
+            .build()?,
     };
     // The dashboard first: if its port is taken, nothing else has to be undone.
     let address = options.address.to_string();

@@ -54,7 +54,12 @@ impl Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, error.to_string())
+        let status = if error.is_store() {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        Self::new(status, error.to_string())
     }
 }
 

@@ -155,7 +155,7 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Refu
         [""] => page(request),
         ["assets", file] => asset(request, file),
         ["sse"] => all_events(live, request, &params),
-        ["traces"] => traces::page(live, &params),
+        ["traces"] => traces::page(live, &params).await,
         ["traces", "sse"] => traces::live(live, &params),
         ["traces", id] => snapshot::answer(live, id.parse()?, &params).await,
         ["traces", id, "sse"] => trace_events(live, request, id.parse()?, &params),

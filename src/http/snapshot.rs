@@ -18,7 +18,7 @@ use crate::{
         params::Params,
         reply::{self, Refusal},
     },
-    spans::{event::TraceId, live::LiveSpans, parse, summary::Summary},
+    spans::{event::TraceId, live::LiveSpans, parse, stored::Fold, summary::Summary},
     sse::{reader::ReadItem, subscription::Subscribe},
     time::Timestamp,
 };
@@ -27,9 +27,18 @@ use crate::{
 const INLINE_EVENTS_MAX: usize = 1000;
 
 /// The events of a trace in log order, and the place after which its stream goes on.
-struct Events {
+struct Read {
     events: Vec<(String, Bytes)>,
     cursor: u64,
+    /// What they say of the trace as a whole, where the index may not know it.
+    fold: Fold,
+}
+
+/// Whether the index knows all of the trace that is retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum IsIndexed {
+    Yes,
+    No,
 }
 
 pub(crate) async fn answer(
@@ -44,10 +53,18 @@ pub(crate) async fn answer(
     }
     let log = live.log();
     let unknown = || Refusal::not_found(format!("the trace {trace} is not in the log"));
-    if !log.knows(&trace.stream_key()) {
+    // Where others append, too, the index knows what was followed only.
+    let is_indexed = if log.knows(&trace.stream_key()) && !log.is_shared() {
+        IsIndexed::Yes
+    } else if log.store.shared_tail().is_some() {
+        return Err(unknown());
+    } else {
+        IsIndexed::No
+    };
+    let events = read(live, trace, is_indexed).await;
+    if is_indexed == IsIndexed::No && events.fold.trace().is_none() {
         return Err(unknown());
     }
-    let events = read(live, trace).await;
     match format {
         "jsonl" => Ok(lines(events)),
         "otlp" => {
@@ -57,11 +74,14 @@ pub(crate) async fn answer(
         }
         _ => {
             let id = trace.to_bytes();
-            let summary = live
-                .shared
-                .index
-                .summary(id, |at| log.id(at))
-                .ok_or_else(unknown)?;
+            let summary = match is_indexed {
+                IsIndexed::Yes => live.shared.index.summary(id, |at| log.id(at)),
+                IsIndexed::No => {
+                    let trace = events.fold.trace();
+                    trace.map(|trace| trace.summary(id, |at| log.id(at)))
+                }
+            };
+            let summary = summary.ok_or_else(unknown)?;
             let head = head(live, trace, &summary, events.cursor);
             let pieces = aside(events.events.len(), move || whole(head, &events.events)).await?;
             Ok(reply::pieces(pieces, "application/json"))
@@ -83,41 +103,47 @@ async fn aside<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(failed)
 }
 
-async fn read(live: &LiveSpans, trace: TraceId) -> Events {
+async fn read(live: &LiveSpans, trace: TraceId, is_indexed: IsIndexed) -> Read {
     let log = live.log();
     let head = log.tail.published();
     let mut reader = Subscribe::to(trace.stream_key()).reader(log);
     let mut events = Vec::new();
+    let mut fold = Fold::default();
     loop {
         // At the head there may be nothing more to wait for; before it, a page of the store is on its way.
         let item = poll_fn(|cx| match reader.poll_next(cx) {
             Poll::Ready(item) => Poll::Ready(Some(item)),
-            Poll::Pending if reader.after() >= head => Poll::Ready(None),
+            Poll::Pending if !reader.is_paging() && (log.is_shared() || reader.after() >= head) => {
+                Poll::Ready(None)
+            }
             Poll::Pending => Poll::Pending,
         });
         match item.await {
             Some(ReadItem::Events(slice) | ReadItem::Standing(slice)) => {
-                events.extend(
-                    slice
-                        .events()
-                        .map(|event| (event.name().to_owned(), event.payload())),
-                );
+                for event in slice.events() {
+                    let payload = event.payload();
+                    if is_indexed == IsIndexed::No {
+                        fold.add(event.sequence(), &payload, trace.to_bytes());
+                    }
+                    events.push((event.name().to_owned(), payload));
+                }
                 // Everything may be in memory, and then nothing else here lets other tasks have their turn.
                 tokio::task::yield_now().await;
             }
             Some(ReadItem::Gap(_) | ReadItem::Degraded) => {}
             // Closed, or read up to the head.
             Some(ReadItem::Closed) | None => {
-                return Events {
+                return Read {
                     events,
                     cursor: reader.after(),
+                    fold,
                 };
             }
         }
     }
 }
 
-fn lines(events: Events) -> Response<Body> {
+fn lines(events: Read) -> Response<Body> {
     let newline = Bytes::from_static(b"\n");
     let pieces = events
         .events

@@ -22,7 +22,10 @@ use crate::{
         params::Params,
         reply::{self, Refusal},
     },
-    spans::{event::TraceId, index::Viewed, live::LiveSpans, query::TraceFilter, summary::Summary},
+    spans::{
+        event::TraceId, index::Viewed, live::LiveSpans, query::TraceFilter, stored,
+        summary::Summary,
+    },
     sse::{
         body::{self, PING_INTERVAL},
         control::{self, EndReason},
@@ -46,18 +49,15 @@ struct Page {
     now: String,
 }
 
-pub(crate) fn page(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Body>, Refusal> {
+pub(crate) async fn page(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Body>, Refusal> {
     let filter = params.trace_filter()?;
     let limit = params.limit(PAGE_DEFAULT)?;
     let log = live.log();
-    let page = live
-        .shared
-        .index
-        .page(&filter, params.before()?, limit, |at| log.id(at));
+    let page = stored::page(log, &live.shared.index, &filter, params.before()?, limit).await?;
     Ok(reply::json(&Page {
-        traces: page.traces,
+        traces: page.traces.into_iter().map(|(_, trace)| trace).collect(),
         next: page.next.map(|next| next.to_string()),
-        head: log.id(log.tail.published()).to_string(),
+        head: log.id(log.head()).to_string(),
         now: Timestamp::now().text(),
     }))
 }
@@ -119,7 +119,7 @@ impl fmt::Debug for TracesBody {
 impl TracesBody {
     fn new(live: LiveSpans, filter: TraceFilter, limit: usize) -> Self {
         let waiter = Arc::new(Waiter::default());
-        live.log().tail.join(&waiter);
+        live.log().join(&waiter);
         live.log().count_subscriber();
         Self {
             live,
@@ -158,7 +158,7 @@ impl TracesBody {
             snapshot,
             traces: changes.traces,
             removed: changes.removed.iter().filter_map(hex).collect(),
-            head: log.id(log.tail.published()).to_string(),
+            head: log.id(log.head()).to_string(),
             now: Timestamp::now().text(),
         };
         let payload = serde_json::to_vec(&update).unwrap_or_default();
@@ -242,7 +242,7 @@ impl http_body::Body for TracesBody {
 
 impl Drop for TracesBody {
     fn drop(&mut self) {
-        self.live.log().tail.leave(&self.waiter);
+        self.live.log().leave(&self.waiter);
         self.live.log().count_subscriber_gone();
     }
 }

@@ -43,9 +43,10 @@ struct Entry {
 }
 
 /// One page of the list.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct TracePage {
-    pub(crate) traces: Vec<Summary>,
+    /// Newest first, each with its first event.
+    pub(crate) traces: Vec<(u64, Summary)>,
     /// Where the next page begins, if there is more.
     pub(crate) next: Option<u64>,
 }
@@ -68,12 +69,12 @@ pub(crate) struct Viewed {
 impl TraceIndex {
     /// Takes in facts with their places in the log.
     pub(crate) fn apply(&self, facts: impl Iterator<Item = (u64, Fact)>) {
-        let version = self.version.load(Ordering::Acquire) + 1;
+        // Under the lock: in a log that others append to as well, two threads learn of events.
         let mut state = write(&self.state);
+        let version = self.version.load(Ordering::Acquire) + 1;
         for (sequence, fact) in facts {
             state.apply(sequence, &fact, version);
         }
-        drop(state);
         self.version.store(version, Ordering::Release);
     }
 
@@ -82,8 +83,8 @@ impl TraceIndex {
         if keys.is_empty() {
             return;
         }
-        let version = self.version.load(Ordering::Acquire) + 1;
         let mut state = write(&self.state);
+        let version = self.version.load(Ordering::Acquire) + 1;
         for id in keys
             .iter()
             .filter_map(|key| <[u8; 16]>::try_from(key.as_bytes()).ok())
@@ -93,7 +94,6 @@ impl TraceIndex {
                 state.open.remove(&entry.trace.first);
             }
         }
-        drop(state);
         self.version.store(version, Ordering::Release);
     }
 
@@ -102,6 +102,10 @@ impl TraceIndex {
         let state = read(&self.state);
         let entry = state.traces.get(&id);
         entry.is_some_and(|entry| entry.trace.last <= after && entry.trace.is_complete())
+    }
+
+    pub(crate) fn knows(&self, id: &[u8; 16]) -> bool {
+        read(&self.state).traces.contains_key(id)
     }
 
     pub(crate) fn summary(&self, id: [u8; 16], to_id: impl Fn(u64) -> EventId) -> Option<Summary> {
@@ -135,7 +139,7 @@ impl TraceIndex {
                 next = Some(first + 1);
                 break;
             }
-            traces.push(entry.trace.summary(*id, &to_id));
+            traces.push((*first, entry.trace.summary(*id, &to_id)));
         }
         TracePage { traces, next }
     }
@@ -270,7 +274,8 @@ mod tests {
         limit: usize,
     ) -> (Vec<u8>, Option<u64>) {
         let page = index.page(filter, before, limit, id);
-        (traces(&page.traces), page.next)
+        let summaries: Vec<Summary> = page.traces.into_iter().map(|(_, one)| one).collect();
+        (traces(&summaries), page.next)
     }
 
     /// What a viewer of the newest two traces gets: updates, sorted, and removals.

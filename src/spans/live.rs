@@ -21,11 +21,13 @@ use crate::{
         process::Processes,
         processor::{LiveSpanProcessor, ProcessorParts},
         sampler::LiveSampler,
+        stored::Fold,
         translator::SpanTranslator,
         viewers::{Hidden, Mounts},
     },
     sse::{
-        body::{SseBody, resume_point},
+        block::BlockEvent,
+        body::{Completion, SseBody, resume_point},
         id::ResumePoint,
         log::{Log, Status},
         retention::Retention,
@@ -212,6 +214,38 @@ impl LiveSpansBuilder {
     }
 }
 
+/// A trace that the index knows.
+struct Indexed {
+    index: Arc<TraceIndex>,
+    id: [u8; 16],
+}
+
+impl Completion for Indexed {
+    fn is_complete(&self, after: u64) -> bool {
+        self.index.is_complete(self.id, after)
+    }
+}
+
+/// A trace that is read from its beginning.
+struct Folded {
+    fold: Fold,
+    id: [u8; 16],
+    /// The client has everything up to here.
+    had: u64,
+}
+
+impl Completion for Folded {
+    fn read(&mut self, event: &BlockEvent<'_>) -> bool {
+        let sequence = event.sequence();
+        event.with_payload(|payload| self.fold.add(sequence, payload, self.id));
+        sequence > self.had
+    }
+
+    fn is_complete(&self, _after: u64) -> bool {
+        self.fold.is_complete()
+    }
+}
+
 /// The observer never observes itself: nothing on the worker thread makes telemetry.
 fn suppress_telemetry() -> Box<dyn Any> {
     Box::new(Context::enter_telemetry_suppressed_scope())
@@ -264,17 +298,55 @@ impl LiveSpans {
         resume: ResumePoint,
     ) -> Response<SseBody> {
         let id = trace.to_bytes();
-        let start = self.log().resolve(resume);
+        let log = self.log();
+        if log.is_shared() || (log.store.shared_tail().is_none() && !self.shared.index.knows(&id)) {
+            return self.respond_until_read_end(trace, resume);
+        }
+        let start = log.resolve(resume);
         let resumed = !matches!(resume, ResumePoint::Retained | ResumePoint::Live);
         if resumed && !start.unknown && self.shared.index.is_complete(id, start.after) {
             return SseBody::no_content();
         }
-        let reader = Subscribe::to(trace.stream_key())
-            .resume(resume)
-            .reader(self.log());
-        let index = Arc::clone(&self.shared.index);
-        let complete = Arc::new(move |after| index.is_complete(id, after));
-        SseBody::new(reader, resume == ResumePoint::Live, Some(complete)).into_response()
+        let reader = Subscribe::to(trace.stream_key()).resume(resume).reader(log);
+        let complete = Indexed {
+            index: Arc::clone(&self.shared.index),
+            id,
+        };
+        SseBody::new(
+            reader,
+            resume == ResumePoint::Live,
+            Some(Box::new(complete)),
+        )
+        .into_response()
+    }
+
+    /// The same where only the store can know the whole trace: it is read from its beginning, and the client gets what
+    /// it has not got.
+    fn respond_until_read_end(&self, trace: TraceId, resume: ResumePoint) -> Response<SseBody> {
+        let log = self.log();
+        let bound = if log.is_shared() {
+            u64::MAX
+        } else {
+            log.head()
+        };
+        let start = log.resolve_below(resume, bound);
+        let is_fresh = matches!(resume, ResumePoint::Retained | ResumePoint::Live);
+        let had = match resume {
+            ResumePoint::Live => log.head(),
+            _ => start.after,
+        };
+        let mut options = Subscribe::to(trace.stream_key());
+        if start.unknown {
+            options = options.resume(ResumePoint::Unreadable);
+        } else if !is_fresh {
+            options = options.told(had);
+        }
+        let complete = Folded {
+            fold: Fold::default(),
+            id: trace.to_bytes(),
+            had,
+        };
+        SseBody::new(options.reader(log), false, Some(Box::new(complete))).into_response()
     }
 
     /// Returns the state of the log.

@@ -23,6 +23,7 @@ mod property;
 pub(crate) mod query;
 pub(crate) mod record;
 pub(crate) mod sampler;
+pub(crate) mod stored;
 pub(crate) mod summary;
 pub(crate) mod translator;
 pub(crate) mod viewers;

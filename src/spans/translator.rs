@@ -360,6 +360,11 @@ impl Translator for SpanTranslator {
         }
     }
 
+    fn superseded(&mut self) {
+        self.announcing.clear();
+        self.facts.clear();
+    }
+
     fn refused(&mut self) {
         for (_, fact) in std::mem::take(&mut self.facts) {
             self.owe(&fact, IndexSays::Open);

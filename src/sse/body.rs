@@ -6,7 +6,6 @@ use std::{
     fmt,
     hash::{BuildHasher as _, RandomState},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,6 +16,7 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
 use crate::sse::{
+    block::BlockEvent,
     control::{self, EndReason},
     frame,
     id::ResumePoint,
@@ -30,8 +30,16 @@ pub const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Reconnection times told to clients are spread over this range, so that they do not all come back at once.
 const RETRY_MILLISECONDS: std::ops::Range<u64> = 1000..3000;
 
-/// Decides whether what a stream follows is complete, given the last sequence that its reader has read.
-pub(crate) type Completion = Arc<dyn Fn(u64) -> bool + Send + Sync>;
+/// Decides whether what a stream follows is complete.
+pub(crate) trait Completion: Send + Sync {
+    /// Sees every event that the reader reads, and says whether the client is to get it.
+    fn read(&mut self, _event: &BlockEvent<'_>) -> bool {
+        true
+    }
+
+    /// Whether the stream is over once its reader has read up to this sequence.
+    fn is_complete(&self, after: u64) -> bool;
+}
 
 /// The body of an SSE response: implements [`http_body::Body`], so it fits `axum::body::Body::new`, hyper and tower.
 ///
@@ -51,7 +59,7 @@ enum State {
 
 struct Live {
     reader: Reader,
-    complete: Option<Completion>,
+    complete: Option<Box<dyn Completion>>,
     timer: Pin<Box<Sleep>>,
     /// When a stream whose key was not known at first gives up, if it is not known then either.
     unknown_until: Option<Instant>,
@@ -68,7 +76,7 @@ impl fmt::Debug for SseBody {
 }
 
 impl SseBody {
-    pub(crate) fn new(reader: Reader, live: bool, complete: Option<Completion>) -> Self {
+    pub(crate) fn new(reader: Reader, live: bool, complete: Option<Box<dyn Completion>>) -> Self {
         let unknown = reader.known() == Some(false);
         let live = Live {
             reader,
@@ -167,9 +175,12 @@ impl Live {
 
     /// The next piece, or why there is none.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, EndReason>> {
-        if let Poll::Ready(item) = self.reader.poll_next(cx) {
-            self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
-            return Poll::Ready(encode(&item));
+        while let Poll::Ready(item) = self.reader.poll_next(cx) {
+            let pieces = encode(&item, self.complete.as_deref_mut())?;
+            if let Some(bytes) = pieces {
+                self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
+                return Poll::Ready(Ok(bytes));
+            }
         }
         if let Some(bytes) = self.first_news() {
             return Poll::Ready(Ok(bytes));
@@ -177,7 +188,8 @@ impl Live {
         if self
             .complete
             .as_ref()
-            .is_some_and(|complete| complete(self.reader.after()))
+            .is_some_and(|complete| complete.is_complete(self.reader.after()))
+            && !self.reader.is_paging()
         {
             return Poll::Ready(Err(EndReason::Complete));
         }
@@ -196,11 +208,25 @@ impl Live {
     }
 }
 
-/// The bytes of what was read, or why the stream is over.
-fn encode(item: &ReadItem) -> Result<Bytes, EndReason> {
+/// The bytes of what was read, if there are any for the client, or why the stream is over.
+fn encode(
+    item: &ReadItem,
+    complete: Option<&mut (dyn Completion + 'static)>,
+) -> Result<Option<Bytes>, EndReason> {
     let mut out = Vec::new();
     match item {
-        ReadItem::Events(slice) => return Ok(slice.bytes()),
+        ReadItem::Events(slice) => {
+            let Some(complete) = complete else {
+                return Ok(Some(slice.bytes()));
+            };
+            let wanted = slice.clone().filter(|event| complete.read(event));
+            match wanted.as_slice() {
+                [all] => return Ok(Some(all.bytes())),
+                runs => runs
+                    .iter()
+                    .for_each(|run| out.extend_from_slice(&run.bytes())),
+            }
+        }
         ReadItem::Standing(slice) => {
             // Without an id: this reader begins at the head, and must not be sent back before it.
             for event in slice.events() {
@@ -211,7 +237,7 @@ fn encode(item: &ReadItem) -> Result<Bytes, EndReason> {
         ReadItem::Degraded => control::degraded(&mut out),
         ReadItem::Closed => return Err(EndReason::Shutdown),
     }
-    Ok(Bytes::from(out))
+    Ok((!out.is_empty()).then(|| Bytes::from(out)))
 }
 
 fn end(reason: EndReason) -> Bytes {

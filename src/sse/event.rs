@@ -53,7 +53,9 @@ pub enum Pin {
     /// Retained like any other.
     #[default]
     None,
-    /// Kept until an event of the same stream closes this token.
+    /// Kept until an event of the same stream closes this token, or opens it again. The token of an event that belongs
+    /// to every stream is its writer's own: what another life of the log, or another process, opens and closes under
+    /// the same number is another thing.
     Open(u64),
     /// Releases the opening event of this token.
     Close(u64),

@@ -11,14 +11,18 @@ use std::{
 use crate::{
     error::Error,
     sse::{
-        batch::Batch,
+        batch::{Batch, StoredEvent},
         control::{Dropped, Position},
+        event::StreamKey,
+        following::Following,
         id::{Epoch, EventId, ResumePoint, Sequence},
         intake::Intake,
+        keys::{Key, Waiter},
         lapse::Lapses,
         retention::Retention,
-        store::EventStore,
+        store::{EventStore, PageLimit},
         tail::Tail,
+        translate::Observer,
     },
     sync::lock,
 };
@@ -36,12 +40,15 @@ pub(crate) struct Log {
     /// Counts those that nothing was lost in: no event of the log closes them.
     recoveries: AtomicU64,
     lapses: Lapses,
+    following: Following,
+    /// Held by whoever moves the memory of a shared store on: this log's own thread, or the one that follows others.
+    advancing: Mutex<()>,
     started: Instant,
     opened_at: u64,
 }
 
 /// Events of earlier lives that are taken into memory at most, so that opening takes milliseconds.
-const PRIMED_EVENTS_MAX: u64 = 10_000;
+pub(crate) const PRIMED_EVENTS_MAX: u64 = 10_000;
 
 /// Where the memory of a log begins that is opened at this head.
 fn first_in_memory(store: &dyn EventStore, head: u64) -> u64 {
@@ -124,6 +131,8 @@ impl Log {
             degradations: AtomicU64::new(0),
             recoveries: AtomicU64::new(0),
             lapses: Lapses::default(),
+            following: Following::default(),
+            advancing: Mutex::default(),
             started: Instant::now(),
         })
     }
@@ -138,6 +147,61 @@ impl Log {
         if self.store.shared_tail().is_none() {
             self.tail.append(self.epoch(), first, batch, Instant::now());
         }
+    }
+
+    /// Takes in what a store keeps that others append to, too: after what these appended before it, where someone reads
+    /// everything. Whether it was not there yet: who follows the store may have been quicker.
+    pub(crate) fn take_own(&self, first: u64, batch: &Batch, observer: &Observer) -> bool {
+        let _advancing = lock(&self.advancing);
+        if self.following.wants_all() {
+            while self.take_page_before(first, observer) {}
+        }
+        let is_new = self.tail.next() <= first;
+        if is_new {
+            self.take(first, batch);
+        }
+        is_new
+    }
+
+    /// Takes one page of what others appended before `first`; whether there may be more.
+    fn take_page_before(&self, first: u64, observer: &Observer) -> bool {
+        let next = self.tail.next();
+        let missing = usize::try_from(first.saturating_sub(next)).unwrap_or(usize::MAX);
+        let limit = PageLimit {
+            events: missing.min(1_000),
+            bytes: 1024 * 1024,
+        };
+        let Some(follow) = self
+            .store
+            .follow()
+            .filter(|_| (1..=10_000).contains(&missing))
+        else {
+            return false;
+        };
+        match follow.wait_after(Sequence::new(next - 1), limit, Duration::ZERO) {
+            Ok(page) if !page.is_empty() => {
+                self.take_stored(&page, observer);
+                self.tail.next() > next
+            }
+            // Readers get it from the store.
+            Ok(_) | Err(_) => false,
+        }
+    }
+
+    /// Takes in and shows what others appended.
+    pub(crate) fn take_others(&self, events: &[StoredEvent], observer: &Observer) {
+        let _advancing = lock(&self.advancing);
+        self.take_stored(events, observer);
+        self.tail.publish();
+    }
+
+    fn take_stored(&self, events: &[StoredEvent], observer: &Observer) {
+        let next = self.tail.next();
+        let known = events.partition_point(|event| event.sequence.get() < next);
+        let new = events.get(known..).unwrap_or_default();
+        observer(new);
+        self.tail
+            .append_stored(|sequence| self.id(sequence).epoch(), new, Instant::now());
     }
 
     /// Takes in what the store refused, for those who read on; returns the number of the first event.
@@ -159,6 +223,18 @@ impl Log {
         self.recover();
         self.recoveries.fetch_add(1, Ordering::Release);
         self.tail.wake_everyone();
+    }
+
+    /// The store can be read again; what was appended meanwhile has been told otherwise.
+    pub(crate) fn recover_reading(&self) {
+        if lock(&self.failure).take().is_some() {
+            self.recoveries.fetch_add(1, Ordering::Release);
+        }
+        self.tail.wake_everyone();
+    }
+
+    pub(crate) fn following(&self) -> &Following {
+        &self.following
     }
 
     /// Whether others append to the store, too.
@@ -196,6 +272,10 @@ impl Log {
     /// Ends every stream once it has read everything.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.following.close();
+        if let Some(follow) = self.store.follow() {
+            follow.interrupt();
+        }
         self.tail.wake_everyone();
     }
 
@@ -223,7 +303,13 @@ impl Log {
         EventId::new(epoch, sequence)
     }
 
+    /// Where a reader begins who wants to go on at this point.
     pub(crate) fn resolve(&self, resume: ResumePoint) -> Start {
+        self.resolve_below(resume, self.tail.published())
+    }
+
+    /// The same in a log that ends at `head`.
+    pub(crate) fn resolve_below(&self, resume: ResumePoint, head: u64) -> Start {
         let retained = Start {
             after: 0,
             silent: self.oldest().saturating_sub(1),
@@ -234,7 +320,6 @@ impl Log {
             unknown: true,
             ..retained
         };
-        let head = self.tail.published();
         match resume {
             ResumePoint::Retained => retained,
             ResumePoint::Live => Start {
@@ -250,12 +335,12 @@ impl Log {
             },
             // Where events are gone, the exact gap says more than that the id was none.
             ResumePoint::Unreadable if self.oldest() > 1 => {
-                self.resolve(ResumePoint::After(Sequence::START))
+                self.resolve_below(ResumePoint::After(Sequence::START), head)
             }
             ResumePoint::After(_) | ResumePoint::Unreadable => unknown,
             ResumePoint::AfterId(id) => {
                 if self.knows_id(id) {
-                    self.resolve(ResumePoint::After(id.sequence()))
+                    self.resolve_below(ResumePoint::After(id.sequence()), head)
                 } else {
                     unknown
                 }
@@ -276,14 +361,20 @@ impl Log {
     /// The oldest sequence that a reader can get, from memory or from the store, or the next that it will see.
     pub(crate) fn oldest(&self) -> u64 {
         let held = self.tail.holding().oldest.min(self.store.oldest().get());
-        held.min(self.tail.published() + 1)
+        held.min(self.head() + 1)
+    }
+
+    /// The newest sequence that is known here.
+    pub(crate) fn head(&self) -> u64 {
+        let heard = self.store.follow().map_or(0, |follow| follow.heard().get());
+        self.tail.published().max(heard)
     }
 
     pub(crate) fn position(&self) -> Position {
         Position {
             epoch: self.epoch(),
             oldest: self.id(self.oldest()),
-            head: self.id(self.tail.published()),
+            head: self.id(self.head()),
             dropped: self.dropped(),
         }
     }
@@ -311,8 +402,41 @@ impl Log {
     }
 
     #[cfg(feature = "http")]
-    pub(crate) fn knows(&self, key: &crate::sse::event::StreamKey) -> bool {
+    pub(crate) fn knows(&self, key: &StreamKey) -> bool {
         self.tail.keys().get(key).is_some_and(|key| key.is_known())
+    }
+
+    /// Joins those who are told of every event.
+    pub(crate) fn join(&self, waiter: &Arc<Waiter>) {
+        self.tail.join(waiter);
+        if self.is_shared() {
+            self.following.want_all();
+        }
+    }
+
+    pub(crate) fn leave(&self, waiter: &Arc<Waiter>) {
+        self.tail.leave(waiter);
+        if self.is_shared() {
+            self.following.release_all();
+        }
+    }
+
+    /// Joins those who are told of the events of this stream.
+    pub(crate) fn join_stream(&self, key: &StreamKey, waiter: &Arc<Waiter>) -> Arc<Key> {
+        let joined = self.tail.keys().join(key, waiter);
+        if let Some(follow) = self.store.follow()
+            && self.following.want(key)
+        {
+            follow.interrupt();
+        }
+        joined
+    }
+
+    pub(crate) fn leave_stream(&self, key: &Arc<Key>, waiter: &Arc<Waiter>) {
+        self.tail.keys().leave(key, waiter);
+        if self.is_shared() {
+            self.following.release(key.id());
+        }
     }
 
     pub(crate) fn subscribers(&self) -> usize {

@@ -9,6 +9,8 @@ pub(crate) mod block;
 pub(crate) mod body;
 pub(crate) mod control;
 pub(crate) mod event;
+pub(crate) mod follower;
+pub(crate) mod following;
 pub(crate) mod frame;
 pub(crate) mod id;
 pub(crate) mod intake;

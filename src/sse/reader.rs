@@ -38,6 +38,8 @@ pub(crate) struct Scope {
     /// No key: all streams.
     pub(crate) keys: Vec<StreamKey>,
     pub(crate) filter: Option<Filter>,
+    /// Up to here, what is missing was told before, though it is read again.
+    pub(crate) told: Option<u64>,
 }
 
 impl fmt::Debug for Scope {
@@ -45,6 +47,7 @@ impl fmt::Debug for Scope {
         f.debug_struct("Scope")
             .field("keys", &self.keys)
             .field("filtered", &self.filter.is_some())
+            .field("told", &self.told)
             .finish()
     }
 }
@@ -61,6 +64,11 @@ pub(crate) enum ReadItem {
     Closed,
 }
 
+/// Where a reader of a shared store wants to go on, and where that store ends, with what stands at its end.
+type Answer = (ResumePoint, Result<(Sequence, Vec<StoredEvent>), Error>);
+
+type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
 type Page = Pin<Box<dyn Future<Output = Result<Vec<StoredEvent>, Error>> + Send>>;
 
 pub(crate) struct Reader {
@@ -76,6 +84,10 @@ pub(crate) struct Reader {
     /// Never more than one block, or one page of events kept beyond retention.
     queue: VecDeque<ReadItem>,
     page: Option<Page>,
+    /// A reader of a shared store begins when that has told where it ends.
+    asking: Option<Asking>,
+    /// Whether the store may hold more for a reader that reads from it alone.
+    wants_page: bool,
     degradations: u64,
     recoveries: u64,
 }
@@ -96,27 +108,36 @@ impl Reader {
         let keys: Vec<Arc<Key>> = scope
             .keys
             .iter()
-            .map(|key| log.tail.keys().join(key, &waiter))
+            .map(|key| log.join_stream(key, &waiter))
             .collect();
         if keys.is_empty() {
-            log.tail.join(&waiter);
+            log.join(&waiter);
         }
         log.count_subscriber();
-        let start = log.resolve(resume);
         let mut reader = Self {
             log: Arc::clone(log),
             scope,
             keys,
             waiter,
-            after: start.after,
-            silent: start.silent,
+            after: 0,
+            silent: 0,
             seen: false,
             queue: VecDeque::new(),
             page: None,
+            asking: None,
+            wants_page: true,
             degradations: log.degradations(),
             recoveries: log.recoveries(),
         };
-        reader.begin(start);
+        if log.is_shared() {
+            reader.asking = Some(ask(log, resume));
+        } else {
+            let start = log.resolve(resume);
+            if start.live {
+                reader.stand(log.tail.standing(start.after));
+            }
+            reader.begin(start);
+        }
         reader
     }
 
@@ -140,7 +161,7 @@ impl Reader {
 
     /// Whether it waits for its store, and so cannot tell yet what there is.
     pub(crate) fn is_paging(&self) -> bool {
-        self.page.is_some()
+        self.page.is_some() || self.asking.is_some()
     }
 
     pub(crate) fn is_filtered(&self) -> bool {
@@ -153,6 +174,14 @@ impl Reader {
             if let Some(item) = self.queue.pop_front() {
                 return Poll::Ready(item);
             }
+            if let Some(asking) = &mut self.asking {
+                let Poll::Ready(answer) = asking.as_mut().poll(cx) else {
+                    return Poll::Pending;
+                };
+                self.asking = None;
+                self.take_answer(answer);
+                continue;
+            }
             if let Some(page) = &mut self.page {
                 let Poll::Ready(result) = page.as_mut().poll(cx) else {
                     return Poll::Pending;
@@ -162,6 +191,7 @@ impl Reader {
                 continue;
             }
             let rung = self.waiter.poll_rung(cx).is_ready();
+            self.wants_page |= rung;
             if self.notice_degraded() {
                 continue;
             }
@@ -188,25 +218,59 @@ impl Reader {
     }
 
     fn begin(&mut self, start: Start) {
+        self.after = start.after;
+        self.silent = self.scope.told.unwrap_or(start.silent);
+        // Who was here before knows the streams, and what the store has of them is not asked for again.
+        self.seen |= start.after > 0 && !start.live && self.log.is_shared();
         if start.unknown {
-            self.queue.push_back(ReadItem::Gap(Gap::Epoch));
-        }
-        if start.live {
-            self.queue.extend(
-                self.log
-                    .tail
-                    .standing(start.after)
-                    .into_iter()
-                    .map(ReadItem::Standing),
-            );
+            // Before what stands anyway.
+            self.queue.push_front(ReadItem::Gap(Gap::Epoch));
         }
         if self.log.is_degraded() {
             self.queue.push_back(ReadItem::Degraded);
         }
     }
 
+    fn stand(&mut self, standing: Vec<Slice>) {
+        self.queue
+            .extend(standing.into_iter().map(ReadItem::Standing));
+    }
+
+    /// Begins once the store has told where it ends. Where it cannot, what the client says is believed.
+    fn take_answer(&mut self, (resume, answer): Answer) {
+        match answer {
+            Ok((head, standing)) => {
+                let start = self.log.resolve_below(resume, head.get());
+                if !standing.is_empty() {
+                    let slices = self.block(&standing);
+                    self.seen = false;
+                    self.stand(slices);
+                }
+                self.begin(start);
+            }
+            Err(error) => {
+                self.log.fail(error.to_string());
+                let start = self.log.resolve_below(resume, u64::MAX);
+                let after = start.after.min(self.log.head());
+                self.begin(Start { after, ..start });
+                self.degradations = self.log.degradations();
+            }
+        }
+    }
+
+    /// Whether it reads its streams from the store alone: memory has only what was followed.
+    fn is_paged(&self) -> bool {
+        !self.keys.is_empty() && self.log.is_shared()
+    }
+
     /// Moves the place by one step; whether it moved or queued something.
     fn advance(&mut self) -> bool {
+        if self.is_paged() {
+            if self.wants_page {
+                self.page = Some(self.read_page());
+            }
+            return self.wants_page;
+        }
         let read = if self.keys.is_empty() {
             self.log.tail.read_after(self.after)
         } else {
@@ -218,8 +282,11 @@ impl Reader {
                 true
             }
             TailRead::Evicted(oldest) => {
-                self.go_before(oldest);
-                true
+                let may_read = self.wants_page || !self.log.is_shared();
+                if may_read {
+                    self.go_before(oldest);
+                }
+                may_read
             }
             TailRead::Nothing(upto) => {
                 // The place moves on all the same, so that a quiet stream does not resume from an ancient id.
@@ -246,6 +313,11 @@ impl Reader {
         } else {
             limit
         };
+        if self.is_paged() {
+            self.miss(limit, None);
+            self.after = limit;
+            return;
+        }
         let passed = self.log.tail.pass(&self.keys, self.after, limit);
         // How many of them the filter would have passed is not known.
         let lost = if self.scope.filter.is_some() {
@@ -308,6 +380,12 @@ impl Reader {
     }
 
     fn take_page(&mut self, page: Result<Vec<StoredEvent>, Error>) {
+        if self.is_paged() {
+            return self.take_whole_page(page);
+        }
+        if let (Err(error), true) = (&page, self.log.is_shared()) {
+            return self.wait_for_store(error);
+        }
         // From here on the memory has it, or it is not visible yet.
         let bound = self
             .log
@@ -323,6 +401,26 @@ impl Reader {
                 self.pass(bound - 1);
             }
         }
+    }
+
+    /// Takes a page of streams that are read from the store alone, up to whatever it holds.
+    fn take_whole_page(&mut self, page: Result<Vec<StoredEvent>, Error>) {
+        match page {
+            // What comes later rings.
+            Ok(events) if events.is_empty() => self.wants_page = false,
+            Ok(events) => {
+                let last = events.last().map_or(0, |event| event.sequence.get());
+                self.take_stored(&events, last + 1);
+            }
+            Err(error) => self.wait_for_store(&error),
+        }
+    }
+
+    /// Nothing is lost while a shared store cannot be read: it is read again when it works again, which rings.
+    fn wait_for_store(&mut self, error: &Error) {
+        self.wants_page = false;
+        self.log.fail(error.to_string());
+        self.notice_degraded();
     }
 
     /// Takes the events of a page that are before `bound`. What is missing among them is a gap: the store may have
@@ -427,13 +525,31 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         for key in &self.keys {
-            self.log.tail.keys().leave(key, &self.waiter);
+            self.log.leave_stream(key, &self.waiter);
         }
         if self.keys.is_empty() {
-            self.log.tail.leave(&self.waiter);
+            self.log.leave(&self.waiter);
         }
         self.log.count_subscriber_gone();
     }
+}
+
+fn ask(log: &Arc<Log>, resume: ResumePoint) -> Asking {
+    let store = Arc::clone(&log.store);
+    Box::pin(async move {
+        let answer = match store.follow() {
+            Some(follow) => follow.head().await,
+            None => Ok(Sequence::START),
+        };
+        let answer = match answer {
+            Ok(head) if resume == ResumePoint::Live => {
+                let standing = store.read_standing().await;
+                standing.map(|standing| (head, standing))
+            }
+            answer => answer.map(|head| (head, Vec::new())),
+        };
+        (resume, answer)
+    })
 }
 
 /// The runs of events that belong to these streams, or all of it when there are none.

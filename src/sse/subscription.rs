@@ -34,6 +34,7 @@ pub struct Subscribe {
     keys: Vec<StreamKey>,
     filter: Option<Filter>,
     resume: ResumePoint,
+    told: Option<u64>,
 }
 
 impl fmt::Debug for Subscribe {
@@ -77,12 +78,20 @@ impl Subscribe {
         self
     }
 
+    /// Reads from the beginning what the reader was told of already up to here: a gap counts only after it.
+    #[cfg(feature = "spans")]
+    pub(crate) fn told(mut self, upto: u64) -> Self {
+        self.told = Some(upto);
+        self
+    }
+
     pub(crate) fn reader(self, log: &Arc<Log>) -> Reader {
         Reader::new(
             log,
             Scope {
                 keys: self.keys,
                 filter: self.filter,
+                told: self.told,
             },
             self.resume,
         )

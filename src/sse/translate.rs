@@ -29,6 +29,9 @@ pub(crate) trait Translator: Send + 'static {
     /// The batch, of all events translated since the last call, is stored as `first..` and not yet visible.
     fn appended(&mut self, _first: u64) {}
 
+    /// The batch is stored, and the observer has seen it there already.
+    fn superseded(&mut self) {}
+
     /// The batch of all events translated since the last call was refused by the store.
     fn refused(&mut self) {}
 

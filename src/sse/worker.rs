@@ -14,6 +14,7 @@ use std::{
 use crate::{
     error::Error,
     sse::{
+        follower,
         intake::{Class, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, Intake},
         keeper::{Keeper, OnThread},
         log::Log,
@@ -102,7 +103,9 @@ impl Engine {
         let keeper = Keeper::new(&log.store, Arc::clone(&on_thread))?;
         let translator = translator(&log);
         let observer = translator.observer();
-        if !log.is_shared() {
+        if log.is_shared() {
+            follower::start(&log, Arc::clone(&observer), &on_thread)?;
+        } else {
             prime(&log, &observer);
         }
         let worker = Worker {
@@ -110,7 +113,7 @@ impl Engine {
             log: Arc::clone(&log),
             intake: Arc::clone(&intake),
             translator,
-            writer: Writer::new(&log, &intake, keeper),
+            writer: Writer::new(&log, keeper, observer),
             pending: Pending::default(),
             hold: settings.hold,
             tend_at: None,

@@ -11,7 +11,7 @@ use crate::{
         intake::{Class, Intake},
         keeper::{Keeper, Kept},
         log::Log,
-        translate::Translator,
+        translate::{Observer, Translator},
     },
     sync::guard,
 };
@@ -57,11 +57,11 @@ impl Pending {
     }
 }
 
-#[derive(Debug)]
 pub(crate) struct Writer {
     log: Arc<Log>,
     intake: Arc<Intake>,
     keeper: Keeper,
+    observer: Observer,
     announced: Dropped,
     /// What is to be announced: drops that were counted before the records of this turn were taken. Later ones come
     /// after the records that stood in their way.
@@ -79,11 +79,12 @@ struct Late {
 }
 
 impl Writer {
-    pub(crate) fn new(log: &Arc<Log>, intake: &Arc<Intake>, keeper: Keeper) -> Self {
+    pub(crate) fn new(log: &Arc<Log>, keeper: Keeper, observer: Observer) -> Self {
         Self {
             log: Arc::clone(log),
-            intake: Arc::clone(intake),
+            intake: Arc::clone(&log.intake),
             keeper,
+            observer,
             announced: Dropped::default(),
             due: Dropped::default(),
             is_failing: false,
@@ -141,8 +142,11 @@ impl Writer {
         } else {
             match self.append(&batch) {
                 Kept::From(first) => {
-                    self.log.take(first, &batch);
-                    guard(|| translator.appended(first));
+                    if self.take(first, &batch) {
+                        guard(|| translator.appended(first));
+                    } else {
+                        guard(|| translator.superseded());
+                    }
                     self.publish(translator);
                     self.redeem(tickets, Some(first));
                     pending.recycle(batch);
@@ -165,6 +169,16 @@ impl Writer {
         for (place, ticket) in tickets {
             let id = first.map(|first| self.log.id(first + place as u64));
             self.intake.redeem(ticket, id);
+        }
+    }
+
+    /// Takes in what the store keeps; whether it was not there yet.
+    fn take(&self, first: u64, batch: &Batch) -> bool {
+        if self.log.is_shared() {
+            self.log.take_own(first, batch, &self.observer)
+        } else {
+            self.log.take(first, batch);
+            true
         }
     }
 
@@ -278,7 +292,7 @@ impl Writer {
         let batch = Arc::new(batch);
         match self.append(&batch) {
             Kept::From(first) => {
-                self.log.take(first, &batch);
+                self.take(first, &batch);
                 self.announced = dropped;
                 self.publish(translator);
                 true

@@ -4,7 +4,10 @@ use std::{
     fmt,
     future::Future,
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
     time::{Duration, Instant},
@@ -13,7 +16,7 @@ use std::{
 use super::{
     draft::{Draft, batch},
     failure::{self, Broken, Outcome, Trail, holds},
-    model::{Model, Read, Scope},
+    model::{Model, Read, Scope, Writer},
 };
 use crate::{
     error::Error,
@@ -25,8 +28,6 @@ use crate::{
     },
 };
 
-/// The backstop of every wait; no store is expected to reach it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at a condition.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -41,7 +42,10 @@ pub(crate) struct Handle {
     trail: Trail,
     /// What the steps call it, when there are several.
     label: String,
+    writer: Writer,
     next: u64,
+    /// The backstop of every wait.
+    pub(crate) patience: Duration,
 }
 
 impl fmt::Debug for Handle {
@@ -56,9 +60,10 @@ impl Handle {
     pub(crate) fn open(
         store: Arc<dyn EventStore>,
         trail: &Trail,
-        label: impl Into<String>,
+        label: String,
+        patience: Duration,
     ) -> Outcome<Self> {
-        let label = label.into();
+        static WRITERS: AtomicU64 = AtomicU64::new(0);
         let head = store
             .open()
             .map_err(|error| Broken::error("open()", &error))?;
@@ -66,7 +71,9 @@ impl Handle {
             store,
             trail: trail.clone(),
             label,
+            writer: Writer(WRITERS.fetch_add(1, Ordering::Relaxed)),
             next: head.get() + 1,
+            patience,
         };
         handle.note(format!("open, head {head}, lives {:?}", handle.lives()));
         holds(
@@ -84,12 +91,18 @@ impl Handle {
             store: Arc::clone(&self.store),
             trail: self.trail.clone(),
             label: format!("{label}: "),
+            writer: self.writer,
             next: self.next,
+            patience: self.patience,
         }
     }
 
     pub(crate) fn note(&self, step: impl fmt::Display) {
         self.trail.note(format!("{}{step}", self.label));
+    }
+
+    pub(crate) fn writer(&self) -> Writer {
+        self.writer
     }
 
     /// The newest sequence that this handle knows of.
@@ -150,7 +163,7 @@ impl Handle {
     /// Appends one batch, to the store and to the model.
     pub(crate) fn put(&mut self, model: &mut Model, drafts: &[Draft]) -> Outcome<u64> {
         let first = self.append(drafts)?;
-        model.append(first, drafts);
+        model.append(self.writer, first, drafts);
         Ok(first)
     }
 
@@ -169,7 +182,7 @@ impl Handle {
                 self.store.read_streams_after(keys, place, limit),
             ),
         };
-        let page = finish(call, read)?;
+        let page = self.finish(call, read)?;
         check_page(scope, after, limit, &page)?;
         Ok(page)
     }
@@ -221,11 +234,11 @@ impl Handle {
 
     pub(crate) fn streams_before(&self, before: u64, limit: usize) -> Outcome<Vec<StoredStream>> {
         let list = self.store.streams_before(Sequence::new(before), limit);
-        finish("streams_before()", list)
+        self.finish("streams_before()", list)
     }
 
     pub(crate) fn standing(&self) -> Outcome<Vec<StoredEvent>> {
-        finish("read_standing()", self.store.read_standing())
+        self.finish("read_standing()", self.store.read_standing())
     }
 
     /// What was left open by a writer that is gone, oldest first.
@@ -251,7 +264,7 @@ impl Handle {
 
     /// The newest sequence in the store, whoever appended it.
     pub(crate) fn head_in_store(&self) -> Outcome<Sequence> {
-        finish("head()", self.follow()?.head())
+        self.finish("head()", self.follow()?.head())
     }
 
     pub(crate) fn follow(&self) -> Outcome<&dyn Follow> {
@@ -262,6 +275,44 @@ impl Handle {
                 "None",
             )
         })
+    }
+
+    /// Runs a read on this thread, without a runtime.
+    fn finish<T>(&self, call: &str, read: impl Future<Output = Result<T, Error>>) -> Outcome<T> {
+        let waker = Waker::from(Arc::new(Bell(thread::current())));
+        let mut context = Context::from_waker(&waker);
+        let mut read = pin!(read);
+        let deadline = Instant::now() + self.patience;
+        loop {
+            if let Poll::Ready(result) = read.as_mut().poll(&mut context) {
+                return result.map_err(|error| Broken::error(call, &error));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            holds(
+                !left.is_zero(),
+                format!("{call} comes to an end and wakes its task, without an async runtime"),
+                "an answer",
+                format!("none in {:?}", self.patience),
+            )?;
+            thread::park_timeout(left);
+        }
+    }
+
+    /// Looks until there is an answer; `None` when there is none in time.
+    pub(crate) fn until<T>(
+        patience: Duration,
+        mut look: impl FnMut() -> Outcome<Option<T>>,
+    ) -> Outcome<Option<T>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(found) = look()? {
+                return Ok(Some(found));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            thread::park_timeout(LOOK);
+        }
     }
 
     /// Lets go of the store, as its process does when it ends.
@@ -328,46 +379,11 @@ fn check_page(scope: &Scope, after: u64, limit: PageLimit, page: &[StoredEvent])
     )
 }
 
-/// Runs a read on this thread, without a runtime.
-fn finish<T>(call: &str, read: impl Future<Output = Result<T, Error>>) -> Outcome<T> {
-    let waker = Waker::from(Arc::new(Bell(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut read = pin!(read);
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Poll::Ready(result) = read.as_mut().poll(&mut context) {
-            return result.map_err(|error| Broken::error(call, &error));
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        holds(
-            !left.is_zero(),
-            format!("{call} comes to an end and wakes its task, without an async runtime"),
-            "an answer",
-            format!("none in {PATIENCE:?}"),
-        )?;
-        thread::park_timeout(left);
-    }
-}
-
 struct Bell(Thread);
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
-    }
-}
-
-/// Looks until there is an answer; `None` when there is none in time.
-pub(crate) fn until<T>(mut look: impl FnMut() -> Outcome<Option<T>>) -> Outcome<Option<T>> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look()? {
-            return Ok(Some(found));
-        }
-        if Instant::now() >= deadline {
-            return Ok(None);
-        }
-        thread::park_timeout(LOOK);
     }
 }
 

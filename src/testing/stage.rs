@@ -1,6 +1,6 @@
 //! What a check gets: stores to try, faults to cause, and the steps done so far.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     failure::{Broken, Outcome, Trail},
@@ -83,6 +83,7 @@ pub(crate) struct Setup {
     pub(crate) without: Vec<(&'static str, &'static str)>,
     pub(crate) seed: u64,
     pub(crate) histories: usize,
+    pub(crate) patience: Duration,
 }
 
 impl fmt::Debug for Setup {
@@ -153,12 +154,17 @@ impl<'a> Stage<'a> {
     }
 
     pub(crate) fn open(&self, place: &Place) -> Outcome<Handle> {
-        Handle::open((self.setup.open)(place), self.trail, "")
+        self.open_labelled(place, String::new())
     }
 
     /// One of several handles.
     pub(crate) fn open_as(&self, place: &Place, label: &str) -> Outcome<Handle> {
-        Handle::open((self.setup.open)(place), self.trail, format!("{label}: "))
+        self.open_labelled(place, format!("{label}: "))
+    }
+
+    fn open_labelled(&self, place: &Place, label: String) -> Outcome<Handle> {
+        let store = (self.setup.open)(place);
+        Handle::open(store, self.trail, label, self.setup.patience)
     }
 
     /// Makes the store fail, or work again; whether it can.

@@ -4,6 +4,7 @@ use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -16,6 +17,8 @@ use crate::sse::store::EventStore;
 
 /// The seed of the random histories, unless another is [set](Suite::seed).
 pub const DEFAULT_SEED: u64 = 20_261_122;
+/// How long something is awaited, unless another time is [set](Suite::patience).
+pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
 /// How many random histories are tried, unless another number is [set](Suite::histories).
 pub const DEFAULT_HISTORIES: usize = 24;
 
@@ -44,6 +47,7 @@ impl Suite {
             without: Vec::new(),
             seed: DEFAULT_SEED,
             histories: DEFAULT_HISTORIES,
+            patience: DEFAULT_PATIENCE,
         })
     }
 
@@ -93,6 +97,12 @@ impl Suite {
             histories,
             ..self.0
         })
+    }
+
+    /// Waits at most this long for an answer, for retention, or for news, instead of [`DEFAULT_PATIENCE`]. A store that
+    /// keeps its promises makes no one wait for it.
+    pub fn patience(self, patience: Duration) -> Self {
+        Self(Setup { patience, ..self.0 })
     }
 
     /// Returns every check, in the order in which they run.

@@ -5,7 +5,7 @@ mod core;
 mod http;
 #[cfg(feature = "spans")]
 mod spans;
-#[cfg(feature = "testing")]
+#[cfg(any(feature = "sqlite", feature = "testing"))]
 mod stores;
 mod support;
 mod tidy;

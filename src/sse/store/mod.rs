@@ -6,6 +6,8 @@ mod memory;
 mod null;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 
 use std::{
     fmt,
@@ -19,6 +21,11 @@ use std::{
 pub use self::redis::{
     DEFAULT_REDIS_CONNECT_TIMEOUT, DEFAULT_REDIS_DEAD_AFTER, DEFAULT_REDIS_HEARTBEAT,
     DEFAULT_REDIS_PREFIX, DEFAULT_REDIS_RESPONSE_TIMEOUT, RedisEventStore, RedisEventStoreBuilder,
+};
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::{
+    DEFAULT_SQLITE_RETENTION_AGE, DEFAULT_SQLITE_RETENTION_BYTES, DEFAULT_SQLITE_RETENTION_EVENTS,
+    SqliteEventStore, Synchronous,
 };
 pub use self::{memory::MemoryEventStore, null::NullEventStore};
 use crate::{
@@ -78,7 +85,8 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Reads events after a sequence, oldest first. An empty page means that there are none. Opening events that are
     /// kept beyond retention (see [`Pin::Open`](crate::Pin::Open)) come first, although they are older than
-    /// [`oldest`](Self::oldest).
+    /// [`oldest`](Self::oldest). What is missing in a page but was kept once stands before what `oldest` is afterwards:
+    /// so a reader tells what retention took meanwhile.
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_>;
 
     /// Reads the events of these streams, of which there is at least one, and those that belong to every stream, after
@@ -136,9 +144,15 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 }
 
 /// Waiting for what other processes append to the same store. The waits block, each on a thread of the log.
-pub trait Follow {
+pub trait Follow: Send + Sync {
     /// Reads the sequence of the newest event in the store.
     fn head(&self) -> HeadFuture<'_>;
+
+    /// Returns the newest sequence that this handle has heard of, without asking. By default none: the log then knows
+    /// of what it has followed itself.
+    fn heard(&self) -> Sequence {
+        Sequence::START
+    }
 
     /// Waits until there is an event after `after`, at most for `patience`, and returns a page of what is after it,
     /// oldest first and without holes, but for events that are gone. An empty page means that time has passed or that
@@ -155,7 +169,7 @@ pub trait Follow {
 
     /// Waits until one of these streams has an event after the sequence beside it, or there is an event of every
     /// stream after `every`, at most for `patience`; returns what has news (`None`: every stream) with its newest
-    /// sequence. Its cost must not depend on the traffic of other streams.
+    /// sequence; of what else has some, the next wait may tell. Its cost must not depend on the traffic of other streams.
     ///
     /// # Errors
     /// When the store cannot be asked.
@@ -204,8 +218,9 @@ pub struct StoredStream {
 /// What a store found when it looked after open events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tended {
-    /// Opening events whose writer died before it closed them: the log closes those that mean something to it. Each is
-    /// handed to one log once, unless that log dies over it.
+    /// Opening events on streams whose writer died before it closed them: the log closes those that mean something to
+    /// it. Each is handed to one log once, unless that log dies over it. Events that belong to every stream need not be
+    /// among them.
     pub abandoned: Vec<Abandoned>,
     /// Opening events of this very writer that others closed while it stood still: the log appends them again.
     pub reopened: Vec<StoredEvent>,
@@ -220,7 +235,8 @@ pub struct Abandoned {
     pub last_heard: SystemTime,
 }
 
-/// How much a page may hold: reading stops at whichever bound comes first, but never before one event.
+/// How much a page may hold: reading stops at whichever bound comes first, but never before one event. It may stop
+/// earlier; only an empty page means that there is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageLimit {
     /// Events in a page.

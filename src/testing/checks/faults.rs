@@ -137,7 +137,7 @@ pub(crate) fn numbers_retried_batches_once(stage: &Stage<'_>) -> Outcome {
             &between,
         )?;
         retry(&mut handle, &mut model, first, &batch)?;
-        model.append(between, &mixed(1..=3));
+        model.append(other.writer(), between, &mixed(1..=3));
         handle.check(&model, &Scope::All, 0, ANY)?;
         handle.check(&model, &streams(&[stream("a")]), 0, ANY)?;
     }

@@ -111,9 +111,10 @@ pub(crate) fn bounds_open_events(stage: &Stage<'_>) -> Outcome {
             .collect();
         handle.append(&drafts)?;
     }
-    let kept = beyond_retention(&mut handle)?;
+    let (opened, kept) = beyond_retention(&mut handle)?;
     within(
         kept.len(),
+        opened,
         RETENTION_PINNED_EVENTS_MAX,
         "opening events beyond retention",
     )?;
@@ -121,40 +122,41 @@ pub(crate) fn bounds_open_events(stage: &Stage<'_>) -> Outcome {
     let place = stage.place_with(Retention::default().events(10))?;
     let mut handle = stage.open(&place)?;
     let large = 200_000;
-    for token in 0..RETENTION_PINNED_BYTES_MAX as u64 / large + 5 {
-        let draft = Draft::new(vec![b'x'; 200_000]).opening(token);
+    for token in (0..).take(RETENTION_PINNED_BYTES_MAX / large + 5) {
+        let draft = Draft::new(vec![b'x'; large]).opening(token);
         handle.append(&[draft.on(stream("a"))])?;
     }
-    let kept = beyond_retention(&mut handle)?;
-    let bytes = kept.iter().map(|event| event.payload.len()).sum();
+    let (opened, kept) = beyond_retention(&mut handle)?;
     within(
-        bytes,
+        kept.iter().map(|event| event.payload.len()).sum(),
+        opened * large,
         RETENTION_PINNED_BYTES_MAX,
         "payload bytes of opening events beyond retention",
     )
 }
 
-/// The events before `oldest()`, after much else was appended.
-fn beyond_retention(handle: &mut Handle) -> Outcome<Vec<StoredEvent>> {
+/// How many opening events, which all came first, stand before `oldest()` after much else was appended, and those of
+/// them that are kept.
+fn beyond_retention(handle: &mut Handle) -> Outcome<(usize, Vec<StoredEvent>)> {
+    let opened = handle.head();
     filler(handle, &mut Model::default())?;
-    let mut kept = handle.read(
-        &Scope::All,
-        0,
-        PageLimit {
-            events: 1000,
-            ..ANY
-        },
-    )?;
+    let limit = PageLimit {
+        events: 1000,
+        ..ANY
+    };
     let oldest = handle.oldest();
+    let mut kept = handle.read(&Scope::All, 0, limit)?;
     kept.retain(|event| event.sequence.get() < oldest);
-    Ok(kept)
+    let opened = usize::try_from(opened.min(oldest - 1)).unwrap_or(usize::MAX);
+    Ok((opened, kept))
 }
 
-fn within(came: usize, most: usize, what: &str) -> Outcome {
+fn within(came: usize, opened: usize, most: usize, what: &str) -> Outcome {
+    let least = opened.min(most) / 2;
     holds(
-        (most / 2..=most).contains(&came),
+        (least..=most).contains(&came),
         format!("{what}: as many as are open, up to the bound"),
-        format!("{} to {most}", most / 2),
+        format!("{least} to {most}"),
         came.to_string(),
     )
 }

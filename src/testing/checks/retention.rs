@@ -11,7 +11,7 @@ use crate::{
     testing::{
         draft::{Draft, mixed, stream},
         failure::{self, Broken, Outcome, holds, same},
-        handle::{ANY, Handle, streams, until},
+        handle::{ANY, Handle, streams},
         model::{Model, Scope, is_kept},
         stage::Stage,
     },
@@ -37,6 +37,7 @@ pub(crate) fn retains_by_events(stage: &Stage<'_>) -> Outcome {
                 format!("at least {least} events"),
                 format!("{kept} events, {} to {}", handle.oldest(), handle.head()),
             )?;
+            handle.check(&model, &Scope::All, 0, ANY)?;
         }
         let most = 2 * u64::from(max) + LUMP_EVENTS;
         let bound = format!("at most {most} events");
@@ -118,7 +119,7 @@ fn settle(
     bound: &str,
     condition: impl Fn(&Handle, &Model) -> bool,
 ) -> Outcome {
-    let settled = until(|| {
+    let settled = Handle::until(handle.patience, || {
         if condition(handle, model) {
             return Ok(Some(()));
         }

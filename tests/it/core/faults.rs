@@ -473,7 +473,9 @@ fn what_only_memory_had_is_an_exact_gap_when_memory_lets_it_go() {
         assert!(target.flush(PATIENCE).is_err());
     }
     on.store(false, Ordering::SeqCst);
-    put(&target, ["a", "b", "c"].map(Note::new));
+    block_on(target.dispatch(&Note::new("a"))).unwrap();
+    flush(&target);
+    put(&target, ["b", "c"].map(Note::new));
     assert_eq!(
         Connection::resume(&target, Subscribe::all(), "0").story(),
         [
@@ -488,36 +490,59 @@ fn what_only_memory_had_is_an_exact_gap_when_memory_lets_it_go() {
 }
 
 /// A log whose store waits for a permit while it hangs, and which has no patience then.
-fn hanging() -> (
-    SseTarget<Note>,
-    Arc<AtomicBool>,
-    mpsc::Sender<Result<(), Error>>,
-) {
-    let hangs = Arc::new(AtomicBool::new(false));
-    let (permit, permits) = mpsc::channel();
-    let permits = Mutex::new(permits);
-    let mut store = VecStore::new(1000);
-    let switch = Arc::clone(&hangs);
-    store.patience = Box::new(move || {
-        if switch.load(Ordering::SeqCst) {
-            Duration::ZERO
-        } else {
-            PATIENCE
+struct Hanging {
+    target: SseTarget<Note>,
+    hangs: Arc<AtomicBool>,
+    entered: mpsc::Receiver<()>,
+    permit: mpsc::Sender<Result<(), Error>>,
+}
+
+impl Hanging {
+    fn new() -> Self {
+        let hangs = Arc::new(AtomicBool::new(false));
+        let (permit, permits) = mpsc::channel();
+        let (enter, entered) = mpsc::channel();
+        let gate = Mutex::new((enter, permits));
+        let mut store = VecStore::new(1000);
+        let switch = Arc::clone(&hangs);
+        store.patience = Box::new(move || {
+            if switch.load(Ordering::SeqCst) {
+                Duration::ZERO
+            } else {
+                PATIENCE
+            }
+        });
+        let switch = Arc::clone(&hangs);
+        store.on_append = Box::new(move || {
+            if !switch.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            let (enter, permits) = &*gate.lock().unwrap();
+            enter.send(()).unwrap();
+            permits.recv().unwrap()
+        });
+        Self {
+            target: builder().store(store.share().0).build().unwrap(),
+            hangs,
+            entered,
+            permit,
         }
-    });
-    let switch = Arc::clone(&hangs);
-    store.on_append = Box::new(move || {
-        if switch.load(Ordering::SeqCst) {
-            permits.lock().unwrap().recv().unwrap()
-        } else {
-            Ok(())
-        }
-    });
-    (
-        builder().store(store.share().0).build().unwrap(),
-        hangs,
-        permit,
-    )
+    }
+
+    /// Dispatches an event that the store is busy with when this returns.
+    fn hang(&self, text: &str) {
+        self.hangs.store(true, Ordering::SeqCst);
+        self.target.try_dispatch(&Note::new(text)).unwrap();
+        assert!(self.target.flush(PATIENCE).unwrap_err().is_store());
+        self.entered.recv_timeout(PATIENCE).unwrap();
+    }
+
+    /// Lets the store go on with what it is busy with, and waits until the log has recovered.
+    fn release(&self, result: Result<(), Error>) {
+        self.hangs.store(false, Ordering::SeqCst);
+        self.permit.send(result).unwrap();
+        until(|| self.target.flush(PATIENCE).is_ok());
+    }
 }
 
 const RECOVERED: &str =
@@ -525,54 +550,42 @@ const RECOVERED: &str =
 
 #[test]
 fn readers_do_not_wait_for_a_store_that_hangs() {
-    let (target, hangs, permit) = hanging();
-    let mut connection = Connection::open(&target, Subscribe::all());
-    hangs.store(true, Ordering::SeqCst);
-    for text in ["late", "refused"] {
-        target.try_dispatch(&Note::new(text)).unwrap();
-        assert!(target.flush(PATIENCE).unwrap_err().is_store());
-    }
+    let log = Hanging::new();
+    let mut connection = Connection::open(&log.target, Subscribe::all());
+    log.hang("late");
+    log.target.try_dispatch(&Note::new("refused")).unwrap();
+    assert!(log.target.flush(PATIENCE).unwrap_err().is_store());
     assert_eq!(
         connection.story(),
         ["degraded {}", "note 1 late", "note 2 refused"]
     );
     // The store was busy with the first of them, and keeps it in the end.
-    hangs.store(false, Ordering::SeqCst);
-    permit.send(Ok(())).unwrap();
-    until(|| target.flush(PATIENCE).is_ok());
-    assert_eq!(target.dropped().other, 1);
+    log.release(Ok(()));
+    assert_eq!(log.target.dropped().other, 1);
     let one = "gap 3 {\"lost\":{\"ends\":0,\"other\":1,\"starts\":0},\"reason\":\"dropped\"}";
     assert_eq!(connection.story(), [one]);
 }
 
 #[test]
 fn a_store_that_was_only_slow_loses_nothing() {
-    let (target, hangs, permit) = hanging();
-    let mut connection = Connection::open(&target, Subscribe::all());
-    hangs.store(true, Ordering::SeqCst);
-    target.try_dispatch(&Note::new("late")).unwrap();
-    assert!(target.flush(PATIENCE).unwrap_err().is_store());
+    let log = Hanging::new();
+    let mut connection = Connection::open(&log.target, Subscribe::all());
+    log.hang("late");
     assert_eq!(connection.story(), ["degraded {}", "note 1 late"]);
-    hangs.store(false, Ordering::SeqCst);
-    permit.send(Ok(())).unwrap();
-    until(|| target.flush(PATIENCE).is_ok());
-    assert_eq!(target.dropped().other, 0);
+    log.release(Ok(()));
+    assert_eq!(log.target.dropped().other, 0);
     assert_eq!(connection.story(), [RECOVERED]);
-    put(&target, [Note::new("next")]);
+    put(&log.target, [Note::new("next")]);
     assert_eq!(connection.story(), ["note 2 next"]);
 }
 
 #[test]
 fn a_store_that_hangs_and_then_refuses_loses_exactly_that() {
-    let (target, hangs, permit) = hanging();
-    let mut connection = Connection::open(&target, Subscribe::all());
-    hangs.store(true, Ordering::SeqCst);
-    target.try_dispatch(&Note::new("late")).unwrap();
-    assert!(target.flush(PATIENCE).unwrap_err().is_store());
-    hangs.store(false, Ordering::SeqCst);
-    permit.send(refuse()).unwrap();
-    until(|| target.flush(PATIENCE).is_ok());
-    assert_eq!(target.dropped().other, 1);
+    let log = Hanging::new();
+    let mut connection = Connection::open(&log.target, Subscribe::all());
+    log.hang("late");
+    log.release(refuse());
+    assert_eq!(log.target.dropped().other, 1);
     let one = "gap 2 {\"lost\":{\"ends\":0,\"other\":1,\"starts\":0},\"reason\":\"dropped\"}";
     assert_eq!(connection.story(), ["degraded {}", "note 1 late", one]);
 }

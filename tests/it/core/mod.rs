@@ -11,6 +11,7 @@ mod property;
 mod quiet;
 mod resume;
 mod retention;
-mod stores;
+mod shared;
+pub(crate) mod stores;
 mod streams;
 mod wire;

@@ -92,7 +92,12 @@ impl VecStore {
         let page = events.iter().filter(|event| {
             event.sequence > after && event.sequence.get() >= oldest && wanted(event)
         });
-        let page: Vec<StoredEvent> = page.take(limit.events).cloned().collect();
+        let mut bytes = 0;
+        let fitting = page.enumerate().take_while(|(place, event)| {
+            bytes += event.payload.len();
+            *place == 0 || (*place < limit.events && bytes <= limit.bytes)
+        });
+        let page: Vec<StoredEvent> = fitting.map(|(_, event)| event.clone()).collect();
         Box::pin(ready(allowed.map(|()| page)))
     }
 }

@@ -333,6 +333,10 @@ impl Follow for RedisEventStore {
         })
     }
 
+    fn heard(&self) -> Sequence {
+        Sequence::new(self.view.known().head)
+    }
+
     fn wait_after(
         &self,
         after: Sequence,

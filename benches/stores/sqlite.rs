@@ -1,0 +1,395 @@
+//! `SqliteEventStore` beside bare `rusqlite` loops: appending, reading back, opening.
+
+use std::{
+    fs,
+    hint::black_box,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use livespan::{
+    Batch, EventStore as _, PageLimit, Pin, Sequence, SqliteEventStore, StreamKey, Synchronous,
+};
+use rusqlite::{Connection, params};
+
+use crate::{compare, file_size, median, wait};
+
+const ROUNDS: usize = 5;
+const EVENTS: u64 = 500_000;
+const BATCH: u64 = 256;
+const PAYLOAD: usize = 300;
+/// Traces under way at a time, and events of each: the shape of a busy server.
+const ACTIVE: u64 = 512;
+const PER_TRACE: u64 = 50;
+const READ_EVENTS: u64 = 1_000_000;
+const OPEN_EVENTS: u64 = 10_000_000;
+
+/// The shape of a load: which trace each event belongs to.
+#[derive(Clone, Copy)]
+enum Shape {
+    /// 512 traces at a time, 50 events each.
+    Interleaved,
+    /// Two events a trace, one after the other.
+    Short,
+}
+
+impl Shape {
+    fn trace(self, sequence: u64) -> u64 {
+        match self {
+            Self::Interleaved => {
+                let generation = sequence / (ACTIVE * PER_TRACE);
+                generation * ACTIVE + sequence % ACTIVE
+            }
+            Self::Short => sequence / 2,
+        }
+    }
+}
+
+pub(crate) fn run(folder: &Path) {
+    append(folder, "append", Shape::Interleaved, Synchronous::Full);
+    append(
+        folder,
+        "append, NORMAL",
+        Shape::Interleaved,
+        Synchronous::Normal,
+    );
+    append(
+        folder,
+        "append, 2 events a trace",
+        Shape::Short,
+        Synchronous::Full,
+    );
+    append_one(folder);
+    trimmed(folder);
+    read(folder);
+    open(folder);
+}
+
+/// Sixteen bytes that look random and are the same in every run.
+fn trace_id(trace: u64) -> [u8; 16] {
+    let mix = |seed: u64| {
+        let mut bits = trace.wrapping_add(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    };
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&mix(1).to_le_bytes());
+    id[8..].copy_from_slice(&mix(2).to_le_bytes());
+    id
+}
+
+/// One event of every pair opens what the other closes, as spans do.
+fn pin(sequence: u64, shape: Shape) -> Pin {
+    let trace = shape.trace(sequence);
+    let place = match shape {
+        Shape::Interleaved => sequence / ACTIVE % PER_TRACE,
+        Shape::Short => sequence % 2,
+    };
+    let token = trace.wrapping_mul(31).wrapping_add(place / 2);
+    if place % 2 == 0 {
+        Pin::Open(token)
+    } else {
+        Pin::Close(token)
+    }
+}
+
+fn name(pin: Pin) -> &'static str {
+    match pin {
+        Pin::Open(_) => "started",
+        _ => "ended",
+    }
+}
+
+fn batch(first: u64, len: u64, shape: Shape) -> Batch {
+    let payload = [b'x'; PAYLOAD];
+    let mut batch = Batch::default();
+    for sequence in first..first + len {
+        let key = StreamKey::new(trace_id(shape.trace(sequence))).expect("an id is a key");
+        let pin = pin(sequence, shape);
+        batch.add(name(pin), Some(key), pin, &payload);
+    }
+    batch
+}
+
+fn fresh(folder: &Path, name: &str) -> std::path::PathBuf {
+    let path = folder.join(name);
+    for end in ["", "-wal", "-shm", "-lock"] {
+        let mut file = path.clone().into_os_string();
+        file.push(end);
+        // There is none the first time.
+        fs::remove_file(file).ok();
+    }
+    path
+}
+
+fn connect(path: &Path, synchronous: Synchronous) -> Connection {
+    let word = match synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+        _ => "OFF",
+    };
+    let connection = Connection::open(path).expect("the file opens");
+    connection
+        .execute_batch(&format!(
+            "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous={word};
+             PRAGMA wal_autocheckpoint=4000; PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;"
+        ))
+        .expect("the settings are known");
+    connection
+}
+
+/// The loop that somebody would write who needs the same tables: streams by number, remembered in a map.
+fn append_bare(path: &Path, shape: Shape, synchronous: Synchronous, total: u64, size: u64) -> f64 {
+    let mut connection = connect(path, synchronous);
+    connection
+        .execute_batch(
+            "CREATE TABLE event(sequence INTEGER PRIMARY KEY, stream INTEGER NOT NULL, name TEXT NOT NULL,
+                 pin INTEGER, token INTEGER, payload BLOB NOT NULL);
+             CREATE INDEX event_by_stream ON event(stream);
+             CREATE TABLE stream(first INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE);",
+        )
+        .expect("the tables are made");
+    let mut numbers = std::collections::HashMap::new();
+    let mut used = Duration::ZERO;
+    let mut first = 1;
+    while first <= total {
+        let batch = batch(first, size, shape);
+        let begun = Instant::now();
+        let transaction = connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .expect("nobody else writes");
+        {
+            let mut insert = transaction
+                .prepare_cached("INSERT INTO event VALUES(?1, ?2, ?3, ?4, ?5, ?6)")
+                .expect("the statement is right");
+            let mut insert_stream = transaction
+                .prepare_cached("INSERT INTO stream VALUES(?1, ?2)")
+                .expect("the statement is right");
+            for (record, sequence) in batch.iter().zip(first.cast_signed()..) {
+                let key = *record.stream_key().expect("every event has a stream");
+                let number = *numbers.entry(key).or_insert_with(|| {
+                    insert_stream
+                        .execute(params![sequence, key.as_bytes()])
+                        .expect("the stream is new");
+                    sequence
+                });
+                let (pin, token) = match record.pin() {
+                    Pin::Open(token) => (1, token.cast_signed()),
+                    Pin::Close(token) => (2, token.cast_signed()),
+                    _ => (0, 0),
+                };
+                insert
+                    .execute(params![
+                        sequence,
+                        number,
+                        record.name(),
+                        pin,
+                        token,
+                        record.payload()
+                    ])
+                    .expect("the event is new");
+            }
+        }
+        transaction.commit().expect("the disk has room");
+        used += begun.elapsed();
+        first += size;
+    }
+    total as f64 / used.as_secs_f64()
+}
+
+fn append_store(store: &SqliteEventStore, shape: Shape, total: u64, size: u64) -> f64 {
+    let mut first = store.open().expect("the file opens").get() + 1;
+    let end = first + total;
+    let mut used = Duration::ZERO;
+    while first < end {
+        let batch = batch(first, size, shape);
+        let begun = Instant::now();
+        store
+            .append(Sequence::new(first), &batch)
+            .expect("the disk has room");
+        used += begun.elapsed();
+        first += size;
+    }
+    total as f64 / used.as_secs_f64()
+}
+
+fn append(folder: &Path, what: &str, shape: Shape, synchronous: Synchronous) {
+    let (mut bare, mut store) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let path = fresh(folder, "bare.db");
+        bare.push(append_bare(&path, shape, synchronous, EVENTS, BATCH));
+        let path = fresh(folder, "store.db");
+        let opened = SqliteEventStore::new(&path).synchronous(synchronous);
+        store.push(append_store(&opened, shape, EVENTS, BATCH));
+    }
+    compare(what, "events/s", bare, store);
+}
+
+/// Each event in a batch of its own: what the log does when nothing else happens.
+fn append_one(folder: &Path) {
+    const COUNT: u64 = 5_000;
+    let (mut bare, mut store) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let path = fresh(folder, "bare.db");
+        bare.push(append_bare(
+            &path,
+            Shape::Interleaved,
+            Synchronous::Full,
+            COUNT,
+            1,
+        ));
+        let path = fresh(folder, "store.db");
+        let opened = SqliteEventStore::new(&path);
+        store.push(append_store(&opened, Shape::Interleaved, COUNT, 1));
+    }
+    compare("append, batches of one", "events/s", bare, store);
+}
+
+/// A store at its bound, which lets go of as much as it takes.
+fn trimmed(folder: &Path) {
+    let mut rates = Vec::new();
+    let mut size = 0;
+    for _ in 0..ROUNDS {
+        let path = fresh(folder, "store.db");
+        let retention = SqliteEventStore::default_retention().events(100_000);
+        let store = SqliteEventStore::new(&path).retention(retention);
+        rates.push(append_store(&store, Shape::Interleaved, EVENTS, BATCH));
+        drop(store);
+        size = file_size(&path);
+    }
+    println!(
+        "append at a bound of 100000 events: {:.0} events/s, {} MiB at the end",
+        median(rates),
+        size >> 20
+    );
+}
+
+fn read_bare(path: &Path) -> f64 {
+    let connection = Connection::open(path).expect("the file opens");
+    let begun = Instant::now();
+    let mut statement = connection
+        .prepare("SELECT sequence, name, pin, token, payload, key FROM event JOIN stream ON first = stream ORDER BY sequence")
+        .expect("the statement is right");
+    let mut rows = statement.query([]).expect("the file is sound");
+    let mut count = 0_u64;
+    while let Some(row) = rows.next().expect("the file is sound") {
+        let sequence: i64 = row.get_unwrap(0);
+        let name: String = row.get_unwrap(1);
+        let pin: Option<i64> = row.get_unwrap(2);
+        let token: Option<i64> = row.get_unwrap(3);
+        let payload: Vec<u8> = row.get_unwrap(4);
+        let key: Vec<u8> = row.get_unwrap(5);
+        black_box((sequence, name, pin, token, payload, key));
+        count += 1;
+    }
+    assert_eq!(count, READ_EVENTS);
+    count as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// The same without the names of the streams, which a reader of everything might do without.
+fn read_bare_unnamed(path: &Path) -> f64 {
+    let connection = Connection::open(path).expect("the file opens");
+    let begun = Instant::now();
+    let mut statement = connection
+        .prepare("SELECT sequence, stream, name, pin, token, payload FROM event ORDER BY sequence")
+        .expect("the statement is right");
+    let mut rows = statement.query([]).expect("the file is sound");
+    let mut count = 0_u64;
+    while let Some(row) = rows.next().expect("the file is sound") {
+        let sequence: i64 = row.get_unwrap(0);
+        let stream: i64 = row.get_unwrap(1);
+        let name: String = row.get_unwrap(2);
+        let pin: Option<i64> = row.get_unwrap(3);
+        let token: Option<i64> = row.get_unwrap(4);
+        let payload: Vec<u8> = row.get_unwrap(5);
+        black_box((sequence, stream, name, pin, token, payload));
+        count += 1;
+    }
+    assert_eq!(count, READ_EVENTS);
+    count as f64 / begun.elapsed().as_secs_f64()
+}
+
+fn read_store(store: &SqliteEventStore) -> f64 {
+    let begun = Instant::now();
+    let mut after = Sequence::START;
+    let mut count = 0_u64;
+    loop {
+        let page = wait(store.read_after(after, PageLimit::default())).expect("the file is sound");
+        let Some(last) = page.last() else {
+            break;
+        };
+        after = last.sequence;
+        count += page.len() as u64;
+        black_box(page);
+    }
+    assert_eq!(count, READ_EVENTS);
+    count as f64 / begun.elapsed().as_secs_f64()
+}
+
+fn read(folder: &Path) {
+    let path = fresh(folder, "store.db");
+    let store = SqliteEventStore::new(&path);
+    append_store(&store, Shape::Interleaved, READ_EVENTS, BATCH);
+    println!(
+        "file of {READ_EVENTS} events: {} MiB for {} MiB of payloads",
+        file_size(&path) >> 20,
+        (READ_EVENTS as usize * PAYLOAD) >> 20
+    );
+    let (mut bare, mut unnamed, mut stored) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        bare.push(read_bare(&path));
+        unnamed.push(read_bare_unnamed(&path));
+        stored.push(read_store(&store));
+    }
+    compare("read back", "events/s", bare, stored.clone());
+    compare(
+        "read back, against a loop without the streams' names",
+        "events/s",
+        unnamed,
+        stored,
+    );
+    read_traces(&store);
+}
+
+/// One trace of 50 events after the other, from all over the file.
+fn read_traces(store: &SqliteEventStore) {
+    let traces = READ_EVENTS / PER_TRACE;
+    let mut times = Vec::new();
+    for turn in 0..2_000 {
+        let trace = turn * 7_919 % traces;
+        let key = StreamKey::new(trace_id(trace)).expect("an id is a key");
+        let begun = Instant::now();
+        let page = wait(store.read_streams_after(&[key], Sequence::START, PageLimit::default()))
+            .expect("the file is sound");
+        times.push(begun.elapsed().as_secs_f64() * 1e6);
+        black_box(page);
+    }
+    times.sort_by(f64::total_cmp);
+    println!(
+        "one trace of 50 events: median {:.0} µs, p99 {:.0} µs",
+        times[times.len() / 2],
+        times[times.len() * 99 / 100]
+    );
+}
+
+fn open(folder: &Path) {
+    let path = fresh(folder, "store.db");
+    let store = SqliteEventStore::new(&path).synchronous(Synchronous::Off);
+    append_store(&store, Shape::Interleaved, OPEN_EVENTS, BATCH);
+    drop(store);
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let store = SqliteEventStore::new(&path);
+        let begun = Instant::now();
+        let head = store.open().expect("the file opens");
+        store.tend().expect("the file is sound");
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+        assert_eq!(head.get(), OPEN_EVENTS.div_ceil(BATCH) * BATCH);
+    }
+    println!(
+        "open a log of {OPEN_EVENTS} events, {} MiB: {:.1} ms",
+        file_size(&path) >> 20,
+        median(times)
+    );
+}

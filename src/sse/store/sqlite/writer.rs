@@ -1,0 +1,273 @@
+//! The one connection that writes. Each call is one transaction; when it fails, the file is as before, and what is
+//! known of it in memory is read anew before the next one.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use crate::{
+    error::Error,
+    sse::{
+        batch::Batch,
+        id::{Epoch, Sequence},
+        retention::Retention,
+        store::{
+            Abandoned, Life,
+            sqlite::{
+                books::{Books, EVENT_BYTES, PastLife, pack},
+                lock::WriteLock,
+                numbers::{int, moment},
+                pages::{KeyNames, event_at},
+                schema::describe,
+                streams::{Stream, weight},
+                trim::{self, Limits, Progress},
+            },
+        },
+    },
+};
+
+/// Lives that are remembered although none of their events is kept: an id of an older one is unknown.
+const LIVES_MAX: usize = 4_096;
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    connection: Connection,
+    books: Books,
+    /// Whether a transaction failed, so that the books may say what the file does not.
+    stale: bool,
+    limits: Limits,
+    /// Whether what earlier lives left open was handed out.
+    tended: bool,
+    _lock: WriteLock,
+}
+
+/// What is left to do after a transaction, for the thread that looks after the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chores {
+    None,
+    Some,
+}
+
+impl Writer {
+    /// Takes the file over and begins a new life.
+    pub(super) fn open(
+        connection: Connection,
+        lock: WriteLock,
+        retention: Retention,
+        path: &Path,
+    ) -> Result<Self, Error> {
+        let opened = || {
+            let books = Books::load(&connection)?;
+            let mut writer = Self {
+                connection,
+                books,
+                stale: false,
+                limits: retention.into(),
+                tended: false,
+                _lock: lock,
+            };
+            writer.transact(|connection, books, _| begin_life(connection, books))?;
+            Ok(writer)
+        };
+        opened().map_err(|error| describe(path, error))
+    }
+
+    pub(super) fn head(&self) -> u64 {
+        self.books.head
+    }
+
+    pub(super) fn oldest(&self) -> u64 {
+        self.books.oldest
+    }
+
+    pub(super) fn lives(&self) -> impl Iterator<Item = Life> {
+        self.books.lives.iter().map(|past| past.life)
+    }
+
+    /// When something becomes too old.
+    pub(super) fn expires(&self) -> u64 {
+        self.books.expires
+    }
+
+    pub(super) fn append(
+        &mut self,
+        first: Sequence,
+        batch: &Batch,
+        now: u64,
+    ) -> rusqlite::Result<Chores> {
+        let expires = self.books.expires;
+        let progress = self.transact(|connection, books, limits| {
+            trim::note_moment(connection, books, limits, first.get(), now)?;
+            insert(connection, books, first.get(), batch)?;
+            let mut progress = trim::step(connection, books, limits, now)?;
+            // What came in at once can also go at once; more than that is left to the other thread.
+            if progress == Progress::More {
+                progress = trim::step(connection, books, limits, now)?;
+            }
+            Ok(progress)
+        })?;
+        let sooner = self.books.expires < expires;
+        if progress == Progress::More || sooner || trim::has_spare_pages(&self.connection)? {
+            Ok(Chores::Some)
+        } else {
+            Ok(Chores::None)
+        }
+    }
+
+    /// Does one bounded step of what is due.
+    pub(super) fn maintain(&mut self, now: u64) -> rusqlite::Result<Chores> {
+        let due = self.stale || now >= self.books.expires || self.is_over();
+        if due {
+            let progress = self
+                .transact(|connection, books, limits| trim::step(connection, books, limits, now))?;
+            if progress == Progress::More || now >= self.books.expires {
+                return Ok(Chores::Some);
+            }
+        }
+        if trim::has_spare_pages(&self.connection)? {
+            self.transact(|connection, _, _| trim::give_back(connection))?;
+            return Ok(Chores::Some);
+        }
+        Ok(Chores::None)
+    }
+
+    fn is_over(&self) -> bool {
+        self.limits.is_exceeded(&self.books)
+    }
+
+    /// Returns what earlier lives left open on a stream, once.
+    pub(super) fn abandoned(&mut self) -> rusqlite::Result<Vec<Abandoned>> {
+        if self.tended {
+            return Ok(Vec::new());
+        }
+        let current = self
+            .books
+            .lives
+            .last()
+            .map_or(0, |past| past.life.first.get());
+        let mut names = KeyNames::default();
+        let mut abandoned = Vec::new();
+        for (sequence, key) in self.books.open.before(current) {
+            if key.owner <= 0 {
+                continue;
+            }
+            let heard = self
+                .books
+                .life_index(sequence)
+                .and_then(|place| self.books.lives.get(place))
+                .map_or(0, |past| past.heard);
+            if let Some(event) = event_at(&self.connection, &mut names, sequence)? {
+                abandoned.push(Abandoned {
+                    event,
+                    last_heard: moment(heard),
+                });
+            }
+        }
+        self.tended = true;
+        Ok(abandoned)
+    }
+
+    /// Makes what is known of the file true again after a transaction that failed.
+    pub(super) fn refresh(&mut self) -> rusqlite::Result<()> {
+        if self.stale {
+            self.books = Books::load(&self.connection)?;
+            self.stale = false;
+        }
+        Ok(())
+    }
+
+    fn transact<R>(
+        &mut self,
+        run: impl FnOnce(&Connection, &mut Books, Limits) -> rusqlite::Result<R>,
+    ) -> rusqlite::Result<R> {
+        self.refresh()?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Until the commit, whether the call returns, fails or panics.
+        self.stale = true;
+        let result = run(&transaction, &mut self.books, self.limits)?;
+        self.books.save(&transaction)?;
+        transaction.commit()?;
+        self.stale = false;
+        Ok(result)
+    }
+}
+
+fn insert(
+    connection: &Connection,
+    books: &mut Books,
+    first: u64,
+    batch: &Batch,
+) -> rusqlite::Result<()> {
+    let mut insert =
+        connection.prepare_cached("INSERT INTO event VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?;
+    for (record, sequence) in batch.iter().zip(first..) {
+        let stream = match record.stream_key() {
+            None => 0,
+            Some(key) => match books.streams.number(connection, key, int(sequence))? {
+                Stream::Known(number) => number,
+                Stream::New(number) => {
+                    books.bytes += weight(key.as_bytes());
+                    number
+                }
+            },
+        };
+        let (pin, token) = pack(record.pin());
+        let (name, payload) = (record.name(), record.payload());
+        insert.execute(params![int(sequence), stream, name, pin, token, payload])?;
+        let bytes = (name.len() + payload.len()) as u64 + EVENT_BYTES;
+        books.events += 1;
+        books.bytes += bytes;
+        books.head = sequence;
+        if let Some((key, gone)) = books.pin(stream, record.pin(), sequence, bytes) {
+            trim::release(connection, books, key, gone)?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends the last life and begins one. A life in which nothing was written has given no id: it is forgotten.
+fn begin_life(connection: &Connection, books: &mut Books) -> rusqlite::Result<()> {
+    let first = books.head + 1;
+    match books.lives.last_mut() {
+        Some(last) if last.life.first.get() == first => {
+            connection.execute("DELETE FROM life WHERE first = ?1", [int(first)])?;
+            books.lives.pop();
+        }
+        Some(last) if last.heard == 0 => {
+            last.heard = books.heard;
+            connection.execute(
+                "UPDATE life SET heard = ?1 WHERE first = ?2",
+                params![int(last.heard), int(last.life.first.get())],
+            )?;
+        }
+        _ => {}
+    }
+    let life = Life {
+        epoch: Epoch::random(),
+        first: Sequence::new(first),
+    };
+    connection.execute(
+        "INSERT INTO life(first, epoch) VALUES(?1, ?2)",
+        params![int(first), life.epoch.as_str()],
+    )?;
+    books.lives.push(PastLife { life, heard: 0 });
+    forget_lives(connection, books)
+}
+
+/// Forgets the oldest lives beyond the bound, as long as nothing of them is kept.
+fn forget_lives(connection: &Connection, books: &mut Books) -> rusqlite::Result<()> {
+    while books.lives.len() > LIVES_MAX {
+        let (Some(oldest), Some(next)) = (books.lives.first(), books.lives.get(1)) else {
+            return Ok(());
+        };
+        let (first, end) = (oldest.life.first.get(), next.life.first.get());
+        if end > books.oldest || books.open.within(first, end).next().is_some() {
+            return Ok(());
+        }
+        connection.execute("DELETE FROM life WHERE first = ?1", [int(first)])?;
+        books.lives.remove(0);
+    }
+    Ok(())
+}

@@ -1,0 +1,428 @@
+//! One store that several logs append to and read: the model of a store that processes share.
+
+use std::{
+    future::ready,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use livespan::{
+    Batch, Epoch, Error, EventStore, Follow, HeadFuture, Life, PageLimit, Pin, ReadFuture,
+    Retention, Sequence, SseTarget, StoredEvent, StreamKey, Subscribe, Tended,
+};
+
+use super::{
+    connection::Connection,
+    note::{Note, builder, flush, key, put},
+};
+use crate::support::{PATIENCE, until};
+
+/// What all logs share, and the switch that makes it fail.
+#[derive(Debug, Default)]
+struct Server {
+    events: Mutex<Vec<StoredEvent>>,
+    changed: Condvar,
+    fails: AtomicBool,
+    /// Events from before this one are gone.
+    oldest: AtomicU64,
+    waits_for_all: AtomicU64,
+}
+
+impl Server {
+    fn check(&self) -> Result<(), Error> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(Error::store("ask", std::io::Error::other("it is gone")));
+        }
+        Ok(())
+    }
+
+    fn oldest(&self) -> u64 {
+        self.oldest.load(Ordering::SeqCst).max(1)
+    }
+
+    fn page(
+        &self,
+        after: Sequence,
+        limit: usize,
+        wanted: impl Fn(&StoredEvent) -> bool,
+    ) -> Result<Vec<StoredEvent>, Error> {
+        self.check()?;
+        let oldest = self.oldest();
+        let events = self.events.lock().unwrap();
+        let kept = events
+            .iter()
+            .filter(|event| event.sequence > after && event.sequence.get() >= oldest);
+        Ok(kept
+            .filter(|event| wanted(event))
+            .take(limit)
+            .cloned()
+            .collect())
+    }
+
+    fn fail(&self, fails: bool) {
+        self.fails.store(fails, Ordering::SeqCst);
+        // Held once, so that no wait misses it.
+        drop(self.events.lock().unwrap());
+        self.changed.notify_all();
+    }
+
+    fn open(self: &Arc<Self>) -> SseTarget<Note> {
+        builder().store(Handle::new(self)).build().unwrap()
+    }
+}
+
+/// One process's way to the store.
+#[derive(Debug)]
+struct Handle {
+    server: Arc<Server>,
+    heard: AtomicU64,
+    interrupted: AtomicU64,
+    reopened: Mutex<Vec<StoredEvent>>,
+}
+
+impl Handle {
+    fn new(server: &Arc<Server>) -> Self {
+        Self {
+            server: Arc::clone(server),
+            heard: AtomicU64::new(0),
+            interrupted: AtomicU64::new(0),
+            reopened: Mutex::default(),
+        }
+    }
+
+    /// Waits until `look` finds something, it is interrupted, the store fails, or time has passed.
+    fn wait<R: Default + PartialEq>(
+        &self,
+        patience: Duration,
+        look: impl Fn() -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let before = self.interrupted.load(Ordering::SeqCst);
+        let found = look()?;
+        if found != R::default() || patience.is_zero() {
+            return Ok(found);
+        }
+        let events = self.server.events.lock().unwrap();
+        let count = events.len();
+        drop(
+            self.server
+                .changed
+                .wait_timeout_while(events, patience, |events| {
+                    events.len() == count
+                        && self.interrupted.load(Ordering::SeqCst) == before
+                        && !self.server.fails.load(Ordering::SeqCst)
+                })
+                .unwrap(),
+        );
+        look()
+    }
+}
+
+impl EventStore for Handle {
+    fn kind(&self) -> &'static str {
+        "shared"
+    }
+
+    fn open(&self) -> Result<Sequence, Error> {
+        let events = self.server.events.lock().unwrap();
+        Ok(Sequence::new(events.len() as u64))
+    }
+
+    fn lives(&self) -> Arc<[Life]> {
+        let epoch: Epoch = "sharedlg".parse().unwrap();
+        let first = Sequence::new(1);
+        Arc::new([Life { epoch, first }])
+    }
+
+    fn append(&self, _first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+        self.server.check()?;
+        let mut events = self.server.events.lock().unwrap();
+        let first = events.len() as u64 + 1;
+        events.extend(
+            batch
+                .iter()
+                .zip(first..)
+                .map(|(record, sequence)| StoredEvent {
+                    sequence: Sequence::new(sequence),
+                    name: record.name().to_owned(),
+                    key: record.stream_key().copied(),
+                    pin: record.pin(),
+                    payload: record.payload().to_vec().into(),
+                }),
+        );
+        self.server.changed.notify_all();
+        self.heard.store(events.len() as u64, Ordering::SeqCst);
+        Ok(Sequence::new(first))
+    }
+
+    fn oldest(&self) -> Sequence {
+        Sequence::new(self.server.oldest())
+    }
+
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        Box::pin(ready(self.server.page(after, limit.events, |_| true)))
+    }
+
+    fn read_streams_after(
+        &self,
+        keys: &[StreamKey],
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_> {
+        let wanted = |event: &StoredEvent| event.key.is_none_or(|key| keys.contains(&key));
+        Box::pin(ready(self.server.page(after, limit.events, wanted)))
+    }
+
+    fn tend(&self) -> Result<Tended, Error> {
+        let reopened = std::mem::take(&mut *self.reopened.lock().unwrap());
+        Ok(Tended {
+            reopened,
+            ..Tended::default()
+        })
+    }
+
+    fn follow(&self) -> Option<&dyn Follow> {
+        Some(self)
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
+    fn tail(&self) -> Retention {
+        Retention::default().events(50)
+    }
+}
+
+impl Follow for Handle {
+    fn head(&self) -> HeadFuture<'_> {
+        let head = self.server.events.lock().unwrap().len() as u64;
+        self.heard.fetch_max(head, Ordering::SeqCst);
+        Box::pin(ready(self.server.check().map(|()| Sequence::new(head))))
+    }
+
+    fn heard(&self) -> Sequence {
+        Sequence::new(self.heard.load(Ordering::SeqCst))
+    }
+
+    fn wait_after(
+        &self,
+        after: Sequence,
+        limit: PageLimit,
+        patience: Duration,
+    ) -> Result<Vec<StoredEvent>, Error> {
+        self.server.waits_for_all.fetch_add(1, Ordering::SeqCst);
+        self.wait(patience, || self.server.page(after, limit.events, |_| true))
+    }
+
+    fn wait_streams(
+        &self,
+        places: &[(StreamKey, Sequence)],
+        every: Sequence,
+        patience: Duration,
+    ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
+        self.wait(patience, || {
+            self.server.check()?;
+            let events = self.server.events.lock().unwrap();
+            let newest = |key: Option<StreamKey>| {
+                let of_key = events.iter().rev().find(|event| event.key == key);
+                of_key.map(|event| event.sequence)
+            };
+            let mut news = Vec::new();
+            for (key, after) in places {
+                if let Some(seen) = newest(Some(*key)).filter(|seen| seen > after) {
+                    news.push((Some(*key), seen));
+                }
+            }
+            if let Some(seen) = newest(None).filter(|seen| *seen > every) {
+                news.push((None, seen));
+            }
+            Ok(news)
+        })
+    }
+
+    fn interrupt(&self) {
+        self.interrupted.fetch_add(1, Ordering::SeqCst);
+        drop(self.server.events.lock().unwrap());
+        self.server.changed.notify_all();
+    }
+}
+
+/// What the connection tells now, without what moves no story on.
+fn news(connection: &mut Connection) -> Vec<String> {
+    let mut story = connection.story();
+    story.retain(|line| !line.starts_with("ping") && !line.starts_with("cursor"));
+    story
+}
+
+/// Reads until the connection has told as much as expected.
+fn told(connection: &mut Connection, expected: &[String]) {
+    let mut story = Vec::new();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while story.len() < expected.len() && std::time::Instant::now() < deadline {
+        story.extend(news(connection));
+        std::thread::yield_now();
+    }
+    story.extend(news(connection));
+    assert_eq!(story, expected);
+}
+
+fn notes(numbers: impl IntoIterator<Item = u64>) -> Vec<String> {
+    numbers
+        .into_iter()
+        .map(|number| format!("note {number} {number}"))
+        .collect()
+}
+
+/// Dispatches `count` events in turn on two logs, which number them from `first` on.
+fn in_turn(logs: [&SseTarget<Note>; 2], first: u64, count: u64) {
+    for number in first..first + count {
+        let stream = if number % 3 == 0 { "a" } else { "b" };
+        let log = logs[usize::from(number % 2 == 0)];
+        put(log, [Note::new(number.to_string()).on(stream)]);
+    }
+}
+
+#[test]
+fn readers_of_every_log_get_the_events_of_all_in_one_order() {
+    let server = Arc::new(Server::default());
+    let (one, two) = (server.open(), server.open());
+    let mut early = Connection::open(&one, Subscribe::all());
+    in_turn([&one, &two], 1, 200);
+    let mut late = Connection::open(&two, Subscribe::all());
+    told(&mut early, &notes(1..=200));
+    told(&mut late, &notes(1..=200));
+    let mut stream = Connection::open(&one, Subscribe::to(key("a")));
+    told(&mut stream, &notes((3..=200).step_by(3)));
+    in_turn([&two, &one], 201, 100);
+    for connection in [&mut early, &mut late] {
+        told(connection, &notes(201..=300));
+    }
+    told(&mut stream, &notes((201..=300).step_by(3)));
+}
+
+#[test]
+fn an_id_of_one_log_resumes_on_every_other_at_every_place() {
+    let server = Arc::new(Server::default());
+    let (one, two) = (server.open(), server.open());
+    in_turn([&one, &two], 1, 130);
+    for cut in [0, 1, 64, 65, 129, 130] {
+        let id = format!("sharedlg-{cut}");
+        let mut resumed = Connection::resume(&two, Subscribe::all(), &id);
+        told(&mut resumed, &notes(cut + 1..=130));
+        let mut stream = Connection::resume(&two, Subscribe::to(key("a")), &id);
+        told(
+            &mut stream,
+            &notes((cut + 1..=130).filter(|one| one % 3 == 0)),
+        );
+    }
+    let unknown = "gap {\"lost\":null,\"reason\":\"epoch\"}".to_owned();
+    let mut above = Connection::resume(&two, Subscribe::all(), "sharedlg-131");
+    told(&mut above, &[vec![unknown], notes(1..=130)].concat());
+}
+
+#[test]
+fn everything_is_followed_only_while_someone_reads_everything() {
+    let server = Arc::new(Server::default());
+    let (one, two) = (server.open(), server.open());
+    let mut stream = Connection::open(&one, Subscribe::to(key("a")));
+    in_turn([&two, &two], 1, 30);
+    told(&mut stream, &notes((3..=30).step_by(3)));
+    assert_eq!(server.waits_for_all.load(Ordering::SeqCst), 0);
+    let mut all = Connection::open(&one, Subscribe::all());
+    told(&mut all, &notes(1..=30));
+    assert!(server.waits_for_all.load(Ordering::SeqCst) > 0);
+}
+
+#[test]
+fn a_reader_that_begins_live_gets_what_others_append_from_then_on() {
+    let server = Arc::new(Server::default());
+    let (one, two) = (server.open(), server.open());
+    in_turn([&two, &two], 1, 10);
+    let mut all = Connection::request(&one, Subscribe::all(), "/?replay=none", None);
+    told(&mut all, &[]);
+    in_turn([&two, &two], 11, 10);
+    told(&mut all, &notes(11..=20));
+}
+
+#[test]
+fn while_the_store_fails_events_wait_and_nothing_is_lost_or_told_twice() {
+    let server = Arc::new(Server::default());
+    let (one, two) = (server.open(), server.open());
+    let mut all = Connection::open(&two, Subscribe::all());
+    let mut stream = Connection::open(&two, Subscribe::to(key("a")));
+    in_turn([&one, &two], 1, 6);
+    told(&mut all, &notes(1..=6));
+    told(&mut stream, &notes([3, 6]));
+    server.fail(true);
+    until(|| two.health().failure.is_some());
+    told(&mut all, &["degraded {}".to_owned()]);
+    for number in 7..=9 {
+        one.try_dispatch(&Note::new(number.to_string()).on("a"))
+            .unwrap();
+    }
+    until(|| one.health().failure.is_some());
+    server.fail(false);
+    flush(&one);
+    let closed = "gap {\"lost\":{\"ends\":0,\"other\":0,\"starts\":0},\"reason\":\"dropped\"}";
+    let mut story = Vec::new();
+    until(|| two.health().failure.is_none());
+    while story.len() < 4 {
+        story.extend(all.story());
+    }
+    story.retain(|line| line != closed);
+    assert_eq!(story, notes(7..=9));
+    let mut rest = Vec::new();
+    while rest
+        .iter()
+        .filter(|line: &&String| line.starts_with("note"))
+        .count()
+        < 3
+    {
+        rest.extend(stream.story());
+    }
+    rest.retain(|line| line.starts_with("note"));
+    assert_eq!(rest, notes(7..=9));
+    assert_eq!((one.health().failure, one.dropped().other), (None, 0));
+}
+
+#[test]
+fn what_the_shared_store_let_go_of_is_a_gap_on_every_log() {
+    let server = Arc::new(Server::default());
+    let (one, two) = (server.open(), server.open());
+    in_turn([&one, &one], 1, 200);
+    server.oldest.store(101, Ordering::SeqCst);
+    let gap = "gap {\"from\":1,\"lost\":100,\"reason\":\"evicted\",\"to\":100}".to_owned();
+    let mut all = Connection::resume(&two, Subscribe::all(), "0");
+    told(&mut all, &[vec![gap], notes(101..=200)].concat());
+    let gap = "gap {\"from\":1,\"lost\":null,\"reason\":\"evicted\",\"to\":100}".to_owned();
+    let mut stream = Connection::resume(&two, Subscribe::to(key("a")), "0");
+    let kept = notes((101..=200).filter(|one| one % 3 == 0));
+    told(&mut stream, &[vec![gap], kept].concat());
+}
+
+#[test]
+fn an_opening_that_others_closed_too_early_is_appended_again() {
+    let server = Arc::new(Server::default());
+    let handle = Handle::new(&server);
+    handle.reopened.lock().unwrap().push(StoredEvent {
+        sequence: Sequence::new(1),
+        name: "note".to_owned(),
+        key: Some(key("a")),
+        pin: Pin::Open(7),
+        payload: "job".into(),
+    });
+    let target = builder().store(handle).build().unwrap();
+    until(|| !server.events.lock().unwrap().is_empty());
+    flush(&target);
+    let events = server.events.lock().unwrap();
+    assert_eq!(
+        events
+            .iter()
+            .map(|event| (event.sequence.get(), event.pin, &event.payload[..]))
+            .collect::<Vec<_>>(),
+        [(1, Pin::Open(7), &b"job"[..])]
+    );
+}

@@ -1,0 +1,617 @@
+//! A store that keeps every promise in the plainest way, several handles on one list, and the ways to break it that the
+//! suite must notice.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    future::ready,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use livespan::{
+    Abandoned, Batch, Epoch, Error, EventStore, Follow, HeadFuture, Life, PageLimit, Pin,
+    ReadFuture, Retention, Sequence, StoredEvent, StoredStream, StreamKey, StreamsFuture, Tended,
+    testing::{Fault, Place},
+};
+
+/// One way to break a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    None,
+    /// Every hundredth event is not kept.
+    SkipsAnEvent,
+    /// The first event of a page stands in it twice.
+    GivesAnEventTwice,
+    /// `read_after(n)` begins with n.
+    IncludesThePlace,
+    /// A page ends one event too late.
+    OverfillsPages,
+    /// A page holds whatever it weighs.
+    IgnoresBytes,
+    /// A page that could hold nothing is empty.
+    GivesNoEventLargerThanAPage,
+    /// Reads of streams give only their own events.
+    ForgetsKeylessEvents,
+    /// Reads of several streams give one after the other.
+    ReordersAcrossStreams,
+    /// A stream's name is compared without its last zero.
+    ConfusesKeys,
+    CorruptsZero,
+    Corrupts255,
+    /// Names are cut to 63 characters.
+    CutsNames,
+    KeepsEverything,
+    IgnoresRetentionOfBytes,
+    IgnoresRetentionOfAge,
+    /// What is evicted is no more read, but `oldest()` does not say so.
+    HidesEviction,
+    /// Opening events go with all others.
+    LosesPins,
+    /// Closing events release nothing.
+    NeverReleases,
+    /// Tokens of different streams are one.
+    SharesTokens,
+    PinsWithoutBound,
+    StandingWithClosed,
+    ListsStreamsOldestFirst,
+    /// Numbers begin anew when everything is gone.
+    ReusesNumbers,
+    ReusesEpochs,
+    ForgetsLives,
+    /// Closed events are handed out, too.
+    AbandonsTooMuch,
+    AbandonsAgain,
+    /// An append that fails leaves the first half of its batch.
+    KeepsHalfABatch,
+    /// Readers see a batch event by event.
+    ShowsHalfABatch,
+    /// A batch whose answer was lost is kept again.
+    KeepsRetriesTwice,
+    /// Equal batches are taken for retries.
+    DropsEqualBatches,
+    /// A wait is not ended by another handle's append.
+    SleepsThroughAppends,
+    WakesForEveryStream,
+    /// Numbers that the log leaves out are given to the next events.
+    ClosesRanks,
+}
+
+/// Whether several append, as a shared server lets them, or one alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writers {
+    One,
+    Many,
+}
+
+#[derive(Debug)]
+struct Kept {
+    event: StoredEvent,
+    at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Token {
+    key: Option<StreamKey>,
+    /// Whose it is, for an event of every stream.
+    writer: u64,
+    token: u64,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    kept: BTreeMap<u64, Kept>,
+    pinned: BTreeMap<u64, StoredEvent>,
+    pinned_bytes: usize,
+    open: HashMap<Token, u64>,
+    open_sequences: HashSet<u64>,
+    /// Who opened what is open.
+    openers: HashMap<u64, u64>,
+    bytes: usize,
+    head: u64,
+    oldest: u64,
+    lives: Vec<Life>,
+    handles: u64,
+    alive: Vec<u64>,
+    fault: Option<Fault>,
+    last_batch: HashMap<u64, (Vec<StoredEvent>, u64, bool)>,
+}
+
+impl Disk {
+    fn release(&mut self, opened: u64) {
+        self.open_sequences.remove(&opened);
+        if let Some(event) = self.pinned.remove(&opened) {
+            self.pinned_bytes -= event.payload.len();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    disk: Mutex<Disk>,
+    news: Condvar,
+    reads: AtomicU64,
+}
+
+/// Everything that was ever opened, by the names of places.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct World(Arc<Mutex<HashMap<String, Arc<Shared>>>>);
+
+impl World {
+    fn at(&self, place: &Place) -> Arc<Shared> {
+        let mut places = self.0.lock().unwrap();
+        Arc::clone(places.entry(place.name().to_owned()).or_default())
+    }
+
+    pub(crate) fn open(&self, place: &Place, writers: Writers, bug: Bug) -> ReferenceStore {
+        ReferenceStore {
+            shared: self.at(place),
+            retention: place.retention(),
+            writers,
+            bug,
+            id: AtomicU64::new(0),
+            interrupted: AtomicBool::new(false),
+            tended: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn inject(&self, place: &Place, fault: Fault) -> bool {
+        let fault = (fault != Fault::None).then_some(fault);
+        self.at(place).disk.lock().unwrap().fault = fault;
+        true
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ReferenceStore {
+    shared: Arc<Shared>,
+    retention: Retention,
+    writers: Writers,
+    bug: Bug,
+    id: AtomicU64,
+    interrupted: AtomicBool,
+    tended: AtomicBool,
+}
+
+impl ReferenceStore {
+    fn id(&self) -> u64 {
+        self.id.load(Ordering::SeqCst)
+    }
+
+    fn stored(&self, batch: &Batch, first: u64) -> Vec<StoredEvent> {
+        batch
+            .iter()
+            .zip(first..)
+            .map(|(record, sequence)| StoredEvent {
+                sequence: Sequence::new(sequence),
+                name: match self.bug {
+                    Bug::CutsNames => record.name().chars().take(63).collect(),
+                    _ => record.name().to_owned(),
+                },
+                key: record.stream_key().copied(),
+                pin: record.pin(),
+                payload: self.payload(record.payload()),
+            })
+            .collect()
+    }
+
+    fn payload(&self, payload: &[u8]) -> Bytes {
+        let corrupt = match self.bug {
+            Bug::CorruptsZero => 0,
+            Bug::Corrupts255 => 255,
+            _ => return Bytes::copy_from_slice(payload),
+        };
+        payload
+            .iter()
+            .map(|byte| if *byte == corrupt { b'?' } else { *byte })
+            .collect()
+    }
+
+    fn token(&self, event: &StoredEvent, token: u64) -> Token {
+        Token {
+            key: event.key.filter(|_| self.bug != Bug::SharesTokens),
+            writer: if event.key.is_none() { self.id() } else { 0 },
+            token,
+        }
+    }
+
+    fn keep(&self, disk: &mut Disk, event: StoredEvent) {
+        let sequence = event.sequence.get();
+        match event.pin {
+            Pin::Open(token) => {
+                let token = self.token(&event, token);
+                if let Some(replaced) = disk.open.insert(token, sequence) {
+                    disk.release(replaced);
+                }
+                disk.open_sequences.insert(sequence);
+                disk.openers.insert(sequence, self.id());
+            }
+            Pin::Close(_) if self.bug == Bug::NeverReleases => {}
+            Pin::Close(token) => {
+                if let Some(opened) = disk.open.remove(&self.token(&event, token)) {
+                    disk.release(opened);
+                }
+            }
+            _ => {}
+        }
+        disk.head = sequence;
+        if self.bug == Bug::SkipsAnEvent && sequence.is_multiple_of(100) {
+            return;
+        }
+        disk.bytes += event.payload.len();
+        let at = Instant::now();
+        disk.kept.insert(sequence, Kept { event, at });
+    }
+
+    fn trim(&self, disk: &mut Disk) {
+        if self.bug == Bug::KeepsEverything {
+            return;
+        }
+        while let Some((&sequence, oldest)) = disk.kept.first_key_value() {
+            let bytes =
+                disk.bytes > self.retention.bytes_max() && self.bug != Bug::IgnoresRetentionOfBytes;
+            let age = oldest.at.elapsed() > self.retention.age_max()
+                && self.bug != Bug::IgnoresRetentionOfAge;
+            let over = disk.kept.len() > self.retention.events_max() || bytes || age;
+            if !over || disk.kept.len() == 1 {
+                break;
+            }
+            let Some(Kept { event, .. }) = disk.kept.remove(&sequence) else {
+                break;
+            };
+            disk.bytes -= event.payload.len();
+            let size = event.payload.len();
+            let room = disk.pinned.len() < livespan::RETENTION_PINNED_EVENTS_MAX
+                && disk.pinned_bytes + size <= livespan::RETENTION_PINNED_BYTES_MAX;
+            let room = room || self.bug == Bug::PinsWithoutBound;
+            let open = disk.open_sequences.contains(&sequence);
+            if open && room && self.bug != Bug::LosesPins {
+                disk.pinned_bytes += size;
+                disk.pinned.insert(sequence, event);
+            }
+        }
+        if self.bug != Bug::HidesEviction {
+            let first = disk.kept.first_key_value().map(|(sequence, _)| *sequence);
+            disk.oldest = first.unwrap_or(disk.head + 1);
+        }
+    }
+
+    fn same_key(&self, one: &StreamKey, other: &StreamKey) -> bool {
+        let text = |key: &StreamKey| match (self.bug, key.as_bytes()) {
+            (Bug::ConfusesKeys, [text @ .., 0]) => text.to_vec(),
+            (_, text) => text.to_vec(),
+        };
+        text(one) == text(other)
+    }
+
+    fn page(
+        &self,
+        after: Sequence,
+        limit: PageLimit,
+        wanted: impl Fn(&StoredEvent) -> bool,
+    ) -> Vec<StoredEvent> {
+        self.shared.reads.fetch_add(1, Ordering::SeqCst);
+        let disk = self.shared.disk.lock().unwrap();
+        let from = match self.bug {
+            Bug::IncludesThePlace => after.get(),
+            _ => after.get().saturating_add(1),
+        };
+        let kept = disk.kept.range(from..).map(|(_, kept)| &kept.event);
+        let all = disk
+            .pinned
+            .range(from..)
+            .map(|(_, event)| event)
+            .chain(kept);
+        let mut page: Vec<StoredEvent> = Vec::new();
+        let mut bytes = 0;
+        for event in all.filter(|event| wanted(event)) {
+            let heavy = bytes + event.payload.len() > limit.bytes && self.bug != Bug::IgnoresBytes;
+            let allowed = limit
+                .events
+                .saturating_add(usize::from(self.bug == Bug::OverfillsPages));
+            let empty = page.is_empty() && self.bug != Bug::GivesNoEventLargerThanAPage;
+            if (page.len() >= allowed || heavy) && !empty {
+                break;
+            }
+            bytes += event.payload.len();
+            page.push(event.clone());
+        }
+        if self.bug == Bug::GivesAnEventTwice && page.len() > 2 {
+            page.insert(1, page[0].clone());
+            page.pop();
+        }
+        page
+    }
+
+    /// Keeps a batch that was not kept before; what the caller is told.
+    fn append_to(&self, disk: &mut Disk, first: u64, batch: &Batch) -> Result<Sequence, Error> {
+        let first = match self.writers {
+            Writers::Many => disk.head + 1,
+            Writers::One if self.bug == Bug::ClosesRanks => disk.head + 1,
+            Writers::One => first,
+        };
+        let events = self.stored(batch, first);
+        let fault = disk.fault;
+        if matches!(fault, Some(Fault::BreakAppend | Fault::LoseAnswer)) {
+            disk.fault = None;
+        }
+        if matches!(fault, Some(Fault::BreakAppend | Fault::RefuseAppends)) {
+            if self.bug == Bug::KeepsHalfABatch {
+                for event in &events[..events.len() / 2] {
+                    self.keep(disk, event.clone());
+                }
+            }
+            return Err(Error::store(
+                "append",
+                std::io::Error::other("the disk is full"),
+            ));
+        }
+        if let Some((last, first, answered)) = disk.last_batch.get(&self.id()) {
+            let equal = last
+                .iter()
+                .zip(&events)
+                .all(|(one, other)| one.payload == other.payload);
+            let retried = match self.bug {
+                Bug::KeepsRetriesTwice => false,
+                Bug::DropsEqualBatches => equal && last.len() == events.len(),
+                _ => !answered,
+            };
+            if retried {
+                let first = *first;
+                if fault == Some(Fault::LoseAnswer) {
+                    return Err(Error::store("append", std::io::Error::other("no answer")));
+                }
+                disk.last_batch.remove(&self.id());
+                return Ok(Sequence::new(first));
+            }
+        }
+        let answered = fault != Some(Fault::LoseAnswer);
+        disk.last_batch
+            .insert(self.id(), (events.clone(), first, answered));
+        for event in events {
+            self.keep(disk, event);
+        }
+        self.trim(disk);
+        if answered {
+            Ok(Sequence::new(first))
+        } else {
+            Err(Error::store("append", std::io::Error::other("no answer")))
+        }
+    }
+
+    fn wait<T>(
+        &self,
+        patience: Duration,
+        look: impl Fn(&Disk) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let deadline = Instant::now() + patience;
+        let mut disk = self.shared.disk.lock().unwrap();
+        loop {
+            if let Some(found) = look(&disk) {
+                return Ok(Some(found));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.interrupted.swap(false, Ordering::SeqCst) || left.is_zero() {
+                return Ok(None);
+            }
+            disk = self.shared.news.wait_timeout(disk, left).unwrap().0;
+        }
+    }
+}
+
+impl Drop for ReferenceStore {
+    fn drop(&mut self) {
+        let id = self.id();
+        if let Ok(mut disk) = self.shared.disk.lock() {
+            disk.alive.retain(|alive| *alive != id);
+        }
+    }
+}
+
+impl EventStore for ReferenceStore {
+    fn kind(&self) -> &'static str {
+        "reference"
+    }
+
+    fn open(&self) -> Result<Sequence, Error> {
+        let mut disk = self.shared.disk.lock().unwrap();
+        disk.handles += 1;
+        self.id.store(disk.handles, Ordering::SeqCst);
+        let id = disk.handles;
+        disk.alive.push(id);
+        disk.oldest = disk.oldest.max(1);
+        if self.bug == Bug::ReusesNumbers {
+            disk.head = disk.kept.len() as u64;
+        }
+        if self.bug == Bug::ForgetsLives {
+            disk.lives.clear();
+        }
+        if self.writers == Writers::One || disk.lives.is_empty() {
+            let epoch = match disk.lives.first() {
+                Some(life) if self.bug == Bug::ReusesEpochs => life.epoch,
+                _ => Epoch::random(),
+            };
+            let first = Sequence::new(disk.head + 1);
+            disk.lives.push(Life { epoch, first });
+        }
+        Ok(Sequence::new(disk.head))
+    }
+
+    fn lives(&self) -> Arc<[Life]> {
+        self.shared.disk.lock().unwrap().lives.clone().into()
+    }
+
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+        if self.bug == Bug::ShowsHalfABatch {
+            for event in self.stored(batch, first.get()) {
+                self.keep(&mut self.shared.disk.lock().unwrap(), event);
+                // Until readers have had the time to see it.
+                let reads = self.shared.reads.load(Ordering::SeqCst);
+                crate::support::until(|| self.shared.reads.load(Ordering::SeqCst) >= reads + 6);
+            }
+            return Ok(first);
+        }
+        let mut disk = self.shared.disk.lock().unwrap();
+        let result = self.append_to(&mut disk, first.get(), batch);
+        if self.bug != Bug::SleepsThroughAppends {
+            self.shared.news.notify_all();
+        }
+        result
+    }
+
+    fn oldest(&self) -> Sequence {
+        Sequence::new(self.shared.disk.lock().unwrap().oldest)
+    }
+
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        Box::pin(ready(Ok(self.page(after, limit, |_| true))))
+    }
+
+    fn read_streams_after(
+        &self,
+        keys: &[StreamKey],
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_> {
+        let mut page = self.page(after, limit, |event| match event.key {
+            Some(of) => keys.iter().any(|key| self.same_key(key, &of)),
+            None => self.bug != Bug::ForgetsKeylessEvents,
+        });
+        if self.bug == Bug::ReordersAcrossStreams && keys.len() > 1 {
+            page.sort_by_key(|event| event.key.map(|key| key.as_bytes().to_vec()));
+        }
+        Box::pin(ready(Ok(page)))
+    }
+
+    fn streams_before(&self, before: Sequence, limit: usize) -> StreamsFuture<'_> {
+        let disk = self.shared.disk.lock().unwrap();
+        let mut streams: Vec<StoredStream> = Vec::new();
+        let kept = disk.kept.values().map(|kept| &kept.event);
+        for event in disk.pinned.values().chain(kept) {
+            let Some(key) = event.key else {
+                continue;
+            };
+            match streams.iter_mut().find(|one| one.key == key) {
+                Some(known) => known.last = event.sequence,
+                None => streams.push(StoredStream {
+                    key,
+                    first: event.sequence,
+                    last: event.sequence,
+                }),
+            }
+        }
+        streams.retain(|one| one.first < before);
+        if self.bug != Bug::ListsStreamsOldestFirst {
+            streams.reverse();
+        }
+        streams.truncate(limit);
+        Box::pin(ready(Ok(streams)))
+    }
+
+    fn read_standing(&self) -> ReadFuture<'_> {
+        let disk = self.shared.disk.lock().unwrap();
+        let kept = disk.kept.values().map(|kept| &kept.event);
+        let all = disk.pinned.values().chain(kept);
+        let open = |event: &StoredEvent| {
+            let sequence = event.sequence.get();
+            disk.open_sequences.contains(&sequence) || self.bug == Bug::StandingWithClosed
+        };
+        let standing = all
+            .filter(|event| event.key.is_none() && open(event))
+            .cloned();
+        Box::pin(ready(Ok(standing.collect())))
+    }
+
+    fn tend(&self) -> Result<Tended, Error> {
+        if self
+            .tended
+            .swap(self.bug != Bug::AbandonsAgain, Ordering::SeqCst)
+            && self.writers == Writers::One
+        {
+            return Ok(Tended::default());
+        }
+        let mut disk = self.shared.disk.lock().unwrap();
+        let disk = &mut *disk;
+        let mut abandoned = Vec::new();
+        let kept = disk.kept.values().map(|kept| &kept.event);
+        for event in disk.pinned.values().chain(kept) {
+            let sequence = event.sequence.get();
+            let opener = disk.openers.get(&sequence).copied();
+            let gone = opener.is_some_and(|opener| !disk.alive.contains(&opener));
+            if gone && (disk.open_sequences.contains(&sequence) || self.bug == Bug::AbandonsTooMuch)
+            {
+                abandoned.push(Abandoned {
+                    event: event.clone(),
+                    last_heard: SystemTime::UNIX_EPOCH,
+                });
+            }
+        }
+        if self.bug != Bug::AbandonsAgain {
+            for one in &abandoned {
+                // They are this handle's to close now.
+                disk.openers.insert(one.event.sequence.get(), self.id());
+            }
+        }
+        Ok(Tended {
+            abandoned,
+            reopened: Vec::new(),
+        })
+    }
+
+    fn follow(&self) -> Option<&dyn Follow> {
+        match self.writers {
+            Writers::One => None,
+            Writers::Many => Some(self),
+        }
+    }
+}
+
+impl Follow for ReferenceStore {
+    fn head(&self) -> HeadFuture<'_> {
+        let head = self.shared.disk.lock().unwrap().head;
+        Box::pin(ready(Ok(Sequence::new(head))))
+    }
+
+    fn wait_after(
+        &self,
+        after: Sequence,
+        limit: PageLimit,
+        patience: Duration,
+    ) -> Result<Vec<StoredEvent>, Error> {
+        let found = self.wait(patience, |disk| (disk.head > after.get()).then_some(()))?;
+        Ok(found.map_or(Vec::new(), |()| self.page(after, limit, |_| true)))
+    }
+
+    fn wait_streams(
+        &self,
+        places: &[(StreamKey, Sequence)],
+        every: Sequence,
+        patience: Duration,
+    ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
+        let news = self.wait(patience, |disk| {
+            let newest = |key: Option<StreamKey>, after: Sequence| {
+                let mut events = disk.kept.values().map(|kept| &kept.event).rev();
+                let newest = events.find(|event| {
+                    event.key == key || (self.bug == Bug::WakesForEveryStream && key.is_some())
+                });
+                let newest = newest.map_or(Sequence::START, |event| event.sequence);
+                (newest > after).then_some((key, newest))
+            };
+            let streams = places
+                .iter()
+                .filter_map(|(key, after)| newest(Some(*key), *after));
+            let news: Vec<_> = newest(None, every).into_iter().chain(streams).collect();
+            (!news.is_empty()).then_some(news)
+        })?;
+        Ok(news.unwrap_or_default())
+    }
+
+    fn interrupt(&self) {
+        let _disk = self.shared.disk.lock().unwrap();
+        self.interrupted.store(true, Ordering::SeqCst);
+        self.shared.news.notify_all();
+    }
+}

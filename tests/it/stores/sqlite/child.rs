@@ -1,0 +1,59 @@
+//! Other processes: this very test binary, started again to do one thing.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// What the other process finds in its environment.
+const TASK: &str = "LIVESPAN_TEST_TASK";
+const FILE: &str = "LIVESPAN_TEST_FILE";
+
+/// A command that does `task` with this file.
+pub(crate) fn command(task: &str, file: &Path) -> Command {
+    with_program(&env::current_exe().unwrap(), task, file)
+}
+
+/// The same with a copy of the program that any user may run.
+pub(crate) fn with_program(program: &Path, task: &str, file: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args([
+            "stores::sqlite::child::task",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(TASK, task)
+        .env(FILE, file)
+        .stdin(Stdio::null());
+    command
+}
+
+#[test]
+#[ignore = "not a test: what other tests start as a process of its own"]
+fn task() {
+    let file = PathBuf::from(env::var_os(FILE).unwrap());
+    match env::var(TASK).unwrap().as_str() {
+        "write" => super::killed::write_until_killed(&file),
+        "hold" => super::opening::hold_until_killed(&file),
+        "open" => super::opening::tell_how_opening_went(&file),
+        "fill" => super::faults::tell_how_filling_went(&file),
+        other => panic!("no such task: {other}"),
+    }
+}
+
+/// The lines that a process wrote for the test, among those of the test harness.
+pub(crate) fn lines(output: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(output);
+    let told = text.lines().filter_map(|line| line.split_once("> "));
+    told.map(|(_, line)| line.to_owned()).collect()
+}
+
+/// Copies the program to where any user can run it.
+pub(crate) fn program_for_anybody(folder: &Path) -> PathBuf {
+    let copy = folder.join("program");
+    fs::copy(env::current_exe().unwrap(), &copy).unwrap();
+    copy
+}

@@ -1,0 +1,151 @@
+//! `kill -9` at any moment: what a client received is replayed afterwards, in order, once, and the file always opens.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+    io::{BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use futures_util::StreamExt as _;
+use livespan::{
+    EventId, Message, ResumePoint, SqliteEventStore, SseTarget, Subscribe, Synchronous,
+};
+
+use super::{
+    child,
+    log::Folder,
+    text::{Text, read_all},
+};
+use crate::support::{PATIENCE, block_on};
+
+const KILLS: u64 = 100;
+/// So few that retention works in every life, and as many as two lives write.
+const KEPT_EVENTS: usize = 10_000;
+/// How far a writer goes before what its subscriber handed on. A pipe holds some 2,000 lines more.
+const AHEAD: u64 = 2_000;
+
+fn target(file: &Path, synchronous: Synchronous) -> SseTarget<Text> {
+    let retention = SqliteEventStore::default_retention().events(KEPT_EVENTS);
+    SseTarget::builder()
+        .store(
+            SqliteEventStore::new(file)
+                .retention(retention)
+                .synchronous(synchronous),
+        )
+        .build()
+        .unwrap()
+}
+
+/// What the other process does: it dispatches without a pause, and hands on to the test what a subscriber receives.
+pub(super) fn write_until_killed(file: &Path) {
+    let target = target(file, Synchronous::Normal);
+    let mut subscription = target.subscribe(Subscribe::all().resume(ResumePoint::Live));
+    let handed_on = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&handed_on);
+    thread::spawn(move || {
+        let process = std::process::id();
+        for number in 0_u64.. {
+            while number > seen.load(Ordering::Relaxed) + AHEAD {
+                thread::yield_now();
+            }
+            target
+                .try_dispatch(&Text(format!("{process} {number}")))
+                .unwrap();
+        }
+    });
+    let mut out = std::io::stdout().lock();
+    block_on(async {
+        while let Some(message) = subscription.next().await {
+            if let Message::Event(event) = message {
+                let text = String::from_utf8(event.payload.to_vec()).unwrap();
+                // In one write, so that a line in the pipe is whole or without its end.
+                let line = format!("> {} {text}\n", event.id);
+                out.write_all(line.as_bytes()).unwrap();
+                out.flush().unwrap();
+                handed_on.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+}
+
+/// Starts a writer, kills it after it handed on so many lines, and returns all that came.
+fn received(file: &Path, lines: usize) -> Vec<(EventId, String)> {
+    let mut writer = child::command("write", file)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = BufReader::new(writer.stdout.take().unwrap());
+    let mut received = Vec::new();
+    let mut take = |received: &mut Vec<(EventId, String)>| {
+        let mut line = String::new();
+        let read = out.read_line(&mut line).unwrap();
+        // The harness writes the test's name before the first line.
+        if let Some((_, told)) = line.split_once("> ")
+            && let Some(told) = told.strip_suffix('\n')
+        {
+            let (id, text) = told.split_once(' ').unwrap();
+            received.push((id.parse().unwrap(), text.to_owned()));
+        }
+        read > 0
+    };
+    while received.len() < lines {
+        assert!(take(&mut received), "the writer runs until it is killed");
+    }
+    writer.kill().unwrap();
+    while take(&mut received) {}
+    writer.wait().unwrap();
+    received
+}
+
+#[test]
+fn what_a_client_received_is_replayed_after_a_hundred_kills() {
+    let folder = Folder::new();
+    let seed = RandomState::new();
+    let mut last: Option<EventId> = None;
+    for turn in 0..KILLS {
+        let lines = 1 + (seed.hash_one(turn) % 400) as usize;
+        let received = received(&folder.file(), lines);
+
+        let target = target(&folder.file(), Synchronous::Off);
+        let first = received[0].0;
+        let resume = |point| target.subscribe(Subscribe::all().resume(point));
+        let (all, resumed) = (
+            resume(ResumePoint::Retained),
+            last.map(|id| resume(ResumePoint::AfterId(id))),
+        );
+        target.shutdown(PATIENCE).unwrap();
+        let all = read_all(all).unwrap();
+        let places: HashMap<EventId, usize> = all
+            .iter()
+            .enumerate()
+            .map(|(place, (id, _))| (*id, place))
+            .collect();
+        assert_eq!(places.len(), all.len(), "every id once");
+        assert!(all.is_sorted_by_key(|(id, _)| id.sequence()), "in order");
+        let begin = places[&first];
+        assert_eq!(
+            all[begin..begin + received.len()],
+            received,
+            "kill {turn} after {lines} lines"
+        );
+        if let Some(resumed) = resumed {
+            // The client of an earlier life goes on where it was, with everything since.
+            let resumed = read_all(resumed).unwrap();
+            let since = places[&last.unwrap()] + 1;
+            assert_eq!(resumed, all[since..]);
+        }
+        last = received.last().map(|(id, _)| *id);
+    }
+    let connection = rusqlite::Connection::open(folder.file()).unwrap();
+    let sound: String = connection
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(sound, "ok");
+}

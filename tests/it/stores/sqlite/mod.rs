@@ -1,0 +1,15 @@
+//! `SqliteEventStore`, promise by promise.
+
+mod child;
+#[cfg(feature = "testing")]
+mod conformance;
+mod faults;
+mod followers;
+mod killed;
+mod lives;
+mod log;
+mod opening;
+mod pins;
+mod retention;
+mod streams;
+mod text;

@@ -1,0 +1,261 @@
+//! A file that cannot be used is refused with a message that says why.
+
+use std::{
+    fs::{self, Permissions},
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    path::Path,
+    process::Stdio,
+    thread,
+};
+
+use livespan::{EventStore as _, SqliteEventStore, SseTarget, Subscribe};
+use rusqlite::Connection;
+
+use super::{
+    child,
+    log::Folder,
+    text::{Text, read_all},
+};
+use crate::support::PATIENCE;
+
+fn refusal(store: &SqliteEventStore, path: &Path) -> String {
+    let error = store.open().unwrap_err();
+    assert!(error.is_store());
+    let message = error.to_string();
+    let prefix = format!("open the event log {}: ", path.display());
+    message
+        .strip_prefix(&prefix)
+        .unwrap_or_else(|| panic!("{message}"))
+        .to_owned()
+}
+
+fn refused(path: &Path) -> String {
+    refusal(&SqliteEventStore::new(path), path)
+}
+
+fn refused_for_reading(path: &Path) -> String {
+    refusal(&SqliteEventStore::new(path).read_only(), path)
+}
+
+#[test]
+fn a_place_that_can_hold_no_file_is_refused() {
+    let folder = Folder::new();
+    let missing = folder.path().join("missing");
+    let reason = format!("the directory {} does not exist", missing.display());
+    assert_eq!(refused(&missing.join("events.db")), reason);
+    assert_eq!(refused(folder.path()), "it is a directory");
+    assert_eq!(refused(Path::new("/")), "it names no file");
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
+}
+
+#[test]
+fn what_is_no_log_of_ours_is_refused_and_left_as_it_is() {
+    let folder = Folder::new();
+    let path = folder.file();
+    let text = "All work and no play makes Jack a dull boy.\n".repeat(200);
+    fs::write(&path, &text).unwrap();
+    let reason = "it is not an SQLite database (file is not a database)";
+    assert_eq!(refused(&path), reason);
+    assert_eq!(refused_for_reading(&path), reason);
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    fs::remove_file(&path).unwrap();
+
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("CREATE TABLE t(x)").unwrap();
+    drop(other);
+    let before = fs::read(&path).unwrap();
+    assert_eq!(refused(&path), "it is the database of another program");
+    assert_eq!(
+        refused_for_reading(&path),
+        "it is the database of another program"
+    );
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_format_of_a_later_livespan_is_refused() {
+    let folder = Folder::new();
+    drop(folder.open());
+    let later = Connection::open(folder.file()).unwrap();
+    later.pragma_update(None, "user_version", 7).unwrap();
+    drop(later);
+    let reason = "it has format 7 of a later livespan; this one knows format 1";
+    assert_eq!(refused(&folder.file()), reason);
+    assert_eq!(refused_for_reading(&folder.file()), reason);
+}
+
+#[test]
+fn a_damaged_file_is_refused() {
+    let folder = Folder::new();
+    let mut log = folder.open();
+    log.fill(1_000);
+    drop(log);
+    let mut bytes = fs::read(folder.file()).unwrap();
+    // The header stays, and everything behind it is lost.
+    bytes[100..].fill(0xff);
+    fs::write(folder.file(), bytes).unwrap();
+    let reason = "the database in it is damaged (database disk image is malformed)";
+    assert_eq!(refused(&folder.file()), reason);
+    assert_eq!(refused_for_reading(&folder.file()), reason);
+}
+
+#[test]
+fn nothing_is_read_where_nothing_was_written() {
+    let folder = Folder::new();
+    let path = folder.file();
+    assert_eq!(refused_for_reading(&path), "there is no such file");
+    fs::write(&path, "").unwrap();
+    assert_eq!(refused_for_reading(&path), "no log was ever written to it");
+    assert_eq!(folder.open().all(), Vec::<String>::new(), "it is made here");
+}
+
+#[test]
+fn a_second_writer_is_refused_by_the_process_that_has_one() {
+    let folder = Folder::new();
+    let mut log = folder.open();
+    let reason = "another log of this process is writing to it, and a log has one writer; others may open it with `read_only()`";
+    assert_eq!(refused(&folder.file()), reason);
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(folder.file(), &link).unwrap();
+    let linked = refusal(&SqliteEventStore::new(&link), &folder.file());
+    assert_eq!(linked, reason, "by whatever name");
+    log.put(&["a . 1"]);
+    drop(log);
+    assert_eq!(folder.open().all(), ["1 a . 1"]);
+}
+
+/// What the other process does in the next test.
+pub(super) fn hold_until_killed(file: &Path) {
+    let store = SqliteEventStore::new(file);
+    store.open().unwrap();
+    println!("> open");
+    std::io::stdout().flush().unwrap();
+    loop {
+        thread::park();
+    }
+}
+
+#[test]
+fn a_second_writer_is_refused_by_another_process_until_that_is_gone() {
+    let folder = Folder::new();
+    let mut holder = child::command("hold", &folder.file())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with("> open")));
+    assert_eq!(
+        refused(&folder.file()),
+        format!(
+            "process {} is writing to it, and a log has one writer; others may open it with `read_only()`",
+            holder.id()
+        )
+    );
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    drop(folder.open());
+}
+
+#[test]
+fn a_file_that_another_program_locks_is_refused() {
+    let folder = Folder::new();
+    drop(folder.open());
+    let other = Connection::open(folder.file()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(
+        refused(&folder.file()),
+        "another program has locked it (database is locked)"
+    );
+    other.execute_batch("COMMIT").unwrap();
+    drop(folder.open());
+}
+
+#[test]
+fn a_store_is_opened_once() {
+    let folder = Folder::new();
+    let log = folder.open();
+    let again = log.store.open().unwrap_err().to_string();
+    assert!(again.contains("one writer"), "{again}");
+    let closed = folder.store();
+    let read = closed.read_after(livespan::Sequence::START, super::log::ANY);
+    assert_eq!(
+        crate::support::block_on(read).unwrap_err().to_string(),
+        format!(
+            "use the event log {}: it is not open",
+            folder.file().display()
+        )
+    );
+}
+
+/// What the other process does in the next test.
+pub(super) fn tell_how_opening_went(file: &Path) {
+    match SqliteEventStore::new(file).open() {
+        Ok(head) => println!("> opened at {head}"),
+        Err(error) => println!("> {error}"),
+    }
+}
+
+#[test]
+fn a_file_or_directory_that_may_not_be_written_to_is_refused() {
+    let folder = Folder::new();
+    let program = child::program_for_anybody(folder.path());
+    let logs = folder.path().join("logs");
+    fs::create_dir(&logs).unwrap();
+    let file = logs.join("events.db");
+    SqliteEventStore::new(&file).open().unwrap();
+    let open = || {
+        let mut command = child::with_program(&program, "open", &file);
+        // Root may write anywhere.
+        if rustix::process::geteuid().is_root() {
+            command.uid(65_534).gid(65_534);
+        }
+        child::lines(&command.output().unwrap().stdout)
+    };
+    let set_modes = |of_directory, of_files| {
+        for entry in fs::read_dir(&logs).unwrap() {
+            fs::set_permissions(entry.unwrap().path(), Permissions::from_mode(of_files)).unwrap();
+        }
+        fs::set_permissions(&logs, Permissions::from_mode(of_directory)).unwrap();
+    };
+    set_modes(0o777, 0o666);
+    assert_eq!(open(), ["opened at 0"]);
+    let action = format!("open the event log {}: ", file.display());
+    set_modes(0o777, 0o444);
+    assert_eq!(open(), [format!("{action}Permission denied (os error 13)")]);
+    fs::remove_file(logs.join("events.db-lock")).unwrap();
+    assert_eq!(
+        open(),
+        [format!(
+            "{action}it cannot be written to, it or its directory is read-only (attempt to write a readonly database)"
+        )]
+    );
+    fs::remove_file(logs.join("events.db-lock")).unwrap();
+    set_modes(0o555, 0o444);
+    assert_eq!(open(), [format!("{action}Permission denied (os error 13)")]);
+    set_modes(0o755, 0o644);
+}
+
+#[test]
+fn a_log_that_was_shut_down_can_be_opened_again_at_once() {
+    let folder = Folder::new();
+    let mut seen = Vec::new();
+    for turn in 0..20 {
+        let target = SseTarget::<Text>::builder()
+            .store(folder.store())
+            .build()
+            .unwrap();
+        target.try_dispatch(&Text(turn.to_string())).unwrap();
+        target.flush(PATIENCE).unwrap();
+        let subscription = target.subscribe(Subscribe::all());
+        target.shutdown(PATIENCE).unwrap();
+        seen = read_all(subscription).unwrap();
+    }
+    let texts: Vec<String> = seen.into_iter().map(|(_, text)| text).collect();
+    let expected: Vec<String> = (0..20).map(|turn| turn.to_string()).collect();
+    assert_eq!(texts, expected);
+}

@@ -1,0 +1,169 @@
+//! What is kept is bounded in events, bytes and age; the file gives its space back.
+
+use std::{fs, time::Duration};
+
+use livespan::{EventStore as _, Retention, SqliteEventStore};
+
+use super::log::{Folder, Log, keeping};
+use crate::support::until;
+
+fn size(folder: &Folder) -> u64 {
+    fs::metadata(folder.file()).unwrap().len()
+}
+
+#[test]
+fn the_newest_events_are_kept() {
+    let folder = Folder::new();
+    let mut log = folder.keeping(3);
+    assert_eq!(log.oldest(), 1);
+    log.put(&["a . 1", "a . 2", "a . 3"]);
+    assert_eq!((log.oldest(), log.all().len()), (1, 3));
+    log.put(&["a . 4", "b . 5"]);
+    assert_eq!(log.all(), ["3 a . 3", "4 a . 4", "5 b . 5"]);
+    assert_eq!(log.of(&["b"], 0), ["5 b . 5"]);
+    assert_eq!(log.oldest(), 3);
+}
+
+#[test]
+fn a_large_bound_is_kept_with_a_64th_of_slack() {
+    let folder = Folder::new();
+    let mut log = folder.keeping(6_400);
+    for _ in 0..100 {
+        log.fill(100);
+        let kept = log.all().len();
+        let head = log
+            .store
+            .read_after(livespan::Sequence::START, super::log::ANY);
+        drop(head);
+        assert!(kept <= 6_400);
+    }
+    assert!(log.all().len() >= 6_300);
+}
+
+#[test]
+fn bytes_are_counted_as_frames_and_the_newest_event_is_kept_though_too_large() {
+    let folder = Folder::new();
+    let bytes = |bytes| {
+        let retention = SqliteEventStore::default_retention().bytes(bytes);
+        Log::open(folder.store().retention(retention))
+    };
+    let mut log = bytes(10_000);
+    let payload = "x".repeat(960);
+    for _ in 0..30 {
+        log.put(&[&format!("* . {payload}")]);
+    }
+    // 960, the four of `note`, and 40: nine fit, and a 64th of the bound is room for what comes.
+    assert!((8..=9).contains(&log.all().len()), "{}", log.all().len());
+    let large = "x".repeat(200_000);
+    log.put(&[&format!("* . {large}")]);
+    assert_eq!(log.oldest(), 31);
+    assert_eq!(log.all().len(), 1);
+    log.put(&["* . small"]);
+    assert_eq!(log.all(), ["32 * . small"]);
+}
+
+#[test]
+fn what_is_too_old_goes_although_nothing_comes() {
+    let folder = Folder::new();
+    let age = |age| {
+        let retention = SqliteEventStore::default_retention().age(age);
+        Log::open(folder.store().retention(retention))
+    };
+    let mut log = age(Duration::from_millis(20));
+    log.put(&["a . 1", "b +1 open", "a . 3"]);
+    until(|| log.oldest() == 4);
+    assert_eq!(log.all(), ["2 b +1 open"]);
+    drop(log);
+    let mut log = age(Duration::from_secs(3_600));
+    log.put(&["a . 4"]);
+    assert_eq!(log.all(), ["2 b +1 open", "4 a . 4"]);
+}
+
+#[test]
+fn a_log_that_keeps_nothing_for_any_time_keeps_nothing() {
+    let folder = Folder::new();
+    let retention = Retention::default().age(Duration::ZERO);
+    let mut log = Log::open(folder.store().retention(retention));
+    log.put(&["a . 1", "a . 2"]);
+    until(|| log.oldest() == 3);
+    log.put(&["a . 3"]);
+    until(|| log.oldest() == 4);
+    assert_eq!(log.all(), Vec::<String>::new());
+}
+
+#[test]
+fn a_lowered_bound_is_reached_in_steps_and_the_space_goes_back() {
+    let folder = Folder::new();
+    let mut log = folder.open();
+    let payload = format!("a . {}", "x".repeat(300));
+    let batch = vec![payload.as_str(); 500];
+    for _ in 0..60 {
+        log.put(&batch);
+    }
+    drop(log);
+    let before = size(&folder);
+    let log = Log::open(folder.store().retention(keeping(100)));
+    until(|| log.oldest() == 29_902);
+    until(|| free_pages(&folder) <= 256);
+    drop(log);
+    let after = size(&folder);
+    assert!(
+        before > 10_000_000 && after < 2_000_000,
+        "{before} bytes became {after}"
+    );
+}
+
+fn free_pages(folder: &Folder) -> i64 {
+    let connection = rusqlite::Connection::open(folder.file()).unwrap();
+    connection
+        .pragma_query_value(None, "freelist_count", |row| row.get(0))
+        .unwrap()
+}
+
+#[test]
+fn a_file_at_its_bound_does_not_grow() {
+    let folder = Folder::new();
+    let mut log = folder.keeping(2_000);
+    let payload = "x".repeat(300);
+    let mut largest = 0;
+    let mut first = 0;
+    for round in 0..100_u64 {
+        let events: Vec<String> = (0..200)
+            .map(|number| format!("trace-{} . {payload}", (round * 200 + number) / 7))
+            .collect();
+        let events: Vec<&str> = events.iter().map(String::as_str).collect();
+        log.put(&events);
+        if round == 20 {
+            first = pages(&folder);
+        }
+        largest = largest.max(pages(&folder));
+    }
+    assert!(
+        largest <= first + first / 4,
+        "{first} pages became {largest}"
+    );
+}
+
+fn pages(folder: &Folder) -> i64 {
+    let connection = rusqlite::Connection::open(folder.file()).unwrap();
+    connection
+        .pragma_query_value(None, "page_count", |row| row.get(0))
+        .unwrap()
+}
+
+#[test]
+fn a_new_file_can_give_space_back() {
+    let folder = Folder::new();
+    drop(folder.open());
+    let connection = rusqlite::Connection::open(folder.file()).unwrap();
+    let mode = |pragma| {
+        connection
+            .pragma_query_value(None, pragma, |row| row.get::<_, rusqlite::types::Value>(0))
+            .unwrap()
+    };
+    assert_eq!(mode("auto_vacuum"), rusqlite::types::Value::Integer(2));
+    assert_eq!(
+        mode("journal_mode"),
+        rusqlite::types::Value::Text("wal".to_owned())
+    );
+}

@@ -1,0 +1,37 @@
+//! The event that these tests dispatch through a whole log, and what a subscriber got of it.
+
+use futures_util::StreamExt as _;
+use livespan::{EventId, Message, SseEvent, Subscription};
+
+use crate::support::block_on;
+
+#[derive(Debug)]
+pub(crate) struct Text(pub(crate) String);
+
+impl SseEvent for Text {
+    fn name(&self) -> &str {
+        "note"
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.0.as_bytes());
+    }
+}
+
+/// Everything up to the end of the log, or whatever came that is no event.
+pub(crate) fn read_all(mut subscription: Subscription) -> Result<Vec<(EventId, String)>, Message> {
+    block_on(async {
+        let mut events = Vec::new();
+        while let Some(message) = subscription.next().await {
+            match message {
+                Message::Event(event) => {
+                    let text = String::from_utf8(event.payload.to_vec()).unwrap();
+                    events.push((event.id, text));
+                }
+                Message::End(_) => break,
+                other => return Err(other),
+            }
+        }
+        Ok(events)
+    })
+}

@@ -1,0 +1,165 @@
+//! The suite against a store that keeps every promise, and against ones that each break one: it must say so.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use livespan::testing::{Check, Suite, conformance};
+
+use super::reference::{Bug, World, Writers};
+
+fn suite(writers: Writers, bug: Bug) -> Suite {
+    let world = World::default();
+    let faults = world.clone();
+    Suite::new(move |place| world.open(place, writers, bug))
+        .faults(move |place, fault| faults.inject(place, fault))
+}
+
+/// So short a patience that a promise which only time would keep is broken.
+const SHORT: Duration = Duration::from_millis(100);
+
+#[test]
+fn a_store_that_keeps_every_promise_passes() {
+    let world = World::default();
+    conformance(move |place| world.open(place, Writers::One, Bug::None));
+    suite(Writers::One, Bug::None).run();
+    suite(Writers::Many, Bug::None).run();
+}
+
+#[test]
+fn a_broken_promise_is_noticed_by_the_check_of_its_name() {
+    for (writers, bug, check) in BROKEN {
+        let told = broken(&suite(*writers, *bug).patience(SHORT), check);
+        let told = told.unwrap_or_else(|| panic!("{bug:?} is not noticed by {check}"));
+        let (_, named) = told.split_once("\n\n").unwrap();
+        assert!(named.starts_with(&format!("{check}: ")), "{bug:?}: {told}");
+        for part in [
+            "promise: ",
+            "expected: ",
+            "came: ",
+            "history:",
+            "seed 20261122",
+        ] {
+            assert!(told.contains(part), "{bug:?}: {part} in {told}");
+        }
+    }
+}
+
+#[rustfmt::skip]
+const BROKEN: &[(Writers, Bug, &str)] = &[
+    (Writers::One, Bug::SkipsAnEvent, "keeps_order"),
+    (Writers::One, Bug::GivesAnEventTwice, "keeps_order"),
+    (Writers::One, Bug::IncludesThePlace, "pages_at_every_cut"),
+    (Writers::One, Bug::OverfillsPages, "pages_within_limits"),
+    (Writers::One, Bug::IgnoresBytes, "pages_within_limits"),
+    (Writers::One, Bug::GivesNoEventLargerThanAPage, "pages_within_limits"),
+    (Writers::One, Bug::ForgetsKeylessEvents, "reads_streams"),
+    (Writers::One, Bug::ReordersAcrossStreams, "reads_streams"),
+    (Writers::One, Bug::ListsStreamsOldestFirst, "lists_streams"),
+    (Writers::One, Bug::CorruptsZero, "keeps_payloads"),
+    (Writers::One, Bug::Corrupts255, "keeps_payloads"),
+    (Writers::One, Bug::CutsNames, "keeps_names"),
+    (Writers::One, Bug::ConfusesKeys, "keeps_names"),
+    (Writers::One, Bug::ClosesRanks, "leaves_out_numbers"),
+    (Writers::One, Bug::HidesEviction, "retains_by_events"),
+    (Writers::One, Bug::HidesEviction, "trims_under_readers"),
+    (Writers::One, Bug::KeepsEverything, "retains_by_events"),
+    (Writers::One, Bug::IgnoresRetentionOfBytes, "retains_by_bytes"),
+    (Writers::One, Bug::IgnoresRetentionOfAge, "retains_by_age"),
+    (Writers::One, Bug::LosesPins, "keeps_open_events"),
+    (Writers::One, Bug::NeverReleases, "keeps_open_events"),
+    (Writers::One, Bug::SharesTokens, "keeps_open_events"),
+    (Writers::One, Bug::PinsWithoutBound, "bounds_open_events"),
+    (Writers::One, Bug::StandingWithClosed, "lists_standing_events"),
+    (Writers::One, Bug::ReusesNumbers, "survives_reopening"),
+    (Writers::One, Bug::ReusesEpochs, "tells_lives_apart"),
+    (Writers::One, Bug::ForgetsLives, "tells_lives_apart"),
+    (Writers::One, Bug::AbandonsTooMuch, "hands_out_abandoned_events"),
+    (Writers::One, Bug::AbandonsAgain, "hands_out_abandoned_events"),
+    (Writers::One, Bug::KeepsHalfABatch, "refuses_batches_whole"),
+    (Writers::One, Bug::KeepsHalfABatch, "keeps_refused_events_out_after_reopening"),
+    (Writers::One, Bug::ShowsHalfABatch, "serves_readers_beside_a_writer"),
+    (Writers::One, Bug::DropsEqualBatches, "keeps_equal_batches"),
+    (Writers::Many, Bug::KeepsRetriesTwice, "numbers_retried_batches_once"),
+    (Writers::Many, Bug::GivesAnEventTwice, "shares_one_log"),
+    (Writers::Many, Bug::SleepsThroughAppends, "wakes_followers"),
+    (Writers::Many, Bug::WakesForEveryStream, "wakes_followers_of_streams"),
+];
+
+fn broken(suite: &Suite, check: &str) -> Option<String> {
+    let run = catch_unwind(AssertUnwindSafe(|| suite.run_only(check)));
+    Some(*run.err()?.downcast::<String>().unwrap())
+}
+
+#[test]
+fn random_histories_find_what_is_broken_and_tell_a_short_one() {
+    let bugs = [
+        Bug::IncludesThePlace,
+        Bug::ForgetsKeylessEvents,
+        Bug::ReordersAcrossStreams,
+        Bug::IgnoresBytes,
+        Bug::HidesEviction,
+        Bug::LosesPins,
+        Bug::NeverReleases,
+        Bug::SharesTokens,
+        Bug::ReusesNumbers,
+        Bug::AbandonsTooMuch,
+        Bug::ClosesRanks,
+    ];
+    for bug in bugs {
+        let told = broken(&suite(Writers::One, bug), "agrees_with_the_model");
+        let told = told.unwrap_or_else(|| panic!("{bug:?} is not found"));
+        let (_, history) = told.split_once("history:\n").unwrap();
+        let appended = history
+            .lines()
+            .filter(|line| line.contains(". append"))
+            .count();
+        assert!(
+            appended <= 4,
+            "{bug:?} is told with {appended} appends: {told}"
+        );
+    }
+}
+
+#[test]
+fn another_seed_draws_other_histories_and_the_same_seed_the_same() {
+    let told = |seed| {
+        let suite = suite(Writers::One, Bug::LosesPins).seed(seed);
+        let told = broken(&suite, "agrees_with_the_model").unwrap();
+        // Epochs are random in any case.
+        let lines = told.lines().filter(|line| !line.contains("lives"));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(told(1), told(1));
+    assert_ne!(told(1), told(2));
+}
+
+#[test]
+fn what_a_store_does_not_do_is_left_out_by_name() {
+    let suite = || suite(Writers::One, Bug::KeepsEverything).patience(SHORT);
+    assert!(broken(&suite(), "retains_by_events").is_some());
+    suite()
+        .without("retains_by_events", "it keeps everything")
+        .without("retains_by_bytes", "it keeps everything")
+        .without("retains_by_age", "it keeps everything")
+        .run();
+}
+
+#[test]
+fn a_check_of_no_name_is_refused() {
+    let told = broken(&suite(Writers::One, Bug::None), "keeps_ordr").unwrap();
+    assert!(
+        told.starts_with("there is no check keeps_ordr, but opens_empty, "),
+        "{told}"
+    );
+}
+
+#[test]
+fn every_check_has_a_name_of_its_own() {
+    let mut names: Vec<&str> = Suite::checks().iter().map(Check::name).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
