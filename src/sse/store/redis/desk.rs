@@ -103,11 +103,12 @@ impl Desk {
                         continue;
                     }
                     let answer = page::read(&mut link, view, &ask).map(Arc::new);
+                    // Before those who asked can ask again: what they ask then must be read anew.
+                    self.end(&ask, Some(&answer));
                     for asker in askers {
                         // One that is gone needs no answer.
                         drop(asker.send(answer.clone()));
                     }
-                    self.end(&ask, Some(&answer));
                 }
             }
         }
