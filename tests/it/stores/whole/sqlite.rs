@@ -174,7 +174,8 @@ async fn spans_of_a_process_that_died_are_lost_and_a_real_end_replaces_that() {
     let app = open(&folder).await;
     put(&app.live, [running(1, "job")]);
     put(&app.live, done(2, "import", 7));
-    // As a crash does: nothing is told to its spans.
+    // Nothing is told to its spans, as no provider is shut down.
+    app.live.shutdown().unwrap();
     drop(app);
 
     let app = open(&folder).await;
@@ -194,6 +195,7 @@ async fn spans_of_a_process_that_died_are_lost_and_a_real_end_replaces_that() {
     let lost = app.json("/traces/00000000000000000000000000000001").await;
     assert_eq!(lost["spans"][0]["status"]["code"], "ERROR");
     assert!(lost["spans"][0]["lost"]["lastHeard"].is_string());
+    app.live.shutdown().unwrap();
     drop(app);
 
     let app = open(&folder).await;
