@@ -383,7 +383,7 @@ impl Log {
         let holding = self.tail.holding();
         Status {
             oldest: self.id(self.oldest()),
-            head: self.id(holding.head),
+            head: self.id(self.head()),
             retained_events: holding.events,
             retained_bytes: holding.bytes,
             retained_streams: holding.streams,

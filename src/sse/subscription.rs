@@ -106,7 +106,9 @@ pub enum Message {
     Event(Event),
     /// Events that this subscription will not get.
     Gap(Gap),
-    /// The store is failing: what is dispatched until it recovers is counted as dropped.
+    /// The store is failing. Where the log is its only writer, what is dispatched until it recovers is delivered under an
+    /// epoch of its own and counted as dropped, because no store will give it back; else it waits, and what the buffer
+    /// has no room for is counted. A gap closes the stretch.
     Degraded,
     /// Nothing more will come.
     End(EndReason),

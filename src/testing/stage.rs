@@ -42,6 +42,8 @@ pub(crate) enum Needs {
     /// One log alone appends to it.
     OneWriter,
     /// Several append to it.
+    ManyWriters,
+    /// It can be followed.
     Followers,
     /// It can be made to fail.
     Faults,
@@ -77,6 +79,8 @@ type Inject = dyn Fn(&Place, Fault) -> bool + Send + Sync;
 /// How stores are made, and what is asked of them.
 pub(crate) struct Setup {
     pub(crate) open: Box<Open>,
+    /// How a handle is made that only follows.
+    pub(crate) follower: Option<Box<Open>>,
     pub(crate) inject: Option<Box<Inject>>,
     pub(crate) keeping: Keeping,
     /// Checks that are left out, and why.
@@ -162,6 +166,13 @@ impl<'a> Stage<'a> {
         self.open_labelled(place, format!("{label}: "))
     }
 
+    /// A handle that follows what another appends.
+    pub(crate) fn open_follower(&self, place: &Place, label: &str) -> Outcome<Handle> {
+        let open = self.setup.follower.as_ref().unwrap_or(&self.setup.open);
+        let label = format!("{label}: ");
+        Handle::open(open(place), self.trail, label, self.setup.patience)
+    }
+
     fn open_labelled(&self, place: &Place, label: String) -> Outcome<Handle> {
         let store = (self.setup.open)(place);
         Handle::open(store, self.trail, label, self.setup.patience)
@@ -196,7 +207,8 @@ impl<'a> Stage<'a> {
             Needs::Events => keeps,
             Needs::Storage => self.reopens(),
             Needs::OneWriter => keeps && !self.follows()?,
-            Needs::Followers => keeps && self.follows()?,
+            Needs::ManyWriters => keeps && self.follows()?,
+            Needs::Followers => keeps && (self.setup.follower.is_some() || self.follows()?),
             Needs::Faults => keeps && self.setup.inject.is_some(),
             Needs::Oblivion => !keeps,
         })

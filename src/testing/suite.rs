@@ -42,6 +42,7 @@ impl Suite {
     pub fn new<S: EventStore>(open: impl Fn(&Place) -> S + Send + Sync + 'static) -> Self {
         Self(Setup {
             open: Box::new(move |place| Arc::new(open(place))),
+            follower: None,
             inject: None,
             keeping: Keeping::Storage,
             without: Vec::new(),
@@ -63,6 +64,18 @@ impl Suite {
     pub fn keeping_nothing(self) -> Self {
         Self(Setup {
             keeping: Keeping::Nothing,
+            ..self.0
+        })
+    }
+
+    /// Opens handles that only follow what the one writer appends, for a store that is
+    /// [followed](crate::EventStore::follow) by handles of another kind than those that append.
+    pub fn followers<S: EventStore>(
+        self,
+        open: impl Fn(&Place) -> S + Send + Sync + 'static,
+    ) -> Self {
+        Self(Setup {
+            follower: Some(Box::new(move |place| Arc::new(open(place)))),
             ..self.0
         })
     }

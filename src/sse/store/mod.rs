@@ -169,7 +169,7 @@ pub trait Follow: Send + Sync {
 
     /// Waits until one of these streams has an event after the sequence beside it, or there is an event of every
     /// stream after `every`, at most for `patience`; returns what has news (`None`: every stream) with its newest
-    /// sequence. Its cost must not depend on the traffic of other streams.
+    /// sequence; of what else has some, the next wait may tell. Its cost must not depend on the traffic of other streams.
     ///
     /// # Errors
     /// When the store cannot be asked.

@@ -79,8 +79,13 @@ fn write(handle: &mut Handle, writer: u64) -> Outcome<Vec<(Writer, u64, Vec<Draf
 pub(crate) fn wakes_followers(stage: &Stage<'_>) -> Outcome {
     let place = stage.place()?;
     let mut writer = stage.open_as(&place, "writer")?;
-    let reader = stage.open_as(&place, "reader")?;
+    let reader = stage.open_follower(&place, "reader")?;
     let mut model = Model::default();
+    same(
+        "all handles are in the same lives",
+        &writer.lives(),
+        &reader.lives(),
+    )?;
     for batch in 0..20 {
         let after = model.head();
         let drafts = mixed(1..=1 + batch % 4);
@@ -124,6 +129,13 @@ pub(crate) fn wakes_followers(stage: &Stage<'_>) -> Outcome {
         )
         .map_err(|error| Broken::error("wait_after()", &error))?;
     same("wait_after() keeps to its limit", &1, &one.len())?;
+    for scope in [
+        Scope::All,
+        streams(&[stream("a")]),
+        streams(&[stream("b"), stream("c")]),
+    ] {
+        reader.check(&model, &scope, 0, PageLimit { events: 7, ..ANY })?;
+    }
     ends_without_news(&reader, model.head())
 }
 
@@ -190,7 +202,7 @@ fn ends_without_news(reader: &Handle, head: u64) -> Outcome {
 pub(crate) fn wakes_followers_of_streams(stage: &Stage<'_>) -> Outcome {
     let place = stage.place()?;
     let mut writer = stage.open_as(&place, "writer")?;
-    let reader = stage.open_as(&place, "reader")?;
+    let reader = stage.open_follower(&place, "reader")?;
     let (a, b, c) = (stream("a"), stream("b"), stream("c"));
     let on = |key: StreamKey| Draft::new("news").on(key);
     writer.append(&[on(a), on(b), on(c), Draft::new("everywhere")])?;
@@ -211,29 +223,28 @@ pub(crate) fn wakes_followers_of_streams(stage: &Stage<'_>) -> Outcome {
     let mut every = Sequence::new(head);
     for (drafts, news) in &cases {
         let before = writer.head();
-        let came = thread::scope(|threads| {
-            let waiting = threads.spawn(|| wait_streams(&reader, &places, every, reader.patience));
-            let_wait();
-            let first = writer.append(drafts);
-            let came = joined(waiting)?;
-            first.map(|_| came)
-        })?;
-        let expected: News = news
+        let mut left: News = news
             .iter()
             .map(|(key, place)| (*key, before + place))
             .collect();
-        same(
-            "a wait ends with what has news, and its newest sequence",
-            &expected,
-            &came,
-        )?;
-        for (key, place) in &mut places {
-            if let Some((_, newest)) = came.iter().find(|(of, _)| *of == Some(*key)) {
-                *place = Sequence::new(*newest);
-            }
-        }
-        if let Some((_, newest)) = came.iter().find(|(of, _)| of.is_none()) {
-            every = Sequence::new(*newest);
+        let mut first = Some(drafts);
+        while !left.is_empty() {
+            let came = thread::scope(|threads| {
+                let waiting =
+                    threads.spawn(|| wait_streams(&reader, &places, every, reader.patience));
+                let_wait();
+                let appended = first.take().map_or(Ok(0), |drafts| writer.append(drafts));
+                let came = joined(waiting)?;
+                appended.map(|_| came)
+            })?;
+            holds(
+                !came.is_empty() && came.iter().all(|one| left.contains(one)),
+                "a wait ends with what has news and the newest sequence of each, of which some may be told of later",
+                format!("some of {left:?}"),
+                format!("{came:?}"),
+            )?;
+            left.retain(|one| !came.contains(one));
+            move_on(&came, &mut places, &mut every);
         }
     }
     writer.append(&[on(c)])?;
@@ -252,6 +263,23 @@ pub(crate) fn wakes_followers_of_streams(stage: &Stage<'_>) -> Outcome {
             reader.patience
         ),
     )
+}
+
+/// Moves the places to what a wait told of.
+fn move_on(
+    came: &[(Option<StreamKey>, u64)],
+    places: &mut [(StreamKey, Sequence)],
+    every: &mut Sequence,
+) {
+    for (key, newest) in came {
+        match key {
+            None => *every = Sequence::new(*newest),
+            Some(key) => places
+                .iter_mut()
+                .filter(|(of, _)| of == key)
+                .for_each(|(_, place)| *place = Sequence::new(*newest)),
+        }
+    }
 }
 
 /// What has news, every stream first, then by key.

@@ -84,7 +84,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "a batch whose append failed after it was kept is not kept again, and its retry returns its numbers"),
     check("keeps_equal_batches", Needs::Events, faults::keeps_equal_batches,
         "equal batches that were appended one after the other are all kept"),
-    check("shares_one_log", Needs::Followers, follow::shares_one_log,
+    check("shares_one_log", Needs::ManyWriters, follow::shares_one_log,
         "all handles read one sequence, and each batch of each stands in it whole, once"),
     check("wakes_followers", Needs::Followers, follow::wakes_followers,
         "wait_after() and head() tell of what another handle appends; a wait ends with its patience or when interrupted"),

@@ -26,7 +26,7 @@ pub(crate) fn pages_at_every_cut(stage: &Stage<'_>) -> Outcome {
     ];
     for scope in &scopes {
         for after in 0..=model.head() + 1 {
-            for events in [1, 2, 3, 7, 19, 20, 40, 41] {
+            for events in [1, 2, 7, 20, 41] {
                 let limit = PageLimit { events, ..ANY };
                 handle.check(&model, scope, after, limit)?;
             }
@@ -46,22 +46,8 @@ pub(crate) fn pages_within_limits(stage: &Stage<'_>) -> Outcome {
         .collect();
     handle.put(&mut model, &drafts)?;
     handle.put(&mut model, &mixed(1..=20))?;
-    let bytes = [
-        0,
-        1,
-        2,
-        9,
-        10,
-        11,
-        999,
-        1110,
-        1111,
-        1112,
-        10_000,
-        111_111,
-        usize::MAX,
-    ];
-    let events = [0, 1, 2, 5, 30, 31, 32, usize::MAX];
+    let bytes = [0, 1, 10, 11, 1111, 1112, 100_000, usize::MAX];
+    let events = [0, 1, 2, 31, usize::MAX];
     for scope in [Scope::All, streams(&[stream("a")])] {
         for limit in events.iter().flat_map(|events| {
             bytes.map(|bytes| PageLimit {
@@ -70,7 +56,7 @@ pub(crate) fn pages_within_limits(stage: &Stage<'_>) -> Outcome {
             })
         }) {
             handle.check(&model, &scope, 0, limit)?;
-            for after in 0..model.head() {
+            for after in (0..model.head()).step_by(3) {
                 let first = handle.page(&scope, after, limit)?.first().cloned();
                 let wanted = model
                     .events(after + 1..=model.head(), &scope)

@@ -2,7 +2,7 @@
 
 mod abuse;
 mod access;
-mod app;
+pub(crate) mod app;
 mod filters;
 #[cfg(feature = "tracing")]
 mod init;

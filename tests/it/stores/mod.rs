@@ -7,3 +7,5 @@ mod reference;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod suite;
+#[cfg(all(feature = "http", any(feature = "sqlite", feature = "redis")))]
+mod whole;

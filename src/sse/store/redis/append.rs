@@ -87,7 +87,7 @@ impl Writer {
     }
 
     /// Opens the log; returns its head.
-    pub(super) fn open(&mut self, uptime: Duration) -> Result<Sequence, Fault> {
+    pub(super) fn open(&mut self) -> Result<Sequence, Fault> {
         let waiter = std::sync::Mutex::new(());
         let settings = self.link.settings();
         // One life forms at a time; a second one can only follow when the server loses its data again.
@@ -95,8 +95,8 @@ impl Writer {
         let mut last = Fault::unexpected();
         for _ in 0..attempts {
             let dead_after = millis(self.link.settings().dead_after);
-            let mut command = begin(&self.link, &OPEN, &self.id, &self.view, (2, 0));
-            command.arg(dead_after).arg(millis(uptime));
+            let mut command = begin(&self.link, &OPEN, &self.id, &self.view, (1, 0));
+            command.arg(dead_after);
             match self.link.call(&OPEN, &command).and_then(Reply::read) {
                 Ok(reply) => {
                     self.view.settled(&reply.news)?;

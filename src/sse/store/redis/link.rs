@@ -138,7 +138,9 @@ impl Link {
         if error.kind() != ErrorKind::Server(ServerErrorKind::Moved) {
             return false;
         }
-        let Some((host, port)) = error.redirect_node() else {
+        let named = error.redirect_node();
+        let named = named.and_then(|(node, _slot)| node.rsplit_once(':'));
+        let Some((host, Ok(port))) = named.map(|(host, port)| (host, port.parse())) else {
             return false;
         };
         self.moved = self.settings.node_at(host, port);

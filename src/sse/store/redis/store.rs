@@ -241,8 +241,8 @@ impl EventStore for RedisEventStore {
 
     fn open(&self) -> Result<Sequence, Error> {
         let mut writing = lock(&self.writing);
-        let uptime = check_server(&mut writing.writer).map_err(|fault| fault.into_error(OPEN))?;
-        let head = writing.writer.open(uptime);
+        check_server(&mut writing.writer).map_err(|fault| fault.into_error(OPEN))?;
+        let head = writing.writer.open();
         let head = head.map_err(|fault| fault.into_error(OPEN))?;
         if !writing.open {
             writing.open = true;
@@ -383,8 +383,8 @@ fn writer_id() -> Arc<str> {
     format!("{bits:016x}").into()
 }
 
-/// Asks the server what it is; returns how long it has been up.
-fn check_server(writer: &mut Writer) -> Result<Duration, Fault> {
+/// Asks the server what it is.
+fn check_server(writer: &mut Writer) -> Result<(), Fault> {
     let timeout = writer.link.settings().response_timeout;
     let mut command = redis::cmd("INFO");
     command.arg("server");
@@ -392,7 +392,7 @@ fn check_server(writer: &mut Writer) -> Result<Duration, Fault> {
         Ok(Value::BulkString(info)) => info,
         Ok(_) => return Err(Fault::unexpected()),
         // The scripts themselves find out what cannot be asked.
-        Err(fault) if fault.is_of_one_command() => return Ok(Duration::MAX),
+        Err(fault) if fault.is_of_one_command() => return Ok(()),
         Err(fault) => return Err(fault),
     };
     let info = String::from_utf8_lossy(&info);
@@ -411,6 +411,5 @@ fn check_server(writer: &mut Writer) -> Result<Duration, Fault> {
             format!("Redis {version} is too old: the log needs Redis 7 or later, or Valkey"),
         ));
     }
-    let uptime = field("uptime_in_seconds").and_then(|seconds| seconds.parse().ok());
-    Ok(uptime.map_or(Duration::MAX, Duration::from_secs))
+    Ok(())
 }

@@ -218,6 +218,8 @@ impl Waiter {
                 return Ok(Vec::new());
             };
             if !woken.is_empty() {
+                // A blocked client is told of one stream alone, the first of those that a script wrote to.
+                let woken = look(link, &streams)?;
                 let of = places.iter().zip(&streams);
                 let keys = of.filter(|(_, (stream, _))| woken.contains(stream));
                 let keys = keys.map(|(place, _)| place.key.copied());
@@ -254,18 +256,27 @@ impl Waiter {
         let response = link.settings().response_timeout;
         let id = identify(link, client)?;
         let slice = if id.is_some() { SLICE } else { SLICE_DEAF }.min(left);
-        let command = xread(streams, slice);
+        let command = xread(streams, Some(slice));
         if !self.bell.block(id) {
             return Ok(None);
         }
         let answer = link.command(&command, slice + response);
         self.bell.unblock();
-        let mut woken = Vec::new();
-        for stream in reply::array(answer?)? {
-            woken.push(reply::bytes(reply::array(stream)?.into_iter().next())?);
-        }
-        Ok(Some(woken))
+        streams_of(answer?).map(Some)
     }
+}
+
+/// The streams that have something now.
+fn look(link: &mut Link, streams: &[(Vec<u8>, Sequence)]) -> Result<Vec<Vec<u8>>, Fault> {
+    let timeout = link.settings().response_timeout;
+    streams_of(link.command(&xread(streams, None), timeout)?)
+}
+
+fn streams_of(answer: Value) -> Result<Vec<Vec<u8>>, Fault> {
+    let streams = reply::array(answer)?.into_iter();
+    streams
+        .map(|stream| reply::bytes(reply::array(stream)?.into_iter().next()))
+        .collect()
 }
 
 /// What this connection is called, so that another can unblock it; nothing where the user may not ask.
@@ -288,11 +299,13 @@ fn identify(link: &mut Link, client: &mut Client) -> Result<Option<u64>, Fault> 
     Ok(id)
 }
 
-/// One entry is enough to know that there is one. A wait of no time would be one without end.
-fn xread(streams: &[(Vec<u8>, Sequence)], slice: Duration) -> Cmd {
+/// Asks for one entry of each, which is enough to know that there is one. A block of no time would be one without end.
+fn xread(streams: &[(Vec<u8>, Sequence)], slice: Option<Duration>) -> Cmd {
     let mut command = redis::cmd("XREAD");
-    let millis = millis(slice).max(1);
-    command.arg("COUNT").arg(1).arg("BLOCK").arg(millis);
+    command.arg("COUNT").arg(1);
+    if let Some(slice) = slice {
+        command.arg("BLOCK").arg(millis(slice).max(1));
+    }
     command.arg("STREAMS");
     for (stream, _) in streams {
         command.arg(stream);

@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, process::Command, thread, time::Duration};
 
-use livespan::{EventStore, RedisEventStore};
+use livespan::{EventStore as _, RedisEventStore};
 
 use super::{
     handle::{Handle, note, shown, texts},
@@ -22,9 +22,25 @@ fn refusal(url: &str) -> String {
 fn password_user_and_database_open_the_log() {
     let server = Server::start_with(&["--save", "", "--requirepass", "hunter2"]);
     let rule = [
-        "ACL", "SETUSER", "app", "on", ">s3cret", "~{shop}:*", "+@connection", "+@scripting",
-        "+@stream", "+@hash", "+@sortedset", "+@set", "+@read", "+del", "+exists", "+pexpire",
-        "+time", "+info", "+select",
+        "ACL",
+        "SETUSER",
+        "app",
+        "on",
+        ">s3cret",
+        "~{shop}:*",
+        "+@connection",
+        "+@scripting",
+        "+@stream",
+        "+@hash",
+        "+@sortedset",
+        "+@set",
+        "+@read",
+        "+del",
+        "+exists",
+        "+pexpire",
+        "+time",
+        "+info",
+        "+select",
     ];
     server.command::<()>(&rule);
     let default = Handle::open(&format!("{}/3", server.url()));
@@ -36,13 +52,23 @@ fn password_user_and_database_open_the_log() {
     app.0.tend().unwrap();
 
     let port = server.port();
-    let wrong = format!("open the log in Redis: Redis refuses the user or the password (127.0.0.1:{port})");
+    let wrong =
+        format!("open the log in Redis: Redis refuses the user or the password (127.0.0.1:{port})");
     assert_eq!(refusal(&format!("redis://:wr0ng@127.0.0.1:{port}")), wrong);
-    assert_eq!(refusal(&format!("redis://app:wr0ng@127.0.0.1:{port}")), wrong);
+    assert_eq!(
+        refusal(&format!("redis://app:wr0ng@127.0.0.1:{port}")),
+        wrong
+    );
     assert_eq!(refusal(&format!("redis://127.0.0.1:{port}")), wrong);
-    let foreign = RedisEventStore::builder(&url).prefix("other").build().unwrap();
+    let foreign = RedisEventStore::builder(&url)
+        .prefix("other")
+        .build()
+        .unwrap();
     let error = foreign.open().unwrap_err().to_string();
-    assert!(error.starts_with("open the log in Redis: the Redis user lacks a permission"), "{error}");
+    assert!(
+        error.starts_with("open the log in Redis: the Redis user lacks a permission"),
+        "{error}"
+    );
     assert!(!error.contains("s3cret"), "{error}");
 }
 
@@ -64,7 +90,9 @@ fn debug_output_and_url_errors_hide_the_password() {
         assert!(!error.to_string().contains("s3cret"), "{error}");
     }
     for prefix in ["", "a{b", "a}b", &"x".repeat(129)] {
-        let built = RedisEventStore::builder("redis://127.0.0.1").prefix(prefix).build();
+        let built = RedisEventStore::builder("redis://127.0.0.1")
+            .prefix(prefix)
+            .build();
         assert!(built.unwrap_err().is_invalid(), "{prefix}");
     }
 }
@@ -75,20 +103,27 @@ fn what_is_no_redis_or_is_not_there_is_said() {
     let port = nobody.local_addr().unwrap().port();
     drop(nobody);
     let error = refusal(&format!("redis://127.0.0.1:{port}"));
-    assert!(error.starts_with("open the log in Redis: no connection to Redis: "), "{error}");
+    assert!(
+        error.starts_with("open the log in Redis: no connection to Redis: "),
+        "{error}"
+    );
 
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
     let greeting = thread::spawn(move || {
         use std::io::Write as _;
         let (mut client, _) = other.accept().unwrap();
-        client.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        client
+            .write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            .unwrap();
         // Until the store has read it.
         drop(std::io::copy(&mut client, &mut std::io::sink()));
     });
     assert_eq!(
         refusal(&format!("redis://127.0.0.1:{port}")),
-        format!("open the log in Redis: the server does not speak the protocol of Redis (127.0.0.1:{port})")
+        format!(
+            "open the log in Redis: the server does not speak the protocol of Redis (127.0.0.1:{port})"
+        )
     );
     greeting.join().unwrap();
 }
@@ -101,12 +136,21 @@ fn a_unix_socket_and_several_prefixes_serve_separate_logs() {
     let two = Handle::open_with(&url, |builder| builder.prefix("two"));
     one.append(&[note("a", "first of one"), note("", "second of one")]);
     two.append(&[note("a", "first of two")]);
-    assert_eq!(shown(&one.read(0)), texts(&[(1, "first of one"), (2, "second of one")]));
+    assert_eq!(
+        shown(&one.read(0)),
+        texts(&[(1, "first of one"), (2, "second of one")])
+    );
     assert_eq!(shown(&two.read(0)), texts(&[(1, "first of two")]));
-    assert_eq!(shown(&two.read_stream("a", 0)), texts(&[(1, "first of two")]));
+    assert_eq!(
+        shown(&two.read_stream("a", 0)),
+        texts(&[(1, "first of two")])
+    );
     let keys: Vec<String> = server.command(&["KEYS", "*"]);
     for key in keys {
-        assert!(key.starts_with("{one}:") || key.starts_with("{two}:"), "{key}");
+        assert!(
+            key.starts_with("{one}:") || key.starts_with("{two}:"),
+            "{key}"
+        );
     }
 }
 
@@ -115,7 +159,17 @@ fn tls_is_spoken_to_a_server_whose_authority_is_trusted() {
     let server = Server::start();
     let folder = server.folder();
     let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+        ])
         .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
         .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .arg("-keyout")
@@ -127,10 +181,24 @@ fn tls_is_spoken_to_a_server_whose_authority_is_trusted() {
     assert!(made.status.success());
     let path = |name: &str| folder.join(name).display().to_string();
     let tls = Server::start_with(&[
-        "--save", "", "--tls-port", "0", "--tls-cert-file", &path("cert.pem"), "--tls-key-file",
-        &path("key.pem"), "--tls-ca-cert-file", &path("cert.pem"), "--tls-auth-clients", "no",
+        "--save",
+        "",
+        "--tls-port",
+        "0",
+        "--tls-cert-file",
+        &path("cert.pem"),
+        "--tls-key-file",
+        &path("key.pem"),
+        "--tls-ca-cert-file",
+        &path("cert.pem"),
+        "--tls-auth-clients",
+        "no",
     ]);
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     tls.command::<()>(&["CONFIG", "SET", "tls-port", &port.to_string()]);
     let url = format!("rediss://127.0.0.1:{port}");
     let authority = std::fs::read(folder.join("cert.pem")).unwrap();
@@ -138,5 +206,8 @@ fn tls_is_spoken_to_a_server_whose_authority_is_trusted() {
     handle.append(&[note("a", "in private")]);
     assert_eq!(shown(&handle.read(0)), texts(&[(1, "in private")]));
     let error = refusal(&url);
-    assert!(error.starts_with("open the log in Redis: no connection to Redis: "), "{error}");
+    assert!(
+        error.starts_with("open the log in Redis: no connection to Redis: "),
+        "{error}"
+    );
 }

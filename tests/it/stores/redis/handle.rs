@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use livespan::{
-    Batch, Error, EventStore, PageLimit, Pin, RedisEventStore, RedisEventStoreBuilder, Sequence,
-    StoredEvent, StreamKey,
+    Batch, Error, EventStore as _, PageLimit, Pin, RedisEventStore, RedisEventStoreBuilder,
+    Sequence, StoredEvent, StreamKey,
 };
 
 use crate::support::block_on;
@@ -81,7 +81,9 @@ impl Handle {
 
     /// Everything after a place, page by page.
     pub(crate) fn read(&self, after: u64) -> Vec<StoredEvent> {
-        self.pages(after, |store, after| block_on(store.read_after(after, LIMIT)))
+        self.pages(after, |store, after| {
+            block_on(store.read_after(after, LIMIT))
+        })
     }
 
     pub(crate) fn read_stream(&self, stream: &str, after: u64) -> Vec<StoredEvent> {

@@ -1,5 +1,12 @@
 //! The store in Redis, against real servers: each test starts its own and stops it.
 
+mod access;
 mod conformance;
+mod handle;
+mod lives;
+mod lost;
+mod outage;
+mod pins;
 mod proxy;
-mod server;
+mod reads;
+pub(crate) mod server;

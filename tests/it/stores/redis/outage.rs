@@ -12,7 +12,14 @@ use super::{
 };
 use crate::support::until;
 
-const DURABLE: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
+const DURABLE: [&str; 6] = [
+    "--save",
+    "",
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "always",
+];
 
 #[test]
 fn a_batch_whose_answer_was_lost_is_kept_once() {
@@ -33,8 +40,15 @@ fn a_batch_whose_answer_was_lost_is_kept_once() {
     handle.try_append(&[note("a", "given up")]).unwrap_err();
     assert_eq!(handle.append(&[note("a", "another")]), 9);
     let expected = [
-        (1, "1"), (2, "same"), (3, "same"), (4, "same"), (5, "same"), (6, "same"), (7, "same"),
-        (8, "given up"), (9, "another"),
+        (1, "1"),
+        (2, "same"),
+        (3, "same"),
+        (4, "same"),
+        (5, "same"),
+        (6, "same"),
+        (7, "same"),
+        (8, "given up"),
+        (9, "another"),
     ];
     assert_eq!(shown(&handle.read(0)), texts(&expected));
     assert_eq!(shown(&handle.read_stream("a", 0)), texts(&expected));
@@ -62,7 +76,10 @@ fn a_server_that_stands_still_fails_appends_in_time_and_keeps_them_once() {
     assert!(begun.elapsed() < Duration::from_secs(60));
     assert_eq!(
         error.to_string(),
-        format!("append to the log in Redis: Redis did not answer in time (127.0.0.1:{})", server.port())
+        format!(
+            "append to the log in Redis: Redis did not answer in time (127.0.0.1:{})",
+            server.port()
+        )
     );
     server.signal("-CONT");
     assert_eq!(handle.insist(&[note("a", "2")]), 2);
@@ -91,8 +108,14 @@ fn a_server_that_died_and_has_its_data_goes_on_in_the_same_life() {
     handle.append(&[note("a", "1")]);
     let lives = handle.0.lives();
     server.kill();
-    let error = handle.try_append(&[note("a", "2")]).unwrap_err().to_string();
-    assert!(error.starts_with("append to the log in Redis: no connection to Redis: "), "{error}");
+    let error = handle
+        .try_append(&[note("a", "2")])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("append to the log in Redis: no connection to Redis: "),
+        "{error}"
+    );
     server.restart();
     assert_eq!(handle.insist(&[note("a", "2")]), 2);
     assert_eq!(shown(&handle.read(0)), texts(&[(1, "1"), (2, "2")]));
@@ -109,7 +132,10 @@ fn a_full_server_refuses_whole_batches_and_takes_them_when_it_has_room() {
     for _ in 0..3 {
         assert_eq!(
             handle.try_append(&two).unwrap_err().to_string(),
-            format!("append to the log in Redis: Redis is full: its maxmemory is reached and its policy lets nothing go (127.0.0.1:{})", server.port())
+            format!(
+                "append to the log in Redis: Redis is full: its maxmemory is reached and its policy lets nothing go (127.0.0.1:{})",
+                server.port()
+            )
         );
     }
     // Reading, heartbeats and letting go of old events go on.
@@ -117,7 +143,10 @@ fn a_full_server_refuses_whole_batches_and_takes_them_when_it_has_room() {
     Handle::open(&server.url());
     server.command::<()>(&["CONFIG", "SET", "maxmemory", "0"]);
     assert_eq!(handle.append(&two), 2);
-    assert_eq!(shown(&handle.read(0)), texts(&[(1, "1"), (2, "2"), (3, "3")]));
+    assert_eq!(
+        shown(&handle.read(0)),
+        texts(&[(1, "1"), (2, "2"), (3, "3")])
+    );
 }
 
 #[test]
@@ -127,7 +156,11 @@ fn a_replica_refuses_and_the_other_node_is_tried() {
     let handle = Handle::open_with(&first.url(), |builder| builder.node(second.url()));
     handle.append(&[note("a", "1")]);
     second.command::<()>(&["REPLICAOF", "127.0.0.1", &first.port().to_string()]);
-    until(|| second.command::<String>(&["INFO", "replication"]).contains("master_link_status:up"));
+    until(|| {
+        second
+            .command::<String>(&["INFO", "replication"])
+            .contains("master_link_status:up")
+    });
     until(|| second.command::<u64>(&["XLEN", "{livespan}:log"]) == 1);
     // The fail-over.
     second.command::<()>(&["REPLICAOF", "NO", "ONE"]);
@@ -145,8 +178,11 @@ fn a_slot_that_moved_to_another_node_is_followed() {
     first.command::<()>(&["CLUSTER", "MEET", "127.0.0.1", &second.port().to_string()]);
     until(|| {
         let nodes: String = first.command(&["CLUSTER", "NODES"]);
-        let info: String = first.command(&["CLUSTER", "INFO"]);
-        nodes.contains(&id) && nodes.contains("0-16383") && info.contains("cluster_state:ok")
+        let is_ok = |server: &Server| {
+            let info: String = server.command(&["CLUSTER", "INFO"]);
+            info.contains("cluster_state:ok")
+        };
+        nodes.contains(&id) && nodes.contains("0-16383") && is_ok(&first) && is_ok(&second)
     });
     let handle = Handle::open(&first.url());
     handle.append(&[note("a", "1"), note("", "2")]);

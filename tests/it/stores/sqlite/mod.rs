@@ -6,7 +6,7 @@ mod faults;
 mod followers;
 mod killed;
 mod lives;
-mod log;
+pub(crate) mod log;
 mod opening;
 mod pins;
 mod retention;

@@ -4,4 +4,5 @@ local state, now = load_state(), now_ms()
 local revived = hear(ARGV[1], now)
 local refusal = settle(state, now)
 if refusal then return refusal end
+redis.call('HSET', META, 'run', run_of_server())
 return report(state, revived)

@@ -1,13 +1,14 @@
 -- Opens the log. A life goes on while another writer lives; else a new one begins, because nobody is left who would
--- notice that the newest events were lost. ARGV: 11 for how long a silent writer counts as living (ms), 12 how long
--- the server has been up (ms).
+-- notice that the newest events were lost. ARGV: 11 for how long a silent writer counts as living (ms).
 
 local state, now = load_state(), now_ms()
--- What was heard before the server came up was restored with its data, and tells nothing of now.
-local since = now - math.min(tonumber(ARGV[11]), tonumber(ARGV[12]))
+-- Who was heard by another run of the server alone was restored with its data, which tells nothing of now.
+local since = now - tonumber(ARGV[11])
 local others = 0
-for _, other in ipairs(redis.call('ZRANGEBYSCORE', WRITERS, text(since), '+inf')) do
-  if other ~= ARGV[1] then others = others + 1 end
+if redis.call('HGET', META, 'run') == run_of_server() then
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', WRITERS, text(since), '+inf')) do
+    if other ~= ARGV[1] then others = others + 1 end
+  end
 end
 hear(ARGV[1], now)
 if state.forming > 0 or others > 0 then
@@ -16,5 +17,6 @@ if state.forming > 0 or others > 0 then
 else
   begin_life(state, ARGV[4], state.head + 1)
 end
+redis.call('HSET', META, 'run', run_of_server())
 trim(state, now, 0)
 return report(state)

@@ -67,6 +67,12 @@ local function settle(state, now)
   return redis.error_reply('FORMING the log has lost its newest events, and a new life of it begins')
 end
 
+-- What this run of the server is called; nothing where the user may not ask.
+local function run_of_server()
+  local info = redis.pcall('INFO', 'server')
+  return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+end
+
 -- Notes that the writer lives; 1 when the log had given it up.
 local function hear(writer, now)
   local added = redis.call('ZADD', WRITERS, text(now), writer)

@@ -1,0 +1,199 @@
+//! Lives: what happens to ids when Redis comes back without its newest events.
+
+use std::{collections::HashMap, fs, sync::Arc, thread, time::Duration};
+
+use livespan::{EventStore as _, Life};
+
+use super::{
+    handle::{Handle, LIVELY, note, shown, texts},
+    server::Server,
+};
+use crate::support::until;
+
+/// The id that each event has, with the epoch of its life.
+fn ids(handle: &Handle) -> HashMap<(String, u64), String> {
+    let lives = handle.0.lives();
+    let events = handle.read(0).into_iter().map(|event| {
+        let sequence = event.sequence;
+        let life = lives.iter().rfind(|life| life.first <= sequence).unwrap();
+        let payload = String::from_utf8_lossy(&event.payload).into_owned();
+        ((life.epoch.to_string(), sequence.get()), payload)
+    });
+    events.collect()
+}
+
+#[test]
+fn a_life_goes_on_while_another_writer_lives_and_ends_with_the_last() {
+    let server = Server::start();
+    let one = Handle::open(&server.url());
+    let two = Handle::open(&server.url());
+    assert_eq!(one.append(&[note("a", "1")]), 1);
+    assert_eq!(two.append(&[note("a", "2")]), 2);
+    assert_eq!(one.0.lives(), two.0.lives());
+    drop(one);
+    let three = Handle::open(&server.url());
+    assert_eq!(three.0.lives(), two.0.lives());
+    drop(two);
+    drop(three);
+    let four = Handle::open(&server.url());
+    assert_eq!(four.firsts(), [1, 3]);
+    assert_eq!(four.append(&[note("a", "3")]), 3);
+}
+
+#[test]
+fn a_server_that_restarts_empty_begins_a_life_above_everything() {
+    let server = Server::start();
+    let one = Handle::open(&server.url());
+    let two = Handle::open(&server.url());
+    for number in 1..=10_u64 {
+        assert_eq!(one.append(&[note("a", &number.to_string())]), number);
+    }
+    assert_eq!(two.read(0).len(), 10);
+    let before = one.0.lives();
+    server.kill();
+    server.restart();
+    assert_eq!(one.insist(&[note("a", "after")]), 11);
+    assert_eq!(one.firsts(), [1, 11]);
+    assert_eq!(one.0.lives()[0], before[0]);
+    assert_ne!(one.0.lives()[1].epoch, before[0].epoch);
+    assert_eq!(one.oldest(), 11);
+    assert_eq!(shown(&two.read(0)), texts(&[(11, "after")]));
+    assert_eq!(two.0.lives(), one.0.lives());
+}
+
+#[test]
+fn a_head_that_was_taken_back_gives_no_id_twice() {
+    let server = Server::start();
+    let handle = Handle::open(&server.url());
+    handle.append(&[note("a", "1"), note("a", "2"), note("b", "3")]);
+    server.command::<()>(&["SAVE"]);
+    handle.append(&[note("a", "lost 4"), note("b", "lost 5")]);
+    let given = ids(&handle);
+    server.kill();
+    server.restart();
+    assert_eq!(handle.insist(&[note("a", "6")]), 6);
+    assert_eq!(handle.firsts(), [1, 6]);
+    let expected = [(1, "1"), (2, "2"), (3, "3"), (6, "6")];
+    assert_eq!(shown(&handle.read(0)), texts(&expected));
+    for (id, payload) in ids(&handle) {
+        assert_eq!(given.get(&id).unwrap_or(&payload), &payload);
+    }
+}
+
+#[test]
+fn every_living_writer_is_heard_before_a_life_begins() {
+    let server = Server::start();
+    let ahead = Handle::open(&server.url());
+    let behind = Handle::open(&server.url());
+    behind.append(&[note("a", "1")]);
+    for _ in 0..20 {
+        ahead.append(&[note("a", "known to one alone")]);
+    }
+    server.command::<()>(&["FLUSHALL"]);
+    // It has heard of the first event alone, and is the first to come.
+    let error = behind
+        .try_append(&[note("a", "22")])
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("a new life of it begins"), "{error}");
+    assert_eq!(behind.insist(&[note("a", "22")]), 22);
+    assert_eq!(ahead.insist(&[note("a", "23")]), 23);
+    assert_eq!(ahead.0.lives(), behind.0.lives());
+    assert_eq!(shown(&ahead.read(0)), texts(&[(22, "22"), (23, "23")]));
+}
+
+#[test]
+fn a_writer_that_comes_late_with_more_begins_another_life() {
+    let server = Server::start();
+    // Its heart does not beat in this test.
+    let quiet = |builder: livespan::RedisEventStoreBuilder| {
+        builder.heartbeat(Duration::from_secs(300), LIVELY.1)
+    };
+    let late = Handle::open_with(&server.url(), quiet);
+    late.append(&[note("a", "old 1"), note("a", "old 2"), note("a", "old 3")]);
+    let given = ids(&late);
+    server.command::<()>(&["FLUSHALL"]);
+    let fresh = Handle::open(&server.url());
+    assert_eq!(fresh.append(&[note("a", "new 1"), note("a", "new 2")]), 1);
+    let also_given = ids(&fresh);
+    // The quiet one's own patience with others is long; the other's heart beats for both.
+    late.try_append(&[note("a", "late")]).unwrap_err();
+    server.command::<()>(&["HSET", "{livespan}:meta", "forming", "1"]);
+    assert_eq!(late.insist(&[note("a", "late")]), 4);
+    until(|| fresh.read(0).len() == 3 && fresh.0.lives() == late.0.lives());
+    let expected = [(1, "new 1"), (2, "new 2"), (4, "late")];
+    assert_eq!(shown(&late.read(0)), texts(&expected));
+    for (id, payload) in ids(&late) {
+        assert_eq!(given.get(&id).unwrap_or(&payload), &payload);
+        assert_eq!(also_given.get(&id).unwrap_or(&payload), &payload);
+    }
+}
+
+#[test]
+fn an_old_copy_that_nobody_remembers_begins_a_new_life() {
+    let server = Server::start();
+    let handle = Handle::open(&server.url());
+    handle.append(&[note("a", "1")]);
+    server.command::<()>(&["SAVE"]);
+    handle.append(&[note("a", "lost 2")]);
+    let given = ids(&handle);
+    // The writers die with the server, and look alive in its copy.
+    server.kill();
+    drop(handle);
+    let copy = server.folder().join("dump.rdb");
+    assert!(fs::exists(copy).unwrap());
+    server.restart();
+    let handle = Handle::open(&server.url());
+    assert_eq!(handle.firsts(), [1, 2]);
+    handle.append(&[note("a", "2")]);
+    let ids = ids(&handle);
+    assert_eq!(ids.len(), 2);
+    for (id, payload) in ids {
+        assert_eq!(given.get(&id).unwrap_or(&payload), &payload);
+    }
+}
+
+#[test]
+fn two_writers_at_once_get_dense_numbers_in_one_order() {
+    const BATCHES: usize = 200;
+    let server = Server::start();
+    let writers: Vec<Arc<Handle>> = (0..2)
+        .map(|_| Arc::new(Handle::open(&server.url())))
+        .collect();
+    let threads: Vec<_> = writers
+        .iter()
+        .enumerate()
+        .map(|(writer, handle)| {
+            let handle = Arc::clone(handle);
+            thread::spawn(move || {
+                let own = format!("writer {writer}");
+                let append = |batch: usize| {
+                    let size = 1 + batch % 5;
+                    (handle.append(&vec![note(&own, &own); size]), size as u64)
+                };
+                (0..BATCHES).map(append).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let given: Vec<Vec<(u64, u64)>> = threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .collect();
+    let mut owners = HashMap::new();
+    for (writer, batches) in given.iter().enumerate() {
+        for (first, size) in batches {
+            for sequence in *first..first + size {
+                assert_eq!(owners.insert(sequence, format!("writer {writer}")), None);
+            }
+        }
+    }
+    let mut expected: Vec<(u64, String)> = owners.into_iter().collect();
+    expected.sort_unstable();
+    let head = expected.len() as u64;
+    assert_eq!(expected.last().unwrap().0, head);
+    for handle in &writers {
+        assert_eq!(shown(&handle.read(0)), expected);
+    }
+    let lives: Vec<Arc<[Life]>> = writers.iter().map(|handle| handle.0.lives()).collect();
+    assert_eq!(lives[0], lives[1]);
+}

@@ -1,0 +1,129 @@
+//! Processes that share a log in Redis.
+
+use std::time::Duration;
+
+use livespan::{LiveSpans, RedisEventStore};
+
+use super::{crash, list, pairs, running, story};
+use crate::{
+    http::app::{App, Stream, checkout, done, put},
+    stores::redis::server::Server,
+    support::{PATIENCE, until},
+};
+
+/// How soon these tests take a silent process for dead.
+const HEARTBEAT: Duration = Duration::from_millis(20);
+const DEAD_AFTER: Duration = Duration::from_millis(200);
+
+async fn open(server: &Server) -> App {
+    let store = RedisEventStore::builder(server.url())
+        .heartbeat(HEARTBEAT, DEAD_AFTER)
+        .build()
+        .unwrap();
+    App::serve(LiveSpans::builder().store(store).build().unwrap()).await
+}
+
+async fn sequences(stream: &mut Stream, count: usize) -> Vec<u64> {
+    let mut sequences = Vec::new();
+    while sequences.len() < count {
+        let frame = stream.next().await.unwrap();
+        if !frame.id.is_empty() && !frame.data.is_empty() {
+            sequences.push(frame.sequence());
+        }
+    }
+    sequences
+}
+
+#[tokio::test]
+async fn what_one_process_dispatches_reaches_the_clients_of_the_other() {
+    let server = Server::start();
+    let (one, two) = (open(&server).await, open(&server).await);
+    let mut all = two.stream("/sse").await;
+    let mut trace = two
+        .stream("/traces/00000000000000000000000000000001/sse?until=end")
+        .await;
+    put(&one.live, checkout(1));
+    put(&two.live, done(2, "import", 7));
+    assert_eq!(sequences(&mut all, 6).await, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(sequences(&mut trace, 4).await, [1, 2, 3, 4]);
+    assert_eq!(trace.event("end").await.json()["reason"], "complete");
+    for app in [&one, &two] {
+        assert_eq!(
+            list(app, 1).await,
+            pairs(&[("import", "ok"), ("checkout", "ok")])
+        );
+        let whole = app.json("/traces/00000000000000000000000000000001").await;
+        assert_eq!(whole["summary"]["name"], "checkout");
+        assert_eq!(whole["spans"].as_array().unwrap().len(), 2);
+    }
+    let unknown = one.get("/traces/000000000000000000000000000000ff").await;
+    assert_eq!(unknown.status(), 404);
+}
+
+#[tokio::test]
+async fn the_live_list_shows_what_others_dispatch() {
+    let server = Server::start();
+    let (one, two) = (open(&server).await, open(&server).await);
+    put(&one.live, checkout(1));
+    let mut live = two.stream("/traces/sse").await;
+    let mut names = Vec::new();
+    while !names.contains(&"checkout".to_owned()) {
+        let update = live.event("traces").await.json();
+        let traces = update["traces"].as_array().unwrap().clone();
+        names.extend(
+            traces
+                .iter()
+                .map(|trace| trace["name"].as_str().unwrap().to_owned()),
+        );
+    }
+    assert_eq!(names, ["checkout"]);
+}
+
+#[tokio::test]
+async fn spans_of_a_process_that_died_are_ended_once_by_one_that_lives() {
+    let server = Server::start();
+    let (one, two, three) = (
+        open(&server).await,
+        open(&server).await,
+        open(&server).await,
+    );
+    put(&one.live, [running(1, "job")]);
+    let App {
+        live, server: web, ..
+    } = one;
+    drop(web);
+    crash(live);
+    assert_eq!(story(&two, 2).await, ["started job", "ended job crashed"]);
+    put(&three.live, done(2, "import", 7));
+    assert_eq!(
+        story(&three, 4).await,
+        [
+            "started job",
+            "ended job crashed",
+            "started import",
+            "ended import"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn while_redis_is_away_events_wait_and_then_come_in_order() {
+    let server = Server::start_with(&["--save", "", "--appendonly", "yes"]);
+    let (one, two) = (open(&server).await, open(&server).await);
+    let mut all = two.stream("/sse").await;
+    put(&one.live, done(1, "before", 7));
+    assert_eq!(sequences(&mut all, 2).await, [1, 2]);
+    server.kill();
+    for event in done(2, "meanwhile", 7) {
+        one.live.target().try_dispatch(&event).unwrap();
+    }
+    until(|| one.live.status().store.failure.is_some());
+    until(|| two.live.status().store.failure.is_some());
+    assert_eq!(all.event("degraded").await.id, "");
+    server.restart();
+    one.live.target().flush(PATIENCE).unwrap();
+    assert_eq!(sequences(&mut all, 2).await, [3, 4]);
+    until(|| two.live.status().store.failure.is_none());
+    let dropped = one.live.status().dropped;
+    assert_eq!((dropped.starts, dropped.ends, dropped.other), (0, 0, 0));
+}

@@ -1,0 +1,226 @@
+//! One process and its file: what was there before is there after.
+
+use std::{sync::Arc, time::Duration};
+
+use livespan::{
+    Batch, Error, EventStore, Life, LiveSpans, PageLimit, ReadFuture, Retention, Sequence,
+    SqliteEventStore, StreamKey, StreamsFuture, Tended,
+};
+
+use super::{crash, list, pairs, running, story};
+use crate::{
+    http::app::{App, checkout, done, put, span, trace},
+    stores::sqlite::log::Folder,
+};
+
+/// The same store with four events in memory before it.
+#[derive(Debug)]
+struct Forgetful(SqliteEventStore);
+
+impl EventStore for Forgetful {
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    fn open(&self) -> Result<Sequence, Error> {
+        self.0.open()
+    }
+
+    fn lives(&self) -> Arc<[Life]> {
+        self.0.lives()
+    }
+
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+        self.0.append(first, batch)
+    }
+
+    fn oldest(&self) -> Sequence {
+        self.0.oldest()
+    }
+
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        self.0.read_after(after, limit)
+    }
+
+    fn read_streams_after(
+        &self,
+        keys: &[StreamKey],
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_> {
+        self.0.read_streams_after(keys, after, limit)
+    }
+
+    fn streams_before(&self, before: Sequence, limit: usize) -> StreamsFuture<'_> {
+        self.0.streams_before(before, limit)
+    }
+
+    fn tend(&self) -> Result<Tended, Error> {
+        self.0.tend()
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.0.patience()
+    }
+
+    fn tail(&self) -> Retention {
+        Retention::default().events(4)
+    }
+}
+
+async fn open(folder: &Folder) -> App {
+    App::serve(LiveSpans::builder().store(folder.store()).build().unwrap()).await
+}
+
+#[tokio::test]
+async fn after_a_restart_lists_traces_and_streams_show_what_was_before() {
+    let folder = Folder::new();
+    let app = open(&folder).await;
+    put(&app.live, checkout(1));
+    put(&app.live, done(2, "import", 7));
+    let before = app.json("/traces/00000000000000000000000000000001").await;
+    let cursor = app.live.target().head();
+    app.live.shutdown().unwrap();
+    drop(app);
+
+    let app = open(&folder).await;
+    assert_eq!(
+        list(&app, 10).await,
+        pairs(&[("import", "ok"), ("checkout", "ok")])
+    );
+    let after = app.json("/traces/00000000000000000000000000000001").await;
+    assert_eq!(before["spans"], after["spans"]);
+    assert_eq!(before["summary"], after["summary"]);
+    let frames = app
+        .stream("/traces/00000000000000000000000000000001/sse?until=end")
+        .await
+        .story("complete")
+        .await;
+    assert_eq!(
+        frames.iter().map(|frame| &frame.event).collect::<Vec<_>>(),
+        ["started", "started", "ended", "ended"]
+    );
+    assert!(
+        frames
+            .iter()
+            .all(|frame| frame.id.starts_with(cursor.epoch().as_str()))
+    );
+    // A client of the life before goes on where it was.
+    put(&app.live, done(3, "next", 1));
+    let mut stream = app.stream(&format!("/sse?lastEventId={cursor}")).await;
+    stream.event("hello").await;
+    let next = stream.next().await.unwrap();
+    assert_eq!((next.event.as_str(), next.sequence()), ("started", 7));
+}
+
+#[tokio::test]
+async fn a_trace_that_memory_has_let_go_of_is_read_from_the_file() {
+    let folder = Folder::new();
+    let store = Forgetful(folder.store());
+    let app = App::serve(LiveSpans::builder().store(store).build().unwrap()).await;
+    put(&app.live, checkout(1));
+    for number in 2..=9 {
+        put(&app.live, done(number, "import", 7));
+    }
+    let old = app.json("/traces/00000000000000000000000000000001").await;
+    assert_eq!(
+        (&old["summary"]["name"], &old["summary"]["state"]),
+        (&"checkout".into(), &"ok".into())
+    );
+    assert_eq!(old["spans"].as_array().unwrap().len(), 2);
+    let otlp = app
+        .json("/traces/00000000000000000000000000000001?format=otlp")
+        .await;
+    assert_eq!(otlp["resourceSpans"].as_array().unwrap().len(), 2);
+    for limit in [1, 2, 3, 10] {
+        let mut expected = vec![("import", "ok"); 8];
+        expected.push(("checkout", "ok"));
+        assert_eq!(list(&app, limit).await, pairs(&expected), "{limit} a page");
+    }
+    let filtered = app.json("/traces?q=checkout").await;
+    assert_eq!(filtered["traces"].as_array().unwrap().len(), 1);
+    let frames = app
+        .stream("/traces/00000000000000000000000000000001/sse?until=end&lastEventId=2")
+        .await
+        .story("complete")
+        .await;
+    assert_eq!(
+        frames
+            .iter()
+            .map(|frame| frame.sequence())
+            .collect::<Vec<_>>(),
+        [3, 4]
+    );
+    let unknown = app.get("/traces/000000000000000000000000000000ff").await;
+    assert_eq!(unknown.status(), 404);
+}
+
+#[tokio::test]
+async fn spans_of_a_process_that_died_are_lost_and_a_real_end_replaces_that() {
+    let folder = Folder::new();
+    let app = open(&folder).await;
+    put(&app.live, [running(1, "job")]);
+    put(&app.live, done(2, "import", 7));
+    let App { live, server, .. } = app;
+    drop(server);
+    crash(live);
+
+    let app = open(&folder).await;
+    assert_eq!(
+        story(&app, 4).await,
+        [
+            "started job",
+            "started import",
+            "ended import",
+            "ended job crashed"
+        ]
+    );
+    assert_eq!(
+        list(&app, 10).await,
+        pairs(&[("import", "ok"), ("job", "lost")])
+    );
+    let lost = app.json("/traces/00000000000000000000000000000001").await;
+    assert_eq!(lost["spans"][0]["status"]["code"], "ERROR");
+    assert!(lost["spans"][0]["lost"]["lastHeard"].is_string());
+    drop(app);
+
+    let app = open(&folder).await;
+    assert_eq!(story(&app, 4).await.len(), 4, "nothing is lost twice");
+    put(
+        &app.live,
+        [livespan::SpanEvent::ended(
+            trace(1),
+            span(1),
+            "job",
+            livespan::SpanStatus::Ok,
+        )],
+    );
+    assert_eq!(
+        list(&app, 10).await,
+        pairs(&[("import", "ok"), ("job", "ok")])
+    );
+}
+
+#[tokio::test]
+async fn a_second_process_that_only_reads_shows_what_the_first_one_writes() {
+    let folder = Folder::new();
+    let writer = open(&folder).await;
+    put(&writer.live, checkout(1));
+    let reading = SqliteEventStore::new(folder.file()).read_only();
+    let reader = App::serve(LiveSpans::builder().store(reading).build().unwrap()).await;
+    let mut all = reader.stream("/sse").await;
+    all.event("hello").await;
+    for sequence in 1..=4 {
+        assert_eq!(all.next().await.unwrap().sequence(), sequence);
+    }
+    let mut one = reader
+        .stream("/traces/00000000000000000000000000000002/sse")
+        .await;
+    put(&writer.live, done(2, "import", 7));
+    assert_eq!(all.next().await.unwrap().sequence(), 5);
+    assert_eq!(one.event("started").await.sequence(), 5);
+    assert_eq!(
+        list(&reader, 10).await,
+        pairs(&[("import", "ok"), ("checkout", "ok")])
+    );
+}
