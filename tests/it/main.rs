@@ -5,7 +5,7 @@ mod core;
 mod http;
 #[cfg(feature = "spans")]
 mod spans;
-#[cfg(any(feature = "redis", feature = "sqlite", feature = "testing"))]
+#[cfg(feature = "testing")]
 mod stores;
 mod support;
 mod tidy;

@@ -1,14 +1,11 @@
 //! Event stores against their contract, and the contract's suite against stores that break it.
 
-#[cfg(feature = "testing")]
 mod built_in;
-#[cfg(all(feature = "redis", feature = "testing"))]
+#[cfg(feature = "redis")]
 mod redis;
-#[cfg(feature = "testing")]
 mod reference;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(feature = "testing")]
 mod suite;
 #[cfg(all(feature = "http", any(feature = "sqlite", feature = "redis")))]
 mod whole;

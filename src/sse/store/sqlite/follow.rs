@@ -20,8 +20,34 @@ const INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct Follower {
     path: PathBuf,
     connection: Mutex<ReadConnection>,
-    interrupted: Mutex<bool>,
-    bell: Condvar,
+    /// Waits for anything at all, and waits for streams: each has a bell, because each may go on beside the other.
+    pub(super) all: Bell,
+    pub(super) streams: Bell,
+}
+
+/// Ends the wait that goes on, or the next one.
+#[derive(Debug, Default)]
+pub(super) struct Bell {
+    pressed: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bell {
+    fn press(&self) {
+        *lock(&self.pressed) = true;
+        self.changed.notify_one();
+    }
+
+    /// Sleeps one interval; whether there is time for another look.
+    fn pause(&self, deadline: Option<Instant>) -> bool {
+        let left = deadline.map_or(INTERVAL, |at| at.saturating_duration_since(Instant::now()));
+        let pressed = lock(&self.pressed);
+        let (mut pressed, _) = self
+            .changed
+            .wait_timeout_while(pressed, left.min(INTERVAL), |pressed| !*pressed)
+            .unwrap_or_else(PoisonError::into_inner);
+        !std::mem::take(&mut *pressed) && !left.is_zero()
+    }
 }
 
 impl Follower {
@@ -29,14 +55,15 @@ impl Follower {
         Ok(Self {
             path: path.to_owned(),
             connection: Mutex::new(ReadConnection::following(path, shared)?),
-            interrupted: Mutex::new(false),
-            bell: Condvar::new(),
+            all: Bell::default(),
+            streams: Bell::default(),
         })
     }
 
     /// Asks until there is an answer that is not empty, at most for `patience`.
     pub(super) fn wait<R>(
         &self,
+        bell: &Bell,
         patience: Duration,
         ask: impl Fn(&mut ReadConnection) -> rusqlite::Result<Vec<R>>,
     ) -> Result<Vec<R>, Error> {
@@ -46,15 +73,15 @@ impl Follower {
             let answer = self
                 .look(&mut seen, &ask)
                 .map_err(|error| failed("follow", &self.path, error))?;
-            if !answer.is_empty() || !self.pause(deadline) {
+            if !answer.is_empty() || !bell.pause(deadline) {
                 return Ok(answer);
             }
         }
     }
 
     pub(super) fn interrupt(&self) {
-        *lock(&self.interrupted) = true;
-        self.bell.notify_one();
+        self.all.press();
+        self.streams.press();
     }
 
     /// Asks if the file changed since it was `seen`.
@@ -71,16 +98,5 @@ impl Follower {
         }
         *seen = Some(version);
         connection.run(ask)
-    }
-
-    /// Sleeps one interval; whether there is time for another look.
-    fn pause(&self, deadline: Option<Instant>) -> bool {
-        let left = deadline.map_or(INTERVAL, |at| at.saturating_duration_since(Instant::now()));
-        let interrupted = lock(&self.interrupted);
-        let (mut interrupted, _) = self
-            .bell
-            .wait_timeout_while(interrupted, left.min(INTERVAL), |interrupted| !*interrupted)
-            .unwrap_or_else(PoisonError::into_inner);
-        !std::mem::take(&mut *interrupted) && !left.is_zero()
     }
 }

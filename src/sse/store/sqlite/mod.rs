@@ -348,13 +348,20 @@ impl Follow for SqliteEventStore {
         self.ask(|reader| pages::head(&reader.connection))
     }
 
+    fn heard(&self) -> Sequence {
+        self.opened
+            .get()
+            .map_or(Sequence::START, |opened| opened.shared.head())
+    }
+
     fn wait_after(
         &self,
         after: Sequence,
         limit: PageLimit,
         patience: Duration,
     ) -> Result<Vec<StoredEvent>, Error> {
-        self.follower()?.wait(patience, |reader| {
+        let follower = self.follower()?;
+        follower.wait(&follower.all, patience, |reader| {
             pages::after(&reader.connection, &mut reader.names, after, limit)
         })
     }
@@ -365,7 +372,8 @@ impl Follow for SqliteEventStore {
         every: Sequence,
         patience: Duration,
     ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
-        self.follower()?.wait(patience, |reader| {
+        let follower = self.follower()?;
+        follower.wait(&follower.streams, patience, |reader| {
             pages::news(&mut reader.connection, places, every)
         })
     }

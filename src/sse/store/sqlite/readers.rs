@@ -40,12 +40,18 @@ const THREADS: usize = 2;
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     oldest: AtomicU64,
+    /// The newest event that was heard of, where another process writes.
+    head: AtomicU64,
     lives: Mutex<Arc<[Life]>>,
 }
 
 impl Shared {
     pub(super) fn oldest(&self) -> Sequence {
         Sequence::new(self.oldest.load(Ordering::Acquire))
+    }
+
+    pub(super) fn head(&self) -> Sequence {
+        Sequence::new(self.head.load(Ordering::Acquire))
     }
 
     pub(super) fn lives(&self) -> Arc<[Life]> {
@@ -55,6 +61,11 @@ impl Shared {
     pub(super) fn set_oldest(&self, oldest: u64) {
         // Several threads tell what they saw: the newest is the highest.
         self.oldest.fetch_max(oldest, Ordering::AcqRel);
+    }
+
+    fn set_bounds(&self, bounds: (u64, u64)) {
+        self.set_oldest(bounds.0);
+        self.head.fetch_max(bounds.1, Ordering::AcqRel);
     }
 
     pub(super) fn set_lives(&self, lives: impl Iterator<Item = Life>) {
@@ -104,7 +115,7 @@ impl ReadConnection {
     ) -> rusqlite::Result<R> {
         self.refresh()?;
         let answer = read(self)?;
-        self.shared.set_oldest(oldest(&self.connection)?);
+        self.shared.set_bounds(bounds(&self.connection)?);
         Ok(answer)
     }
 
@@ -118,10 +129,10 @@ impl ReadConnection {
             return Ok(());
         }
         let snapshot = self.connection.transaction()?;
-        let oldest = oldest(&snapshot)?;
+        let bounds = bounds(&snapshot)?;
         let lives = load_lives(&snapshot)?;
         drop(snapshot);
-        self.shared.set_oldest(oldest);
+        self.shared.set_bounds(bounds);
         self.shared.set_lives(lives.iter().map(|past| past.life));
         self.version = Some(version);
         Ok(())
@@ -138,10 +149,13 @@ impl ReadConnection {
 /// What a thread that reads will answer.
 pub(super) type Answer<R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send>>;
 
-fn oldest(connection: &Connection) -> rusqlite::Result<u64> {
+/// The oldest sequence from which on everything can be read, and the newest.
+fn bounds(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     connection
-        .prepare_cached("SELECT oldest FROM state")?
-        .query_row([], |row| row.get(0).map(number))
+        .prepare_cached("SELECT oldest, head FROM state")?
+        .query_row([], |row| {
+            Ok((row.get(0).map(number)?, row.get(1).map(number)?))
+        })
 }
 
 type Request = Box<dyn FnOnce(&mut ReadConnection) + Send>;

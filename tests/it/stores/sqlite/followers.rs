@@ -38,6 +38,7 @@ fn a_reader_sees_what_the_writer_appends() {
     assert_eq!(reader.all(), log.all());
     assert_eq!(reader.of(&["a"], 0), ["1 a +1 one", "3 * . three"]);
     assert_eq!(block_on(follow(&reader).head()).unwrap(), Sequence::new(3));
+    assert_eq!(follow(&reader).heard(), Sequence::new(3));
     assert_eq!(reader.abandoned(), Vec::<String>::new());
 }
 
@@ -78,8 +79,14 @@ fn a_wait_ends_when_it_is_interrupted_or_its_time_is_over() {
     assert_eq!(wait_after(&reader, 1), Vec::<String>::new());
     thread::scope(|scope| {
         let waiting = scope.spawn(|| wait_after(&reader, 1));
-        follow(&reader).interrupt();
+        let places = [(key("a"), Sequence::new(1))];
+        let reader = &reader;
+        let beside = scope.spawn(move || {
+            follow(reader).wait_streams(&places, Sequence::START, PATIENCE)
+        });
+        follow(reader).interrupt();
         assert_eq!(waiting.join().unwrap(), Vec::<String>::new());
+        assert_eq!(beside.join().unwrap().unwrap(), []);
     });
     assert!(begun.elapsed() < PATIENCE);
     let nothing = follow(&reader).wait_after(Sequence::new(1), ANY, Duration::from_millis(1));

@@ -1,7 +1,6 @@
 //! `SqliteEventStore`, promise by promise.
 
 mod child;
-#[cfg(feature = "testing")]
 mod conformance;
 mod faults;
 mod followers;
