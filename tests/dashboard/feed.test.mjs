@@ -3,10 +3,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ListFeed, TraceFeed } from "../../src/dashboard/assets/feed.mjs";
-import { openStream } from "../../src/dashboard/assets/stream.mjs";
+import { HELD_MAX, ListFeed, TraceFeed } from "../../src/dashboard/assets/feed.mjs";
+import { openStream, parseObject } from "../../src/dashboard/assets/stream.mjs";
 import { TRACE, at, ended, hello, started } from "./build.mjs";
 import { FakeWorld } from "./world.mjs";
+import { epochMilliseconds } from "../../src/dashboard/assets/time.mjs";
 
 /** A world whose JSON answers are a queue. @param {{status: number, body: any}[]} answers */
 function worldOf(answers) {
@@ -21,9 +22,12 @@ function worldOf(answers) {
         asked.push(route);
         return answers.shift() ?? { status: 0, body: null };
       },
-      openStream: (/** @type {any} */ options) => openStream({ ...options, url: `/${options.route}`, environment }),
+      openStream: (/** @type {any} */ { topic, key, onEvent, ...options }) => openStream({
+        ...options, url: topic === "trace" ? `/sse?traceId=${key}` : `/${key}`, environment,
+        onEvent: ({ type, id, text }) => onEvent({ type, id, data: parseObject(text) }),
+      }),
       setTimeout: environment.setTimeout, clearTimeout: environment.clearTimeout,
-      onClock: () => {}, onChange: () => {},
+      onClock: () => {}, onChange: () => {}, serverNow: () => epochMilliseconds(at(100)),
     },
   };
 }
@@ -46,7 +50,7 @@ test("a trace is its snapshot and the stream from the snapshot's cursor", async 
   const feed = new TraceFeed(world, TRACE);
   feed.open();
   await settled();
-  assert.deepEqual([asked, fake.last().url], [[`traces/${TRACE}`], `/traces/${TRACE}/sse?lastEventId=aaaaaaaa-5`]);
+  assert.deepEqual([asked, fake.last().url], [[`traces/${TRACE}`], `/sse?traceId=${TRACE}&lastEventId=aaaaaaaa-5`]);
   fake.last().send("hello", hello("aaaaaaaa").data);
   fake.last().send("ended", ended("a", null, 1, 2).data, "aaaaaaaa-6");
   assert.deepEqual([states(feed), feed.status.word, feed.phase], [{ a: "ok" }, "live", "open"]);
@@ -57,7 +61,7 @@ test("an unknown trace is waited for on its stream", async () => {
   const feed = new TraceFeed(world, TRACE);
   feed.open();
   await settled();
-  assert.deepEqual([feed.phase, fake.last().url], ["waiting", `/traces/${TRACE}/sse`]);
+  assert.deepEqual([feed.phase, fake.last().url], ["waiting", `/sse?traceId=${TRACE}`]);
   fake.last().send("started", started("a", null, 1).data, "aaaaaaaa-1");
   assert.deepEqual([feed.phase, states(feed)], ["open", { a: "running" }]);
 });
@@ -93,7 +97,7 @@ test("after a restart the new log's snapshot replaces what the old one had left 
   fake.last().send("hello", hello("bbbbbbbb").data);
   assert.deepEqual(states(feed), { a: "lost", b: "lost" });
   await settled();
-  assert.deepEqual([states(feed), fake.last().url, asked.length], [{ a: "ok" }, `/traces/${TRACE}/sse?lastEventId=bbbbbbbb-2`, 2]);
+  assert.deepEqual([states(feed), fake.last().url, asked.length], [{ a: "ok" }, `/sse?traceId=${TRACE}&lastEventId=bbbbbbbb-2`, 2]);
   assert.equal(feed.model.losses.unknown, true, "the snapshot has less than was on show");
   fake.last().send("hello", hello("bbbbbbbb").data);
   await settled();
@@ -132,4 +136,56 @@ test("older traces are walked down to the first page that has news", async () =>
   await feed.loadOlder();
   assert.deepEqual(asked, ["traces?limit=200", "traces?limit=200&after=one"]);
   assert.deepEqual([feed.model.traces.size, feed.hasOlder()], [501, false]);
+});
+
+test("a paused trace stands still, counts what comes, and goes on with all of it", async () => {
+  const { fake, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5")]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  fake.last().send("hello", hello("aaaaaaaa").data);
+  feed.pause();
+  fake.last().send("started", started("b", "a", 2).data, "aaaaaaaa-6");
+  fake.last().send("ping", { type: "ping" });
+  fake.last().send("ended", ended("b", "a", 2, 3).data, "aaaaaaaa-7");
+  assert.deepEqual([feed.paused, feed.news, states(feed), fake.sources.length], [true, 2, { a: "running" }, 1]);
+  feed.resume();
+  assert.deepEqual([feed.paused, states(feed), feed.status.word], [false, { a: "running", b: "ok" }, "live"]);
+});
+
+test("a pause of any length holds a bounded number of events, and nothing is lost", async () => {
+  const { fake, world } = worldOf([snapshot([], "aaaaaaaa-5")]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  feed.pause();
+  for (let n = 0; n < HELD_MAX; n += 1) fake.last().send("started", started(`s${n}`, null, n).data, `aaaaaaaa-${n + 6}`);
+  assert.deepEqual([feed.held.length, fake.last().readyState], [HELD_MAX, 2]);
+  feed.resume();
+  assert.deepEqual([feed.model.tree.counts.total, fake.last().url], [HELD_MAX, `/sse?traceId=${TRACE}&lastEventId=aaaaaaaa-${HELD_MAX + 5}`]);
+});
+
+test("a paused list stands still, counts new traces, and shows them when it goes on", () => {
+  const { fake, world } = worldOf([]);
+  const feed = new ListFeed(world);
+  feed.open();
+  const one = (/** @type {string} */ traceId) => ({ traceId, state: "ok", startTimestamp: at(1) });
+  fake.last().send("traces", { type: "traces", snapshot: true, traces: [one("a")], removed: [] });
+  feed.pause();
+  fake.last().send("traces", { type: "traces", traces: [one("a"), one("b")], removed: [] });
+  fake.last().send("traces", { type: "traces", traces: [one("b"), one("c")], removed: ["a"] });
+  assert.deepEqual([feed.news, [...feed.model.traces.keys()]], [2, ["a"]]);
+  feed.resume();
+  assert.deepEqual([feed.paused, [...feed.model.traces.keys()], fake.sources.length], [false, ["b", "c"], 1]);
+});
+
+test("the lag is how old the newest event was when it came", async () => {
+  const { fake, world } = worldOf([snapshot([], "aaaaaaaa-5")]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  fake.last().send("hello", hello("aaaaaaaa").data);
+  assert.equal(feed.lag, null);
+  fake.last().send("started", started("a", null, 60).data, "aaaaaaaa-6");
+  assert.equal(feed.lag, 40);
 });

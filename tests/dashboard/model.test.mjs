@@ -102,7 +102,7 @@ test("every event delivered twice gives the same picture", () => {
   const twice = traceOf(...events, ...events);
   assert.deepEqual(picture(twice), picture(once));
   assert.deepEqual(twice.tree.counts, once.tree.counts);
-  assert.deepEqual(twice.losses, { evicted: 0, starts: 3, ends: 0, other: 1, unknown: false });
+  assert.deepEqual(twice.losses, { evicted: 0, starts: 3, ends: 0, other: 1, unknown: false, atMost: false });
   assert.equal(twice.tree.spans.get("a")?.logs?.length, 1);
   assert.equal(twice.services.get("shop")?.spans, 2);
 });
@@ -156,7 +156,7 @@ test("losses are counted by what was lost", () => {
     { type: "gap", id: "x-21", data: { type: "gap", reason: "dropped", lost: { starts: 1, ends: 0, other: 2 } } },
     { type: "ping", data: { type: "ping", dropped: { starts: 9, ends: 8, other: 7 } } },
   );
-  assert.deepEqual(trace.losses, { evicted: 12, starts: 4, ends: 1, other: 2, unknown: false });
+  assert.deepEqual(trace.losses, { evicted: 12, starts: 4, ends: 1, other: 2, unknown: false, atMost: false });
   assert.deepEqual(trace.hostDropped, { starts: 9, ends: 8, other: 7 });
 });
 
@@ -187,7 +187,7 @@ test("the same epoch again is no restart", () => {
 
 test("a gap of the epoch says that something of unknown size is missing", () => {
   const trace = traceOf(started("a", null, 1), { type: "gap", data: { type: "gap", reason: "epoch", lost: null } });
-  assert.deepEqual(trace.losses, { evicted: 0, starts: 0, ends: 0, other: 0, unknown: true });
+  assert.deepEqual(trace.losses, { evicted: 0, starts: 0, ends: 0, other: 0, unknown: true, atMost: false });
   assert.equal(trace.tree.counts.open, 0);
 });
 

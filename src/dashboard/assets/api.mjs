@@ -14,9 +14,9 @@ export function traceRoute(traceId) {
   return `traces/${encodeURIComponent(traceId)}`;
 }
 
-/** @param {string} traceId @returns {string} */
-export function traceStreamRoute(traceId) {
-  return `${traceRoute(traceId)}/sse`;
+/** @param {string[]} traceIds at most 32 @returns {string} the stream of these traces together */
+export function eventsRoute(traceIds) {
+  return `sse?${traceIds.map((traceId) => `traceId=${encodeURIComponent(traceId)}`).join("&")}`;
 }
 
 /** @param {number} limit @returns {string} */

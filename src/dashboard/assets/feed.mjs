@@ -2,9 +2,10 @@
 // Feeds: a snapshot and the stream that goes on from it, brought into one model.
 // Must never touch the DOM. Everything it needs of the world (requests, streams, timers) is handed to it.
 
-import { listRoute, listStreamRoute, traceRoute, traceStreamRoute } from "./api.mjs";
+import { listRoute, listStreamRoute, traceRoute } from "./api.mjs";
 import { createList, reduceList } from "./list-model.mjs";
 import { createTrace, reduceTrace } from "./model.mjs";
+import { epochMilliseconds } from "./time.mjs";
 
 /**
  * @typedef {import("./stream.mjs").Stream} Stream
@@ -12,11 +13,11 @@ import { createTrace, reduceTrace } from "./model.mjs";
  * @typedef {import("./stream.mjs").StreamEvent} StreamEvent
  * @typedef {object} World
  * @property {(route: string) => Promise<{status: number, body: any}>} getJson
- * @property {(options: {route: string, lastEventId?: string, onEvent: (event: StreamEvent) => void,
- *   onStatus: (status: StreamStatus) => void}) => Stream} openStream
+ * @property {(wanted: import("./share.mjs").Wanted) => Stream} openStream
  * @property {(callback: () => void, milliseconds: number) => any} setTimeout
  * @property {(timer: any) => void} clearTimeout
  * @property {(serverNow: unknown) => void} onClock hears what the server's clock says
+ * @property {() => number} serverNow what it says now, in milliseconds since 1970
  * @property {() => void} onChange something may look different now
  */
 
@@ -24,10 +25,13 @@ import { createTrace, reduceTrace } from "./model.mjs";
 export const LIST_LIMIT = 500;
 /** Summaries asked for in one older page. */
 export const PAGE_LIMIT = 200;
+/** Events held while paused; for more, the stream is let go and asked again from its place. */
+export const HELD_MAX = 20_000;
 const SNAPSHOT_RETRY_MS = 2_000;
+const LAG_EVERY_MS = 250;
 
 /** @type {StreamStatus} */
-const CONNECTING = { word: "connecting", reason: "", lastId: "", attempt: 0, malformed: 0 };
+const CONNECTING = { word: "connecting", reason: "", lastId: "", attempt: 0, malformed: 0, outage: null };
 
 /** The live list of traces. */
 export class ListFeed {
@@ -36,6 +40,12 @@ export class ListFeed {
     this.world = world;
     this.model = createList();
     this.status = CONNECTING;
+    /** While paused, events go into a copy that nobody sees. @type {import("./list-model.mjs").TraceList | null} */
+    this.hidden = null;
+    /** Traces that came while paused. */
+    this.news = 0;
+    /** @type {number | null} */
+    this.lag = null;
     this.loadingOlder = false;
     this.olderFailed = false;
     /** @type {Stream | null} */
@@ -46,12 +56,9 @@ export class ListFeed {
   open() {
     if (this.stream !== null) return;
     this.stream = this.world.openStream({
-      route: listStreamRoute(LIST_LIMIT),
-      onEvent: (event) => {
-        if (event.data.now) this.world.onClock(event.data.now);
-        reduceList(this.model, event);
-        this.world.onChange();
-      },
+      topic: "list",
+      key: listStreamRoute(LIST_LIMIT),
+      onEvent: (event) => this.receive(event),
       onStatus: (status) => {
         this.status = status;
         this.world.onChange();
@@ -59,16 +66,33 @@ export class ListFeed {
     });
   }
 
+  /** @param {StreamEvent} event */
+  receive(event) {
+    if (event.data.now) this.world.onClock(event.data.now);
+    if (this.hidden !== null && Array.isArray(event.data.traces)) {
+      for (const trace of event.data.traces) if (!this.hidden.traces.has(trace?.traceId)) this.news += 1;
+    }
+    reduceList(this.hidden ?? this.model, event);
+    this.world.onChange();
+  }
+
   close() {
     this.stream?.close();
     this.stream = null;
   }
 
+  get paused() {
+    return this.hidden !== null;
+  }
+
   pause() {
-    this.stream?.pause();
+    this.news = 0;
+    this.hidden ??= { ...this.model, traces: new Map(this.model.traces) };
   }
 
   resume() {
+    if (this.hidden !== null) this.model = this.hidden;
+    this.hidden = null;
     if (this.stream === null) this.open();
     else this.stream.resume();
   }
@@ -90,7 +114,7 @@ export class ListFeed {
       const answer = await this.world.getJson(listRoute(PAGE_LIMIT, this.model.paged ? this.model.next : null));
       this.olderFailed = answer.status !== 200;
       if (this.olderFailed) break;
-      reduceList(this.model, { type: "page", data: answer.body });
+      for (const list of [this.model, this.hidden]) if (list !== null) reduceList(list, { type: "page", data: answer.body });
     } while (this.model.traces.size === before && this.model.next !== null);
     this.loadingOlder = false;
     this.world.onChange();
@@ -112,7 +136,14 @@ export class TraceFeed {
     /** @type {Stream | null} */
     this.stream = null;
     this.closed = false;
-    this.pausedEarly = false;
+    this.paused = false;
+    /** What came while paused, in order. @type {StreamEvent[]} */
+    this.held = [];
+    /** Events that came while paused; those after HELD_MAX are not counted, but not lost either. */
+    this.news = 0;
+    /** How old the newest event was when it came, in milliseconds. @type {number | null} */
+    this.lag = null;
+    this.lagAt = -Infinity;
     /** @type {any} */
     this.retry = null;
     /** Grows when the model is replaced: a view drops what it knew of the old one. */
@@ -132,12 +163,15 @@ export class TraceFeed {
   }
 
   pause() {
-    this.pausedEarly = true;
-    this.stream?.pause();
+    this.paused = true;
+    this.news = 0;
   }
 
   resume() {
-    this.pausedEarly = false;
+    this.paused = false;
+    const held = this.held;
+    this.held = [];
+    for (const event of held) this.apply(event);
     this.stream?.resume();
   }
 
@@ -176,8 +210,11 @@ export class TraceFeed {
   /** @param {unknown} cursor */
   follow(cursor) {
     this.stream?.close();
+    // What was held is in the snapshot, or is told again.
+    this.held = [];
     this.stream = this.world.openStream({
-      route: traceStreamRoute(this.traceId),
+      topic: "trace",
+      key: this.traceId,
       lastEventId: typeof cursor === "string" ? cursor : "",
       onEvent: (event) => this.receive(event),
       onStatus: (status) => {
@@ -185,17 +222,42 @@ export class TraceFeed {
         this.world.onChange();
       },
     });
-    if (this.pausedEarly) this.stream.pause();
   }
 
   /** @param {StreamEvent} event */
   receive(event) {
     if (event.data.now) this.world.onClock(event.data.now);
+    else this.hearLag(event.data.timestamp);
+    if (this.paused) this.hold(event);
+    else this.apply(event);
+    this.world.onChange();
+  }
+
+  /** @param {StreamEvent} event */
+  hold(event) {
+    // A ping is only about its own moment.
+    if (event.type === "ping") return;
+    this.held.push(event);
+    if (event.type !== "hello") this.news += 1;
+    if (this.held.length >= HELD_MAX) this.stream?.pause();
+  }
+
+  /** @param {StreamEvent} event */
+  apply(event) {
     const restarts = this.model.restarts;
     reduceTrace(this.model, event);
     if (this.phase === "waiting" && this.model.tree.counts.total > 0) this.phase = "open";
     // The log was restarted. Its replay would tell the new spans, but not what became of the old: the snapshot does.
     if (this.model.restarts !== restarts) void this.load();
-    this.world.onChange();
+  }
+
+  /** A look now and then is enough for a reader, and costs a busy trace nothing. @param {unknown} timestamp */
+  hearLag(timestamp) {
+    const now = this.world.serverNow();
+    if (Math.abs(now - this.lagAt) < LAG_EVERY_MS) return;
+    const lag = now - epochMilliseconds(timestamp);
+    if (Number.isNaN(lag)) return;
+    this.lagAt = now;
+    this.lag = Math.max(0, lag);
   }
 }

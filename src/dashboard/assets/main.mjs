@@ -2,7 +2,7 @@
 // Wires the page: address ↔ feeds ↔ views, keys, theme, and the one loop that draws.
 // It must never interpret an event or build elements of the lists: those are the models' and the views' work.
 
-import { address, getJson } from "./api.mjs";
+import { getJson } from "./api.mjs";
 import { byId, setAttribute, setShown, setText } from "./dom.mjs";
 import { ListFeed, TraceFeed } from "./feed.mjs";
 import { fillHelp } from "./help-view.mjs";
@@ -12,8 +12,9 @@ import { ListView } from "./list-view.mjs";
 import { traceName } from "./model.mjs";
 import { Palette } from "./palette.mjs";
 import { ServerClock, initResizer, initTheme, recall, remember } from "./page.mjs";
-import { pageStatus, refusedText } from "./status.mjs";
-import { openStream } from "./stream.mjs";
+import { pageShare } from "./share.mjs";
+import { drawStatus } from "./status-view.mjs";
+import { HEALED_MS, pageStatus, refusedText } from "./status.mjs";
 import { TraceView } from "./trace-view.mjs";
 
 /**
@@ -27,21 +28,24 @@ const clock = new ServerClock();
 const palette = new Palette(recall("services", /** @type {string[]} */ ([])));
 const calm = globalThis.matchMedia("(prefers-reduced-motion: reduce)");
 let route = readRoute();
-let paused = false;
 let rememberedServices = palette.slots.size;
 /** @type {TraceFeed | null} */
 let traceFeed = null;
 let frameAsked = false;
 /** @type {ReturnType<typeof setTimeout> | null} */
 let tick = null;
+/** @type {ReturnType<typeof setTimeout> | null} */
+let healed = null;
 
+const share = pageShare();
 /** @type {import("./feed.mjs").World} */
 const world = {
   getJson,
-  openStream: ({ route: path, ...options }) => openStream({ ...options, url: address(path) }),
+  openStream: (wanted) => share.open(wanted),
   setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
   clearTimeout: (timer) => clearTimeout(timer),
   onClock: (serverNow) => clock.hear(serverNow),
+  serverNow: () => clock.reading(),
   onChange: askFrame,
 };
 const listFeed = new ListFeed(world);
@@ -113,17 +117,15 @@ function follow(to) {
   askFrame();
 }
 
-/** One stream at a time: a browser allows six connections to a host over all its tabs. */
+/** One stream at a time: what a page does not show costs the server nothing. */
 function openFeed() {
   if (route.trace === null) {
-    if (traceFeed !== null) paused = false;
     traceFeed?.close();
     traceFeed = null;
     listFeed.open();
   } else if (traceFeed?.traceId !== route.trace) {
     listFeed.close();
     traceFeed?.close();
-    paused = false;
     traceView.reset();
     traceFeed = new TraceFeed(world, route.trace);
     traceFeed.open();
@@ -144,12 +146,12 @@ function draw() {
   tick = null;
   const feed = traceFeed ?? listFeed;
   // What is not heard is not known: without a connection the clocks on the page stand still.
-  clock.setRunning(feed.status.word === "live");
+  clock.setRunning(feed.status.word === "live" && !feed.paused);
   setShown(byId("list-page"), traceFeed === null);
   setShown(byId("trace-page"), traceFeed !== null);
   setShown(byId("filter-form"), traceFeed === null);
   const wait = traceFeed === null ? drawList() : drawTrace(traceFeed);
-  drawStatus(feed);
+  drawState(feed);
   rememberServices();
   if (wait < Infinity && clock.running && !document.hidden) {
     tick = setTimeout(askFrame, calm.matches ? Math.max(wait, CALM_TICK_MS) : wait);
@@ -178,19 +180,25 @@ function titleOf(what) {
 }
 
 /** @param {ListFeed | TraceFeed} feed */
-function drawStatus(feed) {
+function drawState(feed) {
   const trace = feed instanceof TraceFeed ? feed.model : null;
-  const status = pageStatus(feed.status, trace, (trace ?? listFeed.model).hostDropped);
-  const node = byId("status");
-  setAttribute(node, "data-state", status.state);
-  setAttribute(node, "title", status.title);
-  setAttribute(node, "data-last-id", feed.status.lastId);
-  setText(byId("status-text"), status.text);
+  const { hostDropped } = trace ?? listFeed.model;
+  const known = { hostDropped, losses: trace?.losses ?? null, restarts: trace?.restarts ?? 0, degraded: trace?.degraded ?? false };
+  const status = pageStatus(feed, known, Date.now());
+  const news = drawStatus(status, feed.status.lastId);
+  if (news !== "") announce(news);
+  // The word that an outage is over goes away even when nothing else happens.
+  if (status.state === "live" && status.text !== "Live") {
+    healed ??= setTimeout(() => {
+      healed = null;
+      askFrame();
+    }, HEALED_MS);
+  }
   const banner = trace === null ? "" : refusedText(trace);
   setShown(byId("banner"), banner !== "");
   setText(byId("banner"), banner);
-  setAttribute(byId("pause"), "aria-pressed", String(paused));
-  setText(byId("pause"), paused ? "Resume" : "Pause");
+  setAttribute(byId("pause"), "aria-pressed", String(feed.paused));
+  setText(byId("pause"), feed.paused ? "Resume" : "Pause");
 }
 
 function rememberServices() {
@@ -201,18 +209,10 @@ function rememberServices() {
 
 // What a reader can do.
 
-/** @param {boolean} wanted */
-function setPaused(wanted) {
-  if (paused === wanted) return;
-  paused = wanted;
-  if (traceFeed !== null) {
-    if (paused) traceFeed.pause();
-    else traceFeed.resume();
-  } else if (paused) {
-    listFeed.pause();
-  } else {
-    listFeed.resume();
-  }
+function togglePause() {
+  const feed = traceFeed ?? listFeed;
+  if (feed.paused) feed.resume();
+  else feed.pause();
   askFrame();
 }
 
@@ -252,7 +252,7 @@ const KEYS_EVERYWHERE = {
   Escape: back,
   "?": toggleHelp,
   t: () => byId("theme").click(),
-  " ": () => setPaused(!paused),
+  " ": togglePause,
 };
 
 /** @type {Record<string, () => void>} */
@@ -323,11 +323,13 @@ function listen() {
   });
   byId("filter").addEventListener("input", () => replace({ ...route, query: /** @type {HTMLInputElement} */ (byId("filter")).value }));
   byId("filter-form").addEventListener("submit", (event) => event.preventDefault());
-  byId("pause").addEventListener("click", () => setPaused(!paused));
+  byId("pause").addEventListener("click", togglePause);
   byId("help-open").addEventListener("click", toggleHelp);
   byId("status").addEventListener("click", () => {
-    setPaused(false);
-    if ((traceFeed ?? listFeed).status.word === "ended") (traceFeed ?? listFeed).resume();
+    const feed = traceFeed ?? listFeed;
+    if (feed.paused || feed.status.word === "ended") feed.resume();
+    share.wake();
+    askFrame();
   });
   byId("trace-id").addEventListener("click", () => copy(route.trace ?? ""));
   byId("expand-all").addEventListener("click", () => traceView.foldAll(false));

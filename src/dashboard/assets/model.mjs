@@ -17,6 +17,7 @@ import { parseTimestamp, wholeSeconds } from "./time.mjs";
  * @property {number} ends
  * @property {number} other
  * @property {boolean} unknown something of unknown size is missing
+ * @property {boolean} atMost `evicted` is a limit: the count was of several traces together
  * @typedef {object} Trace
  * @property {string} traceId
  * @property {import("./tree.mjs").Tree} tree
@@ -55,7 +56,7 @@ export function createTrace(traceId) {
     traceId, tree: createTree(), originSeconds: NaN, start: NaN, end: NaN,
     services: new Map(), processes: new Map(), newest: null,
     epoch: null, restarts: 0, heard: "", unknownToServer: false, degraded: false, ended: null,
-    losses: { evicted: 0, starts: 0, ends: 0, other: 0, unknown: false },
+    losses: { evicted: 0, starts: 0, ends: 0, other: 0, unknown: false, atMost: false },
     hostDropped: { starts: 0, ends: 0, other: 0 },
     refusedSpans: 0, refusedLogs: 0, logs: 0, seen: new Set(), version: 0,
   };
@@ -358,6 +359,7 @@ function gap(trace, data, id) {
     forgetOpen(trace);
   } else if (!trace.seen.has(key)) {
     trace.seen.add(key);
+    if (data.traces > 1) trace.losses.atMost = true;
     if (typeof data.lost === "number") trace.losses.evicted += data.lost;
     else if (data.lost) {
       const lost = numbers(data.lost);
