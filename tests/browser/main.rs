@@ -3,6 +3,9 @@
 //! Needs the Debian packages `chromium` and `chromium-driver`; without them it fails and says so.
 #![cfg(feature = "tracing")]
 
+mod app;
+mod cut;
 mod dashboard;
 mod driver;
 mod product_page;
+mod streams;
