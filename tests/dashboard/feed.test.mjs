@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HELD_MAX, ListFeed, TraceFeed } from "../../src/dashboard/assets/feed.mjs";
 import { openStream, parseObject } from "../../src/dashboard/assets/stream.mjs";
+import { stateOf } from "../../src/dashboard/assets/span.mjs";
 import { TRACE, at, ended, hello, started } from "./build.mjs";
 import { FakeWorld } from "./world.mjs";
 import { epochMilliseconds } from "../../src/dashboard/assets/time.mjs";
@@ -42,7 +43,7 @@ const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 /** @param {TraceFeed} feed */
 function states(feed) {
-  return Object.fromEntries([...feed.model.tree.spans.values()].map((span) => [span.id, span.state]));
+  return Object.fromEntries(feed.model.spans.ids.map((id, index) => [id, stateOf(feed.model, index)]));
 }
 
 test("a trace is its snapshot and the stream from the snapshot's cursor", async () => {
@@ -162,7 +163,7 @@ test("a pause of any length holds a bounded number of events, and nothing is los
   for (let n = 0; n < HELD_MAX; n += 1) fake.last().send("started", started(`s${n}`, null, n).data, `aaaaaaaa-${n + 6}`);
   assert.deepEqual([feed.held.length, fake.last().readyState], [HELD_MAX, 2]);
   feed.resume();
-  assert.deepEqual([feed.model.tree.counts.total, fake.last().url], [HELD_MAX, `/sse?traceId=${TRACE}&lastEventId=aaaaaaaa-${HELD_MAX + 5}`]);
+  assert.deepEqual([feed.model.counts.total, fake.last().url], [HELD_MAX, `/sse?traceId=${TRACE}&lastEventId=aaaaaaaa-${HELD_MAX + 5}`]);
 });
 
 test("a paused list stands still, counts new traces, and shows them when it goes on", () => {

@@ -188,13 +188,13 @@ export class TraceFeed {
       // The snapshot is of the epoch just greeted: the next `hello` is news only if it names yet another.
       if (old.restarts > 0) this.model.epoch = old.epoch;
       // A durable log has everything from before; another one has less, and the reader must be told.
-      if (this.model.tree.counts.total < old.tree.counts.total) this.model.losses.unknown = true;
+      if (this.model.counts.total < old.counts.total) this.model.losses.unknown = true;
       this.generation += 1;
       this.phase = "open";
       this.world.onClock(answer.body.now);
       this.follow(answer.body.cursor);
     } else if (answer.status === 404) {
-      if (this.model.tree.counts.total === 0) this.phase = "waiting";
+      if (this.model.counts.total === 0) this.phase = "waiting";
       if (this.stream === null) this.follow("");
     } else if (answer.status === 0 || answer.status >= 500 || answer.status === 429) {
       this.status = { ...CONNECTING, word: "reconnecting", reason: "refused" };
@@ -246,7 +246,7 @@ export class TraceFeed {
   apply(event) {
     const restarts = this.model.restarts;
     reduceTrace(this.model, event);
-    if (this.phase === "waiting" && this.model.tree.counts.total > 0) this.phase = "open";
+    if (this.phase === "waiting" && this.model.counts.total > 0) this.phase = "open";
     // The log was restarted. Its replay would tell the new spans, but not what became of the old: the snapshot does.
     if (this.model.restarts !== restarts) void this.load();
   }

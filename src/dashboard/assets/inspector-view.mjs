@@ -2,12 +2,13 @@
 // Draws what is known of one span. Everything is text from outside: it goes in as text, and must never be read as markup.
 
 import { STATE_WORDS, byId, element, icon, setShown, setStyle, setText } from "./dom.mjs";
-import { attributeTypesOf, attributesOf, selfTime } from "./model.mjs";
-import { nameOf } from "./span-row-view.mjs";
+import { indexOf } from "./model.mjs";
+import { colourKey } from "./palette.mjs";
+import { attributeTypesOf, attributesOf, selfTime, shownName, spanAt } from "./span.mjs";
 import { formatAbsolute, formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
 
 /**
- * @typedef {import("./tree.mjs").Span} Span
+ * @typedef {import("./span.mjs").SpanFacts} Span
  * @typedef {import("./model.mjs").Trace} Trace
  * @typedef {{close: () => void, copy: (text: string) => void, openLink: (traceId: string, spanId: string) => void,
  *   linkHref: (traceId: string, spanId: string) => string, goTo: (spanId: string) => void}} InspectorActions
@@ -40,14 +41,15 @@ export class InspectorView {
 
   /** @param {InspectorFrame} frame */
   draw(frame) {
-    const span = frame.spanId === null ? undefined : frame.trace.tree.spans.get(frame.spanId);
+    const index = indexOf(frame.trace, frame.spanId);
+    const span = index < 0 ? undefined : spanAt(frame.trace, index);
     setShown(this.node, span !== undefined);
     setShown(byId("resizer"), span !== undefined);
     if (span === undefined) {
       this.drawn = "";
       return;
     }
-    const key = `${frame.generation} ${span.id} ${span.version} ${span.state} ${span.children.length}`;
+    const key = `${frame.generation} ${span.id} ${span.stamp} ${span.state} ${span.childCount}`;
     if (key !== this.drawn) {
       const sameSpan = this.node.dataset.spanId === span.id;
       this.drawn = key;
@@ -62,8 +64,8 @@ export class InspectorView {
     this.node.dataset.spanId = span.id;
     this.node.dataset.state = span.state;
     this.ticking = span.end === null && span.state !== "placeholder" ? element("span") : null;
-    const attributes = attributesOf(span);
-    const types = attributeTypesOf(span);
+    const attributes = attributesOf(frame.trace, span.index);
+    const types = attributeTypesOf(frame.trace, span.index);
     const code = Object.entries(attributes).filter(([name]) => CODE_KEYS.test(name));
     const others = Object.entries(attributes).filter(([name]) => !CODE_KEYS.test(name));
     const process = frame.trace.processes.get(span.event?.process);
@@ -83,11 +85,11 @@ export class InspectorView {
   /** @param {Span} span @param {InspectorFrame} frame @returns {HTMLElement} */
   head(span, frame) {
     const dot = element("span", { class: "service-dot" });
-    setStyle(dot, "background", frame.palette.colour(span.service));
+    setStyle(dot, "background", frame.palette.colour(colourKey(frame.trace, span.index)));
     return element(
       "div", { class: "inspector-head" },
       element("div", { class: "inspector-title" },
-        element("h2", { id: "inspector-name", text: nameOf(span) }),
+        element("h2", { id: "inspector-name", text: shownName(frame.trace, span.index) }),
         element("button", { type: "button", class: "button quiet icon-only", title: "Close (Esc)", "aria-label": "Close", on: { click: () => this.actions.close() } }, icon("close"))),
       element("p", { class: "badges" },
         element("span", { id: "inspector-state", class: "badge", "data-state": span.state }, icon(span.state), STATE_WORDS[span.state]),
@@ -128,7 +130,7 @@ export class InspectorView {
       ["Span id", this.copyable(span.id)],
       ["Trace id", this.copyable(trace.traceId)],
       ["Parent", span.parentId === null ? (event === null ? null : "none: a root") : this.parentLink(span.parentId)],
-      ["Children", span.children.length === 0 ? null : span.children.length.toLocaleString("en")],
+      ["Children", span.childCount === 0 ? null : span.childCount.toLocaleString("en")],
       ["Scope", scopeText(event)],
       ["Trace state", event?.traceState ? String(event.traceState) : null],
       ["Dropped", droppedText(event)],
@@ -268,8 +270,8 @@ function section(title, count, body) {
 
 /** @param {Span} span @returns {string | null} */
 function selfText(span) {
-  const self = selfTime(span);
-  if (self === null || span.children.length === 0) return null;
+  const self = selfTime(span.trace, span.index);
+  if (self === null || span.childCount === 0) return null;
   const whole = Number(span.end) - span.start;
   const share = whole > 0 ? `  ·  ${Math.round((self / whole) * 100)} %` : "";
   return `${formatDuration(self)}${share}`;

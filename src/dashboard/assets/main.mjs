@@ -9,13 +9,14 @@ import { fillHelp } from "./help-view.mjs";
 import { InspectorView } from "./inspector-view.mjs";
 import { listCounts } from "./list-model.mjs";
 import { ListView } from "./list-view.mjs";
-import { traceName } from "./model.mjs";
 import { Palette } from "./palette.mjs";
 import { ServerClock, initResizer, initTheme, recall, remember } from "./page.mjs";
 import { pageShare } from "./share.mjs";
+import { traceName } from "./span.mjs";
 import { drawStatus } from "./status-view.mjs";
 import { HEALED_MS, pageStatus, refusedText } from "./status.mjs";
 import { TraceView } from "./trace-view.mjs";
+import { Ui } from "./ui.mjs";
 
 /**
  * @typedef {{trace: string | null, span: string | null, query: string, order: "running" | "newest"}} Route
@@ -27,6 +28,7 @@ const ANNOUNCE_MS = 5_000;
 const clock = new ServerClock();
 const palette = new Palette(recall("services", /** @type {string[]} */ ([])));
 const calm = globalThis.matchMedia("(prefers-reduced-motion: reduce)");
+const ui = new Ui(() => askFrame());
 let route = readRoute();
 let rememberedServices = palette.slots.size;
 /** @type {TraceFeed | null} */
@@ -56,16 +58,25 @@ const listView = new ListView({
   setOrder: (order) => replace({ ...route, order }),
   changed: askFrame,
 });
-const traceView = new TraceView({
-  select: (spanId) => replace({ ...route, span: spanId }),
-  changed: askFrame,
-});
-const inspector = new InspectorView({
-  close: () => replace({ ...route, span: null }),
+const actions = {
+  select: (/** @type {string | null} */ spanId) => replace({ ...route, span: spanId }),
+  goTo: (/** @type {string} */ spanId) => traceView.goTo(spanId),
+  openTrace: (/** @type {string} */ traceId, /** @type {string | null} */ spanId = null) => (
+    traceId === route.trace && spanId !== null ? traceView.goTo(spanId) : go({ ...route, trace: traceId, span: spanId })),
+  hrefOf: (/** @type {string} */ traceId, /** @type {string | null} */ spanId = null) => hrefOf({ ...route, trace: traceId, span: spanId }),
+  search: (/** @type {string} */ query) => replace({ ...route, query }),
   copy,
-  openLink: (traceId, spanId) => (traceId === route.trace ? traceView.goTo(spanId) : go({ ...route, trace: traceId, span: spanId })),
-  linkHref: (traceId, spanId) => hrefOf({ ...route, trace: traceId, span: spanId }),
-  goTo: (spanId) => traceView.goTo(spanId),
+  announce,
+};
+/** What other views add to the rows of the waterfall. @type {import("./span-row-view.mjs").Decorator[]} */
+const decorators = [];
+const traceView = new TraceView({ ui, actions, decorators });
+const inspector = new InspectorView({
+  close: () => actions.select(null),
+  copy,
+  openLink: actions.openTrace,
+  linkHref: actions.hrefOf,
+  goTo: actions.goTo,
 });
 
 // The address.
@@ -109,6 +120,10 @@ function replace(to) {
 /** @param {Route} to */
 function follow(to) {
   route = to;
+  ui.traceId = to.trace;
+  ui.spanId = to.span;
+  ui.query = to.query;
+  ui.order = to.order;
   const input = /** @type {HTMLInputElement} */ (byId("filter"));
   if (input.value !== to.query) input.value = to.query;
   setAttribute(byId("back"), "href", hrefOf({ ...to, trace: null, span: null }));
@@ -166,11 +181,15 @@ function drawList() {
 
 /** @param {TraceFeed} feed @returns {number} */
 function drawTrace(feed) {
-  const origin = feed.model.originSeconds;
+  const trace = feed.model;
+  const origin = trace.originSeconds;
   const now = Number.isNaN(origin) ? NaN : clock.now() - origin * 1000;
-  const wait = traceView.draw({ feed, spanId: route.span, now, palette });
-  inspector.draw({ trace: feed.model, generation: feed.generation, spanId: route.span, now, palette });
-  setText(document.querySelector("title") ?? document.head, titleOf(traceName(feed.model) || "trace"));
+  const frame = traceView.layOut({
+    trace, feed, generation: feed.generation, ui, now, moment: ui.moment, live: trace.counts.open > 0 && ui.moment === null, palette,
+  });
+  const wait = traceView.draw(frame);
+  inspector.draw({ trace, generation: feed.generation, spanId: ui.spanId, now, palette });
+  setText(document.querySelector("title") ?? document.head, titleOf(traceName(trace) || "trace"));
   return wait;
 }
 
@@ -267,16 +286,8 @@ const KEYS_LIST = {
 
 /** @type {Record<string, () => void>} */
 const KEYS_TRACE = {
-  ArrowDown: () => traceView.move(1), j: () => traceView.move(1),
-  ArrowUp: () => traceView.move(-1), k: () => traceView.move(-1),
-  PageDown: () => traceView.move(20), PageUp: () => traceView.move(-20),
-  Home: () => traceView.move(-Infinity), End: () => traceView.move(Infinity),
-  ArrowLeft: () => traceView.collapseOrParent(), h: () => traceView.collapseOrParent(),
-  ArrowRight: () => traceView.expandOrChild(), l: () => traceView.expandOrChild(),
+  ...traceView.keys,
   Enter: () => byId("inspector").focus(),
-  E: () => traceView.foldAll(false), C: () => traceView.foldAll(true),
-  e: () => traceView.goToError(1), "]": () => traceView.goToError(1), "[": () => traceView.goToError(-1),
-  f: () => traceView.setFollow(!traceView.follow),
 };
 
 /** @param {KeyboardEvent} event */
@@ -332,11 +343,11 @@ function listen() {
     askFrame();
   });
   byId("trace-id").addEventListener("click", () => copy(route.trace ?? ""));
-  byId("expand-all").addEventListener("click", () => traceView.foldAll(false));
-  byId("collapse-all").addEventListener("click", () => traceView.foldAll(true));
+  byId("expand-all").addEventListener("click", () => ui.openToDepth(Infinity));
+  byId("collapse-all").addEventListener("click", () => ui.openToDepth(0));
   byId("next-error").addEventListener("click", () => traceView.goToError(1));
   byId("previous-error").addEventListener("click", () => traceView.goToError(-1));
-  byId("follow").addEventListener("click", () => traceView.setFollow(!traceView.follow));
+  byId("follow").addEventListener("click", () => ui.setFollow(!ui.follow));
   for (const id of ["home", "back"]) {
     byId(id).addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
