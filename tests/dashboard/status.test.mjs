@@ -101,3 +101,9 @@ test("a trace too large for the page says how much was left out", () => {
     "This trace is larger than a page can keep: 250,000 spans (1 event of others left out) and 50,000 log records (2,000 left out).",
   );
 });
+
+test("a moment of the past is told before everything else, and a file is never live", () => {
+  const past = statusOf(watched("live"), [], { past: "+13.9 s" });
+  assert.deepEqual([past.state, past.text, past.lines[0]], ["paused", "At +13.9 s", "the trace as it looked then; press to go back to now"]);
+  assert.deepEqual(statusOf(watched("ended", {}, { file: "a.jsonl" })), { state: "file", text: "File", lines: ["from the file a.jsonl", "nothing of it was sent to the server"] });
+});

@@ -37,6 +37,26 @@ export function address(route) {
   return new URL(route, document.baseURI).href;
 }
 
+/** @param {string} traceId @param {"otlp" | "jsonl"} format @returns {string} a file of the trace */
+export function exportRoute(traceId, format) {
+  return `${traceRoute(traceId)}?format=${format}`;
+}
+
+/**
+ * The retained events of a trace. Never rejects.
+ * @param {string} traceId
+ * @returns {Promise<any[] | null>} null when they could not be had
+ */
+export async function getEvents(traceId) {
+  try {
+    const response = await fetch(address(exportRoute(traceId, "jsonl")), { cache: "no-store" });
+    const lines = response.ok ? (await response.text()).split("\n") : null;
+    return lines?.filter((line) => line !== "").map((line) => JSON.parse(line)) ?? null;
+  } catch {
+    return null;
+  }
+}
+
 /**
  * Asks for a JSON route. Never rejects: what went wrong is the status.
  * @param {string} route

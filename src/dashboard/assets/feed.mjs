@@ -46,6 +46,7 @@ export class ListFeed {
     this.news = 0;
     /** @type {number | null} */
     this.lag = null;
+    this.head = "";
     this.loadingOlder = false;
     this.olderFailed = false;
     /** @type {Stream | null} */
@@ -69,6 +70,7 @@ export class ListFeed {
   /** @param {StreamEvent} event */
   receive(event) {
     if (event.data.now) this.world.onClock(event.data.now);
+    if (typeof event.data.head === "string") this.head = event.data.head;
     if (this.hidden !== null && Array.isArray(event.data.traces)) {
       for (const trace of event.data.traces) if (!this.hidden.traces.has(trace?.traceId)) this.news += 1;
     }
@@ -143,6 +145,7 @@ export class TraceFeed {
     this.news = 0;
     /** How old the newest event was when it came, in milliseconds. @type {number | null} */
     this.lag = null;
+    this.head = "";
     this.lagAt = -Infinity;
     /** @type {any} */
     this.retry = null;
@@ -227,6 +230,7 @@ export class TraceFeed {
   /** @param {StreamEvent} event */
   receive(event) {
     if (event.data.now) this.world.onClock(event.data.now);
+    if (typeof event.data.head === "string") this.head = event.data.head;
     else this.hearLag(event.data.timestamp);
     if (this.paused) this.hold(event);
     else this.apply(event);

@@ -2,9 +2,13 @@
 // Wires the page: address ↔ feeds ↔ views, keys, theme, and the one loop that draws.
 // It must never interpret an event or build elements of the lists: those are the models' and the views' work.
 
-import { getJson } from "./api.mjs";
+import { getEvents, getJson } from "./api.mjs";
+import { colours } from "./colours.mjs";
 import { byId, setAttribute, setShown, setText } from "./dom.mjs";
+import { ExportMenu } from "./export-view.mjs";
 import { ListFeed, TraceFeed } from "./feed.mjs";
+import { FileView } from "./file-view.mjs";
+import { FILE_PREFIX, missingFile } from "./files.mjs";
 import { fillHelp } from "./help-view.mjs";
 import { InspectorView } from "./inspector-view.mjs";
 import { listCounts } from "./list-model.mjs";
@@ -15,7 +19,10 @@ import { pageShare } from "./share.mjs";
 import { traceName } from "./span.mjs";
 import { drawStatus } from "./status-view.mjs";
 import { HEALED_MS, pageStatus, refusedText } from "./status.mjs";
+import { formatOffset } from "./time.mjs";
 import { TraceView } from "./trace-view.mjs";
+import { Travel } from "./travel.mjs";
+import { TravelView } from "./travel-view.mjs";
 import { Ui } from "./ui.mjs";
 
 /**
@@ -31,7 +38,7 @@ const calm = globalThis.matchMedia("(prefers-reduced-motion: reduce)");
 const ui = new Ui(() => askFrame());
 let route = readRoute();
 let rememberedServices = palette.slots.size;
-/** @type {TraceFeed | null} */
+/** @type {TraceFeed | import("./files.mjs").FileFeed | null} */
 let traceFeed = null;
 let frameAsked = false;
 /** @type {ReturnType<typeof setTimeout> | null} */
@@ -71,6 +78,17 @@ const actions = {
 /** What other views add to the rows of the waterfall. @type {import("./span-row-view.mjs").Decorator[]} */
 const decorators = [];
 const traceView = new TraceView({ ui, actions, decorators });
+const travel = new Travel({ events: getEvents, clock: () => performance.now(), changed: askFrame });
+const travelView = new TravelView(byId("scrubber"), { ui, travel, colours });
+const exportMenu = new ExportMenu(byId("trace-menu"), travelView);
+const fileView = new FileView({
+  announce,
+  opened: ({ feeds }) => {
+    const [first] = feeds.values();
+    go({ ...route, trace: feeds.size === 1 ? first.traceId : null, span: null });
+  },
+  closed: () => (route.trace?.startsWith(FILE_PREFIX) ? go({ ...route, trace: null, span: null }) : follow(route)),
+});
 const inspector = new InspectorView({
   close: () => actions.select(null),
   copy,
@@ -137,14 +155,29 @@ function openFeed() {
   if (route.trace === null) {
     traceFeed?.close();
     traceFeed = null;
-    listFeed.open();
+    travel.forget();
+    shownList().open();
   } else if (traceFeed?.traceId !== route.trace) {
     listFeed.close();
     traceFeed?.close();
     traceView.reset();
-    traceFeed = new TraceFeed(world, route.trace);
+    travel.forget();
+    traceFeed = feedOf(route.trace);
     traceFeed.open();
   }
+}
+
+/** @param {string} traceId */
+function feedOf(traceId) {
+  if (!traceId.startsWith(FILE_PREFIX)) return new TraceFeed(world, traceId);
+  return fileView.file?.feed(traceId) ?? missingFile(traceId);
+}
+
+/** The traces of the server, or of the file that is open. */
+function shownList() {
+  if (fileView.file === null) return listFeed;
+  listFeed.close();
+  return fileView.file.list;
 }
 
 // Drawing.
@@ -159,7 +192,7 @@ function draw() {
   frameAsked = false;
   if (tick !== null) clearTimeout(tick);
   tick = null;
-  const feed = traceFeed ?? listFeed;
+  const feed = traceFeed ?? shownList();
   // What is not heard is not known: without a connection the clocks on the page stand still.
   clock.setRunning(feed.status.word === "live" && !feed.paused);
   setShown(byId("list-page"), traceFeed === null);
@@ -168,7 +201,7 @@ function draw() {
   const wait = traceFeed === null ? drawList() : drawTrace(traceFeed);
   drawState(feed);
   rememberServices();
-  if (wait < Infinity && clock.running && !document.hidden) {
+  if (wait < Infinity && (clock.running || travel.play !== null) && !document.hidden) {
     tick = setTimeout(askFrame, calm.matches ? Math.max(wait, CALM_TICK_MS) : wait);
   }
 }
@@ -176,18 +209,21 @@ function draw() {
 /** @returns {number} milliseconds until the page changes by itself */
 function drawList() {
   setText(document.querySelector("title") ?? document.head, titleOf("livespan"));
-  return listView.draw({ feed: listFeed, query: route.query, order: route.order, now: clock.now(), palette });
+  return listView.draw({ feed: /** @type {ListFeed} */ (shownList()), query: route.query, order: route.order, now: clock.now(), palette });
 }
 
-/** @param {TraceFeed} feed @returns {number} */
+/** @param {any} feed of the server or of a file @returns {number} */
 function drawTrace(feed) {
-  const trace = feed.model;
-  const origin = trace.originSeconds;
-  const now = Number.isNaN(origin) ? NaN : clock.now() - origin * 1000;
+  const origin = feed.model.originSeconds;
+  const liveNow = feed.fixedNow ?? (Number.isNaN(origin) ? NaN : clock.now() - origin * 1000);
+  const shown = travel.shown(feed, ui, liveNow);
+  const { trace } = shown;
+  const now = shown.now ?? liveNow;
   const frame = traceView.layOut({
-    trace, feed, generation: feed.generation, ui, now, moment: ui.moment, live: trace.counts.open > 0 && ui.moment === null, palette,
+    trace, feed, generation: feed.generation, ui, now, moment: ui.moment, live: trace.counts.open > 0 && ui.moment === null && feed.file === undefined, palette,
   });
-  const wait = traceView.draw(frame);
+  const wait = Math.min(traceView.draw(frame), travelView.draw({ ...frame, liveNow }));
+  exportMenu.draw(feed);
   inspector.draw({ trace, generation: feed.generation, spanId: ui.spanId, now, palette });
   setText(document.querySelector("title") ?? document.head, titleOf(traceName(trace) || "trace"));
   return wait;
@@ -198,12 +234,13 @@ function titleOf(what) {
   return what === "livespan" ? "livespan" : `${what} · livespan`;
 }
 
-/** @param {ListFeed | TraceFeed} feed */
+/** @param {any} feed of a trace or of the list, of the server or of a file */
 function drawState(feed) {
-  const trace = feed instanceof TraceFeed ? feed.model : null;
-  const { hostDropped } = trace ?? listFeed.model;
+  const trace = traceFeed?.model ?? null;
+  const { hostDropped } = feed.model;
   const known = { hostDropped, losses: trace?.losses ?? null, restarts: trace?.restarts ?? 0, degraded: trace?.degraded ?? false };
-  const status = pageStatus(feed, known, Date.now());
+  const past = trace === null || ui.moment === null ? undefined : formatOffset(ui.moment - trace.start);
+  const status = pageStatus(feed, { ...known, past }, Date.now());
   const news = drawStatus(status, feed.status.lastId);
   if (news !== "") announce(news);
   // The word that an outage is over goes away even when nothing else happens.
@@ -229,7 +266,7 @@ function rememberServices() {
 // What a reader can do.
 
 function togglePause() {
-  const feed = traceFeed ?? listFeed;
+  const feed = traceFeed ?? shownList();
   if (feed.paused) feed.resume();
   else feed.pause();
   askFrame();
@@ -287,6 +324,7 @@ const KEYS_LIST = {
 /** @type {Record<string, () => void>} */
 const KEYS_TRACE = {
   ...traceView.keys,
+  ...travelView.keys,
   Enter: () => byId("inspector").focus(),
 };
 
@@ -295,7 +333,7 @@ function keyPressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   if (/** @type {HTMLDialogElement} */ (byId("help")).open) return;
   const target = /** @type {HTMLElement} */ (event.target);
-  if (target instanceof HTMLInputElement) {
+  if (target instanceof HTMLInputElement && target.type !== "range") {
     if (event.key === "Escape" || event.key === "Enter") leaveFilter(event);
     return;
   }
@@ -337,12 +375,13 @@ function listen() {
   byId("pause").addEventListener("click", togglePause);
   byId("help-open").addEventListener("click", toggleHelp);
   byId("status").addEventListener("click", () => {
-    const feed = traceFeed ?? listFeed;
+    const feed = traceFeed ?? shownList();
     if (feed.paused || feed.status.word === "ended") feed.resume();
     share.wake();
+    ui.setMoment(null);
     askFrame();
   });
-  byId("trace-id").addEventListener("click", () => copy(route.trace ?? ""));
+  byId("trace-id").addEventListener("click", () => copy(traceFeed?.model.traceId ?? ""));
   byId("expand-all").addEventListener("click", () => ui.openToDepth(Infinity));
   byId("collapse-all").addEventListener("click", () => ui.openToDepth(0));
   byId("next-error").addEventListener("click", () => traceView.goToError(1));

@@ -14,8 +14,10 @@ import { formatDuration, plural } from "./time.mjs";
  * @property {boolean} paused
  * @property {number} news what came while it was paused
  * @property {number | null} lag
- * @typedef {{hostDropped: Dropped, losses: import("./model.mjs").Losses | null, restarts: number, degraded: boolean}} Known
- *   what its model knows of the log; no losses on the list
+ * @property {string} [head] of the log, as last heard
+ * @property {string} [file] the name of the file, when it is of one
+ * @typedef {{hostDropped: Dropped, losses: import("./model.mjs").Losses | null, restarts: number, degraded: boolean, past?: string}} Known
+ *   what its model knows of the log; no losses on the list; `past`: the moment on show, when it is not now
  */
 
 /** @type {Record<string, string>} */
@@ -42,11 +44,13 @@ export const HEALED_MS = 10_000;
  * @returns {PageStatus}
  */
 export function pageStatus(feed, known, now) {
+  if (feed.file !== undefined) return { state: "file", text: "File", lines: [`from the file ${feed.file}`, "nothing of it was sent to the server"] };
   return { ...word(feed, known, now), lines: detailLines(feed, known, now) };
 }
 
 /** @param {Watched} feed @param {Known} known @param {number} now @returns {{state: PageState, text: string}} */
-function word({ status, paused, news }, { losses, degraded }, now) {
+function word({ status, paused, news }, { losses, degraded, past }, now) {
+  if (past !== undefined) return { state: "paused", text: `At ${past}` };
   if (paused) return { state: "paused", text: news > 0 ? `Paused · ${news.toLocaleString("en")} new` : "Paused" };
   if (status.word === "reconnecting") return { state: "reconnecting", text: status.attempt > 1 ? `Reconnecting · ${status.attempt}` : "Reconnecting" };
   if (status.word === "connecting") return { state: "connecting", text: status.reason === "crowded" ? "Waiting" : "Connecting" };
@@ -71,8 +75,8 @@ function healedFor({ word: is, outage }, now) {
  * @param {number} now
  * @returns {string[]}
  */
-function detailLines({ status, paused, news, lag }, { losses, restarts, degraded, hostDropped }, now) {
-  const lines = [];
+function detailLines({ status, paused, news, lag, head }, { losses, restarts, degraded, hostDropped, past }, now) {
+  const lines = past === undefined ? [] : ["the trace as it looked then; press to go back to now"];
   const { outage } = status;
   if (status.reason !== "") lines.push(REASONS[status.reason] ?? status.reason);
   if (paused && news > 0) lines.push(`${plural(news, "event")} wait${news === 1 ? "s" : ""} for you to go on`);
@@ -86,6 +90,7 @@ function detailLines({ status, paused, news, lag }, { losses, restarts, degraded
   if (restarts > 0 && !losses?.unknown) lines.push("the server was restarted while this page was open");
   if (outage !== null) lines.push(`back ${ago(now - outage.at)}, after ${formatDuration(outage.milliseconds)}: ${REASONS[outage.reason] ?? outage.reason}`);
   if (status.lastId !== "") lines.push(`last event ${status.lastId}`);
+  if (head) lines.push(`the log's last event ${head}`);
   if (lag !== null) lines.push(`the newest event was ${formatDuration(lag)} old when it came`);
   lines.push(`dropped by the host, ever: ${hostDropped.starts} starts, ${hostDropped.ends} ends, ${hostDropped.other} other`);
   if (status.malformed > 0) lines.push(`${plural(status.malformed, "event")} could not be read`);
@@ -118,5 +123,7 @@ export function statusNews(before, after) {
   if (before.state === after.state && (before.text === after.text || after.state === "paused" || after.state === "reconnecting")) return "";
   // The note that an outage is over goes away by itself; that is no news.
   if (before.state === "live" && after.text === "Live") return "";
+  // The scrubber tells its moments itself.
+  if (after.text.startsWith("At ")) return "";
   return after.lines.length > 0 && after.state !== "live" ? `${after.text}: ${after.lines[0]}` : after.text;
 }

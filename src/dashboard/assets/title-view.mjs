@@ -25,8 +25,8 @@ export class TitleView {
     const name = traceName(trace) || (feed.phase === "loading" ? "Loading…" : "Trace");
     setText(byId("trace-name"), name);
     setAttribute(byId("trace-name"), "title", name);
-    setText(byId("trace-id"), feed.traceId.slice(0, 8));
-    setAttribute(byId("trace-id"), "data-copy", feed.traceId);
+    setText(byId("trace-id"), trace.traceId.slice(0, 8));
+    setAttribute(byId("trace-id"), "data-copy", trace.traceId);
     const elapsed = (counts.open > 0 ? Math.max(now, trace.start) : trace.end) - trace.start;
     setText(byId("trace-duration"), counts.total === 0 ? "" : counts.open > 0 ? formatTicking(elapsed) : formatDuration(elapsed));
     setText(byId("trace-counts"), countsText(counts));
