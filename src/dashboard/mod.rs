@@ -35,8 +35,10 @@ static ASSETS: &[Asset] = assets![
     "axis-view.mjs",
     "colours.mjs",
     "columns.mjs",
+    "critical.mjs",
     "dom.mjs",
     "events.mjs",
+    "expected.mjs",
     "export-view.mjs",
     "favicon.svg",
     "feed.mjs",
@@ -52,6 +54,7 @@ static ASSETS: &[Asset] = assets![
     "inspector-view.mjs",
     "inspector.css",
     "layout.mjs",
+    "list-feed.mjs",
     "list-model.mjs",
     "list-view.mjs",
     "list.css",
@@ -86,6 +89,7 @@ static ASSETS: &[Asset] = assets![
     "travel.mjs",
     "tree.mjs",
     "ui.mjs",
+    "waiting.mjs",
     "zoom-input.mjs",
 ];
 

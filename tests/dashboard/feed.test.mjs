@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HELD_MAX, ListFeed, TraceFeed } from "../../src/dashboard/assets/feed.mjs";
+import { HELD_MAX, TraceFeed } from "../../src/dashboard/assets/feed.mjs";
 import { openStream, parseObject } from "../../src/dashboard/assets/stream.mjs";
 import { stateOf } from "../../src/dashboard/assets/span.mjs";
 import { TRACE, at, ended, hello, started } from "./build.mjs";
@@ -125,20 +125,6 @@ test("a closed feed ignores the answer that comes too late", async () => {
   assert.deepEqual([states(feed), fake.sources.length], [{}, 0]);
 });
 
-test("older traces are walked down to the first page that has news", async () => {
-  const known = Array.from({ length: 500 }, (_, index) => ({ traceId: `t${index}`, state: "ok", startTimestamp: at(1000 + index) }));
-  const { fake, asked, world } = worldOf([
-    { status: 200, body: { traces: known.slice(-200), next: "one" } }, { status: 200, body: { traces: [{ traceId: "old", state: "ok", startTimestamp: at(1) }], next: null } },
-  ]);
-  const feed = new ListFeed(world);
-  feed.open();
-  fake.last().send("traces", { type: "traces", snapshot: true, traces: known, removed: [] });
-  assert.equal(feed.hasOlder(), true);
-  await feed.loadOlder();
-  assert.deepEqual(asked, ["traces?limit=200", "traces?limit=200&after=one"]);
-  assert.deepEqual([feed.model.traces.size, feed.hasOlder()], [501, false]);
-});
-
 test("a paused trace stands still, counts what comes, and goes on with all of it", async () => {
   const { fake, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5")]);
   const feed = new TraceFeed(world, TRACE);
@@ -164,20 +150,6 @@ test("a pause of any length holds a bounded number of events, and nothing is los
   assert.deepEqual([feed.held.length, fake.last().readyState], [HELD_MAX, 2]);
   feed.resume();
   assert.deepEqual([feed.model.counts.total, fake.last().url], [HELD_MAX, `/sse?traceId=${TRACE}&lastEventId=aaaaaaaa-${HELD_MAX + 5}`]);
-});
-
-test("a paused list stands still, counts new traces, and shows them when it goes on", () => {
-  const { fake, world } = worldOf([]);
-  const feed = new ListFeed(world);
-  feed.open();
-  const one = (/** @type {string} */ traceId) => ({ traceId, state: "ok", startTimestamp: at(1) });
-  fake.last().send("traces", { type: "traces", snapshot: true, traces: [one("a")], removed: [] });
-  feed.pause();
-  fake.last().send("traces", { type: "traces", traces: [one("a"), one("b")], removed: [] });
-  fake.last().send("traces", { type: "traces", traces: [one("b"), one("c")], removed: ["a"] });
-  assert.deepEqual([feed.news, [...feed.model.traces.keys()]], [2, ["a"]]);
-  feed.resume();
-  assert.deepEqual([feed.paused, [...feed.model.traces.keys()], fake.sources.length], [false, ["b", "c"], 1]);
 });
 
 test("the lag is how old the newest event was when it came", async () => {

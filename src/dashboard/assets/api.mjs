@@ -24,9 +24,22 @@ export function listStreamRoute(limit) {
   return `traces/sse?limit=${limit}`;
 }
 
-/** @param {number} limit @param {string | null} after @returns {string} */
-export function listRoute(limit, after) {
-  return `traces?limit=${limit}${after === null ? "" : `&after=${encodeURIComponent(after)}`}`;
+/**
+ * @param {{limit: number, before?: number | null, query?: string, linkedTo?: string}} wanted `before`: a sequence number, and
+ *   only traces whose first event came before it
+ * @returns {string}
+ */
+export function listRoute({ limit, before = null, query = "", linkedTo = "" }) {
+  const parameters = new URLSearchParams({ limit: String(limit) });
+  if (before !== null) parameters.set("after", String(before));
+  if (query.trim() !== "") parameters.set("q", query);
+  if (linkedTo !== "") parameters.set("linkedTo", linkedTo);
+  return `traces?${parameters}`;
+}
+
+/** @param {string} service @param {string} name @returns {string} how long spans of that name took */
+export function durationsRoute(service, name) {
+  return `stats/durations?${new URLSearchParams({ service, name })}`;
 }
 
 /**

@@ -1,9 +1,8 @@
 // @ts-check
-// Feeds: a snapshot and the stream that goes on from it, brought into one model.
+// The feed of one trace: a snapshot and the stream that goes on from it, brought into one model.
 // Must never touch the DOM. Everything it needs of the world (requests, streams, timers) is handed to it.
 
-import { listRoute, listStreamRoute, traceRoute } from "./api.mjs";
-import { createList, reduceList } from "./list-model.mjs";
+import { traceRoute } from "./api.mjs";
 import { createTrace, reduceTrace } from "./model.mjs";
 import { epochMilliseconds } from "./time.mjs";
 
@@ -21,10 +20,6 @@ import { epochMilliseconds } from "./time.mjs";
  * @property {() => void} onChange something may look different now
  */
 
-/** Summaries asked for in the live snapshot. */
-export const LIST_LIMIT = 500;
-/** Summaries asked for in one older page. */
-export const PAGE_LIMIT = 200;
 /** Events held while paused; for more, the stream is let go and asked again from its place. */
 export const HELD_MAX = 20_000;
 const SNAPSHOT_RETRY_MS = 2_000;
@@ -32,96 +27,6 @@ const LAG_EVERY_MS = 250;
 
 /** @type {StreamStatus} */
 const CONNECTING = { word: "connecting", reason: "", lastId: "", attempt: 0, malformed: 0, outage: null };
-
-/** The live list of traces. */
-export class ListFeed {
-  /** @param {World} world */
-  constructor(world) {
-    this.world = world;
-    this.model = createList();
-    this.status = CONNECTING;
-    /** While paused, events go into a copy that nobody sees. @type {import("./list-model.mjs").TraceList | null} */
-    this.hidden = null;
-    /** Traces that came while paused. */
-    this.news = 0;
-    /** @type {number | null} */
-    this.lag = null;
-    this.head = "";
-    this.loadingOlder = false;
-    this.olderFailed = false;
-    /** @type {Stream | null} */
-    this.stream = null;
-  }
-
-  /** Opens the stream; what is already in the model stays on show until the fresh snapshot replaces it. */
-  open() {
-    if (this.stream !== null) return;
-    this.stream = this.world.openStream({
-      topic: "list",
-      key: listStreamRoute(LIST_LIMIT),
-      onEvent: (event) => this.receive(event),
-      onStatus: (status) => {
-        this.status = status;
-        this.world.onChange();
-      },
-    });
-  }
-
-  /** @param {StreamEvent} event */
-  receive(event) {
-    if (event.data.now) this.world.onClock(event.data.now);
-    if (typeof event.data.head === "string") this.head = event.data.head;
-    if (this.hidden !== null && Array.isArray(event.data.traces)) {
-      for (const trace of event.data.traces) if (!this.hidden.traces.has(trace?.traceId)) this.news += 1;
-    }
-    reduceList(this.hidden ?? this.model, event);
-    this.world.onChange();
-  }
-
-  close() {
-    this.stream?.close();
-    this.stream = null;
-  }
-
-  get paused() {
-    return this.hidden !== null;
-  }
-
-  pause() {
-    this.news = 0;
-    this.hidden ??= { ...this.model, traces: new Map(this.model.traces) };
-  }
-
-  resume() {
-    if (this.hidden !== null) this.model = this.hidden;
-    this.hidden = null;
-    if (this.stream === null) this.open();
-    else this.stream.resume();
-  }
-
-  /** @returns {boolean} whether there may be traces older than those in the model, and room for them */
-  hasOlder() {
-    const { model } = this;
-    if (!model.loaded || model.traces.size >= model.max) return false;
-    return model.paged ? model.next !== null : model.traces.size >= LIST_LIMIT;
-  }
-
-  /** Loads older traces. The live snapshot has no page token, so the first call walks from the newest page down to news. */
-  async loadOlder() {
-    if (this.loadingOlder) return;
-    this.loadingOlder = true;
-    this.world.onChange();
-    const before = this.model.traces.size;
-    do {
-      const answer = await this.world.getJson(listRoute(PAGE_LIMIT, this.model.paged ? this.model.next : null));
-      this.olderFailed = answer.status !== 200;
-      if (this.olderFailed) break;
-      for (const list of [this.model, this.hidden]) if (list !== null) reduceList(list, { type: "page", data: answer.body });
-    } while (this.model.traces.size === before && this.model.next !== null);
-    this.loadingOlder = false;
-    this.world.onChange();
-  }
-}
 
 /** One trace: its snapshot, then its stream. */
 export class TraceFeed {

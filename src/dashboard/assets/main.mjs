@@ -6,11 +6,12 @@ import { getEvents, getJson } from "./api.mjs";
 import { colours } from "./colours.mjs";
 import { byId, setAttribute, setShown, setText } from "./dom.mjs";
 import { ExportMenu } from "./export-view.mjs";
-import { ListFeed, TraceFeed } from "./feed.mjs";
+import { TraceFeed } from "./feed.mjs";
 import { FileView } from "./file-view.mjs";
 import { FILE_PREFIX, missingFile } from "./files.mjs";
 import { fillHelp } from "./help-view.mjs";
 import { InspectorView } from "./inspector-view.mjs";
+import { ListFeed } from "./list-feed.mjs";
 import { listCounts } from "./list-model.mjs";
 import { ListView } from "./list-view.mjs";
 import { Palette } from "./palette.mjs";
@@ -62,6 +63,7 @@ const listView = new ListView({
   openTrace: (traceId) => go({ ...route, trace: traceId, span: null }),
   traceHref: (traceId) => hrefOf({ ...route, trace: traceId, span: null }),
   loadOlder: () => void listFeed.loadOlder(),
+  forgetOlder: () => listFeed.forget(),
   setOrder: (order) => replace({ ...route, order }),
   changed: askFrame,
 });
@@ -142,6 +144,7 @@ function follow(to) {
   ui.spanId = to.span;
   ui.query = to.query;
   ui.order = to.order;
+  listFeed.search(to.query);
   const input = /** @type {HTMLInputElement} */ (byId("filter"));
   if (input.value !== to.query) input.value = to.query;
   setAttribute(byId("back"), "href", hrefOf({ ...to, trace: null, span: null }));
