@@ -71,6 +71,7 @@ static ASSETS: &[Asset] = assets![
     "search.mjs",
     "share.mjs",
     "side-view.mjs",
+    "snapshot.mjs",
     "span-row-view.mjs",
     "span.mjs",
     "status-view.mjs",

@@ -12,6 +12,8 @@ import { epochMilliseconds } from "./time.mjs";
  * @typedef {import("./stream.mjs").StreamEvent} StreamEvent
  * @typedef {object} World
  * @property {(route: string) => Promise<{status: number, body: any}>} getJson
+ * @property {(route: string, begin: () => (spans: any[]) => void) => Promise<{status: number, body: any}>} getSnapshot
+ *   hands on the spans while they come
  * @property {(wanted: import("./share.mjs").Wanted) => Stream} openStream
  * @property {(callback: () => void, milliseconds: number) => any} setTimeout
  * @property {(timer: any) => void} clearTimeout
@@ -57,6 +59,8 @@ export class TraceFeed {
     /** Grows when the model is replaced: a view drops what it knew of the old one. */
     this.generation = 0;
     this.loads = 0;
+    /** Spans of the snapshot that have come. */
+    this.loaded = 0;
   }
 
   open() {
@@ -86,12 +90,22 @@ export class TraceFeed {
   /** Takes the snapshot into a fresh model and follows its stream; keeps the model at hand where there is no snapshot. */
   async load() {
     const load = ++this.loads;
-    const answer = await this.world.getJson(traceRoute(this.traceId));
+    let fresh = createTrace(this.traceId);
+    const answer = await this.world.getSnapshot(traceRoute(this.traceId), () => {
+      const trace = createTrace(this.traceId);
+      fresh = trace;
+      return (spans) => {
+        if (this.closed || load !== this.loads) return;
+        reduceTrace(trace, { type: "snapshot", data: { spans } });
+        this.loaded = trace.counts.total;
+        this.world.onChange();
+      };
+    });
     // A later load, or the reader's leaving, has overtaken this one.
     if (this.closed || load !== this.loads) return;
     if (answer.status === 200 && answer.body !== null) {
       const old = this.model;
-      this.model = reduceTrace(createTrace(this.traceId), { type: "snapshot", data: answer.body });
+      this.model = reduceTrace(fresh, { type: "snapshot", data: answer.body });
       this.model.restarts = old.restarts;
       // The snapshot is of the epoch just greeted: the next `hello` is news only if it names yet another.
       if (old.restarts > 0) this.model.epoch = old.epoch;

@@ -2,7 +2,7 @@
 // Wires the page: address ↔ feeds ↔ views, keys, theme, and the one loop that draws.
 // It must never interpret an event or build elements of the lists: those are the models' and the views' work.
 
-import { getEvents, getJson } from "./api.mjs";
+import { address, getEvents, getJson } from "./api.mjs";
 import { colours } from "./colours.mjs";
 import { byId, setAttribute, setShown, setText } from "./dom.mjs";
 import { ExportMenu } from "./export-view.mjs";
@@ -17,6 +17,7 @@ import { ListView } from "./list-view.mjs";
 import { Palette } from "./palette.mjs";
 import { ServerClock, initResizer, initTheme, recall, remember } from "./page.mjs";
 import { pageShare } from "./share.mjs";
+import { getSnapshot } from "./snapshot.mjs";
 import { traceName } from "./span.mjs";
 import { drawStatus } from "./status-view.mjs";
 import { HEALED_MS, pageStatus, refusedText } from "./status.mjs";
@@ -51,6 +52,7 @@ const share = pageShare();
 /** @type {import("./feed.mjs").World} */
 const world = {
   getJson,
+  getSnapshot: (path, begin) => getSnapshot(address(path), begin),
   openStream: (wanted) => share.open(wanted),
   setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
   clearTimeout: (timer) => clearTimeout(timer),
@@ -87,6 +89,8 @@ const fileView = new FileView({
   announce,
   opened: ({ feeds }) => {
     const [first] = feeds.values();
+    // Another file may hold the same trace.
+    leaveTrace();
     go({ ...route, trace: feeds.size === 1 ? first.traceId : null, span: null });
   },
   closed: () => (route.trace?.startsWith(FILE_PREFIX) ? go({ ...route, trace: null, span: null }) : follow(route)),
@@ -156,18 +160,21 @@ function follow(to) {
 /** One stream at a time: what a page does not show costs the server nothing. */
 function openFeed() {
   if (route.trace === null) {
-    traceFeed?.close();
-    traceFeed = null;
-    travel.forget();
+    leaveTrace();
     shownList().open();
   } else if (traceFeed?.traceId !== route.trace) {
     listFeed.close();
-    traceFeed?.close();
+    leaveTrace();
     traceView.reset();
-    travel.forget();
     traceFeed = feedOf(route.trace);
     traceFeed.open();
   }
+}
+
+function leaveTrace() {
+  traceFeed?.close();
+  traceFeed = null;
+  travel.forget();
 }
 
 /** @param {string} traceId */
@@ -256,6 +263,7 @@ function drawState(feed) {
   const banner = trace === null ? "" : refusedText(trace);
   setShown(byId("banner"), banner !== "");
   setText(byId("banner"), banner);
+  setShown(byId("pause"), feed.file === undefined);
   setAttribute(byId("pause"), "aria-pressed", String(feed.paused));
   setText(byId("pause"), feed.paused ? "Resume" : "Pause");
 }

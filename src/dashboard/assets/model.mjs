@@ -29,6 +29,7 @@ export * from "./span.mjs";
  * @property {Map<string, {name: string, spans: number}>} services in the order first seen
  * @property {Map<string, any>} processes
  * @property {number} newest index of the span that appeared last, −1 before the first
+ * @property {number} lastParent that was looked up
  * @property {Map<number, Record<string, unknown>>} changes attributes from `updated` events, of spans that had any
  * @property {Map<number, Record<string, string>>} changedTypes their `attributeTypes`
  * @property {Map<number, any[]>} logs
@@ -61,7 +62,7 @@ export const LOGS_MAX = 50_000;
 export function createTrace(traceId) {
   return {
     ...createTree(), traceId, originSeconds: NaN, start: NaN, end: NaN,
-    services: new Map(), processes: new Map(), newest: -1,
+    services: new Map(), processes: new Map(), newest: -1, lastParent: -1,
     changes: new Map(), changedTypes: new Map(), logs: new Map(), lost: new Map(), parentIds: new Map(),
     epoch: null, restarts: 0, heard: "", unknownToServer: false, degraded: false, ended: null,
     losses: { evicted: 0, starts: 0, ends: 0, other: 0, unknown: false, atMost: false },
@@ -196,7 +197,18 @@ function fill(trace, index, data, startText) {
   if (start !== spans.start[index]) setStart(trace, index, start);
   if (!(trace.start <= start) && !Number.isNaN(start)) trace.start = start;
   if (first) introduce(trace, index, data);
+  shareTexts(trace, index, data);
   touch(trace, index);
+}
+
+/** The same text once for all spans: an event as it was parsed has a copy of its own of each. @param {Trace} trace @param {number} index @param {any} data */
+function shareTexts({ traceId, spans, strings }, index, data) {
+  if (data.traceId === traceId) data.traceId = traceId;
+  data.spanId = spans.ids[index];
+  const parent = spans.parent[index];
+  if (parent >= 0 && data.parentSpanId === spans.ids[parent]) data.parentSpanId = spans.ids[parent];
+  if (data.name === strings.list[spans.name[index]]) data.name = strings.list[spans.name[index]];
+  if (data.scope === strings.list[spans.scope[index]]) data.scope = strings.list[spans.scope[index]];
 }
 
 /** The first event of a span. @param {Trace} trace @param {number} index @param {any} data */
@@ -217,8 +229,10 @@ function introduce(trace, index, data) {
 /** Finds or makes the parent. @param {Trace} trace @param {number} index @param {any} data */
 function adopt(trace, index, data) {
   if (typeof data.parentSpanId !== "string" || data.parentSpanId === "") return;
-  const parent = spanFor(trace, data.parentSpanId);
   const { spans } = trace;
+  // Siblings come one after another, and a comparison is cheaper than a look-up.
+  const parent = data.parentSpanId === spans.ids[trace.lastParent] ? trace.lastParent : spanFor(trace, data.parentSpanId);
+  trace.lastParent = parent;
   if (parent >= 0 && spans.parent[index] < 0) {
     if (spans.state[parent] === STATE.placeholder && data.parentRemote === true) spans.set(parent, FLAG.remote);
     link(trace, index, parent);

@@ -13,9 +13,12 @@ let cachedSeconds = NaN;
  */
 export function wholeSeconds(text) {
   if (typeof text !== "string" || text.length < 20) return NaN;
-  const prefix = text.slice(0, 19);
-  if (prefix !== cachedPrefix) {
-    cachedSeconds = Date.parse(prefix + "Z") / 1000;
+  // Compared where it stands: a piece of its own for every event would be the larger cost.
+  if (cachedPrefix === "" || !text.startsWith(cachedPrefix)) {
+    const prefix = text.slice(0, 19);
+    const seconds = Date.parse(prefix + "Z") / 1000;
+    if (Number.isNaN(seconds)) return NaN;
+    cachedSeconds = seconds;
     cachedPrefix = prefix;
   }
   return cachedSeconds;

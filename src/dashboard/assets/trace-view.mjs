@@ -56,6 +56,8 @@ export class TraceView {
   flattenedFor = "";
   flattenedAt = -Infinity;
   flattenCost = 0;
+  /** Grows when another trace object is on show, because marks of the one mean nothing in the other. */
+  serial = 0;
   /** @type {import("./timescale.mjs").Stretch[]} */
   gaps = [];
   gapsAt = -Infinity;
@@ -141,16 +143,18 @@ export class TraceView {
     const { trace, ui, now } = given;
     if (trace !== this.trace) {
       this.trace = trace;
+      this.serial += 1;
       this.flattenedFor = "";
       this.gapsFor = "";
     }
     this.flattenIfChanged();
-    const whole = wholeStretch(trace, given.live || given.moment !== null ? now : null);
+    const whole = wholeStretch(trace, given.live ? now : null);
     const stretch = ui.zoom ?? whole;
     this.findGaps(given, whole);
     const scale = new Scale(stretch, ui.compress ? this.gaps : [], this.width);
-    const key = `${given.generation} ${scale.key} ${trace.services.size > 1}`;
-    this.frame = { ...given, scale, rows: this.rows, key };
+    const generation = `${given.generation}.${this.serial}`;
+    const key = `${generation} ${scale.key} ${trace.services.size > 1}`;
+    this.frame = { ...given, generation, scale, rows: this.rows, key };
     return this.frame;
   }
 
@@ -177,7 +181,7 @@ export class TraceView {
   /** @returns {import("./timescale.mjs").Stretch} all of the trace */
   whole() {
     const { frame } = this;
-    return frame === null ? { start: 0, end: 1 } : wholeStretch(frame.trace, frame.live || frame.moment !== null ? frame.now : null);
+    return frame === null ? { start: 0, end: 1 } : wholeStretch(frame.trace, frame.live ? frame.now : null);
   }
 
   /** @returns {string} */
@@ -266,10 +270,11 @@ export class TraceView {
     const empty = trace.spans.count === 0;
     setShown(node, empty);
     setAttribute(byId("tree"), "data-empty", empty);
-    if (!empty || this.emptyFor === feed.phase + feed.error) return;
-    this.emptyFor = feed.phase + feed.error;
+    const phase = `${feed.phase} ${feed.error} ${feed.loaded}`;
+    if (!empty || this.emptyFor === phase) return;
+    this.emptyFor = phase;
     const words = {
-      loading: ["Loading…", ""],
+      loading: ["Loading…", feed.loaded > 0 ? `${feed.loaded.toLocaleString("en")} spans so far` : ""],
       open: ["No span yet", "The trace is known, but none of its spans is retained."],
       waiting: ["Waiting for this trace", "The server has not seen it yet, or no longer keeps it. It appears here the moment its first span starts."],
       refused: ["This trace cannot be shown", feed.error],
