@@ -9,3 +9,4 @@ mod dashboard;
 mod driver;
 mod product_page;
 mod streams;
+mod travel;

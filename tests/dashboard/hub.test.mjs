@@ -197,6 +197,20 @@ test("a frozen tab is let go, and goes on from its own place when it thaws", () 
   assert.deepEqual([one.ids, two.words], [ids, ["connecting", "live"]]);
 });
 
+test("a page that slept says so, and a page that was only hidden does not", () => {
+  const desk = new Desk();
+  const one = desk.tab().follow(trace(1));
+  desk.settle();
+  desk.world.time += 60_000;
+  desk.open()[0].send("ping", { type: "ping" });
+  desk.settle();
+  assert.equal(one.stream.status().outage, null);
+  desk.world.sleep(600_000);
+  const { outage } = one.stream.status();
+  assert.deepEqual([outage?.reason, outage?.at], ["asleep", desk.world.time]);
+  assert.ok(Number(outage?.milliseconds) >= 600_000);
+});
+
 test("a tab that cannot keep up costs a bounded queue and loses nothing", () => {
   const desk = new Desk();
   const ids = Array.from({ length: UNREAD_MAX + 10 }, () => desk.log.append(trace(1)));

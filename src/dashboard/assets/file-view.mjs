@@ -23,11 +23,12 @@ export class FileView {
     this.worker = null;
     /** Drags come in and out of every element; only the last out is out. */
     this.depth = 0;
-    this.input = element("input", { type: "file", accept: ".json,.jsonl,.ndjson,application/json", hidden: true, on: { change: () => this.chosen() } });
+    this.input = element("input", { id: "file-input", type: "file", "aria-label": "File", accept: ".json,.jsonl,.ndjson,application/json", hidden: true, on: { change: () => this.chosen() } });
     this.text = element("span", {});
     this.bar = element("progress", { max: 1, "aria-label": "Read so far" });
     this.button = element("button", { type: "button", class: "button quiet", on: { click: () => this.close() } });
     byId("file-bar").append(this.text, this.bar, element("span", { class: "grow" }), this.button);
+    byId("open-file").after(this.input);
     byId("open-file").addEventListener("click", () => this.input.click());
     this.listen();
   }

@@ -25,6 +25,8 @@ import { browserEnvironment, parseObject } from "./stream.mjs";
 /** Silence after which the hub counts as gone. It hears pings, or tells of its attempts, more often than this. */
 export const HUB_SILENT_MS = 90_000;
 const LOOK_MS = 10_000;
+/** A look this late means that the page slept. Browsers let the timers of hidden pages ring once a minute, which is no sleep. */
+export const NAP_MS = 90_000;
 /** After a wake-up, or a question, the hub has this long to answer. */
 const GRACE_MS = 20_000;
 
@@ -115,7 +117,9 @@ export class Share {
     this.options.environment.setTimeout(() => {
       const now = this.options.environment.now();
       if (now < this.heard) this.heard = now;
-      if (now - this.looked > 2 * LOOK_MS) this.wake();
+      const slept = now - this.looked;
+      if (slept > NAP_MS) for (const stream of this.streams.values()) stream.slept(slept, now);
+      if (slept > 2 * LOOK_MS) this.wake();
       const waits = !this.resting && [...this.streams.values()].some((stream) => stream.waits());
       const silent = now - this.heard;
       if (waits && !this.answered && silent > GRACE_MS) this.options.fail();
@@ -177,6 +181,8 @@ class SharedStream {
     this.wanted = wanted;
     this.lastId = wanted.lastEventId ?? "";
     this.malformed = 0;
+    /** The page's own sleep, which the hub may not have shared. @type {import("./stream.mjs").Outage | null} */
+    this.nap = null;
     /** @type {StreamStatus} */
     this.told = { word: "connecting", reason: "", lastId: this.lastId, attempt: 0, malformed: 0, outage: null };
   }
@@ -198,12 +204,21 @@ class SharedStream {
 
   /** @returns {StreamStatus} */
   status() {
-    return { ...this.told, lastId: this.lastId, malformed: this.malformed };
+    const { outage } = this.told;
+    const last = this.nap !== null && this.nap.at > (outage?.at ?? 0) ? this.nap : outage;
+    return { ...this.told, outage: last, lastId: this.lastId, malformed: this.malformed };
   }
 
   /** @param {StreamStatus} status */
   report(status) {
     this.told = status;
+    this.wanted.onStatus(this.status());
+  }
+
+  /** @param {number} milliseconds @param {number} at */
+  slept(milliseconds, at) {
+    if (!this.waits()) return;
+    this.nap = { reason: "asleep", milliseconds, at };
     this.wanted.onStatus(this.status());
   }
 

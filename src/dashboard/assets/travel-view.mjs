@@ -122,6 +122,8 @@ export class TravelView {
     setText(this.moment, `${where} of ${formatDuration(end - start)}`);
     const said = `${where}, ${plural(counts.total, "span")}, ${counts.open} open, ${plural(counts.errors + counts.lost, "error")}`;
     setAttribute(this.slider, "aria-valuetext", said);
+    const isExact = this.ui.moment === null || this.travel.moments?.history != null;
+    setAttribute(this.moment, "title", isExact ? null : "Spans that were open then show the attributes that they ended with: the log of the trace is not here, or too large.");
     setAttribute(this.playButton, "aria-label", this.travel.play === null ? "Play" : "Stop");
     setText(this.playButton, this.travel.play === null ? "▶" : "⏸");
     setAttribute(this.root, "data-live", this.ui.moment === null);
@@ -157,11 +159,13 @@ export class TravelView {
     const failed = histogram(moments.failures, moments, bars);
     const most = Math.max(1, ...all);
     for (let bar = 0; bar < bars; bar += 1) {
-      if (all[bar] === 0) continue;
-      // By the root, so that one span among thousands can still be seen.
-      const height = Math.max(2, Math.sqrt(all[bar] / most) * HEIGHT);
-      context.fillStyle = failed[bar] > 0 ? colours.by.error : colours.by.muted;
-      context.fillRect(bar * 3, HEIGHT - height, 2, height);
+      for (const [count, colour] of /** @type {const} */ ([[all[bar], colours.by.muted], [failed[bar], colours.by.error]])) {
+        if (count === 0) continue;
+        // By the root, so that one span among thousands can still be seen.
+        const height = Math.max(3, Math.sqrt(count / most) * HEIGHT);
+        context.fillStyle = colour;
+        context.fillRect(bar * 3, HEIGHT - height, 2, height);
+      }
     }
   }
 }
