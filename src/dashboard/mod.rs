@@ -1,7 +1,10 @@
 //! The dashboard's files, embedded, with the headers that let a browser run nothing else. Data, and no logic but the
 //! choice of a file.
 
+mod comments;
+
 use std::{
+    collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::LazyLock,
 };
@@ -67,6 +70,7 @@ static ASSETS: &[Asset] = assets![
     "page.mjs",
     "palette.mjs",
     "rows.mjs",
+    "search-view.mjs",
     "search.css",
     "search.mjs",
     "share.mjs",
@@ -90,9 +94,19 @@ static ASSETS: &[Asset] = assets![
     "travel.mjs",
     "tree.mjs",
     "ui.mjs",
+    "waiting-view.mjs",
     "waiting.mjs",
     "zoom-input.mjs",
 ];
+
+/// Scripts as they are served.
+static SCRIPTS: LazyLock<HashMap<&str, Bytes>> = LazyLock::new(|| {
+    let scripts = ASSETS.iter().filter(|asset| asset.name.ends_with(".mjs"));
+    let texts = scripts.filter_map(|asset| Some((asset.name, str::from_utf8(asset.bytes).ok()?)));
+    texts
+        .map(|(name, text)| (name, Bytes::from(comments::without_comments(text))))
+        .collect()
+});
 
 /// One tag for all files, so that a browser never mixes modules of two versions.
 static ENTITY_TAG: LazyLock<String> = LazyLock::new(|| {
@@ -125,7 +139,9 @@ pub(crate) fn asset(name: &str, known: Option<&HeaderValue>) -> Option<Response<
         Some("svg") => "image/svg+xml",
         _ => "application/octet-stream",
     };
-    let mut response = file(Body::from(Bytes::from_static(asset.bytes)), content_type);
+    let script = SCRIPTS.get(name).cloned();
+    let bytes = script.unwrap_or(Bytes::from_static(asset.bytes));
+    let mut response = file(Body::from(bytes), content_type);
     if let Ok(tag) = HeaderValue::from_str(&ENTITY_TAG) {
         if known.is_some_and(|known| names(known, &ENTITY_TAG)) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;

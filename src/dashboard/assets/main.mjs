@@ -5,6 +5,7 @@
 import { address, getEvents, getJson } from "./api.mjs";
 import { colours } from "./colours.mjs";
 import { byId, setAttribute, setShown, setText } from "./dom.mjs";
+import { Expectations } from "./expected.mjs";
 import { ExportMenu } from "./export-view.mjs";
 import { TraceFeed } from "./feed.mjs";
 import { FileView } from "./file-view.mjs";
@@ -16,6 +17,7 @@ import { listCounts } from "./list-model.mjs";
 import { ListView } from "./list-view.mjs";
 import { Palette } from "./palette.mjs";
 import { ServerClock, initResizer, initTheme, recall, remember } from "./page.mjs";
+import { SearchView } from "./search-view.mjs";
 import { pageShare } from "./share.mjs";
 import { getSnapshot } from "./snapshot.mjs";
 import { traceName } from "./span.mjs";
@@ -26,9 +28,11 @@ import { TraceView } from "./trace-view.mjs";
 import { Travel } from "./travel.mjs";
 import { TravelView } from "./travel-view.mjs";
 import { Ui } from "./ui.mjs";
+import { WaitingView } from "./waiting-view.mjs";
 
 /**
- * @typedef {{trace: string | null, span: string | null, query: string, order: "running" | "newest"}} Route
+ * @typedef {{trace: string | null, span: string | null, query: string, find: string, order: "running" | "newest"}} Route `query`
+ *   searches the list, `find` the trace
  */
 
 const CALM_TICK_MS = 1_000;
@@ -74,14 +78,18 @@ const actions = {
   goTo: (/** @type {string} */ spanId) => traceView.goTo(spanId),
   openTrace: (/** @type {string} */ traceId, /** @type {string | null} */ spanId = null) => (
     traceId === route.trace && spanId !== null ? traceView.goTo(spanId) : go({ ...route, trace: traceId, span: spanId })),
-  hrefOf: (/** @type {string} */ traceId, /** @type {string | null} */ spanId = null) => hrefOf({ ...route, trace: traceId, span: spanId }),
-  search: (/** @type {string} */ query) => replace({ ...route, query }),
+  hrefOf: (/** @type {string} */ traceId, /** @type {string | null} */ spanId = null) => hrefOf({ ...route, trace: traceId, span: spanId, find: "" }),
+  search: (/** @type {string} */ text) => replace(route.trace === null ? { ...route, query: text } : { ...route, find: text }),
   copy,
   announce,
 };
 /** What other views add to the rows of the waterfall. @type {import("./span-row-view.mjs").Decorator[]} */
 const decorators = [];
 const traceView = new TraceView({ ui, actions, decorators });
+const searchView = new SearchView(ui, actions);
+const expectations = new Expectations({ getJson, now: () => performance.now(), changed: askFrame });
+const waitingView = new WaitingView(ui, actions, expectations);
+decorators.push((index, frame) => waitingView.decorate(index, frame));
 const travel = new Travel({ events: getEvents, clock: () => performance.now(), changed: askFrame });
 const travelView = new TravelView(byId("scrubber"), { ui, travel, colours });
 const exportMenu = new ExportMenu(byId("trace-menu"), travelView);
@@ -112,6 +120,7 @@ function readRoute() {
     trace: query.get("trace") || null,
     span: query.get("span") || null,
     query: query.get("q") ?? "",
+    find: query.get("find") ?? "",
     order: query.get("order") === "newest" ? "newest" : "running",
   };
 }
@@ -124,13 +133,16 @@ function hrefOf(to) {
   url.hash = "";
   if (to.trace !== null) url.searchParams.set("trace", to.trace);
   if (to.trace !== null && to.span !== null) url.searchParams.set("span", to.span);
+  if (to.trace !== null && to.find !== "") url.searchParams.set("find", to.find);
   if (to.query !== "") url.searchParams.set("q", to.query);
   if (to.order !== "running") url.searchParams.set("order", to.order);
   return url.href;
 }
 
-/** Another page: a step that "back" undoes. @param {Route} to */
-function go(to) {
+/** Another page: a step that "back" undoes. @param {Route} page */
+function go(page) {
+  // What was looked for in one trace is not looked for in the next.
+  const to = page.trace === route.trace ? page : { ...page, find: "" };
   history.pushState(null, "", hrefOf(to));
   follow(to);
 }
@@ -149,8 +161,6 @@ function follow(to) {
   ui.query = to.query;
   ui.order = to.order;
   listFeed.search(to.query);
-  const input = /** @type {HTMLInputElement} */ (byId("filter"));
-  if (input.value !== to.query) input.value = to.query;
   setAttribute(byId("back"), "href", hrefOf({ ...to, trace: null, span: null }));
   setAttribute(byId("home"), "href", hrefOf({ ...to, trace: null, span: null }));
   openFeed();
@@ -207,7 +217,6 @@ function draw() {
   clock.setRunning(feed.status.word === "live" && !feed.paused);
   setShown(byId("list-page"), traceFeed === null);
   setShown(byId("trace-page"), traceFeed !== null);
-  setShown(byId("filter-form"), traceFeed === null);
   const wait = traceFeed === null ? drawList() : drawTrace(traceFeed);
   drawState(feed);
   rememberServices();
@@ -219,6 +228,7 @@ function draw() {
 /** @returns {number} milliseconds until the page changes by itself */
 function drawList() {
   setText(document.querySelector("title") ?? document.head, titleOf("livespan"));
+  searchView.drawList(route.query);
   return listView.draw({ feed: /** @type {ListFeed} */ (shownList()), query: route.query, order: route.order, now: clock.now(), palette });
 }
 
@@ -229,9 +239,11 @@ function drawTrace(feed) {
   const shown = travel.shown(feed, ui, liveNow);
   const { trace } = shown;
   const now = shown.now ?? liveNow;
+  searchView.drawTrace(trace, route.find, now);
   const frame = traceView.layOut({
     trace, feed, generation: feed.generation, ui, now, moment: ui.moment, live: trace.counts.open > 0 && ui.moment === null && feed.file === undefined, palette,
   });
+  waitingView.draw(frame);
   const wait = Math.min(traceView.draw(frame), travelView.draw({ ...frame, liveNow }));
   exportMenu.draw(feed);
   inspector.draw({ trace, generation: feed.generation, spanId: ui.spanId, now, palette });
@@ -334,6 +346,10 @@ const KEYS_LIST = {
 
 /** @type {Record<string, () => void>} */
 const KEYS_TRACE = {
+  n: () => searchView.step(1),
+  N: () => searchView.step(-1),
+  p: () => ui.setCriticalPath(!ui.criticalPath),
+  "/": () => byId("filter").focus(),
   ...traceView.keys,
   ...travelView.keys,
   Enter: () => byId("inspector").focus(),
@@ -361,9 +377,15 @@ function keyPressed(event) {
 /** @param {KeyboardEvent} event */
 function leaveFilter(event) {
   event.preventDefault();
-  if (event.key === "Escape") replace({ ...route, query: "" });
-  byId("filter").blur();
-  if (event.key === "Enter") listView.move(0);
+  if (event.key === "Escape") {
+    actions.search("");
+    byId("filter").blur();
+  } else if (route.trace !== null) {
+    searchView.step(event.shiftKey ? -1 : 1);
+  } else {
+    byId("filter").blur();
+    listView.move(0);
+  }
 }
 
 function listen() {
@@ -381,8 +403,6 @@ function listen() {
     traceFeed = null;
     follow(readRoute());
   });
-  byId("filter").addEventListener("input", () => replace({ ...route, query: /** @type {HTMLInputElement} */ (byId("filter")).value }));
-  byId("filter-form").addEventListener("submit", (event) => event.preventDefault());
   byId("pause").addEventListener("click", togglePause);
   byId("help-open").addEventListener("click", toggleHelp);
   byId("status").addEventListener("click", () => {

@@ -33,7 +33,7 @@ export class Ui {
   followDecided = false;
   /** @type {Matches | null} */
   matches = null;
-  criticalPath = false;
+  criticalPath = true;
 
   /** @param {() => void} changed asks for a frame */
   constructor(changed) {
