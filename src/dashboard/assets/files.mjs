@@ -104,7 +104,7 @@ export class FileTraces {
   finish() {
     for (const feed of this.feeds.values()) feed.finish();
     const traces = [...this.feeds.values()].filter((feed) => feed.model.counts.total > 0).map(summaryOf);
-    reduceList(this.list.model, { type: "page", data: { traces, next: null } });
+    reduceList(this.list.model, { type: "traces", data: { snapshot: true, traces, removed: [] } });
   }
 
   /** @param {string} traceId as in the address @returns {FileFeed | undefined} */
@@ -132,6 +132,8 @@ class FileList {
   }
 
   async loadOlder() {}
+  search() {}
+  forget() {}
   open() {}
   close() {}
   pause() {}

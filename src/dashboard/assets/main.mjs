@@ -160,7 +160,7 @@ function follow(to) {
   ui.spanId = to.span;
   ui.query = to.query;
   ui.order = to.order;
-  listFeed.search(to.query);
+  shownList().search(to.query);
   setAttribute(byId("back"), "href", hrefOf({ ...to, trace: null, span: null }));
   setAttribute(byId("home"), "href", hrefOf({ ...to, trace: null, span: null }));
   openFeed();
@@ -309,8 +309,8 @@ function announce(text) {
 function announceCounts() {
   if (traceFeed !== null) {
     announce(traceView.announcement());
-  } else if (listFeed.model.loaded) {
-    const { total, open, errors } = listCounts(listFeed.model);
+  } else if (shownList().model.loaded) {
+    const { total, open, errors } = listCounts(shownList().model);
     announce(`${total} traces, ${open} running, ${errors} with errors`);
   }
 }
