@@ -43,6 +43,7 @@ static ASSETS: &[Asset] = assets![
     "events.mjs",
     "expected.mjs",
     "export-view.mjs",
+    "facts.mjs",
     "favicon.svg",
     "feed.mjs",
     "file-view.mjs",

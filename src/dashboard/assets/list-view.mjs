@@ -303,9 +303,10 @@ function drawRow(row, node, trace, frame, longest, actions) {
   setText(row.total, spansText(trace));
   setText(row.duration, open ? formatTicking(duration) : formatDuration(duration));
   setStyle(row.bar, "width", `${Math.max(1, (duration / longest) * 100).toFixed(1)}%`);
-  const errors = (trace.spans?.errors ?? 0) + (trace.spans?.lost ?? 0);
+  // Lost spans are among the errors.
+  const errors = trace.spans?.errors ?? 0;
   setText(row.errors, errors > 0 ? errors.toLocaleString("en") : "");
-  setAttribute(row.errors, "title", errors > 0 ? `${plural(trace.spans.errors, "error")}, ${trace.spans.lost} lost` : null);
+  setAttribute(row.errors, "title", errors > 0 ? `${plural(errors, "error")}, of which ${(trace.spans?.lost ?? 0).toLocaleString("en")} lost` : null);
   drawChips(row, trace, frame);
 }
 

@@ -9,6 +9,7 @@ import { Expectations } from "./expected.mjs";
 import { ExportMenu } from "./export-view.mjs";
 import { TraceFeed } from "./feed.mjs";
 import { FileView } from "./file-view.mjs";
+import { withTerm } from "./facts.mjs";
 import { FILE_PREFIX, missingFile } from "./files.mjs";
 import { fillHelp } from "./help-view.mjs";
 import { InspectorView } from "./inspector-view.mjs";
@@ -109,6 +110,10 @@ const inspector = new InspectorView({
   openLink: actions.openTrace,
   linkHref: actions.hrefOf,
   goTo: actions.goTo,
+  find: (term) => actions.search(withTerm(route.find, term)),
+  usual: (service, name) => expectations.of(service, name),
+  getJson,
+  changed: askFrame,
 });
 
 // The address.
@@ -246,7 +251,7 @@ function drawTrace(feed) {
   waitingView.draw(frame);
   const wait = Math.min(traceView.draw(frame), travelView.draw({ ...frame, liveNow }));
   exportMenu.draw(feed);
-  inspector.draw({ trace, generation: feed.generation, spanId: ui.spanId, now, palette });
+  inspector.draw({ trace, generation: feed.generation, spanId: ui.spanId, now, palette, file: feed.file !== undefined });
   setText(document.querySelector("title") ?? document.head, titleOf(traceName(trace) || "trace"));
   return wait;
 }
