@@ -63,7 +63,6 @@ static ASSETS: &[Asset] = assets![
     "list-view.mjs",
     "list.css",
     "main.mjs",
-    "malformed.mjs",
     "minimap-view.mjs",
     "model.mjs",
     "moments.mjs",

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { EventReader } from "../../src/dashboard/assets/events.mjs";
 import { FILE_TRACES_MAX, FileTraces, missingFile } from "../../src/dashboard/assets/files.mjs";
-import { Malformed } from "../../src/dashboard/assets/malformed.mjs";
+import { Malformed } from "../../src/dashboard/assets/otlp.mjs";
 import { spanAt, stateOf } from "../../src/dashboard/assets/model.mjs";
 import { at } from "./build.mjs";
 
@@ -128,6 +128,7 @@ test("the traces of a file are feeds that stand still at its last moment", () =>
   const feed = traces.feed(`file:${TRACE}`);
   assert.ok(feed !== undefined);
   assert.deepEqual([feed.file, feed.traceId, feed.model.traceId, feed.fixedNow, feed.phase], ["log.jsonl", `file:${TRACE}`, TRACE, 10, "open"]);
+  assert.equal(traces.list.fixedNow, Date.parse(at(10)));
   assert.deepEqual([stateOf(feed.model, 0), stateOf(feed.model, 1), spanAt(feed.model, 1).parent, feed.history?.size, feed.model.processes.size], ["ok", "running", 0, 1, 1]);
   assert.deepEqual([...traces.list.model.traces.values()].map(({ traceId, state, durationMs, spans, startTimestamp }) => ({ traceId, state, durationMs, spans, startTimestamp })), [
     { traceId: `file:${TRACE}`, state: "running", durationMs: null, spans: { total: 2, open: 1, errors: 0, lost: 0 }, startTimestamp: at(0) },

@@ -2,8 +2,7 @@
 // Text of a file as events: a log with an event a line, OTLP/JSON (one document, or a request a line), or the snapshot of
 // a trace. Must never trust what it reads, and never take half of a file in silence: what is wrong is named with its line.
 
-import { Malformed } from "./malformed.mjs";
-import { eventsOfOtlp } from "./otlp.mjs";
+import { Malformed, eventsOfOtlp } from "./otlp.mjs";
 
 /** A document that is not in lines is read at once, and browsers have no longer strings. */
 export const DOCUMENT_MAX = 256 * 1024 * 1024;

@@ -5,7 +5,7 @@ import { createList, reduceList } from "./list-model.mjs";
 import { createTrace, reduceTrace, traceName, traceState } from "./model.mjs";
 import { isBadState } from "./columns.mjs";
 import { historyOf } from "./moments.mjs";
-import { parseTimestamp } from "./time.mjs";
+import { epochMilliseconds, parseTimestamp } from "./time.mjs";
 
 /** What stands before a trace's id in the address, so that it is never asked of the server. */
 export const FILE_PREFIX = "file:";
@@ -104,6 +104,7 @@ export class FileTraces {
   finish() {
     for (const feed of this.feeds.values()) feed.finish();
     const traces = [...this.feeds.values()].filter((feed) => feed.model.counts.total > 0).map(summaryOf);
+    this.list.fixedNow = Math.max(0, ...traces.map((trace) => epochMilliseconds(trace.lastTimestamp)));
     reduceList(this.list.model, { type: "traces", data: { snapshot: true, traces, removed: [] } });
   }
 
@@ -123,6 +124,8 @@ class FileList {
     this.paused = false;
     this.news = 0;
     this.lag = null;
+    /** As of a trace, but in milliseconds since 1970. */
+    this.fixedNow = 0;
     this.loadingOlder = false;
     this.olderFailed = false;
   }

@@ -3,7 +3,7 @@
 // It must never keep what it has sent.
 
 import { EventReader } from "./events.mjs";
-import { Malformed } from "./malformed.mjs";
+import { Malformed } from "./otlp.mjs";
 
 const BATCH = 1_000;
 

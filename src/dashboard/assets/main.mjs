@@ -234,7 +234,8 @@ function draw() {
 function drawList() {
   setText(document.querySelector("title") ?? document.head, titleOf("livespan"));
   searchView.drawList(route.query);
-  return listView.draw({ feed: /** @type {ListFeed} */ (shownList()), query: route.query, order: route.order, now: clock.now(), palette });
+  const feed = /** @type {any} */ (shownList());
+  return listView.draw({ feed, query: route.query, order: route.order, now: feed.fixedNow ?? clock.now(), palette });
 }
 
 /** @param {any} feed of the server or of a file @returns {number} */

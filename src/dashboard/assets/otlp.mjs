@@ -2,7 +2,8 @@
 // OTLP/JSON (`ExportTraceServiceRequest`, as exporters and the collector's file exporter write it) as our events.
 // Must never trust what it reads: a file comes from anywhere.
 
-import { Malformed } from "./malformed.mjs";
+/** A file is not what it seems; the message says where and why. */
+export class Malformed extends Error {}
 
 const KINDS = ["INTERNAL", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
 /** Values nested deeper are left empty. */
