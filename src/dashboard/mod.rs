@@ -49,6 +49,7 @@ static ASSETS: &[Asset] = assets![
     "file-view.mjs",
     "files.mjs",
     "flame.css",
+    "flame.mjs",
     "follow-view.mjs",
     "help-view.mjs",
     "help.css",
