@@ -148,6 +148,24 @@ test("whoever comes to a live list gets what the others have, without a new conn
   assert.equal(desk.world.sources.length, 1);
 });
 
+test("whoever comes to a connection hears what holds on it: its log's life, the clock, and a failing store", () => {
+  const desk = new Desk();
+  const id = desk.log.append(trace(1));
+  desk.tab().follow(trace(1), id);
+  desk.settle();
+  const source = desk.open()[0];
+  source.send("ping", { type: "ping", now: "2026-11-22T11:39:00.000000000Z" });
+  source.send("degraded", { type: "degraded" });
+  desk.world.pass(5_000);
+  const during = desk.tab().follow(trace(1), id);
+  desk.settle();
+  source.send("gap", { type: "gap", reason: "epoch", lost: null });
+  const after = desk.tab().follow(trace(1), id);
+  desk.settle();
+  const heard = (/** @type {any} */ { events }) => events.map((/** @type {any} */ { type, data }) => (data.now === undefined ? type : `${type} ${data.now}`));
+  assert.deepEqual([heard(during).slice(0, 3), heard(after)], [["hello", "ping 2026-11-22T11:39:05.000Z", "degraded"], ["hello", "ping 2026-11-22T11:39:05.100Z"]]);
+});
+
 test("the connection ends with its last reader, and a trace without a reader is asked for no longer", () => {
   const desk = new Desk();
   const one = desk.tab().follow(trace(1));

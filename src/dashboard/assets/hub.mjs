@@ -208,8 +208,8 @@ class Line {
     this.subscriptions = new Set();
     /** @type {import("./stream.mjs").ResilientStream | null} */
     this.stream = null;
-    /** The last `hello`, and the last `ping` after it, for those who come later. @type {{event: RawEvent, at: number}[]} */
-    this.greetings = [];
+    /** By type, what those must hear who come later: the last `hello`, the last `ping`, `degraded` while it holds. @type {Map<string, {event: RawEvent, at: number}>} */
+    this.greetings = new Map();
   }
 
   /** @param {Subscription} subscription @param {string} _lastId */
@@ -234,9 +234,9 @@ class Line {
     this.stream = new ResilientStream({
       url, lastEventId, environment: this.hub.environment,
       onEvent: (event) => {
-        const at = this.hub.environment.now();
-        if (event.type === "hello") this.greetings = [{ event, at }];
-        else if (event.type === "ping") this.greetings = [...this.greetings.slice(0, 1), { event, at }];
+        if (event.type === "hello") this.greetings.clear();
+        if (event.type === "gap") this.greetings.delete("degraded");
+        if (GREETINGS.has(event.type)) this.greetings.set(event.type, { event, at: this.hub.environment.now() });
         this.receive(event);
       },
       onStatus: (status) => this.tell(status),
@@ -267,7 +267,7 @@ class Line {
     if (this.stream === null) return;
     subscription.word = this.stream.word;
     subscription.tab.post(["status", subscription.n, this.stream.status()]);
-    for (const { event, at } of this.greetings) {
+    for (const { event, at } of this.greetings.values()) {
       // What the server's clock said has aged meanwhile.
       const data = parseObject(event.text);
       const now = Date.parse(String(data?.now)) + this.hub.environment.now() - at;
@@ -427,6 +427,7 @@ class TraceLine extends Line {
   }
 }
 
+const GREETINGS = new Set(["hello", "ping", "degraded"]);
 /** Their id, if they seem to have one, is that of an event before them. */
 const CONTROL_TYPES = new Set(["hello", "ping", "degraded", "end"]);
 
