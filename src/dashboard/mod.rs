@@ -48,6 +48,8 @@ static ASSETS: &[Asset] = assets![
     "feed.mjs",
     "file-view.mjs",
     "files.mjs",
+    "flame-paint.mjs",
+    "flame-view.mjs",
     "flame.css",
     "flame.mjs",
     "follow-view.mjs",

@@ -7,6 +7,7 @@ mod app;
 mod cut;
 mod dashboard;
 mod driver;
+mod flame;
 mod product_page;
 mod streams;
 mod travel;

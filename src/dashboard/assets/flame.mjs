@@ -17,6 +17,7 @@ import { STRETCH_MIN } from "./timescale.mjs";
  * @property {Float64Array} right its end; Infinity while it is open
  * @property {Int32Array} bad errors and lost spans before each place, and one more
  * @property {Int32Array} rowOf the row of each span, −1 where nothing says when it was
+ * @property {Int32Array} placeOf its place, −1 likewise
  * @typedef {{left: Float64Array, right: Float64Array, key: Float64Array, order: Int32Array, count: number}} Spread
  */
 
@@ -54,12 +55,14 @@ function placesOf({ spans }, spread, rowOf, lengths, rows) {
   const next = offsets.slice();
   const layout = {
     rows, offsets, order: new Int32Array(count), left: new Float64Array(count), right: new Float64Array(count), bad: new Int32Array(count + 1), rowOf,
+    placeOf: new Int32Array(spans.count).fill(-1),
   };
   for (let at = 0; at < count; at += 1) {
     const index = spread.order[at];
     const place = next[rowOf[index]];
     next[rowOf[index]] += 1;
     layout.order[place] = index;
+    layout.placeOf[index] = place;
     layout.left[place] = spread.left[index];
     layout.right[place] = spread.right[index];
   }
@@ -180,6 +183,7 @@ function firstAfter({ right }, from, to, time) {
 /**
  * @typedef {object} Seen a bar that is drawn
  * @property {number} index of its span, or of the first of those that share its pixel
+ * @property {number} place of that span in the layout
  * @property {number} row
  * @property {number} x pixels from the left border, before it where the span began earlier
  * @property {number} width at least 1
@@ -207,7 +211,7 @@ export function visitVisible(layout, { trace, now, scale, first, last }, visit) 
       let next = place + 1;
       if (width < 1) next = Math.max(next, firstAfter(layout, next, to, scale.time(Math.floor(x) + 1)));
       const alone = width >= 1;
-      visit({ index: order[place], row, x: alone ? x : Math.floor(x), width: Math.max(1, width), spans: next - place, bad: bad[next] - bad[place] });
+      visit({ index: order[place], place, row, x: alone ? x : Math.floor(x), width: Math.max(1, width), spans: next - place, bad: bad[next] - bad[place] });
       place = next;
     }
   }
@@ -248,6 +252,22 @@ export function spanAtPlace(layout, { trace, now, scale }, row, x) {
     if (distance === 0 || begin > x + HIT_MARGIN) break;
   }
   return best;
+}
+
+/**
+ * The bar of one span, also where it is not in view.
+ * @param {FlameLayout} layout
+ * @param {{trace: Trace, now: number, scale: Scale}} view
+ * @param {number} index −1 for no span
+ * @returns {Seen | null}
+ */
+export function barOfSpan(layout, { trace, now, scale }, index) {
+  const row = flameRow(layout, index);
+  if (row < 0) return null;
+  const place = layout.placeOf[index];
+  const x = scale.x(layout.left[place]);
+  const width = Math.max(1, scale.x(endAt(layout, place, trace, now)) - x);
+  return { index, place, row, x, width, spans: 1, bad: layout.bad[place + 1] - layout.bad[place] };
 }
 
 /** @param {FlameLayout} layout @param {number} index −1 for no span @returns {number} its row, −1 for none or one that came later */

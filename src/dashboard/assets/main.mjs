@@ -11,6 +11,7 @@ import { TraceFeed } from "./feed.mjs";
 import { FileView } from "./file-view.mjs";
 import { withTerm } from "./facts.mjs";
 import { FILE_PREFIX, missingFile } from "./files.mjs";
+import { FlameView } from "./flame-view.mjs";
 import { fillHelp } from "./help-view.mjs";
 import { InspectorView } from "./inspector-view.mjs";
 import { ListFeed } from "./list-feed.mjs";
@@ -32,7 +33,8 @@ import { Ui } from "./ui.mjs";
 import { WaitingView } from "./waiting-view.mjs";
 
 /**
- * @typedef {{trace: string | null, span: string | null, query: string, find: string, order: "running" | "newest"}} Route `query`
+ * @typedef {{trace: string | null, span: string | null, query: string, find: string, order: "running" | "newest",
+ *   view: "waterfall" | "flame"}} Route `query`
  *   searches the list, `find` the trace
  */
 
@@ -87,6 +89,7 @@ const actions = {
 /** What other views add to the rows of the waterfall. @type {import("./span-row-view.mjs").Decorator[]} */
 const decorators = [];
 const traceView = new TraceView({ ui, actions, decorators });
+const flameView = new FlameView({ ui, actions });
 const searchView = new SearchView(ui, actions);
 const expectations = new Expectations({ getJson, now: () => performance.now(), changed: askFrame });
 const waitingView = new WaitingView(ui, actions, expectations);
@@ -127,6 +130,7 @@ function readRoute() {
     query: query.get("q") ?? "",
     find: query.get("find") ?? "",
     order: query.get("order") === "newest" ? "newest" : "running",
+    view: query.get("view") === "flame" ? "flame" : "waterfall",
   };
 }
 
@@ -141,6 +145,7 @@ function hrefOf(to) {
   if (to.trace !== null && to.find !== "") url.searchParams.set("find", to.find);
   if (to.query !== "") url.searchParams.set("q", to.query);
   if (to.order !== "running") url.searchParams.set("order", to.order);
+  if (to.trace !== null && to.view !== "waterfall") url.searchParams.set("view", to.view);
   return url.href;
 }
 
@@ -165,11 +170,19 @@ function follow(to) {
   ui.spanId = to.span;
   ui.query = to.query;
   ui.order = to.order;
+  if (ui.view !== to.view) setView(to.view);
   shownList().search(to.query);
   setAttribute(byId("back"), "href", hrefOf({ ...to, trace: null, span: null }));
   setAttribute(byId("home"), "href", hrefOf({ ...to, trace: null, span: null }));
   openFeed();
   askFrame();
+}
+
+/** The same trace, drawn otherwise. @param {Route["view"]} view */
+function setView(view) {
+  ui.setView(view);
+  // What was scrolled to in the one is shown again in the other.
+  traceView.revealed = "";
 }
 
 /** One stream at a time: what a page does not show costs the server nothing. */
@@ -250,11 +263,19 @@ function drawTrace(feed) {
     trace, feed, generation: feed.generation, ui, now, moment: ui.moment, live: trace.counts.open > 0 && ui.moment === null && feed.file === undefined, palette,
   });
   waitingView.draw(frame);
-  const wait = Math.min(traceView.draw(frame), travelView.draw({ ...frame, liveNow }));
+  drawViewChoice();
+  const wait = Math.min(traceView.draw(frame), flameView.draw(frame), travelView.draw({ ...frame, liveNow }));
   exportMenu.draw(feed);
   inspector.draw({ trace, generation: feed.generation, spanId: ui.spanId, now, palette, file: feed.file !== undefined });
   setText(document.querySelector("title") ?? document.head, titleOf(traceName(trace) || "trace"));
   return wait;
+}
+
+function drawViewChoice() {
+  const tree = byId("tree");
+  setAttribute(tree, "data-view", ui.view);
+  setAttribute(tree, "role", ui.view === "flame" ? "group" : "treegrid");
+  for (const view of /** @type {const} */ (["waterfall", "flame"])) setAttribute(byId(`view-${view}`), "aria-pressed", String(ui.view === view));
 }
 
 /** @param {string} what @returns {string} */
@@ -355,11 +376,15 @@ const KEYS_TRACE = {
   n: () => searchView.step(1),
   N: () => searchView.step(-1),
   p: () => ui.setCriticalPath(!ui.criticalPath),
+  v: () => go({ ...route, view: route.view === "flame" ? "waterfall" : "flame" }),
   "/": () => byId("filter").focus(),
   ...traceView.keys,
   ...travelView.keys,
   Enter: () => byId("inspector").focus(),
 };
+
+/** @type {Record<string, () => void>} */
+const KEYS_FLAME = { ...KEYS_TRACE, ...flameView.keys };
 
 /** @param {KeyboardEvent} event */
 function keyPressed(event) {
@@ -374,7 +399,8 @@ function keyPressed(event) {
   const pressable = target.closest("button, a, summary, [role=separator]") !== null;
   if (pressable && (event.key === "Enter" || event.key === " ")) return;
   if (target.closest("#inspector, [role=separator]") !== null && /^(Arrow|Page|Home|End)/.test(event.key)) return;
-  const action = (route.trace === null ? KEYS_LIST : KEYS_TRACE)[event.key] ?? KEYS_EVERYWHERE[event.key];
+  const here = route.trace === null ? KEYS_LIST : ui.view === "flame" ? KEYS_FLAME : KEYS_TRACE;
+  const action = here[event.key] ?? KEYS_EVERYWHERE[event.key];
   if (action === undefined) return;
   event.preventDefault();
   action();
@@ -423,6 +449,8 @@ function listen() {
   byId("collapse-all").addEventListener("click", () => ui.openToDepth(0));
   byId("next-error").addEventListener("click", () => traceView.goToError(1));
   byId("previous-error").addEventListener("click", () => traceView.goToError(-1));
+  byId("view-waterfall").addEventListener("click", () => go({ ...route, view: "waterfall" }));
+  byId("view-flame").addEventListener("click", () => go({ ...route, view: "flame" }));
   byId("follow").addEventListener("click", () => ui.setFollow(!ui.follow));
   for (const id of ["home", "back"]) {
     byId(id).addEventListener("click", (event) => {
