@@ -72,6 +72,7 @@ static ASSETS: &[Asset] = assets![
     "otlp.mjs",
     "page.mjs",
     "palette.mjs",
+    "route.mjs",
     "rows.mjs",
     "search-view.mjs",
     "search.css",

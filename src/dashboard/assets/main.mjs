@@ -19,6 +19,7 @@ import { listCounts } from "./list-model.mjs";
 import { ListView } from "./list-view.mjs";
 import { Palette } from "./palette.mjs";
 import { ServerClock, initResizer, initTheme, recall, remember } from "./page.mjs";
+import { elsewhere, isSameLook, lookOf, parseRoute, routeText, shownBy } from "./route.mjs";
 import { SearchView } from "./search-view.mjs";
 import { pageShare } from "./share.mjs";
 import { getSnapshot } from "./snapshot.mjs";
@@ -26,26 +27,29 @@ import { traceName } from "./span.mjs";
 import { drawStatus } from "./status-view.mjs";
 import { HEALED_MS, pageStatus, refusedText } from "./status.mjs";
 import { formatOffset } from "./time.mjs";
+import { wholeStretch } from "./timescale.mjs";
 import { TraceView } from "./trace-view.mjs";
 import { Travel } from "./travel.mjs";
 import { TravelView } from "./travel-view.mjs";
 import { Ui } from "./ui.mjs";
 import { WaitingView } from "./waiting-view.mjs";
 
-/**
- * @typedef {{trace: string | null, span: string | null, query: string, find: string, order: "running" | "newest",
- *   view: "waterfall" | "flame"}} Route `query`
- *   searches the list, `find` the trace
- */
+/** @typedef {import("./route.mjs").Route} Route */
 
 const CALM_TICK_MS = 1_000;
 const ANNOUNCE_MS = 5_000;
+// Browsers refuse an address that changes with every frame of a zoom.
+const ADDRESS_MS = 300;
 
 const clock = new ServerClock();
 const palette = new Palette(recall("services", /** @type {string[]} */ ([])));
 const calm = globalThis.matchMedia("(prefers-reduced-motion: reduce)");
 const ui = new Ui(() => askFrame());
-let route = readRoute();
+let route = parseRoute(location.search);
+/** Whether the address names a zoom or a moment of a trace that is not there yet. */
+let isLookDue = true;
+/** @type {ReturnType<typeof setTimeout> | null} */
+let addressDue = null;
 let rememberedServices = palette.slots.size;
 /** @type {TraceFeed | import("./files.mjs").FileFeed | null} */
 let traceFeed = null;
@@ -69,8 +73,8 @@ const world = {
 };
 const listFeed = new ListFeed(world);
 const listView = new ListView({
-  openTrace: (traceId) => go({ ...route, trace: traceId, span: null }),
-  traceHref: (traceId) => hrefOf({ ...route, trace: traceId, span: null }),
+  openTrace: (traceId) => go(elsewhere(route, traceId, null)),
+  traceHref: (traceId) => hrefOf(elsewhere(route, traceId, null)),
   loadOlder: () => void listFeed.loadOlder(),
   forgetOlder: () => listFeed.forget(),
   setOrder: (order) => replace({ ...route, order }),
@@ -80,8 +84,8 @@ const actions = {
   select: (/** @type {string | null} */ spanId) => replace({ ...route, span: spanId }),
   goTo: (/** @type {string} */ spanId) => traceView.goTo(spanId),
   openTrace: (/** @type {string} */ traceId, /** @type {string | null} */ spanId = null) => (
-    traceId === route.trace && spanId !== null ? traceView.goTo(spanId) : go({ ...route, trace: traceId, span: spanId })),
-  hrefOf: (/** @type {string} */ traceId, /** @type {string | null} */ spanId = null) => hrefOf({ ...route, trace: traceId, span: spanId, find: "" }),
+    traceId === route.trace && spanId !== null ? traceView.goTo(spanId) : go(elsewhere(route, traceId, spanId))),
+  hrefOf: (/** @type {string} */ traceId, /** @type {string | null} */ spanId = null) => hrefOf({ ...elsewhere(route, traceId, spanId), find: "" }),
   search: (/** @type {string} */ text) => replace(route.trace === null ? { ...route, query: text } : { ...route, find: text }),
   copy,
   announce,
@@ -103,9 +107,9 @@ const fileView = new FileView({
     const [first] = feeds.values();
     // Another file may hold the same trace.
     leaveTrace();
-    go({ ...route, trace: feeds.size === 1 ? first.traceId : null, span: null });
+    go(elsewhere(route, feeds.size === 1 ? first.traceId : null, null));
   },
-  closed: () => (route.trace?.startsWith(FILE_PREFIX) ? go({ ...route, trace: null, span: null }) : follow(route)),
+  closed: () => (route.trace?.startsWith(FILE_PREFIX) ? go(elsewhere(route, null, null)) : follow(route)),
 });
 const inspector = new InspectorView({
   close: () => actions.select(null),
@@ -121,46 +125,60 @@ const inspector = new InspectorView({
 
 // The address.
 
-/** @returns {Route} */
-function readRoute() {
-  const query = new URLSearchParams(location.search);
-  return {
-    trace: query.get("trace") || null,
-    span: query.get("span") || null,
-    query: query.get("q") ?? "",
-    find: query.get("find") ?? "",
-    order: query.get("order") === "newest" ? "newest" : "running",
-    view: query.get("view") === "flame" ? "flame" : "waterfall",
-  };
-}
-
 /** @param {Route} to @returns {string} */
 function hrefOf(to) {
   // The path as it was opened: under an axum `.nest`, the one with a slash at its end is not answered.
   const url = new URL(location.href);
-  url.search = "";
+  url.search = routeText(to);
   url.hash = "";
-  if (to.trace !== null) url.searchParams.set("trace", to.trace);
-  if (to.trace !== null && to.span !== null) url.searchParams.set("span", to.span);
-  if (to.trace !== null && to.find !== "") url.searchParams.set("find", to.find);
-  if (to.query !== "") url.searchParams.set("q", to.query);
-  if (to.order !== "running") url.searchParams.set("order", to.order);
-  if (to.trace !== null && to.view !== "waterfall") url.searchParams.set("view", to.view);
   return url.href;
 }
 
-/** Another page: a step that "back" undoes. @param {Route} page */
-function go(page) {
-  // What was looked for in one trace is not looked for in the next.
-  const to = page.trace === route.trace ? page : { ...page, find: "" };
+/** Another page: a step that "back" undoes. @param {Route} to */
+function go(to) {
+  // What was zoomed to a moment ago is what "back" leads to.
+  if (addressDue !== null) writeAddress();
   history.pushState(null, "", hrefOf(to));
   follow(to);
 }
 
 /** The same page, looked at otherwise: no step of its own. @param {Route} to */
 function replace(to) {
-  history.replaceState(null, "", hrefOf(to));
+  route = to;
+  writeAddress();
   follow(to);
+}
+
+function writeAddress() {
+  if (addressDue !== null) clearTimeout(addressDue);
+  addressDue = null;
+  history.replaceState(null, "", hrefOf(route));
+}
+
+/** To what the address says, which may be anything. */
+function arrive() {
+  if (addressDue !== null) clearTimeout(addressDue);
+  addressDue = null;
+  isLookDue = true;
+  follow(parseRoute(location.search));
+}
+
+/** Zoom and moment of the address, as soon as the trace is there; from then on, the address has those on show. @param {any} feed @param {number} liveNow */
+function keepLook(feed, liveNow) {
+  const trace = feed.model;
+  if (trace.counts.total === 0 || feed.phase === "loading") return;
+  if (isLookDue) {
+    isLookDue = false;
+    const { zoom, moment } = shownBy(route, wholeStretch(trace, trace.counts.open > 0 ? liveNow : null));
+    if (zoom !== ui.zoom) ui.setZoom(zoom);
+    if (moment !== ui.moment) ui.setMoment(moment);
+  }
+  // While it plays, every frame is another moment.
+  if (travel.play !== null) return;
+  const look = lookOf(ui, trace.start);
+  if (isSameLook(look, route)) return;
+  route = { ...route, ...look };
+  addressDue ??= setTimeout(writeAddress, ADDRESS_MS);
 }
 
 /** @param {Route} to */
@@ -172,8 +190,7 @@ function follow(to) {
   ui.order = to.order;
   if (ui.view !== to.view) setView(to.view);
   shownList().search(to.query);
-  setAttribute(byId("back"), "href", hrefOf({ ...to, trace: null, span: null }));
-  setAttribute(byId("home"), "href", hrefOf({ ...to, trace: null, span: null }));
+  for (const id of ["back", "home"]) setAttribute(byId(id), "href", hrefOf(elsewhere(to, null, null)));
   openFeed();
   askFrame();
 }
@@ -255,6 +272,7 @@ function drawList() {
 function drawTrace(feed) {
   const origin = feed.model.originSeconds;
   const liveNow = feed.fixedNow ?? (Number.isNaN(origin) ? NaN : clock.now() - origin * 1000);
+  keepLook(feed, liveNow);
   const shown = travel.shown(feed, ui, liveNow);
   const { trace } = shown;
   const now = shown.now ?? liveNow;
@@ -344,7 +362,7 @@ function announceCounts() {
 
 function back() {
   if (route.trace !== null && route.span !== null) replace({ ...route, span: null });
-  else if (route.trace !== null) go({ ...route, trace: null, span: null });
+  else if (route.trace !== null) go(elsewhere(route, null, null));
 }
 
 function toggleHelp() {
@@ -421,19 +439,20 @@ function leaveFilter(event) {
 }
 
 function listen() {
-  addEventListener("popstate", () => follow(readRoute()));
+  addEventListener("popstate", arrive);
   addEventListener("keydown", keyPressed);
   addEventListener("resize", askFrame);
   document.addEventListener("visibilitychange", askFrame);
   // A page in the back-forward cache must not hold a connection; when it comes back, it starts from a fresh snapshot.
   addEventListener("pagehide", () => {
+    if (addressDue !== null) writeAddress();
     listFeed.close();
     traceFeed?.close();
   });
   addEventListener("pageshow", (event) => {
     if (!event.persisted) return;
     traceFeed = null;
-    follow(readRoute());
+    arrive();
   });
   byId("pause").addEventListener("click", togglePause);
   byId("help-open").addEventListener("click", toggleHelp);
@@ -456,7 +475,7 @@ function listen() {
     byId(id).addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      if (route.trace !== null) go({ ...route, trace: null, span: null });
+      if (route.trace !== null) go(elsewhere(route, null, null));
     });
   }
 }
