@@ -3,6 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { FLAG } from "../../src/dashboard/assets/columns.mjs";
 import { createTrace, indexOf, reduceTrace } from "../../src/dashboard/assets/model.mjs";
 import {
   ROLLED_ROWS_MAX, flatten, foldOf, nearestRow, nextBad, nextWhere, noRows, openTo, rollUpText, spanOfRow, unfolded, unhide,
@@ -146,28 +147,24 @@ test("arrays that are taken again give the same rows as new ones", () => {
 test("children in the worst order of arrival are sorted once, not with every step", () => {
   const count = 100_000;
   const trace = traceOf(started("root", null, 0));
-  const before = performance.now();
   for (let index = count; index > 0; index -= 1) reduceTrace(trace, ended(`c${index}`, "root", index, index + 1));
+  // Given up after some steps: searching on would be quadratic, and this test would take minutes.
+  assert.equal(trace.spans.has(0, FLAG.unsorted), true);
   const rows = flatten(trace, openTo(Infinity));
   assert.deepEqual([rows.count, trace.spans.ids[rows.spans[1]], trace.spans.ids[rows.spans[count]]], [count + 1, "c1", `c${count}`]);
-  // A quadratic step would take minutes; the bound is wide so that a loaded machine does not fail it.
-  assert.ok(performance.now() - before < 10_000);
 });
 
-test("a trace of 100,000 spans is reduced and flattened in time", () => {
+test("a trace of 100,000 spans whose ends come in the opposite order is whole", () => {
   const count = 100_000;
   const trace = createTrace(TRACE);
-  const before = performance.now();
   reduceTrace(trace, started("0", null, 0));
   for (let index = 1; index < count; index += 1) reduceTrace(trace, started(String(index), String(index >> 3), index));
   for (let index = count - 1; index > 0; index -= 1) {
     reduceTrace(trace, ended(String(index), String(index >> 3), index, count, { status: { code: index % 100 ? "OK" : "ERROR" } }));
   }
   const rows = flatten(trace, openTo(Infinity));
-  const elapsed = performance.now() - before;
   assert.equal(rows.count, count);
   assert.deepEqual(trace.counts, { total: count, open: 1, waiting: 0, errors: 999, lost: 0, placeholders: 0 });
-  assert.ok(elapsed < 10_000, `${elapsed} ms`);
 });
 
 test("a trace 100,000 spans deep works in both directions", () => {

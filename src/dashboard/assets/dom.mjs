@@ -38,13 +38,27 @@ export function setAttribute(node, name, value) {
 
 /** @param {Node} node @param {string} text */
 export function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const child = node.firstChild;
+  // The usual case, without putting the text together anew: a single text node.
+  if (child !== null && child.nextSibling === null && child.nodeType === 3) {
+    if (child.nodeValue !== text) child.nodeValue = text;
+  } else if (node.textContent !== text) {
+    node.textContent = text;
+  }
 }
 
 /** @param {HTMLElement} node @param {string} property @param {string} value */
 export function setStyle(node, property, value) {
-  if (node.style.getPropertyValue(property) !== value) node.style.setProperty(property, value);
+  let known = styles.get(node);
+  if (known === undefined) styles.set(node, (known = {}));
+  // Asking the browser would make it write out what it has parsed.
+  if (known[property] === value) return;
+  known[property] = value;
+  node.style.setProperty(property, value);
 }
+
+/** What was set here; nobody else sets styles. @type {WeakMap<HTMLElement, Record<string, string>>} */
+const styles = new WeakMap();
 
 /** @param {HTMLElement} node @param {boolean} shown */
 export function setShown(node, shown) {
@@ -139,15 +153,14 @@ export class RowPool {
       this.container.append(slot.node);
     }
     const size = this.slots.length;
-    const used = new Set();
     for (let index = first; index < last; index += 1) {
       const slot = this.slots[index % size];
-      used.add(slot);
       setShown(slot.node, true);
-      setStyle(slot.node, "transform", `translateY(${index * rowHeight}px)`);
+      // No transform: each would be a layer of its own to put together.
+      setStyle(slot.node, "top", `${index * rowHeight}px`);
       draw(slot.row, index, slot.node);
     }
-    for (const slot of this.slots) if (!used.has(slot)) setShown(slot.node, false);
+    for (let index = last; index < first + size; index += 1) setShown(this.slots[index % size].node, false);
   }
 
   /** @param {number} index @returns {HTMLElement | null} */

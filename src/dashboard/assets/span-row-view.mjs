@@ -41,7 +41,10 @@ export function makeSpanRow(actions) {
     /** The span, or for a roll-up row its parent; −1 before the first. */
     index: -1,
     rollUp: false,
+    /** What the name, and what the bar was last drawn for. */
     drawn: "",
+    placed: "",
+    decorated: "",
     indent: element("span", { class: "indent" }),
     level: element("span", { class: "level faint" }),
     twisty: element("button", { type: "button", class: "twisty", tabindex: "-1" }, icon("chevron")),
@@ -89,18 +92,20 @@ export function drawSpanRow(row, node, index, frame, look) {
   const state = spans.state[index];
   const { matches } = frame.ui;
   const match = matches === null ? "" : String(matches.bits[index] === 1);
-  const drawn = `${index} ${spans.stamp[index]} ${spans.depth[index]} ${look.fold} ${look.selected} ${match} ${look.nameWidth} ${frame.key}`;
-  if (drawn !== row.drawn) {
+  const drawn = `${frame.generation} ${index} ${spans.stamp[index]} ${spans.depth[index]} ${look.fold} ${look.selected} ${match} ${look.nameWidth} ${frame.trace.services.size > 1}`;
+  const changed = drawn !== row.drawn;
+  if (changed) {
     row.drawn = drawn;
     row.index = index;
     row.rollUp = false;
     setAttribute(node, "data-match", matches === null ? null : match);
     drawName(row, node, frame, look);
-  } else if (!isOpenState(state) && look.decorators.length === 0) {
-    return;
   }
-  drawBar(row, frame);
-  drawMarks(row, frame);
+  if (changed || frame.key !== row.placed || isOpenState(state)) {
+    drawBar(row, frame);
+    drawMarks(row, frame);
+    row.placed = frame.key;
+  }
   drawDecorations(row, frame, look.decorators);
 }
 
@@ -110,6 +115,8 @@ export function drawRollUpRow(row, node, parent, frame, look) {
   const drawn = `~${parent} ${spans.stamp[parent]} ${spans.depth[parent]} ${look.nameWidth} ${frame.scale.width} ${frame.generation}`;
   if (drawn === row.drawn) return;
   row.drawn = drawn;
+  row.placed = "";
+  row.decorated = "";
   row.index = parent;
   row.rollUp = true;
   setAttribute(node, "data-span-id", null);
@@ -130,7 +137,7 @@ export function drawRollUpRow(row, node, parent, frame, look) {
   const all = spans.childCount[parent];
   const meter = Math.min(220, frame.scale.width * 0.6);
   setStyle(row.meter, "width", `${meter.toFixed(0)}px`);
-  setStyle(row.label, "transform", `translateX(${(meter + 10).toFixed(0)}px)`);
+  setStyle(row.label, "left", `${(meter + 10).toFixed(0)}px`);
   const parts = [all - spans.childOpen[parent] - spans.childFailed[parent], spans.childFailed[parent], spans.childOpen[parent]];
   for (const [index, share] of row.shares.entries()) setStyle(share, "width", `${((parts[index] / all) * 100).toFixed(2)}%`);
 }
@@ -188,7 +195,7 @@ function drawBar(row, frame) {
   if (state === STATE.placeholder || Number.isNaN(start)) {
     setAttribute(row.bar, "data-kind", "placeholder");
     setShown(row.bar, true);
-    setStyle(row.bar, "transform", "translateX(0px)");
+    setStyle(row.bar, "left", "0px");
     setStyle(row.bar, "width", `${scale.width}px`);
     setText(row.label, "");
     return;
@@ -198,12 +205,12 @@ function drawBar(row, frame) {
   setShown(row.bar, bar.outside === "");
   const label = labelOf(index, frame);
   if (bar.outside === "") {
-    setStyle(row.bar, "transform", `translateX(${bar.x.toFixed(1)}px)`);
+    setStyle(row.bar, "left", `${bar.x.toFixed(1)}px`);
     setStyle(row.bar, "width", `${bar.width.toFixed(1)}px`);
     const place = labelPlace(bar, label.length * CHARACTER_WIDTH, scale.width, state === STATE.running ? FADE_WIDTH : 0);
     setText(row.label, label);
     setAttribute(row.label, "data-side", place.side);
-    setStyle(row.label, "transform", `translateX(${place.x.toFixed(1)}px)`);
+    setStyle(row.label, "left", `${place.x.toFixed(1)}px`);
     return;
   }
   // Nothing of it is in view: say where it is.
@@ -211,7 +218,7 @@ function drawBar(row, frame) {
   const text = left ? `‹ ${label}` : `${label} ›`;
   setText(row.label, text);
   setAttribute(row.label, "data-side", "outside");
-  setStyle(row.label, "transform", `translateX(${(left ? 4 : Math.max(0, scale.width - text.length * CHARACTER_WIDTH - 4)).toFixed(1)}px)`);
+  setStyle(row.label, "left", `${(left ? 4 : Math.max(0, scale.width - text.length * CHARACTER_WIDTH - 4)).toFixed(1)}px`);
 }
 
 /** @param {number} index @param {TraceFrame} frame @returns {string} */
@@ -238,7 +245,7 @@ function drawMarks(row, { trace, scale, generation }) {
     const x = scale.x(row.markTimes[at].at);
     const node = /** @type {HTMLElement} */ (row.marks.children[at]);
     setShown(node, x >= -1 && x <= scale.width + 1);
-    setStyle(node, "transform", `translateX(${Math.max(0, Math.min(scale.width, x)).toFixed(1)}px)`);
+    setStyle(node, "left", `${Math.max(0, Math.min(scale.width, x)).toFixed(1)}px`);
   }
 }
 
@@ -259,6 +266,9 @@ function marksOf(trace, index) {
 function drawDecorations(row, frame, decorators) {
   if (decorators.length === 0 && row.decorations.childElementCount === 0) return;
   const all = decorators.flatMap((decorator) => decorator(row.index, frame));
+  const decorated = `${frame.key} ${all.map((one) => `${one.kind} ${one.start} ${one.end} ${one.flag} ${one.title}`).join("\n")}`;
+  if (decorated === row.decorated) return;
+  row.decorated = decorated;
   const stretches = all.filter((one) => one.start !== undefined).slice(0, DECORATIONS_MAX);
   const flags = all.filter((one) => one.flag !== undefined).slice(0, 2);
   while (row.decorations.childElementCount < stretches.length) row.decorations.append(element("span", { class: "decoration" }));
@@ -272,7 +282,7 @@ function drawDecorations(row, frame, decorators) {
     setAttribute(node, "data-kind", one.kind ?? "");
     setAttribute(node, "data-tick", one.end === undefined || one.end === one.start);
     setAttribute(node, "title", one.title ?? null);
-    setStyle(node, "transform", `translateX(${bar.x.toFixed(1)}px)`);
+    setStyle(node, "left", `${bar.x.toFixed(1)}px`);
     setStyle(node, "width", `${bar.width.toFixed(1)}px`);
   }
   const text = flags.map((one) => `${one.kind} ${one.flag} ${one.title}`).join("\n");

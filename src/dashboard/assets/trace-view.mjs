@@ -44,6 +44,7 @@ const FOLLOW_MARGIN = ROW_HEIGHT * 3;
 const PATIENCE = 8;
 const CHEAP_MS = 3;
 const GAPS_EVERY_MS = 250;
+const GAPS_PATIENCE = 20;
 const PAGE_ROWS = 20;
 
 export class TraceView {
@@ -64,7 +65,10 @@ export class TraceView {
   gapsFor = "";
   /** The live edge as the gaps know it. */
   gapsEdge = NaN;
+  gapsCost = 0;
+  gapsWait = Infinity;
   revealed = "";
+  scrollTop = 0;
   width = 0;
   nameWidth = 0;
   left = 0;
@@ -132,6 +136,7 @@ export class TraceView {
     this.revealed = "";
     this.follow.reset();
     this.scroller.scrollTop = 0;
+    this.scrollTop = 0;
   }
 
   /**
@@ -141,6 +146,8 @@ export class TraceView {
    */
   layOut(given) {
     const { trace, ui, now } = given;
+    // Asked once, before anything is written: later, the browser would have to lay out the page to answer.
+    this.scrollTop = this.scroller.scrollTop;
     if (trace !== this.trace) {
       this.trace = trace;
       this.serial += 1;
@@ -150,7 +157,7 @@ export class TraceView {
     this.flattenIfChanged();
     const whole = wholeStretch(trace, given.live ? now : null);
     const stretch = ui.zoom ?? whole;
-    this.findGaps(given, whole);
+    this.gapsWait = this.findGaps(given, whole);
     const scale = new Scale(stretch, ui.compress ? this.gaps : [], this.width);
     const generation = `${given.generation}.${this.serial}`;
     const key = `${generation} ${scale.key} ${trace.services.size > 1}`;
@@ -172,7 +179,7 @@ export class TraceView {
     this.drawRows(frame);
     this.side.draw(frame, this.gaps);
     this.follow.draw(frame);
-    const wait = Math.min(minimapWait, this.flattenWait());
+    const wait = Math.min(minimapWait, this.flattenWait(), this.gapsWait);
     if (!frame.live) return wait;
     // As often as the live edge moves by a pixel, within what an eye and a battery want.
     return Math.min(wait, Math.max(16, Math.min(100, (frame.scale.end - frame.scale.start) / Math.max(1, this.width))));
@@ -217,28 +224,33 @@ export class TraceView {
     return Math.max(0, this.flattenedAt + this.flattenCost * PATIENCE - performance.now());
   }
 
-  /** @param {Omit<TraceFrame, "scale" | "rows" | "key">} frame @param {import("./timescale.mjs").Stretch} whole */
+  /** @param {Omit<TraceFrame, "scale" | "rows" | "key">} frame @param {import("./timescale.mjs").Stretch} whole @returns {number} milliseconds until it wants to look again */
   findGaps({ trace, now, ui, live }, whole) {
     const stretch = ui.zoom ?? whole;
-    const key = ui.zoom === null && live ? "live" : `${trace.version} ${stretch.start} ${stretch.end}`;
+    const key = `${trace.version} ${stretch.start} ${stretch.end}`;
     const at = performance.now();
-    if (key === this.gapsFor && (key !== "live" || at - this.gapsAt < GAPS_EVERY_MS)) {
-      // Between two looks, a gap that reaches the live edge goes on growing with it.
+    if (key === this.gapsFor && !live) return Infinity;
+    // A look at all spans is not for every frame, be it that they grow or that the reader zooms.
+    const wait = this.gapsFor === "" ? 0 : this.gapsAt + Math.max(GAPS_EVERY_MS, this.gapsCost * GAPS_PATIENCE) - at;
+    if (wait > 0) {
+      // Meanwhile a gap that reaches the live edge goes on growing with it.
       const last = this.gaps[this.gaps.length - 1];
       if (live && last !== undefined && last.end === this.gapsEdge) last.end = this.gapsEdge = now;
-      return;
+      return wait;
     }
     this.gapsFor = key;
     this.gapsAt = at;
     this.gapsEdge = now;
     this.gaps = trace.counts.total === 0 ? [] : idleGaps(trace, now, stretch);
+    this.gapsCost = performance.now() - at;
+    return live ? GAPS_EVERY_MS : Infinity;
   }
 
   /** @param {TraceFrame} frame */
   drawRows(frame) {
     const { trace, ui } = frame;
     const { first, last, height } = rowWindow({
-      scrollTop: this.scroller.scrollTop, viewport: this.viewport, rowHeight: ROW_HEIGHT, count: this.rows.count, overscan: OVERSCAN,
+      scrollTop: this.scrollTop, viewport: this.viewport, rowHeight: ROW_HEIGHT, count: this.rows.count, overscan: OVERSCAN,
     });
     setStyle(this.rowsNode, "height", `${height}px`);
     setAttribute(byId("tree"), "aria-rowcount", this.rows.count + 1);
@@ -287,10 +299,12 @@ export class TraceView {
     if (row < 0) return;
     // The height must be there before the position can be.
     setStyle(this.rowsNode, "height", `${this.rows.count * ROW_HEIGHT}px`);
-    const before = this.scroller.scrollTop;
+    const before = this.scrollTop;
     const target = scrollToShow({ index: row, scrollTop: before, viewport: this.viewport, rowHeight: ROW_HEIGHT, margin });
-    if (Math.abs(target - before) >= 1) this.scroller.scrollTop = target;
-    this.follow.expected = this.scroller.scrollTop;
+    if (Math.abs(target - before) < 1) return;
+    this.scroller.scrollTop = target;
+    this.scrollTop = this.scroller.scrollTop;
+    this.follow.expected = this.scrollTop;
   }
 
   // Selection and folds.
