@@ -16,6 +16,8 @@ import { pan, within } from "./timescale.mjs";
 
 const HEIGHT = 40;
 const BAR_HEIGHT_MAX = 5;
+/** An error is this large at least: it is what a reader looks for. */
+const ERROR_SIZE = 2;
 // A picture may take this share of the time.
 const PATIENCE = 15;
 const INTERVAL_MIN_MS = 80;
@@ -168,10 +170,11 @@ function paintSpans(pixels, width, frame, scale) {
       const state = spans.state[index];
       if (state === STATE.placeholder || isBadState(state) !== bad) continue;
       const from = Math.max(0, Math.min(width - 1, Math.round(scale.x(spans.start[index]))));
-      const to = Math.max(from + 1, Math.min(width, Math.round(scale.x(barEnd(trace, index, now)))));
+      const to = Math.max(from + (bad ? ERROR_SIZE : 1), Math.min(width, Math.round(scale.x(barEnd(trace, index, now)))));
       const y = pitch > 1 ? index * pitch : Math.floor((index * (HEIGHT - 1)) / count);
       const pixel = bad ? error : colour(index);
-      for (let line = y; line < y + height; line += 1) pixels.fill(pixel, line * width + from, line * width + to);
+      const lines = Math.min(HEIGHT - y, bad ? Math.max(ERROR_SIZE, height) : height);
+      for (let line = y; line < y + lines; line += 1) pixels.fill(pixel, line * width + from, line * width + to);
     }
   }
 }
