@@ -60,6 +60,7 @@ static ASSETS: &[Asset] = assets![
     "import-worker.mjs",
     "inspector-view.mjs",
     "inspector.css",
+    "keys.mjs",
     "layout.mjs",
     "list-feed.mjs",
     "list-model.mjs",

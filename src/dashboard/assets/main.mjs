@@ -14,6 +14,7 @@ import { FILE_PREFIX, missingFile } from "./files.mjs";
 import { FlameView } from "./flame-view.mjs";
 import { fillHelp } from "./help-view.mjs";
 import { InspectorView } from "./inspector-view.mjs";
+import { isOwnKey, keyTables } from "./keys.mjs";
 import { ListFeed } from "./list-feed.mjs";
 import { listCounts } from "./list-model.mjs";
 import { ListView } from "./list-view.mjs";
@@ -371,57 +372,31 @@ function toggleHelp() {
   else help.showModal();
 }
 
-/** @type {Record<string, () => void>} */
-const KEYS_EVERYWHERE = {
-  Escape: back,
-  "?": toggleHelp,
-  t: () => byId("theme").click(),
-  " ": togglePause,
-};
-
-/** @type {Record<string, () => void>} */
-const KEYS_LIST = {
-  ArrowDown: () => listView.move(1), j: () => listView.move(1),
-  ArrowUp: () => listView.move(-1), k: () => listView.move(-1),
-  PageDown: () => listView.move(15), PageUp: () => listView.move(-15),
-  Home: () => listView.move(-Infinity), End: () => listView.move(Infinity),
-  Enter: () => listView.openActive(),
-  "/": () => byId("filter").focus(),
-};
-
-/** @type {Record<string, () => void>} */
-const KEYS_TRACE = {
-  n: () => searchView.step(1),
-  N: () => searchView.step(-1),
-  p: () => ui.setCriticalPath(!ui.criticalPath),
-  v: () => go({ ...route, view: route.view === "flame" ? "waterfall" : "flame" }),
-  "/": () => byId("filter").focus(),
-  ...traceView.keys,
-  ...travelView.keys,
-  Enter: () => byId("inspector").focus(),
-};
-
-/** @type {Record<string, () => void>} */
-const KEYS_FLAME = { ...KEYS_TRACE, ...flameView.keys };
+const keys = keyTables({
+  listView, traceView, flameView, travelView, searchView,
+  page: {
+    back,
+    help: toggleHelp,
+    theme: () => byId("theme").click(),
+    pause: togglePause,
+    search: () => byId("filter").focus(),
+    inspect: () => byId("inspector").focus(),
+    view: () => go({ ...route, view: route.view === "flame" ? "waterfall" : "flame" }),
+    criticalPath: () => ui.setCriticalPath(!ui.criticalPath),
+  },
+});
 
 /** @param {KeyboardEvent} event */
 function keyPressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   if (/** @type {HTMLDialogElement} */ (byId("help")).open) return;
   const target = /** @type {HTMLElement} */ (event.target);
-  if (target instanceof HTMLInputElement && target.type !== "range") {
-    if (event.key === "Escape" || event.key === "Enter") leaveFilter(event);
-    return;
-  }
-  // Buttons, links and summaries have their own meaning for these two; the inspector scrolls by its own keys.
-  const pressable = target.closest("button, a, summary, [role=separator]") !== null;
-  if (pressable && (event.key === "Enter" || event.key === " ")) return;
-  if (target.closest("#inspector, [role=separator]") !== null && /^(Arrow|Page|Home|End)/.test(event.key)) return;
-  const here = route.trace === null ? KEYS_LIST : ui.view === "flame" ? KEYS_FLAME : KEYS_TRACE;
-  const action = here[event.key] ?? KEYS_EVERYWHERE[event.key];
-  if (action === undefined) return;
+  if (target.id === "filter" && (event.key === "Escape" || event.key === "Enter")) return leaveFilter(event);
+  if (isOwnKey(target, event.key)) return;
+  const table = keys[route.trace === null ? "list" : ui.view];
+  if (!Object.hasOwn(table, event.key)) return;
   event.preventDefault();
-  action();
+  table[event.key]();
 }
 
 /** @param {KeyboardEvent} event */
