@@ -88,6 +88,11 @@ test("spans narrower than a pixel share it, and the errors among them are counte
   assert.deepEqual(bars, [["s0", 1, 10, 1, 20, 0], ["s20", 1, 11, 1, 20, 1]]);
 });
 
+test("a span that reaches into the next pixel is drawn there when the first is taken", () => {
+  const trace = traceOf(ended("root", null, 0, 100), ended("failed", "root", 10.1, 10.2, FAILED), ended("over", "root", 10.8, 11.3), ended("after", "root", 12, 12.5));
+  assert.deepEqual(seen(trace, { start: 0, end: 100, width: 100, first: 1 }), [["failed", 1, 10, 1, 1, 1], ["over", 1, 11, 1, 1, 0], ["after", 1, 12, 1, 1, 0]]);
+});
+
 test("a place is the span whose bar is there, or nearest beside it", () => {
   const trace = traceOf(started("root", null, 0), ended("a", "root", 10, 20), ended("b", "root", 24, 24.1));
   const layout = layoutFlame(trace);

@@ -205,13 +205,17 @@ export function visitVisible(layout, { trace, now, scale, first, last }, visit) 
     let place = firstAfter(layout, offsets[row], to, scale.start);
     // An instant at the very border ends with it.
     if (place > offsets[row] && right[place - 1] >= scale.start) place -= 1;
+    // The first pixel that no narrow span has: one that reaches into the next pixel must not cover an error in this one.
+    let free = -Infinity;
     while (place < to && left[place] <= scale.end) {
       const x = scale.x(left[place]);
       const width = scale.x(endAt(layout, place, trace, now)) - x;
       let next = place + 1;
       if (width < 1) next = Math.max(next, firstAfter(layout, next, to, scale.time(Math.floor(x) + 1)));
       const alone = width >= 1;
-      visit({ index: order[place], place, row, x: alone ? x : Math.floor(x), width: Math.max(1, width), spans: next - place, bad: bad[next] - bad[place] });
+      const pixel = Math.max(free, Math.floor(x));
+      if (!alone) free = pixel + 1;
+      visit({ index: order[place], place, row, x: alone ? x : pixel, width: Math.max(1, width), spans: next - place, bad: bad[next] - bad[place] });
       place = next;
     }
   }
