@@ -8,6 +8,7 @@ mod cut;
 mod dashboard;
 mod driver;
 mod flame;
+mod keyboard;
 mod product_page;
 mod streams;
 mod travel;
