@@ -1,7 +1,10 @@
 //! The dashboard's files, embedded, with the headers that let a browser run nothing else. Data, and no logic but the
 //! choice of a file.
 
+mod comments;
+
 use std::{
+    collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::LazyLock,
 };
@@ -32,26 +35,83 @@ macro_rules! assets {
 /// Every file of `assets/` but the page; a test compares it with the folder.
 static ASSETS: &[Asset] = assets![
     "api.mjs",
+    "axis-view.mjs",
+    "colours.mjs",
+    "columns.mjs",
+    "critical.mjs",
     "dom.mjs",
+    "events.mjs",
+    "expected.mjs",
+    "export-view.mjs",
+    "facts.mjs",
     "favicon.svg",
     "feed.mjs",
+    "file-view.mjs",
+    "files.mjs",
+    "flame-paint.mjs",
+    "flame-view.mjs",
+    "flame.css",
+    "flame.mjs",
+    "follow-view.mjs",
     "help-view.mjs",
+    "help.css",
+    "hub-worker.mjs",
+    "hub.mjs",
+    "import-worker.mjs",
     "inspector-view.mjs",
+    "inspector.css",
+    "keys.mjs",
     "layout.mjs",
+    "list-feed.mjs",
     "list-model.mjs",
     "list-view.mjs",
+    "list.css",
     "main.mjs",
+    "minimap-view.mjs",
     "model.mjs",
+    "moments.mjs",
+    "otlp.mjs",
     "page.mjs",
     "palette.mjs",
+    "route.mjs",
+    "rows.mjs",
+    "search-view.mjs",
+    "search.css",
+    "search.mjs",
+    "share.mjs",
+    "side-view.mjs",
+    "snapshot.mjs",
     "span-row-view.mjs",
+    "span.mjs",
+    "status-view.mjs",
+    "status.css",
     "status.mjs",
     "stream.mjs",
     "style.css",
     "time.mjs",
+    "timescale.mjs",
+    "title-view.mjs",
+    "trace-search.mjs",
     "trace-view.mjs",
+    "trace.css",
+    "travel-view.mjs",
+    "travel.css",
+    "travel.mjs",
     "tree.mjs",
+    "ui.mjs",
+    "waiting-view.mjs",
+    "waiting.mjs",
+    "zoom-input.mjs",
 ];
+
+/// Scripts as they are served.
+static SCRIPTS: LazyLock<HashMap<&str, Bytes>> = LazyLock::new(|| {
+    let scripts = ASSETS.iter().filter(|asset| asset.name.ends_with(".mjs"));
+    let texts = scripts.filter_map(|asset| Some((asset.name, str::from_utf8(asset.bytes).ok()?)));
+    texts
+        .map(|(name, text)| (name, Bytes::from(comments::without_comments(text))))
+        .collect()
+});
 
 /// One tag for all files, so that a browser never mixes modules of two versions.
 static ENTITY_TAG: LazyLock<String> = LazyLock::new(|| {
@@ -84,7 +144,9 @@ pub(crate) fn asset(name: &str, known: Option<&HeaderValue>) -> Option<Response<
         Some("svg") => "image/svg+xml",
         _ => "application/octet-stream",
     };
-    let mut response = file(Body::from(Bytes::from_static(asset.bytes)), content_type);
+    let script = SCRIPTS.get(name).cloned();
+    let bytes = script.unwrap_or(Bytes::from_static(asset.bytes));
+    let mut response = file(Body::from(bytes), content_type);
     if let Ok(tag) = HeaderValue::from_str(&ENTITY_TAG) {
         if known.is_some_and(|known| names(known, &ENTITY_TAG)) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;

@@ -2,7 +2,11 @@
 //!
 //! Grammar: terms separated by blanks, all of which must hold. `text` and `"quoted text"` are looked for in name,
 //! services and trace id, of either case; `key:value` asks one property; `duration>10ms`, `spans>=5` and `errors<1`
-//! compare; a leading `-` turns a term round.
+//! compare; a leading `-` turns a term round. A quote inside a term keeps its blanks (`name:"a b"`); a term that begins
+//! with one is only text, as are paths (`shop::cart`) and addresses. What cannot be read is refused with its place.
+//!
+//! The dashboard reads the same grammar for the spans of one trace, where every other key is that of an attribute, and
+//! for the rows it already has: `tests/search.json` holds both to one meaning.
 
 use std::cmp::Ordering;
 
@@ -155,69 +159,93 @@ impl Test {
     }
 }
 
-/// A word, and whether any of it was quoted.
+/// One term as written.
 struct Word {
+    /// The place of its first character in the search, from 1.
+    at: usize,
     text: String,
+    negated: bool,
+    /// It begins with a quote.
     quoted: bool,
 }
 
 fn words(text: &str) -> Result<Vec<Word>, Error> {
     let mut words: Vec<Word> = Vec::new();
     let mut current: Option<Word> = None;
-    let mut inside = false;
-    for character in text.chars() {
-        match character {
-            '"' => {
-                inside = !inside;
-                current
-                    .get_or_insert(Word {
-                        text: String::new(),
-                        quoted: true,
-                    })
-                    .quoted = true;
-            }
-            blank if blank.is_whitespace() && !inside => words.extend(current.take()),
-            other => current
-                .get_or_insert(Word {
-                    text: String::new(),
-                    quoted: false,
-                })
-                .text
-                .push(other),
+    let mut quote: Option<usize> = None;
+    for (character, at) in text.chars().zip(1..) {
+        if character.is_whitespace() && quote.is_none() {
+            words.extend(current.take());
+            continue;
         }
+        let word = current.get_or_insert_with(|| Word {
+            at,
+            text: String::new(),
+            negated: false,
+            quoted: false,
+        });
+        if character != '"' {
+            word.text.push(character);
+            continue;
+        }
+        quote = if quote.is_some() { None } else { Some(at) };
+        if word.text == "-" && word.at + 1 == at {
+            word.negated = true;
+            word.text.clear();
+        }
+        word.quoted |= word.text.is_empty() && quote.is_some();
     }
-    if inside {
-        return Err(Error::invalid("the search has a quote that is not closed"));
+    if let Some(at) = quote {
+        return Err(Error::invalid(format!(
+            "a quote is not closed, at character {at}"
+        )));
     }
     words.extend(current);
+    for word in &mut words {
+        if !word.quoted && word.text.len() > 1 && word.text.starts_with('-') {
+            word.negated = true;
+            word.text.remove(0);
+        }
+    }
     Ok(words)
 }
 
 fn term(word: &Word) -> Result<Term, Error> {
-    let (negated, text) = match word.text.strip_prefix('-') {
-        Some(rest) if !rest.is_empty() => (true, rest),
-        _ => (false, word.text.as_str()),
+    let test = if word.quoted {
+        Test::Text(word.text.to_lowercase())
+    } else {
+        test(&word.text)
+            .map_err(|error| Error::invalid(format!("{error}, at character {}", word.at)))?
     };
-    let key = text
-        .split(|character: char| !character.is_ascii_alphabetic())
-        .next()
-        .unwrap_or_default();
-    let rest = text.get(key.len()..).unwrap_or_default();
-    let asked = match (rest.chars().next(), key) {
-        (Some(':'), _) => property(key, rest.get(1..).unwrap_or_default())?,
-        (Some('<' | '>' | '='), "duration" | "spans" | "errors") => comparison(key, rest)?,
-        // A word such as `a>b` or `"quoted:text"` is only text.
-        _ => Test::Text(text.to_lowercase()),
-    };
-    let plain = word.quoted && text.starts_with(|character: char| !character.is_ascii_alphabetic());
     Ok(Term {
-        negated,
-        test: if plain {
-            Test::Text(text.to_lowercase())
-        } else {
-            asked
-        },
+        negated: word.negated,
+        test,
     })
+}
+
+fn test(text: &str) -> Result<Test, Error> {
+    let only_text = || Ok(Test::Text(text.to_lowercase()));
+    let is_key = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
+    let bare = text.strip_prefix('@').unwrap_or(text);
+    let key = bare.split(|character| !is_key(character)).next();
+    let key = key.unwrap_or_default();
+    if !key.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') {
+        return only_text();
+    }
+    let rest = bare.get(key.len()..).unwrap_or_default();
+    let is_attribute = bare.len() < text.len();
+    match (rest.chars().next(), key) {
+        (Some(':'), _) if rest.starts_with("::") || rest.starts_with("://") => only_text(),
+        (Some(':'), _) if !is_attribute => property(key, rest.get(1..).unwrap_or_default()),
+        (Some('<' | '>' | '='), "duration" | "spans" | "errors") if !is_attribute => {
+            comparison(key, rest)
+        }
+        (Some(':'), _) => Err(not_a_key(key)),
+        (Some('<' | '>' | '='), _) if is_number(rest.trim_start_matches(['<', '>', '='])) => {
+            Err(not_a_key(key))
+        }
+        _ => only_text(),
+    }
 }
 
 fn property(key: &str, value: &str) -> Result<Test, Error> {
@@ -230,10 +258,15 @@ fn property(key: &str, value: &str) -> Result<Test, Error> {
         "status" => status(value).map(Test::Error),
         "kind" => kind(value).map(Test::Kind),
         "duration" | "spans" | "errors" => comparison(key, value),
-        _ => Err(Error::invalid(format!(
-            "the search key {key:?} is not one of name, service, trace, state, status, kind, duration, spans, errors"
-        ))),
+        _ => Err(not_a_key(key)),
     }
+}
+
+fn not_a_key(key: &str) -> Error {
+    Error::invalid(format!(
+        "\"{key}\" is not one of name, service, trace, state, status, kind, duration, spans, errors, \
+         and attributes are searched inside a trace"
+    ))
 }
 
 fn comparison(key: &str, text: &str) -> Result<Test, Error> {
@@ -245,7 +278,11 @@ fn comparison(key: &str, text: &str) -> Result<Test, Error> {
         ">" => vec![Ordering::Greater],
         ">=" => vec![Ordering::Greater, Ordering::Equal],
         "" | "=" => vec![Ordering::Equal],
-        other => return Err(Error::invalid(format!("{other:?} is not a comparison"))),
+        other => {
+            return Err(Error::invalid(format!(
+                "\"{other}\" is not one of <, <=, >, >=, ="
+            )));
+        }
     };
     let (property, value) = match key {
         "duration" => (Property::DurationNanos, duration_nanos(number)?),
@@ -256,25 +293,45 @@ fn comparison(key: &str, text: &str) -> Result<Test, Error> {
 }
 
 fn count(text: &str) -> Result<u64, Error> {
-    text.parse()
-        .map_err(|_error| Error::invalid(format!("{text:?} is not a number")))
+    let wrong = || Error::invalid(format!("\"{text}\" is not a whole number"));
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    text.parse().map_err(|_error| wrong())
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit() || b".-".contains(&byte))
+        && text.parse::<f64>().is_ok()
 }
 
 /// Reads `10ms`, `1.5s`, `2m`, `1h`, `300us`, `5ns`; a bare number is milliseconds.
 fn duration_nanos(text: &str) -> Result<u64, Error> {
     let digits = text.trim_end_matches(|character: char| character.is_alphabetic());
+    let plain = digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
     let value = match digits.parse::<f64>() {
-        Ok(value) if value >= 0.0 && value.is_finite() => value,
-        _ => return Err(Error::invalid(format!("{text:?} is not a duration"))),
+        Ok(value) if plain && value.is_finite() => value,
+        _ => {
+            return Err(Error::invalid(format!(
+                "\"{text}\" is not a duration, such as 10ms"
+            )));
+        }
     };
     let unit = match text.get(digits.len()..).unwrap_or_default() {
         "ns" => 1.0,
-        "us" | "µs" => 1e3,
+        "us" | "µs" | "μs" => 1e3,
         "" | "ms" => 1e6,
         "s" => 1e9,
         "m" | "min" => 60e9,
         "h" => 3600e9,
-        other => return Err(Error::invalid(format!("{other:?} is not a unit of time"))),
+        other => {
+            return Err(Error::invalid(format!(
+                "\"{other}\" is not one of ns, us, ms, s, m, h"
+            )));
+        }
     };
     nanos(value * unit)
 }
@@ -301,7 +358,7 @@ pub(crate) fn state(text: &str) -> Result<TraceState, Error> {
         "error" => Ok(TraceState::Error),
         "lost" => Ok(TraceState::Lost),
         other => Err(Error::invalid(format!(
-            "the state {other:?} is not one of running, waiting, ok, error, lost"
+            "the state \"{other}\" is not one of running, waiting, ok, error, lost"
         ))),
     }
 }
@@ -312,7 +369,7 @@ pub(crate) fn status(text: &str) -> Result<bool, Error> {
         "ERROR" => Ok(true),
         "OK" => Ok(false),
         _ => Err(Error::invalid(format!(
-            "the status {text:?} is not one of OK, ERROR"
+            "the status \"{text}\" is not one of OK, ERROR"
         ))),
     }
 }
@@ -326,98 +383,101 @@ pub(crate) fn kind(text: &str) -> Result<SpanKind, Error> {
         "PRODUCER" => Ok(SpanKind::Producer),
         "CONSUMER" => Ok(SpanKind::Consumer),
         _ => Err(Error::invalid(format!(
-            "the kind {text:?} is not one of INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER"
+            "the kind \"{text}\" is not one of INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER"
         ))),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::spans::summary::{Begun, Change, Fact, Outcome};
+    use serde_json::Value as Json;
 
-    /// A trace `checkout` of service `shop` that took 20 ms and failed.
-    fn trace() -> Trace {
-        let mut trace = Trace::new(1);
-        let begun = Box::new(Begun {
-            parent: None,
-            parent_remote: false,
-            name: "Checkout cart".into(),
-            service: "shop".into(),
-            kind: SpanKind::Server,
-            start: Timestamp::from_nanos(1_000_000_000),
-            links: Vec::new(),
-        });
-        let fact = Fact {
-            trace_id: [1; 16],
-            span_id: [2; 8],
-            time: Timestamp::from_nanos(1_020_000_000),
-            change: Change::Ended {
-                begun,
-                outcome: Outcome::Error,
-            },
-        };
-        trace.apply(&fact, 1);
-        trace
+    use super::*;
+    use crate::{
+        spans::summary::{Begun, Change, Fact, Outcome},
+        sse::id::{EventId, Sequence},
+    };
+
+    /// Searches, and what they find: the dashboard's own tests read the same file.
+    fn shared() -> Json {
+        serde_json::from_str(include_str!("../../tests/search.json")).unwrap()
+    }
+
+    fn text<'a>(value: &'a Json, key: &str) -> &'a str {
+        value[key].as_str().unwrap_or_default()
+    }
+
+    fn trace(number: u64, described: &Json) -> ([u8; 16], Trace) {
+        let id: TraceId = text(&described["summary"], "traceId").parse().unwrap();
+        let mut trace = Trace::new(number);
+        for (span, place) in described["spans"].as_array().unwrap().iter().zip(1_u8..) {
+            let at = |key: &str| Timestamp::from_nanos(span[key].as_u64().unwrap() * 1_000_000);
+            let begun = Box::new(Begun {
+                parent: (place > 1).then_some([1; 8]),
+                parent_remote: false,
+                name: text(span, "name").into(),
+                service: text(span, "service").into(),
+                kind: kind(text(span, "kind")).unwrap(),
+                start: at("startMs"),
+                links: Vec::new(),
+            });
+            let (time, change) = match text(span, "outcome") {
+                "" => (at("startMs"), Change::Started(begun)),
+                outcome => {
+                    let outcome = match outcome {
+                        "ok" => Outcome::Ok,
+                        "error" => Outcome::Error,
+                        _ => Outcome::Lost,
+                    };
+                    (at("endMs"), Change::Ended { begun, outcome })
+                }
+            };
+            let fact = Fact {
+                trace_id: id.to_bytes(),
+                span_id: [place; 8],
+                time,
+                change,
+            };
+            trace.apply(&fact, number);
+        }
+        (id.to_bytes(), trace)
     }
 
     #[test]
-    fn the_grammar_finds_what_it_says() {
-        let holds = [
-            "",
-            "checkout",
-            "\"checkout cart\"",
-            "name:cart service:shop",
-            "-payments",
-            "duration>10ms",
-            "duration<=20ms",
-            "duration>=0.02s",
-            "status:error",
-            "state:error",
-            "-state:running",
-            "kind:server",
-            "spans:1 errors>=1",
-            "0101",
-            "trace:010101",
-        ];
-        let fails = [
-            "payments",
-            "-checkout",
-            "duration>20ms",
-            "status:ok",
-            "state:running",
-            "spans>1",
-        ];
-        for (text, expected) in holds
-            .map(|text| (text, true))
-            .into_iter()
-            .chain(fails.map(|text| (text, false)))
-        {
-            let search = Search::parse(text).unwrap();
+    fn searches_find_what_the_shared_examples_say() {
+        let shared = shared();
+        let now = Timestamp::from_nanos(shared["nowMs"].as_u64().unwrap() * 1_000_000);
+        let described = shared["traces"].as_array().unwrap();
+        let traces: Vec<_> = described
+            .iter()
+            .zip(1..)
+            .map(|(one, number)| trace(number, one))
+            .collect();
+        for ((id, trace), (described, number)) in traces.iter().zip(described.iter().zip(1..)) {
+            let to_id = |_| EventId::new("k3x9q2a7".parse().unwrap(), Sequence::new(number));
+            let summary = serde_json::to_value(trace.summary(*id, to_id)).unwrap();
             assert_eq!(
-                search.accepts(&[1; 16], &trace(), Timestamp::from_nanos(2_000_000_000)),
-                expected,
-                "{text}"
+                summary, described["summary"],
+                "the dashboard's tests search this"
             );
+        }
+        for example in shared["finds"].as_array().unwrap() {
+            let search = Search::parse(text(example, "query")).unwrap();
+            let found: Vec<Json> = traces
+                .iter()
+                .zip(1..)
+                .filter(|((id, trace), _)| search.accepts(id, trace, now))
+                .map(|(_, number): (_, u64)| number.into())
+                .collect();
+            assert_eq!(Json::from(found), example["traces"], "{example}");
         }
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_a_reason() {
-        for (text, reason) in [
-            ("\"open", "the search has a quote that is not closed"),
-            (
-                "state:gone",
-                "the state \"gone\" is not one of running, waiting, ok, error, lost",
-            ),
-            ("duration>fast", "\"fast\" is not a duration"),
-            (
-                "duration>10lightyears",
-                "\"lightyears\" is not a unit of time",
-            ),
-            ("spans>many", "\"many\" is not a number"),
-        ] {
-            assert_eq!(Search::parse(text).unwrap_err().to_string(), reason);
+    fn what_cannot_be_read_is_refused_with_its_place() {
+        for example in shared()["wrong"].as_array().unwrap() {
+            let refused = Search::parse(text(example, "query")).unwrap_err();
+            assert_eq!(refused.to_string(), text(example, "message"), "{example}");
         }
     }
 }

@@ -341,6 +341,7 @@ impl Trace {
             trace_id: hex(&trace_id),
             name: self.name().to_owned(),
             service: self.service_name().to_owned(),
+            kind: json::kind_name(self.kind()),
             state: self.state(),
             root_span_id: root.map(|root| hex(&root.span_id)),
             start_timestamp: self.start.unwrap_or(self.newest).text(),
@@ -367,6 +368,7 @@ pub(crate) struct Summary {
     trace_id: String,
     name: String,
     service: String,
+    kind: &'static str,
     state: TraceState,
     root_span_id: Option<String>,
     start_timestamp: String,
@@ -680,7 +682,7 @@ pub(crate) mod tests {
     fn a_summary_says_everything() {
         let mut whole = trace([OF.started(1, None, 10), OF.started(2, Some(1), 11)]);
         let mut expected = json!({
-            "traceId": "01010101010101010101010101010101", "name": "span1", "service": "shop", "state": "running",
+            "traceId": "01010101010101010101010101010101", "name": "span1", "service": "shop", "kind": "INTERNAL", "state": "running",
             "rootSpanId": "0101010101010101", "startTimestamp": "1970-01-01T00:00:10.000000000Z",
             "endTimestamp": null, "lastTimestamp": "1970-01-01T00:00:11.000000000Z", "durationMs": null,
             "spans": {"total": 2, "open": 2, "errors": 0, "lost": 0},

@@ -9,70 +9,17 @@ use std::{
 };
 
 use axum::Router;
-use livespan::{LiveServer, LiveSpans};
+use livespan::LiveSpans;
 use opentelemetry::{
     Context, KeyValue,
-    trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _},
+    trace::{Span as _, Status, TraceContextExt as _, Tracer as _, TracerProvider as _},
 };
-use opentelemetry_sdk::{
-    Resource,
-    trace::{SdkTracer, SdkTracerProvider},
+use opentelemetry_sdk::trace::SdkTracerProvider;
+
+use crate::{
+    app::{App, open, trace_of},
+    driver::Browser,
 };
-
-use crate::driver::Browser;
-
-/// A program that is watched.
-struct App {
-    live: LiveSpans,
-    provider: SdkTracerProvider,
-    server: LiveServer,
-}
-
-impl App {
-    async fn start() -> Self {
-        Self::on("127.0.0.1:0").await
-    }
-
-    async fn on(address: &str) -> Self {
-        let live = LiveSpans::builder().build().unwrap();
-        let provider = SdkTracerProvider::builder()
-            .with_resource(Resource::builder().with_service_name("shop").build())
-            .with_span_processor(live.span_processor())
-            .build();
-        let server = live.serve(address).await.unwrap();
-        Self {
-            live,
-            provider,
-            server,
-        }
-    }
-
-    fn tracer(&self) -> SdkTracer {
-        self.provider.tracer("shop::cart")
-    }
-
-    fn url(&self, rest: &str) -> String {
-        format!("{}{rest}", self.server.url())
-    }
-
-    fn stop(self) {
-        self.provider.shutdown().unwrap();
-        self.live.shutdown().unwrap();
-    }
-}
-
-/// Opens a span that stays open: its context is the parent of others.
-fn open(tracer: &SdkTracer, name: &'static str, parent: &Context) -> Context {
-    let span = tracer
-        .span_builder(name)
-        .with_kind(SpanKind::Server)
-        .start_with_context(tracer, parent);
-    parent.with_span(span)
-}
-
-fn trace_of(context: &Context) -> String {
-    context.span().span_context().trace_id().to_string()
-}
 
 fn row(name: &str) -> String {
     format!(

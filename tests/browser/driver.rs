@@ -5,11 +5,16 @@ use std::{
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, Command, Stdio},
+    str::FromStr,
     time::Duration,
 };
 
-use fantoccini::{Client, ClientBuilder, Locator};
+use fantoccini::{
+    Client, ClientBuilder, Locator,
+    wd::{WebDriverCompatibleCommand, WindowHandle},
+};
 use hyper_util::client::legacy::connect::HttpConnector;
+use reqwest::Url;
 use serde_json::{Value, json};
 
 /// How long a condition may take to come true before the test fails. Never a time to wait for.
@@ -117,6 +122,26 @@ impl Browser {
             .expect("the element can be clicked");
     }
 
+    /// Opens another window at this address and goes there; the others stay open, and in view.
+    pub(crate) async fn window(&self, url: &str) -> WindowHandle {
+        let opened = self.page.new_window(false).await.expect("a window opens");
+        self.go_to(&opened.handle).await;
+        self.goto(url).await;
+        opened.handle
+    }
+
+    pub(crate) async fn go_to(&self, window: &WindowHandle) {
+        let switched = self.page.switch_to_window(window.clone()).await;
+        switched.expect("the window is there");
+    }
+
+    /// Asks the browser itself, by the protocol of its developer tools.
+    pub(crate) async fn command(&self, name: &'static str, parameters: Value) -> Value {
+        let command = DevTools { name, parameters };
+        let answer = self.page.issue_cmd(command).await;
+        answer.expect("the browser obeys")
+    }
+
     /// Keeps a picture where `LIVESPAN_SCREENSHOTS` says, for people to look at.
     pub(crate) async fn picture(&self, name: &str) {
         if let Some(folder) = std::env::var_os("LIVESPAN_SCREENSHOTS") {
@@ -129,6 +154,24 @@ impl Browser {
     pub(crate) async fn close(self) {
         let page = self.page.clone();
         page.close().await.expect("the browser closes");
+    }
+}
+
+#[derive(Debug)]
+struct DevTools {
+    name: &'static str,
+    parameters: Value,
+}
+
+impl WebDriverCompatibleCommand for DevTools {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, <Url as FromStr>::Err> {
+        let session = session.unwrap_or_default();
+        base.join(&format!("session/{session}/goog/cdp/execute"))
+    }
+
+    fn method_and_body(&self, _url: &Url) -> (http::Method, Option<String>) {
+        let body = json!({ "cmd": self.name, "params": self.parameters });
+        (http::Method::POST, Some(body.to_string()))
     }
 }
 

@@ -3,6 +3,12 @@
 //! Needs the Debian packages `chromium` and `chromium-driver`; without them it fails and says so.
 #![cfg(feature = "tracing")]
 
+mod app;
+mod cut;
 mod dashboard;
 mod driver;
+mod flame;
+mod keyboard;
 mod product_page;
+mod streams;
+mod travel;

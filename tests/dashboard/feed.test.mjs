@@ -3,10 +3,12 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ListFeed, TraceFeed } from "../../src/dashboard/assets/feed.mjs";
-import { openStream } from "../../src/dashboard/assets/stream.mjs";
+import { HELD_MAX, TraceFeed } from "../../src/dashboard/assets/feed.mjs";
+import { openStream, parseObject } from "../../src/dashboard/assets/stream.mjs";
+import { stateOf } from "../../src/dashboard/assets/span.mjs";
 import { TRACE, at, ended, hello, started } from "./build.mjs";
 import { FakeWorld } from "./world.mjs";
+import { epochMilliseconds } from "../../src/dashboard/assets/time.mjs";
 
 /** A world whose JSON answers are a queue. @param {{status: number, body: any}[]} answers */
 function worldOf(answers) {
@@ -21,9 +23,20 @@ function worldOf(answers) {
         asked.push(route);
         return answers.shift() ?? { status: 0, body: null };
       },
-      openStream: (/** @type {any} */ options) => openStream({ ...options, url: `/${options.route}`, environment }),
+      // As a large one comes: some spans first, the others with the rest.
+      getSnapshot: async (/** @type {string} */ route, /** @type {() => (spans: any[]) => void} */ begin) => {
+        asked.push(route);
+        const answer = answers.shift() ?? { status: 0, body: null };
+        if (answer.status !== 200) return answer;
+        begin()(answer.body.spans.slice(0, 1));
+        return { status: 200, body: { ...answer.body, spans: answer.body.spans.slice(1) } };
+      },
+      openStream: (/** @type {any} */ { topic, key, onEvent, ...options }) => openStream({
+        ...options, url: topic === "trace" ? `/sse?traceId=${key}` : `/${key}`, environment,
+        onEvent: ({ type, id, text }) => onEvent({ type, id, data: parseObject(text) }),
+      }),
       setTimeout: environment.setTimeout, clearTimeout: environment.clearTimeout,
-      onClock: () => {}, onChange: () => {},
+      onClock: () => {}, onChange: () => {}, serverNow: () => epochMilliseconds(at(100)),
     },
   };
 }
@@ -38,7 +51,7 @@ const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 /** @param {TraceFeed} feed */
 function states(feed) {
-  return Object.fromEntries([...feed.model.tree.spans.values()].map((span) => [span.id, span.state]));
+  return Object.fromEntries(feed.model.spans.ids.map((id, index) => [id, stateOf(feed.model, index)]));
 }
 
 test("a trace is its snapshot and the stream from the snapshot's cursor", async () => {
@@ -46,7 +59,7 @@ test("a trace is its snapshot and the stream from the snapshot's cursor", async 
   const feed = new TraceFeed(world, TRACE);
   feed.open();
   await settled();
-  assert.deepEqual([asked, fake.last().url], [[`traces/${TRACE}`], `/traces/${TRACE}/sse?lastEventId=aaaaaaaa-5`]);
+  assert.deepEqual([asked, fake.last().url], [[`traces/${TRACE}`], `/sse?traceId=${TRACE}&lastEventId=aaaaaaaa-5`]);
   fake.last().send("hello", hello("aaaaaaaa").data);
   fake.last().send("ended", ended("a", null, 1, 2).data, "aaaaaaaa-6");
   assert.deepEqual([states(feed), feed.status.word, feed.phase], [{ a: "ok" }, "live", "open"]);
@@ -57,7 +70,7 @@ test("an unknown trace is waited for on its stream", async () => {
   const feed = new TraceFeed(world, TRACE);
   feed.open();
   await settled();
-  assert.deepEqual([feed.phase, fake.last().url], ["waiting", `/traces/${TRACE}/sse`]);
+  assert.deepEqual([feed.phase, fake.last().url], ["waiting", `/sse?traceId=${TRACE}`]);
   fake.last().send("started", started("a", null, 1).data, "aaaaaaaa-1");
   assert.deepEqual([feed.phase, states(feed)], ["open", { a: "running" }]);
 });
@@ -93,7 +106,7 @@ test("after a restart the new log's snapshot replaces what the old one had left 
   fake.last().send("hello", hello("bbbbbbbb").data);
   assert.deepEqual(states(feed), { a: "lost", b: "lost" });
   await settled();
-  assert.deepEqual([states(feed), fake.last().url, asked.length], [{ a: "ok" }, `/traces/${TRACE}/sse?lastEventId=bbbbbbbb-2`, 2]);
+  assert.deepEqual([states(feed), fake.last().url, asked.length], [{ a: "ok" }, `/sse?traceId=${TRACE}&lastEventId=bbbbbbbb-2`, 2]);
   assert.equal(feed.model.losses.unknown, true, "the snapshot has less than was on show");
   fake.last().send("hello", hello("bbbbbbbb").data);
   await settled();
@@ -120,16 +133,40 @@ test("a closed feed ignores the answer that comes too late", async () => {
   assert.deepEqual([states(feed), fake.sources.length], [{}, 0]);
 });
 
-test("older traces are walked down to the first page that has news", async () => {
-  const known = Array.from({ length: 500 }, (_, index) => ({ traceId: `t${index}`, state: "ok", startTimestamp: at(1000 + index) }));
-  const { fake, asked, world } = worldOf([
-    { status: 200, body: { traces: known.slice(-200), next: "one" } }, { status: 200, body: { traces: [{ traceId: "old", state: "ok", startTimestamp: at(1) }], next: null } },
-  ]);
-  const feed = new ListFeed(world);
+test("a paused trace stands still, counts what comes, and goes on with all of it", async () => {
+  const { fake, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5")]);
+  const feed = new TraceFeed(world, TRACE);
   feed.open();
-  fake.last().send("traces", { type: "traces", snapshot: true, traces: known, removed: [] });
-  assert.equal(feed.hasOlder(), true);
-  await feed.loadOlder();
-  assert.deepEqual(asked, ["traces?limit=200", "traces?limit=200&after=one"]);
-  assert.deepEqual([feed.model.traces.size, feed.hasOlder()], [501, false]);
+  await settled();
+  fake.last().send("hello", hello("aaaaaaaa").data);
+  feed.pause();
+  fake.last().send("started", started("b", "a", 2).data, "aaaaaaaa-6");
+  fake.last().send("ping", { type: "ping" });
+  fake.last().send("ended", ended("b", "a", 2, 3).data, "aaaaaaaa-7");
+  assert.deepEqual([feed.paused, feed.news, states(feed), fake.sources.length], [true, 2, { a: "running" }, 1]);
+  feed.resume();
+  assert.deepEqual([feed.paused, states(feed), feed.status.word], [false, { a: "running", b: "ok" }, "live"]);
+});
+
+test("a pause of any length holds a bounded number of events, and nothing is lost", async () => {
+  const { fake, world } = worldOf([snapshot([], "aaaaaaaa-5")]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  feed.pause();
+  for (let n = 0; n < HELD_MAX; n += 1) fake.last().send("started", started(`s${n}`, null, n).data, `aaaaaaaa-${n + 6}`);
+  assert.deepEqual([feed.held.length, fake.last().readyState], [HELD_MAX, 2]);
+  feed.resume();
+  assert.deepEqual([feed.model.counts.total, fake.last().url], [HELD_MAX, `/sse?traceId=${TRACE}&lastEventId=aaaaaaaa-${HELD_MAX + 5}`]);
+});
+
+test("the lag is how old the newest event was when it came", async () => {
+  const { fake, world } = worldOf([snapshot([], "aaaaaaaa-5")]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  fake.last().send("hello", hello("aaaaaaaa").data);
+  assert.equal(feed.lag, null);
+  fake.last().send("started", started("a", null, 60).data, "aaaaaaaa-6");
+  assert.equal(feed.lag, 40);
 });

@@ -3,7 +3,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createList, listCounts, parseQuery, reduceList, selectTraces } from "../../src/dashboard/assets/list-model.mjs";
+import { LIST_LIMIT, OLDER_MAX, createList, listCounts, reduceList, selectTraces } from "../../src/dashboard/assets/list-model.mjs";
+import { parseQuery } from "../../src/dashboard/assets/search.mjs";
 import { at, hello } from "./build.mjs";
 
 /** @param {string} traceId @param {number} start @param {any} [state] @param {object} [more] @returns {any} */
@@ -20,9 +21,9 @@ function frame(traces, more = {}) {
   return { type: "traces", data: { type: "traces", snapshot: false, traces, removed: [], ...more } };
 }
 
-/** @param {any} list @param {any} [options] */
-function ids(list, options = {}) {
-  return selectTraces(list, { query: "", order: "newest", ...options }).map((trace) => trace.traceId);
+/** @param {any} list @param {{query?: string, order?: "running" | "newest"}} [options] */
+function ids(list, { query = "", order = "newest" } = {}) {
+  return selectTraces(list, { terms: parseQuery(query, "list").terms, order, now: Date.parse(at(0)) }).map((trace) => trace.traceId);
 }
 
 test("a snapshot replaces, a frame upserts, removed removes", () => {
@@ -42,14 +43,26 @@ test("the same frame twice changes nothing", () => {
   assert.deepEqual(ids(list), ["a"]);
 });
 
-test("beyond the bound the oldest finished goes first, then the oldest open, and it is counted", () => {
+test("beyond the bound the oldest finished goes first, then the oldest open, and can be had from history", () => {
   const list = createList(3);
-  reduceList(list, frame([summary("a", 1, "running"), summary("b", 2), summary("c", 3), summary("d", 4)]));
-  assert.deepEqual(ids(list), ["d", "c", "a"]);
-  assert.equal(list.droppedHere, 1);
-  reduceList(list, frame([summary("e", 5, "running"), summary("f", 6, "running"), summary("g", 7, "running")]));
-  assert.deepEqual(ids(list), ["g", "f", "e"]);
-  assert.equal(list.droppedHere, 4);
+  const one = (/** @type {string} */ id, /** @type {number} */ start, /** @type {any} */ state = "ok") => summary(id, start, state, { firstId: `aaaaaaaa-${start}` });
+  reduceList(list, frame([one("a", 1, "running"), one("b", 2), one("c", 3), one("d", 4)]));
+  assert.deepEqual([ids(list), list.floor], [["d", "c", "a"], 3]);
+  reduceList(list, frame([one("e", 5, "running"), one("f", 6, "running"), one("g", 7, "running")]));
+  assert.deepEqual([ids(list), list.floor], [["g", "f", "e"], 5]);
+});
+
+test("a snapshot of as many traces as were asked for has a floor, below which there may be more", () => {
+  const many = Array.from({ length: LIST_LIMIT }, (_, index) => summary(`t${index}`, 100 + index, "ok", { firstId: `aaaaaaaa-${100 + index}` }));
+  const list = reduceList(createList(), frame([summary("old", 1, "running", { firstId: "aaaaaaaa-1" }), ...many], { snapshot: true }));
+  assert.equal(list.floor, 100);
+  reduceList(list, frame(many.slice(1), { snapshot: true }));
+  assert.equal(list.floor, 0);
+});
+
+test("history is bounded, and its oldest goes first", () => {
+  const list = reduceList(createList(), { type: "page", data: { traces: Array.from({ length: OLDER_MAX + 5 }, (_, index) => summary(`t${index}`, index)), next: "1" } });
+  assert.deepEqual([list.older.size, list.older.has("t4"), list.older.has("t5")], [OLDER_MAX, false, true]);
 });
 
 test("open traces stand first when asked for, else the newest", () => {
@@ -59,10 +72,14 @@ test("open traces stand first when asked for, else the newest", () => {
   assert.deepEqual(listCounts(list), { total: 3, open: 2, errors: 0 });
 });
 
-test("older pages are added and their token is kept", () => {
+test("pages of history are added below, and updates find their traces there", () => {
   const list = reduceList(createList(), frame([summary("b", 2)], { snapshot: true }));
-  reduceList(list, { type: "page", data: { traces: [summary("a", 1)], next: "token" } });
-  assert.deepEqual([ids(list), list.next, list.paged], [["b", "a"], "token", true]);
+  reduceList(list, { type: "page", data: { traces: [summary("a", 1, "running"), summary("b", 2, "running")], next: "7" } });
+  assert.deepEqual([ids(list), list.olderFloor, list.exhausted, list.traces.get("b")?.state], [["b", "a"], 7, false, "ok"]);
+  reduceList(list, frame([summary("a", 1, "error")]));
+  assert.deepEqual([list.older.get("a")?.state, list.traces.has("a")], ["error", false]);
+  reduceList(list, { type: "page", data: { traces: [], next: null } });
+  assert.equal(list.exhausted, true);
 });
 
 test("a hello of another epoch forgets the traces of the old one and counts them", () => {
@@ -86,23 +103,8 @@ test("unknown types and broken data change nothing", () => {
   assert.deepEqual(ids(list), ["a"]);
 });
 
-test("the filter looks in name, services, id and state, and every word must match", () => {
-  const list = reduceList(createList(), frame([
-    summary("aaa1", 1, "error", { name: "GET /Checkout" }),
-    summary("bbb2", 2, "ok", { name: "import", services: [{ name: "pay", spans: 1, errors: 0 }] }),
-    summary("ccc3", 3, "running", { name: "error page" }),
-  ]));
-  /** @type {[string, string[]][]} */
-  const claims = [
-    ["", ["ccc3", "bbb2", "aaa1"]], ["checkout", ["aaa1"]], ["PAY", ["bbb2"]], ["bbb", ["bbb2"]], ["error", ["ccc3", "aaa1"]],
-    ["state:error", ["aaa1"]], ["service:shop -state:running", ["bbb2", "aaa1"]], ['"error page"', ["ccc3"]], ["get nothing", []],
-    ["name:pay", []], ["[(*", []],
-  ];
-  for (const [query, expected] of claims) assert.deepEqual(ids(list, { query }), expected, query);
-});
-
-test("a query is parsed into terms", () => {
-  assert.deepEqual(parseQuery('-state:ok "two words" x:y'), [
-    { text: "ok", key: "state", excluded: true }, { text: "two words", key: "", excluded: false }, { text: "x:y", key: "", excluded: false },
-  ]);
+test("rows are those that match", () => {
+  const list = reduceList(createList(), frame([summary("aaa1", 1, "error", { name: "GET /Checkout" }), summary("bbb2", 2), summary("ccc3", 3, "running", { name: "error page" })]));
+  reduceList(list, { type: "page", data: { traces: [summary("ddd0", 0, "error")], next: null } });
+  assert.deepEqual([ids(list, { query: "state:error" }), ids(list, { query: "error" }), ids(list, { query: "-state:running", order: "running" })], [["aaa1", "ddd0"], ["ccc3"], ["bbb2", "aaa1", "ddd0"]]);
 });

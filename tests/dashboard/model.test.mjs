@@ -4,9 +4,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  LOGS_MAX, SPANS_MAX, attributesOf, barEnd, createTrace, reduceTrace, selfTime, traceName, traceState, waitingFor,
+  LOGS_MAX, SPANS_MAX, attributesOf, barEnd, createTrace, indexOf, readChanges, reduceTrace, selfTime, spanAt, traceName, traceState,
+  waitingFor,
 } from "../../src/dashboard/assets/model.mjs";
-import { flatten, unfolded } from "../../src/dashboard/assets/layout.mjs";
+import { flatten, openTo } from "../../src/dashboard/assets/rows.mjs";
 import { TRACE, at, ended, hello, lost, started } from "./build.mjs";
 
 /** @param {...any} events */
@@ -16,19 +17,28 @@ function traceOf(...events) {
 
 /** The whole picture, a line a row: indent, name, state, from–to. @param {import("../../src/dashboard/assets/model.mjs").Trace} trace */
 function picture(trace) {
-  return flatten(trace.tree, unfolded()).map((span) => `${" ".repeat(span.depth)}${span.name || "?"} ${span.state} ${span.start}–${span.end}`);
+  const rows = flatten(trace, openTo(Infinity));
+  return [...rows.spans.subarray(0, rows.count)].map((index) => {
+    const span = spanAt(trace, index);
+    return `${" ".repeat(span.depth)}${span.name || "?"} ${span.state} ${span.start}–${span.end}`;
+  });
+}
+
+/** @param {import("../../src/dashboard/assets/model.mjs").Trace} trace @param {string} id */
+function span(trace, id) {
+  return spanAt(trace, indexOf(trace, id));
 }
 
 test("a start and its end are one span", () => {
   const trace = traceOf(started("a", null, 1), ended("a", null, 1, 4.5));
   assert.deepEqual(picture(trace), ["a ok 1–4.5"]);
-  assert.deepEqual(trace.tree.counts, { total: 1, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 0 });
+  assert.deepEqual(trace.counts, { total: 1, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 0 });
 });
 
 test("a span without an end is open and its bar reaches now", () => {
   const trace = traceOf(started("a", null, 1));
   assert.deepEqual(picture(trace), ["a running 1–null"]);
-  assert.equal(barEnd(/** @type {any} */ (trace.tree.spans.get("a")), 900), 900);
+  assert.equal(barEnd(trace, indexOf(trace, "a"), 900), 900);
 });
 
 test("an end that comes alone is a whole span", () => {
@@ -39,26 +49,26 @@ test("an end that comes alone is a whole span", () => {
 test("a start after its end never reopens the span", () => {
   const trace = traceOf(ended("a", null, 1, 2), started("a", null, 1));
   assert.deepEqual(picture(trace), ["a ok 1–2"]);
-  assert.equal(trace.tree.counts.open, 0);
+  assert.equal(trace.counts.open, 0);
 });
 
 test("a parent that comes late takes its place above its children", () => {
   const trace = traceOf(started("child", "parent", 2), started("parent", "root", 1), started("root", null, 0));
   assert.deepEqual(picture(trace), ["root running 0–null", " parent running 1–null", "  child running 2–null"]);
-  assert.equal(trace.tree.counts.placeholders, 0);
+  assert.equal(trace.counts.placeholders, 0);
 });
 
 test("a parent that is never seen is a placeholder outside the counts and the extent", () => {
   const trace = traceOf(ended("child", "0123456789abcdef", 2, 3));
   assert.deepEqual(picture(trace), ["? placeholder NaN–null", " child ok 2–3"]);
-  assert.deepEqual(trace.tree.counts, { total: 1, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 1 });
+  assert.deepEqual(trace.counts, { total: 1, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 1 });
   assert.deepEqual([trace.start, trace.end], [2, 3]);
   assert.equal(traceState(trace), "ok");
 });
 
 test("a remote parent is marked as remote, and the trace is named after the local root", () => {
   const trace = traceOf(started("entry", "feedbeeffeedbeef", 2, { parentRemote: true, name: "GET /" }));
-  assert.equal(trace.tree.spans.get("feedbeeffeedbeef")?.remote, true);
+  assert.equal(span(trace, "feedbeeffeedbeef").remote, true);
   assert.equal(traceName(trace), "GET /");
 });
 
@@ -69,19 +79,19 @@ test("a true root names the trace, though an orphan started before it", () => {
 
 test("a lost span is not open, ends where it was last heard, and marks its ancestors", () => {
   const trace = traceOf(started("root", null, 0), started("a", "root", 1), lost("a", "root", 1, 60_000, 40));
-  const span = /** @type {any} */ (trace.tree.spans.get("a"));
-  assert.equal(span.state, "lost");
-  assert.equal(barEnd(span, 1e9), 40);
+  const a = span(trace, "a");
+  assert.equal(a.state, "lost");
+  assert.equal(barEnd(trace, indexOf(trace, "a"), 1e9), 40);
   assert.equal(trace.end, 40);
-  assert.equal(trace.tree.spans.get("root")?.errorBelow, true);
-  assert.equal(trace.tree.counts.open, 1);
+  assert.equal(span(trace, "root").errorBelow, true);
+  assert.equal(trace.counts.open, 1);
 });
 
 test("a real end replaces a lost one and takes its error marks back", () => {
   const trace = traceOf(started("root", null, 0), lost("a", "root", 1, 60, 40), ended("a", "root", 1, 50));
   assert.deepEqual(picture(trace), ["root running 0–null", " a ok 1–50"]);
-  assert.equal(trace.tree.spans.get("root")?.errorBelow, false);
-  assert.equal(trace.tree.counts.lost, 0);
+  assert.equal(span(trace, "root").errorBelow, false);
+  assert.equal(trace.counts.lost, 0);
 });
 
 test("a loss that is announced after the real end changes nothing", () => {
@@ -101,20 +111,20 @@ test("every event delivered twice gives the same picture", () => {
   const once = traceOf(...events);
   const twice = traceOf(...events, ...events);
   assert.deepEqual(picture(twice), picture(once));
-  assert.deepEqual(twice.tree.counts, once.tree.counts);
-  assert.deepEqual(twice.losses, { evicted: 0, starts: 3, ends: 0, other: 1, unknown: false });
-  assert.equal(twice.tree.spans.get("a")?.logs?.length, 1);
+  assert.deepEqual(twice.counts, once.counts);
+  assert.deepEqual(twice.losses, { evicted: 0, starts: 3, ends: 0, other: 1, unknown: false, atMost: false });
+  assert.equal(span(twice, "a").logs?.length, 1);
   assert.equal(twice.services.get("shop")?.spans, 2);
 });
 
 test("updates lie over the attributes of the start, and the end replaces both", () => {
   const update = { type: "updated", data: { traceId: TRACE, spanId: "a", timestamp: at(2), name: "renamed", state: "waiting", attributes: { b: 2 } } };
   const open = traceOf(started("a", null, 1, { attributes: { a: 1, b: 1 } }), update);
-  const span = /** @type {any} */ (open.tree.spans.get("a"));
-  assert.deepEqual(attributesOf(span), { a: 1, b: 2 });
+  const a = span(open, "a");
+  assert.deepEqual(attributesOf(a.trace, a.index), { a: 1, b: 2 });
   assert.deepEqual(picture(open), ["renamed waiting 1–null"]);
   reduceTrace(open, ended("a", null, 1, 3, { attributes: { a: 5 }, name: "final" }));
-  assert.deepEqual(attributesOf(span), { a: 5 });
+  assert.deepEqual(attributesOf(a.trace, a.index), { a: 5 });
   assert.deepEqual(picture(open), ["final ok 1–3"]);
   reduceTrace(open, update);
   assert.deepEqual(picture(open), ["final ok 1–3"]);
@@ -126,9 +136,9 @@ test("an update or a log record before its start is kept for it", () => {
     { type: "log", id: "x-1", data: { traceId: TRACE, spanId: "a", timestamp: at(2), body: "early" } },
     started("a", null, 1, { attributes: { a: 1 } }),
   );
-  const span = /** @type {any} */ (trace.tree.spans.get("a"));
-  assert.deepEqual(attributesOf(span), { a: 1, b: 2 });
-  assert.deepEqual(span.logs.map((/** @type {any} */ log) => log.body), ["early"]);
+  const a = span(trace, "a");
+  assert.deepEqual(attributesOf(a.trace, a.index), { a: 1, b: 2 });
+  assert.deepEqual((a.logs ?? []).map((/** @type {any} */ log) => log.body), ["early"]);
 });
 
 test("a snapshot and the stream after it give what the stream alone gives", () => {
@@ -144,8 +154,8 @@ test("a snapshot and the stream after it give what the stream alone gives", () =
     ended("a", "root", 1, 3), ended("root", null, 0, 9),
   );
   assert.deepEqual(picture(fromSnapshot), picture(fromStream));
-  assert.deepEqual(fromSnapshot.tree.counts, fromStream.tree.counts);
-  assert.deepEqual(fromSnapshot.tree.spans.get("a")?.logs, fromStream.tree.spans.get("a")?.logs);
+  assert.deepEqual(fromSnapshot.counts, fromStream.counts);
+  assert.deepEqual(span(fromSnapshot, "a").logs, span(fromStream, "a").logs);
   assert.equal(fromSnapshot.processes.get("p1"), process);
 });
 
@@ -156,7 +166,7 @@ test("losses are counted by what was lost", () => {
     { type: "gap", id: "x-21", data: { type: "gap", reason: "dropped", lost: { starts: 1, ends: 0, other: 2 } } },
     { type: "ping", data: { type: "ping", dropped: { starts: 9, ends: 8, other: 7 } } },
   );
-  assert.deepEqual(trace.losses, { evicted: 12, starts: 4, ends: 1, other: 2, unknown: false });
+  assert.deepEqual(trace.losses, { evicted: 12, starts: 4, ends: 1, other: 2, unknown: false, atMost: false });
   assert.deepEqual(trace.hostDropped, { starts: 9, ends: 8, other: 7 });
 });
 
@@ -173,7 +183,7 @@ test("types, fields and traces that are not known change nothing", () => {
 test("after a restart of the log nothing stays running, and the new log may take that back", () => {
   const trace = traceOf(hello("aaaaaaaa"), started("a", null, 1), started("b", null, 2), hello("bbbbbbbb"));
   assert.deepEqual(picture(trace), ["a lost 1–5000", "b lost 2–5000"]);
-  assert.deepEqual(trace.tree.spans.get("a")?.loss, { reason: "restarted", lastHeard: 5000, local: true });
+  assert.deepEqual(span(trace, "a").loss, { reason: "restarted", lastHeard: 5000, local: true });
   assert.equal(trace.restarts, 1);
   reduceTrace(trace, started("a", null, 1));
   reduceTrace(trace, ended("b", null, 2, 7));
@@ -187,21 +197,21 @@ test("the same epoch again is no restart", () => {
 
 test("a gap of the epoch says that something of unknown size is missing", () => {
   const trace = traceOf(started("a", null, 1), { type: "gap", data: { type: "gap", reason: "epoch", lost: null } });
-  assert.deepEqual(trace.losses, { evicted: 0, starts: 0, ends: 0, other: 0, unknown: true });
-  assert.equal(trace.tree.counts.open, 0);
+  assert.deepEqual(trace.losses, { evicted: 0, starts: 0, ends: 0, other: 0, unknown: true, atMost: false });
+  assert.equal(trace.counts.open, 0);
 });
 
 test("the trace waits for its innermost open spans, longest first", () => {
   const trace = traceOf(started("root", null, 0), started("a", "root", 1), started("a1", "a", 5), started("b", "root", 2));
-  assert.deepEqual(waitingFor(trace, 5).spans.map((span) => span.id), ["b", "a1"]);
+  assert.deepEqual(waitingFor(trace, 5).spans.map((index) => trace.spans.ids[index]), ["b", "a1"]);
   reduceTrace(trace, ended("a1", "a", 5, 6));
-  assert.deepEqual(waitingFor(trace, 5).spans.map((span) => span.id), ["a", "b"]);
-  assert.deepEqual(waitingFor(trace, 1), { spans: [trace.tree.spans.get("a")], total: 2 });
+  assert.deepEqual(waitingFor(trace, 5).spans.map((index) => trace.spans.ids[index]), ["a", "b"]);
+  assert.deepEqual(waitingFor(trace, 1), { spans: [indexOf(trace, "a")], total: 2 });
 });
 
 test("self time leaves out what children cover, once where they overlap", () => {
   const trace = traceOf(ended("p", null, 0, 100), ended("x", "p", 10, 40), ended("y", "p", 30, 50), ended("z", "p", 90, 200));
-  assert.equal(selfTime(/** @type {any} */ (trace.tree.spans.get("p"))), 50);
+  assert.equal(selfTime(trace, indexOf(trace, "p")), 50);
 });
 
 test("spans that name each other as parents are all shown", () => {
@@ -212,29 +222,105 @@ test("spans that name each other as parents are all shown", () => {
 test("hostile text is kept as it came", () => {
   const name = '<img src=x onerror="alert(1)">\u202e\u0000💥';
   const trace = traceOf(started("a", null, 1, { name, service: "__proto__", attributes: JSON.parse('{"__proto__":"x","constructor":1}') }));
-  const span = /** @type {any} */ (trace.tree.spans.get("a"));
-  assert.equal(span.name, name);
-  assert.equal(span.service, "__proto__");
-  assert.deepEqual(Object.entries(attributesOf(span)), [["__proto__", "x"], ["constructor", 1]]);
+  const a = span(trace, "a");
+  assert.equal(a.name, name);
+  assert.equal(a.service, "__proto__");
+  assert.deepEqual(Object.entries(attributesOf(a.trace, a.index)), [["__proto__", "x"], ["constructor", 1]]);
 });
 
 test("nanoseconds survive", () => {
   const trace = traceOf(ended("a", null, 0.000001, 0.000003));
-  const span = /** @type {any} */ (trace.tree.spans.get("a"));
-  assert.deepEqual([span.start, span.end], [0.000001, 0.000003]);
+  const a = span(trace, "a");
+  assert.deepEqual([a.start, a.end], [0.000001, 0.000003]);
 });
 
 test("a cancelled span is neither ok nor an error", () => {
   const trace = traceOf(ended("a", null, 0, 1, { state: "cancelled", status: { code: "ERROR" } }));
-  assert.deepEqual([trace.tree.spans.get("a")?.state, traceState(trace), trace.tree.counts.errors], ["cancelled", "cancelled", 0]);
+  assert.deepEqual([span(trace, "a").state, traceState(trace), trace.counts.errors], ["cancelled", "cancelled", 0]);
 });
 
 test("a trace of the greatest size counts what it refuses", () => {
   const trace = createTrace(TRACE);
   for (let index = 0; index < SPANS_MAX + 3; index += 1) reduceTrace(trace, ended(String(index), null, 0, 1));
-  assert.deepEqual([trace.tree.spans.size, trace.refusedSpans], [SPANS_MAX, 3]);
+  assert.deepEqual([trace.spans.count, trace.refusedSpans], [SPANS_MAX, 3]);
   for (let index = 0; index < LOGS_MAX + 2; index += 1) {
     reduceTrace(trace, { type: "log", id: `x-${index}`, data: { traceId: TRACE, spanId: "7", timestamp: at(1), body: "" } });
   }
-  assert.deepEqual([trace.logs, trace.refusedLogs], [LOGS_MAX, 2]);
+  assert.deepEqual([trace.logCount, trace.refusedLogs], [LOGS_MAX, 2]);
+});
+
+test("every change of a span is written in the journal", () => {
+  const trace = traceOf(started("root", null, 0), started("a", "root", 1), started("b", "root", 2), started("calm", "root", 3));
+  const names = (/** @type {number} */ place) => {
+    /** @type {Set<string>} */
+    const seen = new Set();
+    const next = readChanges(trace, place, (index) => seen.add(trace.spans.ids[index]));
+    return { seen: [...seen].sort(), next };
+  };
+  const first = names(-1);
+  assert.deepEqual(first.seen, ["a", "b", "calm", "root"]);
+  assert.deepEqual(names(first.next).seen, []);
+  reduceTrace(trace, ended("b", "root", 2, 3));
+  assert.deepEqual(names(first.next).seen, ["b", "root"]);
+  for (let count = 0; count < 40_000; count += 1) reduceTrace(trace, { type: "updated", data: { traceId: TRACE, spanId: "a", timestamp: at(2) } });
+  assert.deepEqual(names(first.next).seen, ["a", "b", "root"]);
+  for (let count = 0; count < 40_000; count += 1) reduceTrace(trace, { type: "updated", data: { traceId: TRACE, spanId: "a", timestamp: at(2) } });
+  // Too long ago to be known: all of them.
+  assert.deepEqual(names(first.next).seen, ["a", "b", "calm", "root"]);
+});
+
+test("a parent counts its open and failed children, through every change of state", () => {
+  const trace = traceOf(
+    started("root", null, 0), started("a", "root", 1), started("b", "root", 2), ended("c", "root", 1, 2, { status: { code: "ERROR" } }),
+    lost("d", "root", 1, 60, 40), { type: "updated", data: { traceId: TRACE, spanId: "a", timestamp: at(2), state: "waiting" } },
+  );
+  const counts = () => [span(trace, "root").childCount, span(trace, "root").childOpen, span(trace, "root").childFailed];
+  assert.deepEqual(counts(), [4, 2, 2]);
+  reduceTrace(trace, ended("d", "root", 1, 50));
+  reduceTrace(trace, ended("b", "root", 1, 50, { status: { code: "ERROR" } }));
+  assert.deepEqual(counts(), [4, 1, 2]);
+});
+
+/** What the incremental tree should say, worked out from scratch. @param {{id: string, parent: string | null, state: string, start: number}[]} spans */
+function naive(spans) {
+  const bad = (/** @type {string} */ state) => state === "error";
+  /** @type {string[]} */
+  const lines = [];
+  const visit = (/** @type {any} */ one, /** @type {number} */ depth) => {
+    const children = spans.filter((other) => other.parent === one.id).sort((a, b) => a.start - b.start);
+    const below = (/** @type {any} */ other) => spans.filter((child) => child.parent === other.id).some((child) => bad(child.state) || below(child));
+    lines.push(`${" ".repeat(depth)}${one.id} ${one.state} ${children.length}/${children.filter((child) => child.state === "running").length}/${children.filter((child) => bad(child.state)).length} ${below(one)}`);
+    for (const child of children) visit(child, depth + 1);
+  };
+  for (const root of spans.filter((one) => one.parent === null).sort((a, b) => a.start - b.start)) visit(root, 0);
+  return lines;
+}
+
+test("any order of any history gives the tree that a naive model gives", () => {
+  let seed = 7;
+  const random = (/** @type {number} */ below) => {
+    seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648;
+    return Math.floor((seed / 2_147_483_648) * below);
+  };
+  for (let round = 0; round < 60; round += 1) {
+    const spans = Array.from({ length: 2 + random(40) }, (_, index) => ({
+      id: `s${index}`, parent: index === 0 ? null : `s${random(index)}`, state: ["running", "ok", "error"][random(3)], start: index * 3.01 + random(100) / 7,
+    }));
+    const events = spans.flatMap((one) => {
+      const start = started(one.id, one.parent, one.start);
+      const end = ended(one.id, one.parent, one.start, one.start + 500, { status: { code: one.state === "error" ? "ERROR" : "OK" } });
+      return one.state === "running" ? [start] : random(2) === 0 ? [end] : [start, end];
+    });
+    for (let index = events.length - 1; index > 0; index -= 1) {
+      const other = random(index + 1);
+      [events[index], events[other]] = [events[other], events[index]];
+    }
+    const trace = traceOf(...events);
+    const rows = flatten(trace, openTo(Infinity));
+    const lines = [...rows.spans.subarray(0, rows.count)].map((index) => {
+      const one = spanAt(trace, index);
+      return `${" ".repeat(one.depth)}${one.id} ${one.state} ${one.childCount}/${one.childOpen}/${one.childFailed} ${one.errorBelow}`;
+    });
+    assert.deepEqual(lines, naive(spans));
+  }
 });

@@ -4,38 +4,91 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createTrace, reduceTrace } from "../../src/dashboard/assets/model.mjs";
-import { pageStatus, refusedText } from "../../src/dashboard/assets/status.mjs";
+import { HEALED_MS, pageStatus, refusedText, statusNews } from "../../src/dashboard/assets/status.mjs";
 import { TRACE } from "./build.mjs";
 
 const NONE = { starts: 0, ends: 0, other: 0 };
 const DROPPED_NONE = "dropped by the host, ever: 0 starts, 0 ends, 0 other";
 
-/** @param {any} word @param {string} [reason] @param {number} [attempt] @returns {any} */
-function stream(word, reason = "", attempt = 0) {
-  return { word, reason, lastId: "aaaaaaaa-9", attempt, malformed: 0 };
+/** @param {any} word @param {object} [more] of the stream's status @param {object} [feed] @returns {any} */
+function watched(word, more = {}, feed = {}) {
+  return { status: { word, reason: "", lastId: "aaaaaaaa-9", attempt: 0, malformed: 0, outage: null, ...more }, paused: false, news: 0, lag: null, ...feed };
+}
+
+/** @param {any} feed @param {object[]} [gaps] @param {object} [known] */
+function statusOf(feed, gaps = [], known = {}) {
+  const trace = createTrace(TRACE);
+  for (const [index, data] of gaps.entries()) reduceTrace(trace, { type: "gap", id: `x-${index}`, data });
+  return pageStatus(feed, { hostDropped: NONE, losses: trace.losses, restarts: 0, degraded: false, ...known }, 1_000_000);
 }
 
 test("a live stream without losses is Live", () => {
-  assert.deepEqual(pageStatus(stream("live"), null, NONE), { state: "live", text: "Live", title: `last event aaaaaaaa-9\n${DROPPED_NONE}` });
+  assert.deepEqual(statusOf(watched("live")), { state: "live", text: "Live", lines: ["last event aaaaaaaa-9", DROPPED_NONE] });
 });
 
-test("a loss is a gap with its number, and the title says what was lost", () => {
-  const trace = reduceTrace(createTrace(TRACE), { type: "gap", data: { reason: "evicted", from: "a", to: "b", lost: 12 } });
-  reduceTrace(trace, { type: "gap", id: "x-1", data: { reason: "dropped", lost: { starts: 1200, ends: 0, other: 1 } } });
-  assert.deepEqual(pageStatus(stream("live"), trace, { starts: 1200, ends: 0, other: 1 }), {
+test("a loss is a gap with its number, and behind it stands what was lost", () => {
+  const gaps = [{ reason: "evicted", from: "a", to: "b", lost: 12 }, { reason: "dropped", lost: { starts: 1200, ends: 0, other: 1 } }];
+  assert.deepEqual(statusOf(watched("live"), gaps, { hostDropped: { starts: 1200, ends: 0, other: 1 } }), {
     state: "gap", text: "Gap · 1,213 lost",
-    title: [
-      "last event aaaaaaaa-9", "12 events had been evicted before this page could read them",
-      "lost in this log: 1200 starts, 0 ends, 1 other events", "dropped by the host, ever: 1200 starts, 0 ends, 1 other",
-    ].join("\n"),
+    lines: [
+      "12 events had been evicted before this page could read them", "lost in this log: 1200 starts, 0 ends, 1 other events",
+      "last event aaaaaaaa-9", "dropped by the host, ever: 1200 starts, 0 ends, 1 other",
+    ],
   });
 });
 
+test("a count that was taken of several traces is called a limit", () => {
+  const status = statusOf(watched("live"), [{ reason: "evicted", from: "a", to: "b", lost: 12, traces: 3 }]);
+  assert.deepEqual([status.text, status.lines[0]], ["Gap · up to 12 lost", "at most 12 events had been evicted before this page could read them"]);
+});
+
 test("a stream that is not live says so, whatever was lost", () => {
-  const trace = reduceTrace(createTrace(TRACE), { type: "gap", data: { reason: "epoch", lost: null } });
-  assert.equal(pageStatus(stream("live"), trace, NONE).text, "Gap · log restarted");
-  assert.deepEqual(["connecting", "paused", "ended", "reconnecting"].map((word) => pageStatus(stream(word), trace, NONE).text), ["Connecting", "Paused", "Ended", "Reconnecting"]);
-  assert.equal(pageStatus(stream("reconnecting", "refused", 3), null, NONE).text, "Reconnecting · 3");
+  const restarted = [{ reason: "epoch", lost: null }];
+  assert.equal(statusOf(watched("live"), restarted).text, "Gap · log restarted");
+  assert.deepEqual(
+    ["connecting", "paused", "ended", "reconnecting"].map((word) => statusOf(watched(word), restarted).text),
+    ["Connecting", "Paused", "Ended", "Reconnecting"],
+  );
+  assert.equal(statusOf(watched("reconnecting", { reason: "refused", attempt: 3 })).text, "Reconnecting · 3");
+  assert.deepEqual(statusOf(watched("connecting", { reason: "crowded" })).lines[0], "other tabs use all connections; close one of them");
+});
+
+test("a pause counts what waits behind it", () => {
+  assert.equal(statusOf(watched("live", {}, { paused: true })).text, "Paused");
+  const status = statusOf(watched("live", {}, { paused: true, news: 1_370 }));
+  assert.deepEqual([status.state, status.text, status.lines[0]], ["paused", "Paused · 1,370 new", "1,370 events wait for you to go on"]);
+});
+
+test("a failing store is told before any loss", () => {
+  const status = statusOf(watched("live"), [{ reason: "dropped", lost: { starts: 1, ends: 0, other: 0 } }], { degraded: true });
+  assert.deepEqual([status.state, status.lines[0]], ["degraded", "the store is failing: events are live, but cannot be replayed"]);
+});
+
+test("an outage that is over is told for a moment, and stays behind the word", () => {
+  const outage = { reason: "asleep", milliseconds: 720_000, at: 1_000_000 - 5 };
+  const line = "back just now, after 12 m 00 s: this computer, or this page, was asleep";
+  assert.deepEqual(statusOf(watched("live", { outage })), { state: "live", text: "Live · back after 12 m 00 s", lines: [line, "last event aaaaaaaa-9", DROPPED_NONE] });
+  outage.at = 1_000_000 - HEALED_MS;
+  assert.equal(statusOf(watched("live", { outage })).text, "Live");
+  outage.at = 1_000_000 - 300_000;
+  assert.equal(statusOf(watched("live", { outage })).lines[0].slice(0, 14), "back 5 min ago");
+});
+
+test("lag and restarts stand behind the word", () => {
+  assert.deepEqual(statusOf(watched("live", {}, { lag: 12.34 }), [], { restarts: 1 }).lines, [
+    "the server was restarted while this page was open", "last event aaaaaaaa-9", "the newest event was 12.3 ms old when it came", DROPPED_NONE,
+  ]);
+});
+
+test("a reader who does not see the word is told its changes, and not every count", () => {
+  const live = statusOf(watched("live"));
+  const cut = statusOf(watched("reconnecting", { reason: "connection lost" }));
+  const again = statusOf(watched("reconnecting", { reason: "connection lost", attempt: 2 }));
+  const back = statusOf(watched("live", { outage: { reason: "connection lost", milliseconds: 2_000, at: 1_000_000 } }));
+  assert.deepEqual(
+    [[live, live], [live, cut], [cut, again], [again, back], [back, live]].map(([before, after]) => statusNews(before, after)),
+    ["", "Reconnecting: the connection was lost", "", "Live · back after 2.00 s", ""],
+  );
 });
 
 test("a trace too large for the page says how much was left out", () => {
@@ -47,4 +100,10 @@ test("a trace too large for the page says how much was left out", () => {
     refusedText(trace),
     "This trace is larger than a page can keep: 250,000 spans (1 event of others left out) and 50,000 log records (2,000 left out).",
   );
+});
+
+test("a moment of the past is told before everything else, and a file is never live", () => {
+  const past = statusOf(watched("live"), [], { past: "+13.9 s" });
+  assert.deepEqual([past.state, past.text, past.lines[0]], ["paused", "At +13.9 s", "the trace as it looked then; press to go back to now"]);
+  assert.deepEqual(statusOf(watched("ended", {}, { file: "a.jsonl" })), { state: "file", text: "File", lines: ["from the file a.jsonl", "nothing of it was sent to the server"] });
 });

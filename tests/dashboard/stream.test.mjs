@@ -23,25 +23,25 @@ function opened(options = {}) {
   return { world, stream, events, words };
 }
 
-test("events are handed over parsed, with type and id", () => {
+test("events are handed over as text, with type and id", () => {
   const { world, events, words, stream } = opened();
   world.last().open();
   world.last().send("hello", hello("aaaaaaaa").data);
   world.last().send("started", { type: "started", spanId: "a" }, "aaaaaaaa-1");
   assert.deepEqual(events, [
-    { type: "hello", id: "", data: hello("aaaaaaaa").data },
-    { type: "started", id: "aaaaaaaa-1", data: { type: "started", spanId: "a" } },
+    { type: "hello", id: "", text: JSON.stringify(hello("aaaaaaaa").data) },
+    { type: "started", id: "aaaaaaaa-1", text: '{"type":"started","spanId":"a"}' },
   ]);
   assert.deepEqual(words, ["connecting", "live"]);
-  assert.deepEqual(stream.status(), { word: "live", reason: "", lastId: "aaaaaaaa-1", attempt: 0, malformed: 0 });
+  assert.deepEqual(stream.status(), { word: "live", reason: "", lastId: "aaaaaaaa-1", attempt: 0, malformed: 0, outage: null });
 });
 
-test("data that is no JSON object is counted and skipped", () => {
-  const { world, events, stream } = opened();
-  world.last().send("started", "{");
-  world.last().send("started", "[1]");
-  world.last().send("started", "null");
-  assert.deepEqual([events, stream.status().malformed], [[], 3]);
+test("control events that cannot be read change nothing", () => {
+  const { world, words } = opened();
+  for (const text of ["{", "[1]", "null"]) for (const type of ["hello", "end"]) world.last().send(type, text);
+  world.last().send("hello", { pingSeconds: "soon" });
+  world.pass(40_000);
+  assert.deepEqual([world.sources.length, words.at(-1)], [1, "live"]);
 });
 
 test("the resume point goes into the query", () => {
@@ -103,10 +103,70 @@ test("silence for three pings of fifteen seconds makes the connection anew", () 
 test("the watchdog follows the ping interval that hello names", () => {
   const { world } = opened();
   world.last().send("hello", hello("aaaaaaaa", { pingSeconds: 1 }).data);
-  world.pass(2_999);
+  world.pass(4_999);
   assert.equal(world.sources.length, 1);
   world.pass(1_001);
   assert.equal(world.sources.length, 2);
+});
+
+test("after a sleep the connection is made anew at once, and the sleep is told", () => {
+  const { world, words, stream } = opened();
+  world.last().send("hello", hello("aaaaaaaa").data);
+  world.last().send("started", {}, "aaaaaaaa-7");
+  world.sleep(600_000);
+  assert.equal(world.last().url, "/x/traces/sse?limit=5&lastEventId=aaaaaaaa-7");
+  world.last().send("hello", hello("aaaaaaaa").data);
+  assert.deepEqual([world.sources.length, world.sources[0].readyState, words.slice(2)], [2, 2, ["reconnecting: asleep", "live"]]);
+  assert.deepEqual(stream.status().outage, { reason: "asleep", milliseconds: 600_000, at: 600_000 });
+});
+
+test("a late timer alone is no sleep", () => {
+  const { world } = opened();
+  world.last().send("hello", hello("aaaaaaaa").data);
+  world.time += 120_000;
+  world.last().send("ping", {});
+  world.pass(10_000);
+  assert.equal(world.sources.length, 1);
+});
+
+test("a clock that is set back breaks nothing", () => {
+  const { world } = opened();
+  world.last().send("hello", hello("aaaaaaaa").data);
+  world.time -= 3_600_000;
+  for (let ping = 0; ping < 10; ping += 1) {
+    world.last().send("ping", {});
+    world.pass(15_000);
+  }
+  assert.equal(world.sources.length, 1);
+});
+
+test("waking makes a waiting retry at once, and leaves a live connection alone", () => {
+  const { world, stream } = opened();
+  world.last().send("hello", hello("aaaaaaaa").data);
+  stream.wake();
+  assert.deepEqual([world.sources.length, world.timers.size], [1, 1]);
+  world.last().refuse();
+  stream.wake();
+  assert.deepEqual([world.sources.length, world.timers.size], [2, 1]);
+});
+
+test("an outage is told with its first reason and its length when it is over", () => {
+  const { world, stream } = opened();
+  world.last().send("hello", hello("aaaaaaaa").data);
+  world.pass(2_000);
+  world.last().breakOff();
+  world.last().refuse();
+  world.pass(1_000);
+  assert.equal(stream.status().outage, null);
+  world.last().send("hello", hello("aaaaaaaa").data);
+  assert.deepEqual(stream.status().outage, { reason: "connection lost", milliseconds: 3_000, at: 3_000 });
+});
+
+test("redirected, it goes on elsewhere from another place", () => {
+  const { world, stream } = opened();
+  world.last().send("started", {}, "aaaaaaaa-7");
+  stream.redirect("/x/sse", "aaaaaaaa-3");
+  assert.deepEqual([world.sources[0].readyState, world.last().url], [2, "/x/sse?lastEventId=aaaaaaaa-3"]);
 });
 
 test("a connection that never answers is made anew", () => {

@@ -14,9 +14,9 @@ export function traceRoute(traceId) {
   return `traces/${encodeURIComponent(traceId)}`;
 }
 
-/** @param {string} traceId @returns {string} */
-export function traceStreamRoute(traceId) {
-  return `${traceRoute(traceId)}/sse`;
+/** @param {string[]} traceIds at most 32 @returns {string} the stream of these traces together */
+export function eventsRoute(traceIds) {
+  return `sse?${traceIds.map((traceId) => `traceId=${encodeURIComponent(traceId)}`).join("&")}`;
 }
 
 /** @param {number} limit @returns {string} */
@@ -24,9 +24,22 @@ export function listStreamRoute(limit) {
   return `traces/sse?limit=${limit}`;
 }
 
-/** @param {number} limit @param {string | null} after @returns {string} */
-export function listRoute(limit, after) {
-  return `traces?limit=${limit}${after === null ? "" : `&after=${encodeURIComponent(after)}`}`;
+/**
+ * @param {{limit: number, before?: number | null, query?: string, linkedTo?: string}} wanted `before`: a sequence number, and
+ *   only traces whose first event came before it
+ * @returns {string}
+ */
+export function listRoute({ limit, before = null, query = "", linkedTo = "" }) {
+  const parameters = new URLSearchParams({ limit: String(limit) });
+  if (before !== null) parameters.set("after", String(before));
+  if (query.trim() !== "") parameters.set("q", query);
+  if (linkedTo !== "") parameters.set("linkedTo", linkedTo);
+  return `traces?${parameters}`;
+}
+
+/** @param {string} service @param {string} name @returns {string} how long spans of that name took */
+export function durationsRoute(service, name) {
+  return `stats/durations?${new URLSearchParams({ service, name })}`;
 }
 
 /**
@@ -35,6 +48,26 @@ export function listRoute(limit, after) {
  */
 export function address(route) {
   return new URL(route, document.baseURI).href;
+}
+
+/** @param {string} traceId @param {"otlp" | "jsonl"} format @returns {string} a file of the trace */
+export function exportRoute(traceId, format) {
+  return `${traceRoute(traceId)}?format=${format}`;
+}
+
+/**
+ * The retained events of a trace. Never rejects.
+ * @param {string} traceId
+ * @returns {Promise<any[] | null>} null when they could not be had
+ */
+export async function getEvents(traceId) {
+  try {
+    const response = await fetch(address(exportRoute(traceId, "jsonl")), { cache: "no-store" });
+    const lines = response.ok ? (await response.text()).split("\n") : null;
+    return lines?.filter((line) => line !== "").map((line) => JSON.parse(line)) ?? null;
+  } catch {
+    return null;
+  }
 }
 
 /**

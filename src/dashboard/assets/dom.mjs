@@ -38,13 +38,27 @@ export function setAttribute(node, name, value) {
 
 /** @param {Node} node @param {string} text */
 export function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const child = node.firstChild;
+  // The usual case, without putting the text together anew: a single text node.
+  if (child !== null && child.nextSibling === null && child.nodeType === 3) {
+    if (child.nodeValue !== text) child.nodeValue = text;
+  } else if (node.textContent !== text) {
+    node.textContent = text;
+  }
 }
 
 /** @param {HTMLElement} node @param {string} property @param {string} value */
 export function setStyle(node, property, value) {
-  if (node.style.getPropertyValue(property) !== value) node.style.setProperty(property, value);
+  let known = styles.get(node);
+  if (known === undefined) styles.set(node, (known = {}));
+  // Asking the browser would make it write out what it has parsed.
+  if (known[property] === value) return;
+  known[property] = value;
+  node.style.setProperty(property, value);
 }
+
+/** What was set here; nobody else sets styles. @type {WeakMap<HTMLElement, Record<string, string>>} */
+const styles = new WeakMap();
 
 /** @param {HTMLElement} node @param {boolean} shown */
 export function setShown(node, shown) {
@@ -74,6 +88,7 @@ const SHAPES = {
   placeholder: "M8 2.5a5.5 5.5 0 0 1 3 .9M13 6a5.5 5.5 0 0 1 0 4M11 12.6a5.5 5.5 0 0 1-6 0M3 10a5.5 5.5 0 0 1 0-4M5 3.4a5.5 5.5 0 0 1 1-.6",
   chevron: "M6 4l4 4-4 4",
   copy: "M5.5 5.5v-3h8v8h-3M2.5 5.5h8v8h-8z",
+  find: "M7 2.5a4.5 4.5 0 1 0 .01 0M10.3 10.3l3.5 3.5",
   back: "M10 3.5L5.5 8l4.5 4.5",
   close: "M4 4l8 8M12 4l-8 8",
 };
@@ -138,15 +153,14 @@ export class RowPool {
       this.container.append(slot.node);
     }
     const size = this.slots.length;
-    const used = new Set();
     for (let index = first; index < last; index += 1) {
       const slot = this.slots[index % size];
-      used.add(slot);
       setShown(slot.node, true);
-      setStyle(slot.node, "transform", `translateY(${index * rowHeight}px)`);
+      // No transform: each would be a layer of its own to put together.
+      setStyle(slot.node, "top", `${index * rowHeight}px`);
       draw(slot.row, index, slot.node);
     }
-    for (const slot of this.slots) if (!used.has(slot)) setShown(slot.node, false);
+    for (let index = last; index < first + size; index += 1) setShown(this.slots[index % size].node, false);
   }
 
   /** @param {number} index @returns {HTMLElement | null} */

@@ -1,23 +1,54 @@
 // @ts-check
-// The sheet of keys and meanings. It must never bind a key itself: `main.mjs` does.
+// The sheet of keys and meanings. It must never bind a key itself: `keys.mjs` does.
 
 import { STATE_WORDS, byId, element, icon } from "./dom.mjs";
 
-/** @type {[string[], string][]} */
-const KEYS = [
-  [["↑", "↓", "j", "k"], "previous, next row"],
-  [["←", "→", "h", "l"], "collapse or to the parent, expand or to the first child"],
-  [["Home", "End"], "first, last row"],
-  [["Enter"], "open the trace; in a trace, go to the inspector"],
-  [["Esc"], "close the inspector, then back to the list"],
-  [["/"], "filter the list"],
-  [["]", "e", "["], "next, previous error"],
-  [["E", "C"], "expand all, collapse all"],
-  [["f"], "follow the newest span"],
-  [["space"], "pause and resume; nothing is lost in between that the log still has"],
-  [["t"], "light, dark, or as the system"],
-  [["?"], "this sheet"],
+/**
+ * All keys, by where they work; a test compares them with those that are bound. What is no key is no array.
+ * @type {[string, [string[] | string, string][]][]}
+ */
+export const KEY_SHEET = [
+  ["Rows", [
+    [["ArrowUp", "ArrowDown", "k", "j"], "previous, next row"],
+    [["Home", "End", "PageUp", "PageDown"], "first, last row, a page up, down"],
+    [["Enter"], "in the list, open the trace; in a trace, go to the inspector"],
+    [["Escape"], "close the inspector, then back to the list"],
+  ]],
+  ["Tree", [
+    [["ArrowLeft", "ArrowRight", "h", "l"], "collapse or to the parent, expand or to the first child; in the flame view, to the parent, to the first child"],
+    [["E", "C"], "expand all, collapse all"],
+    [["1", "2", "3", "4", "5", "6", "7", "8", "9"], "open to that depth"],
+    ["alt-click", "on a triangle: open or close all of that depth"],
+    [["v"], "waterfall or flame view"],
+  ]],
+  ["Find", [
+    [["/"], "search the list; in a trace, find in it"],
+    [["n", "N"], "next, previous match"],
+    [["]", "["], "next, previous error or lost span"],
+    [["p"], "critical path on, off"],
+  ]],
+  ["Time", [
+    [["f"], "fit the selected span; again, the whole trace"],
+    [["w", "s"], "zoom in, out"],
+    [["a", "d"], "pan left, right"],
+    ["ctrl-wheel", "zoom about the cursor"],
+    ["shift-wheel, drag", "pan; drag in the overview to zoom"],
+    [["g"], "draw idle time narrow"],
+    [[","], "time travel; in it, arrows go from event to event, End is now"],
+    [["L"], "follow the newest span"],
+    [[" "], "pause and resume; nothing is lost in between that the log still has"],
+  ]],
+  ["Page", [
+    [["t"], "light, dark, or as the system"],
+    [["?"], "this sheet"],
+  ]],
 ];
+
+/** How a key is called where people read it. @type {Record<string, string>} */
+const KEY_NAMES = {
+  ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc", " ": "space", PageUp: "page up", PageDown: "page down",
+  E: "shift E", C: "shift C", N: "shift N", L: "shift L",
+};
 
 /** @type {[string, string][]} */
 const MEANINGS = [
@@ -32,9 +63,14 @@ const MEANINGS = [
 
 /** Fills the dialog, once. */
 export function fillHelp() {
-  const keys = byId("help-keys");
-  for (const [names, meaning] of KEYS) {
-    keys.append(element("dt", {}, ...names.map((name) => element("kbd", { text: name }))), element("dd", { text: meaning }));
+  const sheet = byId("help-keys");
+  for (const [title, lines] of KEY_SHEET) {
+    const list = element("dl", { class: "keys" });
+    for (const [keys, meaning] of lines) {
+      const names = typeof keys === "string" ? [element("span", { text: keys })] : keys.map((key) => element("kbd", { "data-key": key, text: KEY_NAMES[key] ?? key }));
+      list.append(element("dt", {}, ...names), element("dd", { text: meaning }));
+    }
+    sheet.append(element("section", {}, element("h3", { text: title }), list));
   }
   const states = byId("help-states");
   for (const [state, meaning] of MEANINGS) {

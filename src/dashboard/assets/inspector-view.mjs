@@ -1,23 +1,32 @@
 // @ts-check
 // Draws what is known of one span. Everything is text from outside: it goes in as text, and must never be read as markup.
 
+import { listRoute } from "./api.mjs";
 import { STATE_WORDS, byId, element, icon, setShown, setStyle, setText } from "./dom.mjs";
-import { attributeTypesOf, attributesOf, selfTime } from "./model.mjs";
-import { nameOf } from "./span-row-view.mjs";
+import { isSlow, timesUsual } from "./expected.mjs";
+import { BackLinks, codeFields, termFor, timelineOf, typeOf, valueText } from "./facts.mjs";
+import { indexOf } from "./model.mjs";
+import { colourKey } from "./palette.mjs";
+import { attributeTypesOf, attributesOf, selfTime, shownName, spanAt } from "./span.mjs";
 import { formatAbsolute, formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
 
 /**
- * @typedef {import("./tree.mjs").Span} Span
+ * @typedef {import("./span.mjs").SpanFacts} Span
  * @typedef {import("./model.mjs").Trace} Trace
- * @typedef {{close: () => void, copy: (text: string) => void, openLink: (traceId: string, spanId: string) => void,
- *   linkHref: (traceId: string, spanId: string) => string, goTo: (spanId: string) => void}} InspectorActions
- * @typedef {{trace: Trace, generation: number, spanId: string | null, now: number,
- *   palette: import("./palette.mjs").Palette}} InspectorFrame
+ * @typedef {import("./expected.mjs").Usual} Usual
+ * @typedef {{close: () => void, copy: (text: string) => void, openLink: (traceId: string, spanId: string | null) => void,
+ *   linkHref: (traceId: string, spanId: string | null) => string, goTo: (spanId: string) => void, find: (term: string) => void,
+ *   usual: (service: string, name: string) => Usual | null, getJson: (route: string) => Promise<{status: number, body: any}>,
+ *   changed: () => void}} InspectorActions
+ * @typedef {{trace: Trace, generation: string | number, spanId: string | null, now: number, file: boolean,
+ *   palette: import("./palette.mjs").Palette}} InspectorFrame `file`: it is not of this server
  */
 
 const TIMELINE_MAX = 500;
-// What the Rust tracing bridge says about the code, not about the work: fields of its own, or it drowns the rest.
-const CODE_KEYS = /^(code\.|thread\.|target$|level$|busy_ns$|idle_ns$)/;
+// A busy span changes faster than anybody reads.
+const REBUILD_EVERY_MS = 200;
+const LINKED_LIMIT = 20;
+const LINKED_KEPT_MS = 15_000;
 
 /** @type {Record<string, string>} */
 const LOSS_WORDS = {
@@ -28,66 +37,103 @@ const LOSS_WORDS = {
 };
 
 export class InspectorView {
+  node = byId("inspector");
+  drawn = "";
+  drawnAt = -Infinity;
+  /** Each section stands in a place of its own, so that one that changes leaves the others, and what is selected in them, alone. @type {Map<string, {key: string, place: HTMLElement}>} */
+  sections = new Map();
+  /** Sections that a reader opened. @type {Set<string>} */
+  opened = new Set();
+  backLinks = new BackLinks();
+  /** Traces that link to this one, as the server last said. @type {{traceId: string, at: number, traces: any[], more: boolean}} */
+  linked = { traceId: "", at: -Infinity, traces: [], more: false };
+  /** @type {HTMLElement | null} */
+  ticking = null;
+  /** @type {ReturnType<typeof setTimeout> | null} */
+  timer = null;
+
   /** @param {InspectorActions} actions */
   constructor(actions) {
     this.actions = actions;
-    this.node = byId("inspector");
-    this.drawn = "";
-    this.rawOpen = false;
-    /** @type {HTMLElement | null} */
-    this.ticking = null;
   }
 
   /** @param {InspectorFrame} frame */
   draw(frame) {
-    const span = frame.spanId === null ? undefined : frame.trace.tree.spans.get(frame.spanId);
+    const index = indexOf(frame.trace, frame.spanId);
+    const span = index < 0 ? undefined : spanAt(frame.trace, index);
     setShown(this.node, span !== undefined);
     setShown(byId("resizer"), span !== undefined);
     if (span === undefined) {
       this.drawn = "";
       return;
     }
-    const key = `${frame.generation} ${span.id} ${span.version} ${span.state} ${span.children.length}`;
-    if (key !== this.drawn) {
-      const sameSpan = this.node.dataset.spanId === span.id;
+    const usual = frame.file || span.event === null ? null : this.actions.usual(span.service, span.name);
+    const slow = usual !== null && span.state !== "waiting" && isSlow(usual, (span.end ?? frame.now) - span.start);
+    this.askLinked(frame);
+    const links = this.backLinks.to(frame.trace, span.id);
+    const key = `${frame.generation} ${span.id} ${span.stamp} ${span.state} ${span.childCount} ${usual?.count} ${slow} ${this.linked.at} ${links.length}`;
+    const sameSpan = this.node.dataset.spanId === span.id;
+    const wait = this.drawnAt + REBUILD_EVERY_MS - performance.now();
+    if (key !== this.drawn && sameSpan && this.drawn !== "" && wait > 0) {
+      this.timer ??= setTimeout(() => {
+        this.timer = null;
+        this.actions.changed();
+      }, wait);
+    } else if (key !== this.drawn) {
       this.drawn = key;
-      this.rebuild(span, frame);
+      this.drawnAt = performance.now();
+      this.rebuild(span, frame, usual, slow, links);
       if (!sameSpan) this.node.scrollTop = 0;
     }
     if (this.ticking !== null) setText(this.ticking, `${formatTicking(frame.now - span.start)} so far`);
   }
 
-  /** @param {Span} span @param {InspectorFrame} frame */
-  rebuild(span, frame) {
+  /** @param {Span} span @param {InspectorFrame} frame @param {Usual | null} usual @param {boolean} slow @param {number[]} links */
+  rebuild(span, frame, usual, slow, links) {
     this.node.dataset.spanId = span.id;
     this.node.dataset.state = span.state;
-    this.ticking = span.end === null && span.state !== "placeholder" ? element("span") : null;
-    const attributes = attributesOf(span);
-    const types = attributeTypesOf(span);
-    const code = Object.entries(attributes).filter(([name]) => CODE_KEYS.test(name));
-    const others = Object.entries(attributes).filter(([name]) => !CODE_KEYS.test(name));
-    const process = frame.trace.processes.get(span.event?.process);
-    this.node.replaceChildren(...[
-      this.head(span, frame),
-      this.message(span, frame),
-      this.facts(span, frame),
-      span.event === null && others.length === 0 ? null : section("Attributes", others.length, this.table(others, types)),
-      code.length === 0 ? null : section("Code and threads", null, this.table(code, types)),
-      this.timeline(span, frame),
-      this.links(span),
-      this.process(span, process),
-      span.event === null ? null : this.raw(span),
-    ].filter((node) => node !== null));
+    const { trace } = frame;
+    const attributes = attributesOf(trace, span.index);
+    const types = attributeTypesOf(trace, span.index);
+    const { fields, others } = codeFields(attributes);
+    const process = trace.processes.get(span.event?.process);
+    const of = `${frame.generation} ${span.id} ${span.state}`;
+    const { event } = span;
+    const seen = event !== null;
+    this.show("head", `${of} ${span.name} ${trace.services.size > 1}`, () => this.head(span, frame));
+    this.show("message", `${of} ${event?.status?.message} ${span.loss?.lastHeard}`, () => this.message(span, frame));
+    this.show("facts", `${of} ${span.stamp} ${span.childCount} ${usual?.count} ${slow}`, () => this.facts(span, frame, usual, slow));
+    this.show("attributes", `${of} ${JSON.stringify([others, types])}`, () => (seen || others.length > 0 ? section("Attributes", others.length, this.table(others, types)) : null));
+    this.show("code", `${of} ${JSON.stringify(fields)}`, () => (fields.length === 0 ? null : section("Code and thread", null, this.fields(fields, attributes))));
+    this.show("timeline", `${of} ${event?.events?.length} ${span.logs?.length}`, () => this.timeline(span, frame));
+    this.show("links", `${of} ${JSON.stringify(event?.links ?? [])}`, () => this.links(span));
+    this.show("back", `${of} ${links.length} ${this.linked.at}`, () => this.back(trace, links));
+    this.show("process", `${of} ${process !== undefined}`, () => this.process(span, process));
+    this.show("raw", `${of} ${span.stamp}`, () => (seen ? this.raw(span) : null));
+  }
+
+  /** @param {string} name @param {string} key what it depends on @param {() => HTMLElement | null} build */
+  show(name, key, build) {
+    let known = this.sections.get(name);
+    if (known === undefined) {
+      known = { key: "", place: element("div") };
+      this.sections.set(name, known);
+      this.node.append(known.place);
+    }
+    if (known.key === key) return;
+    known.key = key;
+    const built = build();
+    known.place.replaceChildren(...(built === null ? [] : [built]));
   }
 
   /** @param {Span} span @param {InspectorFrame} frame @returns {HTMLElement} */
   head(span, frame) {
     const dot = element("span", { class: "service-dot" });
-    setStyle(dot, "background", frame.palette.colour(span.service));
+    setStyle(dot, "background", frame.palette.colour(colourKey(frame.trace, span.index)));
     return element(
       "div", { class: "inspector-head" },
       element("div", { class: "inspector-title" },
-        element("h2", { id: "inspector-name", text: nameOf(span) }),
+        element("h2", { id: "inspector-name", text: shownName(frame.trace, span.index) }),
         element("button", { type: "button", class: "button quiet icon-only", title: "Close (Esc)", "aria-label": "Close", on: { click: () => this.actions.close() } }, icon("close"))),
       element("p", { class: "badges" },
         element("span", { id: "inspector-state", class: "badge", "data-state": span.state }, icon(span.state), STATE_WORDS[span.state]),
@@ -115,12 +161,14 @@ export class InspectorView {
     return element("p", { class: "message", "data-state": span.state, text: lines.join("\n") });
   }
 
-  /** @param {Span} span @param {InspectorFrame} frame @returns {HTMLElement} */
-  facts(span, { trace }) {
+  /** @param {Span} span @param {InspectorFrame} frame @param {Usual | null} usual @param {boolean} slow @returns {HTMLElement} */
+  facts(span, { trace }, usual, slow) {
     const { event } = span;
+    this.ticking = span.end === null && span.state !== "placeholder" ? element("span") : null;
     /** @type {[string, Node | string | null][]} */
     const facts = [
       ["Duration", this.ticking ?? (span.end === null || span.loss !== null ? null : formatDuration(span.end - span.start))],
+      ["Usually", usual === null ? null : usualText(usual, span, slow)],
       ["Self time", span.loss !== null ? null : selfText(span)],
       ["Offset", event === null ? null : formatOffset(span.start - trace.start)],
       ["Start", event === null ? null : formatAbsolute(event.startTimestamp ?? event.timestamp)],
@@ -128,7 +176,7 @@ export class InspectorView {
       ["Span id", this.copyable(span.id)],
       ["Trace id", this.copyable(trace.traceId)],
       ["Parent", span.parentId === null ? (event === null ? null : "none: a root") : this.parentLink(span.parentId)],
-      ["Children", span.children.length === 0 ? null : span.children.length.toLocaleString("en")],
+      ["Children", span.childCount === 0 ? null : span.childCount.toLocaleString("en")],
       ["Scope", scopeText(event)],
       ["Trace state", event?.traceState ? String(event.traceState) : null],
       ["Dropped", droppedText(event)],
@@ -166,17 +214,37 @@ export class InspectorView {
         element("th", { scope: "row", text: name }),
         element("td", {},
           element("span", { class: "type faint", text: Object.hasOwn(types, name) ? types[name] : typeOf(value) }),
-          element("span", { class: "value", "data-type": typeOf(value), text: shownValue(name, value) }),
-          this.copyButton(valueText(value), `Copy ${name}`))));
+          element("span", { class: "value", "data-type": typeOf(value), text: valueText(value) }),
+          this.tools(name, value))));
     }
     return element("table", { class: "attributes" }, body);
   }
 
+  /** @param {import("./facts.mjs").Field[]} fields @param {Record<string, unknown>} attributes @returns {HTMLElement} */
+  fields(fields, attributes) {
+    const body = element("tbody");
+    for (const { name, text, key } of fields) {
+      body.append(element("tr", { "data-field": name, title: key },
+        element("th", { scope: "row", text: name }), element("td", {}, element("span", { class: "value", text }), this.tools(key, attributes[key], text))));
+    }
+    return element("table", { class: "attributes" }, body);
+  }
+
+  /** @param {string} name @param {unknown} value @param {string} [shown] @returns {HTMLElement} */
+  tools(name, value, shown = valueText(value)) {
+    const term = termFor(name, value);
+    const title = "Find spans with this value (with alt: without it)";
+    return element("span", { class: "row-tools" },
+      term === "" ? null : element("button", {
+        type: "button", class: "copy filter-by", title, "aria-label": `Find spans with this ${name}`,
+        on: { click: (/** @type {MouseEvent} */ event) => this.actions.find(event.altKey ? `-${term}` : term) },
+      }, icon("find")),
+      this.copyButton(shown, `Copy ${name}`));
+  }
+
   /** Span events and log records, merged by time. @param {Span} span @param {InspectorFrame} frame @returns {HTMLElement | null} */
   timeline(span, { trace }) {
-    const events = (Array.isArray(span.event?.events) ? span.event.events : []).map((/** @type {any} */ event) => ({ kind: "event", entry: event }));
-    const logs = (span.logs ?? []).map((log) => ({ kind: "log", entry: log }));
-    const merged = [...events, ...logs].sort((a, b) => (String(a.entry.timestamp) < String(b.entry.timestamp) ? -1 : 1));
+    const merged = timelineOf(span.event, span.logs);
     if (merged.length === 0) return null;
     const list = element("ol", { class: "timeline" });
     for (const { kind, entry } of merged.slice(0, TIMELINE_MAX)) {
@@ -217,20 +285,54 @@ export class InspectorView {
     if (links.length === 0) return null;
     const list = element("ul", { class: "links" });
     for (const link of links) {
-      const traceId = String(link.traceId ?? "");
-      const spanId = String(link.spanId ?? "");
-      const anchor = element("a", {
-        class: "mono", href: this.actions.linkHref(traceId, spanId), text: `${traceId.slice(0, 8)}… / ${spanId}`, title: traceId,
-      });
-      anchor.addEventListener("click", (event) => {
-        if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-        event.preventDefault();
-        this.actions.openLink(traceId, spanId);
-      });
-      const entries = Object.entries(link.attributes ?? {});
-      list.append(element("li", {}, anchor, entries.length === 0 ? null : this.table(entries, link.attributeTypes ?? {})));
+      const traceId = String(link?.traceId ?? "");
+      const spanId = String(link?.spanId ?? "");
+      const here = traceId === span.trace.traceId;
+      const entries = Object.entries(link?.attributes ?? {});
+      list.append(element("li", {}, this.anchor(traceId, spanId, here ? `this trace / ${spanId}` : `${traceId.slice(0, 8)}… / ${spanId}`),
+        entries.length === 0 ? null : this.table(entries, link.attributeTypes ?? {})));
     }
     return section("Links", links.length, list);
+  }
+
+  /** @param {string} traceId @param {string | null} spanId @param {string} text @returns {HTMLElement} */
+  anchor(traceId, spanId, text) {
+    const anchor = element("a", { class: "mono", href: this.actions.linkHref(traceId, spanId), text, title: traceId });
+    anchor.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      this.actions.openLink(traceId, spanId);
+    });
+    return anchor;
+  }
+
+  /** Asks now and then which traces link to this one. @param {InspectorFrame} frame */
+  askLinked({ trace: { traceId }, file }) {
+    const now = performance.now();
+    if (traceId !== this.linked.traceId) this.linked = { traceId, at: -Infinity, traces: [], more: false };
+    if (file || now - this.linked.at < LINKED_KEPT_MS) return;
+    this.linked.at = now;
+    void this.actions.getJson(listRoute({ limit: LINKED_LIMIT, linkedTo: traceId })).then(({ status, body }) => {
+      if (traceId !== this.linked.traceId || status !== 200 || !Array.isArray(body?.traces)) return;
+      // The trace itself, where its own spans link to each other.
+      const traces = body.traces.filter((/** @type {any} */ one) => one?.traceId !== traceId);
+      if (JSON.stringify(traces) !== JSON.stringify(this.linked.traces)) this.linked = { traceId, at: performance.now(), traces, more: body.next !== null };
+      this.actions.changed();
+    });
+  }
+
+  /** Where it is linked from: spans of this trace by name, other traces as a whole. @param {Trace} trace @param {number[]} links @returns {HTMLElement | null} */
+  back(trace, links) {
+    const { traces, more } = this.linked;
+    if (links.length + traces.length === 0) return null;
+    const list = element("ul", { class: "links" });
+    for (const index of links.slice(0, LINKED_LIMIT)) list.append(element("li", {}, this.anchor(trace.traceId, trace.spans.ids[index], shownName(trace, index)), element("span", { class: "faint", text: " to this span" })));
+    for (const one of traces) {
+      list.append(element("li", { "data-state": one.state }, icon(String(one.state)), " ", this.anchor(String(one.traceId), null, String(one.name || "(no name)").slice(0, 200)),
+        element("span", { class: "faint", text: ` ${String(one.traceId).slice(0, 8)}, to this trace` })));
+    }
+    if (more || links.length > LINKED_LIMIT) list.append(element("li", { class: "muted", text: "and more" }));
+    return section("Linked from", links.length + traces.length, list);
   }
 
   /** @param {Span} span @param {any} process @returns {HTMLElement | null} */
@@ -241,22 +343,29 @@ export class InspectorView {
     if (process?.pid !== undefined) entries.push(["pid", process.pid]);
     if (process?.startTimestamp) entries.push(["started", formatAbsolute(process.startTimestamp)]);
     entries.push(...Object.entries(process?.resource ?? {}));
-    return element("details", { class: "section" }, element("summary", { text: "Process and resource" }), this.table(entries, process?.attributeTypes ?? {}));
+    return this.details("Process and resource", () => [this.table(entries, process?.attributeTypes ?? {})]);
+  }
+
+  /** @param {string} title @param {() => Node[]} fill written out only when somebody looks @returns {HTMLElement} */
+  details(title, fill) {
+    const details = element("details", { class: "section", open: this.opened.has(title) }, element("summary", { text: title }));
+    const toggled = () => {
+      if (details.open) this.opened.add(title);
+      else this.opened.delete(title);
+      if (details.open && details.childElementCount === 1) details.append(...fill());
+    };
+    details.addEventListener("toggle", toggled);
+    if (details.open) toggled();
+    return details;
   }
 
   /** @param {Span} span @returns {HTMLElement} */
   raw(span) {
-    const details = element("details", { class: "section", open: this.rawOpen }, element("summary", { text: "Raw JSON" }));
-    // Written out only when somebody looks: an event may be 256 KiB.
-    const fill = () => {
-      this.rawOpen = details.open;
-      if (!details.open || details.childElementCount > 1) return;
-      const json = JSON.stringify(span.event, null, 2);
-      details.append(this.copyButton(json, "Copy the JSON"), element("pre", { text: json }));
-    };
-    details.addEventListener("toggle", fill);
-    if (this.rawOpen) fill();
-    return details;
+    return this.details("Raw JSON", () => {
+      const changes = span.trace.changes.get(span.index);
+      const json = JSON.stringify(changes === undefined ? span.event : { ...span.event, updated: changes }, null, 2);
+      return [this.copyButton(json, "Copy the JSON"), element("pre", { text: json })];
+    });
   }
 }
 
@@ -268,8 +377,8 @@ function section(title, count, body) {
 
 /** @param {Span} span @returns {string | null} */
 function selfText(span) {
-  const self = selfTime(span);
-  if (self === null || span.children.length === 0) return null;
+  const self = selfTime(span.trace, span.index);
+  if (self === null || span.childCount === 0) return null;
   const whole = Number(span.end) - span.start;
   const share = whole > 0 ? `  ·  ${Math.round((self / whole) * 100)} %` : "";
   return `${formatDuration(self)}${share}`;
@@ -287,19 +396,10 @@ function droppedText(event) {
   return Object.entries(event.dropped).map(([what, count]) => `${count} ${what}`).join(", ");
 }
 
-/** @param {unknown} value @returns {string} */
-function typeOf(value) {
-  if (Array.isArray(value)) return "array";
-  return value === null ? "null" : typeof value === "boolean" ? "bool" : typeof value;
-}
-
-/** @param {string} name @param {unknown} value @returns {string} */
-function shownValue(name, value) {
-  if (/^(busy|idle)_ns$/.test(name) && Number.isFinite(Number(value))) return formatDuration(Number(value) / 1e6);
-  return valueText(value);
-}
-
-/** @param {unknown} value @returns {string} */
-function valueText(value) {
-  return typeof value === "string" ? value : JSON.stringify(value) ?? "";
+/** @param {Usual} usual @param {Span} span @param {boolean} slow @returns {HTMLElement} */
+function usualText(usual, span, slow) {
+  const { p50, p95, count } = usual;
+  const own = span.end === null ? null : span.end - span.start;
+  return element("span", { "data-slow": slow }, `${formatDuration(p50)}, 95 % within ${formatDuration(p95)}`, element("span", { class: "faint", text: ` (${count.toLocaleString("en")} spans)` }),
+    slow ? element("span", { class: "slow", text: ` slower than usual${own === null ? "" : `: ${timesUsual(usual, own)}`}` }) : null);
 }

@@ -1,83 +1,20 @@
 // @ts-check
-// Arithmetic of the waterfall and the lists: which rows, where, how wide, under which ticks.
-// Must never touch the DOM or a clock. It writes two fields of a span, `row` and `depth`, and nothing else.
+// Arithmetic of the waterfall and the lists: which rows are in view, where bars and labels go, under which ticks.
+// Must never touch the DOM or a clock, nor know a trace.
 
-import { refreshErrorMarks, sortedChildren, sortedRoots } from "./tree.mjs";
 import { formatDuration } from "./time.mjs";
 
 /**
- * @typedef {import("./tree.mjs").Span} Span
- * @typedef {import("./tree.mjs").Tree} Tree
- * @typedef {{all: boolean, except: Set<string>}} Fold which spans are collapsed: all or none, but for the exceptions.
- *   In this shape "collapse all" costs nothing and holds for spans still to come
  * @typedef {{first: number, last: number, height: number}} RowWindow rows `first` up to but not including `last`
- * @typedef {{start: number, length: number}} Domain the stretch of time that the width of the waterfall shows
+ * @typedef {{x: number, width: number, outside: "" | "left" | "right"}} Bar in pixels, cut to what is in view;
+ *   `outside`: on which side of the view all of it lies
+ * @typedef {{at: number, x: number, label: string}} Tick
  */
 
-/** Head-room at the right of a trace that still grows, so that the live edge does not touch the border. */
-export const HEAD_ROOM = 1.05;
 /** Bars are at least this wide, or a short span could not be seen. */
 export const BAR_WIDTH_MIN = 2;
-
-/** @returns {Fold} */
-export function unfolded() {
-  return { all: false, except: new Set() };
-}
-
-/** @param {Fold} fold @param {string} spanId @returns {boolean} */
-export function isFolded(fold, spanId) {
-  return fold.all !== fold.except.has(spanId);
-}
-
-/** @param {Fold} fold @param {string} spanId @param {boolean} folded */
-export function setFolded(fold, spanId, folded) {
-  if (fold.all === folded) fold.except.delete(spanId);
-  else fold.except.add(spanId);
-}
-
-/**
- * The visible spans in reading order, parents before children. One pass over what is visible, without recursion.
- * @param {Tree} tree
- * @param {Fold} fold
- * @returns {Span[]}
- */
-export function flatten(tree, fold) {
-  refreshErrorMarks(tree);
-  /** @type {Span[]} */
-  const rows = [];
-  const levels = [sortedRoots(tree)];
-  const positions = [0];
-  while (levels.length > 0) {
-    const depth = levels.length - 1;
-    const position = positions[depth];
-    if (position === levels[depth].length) {
-      levels.pop();
-      positions.pop();
-      continue;
-    }
-    positions[depth] = position + 1;
-    const span = levels[depth][position];
-    span.depth = depth;
-    span.row = rows.length;
-    rows.push(span);
-    if (span.children.length > 0 && !isFolded(fold, span.id)) {
-      levels.push(sortedChildren(span));
-      positions.push(0);
-    }
-  }
-  return rows;
-}
-
-/**
- * The row of a span, or of the nearest ancestor that is visible; −1 if there is none.
- * @param {Span[]} rows
- * @param {Span | null | undefined} span
- * @returns {number}
- */
-export function rowOf(rows, span) {
-  for (let step = span ?? null; step !== null; step = step.parent) if (rows[step.row] === step) return step.row;
-  return -1;
-}
+/** Pixels beyond the view that a cut bar still has, so that its cut end is not taken for an end. */
+const CUT_MARGIN = 8;
 
 /**
  * The rows that a viewport shows, and some beyond it.
@@ -103,39 +40,19 @@ export function scrollToShow({ index, scrollTop, viewport, rowHeight, margin }) 
 }
 
 /**
- * @param {{start: number, end: number}} extent first start and last end, either may be NaN
- * @param {number | null} now while anything is open, in tree time; else null
- * @returns {Domain}
+ * @param {number} left where the span begins, in pixels
+ * @param {number} right where it ends
+ * @param {number} width of the waterfall
+ * @returns {Bar}
  */
-export function timeDomain(extent, now) {
-  if (Number.isNaN(extent.start)) return { start: 0, length: 1 };
-  const ended = Number.isNaN(extent.end) ? extent.start : extent.end;
-  const elapsed = Math.max(ended, now ?? ended) - extent.start;
-  // A trace of one instant still needs a width to divide by.
-  return { start: extent.start, length: Math.max(0.001, now === null ? elapsed : elapsed * HEAD_ROOM) };
-}
-
-/**
- * @param {{start: number, end: number}} span
- * @param {Domain} domain
- * @param {number} width of the waterfall in pixels
- * @returns {{x: number, width: number}}
- */
-export function barGeometry(span, domain, width) {
-  const left = timeToX(span.start, domain, width);
-  const right = timeToX(span.end, domain, width);
-  const barWidth = Math.max(BAR_WIDTH_MIN, right - left);
-  return { x: Math.max(0, Math.min(left, width - barWidth)), width: barWidth };
-}
-
-/** @param {number} time @param {Domain} domain @param {number} width @returns {number} */
-export function timeToX(time, domain, width) {
-  return ((time - domain.start) / domain.length) * width;
-}
-
-/** @param {number} x @param {Domain} domain @param {number} width @returns {number} */
-export function xToTime(x, domain, width) {
-  return domain.start + (x / width) * domain.length;
+export function barGeometry(left, right, width) {
+  if (right < 0) return { x: 0, width: 0, outside: "left" };
+  if (left > width) return { x: width, width: 0, outside: "right" };
+  const from = Math.max(-CUT_MARGIN, left);
+  const to = Math.min(width + CUT_MARGIN, right);
+  const barWidth = Math.max(BAR_WIDTH_MIN, to - from);
+  // A short bar at the very end stays inside the border.
+  return { x: left < 0 ? from : Math.min(from, Math.max(0, width - BAR_WIDTH_MIN)), width: barWidth, outside: "" };
 }
 
 /**
@@ -150,25 +67,39 @@ export function labelPlace(bar, labelWidth, width, faded = 0) {
   const padding = 6;
   // Event marks may stand on the bar's very end.
   const distance = 8;
-  if (bar.width >= labelWidth + 2 * padding + faded) return { side: "inside", x: bar.x + padding };
-  const right = bar.x + bar.width + distance;
+  const from = Math.max(0, bar.x);
+  const to = Math.min(width, bar.x + bar.width);
+  if (to - from >= labelWidth + 2 * padding + faded) return { side: "inside", x: from + padding };
+  const right = to + distance;
   if (right + labelWidth <= width) return { side: "right", x: right };
-  const left = bar.x - distance - labelWidth;
+  const left = from - distance - labelWidth;
   return left >= 0 ? { side: "left", x: left } : { side: "inside", x: Math.max(0, width - labelWidth) };
 }
 
+/** Ticks stand at least this far apart, and about a fifth of the width. */
+const TICK_DISTANCE_MIN = 72;
+
 /**
- * Four to five ticks at round distances from the start.
- * @param {number} length of the domain in milliseconds
- * @returns {{at: number, label: string}[]}
+ * Ticks at round distances from the origin, none of them inside a gap.
+ * @param {import("./timescale.mjs").Scale} scale
+ * @param {number} origin what the labels count from
+ * @returns {Tick[]}
  */
-export function axisTicks(length) {
-  const step = roundStep(length / 4.99);
+export function axisTicks(scale, origin) {
+  if (!(scale.width > 0) || !(scale.pixelsPerMillisecond > 0)) return [];
+  const step = roundStep(Math.max(TICK_DISTANCE_MIN, scale.width / 4.99) / scale.pixelsPerMillisecond);
+  /** @type {Tick[]} */
   const ticks = [];
-  // Multiplied, not added up: sums of 0.1 drift, and the last tick would come and go.
-  for (let index = 0; index * step <= length; index += 1) {
-    const at = Number((index * step).toPrecision(12));
-    ticks.push({ at, label: at === 0 ? "0" : tickLabel(at) });
+  let start = scale.start;
+  for (const gap of [...scale.gaps, { start: scale.end, end: NaN, x: scale.width }]) {
+    // Multiplied, not added up: sums of 0.1 drift, and the last tick would come and go.
+    for (let count = Math.ceil((start - origin) / step - 1e-9); count * step <= gap.start - origin; count += 1) {
+      const at = Number((count * step).toPrecision(14));
+      const x = scale.x(origin + at);
+      const last = ticks[ticks.length - 1];
+      if (last === undefined || x - last.x >= TICK_DISTANCE_MIN / 2) ticks.push({ at, x, label: tickLabel(at, step) });
+    }
+    start = gap.end;
   }
   return ticks;
 }
@@ -181,7 +112,7 @@ const STEPS_SECONDS = [
 const STEPS_BELOW = [1, 1.5, 2, 3, 5, 7.5, 10];
 
 /** @param {number} least milliseconds @returns {number} the next round distance from `least` on */
-function roundStep(least) {
+export function roundStep(least) {
   if (least > 1000) {
     const seconds = STEPS_SECONDS.find((step) => step * 1000 >= least);
     return seconds === undefined ? Math.ceil(least / 86_400_000) * 86_400_000 : seconds * 1000;
@@ -191,24 +122,24 @@ function roundStep(least) {
   return Number((factor * magnitude).toPrecision(6));
 }
 
-/** @param {number} milliseconds @returns {string} without digits that say nothing: `5 ms`, not `5.00 ms` */
-function tickLabel(milliseconds) {
-  return formatDuration(milliseconds).replace(/(\.\d*?)0+ /, "$1 ").replace(". ", " ").replace(/ 00 s$/, "").replace(/ 00 m$/, "");
-}
+const UNITS = /** @type {const} */ ([["ns", 1e-6], ["µs", 1e-3], ["ms", 1], ["s", 1000]]);
 
 /**
- * The next span that is an error or lost, in reading order, around the end and back to the beginning.
- * @param {Span[]} rows all spans, nothing folded
- * @param {number} from index to start from, exclusive; −1 for the beginning
- * @param {1 | -1} direction
- * @returns {Span | null}
+ * Exact, without digits that say nothing: `5 ms`, and `12.3456 s` where the ticks are 100 µs apart.
+ * @param {number} at milliseconds @param {number} step between ticks
+ * @returns {string}
  */
-export function nextBad(rows, from, direction) {
-  const count = rows.length;
-  const origin = from < 0 && direction < 0 ? 0 : from;
-  for (let step = 1; step <= count; step += 1) {
-    const span = rows[(((origin + step * direction) % count) + count) % count];
-    if (span.state === "error" || span.state === "lost") return span;
+export function tickLabel(at, step) {
+  if (at === 0) return "0";
+  const sign = at < 0 ? "−" : "";
+  const value = Math.abs(at);
+  if (value < 60_000) {
+    const [unit, size] = UNITS.findLast(([, least]) => value >= least * 0.999999) ?? UNITS[0];
+    return `${sign}${Number((value / size).toPrecision(12))} ${unit}`;
   }
-  return null;
+  if (step >= 1000) return formatDuration(at).replace(/ 00 s$/, "").replace(/ 00 m$/, "");
+  const minutes = Math.floor(value / 60_000);
+  const hours = Math.floor(minutes / 60);
+  const seconds = Number(((value - minutes * 60_000) / 1000).toPrecision(12));
+  return `${sign}${hours > 0 ? `${hours} h ` : ""}${minutes % 60} m ${seconds} s`;
 }

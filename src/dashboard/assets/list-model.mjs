@@ -2,11 +2,14 @@
 // The list of traces as a state that events are applied to, and the selection of rows from it.
 // Must never touch the DOM, the network or a clock. Changed in place behind `(state, event) => state`.
 
+import { traceMatches } from "./search.mjs";
+
 /**
  * @typedef {object} Summary one trace, as `GET traces` and `traces/sse` describe it
  * @property {string} traceId
  * @property {string} name
  * @property {string} service
+ * @property {string} [kind] of the root
  * @property {"running" | "waiting" | "ok" | "error" | "cancelled" | "lost"} state
  * @property {string | null} rootSpanId
  * @property {string} startTimestamp
@@ -15,31 +18,39 @@
  * @property {number | null} durationMs
  * @property {{total: number, open: number, errors: number, lost: number}} spans
  * @property {{name: string, spans: number, errors: number}[]} services
+ * @property {string} [firstId] of its first event: the order of the server's list
  * @typedef {object} TraceList
- * @property {Map<string, Summary>} traces
+ * @property {Map<string, Summary>} traces the newest, and those that were open
+ * @property {Map<string, Summary>} older from pages of history; for one search only, so that it can be let go with it
+ * @property {number} floor the sequence number from which on every trace is in `traces`; 0 when that is all there are
+ * @property {number | null} olderFloor where the next page of history ends; null before the first page
+ * @property {boolean} exhausted history has no more for this search
  * @property {boolean} loaded the first snapshot or page has arrived
  * @property {number} max
- * @property {number} droppedHere summaries this page let go to stay within `max`
  * @property {number} goneWithLog traces of earlier lives of the log that were on show when it was restarted
  * @property {string | null} epoch
  * @property {{starts: number, ends: number, other: number}} hostDropped
- * @property {string | null} next the page token for older traces; null when there are none
- * @property {boolean} paged a page has been loaded since the last snapshot, so that `next` means something
  * @property {number} version
  */
 
-/** Summaries kept in the page. */
+/** Newest summaries kept in the page. */
 export const TRACES_MAX = 2_000;
+/** Summaries of history kept in the page. */
+export const OLDER_MAX = 10_000;
+/** Summaries asked for in the live snapshot. */
+export const LIST_LIMIT = 500;
 
-/**
- * @param {number} [max]
- * @returns {TraceList}
- */
+/** @param {number} [max] @returns {TraceList} */
 export function createList(max = TRACES_MAX) {
   return {
-    traces: new Map(), loaded: false, max, droppedHere: 0, goneWithLog: 0, epoch: null,
-    hostDropped: { starts: 0, ends: 0, other: 0 }, next: null, paged: false, version: 0,
+    traces: new Map(), older: new Map(), floor: 0, olderFloor: null, exhausted: false, loaded: false, max, goneWithLog: 0, epoch: null,
+    hostDropped: { starts: 0, ends: 0, other: 0 }, version: 0,
   };
+}
+
+/** @param {TraceList} list @returns {TraceList} a copy that goes its own way */
+export function copyList(list) {
+  return { ...list, traces: new Map(list.traces), older: new Map(list.older) };
 }
 
 /**
@@ -54,24 +65,27 @@ export function reduceList(list, event) {
   if (event.type === "hello") {
     // Another life of the log: what was running in the old one cannot be followed in the new one.
     if (list.epoch !== null && list.epoch !== data.epoch) {
-      list.goneWithLog += list.traces.size;
+      list.goneWithLog += list.traces.size + list.older.size;
       list.traces.clear();
+      forgetOlder(list);
     }
     list.epoch = data.epoch ?? null;
   } else if (event.type === "traces") {
     if (data.snapshot === true) {
       list.traces.clear();
-      list.next = null;
-      list.paged = false;
-      list.droppedHere = 0;
+      forgetOlder(list);
     }
-    upsert(list, data.traces);
-    for (const traceId of Array.isArray(data.removed) ? data.removed : []) list.traces.delete(traceId);
+    for (const trace of summaries(data.traces)) (list.older.has(trace.traceId) ? list.older : list.traces).set(trace.traceId, trace);
+    for (const traceId of Array.isArray(data.removed) ? data.removed : []) {
+      list.traces.delete(traceId);
+      list.older.delete(traceId);
+    }
+    if (data.snapshot === true) list.floor = floorOf(list);
     list.loaded = true;
   } else if (event.type === "page") {
-    upsert(list, data.traces);
-    list.next = data.next ?? null;
-    list.paged = true;
+    for (const trace of summaries(data.traces)) if (!list.traces.has(trace.traceId)) list.older.set(trace.traceId, trace);
+    list.exhausted = data.next == null;
+    list.olderFloor = Number(data.next ?? 0);
     list.loaded = true;
   } else if (event.type === "ping") {
     if (data.dropped) list.hostDropped = data.dropped;
@@ -83,30 +97,42 @@ export function reduceList(list, event) {
   return list;
 }
 
+/** Lets history go: another search has another one. @param {TraceList} list */
+export function forgetOlder(list) {
+  list.older.clear();
+  list.olderFloor = null;
+  list.exhausted = false;
+  list.version += 1;
+}
+
+/** @param {TraceList} list @returns {boolean} whether there may be older traces, and room for them */
+export function hasOlder(list) {
+  return list.loaded && !list.exhausted && list.floor > 0 && list.older.size < OLDER_MAX;
+}
+
 /**
  * The rows to show, in order: those that match, newest first, or the open ones before the others.
  * @param {TraceList} list
- * @param {{query: string, order: "running" | "newest"}} options
+ * @param {{terms: import("./search.mjs").Term[], order: "running" | "newest", now: number}} options
  * @returns {Summary[]}
  */
-export function selectTraces(list, options) {
-  const terms = parseQuery(options.query);
+export function selectTraces(list, { terms, order, now }) {
   const rows = [];
-  for (const trace of list.traces.values()) if (matches(trace, terms)) rows.push(trace);
+  for (const traces of [list.traces, list.older]) for (const trace of traces.values()) if (traceMatches(trace, terms, now)) rows.push(trace);
   rows.sort(newestFirst);
-  if (options.order === "newest") return rows;
+  if (order === "newest") return rows;
   return [...rows.filter(isOpenTrace), ...rows.filter((trace) => !isOpenTrace(trace))];
 }
 
-/** @param {TraceList} list @returns {{total: number, open: number, errors: number}} */
+/** @param {TraceList} list @returns {{total: number, open: number, errors: number}} of what is loaded */
 export function listCounts(list) {
   let open = 0;
   let errors = 0;
-  for (const trace of list.traces.values()) {
+  for (const traces of [list.traces, list.older]) for (const trace of traces.values()) {
     if (isOpenTrace(trace)) open += 1;
     if (trace.state === "error" || trace.state === "lost") errors += 1;
   }
-  return { total: list.traces.size, open, errors };
+  return { total: list.traces.size + list.older.size, open, errors };
 }
 
 /** @param {Summary} trace @returns {boolean} */
@@ -114,50 +140,40 @@ export function isOpenTrace(trace) {
   return trace.state === "running" || trace.state === "waiting";
 }
 
+/** @param {Summary} trace @returns {number} of its first event; 0 where that is not told */
+function sequenceOf(trace) {
+  const id = String(trace.firstId ?? "");
+  return Number(id.slice(id.lastIndexOf("-") + 1)) || 0;
+}
+
+/** A snapshot has the newest LIST_LIMIT, and open ones from any time. @param {TraceList} list @returns {number} */
+function floorOf(list) {
+  if (list.traces.size < LIST_LIMIT) return 0;
+  return [...list.traces.values()].map(sequenceOf).sort((a, b) => b - a)[LIST_LIMIT - 1];
+}
+
+/** @param {unknown} traces @returns {Summary[]} */
+function summaries(traces) {
+  return Array.isArray(traces) ? traces.filter((trace) => typeof trace?.traceId === "string") : [];
+}
+
 /**
- * @typedef {{text: string, key: string, excluded: boolean}} Term
- * @param {string} query words that must all match; `-word` must not; `state:`, `service:`, `name:` and `id:` look in one
- *   place; double quotes keep spaces
- * @returns {Term[]}
+ * Lets the oldest finished go first, and open ones only when nothing else is left. They can be had again from history; where
+ * that is on show, they go on as a part of it, so that no trace is missing between the two.
+ * @param {TraceList} list
  */
-export function parseQuery(query) {
-  const terms = [];
-  for (const found of query.toLowerCase().matchAll(/(-?)(?:(state|service|name|id):)?(?:"([^"]*)"?|(\S+))/g)) {
-    const text = found[3] ?? found[4];
-    if (text !== "") terms.push({ text, key: found[2] ?? "", excluded: found[1] === "-" });
-  }
-  return terms;
-}
-
-/** @param {Summary} trace @param {Term[]} terms @returns {boolean} */
-function matches(trace, terms) {
-  return terms.every((term) => places(trace, term.key).some((place) => place.includes(term.text)) !== term.excluded);
-}
-
-/** @param {Summary} trace @param {string} key @returns {string[]} */
-function places(trace, key) {
-  const services = [trace.service, ...(trace.services ?? []).map((service) => service.name)];
-  /** @type {Record<string, (string | undefined)[]>} */
-  const by = { state: [trace.state], service: services, name: [trace.name], id: [trace.traceId] };
-  return (by[key] ?? Object.values(by).flat()).map((place) => String(place ?? "").toLowerCase());
-}
-
-/** @param {TraceList} list @param {unknown} traces */
-function upsert(list, traces) {
-  if (!Array.isArray(traces)) return;
-  for (const trace of traces) {
-    if (trace !== null && typeof trace?.traceId === "string") list.traces.set(trace.traceId, trace);
-  }
-}
-
-/** Lets the oldest finished go first, and open ones only when nothing else is left. @param {TraceList} list */
 function trim(list) {
-  const excess = list.traces.size - list.max;
-  if (excess <= 0) return;
-  const rows = [...list.traces.values()].sort(newestFirst);
-  const order = [...rows.filter(isOpenTrace), ...rows.filter((trace) => !isOpenTrace(trace))];
-  for (const trace of order.slice(list.max)) list.traces.delete(trace.traceId);
-  list.droppedHere += excess;
+  if (list.traces.size > list.max) {
+    const rows = [...list.traces.values()].sort(newestFirst);
+    const order = [...rows.filter(isOpenTrace), ...rows.filter((trace) => !isOpenTrace(trace))];
+    for (const trace of order.slice(list.max)) {
+      list.traces.delete(trace.traceId);
+      if (list.olderFloor !== null) list.older.set(trace.traceId, trace);
+      list.floor = Math.max(list.floor, sequenceOf(trace) + 1);
+    }
+  }
+  if (list.older.size <= OLDER_MAX) return;
+  for (const trace of [...list.older.values()].sort(newestFirst).slice(OLDER_MAX)) list.older.delete(trace.traceId);
 }
 
 /** Timestamps are fixed-width, so text order is time order. @param {Summary} a @param {Summary} b @returns {number} */

@@ -3,14 +3,15 @@
 
 import { RowPool, STATE_WORDS, byId, element, icon, setAttribute, setIcon, setShown, setStyle, setText } from "./dom.mjs";
 import { rowWindow, scrollToShow } from "./layout.mjs";
-import { isOpenTrace, listCounts, selectTraces } from "./list-model.mjs";
+import { OLDER_MAX, isOpenTrace, listCounts, selectTraces } from "./list-model.mjs";
+import { dependsOnTime, parseQuery } from "./search.mjs";
 import { epochMilliseconds, formatAbsolute, formatAge, formatDuration, formatTicking, plural } from "./time.mjs";
 
 /**
  * @typedef {import("./list-model.mjs").Summary} Summary
- * @typedef {{openTrace: (traceId: string) => void, traceHref: (traceId: string) => string, loadOlder: () => void,
+ * @typedef {{openTrace: (traceId: string) => void, traceHref: (traceId: string) => string, loadOlder: () => void, forgetOlder: () => void,
  *   changed: () => void, setOrder: (order: "running" | "newest") => void}} ListActions
- * @typedef {{feed: import("./feed.mjs").ListFeed, query: string, order: "running" | "newest", now: number,
+ * @typedef {{feed: import("./list-feed.mjs").ListFeed, query: string, order: "running" | "newest", now: number,
  *   palette: import("./palette.mjs").Palette}} ListFrame
  * @typedef {ReturnType<typeof makeRow>["row"]} ListRow
  */
@@ -19,6 +20,12 @@ const CHIPS_MAX = 3;
 const OVERSCAN = 6;
 const DURATION_TICK_MS = 100;
 const AGE_TICK_MS = 1_000;
+// Rows do not move away under a pointer that has just moved.
+const HOLD_MS = 1_200;
+// So near the end, the next page of history is asked for.
+const PAGE_AHEAD = 20;
+// Nobody reads more, and a name of 10,000 characters would cost a layout of them all.
+const NAME_SHOWN_MAX = 300;
 
 export class ListView {
   /** @param {ListActions} actions */
@@ -30,30 +37,86 @@ export class ListView {
     /** @type {Summary[]} */
     this.rows = [];
     this.selectedFor = "";
+    /** The search that was last understood. @type {import("./search.mjs").Term[]} */
+    this.terms = [];
+    this.parsed = "";
     /** @type {string | null} */
     this.activeId = null;
     this.emptyKind = "";
+    /** Rows that came above what the reader looks at. */
+    this.above = 0;
+    this.heldUntil = -Infinity;
     this.scroller.addEventListener("scroll", () => actions.changed(), { passive: true });
+    this.scroller.addEventListener("pointermove", () => (this.heldUntil = performance.now() + HOLD_MS), { passive: true });
+    this.scroller.addEventListener("pointerleave", () => (this.heldUntil = -Infinity));
     byId("load-older").addEventListener("click", () => actions.loadOlder());
     byId("order-running").addEventListener("click", () => actions.setOrder("running"));
     byId("order-newest").addEventListener("click", () => actions.setOrder("newest"));
+    byId("list-top").addEventListener("click", () => (this.scroller.scrollTop = 0));
   }
 
   /** @param {ListFrame} frame @returns {number} milliseconds until the next change by itself; Infinity for none */
   draw(frame) {
     const { feed, query, order } = frame;
-    const selection = `${feed.model.version} ${order} ${query}`;
-    if (selection !== this.selectedFor) {
-      this.rows = selectTraces(feed.model, { query, order });
-      this.selectedFor = selection;
-    }
+    const wait = this.select(frame);
     setAttribute(byId("order-running"), "aria-pressed", String(order === "running"));
     setAttribute(byId("order-newest"), "aria-pressed", String(order === "newest"));
     setText(byId("list-counts"), this.countsText(frame));
     setAttribute(byId("traces"), "aria-rowcount", this.rows.length + 1);
     this.drawFoot(frame);
     this.drawEmpty(frame);
-    return this.drawRows(frame);
+    const { model } = feed;
+    if (this.scroller.scrollTop > 0) {
+      const last = (this.scroller.scrollTop + this.scroller.clientHeight) / this.rowHeight();
+      if (last > this.rows.length - PAGE_AHEAD && feed.hasOlder() && !feed.olderFailed) this.actions.loadOlder();
+    } else if (query === "" && model.floor > 0 && model.older.size > 0) {
+      // Back at the top: what was loaded for looking back is let go, and can be loaded again.
+      this.actions.forgetOlder();
+    }
+    return Math.min(wait, this.drawRows(frame));
+  }
+
+  /** Chooses the rows anew when something changed. @param {ListFrame} frame @returns {number} milliseconds until it must do so again */
+  select({ feed, query, order, now }) {
+    if (query !== this.parsed) {
+      const { terms, wrong } = parseQuery(query, "list");
+      if (wrong === null) this.terms = terms;
+      this.parsed = query;
+      this.scroller.scrollTop = 0;
+      this.heldUntil = -Infinity;
+    }
+    const second = dependsOnTime(this.terms) ? Math.floor(now / 1000) : 0;
+    const selection = `${feed.model.version} ${order} ${query} ${second}`;
+    if (selection === this.selectedFor) return Infinity;
+    const held = this.heldUntil - performance.now();
+    if (held > 0 && this.selectedFor.endsWith(` ${order} ${query} ${second}`)) return held;
+    this.selectedFor = selection;
+    const before = this.rows;
+    this.rows = selectTraces(feed.model, { terms: this.terms, order, now });
+    this.stay(before);
+    return Infinity;
+  }
+
+  /** What the reader looks at stays where it is when rows come above it. @param {Summary[]} before */
+  stay(before) {
+    const { scrollTop, clientHeight } = this.scroller;
+    if (scrollTop === 0 || before.length === 0) {
+      this.above = 0;
+      return;
+    }
+    const height = this.rowHeight();
+    const first = Math.floor(scrollTop / height);
+    for (const trace of before.slice(first, first + Math.ceil(clientHeight / height))) {
+      const index = this.rows.findIndex(({ traceId }) => traceId === trace.traceId);
+      // One that ended moves for a reason of its own.
+      if (index < 0 || isOpenTrace(this.rows[index]) !== isOpenTrace(trace)) continue;
+      const moved = index - before.indexOf(trace);
+      if (moved === 0) return;
+      this.above = Math.max(0, this.above + moved);
+      setStyle(this.rowsNode, "height", `${this.rows.length * height}px`);
+      this.scroller.scrollTop = scrollTop + moved * height;
+      return;
+    }
   }
 
   /** @param {ListFrame} frame @returns {number} */
@@ -64,20 +127,22 @@ export class ListView {
       count: this.rows.length, overscan: OVERSCAN,
     });
     setStyle(this.rowsNode, "height", `${height}px`);
-    let longest = 1;
-    let ticking = false;
-    for (const trace of this.rows.slice(first, last)) longest = Math.max(longest, durationOf(trace, frame.now));
+    setShown(byId("list-top"), this.above > 0);
+    setText(byId("list-top"), `↑ ${this.above.toLocaleString("en")} new`);
+    const { traces, older } = frame.feed.model;
+    // While rows are held, what they say is not.
+    const shown = this.rows.slice(first, last).map((trace) => traces.get(trace.traceId) ?? older.get(trace.traceId) ?? trace);
+    const longest = shown.reduce((most, trace) => Math.max(most, durationOf(trace, frame.now)), 1);
     if (this.activeIndex() < 0) this.activeId = this.rows[0]?.traceId ?? null;
     const hadFocus = this.rowsNode.contains(document.activeElement);
     this.pool.show(first, last, rowHeight, (row, index, node) => {
-      const trace = this.rows[index];
-      if (isOpenTrace(trace)) ticking = true;
+      const trace = shown[index - first];
       setAttribute(node, "aria-rowindex", index + 2);
       setAttribute(node, "tabindex", trace.traceId === this.activeId ? 0 : -1);
       drawRow(row, node, trace, frame, longest, this.actions);
     });
     if (hadFocus) this.focusActive();
-    if (ticking) return DURATION_TICK_MS;
+    if (shown.some(isOpenTrace)) return DURATION_TICK_MS;
     return this.rows.length > 0 ? AGE_TICK_MS : Infinity;
   }
 
@@ -117,31 +182,35 @@ export class ListView {
 
   /** @param {ListFrame} frame @returns {string} */
   countsText({ feed, query }) {
-    if (!feed.model.loaded || feed.model.traces.size === 0) return "";
     const { total, open, errors } = listCounts(feed.model);
-    const shown = query.trim() === "" ? `${total.toLocaleString("en")}` : `${this.rows.length.toLocaleString("en")} of ${total.toLocaleString("en")}`;
+    if (total === 0) return "";
     const gone = feed.model.goneWithLog;
     const restart = gone === 0 ? "" : ` · log restarted, ${plural(gone, "earlier trace")} gone`;
-    return `${shown} · ${open} running · ${errors} with errors${restart}`;
+    if (query.trim() !== "") {
+      const more = feed.loadingOlder ? " · searching older ones…" : feed.hasOlder() ? " and more" : "";
+      return `${plural(this.rows.length, "match", "matches")}${more}${restart}`;
+    }
+    return `${total.toLocaleString("en")}${feed.hasOlder() ? "+" : ""} · ${open.toLocaleString("en")} running · ${errors.toLocaleString("en")} with errors${restart}`;
   }
 
   /** @param {ListFrame} frame */
   drawFoot({ feed }) {
     const older = /** @type {HTMLButtonElement} */ (byId("load-older"));
     setShown(older, feed.hasOlder());
-    setText(older, feed.loadingOlder ? "Loading…" : "Load older");
+    setText(older, feed.loadingOlder ? "Loading…" : feed.olderFailed ? "Try again" : "Load older");
     older.disabled = feed.loadingOlder;
     const notes = [];
     if (feed.olderFailed) notes.push("The older traces could not be loaded.");
-    if (feed.model.droppedHere > 0) {
-      notes.push(`This page keeps ${feed.model.max.toLocaleString("en")} traces; ${feed.model.droppedHere.toLocaleString("en")} older ones were let go.`);
-    }
+    if (feed.model.older.size >= OLDER_MAX) notes.push(`This page keeps ${OLDER_MAX.toLocaleString("en")} older traces: search to find others.`);
     setText(byId("list-note"), notes.join(" "));
   }
 
   /** @param {ListFrame} frame */
   drawEmpty({ feed, query }) {
-    const kind = this.rows.length > 0 ? "" : feed.model.traces.size > 0 ? `filter ${query}` : feed.model.loaded ? "none" : "loading";
+    const { model } = feed;
+    const any = model.traces.size + model.older.size > 0;
+    const looking = feed.loadingOlder ? "looking" : "looked";
+    const kind = this.rows.length > 0 ? "" : any ? `${looking} ${query}` : model.loaded ? "none" : "loading";
     if (kind === this.emptyKind) return;
     this.emptyKind = kind;
     const node = byId("list-empty");
@@ -151,8 +220,8 @@ export class ListView {
     else if (kind === "loading") node.replaceChildren(element("p", { text: "Connecting…", class: "muted" }));
     else if (kind !== "") {
       node.replaceChildren(
-        element("h2", { text: "No trace matches" }),
-        element("p", { class: "muted" }, "None of the loaded traces matches ", element("code", { text: query }), "."),
+        element("h2", { text: looking === "looking" ? "Searching older traces…" : "No trace matches" }),
+        element("p", { class: "muted" }, "No trace at hand matches ", element("code", { text: query }), "."),
       );
     }
   }
@@ -224,8 +293,9 @@ function drawRow(row, node, trace, frame, longest, actions) {
     setAttribute(row.id, "title", trace.traceId);
   }
   setAttribute(node, "data-state", trace.state);
-  setText(row.link, trace.name || "(no name)");
-  setAttribute(row.link, "title", trace.name);
+  const name = trace.name || "(no name)";
+  setText(row.link, name.length > NAME_SHOWN_MAX ? `${name.slice(0, NAME_SHOWN_MAX)}…` : name);
+  setAttribute(row.link, "title", name.slice(0, 1_000));
   setText(row.started, formatAge(frame.now - epochMilliseconds(trace.startTimestamp)));
   setAttribute(row.started, "title", formatAbsolute(trace.startTimestamp));
   setIcon(row.shape, trace.state);
@@ -233,9 +303,10 @@ function drawRow(row, node, trace, frame, longest, actions) {
   setText(row.total, spansText(trace));
   setText(row.duration, open ? formatTicking(duration) : formatDuration(duration));
   setStyle(row.bar, "width", `${Math.max(1, (duration / longest) * 100).toFixed(1)}%`);
-  const errors = (trace.spans?.errors ?? 0) + (trace.spans?.lost ?? 0);
+  // Lost spans are among the errors.
+  const errors = trace.spans?.errors ?? 0;
   setText(row.errors, errors > 0 ? errors.toLocaleString("en") : "");
-  setAttribute(row.errors, "title", errors > 0 ? `${plural(trace.spans.errors, "error")}, ${trace.spans.lost} lost` : null);
+  setAttribute(row.errors, "title", errors > 0 ? `${plural(errors, "error")}, of which ${(trace.spans?.lost ?? 0).toLocaleString("en")} lost` : null);
   drawChips(row, trace, frame);
 }
 

@@ -3,29 +3,38 @@
 // Must never touch the DOM, the network or a clock. The state is changed in place behind that signature, because a copy
 // per event would make 100,000 spans quadratic: keep no reference into it across a call, look at the version numbers.
 
-import { addPlaceholder, createTree, isOpen, link, setState } from "./tree.mjs";
+import { FLAG, STATE, isOpenState } from "./columns.mjs";
+import { addPlaceholder, createTree, link, setStart, setState, touch } from "./tree.mjs";
+import { barEnd } from "./span.mjs";
 import { parseTimestamp, wholeSeconds } from "./time.mjs";
 
+export * from "./span.mjs";
+
 /**
- * @typedef {import("./tree.mjs").Span} Span
- * @typedef {import("./tree.mjs").SpanState} SpanState
  * @typedef {{type: string, id?: string, data: any}} ModelEvent an event of a stream, or `snapshot` with the body of
  *   `GET traces/{traceId}`
+ * @typedef {{reason: string, lastHeard: number, local: boolean}} Loss `local`: it is this page's guess
  * @typedef {object} Losses what this reader could have had and did not get
  * @property {number} evicted events that retention had let go
  * @property {number} starts
  * @property {number} ends
  * @property {number} other
  * @property {boolean} unknown something of unknown size is missing
- * @typedef {object} Trace
+ * @property {boolean} atMost `evicted` is a limit: the count was of several traces together
+ * @typedef {object} Facts what is known of a trace beside its tree
  * @property {string} traceId
- * @property {import("./tree.mjs").Tree} tree
- * @property {number} originSeconds whole seconds since 1970 that all times in the tree count from; NaN before the first
+ * @property {number} originSeconds whole seconds since 1970 that all times count from; NaN before the first
  * @property {number} start smallest start, NaN while there is none; placeholders never count
  * @property {number} end largest end seen, NaN while there is none
  * @property {Map<string, {name: string, spans: number}>} services in the order first seen
  * @property {Map<string, any>} processes
- * @property {Span | null} newest the span that appeared last
+ * @property {number} newest index of the span that appeared last, −1 before the first
+ * @property {number} lastParent that was looked up
+ * @property {Map<number, Record<string, unknown>>} changes attributes from `updated` events, of spans that had any
+ * @property {Map<number, Record<string, string>>} changedTypes their `attributeTypes`
+ * @property {Map<number, any[]>} logs
+ * @property {Map<number, Loss>} lost
+ * @property {Map<number, string>} parentIds of spans whose parent could not be linked
  * @property {string | null} epoch
  * @property {number} restarts epochs that ended while this trace was watched
  * @property {string} heard what the server's clock last said; text, because it may be heard before the origin is known
@@ -34,11 +43,11 @@ import { parseTimestamp, wholeSeconds } from "./time.mjs";
  * @property {string | null} ended reason of the last `end` event
  * @property {Losses} losses
  * @property {{starts: number, ends: number, other: number}} hostDropped as the last `ping` counts it, over the whole log
- * @property {number} refusedSpans not kept, because SPANS_MAX was reached
+ * @property {number} refusedSpans events of spans not kept, because SPANS_MAX was reached
  * @property {number} refusedLogs
- * @property {number} logs
+ * @property {number} logCount
  * @property {Set<string>} seen keys of log records and gaps, which have no key of their own
- * @property {number} version grows with every change
+ * @typedef {import("./tree.mjs").Tree & Facts} Trace
  */
 
 /** Spans kept of one trace; more are counted, not kept, so that a page's memory has a bound. */
@@ -52,12 +61,13 @@ export const LOGS_MAX = 50_000;
  */
 export function createTrace(traceId) {
   return {
-    traceId, tree: createTree(), originSeconds: NaN, start: NaN, end: NaN,
-    services: new Map(), processes: new Map(), newest: null,
+    ...createTree(), traceId, originSeconds: NaN, start: NaN, end: NaN,
+    services: new Map(), processes: new Map(), newest: -1, lastParent: -1,
+    changes: new Map(), changedTypes: new Map(), logs: new Map(), lost: new Map(), parentIds: new Map(),
     epoch: null, restarts: 0, heard: "", unknownToServer: false, degraded: false, ended: null,
-    losses: { evicted: 0, starts: 0, ends: 0, other: 0, unknown: false },
+    losses: { evicted: 0, starts: 0, ends: 0, other: 0, unknown: false, atMost: false },
     hostDropped: { starts: 0, ends: 0, other: 0 },
-    refusedSpans: 0, refusedLogs: 0, logs: 0, seen: new Set(), version: 0,
+    refusedSpans: 0, refusedLogs: 0, logCount: 0, seen: new Set(),
   };
 }
 
@@ -88,114 +98,23 @@ export function reduceTrace(trace, event) {
   return trace;
 }
 
-/**
- * The attributes as they stand: those of the start with later updates laid over, or the final ones.
- * @param {Span} span
- * @returns {Record<string, unknown>}
- */
-export function attributesOf(span) {
-  return { ...(span.event?.attributes ?? {}), ...(span.changes ?? {}) };
-}
-
-/** @param {Span} span @returns {Record<string, string>} */
-export function attributeTypesOf(span) {
-  return { ...(span.event?.attributeTypes ?? {}), ...(span.changedTypes ?? {}) };
+/** @param {Trace} trace @param {string | null} spanId @returns {number} −1 when there is no such span */
+export function indexOf(trace, spanId) {
+  return spanId === null ? -1 : (trace.spans.byId.get(spanId) ?? -1);
 }
 
 /**
- * Where a span's bar ends: its end, for a lost one the moment it was last heard, for an open one `now`.
- * @param {Span} span
- * @param {number} now in tree time
- * @returns {number}
+ * Visits the spans that changed since `place`; all of them when the place is −1 or too long ago.
+ * @param {Trace} trace @param {number} place @param {(index: number) => void} visit
+ * @returns {number} the place for the next call
  */
-export function barEnd(span, now) {
-  if (span.loss !== null && !Number.isNaN(span.loss.lastHeard)) return Math.max(span.start, span.loss.lastHeard);
-  return span.end ?? Math.max(span.start, now);
-}
-
-/**
- * The state of the whole trace: open while anything is, else what its roots say.
- * @param {Trace} trace
- * @returns {SpanState}
- */
-export function traceState(trace) {
-  const { counts } = trace.tree;
-  if (counts.total === 0) return "placeholder";
-  if (counts.open > 0) return counts.waiting === counts.open ? "waiting" : "running";
-  if (counts.lost > 0) return "lost";
-  const roots = topSpans(trace).map((span) => span.state);
-  if (roots.includes("error")) return "error";
-  return roots.includes("cancelled") ? "cancelled" : "ok";
-}
-
-/** @param {Trace} trace @returns {string} the root's name, or that of the earliest top span */
-export function traceName(trace) {
-  let best = null;
-  for (const span of topSpans(trace)) {
-    if (best === null || rank(span) < rank(best) || (rank(span) === rank(best) && span.start < best.start)) best = span;
-  }
-  return best?.name ?? "";
-}
-
-/**
- * What the trace is waiting for: innermost open spans, longest running first.
- * @param {Trace} trace
- * @param {number} limit
- * @returns {{spans: Span[], total: number}}
- */
-export function waitingFor(trace, limit) {
-  /** @type {Span[]} */
-  const spans = [];
-  let looked = 0;
-  for (const span of trace.tree.openLeaves) {
-    // Leaves opened long ago stand first in the set, so a bounded look finds the longest running.
-    if (++looked > 1_000) break;
-    spans.push(span);
-  }
-  spans.sort((a, b) => a.start - b.start);
-  return { spans: spans.slice(0, limit), total: trace.tree.openLeaves.size };
-}
-
-/**
- * Time spent in the span and in none of its children, or null while it is open.
- * @param {Span} span
- * @returns {number | null}
- */
-export function selfTime(span) {
-  if (span.end === null || Number.isNaN(span.start)) return null;
-  const intervals = span.children
-    .filter((child) => !Number.isNaN(child.start))
-    .map((child) => [Math.max(span.start, child.start), Math.min(Number(span.end), child.end ?? Infinity)])
-    .sort((a, b) => a[0] - b[0]);
-  let covered = 0;
-  let reached = span.start;
-  for (const [from, to] of intervals) {
-    if (to <= reached) continue;
-    covered += to - Math.max(from, reached);
-    reached = to;
-  }
-  return span.end - span.start - covered;
+export function readChanges(trace, place, visit) {
+  return trace.journal.read(place, trace.spans.count, visit);
 }
 
 /** @param {Losses} losses @returns {number} */
 export function lostEvents(losses) {
   return losses.evicted + losses.starts + losses.ends + losses.other;
-}
-
-/** @param {Trace} trace @returns {Span[]} spans without a known parent */
-function topSpans(trace) {
-  /** @type {Span[]} */
-  const spans = [];
-  for (const root of trace.tree.roots) {
-    if (root.state === "placeholder") spans.push(...root.children.slice(0, 100));
-    else spans.push(root);
-  }
-  return spans;
-}
-
-/** @param {Span} span @returns {number} */
-function rank(span) {
-  return span.event?.parentSpanId == null ? 0 : 1;
 }
 
 /** @param {Trace} trace @param {any} body */
@@ -212,117 +131,150 @@ function snapshot(trace, body) {
 
 /** @param {Trace} trace @param {any} data */
 function started(trace, data) {
-  const span = spanFor(trace, data.spanId);
-  if (span === null) return;
+  const index = spanFor(trace, data.spanId);
+  if (index < 0) return;
+  const { spans } = trace;
   // Invariant: a start never reopens what has ended, except where the end was only our own guess.
-  const guessed = span.loss !== null && span.loss.local;
-  if (span.state !== "placeholder" && !guessed) return;
-  span.loss = null;
-  span.end = null;
-  fill(trace, span, data, data.timestamp);
-  setState(trace.tree, span, data.state === "waiting" ? "waiting" : "running");
+  const guessed = trace.lost.get(index)?.local === true;
+  if (spans.state[index] !== STATE.placeholder && !guessed) return;
+  trace.lost.delete(index);
+  spans.end[index] = NaN;
+  fill(trace, index, data, data.timestamp);
+  setState(trace, index, data.state === "waiting" ? STATE.waiting : STATE.running);
 }
 
 /** @param {Trace} trace @param {any} data */
 function ended(trace, data) {
-  const span = spanFor(trace, data.spanId);
-  if (span === null) return;
-  const real = span.event !== null && span.event.type === "ended" && span.event.lost == null;
+  const index = spanFor(trace, data.spanId);
+  if (index < 0) return;
+  const { spans } = trace;
+  const before = spans.events[index];
   // A second real end is a repetition, and a loss announced after a real end knows less than it.
-  if (real) return;
-  span.changes = null;
-  span.changedTypes = null;
-  span.renamed = false;
-  fill(trace, span, data, data.startTimestamp ?? data.timestamp);
+  if (before !== null && before.type === "ended" && before.lost == null) return;
+  forgetChanges(trace, index);
+  fill(trace, index, data, data.startTimestamp ?? data.timestamp);
+  const start = spans.start[index];
   const end = timeOf(trace, data.timestamp);
-  span.end = Number.isNaN(end) ? span.start : Math.max(end, span.start);
-  span.loss = data.lost
-    ? { reason: text(data.lost.reason), lastHeard: timeOf(trace, data.lost.lastHeard), local: false }
-    : null;
-  setState(trace.tree, span, endState(data));
-  const reached = barEnd(span, span.end);
-  if (!(trace.end >= reached)) trace.end = reached;
+  spans.end[index] = Number.isNaN(end) ? start : Math.max(end, start);
+  if (data.lost) trace.lost.set(index, { reason: text(data.lost.reason), lastHeard: timeOf(trace, data.lost.lastHeard), local: false });
+  else if (trace.lost.size > 0) trace.lost.delete(index);
+  setState(trace, index, endState(data));
+  reach(trace, barEnd(trace, index, spans.end[index]));
 }
 
-/** @param {any} data @returns {SpanState} */
+/** The end is self-contained: what updates said before it has no meaning any more. @param {Trace} trace @param {number} index */
+function forgetChanges(trace, index) {
+  trace.spans.clear(index, FLAG.renamed);
+  if (trace.changes.size > 0) trace.changes.delete(index);
+  if (trace.changedTypes.size > 0) trace.changedTypes.delete(index);
+}
+
+/** @param {Trace} trace @param {number} end */
+function reach(trace, end) {
+  if (!(trace.end >= end)) trace.end = end;
+}
+
+/** @param {any} data @returns {number} */
 function endState(data) {
-  if (data.lost) return "lost";
-  if (data.state === "cancelled" || data.cancelled === true) return "cancelled";
-  return data.status?.code === "ERROR" ? "error" : "ok";
+  if (data.lost) return STATE.lost;
+  if (data.state === "cancelled" || data.cancelled === true) return STATE.cancelled;
+  return data.status?.code === "ERROR" ? STATE.error : STATE.ok;
 }
 
 /**
  * Takes over what `started` and `ended` have in common.
  * @param {Trace} trace
- * @param {Span} span
+ * @param {number} index
  * @param {any} data
  * @param {unknown} startText
  */
-function fill(trace, span, data, startText) {
-  const first = span.event === null;
-  span.event = data;
-  if (!span.renamed) span.name = text(data.name);
+function fill(trace, index, data, startText) {
+  const { spans, strings } = trace;
+  const first = spans.events[index] === null;
+  spans.events[index] = data;
+  if (!spans.has(index, FLAG.renamed)) spans.name[index] = strings.add(text(data.name));
   const start = timeOf(trace, startText);
-  if (start !== span.start) {
-    span.start = start;
-    if (span.parent !== null) span.parent.unsorted = true;
-    if (!first || span.parent !== null || span.children.length > 0) trace.tree.structure += 1;
-  }
+  if (start !== spans.start[index]) setStart(trace, index, start);
   if (!(trace.start <= start) && !Number.isNaN(start)) trace.start = start;
-  if (first) {
-    span.service = text(data.service);
-    const service = trace.services.get(span.service);
-    if (service) service.spans += 1;
-    else trace.services.set(span.service, { name: span.service, spans: 1 });
-    trace.newest = span;
-    trace.unknownToServer = false;
-    adopt(trace, span, data);
-  }
-  span.version += 1;
+  if (first) introduce(trace, index, data);
+  shareTexts(trace, index, data);
+  touch(trace, index);
 }
 
-/** Finds or makes the parent. @param {Trace} trace @param {Span} span @param {any} data */
-function adopt(trace, span, data) {
+/** The same text once for all spans: an event as it was parsed has a copy of its own of each. @param {Trace} trace @param {number} index @param {any} data */
+function shareTexts({ traceId, spans, strings }, index, data) {
+  if (data.traceId === traceId) data.traceId = traceId;
+  data.spanId = spans.ids[index];
+  const parent = spans.parent[index];
+  if (parent >= 0 && data.parentSpanId === spans.ids[parent]) data.parentSpanId = spans.ids[parent];
+  if (data.name === strings.list[spans.name[index]]) data.name = strings.list[spans.name[index]];
+  if (data.scope === strings.list[spans.scope[index]]) data.scope = strings.list[spans.scope[index]];
+}
+
+/** The first event of a span. @param {Trace} trace @param {number} index @param {any} data */
+function introduce(trace, index, data) {
+  const { spans, strings } = trace;
+  spans.service[index] = strings.add(text(data.service));
+  spans.scope[index] = strings.add(text(data.scope));
+  spans.kind[index] = strings.add(text(data.kind));
+  const name = text(data.service);
+  const service = trace.services.get(name);
+  if (service) service.spans += 1;
+  else trace.services.set(name, { name, spans: 1 });
+  trace.newest = index;
+  trace.unknownToServer = false;
+  adopt(trace, index, data);
+}
+
+/** Finds or makes the parent. @param {Trace} trace @param {number} index @param {any} data */
+function adopt(trace, index, data) {
   if (typeof data.parentSpanId !== "string" || data.parentSpanId === "") return;
-  span.parentId = data.parentSpanId;
-  const parent = spanFor(trace, data.parentSpanId);
-  if (parent === null || span.parent !== null) return;
-  if (parent.state === "placeholder" && data.parentRemote === true) parent.remote = true;
-  link(trace.tree, span, parent);
+  const { spans } = trace;
+  // Siblings come one after another, and a comparison is cheaper than a look-up.
+  const parent = data.parentSpanId === spans.ids[trace.lastParent] ? trace.lastParent : spanFor(trace, data.parentSpanId);
+  trace.lastParent = parent;
+  if (parent >= 0 && spans.parent[index] < 0) {
+    if (spans.state[parent] === STATE.placeholder && data.parentRemote === true) spans.set(parent, FLAG.remote);
+    link(trace, index, parent);
+  }
+  if (spans.parent[index] < 0) trace.parentIds.set(index, data.parentSpanId);
 }
 
 /** @param {Trace} trace @param {any} data */
 function updated(trace, data) {
-  const span = spanFor(trace, data.spanId);
+  const index = spanFor(trace, data.spanId);
+  if (index < 0) return;
+  const { spans } = trace;
   // The end is self-contained: an update from before it has nothing to add.
-  if (span === null || (span.end !== null && span.loss === null)) return;
-  if (data.attributes) span.changes = { ...(span.changes ?? {}), ...data.attributes };
-  if (data.attributeTypes) span.changedTypes = { ...(span.changedTypes ?? {}), ...data.attributeTypes };
+  if (!Number.isNaN(spans.end[index]) && !trace.lost.has(index)) return;
+  if (data.attributes) trace.changes.set(index, { ...trace.changes.get(index), ...data.attributes });
+  if (data.attributeTypes) trace.changedTypes.set(index, { ...trace.changedTypes.get(index), ...data.attributeTypes });
   if (typeof data.name === "string") {
-    span.name = data.name;
-    span.renamed = true;
+    spans.name[index] = trace.strings.add(data.name);
+    spans.set(index, FLAG.renamed);
   }
-  if (isOpen(span.state) && (data.state === "waiting" || data.state === "running")) {
-    setState(trace.tree, span, data.state);
+  if (isOpenState(spans.state[index]) && (data.state === "waiting" || data.state === "running")) {
+    setState(trace, index, STATE[/** @type {"waiting" | "running"} */ (data.state)]);
   }
-  span.version += 1;
+  touch(trace, index);
 }
 
 /** @param {Trace} trace @param {any} data @param {string} id */
 function log(trace, data, id) {
   const key = `log ${id || `${data.spanId} ${data.timestamp} ${data.severity} ${data.body}`}`;
   if (trace.seen.has(key)) return;
-  if (trace.logs >= LOGS_MAX) {
+  if (trace.logCount >= LOGS_MAX) {
     trace.refusedLogs += 1;
     return;
   }
-  const span = spanFor(trace, data.spanId);
-  if (span === null) return;
+  const index = spanFor(trace, data.spanId);
+  if (index < 0) return;
   trace.seen.add(key);
-  trace.logs += 1;
-  if (span.logs === null) span.logs = [];
-  span.logs.push(data);
-  span.version += 1;
+  trace.logCount += 1;
+  const logs = trace.logs.get(index);
+  if (logs === undefined) trace.logs.set(index, [data]);
+  else logs.push(data);
+  touch(trace, index);
 }
 
 /** @param {Trace} trace @param {any} data */
@@ -345,7 +297,7 @@ function hello(trace, data) {
 /** @param {Trace} trace @param {any} data */
 function ping(trace, data) {
   if (data.dropped) trace.hostDropped = numbers(data.dropped);
-  if (data.known === false) trace.unknownToServer = trace.tree.counts.total === 0;
+  if (data.known === false) trace.unknownToServer = trace.counts.total === 0;
   hearClock(trace, data.now);
 }
 
@@ -358,6 +310,7 @@ function gap(trace, data, id) {
     forgetOpen(trace);
   } else if (!trace.seen.has(key)) {
     trace.seen.add(key);
+    if (data.traces > 1) trace.losses.atMost = true;
     if (typeof data.lost === "number") trace.losses.evicted += data.lost;
     else if (data.lost) {
       const lost = numbers(data.lost);
@@ -376,26 +329,28 @@ function gap(trace, data, id) {
 function forgetOpen(trace) {
   const clock = parseTimestamp(trace.heard, trace.originSeconds);
   const heard = Number.isNaN(clock) ? trace.end : clock;
-  for (const span of trace.tree.spans.values()) {
-    if (!isOpen(span.state)) continue;
-    span.end = Math.max(span.start, Number.isNaN(heard) ? span.start : heard);
-    span.loss = { reason: "restarted", lastHeard: span.end, local: true };
-    setState(trace.tree, span, "lost");
-    if (!(trace.end >= span.end)) trace.end = span.end;
-    span.version += 1;
+  const { spans } = trace;
+  for (let index = 0; index < spans.count; index += 1) {
+    if (!isOpenState(spans.state[index])) continue;
+    const start = spans.start[index];
+    const end = Math.max(start, Number.isNaN(heard) ? start : heard);
+    spans.end[index] = end;
+    trace.lost.set(index, { reason: "restarted", lastHeard: end, local: true });
+    setState(trace, index, STATE.lost);
+    reach(trace, end);
   }
 }
 
-/** @param {Trace} trace @param {unknown} id @returns {Span | null} null when the trace is full or the id is none */
+/** @param {Trace} trace @param {unknown} id @returns {number} −1 when the trace is full or the id is none */
 function spanFor(trace, id) {
-  if (typeof id !== "string" || id === "") return null;
-  const known = trace.tree.spans.get(id);
+  if (typeof id !== "string" || id === "") return -1;
+  const known = trace.spans.byId.get(id);
   if (known !== undefined) return known;
-  if (trace.tree.spans.size >= SPANS_MAX) {
+  if (trace.spans.count >= SPANS_MAX) {
     trace.refusedSpans += 1;
-    return null;
+    return -1;
   }
-  return addPlaceholder(trace.tree, id);
+  return addPlaceholder(trace, id);
 }
 
 /** @param {Trace} trace @param {unknown} timestamp @returns {number} */

@@ -5,18 +5,22 @@
 
 /**
  * @typedef {{type: string, id: string, data: any}} StreamEvent
+ * @typedef {{type: string, id: string, text: string}} RawEvent an event as it came: whoever wants its content reads it
  * @typedef {"connecting" | "live" | "reconnecting" | "ended" | "paused"} StatusWord
- * @typedef {{word: StatusWord, reason: string, lastId: string, attempt: number, malformed: number}} StreamStatus
+ * @typedef {{reason: string, milliseconds: number, at: number}} Outage why and for how long nothing came, and when it was
+ *   over, in milliseconds since 1970
+ * @typedef {{word: StatusWord, reason: string, lastId: string, attempt: number, malformed: number, outage: Outage | null}} StreamStatus
+ *   `outage` is the last one that is over
  * @typedef {object} Environment what the stream needs of the world, so that a test can be the world
  * @property {new (url: string) => EventSource} EventSource
  * @property {(callback: () => void, milliseconds: number) => any} setTimeout
  * @property {(timer: any) => void} clearTimeout
- * @property {() => number} now milliseconds, only ever subtracted from each other
+ * @property {() => number} now milliseconds since 1970: the clock of the wall, because others stand still in a sleep
  * @property {() => number} random 0 to 1, for jitter
  * @typedef {object} StreamOptions
  * @property {string} url absolute, without a resume point
  * @property {string} [lastEventId] where to resume; empty is "everything retained"
- * @property {(event: StreamEvent) => void} onEvent
+ * @property {(event: RawEvent) => void} onEvent
  * @property {(status: StreamStatus) => void} onStatus
  * @property {Environment} [environment]
  * @typedef {{close: () => void, pause: () => void, resume: () => void, status: () => StreamStatus}} Stream
@@ -33,6 +37,10 @@ export const SILENT_PINGS_MAX = 3;
 export const DEFAULT_PING_SECONDS = 15;
 export const BACKOFF_FIRST_MS = 1_000;
 export const BACKOFF_MAX_MS = 30_000;
+/** How often a live connection is looked at. */
+export const PULSE_MS = 5_000;
+/** A pulse that comes this much late means that the machine, or the page, slept. */
+export const SLEEP_MS = 30_000;
 
 const CLOSED = 2;
 // What the server says about these does not pass by waiting, so the stream stops until the reader asks again.
@@ -47,7 +55,7 @@ const SLOW_REASONS = new Set(["overload", "expired"]);
  * never notices a connection that is open and dead. Both are repaired here: it is made anew, with a growing pause and
  * the last id in the query.
  * @param {StreamOptions} options
- * @returns {Stream}
+ * @returns {ResilientStream}
  */
 export function openStream(options) {
   const stream = new ResilientStream(options);
@@ -56,21 +64,21 @@ export function openStream(options) {
 }
 
 /** @returns {Environment} */
-function browser() {
+export function browserEnvironment() {
   return {
     EventSource: globalThis.EventSource,
     setTimeout: (callback, milliseconds) => globalThis.setTimeout(callback, milliseconds),
     clearTimeout: (timer) => globalThis.clearTimeout(timer),
-    now: () => performance.now(),
+    now: () => Date.now(),
     random: () => Math.random(),
   };
 }
 
-class ResilientStream {
+export class ResilientStream {
   /** @param {StreamOptions} options */
   constructor(options) {
     this.options = options;
-    this.environment = options.environment ?? browser();
+    this.environment = options.environment ?? browserEnvironment();
     /** @type {EventSource | null} */
     this.source = null;
     /** @type {StatusWord} */
@@ -78,18 +86,23 @@ class ResilientStream {
     this.reason = "";
     this.lastId = options.lastEventId ?? "";
     this.attempt = 0;
-    this.malformed = 0;
     this.pingSeconds = DEFAULT_PING_SECONDS;
     this.lastHeard = 0;
+    this.due = 0;
+    /** When the outage that is under way began, and why; null while there is none. @type {{reason: string, since: number} | null} */
+    this.cut = null;
+    /** @type {Outage | null} */
+    this.outage = null;
     /** @type {any} */
-    this.watchdog = null;
+    this.pulse = null;
     /** @type {any} */
     this.retry = null;
   }
 
   /** @returns {StreamStatus} */
   status() {
-    return { word: this.word, reason: this.reason, lastId: this.lastId, attempt: this.attempt, malformed: this.malformed };
+    const { word, reason, lastId, attempt, outage } = this;
+    return { word, reason, lastId, attempt, malformed: 0, outage };
   }
 
   /** Ends the stream for good. */
@@ -101,6 +114,7 @@ class ResilientStream {
   pause() {
     if (this.word === "paused") return;
     this.release();
+    this.cut = null;
     this.report("paused", "");
   }
 
@@ -111,9 +125,27 @@ class ResilientStream {
     this.connect();
   }
 
+  /** Goes on at another address, from another place; an outage that is under way stays one. @param {string} url @param {string} lastEventId */
+  redirect(url, lastEventId) {
+    this.options = { ...this.options, url };
+    this.lastId = lastEventId;
+    this.attempt = 0;
+    this.connect();
+  }
+
+  /** Looks now instead of later: the machine woke, the network came back, or a reader came to look. */
+  wake() {
+    if (this.retry !== null) {
+      this.attempt = 0;
+      this.connect();
+    } else if (this.source !== null) {
+      this.look();
+    }
+  }
+
   connect() {
     this.release();
-    this.report(this.attempt === 0 ? "connecting" : "reconnecting", this.reason);
+    this.report(this.attempt === 0 && this.cut === null ? "connecting" : "reconnecting", this.reason);
     const source = new this.environment.EventSource(withLastEventId(this.options.url, this.lastId));
     this.source = source;
     for (const type of EVENT_TYPES) {
@@ -129,34 +161,32 @@ class ResilientStream {
       if (this.source === source) this.failed(source);
     });
     this.lastHeard = this.environment.now();
-    this.watch(this.silenceLimit());
+    this.beat();
   }
 
   /** @param {string} type @param {MessageEvent} event */
   receive(type, event) {
     this.lastHeard = this.environment.now();
     if (event.lastEventId) this.lastId = event.lastEventId;
-    const data = parseObject(event.data);
-    if (data === null) {
-      this.malformed += 1;
-      return;
-    }
-    if (type === "hello") {
-      this.greeted(data);
-    } else if (this.word !== "live" && this.source !== null) {
-      this.report("live", "");
-    }
-    this.options.onEvent({ type, id: event.lastEventId, data });
-    if (type === "end" && this.source !== null) this.finished(String(data.reason ?? ""));
+    const text = String(event.data);
+    if (type === "hello") this.greeted(parseObject(text));
+    else if (this.word !== "live") this.live();
+    this.options.onEvent({ type, id: event.lastEventId, text });
+    if (type === "end" && this.source !== null) this.finished(String(parseObject(text)?.reason ?? ""));
   }
 
   /** @param {any} hello */
   greeted(hello) {
     this.attempt = 0;
-    if (typeof hello.pingSeconds === "number" && hello.pingSeconds > 0) {
-      this.pingSeconds = hello.pingSeconds;
-      // The watchdog may sleep on the longer interval assumed before.
-      this.watch(this.silenceLimit());
+    if (hello?.pingSeconds > 0) this.pingSeconds = Number(hello.pingSeconds);
+    this.live();
+  }
+
+  live() {
+    if (this.cut !== null) {
+      const at = this.environment.now();
+      this.outage = { reason: this.cut.reason, milliseconds: Math.max(0, at - this.cut.since), at };
+      this.cut = null;
     }
     this.report("live", "");
   }
@@ -165,12 +195,14 @@ class ResilientStream {
   finished(reason) {
     if (FINAL_REASONS.has(reason)) {
       this.release();
+      this.cut = null;
       this.report("ended", reason);
     } else if (SLOW_REASONS.has(reason)) {
       this.attempt = Math.max(this.attempt, 3);
       this.reconnectLater(reason);
     } else {
       // A shutdown, or a reason from a newer server: the body ends next, and EventSource comes back by itself.
+      this.cutOff(reason);
       this.report("reconnecting", reason);
     }
   }
@@ -180,13 +212,20 @@ class ResilientStream {
     if (source.readyState === CLOSED) {
       this.reconnectLater(this.reason || "refused");
     } else {
+      this.cutOff(this.reason || "connection lost");
       this.report("reconnecting", this.reason || "connection lost");
     }
+  }
+
+  /** An outage begins with the last thing heard. @param {string} reason */
+  cutOff(reason) {
+    if (this.cut === null) this.cut = { reason, since: this.lastHeard };
   }
 
   /** @param {string} reason */
   reconnectLater(reason) {
     this.release();
+    this.cutOff(reason);
     const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(this.attempt, 10));
     this.attempt += 1;
     this.report("reconnecting", reason);
@@ -195,33 +234,43 @@ class ResilientStream {
     this.retry = this.environment.setTimeout(() => this.connect(), pause);
   }
 
-  silenceLimit() {
-    return SILENT_PINGS_MAX * this.pingSeconds * 1000;
+  /** One timer per connection, not one per event: at 10,000 events a second re-arming would be the larger cost. */
+  beat() {
+    this.due = this.environment.now() + PULSE_MS;
+    this.pulse = this.environment.setTimeout(() => {
+      this.pulse = null;
+      this.look();
+    }, PULSE_MS);
   }
 
-  /**
-   * One sleeping timer per connection, not one per event: at 10,000 events a second re-arming would be the larger cost.
-   * @param {number} milliseconds
-   */
-  watch(milliseconds) {
-    if (this.watchdog !== null) this.environment.clearTimeout(this.watchdog);
-    this.watchdog = this.environment.setTimeout(() => {
-      this.watchdog = null;
-      const silent = this.environment.now() - this.lastHeard;
-      if (silent >= this.silenceLimit()) {
-        this.reconnectLater("silent");
-      } else {
-        this.watch(this.silenceLimit() - silent);
-      }
-    }, milliseconds);
+  /** A dead connection is never an error to a browser: it is told by its silence. */
+  look() {
+    const silent = this.silence();
+    if (this.environment.now() - this.due > SLEEP_MS && silent > SLEEP_MS) this.afterSleep();
+    else if (silent >= SILENT_PINGS_MAX * this.pingSeconds * 1000) this.reconnectLater(this.reason || "silent");
+    else if (this.pulse === null) this.beat();
+  }
+
+  /** A connection that slept is dead more often than not, and asking anew costs a live one nothing. */
+  afterSleep() {
+    this.cutOff("asleep");
+    this.attempt = 0;
+    this.reason = "asleep";
+    this.connect();
+  }
+
+  /** @returns {number} milliseconds; a clock that was set back means nothing was missed yet */
+  silence() {
+    const now = this.environment.now();
+    if (now < this.lastHeard) this.lastHeard = now;
+    return now - this.lastHeard;
   }
 
   release() {
     if (this.source !== null) this.source.close();
     this.source = null;
-    if (this.watchdog !== null) this.environment.clearTimeout(this.watchdog);
-    this.watchdog = null;
-    if (this.retry !== null) this.environment.clearTimeout(this.retry);
+    for (const timer of [this.pulse, this.retry]) if (timer !== null) this.environment.clearTimeout(timer);
+    this.pulse = null;
     this.retry = null;
   }
 
@@ -240,7 +289,7 @@ function withLastEventId(url, lastId) {
 }
 
 /** @param {unknown} text @returns {any} an object, or null for anything else */
-function parseObject(text) {
+export function parseObject(text) {
   try {
     const value = JSON.parse(String(text));
     return value !== null && typeof value === "object" && !Array.isArray(value) ? value : null;

@@ -13,9 +13,12 @@ let cachedSeconds = NaN;
  */
 export function wholeSeconds(text) {
   if (typeof text !== "string" || text.length < 20) return NaN;
-  const prefix = text.slice(0, 19);
-  if (prefix !== cachedPrefix) {
-    cachedSeconds = Date.parse(prefix + "Z") / 1000;
+  // Compared where it stands: a piece of its own for every event would be the larger cost.
+  if (cachedPrefix === "" || !text.startsWith(cachedPrefix)) {
+    const prefix = text.slice(0, 19);
+    const seconds = Date.parse(prefix + "Z") / 1000;
+    if (Number.isNaN(seconds)) return NaN;
+    cachedSeconds = seconds;
     cachedPrefix = prefix;
   }
   return cachedSeconds;
@@ -31,9 +34,23 @@ export function wholeSeconds(text) {
 export function parseTimestamp(text, originSeconds) {
   const seconds = wholeSeconds(text);
   if (Number.isNaN(seconds)) return NaN;
-  const fraction = String(text).slice(19).match(/^\.(\d{1,9})/);
-  const nanoseconds = fraction ? Number(fraction[1].padEnd(9, "0")) : 0;
-  return (seconds - originSeconds) * 1000 + nanoseconds / 1e6;
+  return (seconds - originSeconds) * 1000 + nanosecondsOf(/** @type {string} */ (text)) / 1e6;
+}
+
+const DOT = 46;
+const ZERO = 48;
+
+/** The digits after the second, without a regular expression: this runs for every event. @param {string} text @returns {number} */
+function nanosecondsOf(text) {
+  if (text.charCodeAt(19) !== DOT) return 0;
+  let nanoseconds = 0;
+  let digits = 0;
+  for (; digits < 9; digits += 1) {
+    const digit = text.charCodeAt(20 + digits) - ZERO;
+    if (!(digit >= 0 && digit <= 9)) break;
+    nanoseconds = nanoseconds * 10 + digit;
+  }
+  return nanoseconds * 10 ** (9 - digits);
 }
 
 /**

@@ -1,410 +1,469 @@
 // @ts-check
-// Draws one trace: title, tree and waterfall in one scroller. It must never change the model; it holds what belongs to
-// the looking (folds, selection, follow), and nothing that an event brought.
+// Draws one trace as tree and waterfall in one scroller, and lays out the frame that the other views of the trace draw
+// by: rows and time scale. It must never change the model.
 
-import { RowPool, byId, element, icon, setAttribute, setIcon, setShown, setStyle, setText, STATE_WORDS } from "./dom.mjs";
-import {
-  axisTicks, flatten, isFolded, nextBad, rowOf, rowWindow, scrollToShow, setFolded, timeDomain, timeToX, unfolded,
-} from "./layout.mjs";
-import { traceName, traceState, waitingFor } from "./model.mjs";
-import { formatDuration, formatTicking, plural } from "./time.mjs";
-import { drawSpanRow, makeSpanRow } from "./span-row-view.mjs";
+import { AxisView } from "./axis-view.mjs";
+import { RowPool, byId, element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
+import { FollowView } from "./follow-view.mjs";
+import { rowWindow, scrollToShow } from "./layout.mjs";
+import { MinimapView } from "./minimap-view.mjs";
+import { indexOf } from "./model.mjs";
+import { flatten, foldOf, nearestRow, nextBad, noRows, spanOfRow, unhide } from "./rows.mjs";
+import { SideView } from "./side-view.mjs";
+import { barEnd } from "./span.mjs";
+import { drawRollUpRow, drawSpanRow, makeSpanRow } from "./span-row-view.mjs";
+import { Scale, fitTo, idleGaps, pan, wholeStretch } from "./timescale.mjs";
+import { TitleView } from "./title-view.mjs";
+import { KEY_PAN, KEY_ZOOM, attachZoom, zoomAt } from "./zoom-input.mjs";
 
 /**
- * @typedef {import("./tree.mjs").Span} Span
- * @typedef {import("./feed.mjs").TraceFeed} TraceFeed
- * @typedef {{select: (spanId: string | null) => void, changed: () => void}} TraceActions
- * @typedef {{feed: TraceFeed, spanId: string | null, now: number, palette: import("./palette.mjs").Palette}} TraceFrame
- *   `now` in tree time
+ * @typedef {import("./model.mjs").Trace} Trace
+ * @typedef {import("./rows.mjs").Rows} Rows
+ * @typedef {object} TraceFrame what one drawing of a trace goes by
+ * @property {Trace} trace
+ * @property {import("./feed.mjs").TraceFeed} feed
+ * @property {string | number} generation changes when the trace is another object
+ * @property {import("./ui.mjs").Ui} ui
+ * @property {number} now in tree time
+ * @property {number | null} moment the moment travelled to, or null
+ * @property {boolean} live something is open, and `now` moves
+ * @property {import("./palette.mjs").Palette} palette
+ * @property {Scale} scale of the waterfall
+ * @property {Rows} rows
+ * @property {string} key changes when bars move for a reason that is not their own
+ * @typedef {object} TraceContext
+ * @property {import("./ui.mjs").Ui} ui
+ * @property {{select: (spanId: string | null) => void}} actions
+ * @property {import("./span-row-view.mjs").Decorator[]} decorators
  */
 
 export const ROW_HEIGHT = 28;
-const OVERSCAN = 12;
-const TICK_LABEL_WIDTH = 60;
+const OVERSCAN = 8;
 const FOLLOW_MARGIN = ROW_HEIGHT * 3;
+// Rows may be made anew for this share of the time while a trace grows.
+const PATIENCE = 8;
+const CHEAP_MS = 3;
+const GAPS_EVERY_MS = 250;
+const GAPS_PATIENCE = 20;
+const PAGE_ROWS = 20;
 
 export class TraceView {
-  fold = unfolded();
-  /** @type {Span[]} */
-  rows = [];
-  /** @type {TraceFeed | null} */
-  feed = null;
-  /** @type {string | null} */
-  spanId = null;
-  follow = false;
-  followDecided = false;
+  /** @type {TraceFrame | null} */
+  frame = null;
+  /** @type {Trace | null} */
+  trace = null;
+  rows = noRows();
+  spare = noRows();
   flattenedFor = "";
-  foldVersion = 0;
-  seenTotal = 0;
-  expectedScroll = 0;
+  flattenedAt = -Infinity;
+  flattenCost = 0;
+  /** Grows when another trace object is on show, because marks of the one mean nothing in the other. */
+  serial = 0;
+  /** @type {import("./timescale.mjs").Stretch[]} */
+  gaps = [];
+  gapsAt = -Infinity;
+  gapsFor = "";
+  /** The live edge as the gaps know it. */
+  gapsEdge = NaN;
+  gapsCost = 0;
+  gapsWait = Infinity;
   revealed = "";
-  servicesFor = "";
+  scrollTop = 0;
   width = 0;
   nameWidth = 0;
+  left = 0;
+  viewport = 0;
 
-  /** @param {TraceActions} actions */
-  constructor(actions) {
-    this.actions = actions;
+  /** @param {TraceContext} context */
+  constructor(context) {
+    this.context = context;
+    this.ui = context.ui;
     this.scroller = byId("tree-scroller");
     this.rowsNode = byId("tree-rows");
     this.pool = new RowPool(this.rowsNode, () => makeSpanRow({
-      select: (spanId) => this.userSelect(spanId),
-      toggle: (spanId) => this.toggle(spanId),
+      select: (index) => this.select(index),
+      toggle: (index, all) => this.toggle(index, all),
+      openWide: (index) => this.fold(index, "open"),
     }));
-    new ResizeObserver(() => {
-      this.width = byId("axis").clientWidth;
-      this.nameWidth = byId("axis").offsetLeft;
-      actions.changed();
-    }).observe(byId("axis"));
-    this.scroller.addEventListener("scroll", () => this.scrolled(), { passive: true });
-    byId("resume-follow").addEventListener("click", () => this.setFollow(true));
+    this.title = new TitleView();
+    this.axis = new AxisView();
+    this.minimap = new MinimapView(context);
+    this.follow = new FollowView(this.ui, this.scroller);
+    this.side = new SideView(this.ui);
+    this.emptyFor = "";
+    this.listen();
+  }
+
+  listen() {
+    new ResizeObserver(() => this.measure()).observe(byId("axis"));
+    new ResizeObserver(() => this.measure()).observe(this.scroller);
+    this.scroller.addEventListener("scroll", () => this.ui.changed(), { passive: true });
+    const zoom = { scale: () => this.frame?.scale ?? null, bounds: () => this.whole(), left: () => this.left, ui: this.ui };
+    attachZoom(this.scroller, zoom);
+    attachZoom(byId("axis"), zoom);
+    attachZoom(byId("minimap"), { ...zoom, scale: () => this.minimap.scale });
+    const tree = byId("tree");
+    tree.addEventListener("pointermove", (event) => this.pointAt(event.clientX - this.left));
+    tree.addEventListener("pointerleave", () => this.pointAt(null));
+    byId("axis").addEventListener("dblclick", () => this.ui.setZoom(null));
+  }
+
+  measure() {
+    const axis = byId("axis");
+    this.width = axis.clientWidth;
+    this.nameWidth = axis.offsetLeft;
+    this.left = axis.getBoundingClientRect().left;
+    this.viewport = this.scroller.clientHeight;
+    this.ui.changed();
+  }
+
+  /** @param {number | null} x */
+  pointAt(x) {
+    if (x === this.axis.pointer) return;
+    this.axis.pointer = x;
+    this.ui.changed();
   }
 
   /** Forgets the trace that was on show. */
   reset() {
-    this.fold = unfolded();
-    this.rows = [];
+    this.ui.reset();
+    this.trace = null;
+    this.frame = null;
+    this.rows = noRows();
     this.flattenedFor = "";
-    this.foldVersion = 0;
-    this.follow = false;
-    this.followDecided = false;
-    this.seenTotal = 0;
-    this.expectedScroll = 0;
+    this.gaps = [];
+    this.gapsFor = "";
     this.revealed = "";
-    this.servicesFor = "";
-    this.feed = null;
-    this.spanId = null;
+    this.follow.reset();
     this.scroller.scrollTop = 0;
+    this.scrollTop = 0;
+  }
+
+  /**
+   * Decides which rows there are and where times are drawn.
+   * @param {Omit<TraceFrame, "scale" | "rows" | "key">} given
+   * @returns {TraceFrame}
+   */
+  layOut(given) {
+    const { trace, ui, now } = given;
+    // Asked once, before anything is written: later, the browser would have to lay out the page to answer.
+    this.scrollTop = this.scroller.scrollTop;
+    if (trace !== this.trace) {
+      this.trace = trace;
+      this.serial += 1;
+      this.flattenedFor = "";
+      this.gapsFor = "";
+    }
+    this.flattenIfChanged();
+    const whole = wholeStretch(trace, given.live ? now : null);
+    const stretch = ui.zoom ?? whole;
+    this.gapsWait = this.findGaps(given, whole);
+    const scale = new Scale(stretch, ui.compress ? this.gaps : [], this.width);
+    const generation = `${given.generation}.${this.serial}`;
+    const key = `${generation} ${scale.key} ${trace.services.size > 1}`;
+    this.frame = { ...given, generation, scale, rows: this.rows, key };
+    return this.frame;
   }
 
   /** @param {TraceFrame} frame @returns {number} milliseconds until the next change by itself; Infinity for none */
   draw(frame) {
-    this.feed = frame.feed;
-    this.spanId = frame.spanId;
-    const { model } = frame.feed;
-    this.flattenIfChanged();
-    this.decideFollow(frame);
+    const { trace, feed } = frame;
+    this.follow.decide(frame);
     this.revealOnce(frame);
-    if (this.follow) this.followNewest();
-    const open = model.tree.counts.open > 0;
-    const domain = timeDomain(model, open ? frame.now : null);
-    this.drawTitle(frame);
-    this.drawWaiting(frame);
-    this.drawEmpty(frame.feed);
-    this.drawAxis(domain, open ? frame.now : null);
-    this.drawRows(frame, domain);
-    this.drawFollow();
-    if (!open) return Infinity;
+    if (this.ui.follow && frame.live) this.scrollTo(nearestRow(trace, this.rows, trace.newest), FOLLOW_MARGIN);
+    this.title.draw(frame);
+    this.drawEmpty(feed, trace);
+    this.axis.draw(frame, this.nameWidth);
+    const overview = new Scale(this.whole(), this.ui.compress ? this.gaps : [], this.width);
+    const minimapWait = this.minimap.draw(frame, overview);
+    this.drawRows(frame);
+    this.side.draw(frame, this.gaps);
+    this.follow.draw(frame);
+    const wait = Math.min(minimapWait, this.flattenWait(), this.gapsWait);
+    if (!frame.live) return wait;
     // As often as the live edge moves by a pixel, within what an eye and a battery want.
-    return Math.max(16, Math.min(100, domain.length / Math.max(1, this.width)));
+    return Math.min(wait, Math.max(16, Math.min(100, (frame.scale.end - frame.scale.start) / Math.max(1, this.width))));
   }
 
+  /** @returns {import("./timescale.mjs").Stretch} all of the trace */
+  whole() {
+    const { frame } = this;
+    return frame === null ? { start: 0, end: 1 } : wholeStretch(frame.trace, frame.live ? frame.now : null);
+  }
+
+  /** @returns {string} */
+  flattenKey() {
+    const trace = /** @type {Trace} */ (this.trace);
+    return `${trace.structure} ${trace.errorMarksStale} ${this.ui.foldVersion}`;
+  }
+
+  /** A large trace that grows is not made anew in every frame; what the reader folds is. */
   flattenIfChanged() {
-    const feed = /** @type {TraceFeed} */ (this.feed);
-    const { tree } = feed.model;
-    const key = `${feed.generation} ${tree.structure} ${tree.errorMarksStale} ${this.foldVersion}`;
-    if (key === this.flattenedFor) return;
-    this.rows = flatten(tree, this.fold);
-    this.flattenedFor = `${feed.generation} ${tree.structure} false ${this.foldVersion}`;
+    if (this.trace === null || this.flattenedFor === this.flattenKey()) return;
+    const folded = !this.flattenedFor.endsWith(` ${this.ui.foldVersion}`);
+    if (!folded && this.flattenWait() > 0) return;
+    this.flattenNow();
   }
 
-  /** @param {TraceFrame} frame @param {import("./layout.mjs").Domain} domain */
-  drawRows(frame, domain) {
+  flattenNow() {
+    if (this.trace === null) return;
+    const began = performance.now();
+    const old = this.rows;
+    this.rows = flatten(this.trace, this.ui.fold, this.spare);
+    this.spare = old;
+    this.flattenedFor = this.flattenKey();
+    this.flattenedAt = performance.now();
+    this.flattenCost = this.flattenedAt - began;
+    if (this.frame !== null) this.frame.rows = this.rows;
+  }
+
+  /** @returns {number} milliseconds until rows may be made anew; Infinity when nothing is to be done */
+  flattenWait() {
+    if (this.trace === null || this.flattenedFor === this.flattenKey()) return Infinity;
+    if (this.flattenCost < CHEAP_MS) return 0;
+    return Math.max(0, this.flattenedAt + this.flattenCost * PATIENCE - performance.now());
+  }
+
+  /** @param {Omit<TraceFrame, "scale" | "rows" | "key">} frame @param {import("./timescale.mjs").Stretch} whole @returns {number} milliseconds until it wants to look again */
+  findGaps({ trace, now, ui, live }, whole) {
+    const stretch = ui.zoom ?? whole;
+    const key = `${trace.version} ${stretch.start} ${stretch.end}`;
+    const at = performance.now();
+    if (key === this.gapsFor && !live) return Infinity;
+    // A look at all spans is not for every frame, be it that they grow or that the reader zooms.
+    const wait = this.gapsFor === "" ? 0 : this.gapsAt + Math.max(GAPS_EVERY_MS, this.gapsCost * GAPS_PATIENCE) - at;
+    if (wait > 0) {
+      // Meanwhile a gap that reaches the live edge goes on growing with it.
+      const last = this.gaps[this.gaps.length - 1];
+      if (live && last !== undefined && last.end === this.gapsEdge) last.end = this.gapsEdge = now;
+      return wait;
+    }
+    this.gapsFor = key;
+    this.gapsAt = at;
+    this.gapsEdge = now;
+    this.gaps = trace.counts.total === 0 ? [] : idleGaps(trace, now, stretch);
+    this.gapsCost = performance.now() - at;
+    return live ? GAPS_EVERY_MS : Infinity;
+  }
+
+  /** @param {TraceFrame} frame */
+  drawRows(frame) {
+    const { trace, ui } = frame;
     const { first, last, height } = rowWindow({
-      scrollTop: this.scroller.scrollTop, viewport: this.scroller.clientHeight, rowHeight: ROW_HEIGHT,
-      count: this.rows.length, overscan: OVERSCAN,
+      scrollTop: this.scrollTop, viewport: this.viewport, rowHeight: ROW_HEIGHT, count: this.rows.count, overscan: OVERSCAN,
     });
     setStyle(this.rowsNode, "height", `${height}px`);
-    setAttribute(byId("tree"), "aria-rowcount", this.rows.length + 1);
-    const activeId = this.activeSpan()?.id ?? this.rows[0]?.id;
+    setAttribute(byId("tree"), "aria-rowcount", this.rows.count + 1);
+    const active = Math.max(0, this.activeRow());
+    const selected = indexOf(trace, ui.spanId);
     const hadFocus = this.rowsNode.contains(document.activeElement);
-    const place = `${frame.feed.generation} ${domain.start} ${domain.length} ${this.width}`;
-    this.pool.show(first, last, ROW_HEIGHT, (row, index, node) => {
-      const span = this.rows[index];
-      setAttribute(node, "aria-rowindex", index + 2);
-      setAttribute(node, "tabindex", span.id === activeId ? 0 : -1);
-      drawSpanRow(row, node, span, {
-        domain, width: this.width, nameWidth: this.nameWidth, now: frame.now, palette: frame.palette, trace: frame.feed.model, place,
-        folded: isFolded(this.fold, span.id), selected: span.id === this.spanId,
-      });
+    this.pool.show(first, last, ROW_HEIGHT, (row, at, node) => {
+      const index = this.rows.spans[at];
+      setAttribute(node, "aria-rowindex", at + 2);
+      setAttribute(node, "tabindex", at === active ? 0 : -1);
+      const look = {
+        fold: index < 0 ? /** @type {const} */ ("rolled") : foldOf(trace, ui.fold, index), selected: index === selected, nameWidth: this.nameWidth,
+        decorators: this.context.decorators,
+      };
+      if (index < 0) drawRollUpRow(row, node, ~index, frame, look);
+      else drawSpanRow(row, node, index, frame, look);
     });
     if (hadFocus) this.focusActive();
   }
 
   focusActive() {
-    const index = Math.max(0, this.activeIndex());
-    const node = this.pool.nodeAt(index);
+    const node = this.pool.nodeAt(Math.max(0, this.activeRow()));
     if (node !== null && !node.hidden && document.activeElement !== node) node.focus({ preventScroll: true });
   }
 
-  /** @param {TraceFrame} frame */
-  drawTitle({ feed, now, palette }) {
-    const { model } = feed;
-    const { counts } = model.tree;
-    const state = traceState(model);
-    const shape = byId("trace-state");
-    if (shape.firstElementChild === null) shape.append(icon(state));
-    setIcon(/** @type {any} */ (shape.firstElementChild), state);
-    setAttribute(shape, "data-state", state);
-    setAttribute(shape, "title", STATE_WORDS[state]);
-    setAttribute(byId("trace-page"), "data-state", state);
-    setText(byId("trace-name"), traceName(model) || (feed.phase === "loading" ? "Loading…" : "Trace"));
-    setText(byId("trace-id"), feed.traceId.slice(0, 8));
-    setAttribute(byId("trace-id"), "data-copy", feed.traceId);
-    const elapsed = (counts.open > 0 ? Math.max(now, model.start) : model.end) - model.start;
-    setText(byId("trace-duration"), counts.total === 0 ? "" : counts.open > 0 ? formatTicking(elapsed) : formatDuration(elapsed));
-    const parts = counts.total === 0 ? [] : [plural(counts.total, "span")];
-    if (counts.open > 0) parts.push(`${counts.open.toLocaleString("en")} open`);
-    if (counts.errors > 0) parts.push(plural(counts.errors, "error"));
-    if (counts.lost > 0) parts.push(`${counts.lost.toLocaleString("en")} lost`);
-    setText(byId("trace-counts"), parts.join(" · "));
-    const none = counts.errors + counts.lost === 0;
-    for (const id of ["next-error", "previous-error"]) /** @type {HTMLButtonElement} */ (byId(id)).disabled = none;
-    this.drawServices(model, palette);
-  }
-
-  /** @param {import("./model.mjs").Trace} model @param {import("./palette.mjs").Palette} palette */
-  drawServices(model, palette) {
-    const services = [...model.services.values()].slice(0, 8);
-    const key = services.map((service) => `${service.name} ${service.spans}`).join("\n");
-    if (key === this.servicesFor) return;
-    this.servicesFor = key;
-    byId("trace-services").replaceChildren(...services.map((service) => {
-      const dot = element("span", { class: "service-dot" });
-      setStyle(dot, "background", palette.colour(service.name));
-      return element("span", { class: "chip" }, dot, element("span", { class: "chip-name", text: service.name || "(no service)" }),
-        element("span", { class: "faint", text: service.spans.toLocaleString("en") }));
-    }));
-  }
-
-  /** @param {TraceFrame} frame */
-  drawWaiting({ feed, now }) {
-    const node = byId("waiting-for");
-    const { spans, total } = waitingFor(feed.model, 3);
-    const parts = spans.map((span) => `${span.name || "(no name)"} (${formatTicking(now - span.start)})`);
-    while (node.childElementCount > spans.length + 1 || (spans.length === 0 && node.childElementCount > 0)) node.lastElementChild?.remove();
-    if (spans.length === 0) {
-      const { counts } = feed.model.tree;
-      setText(node, counts.total === 0 ? "" : "Nothing is running.");
-      return;
-    }
-    if (node.childElementCount === 0) node.replaceChildren(element("span", { class: "muted" }));
-    setText(/** @type {Node} */ (node.firstElementChild), total > spans.length ? `Waiting for ${total.toLocaleString("en")} spans, longest:` : "Waiting for:");
-    for (const [index, span] of spans.entries()) {
-      let button = node.children[index + 1];
-      if (button === undefined) {
-        button = this.goToButton();
-        node.append(button);
-      }
-      setAttribute(button, "data-go-to", span.id);
-      setText(button, parts[index]);
-    }
-  }
-
-  /** @returns {HTMLButtonElement} goes to the span that its `data-go-to` names when it is pressed */
-  goToButton() {
-    const button = element("button", { type: "button", class: "link" });
-    button.addEventListener("click", () => this.goTo(String(button.dataset.goTo)));
-    return button;
-  }
-
-  /** @param {TraceFeed} feed */
-  drawEmpty(feed) {
+  /** @param {import("./feed.mjs").TraceFeed} feed @param {Trace} trace */
+  drawEmpty(feed, trace) {
     const node = byId("trace-empty");
-    const empty = feed.model.tree.spans.size === 0;
+    const empty = trace.spans.count === 0;
     setShown(node, empty);
     setAttribute(byId("tree"), "data-empty", empty);
-    if (!empty) return;
+    const phase = `${feed.phase} ${feed.error} ${feed.loaded}`;
+    if (!empty || this.emptyFor === phase) return;
+    this.emptyFor = phase;
     const words = {
-      loading: ["Loading…", ""],
+      loading: ["Loading…", feed.loaded > 0 ? `${feed.loaded.toLocaleString("en")} spans so far` : ""],
       open: ["No span yet", "The trace is known, but none of its spans is retained."],
       waiting: ["Waiting for this trace", "The server has not seen it yet, or no longer keeps it. It appears here the moment its first span starts."],
       refused: ["This trace cannot be shown", feed.error],
     }[feed.phase];
-    if (node.dataset.phase === feed.phase) return;
-    node.dataset.phase = feed.phase;
     node.replaceChildren(element("h2", { text: words[0] }), element("p", { class: "muted", text: words[1] }));
   }
 
-  /** @param {import("./layout.mjs").Domain} domain @param {number | null} now */
-  drawAxis(domain, now) {
-    const axis = byId("axis");
-    const guides = byId("guides");
-    const ticks = axisTicks(domain.length);
-    // On a narrow page only every second or third label has room.
-    const every = Math.max(1, Math.ceil((TICK_LABEL_WIDTH * ticks.length) / Math.max(1, this.width)));
-    setStyle(guides, "left", `${this.nameWidth}px`);
-    setStyle(guides, "width", `${this.width}px`);
-    while (axis.childElementCount < ticks.length) axis.append(element("span", { class: "tick" }));
-    while (guides.childElementCount < ticks.length + 1) guides.append(element("span", { class: guides.childElementCount === 0 ? "edge" : "guide" }));
-    for (const [index, node] of [...axis.children].entries()) {
-      const guide = /** @type {HTMLElement} */ (guides.children[index + 1]);
-      const tick = ticks[index];
-      setShown(/** @type {HTMLElement} */ (node), tick !== undefined);
-      setShown(guide, tick !== undefined);
-      if (tick === undefined) continue;
-      const x = (tick.at / domain.length) * this.width;
-      setText(node, index % every === 0 ? tick.label : "");
-      setStyle(/** @type {HTMLElement} */ (node), "transform", `translateX(${x.toFixed(1)}px)`);
-      // The last label has to stay inside the border.
-      setAttribute(node, "data-flip", x > this.width - 56);
-      setStyle(guide, "transform", `translateX(${x.toFixed(1)}px)`);
-    }
-    const edge = /** @type {HTMLElement} */ (guides.children[0]);
-    setShown(edge, now !== null);
-    if (now !== null) setStyle(edge, "transform", `translateX(${timeToX(now, domain, this.width).toFixed(1)}px)`);
-  }
-
-  // Following.
-
-  /** Follows a trace that is under way, unless the address names a span to look at. @param {TraceFrame} frame */
-  decideFollow({ feed, spanId }) {
-    if (this.followDecided || feed.model.tree.counts.total === 0) return;
-    this.followDecided = true;
-    this.follow = spanId === null && feed.model.tree.counts.open > 0;
-    this.seenTotal = feed.model.tree.counts.total;
-  }
-
-  followNewest() {
-    const index = rowOf(this.rows, this.feed?.model.newest);
-    if (index < 0) return;
-    this.scrollTo(index, FOLLOW_MARGIN);
-  }
-
-  /** @param {boolean} follow */
-  setFollow(follow) {
-    this.follow = follow;
-    this.seenTotal = this.feed?.model.tree.counts.total ?? 0;
-    this.actions.changed();
-  }
-
-  drawFollow() {
-    setAttribute(byId("follow"), "aria-pressed", String(this.follow));
-    const counts = this.feed?.model.tree.counts;
-    const fresh = counts === undefined ? 0 : counts.total - this.seenTotal;
-    const pill = byId("resume-follow");
-    setShown(pill, !this.follow && counts !== undefined && counts.open > 0 && fresh > 0);
-    setText(pill, `Resume live · ${fresh.toLocaleString("en")} new`);
-  }
-
-  scrolled() {
-    // Only a position that we did not set ourselves is the reader's wish.
-    if (this.follow && Math.abs(this.scroller.scrollTop - this.expectedScroll) > 2) this.setFollow(false);
-    this.actions.changed();
-  }
-
-  /** @param {number} index @param {number} margin */
-  scrollTo(index, margin) {
+  /** @param {number} row @param {number} margin */
+  scrollTo(row, margin) {
+    if (row < 0) return;
     // The height must be there before the position can be.
-    setStyle(this.rowsNode, "height", `${this.rows.length * ROW_HEIGHT}px`);
-    const before = this.scroller.scrollTop;
-    const target = scrollToShow({ index, scrollTop: before, viewport: this.scroller.clientHeight, rowHeight: ROW_HEIGHT, margin });
-    if (target !== before) this.scroller.scrollTop = target;
-    this.expectedScroll = this.scroller.scrollTop;
+    setStyle(this.rowsNode, "height", `${this.rows.count * ROW_HEIGHT}px`);
+    const before = this.scrollTop;
+    const target = scrollToShow({ index: row, scrollTop: before, viewport: this.viewport, rowHeight: ROW_HEIGHT, margin });
+    if (Math.abs(target - before) < 1) return;
+    this.scroller.scrollTop = target;
+    this.scrollTop = this.scroller.scrollTop;
+    this.follow.expected = this.scrollTop;
   }
 
   // Selection and folds.
 
-  /** @returns {Span | undefined} */
-  activeSpan() {
-    return this.spanId === null ? undefined : this.feed?.model.tree.spans.get(this.spanId);
+  /** @returns {number} index of the selected span, or −1 */
+  active() {
+    return this.trace === null ? -1 : indexOf(this.trace, this.ui.spanId);
   }
 
   /** @returns {number} */
-  activeIndex() {
-    return rowOf(this.rows, this.activeSpan());
+  activeRow() {
+    return this.trace === null ? -1 : nearestRow(this.trace, this.rows, this.active());
   }
 
-  /** @param {string} spanId */
-  userSelect(spanId) {
-    if (this.follow) this.setFollow(false);
-    this.actions.select(spanId);
+  /** @param {number} index */
+  select(index) {
+    if (this.trace === null || index < 0) return;
+    this.ui.touch();
+    this.context.actions.select(this.trace.spans.ids[index]);
   }
 
   /** Shows a span wherever it hides, and selects it. @param {string} spanId */
   goTo(spanId) {
-    this.reveal(spanId);
-    this.userSelect(spanId);
+    const index = this.trace === null ? -1 : indexOf(this.trace, spanId);
+    if (index < 0) return;
+    this.reveal(index);
+    this.bringIntoStretch(index);
+    this.select(index);
+  }
+
+  /** A zoom that shows nothing of the span gives way. @param {number} index */
+  bringIntoStretch(index) {
+    const { frame, ui } = this;
+    if (frame === null || ui.zoom === null) return;
+    const start = frame.trace.spans.start[index];
+    const end = barEnd(frame.trace, index, frame.now);
+    if (end < ui.zoom.start || start > ui.zoom.end) ui.setZoom(fitTo({ start, end }, this.whole()));
   }
 
   /** The span of a deep link, as soon as it is there. @param {TraceFrame} frame */
-  revealOnce({ feed, spanId }) {
-    const key = `${feed.generation} ${spanId}`;
-    if (spanId === null || this.revealed === key || !feed.model.tree.spans.has(spanId)) return;
+  revealOnce({ trace, ui, generation }) {
+    const key = `${generation} ${ui.spanId}`;
+    const index = ui.spanId === null || this.revealed === key ? -1 : indexOf(trace, ui.spanId);
+    if (index < 0) return;
     this.revealed = key;
-    this.reveal(spanId);
+    this.reveal(index);
   }
 
-  /** @param {string} spanId */
-  reveal(spanId) {
-    const span = this.feed?.model.tree.spans.get(spanId);
-    if (span === undefined) return;
-    for (let step = span.parent; step !== null; step = step.parent) {
-      if (isFolded(this.fold, step.id)) {
-        setFolded(this.fold, step.id, false);
-        this.foldVersion += 1;
-      }
-    }
+  /** @param {number} index */
+  reveal(index) {
+    const trace = /** @type {Trace} */ (this.trace);
+    // What was made before this span came does not say whether it is hidden.
+    if (this.flattenedFor !== this.flattenKey()) this.flattenNow();
+    if (unhide(trace, this.ui.fold, this.rows, index)) this.ui.foldChanged();
     this.flattenIfChanged();
-    this.scrollTo(rowOf(this.rows, span), ROW_HEIGHT * 2);
+    this.scrollTo(nearestRow(trace, this.rows, index), ROW_HEIGHT * 2);
   }
 
   /** @param {number} by rows; ±Infinity for the ends */
   move(by) {
-    if (this.rows.length === 0) return;
-    const from = this.activeIndex();
+    const { count } = this.rows;
+    if (count === 0) return;
+    const from = this.activeRow();
     const start = from < 0 ? (by > 0 ? -1 : 0) : from;
-    const index = Number.isFinite(by) ? Math.max(0, Math.min(this.rows.length - 1, start + by)) : by < 0 ? 0 : this.rows.length - 1;
-    this.scrollTo(index, ROW_HEIGHT);
-    this.userSelect(this.rows[index].id);
+    let row = Number.isFinite(by) ? Math.max(0, Math.min(count - 1, start + by)) : by < 0 ? 0 : count - 1;
+    // A sum is no span: what can be selected stands on either side of it.
+    while (row > 0 && row < count - 1 && this.rows.spans[row] < 0) row += Math.sign(by);
+    if (this.rows.spans[row] < 0) row = Math.max(0, row - 1);
+    this.scrollTo(row, ROW_HEIGHT);
+    this.select(spanOfRow(this.rows, row));
     requestAnimationFrame(() => requestAnimationFrame(() => this.focusActive()));
   }
 
   /** Collapses the span, or goes to its parent when there is nothing to collapse. */
   collapseOrParent() {
-    const span = this.activeSpan();
-    if (span === undefined) return;
-    if (span.children.length > 0 && !isFolded(this.fold, span.id)) this.toggle(span.id);
-    else if (span.parent !== null) this.goTo(span.parent.id);
+    const index = this.active();
+    if (this.trace === null || index < 0) return;
+    const { spans } = this.trace;
+    if (spans.childCount[index] > 0 && foldOf(this.trace, this.ui.fold, index) !== "closed") this.toggle(index, false);
+    else if (spans.parent[index] >= 0) this.goTo(spans.ids[spans.parent[index]]);
   }
 
   /** Expands the span, or goes to its first child. */
   expandOrChild() {
-    const span = this.activeSpan();
-    if (span === undefined || span.children.length === 0) return;
-    if (isFolded(this.fold, span.id)) this.toggle(span.id);
+    const index = this.active();
+    if (this.trace === null || index < 0 || this.trace.spans.childCount[index] === 0) return;
+    if (foldOf(this.trace, this.ui.fold, index) === "closed") this.toggle(index, false);
     else this.move(1);
   }
 
-  /** @param {string} spanId */
-  toggle(spanId) {
-    setFolded(this.fold, spanId, !isFolded(this.fold, spanId));
-    this.foldVersion += 1;
-    this.actions.changed();
+  /** @param {number} index @param {boolean} all at the same depth */
+  toggle(index, all) {
+    if (this.trace === null || this.trace.spans.childCount[index] === 0) return;
+    const { spans } = this.trace;
+    const closed = foldOf(this.trace, this.ui.fold, index) === "closed";
+    const depth = spans.depth[index];
+    if (all) this.ui.openToDepth(closed ? depth + 1 : depth);
+    else this.fold(index, closed ? (this.ui.fold.except.get(spans.ids[index]) === "closed" && this.ui.fold.depth > depth ? null : "open") : "closed");
   }
 
-  /** @param {boolean} folded */
-  foldAll(folded) {
-    this.fold = { all: folded, except: new Set() };
-    this.foldVersion += 1;
-    this.actions.changed();
+  /** @param {number} index @param {import("./rows.mjs").FoldState | null} state null for what is usual here */
+  fold(index, state) {
+    if (this.trace === null) return;
+    this.ui.touch();
+    const id = this.trace.spans.ids[index];
+    if (state !== null) this.ui.foldSpan(id, state);
+    else if (this.ui.fold.except.delete(id)) this.ui.foldChanged();
   }
 
   /** @param {1 | -1} direction */
   goToError(direction) {
-    if (this.feed === null) return;
-    // All spans in reading order, as if nothing were folded. It overwrites the row numbers, so the rows are made anew.
-    const all = flatten(this.feed.model.tree, unfolded());
-    const span = this.activeSpan();
-    const found = nextBad(all, span === undefined ? -1 : span.row, direction);
-    this.flattenedFor = "";
-    this.flattenIfChanged();
-    if (found !== null) this.goTo(found.id);
+    if (this.trace === null) return;
+    const found = nextBad(this.trace, this.active(), direction);
+    // The pass over all spans wrote depths as if nothing were folded, which is what they are.
+    if (found >= 0) this.goTo(this.trace.spans.ids[found]);
   }
+
+  // Zoom by keys.
+
+  /** @param {number} factor */
+  zoomBy(factor) {
+    if (this.frame === null) return;
+    const { scale } = this.frame;
+    const x = this.axis.pointer;
+    this.ui.setZoom(zoomAt(scale, x !== null && x >= 0 && x <= scale.width ? x : scale.width / 2, factor, this.whole()));
+  }
+
+  /** @param {number} share */
+  panBy(share) {
+    if (this.frame !== null && this.ui.zoom !== null) this.ui.setZoom(pan(this.ui.zoom, share, this.whole()));
+  }
+
+  /** Zooms to the selected span; when that is on show already, to the whole trace. */
+  fit() {
+    const index = this.active();
+    const { frame, ui } = this;
+    if (frame === null || index < 0 || Number.isNaN(frame.trace.spans.start[index])) return ui.setZoom(null);
+    const zoom = fitTo({ start: frame.trace.spans.start[index], end: barEnd(frame.trace, index, frame.now) }, this.whole());
+    const same = zoom !== null && ui.zoom !== null && zoom.start === ui.zoom.start && zoom.end === ui.zoom.end;
+    ui.setZoom(same ? null : zoom);
+  }
+
+  /** @type {Record<string, () => void>} */
+  keys = {
+    ArrowDown: () => this.move(1), j: () => this.move(1), ArrowUp: () => this.move(-1), k: () => this.move(-1),
+    PageDown: () => this.move(PAGE_ROWS), PageUp: () => this.move(-PAGE_ROWS),
+    Home: () => this.move(-Infinity), End: () => this.move(Infinity),
+    ArrowLeft: () => this.collapseOrParent(), h: () => this.collapseOrParent(),
+    ArrowRight: () => this.expandOrChild(), l: () => this.expandOrChild(),
+    E: () => this.ui.openToDepth(Infinity), C: () => this.ui.openToDepth(0),
+    ...Object.fromEntries(Array.from({ length: 9 }, (_, at) => [String(at + 1), () => this.ui.openToDepth(at + 1)])),
+    "]": () => this.goToError(1), "[": () => this.goToError(-1),
+    w: () => this.zoomBy(KEY_ZOOM), s: () => this.zoomBy(1 / KEY_ZOOM), a: () => this.panBy(-KEY_PAN), d: () => this.panBy(KEY_PAN),
+    f: () => this.fit(), g: () => this.ui.setCompress(!this.ui.compress), L: () => this.ui.setFollow(!this.ui.follow),
+  };
 
   /** @returns {string} what a screen reader is told from time to time: counts, not rows */
   announcement() {
-    const counts = this.feed?.model.tree.counts;
+    const counts = this.trace?.counts;
     if (counts === undefined || counts.total === 0) return "";
     return `${counts.total} spans, ${counts.open} open, ${counts.errors} errors, ${counts.lost} lost`;
   }

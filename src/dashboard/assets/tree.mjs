@@ -1,207 +1,250 @@
 // @ts-check
-// The span tree of one trace: nodes, links, and three things kept true as it grows (counts, the innermost open spans,
-// error marks), each in constant or amortised constant time per event.
+// The span tree of one trace: links, and what is kept true as it grows (counts, order of siblings, the innermost open
+// spans, error marks), each in constant or amortised constant time per event.
 // Must never parse an event (`model.mjs` does), touch the DOM, or recurse: a trace may be 100,000 spans deep.
 
+import { FLAG, Journal, STATE, SpanColumns, Strings, isBadState, isOpenState } from "./columns.mjs";
+
 /**
- * @typedef {"running" | "waiting" | "ok" | "error" | "cancelled" | "lost" | "placeholder"} SpanState
- * @typedef {{reason: string, lastHeard: number, local: boolean}} Loss
- * @typedef {object} Span one node. `model.mjs` owns every field but `row` and `depth`, which are `layout.mjs`'s
- * @property {string} id
- * @property {string | null} parentId
- * @property {Span | null} parent
- * @property {Span[]} children
- * @property {boolean} unsorted children must be sorted by start before they are read in order
- * @property {boolean} remote a placeholder whose child said that its parent lives elsewhere
- * @property {any} event the newest `started` or `ended` object, or null for a placeholder
- * @property {string} name
- * @property {string} service
- * @property {number} start milliseconds after the tree's origin, NaN for a placeholder
- * @property {number | null} end null while open
- * @property {SpanState} state
- * @property {Loss | null} loss
- * @property {boolean} errorBelow some descendant is an error or lost
- * @property {number} openChildren
- * @property {Record<string, unknown> | null} changes attributes from `updated` events
- * @property {Record<string, string> | null} changedTypes their `attributeTypes`
- * @property {boolean} renamed
- * @property {any[] | null} logs
- * @property {number} version grows with every change, so that a view can skip what it has drawn
- * @property {number} row
- * @property {number} depth
  * @typedef {{total: number, open: number, waiting: number, errors: number, lost: number, placeholders: number}} Counts
  * @typedef {object} Tree
- * @property {Map<string, Span>} spans
- * @property {Set<Span>} roots
- * @property {Set<Span>} openLeaves open spans without open children: what the trace is waiting for
+ * @property {SpanColumns} spans
+ * @property {Strings} strings
+ * @property {Journal} journal
+ * @property {Set<number>} roots
+ * @property {Set<number>} openLeaves open spans without open children: what the trace is waiting for
  * @property {Counts} counts
+ * @property {number} version grows with every change
  * @property {number} structure grows when rows appear, move or change order
- * @property {boolean} errorMarksStale some `errorBelow` may be true without cause
+ * @property {boolean} errorMarksStale some mark of an error below may be there without cause
  */
+
+/** A parent of this many children is shown rolled up: its open and failed ones, and a sum of the others. */
+export const ROLLUP_MIN = 100;
+// Beyond this many steps back, the children are better sorted once, before somebody reads them.
+const STEPS_BACK_MAX = 64;
 
 /** @returns {Tree} */
 export function createTree() {
   return {
-    spans: new Map(),
-    roots: new Set(),
-    openLeaves: new Set(),
+    spans: new SpanColumns(), strings: new Strings(), journal: new Journal(),
+    roots: new Set(), openLeaves: new Set(),
     counts: { total: 0, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 0 },
-    structure: 0,
-    errorMarksStale: false,
+    version: 0, structure: 0, errorMarksStale: false,
   };
 }
 
-/**
- * Adds a span of which nothing is known but its id.
- * @param {Tree} tree
- * @param {string} id
- * @returns {Span}
- */
+/** @param {Tree} tree @param {number} index */
+export function touch(tree, index) {
+  tree.spans.stamp[index] = tree.version + 1;
+  tree.journal.add(index);
+}
+
+/** @param {Tree} tree @param {string} id @returns {number} a span of which nothing is known but its id */
 export function addPlaceholder(tree, id) {
-  /** @type {Span} */
-  const span = {
-    id, parentId: null, parent: null, children: [], unsorted: false, remote: false,
-    event: null, name: "", service: "", start: NaN, end: null,
-    state: "placeholder", loss: null, errorBelow: false, openChildren: 0,
-    changes: null, changedTypes: null, renamed: false, logs: null, version: 0, row: -1, depth: 0,
-  };
-  tree.spans.set(id, span);
-  tree.roots.add(span);
+  const index = tree.spans.add(id);
+  tree.roots.add(index);
   tree.counts.placeholders += 1;
   tree.structure += 1;
-  return span;
+  touch(tree, index);
+  return index;
 }
 
 /**
  * Puts a root under its parent. A link that would close a circle is refused: the span stays a root, and so visible.
  * @param {Tree} tree
- * @param {Span} span a root
- * @param {Span} parent
+ * @param {number} child a root
+ * @param {number} parent
  */
-export function link(tree, span, parent) {
+export function link(tree, child, parent) {
+  const { spans } = tree;
   // Only a span that already has children can be its parent's ancestor, so the usual new leaf costs no walk.
-  if (span === parent || (span.children.length > 0 && isAncestor(span, parent))) return;
-  tree.roots.delete(span);
-  span.parent = parent;
-  const siblings = parent.children;
-  const last = siblings[siblings.length - 1];
-  if (last !== undefined && !(sortKey(last) <= sortKey(span))) parent.unsorted = true;
-  siblings.push(span);
-  if (isOpen(span.state)) childOpened(tree, parent);
-  if (isBad(span.state) || span.errorBelow) markAncestors(span);
+  if (child === parent || (spans.firstChild[child] >= 0 && isAncestor(spans, child, parent))) return;
+  tree.roots.delete(child);
+  spans.parent[child] = parent;
+  insertSorted(spans, child, parent);
+  spans.childCount[parent] += 1;
+  const state = spans.state[child];
+  if (isOpenState(state)) childOpened(tree, parent);
+  if (isBadState(state)) spans.childFailed[parent] += 1;
+  if (isBadState(state) || spans.has(child, FLAG.errorBelow)) markAncestors(tree, child);
   tree.structure += 1;
+  touch(tree, parent);
 }
 
 /**
  * Moves a span to another state and keeps counts, innermost open spans and error marks true.
  * @param {Tree} tree
- * @param {Span} span
- * @param {SpanState} next
+ * @param {number} index
+ * @param {number} next
  */
-export function setState(tree, span, next) {
-  const previous = span.state;
+export function setState(tree, index, next) {
+  const { spans } = tree;
+  const previous = spans.state[index];
   if (previous === next) return;
-  span.state = next;
+  spans.state[index] = next;
   count(tree.counts, previous, -1);
   count(tree.counts, next, 1);
-  if (!isOpen(previous) && isOpen(next)) {
-    if (span.openChildren === 0) tree.openLeaves.add(span);
-    if (span.parent !== null) childOpened(tree, span.parent);
-  } else if (isOpen(previous) && !isOpen(next)) {
-    tree.openLeaves.delete(span);
-    if (span.parent !== null) childClosed(tree, span.parent);
+  const parent = spans.parent[index];
+  const opens = isOpenState(next);
+  if (!isOpenState(previous) && opens) {
+    if (spans.childOpen[index] === 0) tree.openLeaves.add(index);
+    if (parent >= 0) childOpened(tree, parent);
+  } else if (isOpenState(previous) && !opens) {
+    tree.openLeaves.delete(index);
+    if (parent >= 0) childClosed(tree, parent);
   }
-  if (isBad(next) && !isBad(previous)) markAncestors(span);
-  if (isBad(previous) && !isBad(next)) tree.errorMarksStale = true;
+  if (isBadState(next) && !isBadState(previous)) {
+    if (parent >= 0) spans.childFailed[parent] += 1;
+    markAncestors(tree, index);
+  } else if (isBadState(previous) && !isBadState(next)) {
+    if (parent >= 0) spans.childFailed[parent] -= 1;
+    tree.errorMarksStale = true;
+  }
+  if (parent >= 0) {
+    touch(tree, parent);
+    // Which children of a rolled-up parent are rows depends on their states.
+    if (spans.childCount[parent] >= ROLLUP_MIN) tree.structure += 1;
+  }
+  touch(tree, index);
+}
+
+/** A span's start was corrected. @param {Tree} tree @param {number} index @param {number} start */
+export function setStart(tree, index, start) {
+  const { spans } = tree;
+  spans.start[index] = start;
+  const parent = spans.parent[index];
+  if (parent < 0) {
+    // A root's place, and that of a placeholder root, depends on it; a span that was just made is counted already.
+    tree.structure += 1;
+    return;
+  }
+  const key = sortKey(spans, index);
+  const before = spans.previousSibling[index];
+  const after = spans.nextSibling[index];
+  if ((before >= 0 && sortKey(spans, before) > key) || (after >= 0 && sortKey(spans, after) < key)) {
+    spans.set(parent, FLAG.unsorted);
+    tree.structure += 1;
+  }
 }
 
 /**
- * Recomputes every `errorBelow`. Needed only after an error was taken back (a lost span's real end arrived), which is
- * rare, so it costs a pass over the tree and the usual event nothing.
+ * Recomputes every mark of an error below. Needed only after an error was taken back (a lost span's real end arrived),
+ * which is rare, so it costs a pass over the tree and the usual event nothing.
  * @param {Tree} tree
  */
 export function refreshErrorMarks(tree) {
   if (!tree.errorMarksStale) return;
-  for (const span of tree.spans.values()) span.errorBelow = false;
-  for (const span of tree.spans.values()) if (isBad(span.state)) markAncestors(span);
+  const { spans } = tree;
+  for (let index = 0; index < spans.count; index += 1) {
+    if (spans.has(index, FLAG.errorBelow)) {
+      spans.clear(index, FLAG.errorBelow);
+      touch(tree, index);
+    }
+  }
+  for (let index = 0; index < spans.count; index += 1) if (isBadState(spans.state[index])) markAncestors(tree, index);
   tree.errorMarksStale = false;
 }
 
-/**
- * The children in order of start; the order of arrival decides between equals.
- * @param {Span} span
- * @returns {Span[]}
- */
-export function sortedChildren(span) {
-  if (span.unsorted) {
-    span.children.sort((a, b) => compare(sortKey(a), sortKey(b)));
-    span.unsorted = false;
+/** Brings the children into order of start; the order of arrival decides between equals. @param {SpanColumns} spans @param {number} parent */
+export function sortChildren(spans, parent) {
+  if (!spans.has(parent, FLAG.unsorted)) return;
+  spans.clear(parent, FLAG.unsorted);
+  /** @type {number[]} */
+  const children = [];
+  for (let child = spans.firstChild[parent]; child >= 0; child = spans.nextSibling[child]) children.push(child);
+  children.sort((a, b) => compare(sortKey(spans, a), sortKey(spans, b)));
+  let previous = -1;
+  for (const child of children) {
+    spans.previousSibling[child] = previous;
+    if (previous < 0) spans.firstChild[parent] = child;
+    else spans.nextSibling[previous] = child;
+    previous = child;
   }
-  return span.children;
+  spans.nextSibling[previous] = -1;
+  spans.lastChild[parent] = previous;
 }
 
-/** @param {Tree} tree @returns {Span[]} */
+/** @param {Tree} tree @returns {number[]} */
 export function sortedRoots(tree) {
-  return [...tree.roots].sort((a, b) => compare(sortKey(a), sortKey(b)));
+  const { spans } = tree;
+  return [...tree.roots].sort((a, b) => compare(sortKey(spans, a), sortKey(spans, b)));
 }
 
-/** @param {SpanState} state @returns {boolean} */
-export function isOpen(state) {
-  return state === "running" || state === "waiting";
+/** @param {SpanColumns} spans @param {number} child @param {number} parent */
+function insertSorted(spans, child, parent) {
+  const key = sortKey(spans, child);
+  const last = spans.lastChild[parent];
+  let after = last;
+  if (!spans.has(parent, FLAG.unsorted)) {
+    for (let steps = 0; after >= 0 && sortKey(spans, after) > key; steps += 1) {
+      if (steps === STEPS_BACK_MAX) {
+        spans.set(parent, FLAG.unsorted);
+        after = last;
+        break;
+      }
+      after = spans.previousSibling[after];
+    }
+  }
+  const next = after < 0 ? spans.firstChild[parent] : spans.nextSibling[after];
+  spans.previousSibling[child] = after;
+  spans.nextSibling[child] = next;
+  if (after < 0) spans.firstChild[parent] = child;
+  else spans.nextSibling[after] = child;
+  if (next < 0) spans.lastChild[parent] = child;
+  else spans.previousSibling[next] = child;
 }
 
-/** Errors and lost spans: what a reader looks for first. @param {SpanState} state @returns {boolean} */
-export function isBad(state) {
-  return state === "error" || state === "lost";
+/** @param {SpanColumns} spans @param {number} index @returns {number} a placeholder stands where its first child stands; unknown starts last */
+function sortKey(spans, index) {
+  const own = spans.start[index];
+  if (own === own) return own;
+  const child = spans.firstChild[index];
+  const first = child < 0 ? NaN : spans.start[child];
+  return first === first ? first : Infinity;
 }
 
-/** @param {Span} span @returns {number} a placeholder stands where its first child stands */
-function sortKey(span) {
-  if (!Number.isNaN(span.start)) return span.start;
-  return span.children.length > 0 ? span.children[0].start : NaN;
-}
-
-/** @param {number} a @param {number} b @returns {number} unknown starts last */
+/** @param {number} a @param {number} b @returns {number} */
 function compare(a, b) {
-  if (Number.isNaN(a)) return Number.isNaN(b) ? 0 : 1;
-  return Number.isNaN(b) ? -1 : a - b;
+  return a === b ? 0 : a - b;
 }
 
-/** @param {Span} candidate @param {Span} span @returns {boolean} */
-function isAncestor(candidate, span) {
-  for (let step = span.parent; step !== null; step = step.parent) if (step === candidate) return true;
+/** @param {SpanColumns} spans @param {number} candidate @param {number} index @returns {boolean} */
+function isAncestor(spans, candidate, index) {
+  for (let step = spans.parent[index]; step >= 0; step = spans.parent[step]) if (step === candidate) return true;
   return false;
 }
 
-/** Stops at the first marked ancestor: all above it are marked, so each is marked once. @param {Span} span */
-function markAncestors(span) {
-  for (let step = span.parent; step !== null && !step.errorBelow; step = step.parent) {
-    step.errorBelow = true;
-    step.version += 1;
+/** Stops at the first marked ancestor: all above it are marked, so each is marked once. @param {Tree} tree @param {number} index */
+function markAncestors(tree, index) {
+  const { spans } = tree;
+  for (let step = spans.parent[index]; step >= 0 && !spans.has(step, FLAG.errorBelow); step = spans.parent[step]) {
+    spans.set(step, FLAG.errorBelow);
+    touch(tree, step);
   }
 }
 
-/** @param {Tree} tree @param {Span} parent */
+/** @param {Tree} tree @param {number} parent */
 function childOpened(tree, parent) {
-  parent.openChildren += 1;
+  tree.spans.childOpen[parent] += 1;
   tree.openLeaves.delete(parent);
 }
 
-/** @param {Tree} tree @param {Span} parent */
+/** @param {Tree} tree @param {number} parent */
 function childClosed(tree, parent) {
-  parent.openChildren -= 1;
-  if (parent.openChildren === 0 && isOpen(parent.state)) tree.openLeaves.add(parent);
+  tree.spans.childOpen[parent] -= 1;
+  if (tree.spans.childOpen[parent] === 0 && isOpenState(tree.spans.state[parent])) tree.openLeaves.add(parent);
 }
 
-/** @param {Counts} counts @param {SpanState} state @param {1 | -1} by */
+/** @param {Counts} counts @param {number} state @param {1 | -1} by */
 function count(counts, state, by) {
-  if (state === "placeholder") {
+  if (state === STATE.placeholder) {
     counts.placeholders += by;
     return;
   }
   counts.total += by;
-  if (isOpen(state)) counts.open += by;
-  if (state === "waiting") counts.waiting += by;
-  if (state === "error") counts.errors += by;
-  if (state === "lost") counts.lost += by;
+  if (isOpenState(state)) counts.open += by;
+  if (state === STATE.waiting) counts.waiting += by;
+  if (state === STATE.error) counts.errors += by;
+  if (state === STATE.lost) counts.lost += by;
 }

@@ -120,7 +120,8 @@ fn child() -> Value {
 
 fn summary() -> Value {
     json!({
-        "traceId": TRACE, "name": "checkout", "service": "shop", "state": "ok", "rootSpanId": "0000000000000001",
+        "traceId": TRACE, "name": "checkout", "service": "shop", "kind": "SERVER", "state": "ok",
+        "rootSpanId": "0000000000000001",
         "startTimestamp": "2026-01-01T00:00:00.000000000Z", "endTimestamp": "2026-01-01T00:00:00.020000000Z",
         "lastTimestamp": "2026-01-01T00:00:00.020000000Z", "durationMs": 20.0,
         "spans": {"total": 2, "open": 0, "errors": 1, "lost": 0},
@@ -303,11 +304,11 @@ const REFUSED: &[(&str, &str)] = &[
         "/traces?after=yesterday",
         "the parameter after is not a number: \"yesterday\"",
     ),
+    ("/traces?q=%22open", "a quote is not closed, at character 1"),
     (
-        "/traces?q=%22open",
-        "the search has a quote that is not closed",
+        "/traces?q=duration%3Efast",
+        "\"fast\" is not a duration, such as 10ms, at character 1",
     ),
-    ("/traces?q=duration%3Efast", "\"fast\" is not a duration"),
     ("/traces?linkedTo=1", NO_TRACE_ID),
     ("/traces?minDuration=-1", "the duration is out of range"),
     ("/traces?minDuration=NaN", "the duration is out of range"),

@@ -1,0 +1,342 @@
+// What the dashboard costs a browser: real pages of a real server in headless Chromium, measured from outside.
+//
+//   cargo build --release --bench dashboard_load && node benches/dashboard.mjs [--only load,scroll,deep,flood,size] [--seconds 60]
+//
+// Needs Node 20 and the Debian package `chromium`. The load comes from `benches/dashboard_load.rs`, over real sockets.
+//
+// How it is measured
+// - load: from the last byte of the snapshot (`responseEnd` of its resource timing) until a frame with rows has been drawn and
+//   the page has answered a task that was asked for after it.
+// - frames: while the page scrolls, or zooms by ctrl-wheel, one step in every animation frame. `work` is the time of all tasks
+//   of the page's main thread between one animation frame and the next, from Chromium's trace; `cpu` the part of it that the
+//   thread really had a processor, which is what remains comparable on a machine that has other things to do; `interval` the
+//   time between two animation frames as the page sees it, which includes everything else: raster, compositor, other programs.
+// - flood: list and busy trace in two windows of one browser; intervals of animation frames in both over the whole time, and the
+//   heap after a forced collection every ten seconds. The busy trace begins 20 seconds' worth below the page's limit, so
+//   that the limit is reached on the way. At the end the page must say what it did not keep, and its counts must be the server's.
+// - size: every file of `assets/`, gzipped one by one, level 9, as a server would.
+//
+// Exit status 1 when a figure is beyond its bound. Bounds are for `cpu` where there is one, because it does not depend on
+// what else the machine does.
+
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { gzipSync } from "node:zlib";
+
+const ROOT = path.resolve(path.dirname(new URL(import.meta.url).pathname), "..");
+const SPANS = 100_000;
+const DEPTH = 10_000;
+const SPANS_MAX = 250_000;
+const STEPS = 180;
+const PATIENCE_MS = 240_000;
+
+const argument = (name, fallback) => (process.argv.includes(`--${name}`) ? process.argv[process.argv.indexOf(`--${name}`) + 1] : fallback);
+const only = argument("only", "size,load,scroll,deep,flood").split(",");
+const seconds = Number(argument("seconds", "60"));
+const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+let failed = false;
+
+/** A figure, its bound, and whether it holds. */
+function figure(what, value, unit, bound = null) {
+  const beyond = bound !== null && !(value <= bound);
+  failed ||= beyond;
+  const text = typeof value === "number" ? value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0) : value;
+  console.log(`${beyond ? "BEYOND" : bound === null ? "      " : "ok    "}  ${what.padEnd(58)} ${text.padStart(9)} ${unit}${bound === null ? "" : `   (at most ${bound})`}`);
+}
+
+function check(what, holds, detail) {
+  failed ||= !holds;
+  console.log(`${holds ? "ok    " : "BEYOND"}  ${what.padEnd(58)} ${detail}`);
+}
+
+const quantile = (values, share) => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))] ?? NaN;
+
+// The server, and the lines it understands.
+
+function startLoad() {
+  const deps = path.join(ROOT, "target/release/deps");
+  const built = readdirSync(deps).filter((name) => /^dashboard_load-[0-9a-f]+$/.test(name)).map((name) => path.join(deps, name));
+  const newest = argument("load", built.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0]);
+  if (newest === undefined) throw new Error("build it first: cargo build --release --bench dashboard_load");
+  const child = spawn(newest, { stdio: ["pipe", "pipe", "inherit"] });
+  const answers = [];
+  const waiting = [];
+  createInterface({ input: child.stdout }).on("line", (line) => (waiting.length > 0 ? waiting.shift()(JSON.parse(line)) : answers.push(JSON.parse(line))));
+  const answer = () => (answers.length > 0 ? Promise.resolve(answers.shift()) : new Promise((resolve) => waiting.push(resolve)));
+  return {
+    answer,
+    say: (line) => {
+      child.stdin.write(`${line}\n`);
+      return answer();
+    },
+    stop: () => child.kill(),
+  };
+}
+
+// The browser, over a pipe.
+
+async function openBrowser() {
+  const profile = mkdtempSync(path.join(tmpdir(), "livespan-measure-"));
+  const child = spawn("chromium", [
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--enable-precise-memory-info", `--user-data-dir=${profile}`, "--window-size=1400,900",
+    "--remote-debugging-pipe", "about:blank",
+  ], { stdio: ["ignore", "ignore", "ignore", "pipe", "pipe"], detached: true });
+  const pending = new Map();
+  const listeners = new Set();
+  let nextId = 1;
+  let buffer = "";
+  child.stdio[4].setEncoding("utf8");
+  child.stdio[4].on("data", (chunk) => {
+    buffer += chunk;
+    const messages = buffer.split("\0");
+    buffer = messages.pop();
+    for (const text of messages) {
+      const message = JSON.parse(text);
+      if (message.id === undefined) for (const listener of listeners) listener(message);
+      else {
+        const { resolve, reject } = pending.get(message.id);
+        pending.delete(message.id);
+        if (message.error) reject(new Error(JSON.stringify(message.error)));
+        else resolve(message.result);
+      }
+    }
+  });
+  const send = (method, params = {}, sessionId = undefined) => new Promise((resolve, reject) => {
+    pending.set(nextId, { resolve, reject });
+    child.stdio[3].write(`${JSON.stringify({ id: nextId++, method, params, sessionId })}\0`);
+  });
+  const close = async () => {
+    await Promise.race([send("Browser.close").catch(() => {}), sleep(2_000)]);
+    try {
+      process.kill(-child.pid, "SIGKILL");
+    } catch {
+      // It is gone already.
+    }
+    await sleep(100);
+    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+  };
+  return { send, listeners, close };
+}
+
+async function openPage(browser, url) {
+  const { targetId } = await browser.send("Target.createTarget", { url: "about:blank", newWindow: true });
+  const { sessionId } = await browser.send("Target.attachToTarget", { targetId, flatten: true });
+  const send = (method, params) => browser.send(method, params, sessionId);
+  browser.listeners.add(({ method, params, sessionId: from }) => {
+    if (from !== sessionId || method !== "Runtime.exceptionThrown") return;
+    failed = true;
+    console.error("the page threw:", params.exceptionDetails.exception?.description ?? params.exceptionDetails.text);
+  });
+  await send("Runtime.enable");
+  await send("Page.enable");
+  await send("Emulation.setDeviceMetricsOverride", { width: 1400, height: 900, deviceScaleFactor: 1, mobile: false });
+  await send("Page.addScriptToEvaluateOnNewDocument", { source: WATCH });
+  await send("Page.navigate", { url });
+  const ask = async (expression) => {
+    const { result, exceptionDetails } = await send("Runtime.evaluate", { expression, awaitPromise: true, returnByValue: true });
+    if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
+    return result.value;
+  };
+  const until = async (expression) => {
+    for (const end = Date.now() + PATIENCE_MS; Date.now() < end; await sleep(50)) {
+      const value = await ask(expression).catch(() => null);
+      if (value) return value;
+    }
+    throw new Error(`never came true: ${expression}`);
+  };
+  const heap = async () => {
+    await send("HeapProfiler.collectGarbage");
+    return (await send("Runtime.getHeapUsage")).usedSize / 1e6;
+  };
+  return { send, ask, until, heap, close: () => browser.send("Target.closeTarget", { targetId }) };
+}
+
+/** Runs in every page before anything else: notes when rows are first drawn. */
+const WATCH = `
+  globalThis.measured = {};
+  (function look() {
+    if (document.querySelector("#tree-rows [data-span-id]:not([hidden])") === null) return requestAnimationFrame(look);
+    setTimeout(() => { measured.interactive = performance.now(); });
+  })();
+  globalThis.eachFrame = (count, step) => new Promise((resolve) => {
+    const intervals = [];
+    let last = NaN;
+    const frame = (now) => {
+      if (!Number.isNaN(last)) intervals.push(now - last);
+      last = now;
+      if (intervals.length >= count) return resolve(intervals);
+      step(intervals.length);
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+  });
+`;
+
+/** The main thread's tasks while something happens, frame by frame. */
+async function traced(browser, page, during) {
+  const events = [];
+  let complete = () => {};
+  const done = new Promise((resolve) => (complete = resolve));
+  const listener = ({ method, params }) => {
+    if (method === "Tracing.dataCollected") events.push(...params.value);
+    if (method === "Tracing.tracingComplete") complete();
+  };
+  browser.listeners.add(listener);
+  await browser.send("Tracing.start", { transferMode: "ReportEvents", traceConfig: { includedCategories: ["toplevel", "devtools.timeline", "disabled-by-default-devtools.timeline"] } });
+  const intervals = await page.ask(during);
+  await browser.send("Tracing.end");
+  await done;
+  browser.listeners.delete(listener);
+  const callbacks = events.filter((event) => event.name === "FireAnimationFrame");
+  // The page under measurement draws in every frame; no other does.
+  const thread = callbacks[callbacks.length - 1]?.tid;
+  const times = callbacks.filter((event) => event.tid === thread).map((event) => event.ts).sort((a, b) => a - b);
+  const tasks = events.filter((event) => event.tid === thread && event.ph === "X" && event.name === "RunTask").sort((a, b) => a.ts - b.ts);
+  /** @type {number[]} */
+  const work = [];
+  const cpu = [];
+  let next = 0;
+  for (const task of tasks) {
+    while (next < times.length && times[next] < task.ts) next += 1;
+    // A frame is the task that calls its callbacks, and the tasks after it until the next one.
+    const draws = next < times.length && times[next] <= task.ts + task.dur;
+    if (draws) {
+      work.push(0);
+      cpu.push(0);
+    }
+    if (work.length === 0) continue;
+    work[work.length - 1] += task.dur / 1000;
+    cpu[cpu.length - 1] += (task.tdur ?? task.dur) / 1000;
+  }
+  if (process.env.LIVESPAN_TRACE) writeFileSync(process.env.LIVESPAN_TRACE, JSON.stringify(events.filter((event) => event.tid === thread)));
+  return { intervals, work: work.slice(2, -1), cpu: cpu.slice(2, -1) };
+}
+
+function reportFrames(what, { intervals, work, cpu }, bound) {
+  figure(`${what}: cpu of a frame, p95`, quantile(cpu, 0.95), "ms", bound);
+  figure(`${what}: cpu of a frame, p50`, quantile(cpu, 0.5), "ms");
+  figure(`${what}: work of a frame, p95`, quantile(work, 0.95), "ms");
+  figure(`${what}: interval of frames, p50`, quantile(intervals, 0.5), "ms");
+  figure(`${what}: interval of frames, p95`, quantile(intervals, 0.95), "ms");
+}
+
+// What is measured.
+
+function measureSize() {
+  const folder = path.join(ROOT, "src/dashboard/assets");
+  const bytes = readdirSync(folder).reduce((sum, name) => sum + gzipSync(readFileSync(path.join(folder, name)), { level: 9 }).length, 0);
+  figure("all files, gzipped", bytes / 1000, "kB", 80);
+}
+
+async function measureLoad(browser, server, trace) {
+  const took = [];
+  for (let round = 0; round < 5; round += 1) {
+    const page = await openPage(browser, `${server.url}?trace=${trace}`);
+    await page.until("measured.interactive");
+    took.push(await page.ask(`measured.interactive - performance.getEntriesByType("resource").find((entry) => entry.name.endsWith(${JSON.stringify(`traces/${trace}`)})).responseEnd`));
+    if (round === 0) {
+      figure("snapshot", await page.ask(`performance.getEntriesByType("resource").find((entry) => entry.name.endsWith(${JSON.stringify(`traces/${trace}`)})).encodedBodySize / 1e6`), "MB");
+      const metrics = await page.send("Performance.enable").then(() => page.send("Performance.getMetrics"));
+      const task = metrics.metrics.find((one) => one.name === "TaskDuration").value;
+      figure("all tasks of the page until interactive", task * 1000, "ms");
+      figure("heap with the trace open", await page.heap(), "MB");
+    }
+    await page.close();
+  }
+  figure("100,000 spans: interactive after the last byte, median of 5", quantile(took, 0.5), "ms", 1000);
+  figure("100,000 spans: interactive after the last byte, best of 5", Math.min(...took), "ms");
+}
+
+async function measureScroll(browser, server, trace) {
+  const page = await openPage(browser, `${server.url}?trace=${trace}`);
+  await page.until("measured.interactive");
+  const key = (name) => page.ask(`document.body.dispatchEvent(new KeyboardEvent("keydown", { key: ${JSON.stringify(name)}, bubbles: true, cancelable: true }))`);
+  await key("E");
+  await page.until(`Number(document.querySelector("#tree").getAttribute("aria-rowcount")) > ${SPANS * 0.9}`);
+  await sleep(1_000);
+  const rows = await page.ask('document.querySelector("#tree-rows").childElementCount');
+  reportFrames("scroll", await traced(browser, page, `eachFrame(${STEPS}, (step) => { document.querySelector("#tree-scroller").scrollTop += step < 90 ? 333 : 90_000 })`), 16.7);
+  reportFrames("zoom", await traced(browser, page, `(() => {
+    const scroller = document.querySelector("#tree-scroller");
+    scroller.scrollTop = 20_000;
+    return eachFrame(${STEPS}, (step) => scroller.dispatchEvent(new WheelEvent("wheel", { ctrlKey: true, deltaY: step < 90 ? -60 : 60, clientX: 900, clientY: 500, bubbles: true, cancelable: true })));
+  })()`), 16.7);
+  await page.close();
+  const small = await openPage(browser, `${server.url}?trace=${(await server.load.say("wide 1000")).trace}`);
+  await small.until("measured.interactive");
+  await small.ask('document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "E", bubbles: true, cancelable: true }))');
+  await small.until('Number(document.querySelector("#tree").getAttribute("aria-rowcount")) > 500');
+  const few = await small.ask('document.querySelector("#tree-rows").childElementCount');
+  check("rows in the page with 1,000 and with 100,000 spans", few === rows, `${few} and ${rows}`);
+  await small.close();
+}
+
+async function measureDeep(browser, server) {
+  const { trace } = await server.load.say(`deep ${DEPTH}`);
+  const page = await openPage(browser, `${server.url}?trace=${trace}`);
+  await page.until("measured.interactive");
+  await page.until(`document.querySelector("#tree").getAttribute("aria-rowcount") === "${DEPTH + 1}"`);
+  await page.ask('document.body.dispatchEvent(new KeyboardEvent("keydown", { key: "End", bubbles: true, cancelable: true }))');
+  await page.until(`document.querySelector('#tree-rows [aria-level="${DEPTH}"]:not([hidden])') !== null`);
+  const last = await page.ask(`document.querySelector('#tree-rows [aria-level="${DEPTH}"]:not([hidden]) .span-name').textContent`);
+  check("the deepest of 10,000 levels is shown", last === `level ${DEPTH - 1}`, last);
+  reportFrames("10,000 deep, scroll", await traced(browser, page, `eachFrame(${STEPS}, () => { document.querySelector("#tree-scroller").scrollTop -= 333 })`), 16.7);
+  await page.close();
+}
+
+async function measureFlood(browser, server) {
+  const spansPerSecond = 10_000;
+  const eventsPerSecond = 2_000;
+  const before = SPANS_MAX - (eventsPerSecond / 2) * Math.round(seconds / 3);
+  const { trace } = await server.load.say(`busy ${before}`);
+  const busy = await openPage(browser, `${server.url}?trace=${trace}`);
+  await busy.until("measured.interactive");
+  const list = await openPage(browser, server.url);
+  await list.until('document.querySelector("#status").dataset.state === "live"');
+  const pages = [["list", list], ["busy trace", busy]];
+  for (const [, page] of pages) await page.ask("globalThis.intervals = []; (() => { let last = NaN; const frame = (now) => { if (!Number.isNaN(last)) intervals.push(now - last); last = now; requestAnimationFrame(frame); }; requestAnimationFrame(frame); })()");
+  const heaps = { list: [], "busy trace": [] };
+  const flood = server.load.say(`flood ${spansPerSecond} ${eventsPerSecond} ${seconds}`);
+  for (let at = 0; at < seconds; at += 10) {
+    await sleep(Math.min(10, seconds - at) * 1000);
+    for (const [name, page] of pages) heaps[name].push(await page.heap());
+  }
+  await flood;
+  for (const [name, page] of pages) {
+    const intervals = await page.ask("intervals");
+    figure(`flood, ${name}: interval of frames, p95`, quantile(intervals, 0.95), "ms", 33.4);
+    figure(`flood, ${name}: interval of frames, p50`, quantile(intervals, 0.5), "ms");
+    check(`flood, ${name}: visible all the time`, (await page.ask("document.hidden")) === false, `${intervals.length} frames`);
+    const late = heaps[name].slice(-3);
+    console.log(`        flood, ${name}: heap in MB, every ten seconds: ${heaps[name].map((heap) => heap.toFixed(0)).join(" ")}`);
+    if (seconds >= 60) check(`flood, ${name}: heap flat after the limit`, Math.max(...late) < Math.min(...late) * 1.1, late.map((heap) => heap.toFixed(1)).join(" "));
+  }
+  await sleep(3_000);
+  const shown = await busy.ask('({ counts: document.querySelector("#trace-counts").textContent, banner: document.querySelector("#banner").textContent, status: document.querySelector("#status-text").textContent })');
+  check("flood, busy trace: says what it did not keep", /left out/.test(shown.banner), JSON.stringify(shown));
+  console.log(`        server: ${JSON.stringify(await server.load.say("status"))}`);
+  for (const [, page] of pages) await page.close();
+}
+
+const load = startLoad();
+const { url } = await load.answer();
+const server = { url: url.endsWith("/") ? url : `${url}/`, load };
+let browser = null;
+try {
+  if (only.includes("size")) measureSize();
+  browser = await openBrowser();
+  const needsWide = only.includes("load") || only.includes("scroll");
+  const trace = needsWide ? (await load.say(`wide ${SPANS}`)).trace : "";
+  if (only.includes("load")) await measureLoad(browser, server, trace);
+  if (only.includes("scroll")) await measureScroll(browser, server, trace);
+  if (only.includes("deep")) await measureDeep(browser, server);
+  if (only.includes("flood")) await measureFlood(browser, server);
+} finally {
+  await browser?.close();
+  load.stop();
+}
+process.exitCode = failed ? 1 : 0;

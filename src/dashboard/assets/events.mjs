@@ -1,0 +1,145 @@
+// @ts-check
+// Text of a file as events: a log with an event a line, OTLP/JSON (one document, or a request a line), or the snapshot of
+// a trace. Must never trust what it reads, and never take half of a file in silence: what is wrong is named with its line.
+
+import { Malformed, eventsOfOtlp } from "./otlp.mjs";
+
+/** A document that is not in lines is read at once, and browsers have no longer strings. */
+export const DOCUMENT_MAX = 256 * 1024 * 1024;
+/** A line longer than this is a document. */
+const FIRST_LINE_MAX = 1024 * 1024;
+/** What is nested deeper would break whoever walks it. */
+const DEPTH_MAX = 40;
+const SPAN_TYPES = new Set(["started", "ended", "updated", "log"]);
+const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/;
+
+/** Takes the text in pieces and gives events as soon as lines are whole. */
+export class EventReader {
+  constructor() {
+    this.line = 0;
+    /** What is not yet a whole line, or of a document all of it. @type {string[]} */
+    this.pieces = [];
+    this.length = 0;
+    /** @type {"unknown" | "lines" | "document"} */
+    this.form = "unknown";
+    this.requests = 0;
+  }
+
+  /** @param {string} piece @returns {Generator<any>} events */
+  *read(piece) {
+    this.keep(piece);
+    if (this.form === "document" || !piece.includes("\n")) {
+      if (this.form === "unknown" && this.length > FIRST_LINE_MAX) this.form = "document";
+      return;
+    }
+    const lines = this.pieces.join("").split("\n");
+    this.pieces = [];
+    this.length = 0;
+    for (const [index, line] of lines.slice(0, -1).entries()) {
+      if (this.form === "unknown" && line.trim() !== "" && !isWhole(line)) {
+        // The first line is no value by itself: one document, written over many lines.
+        this.form = "document";
+        return this.keep(lines.slice(index).join("\n"));
+      }
+      yield* this.eventsOfLine(line);
+    }
+    this.keep(lines[lines.length - 1]);
+  }
+
+  /** @returns {Generator<any>} the events of what is left */
+  *end() {
+    yield* this.eventsOfLine(this.pieces.join(""));
+    if (this.form === "unknown") throw new Malformed("the file is empty");
+  }
+
+  /** @param {string} piece */
+  keep(piece) {
+    this.length += piece.length;
+    if (this.length > DOCUMENT_MAX) throw new Malformed(`a JSON document of more than ${DOCUMENT_MAX / 1024 / 1024} MB cannot be read at once; JSON lines can`);
+    this.pieces.push(piece);
+  }
+
+  /** @param {string} line @returns {Generator<any>} */
+  *eventsOfLine(line) {
+    this.line += 1;
+    if (line.trim() === "") return;
+    const value = this.parse(line);
+    if (this.form === "unknown") this.form = "lines";
+    try {
+      yield* this.eventsOfValue(value);
+    } catch (error) {
+      // In a document the path says where; a line is found by its number.
+      if (!(error instanceof Malformed) || this.form === "document") throw error;
+      throw new Malformed(`line ${this.line}: ${error.message}`);
+    }
+  }
+
+  /** @param {string} text @returns {any} */
+  parse(text) {
+    try {
+      return JSON.parse(text);
+    } catch (error) {
+      const message = String(/** @type {Error} */ (error).message);
+      // Browsers name the place by its position, or by line and column.
+      const position = /position (\d+)/.exec(message);
+      const before = position !== null ? text.slice(0, Number(position[1])).split("\n").length - 1 : Number(/line (\d+)/.exec(message)?.[1] ?? 1) - 1;
+      throw new Malformed(`line ${this.line + before}: not JSON: ${message.slice(0, 120)}`);
+    }
+  }
+
+  /** @param {any} value @returns {Generator<any>} */
+  *eventsOfValue(value) {
+    if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Malformed("is neither an event nor a request of OTLP");
+    if ("resourceSpans" in value) {
+      for (const event of eventsOfOtlp(value, this.requests++)) yield checked(event);
+    } else if (Array.isArray(value.spans) && Array.isArray(value.processes)) {
+      for (const event of [...value.processes, ...value.spans, ...(value.updates ?? []), ...(value.logs ?? [])]) yield checked(event);
+    } else yield checked(value);
+  }
+}
+
+/** @param {string} line @returns {boolean} */
+function isWhole(line) {
+  try {
+    JSON.parse(line);
+    return true;
+  } catch {
+    // A line that begins and ends as a value is a broken one, and not the first of many.
+    return /^\s*\{.*\}\s*$/s.test(line);
+  }
+}
+
+/**
+ * An event that the model and the views can take as it is.
+ * @param {any} event
+ * @returns {any} the same
+ */
+function checked(event) {
+  if (event === null || typeof event !== "object" || typeof event.type !== "string") throw new Malformed("is no event: it has no type");
+  if (isDeeper(event, DEPTH_MAX)) throw new Malformed(`the event is nested deeper than ${DEPTH_MAX} levels`);
+  if (!SPAN_TYPES.has(event.type)) return event;
+  if (!/^[0-9a-f]{32}$/.test(event.traceId)) throw new Malformed(`the event has no trace id: ${shown(event.traceId)}`);
+  if (!/^[0-9a-f]{16}$/.test(event.spanId)) throw new Malformed(`the event has no span id: ${shown(event.spanId)}`);
+  for (const key of ["timestamp", ...(event.type === "ended" ? ["startTimestamp"] : [])]) {
+    if (!TIME.test(event[key]) || Number.isNaN(Date.parse(event[key]))) throw new Malformed(`the ${key} is no time: ${shown(event[key])}`);
+  }
+  for (const key of ["attributes", "attributeTypes", "status", "lost", "dropped"]) {
+    if (event[key] != null && (typeof event[key] !== "object" || Array.isArray(event[key]))) throw new Malformed(`the ${key} are no object: ${shown(event[key])}`);
+  }
+  for (const key of ["events", "links"]) {
+    const items = event[key];
+    if (items != null && (!Array.isArray(items) || items.some((item) => item === null || typeof item !== "object"))) throw new Malformed(`the ${key} are no list of objects`);
+  }
+  return event;
+}
+
+/** @param {any} value @param {number} levels @returns {boolean} */
+function isDeeper(value, levels) {
+  if (value === null || typeof value !== "object") return false;
+  return levels === 0 || Object.values(value).some((one) => isDeeper(one, levels - 1));
+}
+
+/** @param {any} value @returns {string} */
+function shown(value) {
+  return (JSON.stringify(value) ?? "none").slice(0, 60);
+}

@@ -1,0 +1,79 @@
+// @ts-check
+// How long spans of a name usually take, as the server counts it: asked for what a reader looks at, kept for a while,
+// bounded in number. Must never touch the DOM; requests and the clock are handed in.
+
+import { durationsRoute } from "./api.mjs";
+
+/**
+ * @typedef {{count: number, p50: number, p95: number}} Usual milliseconds, over `count` spans that have ended
+ * @typedef {{usual: Usual | null, asked: number}} Known
+ */
+
+/** Fewer earlier spans say nothing about the next one. */
+export const COUNT_MIN = 5;
+/** The server's quantiles are right within 3.2 %: less than that beyond the 95th percentile is not slow. */
+const SLOW_BEYOND = 1.04;
+const NAMES_MAX = 300;
+const ASKED_AT_ONCE = 3;
+const KEPT_MS = 20_000;
+// The server knows longer names by their beginning only.
+const NAME_LENGTH_MAX = 256;
+
+export class Expectations {
+  /** @type {Map<string, Known>} */
+  known = new Map();
+  asking = 0;
+
+  /** @param {{getJson: (route: string) => Promise<{status: number, body: any}>, now: () => number, changed: () => void}} world */
+  constructor(world) {
+    this.world = world;
+  }
+
+  /**
+   * What is known now; asks when that is nothing, or old.
+   * @param {string} service @param {string} name
+   * @returns {Usual | null}
+   */
+  of(service, name) {
+    if (name === "" || name.length > NAME_LENGTH_MAX || service.length > NAME_LENGTH_MAX) return null;
+    const key = `${service}\0${name}`;
+    const known = this.known.get(key);
+    if ((known === undefined || this.world.now() - known.asked > KEPT_MS) && this.asking < ASKED_AT_ONCE) void this.ask(key, service, name);
+    return known?.usual ?? null;
+  }
+
+  /** @param {string} key @param {string} service @param {string} name */
+  async ask(key, service, name) {
+    const before = this.known.get(key)?.usual ?? null;
+    this.known.delete(key);
+    this.known.set(key, { usual: before, asked: this.world.now() });
+    // The map is in the order asked, so the first is the one not asked for longest.
+    if (this.known.size > NAMES_MAX) for (const oldest of this.known.keys()) {
+      this.known.delete(oldest);
+      break;
+    }
+    this.asking += 1;
+    const { status, body } = await this.world.getJson(durationsRoute(service, name));
+    this.asking -= 1;
+    const known = this.known.get(key);
+    if (known !== undefined && status === 200) known.usual = usualOf(body);
+    this.world.changed();
+  }
+}
+
+/** @param {any} body @returns {Usual | null} */
+function usualOf(body) {
+  const { count, p50, p95 } = body ?? {};
+  return Number(count) >= COUNT_MIN && Number.isFinite(p50) && Number.isFinite(p95) ? { count, p50, p95 } : null;
+}
+
+/** @param {Usual | null} usual @param {number} duration @returns {boolean} */
+export function isSlow(usual, duration) {
+  return usual !== null && duration > usual.p95 * SLOW_BEYOND;
+}
+
+/** @param {Usual} usual @param {number} duration @returns {string} `3.2× the median` */
+export function timesUsual(usual, duration) {
+  const times = duration / Math.max(usual.p50, 1e-6);
+  return `${times < 10 ? times.toFixed(1) : Math.min(times, 1e6).toFixed(0)}× the median`;
+}

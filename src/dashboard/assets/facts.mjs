@@ -1,0 +1,136 @@
+// @ts-check
+// What the inspector says of a span, as texts: fields about the code, events and logs in one order, links back to it, and
+// the search that finds spans alike. Must never touch the DOM or a clock.
+
+import { readChanges } from "./model.mjs";
+import { quoteTerm } from "./search.mjs";
+import { formatDuration } from "./time.mjs";
+
+/**
+ * @typedef {import("./model.mjs").Trace} Trace
+ * @typedef {Record<string, unknown>} Attributes
+ * @typedef {{name: string, text: string, key: string}} Field `key`: the attribute that finds spans alike
+ */
+
+/** Of the longest value, what a search is made of. */
+const TERM_LENGTH_MAX = 120;
+
+// Names of today's conventions and of those before them, which older bridges still write.
+const FILE = ["code.file.path", "code.filepath"];
+const LINE = ["code.line.number", "code.lineno"];
+const COLUMN = ["code.column.number", "code.column"];
+const FUNCTION = ["code.function.name", "code.function"];
+const MODULE = ["code.module.name", "code.namespace"];
+
+/**
+ * Attributes that tell of the code and not of the work, as fields of their own; else they would drown the others.
+ * @param {Attributes} attributes
+ * @returns {{fields: Field[], others: [string, unknown][]}}
+ */
+export function codeFields(attributes) {
+  const used = new Set();
+  const take = (/** @type {string[]} */ names) => {
+    const key = names.find((name) => Object.hasOwn(attributes, name));
+    if (key === undefined) return null;
+    used.add(key);
+    return { key, text: valueText(attributes[key]) };
+  };
+  /** @type {Field[]} */
+  const fields = [];
+  const add = (/** @type {string} */ name, /** @type {{key: string, text: string} | null} */ found, text = found?.text) => {
+    if (found !== null) fields.push({ name, text: String(text), key: found.key });
+  };
+  const file = take(FILE);
+  const [line, column] = [take(LINE), take(COLUMN)];
+  const place = [line, column].map((one) => (one === null ? "" : `:${one.text}`)).join("");
+  add("Source", file ?? line, file === null ? `line ${line?.text}` : `${file.text}${place}`);
+  add("Function", take(FUNCTION));
+  const module = take(MODULE);
+  add("Module", module);
+  const target = take(["target"]);
+  if (target?.text !== module?.text) add("Target", target);
+  add("Level", take(["level"]));
+  const name = take(["thread.name"]);
+  const id = take(["thread.id"]);
+  add("Thread", name ?? id, name === null ? `id ${id?.text}` : id === null ? name.text : `${name.text} (id ${id.text})`);
+  const [busy, idle] = [take(["busy_ns"]), take(["idle_ns"])];
+  const both = Number(busy?.text) + Number(idle?.text);
+  const share = (/** @type {{text: string} | null} */ part) => (part === null ? "" : `${formatDuration(Number(part.text) / 1e6)}${both > 0 ? `  ·  ${Math.round((Number(part.text) / both) * 100)} %` : ""}`);
+  add("Busy", busy, share(busy));
+  add("Idle", idle, share(idle));
+  return { fields, others: Object.entries(attributes).filter(([key]) => !used.has(key)) };
+}
+
+/**
+ * Span events and log records in order of time; events before logs of the same moment.
+ * @param {any} event of the span @param {any[] | null} logs
+ * @returns {{kind: "event" | "log", entry: any}[]}
+ */
+export function timelineOf(event, logs) {
+  const events = (Array.isArray(event?.events) ? event.events : []).map((/** @type {any} */ entry) => ({ kind: /** @type {const} */ ("event"), entry }));
+  const records = (logs ?? []).map((entry) => ({ kind: /** @type {const} */ ("log"), entry }));
+  // Timestamps are of one width, so text order is time order; a stable sort keeps what is simultaneous as it came.
+  const order = (/** @type {{entry: any}} */ one) => String(one.entry?.timestamp ?? "");
+  return [...events, ...records].sort((a, b) => (order(a) === order(b) ? 0 : order(a) < order(b) ? -1 : 1));
+}
+
+/**
+ * A search for spans with this value, or "" where none can be written.
+ * @param {string} key @param {unknown} value
+ * @returns {string}
+ */
+export function termFor(key, value) {
+  if (typeof value === "object") return "";
+  const text = quoteTerm(String(value).slice(0, TERM_LENGTH_MAX).replace(/[\ud800-\udbff]$/, ""));
+  // Where a key cannot be written, or what follows it would make a path or an address of it, the text is looked for alone.
+  if (!/^[A-Za-z_][\w.-]*$/.test(key) || /^(:|\/\/)/.test(String(value))) return text;
+  // Without the mark, the search would ask the span and not the attribute.
+  return `${RESERVED.includes(key) ? "@" : ""}${key}:${text}`;
+}
+
+const RESERVED = ["name", "service", "scope", "span", "trace", "id", "state", "status", "kind", "duration", "spans", "errors"];
+
+/** @param {string} query @param {string} term @returns {string} both */
+export function withTerm(query, term) {
+  return query.trim() === "" ? term : ` ${query} `.includes(` ${term} `) ? query : `${query.trimEnd()} ${term}`;
+}
+
+/** @param {unknown} value @returns {string} */
+export function typeOf(value) {
+  if (Array.isArray(value)) return "array";
+  return value === null ? "null" : typeof value === "boolean" ? "bool" : typeof value;
+}
+
+/** @param {unknown} value @returns {string} */
+export function valueText(value) {
+  return typeof value === "string" ? value : JSON.stringify(value) ?? "";
+}
+
+/** Which spans of a trace link to which others of it; grows with the trace, and reads each change once. */
+export class BackLinks {
+  /** @type {Trace | null} */
+  trace = null;
+  place = -1;
+  /** By the id of the span linked to. @type {Map<string, Set<number>>} */
+  from = new Map();
+
+  /** @param {Trace} trace @param {string} spanId @returns {number[]} */
+  to(trace, spanId) {
+    if (trace !== this.trace) {
+      this.trace = trace;
+      this.place = -1;
+      this.from.clear();
+    }
+    this.place = readChanges(trace, this.place, (index) => {
+      const links = trace.spans.events[index]?.links;
+      if (!Array.isArray(links)) return;
+      for (const link of links) {
+        if (link?.traceId !== trace.traceId || typeof link.spanId !== "string") continue;
+        const known = this.from.get(link.spanId);
+        if (known === undefined) this.from.set(link.spanId, new Set([index]));
+        else known.add(index);
+      }
+    });
+    return [...(this.from.get(spanId) ?? [])].filter((index) => index < trace.spans.count);
+  }
+}

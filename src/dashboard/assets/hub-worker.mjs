@@ -1,0 +1,10 @@
+// @ts-check
+// The shared worker: one hub for all tabs that come from the same address. It must hold nothing but the hub.
+
+import { Hub } from "./hub.mjs";
+import { browserEnvironment } from "./stream.mjs";
+
+// The modules lie one folder below the page.
+const hub = new Hub({ environment: browserEnvironment(), base: new URL("../", import.meta.url).href });
+
+/** @type {any} */ (globalThis).onconnect = (/** @type {MessageEvent} */ event) => hub.connect(/** @type {any} */ (event.ports[0]));

@@ -1,0 +1,53 @@
+// @ts-check
+// Which key does what, on which page, and when a key belongs to the element that has the focus. Must never touch the DOM:
+// what a key does is an action of somebody else.
+
+/**
+ * @typedef {Record<string, () => void>} Keys by the `key` of the event
+ * @typedef {"list" | "waterfall" | "flame"} Page
+ * @typedef {object} Keyed what keys are bound to
+ * @property {{move: (rows: number) => void, openActive: () => void}} listView
+ * @property {{keys: Keys}} traceView
+ * @property {{keys: Keys}} flameView
+ * @property {{keys: Keys}} travelView
+ * @property {{step: (by: 1 | -1) => void}} searchView
+ * @property {{back: () => void, help: () => void, theme: () => void, pause: () => void, search: () => void, inspect: () => void,
+ *   view: () => void, criticalPath: () => void}} page
+ */
+
+const PAGE_ROWS = 15;
+
+/** @param {Keyed} keyed @returns {Record<Page, Keys>} */
+export function keyTables({ listView, traceView, flameView, travelView, searchView, page }) {
+  const everywhere = { Escape: page.back, "?": page.help, t: page.theme, " ": page.pause, "/": page.search };
+  const list = {
+    ...everywhere,
+    ArrowDown: () => listView.move(1), j: () => listView.move(1), ArrowUp: () => listView.move(-1), k: () => listView.move(-1),
+    PageDown: () => listView.move(PAGE_ROWS), PageUp: () => listView.move(-PAGE_ROWS),
+    Home: () => listView.move(-Infinity), End: () => listView.move(Infinity),
+    Enter: () => listView.openActive(),
+  };
+  const waterfall = {
+    ...everywhere, ...traceView.keys, ...travelView.keys,
+    n: () => searchView.step(1), N: () => searchView.step(-1), p: page.criticalPath, v: page.view, Enter: page.inspect,
+  };
+  return { list, waterfall, flame: { ...waterfall, ...flameView.keys } };
+}
+
+/** Elements that are typed in or chosen from: every key is theirs. */
+const TYPED = "input:not([type=range]), textarea, select";
+/** Elements with a meaning of their own for the keys that press. */
+const PRESSED = "button, a, summary, [role=separator]";
+/** Elements with a meaning of their own for the keys that move. */
+const MOVED = "#inspector, [role=separator], input";
+
+/**
+ * @param {{closest: (selectors: string) => unknown}} target that has the focus
+ * @param {string} key
+ * @returns {boolean} whether the key means something to the element itself
+ */
+export function isOwnKey(target, key) {
+  if (target.closest(TYPED) !== null) return true;
+  if ((key === "Enter" || key === " ") && target.closest(PRESSED) !== null) return true;
+  return /^(Arrow|Page|Home|End)/.test(key) && target.closest(MOVED) !== null;
+}

@@ -1,0 +1,194 @@
+// @ts-check
+// The whole trace in forty pixels of height, and the window in it that the waterfall shows. Draws pixels itself, because
+// 100,000 calls of a canvas take longer than a frame. It must never change a trace.
+
+import { colours, pixelOf } from "./colours.mjs";
+import { STATE, isBadState } from "./columns.mjs";
+import { byId, element, setShown, setStyle } from "./dom.mjs";
+import { barEnd } from "./span.mjs";
+import { pan, within } from "./timescale.mjs";
+
+/**
+ * @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame
+ * @typedef {import("./timescale.mjs").Scale} Scale
+ * @typedef {"new" | "move" | "left" | "right"} Grip
+ */
+
+const HEIGHT = 40;
+const BAR_HEIGHT_MAX = 5;
+/** An error is this large at least: it is what a reader looks for. */
+const ERROR_SIZE = 2;
+// A picture may take this share of the time.
+const PATIENCE = 15;
+const INTERVAL_MIN_MS = 80;
+const HANDLE_WIDTH = 9;
+const DRAG_MIN = 3;
+
+export class MinimapView {
+  /** @param {{ui: import("./ui.mjs").Ui}} context */
+  constructor({ ui }) {
+    this.ui = ui;
+    this.root = byId("minimap");
+    this.canvas = element("canvas", { class: "minimap-canvas", height: HEIGHT });
+    this.window = element("span", { class: "brush", hidden: true });
+    this.before = element("span", { class: "brush-shade", hidden: true });
+    this.after = element("span", { class: "brush-shade", hidden: true });
+    this.root.append(this.canvas, this.before, this.after, this.window);
+    /** @type {Scale | null} */
+    this.scale = null;
+    this.drawnFor = "";
+    this.drawnAt = -Infinity;
+    this.cost = 0;
+    /** @type {ImageData | null} */
+    this.image = null;
+    this.root.addEventListener("pointerdown", (event) => this.pressed(event));
+    this.root.addEventListener("dblclick", () => ui.setZoom(null));
+  }
+
+  /**
+   * @param {TraceFrame} frame
+   * @param {Scale} scale of the whole trace
+   * @returns {number} milliseconds until it wants to draw again by itself
+   */
+  draw(frame, scale) {
+    this.scale = scale;
+    this.drawWindow(scale);
+    const key = `${frame.generation} ${frame.trace.version} ${scale.key} ${colours().key}`;
+    if (key === this.drawnFor || !(scale.width > 0)) return Infinity;
+    const now = performance.now();
+    const wait = this.drawnAt + Math.max(INTERVAL_MIN_MS, this.cost * PATIENCE) - now;
+    if (wait > 0 && this.drawnFor !== "") return wait;
+    this.drawnFor = key;
+    this.drawnAt = now;
+    this.paint(frame, scale);
+    this.cost = performance.now() - now;
+    return frame.live ? Math.max(INTERVAL_MIN_MS, this.cost * PATIENCE) : Infinity;
+  }
+
+  /** @param {Scale} scale */
+  drawWindow(scale) {
+    const { zoom } = this.ui;
+    for (const node of [this.window, this.before, this.after]) setShown(node, zoom !== null);
+    if (zoom === null) return;
+    const from = Math.max(0, scale.x(zoom.start));
+    const to = Math.min(scale.width, scale.x(zoom.end));
+    setStyle(this.window, "transform", `translateX(${from.toFixed(1)}px)`);
+    setStyle(this.window, "width", `${Math.max(3, to - from).toFixed(1)}px`);
+    setStyle(this.before, "width", `${from.toFixed(1)}px`);
+    setStyle(this.after, "transform", `translateX(${to.toFixed(1)}px)`);
+    setStyle(this.after, "width", `${Math.max(0, scale.width - to).toFixed(1)}px`);
+  }
+
+  /** @param {TraceFrame} frame @param {Scale} scale */
+  paint(frame, scale) {
+    const width = Math.max(1, Math.round(scale.width));
+    const context = this.canvas.getContext("2d");
+    if (context === null) return;
+    if (this.canvas.width !== width || this.image === null) {
+      this.canvas.width = width;
+      this.image = context.createImageData(width, HEIGHT);
+    }
+    const pixels = new Uint32Array(this.image.data.buffer);
+    pixels.fill(0);
+    paintSpans(pixels, width, frame, scale);
+    context.putImageData(this.image, 0, 0);
+  }
+
+  // The window, moved and made by the pointer.
+
+  /** @param {PointerEvent} event */
+  pressed(event) {
+    if (event.button !== 0 || this.scale === null) return;
+    event.preventDefault();
+    const left = this.root.getBoundingClientRect().left;
+    const from = event.clientX - left;
+    const grip = this.gripAt(from);
+    const zoom = this.ui.zoom;
+    let moved = false;
+    this.root.setPointerCapture(event.pointerId);
+    const move = (/** @type {PointerEvent} */ next) => {
+      const to = next.clientX - left;
+      if (!moved && Math.abs(to - from) < DRAG_MIN) return;
+      moved = true;
+      this.drag(grip, zoom, from, to);
+    };
+    const stop = () => {
+      this.root.removeEventListener("pointermove", move);
+      this.root.removeEventListener("pointerup", stop);
+      this.root.removeEventListener("pointercancel", stop);
+      if (!moved && zoom !== null && grip === "new") this.centre(zoom, from);
+    };
+    this.root.addEventListener("pointermove", move);
+    this.root.addEventListener("pointerup", stop);
+    this.root.addEventListener("pointercancel", stop);
+  }
+
+  /** @param {number} x @returns {Grip} */
+  gripAt(x) {
+    const { zoom } = this.ui;
+    if (zoom === null || this.scale === null) return "new";
+    const from = this.scale.x(zoom.start);
+    const to = this.scale.x(zoom.end);
+    if (Math.abs(x - from) <= HANDLE_WIDTH / 2) return "left";
+    if (Math.abs(x - to) <= HANDLE_WIDTH / 2) return "right";
+    return x > from && x < to ? "move" : "new";
+  }
+
+  /** @param {Grip} grip @param {import("./timescale.mjs").Stretch | null} zoom as it was when the drag began @param {number} from @param {number} to */
+  drag(grip, zoom, from, to) {
+    const scale = /** @type {Scale} */ (this.scale);
+    const time = scale.time(Math.max(0, Math.min(scale.width, to)));
+    if (grip === "move" && zoom !== null) {
+      const by = scale.time(to) - scale.time(from);
+      this.ui.setZoom(pan(zoom, by / (zoom.end - zoom.start), scale));
+      return;
+    }
+    const anchor = grip === "new" || zoom === null ? scale.time(from) : grip === "left" ? zoom.end : zoom.start;
+    this.ui.setZoom(within({ start: Math.min(anchor, time), end: Math.max(anchor, time) }, scale));
+  }
+
+  /** @param {import("./timescale.mjs").Stretch} zoom @param {number} x */
+  centre(zoom, x) {
+    const scale = /** @type {Scale} */ (this.scale);
+    const half = (zoom.end - zoom.start) / 2;
+    this.ui.setZoom(within({ start: scale.time(x) - half, end: scale.time(x) + half }, scale));
+  }
+}
+
+/** @param {Uint32Array} pixels @param {number} width @param {TraceFrame} frame @param {Scale} scale */
+function paintSpans(pixels, width, frame, scale) {
+  const { trace, now } = frame;
+  const { spans } = trace;
+  const count = spans.count;
+  const colour = colourOfSpan(frame);
+  const error = pixelOf(colours().by.error);
+  const pitch = Math.min(BAR_HEIGHT_MAX + 1, Math.max(1, Math.floor(HEIGHT / Math.max(1, count))));
+  const height = Math.max(1, pitch - 1);
+  // Two passes, so that no error is hidden below what came after it.
+  for (const bad of [false, true]) {
+    for (let index = 0; index < count; index += 1) {
+      const state = spans.state[index];
+      if (state === STATE.placeholder || isBadState(state) !== bad) continue;
+      const from = Math.max(0, Math.min(width - 1, Math.round(scale.x(spans.start[index]))));
+      const to = Math.max(from + (bad ? ERROR_SIZE : 1), Math.min(width, Math.round(scale.x(barEnd(trace, index, now)))));
+      const y = pitch > 1 ? index * pitch : Math.floor((index * (HEIGHT - 1)) / count);
+      const pixel = bad ? error : colour(index);
+      const lines = Math.min(HEIGHT - y, bad ? Math.max(ERROR_SIZE, height) : height);
+      for (let line = y; line < y + lines; line += 1) pixels.fill(pixel, line * width + from, line * width + to);
+    }
+  }
+}
+
+/** A span's colour without a look at its name's text for each. @param {TraceFrame} frame @returns {(index: number) => number} */
+function colourOfSpan({ trace, palette }) {
+  const { spans, strings } = trace;
+  const { pixels } = colours();
+  const byName = trace.services.size <= 1;
+  /** @type {Int32Array} */
+  const slots = new Int32Array(strings.list.length).fill(-1);
+  return (index) => {
+    const text = byName ? spans.name[index] : spans.service[index];
+    if (slots[text] < 0) slots[text] = palette.slotOf(trace, index);
+    return pixels[slots[text]];
+  };
+}

@@ -1,0 +1,329 @@
+// @ts-check
+// A trace as it looked at any moment: read off the columns, not replayed. The spans are put in order of appearance once;
+// then a moment is a number of spans, and one pass over them says which of those were open.
+// Must never touch the DOM or a clock, nor change the trace it looks at.
+
+import { FLAG, Journal, STATE, SpanColumns, isBadState, isOpenState } from "./columns.mjs";
+import { parseTimestamp } from "./time.mjs";
+
+/**
+ * @typedef {import("./model.mjs").Trace} Trace
+ * @typedef {{start: any, updates: {time: number, data: any}[]}} Past what the log says of one span before its end
+ * @typedef {Map<string, Past>} History by span id
+ */
+
+/**
+ * The events of a log that their spans' ends made invisible: what each span was started with, and its updates.
+ * @param {Iterable<any>} events
+ * @param {number} originSeconds
+ * @returns {History}
+ */
+export function historyOf(events, originSeconds) {
+  /** @type {History} */
+  const history = new Map();
+  for (const data of events) {
+    if (data?.type !== "started" && data?.type !== "updated") continue;
+    let past = history.get(data.spanId);
+    if (past === undefined) history.set(data.spanId, (past = { start: null, updates: [] }));
+    if (data.type === "started") past.start ??= data;
+    else past.updates.push({ time: parseTimestamp(data.timestamp, originSeconds), data });
+  }
+  return history;
+}
+
+/** The moments of one trace, as it was when this was made. */
+export class Moments {
+  /** @param {Trace} trace @param {History | null} history @param {number} now where the trace's time ends, in tree time */
+  constructor(trace, history, now) {
+    this.trace = trace;
+    this.history = history;
+    /** The trace's version that this is of. */
+    this.version = trace.version;
+    this.start = trace.start;
+    this.end = Math.max(Number.isNaN(trace.end) ? trace.start : trace.end, trace.counts.open > 0 ? now : -Infinity);
+    /** The last moment looked at. */
+    this.moment = NaN;
+    this.appears = appearances(trace);
+    this.order = orderOf(this.appears);
+    /** Times of all starts and ends, in order. */
+    this.times = timesOf(trace);
+    /** Times of the ends that were failures, in order. */
+    this.failures = failuresOf(trace);
+    this.fixed = this.permuted();
+    /** @type {Trace} */
+    this.view = this.emptyView();
+    /** Spans whose state may be "waiting" while they are open. @type {number[]} */
+    this.waits = this.waitingSpans();
+  }
+
+  /** Takes over the view of an older index of the same trace, so that whoever draws it goes on. @param {Moments} before */
+  succeed(before) {
+    const { version, structure, journal } = before.view;
+    this.view = Object.assign(before.view, this.view, { version, structure, journal });
+  }
+
+  /** What never changes, in order of appearance. */
+  permuted() {
+    const { spans } = this.trace;
+    const { order } = this;
+    const place = new Int32Array(order.length);
+    for (let index = 0; index < order.length; index += 1) place[order[index]] = index;
+    const pick = (/** @type {any} */ column) => {
+      const picked = new column.constructor(order.length);
+      for (let index = 0; index < order.length; index += 1) picked[index] = column[order[index]];
+      return picked;
+    };
+    const parent = pick(spans.parent);
+    for (let index = 0; index < parent.length; index += 1) if (parent[index] >= 0) parent[index] = place[parent[index]];
+    return {
+      place, parent, start: pick(spans.start), end: pick(spans.end), state: pick(spans.state), flags: pick(spans.flags),
+      name: pick(spans.name), service: pick(spans.service), scope: pick(spans.scope), kind: pick(spans.kind),
+      ids: pick(spans.ids), appears: pick(this.appears),
+    };
+  }
+
+  /** @returns {Trace} */
+  emptyView() {
+    const { trace, fixed, order } = this;
+    const size = order.length;
+    const spans = new SpanColumns();
+    const numbers = () => new Int32Array(size);
+    Object.assign(spans, {
+      ids: fixed.ids, parent: fixed.parent, name: fixed.name, service: fixed.service, scope: fixed.scope, kind: fixed.kind,
+      firstChild: numbers(), lastChild: numbers(), nextSibling: numbers(), previousSibling: numbers(),
+      childCount: numbers(), childOpen: numbers(), childFailed: numbers(), depth: numbers(),
+      start: new Float64Array(size), end: new Float64Array(size), stamp: new Float64Array(size),
+      state: new Uint8Array(size), flags: new Uint8Array(size),
+      events: new Proxy([], { get: (_none, key) => (typeof key === "string" && /^\d+$/.test(key) ? this.eventAt(Number(key)) : undefined) }),
+      byId: { get: (/** @type {string} */ id) => this.indexOf(id), has: (/** @type {string} */ id) => this.indexOf(id) !== undefined },
+    });
+    const byPlace = (/** @type {Map<number, any>} */ map) => lazyMap((index) => map.get(order[index]));
+    return {
+      ...trace, spans, journal: new Journal(), roots: new Set(), openLeaves: new Set(), services: new Map(),
+      counts: { total: 0, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 0 },
+      end: this.end, newest: -1, version: 0, structure: 0, errorMarksStale: false,
+      changes: lazyMap(() => undefined), changedTypes: lazyMap(() => undefined), parentIds: byPlace(trace.parentIds),
+      lost: byPlace(trace.lost), logs: lazyMap((index) => this.logsAt(index)),
+    };
+  }
+
+  /** @returns {number[]} */
+  waitingSpans() {
+    const waits = [];
+    for (const [id, past] of this.history ?? []) {
+      const from = this.trace.spans.byId.get(id);
+      if (from !== undefined && (past.start?.state === "waiting" || past.updates.some(({ data }) => data.state === "waiting"))) waits.push(this.fixed.place[from]);
+    }
+    return waits;
+  }
+
+  /**
+   * The trace as it looked at the moment: the same object each time, changed in place, its versions grown.
+   * @param {number} moment in tree time
+   * @returns {Trace}
+   */
+  at(moment) {
+    if (moment === this.moment) return this.view;
+    this.moment = moment;
+    const { view, fixed } = this;
+    const { spans, counts } = view;
+    spans.count = countUpTo(fixed.appears, moment);
+    view.version += 1;
+    view.structure += 1;
+    // Whoever keeps something per span has to look at all of them again.
+    view.journal.written += view.journal.ring.length + 1;
+    this.setStates(moment);
+    for (const column of [spans.firstChild, spans.lastChild, spans.nextSibling, spans.previousSibling]) column.fill(-1, 0, spans.count);
+    for (const column of [spans.childCount, spans.childOpen, spans.childFailed]) column.fill(0, 0, spans.count);
+    spans.stamp.fill(view.version, 0, spans.count);
+    view.roots.clear();
+    view.openLeaves.clear();
+    view.services.clear();
+    Object.assign(counts, { total: 0, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 0 });
+    for (let index = 0; index < spans.count; index += 1) this.place(index);
+    for (let index = 0; index < spans.count; index += 1) {
+      if (isOpenState(spans.state[index]) && spans.childOpen[index] === 0) view.openLeaves.add(index);
+    }
+    return view;
+  }
+
+  /** @param {number} moment */
+  setStates(moment) {
+    const { fixed, view: { spans } } = this;
+    for (let index = 0; index < spans.count; index += 1) {
+      const start = fixed.start[index];
+      const end = fixed.end[index];
+      spans.flags[index] = fixed.flags[index] & FLAG.remote;
+      spans.start[index] = start <= moment ? start : NaN;
+      spans.end[index] = end <= moment ? end : NaN;
+      if (!(start <= moment)) spans.state[index] = STATE.placeholder;
+      else if (end <= moment) spans.state[index] = fixed.state[index];
+      else spans.state[index] = STATE.running;
+    }
+    for (const index of this.waits) {
+      if (index < spans.count && spans.state[index] === STATE.running && this.isWaiting(index, moment)) spans.state[index] = STATE.waiting;
+    }
+    // An open span of which the log says nothing more is what it is now.
+    for (let index = 0; index < spans.count; index += 1) {
+      if (spans.state[index] === STATE.running && fixed.state[index] === STATE.waiting && this.past(index) === undefined) spans.state[index] = STATE.waiting;
+    }
+  }
+
+  /** Links a span and counts it. @param {number} index */
+  place(index) {
+    const { spans, roots, counts, services, strings } = this.view;
+    const state = spans.state[index];
+    const parent = spans.parent[index];
+    const isBad = isBadState(state);
+    if (state === STATE.placeholder) counts.placeholders += 1;
+    else {
+      counts.total += 1;
+      this.view.newest = index;
+      const name = strings.list[spans.service[index]];
+      const service = services.get(name);
+      if (service === undefined) services.set(name, { name, spans: 1 });
+      else service.spans += 1;
+    }
+    if (isOpenState(state)) counts.open += 1;
+    if (state === STATE.waiting) counts.waiting += 1;
+    if (state === STATE.error) counts.errors += 1;
+    if (state === STATE.lost) counts.lost += 1;
+    if (parent < 0) roots.add(index);
+    else {
+      const last = spans.lastChild[parent];
+      spans.previousSibling[index] = last;
+      if (last < 0) spans.firstChild[parent] = index;
+      else {
+        spans.nextSibling[last] = index;
+        // Who appears first, by its child, may have started later.
+        if (!(spans.start[last] <= spans.start[index])) spans.set(parent, FLAG.unsorted);
+      }
+      spans.lastChild[parent] = index;
+      spans.childCount[parent] += 1;
+      if (isOpenState(state)) spans.childOpen[parent] += 1;
+      if (isBad) spans.childFailed[parent] += 1;
+    }
+    // An ancestor appears before its descendants, so its marks are made after its flags were.
+    for (let step = isBad ? parent : -1; step >= 0 && !spans.has(step, FLAG.errorBelow); step = spans.parent[step]) spans.set(step, FLAG.errorBelow);
+  }
+
+  /** @param {string} id @returns {number | undefined} */
+  indexOf(id) {
+    const from = this.trace.spans.byId.get(id);
+    if (from === undefined || from >= this.order.length) return undefined;
+    const index = this.fixed.place[from];
+    return index < this.view.spans.count ? index : undefined;
+  }
+
+  /** @param {number} index @returns {Past | undefined} */
+  past(index) {
+    return this.history?.get(this.fixed.ids[index]);
+  }
+
+  /** @param {number} index @param {number} moment @returns {boolean} */
+  isWaiting(index, moment) {
+    const past = this.past(index);
+    let state = past?.start?.state;
+    for (const { time, data } of past?.updates ?? []) if (time <= moment && typeof data.state === "string") state = data.state;
+    return state === "waiting";
+  }
+
+  /** @param {number} index @returns {any} the span's newest event at the moment, made when it is asked for */
+  eventAt(index) {
+    if (!(index < this.view.spans.count) || this.view.spans.state[index] === STATE.placeholder) return null;
+    const event = this.trace.spans.events[this.order[index]];
+    if (event === null || !isOpenState(this.view.spans.state[index])) return event;
+    const past = this.past(index);
+    const { status, links, events, lost, startTimestamp, ...rest } = past?.start ?? event;
+    const attributes = { ...rest.attributes };
+    const attributeTypes = { ...rest.attributeTypes };
+    for (const { time, data } of past?.updates ?? []) {
+      if (!(time <= this.moment)) continue;
+      Object.assign(attributes, data.attributes);
+      Object.assign(attributeTypes, data.attributeTypes);
+    }
+    const happened = this.upToNow(event.events);
+    return { ...rest, type: "started", timestamp: startTimestamp ?? rest.timestamp, attributes, attributeTypes, ...(happened.length > 0 ? { events: happened } : {}) };
+  }
+
+  /** @param {number} index @returns {any[] | undefined} */
+  logsAt(index) {
+    const logs = this.upToNow(this.trace.logs.get(this.order[index]));
+    return logs.length > 0 ? logs : undefined;
+  }
+
+  /** @param {any[] | undefined} list @returns {any[]} */
+  upToNow(list) {
+    return (list ?? []).filter((one) => parseTimestamp(one?.timestamp, this.trace.originSeconds) <= this.moment);
+  }
+
+  /** The next moment at which something starts or ends. @param {number} moment @param {1 | -1} direction @returns {number} */
+  step(moment, direction) {
+    const { times } = this;
+    if (times.length === 0) return moment;
+    const after = countUpTo(times, moment);
+    if (direction > 0) return after < times.length ? times[after] : this.end;
+    let before = after - 1;
+    while (before >= 0 && times[before] === moment) before -= 1;
+    return before < 0 ? this.start : times[before];
+  }
+}
+
+/**
+ * When each span appears: with its own start, or, as a placeholder, with that of its first child.
+ * @param {Trace} trace
+ * @returns {Float64Array}
+ */
+function appearances({ spans }) {
+  const appears = spans.start.slice(0, spans.count);
+  const byStart = orderOf(appears);
+  for (const index of byStart) {
+    // In order of start, the first to reach an ancestor is the earliest: each ancestor is set once.
+    const start = spans.start[index];
+    for (let step = spans.parent[index]; step >= 0 && !(appears[step] <= start); step = spans.parent[step]) appears[step] = start;
+  }
+  return appears;
+}
+
+/** @param {Float64Array} keys @returns {Uint32Array} indexes in order of their keys, unknown ones last; equals keep their order */
+function orderOf(keys) {
+  const order = Uint32Array.from(keys, (_, index) => index);
+  const key = (/** @type {number} */ index) => (Number.isNaN(keys[index]) ? Infinity : keys[index]);
+  let sorted = true;
+  for (let index = 1; index < order.length && sorted; index += 1) sorted = key(index - 1) <= key(index);
+  return sorted ? order : order.sort((a, b) => (key(a) === key(b) ? a - b : key(a) - key(b)));
+}
+
+/** @param {Trace} trace @returns {Float64Array} */
+function timesOf({ spans }) {
+  const times = new Float64Array(spans.count * 2);
+  let length = 0;
+  for (let index = 0; index < spans.count; index += 1) {
+    for (const time of [spans.start[index], spans.end[index]]) if (!Number.isNaN(time)) times[length++] = time;
+  }
+  return times.subarray(0, length).sort();
+}
+
+/** @param {Trace} trace @returns {Float64Array} */
+function failuresOf({ spans }) {
+  const times = [];
+  for (let index = 0; index < spans.count; index += 1) if (isBadState(spans.state[index]) && !Number.isNaN(spans.end[index])) times.push(spans.end[index]);
+  return Float64Array.from(times).sort();
+}
+
+/** @param {ArrayLike<number>} sorted unknown ones last @param {number} limit @returns {number} how many are not above the limit */
+export function countUpTo(sorted, limit) {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (sorted[middle] <= limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** What is looked up when it is asked for. @param {(index: number) => any} find @returns {any} */
+function lazyMap(find) {
+  return { get: find, has: (/** @type {number} */ index) => find(index) !== undefined, size: 0 };
+}

@@ -1,0 +1,106 @@
+// @ts-check
+// What an address says about the page, and the address for a page: trace, span, searches, order, view, zoom and moment.
+// Must never touch the DOM, the history or a clock. Whatever an address says that makes no sense is left out.
+
+import { within } from "./timescale.mjs";
+
+/**
+ * @typedef {import("./timescale.mjs").Stretch} Stretch
+ * @typedef {{from: number | null, to: number | null, at: number | null}} Look zoom and moment, in milliseconds after the
+ *   start of the trace, so that they mean the same to whoever opens the address
+ * @typedef {{trace: string | null, span: string | null, query: string, find: string, order: "running" | "newest",
+ *   view: "waterfall" | "flame"} & Look} Route `query` searches the list, `find` the trace
+ */
+
+/** The whole trace, now. @type {Look} */
+export const WHOLE = Object.freeze({ from: null, to: null, at: null });
+
+const FILE = "file:";
+/** Nanoseconds. */
+const DECIMALS = 6;
+
+/** @param {string} search the query of an address @returns {Route} */
+export function parseRoute(search) {
+  const query = new URLSearchParams(search);
+  const trace = traceIn(query.get("trace") ?? "");
+  const from = numberIn(query.get("from"));
+  const to = numberIn(query.get("to"));
+  const isZoom = trace !== null && from !== null && to !== null && from < to;
+  return {
+    trace,
+    span: trace === null ? null : spanIn(query.get("span") ?? "", trace),
+    query: query.get("q") ?? "",
+    find: trace === null ? "" : (query.get("find") ?? ""),
+    order: query.get("order") === "newest" ? "newest" : "running",
+    view: query.get("view") === "flame" ? "flame" : "waterfall",
+    from: isZoom ? from : null,
+    to: isZoom ? to : null,
+    at: trace === null ? null : numberIn(query.get("at")),
+  };
+}
+
+/** @param {string} text @returns {string | null} */
+function traceIn(text) {
+  if (text.startsWith(FILE)) return text;
+  return /^[0-9a-f]{32}$/i.test(text) ? text.toLowerCase() : null;
+}
+
+/** @param {string} text @param {string} trace @returns {string | null} */
+function spanIn(text, trace) {
+  if (trace.startsWith(FILE)) return text || null;
+  return /^[0-9a-f]{16}$/i.test(text) ? text.toLowerCase() : null;
+}
+
+/** @param {string | null} text @returns {number | null} */
+function numberIn(text) {
+  if (text === null || !/^-?\d{1,15}(\.\d{1,9})?$/.test(text)) return null;
+  return Number(text);
+}
+
+/** @param {Route} route @returns {string} the query of its address, without its question mark */
+export function routeText(route) {
+  const query = new URLSearchParams();
+  if (route.trace !== null) {
+    query.set("trace", route.trace);
+    if (route.span !== null) query.set("span", route.span);
+    if (route.find !== "") query.set("find", route.find);
+  }
+  if (route.query !== "") query.set("q", route.query);
+  if (route.order !== "running") query.set("order", route.order);
+  if (route.trace !== null) {
+    if (route.view !== "waterfall") query.set("view", route.view);
+    for (const name of /** @type {const} */ (["from", "to", "at"])) {
+      const value = route[name];
+      if (value !== null) query.set(name, numberText(value));
+    }
+  }
+  return query.toString();
+}
+
+/** @param {number} value @returns {string} without an exponent, which no one reads */
+function numberText(value) {
+  const text = value.toFixed(DECIMALS).replace(/\.?0+$/, "");
+  return text === "-0" ? "0" : text;
+}
+
+/** @param {Route} route @param {string | null} trace @param {string | null} span @returns {Route} what is looked at in one trace is not in the next */
+export function elsewhere(route, trace, span) {
+  return trace === route.trace ? { ...route, span } : { ...route, trace, span, find: "", ...WHOLE };
+}
+
+/** @param {{zoom: Stretch | null, moment: number | null}} shown @param {number} start of the trace @returns {Look} */
+export function lookOf({ zoom, moment }, start) {
+  const offset = (/** @type {number | undefined | null} */ time) => (time === undefined || time === null ? null : Number((time - start).toFixed(DECIMALS)));
+  return { from: offset(zoom?.start), to: offset(zoom?.end), at: offset(moment) };
+}
+
+/** @param {Look} look @param {Stretch} whole of the trace @returns {{zoom: Stretch | null, moment: number | null}} what it means in this trace, inside its bounds */
+export function shownBy({ from, to, at }, whole) {
+  const zoom = from === null || to === null ? null : within({ start: whole.start + from, end: whole.start + to }, whole);
+  return { zoom, moment: at === null ? null : whole.start + Math.max(0, at) };
+}
+
+/** @param {Look} one @param {Look} other @returns {boolean} */
+export function isSameLook(one, other) {
+  return one.from === other.from && one.to === other.to && one.at === other.at;
+}

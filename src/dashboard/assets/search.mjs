@@ -1,0 +1,206 @@
+// @ts-check
+// The search grammar, for lists of traces and for the spans of one trace. The server reads the same (`src/spans/query.rs`):
+// `tests/search.json` holds both to one meaning. Must never touch the DOM or a clock.
+
+/**
+ * @typedef {"<" | "<=" | ">" | ">=" | "="} Operator
+ * @typedef {object} Term
+ * @property {boolean} negated
+ * @property {number} at place in the query, in code units from 0
+ * @property {string} key "" for text; of an attribute with `@` before it
+ * @property {string} value in lower case
+ * @property {Operator | ""} operator "" where the value is to be contained
+ * @property {number} number what is compared with: nanoseconds for `duration`; NaN where nothing is
+ * @typedef {{message: string, at: number, length: number}} Wrong what cannot be read, and where
+ * @typedef {{terms: Term[], wrong: Wrong | null}} Query
+ * @typedef {"list" | "trace"} Subject what is searched
+ */
+
+const KEYS = {
+  list: ["name", "service", "trace", "id", "state", "status", "kind", "duration", "spans", "errors"],
+  trace: ["name", "service", "scope", "span", "id", "state", "status", "kind", "duration"],
+};
+/** @type {Record<string, string[]>} */
+const VALUES = {
+  state: ["running", "waiting", "ok", "error", "lost"],
+  status: ["OK", "ERROR"],
+  kind: ["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"],
+};
+const TRACE_STATES = [...VALUES.state.slice(0, 4), "cancelled", "lost"];
+const COUNTS = ["spans", "errors"];
+/** @type {Record<string, number>} */
+const NANOSECONDS = { ns: 1, us: 1e3, "µs": 1e3, "μs": 1e3, ms: 1e6, "": 1e6, s: 1e9, m: 60e9, min: 60e9, h: 3600e9 };
+
+/**
+ * @param {string} text
+ * @param {Subject} subject
+ * @returns {Query} where something is wrong, no terms
+ */
+export function parseQuery(text, subject) {
+  try {
+    return { terms: wordsOf(text).map((word) => termOf(word, subject)), wrong: null };
+  } catch (refused) {
+    if (!(refused instanceof Refused)) throw refused;
+    // As the server counts: characters, from 1.
+    const character = [...text.slice(0, refused.at)].length + 1;
+    return { terms: [], wrong: { message: `${refused.message}, at character ${character}`, at: refused.at, length: refused.length } };
+  }
+}
+
+class Refused extends Error {
+  at = 0;
+  length = 1;
+}
+
+/** @param {string} message @param {number} [at] @param {number} [length] */
+function refuse(message, at = 0, length = 1) {
+  return Object.assign(new Refused(message), { at, length });
+}
+
+/** @typedef {{at: number, end: number, text: string, negated: boolean, quoted: boolean}} Word */
+
+/** @param {string} query @returns {Word[]} */
+function wordsOf(query) {
+  /** @type {Word[]} */
+  const words = [];
+  /** @type {Word | null} */
+  let word = null;
+  let quote = -1;
+  for (let at = 0; at < query.length; at += 1) {
+    const character = query[at];
+    if (quote < 0 && /\s/.test(character)) {
+      word = null;
+      continue;
+    }
+    if (word === null) words.push((word = { at, end: at, text: "", negated: false, quoted: false }));
+    word.end = at + 1;
+    if (character !== '"') {
+      word.text += character;
+      continue;
+    }
+    quote = quote < 0 ? at : -1;
+    if (word.text === "-" && word.at + 1 === at) {
+      word.negated = true;
+      word.text = "";
+    }
+    word.quoted ||= word.text === "" && quote >= 0;
+  }
+  if (quote >= 0) throw refuse("a quote is not closed", quote, query.length - quote);
+  for (const one of words) {
+    if (one.quoted || one.text.length < 2 || !one.text.startsWith("-")) continue;
+    one.negated = true;
+    one.text = one.text.slice(1);
+  }
+  return words;
+}
+
+/** @param {Word} word @param {Subject} subject @returns {Term} */
+function termOf(word, subject) {
+  try {
+    return { negated: word.negated, at: word.at, ...(word.quoted ? asText(word.text) : testOf(word.text, subject)) };
+  } catch (refused) {
+    if (refused instanceof Refused) Object.assign(refused, { at: word.at, length: word.end - word.at });
+    throw refused;
+  }
+}
+
+/** @typedef {Omit<Term, "negated" | "at">} Test */
+
+/** @param {string} text @returns {Test} */
+function asText(text) {
+  return { key: "", value: text.toLowerCase(), operator: "", number: NaN };
+}
+
+/** @param {string} text @param {Subject} subject @returns {Test} */
+function testOf(text, subject) {
+  const found = /^(@?)([A-Za-z_][\w.-]*)(:(?!:|\/\/)|[<>=]+)(.*)$/s.exec(text);
+  if (found === null) return asText(text);
+  const [, mark, key, operator, value] = found;
+  const known = mark === "" && KEYS[subject].includes(key);
+  if (known && (key === "duration" || COUNTS.includes(key))) return comparison(key, operator === ":" ? value : operator + value);
+  const number = /^-?(\d+\.?\d*|\.\d+)$/.test(value) ? Number(value) : NaN;
+  // A word such as `a>b` is only text.
+  if (operator !== ":" && (Number.isNaN(number) || (known && subject === "trace"))) return asText(text);
+  if (operator === ":" && known) return property(key, value, subject);
+  if (subject === "list") throw refuse(`"${key}" is not one of ${KEYS.list.filter((one) => one !== "id").join(", ")}, and attributes are searched inside a trace`);
+  if (mark === "" && (KEYS.list.includes(key))) throw refuse(`"${key}" is asked of traces, in the list; of an attribute with @ before it`);
+  return { key: `@${key}`, value: value.toLowerCase(), operator: operator === ":" ? "" : operatorOf(operator), number };
+}
+
+/** @param {string} key @param {string} value @param {Subject} subject @returns {Test} */
+function property(key, value, subject) {
+  const allowed = key === "state" && subject === "trace" ? TRACE_STATES : VALUES[key];
+  const shown = key === "state" ? value.toLowerCase() : value;
+  if (allowed !== undefined && !allowed.some((one) => one.toLowerCase() === value.toLowerCase())) {
+    throw refuse(`the ${key} "${shown}" is not one of ${allowed.join(", ")}`);
+  }
+  return { ...asText(value), key };
+}
+
+/** @param {string} key @param {string} text `>10ms` @returns {Test} */
+function comparison(key, text) {
+  const number = text.replace(/^[<>=]+/, "");
+  const operator = operatorOf(text.slice(0, text.length - number.length));
+  if (key === "duration") return { key, value: "", operator, number: nanosecondsOf(number) };
+  if (!/^\d+$/.test(number)) throw refuse(`"${number}" is not a whole number`);
+  return { key, value: "", operator, number: Number(number) };
+}
+
+/** @param {string} text @returns {Operator} */
+function operatorOf(text) {
+  if (!["", "<", "<=", ">", ">=", "="].includes(text)) throw refuse(`"${text}" is not one of <, <=, >, >=, =`);
+  return /** @type {Operator} */ (text || "=");
+}
+
+/** @param {string} text @returns {number} */
+function nanosecondsOf(text) {
+  const found = /^(\d+\.?\d*|\.\d+)(\p{L}*)$/u.exec(text);
+  if (found === null) throw refuse(`"${text}" is not a duration, such as 10ms`);
+  if (!Object.hasOwn(NANOSECONDS, found[2])) throw refuse(`"${found[2]}" is not one of ns, us, ms, s, m, h`);
+  return Math.round(Number(found[1]) * NANOSECONDS[found[2]]);
+}
+
+/** @param {number} actual @param {Operator | ""} operator @param {number} wanted @returns {boolean} */
+export function compares(actual, operator, wanted) {
+  if (operator === "<") return actual < wanted;
+  if (operator === "<=") return actual <= wanted;
+  if (operator === ">") return actual > wanted;
+  return operator === ">=" ? actual >= wanted : actual === wanted;
+}
+
+/** @param {string} text @returns {string} a term that finds this text, whatever is in it but quotes */
+export function quoteTerm(text) {
+  return /^[^\s"-][^\s"]*$/.test(text) ? text : `"${text.replaceAll('"', "")}"`;
+}
+
+/**
+ * A trace in the list. `now` in milliseconds since 1970.
+ * @param {import("./list-model.mjs").Summary} trace @param {Term[]} terms @param {number} now
+ * @returns {boolean}
+ */
+export function traceMatches(trace, terms, now) {
+  return terms.every((term) => traceHolds(trace, term, now) !== term.negated);
+}
+
+/** @param {import("./list-model.mjs").Summary} trace @param {Term} term @param {number} now @returns {boolean} */
+function traceHolds(trace, { key, value, operator, number }, now) {
+  const has = (/** @type {unknown} */ text) => String(text ?? "").toLowerCase().includes(value);
+  const services = () => (trace.services ?? []).some((service) => has(service.name));
+  switch (key) {
+    case "": return has(trace.name) || services() || trace.traceId.startsWith(value);
+    case "name": return has(trace.name);
+    case "service": return services();
+    case "state": return trace.state === value;
+    case "status": return (trace.state === "error" || trace.state === "lost") === (value === "error");
+    case "kind": return String(trace.kind ?? "").toLowerCase() === value;
+    case "duration": return compares(Math.round((trace.durationMs ?? Math.max(0, now - Date.parse(trace.startTimestamp))) * 1e6), operator, number);
+    case "spans": return compares(trace.spans?.total ?? 0, operator, number);
+    case "errors": return compares(trace.spans?.errors ?? 0, operator, number);
+    default: return trace.traceId.startsWith(value);
+  }
+}
+
+/** @param {Term[]} terms @returns {boolean} whether time alone changes what is found */
+export function dependsOnTime(terms) {
+  return terms.some((term) => term.key === "duration");
+}

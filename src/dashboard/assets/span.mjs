@@ -1,0 +1,228 @@
+// @ts-check
+// What can be asked of a trace and of one span of it. Reads the columns, changes nothing, and keeps nothing.
+// Must never touch the DOM, the network or a clock: every "now" is an argument.
+
+import { FLAG, STATE, STATE_NAMES } from "./columns.mjs";
+import { sortChildren } from "./tree.mjs";
+
+/**
+ * @typedef {import("./model.mjs").Trace} Trace
+ * @typedef {import("./columns.mjs").SpanState} SpanState
+ */
+
+/** @param {Trace} trace @param {number} index @returns {string} */
+export function nameOf({ spans, strings }, index) {
+  return strings.list[spans.name[index]];
+}
+
+/** @param {Trace} trace @param {number} index @returns {string} */
+export function serviceOf({ spans, strings }, index) {
+  return strings.list[spans.service[index]];
+}
+
+/** @param {Trace} trace @param {number} index @returns {string} */
+export function scopeOf({ spans, strings }, index) {
+  return strings.list[spans.scope[index]];
+}
+
+/** @param {Trace} trace @param {number} index @returns {string} */
+export function kindOf({ spans, strings }, index) {
+  return strings.list[spans.kind[index]];
+}
+
+/** @param {Trace} trace @param {number} index @returns {SpanState} */
+export function stateOf({ spans }, index) {
+  return STATE_NAMES[spans.state[index]];
+}
+
+/** @param {Trace} trace @param {number} index @returns {string} its name, or what can be said about a span that was never seen */
+export function shownName(trace, index) {
+  const { spans } = trace;
+  if (spans.state[index] !== STATE.placeholder) return nameOf(trace, index) || "(no name)";
+  const id = spans.ids[index].slice(0, 8);
+  return spans.has(index, FLAG.remote) ? `remote parent ${id}` : `parent not seen ${id}`;
+}
+
+/** @param {Trace} trace @param {number} index @returns {any} the newest `started` or `ended` object, null for a placeholder */
+export function eventOf({ spans }, index) {
+  return spans.events[index];
+}
+
+/**
+ * The attributes as they stand: those of the start with later updates laid over, or the final ones.
+ * @param {Trace} trace @param {number} index
+ * @returns {Record<string, unknown>}
+ */
+export function attributesOf(trace, index) {
+  return { ...(trace.spans.events[index]?.attributes ?? {}), ...(trace.changes.get(index) ?? {}) };
+}
+
+/** @param {Trace} trace @param {number} index @returns {Record<string, string>} */
+export function attributeTypesOf(trace, index) {
+  return { ...(trace.spans.events[index]?.attributeTypes ?? {}), ...(trace.changedTypes.get(index) ?? {}) };
+}
+
+/** @param {Trace} trace @param {number} index @returns {any[] | null} */
+export function logsOf(trace, index) {
+  return trace.logs.get(index) ?? null;
+}
+
+/** @param {Trace} trace @param {number} index @returns {import("./model.mjs").Loss | null} */
+export function lossOf(trace, index) {
+  return trace.lost.get(index) ?? null;
+}
+
+/** @param {Trace} trace @param {number} index @returns {number[]} in order of start */
+export function childrenOf({ spans }, index) {
+  sortChildren(spans, index);
+  const children = [];
+  for (let child = spans.firstChild[index]; child >= 0; child = spans.nextSibling[child]) children.push(child);
+  return children;
+}
+
+/**
+ * Where a span's bar ends: its end, for a lost one the moment it was last heard, for an open one `now`.
+ * @param {Trace} trace @param {number} index
+ * @param {number} now in tree time
+ * @returns {number}
+ */
+export function barEnd({ spans, lost }, index, now) {
+  const start = spans.start[index];
+  if (spans.state[index] === STATE.lost) {
+    const heard = lost.get(index)?.lastHeard ?? NaN;
+    if (!Number.isNaN(heard)) return Math.max(start, heard);
+  }
+  const end = spans.end[index];
+  return Number.isNaN(end) ? Math.max(start, now) : end;
+}
+
+/**
+ * Time spent in the span and in none of its children, or null while it is open.
+ * @param {Trace} trace @param {number} index
+ * @returns {number | null}
+ */
+export function selfTime({ spans }, index) {
+  const start = spans.start[index];
+  const end = spans.end[index];
+  if (Number.isNaN(end) || Number.isNaN(start)) return null;
+  sortChildren(spans, index);
+  let covered = 0;
+  let reached = start;
+  for (let child = spans.firstChild[index]; child >= 0; child = spans.nextSibling[child]) {
+    if (Number.isNaN(spans.start[child])) continue;
+    const from = Math.max(reached, spans.start[child]);
+    const to = Math.min(end, Number.isNaN(spans.end[child]) ? Infinity : spans.end[child]);
+    if (to <= from) continue;
+    covered += to - from;
+    reached = to;
+  }
+  return end - start - covered;
+}
+
+/**
+ * The state of the whole trace: open while anything is, else what its roots say.
+ * @param {Trace} trace
+ * @returns {SpanState}
+ */
+export function traceState(trace) {
+  const { counts } = trace;
+  if (counts.total === 0) return "placeholder";
+  if (counts.open > 0) return counts.waiting === counts.open ? "waiting" : "running";
+  if (counts.lost > 0) return "lost";
+  const roots = topSpans(trace).map((index) => trace.spans.state[index]);
+  if (roots.includes(STATE.error)) return "error";
+  return roots.includes(STATE.cancelled) ? "cancelled" : "ok";
+}
+
+/** @param {Trace} trace @returns {string} the root's name, or that of the earliest top span */
+export function traceName(trace) {
+  const { spans } = trace;
+  let best = -1;
+  for (const index of topSpans(trace)) {
+    if (best < 0 || rank(trace, index) < rank(trace, best) || (rank(trace, index) === rank(trace, best) && spans.start[index] < spans.start[best])) best = index;
+  }
+  return best < 0 ? "" : nameOf(trace, best);
+}
+
+/**
+ * What the trace is waiting for: innermost open spans, longest running first.
+ * @param {Trace} trace
+ * @param {number} limit
+ * @returns {{spans: number[], total: number}}
+ */
+export function waitingFor(trace, limit) {
+  /** @type {number[]} */
+  const leaves = [];
+  for (const index of trace.openLeaves) {
+    // Leaves opened long ago stand first in the set, so a bounded look finds the longest running.
+    if (leaves.length === 1_000) break;
+    leaves.push(index);
+  }
+  leaves.sort((a, b) => trace.spans.start[a] - trace.spans.start[b]);
+  return { spans: leaves.slice(0, limit), total: trace.openLeaves.size };
+}
+
+const TOP_MAX = 1_000;
+
+/** @param {Trace} trace @returns {number[]} spans without a known parent, at most TOP_MAX */
+function topSpans(trace) {
+  const { spans } = trace;
+  const top = [];
+  for (const root of trace.roots) {
+    if (top.length >= TOP_MAX) break;
+    if (spans.state[root] !== STATE.placeholder) top.push(root);
+    else for (let child = spans.firstChild[root]; child >= 0 && top.length < TOP_MAX; child = spans.nextSibling[child]) top.push(child);
+  }
+  return top;
+}
+
+/** @param {Trace} trace @param {number} index @returns {number} a true root stands before an orphan */
+function rank({ spans }, index) {
+  return spans.events[index]?.parentSpanId == null ? 0 : 1;
+}
+
+/** One span under the names of its facts, for code that looks at few spans. */
+export class SpanFacts {
+  /** @param {Trace} trace @param {number} index */
+  constructor(trace, index) {
+    this.trace = trace;
+    this.index = index;
+  }
+
+  get id() { return this.trace.spans.ids[this.index]; }
+  /** @returns {string | null} */
+  get parentId() {
+    const parent = this.parent;
+    return parent >= 0 ? this.trace.spans.ids[parent] : (this.trace.parentIds.get(this.index) ?? null);
+  }
+
+  /** @returns {number} −1 for a root */
+  get parent() { return this.trace.spans.parent[this.index]; }
+  get name() { return nameOf(this.trace, this.index); }
+  get service() { return serviceOf(this.trace, this.index); }
+  get scope() { return scopeOf(this.trace, this.index); }
+  get kind() { return kindOf(this.trace, this.index); }
+  get start() { return this.trace.spans.start[this.index]; }
+  /** @returns {number | null} null while open */
+  get end() {
+    const end = this.trace.spans.end[this.index];
+    return Number.isNaN(end) ? null : end;
+  }
+
+  get state() { return stateOf(this.trace, this.index); }
+  get loss() { return lossOf(this.trace, this.index); }
+  get event() { return eventOf(this.trace, this.index); }
+  get logs() { return logsOf(this.trace, this.index); }
+  get childCount() { return this.trace.spans.childCount[this.index]; }
+  get childOpen() { return this.trace.spans.childOpen[this.index]; }
+  get childFailed() { return this.trace.spans.childFailed[this.index]; }
+  get remote() { return this.trace.spans.has(this.index, FLAG.remote); }
+  get errorBelow() { return this.trace.spans.has(this.index, FLAG.errorBelow); }
+  get depth() { return this.trace.spans.depth[this.index]; }
+  get stamp() { return this.trace.spans.stamp[this.index]; }
+}
+
+/** @param {Trace} trace @param {number} index @returns {SpanFacts} */
+export function spanAt(trace, index) {
+  return new SpanFacts(trace, index);
+}

@@ -1,0 +1,204 @@
+// @ts-check
+// Time to pixels and back: the stretch on show, the gaps in it that are drawn narrow, zoom, pan and ticks.
+// Must never touch the DOM or a clock. All times are milliseconds after the trace's origin.
+
+import { STATE } from "./columns.mjs";
+import { barEnd } from "./span.mjs";
+
+/**
+ * @typedef {{start: number, end: number}} Stretch of time
+ * @typedef {{start: number, end: number, x: number, width: number}} DrawnGap
+ */
+
+/** Head-room at the right of a trace that still grows, so that the live edge does not touch the border. */
+export const HEAD_ROOM = 1.05;
+/** A gap is worth a reader's attention from this share of the stretch on. */
+export const GAP_SHARE_MIN = 0.05;
+/** Pixels that a compressed gap keeps: room for its text. */
+export const GAP_WIDTH = 28;
+/** The narrowest stretch that can be zoomed to: 100 ns, which no clock resolves further. */
+export const STRETCH_MIN = 0.0001;
+
+/**
+ * @param {{start: number, end: number}} extent first start and last end, either may be NaN
+ * @param {number | null} now while anything is open; else null
+ * @returns {Stretch}
+ */
+export function wholeStretch(extent, now) {
+  if (Number.isNaN(extent.start)) return { start: 0, end: 1 };
+  const ended = Number.isNaN(extent.end) ? extent.start : extent.end;
+  const elapsed = Math.max(ended, now ?? ended) - extent.start;
+  // A trace of one instant still needs a width to divide by.
+  return { start: extent.start, end: extent.start + Math.max(0.001, now === null ? elapsed : elapsed * HEAD_ROOM) };
+}
+
+/** Where a time is drawn. Piecewise linear: gaps are narrower than what is between them. */
+export class Scale {
+  /**
+   * @param {Stretch} stretch
+   * @param {Stretch[]} gaps in order, not touching each other
+   * @param {number} width in pixels
+   */
+  constructor(stretch, gaps, width) {
+    this.start = stretch.start;
+    this.end = stretch.end;
+    this.width = width;
+    this.allGaps = gaps;
+    /** Border times and their places, one more than there are pieces. @type {number[]} */
+    this.times = [stretch.start];
+    /** @type {number[]} */
+    this.places = [0];
+    /** @type {DrawnGap[]} */
+    this.gaps = [];
+    this.layOut();
+    /** Changes whenever something is drawn elsewhere. */
+    this.key = `${this.start} ${this.end} ${width} ${this.gaps.map((gap) => `${gap.start},${gap.end}`).join(" ")}`;
+  }
+
+  layOut() {
+    const length = this.end - this.start;
+    const inside = this.allGaps
+      .map((gap) => ({ start: Math.max(gap.start, this.start), end: Math.min(gap.end, this.end) }))
+      .filter((gap) => gap.end - gap.start > length * GAP_SHARE_MIN);
+    const idle = inside.reduce((sum, gap) => sum + gap.end - gap.start, 0);
+    const busy = Math.max(length - idle, 0);
+    // Gaps never take more than half of the width, however many there are.
+    const gapWidth = inside.length === 0 ? 0 : busy === 0 ? this.width / inside.length : Math.min(GAP_WIDTH, this.width / 2 / inside.length);
+    this.pixelsPerMillisecond = busy === 0 ? 0 : (this.width - gapWidth * inside.length) / busy;
+    let x = 0;
+    let time = this.start;
+    for (const gap of inside) {
+      x += (gap.start - time) * this.pixelsPerMillisecond;
+      this.times.push(gap.start, gap.end);
+      this.places.push(x, x + gapWidth);
+      this.gaps.push({ ...gap, x, width: gapWidth });
+      x += gapWidth;
+      time = gap.end;
+    }
+    this.times.push(this.end);
+    this.places.push(this.width);
+  }
+
+  /** @param {number} time @returns {number} pixels from the left border; outside it for times outside the stretch */
+  x(time) {
+    return between(this.times, this.places, time);
+  }
+
+  /** @param {number} x @returns {number} */
+  time(x) {
+    return between(this.places, this.times, x);
+  }
+
+  /** @param {number} width @returns {Scale} */
+  withWidth(width) {
+    return new Scale({ start: this.start, end: this.end }, this.allGaps, width);
+  }
+}
+
+/** The place in `to` that corresponds to `value` in `from`, beyond the ends too. @param {number[]} from @param {number[]} to @param {number} value @returns {number} */
+function between(from, to, value) {
+  let piece = 0;
+  // A stretch has few gaps, most have none.
+  while (piece < from.length - 2 && value > from[piece + 1]) piece += 1;
+  const length = from[piece + 1] - from[piece];
+  if (length === 0) return to[piece];
+  return to[piece] + ((value - from[piece]) / length) * (to[piece + 1] - to[piece]);
+}
+
+/**
+ * Zooms so that `time` stays where it is on the screen.
+ * @param {Stretch} stretch
+ * @param {number} time
+ * @param {number} factor below 1 zooms in
+ * @param {Stretch} bounds
+ * @returns {Stretch | null} null for all of the bounds
+ */
+export function zoomAbout(stretch, time, factor, bounds) {
+  const length = Math.max(STRETCH_MIN, (stretch.end - stretch.start) * factor);
+  const share = (time - stretch.start) / (stretch.end - stretch.start);
+  return within({ start: time - share * length, end: time + (1 - share) * length }, bounds);
+}
+
+/**
+ * @param {Stretch} stretch
+ * @param {number} share of its own length, to the right when positive
+ * @param {Stretch} bounds
+ * @returns {Stretch | null}
+ */
+export function pan(stretch, share, bounds) {
+  const by = (stretch.end - stretch.start) * share;
+  return within({ start: stretch.start + by, end: stretch.end + by }, bounds);
+}
+
+/**
+ * Moves a stretch into bounds, and makes it as long as they are if it is longer.
+ * @param {Stretch} stretch @param {Stretch} bounds
+ * @returns {Stretch | null} null for all of the bounds
+ */
+export function within(stretch, bounds) {
+  const length = Math.max(STRETCH_MIN, stretch.end - stretch.start);
+  if (length >= (bounds.end - bounds.start) * 0.9999) return null;
+  const start = Math.min(Math.max(stretch.start, bounds.start), bounds.end - length);
+  return { start, end: start + length };
+}
+
+/** A stretch with some room at both sides. @param {Stretch} stretch @param {Stretch} bounds @returns {Stretch | null} */
+export function fitTo(stretch, bounds) {
+  const room = Math.max(STRETCH_MIN, stretch.end - stretch.start) * 0.1;
+  return within({ start: stretch.start - room, end: stretch.end + room }, bounds);
+}
+
+const BUCKETS = 2_048;
+
+/**
+ * The stretches in which nothing works: no span without children covers them, other than one that only waits. What a
+ * parent does between its children is not seen here, so a reader decides whether such a stretch is drawn narrow.
+ * One pass over the spans, into buckets; the borders are exact, not those of buckets.
+ * @param {import("./model.mjs").Trace} trace
+ * @param {number} now
+ * @param {Stretch} stretch
+ * @returns {Stretch[]} in order, each at least GAP_SHARE_MIN of the stretch
+ */
+export function idleGaps(trace, now, stretch) {
+  const { spans } = trace;
+  const length = stretch.end - stretch.start;
+  const perBucket = BUCKETS / length;
+  const change = new Int32Array(BUCKETS + 2);
+  const lastEnd = new Float64Array(BUCKETS + 1).fill(-Infinity);
+  const firstStart = new Float64Array(BUCKETS + 1).fill(Infinity);
+  for (let index = 0; index < spans.count; index += 1) {
+    const state = spans.state[index];
+    if (spans.firstChild[index] >= 0 || state === STATE.placeholder || state === STATE.waiting) continue;
+    if (spans.events[index]?.durable === true) continue;
+    const start = spans.start[index];
+    const end = barEnd(trace, index, now);
+    if (!(end >= stretch.start && start <= stretch.end)) continue;
+    const from = Math.max(0, Math.min(BUCKETS, Math.floor((start - stretch.start) * perBucket)));
+    const to = Math.max(0, Math.min(BUCKETS, Math.floor((end - stretch.start) * perBucket)));
+    change[from] += 1;
+    change[to + 1] -= 1;
+    if (start < firstStart[from]) firstStart[from] = start;
+    if (end > lastEnd[to]) lastEnd[to] = end;
+  }
+  // What is beyond the live edge is not idle: it has not happened.
+  const edge = Math.min(stretch.end, trace.counts.open > 0 ? now : stretch.end);
+  return emptyRuns(change, lastEnd, firstStart, { start: stretch.start, end: edge }, length);
+}
+
+/** @param {Int32Array} change @param {Float64Array} lastEnd @param {Float64Array} firstStart @param {Stretch} limits @param {number} length @returns {Stretch[]} */
+function emptyRuns(change, lastEnd, firstStart, limits, length) {
+  const gaps = [];
+  let covered = 0;
+  let from = -1;
+  for (let bucket = 0; bucket <= BUCKETS; bucket += 1) {
+    covered += change[bucket];
+    if (covered === 0 && from < 0) from = bucket;
+    const ends = covered > 0 || bucket === BUCKETS;
+    if (!ends || from < 0) continue;
+    const start = from === 0 ? limits.start : lastEnd[from - 1];
+    const end = Math.min(limits.end, covered > 0 ? firstStart[bucket] : limits.end);
+    if (end - start > length * GAP_SHARE_MIN) gaps.push({ start, end });
+    from = -1;
+  }
+  return gaps;
+}

@@ -1,0 +1,76 @@
+// @ts-check
+// What a trace is waiting for now. Must never touch the DOM or a clock, nor recurse.
+
+import { isOpenState } from "./columns.mjs";
+
+/**
+ * @typedef {import("./model.mjs").Trace} Trace
+ * @typedef {object} Chain one root that waits
+ * @property {number} root
+ * @property {number} leaf of its innermost open spans the one that has run longest
+ * @property {number[]} links the open spans from the root down to the leaf, both included; of a long chain the first and the last few
+ * @property {number} hidden links left out, after the first
+ * @property {number} others innermost open spans of this root beside `leaf`
+ */
+
+// A look has a bound, whatever the trace: the set of open leaves is in order of arrival, so the longest running come first.
+const LEAVES_MAX = 1_000;
+const STEPS_MAX = 50_000;
+const LINKS_MAX = 5;
+
+/**
+ * The blocking chain of each root with open spans, longest waiting first.
+ * @param {Trace} trace
+ * @returns {{chains: Chain[], total: number}} `total`: innermost open spans of the whole trace
+ */
+export function waitingChains(trace) {
+  const { spans } = trace;
+  /** @type {Map<number, {leaf: number, count: number}>} */
+  const roots = new Map();
+  /** Roots of spans that were passed before. @type {Map<number, number>} */
+  const known = new Map();
+  let looked = 0;
+  for (const leaf of trace.openLeaves) {
+    if (looked >= LEAVES_MAX || known.size >= STEPS_MAX) break;
+    looked += 1;
+    const root = rootOf(spans.parent, leaf, known);
+    const found = roots.get(root);
+    if (found === undefined) roots.set(root, { leaf, count: 1 });
+    else {
+      found.count += 1;
+      if (spans.start[leaf] < spans.start[found.leaf]) found.leaf = leaf;
+    }
+  }
+  const chains = [...roots].map(([root, { leaf, count }]) => ({ root, leaf, ...linksTo(trace, leaf), others: count - 1 }));
+  chains.sort((a, b) => spans.start[a.leaf] - spans.start[b.leaf]);
+  return { chains, total: trace.openLeaves.size };
+}
+
+/** @param {Int32Array} parents @param {number} leaf @param {Map<number, number>} known @returns {number} */
+function rootOf(parents, leaf, known) {
+  const passed = [];
+  let step = leaf;
+  while (parents[step] >= 0 && !known.has(step)) {
+    passed.push(step);
+    step = parents[step];
+  }
+  const root = known.get(step) ?? step;
+  for (const one of passed) known.set(one, root);
+  return root;
+}
+
+/** An ancestor that has ended waits for nothing, whatever still runs below it. @param {Trace} trace @param {number} leaf */
+function linksTo({ spans }, leaf) {
+  const last = [];
+  let first = -1;
+  let open = 0;
+  for (let step = leaf; step >= 0; step = spans.parent[step]) {
+    if (!isOpenState(spans.state[step])) continue;
+    open += 1;
+    if (last.length < LINKS_MAX - 1) last.push(step);
+    first = step;
+  }
+  const links = last.reverse();
+  if (!links.includes(first)) links.unshift(first);
+  return { links, hidden: open - links.length };
+}

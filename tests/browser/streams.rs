@@ -1,0 +1,216 @@
+//! Streams as a reader of several tabs meets them: shared, cut, restarted, paused.
+
+use livespan::LiveSpans;
+use opentelemetry::{
+    Context,
+    trace::{Span as _, TraceContextExt as _, Tracer as _},
+};
+use serde_json::json;
+
+use crate::{
+    app::{App, open, trace_of},
+    cut::Wire,
+    driver::Browser,
+};
+
+const IS_LIVE: &str = "return document.querySelector('#status').dataset.state === 'live'";
+const TEXT: &str = "return document.querySelector('#status-text').textContent";
+const ROWS: &str = "document.querySelector('#tree').getAttribute('aria-rowcount')";
+
+/// Whether the trace on show has this many spans.
+fn has_spans(count: usize) -> String {
+    format!("return {ROWS} === '{}'", count + 1)
+}
+
+fn says(text: &str) -> String {
+    format!(
+        "return [document.querySelector('#status-text').textContent,
+            ...[...document.querySelectorAll('#status-detail li:not([hidden])')].map(li => li.textContent)]
+            .some(line => line.includes({text:?}))"
+    )
+}
+
+fn subscribers(live: &LiveSpans) -> usize {
+    live.status().subscribers
+}
+
+/// Waits until what the server counts is so.
+async fn server_has(live: &LiveSpans, browser: &Browser, count: usize) {
+    while subscribers(live) != count {
+        browser
+            .until(
+                "a frame is drawn",
+                "return document.readyState === 'complete'",
+            )
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_tabs_share_two_streams_whichever_of_them_is_closed() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let roots: Vec<Context> = (0..7)
+        .map(|_| open(&tracer, "job", &Context::new()))
+        .collect();
+    let browser = Browser::open().await;
+    browser.goto(&app.server.url()).await;
+    browser.until("the list is live", IS_LIVE).await;
+    let list = browser.page.window().await.unwrap();
+    let mut windows = Vec::new();
+    for root in &roots {
+        let url = app.url(&format!("?trace={}", trace_of(root)));
+        windows.push(browser.window(&url).await);
+        browser.until("the trace is live", IS_LIVE).await;
+        browser.until("its root is there", &has_spans(1)).await;
+    }
+    assert_eq!(subscribers(&app.live), 2, "one of traces, one of the list");
+
+    // The list came first and the first trace next: whoever opened a connection is gone now.
+    for window in [&list, &windows[0]] {
+        browser.go_to(window).await;
+        browser.page.close_window().await.unwrap();
+    }
+    for root in &roots {
+        for _ in 0..20 {
+            tracer.start_with_context("row", root).end();
+        }
+    }
+    for window in &windows[1..] {
+        browser.go_to(window).await;
+        browser.until("all rows came", &has_spans(21)).await;
+    }
+    server_has(&app.live, &browser, 1).await;
+    let latest = browser.window(&app.server.url()).await;
+    browser.until("a new list is live", IS_LIVE).await;
+    browser.go_to(&latest).await;
+    for root in &roots {
+        root.span().end();
+    }
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_tabs_find_a_restarted_server_and_say_so() {
+    let app = App::start().await;
+    let address = app.server.local_addr().to_string();
+    let roots: Vec<Context> = (0..3)
+        .map(|_| open(&app.tracer(), "job", &Context::new()))
+        .collect();
+    let browser = Browser::open().await;
+    browser.goto(&app.server.url()).await;
+    let list = browser.page.window().await.unwrap();
+    let mut windows = Vec::new();
+    for root in &roots {
+        let url = app.url(&format!("?trace={}", trace_of(root)));
+        windows.push(browser.window(&url).await);
+        browser.until("its root is there", &has_spans(1)).await;
+    }
+    let server = app.server.clone();
+    app.live.shutdown().unwrap();
+    server.wait().await;
+    for window in &windows {
+        browser.go_to(window).await;
+        let cut = "return document.querySelector('#status').dataset.state === 'reconnecting'";
+        browser.until("the cut is told", cut).await;
+    }
+    let app = App::on(&address).await;
+    let next = open(&app.tracer(), "after the restart", &Context::new());
+    for window in &windows {
+        browser.go_to(window).await;
+        browser
+            .until("the restart is told", &says("the log was restarted"))
+            .await;
+        let lost =
+            "return document.querySelector('#tree-rows [data-span-id]').dataset.state === 'lost'";
+        browser.until("nothing old is shown as running", lost).await;
+    }
+    browser.go_to(&list).await;
+    let listed =
+        "return document.querySelector('#traces-rows').textContent.includes('after the restart')";
+    browser.until("the new trace is listed", listed).await;
+    next.span().end();
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_stream_heals_by_itself_and_says_so() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let root = open(&tracer, "job", &Context::new());
+    let wire = Wire::to(app.server.local_addr()).await;
+    let browser = Browser::open().await;
+    let url = format!("http://{}/?trace={}", wire.address, trace_of(&root));
+    browser.goto(&url).await;
+    browser.until("the trace is live", IS_LIVE).await;
+    browser.until("its root is there", &has_spans(1)).await;
+    wire.cut();
+    for _ in 0..50 {
+        tracer.start_with_context("row", &root).end();
+    }
+    browser.until("what was missed came", &has_spans(51)).await;
+    browser
+        .until("the outage is told", &says("the connection was lost"))
+        .await;
+    let told = browser.ask(TEXT).await;
+    assert!(
+        told.as_str().unwrap().starts_with("Live"),
+        "it is live again, and not {told}"
+    );
+    root.span().end();
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_page_stands_still_and_goes_on_with_everything() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let root = open(&tracer, "job", &Context::new());
+    let browser = Browser::open().await;
+    let url = app.url(&format!("?trace={}", trace_of(&root)));
+    browser.goto(&url).await;
+    browser.until("the trace is live", IS_LIVE).await;
+    browser.until("its root is there", &has_spans(1)).await;
+    browser.click("#pause").await;
+    for _ in 0..10 {
+        tracer.start_with_context("row", &root).end();
+    }
+    browser
+        .until(
+            "what waits is counted",
+            &format!("{TEXT} === 'Paused · 20 new'"),
+        )
+        .await;
+    assert_eq!(browser.ask(&has_spans(1)).await, true);
+    browser.picture("paused").await;
+    browser.click("#pause").await;
+    browser.until("all rows came", &has_spans(11)).await;
+    browser.until("the page is live", IS_LIVE).await;
+    root.span().end();
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_without_shared_workers_shows_everything_too() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let root = open(&tracer, "job", &Context::new());
+    let browser = Browser::open().await;
+    let source = json!({ "source": "delete window.SharedWorker" });
+    browser
+        .command("Page.addScriptToEvaluateOnNewDocument", source)
+        .await;
+    let url = app.url(&format!("?trace={}", trace_of(&root)));
+    browser.goto(&url).await;
+    assert_eq!(browser.ask("return typeof SharedWorker").await, "undefined");
+    browser.until("the trace is live", IS_LIVE).await;
+    tracer.start_with_context("row", &root).end();
+    browser.until("the row came", &has_spans(2)).await;
+    root.span().end();
+    browser.close().await;
+    app.stop();
+}

@@ -1,0 +1,152 @@
+// @ts-check
+// Claims about the feed of the list: live, paused, searched, and paged into history.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ListFeed } from "../../src/dashboard/assets/list-feed.mjs";
+import { at } from "./build.mjs";
+
+/** @param {number} sequence @param {object} [more] @returns {any} */
+const trace = (sequence, more = {}) => ({ traceId: `t${sequence}`, name: `job ${sequence}`, state: "ok", startTimestamp: at(sequence), firstId: `aaaaaaaa-${sequence}`, services: [], ...more });
+/** @param {number} from @param {number} to */
+const traces = (from, to) => Array.from({ length: to - from + 1 }, (_, index) => trace(from + index));
+
+/** A server with a log of `last` traces, which a test asks and drives. @param {number} last */
+function serverOf(last) {
+  const asked = /** @type {string[]} */ ([]);
+  const timers = /** @type {Map<number, () => void>} */ (new Map());
+  const server = {
+    asked, status: 200, gate: Promise.resolve(), onEvent: /** @type {(event: any) => void} */ (() => {}),
+    ring: () => {
+      const due = [...timers.values()];
+      timers.clear();
+      for (const callback of due) callback();
+    },
+  };
+  const world = /** @type {any} */ ({
+    getJson: async (/** @type {string} */ route) => {
+      asked.push(route);
+      const parameters = new URLSearchParams(route.split("?")[1]);
+      const before = Number(parameters.get("after") ?? Infinity);
+      const limit = Number(parameters.get("limit"));
+      const query = parameters.get("q") ?? "";
+      const all = traces(1, Math.min(last, before - 1)).reverse().filter((one) => one.name.includes(query));
+      await server.gate;
+      return { status: server.status, body: { traces: all.slice(0, limit), next: all.length > limit ? String(last - (last - Number(all[limit].traceId.slice(1))) + 1) : null } };
+    },
+    openStream: (/** @type {any} */ wanted) => {
+      server.onEvent = wanted.onEvent;
+      return { close() {}, resume() {}, pause() {} };
+    },
+    setTimeout: (/** @type {() => void} */ callback) => {
+      timers.set(timers.size + 1, callback);
+      return timers.size;
+    },
+    clearTimeout: (/** @type {number} */ timer) => timers.delete(timer),
+    onClock() {}, onChange() {}, serverNow: () => 0,
+  });
+  const feed = new ListFeed(world);
+  feed.open();
+  const send = (/** @type {any[]} */ sent, snapshot = false) => server.onEvent({ type: "traces", data: { type: "traces", snapshot, traces: sent, removed: [] } });
+  return { server, feed, send };
+}
+
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+test("a list that is all there is has nothing older", async () => {
+  const { server, feed, send } = serverOf(20);
+  assert.equal(feed.hasOlder(), false, "nothing is known yet");
+  send(traces(1, 20), true);
+  await feed.loadOlder();
+  assert.deepEqual([feed.hasOlder(), server.asked], [false, []]);
+});
+
+test("history goes on below the live rows, page by page, without a hole, to its end", async () => {
+  const { server, feed, send } = serverOf(1000);
+  send([...traces(501, 1000), trace(7, { state: "running" })], true);
+  while (feed.hasOlder()) await feed.loadOlder();
+  assert.deepEqual(server.asked, ["traces?limit=200&after=501", "traces?limit=200&after=301", "traces?limit=200&after=101"]);
+  assert.deepEqual([feed.model.traces.size, feed.model.older.size], [501, 499]);
+});
+
+test("what the live rows let go while history is on show goes on as history", async () => {
+  const { feed, send } = serverOf(1000);
+  send(traces(501, 1000), true);
+  await feed.loadOlder();
+  send(traces(1001, 3000));
+  assert.deepEqual([feed.model.traces.size, feed.model.older.size, feed.model.floor], [2000, 700, 1001]);
+  feed.forget();
+  assert.deepEqual([feed.model.older.size, feed.hasOlder()], [0, true]);
+});
+
+test("a search asks history for what lies below the live rows, once the reader stops typing", async () => {
+  const { server, feed, send } = serverOf(1000);
+  send(traces(501, 1000), true);
+  feed.search("job 1");
+  feed.search("job 12");
+  assert.deepEqual(server.asked, []);
+  server.ring();
+  await settled();
+  assert.deepEqual(server.asked, ["traces?limit=200&after=501&q=job+12"]);
+  assert.deepEqual([...feed.model.older.keys()], ["t129", "t128", "t127", "t126", "t125", "t124", "t123", "t122", "t121", "t120", "t12"]);
+  assert.equal(feed.hasOlder(), false, "history has no more of these");
+  feed.search("");
+  assert.deepEqual([feed.model.older.size, feed.hasOlder()], [0, true]);
+});
+
+test("an answer to an earlier search comes too late", async () => {
+  const { server, feed, send } = serverOf(1000);
+  send(traces(501, 1000), true);
+  let open = () => {};
+  server.gate = new Promise((resolve) => (open = resolve));
+  feed.search("job 12");
+  server.ring();
+  feed.search("job 13");
+  open();
+  await settled();
+  assert.deepEqual([feed.model.older.size, feed.loadingOlder], [0, false]);
+});
+
+test("a search that cannot be read asks nothing", async () => {
+  const { server, feed, send } = serverOf(1000);
+  send(traces(501, 1000), true);
+  feed.search("state:gone");
+  server.ring();
+  await feed.loadOlder();
+  assert.deepEqual([server.asked, feed.hasOlder()], [[], false]);
+});
+
+test("a page that cannot be had is said, and can be asked for again", async () => {
+  const { server, feed, send } = serverOf(1000);
+  send(traces(501, 1000), true);
+  server.status = 503;
+  await feed.loadOlder();
+  assert.deepEqual([feed.olderFailed, feed.hasOlder(), feed.model.older.size], [true, true, 0]);
+  server.status = 200;
+  await feed.loadOlder();
+  assert.deepEqual([feed.olderFailed, feed.model.older.size], [false, 200]);
+});
+
+test("a fresh snapshot begins history anew, for the same search", async () => {
+  const { server, feed, send } = serverOf(1000);
+  feed.search("job 12");
+  send(traces(501, 1000), true);
+  server.ring();
+  await settled();
+  send(traces(501, 1000), true);
+  assert.equal(feed.model.older.size, 0);
+  server.ring();
+  await settled();
+  assert.equal(feed.model.older.size, 11);
+});
+
+test("a paused list stands still, counts new traces, and shows them when it goes on", () => {
+  const { server, feed, send } = serverOf(0);
+  send([trace(1)], true);
+  feed.pause();
+  send([trace(1), trace(2)]);
+  server.onEvent({ type: "traces", data: { type: "traces", traces: [trace(2), trace(3)], removed: ["t1"] } });
+  assert.deepEqual([feed.news, [...feed.model.traces.keys()]], [2, ["t1"]]);
+  feed.resume();
+  assert.deepEqual([feed.paused, [...feed.model.traces.keys()]], [false, ["t2", "t3"]]);
+});

@@ -1,0 +1,51 @@
+// @ts-check
+// Claims about the search grammar. The examples are those of the server's own test.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { parseQuery, quoteTerm, traceMatches } from "../../src/dashboard/assets/search.mjs";
+
+const SHARED = JSON.parse(readFileSync(new URL("../search.json", import.meta.url), "utf8"));
+
+test("searches find in the list what the shared examples say", () => {
+  for (const { query, traces } of SHARED.finds) {
+    const { terms, wrong } = parseQuery(query, "list");
+    assert.equal(wrong, null, query);
+    const found = SHARED.traces.flatMap((/** @type {any} */ { summary }, /** @type {number} */ at) => (traceMatches(summary, terms, SHARED.nowMs) ? [at + 1] : []));
+    assert.deepEqual(found, traces, query);
+  }
+});
+
+test("what cannot be read is refused with its place, in the server's words", () => {
+  for (const { query, message, at } of SHARED.wrong) {
+    const { terms, wrong } = parseQuery(query, "list");
+    assert.deepEqual([terms, wrong?.message, [...query.slice(0, wrong?.at)].length + 1], [[], message, at], query);
+  }
+});
+
+test("the place covers the term that is wrong", () => {
+  const { wrong } = parseQuery('🛒 -state:"gone for" x', "trace");
+  assert.equal('🛒 -state:"gone for" x'.slice(wrong?.at, Number(wrong?.at) + Number(wrong?.length)), '-state:"gone for"');
+});
+
+test("inside a trace every other key is that of an attribute", () => {
+  const attribute = (/** @type {string} */ key, /** @type {string} */ value, operator = "", number = NaN) => ({ negated: false, at: 0, key, value, operator, number });
+  /** @type {[string, any][]} */
+  const claims = [
+    ["http.method:GET", attribute("@http.method", "get")], ["cart.items>=3", attribute("@cart.items", "3", ">=", 3)],
+    ["cart.items:3", attribute("@cart.items", "3", "", 3)], ["@status:500", attribute("@status", "500", "", 500)],
+    ["state:cancelled", attribute("state", "cancelled")], ["a>b", attribute("", "a>b")], ["http://x/y", attribute("", "http://x/y")],
+    ["shop::cart", attribute("", "shop::cart")], ["name>3", attribute("", "name>3")], ['"a b":c', attribute("", "a b:c")],
+    ["__proto__:x", attribute("@__proto__", "x")], ["constructor:x", attribute("@constructor", "x")],
+  ];
+  for (const [query, expected] of claims) assert.deepEqual(parseQuery(query, "trace"), { terms: [expected], wrong: null }, query);
+  assert.equal(parseQuery("x spans>3", "trace").wrong?.message, '"spans" is asked of traces, in the list; of an attribute with @ before it, at character 3');
+});
+
+test("a quoted term finds the text that it was made from", () => {
+  for (const text of ["GET /cart", "plain", "-5", "<img src=x onerror=alert(1)>", "שלום עולם", "🛒 x", ""]) {
+    assert.deepEqual(parseQuery(`name:${quoteTerm(text)}`, "trace").terms.map((term) => term.value), [text.toLowerCase()], text);
+  }
+  assert.equal(quoteTerm('say "hi"'), '"say hi"');
+});
