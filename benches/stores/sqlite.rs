@@ -12,10 +12,10 @@ use livespan::{
 };
 use rusqlite::{Connection, params};
 
-use crate::{compare, file_size, median, wait};
+use crate::{compare, file_size, is_wanted, median, wait};
 
 const ROUNDS: usize = 5;
-const EVENTS: u64 = 500_000;
+const EVENTS: u64 = 256_000;
 const BATCH: u64 = 256;
 const PAYLOAD: usize = 300;
 /// Traces under way at a time, and events of each: the shape of a busy server.
@@ -46,23 +46,29 @@ impl Shape {
 }
 
 pub(crate) fn run(folder: &Path) {
-    append(folder, "append", Shape::Interleaved, Synchronous::Full);
-    append(
-        folder,
-        "append, NORMAL",
-        Shape::Interleaved,
-        Synchronous::Normal,
-    );
-    append(
-        folder,
-        "append, 2 events a trace",
-        Shape::Short,
-        Synchronous::Full,
-    );
-    append_one(folder);
-    trimmed(folder);
-    read(folder);
-    open(folder);
+    if is_wanted("append") {
+        append(folder, "append", Shape::Interleaved, Synchronous::Full);
+    }
+    if is_wanted("normal") {
+        let normal = Synchronous::Normal;
+        append(folder, "append, NORMAL", Shape::Interleaved, normal);
+    }
+    if is_wanted("short") {
+        let what = "append, 2 events a trace";
+        append(folder, what, Shape::Short, Synchronous::Full);
+    }
+    if is_wanted("one") {
+        append_one(folder);
+    }
+    if is_wanted("bound") {
+        trimmed(folder);
+    }
+    if is_wanted("read") {
+        read(folder);
+    }
+    if is_wanted("open") {
+        open(folder);
+    }
 }
 
 /// Sixteen bytes that look random and are the same in every run.

@@ -2,68 +2,34 @@
 //! SQLite's own locks let writers take turns, and because to close any handle on the database would release them.
 
 use std::{
-    collections::HashSet,
     ffi::OsString,
     fs::{File, OpenOptions, TryLockError},
     io::{Read as _, Write as _},
-    path::{Path, PathBuf},
-    sync::{Condvar, LazyLock, Mutex, PoisonError},
-    time::Duration,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use crate::{
     error::Error,
     sse::store::sqlite::schema::{refused, unusable},
-    sync::lock,
 };
 
-/// How long a log of this process may take to let go of its file, after it was shut down.
+/// How long the last writer may take to let go: a log that was shut down holds its file until its last thread is gone,
+/// a process that is replaced may still be ending, and a child that it just started holds a copy until it runs its
+/// program.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Files that this process writes to. A log that was shut down holds its file a moment longer, until the last thread
-/// has let go of it: who opens it again waits for that instead of being refused.
-static HELD: LazyLock<Held> = LazyLock::new(Held::default);
-
-#[derive(Default)]
-struct Held {
-    paths: Mutex<HashSet<PathBuf>>,
-    released: Condvar,
-}
+/// Between two tries; the system can tell nobody that a lock is free but who waits for it without a limit.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Holds the right to write until it is dropped, or until the process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct WriteLock {
-    // In this order: the file is free before anybody in this process hears of it.
     _file: File,
-    _entry: Entry,
-}
-
-#[derive(Debug)]
-struct Entry(PathBuf);
-
-impl Entry {
-    fn take(path: &Path) -> Option<Self> {
-        let held = lock(&HELD.paths);
-        let (mut held, _) = HELD
-            .released
-            .wait_timeout_while(held, PATIENCE, |held| held.contains(path))
-            .unwrap_or_else(PoisonError::into_inner);
-        held.insert(path.to_owned()).then(|| Self(path.to_owned()))
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        lock(&HELD.paths).remove(&self.0);
-        HELD.released.notify_all();
-    }
 }
 
 /// Takes the right to write to a file, named as [`locate`](super::schema::locate) does.
 pub(super) fn lock_for_writing(path: &Path) -> Result<WriteLock, Error> {
-    let Some(entry) = Entry::take(path) else {
-        return Err(taken(path, "another log of this process"));
-    };
     let mut name = OsString::from(path);
     name.push("-lock");
     let mut file = OpenOptions::new()
@@ -73,30 +39,35 @@ pub(super) fn lock_for_writing(path: &Path) -> Result<WriteLock, Error> {
         .truncate(false)
         .open(&name)
         .map_err(|error| unusable(path, error))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut process = String::new();
-            // Only for the message; where it cannot be read, it is left out.
-            let read = file.read_to_string(&mut process);
-            return Err(match process.trim().parse::<u32>() {
-                Ok(id) if read.is_ok() => taken(path, &format!("process {id}")),
-                _ => taken(path, "another process"),
-            });
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => {
+                thread::park_timeout(PAUSE);
+            }
+            Err(TryLockError::WouldBlock) => return Err(taken(path, &mut file)),
+            Err(TryLockError::Error(error)) => return Err(unusable(path, error)),
         }
-        Err(TryLockError::Error(error)) => return Err(unusable(path, error)),
     }
     let noted = file
         .set_len(0)
         .and_then(|()| write!(file, "{}", std::process::id()));
     noted.map_err(|error| unusable(path, error))?;
-    Ok(WriteLock {
-        _file: file,
-        _entry: entry,
-    })
+    Ok(WriteLock { _file: file })
 }
 
-fn taken(path: &Path, who: &str) -> Error {
+fn taken(path: &Path, file: &mut File) -> Error {
+    let mut process = String::new();
+    // Only for the message; where it cannot be read, it is left out.
+    let read = file.read_to_string(&mut process);
+    let who = match process.trim().parse::<u32>() {
+        Ok(id) if read.is_ok() && id == std::process::id() => {
+            "another log of this process".to_owned()
+        }
+        Ok(id) if read.is_ok() => format!("process {id}"),
+        _ => "another process".to_owned(),
+    };
     let advice = "and a log has one writer; others may open it with `read_only()`";
     refused(path, format!("{who} is writing to it, {advice}"))
 }

@@ -81,9 +81,8 @@ fn a_wait_ends_when_it_is_interrupted_or_its_time_is_over() {
         let waiting = scope.spawn(|| wait_after(&reader, 1));
         let places = [(key("a"), Sequence::new(1))];
         let reader = &reader;
-        let beside = scope.spawn(move || {
-            follow(reader).wait_streams(&places, Sequence::START, PATIENCE)
-        });
+        let beside =
+            scope.spawn(move || follow(reader).wait_streams(&places, Sequence::START, PATIENCE));
         follow(reader).interrupt();
         assert_eq!(waiting.join().unwrap(), Vec::<String>::new());
         assert_eq!(beside.join().unwrap().unwrap(), []);
