@@ -21,7 +21,8 @@ const PAYLOAD: usize = 300;
 /// Traces under way at a time, and events of each: the shape of a busy server.
 const ACTIVE: u64 = 512;
 const PER_TRACE: u64 = 50;
-const READ_EVENTS: u64 = 1_000_000;
+/// A million, in whole batches.
+const READ_EVENTS: u64 = 3_907 * BATCH;
 const OPEN_EVENTS: u64 = 10_000_000;
 
 /// The shape of a load: which trace each event belongs to.
@@ -71,6 +72,12 @@ pub(crate) fn run(folder: &Path) {
     }
 }
 
+/// Events in a second.
+fn rate(events: u64, time: Duration) -> f64 {
+    let events = u32::try_from(events).expect("a bench makes fewer than four billion events");
+    f64::from(events) / time.as_secs_f64()
+}
+
 /// Sixteen bytes that look random and are the same in every run.
 fn trace_id(trace: u64) -> [u8; 16] {
     let mix = |seed: u64| {
@@ -93,7 +100,7 @@ fn pin(sequence: u64, shape: Shape) -> Pin {
         Shape::Short => sequence % 2,
     };
     let token = trace.wrapping_mul(31).wrapping_add(place / 2);
-    if place % 2 == 0 {
+    if place.is_multiple_of(2) {
         Pin::Open(token)
     } else {
         Pin::Close(token)
@@ -201,7 +208,7 @@ fn append_bare(path: &Path, shape: Shape, synchronous: Synchronous, total: u64, 
         used += begun.elapsed();
         first += size;
     }
-    total as f64 / used.as_secs_f64()
+    rate(total, used)
 }
 
 fn append_store(store: &SqliteEventStore, shape: Shape, total: u64, size: u64) -> f64 {
@@ -217,7 +224,7 @@ fn append_store(store: &SqliteEventStore, shape: Shape, total: u64, size: u64) -
         used += begun.elapsed();
         first += size;
     }
-    total as f64 / used.as_secs_f64()
+    rate(total, used)
 }
 
 fn append(folder: &Path, what: &str, shape: Shape, synchronous: Synchronous) {
@@ -290,7 +297,7 @@ fn read_bare(path: &Path) -> f64 {
         count += 1;
     }
     assert_eq!(count, READ_EVENTS);
-    count as f64 / begun.elapsed().as_secs_f64()
+    rate(count, begun.elapsed())
 }
 
 /// The same without the names of the streams, which a reader of everything might do without.
@@ -313,7 +320,7 @@ fn read_bare_unnamed(path: &Path) -> f64 {
         count += 1;
     }
     assert_eq!(count, READ_EVENTS);
-    count as f64 / begun.elapsed().as_secs_f64()
+    rate(count, begun.elapsed())
 }
 
 fn read_store(store: &SqliteEventStore) -> f64 {
@@ -330,7 +337,7 @@ fn read_store(store: &SqliteEventStore) -> f64 {
         black_box(page);
     }
     assert_eq!(count, READ_EVENTS);
-    count as f64 / begun.elapsed().as_secs_f64()
+    rate(count, begun.elapsed())
 }
 
 fn read(folder: &Path) {
@@ -340,7 +347,7 @@ fn read(folder: &Path) {
     println!(
         "file of {READ_EVENTS} events: {} MiB for {} MiB of payloads",
         file_size(&path) >> 20,
-        (READ_EVENTS as usize * PAYLOAD) >> 20
+        (READ_EVENTS * PAYLOAD as u64) >> 20
     );
     let (mut bare, mut unnamed, mut stored) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
