@@ -68,13 +68,9 @@ pub(crate) async fn page(
     } else {
         index.page(filter, before, limit, |at| log.id(at))
     };
-    // What began in memory, the index knows.
+    // What began in memory, the index knows: if the next page begins there, too, this one is the index's alone.
     let begun = log.tail.holding().oldest;
-    let is_filled = known.traces.len() >= limit
-        && known
-            .traces
-            .last()
-            .is_some_and(|(first, _)| *first >= begun);
+    let is_filled = known.next.is_some_and(|next| next > begun);
     if is_filled || log.store.shared_tail().is_some() {
         return Ok(known);
     }

@@ -75,6 +75,8 @@ struct State {
     /// The last sequence whose stream was not seen here: it was written before this log was opened, or by another.
     uncounted: u64,
     open: HashMap<Token, Open>,
+    /// How many of them belong to a stream.
+    open_in_streams: usize,
     open_sequences: HashSet<u64>,
     pinned: BTreeMap<u64, Arc<Block>>,
     pinned_bytes: usize,
@@ -118,7 +120,6 @@ pub(crate) struct Passed {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Holding {
     pub(crate) oldest: u64,
-    pub(crate) head: u64,
     pub(crate) events: usize,
     pub(crate) bytes: usize,
     pub(crate) streams: usize,
@@ -140,6 +141,7 @@ impl Tail {
             keyless_evicted: Evicted::default(),
             uncounted: next - 1,
             open: HashMap::new(),
+            open_in_streams: 0,
             open_sequences: HashSet::new(),
             pinned: BTreeMap::new(),
             pinned_bytes: 0,
@@ -179,15 +181,10 @@ impl Tail {
         let state = read(&self.state);
         Holding {
             oldest: state.oldest(),
-            head: self.published(),
             events: state.events,
             bytes: state.bytes,
             streams: self.keys.retained(),
-            open: state
-                .open
-                .values()
-                .filter(|open| open.key.is_some())
-                .count(),
+            open: state.open_in_streams,
             unpinned: state.unpinned,
         }
     }
@@ -622,6 +619,7 @@ impl State {
                     self.close(token_of(key, token));
                     if let Some(key) = key {
                         key.opened();
+                        self.open_in_streams += 1;
                     }
                     let open = Open {
                         sequence: change.sequence,
@@ -642,6 +640,7 @@ impl State {
         };
         if let Some(key) = &open.key {
             key.closed();
+            self.open_in_streams -= 1;
         }
         self.open_sequences.remove(&open.sequence);
         if let Some(block) = self.pinned.remove(&open.sequence) {

@@ -98,7 +98,7 @@ struct Token {
     key: Option<StreamKey>,
     /// Whose it is, for an event of every stream.
     writer: u64,
-    token: u64,
+    number: u64,
 }
 
 #[derive(Debug, Default)]
@@ -210,11 +210,11 @@ impl ReferenceStore {
             .collect()
     }
 
-    fn token(&self, event: &StoredEvent, token: u64) -> Token {
+    fn token(&self, event: &StoredEvent, number: u64) -> Token {
         Token {
             key: event.key.filter(|_| self.bug != Bug::SharesTokens),
             writer: if event.key.is_none() { self.id() } else { 0 },
-            token,
+            number,
         }
     }
 
@@ -280,9 +280,12 @@ impl ReferenceStore {
     }
 
     fn same_key(&self, one: &StreamKey, other: &StreamKey) -> bool {
-        let text = |key: &StreamKey| match (self.bug, key.as_bytes()) {
-            (Bug::ConfusesKeys, [text @ .., 0]) => text.to_vec(),
-            (_, text) => text.to_vec(),
+        let text = |key: &StreamKey| {
+            let text = key.as_bytes();
+            let cut = text
+                .strip_suffix(&[0])
+                .filter(|_| self.bug == Bug::ConfusesKeys);
+            cut.unwrap_or(text).to_vec()
         };
         text(one) == text(other)
     }

@@ -3,24 +3,27 @@
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Condvar, Mutex},
+    time::{Duration, Instant},
 };
 
 use redis::Cmd;
 
-use crate::sse::{
-    batch::Batch,
-    id::{Epoch, Sequence},
-    store::redis::{
-        fault::{Fault, FaultKind},
-        link::Link,
-        pins::OwnPins,
-        reply::{Reply, pin_text},
-        script::{APPEND, OPEN, Script},
-        settings::Settings,
-        view::View,
+use crate::{
+    sse::{
+        batch::Batch,
+        id::{Epoch, Sequence},
+        store::redis::{
+            fault::{Fault, FaultKind},
+            link::Link,
+            pins::OwnPins,
+            reply::{Reply, pin_text},
+            script::{APPEND, OPEN, Script},
+            settings::Settings,
+            view::View,
+        },
     },
+    sync,
 };
 
 /// How often the opening of a log asks again while a new life of it forms.
@@ -86,9 +89,14 @@ impl Writer {
         self.failed.is_some()
     }
 
+    /// Waits until a connection may be tried: the log's thread has nothing else to do, and comes back at once if it is
+    /// told that there is none yet.
+    pub(super) fn rest(&self) {
+        rest(self.link.delay());
+    }
+
     /// Opens the log; returns its head.
     pub(super) fn open(&mut self) -> Result<Sequence, Fault> {
-        let waiter = std::sync::Mutex::new(());
         let settings = self.link.settings();
         // One life forms at a time; a second one can only follow when the server loses its data again.
         let attempts = settings.grace().as_millis() / FORMING_INTERVAL.as_millis() + 50;
@@ -105,8 +113,7 @@ impl Writer {
                 Err(fault) if fault.kind == FaultKind::Forming => last = fault,
                 Err(fault) => return Err(fault),
             }
-            let guard = crate::sync::lock(&waiter);
-            drop(std::sync::Condvar::new().wait_timeout(guard, FORMING_INTERVAL));
+            rest(FORMING_INTERVAL);
         }
         Err(last)
     }
@@ -120,8 +127,8 @@ impl Writer {
             // The log gave the failed one up: this is another, whatever became of that.
             self.number += 1;
         }
-        let result = self.append_once(batch);
-        match result {
+        self.rest();
+        match self.append_once(batch) {
             Ok(first) => {
                 self.number += 1;
                 self.failed = None;
@@ -154,6 +161,23 @@ impl Writer {
         }
         self.view.settled(&reply.news)?;
         Ok(first)
+    }
+}
+
+/// Waits, without the thread's token of `park`, which is its owner's.
+fn rest(time: Duration) {
+    let deadline = Instant::now() + time;
+    let (lock, never) = (Mutex::new(()), Condvar::new());
+    let mut guard = sync::lock(&lock);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        guard = match never.wait_timeout(guard, left) {
+            Ok((guard, _)) => guard,
+            Err(poisoned) => poisoned.into_inner().0,
+        };
     }
 }
 

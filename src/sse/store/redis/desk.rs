@@ -34,8 +34,8 @@ struct State {
     queue: VecDeque<Job>,
     /// Who waits for the answer to a question that is not asked yet.
     waiting: HashMap<Ask, Vec<oneshot::Sender<Answered>>>,
-    /// Who came while the question was being asked. An answer with events is as good for them; one without may be older
-    /// than the event that woke them.
+    /// Who came while the question was being asked: the answer may be older than what they know of, so it is asked once
+    /// more, for all of them.
     late: HashMap<Ask, Vec<oneshot::Sender<Answered>>>,
     stopped: bool,
 }
@@ -97,17 +97,14 @@ impl Desk {
                 Job::Ring(bell) => bell.ring(&mut link),
                 Job::Read(ask) => {
                     let askers = self.begin(&ask);
-                    if askers.iter().all(oneshot::Sender::is_closed) {
-                        // Nobody waits any more, but for those who came just now.
-                        self.end(&ask, None);
-                        continue;
+                    // Those who asked may be gone by now.
+                    if askers.iter().any(|asker| !asker.is_closed()) {
+                        let answer = page::read(&mut link, view, &ask).map(Arc::new);
+                        for asker in askers {
+                            drop(asker.send(answer.clone()));
+                        }
                     }
-                    let answer = page::read(&mut link, view, &ask).map(Arc::new);
-                    for asker in askers {
-                        // One that is gone needs no answer.
-                        drop(asker.send(answer.clone()));
-                    }
-                    self.end(&ask, Some(&answer));
+                    self.end(ask);
                 }
             }
         }
@@ -135,30 +132,21 @@ impl Desk {
         state.waiting.remove(ask).unwrap_or_default()
     }
 
-    fn end(&self, ask: &Ask, answer: Option<&Answered>) {
+    fn end(&self, ask: Ask) {
         let mut state = lock(&self.state);
-        let late = state.late.remove(ask).unwrap_or_default();
+        let late = state.late.remove(&ask).unwrap_or_default();
         if late.is_empty() {
             return;
         }
-        match answer {
-            Some(answer) if answer.as_ref().is_ok_and(|page| !page.events.is_empty()) => {
-                drop(state);
-                for asker in late {
-                    drop(asker.send(answer.clone()));
-                }
+        if state.stopped {
+            drop(state);
+            for asker in late {
+                drop(asker.send(Err(closed())));
             }
-            _ if state.stopped => {
-                drop(state);
-                for asker in late {
-                    drop(asker.send(Err(closed())));
-                }
-            }
-            _ => {
-                state.waiting.insert(ask.clone(), late);
-                state.queue.push_back(Job::Read(ask.clone()));
-                self.changed.notify_one();
-            }
+        } else {
+            state.waiting.insert(ask.clone(), late);
+            state.queue.push_back(Job::Read(ask));
+            self.changed.notify_one();
         }
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Link {
     failures: usize,
     /// Not before this moment is a new connection tried, and why.
     blocked: Option<(Instant, Fault)>,
+    /// Whether anything was answered on this connection.
+    proven: bool,
     /// Counts connections, for what is known of one of them.
     generation: u64,
 }
@@ -50,6 +52,7 @@ impl Link {
             moved: None,
             failures: 0,
             blocked: None,
+            proven: false,
             generation: 0,
         }
     }
@@ -157,10 +160,12 @@ impl Link {
             Ok(_) => {
                 self.failures = 0;
                 self.blocked = None;
+                self.proven = true;
             }
             Err(error) if is_of_connection(error) => {
                 self.connection = None;
-                if !error.is_connection_dropped() || error.is_timeout() {
+                // One that worked may just have been closed by a restart: the next is tried at once.
+                if !self.proven || !error.is_connection_dropped() || error.is_timeout() {
                     self.block(error);
                 }
             }
@@ -179,6 +184,7 @@ impl Link {
         if self.connection.is_none() {
             let connection = self.connect()?;
             self.generation += 1;
+            self.proven = false;
             self.connection = Some(connection);
         }
         match &mut self.connection {

@@ -38,6 +38,7 @@ pub(super) struct Claims {
 
 impl Claims {
     pub(super) fn tend(&mut self, writer: &mut Writer) -> Result<Tended, Fault> {
+        writer.rest();
         let result = self.ask(writer);
         self.unheard = result.is_err();
         let (abandoned, taken) = result?;

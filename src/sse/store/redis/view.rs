@@ -129,6 +129,11 @@ impl Known {
     fn learn(&mut self, text: &str) -> Result<(), Fault> {
         let lives = reply::lives(text)?;
         let last = lives.last().ok_or_else(Fault::unexpected)?;
+        let newest = self.lives.last().map_or(0, |life| life.first.get());
+        if !self.epoch.is_empty() && last.first.get() < newest {
+            // An answer that was overtaken by a newer one.
+            return Ok(());
+        }
         last.epoch.as_str().clone_into(&mut self.epoch);
         text.clone_into(&mut self.lives_text);
         self.lives = lives.into();

@@ -140,15 +140,17 @@ pub(super) fn streams_after(
     after: Sequence,
     limit: PageLimit,
 ) -> rusqlite::Result<Vec<StoredEvent>> {
+    // One look at the file: a walk that begins later would not see what the first one has passed by then.
+    let snapshot = connection.unchecked_transaction()?;
     let mut numbers = vec![0];
     for key in keys {
-        numbers.extend(find(connection, key)?);
+        numbers.extend(find(&snapshot, key)?);
     }
     numbers.sort_unstable();
     numbers.dedup();
     let mut walks = Vec::with_capacity(numbers.len());
     for _ in &numbers {
-        walks.push(connection.prepare_cached(
+        walks.push(snapshot.prepare_cached(
             "SELECT sequence, stream, name, pin, token, payload
              FROM event WHERE stream = ?1 AND sequence > ?2 ORDER BY sequence",
         )?);
@@ -169,7 +171,7 @@ pub(super) fn streams_after(
             break;
         };
         if let Some(row) = rows.get()
-            && !page.take(connection, names, row)?
+            && !page.take(&snapshot, names, row)?
         {
             break;
         }

@@ -8,13 +8,16 @@ use livespan::{
 };
 
 use super::{proxy::Proxy, server::Server};
+use crate::support::PATIENCE;
 
 fn open(url: &str, place: &Place) -> RedisEventStore {
     let prefix = place.name().to_owned();
     RedisEventStore::builder(url)
         .prefix(prefix)
         .retention(place.retention())
-        .heartbeat(Duration::from_millis(500), Duration::from_secs(20))
+        .heartbeat(Duration::from_millis(500), Duration::from_secs(600))
+        .connect_timeout(PATIENCE)
+        .response_timeout(PATIENCE)
         .build()
         .unwrap()
 }

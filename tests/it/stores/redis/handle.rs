@@ -7,7 +7,7 @@ use livespan::{
     Sequence, StoredEvent, StreamKey,
 };
 
-use crate::support::block_on;
+use crate::support::{PATIENCE, block_on};
 
 /// A heartbeat that no test waits for, and one that is never missed.
 pub(crate) const LIVELY: (Duration, Duration) =
@@ -54,7 +54,11 @@ impl Handle {
         url: &str,
         set_up: impl FnOnce(RedisEventStoreBuilder) -> RedisEventStoreBuilder,
     ) -> Self {
-        let builder = RedisEventStore::builder(url).heartbeat(LIVELY.0, LIVELY.1);
+        // No test depends on speed, unless it says so.
+        let builder = RedisEventStore::builder(url)
+            .heartbeat(LIVELY.0, LIVELY.1)
+            .connect_timeout(PATIENCE)
+            .response_timeout(PATIENCE);
         Self(Arc::new(set_up(builder).build().unwrap()))
     }
 
@@ -69,7 +73,7 @@ impl Handle {
 
     /// Appends the same batch, as a log does, until it is taken.
     pub(crate) fn insist(&self, drafts: &[Draft<'_>]) -> u64 {
-        let deadline = std::time::Instant::now() + crate::support::PATIENCE;
+        let deadline = std::time::Instant::now() + PATIENCE;
         loop {
             match self.try_append(drafts) {
                 Ok(first) => return first,

@@ -67,8 +67,10 @@ fn a_connection_that_was_closed_meanwhile_costs_no_error() {
 fn a_server_that_stands_still_fails_appends_in_time_and_keeps_them_once() {
     let server = Server::start();
     let timeout = Duration::from_millis(100);
-    let handle = Handle::open_with(&server.url(), |builder| builder.response_timeout(timeout));
-    handle.append(&[note("a", "1")]);
+    let handle = Handle::open_with(&server.url(), |builder| {
+        builder.connect_timeout(timeout).response_timeout(timeout)
+    });
+    handle.insist(&[note("a", "1")]);
     server.signal("-STOP");
     let begun = Instant::now();
     let error = handle.try_append(&[note("a", "2")]).unwrap_err();
@@ -91,8 +93,10 @@ fn a_slow_server_is_waited_for_and_one_that_is_too_slow_keeps_nothing_twice() {
     let server = Server::start();
     let proxy = Proxy::start(server.port());
     let timeout = Duration::from_millis(200);
-    let handle = Handle::open_with(&proxy.url(), |builder| builder.response_timeout(timeout));
-    handle.append(&[note("a", "1")]);
+    let handle = Handle::open_with(&proxy.url(), |builder| {
+        builder.connect_timeout(timeout).response_timeout(timeout)
+    });
+    handle.insist(&[note("a", "1")]);
     proxy.hold(Hold::Answers);
     handle.try_append(&[note("a", "2")]).unwrap_err();
     proxy.hold(Hold::Nothing);

@@ -7,7 +7,7 @@ mod redis;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
-use livespan::{LiveSpans, SpanEvent};
+use livespan::SpanEvent;
 use serde_json::Value as Json;
 
 use crate::http::app::{App, at, span, trace};
@@ -63,10 +63,4 @@ async fn story(app: &App, count: usize) -> Vec<String> {
         story.push(words.join(" "));
     }
     story
-}
-
-/// Ends a log as a crash does: nothing is told to its spans.
-fn crash(live: LiveSpans) {
-    // The thread still stores what it has taken, and lets go of the store.
-    drop(live);
 }

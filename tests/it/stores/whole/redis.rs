@@ -1,10 +1,15 @@
 //! Processes that share a log in Redis.
 
-use std::time::Duration;
+use std::{
+    env,
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use livespan::{LiveSpans, RedisEventStore};
 
-use super::{crash, list, pairs, running, story};
+use super::{list, pairs, running, story};
 use crate::{
     http::app::{App, Stream, checkout, done, put},
     stores::redis::server::Server,
@@ -32,6 +37,24 @@ async fn sequences(stream: &mut Stream, count: usize) -> Vec<u64> {
         }
     }
     sequences
+}
+
+/// Where the other process finds Redis, and what it says when its span is stored.
+const URL: &str = "LIVESPAN_TEST_REDIS";
+const RUNNING: &str = "the job runs";
+
+#[test]
+#[ignore = "not a test: what another test starts as a process of its own, and kills"]
+fn a_process_that_is_killed_in_a_job() {
+    let store = RedisEventStore::builder(env::var(URL).unwrap())
+        .heartbeat(HEARTBEAT, DEAD_AFTER)
+        .build()
+        .unwrap();
+    let live = LiveSpans::builder().store(store).build().unwrap();
+    put(&live, [running(1, "job")]);
+    println!("{RUNNING}");
+    // Nothing comes, but the end of the test that started it.
+    std::io::stdin().read_line(&mut String::new()).unwrap();
 }
 
 #[tokio::test]
@@ -82,17 +105,26 @@ async fn the_live_list_shows_what_others_dispatch() {
 #[tokio::test]
 async fn spans_of_a_process_that_died_are_ended_once_by_one_that_lives() {
     let server = Server::start();
-    let (one, two, three) = (
-        open(&server).await,
-        open(&server).await,
-        open(&server).await,
-    );
-    put(&one.live, [running(1, "job")]);
-    let App {
-        live, server: web, ..
-    } = one;
-    drop(web);
-    crash(live);
+    let mut process = Command::new(env::current_exe().unwrap())
+        .args([
+            "stores::whole::redis::a_process_that_is_killed_in_a_job",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env(URL, server.url())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    lines
+        .map(Result::unwrap)
+        .find(|line| line.ends_with(RUNNING))
+        .unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let (two, three) = (open(&server).await, open(&server).await);
     assert_eq!(story(&two, 2).await, ["started job", "ended job crashed"]);
     put(&three.live, done(2, "import", 7));
     assert_eq!(
