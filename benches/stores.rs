@@ -1,7 +1,8 @@
 //! What the durable stores cost, beside a bare loop that does the same job in the same run with the same settings.
 //!
 //! `cargo bench --features sqlite,testing --bench stores`. Cases are interleaved in rounds, and medians are printed: compare the
-//! ratios, not the rates. Files are made in the temporary directory, or in `LIVESPAN_BENCH_DIR`.
+//! ratios, not the rates. Names after `--` choose among `append`, `normal`, `short`, `one`, `bound`, `read` and `open`.
+//! Files are made in the temporary directory, or in `LIVESPAN_BENCH_DIR`.
 
 #[path = "stores/sqlite.rs"]
 mod sqlite;
@@ -38,6 +39,15 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.0).expect("the directory can be removed");
     }
+}
+
+/// Whether this case is asked for: all are when none is named.
+pub(crate) fn is_wanted(case: &str) -> bool {
+    let named: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|name| !name.starts_with('-'))
+        .collect();
+    named.is_empty() || named.iter().any(|name| name == case)
 }
 
 pub(crate) fn file_size(path: &Path) -> u64 {

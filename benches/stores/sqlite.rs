@@ -12,16 +12,17 @@ use livespan::{
 };
 use rusqlite::{Connection, params};
 
-use crate::{compare, file_size, median, wait};
+use crate::{compare, file_size, is_wanted, median, wait};
 
 const ROUNDS: usize = 5;
-const EVENTS: u64 = 500_000;
+const EVENTS: u64 = 256_000;
 const BATCH: u64 = 256;
 const PAYLOAD: usize = 300;
 /// Traces under way at a time, and events of each: the shape of a busy server.
 const ACTIVE: u64 = 512;
 const PER_TRACE: u64 = 50;
-const READ_EVENTS: u64 = 1_000_000;
+/// A million, in whole batches.
+const READ_EVENTS: u64 = 3_907 * BATCH;
 const OPEN_EVENTS: u64 = 10_000_000;
 
 /// The shape of a load: which trace each event belongs to.
@@ -46,23 +47,35 @@ impl Shape {
 }
 
 pub(crate) fn run(folder: &Path) {
-    append(folder, "append", Shape::Interleaved, Synchronous::Full);
-    append(
-        folder,
-        "append, NORMAL",
-        Shape::Interleaved,
-        Synchronous::Normal,
-    );
-    append(
-        folder,
-        "append, 2 events a trace",
-        Shape::Short,
-        Synchronous::Full,
-    );
-    append_one(folder);
-    trimmed(folder);
-    read(folder);
-    open(folder);
+    if is_wanted("append") {
+        append(folder, "append", Shape::Interleaved, Synchronous::Full);
+    }
+    if is_wanted("normal") {
+        let normal = Synchronous::Normal;
+        append(folder, "append, NORMAL", Shape::Interleaved, normal);
+    }
+    if is_wanted("short") {
+        let what = "append, 2 events a trace";
+        append(folder, what, Shape::Short, Synchronous::Full);
+    }
+    if is_wanted("one") {
+        append_one(folder);
+    }
+    if is_wanted("bound") {
+        trimmed(folder);
+    }
+    if is_wanted("read") {
+        read(folder);
+    }
+    if is_wanted("open") {
+        open(folder);
+    }
+}
+
+/// Events in a second.
+fn rate(events: u64, time: Duration) -> f64 {
+    let events = u32::try_from(events).expect("a bench makes fewer than four billion events");
+    f64::from(events) / time.as_secs_f64()
 }
 
 /// Sixteen bytes that look random and are the same in every run.
@@ -87,7 +100,7 @@ fn pin(sequence: u64, shape: Shape) -> Pin {
         Shape::Short => sequence % 2,
     };
     let token = trace.wrapping_mul(31).wrapping_add(place / 2);
-    if place % 2 == 0 {
+    if place.is_multiple_of(2) {
         Pin::Open(token)
     } else {
         Pin::Close(token)
@@ -195,7 +208,7 @@ fn append_bare(path: &Path, shape: Shape, synchronous: Synchronous, total: u64, 
         used += begun.elapsed();
         first += size;
     }
-    total as f64 / used.as_secs_f64()
+    rate(total, used)
 }
 
 fn append_store(store: &SqliteEventStore, shape: Shape, total: u64, size: u64) -> f64 {
@@ -211,7 +224,7 @@ fn append_store(store: &SqliteEventStore, shape: Shape, total: u64, size: u64) -
         used += begun.elapsed();
         first += size;
     }
-    total as f64 / used.as_secs_f64()
+    rate(total, used)
 }
 
 fn append(folder: &Path, what: &str, shape: Shape, synchronous: Synchronous) {
@@ -284,7 +297,7 @@ fn read_bare(path: &Path) -> f64 {
         count += 1;
     }
     assert_eq!(count, READ_EVENTS);
-    count as f64 / begun.elapsed().as_secs_f64()
+    rate(count, begun.elapsed())
 }
 
 /// The same without the names of the streams, which a reader of everything might do without.
@@ -307,7 +320,7 @@ fn read_bare_unnamed(path: &Path) -> f64 {
         count += 1;
     }
     assert_eq!(count, READ_EVENTS);
-    count as f64 / begun.elapsed().as_secs_f64()
+    rate(count, begun.elapsed())
 }
 
 fn read_store(store: &SqliteEventStore) -> f64 {
@@ -324,7 +337,7 @@ fn read_store(store: &SqliteEventStore) -> f64 {
         black_box(page);
     }
     assert_eq!(count, READ_EVENTS);
-    count as f64 / begun.elapsed().as_secs_f64()
+    rate(count, begun.elapsed())
 }
 
 fn read(folder: &Path) {
@@ -334,7 +347,7 @@ fn read(folder: &Path) {
     println!(
         "file of {READ_EVENTS} events: {} MiB for {} MiB of payloads",
         file_size(&path) >> 20,
-        (READ_EVENTS as usize * PAYLOAD) >> 20
+        (READ_EVENTS * PAYLOAD as u64) >> 20
     );
     let (mut bare, mut unnamed, mut stored) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
