@@ -117,12 +117,12 @@ impl Load {
             .with_start_time(start)
             .with_attributes(attributes(number))
             .start_with_context(tracer, parent);
-        if number % 997 == 0 {
+        if number.is_multiple_of(997) {
             span.set_status(Status::error("the card was declined"));
         }
         span.end_with_timestamp(end);
         self.made += 1;
-        if self.made % BURST == 0 {
+        if self.made.is_multiple_of(BURST) {
             self.flush();
         }
     }
@@ -222,7 +222,7 @@ impl Load {
                 request.span().end();
                 in_traces += 5;
             }
-            std::thread::sleep(TICK);
+            std::thread::park_timeout(TICK);
         }
         page.span().end();
         self.flush();

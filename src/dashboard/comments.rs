@@ -25,6 +25,7 @@ pub(crate) fn without_comments(script: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::without_comments;
+    use crate::dashboard::{ASSETS, is_script};
 
     #[test]
     fn comments_leave_empty_lines_and_code_stays_as_it_is() {
@@ -42,10 +43,7 @@ mod tests {
 
     #[test]
     fn code_after_a_block_on_its_line_is_not_lost() {
-        for asset in crate::dashboard::ASSETS
-            .iter()
-            .filter(|asset| asset.name.ends_with(".mjs"))
-        {
+        for asset in ASSETS.iter().filter(|asset| is_script(asset.name)) {
             let script = std::str::from_utf8(asset.bytes).unwrap();
             for line in script.lines().map(str::trim) {
                 let block = line.starts_with("/*") && line.contains("*/");

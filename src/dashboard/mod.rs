@@ -104,9 +104,13 @@ static ASSETS: &[Asset] = assets![
     "zoom-input.mjs",
 ];
 
+fn is_script(name: &str) -> bool {
+    name.rsplit('.').next() == Some("mjs")
+}
+
 /// Scripts as they are served.
 static SCRIPTS: LazyLock<HashMap<&str, Bytes>> = LazyLock::new(|| {
-    let scripts = ASSETS.iter().filter(|asset| asset.name.ends_with(".mjs"));
+    let scripts = ASSETS.iter().filter(|asset| is_script(asset.name));
     let texts = scripts.filter_map(|asset| Some((asset.name, str::from_utf8(asset.bytes).ok()?)));
     texts
         .map(|(name, text)| (name, Bytes::from(comments::without_comments(text))))

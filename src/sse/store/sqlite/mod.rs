@@ -120,7 +120,7 @@ struct Opened {
 #[derive(Debug)]
 enum Role {
     Writes(Keeper),
-    Follows(Follower),
+    Follows(Box<Follower>),
 }
 
 impl SqliteEventStore {
@@ -195,7 +195,7 @@ impl SqliteEventStore {
         let readers = Readers::start(&path, connect)?;
         let opened = Opened {
             readers,
-            role: Role::Follows(follower),
+            role: Role::Follows(Box::new(follower)),
             path,
             shared,
         };
