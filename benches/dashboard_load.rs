@@ -67,7 +67,10 @@ fn main() {
                 load.flood(spans, events, Duration::from_secs(seconds));
                 say(&format!("{{\"spans\":{}}}", load.made));
             }
-            (Some("status"), ..) => say(&format!("{:?}", format!("{:?}", live.status()))),
+            (Some("status"), ..) => {
+                let status = format!("{:?}", live.status());
+                say(&format!("{status:?}"));
+            }
             _ => say("{\"error\":\"unknown line\"}"),
         }
     }
@@ -161,7 +164,7 @@ impl Load {
             let start = begin + Duration::from_micros(level);
             let parent = contexts.last().expect("there is a first");
             contexts.push(self.open(format!("level {level}"), level, parent, start));
-            if level % BURST == 0 {
+            if level.is_multiple_of(BURST) {
                 self.flush();
             }
         }
@@ -192,15 +195,19 @@ impl Load {
     }
 
     /// At an even pace, caught up when the machine was late.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the pace of a load is time itself"
+    )]
     fn flood(&mut self, spans: u64, events: u64, length: Duration) {
         let root = self.busy.clone().unwrap_or_default();
         let begin = Instant::now();
-        let (mut in_traces, mut in_busy) = (0, 0);
+        let (mut in_traces, mut in_busy) = (0_u64, 0_u64);
         let mut page = self.open("page 0".to_owned(), 0, &root, SystemTime::now());
         while begin.elapsed() < length {
             let passed = u64::try_from(begin.elapsed().as_micros()).expect("a short time");
             while in_busy * 2 < events * passed / 1_000_000 {
-                if in_busy % 200 == 0 && in_busy > 0 {
+                if in_busy.is_multiple_of(200) && in_busy > 0 {
                     page.span().end();
                     page = self.open(
                         format!("page {}", in_busy / 200),

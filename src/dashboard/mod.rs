@@ -216,6 +216,17 @@ mod tests {
     }
 
     #[test]
+    fn no_line_of_code_begins_with_a_comment() {
+        for asset in ASSETS.iter().filter(|asset| asset.name.ends_with(".mjs")) {
+            let script = str::from_utf8(asset.bytes).unwrap();
+            for line in script.lines().map(str::trim) {
+                let block = line.starts_with("/*") && line.contains("*/");
+                assert!(!block || line.ends_with("*/"), "{}: {line}", asset.name);
+            }
+        }
+    }
+
+    #[test]
     fn the_page_finds_its_files_under_any_prefix() {
         let base = |path, prefix| {
             let text = page_text(path, prefix);

@@ -21,6 +21,7 @@ import { formatDuration, formatTicking } from "./time.mjs";
  * @property {string} font
  * @property {number} selected −1 for no span
  * @property {number} hovered −1 for no span
+ * @property {import("./span-row-view.mjs").Decorator[]} decorators what other views add to bars
  */
 
 export const FLAME_ROW = 22;
@@ -70,6 +71,30 @@ function paintBar(picture, seen) {
   }
   SHAPES[state](picture, box, colour);
   if (box.width >= LABEL_MIN) paintLabel(picture, seen.index, box);
+  for (const decorator of picture.decorators) for (const decoration of decorator(seen.index, frame)) paintDecoration(picture, decoration, box.y);
+}
+
+/** The critical path as a line along the bar; usual durations as a pale field with a border at either end. @param {Picture} picture @param {import("./span-row-view.mjs").Decoration} decoration @param {number} y */
+function paintDecoration({ pen, frame, colours, width }, { kind, start, end }, y) {
+  if (start === undefined) return;
+  const from = Math.max(-CUT_MARGIN, frame.scale.x(start));
+  const to = Math.min(width + CUT_MARGIN, frame.scale.x(end ?? start));
+  if (to < from) return;
+  const wide = Math.max(2, to - from);
+  if (kind === "critical") {
+    pen.fillStyle = colours.by.panel;
+    pen.fillRect(from, y + BAR - 4, wide, 4);
+    pen.fillStyle = colours.by.text;
+    pen.fillRect(from, y + BAR - 3, wide, 3);
+    return;
+  }
+  pen.fillStyle = colours.by.muted;
+  pen.fillRect(from, y + 2, 1.5, BAR - 4);
+  pen.fillRect(from + wide - 1.5, y + 2, 1.5, BAR - 4);
+  pen.save();
+  pen.globalAlpha *= 0.13;
+  pen.fillRect(from, y + 2, wide, BAR - 4);
+  pen.restore();
 }
 
 /** @param {Picture} picture @param {Seen} seen @returns {boolean} whether something is looked for, and this is not it */
@@ -191,7 +216,8 @@ function paintLabel({ pen, frame, colours, width }, index, box) {
   const name = shownName(trace, index);
   const timed = state === STATE.placeholder ? name : `${name}  ${durationText(frame, index)}`;
   const text = timed.length <= characters ? timed : shortened(name, characters);
-  const y = box.y + BAR / 2 + 0.5;
+  // A little high, so that the critical path has room below.
+  const y = box.y + BAR / 2 - 0.5;
   if (state === STATE.ok || state === STATE.running || state === STATE.error) {
     pen.fillStyle = colours.by["on-bar"];
   } else {

@@ -33,7 +33,6 @@ export class FlameView {
   moment = null;
   laidOutAt = -Infinity;
   layoutCost = 0;
-  paintedFor = "";
   selectedFor = "";
   viewport = 0;
   font = "";
@@ -41,10 +40,12 @@ export class FlameView {
   pointer = null;
 
   /**
-   * @param {{ui: import("./ui.mjs").Ui, actions: {select: (spanId: string | null) => void, goTo: (spanId: string) => void, announce: (text: string) => void}}} context
+   * @param {{ui: import("./ui.mjs").Ui, actions: {select: (spanId: string | null) => void, goTo: (spanId: string) => void, announce: (text: string) => void},
+   *   decorators: import("./span-row-view.mjs").Decorator[]}} context
    */
-  constructor({ ui, actions }) {
+  constructor({ ui, actions, decorators }) {
     this.ui = ui;
+    this.decorators = decorators;
     this.actions = actions;
     this.root = byId("flame");
     this.canvas = element("canvas", { class: "flame-canvas", role: "application", "aria-roledescription": "flame graph", "aria-label": "Flame view", tabindex: "0" });
@@ -93,7 +94,6 @@ export class FlameView {
       // A layout of 100,000 spans is not kept for nobody.
       this.layout = null;
       this.laidOutFor = "";
-      this.paintedFor = "";
       this.selectedFor = "";
       return Infinity;
     }
@@ -162,14 +162,8 @@ export class FlameView {
     const width = Math.round(frame.scale.width);
     const height = this.viewport;
     const ratio = globalThis.devicePixelRatio || 1;
-    const known = colours();
-    const { matches } = frame.ui;
-    const key = [
-      frame.key, this.laidOutAt, frame.trace.version, frame.live ? frame.now : "", top, height, ratio, selected, hovered, known.key,
-      matches === null ? "" : `${matches.count} ${matches.query}`,
-    ].join(" ");
-    if (key === this.paintedFor || !(width > 0) || !(height > 0)) return;
-    this.paintedFor = key;
+    // Bounded by pixels, and asked for only when something changed: what it would be compared with costs more to keep.
+    if (!(width > 0) || !(height > 0)) return;
     const pen = this.canvas.getContext("2d");
     if (pen === null) return;
     const pixels = { width: Math.round(width * ratio), height: Math.round(height * ratio) };
@@ -180,7 +174,7 @@ export class FlameView {
       this.font = `11.5px ${getComputedStyle(this.canvas).fontFamily}`;
     }
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    paintFlame({ pen, frame, layout, colours: known, top, width, height, font: this.font, selected, hovered });
+    paintFlame({ pen, frame, layout, colours: colours(), top, width, height, font: this.font, selected, hovered, decorators: this.decorators });
   }
 
   /** @param {TraceFrame} frame @param {number} hovered */

@@ -175,7 +175,7 @@ export class InspectorView {
       ["End", event?.type === "ended" && span.loss === null ? formatAbsolute(event.timestamp) : null],
       ["Span id", this.copyable(span.id)],
       ["Trace id", this.copyable(trace.traceId)],
-      ["Parent", span.parentId === null ? (event === null ? null : "none: a root") : this.parentLink(span.parentId)],
+      ["Parent", span.parentId === null ? (event === null ? null : "none: a root") : this.parentLink(trace, span)],
       ["Children", span.childCount === 0 ? null : span.childCount.toLocaleString("en")],
       ["Scope", scopeText(event)],
       ["Trace state", event?.traceState ? String(event.traceState) : null],
@@ -190,9 +190,10 @@ export class InspectorView {
     return list;
   }
 
-  /** @param {string} spanId @returns {HTMLElement} */
-  parentLink(spanId) {
-    return element("button", { type: "button", class: "link mono", text: spanId, on: { click: () => this.actions.goTo(spanId) } });
+  /** @param {Trace} trace @param {Span} span @returns {HTMLElement} */
+  parentLink(trace, { parent, parentId }) {
+    const id = String(parentId);
+    return element("button", { type: "button", class: "link", text: parent < 0 ? id : shownName(trace, parent).slice(0, 200), title: id, on: { click: () => this.actions.goTo(id) } });
   }
 
   /** @param {string} text @returns {HTMLElement} */
@@ -257,26 +258,32 @@ export class InspectorView {
 
   /** @param {any} event @param {number} at @returns {HTMLElement} */
   eventItem(event, at) {
-    const attributes = event.attributes ?? {};
-    const exception = event.name === "exception";
-    const stack = exception ? attributes["exception.stacktrace"] : undefined;
-    const rest = Object.entries(attributes).filter(([name]) => !exception || !/^exception\.(type|message|stacktrace)$/.test(name));
-    const what = exception ? [attributes["exception.type"], attributes["exception.message"]].filter(Boolean).join(": ") : "";
-    const title = what || String(event.name ?? "");
-    return element("li", { "data-kind": exception ? "exception" : "event" },
-      element("p", { class: "timeline-head" }, element("span", { class: "at", text: formatOffset(at), title: formatAbsolute(event.timestamp) }), element("span", { class: "what", text: title })),
-      stack === undefined ? null : element("pre", { text: String(stack) }),
-      rest.length === 0 ? null : this.table(rest, event.attributeTypes ?? {}));
+    const { "exception.type": type, "exception.message": message, "exception.stacktrace": stack, ...rest } = event?.attributes ?? {};
+    const exception = event?.name === "exception";
+    const what = exception ? [type, message].filter(Boolean).join(": ") : "";
+    const level = String(rest.level ?? "");
+    return this.moment(exception ? "exception" : "event", event, at, level, what || String(event?.name ?? ""), exception ? rest : event?.attributes, stack);
   }
 
   /** @param {any} log @param {number} at @returns {HTMLElement} */
   logItem(log, at) {
-    const severity = String(log.severity ?? "LOG");
-    const entries = Object.entries(log.attributes ?? {});
-    return element("li", { "data-kind": "log", "data-severity": severity },
-      element("p", { class: "timeline-head" }, element("span", { class: "at", text: formatOffset(at), title: formatAbsolute(log.timestamp) }),
-        element("span", { class: "severity", text: severity }), element("span", { class: "what", text: valueText(log.body ?? "") })),
-      entries.length === 0 ? null : this.table(entries, log.attributeTypes ?? {}));
+    return this.moment("log", log, at, String(log?.severity ?? "LOG"), valueText(log?.body ?? ""), log?.attributes);
+  }
+
+  /**
+   * @param {string} kind @param {any} entry @param {number} at @param {string} severity @param {string} what
+   * @param {Record<string, unknown> | undefined} attributes @param {unknown} [stack]
+   * @returns {HTMLElement}
+   */
+  moment(kind, entry, at, severity, what, attributes, stack) {
+    const { fields, others } = codeFields(attributes ?? {});
+    const places = fields.filter(({ name }) => /^(Source|Function|Target)$/.test(name));
+    return element("li", { "data-kind": kind, "data-severity": severity === "" ? null : severity },
+      element("p", { class: "timeline-head" }, element("span", { class: "at", text: formatOffset(at), title: formatAbsolute(entry?.timestamp) }),
+        severity === "" ? null : element("span", { class: "severity", text: severity }), element("span", { class: "what", text: what })),
+      stack === undefined ? null : element("pre", { text: String(stack) }),
+      others.length === 0 ? null : this.table(others, entry?.attributeTypes ?? {}),
+      places.length === 0 ? null : element("p", { class: "faint place", text: places.map(({ text }) => text).join(" · ") }));
   }
 
   /** @param {Span} span @returns {HTMLElement | null} */

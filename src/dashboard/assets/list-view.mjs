@@ -289,7 +289,7 @@ function drawRow(row, node, trace, frame, longest, actions) {
     row.traceId = trace.traceId;
     setAttribute(node, "data-trace-id", trace.traceId);
     setAttribute(row.link, "href", actions.traceHref(trace.traceId));
-    setText(row.id, trace.traceId.slice(0, 8));
+    setText(row.id, trace.traceId.replace(/^file:/, "").slice(0, 8));
     setAttribute(row.id, "title", trace.traceId);
   }
   setAttribute(node, "data-state", trace.state);

@@ -94,7 +94,7 @@ const actions = {
 /** What other views add to the rows of the waterfall. @type {import("./span-row-view.mjs").Decorator[]} */
 const decorators = [];
 const traceView = new TraceView({ ui, actions, decorators });
-const flameView = new FlameView({ ui, actions });
+const flameView = new FlameView({ ui, actions, decorators });
 const searchView = new SearchView(ui, actions);
 const expectations = new Expectations({ getJson, now: () => performance.now(), changed: askFrame });
 const waitingView = new WaitingView(ui, actions, expectations);
@@ -293,7 +293,11 @@ function drawTrace(feed) {
 function drawViewChoice() {
   const tree = byId("tree");
   setAttribute(tree, "data-view", ui.view);
-  setAttribute(tree, "role", ui.view === "flame" ? "group" : "treegrid");
+  // A canvas is no grid of rows: then the head of the columns is only the axis above it.
+  const isFlame = ui.view === "flame";
+  setAttribute(tree, "role", isFlame ? "group" : "treegrid");
+  setAttribute(tree.children[0], "role", isFlame ? "presentation" : "row");
+  setAttribute(byId("axis"), "role", isFlame ? "presentation" : "columnheader");
   for (const view of /** @type {const} */ (["waterfall", "flame"])) setAttribute(byId(`view-${view}`), "aria-pressed", String(ui.view === view));
 }
 
