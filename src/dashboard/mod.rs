@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn no_line_of_code_begins_with_a_comment() {
-        for asset in ASSETS.iter().filter(|asset| asset.name.ends_with(".mjs")) {
+        for asset in ASSETS.iter().filter(|asset| is_script(asset.name)) {
             let script = str::from_utf8(asset.bytes).unwrap();
             for line in script.lines().map(str::trim) {
                 let block = line.starts_with("/*") && line.contains("*/");

@@ -1,0 +1,520 @@
+//! Finding things: the list and its history, searches, what a trace waits for, what is usual, and what a span says.
+
+use std::time::{Duration, SystemTime};
+
+use fantoccini::Locator;
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{Link, Span as _, Status, TraceContextExt as _, Tracer as _},
+};
+use opentelemetry_sdk::trace::{SdkTracer, Span};
+use reqwest::Url;
+use serde_json::{Value, json};
+
+use crate::{
+    app::{App, open, trace_of},
+    driver::Browser,
+};
+
+const IS_LIVE: &str = "return document.querySelector('#status').dataset.state === 'live'";
+const LISTED: &str =
+    "return [...document.querySelectorAll('#traces-rows [data-trace-id]:not([hidden]) .trace-link')]
+        .map(link => link.textContent)";
+const SELECTED: &str = "return document.querySelector(
+    '#tree-rows [aria-selected=true]:not([hidden]) .span-name')?.textContent ?? null";
+const FOUND: &str = "return document.querySelector('#find').hidden ? ''
+    : document.querySelector('#find-count').textContent";
+
+// As WebDriver spells them.
+const ENTER: &str = "\u{e007}";
+const ESCAPE: &str = "\u{e00c}";
+
+/// Asks whether what `script` returns is this.
+fn becomes(script: &str, value: &Value) -> String {
+    format!("return JSON.stringify((() => {{ {script} }})()) === JSON.stringify({value})")
+}
+
+async fn is(browser: &Browser, what: &str, script: &str, value: Value) {
+    browser.until(what, &becomes(script, &value)).await;
+}
+
+/// Types into the search field, in place of what stands there.
+async fn search(browser: &Browser, text: &str) {
+    browser
+        .ask("const field = document.querySelector('#filter'); field.focus(); field.select();")
+        .await;
+    let field = browser.page.find(Locator::Css("#filter")).await.unwrap();
+    field.send_keys(text).await.unwrap();
+}
+
+async fn press(browser: &Browser, key: &str) {
+    let active = browser.page.active_element().await.unwrap();
+    active.send_keys(key).await.unwrap();
+}
+
+async fn leave_the_field(browser: &Browser) {
+    browser.ask("document.activeElement.blur()").await;
+}
+
+/// Opens the trace in the page and waits until its root is drawn.
+async fn show(browser: &Browser, app: &App, root: &Context, more: &[(&str, &str)]) {
+    let trace = trace_of(root);
+    let mut url = Url::parse(&app.server.url()).unwrap();
+    url.query_pairs_mut()
+        .append_pair("trace", &trace)
+        .extend_pairs(more);
+    browser.goto(url.as_str()).await;
+    let drawn = "return document.querySelector('#tree-rows [data-span-id]:not([hidden])') !== null";
+    browser.until("the trace is drawn", drawn).await;
+}
+
+/// A span that is open since a while ago.
+fn since(tracer: &SdkTracer, name: &'static str, ago: Duration, parent: &Context) -> Span {
+    tracer
+        .span_builder(name)
+        .with_start_time(SystemTime::now() - ago)
+        .start_with_context(tracer, parent)
+}
+
+/// A span that ended, and took this long.
+fn took(tracer: &SdkTracer, name: &'static str, duration: Duration, parent: &Context) {
+    let mut span = since(tracer, name, duration, parent);
+    span.end_with_timestamp(SystemTime::now());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_goes_on_into_history_and_searches_there() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    for number in 0..900 {
+        let mut span = tracer
+            .span_builder(format!("job-{number}-"))
+            .start_with_context(&tracer, &Context::new());
+        if number % 300 == 7 {
+            span.set_status(Status::error("no"));
+        }
+        span.end();
+    }
+    app.provider.force_flush().unwrap();
+    let browser = Browser::open().await;
+    browser.goto(&app.server.url()).await;
+    let rows = "return document.querySelector('#traces').getAttribute('aria-rowcount')";
+    is(&browser, "the newest are listed", rows, json!("501")).await;
+    let drawn = browser
+        .ask("return document.querySelectorAll('#traces-rows [data-trace-id]').length")
+        .await;
+    assert!(drawn.as_u64().unwrap() < 60, "{drawn} rows are drawn");
+    let bottom = "const scroller = document.querySelector('#traces-scroller');
+        scroller.scrollTop = scroller.scrollHeight;
+        return document.querySelector('#traces').getAttribute('aria-rowcount')";
+    is(
+        &browser,
+        "scrolling leads to the first trace",
+        bottom,
+        json!("901"),
+    )
+    .await;
+
+    search(&browser, "state:error").await;
+    let wanted = json!(["job-607-", "job-307-", "job-7-"]);
+    is(
+        &browser,
+        "history is searched by the server",
+        LISTED,
+        wanted.clone(),
+    )
+    .await;
+    let query = browser
+        .ask("return new URLSearchParams(location.search).get('q')")
+        .await;
+    assert_eq!(query, "state:error");
+    browser.page.refresh().await.unwrap();
+    is(&browser, "a reload shows the same", LISTED, wanted).await;
+
+    search(&browser, "job-12- state:gone").await;
+    let wrong = "const at = document.querySelector('#filter-wrong');
+        return at.hidden ? null : [at.querySelector('mark').textContent, at.lastChild.textContent.trim()]";
+    let said = json!([
+        "state:gone",
+        "the state \"gone\" is not one of running, waiting, ok, error, lost, at character 9"
+    ]);
+    is(&browser, "what is wrong is said at its place", wrong, said).await;
+    search(&browser, "job-12-").await;
+    is(
+        &browser,
+        "it is found when it is right",
+        LISTED,
+        json!(["job-12-"]),
+    )
+    .await;
+    browser.picture("list-search").await;
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_row_ticks_tells_its_services_and_errors_and_comes_first() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let slow = Context::new().with_span(since(
+        &tracer,
+        "slow",
+        Duration::from_secs(90),
+        &Context::new(),
+    ));
+    took(&tracer, "quick", Duration::from_millis(5), &Context::new());
+    let browser = Browser::open().await;
+    browser.goto(&app.server.url()).await;
+    is(
+        &browser,
+        "the running trace is first",
+        LISTED,
+        json!(["slow", "quick"]),
+    )
+    .await;
+    let mut failed = tracer.start_with_context("step", &slow);
+    failed.set_status(Status::error("no"));
+    failed.end();
+    let row = "const row = document.querySelector('#traces-rows [data-state=running]');
+        return [row.querySelector('.c-spans .figure').textContent, row.querySelector('.chip').dataset.errors,
+            row.querySelector('.chip').textContent, row.querySelector('.c-errors').textContent,
+            /^\\d+ m \\d\\d s$/.test(row.querySelector('.duration-text').textContent), row.querySelector('.meter-fill').style.width]";
+    let expected = json!(["2 · 1 open", "", "shop2!", "1", true, "100%"]);
+    is(&browser, "the row says all of it", row, expected).await;
+    browser.click("#order-newest").await;
+    is(
+        &browser,
+        "by time when asked for",
+        LISTED,
+        json!(["quick", "slow"]),
+    )
+    .await;
+    slow.span().end();
+    browser
+        .until(
+            "it ends",
+            "return document.querySelector('#traces-rows [data-state=running]') === null",
+        )
+        .await;
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_in_a_trace_follows_its_spans_and_leads_from_match_to_match() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let root = open(&tracer, "import", &Context::new());
+    let row = |name: &'static str, number: i64| {
+        let mut span = tracer
+            .span_builder(name)
+            .with_attributes([
+                KeyValue::new("row", number),
+                KeyValue::new("http.method", "GET"),
+            ])
+            .start_with_context(&tracer, &root);
+        if number == 2 {
+            span.set_status(Status::error("no"));
+        }
+        span.end();
+    };
+    for number in 0..5 {
+        row(
+            ["a", "b", "c", "d", "e"][usize::try_from(number).unwrap()],
+            number,
+        );
+    }
+    let browser = Browser::open().await;
+    show(&browser, &app, &root, &[("find", "row>=2")]).await;
+    is(&browser, "the deep link finds", FOUND, json!("3 matches")).await;
+    let marked = "return [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
+        .map(row => [row.querySelector('.span-name').textContent, row.dataset.match])";
+    let marks = json!([
+        ["import", "false"],
+        ["a", "false"],
+        ["b", "false"],
+        ["c", "true"],
+        ["d", "true"],
+        ["e", "true"]
+    ]);
+    is(&browser, "rows are marked", marked, marks).await;
+    for (key, name, place) in [
+        ("n", "c", "1 of 3"),
+        ("n", "d", "2 of 3"),
+        ("N", "c", "1 of 3"),
+        ("N", "e", "3 of 3"),
+        ("n", "c", "1 of 3"),
+    ] {
+        press(&browser, key).await;
+        is(&browser, key, SELECTED, json!(name)).await;
+        is(&browser, "its place is told", FOUND, json!(place)).await;
+    }
+    row("f", 9);
+    is(
+        &browser,
+        "a new span is found as it comes",
+        FOUND,
+        json!("1 of 4"),
+    )
+    .await;
+    search(&browser, "status:error").await;
+    is(&browser, "another search", FOUND, json!("1 of 1")).await;
+    search(&browser, "http.method:get -row<5").await;
+    press(&browser, ENTER).await;
+    is(&browser, "enter goes to the match", SELECTED, json!("f")).await;
+    press(&browser, ESCAPE).await;
+    is(&browser, "escape ends the search", FOUND, json!("")).await;
+    leave_the_field(&browser).await;
+    press(&browser, "]").await;
+    is(&browser, "the next error", SELECTED, json!("c")).await;
+    root.span().end();
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_line_above_says_what_it_waits_for_and_then_what_took_the_time() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let ago = Duration::from_secs;
+    let now = SystemTime::now();
+    let root = Context::new().with_span(since(&tracer, "checkout", ago(100), &Context::new()));
+    took(&tracer, "price", Duration::from_millis(20), &root);
+    let pay = root.with_span(since(&tracer, "pay", ago(75), &root));
+    let bank = pay.with_span(since(&tracer, "ask bank", ago(70), &pay));
+    let log = root.with_span(since(&tracer, "audit", ago(3), &root));
+    let browser = Browser::open().await;
+    show(&browser, &app, &root, &[]).await;
+    let line = "return [...document.querySelectorAll('#waiting-for .link, #waiting-for .chip')].map(part => part.textContent)";
+    let chain = json!(["ask bank", "pay", "checkout", "+1 more"]);
+    is(
+        &browser,
+        "the chain is told from what is waited for",
+        line,
+        chain,
+    )
+    .await;
+    let time = "return /^\\d+ m \\d\\d s$/.test(document.querySelector('#waiting-for .figure').textContent)";
+    browser.until("and for how long", time).await;
+    browser.picture("waiting").await;
+    browser.click("#waiting-for .leaf").await;
+    is(&browser, "a click goes there", SELECTED, json!("ask bank")).await;
+    browser.click("#waiting-for .chip").await;
+    is(&browser, "and to the others", SELECTED, json!("audit")).await;
+    bank.span().end_with_timestamp(now);
+    is(
+        &browser,
+        "it follows",
+        line,
+        json!(["pay", "checkout", "+1 more"]),
+    )
+    .await;
+    for (context, seconds) in [(&log, 1), (&pay, 2), (&root, 3)] {
+        context.span().end_with_timestamp(now + ago(seconds));
+    }
+    let took =
+        "return [...document.querySelectorAll('#waiting-for .link')].map(part => part.textContent)";
+    is(
+        &browser,
+        "the time is told by name",
+        took,
+        json!(["ask bank", "checkout", "pay"]),
+    )
+    .await;
+    let drawn = "return [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
+        .filter(row => row.querySelector('.decoration[data-kind=critical]:not([hidden])'))
+        .map(row => row.querySelector('.span-name').textContent)";
+    is(
+        &browser,
+        "the path is on the bars",
+        drawn,
+        json!(["checkout", "pay", "ask bank"]),
+    )
+    .await;
+    press(&browser, "p").await;
+    is(&browser, "and goes", drawn, json!([])).await;
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_that_takes_longer_than_usual_is_flagged_while_it_runs() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    for _ in 0..20 {
+        took(
+            &tracer,
+            "query",
+            Duration::from_secs(2_000),
+            &Context::new(),
+        );
+    }
+    let root = open(&tracer, "report", &Context::new());
+    let mut slow = since(&tracer, "query", Duration::from_secs(6_000), &root);
+    let mut fresh = tracer.start_with_context("query", &root);
+    let browser = Browser::open().await;
+    show(&browser, &app, &root, &[]).await;
+    let flags = "return [...document.querySelectorAll('#tree-rows .row-flag')].map(flag => [flag.dataset.kind, /× the median$|^~\\d+ m/.test(flag.textContent)])";
+    is(
+        &browser,
+        "one is slow, one has time",
+        flags,
+        json!([["slow", true], ["eta", true]]),
+    )
+    .await;
+    let mark = "const row = document.querySelector('#tree-rows .row-flag[data-kind=slow]').closest('.tree-row');
+        const mark = row.querySelector('.decoration[data-kind=usual]:not([hidden])');
+        return mark !== null && mark.getBoundingClientRect().right < row.querySelector('.span-bar').getBoundingClientRect().right";
+    browser
+        .until("the usual end is marked on its bar", mark)
+        .await;
+    browser
+        .until("the line says so", "return document.querySelector('#waiting-for .slow').textContent.startsWith('slower than usual')")
+        .await;
+    browser
+        .ask("document.querySelector('#tree-rows .row-flag[data-kind=slow]').closest('.tree-row').click()")
+        .await;
+    browser
+        .until("the inspector says so", "return document.querySelector('#inspector [data-slow]')?.textContent.includes('(20 spans)')")
+        .await;
+    browser.picture("slow").await;
+    slow.end();
+    fresh.end();
+    is(&browser, "what has ended is not flagged", flags, json!([])).await;
+    root.span().end();
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_inspector_tells_all_and_finds_spans_alike() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let root = open(&tracer, "order", &Context::new());
+    let mut first = tracer.start_with_context("reserve", &root);
+    first.set_attribute(KeyValue::new("status", "old"));
+    first.set_attribute(KeyValue::new("status", "two words"));
+    first.set_attribute(KeyValue::new("code.file.path", "src/stock.rs"));
+    first.set_attribute(KeyValue::new("code.line.number", 30));
+    first.add_event("late", vec![KeyValue::new("n", 1.5)]);
+    let target = first.span_context().clone();
+    first.end();
+    tracer
+        .span_builder("confirm")
+        .with_links(vec![Link::new(
+            target.clone(),
+            vec![KeyValue::new("why", "again")],
+            0,
+        )])
+        .with_attributes([KeyValue::new("status", "two words")])
+        .start_with_context(&tracer, &root)
+        .end();
+    tracer
+        .span_builder("audit")
+        .with_links(vec![Link::with_context(target.clone())])
+        .start_with_context(&tracer, &Context::new())
+        .end();
+    app.provider.force_flush().unwrap();
+    let browser = Browser::open().await;
+    show(
+        &browser,
+        &app,
+        &root,
+        &[("span", &target.span_id().to_string())],
+    )
+    .await;
+    let fields = "const cells = (css) => [...document.querySelectorAll(css)].map(row => [row.querySelector('th').textContent,
+            ...[...row.querySelectorAll('.type, .value')].map(cell => cell.textContent)]);
+        return [cells('#inspector tr[data-attribute=status]'), cells('#inspector tr[data-field]'), cells('#inspector .timeline tr'),
+            [...document.querySelectorAll('#inspector .links a')].map(link => link.textContent)]";
+    let expected = json!([
+        [["status", "string", "two words"]],
+        [["Source", "src/stock.rs:30"]],
+        [["n", "number", "1.5"]],
+        ["confirm", "audit"]
+    ]);
+    is(&browser, "all of it is told", fields, expected).await;
+    browser
+        .ask("[...document.querySelectorAll('#inspector summary')].at(-1).click()")
+        .await;
+    let raw = "return JSON.parse(document.querySelector('#inspector details pre')?.textContent ?? '{}').attributes?.status ?? null";
+    is(&browser, "also as it came", raw, json!("two words")).await;
+    browser.picture("inspector").await;
+    browser
+        .ask("document.querySelector('#inspector tr[data-attribute=status] .filter-by').click()")
+        .await;
+    is(&browser, "spans alike are found", FOUND, json!("1 of 2")).await;
+    let find = browser
+        .ask("return new URLSearchParams(location.search).get('find')")
+        .await;
+    assert_eq!(find, "@status:\"two words\"");
+    browser
+        .ask("document.querySelector('#inspector .links a').click()")
+        .await;
+    is(
+        &browser,
+        "a link back leads there",
+        SELECTED,
+        json!("confirm"),
+    )
+    .await;
+    root.span().end();
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_any_kind_are_text_wherever_they_stand() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let names = [
+        "<img src=x onerror=alert(1)>".to_owned(),
+        "x".repeat(10_000),
+        "\u{202e}שלום עולם".to_owned(),
+        "🛒👩‍👩‍👧‍👦".to_owned(),
+    ];
+    let mut context = Context::new();
+    let mut contexts = Vec::new();
+    for name in &names {
+        let span = tracer
+            .span_builder(name.clone())
+            .with_attributes([KeyValue::new(name.clone(), name.clone())])
+            .start_with_context(&tracer, &context);
+        context = context.with_span(span);
+        contexts.push(context.clone());
+    }
+    let browser = Browser::open().await;
+    browser.goto(&app.server.url()).await;
+    is(&browser, "the list shows it", LISTED, json!([names[0]])).await;
+    browser.until("it is live", IS_LIVE).await;
+    for query in ["name:<img", "name:עולם", "name:🛒", "xxxxxxxxxx"] {
+        show(&browser, &app, &contexts[0], &[("find", query)]).await;
+        is(&browser, query, FOUND, json!("1 match")).await;
+    }
+    browser
+        .ask("document.querySelector('#find-next').click()")
+        .await;
+    let layout = "const line = document.querySelector('#waiting-for');
+        return [document.images.length, document.documentElement.scrollWidth <= innerWidth,
+            line.querySelector('.leaf').textContent, document.querySelector('#inspector h2')?.textContent.length]";
+    is(
+        &browser,
+        "nothing is markup, and nothing breaks the page",
+        layout,
+        json!([0, true, names[3], 10_000]),
+    )
+    .await;
+    browser.picture("hostile").await;
+    for context in contexts.iter().rev() {
+        context.span().end();
+    }
+    browser
+        .until(
+            "the line names them",
+            "return document.querySelector('#waiting-for .lead')?.textContent === 'Took longest'",
+        )
+        .await;
+    assert_eq!(browser.ask("return document.images.length").await, 0);
+    browser.close().await;
+    app.stop();
+}
