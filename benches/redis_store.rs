@@ -12,13 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use livespan::{Batch, EventStore, Pin, RedisEventStore, Sequence, StreamKey};
+use livespan::{Batch, EventStore as _, Pin, RedisEventStore, Sequence, StreamKey};
 use redis::{Cmd, Connection, Script};
 
 const ROUNDS: usize = 15;
 const BATCHES: usize = 60;
 const EVENTS: usize = 256;
 const PAYLOAD: usize = 300;
+/// `BATCHES` times `EVENTS`.
+const ROUND_EVENTS: u32 = 60 * 256;
 /// Traces that are written to at the same time.
 const STREAMS: usize = 32;
 
@@ -71,7 +73,7 @@ impl Drop for Server {
 /// One event: its stream, its pin, as a span's start or its end.
 fn event(number: usize, batch: usize) -> (String, Pin) {
     let span = (number / 2 + batch * EVENTS / 2) as u64;
-    let pin = if number.is_multiple_of(2) {
+    let pin = if number % 2 == 0 {
         Pin::Open(span)
     } else {
         Pin::Close(span)
@@ -82,7 +84,7 @@ fn event(number: usize, batch: usize) -> (String, Pin) {
 }
 
 fn payload() -> Vec<u8> {
-    (0..PAYLOAD).map(|at| b'a' + (at % 26) as u8).collect()
+    (b'a'..=b'z').cycle().take(PAYLOAD).collect()
 }
 
 /// The store's own batches.
@@ -94,11 +96,7 @@ fn through_store(store: &RedisEventStore, from: usize) -> Duration {
             for at in 0..EVENTS {
                 let (stream, pin) = event(at, number);
                 let key = StreamKey::new(stream).expect("32 bytes");
-                let name = if at.is_multiple_of(2) {
-                    "started"
-                } else {
-                    "ended"
-                };
+                let name = if at % 2 == 0 { "started" } else { "ended" };
                 batch.add(name, Some(key), pin, &payload);
             }
             batch
@@ -135,11 +133,7 @@ fn through_script(
                 Pin::Close(token) => format!("c{token}"),
                 _ => String::new(),
             };
-            let name = if at.is_multiple_of(2) {
-                "started"
-            } else {
-                "ended"
-            };
+            let name = if at % 2 == 0 { "started" } else { "ended" };
             command.arg(stream).arg(name).arg(pin).arg(&payload);
         }
         let (head, _oldest, lives): (u64, u64, String) = {
@@ -164,11 +158,7 @@ fn through_pipeline(connection: &mut Connection, from: usize) -> Duration {
         let mut pipe = redis::pipe();
         for at in 0..EVENTS {
             let (stream, _) = event(at, number);
-            let name = if at.is_multiple_of(2) {
-                "started"
-            } else {
-                "ended"
-            };
+            let name = if at % 2 == 0 { "started" } else { "ended" };
             pipe.cmd("XADD").arg("plain:log").arg("*");
             pipe.arg("n")
                 .arg(name)
@@ -217,7 +207,7 @@ fn main() {
             through_pipeline(&mut connection, from),
         ];
         for (figures, taken) in figures.iter_mut().zip(taken) {
-            figures.push((BATCHES * EVENTS) as f64 / taken.as_secs_f64());
+            figures.push(f64::from(ROUND_EVENTS) / taken.as_secs_f64());
         }
     }
     let medians = figures.map(median);
