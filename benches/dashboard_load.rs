@@ -195,10 +195,6 @@ impl Load {
     }
 
     /// At an even pace, caught up when the machine was late.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the pace of a load is time itself"
-    )]
     fn flood(&mut self, spans: u64, events: u64, length: Duration) {
         let root = self.busy.clone().unwrap_or_default();
         let begin = Instant::now();

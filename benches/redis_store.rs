@@ -73,7 +73,7 @@ impl Drop for Server {
 /// One event: its stream, its pin, as a span's start or its end.
 fn event(number: usize, batch: usize) -> (String, Pin) {
     let span = (number / 2 + batch * EVENTS / 2) as u64;
-    let pin = if number % 2 == 0 {
+    let pin = if number.is_multiple_of(2) {
         Pin::Open(span)
     } else {
         Pin::Close(span)

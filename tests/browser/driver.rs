@@ -164,12 +164,16 @@ struct DevTools {
 }
 
 impl WebDriverCompatibleCommand for DevTools {
-    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, <Url as FromStr>::Err> {
-        let session = session.unwrap_or_default();
-        base.join(&format!("session/{session}/goog/cdp/execute"))
+    fn endpoint(
+        &self,
+        base_url: &Url,
+        session_id: Option<&str>,
+    ) -> Result<Url, <Url as FromStr>::Err> {
+        let session = session_id.unwrap_or_default();
+        base_url.join(&format!("session/{session}/goog/cdp/execute"))
     }
 
-    fn method_and_body(&self, _url: &Url) -> (http::Method, Option<String>) {
+    fn method_and_body(&self, _request_url: &Url) -> (http::Method, Option<String>) {
         let body = json!({ "cmd": self.name, "params": self.parameters });
         (http::Method::POST, Some(body.to_string()))
     }

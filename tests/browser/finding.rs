@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use fantoccini::Locator;
 use opentelemetry::{
     Context, KeyValue,
-    trace::{Link, Span as _, Status, TraceContextExt as _, Tracer as _},
+    trace::{Link, Span as _, SpanContext, Status, TraceContextExt as _, Tracer as _},
 };
 use opentelemetry_sdk::trace::{SdkTracer, Span};
 use reqwest::Url;
@@ -386,12 +386,9 @@ async fn a_span_that_takes_longer_than_usual_is_flagged_while_it_runs() {
     app.stop();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_inspector_tells_all_and_finds_spans_alike() {
-    let app = App::start().await;
-    let tracer = app.tracer();
-    let root = open(&tracer, "order", &Context::new());
-    let mut first = tracer.start_with_context("reserve", &root);
+/// Ends a span that has something for every part of the inspector, and two spans that link to it.
+fn linked(tracer: &SdkTracer, root: &Context) -> SpanContext {
+    let mut first = tracer.start_with_context("reserve", root);
     first.set_attribute(KeyValue::new("status", "old"));
     first.set_attribute(KeyValue::new("status", "two words"));
     first.set_attribute(KeyValue::new("code.file.path", "src/stock.rs"));
@@ -407,13 +404,22 @@ async fn the_inspector_tells_all_and_finds_spans_alike() {
             0,
         )])
         .with_attributes([KeyValue::new("status", "two words")])
-        .start_with_context(&tracer, &root)
+        .start_with_context(tracer, root)
         .end();
     tracer
         .span_builder("audit")
         .with_links(vec![Link::with_context(target.clone())])
-        .start_with_context(&tracer, &Context::new())
+        .start_with_context(tracer, &Context::new())
         .end();
+    target
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_inspector_tells_all_and_finds_spans_alike() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let root = open(&tracer, "order", &Context::new());
+    let target = linked(&tracer, &root);
     app.provider.force_flush().unwrap();
     let browser = Browser::open().await;
     show(

@@ -122,9 +122,11 @@ async fn all_tabs_find_a_restarted_server_and_say_so() {
         browser
             .until("the restart is told", &says("the log was restarted"))
             .await;
-        let lost =
+        let is_lost =
             "return document.querySelector('#tree-rows [data-span-id]').dataset.state === 'lost'";
-        browser.until("nothing old is shown as running", lost).await;
+        browser
+            .until("nothing old is shown as running", is_lost)
+            .await;
     }
     browser.go_to(&list).await;
     let listed =

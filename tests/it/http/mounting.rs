@@ -39,7 +39,7 @@ fn imports(module: &str) -> Vec<&str> {
     // Workers are scripts of their own.
     let workers = named("new URL(\"").map(|rest| rest.split('"').next().unwrap());
     let own = |name: &&str| name.starts_with("./") || !name.contains('/');
-    let workers = workers.filter(|name| name.ends_with(".mjs"));
+    let workers = workers.filter(|name| name.rsplit('.').next() == Some("mjs"));
     statements.filter(own).chain(workers.filter(own)).collect()
 }
 

@@ -12,7 +12,7 @@ use livespan::{
 
 use super::{list, pairs, running, story};
 use crate::{
-    http::app::{App, checkout, done, put, span, trace},
+    http::app::{App, Frame, checkout, done, put, span, trace},
     stores::sqlite::log::Folder,
     support::PATIENCE,
 };
@@ -158,10 +158,7 @@ async fn a_trace_that_memory_has_let_go_of_is_read_from_the_file() {
         .story("complete")
         .await;
     assert_eq!(
-        frames
-            .iter()
-            .map(|frame| frame.sequence())
-            .collect::<Vec<_>>(),
+        frames.iter().map(Frame::sequence).collect::<Vec<_>>(),
         [3, 4]
     );
     let unknown = app.get("/traces/000000000000000000000000000000ff").await;
