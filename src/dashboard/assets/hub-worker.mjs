@@ -7,4 +7,5 @@ import { browserEnvironment } from "./stream.mjs";
 // The modules lie one folder below the page.
 const hub = new Hub({ environment: browserEnvironment(), base: new URL("../", import.meta.url).href });
 
-/** @type {any} */ (globalThis).onconnect = (/** @type {MessageEvent} */ event) => hub.connect(/** @type {any} */ (event.ports[0]));
+const scope = /** @type {any} */ (globalThis);
+scope.onconnect = (/** @type {MessageEvent} */ event) => hub.connect(/** @type {any} */ (event.ports[0]));
