@@ -23,11 +23,6 @@ use crate::{
 const TRACE_EVENTS_MAX: usize = 20_000;
 /// Streams that one page of the list looks at; a filter that few of them pass makes short pages.
 const STREAMS_MAX: usize = 500;
-const PAGE: PageLimit = PageLimit {
-    events: 1_000,
-    bytes: 1024 * 1024,
-};
-
 /// What is known of a trace from its events, as they come in log order.
 #[derive(Debug, Default)]
 pub(crate) struct Fold {
@@ -122,7 +117,10 @@ async fn fold(log: &Log, stream: StoredStream, id: [u8; 16]) -> Result<Fold, Err
     let mut after = Sequence::new(first.get().saturating_sub(1));
     let mut read = 0;
     while after < last && read < TRACE_EVENTS_MAX {
-        let events = log.store.read_streams_after(&[key], after, PAGE).await?;
+        let events = log
+            .store
+            .read_streams_after(&[key], after, PageLimit::LARGE)
+            .await?;
         let Some(newest) = events.last().map(|event| event.sequence) else {
             break;
         };

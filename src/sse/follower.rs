@@ -3,7 +3,6 @@
 
 use std::{
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -11,7 +10,7 @@ use crate::{
     error::Error,
     sse::{
         id::Sequence,
-        keeper::OnThread,
+        keeper::{OnThread, spawn},
         log::{Log, PRIMED_EVENTS_MAX},
         store::{Follow, PageLimit},
         translate::Observer,
@@ -25,11 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a thread rests after its store failed; doubled up to the next one.
 const RETRY_SOON: Duration = Duration::from_millis(50);
 const RETRY_LATE: Duration = Duration::from_secs(2);
-
-const PAGE: PageLimit = PageLimit {
-    events: 1_000,
-    bytes: 1024 * 1024,
-};
 
 /// Starts the threads, which end when the log is closed.
 pub(crate) fn start(log: &Arc<Log>, observer: Observer, on_thread: &OnThread) -> Result<(), Error> {
@@ -47,22 +41,6 @@ pub(crate) fn start(log: &Arc<Log>, observer: Observer, on_thread: &OnThread) ->
     spawn("livespan-watch", on_thread, move || streams.watch_streams())
 }
 
-fn spawn(
-    name: &str,
-    on_thread: &OnThread,
-    run: impl FnOnce() + Send + 'static,
-) -> Result<(), Error> {
-    let on_thread = Arc::clone(on_thread);
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || {
-            let _guard = on_thread();
-            run();
-        })
-        .map(drop)
-        .map_err(|error| Error::io("start a thread that follows the event store", error))
-}
-
 struct Follower {
     log: Arc<Log>,
     retry: Duration,
@@ -76,7 +54,7 @@ impl Follower {
             self.enter(head.get());
             while self.log.following().wants_all() && !self.log.following().is_closed() {
                 let after = Sequence::new(self.log.tail.next() - 1);
-                let page = self.ask(|follow| follow.wait_after(after, PAGE, PATIENCE));
+                let page = self.ask(|follow| follow.wait_after(after, PageLimit::LARGE, PATIENCE));
                 if let Some(page) = page.filter(|page| !page.is_empty()) {
                     self.log.take_others(&page, observer);
                 }

@@ -24,6 +24,24 @@ use crate::{
 /// What runs on each of the log's threads before anything else; what it returns lives as long as the thread.
 pub(crate) type OnThread = Arc<dyn Fn() -> Box<dyn Any> + Send + Sync>;
 
+/// Starts a thread of the log. Its handle is not kept: what waits for such a thread must be able to give up when the
+/// store hangs.
+pub(crate) fn spawn(
+    name: &str,
+    on_thread: &OnThread,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<(), Error> {
+    let on_thread = Arc::clone(on_thread);
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            let _guard = on_thread();
+            run();
+        })
+        .map(drop)
+        .map_err(|error| Error::io(format!("start the {name} thread"), error))
+}
+
 /// What became of an append.
 #[derive(Debug)]
 pub(crate) enum Kept {
@@ -50,7 +68,7 @@ struct Aside {
 }
 
 impl Keeper {
-    pub(crate) fn new(store: &Arc<dyn EventStore>, on_thread: OnThread) -> Result<Self, Error> {
+    pub(crate) fn new(store: &Arc<dyn EventStore>, on_thread: &OnThread) -> Result<Self, Error> {
         let aside = store
             .patience()
             .map(|_| Aside::start(Arc::clone(store), on_thread))
@@ -94,23 +112,19 @@ impl Keeper {
 }
 
 impl Aside {
-    fn start(store: Arc<dyn EventStore>, on_thread: OnThread) -> Result<Self, Error> {
+    fn start(store: Arc<dyn EventStore>, on_thread: &OnThread) -> Result<Self, Error> {
         // One batch is on its way at a time, and one answer: neither end ever waits to send.
         let (requests, todo) = sync_channel::<(Sequence, Arc<Batch>)>(1);
         let (done, answers) = sync_channel(1);
-        thread::Builder::new()
-            .name("livespan-store".to_owned())
-            .spawn(move || {
-                let _guard = on_thread();
-                for (first, batch) in todo {
-                    let answer = append(&*store, first, &batch);
-                    drop(batch);
-                    if done.send(answer).is_err() {
-                        return;
-                    }
+        spawn("livespan-store", on_thread, move || {
+            for (first, batch) in todo {
+                let answer = append(&*store, first, &batch);
+                drop(batch);
+                if done.send(answer).is_err() {
+                    return;
                 }
-            })
-            .map_err(|error| Error::io("start the thread of the event store", error))?;
+            }
+        })?;
         Ok(Self {
             requests,
             answers,

@@ -168,8 +168,8 @@ impl Log {
         let next = self.tail.next();
         let missing = usize::try_from(first.saturating_sub(next)).unwrap_or(usize::MAX);
         let limit = PageLimit {
-            events: missing.min(1_000),
-            bytes: 1024 * 1024,
+            events: missing.min(PageLimit::LARGE.events),
+            ..PageLimit::LARGE
         };
         let Some(follow) = self
             .store

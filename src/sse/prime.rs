@@ -21,11 +21,6 @@ const STREAMS_MAX: usize = 1_000;
 /// Earlier events of such streams that are read.
 const EARLIER_EVENTS_MAX: usize = 10_000;
 
-const PAGE: PageLimit = PageLimit {
-    events: 1_000,
-    bytes: 1024 * 1024,
-};
-
 /// Fills the log's memory up to where the log was opened. Where the store cannot be read, readers are told, and get the
 /// rest from the store when they ask.
 pub(crate) fn prime(log: &Log, observer: &Observer) {
@@ -44,7 +39,7 @@ fn fill(log: &Log, observer: &Observer) -> Result<(), Error> {
     }
     let mut after = from - 1;
     while after < log.opened_at() {
-        let page = block_on(log.store.read_after(Sequence::new(after), PAGE))?;
+        let page = block_on(log.store.read_after(Sequence::new(after), PageLimit::LARGE))?;
         let Some(last) = page.last().map(|event| event.sequence.get()) else {
             break;
         };
@@ -64,7 +59,10 @@ fn observe_earlier(log: &Log, from: u64, observer: &Observer) -> Result<(), Erro
         if last.get() >= from && left > 0 {
             let mut after = Sequence::new(first.get() - 1);
             loop {
-                let page = block_on(log.store.read_streams_after(&[key], after, PAGE))?;
+                let page = block_on(
+                    log.store
+                        .read_streams_after(&[key], after, PageLimit::LARGE),
+                )?;
                 let earlier = of_stream_before(&page, key, from);
                 observer(&earlier);
                 left = left.saturating_sub(earlier.len());

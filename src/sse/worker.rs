@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -16,7 +15,7 @@ use crate::{
     sse::{
         follower,
         intake::{Class, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, Intake},
-        keeper::{Keeper, OnThread},
+        keeper::{Keeper, OnThread, spawn},
         log::Log,
         prime::prime,
         record,
@@ -100,7 +99,7 @@ impl Engine {
         let intake = Arc::new(Intake::new(settings.buffer_bytes, settings.buffer_events));
         let on_thread = settings.on_thread;
         let log = Arc::new(Log::open(store, Arc::clone(&intake))?);
-        let keeper = Keeper::new(&log.store, Arc::clone(&on_thread))?;
+        let keeper = Keeper::new(&log.store, &on_thread)?;
         let translator = translator(&log);
         let observer = translator.observer();
         if log.is_shared() {
@@ -118,15 +117,7 @@ impl Engine {
             hold: settings.hold,
             tend_at: None,
         };
-        // The handle is not kept: the thread reports its end through the intake, so that waiting for it can be
-        // given up when a store hangs.
-        thread::Builder::new()
-            .name("livespan".to_owned())
-            .spawn(move || {
-                let _guard = on_thread();
-                worker.run();
-            })
-            .map_err(|error| Error::io("start the livespan thread", error))?;
+        spawn("livespan", &on_thread, move || worker.run())?;
         Ok(Self { intake, log })
     }
 

@@ -245,6 +245,14 @@ pub struct PageLimit {
     pub bytes: usize,
 }
 
+impl PageLimit {
+    /// What the log reads at once where no client waits for each page.
+    pub(crate) const LARGE: Self = Self {
+        events: 1_000,
+        bytes: 1024 * 1024,
+    };
+}
+
 impl Default for PageLimit {
     fn default() -> Self {
         Self {
