@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench span_cost`. Cases are interleaved in rounds, and medians are printed: compare the ratios, not the nanoseconds.
 
+mod measure;
+
 use std::time::Duration;
 
 use livespan::{LiveSpans, MemoryEventStore, Retention};
@@ -17,7 +19,8 @@ use opentelemetry_sdk::{
         SpanProcessor,
     },
 };
-use rustix::time::{ClockId, clock_gettime};
+
+use measure::{median, thread_cpu};
 
 const ROUNDS: usize = 15;
 const SPANS: u32 = 40_000;
@@ -81,13 +84,6 @@ fn live() -> LiveSpans {
         .expect("memory is enough")
 }
 
-/// CPU nanoseconds that this thread has used.
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.try_into()
-        .expect("a clock that started at zero is not negative")
-}
-
 /// CPU nanoseconds of one span.
 fn measure(provider: &SdkTracerProvider) -> f64 {
     let tracer = provider.tracer("bench");
@@ -110,11 +106,6 @@ fn measure(provider: &SdkTracerProvider) -> f64 {
         provider.force_flush().expect("background threads catch up");
     }
     used.as_secs_f64() * 1e9 / f64::from(SPANS)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn main() {

@@ -1,9 +1,13 @@
 //! What the durable stores cost, beside a bare loop that does the same job in the same run with the same settings.
 //!
 //! `cargo bench --features sqlite,testing --bench stores`. Cases are interleaved in rounds, and medians are printed: compare the
-//! ratios, not the rates. Names after `--` choose among `append`, `normal`, `short`, `one`, `bound`, `read` and `open`.
+//! ratios, not the rates. Names after `--` choose among `append`, `normal`, `short`, `one`, `bound`, `read`,
+//! `replay` and `open`.
 //! Files are made in the temporary directory, or in `LIVESPAN_BENCH_DIR`.
 
+mod measure;
+#[path = "stores/replay.rs"]
+mod replay;
 #[path = "stores/sqlite.rs"]
 mod sqlite;
 
@@ -41,29 +45,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Whether this case is asked for: all are when none is named.
-pub(crate) fn is_wanted(case: &str) -> bool {
-    let named: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|name| !name.starts_with('-'))
-        .collect();
-    named.is_empty() || named.iter().any(|name| name == case)
-}
-
 pub(crate) fn file_size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |found| found.len())
-}
-
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Prints the medians of two loops and what share of the bare one's rate the store reaches.
-pub(crate) fn compare(what: &str, unit: &str, bare: Vec<f64>, store: Vec<f64>) {
-    let (bare, store) = (median(bare), median(store));
-    let share = 100.0 * store / bare;
-    println!("{what}: bare {bare:.0} {unit}, store {store:.0} {unit}, {share:.0} %");
 }
 
 struct Unpark(Thread);

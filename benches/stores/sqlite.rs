@@ -12,7 +12,11 @@ use livespan::{
 };
 use rusqlite::{Connection, params};
 
-use crate::{compare, file_size, is_wanted, median, wait};
+use crate::{
+    file_size,
+    measure::{compare, is_wanted, median},
+    replay, wait,
+};
 
 const ROUNDS: usize = 5;
 const EVENTS: u64 = 256_000;
@@ -66,6 +70,9 @@ pub(crate) fn run(folder: &Path) {
     }
     if is_wanted("read") {
         read(folder);
+    }
+    if is_wanted("replay") {
+        replay(folder);
     }
     if is_wanted("open") {
         open(folder);
@@ -363,6 +370,21 @@ fn read(folder: &Path) {
         stored,
     );
     read_traces(&store);
+}
+
+/// The whole file through HTTP, beside the same loop.
+fn replay(folder: &Path) {
+    let path = fresh(folder, "store.db");
+    let store = SqliteEventStore::new(&path);
+    append_store(&store, Shape::Interleaved, READ_EVENTS, BATCH);
+    drop(store);
+    let address = replay::serve(SqliteEventStore::new(&path));
+    let (mut bare, mut served) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        bare.push(read_bare(&path));
+        served.push(rate(READ_EVENTS, replay::read(address, READ_EVENTS)));
+    }
+    compare("replay through HTTP", "events/s", bare, served);
 }
 
 /// One trace of 50 events after the other, from all over the file.

@@ -1,0 +1,152 @@
+//! What the start and the end of a span cost the thread that makes it, in CPU time and in voluntary context switches, while
+//! Redis answers, stands still, is full, and is gone.
+
+use std::time::{Duration, Instant};
+
+use livespan::{LiveSpans, RedisEventStore};
+use opentelemetry::{
+    KeyValue,
+    trace::{Span as _, Tracer as _, TracerProvider as _},
+};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+
+use crate::{
+    measure::{median, thread_cpu, voluntary_switches},
+    server::Server,
+};
+
+const ROUNDS: usize = 5;
+const BURSTS: u32 = 40;
+/// Spans made at once: their events fit into the buffer, so that the healthy case drops none.
+const BURST: u32 = 1_000;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a span cost in one round.
+struct Cost {
+    nanoseconds: f64,
+    switches: u64,
+}
+
+struct Host {
+    live: LiveSpans,
+    provider: SdkTracerProvider,
+}
+
+impl Host {
+    fn start(server: &Server, prefix: &str) -> Self {
+        let store = RedisEventStore::builder(server.url())
+            .prefix(prefix)
+            .build()
+            .expect("the URL is one");
+        let live = LiveSpans::builder()
+            .store(store)
+            .build()
+            .expect("Redis is there");
+        let provider = SdkTracerProvider::builder()
+            .with_span_processor(live.span_processor())
+            .build();
+        Self { live, provider }
+    }
+
+    /// Makes the spans in bursts, and calls `between` after each, which does not count.
+    fn measure(&self, between: impl Fn(&Self)) -> Cost {
+        let tracer = self.provider.tracer("bench");
+        let mut used = Duration::ZERO;
+        let mut switches = 0;
+        for _ in 0..BURSTS {
+            let (cpu, waited) = (thread_cpu(), voluntary_switches());
+            for number in 0..i64::from(BURST) {
+                let mut span = tracer
+                    .span_builder("checkout")
+                    .with_attributes([
+                        KeyValue::new("http.request.method", "GET"),
+                        KeyValue::new("http.route", "/checkout/{id}"),
+                        KeyValue::new("cart.items", number),
+                        KeyValue::new("customer", format!("customer-{number:015}")),
+                    ])
+                    .start(&tracer);
+                span.end();
+            }
+            switches += voluntary_switches() - waited;
+            used += thread_cpu().saturating_sub(cpu);
+            between(self);
+        }
+        Cost {
+            nanoseconds: used.as_secs_f64() * 1e9 / f64::from(BURSTS * BURST),
+            switches,
+        }
+    }
+
+    fn measure_healthy(&self) -> Cost {
+        self.measure(|host| {
+            host.provider
+                .force_flush()
+                .expect("Redis takes what it is sent");
+        })
+    }
+
+    /// Waits until the log says that the store fails.
+    fn until_failing(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let tracer = self.provider.tracer("bench");
+        while self.live.status().store.failure.is_none() {
+            assert!(Instant::now() < deadline, "the store does not fail");
+            tracer.start("probe").end();
+            // Fails at once or after the limit: either way this does not spin.
+            self.live.target().flush(Duration::from_millis(100)).ok();
+        }
+    }
+}
+
+pub(crate) fn run() {
+    let names = [
+        "Redis answers",
+        "Redis stands still (SIGSTOP)",
+        "Redis is full (noeviction)",
+        "Redis was killed",
+    ];
+    let mut costs: [Vec<Cost>; 4] = Default::default();
+    for round in 0..ROUNDS {
+        let server = Server::start();
+        server.connect();
+        let host = Host::start(&server, &format!("bench{round}"));
+        // Threads and memory are in place after this one.
+        host.measure_healthy();
+        costs[0].push(host.measure_healthy());
+        server.signal("STOP");
+        // Some bursts fill the buffer, the others find it full.
+        costs[1].push(host.measure(|_| ()));
+        server.signal("CONT");
+        host.live.target().flush(PATIENCE).ok();
+        let full = ["CONFIG", "SET", "maxmemory", "1"];
+        command(&server, &full);
+        host.until_failing();
+        costs[2].push(host.measure(|_| ()));
+        command(&server, &["CONFIG", "SET", "maxmemory", "0"]);
+        host.live.target().flush(PATIENCE).ok();
+        server.signal("KILL");
+        host.until_failing();
+        costs[3].push(host.measure(|_| ()));
+    }
+    println!(
+        "{:<48} {:>10} {:>10} {:>10}",
+        "start + end of a span, 4 attributes", "ns", "/ healthy", "switches"
+    );
+    let healthy = median(costs[0].iter().map(|cost| cost.nanoseconds).collect());
+    for (name, costs) in names.into_iter().zip(&costs) {
+        let cost = median(costs.iter().map(|cost| cost.nanoseconds).collect());
+        let switches: u64 = costs.iter().map(|cost| cost.switches).sum();
+        println!(
+            "{name:<48} {cost:>10.0} {:>10.2} {switches:>10}",
+            cost / healthy
+        );
+    }
+}
+
+fn command(server: &Server, words: &[&str]) {
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command
+        .exec(&mut server.connect())
+        .expect("Redis takes the command");
+}
