@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::sse::{
     batch::{BatchRecord, StoredEvent},
-    event::Pin,
+    event::{Pin, StreamKey},
     frame,
     id::Epoch,
     keys::Key,
@@ -76,7 +76,13 @@ impl BlockBuilder {
         self.finish_entry(sequence, head, matches!(record.pin(), Pin::Open(_)), key);
     }
 
-    pub(crate) fn push_stored(&mut self, epoch: Epoch, event: &StoredEvent) {
+    /// Appends an event of a page, with its key if the block is looked through for that.
+    pub(crate) fn push_stored(
+        &mut self,
+        epoch: Epoch,
+        event: &StoredEvent,
+        key: Option<StreamKey>,
+    ) {
         let sequence = event.sequence.get();
         let head = frame::event(
             &mut self.bytes,
@@ -85,7 +91,7 @@ impl BlockBuilder {
             sequence,
             &event.payload,
         );
-        self.finish_entry(sequence, head, false, event.key.map(Key::detached));
+        self.finish_entry(sequence, head, false, key.map(Key::detached));
     }
 
     pub(crate) fn push_slice(&mut self, slice: &Slice) {

@@ -1,5 +1,7 @@
 //! The bytes of SSE: lines, frames and nothing else (WHATWG HTML, section 9.2). Pure.
 
+use memchr::memchr2;
+
 use crate::sse::id::Epoch;
 
 /// Appends a decimal number.
@@ -89,12 +91,8 @@ pub(crate) fn payload_of(frame: &[u8]) -> Vec<u8> {
 
 /// Appends the payload after an open `data: `, one further `data:` line at each line break; whether it had none.
 fn data(out: &mut Vec<u8>, payload: &[u8]) -> bool {
-    if !payload.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
-        out.extend_from_slice(payload);
-        return true;
-    }
     let mut rest = payload;
-    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+    while let Some(at) = memchr2(b'\n', b'\r', rest) {
         let (line, tail) = rest.split_at(at);
         out.extend_from_slice(line);
         out.extend_from_slice(b"\ndata: ");
@@ -102,7 +100,7 @@ fn data(out: &mut Vec<u8>, payload: &[u8]) -> bool {
         rest = tail.get(width..).unwrap_or_default();
     }
     out.extend_from_slice(rest);
-    false
+    rest.len() == payload.len()
 }
 
 #[cfg(test)]

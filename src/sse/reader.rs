@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    future::Future,
+    future::{Future, ready},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -84,6 +84,8 @@ pub(crate) struct Reader {
     /// Never more than one block, or one page of events kept beyond retention.
     queue: VecDeque<ReadItem>,
     page: Option<Page>,
+    /// The page after this sequence, which the store reads while the client takes the one before.
+    ahead: Option<(u64, Page)>,
     /// A reader of a shared store begins when that has told where it ends.
     asking: Option<Asking>,
     /// Whether the store may hold more for a reader that reads from it alone.
@@ -124,6 +126,7 @@ impl Reader {
             seen: false,
             queue: VecDeque::new(),
             page: None,
+            ahead: None,
             asking: None,
             wants_page: true,
             degradations: log.degradations(),
@@ -187,6 +190,7 @@ impl Reader {
                     return Poll::Pending;
                 };
                 self.page = None;
+                self.read_ahead(&result, cx);
                 self.take_page(result);
                 continue;
             }
@@ -267,7 +271,7 @@ impl Reader {
     fn advance(&mut self) -> bool {
         if self.is_paged() {
             if self.wants_page {
-                self.page = Some(self.read_page());
+                self.page = Some(self.read_page(self.after));
             }
             return self.wants_page;
         }
@@ -300,7 +304,8 @@ impl Reader {
     fn go_before(&mut self, oldest: u64) {
         let is_store = self.log.store.shared_tail().is_none();
         if is_store || self.log.store.oldest().get() < oldest {
-            self.page = Some(self.read_page());
+            let ahead = self.ahead.take().filter(|(after, _)| *after == self.after);
+            self.page = Some(ahead.map_or_else(|| self.read_page(self.after), |(_, page)| page));
         } else {
             self.pass(u64::MAX);
         }
@@ -365,9 +370,9 @@ impl Reader {
         is_news
     }
 
-    fn read_page(&self) -> Page {
+    fn read_page(&self, after: u64) -> Page {
         let store = Arc::clone(&self.log.store);
-        let after = Sequence::new(self.after);
+        let after = Sequence::new(after);
         let keys = self.scope.keys.clone();
         Box::pin(async move {
             if keys.is_empty() {
@@ -377,6 +382,21 @@ impl Reader {
                 store.read_streams_after(&keys, after, limit).await
             }
         })
+    }
+
+    /// Has the store begin with the next page where memory does not have it: a store does nothing before it is polled.
+    fn read_ahead(&mut self, page: &Result<Vec<StoredEvent>, Error>, cx: &mut Context<'_>) {
+        let Ok(Some(last)) = page.as_ref().map(|events| events.last()) else {
+            return;
+        };
+        let after = last.sequence.get();
+        if self.keys.is_empty() && after + 1 < self.log.tail.holding().oldest {
+            let mut next = self.read_page(after);
+            if let Poll::Ready(result) = next.as_mut().poll(cx) {
+                next = Box::pin(ready(result));
+            }
+            self.ahead = Some((after, next));
+        }
     }
 
     fn take_page(&mut self, page: Result<Vec<StoredEvent>, Error>) {
@@ -434,13 +454,14 @@ impl Reader {
             events.get(from..to).unwrap_or_default()
         };
         let wanted = places(next, bound);
-        if next < oldest {
+        let first = wanted.first().map_or(bound, |event| event.sequence.get());
+        // What is there is no loss, though the store has let go of it since.
+        if next < oldest && (next < first || !self.keys.is_empty()) {
             return self.take_kept_beyond(places(next, oldest), oldest, wanted);
         }
         if !self.keys.is_empty() {
             return self.take_run(wanted, bound);
         }
-        let first = wanted.first().map_or(bound, |event| event.sequence.get());
         if next < first {
             return self.pass(first - 1);
         }
@@ -448,12 +469,8 @@ impl Reader {
             .iter()
             .zip(next..)
             .position(|(event, next)| event.sequence.get() != next);
-        self.take_run(
-            wanted
-                .get(..holes.unwrap_or(wanted.len()))
-                .unwrap_or_default(),
-            bound,
-        );
+        let run = wanted.get(..holes.unwrap_or(wanted.len()));
+        self.take_run(run.unwrap_or_default(), bound);
     }
 
     /// Goes over what is gone before `oldest`, but for the opening events that the store keeps beyond retention.
@@ -489,8 +506,10 @@ impl Reader {
     fn block(&mut self, events: &[StoredEvent]) -> Vec<Slice> {
         self.seen |= events.iter().any(|event| event.key.is_some());
         let mut builder = BlockBuilder::with_capacity(64 * 1024, events.len());
+        let is_sifted = self.is_filtered();
         for event in events {
-            builder.push_stored(self.log.id(event.sequence.get()).epoch(), event);
+            let epoch = self.log.id(event.sequence.get()).epoch();
+            builder.push_stored(epoch, event, event.key.filter(|_| is_sifted));
         }
         vec![Slice::whole(Arc::new(builder.build(Instant::now())))]
     }

@@ -27,19 +27,27 @@ use crate::sse::{
     },
 };
 
-/// Names of streams that a reading connection remembers.
-const NAMES_MAX: usize = 16_384;
+/// Names of streams that a reading connection remembers: 2 to the power of this.
+const NAMES_BITS: u32 = 12;
 
-/// The names of streams by number; a number never changes its name.
+/// The names of streams by number, each in the one slot that its number leads to; a number never changes its name.
 #[derive(Debug, Default)]
-pub(super) struct KeyNames(HashMap<i64, StreamKey>);
+pub(super) struct KeyNames(Vec<Option<(i64, StreamKey)>>);
 
 impl KeyNames {
     fn get(&mut self, connection: &Connection, stream: i64) -> rusqlite::Result<Option<StreamKey>> {
         if stream == 0 {
             return Ok(None);
         }
-        if let Some(key) = self.0.get(&stream) {
+        if self.0.is_empty() {
+            self.0.resize(1 << NAMES_BITS, None);
+        }
+        // Fibonacci hashing (Knuth, TAOCP 3, section 6.4): neighbours do not share a slot.
+        let hash = stream.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let slot = self.0.get_mut((hash >> (u64::BITS - NAMES_BITS)) as usize);
+        if let Some(Some((known, key))) = slot
+            && *known == stream
+        {
             return Ok(Some(*key));
         }
         let key = connection
@@ -48,10 +56,9 @@ impl KeyNames {
                 let bytes = row.get_ref(0)?.as_blob()?;
                 Ok(StreamKey::new(bytes).map_err(|error| FromSqlError::Other(Box::new(error)))?)
             })?;
-        if self.0.len() >= NAMES_MAX {
-            self.0.clear();
+        if let Some(slot) = slot {
+            *slot = Some((stream, key));
         }
-        self.0.insert(stream, key);
         Ok(Some(key))
     }
 }
