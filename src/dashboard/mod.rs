@@ -36,6 +36,7 @@ macro_rules! assets {
 static ASSETS: &[Asset] = assets![
     "api.mjs",
     "axis-view.mjs",
+    "bar-paint.mjs",
     "colours.mjs",
     "columns.mjs",
     "critical.mjs",
@@ -74,6 +75,7 @@ static ASSETS: &[Asset] = assets![
     "page.mjs",
     "palette.mjs",
     "route.mjs",
+    "row-paint.mjs",
     "rows.mjs",
     "search-view.mjs",
     "search.css",

@@ -174,7 +174,7 @@ export class FlameView {
       this.font = `11.5px ${getComputedStyle(this.canvas).fontFamily}`;
     }
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    paintFlame({ pen, frame, layout, colours: colours(), top, width, height, font: this.font, selected, hovered, decorators: this.decorators });
+    paintFlame({ pen, frame, layout, colours: colours(), shift: 0, top, width, height, font: this.font, selected, hovered, decorators: this.decorators });
   }
 
   /** @param {TraceFrame} frame @param {number} hovered */

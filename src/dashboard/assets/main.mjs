@@ -4,7 +4,7 @@
 
 import { address, getEvents, getJson } from "./api.mjs";
 import { colours } from "./colours.mjs";
-import { byId, setAttribute, setShown, setText } from "./dom.mjs";
+import { byId, calm, setAttribute, setShown, setText } from "./dom.mjs";
 import { Expectations } from "./expected.mjs";
 import { ExportMenu } from "./export-view.mjs";
 import { TraceFeed } from "./feed.mjs";
@@ -44,7 +44,6 @@ const ADDRESS_MS = 300;
 
 const clock = new ServerClock();
 const palette = new Palette(recall("services", /** @type {string[]} */ ([])));
-const calm = globalThis.matchMedia("(prefers-reduced-motion: reduce)");
 const ui = new Ui(() => askFrame());
 let route = parseRoute(location.search);
 /** Whether the address names a zoom or a moment of a trace that is not there yet. */

@@ -9,9 +9,10 @@ import { rowWindow, scrollToShow } from "./layout.mjs";
 import { MinimapView } from "./minimap-view.mjs";
 import { indexOf } from "./model.mjs";
 import { flatten, foldOf, nearestRow, nextBad, noRows, spanOfRow, unhide } from "./rows.mjs";
+import { ROW_HEIGHT, RowCanvas } from "./row-paint.mjs";
 import { SideView } from "./side-view.mjs";
 import { barEnd } from "./span.mjs";
-import { drawRollUpRow, drawSpanRow, makeSpanRow } from "./span-row-view.mjs";
+import { drawRollUpRow, drawSpanRow, makeSpanRow, rowTitle } from "./span-row-view.mjs";
 import { Scale, fitTo, idleGaps, pan, wholeStretch } from "./timescale.mjs";
 import { TitleView } from "./title-view.mjs";
 import { KEY_PAN, KEY_ZOOM, attachZoom, zoomAt } from "./zoom-input.mjs";
@@ -37,7 +38,6 @@ import { KEY_PAN, KEY_ZOOM, attachZoom, zoomAt } from "./zoom-input.mjs";
  * @property {import("./span-row-view.mjs").Decorator[]} decorators
  */
 
-export const ROW_HEIGHT = 28;
 const OVERSCAN = 8;
 const FOLLOW_MARGIN = ROW_HEIGHT * 3;
 // Rows may be made anew for this share of the time while a trace grows.
@@ -85,6 +85,8 @@ export class TraceView {
       toggle: (index, all) => this.toggle(index, all),
       openWide: (index) => this.fold(index, "open"),
     }));
+    this.painted = new RowCanvas();
+    this.rowsNode.append(this.painted.canvas);
     this.title = new TitleView();
     this.axis = new AxisView();
     this.minimap = new MinimapView(context);
@@ -106,6 +108,8 @@ export class TraceView {
     tree.addEventListener("pointermove", (event) => this.pointAt(event.clientX - this.left));
     tree.addEventListener("pointerleave", () => this.pointAt(null));
     byId("axis").addEventListener("dblclick", () => this.ui.setZoom(null));
+    // Only for the row that is pointed at: titles of all rows would be written with every scroll.
+    this.rowsNode.addEventListener("pointerover", ({ target }) => this.entitle(/** @type {Element} */ (target).closest(".tree-row")));
   }
 
   measure() {
@@ -115,6 +119,13 @@ export class TraceView {
     this.left = axis.getBoundingClientRect().left;
     this.viewport = this.scroller.clientHeight;
     this.ui.changed();
+  }
+
+  /** @param {Element | null} node of a row */
+  entitle(node) {
+    const id = node?.getAttribute("data-span-id") ?? null;
+    const index = this.trace === null ? -1 : indexOf(this.trace, id);
+    if (node !== null && this.trace !== null) setAttribute(node, "title", index < 0 ? "Show all of them" : rowTitle(this.trace, index));
   }
 
   /** @param {number | null} x */
@@ -254,9 +265,13 @@ export class TraceView {
     });
     setStyle(this.rowsNode, "height", `${height}px`);
     setAttribute(byId("tree"), "aria-rowcount", this.rows.count + 1);
+    setStyle(this.rowsNode, "--name", `${this.nameWidth}px`);
     const active = Math.max(0, this.activeRow());
     const selected = indexOf(trace, ui.spanId);
     const hadFocus = this.rowsNode.contains(document.activeElement);
+    /** @type {import("./span-row-view.mjs").SpanRow[]} */
+    const shown = [];
+    let stale = false;
     this.pool.show(first, last, ROW_HEIGHT, (row, at, node) => {
       const index = this.rows.spans[at];
       setAttribute(node, "aria-rowindex", at + 2);
@@ -265,9 +280,12 @@ export class TraceView {
         fold: index < 0 ? /** @type {const} */ ("rolled") : foldOf(trace, ui.fold, index), selected: index === selected, nameWidth: this.nameWidth,
         decorators: this.context.decorators,
       };
-      if (index < 0) drawRollUpRow(row, node, ~index, frame, look);
-      else drawSpanRow(row, node, index, frame, look);
+      const changed = index < 0 ? drawRollUpRow(row, node, ~index, frame, look) : drawSpanRow(row, node, index, frame, look);
+      stale ||= changed;
+      shown.push(row);
     });
+    const rowsMax = Math.ceil(this.viewport / ROW_HEIGHT) + 2 * OVERSCAN + 1;
+    this.painted.draw(frame, shown, { first, rowsMax, nameWidth: this.nameWidth, stale });
     if (hadFocus) this.focusActive();
   }
 
