@@ -8,7 +8,7 @@ import { BackLinks, codeFields, termFor, timelineOf, typeOf, valueText } from ".
 import { indexOf } from "./model.mjs";
 import { colourKey } from "./palette.mjs";
 import { attributeTypesOf, attributesOf, selfTime, shownName, spanAt } from "./span.mjs";
-import { formatAbsolute, formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
+import { formatAbsolute, formatCount, formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
 
 /**
  * @typedef {import("./span.mjs").SpanFacts} Span
@@ -176,7 +176,7 @@ export class InspectorView {
       ["Span id", this.copyable(span.id)],
       ["Trace id", this.copyable(trace.traceId)],
       ["Parent", span.parentId === null ? (event === null ? null : "none: a root") : this.parentLink(trace, span)],
-      ["Children", span.childCount === 0 ? null : span.childCount.toLocaleString("en")],
+      ["Children", span.childCount === 0 ? null : formatCount(span.childCount)],
       ["Scope", scopeText(event)],
       ["Trace state", event?.traceState ? String(event.traceState) : null],
       ["Dropped", droppedText(event)],
@@ -407,6 +407,6 @@ function droppedText(event) {
 function usualText(usual, span, slow) {
   const { p50, p95, count } = usual;
   const own = span.end === null ? null : span.end - span.start;
-  return element("span", { "data-slow": slow }, `${formatDuration(p50)}, 95 % within ${formatDuration(p95)}`, element("span", { class: "faint", text: ` (${count.toLocaleString("en")} spans)` }),
+  return element("span", { "data-slow": slow }, `${formatDuration(p50)}, 95 % within ${formatDuration(p95)}`, element("span", { class: "faint", text: ` (${formatCount(count)} spans)` }),
     slow ? element("span", { class: "slow", text: ` slower than usual${own === null ? "" : `: ${timesUsual(usual, own)}`}` }) : null);
 }

@@ -5,7 +5,7 @@ import { RowPool, STATE_WORDS, byId, element, icon, setAttribute, setIcon, setSh
 import { rowWindow, scrollToShow } from "./layout.mjs";
 import { OLDER_MAX, isOpenTrace, listCounts, selectTraces } from "./list-model.mjs";
 import { dependsOnTime, parseQuery } from "./search.mjs";
-import { epochMilliseconds, formatAbsolute, formatAge, formatDuration, formatTicking, plural } from "./time.mjs";
+import { epochMilliseconds, formatAbsolute, formatAge, formatCount, formatDuration, formatTicking, plural } from "./time.mjs";
 
 /**
  * @typedef {import("./list-model.mjs").Summary} Summary
@@ -128,7 +128,7 @@ export class ListView {
     });
     setStyle(this.rowsNode, "height", `${height}px`);
     setShown(byId("list-top"), this.above > 0);
-    setText(byId("list-top"), `↑ ${this.above.toLocaleString("en")} new`);
+    setText(byId("list-top"), `↑ ${formatCount(this.above)} new`);
     const { traces, older } = frame.feed.model;
     // While rows are held, what they say is not.
     const shown = this.rows.slice(first, last).map((trace) => traces.get(trace.traceId) ?? older.get(trace.traceId) ?? trace);
@@ -190,7 +190,7 @@ export class ListView {
       const more = feed.loadingOlder ? " · searching older ones…" : feed.hasOlder() ? " and more" : "";
       return `${plural(this.rows.length, "match", "matches")}${more}${restart}`;
     }
-    return `${total.toLocaleString("en")}${feed.hasOlder() ? "+" : ""} · ${open.toLocaleString("en")} running · ${errors.toLocaleString("en")} with errors${restart}`;
+    return `${formatCount(total)}${feed.hasOlder() ? "+" : ""} · ${formatCount(open)} running · ${formatCount(errors)} with errors${restart}`;
   }
 
   /** @param {ListFrame} frame */
@@ -201,7 +201,7 @@ export class ListView {
     older.disabled = feed.loadingOlder;
     const notes = [];
     if (feed.olderFailed) notes.push("The older traces could not be loaded.");
-    if (feed.model.older.size >= OLDER_MAX) notes.push(`This page keeps ${OLDER_MAX.toLocaleString("en")} older traces: search to find others.`);
+    if (feed.model.older.size >= OLDER_MAX) notes.push(`This page keeps ${formatCount(OLDER_MAX)} older traces: search to find others.`);
     setText(byId("list-note"), notes.join(" "));
   }
 
@@ -305,15 +305,15 @@ function drawRow(row, node, trace, frame, longest, actions) {
   setStyle(row.bar, "width", `${Math.max(1, (duration / longest) * 100).toFixed(1)}%`);
   // Lost spans are among the errors.
   const errors = trace.spans?.errors ?? 0;
-  setText(row.errors, errors > 0 ? errors.toLocaleString("en") : "");
-  setAttribute(row.errors, "title", errors > 0 ? `${plural(errors, "error")}, of which ${(trace.spans?.lost ?? 0).toLocaleString("en")} lost` : null);
+  setText(row.errors, errors > 0 ? formatCount(errors) : "");
+  setAttribute(row.errors, "title", errors > 0 ? `${plural(errors, "error")}, of which ${formatCount(trace.spans?.lost ?? 0)} lost` : null);
   drawChips(row, trace, frame);
 }
 
 /** @param {Summary} trace @returns {string} */
 function spansText(trace) {
-  const total = (trace.spans?.total ?? 0).toLocaleString("en");
-  return trace.spans?.open > 0 ? `${total} · ${trace.spans.open.toLocaleString("en")} open` : total;
+  const total = formatCount(trace.spans?.total ?? 0);
+  return trace.spans?.open > 0 ? `${total} · ${formatCount(trace.spans.open)} open` : total;
 }
 
 /** @param {ListRow} row @param {Summary} trace @param {ListFrame} frame */

@@ -7,7 +7,7 @@ import { FLAG, STATE, STATE_NAMES, isOpenState } from "./columns.mjs";
 import { STATE_WORDS, element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
 import { rollUpText } from "./rows.mjs";
 import { serviceOf, shownName } from "./span.mjs";
-import { formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
+import { formatCount, formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
 import { ROLLUP_MIN } from "./tree.mjs";
 
 /**
@@ -165,7 +165,7 @@ function drawName(row, node, frame, look) {
   if (row.hidden === null) return;
   setShown(row.hidden, isHiding);
   const telling = children >= ROLLUP_MIN || spans.childOpen[index] > 0 || spans.childFailed[index] > 0;
-  if (isHiding) setText(row.hidden, telling ? rollUpText(trace, index) : children.toLocaleString("en"));
+  if (isHiding) setText(row.hidden, telling ? rollUpText(trace, index) : formatCount(children));
 }
 
 /** What a row says when the pointer rests on it. @param {import("./model.mjs").Trace} trace @param {number} index @returns {string} */

@@ -3,7 +3,7 @@
 
 import { STATE_WORDS, byId, element, icon, setAttribute, setIcon, setStyle, setText } from "./dom.mjs";
 import { traceName, traceState } from "./span.mjs";
-import { formatDuration, formatTicking, plural } from "./time.mjs";
+import { formatCount, formatDuration, formatTicking, plural } from "./time.mjs";
 
 /** @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame */
 
@@ -47,7 +47,7 @@ export class TitleView {
       // One service alone has no colour of its own: then names have.
       setStyle(dot, "background", trace.services.size > 1 ? palette.colour(service.name) : "var(--faint)");
       return element("span", { class: "chip" }, dot, element("span", { class: "chip-name", text: service.name || "(no service)" }),
-        element("span", { class: "faint", text: service.spans.toLocaleString("en") }));
+        element("span", { class: "faint", text: formatCount(service.spans) }));
     }), ...(more > 0 ? [element("span", { class: "chip faint", text: `+${more}` })] : []));
   }
 }
@@ -56,8 +56,8 @@ export class TitleView {
 function countsText(counts) {
   if (counts.total === 0) return "";
   const parts = [plural(counts.total, "span")];
-  if (counts.open > 0) parts.push(`${counts.open.toLocaleString("en")} open`);
+  if (counts.open > 0) parts.push(`${formatCount(counts.open)} open`);
   if (counts.errors > 0) parts.push(plural(counts.errors, "error"));
-  if (counts.lost > 0) parts.push(`${counts.lost.toLocaleString("en")} lost`);
+  if (counts.lost > 0) parts.push(`${formatCount(counts.lost)} lost`);
   return parts.join(" · ");
 }

@@ -14,6 +14,7 @@ import { SideView } from "./side-view.mjs";
 import { barEnd } from "./span.mjs";
 import { drawRollUpRow, drawSpanRow, makeSpanRow, rowTitle } from "./span-row-view.mjs";
 import { Scale, fitTo, idleGaps, pan, wholeStretch } from "./timescale.mjs";
+import { formatCount } from "./time.mjs";
 import { TitleView } from "./title-view.mjs";
 import { KEY_PAN, KEY_ZOOM, attachZoom, zoomAt } from "./zoom-input.mjs";
 
@@ -38,7 +39,7 @@ import { KEY_PAN, KEY_ZOOM, attachZoom, zoomAt } from "./zoom-input.mjs";
  * @property {import("./span-row-view.mjs").Decorator[]} decorators
  */
 
-const OVERSCAN = 8;
+const OVERSCAN = 4;
 const FOLLOW_MARGIN = ROW_HEIGHT * 3;
 // Rows may be made anew for this share of the time while a trace grows.
 const PATIENCE = 8;
@@ -304,7 +305,7 @@ export class TraceView {
     if (!empty || this.emptyFor === phase) return;
     this.emptyFor = phase;
     const words = {
-      loading: ["Loading…", feed.loaded > 0 ? `${feed.loaded.toLocaleString("en")} spans so far` : ""],
+      loading: ["Loading…", feed.loaded > 0 ? `${formatCount(feed.loaded)} spans so far` : ""],
       open: ["No span yet", "The trace is known, but none of its spans is retained."],
       waiting: ["Waiting for this trace", "The server has not seen it yet, or no longer keeps it. It appears here the moment its first span starts."],
       refused: ["This trace cannot be shown", feed.error],
