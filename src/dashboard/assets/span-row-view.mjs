@@ -30,6 +30,8 @@ export const EDGE = 10;
 export const TWISTY = 21;
 const SHAPE = 19;
 const DIGIT = 6;
+const EXTRA_CHARACTER = 6;
+const EXTRA_EDGE = 18;
 // Of the name column, so that a span 10,000 levels down still shows its name.
 const INDENT_SHARE_MAX = 0.4;
 const MARKS_MAX = 24;
@@ -61,15 +63,16 @@ export function makeSpanRow(actions) {
     name: element("span", { class: "span-name" }),
     service: element("span", { class: "span-service faint" }),
     cell: element("span", { class: "t-name", role: "gridcell" }),
-    time: element("span", { class: "t-time", role: "gridcell" }),
-    /** What few rows have is made when it is needed. @type {HTMLElement | null} */
-    flags: null,
-    /** @type {HTMLElement | null} */
-    below: null,
-    /** @type {HTMLElement | null} */
-    hidden: null,
+    time: element("span", { role: "gridcell" }),
+    /** What few rows have right of the name, made when it is needed. @type {HTMLElement | null} */
+    extras: null,
+    /** What stands in it; its width is guessed, because to measure would be to lay out. */
+    flags: /** @type {Decoration[]} */ ([]),
+    isBadBelow: false,
+    hidden: "",
+    extrasFor: "",
   };
-  row.cell.append(element("span", { class: "span-text" }, row.name, row.service));
+  row.cell.append(row.name, row.service);
   const node = element("div", { class: "tree-row", role: "row", tabindex: "-1" }, row.cell, row.time);
   node.addEventListener("click", (event) => {
     if (row.index < 0) return;
@@ -106,7 +109,9 @@ export function drawSpanRow(row, node, index, frame, look) {
     row.label = labelOf(index, frame);
     setAttribute(row.time, "aria-label", row.label);
   }
-  return drawDecorations(row, frame, look.decorators) || changed || isOpen;
+  const decorated = drawDecorations(row, frame, look.decorators);
+  if (decorated || changed) drawExtras(row, node);
+  return decorated || changed || isOpen;
 }
 
 /** The row that sums up what a rolled-up parent does not show. @param {SpanRow} row @param {HTMLElement} node @param {number} parent @param {TraceFrame} frame @param {RowLook} look @returns {boolean} whether it must be painted anew */
@@ -114,7 +119,7 @@ export function drawRollUpRow(row, node, parent, frame, look) {
   const { spans } = frame.trace;
   const drawn = `~${parent} ${spans.stamp[parent]} ${spans.depth[parent]} ${look.nameWidth} ${frame.generation}`;
   if (drawn === row.drawn) return false;
-  Object.assign(row, { drawn, decorated: "", index: parent, rollUp: true, twisty: "", dimmed: false, marks: [], stretches: [], label: "show all" });
+  Object.assign(row, { drawn, decorated: "", index: parent, rollUp: true, twisty: "", dimmed: false, marks: [], stretches: [], label: "show all", flags: [], isBadBelow: false, hidden: "" });
   setAttributes(node, {
     "data-span-id": null, "data-roll-up": spans.ids[parent], "data-state": null, "data-match": null,
     "aria-level": spans.depth[parent] + 2, "aria-expanded": "false", "aria-selected": "false",
@@ -123,7 +128,7 @@ export function drawRollUpRow(row, node, parent, frame, look) {
   setText(row.name, rollUpText(frame.trace, parent));
   setText(row.service, "");
   setAttribute(row.time, "aria-label", null);
-  for (const few of [row.below, row.hidden, row.flags]) if (few !== null) setShown(few, false);
+  drawExtras(row, node);
   return true;
 }
 
@@ -157,15 +162,29 @@ function drawName(row, node, frame, look) {
   setText(row.name, name.length > NAME_SHOWN_MAX ? `${name.slice(0, NAME_SHOWN_MAX)}…` : name);
   const parent = spans.parent[index];
   setText(row.service, parent < 0 || spans.service[parent] !== spans.service[index] ? serviceOf(trace, index) : "");
-  const isBadBelow = children > 0 && look.fold !== "open" && spans.has(index, FLAG.errorBelow);
-  if (isBadBelow && row.below === null) row.cell.append(row.below = element("span", { class: "below bad", text: "!", title: "An error or a lost span is inside" }));
-  if (row.below !== null) setShown(row.below, isBadBelow);
-  const isHiding = closed && children > 0;
-  if (isHiding && row.hidden === null) row.cell.append(row.hidden = element("span", { class: "chip faint hidden-count" }));
-  if (row.hidden === null) return;
-  setShown(row.hidden, isHiding);
+  row.isBadBelow = children > 0 && look.fold !== "open" && spans.has(index, FLAG.errorBelow);
   const telling = children >= ROLLUP_MIN || spans.childOpen[index] > 0 || spans.childFailed[index] > 0;
-  if (isHiding) setText(row.hidden, telling ? rollUpText(trace, index) : formatCount(children));
+  row.hidden = !closed || children === 0 ? "" : telling ? rollUpText(trace, index) : formatCount(children);
+}
+
+/** @param {SpanRow} row @param {HTMLElement} node */
+function drawExtras(row, node) {
+  const key = `${row.isBadBelow} ${row.hidden} ${row.flags.map((flag) => `${flag.kind} ${flag.flag} ${flag.title}`)}`;
+  if (key === row.extrasFor) return;
+  row.extrasFor = key;
+  const extras = [
+    ...row.flags.map((flag) => element("span", { class: "row-flag", "data-kind": flag.kind ?? "", title: flag.title ?? null, text: String(flag.flag) })),
+    ...(row.isBadBelow ? [element("span", { class: "below bad", text: "!", title: "An error or a lost span is inside" })] : []),
+    ...(row.hidden === "" ? [] : [element("span", { class: "chip faint hidden-count", text: row.hidden })]),
+  ];
+  if (row.extras === null) {
+    if (extras.length === 0) return;
+    row.cell.after(row.extras = element("span", { class: "row-extras", role: "presentation" }));
+  }
+  row.extras.replaceChildren(...extras);
+  setShown(row.extras, extras.length > 0);
+  const width = extras.reduce((sum, extra) => sum + (extra.textContent ?? "").length * EXTRA_CHARACTER + EXTRA_EDGE, 0);
+  setStyle(row.cell, "padding-right", `${8 + width}px`);
 }
 
 /** What a row says when the pointer rests on it. @param {import("./model.mjs").Trace} trace @param {number} index @returns {string} */
@@ -208,10 +227,6 @@ function drawDecorations(row, frame, decorators) {
   if (decorated === row.decorated) return false;
   row.decorated = decorated;
   row.stretches = all.filter((one) => one.start !== undefined).slice(0, DECORATIONS_MAX);
-  const flags = all.filter((one) => one.flag !== undefined).slice(0, 2);
-  if (flags.length > 0 && row.flags === null) row.cell.append(row.flags = element("span", { class: "row-flags" }));
-  if (row.flags === null) return true;
-  setShown(row.flags, flags.length > 0);
-  row.flags.replaceChildren(...flags.map((one) => element("span", { class: "row-flag", "data-kind": one.kind ?? "", title: one.title ?? null, text: String(one.flag) })));
+  row.flags = all.filter((one) => one.flag !== undefined).slice(0, 2);
   return true;
 }

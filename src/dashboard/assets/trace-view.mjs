@@ -40,6 +40,7 @@ import { KEY_PAN, KEY_ZOOM, attachZoom, zoomAt } from "./zoom-input.mjs";
  */
 
 const OVERSCAN = 4;
+const REST_MS = 100;
 const FOLLOW_MARGIN = ROW_HEIGHT * 3;
 // Rows may be made anew for this share of the time while a trace grows.
 const PATIENCE = 8;
@@ -70,6 +71,9 @@ export class TraceView {
   gapsWait = Infinity;
   revealed = "";
   scrollTop = 0;
+  /** Where it was when rows were last drawn, and whether that was far away. */
+  drawnTop = 0;
+  leapt = false;
   width = 0;
   nameWidth = 0;
   left = 0;
@@ -192,6 +196,8 @@ export class TraceView {
     this.side.draw(frame, this.gaps);
     this.follow.draw(frame);
     const wait = Math.min(minimapWait, this.flattenWait(), this.gapsWait);
+    // Of its own: the clock of the page stands still when nothing is heard, and a file has none.
+    if (this.leapt) setTimeout(this.ui.changed, REST_MS);
     if (!frame.live) return wait;
     // As often as the live edge moves by a pixel, within what an eye and a battery want.
     return Math.min(wait, Math.max(16, Math.min(100, (frame.scale.end - frame.scale.start) / Math.max(1, this.width))));
@@ -261,8 +267,11 @@ export class TraceView {
   /** @param {TraceFrame} frame */
   drawRows(frame) {
     const { trace, ui } = frame;
+    // After a leap only what is in view has to be there at once.
+    this.leapt = Math.abs(this.scrollTop - this.drawnTop) > this.viewport;
+    this.drawnTop = this.scrollTop;
     const { first, last, height } = rowWindow({
-      scrollTop: this.scrollTop, viewport: this.viewport, rowHeight: ROW_HEIGHT, count: this.rows.count, overscan: OVERSCAN,
+      scrollTop: this.scrollTop, viewport: this.viewport, rowHeight: ROW_HEIGHT, count: this.rows.count, overscan: this.leapt ? 0 : OVERSCAN,
     });
     setStyle(this.rowsNode, "height", `${height}px`);
     setAttribute(byId("tree"), "aria-rowcount", this.rows.count + 1);
