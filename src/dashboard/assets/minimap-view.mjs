@@ -48,16 +48,17 @@ export class MinimapView {
   /**
    * @param {TraceFrame} frame
    * @param {Scale} scale of the whole trace
+   * @param {"paint" | "spare"} effort `spare`: this frame has cost enough; a picture that is there stays for another
    * @returns {number} milliseconds until it wants to draw again by itself
    */
-  draw(frame, scale) {
+  draw(frame, scale, effort) {
     this.scale = scale;
     this.drawWindow(scale);
     const key = `${frame.generation} ${frame.trace.version} ${scale.key} ${colours().key}`;
     if (key === this.drawnFor || !(scale.width > 0)) return Infinity;
     const now = performance.now();
     const wait = this.drawnAt + Math.max(INTERVAL_MIN_MS, this.cost * PATIENCE) - now;
-    if (wait > 0 && this.drawnFor !== "") return wait;
+    if (this.drawnFor !== "" && (wait > 0 || effort === "spare")) return Math.max(0, wait);
     this.drawnFor = key;
     this.drawnAt = now;
     this.paint(frame, scale);

@@ -73,6 +73,7 @@ export class TraceView {
   scrollTop = 0;
   /** Where it was when rows were last drawn, and whether that was far away. */
   drawnTop = 0;
+  isBusy = false;
   leapt = false;
   width = 0;
   nameWidth = 0;
@@ -162,6 +163,7 @@ export class TraceView {
    */
   layOut(given) {
     const { trace, ui, now } = given;
+    const began = performance.now();
     // Asked once, before anything is written: later, the browser would have to lay out the page to answer.
     this.scrollTop = this.scroller.scrollTop;
     if (trace !== this.trace) {
@@ -173,7 +175,10 @@ export class TraceView {
     this.flattenIfChanged();
     const whole = wholeStretch(trace, given.live ? now : null);
     const stretch = ui.zoom ?? whole;
-    this.gapsWait = this.findGaps(given, whole);
+    // Of the three looks at all spans (rows, gaps, minimap), one is enough for a frame.
+    this.isBusy = performance.now() - began > CHEAP_MS;
+    this.gapsWait = this.isBusy && this.gapsFor !== "" ? 0 : this.findGaps(given, whole);
+    this.isBusy ||= performance.now() - began > CHEAP_MS;
     const scale = new Scale(stretch, ui.compress ? this.gaps : [], this.width);
     const generation = `${given.generation}.${this.serial}`;
     const key = `${generation} ${scale.key} ${trace.services.size > 1}`;
@@ -191,7 +196,7 @@ export class TraceView {
     this.drawEmpty(feed, trace);
     this.axis.draw(frame, this.nameWidth);
     const overview = new Scale(this.whole(), this.ui.compress ? this.gaps : [], this.width);
-    const minimapWait = this.minimap.draw(frame, overview);
+    const minimapWait = this.minimap.draw(frame, overview, this.isBusy ? "spare" : "paint");
     this.drawRows(frame);
     this.side.draw(frame, this.gaps);
     this.follow.draw(frame);
