@@ -80,6 +80,7 @@ static ASSETS: &[Asset] = assets![
     "search-view.mjs",
     "search.css",
     "search.mjs",
+    "service-chips.mjs",
     "share.mjs",
     "side-view.mjs",
     "snapshot.mjs",

@@ -5,6 +5,7 @@ import { RowPool, STATE_WORDS, byId, element, icon, setAttribute, setIcon, setSh
 import { rowWindow, scrollToShow } from "./layout.mjs";
 import { OLDER_MAX, isOpenTrace, listCounts, selectTraces } from "./list-model.mjs";
 import { dependsOnTime, parseQuery } from "./search.mjs";
+import { ServiceChips } from "./service-chips.mjs";
 import { epochMilliseconds, formatAbsolute, formatAge, formatCount, formatDuration, formatTicking, plural } from "./time.mjs";
 
 /**
@@ -17,7 +18,6 @@ import { epochMilliseconds, formatAbsolute, formatAge, formatCount, formatDurati
  */
 
 const CHIPS_MAX = 3;
-const CHIP_NAME_MAX = 20;
 const OVERSCAN = 3;
 const DURATION_TICK_MS = 100;
 const AGE_TICK_MS = 1_000;
@@ -249,6 +249,7 @@ function nothingYet() {
 
 /** @param {ListActions} actions */
 function makeRow(actions) {
+  const spans = element("span", { class: "c-spans", role: "gridcell" });
   const row = {
     traceId: "",
     started: element("span", { class: "c-started muted", role: "gridcell" }),
@@ -257,9 +258,8 @@ function makeRow(actions) {
     id: element("span", { class: "mono faint short-id" }),
     stateWord: element("span", { class: "state-word" }),
     total: element("span", { class: "figure" }),
-    spans: element("span", { class: "c-spans", role: "gridcell" }),
-    /** @type {{chip: HTMLElement, dot: HTMLElement, text: HTMLElement}[]} */
-    chips: [],
+    spans,
+    chips: new ServiceChips(spans, CHIPS_MAX),
     chipsFor: "",
     duration: element("span", { class: "figure duration-text" }),
     bar: element("span", { class: "meter" }),
@@ -328,37 +328,7 @@ function drawChips(row, trace, { palette }) {
   const key = services.map((service) => `${service.name} ${service.spans} ${service.errors}`).join("\n");
   if (row.chipsFor === key) return;
   row.chipsFor = key;
-  const rest = services.slice(CHIPS_MAX);
-  const shown = services.slice(0, CHIPS_MAX).map(({ name, spans, errors }) => ({
-    text: `${shortened(name || "(no service)")} ${spans}${errors > 0 ? " !" : ""}`, colour: palette.colour(name), errors,
-    title: `${name}: ${plural(spans, "span")}, ${plural(errors, "error")}`,
-  }));
-  if (rest.length > 0) shown.push({ text: `+${rest.length}`, colour: "", errors: 0, title: rest.map((service) => service.name).join("\n") });
-  while (row.chips.length < shown.length) row.chips.push(makeChip(row.spans));
-  for (const [at, { chip, dot, text }] of row.chips.entries()) {
-    const one = shown[at];
-    setShown(chip, one !== undefined);
-    if (one === undefined) continue;
-    setText(text, one.text);
-    setShown(dot, one.colour !== "");
-    setStyle(dot, "background", one.colour);
-    setAttribute(chip, "data-errors", one.errors > 0);
-    setAttribute(chip, "title", one.title);
-  }
-}
-
-/** @param {HTMLElement} parent */
-function makeChip(parent) {
-  const dot = element("span", { class: "service-dot" });
-  const text = element("span");
-  const chip = element("span", { class: "chip" }, dot, text);
-  parent.append(chip);
-  return { chip, dot, text };
-}
-
-/** @param {string} service @returns {string} what fits on a chip */
-function shortened(service) {
-  return service.length > CHIP_NAME_MAX ? `${service.slice(0, CHIP_NAME_MAX - 1)}…` : service;
+  row.chips.draw(services, (name) => palette.colour(name));
 }
 
 /** @param {Summary} trace @param {number} now @returns {number} */

@@ -45,6 +45,8 @@ export class RowCanvas {
     setStyle(this.canvas, "top", `${first * ROW_HEIGHT}px`);
     const sheet = { pen, frame, colours: colours(), shift: calm.matches ? 0 : frame.now / STRIPES_MS };
     pen.textBaseline = "middle";
+    pen.fillStyle = sheet.colours.by.line;
+    paintGuides(pen, rows);
     for (const [at, row] of rows.entries()) paintHead(sheet, row, at * ROW_HEIGHT);
     pen.globalAlpha = 1;
     pen.fillStyle = sheet.colours.by.line;
@@ -70,19 +72,31 @@ export class RowCanvas {
       this.font = `11px ${getComputedStyle(this.canvas).fontFamily}`;
     }
     if (pen === null) return null;
-    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.clearRect(0, 0, width, height);
+    // Unlike `clearRect`, which would first copy the picture that the page still shows.
+    pen.reset();
+    pen.scale(ratio, ratio);
     pen.font = this.font;
     return pen;
   }
 }
 
-/** Indentation, fold mark and state. @param {Sheet} sheet @param {SpanRow} row @param {number} y */
+/** The lines of indentation, each as long as the rows below one another have it. @param {CanvasRenderingContext2D} pen @param {SpanRow[]} rows */
+function paintGuides(pen, rows) {
+  const levels = rows.reduce((most, row) => Math.max(most, row.levels), 0);
+  for (let level = 0; level < levels; level += 1) {
+    for (let from = 0; from < rows.length; from += 1) {
+      let to = from;
+      while (to < rows.length && rows[to].levels > level) to += 1;
+      if (to > from) pen.fillRect(EDGE + level * INDENT + 6, from * ROW_HEIGHT, 1, (to - from) * ROW_HEIGHT);
+      from = to;
+    }
+  }
+}
+
+/** Fold mark and state. @param {Sheet} sheet @param {SpanRow} row @param {number} y */
 function paintHead(sheet, row, y) {
   const { pen, colours: { by, services }, frame: { trace, palette } } = sheet;
   pen.globalAlpha = row.dimmed ? DIMMED : 1;
-  pen.fillStyle = by.line;
-  for (let level = 0; level < row.levels; level += 1) pen.fillRect(EDGE + level * INDENT + 6, y, 1, ROW_HEIGHT);
   if (row.deep !== "") {
     pen.fillStyle = by.faint;
     pen.fillText(row.deep, EDGE + row.levels * INDENT, y + ROW_HEIGHT / 2);
