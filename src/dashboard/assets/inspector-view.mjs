@@ -7,7 +7,7 @@ import { isSlow, timesUsual } from "./expected.mjs";
 import { BackLinks, codeFields, termFor, timelineOf, typeOf, valueText } from "./facts.mjs";
 import { indexOf } from "./model.mjs";
 import { colourKey } from "./palette.mjs";
-import { attributeTypesOf, attributesOf, selfTime, shownName, spanAt } from "./span.mjs";
+import { attributeTypesOf, attributesOf, selfTime, shownName, spanAt, waitText } from "./span.mjs";
 import { formatAbsolute, formatCount, formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
 
 /**
@@ -49,6 +49,8 @@ export class InspectorView {
   linked = { traceId: "", at: -Infinity, traces: [], more: false };
   /** @type {HTMLElement | null} */
   ticking = null;
+  /** @type {HTMLElement | null} */
+  waits = null;
   /** @type {ReturnType<typeof setTimeout> | null} */
   timer = null;
 
@@ -86,6 +88,7 @@ export class InspectorView {
       if (!sameSpan) this.node.scrollTop = 0;
     }
     if (this.ticking !== null) setText(this.ticking, `${formatTicking(frame.now - span.start)} so far`);
+    if (this.waits !== null) setText(this.waits, waitText(frame.trace, span.index, frame.now) || "until it is resumed");
   }
 
   /** @param {Span} span @param {InspectorFrame} frame @param {Usual | null} usual @param {boolean} slow @param {number[]} links */
@@ -164,10 +167,12 @@ export class InspectorView {
   /** @param {Span} span @param {InspectorFrame} frame @param {Usual | null} usual @param {boolean} slow @returns {HTMLElement} */
   facts(span, { trace }, usual, slow) {
     const { event } = span;
+    this.waits = span.state === "waiting" ? element("span") : null;
     this.ticking = span.end === null && span.state !== "placeholder" ? element("span") : null;
     /** @type {[string, Node | string | null][]} */
     const facts = [
       ["Duration", this.ticking ?? (span.end === null || span.loss !== null ? null : formatDuration(span.end - span.start))],
+      ["Waits", this.waits],
       ["Usually", usual === null ? null : usualText(usual, span, slow)],
       ["Self time", span.loss !== null ? null : selfText(span)],
       ["Offset", event === null ? null : formatOffset(span.start - trace.start)],

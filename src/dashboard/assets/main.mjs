@@ -309,7 +309,7 @@ function titleOf(what) {
 function drawState(feed) {
   const trace = traceFeed?.model ?? null;
   const { hostDropped } = feed.model;
-  const known = { hostDropped, losses: trace?.losses ?? null, restarts: trace?.restarts ?? 0, degraded: trace?.degraded ?? false };
+  const known = { hostDropped, losses: trace?.losses ?? null, restarts: trace?.restarts ?? 0, degraded: feed.model.degraded === true };
   const past = trace === null || ui.moment === null ? undefined : formatOffset(ui.moment - trace.start);
   const status = pageStatus(feed, { ...known, past }, Date.now());
   const news = drawStatus(status, feed.status.lastId);

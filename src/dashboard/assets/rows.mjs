@@ -2,7 +2,7 @@
 // Which spans are rows, and in which order: folding, rolling up, and the ways from row to row.
 // Must never touch the DOM or a clock, nor recurse. It writes one column, `depth`, and nothing else of a trace.
 
-import { STATE, isBadState, isOpenState } from "./columns.mjs";
+import { isBadState, isOpenState } from "./columns.mjs";
 import { formatCount } from "./time.mjs";
 import { ROLLUP_MIN, refreshErrorMarks, sortChildren, sortedRoots } from "./tree.mjs";
 
@@ -224,9 +224,4 @@ export function nextWhere(tree, from, direction, has) {
     if (has(index)) return index;
   }
   return -1;
-}
-
-/** @param {Tree} tree @param {number} index @returns {boolean} */
-export function isPlaceholder({ spans }, index) {
-  return spans.state[index] === STATE.placeholder;
 }

@@ -6,7 +6,7 @@
 import { FLAG, STATE, STATE_NAMES, isOpenState } from "./columns.mjs";
 import { STATE_WORDS, element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
 import { rollUpText } from "./rows.mjs";
-import { serviceOf, shownName } from "./span.mjs";
+import { serviceOf, shownName, waitText } from "./span.mjs";
 import { formatCount, formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
 import { ROLLUP_MIN } from "./tree.mjs";
 
@@ -202,7 +202,8 @@ function labelOf(index, { now, trace }) {
     return Number.isNaN(heard) ? "lost" : `lost, last heard ${formatOffset(heard - trace.start)}`;
   }
   const end = spans.end[index];
-  return Number.isNaN(end) ? formatTicking(now - spans.start[index]) : formatDuration(end - spans.start[index]);
+  if (!Number.isNaN(end)) return formatDuration(end - spans.start[index]);
+  return [formatTicking(now - spans.start[index]), waitText(trace, index, now)].filter((part) => part !== "").join(" · ");
 }
 
 /** Span events and log records. @param {import("./model.mjs").Trace} trace @param {number} index @returns {Mark[]} */

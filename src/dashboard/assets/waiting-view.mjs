@@ -8,7 +8,7 @@ import { byId, element, icon, setAttribute, setShown, setText } from "./dom.mjs"
 import { isSlow, timesUsual } from "./expected.mjs";
 import { indexOf } from "./model.mjs";
 import { nextWhere } from "./rows.mjs";
-import { nameOf, serviceOf, shownName, stateOf } from "./span.mjs";
+import { nameOf, serviceOf, shownName, stateOf, waitText } from "./span.mjs";
 import { formatCount, formatDuration, formatTicking } from "./time.mjs";
 import { waitingChains } from "./waiting.mjs";
 
@@ -89,13 +89,13 @@ export class WaitingView {
     if (key !== this.drawnFor) {
       this.drawnFor = key;
       this.ticking = [];
-      this.node.replaceChildren(element("span", { class: "lead", text: shown.every(({ leaf }) => trace.spans.state[leaf] === STATE.waiting) ? "Sleeps in" : "Waits for" }),
+      this.node.replaceChildren(element("span", { class: "lead", text: shown.every(({ leaf }) => trace.spans.state[leaf] === STATE.waiting) ? "Waits in" : "Waits for" }),
         ...shown.map((chain) => this.chain(trace, chain)),
         ...(more > 0 ? [element("button", { type: "button", class: "chip", text: `+${formatCount(more)} more`, title: "Go to the next innermost open span", on: { click: () => this.next() } })] : []));
     }
     for (const { time, slow, leaf } of this.ticking) {
       const elapsed = frame.now - trace.spans.start[leaf];
-      setText(time, formatTicking(elapsed));
+      setText(time, [formatTicking(elapsed), waitText(trace, leaf, frame.now)].filter((part) => part !== "").join(" "));
       const usual = trace.spans.state[leaf] === STATE.waiting ? null : this.usual(frame, leaf);
       setText(slow, usual !== null && isSlow(usual, elapsed) ? `slower than usual: ${timesUsual(usual, elapsed)}` : "");
     }
