@@ -32,6 +32,7 @@ const SHAPE = 19;
 const DIGIT = 6;
 const EXTRA_CHARACTER = 6;
 const EXTRA_EDGE = 18;
+const FLAGS_FROM = 240;
 // Of the name column, so that a span 10,000 levels down still shows its name.
 const INDENT_SHARE_MAX = 0.4;
 const MARKS_MAX = 24;
@@ -110,7 +111,7 @@ export function drawSpanRow(row, node, index, frame, look) {
     setAttribute(row.time, "aria-label", row.label);
   }
   const decorated = drawDecorations(row, frame, look.decorators);
-  if (decorated || changed) drawExtras(row, node);
+  if (decorated || changed) drawExtras(row, look.nameWidth);
   return decorated || changed || isOpen;
 }
 
@@ -128,7 +129,7 @@ export function drawRollUpRow(row, node, parent, frame, look) {
   setText(row.name, rollUpText(frame.trace, parent));
   setText(row.service, "");
   setAttribute(row.time, "aria-label", null);
-  drawExtras(row, node);
+  drawExtras(row, look.nameWidth);
   return true;
 }
 
@@ -167,13 +168,14 @@ function drawName(row, node, frame, look) {
   row.hidden = !closed || children === 0 ? "" : telling ? rollUpText(trace, index) : formatCount(children);
 }
 
-/** @param {SpanRow} row @param {HTMLElement} node */
-function drawExtras(row, node) {
-  const key = `${row.isBadBelow} ${row.hidden} ${row.flags.map((flag) => `${flag.kind} ${flag.flag} ${flag.title}`)}`;
+/** @param {SpanRow} row @param {number} nameWidth */
+function drawExtras(row, nameWidth) {
+  const key = `${nameWidth} ${row.isBadBelow} ${row.hidden} ${row.flags.map((flag) => `${flag.kind} ${flag.flag} ${flag.title}`)}`;
   if (key === row.extrasFor) return;
   row.extrasFor = key;
   const extras = [
-    ...row.flags.map((flag) => element("span", { class: "row-flag", "data-kind": flag.kind ?? "", title: flag.title ?? null, text: String(flag.flag) })),
+    // On a narrow page the name comes first.
+    ...(nameWidth < FLAGS_FROM ? [] : row.flags).map((flag) => element("span", { class: "row-flag", "data-kind": flag.kind ?? "", title: flag.title ?? null, text: String(flag.flag) })),
     ...(row.isBadBelow ? [element("span", { class: "below bad", text: "!", title: "An error or a lost span is inside" })] : []),
     ...(row.hidden === "" ? [] : [element("span", { class: "chip faint hidden-count", text: row.hidden })]),
   ];
@@ -184,7 +186,7 @@ function drawExtras(row, node) {
   row.extras.replaceChildren(...extras);
   setShown(row.extras, extras.length > 0);
   const width = extras.reduce((sum, extra) => sum + (extra.textContent ?? "").length * EXTRA_CHARACTER + EXTRA_EDGE, 0);
-  setStyle(row.cell, "padding-right", `${8 + width}px`);
+  setStyle(row.cell, "padding-right", `${8 + Math.min(width, nameWidth / 2)}px`);
 }
 
 /** What a row says when the pointer rests on it. @param {import("./model.mjs").Trace} trace @param {number} index @returns {string} */

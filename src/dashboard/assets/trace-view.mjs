@@ -3,7 +3,7 @@
 // by: rows and time scale. It must never change the model.
 
 import { AxisView } from "./axis-view.mjs";
-import { RowPool, byId, element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
+import { RowPool, byId, element, setAttribute, setShown, setStyle } from "./dom.mjs";
 import { FollowView } from "./follow-view.mjs";
 import { rowWindow, scrollToShow } from "./layout.mjs";
 import { MinimapView } from "./minimap-view.mjs";
@@ -13,7 +13,7 @@ import { ROW_HEIGHT, RowCanvas } from "./row-paint.mjs";
 import { SideView } from "./side-view.mjs";
 import { barEnd } from "./span.mjs";
 import { drawRollUpRow, drawSpanRow, makeSpanRow, rowTitle } from "./span-row-view.mjs";
-import { Scale, fitTo, idleGaps, pan, wholeStretch } from "./timescale.mjs";
+import { Scale, fitTo, idleGaps, openEdge, pan, wholeStretch } from "./timescale.mjs";
 import { formatCount } from "./time.mjs";
 import { TitleView } from "./title-view.mjs";
 import { KEY_PAN, KEY_ZOOM, attachZoom, zoomAt } from "./zoom-input.mjs";
@@ -162,7 +162,7 @@ export class TraceView {
    * @returns {TraceFrame}
    */
   layOut(given) {
-    const { trace, ui, now } = given;
+    const { trace, ui } = given;
     const began = performance.now();
     // Asked once, before anything is written: later, the browser would have to lay out the page to answer.
     this.scrollTop = this.scroller.scrollTop;
@@ -173,7 +173,7 @@ export class TraceView {
       this.gapsFor = "";
     }
     this.flattenIfChanged();
-    const whole = wholeStretch(trace, given.live ? now : null);
+    const whole = wholeStretch(trace, openEdge(given));
     const stretch = ui.zoom ?? whole;
     // Of the three looks at all spans (rows, gaps, minimap), one is enough for a frame.
     this.isBusy = performance.now() - began > CHEAP_MS;
@@ -211,7 +211,7 @@ export class TraceView {
   /** @returns {import("./timescale.mjs").Stretch} all of the trace */
   whole() {
     const { frame } = this;
-    return frame === null ? { start: 0, end: 1 } : wholeStretch(frame.trace, frame.live ? frame.now : null);
+    return frame === null ? { start: 0, end: 1 } : wholeStretch(frame.trace, openEdge(frame));
   }
 
   /** @returns {string} */
