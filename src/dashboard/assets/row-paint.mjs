@@ -163,17 +163,21 @@ function paintMark({ pen, colours: { by }, frame: { scale } }, { at, kind }, y) 
 
 /** @param {Sheet} sheet @param {SpanRow} row @param {import("./layout.mjs").Bar} bar @param {{y: number, state: number, isShaped: boolean}} look */
 function paintLabel({ pen, colours: { by }, frame: { scale } }, { label }, bar, { y, state, isShaped }) {
+  const short = label.split(/ · |, /)[0];
   if (bar.outside !== "") {
     // Nothing of it is in view: say where it is.
     const left = bar.outside === "left";
-    const text = left ? `‹ ${label}` : `${label} ›`;
+    const text = left ? `‹ ${short}` : `${short} ›`;
     pen.fillStyle = by.faint;
     pen.fillText(text, left ? 4 : Math.max(0, scale.width - text.length * CHARACTER_WIDTH - 4), y);
     return;
   }
   const mark = isShaped && state === STATE.error ? markOf(BAR) : 0;
-  const width = label.length * CHARACTER_WIDTH;
-  const place = labelPlace({ x: bar.x, width: bar.width }, width, scale.width, state === STATE.running ? TIP_WIDTH : mark);
+  const placeOf = (/** @type {string} */ text) => labelPlace(bar, text.length * CHARACTER_WIDTH, scale.width, state === STATE.running ? TIP_WIDTH : mark);
+  // What would hide its own bar says less.
+  const text = placeOf(label).side === "inside" && label.length * CHARACTER_WIDTH > bar.width - mark ? short : label;
+  const place = placeOf(text);
+  const width = text.length * CHARACTER_WIDTH;
   const inside = place.side === "inside";
   const x = place.x + (inside ? mark : 0);
   const isStriped = state === STATE.waiting || state === STATE.lost;
@@ -183,7 +187,7 @@ function paintLabel({ pen, colours: { by }, frame: { scale } }, { label }, bar, 
     pen.fillRect(x - 3, y - 7, width + 6, 14);
   }
   pen.fillStyle = isStriped || state === STATE.cancelled ? by.text : inside ? by["on-bar"] : by.muted;
-  pen.fillText(label, x, y);
+  pen.fillText(text, x, y);
 }
 
 /** How many of the children are done, failed and open. @param {Sheet} sheet @param {SpanRow} row @param {number} y */

@@ -13,10 +13,10 @@ import { ROW_HEIGHT, RowCanvas } from "./row-paint.mjs";
 import { SideView } from "./side-view.mjs";
 import { barEnd } from "./span.mjs";
 import { drawRollUpRow, drawSpanRow, makeSpanRow, rowTitle } from "./span-row-view.mjs";
-import { Scale, fitTo, idleGaps, openEdge, pan, wholeStretch } from "./timescale.mjs";
+import { Scale, fitTo, idleGaps, openEdge, pan, wholeStretch, zoomAbout } from "./timescale.mjs";
 import { formatCount } from "./time.mjs";
 import { TitleView } from "./title-view.mjs";
-import { KEY_PAN, KEY_ZOOM, attachZoom, zoomAt } from "./zoom-input.mjs";
+import { KEY_PAN, KEY_ZOOM, attachWheel, attachZoom } from "./zoom-input.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
@@ -109,7 +109,7 @@ export class TraceView {
     const zoom = { scale: () => this.frame?.scale ?? null, bounds: () => this.whole(), left: () => this.left, ui: this.ui };
     attachZoom(this.scroller, zoom);
     attachZoom(byId("axis"), zoom);
-    attachZoom(byId("minimap"), { ...zoom, scale: () => this.minimap.scale });
+    attachWheel(byId("minimap"), { ...zoom, scale: () => this.minimap.scale });
     const tree = byId("tree");
     tree.addEventListener("pointermove", (event) => this.pointAt(event.clientX - this.left));
     tree.addEventListener("pointerleave", () => this.pointAt(null));
@@ -462,7 +462,8 @@ export class TraceView {
     if (this.frame === null) return;
     const { scale } = this.frame;
     const x = this.axis.pointer;
-    this.ui.setZoom(zoomAt(scale, x !== null && x >= 0 && x <= scale.width ? x : scale.width / 2, factor, this.whole()));
+    const place = x !== null && x >= 0 && x <= scale.width ? x : scale.width / 2;
+    this.ui.setZoom(zoomAbout(this.ui.zoom ?? this.whole(), scale.time(place), factor, this.whole()));
   }
 
   /** @param {number} share */
