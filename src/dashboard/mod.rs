@@ -67,6 +67,7 @@ static ASSETS: &[Asset] = assets![
     "list-model.mjs",
     "list-view.mjs",
     "list.css",
+    "looks.mjs",
     "main.mjs",
     "minimap-view.mjs",
     "model.mjs",

@@ -6,14 +6,15 @@ import { AxisView } from "./axis-view.mjs";
 import { RowPool, byId, element, setAttribute, setShown, setStyle } from "./dom.mjs";
 import { FollowView } from "./follow-view.mjs";
 import { rowWindow, scrollToShow } from "./layout.mjs";
+import { CHEAP_MS, IdleGaps, KeptRows } from "./looks.mjs";
 import { MinimapView } from "./minimap-view.mjs";
 import { indexOf } from "./model.mjs";
-import { flatten, foldOf, nearestRow, nextBad, noRows, spanOfRow, unhide } from "./rows.mjs";
+import { foldOf, nearestRow, nextBad, spanOfRow, unhide } from "./rows.mjs";
 import { ROW_HEIGHT, RowCanvas } from "./row-paint.mjs";
 import { SideView } from "./side-view.mjs";
 import { barEnd } from "./span.mjs";
 import { drawRollUpRow, drawSpanRow, makeSpanRow, rowTitle } from "./span-row-view.mjs";
-import { Scale, fitTo, idleGaps, openEdge, pan, wholeStretch, zoomAbout } from "./timescale.mjs";
+import { Scale, fitTo, openEdge, pan, wholeStretch, zoomAbout } from "./timescale.mjs";
 import { formatCount } from "./time.mjs";
 import { TitleView } from "./title-view.mjs";
 import { KEY_PAN, KEY_ZOOM, attachWheel, attachZoom } from "./zoom-input.mjs";
@@ -42,11 +43,6 @@ import { KEY_PAN, KEY_ZOOM, attachWheel, attachZoom } from "./zoom-input.mjs";
 const OVERSCAN = 4;
 const REST_MS = 100;
 const FOLLOW_MARGIN = ROW_HEIGHT * 3;
-// Rows may be made anew for this share of the time while a trace grows.
-const PATIENCE = 8;
-const CHEAP_MS = 3;
-const GAPS_EVERY_MS = 250;
-const GAPS_PATIENCE = 20;
 const PAGE_ROWS = 20;
 
 export class TraceView {
@@ -54,26 +50,15 @@ export class TraceView {
   frame = null;
   /** @type {Trace | null} */
   trace = null;
-  rows = noRows();
-  spare = noRows();
-  flattenedFor = "";
-  flattenedAt = -Infinity;
-  flattenCost = 0;
+  idle = new IdleGaps();
   /** Grows when another trace object is on show, because marks of the one mean nothing in the other. */
   serial = 0;
-  /** @type {import("./timescale.mjs").Stretch[]} */
-  gaps = [];
-  gapsAt = -Infinity;
-  gapsFor = "";
-  /** The live edge as the gaps know it. */
-  gapsEdge = NaN;
-  gapsCost = 0;
-  gapsWait = Infinity;
   revealed = "";
   scrollTop = 0;
   /** Where it was when rows were last drawn, and whether that was far away. */
   drawnTop = 0;
   isBusy = false;
+  gapsWait = Infinity;
   leapt = false;
   width = 0;
   nameWidth = 0;
@@ -93,6 +78,7 @@ export class TraceView {
     }));
     this.painted = new RowCanvas();
     this.rowsNode.append(this.painted.canvas);
+    this.kept = new KeptRows(this.ui);
     this.title = new TitleView();
     this.axis = new AxisView();
     this.minimap = new MinimapView(context);
@@ -134,6 +120,11 @@ export class TraceView {
     if (node !== null && this.trace !== null) setAttribute(node, "title", index < 0 ? "Show all of them" : rowTitle(this.trace, index));
   }
 
+  /** @returns {import("./rows.mjs").Rows} */
+  get rows() {
+    return this.kept.rows;
+  }
+
   /** @param {number | null} x */
   pointAt(x) {
     if (x === this.axis.pointer) return;
@@ -146,10 +137,8 @@ export class TraceView {
     this.ui.reset();
     this.trace = null;
     this.frame = null;
-    this.rows = noRows();
-    this.flattenedFor = "";
-    this.gaps = [];
-    this.gapsFor = "";
+    this.kept = new KeptRows(this.ui);
+    this.idle = new IdleGaps();
     this.revealed = "";
     this.follow.reset();
     this.scroller.scrollTop = 0;
@@ -169,17 +158,17 @@ export class TraceView {
     if (trace !== this.trace) {
       this.trace = trace;
       this.serial += 1;
-      this.flattenedFor = "";
-      this.gapsFor = "";
+      this.kept.forget();
+      this.idle.forget();
     }
-    this.flattenIfChanged();
+    this.kept.refresh(trace);
     const whole = wholeStretch(trace, openEdge(given));
     const stretch = ui.zoom ?? whole;
     // Of the three looks at all spans (rows, gaps, minimap), one is enough for a frame.
     this.isBusy = performance.now() - began > CHEAP_MS;
-    this.gapsWait = this.isBusy && this.gapsFor !== "" ? 0 : this.findGaps(given, whole);
+    this.gapsWait = this.isBusy && this.idle.foundFor !== "" ? 0 : this.idle.refresh(given, stretch);
     this.isBusy ||= performance.now() - began > CHEAP_MS;
-    const scale = new Scale(stretch, ui.compress ? this.gaps : [], this.width);
+    const scale = new Scale(stretch, ui.compress ? this.idle.gaps : [], this.width);
     const generation = `${given.generation}.${this.serial}`;
     const key = `${generation} ${scale.key} ${trace.services.size > 1}`;
     this.frame = { ...given, generation, scale, rows: this.rows, key };
@@ -195,12 +184,12 @@ export class TraceView {
     this.title.draw(frame);
     this.drawEmpty(feed, trace);
     this.axis.draw(frame, this.nameWidth);
-    const overview = new Scale(this.whole(), this.ui.compress ? this.gaps : [], this.width);
+    const overview = new Scale(this.whole(), this.ui.compress ? this.idle.gaps : [], this.width);
     const minimapWait = this.minimap.draw(frame, overview, this.isBusy ? "spare" : "paint");
     this.drawRows(frame);
-    this.side.draw(frame, this.gaps);
+    this.side.draw(frame, this.idle.gaps);
     this.follow.draw(frame);
-    const wait = Math.min(minimapWait, this.flattenWait(), this.gapsWait);
+    const wait = Math.min(minimapWait, this.kept.wait(trace), this.gapsWait);
     // Of its own: the clock of the page stands still when nothing is heard, and a file has none.
     if (this.leapt) setTimeout(this.ui.changed, REST_MS);
     if (!frame.live) return wait;
@@ -212,61 +201,6 @@ export class TraceView {
   whole() {
     const { frame } = this;
     return frame === null ? { start: 0, end: 1 } : wholeStretch(frame.trace, openEdge(frame));
-  }
-
-  /** @returns {string} */
-  flattenKey() {
-    const trace = /** @type {Trace} */ (this.trace);
-    return `${trace.structure} ${trace.errorMarksStale} ${this.ui.foldVersion}`;
-  }
-
-  /** A large trace that grows is not made anew in every frame; what the reader folds is. */
-  flattenIfChanged() {
-    if (this.trace === null || this.flattenedFor === this.flattenKey()) return;
-    const folded = !this.flattenedFor.endsWith(` ${this.ui.foldVersion}`);
-    if (!folded && this.flattenWait() > 0) return;
-    this.flattenNow();
-  }
-
-  flattenNow() {
-    if (this.trace === null) return;
-    const began = performance.now();
-    const old = this.rows;
-    this.rows = flatten(this.trace, this.ui.fold, this.spare);
-    this.spare = old;
-    this.flattenedFor = this.flattenKey();
-    this.flattenedAt = performance.now();
-    this.flattenCost = this.flattenedAt - began;
-    if (this.frame !== null) this.frame.rows = this.rows;
-  }
-
-  /** @returns {number} milliseconds until rows may be made anew; Infinity when nothing is to be done */
-  flattenWait() {
-    if (this.trace === null || this.flattenedFor === this.flattenKey()) return Infinity;
-    if (this.flattenCost < CHEAP_MS) return 0;
-    return Math.max(0, this.flattenedAt + this.flattenCost * PATIENCE - performance.now());
-  }
-
-  /** @param {Omit<TraceFrame, "scale" | "rows" | "key">} frame @param {import("./timescale.mjs").Stretch} whole @returns {number} milliseconds until it wants to look again */
-  findGaps({ trace, now, ui, live }, whole) {
-    const stretch = ui.zoom ?? whole;
-    const key = `${trace.version} ${stretch.start} ${stretch.end}`;
-    const at = performance.now();
-    if (key === this.gapsFor && !live) return Infinity;
-    // A look at all spans is not for every frame, be it that they grow or that the reader zooms.
-    const wait = this.gapsFor === "" ? 0 : this.gapsAt + Math.max(GAPS_EVERY_MS, this.gapsCost * GAPS_PATIENCE) - at;
-    if (wait > 0) {
-      // Meanwhile a gap that reaches the live edge goes on growing with it.
-      const last = this.gaps[this.gaps.length - 1];
-      if (live && last !== undefined && last.end === this.gapsEdge) last.end = this.gapsEdge = now;
-      return wait;
-    }
-    this.gapsFor = key;
-    this.gapsAt = at;
-    this.gapsEdge = now;
-    this.gaps = trace.counts.total === 0 ? [] : idleGaps(trace, now, stretch);
-    this.gapsCost = performance.now() - at;
-    return live ? GAPS_EVERY_MS : Infinity;
   }
 
   /** @param {TraceFrame} frame */
@@ -390,9 +324,10 @@ export class TraceView {
   reveal(index) {
     const trace = /** @type {Trace} */ (this.trace);
     // What was made before this span came does not say whether it is hidden.
-    if (this.flattenedFor !== this.flattenKey()) this.flattenNow();
+    this.kept.make(trace);
     if (unhide(trace, this.ui.fold, this.rows, index)) this.ui.foldChanged();
-    this.flattenIfChanged();
+    this.kept.make(trace);
+    if (this.frame !== null) this.frame.rows = this.rows;
     this.scrollTo(nearestRow(trace, this.rows, index), ROW_HEIGHT * 2);
   }
 
