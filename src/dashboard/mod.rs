@@ -113,20 +113,33 @@ fn ending(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or_default()
 }
 
-/// Scripts and style sheets as they are served.
+/// The one style sheet that the page asks for, made of these in this order.
+const STYLE: &str = "style.css";
+const STYLES: [&str; 9] = [
+    STYLE,
+    "list.css",
+    "trace.css",
+    "inspector.css",
+    "search.css",
+    "travel.css",
+    "flame.css",
+    "help.css",
+    "status.css",
+];
+
+/// What is served of the files that are text for machines.
 static SLIM: LazyLock<HashMap<&str, Bytes>> = LazyLock::new(|| {
-    let slim = |asset: &Asset| {
-        let text = str::from_utf8(asset.bytes).ok()?;
-        match ending(asset.name) {
-            "mjs" => Some(slim::script(text)),
-            "css" => Some(slim::style(text)),
-            _ => None,
-        }
-    };
-    ASSETS
-        .iter()
-        .filter_map(|asset| Some((asset.name, Bytes::from(slim(asset)?))))
-        .collect()
+    let text = |asset: &Asset| str::from_utf8(asset.bytes).ok();
+    let scripts = ASSETS.iter().filter(|asset| ending(asset.name) == "mjs");
+    let mut slim: HashMap<&str, Bytes> = scripts
+        .filter_map(|asset| Some((asset.name, Bytes::from(slim::script(text(asset)?)))))
+        .collect();
+    let styles = STYLES.iter().filter_map(|name| {
+        let asset = ASSETS.iter().find(|asset| asset.name == *name)?;
+        text(asset).map(slim::style)
+    });
+    slim.insert(STYLE, Bytes::from(styles.collect::<String>()));
+    slim
 });
 
 /// One tag for all files, so that a browser never mixes modules of two versions.
@@ -161,7 +174,11 @@ pub(crate) fn asset(name: &str, known: Option<&HeaderValue>) -> Option<Response<
         _ => "application/octet-stream",
     };
     let slim = SLIM.get(name).cloned();
-    let bytes = slim.unwrap_or(Bytes::from_static(asset.bytes));
+    let bytes = match ending(name) {
+        // The other sheets are in the one that the page asks for.
+        "css" => slim?,
+        _ => slim.unwrap_or(Bytes::from_static(asset.bytes)),
+    };
     let mut response = file(Body::from(bytes), content_type);
     if let Ok(tag) = HeaderValue::from_str(&ENTITY_TAG) {
         if known.is_some_and(|known| names(known, &ENTITY_TAG)) {
@@ -228,6 +245,21 @@ mod tests {
     }
 
     #[test]
+    fn every_sheet_of_the_folder_is_part_of_the_one_that_is_served() {
+        let mut joined = STYLES.to_vec();
+        joined.sort_unstable();
+        let sheets: Vec<&str> = ASSETS
+            .iter()
+            .map(|asset| asset.name)
+            .filter(|name| ending(name) == "css")
+            .collect();
+        assert_eq!(joined, sheets);
+        assert!(PAGE.contains("<link rel=\"stylesheet\" href=\"assets/style.css\">"));
+        assert_eq!(PAGE.matches("stylesheet").count(), 1);
+        assert!(asset("list.css", None).is_none());
+    }
+
+    #[test]
     fn what_is_served_is_as_slim_as_it_gets_and_misses_no_token() {
         for asset in ASSETS.iter().filter(|asset| ending(asset.name) == "mjs") {
             let text = str::from_utf8(asset.bytes).unwrap();
@@ -237,7 +269,12 @@ mod tests {
             let exports = |text: &str| -> Vec<String> {
                 let lines = text.lines().filter(|line| line.starts_with("export "));
                 lines
-                    .map(|line| line.split(['(', ' ', '=', '{']).take(3).collect::<Vec<_>>().join(" "))
+                    .map(|line| {
+                        line.split(['(', ' ', '=', '{'])
+                            .take(3)
+                            .collect::<Vec<_>>()
+                            .join(" ")
+                    })
                     .collect()
             };
             assert_eq!(exports(text), exports(&once), "{}", asset.name);

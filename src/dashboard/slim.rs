@@ -152,7 +152,9 @@ impl<'a> Slim<'a> {
             "await", "yield",
         ];
         BEFORE.contains(&self.last)
-            || self.last.ends_with(|last: char| "(,=:[!&|?{};+-*%~^<>".contains(last))
+            || self
+                .last
+                .ends_with(|last: char| "(,=:[!&|?{};+-*%~^<>".contains(last))
     }
 
     fn literal(&mut self, length: usize) {

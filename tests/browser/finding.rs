@@ -365,7 +365,8 @@ async fn a_span_that_takes_longer_than_usual_is_flagged_while_it_runs() {
         json!([["slow", true], ["eta", true]]),
     )
     .await;
-    let slow_row = "document.querySelector('#tree-rows .row-flag[data-kind=slow]').closest('.tree-row')";
+    let slow_row =
+        "document.querySelector('#tree-rows .row-flag[data-kind=slow]').closest('.tree-row')";
     let mark = painted(&format!(
         "ink({slow_row}, {USUAL})?.[1] < ink({slow_row}, {BAR})[1] - 20"
     ));

@@ -151,7 +151,10 @@ async fn nothing_moves_for_whoever_wants_no_motion() {
         const label = running.lastElementChild.getAttribute('aria-label');
         const ink = [...canvas.getContext('2d').getImageData(x, y, 8, 1).data].join();";
     let before = browser
-        .until("a bar runs", &format!("{look} return label && [label, ink]"))
+        .until(
+            "a bar runs",
+            &format!("{look} return label && [label, ink]"),
+        )
         .await;
     let after = format!("{look} return label !== {} && [ink]", before[0]);
     let after = browser.until("time goes on", &after).await;

@@ -265,7 +265,9 @@ async fn idle_time_of_a_live_trace_is_offered_to_be_drawn_narrow() {
     done(&tracer, "finish", &root, half, half);
     root.span().end();
     let drawn = painted("width('finish') > 20");
-    browser.until("the end is drawn beyond the gap", &drawn).await;
+    browser
+        .until("the end is drawn beyond the gap", &drawn)
+        .await;
     press(&browser, "g").await;
     let none = "return document.querySelector('.gap-band:not([hidden])') === null";
     browser

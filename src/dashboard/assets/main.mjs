@@ -38,6 +38,8 @@ import { WaitingView } from "./waiting-view.mjs";
 /** @typedef {import("./route.mjs").Route} Route */
 
 const CALM_TICK_MS = 1_000;
+const DEAR_MS = 3;
+const NEWS_PATIENCE = 6;
 const ANNOUNCE_MS = 5_000;
 // Browsers refuse an address that changes with every frame of a zoom.
 const ADDRESS_MS = 300;
@@ -58,6 +60,10 @@ let frameAsked = false;
 let tick = null;
 /** @type {ReturnType<typeof setTimeout> | null} */
 let healed = null;
+/** @type {ReturnType<typeof setTimeout> | null} */
+let newsDue = null;
+/** Milliseconds that the last drawing took. */
+let drawCost = 0;
 
 const share = pageShare();
 /** @type {import("./feed.mjs").World} */
@@ -69,7 +75,7 @@ const world = {
   clearTimeout: (timer) => clearTimeout(timer),
   onClock: (serverNow) => clock.hear(serverNow),
   serverNow: () => clock.reading(),
-  onChange: askFrame,
+  onChange: newsCame,
 };
 const listFeed = new ListFeed(world);
 const listView = new ListView({
@@ -237,6 +243,12 @@ function shownList() {
 
 // Drawing.
 
+/** What the reader does is drawn in the next frame; what the stream brings waits while a drawing is dear. */
+function newsCame() {
+  if (drawCost < DEAR_MS) askFrame();
+  else newsDue ??= setTimeout(askFrame, drawCost * NEWS_PATIENCE);
+}
+
 function askFrame() {
   if (frameAsked) return;
   frameAsked = true;
@@ -246,7 +258,9 @@ function askFrame() {
 function draw() {
   frameAsked = false;
   if (tick !== null) clearTimeout(tick);
-  tick = null;
+  if (newsDue !== null) clearTimeout(newsDue);
+  tick = newsDue = null;
+  const began = performance.now();
   const feed = traceFeed ?? shownList();
   // What is not heard is not known: without a connection the clocks on the page stand still.
   clock.setRunning(feed.status.word === "live" && !feed.paused);
@@ -255,6 +269,7 @@ function draw() {
   const wait = traceFeed === null ? drawList() : drawTrace(traceFeed);
   drawState(feed);
   rememberServices();
+  drawCost = performance.now() - began;
   if (wait < Infinity && (clock.running || travel.play !== null) && !document.hidden) {
     tick = setTimeout(askFrame, calm.matches ? Math.max(wait, CALM_TICK_MS) : wait);
   }
