@@ -4,10 +4,10 @@
 import { listRoute } from "./api.mjs";
 import { STATE_WORDS, byId, element, icon, setShown, setStyle, setText } from "./dom.mjs";
 import { isSlow, timesUsual } from "./expected.mjs";
-import { BackLinks, codeFields, termFor, timelineOf, typeOf, valueText } from "./facts.mjs";
+import { BackLinks, codeFields, droppedText, scopeText, selfText, termFor, timelineOf, typeOf, valueText } from "./facts.mjs";
 import { indexOf } from "./model.mjs";
 import { colourKey } from "./palette.mjs";
-import { attributeTypesOf, attributesOf, selfTime, shownName, spanAt, waitText } from "./span.mjs";
+import { attributeTypesOf, attributesOf, shownName, spanAt, waitText } from "./span.mjs";
 import { formatAbsolute, formatCount, formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
 
 /**
@@ -385,27 +385,6 @@ export class InspectorView {
 function section(title, count, body) {
   return element("section", { class: "section" },
     element("h3", {}, title, count === null || count === 0 ? null : element("span", { class: "faint", text: ` ${count}` })), body);
-}
-
-/** @param {Span} span @returns {string | null} */
-function selfText(span) {
-  const self = selfTime(span.trace, span.index);
-  if (self === null || span.childCount === 0) return null;
-  const whole = Number(span.end) - span.start;
-  const share = whole > 0 ? `  ·  ${Math.round((self / whole) * 100)} %` : "";
-  return `${formatDuration(self)}${share}`;
-}
-
-/** @param {any} event @returns {string | null} */
-function scopeText(event) {
-  if (!event?.scope) return null;
-  return event.scopeVersion ? `${event.scope} ${event.scopeVersion}` : String(event.scope);
-}
-
-/** @param {any} event @returns {string | null} */
-function droppedText(event) {
-  if (!event?.dropped) return null;
-  return Object.entries(event.dropped).map(([what, count]) => `${count} ${what}`).join(", ");
 }
 
 /** @param {Usual} usual @param {Span} span @param {boolean} slow @returns {HTMLElement} */
