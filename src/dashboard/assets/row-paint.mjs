@@ -72,8 +72,9 @@ export class RowCanvas {
       this.font = `11px ${getComputedStyle(this.canvas).fontFamily}`;
     }
     if (pen === null) return null;
-    // Unlike `clearRect`, which would first copy the picture that the page still shows.
-    pen.reset();
+    // Unlike `clearRect`, which would first copy the picture that the page still shows. An older browser makes it anew.
+    if (typeof pen.reset === "function") pen.reset();
+    else this.canvas.width = pixels.width;
     pen.scale(ratio, ratio);
     pen.font = this.font;
     return pen;
