@@ -43,7 +43,7 @@ enum Between {
 
 struct Slim<'a> {
     rest: &'a str,
-    slim: String,
+    done: String,
     /// Whether a blank between these two characters means something.
     apart: fn(char, char) -> bool,
     between: Between,
@@ -64,7 +64,7 @@ impl<'a> Slim<'a> {
         Self {
             rest: text,
             apart,
-            slim: String::with_capacity(text.len()),
+            done: String::with_capacity(text.len()),
             between: Between::Nothing,
             last: "",
             braces: Vec::new(),
@@ -171,24 +171,24 @@ impl<'a> Slim<'a> {
     /// Takes so many bytes as they are, after as little as keeps them apart from what came before.
     fn take(&mut self, length: usize) {
         let (token, rest) = self.rest.split_at(length);
-        let joined = self.slim.chars().next_back().zip(token.chars().next());
+        let joined = self.done.chars().next_back().zip(token.chars().next());
         match self.between {
-            Between::Line if !self.slim.is_empty() => self.slim.push('\n'),
+            Between::Line if !self.done.is_empty() => self.done.push('\n'),
             Between::Blank if joined.is_some_and(|(a, b)| (self.apart)(a, b)) => {
-                self.slim.push(' ');
+                self.done.push(' ');
             }
             _ => {}
         }
         self.between = Between::Nothing;
-        self.slim.push_str(token);
+        self.done.push_str(token);
         self.rest = rest;
     }
 
     fn finish(mut self) -> String {
-        if self.between == Between::Line && !self.slim.is_empty() {
-            self.slim.push('\n');
+        if self.between == Between::Line && !self.done.is_empty() {
+            self.done.push('\n');
         }
-        self.slim
+        self.done
     }
 }
 

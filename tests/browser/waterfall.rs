@@ -258,8 +258,8 @@ async fn idle_time_of_a_live_trace_is_offered_to_be_drawn_narrow() {
     browser.until("what works has the room", &grown).await;
     let text = "return document.querySelector('.gap-text').textContent";
     let length = browser.ask(text).await;
-    let grows = format!("return document.querySelector('.gap-text').textContent !== {length}");
-    browser.until("the gap goes on growing", &grows).await;
+    let goes_on = format!("return document.querySelector('.gap-text').textContent !== {length}");
+    browser.until("the gap goes on growing", &goes_on).await;
     browser.picture("idle").await;
     let half = Duration::from_millis(500);
     done(&tracer, "finish", &root, half, half);
