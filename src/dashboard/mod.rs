@@ -267,14 +267,14 @@ mod tests {
             assert_eq!(slim::script(&once), once, "{}", asset.name);
             // Exports stand at the beginning of a line, in the file and in what is served.
             let exports = |text: &str| -> Vec<String> {
-                let lines = text.lines().filter(|line| line.starts_with("export "));
-                lines
-                    .map(|line| {
-                        line.split(['(', ' ', '=', '{'])
-                            .take(3)
-                            .collect::<Vec<_>>()
-                            .join(" ")
-                    })
+                let is_export = |line: &&str| {
+                    line.strip_prefix("export")
+                        .is_some_and(|rest| rest.starts_with([' ', '*']))
+                };
+                let lines = text.lines().filter(is_export);
+                let heads = lines.filter_map(|line| line.split(['(', '=', '{']).next());
+                heads
+                    .map(|head| head.split_whitespace().collect())
                     .collect()
             };
             assert_eq!(exports(text), exports(&once), "{}", asset.name);
