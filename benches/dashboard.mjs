@@ -14,7 +14,8 @@
 // - flood: list and busy trace in two windows of one browser; intervals of animation frames in both over the whole time, and the
 //   heap after a forced collection every ten seconds. The busy trace begins 20 seconds' worth below the page's limit, so
 //   that the limit is reached on the way. At the end the page must say what it did not keep, and its counts must be the server's.
-// - size: every file as the server sends it, gzipped together and one by one, level 9.
+// - size: every file that the page asks for, as the server sends it, gzipped by level 9: in one archive, files of a kind beside
+//   each other, and one by one, which is what a proxy would send.
 //
 // Exit status 1 when a figure is beyond its bound. Bounds are for `cpu` where there is one, because it does not depend on
 // what else the machine does.
@@ -31,6 +32,8 @@ const SPANS = 100_000;
 const DEPTH = 10_000;
 const SPANS_MAX = 250_000;
 const STEPS = 180;
+// Two frames of a screen at 60 Hz are 33.3 ms, and the clock of a page is coarse: intervals of 33.4 are two frames, of 50 three.
+const TWO_FRAMES_MS = 34;
 const PATIENCE_MS = 240_000;
 
 const argument = (name, fallback) => (process.argv.includes(`--${name}`) ? process.argv[process.argv.indexOf(`--${name}`) + 1] : fallback);
@@ -227,7 +230,10 @@ function reportFrames(what, { intervals, work, cpu }, bound) {
 // What is measured.
 
 async function measureSize(server) {
-  const names = readdirSync(path.join(ROOT, "src/dashboard/assets")).map((name) => (name === "index.html" ? "" : `assets/${name}`));
+  const kind = (name) => name.split(".").pop();
+  const assets = readdirSync(path.join(ROOT, "src/dashboard/assets")).sort((a, b) => kind(a).localeCompare(kind(b)) || a.localeCompare(b));
+  // All sheets come as one.
+  const names = assets.filter((name) => kind(name) !== "css" || name === "style.css").map((name) => (name === "index.html" ? "" : `assets/${name}`));
   const files = await Promise.all(names.map(async (name) => Buffer.from(await (await fetch(`${server.url}${name}`)).arrayBuffer())));
   figure("all files in one archive, gzipped", gzipSync(Buffer.concat(files), { level: 9 }).length / 1000, "kB", 80);
   figure("all files, gzipped one by one", files.reduce((sum, file) => sum + gzipSync(file, { level: 9 }).length, 0) / 1000, "kB");
@@ -309,12 +315,14 @@ async function measureFlood(browser, server) {
   await flood;
   for (const [name, page] of pages) {
     const intervals = await page.ask("intervals");
-    figure(`flood, ${name}: interval of frames, p95`, quantile(intervals, 0.95), "ms", 33.4);
+    figure(`flood, ${name}: interval of frames, p95`, quantile(intervals, 0.95), "ms", TWO_FRAMES_MS);
     figure(`flood, ${name}: interval of frames, p50`, quantile(intervals, 0.5), "ms");
     check(`flood, ${name}: visible all the time`, (await page.ask("document.hidden")) === false, `${intervals.length} frames`);
     const late = heaps[name].slice(-3);
     console.log(`        flood, ${name}: heap in MB, every ten seconds: ${heaps[name].map((heap) => heap.toFixed(0)).join(" ")}`);
-    if (seconds >= 60) check(`flood, ${name}: heap flat after the limit`, Math.max(...late) < Math.min(...late) * 1.1, late.map((heap) => heap.toFixed(1)).join(" "));
+    // The heap that is left after a collection varies by what happens to be in flight: of a small heap that is a large share.
+    const growth = late[late.length - 1] - late[0];
+    if (seconds >= 60) check(`flood, ${name}: heap flat after the limit`, growth < Math.max(2, late[0] * 0.05), `grew by ${growth.toFixed(1)} MB in ${(late.length - 1) * 10} s`);
   }
   await sleep(3_000);
   const shown = await busy.ask('({ counts: document.querySelector("#trace-counts").textContent, banner: document.querySelector("#banner").textContent, status: document.querySelector("#status-text").textContent })');

@@ -1,7 +1,7 @@
 //! The dashboard's files, embedded, with the headers that let a browser run nothing else. Data, and no logic but the
 //! choice of a file.
 
-mod comments;
+mod slim;
 
 use std::{
     collections::HashMap,
@@ -36,6 +36,7 @@ macro_rules! assets {
 static ASSETS: &[Asset] = assets![
     "api.mjs",
     "axis-view.mjs",
+    "bar-paint.mjs",
     "colours.mjs",
     "columns.mjs",
     "critical.mjs",
@@ -66,6 +67,7 @@ static ASSETS: &[Asset] = assets![
     "list-model.mjs",
     "list-view.mjs",
     "list.css",
+    "looks.mjs",
     "main.mjs",
     "minimap-view.mjs",
     "model.mjs",
@@ -74,10 +76,12 @@ static ASSETS: &[Asset] = assets![
     "page.mjs",
     "palette.mjs",
     "route.mjs",
+    "row-paint.mjs",
     "rows.mjs",
     "search-view.mjs",
     "search.css",
     "search.mjs",
+    "service-chips.mjs",
     "share.mjs",
     "side-view.mjs",
     "snapshot.mjs",
@@ -104,17 +108,38 @@ static ASSETS: &[Asset] = assets![
     "zoom-input.mjs",
 ];
 
-fn is_script(name: &str) -> bool {
-    name.rsplit('.').next() == Some("mjs")
+/// What the name of a file ends in.
+fn ending(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or_default()
 }
 
-/// Scripts as they are served.
-static SCRIPTS: LazyLock<HashMap<&str, Bytes>> = LazyLock::new(|| {
-    let scripts = ASSETS.iter().filter(|asset| is_script(asset.name));
-    let texts = scripts.filter_map(|asset| Some((asset.name, str::from_utf8(asset.bytes).ok()?)));
-    texts
-        .map(|(name, text)| (name, Bytes::from(comments::without_comments(text))))
-        .collect()
+/// The one style sheet that the page asks for, made of these in this order.
+const STYLE: &str = "style.css";
+const STYLES: [&str; 9] = [
+    STYLE,
+    "list.css",
+    "trace.css",
+    "inspector.css",
+    "search.css",
+    "travel.css",
+    "flame.css",
+    "help.css",
+    "status.css",
+];
+
+/// What is served of the files that are text for machines.
+static SLIM: LazyLock<HashMap<&str, Bytes>> = LazyLock::new(|| {
+    let text = |asset: &Asset| str::from_utf8(asset.bytes).ok();
+    let scripts = ASSETS.iter().filter(|asset| ending(asset.name) == "mjs");
+    let mut slim: HashMap<&str, Bytes> = scripts
+        .filter_map(|asset| Some((asset.name, Bytes::from(slim::script(text(asset)?)))))
+        .collect();
+    let styles = STYLES.iter().filter_map(|name| {
+        let asset = ASSETS.iter().find(|asset| asset.name == *name)?;
+        text(asset).map(slim::style)
+    });
+    slim.insert(STYLE, Bytes::from(styles.collect::<String>()));
+    slim
 });
 
 /// One tag for all files, so that a browser never mixes modules of two versions.
@@ -142,14 +167,18 @@ pub(crate) fn page(path: &str, forwarded_prefix: Option<&str>) -> Response<Body>
 /// One file, or `304` when the browser has this version.
 pub(crate) fn asset(name: &str, known: Option<&HeaderValue>) -> Option<Response<Body>> {
     let asset = ASSETS.iter().find(|asset| asset.name == name)?;
-    let content_type = match name.rsplit('.').next() {
-        Some("mjs") => "text/javascript; charset=utf-8",
-        Some("css") => "text/css; charset=utf-8",
-        Some("svg") => "image/svg+xml",
+    let content_type = match ending(name) {
+        "mjs" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "svg" => "image/svg+xml",
         _ => "application/octet-stream",
     };
-    let script = SCRIPTS.get(name).cloned();
-    let bytes = script.unwrap_or(Bytes::from_static(asset.bytes));
+    let slim = SLIM.get(name).cloned();
+    let bytes = match ending(name) {
+        // The other sheets are in the one that the page asks for.
+        "css" => slim?,
+        _ => slim.unwrap_or(Bytes::from_static(asset.bytes)),
+    };
     let mut response = file(Body::from(bytes), content_type);
     if let Ok(tag) = HeaderValue::from_str(&ENTITY_TAG) {
         if known.is_some_and(|known| names(known, &ENTITY_TAG)) {
@@ -216,13 +245,39 @@ mod tests {
     }
 
     #[test]
-    fn no_line_of_code_begins_with_a_comment() {
-        for asset in ASSETS.iter().filter(|asset| is_script(asset.name)) {
-            let script = str::from_utf8(asset.bytes).unwrap();
-            for line in script.lines().map(str::trim) {
-                let block = line.starts_with("/*") && line.contains("*/");
-                assert!(!block || line.ends_with("*/"), "{}: {line}", asset.name);
-            }
+    fn every_sheet_of_the_folder_is_part_of_the_one_that_is_served() {
+        let mut joined = STYLES.to_vec();
+        joined.sort_unstable();
+        let sheets: Vec<&str> = ASSETS
+            .iter()
+            .map(|asset| asset.name)
+            .filter(|name| ending(name) == "css")
+            .collect();
+        assert_eq!(joined, sheets);
+        assert!(PAGE.contains("<link rel=\"stylesheet\" href=\"assets/style.css\">"));
+        assert_eq!(PAGE.matches("stylesheet").count(), 1);
+        assert!(asset("list.css", None).is_none());
+    }
+
+    #[test]
+    fn what_is_served_is_as_slim_as_it_gets_and_misses_no_token() {
+        for asset in ASSETS.iter().filter(|asset| ending(asset.name) == "mjs") {
+            let text = str::from_utf8(asset.bytes).unwrap();
+            let once = slim::script(text);
+            assert_eq!(slim::script(&once), once, "{}", asset.name);
+            // Exports stand at the beginning of a line, in the file and in what is served.
+            let exports = |text: &str| -> Vec<String> {
+                let is_export = |line: &&str| {
+                    line.strip_prefix("export")
+                        .is_some_and(|rest| rest.starts_with([' ', '*']))
+                };
+                let lines = text.lines().filter(is_export);
+                let heads = lines.filter_map(|line| line.split(['(', '=', '{']).next());
+                heads
+                    .map(|head| head.split_whitespace().collect())
+                    .collect()
+            };
+            assert_eq!(exports(text), exports(&once), "{}", asset.name);
         }
     }
 

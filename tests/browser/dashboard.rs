@@ -19,6 +19,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use crate::{
     app::{App, open, trace_of},
     driver::Browser,
+    paint::width_of,
 };
 
 fn row(name: &str) -> String {
@@ -114,9 +115,7 @@ async fn a_running_trace_is_a_live_waterfall_with_details() {
             "return document.querySelector('#waiting-for').textContent.includes('charge card')",
         )
         .await;
-    let width =
-        "return document.querySelector('#tree-rows .span-bar').getBoundingClientRect().width";
-    browser.until("the bar has a width", width).await;
+    width_of(&browser, "charge card").await;
 
     payment.add_event(
         "exception",

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     app::{App, open, trace_of},
     driver::Browser,
+    paint::{BAR, CRITICAL, USUAL, painted},
 };
 
 const IS_LIVE: &str = "return document.querySelector('#status').dataset.state === 'live'";
@@ -178,8 +179,8 @@ async fn a_live_row_ticks_tells_its_services_and_errors_and_comes_first() {
     let row = "const row = document.querySelector('#traces-rows [data-state=running]');
         return [row.querySelector('.c-spans .figure').textContent, row.querySelector('.chip').dataset.errors,
             row.querySelector('.chip').textContent, row.querySelector('.c-errors').textContent,
-            /^\\d+ m \\d\\d s$/.test(row.querySelector('.duration-text').textContent), row.querySelector('.meter-fill').style.width]";
-    let expected = json!(["2 · 1 open", "", "shop2!", "1", true, "100%"]);
+            /^\\d+ m \\d\\d s$/.test(row.querySelector('.duration-text').textContent), row.querySelector('.meter').style.backgroundSize]";
+    let expected = json!(["2 · 1 open", "", "shop 2 !", "1", true, "100% 100%"]);
     is(&browser, "the row says all of it", row, expected).await;
     browser.click("#order-newest").await;
     is(
@@ -321,9 +322,11 @@ async fn the_line_above_says_what_it_waits_for_and_then_what_took_the_time() {
         json!(["ask bank", "checkout", "pay"]),
     )
     .await;
-    let drawn = "return [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
-        .filter(row => row.querySelector('.decoration[data-kind=critical]:not([hidden])'))
-        .map(row => row.querySelector('.span-name').textContent)";
+    let drawn = &painted(&format!(
+        "[...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
+            .filter(row => ink(row, {CRITICAL}) !== null)
+            .map(row => row.querySelector('.span-name').textContent)"
+    ));
     is(
         &browser,
         "the path is on the bars",
@@ -362,11 +365,13 @@ async fn a_span_that_takes_longer_than_usual_is_flagged_while_it_runs() {
         json!([["slow", true], ["eta", true]]),
     )
     .await;
-    let mark = "const row = document.querySelector('#tree-rows .row-flag[data-kind=slow]').closest('.tree-row');
-        const mark = row.querySelector('.decoration[data-kind=usual]:not([hidden])');
-        return mark !== null && mark.getBoundingClientRect().right < row.querySelector('.span-bar').getBoundingClientRect().right";
+    let slow_row =
+        "document.querySelector('#tree-rows .row-flag[data-kind=slow]').closest('.tree-row')";
+    let mark = painted(&format!(
+        "ink({slow_row}, {USUAL})?.[1] < ink({slow_row}, {BAR})[1] - 20"
+    ));
     browser
-        .until("the usual end is marked on its bar", mark)
+        .until("the usual end is marked on its bar", &mark)
         .await;
     browser
         .until("the line says so", "return document.querySelector('#waiting-for .slow').textContent.startsWith('slower than usual')")

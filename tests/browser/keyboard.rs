@@ -141,8 +141,24 @@ async fn nothing_moves_for_whoever_wants_no_motion() {
     let url = app.url(&format!("?trace={}", trace_of(&root)));
     browser.goto(&url).await;
     browser.until("the spans are drawn", ROWS).await;
-    let still = "return document.querySelector('.span-bar[data-kind=running]') !== null && document.getAnimations().length === 0";
+    let still = "return document.getAnimations().length === 0";
     browser.until("nothing is animated", still).await;
+    // The stripes of what runs would have moved while its label ticked.
+    let look = "const running = document.querySelector('#tree-rows [data-state=running]:not([hidden])');
+        const canvas = document.querySelector('.row-canvas');
+        const x = document.querySelector('#axis').getBoundingClientRect().left - canvas.getBoundingClientRect().left;
+        const y = running.getBoundingClientRect().top - canvas.getBoundingClientRect().top + 8;
+        const label = running.lastElementChild.getAttribute('aria-label');
+        const ink = [...canvas.getContext('2d').getImageData(x, y, 8, 1).data].join();";
+    let before = browser
+        .until(
+            "a bar runs",
+            &format!("{look} return label && [label, ink]"),
+        )
+        .await;
+    let after = format!("{look} return label !== {} && [ink]", before[0]);
+    let after = browser.until("time goes on", &after).await;
+    assert_eq!(after[0], before[1]);
     root.span().end();
     browser.close().await;
     app.stop();

@@ -15,7 +15,17 @@ use serde_json::{Value, json};
 use crate::{
     app::{App, open, trace_of},
     driver::Browser,
+    paint::{BAR, LABEL, painted, width_of},
 };
+
+/// Opens a span that began some time ago.
+fn open_since(tracer: &SdkTracer, name: &'static str, parent: &Context, ago: Duration) -> Context {
+    let span = tracer
+        .span_builder(name)
+        .with_start_time(SystemTime::now() - ago)
+        .start_with_context(tracer, parent);
+    parent.with_span(span)
+}
 
 /// A span that is over.
 fn done(tracer: &SdkTracer, name: &str, parent: &Context, ago: Duration, length: Duration) {
@@ -69,6 +79,204 @@ fn bar(name: &str, rest: &str) -> String {
     )
 }
 
+/// Moves, presses or lets go of the mouse as a hand would.
+async fn mouse(browser: &Browser, kind: &str, x: f64, y: f64) {
+    let buttons = i32::from(kind == "mouseMoved" || kind == "mousePressed");
+    let event = json!({ "type": kind, "x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": 1 });
+    browser.command("Input.dispatchMouseEvent", event).await;
+}
+
+async fn drag(browser: &Browser, from: f64, to: f64, y: f64) {
+    mouse(browser, "mousePressed", from, y).await;
+    for step in 1..=4 {
+        let x = from + (to - from) * f64::from(step) / 4.0;
+        mouse(browser, "mouseMoved", x, y).await;
+    }
+    mouse(browser, "mouseReleased", to, y).await;
+}
+
+const ZOOMED: &str = "return document.querySelector('#zoom-fit').hidden === false";
+const WHOLE: &str = "return document.querySelector('#zoom-fit').hidden";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_is_zoomed_about_the_cursor_panned_and_fitted() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let seconds = Duration::from_secs;
+    let root = open_since(&tracer, "order", &Context::new(), seconds(10));
+    done(&tracer, "early", &root, seconds(10), seconds(1));
+    done(&tracer, "late", &root, seconds(2), seconds(1));
+    root.span().end();
+    let browser = Browser::open().await;
+    show(&app, &browser, &root).await;
+    let before = width_of(&browser, "early").await;
+    let wheel = "const box = document.querySelector('#axis').getBoundingClientRect();
+        for (let step = 0; step < 8; step += 1) document.querySelector('#tree-scroller').dispatchEvent(
+            new WheelEvent('wheel', { ctrlKey: true, deltaY: -100, clientX: box.left + 5, clientY: 300, bubbles: true, cancelable: true }));";
+    browser.ask(wheel).await;
+    browser.until("it is zoomed", ZOOMED).await;
+    let grown = painted(&format!("width('early') > {before} * 3"));
+    browser
+        .until("the bar under the cursor has grown", &grown)
+        .await;
+    let away = painted(&format!(
+        "ink(row('late'), {BAR}) === null && ink(row('late'), {LABEL})?.[0] > axisWidth * 0.8"
+    ));
+    browser
+        .until("a bar out of view says on which side it is", &away)
+        .await;
+    for _ in 0..60 {
+        press(&browser, "d").await;
+    }
+    let back = painted(&format!(
+        "ink(row('early'), {BAR}) === null && ink(row('early'), {LABEL})?.[1] < axisWidth * 0.2"
+    ));
+    browser.until("it is panned to the other end", &back).await;
+    press(&browser, "f").await;
+    browser.until("all of it is on show again", WHOLE).await;
+    browser.ask(&bar("late", ".click()")).await;
+    let selected = bar("late", ".getAttribute('aria-selected') === 'true'");
+    browser.until("one is selected", &selected).await;
+    press(&browser, "f").await;
+    let fits = painted("width('late') > axisWidth * 0.6");
+    browser
+        .until("the selected span fills the width", &fits)
+        .await;
+    browser.picture("zoom").await;
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_minimap_has_a_window_that_is_drawn_moved_and_undone() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let root = open_since(&tracer, "order", &Context::new(), Duration::from_secs(10));
+    for index in 0..40_u64 {
+        let ago = Duration::from_millis(10_000 - index * 240);
+        let name = format!("line {index}");
+        done(&tracer, &name, &root, ago, Duration::from_millis(200));
+    }
+    root.span().end();
+    let browser = Browser::open().await;
+    show(&app, &browser, &root).await;
+    let ink = "const canvas = document.querySelector('.minimap-canvas');
+        return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(value => value > 0)";
+    browser.until("the minimap is painted", ink).await;
+    let place = "const box = document.querySelector('#minimap').getBoundingClientRect(); return [box.left, box.top + 20, box.width]";
+    let place: Vec<f64> = serde_json::from_value(browser.ask(place).await).unwrap();
+    let (y, at) = (place[1], |share: f64| place[0] + place[2] * share);
+    let brush = |from: u32, to: u32| {
+        format!(
+            "const box = document.querySelector('.brush').getBoundingClientRect();
+            const map = document.querySelector('#minimap').getBoundingClientRect();
+            const near = (x, share) => Math.abs((x - map.left) / map.width * 100 - share) < 1;
+            return near(box.left, {from}) && near(box.right, {to})"
+        )
+    };
+    drag(&browser, at(0.25), at(0.5), y).await;
+    browser.until("it is zoomed", ZOOMED).await;
+    browser
+        .until("the window is where it was drawn", &brush(25, 50))
+        .await;
+    drag(&browser, at(0.4), at(0.6), y).await;
+    browser.until("it was moved", &brush(45, 70)).await;
+    drag(&browser, at(0.7), at(0.9), y).await;
+    browser
+        .until("its right edge was moved", &brush(45, 90))
+        .await;
+    browser.picture("minimap").await;
+    browser.ask("document.querySelector('#minimap').dispatchEvent(new MouseEvent('dblclick', { bubbles: true }))").await;
+    browser.until("all of it is on show again", WHOLE).await;
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn follow_stops_at_any_touch_and_says_what_came_since() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let root = open(&tracer, "import", &Context::new());
+    for index in 0..60 {
+        failed(&tracer, &format!("row {index}"), &root);
+    }
+    let browser = Browser::open().await;
+    show(&app, &browser, &root).await;
+    let follows = |yes: &str| {
+        format!("return document.querySelector('#follow').getAttribute('aria-pressed') === {yes:?}")
+    };
+    browser
+        .until("a running trace is followed", &follows("true"))
+        .await;
+    failed(&tracer, "the newest", &root);
+    let seen = painted("row('the newest') !== undefined");
+    browser.until("the newest row is in view", &seen).await;
+    for touch in [
+        "dispatchEvent(new WheelEvent('wheel', { deltaY: -1, bubbles: true }))",
+        "dispatchEvent(new PointerEvent('pointerdown', { bubbles: true }))",
+        "querySelector('[data-span-id]:not([hidden])').click()",
+        "scrollTo(0, 28)",
+    ] {
+        browser
+            .ask(&format!("document.querySelector('#tree-scroller').{touch}"))
+            .await;
+        browser.until("a touch stops it", &follows("false")).await;
+        for _ in 0..137 {
+            failed(&tracer, "one more", &root);
+        }
+        let pill = "return document.querySelector('#resume-follow:not([hidden])')?.textContent === 'Resume live · 137 new'";
+        browser.until("the button says what came", pill).await;
+        browser.picture("resume").await;
+        browser.click("#resume-follow").await;
+        browser.until("it follows again", &follows("true")).await;
+    }
+    root.span().end();
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_time_of_a_live_trace_is_offered_to_be_drawn_narrow() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let since = Duration::from_secs(40);
+    let root = open_since(&tracer, "nightly job", &Context::new(), since);
+    let length = Duration::from_millis(400);
+    done(&tracer, "prepare", &root, since, length);
+    let browser = Browser::open().await;
+    show(&app, &browser, &root).await;
+    let offer = "return /^\\d\\d\\.\\d s, 9\\d(\\.\\d)? % idle · compress\\?$/.test(document.querySelector('#gap-offer:not([hidden])')?.textContent)";
+    browser.until("the offer stands in place", offer).await;
+    let before = width_of(&browser, "prepare").await;
+    browser.click("#gap-offer").await;
+    let band =
+        "return document.querySelector('.gap-band:not([hidden])')?.textContent.endsWith(' idle')";
+    browser
+        .until("the gap is a band that says how long", band)
+        .await;
+    let grown = painted(&format!("width('prepare') > {before} * 5"));
+    browser.until("what works has the room", &grown).await;
+    let text = "return document.querySelector('.gap-text').textContent";
+    let length = browser.ask(text).await;
+    let goes_on = format!("return document.querySelector('.gap-text').textContent !== {length}");
+    browser.until("the gap goes on growing", &goes_on).await;
+    browser.picture("idle").await;
+    let half = Duration::from_millis(500);
+    done(&tracer, "finish", &root, half, half);
+    root.span().end();
+    let drawn = painted("width('finish') > 20");
+    browser
+        .until("the end is drawn beyond the gap", &drawn)
+        .await;
+    press(&browser, "g").await;
+    let none = "return document.querySelector('.gap-band:not([hidden])') === null";
+    browser
+        .until("the gap is drawn as long as it is", none)
+        .await;
+    browser.close().await;
+    app.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn folding_hides_rows_and_an_error_inside_stays_marked() {
     let app = App::start().await;
@@ -98,9 +306,9 @@ async fn folding_hides_rows_and_an_error_inside_stays_marked() {
         press(&browser, key).await;
         rows_are(&browser, "it is open to that depth", rows).await;
     }
-    browser
-        .ask(&bar("a", ".querySelector('.twisty').click()"))
-        .await;
+    // The mark is painted: it is a place in the row.
+    let fold = ".dispatchEvent(new MouseEvent('click', { bubbles: true, clientX: document.querySelector('#tree-rows').getBoundingClientRect().left + 32 }))";
+    browser.ask(&bar("a", fold)).await;
     rows_are(&browser, "one is closed", "root|a|worse").await;
     press(&browser, "]").await;
     rows_are(
@@ -172,22 +380,18 @@ async fn spans_that_never_end_and_parents_never_seen_are_not_drawn_as_running() 
     let step = open(&tracer, "step", &root);
     let browser = Browser::open().await;
     show(&app, &browser, &root).await;
-    let placeholder = "const row = document.querySelector('#tree-rows [data-state=placeholder]:not([hidden])');
-        return row && [row.querySelector('.span-bar').dataset.kind, getComputedStyle(row.querySelector('.span-bar')).borderTopStyle,
-            row.querySelector('.bar-label').textContent].join('|')";
-    let drawn = browser
-        .until("the parent's place is drawn", placeholder)
+    let placeholder = "document.querySelector('#tree-rows [data-state=placeholder]:not([hidden])')";
+    let dashed = painted(&format!(
+        "ink({placeholder}, {BAR}) === null && ink({placeholder}, {LABEL})?.[2] > 20"
+    ));
+    browser
+        .until("the parent's place is a dashed line", &dashed)
         .await;
-    assert_eq!(drawn, "placeholder|dashed|");
     app.provider.shutdown().unwrap();
-    let lost = bar(
-        "step",
-        ".querySelector('.span-bar').dataset.kind === 'lost'",
-    );
+    let lost = bar("step", ".dataset.state === 'lost'");
     browser.until("the step is lost", &lost).await;
-    let label = browser
-        .ask(&bar("step", ".querySelector('.bar-label').textContent"))
-        .await;
+    let label = bar("step", ".lastElementChild.getAttribute('aria-label')");
+    let label = browser.until("it says so", &label).await;
     assert!(
         label.as_str().unwrap().starts_with("lost, last heard +"),
         "{label}"

@@ -42,30 +42,8 @@ test("every module that is imported exists, and only stream.mjs knows EventSourc
 test("the models and the arithmetic know neither page nor clock", () => {
   for (const file of [
     "model.mjs", "list-model.mjs", "columns.mjs", "tree.mjs", "span.mjs", "rows.mjs", "layout.mjs", "timescale.mjs", "time.mjs", "status.mjs", "palette.mjs",
-    "ui.mjs",
+    "ui.mjs", "critical.mjs", "search.mjs", "route.mjs", "waiting.mjs",
   ]) {
     assert.equal(/\b(document|window|globalThis|localStorage|fetch|Date\.now|performance|setTimeout)\b/.test(text(file).replace(/\/\/.*$/gm, "")), false, file);
-  }
-});
-
-test("no line of a text in a module begins like a comment, which the server leaves out", () => {
-  for (const file of FILES.filter((name) => name.endsWith(".mjs"))) {
-    const lines = text(file).split("\n");
-    let inside = false;
-    const slim = lines.filter((line) => {
-      const begin = line.trim();
-      const begins = begin.startsWith("/*");
-      const comment = inside || begins || begin.startsWith("//");
-      inside = (inside || begins) && !begin.endsWith("*/");
-      return !comment;
-    });
-    // Where a quote of a template is open at the end of a line, the line after it is text.
-    let open = false;
-    for (const line of lines) {
-      if (open) assert.doesNotMatch(line, /^\s*\/[/*]/, file);
-      if (!/^\s*(\/\/|\/\*|\*)/.test(line) && (line.replace(/\\`/g, "").match(/`/g) ?? []).length % 2 === 1) open = !open;
-    }
-    assert.equal(open, false, file);
-    assert.ok(slim.length > 0, file);
   }
 });

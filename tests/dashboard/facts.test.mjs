@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { BackLinks, codeFields, termFor, timelineOf, withTerm } from "../../src/dashboard/assets/facts.mjs";
-import { createTrace, reduceTrace } from "../../src/dashboard/assets/model.mjs";
+import { BackLinks, codeFields, droppedText, scopeText, selfText, termFor, timelineOf, withTerm } from "../../src/dashboard/assets/facts.mjs";
+import { createTrace, indexOf, reduceTrace, spanAt } from "../../src/dashboard/assets/model.mjs";
 import { parseQuery } from "../../src/dashboard/assets/search.mjs";
 import { TraceSearch } from "../../src/dashboard/assets/trace-search.mjs";
 import { TRACE, at, ended, started } from "./build.mjs";
@@ -63,4 +63,15 @@ test("links back are found as they come, within the trace only", () => {
   reduceTrace(trace, started("c", null, 1, link("a", "ffffffffffffffffffffffffffffffff")));
   assert.deepEqual(back.to(trace, "a").map((index) => trace.spans.ids[index]), ["b"]);
   assert.deepEqual(back.to(createTrace(TRACE), "a"), []);
+});
+
+test("self time is told with its share, and only where children took the rest", () => {
+  const trace = [ended("p", null, 0, 100), ended("c", "p", 10, 85)].reduce(reduceTrace, createTrace(TRACE));
+  const text = (/** @type {string} */ id) => selfText(spanAt(trace, indexOf(trace, id)));
+  assert.deepEqual([text("p"), text("c")], ["25.0 ms  ·  25 %", null]);
+});
+
+test("scope and what was dropped are told in words", () => {
+  assert.deepEqual([scopeText(null), scopeText({ scope: "shop" }), scopeText({ scope: "shop", scopeVersion: "1.2" })], [null, "shop", "shop 1.2"]);
+  assert.deepEqual([droppedText({}), droppedText({ dropped: { attributes: 3, links: 1 } })], [null, "3 attributes, 1 links"]);
 });

@@ -108,3 +108,11 @@ test("rows are those that match", () => {
   reduceList(list, { type: "page", data: { traces: [summary("ddd0", 0, "error")], next: null } });
   assert.deepEqual([ids(list, { query: "state:error" }), ids(list, { query: "error" }), ids(list, { query: "-state:running", order: "running" })], [["aaa1", "ddd0"], ["ccc3"], ["bbb2", "aaa1", "ddd0"]]);
 });
+
+test("a store that fails is known until a gap, or another connection, says that it works again", () => {
+  const list = createList();
+  const after = (/** @type {any} */ event) => reduceList(list, event).degraded;
+  const failing = { type: "degraded", data: { type: "degraded" } };
+  assert.deepEqual([after(hello("aaaaaaaa")), after(failing), after(frame([])), after({ type: "gap", data: { type: "gap", reason: "epoch", lost: null } })], [false, true, true, false]);
+  assert.deepEqual([after(failing), after(hello("aaaaaaaa"))], [true, false]);
+});

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   LOGS_MAX, SPANS_MAX, attributesOf, barEnd, createTrace, indexOf, readChanges, reduceTrace, selfTime, spanAt, traceName, traceState,
-  waitingFor,
+  stateOf, waitText,
 } from "../../src/dashboard/assets/model.mjs";
 import { flatten, openTo } from "../../src/dashboard/assets/rows.mjs";
 import { TRACE, at, ended, hello, lost, started } from "./build.mjs";
@@ -201,12 +201,32 @@ test("a gap of the epoch says that something of unknown size is missing", () => 
   assert.equal(trace.counts.open, 0);
 });
 
-test("the trace waits for its innermost open spans, longest first", () => {
-  const trace = traceOf(started("root", null, 0), started("a", "root", 1), started("a1", "a", 5), started("b", "root", 2));
-  assert.deepEqual(waitingFor(trace, 5).spans.map((index) => trace.spans.ids[index]), ["b", "a1"]);
-  reduceTrace(trace, ended("a1", "a", 5, 6));
-  assert.deepEqual(waitingFor(trace, 5).spans.map((index) => trace.spans.ids[index]), ["a", "b"]);
-  assert.deepEqual(waitingFor(trace, 1), { spans: [indexOf(trace, "a")], total: 2 });
+test("a paused workflow step waits, and says for what and how long", () => {
+  const wait = (/** @type {string} */ spanId, /** @type {object} */ attributes) => ({
+    type: "updated", id: "", data: { type: "updated", traceId: TRACE, spanId, process: "p1", state: "waiting", attributes, timestamp: at(3) },
+  });
+  const durable = { durable: true };
+  const trace = traceOf(
+    started("order", null, 0, durable), started("nap", "order", 1, durable), started("approval", "order", 1, durable), started("plain", "order", 1, durable),
+    wait("nap", { "workflow.sleep.until": at(65_000) }), wait("approval", { "workflow.wait.event": "approved", "workflow.wait.until": at(33_000) }), wait("plain", {}),
+  );
+  const texts = (/** @type {number} */ now) => ["order", "nap", "approval", "plain"].map((id) => waitText(trace, indexOf(trace, id), now));
+  assert.deepEqual(["order", "nap", "approval", "plain"].map((id) => stateOf(trace, indexOf(trace, id))), ["running", "waiting", "waiting", "waiting"]);
+  assert.deepEqual(texts(3_000), ["", "wakes in 1 m 02 s", "for approved, gives up in 30.0 s", ""]);
+  assert.deepEqual(texts(70_000), ["", "", "for approved", ""]);
+  assert.deepEqual({ ...trace.counts }, { total: 4, open: 4, waiting: 3, errors: 0, lost: 0, placeholders: 0 });
+  reduceTrace(trace, { type: "updated", data: { type: "updated", traceId: TRACE, spanId: "approval", process: "p1", state: "running", attributes: {}, timestamp: at(4) } });
+  assert.deepEqual([stateOf(trace, indexOf(trace, "approval")), texts(3_000)[2], trace.counts.waiting], ["running", "", 2]);
+  reduceTrace(trace, ended("nap", "order", 1, 65_000, durable));
+  assert.deepEqual([stateOf(trace, indexOf(trace, "nap")), texts(3_000)[1], trace.counts.waiting], ["ok", "", 1]);
+});
+
+test("a trace whose open spans all wait is waiting", () => {
+  const state = (/** @type {string} */ spanId) => ({ type: "updated", data: { type: "updated", traceId: TRACE, spanId, process: "p1", state: "waiting", timestamp: at(3) } });
+  const trace = traceOf(started("order", null, 0, { durable: true }), started("nap", "order", 1, { durable: true }), state("nap"));
+  assert.equal(traceState(trace), "running");
+  reduceTrace(trace, state("order"));
+  assert.equal(traceState(trace), "waiting");
 });
 
 test("self time leaves out what children cover, once where they overlap", () => {

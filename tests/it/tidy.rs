@@ -114,7 +114,7 @@ const MODULES: &[&str] = &[
     "spans::live",
     "spans",
     // What a browser gets
-    "dashboard::comments",
+    "dashboard::slim",
     "dashboard",
     "http::reply",
     "http::guard",

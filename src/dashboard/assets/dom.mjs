@@ -87,6 +87,7 @@ const SHAPES = {
   lost: "M2.5 8h3l1.5-4 2 8 1.2-3M13 5.5v3M13 11.4v.2",
   placeholder: "M8 2.5a5.5 5.5 0 0 1 3 .9M13 6a5.5 5.5 0 0 1 0 4M11 12.6a5.5 5.5 0 0 1-6 0M3 10a5.5 5.5 0 0 1 0-4M5 3.4a5.5 5.5 0 0 1 1-.6",
   chevron: "M6 4l4 4-4 4",
+  unfolded: "M4 6l4 4 4-4",
   copy: "M5.5 5.5v-3h8v8h-3M2.5 5.5h8v8h-8z",
   find: "M7 2.5a4.5 4.5 0 1 0 .01 0M10.3 10.3l3.5 3.5",
   back: "M10 3.5L5.5 8l4.5 4.5",
@@ -121,6 +122,19 @@ export function setIcon(svg, shape) {
   setAttribute(svg, "data-shape", shape);
   setAttribute(/** @type {Element} */ (svg.firstChild), "d", SHAPES[shape] ?? SHAPES.placeholder);
 }
+
+/** @type {Map<string, Path2D>} */
+const paths = new Map();
+
+/** @param {string} shape @returns {Path2D} the same shape for a canvas, on the same 16 × 16 grid */
+export function shapePath(shape) {
+  let path = paths.get(shape);
+  if (path === undefined) paths.set(shape, (path = new Path2D(SHAPES[shape] ?? SHAPES.placeholder)));
+  return path;
+}
+
+/** Whether the reader wants nothing on the page to move by itself. */
+export const calm = globalThis.matchMedia?.("(prefers-reduced-motion: reduce)") ?? { matches: true };
 
 /**
  * A fixed set of row elements that is moved along as the reader scrolls. Row `index` always uses the element

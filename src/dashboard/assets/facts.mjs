@@ -4,6 +4,7 @@
 
 import { readChanges } from "./model.mjs";
 import { quoteTerm } from "./search.mjs";
+import { selfTime } from "./span.mjs";
 import { formatDuration } from "./time.mjs";
 
 /**
@@ -133,4 +134,25 @@ export class BackLinks {
     });
     return [...(this.from.get(spanId) ?? [])].filter((index) => index < trace.spans.count);
   }
+}
+
+/** @param {import("./span.mjs").SpanFacts} span @returns {string | null} */
+export function selfText(span) {
+  const self = selfTime(span.trace, span.index);
+  if (self === null || span.childCount === 0) return null;
+  const whole = Number(span.end) - span.start;
+  const share = whole > 0 ? `  ·  ${Math.round((self / whole) * 100)} %` : "";
+  return `${formatDuration(self)}${share}`;
+}
+
+/** @param {any} event @returns {string | null} */
+export function scopeText(event) {
+  if (!event?.scope) return null;
+  return event.scopeVersion ? `${event.scope} ${event.scopeVersion}` : String(event.scope);
+}
+
+/** @param {any} event @returns {string | null} */
+export function droppedText(event) {
+  if (!event?.dropped) return null;
+  return Object.entries(event.dropped).map(([what, count]) => `${count} ${what}`).join(", ");
 }

@@ -11,7 +11,7 @@ import { scrollToShow } from "./layout.mjs";
 import { childrenOf, indexOf } from "./model.mjs";
 import { barEnd, serviceOf, shownName } from "./span.mjs";
 import { formatOffset, plural } from "./time.mjs";
-import { fitTo, wholeStretch } from "./timescale.mjs";
+import { fitTo, openEdge, wholeStretch } from "./timescale.mjs";
 import { attachZoom } from "./zoom-input.mjs";
 
 /** @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame */
@@ -81,7 +81,7 @@ export class FlameView {
 
   /** @returns {import("./timescale.mjs").Stretch} */
   whole() {
-    return this.frame === null ? { start: 0, end: 1 } : wholeStretch(this.frame.trace, this.frame.live ? this.frame.now : null);
+    return this.frame === null ? { start: 0, end: 1 } : wholeStretch(this.frame.trace, openEdge(this.frame));
   }
 
   /** @param {TraceFrame} frame @returns {number} milliseconds until it must draw again by itself */
@@ -174,7 +174,7 @@ export class FlameView {
       this.font = `11.5px ${getComputedStyle(this.canvas).fontFamily}`;
     }
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    paintFlame({ pen, frame, layout, colours: colours(), top, width, height, font: this.font, selected, hovered, decorators: this.decorators });
+    paintFlame({ pen, frame, layout, colours: colours(), shift: 0, top, width, height, font: this.font, selected, hovered, decorators: this.decorators });
   }
 
   /** @param {TraceFrame} frame @param {number} hovered */

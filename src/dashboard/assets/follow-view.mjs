@@ -3,6 +3,7 @@
 // It must never scroll by itself, nor change the model.
 
 import { byId, setAttribute, setShown, setText } from "./dom.mjs";
+import { formatCount } from "./time.mjs";
 
 /** @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame */
 
@@ -53,6 +54,6 @@ export class FollowView {
     const fresh = total - this.seen;
     const pill = byId("resume-follow");
     setShown(pill, !ui.follow && live && open > 0 && fresh > 0);
-    setText(pill, `Resume live · ${fresh.toLocaleString("en")} new`);
+    setText(pill, `Resume live · ${formatCount(fresh)} new`);
   }
 }

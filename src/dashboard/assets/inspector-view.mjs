@@ -4,11 +4,11 @@
 import { listRoute } from "./api.mjs";
 import { STATE_WORDS, byId, element, icon, setShown, setStyle, setText } from "./dom.mjs";
 import { isSlow, timesUsual } from "./expected.mjs";
-import { BackLinks, codeFields, termFor, timelineOf, typeOf, valueText } from "./facts.mjs";
+import { BackLinks, codeFields, droppedText, scopeText, selfText, termFor, timelineOf, typeOf, valueText } from "./facts.mjs";
 import { indexOf } from "./model.mjs";
 import { colourKey } from "./palette.mjs";
-import { attributeTypesOf, attributesOf, selfTime, shownName, spanAt } from "./span.mjs";
-import { formatAbsolute, formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
+import { attributeTypesOf, attributesOf, shownName, spanAt, waitText } from "./span.mjs";
+import { formatAbsolute, formatCount, formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
 
 /**
  * @typedef {import("./span.mjs").SpanFacts} Span
@@ -49,6 +49,8 @@ export class InspectorView {
   linked = { traceId: "", at: -Infinity, traces: [], more: false };
   /** @type {HTMLElement | null} */
   ticking = null;
+  /** @type {HTMLElement | null} */
+  waits = null;
   /** @type {ReturnType<typeof setTimeout> | null} */
   timer = null;
 
@@ -86,6 +88,7 @@ export class InspectorView {
       if (!sameSpan) this.node.scrollTop = 0;
     }
     if (this.ticking !== null) setText(this.ticking, `${formatTicking(frame.now - span.start)} so far`);
+    if (this.waits !== null) setText(this.waits, waitText(frame.trace, span.index, frame.now) || "until it is resumed");
   }
 
   /** @param {Span} span @param {InspectorFrame} frame @param {Usual | null} usual @param {boolean} slow @param {number[]} links */
@@ -164,10 +167,12 @@ export class InspectorView {
   /** @param {Span} span @param {InspectorFrame} frame @param {Usual | null} usual @param {boolean} slow @returns {HTMLElement} */
   facts(span, { trace }, usual, slow) {
     const { event } = span;
+    this.waits = span.state === "waiting" ? element("span") : null;
     this.ticking = span.end === null && span.state !== "placeholder" ? element("span") : null;
     /** @type {[string, Node | string | null][]} */
     const facts = [
       ["Duration", this.ticking ?? (span.end === null || span.loss !== null ? null : formatDuration(span.end - span.start))],
+      ["Waits", this.waits],
       ["Usually", usual === null ? null : usualText(usual, span, slow)],
       ["Self time", span.loss !== null ? null : selfText(span)],
       ["Offset", event === null ? null : formatOffset(span.start - trace.start)],
@@ -176,7 +181,7 @@ export class InspectorView {
       ["Span id", this.copyable(span.id)],
       ["Trace id", this.copyable(trace.traceId)],
       ["Parent", span.parentId === null ? (event === null ? null : "none: a root") : this.parentLink(trace, span)],
-      ["Children", span.childCount === 0 ? null : span.childCount.toLocaleString("en")],
+      ["Children", span.childCount === 0 ? null : formatCount(span.childCount)],
       ["Scope", scopeText(event)],
       ["Trace state", event?.traceState ? String(event.traceState) : null],
       ["Dropped", droppedText(event)],
@@ -382,31 +387,10 @@ function section(title, count, body) {
     element("h3", {}, title, count === null || count === 0 ? null : element("span", { class: "faint", text: ` ${count}` })), body);
 }
 
-/** @param {Span} span @returns {string | null} */
-function selfText(span) {
-  const self = selfTime(span.trace, span.index);
-  if (self === null || span.childCount === 0) return null;
-  const whole = Number(span.end) - span.start;
-  const share = whole > 0 ? `  ·  ${Math.round((self / whole) * 100)} %` : "";
-  return `${formatDuration(self)}${share}`;
-}
-
-/** @param {any} event @returns {string | null} */
-function scopeText(event) {
-  if (!event?.scope) return null;
-  return event.scopeVersion ? `${event.scope} ${event.scopeVersion}` : String(event.scope);
-}
-
-/** @param {any} event @returns {string | null} */
-function droppedText(event) {
-  if (!event?.dropped) return null;
-  return Object.entries(event.dropped).map(([what, count]) => `${count} ${what}`).join(", ");
-}
-
 /** @param {Usual} usual @param {Span} span @param {boolean} slow @returns {HTMLElement} */
 function usualText(usual, span, slow) {
   const { p50, p95, count } = usual;
   const own = span.end === null ? null : span.end - span.start;
-  return element("span", { "data-slow": slow }, `${formatDuration(p50)}, 95 % within ${formatDuration(p95)}`, element("span", { class: "faint", text: ` (${count.toLocaleString("en")} spans)` }),
+  return element("span", { "data-slow": slow }, `${formatDuration(p50)}, 95 % within ${formatDuration(p95)}`, element("span", { class: "faint", text: ` (${formatCount(count)} spans)` }),
     slow ? element("span", { class: "slow", text: ` slower than usual${own === null ? "" : `: ${timesUsual(usual, own)}`}` }) : null);
 }

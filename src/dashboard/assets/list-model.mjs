@@ -30,6 +30,7 @@ import { traceMatches } from "./search.mjs";
  * @property {number} goneWithLog traces of earlier lives of the log that were on show when it was restarted
  * @property {string | null} epoch
  * @property {{starts: number, ends: number, other: number}} hostDropped
+ * @property {boolean} degraded the store is failing
  * @property {number} version
  */
 
@@ -44,7 +45,7 @@ export const LIST_LIMIT = 500;
 export function createList(max = TRACES_MAX) {
   return {
     traces: new Map(), older: new Map(), floor: 0, olderFloor: null, exhausted: false, loaded: false, max, goneWithLog: 0, epoch: null,
-    hostDropped: { starts: 0, ends: 0, other: 0 }, version: 0,
+    hostDropped: { starts: 0, ends: 0, other: 0 }, degraded: false, version: 0,
   };
 }
 
@@ -70,6 +71,7 @@ export function reduceList(list, event) {
       forgetOlder(list);
     }
     list.epoch = data.epoch ?? null;
+    list.degraded = false;
   } else if (event.type === "traces") {
     if (data.snapshot === true) {
       list.traces.clear();
@@ -89,6 +91,9 @@ export function reduceList(list, event) {
     list.loaded = true;
   } else if (event.type === "ping") {
     if (data.dropped) list.hostDropped = data.dropped;
+  } else if (event.type === "degraded" || event.type === "gap") {
+    // A gap closes the stretch in which the store failed.
+    list.degraded = event.type === "degraded";
   } else {
     return list;
   }

@@ -5,7 +5,8 @@ import { RowPool, STATE_WORDS, byId, element, icon, setAttribute, setIcon, setSh
 import { rowWindow, scrollToShow } from "./layout.mjs";
 import { OLDER_MAX, isOpenTrace, listCounts, selectTraces } from "./list-model.mjs";
 import { dependsOnTime, parseQuery } from "./search.mjs";
-import { epochMilliseconds, formatAbsolute, formatAge, formatDuration, formatTicking, plural } from "./time.mjs";
+import { ServiceChips } from "./service-chips.mjs";
+import { epochMilliseconds, formatAbsolute, formatAge, formatCount, formatDuration, formatTicking, plural } from "./time.mjs";
 
 /**
  * @typedef {import("./list-model.mjs").Summary} Summary
@@ -17,7 +18,7 @@ import { epochMilliseconds, formatAbsolute, formatAge, formatDuration, formatTic
  */
 
 const CHIPS_MAX = 3;
-const OVERSCAN = 6;
+const OVERSCAN = 3;
 const DURATION_TICK_MS = 100;
 const AGE_TICK_MS = 1_000;
 // Rows do not move away under a pointer that has just moved.
@@ -46,6 +47,10 @@ export class ListView {
     /** Rows that came above what the reader looks at. */
     this.above = 0;
     this.heldUntil = -Infinity;
+    this.scrollTop = 0;
+    this.viewport = 0;
+    this.rowHeight = 38;
+    new ResizeObserver(() => this.measure()).observe(this.scroller);
     this.scroller.addEventListener("scroll", () => actions.changed(), { passive: true });
     this.scroller.addEventListener("pointermove", () => (this.heldUntil = performance.now() + HOLD_MS), { passive: true });
     this.scroller.addEventListener("pointerleave", () => (this.heldUntil = -Infinity));
@@ -58,6 +63,8 @@ export class ListView {
   /** @param {ListFrame} frame @returns {number} milliseconds until the next change by itself; Infinity for none */
   draw(frame) {
     const { feed, query, order } = frame;
+    // Asked once, before anything is written: later, the browser would have to lay out the page to answer.
+    this.scrollTop = this.scroller.scrollTop;
     const wait = this.select(frame);
     setAttribute(byId("order-running"), "aria-pressed", String(order === "running"));
     setAttribute(byId("order-newest"), "aria-pressed", String(order === "newest"));
@@ -66,8 +73,8 @@ export class ListView {
     this.drawFoot(frame);
     this.drawEmpty(frame);
     const { model } = feed;
-    if (this.scroller.scrollTop > 0) {
-      const last = (this.scroller.scrollTop + this.scroller.clientHeight) / this.rowHeight();
+    if (this.scrollTop > 0) {
+      const last = (this.scrollTop + this.viewport) / this.rowHeight;
       if (last > this.rows.length - PAGE_AHEAD && feed.hasOlder() && !feed.olderFailed) this.actions.loadOlder();
     } else if (query === "" && model.floor > 0 && model.older.size > 0) {
       // Back at the top: what was loaded for looking back is let go, and can be loaded again.
@@ -82,7 +89,7 @@ export class ListView {
       const { terms, wrong } = parseQuery(query, "list");
       if (wrong === null) this.terms = terms;
       this.parsed = query;
-      this.scroller.scrollTop = 0;
+      this.scroller.scrollTop = this.scrollTop = 0;
       this.heldUntil = -Infinity;
     }
     const second = dependsOnTime(this.terms) ? Math.floor(now / 1000) : 0;
@@ -99,14 +106,13 @@ export class ListView {
 
   /** What the reader looks at stays where it is when rows come above it. @param {Summary[]} before */
   stay(before) {
-    const { scrollTop, clientHeight } = this.scroller;
+    const { scrollTop, viewport, rowHeight: height } = this;
     if (scrollTop === 0 || before.length === 0) {
       this.above = 0;
       return;
     }
-    const height = this.rowHeight();
     const first = Math.floor(scrollTop / height);
-    for (const trace of before.slice(first, first + Math.ceil(clientHeight / height))) {
+    for (const trace of before.slice(first, first + Math.ceil(viewport / height))) {
       const index = this.rows.findIndex(({ traceId }) => traceId === trace.traceId);
       // One that ended moves for a reason of its own.
       if (index < 0 || isOpenTrace(this.rows[index]) !== isOpenTrace(trace)) continue;
@@ -115,20 +121,18 @@ export class ListView {
       this.above = Math.max(0, this.above + moved);
       setStyle(this.rowsNode, "height", `${this.rows.length * height}px`);
       this.scroller.scrollTop = scrollTop + moved * height;
+      this.scrollTop = this.scroller.scrollTop;
       return;
     }
   }
 
   /** @param {ListFrame} frame @returns {number} */
   drawRows(frame) {
-    const rowHeight = this.rowHeight();
-    const { first, last, height } = rowWindow({
-      scrollTop: this.scroller.scrollTop, viewport: this.scroller.clientHeight, rowHeight,
-      count: this.rows.length, overscan: OVERSCAN,
-    });
+    const { rowHeight, scrollTop, viewport } = this;
+    const { first, last, height } = rowWindow({ scrollTop, viewport, rowHeight, count: this.rows.length, overscan: OVERSCAN });
     setStyle(this.rowsNode, "height", `${height}px`);
     setShown(byId("list-top"), this.above > 0);
-    setText(byId("list-top"), `↑ ${this.above.toLocaleString("en")} new`);
+    setText(byId("list-top"), `↑ ${formatCount(this.above)} new`);
     const { traces, older } = frame.feed.model;
     // While rows are held, what they say is not.
     const shown = this.rows.slice(first, last).map((trace) => traces.get(trace.traceId) ?? older.get(trace.traceId) ?? trace);
@@ -146,9 +150,10 @@ export class ListView {
     return this.rows.length > 0 ? AGE_TICK_MS : Infinity;
   }
 
-  /** @returns {number} */
-  rowHeight() {
-    return globalThis.matchMedia("(max-width: 760px)").matches ? 58 : 38;
+  measure() {
+    this.viewport = this.scroller.clientHeight;
+    this.rowHeight = globalThis.matchMedia("(max-width: 760px)").matches ? 58 : 38;
+    this.actions.changed();
   }
 
   /** @returns {number} */
@@ -167,10 +172,8 @@ export class ListView {
     const from = focused || !Number.isFinite(by) ? this.activeIndex() : this.activeIndex() - Math.sign(by);
     const index = Math.max(0, Math.min(this.rows.length - 1, from + by));
     this.activeId = this.rows[index].traceId;
-    const rowHeight = this.rowHeight();
-    this.scroller.scrollTop = scrollToShow({
-      index, scrollTop: this.scroller.scrollTop, viewport: this.scroller.clientHeight, rowHeight, margin: 0,
-    });
+    const { rowHeight, viewport } = this;
+    this.scroller.scrollTop = scrollToShow({ index, scrollTop: this.scroller.scrollTop, viewport, rowHeight, margin: 0 });
     this.actions.changed();
     // The row may not be drawn yet; after the frame that draws it, it takes the focus.
     requestAnimationFrame(() => requestAnimationFrame(() => this.focusActive()));
@@ -190,7 +193,7 @@ export class ListView {
       const more = feed.loadingOlder ? " · searching older ones…" : feed.hasOlder() ? " and more" : "";
       return `${plural(this.rows.length, "match", "matches")}${more}${restart}`;
     }
-    return `${total.toLocaleString("en")}${feed.hasOlder() ? "+" : ""} · ${open.toLocaleString("en")} running · ${errors.toLocaleString("en")} with errors${restart}`;
+    return `${formatCount(total)}${feed.hasOlder() ? "+" : ""} · ${formatCount(open)} running · ${formatCount(errors)} with errors${restart}`;
   }
 
   /** @param {ListFrame} frame */
@@ -201,7 +204,7 @@ export class ListView {
     older.disabled = feed.loadingOlder;
     const notes = [];
     if (feed.olderFailed) notes.push("The older traces could not be loaded.");
-    if (feed.model.older.size >= OLDER_MAX) notes.push(`This page keeps ${OLDER_MAX.toLocaleString("en")} older traces: search to find others.`);
+    if (feed.model.older.size >= OLDER_MAX) notes.push(`This page keeps ${formatCount(OLDER_MAX)} older traces: search to find others.`);
     setText(byId("list-note"), notes.join(" "));
   }
 
@@ -246,6 +249,7 @@ function nothingYet() {
 
 /** @param {ListActions} actions */
 function makeRow(actions) {
+  const spans = element("span", { class: "c-spans", role: "gridcell" });
   const row = {
     traceId: "",
     started: element("span", { class: "c-started muted", role: "gridcell" }),
@@ -254,10 +258,11 @@ function makeRow(actions) {
     id: element("span", { class: "mono faint short-id" }),
     stateWord: element("span", { class: "state-word" }),
     total: element("span", { class: "figure" }),
-    chips: element("span", { class: "chips" }),
+    spans,
+    chips: new ServiceChips(spans, CHIPS_MAX),
     chipsFor: "",
     duration: element("span", { class: "figure duration-text" }),
-    bar: element("span", { class: "meter-fill" }),
+    bar: element("span", { class: "meter" }),
     errors: element("span", { class: "c-errors figure", role: "gridcell" }),
   };
   const node = element(
@@ -265,10 +270,11 @@ function makeRow(actions) {
     row.started,
     element("span", { class: "c-name", role: "gridcell" }, row.link, row.id),
     element("span", { class: "c-state", role: "gridcell" }, row.shape, row.stateWord),
-    element("span", { class: "c-spans", role: "gridcell" }, row.total, row.chips),
-    element("span", { class: "c-duration", role: "gridcell" }, row.duration, element("span", { class: "meter" }, row.bar)),
+    row.spans,
+    element("span", { class: "c-duration", role: "gridcell" }, row.duration, row.bar),
     row.errors,
   );
+  row.spans.append(row.total);
   node.addEventListener("click", (event) => {
     // A click with a modifier is the browser's: it opens the link in a new tab.
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -302,18 +308,18 @@ function drawRow(row, node, trace, frame, longest, actions) {
   setText(row.stateWord, STATE_WORDS[trace.state] ?? trace.state);
   setText(row.total, spansText(trace));
   setText(row.duration, open ? formatTicking(duration) : formatDuration(duration));
-  setStyle(row.bar, "width", `${Math.max(1, (duration / longest) * 100).toFixed(1)}%`);
+  setStyle(row.bar, "background-size", `${Math.max(1, (duration / longest) * 100).toFixed(1)}% 100%`);
   // Lost spans are among the errors.
   const errors = trace.spans?.errors ?? 0;
-  setText(row.errors, errors > 0 ? errors.toLocaleString("en") : "");
-  setAttribute(row.errors, "title", errors > 0 ? `${plural(errors, "error")}, of which ${(trace.spans?.lost ?? 0).toLocaleString("en")} lost` : null);
+  setText(row.errors, errors > 0 ? formatCount(errors) : "");
+  setAttribute(row.errors, "title", errors > 0 ? `${plural(errors, "error")}, of which ${formatCount(trace.spans?.lost ?? 0)} lost` : null);
   drawChips(row, trace, frame);
 }
 
 /** @param {Summary} trace @returns {string} */
 function spansText(trace) {
-  const total = (trace.spans?.total ?? 0).toLocaleString("en");
-  return trace.spans?.open > 0 ? `${total} · ${trace.spans.open.toLocaleString("en")} open` : total;
+  const total = formatCount(trace.spans?.total ?? 0);
+  return trace.spans?.open > 0 ? `${total} · ${formatCount(trace.spans.open)} open` : total;
 }
 
 /** @param {ListRow} row @param {Summary} trace @param {ListFrame} frame */
@@ -322,20 +328,7 @@ function drawChips(row, trace, { palette }) {
   const key = services.map((service) => `${service.name} ${service.spans} ${service.errors}`).join("\n");
   if (row.chipsFor === key) return;
   row.chipsFor = key;
-  const chips = services.slice(0, CHIPS_MAX).map((service) => {
-    const dot = element("span", { class: "service-dot" });
-    setStyle(dot, "background", palette.colour(service.name));
-    return element(
-      "span", { class: "chip", "data-errors": service.errors > 0, title: `${service.name}: ${plural(service.spans, "span")}, ${plural(service.errors, "error")}` },
-      dot, element("span", { class: "chip-name", text: service.name || "(no service)" }),
-      element("span", { class: "faint", text: String(service.spans) }),
-      service.errors > 0 ? element("span", { class: "bad", text: "!" }) : null,
-    );
-  });
-  if (services.length > CHIPS_MAX) {
-    chips.push(element("span", { class: "chip faint", text: `+${services.length - CHIPS_MAX}`, title: services.slice(CHIPS_MAX).map((service) => service.name).join("\n") }));
-  }
-  row.chips.replaceChildren(...chips);
+  row.chips.draw(services, (name) => palette.colour(name));
 }
 
 /** @param {Summary} trace @param {number} now @returns {number} */

@@ -4,7 +4,7 @@
 
 import { address, getEvents, getJson } from "./api.mjs";
 import { colours } from "./colours.mjs";
-import { byId, setAttribute, setShown, setText } from "./dom.mjs";
+import { byId, calm, setAttribute, setShown, setText } from "./dom.mjs";
 import { Expectations } from "./expected.mjs";
 import { ExportMenu } from "./export-view.mjs";
 import { TraceFeed } from "./feed.mjs";
@@ -38,13 +38,14 @@ import { WaitingView } from "./waiting-view.mjs";
 /** @typedef {import("./route.mjs").Route} Route */
 
 const CALM_TICK_MS = 1_000;
+const DEAR_MS = 3;
+const NEWS_PATIENCE = 6;
 const ANNOUNCE_MS = 5_000;
 // Browsers refuse an address that changes with every frame of a zoom.
 const ADDRESS_MS = 300;
 
 const clock = new ServerClock();
 const palette = new Palette(recall("services", /** @type {string[]} */ ([])));
-const calm = globalThis.matchMedia("(prefers-reduced-motion: reduce)");
 const ui = new Ui(() => askFrame());
 let route = parseRoute(location.search);
 /** Whether the address names a zoom or a moment of a trace that is not there yet. */
@@ -59,6 +60,10 @@ let frameAsked = false;
 let tick = null;
 /** @type {ReturnType<typeof setTimeout> | null} */
 let healed = null;
+/** @type {ReturnType<typeof setTimeout> | null} */
+let newsDue = null;
+/** Milliseconds that the last drawing took. */
+let drawCost = 0;
 
 const share = pageShare();
 /** @type {import("./feed.mjs").World} */
@@ -70,7 +75,7 @@ const world = {
   clearTimeout: (timer) => clearTimeout(timer),
   onClock: (serverNow) => clock.hear(serverNow),
   serverNow: () => clock.reading(),
-  onChange: askFrame,
+  onChange: newsCame,
 };
 const listFeed = new ListFeed(world);
 const listView = new ListView({
@@ -238,6 +243,12 @@ function shownList() {
 
 // Drawing.
 
+/** What the reader does is drawn in the next frame; what the stream brings waits while a drawing is dear. */
+function newsCame() {
+  if (drawCost < DEAR_MS) askFrame();
+  else newsDue ??= setTimeout(askFrame, drawCost * NEWS_PATIENCE);
+}
+
 function askFrame() {
   if (frameAsked) return;
   frameAsked = true;
@@ -247,7 +258,9 @@ function askFrame() {
 function draw() {
   frameAsked = false;
   if (tick !== null) clearTimeout(tick);
-  tick = null;
+  if (newsDue !== null) clearTimeout(newsDue);
+  tick = newsDue = null;
+  const began = performance.now();
   const feed = traceFeed ?? shownList();
   // What is not heard is not known: without a connection the clocks on the page stand still.
   clock.setRunning(feed.status.word === "live" && !feed.paused);
@@ -256,6 +269,7 @@ function draw() {
   const wait = traceFeed === null ? drawList() : drawTrace(traceFeed);
   drawState(feed);
   rememberServices();
+  drawCost = performance.now() - began;
   if (wait < Infinity && (clock.running || travel.play !== null) && !document.hidden) {
     tick = setTimeout(askFrame, calm.matches ? Math.max(wait, CALM_TICK_MS) : wait);
   }
@@ -310,7 +324,7 @@ function titleOf(what) {
 function drawState(feed) {
   const trace = traceFeed?.model ?? null;
   const { hostDropped } = feed.model;
-  const known = { hostDropped, losses: trace?.losses ?? null, restarts: trace?.restarts ?? 0, degraded: trace?.degraded ?? false };
+  const known = { hostDropped, losses: trace?.losses ?? null, restarts: trace?.restarts ?? 0, degraded: feed.model.degraded === true };
   const past = trace === null || ui.moment === null ? undefined : formatOffset(ui.moment - trace.start);
   const status = pageStatus(feed, { ...known, past }, Date.now());
   const news = drawStatus(status, feed.status.lastId);

@@ -48,16 +48,17 @@ export class MinimapView {
   /**
    * @param {TraceFrame} frame
    * @param {Scale} scale of the whole trace
+   * @param {"paint" | "spare"} effort `spare`: this frame has cost enough; a picture that is there stays for another
    * @returns {number} milliseconds until it wants to draw again by itself
    */
-  draw(frame, scale) {
+  draw(frame, scale, effort) {
     this.scale = scale;
     this.drawWindow(scale);
     const key = `${frame.generation} ${frame.trace.version} ${scale.key} ${colours().key}`;
     if (key === this.drawnFor || !(scale.width > 0)) return Infinity;
     const now = performance.now();
     const wait = this.drawnAt + Math.max(INTERVAL_MIN_MS, this.cost * PATIENCE) - now;
-    if (wait > 0 && this.drawnFor !== "") return wait;
+    if (this.drawnFor !== "" && (wait > 0 || effort === "spare")) return Math.max(0, wait);
     this.drawnFor = key;
     this.drawnAt = now;
     this.paint(frame, scale);
@@ -159,24 +160,29 @@ export class MinimapView {
 function paintSpans(pixels, width, frame, scale) {
   const { trace, now } = frame;
   const { spans } = trace;
-  const count = spans.count;
+  const { count, start, end, state } = spans;
   const colour = colourOfSpan(frame);
   const error = pixelOf(colours().by.error);
   const pitch = Math.min(BAR_HEIGHT_MAX + 1, Math.max(1, Math.floor(HEIGHT / Math.max(1, count))));
   const height = Math.max(1, pitch - 1);
-  // Two passes, so that no error is hidden below what came after it.
-  for (const bad of [false, true]) {
-    for (let index = 0; index < count; index += 1) {
-      const state = spans.state[index];
-      if (state === STATE.placeholder || isBadState(state) !== bad) continue;
-      const from = Math.max(0, Math.min(width - 1, Math.round(scale.x(spans.start[index]))));
-      const to = Math.max(from + (bad ? ERROR_SIZE : 1), Math.min(width, Math.round(scale.x(barEnd(trace, index, now)))));
-      const y = pitch > 1 ? index * pitch : Math.floor((index * (HEIGHT - 1)) / count);
-      const pixel = bad ? error : colour(index);
-      const lines = Math.min(HEIGHT - y, bad ? Math.max(ERROR_SIZE, height) : height);
-      for (let line = y; line < y + lines; line += 1) pixels.fill(pixel, line * width + from, line * width + to);
-    }
+  /** Painted last, so that no error is hidden below what came after it. @type {number[]} */
+  const bad = [];
+  // Without gaps a place is a product, which for 100,000 spans is worth a line.
+  const perPixel = scale.gaps.length === 0 ? scale.pixelsPerMillisecond : NaN;
+  const place = (/** @type {number} */ time) => Math.round(Number.isNaN(perPixel) ? scale.x(time) : (time - scale.start) * perPixel);
+  const paint = (/** @type {number} */ index, /** @type {number} */ size, /** @type {number} */ pixel) => {
+    const from = Math.max(0, Math.min(width - 1, place(start[index])));
+    const last = state[index] === STATE.lost || Number.isNaN(end[index]) ? barEnd(trace, index, now) : end[index];
+    const to = Math.max(from + size, Math.min(width, place(last)));
+    const y = pitch > 1 ? index * pitch : Math.floor((index * (HEIGHT - 1)) / count);
+    const bottom = Math.min(HEIGHT, y + Math.max(size, height));
+    for (let line = y; line < bottom; line += 1) for (let x = line * width + from; x < line * width + to; x += 1) pixels[x] = pixel;
+  };
+  for (let index = 0; index < count; index += 1) {
+    if (isBadState(state[index])) bad.push(index);
+    else if (state[index] !== STATE.placeholder) paint(index, 1, colour(index));
   }
+  for (const index of bad) paint(index, ERROR_SIZE, error);
 }
 
 /** A span's colour without a look at its name's text for each. @param {TraceFrame} frame @returns {(index: number) => number} */

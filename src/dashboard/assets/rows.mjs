@@ -2,7 +2,8 @@
 // Which spans are rows, and in which order: folding, rolling up, and the ways from row to row.
 // Must never touch the DOM or a clock, nor recurse. It writes one column, `depth`, and nothing else of a trace.
 
-import { STATE, isBadState, isOpenState } from "./columns.mjs";
+import { isBadState, isOpenState } from "./columns.mjs";
+import { formatCount } from "./time.mjs";
 import { ROLLUP_MIN, refreshErrorMarks, sortChildren, sortedRoots } from "./tree.mjs";
 
 /**
@@ -188,9 +189,9 @@ export function rollUpText({ spans }, index) {
   const all = spans.childCount[index];
   const open = spans.childOpen[index];
   const failed = spans.childFailed[index];
-  const parts = [open === 0 && failed === 0 ? `${all.toLocaleString("en")} done` : `${(all - open).toLocaleString("en")} of ${all.toLocaleString("en")} done`];
-  if (failed > 0) parts.push(`${failed.toLocaleString("en")} failed`);
-  if (open > 0) parts.push(`${open.toLocaleString("en")} running`);
+  const parts = [open === 0 && failed === 0 ? `${formatCount(all)} done` : `${formatCount(all - open)} of ${formatCount(all)} done`];
+  if (failed > 0) parts.push(`${formatCount(failed)} failed`);
+  if (open > 0) parts.push(`${formatCount(open)} running`);
   return parts.join(" · ");
 }
 
@@ -223,9 +224,4 @@ export function nextWhere(tree, from, direction, has) {
     if (has(index)) return index;
   }
   return -1;
-}
-
-/** @param {Tree} tree @param {number} index @returns {boolean} */
-export function isPlaceholder({ spans }, index) {
-  return spans.state[index] === STATE.placeholder;
 }

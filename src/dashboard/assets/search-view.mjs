@@ -6,7 +6,7 @@ import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
 import { indexOf } from "./model.mjs";
 import { parseQuery } from "./search.mjs";
 import { TraceSearch } from "./trace-search.mjs";
-import { plural } from "./time.mjs";
+import { formatCount, plural } from "./time.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
@@ -57,7 +57,7 @@ export class SearchView {
     this.drawField("trace", query);
     const { active, count } = this.search;
     setShown(byId("find"), active);
-    if (active) setText(byId("find-count"), count === 0 ? "no match" : this.place() === 0 ? plural(count, "match", "matches") : `${this.rank.toLocaleString("en")} of ${count.toLocaleString("en")}`);
+    if (active) setText(byId("find-count"), count === 0 ? "no match" : this.place() === 0 ? plural(count, "match", "matches") : `${formatCount(this.rank)} of ${formatCount(count)}`);
     for (const id of ["find-next", "find-previous"]) /** @type {HTMLButtonElement} */ (byId(id)).disabled = count === 0;
   }
 

@@ -1,14 +1,13 @@
 // @ts-check
-// Draws one row of the waterfall. It must never keep more than what it drew last: the same element shows another span
-// after the next scroll.
+// Draws the text of one row of the waterfall; its bar and shapes are painted by `row-paint.mjs` on one canvas, because
+// elements for them would cost more than a frame. It must never keep more than what it drew last: the same element shows
+// another span after the next scroll.
 
 import { FLAG, STATE, STATE_NAMES, isOpenState } from "./columns.mjs";
-import { STATE_WORDS, element, icon, setAttribute, setIcon, setShown, setStyle, setText } from "./dom.mjs";
-import { barGeometry, labelPlace } from "./layout.mjs";
-import { colourKey } from "./palette.mjs";
+import { STATE_WORDS, element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
 import { rollUpText } from "./rows.mjs";
-import { barEnd, serviceOf, shownName } from "./span.mjs";
-import { formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
+import { serviceOf, shownName, waitText } from "./span.mjs";
+import { formatCount, formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
 import { ROLLUP_MIN } from "./tree.mjs";
 
 /**
@@ -17,6 +16,7 @@ import { ROLLUP_MIN } from "./tree.mjs";
  * @typedef {{kind?: string, start?: number, end?: number, title?: string, flag?: string}} Decoration something that another
  *   view adds to a row: a stretch or a tick at a time, or a flag beside the name
  * @typedef {(index: number, frame: TraceFrame) => Decoration[]} Decorator
+ * @typedef {{at: number, kind: string}} Mark
  * @typedef {object} RowLook what of the frame is this row's own
  * @property {import("./rows.mjs").FoldState} fold
  * @property {boolean} selected
@@ -24,12 +24,17 @@ import { ROLLUP_MIN } from "./tree.mjs";
  * @property {Decorator[]} decorators
  */
 
-const INDENT = 14;
+export const INDENT = 14;
+/** Where the shapes of a row begin, and how wide fold mark and state are, each with the room after it. */
+export const EDGE = 10;
+export const TWISTY = 21;
+const SHAPE = 19;
+const DIGIT = 6;
+const EXTRA_CHARACTER = 6;
+const EXTRA_EDGE = 18;
+const FLAGS_FROM = 240;
 // Of the name column, so that a span 10,000 levels down still shows its name.
 const INDENT_SHARE_MAX = 0.4;
-const CHARACTER_WIDTH = 6.7;
-// Of a running bar's right end, as the style sheet fades it.
-const FADE_WIDTH = 22;
 const MARKS_MAX = 24;
 const DECORATIONS_MAX = 8;
 // Nobody reads more, and a name of 10,000 characters would cost a layout of them all.
@@ -41,113 +46,104 @@ export function makeSpanRow(actions) {
     /** The span, or for a roll-up row its parent; −1 before the first. */
     index: -1,
     rollUp: false,
-    /** What the name, and what the bar was last drawn for. */
+    /** What the text, and what the decorations were last drawn for. */
     drawn: "",
-    placed: "",
     decorated: "",
-    indent: element("span", { class: "indent" }),
-    level: element("span", { class: "level faint" }),
-    twisty: element("button", { type: "button", class: "twisty", tabindex: "-1" }, icon("chevron")),
-    shape: icon("running"),
+    levels: 0,
+    deep: "",
+    /** Where the fold mark stands. */
+    left: 0,
+    /** @type {"" | "open" | "closed"} */
+    twisty: "",
+    dimmed: false,
+    label: "",
+    /** @type {Mark[]} */
+    marks: [],
+    /** @type {Decoration[]} */
+    stretches: [],
     name: element("span", { class: "span-name" }),
     service: element("span", { class: "span-service faint" }),
-    flags: element("span", { class: "row-flags" }),
-    below: element("span", { class: "below bad", text: "!", title: "An error or a lost span is inside" }),
-    hidden: element("span", { class: "chip faint hidden-count" }),
-    bar: element("span", { class: "span-bar" }),
-    label: element("span", { class: "bar-label" }),
-    marks: element("span", { class: "marks" }),
-    decorations: element("span", { class: "decorations" }),
-    shares: ["done", "failed", "open"].map((kind) => element("span", { class: "share", "data-kind": kind })),
-    meter: element("span", { class: "roll-up-meter" }),
-    marksFor: "",
-    /** @type {{at: number, kind: string}[]} */
-    markTimes: [],
+    cell: element("span", { class: "t-name", role: "gridcell" }),
+    time: element("span", { role: "gridcell" }),
+    /** What few rows have right of the name, made when it is needed. @type {HTMLElement | null} */
+    extras: null,
+    /** What stands in it; its width is guessed, because to measure would be to lay out. */
+    flags: /** @type {Decoration[]} */ ([]),
+    isBadBelow: false,
+    hidden: "",
+    extrasFor: "",
   };
-  row.meter.append(...row.shares);
-  const node = element(
-    "div", { class: "tree-row", role: "row", tabindex: "-1" },
-    element("span", { class: "t-name", role: "gridcell" },
-      row.indent, row.level, row.twisty, row.shape, row.name, row.service, row.flags, row.below, row.hidden),
-    element("span", { class: "t-time", role: "gridcell" }, row.bar, row.decorations, row.marks, row.label, row.meter),
-  );
-  row.twisty.addEventListener("click", (event) => {
-    event.stopPropagation();
-    if (row.index >= 0 && !row.rollUp) actions.toggle(row.index, event.altKey);
-  });
-  node.addEventListener("click", () => {
+  row.cell.append(row.name, row.service);
+  const node = element("div", { class: "tree-row", role: "row", tabindex: "-1" }, row.cell, row.time);
+  node.addEventListener("click", (event) => {
     if (row.index < 0) return;
+    const x = event.clientX - node.getBoundingClientRect().left;
     if (row.rollUp) actions.openWide(row.index);
+    else if (row.twisty !== "" && x >= row.left - 3 && x < row.left + TWISTY - 2) actions.toggle(row.index, event.altKey);
     else actions.select(row.index);
   });
-  node.addEventListener("dblclick", () => {
-    if (row.index >= 0 && !row.rollUp) actions.toggle(row.index, false);
+  node.addEventListener("dblclick", (event) => {
+    const x = event.clientX - node.getBoundingClientRect().left;
+    if (row.index >= 0 && !row.rollUp && x >= row.left + TWISTY) actions.toggle(row.index, false);
   });
   return { node, row };
 }
 
-/** @param {SpanRow} row @param {HTMLElement} node @param {number} index @param {TraceFrame} frame @param {RowLook} look */
+/** @param {SpanRow} row @param {HTMLElement} node @param {number} index @param {TraceFrame} frame @param {RowLook} look @returns {boolean} whether it must be painted anew */
 export function drawSpanRow(row, node, index, frame, look) {
   const { spans } = frame.trace;
-  const state = spans.state[index];
   const { matches } = frame.ui;
-  const match = matches === null ? "" : String(matches.bits[index] === 1);
+  const match = matches === null ? null : String(matches.bits[index] === 1);
   const drawn = `${frame.generation} ${index} ${spans.stamp[index]} ${spans.depth[index]} ${look.fold} ${look.selected} ${match} ${look.nameWidth} ${frame.trace.services.size > 1}`;
   const changed = drawn !== row.drawn;
   if (changed) {
     row.drawn = drawn;
     row.index = index;
     row.rollUp = false;
-    setAttribute(node, "data-match", matches === null ? null : match);
+    row.dimmed = match === "false";
+    setAttribute(node, "data-match", match);
     drawName(row, node, frame, look);
+    row.marks = marksOf(frame.trace, index);
   }
-  if (changed || frame.key !== row.placed || isOpenState(state)) {
-    drawBar(row, frame);
-    drawMarks(row, frame);
-    row.placed = frame.key;
+  const isOpen = isOpenState(spans.state[index]);
+  if (changed || isOpen) {
+    row.label = labelOf(index, frame);
+    setAttribute(row.time, "aria-label", row.label);
   }
-  drawDecorations(row, frame, look.decorators);
+  const decorated = drawDecorations(row, frame, look.decorators);
+  if (decorated || changed) drawExtras(row, look.nameWidth);
+  return decorated || changed || isOpen;
 }
 
-/** The row that sums up what a rolled-up parent does not show. @param {SpanRow} row @param {HTMLElement} node @param {number} parent @param {TraceFrame} frame @param {RowLook} look */
+/** The row that sums up what a rolled-up parent does not show. @param {SpanRow} row @param {HTMLElement} node @param {number} parent @param {TraceFrame} frame @param {RowLook} look @returns {boolean} whether it must be painted anew */
 export function drawRollUpRow(row, node, parent, frame, look) {
   const { spans } = frame.trace;
-  const drawn = `~${parent} ${spans.stamp[parent]} ${spans.depth[parent]} ${look.nameWidth} ${frame.scale.width} ${frame.generation}`;
-  if (drawn === row.drawn) return;
-  row.drawn = drawn;
-  row.placed = "";
-  row.decorated = "";
-  row.index = parent;
-  row.rollUp = true;
-  setAttribute(node, "data-span-id", null);
-  setAttribute(node, "data-roll-up", spans.ids[parent]);
-  setAttribute(node, "data-state", null);
-  setAttribute(node, "data-match", null);
-  setAttribute(node, "aria-level", spans.depth[parent] + 2);
-  setAttribute(node, "aria-expanded", "false");
-  setAttribute(node, "aria-selected", "false");
-  drawIndent(row, spans.depth[parent] + 1, look.nameWidth);
-  setAttribute(row.twisty, "data-leaf", true);
+  const drawn = `~${parent} ${spans.stamp[parent]} ${spans.depth[parent]} ${look.nameWidth} ${frame.generation}`;
+  if (drawn === row.drawn) return false;
+  Object.assign(row, { drawn, decorated: "", index: parent, rollUp: true, twisty: "", dimmed: false, marks: [], stretches: [], label: "show all", flags: [], isBadBelow: false, hidden: "" });
+  setAttributes(node, {
+    "data-span-id": null, "data-roll-up": spans.ids[parent], "data-state": null, "data-match": null,
+    "aria-level": spans.depth[parent] + 2, "aria-expanded": "false", "aria-selected": "false",
+  });
+  indent(row, spans.depth[parent] + 1, look.nameWidth);
   setText(row.name, rollUpText(frame.trace, parent));
-  setAttribute(row.name, "title", "Show all of them");
-  setText(row.label, "show all");
-  setAttribute(row.label, "data-side", "right");
-  for (const hidden of [row.service, row.below, row.hidden, row.level]) setShown(hidden, false);
-  row.flags.replaceChildren();
-  const all = spans.childCount[parent];
-  const meter = Math.min(220, frame.scale.width * 0.6);
-  setStyle(row.meter, "width", `${meter.toFixed(0)}px`);
-  setStyle(row.label, "left", `${(meter + 10).toFixed(0)}px`);
-  const parts = [all - spans.childOpen[parent] - spans.childFailed[parent], spans.childFailed[parent], spans.childOpen[parent]];
-  for (const [index, share] of row.shares.entries()) setStyle(share, "width", `${((parts[index] / all) * 100).toFixed(2)}%`);
+  setText(row.service, "");
+  setAttribute(row.time, "aria-label", null);
+  drawExtras(row, look.nameWidth);
+  return true;
+}
+
+/** @param {Element} node @param {Record<string, unknown>} attributes */
+function setAttributes(node, attributes) {
+  for (const [name, value] of Object.entries(attributes)) setAttribute(node, name, value);
 }
 
 /** @param {SpanRow} row @param {number} depth @param {number} nameWidth */
-function drawIndent(row, depth, nameWidth) {
-  const levels = Math.min(depth, Math.floor((nameWidth * INDENT_SHARE_MAX) / INDENT));
-  setStyle(row.indent, "width", `${levels * INDENT}px`);
-  setShown(row.level, depth > levels);
-  if (depth > levels) setText(row.level, String(depth));
+function indent(row, depth, nameWidth) {
+  row.levels = Math.min(depth, Math.floor((nameWidth * INDENT_SHARE_MAX) / INDENT));
+  row.deep = depth > row.levels ? String(depth) : "";
+  row.left = EDGE + row.levels * INDENT + (row.deep === "" ? 0 : row.deep.length * DIGIT + 5);
+  setStyle(row.cell, "padding-left", `${row.left + TWISTY + SHAPE}px`);
 }
 
 /** @param {SpanRow} row @param {HTMLElement} node @param {TraceFrame} frame @param {RowLook} look */
@@ -155,138 +151,85 @@ function drawName(row, node, frame, look) {
   const { trace } = frame;
   const { spans } = trace;
   const { index } = row;
-  const state = STATE_NAMES[spans.state[index]];
   const children = spans.childCount[index];
   const closed = look.fold === "closed";
-  setAttribute(node, "data-roll-up", null);
-  setAttribute(node, "data-span-id", spans.ids[index]);
-  setAttribute(node, "data-state", state);
-  setAttribute(node, "aria-level", spans.depth[index] + 1);
-  setAttribute(node, "aria-expanded", children > 0 ? String(!closed) : null);
-  setAttribute(node, "aria-selected", String(look.selected));
-  setStyle(node, "--service", state === "placeholder" ? "var(--faint)" : frame.palette.colour(colourKey(trace, index)));
-  drawIndent(row, spans.depth[index], look.nameWidth);
-  setAttribute(row.twisty, "data-leaf", children === 0);
-  setAttribute(row.twisty, "aria-label", children > 0 ? (closed ? "Expand" : "Collapse") : null);
-  setAttribute(row.twisty, "data-folded", closed);
-  setIcon(row.shape, state);
+  row.twisty = children === 0 ? "" : closed ? "closed" : "open";
+  setAttributes(node, {
+    "data-roll-up": null, "data-span-id": spans.ids[index], "data-state": STATE_NAMES[spans.state[index]], "aria-level": spans.depth[index] + 1,
+    "aria-expanded": children > 0 ? String(!closed) : null, "aria-selected": String(look.selected),
+  });
+  indent(row, spans.depth[index], look.nameWidth);
   const name = shownName(trace, index);
-  const service = serviceOf(trace, index);
   setText(row.name, name.length > NAME_SHOWN_MAX ? `${name.slice(0, NAME_SHOWN_MAX)}…` : name);
-  setAttribute(row.name, "title", `${name.slice(0, 1_000)}\n${STATE_WORDS[state]}${service === "" ? "" : ` · ${service}`}`);
   const parent = spans.parent[index];
-  setText(row.service, parent < 0 || spans.service[parent] !== spans.service[index] ? service : "");
-  setShown(row.service, true);
-  setShown(row.below, children > 0 && look.fold !== "open" && spans.has(index, FLAG.errorBelow));
-  setShown(row.hidden, closed && children > 0);
-  if (closed && children > 0) {
-    const telling = children >= ROLLUP_MIN || spans.childOpen[index] > 0 || spans.childFailed[index] > 0;
-    setText(row.hidden, telling ? rollUpText(trace, index) : children.toLocaleString("en"));
-  }
+  setText(row.service, parent < 0 || spans.service[parent] !== spans.service[index] ? serviceOf(trace, index) : "");
+  row.isBadBelow = children > 0 && look.fold !== "open" && spans.has(index, FLAG.errorBelow);
+  const telling = children >= ROLLUP_MIN || spans.childOpen[index] > 0 || spans.childFailed[index] > 0;
+  row.hidden = !closed || children === 0 ? "" : telling ? rollUpText(trace, index) : formatCount(children);
 }
 
-/** @param {SpanRow} row @param {TraceFrame} frame */
-function drawBar(row, frame) {
-  const { trace, scale, now } = frame;
-  const { spans } = trace;
-  const { index } = row;
-  const state = spans.state[index];
-  const start = spans.start[index];
-  if (state === STATE.placeholder || Number.isNaN(start)) {
-    setAttribute(row.bar, "data-kind", "placeholder");
-    setShown(row.bar, true);
-    setStyle(row.bar, "left", "0px");
-    setStyle(row.bar, "width", `${scale.width}px`);
-    setText(row.label, "");
-    return;
+/** @param {SpanRow} row @param {number} nameWidth */
+function drawExtras(row, nameWidth) {
+  const key = `${nameWidth} ${row.isBadBelow} ${row.hidden} ${row.flags.map((flag) => `${flag.kind} ${flag.flag} ${flag.title}`)}`;
+  if (key === row.extrasFor) return;
+  row.extrasFor = key;
+  const extras = [
+    // On a narrow page the name comes first.
+    ...(nameWidth < FLAGS_FROM ? [] : row.flags).map((flag) => element("span", { class: "row-flag", "data-kind": flag.kind ?? "", title: flag.title ?? null, text: String(flag.flag) })),
+    ...(row.isBadBelow ? [element("span", { class: "below bad", text: "!", title: "An error or a lost span is inside" })] : []),
+    ...(row.hidden === "" ? [] : [element("span", { class: "chip faint hidden-count", text: row.hidden })]),
+  ];
+  if (row.extras === null) {
+    if (extras.length === 0) return;
+    row.cell.after(row.extras = element("span", { class: "row-extras", role: "presentation" }));
   }
-  const bar = barGeometry(scale.x(start), scale.x(barEnd(trace, index, now)), scale.width);
-  setAttribute(row.bar, "data-kind", STATE_NAMES[state]);
-  setShown(row.bar, bar.outside === "");
-  const label = labelOf(index, frame);
-  if (bar.outside === "") {
-    setStyle(row.bar, "left", `${bar.x.toFixed(1)}px`);
-    setStyle(row.bar, "width", `${bar.width.toFixed(1)}px`);
-    const place = labelPlace(bar, label.length * CHARACTER_WIDTH, scale.width, state === STATE.running ? FADE_WIDTH : 0);
-    setText(row.label, label);
-    setAttribute(row.label, "data-side", place.side);
-    setStyle(row.label, "left", `${place.x.toFixed(1)}px`);
-    return;
-  }
-  // Nothing of it is in view: say where it is.
-  const left = bar.outside === "left";
-  const text = left ? `‹ ${label}` : `${label} ›`;
-  setText(row.label, text);
-  setAttribute(row.label, "data-side", "outside");
-  setStyle(row.label, "left", `${(left ? 4 : Math.max(0, scale.width - text.length * CHARACTER_WIDTH - 4)).toFixed(1)}px`);
+  row.extras.replaceChildren(...extras);
+  setShown(row.extras, extras.length > 0);
+  const width = extras.reduce((sum, extra) => sum + (extra.textContent ?? "").length * EXTRA_CHARACTER + EXTRA_EDGE, 0);
+  setStyle(row.cell, "padding-right", `${8 + Math.min(width, nameWidth / 2)}px`);
+}
+
+/** What a row says when the pointer rests on it. @param {import("./model.mjs").Trace} trace @param {number} index @returns {string} */
+export function rowTitle(trace, index) {
+  const service = serviceOf(trace, index);
+  return `${shownName(trace, index).slice(0, 1_000)}\n${STATE_WORDS[STATE_NAMES[trace.spans.state[index]]]}${service === "" ? "" : ` · ${service}`}`;
 }
 
 /** @param {number} index @param {TraceFrame} frame @returns {string} */
 function labelOf(index, { now, trace }) {
   const { spans } = trace;
+  if (spans.state[index] === STATE.placeholder || Number.isNaN(spans.start[index])) return "";
   if (spans.state[index] === STATE.lost) {
     const heard = trace.lost.get(index)?.lastHeard ?? NaN;
     return Number.isNaN(heard) ? "lost" : `lost, last heard ${formatOffset(heard - trace.start)}`;
   }
   const end = spans.end[index];
-  return Number.isNaN(end) ? formatTicking(now - spans.start[index]) : formatDuration(end - spans.start[index]);
+  if (!Number.isNaN(end)) return formatDuration(end - spans.start[index]);
+  return [formatTicking(now - spans.start[index]), waitText(trace, index, now)].filter((part) => part !== "").join(" · ");
 }
 
-/** Span events as hollow dots, log records as full ones. @param {SpanRow} row @param {TraceFrame} frame */
-function drawMarks(row, { trace, scale, generation }) {
-  const { index } = row;
-  const key = `${generation} ${index} ${trace.spans.stamp[index]}`;
-  if (row.marksFor !== key) {
-    row.marksFor = key;
-    row.markTimes = marksOf(trace, index);
-    row.marks.replaceChildren(...row.markTimes.map((mark) => element("span", { class: "mark", "data-kind": mark.kind })));
-  }
-  for (let at = 0; at < row.markTimes.length; at += 1) {
-    const x = scale.x(row.markTimes[at].at);
-    const node = /** @type {HTMLElement} */ (row.marks.children[at]);
-    setShown(node, x >= -1 && x <= scale.width + 1);
-    setStyle(node, "left", `${Math.max(0, Math.min(scale.width, x)).toFixed(1)}px`);
-  }
-}
-
-/** @param {import("./model.mjs").Trace} trace @param {number} index @returns {{at: number, kind: string}[]} */
+/** Span events and log records. @param {import("./model.mjs").Trace} trace @param {number} index @returns {Mark[]} */
 function marksOf(trace, index) {
-  const marks = [];
   const events = trace.spans.events[index]?.events;
+  const logs = trace.logs.get(index);
+  if (logs === undefined && !Array.isArray(events)) return [];
+  const marks = [];
   for (const event of Array.isArray(events) ? events.slice(0, MARKS_MAX) : []) {
     marks.push({ at: parseTimestamp(event?.timestamp, trace.originSeconds), kind: event?.name === "exception" ? "exception" : "event" });
   }
-  for (const log of (trace.logs.get(index) ?? []).slice(0, MARKS_MAX - marks.length)) {
+  for (const log of (logs ?? []).slice(0, MARKS_MAX - marks.length)) {
     marks.push({ at: parseTimestamp(log.timestamp, trace.originSeconds), kind: log.severity === "ERROR" ? "exception" : "log" });
   }
   return marks.filter((mark) => !Number.isNaN(mark.at));
 }
 
-/** @param {SpanRow} row @param {TraceFrame} frame @param {Decorator[]} decorators */
+/** @param {SpanRow} row @param {TraceFrame} frame @param {Decorator[]} decorators @returns {boolean} whether they changed */
 function drawDecorations(row, frame, decorators) {
-  if (decorators.length === 0 && row.decorations.childElementCount === 0) return;
   const all = decorators.flatMap((decorator) => decorator(row.index, frame));
-  const decorated = `${frame.key} ${all.map((one) => `${one.kind} ${one.start} ${one.end} ${one.flag} ${one.title}`).join("\n")}`;
-  if (decorated === row.decorated) return;
+  const decorated = all.map((one) => `${one.kind} ${one.start} ${one.end} ${one.flag} ${one.title}`).join("\n");
+  if (decorated === row.decorated) return false;
   row.decorated = decorated;
-  const stretches = all.filter((one) => one.start !== undefined).slice(0, DECORATIONS_MAX);
-  const flags = all.filter((one) => one.flag !== undefined).slice(0, 2);
-  while (row.decorations.childElementCount < stretches.length) row.decorations.append(element("span", { class: "decoration" }));
-  const { scale } = frame;
-  for (const [at, child] of [...row.decorations.children].entries()) {
-    const node = /** @type {HTMLElement} */ (child);
-    const one = stretches[at];
-    const bar = one === undefined ? null : barGeometry(scale.x(Number(one.start)), scale.x(Number(one.end ?? one.start)), scale.width);
-    setShown(node, bar !== null && bar.outside === "");
-    if (bar === null || one === undefined) continue;
-    setAttribute(node, "data-kind", one.kind ?? "");
-    setAttribute(node, "data-tick", one.end === undefined || one.end === one.start);
-    setAttribute(node, "title", one.title ?? null);
-    setStyle(node, "left", `${bar.x.toFixed(1)}px`);
-    setStyle(node, "width", `${bar.width.toFixed(1)}px`);
-  }
-  const text = flags.map((one) => `${one.kind} ${one.flag} ${one.title}`).join("\n");
-  if (row.flags.dataset.drawn === text) return;
-  row.flags.dataset.drawn = text;
-  row.flags.replaceChildren(...flags.map((one) => element("span", { class: "row-flag", "data-kind": one.kind ?? "", title: one.title ?? null, text: String(one.flag) })));
+  row.stretches = all.filter((one) => one.start !== undefined).slice(0, DECORATIONS_MAX);
+  row.flags = all.filter((one) => one.flag !== undefined).slice(0, 2);
+  return true;
 }

@@ -3,6 +3,7 @@
 // Must never touch the DOM, the network or a clock: every "now" is an argument.
 
 import { FLAG, STATE, STATE_NAMES } from "./columns.mjs";
+import { formatTicking, parseTimestamp } from "./time.mjs";
 import { sortChildren } from "./tree.mjs";
 
 /**
@@ -144,22 +145,23 @@ export function traceName(trace) {
   return best < 0 ? "" : nameOf(trace, best);
 }
 
+const EVENT_SHOWN_MAX = 60;
+
 /**
- * What the trace is waiting for: innermost open spans, longest running first.
- * @param {Trace} trace
- * @param {number} limit
- * @returns {{spans: number[], total: number}}
+ * `for approval, gives up in 4 m 10 s`: what a waiting workflow step waits for, as far as it says.
+ * @param {Trace} trace @param {number} index
+ * @param {number} now in tree time
+ * @returns {string} empty for a span that does not wait
  */
-export function waitingFor(trace, limit) {
-  /** @type {number[]} */
-  const leaves = [];
-  for (const index of trace.openLeaves) {
-    // Leaves opened long ago stand first in the set, so a bounded look finds the longest running.
-    if (leaves.length === 1_000) break;
-    leaves.push(index);
-  }
-  leaves.sort((a, b) => trace.spans.start[a] - trace.spans.start[b]);
-  return { spans: leaves.slice(0, limit), total: trace.openLeaves.size };
+export function waitText(trace, index, now) {
+  if (trace.spans.state[index] !== STATE.waiting) return "";
+  const attributes = attributesOf(trace, index);
+  const event = attributes["workflow.wait.event"];
+  const wakes = attributes["workflow.sleep.until"];
+  const until = parseTimestamp(wakes ?? attributes["workflow.wait.until"], trace.originSeconds);
+  const parts = typeof event === "string" && event !== "" ? [`for ${event.slice(0, EVENT_SHOWN_MAX)}`] : [];
+  if (until > now) parts.push(`${wakes === undefined ? "gives up" : "wakes"} in ${formatTicking(until - now)}`);
+  return parts.join(", ");
 }
 
 const TOP_MAX = 1_000;

@@ -2,7 +2,7 @@
 // The one status word of the page, and what stands behind it. Pure: it must never touch the DOM.
 
 import { LOGS_MAX, SPANS_MAX, lostEvents } from "./model.mjs";
-import { formatDuration, plural } from "./time.mjs";
+import { formatCount, formatDuration, plural } from "./time.mjs";
 
 /**
  * @typedef {import("./stream.mjs").StreamStatus} StreamStatus
@@ -51,14 +51,14 @@ export function pageStatus(feed, known, now) {
 /** @param {Watched} feed @param {Known} known @param {number} now @returns {{state: PageState, text: string}} */
 function word({ status, paused, news }, { losses, degraded, past }, now) {
   if (past !== undefined) return { state: "paused", text: `At ${past}` };
-  if (paused) return { state: "paused", text: news > 0 ? `Paused · ${news.toLocaleString("en")} new` : "Paused" };
+  if (paused) return { state: "paused", text: news > 0 ? `Paused · ${formatCount(news)} new` : "Paused" };
   if (status.word === "reconnecting") return { state: "reconnecting", text: status.attempt > 1 ? `Reconnecting · ${status.attempt}` : "Reconnecting" };
   if (status.word === "connecting") return { state: "connecting", text: status.reason === "crowded" ? "Waiting" : "Connecting" };
   if (status.word === "paused") return { state: "paused", text: "Paused" };
   if (status.word === "ended") return { state: "ended", text: "Ended" };
   if (degraded) return { state: "degraded", text: "Degraded" };
   const lost = losses === null ? 0 : lostEvents(losses);
-  if (lost > 0) return { state: "gap", text: `Gap · ${losses?.atMost ? "up to " : ""}${lost.toLocaleString("en")} lost` };
+  if (lost > 0) return { state: "gap", text: `Gap · ${losses?.atMost ? "up to " : ""}${formatCount(lost)} lost` };
   if (losses?.unknown) return { state: "gap", text: "Gap · log restarted" };
   const healed = healedFor(status, now);
   return { state: "live", text: healed === null ? "Live" : `Live · back after ${formatDuration(healed)}` };
@@ -108,8 +108,8 @@ function ago(milliseconds) {
  */
 export function refusedText(trace) {
   const parts = [];
-  if (trace.refusedSpans > 0) parts.push(`${SPANS_MAX.toLocaleString("en")} spans (${plural(trace.refusedSpans, "event")} of others left out)`);
-  if (trace.refusedLogs > 0) parts.push(`${LOGS_MAX.toLocaleString("en")} log records (${trace.refusedLogs.toLocaleString("en")} left out)`);
+  if (trace.refusedSpans > 0) parts.push(`${formatCount(SPANS_MAX)} spans (${plural(trace.refusedSpans, "event")} of others left out)`);
+  if (trace.refusedLogs > 0) parts.push(`${formatCount(LOGS_MAX)} log records (${formatCount(trace.refusedLogs)} left out)`);
   return parts.length === 0 ? "" : `This trace is larger than a page can keep: ${parts.join(" and ")}.`;
 }
 

@@ -126,6 +126,14 @@ export function formatAbsolute(text) {
   return typeof text === "string" ? text.replace("T", " ").replace(/Z$/, " UTC") : "–";
 }
 
+// Making one takes longer than using it a hundred times.
+const COUNTS = new Intl.NumberFormat("en");
+
+/** @param {number} count @returns {string} `1,200` */
+export function formatCount(count) {
+  return COUNTS.format(count);
+}
+
 /**
  * @param {number} count
  * @param {string} one
@@ -133,7 +141,7 @@ export function formatAbsolute(text) {
  * @returns {string} `1 span`, `1,200 spans`
  */
 export function plural(count, one, many = `${one}s`) {
-  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+  return `${formatCount(count)} ${count === 1 ? one : many}`;
 }
 
 /** @param {number} value @returns {string} */

@@ -32,6 +32,15 @@ export function wholeStretch(extent, now) {
   return { start: extent.start, end: extent.start + Math.max(0.001, now === null ? elapsed : elapsed * HEAD_ROOM) };
 }
 
+/**
+ * Up to when what is open is drawn: now, unless the reader looks at a moment. A file's "now" is the end of its log.
+ * @param {{trace: import("./model.mjs").Trace, now: number, moment: number | null}} frame
+ * @returns {number | null} null when nothing is open
+ */
+export function openEdge({ trace, now, moment }) {
+  return trace.counts.open > 0 && moment === null ? now : null;
+}
+
 /** Where a time is drawn. Piecewise linear: gaps are narrower than what is between them. */
 export class Scale {
   /**

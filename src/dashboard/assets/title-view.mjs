@@ -1,16 +1,17 @@
 // @ts-check
 // Draws the line above a trace: state, name, id, duration, counts and services. It must never look at a single span.
 
-import { STATE_WORDS, byId, element, icon, setAttribute, setIcon, setStyle, setText } from "./dom.mjs";
+import { STATE_WORDS, byId, icon, setAttribute, setIcon, setText } from "./dom.mjs";
+import { ServiceChips } from "./service-chips.mjs";
 import { traceName, traceState } from "./span.mjs";
-import { formatDuration, formatTicking, plural } from "./time.mjs";
+import { formatCount, formatDuration, formatTicking, plural } from "./time.mjs";
 
 /** @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame */
 
 const SERVICES_MAX = 8;
 
 export class TitleView {
-  servicesFor = "";
+  chips = new ServiceChips(byId("trace-services"), SERVICES_MAX);
 
   /** @param {TraceFrame} frame */
   draw({ trace, feed, now, palette }) {
@@ -37,18 +38,8 @@ export class TitleView {
 
   /** @param {import("./model.mjs").Trace} trace @param {import("./palette.mjs").Palette} palette */
   drawServices(trace, palette) {
-    const services = [...trace.services.values()].slice(0, SERVICES_MAX);
-    const key = `${trace.services.size} ${services.map((service) => `${service.name} ${service.spans}`).join("\n")}`;
-    if (key === this.servicesFor) return;
-    this.servicesFor = key;
-    const more = trace.services.size - services.length;
-    byId("trace-services").replaceChildren(...services.map((service) => {
-      const dot = element("span", { class: "service-dot" });
-      // One service alone has no colour of its own: then names have.
-      setStyle(dot, "background", trace.services.size > 1 ? palette.colour(service.name) : "var(--faint)");
-      return element("span", { class: "chip" }, dot, element("span", { class: "chip-name", text: service.name || "(no service)" }),
-        element("span", { class: "faint", text: service.spans.toLocaleString("en") }));
-    }), ...(more > 0 ? [element("span", { class: "chip faint", text: `+${more}` })] : []));
+    // One service alone has no colour of its own: then names have.
+    this.chips.draw([...trace.services.values()], (name) => (trace.services.size > 1 ? palette.colour(name) : "var(--faint)"));
   }
 }
 
@@ -56,8 +47,8 @@ export class TitleView {
 function countsText(counts) {
   if (counts.total === 0) return "";
   const parts = [plural(counts.total, "span")];
-  if (counts.open > 0) parts.push(`${counts.open.toLocaleString("en")} open`);
+  if (counts.open > 0) parts.push(`${formatCount(counts.open)} open`);
   if (counts.errors > 0) parts.push(plural(counts.errors, "error"));
-  if (counts.lost > 0) parts.push(`${counts.lost.toLocaleString("en")} lost`);
+  if (counts.lost > 0) parts.push(`${formatCount(counts.lost)} lost`);
   return parts.join(" · ");
 }

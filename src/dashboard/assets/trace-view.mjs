@@ -3,18 +3,21 @@
 // by: rows and time scale. It must never change the model.
 
 import { AxisView } from "./axis-view.mjs";
-import { RowPool, byId, element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
+import { RowPool, byId, element, setAttribute, setShown, setStyle } from "./dom.mjs";
 import { FollowView } from "./follow-view.mjs";
 import { rowWindow, scrollToShow } from "./layout.mjs";
+import { CHEAP_MS, IdleGaps, KeptRows } from "./looks.mjs";
 import { MinimapView } from "./minimap-view.mjs";
 import { indexOf } from "./model.mjs";
-import { flatten, foldOf, nearestRow, nextBad, noRows, spanOfRow, unhide } from "./rows.mjs";
+import { foldOf, nearestRow, nextBad, spanOfRow, unhide } from "./rows.mjs";
+import { ROW_HEIGHT, RowCanvas } from "./row-paint.mjs";
 import { SideView } from "./side-view.mjs";
 import { barEnd } from "./span.mjs";
-import { drawRollUpRow, drawSpanRow, makeSpanRow } from "./span-row-view.mjs";
-import { Scale, fitTo, idleGaps, pan, wholeStretch } from "./timescale.mjs";
+import { drawRollUpRow, drawSpanRow, makeSpanRow, rowTitle } from "./span-row-view.mjs";
+import { Scale, fitTo, openEdge, pan, wholeStretch, zoomAbout } from "./timescale.mjs";
+import { formatCount } from "./time.mjs";
 import { TitleView } from "./title-view.mjs";
-import { KEY_PAN, KEY_ZOOM, attachZoom, zoomAt } from "./zoom-input.mjs";
+import { KEY_PAN, KEY_ZOOM, attachWheel, attachZoom } from "./zoom-input.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
@@ -37,14 +40,9 @@ import { KEY_PAN, KEY_ZOOM, attachZoom, zoomAt } from "./zoom-input.mjs";
  * @property {import("./span-row-view.mjs").Decorator[]} decorators
  */
 
-export const ROW_HEIGHT = 28;
-const OVERSCAN = 8;
+const OVERSCAN = 4;
+const REST_MS = 100;
 const FOLLOW_MARGIN = ROW_HEIGHT * 3;
-// Rows may be made anew for this share of the time while a trace grows.
-const PATIENCE = 8;
-const CHEAP_MS = 3;
-const GAPS_EVERY_MS = 250;
-const GAPS_PATIENCE = 20;
 const PAGE_ROWS = 20;
 
 export class TraceView {
@@ -52,23 +50,16 @@ export class TraceView {
   frame = null;
   /** @type {Trace | null} */
   trace = null;
-  rows = noRows();
-  spare = noRows();
-  flattenedFor = "";
-  flattenedAt = -Infinity;
-  flattenCost = 0;
+  idle = new IdleGaps();
   /** Grows when another trace object is on show, because marks of the one mean nothing in the other. */
   serial = 0;
-  /** @type {import("./timescale.mjs").Stretch[]} */
-  gaps = [];
-  gapsAt = -Infinity;
-  gapsFor = "";
-  /** The live edge as the gaps know it. */
-  gapsEdge = NaN;
-  gapsCost = 0;
-  gapsWait = Infinity;
   revealed = "";
   scrollTop = 0;
+  /** Where it was when rows were last drawn, and whether that was far away. */
+  drawnTop = 0;
+  isBusy = false;
+  gapsWait = Infinity;
+  leapt = false;
   width = 0;
   nameWidth = 0;
   left = 0;
@@ -85,6 +76,9 @@ export class TraceView {
       toggle: (index, all) => this.toggle(index, all),
       openWide: (index) => this.fold(index, "open"),
     }));
+    this.painted = new RowCanvas();
+    this.rowsNode.append(this.painted.canvas);
+    this.kept = new KeptRows(this.ui);
     this.title = new TitleView();
     this.axis = new AxisView();
     this.minimap = new MinimapView(context);
@@ -101,11 +95,13 @@ export class TraceView {
     const zoom = { scale: () => this.frame?.scale ?? null, bounds: () => this.whole(), left: () => this.left, ui: this.ui };
     attachZoom(this.scroller, zoom);
     attachZoom(byId("axis"), zoom);
-    attachZoom(byId("minimap"), { ...zoom, scale: () => this.minimap.scale });
+    attachWheel(byId("minimap"), { ...zoom, scale: () => this.minimap.scale });
     const tree = byId("tree");
     tree.addEventListener("pointermove", (event) => this.pointAt(event.clientX - this.left));
     tree.addEventListener("pointerleave", () => this.pointAt(null));
     byId("axis").addEventListener("dblclick", () => this.ui.setZoom(null));
+    // Only for the row that is pointed at: titles of all rows would be written with every scroll.
+    this.rowsNode.addEventListener("pointerover", ({ target }) => this.entitle(/** @type {Element} */ (target).closest(".tree-row")));
   }
 
   measure() {
@@ -115,6 +111,18 @@ export class TraceView {
     this.left = axis.getBoundingClientRect().left;
     this.viewport = this.scroller.clientHeight;
     this.ui.changed();
+  }
+
+  /** @param {Element | null} node of a row */
+  entitle(node) {
+    const id = node?.getAttribute("data-span-id") ?? null;
+    const index = this.trace === null ? -1 : indexOf(this.trace, id);
+    if (node !== null && this.trace !== null) setAttribute(node, "title", index < 0 ? "Show all of them" : rowTitle(this.trace, index));
+  }
+
+  /** @returns {import("./rows.mjs").Rows} */
+  get rows() {
+    return this.kept.rows;
   }
 
   /** @param {number | null} x */
@@ -129,10 +137,8 @@ export class TraceView {
     this.ui.reset();
     this.trace = null;
     this.frame = null;
-    this.rows = noRows();
-    this.flattenedFor = "";
-    this.gaps = [];
-    this.gapsFor = "";
+    this.kept = new KeptRows(this.ui);
+    this.idle = new IdleGaps();
     this.revealed = "";
     this.follow.reset();
     this.scroller.scrollTop = 0;
@@ -145,20 +151,24 @@ export class TraceView {
    * @returns {TraceFrame}
    */
   layOut(given) {
-    const { trace, ui, now } = given;
+    const { trace, ui } = given;
+    const began = performance.now();
     // Asked once, before anything is written: later, the browser would have to lay out the page to answer.
     this.scrollTop = this.scroller.scrollTop;
     if (trace !== this.trace) {
       this.trace = trace;
       this.serial += 1;
-      this.flattenedFor = "";
-      this.gapsFor = "";
+      this.kept.forget();
+      this.idle.forget();
     }
-    this.flattenIfChanged();
-    const whole = wholeStretch(trace, given.live ? now : null);
+    this.kept.refresh(trace);
+    const whole = wholeStretch(trace, openEdge(given));
     const stretch = ui.zoom ?? whole;
-    this.gapsWait = this.findGaps(given, whole);
-    const scale = new Scale(stretch, ui.compress ? this.gaps : [], this.width);
+    // Of the three looks at all spans (rows, gaps, minimap), one is enough for a frame.
+    this.isBusy = performance.now() - began > CHEAP_MS;
+    this.gapsWait = this.isBusy && this.idle.foundFor !== "" ? 0 : this.idle.refresh(given, stretch);
+    this.isBusy ||= performance.now() - began > CHEAP_MS;
+    const scale = new Scale(stretch, ui.compress ? this.idle.gaps : [], this.width);
     const generation = `${given.generation}.${this.serial}`;
     const key = `${generation} ${scale.key} ${trace.services.size > 1}`;
     this.frame = { ...given, generation, scale, rows: this.rows, key };
@@ -174,12 +184,14 @@ export class TraceView {
     this.title.draw(frame);
     this.drawEmpty(feed, trace);
     this.axis.draw(frame, this.nameWidth);
-    const overview = new Scale(this.whole(), this.ui.compress ? this.gaps : [], this.width);
-    const minimapWait = this.minimap.draw(frame, overview);
+    const overview = new Scale(this.whole(), this.ui.compress ? this.idle.gaps : [], this.width);
+    const minimapWait = this.minimap.draw(frame, overview, this.isBusy ? "spare" : "paint");
     this.drawRows(frame);
-    this.side.draw(frame, this.gaps);
+    this.side.draw(frame, this.idle.gaps);
     this.follow.draw(frame);
-    const wait = Math.min(minimapWait, this.flattenWait(), this.gapsWait);
+    const wait = Math.min(minimapWait, this.kept.wait(trace), this.gapsWait);
+    // Of its own: the clock of the page stands still when nothing is heard, and a file has none.
+    if (this.leapt) setTimeout(this.ui.changed, REST_MS);
     if (!frame.live) return wait;
     // As often as the live edge moves by a pixel, within what an eye and a battery want.
     return Math.min(wait, Math.max(16, Math.min(100, (frame.scale.end - frame.scale.start) / Math.max(1, this.width))));
@@ -188,75 +200,27 @@ export class TraceView {
   /** @returns {import("./timescale.mjs").Stretch} all of the trace */
   whole() {
     const { frame } = this;
-    return frame === null ? { start: 0, end: 1 } : wholeStretch(frame.trace, frame.live ? frame.now : null);
-  }
-
-  /** @returns {string} */
-  flattenKey() {
-    const trace = /** @type {Trace} */ (this.trace);
-    return `${trace.structure} ${trace.errorMarksStale} ${this.ui.foldVersion}`;
-  }
-
-  /** A large trace that grows is not made anew in every frame; what the reader folds is. */
-  flattenIfChanged() {
-    if (this.trace === null || this.flattenedFor === this.flattenKey()) return;
-    const folded = !this.flattenedFor.endsWith(` ${this.ui.foldVersion}`);
-    if (!folded && this.flattenWait() > 0) return;
-    this.flattenNow();
-  }
-
-  flattenNow() {
-    if (this.trace === null) return;
-    const began = performance.now();
-    const old = this.rows;
-    this.rows = flatten(this.trace, this.ui.fold, this.spare);
-    this.spare = old;
-    this.flattenedFor = this.flattenKey();
-    this.flattenedAt = performance.now();
-    this.flattenCost = this.flattenedAt - began;
-    if (this.frame !== null) this.frame.rows = this.rows;
-  }
-
-  /** @returns {number} milliseconds until rows may be made anew; Infinity when nothing is to be done */
-  flattenWait() {
-    if (this.trace === null || this.flattenedFor === this.flattenKey()) return Infinity;
-    if (this.flattenCost < CHEAP_MS) return 0;
-    return Math.max(0, this.flattenedAt + this.flattenCost * PATIENCE - performance.now());
-  }
-
-  /** @param {Omit<TraceFrame, "scale" | "rows" | "key">} frame @param {import("./timescale.mjs").Stretch} whole @returns {number} milliseconds until it wants to look again */
-  findGaps({ trace, now, ui, live }, whole) {
-    const stretch = ui.zoom ?? whole;
-    const key = `${trace.version} ${stretch.start} ${stretch.end}`;
-    const at = performance.now();
-    if (key === this.gapsFor && !live) return Infinity;
-    // A look at all spans is not for every frame, be it that they grow or that the reader zooms.
-    const wait = this.gapsFor === "" ? 0 : this.gapsAt + Math.max(GAPS_EVERY_MS, this.gapsCost * GAPS_PATIENCE) - at;
-    if (wait > 0) {
-      // Meanwhile a gap that reaches the live edge goes on growing with it.
-      const last = this.gaps[this.gaps.length - 1];
-      if (live && last !== undefined && last.end === this.gapsEdge) last.end = this.gapsEdge = now;
-      return wait;
-    }
-    this.gapsFor = key;
-    this.gapsAt = at;
-    this.gapsEdge = now;
-    this.gaps = trace.counts.total === 0 ? [] : idleGaps(trace, now, stretch);
-    this.gapsCost = performance.now() - at;
-    return live ? GAPS_EVERY_MS : Infinity;
+    return frame === null ? { start: 0, end: 1 } : wholeStretch(frame.trace, openEdge(frame));
   }
 
   /** @param {TraceFrame} frame */
   drawRows(frame) {
     const { trace, ui } = frame;
+    // After a leap only what is in view has to be there at once.
+    this.leapt = Math.abs(this.scrollTop - this.drawnTop) > this.viewport;
+    this.drawnTop = this.scrollTop;
     const { first, last, height } = rowWindow({
-      scrollTop: this.scrollTop, viewport: this.viewport, rowHeight: ROW_HEIGHT, count: this.rows.count, overscan: OVERSCAN,
+      scrollTop: this.scrollTop, viewport: this.viewport, rowHeight: ROW_HEIGHT, count: this.rows.count, overscan: this.leapt ? 0 : OVERSCAN,
     });
     setStyle(this.rowsNode, "height", `${height}px`);
     setAttribute(byId("tree"), "aria-rowcount", this.rows.count + 1);
+    setStyle(this.rowsNode, "--name", `${this.nameWidth}px`);
     const active = Math.max(0, this.activeRow());
     const selected = indexOf(trace, ui.spanId);
     const hadFocus = this.rowsNode.contains(document.activeElement);
+    /** @type {import("./span-row-view.mjs").SpanRow[]} */
+    const shown = [];
+    let stale = false;
     this.pool.show(first, last, ROW_HEIGHT, (row, at, node) => {
       const index = this.rows.spans[at];
       setAttribute(node, "aria-rowindex", at + 2);
@@ -265,9 +229,12 @@ export class TraceView {
         fold: index < 0 ? /** @type {const} */ ("rolled") : foldOf(trace, ui.fold, index), selected: index === selected, nameWidth: this.nameWidth,
         decorators: this.context.decorators,
       };
-      if (index < 0) drawRollUpRow(row, node, ~index, frame, look);
-      else drawSpanRow(row, node, index, frame, look);
+      const changed = index < 0 ? drawRollUpRow(row, node, ~index, frame, look) : drawSpanRow(row, node, index, frame, look);
+      stale ||= changed;
+      shown.push(row);
     });
+    const rowsMax = Math.ceil(this.viewport / ROW_HEIGHT) + 2 * OVERSCAN + 1;
+    this.painted.draw(frame, shown, { first, rowsMax, nameWidth: this.nameWidth, stale });
     if (hadFocus) this.focusActive();
   }
 
@@ -286,7 +253,7 @@ export class TraceView {
     if (!empty || this.emptyFor === phase) return;
     this.emptyFor = phase;
     const words = {
-      loading: ["Loading…", feed.loaded > 0 ? `${feed.loaded.toLocaleString("en")} spans so far` : ""],
+      loading: ["Loading…", feed.loaded > 0 ? `${formatCount(feed.loaded)} spans so far` : ""],
       open: ["No span yet", "The trace is known, but none of its spans is retained."],
       waiting: ["Waiting for this trace", "The server has not seen it yet, or no longer keeps it. It appears here the moment its first span starts."],
       refused: ["This trace cannot be shown", feed.error],
@@ -357,9 +324,10 @@ export class TraceView {
   reveal(index) {
     const trace = /** @type {Trace} */ (this.trace);
     // What was made before this span came does not say whether it is hidden.
-    if (this.flattenedFor !== this.flattenKey()) this.flattenNow();
+    this.kept.make(trace);
     if (unhide(trace, this.ui.fold, this.rows, index)) this.ui.foldChanged();
-    this.flattenIfChanged();
+    this.kept.make(trace);
+    if (this.frame !== null) this.frame.rows = this.rows;
     this.scrollTo(nearestRow(trace, this.rows, index), ROW_HEIGHT * 2);
   }
 
@@ -429,7 +397,8 @@ export class TraceView {
     if (this.frame === null) return;
     const { scale } = this.frame;
     const x = this.axis.pointer;
-    this.ui.setZoom(zoomAt(scale, x !== null && x >= 0 && x <= scale.width ? x : scale.width / 2, factor, this.whole()));
+    const place = x !== null && x >= 0 && x <= scale.width ? x : scale.width / 2;
+    this.ui.setZoom(zoomAbout(this.ui.zoom ?? this.whole(), scale.time(place), factor, this.whole()));
   }
 
   /** @param {number} share */

@@ -8,8 +8,8 @@ import { byId, element, icon, setAttribute, setShown, setText } from "./dom.mjs"
 import { isSlow, timesUsual } from "./expected.mjs";
 import { indexOf } from "./model.mjs";
 import { nextWhere } from "./rows.mjs";
-import { nameOf, serviceOf, shownName, stateOf } from "./span.mjs";
-import { formatDuration, formatTicking } from "./time.mjs";
+import { nameOf, serviceOf, shownName, stateOf, waitText } from "./span.mjs";
+import { formatCount, formatDuration, formatTicking } from "./time.mjs";
 import { waitingChains } from "./waiting.mjs";
 
 /**
@@ -89,13 +89,13 @@ export class WaitingView {
     if (key !== this.drawnFor) {
       this.drawnFor = key;
       this.ticking = [];
-      this.node.replaceChildren(element("span", { class: "lead", text: shown.every(({ leaf }) => trace.spans.state[leaf] === STATE.waiting) ? "Sleeps in" : "Waits for" }),
+      this.node.replaceChildren(element("span", { class: "lead", text: shown.every(({ leaf }) => trace.spans.state[leaf] === STATE.waiting) ? "Waits in" : "Waits for" }),
         ...shown.map((chain) => this.chain(trace, chain)),
-        ...(more > 0 ? [element("button", { type: "button", class: "chip", text: `+${more.toLocaleString("en")} more`, title: "Go to the next innermost open span", on: { click: () => this.next() } })] : []));
+        ...(more > 0 ? [element("button", { type: "button", class: "chip", text: `+${formatCount(more)} more`, title: "Go to the next innermost open span", on: { click: () => this.next() } })] : []));
     }
     for (const { time, slow, leaf } of this.ticking) {
       const elapsed = frame.now - trace.spans.start[leaf];
-      setText(time, formatTicking(elapsed));
+      setText(time, [formatTicking(elapsed), waitText(trace, leaf, frame.now)].filter((part) => part !== "").join(" "));
       const usual = trace.spans.state[leaf] === STATE.waiting ? null : this.usual(frame, leaf);
       setText(slow, usual !== null && isSlow(usual, elapsed) ? `slower than usual: ${timesUsual(usual, elapsed)}` : "");
     }
@@ -110,7 +110,7 @@ export class WaitingView {
     const parts = [icon(stateOf(trace, leaf)), this.link(trace, leaf, "leaf"), time, slow];
     const above = links.slice(0, -1);
     for (let at = above.length - 1; at >= 0; at -= 1) {
-      parts.push(element("span", { class: "faint", text: at === 0 && hidden > 0 ? `‹ ${hidden.toLocaleString("en")} … ‹` : "‹" }), this.link(trace, above[at], ""));
+      parts.push(element("span", { class: "faint", text: at === 0 && hidden > 0 ? `‹ ${formatCount(hidden)} … ‹` : "‹" }), this.link(trace, above[at], ""));
     }
     return element("span", { class: "chain" }, ...parts);
   }
@@ -148,9 +148,9 @@ export class WaitingView {
     }
     const shares = path.shares(trace);
     this.node.replaceChildren(element("span", { class: "lead", text: "Took longest" }), ...shares.slice(0, SHARES_MAX).map(({ time, count, longest }) => element("span", { class: "chain" },
-      this.link(trace, longest, "leaf"), count > 1 ? element("span", { class: "faint", text: `×${count.toLocaleString("en")}` }) : null,
+      this.link(trace, longest, "leaf"), count > 1 ? element("span", { class: "faint", text: `×${formatCount(count)}` }) : null,
       element("span", { class: "figure", text: formatDuration(time) }), element("span", { class: "faint", text: `${Math.round((time / path.total) * 100)} %` }))),
-    shares.length > SHARES_MAX ? element("span", { class: "faint", text: `and ${(shares.length - SHARES_MAX).toLocaleString("en")} more names` }) : "");
+    shares.length > SHARES_MAX ? element("span", { class: "faint", text: `and ${formatCount(shares.length - SHARES_MAX)} more names` }) : "");
     return Infinity;
   }
 
@@ -178,7 +178,7 @@ export class WaitingView {
 /** @param {import("./expected.mjs").Usual} usual @param {number} start @param {number} now @returns {Decoration[]} */
 function expected(usual, start, now) {
   const { p50, p95, count } = usual;
-  const title = `Usually ${formatDuration(p50)} (median), ${formatDuration(p95)} (95th percentile), over ${count.toLocaleString("en")} earlier spans of this name`;
+  const title = `Usually ${formatDuration(p50)} (median), ${formatDuration(p95)} (95th percentile), over ${formatCount(count)} earlier spans of this name`;
   const elapsed = now - start;
   return [
     { kind: "usual", start: start + p50, end: start + p95, title },

@@ -28,10 +28,15 @@ export const KEY_PAN = 0.15;
  * @param {ZoomOptions} options
  */
 export function attachZoom(surface, options) {
-  surface.addEventListener("wheel", (event) => wheel(event, options), { passive: false });
+  attachWheel(surface, options);
   surface.addEventListener("pointerdown", (event) => {
     if (event.button === 0 && event.pointerType !== "touch" && options.ui.zoom !== null) startDrag(surface, event, options);
   });
+}
+
+/** The same without the drag, for what a drag means something else on. @param {HTMLElement} surface @param {ZoomOptions} options */
+export function attachWheel(surface, options) {
+  surface.addEventListener("wheel", (event) => wheel(event, options), { passive: false });
 }
 
 /** @param {WheelEvent} event @param {ZoomOptions} options */
@@ -44,23 +49,15 @@ function wheel(event, options) {
     event.preventDefault();
     const by = Math.max(-WHEEL_STEP_MAX, Math.min(WHEEL_STEP_MAX, event.deltaY * unit));
     const x = Math.max(0, Math.min(scale.width, event.clientX - options.left()));
-    options.ui.setZoom(zoomAt(scale, x, Math.exp(by * WHEEL_ZOOM), bounds));
+    // Of what was asked for last: a wheel may turn more than once before the next frame.
+    options.ui.setZoom(zoomAbout(options.ui.zoom ?? bounds, scale.time(x), Math.exp(by * WHEEL_ZOOM), bounds));
     return;
   }
   const sideways = event.shiftKey && event.deltaX === 0 ? event.deltaY : event.deltaX;
   if (Math.abs(sideways) <= Math.abs(event.shiftKey ? 0 : event.deltaY)) return;
   // Not zoomed, there is nowhere to pan to; but the browser must not take it for "back".
   event.preventDefault();
-  if (options.ui.zoom !== null) options.ui.setZoom(pan(scale, (sideways * unit) / scale.width, bounds));
-}
-
-/**
- * Zooms about a place. With gaps the places are not in proportion to the times, so the times nearby decide.
- * @param {import("./timescale.mjs").Scale} scale @param {number} x @param {number} factor @param {Stretch} bounds
- * @returns {Stretch | null}
- */
-export function zoomAt(scale, x, factor, bounds) {
-  return zoomAbout(scale, scale.time(x), factor, bounds);
+  if (options.ui.zoom !== null) options.ui.setZoom(pan(options.ui.zoom, (sideways * unit) / scale.width, bounds));
 }
 
 /** @param {HTMLElement} surface @param {PointerEvent} down @param {ZoomOptions} options */

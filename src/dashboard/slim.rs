@@ -1,0 +1,309 @@
+//! Scripts and style sheets as browsers get them: without comments, indentation and blanks that say nothing. Pure: text in,
+//! text out. Names stay as they are, and each statement keeps its line, so that a script can still be read and stepped through.
+//!
+//! It knows as much of JavaScript's grammar as it takes to tell text from code: strings, templates with code inside them, and
+//! regular expressions. Whatever is between two tokens becomes nothing, one blank or one line break, and a line break stays one,
+//! because in JavaScript it may end a statement.
+
+/// A script without what only people read.
+pub(crate) fn script(text: &str) -> String {
+    let mut slim = Slim::new(text, apart_in_script);
+    while let Some(next) = slim.rest.chars().next() {
+        if !slim.skip_between() {
+            slim.token(next);
+        }
+    }
+    slim.finish()
+}
+
+/// A style sheet without comments and line breaks.
+pub(crate) fn style(text: &str) -> String {
+    let mut slim = Slim::new(text, apart_in_style);
+    while let Some(next) = slim.rest.chars().next() {
+        if slim.rest.starts_with("/*") || next.is_whitespace() {
+            slim.skip_between();
+            // A blank may stand for "inside of" or separate two values; a line break is no more than a blank.
+            slim.between = Between::Blank;
+        } else if next == '"' || next == '\'' {
+            slim.take(quoted(slim.rest, next));
+        } else {
+            slim.take(next.len_utf8());
+        }
+    }
+    slim.finish()
+}
+
+/// What stood between the last token and the next.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Between {
+    Nothing,
+    Blank,
+    Line,
+}
+
+struct Slim<'a> {
+    rest: &'a str,
+    done: String,
+    /// Whether a blank between these two characters means something.
+    apart: fn(char, char) -> bool,
+    between: Between,
+    /// The last token of code, which decides whether a slash divides or begins a regular expression.
+    last: &'a str,
+    /// For each open brace, whether it is one of a template's.
+    braces: Vec<Brace>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Brace {
+    Block,
+    Template,
+}
+
+impl<'a> Slim<'a> {
+    fn new(text: &'a str, apart: fn(char, char) -> bool) -> Self {
+        Self {
+            rest: text,
+            apart,
+            done: String::with_capacity(text.len()),
+            between: Between::Nothing,
+            last: "",
+            braces: Vec::new(),
+        }
+    }
+
+    /// Leaves out blanks and comments here; false if there are none.
+    fn skip_between(&mut self) -> bool {
+        let length = if self.rest.starts_with("//") {
+            self.rest.find('\n').unwrap_or(self.rest.len())
+        } else if self.rest.starts_with("/*") {
+            let end = self.rest.find("*/").map(|at| at + 2);
+            end.unwrap_or(self.rest.len())
+        } else {
+            let code = self.rest.find(|next: char| !next.is_whitespace());
+            code.unwrap_or(self.rest.len())
+        };
+        let (skipped, rest) = self.rest.split_at(length);
+        self.rest = rest;
+        if skipped.contains('\n') {
+            self.between = Between::Line;
+        } else if !skipped.is_empty() {
+            self.between = self.between.max(Between::Blank);
+        }
+        !skipped.is_empty()
+    }
+
+    /// Takes the token that begins here.
+    fn token(&mut self, next: char) {
+        match next {
+            '"' | '\'' => self.literal(quoted(self.rest, next)),
+            '`' => self.template(),
+            '}' if self.braces.last() == Some(&Brace::Template) => {
+                self.braces.pop();
+                self.template();
+            }
+            '/' if self.begins_expression() => self.literal(regular_expression(self.rest)),
+            _ if is_word(next) => {
+                let end = self.rest.find(|next: char| !is_word(next));
+                self.code(end.unwrap_or(self.rest.len()));
+            }
+            // After a value they belong to it, and a slash divides; before one they do not.
+            '+' | '-' if self.rest[1..].starts_with(next) => {
+                if self.begins_expression() {
+                    self.code(2);
+                } else {
+                    self.take(2);
+                }
+            }
+            _ => {
+                match next {
+                    '{' => self.braces.push(Brace::Block),
+                    '}' => drop(self.braces.pop()),
+                    _ => {}
+                }
+                self.code(next.len_utf8());
+            }
+        }
+    }
+
+    /// A template from its quote, or from the brace that closes a piece of code in it, to its end or the next such piece.
+    fn template(&mut self) {
+        let mut escaped = false;
+        let mut before = ' ';
+        for (at, next) in self.rest.char_indices().skip(1) {
+            if !escaped && next == '`' {
+                return self.literal(at + 1);
+            }
+            if !escaped && next == '{' && before == '$' {
+                self.braces.push(Brace::Template);
+                self.literal(at + 1);
+                self.last = "{";
+                return;
+            }
+            before = if escaped { ' ' } else { next };
+            escaped = !escaped && next == '\\';
+        }
+        self.literal(self.rest.len());
+    }
+
+    /// Whether an expression may begin after the last token.
+    fn begins_expression(&self) -> bool {
+        const BEFORE: [&str; 13] = [
+            "", "return", "typeof", "case", "in", "of", "delete", "void", "throw", "new", "else",
+            "await", "yield",
+        ];
+        BEFORE.contains(&self.last)
+            || self
+                .last
+                .ends_with(|last: char| "(,=:[!&|?{};+-*%~^<>".contains(last))
+    }
+
+    fn literal(&mut self, length: usize) {
+        self.take(length);
+        // As after any value, a slash now divides.
+        self.last = ")";
+    }
+
+    fn code(&mut self, length: usize) {
+        self.last = &self.rest[..length];
+        self.take(length);
+    }
+
+    /// Takes so many bytes as they are, after as little as keeps them apart from what came before.
+    fn take(&mut self, length: usize) {
+        let (token, rest) = self.rest.split_at(length);
+        let joined = self.done.chars().next_back().zip(token.chars().next());
+        match self.between {
+            Between::Line if !self.done.is_empty() => self.done.push('\n'),
+            Between::Blank if joined.is_some_and(|(a, b)| (self.apart)(a, b)) => {
+                self.done.push(' ');
+            }
+            _ => {}
+        }
+        self.between = Between::Nothing;
+        self.done.push_str(token);
+        self.rest = rest;
+    }
+
+    fn finish(mut self) -> String {
+        if self.between == Between::Line && !self.done.is_empty() {
+            self.done.push('\n');
+        }
+        self.done
+    }
+}
+
+fn is_word(letter: char) -> bool {
+    letter.is_alphanumeric() || "_$#".contains(letter)
+}
+
+fn apart_in_script(before: char, after: char) -> bool {
+    (is_word(before) && is_word(after))
+        || (before == after && "+-".contains(before))
+        || before == '/'
+        || after == '/'
+        || (before.is_ascii_digit() && after == '.')
+        || matches!((before, after), ('<', '!') | ('-', '>'))
+}
+
+fn apart_in_style(before: char, after: char) -> bool {
+    !"{};,:".contains(before) && !"{};,".contains(after)
+}
+
+/// The length of the text that begins with this quote.
+fn quoted(text: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, next) in text.char_indices().skip(1) {
+        if !escaped && next == quote {
+            return at + 1;
+        }
+        escaped = !escaped && next == '\\';
+    }
+    text.len()
+}
+
+/// The length of the regular expression that begins here, with its flags.
+fn regular_expression(text: &str) -> usize {
+    let (mut escaped, mut in_class) = (false, false);
+    for (at, next) in text.char_indices().skip(1) {
+        match next {
+            _ if escaped => {}
+            '[' => in_class = true,
+            ']' => in_class = false,
+            '/' if !in_class => {
+                let flags = text[at + 1..].find(|next: char| !is_word(next));
+                return flags.map_or(text.len(), |length| at + 1 + length);
+            }
+            _ => {}
+        }
+        escaped = !escaped && next == '\\';
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{script, style};
+
+    #[test]
+    fn comments_and_indentation_go_and_statements_keep_their_lines() {
+        let text = "// @ts-check\n\n/**\n * What it does.\n */\nexport function f(a) {\n  // Why.\n  const b = /** @type {any} */ (a); // kept\n\n  \
+             return a /* so */ - -b;\n}\n";
+        assert_eq!(
+            script(text),
+            "export function f(a){\nconst b=(a);\nreturn a- -b;\n}\n"
+        );
+    }
+
+    #[test]
+    fn a_comment_of_many_lines_is_still_a_line_break() {
+        assert_eq!(script("a = b /*\n*/ ++c"), "a=b\n++c");
+        assert_eq!(script("let a;\n\n\nlet b;"), "let a;\nlet b;");
+        assert_eq!(script(""), "");
+    }
+
+    #[test]
+    fn texts_stay_as_they_are() {
+        for text in [
+            r#""a // b  /* c */ \" d";"#,
+            r"'it\'s  //';",
+            "`a\n   // b ${c}  /* d */\n`;",
+            "`${`  ${ [1,2]}  // `}  `;",
+            r"`\${  //`;",
+            "/[/\"]  \\/ */.test(a);",
+        ] {
+            let kept = text.replace("${ [", "${[");
+            assert_eq!(script(text), kept);
+        }
+    }
+
+    #[test]
+    fn code_inside_of_a_template_is_code() {
+        assert_eq!(
+            script("`${ { a : 1 }.a /* b */ } // c ${ d }`"),
+            "`${{a:1}.a} // c ${d}`"
+        );
+    }
+
+    #[test]
+    fn a_slash_after_a_value_divides() {
+        assert_eq!(script("a++ / 2; // \" b"), "a++ / 2;");
+        assert_eq!(script("(a) / b[0] / 2 // '"), "(a) / b[0] / 2");
+        assert_eq!(script("return /  \"/.test(b)"), "return /  \"/.test(b)");
+        assert_eq!(script("f( /'  /g, x )"), "f( /'  /g,x)");
+    }
+
+    #[test]
+    fn what_would_become_another_token_stays_apart() {
+        assert_eq!(script("a + +b - --c in d"), "a+ +b- --c in d");
+        assert_eq!(script("1 .toFixed( ) < !x"), "1 .toFixed()< !x");
+    }
+
+    #[test]
+    fn blanks_of_a_style_sheet_that_mean_something_stay() {
+        let text = "/* Rows. */\n.a .b > c,\n#d :is(e, f) {\n  margin: 1px -2px calc(1px + 2px);\n  content: \"a  /* b */\";\n}\n\n@media (width < 9px) { g { h: i; } }\n";
+        assert_eq!(
+            style(text),
+            ".a .b > c,#d :is(e,f){margin:1px -2px calc(1px + 2px);content:\"a  /* b */\";}@media (width < 9px){g{h:i;}}"
+        );
+    }
+}

@@ -1,0 +1,49 @@
+//! What is painted on the canvas of the waterfall's rows: bars have no element of their own that could be asked.
+
+use serde_json::Value;
+
+use crate::driver::Browser;
+
+/// Heights inside of a row at which something lies and nothing else does.
+pub(crate) const BAR: u32 = 8;
+pub(crate) const LABEL: u32 = 14;
+pub(crate) const CRITICAL: u32 = 22;
+pub(crate) const USUAL: u32 = 5;
+
+/// `row(name)`: the row of that name. `ink(row, height)`: where along the time there is paint in a row at this height, as
+/// `[first, last, number of pieces]` in pixels, or null.
+pub(crate) const TOOLS: &str = "
+    const row = (name) => [...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')]
+        .find((one) => one.querySelector('.span-name').textContent === name);
+    const ink = (one, height) => {
+        const canvas = document.querySelector('.row-canvas');
+        const axis = document.querySelector('#axis').getBoundingClientRect();
+        if (!one || !(canvas.width > 0)) return null;
+        const place = canvas.getBoundingClientRect();
+        const ratio = canvas.width / place.width;
+        const [x, y] = [axis.left - place.left, one.getBoundingClientRect().top - place.top + height];
+        const { data } = canvas.getContext('2d').getImageData(Math.round(x * ratio), Math.round(y * ratio), Math.round(axis.width * ratio), 1);
+        let [first, last, pieces] = [-1, -1, 0];
+        for (let at = 0; at * 4 < data.length; at += 1) {
+            if (data[at * 4 + 3] < 96) continue;
+            if (first < 0) first = at;
+            if (at > last + 1 || pieces === 0) pieces += 1;
+            last = at;
+        }
+        return first < 0 ? null : [first / ratio, last / ratio, pieces];
+    };
+    const width = (name) => { const at = ink(row(name), 8); return at === null ? 0 : at[1] - at[0]; };
+    const axisWidth = document.querySelector('#axis').clientWidth;
+";
+
+/// A script that knows these tools.
+pub(crate) fn painted(expression: &str) -> String {
+    format!("{TOOLS} return {expression}")
+}
+
+/// How wide a bar is drawn, as soon as it is.
+pub(crate) async fn width_of(browser: &Browser, name: &str) -> f64 {
+    let width = painted(&format!("width({name:?}) || null"));
+    let value: Value = browser.until("the bar is drawn", &width).await;
+    value.as_f64().expect("a width is a number")
+}
