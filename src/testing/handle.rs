@@ -134,7 +134,7 @@ impl Handle {
     pub(crate) fn try_append(&mut self, drafts: &[Draft]) -> Outcome<Result<u64, Error>> {
         let result = self.store.append(Sequence::new(self.next), &batch(drafts));
         let given = match result {
-            Ok(given) => given.get(),
+            Ok(given) => given.first.get(),
             Err(error) => {
                 self.note(format!("append {}: {error}", show(drafts)));
                 return Ok(Err(error));

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use livespan::{
-    Abandoned, Batch, Epoch, Error, EventStore, Follow, HeadFuture, Life, PageLimit, Pin,
+    Abandoned, Appended, Batch, Epoch, Error, EventStore, Follow, HeadFuture, Life, PageLimit, Pin,
     ReadFuture, Retention, Sequence, StoredEvent, StoredStream, StreamKey, StreamsFuture, Tended,
     testing::{Fault, Place},
 };
@@ -447,7 +447,7 @@ impl EventStore for ReferenceStore {
         self.shared.disk.lock().unwrap().lives.clone().into()
     }
 
-    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         if self.bug == Bug::ShowsHalfABatch {
             for event in self.stored(batch, first.get()) {
                 self.keep(&mut self.shared.disk.lock().unwrap(), event);
@@ -455,14 +455,14 @@ impl EventStore for ReferenceStore {
                 let reads = self.shared.reads.load(Ordering::SeqCst);
                 crate::support::until(|| self.shared.reads.load(Ordering::SeqCst) >= reads + 6);
             }
-            return Ok(first);
+            return Ok(first.into());
         }
         let mut disk = self.shared.disk.lock().unwrap();
         let result = self.append_to(&mut disk, first.get(), batch);
         if self.bug != Bug::SleepsThroughAppends {
             self.shared.news.notify_all();
         }
-        result
+        result.map(Appended::from)
     }
 
     fn oldest(&self) -> Sequence {

@@ -37,7 +37,8 @@ use crate::{
         id::Sequence,
         retention::Retention,
         store::{
-            EventStore, Follow, HeadFuture, Life, PageLimit, ReadFuture, StreamsFuture, Tended,
+            Appended, EventStore, Follow, HeadFuture, Life, PageLimit, ReadFuture, StreamsFuture,
+            Tended,
         },
     },
 };
@@ -260,7 +261,7 @@ impl EventStore for SqliteEventStore {
         )
     }
 
-    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         let opened = self.opened()?;
         let Role::Writes(keeper) = &opened.role else {
             return Err(refused(
@@ -287,7 +288,7 @@ impl EventStore for SqliteEventStore {
         if chores == Chores::Some {
             keeper.desk.ring();
         }
-        Ok(first)
+        Ok(first.into())
     }
 
     fn oldest(&self) -> Sequence {
