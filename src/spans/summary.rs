@@ -62,7 +62,17 @@ impl Begun {
 pub(crate) enum Outcome {
     Ok,
     Error,
+    Cancelled,
     Lost,
+}
+
+/// What is known of one span of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KnownSpan {
+    Running,
+    Waiting,
+    /// It ended, or was never seen.
+    Closed,
 }
 
 /// The state of a trace.
@@ -73,6 +83,7 @@ pub(crate) enum TraceState {
     Waiting,
     Ok,
     Error,
+    Cancelled,
     Lost,
 }
 
@@ -190,7 +201,7 @@ impl Trace {
         } else {
             self.ended += 1;
         }
-        if outcome != Outcome::Ok {
+        if matches!(outcome, Outcome::Error | Outcome::Lost) {
             self.errors += 1;
             self.count(&begun.service, 0, 1);
         }
@@ -276,6 +287,16 @@ impl Trace {
         }
     }
 
+    pub(crate) fn span_state(&self, span: [u8; 8]) -> KnownSpan {
+        if !self.open.contains(&span) {
+            KnownSpan::Closed
+        } else if self.waiting.contains(&span) {
+            KnownSpan::Waiting
+        } else {
+            KnownSpan::Running
+        }
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         !self.open.is_empty()
     }
@@ -305,6 +326,7 @@ impl Trace {
             .and_then(|root| root.outcome);
         match root {
             Some(Outcome::Error) => TraceState::Error,
+            Some(Outcome::Cancelled) => TraceState::Cancelled,
             Some(Outcome::Lost) => TraceState::Lost,
             None if !self.lost.is_empty() => TraceState::Lost,
             None if self.errors > 0 => TraceState::Error,

@@ -1,0 +1,109 @@
+//! The ids of a workflow's spans, which follow from names alone: whoever runs the instance again, in whichever process,
+//! gives its spans the same ids. Pure, but for the generator, which runs on the host's threads.
+
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
+use sha2::{Digest as _, Sha256};
+
+use crate::spans::{
+    event::{SpanId, TraceId},
+    preset,
+};
+
+/// Names one step among those of the same parent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum StepKey {
+    /// By its name.
+    Name(String),
+    /// By the engine's own number or name of it.
+    Own(String),
+}
+
+/// Returns the trace of an instance.
+///
+/// It is hashed, not the instance's own bits, though these may be a UUID: samplers by ratio look at bits that are the
+/// same in every UUID.
+pub(crate) fn trace(namespace: &str, instance: &str) -> TraceId {
+    let digest = hash(&[b"trace", namespace.as_bytes(), instance.as_bytes()]);
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(digest.get(..16).unwrap_or(&[1; 16]));
+    // All zeros mean "no id": one trace of 2^128 gets another.
+    TraceId::from_bytes(bytes).unwrap_or_else(|| one_trace())
+}
+
+/// Returns the root span of a trace.
+pub(crate) fn root(trace: TraceId) -> SpanId {
+    span(&[b"root", &trace.to_bytes()])
+}
+
+/// Returns the span of the step that has this key for the `ordinal`-th time below its parent.
+pub(crate) fn step(trace: TraceId, parent: SpanId, key: &StepKey, ordinal: u64) -> SpanId {
+    let (kind, key) = match key {
+        StepKey::Name(name) => (&b"name"[..], name),
+        StepKey::Own(key) => (&b"key"[..], key),
+    };
+    span(&[
+        b"step",
+        &trace.to_bytes(),
+        &parent.to_bytes(),
+        kind,
+        key.as_bytes(),
+        &ordinal.to_be_bytes(),
+    ])
+}
+
+fn span(parts: &[&[u8]]) -> SpanId {
+    let digest = hash(parts);
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(digest.get(..8).unwrap_or(&[1; 8]));
+    SpanId::from_bytes(bytes).unwrap_or_else(|| one_span())
+}
+
+fn one_trace() -> TraceId {
+    TraceId::from_bytes([1; 16]).unwrap_or_else(one_trace)
+}
+
+fn one_span() -> SpanId {
+    SpanId::from_bytes([1; 8]).unwrap_or_else(one_span)
+}
+
+/// Every part is preceded by its length, so that no two lists of parts are the same bytes.
+fn hash(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+/// Gives the spans of workflows their own ids, and all others those of your generator: for a provider to which
+/// [`Workflows::exporting`](crate::workflow::Workflows::exporting) hands spans.
+///
+/// ```
+/// use livespan::workflow::WorkflowIds;
+/// use opentelemetry_sdk::trace::SdkTracerProvider;
+///
+/// let provider = SdkTracerProvider::builder().with_id_generator(WorkflowIds::default()).build();
+/// # drop(provider);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct WorkflowIds<G = RandomIdGenerator> {
+    inner: G,
+}
+
+impl<G: IdGenerator> WorkflowIds<G> {
+    /// Wraps a generator.
+    pub fn new(inner: G) -> Self {
+        Self { inner }
+    }
+}
+
+impl<G: IdGenerator> IdGenerator for WorkflowIds<G> {
+    fn new_trace_id(&self) -> opentelemetry::TraceId {
+        preset::trace_id().unwrap_or_else(|| self.inner.new_trace_id())
+    }
+
+    fn new_span_id(&self) -> opentelemetry::SpanId {
+        preset::span_id().unwrap_or_else(|| self.inner.new_span_id())
+    }
+}

@@ -1,0 +1,3 @@
+//! Workflows through a real log: what is shown of them, across crashes and replays.
+
+mod shown;
