@@ -1,7 +1,10 @@
 //! Which events that must be kept only once are kept: the openings and closings of a stream's tokens. It follows what
 //! retention lets go, so it is bounded by it. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    convert::Infallible,
+};
 
 use crate::sse::{
     batch::{Batch, BatchRecord},
@@ -11,17 +14,48 @@ use crate::sse::{
 /// A stream and a token in it.
 type Place = (StreamKey, u64);
 
-/// What of such a token is kept.
+/// Sequences of such a token's events that are kept.
 #[derive(Clone, Copy, Debug, Default)]
-struct Kept {
+struct Places {
     opening: Option<u64>,
     closing: Option<u64>,
+}
+
+/// Which events of such a token are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) opening: bool,
+    pub(crate) closing: bool,
+}
+
+/// The places of the batch whose events are kept already, or stand in it twice: `kept` knows what is kept.
+pub(crate) fn repeated<E>(
+    batch: &Batch,
+    mut kept: impl FnMut(&StreamKey, u64) -> Result<Kept, E>,
+) -> Result<Vec<usize>, E> {
+    let mut here: HashSet<(Place, bool)> = HashSet::new();
+    let mut repeated = Vec::new();
+    for (index, record) in batch.iter().enumerate() {
+        let Some((place, closes)) = token(&record) else {
+            continue;
+        };
+        let kept = kept(&place.0, place.1)?;
+        let is_closed = kept.closing || here.contains(&(place, true));
+        let is_opened = kept.opening || here.contains(&(place, false));
+        // A start must never come after its own end, even where the first start is gone.
+        if is_closed || (!closes && is_opened) {
+            repeated.push(index);
+        } else {
+            here.insert((place, closes));
+        }
+    }
+    Ok(repeated)
 }
 
 /// All such events that are kept.
 #[derive(Debug, Default)]
 pub(crate) struct Once {
-    kept: HashMap<Place, Kept>,
+    kept: HashMap<Place, Places>,
     places: HashMap<u64, Place>,
 }
 
@@ -38,22 +72,14 @@ fn token(record: &BatchRecord<'_>) -> Option<(Place, bool)> {
 impl Once {
     /// The places of the batch whose events are kept already, or stand in it twice.
     pub(crate) fn repeated(&self, batch: &Batch) -> Vec<usize> {
-        let mut here: HashSet<(Place, bool)> = HashSet::new();
-        let mut repeated = Vec::new();
-        for (index, record) in batch.iter().enumerate() {
-            let Some((place, closes)) = token(&record) else {
-                continue;
-            };
-            let kept = self.kept.get(&place).copied().unwrap_or_default();
-            let is_closed = kept.closing.is_some() || here.contains(&(place, true));
-            let is_opened = kept.opening.is_some() || here.contains(&(place, false));
-            // A start must never come after its own end, even where the first start is gone.
-            if is_closed || (!closes && is_opened) {
-                repeated.push(index);
-            } else {
-                here.insert((place, closes));
-            }
-        }
+        let kept = |key: &StreamKey, token| {
+            let places = self.kept.get(&(*key, token)).copied().unwrap_or_default();
+            Ok::<_, Infallible>(Kept {
+                opening: places.opening.is_some(),
+                closing: places.closing.is_some(),
+            })
+        };
+        let Ok(repeated) = repeated(batch, kept);
         repeated
     }
 

@@ -164,6 +164,7 @@
 //!         .without("retains_by_bytes", keeps_all)
 //!         .without("retains_by_age", keeps_all)
 //!         .without("hands_out_abandoned_events", "it does not know what is open")
+//!         .keeping_repeats()
 //!         .run();
 //! }
 //! # my_store_keeps_its_promises();

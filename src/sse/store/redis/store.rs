@@ -258,9 +258,7 @@ impl EventStore for RedisEventStore {
 
     fn append(&self, _first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         let appended = lock(&self.writing).writer.append(batch);
-        appended
-            .map(Appended::from)
-            .map_err(|fault| fault.into_error(APPEND))
+        appended.map_err(|fault| fault.into_error(APPEND))
     }
 
     fn oldest(&self) -> Sequence {

@@ -280,7 +280,7 @@ impl EventStore for SqliteEventStore {
                 writer.head()
             )));
         }
-        let chores = writer
+        let (repeated, chores) = writer
             .append(first, batch, numbers::now())
             .map_err(failed)?;
         opened.shared.set_oldest(writer.oldest());
@@ -288,7 +288,7 @@ impl EventStore for SqliteEventStore {
         if chores == Chores::Some {
             keeper.desk.ring();
         }
-        Ok(first.into())
+        Ok(Appended { first, repeated })
     }
 
     fn oldest(&self) -> Sequence {
