@@ -1,3 +1,4 @@
 //! Workflows through a real log: what is shown of them, across crashes and replays.
 
 mod shown;
+mod told;
