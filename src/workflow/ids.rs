@@ -86,9 +86,16 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
 /// let provider = SdkTracerProvider::builder().with_id_generator(WorkflowIds::default()).build();
 /// # drop(provider);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct WorkflowIds<G = RandomIdGenerator> {
     inner: G,
+}
+
+impl Default for WorkflowIds {
+    /// Wraps the SDK's own generator.
+    fn default() -> Self {
+        Self::new(RandomIdGenerator::default())
+    }
 }
 
 impl<G: IdGenerator> WorkflowIds<G> {
