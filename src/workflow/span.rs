@@ -109,9 +109,9 @@ impl OpenSpan {
     }
 
     /// Tells that the span ends, unless that is replayed.
-    pub(crate) fn end(mut self, failure: Option<Failure>, replaying: bool) {
+    pub(crate) fn end(mut self, failure: Option<&Failure>, replaying: bool) {
         if let Some(shown) = self.shown.take() {
-            shown.end(failure.as_ref(), replaying);
+            shown.end(failure, replaying);
         }
     }
 }

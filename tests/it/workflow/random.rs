@@ -129,7 +129,7 @@ fn work<'a>(
             Node::Sleep => wf.sleep("sleep", engine.result(&path)).await,
             Node::Wait => {
                 wf.wait(Step::new("wait").event("news"), engine.result(&path))
-                    .await
+                    .await;
             }
             Node::Sequence(nodes) => {
                 for (place, node) in nodes.iter().enumerate() {
