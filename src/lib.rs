@@ -22,6 +22,8 @@
 //! # Ok::<(), livespan::Error>(())
 //! ```
 //!
+//! And [`workflow`] for what outlives its process.
+//!
 //! The README has the wire format, the routes, the limits and the costs.
 //!
 //! # Features
@@ -60,6 +62,9 @@ mod sync;
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
 mod time;
+#[cfg(feature = "spans")]
+#[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
+pub mod workflow;
 
 #[cfg(feature = "spans")]
 #[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
@@ -117,8 +122,9 @@ pub use crate::{
             RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention,
         },
         store::{
-            Abandoned, DEFAULT_PATIENCE, EventStore, Follow, HeadFuture, Life, MemoryEventStore,
-            NullEventStore, PageLimit, ReadFuture, SharedTail, StoredStream, StreamsFuture, Tended,
+            Abandoned, Appended, DEFAULT_PATIENCE, EventStore, Follow, HeadFuture, Life,
+            MemoryEventStore, NullEventStore, PageLimit, ReadFuture, SharedTail, StoredStream,
+            StreamsFuture, Tended,
         },
         subscription::{Event, Message, Subscribe, Subscription},
         target::{PAYLOAD_BYTES_MAX, SseTarget, SseTargetBuilder},

@@ -27,6 +27,12 @@ impl Timestamp {
         self.0
     }
 
+    /// The moment as the standard library has it.
+    #[cfg(feature = "spans")]
+    pub(crate) fn to_system_time(self) -> Option<SystemTime> {
+        UNIX_EPOCH.checked_add(std::time::Duration::from_nanos(self.0))
+    }
+
     /// Appends the thirty bytes of `2026-11-22T11:39:00.123456789Z`.
     pub(crate) fn write(self, out: &mut Vec<u8>) {
         let seconds = (self.0 / NANOS_PER_SECOND).min(LAST_SECOND);

@@ -1,6 +1,7 @@
 //! One request, taken apart: access, route, answer. It runs on the connection's task, which may be the host's.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     future::Future,
     pin::Pin,
@@ -10,6 +11,7 @@ use std::{
 use axum::{Router, body::Body, extract::OriginalUri};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use opentelemetry::{Context, trace::TraceContextExt as _};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tower_service::Service;
 
@@ -28,6 +30,7 @@ use crate::{
         subscription::Subscribe,
     },
     time::Timestamp,
+    workflow::Workflows,
 };
 
 impl LiveSpans {
@@ -159,6 +162,11 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Refu
         ["traces", "sse"] => traces::live(live, &params),
         ["traces", id] => snapshot::answer(live, id.parse()?, &params).await,
         ["traces", id, "sse"] => trace_events(live, request, id.parse()?, &params),
+        ["workflows", namespace, instance, "sse"] => {
+            let flows = Workflows::new(live).namespace(&*decoded(namespace)?);
+            let trace = flows.trace_id(&*decoded(instance)?);
+            trace_events(live, request, trace, &params)
+        }
         ["stats", "durations"] => durations(live, &params),
         ["status"] => Ok(status(live)),
         _ => Err(Refusal::not_found("no such route")),
@@ -238,6 +246,16 @@ fn trace_events(
             Ok(body.into_response().map(Body::new))
         }
     }
+}
+
+/// A segment of a path as it was before it was percent-encoded.
+fn decoded(segment: &str) -> Result<Cow<'_, str>, Refusal> {
+    percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|_not_utf8| {
+            let message = format!("the path segment {segment:?} is not percent-encoded UTF-8");
+            Refusal::new(StatusCode::BAD_REQUEST, message)
+        })
 }
 
 #[derive(Serialize)]

@@ -20,6 +20,8 @@ use crate::{
     time::Timestamp,
 };
 
+pub(crate) use crate::spans::summary::KnownSpan;
+
 #[derive(Debug, Default)]
 pub(crate) struct TraceIndex {
     state: RwLock<State>,
@@ -106,6 +108,15 @@ impl TraceIndex {
 
     pub(crate) fn knows(&self, id: &[u8; 16]) -> bool {
         read(&self.state).traces.contains_key(id)
+    }
+
+    /// What a span does; `None` when nothing is known of its trace.
+    pub(crate) fn span_state(&self, id: [u8; 16], span: [u8; 8]) -> Option<KnownSpan> {
+        let state = read(&self.state);
+        state
+            .traces
+            .get(&id)
+            .map(|entry| entry.trace.span_state(span))
     }
 
     pub(crate) fn summary(&self, id: [u8; 16], to_id: impl Fn(u64) -> EventId) -> Option<Summary> {

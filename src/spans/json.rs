@@ -72,6 +72,31 @@ pub(crate) struct Span<'a> {
     pub(crate) truncated: bool,
 }
 
+impl Span<'_> {
+    /// A span of which only its ids are known.
+    pub(crate) fn bare(trace_id: [u8; 16], span_id: [u8; 8]) -> Self {
+        Self {
+            trace_id,
+            span_id,
+            parent: None,
+            parent_remote: false,
+            unsampled: false,
+            durable: false,
+            name: "",
+            kind: SpanKind::Internal,
+            process: "",
+            service: "",
+            scope: "",
+            scope_version: None,
+            trace_state: "",
+            attributes: Vec::new(),
+            dropped_attributes: 0,
+            links: Vec::new(),
+            truncated: false,
+        }
+    }
+}
+
 /// What the end of a span adds.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_field_names, reason = "the names are those of the wire")]
@@ -82,6 +107,7 @@ pub(crate) struct End<'a> {
     pub(crate) events: Vec<SpanMoment<'a>>,
     pub(crate) dropped_events: u32,
     pub(crate) dropped_links: u32,
+    pub(crate) cancelled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +171,9 @@ pub(crate) fn ended(out: &mut Vec<u8>, span: &Span<'_>, end: &End<'_>) {
     writer.time("startTimestamp", end.start);
     writer.time("timestamp", end.end);
     writer.moments(&end.events);
+    if end.cancelled {
+        writer.raw(b",\"cancelled\":true");
+    }
     writer.links(&span.links);
     writer.extras(span, end.dropped_events, end.dropped_links);
 }
@@ -187,6 +216,10 @@ impl SseEvent for SpanEvent {
             Phase::Updated { .. } | Phase::Log { .. } => Pin::None,
         }
     }
+
+    fn is_once(&self) -> bool {
+        self.durable
+    }
 }
 
 /// Any event that a program made itself.
@@ -226,6 +259,7 @@ pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
                 events: Vec::new(),
                 dropped_events: 0,
                 dropped_links: 0,
+                cancelled: false,
             };
             ended(out, &span, &end);
         }
@@ -234,7 +268,12 @@ pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
     }
 }
 
-fn updated(out: &mut Vec<u8>, span: &Span<'_>, state: Option<SpanState>, time: Timestamp) {
+pub(crate) fn updated(
+    out: &mut Vec<u8>,
+    span: &Span<'_>,
+    state: Option<SpanState>,
+    time: Timestamp,
+) {
     let mut writer = Writer::new(out);
     writer.raw(b"{\"type\":\"updated\"");
     writer.ids(span);

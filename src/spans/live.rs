@@ -3,7 +3,10 @@
 use std::{
     any::Any,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,6 +21,7 @@ use crate::{
         filter::{SpanFacts, SpanFilter},
         index::TraceIndex,
         marks::Marks,
+        preset::Told,
         process::Processes,
         processor::{LiveSpanProcessor, ProcessorParts},
         sampler::LiveSampler,
@@ -199,6 +203,8 @@ impl LiveSpansBuilder {
             processes,
             filter: self.filter,
             marks,
+            told: Told::default(),
+            samples: AtomicBool::new(false),
         });
         let shared = Shared {
             parts,
@@ -269,11 +275,8 @@ impl LiveSpans {
     }
 
     /// Wraps the sampler of the provider, so that spans it drops are shown all the same.
-    #[expect(
-        clippy::unused_self,
-        reason = "a sampler belongs to a log, which a later one will ask"
-    )]
     pub fn sampler<S: ShouldSample + Clone + 'static>(&self, inner: S) -> LiveSampler<S> {
+        self.shared.parts.samples.store(true, Ordering::Relaxed);
         LiveSampler::new(inner)
     }
 

@@ -16,6 +16,7 @@ pub(crate) mod json;
 pub(crate) mod live;
 pub(crate) mod marks;
 pub(crate) mod parse;
+pub(crate) mod preset;
 pub(crate) mod process;
 pub(crate) mod processor;
 #[cfg(test)]

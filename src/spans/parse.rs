@@ -61,6 +61,8 @@ pub(crate) struct Parsed {
     #[serde(default)]
     pub(crate) lost: Option<Json>,
     #[serde(default)]
+    pub(crate) cancelled: bool,
+    #[serde(default)]
     pub(crate) state: Option<String>,
 }
 
@@ -148,6 +150,7 @@ pub(crate) fn fact(payload: &[u8]) -> Option<Fact> {
         "ended" => {
             let outcome = match (&parsed.lost, &parsed.status) {
                 (Some(_), _) => Outcome::Lost,
+                (None, _) if parsed.cancelled => Outcome::Cancelled,
                 (None, Some(status)) if status.code == "ERROR" => Outcome::Error,
                 _ => Outcome::Ok,
             };
@@ -186,6 +189,13 @@ fn begun(parsed: &Parsed, start: Timestamp) -> Begun {
             .filter_map(|link| link.trace_id.parse::<TraceId>().ok().map(TraceId::to_bytes))
             .collect(),
     }
+}
+
+/// When an event happened.
+pub(crate) fn timestamp(payload: &[u8]) -> Option<Timestamp> {
+    let (_, value) = json::fields(payload).find(|(key, _)| *key == b"timestamp")?;
+    let text = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    Timestamp::parse(std::str::from_utf8(text).ok()?)
 }
 
 /// Whether an open span outlives its process.

@@ -68,6 +68,11 @@ impl Processes {
         u32::try_from(all.len() - 1).unwrap_or(u32::MAX)
     }
 
+    /// The source that was added last.
+    pub(crate) fn newest(&self) -> Option<u32> {
+        u32::try_from(lock(&self.0).len().checked_sub(1)?).ok()
+    }
+
     pub(crate) fn get(&self, source: u32) -> Option<Arc<Process>> {
         lock(&self.0).get(source as usize).map(Arc::clone)
     }

@@ -24,11 +24,12 @@ use opentelemetry_sdk::{
 use crate::{
     error::Error,
     spans::{
-        event::{AttributeValue, Attributes},
+        event::{AttributeValue, Attributes, SpanState},
         filter::{EndVerdict, SpanFilter},
         marks::{Mark, Marks},
+        preset::{self, Told},
         process::Processes,
-        record,
+        record::{self, Nature},
     },
     sse::{
         intake::{Class, Intake, Refused},
@@ -49,6 +50,90 @@ pub(crate) struct ProcessorParts {
     pub(crate) processes: Arc<Processes>,
     pub(crate) filter: SpanFilter,
     pub(crate) marks: Arc<Marks>,
+    /// Which spans are not to be shown, because they are there already.
+    pub(crate) told: Told,
+    /// Whether a sampler of ours was made, which can be asked.
+    pub(crate) samples: AtomicBool,
+}
+
+impl ProcessorParts {
+    /// Puts the start of a span into the buffer, if it is to be shown.
+    pub(crate) fn show_start(&self, source: u32, data: &SpanData, nature: Nature) {
+        if !self.filter.wants_start(data) {
+            return;
+        }
+        let write = |out: &mut Vec<u8>| record::write_start(out, source, data, nature);
+        // Refused and full is counted by the intake; refused and closed is as after shutdown.
+        drop(self.intake().push(Class::Start, record::size(data), write));
+    }
+
+    /// Puts the end of a span into the buffer, if it is to be shown.
+    pub(crate) fn show_end(&self, source: u32, data: &SpanData, nature: Nature) {
+        let size = record::size(data);
+        let pushed = match self.filter.judge_end(data) {
+            EndVerdict::Show => self.intake().push(Class::End, size, |out| {
+                record::write_end(out, source, data, nature);
+            }),
+            EndVerdict::Hide => return,
+            EndVerdict::HideUnlessShown => {
+                // Nobody misses it when it is refused, so it does not count as dropped.
+                let write =
+                    |out: &mut Vec<u8>| record::write_end_if_shown(out, source, data, nature);
+                self.intake().try_push(Class::End, size, write)
+            }
+        };
+        if pushed == Err(Refused::Full) {
+            // The last of the room is for the bare fact that the span ended, so that it is not shown running for ever.
+            let mark = Mark::of(data);
+            if self.push_mark(&mark) == Err(Refused::Full) {
+                self.marks.keep(mark);
+                // Asked again: the worker may have emptied the buffer, and looked aside, before the mark was there.
+                // Told twice, it ends the span once.
+                drop(self.push_mark(&mark));
+            }
+        }
+    }
+
+    /// Says of a source what its resource says.
+    pub(crate) fn describe(&self, source: u32, resource: &Resource) {
+        let mut service = None;
+        let mut attributes = Attributes::new();
+        for (key, value) in resource {
+            if key.as_str() == "service.name" {
+                service = Some(value.as_str().into_owned());
+            }
+            attributes.push((key.as_str().to_owned(), attribute_value(value)));
+        }
+        // The SDK keeps a resource in a hash map: a sorted one reads the same in every run.
+        attributes.sort_by(|(one, _), (other, _)| one.cmp(other));
+        self.processes.describe(source, service, attributes);
+    }
+
+    /// Puts the end of a span into the buffer that counts only if the log has its start, and no end.
+    pub(crate) fn show_end_if_open(&self, source: u32, data: &SpanData, nature: Nature) {
+        let write = |out: &mut Vec<u8>| record::write_end_if_shown(out, source, data, nature);
+        drop(
+            self.intake()
+                .try_push(Class::End, record::size(data), write),
+        );
+    }
+
+    /// Puts what changed about an open span into the buffer.
+    pub(crate) fn show_update(&self, source: u32, data: &SpanData, state: Option<SpanState>) {
+        let write = |out: &mut Vec<u8>| record::write_update(out, source, data, state);
+        drop(self.intake().push(Class::Other, record::size(data), write));
+    }
+
+    fn intake(&self) -> &Intake {
+        &self.engine.intake
+    }
+
+    fn push_mark(&self, mark: &Mark) -> Result<(), Refused> {
+        self.intake()
+            .push(Class::Note, record::END_MARK_SIZE, |out| {
+                record::write_end_mark(out, mark);
+            })
+    }
 }
 
 /// Shows every span of a provider live: register it with
@@ -114,53 +199,22 @@ impl LiveSpanProcessor {
     }
 
     fn watch_start(&self, span: &Span) {
-        if self.closed.load(Ordering::Relaxed) {
+        let id = opentelemetry::trace::Span::span_context(span).span_id();
+        if self.closed.load(Ordering::Relaxed) || preset::is_told(&self.parts.told, id) {
             return;
         }
         let Some(data) = span.exported_data() else {
             return;
         };
-        if !self.parts.filter.wants_start(&data) {
-            return;
-        }
-        let write = |out: &mut Vec<u8>| record::write_start(out, self.source, &data);
-        // Refused and full is counted by the intake; refused and closed is as after shutdown.
-        drop(self.intake().push(Class::Start, record::size(&data), write));
+        self.parts.show_start(self.source, &data, Nature::Ordinary);
     }
 
     fn watch_end(&self, data: &SpanData) {
-        if self.closed.load(Ordering::Relaxed) {
+        let id = data.span_context.span_id();
+        if self.closed.load(Ordering::Relaxed) || preset::is_told(&self.parts.told, id) {
             return;
         }
-        let size = record::size(data);
-        let pushed = match self.parts.filter.judge_end(data) {
-            EndVerdict::Show => self.intake().push(Class::End, size, |out| {
-                record::write_end(out, self.source, data);
-            }),
-            EndVerdict::Hide => return,
-            EndVerdict::HideUnlessShown => {
-                // Nobody misses it when it is refused, so it does not count as dropped.
-                let write = |out: &mut Vec<u8>| record::write_end_if_shown(out, self.source, data);
-                self.intake().try_push(Class::End, size, write)
-            }
-        };
-        if pushed == Err(Refused::Full) {
-            // The last of the room is for the bare fact that the span ended, so that it is not shown running for ever.
-            let mark = Mark::of(data);
-            if self.push_mark(&mark) == Err(Refused::Full) {
-                self.parts.marks.keep(mark);
-                // Asked again: the worker may have emptied the buffer, and looked aside, before the mark was there.
-                // Told twice, it ends the span once.
-                drop(self.push_mark(&mark));
-            }
-        }
-    }
-
-    fn push_mark(&self, mark: &Mark) -> Result<(), Refused> {
-        self.intake()
-            .push(Class::Note, record::END_MARK_SIZE, |out| {
-                record::write_end_mark(out, mark);
-            })
+        self.parts.show_end(self.source, data, Nature::Ordinary);
     }
 
     /// Asks the worker to end what is open as lost.
@@ -232,19 +286,7 @@ impl SpanProcessor for LiveSpanProcessor {
     }
 
     fn set_resource(&mut self, resource: &Resource) {
-        let mut service = None;
-        let mut attributes = Attributes::new();
-        for (key, value) in resource {
-            if key.as_str() == "service.name" {
-                service = Some(value.as_str().into_owned());
-            }
-            attributes.push((key.as_str().to_owned(), attribute_value(value)));
-        }
-        // The SDK keeps a resource in a hash map: a sorted one reads the same in every run.
-        attributes.sort_by(|(one, _), (other, _)| one.cmp(other));
-        self.parts
-            .processes
-            .describe(self.source, service, attributes);
+        self.parts.describe(self.source, resource);
         if let Some(inner) = &mut self.inner {
             inner.set_resource(resource);
         }

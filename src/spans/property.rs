@@ -26,7 +26,7 @@ use crate::{
     spans::{
         json::{self, EVENT_BYTES_MAX, LostReason, Span, VALUE_BYTES_MAX},
         parse,
-        record::{self, Record},
+        record::{self, Nature, Record},
         summary::{Change, Outcome},
     },
     time::Timestamp,
@@ -254,7 +254,7 @@ fn plain_span() -> SpanData {
 /// The two payloads that a span gives: started and ended.
 fn payloads(span: &SpanData) -> [Vec<u8>; 2] {
     let mut bytes = Vec::new();
-    record::write_start(&mut bytes, 7, span);
+    record::write_start(&mut bytes, 7, span, Nature::Ordinary);
     assert!(
         bytes.len() <= record::size(span),
         "{} bytes of {}",
@@ -273,7 +273,7 @@ fn payloads(span: &SpanData) -> [Vec<u8>; 2] {
     };
     json::started(&mut started, &named, spanned.start);
     let mut bytes = Vec::new();
-    record::write_end(&mut bytes, 7, span);
+    record::write_end(&mut bytes, 7, span, Nature::Ordinary);
     assert!(
         bytes.len() <= record::size(span),
         "{} bytes of {}",
@@ -501,7 +501,7 @@ proptest! {
     #[test]
     fn a_record_that_is_cut_short_or_damaged_is_never_a_panic(span in span(), at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
         let mut bytes = Vec::new();
-        record::write_end(&mut bytes, 7, &span);
+        record::write_end(&mut bytes, 7, &span, Nature::Ordinary);
         let at = at.index(bytes.len());
         assert!(record::read(&bytes[..at]).is_none() || at + 1 == bytes.len());
         // A byte that is a count could make the reader ask for memory: only the first bytes are changed.

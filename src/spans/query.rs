@@ -356,9 +356,10 @@ pub(crate) fn state(text: &str) -> Result<TraceState, Error> {
         "waiting" => Ok(TraceState::Waiting),
         "ok" => Ok(TraceState::Ok),
         "error" => Ok(TraceState::Error),
+        "cancelled" => Ok(TraceState::Cancelled),
         "lost" => Ok(TraceState::Lost),
         other => Err(Error::invalid(format!(
-            "the state \"{other}\" is not one of running, waiting, ok, error, lost"
+            "the state \"{other}\" is not one of running, waiting, ok, error, cancelled, lost"
         ))),
     }
 }

@@ -11,7 +11,7 @@ use opentelemetry_sdk::trace::SpanData;
 
 use crate::{
     spans::{
-        event::SpanKind,
+        event::{SpanKind, SpanState},
         json::{End, Link, Pairs, Span, SpanMoment, Status, VALUE_BYTES_MAX, Value, clip},
         marks::Mark,
     },
@@ -35,12 +35,40 @@ const HIDE: u8 = 4;
 const SHUTDOWN: u8 = 5;
 const SETTLE: u8 = 6;
 const END_IF_SHOWN: u8 = 7;
+const UPDATE: u8 = 8;
 
 /// In an array's count: values were cut off.
 const ARRAY_CUT: u32 = 1 << 31;
 
 const PARENT_REMOTE: u8 = 1;
 const UNSAMPLED: u8 = 2;
+const DURABLE: u8 = 4;
+const RESTS: u8 = 8;
+const CANCELLED: u8 = 16;
+
+/// What a span is besides what its data says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nature {
+    /// It ends with its process at the latest.
+    Ordinary,
+    /// A step of a workflow: it may outlive its process.
+    Durable,
+    /// Such a step that only waits, for a time or an event: that it is there again does not mean that it works.
+    Resting,
+    /// Such a step that ends because its workflow was cancelled.
+    Cancelled,
+}
+
+impl Nature {
+    fn flags(self) -> u8 {
+        match self {
+            Self::Ordinary => 0,
+            Self::Durable => DURABLE,
+            Self::Resting => DURABLE | RESTS,
+            Self::Cancelled => DURABLE | CANCELLED,
+        }
+    }
+}
 
 /// What a record says.
 #[derive(Debug)]
@@ -49,6 +77,8 @@ pub(crate) enum Record<'a> {
     End(Spanned<'a>, End<'a>),
     /// An end that counts only if the start was shown.
     EndIfShown(Spanned<'a>, End<'a>),
+    /// Attributes of an open span changed, or what it does.
+    Update(Spanned<'a>, Option<SpanState>, Timestamp),
     /// The end of this span was dropped.
     EndMark(Mark),
     /// The starts of all spans whose marks were taken before this was sent stand before it.
@@ -69,6 +99,9 @@ pub(crate) enum Record<'a> {
 #[derive(Debug)]
 pub(crate) struct Spanned<'a> {
     pub(crate) source: u32,
+    /// Whether it only waits, for a time or an event.
+    pub(crate) rests: bool,
+    cancelled: bool,
     pub(crate) start: Timestamp,
     pub(crate) span: Span<'a>,
 }
@@ -102,28 +135,49 @@ pub(crate) fn size(span: &SpanData) -> usize {
     all.min(RECORD_BYTES_MAX + 4 * TEXT_BYTES_MAX + 256)
 }
 
-pub(crate) fn write_start(out: &mut Vec<u8>, source: u32, span: &SpanData) {
+pub(crate) fn write_start(out: &mut Vec<u8>, source: u32, span: &SpanData, nature: Nature) {
     let mut writer = Writer::new(out);
     writer.out.push(START);
-    writer.head(source, span);
+    writer.head(source, span, nature);
     writer.attributes(&span.attributes);
     writer.links(span);
     writer.finish();
 }
 
-pub(crate) fn write_end(out: &mut Vec<u8>, source: u32, span: &SpanData) {
-    write_end_as(END, out, source, span);
+pub(crate) fn write_end(out: &mut Vec<u8>, source: u32, span: &SpanData, nature: Nature) {
+    write_end_as(END, out, source, span, nature);
 }
 
 /// Writes the end of a span that is to be hidden unless its start was shown.
-pub(crate) fn write_end_if_shown(out: &mut Vec<u8>, source: u32, span: &SpanData) {
-    write_end_as(END_IF_SHOWN, out, source, span);
+pub(crate) fn write_end_if_shown(out: &mut Vec<u8>, source: u32, span: &SpanData, nature: Nature) {
+    write_end_as(END_IF_SHOWN, out, source, span, nature);
 }
 
-fn write_end_as(kind: u8, out: &mut Vec<u8>, source: u32, span: &SpanData) {
+/// Writes that an open span changed: its attributes are those that did.
+pub(crate) fn write_update(
+    out: &mut Vec<u8>,
+    source: u32,
+    span: &SpanData,
+    state: Option<SpanState>,
+) {
+    let mut writer = Writer::new(out);
+    writer.out.push(UPDATE);
+    writer.head(source, span, Nature::Durable);
+    writer.attributes(&span.attributes);
+    writer.links(span);
+    writer.out.push(match state {
+        None => 0,
+        Some(SpanState::Running) => 1,
+        Some(SpanState::Waiting) => 2,
+    });
+    writer.time(span.end_time);
+    writer.finish();
+}
+
+fn write_end_as(kind: u8, out: &mut Vec<u8>, source: u32, span: &SpanData, nature: Nature) {
     let mut writer = Writer::new(out);
     writer.out.push(kind);
-    writer.head(source, span);
+    writer.head(source, span, nature);
     writer.attributes(&span.attributes);
     writer.links(span);
     writer.time(span.end_time);
@@ -180,7 +234,7 @@ pub(crate) fn write_settle(out: &mut Vec<u8>) {
 pub(crate) fn needs_stored(record: &[u8]) -> bool {
     matches!(
         record.first(),
-        Some(&(END_MARK | SHUTDOWN | SETTLE | END_IF_SHOWN))
+        Some(&(END_MARK | SHUTDOWN | SETTLE | END_IF_SHOWN | UPDATE))
     )
 }
 
@@ -190,14 +244,22 @@ pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
     match reader.u8()? {
         START => Some(Record::Start(reader.spanned()?)),
         END => {
-            let spanned = reader.spanned()?;
-            let end = reader.end()?;
+            let (spanned, end) = reader.ended()?;
             Some(Record::End(spanned, end))
         }
         END_IF_SHOWN => {
-            let spanned = reader.spanned()?;
-            let end = reader.end()?;
+            let (spanned, end) = reader.ended()?;
             Some(Record::EndIfShown(spanned, end))
+        }
+        UPDATE => {
+            let spanned = reader.spanned()?;
+            let state = match reader.u8()? {
+                1 => Some(SpanState::Running),
+                2 => Some(SpanState::Waiting),
+                _ => None,
+            };
+            let time = Timestamp::from_nanos(reader.u64()?);
+            Some(Record::Update(spanned, state, time))
         }
         END_MARK => Some(Record::EndMark(Mark {
             trace_id: reader.array()?,
@@ -301,7 +363,7 @@ impl<'o> Writer<'o> {
         self.out.extend_from_slice(&context.span_id().to_bytes());
     }
 
-    fn head(&mut self, source: u32, span: &SpanData) {
+    fn head(&mut self, source: u32, span: &SpanData, nature: Nature) {
         self.u32(source);
         self.context(&span.span_context);
         self.out.extend_from_slice(&span.parent_span_id.to_bytes());
@@ -315,7 +377,7 @@ impl<'o> Writer<'o> {
         } else {
             UNSAMPLED
         };
-        self.out.push(remote | unsampled);
+        self.out.push(remote | unsampled | nature.flags());
         self.out.push(kind_of(&span.span_kind) as u8);
         self.time(span.start_time);
         self.text(&span.name);
@@ -486,7 +548,7 @@ impl<'a> Reader<'a> {
             parent: (parent != [0; 8]).then_some(parent),
             parent_remote: flags & PARENT_REMOTE != 0,
             unsampled: flags & UNSAMPLED != 0,
-            durable: false,
+            durable: flags & DURABLE != 0,
             name,
             kind,
             process: "",
@@ -501,9 +563,18 @@ impl<'a> Reader<'a> {
         };
         Some(Spanned {
             source,
+            rests: flags & RESTS != 0,
+            cancelled: flags & CANCELLED != 0,
             start,
             span,
         })
+    }
+
+    fn ended(&mut self) -> Option<(Spanned<'a>, End<'a>)> {
+        let spanned = self.spanned()?;
+        let end = self.end()?;
+        let cancelled = spanned.cancelled;
+        Some((spanned, End { cancelled, ..end }))
     }
 
     fn kind(&mut self) -> Option<SpanKind> {
@@ -545,6 +616,7 @@ impl<'a> Reader<'a> {
             events,
             dropped_events,
             dropped_links,
+            cancelled: false,
         })
     }
 

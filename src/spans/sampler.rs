@@ -6,6 +6,8 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
 
+use crate::spans::preset;
+
 /// Lets an app that exports 1 % of its traces still show all of them live: it turns the inner sampler's `Drop` into
 /// `RecordOnly` and changes nothing else. Made by [`LiveSpans::sampler`](crate::LiveSpans::sampler).
 ///
@@ -32,9 +34,15 @@ impl<S: ShouldSample + Clone + 'static> ShouldSample for LiveSampler<S> {
         attributes: &[KeyValue],
         links: &[Link],
     ) -> SamplingResult {
+        if let Some(decided) = preset::decided() {
+            return decided;
+        }
         let mut result =
             self.inner
                 .should_sample(parent_context, trace_id, name, span_kind, attributes, links);
+        if preset::is_asked() {
+            return preset::answer(result);
+        }
         if result.decision == SamplingDecision::Drop {
             result.decision = SamplingDecision::RecordOnly;
         }

@@ -1,6 +1,6 @@
 //! What is known of one trace at a glance: kept up to date by the worker, read by the list of traces. Pure.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -62,7 +62,17 @@ impl Begun {
 pub(crate) enum Outcome {
     Ok,
     Error,
+    Cancelled,
     Lost,
+}
+
+/// What is known of one span of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KnownSpan {
+    Running,
+    Waiting,
+    /// It ended, or was never seen.
+    Closed,
 }
 
 /// The state of a trace.
@@ -73,6 +83,7 @@ pub(crate) enum TraceState {
     Waiting,
     Ok,
     Error,
+    Cancelled,
     Lost,
 }
 
@@ -82,7 +93,8 @@ pub(crate) struct Trace {
     pub(crate) first: u64,
     pub(crate) last: u64,
     root: Option<Root>,
-    open: HashSet<[u8; 8]>,
+    /// Open spans, each with its parent.
+    open: HashMap<[u8; 8], Option<[u8; 8]>>,
     waiting: HashSet<[u8; 8]>,
     lost: HashSet<[u8; 8]>,
     pub(crate) total: u64,
@@ -137,7 +149,7 @@ impl Trace {
             first,
             last: first,
             root: None,
-            open: HashSet::new(),
+            open: HashMap::new(),
             waiting: HashSet::new(),
             lost: HashSet::new(),
             total: 0,
@@ -158,14 +170,14 @@ impl Trace {
             Change::Started(begun) => {
                 if self.lost.remove(&fact.span_id) {
                     self.take_back(fact.span_id, begun);
-                } else if self.open.insert(fact.span_id) {
+                } else if self.open.insert(fact.span_id, begun.parent).is_none() {
                     self.meet(fact.span_id, begun);
                 }
             }
             Change::Ended { begun, outcome } => self.end(fact, begun, *outcome),
             Change::Waiting(true) => {
                 // Only an open span is ever taken out again.
-                if self.open.contains(&fact.span_id) {
+                if self.open.contains_key(&fact.span_id) {
                     self.waiting.insert(fact.span_id);
                 }
             }
@@ -177,7 +189,7 @@ impl Trace {
     }
 
     fn end(&mut self, fact: &Fact, begun: &Begun, outcome: Outcome) {
-        let was_open = self.open.remove(&fact.span_id);
+        let was_open = self.open.remove(&fact.span_id).is_some();
         let was_lost = self.lost.remove(&fact.span_id);
         self.waiting.remove(&fact.span_id);
         if !was_open && !was_lost {
@@ -190,7 +202,7 @@ impl Trace {
         } else {
             self.ended += 1;
         }
-        if outcome != Outcome::Ok {
+        if matches!(outcome, Outcome::Error | Outcome::Lost) {
             self.errors += 1;
             self.count(&begun.service, 0, 1);
         }
@@ -210,7 +222,7 @@ impl Trace {
 
     /// A span that was taken for lost runs on: its process had only stood still.
     fn take_back(&mut self, span_id: [u8; 8], begun: &Begun) {
-        self.open.insert(span_id);
+        self.open.insert(span_id, begun.parent);
         self.ended = self.ended.saturating_sub(1);
         self.errors = self.errors.saturating_sub(1);
         self.count(&begun.service, 0, -1);
@@ -276,8 +288,29 @@ impl Trace {
         }
     }
 
+    pub(crate) fn span_state(&self, span: [u8; 8]) -> KnownSpan {
+        if !self.open.contains_key(&span) {
+            KnownSpan::Closed
+        } else if self.waiting.contains(&span) {
+            KnownSpan::Waiting
+        } else {
+            KnownSpan::Running
+        }
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         !self.open.is_empty()
+    }
+
+    /// Whether every open span waits: for a time or an event, or for an open span below it.
+    fn is_waiting(&self) -> bool {
+        if self.waiting.is_empty() {
+            return false;
+        }
+        let parents: HashSet<[u8; 8]> = self.open.values().flatten().copied().collect();
+        self.open
+            .keys()
+            .all(|span| self.waiting.contains(span) || parents.contains(span))
     }
 
     /// Whether the root and everything below it has ended.
@@ -291,8 +324,7 @@ impl Trace {
 
     pub(crate) fn state(&self) -> TraceState {
         if self.is_open() {
-            let all_wait = self.open.iter().all(|span| self.waiting.contains(span));
-            return if all_wait {
+            return if self.is_waiting() {
                 TraceState::Waiting
             } else {
                 TraceState::Running
@@ -305,6 +337,7 @@ impl Trace {
             .and_then(|root| root.outcome);
         match root {
             Some(Outcome::Error) => TraceState::Error,
+            Some(Outcome::Cancelled) => TraceState::Cancelled,
             Some(Outcome::Lost) => TraceState::Lost,
             None if !self.lost.is_empty() => TraceState::Lost,
             None if self.errors > 0 => TraceState::Error,
@@ -548,19 +581,20 @@ pub(crate) mod tests {
 
     #[test]
     fn a_trace_waits_when_all_its_open_spans_wait() {
-        let mut trace = trace([
-            OF.started(1, None, 10),
-            OF.started(2, Some(1), 11),
-            OF.waiting(2, 12, true),
-        ]);
+        let mut trace = trace([OF.started(1, None, 10), OF.started(2, Some(1), 11)]);
         assert_eq!(trace.state(), TraceState::Running);
-        trace.apply(&OF.waiting(1, 13, true), 4);
+        // The root is open only because its child is.
+        trace.apply(&OF.waiting(2, 12, true), 3);
         assert_eq!(trace.state(), TraceState::Waiting);
-        trace.apply(&OF.waiting(2, 14, false), 5);
+        trace.apply(&OF.started(3, Some(1), 13), 4);
+        assert_eq!(trace.state(), TraceState::Running, "another child works");
+        trace.apply(&OF.ended(3, Some(1), [13, 14], Outcome::Ok), 5);
+        trace.apply(&OF.waiting(2, 14, false), 6);
         assert_eq!(trace.state(), TraceState::Running);
-        trace.apply(&OF.ended(2, Some(1), [11, 15], Outcome::Ok), 6);
+        trace.apply(&OF.waiting(1, 15, true), 7);
+        trace.apply(&OF.ended(2, Some(1), [11, 15], Outcome::Ok), 8);
         assert_eq!(trace.state(), TraceState::Waiting);
-        trace.apply(&OF.ended(1, None, [10, 16], Outcome::Ok), 7);
+        trace.apply(&OF.ended(1, None, [10, 16], Outcome::Ok), 9);
         assert_eq!(trace.state(), TraceState::Ok);
         assert!(
             trace.waiting.is_empty() && trace.open.is_empty(),

@@ -5,7 +5,8 @@ use std::{collections::HashSet, sync::Arc, time::SystemTime};
 
 use crate::{
     spans::{
-        index::TraceIndex,
+        event::SpanState,
+        index::{KnownSpan, TraceIndex},
         json::{self, End, LostReason, Span, Status},
         marks::{Mark, Marks},
         parse,
@@ -87,8 +88,10 @@ impl SpanTranslator {
         &mut self,
         Spanned {
             source,
+            rests,
             start,
             span,
+            ..
         }: Spanned<'_>,
         batch: &mut Batch,
     ) {
@@ -104,9 +107,17 @@ impl SpanTranslator {
             service: &process.service,
             ..span
         };
+        if span.durable && !rests && self.is_waiting(&span) {
+            // It was started before, and waited since then.
+            self.change(&span, Some(SpanState::Running), start, batch);
+            return;
+        }
         let pin = Pin::Open(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
         batch.push("started", key, pin, |out| json::started(out, &span, start));
+        if span.durable {
+            batch.mark_once();
+        }
         self.note_fact(
             batch,
             &span,
@@ -120,6 +131,7 @@ impl SpanTranslator {
             source,
             start,
             span,
+            ..
         } = spanned;
         if self.hidden.hides_end(span.span_id) {
             return;
@@ -132,15 +144,25 @@ impl SpanTranslator {
             service: &process.service,
             ..span
         };
-        let end = End { start, ..end };
-        let outcome = if matches!(end.status, Status::Error(_)) {
-            Outcome::Error
+        // A workflow may have been replayed since, and not know when the span began.
+        let start = if span.durable {
+            self.first_start(&span)
+                .map_or(start, |first| first.min(start))
         } else {
-            Outcome::Ok
+            start
+        };
+        let end = End { start, ..end };
+        let outcome = match end.status {
+            _ if end.cancelled => Outcome::Cancelled,
+            Status::Error(_) => Outcome::Error,
+            Status::Ok | Status::Unset => Outcome::Ok,
         };
         let pin = Pin::Close(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
         batch.push("ended", key, pin, |out| json::ended(out, &span, &end));
+        if span.durable {
+            batch.mark_once();
+        }
         self.note_fact(
             batch,
             &span,
@@ -150,6 +172,104 @@ impl SpanTranslator {
                 outcome,
             },
         );
+    }
+
+    /// An open span of a workflow changed.
+    fn update(
+        &mut self,
+        spanned: Spanned<'_>,
+        state: Option<SpanState>,
+        time: Timestamp,
+        batch: &mut Batch,
+    ) {
+        let Spanned { source, span, .. } = spanned;
+        let known = self.index.span_state(span.trace_id, span.span_id);
+        // Another run of the instance may have ended it, or have said the same.
+        let is_news = match known {
+            None => true,
+            Some(KnownSpan::Running) => state != Some(SpanState::Running),
+            Some(KnownSpan::Waiting) => state != Some(SpanState::Waiting),
+            Some(KnownSpan::Closed) => false,
+        };
+        if self.closed.contains(&source) || !is_news {
+            return;
+        }
+        let Some(process) = self.introduce(source, batch) else {
+            return;
+        };
+        let span = Span {
+            process: &process.id,
+            service: &process.service,
+            ..span
+        };
+        self.change(&span, state, time, batch);
+    }
+
+    fn change(
+        &mut self,
+        span: &Span<'_>,
+        state: Option<SpanState>,
+        time: Timestamp,
+        batch: &mut Batch,
+    ) {
+        // The name is the span's own, and no change.
+        let span = Span {
+            name: "",
+            attributes: span.attributes.clone(),
+            links: Vec::new(),
+            ..*span
+        };
+        let key = StreamKey::new(span.trace_id).ok();
+        batch.push("updated", key, Pin::None, |out| {
+            json::updated(out, &span, state, time);
+        });
+        let change = match state {
+            Some(state) => Change::Waiting(state == SpanState::Waiting),
+            None => Change::Other,
+        };
+        self.note_fact(batch, &span, time, change);
+    }
+
+    /// Whether the span waits, as far as the log or the batch knows.
+    fn is_waiting(&self, span: &Span<'_>) -> bool {
+        let pending = self
+            .facts
+            .iter()
+            .rev()
+            .filter(|(_, fact)| fact.span_id == span.span_id && fact.trace_id == span.trace_id)
+            .find_map(|(_, fact)| match fact.change {
+                Change::Waiting(waits) => Some(waits),
+                Change::Ended { .. } => Some(false),
+                Change::Started(_) | Change::Other => None,
+            });
+        pending.unwrap_or_else(|| {
+            self.index.span_state(span.trace_id, span.span_id) == Some(KnownSpan::Waiting)
+        })
+    }
+
+    /// When the span began, if its start is kept.
+    fn first_start(&self, span: &Span<'_>) -> Option<Timestamp> {
+        let key = StreamKey::new(span.trace_id).ok()?;
+        let token = u64::from_be_bytes(span.span_id);
+        let opened = self.log.tail.opened(&key, token)?;
+        let started = opened.events().next()?.payload();
+        parse::timestamp(&started)
+    }
+
+    /// The span is open, and who worked on it is gone: it waits until it is taken up again.
+    fn rest(&mut self, started: &[u8], batch: &mut Batch) {
+        let Some(fact) = parse::fact(started) else {
+            return;
+        };
+        if self.index.span_state(fact.trace_id, fact.span_id) != Some(KnownSpan::Running) {
+            return;
+        }
+        let process = parse::event(started).map(|event| event.process);
+        let span = Span {
+            process: process.as_deref().unwrap_or_default(),
+            ..Span::bare(fact.trace_id, fact.span_id)
+        };
+        self.change(&span, Some(SpanState::Waiting), Timestamp::now(), batch);
     }
 
     fn is_shown(&self, span: &Span<'_>) -> bool {
@@ -291,7 +411,9 @@ impl SpanTranslator {
                 let payload = event.payload();
                 let is_of_source =
                     json::fields(&payload).any(|(key, value)| key == b"process" && value == id);
-                if is_of_source && !parse::is_durable(&payload) {
+                if is_of_source && parse::is_durable(&payload) {
+                    self.rest(&payload, batch);
+                } else if is_of_source {
                     self.lose(&payload, LostReason::Shutdown, heard, batch);
                 }
             }
@@ -337,6 +459,9 @@ impl Translator for SpanTranslator {
                     self.end(spanned, end, batch);
                 }
             }
+            Some(Record::Update(spanned, state, time)) => {
+                self.update(spanned, state, time, batch);
+            }
             Some(Record::EndMark(mark)) => self.lose_one(&mark, batch),
             Some(Record::Settle) => self.settle(batch),
             Some(Record::Shutdown { source, time }) => self.lose_all(source, time, batch),
@@ -348,6 +473,16 @@ impl Translator for SpanTranslator {
         if let Some(fact) = parse::fact(payload) {
             self.facts.push((place, fact));
         }
+    }
+
+    fn repeated(&mut self, places: &[usize]) {
+        // What is left out says nothing new, and what stands behind it moves up.
+        self.facts.retain_mut(|(place, _)| {
+            let before = places.partition_point(|one| *one < *place);
+            let is_kept = places.get(before) != Some(place);
+            *place -= before;
+            is_kept
+        });
     }
 
     fn appended(&mut self, first: u64) {
@@ -397,7 +532,9 @@ impl Translator for SpanTranslator {
     }
 
     fn abandoned(&mut self, event: &StoredEvent, last_heard: SystemTime, batch: &mut Batch) {
-        if !parse::is_durable(&event.payload) {
+        if parse::is_durable(&event.payload) {
+            self.rest(&event.payload, batch);
+        } else {
             self.lose(
                 &event.payload,
                 LostReason::Crashed,

@@ -1,5 +1,5 @@
-//! Encoded events on their way into a store, not yet numbered, and on their way back: names, stream keys, pins and
-//! payload bytes. Written by the worker thread, read by stores. No store parses a payload.
+//! Encoded events on their way into a store, not yet numbered, and on their way back: names, stream keys, pins, whether
+//! they may be there only once, and payload bytes. Written by the worker thread, read by stores. No store parses a payload.
 
 use bytes::Bytes;
 
@@ -19,6 +19,7 @@ pub struct Batch {
 struct Head {
     key: Option<StreamKey>,
     pin: Pin,
+    once: bool,
     name_length: usize,
     end: usize,
 }
@@ -29,6 +30,7 @@ pub struct BatchRecord<'a> {
     name: &'a str,
     key: Option<&'a StreamKey>,
     pin: Pin,
+    once: bool,
     payload: &'a [u8],
 }
 
@@ -46,6 +48,15 @@ impl<'a> BatchRecord<'a> {
     /// Returns how retention treats the event.
     pub fn pin(&self) -> Pin {
         self.pin
+    }
+
+    /// Returns whether the event must be kept only once: one that [opens](Pin::Open) a token of its stream is left out
+    /// while the stream keeps another such event that opens or closes it, one that [closes](Pin::Close) a token while
+    /// the stream keeps another such event that closes it. Without a stream or a token it says nothing.
+    ///
+    /// So what is replayed, by this process or another, is in the log once: the first start, and the first end.
+    pub fn is_once(&self) -> bool {
+        self.once && self.key.is_some() && self.pin != Pin::None
     }
 
     /// Returns the payload as it was encoded.
@@ -76,9 +87,18 @@ impl Batch {
                 name: std::str::from_utf8(name).unwrap_or_default(),
                 key: head.key.as_ref(),
                 pin: head.pin,
+                once: head.once,
                 payload,
             }
         })
+    }
+
+    /// Appends an event that must be kept [only once](BatchRecord::is_once): how a test of a store makes a batch.
+    #[cfg(feature = "testing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+    pub fn add_once(&mut self, name: &str, key: StreamKey, pin: Pin, payload: &[u8]) {
+        self.add(name, Some(key), pin, payload);
+        self.mark_once();
     }
 
     /// Appends an event: how a test or a bench of a store makes a batch. The log makes its own.
@@ -110,9 +130,33 @@ impl Batch {
         self.heads.push(Head {
             key,
             pin,
+            once: false,
             name_length: name.len(),
             end: self.bytes.len(),
         });
+    }
+
+    /// Says that the last event must be kept only once: see [`BatchRecord::is_once`].
+    pub(crate) fn mark_once(&mut self) {
+        if let Some(head) = self.heads.last_mut() {
+            head.once = true;
+        }
+    }
+
+    /// Copies the batch, but for the events at these ascending places.
+    pub(crate) fn without(&self, places: &[usize]) -> Self {
+        let mut batch = Self::default();
+        for (place, record) in self.iter().enumerate() {
+            if places.binary_search(&place).is_err() {
+                batch.push(record.name, record.key.copied(), record.pin, |out| {
+                    out.extend_from_slice(record.payload);
+                });
+                if record.once {
+                    batch.mark_once();
+                }
+            }
+        }
+        batch
     }
 
     /// Keeps the first `len` events, and nothing of what a panicking writer left behind them.

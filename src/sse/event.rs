@@ -44,6 +44,12 @@ pub trait SseEvent: Send + 'static {
     fn pin(&self) -> Pin {
         Pin::None
     }
+
+    /// Returns whether the log keeps the event only once, which needs a stream and a [token](Self::pin): a second one
+    /// that opens, or that closes, the same token is left out while the first is kept. By default every event is kept.
+    fn is_once(&self) -> bool {
+        false
+    }
 }
 
 /// Keeps the opening event of something that still runs beyond retention, until its closing event arrives.

@@ -16,7 +16,7 @@ use crate::{
     sse::{
         batch::Batch,
         id::Sequence,
-        store::{DEFAULT_PATIENCE, EventStore},
+        store::{Appended, DEFAULT_PATIENCE, EventStore},
     },
     sync::guard,
 };
@@ -45,8 +45,8 @@ pub(crate) fn spawn(
 /// What became of an append.
 #[derive(Debug)]
 pub(crate) enum Kept {
-    /// The store keeps the batch from this number on.
-    From(u64),
+    /// The store keeps the batch, from this number on, but for what it has already.
+    From(Appended),
     Refused(Error),
     /// The store takes longer than it may. [`Keeper::settle`] knows the rest.
     Late,
@@ -63,7 +63,7 @@ pub(crate) struct Keeper {
 #[derive(Debug)]
 struct Aside {
     requests: SyncSender<(Sequence, Arc<Batch>)>,
-    answers: Receiver<Result<Sequence, Error>>,
+    answers: Receiver<Result<Appended, Error>>,
     is_late: bool,
 }
 
@@ -84,7 +84,7 @@ impl Keeper {
         let first = Sequence::new(first);
         match &mut self.aside {
             None => match append(&*self.store, first, batch) {
-                Ok(first) => Kept::From(first.get()),
+                Ok(appended) => Kept::From(appended),
                 Err(error) => Kept::Refused(error),
             },
             Some(aside) => {
@@ -137,7 +137,7 @@ impl Aside {
             return Kept::Refused(gone());
         }
         match self.answers.recv_timeout(patience) {
-            Ok(Ok(first)) => Kept::From(first.get()),
+            Ok(Ok(appended)) => Kept::From(appended),
             Ok(Err(error)) => Kept::Refused(error),
             Err(RecvTimeoutError::Timeout) => {
                 self.is_late = true;
@@ -149,7 +149,7 @@ impl Aside {
 }
 
 /// A store is foreign code: what panics in it ends there.
-fn append(store: &dyn EventStore, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+fn append(store: &dyn EventStore, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
     guard(|| store.append(first, batch))
         .unwrap_or_else(|| Err(Error::store_failed("the event store panicked")))
 }

@@ -18,6 +18,7 @@ pub(crate) mod keeper;
 pub(crate) mod keys;
 pub(crate) mod lapse;
 pub(crate) mod log;
+pub(crate) mod once;
 pub(crate) mod prime;
 pub(crate) mod reader;
 pub(crate) mod record;

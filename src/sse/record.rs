@@ -16,7 +16,11 @@ pub(crate) struct Envelope<'a> {
     pub(crate) name: &'a str,
     pub(crate) key: Option<StreamKey>,
     pub(crate) pin: Pin,
+    pub(crate) once: bool,
 }
+
+/// In the byte of the pin: the event must be kept only once.
+const ONCE: u8 = 0x80;
 
 impl Envelope<'_> {
     /// An upper bound of the record's size.
@@ -32,7 +36,7 @@ impl Envelope<'_> {
         };
         out.push(ENCODED);
         out.extend_from_slice(&self.ticket.to_le_bytes());
-        out.push(kind);
+        out.push(if self.once { kind | ONCE } else { kind });
         out.extend_from_slice(&token.to_le_bytes());
         let key = self.key.as_ref().map_or(&[][..], StreamKey::as_bytes);
         // A key has at most 63 bytes and a name at most 64.
@@ -65,7 +69,8 @@ pub(crate) fn unpack<'a>(record: &'a [u8], batch: &mut Batch) -> Option<Unpacked
     let (key, rest) = rest.split_at_checked(usize::from(length))?;
     let (&length, rest) = rest.split_first()?;
     let (name, payload) = rest.split_at_checked(usize::from(length))?;
-    let pin = match pin {
+    let once = pin & ONCE != 0;
+    let pin = match pin & !ONCE {
         1 => Pin::Open(token),
         2 => Pin::Close(token),
         _ => Pin::None,
@@ -74,6 +79,9 @@ pub(crate) fn unpack<'a>(record: &'a [u8], batch: &mut Batch) -> Option<Unpacked
     batch.push(name, StreamKey::new(key).ok(), pin, |out| {
         out.extend_from_slice(payload);
     });
+    if once {
+        batch.mark_once();
+    }
     Some(Unpacked {
         ticket: u64::from_le_bytes(*ticket),
         payload,

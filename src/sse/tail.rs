@@ -21,6 +21,7 @@ use crate::{
         frame,
         id::Epoch,
         keys::{Evicted, Key, Keys, Pushed, Waiter, Waiters},
+        once::Once,
         retention::{RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention},
     },
     sync::{lock, read, write},
@@ -81,6 +82,7 @@ struct State {
     pinned: BTreeMap<u64, Arc<Block>>,
     pinned_bytes: usize,
     unpinned: u64,
+    once: Once,
     evicted_keys: Vec<StreamKey>,
 }
 
@@ -146,6 +148,7 @@ impl Tail {
             pinned: BTreeMap::new(),
             pinned_bytes: 0,
             unpinned: 0,
+            once: Once::default(),
             evicted_keys: Vec::new(),
         };
         Self {
@@ -195,6 +198,15 @@ impl Tail {
         self.append_as(first, batch, Stamp { epoch, now, treat });
     }
 
+    /// The places of the batch whose events may be here only once, and are.
+    pub(crate) fn repeated(&self, batch: &Batch) -> Vec<usize> {
+        if batch.iter().any(|record| record.is_once()) {
+            read(&self.state).once.repeated(batch)
+        } else {
+            Vec::new()
+        }
+    }
+
     /// Stores a batch that no store keeps. What it closes stays open, because in the store it is.
     pub(crate) fn append_unkept(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
         let treat = |pin| match pin {
@@ -215,6 +227,9 @@ impl Tail {
             let mut state = write(&self.state);
             state.push(block);
             state.pin(&pins);
+        }
+        for (record, sequence) in batch.iter().zip(first..).filter(|(one, _)| one.is_once()) {
+            write(&self.state).once.keep(&record, sequence);
         }
         let mut state = write(&self.state);
         state.evict(&self.keys, &self.retention, stamp.now);
@@ -645,6 +660,7 @@ impl State {
         self.open_sequences.remove(&open.sequence);
         if let Some(block) = self.pinned.remove(&open.sequence) {
             self.pinned_bytes -= block.size();
+            self.once.forget(open.sequence);
         }
     }
 
@@ -680,6 +696,9 @@ impl State {
             }
             if event.opens() && self.open_sequences.contains(&event.sequence()) {
                 self.keep_beyond_retention(&block, self.skip);
+            }
+            if !self.pinned.contains_key(&event.sequence()) {
+                self.once.forget(event.sequence());
             }
         }
         self.skip += 1;

@@ -249,6 +249,7 @@ fn envelope<E: SseEvent>(event: &E, ticket: u64) -> Envelope<'_> {
         name: event.name(),
         key: event.stream_key(),
         pin: event.pin(),
+        once: event.is_once(),
     }
 }
 

@@ -26,6 +26,9 @@ pub(crate) trait Translator: Send + 'static {
     /// Appends the events that the record stands for.
     fn translate(&mut self, record: &[u8], batch: &mut Batch);
 
+    /// The store has these events of the batch already, at ascending places: they take no number, and are not in it.
+    fn repeated(&mut self, _places: &[usize]) {}
+
     /// The batch, of all events translated since the last call, is stored as `first..` and not yet visible.
     fn appended(&mut self, _first: u64) {}
 

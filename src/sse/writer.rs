@@ -11,6 +11,7 @@ use crate::{
         intake::{Class, Intake},
         keeper::{Keeper, Kept},
         log::Log,
+        store::Appended,
         translate::{Observer, Translator},
     },
     sync::guard,
@@ -141,14 +142,9 @@ impl Writer {
             self.refuse(&batch, counts, translator);
         } else {
             match self.append(&batch) {
-                Kept::From(first) => {
-                    if self.take(first, &batch) {
-                        guard(|| translator.appended(first));
-                    } else {
-                        guard(|| translator.superseded());
-                    }
-                    self.publish(translator);
-                    self.redeem(tickets, Some(first));
+                Kept::From(appended) => {
+                    self.show(&appended, &batch, translator);
+                    self.redeem_kept(tickets, &appended);
                     pending.recycle(batch);
                     return true;
                 }
@@ -159,15 +155,38 @@ impl Writer {
                 Kept::Refused(_) => self.refuse(&batch, counts, translator),
             }
         }
-        self.redeem(tickets, None);
+        for (_, ticket) in tickets {
+            self.intake.redeem(ticket, None);
+        }
         pending.recycle(batch);
         false
     }
 
-    /// Tells callers the ids of their events, or that these are not kept.
-    fn redeem(&self, tickets: Vec<(usize, u64)>, first: Option<u64>) {
+    /// Takes in what the store has just taken, and shows it.
+    fn show(&mut self, appended: &Appended, batch: &Batch, translator: &mut impl Translator) {
+        let Appended { first, repeated } = appended;
+        let first = first.get();
+        let is_new = if repeated.is_empty() {
+            self.take(first, batch)
+        } else {
+            guard(|| translator.repeated(repeated));
+            self.take(first, &batch.without(repeated))
+        };
+        if is_new {
+            guard(|| translator.appended(first));
+        } else {
+            guard(|| translator.superseded());
+        }
+        self.publish(translator);
+    }
+
+    /// Tells callers the ids of their events; of what was kept before, nobody knows it any more.
+    fn redeem_kept(&self, tickets: Vec<(usize, u64)>, appended: &Appended) {
         for (place, ticket) in tickets {
-            let id = first.map(|first| self.log.id(first + place as u64));
+            let before = appended.repeated.partition_point(|one| *one < place);
+            let is_kept = appended.repeated.get(before) != Some(&place);
+            let sequence = appended.first.get() + (place - before) as u64;
+            let id = is_kept.then(|| self.log.id(sequence));
             self.intake.redeem(ticket, id);
         }
     }
@@ -291,8 +310,8 @@ impl Writer {
         }
         let batch = Arc::new(batch);
         match self.append(&batch) {
-            Kept::From(first) => {
-                self.take(first, &batch);
+            Kept::From(appended) => {
+                self.take(appended.first.get(), &batch);
                 self.announced = dropped;
                 self.publish(translator);
                 true

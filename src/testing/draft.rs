@@ -14,6 +14,7 @@ pub(crate) struct Draft {
     pub(crate) name: String,
     pub(crate) key: Option<StreamKey>,
     pub(crate) pin: Pin,
+    pub(crate) once: bool,
     pub(crate) payload: Bytes,
 }
 
@@ -24,6 +25,7 @@ impl Draft {
             name: "note".to_owned(),
             key: None,
             pin: Pin::None,
+            once: false,
             payload: Bytes::from(payload.into()),
         }
     }
@@ -56,6 +58,11 @@ impl Draft {
         }
     }
 
+    /// To be kept only once.
+    pub(crate) fn once(self) -> Self {
+        Self { once: true, ..self }
+    }
+
     /// The event as a store should give it back.
     pub(crate) fn numbered(&self, sequence: u64) -> StoredEvent {
         StoredEvent {
@@ -74,6 +81,9 @@ pub(crate) fn batch(drafts: &[Draft]) -> Batch {
         batch.push(&draft.name, draft.key, draft.pin, |out| {
             out.extend_from_slice(&draft.payload);
         });
+        if draft.once {
+            batch.mark_once();
+        }
     }
     batch
 }

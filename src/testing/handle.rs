@@ -24,7 +24,7 @@ use crate::{
         batch::StoredEvent,
         event::StreamKey,
         id::Sequence,
-        store::{EventStore, Follow, Life, PageLimit, StoredStream},
+        store::{Appended, EventStore, Follow, Life, PageLimit, StoredStream},
     },
 };
 
@@ -132,15 +132,34 @@ impl Handle {
 
     /// Appends one batch, whatever comes of it.
     pub(crate) fn try_append(&mut self, drafts: &[Draft]) -> Outcome<Result<u64, Error>> {
+        let appended = self.hand_in(drafts)?;
+        Ok(appended.map(|appended| appended.first.get()))
+    }
+
+    fn hand_in(&mut self, drafts: &[Draft]) -> Outcome<Result<Appended, Error>> {
         let result = self.store.append(Sequence::new(self.next), &batch(drafts));
-        let given = match result {
-            Ok(given) => given.get(),
+        let appended = match result {
+            Ok(appended) => appended,
             Err(error) => {
                 self.note(format!("append {}: {error}", show(drafts)));
                 return Ok(Err(error));
             }
         };
-        self.note(format!("append {} from {given}", show(drafts)));
+        let given = appended.first.get();
+        let repeated = &appended.repeated;
+        self.note(format!(
+            "append {} from {given}, left out: {repeated:?}",
+            show(drafts)
+        ));
+        let once: Vec<usize> = (0..drafts.len())
+            .filter(|place| drafts.get(*place).is_some_and(|draft| draft.once))
+            .collect();
+        holds(
+            repeated.is_sorted() && repeated.iter().all(|place| once.contains(place)),
+            "append() leaves out only what must be kept only once",
+            format!("some of {once:?}, ascending"),
+            format!("{repeated:?}"),
+        )?;
         if self.store.follow().is_none() {
             holds(
                 given == self.next,
@@ -156,8 +175,23 @@ impl Handle {
                 given.to_string(),
             )?;
         }
-        self.next = given + drafts.len() as u64;
-        Ok(Ok(given))
+        self.next = given + (drafts.len() - repeated.len()) as u64;
+        Ok(Ok(appended))
+    }
+
+    /// Appends one batch, to the store and to the model, but for what the store says that it keeps already: the places
+    /// of that.
+    pub(crate) fn put_once(&mut self, model: &mut Model, drafts: &[Draft]) -> Outcome<Vec<usize>> {
+        let appended = self
+            .hand_in(drafts)?
+            .map_err(|error| Broken::error("append()", &error))?;
+        let places = drafts.iter().enumerate();
+        let kept: Vec<Draft> = places
+            .filter(|(place, _)| !appended.repeated.contains(place))
+            .map(|(_, draft)| draft.clone())
+            .collect();
+        model.append(self.writer, appended.first.get(), &kept);
+        Ok(appended.repeated)
     }
 
     /// Appends one batch, to the store and to the model.

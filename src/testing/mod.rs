@@ -28,7 +28,7 @@
 //! };
 //!
 //! use livespan::{
-//!     Batch, Epoch, Error, EventStore, Life, PageLimit, Pin, ReadFuture, Sequence, StoredEvent, StreamKey, testing::Suite,
+//!     Appended, Batch, Epoch, Error, EventStore, Life, PageLimit, Pin, ReadFuture, Sequence, StoredEvent, StreamKey, testing::Suite,
 //! };
 //!
 //! #[derive(Debug)]
@@ -99,7 +99,7 @@
 //!         self.log.lock().expect("nobody panics with it").lives.clone().into()
 //!     }
 //!
-//!     fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+//!     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
 //!         let records = batch.iter().zip(first.get()..);
 //!         let lines: String = records
 //!             .map(|(record, sequence)| {
@@ -112,7 +112,7 @@
 //!         for line in lines.lines() {
 //!             log.take(line);
 //!         }
-//!         Ok(first)
+//!         Ok(first.into())
 //!     }
 //!
 //!     fn oldest(&self) -> Sequence {
@@ -164,6 +164,7 @@
 //!         .without("retains_by_bytes", keeps_all)
 //!         .without("retains_by_age", keeps_all)
 //!         .without("hands_out_abandoned_events", "it does not know what is open")
+//!         .keeping_repeats()
 //!         .run();
 //! }
 //! # my_store_keeps_its_promises();

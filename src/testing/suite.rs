@@ -99,6 +99,19 @@ impl Suite {
         self
     }
 
+    /// Says that the store keeps what [must be kept only once](crate::BatchRecord::is_once) as often as it is appended:
+    /// a workflow that is replayed over it is then shown again.
+    pub fn keeping_repeats(self) -> Self {
+        let once = CHECKS
+            .iter()
+            .filter(|check| check.name.starts_with("keeps_once"));
+        let reason = "the store promises nothing of the kind";
+        let without = once.map(|check| (check.name, reason));
+        let mut setup = self.0;
+        setup.without.extend(without);
+        Self(setup)
+    }
+
     /// Draws the random histories from this seed instead of [`DEFAULT_SEED`].
     pub fn seed(self, seed: u64) -> Self {
         Self(Setup { seed, ..self.0 })

@@ -9,3 +9,5 @@ mod spans;
 mod stores;
 mod support;
 mod tidy;
+#[cfg(feature = "spans")]
+mod workflow;

@@ -19,7 +19,7 @@ use crate::{
         id::{Epoch, Sequence},
         keys::Key,
         retention::Retention,
-        store::{EventStore, Life, PageLimit, ReadFuture, SharedTail},
+        store::{Appended, EventStore, Life, PageLimit, ReadFuture, SharedTail},
         tail::{Tail, TailRead},
     },
 };
@@ -106,15 +106,21 @@ impl EventStore for MemoryEventStore {
         }])
     }
 
-    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         let now = Instant::now();
-        self.tail.append(self.epoch, first.get(), batch, now);
+        let repeated = self.tail.repeated(batch);
+        if repeated.is_empty() {
+            self.tail.append(self.epoch, first.get(), batch, now);
+        } else {
+            let batch = batch.without(&repeated);
+            self.tail.append(self.epoch, first.get(), &batch, now);
+        }
         if !self.shared.load(Ordering::Acquire) {
             self.tail.publish();
             // Nobody else asks for them.
             drop(self.tail.take_evicted_keys());
         }
-        Ok(first)
+        Ok(Appended { first, repeated })
     }
 
     fn oldest(&self) -> Sequence {

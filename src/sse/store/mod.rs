@@ -68,7 +68,10 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     fn lives(&self) -> Arc<[Life]>;
 
     /// Keeps the events of the batch, all or none, under the numbers from `first` on, and returns the number of the
-    /// first. When it returns, the events are as durable as the store promises and can be read.
+    /// first. When it returns, the events are as durable as the store promises and can be read. What
+    /// [must be kept only once](crate::BatchRecord::is_once) and is there already, or stands twice in the batch, is left
+    /// out: it takes no number, and the store says which events those are. A store that promises nothing of the kind
+    /// keeps them all.
     ///
     /// A log that is the only one to write hands out the numbers itself: `first` is above every earlier number, and
     /// numbers are left out only where the store failed, for events that readers got but no store kept. A store that
@@ -77,7 +80,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the events could not be kept. The log tells readers and goes on trying.
-    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error>;
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error>;
 
     /// Returns the oldest sequence from which on everything can be read, or the next one to be written when nothing is
     /// kept. It must not block.
@@ -194,6 +197,25 @@ pub type HeadFuture<'a> = StdPin<Box<dyn Future<Output = Result<Sequence, Error>
 /// What a list of streams is read into.
 pub type StreamsFuture<'a> =
     StdPin<Box<dyn Future<Output = Result<Vec<StoredStream>, Error>> + Send + 'a>>;
+
+/// What became of a batch that a store took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The number of the first event that is kept, or that would have been.
+    pub first: Sequence,
+    /// Places in the batch, ascending, of the events that are left out because they are kept already.
+    pub repeated: Vec<usize>,
+}
+
+impl From<Sequence> for Appended {
+    /// Everything is kept.
+    fn from(first: Sequence) -> Self {
+        Self {
+            first,
+            repeated: Vec::new(),
+        }
+    }
+}
 
 /// One life of a log: the numbers from `first` on, up to the next life's, were given under this epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use crate::{
         event::StreamKey,
         id::{Epoch, Sequence},
         retention::Retention,
-        store::{EventStore, Life, PageLimit, ReadFuture},
+        store::{Appended, EventStore, Life, PageLimit, ReadFuture},
     },
 };
 
@@ -60,10 +60,10 @@ impl EventStore for NullEventStore {
         }])
     }
 
-    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         let next = first.get() + batch.len() as u64;
         self.next.store(next, Ordering::Relaxed);
-        Ok(first)
+        Ok(first.into())
     }
 
     fn oldest(&self) -> Sequence {

@@ -5,6 +5,7 @@ mod faults;
 mod follow;
 mod histories;
 mod lives;
+mod once;
 mod order;
 mod paging;
 mod payloads;
@@ -68,8 +69,14 @@ pub(crate) const CHECKS: &[Check] = &[
         "no more opening events and bytes are kept beyond retention than the bounds allow"),
     check("lists_standing_events", Needs::Events, pins::lists_standing_events,
         "read_standing() gives the open events of every stream, oldest first, or none at all times"),
+    check("keeps_once", Needs::Events, once::keeps_once,
+        "of what must be kept only once, the first opening and the first closing of a token are kept, and no opening after its closing"),
+    check("keeps_once_as_long_as_retained", Needs::Events, once::keeps_once_as_long_as_retained,
+        "what must be kept only once is left out as long as the first is kept, beyond retention while it is open"),
     check("survives_reopening", Needs::Storage, lives::survives_reopening,
         "a log that is opened again has its events and goes on numbering where it was"),
+    check("keeps_once_after_reopening", Needs::Storage, once::keeps_once_after_reopening,
+        "what must be kept only once, and was kept in an earlier life, is left out"),
     check("tells_lives_apart", Needs::Storage, lives::tells_lives_apart,
         "lives are told apart after reopening, and a new epoch was never there before"),
     check("hands_out_abandoned_events", Needs::Storage, lives::hands_out_abandoned_events,
@@ -86,6 +93,8 @@ pub(crate) const CHECKS: &[Check] = &[
         "equal batches that were appended one after the other are all kept"),
     check("shares_one_log", Needs::ManyWriters, follow::shares_one_log,
         "all handles read one sequence, and each batch of each stands in it whole, once"),
+    check("keeps_once_for_all_writers", Needs::ManyWriters, once::keeps_once_for_all_writers,
+        "what must be kept only once is left out whoever kept it, and a retried batch is told the same again"),
     check("wakes_followers", Needs::Followers, follow::wakes_followers,
         "wait_after() and head() tell of what another handle appends; a wait ends with its patience or when interrupted"),
     check("wakes_followers_of_streams", Needs::Followers, follow::wakes_followers_of_streams,

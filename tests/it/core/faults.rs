@@ -370,8 +370,8 @@ fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
             &self,
             first: livespan::Sequence,
             _batch: &livespan::Batch,
-        ) -> Result<livespan::Sequence, Error> {
-            refuse().map(|()| first)
+        ) -> Result<livespan::Appended, Error> {
+            refuse().map(|()| first.into())
         }
         fn oldest(&self) -> livespan::Sequence {
             livespan::Sequence::START

@@ -10,8 +10,8 @@ use std::{
 };
 
 use livespan::{
-    Batch, Epoch, Error, EventStore, Follow, HeadFuture, Life, PageLimit, Pin, ReadFuture,
-    Retention, Sequence, SseTarget, StoredEvent, StreamKey, Subscribe, Tended,
+    Appended, Batch, Epoch, Error, EventStore, Follow, HeadFuture, Life, PageLimit, Pin,
+    ReadFuture, Retention, Sequence, SseTarget, StoredEvent, StreamKey, Subscribe, Tended,
 };
 
 use super::{
@@ -136,7 +136,7 @@ impl EventStore for Handle {
         Arc::new([Life { epoch, first }])
     }
 
-    fn append(&self, _first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+    fn append(&self, _first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         self.server.check()?;
         let mut events = self.server.events.lock().unwrap();
         let first = events.len() as u64 + 1;
@@ -154,7 +154,7 @@ impl EventStore for Handle {
         );
         self.server.changed.notify_all();
         self.heard.store(events.len() as u64, Ordering::SeqCst);
-        Ok(Sequence::new(first))
+        Ok(Sequence::new(first).into())
     }
 
     fn oldest(&self) -> Sequence {

@@ -10,8 +10,8 @@ use std::{
 };
 
 use livespan::{
-    Batch, Epoch, Error, EventStore, Life, MemoryEventStore, PageLimit, Pin, ReadFuture, Retention,
-    Sequence, SharedTail, StoredEvent, StreamKey,
+    Appended, Batch, Epoch, Error, EventStore, Life, MemoryEventStore, PageLimit, Pin, ReadFuture,
+    Retention, Sequence, SharedTail, StoredEvent, StreamKey,
 };
 
 use super::note::key;
@@ -124,7 +124,7 @@ impl EventStore for Shared {
         self.0.lives.clone().into()
     }
 
-    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         (self.0.on_append)()?;
         let mut events = self.0.events.lock().unwrap();
         events.extend(
@@ -139,7 +139,7 @@ impl EventStore for Shared {
                     payload: record.payload().to_vec().into(),
                 }),
         );
-        Ok(first)
+        Ok(first.into())
     }
 
     fn oldest(&self) -> Sequence {
@@ -204,7 +204,7 @@ impl EventStore for Remembering {
         self.inner.lives()
     }
 
-    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         self.keys
             .lock()
             .unwrap()

@@ -11,6 +11,6 @@ mod overload;
 mod quiet;
 mod retention;
 mod through_tracing;
-mod watched;
+pub(crate) mod watched;
 mod wire;
 mod wrapping;

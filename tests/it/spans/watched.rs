@@ -12,8 +12,9 @@ use std::{
 
 use futures_util::Stream as _;
 use livespan::{
-    Batch, Error, EventStore, Life, LiveSpans, LiveSpansBuilder, MemoryEventStore, Message,
-    PageLimit, ReadFuture, Retention, Sequence, SharedTail, StreamKey, Subscribe, Subscription,
+    Appended, Batch, Error, EventStore, Life, LiveSpans, LiveSpansBuilder, MemoryEventStore,
+    Message, PageLimit, ReadFuture, Retention, Sequence, SharedTail, StreamKey, Subscribe,
+    Subscription,
 };
 use opentelemetry::{
     KeyValue, SpanId, TraceId,
@@ -250,7 +251,7 @@ impl EventStore for GatedStore {
         self.memory.lives()
     }
 
-    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         self.gate.pass()?;
         self.memory.append(first, batch)
     }

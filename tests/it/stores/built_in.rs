@@ -38,5 +38,6 @@ fn the_store_of_these_tests_keeps_its_promises() {
     .without("retains_by_bytes", keeps_all)
     .without("retains_by_age", keeps_all)
     .without("hands_out_abandoned_events", "it leaves closing to its log")
+    .keeping_repeats()
     .run();
 }

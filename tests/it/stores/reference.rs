@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use livespan::{
-    Abandoned, Batch, Epoch, Error, EventStore, Follow, HeadFuture, Life, PageLimit, Pin,
+    Abandoned, Appended, Batch, Epoch, Error, EventStore, Follow, HeadFuture, Life, PageLimit, Pin,
     ReadFuture, Retention, Sequence, StoredEvent, StoredStream, StreamKey, StreamsFuture, Tended,
     testing::{Fault, Place},
 };
@@ -73,6 +73,13 @@ pub(crate) enum Bug {
     KeepsRetriesTwice,
     /// Equal batches are taken for retries.
     DropsEqualBatches,
+    /// What must be kept only once is kept again.
+    KeepsRepeats,
+    /// What was kept in another life, or by another, is.
+    ForgetsOnceAtOpening,
+    KeepsRepeatsOfOthers,
+    /// What must be kept only once is left out for ever.
+    RemembersOnceForEver,
     /// A wait is not ended by another handle's append.
     SleepsThroughAppends,
     WakesForEveryStream,
@@ -117,7 +124,9 @@ struct Disk {
     handles: u64,
     alive: Vec<u64>,
     fault: Option<Fault>,
-    last_batch: HashMap<u64, (Vec<StoredEvent>, u64, bool)>,
+    /// Stream, token, whether it closes: who kept it, and where.
+    once: HashMap<(StreamKey, u64, bool), (u64, u64)>,
+    last_batch: HashMap<u64, (Vec<StoredEvent>, Appended, bool)>,
 }
 
 impl Disk {
@@ -216,6 +225,39 @@ impl ReferenceStore {
             writer: if event.key.is_none() { self.id() } else { 0 },
             number,
         }
+    }
+
+    /// The places of what must be kept only once and is.
+    fn repeated(&self, disk: &mut Disk, batch: &Batch, first: u64) -> Vec<usize> {
+        let mut repeated = Vec::new();
+        for (place, record) in batch.iter().enumerate() {
+            let (token, closes) = match record.pin() {
+                Pin::Open(token) => (token, false),
+                Pin::Close(token) => (token, true),
+                _ => continue,
+            };
+            let Some(key) = record.stream_key().filter(|_| record.is_once()) else {
+                continue;
+            };
+            let here = first + (place - repeated.len()) as u64;
+            let is_there = |closes| {
+                let Some((writer, sequence)) = disk.once.get(&(*key, token, closes)) else {
+                    return false;
+                };
+                let kept = *sequence >= first
+                    || disk.kept.contains_key(sequence)
+                    || disk.pinned.contains_key(sequence)
+                    || self.bug == Bug::RemembersOnceForEver;
+                kept && (self.bug != Bug::KeepsRepeatsOfOthers || *writer == self.id())
+            };
+            let is_repeated = is_there(true) || (!closes && is_there(false));
+            if is_repeated && self.bug != Bug::KeepsRepeats {
+                repeated.push(place);
+            } else {
+                disk.once.insert((*key, token, closes), (self.id(), here));
+            }
+        }
+        repeated
     }
 
     fn keep(&self, disk: &mut Disk, event: StoredEvent) {
@@ -330,7 +372,7 @@ impl ReferenceStore {
     }
 
     /// Keeps a batch that was not kept before; what the caller is told.
-    fn append_to(&self, disk: &mut Disk, first: u64, batch: &Batch) -> Result<Sequence, Error> {
+    fn append_to(&self, disk: &mut Disk, first: u64, batch: &Batch) -> Result<Appended, Error> {
         let first = match self.writers {
             Writers::Many => disk.head + 1,
             Writers::One if self.bug == Bug::ClosesRanks => disk.head + 1,
@@ -363,23 +405,32 @@ impl ReferenceStore {
                 _ => !answered,
             };
             if retried {
-                let first = *first;
+                let first = first.clone();
                 if fault == Some(Fault::LoseAnswer) {
                     return Err(Error::store("append", std::io::Error::other("no answer")));
                 }
                 disk.last_batch.remove(&self.id());
-                return Ok(Sequence::new(first));
+                return Ok(first);
             }
         }
         let answered = fault != Some(Fault::LoseAnswer);
+        let repeated = self.repeated(disk, batch, first);
+        let appended = Appended {
+            first: Sequence::new(first),
+            repeated: repeated.clone(),
+        };
         disk.last_batch
-            .insert(self.id(), (events.clone(), first, answered));
-        for event in events {
-            self.keep(disk, event);
+            .insert(self.id(), (events.clone(), appended.clone(), answered));
+        let kept = (0..)
+            .zip(events)
+            .filter(|(place, _)| !repeated.contains(place));
+        for ((_, event), sequence) in kept.zip(first..) {
+            let sequence = Sequence::new(sequence);
+            self.keep(disk, StoredEvent { sequence, ..event });
         }
         self.trim(disk);
         if answered {
-            Ok(Sequence::new(first))
+            Ok(appended)
         } else {
             Err(Error::store("append", std::io::Error::other("no answer")))
         }
@@ -429,6 +480,9 @@ impl EventStore for ReferenceStore {
         if self.bug == Bug::ReusesNumbers {
             disk.head = disk.kept.len() as u64;
         }
+        if self.bug == Bug::ForgetsOnceAtOpening {
+            disk.once.clear();
+        }
         if self.bug == Bug::ForgetsLives {
             disk.lives.clear();
         }
@@ -447,7 +501,7 @@ impl EventStore for ReferenceStore {
         self.shared.disk.lock().unwrap().lives.clone().into()
     }
 
-    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         if self.bug == Bug::ShowsHalfABatch {
             for event in self.stored(batch, first.get()) {
                 self.keep(&mut self.shared.disk.lock().unwrap(), event);
@@ -455,7 +509,7 @@ impl EventStore for ReferenceStore {
                 let reads = self.shared.reads.load(Ordering::SeqCst);
                 crate::support::until(|| self.shared.reads.load(Ordering::SeqCst) >= reads + 6);
             }
-            return Ok(first);
+            return Ok(first.into());
         }
         let mut disk = self.shared.disk.lock().unwrap();
         let result = self.append_to(&mut disk, first.get(), batch);

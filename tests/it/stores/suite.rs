@@ -81,6 +81,10 @@ const BROKEN: &[(Writers, Bug, &str)] = &[
     (Writers::One, Bug::KeepsHalfABatch, "keeps_refused_events_out_after_reopening"),
     (Writers::One, Bug::ShowsHalfABatch, "serves_readers_beside_a_writer"),
     (Writers::One, Bug::DropsEqualBatches, "keeps_equal_batches"),
+    (Writers::One, Bug::KeepsRepeats, "keeps_once"),
+    (Writers::One, Bug::RemembersOnceForEver, "keeps_once_as_long_as_retained"),
+    (Writers::One, Bug::ForgetsOnceAtOpening, "keeps_once_after_reopening"),
+    (Writers::Many, Bug::KeepsRepeatsOfOthers, "keeps_once_for_all_writers"),
     (Writers::Many, Bug::KeepsRetriesTwice, "numbers_retried_batches_once"),
     (Writers::Many, Bug::GivesAnEventTwice, "shares_one_log"),
     (Writers::Many, Bug::SleepsThroughAppends, "wakes_followers"),
@@ -143,6 +147,7 @@ fn what_a_store_does_not_do_is_left_out_by_name() {
         .without("retains_by_events", "it keeps everything")
         .without("retains_by_bytes", "it keeps everything")
         .without("retains_by_age", "it keeps everything")
+        .without("keeps_once_as_long_as_retained", "it keeps everything")
         .run();
 }
 

@@ -13,14 +13,17 @@ use crate::{
     sse::{
         batch::Batch,
         id::{Epoch, Sequence},
-        store::redis::{
-            fault::{Fault, FaultKind},
-            link::Link,
-            pins::OwnPins,
-            reply::{Reply, pin_text},
-            script::{APPEND, OPEN, Script},
-            settings::Settings,
-            view::View,
+        store::{
+            Appended,
+            redis::{
+                fault::{Fault, FaultKind},
+                link::Link,
+                pins::OwnPins,
+                reply::{Reply, pin_text},
+                script::{APPEND, OPEN, Script},
+                settings::Settings,
+                view::View,
+            },
         },
     },
     sync,
@@ -118,8 +121,8 @@ impl Writer {
         Err(last)
     }
 
-    /// Keeps the batch; returns the number of its first event.
-    pub(super) fn append(&mut self, batch: &Batch) -> Result<Sequence, Fault> {
+    /// Keeps the batch, but for what the log has already.
+    pub(super) fn append(&mut self, batch: &Batch) -> Result<Appended, Fault> {
         if self
             .failed
             .is_some_and(|failed| failed != fingerprint(batch))
@@ -129,11 +132,17 @@ impl Writer {
         }
         self.rest();
         match self.append_once(batch) {
-            Ok(first) => {
+            Ok(appended) => {
                 self.number += 1;
                 self.failed = None;
-                self.own.apply(&self.id, first, batch);
-                Ok(Sequence::new(first))
+                let first = appended.first.get();
+                if appended.repeated.is_empty() {
+                    self.own.apply(&self.id, first, batch);
+                } else {
+                    let kept = batch.without(&appended.repeated);
+                    self.own.apply(&self.id, first, &kept);
+                }
+                Ok(appended)
             }
             Err(fault) => {
                 self.failed = Some(fingerprint(batch));
@@ -142,7 +151,7 @@ impl Writer {
         }
     }
 
-    fn append_once(&mut self, batch: &Batch) -> Result<u64, Fault> {
+    fn append_once(&mut self, batch: &Batch) -> Result<Appended, Fault> {
         let room = (1 + 4 * batch.len(), batch.size() + 128 * batch.len());
         let mut command = begin(&self.link, &APPEND, &self.id, &self.view, room);
         command.arg(self.number);
@@ -151,7 +160,7 @@ impl Writer {
             command
                 .arg(key)
                 .arg(record.name())
-                .arg(pin_text(record.pin()))
+                .arg(pin_text(&record))
                 .arg(record.payload());
         }
         let mut reply = Reply::read(self.link.call(&APPEND, &command)?)?;
@@ -159,8 +168,12 @@ impl Writer {
         if reply.number()? > 0 {
             self.view.want_retake();
         }
+        let repeated = reply.places()?;
         self.view.settled(&reply.news)?;
-        Ok(first)
+        Ok(Appended {
+            first: Sequence::new(first),
+            repeated,
+        })
     }
 }
 
@@ -188,7 +201,7 @@ fn fingerprint(batch: &Batch) -> u64 {
     for record in batch.iter() {
         record.stream_key().hash(&mut hasher);
         record.name().hash(&mut hasher);
-        pin_text(record.pin()).hash(&mut hasher);
+        pin_text(&record).hash(&mut hasher);
         record.payload().hash(&mut hasher);
     }
     hasher.finish()

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use redis::Value;
 
 use crate::sse::{
-    batch::StoredEvent,
+    batch::{BatchRecord, StoredEvent},
     event::{Pin, StreamKey},
     id::Sequence,
     store::{Life, StoredStream, redis::fault::Fault},
@@ -43,6 +43,15 @@ impl Reply {
 
     pub(super) fn list(&mut self) -> Result<Vec<Value>, Fault> {
         array(self.rest.next().ok_or_else(Fault::unexpected)?)
+    }
+
+    /// Places in a batch, ascending: numbers with commas between them.
+    pub(super) fn places(&mut self) -> Result<Vec<usize>, Fault> {
+        let list = text(self.rest.next())?;
+        let places = list.split(',').filter(|_| !list.is_empty());
+        places
+            .map(|place| place.parse().ok().ok_or_else(Fault::unexpected))
+            .collect()
     }
 
     /// A list of pins.
@@ -99,8 +108,18 @@ pub(super) fn place(value: Value) -> Result<(Option<StreamKey>, Sequence), Fault
     Ok((stream_key(&bytes(values.next())?)?, sequence))
 }
 
-/// How a pin is written into an event: nothing, `o<token>` or `c<token>`.
-pub(super) fn pin_text(pin: Pin) -> String {
+/// How a pin is handed to the server: nothing, `o<token>` or `c<token>`, in capitals for an event that may be there only
+/// once. In the log it stands in small letters.
+pub(super) fn pin_text(record: &BatchRecord<'_>) -> String {
+    let text = plain_pin_text(record.pin());
+    if record.is_once() {
+        text.to_ascii_uppercase()
+    } else {
+        text
+    }
+}
+
+fn plain_pin_text(pin: Pin) -> String {
     match pin {
         Pin::None => String::new(),
         Pin::Open(token) => format!("o{token}"),
@@ -179,7 +198,7 @@ mod tests {
     #[test]
     fn pins_come_back_as_they_were_written() {
         for pin in [Pin::None, Pin::Open(0), Pin::Close(u64::MAX)] {
-            assert_eq!(read_pin(&pin_text(pin)), Ok(pin));
+            assert_eq!(read_pin(&plain_pin_text(pin)), Ok(pin));
         }
         for text in ["o", "x1", "o-1", "c1 "] {
             assert_eq!(read_pin(text), Err(Fault::unexpected()), "{text}");

@@ -19,7 +19,8 @@ use crate::{
         id::Sequence,
         retention::Retention,
         store::{
-            EventStore, Follow, HeadFuture, Life, PageLimit, ReadFuture, StreamsFuture, Tended,
+            Appended, EventStore, Follow, HeadFuture, Life, PageLimit, ReadFuture, StreamsFuture,
+            Tended,
             redis::{
                 append::Writer,
                 beat,
@@ -255,7 +256,7 @@ impl EventStore for RedisEventStore {
         self.view.lives()
     }
 
-    fn append(&self, _first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+    fn append(&self, _first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         let appended = lock(&self.writing).writer.append(batch);
         appended.map_err(|fault| fault.into_error(APPEND))
     }

@@ -4,8 +4,10 @@
 use rusqlite::{Connection, params, types::FromSqlError};
 
 use crate::sse::{
-    event::Pin,
+    batch::BatchRecord,
+    event::{Pin, StreamKey},
     id::{Epoch, Sequence},
+    once::Kept,
     store::{
         Life,
         sqlite::{
@@ -179,20 +181,48 @@ pub(super) fn load_lives(connection: &Connection) -> rusqlite::Result<Vec<PastLi
     lives.collect()
 }
 
+// What stands in the column of the pin; an index knows the ones that are to be kept only once.
+const OPENS: i64 = 1;
+const CLOSES: i64 = 2;
+const ONCE: i64 = 2;
+
 /// A pin as it stands in its two columns.
-pub(super) fn pack(pin: Pin) -> (Option<i64>, Option<i64>) {
-    match pin {
+pub(super) fn pack(record: &BatchRecord<'_>) -> (Option<i64>, Option<i64>) {
+    let once = if record.is_once() { ONCE } else { 0 };
+    match record.pin() {
         Pin::None => (None, None),
-        Pin::Open(token) => (Some(1), Some(token.cast_signed())),
-        Pin::Close(token) => (Some(2), Some(token.cast_signed())),
+        Pin::Open(token) => (Some(OPENS + once), Some(token.cast_signed())),
+        Pin::Close(token) => (Some(CLOSES + once), Some(token.cast_signed())),
     }
+}
+
+/// What is kept of a token whose events must be kept only once.
+pub(super) fn kept_once(
+    connection: &Connection,
+    key: &StreamKey,
+    token: u64,
+) -> rusqlite::Result<Kept> {
+    let mut statement = connection.prepare_cached(
+        "SELECT pin FROM event WHERE stream = (SELECT first FROM stream WHERE key = ?1)
+         AND token = ?2 AND pin >= 3",
+    )?;
+    let mut rows = statement.query(params![key.as_bytes(), token.cast_signed()])?;
+    let mut kept = Kept::default();
+    while let Some(row) = rows.next()? {
+        if row.get::<_, i64>(0)? == CLOSES + ONCE {
+            kept.closing = true;
+        } else {
+            kept.opening = true;
+        }
+    }
+    Ok(kept)
 }
 
 pub(super) fn unpack(pin: Option<i64>, token: Option<i64>) -> Pin {
     let token = token.unwrap_or_default().cast_unsigned();
     match pin {
-        Some(1) => Pin::Open(token),
-        Some(2) => Pin::Close(token),
+        Some(1 | 3) => Pin::Open(token),
+        Some(2 | 4) => Pin::Close(token),
         _ => Pin::None,
     }
 }
@@ -200,17 +230,25 @@ pub(super) fn unpack(pin: Option<i64>, token: Option<i64>) -> Pin {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sse::batch::Batch;
 
     #[test]
     fn every_pin_comes_back_from_its_columns() {
+        let key = StreamKey::new("a").unwrap();
         for pin in [
             Pin::None,
             Pin::Open(0),
             Pin::Open(u64::MAX),
             Pin::Close(1 << 63),
         ] {
-            let (kind, token) = pack(pin);
-            assert_eq!(unpack(kind, token), pin);
+            let mut batch = Batch::default();
+            batch.push("note", Some(key), pin, |_| {});
+            batch.push("note", Some(key), pin, |_| {});
+            batch.mark_once();
+            for record in batch.iter() {
+                let (kind, token) = pack(&record);
+                assert_eq!(unpack(kind, token), pin);
+            }
         }
     }
 }

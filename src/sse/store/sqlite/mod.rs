@@ -37,7 +37,8 @@ use crate::{
         id::Sequence,
         retention::Retention,
         store::{
-            EventStore, Follow, HeadFuture, Life, PageLimit, ReadFuture, StreamsFuture, Tended,
+            Appended, EventStore, Follow, HeadFuture, Life, PageLimit, ReadFuture, StreamsFuture,
+            Tended,
         },
     },
 };
@@ -260,7 +261,7 @@ impl EventStore for SqliteEventStore {
         )
     }
 
-    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         let opened = self.opened()?;
         let Role::Writes(keeper) = &opened.role else {
             return Err(refused(
@@ -279,7 +280,7 @@ impl EventStore for SqliteEventStore {
                 writer.head()
             )));
         }
-        let chores = writer
+        let (repeated, chores) = writer
             .append(first, batch, numbers::now())
             .map_err(failed)?;
         opened.shared.set_oldest(writer.oldest());
@@ -287,7 +288,7 @@ impl EventStore for SqliteEventStore {
         if chores == Chores::Some {
             keeper.desk.ring();
         }
-        Ok(first)
+        Ok(Appended { first, repeated })
     }
 
     fn oldest(&self) -> Sequence {

@@ -58,6 +58,9 @@ const TABLES: &str = "
     );
     INSERT INTO state VALUES(1, 0, 1, 0, 0, 0, 0);";
 
+// Events that must be kept only once. A log of before there were such ones gets the index when it is opened.
+const ONCE: &str = "CREATE INDEX IF NOT EXISTS event_once ON event(stream, token) WHERE pin >= 3;";
+
 /// What a commit waits for.
 ///
 /// No setting loses anything to a crash of the process, `kill -9` included: what an append returned is with the
@@ -217,7 +220,7 @@ fn prepare(
              PRAGMA user_version={FORMAT}; COMMIT;"
         ))?;
     }
-    Ok(())
+    connection.execute_batch(ONCE)
 }
 
 /// An error for a file that cannot be used for a reason of our own.

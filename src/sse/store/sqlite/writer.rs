@@ -10,11 +10,12 @@ use crate::{
     sse::{
         batch::Batch,
         id::{Epoch, Sequence},
+        once,
         retention::Retention,
         store::{
             Abandoned, Life,
             sqlite::{
-                books::{Books, EVENT_BYTES, PastLife, pack},
+                books::{Books, EVENT_BYTES, PastLife, kept_once, pack},
                 lock::WriteLock,
                 numbers::{int, moment},
                 pages::{KeyNames, event_at},
@@ -94,9 +95,16 @@ impl Writer {
         first: Sequence,
         batch: &Batch,
         now: u64,
-    ) -> rusqlite::Result<Chores> {
+    ) -> rusqlite::Result<(Vec<usize>, Chores)> {
         let expires = self.books.expires;
+        let mut repeated = Vec::new();
         let progress = self.transact(|connection, books, limits| {
+            repeated = once::repeated(batch, |key, token| kept_once(connection, key, token))?;
+            let new = (!repeated.is_empty()).then(|| batch.without(&repeated));
+            let batch = new.as_ref().unwrap_or(batch);
+            if batch.is_empty() {
+                return Ok(Progress::Done);
+            }
             trim::note_moment(connection, books, limits, first.get(), now)?;
             insert(connection, books, first.get(), batch)?;
             let mut progress = trim::step(connection, books, limits, now)?;
@@ -108,9 +116,9 @@ impl Writer {
         })?;
         let sooner = self.books.expires < expires;
         if progress == Progress::More || sooner || trim::has_spare_pages(&self.connection)? {
-            Ok(Chores::Some)
+            Ok((repeated, Chores::Some))
         } else {
-            Ok(Chores::None)
+            Ok((repeated, Chores::None))
         }
     }
 
@@ -213,7 +221,7 @@ fn insert(
                 }
             },
         };
-        let (pin, token) = pack(record.pin());
+        let (pin, token) = pack(&record);
         let (name, payload) = (record.name(), record.payload());
         insert.execute(params![int(sequence), stream, name, pin, token, payload])?;
         let bytes = (name.len() + payload.len()) as u64 + EVENT_BYTES;

@@ -72,7 +72,7 @@ impl Handle {
 
     pub(crate) fn try_append(&self, drafts: &[Draft<'_>]) -> Result<u64, Error> {
         let appended = self.0.append(Sequence::START, &batch(drafts));
-        appended.map(Sequence::get)
+        appended.map(|appended| appended.first.get())
     }
 
     /// Appends the same batch, as a log does, until it is taken.

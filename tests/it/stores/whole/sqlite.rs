@@ -6,8 +6,8 @@ use std::{
 };
 
 use livespan::{
-    Batch, Error, EventStore, Life, LiveSpans, PageLimit, ReadFuture, Retention, Sequence,
-    SqliteEventStore, StreamKey, StreamsFuture, Tended,
+    Appended, Batch, Error, EventStore, Life, LiveSpans, PageLimit, ReadFuture, Retention,
+    Sequence, SqliteEventStore, StreamKey, StreamsFuture, Tended,
 };
 
 use super::{list, pairs, running, story};
@@ -34,7 +34,7 @@ impl EventStore for Forgetful {
         self.0.lives()
     }
 
-    fn append(&self, first: Sequence, batch: &Batch) -> Result<Sequence, Error> {
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         self.0.append(first, batch)
     }
 

@@ -1,5 +1,6 @@
--- Appends a batch, once. ARGV: 11 the batch's number, then key, name, pin ('', `o<token>`, `c<token>`) and payload of
--- each event.
+-- Appends a batch, once. ARGV: 11 the batch's number, then key, name, pin ('', `o<token>`, `c<token>`, in capitals for
+-- an event that may be there only once) and payload of each event. The answer names the places of those, from 0 on, that
+-- are left out because they are there.
 
 local writer, number = ARGV[1], ARGV[11]
 local state, now = load_state(), now_ms()
@@ -7,14 +8,33 @@ local revived = hear(writer, now)
 local refusal = settle(state, now)
 if refusal then return refusal end
 
-local done, at = string.match(redis.call('HGET', BATCHES, writer) or '', '^(%d+) (%d+)$')
-if done == number then return report(state, at, revived, 0) end
+local done, at, left_out = string.match(redis.call('HGET', BATCHES, writer) or '', '^(%d+) (%d+) ?(.*)$')
+if done == number then return report(state, at, revived, left_out) end
 
 local first = state.head + 1
 local keys, opened, final = {}, {}, {}
 local time = text(now)
 
+local repeated, places, here = {}, {}, {}
+
+-- Whether the event may be there only once, and is. A start must never come after its own end.
+local function is_repeated(key, pin)
+  local kind = string.sub(pin, 1, 1)
+  if kind ~= 'O' and kind ~= 'C' then return false end
+  local token = string.sub(pin, 2) .. ':' .. key
+  local opening, closing = 'O' .. token, 'C' .. token
+  if here[closing] or is_there(state, closing) then return true end
+  if kind == 'O' and (here[opening] or is_there(state, opening)) then return true end
+  here[kind .. token] = true
+  return false
+end
+
 local function add(sequence, key, name, pin, payload)
+  local kind = string.sub(pin, 1, 1)
+  if kind == 'O' or kind == 'C' then
+    redis.call('ZADD', ONCE, text(sequence), pin .. ':' .. key)
+    pin = string.lower(kind) .. string.sub(pin, 2)
+  end
   local at = id(sequence)
   redis.call('XADD', LOG, at, 'n', name, 'k', key, 'p', pin, 'b', text(state.total), 't', time, 'd', payload)
   local stream = EVERY
@@ -44,7 +64,17 @@ local function add(sequence, key, name, pin, payload)
 end
 
 -- Only the first can be refused for its number, when others wrote to the log by hand.
-local count = (#ARGV - 11) / 4
+local handed = (#ARGV - 11) / 4
+for index = 0, handed - 1 do
+  local from = 12 + 4 * index
+  if is_repeated(ARGV[from], ARGV[from + 2]) then
+    repeated[#repeated + 1] = text(index)
+  else
+    places[#places + 1] = from
+  end
+end
+left_out = table.concat(repeated, ',')
+local count = #places
 if count > 0 then
   local last = last_entry(LOG)
   if last and sequence_of(last) >= first then
@@ -52,7 +82,7 @@ if count > 0 then
   end
 end
 for index = 0, count - 1 do
-  local from = 12 + 4 * index
+  local from = places[index + 1]
   add(first + index, ARGV[from], ARGV[from + 1], ARGV[from + 2], ARGV[from + 3])
 end
 state.head = first + count - 1
@@ -73,7 +103,7 @@ local function register_streams()
 end
 
 local function move_pins()
-  if #opened == 0 then return 0 end
+  if #opened == 0 then return end
   local pins, now_closed, now_open, standing = pins_of(writer), {}, {}, {}
   local before, own = {}, {}
   in_pieces('ZMSCORE', OPENS, opened, function(from, scores)
@@ -123,16 +153,14 @@ local function move_pins()
   end
   if redis.call('EXISTS', taken_of(writer)) == 1 then in_pieces('SREM', taken_of(writer), opened) end
   if unpinned > 0 then redis.call('HINCRBY', META, 'unpinned', unpinned) end
-  return unpinned
 end
 
-local unpinned = 0
 if count > 0 then
   register_streams()
-  unpinned = move_pins()
-  redis.call('HSET', BATCHES, writer, number .. ' ' .. text(first))
+  move_pins()
   redis.call('ZADD', WROTE, text(state.head), writer)
   redis.call('HSET', META, 'head', text(state.head), 'total', text(state.total))
   trim(state, now, count)
 end
-return report(state, text(first), revived, unpinned)
+if handed > 0 then redis.call('HSET', BATCHES, writer, number .. ' ' .. text(first) .. ' ' .. left_out) end
+return report(state, text(first), revived, left_out)

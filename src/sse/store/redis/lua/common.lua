@@ -23,6 +23,7 @@ local BATCHES = base .. 'batches'   -- hash: writer -> its last batch
 local WROTE = base .. 'wrote'       -- zset: writer -> the last event by it or about it
 local FORMER = base .. 'former'     -- hash: pin -> the writer that it was taken from
 local LOST = base .. 'lost'           -- zset: stream -> up to where its own key misses events; '' for EVERY
+local ONCE = base .. 'once'         -- zset: pin of an event that may be there only once -> its sequence
 local GONE = base .. 'gone'         -- hash: dead writer -> its opening events of every stream
 
 local LIVES_MAX = 32

@@ -17,7 +17,7 @@ local function begin_life(state, epoch, first)
   local from = math.max(1, #lives - LIVES_MAX + 1)
   if state.lives == '' and not first_entry(LOG, '-') then
     -- What an earlier log left behind would be taken for this one's.
-    redis.call('DEL', EVERY, STREAMS, OPENS, STANDING, KEPT, KEPT_ALL, KEPT_BY, KEPT_FIRST, FORMER, GONE, LOST)
+    redis.call('DEL', EVERY, STREAMS, OPENS, STANDING, KEPT, KEPT_ALL, KEPT_BY, KEPT_FIRST, FORMER, GONE, LOST, ONCE)
     state.every, state.kept_bytes, state.oldest = 0, 0, first
   end
   state.lives = table.concat(lives, ' ', from)
@@ -117,6 +117,7 @@ local function release(state, sequence)
   local event = cmsgpack.unpack(kept)
   redis.call('HDEL', KEPT, at)
   redis.call('ZREM', KEPT_ALL, at)
+  redis.call('ZREMRANGEBYSCORE', ONCE, at, at)
   redis.call('ZREM', KEPT_BY, kept_place(event[2], sequence))
   state.kept_bytes = math.max(0, state.kept_bytes - size_of(event))
   redis.call('HSET', META, 'kept', text(state.kept_bytes))
@@ -164,6 +165,22 @@ local function keep_open(state, from, to)
       redis.call('HSET', META, 'kept', text(state.kept_bytes))
     end
   end
+end
+
+-- Forgets which of the trimmed events may be there only once, but for those that are kept all the same.
+local function forget_once(from, to)
+  local gone = {}
+  local old = redis.call('ZRANGEBYSCORE', ONCE, text(from), '(' .. text(to), 'WITHSCORES')
+  for at = 1, #old, 2 do
+    if redis.call('HEXISTS', KEPT, text(tonumber(old[at + 1]))) == 0 then gone[#gone + 1] = old[at] end
+  end
+  in_pieces('ZREM', ONCE, gone)
+end
+
+-- Whether an event with this pin that may be there only once is there.
+local function is_there(state, pin)
+  local sequence = tonumber(redis.call('ZSCORE', ONCE, pin) or nil)
+  return sequence and (sequence >= state.oldest or redis.call('HEXISTS', KEPT, text(sequence)) == 1)
 end
 
 -- Lets the old events of one stream's own key go, and returns the first that is left. When the key does not begin where
@@ -268,7 +285,9 @@ local function trim(state, now, batch)
   local target = first and sequence_of(first) or state.head + 1
   if first and not keeps(first) then target = first_retained(state, first, keeps) end
   if target > state.oldest or (first and sequence_of(first) < target) then
-    keep_open(state, math.min(state.oldest, first and sequence_of(first) or target), target)
+    local from = math.min(state.oldest, first and sequence_of(first) or target)
+    keep_open(state, from, target)
+    forget_once(from, target)
     redis.call('XTRIM', LOG, 'MINID', id(target))
     first = first_entry(LOG, '-')
     state.oldest = first and sequence_of(first) or state.head + 1

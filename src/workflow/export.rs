@@ -1,0 +1,115 @@
+//! The OpenTelemetry span of a step, for the other processors of a provider: made when the step has ended, because a
+//! span of the SDK that is dropped ends. It runs in the host's tasks.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use opentelemetry::{
+    Context, InstrumentationScope,
+    trace::{
+        Span as _, SpanBuilder, SpanContext, Status, TraceContextExt as _, Tracer as _,
+        TracerProvider as _,
+    },
+};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData};
+
+use crate::{
+    spans::{
+        event::TraceId,
+        preset::{self, Decided, Ids},
+        processor::ProcessorParts,
+    },
+    workflow::ids,
+};
+
+/// The instrumentation scope of workflow spans.
+pub(crate) const SCOPE: &str = "livespan.workflow";
+/// What the one span says that is exported without the ids it should have.
+const NO_IDS: &str = "livespan: the spans of workflows are not exported, because the tracer provider does not have \
+                      livespan::workflow::WorkflowIds as its id generator";
+
+pub(crate) struct Exporter {
+    tracer: SdkTracer,
+    parts: Arc<ProcessorParts>,
+    /// Whether a span got other ids than it should: what follows would be in traces of its own.
+    lacks_ids: AtomicBool,
+}
+
+impl fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exporter").finish_non_exhaustive()
+    }
+}
+
+impl Exporter {
+    pub(crate) fn new(provider: &SdkTracerProvider, parts: &Arc<ProcessorParts>) -> Self {
+        let scope = InstrumentationScope::builder(SCOPE).build();
+        Self {
+            tracer: provider.tracer_with_scope(scope),
+            parts: Arc::clone(parts),
+            lacks_ids: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks the sampler about the trace. Without [`LiveSampler`](crate::LiveSampler) it cannot be asked.
+    pub(crate) fn decide(&self, trace: TraceId) -> Decided {
+        let all = Decided {
+            is_sampled: true,
+            ..Decided::default()
+        };
+        if !self.parts.samples.load(Ordering::Relaxed) {
+            return all;
+        }
+        let root = ids::root(trace);
+        let ids = Ids {
+            trace_id: Some(opentelemetry::TraceId::from_bytes(trace.to_bytes())),
+            span_id: opentelemetry::SpanId::from_bytes(root.to_bytes()),
+        };
+        let builder = SpanBuilder::from_name(NO_IDS);
+        preset::ask(ids, || {
+            self.tracer.build_with_context(builder, &Context::new())
+        })
+        .unwrap_or(all)
+    }
+
+    /// Makes the span below its parent, with its own ids and its true start, and ends it.
+    pub(crate) fn export(&self, parent: Option<SpanContext>, data: SpanData) {
+        if !data.span_context.is_sampled() || self.lacks_ids.load(Ordering::Relaxed) {
+            return;
+        }
+        let wanted = data.span_context.clone();
+        let is_root = parent.is_none();
+        let parent = parent.map_or_else(Context::new, |parent| {
+            Context::new().with_remote_span_context(parent)
+        });
+        let ids = Ids {
+            trace_id: is_root.then(|| wanted.trace_id()),
+            span_id: wanted.span_id(),
+        };
+        let builder = SpanBuilder::from_name(data.name)
+            .with_kind(data.span_kind)
+            .with_start_time(data.start_time)
+            .with_attributes(data.attributes)
+            .with_events(data.events.events)
+            .with_links(data.links.links);
+        let state = wanted.trace_state().clone();
+        preset::with(ids, state, &self.parts.told, || {
+            let mut span = self.tracer.build_with_context(builder, &parent);
+            let made = span.span_context();
+            let is_right =
+                made.span_id() == wanted.span_id() && made.trace_id() == wanted.trace_id();
+            if !is_right && span.is_recording() {
+                self.lacks_ids.store(true, Ordering::Relaxed);
+                span.set_status(Status::error(NO_IDS));
+            } else {
+                span.set_status(data.status);
+            }
+            span.end_with_timestamp(data.end_time);
+        });
+    }
+}

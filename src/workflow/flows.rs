@@ -1,0 +1,85 @@
+//! The workflows of a log: what all their instances share.
+
+use std::sync::Arc;
+
+use opentelemetry_sdk::trace::SdkTracerProvider;
+
+use crate::{
+    spans::{event::TraceId, live::LiveSpans, processor::ProcessorParts},
+    workflow::{export::Exporter, handle::Workflow, ids, run::Stage, step::Step},
+};
+
+/// The namespace of instances where none is given.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// Shows the workflows of one kind in a log: see [the module](crate::workflow). Cloning is cheap.
+///
+/// ```
+/// use livespan::{LiveSpans, workflow::Workflows};
+///
+/// let live = LiveSpans::builder().build()?;
+/// let orders = Workflows::new(&live).namespace("orders");
+/// assert_eq!(orders.trace_id("order-42"), orders.instance("order-42").trace_id());
+/// # Ok::<(), livespan::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Workflows {
+    namespace: Arc<str>,
+    stage: Arc<Stage>,
+}
+
+impl Workflows {
+    /// Shows workflows in this log. Their process and service are those of the tracer provider that the log watches
+    /// when the first span is shown, or else what `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say.
+    pub fn new(live: &LiveSpans) -> Self {
+        Self::with_stage(DEFAULT_NAMESPACE.into(), &live.shared.parts, None)
+    }
+
+    fn with_stage(
+        namespace: Arc<str>,
+        parts: &Arc<ProcessorParts>,
+        exporter: Option<Exporter>,
+    ) -> Self {
+        let stage = Stage::new(parts, exporter);
+        Self {
+            namespace,
+            stage: Arc::new(stage),
+        }
+    }
+
+    /// Sets what tells instances of the same id apart: the kind of workflow, usually; by default `default`. An instance
+    /// that is to be run anew in a trace of its own needs another namespace, or another id.
+    #[must_use]
+    pub fn namespace(self, namespace: impl AsRef<str>) -> Self {
+        Self {
+            namespace: namespace.as_ref().into(),
+            ..self
+        }
+    }
+
+    /// Hands each span, when it ends, to the other processors of this provider, with its own ids and its true start.
+    ///
+    /// The provider needs [`WorkflowIds`](crate::workflow::WorkflowIds) as its id generator; without it the first span
+    /// says so in its status, and no other follows. A sampler other than the default goes into
+    /// [`LiveSpans::sampler`]: it is then asked once per instance, so that a trace is exported whole or not at all. A
+    /// span that is replayed by an engine that does not [tell](Workflow::replaying) is exported again, under the same
+    /// ids.
+    #[must_use]
+    pub fn exporting(self, provider: &SdkTracerProvider) -> Self {
+        let exporter = Exporter::new(provider, &self.stage.parts);
+        Self::with_stage(self.namespace, &self.stage.parts, Some(exporter))
+    }
+
+    /// Begins to watch an instance. What it returns belongs to one run of the workflow's function: an engine that runs
+    /// the function again asks again.
+    pub fn instance(&self, id: impl AsRef<str>) -> Workflow {
+        let never: fn() -> bool = || false;
+        let always: fn(&Step) -> bool = |_| true;
+        Workflow::new(&self.stage, &self.namespace, id.as_ref(), never, always)
+    }
+
+    /// Returns the trace of an instance, for [`LiveSpans::respond`] for example.
+    pub fn trace_id(&self, instance: impl AsRef<str>) -> TraceId {
+        ids::trace(&self.namespace, instance.as_ref())
+    }
+}

@@ -1,0 +1,125 @@
+//! One run of a workflow's function: its trace, which steps it made, and where its spans are shown.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
+use opentelemetry_sdk::Resource;
+
+use crate::{
+    spans::{
+        event::{SpanId, TraceId},
+        preset::Decided,
+        processor::ProcessorParts,
+    },
+    sync::lock,
+    workflow::{
+        export::Exporter,
+        ids::{self, StepKey},
+        outcome::Failure,
+    },
+};
+
+/// Where spans are shown.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) parts: Arc<ProcessorParts>,
+    pub(crate) exporter: Option<Exporter>,
+    source: OnceLock<u32>,
+}
+
+impl Stage {
+    pub(crate) fn new(parts: &Arc<ProcessorParts>, exporter: Option<Exporter>) -> Self {
+        Self {
+            parts: Arc::clone(parts),
+            exporter,
+            source: OnceLock::new(),
+        }
+    }
+
+    /// The process of the spans: that of the log's tracer provider, or one of its own where there is none.
+    pub(crate) fn source(&self) -> u32 {
+        *self.source.get_or_init(|| {
+            self.parts.processes.newest().unwrap_or_else(|| {
+                let source = self.parts.processes.add();
+                self.parts.describe(source, &Resource::builder().build());
+                source
+            })
+        })
+    }
+}
+
+/// What all handles of one run share.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) stage: Arc<Stage>,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) instance: Arc<str>,
+    pub(crate) trace_id: TraceId,
+    decided: OnceLock<Decided>,
+    /// How often each step was made below its parent.
+    made: Mutex<HashMap<(SpanId, StepKey), u64>>,
+    cancelled: Mutex<Option<String>>,
+}
+
+impl Run {
+    pub(crate) fn new(stage: &Arc<Stage>, namespace: &Arc<str>, instance: &str) -> Self {
+        Self {
+            stage: Arc::clone(stage),
+            namespace: Arc::clone(namespace),
+            instance: instance.into(),
+            trace_id: ids::trace(namespace, instance),
+            decided: OnceLock::new(),
+            made: Mutex::default(),
+            cancelled: Mutex::default(),
+        }
+    }
+
+    /// The function begins anew: so do its steps.
+    pub(crate) fn begin(&self) {
+        lock(&self.made).clear();
+    }
+
+    /// Everything of this run that is dropped from now on is over.
+    pub(crate) fn cancel(&self, reason: String) {
+        lock(&self.cancelled).get_or_insert(reason);
+    }
+
+    /// Whether the trace is exported: asked once, so that it is exported whole or not at all.
+    pub(crate) fn decided(&self) -> &Decided {
+        self.decided.get_or_init(|| match &self.stage.exporter {
+            Some(exporter) => exporter.decide(self.trace_id),
+            None => Decided {
+                is_sampled: true,
+                trace_state: TraceState::NONE,
+            },
+        })
+    }
+
+    pub(crate) fn span_context(&self, span: SpanId) -> SpanContext {
+        let decided = self.decided();
+        SpanContext::new(
+            opentelemetry::TraceId::from_bytes(self.trace_id.to_bytes()),
+            opentelemetry::SpanId::from_bytes(span.to_bytes()),
+            TraceFlags::NOT_SAMPLED.with_sampled(decided.is_sampled),
+            // It is of this process: a step's child is no stranger to it.
+            false,
+            decided.trace_state.clone(),
+        )
+    }
+
+    pub(crate) fn cancelled(&self) -> Option<Failure> {
+        lock(&self.cancelled).clone().map(Failure::cancelled)
+    }
+
+    /// How often such a step was made before.
+    pub(crate) fn next(&self, parent: SpanId, key: &StepKey) -> u64 {
+        let mut made = lock(&self.made);
+        let count = made.entry((parent, key.clone())).or_default();
+        let ordinal = *count;
+        *count += 1;
+        ordinal
+    }
+}

@@ -1,0 +1,408 @@
+//! One open span of a workflow: told when it begins, when it pauses and when it ends. It runs in the host's tasks and
+//! puts records into the log's buffer, as the span processor does.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard},
+    time::SystemTime,
+};
+
+use opentelemetry::{
+    InstrumentationScope, KeyValue, Value,
+    trace::{Event, Link, SpanKind, Status},
+};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
+
+use crate::{
+    spans::{
+        event::{SpanId, SpanState},
+        parse,
+        record::Nature,
+    },
+    sync::lock,
+    workflow::{
+        attribute,
+        export::SCOPE,
+        outcome::Failure,
+        run::Run,
+        step::{Step, StepKind},
+    },
+};
+
+/// Events of one span: retries, and its failure.
+const EVENTS_MAX: usize = 128;
+/// Attributes that a step's work adds.
+const ATTRIBUTES_MAX: usize = 128;
+
+/// What a span begins with.
+#[derive(Debug)]
+pub(crate) struct Begin {
+    pub(crate) span_id: SpanId,
+    /// Below which span it is shown.
+    pub(crate) parent: Option<SpanId>,
+    pub(crate) name: String,
+    pub(crate) attributes: Vec<KeyValue>,
+    pub(crate) links: Vec<Link>,
+    /// `None` for the root.
+    pub(crate) step: Option<Step>,
+}
+
+/// A span that is open as long as this lives, if it is shown at all. Dropped before it [ends](Self::end), it waits.
+pub(crate) struct OpenSpan {
+    shown: Option<Shown>,
+}
+
+struct Shown {
+    run: Arc<Run>,
+    begin: Begin,
+    nature: Nature,
+    start: SystemTime,
+    /// Whether the engine was replaying when it began.
+    replayed: bool,
+    has_paused: bool,
+    progress: Arc<Mutex<Progress>>,
+}
+
+/// What the work says about its span.
+#[derive(Debug, Default)]
+struct Progress {
+    attempts: u32,
+    events: Vec<Event>,
+    dropped_events: u32,
+    attributes: Vec<KeyValue>,
+    dropped_attributes: u32,
+    has_ended: bool,
+}
+
+impl OpenSpan {
+    /// Tells that the span begins, unless that is replayed.
+    pub(crate) fn begin(run: &Arc<Run>, begin: Option<Begin>, replayed: bool) -> Self {
+        let shown = begin.map(|begin| Shown::new(run, begin, replayed));
+        if let Some(shown) = shown.as_ref().filter(|shown| !shown.replayed) {
+            let mut data = shown.data(shown.start);
+            if let Some(step) = &shown.begin.step {
+                data.attributes
+                    .extend(step.starting_attributes(shown.start));
+            }
+            let stage = &run.stage;
+            stage.parts.show_start(stage.source(), &data, shown.nature);
+        }
+        Self { shown }
+    }
+
+    /// What the work is given to say more.
+    pub(crate) fn handle(&self) -> StepSpan {
+        StepSpan {
+            shown: self.shown.as_ref().map(Shown::reporter),
+        }
+    }
+
+    /// The future is not ready: a step that waits by its nature waits from now on.
+    pub(crate) fn paused(&mut self) {
+        if let Some(shown) = &mut self.shown {
+            let rests = shown.nature == Nature::Resting;
+            if !std::mem::replace(&mut shown.has_paused, true) && rests && !shown.replayed {
+                shown.wait();
+            }
+        }
+    }
+
+    /// Tells that the span ends, unless that is replayed.
+    pub(crate) fn end(mut self, failure: Option<&Failure>, replaying: bool) {
+        if let Some(shown) = self.shown.take() {
+            shown.end(failure, replaying);
+        }
+    }
+}
+
+impl Drop for OpenSpan {
+    /// The future was dropped: the engine suspends the workflow, or it is cancelled.
+    fn drop(&mut self) {
+        let Some(shown) = self.shown.take() else {
+            return;
+        };
+        if let Some(cancelled) = shown.run.cancelled() {
+            shown.end(Some(&cancelled), false);
+        } else if !shown.begin.step.as_ref().is_some_and(|step| step.elsewhere) {
+            shown.wait();
+        }
+    }
+}
+
+impl Shown {
+    fn new(run: &Arc<Run>, begin: Begin, replayed: bool) -> Self {
+        let kind = begin.step.as_ref().map_or(StepKind::Scope, Step::kind);
+        Self {
+            run: Arc::clone(run),
+            begin,
+            nature: if kind.rests() {
+                Nature::Resting
+            } else {
+                Nature::Durable
+            },
+            start: SystemTime::now(),
+            replayed,
+            has_paused: false,
+            progress: Arc::default(),
+        }
+    }
+
+    fn reporter(&self) -> Reporter {
+        Reporter {
+            run: Arc::clone(&self.run),
+            span_id: self.begin.span_id,
+            progress: Arc::clone(&self.progress),
+        }
+    }
+
+    fn data(&self, end: SystemTime) -> SpanData {
+        SpanData {
+            parent_span_id: self
+                .begin
+                .parent
+                .map_or(opentelemetry::SpanId::INVALID, |parent| {
+                    opentelemetry::SpanId::from_bytes(parent.to_bytes())
+                }),
+            name: Cow::Owned(self.begin.name.clone()),
+            start_time: self.start,
+            end_time: end,
+            attributes: self.begin.attributes.clone(),
+            links: links(self.begin.links.clone()),
+            ..bare(&self.run, self.begin.span_id)
+        }
+    }
+
+    /// Tells that the span waits, and what for.
+    fn wait(&self) {
+        let mut data = self.data(SystemTime::now());
+        data.attributes = match &self.begin.step {
+            // When it wakes counts from its first start, which this may not be.
+            Some(step) if self.replayed => step.lasting_waiting_attributes(),
+            Some(step) => step.waiting_attributes(self.start),
+            None => Vec::new(),
+        };
+        data.links = SpanLinks::default();
+        let stage = &self.run.stage;
+        stage
+            .parts
+            .show_update(stage.source(), &data, Some(SpanState::Waiting));
+    }
+
+    fn end(self, failure: Option<&Failure>, replaying: bool) {
+        let now = SystemTime::now();
+        let mut data = self.data(now);
+        self.take_progress(&mut data);
+        let mut nature = self.nature;
+        if let Some(failure) = failure {
+            data.status = Status::error(failure.to_string());
+            if failure.is_cancelled() {
+                nature = Nature::Cancelled;
+            } else {
+                data.events.events.push(exception(failure, now));
+            }
+        }
+        let stage = &self.run.stage;
+        if self.replayed && replaying {
+            // It ended before, but that may have been lost with the process.
+            stage.parts.show_end_if_open(stage.source(), &data, nature);
+            return;
+        }
+        stage.parts.show_end(stage.source(), &data, nature);
+        if let Some(exporter) = &stage.exporter {
+            if let Some(first) = self.first_start() {
+                data.start_time = first.min(data.start_time);
+            }
+            let parent = self.begin.parent.map(|one| self.run.span_context(one));
+            exporter.export(parent, data);
+        }
+    }
+
+    fn take_progress(&self, data: &mut SpanData) {
+        let mut progress = lock(&self.progress);
+        progress.has_ended = true;
+        if progress.attempts > 0 {
+            let attempts = i64::from(progress.attempts) + 1;
+            set(
+                &mut data.attributes,
+                KeyValue::new(attribute::ATTEMPTS, attempts),
+            );
+        }
+        for pair in progress.attributes.drain(..) {
+            set(&mut data.attributes, pair);
+        }
+        data.dropped_attributes_count = progress.dropped_attributes;
+        let mut events = SpanEvents::default();
+        events.events = std::mem::take(&mut progress.events);
+        events.dropped_count = progress.dropped_events;
+        data.events = events;
+    }
+
+    /// When the span began, if that was before this run and the log still knows.
+    fn first_start(&self) -> Option<SystemTime> {
+        let log = &self.run.stage.parts.engine.log;
+        let key = self.run.trace_id.stream_key();
+        let opened = log.tail.opened(&key, self.begin.span_id.token())?;
+        let started = opened.events().next()?.payload();
+        parse::timestamp(&started)?.to_system_time()
+    }
+}
+
+/// A step that is running, for its own work to say more about it. Cloning is cheap. What comes after the step has ended
+/// is left out.
+///
+/// ```
+/// use livespan::{LiveSpans, workflow::Workflows};
+///
+/// # async fn charge(attempt: u32) -> Result<&'static str, std::io::Error> {
+/// #     if attempt < 3 { Err(std::io::Error::other("no answer")) } else { Ok("paid") }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let live = LiveSpans::builder().build()?;
+/// let wf = Workflows::new(&live).instance("order-42");
+/// wf.step_with("charge", |span| async move {
+///     let mut attempt = 1;
+///     loop {
+///         match charge(attempt).await {
+///             Err(error) if attempt < 5 => span.retry(&error),
+///             last => return last,
+///         }
+///         attempt += 1;
+///     }
+/// })
+/// .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct StepSpan {
+    shown: Option<Reporter>,
+}
+
+#[derive(Clone)]
+struct Reporter {
+    run: Arc<Run>,
+    span_id: SpanId,
+    progress: Arc<Mutex<Progress>>,
+}
+
+impl fmt::Debug for StepSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StepSpan").finish_non_exhaustive()
+    }
+}
+
+impl StepSpan {
+    /// Tells that an attempt failed and another follows: the span counts it, and keeps the error as an event named
+    /// `retry`; the first 128 of them.
+    pub fn retry(&self, error: &impl fmt::Display) {
+        let Some(reporter) = &self.shown else {
+            return;
+        };
+        let Some(mut progress) = reporter.open() else {
+            return;
+        };
+        progress.attempts = progress.attempts.saturating_add(1);
+        let attempt = i64::from(progress.attempts);
+        let event = Event::new(
+            "retry",
+            SystemTime::now(),
+            vec![
+                KeyValue::new("attempt", attempt),
+                KeyValue::new("exception.message", error.to_string()),
+            ],
+            0,
+        );
+        if progress.events.len() < EVENTS_MAX {
+            progress.events.push(event);
+        } else {
+            progress.dropped_events = progress.dropped_events.saturating_add(1);
+        }
+        drop(progress);
+        reporter.tell(KeyValue::new(attribute::ATTEMPTS, attempt + 1));
+    }
+
+    /// Sets an attribute of the span, which viewers see at once; the first 128 keys.
+    pub fn set_attribute(&self, key: impl Into<String>, value: impl Into<Value>) {
+        let Some(reporter) = &self.shown else {
+            return;
+        };
+        let Some(mut progress) = reporter.open() else {
+            return;
+        };
+        let pair = KeyValue::new(key.into(), value);
+        let is_known = progress.attributes.iter().any(|one| one.key == pair.key);
+        if !is_known && progress.attributes.len() >= ATTRIBUTES_MAX {
+            progress.dropped_attributes = progress.dropped_attributes.saturating_add(1);
+            return;
+        }
+        set(&mut progress.attributes, pair.clone());
+        drop(progress);
+        reporter.tell(pair);
+    }
+}
+
+impl Reporter {
+    fn open(&self) -> Option<MutexGuard<'_, Progress>> {
+        Some(lock(&self.progress)).filter(|progress| !progress.has_ended)
+    }
+
+    fn tell(&self, change: KeyValue) {
+        let data = SpanData {
+            attributes: vec![change],
+            ..bare(&self.run, self.span_id)
+        };
+        let stage = &self.run.stage;
+        stage.parts.show_update(stage.source(), &data, None);
+    }
+}
+
+/// A span of which only its ids are known, now.
+fn bare(run: &Run, span_id: SpanId) -> SpanData {
+    let now = SystemTime::now();
+    SpanData {
+        span_context: run.span_context(span_id),
+        parent_span_id: opentelemetry::SpanId::INVALID,
+        parent_span_is_remote: false,
+        span_kind: SpanKind::Internal,
+        name: Cow::Borrowed(""),
+        start_time: now,
+        end_time: now,
+        attributes: Vec::new(),
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: Status::Unset,
+        instrumentation_scope: InstrumentationScope::builder(SCOPE).build(),
+    }
+}
+
+fn links(all: Vec<Link>) -> SpanLinks {
+    let mut links = SpanLinks::default();
+    links.links = all;
+    links
+}
+
+/// Sets an attribute, in the place of an earlier one of that key.
+fn set(attributes: &mut Vec<KeyValue>, pair: KeyValue) {
+    match attributes.iter_mut().find(|one| one.key == pair.key) {
+        Some(slot) => *slot = pair,
+        None => attributes.push(pair),
+    }
+}
+
+fn exception(failure: &Failure, time: SystemTime) -> Event {
+    let mut attributes = Vec::new();
+    if !failure.type_name().is_empty() {
+        attributes.push(KeyValue::new("exception.type", failure.type_name()));
+    }
+    attributes.push(KeyValue::new(
+        "exception.message",
+        failure.message().to_owned(),
+    ));
+    if failure.has_causes() {
+        attributes.push(KeyValue::new("exception.stacktrace", failure.chain()));
+    }
+    Event::new("exception", time, attributes, 0)
+}
