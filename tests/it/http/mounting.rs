@@ -35,7 +35,8 @@ fn values<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
 /// The modules that a module imports.
 fn imports(module: &str) -> Vec<&str> {
     let named = |rest: &'static str| module.split(rest).skip(1);
-    let statements = named("from \"").map(|rest| rest.split('"').next().unwrap());
+    let statements = named("}from\"").chain(named("*from\""));
+    let statements = statements.map(|rest| rest.split('"').next().unwrap());
     // Workers are scripts of their own.
     let workers = named("new URL(\"").map(|rest| rest.split('"').next().unwrap());
     let own = |name: &&str| name.starts_with("./") || !name.contains('/');
@@ -107,13 +108,16 @@ async fn load(page: &str) -> BTreeSet<String> {
     names
 }
 
-/// Every embedded file: what the page needs is all that there is.
+/// Every embedded file: what the page needs is all that there is. The style sheets come as one.
 fn embedded() -> BTreeSet<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dashboard/assets");
     let files = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    files.filter(|name| name != "index.html").collect()
+    let is_served = |name: &String| {
+        name != "index.html" && (name == "style.css" || name.rsplit('.').next() != Some("css"))
+    };
+    files.filter(is_served).collect()
 }
 
 fn app() -> Router {
