@@ -223,8 +223,14 @@ test("a paused workflow step waits, and says for what and how long", () => {
 
 test("a trace whose open spans all wait is waiting", () => {
   const state = (/** @type {string} */ spanId) => ({ type: "updated", data: { type: "updated", traceId: TRACE, spanId, process: "p1", state: "waiting", timestamp: at(3) } });
-  const trace = traceOf(started("order", null, 0, { durable: true }), started("nap", "order", 1, { durable: true }), state("nap"));
+  const trace = traceOf(started("order", null, 0, { durable: true }), started("nap", "order", 1, { durable: true }));
   assert.equal(traceState(trace), "running");
+  // The root is open only because its child is.
+  reduceTrace(trace, state("nap"));
+  assert.equal(traceState(trace), "waiting");
+  reduceTrace(trace, started("charge", "order", 2));
+  assert.equal(traceState(trace), "running");
+  reduceTrace(trace, ended("charge", "order", 2, 3));
   reduceTrace(trace, state("order"));
   assert.equal(traceState(trace), "waiting");
 });

@@ -2,7 +2,7 @@
 // What can be asked of a trace and of one span of it. Reads the columns, changes nothing, and keeps nothing.
 // Must never touch the DOM, the network or a clock: every "now" is an argument.
 
-import { FLAG, STATE, STATE_NAMES } from "./columns.mjs";
+import { FLAG, STATE, STATE_NAMES, isOpenState } from "./columns.mjs";
 import { formatTicking, parseTimestamp } from "./time.mjs";
 import { sortChildren } from "./tree.mjs";
 
@@ -128,11 +128,23 @@ export function selfTime({ spans }, index) {
 export function traceState(trace) {
   const { counts } = trace;
   if (counts.total === 0) return "placeholder";
-  if (counts.open > 0) return counts.waiting === counts.open ? "waiting" : "running";
+  if (counts.open > 0) return waits(trace) ? "waiting" : "running";
   if (counts.lost > 0) return "lost";
   const roots = topSpans(trace).map((index) => trace.spans.state[index]);
   if (roots.includes(STATE.error)) return "error";
   return roots.includes(STATE.cancelled) ? "cancelled" : "ok";
+}
+
+/**
+ * Whether every open span waits, or is open only because a span below it is: as the list has it.
+ * @param {Trace} trace
+ */
+function waits({ counts, spans }) {
+  if (counts.waiting === 0 || counts.waiting === counts.open) return counts.waiting > 0;
+  const excused = new Set();
+  for (let index = 0; index < spans.count; index += 1) if (isOpenState(spans.state[index])) excused.add(spans.parent[index]);
+  for (let index = 0; index < spans.count; index += 1) if (spans.state[index] === STATE.running && !excused.has(index)) return false;
+  return true;
 }
 
 /** @param {Trace} trace @returns {string} the root's name, or that of the earliest top span */
