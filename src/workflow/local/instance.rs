@@ -81,8 +81,8 @@ impl Instance {
         self.workflow.sleep_until(step, time, timer)
     }
 
-    /// Waits for an event and gives its payload. One that came before is taken at once; each is taken once, by the first
-    /// step that waits for it.
+    /// Waits for an event and gives its payload. One that came before is taken at once; each is taken once, by one step
+    /// of those that wait for it.
     ///
     /// # Errors
     /// When [`Wait::timeout`] has passed, or the payload is not what was asked for.
