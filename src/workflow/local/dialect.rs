@@ -12,10 +12,7 @@ use bytes::Bytes;
 use http_body::Frame;
 
 use crate::{
-    spans::{
-        event::{SpanId, TraceId},
-        parse,
-    },
+    spans::{event::TraceId, parse},
     workflow::ids,
 };
 
@@ -29,7 +26,7 @@ pub(crate) struct Dialect {
 
 impl Dialect {
     pub(crate) fn new(trace: TraceId, instance: &str) -> Self {
-        let root: SpanId = ids::root(trace);
+        let root = ids::root(trace);
         Self {
             trace: format!("\"{trace}\""),
             root: format!("\"{root}\""),

@@ -70,10 +70,10 @@ impl Service<Request<Body>> for Routes {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, req: Request<Body>) -> Self::Future {
         let engine = self.engine.clone();
         Box::pin(async move {
-            let (request, body) = request.into_parts();
+            let (request, body) = req.into_parts();
             let answer = route(&engine, &request, body).await;
             let mut response = answer.unwrap_or_else(Refusal::into_response);
             response.headers_mut().insert(
