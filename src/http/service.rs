@@ -225,7 +225,7 @@ fn all_events(
     Ok(body.into_response().map(Body::new))
 }
 
-fn trace_events(
+pub(crate) fn trace_events(
     live: &LiveSpans,
     request: &Parts,
     trace: TraceId,
@@ -249,7 +249,7 @@ fn trace_events(
 }
 
 /// A segment of a path as it was before it was percent-encoded.
-fn decoded(segment: &str) -> Result<Cow<'_, str>, Refusal> {
+pub(crate) fn decoded(segment: &str) -> Result<Cow<'_, str>, Refusal> {
     percent_decode_str(segment)
         .decode_utf8()
         .map_err(|_not_utf8| {

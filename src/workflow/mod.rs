@@ -42,6 +42,7 @@ mod export;
 mod flows;
 mod handle;
 mod ids;
+pub mod local;
 mod outcome;
 mod run;
 mod span;

@@ -126,6 +126,13 @@ const MODULES: &[&str] = &[
     "workflow::span",
     "workflow::handle",
     "workflow::flows",
+    "workflow::local::error",
+    "workflow::local::inbox",
+    "workflow::local::drive",
+    "workflow::local::work",
+    "workflow::local::instance",
+    "workflow::local::engine",
+    "workflow::local",
     "workflow",
     // What a browser gets
     "dashboard::slim",
@@ -139,6 +146,9 @@ const MODULES: &[&str] = &[
     "http::service",
     "http::server",
     "http",
+    // Local workflows for curl and browsers
+    "workflow::local::dialect",
+    "workflow::local::routes",
     "init",
 ];
 

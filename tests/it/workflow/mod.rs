@@ -1,6 +1,7 @@
 //! Workflows through a real log: what is shown of them, across crashes and replays.
 
 mod export;
+mod local;
 mod random;
 mod replay;
 #[cfg(feature = "http")]

@@ -1,0 +1,61 @@
+//! Orders as workflows: each is charged (the first attempt fails), cools down, waits for an approval and ships. Watch one
+//! in the dashboard while it waits, and approve it with curl.
+//!
+//! `cargo run --example workflow`, then in another terminal:
+//!
+//! ```sh
+//! curl -i -X POST http://127.0.0.1:4381/ -H 'content-type: application/json' -d '{"item":"book"}'
+//! curl -N http://127.0.0.1:4381/ID/sse       # ID: from the Location header above
+//! curl -X POST http://127.0.0.1:4381/ID/event -H 'content-type: application/json' -d '{"type":"approval","payload":"Ada"}'
+//! ```
+
+use std::{error::Error, io, time::Duration};
+
+use livespan::{
+    LiveSpans,
+    workflow::local::{Engine, Instance, StepError, Wait, Work},
+};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+
+#[derive(Deserialize)]
+struct Order {
+    item: String,
+}
+
+async fn order(wf: Instance, order: Order) -> Result<String, StepError> {
+    let charge = Work::new("charge")
+        .retries(3)
+        .delay(Duration::from_millis(400))
+        .attribute("order.item", order.item.clone());
+    let mut attempts = 0;
+    wf.step(charge, || {
+        attempts += 1;
+        let answer = if attempts == 1 {
+            Err(io::Error::other("the bank does not answer"))
+        } else {
+            Ok(())
+        };
+        async move { answer }
+    })
+    .await?;
+    wf.sleep("cool down", Duration::from_secs(2)).await;
+    let approval = Wait::new("approval").timeout(Duration::from_secs(3600));
+    let by: String = wf.wait_for_event(approval).await?;
+    wf.step("ship", || async { Ok::<_, io::Error>(()) }).await?;
+    Ok(format!("{}, approved by {by}", order.item))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let live = LiveSpans::builder().build()?;
+    let server = live.serve("127.0.0.1:4380").await?;
+    let orders = Engine::builder(&live)
+        .namespace("orders")
+        .build("Order", order);
+    let listener = TcpListener::bind("127.0.0.1:4381").await?;
+    println!("dashboard: {}", server.url());
+    println!("orders:    http://{}", listener.local_addr()?);
+    axum::serve(listener, orders.router()).await?;
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! A small workflow engine within this process, for development, tests and simple apps.
+//!
+//! **It is not durable.** What runs, what waits and which events came lives in memory: when the process ends, it is
+//! gone, and no instance goes on after a restart. To survive that is the work of an engine such as those that
+//! [the module above](crate::workflow) wraps; the log of spans may outlive the process all the same, with a
+//! store on disk.
+//!
+//! ```
+//! use std::time::Duration;
+//! use livespan::{LiveSpans, workflow::local::{Engine, Instance, State, StepError, Wait, Work}};
+//!
+//! async fn order(wf: Instance, item: Option<String>) -> Result<String, StepError> {
+//!     let item = item.unwrap_or_else(|| "book".to_owned());
+//!     let charge = Work::new("charge").retries(3).delay(Duration::from_millis(10)).timeout(Duration::from_secs(5));
+//!     wf.step(charge, || async { Ok::<_, std::io::Error>(()) }).await?;
+//!     wf.sleep("cool down", Duration::from_millis(1)).await;
+//!     let approval = Wait::new("approval").timeout(Duration::from_secs(3600));
+//!     let by: String = wf.wait_for_event(approval).await?;
+//!     Ok(format!("{item}, approved by {by}"))
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let live = LiveSpans::builder().build()?;
+//! let orders = Engine::builder(&live).build("Order", order);
+//!
+//! let id = orders.create("pen")?;
+//! orders.send_event(&id, "approval", "Ada")?;
+//! assert_eq!(orders.finished(&id).await?, State::Done("pen, approved by Ada".into()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With the feature `http`, `Engine::router` serves its instances to `curl` and browsers: `POST /` starts one,
+//! `GET /{id}/sse` streams its spans, `POST /{id}/event` resumes the step that waits.
+
+#[cfg(feature = "http")]
+mod dialect;
+mod drive;
+mod engine;
+mod error;
+mod inbox;
+mod instance;
+#[cfg(feature = "http")]
+mod routes;
+mod work;
+
+pub use self::{
+    drive::State,
+    engine::{
+        DEFAULT_BODY_BYTES_MAX, DEFAULT_INSTANCES_MAX, Engine, EngineBuilder, INSTANCE_ID_BYTES_MAX,
+    },
+    error::{Refused, StepError},
+    inbox::{INBOX_BYTES_MAX, INBOX_EVENTS_MAX},
+    instance::Instance,
+    work::{Backoff, Wait, Work},
+};

@@ -1,0 +1,156 @@
+//! Events for instances: early, late, many, and for whom.
+
+use std::time::Duration;
+
+use livespan::{
+    LiveSpans,
+    workflow::local::{
+        Engine, INBOX_BYTES_MAX, INBOX_EVENTS_MAX, Instance, Refused, State, StepError, Wait,
+    },
+};
+use serde_json::json;
+
+use crate::{
+    spans::watched::Watched,
+    support::block_on,
+    workflow::told::{event, told},
+};
+
+fn log() -> LiveSpans {
+    LiveSpans::builder().build().unwrap()
+}
+
+/// Waits for two events of a kind, then for one of another.
+fn three_waits(live: &LiveSpans) -> Engine {
+    Engine::builder(live).build("Order", |wf: Instance, (): ()| async move {
+        let mut taken = Vec::new();
+        for (name, event) in [("one", "a"), ("two", "a"), ("three", "b")] {
+            let wait = Wait::new(name).event(event);
+            taken.push(wf.wait_for_event::<u32>(wait).await?);
+        }
+        Ok::<_, StepError>(taken)
+    })
+}
+
+#[test]
+fn events_that_come_before_their_waits_are_kept_in_order() {
+    let engine = three_waits(&log());
+    let state = block_on(async {
+        let id = engine.create(()).unwrap();
+        for (event, number) in [("b", 3), ("a", 1), ("a", 2)] {
+            engine.send_event(&id, event, number).unwrap();
+        }
+        engine.finished(&id).await.unwrap()
+    });
+    assert_eq!(state, State::Done(json!([1, 2, 3])));
+}
+
+#[test]
+fn each_event_resumes_one_wait() {
+    let watched = Watched::new();
+    let engine = three_waits(&watched.live);
+    let mut lines = Vec::new();
+    block_on(async {
+        let id = engine.create(()).unwrap();
+        for (event, number) in [("a", 1), ("a", 2), ("b", 3)] {
+            tokio::task::yield_now().await;
+            lines.push(told(&watched).last().unwrap().clone());
+            engine.send_event(&id, event, number).unwrap();
+        }
+        engine.finished(&id).await.unwrap();
+        lines.push(told(&watched).last().unwrap().clone());
+    });
+    let expected = ["waiting one", "waiting two", "waiting three", "ended Order"];
+    assert_eq!(lines, expected);
+    let three = event(&watched.events(), "started", "three");
+    assert_eq!(three["attributes"]["workflow.wait.event"], "b");
+}
+
+#[test]
+fn a_wait_that_is_given_up_loses_no_event() {
+    let watched = Watched::new();
+    let engine = Engine::builder(&watched.live).build("Order", |wf: Instance, (): ()| async move {
+        let wait = Wait::new("short")
+            .event("go")
+            .timeout(Duration::from_secs(1));
+        let error = wf.wait_for_event::<u32>(wait).await.unwrap_err();
+        let late = wf
+            .wait_for_event::<u32>(Wait::new("long").event("go"))
+            .await?;
+        Ok::<_, StepError>((error.is_timed_out(), error.to_string(), late))
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let state = runtime.block_on(async {
+        let id = engine.create(()).unwrap();
+        tokio::task::yield_now().await;
+        tokio::time::advance(Duration::from_secs(2)).await;
+        while !told(&watched).contains(&"failed short".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+        engine.send_event(&id, "go", 7).unwrap();
+        engine.finished(&id).await.unwrap()
+    });
+    let message = "the event \"go\" has not come within 1s";
+    assert_eq!(state, State::Done(json!([true, message, 7])));
+    let events = watched.events();
+    let short = event(&events, "ended", "short");
+    assert_eq!(
+        short["status"],
+        json!({"code": "ERROR", "message": message})
+    );
+    assert_eq!(short["attributes"]["workflow.wait.timeout_ms"], 1000);
+}
+
+#[test]
+fn a_payload_of_another_shape_fails_the_wait() {
+    let engine = three_waits(&log());
+    let state = block_on(async {
+        let id = engine.create(()).unwrap();
+        engine.send_event(&id, "a", "text").unwrap();
+        engine.finished(&id).await.unwrap()
+    });
+    let State::Failed(failure) = state else {
+        panic!("{state:?} is no failure");
+    };
+    let message =
+        "the event \"a\" has another payload: invalid type: string \"text\", expected u32";
+    assert_eq!(failure.to_string(), message);
+}
+
+#[test]
+fn what_nobody_takes_is_bounded() {
+    let engine = three_waits(&log());
+    block_on(async {
+        engine.create_with_id("many", ()).unwrap();
+        for _ in 0..INBOX_EVENTS_MAX {
+            engine.send_event("many", "nobody's", ()).unwrap();
+        }
+        assert_eq!(engine.send_event("many", "a", 1), Err(Refused::Full));
+        engine.create_with_id("large", ()).unwrap();
+        let half = "x".repeat(INBOX_BYTES_MAX / 2);
+        engine
+            .send_event("large", "nobody's", half.clone())
+            .unwrap();
+        assert_eq!(
+            engine.send_event("large", "nobody's", half),
+            Err(Refused::Full)
+        );
+        engine.send_event("large", "a", 1).unwrap();
+    });
+}
+
+#[test]
+fn events_for_nobody_are_refused() {
+    let engine = three_waits(&log());
+    assert_eq!(engine.send_event("guess", "a", 1), Err(Refused::Unknown));
+    block_on(async {
+        let id = engine.create(()).unwrap();
+        engine.cancel(&id, "enough").unwrap();
+        engine.finished(&id).await.unwrap();
+        assert_eq!(engine.send_event(&id, "a", 1), Err(Refused::Over));
+    });
+}
