@@ -22,6 +22,8 @@
 //! # Ok::<(), livespan::Error>(())
 //! ```
 //!
+//! And [`workflow`] for what outlives its process.
+//!
 //! The README has the wire format, the routes, the limits and the costs.
 //!
 //! # Features

@@ -250,10 +250,12 @@ pub(crate) fn trace_events(
 
 /// A segment of a path as it was before it was percent-encoded.
 pub(crate) fn decoded(segment: &str) -> Result<Cow<'_, str>, Refusal> {
-    percent_decode_str(segment).decode_utf8().map_err(|_| {
-        let message = format!("the path segment {segment:?} is not percent-encoded UTF-8");
-        Refusal::new(StatusCode::BAD_REQUEST, message)
-    })
+    percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|_not_utf8| {
+            let message = format!("the path segment {segment:?} is not percent-encoded UTF-8");
+            Refusal::new(StatusCode::BAD_REQUEST, message)
+        })
 }
 
 #[derive(Serialize)]

@@ -24,6 +24,14 @@ macro_rules! hex_id {
                 }
             }
 
+            /// Makes the id of a hash: the one that is all zeros, of all there are, is another.
+            pub(crate) fn of_hash(mut bytes: [u8; $bytes]) -> Self {
+                if bytes == [0; $bytes] {
+                    bytes = [1; $bytes];
+                }
+                Self(bytes)
+            }
+
             /// Returns the bytes.
             pub fn to_bytes(self) -> [u8; $bytes] {
                 self.0

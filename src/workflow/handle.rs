@@ -340,7 +340,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
             poll
         })
         .await;
-        span.end(judge(&output), (self.replaying)());
+        span.end(judge(&output).as_ref(), (self.replaying)());
         output
     }
 }

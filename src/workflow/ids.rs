@@ -23,11 +23,7 @@ pub(crate) enum StepKey {
 /// It is hashed, not the instance's own bits, though these may be a UUID: samplers by ratio look at bits that are the
 /// same in every UUID.
 pub(crate) fn trace(namespace: &str, instance: &str) -> TraceId {
-    let digest = hash(&[b"trace", namespace.as_bytes(), instance.as_bytes()]);
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(digest.get(..16).unwrap_or(&[1; 16]));
-    // All zeros mean "no id": one trace of 2^128 gets another.
-    TraceId::from_bytes(bytes).unwrap_or_else(|| one_trace())
+    TraceId::of_hash(hash(&[b"trace", namespace.as_bytes(), instance.as_bytes()]))
 }
 
 /// Returns the root span of a trace.
@@ -52,28 +48,21 @@ pub(crate) fn step(trace: TraceId, parent: SpanId, key: &StepKey, ordinal: u64) 
 }
 
 fn span(parts: &[&[u8]]) -> SpanId {
-    let digest = hash(parts);
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(digest.get(..8).unwrap_or(&[1; 8]));
-    SpanId::from_bytes(bytes).unwrap_or_else(|| one_span())
+    SpanId::of_hash(hash(parts))
 }
 
-fn one_trace() -> TraceId {
-    TraceId::from_bytes([1; 16]).unwrap_or_else(one_trace)
-}
-
-fn one_span() -> SpanId {
-    SpanId::from_bytes([1; 8]).unwrap_or_else(one_span)
-}
-
-/// Every part is preceded by its length, so that no two lists of parts are the same bytes.
-fn hash(parts: &[&[u8]]) -> [u8; 32] {
+/// The beginning of a SHA-256. Every part is preceded by its length, so that no two lists of parts are the same bytes.
+fn hash<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     let mut hasher = Sha256::new();
     for part in parts {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part);
     }
-    hasher.finalize().into()
+    let mut bytes = [0; N];
+    for (byte, hashed) in bytes.iter_mut().zip(hasher.finalize()) {
+        *byte = hashed;
+    }
+    bytes
 }
 
 /// Gives the spans of workflows their own ids, and all others those of your generator: for a provider to which
@@ -86,9 +75,16 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
 /// let provider = SdkTracerProvider::builder().with_id_generator(WorkflowIds::default()).build();
 /// # drop(provider);
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct WorkflowIds<G = RandomIdGenerator> {
     inner: G,
+}
+
+impl Default for WorkflowIds {
+    /// Wraps the SDK's own generator.
+    fn default() -> Self {
+        Self::new(RandomIdGenerator::default())
+    }
 }
 
 impl<G: IdGenerator> WorkflowIds<G> {

@@ -109,9 +109,9 @@ impl OpenSpan {
     }
 
     /// Tells that the span ends, unless that is replayed.
-    pub(crate) fn end(mut self, failure: Option<Failure>, replaying: bool) {
+    pub(crate) fn end(mut self, failure: Option<&Failure>, replaying: bool) {
         if let Some(shown) = self.shown.take() {
-            shown.end(failure.as_ref(), replaying);
+            shown.end(failure, replaying);
         }
     }
 }
@@ -208,11 +208,11 @@ impl Shown {
             stage.parts.show_end_if_open(stage.source(), &data, nature);
             return;
         }
+        // Asked before the end is told: then the log may forget the start.
+        let first = stage.exporter.as_ref().and_then(|_| self.first_start());
         stage.parts.show_end(stage.source(), &data, nature);
         if let Some(exporter) = &stage.exporter {
-            if let Some(first) = self.first_start() {
-                data.start_time = first.min(data.start_time);
-            }
+            data.start_time = first.map_or(data.start_time, |first| first.min(data.start_time));
             let parent = self.begin.parent.map(|one| self.run.span_context(one));
             exporter.export(parent, data);
         }

@@ -81,6 +81,7 @@ const MODULES: &[&str] = &[
     "testing::model",
     "testing::handle",
     "testing::stage",
+    "testing::checks::once",
     "testing::checks::order",
     "testing::checks::paging",
     "testing::checks::streams",

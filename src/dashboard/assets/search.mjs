@@ -22,11 +22,10 @@ const KEYS = {
 };
 /** @type {Record<string, string[]>} */
 const VALUES = {
-  state: ["running", "waiting", "ok", "error", "lost"],
+  state: ["running", "waiting", "ok", "error", "cancelled", "lost"],
   status: ["OK", "ERROR"],
   kind: ["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"],
 };
-const TRACE_STATES = [...VALUES.state.slice(0, 4), "cancelled", "lost"];
 const COUNTS = ["spans", "errors"];
 /** @type {Record<string, number>} */
 const NANOSECONDS = { ns: 1, us: 1e3, "µs": 1e3, "μs": 1e3, ms: 1e6, "": 1e6, s: 1e9, m: 60e9, min: 60e9, h: 3600e9 };
@@ -121,15 +120,15 @@ function testOf(text, subject) {
   const number = /^-?(\d+\.?\d*|\.\d+)$/.test(value) ? Number(value) : NaN;
   // A word such as `a>b` is only text.
   if (operator !== ":" && (Number.isNaN(number) || (known && subject === "trace"))) return asText(text);
-  if (operator === ":" && known) return property(key, value, subject);
+  if (operator === ":" && known) return property(key, value);
   if (subject === "list") throw refuse(`"${key}" is not one of ${KEYS.list.filter((one) => one !== "id").join(", ")}, and attributes are searched inside a trace`);
   if (mark === "" && (KEYS.list.includes(key))) throw refuse(`"${key}" is asked of traces, in the list; of an attribute with @ before it`);
   return { key: `@${key}`, value: value.toLowerCase(), operator: operator === ":" ? "" : operatorOf(operator), number };
 }
 
-/** @param {string} key @param {string} value @param {Subject} subject @returns {Test} */
-function property(key, value, subject) {
-  const allowed = key === "state" && subject === "trace" ? TRACE_STATES : VALUES[key];
+/** @param {string} key @param {string} value @returns {Test} */
+function property(key, value) {
+  const allowed = VALUES[key];
   const shown = key === "state" ? value.toLowerCase() : value;
   if (allowed !== undefined && !allowed.some((one) => one.toLowerCase() === value.toLowerCase())) {
     throw refuse(`the ${key} "${shown}" is not one of ${allowed.join(", ")}`);

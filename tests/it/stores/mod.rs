@@ -5,7 +5,7 @@ mod built_in;
 mod redis;
 mod reference;
 #[cfg(feature = "sqlite")]
-mod sqlite;
+pub(crate) mod sqlite;
 mod suite;
 #[cfg(all(feature = "http", any(feature = "sqlite", feature = "redis")))]
 mod whole;

@@ -50,7 +50,7 @@ impl Reply {
         let list = text(self.rest.next())?;
         let places = list.split(',').filter(|_| !list.is_empty());
         places
-            .map(|place| place.parse().map_err(|_| Fault::unexpected()))
+            .map(|place| place.parse().ok().ok_or_else(Fault::unexpected))
             .collect()
     }
 

@@ -1,0 +1,270 @@
+//! Random workflows that crash and are suspended at random points and are replayed until they are through: whatever
+//! happens, each span is started once and ended once, children inside parents, with the ids of a run that nothing
+//! disturbed.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, HashMap, HashSet},
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    task::Poll,
+};
+
+use futures_util::future::join_all;
+use livespan::workflow::{Step, StepSpan, Workflow, Workflows};
+use proptest::prelude::*;
+use serde_json::Value as Json;
+
+use super::told::turn;
+use crate::spans::watched::Watched;
+
+#[derive(Clone, Debug)]
+enum Node {
+    Do,
+    Fail,
+    Retried(u8),
+    Sleep,
+    Wait,
+    Sequence(Vec<Node>),
+    Parallel(Vec<Node>),
+    Loop(u8, Box<Node>),
+    Scope(Vec<Node>),
+}
+
+fn node() -> impl Strategy<Value = Node> {
+    let leaf = prop_oneof![
+        Just(Node::Do),
+        Just(Node::Fail),
+        (1..3_u8).prop_map(Node::Retried),
+        Just(Node::Sleep),
+        Just(Node::Wait),
+    ];
+    leaf.prop_recursive(3, 24, 4, |inner| {
+        let list = prop::collection::vec(inner.clone(), 1..4);
+        prop_oneof![
+            list.clone().prop_map(Node::Sequence),
+            list.clone().prop_map(Node::Parallel),
+            list.prop_map(Node::Scope),
+            (1..4_u8, inner).prop_map(|(times, node)| Node::Loop(times, Box::new(node))),
+        ]
+    })
+}
+
+/// How one life of the workflow's process ends, if it does not get through.
+#[derive(Clone, Copy, Debug)]
+enum Life {
+    /// After so many results its process dies.
+    Crash(u8),
+    /// After so many results the engine drops the future.
+    Suspend(u8),
+}
+
+fn life() -> impl Strategy<Value = Life> {
+    prop_oneof![
+        (0..4_u8).prop_map(Life::Crash),
+        (0..4_u8).prop_map(Life::Suspend)
+    ]
+}
+
+/// Keeps results over all lives, as an engine's journal does.
+#[derive(Default)]
+struct Engine {
+    journal: RefCell<HashSet<String>>,
+    /// Results of earlier lives that this one has not come to yet.
+    replayed_left: Cell<usize>,
+    fuel: Cell<u32>,
+}
+
+impl Engine {
+    fn begin(&self, fuel: u32) {
+        self.replayed_left.set(self.journal.borrow().len());
+        self.fuel.set(fuel);
+    }
+
+    /// The result of the leaf of this name: from the journal, or new, or not in this life.
+    async fn result(&self, path: &str) {
+        poll_fn(|_| {
+            if self.journal.borrow().contains(path) {
+                self.replayed_left
+                    .set(self.replayed_left.get().saturating_sub(1));
+                return Poll::Ready(());
+            }
+            let Some(left) = self.fuel.get().checked_sub(1) else {
+                return Poll::Pending;
+            };
+            self.fuel.set(left);
+            self.journal.borrow_mut().insert(path.to_owned());
+            Poll::Ready(())
+        })
+        .await;
+    }
+}
+
+type Flow = Workflow<Box<dyn Fn() -> bool>>;
+
+fn work<'a>(
+    wf: &'a Flow,
+    engine: &'a Engine,
+    node: &'a Node,
+    path: String,
+) -> Pin<Box<dyn Future<Output = ()> + 'a>> {
+    Box::pin(async move {
+        match node {
+            Node::Do => wf.step("do", engine.result(&path)).await,
+            Node::Fail => {
+                let failing = async {
+                    engine.result(&path).await;
+                    Err::<(), _>("it failed")
+                };
+                wf.step("fail", failing).await.unwrap_err();
+            }
+            Node::Retried(times) => {
+                let retried = |span: StepSpan| async move {
+                    engine.result(&path).await;
+                    (0..*times).for_each(|time| span.retry(&time));
+                };
+                wf.step_with("retried", retried).await;
+            }
+            Node::Sleep => wf.sleep("sleep", engine.result(&path)).await,
+            Node::Wait => {
+                wf.wait(Step::new("wait").event("news"), engine.result(&path))
+                    .await;
+            }
+            Node::Sequence(nodes) => {
+                for (place, node) in nodes.iter().enumerate() {
+                    work(wf, engine, node, format!("{path}.{place}")).await;
+                }
+            }
+            Node::Parallel(nodes) => {
+                let all = nodes.iter().enumerate();
+                let all =
+                    all.map(|(place, node)| work(wf, engine, node, format!("{path}.{place}")));
+                join_all(all).await;
+            }
+            Node::Loop(times, node) => {
+                for time in 0..*times {
+                    work(wf, engine, node, format!("{path}.{time}")).await;
+                }
+            }
+            Node::Scope(nodes) => {
+                let scope = wf.scope("scope", |wf| async move {
+                    for (place, node) in nodes.iter().enumerate() {
+                        work(&wf, engine, node, format!("{path}.{place}")).await;
+                    }
+                });
+                scope.await;
+            }
+        }
+    })
+}
+
+/// Runs the workflow through these lives, and then to its end.
+fn run(flows: &Workflows, root: &Rc<Node>, lives: &[Life], knows: Knows) {
+    let engine = Rc::new(Engine::default());
+    let last = std::iter::once(None);
+    for life in lives.iter().copied().map(Some).chain(last) {
+        engine.begin(match life {
+            Some(Life::Crash(fuel) | Life::Suspend(fuel)) => fuel.into(),
+            None => u32::MAX,
+        });
+        let asked = Rc::clone(&engine);
+        let replaying: Box<dyn Fn() -> bool> = match knows {
+            Knows::WhenItReplays => Box::new(move || asked.replayed_left.get() > 0),
+            Knows::Nothing => Box::new(|| false),
+        };
+        let wf = flows.instance("42").replaying(replaying);
+        let (engine, root) = (Rc::clone(&engine), Rc::clone(root));
+        let mut future: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
+            wf.run("Root", work(&wf, &engine, &root, String::new()))
+                .await;
+        });
+        match (turn(future.as_mut()), life) {
+            (Poll::Ready(()), _) => return,
+            // What a crash leaves is not dropped.
+            (Poll::Pending, Some(Life::Crash(_))) => drop(Box::leak(Box::new(future))),
+            (Poll::Pending, _) => {}
+        }
+    }
+    panic!("the last life gets through");
+}
+
+/// Whether the engine can tell when it replays.
+#[derive(Clone, Copy, Debug)]
+enum Knows {
+    Nothing,
+    WhenItReplays,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Span {
+    name: String,
+    parent: Json,
+    failed: bool,
+}
+
+/// Every span by its id; each is started once and ended once, inside its parent.
+fn spans(events: &[Json]) -> BTreeMap<String, Span> {
+    let mut open: HashMap<&Json, usize> = HashMap::new();
+    let mut spans = BTreeMap::new();
+    let mut started = HashSet::new();
+    for event in events.iter().filter(|one| one["type"] != "process") {
+        let (id, parent) = (&event["spanId"], &event["parentSpanId"]);
+        match event["type"].as_str().unwrap() {
+            "started" => {
+                assert!(started.insert(id), "{event} is started again");
+                assert!(
+                    parent.is_null() || open.contains_key(parent),
+                    "{event} is outside its parent"
+                );
+                *open.entry(parent).or_default() += 1;
+                open.insert(id, 0);
+            }
+            "updated" => assert!(open.contains_key(id), "{event} is not of an open span"),
+            "ended" => {
+                assert_eq!(
+                    open.remove(id),
+                    Some(0),
+                    "{event} is not open, or not the last of its children"
+                );
+                *open.get_mut(parent).unwrap() -= 1;
+                let span = Span {
+                    name: event["name"].as_str().unwrap().to_owned(),
+                    parent: parent.clone(),
+                    failed: event["status"]["code"] == "ERROR",
+                };
+                assert!(
+                    spans.insert(id.to_string(), span).is_none(),
+                    "{event} is ended again"
+                );
+                assert!(event["lost"].is_null(), "{event}");
+            }
+            other => panic!("{other}"),
+        }
+    }
+    open.remove(&Json::Null);
+    assert!(open.is_empty(), "{open:?} are never ended");
+    spans
+}
+
+fn shown(root: &Rc<Node>, lives: &[Life], knows: Knows) -> BTreeMap<String, Span> {
+    let watched = Watched::new();
+    run(&Workflows::new(&watched.live), root, lives, knows);
+    spans(&watched.events())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(32) })]
+
+    #[test]
+    fn every_span_is_told_once_whatever_crashes(
+        root in node(),
+        lives in prop::collection::vec(life(), 0..6),
+    ) {
+        let root = Rc::new(root);
+        let whole = shown(&root, &[], Knows::Nothing);
+        for knows in [Knows::Nothing, Knows::WhenItReplays] {
+            prop_assert_eq!(&shown(&root, &lives, knows), &whole);
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! Crashes and replays: each span is started once and ended once, whoever tells it again.
+
+use std::{
+    cell::Cell,
+    future::{pending, ready},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
+
+use livespan::{
+    LiveSpans, NullEventStore, Retention,
+    workflow::{Step, Workflow, Workflows, attribute},
+};
+use serde_json::json;
+
+use super::told::{event, told, turn};
+use crate::{
+    spans::watched::{GatedStore, Watched},
+    support::{PATIENCE, block_on, until},
+};
+
+fn order(watched: &Watched) -> Workflow {
+    Workflows::new(&watched.live)
+        .namespace("orders")
+        .instance("order-42")
+}
+
+/// The function of a workflow that charges, waits for an approval, and ships.
+async fn run<R: Fn() -> bool, E: Fn(&Step) -> bool>(
+    wf: &Workflow<R, E>,
+    approval: impl Future<Output = ()>,
+) {
+    wf.run("Order", async {
+        wf.step("charge", ready(())).await;
+        wf.wait("approval", approval).await;
+        wf.step("ship", ready(())).await;
+    })
+    .await;
+}
+
+const WHOLE: [&str; 9] = [
+    "started Order",
+    "started charge",
+    "ended charge",
+    "started approval",
+    "waiting approval",
+    "ended approval",
+    "started ship",
+    "ended ship",
+    "ended Order",
+];
+
+/// S1: the original tells the root and finished steps again after a restart, and leaves the waiting step open for ever.
+#[test]
+fn a_replay_after_a_crash_tells_nothing_twice() {
+    let watched = Watched::new();
+    {
+        let wf = order(&watched);
+        crash(async move { run(&wf, pending()).await });
+    }
+    block_on(run(&order(&watched), ready(())));
+    assert_eq!(told(&watched), WHOLE);
+    assert_eq!(watched.open_spans(), 0);
+}
+
+/// Polls once what is then neither finished nor dropped, as a crash leaves it.
+fn crash<F: Future<Output = ()> + 'static>(future: F) {
+    let future = Box::leak(Box::new(Box::pin(future)));
+    assert!(turn(future.as_mut()).is_pending());
+}
+
+#[test]
+fn a_suspended_workflow_waits_and_says_what_for() {
+    let watched = Watched::new();
+    {
+        let wf = order(&watched);
+        let mut suspended = pin!(wf.run("Order", async {
+            wf.step("charge", ready(())).await;
+            let nap = Step::new("nap").lasting(Duration::from_secs(60));
+            wf.sleep(nap, pending::<()>()).await;
+        }));
+        assert!(turn(suspended.as_mut()).is_pending());
+    }
+    let expected = [
+        "started Order",
+        "started charge",
+        "ended charge",
+        "started nap",
+        "waiting nap",
+        "waiting Order",
+    ];
+    assert_eq!(told(&watched), expected);
+    let events = watched.events();
+    let started = event(&events, "started", "nap");
+    let until = &started["attributes"][attribute::SLEEP_UNTIL];
+    let expected = json!({ attribute::SLEEP_UNTIL: until });
+    assert_eq!(event(&events, "updated", "nap")["attributes"], expected);
+    // The next turn is dropped as well: nothing has changed.
+    {
+        let wf = order(&watched).replaying(|| true);
+        let mut again = pin!(wf.run("Order", async {
+            wf.step("charge", ready(())).await;
+            wf.sleep("nap", pending::<()>()).await;
+        }));
+        assert!(turn(again.as_mut()).is_pending());
+    }
+    assert_eq!(watched.events().len(), events.len());
+}
+
+#[test]
+fn a_suspended_step_that_is_taken_up_again_works() {
+    let watched = Watched::new();
+    {
+        let wf = order(&watched);
+        let mut suspended = pin!(wf.step("charge", pending::<()>()));
+        assert!(turn(suspended.as_mut()).is_pending());
+    }
+    block_on(order(&watched).step("charge", ready(())));
+    let expected = [
+        "started charge",
+        "waiting charge",
+        "running charge",
+        "ended charge",
+    ];
+    assert_eq!(told(&watched), expected);
+    let events = watched.events();
+    let started = &event(&events, "started", "charge")["timestamp"];
+    assert_eq!(
+        &event(&events, "ended", "charge")["startTimestamp"],
+        started
+    );
+}
+
+#[test]
+fn work_that_goes_on_elsewhere_does_not_wait() {
+    let watched = Watched::new();
+    {
+        let wf = order(&watched);
+        let mut suspended = pin!(wf.step(Step::new("charge").elsewhere(), pending::<()>()));
+        assert!(turn(suspended.as_mut()).is_pending());
+    }
+    assert_eq!(told(&watched), ["started charge"]);
+}
+
+#[test]
+fn an_engine_that_knows_when_it_replays_has_only_news_told() {
+    let watched = Watched::with(LiveSpans::builder().store(NullEventStore::new()));
+    let turn_of = |answer: Option<()>, done: usize| {
+        // It replays until there is news: the answer.
+        let replays = Cell::new(done > 0);
+        let wf = order(&watched).replaying(|| replays.get());
+        let approval = std::future::poll_fn(|_| match answer {
+            Some(()) => {
+                replays.set(false);
+                Poll::Ready(())
+            }
+            None => Poll::Pending,
+        });
+        let mut run = pin!(run(&wf, approval));
+        turn(run.as_mut())
+    };
+    // The store drops no repeats, so all that is here was told once.
+    assert!(turn_of(None, 0).is_pending());
+    assert!(turn_of(Some(()), 1).is_ready());
+    let mut expected = WHOLE.to_vec();
+    expected.insert(5, "waiting Order");
+    assert_eq!(told(&watched), expected);
+}
+
+#[test]
+fn an_end_that_was_lost_with_its_process_is_told_by_the_replay() {
+    let watched = Watched::new();
+    {
+        // The engine kept the step's result, and died before its end was told.
+        let wf = order(&watched);
+        crash(async move {
+            wf.run("Order", async {
+                wf.step(Step::new("charge").elsewhere(), pending::<()>())
+                    .await;
+            })
+            .await;
+        });
+    }
+    let wf = order(&watched).replaying(|| true);
+    block_on(wf.run("Order", async { wf.step("charge", ready(())).await }));
+    let expected = [
+        "started Order",
+        "started charge",
+        "ended charge",
+        "ended Order",
+    ];
+    assert_eq!(told(&watched), expected);
+    // Nothing is told of what the log has.
+    let wf = order(&watched).replaying(|| true);
+    block_on(wf.run("Order", async { wf.step("charge", ready(())).await }));
+    assert_eq!(told(&watched), expected);
+}
+
+/// What is shown: the first start and the first end of each span, whichever run told it.
+#[test]
+fn two_runs_of_one_instance_at_once_are_one_trace() {
+    let watched = Watched::new();
+    let (one, other) = (order(&watched), order(&watched));
+    let gate = Cell::new(false);
+    let approval = || {
+        std::future::poll_fn(|_| {
+            if gate.get() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+    };
+    let mut first = pin!(run(&one, approval()));
+    let mut second = pin!(run(&other, approval()));
+    for round in 0..2 {
+        let _first = turn(first.as_mut());
+        let _second = turn(second.as_mut());
+        gate.set(round == 0);
+    }
+    assert_eq!(told(&watched), WHOLE);
+}
+
+#[test]
+fn a_run_that_is_dropped_after_another_ended_its_spans_changes_nothing() {
+    let watched = Watched::new();
+    let (one, other) = (order(&watched), order(&watched));
+    {
+        let mut stale = pin!(run(&one, pending()));
+        assert!(turn(stale.as_mut()).is_pending());
+        block_on(run(&other, ready(())));
+    }
+    assert_eq!(told(&watched), WHOLE);
+}
+
+#[test]
+fn ids_follow_from_names_alone() {
+    let watched = Watched::new();
+    let flows = Workflows::new(&watched.live).namespace("orders");
+    // Outside clients may work it out, too: it never changes.
+    assert_eq!(
+        flows.trace_id("order-42").to_string(),
+        "5f77dba1f7eb36eea2f9d9be73eb3171"
+    );
+    assert_ne!(flows.trace_id("order-43"), flows.trace_id("order-42"));
+    let other = Workflows::new(&watched.live).namespace("order");
+    assert_ne!(other.trace_id("sorder-42"), flows.trace_id("order-42"));
+    let wf = flows.instance("order-42");
+    block_on(async {
+        for _ in 0..2 {
+            wf.step("poll", ready(())).await;
+        }
+        wf.scope(
+            "inner",
+            |wf| async move { wf.step("poll", ready(())).await },
+        )
+        .await;
+        // An engine's own key makes the order of calls meaningless.
+        let late = wf.step(Step::new("b").key(2), ready(()));
+        wf.step(Step::new("a").key(1), ready(())).await;
+        late.await;
+    });
+    let ids = |watched: &Watched| -> std::collections::BTreeSet<String> {
+        let events = watched.events();
+        let started = events.iter().filter(|one| one["type"] == "started");
+        started
+            .map(|one| one["spanId"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let before = ids(&watched);
+    assert_eq!(before.len(), 6);
+    let wf = flows.instance("order-42");
+    block_on(async {
+        wf.step(Step::new("a").key(1), ready(())).await;
+        wf.step(Step::new("b").key(2), ready(())).await;
+    });
+    assert_eq!(ids(&watched), before);
+}
+
+/// S11: the original keeps everything for ever.
+#[test]
+fn what_workflows_leave_in_a_log_is_bounded_by_retention() {
+    let retention = Retention::default().events(100);
+    let watched = Watched::with(LiveSpans::builder().retention(retention));
+    let flows = Workflows::new(&watched.live);
+    for number in 0..500 {
+        let wf = flows.instance(number.to_string());
+        block_on(wf.run("Order", async { wf.step("charge", ready(())).await }));
+    }
+    let events = watched.events();
+    assert!(events.len() <= 101, "{}", events.len());
+    // The first of them is forgotten, so a replay of it is news.
+    let wf = flows.instance("0");
+    block_on(wf.run("Order", ready(())));
+    let last = watched.events().pop().unwrap();
+    assert_eq!(last["traceId"], flows.trace_id("0").to_string());
+}
+
+/// S6: the original holds events back for a batch, and loses the batch in a crash.
+#[test]
+fn a_start_is_in_the_log_while_its_step_runs() {
+    let watched = Watched::new();
+    let wf = order(&watched);
+    let mut run = pin!(run(&wf, pending()));
+    assert!(turn(run.as_mut()).is_pending());
+    assert_eq!(told(&watched), WHOLE[..5]);
+}
+
+#[test]
+fn a_durable_step_is_not_lost_when_its_provider_is_shut_down() {
+    let watched = Watched::new();
+    let wf = order(&watched);
+    let mut run = pin!(wf.run("Order", async {
+        wf.step("charge", pending::<()>()).await;
+    }));
+    assert!(turn(run.as_mut()).is_pending());
+    watched.live.target().flush(PATIENCE).unwrap();
+    watched.provider.shutdown().unwrap();
+    let expected = [
+        "started Order",
+        "started charge",
+        "waiting Order",
+        "waiting charge",
+    ];
+    assert_eq!(told(&watched), expected);
+}
+
+#[test]
+fn an_end_that_a_full_buffer_drops_is_lost_until_a_replay_tells_it() {
+    let (store, gate) = GatedStore::new(Retention::default());
+    let watched = Watched::with(LiveSpans::builder().store(store).buffer(0, 0));
+    let flows = Workflows::new(&watched.live);
+    let wf = flows.instance("order-42");
+    {
+        let mut step = pin!(wf.step("charge", async { tokio::task::yield_now().await }));
+        assert!(turn(step.as_mut()).is_pending());
+        watched.live.target().flush(PATIENCE).unwrap();
+        gate.shut();
+        // Ends of others take all the room.
+        for number in 0..100_000 {
+            let other = flows.instance(number.to_string());
+            block_on(other.step("other", ready(())));
+            if watched.live.status().dropped.ends > 0 {
+                break;
+            }
+        }
+        assert!(turn(step.as_mut()).is_ready());
+        gate.open();
+    }
+    let charge = |watched: &Watched| -> Vec<String> {
+        told(watched)
+            .into_iter()
+            .filter(|line| line.ends_with(" charge"))
+            .collect()
+    };
+    assert_eq!(charge(&watched), ["started charge", "lost charge"]);
+    block_on(flows.instance("order-42").step("charge", ready(())));
+    assert_eq!(
+        charge(&watched),
+        ["started charge", "lost charge", "ended charge"]
+    );
+}
+
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[test]
+fn a_log_in_sqlite_goes_on_with_a_workflow_after_reopening() {
+    let folder = crate::stores::sqlite::log::Folder::new();
+    let open = || Watched::with(LiveSpans::builder().store(folder.store()));
+    {
+        let watched = open();
+        let wf = order(&watched);
+        // Not a wait, so that nothing tells that it waits before its process is gone.
+        let mut crashed = pin!(wf.run("Order", async {
+            wf.step("charge", ready(())).await;
+            wf.step(Step::new("approval").elsewhere(), pending::<()>())
+                .await;
+        }));
+        assert!(turn(crashed.as_mut()).is_pending());
+        watched.live.target().flush(PATIENCE).unwrap();
+        watched.live.shutdown().unwrap();
+    }
+    let watched = open();
+    let before = [
+        "started Order",
+        "started charge",
+        "ended charge",
+        "started approval",
+    ];
+    let waits = ["waiting Order", "waiting approval"];
+    // The log looks after what it finds once it is open.
+    until(|| told(&watched).len() >= 6);
+    assert_eq!(told(&watched), [&before[..], &waits[..]].concat());
+    let wf = order(&watched);
+    block_on(wf.run("Order", async {
+        wf.step("charge", ready(())).await;
+        wf.step(Step::new("approval").elsewhere(), ready(())).await;
+    }));
+    let ends = [
+        "running Order",
+        "running approval",
+        "ended approval",
+        "ended Order",
+    ];
+    assert_eq!(
+        told(&watched),
+        [&before[..], &waits[..], &ends[..]].concat()
+    );
+    // Replayed once more, by a process after it.
+    drop(wf);
+    watched.live.shutdown().unwrap();
+    drop(watched);
+    let watched = open();
+    let events = watched.events().len();
+    let wf = order(&watched);
+    block_on(wf.run("Order", async {
+        wf.step("charge", ready(())).await;
+        wf.step("approval", ready(())).await;
+    }));
+    assert_eq!(told(&watched).len(), 10);
+    assert_eq!(watched.events().len(), events + 1, "of the process");
+}
