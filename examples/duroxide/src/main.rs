@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     eprintln!("press Enter to approve the order");
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while lines.next_line().await?.is_some() {
-        client.raise_event(INSTANCE, "approval", "Ada").await?;
+        client.enqueue_event(INSTANCE, "approval", "Ada").await?;
     }
     runtime.shutdown(None).await;
     live.shutdown()?;
@@ -82,7 +82,8 @@ async fn order(
             .await?;
         let cool_down = Step::new("cool down").lasting(COOL_DOWN);
         wf.sleep(cool_down, ctx.schedule_timer(COOL_DOWN)).await;
-        let by = wf.wait("approval", ctx.schedule_wait("approval")).await;
+        // From a queue: an approval that comes before the engine has written down that it waits is kept.
+        let by = wf.wait("approval", ctx.dequeue_event("approval")).await;
         let ship = Step::new("ship").elsewhere();
         let shipped = format!("{receipt}, approved by {by}");
         wf.step(ship, ctx.schedule_activity("Ship", shipped)).await

@@ -147,19 +147,28 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
 
 /// Says when the future is dropped unfinished that it is over: nothing here comes back to it, so that its span must not
 /// be shown as waiting.
-pub(crate) async fn abandoned_if_dropped<F: Future>(workflow: &Workflow, future: F) -> F::Output {
-    struct Abandoned<'a>(Option<&'a Workflow>);
-    impl Drop for Abandoned<'_> {
-        fn drop(&mut self) {
-            if let Some(workflow) = self.0 {
-                workflow.cancel("dropped before it was done");
-            }
+///
+/// It is boxed, because each wrapper around a future holds it twice: steps within scopes would grow to many kilobytes.
+pub(crate) fn abandoned_if_dropped<F: Future>(
+    workflow: &Workflow,
+    future: F,
+) -> impl Future<Output = F::Output> + use<'_, F> {
+    let mut future = Box::pin(future);
+    async move {
+        // Declared here, so that it speaks before what is in the future is dropped.
+        let mut abandoned = Abandoned(Some(workflow));
+        let output = future.as_mut().await;
+        abandoned.0 = None;
+        output
+    }
+}
+
+struct Abandoned<'a>(Option<&'a Workflow>);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        if let Some(workflow) = self.0 {
+            workflow.cancel("dropped before it was done");
         }
     }
-    let future = pin!(future);
-    // Declared after the future, so that it speaks before what is in the future is dropped.
-    let mut abandoned = Abandoned(Some(workflow));
-    let output = future.await;
-    abandoned.0 = None;
-    output
 }

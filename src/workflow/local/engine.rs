@@ -29,6 +29,7 @@ use crate::{
 /// Instances that an engine knows at most, unless [`EngineBuilder::instances_max`] says otherwise.
 pub const DEFAULT_INSTANCES_MAX: usize = 1000;
 /// The longest body of a request, unless [`EngineBuilder::body_bytes_max`] says otherwise: 256 KiB.
+#[cfg(feature = "http")]
 pub const DEFAULT_BODY_BYTES_MAX: usize = 256 * 1024;
 /// The longest instance id, in bytes.
 pub const INSTANCE_ID_BYTES_MAX: usize = 128;
@@ -56,21 +57,25 @@ pub struct Engine {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct EngineBuilder {
+    #[cfg(feature = "http")]
     live: LiveSpans,
     flows: Workflows,
     namespace: Option<String>,
     instances_max: usize,
+    #[cfg(feature = "http")]
     body_bytes_max: usize,
 }
 
 type Start = dyn Fn(Instance, Json) -> Result<Function, Refused> + Send + Sync;
 
 struct Shared {
+    #[cfg(feature = "http")]
     live: LiveSpans,
     flows: Workflows,
     name: Arc<str>,
     start: Box<Start>,
     instances_max: usize,
+    #[cfg(feature = "http")]
     body_bytes_max: usize,
     instances: Mutex<Instances>,
 }
@@ -105,6 +110,7 @@ impl EngineBuilder {
     }
 
     /// Bounds the body of a request to the router; the default is [`DEFAULT_BODY_BYTES_MAX`].
+    #[cfg(feature = "http")]
     pub fn body_bytes_max(mut self, body_bytes_max: usize) -> Self {
         self.body_bytes_max = body_bytes_max;
         self
@@ -133,10 +139,12 @@ impl EngineBuilder {
         let namespace = self.namespace.as_deref().unwrap_or(&name);
         let shared = Shared {
             flows: self.flows.namespace(namespace),
+            #[cfg(feature = "http")]
             live: self.live,
             name,
             start: Box::new(start),
             instances_max: self.instances_max,
+            #[cfg(feature = "http")]
             body_bytes_max: self.body_bytes_max,
             instances: Mutex::default(),
         };
@@ -150,10 +158,12 @@ impl Engine {
     /// Begins to configure an engine whose instances are shown in this log.
     pub fn builder(live: &LiveSpans) -> EngineBuilder {
         EngineBuilder {
+            #[cfg(feature = "http")]
             live: live.clone(),
             flows: Workflows::new(live),
             namespace: None,
             instances_max: DEFAULT_INSTANCES_MAX,
+            #[cfg(feature = "http")]
             body_bytes_max: DEFAULT_BODY_BYTES_MAX,
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! **It is not durable.** What runs, what waits and which events came lives in memory: when the process ends, it is
 //! gone, and no instance goes on after a restart. To survive that is the work of an engine such as those that
-//! [the module above](crate::workflow) wraps; the log of spans may outlive the process all the same, with a
-//! store on disk.
+//! [the module above](crate::workflow) wraps. In a log that outlives the process, what a *killed* process left open
+//! stays shown as waiting, as for any workflow; an instance that is cancelled, panics, or ends with its engine or its
+//! runtime is shown as over.
 //!
 //! ```
 //! use std::time::Duration;
@@ -45,11 +46,11 @@ mod instance;
 mod routes;
 mod work;
 
+#[cfg(feature = "http")]
+pub use self::engine::DEFAULT_BODY_BYTES_MAX;
 pub use self::{
     drive::State,
-    engine::{
-        DEFAULT_BODY_BYTES_MAX, DEFAULT_INSTANCES_MAX, Engine, EngineBuilder, INSTANCE_ID_BYTES_MAX,
-    },
+    engine::{DEFAULT_INSTANCES_MAX, Engine, EngineBuilder, INSTANCE_ID_BYTES_MAX},
     error::{Refused, StepError},
     inbox::{INBOX_BYTES_MAX, INBOX_EVENTS_MAX},
     instance::Instance,
