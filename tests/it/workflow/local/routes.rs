@@ -136,6 +136,27 @@ fn under_a_prefix_the_location_has_it_too() {
 }
 
 #[test]
+fn the_logs_own_routes_may_stand_beside_the_engines() {
+    block_on(async {
+        let live = log();
+        let engine = order(&live);
+        let app = engine.router().nest_service("/live", live.router());
+        let created = post(&app, "/", "").await;
+        assert_eq!(created.status(), 201);
+        for path in ["/live/sse", "/x/sse"] {
+            let mut stream = stream(&app, Request::get(path)).await;
+            assert_eq!(
+                stream.event("hello").await.json()["type"],
+                "hello",
+                "{path}"
+            );
+        }
+        let status = send(&app, Request::get("/live/status"), "").await;
+        assert_eq!(read(status).await.1["store"]["kind"], "memory");
+    });
+}
+
+#[test]
 fn an_unknown_instance_is_no_state() {
     block_on(async {
         let live = log();
