@@ -10,6 +10,8 @@ mod measure;
 mod outage;
 #[path = "redis_store/server.rs"]
 mod server;
+#[path = "measure/spans.rs"]
+mod spans;
 
 fn main() {
     if measure::is_wanted("append") {

@@ -4,14 +4,13 @@
 //! `cargo bench --bench span_cost`. Cases are interleaved in rounds, and medians are printed: compare the ratios, not the nanoseconds.
 
 mod measure;
+#[path = "measure/spans.rs"]
+mod spans;
 
 use std::time::Duration;
 
 use livespan::{LiveSpans, MemoryEventStore, Retention};
-use opentelemetry::{
-    Context, KeyValue,
-    trace::{Span as _, Tracer as _, TracerProvider as _},
-};
+use opentelemetry::{Context, trace::TracerProvider as _};
 use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{
@@ -21,6 +20,7 @@ use opentelemetry_sdk::{
 };
 
 use measure::{median, thread_cpu};
+use spans::make_spans;
 
 const ROUNDS: usize = 15;
 const SPANS: u32 = 40_000;
@@ -90,18 +90,7 @@ fn measure(provider: &SdkTracerProvider) -> f64 {
     let mut used = Duration::ZERO;
     for _ in 0..SPANS / BURST {
         let before = thread_cpu();
-        for number in 0..i64::from(BURST) {
-            let mut span = tracer
-                .span_builder("checkout")
-                .with_attributes([
-                    KeyValue::new("http.request.method", "GET"),
-                    KeyValue::new("http.route", "/checkout/{id}"),
-                    KeyValue::new("cart.items", number),
-                    KeyValue::new("customer", format!("customer-{number:015}")),
-                ])
-                .start(&tracer);
-            span.end();
-        }
+        make_spans(&tracer, BURST);
         used += thread_cpu().saturating_sub(before);
         provider.force_flush().expect("background threads catch up");
     }

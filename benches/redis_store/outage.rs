@@ -4,15 +4,13 @@
 use std::time::{Duration, Instant};
 
 use livespan::{LiveSpans, RedisEventStore};
-use opentelemetry::{
-    KeyValue,
-    trace::{Span as _, Tracer as _, TracerProvider as _},
-};
+use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
 use crate::{
     measure::{median, thread_cpu, voluntary_switches},
     server::Server,
+    spans::make_spans,
 };
 
 const ROUNDS: usize = 5;
@@ -55,18 +53,7 @@ impl Host {
         let mut switches = 0;
         for _ in 0..BURSTS {
             let (cpu, waited) = (thread_cpu(), voluntary_switches());
-            for number in 0..i64::from(BURST) {
-                let mut span = tracer
-                    .span_builder("checkout")
-                    .with_attributes([
-                        KeyValue::new("http.request.method", "GET"),
-                        KeyValue::new("http.route", "/checkout/{id}"),
-                        KeyValue::new("cart.items", number),
-                        KeyValue::new("customer", format!("customer-{number:015}")),
-                    ])
-                    .start(&tracer);
-                span.end();
-            }
+            make_spans(&tracer, BURST);
             switches += voluntary_switches() - waited;
             used += thread_cpu().saturating_sub(cpu);
             between(self);

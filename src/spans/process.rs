@@ -55,6 +55,15 @@ impl Process {
         };
         json::process(out, &process);
     }
+
+    /// The span, as one of this process.
+    pub(crate) fn own<'a>(&'a self, span: json::Span<'a>) -> json::Span<'a> {
+        json::Span {
+            process: &self.id,
+            service: &self.service,
+            ..span
+        }
+    }
 }
 
 /// All processes of a log, by source number.

@@ -102,11 +102,7 @@ impl SpanTranslator {
         let Some(process) = self.introduce(source, batch) else {
             return;
         };
-        let span = Span {
-            process: &process.id,
-            service: &process.service,
-            ..span
-        };
+        let span = process.own(span);
         if span.durable && !rests && self.is_waiting(&span) {
             // It was started before, and waited since then.
             self.change(&span, Some(SpanState::Running), start, batch);
@@ -139,11 +135,7 @@ impl SpanTranslator {
         let Some(process) = self.introduce(source, batch) else {
             return;
         };
-        let span = Span {
-            process: &process.id,
-            service: &process.service,
-            ..span
-        };
+        let span = process.own(span);
         // A workflow may have been replayed since, and not know when the span began.
         let start = if span.durable {
             self.first_start(&span)
@@ -197,11 +189,7 @@ impl SpanTranslator {
         let Some(process) = self.introduce(source, batch) else {
             return;
         };
-        let span = Span {
-            process: &process.id,
-            service: &process.service,
-            ..span
-        };
+        let span = process.own(span);
         self.change(&span, state, time, batch);
     }
 

@@ -3,7 +3,6 @@
 use std::{
     cell::Cell,
     error::Error,
-    fmt,
     future::{Ready, pending, ready},
     io,
     pin::pin,
@@ -19,7 +18,10 @@ use opentelemetry::{
 use serde_json::json;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use super::told::{event, parent, told, turn};
+use super::{
+    declined::Declined,
+    told::{event, parent, told, turn},
+};
 use crate::{spans::watched::Watched, support::block_on};
 
 fn order(watched: &Watched) -> Workflow {
@@ -222,21 +224,6 @@ fn what_a_step_says_is_bounded() {
     );
     assert_eq!(ended["events"].as_array().unwrap().len(), 128);
     assert_eq!(ended["attributes"].as_object().unwrap().len(), 128 + 3);
-}
-
-#[derive(Debug)]
-struct Declined(io::Error);
-
-impl fmt::Display for Declined {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("card declined")
-    }
-}
-
-impl Error for Declined {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.0)
-    }
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Steps, their failures, and the life of instances.
 
 use std::{
-    error::Error,
-    fmt,
     future::pending,
     io,
     sync::{
@@ -21,7 +19,10 @@ use serde_json::json;
 use crate::{
     spans::watched::Watched,
     support::block_on,
-    workflow::told::{event, parent, told},
+    workflow::{
+        declined::Declined,
+        told::{event, parent, told},
+    },
 };
 
 /// Runs on a clock that stands still but while everything waits.
@@ -36,21 +37,6 @@ fn on_paused_time<F: Future>(future: F) -> F::Output {
 
 async fn ok() -> Result<(), io::Error> {
     Ok(())
-}
-
-#[derive(Debug)]
-struct Declined(io::Error);
-
-impl fmt::Display for Declined {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("card declined")
-    }
-}
-
-impl Error for Declined {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.0)
-    }
 }
 
 #[test]

@@ -1,0 +1,18 @@
+//! An error with a cause, as the code of a step may have it.
+
+use std::{error::Error, fmt, io};
+
+#[derive(Debug)]
+pub(crate) struct Declined(pub(crate) io::Error);
+
+impl fmt::Display for Declined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("card declined")
+    }
+}
+
+impl Error for Declined {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
