@@ -1,155 +1,117 @@
-//! What a span costs the thread that makes it: CPU time of start + end with 4 attributes, added over a provider without
-//! a processor, beside the SDK's own `BatchSpanProcessor` in the same run.
+//! What a span costs the thread that makes it, beside the SDK's own `BatchSpanProcessor` in the same run:
 //!
-//! `cargo bench --bench span_cost`. Cases are interleaved in rounds, and medians are printed: compare the ratios, not the nanoseconds.
+//! - `cargo bench --bench span_cost -- cpu`: CPU time of start + end with 4 attributes, added over a provider without a
+//!   processor, through the tracer's API and through `tracing`, with one thread and with two;
+//! - `… -- calls`: one call of the processor, while nothing, readers, a full buffer or a hung store are in the way;
+//! - `… -- loop`: spans lost when they are made as fast as can be.
+//!
+//! Cases are interleaved in rounds, and medians are printed: compare the ratios, not the nanoseconds.
 
+#[path = "span_cost/calls.rs"]
+mod calls;
 mod measure;
+#[path = "measure/providers.rs"]
+mod providers;
+#[path = "span_cost/saturation.rs"]
+mod saturation;
 #[path = "measure/spans.rs"]
 mod spans;
 
-use std::time::Duration;
+use std::{sync::Barrier, thread, time::Duration};
 
-use livespan::{LiveSpans, MemoryEventStore, Retention};
-use opentelemetry::{Context, trace::TracerProvider as _};
-use opentelemetry_sdk::{
-    error::OTelSdkResult,
-    trace::{
-        BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanExporter,
-        SpanProcessor,
-    },
-};
+use opentelemetry_sdk::trace::SdkTracerProvider;
 
-use measure::{median, thread_cpu};
-use spans::make_spans;
+use measure::{is_wanted, median, thread_cpu};
+use providers::Case;
+use spans::Api;
 
-const ROUNDS: usize = 15;
-const SPANS: u32 = 40_000;
+const ROUNDS: usize = 9;
+const SPANS: u32 = 20_000;
 /// Spans made between two pauses in which the background threads catch up, so that nothing is dropped.
 const BURST: u32 = 1_000;
 
-#[derive(Debug)]
-struct NoopExporter;
-
-impl SpanExporter for NoopExporter {
-    async fn export(&self, _batch: Vec<SpanData>) -> OTelSdkResult {
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-struct NoopProcessor;
-
-impl SpanProcessor for NoopProcessor {
-    fn on_start(&self, _span: &mut Span, _cx: &Context) {}
-    fn on_end(&self, _span: SpanData) {}
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
-        Ok(())
-    }
-}
-
-/// Takes one snapshot, as anything that shows a span's start must, and drops it.
-#[derive(Debug)]
-struct SnapshotProcessor;
-
-impl SpanProcessor for SnapshotProcessor {
-    fn on_start(&self, span: &mut Span, _cx: &Context) {
-        drop(std::hint::black_box(span.exported_data()));
-    }
-    fn on_end(&self, _span: SpanData) {}
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
-        Ok(())
-    }
-}
-
-fn batch() -> BatchSpanProcessor {
-    let config = BatchConfigBuilder::default()
-        .with_max_queue_size(65_536)
-        .build();
-    BatchSpanProcessor::builder(NoopExporter)
-        .with_batch_config(config)
-        .build()
-}
-
-fn live() -> LiveSpans {
-    let retention = Retention::default().events(50_000);
-    LiveSpans::builder()
-        .store(MemoryEventStore::with_retention(retention))
-        .build()
-        .expect("memory is enough")
-}
-
-/// CPU nanoseconds of one span.
-fn measure(provider: &SdkTracerProvider) -> f64 {
-    let tracer = provider.tracer("bench");
-    let mut used = Duration::ZERO;
-    for _ in 0..SPANS / BURST {
-        let before = thread_cpu();
-        make_spans(&tracer, BURST);
-        used += thread_cpu().saturating_sub(before);
-        provider.force_flush().expect("background threads catch up");
-    }
-    used.as_secs_f64() * 1e9 / f64::from(SPANS)
-}
-
 fn main() {
-    let builder = SdkTracerProvider::builder;
-    let cases = [
-        ("no processor", builder().build()),
-        (
-            "a no-op processor",
-            builder().with_span_processor(NoopProcessor).build(),
-        ),
-        (
-            "S: one snapshot at the start, dropped",
-            builder().with_span_processor(SnapshotProcessor).build(),
-        ),
-        (
-            "B: BatchSpanProcessor, no-op exporter",
-            builder().with_span_processor(batch()).build(),
-        ),
-        (
-            "livespan",
-            builder()
-                .with_span_processor(live().span_processor())
-                .build(),
-        ),
-        (
-            "livespan wrapping BatchSpanProcessor",
-            builder()
-                .with_span_processor(live().span_processor().wrapping(batch()))
-                .build(),
-        ),
-        (
-            "livespan beside BatchSpanProcessor",
-            builder()
-                .with_span_processor(live().span_processor())
-                .with_span_processor(batch())
-                .build(),
-        ),
-    ];
-    let mut figures = vec![Vec::new(); cases.len()];
-    for _ in 0..ROUNDS {
-        for ((_, provider), figures) in cases.iter().zip(&mut figures) {
-            figures.push(measure(provider));
+    if is_wanted("cpu") {
+        for api in Api::ALL {
+            for threads in [1, 2] {
+                cpu(api, threads);
+            }
         }
     }
-    let medians: Vec<f64> = figures.into_iter().map(median).collect();
-    let added: Vec<f64> = medians.iter().map(|value| value - medians[0]).collect();
-    let unit = added[2] + added[3];
+    if is_wanted("calls") {
+        calls::report();
+    }
+    if is_wanted("loop") {
+        saturation::report();
+    }
+}
+
+fn cpu(api: Api, threads: u32) {
+    let cases = Case::ALL.map(|case| (case, case.provider()));
+    let mut figures = cases.each_ref().map(|_| Vec::new());
+    for _ in 0..ROUNDS {
+        for ((_, provider), figures) in cases.iter().zip(&mut figures) {
+            figures.push(measure(api, threads, provider));
+        }
+    }
+    let medians = figures.map(median);
+    let [none, ..] = medians;
+    let added = |wanted: Case| {
+        let at = cases.iter().position(|(case, _)| *case == wanted);
+        medians[at.expect("all cases are there")] - none
+    };
+    let batch = added(Case::Batch);
+    let both = batch + added(Case::Snapshot) - added(Case::Noop);
     println!(
-        "{:<42} {:>10} {:>10} {:>10}",
-        "start + end of a span, 4 attributes", "ns", "added ns", "/ (B + S)"
+        "\n{}, {threads} thread(s): {none:.0} ns a span without a processor",
+        api.name()
     );
-    for (((name, _), value), added) in cases.iter().zip(&medians).zip(&added) {
+    println!(
+        "{:<42} {:>9} {:>10} {:>8}",
+        "", "added ns", "/ (B + S)", "/ B"
+    );
+    for (case, _) in cases.iter().skip(1) {
+        let own = added(*case);
         println!(
-            "{name:<42} {value:>10.0} {added:>10.0} {:>10.2}",
-            added / unit
+            "{:<42} {own:>9.0} {:>10.2} {:>8.2}",
+            case.name(),
+            own / both,
+            own / batch
         );
     }
+    println!(
+        "wrapping adds {:.2} of what both side by side add; with LiveSampler {:.2}",
+        added(Case::Wrapping) / added(Case::Beside),
+        added(Case::WrappingSampler) / added(Case::Beside)
+    );
+}
+
+/// CPU nanoseconds of one span on the thread that makes it.
+fn measure(api: Api, threads: u32, provider: &SdkTracerProvider) -> f64 {
+    let barrier = Barrier::new(threads as usize);
+    let used: Duration = thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| api.with(provider, |make| bursts(make, &barrier, provider))))
+            .collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().expect("a measuring thread ends"))
+            .sum()
+    });
+    used.as_secs_f64() * 1e9 / f64::from(SPANS) / f64::from(threads)
+}
+
+/// Makes spans on this thread, at the same time as the others do.
+fn bursts(make: &dyn Fn(u32), barrier: &Barrier, provider: &SdkTracerProvider) -> Duration {
+    let mut used = Duration::ZERO;
+    for _ in 0..SPANS / BURST {
+        barrier.wait();
+        let before = thread_cpu();
+        make(BURST);
+        used += thread_cpu().saturating_sub(before);
+        if barrier.wait().is_leader() {
+            provider.force_flush().expect("background threads catch up");
+        }
+    }
+    used
 }

@@ -1,6 +1,8 @@
 //! Panics that do not spread. Every value behind these locks is valid at each step, so a poisoned lock is entered: a
 //! panic in one of our threads must not spread to the host's.
 
+#[cfg(feature = "spans")]
+pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},

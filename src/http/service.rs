@@ -105,15 +105,8 @@ impl LiveService {
         let span = span.span_context();
         // A span that does not record never comes, so its id would be kept for nothing.
         if is_recording && !span.is_remote() {
-            let write = |out: &mut Vec<u8>| record::write_hide(out, span);
-            drop(
-                self.live
-                    .shared
-                    .parts
-                    .engine
-                    .intake
-                    .push(Class::Note, record::NOTE_SIZE, write),
-            );
+            let intake = &self.live.shared.parts.engine.intake;
+            drop(intake.push(Class::Note, |room| record::write_hide(room, span)));
         }
         let mounts = &self.live.shared.mounts;
         mounts.learn(original, path);

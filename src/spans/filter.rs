@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use opentelemetry::{KeyValue, Value};
+use opentelemetry::{KeyValue, Value, trace::SpanId};
 use opentelemetry_sdk::trace::SpanData;
 
 use crate::spans::{event::SpanKind, record};
@@ -61,18 +61,19 @@ impl<'a> SpanFacts<'a> {
 
     /// Returns a text attribute; empty when there is none of that key.
     pub fn attribute(self, key: &str) -> &'a str {
-        match self
-            .span
-            .attributes
-            .iter()
-            .find(|pair| pair.key.as_str() == key)
-        {
-            Some(KeyValue {
-                value: Value::String(text),
-                ..
-            }) => text.as_str(),
-            _ => "",
-        }
+        text_of(&self.span.attributes, key)
+    }
+}
+
+/// The text of the first attribute of this key.
+#[inline]
+fn text_of<'a>(attributes: &'a [KeyValue], key: &str) -> &'a str {
+    match attributes.iter().find(|pair| pair.key.as_str() == key) {
+        Some(KeyValue {
+            value: Value::String(text),
+            ..
+        }) => text.as_str(),
+        _ => "",
     }
 }
 
@@ -94,9 +95,16 @@ impl fmt::Debug for SpanFacts<'_> {
 /// attribute changed meanwhile. Which starts were refused is remembered roughly: forgetting one costs a look-up only.
 #[derive(Clone)]
 pub(crate) struct SpanFilter {
-    wants: Arc<dyn Fn(&SpanFacts<'_>) -> bool + Send + Sync>,
+    wants: Wants,
     /// Ids of spans whose start was refused, each in the one place it can have.
     refused: Arc<[AtomicU64]>,
+}
+
+#[derive(Clone)]
+enum Wants {
+    /// All but [`DEFAULT_HIDDEN_TARGETS`].
+    Shown,
+    These(Arc<dyn Fn(&SpanFacts<'_>) -> bool + Send + Sync>),
 }
 
 /// What to do with the end of a span.
@@ -113,25 +121,42 @@ const REFUSED_PLACES: usize = 4096;
 
 impl SpanFilter {
     pub(crate) fn new(filter: impl Fn(&SpanFacts<'_>) -> bool + Send + Sync + 'static) -> Self {
-        let refused = (0..REFUSED_PLACES).map(|_| AtomicU64::new(0)).collect();
         Self {
-            wants: Arc::new(filter),
-            refused,
+            wants: Wants::These(Arc::new(filter)),
+            ..Self::default()
         }
     }
 
+    /// Whether a span with these attributes is wanted; `None` when it takes more to tell.
+    #[inline]
+    pub(crate) fn wants_attributes(&self, attributes: &[KeyValue]) -> Option<bool> {
+        match self.wants {
+            Wants::Shown => Some(!is_hidden_target(text_of(attributes, "target"))),
+            Wants::These(_) => None,
+        }
+    }
+
+    #[inline]
     pub(crate) fn wants_start(&self, span: &SpanData) -> bool {
         let wants = self.wants(span);
-        if let (false, Some(place)) = (wants, self.place(span)) {
-            place.store(id(span), Ordering::Relaxed);
+        if !wants {
+            self.refuse(span.span_context.span_id());
         }
         wants
+    }
+
+    /// Remembers that the start of a span was refused.
+    pub(crate) fn refuse(&self, span: SpanId) {
+        if let Some(place) = self.place(span) {
+            place.store(id(span), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn judge_end(&self, span: &SpanData) -> EndVerdict {
         if self.wants(span) {
             return EndVerdict::Show;
         }
+        let span = span.span_context.span_id();
         let was_refused = self
             .place(span)
             .is_some_and(|place| place.load(Ordering::Relaxed) == id(span));
@@ -143,24 +168,33 @@ impl SpanFilter {
     }
 
     /// A filter that panics wants nothing.
+    #[inline]
     fn wants(&self, span: &SpanData) -> bool {
-        catch_unwind(AssertUnwindSafe(|| (self.wants)(&SpanFacts { span }))).unwrap_or(false)
+        match &self.wants {
+            Wants::Shown => !is_hidden_target(text_of(&span.attributes, "target")),
+            Wants::These(wants) => {
+                catch_unwind(AssertUnwindSafe(|| wants(&SpanFacts { span }))).unwrap_or(false)
+            }
+        }
     }
 
-    fn place(&self, span: &SpanData) -> Option<&AtomicU64> {
+    fn place(&self, span: SpanId) -> Option<&AtomicU64> {
         // Span ids are random, so any of their bits will do.
         self.refused
             .get(usize::try_from(id(span) % REFUSED_PLACES as u64).ok()?)
     }
 }
 
-fn id(span: &SpanData) -> u64 {
-    u64::from_be_bytes(span.span_context.span_id().to_bytes())
+fn id(span: SpanId) -> u64 {
+    u64::from_be_bytes(span.to_bytes())
 }
 
 impl Default for SpanFilter {
     fn default() -> Self {
-        Self::new(|facts| !is_hidden_target(facts.target()))
+        Self {
+            wants: Wants::Shown,
+            refused: (0..REFUSED_PLACES).map(|_| AtomicU64::new(0)).collect(),
+        }
     }
 }
 
@@ -171,7 +205,13 @@ impl fmt::Debug for SpanFilter {
 }
 
 /// Whether the target is one of [`DEFAULT_HIDDEN_TARGETS`] or a module of one.
+#[inline]
 fn is_hidden_target(target: &str) -> bool {
+    // Most tracers set no target.
+    !target.is_empty() && is_hidden_name(target)
+}
+
+fn is_hidden_name(target: &str) -> bool {
     let name = target.split("::").next().unwrap_or_default();
     DEFAULT_HIDDEN_TARGETS.contains(&name)
 }

@@ -62,7 +62,8 @@ pub(crate) struct Span<'a> {
     pub(crate) kind: SpanKind,
     pub(crate) process: &'a str,
     pub(crate) service: &'a str,
-    pub(crate) scope: &'a str,
+    /// Not known before the end when a sampler saw the start.
+    pub(crate) scope: Option<&'a str>,
     pub(crate) scope_version: Option<&'a str>,
     pub(crate) trace_state: &'a str,
     pub(crate) attributes: Pairs<'a>,
@@ -86,7 +87,7 @@ impl Span<'_> {
             kind: SpanKind::Internal,
             process: "",
             service: "",
-            scope: "",
+            scope: None,
             scope_version: None,
             trace_state: "",
             attributes: Vec::new(),
@@ -236,7 +237,7 @@ pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
         kind: event.kind,
         process: &event.process,
         service: &event.service,
-        scope: &event.scope,
+        scope: Some(&event.scope),
         scope_version: None,
         trace_state: "",
         attributes,
@@ -555,7 +556,9 @@ impl<'o> Writer<'o> {
         self.raw(b"\"");
         self.text("process", span.process);
         self.text("service", span.service);
-        self.text("scope", span.scope);
+        if let Some(scope) = span.scope {
+            self.text("scope", scope);
+        }
     }
 
     fn status(&mut self, status: Status<'_>) {
@@ -922,6 +925,7 @@ fn clip_head(text: &str) -> (&str, bool) {
 }
 
 /// At most `bytes_max` bytes of the text, on a character boundary, and whether something was cut.
+#[inline]
 pub(crate) fn clip(text: &str, bytes_max: usize) -> (&str, bool) {
     if text.len() <= bytes_max {
         return (text, false);

@@ -21,9 +21,10 @@ use crate::{
         filter::{SpanFacts, SpanFilter},
         index::TraceIndex,
         marks::Marks,
+        parts::{self, ProcessorParts},
         preset::Told,
         process::Processes,
-        processor::{LiveSpanProcessor, ProcessorParts},
+        processor::LiveSpanProcessor,
         sampler::LiveSampler,
         stored::Fold,
         translator::SpanTranslator,
@@ -130,8 +131,8 @@ impl LiveSpansBuilder {
         self
     }
 
-    /// Watches only spans that `filter` accepts. It runs on the host's threads at every start and end, before the
-    /// buffer, so it must be quick and must not block. The default hides the spans of HTTP libraries' internals
+    /// Watches only spans that `filter` accepts. It runs on the host's threads, before the buffer, at every start,
+    /// and at an end unless it is known that the start was shown; so it must be quick and must not block. The default hides the spans of HTTP libraries' internals
     /// ([`DEFAULT_HIDDEN_TARGETS`](crate::DEFAULT_HIDDEN_TARGETS)); yours replaces it.
     pub fn filter(
         mut self,
@@ -199,6 +200,7 @@ impl LiveSpansBuilder {
         let engine = Arc::new(engine);
         let target = SseTarget::from_engine(Arc::clone(&engine));
         let parts = Arc::new(ProcessorParts {
+            number: parts::next_number(),
             engine,
             processes,
             filter: self.filter,
@@ -277,7 +279,7 @@ impl LiveSpans {
     /// Wraps the sampler of the provider, so that spans it drops are shown all the same.
     pub fn sampler<S: ShouldSample + Clone + 'static>(&self, inner: S) -> LiveSampler<S> {
         self.shared.parts.samples.store(true, Ordering::Relaxed);
-        LiveSampler::new(inner)
+        LiveSampler::new(inner, Arc::clone(&self.shared.parts))
     }
 
     /// Returns the log itself, to dispatch span events of your own or to subscribe in Rust.

@@ -14,6 +14,8 @@ use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult};
 pub(crate) type Told = Arc<()>;
 
 thread_local! {
+    /// Whether any of the others is set: they are asked at every span, and this one is quick.
+    static IS_SET: Cell<bool> = const { Cell::new(false) };
     static TRACE: Cell<Option<TraceId>> = const { Cell::new(None) };
     static SPAN: Cell<Option<SpanId>> = const { Cell::new(None) };
     static SAMPLING: RefCell<Sampling> = const { RefCell::new(Sampling::Inner) };
@@ -52,6 +54,7 @@ pub(crate) struct Decided {
 /// Makes a span with these ids, sampled, of which this log is told already.
 pub(crate) fn with<T>(ids: Ids, state: TraceState, told: &Told, make: impl FnOnce() -> T) -> T {
     let _reset = Reset;
+    IS_SET.set(true);
     TRACE.set(ids.trace_id);
     SPAN.set(Some(ids.span_id));
     SAMPLING.replace(Sampling::Sampled(state));
@@ -63,6 +66,7 @@ pub(crate) fn with<T>(ids: Ids, state: TraceState, told: &Told, make: impl FnOnc
 /// [`LiveSampler`](crate::LiveSampler) decides. `None` when another does.
 pub(crate) fn ask<T>(ids: Ids, make: impl FnOnce() -> T) -> Option<Decided> {
     let _reset = Reset;
+    IS_SET.set(true);
     TRACE.set(ids.trace_id);
     SPAN.set(Some(ids.span_id));
     SAMPLING.replace(Sampling::Asked);
@@ -78,11 +82,18 @@ struct Reset;
 
 impl Drop for Reset {
     fn drop(&mut self) {
+        IS_SET.set(false);
         TRACE.set(None);
         SPAN.set(None);
         SAMPLING.replace(Sampling::Inner);
         TOLD.replace(None);
     }
+}
+
+/// Whether the next span of this thread may be told apart from any other at all.
+#[inline]
+pub(crate) fn is_set() -> bool {
+    IS_SET.get()
 }
 
 /// The trace that the next span must have, once.
@@ -96,7 +107,12 @@ pub(crate) fn span_id() -> Option<SpanId> {
 }
 
 /// Whether this log has the span.
+#[inline]
 pub(crate) fn is_told(log: &Told, span: SpanId) -> bool {
+    is_set() && is_told_of(log, span)
+}
+
+fn is_told_of(log: &Told, span: SpanId) -> bool {
     TOLD.with_borrow(|told| {
         told.as_ref()
             .is_some_and(|(told, id)| *id == span && Arc::ptr_eq(told, log))
@@ -104,7 +120,12 @@ pub(crate) fn is_told(log: &Told, span: SpanId) -> bool {
 }
 
 /// What was decided about the next span before, once.
+#[inline]
 pub(crate) fn decided() -> Option<SamplingResult> {
+    if is_set() { take_decided() } else { None }
+}
+
+fn take_decided() -> Option<SamplingResult> {
     SAMPLING.with_borrow_mut(|sampling| {
         let Sampling::Sampled(state) = sampling else {
             return None;
@@ -116,8 +137,9 @@ pub(crate) fn decided() -> Option<SamplingResult> {
 }
 
 /// Whether the sampler is only asked.
+#[inline]
 pub(crate) fn is_asked() -> bool {
-    SAMPLING.with_borrow(|sampling| matches!(sampling, Sampling::Asked))
+    is_set() && SAMPLING.with_borrow(|sampling| matches!(sampling, Sampling::Asked))
 }
 
 /// Notes what the sampler says, and turns it into no span.

@@ -14,7 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use opentelemetry::{Array, Context, Value};
+use opentelemetry::{
+    Context,
+    trace::{Span as _, SpanContext, TraceContextExt as _},
+};
 use opentelemetry_sdk::{
     Resource,
     error::{OTelSdkError, OTelSdkResult},
@@ -24,17 +27,17 @@ use opentelemetry_sdk::{
 use crate::{
     error::Error,
     spans::{
-        event::{AttributeValue, Attributes, SpanState},
-        filter::{EndVerdict, SpanFilter},
-        marks::{Mark, Marks},
-        preset::{self, Told},
-        process::Processes,
-        record::{self, Nature},
+        lease::{Key, Leases},
+        parts::ProcessorParts,
+        peek::{self, Peeked, Place},
+        preset,
+        record::{self, Begun, Nature},
     },
     sse::{
         intake::{Class, Intake, Refused},
-        worker::Engine,
+        room::Room,
     },
+    time::Timestamp,
 };
 
 /// How long `force_flush` waits: the SDK's own processors wait as long.
@@ -42,99 +45,6 @@ pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long `shutdown` waits at most, whatever it is told.
 const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// What every processor of one log shares.
-#[derive(Debug)]
-pub(crate) struct ProcessorParts {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) processes: Arc<Processes>,
-    pub(crate) filter: SpanFilter,
-    pub(crate) marks: Arc<Marks>,
-    /// Which spans are not to be shown, because they are there already.
-    pub(crate) told: Told,
-    /// Whether a sampler of ours was made, which can be asked.
-    pub(crate) samples: AtomicBool,
-}
-
-impl ProcessorParts {
-    /// Puts the start of a span into the buffer, if it is to be shown.
-    pub(crate) fn show_start(&self, source: u32, data: &SpanData, nature: Nature) {
-        if !self.filter.wants_start(data) {
-            return;
-        }
-        let write = |out: &mut Vec<u8>| record::write_start(out, source, data, nature);
-        // Refused and full is counted by the intake; refused and closed is as after shutdown.
-        drop(self.intake().push(Class::Start, record::size(data), write));
-    }
-
-    /// Puts the end of a span into the buffer, if it is to be shown.
-    pub(crate) fn show_end(&self, source: u32, data: &SpanData, nature: Nature) {
-        let size = record::size(data);
-        let pushed = match self.filter.judge_end(data) {
-            EndVerdict::Show => self.intake().push(Class::End, size, |out| {
-                record::write_end(out, source, data, nature);
-            }),
-            EndVerdict::Hide => return,
-            EndVerdict::HideUnlessShown => {
-                // Nobody misses it when it is refused, so it does not count as dropped.
-                let write =
-                    |out: &mut Vec<u8>| record::write_end_if_shown(out, source, data, nature);
-                self.intake().try_push(Class::End, size, write)
-            }
-        };
-        if pushed == Err(Refused::Full) {
-            // The last of the room is for the bare fact that the span ended, so that it is not shown running for ever.
-            let mark = Mark::of(data);
-            if self.push_mark(&mark) == Err(Refused::Full) {
-                self.marks.keep(mark);
-                // Asked again: the worker may have emptied the buffer, and looked aside, before the mark was there.
-                // Told twice, it ends the span once.
-                drop(self.push_mark(&mark));
-            }
-        }
-    }
-
-    /// Says of a source what its resource says.
-    pub(crate) fn describe(&self, source: u32, resource: &Resource) {
-        let mut service = None;
-        let mut attributes = Attributes::new();
-        for (key, value) in resource {
-            if key.as_str() == "service.name" {
-                service = Some(value.as_str().into_owned());
-            }
-            attributes.push((key.as_str().to_owned(), attribute_value(value)));
-        }
-        // The SDK keeps a resource in a hash map: a sorted one reads the same in every run.
-        attributes.sort_by(|(one, _), (other, _)| one.cmp(other));
-        self.processes.describe(source, service, attributes);
-    }
-
-    /// Puts the end of a span into the buffer that counts only if the log has its start, and no end.
-    pub(crate) fn show_end_if_open(&self, source: u32, data: &SpanData, nature: Nature) {
-        let write = |out: &mut Vec<u8>| record::write_end_if_shown(out, source, data, nature);
-        drop(
-            self.intake()
-                .try_push(Class::End, record::size(data), write),
-        );
-    }
-
-    /// Puts what changed about an open span into the buffer.
-    pub(crate) fn show_update(&self, source: u32, data: &SpanData, state: Option<SpanState>) {
-        let write = |out: &mut Vec<u8>| record::write_update(out, source, data, state);
-        drop(self.intake().push(Class::Other, record::size(data), write));
-    }
-
-    fn intake(&self) -> &Intake {
-        &self.engine.intake
-    }
-
-    fn push_mark(&self, mark: &Mark) -> Result<(), Refused> {
-        self.intake()
-            .push(Class::Note, record::END_MARK_SIZE, |out| {
-                record::write_end_mark(out, mark);
-            })
-    }
-}
 
 /// Shows every span of a provider live: register it with
 /// [`with_span_processor`](opentelemetry_sdk::trace::TracerProviderBuilder::with_span_processor).
@@ -151,6 +61,7 @@ pub struct LiveSpanProcessor {
     parts: Arc<ProcessorParts>,
     source: u32,
     closed: AtomicBool,
+    leases: Leases,
     inner: Option<Box<dyn SpanProcessor>>,
 }
 
@@ -169,6 +80,7 @@ impl LiveSpanProcessor {
             parts,
             source,
             closed: AtomicBool::new(false),
+            leases: Leases::default(),
             inner: None,
         }
     }
@@ -195,32 +107,94 @@ impl LiveSpanProcessor {
     }
 
     fn intake(&self) -> &Intake {
-        &self.parts.engine.intake
+        self.parts.intake()
     }
 
-    fn watch_start(&self, span: &Span) {
-        let id = opentelemetry::trace::Span::span_context(span).span_id();
-        if self.closed.load(Ordering::Relaxed) || preset::is_told(&self.parts.told, id) {
+    #[inline]
+    fn watch_start(&self, span: &Span, cx: &Context) {
+        let context = span.span_context();
+        if self.is_closed_to(context) {
             return;
         }
-        let Some(data) = span.exported_data() else {
+        let place = Place::new(self.parts.number, cx, context.trace_id());
+        let shown = peek::take(place, |peeked| self.show_peeked(context, cx, peeked));
+        if shown.is_none()
+            && let Some(data) = span.exported_data()
+            && self.parts.filter.wants_start(&data)
+        {
+            let key = key_of(context);
+            // Refused and full is counted by the intake; refused and closed is as after shutdown.
+            drop(self.intake().push(Class::Start, |room| {
+                record::write_start(room, self.source, &data, Nature::Ordinary, |sent| {
+                    self.leases.take(key, sent)
+                })
+            }));
+        }
+    }
+
+    /// Shows the start of a span that our sampler has seen.
+    #[inline]
+    fn show_peeked(&self, context: &SpanContext, cx: &Context, peeked: &Peeked) {
+        if !peeked.is_wanted {
+            self.parts.filter.refuse(context.span_id());
+            return;
+        }
+        let parent = cx.span();
+        let begun = Begun {
+            source: self.source,
+            context,
+            // An invalid parent is none to the SDK, too.
+            parent: Some(parent.span_context()).filter(|parent| parent.is_valid()),
+            kind: peeked.kind,
+            start: Timestamp::now(),
+            peeked: peeked.bytes(),
+            counts: peeked.counts,
+        };
+        let key = key_of(context);
+        drop(self.intake().push(Class::Start, |room| {
+            record::write_begun(room, &begun, |sent| self.leases.take(key, sent))
+        }));
+    }
+
+    #[inline]
+    fn watch_end(&self, data: &SpanData) {
+        let context = &data.span_context;
+        if self.is_closed_to(context) {
+            return;
+        }
+        let key = key_of(context);
+        let Some(sent) = self.leases.find(key) else {
+            self.parts.show_end(self.source, data, Nature::Ordinary);
             return;
         };
-        self.parts.show_start(self.source, &data, Nature::Ordinary);
+        // The start was shown, so the end is, whatever the filter says of it. What the SDK's limits dropped may stand
+        // among what was sent.
+        let begins = data.dropped_attributes_count == 0
+            && data.attributes.len() >= usize::from(sent.attributes);
+        let pushed = if begins {
+            let write = |room: &mut Room<'_>| record::write_rest(room, self.source, data, sent);
+            self.intake().push(Class::End, write)
+        } else {
+            let write =
+                |room: &mut Room<'_>| record::write_end(room, self.source, data, Nature::Ordinary);
+            self.intake().push(Class::End, write)
+        };
+        if pushed == Err(Refused::Full) {
+            self.parts.mark_end(data);
+        }
+        self.leases.release(key);
     }
 
-    fn watch_end(&self, data: &SpanData) {
-        let id = data.span_context.span_id();
-        if self.closed.load(Ordering::Relaxed) || preset::is_told(&self.parts.told, id) {
-            return;
-        }
-        self.parts.show_end(self.source, data, Nature::Ordinary);
+    #[inline]
+    fn is_closed_to(&self, context: &SpanContext) -> bool {
+        self.closed.load(Ordering::Relaxed) || preset::is_told(&self.parts.told, context.span_id())
     }
 
     /// Asks the worker to end what is open as lost.
     fn push_shutdown(&self) -> Result<(), Refused> {
-        let write = |out: &mut Vec<u8>| record::write_shutdown(out, self.source);
-        self.intake().push(Class::Note, record::NOTE_SIZE, write)
+        self.intake().push(Class::Note, |room| {
+            record::write_shutdown(room, self.source)
+        })
     }
 
     /// Waits until what was pushed is visible, and with it the note of the shutdown, if that found no room before.
@@ -241,7 +215,9 @@ impl LiveSpanProcessor {
 impl SpanProcessor for LiveSpanProcessor {
     fn on_start(&self, span: &mut Span, cx: &Context) {
         // A panic here would poison the span and can abort the host; ours ends with us.
-        drop(catch_unwind(AssertUnwindSafe(|| self.watch_start(span))));
+        drop(catch_unwind(AssertUnwindSafe(|| {
+            self.watch_start(span, cx);
+        })));
         if let Some(inner) = self.inner.as_ref().filter(|_| is_sampled(span)) {
             inner.on_start(span, cx);
         }
@@ -350,7 +326,12 @@ impl<P: SpanProcessor> SpanProcessor for SampledOnly<P> {
 }
 
 fn is_sampled(span: &Span) -> bool {
-    opentelemetry::trace::Span::span_context(span).is_sampled()
+    span.span_context().is_sampled()
+}
+
+#[inline]
+fn key_of(context: &SpanContext) -> Key {
+    Key::of(context.trace_id().to_bytes(), context.span_id().to_bytes())
 }
 
 fn sdk_result(result: Result<(), Error>, timeout: Duration) -> OTelSdkResult {
@@ -361,22 +342,4 @@ fn sdk_result(result: Result<(), Error>, timeout: Duration) -> OTelSdkResult {
             OTelSdkError::InternalFailure(error.to_string())
         }
     })
-}
-
-fn attribute_value(value: &Value) -> AttributeValue {
-    match value {
-        Value::Bool(value) => AttributeValue::Bool(*value),
-        Value::I64(value) => AttributeValue::Int(*value),
-        Value::F64(value) => AttributeValue::Double(*value),
-        Value::Array(Array::Bool(values)) => AttributeValue::Bools(values.clone()),
-        Value::Array(Array::I64(values)) => AttributeValue::Ints(values.clone()),
-        Value::Array(Array::F64(values)) => AttributeValue::Doubles(values.clone()),
-        Value::Array(Array::String(values)) => AttributeValue::Strings(
-            values
-                .iter()
-                .map(|value| value.as_str().to_owned())
-                .collect(),
-        ),
-        other => AttributeValue::String(other.as_str().into_owned()),
-    }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     borrow::Cow,
+    cell::{Cell, RefCell},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -25,10 +26,12 @@ use serde_json::{Map, Value as Json, json};
 use crate::{
     spans::{
         json::{self, EVENT_BYTES_MAX, LostReason, Span, VALUE_BYTES_MAX},
+        lease::Sent,
         parse,
         record::{self, Nature, Record},
         summary::{Change, Outcome},
     },
+    sse::room::Room,
     time::Timestamp,
 };
 
@@ -251,56 +254,108 @@ fn plain_span() -> SpanData {
     }
 }
 
+/// A record of this log's, in the room that every start has.
+fn written(mut write: impl FnMut(&mut Room<'_>) -> Option<()>) -> Vec<u8> {
+    thread_local! {
+        static MEMORY: RefCell<Vec<u8>> = RefCell::new(vec![0; 352 * 1024]);
+    }
+    MEMORY.with_borrow_mut(|memory| {
+        let size = memory.len();
+        let mut room = Room::new(memory);
+        write(&mut room).expect("there is room for the largest record");
+        let left = room.left();
+        memory[..size - left].to_vec()
+    })
+}
+
 /// The two payloads that a span gives: started and ended.
 fn payloads(span: &SpanData) -> [Vec<u8>; 2] {
-    let mut bytes = Vec::new();
-    record::write_start(&mut bytes, 7, span, Nature::Ordinary);
-    assert!(
-        bytes.len() <= record::size(span),
-        "{} bytes of {}",
-        bytes.len(),
-        record::size(span)
-    );
+    let start = written(|room| record::write_start(room, 7, span, Nature::Ordinary, |_| false));
+    let end = written(|room| record::write_end(room, 7, span, Nature::Ordinary));
+    [started_payload(&start), ended_payload(record::read(&end))]
+}
+
+fn started_payload(start: &[u8]) -> Vec<u8> {
     let mut started = Vec::new();
-    let Some(Record::Start(spanned)) = record::read(&bytes) else {
+    let Some(Record::Start(spanned)) = record::read(start) else {
         panic!("a start is read back")
     };
     assert_eq!(spanned.source, 7);
-    let named = Span {
-        process: PROCESS,
-        service: SERVICE,
-        ..spanned.span
-    };
-    json::started(&mut started, &named, spanned.start);
-    let mut bytes = Vec::new();
-    record::write_end(&mut bytes, 7, span, Nature::Ordinary);
-    assert!(
-        bytes.len() <= record::size(span),
-        "{} bytes of {}",
-        bytes.len(),
-        record::size(span)
-    );
-    let mut ended = Vec::new();
-    let Some(Record::End(spanned, end)) = record::read(&bytes) else {
-        panic!("an end is read back")
-    };
-    let named = Span {
-        process: PROCESS,
-        service: SERVICE,
-        ..spanned.span
-    };
-    json::ended(
-        &mut ended,
-        &named,
-        &json::End {
-            start: spanned.start,
-            ..end
-        },
-    );
-    [started, ended]
+    json::started(&mut started, &named(spanned.span), spanned.start);
+    started
 }
 
-// The model: the same event as a tree of values.
+fn ended_payload(end: Option<Record<'_>>) -> Vec<u8> {
+    let mut ended = Vec::new();
+    let Some(Record::End(spanned, end)) = end else {
+        panic!("an end is read back")
+    };
+    let end = json::End {
+        start: spanned.start,
+        ..end
+    };
+    json::ended(&mut ended, &named(spanned.span), &end);
+    ended
+}
+
+fn named(span: Span<'_>) -> Span<'_> {
+    Span {
+        process: PROCESS,
+        service: SERVICE,
+        ..span
+    }
+}
+
+/// What the end of a span says when the worker remembers its start: all of it, or the start was not to be remembered.
+fn joined_payload(span: &SpanData, start: &[u8], sent: Sent) -> Vec<u8> {
+    let rest = written(|room| record::write_rest(room, 7, span, sent));
+    let (Some(Record::Start(begun)), Some(Record::Rest(rest))) =
+        (record::read(start), record::read(&rest))
+    else {
+        panic!("a start and a rest are read back")
+    };
+    assert!(begun.is_leased);
+    let (spanned, end) = rest.join(begun).expect("they are of one span");
+    ended_payload(Some(Record::End(spanned, end)))
+}
+
+/// The start of a span as the SDK's copy tells it, and what the end need not repeat.
+fn copied_start(span: &SpanData) -> (Vec<u8>, Option<Sent>) {
+    let sent = Cell::new(None);
+    let start = written(|room| {
+        record::write_start(room, 7, span, Nature::Ordinary, |all| {
+            sent.set(Some(all));
+            true
+        })
+    });
+    (start, sent.get())
+}
+
+/// The same, as a sampler sees it, at another moment.
+fn peeked_start(span: &SpanData, parent: &SpanContext) -> (Vec<u8>, Option<Sent>) {
+    let mut counts = record::Counts::NONE;
+    let peeked = written(|room| {
+        counts = record::write_peeked(room, &span.name, &span.attributes, &span.links)?;
+        Some(())
+    });
+    let sent = Cell::new(None);
+    let begun = record::Begun {
+        source: 7,
+        context: &span.span_context,
+        parent: Some(parent).filter(|parent| parent.is_valid()),
+        kind: record::kind_of(&span.span_kind),
+        start: Timestamp::from_nanos(1),
+        peeked: &peeked,
+        counts,
+    };
+    let start = written(|room| {
+        record::write_begun(room, &begun, |all| {
+            sent.set(Some(all));
+            true
+        })
+    });
+    (start, sent.get())
+}
 
 fn model_array<T>(
     values: &[T],
@@ -500,13 +555,47 @@ proptest! {
 
     #[test]
     fn a_record_that_is_cut_short_or_damaged_is_never_a_panic(span in span(), at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
-        let mut bytes = Vec::new();
-        record::write_end(&mut bytes, 7, &span, Nature::Ordinary);
+        let mut bytes = written(|room| record::write_end(room, 7, &span, Nature::Ordinary));
         let at = at.index(bytes.len());
-        assert!(record::read(&bytes[..at]).is_none() || at + 1 == bytes.len());
-        // A byte that is a count could make the reader ask for memory: only the first bytes are changed.
-        bytes[at % 5] = byte;
+        assert!(record::read(&bytes[..at]).is_none());
+        bytes[at] = byte;
         drop(record::read(&bytes));
+    }
+
+    #[test]
+    fn an_end_that_says_only_the_rest_says_all_that_a_whole_end_does(
+        start in span(),
+        end in span(),
+        peeked in any::<bool>(),
+    ) {
+        // The SDK appends attributes, and replaces or appends anything else that is not fixed at the start.
+        let mut end = SpanData {
+            span_context: start.span_context.clone(),
+            parent_span_id: start.parent_span_id,
+            parent_span_is_remote: start.parent_span_is_remote && start.parent_span_id != SpanId::INVALID,
+            span_kind: start.span_kind.clone(),
+            start_time: start.start_time,
+            instrumentation_scope: start.instrumentation_scope.clone(),
+            dropped_attributes_count: 0,
+            ..end
+        };
+        end.attributes.splice(..0, start.attributes.clone());
+        end.links.links.splice(..0, start.links.links.clone());
+        let parent = SpanContext::new(TraceId::from(1), end.parent_span_id, TraceFlags::default(), end.parent_span_is_remote, TraceState::NONE);
+        let (started, sent) = if peeked {
+            peeked_start(&start, &parent)
+        } else {
+            copied_start(&start)
+        };
+        let whole = written(|room| record::write_end(room, 7, &end, Nature::Ordinary));
+        match sent {
+            Some(sent) => {
+                let whole = ended_payload(record::read(&whole));
+                assert_eq!(String::from_utf8(joined_payload(&end, &started, sent)), String::from_utf8(whole));
+                assert_eq!(usize::from(sent.attributes), start.attributes.len());
+            }
+            None => assert!(started.len() > 1000 || (!peeked && start.dropped_attributes_count > 0)),
+        }
     }
 
     #[test]

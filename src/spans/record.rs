@@ -1,11 +1,17 @@
 //! Spans on their way from the host's thread to the worker: compact bytes, written without allocation, read back as
 //! borrowed fields. Pure. Both sides are of one build, so the format has no version.
+//!
+//! A record is a head of fixed size, which the compiler writes in a few stores, with texts and values behind it. The end
+//! of a span whose start is remembered (see [`lease`](crate::spans::lease)) says only what the start did not.
 
 use std::time::SystemTime;
 
 use opentelemetry::{
     Array, KeyValue, Value as OtelValue,
-    trace::{SpanContext, SpanKind as OtelKind, Status as OtelStatus},
+    trace::{
+        Event, Link as OtelLink, SpanContext, SpanKind as OtelKind, Status as OtelStatus,
+        TraceState,
+    },
 };
 use opentelemetry_sdk::trace::SpanData;
 
@@ -13,8 +19,10 @@ use crate::{
     spans::{
         event::{SpanKind, SpanState},
         json::{End, Link, Pairs, Span, SpanMoment, Status, VALUE_BYTES_MAX, Value, clip},
+        lease::{Scope, Sent},
         marks::Mark,
     },
+    sse::room::Room,
     time::Timestamp,
 };
 
@@ -36,6 +44,7 @@ const SHUTDOWN: u8 = 5;
 const SETTLE: u8 = 6;
 const END_IF_SHOWN: u8 = 7;
 const UPDATE: u8 = 8;
+const REST: u8 = 9;
 
 /// In an array's count: values were cut off.
 const ARRAY_CUT: u32 = 1 << 31;
@@ -45,6 +54,18 @@ const UNSAMPLED: u8 = 2;
 const DURABLE: u8 = 4;
 const RESTS: u8 = 8;
 const CANCELLED: u8 = 16;
+/// The start is remembered for its end.
+const LEASED: u8 = 32;
+/// Parts were left out.
+const TRUNCATED: u8 = 64;
+
+/// Which texts stand behind a head.
+const HAS_SCOPE: u8 = 1;
+const HAS_VERSION: u8 = 2;
+const HAS_STATE: u8 = 4;
+
+/// The largest start that is remembered for its end.
+const LEASED_BYTES_MAX: usize = 1024;
 
 /// What a span is besides what its data says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +98,8 @@ pub(crate) enum Record<'a> {
     End(Spanned<'a>, End<'a>),
     /// An end that counts only if the start was shown.
     EndIfShown(Spanned<'a>, End<'a>),
+    /// An end that says only what the start, which is remembered, did not.
+    Rest(Rest<'a>),
     /// Attributes of an open span changed, or what it does.
     Update(Spanned<'a>, Option<SpanState>, Timestamp),
     /// The end of this span was dropped.
@@ -102,132 +125,265 @@ pub(crate) struct Spanned<'a> {
     /// Whether it only waits, for a time or an event.
     pub(crate) rests: bool,
     cancelled: bool,
+    /// Whether the record of a start must be remembered for its end.
+    pub(crate) is_leased: bool,
     pub(crate) start: Timestamp,
     pub(crate) span: Span<'a>,
 }
 
-/// An upper bound of the bytes that [`write_start`] and [`write_end`] write.
-pub(crate) fn size(span: &SpanData) -> usize {
-    let attributes = |pairs: &[KeyValue]| -> usize {
-        4 + pairs
-            .iter()
-            .map(|pair| 5 + clipped(pair.key.as_str()) + value_size(&pair.value))
-            .sum::<usize>()
-    };
-    let moments: usize = span
-        .events
-        .iter()
-        .map(|event| 12 + clipped(&event.name) + attributes(&event.attributes))
-        .sum();
-    let links: usize = span
-        .links
-        .iter()
-        .map(|link| 24 + attributes(&link.attributes))
-        .sum();
-    let message = match &span.status {
-        OtelStatus::Error { description } => clipped(description),
-        _ => 0,
-    };
-    let scope = &span.instrumentation_scope;
-    let texts = clipped(&span.name) + clipped(scope.name()) + 2 * SHORT_TEXT_BYTES_MAX;
-    let all = 160 + texts + message + attributes(&span.attributes) + moments + links;
-    // The writer stops after its bound, by at most one key with an array, and the message still follows.
-    all.min(RECORD_BYTES_MAX + 4 * TEXT_BYTES_MAX + 256)
+/// The instrumentation scope, as far as a record says it.
+#[derive(Clone, Copy, Debug)]
+struct Scoped<'a> {
+    scope: Option<&'a str>,
+    version: Option<&'a str>,
 }
 
-pub(crate) fn write_start(out: &mut Vec<u8>, source: u32, span: &SpanData, nature: Nature) {
-    let mut writer = Writer::new(out);
-    writer.out.push(START);
-    writer.head(source, span, nature);
-    writer.attributes(&span.attributes);
-    writer.links(span);
-    writer.finish();
+/// What the end of a span says beyond its start.
+#[derive(Debug)]
+pub(crate) struct Rest<'a> {
+    pub(crate) source: u32,
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    /// These two when the start did not say them exactly.
+    start: Timestamp,
+    scope: Scoped<'a>,
+    name: &'a str,
+    added: Pairs<'a>,
+    links: Vec<Link<'a>>,
+    truncated: bool,
+    pub(crate) end: End<'a>,
 }
 
-pub(crate) fn write_end(out: &mut Vec<u8>, source: u32, span: &SpanData, nature: Nature) {
-    write_end_as(END, out, source, span, nature);
+impl<'a> Rest<'a> {
+    /// The whole end; `None` when this is not the start of the same span.
+    pub(crate) fn join(self, begun: Spanned<'a>) -> Option<(Spanned<'a>, End<'a>)> {
+        let Spanned { ref span, .. } = begun;
+        if (span.trace_id, span.span_id) != (self.trace_id, self.span_id) {
+            return None;
+        }
+        let (scope, scope_version, start) = match self.scope {
+            Scoped {
+                scope: Some(scope),
+                version,
+            } => (Some(scope), version, self.start),
+            Scoped { scope: None, .. } => (span.scope, span.scope_version, begun.start),
+        };
+        let span = begun.span;
+        let mut attributes = span.attributes;
+        attributes.extend(self.added);
+        let span = Span {
+            name: self.name,
+            scope,
+            scope_version,
+            attributes,
+            links: self.links,
+            truncated: self.truncated,
+            ..span
+        };
+        Some((
+            Spanned {
+                start,
+                span,
+                ..begun
+            },
+            self.end,
+        ))
+    }
+}
+
+/// Writes the start of a span. `lease` is asked last, if the record is small and whole: whether the worker is to remember
+/// it, given what it says.
+pub(crate) fn write_start(
+    room: &mut Room<'_>,
+    source: u32,
+    span: &SpanData,
+    nature: Nature,
+    lease: impl FnOnce(Sent) -> bool,
+) -> Option<()> {
+    let mut writer = Writer::new(room);
+    let head = writer.room.chunk()?;
+    let has = writer.scope(span)? | writer.trace_state(&span.span_context)?;
+    writer.text(&span.name)?;
+    let counts = writer.body(&span.attributes, &span.links)?;
+    let leased = if span.dropped_attributes_count == 0 {
+        writer.leased(counts, Scope::Sent, lease)
+    } else {
+        0
+    };
+    let flags = flags_of(span) | nature.flags() | writer.truncated | leased;
+    let head_of = Head::of(span, source, flags);
+    *head = head_of.bytes(START, has, counts);
+    Some(())
+}
+
+pub(crate) fn write_end(
+    room: &mut Room<'_>,
+    source: u32,
+    span: &SpanData,
+    nature: Nature,
+) -> Option<()> {
+    write_end_as(END, room, source, span, nature)
 }
 
 /// Writes the end of a span that is to be hidden unless its start was shown.
-pub(crate) fn write_end_if_shown(out: &mut Vec<u8>, source: u32, span: &SpanData, nature: Nature) {
-    write_end_as(END_IF_SHOWN, out, source, span, nature);
+pub(crate) fn write_end_if_shown(
+    room: &mut Room<'_>,
+    source: u32,
+    span: &SpanData,
+    nature: Nature,
+) -> Option<()> {
+    write_end_as(END_IF_SHOWN, room, source, span, nature)
 }
 
 /// Writes that an open span changed: its attributes are those that did.
 pub(crate) fn write_update(
-    out: &mut Vec<u8>,
+    room: &mut Room<'_>,
     source: u32,
     span: &SpanData,
     state: Option<SpanState>,
-) {
-    let mut writer = Writer::new(out);
-    writer.out.push(UPDATE);
-    writer.head(source, span, Nature::Durable);
-    writer.attributes(&span.attributes);
-    writer.links(span);
-    writer.out.push(match state {
+) -> Option<()> {
+    let mut writer = Writer::new(room);
+    let head = writer.room.chunk()?;
+    let has = writer.scope(span)? | writer.trace_state(&span.span_context)?;
+    writer.text(&span.name)?;
+    let counts = writer.body(&span.attributes, &span.links)?;
+    let [state_byte, time @ ..] = writer.room.chunk::<9>()?;
+    *state_byte = match state {
         None => 0,
         Some(SpanState::Running) => 1,
         Some(SpanState::Waiting) => 2,
-    });
-    writer.time(span.end_time);
-    writer.finish();
+    };
+    *time = nanos(span.end_time);
+    let flags = flags_of(span) | DURABLE | writer.truncated;
+    *head = Head::of(span, source, flags).bytes(UPDATE, has, counts);
+    Some(())
 }
 
-fn write_end_as(kind: u8, out: &mut Vec<u8>, source: u32, span: &SpanData, nature: Nature) {
-    let mut writer = Writer::new(out);
-    writer.out.push(kind);
-    writer.head(source, span, nature);
-    writer.attributes(&span.attributes);
-    writer.links(span);
-    writer.time(span.end_time);
-    match &span.status {
-        OtelStatus::Unset => writer.out.push(0),
-        OtelStatus::Ok => writer.out.push(1),
-        OtelStatus::Error { description } => {
-            writer.out.push(2);
-            writer.text(description);
-        }
-    }
-    writer.u32(span.events.dropped_count);
-    writer.u32(span.links.dropped_count);
-    writer.counted(&span.events, |writer, event| {
-        writer.text(&event.name);
-        writer.time(event.timestamp);
-        writer.attributes(&event.attributes);
-    });
-    writer.finish();
+fn write_end_as(
+    kind: u8,
+    room: &mut Room<'_>,
+    source: u32,
+    span: &SpanData,
+    nature: Nature,
+) -> Option<()> {
+    let mut writer = Writer::new(room);
+    let head = writer.room.chunk()?;
+    let has = writer.scope(span)? | writer.trace_state(&span.span_context)?;
+    writer.text(&span.name)?;
+    let counts = writer.body(&span.attributes, &span.links)?;
+    writer.closing(span)?;
+    let flags = flags_of(span) | nature.flags() | writer.truncated;
+    *head = Head::of(span, source, flags).bytes(kind, has, counts);
+    Some(())
 }
 
-/// Bytes of [`write_end_mark`].
-pub(crate) const END_MARK_SIZE: usize = 40;
-
-pub(crate) fn write_end_mark(out: &mut Vec<u8>, mark: &Mark) {
-    let mut writer = Writer::new(out);
-    writer.out.push(END_MARK);
-    writer.out.extend_from_slice(&mark.trace_id);
-    writer.out.extend_from_slice(&mark.span_id);
-    writer.u64(mark.end.nanos());
+/// The start of a span of which a sampler saw the rest.
+#[derive(Debug)]
+pub(crate) struct Begun<'a> {
+    pub(crate) source: u32,
+    pub(crate) context: &'a SpanContext,
+    pub(crate) parent: Option<&'a SpanContext>,
+    pub(crate) kind: SpanKind,
+    pub(crate) start: Timestamp,
+    /// What [`write_peeked`] wrote.
+    pub(crate) peeked: &'a [u8],
+    pub(crate) counts: Counts,
 }
 
-/// Bytes of [`write_hide`], [`write_shutdown`] and [`write_settle`].
-pub(crate) const NOTE_SIZE: usize = 32;
-
-pub(crate) fn write_hide(out: &mut Vec<u8>, span: &SpanContext) {
-    let mut writer = Writer::new(out);
-    writer.out.push(HIDE);
-    writer.context(span);
+/// Writes what a sampler sees of a span.
+#[inline]
+pub(crate) fn write_peeked(
+    room: &mut Room<'_>,
+    name: &str,
+    attributes: &[KeyValue],
+    links: &[OtelLink],
+) -> Option<Counts> {
+    let mut writer = Writer::new(room);
+    writer.text(name)?;
+    writer.body(attributes, links)
 }
 
-pub(crate) fn write_shutdown(out: &mut Vec<u8>, source: u32) {
-    let mut writer = Writer::new(out);
-    writer.out.push(SHUTDOWN);
-    writer.u32(source);
-    writer.u64(Timestamp::now().nanos());
+/// Writes the start of a span that a sampler saw.
+#[inline]
+pub(crate) fn write_begun(
+    room: &mut Room<'_>,
+    begun: &Begun<'_>,
+    lease: impl FnOnce(Sent) -> bool,
+) -> Option<()> {
+    let mut writer = Writer::new(room);
+    let head = writer.room.chunk()?;
+    let has = writer.trace_state(begun.context)?;
+    writer.room.bytes(begun.peeked)?;
+    let leased = writer.leased(begun.counts, Scope::Unknown, lease);
+    let remote = match begun.parent {
+        Some(parent) if parent.is_remote() => PARENT_REMOTE,
+        _ => 0,
+    };
+    let head_of = Head {
+        source: begun.source,
+        flags: remote | sampled_flag(begun.context) | writer.truncated | leased,
+        kind: begun.kind,
+        trace_id: begun.context.trace_id().to_bytes(),
+        span_id: begun.context.span_id().to_bytes(),
+        parent: begun
+            .parent
+            .map_or([0; 8], |parent| parent.span_id().to_bytes()),
+        start: begun.start.nanos().to_le_bytes(),
+        dropped_attributes: 0,
+    };
+    *head = head_of.bytes(START, has, begun.counts);
+    Some(())
 }
 
-pub(crate) fn write_settle(out: &mut Vec<u8>) {
-    out.push(SETTLE);
+/// Writes what the end of a span says beyond its start, which `sent` describes.
+pub(crate) fn write_rest(
+    room: &mut Room<'_>,
+    source: u32,
+    span: &SpanData,
+    sent: Sent,
+) -> Option<()> {
+    let mut writer = Writer::new(room);
+    let head = writer.room.chunk()?;
+    let (has, start) = match sent.scope {
+        Scope::Sent => (0, [0; 8]),
+        Scope::Unknown => (writer.scope(span)?, nanos(span.start_time)),
+    };
+    writer.text(&span.name)?;
+    let added = span.attributes.get(usize::from(sent.attributes)..)?;
+    let counts = writer.body(added, &span.links)?;
+    writer.closing(span)?;
+    let parts = RestParts {
+        source,
+        truncated: writer.truncated,
+        has,
+        counts,
+        start,
+    };
+    *head = rest_head(span, &parts);
+    Some(())
+}
+
+pub(crate) fn write_end_mark(room: &mut Room<'_>, mark: &Mark) -> Option<()> {
+    room.bytes(&[END_MARK])?;
+    room.bytes(&mark.trace_id)?;
+    room.bytes(&mark.span_id)?;
+    room.bytes(&mark.end.nanos().to_le_bytes())
+}
+
+pub(crate) fn write_hide(room: &mut Room<'_>, span: &SpanContext) -> Option<()> {
+    room.bytes(&[HIDE])?;
+    room.bytes(&span.trace_id().to_bytes())?;
+    room.bytes(&span.span_id().to_bytes())
+}
+
+pub(crate) fn write_shutdown(room: &mut Room<'_>, source: u32) -> Option<()> {
+    room.bytes(&[SHUTDOWN])?;
+    room.bytes(&source.to_le_bytes())?;
+    room.bytes(&Timestamp::now().nanos().to_le_bytes())
+}
+
+pub(crate) fn write_settle(room: &mut Room<'_>) -> Option<()> {
+    room.bytes(&[SETTLE])
 }
 
 /// Whether translating the record needs all that stands before it to be stored.
@@ -251,6 +407,7 @@ pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
             let (spanned, end) = reader.ended()?;
             Some(Record::EndIfShown(spanned, end))
         }
+        REST => Some(Record::Rest(reader.rest()?)),
         UPDATE => {
             let spanned = reader.spanned()?;
             let state = match reader.u8()? {
@@ -280,6 +437,7 @@ pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
 }
 
 /// The kind as this crate names it.
+#[inline]
 pub(crate) fn kind_of(kind: &OtelKind) -> SpanKind {
     match kind {
         OtelKind::Server => SpanKind::Server,
@@ -290,211 +448,421 @@ pub(crate) fn kind_of(kind: &OtelKind) -> SpanKind {
     }
 }
 
-fn clipped(text: &str) -> usize {
-    text.len().min(TEXT_BYTES_MAX) + 5
+#[inline]
+fn nanos(time: SystemTime) -> [u8; 8] {
+    Timestamp::from(time).nanos().to_le_bytes()
 }
 
-const fn clipped_max() -> usize {
-    TEXT_BYTES_MAX + 5
+fn flags_of(span: &SpanData) -> u8 {
+    let remote = if span.parent_span_is_remote {
+        PARENT_REMOTE
+    } else {
+        0
+    };
+    remote | sampled_flag(&span.span_context)
 }
 
-fn value_size(value: &OtelValue) -> usize {
-    match value {
-        OtelValue::String(text) => clipped(text.as_str()),
-        OtelValue::Array(Array::String(texts)) => {
-            // The writer stops after its bound, by at most one text.
-            let all = texts
-                .iter()
-                .map(|text| clipped(text.as_str()))
-                .sum::<usize>();
-            5 + all.min(ARRAY_BYTES_MAX + clipped_max())
-        }
-        OtelValue::Array(Array::I64(values)) => 5 + (9 * values.len()).min(ARRAY_BYTES_MAX + 9),
-        OtelValue::Array(Array::F64(values)) => 5 + (9 * values.len()).min(ARRAY_BYTES_MAX + 9),
-        OtelValue::Array(Array::Bool(values)) => 5 + (2 * values.len()).min(ARRAY_BYTES_MAX + 2),
-        OtelValue::Bool(_) | OtelValue::I64(_) | OtelValue::F64(_) => 9,
-        other => clipped(&other.as_str()),
-    }
+fn sampled_flag(context: &SpanContext) -> u8 {
+    if context.is_sampled() { 0 } else { UNSAMPLED }
 }
 
-struct Writer<'o> {
-    out: &'o mut Vec<u8>,
-    start: usize,
-    truncated: bool,
+/// How many attributes and links stand behind a head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counts {
+    attributes: u32,
+    links: u32,
 }
 
-impl<'o> Writer<'o> {
-    fn new(out: &'o mut Vec<u8>) -> Self {
-        let start = out.len();
+impl Counts {
+    pub(crate) const NONE: Self = Self {
+        attributes: 0,
+        links: 0,
+    };
+}
+
+/// What every span's record says first.
+struct Head {
+    source: u32,
+    flags: u8,
+    kind: SpanKind,
+    trace_id: [u8; 16],
+    span_id: [u8; 8],
+    parent: [u8; 8],
+    start: [u8; 8],
+    dropped_attributes: u32,
+}
+
+const HEAD: usize = 60;
+
+impl Head {
+    #[inline]
+    fn of(span: &SpanData, source: u32, flags: u8) -> Self {
         Self {
-            out,
-            start,
-            truncated: false,
+            source,
+            flags,
+            kind: kind_of(&span.span_kind),
+            trace_id: span.span_context.trace_id().to_bytes(),
+            span_id: span.span_context.span_id().to_bytes(),
+            parent: span.parent_span_id.to_bytes(),
+            start: nanos(span.start_time),
+            dropped_attributes: span.dropped_attributes_count,
         }
     }
 
-    fn u32(&mut self, value: u32) {
-        self.out.extend_from_slice(&value.to_le_bytes());
+    #[inline]
+    fn bytes(&self, tag: u8, has: u8, counts: Counts) -> [u8; HEAD] {
+        let mut head = [0; HEAD];
+        let mut rest = Room::new(&mut head);
+        put(&mut rest, [tag, self.flags, has, self.kind as u8]);
+        put(&mut rest, self.source.to_le_bytes());
+        put(&mut rest, counts.attributes.to_le_bytes());
+        put(&mut rest, counts.links.to_le_bytes());
+        put(&mut rest, self.trace_id);
+        put(&mut rest, self.span_id);
+        put(&mut rest, self.parent);
+        put(&mut rest, self.start);
+        put(&mut rest, self.dropped_attributes.to_le_bytes());
+        head
+    }
+}
+
+const REST_HEAD: usize = 48;
+
+/// What stands in the head of a rest besides what its span says.
+struct RestParts {
+    source: u32,
+    truncated: u8,
+    has: u8,
+    counts: Counts,
+    start: [u8; 8],
+}
+
+#[inline]
+fn rest_head(span: &SpanData, parts: &RestParts) -> [u8; REST_HEAD] {
+    let mut head = [0; REST_HEAD];
+    let mut rest = Room::new(&mut head);
+    put(&mut rest, [REST, parts.truncated, parts.has, 0]);
+    put(&mut rest, parts.source.to_le_bytes());
+    put(&mut rest, parts.counts.attributes.to_le_bytes());
+    put(&mut rest, parts.counts.links.to_le_bytes());
+    put(&mut rest, span.span_context.trace_id().to_bytes());
+    put(&mut rest, span.span_context.span_id().to_bytes());
+    put(&mut rest, parts.start);
+    head
+}
+
+/// Fills the front of a head. Its size is known to the compiler, so nothing is checked when this runs.
+#[inline]
+fn put<const SIZE: usize>(rest: &mut Room<'_>, bytes: [u8; SIZE]) {
+    if let Some(slot) = rest.chunk() {
+        *slot = bytes;
+    }
+}
+
+struct Writer<'r, 'a> {
+    room: &'r mut Room<'a>,
+    /// What was free before.
+    free: usize,
+    /// [`TRUNCATED`] or nothing.
+    truncated: u8,
+}
+
+impl<'r, 'a> Writer<'r, 'a> {
+    #[inline]
+    fn new(room: &'r mut Room<'a>) -> Self {
+        let free = room.left();
+        Self {
+            room,
+            free,
+            truncated: 0,
+        }
     }
 
-    fn u64(&mut self, value: u64) {
-        self.out.extend_from_slice(&value.to_le_bytes());
+    #[inline]
+    fn written(&self) -> usize {
+        self.free - self.room.left()
     }
 
-    fn time(&mut self, time: SystemTime) {
-        self.u64(Timestamp::from(time).nanos());
-    }
-
-    fn text(&mut self, text: &str) {
+    #[inline]
+    fn text(&mut self, text: &str) -> Option<()> {
         let (text, _) = clip(text, TEXT_BYTES_MAX);
-        self.u32(u32::try_from(text.len()).unwrap_or_default());
-        self.out.extend_from_slice(text.as_bytes());
+        let (length, bytes) = self.room.take(4 + text.len())?.split_first_chunk_mut()?;
+        *length = length_of(text);
+        bytes.copy_from_slice(text.as_bytes());
+        Some(())
     }
 
     /// A text that need not say where it was cut.
-    fn short_text(&mut self, text: &str) {
+    fn short_text(&mut self, text: &str) -> Option<()> {
         let (text, cut) = clip(text, SHORT_TEXT_BYTES_MAX);
-        self.truncated |= cut;
-        self.text(text);
+        if cut {
+            self.truncated = TRUNCATED;
+        }
+        self.text(text)
     }
 
-    fn context(&mut self, context: &SpanContext) {
-        self.out.extend_from_slice(&context.trace_id().to_bytes());
-        self.out.extend_from_slice(&context.span_id().to_bytes());
-    }
-
-    fn head(&mut self, source: u32, span: &SpanData, nature: Nature) {
-        self.u32(source);
-        self.context(&span.span_context);
-        self.out.extend_from_slice(&span.parent_span_id.to_bytes());
-        let remote = if span.parent_span_is_remote {
-            PARENT_REMOTE
-        } else {
-            0
-        };
-        let unsampled = if span.span_context.is_sampled() {
-            0
-        } else {
-            UNSAMPLED
-        };
-        self.out.push(remote | unsampled | nature.flags());
-        self.out.push(kind_of(&span.span_kind) as u8);
-        self.time(span.start_time);
-        self.text(&span.name);
+    /// The scope and its version, of which an empty one and none are the same to a reader.
+    #[inline]
+    fn scope(&mut self, span: &SpanData) -> Option<u8> {
         let scope = &span.instrumentation_scope;
-        self.text(scope.name());
-        // An empty version and none are the same to a reader.
-        self.short_text(scope.version().unwrap_or_default());
-        self.trace_state(&span.span_context);
-        self.u32(span.dropped_attributes_count);
+        self.text(scope.name())?;
+        match scope.version() {
+            None | Some("") => Some(HAS_SCOPE),
+            Some(version) => {
+                self.short_text(version)?;
+                Some(HAS_SCOPE | HAS_VERSION)
+            }
+        }
     }
 
-    fn trace_state(&mut self, context: &SpanContext) {
+    #[inline]
+    fn trace_state(&mut self, context: &SpanContext) -> Option<u8> {
         // The header is built by an allocation, so it is asked for only where there is one.
         let state = context.trace_state();
-        if *state == opentelemetry::trace::TraceState::NONE {
-            self.u32(0);
-        } else {
-            self.short_text(&state.header());
+        if *state == TraceState::NONE {
+            return Some(0);
         }
+        self.short_text(&state.header())?;
+        Some(HAS_STATE)
     }
 
-    fn counted<T>(&mut self, items: &[T], write: impl Fn(&mut Self, &T)) {
-        let at = self.out.len();
-        self.u32(0);
-        let mut count = 0_u32;
+    #[inline]
+    fn body(&mut self, attributes: &[KeyValue], links: &[OtelLink]) -> Option<Counts> {
+        // Most spans have no links, and most ends add no attributes.
+        Some(Counts {
+            attributes: if attributes.is_empty() {
+                0
+            } else {
+                self.pairs(attributes)?
+            },
+            links: if links.is_empty() {
+                0
+            } else {
+                self.links(links)?
+            },
+        })
+    }
+
+    /// Asks for the lease of a start that is small and whole.
+    #[inline]
+    fn leased(&self, counts: Counts, scope: Scope, lease: impl FnOnce(Sent) -> bool) -> u8 {
+        let is_fit = self.truncated == 0 && self.written() <= LEASED_BYTES_MAX;
+        let sent = Sent::new(counts.attributes, scope).filter(|_| is_fit);
+        if sent.is_some_and(lease) { LEASED } else { 0 }
+    }
+
+    /// Writes as many as the bound allows.
+    fn counted<T>(
+        &mut self,
+        items: &[T],
+        write: impl Fn(&mut Self, &T) -> Option<()>,
+    ) -> Option<u32> {
+        let mut count = 0;
         for item in items {
-            if self.out.len() - self.start > RECORD_BYTES_MAX {
-                self.truncated = true;
+            if self.written() > RECORD_BYTES_MAX {
+                self.truncated = TRUNCATED;
                 break;
             }
-            write(self, item);
+            write(self, item)?;
             count += 1;
         }
-        if let Some(slot) = self.out.get_mut(at..at + 4) {
-            slot.copy_from_slice(&count.to_le_bytes());
+        Some(count)
+    }
+
+    #[inline]
+    fn pairs(&mut self, pairs: &[KeyValue]) -> Option<u32> {
+        let mut count = 0;
+        let mut room = std::mem::take(self.room);
+        for pair in pairs {
+            if self.free - room.left() > RECORD_BYTES_MAX {
+                self.truncated = TRUNCATED;
+                break;
+            }
+            let (key, _) = clip(pair.key.as_str(), TEXT_BYTES_MAX);
+            room = match &pair.value {
+                OtelValue::String(text) => {
+                    let (text, _) = clip(text.as_str(), TEXT_BYTES_MAX);
+                    pair_of_texts(room, key, text)?
+                }
+                OtelValue::I64(value) => pair_of_number(room, key, b'i', value.to_le_bytes())?,
+                OtelValue::F64(value) => pair_of_number(room, key, b'd', value.to_le_bytes())?,
+                other => {
+                    *self.room = room;
+                    self.pair(key, other)?;
+                    std::mem::take(self.room)
+                }
+            };
+            count += 1;
         }
+        *self.room = room;
+        Some(count)
     }
 
-    fn attributes(&mut self, pairs: &[KeyValue]) {
-        self.counted(pairs, |writer, pair| {
-            writer.text(pair.key.as_str());
-            writer.value(&pair.value);
-        });
+    fn pair(&mut self, key: &str, value: &OtelValue) -> Option<()> {
+        *self.room.chunk()? = pair_head(b'v', key, "");
+        self.room.bytes(key.as_bytes())?;
+        self.value(value)
     }
 
-    fn links(&mut self, span: &SpanData) {
-        self.counted(&span.links, |writer, link| {
-            writer.context(&link.span_context);
-            writer.attributes(&link.attributes);
-        });
+    /// The attributes of an event or a link, which have no head to stand in.
+    fn counted_pairs(&mut self, pairs: &[KeyValue]) -> Option<()> {
+        let count = self.room.chunk()?;
+        *count = self.pairs(pairs)?.to_le_bytes();
+        Some(())
     }
 
-    fn value(&mut self, value: &OtelValue) {
+    fn links(&mut self, links: &[OtelLink]) -> Option<u32> {
+        self.counted(links, |writer, link| {
+            let context = &link.span_context;
+            writer.room.bytes(&context.trace_id().to_bytes())?;
+            writer.room.bytes(&context.span_id().to_bytes())?;
+            writer.counted_pairs(&link.attributes)
+        })
+    }
+
+    /// What only ends say.
+    #[inline]
+    fn closing(&mut self, span: &SpanData) -> Option<()> {
+        let head = self.room.chunk::<CLOSING>()?;
+        let status = match &span.status {
+            OtelStatus::Unset => 0,
+            OtelStatus::Ok => 1,
+            OtelStatus::Error { description } => {
+                self.text(description)?;
+                2
+            }
+        };
+        let events = if span.events.is_empty() {
+            0
+        } else {
+            self.events(&span.events)?
+        };
+        let mut rest = Room::new(head);
+        put(&mut rest, [status]);
+        put(&mut rest, nanos(span.end_time));
+        put(&mut rest, span.events.dropped_count.to_le_bytes());
+        put(&mut rest, span.links.dropped_count.to_le_bytes());
+        put(&mut rest, events.to_le_bytes());
+        Some(())
+    }
+
+    fn events(&mut self, events: &[Event]) -> Option<u32> {
+        self.counted(events, |writer, event| {
+            writer.text(&event.name)?;
+            writer.room.bytes(&nanos(event.timestamp))?;
+            writer.counted_pairs(&event.attributes)
+        })
+    }
+
+    fn value(&mut self, value: &OtelValue) -> Option<()> {
         match value {
             OtelValue::Bool(value) => self.bool(*value),
-            OtelValue::I64(value) => self.int(*value),
-            OtelValue::F64(value) => self.double(*value),
+            OtelValue::I64(value) => self.number(b'i', value.to_le_bytes()),
+            OtelValue::F64(value) => self.number(b'd', value.to_le_bytes()),
             OtelValue::String(value) => self.string(value.as_str()),
             OtelValue::Array(Array::Bool(values)) => {
-                self.array(values, |writer, value| writer.bool(*value));
+                self.array(values, |writer, value| writer.bool(*value))
             }
-            OtelValue::Array(Array::I64(values)) => {
-                self.array(values, |writer, value| writer.int(*value));
-            }
-            OtelValue::Array(Array::F64(values)) => {
-                self.array(values, |writer, value| writer.double(*value));
-            }
+            OtelValue::Array(Array::I64(values)) => self.array(values, |writer, value| {
+                writer.number(b'i', value.to_le_bytes())
+            }),
+            OtelValue::Array(Array::F64(values)) => self.array(values, |writer, value| {
+                writer.number(b'd', value.to_le_bytes())
+            }),
             OtelValue::Array(Array::String(values)) => {
-                self.array(values, |writer, value| writer.string(value.as_str()));
+                self.array(values, |writer, value| writer.string(value.as_str()))
             }
             // A kind of value that a later SDK may add is shown as the SDK writes it.
             other => self.string(&other.as_str()),
         }
     }
 
-    fn bool(&mut self, value: bool) {
-        self.out.extend_from_slice(&[b'b', u8::from(value)]);
+    fn bool(&mut self, value: bool) -> Option<()> {
+        self.room.bytes(&[b'b', u8::from(value)])
     }
 
-    fn int(&mut self, value: i64) {
-        self.out.push(b'i');
-        self.out.extend_from_slice(&value.to_le_bytes());
+    fn number(&mut self, kind: u8, value: [u8; 8]) -> Option<()> {
+        self.room.bytes(&[kind])?;
+        self.room.bytes(&value)
     }
 
-    fn double(&mut self, value: f64) {
-        self.out.push(b'd');
-        self.out.extend_from_slice(&value.to_le_bytes());
-    }
-
-    fn string(&mut self, value: &str) {
-        self.out.push(b's');
-        self.text(value);
+    fn string(&mut self, value: &str) -> Option<()> {
+        self.room.bytes(b"s")?;
+        self.text(value)
     }
 
     /// The count, with its top bit for "some were cut off", then the values.
-    fn array<T>(&mut self, values: &[T], write: impl Fn(&mut Self, &T)) {
-        self.out.push(b'a');
-        let start = self.out.len();
-        let at = start;
-        self.u32(0);
+    fn array<T>(
+        &mut self,
+        values: &[T],
+        write: impl Fn(&mut Self, &T) -> Option<()>,
+    ) -> Option<()> {
+        self.room.bytes(b"a")?;
+        let start = self.written();
+        let slot = self.room.chunk()?;
         let mut count = 0_u32;
         for value in values {
-            if self.out.len() - start > ARRAY_BYTES_MAX {
+            if self.written() - start > ARRAY_BYTES_MAX {
                 count |= ARRAY_CUT;
                 break;
             }
-            write(self, value);
+            write(self, value)?;
             count += 1;
         }
-        if let Some(slot) = self.out.get_mut(at..at + 4) {
-            slot.copy_from_slice(&count.to_le_bytes());
-        }
+        *slot = count.to_le_bytes();
+        Some(())
     }
+}
 
-    fn finish(self) {
-        self.out.push(u8::from(self.truncated));
-    }
+/// What stands before a pair: the kind of the value and both lengths. Texts are clipped, so the lengths fit.
+#[inline]
+fn pair_head(kind: u8, key: &str, text: &str) -> [u8; 8] {
+    let [k0, k1, k2, ..] = key.len().to_le_bytes();
+    let [t0, t1, t2, t3, ..] = text.len().to_le_bytes();
+    [kind, k0, k1, k2, t0, t1, t2, t3]
+}
+
+/// The most frequent pairs take their room at once.
+#[inline]
+fn pair_of_texts<'a>(room: Room<'a>, key: &str, text: &str) -> Option<Room<'a>> {
+    let (pair, room) = room.split(8 + key.len() + text.len())?;
+    let (head, pair) = pair.split_first_chunk_mut()?;
+    *head = pair_head(b's', key, text);
+    let (slot, pair) = pair.split_at_mut_checked(key.len())?;
+    slot.copy_from_slice(key.as_bytes());
+    pair.copy_from_slice(text.as_bytes());
+    Some(room)
+}
+
+#[inline]
+fn pair_of_number<'a>(room: Room<'a>, key: &str, kind: u8, value: [u8; 8]) -> Option<Room<'a>> {
+    let (pair, room) = room.split(16 + key.len())?;
+    let (head, pair) = pair.split_first_chunk_mut()?;
+    *head = pair_head(kind, key, "");
+    let (slot, pair) = pair.split_first_chunk_mut()?;
+    *slot = value;
+    pair.copy_from_slice(key.as_bytes());
+    Some(room)
+}
+
+/// The length of a text that was clipped.
+#[inline]
+fn length_of(text: &str) -> [u8; 4] {
+    u32::try_from(text.len()).unwrap_or_default().to_le_bytes()
+}
+
+/// Status (1), end (8), dropped events (4) and links (4), count of events (4).
+const CLOSING: usize = 21;
+
+fn span_kind(byte: u8) -> Option<SpanKind> {
+    let kinds = [
+        SpanKind::Internal,
+        SpanKind::Server,
+        SpanKind::Client,
+        SpanKind::Producer,
+        SpanKind::Consumer,
+    ];
+    kinds.into_iter().find(|kind| *kind as u8 == byte)
 }
 
 struct Reader<'a> {
@@ -522,26 +890,33 @@ impl<'a> Reader<'a> {
 
     fn text(&mut self) -> Option<&'a str> {
         let length = self.u32()?;
+        self.text_of(length)
+    }
+
+    fn text_of(&mut self, length: u32) -> Option<&'a str> {
         let (text, rest) = self.rest.split_at_checked(length as usize)?;
         self.rest = rest;
         std::str::from_utf8(text).ok()
     }
 
     fn spanned(&mut self) -> Option<Spanned<'a>> {
+        let [flags, has, kind] = self.array()?;
         let source = self.u32()?;
+        let counts = self.counts()?;
         let trace_id = self.array()?;
         let span_id = self.array()?;
         let parent = self.array()?;
-        let flags = self.u8()?;
-        let kind = self.kind()?;
         let start = Timestamp::from_nanos(self.u64()?);
-        let name = self.text()?;
-        let scope = self.text()?;
-        let version = self.text()?;
-        let trace_state = self.text()?;
         let dropped_attributes = self.u32()?;
-        let attributes = self.attributes()?;
-        let links = self.links()?;
+        let Scoped { scope, version } = self.scope(has)?;
+        let trace_state = if has & HAS_STATE == 0 {
+            ""
+        } else {
+            self.text()?
+        };
+        let name = self.text()?;
+        let attributes = self.attributes(counts.attributes)?;
+        let links = self.links(counts.links)?;
         let span = Span {
             trace_id,
             span_id,
@@ -550,24 +925,67 @@ impl<'a> Reader<'a> {
             unsampled: flags & UNSAMPLED != 0,
             durable: flags & DURABLE != 0,
             name,
-            kind,
+            kind: span_kind(kind)?,
             process: "",
             service: "",
             scope,
-            scope_version: (!version.is_empty()).then_some(version),
+            scope_version: version,
             trace_state,
             attributes,
             dropped_attributes,
             links,
-            truncated: record_truncated(self.rest),
+            truncated: flags & TRUNCATED != 0,
         };
         Some(Spanned {
             source,
             rests: flags & RESTS != 0,
             cancelled: flags & CANCELLED != 0,
+            is_leased: flags & LEASED != 0,
             start,
             span,
         })
+    }
+
+    fn rest(&mut self) -> Option<Rest<'a>> {
+        let [flags, has, _] = self.array()?;
+        let source = self.u32()?;
+        let counts = self.counts()?;
+        let trace_id = self.array()?;
+        let span_id = self.array()?;
+        let start = Timestamp::from_nanos(self.u64()?);
+        Some(Rest {
+            source,
+            trace_id,
+            span_id,
+            start,
+            scope: self.scope(has)?,
+            name: self.text()?,
+            added: self.attributes(counts.attributes)?,
+            links: self.links(counts.links)?,
+            truncated: flags & TRUNCATED != 0,
+            end: self.end()?,
+        })
+    }
+
+    fn counts(&mut self) -> Option<Counts> {
+        Some(Counts {
+            attributes: self.u32()?,
+            links: self.u32()?,
+        })
+    }
+
+    fn scope(&mut self, has: u8) -> Option<Scoped<'a>> {
+        let scope = if has & HAS_SCOPE == 0 {
+            None
+        } else {
+            Some(self.text()?)
+        };
+        let version = if has & HAS_VERSION == 0 {
+            None
+        } else {
+            Some(self.text()?)
+        };
+        Some(Scoped { scope, version })
     }
 
     fn ended(&mut self) -> Option<(Spanned<'a>, End<'a>)> {
@@ -577,36 +995,23 @@ impl<'a> Reader<'a> {
         Some((spanned, End { cancelled, ..end }))
     }
 
-    fn kind(&mut self) -> Option<SpanKind> {
-        let kinds = [
-            SpanKind::Internal,
-            SpanKind::Server,
-            SpanKind::Client,
-            SpanKind::Producer,
-            SpanKind::Consumer,
-        ];
-        let byte = self.u8()?;
-        kinds.into_iter().find(|kind| *kind as u8 == byte)
-    }
-
     fn end(&mut self) -> Option<End<'a>> {
+        let status = self.u8()?;
         let end = Timestamp::from_nanos(self.u64()?);
-        let status = match self.u8()? {
+        let dropped_events = self.u32()?;
+        let dropped_links = self.u32()?;
+        let count = self.u32()?;
+        let status = match status {
             0 => Status::Unset,
             1 => Status::Ok,
             _ => Status::Error(self.text()?),
         };
-        let dropped_events = self.u32()?;
-        let dropped_links = self.u32()?;
-        let count = self.u32()?;
-        let mut events = Vec::with_capacity(count as usize);
+        let mut events = Vec::new();
         for _ in 0..count {
-            let name = self.text()?;
-            let time = Timestamp::from_nanos(self.u64()?);
             events.push(SpanMoment {
-                name,
-                time,
-                attributes: self.attributes()?,
+                name: self.text()?,
+                time: Timestamp::from_nanos(self.u64()?),
+                attributes: self.counted_attributes()?,
             });
         }
         Some(End {
@@ -620,26 +1025,51 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn attributes(&mut self) -> Option<Pairs<'a>> {
-        let count = self.u32()?;
-        let mut pairs = Vec::with_capacity(count as usize);
+    fn attributes(&mut self, count: u32) -> Option<Pairs<'a>> {
+        // A damaged count must not ask for memory that is not there.
+        let mut pairs = Vec::with_capacity((count as usize).min(self.rest.len() / 8));
         for _ in 0..count {
-            let key = self.text()?;
-            pairs.push((key, self.value()?));
+            pairs.push(self.pair()?);
         }
         Some(pairs)
     }
 
-    fn links(&mut self) -> Option<Vec<Link<'a>>> {
+    fn pair(&mut self) -> Option<(&'a str, Value<'a>)> {
+        let [kind, k0, k1, k2, t0, t1, t2, t3] = self.array()?;
+        let key = u32::from_le_bytes([k0, k1, k2, 0]);
+        Some(match kind {
+            b's' => {
+                let key = self.text_of(key)?;
+                (
+                    key,
+                    Value::Text(self.text_of(u32::from_le_bytes([t0, t1, t2, t3]))?),
+                )
+            }
+            b'i' => {
+                let value = Value::Int(i64::from_le_bytes(self.array()?));
+                (self.text_of(key)?, value)
+            }
+            b'd' => {
+                let value = Value::Double(f64::from_le_bytes(self.array()?));
+                (self.text_of(key)?, value)
+            }
+            b'v' => (self.text_of(key)?, self.value()?),
+            _ => return None,
+        })
+    }
+
+    fn counted_attributes(&mut self) -> Option<Pairs<'a>> {
         let count = self.u32()?;
-        let mut links = Vec::with_capacity(count as usize);
+        self.attributes(count)
+    }
+
+    fn links(&mut self, count: u32) -> Option<Vec<Link<'a>>> {
+        let mut links = Vec::new();
         for _ in 0..count {
-            let trace_id = self.array()?;
-            let span_id = self.array()?;
             links.push(Link {
-                trace_id,
-                span_id,
-                attributes: self.attributes()?,
+                trace_id: self.array()?,
+                span_id: self.array()?,
+                attributes: self.counted_attributes()?,
             });
         }
         Some(links)
@@ -660,9 +1090,4 @@ impl<'a> Reader<'a> {
             _ => None,
         }
     }
-}
-
-/// The last byte of a record tells whether its writer left something out.
-fn record_truncated(rest: &[u8]) -> bool {
-    rest.last() == Some(&1)
 }

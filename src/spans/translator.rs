@@ -8,10 +8,12 @@ use crate::{
         event::SpanState,
         index::{KnownSpan, TraceIndex},
         json::{self, End, LostReason, Span, Status},
+        lease::Key,
         marks::{Mark, Marks},
         parse,
         process::{Process, Processes},
-        record::{self, Record, Spanned},
+        record::{self, Record, Rest, Spanned},
+        remembered::Remembered,
         summary::{Begun, Change, Fact, Outcome},
         viewers::Hidden,
     },
@@ -40,6 +42,10 @@ pub(crate) struct SpanTranslator {
     unkept: Vec<u32>,
     /// The last process that was looked up: most batches are of one.
     current: Option<(u32, Arc<Process>)>,
+    /// Starts whose ends say only the rest, by source.
+    remembered: Vec<Remembered>,
+    /// The source that was shut down last: some of its ends may still come.
+    closing: Option<u32>,
     /// Facts of the batch that is not stored yet, each with its place in it.
     facts: Vec<(usize, Fact)>,
     /// Spans whose end the store refused, and when that was: they would be shown as running for ever.
@@ -76,6 +82,8 @@ impl SpanTranslator {
             announcing: Vec::new(),
             unkept: Vec::new(),
             current: None,
+            remembered: Vec::new(),
+            closing: None,
             facts: Vec::new(),
             owed: Vec::new(),
             marks,
@@ -164,6 +172,46 @@ impl SpanTranslator {
                 outcome,
             },
         );
+    }
+
+    /// Remembers the start of a span whose end will say only the rest.
+    fn remember(&mut self, spanned: &Spanned<'_>, record: &[u8]) {
+        let source = spanned.source as usize;
+        if source >= self.remembered.len() {
+            self.remembered.resize_with(source + 1, Remembered::default);
+        }
+        if let Some(remembered) = self.remembered.get_mut(source) {
+            remembered.keep(Key::of(spanned.span.trace_id, spanned.span.span_id), record);
+        }
+    }
+
+    /// Joins the end of a span with its start.
+    fn end_with(&mut self, rest: Rest<'_>, batch: &mut Batch) {
+        let mark = Mark {
+            trace_id: rest.trace_id,
+            span_id: rest.span_id,
+            end: rest.end.end,
+        };
+        let key = Key::of(rest.trace_id, rest.span_id);
+        let source = rest.source as usize;
+        let remembered = self.remembered.get_mut(source);
+        let start = remembered.and_then(|remembered| remembered.take(key));
+        let start = start.unwrap_or_default();
+        let joined = match record::read(&start) {
+            Some(Record::Start(begun)) => rest.join(begun),
+            _ => None,
+        };
+        if let Some((spanned, end)) = joined {
+            self.end(spanned, end, batch);
+        } else {
+            // Two open spans had the same ids, or its provider was shut down long ago: counted, and marked, as any end
+            // that is lost on the way.
+            self.log.intake.count_dropped(Class::End, 1);
+            self.marks.keep(mark);
+        }
+        if let Some(remembered) = self.remembered.get_mut(source) {
+            remembered.put_back(start);
+        }
     }
 
     /// An open span of a workflow changed.
@@ -371,10 +419,7 @@ impl SpanTranslator {
             self.settling = self.marks.take();
         }
         if !self.settling.is_empty() {
-            let pushed =
-                self.log
-                    .intake
-                    .try_push(Class::Note, record::NOTE_SIZE, record::write_settle);
+            let pushed = self.log.intake.try_push(Class::Note, record::write_settle);
             self.is_settling = pushed.is_ok();
         }
     }
@@ -390,6 +435,14 @@ impl SpanTranslator {
     /// Ends everything that a source left open.
     fn lose_all(&mut self, source: u32, heard: Timestamp, batch: &mut Batch) {
         self.closed.insert(source);
+        let before = self
+            .closing
+            .replace(source)
+            .filter(|before| *before != source);
+        let forgotten = before.and_then(|before| self.remembered.get_mut(before as usize));
+        if let Some(remembered) = forgotten {
+            *remembered = Remembered::default();
+        }
         let Some(process) = self.processes.get(source) else {
             return;
         };
@@ -440,7 +493,13 @@ impl Translator for SpanTranslator {
             self.settle_owed(batch);
         }
         match record::read(record) {
-            Some(Record::Start(spanned)) => self.start(spanned, batch),
+            Some(Record::Start(spanned)) => {
+                if spanned.is_leased {
+                    self.remember(&spanned, record);
+                }
+                self.start(spanned, batch);
+            }
+            Some(Record::Rest(rest)) => self.end_with(rest, batch),
             Some(Record::End(spanned, end)) => self.end(spanned, end, batch),
             Some(Record::EndIfShown(spanned, end)) => {
                 if self.is_shown(&spanned.span) {

@@ -205,7 +205,7 @@ mod tests {
             kind: SpanKind::Server,
             process: "",
             service: "",
-            scope: "",
+            scope: None,
             scope_version: None,
             trace_state: "",
             attributes: path

@@ -10,7 +10,7 @@ use std::{
     cell::Cell,
     collections::HashMap,
     sync::{
-        Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
+        Condvar, Mutex, OnceLock, PoisonError, TryLockError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     thread::Thread,
@@ -21,7 +21,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     error::Error,
-    sse::{control::Dropped, id::EventId},
+    sse::{control::Dropped, id::EventId, room::Room},
     sync::lock,
 };
 
@@ -78,9 +78,10 @@ pub(crate) enum Refused {
 
 #[derive(Debug)]
 pub(crate) struct Intake {
-    shards: Box<[Shard]>,
+    shards: Box<[Shard; SHARDS]>,
     shard_bytes: usize,
-    shard_events: usize,
+    /// By class.
+    shares: [Share; 4],
     sequence: AtomicU64,
     closed: AtomicBool,
     asleep: AtomicBool,
@@ -101,8 +102,32 @@ struct Shard(Mutex<Records>);
 
 #[derive(Debug, Default)]
 struct Records {
-    bytes: Vec<u8>,
+    /// All of its memory, of which the first `length` bytes are in use.
+    bytes: Box<[u8]>,
+    length: usize,
     count: usize,
+}
+
+impl Records {
+    /// Zeroed memory of this size costs nothing until it is written to.
+    fn new(size: usize) -> Self {
+        Self {
+            bytes: vec![0; size].into_boxed_slice(),
+            length: 0,
+            count: 0,
+        }
+    }
+
+    fn used(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// What a class may fill of each shard.
+#[derive(Debug)]
+struct Share {
+    bytes: usize,
+    events: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,14 +142,15 @@ struct Drained {
 impl Intake {
     pub(crate) fn new(bytes_max: usize, events_max: usize) -> Self {
         let shard_bytes = (bytes_max / SHARDS).max(SHARD_BYTES_MIN);
-        let records = || Records {
-            bytes: Vec::with_capacity(shard_bytes),
-            count: 0,
-        };
+        let shard_events = (events_max / SHARDS).max(16);
+        let shard = || Shard(Mutex::new(Records::new(shard_bytes)));
         Self {
-            shards: (0..SHARDS).map(|_| Shard(Mutex::new(records()))).collect(),
+            shards: Box::new(std::array::from_fn(|_| shard())),
             shard_bytes,
-            shard_events: (events_max / SHARDS).max(16),
+            shares: [Class::Start, Class::End, Class::Other, Class::Note].map(|class| Share {
+                bytes: shard_bytes / 16 * class.share(),
+                events: shard_events / 16 * class.share(),
+            }),
             sequence: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
@@ -139,64 +165,129 @@ impl Intake {
         }
     }
 
-    /// Takes a record of at most `size` bytes. What is refused for want of room is counted here.
+    /// Takes the record that `write` writes, which is asked again when another shard may have the room that one had
+    /// not. What is refused for want of room is counted here.
+    #[inline]
     pub(crate) fn push(
         &self,
         class: Class,
-        size: usize,
-        write: impl FnOnce(&mut Vec<u8>),
+        write: impl Fn(&mut Room<'_>) -> Option<()>,
     ) -> Result<(), Refused> {
-        match self.try_push(class, size, write) {
-            Err(Refused::Full) => {
-                self.count_dropped(class, 1);
-                // The worker may have emptied the buffer meanwhile and be about to sleep: the drop is news, too.
-                self.wake_if_asleep(true);
-                Err(Refused::Full)
-            }
-            other => other,
+        let pushed = self.try_push(class, write);
+        if pushed == Err(Refused::Full) {
+            self.count_dropped(class, 1);
+            // The worker may have emptied the buffer meanwhile and be about to sleep: the drop is news, too.
+            self.wake_if_asleep(Fill::Half);
         }
+        pushed
     }
 
     /// Like [`push`](Self::push), without counting.
+    #[inline]
     pub(crate) fn try_push(
         &self,
         class: Class,
-        size: usize,
-        write: impl FnOnce(&mut Vec<u8>),
+        write: impl Fn(&mut Room<'_>) -> Option<()>,
     ) -> Result<(), Refused> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Refused::Closed);
-        }
-        let need = HEADER + size;
-        let Some(mut records) = self.shard_with_room(class, need) else {
-            return Err(Refused::Full);
+        let [start, end, other, note] = &self.shares;
+        let quota = match class {
+            Class::Start => start,
+            Class::End => end,
+            Class::Other => other,
+            Class::Note => note,
         };
-        // Asked again under the lock: the worker, once it knows that the buffer is closed, looks into every shard a
-        // last time, and what came after that look would be lost.
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Refused::Closed);
+        let home = home_shard();
+        // The closure is called here and, through a pointer, there: so this call is inlined.
+        match self.push_into(home, class, quota, |room| write(room)) {
+            Attempt::Settled(pushed) => pushed,
+            Attempt::Busy | Attempt::NoRoom => self.push_elsewhere(home, class, quota, &write),
         }
-        let half_full = {
-            let undo = Undo::new(&mut records);
-            let start = undo.start;
-            let bytes = &mut undo.records.bytes;
-            bytes.extend_from_slice(&[0; HEADER]);
-            write(bytes);
-            let length = u32::try_from(bytes.len() - start).unwrap_or(u32::MAX);
-            // The number is drawn under the lock: see the invariant above.
-            let number = self.sequence.fetch_add(1, Ordering::SeqCst);
-            if let Some(header) = bytes.get_mut(start..start + HEADER) {
-                let (length_slot, rest) = header.split_at_mut(4);
-                length_slot.copy_from_slice(&length.to_le_bytes());
-                let (class_slot, number_slot) = rest.split_at_mut(1);
-                class_slot.fill(class as u8);
-                number_slot.copy_from_slice(&number.to_le_bytes());
+    }
+
+    #[cold]
+    fn push_elsewhere(
+        &self,
+        home: usize,
+        class: Class,
+        quota: &Share,
+        write: &dyn Fn(&mut Room<'_>) -> Option<()>,
+    ) -> Result<(), Refused> {
+        for _ in 0..ROUNDS {
+            let mut busy = false;
+            for offset in 0..SHARDS {
+                match self.push_into(home + offset, class, quota, write) {
+                    Attempt::Settled(pushed) => return pushed,
+                    Attempt::Busy => busy = true,
+                    Attempt::NoRoom => {}
+                }
             }
-            undo.commit(self.shard_bytes / 2)
+            if !busy {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        Err(Refused::Full)
+    }
+
+    #[inline]
+    fn push_into(
+        &self,
+        shard: usize,
+        class: Class,
+        quota: &Share,
+        write: impl FnOnce(&mut Room<'_>) -> Option<()>,
+    ) -> Attempt {
+        let Some(shard) = self.shards.get(shard % SHARDS) else {
+            return Attempt::NoRoom;
+        };
+        let mut records = match shard.0.try_lock() {
+            Ok(records) => records,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Attempt::Busy,
+        };
+        // Asked under the lock: the worker, once it knows that the buffer is closed, looks into every shard a last time,
+        // and what came after that look would be lost.
+        if self.closed.load(Ordering::Acquire) {
+            return Attempt::Settled(Err(Refused::Closed));
+        }
+        let Some(fill) = self.append(&mut records, class, quota, write) else {
+            return Attempt::NoRoom;
         };
         drop(records);
-        self.wake_if_asleep(half_full);
-        Ok(())
+        self.wake_if_asleep(fill);
+        Attempt::Settled(Ok(()))
+    }
+
+    /// Appends a record if it fits. Nothing of it counts before it is whole, so a writer that panics leaves nothing.
+    #[inline]
+    fn append(
+        &self,
+        records: &mut Records,
+        class: Class,
+        quota: &Share,
+        write: impl FnOnce(&mut Room<'_>) -> Option<()>,
+    ) -> Option<Fill> {
+        if records.count >= quota.events {
+            return None;
+        }
+        let mut room = Room::new(records.bytes.get_mut(records.length..quota.bytes)?);
+        let before = room.left();
+        let header = room.chunk::<HEADER>()?;
+        write(&mut room)?;
+        let size = before - room.left();
+        // The number is drawn under the lock: see the invariant above.
+        let number = self.sequence.fetch_add(1, Ordering::SeqCst);
+        let [l0, l1, l2, l3, ..] = size.to_le_bytes();
+        let [n0, n1, n2, n3, n4, n5, n6, n7] = number.to_le_bytes();
+        let class = class as u8;
+        *header = [l0, l1, l2, l3, class, n0, n1, n2, n3, n4, n5, n6, n7];
+        records.length += size;
+        records.count += 1;
+        Some(if records.length > self.shard_bytes / 2 {
+            Fill::Half
+        } else {
+            Fill::Little
+        })
     }
 
     /// The next number: every record pushed before this call has a smaller one.
@@ -326,42 +417,37 @@ impl Intake {
         }
     }
 
-    fn shard_with_room(&self, class: Class, need: usize) -> Option<MutexGuard<'_, Records>> {
-        let home = home_shard();
-        let bytes_max = self.shard_bytes / 16 * class.share();
-        let events_max = self.shard_events / 16 * class.share();
-        for _ in 0..ROUNDS {
-            let mut busy = false;
-            for offset in 0..self.shards.len() {
-                let shard = self.shards.get((home + offset) % self.shards.len())?;
-                let records = match shard.0.try_lock() {
-                    Ok(records) => records,
-                    Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                    Err(TryLockError::WouldBlock) => {
-                        busy = true;
-                        continue;
-                    }
-                };
-                if records.count < events_max && records.bytes.len() + need <= bytes_max {
-                    return Some(records);
-                }
-            }
-            if !busy {
-                return None;
-            }
-            std::hint::spin_loop();
+    #[inline]
+    fn wake_if_asleep(&self, fill: Fill) {
+        let asleep = self.asleep.load(Ordering::SeqCst);
+        if asleep || fill == Fill::Half {
+            self.wake(fill);
         }
-        None
     }
 
-    fn wake_if_asleep(&self, half_full: bool) {
-        let asleep =
-            self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst);
-        let urgent = half_full && !self.urgent.swap(true, Ordering::SeqCst);
+    #[cold]
+    fn wake(&self, fill: Fill) {
+        let asleep = self.asleep.swap(false, Ordering::SeqCst);
+        let urgent = fill == Fill::Half && !self.urgent.swap(true, Ordering::SeqCst);
         if let (true, Some(worker)) = (asleep || urgent, self.worker.get()) {
             worker.unpark();
         }
     }
+}
+
+/// What came of a push into one shard.
+enum Attempt {
+    Settled(Result<(), Refused>),
+    Busy,
+    NoRoom,
+}
+
+/// How full a shard is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fill {
+    Little,
+    /// More than half: the worker is not to let it gather more.
+    Half,
 }
 
 /// The place of a caller who waits for the id of its event. Dropped, it leaves nothing behind.
@@ -382,38 +468,6 @@ impl Ticket<'_> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         self.intake.redeem(self.number, None);
-    }
-}
-
-/// Takes a half-written record back when its writer panics, so that the lock can be entered again.
-struct Undo<'a> {
-    records: &'a mut Records,
-    start: usize,
-    done: bool,
-}
-
-impl<'a> Undo<'a> {
-    fn new(records: &'a mut Records) -> Self {
-        let start = records.bytes.len();
-        Self {
-            records,
-            start,
-            done: false,
-        }
-    }
-
-    fn commit(mut self, half: usize) -> bool {
-        self.done = true;
-        self.records.count += 1;
-        self.records.bytes.len() > half
-    }
-}
-
-impl Drop for Undo<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            self.records.bytes.truncate(self.start);
-        }
     }
 }
 
@@ -454,12 +508,9 @@ pub(crate) struct Drain {
 
 impl Drain {
     pub(crate) fn new(intake: &Intake) -> Self {
-        let spare = || Records {
-            bytes: Vec::with_capacity(intake.shard_bytes),
-            count: 0,
-        };
+        let spare = |_| Records::new(intake.shard_bytes);
         // One more than the shards: the last holds what was left for the next turn.
-        let mut buffers: Vec<Records> = intake.shards.iter().map(|_| spare()).collect();
+        let mut buffers: Vec<Records> = intake.shards.iter().map(spare).collect();
         buffers.push(Records::default());
         Self {
             buffers,
@@ -482,13 +533,13 @@ impl Drain {
         self.keep_rest_of(self.cut);
         self.cut = cut;
         for (buffer, shard) in self.buffers.iter_mut().zip(intake.shards.iter()) {
-            buffer.bytes.clear();
+            buffer.length = 0;
             buffer.count = 0;
             std::mem::swap(buffer, &mut *lock(&shard.0));
         }
         self.records.clear();
         for (index, buffer) in self.buffers.iter().enumerate() {
-            list(&buffer.bytes, index, &mut self.records);
+            list(buffer.used(), index, &mut self.records);
         }
         // Each shard is sorted already, and a stable sort finds such runs.
         self.records.sort_by_key(|record| record.number);
@@ -520,15 +571,13 @@ impl Drain {
             rest.extend_from_slice(self.bytes(record, 0));
         }
         if let Some(last) = self.buffers.last_mut() {
-            last.bytes = rest;
+            last.length = rest.len();
+            last.bytes = rest.into_boxed_slice();
         }
     }
 
     fn bytes(&self, record: &RecordRef, skip: usize) -> &[u8] {
-        let buffer = self
-            .buffers
-            .get(record.buffer)
-            .map(|buffer| buffer.bytes.as_slice());
+        let buffer = self.buffers.get(record.buffer).map(Records::used);
         buffer
             .and_then(|bytes| bytes.get(record.start + skip..record.end))
             .unwrap_or_default()
@@ -623,9 +672,7 @@ mod tests {
     use super::*;
 
     fn push(intake: &Intake, class: Class, text: &str) -> Result<(), Refused> {
-        intake.push(class, text.len(), |out| {
-            out.extend_from_slice(text.as_bytes());
-        })
+        intake.push(class, |room| room.bytes(text.as_bytes()))
     }
 
     /// What a turn up to everything that was pushed so far gives.
@@ -738,11 +785,11 @@ mod tests {
     fn a_writer_that_panics_leaves_no_half_record() {
         let intake = Intake::new(0, 1000);
         push(&intake, Class::Other, "before").unwrap();
-        let write = |out: &mut Vec<u8>| {
-            out.extend_from_slice(b"half");
+        let write = |room: &mut Room<'_>| {
+            room.bytes(b"half")?;
             panic!("the writer of a test panics");
         };
-        assert!(catch_unwind(AssertUnwindSafe(|| intake.push(Class::Other, 10, write))).is_err());
+        assert!(catch_unwind(AssertUnwindSafe(|| intake.push(Class::Other, write))).is_err());
         thread::scope(|scope| {
             for _ in 0..SHARDS {
                 scope.spawn(|| push(&intake, Class::Other, "after").unwrap());

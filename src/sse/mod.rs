@@ -23,6 +23,7 @@ pub(crate) mod prime;
 pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod retention;
+pub(crate) mod room;
 pub(crate) mod store;
 pub(crate) mod subscription;
 pub(crate) mod tail;

@@ -3,6 +3,7 @@
 use crate::sse::{
     batch::Batch,
     event::{Pin, StreamKey},
+    room::Room,
 };
 
 /// The first byte of every record tells who reads the rest.
@@ -23,28 +24,23 @@ pub(crate) struct Envelope<'a> {
 const ONCE: u8 = 0x80;
 
 impl Envelope<'_> {
-    /// An upper bound of the record's size.
-    pub(crate) fn size(&self, payload: &[u8]) -> usize {
-        1 + 8 + 9 + 1 + StreamKey::LENGTH_MAX + 1 + self.name.len() + payload.len()
-    }
-
-    pub(crate) fn write(&self, out: &mut Vec<u8>, payload: &[u8]) {
+    pub(crate) fn write(&self, room: &mut Room<'_>, payload: &[u8]) -> Option<()> {
         let (kind, token) = match self.pin {
             Pin::None => (0, 0),
             Pin::Open(token) => (1, token),
             Pin::Close(token) => (2, token),
         };
-        out.push(ENCODED);
-        out.extend_from_slice(&self.ticket.to_le_bytes());
-        out.push(if self.once { kind | ONCE } else { kind });
-        out.extend_from_slice(&token.to_le_bytes());
+        room.bytes(&[ENCODED])?;
+        room.bytes(&self.ticket.to_le_bytes())?;
+        room.bytes(&[if self.once { kind | ONCE } else { kind }])?;
+        room.bytes(&token.to_le_bytes())?;
         let key = self.key.as_ref().map_or(&[][..], StreamKey::as_bytes);
         // A key has at most 63 bytes and a name at most 64.
-        out.push(u8::try_from(key.len()).unwrap_or(0));
-        out.extend_from_slice(key);
-        out.push(u8::try_from(self.name.len()).unwrap_or(0));
-        out.extend_from_slice(self.name.as_bytes());
-        out.extend_from_slice(payload);
+        room.bytes(&[u8::try_from(key.len()).unwrap_or(0)])?;
+        room.bytes(key)?;
+        room.bytes(&[u8::try_from(self.name.len()).unwrap_or(0)])?;
+        room.bytes(self.name.as_bytes())?;
+        room.bytes(payload)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
         intake::{Class, Refused},
         log::{Status, StoreHealth},
         record::Envelope,
+        room::Room,
         store::{EventStore, MemoryEventStore},
         subscription::{Subscribe, Subscription},
         translate::Translator,
@@ -202,11 +203,8 @@ impl<E: SseEvent> SseTarget<E> {
     pub fn try_dispatch(&self, event: &E) -> Result<(), Error> {
         let payload = payload_of(event)?;
         let envelope = envelope(event, 0);
-        let size = envelope.size(&payload);
-        let pushed = self
-            .engine
-            .intake
-            .push(Class::Other, size, |out| envelope.write(out, &payload));
+        let write = |room: &mut Room<'_>| envelope.write(room, &payload);
+        let pushed = self.engine.intake.push(Class::Other, write);
         pushed.map_err(|refused| match refused {
             Refused::Full => Error::full(),
             Refused::Closed => Error::closed(),
@@ -222,14 +220,10 @@ impl<E: SseEvent> SseTarget<E> {
         let payload = payload_of(event)?;
         let mut ticket = self.engine.intake.ticket();
         let envelope = envelope(event, ticket.number);
-        let size = envelope.size(&payload);
+        let write = |room: &mut Room<'_>| envelope.write(room, &payload);
         loop {
             let room = self.engine.intake.room();
-            match self
-                .engine
-                .intake
-                .try_push(Class::Other, size, |out| envelope.write(out, &payload))
-            {
+            match self.engine.intake.try_push(Class::Other, write) {
                 Ok(()) => break,
                 Err(Refused::Closed) => return Err(Error::closed()),
                 Err(Refused::Full) => room.await,

@@ -336,9 +336,7 @@ mod tests {
         ] {
             engine
                 .intake
-                .push(class, record.len(), |out| {
-                    out.extend_from_slice(record.as_bytes());
-                })
+                .push(class, |room| room.bytes(record.as_bytes()))
                 .unwrap();
         }
         engine.intake.flush(PATIENCE).unwrap();

@@ -21,8 +21,8 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData};
 use crate::{
     spans::{
         event::TraceId,
+        parts::ProcessorParts,
         preset::{self, Decided, Ids},
-        processor::ProcessorParts,
     },
     workflow::ids,
 };

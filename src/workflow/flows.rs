@@ -5,7 +5,7 @@ use std::sync::Arc;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
 use crate::{
-    spans::{event::TraceId, live::LiveSpans, processor::ProcessorParts},
+    spans::{event::TraceId, live::LiveSpans, parts::ProcessorParts},
     workflow::{export::Exporter, handle::Workflow, ids, run::Stage, step::Step},
 };
 

@@ -11,8 +11,8 @@ use opentelemetry_sdk::Resource;
 use crate::{
     spans::{
         event::{SpanId, TraceId},
+        parts::ProcessorParts,
         preset::Decided,
-        processor::ProcessorParts,
     },
     sync::lock,
     workflow::{

@@ -1,0 +1,224 @@
+//! One call of `on_start` or `on_end`: its thread's CPU time at the 99.9th percentile and its voluntary context switches,
+//! while nothing is in the way, while 100 readers follow, while the store hangs and the buffer fills, and when it is full.
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use futures_util::StreamExt as _;
+use livespan::{
+    Appended, Batch, Error, EventStore, Life, LiveSpanProcessor, LiveSpans, MemoryEventStore,
+    PageLimit, ReadFuture, Retention, Sequence, SharedTail, StreamKey, Subscribe,
+};
+use opentelemetry::{Context, trace::TracerProvider as _};
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    trace::{SdkTracerProvider, Span, SpanData, SpanProcessor},
+};
+
+use crate::{
+    measure::{thread_cpu, voluntary_switches},
+    spans::make_spans,
+};
+
+const BURST: u32 = 1_000;
+const BURSTS: u32 = 40;
+
+/// Times every call of the processor behind it.
+#[derive(Debug)]
+struct Timed {
+    inner: LiveSpanProcessor,
+    times: Arc<Mutex<Vec<Duration>>>,
+}
+
+impl Timed {
+    fn time(&self, call: impl FnOnce()) {
+        let before = thread_cpu();
+        call();
+        let used = thread_cpu().saturating_sub(before);
+        // Only this thread makes spans, so it never waits here.
+        self.times.lock().expect("nothing panics").push(used);
+    }
+}
+
+impl SpanProcessor for Timed {
+    fn on_start(&self, span: &mut Span, cx: &Context) {
+        self.time(|| self.inner.on_start(span, cx));
+    }
+    fn on_end(&self, span: SpanData) {
+        self.time(|| self.inner.on_end(span));
+    }
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+}
+
+/// A store whose appends hang while it is shut.
+#[derive(Debug, Default)]
+struct Gate {
+    shut: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn set(&self, shut: bool) {
+        *self.shut.lock().expect("nothing panics") = shut;
+        self.changed.notify_all();
+    }
+}
+
+#[derive(Debug)]
+struct GatedStore {
+    memory: MemoryEventStore,
+    gate: Arc<Gate>,
+}
+
+impl EventStore for GatedStore {
+    fn kind(&self) -> &'static str {
+        "gated"
+    }
+    fn open(&self) -> Result<Sequence, Error> {
+        self.memory.open()
+    }
+    fn lives(&self) -> Arc<[Life]> {
+        self.memory.lives()
+    }
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
+        let shut = self.gate.shut.lock().expect("nothing panics");
+        drop(self.gate.changed.wait_while(shut, |shut| *shut));
+        self.memory.append(first, batch)
+    }
+    fn oldest(&self) -> Sequence {
+        self.memory.oldest()
+    }
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        self.memory.read_after(after, limit)
+    }
+    fn read_streams_after(
+        &self,
+        keys: &[StreamKey],
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_> {
+        self.memory.read_streams_after(keys, after, limit)
+    }
+    fn patience(&self) -> Option<Duration> {
+        self.memory.patience()
+    }
+    fn tail(&self) -> Retention {
+        self.memory.tail()
+    }
+    fn shared_tail(&self) -> Option<SharedTail> {
+        self.memory.shared_tail()
+    }
+}
+
+struct Host {
+    live: LiveSpans,
+    provider: SdkTracerProvider,
+    times: Arc<Mutex<Vec<Duration>>>,
+    gate: Arc<Gate>,
+}
+
+impl Host {
+    fn new() -> Self {
+        let gate = Arc::new(Gate::default());
+        let store = GatedStore {
+            memory: MemoryEventStore::with_retention(Retention::default().events(50_000)),
+            gate: Arc::clone(&gate),
+        };
+        let live = LiveSpans::builder()
+            .store(store)
+            .build()
+            .expect("memory is enough");
+        let times = Arc::new(Mutex::new(Vec::with_capacity(1 << 20)));
+        let processor = Timed {
+            inner: live.span_processor(),
+            times: Arc::clone(&times),
+        };
+        let provider = SdkTracerProvider::builder()
+            .with_span_processor(processor)
+            .build();
+        Self {
+            live,
+            provider,
+            times,
+            gate,
+        }
+    }
+
+    /// Nanoseconds at the 99.9th percentile, at the median, and context switches in all, of the spans that are made.
+    fn run(&self, what: &str, flush: bool) {
+        let tracer = self.provider.tracer("bench");
+        self.times.lock().expect("nothing panics").clear();
+        let mut switches = 0;
+        for _ in 0..BURSTS {
+            let before = voluntary_switches();
+            make_spans(&tracer, BURST);
+            switches += voluntary_switches() - before;
+            if flush {
+                self.provider.force_flush().expect("the worker catches up");
+            }
+        }
+        let mut times = std::mem::take(&mut *self.times.lock().expect("nothing panics"));
+        times.sort_unstable();
+        let at = |thousandth: usize| times[times.len() * thousandth / 1000].as_nanos();
+        println!(
+            "{what:<40} {:>8} ns at p99.9, {:>6} ns at p50, {switches} switches, dropped {:?}",
+            at(999),
+            at(500),
+            self.live.status().dropped
+        );
+        times.clear();
+        *self.times.lock().expect("nothing panics") = times;
+    }
+}
+
+pub(crate) fn report() {
+    println!(
+        "\none call of on_start or on_end, of {} calls",
+        2 * BURST * BURSTS
+    );
+    let host = Host::new();
+    host.run("(warming up)", true);
+    host.run("idle", true);
+    with_readers(&host, || host.run("100 readers of everything", true));
+    host.gate.set(true);
+    host.run("the store hangs, the buffer fills", false);
+    while host.live.status().dropped.ends == 0 {
+        make_spans(&host.provider.tracer("bench"), BURST);
+    }
+    host.run("the store hangs, the buffer is full", false);
+    host.gate.set(false);
+}
+
+/// Runs it while 100 readers follow all events on another thread.
+fn with_readers(host: &Host, run: impl FnOnce()) {
+    let (live, done) = (host.live.clone(), Arc::new(AtomicBool::new(false)));
+    let over = Arc::clone(&done);
+    let reading = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let readers = (0..100).map(|_| live.target().subscribe(Subscribe::all()));
+            let mut all = futures_util::stream::select_all(readers.map(Box::pin));
+            while !over.load(Ordering::Relaxed) {
+                let next = tokio::time::timeout(Duration::from_millis(100), all.next());
+                drop(next.await);
+            }
+        });
+    });
+    run();
+    done.store(true, Ordering::Relaxed);
+    reading.join().expect("the readers end");
+}
