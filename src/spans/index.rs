@@ -38,6 +38,19 @@ struct State {
     durations: Durations,
 }
 
+/// What an index is to know, before it does.
+#[derive(Debug, Default)]
+pub(crate) struct Draft(State);
+
+impl Draft {
+    /// Takes in facts with their places in the log.
+    pub(crate) fn apply(&mut self, facts: impl Iterator<Item = (u64, Fact)>) {
+        for (sequence, fact) in facts {
+            self.0.apply(sequence, &fact, 0);
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     trace: Trace,
@@ -77,6 +90,24 @@ impl TraceIndex {
         for (sequence, fact) in facts {
             state.apply(sequence, &fact, version);
         }
+        self.version.store(version, Ordering::Release);
+    }
+
+    /// Traces that something is open in.
+    pub(crate) fn open_traces(&self, limit: usize) -> Vec<[u8; 16]> {
+        let state = read(&self.state);
+        let open = state.open.iter().filter_map(|first| state.order.get(first));
+        open.take(limit).copied().collect()
+    }
+
+    /// Knows from now on what the draft does, and nothing else.
+    pub(crate) fn adopt(&self, Draft(mut learnt): Draft) {
+        let mut state = write(&self.state);
+        let version = self.version.load(Ordering::Acquire) + 1;
+        for entry in learnt.traces.values_mut() {
+            entry.version = version;
+        }
+        *state = learnt;
         self.version.store(version, Ordering::Release);
     }
 

@@ -15,6 +15,7 @@ pub(crate) mod index;
 pub(crate) mod json;
 pub(crate) mod live;
 pub(crate) mod marks;
+pub(crate) mod observer;
 pub(crate) mod parse;
 pub(crate) mod preset;
 pub(crate) mod process;

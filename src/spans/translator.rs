@@ -9,6 +9,7 @@ use crate::{
         index::{KnownSpan, TraceIndex},
         json::{self, End, LostReason, Span, Status},
         marks::{Mark, Marks},
+        observer::IndexObserver,
         parse,
         process::{Process, Processes},
         record::{self, Record, Spanned},
@@ -533,14 +534,7 @@ impl Translator for SpanTranslator {
     }
 
     fn observer(&self) -> Observer {
-        let index = Arc::clone(&self.index);
-        Arc::new(move |events| {
-            let facts = events.iter().filter_map(|event| {
-                let fact = parse::fact(&event.payload)?;
-                Some((event.sequence.get(), fact))
-            });
-            index.apply(facts);
-        })
+        Arc::new(IndexObserver(Arc::clone(&self.index)))
     }
 
     fn evicted(&mut self, keys: &[StreamKey]) {

@@ -287,10 +287,9 @@ impl<T: Translator> Worker<T> {
 
     fn idle_time(&mut self) -> Duration {
         let expiry = self.log.tail.expire(Instant::now());
-        let evicted = self.log.tail.take_evicted_keys();
-        if !evicted.is_empty() {
-            guard(|| self.translator.evicted(&evicted));
-        }
+        self.log.forget_evicted(|evicted| {
+            guard(|| self.translator.evicted(evicted));
+        });
         if self.writer.is_owing() || self.tend_at.is_some() {
             return RETRY;
         }
