@@ -31,6 +31,7 @@ use crate::{
         control::{self, Dropped, EndReason},
         frame,
         keys::Waiter,
+        log::Log,
     },
     time::Timestamp,
 };
@@ -83,6 +84,9 @@ struct Update {
     snapshot: bool,
     traces: Vec<Summary>,
     removed: Vec<String>,
+    /// Of a snapshot: where the page of `GET /traces` begins that goes on from it, if there may be more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
     head: String,
     now: String,
 }
@@ -185,12 +189,14 @@ impl TracesBody {
         if !snapshot && changes.traces.is_empty() && changes.removed.is_empty() {
             return;
         }
+        let next = snapshot.then(|| older(log, changes.oldest)).flatten();
         let hex = |id: &[u8; 16]| TraceId::from_bytes(*id).map(|id| id.to_string());
         let update = Update {
             kind: "traces",
             snapshot,
             traces: changes.traces,
             removed: changes.removed.iter().filter_map(hex).collect(),
+            next: next.map(|next| next.to_string()),
             head: log.id(log.head()).to_string(),
             now: Timestamp::now().text(),
         };
@@ -256,6 +262,14 @@ impl TracesBody {
         control::ping(&mut out, &self.live.log().position(), None);
         Poll::Ready(Some(out))
     }
+}
+
+/// The event before which traces may have begun that a list does not show, which ends at the trace of the event `oldest`
+/// or has all that the index knows: of what began in memory, the index knows all.
+fn older(log: &Log, oldest: Option<u64>) -> Option<u64> {
+    let begun = log.tail.holding().oldest;
+    let has_older = log.store.shared_tail().is_none() && log.store.oldest().get() < begun;
+    oldest.max(has_older.then_some(begun))
 }
 
 impl http_body::Body for TracesBody {

@@ -71,6 +71,8 @@ pub(crate) struct TracePage {
 pub(crate) struct Changes {
     pub(crate) traces: Vec<Summary>,
     pub(crate) removed: Vec<[u8; 16]>,
+    /// The first event of the oldest of the newest traces, when there may be older ones.
+    pub(crate) oldest: Option<u64>,
 }
 
 /// What one viewer of the live list has seen.
@@ -203,16 +205,15 @@ impl TraceIndex {
                 .get(id)
                 .is_some_and(|entry| filter.accepts(id, &entry.trace, now))
         };
-        let newest = state
-            .order
-            .values()
-            .rev()
-            .filter(|id| wanted(id))
+        let newest = state.order.iter().rev().filter(|(_, id)| wanted(id));
+        let newest: Vec<(u64, [u8; 16])> = newest
             .take(limit)
-            .copied();
+            .map(|(first, id)| (*first, *id))
+            .collect();
+        let oldest = newest.get(limit - 1).map(|(first, _)| *first);
         let open = state.open.iter().filter_map(|first| state.order.get(first));
         let open = open.filter(|id| wanted(id)).take(limit).copied();
-        let mut ids: Vec<[u8; 16]> = newest.chain(open).collect();
+        let mut ids: Vec<[u8; 16]> = newest.into_iter().map(|(_, id)| id).chain(open).collect();
         // A trace that ended or left the filter since it was sent is sent once more, or removed.
         ids.extend(
             viewed
@@ -221,7 +222,10 @@ impl TraceIndex {
                 .filter(|(_, open)| **open)
                 .map(|(id, _)| *id),
         );
-        let mut changes = Changes::default();
+        let mut changes = Changes {
+            oldest,
+            ..Changes::default()
+        };
         let mut sent = HashMap::with_capacity(ids.len());
         for id in ids {
             let Some(entry) = state.traces.get(&id).filter(|_| wanted(&id)) else {

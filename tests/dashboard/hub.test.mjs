@@ -140,11 +140,12 @@ test("whoever comes to a live list gets what the others have, without a new conn
   const desk = new Desk();
   desk.tab().follow("traces/sse", "", "list");
   desk.settle();
-  desk.world.last().send("traces", { type: "traces", snapshot: true, traces: [{ traceId: "a" }, { traceId: "b" }] });
+  desk.world.last().send("traces", { type: "traces", snapshot: true, traces: [{ traceId: "a" }, { traceId: "b" }], next: "7" });
   desk.world.last().send("traces", { type: "traces", traces: [{ traceId: "c" }], removed: ["a"] });
   const second = desk.tab().follow("traces/sse", "", "list");
   desk.settle();
   assert.deepEqual(second.events.map(({ type, data }) => [type, data.traces?.map((/** @type {any} */ one) => one.traceId)]), [["hello", undefined], ["traces", ["b", "c"]]]);
+  assert.equal(Number(second.events[1].data.next), 7, "where history goes on");
   assert.equal(desk.world.sources.length, 1);
 });
 

@@ -47,7 +47,7 @@ function serverOf(last) {
   });
   const feed = new ListFeed(world);
   feed.open();
-  const send = (/** @type {any[]} */ sent, snapshot = false) => server.onEvent({ type: "traces", data: { type: "traces", snapshot, traces: sent, removed: [] } });
+  const send = (/** @type {any[]} */ sent, more = {}) => server.onEvent({ type: "traces", data: { type: "traces", snapshot: false, traces: sent, removed: [], ...more } });
   return { server, feed, send };
 }
 
@@ -56,14 +56,14 @@ const settled = () => new Promise((resolve) => setImmediate(resolve));
 test("a list that is all there is has nothing older", async () => {
   const { server, feed, send } = serverOf(20);
   assert.equal(feed.hasOlder(), false, "nothing is known yet");
-  send(traces(1, 20), true);
+  send(traces(1, 20), { snapshot: true });
   await feed.loadOlder();
   assert.deepEqual([feed.hasOlder(), server.asked], [false, []]);
 });
 
 test("history goes on below the live rows, page by page, without a hole, to its end", async () => {
   const { server, feed, send } = serverOf(1000);
-  send([...traces(501, 1000), trace(7, { state: "running" })], true);
+  send([...traces(501, 1000), trace(7, { state: "running" })], { snapshot: true, next: "501" });
   while (feed.hasOlder()) await feed.loadOlder();
   assert.deepEqual(server.asked, ["traces?limit=200&after=501", "traces?limit=200&after=301", "traces?limit=200&after=101"]);
   assert.deepEqual([feed.model.traces.size, feed.model.older.size], [501, 499]);
@@ -71,7 +71,7 @@ test("history goes on below the live rows, page by page, without a hole, to its 
 
 test("what the live rows let go while history is on show goes on as history", async () => {
   const { feed, send } = serverOf(1000);
-  send(traces(501, 1000), true);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
   await feed.loadOlder();
   send(traces(1001, 3000));
   assert.deepEqual([feed.model.traces.size, feed.model.older.size, feed.model.floor], [2000, 700, 1001]);
@@ -81,7 +81,7 @@ test("what the live rows let go while history is on show goes on as history", as
 
 test("a search asks history for what lies below the live rows, once the reader stops typing", async () => {
   const { server, feed, send } = serverOf(1000);
-  send(traces(501, 1000), true);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
   feed.search("job 1");
   feed.search("job 12");
   assert.deepEqual(server.asked, []);
@@ -96,7 +96,7 @@ test("a search asks history for what lies below the live rows, once the reader s
 
 test("an answer to an earlier search comes too late", async () => {
   const { server, feed, send } = serverOf(1000);
-  send(traces(501, 1000), true);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
   let open = () => {};
   server.gate = new Promise((resolve) => (open = resolve));
   feed.search("job 12");
@@ -109,7 +109,7 @@ test("an answer to an earlier search comes too late", async () => {
 
 test("a search that cannot be read asks nothing", async () => {
   const { server, feed, send } = serverOf(1000);
-  send(traces(501, 1000), true);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
   feed.search("state:gone");
   server.ring();
   await feed.loadOlder();
@@ -118,7 +118,7 @@ test("a search that cannot be read asks nothing", async () => {
 
 test("a page that cannot be had is said, and can be asked for again", async () => {
   const { server, feed, send } = serverOf(1000);
-  send(traces(501, 1000), true);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
   server.status = 503;
   await feed.loadOlder();
   assert.deepEqual([feed.olderFailed, feed.hasOlder(), feed.model.older.size], [true, true, 0]);
@@ -130,10 +130,10 @@ test("a page that cannot be had is said, and can be asked for again", async () =
 test("a fresh snapshot begins history anew, for the same search", async () => {
   const { server, feed, send } = serverOf(1000);
   feed.search("job 12");
-  send(traces(501, 1000), true);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
   server.ring();
   await settled();
-  send(traces(501, 1000), true);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
   assert.equal(feed.model.older.size, 0);
   server.ring();
   await settled();
@@ -142,7 +142,7 @@ test("a fresh snapshot begins history anew, for the same search", async () => {
 
 test("a paused list stands still, counts new traces, and shows them when it goes on", () => {
   const { server, feed, send } = serverOf(0);
-  send([trace(1)], true);
+  send([trace(1)], { snapshot: true });
   feed.pause();
   send([trace(1), trace(2)]);
   server.onEvent({ type: "traces", data: { type: "traces", traces: [trace(2), trace(3)], removed: ["t1"] } });

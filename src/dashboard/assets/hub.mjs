@@ -290,7 +290,7 @@ class ListLine extends Line {
     super.add(subscription, lastId);
     this.greet(subscription);
     if (!this.list.loaded) return;
-    const data = { type: "traces", snapshot: true, traces: [...this.list.traces.values()], removed: [] };
+    const data = { type: "traces", snapshot: true, traces: [...this.list.traces.values()], removed: [], next: this.list.floor || null };
     this.send(subscription, { type: "traces", id: "", text: JSON.stringify(data) });
   }
 

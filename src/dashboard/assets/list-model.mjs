@@ -82,7 +82,7 @@ export function reduceList(list, event) {
       list.traces.delete(traceId);
       list.older.delete(traceId);
     }
-    if (data.snapshot === true) list.floor = floorOf(list);
+    if (data.snapshot === true) list.floor = Number(data.next ?? 0);
     list.loaded = true;
   } else if (event.type === "page") {
     for (const trace of summaries(data.traces)) if (!list.traces.has(trace.traceId)) list.older.set(trace.traceId, trace);
@@ -149,12 +149,6 @@ export function isOpenTrace(trace) {
 function sequenceOf(trace) {
   const id = String(trace.firstId ?? "");
   return Number(id.slice(id.lastIndexOf("-") + 1)) || 0;
-}
-
-/** A snapshot has the newest LIST_LIMIT, and open ones from any time. @param {TraceList} list @returns {number} */
-function floorOf(list) {
-  if (list.traces.size < LIST_LIMIT) return 0;
-  return [...list.traces.values()].map(sequenceOf).sort((a, b) => b - a)[LIST_LIMIT - 1];
 }
 
 /** @param {unknown} traces @returns {Summary[]} */

@@ -1,6 +1,7 @@
 //! One process and its file: what was there before is there after.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -163,6 +164,34 @@ async fn a_trace_that_memory_has_let_go_of_is_read_from_the_file() {
     );
     let unknown = app.get("/traces/000000000000000000000000000000ff").await;
     assert_eq!(unknown.status(), 404);
+}
+
+#[tokio::test]
+async fn the_live_list_says_where_history_goes_on() {
+    let folder = Folder::new();
+    let store = Forgetful(folder.store());
+    let app = App::serve(LiveSpans::builder().store(store).build().unwrap()).await;
+    let look = async || {
+        let mut live = app.stream("/traces/sse").await;
+        live.event("traces").await.json()
+    };
+    put(&app.live, done(1, "first", 7));
+    assert_eq!(look().await.get("next"), None, "there is no more");
+    for number in 2..=9 {
+        put(&app.live, done(number, "import", 7));
+    }
+    let names = |answer: &serde_json::Value| -> Vec<String> {
+        let traces = answer["traces"].as_array().unwrap().iter();
+        traces
+            .map(|trace| trace["traceId"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let snapshot = look().await;
+    let next = snapshot["next"].as_str().unwrap();
+    let page = app.json(&format!("/traces?after={next}")).await;
+    let shown: BTreeSet<String> = names(&snapshot).into_iter().chain(names(&page)).collect();
+    assert_eq!(shown.len(), 9, "{snapshot} {page}");
+    assert!(names(&snapshot).len() < 9, "memory is small");
 }
 
 #[tokio::test]
