@@ -27,6 +27,7 @@ use crate::{
         control::{Dropped, PROTOCOL, SERVER},
         id::ResumePoint,
         intake::Class,
+        retention::Retention,
         subscription::Subscribe,
     },
     time::Timestamp,
@@ -324,6 +325,18 @@ struct Store {
     kind: &'static str,
     healthy: bool,
     error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
+}
+
+impl From<Retention> for Limits {
+    fn from(retention: Retention) -> Self {
+        Self {
+            events: retention.events_max(),
+            bytes: retention.bytes_max(),
+            age_seconds: retention.age_max().as_secs(),
+        }
+    }
 }
 
 fn status(live: &LiveSpans) -> Response<Body> {
@@ -339,11 +352,7 @@ fn status(live: &LiveSpans) -> Response<Body> {
             bytes: status.retained_bytes,
             traces: status.retained_streams,
         },
-        limits: Limits {
-            events: status.retention.events_max(),
-            bytes: status.retention.bytes_max(),
-            age_seconds: status.retention.age_max().as_secs(),
-        },
+        limits: status.retention.into(),
         dropped: status.dropped,
         open_spans: status.open,
         unpinned: status.unpinned,
@@ -352,6 +361,7 @@ fn status(live: &LiveSpans) -> Response<Body> {
             kind: status.store.kind,
             healthy: status.store.failure.is_none(),
             error: status.store.failure,
+            limits: status.store.retention.map(Limits::from),
         },
         uptime_seconds: status.uptime.as_secs_f64(),
         now: Timestamp::now().text(),

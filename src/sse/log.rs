@@ -88,6 +88,8 @@ pub struct StoreHealth {
     pub kind: &'static str,
     /// The last failure, until an append succeeds again.
     pub failure: Option<String>,
+    /// The bounds of what it keeps, if it tells.
+    pub retention: Option<Retention>,
 }
 
 /// The state of a log.
@@ -218,6 +220,7 @@ impl Log {
         StoreHealth {
             kind: self.store.kind(),
             failure: lock(&self.failure).clone(),
+            retention: self.store.bounds(),
         }
     }
 

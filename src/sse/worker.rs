@@ -170,6 +170,9 @@ impl<T: Translator> Worker<T> {
         }
         self.writer.begin(&mut self.translator);
         self.writer.finish(&mut self.translator);
+        if !self.writer.is_owing() {
+            guard(|| self.log.store.close());
+        }
         self.log.close();
         self.intake.report_finished();
     }

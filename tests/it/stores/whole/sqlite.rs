@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -164,6 +165,32 @@ async fn a_trace_that_memory_has_let_go_of_is_read_from_the_file() {
     );
     let unknown = app.get("/traces/000000000000000000000000000000ff").await;
     assert_eq!(unknown.status(), 404);
+}
+
+#[test]
+fn a_log_that_was_shut_down_is_whole_in_its_file_though_its_handles_live() {
+    let folder = Folder::new();
+    let live = LiveSpans::builder().store(folder.store()).build().unwrap();
+    put(&live, checkout(1));
+    let wal = folder.path().join("events.db-wal");
+    assert!(fs::metadata(&wal).unwrap().len() > 0);
+    live.shutdown().unwrap();
+    assert_eq!(fs::metadata(&wal).unwrap().len(), 0);
+    drop(live);
+}
+
+#[tokio::test]
+async fn the_status_tells_the_limits_of_the_file_beside_those_of_memory() {
+    let folder = Folder::new();
+    let retention = SqliteEventStore::default_retention().events(123_456);
+    let store = folder.store().retention(retention);
+    let app = App::serve(LiveSpans::builder().store(store).build().unwrap()).await;
+    let status = app.json("/status").await;
+    let expected = serde_json::json!({
+        "events": 123_456, "bytes": 8_u64 << 30, "ageSeconds": 30 * 24 * 60 * 60,
+    });
+    assert_eq!(status["store"]["limits"], expected);
+    assert_eq!(status["limits"]["events"], 10_000);
 }
 
 #[tokio::test]
