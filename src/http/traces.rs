@@ -23,7 +23,11 @@ use crate::{
         reply::{self, Refusal},
     },
     spans::{
-        event::TraceId, index::Viewed, live::LiveSpans, query::TraceFilter, stored,
+        event::TraceId,
+        index::{Older, Viewed},
+        live::LiveSpans,
+        query::TraceFilter,
+        stored,
         summary::Summary,
     },
     sse::{
@@ -189,7 +193,7 @@ impl TracesBody {
         if !snapshot && changes.traces.is_empty() && changes.removed.is_empty() {
             return;
         }
-        let next = snapshot.then(|| older(log, changes.oldest)).flatten();
+        let next = snapshot.then(|| next(log, changes.older)).flatten();
         let hex = |id: &[u8; 16]| TraceId::from_bytes(*id).map(|id| id.to_string());
         let update = Update {
             kind: "traces",
@@ -264,12 +268,12 @@ impl TracesBody {
     }
 }
 
-/// The event before which traces may have begun that a list does not show, which ends at the trace of the event `oldest`
-/// or has all that the index knows: of what began in memory, the index knows all.
-fn older(log: &Log, oldest: Option<u64>) -> Option<u64> {
-    let begun = log.tail.holding().oldest;
-    let has_older = log.store.shared_tail().is_none() && log.store.oldest().get() < begun;
-    oldest.max(has_older.then_some(begun))
+/// The event before which traces may have begun that a list does not show.
+fn next(log: &Log, older: Older) -> Option<u64> {
+    match older {
+        Older::Indexed(event) => Some(event),
+        Older::Stored(event) => (log.store.oldest().get() < event).then_some(event),
+    }
 }
 
 impl http_body::Body for TracesBody {

@@ -36,6 +36,8 @@ struct State {
     order: BTreeMap<u64, [u8; 16]>,
     open: BTreeSet<u64>,
     durations: Durations,
+    /// All traces are here that begin with this event or a later one.
+    from: u64,
 }
 
 /// What an index is to know, before it does.
@@ -43,6 +45,14 @@ struct State {
 pub(crate) struct Draft(State);
 
 impl Draft {
+    /// Of all traces that begin with the event `from` or later, and of some older ones.
+    pub(crate) fn new(from: u64) -> Self {
+        Self(State {
+            from,
+            ..State::default()
+        })
+    }
+
     /// Takes in facts with their places in the log.
     pub(crate) fn apply(&mut self, facts: impl Iterator<Item = (u64, Fact)>) {
         for (sequence, fact) in facts {
@@ -66,13 +76,22 @@ pub(crate) struct TracePage {
     pub(crate) next: Option<u64>,
 }
 
+/// Where a viewer's newest traces end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Older {
+    /// Before this event, the index knows more.
+    Indexed(u64),
+    /// Before this event, only the store may.
+    Stored(u64),
+}
+
 /// What changed for one viewer of the live list.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Changes {
     pub(crate) traces: Vec<Summary>,
     pub(crate) removed: Vec<[u8; 16]>,
-    /// The first event of the oldest of the newest traces, when there may be older ones.
-    pub(crate) oldest: Option<u64>,
+    /// The event before which there may be traces that are not among the newest.
+    pub(crate) older: Older,
 }
 
 /// What one viewer of the live list has seen.
@@ -125,6 +144,7 @@ impl TraceIndex {
             .filter_map(|key| <[u8; 16]>::try_from(key.as_bytes()).ok())
         {
             if let Some(entry) = state.traces.remove(&id) {
+                state.from = state.from.max(entry.trace.first + 1);
                 state.order.remove(&entry.trace.first);
                 state.open.remove(&entry.trace.first);
             }
@@ -206,11 +226,14 @@ impl TraceIndex {
                 .is_some_and(|entry| filter.accepts(id, &entry.trace, now))
         };
         let newest = state.order.iter().rev().filter(|(_, id)| wanted(id));
-        let newest: Vec<(u64, [u8; 16])> = newest
-            .take(limit)
-            .map(|(first, id)| (*first, *id))
-            .collect();
-        let oldest = newest.get(limit - 1).map(|(first, _)| *first);
+        let newest = newest.map(|(first, id)| (*first, *id));
+        let mut newest: Vec<(u64, [u8; 16])> = newest.take(limit + 1).collect();
+        let has_older = newest.len() > limit;
+        newest.truncate(limit);
+        let older = match newest.last() {
+            Some((first, _)) if has_older => Older::Indexed(*first),
+            _ => Older::Stored(state.from),
+        };
         let open = state.open.iter().filter_map(|first| state.order.get(first));
         let open = open.filter(|id| wanted(id)).take(limit).copied();
         let mut ids: Vec<[u8; 16]> = newest.into_iter().map(|(_, id)| id).chain(open).collect();
@@ -223,8 +246,9 @@ impl TraceIndex {
                 .map(|(id, _)| *id),
         );
         let mut changes = Changes {
-            oldest,
-            ..Changes::default()
+            traces: Vec::new(),
+            removed: Vec::new(),
+            older,
         };
         let mut sent = HashMap::with_capacity(ids.len());
         for id in ids {

@@ -27,10 +27,14 @@ impl Observe for IndexObserver {
         traces.filter_map(|id| StreamKey::new(id).ok()).collect()
     }
 
-    fn relearn(&self) -> Box<dyn Relearn> {
+    fn begin(&self, from: u64) {
+        self.0.adopt(Draft::new(from));
+    }
+
+    fn relearn(&self, from: u64) -> Box<dyn Relearn> {
         Box::new(Learning {
             index: Arc::clone(&self.0),
-            draft: Draft::default(),
+            draft: Draft::new(from),
         })
     }
 }

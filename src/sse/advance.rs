@@ -150,7 +150,7 @@ impl Log {
         let begin = (head + 1).saturating_sub(PRIMED_EVENTS_MAX);
         let from = begin.max(self.store.oldest().get());
         let mut learnt = Learnt {
-            known: observer.relearn(),
+            known: observer.relearn(from),
             pages: VecDeque::new(),
             bytes: 0,
             to: from - 1,

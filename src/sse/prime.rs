@@ -29,6 +29,7 @@ pub(crate) fn prime(log: &Log, observer: &Observer) {
 
 fn fill(log: &Log, observer: &Observer) -> Result<(), Error> {
     let from = log.tail.next();
+    observer.begin(from);
     if from > 1 {
         read_earlier(log, from, &[], &mut |events| observer.observe(events))?;
     }

@@ -16,8 +16,11 @@ pub(crate) trait Observe: Send + Sync {
     /// Streams in which something is open, as far as is known here: not more than this many.
     fn open_streams(&self, limit: usize) -> Vec<StreamKey>;
 
-    /// Begins to learn anew, beside what is known.
-    fn relearn(&self) -> Box<dyn Relearn>;
+    /// All is learnt of streams that begin with the event `from` or later, and of some older ones.
+    fn begin(&self, from: u64);
+
+    /// Begins to learn anew, beside what is known, as [`begin`](Self::begin) says.
+    fn relearn(&self, from: u64) -> Box<dyn Relearn>;
 }
 
 pub(crate) type Observer = Arc<dyn Observe>;
@@ -41,7 +44,9 @@ impl Observe for Unconcerned {
         Vec::new()
     }
 
-    fn relearn(&self) -> Box<dyn Relearn> {
+    fn begin(&self, _from: u64) {}
+
+    fn relearn(&self, _from: u64) -> Box<dyn Relearn> {
         Box::new(Self)
     }
 }
