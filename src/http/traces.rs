@@ -218,7 +218,7 @@ impl TracesBody {
         loop {
             let rung = self.waiter.poll_rung(cx).is_ready();
             let log = self.live.log();
-            if log.is_whole() || log.is_degraded() || log.is_closed() {
+            if log.has_caught_up() || log.is_degraded() || log.is_closed() {
                 break;
             }
             if !rung {

@@ -54,9 +54,15 @@ fn size(page: &[StoredEvent]) -> usize {
 }
 
 impl Log {
-    /// Whether what is known of the streams is all that can be known.
+    /// Whether all is known of the streams that stood in the store when someone came to read everything.
+    #[cfg(feature = "http")]
+    pub(crate) fn has_caught_up(&self) -> bool {
+        !self.is_shared() || (self.is_whole() && self.following().has_caught_up())
+    }
+
+    /// Whether nothing was left out since all was learnt anew.
     pub(crate) fn is_whole(&self) -> bool {
-        !self.is_shared() || self.advance.is_whole.load(Ordering::Acquire)
+        self.advance.is_whole.load(Ordering::Acquire)
     }
 
     fn miss(&self) {

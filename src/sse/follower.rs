@@ -14,6 +14,7 @@ use crate::{
         log::Log,
         store::{Follow, PageLimit},
         translate::Observer,
+        wait::block_on,
     },
     sync::guard,
 };
@@ -49,12 +50,19 @@ impl Follower {
     fn follow_all(mut self, observer: &Observer) {
         while self.log.following().await_all() {
             let log = Arc::clone(&self.log);
+            let following = log.following();
+            let Some(head) = self.ask(|follow| block_on(follow.head())) else {
+                continue;
+            };
             if !log.is_whole() && self.ask(|follow| log.catch_up(follow, observer)).is_none() {
                 continue;
             }
-            let following = log.following();
             while following.wants_all() && log.is_whole() && !following.is_closed() {
                 let after = Sequence::new(self.log.tail.next() - 1);
+                if after >= head && !following.has_caught_up() {
+                    following.note_caught_up();
+                    log.tail.wake_everyone();
+                }
                 let page = self.ask(|follow| follow.wait_after(after, PageLimit::LARGE, PATIENCE));
                 if let Some(page) = page.filter(|page| !page.is_empty()) {
                     self.log.take_others(&page, observer);
