@@ -45,28 +45,52 @@ const UNSAMPLED: u8 = 2;
 const DURABLE: u8 = 4;
 const RESTS: u8 = 8;
 const CANCELLED: u8 = 16;
+const ONCE: u8 = 32;
 
 /// What a span is besides what its data says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nature {
-    /// It ends with its process at the latest.
+    /// A span of the SDK.
     Ordinary,
-    /// A step of a workflow: it may outlive its process.
+    /// A span of a workflow, which is told again when that is replayed.
+    Workflow(Lasting, Doing),
+}
+
+/// Who remembers a workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    /// Its engine: it may outlive its process.
     Durable,
-    /// Such a step that only waits, for a time or an event: that it is there again does not mean that it works.
-    Resting,
-    /// Such a step that ends because its workflow was cancelled.
+    /// Its process alone: when that is gone, so is the workflow.
+    Process,
+}
+
+/// What a span of a workflow does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// It works, or holds others that do.
+    Works,
+    /// It only waits, for a time or an event: that it is there again does not mean that it works.
+    Rests,
+    /// It ends because its workflow was cancelled.
     Cancelled,
 }
 
 impl Nature {
     fn flags(self) -> u8 {
-        match self {
-            Self::Ordinary => 0,
-            Self::Durable => DURABLE,
-            Self::Resting => DURABLE | RESTS,
-            Self::Cancelled => DURABLE | CANCELLED,
-        }
+        let Self::Workflow(lasting, doing) = self else {
+            return 0;
+        };
+        let lasting = match lasting {
+            Lasting::Durable => DURABLE,
+            Lasting::Process => 0,
+        };
+        let doing = match doing {
+            Doing::Works => 0,
+            Doing::Rests => RESTS,
+            Doing::Cancelled => CANCELLED,
+        };
+        ONCE | lasting | doing
     }
 }
 
@@ -99,6 +123,8 @@ pub(crate) enum Record<'a> {
 #[derive(Debug)]
 pub(crate) struct Spanned<'a> {
     pub(crate) source: u32,
+    /// Whether it is kept only once.
+    pub(crate) once: bool,
     /// Whether it only waits, for a time or an event.
     pub(crate) rests: bool,
     cancelled: bool,
@@ -158,11 +184,12 @@ pub(crate) fn write_update(
     out: &mut Vec<u8>,
     source: u32,
     span: &SpanData,
+    lasting: Lasting,
     state: Option<SpanState>,
 ) {
     let mut writer = Writer::new(out);
     writer.out.push(UPDATE);
-    writer.head(source, span, Nature::Durable);
+    writer.head(source, span, Nature::Workflow(lasting, Doing::Works));
     writer.attributes(&span.attributes);
     writer.links(span);
     writer.out.push(match state {
@@ -563,6 +590,7 @@ impl<'a> Reader<'a> {
         };
         Some(Spanned {
             source,
+            once: flags & ONCE != 0,
             rests: flags & RESTS != 0,
             cancelled: flags & CANCELLED != 0,
             start,

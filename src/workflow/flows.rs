@@ -5,7 +5,7 @@ use std::sync::Arc;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
 use crate::{
-    spans::{event::TraceId, live::LiveSpans, processor::ProcessorParts},
+    spans::{event::TraceId, live::LiveSpans, record::Lasting},
     workflow::{export::Exporter, handle::Workflow, ids, run::Stage, step::Step},
 };
 
@@ -32,18 +32,14 @@ impl Workflows {
     /// Shows workflows in this log. Their process and service are those of the tracer provider that the log watches
     /// when the first span is shown, or else what `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say.
     pub fn new(live: &LiveSpans) -> Self {
-        Self::with_stage(DEFAULT_NAMESPACE.into(), &live.shared.parts, None)
+        Self::lasting(live, Lasting::Durable)
     }
 
-    fn with_stage(
-        namespace: Arc<str>,
-        parts: &Arc<ProcessorParts>,
-        exporter: Option<Exporter>,
-    ) -> Self {
-        let stage = Stage::new(parts, exporter);
+    /// Shows workflows that last as long as this says.
+    pub(crate) fn lasting(live: &LiveSpans, lasting: Lasting) -> Self {
         Self {
-            namespace,
-            stage: Arc::new(stage),
+            namespace: DEFAULT_NAMESPACE.into(),
+            stage: Arc::new(Stage::new(&live.shared.parts, None, lasting)),
         }
     }
 
@@ -67,7 +63,11 @@ impl Workflows {
     #[must_use]
     pub fn exporting(self, provider: &SdkTracerProvider) -> Self {
         let exporter = Exporter::new(provider, &self.stage.parts);
-        Self::with_stage(self.namespace, &self.stage.parts, Some(exporter))
+        let stage = Stage::new(&self.stage.parts, Some(exporter), self.stage.lasting);
+        Self {
+            stage: Arc::new(stage),
+            ..self
+        }
     }
 
     /// Begins to watch an instance. What it returns belongs to one run of the workflow's function: an engine that runs
