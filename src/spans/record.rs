@@ -36,6 +36,7 @@ const SHUTDOWN: u8 = 5;
 const SETTLE: u8 = 6;
 const END_IF_SHOWN: u8 = 7;
 const UPDATE: u8 = 8;
+const FENCE: u8 = 9;
 
 /// In an array's count: values were cut off.
 const ARRAY_CUT: u32 = 1 << 31;
@@ -107,6 +108,10 @@ pub(crate) enum Record<'a> {
     EndMark(Mark),
     /// The starts of all spans whose marks were taken before this was sent stand before it.
     Settle,
+    /// Whoever holds this ticket is told when all that stands before it is stored and visible.
+    Fence {
+        ticket: u64,
+    },
     /// This span is a viewer's own request.
     Hide {
         trace_id: [u8; 16],
@@ -237,7 +242,7 @@ pub(crate) fn write_end_mark(out: &mut Vec<u8>, mark: &Mark) {
     writer.u64(mark.end.nanos());
 }
 
-/// Bytes of [`write_hide`], [`write_shutdown`] and [`write_settle`].
+/// Bytes of [`write_hide`], [`write_shutdown`], [`write_settle`] and [`write_fence`].
 pub(crate) const NOTE_SIZE: usize = 32;
 
 pub(crate) fn write_hide(out: &mut Vec<u8>, span: &SpanContext) {
@@ -257,11 +262,17 @@ pub(crate) fn write_settle(out: &mut Vec<u8>) {
     out.push(SETTLE);
 }
 
+pub(crate) fn write_fence(out: &mut Vec<u8>, ticket: u64) {
+    let mut writer = Writer::new(out);
+    writer.out.push(FENCE);
+    writer.u64(ticket);
+}
+
 /// Whether translating the record needs all that stands before it to be stored.
 pub(crate) fn needs_stored(record: &[u8]) -> bool {
     matches!(
         record.first(),
-        Some(&(END_MARK | SHUTDOWN | SETTLE | END_IF_SHOWN | UPDATE))
+        Some(&(END_MARK | SHUTDOWN | SETTLE | END_IF_SHOWN | UPDATE | FENCE))
     )
 }
 
@@ -294,6 +305,9 @@ pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
             end: Timestamp::from_nanos(reader.u64()?),
         })),
         SETTLE => Some(Record::Settle),
+        FENCE => Some(Record::Fence {
+            ticket: reader.u64()?,
+        }),
         HIDE => Some(Record::Hide {
             trace_id: reader.array()?,
             span_id: reader.array()?,

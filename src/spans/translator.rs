@@ -460,6 +460,10 @@ impl Translator for SpanTranslator {
             }
             Some(Record::EndMark(mark)) => self.lose_one(&mark, batch),
             Some(Record::Settle) => self.settle(batch),
+            Some(Record::Fence { ticket }) => {
+                let head = self.log.id(self.log.head());
+                self.log.intake.redeem(ticket, Some(head));
+            }
             Some(Record::Shutdown { source, time }) => self.lose_all(source, time, batch),
             Some(Record::Hide { .. }) | None => {}
         }

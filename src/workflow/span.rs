@@ -369,7 +369,7 @@ impl Reporter {
 }
 
 /// A span of which only its ids are known, now.
-fn bare(run: &Run, span_id: SpanId) -> SpanData {
+pub(crate) fn bare(run: &Run, span_id: SpanId) -> SpanData {
     let now = SystemTime::now();
     SpanData {
         span_context: run.span_context(span_id),
@@ -388,7 +388,7 @@ fn bare(run: &Run, span_id: SpanId) -> SpanData {
     }
 }
 
-fn links(all: Vec<Link>) -> SpanLinks {
+pub(crate) fn links(all: Vec<Link>) -> SpanLinks {
     let mut links = SpanLinks::default();
     links.links = all;
     links
