@@ -2,7 +2,7 @@
 //! waits, start it again, and approve: the dashboard shows one trace, each span started once and ended once.
 //!
 //! ```text
-//! npx @restatedev/restate-server
+//! npx @restatedev/restate-server --bind-ip 127.0.0.1
 //! cargo run -- orders.db
 //! curl localhost:9070/deployments --json '{"uri":"http://127.0.0.1:9080"}'
 //! curl localhost:8080/Order/order-1/run/send --json '"pen"'
