@@ -29,7 +29,7 @@ use crate::{
         marks::{Mark, Marks},
         preset::{self, Told},
         process::Processes,
-        record::{self, Nature},
+        record::{self, Lasting, Nature},
     },
     sse::{
         intake::{Class, Intake, Refused},
@@ -119,8 +119,14 @@ impl ProcessorParts {
     }
 
     /// Puts what changed about an open span into the buffer.
-    pub(crate) fn show_update(&self, source: u32, data: &SpanData, state: Option<SpanState>) {
-        let write = |out: &mut Vec<u8>| record::write_update(out, source, data, state);
+    pub(crate) fn show_update(
+        &self,
+        source: u32,
+        data: &SpanData,
+        lasting: Lasting,
+        state: Option<SpanState>,
+    ) {
+        let write = |out: &mut Vec<u8>| record::write_update(out, source, data, lasting, state);
         drop(self.intake().push(Class::Other, record::size(data), write));
     }
 

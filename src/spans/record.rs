@@ -36,6 +36,7 @@ const SHUTDOWN: u8 = 5;
 const SETTLE: u8 = 6;
 const END_IF_SHOWN: u8 = 7;
 const UPDATE: u8 = 8;
+const FENCE: u8 = 9;
 
 /// In an array's count: values were cut off.
 const ARRAY_CUT: u32 = 1 << 31;
@@ -45,28 +46,52 @@ const UNSAMPLED: u8 = 2;
 const DURABLE: u8 = 4;
 const RESTS: u8 = 8;
 const CANCELLED: u8 = 16;
+const ONCE: u8 = 32;
 
 /// What a span is besides what its data says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nature {
-    /// It ends with its process at the latest.
+    /// A span of the SDK.
     Ordinary,
-    /// A step of a workflow: it may outlive its process.
+    /// A span of a workflow, which is told again when that is replayed.
+    Workflow(Lasting, Doing),
+}
+
+/// Who remembers a workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    /// Its engine: it may outlive its process.
     Durable,
-    /// Such a step that only waits, for a time or an event: that it is there again does not mean that it works.
-    Resting,
-    /// Such a step that ends because its workflow was cancelled.
+    /// Its process alone: when that is gone, so is the workflow.
+    Process,
+}
+
+/// What a span of a workflow does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// It works, or holds others that do.
+    Works,
+    /// It only waits, for a time or an event: that it is there again does not mean that it works.
+    Rests,
+    /// It ends because its workflow was cancelled.
     Cancelled,
 }
 
 impl Nature {
     fn flags(self) -> u8 {
-        match self {
-            Self::Ordinary => 0,
-            Self::Durable => DURABLE,
-            Self::Resting => DURABLE | RESTS,
-            Self::Cancelled => DURABLE | CANCELLED,
-        }
+        let Self::Workflow(lasting, doing) = self else {
+            return 0;
+        };
+        let lasting = match lasting {
+            Lasting::Durable => DURABLE,
+            Lasting::Process => 0,
+        };
+        let doing = match doing {
+            Doing::Works => 0,
+            Doing::Rests => RESTS,
+            Doing::Cancelled => CANCELLED,
+        };
+        ONCE | lasting | doing
     }
 }
 
@@ -83,6 +108,10 @@ pub(crate) enum Record<'a> {
     EndMark(Mark),
     /// The starts of all spans whose marks were taken before this was sent stand before it.
     Settle,
+    /// Whoever holds this ticket is told when all that stands before it is stored and visible.
+    Fence {
+        ticket: u64,
+    },
     /// This span is a viewer's own request.
     Hide {
         trace_id: [u8; 16],
@@ -99,6 +128,8 @@ pub(crate) enum Record<'a> {
 #[derive(Debug)]
 pub(crate) struct Spanned<'a> {
     pub(crate) source: u32,
+    /// Whether it is kept only once.
+    pub(crate) once: bool,
     /// Whether it only waits, for a time or an event.
     pub(crate) rests: bool,
     cancelled: bool,
@@ -158,11 +189,12 @@ pub(crate) fn write_update(
     out: &mut Vec<u8>,
     source: u32,
     span: &SpanData,
+    lasting: Lasting,
     state: Option<SpanState>,
 ) {
     let mut writer = Writer::new(out);
     writer.out.push(UPDATE);
-    writer.head(source, span, Nature::Durable);
+    writer.head(source, span, Nature::Workflow(lasting, Doing::Works));
     writer.attributes(&span.attributes);
     writer.links(span);
     writer.out.push(match state {
@@ -210,7 +242,7 @@ pub(crate) fn write_end_mark(out: &mut Vec<u8>, mark: &Mark) {
     writer.u64(mark.end.nanos());
 }
 
-/// Bytes of [`write_hide`], [`write_shutdown`] and [`write_settle`].
+/// Bytes of [`write_hide`], [`write_shutdown`], [`write_settle`] and [`write_fence`].
 pub(crate) const NOTE_SIZE: usize = 32;
 
 pub(crate) fn write_hide(out: &mut Vec<u8>, span: &SpanContext) {
@@ -230,11 +262,17 @@ pub(crate) fn write_settle(out: &mut Vec<u8>) {
     out.push(SETTLE);
 }
 
+pub(crate) fn write_fence(out: &mut Vec<u8>, ticket: u64) {
+    let mut writer = Writer::new(out);
+    writer.out.push(FENCE);
+    writer.u64(ticket);
+}
+
 /// Whether translating the record needs all that stands before it to be stored.
 pub(crate) fn needs_stored(record: &[u8]) -> bool {
     matches!(
         record.first(),
-        Some(&(END_MARK | SHUTDOWN | SETTLE | END_IF_SHOWN | UPDATE))
+        Some(&(END_MARK | SHUTDOWN | SETTLE | END_IF_SHOWN | UPDATE | FENCE))
     )
 }
 
@@ -267,6 +305,9 @@ pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
             end: Timestamp::from_nanos(reader.u64()?),
         })),
         SETTLE => Some(Record::Settle),
+        FENCE => Some(Record::Fence {
+            ticket: reader.u64()?,
+        }),
         HIDE => Some(Record::Hide {
             trace_id: reader.array()?,
             span_id: reader.array()?,
@@ -563,6 +604,7 @@ impl<'a> Reader<'a> {
         };
         Some(Spanned {
             source,
+            once: flags & ONCE != 0,
             rests: flags & RESTS != 0,
             cancelled: flags & CANCELLED != 0,
             start,

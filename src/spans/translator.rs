@@ -89,6 +89,7 @@ impl SpanTranslator {
         &mut self,
         Spanned {
             source,
+            once,
             rests,
             start,
             span,
@@ -104,7 +105,7 @@ impl SpanTranslator {
             return;
         };
         let span = process.own(span);
-        if span.durable && !rests && self.is_waiting(&span) {
+        if once && !rests && self.is_waiting(&span) {
             // It was started before, and waited since then.
             self.change(&span, Some(SpanState::Running), start, batch);
             return;
@@ -112,7 +113,8 @@ impl SpanTranslator {
         let pin = Pin::Open(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
         batch.push("started", key, pin, |out| json::started(out, &span, start));
-        if span.durable {
+        // What was lost with a process that alone remembered it is no replay, but done anew.
+        if once && (span.durable || !self.is_lost(&span)) {
             batch.mark_once();
         }
         self.note_fact(
@@ -126,6 +128,7 @@ impl SpanTranslator {
     fn end(&mut self, spanned: Spanned<'_>, end: End<'_>, batch: &mut Batch) {
         let Spanned {
             source,
+            once,
             start,
             span,
             ..
@@ -138,7 +141,7 @@ impl SpanTranslator {
         };
         let span = process.own(span);
         // A workflow may have been replayed since, and not know when the span began.
-        let start = if span.durable {
+        let start = if once {
             self.first_start(&span)
                 .map_or(start, |first| first.min(start))
         } else {
@@ -153,7 +156,7 @@ impl SpanTranslator {
         let pin = Pin::Close(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
         batch.push("ended", key, pin, |out| json::ended(out, &span, &end));
-        if span.durable {
+        if once {
             batch.mark_once();
         }
         self.note_fact(
@@ -182,7 +185,7 @@ impl SpanTranslator {
             None => true,
             Some(KnownSpan::Running) => state != Some(SpanState::Running),
             Some(KnownSpan::Waiting) => state != Some(SpanState::Waiting),
-            Some(KnownSpan::Closed) => false,
+            Some(KnownSpan::Closed | KnownSpan::Lost) => false,
         };
         if self.closed.contains(&source) || !is_news {
             return;
@@ -234,6 +237,11 @@ impl SpanTranslator {
         pending.unwrap_or_else(|| {
             self.index.span_state(span.trace_id, span.span_id) == Some(KnownSpan::Waiting)
         })
+    }
+
+    /// Whether the span was ended for its program, and nothing was heard of it since, as far as the log knows.
+    fn is_lost(&self, span: &Span<'_>) -> bool {
+        self.index.span_state(span.trace_id, span.span_id) == Some(KnownSpan::Lost)
     }
 
     /// When the span began, if its start is kept.
@@ -453,6 +461,10 @@ impl Translator for SpanTranslator {
             }
             Some(Record::EndMark(mark)) => self.lose_one(&mark, batch),
             Some(Record::Settle) => self.settle(batch),
+            Some(Record::Fence { ticket }) => {
+                let head = self.log.id(self.log.head());
+                self.log.intake.redeem(ticket, Some(head));
+            }
             Some(Record::Shutdown { source, time }) => self.lose_all(source, time, batch),
             Some(Record::Hide { .. }) | None => {}
         }

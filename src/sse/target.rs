@@ -223,18 +223,9 @@ impl<E: SseEvent> SseTarget<E> {
         let mut ticket = self.engine.intake.ticket();
         let envelope = envelope(event, ticket.number);
         let size = envelope.size(&payload);
-        loop {
-            let room = self.engine.intake.room();
-            match self
-                .engine
-                .intake
-                .try_push(Class::Other, size, |out| envelope.write(out, &payload))
-            {
-                Ok(()) => break,
-                Err(Refused::Closed) => return Err(Error::closed()),
-                Err(Refused::Full) => room.await,
-            }
-        }
+        self.engine
+            .push(Class::Other, size, |out| envelope.write(out, &payload))
+            .await?;
         match ticket.answer().await {
             Some(id) => Ok(id),
             None if self.engine.log.is_closed() => Err(Error::closed()),

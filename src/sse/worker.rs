@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     sse::{
         follower,
-        intake::{Class, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, Intake},
+        intake::{Class, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, Intake, Refused},
         keeper::{Keeper, OnThread, spawn},
         log::Log,
         prime::prime,
@@ -119,6 +119,23 @@ impl Engine {
         };
         spawn("livespan", &on_thread, move || worker.run())?;
         Ok(Self { intake, log })
+    }
+
+    /// Puts a record into the buffer as soon as there is room for it.
+    pub(crate) async fn push(
+        &self,
+        class: Class,
+        size: usize,
+        write: impl Fn(&mut Vec<u8>),
+    ) -> Result<(), Error> {
+        loop {
+            let room = self.intake.room();
+            match self.intake.try_push(class, size, &write) {
+                Ok(()) => return Ok(()),
+                Err(Refused::Closed) => return Err(Error::closed()),
+                Err(Refused::Full) => room.await,
+            }
+        }
     }
 
     /// Refuses later events, stores what is buffered and ends every stream.

@@ -126,6 +126,7 @@ const MODULES: &[&str] = &[
     "workflow::export",
     "workflow::run",
     "workflow::span",
+    "workflow::cancel",
     "workflow::handle",
     "workflow::flows",
     "workflow::local::error",
