@@ -1,6 +1,7 @@
 // What the dashboard costs a browser: real pages of a real server in headless Chromium, measured from outside.
 //
 //   cargo build --release --bench dashboard_load && node benches/dashboard.mjs [--only load,scroll,deep,flood,size] [--seconds 60]
+//     [--assets src/dashboard/assets]   the page's files from a folder instead of the server's, to try a change without a build
 //
 // Needs Node 20 and the Debian package `chromium`. The load comes from `benches/dashboard_load.rs`, over real sockets.
 //
@@ -14,14 +15,13 @@
 // - flood: list and busy trace in two windows of one browser; intervals of animation frames in both over the whole time, and the
 //   heap after a forced collection every ten seconds. The busy trace begins 20 seconds' worth below the page's limit, so
 //   that the limit is reached on the way. At the end the page must say what it did not keep, and its counts must be the server's.
-// - size: every file that the page asks for, as the server sends it, gzipped by level 9: in one archive, files of a kind beside
-//   each other, and one by one, which is what a proxy would send.
+// - size: every file that the page and its workers ask for, as the server sends it, each gzipped by level 9, as a proxy would.
 //
 // Exit status 1 when a figure is beyond its bound. Bounds are for `cpu` where there is one, because it does not depend on
 // what else the machine does.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -38,6 +38,7 @@ const PATIENCE_MS = 240_000;
 
 const argument = (name, fallback) => (process.argv.includes(`--${name}`) ? process.argv[process.argv.indexOf(`--${name}`) + 1] : fallback);
 const only = argument("only", "size,load,scroll,deep,flood").split(",");
+const assets = argument("assets", "");
 const seconds = Number(argument("seconds", "60"));
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 let failed = false;
@@ -59,11 +60,15 @@ const quantile = (values, share) => [...values].sort((a, b) => a - b)[Math.min(v
 
 // The server, and the lines it understands.
 
-function startLoad() {
+function newestBuilt() {
   const deps = path.join(ROOT, "target/release/deps");
-  const built = readdirSync(deps).filter((name) => /^dashboard_load-[0-9a-f]+$/.test(name)).map((name) => path.join(deps, name));
-  const newest = argument("load", built.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0]);
-  if (newest === undefined) throw new Error("build it first: cargo build --release --bench dashboard_load");
+  const built = existsSync(deps) ? readdirSync(deps).filter((name) => /^dashboard_load-[0-9a-f]+$/.test(name)).map((name) => path.join(deps, name)) : [];
+  if (built.length === 0) throw new Error("build it first: cargo build --release --bench dashboard_load");
+  return built.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0];
+}
+
+function startLoad() {
+  const newest = argument("load", null) ?? newestBuilt();
   const child = spawn(newest, { stdio: ["pipe", "pipe", "inherit"] });
   const answers = [];
   const waiting = [];
@@ -138,6 +143,7 @@ async function openPage(browser, url) {
   await send("Page.enable");
   await send("Emulation.setDeviceMetricsOverride", { width: 1400, height: 900, deviceScaleFactor: 1, mobile: false });
   await send("Page.addScriptToEvaluateOnNewDocument", { source: WATCH });
+  if (assets !== "") await serveFrom(assets, browser, sessionId, send);
   await send("Page.navigate", { url });
   const ask = async (expression) => {
     const { result, exceptionDetails } = await send("Runtime.evaluate", { expression, awaitPromise: true, returnByValue: true });
@@ -156,6 +162,20 @@ async function openPage(browser, url) {
     return (await send("Runtime.getHeapUsage")).usedSize / 1e6;
   };
   return { send, ask, until, heap, close: () => browser.send("Target.closeTarget", { targetId }) };
+}
+
+/** Answers what the page asks of its own files, all style sheets as one. Its shared worker still has the server's. */
+async function serveFrom(folder, browser, sessionId, send) {
+  const types = { mjs: "text/javascript", css: "text/css", svg: "image/svg+xml" };
+  const sheets = () => readdirSync(folder).filter((name) => name.endsWith(".css")).sort((a, b) => Number(b === "style.css") - Number(a === "style.css"));
+  browser.listeners.add(({ method, params, sessionId: from }) => {
+    if (from !== sessionId || method !== "Fetch.requestPaused") return;
+    const name = new URL(params.request.url).pathname.split("/").pop() || "index.html";
+    const type = types[name.split(".").pop()] ?? "text/html";
+    const text = (name === "style.css" ? sheets() : [name]).map((one) => readFileSync(path.join(folder, one), "utf8")).join("\n");
+    void send("Fetch.fulfillRequest", { requestId: params.requestId, responseCode: 200, responseHeaders: [{ name: "Content-Type", value: `${type}; charset=utf-8` }], body: Buffer.from(text).toString("base64") });
+  });
+  await send("Fetch.enable", { patterns: [{ urlPattern: "*/assets/*" }, { urlPattern: "*", resourceType: "Document" }] });
 }
 
 /** Runs in every page before anything else: notes when rows are first drawn. */
@@ -230,13 +250,11 @@ function reportFrames(what, { intervals, work, cpu }, bound) {
 // What is measured.
 
 async function measureSize(server) {
-  const kind = (name) => name.split(".").pop();
-  const assets = readdirSync(path.join(ROOT, "src/dashboard/assets")).sort((a, b) => kind(a).localeCompare(kind(b)) || a.localeCompare(b));
-  // All sheets come as one.
-  const names = assets.filter((name) => kind(name) !== "css" || name === "style.css").map((name) => (name === "index.html" ? "" : `assets/${name}`));
+  const names = ["", "assets/style.css", "assets/dashboard.mjs", "assets/main.mjs", "assets/hub-worker.mjs", "assets/import-worker.mjs", "assets/favicon.svg"];
   const files = await Promise.all(names.map(async (name) => Buffer.from(await (await fetch(`${server.url}${name}`)).arrayBuffer())));
-  figure("all files in one archive, gzipped", gzipSync(Buffer.concat(files), { level: 9 }).length / 1000, "kB", 80);
-  figure("all files, gzipped one by one", files.reduce((sum, file) => sum + gzipSync(file, { level: 9 }).length, 0) / 1000, "kB");
+  const sum = (size) => files.reduce((total, file) => total + size(file), 0) / 1000;
+  figure("all files, gzipped one by one", sum((file) => gzipSync(file, { level: 9 }).length), "kB", 80);
+  figure("all files, as they are", sum((file) => file.length), "kB");
 }
 
 async function measureLoad(browser, server, trace) {

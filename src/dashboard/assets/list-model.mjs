@@ -35,14 +35,14 @@ import { traceMatches } from "./search.mjs";
  */
 
 /** Newest summaries kept in the page. */
-export const TRACES_MAX = 2_000;
+export const LIST_MAX = 2_000;
 /** Summaries of history kept in the page. */
 export const OLDER_MAX = 10_000;
 /** Summaries asked for in the live snapshot. */
 export const LIST_LIMIT = 500;
 
 /** @param {number} [max] @returns {TraceList} */
-export function createList(max = TRACES_MAX) {
+export function createList(max = LIST_MAX) {
   return {
     traces: new Map(), older: new Map(), floor: 0, olderFloor: null, exhausted: false, loaded: false, max, goneWithLog: 0, epoch: null,
     hostDropped: { starts: 0, ends: 0, other: 0 }, degraded: false, version: 0,
@@ -146,7 +146,7 @@ export function isOpenTrace(trace) {
 }
 
 /** @param {Summary} trace @returns {number} of its first event; 0 where that is not told */
-function sequenceOf(trace) {
+function firstSequence(trace) {
   const id = String(trace.firstId ?? "");
   return Number(id.slice(id.lastIndexOf("-") + 1)) || 0;
 }
@@ -154,7 +154,7 @@ function sequenceOf(trace) {
 /** A snapshot has the newest LIST_LIMIT, and open ones from any time. @param {TraceList} list @returns {number} */
 function floorOf(list) {
   if (list.traces.size < LIST_LIMIT) return 0;
-  return [...list.traces.values()].map(sequenceOf).sort((a, b) => b - a)[LIST_LIMIT - 1];
+  return [...list.traces.values()].map(firstSequence).sort((a, b) => b - a)[LIST_LIMIT - 1];
 }
 
 /** @param {unknown} traces @returns {Summary[]} */
@@ -174,7 +174,7 @@ function trim(list) {
     for (const trace of order.slice(list.max)) {
       list.traces.delete(trace.traceId);
       if (list.olderFloor !== null) list.older.set(trace.traceId, trace);
-      list.floor = Math.max(list.floor, sequenceOf(trace) + 1);
+      list.floor = Math.max(list.floor, firstSequence(trace) + 1);
     }
   }
   if (list.older.size <= OLDER_MAX) return;

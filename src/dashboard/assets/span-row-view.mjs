@@ -4,7 +4,7 @@
 // another span after the next scroll.
 
 import { FLAG, STATE, STATE_NAMES, isOpenState } from "./columns.mjs";
-import { STATE_WORDS, element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
+import { STATE_WORDS, element, setAttribute, setShown, setStyle, setText, shortened } from "./dom.mjs";
 import { rollUpText } from "./rows.mjs";
 import { serviceOf, shownName, waitText } from "./span.mjs";
 import { formatCount, formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
@@ -37,8 +37,6 @@ const FLAGS_FROM = 240;
 const INDENT_SHARE_MAX = 0.4;
 const MARKS_MAX = 24;
 const DECORATIONS_MAX = 8;
-// Nobody reads more, and a name of 10,000 characters would cost a layout of them all.
-const NAME_SHOWN_MAX = 300;
 
 /** @param {{select: (index: number) => void, toggle: (index: number, all: boolean) => void, openWide: (index: number) => void}} actions */
 export function makeSpanRow(actions) {
@@ -159,8 +157,7 @@ function drawName(row, node, frame, look) {
     "aria-expanded": children > 0 ? String(!closed) : null, "aria-selected": String(look.selected),
   });
   indent(row, spans.depth[index], look.nameWidth);
-  const name = shownName(trace, index);
-  setText(row.name, name.length > NAME_SHOWN_MAX ? `${name.slice(0, NAME_SHOWN_MAX)}…` : name);
+  setText(row.name, shortened(shownName(trace, index)));
   const parent = spans.parent[index];
   setText(row.service, parent < 0 || spans.service[parent] !== spans.service[index] ? serviceOf(trace, index) : "");
   row.isBadBelow = children > 0 && look.fold !== "open" && spans.has(index, FLAG.errorBelow);

@@ -125,9 +125,9 @@ function holds(trace, index, test, now) {
   const state = spans.state[index];
   switch (key) {
     case "": return textHolds(trace, index, test);
-    case "name": return known(trace, test, spans.name[index]);
-    case "service": return known(trace, test, spans.service[index]);
-    case "scope": return known(trace, test, spans.scope[index]);
+    case "name": return passes(trace, test, spans.name[index]);
+    case "service": return passes(trace, test, spans.service[index]);
+    case "scope": return passes(trace, test, spans.scope[index]);
     case "span": case "id": return spans.ids[index].startsWith(value);
     case "state": return STATE_NAMES[state] === value;
     case "status": return isBadState(state) === (value === "error");
@@ -141,7 +141,7 @@ function holds(trace, index, test, now) {
 }
 
 /** Whether the text of this number holds the value: found out once. @param {Trace} trace @param {Test} test @param {number} id @returns {boolean} */
-function known({ strings }, test, id) {
+function passes({ strings }, test, id) {
   if (test.tested.length <= id) {
     const larger = new Uint8Array(Math.max(256, strings.list.length * 2));
     larger.set(test.tested);
@@ -176,7 +176,7 @@ function inside(value) {
 /** @param {Trace} trace @param {number} index @param {Test} test @returns {boolean} */
 function textHolds(trace, index, test) {
   const { spans } = trace;
-  if (known(trace, test, spans.name[index]) || known(trace, test, spans.service[index]) || known(trace, test, spans.scope[index])) return true;
+  if (passes(trace, test, spans.name[index]) || passes(trace, test, spans.service[index]) || passes(trace, test, spans.scope[index])) return true;
   if (spans.ids[index].startsWith(test.term.value)) return true;
   const { has } = test;
   const event = spans.events[index];

@@ -43,7 +43,7 @@ import { KEY_PAN, KEY_ZOOM, attachWheel, attachZoom } from "./zoom-input.mjs";
 const OVERSCAN = 4;
 const REST_MS = 100;
 const FOLLOW_MARGIN = ROW_HEIGHT * 3;
-const PAGE_ROWS = 20;
+const TRACE_PAGE_ROWS = 20;
 
 export class TraceView {
   /** @type {TraceFrame | null} */
@@ -419,7 +419,7 @@ export class TraceView {
   /** @type {Record<string, () => void>} */
   keys = {
     ArrowDown: () => this.move(1), j: () => this.move(1), ArrowUp: () => this.move(-1), k: () => this.move(-1),
-    PageDown: () => this.move(PAGE_ROWS), PageUp: () => this.move(-PAGE_ROWS),
+    PageDown: () => this.move(TRACE_PAGE_ROWS), PageUp: () => this.move(-TRACE_PAGE_ROWS),
     Home: () => this.move(-Infinity), End: () => this.move(Infinity),
     ArrowLeft: () => this.collapseOrParent(), h: () => this.collapseOrParent(),
     ArrowRight: () => this.expandOrChild(), l: () => this.expandOrChild(),
