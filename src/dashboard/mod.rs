@@ -76,6 +76,7 @@ static ASSETS: &[Asset] = assets![
     "list-view.mjs",
     "list.css",
     "looks.mjs",
+    "losses.mjs",
     "main.mjs",
     "minimap-view.mjs",
     "model.mjs",

@@ -41,7 +41,7 @@ test("every module that is imported exists, and only stream.mjs knows EventSourc
 
 test("the models and the arithmetic know neither page nor clock", () => {
   for (const file of [
-    "model.mjs", "list-model.mjs", "columns.mjs", "tree.mjs", "span.mjs", "rows.mjs", "layout.mjs", "timescale.mjs", "time.mjs", "status.mjs", "palette.mjs",
+    "model.mjs", "list-model.mjs", "columns.mjs", "tree.mjs", "span.mjs", "rows.mjs", "layout.mjs", "timescale.mjs", "time.mjs", "losses.mjs", "status.mjs", "palette.mjs",
     "ui.mjs", "critical.mjs", "search.mjs", "route.mjs", "waiting.mjs",
   ]) {
     assert.equal(/\b(document|window|globalThis|localStorage|fetch|Date\.now|performance|setTimeout)\b/.test(text(file).replace(/\/\/.*$/gm, "")), false, file);

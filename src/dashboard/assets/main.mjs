@@ -323,8 +323,8 @@ function titleOf(what) {
 /** @param {any} feed of a trace or of the list, of the server or of a file */
 function drawState(feed) {
   const trace = traceFeed?.model ?? null;
-  const { hostDropped } = feed.model;
-  const known = { hostDropped, losses: trace?.losses ?? null, restarts: trace?.restarts ?? 0, degraded: feed.model.degraded === true };
+  const { hostDropped, losses, degraded } = feed.model;
+  const known = { hostDropped, losses, restarts: trace?.restarts ?? 0, degraded: degraded === true };
   const past = trace === null || ui.moment === null ? undefined : formatOffset(ui.moment - trace.start);
   const status = pageStatus(feed, { ...known, past }, Date.now());
   const news = drawStatus(status, feed.status.lastId);
