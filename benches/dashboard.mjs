@@ -1,6 +1,6 @@
 // What the dashboard costs a browser: real pages of a real server in headless Chromium, measured from outside.
 //
-//   cargo build --release --bench dashboard_load && node benches/dashboard.mjs [--only load,scroll,deep,flood,size] [--seconds 60]
+//   cargo build --release --bench dashboard_load && node benches/dashboard.mjs [--only size,load,scroll,search,deep,flood,peer] [--seconds 60]
 //     [--assets src/dashboard/assets]   the page's files from a folder instead of the server's, to try a change without a build
 //
 // Needs Node 20 and the Debian package `chromium`. The load comes from `benches/dashboard_load.rs`, over real sockets.
@@ -12,6 +12,10 @@
 //   of the page's main thread between one animation frame and the next, from Chromium's trace; `cpu` the part of it that the
 //   thread really had a processor, which is what remains comparable on a machine that has other things to do; `interval` the
 //   time between two animation frames as the page sees it, which includes everything else: raster, compositor, other programs.
+// - search: ten searches one after the other; the frame in which each is done and drawn, and the time from the input event of the
+//   search field until another count of matches has been drawn.
+// - peer: the same scrolling of the plainest page of that size, thirty rows of text, and nothing at all on each frame: what the
+//   machine and its browser take for themselves. It has no bound.
 // - flood: list and busy trace in two windows of one browser; intervals of animation frames in both over the whole time, and the
 //   heap after a forced collection every ten seconds. The busy trace begins 20 seconds' worth below the page's limit, so
 //   that the limit is reached on the way. At the end the page must say what it did not keep, and its counts must be the server's.
@@ -22,7 +26,7 @@
 
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpus, loadavg, tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { gzipSync } from "node:zlib";
@@ -37,7 +41,7 @@ const TWO_FRAMES_MS = 34;
 const PATIENCE_MS = 240_000;
 
 const argument = (name, fallback) => (process.argv.includes(`--${name}`) ? process.argv[process.argv.indexOf(`--${name}`) + 1] : fallback);
-const only = argument("only", "size,load,scroll,deep,flood").split(",");
+const only = argument("only", "size,load,scroll,search,deep,flood,peer").split(",");
 const assets = argument("assets", "");
 const seconds = Number(argument("seconds", "60"));
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -265,9 +269,6 @@ async function measureLoad(browser, server, trace) {
     took.push(await page.ask(`measured.interactive - performance.getEntriesByType("resource").find((entry) => entry.name.endsWith(${JSON.stringify(`traces/${trace}`)})).responseEnd`));
     if (round === 0) {
       figure("snapshot", await page.ask(`performance.getEntriesByType("resource").find((entry) => entry.name.endsWith(${JSON.stringify(`traces/${trace}`)})).encodedBodySize / 1e6`), "MB");
-      const metrics = await page.send("Performance.enable").then(() => page.send("Performance.getMetrics"));
-      const task = metrics.metrics.find((one) => one.name === "TaskDuration").value;
-      figure("all tasks of the page until interactive", task * 1000, "ms");
       figure("heap with the trace open", await page.heap(), "MB");
     }
     await page.close();
@@ -298,6 +299,57 @@ async function measureScroll(browser, server, trace) {
   const few = await small.ask('document.querySelector("#tree-rows").childElementCount');
   check("rows in the page with 1,000 and with 100,000 spans", few === rows, `${few} and ${rows}`);
   await small.close();
+}
+
+/** What a reader types, piece by piece; every one finds something else. */
+const SEARCHES = ["S", "SELECT order 1", '"order 17"', "status:error", "-status:error", "order.id:o-0012345", "duration>2ms", "service:payments cache.hit:true", "step order", "o-00"];
+
+async function measureSearch(browser, server, trace) {
+  const page = await openPage(browser, `${server.url}?trace=${trace}`);
+  await page.until("measured.interactive");
+  await sleep(1_000);
+  const { intervals: took, cpu } = await traced(browser, page, `(async () => {
+    const field = document.querySelector("#filter");
+    const frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+    const found = () => document.querySelector("#find-count").textContent;
+    const took = [];
+    for (const query of ${JSON.stringify(SEARCHES)}) {
+      const before = found();
+      const began = performance.now();
+      field.value = query;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+      do await frame(); while (found() === before && performance.now() - began < 5_000);
+      took.push({ query, found: found(), took: performance.now() - began });
+      await frame();
+    }
+    return took;
+  })()`);
+  for (const one of took) console.log(`        search ${one.query}: ${one.found} in ${one.took.toFixed(1)} ms`);
+  // It is searched and drawn in one frame.
+  figure("100,000 spans: search, cpu of its frame, longest", Math.max(...cpu), "ms", 100);
+  figure("100,000 spans: search, until its count was drawn, longest", Math.max(...took.map((one) => one.took)), "ms");
+  await page.close();
+}
+
+/** The plainest page: rows of text in a scroller, written anew as it scrolls. @param {"scroll" | "nothing"} what */
+async function measurePeer(browser, what) {
+  const page = await openPage(browser, "about:blank");
+  await page.ask(`(() => {
+    document.body.style.cssText = "margin:0;font:13px sans-serif";
+    document.body.innerHTML = '<div id="s" style="height:720px;overflow:auto"><div id="r" style="position:relative;height:2800000px"></div></div>';
+    const rows = document.querySelector("#r");
+    const all = Array.from({ length: 30 }, () => rows.appendChild(Object.assign(document.createElement("div"), { style: "position:absolute;height:28px;left:0;right:0" })));
+    document.querySelector("#s").addEventListener("scroll", ({ target }) => requestAnimationFrame(() => {
+      const first = Math.floor(target.scrollTop / 28);
+      for (const [at, row] of all.entries()) {
+        row.style.top = \`\${(first + at) * 28}px\`;
+        row.textContent = \`SELECT order \${first + at}\`;
+      }
+    }));
+  })()`);
+  const step = what === "scroll" ? 'document.querySelector("#s").scrollTop += 333' : "";
+  reportFrames(`peer, ${what}`, await traced(browser, page, `eachFrame(${STEPS}, () => { ${step} })`), null);
+  await page.close();
 }
 
 async function measureDeep(browser, server) {
@@ -356,10 +408,13 @@ let browser = null;
 try {
   if (only.includes("size")) await measureSize(server);
   browser = await openBrowser();
-  const needsWide = only.includes("load") || only.includes("scroll");
+  console.log(`        load average of the machine: ${loadavg().map((one) => one.toFixed(1)).join(" ")}, processors: ${cpus().length}`);
+  const needsWide = ["load", "scroll", "search"].some((one) => only.includes(one));
   const trace = needsWide ? (await load.say(`wide ${SPANS}`)).trace : "";
   if (only.includes("load")) await measureLoad(browser, server, trace);
   if (only.includes("scroll")) await measureScroll(browser, server, trace);
+  if (only.includes("search")) await measureSearch(browser, server, trace);
+  if (only.includes("peer")) for (const what of ["nothing", "scroll"]) await measurePeer(browser, what);
   if (only.includes("deep")) await measureDeep(browser, server);
   if (only.includes("flood")) await measureFlood(browser, server);
 } finally {

@@ -65,7 +65,9 @@ export class TraceSearch {
   begin(trace, query) {
     const { terms, wrong } = parseQuery(query, "trace");
     Object.assign(this, { trace, query, wrong, active: terms.length > 0, timed: dependsOnTime(terms), place: -1, count: 0, orderFor: "", waiting: [] });
-    this.tests = terms.map((term) => ({ term, tested: new Uint8Array(0), has: inside(term.value) }));
+    // What a column answers is asked before what attributes do; a span that fails the one is not asked the other.
+    const isDear = (/** @type {Term} */ { key }) => Number(key === "" || key.startsWith("@"));
+    this.tests = terms.sort((a, b) => isDear(a) - isDear(b)).map((term) => ({ term, tested: new Uint8Array(0), has: inside(term.value) }));
     this.bits = new Uint8Array(this.active ? trace.spans.parent.length : 0);
     this.version += 1;
   }
