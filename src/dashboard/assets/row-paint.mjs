@@ -8,7 +8,7 @@ import { STATE, STATE_NAMES } from "./columns.mjs";
 import { calm, element, setStyle, shapePath } from "./dom.mjs";
 import { CUT_MARGIN, barGeometry, labelPlace } from "./layout.mjs";
 import { barEnd } from "./span.mjs";
-import { EDGE, INDENT, TWISTY } from "./span-row-view.mjs";
+import { EDGE, TWISTY, indentOf } from "./span-row-view.mjs";
 
 /**
  * @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame
@@ -46,7 +46,7 @@ export class RowCanvas {
     const sheet = { pen, frame, colours: colours(), shift: calm.matches ? 0 : frame.now / STRIPES_MS };
     pen.textBaseline = "middle";
     pen.fillStyle = sheet.colours.by.line;
-    paintGuides(pen, rows);
+    paintGuides(pen, rows, indentOf(nameWidth));
     for (const [at, row] of rows.entries()) paintHead(sheet, row, at * ROW_HEIGHT);
     pen.globalAlpha = 1;
     pen.fillStyle = sheet.colours.by.line;
@@ -81,14 +81,14 @@ export class RowCanvas {
   }
 }
 
-/** The lines of indentation, each as long as the rows below one another have it. @param {CanvasRenderingContext2D} pen @param {SpanRow[]} rows */
-function paintGuides(pen, rows) {
+/** The lines of indentation, each as long as the rows below one another have it. @param {CanvasRenderingContext2D} pen @param {SpanRow[]} rows @param {number} step from level to level */
+function paintGuides(pen, rows, step) {
   const levels = rows.reduce((most, row) => Math.max(most, row.levels), 0);
   for (let level = 0; level < levels; level += 1) {
     for (let from = 0; from < rows.length; from += 1) {
       let to = from;
       while (to < rows.length && rows[to].levels > level) to += 1;
-      if (to > from) pen.fillRect(EDGE + level * INDENT + 6, from * ROW_HEIGHT, 1, (to - from) * ROW_HEIGHT);
+      if (to > from) pen.fillRect(EDGE + level * step + Math.min(6, step / 2), from * ROW_HEIGHT, 1, (to - from) * ROW_HEIGHT);
       from = to;
     }
   }
@@ -100,7 +100,7 @@ function paintHead(sheet, row, y) {
   pen.globalAlpha = row.dimmed ? ROW_DIMMED : 1;
   if (row.deep !== "") {
     pen.fillStyle = by.faint;
-    pen.fillText(row.deep, EDGE + row.levels * INDENT, y + ROW_HEIGHT / 2);
+    pen.fillText(row.deep, row.inset, y + ROW_HEIGHT / 2);
   }
   if (row.rollUp || row.index < 0) return;
   const state = trace.spans.state[row.index];

@@ -24,7 +24,9 @@ import { ROLLUP_MIN } from "./tree.mjs";
  * @property {Decorator[]} decorators
  */
 
-export const INDENT = 14;
+const INDENT = 14;
+// Of a narrow column, names need the most.
+const NARROW_INDENT = 7;
 /** Where the shapes of a row begin, and how wide fold mark and state are, each with the room after it. */
 export const EDGE = 10;
 export const TWISTY = 21;
@@ -49,7 +51,8 @@ export function makeSpanRow(actions) {
     decorated: "",
     levels: 0,
     deep: "",
-    /** Where the fold mark stands. */
+    /** Where the row begins, and where its fold mark stands. */
+    inset: 0,
     left: 0,
     /** @type {"" | "open" | "closed"} */
     twisty: "",
@@ -136,11 +139,18 @@ function setAttributes(node, attributes) {
   for (const [name, value] of Object.entries(attributes)) setAttribute(node, name, value);
 }
 
+/** @param {number} nameWidth @returns {number} pixels for each level */
+export function indentOf(nameWidth) {
+  return nameWidth < FLAGS_FROM ? NARROW_INDENT : INDENT;
+}
+
 /** @param {SpanRow} row @param {number} depth @param {number} nameWidth */
 function indent(row, depth, nameWidth) {
-  row.levels = Math.min(depth, Math.floor((nameWidth * INDENT_SHARE_MAX) / INDENT));
+  const step = indentOf(nameWidth);
+  row.levels = Math.min(depth, Math.floor((nameWidth * INDENT_SHARE_MAX) / step));
   row.deep = depth > row.levels ? String(depth) : "";
-  row.left = EDGE + row.levels * INDENT + (row.deep === "" ? 0 : row.deep.length * DIGIT + 5);
+  row.inset = EDGE + row.levels * step;
+  row.left = row.inset + (row.deep === "" ? 0 : row.deep.length * DIGIT + 5);
   setStyle(row.cell, "padding-left", `${row.left + TWISTY + SHAPE}px`);
 }
 
