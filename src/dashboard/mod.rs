@@ -64,6 +64,7 @@ static ASSETS: &[Asset] = assets![
     "follow-view.mjs",
     "help-view.mjs",
     "help.css",
+    "hub-lines.mjs",
     "hub-worker.mjs",
     "hub.mjs",
     "import-worker.mjs",
