@@ -45,11 +45,12 @@ pub(crate) fn link<'a>(texts: &HashMap<&'a str, &'a str>, entries: &[&str]) -> L
     let (ends, shared): (Vec<Module<'_>>, Vec<Module<'_>>) = modules
         .into_iter()
         .partition(|module| entries.contains(&module.name));
-    let text = |module: &Module<'_>| slim::script(&module.tokens);
-    let shared: Vec<String> = shared.iter().map(text).collect();
+    let text = |module: Module<'_>| slim::script(module.tokens);
+    let shared: Vec<String> = shared.into_iter().map(text).collect();
     let ends: Vec<String> = ends
-        .iter()
-        .map(|end| format!("{:?}(){{{}}}", end.name, text(end)))
+        .into_iter()
+        .map(|end| (end.name, text(end)))
+        .map(|(name, text)| format!("{name:?}(){{{text}}}"))
         .collect();
     let script = format!(
         "{}\nexport const entries={{{}}};\n",
@@ -183,7 +184,7 @@ mod tests {
         );
         let expected = [
             "const o=1;",
-            "const a=0;const t=(r)=>r.reduce((e,i)=>e+i,a);",
+            "const a=0,t=r=>r.reduce((e,i)=>e+i,a);",
             "function s(e){document.title=`${e} of ${t([3])}`}",
             "export const entries={\"main.mjs\"(){s(t([1,2]));},\"worker.mjs\"(){addEventListener(\"message\",({data:n})=>postMessage(t(n)));}};\n",
         ];

@@ -42,6 +42,7 @@ macro_rules! assets {
 
 /// Every file of `assets/` but the page; a test compares it with the folder.
 static ASSETS: &[Asset] = assets![
+    "address-bar.mjs",
     "api.mjs",
     "axis-view.mjs",
     "bar-paint.mjs",
@@ -105,6 +106,7 @@ static ASSETS: &[Asset] = assets![
     "time.mjs",
     "timescale.mjs",
     "title-view.mjs",
+    "trace-keys.mjs",
     "trace-search.mjs",
     "trace-view.mjs",
     "trace.css",

@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
 };
 
-use super::slim::{Kind, Token};
+use super::slim::{Kind, Token, is_closing, is_opening};
 
 /// Words that name no variable.
 const KEYWORDS: [&str; 48] = [
@@ -309,22 +309,6 @@ impl Reader<'_> {
     }
 }
 
-fn is_opening(token: &Token<'_>) -> bool {
-    match token.kind {
-        Kind::Word => false,
-        Kind::Literal => token.text.ends_with("${"),
-        Kind::Sign => ["(", "[", "{"].contains(&&*token.text),
-    }
-}
-
-fn is_closing(token: &Token<'_>) -> bool {
-    match token.kind {
-        Kind::Word => false,
-        Kind::Literal => token.text.starts_with('}'),
-        Kind::Sign => [")", "]", "}"].contains(&&*token.text),
-    }
-}
-
 /// For each opening bracket, where it closes.
 fn closes(tokens: &[Token<'_>]) -> HashMap<usize, usize> {
     let mut closes = HashMap::new();
@@ -352,7 +336,7 @@ mod tests {
         let words = super::words(&tokens, []);
         let table = super::table(&[(&tokens, &words)]);
         super::rename(&mut tokens, &words, &table);
-        slim::script(&tokens)
+        slim::script(tokens)
     }
 
     #[test]
@@ -377,7 +361,7 @@ mod tests {
         );
         assert_eq!(
             renamed("const ask = async (where) => await where(undefined, NaN);"),
-            "const t=async(e)=>await e(undefined,NaN);"
+            "const t=async e=>await e(undefined,NaN);"
         );
     }
 

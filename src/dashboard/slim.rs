@@ -45,8 +45,80 @@ pub(crate) fn script_tokens(text: &str) -> Vec<Token<'_>> {
 }
 
 /// A script of these tokens, each as near to the one before as it can be.
-pub(crate) fn script(tokens: &[Token<'_>]) -> String {
-    written(tokens, apart_in_script)
+pub(crate) fn script(tokens: Vec<Token<'_>>) -> String {
+    written(&join_declarations(bare_parameters(tokens)), apart_in_script)
+}
+
+/// `(one) =>` without its parentheses.
+fn bare_parameters(tokens: Vec<Token<'_>>) -> Vec<Token<'_>> {
+    let mut kept: Vec<Token<'_>> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let is_arrow = token.text == ">" && kept.last().is_some_and(|last| last.text == "=");
+        if is_arrow
+            && let [.., open, one, close, _] = &mut kept[..]
+            && (&*open.text, one.kind, &*close.text) == ("(", Kind::Word, ")")
+        {
+            one.between = open.between.max(Between::Blank);
+            let at = kept.len();
+            kept.remove(at - 2);
+            kept.remove(at - 4);
+        }
+        kept.push(token);
+    }
+    kept
+}
+
+/// Declarations that follow one another as one.
+fn join_declarations(tokens: Vec<Token<'_>>) -> Vec<Token<'_>> {
+    let mut kept: Vec<Token<'_>> = Vec::with_capacity(tokens.len());
+    // For each open bracket, and the file, the word that the statement in it began with.
+    let mut begun: Vec<Cow<'_, str>> = vec![Cow::Borrowed("")];
+    let mut begins = true;
+    for token in tokens {
+        if is_closing(&token) {
+            begun.pop();
+        }
+        let last = begun.last().cloned().unwrap_or_default();
+        if begins
+            && ["const", "let"].contains(&&*token.text)
+            && last == token.text
+            && kept.last().is_some_and(|last| last.text == ";")
+        {
+            if let Some(end) = kept.last_mut() {
+                end.text = Cow::Borrowed(",");
+            }
+            begins = false;
+            continue;
+        }
+        if begins
+            && token.kind == Kind::Word
+            && let Some(first) = begun.last_mut()
+        {
+            first.clone_from(&token.text);
+        }
+        begins = token.kind == Kind::Sign && [";", "{", "}"].contains(&&*token.text);
+        if is_opening(&token) {
+            begun.push(Cow::Borrowed(""));
+        }
+        kept.push(token);
+    }
+    kept
+}
+
+pub(crate) fn is_opening(token: &Token<'_>) -> bool {
+    match token.kind {
+        Kind::Word => false,
+        Kind::Literal => token.text.ends_with("${"),
+        Kind::Sign => ["(", "[", "{"].contains(&&*token.text),
+    }
+}
+
+pub(crate) fn is_closing(token: &Token<'_>) -> bool {
+    match token.kind {
+        Kind::Word => false,
+        Kind::Literal => token.text.starts_with('}'),
+        Kind::Sign => [")", "]", "}"].contains(&&*token.text),
+    }
 }
 
 /// A style sheet without comments and line breaks.
@@ -295,7 +367,7 @@ mod tests {
     use super::{script_tokens, style};
 
     fn script(text: &str) -> String {
-        super::script(&script_tokens(text))
+        super::script(script_tokens(text))
     }
 
     #[test]
@@ -311,7 +383,7 @@ mod tests {
     #[test]
     fn a_comment_of_many_lines_is_still_a_line_break() {
         assert_eq!(script("a = b /*\n*/ ++c"), "a=b\n++c");
-        assert_eq!(script("let a;\n\n\nlet b;"), "let a;let b;");
+        assert_eq!(script("let a;\n\n\nlet b;"), "let a,b;");
         assert_eq!(script(""), "");
     }
 
@@ -335,6 +407,37 @@ mod tests {
         assert_eq!(
             script("`${ { a : 1 }.a /* b */ } // c ${ d }`"),
             "`${{a:1}.a} // c ${d}`"
+        );
+    }
+
+    #[test]
+    fn a_parameter_that_is_alone_needs_no_parentheses() {
+        assert_eq!(
+            script("f((a) => (b) => c, (d, e) => d, (...g) => g, ({ h }) => h);"),
+            "f(a=>b=>c,(d,e)=>d,(...g)=>g,({h})=>h);"
+        );
+        assert_eq!(
+            script("async (a) => a; return (b) => b;"),
+            "async a=>a;return b=>b;"
+        );
+        assert_eq!(script("if ((a) >= b) c;"), "if((a)>=b)c;");
+    }
+
+    #[test]
+    fn declarations_that_follow_one_another_become_one() {
+        assert_eq!(
+            script(
+                "const a = 1;\nconst { b } = { c: 2 };\nlet d;\nlet e = () => {\n  const f = 1;\n  const g = `${f}`;\n};\nconst h = 1;"
+            ),
+            "const a=1,{b}={c:2};let d,e=()=>{const f=1,g=`${f}`};const h=1;"
+        );
+        assert_eq!(
+            script("const a = 1;\nif (a) {\n  b();\n}\nconst c = 1;\nb();\nconst d = 1;"),
+            "const a=1;if(a){b();}\nconst c=1;b();const d=1;"
+        );
+        assert_eq!(
+            script("for (const a of b) {\n  const c = 1;\n}\nfor (const d of b) const e = 1;"),
+            "for(const a of b){const c=1}\nfor(const d of b)const e=1;"
         );
     }
 
