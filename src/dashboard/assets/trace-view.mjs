@@ -41,7 +41,8 @@ import { attachWheel, attachZoom } from "./zoom-input.mjs";
  * @property {import("./span-row-view.mjs").Decorator[]} decorators
  */
 
-const OVERSCAN = 4;
+// Each row costs every frame of a scroll a share; two are on their way when the next one comes into view.
+const OVERSCAN = 2;
 const REST_MS = 100;
 const FOLLOW_MARGIN = ROW_HEIGHT * 3;
 
