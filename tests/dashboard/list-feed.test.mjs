@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ListFeed } from "../../src/dashboard/assets/list-feed.mjs";
+import { pageStatus } from "../../src/dashboard/assets/status.mjs";
 import { at } from "./build.mjs";
 
 /** @param {number} sequence @param {object} [more] @returns {any} */
@@ -149,4 +150,28 @@ test("a paused list stands still, counts new traces, and shows them when it goes
   assert.deepEqual([feed.news, [...feed.model.traces.keys()]], [2, ["t1"]]);
   feed.resume();
   assert.deepEqual([feed.paused, [...feed.model.traces.keys()]], [false, ["t2", "t3"]]);
+});
+
+test("the list says that the store fails, when it works again, and what was lost meanwhile, as a trace does", () => {
+  const { server, feed, send } = serverOf(3);
+  const status = () => {
+    const { hostDropped, losses, degraded } = feed.model;
+    const { state, text, lines } = pageStatus({ ...feed, paused: feed.paused, status: { ...feed.status, word: "live" } }, { hostDropped, losses, restarts: 0, degraded }, 0);
+    return [state, text, lines[0]];
+  };
+  const none = "dropped by the host, ever: 0 starts, 0 ends, 0 other";
+  server.onEvent({ type: "hello", id: "", data: { type: "hello", epoch: "aaaaaaaa" } });
+  send(traces(1, 3), true);
+  assert.deepEqual(status(), ["live", "Live", none]);
+  server.onEvent({ type: "degraded", id: "", data: { type: "degraded" } });
+  assert.deepEqual(status(), ["degraded", "Degraded", "the store is failing: events are live, but cannot be replayed"]);
+  // While the page stands still, what it will say goes on.
+  feed.pause();
+  const gap = { type: "gap", id: "aaaaaaaa-9", data: { type: "gap", reason: "dropped", lost: { starts: 2, ends: 1, other: 0 } } };
+  for (const event of [gap, gap]) server.onEvent(event);
+  assert.deepEqual([feed.model.degraded, status()[1]], [true, "Paused"]);
+  feed.resume();
+  assert.deepEqual(status(), ["gap", "Gap · 3 lost", "lost in this log: 2 starts, 1 ends, 0 other events"]);
+  server.onEvent({ type: "gap", id: "", data: { type: "gap", reason: "epoch", lost: null } });
+  assert.equal(status()[0], "gap");
 });

@@ -139,6 +139,8 @@ const MODULES: &[&str] = &[
     "workflow",
     // What a browser gets
     "dashboard::slim",
+    "dashboard::names",
+    "dashboard::link",
     "dashboard",
     "http::reply",
     "http::guard",
