@@ -157,7 +157,7 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Refu
     let params = Params::of(&request.uri)?;
     match path.split('/').collect::<Vec<_>>().as_slice() {
         [""] => page(request),
-        ["assets", file] => asset(request, file),
+        ["assets", file] => asset(request, file).await,
         ["sse"] => all_events(live, request, &params),
         ["traces"] => traces::page(live, &params).await,
         ["traces", "sse"] => traces::live(live, &params),
@@ -190,9 +190,17 @@ fn page(request: &Parts) -> Result<Response<Body>, Refusal> {
 }
 
 #[cfg(feature = "dashboard")]
-fn asset(request: &Parts, file: &str) -> Result<Response<Body>, Refusal> {
-    let known = request.headers.get(header::IF_NONE_MATCH);
-    crate::dashboard::asset(file, known).ok_or_else(|| Refusal::not_found("no such asset"))
+async fn asset(request: &Parts, file: &str) -> Result<Response<Body>, Refusal> {
+    let known = request.headers.get(header::IF_NONE_MATCH).cloned();
+    let file = file.to_owned();
+    // The first one makes the script, which takes tens of milliseconds: no thread of the host's runtime waits for that.
+    let made = tokio::task::spawn_blocking(move || crate::dashboard::asset(&file, known.as_ref()));
+    let failed = |error: tokio::task::JoinError| {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    };
+    made.await
+        .map_err(failed)?
+        .ok_or_else(|| Refusal::not_found("no such asset"))
 }
 
 #[cfg(not(feature = "dashboard"))]
@@ -203,7 +211,8 @@ fn page(_request: &Parts) -> Result<Response<Body>, Refusal> {
 }
 
 #[cfg(not(feature = "dashboard"))]
-fn asset(request: &Parts, _file: &str) -> Result<Response<Body>, Refusal> {
+#[expect(clippy::unused_async, reason = "with the dashboard it waits")]
+async fn asset(request: &Parts, _file: &str) -> Result<Response<Body>, Refusal> {
     page(request)
 }
 
