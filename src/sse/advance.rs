@@ -154,7 +154,7 @@ impl Log {
     pub(crate) fn catch_up(&self, follow: &dyn Follow, observer: &Observer) -> Result<(), Error> {
         let head = block_on(follow.head())?.get();
         let begin = (head + 1).saturating_sub(PRIMED_EVENTS_MAX);
-        let from = begin.max(self.store.oldest().get());
+        let from = begin.max(self.store.oldest().get()).max(1);
         let mut learnt = Learnt {
             known: observer.relearn(from),
             pages: VecDeque::new(),

@@ -164,7 +164,7 @@ test("the list says that the store fails, when it works again, and what was lost
   send(traces(1, 3), true);
   assert.deepEqual(status(), ["live", "Live", none]);
   server.onEvent({ type: "degraded", id: "", data: { type: "degraded" } });
-  assert.deepEqual(status(), ["degraded", "Degraded", "the store is failing: events are live, but cannot be replayed"]);
+  assert.deepEqual(status(), ["degraded", "Degraded", "the store is failing: what comes now comes late, or cannot be replayed"]);
   // While the page stands still, what it will say goes on.
   feed.pause();
   const gap = { type: "gap", id: "aaaaaaaa-9", data: { type: "gap", reason: "dropped", lost: { starts: 2, ends: 1, other: 0 } } };

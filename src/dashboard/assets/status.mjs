@@ -80,7 +80,7 @@ function detailLines({ status, paused, news, lag, head }, { losses, restarts, de
   const { outage } = status;
   if (status.reason !== "") lines.push(REASONS[status.reason] ?? status.reason);
   if (paused && news > 0) lines.push(`${plural(news, "event")} wait${news === 1 ? "s" : ""} for you to go on`);
-  if (degraded) lines.push("the store is failing: events are live, but cannot be replayed");
+  if (degraded) lines.push("the store is failing: what comes now comes late, or cannot be replayed");
   const { evicted, starts, ends, other, unknown, atMost } = losses;
   if (evicted > 0) lines.push(`${atMost ? "at most " : ""}${plural(evicted, "event")} had been evicted before this page could read them`);
   if (starts + ends + other > 0) lines.push(`lost in this log: ${starts} starts, ${ends} ends, ${other} other events`);
