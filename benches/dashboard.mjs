@@ -1,6 +1,7 @@
 // What the dashboard costs a browser: real pages of a real server in headless Chromium, measured from outside.
 //
-//   cargo build --release --bench dashboard_load && node benches/dashboard.mjs [--only load,scroll,deep,flood,size] [--seconds 60]
+//   cargo build --release --bench dashboard_load && node benches/dashboard.mjs [--only size,load,scroll,search,deep,flood,peer] [--seconds 60]
+//     [--assets src/dashboard/assets]   the page's files from a folder instead of the server's, to try a change without a build
 //
 // Needs Node 20 and the Debian package `chromium`. The load comes from `benches/dashboard_load.rs`, over real sockets.
 //
@@ -11,18 +12,22 @@
 //   of the page's main thread between one animation frame and the next, from Chromium's trace; `cpu` the part of it that the
 //   thread really had a processor, which is what remains comparable on a machine that has other things to do; `interval` the
 //   time between two animation frames as the page sees it, which includes everything else: raster, compositor, other programs.
+// - search: ten searches one after the other; the frame in which each is done and drawn, and the time from the input event of the
+//   search field until another count of matches has been drawn.
+// - peer: the same scrolling of the plainest page of that size, thirty rows of text, and nothing at all on each frame: what the
+//   machine and its browser take for themselves. It has no bound.
 // - flood: list and busy trace in two windows of one browser; intervals of animation frames in both over the whole time, and the
-//   heap after a forced collection every ten seconds. The busy trace begins 20 seconds' worth below the page's limit, so
-//   that the limit is reached on the way. At the end the page must say what it did not keep, and its counts must be the server's.
-// - size: every file that the page asks for, as the server sends it, gzipped by level 9: in one archive, files of a kind beside
-//   each other, and one by one, which is what a proxy would send.
+//   heap after a forced collection every ten seconds. An empty page in a third window tells what the machine had left. The busy
+//   trace begins 20 seconds' worth below the page's limit, so that the limit is reached on the way. At the end the page must say
+//   what it did not keep, and its counts must be the server's.
+// - size: every file that the page and its workers ask for, as the server sends it, each gzipped by level 9, as a proxy would.
 //
 // Exit status 1 when a figure is beyond its bound. Bounds are for `cpu` where there is one, because it does not depend on
 // what else the machine does.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpus, loadavg, tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { gzipSync } from "node:zlib";
@@ -37,7 +42,8 @@ const TWO_FRAMES_MS = 34;
 const PATIENCE_MS = 240_000;
 
 const argument = (name, fallback) => (process.argv.includes(`--${name}`) ? process.argv[process.argv.indexOf(`--${name}`) + 1] : fallback);
-const only = argument("only", "size,load,scroll,deep,flood").split(",");
+const only = argument("only", "size,load,scroll,search,deep,flood,peer").split(",");
+const assets = argument("assets", "");
 const seconds = Number(argument("seconds", "60"));
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 let failed = false;
@@ -59,11 +65,15 @@ const quantile = (values, share) => [...values].sort((a, b) => a - b)[Math.min(v
 
 // The server, and the lines it understands.
 
-function startLoad() {
+function newestBuilt() {
   const deps = path.join(ROOT, "target/release/deps");
-  const built = readdirSync(deps).filter((name) => /^dashboard_load-[0-9a-f]+$/.test(name)).map((name) => path.join(deps, name));
-  const newest = argument("load", built.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0]);
-  if (newest === undefined) throw new Error("build it first: cargo build --release --bench dashboard_load");
+  const built = existsSync(deps) ? readdirSync(deps).filter((name) => /^dashboard_load-[0-9a-f]+$/.test(name)).map((name) => path.join(deps, name)) : [];
+  if (built.length === 0) throw new Error("build it first: cargo build --release --bench dashboard_load");
+  return built.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0];
+}
+
+function startLoad() {
+  const newest = argument("load", null) ?? newestBuilt();
   const child = spawn(newest, { stdio: ["pipe", "pipe", "inherit"] });
   const answers = [];
   const waiting = [];
@@ -138,6 +148,7 @@ async function openPage(browser, url) {
   await send("Page.enable");
   await send("Emulation.setDeviceMetricsOverride", { width: 1400, height: 900, deviceScaleFactor: 1, mobile: false });
   await send("Page.addScriptToEvaluateOnNewDocument", { source: WATCH });
+  if (assets !== "") await serveFrom(assets, browser, sessionId, send);
   await send("Page.navigate", { url });
   const ask = async (expression) => {
     const { result, exceptionDetails } = await send("Runtime.evaluate", { expression, awaitPromise: true, returnByValue: true });
@@ -156,6 +167,20 @@ async function openPage(browser, url) {
     return (await send("Runtime.getHeapUsage")).usedSize / 1e6;
   };
   return { send, ask, until, heap, close: () => browser.send("Target.closeTarget", { targetId }) };
+}
+
+/** Answers what the page asks of its own files, all style sheets as one. Its shared worker still has the server's. */
+async function serveFrom(folder, browser, sessionId, send) {
+  const types = { mjs: "text/javascript", css: "text/css", svg: "image/svg+xml" };
+  const sheets = () => readdirSync(folder).filter((name) => name.endsWith(".css")).sort((a, b) => Number(b === "style.css") - Number(a === "style.css"));
+  browser.listeners.add(({ method, params, sessionId: from }) => {
+    if (from !== sessionId || method !== "Fetch.requestPaused") return;
+    const name = new URL(params.request.url).pathname.split("/").pop() || "index.html";
+    const type = types[name.split(".").pop()] ?? "text/html";
+    const text = (name === "style.css" ? sheets() : [name]).map((one) => readFileSync(path.join(folder, one), "utf8")).join("\n");
+    void send("Fetch.fulfillRequest", { requestId: params.requestId, responseCode: 200, responseHeaders: [{ name: "Content-Type", value: `${type}; charset=utf-8` }], body: Buffer.from(text).toString("base64") });
+  });
+  await send("Fetch.enable", { patterns: [{ urlPattern: "*/assets/*" }, { urlPattern: "*", resourceType: "Document" }] });
 }
 
 /** Runs in every page before anything else: notes when rows are first drawn. */
@@ -230,13 +255,11 @@ function reportFrames(what, { intervals, work, cpu }, bound) {
 // What is measured.
 
 async function measureSize(server) {
-  const kind = (name) => name.split(".").pop();
-  const assets = readdirSync(path.join(ROOT, "src/dashboard/assets")).sort((a, b) => kind(a).localeCompare(kind(b)) || a.localeCompare(b));
-  // All sheets come as one.
-  const names = assets.filter((name) => kind(name) !== "css" || name === "style.css").map((name) => (name === "index.html" ? "" : `assets/${name}`));
+  const names = ["", "assets/style.css", "assets/dashboard.mjs", "assets/main.mjs", "assets/hub-worker.mjs", "assets/import-worker.mjs", "assets/favicon.svg"];
   const files = await Promise.all(names.map(async (name) => Buffer.from(await (await fetch(`${server.url}${name}`)).arrayBuffer())));
-  figure("all files in one archive, gzipped", gzipSync(Buffer.concat(files), { level: 9 }).length / 1000, "kB", 80);
-  figure("all files, gzipped one by one", files.reduce((sum, file) => sum + gzipSync(file, { level: 9 }).length, 0) / 1000, "kB");
+  const sum = (size) => files.reduce((total, file) => total + size(file), 0) / 1000;
+  figure("all files, gzipped one by one", sum((file) => gzipSync(file, { level: 9 }).length), "kB", 80);
+  figure("all files, as they are", sum((file) => file.length), "kB");
 }
 
 async function measureLoad(browser, server, trace) {
@@ -247,9 +270,6 @@ async function measureLoad(browser, server, trace) {
     took.push(await page.ask(`measured.interactive - performance.getEntriesByType("resource").find((entry) => entry.name.endsWith(${JSON.stringify(`traces/${trace}`)})).responseEnd`));
     if (round === 0) {
       figure("snapshot", await page.ask(`performance.getEntriesByType("resource").find((entry) => entry.name.endsWith(${JSON.stringify(`traces/${trace}`)})).encodedBodySize / 1e6`), "MB");
-      const metrics = await page.send("Performance.enable").then(() => page.send("Performance.getMetrics"));
-      const task = metrics.metrics.find((one) => one.name === "TaskDuration").value;
-      figure("all tasks of the page until interactive", task * 1000, "ms");
       figure("heap with the trace open", await page.heap(), "MB");
     }
     await page.close();
@@ -282,6 +302,57 @@ async function measureScroll(browser, server, trace) {
   await small.close();
 }
 
+/** What a reader types, piece by piece; every one finds something else. */
+const SEARCHES = ["S", "SELECT order 1", '"order 17"', "status:error", "-status:error", "order.id:o-0012345", "duration>2ms", "service:payments cache.hit:true", "step order", "o-00"];
+
+async function measureSearch(browser, server, trace) {
+  const page = await openPage(browser, `${server.url}?trace=${trace}`);
+  await page.until("measured.interactive");
+  await sleep(1_000);
+  const { intervals: took, cpu } = await traced(browser, page, `(async () => {
+    const field = document.querySelector("#filter");
+    const frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+    const found = () => document.querySelector("#find-count").textContent;
+    const took = [];
+    for (const query of ${JSON.stringify(SEARCHES)}) {
+      const before = found();
+      const began = performance.now();
+      field.value = query;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+      do await frame(); while (found() === before && performance.now() - began < 5_000);
+      took.push({ query, found: found(), took: performance.now() - began });
+      await frame();
+    }
+    return took;
+  })()`);
+  for (const one of took) console.log(`        search ${one.query}: ${one.found} in ${one.took.toFixed(1)} ms`);
+  // It is searched and drawn in one frame.
+  figure("100,000 spans: search, cpu of its frame, longest", Math.max(...cpu), "ms", 100);
+  figure("100,000 spans: search, until its count was drawn, longest", Math.max(...took.map((one) => one.took)), "ms");
+  await page.close();
+}
+
+/** The plainest page: rows of text in a scroller, written anew as it scrolls. @param {"scroll" | "nothing"} what */
+async function measurePeer(browser, what) {
+  const page = await openPage(browser, "about:blank");
+  await page.ask(`(() => {
+    document.body.style.cssText = "margin:0;font:13px sans-serif";
+    document.body.innerHTML = '<div id="s" style="height:720px;overflow:auto"><div id="r" style="position:relative;height:2800000px"></div></div>';
+    const rows = document.querySelector("#r");
+    const all = Array.from({ length: 30 }, () => rows.appendChild(Object.assign(document.createElement("div"), { style: "position:absolute;height:28px;left:0;right:0" })));
+    document.querySelector("#s").addEventListener("scroll", ({ target }) => requestAnimationFrame(() => {
+      const first = Math.floor(target.scrollTop / 28);
+      for (const [at, row] of all.entries()) {
+        row.style.top = \`\${(first + at) * 28}px\`;
+        row.textContent = \`SELECT order \${first + at}\`;
+      }
+    }));
+  })()`);
+  const step = what === "scroll" ? 'document.querySelector("#s").scrollTop += 333' : "";
+  reportFrames(`peer, ${what}`, await traced(browser, page, `eachFrame(${STEPS}, () => { ${step} })`), null);
+  await page.close();
+}
+
 async function measureDeep(browser, server) {
   const { trace } = await server.load.say(`deep ${DEPTH}`);
   const page = await openPage(browser, `${server.url}?trace=${trace}`);
@@ -304,9 +375,11 @@ async function measureFlood(browser, server) {
   await busy.until("measured.interactive");
   const list = await openPage(browser, server.url);
   await list.until('document.querySelector("#status").dataset.state === "live"');
-  const pages = [["list", list], ["busy trace", busy]];
+  // Its frames are late only where the machine is.
+  const empty = await openPage(browser, "about:blank");
+  const pages = [["list", list], ["busy trace", busy], ["an empty page beside them", empty]];
   for (const [, page] of pages) await page.ask("globalThis.intervals = []; (() => { let last = NaN; const frame = (now) => { if (!Number.isNaN(last)) intervals.push(now - last); last = now; requestAnimationFrame(frame); }; requestAnimationFrame(frame); })()");
-  const heaps = { list: [], "busy trace": [] };
+  const heaps = Object.fromEntries(pages.map(([name]) => [name, []]));
   const flood = server.load.say(`flood ${spansPerSecond} ${eventsPerSecond} ${seconds}`);
   for (let at = 0; at < seconds; at += 10) {
     await sleep(Math.min(10, seconds - at) * 1000);
@@ -315,8 +388,9 @@ async function measureFlood(browser, server) {
   await flood;
   for (const [name, page] of pages) {
     const intervals = await page.ask("intervals");
-    figure(`flood, ${name}: interval of frames, p95`, quantile(intervals, 0.95), "ms", TWO_FRAMES_MS);
+    figure(`flood, ${name}: interval of frames, p95`, quantile(intervals, 0.95), "ms", page === empty ? null : TWO_FRAMES_MS);
     figure(`flood, ${name}: interval of frames, p50`, quantile(intervals, 0.5), "ms");
+    if (page === empty) continue;
     check(`flood, ${name}: visible all the time`, (await page.ask("document.hidden")) === false, `${intervals.length} frames`);
     const late = heaps[name].slice(-3);
     console.log(`        flood, ${name}: heap in MB, every ten seconds: ${heaps[name].map((heap) => heap.toFixed(0)).join(" ")}`);
@@ -338,10 +412,13 @@ let browser = null;
 try {
   if (only.includes("size")) await measureSize(server);
   browser = await openBrowser();
-  const needsWide = only.includes("load") || only.includes("scroll");
+  console.log(`        load average of the machine: ${loadavg().map((one) => one.toFixed(1)).join(" ")}, processors: ${cpus().length}`);
+  const needsWide = ["load", "scroll", "search"].some((one) => only.includes(one));
   const trace = needsWide ? (await load.say(`wide ${SPANS}`)).trace : "";
   if (only.includes("load")) await measureLoad(browser, server, trace);
   if (only.includes("scroll")) await measureScroll(browser, server, trace);
+  if (only.includes("search")) await measureSearch(browser, server, trace);
+  if (only.includes("peer")) for (const what of ["nothing", "scroll"]) await measurePeer(browser, what);
   if (only.includes("deep")) await measureDeep(browser, server);
   if (only.includes("flood")) await measureFlood(browser, server);
 } finally {

@@ -8,6 +8,8 @@
 //! curl -N http://127.0.0.1:4381/ID/sse       # ID: from the Location header above
 //! curl -X POST http://127.0.0.1:4381/ID/event
 //! ```
+//!
+//! Where that port is taken, give another address: `cargo run --example workflow -- 127.0.0.1:4391`.
 
 use std::{error::Error, io, time::Duration};
 
@@ -23,11 +25,13 @@ struct Order {
     item: String,
 }
 
-async fn order(wf: Instance, order: Order) -> Result<String, StepError> {
+/// A request without a body orders a book.
+async fn order(wf: Instance, order: Option<Order>) -> Result<String, StepError> {
+    let item = order.map_or_else(|| "book".to_owned(), |order| order.item);
     let charge = Work::new("charge")
         .retries(3)
         .delay(Duration::from_millis(400))
-        .attribute("order.item", order.item.clone());
+        .attribute("order.item", item.clone());
     let mut attempts = 0;
     wf.step(charge, || {
         attempts += 1;
@@ -44,17 +48,25 @@ async fn order(wf: Instance, order: Order) -> Result<String, StepError> {
     let by: Option<String> = wf.wait_for_event(approval).await?;
     wf.step("ship", || async { Ok::<_, io::Error>(()) }).await?;
     let by = by.as_deref().unwrap_or("somebody");
-    Ok(format!("{}, approved by {by}", order.item))
+    Ok(format!("{item}, approved by {by}"))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    let address = std::env::args().nth(1);
+    let address = address.as_deref().unwrap_or("127.0.0.1:4381");
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("failed to listen on {address}, give another: {error}"))?;
     let live = LiveSpans::builder().build()?;
-    let server = live.serve("127.0.0.1:4380").await?;
+    let server = match live.serve("127.0.0.1:4380").await {
+        Ok(server) => server,
+        // Another program is watched there.
+        Err(_taken) => live.serve("127.0.0.1:0").await?,
+    };
     let orders = Engine::builder(&live)
         .namespace("orders")
         .build("Order", order);
-    let listener = TcpListener::bind("127.0.0.1:4381").await?;
     println!("dashboard: {}", server.url());
     println!("orders:    http://{}", listener.local_addr()?);
     axum::serve(listener, orders.router()).await?;

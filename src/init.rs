@@ -58,7 +58,8 @@ impl Drop for InitGuard {
 /// It installs a tracer provider (global, with W3C trace-context propagation), a `tracing` subscriber with
 /// `tracing-opentelemetry`, and serves the dashboard from a thread of its own. The environment decides: `LIVESPAN_ADDR`
 /// (default [`DEFAULT_ADDRESS`]; when that port is taken, any free one), `LIVESPAN_QUIET=1` (prints nothing),
-/// `RUST_LOG` (which spans; `info` when it is not set or makes no sense), `OTEL_SERVICE_NAME`.
+/// `RUST_LOG` (which spans; `info` when it is not set or makes no sense), `OTEL_SERVICE_NAME`. The log is kept in memory;
+/// for a store that outlives the process, and for every other setting, use [`LiveSpans::builder`].
 ///
 /// # Errors
 /// When a subscriber is installed already (then add `tracing-opentelemetry`'s layer to yours: see the README), or the

@@ -52,8 +52,10 @@ type BoxError = Box<dyn Error + Send + Sync>;
 const FULFILMENT_WORKERS: u32 = 3;
 /// How long work that cannot be interrupted may hold up the end.
 const LAST_WORK_TIMEOUT: Duration = Duration::from_millis(400);
-/// How long the last spans may take to reach the dashboard.
-const FLUSH_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the last spans may take to reach the store.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the dashboard may take to hear that this is the end.
+const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let options = match args::parse(std::env::args_os().skip(1)) {
@@ -132,7 +134,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
         eprintln!("demo: {}", chain(&error));
     }
     // Lets open streams say their `end`.
-    timeout(FLUSH_TIMEOUT, server.wait()).await.ok();
+    timeout(GOODBYE_TIMEOUT, server.wait()).await.ok();
     outcome
 }
 

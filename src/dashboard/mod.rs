@@ -1,6 +1,8 @@
 //! The dashboard's files, embedded, with the headers that let a browser run nothing else. Data, and no logic but the
 //! choice of a file.
 
+mod link;
+mod names;
 mod slim;
 
 use std::{
@@ -26,6 +28,12 @@ struct Asset {
     bytes: &'static [u8],
 }
 
+impl Asset {
+    fn text(&self) -> Option<&'static str> {
+        str::from_utf8(self.bytes).ok()
+    }
+}
+
 macro_rules! assets {
     ($($name:literal),* $(,)?) => {
         &[$(Asset { name: $name, bytes: include_bytes!(concat!("assets/", $name)) }),*]
@@ -34,6 +42,7 @@ macro_rules! assets {
 
 /// Every file of `assets/` but the page; a test compares it with the folder.
 static ASSETS: &[Asset] = assets![
+    "address-bar.mjs",
     "api.mjs",
     "axis-view.mjs",
     "bar-paint.mjs",
@@ -56,6 +65,7 @@ static ASSETS: &[Asset] = assets![
     "follow-view.mjs",
     "help-view.mjs",
     "help.css",
+    "hub-lines.mjs",
     "hub-worker.mjs",
     "hub.mjs",
     "import-worker.mjs",
@@ -68,6 +78,7 @@ static ASSETS: &[Asset] = assets![
     "list-view.mjs",
     "list.css",
     "looks.mjs",
+    "losses.mjs",
     "main.mjs",
     "minimap-view.mjs",
     "model.mjs",
@@ -95,6 +106,7 @@ static ASSETS: &[Asset] = assets![
     "time.mjs",
     "timescale.mjs",
     "title-view.mjs",
+    "trace-keys.mjs",
     "trace-search.mjs",
     "trace-view.mjs",
     "trace.css",
@@ -127,20 +139,31 @@ const STYLES: [&str; 9] = [
     "status.css",
 ];
 
-/// What is served of the files that are text for machines.
-static SLIM: LazyLock<HashMap<&str, Bytes>> = LazyLock::new(|| {
-    let text = |asset: &Asset| str::from_utf8(asset.bytes).ok();
-    let scripts = ASSETS.iter().filter(|asset| ending(asset.name) == "mjs");
-    let mut slim: HashMap<&str, Bytes> = scripts
-        .filter_map(|asset| Some((asset.name, Bytes::from(slim::script(text(asset)?)))))
-        .collect();
+/// What the page and its workers begin with. Each is served as a call of a function in the one script that has all modules.
+const ENTRIES: [&str; 3] = ["main.mjs", "hub-worker.mjs", "import-worker.mjs"];
+const SCRIPT: &str = "dashboard.mjs";
+
+/// What is served of scripts and style sheets, by name.
+static SERVED: LazyLock<HashMap<&str, Bytes>> = LazyLock::new(|| {
+    let mut served = HashMap::new();
+    served.insert(SCRIPT, Bytes::from(link::link(&modules(), &ENTRIES).script));
+    for name in ENTRIES {
+        served.insert(name, Bytes::from(link::entry(SCRIPT, name)));
+    }
     let styles = STYLES.iter().filter_map(|name| {
         let asset = ASSETS.iter().find(|asset| asset.name == *name)?;
-        text(asset).map(slim::style)
+        asset.text().map(slim::style)
     });
-    slim.insert(STYLE, Bytes::from(styles.collect::<String>()));
-    slim
+    served.insert(STYLE, Bytes::from(styles.collect::<String>()));
+    served
 });
+
+fn modules() -> HashMap<&'static str, &'static str> {
+    let scripts = ASSETS.iter().filter(|asset| ending(asset.name) == "mjs");
+    scripts
+        .filter_map(|asset| Some((asset.name, asset.text()?)))
+        .collect()
+}
 
 /// One tag for all files, so that a browser never mixes modules of two versions.
 static ENTITY_TAG: LazyLock<String> = LazyLock::new(|| {
@@ -166,18 +189,17 @@ pub(crate) fn page(path: &str, forwarded_prefix: Option<&str>) -> Response<Body>
 
 /// One file, or `304` when the browser has this version.
 pub(crate) fn asset(name: &str, known: Option<&HeaderValue>) -> Option<Response<Body>> {
-    let asset = ASSETS.iter().find(|asset| asset.name == name)?;
+    let bytes = match SERVED.get(name) {
+        Some(bytes) => bytes.clone(),
+        // The others are in those.
+        None if ["mjs", "css"].contains(&ending(name)) => return None,
+        None => Bytes::from_static(ASSETS.iter().find(|asset| asset.name == name)?.bytes),
+    };
     let content_type = match ending(name) {
         "mjs" => "text/javascript; charset=utf-8",
         "css" => "text/css; charset=utf-8",
         "svg" => "image/svg+xml",
         _ => "application/octet-stream",
-    };
-    let slim = SLIM.get(name).cloned();
-    let bytes = match ending(name) {
-        // The other sheets are in the one that the page asks for.
-        "css" => slim?,
-        _ => slim.unwrap_or(Bytes::from_static(asset.bytes)),
     };
     let mut response = file(Body::from(bytes), content_type);
     if let Ok(tag) = HeaderValue::from_str(&ENTITY_TAG) {
@@ -229,6 +251,10 @@ fn is_plain_path(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use flate2::{Compression, write::GzEncoder};
+
     use super::*;
 
     #[test]
@@ -260,25 +286,41 @@ mod tests {
     }
 
     #[test]
-    fn what_is_served_is_as_slim_as_it_gets_and_misses_no_token() {
-        for asset in ASSETS.iter().filter(|asset| ending(asset.name) == "mjs") {
-            let text = str::from_utf8(asset.bytes).unwrap();
-            let once = slim::script(text);
-            assert_eq!(slim::script(&once), once, "{}", asset.name);
-            // Exports stand at the beginning of a line, in the file and in what is served.
-            let exports = |text: &str| -> Vec<String> {
-                let is_export = |line: &&str| {
-                    line.strip_prefix("export")
-                        .is_some_and(|rest| rest.starts_with([' ', '*']))
-                };
-                let lines = text.lines().filter(is_export);
-                let heads = lines.filter_map(|line| line.split(['(', '=', '{']).next());
-                heads
-                    .map(|head| head.split_whitespace().collect())
-                    .collect()
-            };
-            assert_eq!(exports(text), exports(&once), "{}", asset.name);
-        }
+    fn one_script_has_all_modules_and_asks_for_no_other() {
+        let linked = link::link(&modules(), &ENTRIES);
+        let mut names = linked.modules.clone();
+        names.sort_unstable();
+        let scripts: Vec<&str> = ASSETS
+            .iter()
+            .map(|asset| asset.name)
+            .filter(|name| ending(name) == "mjs")
+            .collect();
+        // A module that no entry needs is one that nobody needs.
+        assert_eq!(names, scripts);
+        let tokens = slim::script_tokens(&linked.script);
+        let imports = tokens
+            .windows(2)
+            .filter(|two| two[0].text == "import" && two[1].text != ".");
+        assert_eq!(imports.count(), 0);
+        let exports = tokens.iter().filter(|token| token.text == "export");
+        assert_eq!(exports.count(), 1);
+        assert!(asset("model.mjs", None).is_none());
+    }
+
+    #[test]
+    fn all_that_a_browser_fetches_is_less_than_80_kb_gzipped() {
+        let gzipped = |bytes: &[u8]| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap().len()
+        };
+        let others = ASSETS.iter().filter(|asset| ending(asset.name) == "svg");
+        let sizes = SERVED
+            .values()
+            .map(|bytes| gzipped(bytes))
+            .chain(others.map(|asset| gzipped(asset.bytes)));
+        let sum = sizes.sum::<usize>() + gzipped(PAGE.as_bytes());
+        assert!(sum < 80_000, "{sum} bytes");
     }
 
     #[test]

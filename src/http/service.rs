@@ -27,6 +27,7 @@ use crate::{
         control::{Dropped, PROTOCOL, SERVER},
         id::ResumePoint,
         intake::Class,
+        retention::Retention,
         subscription::Subscribe,
     },
     time::Timestamp,
@@ -149,7 +150,7 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Refu
     let params = Params::of(&request.uri)?;
     match path.split('/').collect::<Vec<_>>().as_slice() {
         [""] => page(request),
-        ["assets", file] => asset(request, file),
+        ["assets", file] => asset(request, file).await,
         ["sse"] => all_events(live, request, &params),
         ["traces"] => traces::page(live, &params).await,
         ["traces", "sse"] => traces::live(live, &params),
@@ -182,9 +183,17 @@ fn page(request: &Parts) -> Result<Response<Body>, Refusal> {
 }
 
 #[cfg(feature = "dashboard")]
-fn asset(request: &Parts, file: &str) -> Result<Response<Body>, Refusal> {
-    let known = request.headers.get(header::IF_NONE_MATCH);
-    crate::dashboard::asset(file, known).ok_or_else(|| Refusal::not_found("no such asset"))
+async fn asset(request: &Parts, file: &str) -> Result<Response<Body>, Refusal> {
+    let known = request.headers.get(header::IF_NONE_MATCH).cloned();
+    let file = file.to_owned();
+    // The first one makes the script, which takes tens of milliseconds: no thread of the host's runtime waits for that.
+    let made = tokio::task::spawn_blocking(move || crate::dashboard::asset(&file, known.as_ref()));
+    let failed = |error: tokio::task::JoinError| {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    };
+    made.await
+        .map_err(failed)?
+        .ok_or_else(|| Refusal::not_found("no such asset"))
 }
 
 #[cfg(not(feature = "dashboard"))]
@@ -195,7 +204,8 @@ fn page(_request: &Parts) -> Result<Response<Body>, Refusal> {
 }
 
 #[cfg(not(feature = "dashboard"))]
-fn asset(request: &Parts, _file: &str) -> Result<Response<Body>, Refusal> {
+#[expect(clippy::unused_async, reason = "with the dashboard it waits")]
+async fn asset(request: &Parts, _file: &str) -> Result<Response<Body>, Refusal> {
     page(request)
 }
 
@@ -317,6 +327,18 @@ struct Store {
     kind: &'static str,
     healthy: bool,
     error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
+}
+
+impl From<Retention> for Limits {
+    fn from(retention: Retention) -> Self {
+        Self {
+            events: retention.events_max(),
+            bytes: retention.bytes_max(),
+            age_seconds: retention.age_max().as_secs(),
+        }
+    }
 }
 
 fn status(live: &LiveSpans) -> Response<Body> {
@@ -332,11 +354,7 @@ fn status(live: &LiveSpans) -> Response<Body> {
             bytes: status.retained_bytes,
             traces: status.retained_streams,
         },
-        limits: Limits {
-            events: status.retention.events_max(),
-            bytes: status.retention.bytes_max(),
-            age_seconds: status.retention.age_max().as_secs(),
-        },
+        limits: status.retention.into(),
         dropped: status.dropped,
         open_spans: status.open,
         unpinned: status.unpinned,
@@ -345,6 +363,7 @@ fn status(live: &LiveSpans) -> Response<Body> {
             kind: status.store.kind,
             healthy: status.store.failure.is_none(),
             error: status.store.failure,
+            limits: status.store.retention.map(Limits::from),
         },
         uptime_seconds: status.uptime.as_secs_f64(),
         now: Timestamp::now().text(),

@@ -1,11 +1,7 @@
 //! One whole trace, as it stands: the same read as its stream, up to the head at the time of asking, so that the
 //! stream goes on from the snapshot's cursor without a hole.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    future::poll_fn,
-    task::Poll,
-};
+use std::collections::{HashMap, VecDeque};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -109,37 +105,21 @@ async fn read(live: &LiveSpans, trace: TraceId, is_indexed: IsIndexed) -> Read {
     let mut reader = Subscribe::to(trace.stream_key()).reader(log);
     let mut events = Vec::new();
     let mut fold = Fold::default();
-    loop {
-        // At the head there may be nothing more to wait for; before it, a page of the store is on its way.
-        let item = poll_fn(|cx| match reader.poll_next(cx) {
-            Poll::Ready(item) => Poll::Ready(Some(item)),
-            Poll::Pending if !reader.is_paging() && (log.is_shared() || reader.after() >= head) => {
-                Poll::Ready(None)
-            }
-            Poll::Pending => Poll::Pending,
-        });
-        match item.await {
-            Some(ReadItem::Events(slice) | ReadItem::Standing(slice)) => {
-                for event in slice.events() {
-                    let payload = event.payload();
-                    if is_indexed == IsIndexed::No {
-                        fold.add(event.sequence(), &payload, trace.to_bytes());
-                    }
-                    events.push((event.name().to_owned(), payload));
+    while let Some(item) = reader.next_below(head).await {
+        if let ReadItem::Events(slice) | ReadItem::Standing(slice) = item {
+            for event in slice.events() {
+                let payload = event.payload();
+                if is_indexed == IsIndexed::No {
+                    fold.add(event.sequence(), &payload, trace.to_bytes());
                 }
-                // Everything may be in memory, and then nothing else here lets other tasks have their turn.
-                tokio::task::yield_now().await;
-            }
-            Some(ReadItem::Gap(_) | ReadItem::Degraded) => {}
-            // Closed, or read up to the head.
-            Some(ReadItem::Closed) | None => {
-                return Read {
-                    events,
-                    cursor: reader.after(),
-                    fold,
-                };
+                events.push((event.name().to_owned(), payload));
             }
         }
+    }
+    Read {
+        events,
+        cursor: reader.after(),
+        fold,
     }
 }
 

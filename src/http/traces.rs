@@ -23,17 +23,25 @@ use crate::{
         reply::{self, Refusal},
     },
     spans::{
-        event::TraceId, index::Viewed, live::LiveSpans, query::TraceFilter, stored,
+        event::TraceId,
+        index::{Older, Viewed},
+        live::LiveSpans,
+        query::TraceFilter,
+        stored,
         summary::Summary,
     },
     sse::{
         body::{self, PING_INTERVAL},
-        control::{self, EndReason},
+        control::{self, Dropped, EndReason},
         frame,
         keys::Waiter,
+        log::Log,
     },
     time::Timestamp,
 };
+
+/// How long a viewer waits at most until what others put into the store is known here.
+const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
 /// The least time between two frames of the live list.
 pub const LIST_INTERVAL: Duration = Duration::from_millis(250);
@@ -80,6 +88,9 @@ struct Update {
     snapshot: bool,
     traces: Vec<Summary>,
     removed: Vec<String>,
+    /// Of a snapshot: where the page of `GET /traces` begins that goes on from it, if there may be more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
     head: String,
     now: String,
 }
@@ -92,7 +103,12 @@ struct TracesBody {
     viewed: Viewed,
     waiter: Arc<Waiter>,
     state: State,
-    /// When it may look again, or, while it waits for a change, when it pings.
+    /// What was dropped before it came, or that it was told of.
+    dropped: Dropped,
+    /// Whether it was told that the store fails.
+    is_degraded: bool,
+    /// When it may look again, or, while it waits for a change, when it pings; before the first look, when it waits no
+    /// longer.
     timer: Pin<Box<Sleep>>,
     /// When it pings, unless there is something to send before.
     ping_at: Instant,
@@ -101,7 +117,8 @@ struct TracesBody {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Hello,
-    Snapshot,
+    /// Until all is known that the list shows.
+    CatchingUp,
     /// Just looked: changes gather until the timer rings.
     Resting,
     Waiting,
@@ -121,6 +138,7 @@ impl TracesBody {
         let waiter = Arc::new(Waiter::default());
         live.log().join(&waiter);
         live.log().count_subscriber();
+        let dropped = live.log().dropped();
         Self {
             live,
             filter,
@@ -128,7 +146,9 @@ impl TracesBody {
             viewed: Viewed::default(),
             waiter,
             state: State::Hello,
-            timer: Box::pin(tokio::time::sleep_until(Instant::now() + LIST_INTERVAL)),
+            dropped,
+            is_degraded: false,
+            timer: Box::pin(tokio::time::sleep_until(Instant::now() + CATCH_UP_MAX)),
             ping_at: Instant::now() + PING_INTERVAL,
         }
     }
@@ -144,32 +164,70 @@ impl TracesBody {
         out
     }
 
-    /// A frame with what changed, if anything did.
+    /// Frames with what changed, if anything did.
     fn update(&mut self, snapshot: bool) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        self.write_health(&mut out);
+        self.write_changes(snapshot, &mut out);
+        (!out.is_empty()).then_some(out)
+    }
+
+    /// Says that the store fails, or that it works again and what was lost.
+    fn write_health(&mut self, out: &mut Vec<u8>) {
+        let log = self.live.log();
+        let is_degraded = log.is_degraded();
+        if is_degraded && !self.is_degraded {
+            control::degraded(out);
+        } else if self.is_degraded && !is_degraded {
+            let dropped = log.dropped();
+            control::gap_dropped(out, dropped.since(self.dropped));
+            self.dropped = dropped;
+        }
+        self.is_degraded = is_degraded;
+    }
+
+    fn write_changes(&mut self, snapshot: bool, out: &mut Vec<u8>) {
         let log = self.live.log();
         let index = &self.live.shared.index;
         let changes = index.changes(&mut self.viewed, &self.filter, self.limit, |at| log.id(at));
         if !snapshot && changes.traces.is_empty() && changes.removed.is_empty() {
-            return None;
+            return;
         }
+        let next = snapshot.then(|| next(log, changes.older)).flatten();
         let hex = |id: &[u8; 16]| TraceId::from_bytes(*id).map(|id| id.to_string());
         let update = Update {
             kind: "traces",
             snapshot,
             traces: changes.traces,
             removed: changes.removed.iter().filter_map(hex).collect(),
+            next: next.map(|next| next.to_string()),
             head: log.id(log.head()).to_string(),
             now: Timestamp::now().text(),
         };
         let payload = serde_json::to_vec(&update).unwrap_or_default();
-        let mut out = Vec::with_capacity(payload.len() + 32);
-        frame::control(&mut out, "traces", &payload);
-        Some(out)
+        frame::control(out, "traces", &payload);
     }
 
     fn rest(&mut self) {
         self.state = State::Resting;
         self.timer.as_mut().reset(Instant::now() + LIST_INTERVAL);
+    }
+
+    /// The first look, once all is known or cannot be.
+    fn poll_catching_up(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        loop {
+            let rung = self.waiter.poll_rung(cx).is_ready();
+            let log = self.live.log();
+            if log.has_caught_up() || log.is_degraded() || log.is_closed() {
+                break;
+            }
+            if !rung {
+                std::task::ready!(self.timer.as_mut().poll(cx));
+                break;
+            }
+        }
+        self.rest();
+        Poll::Ready(self.update(true))
     }
 
     fn poll_resting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
@@ -210,6 +268,14 @@ impl TracesBody {
     }
 }
 
+/// The event before which traces may have begun that a list does not show.
+fn next(log: &Log, older: Older) -> Option<u64> {
+    match older {
+        Older::Indexed(event) => Some(event),
+        Older::Stored(event) => (log.store.oldest().get() < event).then_some(event),
+    }
+}
+
 impl http_body::Body for TracesBody {
     type Data = Bytes;
     type Error = Infallible;
@@ -221,13 +287,10 @@ impl http_body::Body for TracesBody {
         loop {
             let out = match self.state {
                 State::Hello => {
-                    self.state = State::Snapshot;
+                    self.state = State::CatchingUp;
                     Some(self.hello())
                 }
-                State::Snapshot => {
-                    self.rest();
-                    self.update(true)
-                }
+                State::CatchingUp => std::task::ready!(self.poll_catching_up(cx)),
                 State::Resting => std::task::ready!(self.poll_resting(cx)),
                 State::Waiting => std::task::ready!(self.poll_waiting(cx)),
                 State::Ended => return Poll::Ready(None),

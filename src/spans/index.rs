@@ -36,6 +36,29 @@ struct State {
     order: BTreeMap<u64, [u8; 16]>,
     open: BTreeSet<u64>,
     durations: Durations,
+    /// All traces are here that begin with this event or a later one.
+    from: u64,
+}
+
+/// What an index is to know, before it does.
+#[derive(Debug, Default)]
+pub(crate) struct Draft(State);
+
+impl Draft {
+    /// Of all traces that begin with the event `from` or later, and of some older ones.
+    pub(crate) fn new(from: u64) -> Self {
+        Self(State {
+            from,
+            ..State::default()
+        })
+    }
+
+    /// Takes in facts with their places in the log.
+    pub(crate) fn apply(&mut self, facts: impl Iterator<Item = (u64, Fact)>) {
+        for (sequence, fact) in facts {
+            self.0.apply(sequence, &fact, 0);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -53,11 +76,22 @@ pub(crate) struct TracePage {
     pub(crate) next: Option<u64>,
 }
 
+/// Where a viewer's newest traces end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Older {
+    /// Before this event, the index knows more.
+    Indexed(u64),
+    /// Before this event, only the store may.
+    Stored(u64),
+}
+
 /// What changed for one viewer of the live list.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Changes {
     pub(crate) traces: Vec<Summary>,
     pub(crate) removed: Vec<[u8; 16]>,
+    /// The event before which there may be traces that are not among the newest.
+    pub(crate) older: Older,
 }
 
 /// What one viewer of the live list has seen.
@@ -80,6 +114,24 @@ impl TraceIndex {
         self.version.store(version, Ordering::Release);
     }
 
+    /// Traces that something is open in.
+    pub(crate) fn open_traces(&self, limit: usize) -> Vec<[u8; 16]> {
+        let state = read(&self.state);
+        let open = state.open.iter().filter_map(|first| state.order.get(first));
+        open.take(limit).copied().collect()
+    }
+
+    /// Knows from now on what the draft does, and nothing else.
+    pub(crate) fn adopt(&self, Draft(mut learnt): Draft) {
+        let mut state = write(&self.state);
+        let version = self.version.load(Ordering::Acquire) + 1;
+        for entry in learnt.traces.values_mut() {
+            entry.version = version;
+        }
+        *state = learnt;
+        self.version.store(version, Ordering::Release);
+    }
+
     /// Forgets traces of which the log holds nothing any more.
     pub(crate) fn forget(&self, keys: &[StreamKey]) {
         if keys.is_empty() {
@@ -92,6 +144,7 @@ impl TraceIndex {
             .filter_map(|key| <[u8; 16]>::try_from(key.as_bytes()).ok())
         {
             if let Some(entry) = state.traces.remove(&id) {
+                state.from = state.from.max(entry.trace.first + 1);
                 state.order.remove(&entry.trace.first);
                 state.open.remove(&entry.trace.first);
             }
@@ -172,16 +225,18 @@ impl TraceIndex {
                 .get(id)
                 .is_some_and(|entry| filter.accepts(id, &entry.trace, now))
         };
-        let newest = state
-            .order
-            .values()
-            .rev()
-            .filter(|id| wanted(id))
-            .take(limit)
-            .copied();
+        let newest = state.order.iter().rev().filter(|(_, id)| wanted(id));
+        let newest = newest.map(|(first, id)| (*first, *id));
+        let mut newest: Vec<(u64, [u8; 16])> = newest.take(limit + 1).collect();
+        let has_older = newest.len() > limit;
+        newest.truncate(limit);
+        let older = match newest.last() {
+            Some((first, _)) if has_older => Older::Indexed(*first),
+            _ => Older::Stored(state.from),
+        };
         let open = state.open.iter().filter_map(|first| state.order.get(first));
         let open = open.filter(|id| wanted(id)).take(limit).copied();
-        let mut ids: Vec<[u8; 16]> = newest.chain(open).collect();
+        let mut ids: Vec<[u8; 16]> = newest.into_iter().map(|(_, id)| id).chain(open).collect();
         // A trace that ended or left the filter since it was sent is sent once more, or removed.
         ids.extend(
             viewed
@@ -190,7 +245,11 @@ impl TraceIndex {
                 .filter(|(_, open)| **open)
                 .map(|(id, _)| *id),
         );
-        let mut changes = Changes::default();
+        let mut changes = Changes {
+            traces: Vec::new(),
+            removed: Vec::new(),
+            older,
+        };
         let mut sent = HashMap::with_capacity(ids.len());
         for id in ids {
             let Some(entry) = state.traces.get(&id).filter(|_| wanted(&id)) else {

@@ -335,16 +335,6 @@ pub(crate) fn pairs(attributes: &Attributes) -> Pairs<'_> {
 
 /// The end of a span that can no longer end, made from its `started` event; `None` when that is not one.
 pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) -> Option<Vec<u8>> {
-    // Values are copied as they stand: reading and writing them again could change a number or their order.
-    let value_of = |wanted: &str| {
-        fields(started)
-            .find(|(key, _)| *key == wanted.as_bytes())
-            .map(|(_, value)| value)
-    };
-    if value_of("type")? != b"\"started\"" {
-        return None;
-    }
-    let start = value_of("timestamp")?;
     let message = match reason {
         LostReason::Crashed => "lost: the process died while the span was open",
         LostReason::Shutdown => "lost: the tracer provider was shut down while the span was open",
@@ -355,6 +345,35 @@ pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) ->
         LostReason::Shutdown => "shutdown",
         LostReason::Dropped => "dropped",
     };
+    let mut out = closed(started, message, last_heard)?;
+    field(&mut out, "lost");
+    out.extend_from_slice(b"{\"reason\":");
+    string(&mut out, reason);
+    field(&mut out, "lastHeard");
+    string(&mut out, &last_heard.text());
+    out.extend_from_slice(b"}}");
+    Some(out)
+}
+
+/// The end of a span whose workflow was cancelled, made from its `started` event; `None` when that is not one.
+pub(crate) fn cancelled(started: &[u8], reason: &str, time: Timestamp) -> Option<Vec<u8>> {
+    let mut out = closed(started, clip(reason, VALUE_BYTES_MAX).0, time)?;
+    out.extend_from_slice(b",\"cancelled\":true}");
+    Some(out)
+}
+
+/// The end of a span that says what its start said, with a status of ERROR; it lacks what ends the object.
+fn closed(started: &[u8], message: &str, time: Timestamp) -> Option<Vec<u8>> {
+    // Values are copied as they stand: reading and writing them again could change a number or their order.
+    let value_of = |wanted: &str| {
+        fields(started)
+            .find(|(key, _)| *key == wanted.as_bytes())
+            .map(|(_, value)| value)
+    };
+    if value_of("type")? != b"\"started\"" {
+        return None;
+    }
+    let start = value_of("timestamp")?;
     let mut out = Vec::with_capacity(started.len() + 256);
     out.extend_from_slice(b"{\"type\":\"ended\"");
     let copy = |out: &mut Vec<u8>, key: &str| {
@@ -384,7 +403,7 @@ pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) ->
     field(&mut out, "startTimestamp");
     out.extend_from_slice(start);
     field(&mut out, "timestamp");
-    string(&mut out, &last_heard.text());
+    string(&mut out, &time.text());
     for key in [
         "links",
         "parentRemote",
@@ -397,12 +416,6 @@ pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) ->
     ] {
         copy(&mut out, key);
     }
-    field(&mut out, "lost");
-    out.extend_from_slice(b"{\"reason\":");
-    string(&mut out, reason);
-    field(&mut out, "lastHeard");
-    string(&mut out, &last_heard.text());
-    out.extend_from_slice(b"}}");
     Some(out)
 }
 

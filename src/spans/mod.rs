@@ -16,6 +16,7 @@ pub(crate) mod json;
 pub(crate) mod lease;
 pub(crate) mod live;
 pub(crate) mod marks;
+pub(crate) mod observer;
 pub(crate) mod parse;
 pub(crate) mod parts;
 pub(crate) mod peek;

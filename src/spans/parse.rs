@@ -137,7 +137,6 @@ pub(crate) fn replaces(later: &[u8], earlier: &[u8]) -> bool {
 }
 
 /// Whether an end is one that the log made itself, because the real one can no longer come.
-#[cfg(feature = "http")]
 pub(crate) fn is_lost(payload: &[u8]) -> bool {
     json::fields(payload).any(|(key, _)| key == b"lost")
 }
@@ -204,6 +203,13 @@ pub(crate) fn timestamp(payload: &[u8]) -> Option<Timestamp> {
     let (_, value) = json::fields(payload).find(|(key, _)| *key == b"timestamp")?;
     let text = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     Timestamp::parse(std::str::from_utf8(text).ok()?)
+}
+
+/// The span that an event is about.
+pub(crate) fn span_id(payload: &[u8]) -> Option<SpanId> {
+    let (_, value) = json::fields(payload).find(|(key, _)| *key == b"spanId")?;
+    let text = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// Whether an open span outlives its process.

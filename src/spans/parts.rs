@@ -16,7 +16,7 @@ use crate::{
         marks::{Mark, Marks},
         preset::Told,
         process::Processes,
-        record::{self, Nature},
+        record::{self, Lasting, Nature},
     },
     sse::{
         intake::{Class, Intake, Refused},
@@ -111,8 +111,14 @@ impl ProcessorParts {
     }
 
     /// Puts what changed about an open span into the buffer.
-    pub(crate) fn show_update(&self, source: u32, data: &SpanData, state: Option<SpanState>) {
-        let write = |room: &mut Room<'_>| record::write_update(room, source, data, state);
+    pub(crate) fn show_update(
+        &self,
+        source: u32,
+        data: &SpanData,
+        lasting: Lasting,
+        state: Option<SpanState>,
+    ) {
+        let write = |room: &mut Room<'_>| record::write_update(room, source, data, lasting, state);
         drop(self.intake().push(Class::Other, write));
     }
 

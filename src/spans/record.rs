@@ -45,6 +45,7 @@ const SETTLE: u8 = 6;
 const END_IF_SHOWN: u8 = 7;
 const UPDATE: u8 = 8;
 const REST: u8 = 9;
+const FENCE: u8 = 10;
 
 /// In an array's count: values were cut off.
 const ARRAY_CUT: u32 = 1 << 31;
@@ -54,10 +55,11 @@ const UNSAMPLED: u8 = 2;
 const DURABLE: u8 = 4;
 const RESTS: u8 = 8;
 const CANCELLED: u8 = 16;
+const ONCE: u8 = 32;
 /// The start is remembered for its end.
-const LEASED: u8 = 32;
+const LEASED: u8 = 64;
 /// Parts were left out.
-const TRUNCATED: u8 = 64;
+const TRUNCATED: u8 = 128;
 
 /// Which texts stand behind a head.
 const HAS_SCOPE: u8 = 1;
@@ -70,24 +72,59 @@ const LEASED_BYTES_MAX: usize = 1024;
 /// What a span is besides what its data says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Nature {
-    /// It ends with its process at the latest.
+    /// A span of the SDK.
     Ordinary,
-    /// A step of a workflow: it may outlive its process.
+    /// A span of a workflow, which is told again when that is replayed.
+    Workflow(Lasting, Doing),
+}
+
+/// Who remembers a workflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    /// Its engine: it may outlive its process.
     Durable,
-    /// Such a step that only waits, for a time or an event: that it is there again does not mean that it works.
-    Resting,
-    /// Such a step that ends because its workflow was cancelled.
+    /// Its process alone: when that is gone, so is the workflow.
+    Process,
+}
+
+/// What a span of a workflow does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// It works, or holds others that do.
+    Works,
+    /// It only waits, for a time or an event: that it is there again does not mean that it works.
+    Rests,
+    /// It ends because its workflow was cancelled.
     Cancelled,
+}
+
+impl Doing {
+    fn from_flags(flags: u8) -> Self {
+        if flags & RESTS != 0 {
+            Self::Rests
+        } else if flags & CANCELLED != 0 {
+            Self::Cancelled
+        } else {
+            Self::Works
+        }
+    }
 }
 
 impl Nature {
     fn flags(self) -> u8 {
-        match self {
-            Self::Ordinary => 0,
-            Self::Durable => DURABLE,
-            Self::Resting => DURABLE | RESTS,
-            Self::Cancelled => DURABLE | CANCELLED,
-        }
+        let Self::Workflow(lasting, doing) = self else {
+            return 0;
+        };
+        let lasting = match lasting {
+            Lasting::Durable => DURABLE,
+            Lasting::Process => 0,
+        };
+        let doing = match doing {
+            Doing::Works => 0,
+            Doing::Rests => RESTS,
+            Doing::Cancelled => CANCELLED,
+        };
+        ONCE | lasting | doing
     }
 }
 
@@ -106,6 +143,10 @@ pub(crate) enum Record<'a> {
     EndMark(Mark),
     /// The starts of all spans whose marks were taken before this was sent stand before it.
     Settle,
+    /// Whoever holds this ticket is told when all that stands before it is stored and visible.
+    Fence {
+        ticket: u64,
+    },
     /// This span is a viewer's own request.
     Hide {
         trace_id: [u8; 16],
@@ -122,9 +163,9 @@ pub(crate) enum Record<'a> {
 #[derive(Debug)]
 pub(crate) struct Spanned<'a> {
     pub(crate) source: u32,
-    /// Whether it only waits, for a time or an event.
-    pub(crate) rests: bool,
-    cancelled: bool,
+    /// Whether it is kept only once.
+    pub(crate) once: bool,
+    pub(crate) doing: Doing,
     /// Whether the record of a start must be remembered for its end.
     pub(crate) is_leased: bool,
     pub(crate) start: Timestamp,
@@ -240,6 +281,7 @@ pub(crate) fn write_update(
     room: &mut Room<'_>,
     source: u32,
     span: &SpanData,
+    lasting: Lasting,
     state: Option<SpanState>,
 ) -> Option<()> {
     let mut writer = Writer::new(room);
@@ -254,7 +296,8 @@ pub(crate) fn write_update(
         Some(SpanState::Waiting) => 2,
     };
     *time = nanos(span.end_time);
-    let flags = flags_of(span) | DURABLE | writer.truncated;
+    let nature = Nature::Workflow(lasting, Doing::Works);
+    let flags = flags_of(span) | nature.flags() | writer.truncated;
     *head = Head::of(span, source, flags).bytes(UPDATE, has, counts);
     Some(())
 }
@@ -386,11 +429,16 @@ pub(crate) fn write_settle(room: &mut Room<'_>) -> Option<()> {
     room.bytes(&[SETTLE])
 }
 
+pub(crate) fn write_fence(room: &mut Room<'_>, ticket: u64) -> Option<()> {
+    room.bytes(&[FENCE])?;
+    room.bytes(&ticket.to_le_bytes())
+}
+
 /// Whether translating the record needs all that stands before it to be stored.
 pub(crate) fn needs_stored(record: &[u8]) -> bool {
     matches!(
         record.first(),
-        Some(&(END_MARK | SHUTDOWN | SETTLE | END_IF_SHOWN | UPDATE))
+        Some(&(END_MARK | SHUTDOWN | SETTLE | END_IF_SHOWN | UPDATE | FENCE))
     )
 }
 
@@ -424,6 +472,9 @@ pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
             end: Timestamp::from_nanos(reader.u64()?),
         })),
         SETTLE => Some(Record::Settle),
+        FENCE => Some(Record::Fence {
+            ticket: reader.u64()?,
+        }),
         HIDE => Some(Record::Hide {
             trace_id: reader.array()?,
             span_id: reader.array()?,
@@ -938,8 +989,8 @@ impl<'a> Reader<'a> {
         };
         Some(Spanned {
             source,
-            rests: flags & RESTS != 0,
-            cancelled: flags & CANCELLED != 0,
+            once: flags & ONCE != 0,
+            doing: Doing::from_flags(flags),
             is_leased: flags & LEASED != 0,
             start,
             span,
@@ -991,7 +1042,7 @@ impl<'a> Reader<'a> {
     fn ended(&mut self) -> Option<(Spanned<'a>, End<'a>)> {
         let spanned = self.spanned()?;
         let end = self.end()?;
-        let cancelled = spanned.cancelled;
+        let cancelled = spanned.doing == Doing::Cancelled;
         Some((spanned, End { cancelled, ..end }))
     }
 

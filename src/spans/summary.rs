@@ -73,6 +73,8 @@ pub(crate) enum KnownSpan {
     Waiting,
     /// It ended, or was never seen.
     Closed,
+    /// The log ended it for its program.
+    Lost,
 }
 
 /// The state of a trace.
@@ -289,7 +291,9 @@ impl Trace {
     }
 
     pub(crate) fn span_state(&self, span: [u8; 8]) -> KnownSpan {
-        if !self.open.contains_key(&span) {
+        if self.lost.contains(&span) {
+            KnownSpan::Lost
+        } else if !self.open.contains_key(&span) {
             KnownSpan::Closed
         } else if self.waiting.contains(&span) {
             KnownSpan::Waiting

@@ -10,9 +10,10 @@ use crate::{
         json::{self, End, LostReason, Span, Status},
         lease::Key,
         marks::{Mark, Marks},
+        observer::IndexObserver,
         parse,
         process::{Process, Processes},
-        record::{self, Record, Rest, Spanned},
+        record::{self, Doing, Record, Rest, Spanned},
         remembered::Remembered,
         summary::{Begun, Change, Fact, Outcome},
         viewers::Hidden,
@@ -96,7 +97,8 @@ impl SpanTranslator {
         &mut self,
         Spanned {
             source,
-            rests,
+            once,
+            doing,
             start,
             span,
             ..
@@ -111,7 +113,7 @@ impl SpanTranslator {
             return;
         };
         let span = process.own(span);
-        if span.durable && !rests && self.is_waiting(&span) {
+        if once && doing != Doing::Rests && self.is_waiting(&span) {
             // It was started before, and waited since then.
             self.change(&span, Some(SpanState::Running), start, batch);
             return;
@@ -119,7 +121,8 @@ impl SpanTranslator {
         let pin = Pin::Open(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
         batch.push("started", key, pin, |out| json::started(out, &span, start));
-        if span.durable {
+        // What was lost with a process that alone remembered it is no replay, but done anew.
+        if once && (span.durable || !self.is_lost(&span)) {
             batch.mark_once();
         }
         self.note_fact(
@@ -133,6 +136,7 @@ impl SpanTranslator {
     fn end(&mut self, spanned: Spanned<'_>, end: End<'_>, batch: &mut Batch) {
         let Spanned {
             source,
+            once,
             start,
             span,
             ..
@@ -145,7 +149,7 @@ impl SpanTranslator {
         };
         let span = process.own(span);
         // A workflow may have been replayed since, and not know when the span began.
-        let start = if span.durable {
+        let start = if once {
             self.first_start(&span)
                 .map_or(start, |first| first.min(start))
         } else {
@@ -160,7 +164,7 @@ impl SpanTranslator {
         let pin = Pin::Close(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
         batch.push("ended", key, pin, |out| json::ended(out, &span, &end));
-        if span.durable {
+        if once {
             batch.mark_once();
         }
         self.note_fact(
@@ -229,7 +233,7 @@ impl SpanTranslator {
             None => true,
             Some(KnownSpan::Running) => state != Some(SpanState::Running),
             Some(KnownSpan::Waiting) => state != Some(SpanState::Waiting),
-            Some(KnownSpan::Closed) => false,
+            Some(KnownSpan::Closed | KnownSpan::Lost) => false,
         };
         if self.closed.contains(&source) || !is_news {
             return;
@@ -281,6 +285,11 @@ impl SpanTranslator {
         pending.unwrap_or_else(|| {
             self.index.span_state(span.trace_id, span.span_id) == Some(KnownSpan::Waiting)
         })
+    }
+
+    /// Whether the span was ended for its program, and nothing was heard of it since, as far as the log knows.
+    fn is_lost(&self, span: &Span<'_>) -> bool {
+        self.index.span_state(span.trace_id, span.span_id) == Some(KnownSpan::Lost)
     }
 
     /// When the span began, if its start is kept.
@@ -511,6 +520,10 @@ impl Translator for SpanTranslator {
             }
             Some(Record::EndMark(mark)) => self.lose_one(&mark, batch),
             Some(Record::Settle) => self.settle(batch),
+            Some(Record::Fence { ticket }) => {
+                let head = self.log.id(self.log.head());
+                self.log.intake.redeem(ticket, Some(head));
+            }
             Some(Record::Shutdown { source, time }) => self.lose_all(source, time, batch),
             Some(Record::Hide { .. }) | None => {}
         }
@@ -592,14 +605,7 @@ impl Translator for SpanTranslator {
     }
 
     fn observer(&self) -> Observer {
-        let index = Arc::clone(&self.index);
-        Arc::new(move |events| {
-            let facts = events.iter().filter_map(|event| {
-                let fact = parse::fact(&event.payload)?;
-                Some((event.sequence.get(), fact))
-            });
-            index.apply(facts);
-        })
+        Arc::new(IndexObserver(Arc::clone(&self.index)))
     }
 
     fn evicted(&mut self, keys: &[StreamKey]) {

@@ -171,14 +171,14 @@ pub(crate) fn gap(out: &mut Vec<u8>, gap: &Gap) {
             to: None,
             lost: Lost::Events(None),
         },
-        Gap::Recovered => Control::Gap {
-            reason: "dropped",
-            from: None,
-            to: None,
-            lost: Lost::Dropped(Dropped::default()),
-        },
+        Gap::Recovered => return write(out, GAP, &dropped_gap(Dropped::default())),
     };
     write(out, GAP, &gap);
+}
+
+/// What was dropped, on a stream that does not show the log's own event of it.
+pub(crate) fn gap_dropped(out: &mut Vec<u8>, dropped: Dropped) {
+    write(out, GAP, &dropped_gap(dropped));
 }
 
 pub(crate) fn degraded(out: &mut Vec<u8>) {
@@ -197,13 +197,16 @@ pub(crate) fn end(out: &mut Vec<u8>, reason: EndReason) {
 
 /// The payload of the stored event that reports drops: a fact of the log, so it has an id.
 pub(crate) fn dropped_payload(out: &mut Vec<u8>, dropped: Dropped) {
-    let gap = Control::Gap {
+    json(out, &dropped_gap(dropped));
+}
+
+fn dropped_gap(dropped: Dropped) -> Control {
+    Control::Gap {
         reason: "dropped",
         from: None,
         to: None,
         lost: Lost::Dropped(dropped),
-    };
-    json(out, &gap);
+    }
 }
 
 fn write(out: &mut Vec<u8>, name: &str, control: &Control) {

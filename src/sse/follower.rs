@@ -11,7 +11,7 @@ use crate::{
     sse::{
         id::Sequence,
         keeper::{OnThread, spawn},
-        log::{Log, PRIMED_EVENTS_MAX},
+        log::Log,
         store::{Follow, PageLimit},
         translate::Observer,
         wait::block_on,
@@ -49,23 +49,26 @@ struct Follower {
 impl Follower {
     fn follow_all(mut self, observer: &Observer) {
         while self.log.following().await_all() {
-            let entered = self.ask(|follow| block_on(follow.head()));
-            let Some(head) = entered else { continue };
-            self.enter(head.get());
-            while self.log.following().wants_all() && !self.log.following().is_closed() {
+            let log = Arc::clone(&self.log);
+            let following = log.following();
+            let Some(head) = self.ask(|follow| block_on(follow.head())) else {
+                continue;
+            };
+            if !log.is_whole() && self.ask(|follow| log.catch_up(follow, observer)).is_none() {
+                continue;
+            }
+            while following.wants_all() && log.is_whole() && !following.is_closed() {
                 let after = Sequence::new(self.log.tail.next() - 1);
+                if after >= head && !following.has_caught_up() {
+                    following.note_caught_up();
+                    log.tail.wake_everyone();
+                }
                 let page = self.ask(|follow| follow.wait_after(after, PageLimit::LARGE, PATIENCE));
                 if let Some(page) = page.filter(|page| !page.is_empty()) {
                     self.log.take_others(&page, observer);
                 }
             }
         }
-    }
-
-    /// Goes on near the head where memory was left long ago: readers get what is before it from the store.
-    fn enter(&self, head: u64) {
-        let from = (head + 1).saturating_sub(PRIMED_EVENTS_MAX);
-        self.log.tail.skip_to(from);
     }
 
     fn watch_streams(mut self) {

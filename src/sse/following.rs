@@ -23,6 +23,8 @@ pub(crate) struct Following {
 struct Wants {
     /// Readers of everything.
     all: usize,
+    /// Whether what stood in the store when the first of them came has been taken in.
+    has_caught_up: bool,
     /// Readers of single streams, and how far the watch has seen each of these.
     streams: HashMap<StreamKey, Watched>,
     closed: bool,
@@ -43,6 +45,17 @@ impl Following {
     pub(crate) fn release_all(&self) {
         let mut wants = lock(&self.wants);
         wants.all = wants.all.saturating_sub(1);
+        wants.has_caught_up &= wants.all > 0;
+    }
+
+    /// Notes that everything has been taken in that stood in the store when someone came to read everything.
+    pub(crate) fn note_caught_up(&self) {
+        let mut wants = lock(&self.wants);
+        wants.has_caught_up = wants.all > 0;
+    }
+
+    pub(crate) fn has_caught_up(&self) -> bool {
+        lock(&self.wants).has_caught_up
     }
 
     /// Whether someone reads everything.
@@ -141,6 +154,21 @@ mod tests {
         following.saw(&key, Sequence::new(9));
         assert!(following.want(&key), "it begins anew");
         assert_eq!(following.places(), [(key, Sequence::START)]);
+    }
+
+    #[test]
+    fn who_comes_back_has_to_catch_up_again() {
+        let following = Following::default();
+        following.note_caught_up();
+        assert!(!following.has_caught_up(), "nobody came");
+        following.want_all();
+        following.want_all();
+        following.note_caught_up();
+        following.release_all();
+        assert!(following.has_caught_up(), "one is still here");
+        following.release_all();
+        following.want_all();
+        assert!(!following.has_caught_up());
     }
 
     #[test]

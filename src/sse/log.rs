@@ -11,7 +11,7 @@ use std::{
 use crate::{
     error::Error,
     sse::{
-        batch::{Batch, StoredEvent},
+        batch::Batch,
         control::{Dropped, Position},
         event::StreamKey,
         following::Following,
@@ -20,9 +20,8 @@ use crate::{
         keys::{Key, Waiter},
         lapse::Lapses,
         retention::Retention,
-        store::{EventStore, PageLimit},
+        store::EventStore,
         tail::Tail,
-        translate::Observer,
     },
     sync::lock,
 };
@@ -41,13 +40,21 @@ pub(crate) struct Log {
     recoveries: AtomicU64,
     lapses: Lapses,
     following: Following,
-    /// Held by whoever moves the memory of a shared store on: this log's own thread, or the one that follows others.
-    advancing: Mutex<()>,
+    pub(super) advance: Advance,
     started: Instant,
     opened_at: u64,
 }
 
-/// Events of earlier lives that are taken into memory at most, so that opening takes milliseconds.
+/// Who moves the memory of a log on that others append to as well.
+#[derive(Debug, Default)]
+pub(super) struct Advance {
+    /// Held by who moves it on: this log's own thread, or the one that follows the others.
+    pub(super) advancing: Mutex<()>,
+    /// Whether nothing was left out since all was learnt anew. Written while `advancing` is held.
+    pub(super) is_whole: AtomicBool,
+}
+
+/// Events that were there before that are taken into memory at most, so that opening takes milliseconds.
 pub(crate) const PRIMED_EVENTS_MAX: u64 = 10_000;
 
 /// Where the memory of a log begins that is opened at this head.
@@ -81,6 +88,8 @@ pub struct StoreHealth {
     pub kind: &'static str,
     /// The last failure, until an append succeeds again.
     pub failure: Option<String>,
+    /// The bounds of what it keeps, if it tells.
+    pub retention: Option<Retention>,
 }
 
 /// The state of a log.
@@ -132,7 +141,7 @@ impl Log {
             recoveries: AtomicU64::new(0),
             lapses: Lapses::default(),
             following: Following::default(),
-            advancing: Mutex::default(),
+            advance: Advance::default(),
             started: Instant::now(),
         })
     }
@@ -147,61 +156,6 @@ impl Log {
         if self.store.shared_tail().is_none() {
             self.tail.append(self.epoch(), first, batch, Instant::now());
         }
-    }
-
-    /// Takes in what a store keeps that others append to, too: after what these appended before it, where someone reads
-    /// everything. Whether it was not there yet: who follows the store may have been quicker.
-    pub(crate) fn take_own(&self, first: u64, batch: &Batch, observer: &Observer) -> bool {
-        let _advancing = lock(&self.advancing);
-        if self.following.wants_all() {
-            while self.take_page_before(first, observer) {}
-        }
-        let is_new = self.tail.next() <= first;
-        if is_new {
-            self.take(first, batch);
-        }
-        is_new
-    }
-
-    /// Takes one page of what others appended before `first`; whether there may be more.
-    fn take_page_before(&self, first: u64, observer: &Observer) -> bool {
-        let next = self.tail.next();
-        let missing = usize::try_from(first.saturating_sub(next)).unwrap_or(usize::MAX);
-        let limit = PageLimit {
-            events: missing.min(PageLimit::LARGE.events),
-            ..PageLimit::LARGE
-        };
-        let Some(follow) = self
-            .store
-            .follow()
-            .filter(|_| (1..=10_000).contains(&missing))
-        else {
-            return false;
-        };
-        match follow.wait_after(Sequence::new(next - 1), limit, Duration::ZERO) {
-            Ok(page) if !page.is_empty() => {
-                self.take_stored(&page, observer);
-                self.tail.next() > next
-            }
-            // Readers get it from the store.
-            Ok(_) | Err(_) => false,
-        }
-    }
-
-    /// Takes in and shows what others appended.
-    pub(crate) fn take_others(&self, events: &[StoredEvent], observer: &Observer) {
-        let _advancing = lock(&self.advancing);
-        self.take_stored(events, observer);
-        self.tail.publish();
-    }
-
-    fn take_stored(&self, events: &[StoredEvent], observer: &Observer) {
-        let next = self.tail.next();
-        let known = events.partition_point(|event| event.sequence.get() < next);
-        let new = events.get(known..).unwrap_or_default();
-        observer(new);
-        self.tail
-            .append_stored(|sequence| self.id(sequence).epoch(), new, Instant::now());
     }
 
     /// Takes in what the store refused, for those who read on; returns the number of the first event.
@@ -266,6 +220,7 @@ impl Log {
         StoreHealth {
             kind: self.store.kind(),
             failure: lock(&self.failure).clone(),
+            retention: self.store.bounds(),
         }
     }
 

@@ -4,6 +4,7 @@
 //! [`worker`] (the one thread), [`log`] (store and memory joined), [`tail`] (blocks and indices), [`reader`] (a place
 //! in the log), [`subscription`] and [`body`] (what a consumer holds).
 
+pub(crate) mod advance;
 pub(crate) mod batch;
 pub(crate) mod block;
 pub(crate) mod body;

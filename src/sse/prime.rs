@@ -6,18 +6,13 @@ use std::time::Instant;
 use crate::{
     error::Error,
     sse::{
-        batch::StoredEvent,
-        event::StreamKey,
-        id::Sequence,
-        log::Log,
-        store::{PageLimit, StoredStream},
-        translate::Observer,
-        wait::block_on,
+        batch::StoredEvent, event::StreamKey, id::Sequence, log::Log, store::PageLimit,
+        translate::Observer, wait::block_on,
     },
 };
 
 /// Streams that are looked at because they may have begun before those events.
-const STREAMS_MAX: usize = 1_000;
+pub(crate) const STREAMS_MAX: usize = 1_000;
 /// Earlier events of such streams that are read.
 const EARLIER_EVENTS_MAX: usize = 10_000;
 
@@ -34,8 +29,9 @@ pub(crate) fn prime(log: &Log, observer: &Observer) {
 
 fn fill(log: &Log, observer: &Observer) -> Result<(), Error> {
     let from = log.tail.next();
+    observer.begin(from);
     if from > 1 {
-        observe_earlier(log, from, observer)?;
+        read_earlier(log, from, &[], &mut |events| observer.observe(events))?;
     }
     let mut after = from - 1;
     while after < log.opened_at() {
@@ -43,7 +39,7 @@ fn fill(log: &Log, observer: &Observer) -> Result<(), Error> {
         let Some(last) = page.last().map(|event| event.sequence.get()) else {
             break;
         };
-        observer(&page);
+        observer.observe(&page);
         log.tail
             .append_stored(|sequence| log.id(sequence).epoch(), &page, Instant::now());
         after = last;
@@ -51,25 +47,33 @@ fn fill(log: &Log, observer: &Observer) -> Result<(), Error> {
     Ok(())
 }
 
-/// Learns what the streams of the primed events said before them.
-fn observe_earlier(log: &Log, from: u64, observer: &Observer) -> Result<(), Error> {
+/// Reads what was said before the event `from` in the streams that go on from there, and in these open ones.
+pub(crate) fn read_earlier(
+    log: &Log,
+    from: u64,
+    open: &[StreamKey],
+    observe: &mut dyn FnMut(&[StoredEvent]),
+) -> Result<(), Error> {
     let before = log.store.streams_before(Sequence::new(from), STREAMS_MAX);
+    let streams = block_on(before)?;
+    let going_on = streams.iter().filter(|stream| stream.last.get() >= from);
+    let mut keys: Vec<StreamKey> = going_on.map(|stream| stream.key).collect();
+    let others = open.iter().filter(|open| !keys.contains(open));
+    keys.extend(others.copied().collect::<Vec<_>>());
     let mut left = EARLIER_EVENTS_MAX;
-    for StoredStream { key, first, last } in block_on(before)? {
-        if last.get() >= from && left > 0 {
-            let mut after = Sequence::new(first.get() - 1);
-            loop {
-                let page = block_on(
-                    log.store
-                        .read_streams_after(&[key], after, PageLimit::LARGE),
-                )?;
-                let earlier = of_stream_before(&page, key, from);
-                observer(&earlier);
-                left = left.saturating_sub(earlier.len());
-                match page.last() {
-                    Some(last) if last.sequence.get() < from && left > 0 => after = last.sequence,
-                    _ => break,
-                }
+    for key in keys {
+        let mut after = Sequence::START;
+        while left > 0 {
+            let page = block_on(
+                log.store
+                    .read_streams_after(&[key], after, PageLimit::LARGE),
+            )?;
+            let earlier = of_stream_before(&page, key, from);
+            observe(&earlier);
+            left = left.saturating_sub(earlier.len());
+            match page.last() {
+                Some(last) if last.sequence.get() < from => after = last.sequence,
+                _ => break,
             }
         }
     }

@@ -171,6 +171,28 @@ impl Reader {
         !self.keys.is_empty() || self.scope.filter.is_some()
     }
 
+    /// The next thing up to `head`, and `None` where there is nothing more to wait for.
+    #[cfg(feature = "spans")]
+    pub(crate) async fn next_below(&mut self, head: u64) -> Option<ReadItem> {
+        // At the head there may be nothing more to wait for; before it, a page of the store is on its way.
+        let item = std::future::poll_fn(|cx| match self.poll_next(cx) {
+            Poll::Ready(item) => Poll::Ready(Some(item)),
+            Poll::Pending if !self.is_paging() && (self.log.is_shared() || self.after >= head) => {
+                Poll::Ready(None)
+            }
+            Poll::Pending => Poll::Pending,
+        });
+        match item.await? {
+            ReadItem::Closed => None,
+            item @ (ReadItem::Events(_) | ReadItem::Standing(_)) => {
+                // Everything may be in memory, and then nothing else here lets other tasks have their turn.
+                tokio::task::yield_now().await;
+                Some(item)
+            }
+            item => Some(item),
+        }
+    }
+
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<ReadItem> {
         let mut turns = 0;
         loop {

@@ -220,15 +220,9 @@ impl<E: SseEvent> SseTarget<E> {
         let payload = payload_of(event)?;
         let mut ticket = self.engine.intake.ticket();
         let envelope = envelope(event, ticket.number);
-        let write = |room: &mut Room<'_>| envelope.write(room, &payload);
-        loop {
-            let room = self.engine.intake.room();
-            match self.engine.intake.try_push(Class::Other, write) {
-                Ok(()) => break,
-                Err(Refused::Closed) => return Err(Error::closed()),
-                Err(Refused::Full) => room.await,
-            }
-        }
+        self.engine
+            .push(Class::Other, |room| envelope.write(room, &payload))
+            .await?;
         match ticket.answer().await {
             Some(id) => Ok(id),
             None if self.engine.log.is_closed() => Err(Error::closed()),

@@ -7,8 +7,55 @@ use crate::sse::{
     event::StreamKey,
 };
 
-/// Takes in events that this log did not make, as they stand in the store. It runs on any thread, one call at a time.
-pub(crate) type Observer = Arc<dyn Fn(&[StoredEvent]) + Send + Sync>;
+/// What learns of events that this log did not make, as they stand in the store. It is called on any thread, one call at
+/// a time.
+pub(crate) trait Observe: Send + Sync {
+    /// Takes in events, in the order of the log.
+    fn observe(&self, events: &[StoredEvent]);
+
+    /// Streams in which something is open, as far as is known here: not more than this many.
+    fn open_streams(&self, limit: usize) -> Vec<StreamKey>;
+
+    /// All is learnt of streams that begin with the event `from` or later, and of some older ones.
+    fn begin(&self, from: u64);
+
+    /// Begins to learn anew, beside what is known, as [`begin`](Self::begin) says.
+    fn relearn(&self, from: u64) -> Box<dyn Relearn>;
+}
+
+pub(crate) type Observer = Arc<dyn Observe>;
+
+/// What is being learnt anew.
+pub(crate) trait Relearn {
+    /// Takes in events, those of each stream in the order of the log.
+    fn observe(&mut self, events: &[StoredEvent]);
+
+    /// Takes the place of what was known.
+    fn adopt(self: Box<Self>);
+}
+
+/// Learns nothing.
+struct Unconcerned;
+
+impl Observe for Unconcerned {
+    fn observe(&self, _events: &[StoredEvent]) {}
+
+    fn open_streams(&self, _limit: usize) -> Vec<StreamKey> {
+        Vec::new()
+    }
+
+    fn begin(&self, _from: u64) {}
+
+    fn relearn(&self, _from: u64) -> Box<dyn Relearn> {
+        Box::new(Self)
+    }
+}
+
+impl Relearn for Unconcerned {
+    fn observe(&mut self, _events: &[StoredEvent]) {}
+
+    fn adopt(self: Box<Self>) {}
+}
 
 /// Turns records into events. It runs on the worker thread only.
 pub(crate) trait Translator: Send + 'static {
@@ -51,7 +98,7 @@ pub(crate) trait Translator: Send + 'static {
 
     /// What learns of events that others made.
     fn observer(&self) -> Observer {
-        Arc::new(|_| {})
+        Arc::new(Unconcerned)
     }
 
     /// These streams hold no event any more.

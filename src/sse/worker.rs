@@ -14,11 +14,12 @@ use crate::{
     error::Error,
     sse::{
         follower,
-        intake::{Class, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, Intake},
+        intake::{Class, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, Intake, Refused},
         keeper::{Keeper, OnThread, spawn},
         log::Log,
         prime::prime,
         record,
+        room::Room,
         store::{Abandoned, EventStore, Tended},
         translate::Translator,
         writer::{Pending, Writer},
@@ -121,6 +122,22 @@ impl Engine {
         Ok(Self { intake, log })
     }
 
+    /// Puts a record into the buffer as soon as there is room for it.
+    pub(crate) async fn push(
+        &self,
+        class: Class,
+        write: impl Fn(&mut Room<'_>) -> Option<()>,
+    ) -> Result<(), Error> {
+        loop {
+            let room = self.intake.room();
+            match self.intake.try_push(class, &write) {
+                Ok(()) => return Ok(()),
+                Err(Refused::Closed) => return Err(Error::closed()),
+                Err(Refused::Full) => room.await,
+            }
+        }
+    }
+
     /// Refuses later events, stores what is buffered and ends every stream.
     pub(crate) fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
         self.intake.close();
@@ -170,6 +187,9 @@ impl<T: Translator> Worker<T> {
         }
         self.writer.begin(&mut self.translator);
         self.writer.finish(&mut self.translator);
+        if !self.writer.is_owing() {
+            guard(|| self.log.store.close());
+        }
         self.log.close();
         self.intake.report_finished();
     }
@@ -287,10 +307,9 @@ impl<T: Translator> Worker<T> {
 
     fn idle_time(&mut self) -> Duration {
         let expiry = self.log.tail.expire(Instant::now());
-        let evicted = self.log.tail.take_evicted_keys();
-        if !evicted.is_empty() {
-            guard(|| self.translator.evicted(&evicted));
-        }
+        self.log.forget_evicted(|evicted| {
+            guard(|| self.translator.evicted(evicted));
+        });
         if self.writer.is_owing() || self.tend_at.is_some() {
             return RETRY;
         }

@@ -166,17 +166,21 @@ impl Writer {
     fn show(&mut self, appended: &Appended, batch: &Batch, translator: &mut impl Translator) {
         let Appended { first, repeated } = appended;
         let first = first.get();
-        let is_new = if repeated.is_empty() {
-            self.take(first, batch)
+        let kept;
+        let batch = if repeated.is_empty() {
+            batch
         } else {
             guard(|| translator.repeated(repeated));
-            self.take(first, &batch.without(repeated))
+            kept = batch.without(repeated);
+            &kept
         };
-        if is_new {
-            guard(|| translator.appended(first));
-        } else {
-            guard(|| translator.superseded());
-        }
+        self.take(first, batch, |is_new| {
+            if is_new {
+                guard(|| translator.appended(first));
+            } else {
+                guard(|| translator.superseded());
+            }
+        });
         self.publish(translator);
     }
 
@@ -191,20 +195,21 @@ impl Writer {
         }
     }
 
-    /// Takes in what the store keeps; whether it was not there yet.
-    fn take(&self, first: u64, batch: &Batch) -> bool {
+    /// Takes in what the store keeps; `taken` is told whether it was not there yet.
+    fn take(&self, first: u64, batch: &Batch, taken: impl FnOnce(bool)) {
         if self.log.is_shared() {
-            self.log.take_own(first, batch, &self.observer)
+            self.log.take_own(first, batch, &self.observer, taken);
         } else {
             self.log.take(first, batch);
-            true
+            taken(true);
         }
     }
 
     fn publish(&self, translator: &mut impl Translator) {
         self.log.tail.publish();
-        let evicted = self.log.tail.take_evicted_keys();
-        guard(|| translator.evicted(&evicted));
+        self.log.forget_evicted(|evicted| {
+            guard(|| translator.evicted(evicted));
+        });
     }
 
     /// Counts what the store refused, and shows it all the same.
@@ -311,7 +316,7 @@ impl Writer {
         let batch = Arc::new(batch);
         match self.append(&batch) {
             Kept::From(appended) => {
-                self.take(appended.first.get(), &batch);
+                self.take(appended.first.get(), &batch, |_| {});
                 self.announced = dropped;
                 self.publish(translator);
                 true

@@ -1,4 +1,14 @@
-//! The conformance suite of [`EventStore`](crate::EventStore): what the trait promises, checked on a store of yours.
+//! The conformance suite of [`EventStore`](crate::EventStore): what the trait promises, checked on a store of yours, in
+//! three lines of a test:
+//!
+//! ```no_run
+//! // #[test]
+//! fn my_store_keeps_its_promises() {
+//!     # use livespan::{MemoryEventStore, testing::{Place, conformance}};
+//!     # fn my_store(place: &Place) -> MemoryEventStore { MemoryEventStore::with_retention(place.retention()) }
+//!     conformance(|place| my_store(place)); // at `place.directory()`, with `place.retention()`
+//! }
+//! ```
 //!
 //! [`conformance`] takes what makes a store at a [`Place`] and runs every check. The log at a place is opened more than
 //! once, so the store must find it again; the place also says how much of it to retain. A promise that is broken is told

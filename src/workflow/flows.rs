@@ -5,8 +5,16 @@ use std::sync::Arc;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
 use crate::{
-    spans::{event::TraceId, live::LiveSpans, parts::ProcessorParts},
-    workflow::{export::Exporter, handle::Workflow, ids, run::Stage, step::Step},
+    error::Error,
+    spans::{event::TraceId, live::LiveSpans, record::Lasting},
+    workflow::{
+        cancel::cancel,
+        export::Exporter,
+        handle::Workflow,
+        ids,
+        run::{Run, Stage},
+        step::Step,
+    },
 };
 
 /// The namespace of instances where none is given.
@@ -32,18 +40,14 @@ impl Workflows {
     /// Shows workflows in this log. Their process and service are those of the tracer provider that the log watches
     /// when the first span is shown, or else what `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say.
     pub fn new(live: &LiveSpans) -> Self {
-        Self::with_stage(DEFAULT_NAMESPACE.into(), &live.shared.parts, None)
+        Self::lasting(live, Lasting::Durable)
     }
 
-    fn with_stage(
-        namespace: Arc<str>,
-        parts: &Arc<ProcessorParts>,
-        exporter: Option<Exporter>,
-    ) -> Self {
-        let stage = Stage::new(parts, exporter);
+    /// Shows workflows that last as long as this says.
+    pub(crate) fn lasting(live: &LiveSpans, lasting: Lasting) -> Self {
         Self {
-            namespace,
-            stage: Arc::new(stage),
+            namespace: DEFAULT_NAMESPACE.into(),
+            stage: Arc::new(Stage::new(&live.shared.parts, None, lasting)),
         }
     }
 
@@ -67,7 +71,11 @@ impl Workflows {
     #[must_use]
     pub fn exporting(self, provider: &SdkTracerProvider) -> Self {
         let exporter = Exporter::new(provider, &self.stage.parts);
-        Self::with_stage(self.namespace, &self.stage.parts, Some(exporter))
+        let stage = Stage::new(&self.stage.parts, Some(exporter), self.stage.lasting);
+        Self {
+            stage: Arc::new(stage),
+            ..self
+        }
     }
 
     /// Begins to watch an instance. What it returns belongs to one run of the workflow's function: an engine that runs
@@ -76,6 +84,45 @@ impl Workflows {
         let never: fn() -> bool = || false;
         let always: fn(&Step) -> bool = |_| true;
         Workflow::new(&self.stage, &self.namespace, id.as_ref(), never, always)
+    }
+
+    /// Says that an instance is cancelled at which no run is at work: what is open of it, and waits, ends as cancelled.
+    /// For an engine that cancels an instance without loading it; [`Workflow::cancel`] is for a run that it drops.
+    /// Returns how many spans that were: none, if there is no such instance, it is over, or the log's store keeps
+    /// nothing.
+    ///
+    /// It reads the instance's trace, also where other processes told of it, and waits for room in the buffer and for
+    /// the store. What ended meanwhile stays as it ended. A run that goes on all the same shows only steps that had not
+    /// begun.
+    ///
+    /// ```
+    /// use std::{future::pending, pin::pin};
+    /// use livespan::{LiveSpans, workflow::Workflows};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), livespan::Error> {
+    /// let live = LiveSpans::builder().build()?;
+    /// let orders = Workflows::new(&live).namespace("orders");
+    /// {
+    ///     let wf = orders.instance("order-42");
+    ///     let mut run = pin!(wf.run("Order", wf.wait("approval", pending::<()>())));
+    ///     // … the engine polls it, and drops it as soon as it waits …
+    /// #   std::future::poll_fn(|cx| { assert!(run.as_mut().poll(cx).is_pending()); std::task::Poll::Ready(()) }).await;
+    /// }
+    /// assert_eq!(orders.cancel("order-42", "the customer changed their mind").await?, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the log is shut down, cannot be read, or its store fails: try again, nothing is told twice.
+    pub async fn cancel(
+        &self,
+        instance: impl AsRef<str>,
+        reason: impl Into<String>,
+    ) -> Result<usize, Error> {
+        let run = Run::new(&self.stage, &self.namespace, instance.as_ref());
+        cancel(run, reason.into()).await
     }
 
     /// Returns the trace of an instance, for [`LiveSpans::respond`] for example.

@@ -30,6 +30,7 @@
 //!   replay says the same, and the log keeps the first `started` and the first `ended` of each span as long as it
 //!   [retains](crate::Retention) them: a log in memory within its process, one in SQLite or Redis across processes.
 //! - A future that is dropped before it is done is suspended, not over: its span is shown as waiting, never as lost.
+//! - [`Workflows::cancel`] ends an instance that its engine cancels while no run is at work on it.
 //! - What is opened inside a step by `tracing` or `opentelemetry` becomes its child.
 //! - Other exporters get each span when it ends, from [`Workflows::exporting`].
 //!
@@ -38,6 +39,7 @@
 //! shown twice.
 
 pub mod attribute;
+mod cancel;
 mod export;
 mod flows;
 mod handle;

@@ -101,8 +101,8 @@ impl fmt::Display for Failure {
 /// What an error in a `Result` is, so that the failure can be told with its causes. The parameter only tells the ways
 /// apart; it is always inferred.
 ///
-/// Every [`Error`] is one, every text, and everything that can be seen as an error, such as `anyhow::Error` and
-/// `Box<dyn Error + Send + Sync>`.
+/// Every [`Error`] is one, every text, everything that can be seen as an error, such as `anyhow::Error` and
+/// `Box<dyn Error + Send + Sync>`, and a `Box<dyn Error>`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither an error nor a text",
     note = "implement `std::error::Error` for it, or say with `judged_by` when it failed"
@@ -120,7 +120,7 @@ pub mod way {
     /// It can be seen as an error.
     #[derive(Debug)]
     pub enum HoldsError {}
-    /// It can be seen as an error of one thread.
+    /// It is the box of an error of one thread.
     #[derive(Debug)]
     pub enum HoldsLocalError {}
     /// It is text.
@@ -150,15 +150,23 @@ impl<E: AsRef<dyn Error + Send + Sync>> Cause<way::HoldsError> for E {
     }
 }
 
-impl<E: AsRef<dyn Error>> Cause<way::HoldsLocalError> for E {
-    fn failure(&self) -> Failure {
-        let failure = Failure::of(self.as_ref());
-        Failure {
-            type_name: std::any::type_name::<E>(),
-            ..failure
-        }
-    }
+macro_rules! local {
+    ($($type:ty),*) => {
+        $(impl Cause<way::HoldsLocalError> for $type {
+            fn failure(&self) -> Failure {
+                let failure = Failure::of(self.as_ref());
+                Failure {
+                    type_name: std::any::type_name::<$type>(),
+                    ..failure
+                }
+            }
+        })*
+    };
 }
+
+// Not whatever can be seen as a local error: much that can be is seen as one for all threads, too, and then there would be
+// two ways.
+local![Box<dyn Error>, Box<dyn Error + Send>, Box<dyn Error + Sync>];
 
 impl<E: AsRef<str>> Cause<way::IsText> for E {
     fn failure(&self) -> Failure {

@@ -13,6 +13,7 @@ use crate::{
         event::{SpanId, TraceId},
         parts::ProcessorParts,
         preset::Decided,
+        record::Lasting,
     },
     sync::lock,
     workflow::{
@@ -27,14 +28,20 @@ use crate::{
 pub(crate) struct Stage {
     pub(crate) parts: Arc<ProcessorParts>,
     pub(crate) exporter: Option<Exporter>,
+    pub(crate) lasting: Lasting,
     source: OnceLock<u32>,
 }
 
 impl Stage {
-    pub(crate) fn new(parts: &Arc<ProcessorParts>, exporter: Option<Exporter>) -> Self {
+    pub(crate) fn new(
+        parts: &Arc<ProcessorParts>,
+        exporter: Option<Exporter>,
+        lasting: Lasting,
+    ) -> Self {
         Self {
             parts: Arc::clone(parts),
             exporter,
+            lasting,
             source: OnceLock::new(),
         }
     }

@@ -18,7 +18,7 @@ use crate::{
     spans::{
         event::{SpanId, SpanState},
         parse,
-        record::Nature,
+        record::{Doing, Nature},
     },
     sync::lock,
     workflow::{
@@ -56,7 +56,7 @@ pub(crate) struct OpenSpan {
 struct Shown {
     run: Arc<Run>,
     begin: Begin,
-    nature: Nature,
+    doing: Doing,
     start: SystemTime,
     /// Whether the engine was replaying when it began.
     replayed: bool,
@@ -86,7 +86,9 @@ impl OpenSpan {
                     .extend(step.starting_attributes(shown.start));
             }
             let stage = &run.stage;
-            stage.parts.show_start(stage.source(), &data, shown.nature);
+            stage
+                .parts
+                .show_start(stage.source(), &data, shown.nature(shown.doing));
         }
         Self { shown }
     }
@@ -101,7 +103,7 @@ impl OpenSpan {
     /// The future is not ready: a step that waits by its nature waits from now on.
     pub(crate) fn paused(&mut self) {
         if let Some(shown) = &mut self.shown {
-            let rests = shown.nature == Nature::Resting;
+            let rests = shown.doing == Doing::Rests;
             if !std::mem::replace(&mut shown.has_paused, true) && rests && !shown.replayed {
                 shown.wait();
             }
@@ -136,16 +138,20 @@ impl Shown {
         Self {
             run: Arc::clone(run),
             begin,
-            nature: if kind.rests() {
-                Nature::Resting
+            doing: if kind.rests() {
+                Doing::Rests
             } else {
-                Nature::Durable
+                Doing::Works
             },
             start: SystemTime::now(),
             replayed,
             has_paused: false,
             progress: Arc::default(),
         }
+    }
+
+    fn nature(&self, doing: Doing) -> Nature {
+        Nature::Workflow(self.run.stage.lasting, doing)
     }
 
     fn reporter(&self) -> Reporter {
@@ -184,24 +190,26 @@ impl Shown {
         };
         data.links = SpanLinks::default();
         let stage = &self.run.stage;
+        let waiting = Some(SpanState::Waiting);
         stage
             .parts
-            .show_update(stage.source(), &data, Some(SpanState::Waiting));
+            .show_update(stage.source(), &data, stage.lasting, waiting);
     }
 
     fn end(self, failure: Option<&Failure>, replaying: bool) {
         let now = SystemTime::now();
         let mut data = self.data(now);
         self.take_progress(&mut data);
-        let mut nature = self.nature;
+        let mut doing = self.doing;
         if let Some(failure) = failure {
             data.status = Status::error(failure.to_string());
             if failure.is_cancelled() {
-                nature = Nature::Cancelled;
+                doing = Doing::Cancelled;
             } else {
                 data.events.events.push(exception(failure, now));
             }
         }
+        let nature = self.nature(doing);
         let stage = &self.run.stage;
         if self.replayed && replaying {
             // It ended before, but that may have been lost with the process.
@@ -354,12 +362,14 @@ impl Reporter {
             ..bare(&self.run, self.span_id)
         };
         let stage = &self.run.stage;
-        stage.parts.show_update(stage.source(), &data, None);
+        stage
+            .parts
+            .show_update(stage.source(), &data, stage.lasting, None);
     }
 }
 
 /// A span of which only its ids are known, now.
-fn bare(run: &Run, span_id: SpanId) -> SpanData {
+pub(crate) fn bare(run: &Run, span_id: SpanId) -> SpanData {
     let now = SystemTime::now();
     SpanData {
         span_context: run.span_context(span_id),
@@ -378,7 +388,7 @@ fn bare(run: &Run, span_id: SpanId) -> SpanData {
     }
 }
 
-fn links(all: Vec<Link>) -> SpanLinks {
+pub(crate) fn links(all: Vec<Link>) -> SpanLinks {
     let mut links = SpanLinks::default();
     links.links = all;
     links

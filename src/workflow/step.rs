@@ -93,7 +93,9 @@ impl Step {
 
     /// Sets what the step is known again by, if its engine has a number or a name for it that is the same in every
     /// replay. Without one, it is the name and how often that was used below the same parent, in the order in which the
-    /// steps were made: right for every program that makes its steps in the same order each time.
+    /// steps were made: right for every program that makes its steps in the same order each time. Branches that run at once
+    /// do not, where one goes on as soon as its own result is there: their steps have keys, or names, or a
+    /// [`scope`](crate::workflow::Workflow::scope), that no other branch uses.
     pub fn key(mut self, key: impl fmt::Display) -> Self {
         self.key = Some(key.to_string());
         self

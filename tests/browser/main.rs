@@ -10,6 +10,7 @@ mod driver;
 mod finding;
 mod flame;
 mod keyboard;
+mod original_client;
 mod paint;
 mod product_page;
 mod streams;

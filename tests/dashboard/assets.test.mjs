@@ -41,9 +41,30 @@ test("every module that is imported exists, and only stream.mjs knows EventSourc
 
 test("the models and the arithmetic know neither page nor clock", () => {
   for (const file of [
-    "model.mjs", "list-model.mjs", "columns.mjs", "tree.mjs", "span.mjs", "rows.mjs", "layout.mjs", "timescale.mjs", "time.mjs", "status.mjs", "palette.mjs",
+    "model.mjs", "list-model.mjs", "columns.mjs", "tree.mjs", "span.mjs", "rows.mjs", "layout.mjs", "timescale.mjs", "time.mjs", "losses.mjs", "status.mjs", "palette.mjs",
     "ui.mjs", "critical.mjs", "search.mjs", "route.mjs", "waiting.mjs",
   ]) {
     assert.equal(/\b(document|window|globalThis|localStorage|fetch|Date\.now|performance|setTimeout)\b/.test(text(file).replace(/\/\/.*$/gm, "")), false, file);
   }
+});
+
+const ENTRIES = ["main.mjs", "hub-worker.mjs", "import-worker.mjs"];
+const MODULES = FILES.filter((name) => name.endsWith(".mjs"));
+
+test("modules can be served as one script: no two give a name of their own to different things, and none goes by two", () => {
+  /** @type {Record<string, string[]>} */
+  const owners = {};
+  for (const file of MODULES.filter((name) => !ENTRIES.includes(name))) {
+    for (const [, names] of text(file).matchAll(/^(?:export )?(?:async )?(?:const|let|class|function\*?) (\w+|\{[^}]*\}|\[[^\]]*\])/gm)) {
+      for (const name of names.match(/\w+/g) ?? []) (owners[name] ??= []).push(file);
+    }
+  }
+  assert.deepEqual(Object.entries(owners).filter(([, files]) => files.length > 1), []);
+  for (const file of MODULES) {
+    assert.deepEqual(text(file).match(/^import (?!\{).*|^import \{[^}]* as .*|^export (?!\* from|(async )?function|const|class).*/gm), null, file);
+  }
+});
+
+test("a worker can have every module that is not the page's beginning", async () => {
+  for (const file of MODULES.filter((name) => !ENTRIES.includes(name))) await import(new URL(file, FOLDER).href);
 });

@@ -4,10 +4,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { HELD_MAX, TraceFeed } from "../../src/dashboard/assets/feed.mjs";
-import { openStream, parseObject } from "../../src/dashboard/assets/stream.mjs";
+import { parseObject } from "../../src/dashboard/assets/stream.mjs";
 import { stateOf } from "../../src/dashboard/assets/span.mjs";
 import { TRACE, at, ended, hello, started } from "./build.mjs";
-import { FakeWorld } from "./world.mjs";
+import { FakeWorld, openStream } from "./world.mjs";
 import { epochMilliseconds } from "../../src/dashboard/assets/time.mjs";
 
 /** A world whose JSON answers are a queue. @param {{status: number, body: any}[]} answers */

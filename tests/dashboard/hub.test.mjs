@@ -3,7 +3,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { CONNECTIONS_MAX, Hub, TRACES_MAX, UNREAD_MAX, UNREAD_MS } from "../../src/dashboard/assets/hub.mjs";
+import { TRACES_MAX } from "../../src/dashboard/assets/hub-lines.mjs";
+import { CONNECTIONS_MAX, Hub, UNREAD_MAX, UNREAD_MS } from "../../src/dashboard/assets/hub.mjs";
 import { HUB_SILENT_MS, Share } from "../../src/dashboard/assets/share.mjs";
 import { FakeLog } from "./log.mjs";
 import { FakeWorld } from "./world.mjs";
@@ -140,11 +141,12 @@ test("whoever comes to a live list gets what the others have, without a new conn
   const desk = new Desk();
   desk.tab().follow("traces/sse", "", "list");
   desk.settle();
-  desk.world.last().send("traces", { type: "traces", snapshot: true, traces: [{ traceId: "a" }, { traceId: "b" }] });
+  desk.world.last().send("traces", { type: "traces", snapshot: true, traces: [{ traceId: "a" }, { traceId: "b" }], next: "7" });
   desk.world.last().send("traces", { type: "traces", traces: [{ traceId: "c" }], removed: ["a"] });
   const second = desk.tab().follow("traces/sse", "", "list");
   desk.settle();
   assert.deepEqual(second.events.map(({ type, data }) => [type, data.traces?.map((/** @type {any} */ one) => one.traceId)]), [["hello", undefined], ["traces", ["b", "c"]]]);
+  assert.equal(Number(second.events[1].data.next), 7, "where history goes on");
   assert.equal(desk.world.sources.length, 1);
 });
 

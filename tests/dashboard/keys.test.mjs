@@ -21,7 +21,7 @@ function keysOf(file) {
   return keys;
 }
 
-const VIEWS = { traceView: keysOf("trace-view.mjs"), flameView: keysOf("flame-view.mjs"), travelView: keysOf("travel-view.mjs") };
+const VIEWS = { traceView: keysOf("trace-keys.mjs"), flameView: keysOf("flame-view.mjs"), travelView: keysOf("travel-view.mjs") };
 
 function tables() {
   /** @type {string[]} */

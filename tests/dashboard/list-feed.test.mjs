@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ListFeed } from "../../src/dashboard/assets/list-feed.mjs";
+import { pageStatus } from "../../src/dashboard/assets/status.mjs";
 import { at } from "./build.mjs";
 
 /** @param {number} sequence @param {object} [more] @returns {any} */
@@ -47,7 +48,7 @@ function serverOf(last) {
   });
   const feed = new ListFeed(world);
   feed.open();
-  const send = (/** @type {any[]} */ sent, snapshot = false) => server.onEvent({ type: "traces", data: { type: "traces", snapshot, traces: sent, removed: [] } });
+  const send = (/** @type {any[]} */ sent, more = {}) => server.onEvent({ type: "traces", data: { type: "traces", snapshot: false, traces: sent, removed: [], ...more } });
   return { server, feed, send };
 }
 
@@ -56,14 +57,14 @@ const settled = () => new Promise((resolve) => setImmediate(resolve));
 test("a list that is all there is has nothing older", async () => {
   const { server, feed, send } = serverOf(20);
   assert.equal(feed.hasOlder(), false, "nothing is known yet");
-  send(traces(1, 20), true);
+  send(traces(1, 20), { snapshot: true });
   await feed.loadOlder();
   assert.deepEqual([feed.hasOlder(), server.asked], [false, []]);
 });
 
 test("history goes on below the live rows, page by page, without a hole, to its end", async () => {
   const { server, feed, send } = serverOf(1000);
-  send([...traces(501, 1000), trace(7, { state: "running" })], true);
+  send([...traces(501, 1000), trace(7, { state: "running" })], { snapshot: true, next: "501" });
   while (feed.hasOlder()) await feed.loadOlder();
   assert.deepEqual(server.asked, ["traces?limit=200&after=501", "traces?limit=200&after=301", "traces?limit=200&after=101"]);
   assert.deepEqual([feed.model.traces.size, feed.model.older.size], [501, 499]);
@@ -71,7 +72,7 @@ test("history goes on below the live rows, page by page, without a hole, to its 
 
 test("what the live rows let go while history is on show goes on as history", async () => {
   const { feed, send } = serverOf(1000);
-  send(traces(501, 1000), true);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
   await feed.loadOlder();
   send(traces(1001, 3000));
   assert.deepEqual([feed.model.traces.size, feed.model.older.size, feed.model.floor], [2000, 700, 1001]);
@@ -81,7 +82,7 @@ test("what the live rows let go while history is on show goes on as history", as
 
 test("a search asks history for what lies below the live rows, once the reader stops typing", async () => {
   const { server, feed, send } = serverOf(1000);
-  send(traces(501, 1000), true);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
   feed.search("job 1");
   feed.search("job 12");
   assert.deepEqual(server.asked, []);
@@ -96,7 +97,7 @@ test("a search asks history for what lies below the live rows, once the reader s
 
 test("an answer to an earlier search comes too late", async () => {
   const { server, feed, send } = serverOf(1000);
-  send(traces(501, 1000), true);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
   let open = () => {};
   server.gate = new Promise((resolve) => (open = resolve));
   feed.search("job 12");
@@ -109,7 +110,7 @@ test("an answer to an earlier search comes too late", async () => {
 
 test("a search that cannot be read asks nothing", async () => {
   const { server, feed, send } = serverOf(1000);
-  send(traces(501, 1000), true);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
   feed.search("state:gone");
   server.ring();
   await feed.loadOlder();
@@ -118,7 +119,7 @@ test("a search that cannot be read asks nothing", async () => {
 
 test("a page that cannot be had is said, and can be asked for again", async () => {
   const { server, feed, send } = serverOf(1000);
-  send(traces(501, 1000), true);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
   server.status = 503;
   await feed.loadOlder();
   assert.deepEqual([feed.olderFailed, feed.hasOlder(), feed.model.older.size], [true, true, 0]);
@@ -130,10 +131,10 @@ test("a page that cannot be had is said, and can be asked for again", async () =
 test("a fresh snapshot begins history anew, for the same search", async () => {
   const { server, feed, send } = serverOf(1000);
   feed.search("job 12");
-  send(traces(501, 1000), true);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
   server.ring();
   await settled();
-  send(traces(501, 1000), true);
+  send(traces(501, 1000), { snapshot: true, next: "501" });
   assert.equal(feed.model.older.size, 0);
   server.ring();
   await settled();
@@ -142,11 +143,35 @@ test("a fresh snapshot begins history anew, for the same search", async () => {
 
 test("a paused list stands still, counts new traces, and shows them when it goes on", () => {
   const { server, feed, send } = serverOf(0);
-  send([trace(1)], true);
+  send([trace(1)], { snapshot: true });
   feed.pause();
   send([trace(1), trace(2)]);
   server.onEvent({ type: "traces", data: { type: "traces", traces: [trace(2), trace(3)], removed: ["t1"] } });
   assert.deepEqual([feed.news, [...feed.model.traces.keys()]], [2, ["t1"]]);
   feed.resume();
   assert.deepEqual([feed.paused, [...feed.model.traces.keys()]], [false, ["t2", "t3"]]);
+});
+
+test("the list says that the store fails, when it works again, and what was lost meanwhile, as a trace does", () => {
+  const { server, feed, send } = serverOf(3);
+  const status = () => {
+    const { hostDropped, losses, degraded } = feed.model;
+    const { state, text, lines } = pageStatus({ ...feed, paused: feed.paused, status: { ...feed.status, word: "live" } }, { hostDropped, losses, restarts: 0, degraded }, 0);
+    return [state, text, lines[0]];
+  };
+  const none = "dropped by the host, ever: 0 starts, 0 ends, 0 other";
+  server.onEvent({ type: "hello", id: "", data: { type: "hello", epoch: "aaaaaaaa" } });
+  send(traces(1, 3), true);
+  assert.deepEqual(status(), ["live", "Live", none]);
+  server.onEvent({ type: "degraded", id: "", data: { type: "degraded" } });
+  assert.deepEqual(status(), ["degraded", "Degraded", "the store is failing: what comes now comes late, or cannot be replayed"]);
+  // While the page stands still, what it will say goes on.
+  feed.pause();
+  const gap = { type: "gap", id: "aaaaaaaa-9", data: { type: "gap", reason: "dropped", lost: { starts: 2, ends: 1, other: 0 } } };
+  for (const event of [gap, gap]) server.onEvent(event);
+  assert.deepEqual([feed.model.degraded, status()[1]], [true, "Paused"]);
+  feed.resume();
+  assert.deepEqual(status(), ["gap", "Gap · 3 lost", "lost in this log: 2 starts, 1 ends, 0 other events"]);
+  server.onEvent({ type: "gap", id: "", data: { type: "gap", reason: "epoch", lost: null } });
+  assert.equal(status()[0], "gap");
 });

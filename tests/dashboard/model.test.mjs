@@ -7,6 +7,7 @@ import {
   LOGS_MAX, SPANS_MAX, attributesOf, barEnd, createTrace, indexOf, readChanges, reduceTrace, selfTime, spanAt, traceName, traceState,
   stateOf, waitText,
 } from "../../src/dashboard/assets/model.mjs";
+import { lostEvents, noLosses } from "../../src/dashboard/assets/losses.mjs";
 import { flatten, openTo } from "../../src/dashboard/assets/rows.mjs";
 import { TRACE, at, ended, hello, lost, started } from "./build.mjs";
 
@@ -112,7 +113,7 @@ test("every event delivered twice gives the same picture", () => {
   const twice = traceOf(...events, ...events);
   assert.deepEqual(picture(twice), picture(once));
   assert.deepEqual(twice.counts, once.counts);
-  assert.deepEqual(twice.losses, { evicted: 0, starts: 3, ends: 0, other: 1, unknown: false, atMost: false });
+  assert.deepEqual([twice.losses, lostEvents(twice.losses)], [once.losses, 4]);
   assert.equal(span(twice, "a").logs?.length, 1);
   assert.equal(twice.services.get("shop")?.spans, 2);
 });
@@ -166,7 +167,7 @@ test("losses are counted by what was lost", () => {
     { type: "gap", id: "x-21", data: { type: "gap", reason: "dropped", lost: { starts: 1, ends: 0, other: 2 } } },
     { type: "ping", data: { type: "ping", dropped: { starts: 9, ends: 8, other: 7 } } },
   );
-  assert.deepEqual(trace.losses, { evicted: 12, starts: 4, ends: 1, other: 2, unknown: false, atMost: false });
+  assert.deepEqual(trace.losses, { evicted: 12, starts: 4, ends: 1, other: 2, unknown: false, atMost: false, gaps: new Set(["evicted x-1 x-12", "x-20", "x-21"]) });
   assert.deepEqual(trace.hostDropped, { starts: 9, ends: 8, other: 7 });
 });
 
@@ -197,7 +198,7 @@ test("the same epoch again is no restart", () => {
 
 test("a gap of the epoch says that something of unknown size is missing", () => {
   const trace = traceOf(started("a", null, 1), { type: "gap", data: { type: "gap", reason: "epoch", lost: null } });
-  assert.deepEqual(trace.losses, { evicted: 0, starts: 0, ends: 0, other: 0, unknown: true, atMost: false });
+  assert.deepEqual(trace.losses, { ...noLosses(), unknown: true });
   assert.equal(trace.counts.open, 0);
 });
 

@@ -61,7 +61,7 @@ test("a pause counts what waits behind it", () => {
 
 test("a failing store is told before any loss", () => {
   const status = statusOf(watched("live"), [{ reason: "dropped", lost: { starts: 1, ends: 0, other: 0 } }], { degraded: true });
-  assert.deepEqual([status.state, status.lines[0]], ["degraded", "the store is failing: events are live, but cannot be replayed"]);
+  assert.deepEqual([status.state, status.lines[0]], ["degraded", "the store is failing: what comes now comes late, or cannot be replayed"]);
 });
 
 test("an outage that is over is told for a moment, and stays behind the word", () => {

@@ -3,9 +3,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { openStream } from "../../src/dashboard/assets/stream.mjs";
 import { hello } from "./build.mjs";
-import { FakeWorld } from "./world.mjs";
+import { FakeWorld, openStream } from "./world.mjs";
 
 /** @param {object} [options] */
 function opened(options = {}) {

@@ -85,6 +85,9 @@ test("a slow span is work, not a gap; one that waits is none", () => {
   assert.deepEqual(idleGaps(slow, NaN, { start: 0, end: 1000 }), []);
   const waits = traceOf(ended("root", null, 0, 1000), ended("a", "root", 0, 100), ended("sleep", "root", 100, 900, { durable: true }), ended("c", "root", 900, 1000));
   assert.deepEqual(idleGaps(waits, NaN, { start: 0, end: 1000 }), [{ start: 100, end: 900 }]);
+  const kind = { attributes: { "workflow.step.kind": "sleep" } };
+  const local = traceOf(ended("root", null, 0, 1000), ended("a", "root", 0, 100), ended("nap", "root", 100, 900, kind), ended("c", "root", 900, 1000));
+  assert.deepEqual(idleGaps(local, NaN, { start: 0, end: 1000 }), [{ start: 100, end: 900 }]);
 });
 
 test("on a live trace the gap reaches the live edge and not beyond", () => {

@@ -2,6 +2,8 @@
 // A fake of what the stream needs of the world: a clock that a test moves, and connections that a test drives.
 // Holds no test.
 
+import { ResilientStream } from "../../src/dashboard/assets/stream.mjs";
+
 /** Listeners and state of one connection, as a browser would keep them. */
 export class FakeEventSource {
   /** @param {string} url @param {FakeWorld} world */
@@ -105,4 +107,11 @@ export class FakeWorld {
     }
     this.time = end;
   }
+}
+
+/** A stream on its way. @param {any} options @returns {ResilientStream} */
+export function openStream(options) {
+  const stream = new ResilientStream(options);
+  stream.connect();
+  return stream;
 }

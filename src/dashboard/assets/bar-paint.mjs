@@ -3,6 +3,7 @@
 // It must never decide where a span lies, nor hold a colour of its own.
 
 import { STATE, isBadState } from "./columns.mjs";
+import { CUT_MARGIN } from "./layout.mjs";
 
 /**
  * @typedef {object} Sheet what bars are painted on
@@ -13,8 +14,6 @@ import { STATE, isBadState } from "./columns.mjs";
  * @typedef {{x: number, y: number, width: number, height: number}} Box
  */
 
-/** Pixels beyond the view that a cut bar still has, so that its cut end is not taken for an end. */
-export const CUT_MARGIN = 8;
 const STRIPE = 8;
 const MARK = 12;
 

@@ -16,13 +16,14 @@ const NAMES = [
   "running", "waiting", "ok", "error", "cancelled", "lost",
 ];
 
-const dark = globalThis.matchMedia("(prefers-color-scheme: dark)");
+// A worker that has this module among others has no page to match.
+const dark = globalThis.matchMedia?.("(prefers-color-scheme: dark)");
 /** @type {Colours | null} */
 let known = null;
 
 /** @returns {Colours} */
 export function colours() {
-  const key = `${document.documentElement.dataset.theme ?? "auto"} ${dark.matches}`;
+  const key = `${document.documentElement.dataset.theme ?? "auto"} ${dark?.matches}`;
   if (known !== null && known.key === key) return known;
   const style = getComputedStyle(document.documentElement);
   const read = (/** @type {string} */ name) => style.getPropertyValue(`--${name}`).trim();

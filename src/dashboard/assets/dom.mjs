@@ -60,6 +60,15 @@ export function setStyle(node, property, value) {
 /** What was set here; nobody else sets styles. @type {WeakMap<HTMLElement, Record<string, string>>} */
 const styles = new WeakMap();
 
+/** Of a name. Nobody reads more, and 10,000 characters would cost a layout of them all. */
+export const NAME_SHOWN_MAX = 300;
+
+/** @param {string} text @param {number} [length] at most @returns {string} */
+export function shortened(text, length = NAME_SHOWN_MAX) {
+  // Half a character would be drawn as a box.
+  return text.length <= length ? text : `${text.slice(0, length - 1).replace(/[\ud800-\udbff]$/, "")}…`;
+}
+
 /** @param {HTMLElement} node @param {boolean} shown */
 export function setShown(node, shown) {
   if (node.hidden === shown) node.hidden = !shown;

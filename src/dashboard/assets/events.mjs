@@ -118,13 +118,13 @@ function checked(event) {
   if (event === null || typeof event !== "object" || typeof event.type !== "string") throw new Malformed("is no event: it has no type");
   if (isDeeper(event, DEPTH_MAX)) throw new Malformed(`the event is nested deeper than ${DEPTH_MAX} levels`);
   if (!SPAN_TYPES.has(event.type)) return event;
-  if (!/^[0-9a-f]{32}$/.test(event.traceId)) throw new Malformed(`the event has no trace id: ${shown(event.traceId)}`);
-  if (!/^[0-9a-f]{16}$/.test(event.spanId)) throw new Malformed(`the event has no span id: ${shown(event.spanId)}`);
+  if (!/^[0-9a-f]{32}$/.test(event.traceId)) throw new Malformed(`the event has no trace id: ${told(event.traceId)}`);
+  if (!/^[0-9a-f]{16}$/.test(event.spanId)) throw new Malformed(`the event has no span id: ${told(event.spanId)}`);
   for (const key of ["timestamp", ...(event.type === "ended" ? ["startTimestamp"] : [])]) {
-    if (!TIME.test(event[key]) || Number.isNaN(Date.parse(event[key]))) throw new Malformed(`the ${key} is no time: ${shown(event[key])}`);
+    if (!TIME.test(event[key]) || Number.isNaN(Date.parse(event[key]))) throw new Malformed(`the ${key} is no time: ${told(event[key])}`);
   }
   for (const key of ["attributes", "attributeTypes", "status", "lost", "dropped"]) {
-    if (event[key] != null && (typeof event[key] !== "object" || Array.isArray(event[key]))) throw new Malformed(`the ${key} are no object: ${shown(event[key])}`);
+    if (event[key] != null && (typeof event[key] !== "object" || Array.isArray(event[key]))) throw new Malformed(`the ${key} are no object: ${told(event[key])}`);
   }
   for (const key of ["events", "links"]) {
     const items = event[key];
@@ -140,6 +140,6 @@ function isDeeper(value, levels) {
 }
 
 /** @param {any} value @returns {string} */
-function shown(value) {
+function told(value) {
   return (JSON.stringify(value) ?? "none").slice(0, 60);
 }

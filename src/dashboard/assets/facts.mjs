@@ -17,11 +17,11 @@ import { formatDuration } from "./time.mjs";
 const TERM_LENGTH_MAX = 120;
 
 // Names of today's conventions and of those before them, which older bridges still write.
-const FILE = ["code.file.path", "code.filepath"];
-const LINE = ["code.line.number", "code.lineno"];
-const COLUMN = ["code.column.number", "code.column"];
-const FUNCTION = ["code.function.name", "code.function"];
-const MODULE = ["code.module.name", "code.namespace"];
+const FILE_KEYS = ["code.file.path", "code.filepath"];
+const LINE_KEYS = ["code.line.number", "code.lineno"];
+const COLUMN_KEYS = ["code.column.number", "code.column"];
+const FUNCTION_KEYS = ["code.function.name", "code.function"];
+const MODULE_KEYS = ["code.module.name", "code.namespace"];
 
 /**
  * Attributes that tell of the code and not of the work, as fields of their own; else they would drown the others.
@@ -41,12 +41,12 @@ export function codeFields(attributes) {
   const add = (/** @type {string} */ name, /** @type {{key: string, text: string} | null} */ found, text = found?.text) => {
     if (found !== null) fields.push({ name, text: String(text), key: found.key });
   };
-  const file = take(FILE);
-  const [line, column] = [take(LINE), take(COLUMN)];
+  const file = take(FILE_KEYS);
+  const [line, column] = [take(LINE_KEYS), take(COLUMN_KEYS)];
   const place = [line, column].map((one) => (one === null ? "" : `:${one.text}`)).join("");
   add("Source", file ?? line, file === null ? `line ${line?.text}` : `${file.text}${place}`);
-  add("Function", take(FUNCTION));
-  const module = take(MODULE);
+  add("Function", take(FUNCTION_KEYS));
+  const module = take(MODULE_KEYS);
   add("Module", module);
   const target = take(["target"]);
   if (target?.text !== module?.text) add("Target", target);

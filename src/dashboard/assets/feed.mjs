@@ -28,7 +28,7 @@ const SNAPSHOT_RETRY_MS = 2_000;
 const LAG_EVERY_MS = 250;
 
 /** @type {StreamStatus} */
-const CONNECTING = { word: "connecting", reason: "", lastId: "", attempt: 0, malformed: 0, outage: null };
+export const CONNECTING = { word: "connecting", reason: "", lastId: "", attempt: 0, malformed: 0, outage: null };
 
 /** One trace: its snapshot, then its stream. */
 export class TraceFeed {

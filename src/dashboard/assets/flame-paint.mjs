@@ -2,9 +2,11 @@
 // Paints the bars of the flame view. States are told by shape as well as by colour, as in the waterfall. It must never
 // decide where a span lies, nor hold a colour of its own.
 
-import { CUT_MARGIN, markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
+import { markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
 import { STATE, isOpenState } from "./columns.mjs";
+import { shortened } from "./dom.mjs";
 import { barOfSpan, visitVisible } from "./flame.mjs";
+import { CUT_MARGIN } from "./layout.mjs";
 import { barEnd, shownName } from "./span.mjs";
 import { formatDuration, formatTicking } from "./time.mjs";
 
@@ -24,13 +26,13 @@ import { formatDuration, formatTicking } from "./time.mjs";
  */
 
 export const FLAME_ROW = 22;
-const BAR = 18;
-const BAR_TOP = 2;
+const FLAME_BAR = 18;
+const FLAME_BAR_TOP = 2;
 /** From this width on, a bar leaves a pixel free before the next. */
 const SEAM_MIN = 3;
-const CHARACTER_WIDTH = 6;
+const FLAME_CHARACTER = 6;
 const LABEL_MIN = 30;
-const DIMMED = 0.3;
+const FLAME_DIMMED = 0.3;
 /** Of those that share a pixel, so many are asked whether they match. */
 const ASKED_MAX = 256;
 
@@ -52,15 +54,15 @@ function paintSeen(picture, seen) {
   const { pen, frame, colours, top, width } = picture;
   const { index, spans, bad } = seen;
   const from = Math.max(-CUT_MARGIN, seen.x);
-  const box = { x: from, y: seen.row * FLAME_ROW - top + BAR_TOP, width: Math.min(width + CUT_MARGIN, seen.x + seen.width) - from, height: BAR };
+  const box = { x: from, y: seen.row * FLAME_ROW - top + FLAME_BAR_TOP, width: Math.min(width + CUT_MARGIN, seen.x + seen.width) - from, height: FLAME_BAR };
   // What follows in the same colour is another bar.
   if (box.width > SEAM_MIN) box.width -= 1;
-  pen.globalAlpha = isDimmed(picture, seen) ? DIMMED : 1;
+  pen.globalAlpha = isDimmed(picture, seen) ? FLAME_DIMMED : 1;
   const state = bad > 0 && spans > 1 ? STATE.error : frame.trace.spans.state[index];
   const hasShape = paintBar(picture, box, colours.services[frame.palette.slotOf(frame.trace, index)], spans > 1 ? { state, plain: true } : { state });
   if (!hasShape) return;
-  if (box.width >= LABEL_MIN) paintLabel(picture, index, box);
-  for (const decorator of picture.decorators) for (const decoration of decorator(index, frame)) paintDecoration(picture, decoration, box.y, BAR);
+  if (box.width >= LABEL_MIN) paintFlameLabel(picture, index, box);
+  for (const decorator of picture.decorators) for (const decoration of decorator(index, frame)) paintDecoration(picture, decoration, box.y, FLAME_BAR);
 }
 
 /** @param {Picture} picture @param {Seen} seen @returns {boolean} whether something is looked for, and this is not it */
@@ -72,34 +74,27 @@ function isDimmed({ frame, layout }, seen) {
 }
 
 /** @param {Picture} picture @param {number} index @param {import("./bar-paint.mjs").Box} box */
-function paintLabel({ pen, frame, colours, width }, index, box) {
+function paintFlameLabel({ pen, frame, colours, width }, index, box) {
   const { trace } = frame;
   const state = trace.spans.state[index];
-  const left = Math.max(0, box.x) + 5 + (state === STATE.error ? markOf(BAR) - 2 : 0);
+  const left = Math.max(0, box.x) + 5 + (state === STATE.error ? markOf(FLAME_BAR) - 2 : 0);
   const room = Math.min(width, box.x + box.width) - left - (isOpenState(state) ? 10 : 5);
-  const characters = Math.floor(room / CHARACTER_WIDTH);
+  const characters = Math.floor(room / FLAME_CHARACTER);
   if (characters < 3) return;
   const name = shownName(trace, index);
   const timed = state === STATE.placeholder ? name : `${name}  ${durationText(frame, index)}`;
   const text = timed.length <= characters ? timed : shortened(name, characters);
   // A little high, so that the critical path has room below.
-  const y = box.y + BAR / 2 - 0.5;
+  const y = box.y + FLAME_BAR / 2 - 0.5;
   if (state === STATE.ok || state === STATE.running || state === STATE.error) {
     pen.fillStyle = colours.by["on-bar"];
   } else {
     // Nothing can be read on stripes.
     pen.fillStyle = colours.by.panel;
-    pen.fillRect(left - 2, box.y + 2, Math.min(room, pen.measureText(text).width) + 4, BAR - 4);
+    pen.fillRect(left - 2, box.y + 2, Math.min(room, pen.measureText(text).width) + 4, FLAME_BAR - 4);
     pen.fillStyle = colours.by.text;
   }
   pen.fillText(text, left, y, room);
-}
-
-/** @param {string} name @param {number} characters @returns {string} */
-function shortened(name, characters) {
-  if (name.length <= characters) return name;
-  // Half a character would be drawn as a box.
-  return `${name.slice(0, characters - 1).replace(/[\ud800-\udbff]$/, "")}…`;
 }
 
 /** @param {TraceFrame} frame @param {number} index @returns {string} */
@@ -116,11 +111,11 @@ function outline({ pen, frame, layout, colours, top, width }, index, thickness, 
   if (bar === null || bar.x > width || bar.x + bar.width < 0) return;
   const from = Math.max(-CUT_MARGIN, bar.x);
   const to = Math.min(width + CUT_MARGIN, bar.x + bar.width);
-  const y = bar.row * FLAME_ROW - top + BAR_TOP;
+  const y = bar.row * FLAME_ROW - top + FLAME_BAR_TOP;
   // A line of the ground between bar and frame: the frame is seen on any colour.
   for (const [distance, line, style] of /** @type {[number, number, string][]} */ ([[0.5, 1, colours.by.panel], [1 + thickness / 2, thickness, colour]])) {
     pen.lineWidth = line;
     pen.strokeStyle = style;
-    pen.strokeRect(from - distance, y - distance, to - from + 2 * distance, BAR + 2 * distance);
+    pen.strokeRect(from - distance, y - distance, to - from + 2 * distance, FLAME_BAR + 2 * distance);
   }
 }

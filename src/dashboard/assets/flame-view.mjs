@@ -4,10 +4,11 @@
 
 import { colours } from "./colours.mjs";
 import { STATE_NAMES } from "./columns.mjs";
-import { STATE_WORDS, byId, element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
+import { STATE_WORDS, byId, element, setAttribute, setShown, setStyle, setText, shortened } from "./dom.mjs";
 import { flameRow, layoutFlame, spanAtPlace } from "./flame.mjs";
 import { FLAME_ROW, durationText, paintFlame } from "./flame-paint.mjs";
 import { scrollToShow } from "./layout.mjs";
+import { CHEAP_MS } from "./looks.mjs";
 import { childrenOf, indexOf } from "./model.mjs";
 import { barEnd, serviceOf, shownName } from "./span.mjs";
 import { formatOffset, plural } from "./time.mjs";
@@ -17,10 +18,8 @@ import { attachZoom } from "./zoom-input.mjs";
 /** @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame */
 
 // Rows may be made anew for this share of the time while a trace grows.
-const PATIENCE = 15;
-const CHEAP_MS = 3;
-const TIP_WIDTH = 300;
-const NAME_SHOWN_MAX = 300;
+const LAYOUT_PATIENCE = 15;
+const TIP_ROOM = 300;
 
 export class FlameView {
   /** @type {TraceFrame | null} */
@@ -115,7 +114,7 @@ export class FlameView {
     const key = `${generation} ${frame.trace.version} ${frame.moment}`;
     if (this.layout !== null && key === this.laidOutFor) return Infinity;
     const grown = this.layout !== null && generation === this.generation && frame.moment === this.moment;
-    const wait = grown && this.layoutCost > CHEAP_MS ? this.laidOutAt + this.layoutCost * PATIENCE - performance.now() : 0;
+    const wait = grown && this.layoutCost > CHEAP_MS ? this.laidOutAt + this.layoutCost * LAYOUT_PATIENCE - performance.now() : 0;
     if (wait > 0) return wait;
     const began = performance.now();
     this.layout = layoutFlame(frame.trace);
@@ -148,7 +147,7 @@ export class FlameView {
   /** @param {TraceFrame} frame @param {number} index @returns {string} */
   words(frame, index) {
     const { trace } = frame;
-    return [shownName(trace, index).slice(0, NAME_SHOWN_MAX), STATE_WORDS[STATE_NAMES[trace.spans.state[index]]], durationText(frame, index)].filter((word) => word !== "").join(", ");
+    return [shortened(shownName(trace, index)), STATE_WORDS[STATE_NAMES[trace.spans.state[index]]], durationText(frame, index)].filter((word) => word !== "").join(", ");
   }
 
   /** @param {TraceFrame} frame @param {import("./flame.mjs").FlameLayout} layout @param {number} top @returns {number} the span under the pointer, or −1 */
@@ -185,7 +184,7 @@ export class FlameView {
     if (hovered < 0 || pointer === null) return;
     const { trace } = frame;
     const { spans } = trace;
-    setText(this.tipName, shownName(trace, hovered).slice(0, NAME_SHOWN_MAX));
+    setText(this.tipName, shortened(shownName(trace, hovered)));
     const at = spans.start[hovered];
     const children = spans.childCount[hovered];
     const facts = [
@@ -193,7 +192,7 @@ export class FlameView {
       serviceOf(trace, hovered), children > 0 ? plural(children, "child", "children") : "",
     ];
     setText(this.tipFacts, facts.filter((fact) => fact !== "").join(" · "));
-    const x = Math.max(0, Math.min(pointer.x + 14, frame.scale.width - TIP_WIDTH));
+    const x = Math.max(0, Math.min(pointer.x + 14, frame.scale.width - TIP_ROOM));
     const below = pointer.y + 90 < this.viewport;
     setStyle(this.tip, "transform", `translate(${x.toFixed(0)}px, ${(this.root.offsetTop + pointer.y + (below ? 20 : -70)).toFixed(0)}px)`);
   }

@@ -15,7 +15,7 @@
  *   view: () => void, criticalPath: () => void}} page
  */
 
-const PAGE_ROWS = 15;
+const LIST_PAGE_ROWS = 15;
 
 /** @param {Keyed} keyed @returns {Record<Page, Keys>} */
 export function keyTables({ listView, traceView, flameView, travelView, searchView, page }) {
@@ -23,7 +23,7 @@ export function keyTables({ listView, traceView, flameView, travelView, searchVi
   const list = {
     ...everywhere,
     ArrowDown: () => listView.move(1), j: () => listView.move(1), ArrowUp: () => listView.move(-1), k: () => listView.move(-1),
-    PageDown: () => listView.move(PAGE_ROWS), PageUp: () => listView.move(-PAGE_ROWS),
+    PageDown: () => listView.move(LIST_PAGE_ROWS), PageUp: () => listView.move(-LIST_PAGE_ROWS),
     Home: () => listView.move(-Infinity), End: () => listView.move(Infinity),
     Enter: () => listView.openActive(),
   };

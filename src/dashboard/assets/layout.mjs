@@ -14,7 +14,7 @@ import { formatDuration } from "./time.mjs";
 /** Bars are at least this wide, or a short span could not be seen. */
 export const BAR_WIDTH_MIN = 2;
 /** Pixels beyond the view that a cut bar still has, so that its cut end is not taken for an end. */
-const CUT_MARGIN = 8;
+export const CUT_MARGIN = 8;
 
 /**
  * The rows that a viewport shows, and some beyond it.

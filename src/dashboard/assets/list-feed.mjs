@@ -3,6 +3,7 @@
 // Must never touch the DOM. Everything it needs of the world (requests, streams, timers) is handed to it.
 
 import { listRoute, listStreamRoute } from "./api.mjs";
+import { CONNECTING } from "./feed.mjs";
 import { LIST_LIMIT, copyList, createList, forgetOlder, hasOlder, reduceList } from "./list-model.mjs";
 import { parseQuery } from "./search.mjs";
 
@@ -16,9 +17,6 @@ import { parseQuery } from "./search.mjs";
 export const PAGE_LIMIT = 200;
 /** History is not searched for every letter. */
 export const TYPING_MS = 250;
-
-/** @type {StreamStatus} */
-const CONNECTING = { word: "connecting", reason: "", lastId: "", attempt: 0, malformed: 0, outage: null };
 
 /** The live list of traces. */
 export class ListFeed {

@@ -2,6 +2,7 @@
 // The list of traces as a state that events are applied to, and the selection of rows from it.
 // Must never touch the DOM, the network or a clock. Changed in place behind `(state, event) => state`.
 
+import { addGap, droppedOf, noLosses } from "./losses.mjs";
 import { traceMatches } from "./search.mjs";
 
 /**
@@ -31,33 +32,35 @@ import { traceMatches } from "./search.mjs";
  * @property {string | null} epoch
  * @property {{starts: number, ends: number, other: number}} hostDropped
  * @property {boolean} degraded the store is failing
+ * @property {import("./losses.mjs").Losses} losses of the log, as the list's stream tells them
  * @property {number} version
  */
 
 /** Newest summaries kept in the page. */
-export const TRACES_MAX = 2_000;
+export const LIST_MAX = 2_000;
 /** Summaries of history kept in the page. */
 export const OLDER_MAX = 10_000;
 /** Summaries asked for in the live snapshot. */
 export const LIST_LIMIT = 500;
 
 /** @param {number} [max] @returns {TraceList} */
-export function createList(max = TRACES_MAX) {
+export function createList(max = LIST_MAX) {
   return {
     traces: new Map(), older: new Map(), floor: 0, olderFloor: null, exhausted: false, loaded: false, max, goneWithLog: 0, epoch: null,
-    hostDropped: { starts: 0, ends: 0, other: 0 }, degraded: false, version: 0,
+    hostDropped: droppedOf(null), degraded: false, losses: noLosses(), version: 0,
   };
 }
 
 /** @param {TraceList} list @returns {TraceList} a copy that goes its own way */
 export function copyList(list) {
-  return { ...list, traces: new Map(list.traces), older: new Map(list.older) };
+  const losses = { ...list.losses, gaps: new Set(list.losses.gaps) };
+  return { ...list, traces: new Map(list.traces), older: new Map(list.older), losses };
 }
 
 /**
  * Applies an event of `traces/sse`, or `page` with the body of `GET traces`. Unknown types change nothing.
  * @param {TraceList} list
- * @param {{type: string, data: any}} event
+ * @param {{type: string, id?: string, data: any}} event
  * @returns {TraceList} the same object
  */
 export function reduceList(list, event) {
@@ -82,7 +85,7 @@ export function reduceList(list, event) {
       list.traces.delete(traceId);
       list.older.delete(traceId);
     }
-    if (data.snapshot === true) list.floor = floorOf(list);
+    if (data.snapshot === true) list.floor = Number(data.next ?? 0);
     list.loaded = true;
   } else if (event.type === "page") {
     for (const trace of summaries(data.traces)) if (!list.traces.has(trace.traceId)) list.older.set(trace.traceId, trace);
@@ -90,10 +93,11 @@ export function reduceList(list, event) {
     list.olderFloor = Number(data.next ?? 0);
     list.loaded = true;
   } else if (event.type === "ping") {
-    if (data.dropped) list.hostDropped = data.dropped;
+    if (data.dropped) list.hostDropped = droppedOf(data.dropped);
   } else if (event.type === "degraded" || event.type === "gap") {
     // A gap closes the stretch in which the store failed.
     list.degraded = event.type === "degraded";
+    if (event.type === "gap") addGap(list.losses, data, event.id ?? "");
   } else {
     return list;
   }
@@ -146,15 +150,9 @@ export function isOpenTrace(trace) {
 }
 
 /** @param {Summary} trace @returns {number} of its first event; 0 where that is not told */
-function sequenceOf(trace) {
+function firstSequence(trace) {
   const id = String(trace.firstId ?? "");
   return Number(id.slice(id.lastIndexOf("-") + 1)) || 0;
-}
-
-/** A snapshot has the newest LIST_LIMIT, and open ones from any time. @param {TraceList} list @returns {number} */
-function floorOf(list) {
-  if (list.traces.size < LIST_LIMIT) return 0;
-  return [...list.traces.values()].map(sequenceOf).sort((a, b) => b - a)[LIST_LIMIT - 1];
 }
 
 /** @param {unknown} traces @returns {Summary[]} */
@@ -174,7 +172,7 @@ function trim(list) {
     for (const trace of order.slice(list.max)) {
       list.traces.delete(trace.traceId);
       if (list.olderFloor !== null) list.older.set(trace.traceId, trace);
-      list.floor = Math.max(list.floor, sequenceOf(trace) + 1);
+      list.floor = Math.max(list.floor, firstSequence(trace) + 1);
     }
   }
   if (list.older.size <= OLDER_MAX) return;

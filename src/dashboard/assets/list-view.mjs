@@ -1,7 +1,7 @@
 // @ts-check
 // Draws the list of traces. It must never change the model: what a reader does comes out as calls of `actions`.
 
-import { RowPool, STATE_WORDS, byId, element, icon, setAttribute, setIcon, setShown, setStyle, setText } from "./dom.mjs";
+import { RowPool, STATE_WORDS, byId, element, icon, setAttribute, setIcon, setShown, setStyle, setText, shortened } from "./dom.mjs";
 import { rowWindow, scrollToShow } from "./layout.mjs";
 import { OLDER_MAX, isOpenTrace, listCounts, selectTraces } from "./list-model.mjs";
 import { dependsOnTime, parseQuery } from "./search.mjs";
@@ -18,15 +18,13 @@ import { epochMilliseconds, formatAbsolute, formatAge, formatCount, formatDurati
  */
 
 const CHIPS_MAX = 3;
-const OVERSCAN = 3;
+const LIST_OVERSCAN = 3;
 const DURATION_TICK_MS = 100;
 const AGE_TICK_MS = 1_000;
 // Rows do not move away under a pointer that has just moved.
 const HOLD_MS = 1_200;
 // So near the end, the next page of history is asked for.
 const PAGE_AHEAD = 20;
-// Nobody reads more, and a name of 10,000 characters would cost a layout of them all.
-const NAME_SHOWN_MAX = 300;
 
 export class ListView {
   /** @param {ListActions} actions */
@@ -129,7 +127,7 @@ export class ListView {
   /** @param {ListFrame} frame @returns {number} */
   drawRows(frame) {
     const { rowHeight, scrollTop, viewport } = this;
-    const { first, last, height } = rowWindow({ scrollTop, viewport, rowHeight, count: this.rows.length, overscan: OVERSCAN });
+    const { first, last, height } = rowWindow({ scrollTop, viewport, rowHeight, count: this.rows.length, overscan: LIST_OVERSCAN });
     setStyle(this.rowsNode, "height", `${height}px`);
     setShown(byId("list-top"), this.above > 0);
     setText(byId("list-top"), `↑ ${formatCount(this.above)} new`);
@@ -300,7 +298,7 @@ function drawRow(row, node, trace, frame, longest, actions) {
   }
   setAttribute(node, "data-state", trace.state);
   const name = trace.name || "(no name)";
-  setText(row.link, name.length > NAME_SHOWN_MAX ? `${name.slice(0, NAME_SHOWN_MAX)}…` : name);
+  setText(row.link, shortened(name));
   setAttribute(row.link, "title", name.slice(0, 1_000));
   setText(row.started, formatAge(frame.now - epochMilliseconds(trace.startTimestamp)));
   setAttribute(row.started, "title", formatAbsolute(trace.startTimestamp));

@@ -8,7 +8,7 @@ import { idleGaps } from "./timescale.mjs";
 /** @typedef {import("./model.mjs").Trace} Trace */
 
 // Rows may be made anew for this share of the time while a trace grows.
-const PATIENCE = 8;
+const ROWS_PATIENCE = 8;
 /** A look that takes less costs nobody a frame. */
 export const CHEAP_MS = 3;
 const GAPS_EVERY_MS = 250;
@@ -58,7 +58,7 @@ export class KeptRows {
   wait(trace) {
     if (this.madeFor === this.key(trace)) return Infinity;
     if (this.cost < CHEAP_MS) return 0;
-    return Math.max(0, this.madeAt + this.cost * PATIENCE - performance.now());
+    return Math.max(0, this.madeAt + this.cost * ROWS_PATIENCE - performance.now());
   }
 }
 

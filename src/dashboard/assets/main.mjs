@@ -2,6 +2,7 @@
 // Wires the page: address ↔ feeds ↔ views, keys, theme, and the one loop that draws.
 // It must never interpret an event or build elements of the lists: those are the models' and the views' work.
 
+import { AddressBar } from "./address-bar.mjs";
 import { address, getEvents, getJson } from "./api.mjs";
 import { colours } from "./colours.mjs";
 import { byId, calm, setAttribute, setShown, setText } from "./dom.mjs";
@@ -20,15 +21,12 @@ import { listCounts } from "./list-model.mjs";
 import { ListView } from "./list-view.mjs";
 import { Palette } from "./palette.mjs";
 import { ServerClock, initResizer, initTheme, recall, remember } from "./page.mjs";
-import { elsewhere, isSameLook, lookOf, parseRoute, routeText, shownBy } from "./route.mjs";
+import { elsewhere } from "./route.mjs";
 import { SearchView } from "./search-view.mjs";
 import { pageShare } from "./share.mjs";
 import { getSnapshot } from "./snapshot.mjs";
 import { traceName } from "./span.mjs";
-import { drawStatus } from "./status-view.mjs";
-import { HEALED_MS, pageStatus, refusedText } from "./status.mjs";
-import { formatOffset } from "./time.mjs";
-import { wholeStretch } from "./timescale.mjs";
+import { StatusView } from "./status-view.mjs";
 import { TraceView } from "./trace-view.mjs";
 import { Travel } from "./travel.mjs";
 import { TravelView } from "./travel-view.mjs";
@@ -41,25 +39,17 @@ const CALM_TICK_MS = 1_000;
 const DEAR_MS = 3;
 const NEWS_PATIENCE = 6;
 const ANNOUNCE_MS = 5_000;
-// Browsers refuse an address that changes with every frame of a zoom.
-const ADDRESS_MS = 300;
 
 const clock = new ServerClock();
 const palette = new Palette(recall("services", /** @type {string[]} */ ([])));
 const ui = new Ui(() => askFrame());
-let route = parseRoute(location.search);
-/** Whether the address names a zoom or a moment of a trace that is not there yet. */
-let isLookDue = true;
-/** @type {ReturnType<typeof setTimeout> | null} */
-let addressDue = null;
+const bar = new AddressBar(follow);
 let rememberedServices = palette.slots.size;
 /** @type {TraceFeed | import("./files.mjs").FileFeed | null} */
 let traceFeed = null;
 let frameAsked = false;
 /** @type {ReturnType<typeof setTimeout> | null} */
 let tick = null;
-/** @type {ReturnType<typeof setTimeout> | null} */
-let healed = null;
 /** @type {ReturnType<typeof setTimeout> | null} */
 let newsDue = null;
 /** Milliseconds that the last drawing took. */
@@ -79,20 +69,20 @@ const world = {
 };
 const listFeed = new ListFeed(world);
 const listView = new ListView({
-  openTrace: (traceId) => go(elsewhere(route, traceId, null)),
-  traceHref: (traceId) => hrefOf(elsewhere(route, traceId, null)),
+  openTrace: (traceId) => bar.go(elsewhere(bar.route, traceId, null)),
+  traceHref: (traceId) => bar.hrefOf(elsewhere(bar.route, traceId, null)),
   loadOlder: () => void listFeed.loadOlder(),
   forgetOlder: () => listFeed.forget(),
-  setOrder: (order) => replace({ ...route, order }),
+  setOrder: (order) => bar.replace({ ...bar.route, order }),
   changed: askFrame,
 });
 const actions = {
-  select: (/** @type {string | null} */ spanId) => replace({ ...route, span: spanId }),
+  select: (/** @type {string | null} */ spanId) => bar.replace({ ...bar.route, span: spanId }),
   goTo: (/** @type {string} */ spanId) => traceView.goTo(spanId),
   openTrace: (/** @type {string} */ traceId, /** @type {string | null} */ spanId = null) => (
-    traceId === route.trace && spanId !== null ? traceView.goTo(spanId) : go(elsewhere(route, traceId, spanId))),
-  hrefOf: (/** @type {string} */ traceId, /** @type {string | null} */ spanId = null) => hrefOf({ ...elsewhere(route, traceId, spanId), find: "" }),
-  search: (/** @type {string} */ text) => replace(route.trace === null ? { ...route, query: text } : { ...route, find: text }),
+    traceId === bar.route.trace && spanId !== null ? traceView.goTo(spanId) : bar.go(elsewhere(bar.route, traceId, spanId))),
+  hrefOf: (/** @type {string} */ traceId, /** @type {string | null} */ spanId = null) => bar.hrefOf({ ...elsewhere(bar.route, traceId, spanId), find: "" }),
+  search: (/** @type {string} */ text) => bar.replace(bar.route.trace === null ? { ...bar.route, query: text } : { ...bar.route, find: text }),
   copy,
   announce,
 };
@@ -113,17 +103,18 @@ const fileView = new FileView({
     const [first] = feeds.values();
     // Another file may hold the same trace.
     leaveTrace();
-    go(elsewhere(route, feeds.size === 1 ? first.traceId : null, null));
+    bar.go(elsewhere(bar.route, feeds.size === 1 ? first.traceId : null, null));
   },
-  closed: () => (route.trace?.startsWith(FILE_PREFIX) ? go(elsewhere(route, null, null)) : follow(route)),
+  closed: () => (bar.route.trace?.startsWith(FILE_PREFIX) ? bar.go(elsewhere(bar.route, null, null)) : follow(bar.route)),
 });
+const statusView = new StatusView({ announce, changed: askFrame });
 const inspector = new InspectorView({
   close: () => actions.select(null),
   copy,
   openLink: actions.openTrace,
   linkHref: actions.hrefOf,
   goTo: actions.goTo,
-  find: (term) => actions.search(withTerm(route.find, term)),
+  find: (term) => actions.search(withTerm(bar.route.find, term)),
   usual: (service, name) => expectations.of(service, name),
   getJson,
   changed: askFrame,
@@ -131,72 +122,15 @@ const inspector = new InspectorView({
 
 // The address.
 
-/** @param {Route} to @returns {string} */
-function hrefOf(to) {
-  // The path as it was opened: under an axum `.nest`, the one with a slash at its end is not answered.
-  const url = new URL(location.href);
-  url.search = routeText(to);
-  url.hash = "";
-  return url.href;
-}
-
-/** Another page: a step that "back" undoes. @param {Route} to */
-function go(to) {
-  // What was zoomed to a moment ago is what "back" leads to.
-  if (addressDue !== null) writeAddress();
-  history.pushState(null, "", hrefOf(to));
-  follow(to);
-}
-
-/** The same page, looked at otherwise: no step of its own. @param {Route} to */
-function replace(to) {
-  route = to;
-  writeAddress();
-  follow(to);
-}
-
-function writeAddress() {
-  if (addressDue !== null) clearTimeout(addressDue);
-  addressDue = null;
-  history.replaceState(null, "", hrefOf(route));
-}
-
-/** To what the address says, which may be anything. */
-function arrive() {
-  if (addressDue !== null) clearTimeout(addressDue);
-  addressDue = null;
-  isLookDue = true;
-  follow(parseRoute(location.search));
-}
-
-/** Zoom and moment of the address, as soon as the trace is there; from then on, the address has those on show. @param {any} feed @param {number} liveNow */
-function keepLook(feed, liveNow) {
-  const trace = feed.model;
-  if (trace.counts.total === 0 || feed.phase === "loading") return;
-  if (isLookDue) {
-    isLookDue = false;
-    const { zoom, moment } = shownBy(route, wholeStretch(trace, trace.counts.open > 0 ? liveNow : null));
-    if (zoom !== ui.zoom) ui.setZoom(zoom);
-    if (moment !== ui.moment) ui.setMoment(moment);
-  }
-  // While it plays, every frame is another moment.
-  if (travel.play !== null) return;
-  const look = lookOf(ui, trace.start);
-  if (isSameLook(look, route)) return;
-  route = { ...route, ...look };
-  addressDue ??= setTimeout(writeAddress, ADDRESS_MS);
-}
-
 /** @param {Route} to */
 function follow(to) {
-  route = to;
   ui.traceId = to.trace;
   ui.spanId = to.span;
   ui.query = to.query;
   ui.order = to.order;
   if (ui.view !== to.view) setView(to.view);
   shownList().search(to.query);
-  for (const id of ["back", "home"]) setAttribute(byId(id), "href", hrefOf(elsewhere(to, null, null)));
+  for (const id of ["back", "home"]) setAttribute(byId(id), "href", bar.hrefOf(elsewhere(to, null, null)));
   openFeed();
   askFrame();
 }
@@ -210,14 +144,14 @@ function setView(view) {
 
 /** One stream at a time: what a page does not show costs the server nothing. */
 function openFeed() {
-  if (route.trace === null) {
+  if (bar.route.trace === null) {
     leaveTrace();
     shownList().open();
-  } else if (traceFeed?.traceId !== route.trace) {
+  } else if (traceFeed?.traceId !== bar.route.trace) {
     listFeed.close();
     leaveTrace();
     traceView.reset();
-    traceFeed = feedOf(route.trace);
+    traceFeed = feedOf(bar.route.trace);
     traceFeed.open();
   }
 }
@@ -267,7 +201,7 @@ function draw() {
   setShown(byId("list-page"), traceFeed === null);
   setShown(byId("trace-page"), traceFeed !== null);
   const wait = traceFeed === null ? drawList() : drawTrace(traceFeed);
-  drawState(feed);
+  statusView.draw(feed, traceFeed?.model ?? null, ui.moment);
   rememberServices();
   drawCost = performance.now() - began;
   if (wait < Infinity && (clock.running || travel.play !== null) && !document.hidden) {
@@ -278,20 +212,21 @@ function draw() {
 /** @returns {number} milliseconds until the page changes by itself */
 function drawList() {
   setText(document.querySelector("title") ?? document.head, titleOf("livespan"));
-  searchView.drawList(route.query);
+  searchView.drawList(bar.route.query);
   const feed = /** @type {any} */ (shownList());
-  return listView.draw({ feed, query: route.query, order: route.order, now: feed.fixedNow ?? clock.now(), palette });
+  return listView.draw({ feed, query: bar.route.query, order: bar.route.order, now: feed.fixedNow ?? clock.now(), palette });
 }
 
 /** @param {any} feed of the server or of a file @returns {number} */
 function drawTrace(feed) {
   const origin = feed.model.originSeconds;
   const liveNow = feed.fixedNow ?? (Number.isNaN(origin) ? NaN : clock.now() - origin * 1000);
-  keepLook(feed, liveNow);
+  // While it plays, every frame is another moment.
+  if (feed.model.counts.total > 0 && feed.phase !== "loading" && (bar.isLookDue || travel.play === null)) bar.keepLook(feed.model, ui, liveNow);
   const shown = travel.shown(feed, ui, liveNow);
   const { trace } = shown;
   const now = shown.now ?? liveNow;
-  searchView.drawTrace(trace, route.find, now);
+  searchView.drawTrace(trace, bar.route.find, now);
   const frame = traceView.layOut({
     trace, feed, generation: feed.generation, ui, now, moment: ui.moment, live: trace.counts.open > 0 && ui.moment === null && feed.file === undefined, palette,
   });
@@ -318,30 +253,6 @@ function drawViewChoice() {
 /** @param {string} what @returns {string} */
 function titleOf(what) {
   return what === "livespan" ? "livespan" : `${what} · livespan`;
-}
-
-/** @param {any} feed of a trace or of the list, of the server or of a file */
-function drawState(feed) {
-  const trace = traceFeed?.model ?? null;
-  const { hostDropped } = feed.model;
-  const known = { hostDropped, losses: trace?.losses ?? null, restarts: trace?.restarts ?? 0, degraded: feed.model.degraded === true };
-  const past = trace === null || ui.moment === null ? undefined : formatOffset(ui.moment - trace.start);
-  const status = pageStatus(feed, { ...known, past }, Date.now());
-  const news = drawStatus(status, feed.status.lastId);
-  if (news !== "") announce(news);
-  // The word that an outage is over goes away even when nothing else happens.
-  if (status.state === "live" && status.text !== "Live") {
-    healed ??= setTimeout(() => {
-      healed = null;
-      askFrame();
-    }, HEALED_MS);
-  }
-  const banner = trace === null ? "" : refusedText(trace);
-  setShown(byId("banner"), banner !== "");
-  setText(byId("banner"), banner);
-  setShown(byId("pause"), feed.file === undefined);
-  setAttribute(byId("pause"), "aria-pressed", String(feed.paused));
-  setText(byId("pause"), feed.paused ? "Resume" : "Pause");
 }
 
 function rememberServices() {
@@ -380,8 +291,8 @@ function announceCounts() {
 }
 
 function back() {
-  if (route.trace !== null && route.span !== null) replace({ ...route, span: null });
-  else if (route.trace !== null) go(elsewhere(route, null, null));
+  if (bar.route.trace !== null && bar.route.span !== null) bar.replace({ ...bar.route, span: null });
+  else if (bar.route.trace !== null) bar.go(elsewhere(bar.route, null, null));
 }
 
 function toggleHelp() {
@@ -399,7 +310,7 @@ const keys = keyTables({
     pause: togglePause,
     search: () => byId("filter").focus(),
     inspect: () => byId("inspector").focus(),
-    view: () => go({ ...route, view: route.view === "flame" ? "waterfall" : "flame" }),
+    view: () => bar.go({ ...bar.route, view: bar.route.view === "flame" ? "waterfall" : "flame" }),
     criticalPath: () => ui.setCriticalPath(!ui.criticalPath),
   },
 });
@@ -411,7 +322,7 @@ function keyPressed(event) {
   const target = /** @type {HTMLElement} */ (event.target);
   if (target.id === "filter" && (event.key === "Escape" || event.key === "Enter")) return leaveFilter(event);
   if (isOwnKey(target, event.key)) return;
-  const table = keys[route.trace === null ? "list" : ui.view];
+  const table = keys[bar.route.trace === null ? "list" : ui.view];
   if (!Object.hasOwn(table, event.key)) return;
   event.preventDefault();
   table[event.key]();
@@ -423,7 +334,7 @@ function leaveFilter(event) {
   if (event.key === "Escape") {
     actions.search("");
     byId("filter").blur();
-  } else if (route.trace !== null) {
+  } else if (bar.route.trace !== null) {
     searchView.step(event.shiftKey ? -1 : 1);
   } else {
     byId("filter").blur();
@@ -432,20 +343,20 @@ function leaveFilter(event) {
 }
 
 function listen() {
-  addEventListener("popstate", arrive);
+  addEventListener("popstate", () => bar.arrive());
   addEventListener("keydown", keyPressed);
   addEventListener("resize", askFrame);
   document.addEventListener("visibilitychange", askFrame);
   // A page in the back-forward cache must not hold a connection; when it comes back, it starts from a fresh snapshot.
   addEventListener("pagehide", () => {
-    if (addressDue !== null) writeAddress();
+    bar.settle();
     listFeed.close();
     traceFeed?.close();
   });
   addEventListener("pageshow", (event) => {
     if (!event.persisted) return;
     traceFeed = null;
-    arrive();
+    bar.arrive();
   });
   byId("pause").addEventListener("click", togglePause);
   byId("help-open").addEventListener("click", toggleHelp);
@@ -459,16 +370,16 @@ function listen() {
   byId("trace-id").addEventListener("click", () => copy(traceFeed?.model.traceId ?? ""));
   byId("expand-all").addEventListener("click", () => ui.openToDepth(Infinity));
   byId("collapse-all").addEventListener("click", () => ui.openToDepth(0));
-  byId("next-error").addEventListener("click", () => traceView.goToError(1));
-  byId("previous-error").addEventListener("click", () => traceView.goToError(-1));
-  byId("view-waterfall").addEventListener("click", () => go({ ...route, view: "waterfall" }));
-  byId("view-flame").addEventListener("click", () => go({ ...route, view: "flame" }));
+  byId("next-error").addEventListener("click", () => traceView.steps.goToError(1));
+  byId("previous-error").addEventListener("click", () => traceView.steps.goToError(-1));
+  byId("view-waterfall").addEventListener("click", () => bar.go({ ...bar.route, view: "waterfall" }));
+  byId("view-flame").addEventListener("click", () => bar.go({ ...bar.route, view: "flame" }));
   byId("follow").addEventListener("click", () => ui.setFollow(!ui.follow));
   for (const id of ["home", "back"]) {
     byId(id).addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      if (route.trace !== null) go(elsewhere(route, null, null));
+      if (bar.route.trace !== null) bar.go(elsewhere(bar.route, null, null));
     });
   }
 }
@@ -477,5 +388,5 @@ fillHelp();
 initTheme(askFrame);
 initResizer(askFrame);
 listen();
-follow(route);
+follow(bar.route);
 setInterval(announceCounts, ANNOUNCE_MS);

@@ -14,22 +14,22 @@ import { pan, within } from "./timescale.mjs";
  * @typedef {"new" | "move" | "left" | "right"} Grip
  */
 
-const HEIGHT = 40;
+const MINIMAP_HEIGHT = 40;
 const BAR_HEIGHT_MAX = 5;
 /** An error is this large at least: it is what a reader looks for. */
 const ERROR_SIZE = 2;
 // A picture may take this share of the time.
-const PATIENCE = 15;
+const PICTURE_PATIENCE = 15;
 const INTERVAL_MIN_MS = 80;
 const HANDLE_WIDTH = 9;
-const DRAG_MIN = 3;
+const BRUSH_MIN = 3;
 
 export class MinimapView {
   /** @param {{ui: import("./ui.mjs").Ui}} context */
   constructor({ ui }) {
     this.ui = ui;
     this.root = byId("minimap");
-    this.canvas = element("canvas", { class: "minimap-canvas", height: HEIGHT });
+    this.canvas = element("canvas", { class: "minimap-canvas", height: MINIMAP_HEIGHT });
     this.window = element("span", { class: "brush", hidden: true });
     this.before = element("span", { class: "brush-shade", hidden: true });
     this.after = element("span", { class: "brush-shade", hidden: true });
@@ -57,13 +57,13 @@ export class MinimapView {
     const key = `${frame.generation} ${frame.trace.version} ${scale.key} ${colours().key}`;
     if (key === this.drawnFor || !(scale.width > 0)) return Infinity;
     const now = performance.now();
-    const wait = this.drawnAt + Math.max(INTERVAL_MIN_MS, this.cost * PATIENCE) - now;
+    const wait = this.drawnAt + Math.max(INTERVAL_MIN_MS, this.cost * PICTURE_PATIENCE) - now;
     if (this.drawnFor !== "" && (wait > 0 || effort === "spare")) return Math.max(0, wait);
     this.drawnFor = key;
     this.drawnAt = now;
     this.paint(frame, scale);
     this.cost = performance.now() - now;
-    return frame.live ? Math.max(INTERVAL_MIN_MS, this.cost * PATIENCE) : Infinity;
+    return frame.live ? Math.max(INTERVAL_MIN_MS, this.cost * PICTURE_PATIENCE) : Infinity;
   }
 
   /** @param {Scale} scale */
@@ -87,7 +87,7 @@ export class MinimapView {
     if (context === null) return;
     if (this.canvas.width !== width || this.image === null) {
       this.canvas.width = width;
-      this.image = context.createImageData(width, HEIGHT);
+      this.image = context.createImageData(width, MINIMAP_HEIGHT);
     }
     const pixels = new Uint32Array(this.image.data.buffer);
     pixels.fill(0);
@@ -109,7 +109,7 @@ export class MinimapView {
     this.root.setPointerCapture(event.pointerId);
     const move = (/** @type {PointerEvent} */ next) => {
       const to = next.clientX - left;
-      if (!moved && Math.abs(to - from) < DRAG_MIN) return;
+      if (!moved && Math.abs(to - from) < BRUSH_MIN) return;
       moved = true;
       this.drag(grip, zoom, from, to);
     };
@@ -163,7 +163,7 @@ function paintSpans(pixels, width, frame, scale) {
   const { count, start, end, state } = spans;
   const colour = colourOfSpan(frame);
   const error = pixelOf(colours().by.error);
-  const pitch = Math.min(BAR_HEIGHT_MAX + 1, Math.max(1, Math.floor(HEIGHT / Math.max(1, count))));
+  const pitch = Math.min(BAR_HEIGHT_MAX + 1, Math.max(1, Math.floor(MINIMAP_HEIGHT / Math.max(1, count))));
   const height = Math.max(1, pitch - 1);
   /** Painted last, so that no error is hidden below what came after it. @type {number[]} */
   const bad = [];
@@ -174,8 +174,8 @@ function paintSpans(pixels, width, frame, scale) {
     const from = Math.max(0, Math.min(width - 1, place(start[index])));
     const last = state[index] === STATE.lost || Number.isNaN(end[index]) ? barEnd(trace, index, now) : end[index];
     const to = Math.max(from + size, Math.min(width, place(last)));
-    const y = pitch > 1 ? index * pitch : Math.floor((index * (HEIGHT - 1)) / count);
-    const bottom = Math.min(HEIGHT, y + Math.max(size, height));
+    const y = pitch > 1 ? index * pitch : Math.floor((index * (MINIMAP_HEIGHT - 1)) / count);
+    const bottom = Math.min(MINIMAP_HEIGHT, y + Math.max(size, height));
     for (let line = y; line < bottom; line += 1) for (let x = line * width + from; x < line * width + to; x += 1) pixels[x] = pixel;
   };
   for (let index = 0; index < count; index += 1) {

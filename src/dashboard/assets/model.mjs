@@ -4,6 +4,7 @@
 // per event would make 100,000 spans quadratic: keep no reference into it across a call, look at the version numbers.
 
 import { FLAG, STATE, isOpenState } from "./columns.mjs";
+import { addGap, droppedOf, noLosses } from "./losses.mjs";
 import { addPlaceholder, createTree, link, setStart, setState, touch } from "./tree.mjs";
 import { barEnd } from "./span.mjs";
 import { parseTimestamp, wholeSeconds } from "./time.mjs";
@@ -14,13 +15,6 @@ export * from "./span.mjs";
  * @typedef {{type: string, id?: string, data: any}} ModelEvent an event of a stream, or `snapshot` with the body of
  *   `GET traces/{traceId}`
  * @typedef {{reason: string, lastHeard: number, local: boolean}} Loss `local`: it is this page's guess
- * @typedef {object} Losses what this reader could have had and did not get
- * @property {number} evicted events that retention had let go
- * @property {number} starts
- * @property {number} ends
- * @property {number} other
- * @property {boolean} unknown something of unknown size is missing
- * @property {boolean} atMost `evicted` is a limit: the count was of several traces together
  * @typedef {object} Facts what is known of a trace beside its tree
  * @property {string} traceId
  * @property {number} originSeconds whole seconds since 1970 that all times count from; NaN before the first
@@ -41,12 +35,12 @@ export * from "./span.mjs";
  * @property {boolean} unknownToServer
  * @property {boolean} degraded
  * @property {string | null} ended reason of the last `end` event
- * @property {Losses} losses
+ * @property {import("./losses.mjs").Losses} losses
  * @property {{starts: number, ends: number, other: number}} hostDropped as the last `ping` counts it, over the whole log
  * @property {number} refusedSpans events of spans not kept, because SPANS_MAX was reached
  * @property {number} refusedLogs
  * @property {number} logCount
- * @property {Set<string>} seen keys of log records and gaps, which have no key of their own
+ * @property {Set<string>} seen keys of log records, which have no key of their own
  * @typedef {import("./tree.mjs").Tree & Facts} Trace
  */
 
@@ -65,8 +59,7 @@ export function createTrace(traceId) {
     services: new Map(), processes: new Map(), newest: -1, lastParent: -1,
     changes: new Map(), changedTypes: new Map(), logs: new Map(), lost: new Map(), parentIds: new Map(),
     epoch: null, restarts: 0, heard: "", unknownToServer: false, degraded: false, ended: null,
-    losses: { evicted: 0, starts: 0, ends: 0, other: 0, unknown: false, atMost: false },
-    hostDropped: { starts: 0, ends: 0, other: 0 },
+    losses: noLosses(), hostDropped: droppedOf(null),
     refusedSpans: 0, refusedLogs: 0, logCount: 0, seen: new Set(),
   };
 }
@@ -110,11 +103,6 @@ export function indexOf(trace, spanId) {
  */
 export function readChanges(trace, place, visit) {
   return trace.journal.read(place, trace.spans.count, visit);
-}
-
-/** @param {Losses} losses @returns {number} */
-export function lostEvents(losses) {
-  return losses.evicted + losses.starts + losses.ends + losses.other;
 }
 
 /** @param {Trace} trace @param {any} body */
@@ -296,7 +284,7 @@ function hello(trace, data) {
 
 /** @param {Trace} trace @param {any} data */
 function ping(trace, data) {
-  if (data.dropped) trace.hostDropped = numbers(data.dropped);
+  if (data.dropped) trace.hostDropped = droppedOf(data.dropped);
   if (data.known === false) trace.unknownToServer = trace.counts.total === 0;
   hearClock(trace, data.now);
 }
@@ -304,21 +292,8 @@ function ping(trace, data) {
 /** @param {Trace} trace @param {any} data @param {string} id */
 function gap(trace, data, id) {
   trace.degraded = false;
-  const key = `gap ${id || `${data.reason} ${data.from} ${data.to}`}`;
-  if (data.reason === "epoch") {
-    trace.losses.unknown = true;
-    forgetOpen(trace);
-  } else if (!trace.seen.has(key)) {
-    trace.seen.add(key);
-    if (data.traces > 1) trace.losses.atMost = true;
-    if (typeof data.lost === "number") trace.losses.evicted += data.lost;
-    else if (data.lost) {
-      const lost = numbers(data.lost);
-      trace.losses.starts += lost.starts;
-      trace.losses.ends += lost.ends;
-      trace.losses.other += lost.other;
-    } else trace.losses.unknown = true;
-  }
+  addGap(trace.losses, data, id);
+  if (data.reason === "epoch") forgetOpen(trace);
 }
 
 /**
@@ -362,11 +337,6 @@ function timeOf(trace, timestamp) {
 /** @param {Trace} trace @param {unknown} timestamp */
 function hearClock(trace, timestamp) {
   if (typeof timestamp === "string") trace.heard = timestamp;
-}
-
-/** @param {any} value @returns {{starts: number, ends: number, other: number}} */
-function numbers(value) {
-  return { starts: Number(value.starts) || 0, ends: Number(value.ends) || 0, other: Number(value.other) || 0 };
 }
 
 /** @param {unknown} value @returns {string} */

@@ -7,7 +7,7 @@ export class Malformed extends Error {}
 
 const KINDS = ["INTERNAL", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"];
 /** Values nested deeper are left empty. */
-const DEPTH_MAX = 60;
+const VALUE_DEPTH_MAX = 60;
 const SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 
 /**
@@ -16,15 +16,15 @@ const SAFE = BigInt(Number.MAX_SAFE_INTEGER);
  * @returns {Generator<any>} events
  */
 export function* eventsOfOtlp(request, fileCount = 0) {
-  for (const [r, resourceSpans] of list(request.resourceSpans, "resourceSpans").entries()) {
+  for (const [r, resourceSpans] of listAt(request.resourceSpans, "resourceSpans").entries()) {
     const path = `resourceSpans[${r}]`;
     const { values, types } = attributes(resourceSpans?.resource?.attributes, `${path}.resource`);
     const service = String(values["service.name"] ?? "unknown_service");
     const process = `file-${fileCount}-${r}`;
     yield { type: "process", process, service, resource: values, ...typed(types) };
-    for (const [s, scopeSpans] of list(resourceSpans?.scopeSpans, `${path}.scopeSpans`).entries()) {
-      const scope = { process, service, scope: text(scopeSpans?.scope?.name), version: text(scopeSpans?.scope?.version) };
-      for (const [n, span] of list(scopeSpans?.spans, `${path}.scopeSpans[${s}].spans`).entries()) {
+    for (const [s, scopeSpans] of listAt(resourceSpans?.scopeSpans, `${path}.scopeSpans`).entries()) {
+      const scope = { process, service, scope: textOf(scopeSpans?.scope?.name), version: textOf(scopeSpans?.scope?.version) };
+      for (const [n, span] of listAt(scopeSpans?.spans, `${path}.scopeSpans[${s}].spans`).entries()) {
         yield spanOf(span, scope, `${path}.scopeSpans[${s}].spans[${n}]`);
       }
     }
@@ -38,19 +38,19 @@ function spanOf(span, { process, service, scope, version }, path) {
   const ended = nanos(span.endTimeUnixNano, `${path}.endTimeUnixNano`);
   const startTimestamp = timestamp(nanos(span.startTimeUnixNano, `${path}.startTimeUnixNano`));
   const isOpen = ended === 0n;
-  const moments = list(span.events ?? [], `${path}.events`).map((event, n) => {
+  const moments = listAt(span.events ?? [], `${path}.events`).map((event, n) => {
     const own = attributes(event?.attributes, `${path}.events[${n}]`);
-    return { name: text(event?.name), timestamp: timestamp(nanos(event?.timeUnixNano, `${path}.events[${n}].timeUnixNano`)), attributes: own.values, ...typed(own.types) };
+    return { name: textOf(event?.name), timestamp: timestamp(nanos(event?.timeUnixNano, `${path}.events[${n}].timeUnixNano`)), attributes: own.values, ...typed(own.types) };
   });
-  const links = list(span.links ?? [], `${path}.links`).map((link, n) => {
+  const links = listAt(span.links ?? [], `${path}.links`).map((link, n) => {
     const own = attributes(link?.attributes, `${path}.links[${n}]`);
     return { traceId: id(link?.traceId), spanId: id(link?.spanId), attributes: own.values, ...typed(own.types) };
   });
-  const dropped = { attributes: count(span.droppedAttributesCount), events: count(span.droppedEventsCount), links: count(span.droppedLinksCount) };
+  const dropped = { attributes: countOf(span.droppedAttributesCount), events: countOf(span.droppedEventsCount), links: countOf(span.droppedLinksCount) };
   const parent = id(span.parentSpanId ?? "");
   return {
     type: isOpen ? "started" : "ended", traceId: id(span.traceId), spanId: id(span.spanId),
-    parentSpanId: parent === "" || /^0+$/.test(parent) ? null : parent, name: text(span.name), kind: kind(span.kind), process, service, scope,
+    parentSpanId: parent === "" || /^0+$/.test(parent) ? null : parent, name: textOf(span.name), kind: kind(span.kind), process, service, scope,
     ...(version === "" ? {} : { scopeVersion: version }), attributes: values, ...typed(types),
     ...(isOpen ? { timestamp: startTimestamp } : { startTimestamp, timestamp: timestamp(ended), status: status(span.status) }),
     ...(moments.length > 0 ? { events: moments } : {}), ...(links.length > 0 ? { links } : {}),
@@ -66,8 +66,8 @@ function attributes(from, path) {
   const values = [];
   /** @type {[string, string][]} */
   const types = [];
-  for (const pair of list(from ?? [], `${path}.attributes`)) {
-    const key = text(pair?.key);
+  for (const pair of listAt(from ?? [], `${path}.attributes`)) {
+    const key = textOf(pair?.key);
     const { value, type } = anyValue(pair?.value, 0);
     values.push([key, value]);
     if (type !== "") types.push([key, type]);
@@ -78,12 +78,12 @@ function attributes(from, path) {
 
 /** @param {any} from @param {number} depth @returns {{value: any, type: string}} the type where JSON does not tell it */
 function anyValue(from, depth) {
-  if (from === null || typeof from !== "object" || depth > DEPTH_MAX) return { value: "", type: "" };
-  if ("stringValue" in from) return { value: text(from.stringValue), type: "" };
+  if (from === null || typeof from !== "object" || depth > VALUE_DEPTH_MAX) return { value: "", type: "" };
+  if ("stringValue" in from) return { value: textOf(from.stringValue), type: "" };
   if ("boolValue" in from) return { value: from.boolValue === true, type: "" };
   if ("intValue" in from) return integer(from.intValue);
   if ("doubleValue" in from) return double(from.doubleValue);
-  if ("bytesValue" in from) return { value: text(from.bytesValue), type: "bytes" };
+  if ("bytesValue" in from) return { value: textOf(from.bytesValue), type: "bytes" };
   const nested = (/** @type {any} */ one) => anyValue(one, depth + 1);
   if (Array.isArray(from.arrayValue?.values)) {
     const items = from.arrayValue.values.map(nested);
@@ -110,7 +110,7 @@ function double(from) {
 /** @param {any} from @returns {any} */
 function status(from) {
   const code = from?.code;
-  if (code === 2 || code === "STATUS_CODE_ERROR") return { code: "ERROR", ...(text(from.message) === "" ? {} : { message: text(from.message) }) };
+  if (code === 2 || code === "STATUS_CODE_ERROR") return { code: "ERROR", ...(textOf(from.message) === "" ? {} : { message: textOf(from.message) }) };
   return code === 1 || code === "STATUS_CODE_OK" ? { code: "OK", explicit: true } : { code: "OK" };
 }
 
@@ -136,11 +136,11 @@ function timestamp(time) {
 
 /** @param {any} from @returns {string} an id in hex; base64, which protobuf's own JSON has, is none and is told later */
 function id(from) {
-  return text(from).toLowerCase();
+  return textOf(from).toLowerCase();
 }
 
 /** @param {any} from @returns {number} */
-function count(from) {
+function countOf(from) {
   return Number.isFinite(Number(from)) ? Number(from) : 0;
 }
 
@@ -150,12 +150,12 @@ function typed(types) {
 }
 
 /** @param {any} from @returns {string} */
-function text(from) {
+function textOf(from) {
   return typeof from === "string" ? from : "";
 }
 
 /** @param {any} from @param {string} path @returns {any[]} */
-function list(from, path) {
+function listAt(from, path) {
   if (!Array.isArray(from)) throw new Malformed(`${path} is no list`);
   return from;
 }

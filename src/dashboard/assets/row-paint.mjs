@@ -2,13 +2,13 @@
 // Paints what of the waterfall's rows is no text: indentation, fold marks, states and bars, all on one canvas that moves with
 // the rows. It must never decide what a row is, nor hold a colour of its own.
 
-import { CUT_MARGIN, markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
+import { markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
 import { colours } from "./colours.mjs";
 import { STATE, STATE_NAMES } from "./columns.mjs";
 import { calm, element, setStyle, shapePath } from "./dom.mjs";
-import { barGeometry, labelPlace } from "./layout.mjs";
+import { CUT_MARGIN, barGeometry, labelPlace } from "./layout.mjs";
 import { barEnd } from "./span.mjs";
-import { EDGE, INDENT, TWISTY } from "./span-row-view.mjs";
+import { EDGE, TWISTY, indentOf } from "./span-row-view.mjs";
 
 /**
  * @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame
@@ -17,12 +17,12 @@ import { EDGE, INDENT, TWISTY } from "./span-row-view.mjs";
  */
 
 export const ROW_HEIGHT = 28;
-const BAR = 14;
-const BAR_TOP = 7;
-const CHARACTER_WIDTH = 6.7;
+const ROW_BAR = 14;
+const ROW_BAR_TOP = 7;
+const LABEL_CHARACTER = 6.7;
 // Of a running bar's right end, which points on.
-const TIP_WIDTH = 8;
-const DIMMED = 0.38;
+const BAR_TIP = 8;
+const ROW_DIMMED = 0.38;
 const STRIPES_MS = 50;
 const METER_WIDTH_MAX = 220;
 
@@ -46,7 +46,7 @@ export class RowCanvas {
     const sheet = { pen, frame, colours: colours(), shift: calm.matches ? 0 : frame.now / STRIPES_MS };
     pen.textBaseline = "middle";
     pen.fillStyle = sheet.colours.by.line;
-    paintGuides(pen, rows);
+    paintGuides(pen, rows, indentOf(nameWidth));
     for (const [at, row] of rows.entries()) paintHead(sheet, row, at * ROW_HEIGHT);
     pen.globalAlpha = 1;
     pen.fillStyle = sheet.colours.by.line;
@@ -81,14 +81,14 @@ export class RowCanvas {
   }
 }
 
-/** The lines of indentation, each as long as the rows below one another have it. @param {CanvasRenderingContext2D} pen @param {SpanRow[]} rows */
-function paintGuides(pen, rows) {
+/** The lines of indentation, each as long as the rows below one another have it. @param {CanvasRenderingContext2D} pen @param {SpanRow[]} rows @param {number} step from level to level */
+function paintGuides(pen, rows, step) {
   const levels = rows.reduce((most, row) => Math.max(most, row.levels), 0);
   for (let level = 0; level < levels; level += 1) {
     for (let from = 0; from < rows.length; from += 1) {
       let to = from;
       while (to < rows.length && rows[to].levels > level) to += 1;
-      if (to > from) pen.fillRect(EDGE + level * INDENT + 6, from * ROW_HEIGHT, 1, (to - from) * ROW_HEIGHT);
+      if (to > from) pen.fillRect(EDGE + level * step + Math.min(6, step / 2), from * ROW_HEIGHT, 1, (to - from) * ROW_HEIGHT);
       from = to;
     }
   }
@@ -97,10 +97,10 @@ function paintGuides(pen, rows) {
 /** Fold mark and state. @param {Sheet} sheet @param {SpanRow} row @param {number} y */
 function paintHead(sheet, row, y) {
   const { pen, colours: { by, services }, frame: { trace, palette } } = sheet;
-  pen.globalAlpha = row.dimmed ? DIMMED : 1;
+  pen.globalAlpha = row.dimmed ? ROW_DIMMED : 1;
   if (row.deep !== "") {
     pen.fillStyle = by.faint;
-    pen.fillText(row.deep, EDGE + row.levels * INDENT, y + ROW_HEIGHT / 2);
+    pen.fillText(row.deep, row.inset, y + ROW_HEIGHT / 2);
   }
   if (row.rollUp || row.index < 0) return;
   const state = trace.spans.state[row.index];
@@ -126,7 +126,7 @@ function paintShape({ pen }, shape, colour, { x, y, size }) {
 /** The bar, and what lies on it. @param {Sheet} sheet @param {SpanRow} row @param {number} y */
 function paintTime(sheet, row, y) {
   const { pen, colours: { by, services }, frame: { trace, scale, now, palette } } = sheet;
-  pen.globalAlpha = row.dimmed ? DIMMED : 1;
+  pen.globalAlpha = row.dimmed ? ROW_DIMMED : 1;
   if (row.rollUp) return paintMeter(sheet, row, y);
   const { spans } = trace;
   const { index } = row;
@@ -142,10 +142,10 @@ function paintTime(sheet, row, y) {
   }
   const bar = barGeometry(scale.x(start), scale.x(barEnd(trace, index, now)), scale.width);
   let isShaped = false;
-  if (bar.outside === "") isShaped = paintBar(sheet, { x: bar.x, y: y + BAR_TOP, width: bar.width, height: BAR }, services[palette.slotOf(trace, index)], { state });
-  for (const stretch of row.stretches) paintDecoration(sheet, stretch, stretch.kind === "critical" ? y + BAR_TOP : y + 4, stretch.kind === "critical" ? BAR + 2 : ROW_HEIGHT - 8);
+  if (bar.outside === "") isShaped = paintBar(sheet, { x: bar.x, y: y + ROW_BAR_TOP, width: bar.width, height: ROW_BAR }, services[palette.slotOf(trace, index)], { state });
+  for (const stretch of row.stretches) paintDecoration(sheet, stretch, stretch.kind === "critical" ? y + ROW_BAR_TOP : y + 4, stretch.kind === "critical" ? ROW_BAR + 2 : ROW_HEIGHT - 8);
   for (const mark of row.marks) paintMark(sheet, mark, y + ROW_HEIGHT / 2);
-  paintLabel(sheet, row, bar, { y: y + ROW_HEIGHT / 2, state, isShaped });
+  paintTimeLabel(sheet, row, bar, { y: y + ROW_HEIGHT / 2, state, isShaped });
 }
 
 /** Span events as hollow dots, log records as full ones, errors as squares. @param {Sheet} sheet @param {import("./span-row-view.mjs").Mark} mark @param {number} y */
@@ -163,22 +163,22 @@ function paintMark({ pen, colours: { by }, frame: { scale } }, { at, kind }, y) 
 }
 
 /** @param {Sheet} sheet @param {SpanRow} row @param {import("./layout.mjs").Bar} bar @param {{y: number, state: number, isShaped: boolean}} look */
-function paintLabel({ pen, colours: { by }, frame: { scale } }, { label }, bar, { y, state, isShaped }) {
+function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, bar, { y, state, isShaped }) {
   const short = label.split(/ · |, /)[0];
   if (bar.outside !== "") {
     // Nothing of it is in view: say where it is.
     const left = bar.outside === "left";
     const text = left ? `‹ ${short}` : `${short} ›`;
     pen.fillStyle = by.faint;
-    pen.fillText(text, left ? 4 : Math.max(0, scale.width - text.length * CHARACTER_WIDTH - 4), y);
+    pen.fillText(text, left ? 4 : Math.max(0, scale.width - text.length * LABEL_CHARACTER - 4), y);
     return;
   }
-  const mark = isShaped && state === STATE.error ? markOf(BAR) : 0;
-  const placeOf = (/** @type {string} */ text) => labelPlace(bar, text.length * CHARACTER_WIDTH, scale.width, state === STATE.running ? TIP_WIDTH : mark);
+  const mark = isShaped && state === STATE.error ? markOf(ROW_BAR) : 0;
+  const placeOf = (/** @type {string} */ text) => labelPlace(bar, text.length * LABEL_CHARACTER, scale.width, state === STATE.running ? BAR_TIP : mark);
   // What would hide its own bar says less.
-  const text = placeOf(label).side === "inside" && label.length * CHARACTER_WIDTH > bar.width - mark ? short : label;
+  const text = placeOf(label).side === "inside" && label.length * LABEL_CHARACTER > bar.width - mark ? short : label;
   const place = placeOf(text);
-  const width = text.length * CHARACTER_WIDTH;
+  const width = text.length * LABEL_CHARACTER;
   const inside = place.side === "inside";
   const x = place.x + (inside ? mark : 0);
   const isStriped = state === STATE.waiting || state === STATE.lost;

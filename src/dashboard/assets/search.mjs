@@ -26,7 +26,7 @@ const VALUES = {
   status: ["OK", "ERROR"],
   kind: ["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"],
 };
-const COUNTS = ["spans", "errors"];
+const COUNTED = ["spans", "errors"];
 /** @type {Record<string, number>} */
 const NANOSECONDS = { ns: 1, us: 1e3, "µs": 1e3, "μs": 1e3, ms: 1e6, "": 1e6, s: 1e9, m: 60e9, min: 60e9, h: 3600e9 };
 
@@ -116,7 +116,7 @@ function testOf(text, subject) {
   if (found === null) return asText(text);
   const [, mark, key, operator, value] = found;
   const known = mark === "" && KEYS[subject].includes(key);
-  if (known && (key === "duration" || COUNTS.includes(key))) return comparison(key, operator === ":" ? value : operator + value);
+  if (known && (key === "duration" || COUNTED.includes(key))) return comparison(key, operator === ":" ? value : operator + value);
   const number = /^-?(\d+\.?\d*|\.\d+)$/.test(value) ? Number(value) : NaN;
   // A word such as `a>b` is only text.
   if (operator !== ":" && (Number.isNaN(number) || (known && subject === "trace"))) return asText(text);
@@ -140,7 +140,7 @@ function property(key, value) {
 function comparison(key, text) {
   const number = text.replace(/^[<>=]+/, "");
   const operator = operatorOf(text.slice(0, text.length - number.length));
-  if (key === "duration") return { key, value: "", operator, number: nanosecondsOf(number) };
+  if (key === "duration") return { key, value: "", operator, number: nanosecondsIn(number) };
   if (!/^\d+$/.test(number)) throw refuse(`"${number}" is not a whole number`);
   return { key, value: "", operator, number: Number(number) };
 }
@@ -152,7 +152,7 @@ function operatorOf(text) {
 }
 
 /** @param {string} text @returns {number} */
-function nanosecondsOf(text) {
+function nanosecondsIn(text) {
   const found = /^(\d+\.?\d*|\.\d+)(\p{L}*)$/u.exec(text);
   if (found === null) throw refuse(`"${text}" is not a duration, such as 10ms`);
   if (!Object.hasOwn(NANOSECONDS, found[2])) throw refuse(`"${found[2]}" is not one of ns, us, ms, s, m, h`);

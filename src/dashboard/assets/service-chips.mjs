@@ -2,7 +2,7 @@
 // The services of a trace, a chip each. Chips that are there are written anew, not made anew: in a busy trace their counts
 // change with every frame. It must never decide on a colour.
 
-import { element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
+import { element, setAttribute, setShown, setStyle, setText, shortened } from "./dom.mjs";
 import { formatCount, plural } from "./time.mjs";
 
 const NAME_MAX = 20;
@@ -21,7 +21,7 @@ export class ServiceChips {
   draw(services, colour) {
     const rest = services.slice(this.max);
     const shown = services.slice(0, this.max).map(({ name, spans, errors = 0 }) => ({
-      text: `${shortened(name || "(no service)")} ${formatCount(spans)}${errors > 0 ? " !" : ""}`, colour: colour(name), errors,
+      text: `${shortened(name || "(no service)", NAME_MAX)} ${formatCount(spans)}${errors > 0 ? " !" : ""}`, colour: colour(name), errors,
       title: `${name}: ${plural(spans, "span")}${errors > 0 ? `, ${plural(errors, "error")}` : ""}`,
     }));
     if (rest.length > 0) shown.push({ text: `+${rest.length}`, colour: "", errors: 0, title: rest.map((service) => service.name).join("\n") });
@@ -45,9 +45,4 @@ export class ServiceChips {
     this.parent.append(chip);
     return { chip, dot, text };
   }
-}
-
-/** @param {string} service @returns {string} what fits on a chip */
-function shortened(service) {
-  return service.length > NAME_MAX ? `${service.slice(0, NAME_MAX - 1)}…` : service;
 }

@@ -4,7 +4,7 @@
 // another span after the next scroll.
 
 import { FLAG, STATE, STATE_NAMES, isOpenState } from "./columns.mjs";
-import { STATE_WORDS, element, setAttribute, setShown, setStyle, setText } from "./dom.mjs";
+import { STATE_WORDS, element, setAttribute, setShown, setStyle, setText, shortened } from "./dom.mjs";
 import { rollUpText } from "./rows.mjs";
 import { serviceOf, shownName, waitText } from "./span.mjs";
 import { formatCount, formatDuration, formatOffset, formatTicking, parseTimestamp } from "./time.mjs";
@@ -24,7 +24,9 @@ import { ROLLUP_MIN } from "./tree.mjs";
  * @property {Decorator[]} decorators
  */
 
-export const INDENT = 14;
+const INDENT = 14;
+// Of a narrow column, names need the most.
+const NARROW_INDENT = 7;
 /** Where the shapes of a row begin, and how wide fold mark and state are, each with the room after it. */
 export const EDGE = 10;
 export const TWISTY = 21;
@@ -37,8 +39,6 @@ const FLAGS_FROM = 240;
 const INDENT_SHARE_MAX = 0.4;
 const MARKS_MAX = 24;
 const DECORATIONS_MAX = 8;
-// Nobody reads more, and a name of 10,000 characters would cost a layout of them all.
-const NAME_SHOWN_MAX = 300;
 
 /** @param {{select: (index: number) => void, toggle: (index: number, all: boolean) => void, openWide: (index: number) => void}} actions */
 export function makeSpanRow(actions) {
@@ -51,7 +51,8 @@ export function makeSpanRow(actions) {
     decorated: "",
     levels: 0,
     deep: "",
-    /** Where the fold mark stands. */
+    /** Where the row begins, and where its fold mark stands. */
+    inset: 0,
     left: 0,
     /** @type {"" | "open" | "closed"} */
     twisty: "",
@@ -138,11 +139,18 @@ function setAttributes(node, attributes) {
   for (const [name, value] of Object.entries(attributes)) setAttribute(node, name, value);
 }
 
+/** @param {number} nameWidth @returns {number} pixels for each level */
+export function indentOf(nameWidth) {
+  return nameWidth < FLAGS_FROM ? NARROW_INDENT : INDENT;
+}
+
 /** @param {SpanRow} row @param {number} depth @param {number} nameWidth */
 function indent(row, depth, nameWidth) {
-  row.levels = Math.min(depth, Math.floor((nameWidth * INDENT_SHARE_MAX) / INDENT));
+  const step = indentOf(nameWidth);
+  row.levels = Math.min(depth, Math.floor((nameWidth * INDENT_SHARE_MAX) / step));
   row.deep = depth > row.levels ? String(depth) : "";
-  row.left = EDGE + row.levels * INDENT + (row.deep === "" ? 0 : row.deep.length * DIGIT + 5);
+  row.inset = EDGE + row.levels * step;
+  row.left = row.inset + (row.deep === "" ? 0 : row.deep.length * DIGIT + 5);
   setStyle(row.cell, "padding-left", `${row.left + TWISTY + SHAPE}px`);
 }
 
@@ -159,8 +167,7 @@ function drawName(row, node, frame, look) {
     "aria-expanded": children > 0 ? String(!closed) : null, "aria-selected": String(look.selected),
   });
   indent(row, spans.depth[index], look.nameWidth);
-  const name = shownName(trace, index);
-  setText(row.name, name.length > NAME_SHOWN_MAX ? `${name.slice(0, NAME_SHOWN_MAX)}…` : name);
+  setText(row.name, shortened(shownName(trace, index)));
   const parent = spans.parent[index];
   setText(row.service, parent < 0 || spans.service[parent] !== spans.service[index] ? serviceOf(trace, index) : "");
   row.isBadBelow = children > 0 && look.fold !== "open" && spans.has(index, FLAG.errorBelow);

@@ -1,12 +1,12 @@
 // @ts-check
 // The one status word of the page, and what stands behind it. Pure: it must never touch the DOM.
 
-import { LOGS_MAX, SPANS_MAX, lostEvents } from "./model.mjs";
+import { lostEvents } from "./losses.mjs";
+import { LOGS_MAX, SPANS_MAX } from "./model.mjs";
 import { formatCount, formatDuration, plural } from "./time.mjs";
 
 /**
  * @typedef {import("./stream.mjs").StreamStatus} StreamStatus
- * @typedef {{starts: number, ends: number, other: number}} Dropped
  * @typedef {"connecting" | "live" | "reconnecting" | "gap" | "ended" | "paused" | "degraded" | "file"} PageState
  * @typedef {{state: PageState, text: string, lines: string[]}} PageStatus `lines`: what stands behind the word
  * @typedef {object} Watched what the page follows: a feed
@@ -16,8 +16,8 @@ import { formatCount, formatDuration, plural } from "./time.mjs";
  * @property {number | null} lag
  * @property {string} [head] of the log, as last heard
  * @property {string} [file] the name of the file, when it is of one
- * @typedef {{hostDropped: Dropped, losses: import("./model.mjs").Losses | null, restarts: number, degraded: boolean, past?: string}} Known
- *   what its model knows of the log; no losses on the list; `past`: the moment on show, when it is not now
+ * @typedef {{hostDropped: import("./losses.mjs").Dropped, losses: import("./losses.mjs").Losses, restarts: number, degraded: boolean, past?: string}} Known
+ *   what its model knows of the log; `past`: the moment on show, when it is not now
  */
 
 /** @type {Record<string, string>} */
@@ -57,9 +57,9 @@ function word({ status, paused, news }, { losses, degraded, past }, now) {
   if (status.word === "paused") return { state: "paused", text: "Paused" };
   if (status.word === "ended") return { state: "ended", text: "Ended" };
   if (degraded) return { state: "degraded", text: "Degraded" };
-  const lost = losses === null ? 0 : lostEvents(losses);
-  if (lost > 0) return { state: "gap", text: `Gap · ${losses?.atMost ? "up to " : ""}${formatCount(lost)} lost` };
-  if (losses?.unknown) return { state: "gap", text: "Gap · log restarted" };
+  const lost = lostEvents(losses);
+  if (lost > 0) return { state: "gap", text: `Gap · ${losses.atMost ? "up to " : ""}${formatCount(lost)} lost` };
+  if (losses.unknown) return { state: "gap", text: "Gap · log restarted" };
   const healed = healedFor(status, now);
   return { state: "live", text: healed === null ? "Live" : `Live · back after ${formatDuration(healed)}` };
 }
@@ -80,14 +80,12 @@ function detailLines({ status, paused, news, lag, head }, { losses, restarts, de
   const { outage } = status;
   if (status.reason !== "") lines.push(REASONS[status.reason] ?? status.reason);
   if (paused && news > 0) lines.push(`${plural(news, "event")} wait${news === 1 ? "s" : ""} for you to go on`);
-  if (degraded) lines.push("the store is failing: events are live, but cannot be replayed");
-  if (losses !== null) {
-    const { evicted, starts, ends, other, unknown, atMost } = losses;
-    if (evicted > 0) lines.push(`${atMost ? "at most " : ""}${plural(evicted, "event")} had been evicted before this page could read them`);
-    if (starts + ends + other > 0) lines.push(`lost in this log: ${starts} starts, ${ends} ends, ${other} other events`);
-    if (unknown) lines.push("the log was restarted: events in between are lost, their number is unknown");
-  }
-  if (restarts > 0 && !losses?.unknown) lines.push("the server was restarted while this page was open");
+  if (degraded) lines.push("the store is failing: what comes now comes late, or cannot be replayed");
+  const { evicted, starts, ends, other, unknown, atMost } = losses;
+  if (evicted > 0) lines.push(`${atMost ? "at most " : ""}${plural(evicted, "event")} had been evicted before this page could read them`);
+  if (starts + ends + other > 0) lines.push(`lost in this log: ${starts} starts, ${ends} ends, ${other} other events`);
+  if (unknown) lines.push("the log was restarted: events in between are lost, their number is unknown");
+  if (restarts > 0 && !losses.unknown) lines.push("the server was restarted while this page was open");
   if (outage !== null) lines.push(`back ${ago(now - outage.at)}, after ${formatDuration(outage.milliseconds)}: ${REASONS[outage.reason] ?? outage.reason}`);
   if (status.lastId !== "") lines.push(`last event ${status.lastId}`);
   if (head) lines.push(`the log's last event ${head}`);

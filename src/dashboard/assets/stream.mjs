@@ -48,21 +48,6 @@ const FINAL_REASONS = new Set(["complete", "unknown"]);
 // After these, asking again at once would be rude: the server is full, or will refuse until somebody signs in.
 const SLOW_REASONS = new Set(["overload", "expired"]);
 
-/**
- * Opens a stream and keeps it open until `close`.
- *
- * EventSource reconnects by itself after a broken connection, but gives up for ever on any answer other than 200, and
- * never notices a connection that is open and dead. Both are repaired here: it is made anew, with a growing pause and
- * the last id in the query.
- * @param {StreamOptions} options
- * @returns {ResilientStream}
- */
-export function openStream(options) {
-  const stream = new ResilientStream(options);
-  stream.connect();
-  return stream;
-}
-
 /** @returns {Environment} */
 export function browserEnvironment() {
   return {
@@ -74,6 +59,13 @@ export function browserEnvironment() {
   };
 }
 
+/**
+ * A stream that stays open from `connect` until `close`.
+ *
+ * EventSource reconnects by itself after a broken connection, but gives up for ever on any answer other than 200, and
+ * never notices a connection that is open and dead. Both are repaired here: it is made anew, with a growing pause and
+ * the last id in the query.
+ */
 export class ResilientStream {
   /** @param {StreamOptions} options */
   constructor(options) {

@@ -178,7 +178,7 @@ export function idleGaps(trace, now, stretch) {
   for (let index = 0; index < spans.count; index += 1) {
     const state = spans.state[index];
     if (spans.firstChild[index] >= 0 || state === STATE.placeholder || state === STATE.waiting) continue;
-    if (spans.events[index]?.durable === true) continue;
+    if (rests(spans.events[index])) continue;
     const start = spans.start[index];
     const end = barEnd(trace, index, now);
     if (!(end >= stretch.start && start <= stretch.end)) continue;
@@ -192,6 +192,15 @@ export function idleGaps(trace, now, stretch) {
   // What is beyond the live edge is not idle: it has not happened.
   const edge = Math.min(stretch.end, trace.counts.open > 0 ? now : stretch.end);
   return emptyRuns(change, lastEnd, firstStart, { start: stretch.start, end: edge }, length);
+}
+
+/**
+ * Whether a span without children did no work of this process: a step of a durable workflow, or one that only waited.
+ * @param {any} event
+ */
+function rests(event) {
+  const kind = event?.attributes?.["workflow.step.kind"];
+  return event?.durable === true || kind === "sleep" || kind === "wait";
 }
 
 /** @param {Int32Array} change @param {Float64Array} lastEnd @param {Float64Array} firstStart @param {Stretch} limits @param {number} length @returns {Stretch[]} */

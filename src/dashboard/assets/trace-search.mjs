@@ -65,7 +65,9 @@ export class TraceSearch {
   begin(trace, query) {
     const { terms, wrong } = parseQuery(query, "trace");
     Object.assign(this, { trace, query, wrong, active: terms.length > 0, timed: dependsOnTime(terms), place: -1, count: 0, orderFor: "", waiting: [] });
-    this.tests = terms.map((term) => ({ term, tested: new Uint8Array(0), has: inside(term.value) }));
+    // What a column answers is asked before what attributes do; a span that fails the one is not asked the other.
+    const isDear = (/** @type {Term} */ { key }) => Number(key === "" || key.startsWith("@"));
+    this.tests = terms.sort((a, b) => isDear(a) - isDear(b)).map((term) => ({ term, tested: new Uint8Array(0), has: inside(term.value) }));
     this.bits = new Uint8Array(this.active ? trace.spans.parent.length : 0);
     this.version += 1;
   }
@@ -125,9 +127,9 @@ function holds(trace, index, test, now) {
   const state = spans.state[index];
   switch (key) {
     case "": return textHolds(trace, index, test);
-    case "name": return known(trace, test, spans.name[index]);
-    case "service": return known(trace, test, spans.service[index]);
-    case "scope": return known(trace, test, spans.scope[index]);
+    case "name": return passes(trace, test, spans.name[index]);
+    case "service": return passes(trace, test, spans.service[index]);
+    case "scope": return passes(trace, test, spans.scope[index]);
     case "span": case "id": return spans.ids[index].startsWith(value);
     case "state": return STATE_NAMES[state] === value;
     case "status": return isBadState(state) === (value === "error");
@@ -141,7 +143,7 @@ function holds(trace, index, test, now) {
 }
 
 /** Whether the text of this number holds the value: found out once. @param {Trace} trace @param {Test} test @param {number} id @returns {boolean} */
-function known({ strings }, test, id) {
+function passes({ strings }, test, id) {
   if (test.tested.length <= id) {
     const larger = new Uint8Array(Math.max(256, strings.list.length * 2));
     larger.set(test.tested);
@@ -176,7 +178,7 @@ function inside(value) {
 /** @param {Trace} trace @param {number} index @param {Test} test @returns {boolean} */
 function textHolds(trace, index, test) {
   const { spans } = trace;
-  if (known(trace, test, spans.name[index]) || known(trace, test, spans.service[index]) || known(trace, test, spans.scope[index])) return true;
+  if (passes(trace, test, spans.name[index]) || passes(trace, test, spans.service[index]) || passes(trace, test, spans.scope[index])) return true;
   if (spans.ids[index].startsWith(test.term.value)) return true;
   const { has } = test;
   const event = spans.events[index];

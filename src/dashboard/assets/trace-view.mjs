@@ -9,15 +9,16 @@ import { rowWindow, scrollToShow } from "./layout.mjs";
 import { CHEAP_MS, IdleGaps, KeptRows } from "./looks.mjs";
 import { MinimapView } from "./minimap-view.mjs";
 import { indexOf } from "./model.mjs";
-import { foldOf, nearestRow, nextBad, spanOfRow, unhide } from "./rows.mjs";
+import { foldOf, nearestRow, unhide } from "./rows.mjs";
 import { ROW_HEIGHT, RowCanvas } from "./row-paint.mjs";
 import { SideView } from "./side-view.mjs";
 import { barEnd } from "./span.mjs";
 import { drawRollUpRow, drawSpanRow, makeSpanRow, rowTitle } from "./span-row-view.mjs";
-import { Scale, fitTo, openEdge, pan, wholeStretch, zoomAbout } from "./timescale.mjs";
+import { Scale, fitTo, openEdge, wholeStretch } from "./timescale.mjs";
 import { formatCount } from "./time.mjs";
 import { TitleView } from "./title-view.mjs";
-import { KEY_PAN, KEY_ZOOM, attachWheel, attachZoom } from "./zoom-input.mjs";
+import { TraceKeys } from "./trace-keys.mjs";
+import { attachWheel, attachZoom } from "./zoom-input.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
@@ -40,10 +41,10 @@ import { KEY_PAN, KEY_ZOOM, attachWheel, attachZoom } from "./zoom-input.mjs";
  * @property {import("./span-row-view.mjs").Decorator[]} decorators
  */
 
-const OVERSCAN = 4;
+// Each row costs every frame of a scroll a share; two are on their way when the next one comes into view.
+const OVERSCAN = 2;
 const REST_MS = 100;
 const FOLLOW_MARGIN = ROW_HEIGHT * 3;
-const PAGE_ROWS = 20;
 
 export class TraceView {
   /** @type {TraceFrame | null} */
@@ -85,6 +86,8 @@ export class TraceView {
     this.follow = new FollowView(this.ui, this.scroller);
     this.side = new SideView(this.ui);
     this.emptyFor = "";
+    this.steps = new TraceKeys(this);
+    this.keys = this.steps.keys;
     this.listen();
   }
 
@@ -331,38 +334,6 @@ export class TraceView {
     this.scrollTo(nearestRow(trace, this.rows, index), ROW_HEIGHT * 2);
   }
 
-  /** @param {number} by rows; ±Infinity for the ends */
-  move(by) {
-    const { count } = this.rows;
-    if (count === 0) return;
-    const from = this.activeRow();
-    const start = from < 0 ? (by > 0 ? -1 : 0) : from;
-    let row = Number.isFinite(by) ? Math.max(0, Math.min(count - 1, start + by)) : by < 0 ? 0 : count - 1;
-    // A sum is no span: what can be selected stands on either side of it.
-    while (row > 0 && row < count - 1 && this.rows.spans[row] < 0) row += Math.sign(by);
-    if (this.rows.spans[row] < 0) row = Math.max(0, row - 1);
-    this.scrollTo(row, ROW_HEIGHT);
-    this.select(spanOfRow(this.rows, row));
-    requestAnimationFrame(() => requestAnimationFrame(() => this.focusActive()));
-  }
-
-  /** Collapses the span, or goes to its parent when there is nothing to collapse. */
-  collapseOrParent() {
-    const index = this.active();
-    if (this.trace === null || index < 0) return;
-    const { spans } = this.trace;
-    if (spans.childCount[index] > 0 && foldOf(this.trace, this.ui.fold, index) !== "closed") this.toggle(index, false);
-    else if (spans.parent[index] >= 0) this.goTo(spans.ids[spans.parent[index]]);
-  }
-
-  /** Expands the span, or goes to its first child. */
-  expandOrChild() {
-    const index = this.active();
-    if (this.trace === null || index < 0 || this.trace.spans.childCount[index] === 0) return;
-    if (foldOf(this.trace, this.ui.fold, index) === "closed") this.toggle(index, false);
-    else this.move(1);
-  }
-
   /** @param {number} index @param {boolean} all at the same depth */
   toggle(index, all) {
     if (this.trace === null || this.trace.spans.childCount[index] === 0) return;
@@ -381,54 +352,6 @@ export class TraceView {
     if (state !== null) this.ui.foldSpan(id, state);
     else if (this.ui.fold.except.delete(id)) this.ui.foldChanged();
   }
-
-  /** @param {1 | -1} direction */
-  goToError(direction) {
-    if (this.trace === null) return;
-    const found = nextBad(this.trace, this.active(), direction);
-    // The pass over all spans wrote depths as if nothing were folded, which is what they are.
-    if (found >= 0) this.goTo(this.trace.spans.ids[found]);
-  }
-
-  // Zoom by keys.
-
-  /** @param {number} factor */
-  zoomBy(factor) {
-    if (this.frame === null) return;
-    const { scale } = this.frame;
-    const x = this.axis.pointer;
-    const place = x !== null && x >= 0 && x <= scale.width ? x : scale.width / 2;
-    this.ui.setZoom(zoomAbout(this.ui.zoom ?? this.whole(), scale.time(place), factor, this.whole()));
-  }
-
-  /** @param {number} share */
-  panBy(share) {
-    if (this.frame !== null && this.ui.zoom !== null) this.ui.setZoom(pan(this.ui.zoom, share, this.whole()));
-  }
-
-  /** Zooms to the selected span; when that is on show already, to the whole trace. */
-  fit() {
-    const index = this.active();
-    const { frame, ui } = this;
-    if (frame === null || index < 0 || Number.isNaN(frame.trace.spans.start[index])) return ui.setZoom(null);
-    const zoom = fitTo({ start: frame.trace.spans.start[index], end: barEnd(frame.trace, index, frame.now) }, this.whole());
-    const same = zoom !== null && ui.zoom !== null && zoom.start === ui.zoom.start && zoom.end === ui.zoom.end;
-    ui.setZoom(same ? null : zoom);
-  }
-
-  /** @type {Record<string, () => void>} */
-  keys = {
-    ArrowDown: () => this.move(1), j: () => this.move(1), ArrowUp: () => this.move(-1), k: () => this.move(-1),
-    PageDown: () => this.move(PAGE_ROWS), PageUp: () => this.move(-PAGE_ROWS),
-    Home: () => this.move(-Infinity), End: () => this.move(Infinity),
-    ArrowLeft: () => this.collapseOrParent(), h: () => this.collapseOrParent(),
-    ArrowRight: () => this.expandOrChild(), l: () => this.expandOrChild(),
-    E: () => this.ui.openToDepth(Infinity), C: () => this.ui.openToDepth(0),
-    ...Object.fromEntries(Array.from({ length: 9 }, (_, at) => [String(at + 1), () => this.ui.openToDepth(at + 1)])),
-    "]": () => this.goToError(1), "[": () => this.goToError(-1),
-    w: () => this.zoomBy(KEY_ZOOM), s: () => this.zoomBy(1 / KEY_ZOOM), a: () => this.panBy(-KEY_PAN), d: () => this.panBy(KEY_PAN),
-    f: () => this.fit(), g: () => this.ui.setCompress(!this.ui.compress), L: () => this.ui.setFollow(!this.ui.follow),
-  };
 
   /** @returns {string} what a screen reader is told from time to time: counts, not rows */
   announcement() {

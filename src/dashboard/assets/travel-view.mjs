@@ -10,7 +10,7 @@ import { SPEEDS, speedFor } from "./travel.mjs";
 /** Steps of the slider. */
 const STEPS = 10_000;
 const PAGE_SHARE = 0.1;
-const HEIGHT = 26;
+const SCRUBBER_HEIGHT = 26;
 
 export class TravelView {
   /**
@@ -151,7 +151,7 @@ export class TravelView {
     if (key === this.drawnFor || width === 0) return;
     this.drawnFor = key;
     this.canvas.width = Math.round(width * ratio);
-    this.canvas.height = HEIGHT * ratio;
+    this.canvas.height = SCRUBBER_HEIGHT * ratio;
     const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
     context.scale(ratio, ratio);
     const bars = Math.max(1, Math.floor(width / 3));
@@ -162,9 +162,9 @@ export class TravelView {
       for (const [count, colour] of /** @type {const} */ ([[all[bar], colours.by.muted], [failed[bar], colours.by.error]])) {
         if (count === 0) continue;
         // By the root, so that one span among thousands can still be seen.
-        const height = Math.max(3, Math.sqrt(count / most) * HEIGHT);
+        const height = Math.max(3, Math.sqrt(count / most) * SCRUBBER_HEIGHT);
         context.fillStyle = colour;
-        context.fillRect(bar * 3, HEIGHT - height, 2, height);
+        context.fillRect(bar * 3, SCRUBBER_HEIGHT - height, 2, height);
       }
     }
   }

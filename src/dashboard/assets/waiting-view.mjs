@@ -4,7 +4,7 @@
 
 import { STATE, isOpenState } from "./columns.mjs";
 import { criticalPath, drawable } from "./critical.mjs";
-import { byId, element, icon, setAttribute, setShown, setText } from "./dom.mjs";
+import { byId, element, icon, setAttribute, setShown, setText, shortened } from "./dom.mjs";
 import { isSlow, timesUsual } from "./expected.mjs";
 import { indexOf } from "./model.mjs";
 import { nextWhere } from "./rows.mjs";
@@ -19,7 +19,7 @@ import { waitingChains } from "./waiting.mjs";
 
 const CHAINS_MAX = 3;
 const SHARES_MAX = 3;
-const NAME_SHOWN_MAX = 48;
+const LINK_LENGTH_MAX = 48;
 const LOOK_EVERY_MS = 200;
 // A trace that has just ended may go on; the path is worth a walk over all spans only when it is quiet.
 const QUIET_MS = 300;
@@ -118,8 +118,7 @@ export class WaitingView {
   /** @param {import("./model.mjs").Trace} trace @param {number} index @param {string} kind @returns {HTMLElement} */
   link(trace, index, kind) {
     const name = shownName(trace, index);
-    const text = name.length > NAME_SHOWN_MAX ? `${name.slice(0, NAME_SHOWN_MAX)}…` : name;
-    return element("button", { type: "button", class: `link ${kind}`, text, title: name.slice(0, 500), on: { click: () => this.actions.goTo(trace.spans.ids[index]) } });
+    return element("button", { type: "button", class: `link ${kind}`, text: shortened(name, LINK_LENGTH_MAX), title: name.slice(0, 500), on: { click: () => this.actions.goTo(trace.spans.ids[index]) } });
   }
 
   /** The next innermost open span, in reading order. */

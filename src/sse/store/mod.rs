@@ -122,6 +122,10 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
         Ok(Tended::default())
     }
 
+    /// Tidies up after the log's last append: the log was shut down. It may take a while, reads go on beside it, and it is
+    /// not called while the store fails, nor when the process just ends. By default it does nothing.
+    fn close(&self) {}
+
     /// Returns how events that others append are awaited; `None`, the default, for a store with one writer.
     fn follow(&self) -> Option<&dyn Follow> {
         None
@@ -132,6 +136,11 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// on the log's own thread, else on one beside it. Which of the two is decided at opening.
     fn patience(&self) -> Option<Duration> {
         Some(DEFAULT_PATIENCE)
+    }
+
+    /// Returns the bounds of what the store keeps, for `/status`; by default it does not tell.
+    fn bounds(&self) -> Option<Retention> {
+        None
     }
 
     /// Returns how much of the log is kept in memory before this store.

@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
 
 use crate::{
-    spans::{event::TraceId, live::LiveSpans},
+    spans::{event::TraceId, live::LiveSpans, record::Lasting},
     sync::lock,
     workflow::{
         flows::Workflows,
@@ -160,7 +160,7 @@ impl Engine {
         EngineBuilder {
             #[cfg(feature = "http")]
             live: live.clone(),
-            flows: Workflows::new(live),
+            flows: Workflows::lasting(live, Lasting::Process),
             namespace: None,
             instances_max: DEFAULT_INSTANCES_MAX,
             #[cfg(feature = "http")]
@@ -182,8 +182,9 @@ impl Engine {
     /// [`create`](Self::create) with an id of your own: 1 to [`INSTANCE_ID_BYTES_MAX`] bytes.
     ///
     /// # Errors
-    /// As `create`; and when there is such an instance already, even one that has ended. One that ended so long ago
-    /// that the engine has forgotten it would go on in the old one's trace, which shows nothing of it.
+    /// As `create`; and when there is such an instance already, even one that has ended. One that the engine has
+    /// forgotten, because it ended long ago or its process died, goes on in the old one's trace: of its steps, that
+    /// shows those that had not ended.
     pub fn create_with_id(&self, id: &str, input: impl Into<Json>) -> Result<(), Refused> {
         if id.is_empty() || id.len() > INSTANCE_ID_BYTES_MAX {
             let message = format!("an instance id has 1 to {INSTANCE_ID_BYTES_MAX} bytes");

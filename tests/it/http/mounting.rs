@@ -108,16 +108,17 @@ async fn load(page: &str) -> BTreeSet<String> {
     names
 }
 
-/// Every embedded file: what the page needs is all that there is. The style sheets come as one.
-fn embedded() -> BTreeSet<String> {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dashboard/assets");
-    let files = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let is_served = |name: &String| {
-        name != "index.html" && (name == "style.css" || name.rsplit('.').next() != Some("css"))
-    };
-    files.filter(is_served).collect()
+/// What the page and its workers need: scripts and style sheets come as one each.
+fn served() -> BTreeSet<String> {
+    let names = [
+        "dashboard.mjs",
+        "favicon.svg",
+        "hub-worker.mjs",
+        "import-worker.mjs",
+        "main.mjs",
+        "style.css",
+    ];
+    names.map(str::to_owned).into()
 }
 
 fn app() -> Router {
@@ -127,10 +128,10 @@ fn app() -> Router {
 #[tokio::test]
 async fn the_dashboard_works_on_our_own_server() {
     let app = App::start().await;
-    assert_eq!(load(&app.server.url()).await, embedded());
+    assert_eq!(load(&app.server.url()).await, served());
     assert_eq!(
         load(&format!("{}?trace=x#y", app.server.url())).await,
-        embedded()
+        served()
     );
 }
 
@@ -181,7 +182,7 @@ async fn the_dashboard_works_wherever_it_is_mounted() {
         for page in pages {
             assert_eq!(
                 load(&format!("http://{address}{page}")).await,
-                embedded(),
+                served(),
                 "{page}"
             );
         }
@@ -249,7 +250,7 @@ async fn the_dashboard_works_behind_a_proxy_that_strips_a_prefix() {
         for page in pages {
             assert_eq!(
                 load(&format!("http://{address}{page}")).await,
-                embedded(),
+                served(),
                 "{page}, told: {told}"
             );
         }

@@ -2,7 +2,7 @@
 
 mod built_in;
 #[cfg(feature = "redis")]
-mod redis;
+pub(crate) mod redis;
 mod reference;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;

@@ -1,5 +1,6 @@
 //! Workflows through a real log: what is shown of them, across crashes and replays.
 
+mod cancel;
 mod declined;
 mod export;
 mod local;

@@ -226,6 +226,22 @@ fn what_a_step_says_is_bounded() {
     assert_eq!(ended["attributes"].as_object().unwrap().len(), 128 + 3);
 }
 
+/// It is no error, and can be seen as one in two ways, as those of `anyhow` and of some engines can.
+#[derive(Debug)]
+struct Dressed(Declined);
+
+impl AsRef<dyn Error + Send + Sync> for Dressed {
+    fn as_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &self.0
+    }
+}
+
+impl AsRef<dyn Error> for Dressed {
+    fn as_ref(&self) -> &(dyn Error + 'static) {
+        &self.0
+    }
+}
+
 #[test]
 fn a_failure_is_told_with_its_causes_in_whatever_form_it_comes() {
     let watched = Watched::new();
@@ -241,6 +257,9 @@ fn a_failure_is_told_with_its_causes_in_whatever_form_it_comes() {
             .unwrap_err();
         let local: Box<dyn Error> = Box::new(declined());
         wf.step("local", ready(Err::<(), _>(local)))
+            .await
+            .unwrap_err();
+        wf.step("dressed", ready(Err::<(), _>(Dressed(declined()))))
             .await
             .unwrap_err();
         wf.step("text", ready(Err::<(), _>("no money".to_owned())))
@@ -261,6 +280,7 @@ fn a_failure_is_told_with_its_causes_in_whatever_form_it_comes() {
         ("error", chain),
         ("boxed", chain),
         ("local", chain),
+        ("dressed", chain),
         ("text", "no money"),
         ("failure", "no luck"),
         ("response", "status 500"),

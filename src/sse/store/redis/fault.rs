@@ -6,6 +6,7 @@ use redis::{ErrorKind, RedisError};
 
 use crate::{error::Error, sse::store::redis::settings::Settings};
 
+const WRONG_PASSWORD: &str = "Redis refuses the user or the password";
 const LACKS: &str = "the Redis user lacks a permission";
 
 /// A failed call.
@@ -87,12 +88,13 @@ impl Fault {
                 FaultKind::Refused,
                 format!("the Redis cluster is down: {said}"),
             ),
-            "WRONGPASS" | "NOAUTH" => (
+            "NOAUTH" if !settings.has_password() => (
                 FaultKind::Permission,
-                "Redis refuses the user or the password".to_owned(),
+                "Redis asks for a password, and the URL has none".to_owned(),
             ),
+            "WRONGPASS" | "NOAUTH" => (FaultKind::Permission, WRONG_PASSWORD.to_owned()),
             "NOPERM" => (FaultKind::Permission, format!("{LACKS}: {said}")),
-            _ => Self::without_code(error, &detail),
+            _ => Self::without_code(error, &detail, settings),
         };
         Self {
             kind,
@@ -100,10 +102,9 @@ impl Fault {
         }
     }
 
-    fn without_code(error: &RedisError, detail: &str) -> (FaultKind, String) {
+    fn without_code(error: &RedisError, detail: &str, settings: &Settings) -> (FaultKind, String) {
         if error.kind() == ErrorKind::AuthenticationFailed {
-            let text = "Redis refuses the user or the password".to_owned();
-            return (FaultKind::Permission, text);
+            return (FaultKind::Permission, WRONG_PASSWORD.to_owned());
         }
         if matches!(
             error.kind(),
@@ -113,10 +114,13 @@ impl Fault {
             return (FaultKind::Connection, text);
         }
         if error.is_timeout() {
-            return (
-                FaultKind::Connection,
-                "Redis did not answer in time".to_owned(),
-            );
+            let doubt = if settings.is_tls() {
+                "; the URL says TLS (rediss://): does this port?"
+            } else {
+                ""
+            };
+            let text = format!("Redis did not answer in time{doubt}");
+            return (FaultKind::Connection, text);
         }
         if error.is_io_error() {
             return (

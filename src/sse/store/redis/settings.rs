@@ -99,6 +99,20 @@ impl Settings {
         redact(&self.secrets, text)
     }
 
+    /// Whether a password was given.
+    pub(super) fn has_password(&self) -> bool {
+        !self.secrets.is_empty()
+    }
+
+    /// Whether connections are encrypted.
+    pub(super) fn is_tls(&self) -> bool {
+        let mut nodes = self.nodes.iter();
+        nodes.any(|node| {
+            let info = node.get_connection_info();
+            matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+        })
+    }
+
     /// Where the log is, for messages.
     pub(super) fn place(&self) -> String {
         let nodes: Vec<String> = self.nodes.iter().map(label).collect();
@@ -280,5 +294,10 @@ impl RedisEventStoreBuilder {
 
 fn refused(secrets: &[String], error: &RedisError) -> Error {
     let text = redact(secrets, error.to_string());
-    Error::invalid(format!("not a usable Redis URL: {text}"))
+    // Behind it stands what the client calls the kind of the error.
+    let reason = text.split(" - ").next().unwrap_or_default();
+    Error::invalid(format!(
+        "cannot use the Redis URL ({reason}): it has the form redis://user:password@host:port/database, where all but the \
+         host may be left out, rediss:// for TLS, or unix:///path for a socket"
+    ))
 }

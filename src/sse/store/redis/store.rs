@@ -315,6 +315,10 @@ impl EventStore for RedisEventStore {
         None
     }
 
+    fn bounds(&self) -> Option<Retention> {
+        Some(self.settings.retention)
+    }
+
     fn tail(&self) -> Retention {
         // No more than the log keeps, or it would show here what others no longer see.
         let most = Retention::default().events(10_000).bytes(8 * 1024 * 1024);

@@ -38,7 +38,15 @@ pub(super) fn lock_for_writing(path: &Path) -> Result<WriteLock, Error> {
         .create(true)
         .truncate(false)
         .open(&name)
-        .map_err(|error| unusable(path, error))?;
+        .map_err(|error| {
+            refused(
+                path,
+                format!(
+                    "cannot open or make the file {} beside it: {error}",
+                    Path::new(&name).display()
+                ),
+            )
+        })?;
     let begun = Instant::now();
     loop {
         match file.try_lock() {

@@ -91,8 +91,10 @@ pub const DEFAULT_SQLITE_RETENTION_AGE: Duration = Duration::from_secs(30 * 24 *
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// When the log, and with it the store, is dropped, its threads end and SQLite moves its write-ahead log, at most some
-/// 16 MB, into the database: the thread that drops the last handle waits for that.
+/// When the log is shut down, SQLite moves its write-ahead log, at most some 16 MB, into the database and leaves an empty
+/// `-wal`, unless another process is reading then. When the log, and with it the store, is dropped, its threads end and
+/// `-wal` and `-shm` go: the thread that drops the last handle waits for that. What a process that just ends leaves beside
+/// the file belongs to it, and the next opening takes it in.
 #[derive(Debug)]
 #[must_use]
 pub struct SqliteEventStore {
@@ -169,6 +171,7 @@ impl SqliteEventStore {
 
     fn open_for_writing(&self) -> Result<(Opened, Sequence), Error> {
         let path = schema::locate(&self.path)?;
+        schema::glance(&path)?;
         let lock = lock::lock_for_writing(&path)?;
         let connection = schema::connect_writer(&path, self.synchronous)?;
         let writer = Writer::open(connection, lock, self.retention, &path)?;
@@ -188,6 +191,7 @@ impl SqliteEventStore {
 
     fn open_for_reading(&self) -> Result<(Opened, Sequence), Error> {
         let path = schema::locate(&self.path)?;
+        schema::glance(&path)?;
         let shared = Arc::new(Shared::default());
         let follower = Follower::new(&path, &shared)?;
         let connect = || ReadConnection::following(&path, &shared);
@@ -289,6 +293,22 @@ impl EventStore for SqliteEventStore {
             keeper.desk.ring();
         }
         Ok(Appended { first, repeated })
+    }
+
+    fn bounds(&self) -> Option<Retention> {
+        // Who only reads does not know what the writer was told.
+        (self.access == Access::Write).then_some(self.retention)
+    }
+
+    /// Moves the write-ahead log into the database, so that the file is whole without it.
+    fn close(&self) {
+        if let Some(Opened {
+            role: Role::Writes(keeper),
+            ..
+        }) = self.opened.get()
+        {
+            keeper.desk.writer().checkpoint();
+        }
     }
 
     fn oldest(&self) -> Sequence {

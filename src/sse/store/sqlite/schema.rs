@@ -2,7 +2,8 @@
 //! that is said about a file that cannot be used is said here.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,6 +14,13 @@ use crate::error::Error;
 
 /// Stands in the header of every file of ours: `livs`.
 const APPLICATION_ID: i64 = 0x6c69_7673;
+const FOREIGN: &str = "it is the database of another program";
+/// The header of a database file, <https://www.sqlite.org/fileformat.html#the_database_header>: what it begins with, and
+/// where the schema's version and the application stand in it.
+const HEADER_SIZE: u64 = 100;
+const MAGIC: &[u8] = b"SQLite format 3\0";
+const SCHEMA_COOKIE_AT: usize = 40;
+const APPLICATION_AT: usize = 68;
 /// The tables below. A file with a higher number is of a later livespan.
 const FORMAT: i64 = 1;
 /// How long a statement waits for another connection: nobody but a foreign program ever makes one wait.
@@ -116,6 +124,30 @@ pub(super) fn locate(path: &Path) -> Result<PathBuf, Error> {
     }
 }
 
+/// Refuses what is plainly no log of ours by its first bytes, before anything is made beside it. What this lets pass,
+/// the database itself may still refuse.
+pub(super) fn glance(path: &Path) -> Result<(), Error> {
+    let mut header = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(HEADER_SIZE).read_to_end(&mut header));
+    if read.is_err() || header.is_empty() {
+        // There is none yet, or what is wrong with it is said when it is opened.
+        return Ok(());
+    }
+    if !header.starts_with(MAGIC) {
+        return Err(refused(path, "it is not an SQLite database"));
+    }
+    let word = |at: usize| {
+        let bytes = header.get(at..at + 4).and_then(|word| word.try_into().ok());
+        u32::from_be_bytes(bytes.unwrap_or_default())
+    };
+    let application = i64::from(word(APPLICATION_AT));
+    // A log whose first transaction is still beside the file has neither.
+    if application != APPLICATION_ID && (application, word(SCHEMA_COOKIE_AT)) != (0, 0) {
+        return Err(refused(path, FOREIGN));
+    }
+    Ok(())
+}
+
 /// Opens the file for writing, and makes it when there is none.
 pub(super) fn connect_writer(path: &Path, synchronous: Synchronous) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -185,7 +217,7 @@ impl Kind {
             Self::Later(format) => Some(format!(
                 "it has format {format} of a later livespan; this one knows format {FORMAT}"
             )),
-            Self::Foreign => Some("it is the database of another program".to_owned()),
+            Self::Foreign => Some(FOREIGN.to_owned()),
         }
     }
 }
@@ -267,8 +299,5 @@ impl std::fmt::Display for Explained {
     }
 }
 
-impl std::error::Error for Explained {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
+// The cause is in the message, and not said once more.
+impl std::error::Error for Explained {}

@@ -1,7 +1,7 @@
 //! The one connection that writes. Each call is one transaction; when it fails, the file is as before, and what is
 //! known of it in memory is read anew before the next one.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
@@ -26,6 +26,9 @@ use crate::{
         },
     },
 };
+
+/// How long the end of a log waits for others who read the file.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Lives that are remembered although none of their events is kept: an id of an older one is unknown.
 const LIVES_MAX: usize = 4_096;
@@ -137,6 +140,16 @@ impl Writer {
             return Ok(Chores::Some);
         }
         Ok(Chores::None)
+    }
+
+    /// Moves the write-ahead log into the database. Where that fails, the next opening does it.
+    pub(super) fn checkpoint(&self) {
+        let truncate = || {
+            self.connection.busy_timeout(CHECKPOINT_PATIENCE)?;
+            self.connection
+                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
+        };
+        drop::<rusqlite::Result<()>>(truncate());
     }
 
     fn is_over(&self) -> bool {

@@ -59,7 +59,12 @@ fn password_user_and_database_open_the_log() {
         refusal(&format!("redis://app:wr0ng@127.0.0.1:{port}")),
         wrong
     );
-    assert_eq!(refusal(&format!("redis://127.0.0.1:{port}")), wrong);
+    assert_eq!(
+        refusal(&format!("redis://127.0.0.1:{port}")),
+        format!(
+            "open the log in Redis: Redis asks for a password, and the URL has none (127.0.0.1:{port})"
+        )
+    );
     let foreign = RedisEventStore::builder(&url)
         .prefix("other")
         .build()
@@ -88,6 +93,12 @@ fn debug_output_and_url_errors_hide_the_password() {
         let error = RedisEventStore::new(url).unwrap_err();
         assert!(error.is_invalid(), "{url}");
         assert!(!error.to_string().contains("s3cret"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(" redis://user:password@host:port/database"),
+            "{error}"
+        );
     }
     for prefix in ["", "a{b", "a}b", &"x".repeat(129)] {
         let built = RedisEventStore::builder("redis://127.0.0.1")
@@ -210,4 +221,12 @@ fn tls_is_spoken_to_a_server_whose_authority_is_trusted() {
         error.starts_with("open the log in Redis: no connection to Redis: "),
         "{error}"
     );
+}
+
+#[test]
+fn a_port_that_does_not_answer_in_tls_is_asked_about() {
+    let server = Server::start();
+    let said = refusal(&format!("rediss://127.0.0.1:{}", server.port()));
+    let asked = "Redis did not answer in time; the URL says TLS (rediss://): does this port?";
+    assert!(said.contains(asked), "{said}");
 }

@@ -59,10 +59,12 @@ fn what_is_no_log_of_ours_is_refused_and_left_as_it_is() {
     let path = folder.file();
     let text = "All work and no play makes Jack a dull boy.\n".repeat(200);
     fs::write(&path, &text).unwrap();
-    let reason = "it is not an SQLite database (file is not a database)";
+    let reason = "it is not an SQLite database";
     assert_eq!(refused(&path), reason);
     assert_eq!(refused_for_reading(&path), reason);
     assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    fs::write(&path, "short").unwrap();
+    assert_eq!(refused(&path), reason);
     fs::remove_file(&path).unwrap();
 
     let other = Connection::open(&path).unwrap();
@@ -75,6 +77,11 @@ fn what_is_no_log_of_ours_is_refused_and_left_as_it_is() {
         "it is the database of another program"
     );
     assert_eq!(fs::read(&path).unwrap(), before);
+    let left: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(left, [path], "nothing is made beside it");
 }
 
 #[test]
@@ -226,7 +233,12 @@ fn a_file_or_directory_that_may_not_be_written_to_is_refused() {
     assert_eq!(open(), ["opened at 0"]);
     let action = format!("open the event log {}: ", file.display());
     set_modes(0o777, 0o444);
-    assert_eq!(open(), [format!("{action}Permission denied (os error 13)")]);
+    let lock = logs.join("events.db-lock");
+    let no_lock = format!(
+        "{action}cannot open or make the file {} beside it: Permission denied (os error 13)",
+        lock.display()
+    );
+    assert_eq!(open(), [no_lock.as_str()]);
     fs::remove_file(logs.join("events.db-lock")).unwrap();
     assert_eq!(
         open(),
@@ -236,7 +248,7 @@ fn a_file_or_directory_that_may_not_be_written_to_is_refused() {
     );
     fs::remove_file(logs.join("events.db-lock")).unwrap();
     set_modes(0o555, 0o444);
-    assert_eq!(open(), [format!("{action}Permission denied (os error 13)")]);
+    assert_eq!(open(), [no_lock]);
     set_modes(0o755, 0o644);
 }
 

@@ -7,11 +7,12 @@ use std::{
     time::Duration,
 };
 
-use livespan::{LiveSpans, RedisEventStore};
+use livespan::{LiveSpans, RedisEventStore, SpanEvent, SpanStatus};
+use serde_json::Value as Json;
 
 use super::{list, pairs, running, story};
 use crate::{
-    http::app::{App, Stream, checkout, done, put},
+    http::app::{self, App, Stream, checkout, done, put, sequence, span, trace},
     stores::redis::server::Server,
     support::{PATIENCE, until},
 };
@@ -100,6 +101,85 @@ async fn the_live_list_shows_what_others_dispatch() {
         );
     }
     assert_eq!(names, ["checkout"]);
+}
+
+/// The first look of a viewer of the live list, newest trace first.
+async fn first_look(app: &App) -> Vec<Json> {
+    let mut live = app.stream("/traces/sse").await;
+    let update = live.event("traces").await.json();
+    assert_eq!(update["snapshot"], true);
+    let mut traces = update["traces"].as_array().unwrap().clone();
+    traces.sort_by_key(|trace| {
+        let first = trace["firstId"].as_str().unwrap();
+        std::cmp::Reverse(sequence(first))
+    });
+    traces
+}
+
+async fn listed(app: &App) -> Vec<Json> {
+    let page = app.json("/traces?limit=100").await;
+    page["traces"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn the_live_list_knows_what_was_done_while_nobody_watched() {
+    let server = Server::start();
+    let (one, two) = (open(&server).await, open(&server).await);
+    put(&one.live, checkout(1));
+    // Of this trace, each process makes a half, and one is watched and not the other.
+    let [begun, over] = done(2, "shared", 7);
+    let mut all = two.stream("/sse").await;
+    put(&one.live, [begun]);
+    sequences(&mut all, 5).await;
+    drop(all);
+    app::until(|| two.live.status().subscribers == 0).await;
+    let child = |event: SpanEvent| event.parent(span(1));
+    let [child_begun, child_over] = [
+        child(SpanEvent::started(trace(2), span(2), "ship").service("warehouse")),
+        child(SpanEvent::ended(
+            trace(2),
+            span(2),
+            "ship",
+            SpanStatus::Unset,
+        ))
+        .service("warehouse"),
+    ];
+    put(&two.live, [child_begun]);
+    put(&one.live, done(3, "import", 7));
+    put(&two.live, [child_over]);
+    put(&one.live, [over, running(4, "job")]);
+    let three = open(&server).await;
+    for app in [&one, &two, &three] {
+        let looked = first_look(app).await;
+        assert_eq!(looked, listed(app).await);
+        let states: Vec<&Json> = looked.iter().map(|trace| &trace["state"]).collect();
+        assert_eq!(states, ["running", "ok", "ok", "ok"]);
+        assert_eq!(looked[2]["spans"]["total"], 2, "{:?}", looked[2]);
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_of_the_list_learns_that_redis_is_away_and_that_it_is_back() {
+    let server = Server::start_with(&["--save", "", "--appendonly", "yes"]);
+    let app = open(&server).await;
+    put(&app.live, done(1, "before", 7));
+    let mut viewer = app.stream("/traces/sse").await;
+    viewer.event("traces").await;
+    server.kill();
+    viewer.event("degraded").await;
+    let mut late = app.stream("/traces/sse").await;
+    assert_eq!(late.event("hello").await.id, "");
+    late.event("degraded").await;
+    server.restart();
+    let lost = serde_json::json!({"starts": 0, "ends": 0, "other": 0});
+    for mut viewer in [viewer, late] {
+        assert_eq!(viewer.event("gap").await.json()["lost"], lost);
+    }
+    put(&app.live, done(2, "after", 7));
+    assert_eq!(
+        list(&app, 1).await,
+        pairs(&[("after", "ok"), ("before", "ok")])
+    );
 }
 
 #[tokio::test]

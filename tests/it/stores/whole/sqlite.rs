@@ -1,6 +1,8 @@
 //! One process and its file: what was there before is there after.
 
 use std::{
+    collections::BTreeSet,
+    fs,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -163,6 +165,60 @@ async fn a_trace_that_memory_has_let_go_of_is_read_from_the_file() {
     );
     let unknown = app.get("/traces/000000000000000000000000000000ff").await;
     assert_eq!(unknown.status(), 404);
+}
+
+#[test]
+fn a_log_that_was_shut_down_is_whole_in_its_file_though_its_handles_live() {
+    let folder = Folder::new();
+    let live = LiveSpans::builder().store(folder.store()).build().unwrap();
+    put(&live, checkout(1));
+    let wal = folder.path().join("events.db-wal");
+    assert!(fs::metadata(&wal).unwrap().len() > 0);
+    live.shutdown().unwrap();
+    assert_eq!(fs::metadata(&wal).unwrap().len(), 0);
+    drop(live);
+}
+
+#[tokio::test]
+async fn the_status_tells_the_limits_of_the_file_beside_those_of_memory() {
+    let folder = Folder::new();
+    let retention = SqliteEventStore::default_retention().events(123_456);
+    let store = folder.store().retention(retention);
+    let app = App::serve(LiveSpans::builder().store(store).build().unwrap()).await;
+    let status = app.json("/status").await;
+    let expected = serde_json::json!({
+        "events": 123_456, "bytes": 8_u64 << 30, "ageSeconds": 30 * 24 * 60 * 60,
+    });
+    assert_eq!(status["store"]["limits"], expected);
+    assert_eq!(status["limits"]["events"], 10_000);
+}
+
+#[tokio::test]
+async fn the_live_list_says_where_history_goes_on() {
+    let folder = Folder::new();
+    let store = Forgetful(folder.store());
+    let app = App::serve(LiveSpans::builder().store(store).build().unwrap()).await;
+    let look = async || {
+        let mut live = app.stream("/traces/sse").await;
+        live.event("traces").await.json()
+    };
+    put(&app.live, done(1, "first", 7));
+    assert_eq!(look().await.get("next"), None, "there is no more");
+    for number in 2..=9 {
+        put(&app.live, done(number, "import", 7));
+    }
+    let names = |answer: &serde_json::Value| -> Vec<String> {
+        let traces = answer["traces"].as_array().unwrap().iter();
+        traces
+            .map(|trace| trace["traceId"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let snapshot = look().await;
+    let next = snapshot["next"].as_str().unwrap();
+    let page = app.json(&format!("/traces?after={next}")).await;
+    let shown: BTreeSet<String> = names(&snapshot).into_iter().chain(names(&page)).collect();
+    assert_eq!(shown.len(), 9, "{snapshot} {page}");
+    assert!(names(&snapshot).len() < 9, "memory is small");
 }
 
 #[tokio::test]

@@ -534,3 +534,66 @@ fn parallel_waits_take_an_event_each() {
     });
     assert_eq!(state, State::Done(json!([1, 2])));
 }
+
+/// An engine whose workflow charges and waits for an approval.
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+fn approved(live: &LiveSpans) -> Engine {
+    Engine::builder(live).build("Order", |wf: Instance, (): ()| async move {
+        wf.step("charge", ok).await?;
+        wf.wait_for_event::<()>("approval").await
+    })
+}
+
+/// A log in a file showed for ever that such an instance waits, though nobody would ever resume it.
+#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[test]
+fn what_waits_when_its_process_dies_is_lost_and_may_be_done_anew() {
+    let folder = crate::stores::sqlite::log::Folder::new();
+    let open = || Watched::with(LiveSpans::builder().store(folder.store()));
+    let before = [
+        "started Order",
+        "started charge",
+        "ended charge",
+        "started approval",
+        "waiting approval",
+    ];
+    {
+        let watched = open();
+        let engine = approved(&watched.live);
+        block_on(async {
+            engine.create_with_id("order-42", ()).unwrap();
+            while told(&watched).len() < before.len() {
+                tokio::task::yield_now().await;
+            }
+            // From here on the log hears no more of it, as if the process had been killed.
+            watched.live.shutdown().unwrap();
+        });
+    }
+    let watched = open();
+    let lost = ["lost Order", "lost approval"];
+    // The log looks after what it finds once it is open.
+    crate::support::until(|| told(&watched).len() >= before.len() + lost.len());
+    assert_eq!(told(&watched), [&before[..], &lost[..]].concat());
+    assert_eq!(watched.open_spans(), 0);
+    let events = watched.events();
+    assert!(events.iter().all(|one| one["durable"].is_null()));
+    assert_eq!(
+        event(&events, "ended", "Order")["lost"]["reason"],
+        "crashed"
+    );
+
+    let engine = approved(&watched.live);
+    block_on(async {
+        engine.create_with_id("order-42", ()).unwrap();
+        engine.send_event("order-42", "approval", ()).unwrap();
+        engine.finished("order-42").await.unwrap();
+    });
+    let anew = [
+        "started Order",
+        "started approval",
+        "ended approval",
+        "ended Order",
+    ];
+    let whole = [&before[..], &lost[..], &anew[..]].concat();
+    assert_eq!(told(&watched), whole);
+}

@@ -1,0 +1,100 @@
+//! What the tests of the durable examples share: a process that is killed, and what a log shows of an order.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value as Json;
+
+/// The backstop of every wait.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A process that does not outlive the test. Dropped, it is killed with SIGKILL, and gone.
+pub(crate) struct Process(pub(crate) Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.0.kill());
+        self.0.wait().expect("the process is our own");
+    }
+}
+
+/// Starts an example, and reads as many lines of what it prints.
+pub(crate) fn start<const LINES: usize>(command: &mut Command) -> (Process, [String; LINES]) {
+    let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let mut process = Process(spawned.expect("the example starts"));
+    let mut printed = BufReader::new(process.0.stdout.take().expect("it is piped"));
+    let lines = std::array::from_fn(|_| {
+        let mut line = String::new();
+        printed.read_line(&mut line).expect("the example prints");
+        line.trim().to_owned()
+    });
+    // Kept open: what the engine prints must not end it.
+    std::thread::spawn(move || printed.lines().for_each(drop));
+    (process, lines)
+}
+
+/// The events of the instance, until they are as asked for or the stream ends.
+pub(crate) async fn events(
+    dashboard: &str,
+    query: &str,
+    enough: impl Fn(&[Json]) -> bool,
+) -> Vec<Json> {
+    let url = format!("{dashboard}workflows/orders/order-1/sse{query}");
+    let mut response = reqwest::get(url).await.expect("the log is served");
+    let (mut text, mut events) = (Vec::new(), Vec::new());
+    while let Some(bytes) = response.chunk().await.expect("the stream is whole") {
+        text.extend_from_slice(&bytes);
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = text.drain(..=end).collect();
+            if let Some(data) = line.strip_prefix(b"data: ") {
+                events.push(serde_json::from_slice(data).expect("data is JSON"));
+                if enough(&events) {
+                    return events;
+                }
+            }
+        }
+    }
+    events
+}
+
+fn of_type<'a>(events: &'a [Json], kind: &'a str) -> impl Iterator<Item = &'a Json> {
+    events.iter().filter(move |event| event["type"] == kind)
+}
+
+pub(crate) fn waits_for_approval(events: &[Json]) -> bool {
+    let approval = of_type(events, "started").find(|event| event["name"] == "approval");
+    approval.is_some_and(|approval| {
+        of_type(events, "updated")
+            .any(|event| event["spanId"] == approval["spanId"] && event["state"] == "waiting")
+    })
+}
+
+/// Holds that the order is one trace of five spans, each started once and ended once, none of them lost, and that the
+/// approval was waited for across the crash.
+pub(crate) fn hold_exactly_once(whole: &[Json]) {
+    let mut spans: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
+    for (at, kind) in ["started", "ended"].into_iter().enumerate() {
+        for event in of_type(whole, kind) {
+            assert!(event["lost"].is_null(), "{event}");
+            let name = event["name"].as_str().expect("a span has a name");
+            spans.entry(name).or_default()[at] += 1;
+        }
+    }
+    let once = ["Order", "approval", "charge", "cool down", "ship"].map(|name| (name, [1, 1]));
+    assert_eq!(spans, BTreeMap::from(once));
+    let ids = |key: &str| {
+        let started = of_type(whole, "started").map(|event| event[key].to_string());
+        started.collect::<BTreeSet<_>>().len()
+    };
+    assert_eq!((ids("traceId"), ids("spanId")), (1, 5));
+    let process = |kind: &str| {
+        let approval = of_type(whole, kind).find(|event| event["name"] == "approval");
+        approval.map(|approval| approval["process"].clone())
+    };
+    assert_ne!(process("started"), process("ended"));
+}

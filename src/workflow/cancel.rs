@@ -1,0 +1,219 @@
+//! Ends what a log shows open of an instance that nobody runs. It runs on the task of whoever asks, waits for the log's
+//! thread and reads the log as its readers do.
+
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use opentelemetry::{
+    Array, KeyValue, Value,
+    trace::{Link, SpanContext, Status, TraceFlags, TraceState},
+};
+use opentelemetry_sdk::trace::SpanData;
+use serde_json::{Map, Value as Json};
+
+use crate::{
+    error::Error,
+    spans::{
+        event::{SpanId, TraceId},
+        json,
+        parse::{self, Parsed},
+        record,
+    },
+    sse::{
+        event::Pin, intake::Class, log::Log, reader::ReadItem, record::Envelope,
+        subscription::Subscribe, worker::Engine,
+    },
+    time::Timestamp,
+    workflow::{
+        run::Run,
+        span::{bare, links},
+    },
+};
+
+/// Ends every open span of the instance as cancelled, and returns how many that were.
+pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
+    let run = &run;
+    let engine = &run.stage.parts.engine;
+    // What this process told before may not be there yet; and then what the log owes its readers since its store failed.
+    settled(engine).await?;
+    settled(engine).await?;
+    let open = open(&engine.log, run.trace_id).await?;
+    let now = Timestamp::now();
+    // Children before their parents.
+    for (span, started) in open.iter().rev() {
+        let Some(ended) = json::cancelled(started, &reason, now) else {
+            continue;
+        };
+        let envelope = Envelope {
+            ticket: 0,
+            name: "ended",
+            key: Some(run.trace_id.stream_key()),
+            pin: Pin::Close(span.token()),
+            // It may have ended since it was looked for.
+            once: true,
+        };
+        engine
+            .push(Class::End, |room| envelope.write(room, &ended))
+            .await?;
+    }
+    settled(engine).await?;
+    if engine.log.is_degraded() {
+        return Err(Error::store_failed("the event store fails"));
+    }
+    if let Some(exporter) = &run.stage.exporter {
+        for (span, started) in open.iter().rev() {
+            if let Some((parent, mut data)) = span_data(run, *span, started) {
+                data.status = Status::error(reason.clone());
+                exporter.export(parent, data);
+            }
+        }
+    }
+    Ok(open.len())
+}
+
+/// Waits until all that was told before is stored and visible.
+async fn settled(engine: &Engine) -> Result<(), Error> {
+    let mut ticket = engine.intake.ticket();
+    let number = ticket.number;
+    engine
+        .push(Class::Note, |room| record::write_fence(room, number))
+        .await?;
+    ticket.answer().await.map(drop).ok_or_else(Error::closed)
+}
+
+/// The starts of the spans of workflows that are open in the trace, in order. One that was lost is open as well: the log
+/// does not have how it ended.
+async fn open(log: &Arc<Log>, trace: TraceId) -> Result<Vec<(SpanId, Bytes)>, Error> {
+    let head = log.tail.published();
+    let mut reader = Subscribe::to(trace.stream_key()).reader(log);
+    let mut spans: HashMap<SpanId, Begun> = HashMap::new();
+    while let Some(item) = reader.next_below(head).await {
+        let slice = match item {
+            ReadItem::Events(slice) | ReadItem::Standing(slice) => slice,
+            ReadItem::Degraded => return Err(Error::store_failed("the log cannot be read")),
+            ReadItem::Gap(_) | ReadItem::Closed => continue,
+        };
+        for event in slice.events() {
+            let payload = event.payload();
+            let Some(span) = parse::span_id(&payload) else {
+                continue;
+            };
+            match event.name() {
+                "started" if parse::is_durable(&payload) => {
+                    let begun = Begun {
+                        sequence: event.sequence(),
+                        started: payload,
+                        is_open: true,
+                    };
+                    spans.insert(span, begun);
+                }
+                "ended" => {
+                    if let Some(begun) = spans.get_mut(&span) {
+                        begun.is_open = parse::is_lost(&payload);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut open: Vec<_> = spans.into_iter().filter(|(_, one)| one.is_open).collect();
+    open.sort_by_key(|(_, begun)| begun.sequence);
+    Ok(open
+        .into_iter()
+        .map(|(span, begun)| (span, begun.started))
+        .collect())
+}
+
+/// A span of a workflow, as the log has it.
+struct Begun {
+    sequence: u64,
+    started: Bytes,
+    is_open: bool,
+}
+
+/// The span of the SDK that the event began, which ends now, and its parent.
+fn span_data(run: &Run, span: SpanId, started: &[u8]) -> Option<(Option<SpanContext>, SpanData)> {
+    let parsed = parse::event(started)?;
+    let parent = parsed
+        .parent_span_id
+        .as_ref()
+        .and_then(|id| id.parse().ok())
+        .map(|id| run.span_context(id));
+    let start = Timestamp::parse(&parsed.timestamp)?.to_system_time()?;
+    let data = SpanData {
+        parent_span_id: parent
+            .as_ref()
+            .map_or(opentelemetry::SpanId::INVALID, SpanContext::span_id),
+        links: links(parsed.links.iter().filter_map(link).collect()),
+        attributes: attributes(&parsed),
+        name: Cow::Owned(parsed.name),
+        start_time: start,
+        end_time: SystemTime::now(),
+        ..bare(run, span)
+    };
+    Some((parent, data))
+}
+
+fn link(parsed: &parse::ParsedLink) -> Option<Link> {
+    let trace: TraceId = parsed.trace_id.parse().ok()?;
+    let span: SpanId = parsed.span_id.parse().ok()?;
+    let context = SpanContext::new(
+        opentelemetry::TraceId::from_bytes(trace.to_bytes()),
+        opentelemetry::SpanId::from_bytes(span.to_bytes()),
+        TraceFlags::default(),
+        true,
+        TraceState::NONE,
+    );
+    let attributes = pairs(&parsed.attributes, &parsed.attribute_types);
+    Some(Link::new(context, attributes, 0))
+}
+
+fn attributes(parsed: &Parsed) -> Vec<KeyValue> {
+    pairs(&parsed.attributes, &parsed.attribute_types)
+}
+
+fn pairs(values: &Map<String, Json>, types: &Map<String, Json>) -> Vec<KeyValue> {
+    let pairs = values.iter().map(|(key, json)| {
+        let kind = types.get(key).and_then(Json::as_str);
+        KeyValue::new(key.clone(), value(json, kind))
+    });
+    pairs.collect()
+}
+
+/// The value, with the type that JSON could not carry restored.
+fn value(json: &Json, kind: Option<&str>) -> Value {
+    match json {
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Number(number) => match number.as_i64() {
+            Some(value) => Value::I64(value),
+            None => Value::F64(number.as_f64().unwrap_or_default()),
+        },
+        Json::String(text) => match kind {
+            Some("int") => text.parse().map_or(Value::from(text.clone()), Value::I64),
+            Some("double") => text.parse().map_or(Value::from(text.clone()), Value::F64),
+            _ => Value::from(text.clone()),
+        },
+        Json::Array(values) => Value::Array(array(values)),
+        Json::Null | Json::Object(_) => Value::from(json.to_string()),
+    }
+}
+
+/// The array, of numbers or of truths where it has nothing else, or else of texts.
+fn array(values: &[Json]) -> Array {
+    if let Some(values) = values.iter().map(Json::as_bool).collect() {
+        return Array::Bool(values);
+    }
+    if let Some(values) = values.iter().map(Json::as_i64).collect() {
+        return Array::I64(values);
+    }
+    if let Some(values) = values.iter().map(Json::as_f64).collect() {
+        return Array::F64(values);
+    }
+    let text = |value: &Json| {
+        let text = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        text.into()
+    };
+    Array::String(values.iter().map(text).collect())
+}
