@@ -101,17 +101,27 @@ pub(crate) struct Leases(Box<[AtomicU64]>);
 
 impl Default for Leases {
     fn default() -> Self {
-        Self((0..PLACES).map(|_| AtomicU64::new(0)).collect())
+        Self::with_places(PLACES)
     }
 }
 
 impl Leases {
+    /// Makes as many places, a power of two; fewer than [`PLACES`] are for a model of them.
+    pub(crate) fn with_places(places: usize) -> Self {
+        Self((0..places).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    #[inline]
+    fn place(&self, key: Key) -> Option<&AtomicU64> {
+        self.0.get(key.place() & self.0.len().wrapping_sub(1))
+    }
+
     /// Takes the span's place, if it is free.
     #[inline]
     pub(crate) fn take(&self, key: Key, sent: Sent) -> bool {
         let word = key.tag() | u64::from(sent.byte());
         // Acquire: what was given back before is numbered before.
-        self.0.get(key.place()).is_some_and(|place| {
+        self.place(key).is_some_and(|place| {
             place
                 .compare_exchange(0, word, Ordering::Acquire, Ordering::Relaxed)
                 .is_ok()
@@ -121,7 +131,7 @@ impl Leases {
     /// What was sent of the span, if it has its place.
     #[inline]
     pub(crate) fn find(&self, key: Key) -> Option<Sent> {
-        let word = self.0.get(key.place())?.load(Ordering::Relaxed);
+        let word = self.place(key)?.load(Ordering::Relaxed);
         let [byte, ..] = word.to_le_bytes();
         (word & !0xff == key.tag() && byte != 0).then(|| Sent::from_byte(byte))
     }
@@ -129,7 +139,7 @@ impl Leases {
     /// Gives the place back. Only the end of the span that has it may do so.
     #[inline]
     pub(crate) fn release(&self, key: Key) {
-        if let Some(place) = self.0.get(key.place()) {
+        if let Some(place) = self.place(key) {
             // Release: the number of the end was drawn before.
             place.store(0, Ordering::Release);
         }
