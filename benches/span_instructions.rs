@@ -19,13 +19,13 @@ use spans::Api;
 
 const SPANS: u32 = 4_000;
 
-/// Instructions per span, added over no processor, that may not be passed: what was measured and about three in a hundred.
+/// Instructions per span, added over no processor, that may not be passed: what was measured and up to six in a hundred.
 /// Through `tracing` it is ten, because the memory allocator's part, which is large there, hangs on what came before.
 const BOUNDS: [(Api, Case, u64); 8] = [
     (Api::Tracer, Case::Plain, 2_860),
-    (Api::Tracer, Case::Sampler, 1_780),
+    (Api::Tracer, Case::Sampler, 1_800),
     (Api::Tracer, Case::Wrapping, 2_890),
-    (Api::Tracer, Case::WrappingSampler, 1_730),
+    (Api::Tracer, Case::WrappingSampler, 1_800),
     (Api::Macros, Case::Plain, 5_600),
     (Api::Macros, Case::Sampler, 3_250),
     (Api::Macros, Case::Wrapping, 6_400),
