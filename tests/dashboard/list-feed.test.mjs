@@ -175,3 +175,9 @@ test("the list says that the store fails, when it works again, and what was lost
   server.onEvent({ type: "gap", id: "", data: { type: "gap", reason: "epoch", lost: null } });
   assert.equal(status()[0], "gap");
 });
+
+test("what each outage lost adds up, though the list's stream gives gaps no id", () => {
+  const { server, feed } = serverOf(3);
+  for (const starts of [2, 5]) server.onEvent({ type: "gap", id: "", data: { type: "gap", reason: "dropped", lost: { starts, ends: 1, other: 0 } } });
+  assert.deepEqual([feed.model.losses.starts, feed.model.losses.ends], [7, 2]);
+});

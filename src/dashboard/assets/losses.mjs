@@ -18,12 +18,12 @@ export function noLosses() {
   return { evicted: 0, starts: 0, ends: 0, other: 0, unknown: false, atMost: false, gaps: new Set() };
 }
 
-/** Counts a gap once. @param {Losses} losses @param {any} data @param {string} id */
+/** Counts a gap once; drops that no event of the log tells of are told once by themselves. @param {Losses} losses @param {any} data @param {string} id */
 export function addGap(losses, data, id) {
   const key = id || `${data.reason} ${data.from} ${data.to}`;
   if (data.reason === "epoch") losses.unknown = true;
   if (data.reason === "epoch" || losses.gaps.has(key)) return;
-  losses.gaps.add(key);
+  if (id !== "" || data.reason !== "dropped") losses.gaps.add(key);
   if (data.traces > 1) losses.atMost = true;
   if (typeof data.lost === "number") losses.evicted += data.lost;
   else if (data.lost) {
