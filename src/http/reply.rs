@@ -63,6 +63,16 @@ impl From<Error> for Refusal {
     }
 }
 
+/// Does work that takes a while where it holds nobody up: the caller may be on the host's own runtime.
+pub(crate) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let failed = |error: tokio::task::JoinError| {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    };
+    tokio::task::spawn_blocking(work).await.map_err(failed)
+}
+
 pub(crate) fn json(value: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(value) {
         Ok(bytes) => with_type(Body::from(bytes), "application/json"),

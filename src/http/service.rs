@@ -186,14 +186,9 @@ fn page(request: &Parts) -> Result<Response<Body>, Refusal> {
 async fn asset(request: &Parts, file: &str) -> Result<Response<Body>, Refusal> {
     let known = request.headers.get(header::IF_NONE_MATCH).cloned();
     let file = file.to_owned();
-    // The first one makes the script, which takes tens of milliseconds: no thread of the host's runtime waits for that.
-    let made = tokio::task::spawn_blocking(move || crate::dashboard::asset(&file, known.as_ref()));
-    let failed = |error: tokio::task::JoinError| {
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
-    };
-    made.await
-        .map_err(failed)?
-        .ok_or_else(|| Refusal::not_found("no such asset"))
+    // The first one makes the script, which takes tens of milliseconds.
+    let made = reply::aside(move || crate::dashboard::asset(&file, known.as_ref())).await?;
+    made.ok_or_else(|| Refusal::not_found("no such asset"))
 }
 
 #[cfg(not(feature = "dashboard"))]

@@ -85,7 +85,7 @@ pub(crate) async fn answer(
     }
 }
 
-/// Does work whose time grows with the trace where it holds nobody up: the caller may be on the host's own runtime.
+/// Does work whose time grows with the trace.
 async fn aside<T: Send + 'static>(
     events: usize,
     work: impl FnOnce() -> T + Send + 'static,
@@ -93,10 +93,7 @@ async fn aside<T: Send + 'static>(
     if events <= INLINE_EVENTS_MAX {
         return Ok(work());
     }
-    let failed = |error: tokio::task::JoinError| {
-        Refusal::new(http::StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
-    };
-    tokio::task::spawn_blocking(work).await.map_err(failed)
+    reply::aside(work).await
 }
 
 async fn read(live: &LiveSpans, trace: TraceId, is_indexed: IsIndexed) -> Read {
