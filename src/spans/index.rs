@@ -114,11 +114,13 @@ impl TraceIndex {
         self.version.store(version, Ordering::Release);
     }
 
-    /// Traces that something is open in.
-    pub(crate) fn open_traces(&self, limit: usize) -> Vec<[u8; 16]> {
+    /// Traces from before this event that something is open in.
+    pub(crate) fn open_traces(&self, before: u64, limit: usize) -> Vec<[u8; 16]> {
         let state = read(&self.state);
-        let open = state.open.iter().filter_map(|first| state.order.get(first));
-        open.take(limit).copied().collect()
+        let open = state.open.range(..before).take(limit);
+        open.filter_map(|first| state.order.get(first))
+            .copied()
+            .collect()
     }
 
     /// Knows from now on what the draft does, and nothing else.

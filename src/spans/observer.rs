@@ -22,13 +22,9 @@ impl Observe for IndexObserver {
         self.0.apply(facts(events));
     }
 
-    fn open_streams(&self, limit: usize) -> Vec<StreamKey> {
-        let traces = self.0.open_traces(limit).into_iter();
+    fn open_streams(&self, before: u64, limit: usize) -> Vec<StreamKey> {
+        let traces = self.0.open_traces(before, limit).into_iter();
         traces.filter_map(|id| StreamKey::new(id).ok()).collect()
-    }
-
-    fn begin(&self, from: u64) {
-        self.0.adopt(Draft::new(from));
     }
 
     fn relearn(&self, from: u64) -> Box<dyn Relearn> {

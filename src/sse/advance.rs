@@ -16,7 +16,7 @@ use crate::{
         id::Sequence,
         log::{Log, PRIMED_EVENTS_MAX},
         prime,
-        store::{Follow, PageLimit},
+        store::PageLimit,
         translate::{Observer, Relearn},
         wait::block_on,
     },
@@ -150,9 +150,8 @@ impl Log {
         forget(&self.tail.take_evicted_keys());
     }
 
-    /// Learns anew what the newest events of the store say, and goes on behind them.
-    pub(crate) fn catch_up(&self, follow: &dyn Follow, observer: &Observer) -> Result<(), Error> {
-        let head = block_on(follow.head())?.get();
+    /// Learns anew what the newest events of the store say, which ends at `head`, and goes on behind them.
+    pub(crate) fn catch_up(&self, head: u64, observer: &Observer) -> Result<(), Error> {
         let begin = (head + 1).saturating_sub(PRIMED_EVENTS_MAX);
         let from = begin.max(self.store.oldest().get()).max(1);
         let mut learnt = Learnt {
@@ -161,10 +160,8 @@ impl Log {
             bytes: 0,
             to: from - 1,
         };
-        let open = observer.open_streams(prime::STREAMS_MAX);
-        prime::read_earlier(self, from, &open, &mut |events| {
-            learnt.known.observe(events);
-        })?;
+        let open = observer.open_streams(from, prime::STREAMS_MAX);
+        prime::read_earlier(self, from, &open, &mut *learnt.known)?;
         let mut to = head;
         loop {
             while learnt.to < to {

@@ -54,7 +54,8 @@ impl Follower {
             let Some(head) = self.ask(|follow| block_on(follow.head())) else {
                 continue;
             };
-            if !log.is_whole() && self.ask(|follow| log.catch_up(follow, observer)).is_none() {
+            let catch_up = |_: &dyn Follow| log.catch_up(head.get(), observer);
+            if !log.is_whole() && self.ask(catch_up).is_none() {
                 continue;
             }
             while following.wants_all() && log.is_whole() && !following.is_closed() {

@@ -13,13 +13,11 @@ pub(crate) trait Observe: Send + Sync {
     /// Takes in events, in the order of the log.
     fn observe(&self, events: &[StoredEvent]);
 
-    /// Streams in which something is open, as far as is known here: not more than this many.
-    fn open_streams(&self, limit: usize) -> Vec<StreamKey>;
+    /// Streams from before this event in which something is open, as far as is known here: not more than this many.
+    fn open_streams(&self, before: u64, limit: usize) -> Vec<StreamKey>;
 
-    /// All is learnt of streams that begin with the event `from` or later, and of some older ones.
-    fn begin(&self, from: u64);
-
-    /// Begins to learn anew, beside what is known, as [`begin`](Self::begin) says.
+    /// Begins to learn anew, beside what is known: all of the streams that begin with the event `from` or later, and some
+    /// of older ones.
     fn relearn(&self, from: u64) -> Box<dyn Relearn>;
 }
 
@@ -40,11 +38,9 @@ struct Unconcerned;
 impl Observe for Unconcerned {
     fn observe(&self, _events: &[StoredEvent]) {}
 
-    fn open_streams(&self, _limit: usize) -> Vec<StreamKey> {
+    fn open_streams(&self, _before: u64, _limit: usize) -> Vec<StreamKey> {
         Vec::new()
     }
-
-    fn begin(&self, _from: u64) {}
 
     fn relearn(&self, _from: u64) -> Box<dyn Relearn> {
         Box::new(Self)
