@@ -131,7 +131,7 @@ impl SpanFilter {
     #[inline]
     pub(crate) fn wants_attributes(&self, attributes: &[KeyValue]) -> Option<bool> {
         match self.wants {
-            Wants::Shown => Some(!is_hidden_target(text_of(attributes, "target"))),
+            Wants::Shown => Some(is_shown(attributes)),
             Wants::These(_) => None,
         }
     }
@@ -171,7 +171,7 @@ impl SpanFilter {
     #[inline]
     fn wants(&self, span: &SpanData) -> bool {
         match &self.wants {
-            Wants::Shown => !is_hidden_target(text_of(&span.attributes, "target")),
+            Wants::Shown => is_shown(&span.attributes),
             Wants::These(wants) => {
                 catch_unwind(AssertUnwindSafe(|| wants(&SpanFacts { span }))).unwrap_or(false)
             }
@@ -202,6 +202,12 @@ impl fmt::Debug for SpanFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SpanFilter")
     }
+}
+
+/// Whether the default filter wants a span with these attributes.
+#[inline]
+fn is_shown(attributes: &[KeyValue]) -> bool {
+    !is_hidden_target(text_of(attributes, "target"))
 }
 
 /// Whether the target is one of [`DEFAULT_HIDDEN_TARGETS`] or a module of one.

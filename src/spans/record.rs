@@ -243,9 +243,7 @@ pub(crate) fn write_start(
 ) -> Option<()> {
     let mut writer = Writer::new(room);
     let head = writer.room.chunk()?;
-    let has = writer.scope(span)? | writer.trace_state(&span.span_context)?;
-    writer.text(&span.name)?;
-    let counts = writer.body(&span.attributes, &span.links)?;
+    let (has, counts) = writer.whole(span)?;
     let leased = if span.dropped_attributes_count == 0 {
         writer.leased(counts, Scope::Sent, lease)
     } else {
@@ -286,9 +284,7 @@ pub(crate) fn write_update(
 ) -> Option<()> {
     let mut writer = Writer::new(room);
     let head = writer.room.chunk()?;
-    let has = writer.scope(span)? | writer.trace_state(&span.span_context)?;
-    writer.text(&span.name)?;
-    let counts = writer.body(&span.attributes, &span.links)?;
+    let (has, counts) = writer.whole(span)?;
     let [state_byte, time @ ..] = writer.room.chunk::<9>()?;
     *state_byte = match state {
         None => 0,
@@ -311,9 +307,7 @@ fn write_end_as(
 ) -> Option<()> {
     let mut writer = Writer::new(room);
     let head = writer.room.chunk()?;
-    let has = writer.scope(span)? | writer.trace_state(&span.span_context)?;
-    writer.text(&span.name)?;
-    let counts = writer.body(&span.attributes, &span.links)?;
+    let (has, counts) = writer.whole(span)?;
     writer.closing(span)?;
     let flags = flags_of(span) | nature.flags() | writer.truncated;
     *head = Head::of(span, source, flags).bytes(kind, has, counts);
@@ -664,6 +658,15 @@ impl<'r, 'a> Writer<'r, 'a> {
                 Some(HAS_SCOPE | HAS_VERSION)
             }
         }
+    }
+
+    /// What every record says that says a span whole: which texts it has, and how many attributes and links.
+    #[inline]
+    fn whole(&mut self, span: &SpanData) -> Option<(u8, Counts)> {
+        let has = self.scope(span)? | self.trace_state(&span.span_context)?;
+        self.text(&span.name)?;
+        let counts = self.body(&span.attributes, &span.links)?;
+        Some((has, counts))
     }
 
     #[inline]
