@@ -11,24 +11,9 @@ use super::{
     slim::{self, Between, Kind, Token},
 };
 
-/// One script, and the modules that are in it, in the order in which they run.
-#[derive(Debug)]
-pub(crate) struct Linked<'a> {
-    pub(crate) script: String,
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "a test asks whether any is missing")
-    )]
-    pub(crate) modules: Vec<&'a str>,
-}
-
 /// The modules as a script that exports `entries`, a function by name for each of these; without those that no entry needs.
-pub(crate) fn link<'a>(texts: &HashMap<&'a str, &'a str>, entries: &[&str]) -> Linked<'a> {
-    let mut modules = Vec::new();
-    for entry in entries {
-        collect(texts, entry, &mut modules);
-    }
-    let names = modules.iter().map(|module| module.name).collect();
+pub(crate) fn link(texts: &HashMap<&str, &str>, entries: &[&str]) -> String {
+    let mut modules = collect(texts, entries);
     let words: Vec<Words> = modules
         .iter()
         .map(|module| names::words(&module.tokens, module.imports.iter().cloned()))
@@ -52,15 +37,18 @@ pub(crate) fn link<'a>(texts: &HashMap<&'a str, &'a str>, entries: &[&str]) -> L
         .map(|end| (end.name, text(end)))
         .map(|(name, text)| format!("{name:?}(){{{text}}}"))
         .collect();
-    let script = format!(
+    format!(
         "{}\nexport const entries={{{}}};\n",
         shared.join("\n"),
         ends.join(",")
-    );
-    Linked {
-        script,
-        modules: names,
-    }
+    )
+}
+
+/// The modules that are in that script, in the order in which they run.
+#[cfg(test)]
+pub(crate) fn order<'a>(texts: &HashMap<&'a str, &'a str>, entries: &[&str]) -> Vec<&'a str> {
+    let modules = collect(texts, entries).into_iter();
+    modules.map(|module| module.name).collect()
 }
 
 /// What is served under an entry's own name.
@@ -75,25 +63,25 @@ struct Module<'a> {
     imports: Vec<String>,
 }
 
-/// This module, after those that it needs, each once: the order in which a browser runs them.
-fn collect<'a>(texts: &HashMap<&'a str, &'a str>, name: &str, modules: &mut Vec<Module<'a>>) {
-    let mut seen: HashSet<String> = modules
-        .iter()
-        .map(|module| module.name.to_owned())
-        .collect();
-    visit(texts, name, &mut seen, modules);
+/// The entries, each after the modules that it needs, and each of these once: the order in which a browser runs them.
+fn collect<'a>(texts: &HashMap<&'a str, &'a str>, entries: &[&str]) -> Vec<Module<'a>> {
+    let (mut seen, mut modules) = (HashSet::new(), Vec::new());
+    for entry in entries {
+        visit(texts, entry, &mut seen, &mut modules);
+    }
+    modules
 }
 
 fn visit<'a>(
     texts: &HashMap<&'a str, &'a str>,
     name: &str,
-    seen: &mut HashSet<String>,
+    seen: &mut HashSet<&'a str>,
     modules: &mut Vec<Module<'a>>,
 ) {
     let Some((name, text)) = texts.get_key_value(name) else {
         return;
     };
-    if !seen.insert((*name).to_owned()) {
+    if !seen.insert(*name) {
         return;
     }
     let (module, needed) = read(name, text);
@@ -153,7 +141,7 @@ fn read<'a>(name: &'a str, text: &'a str) -> (Module<'a>, Vec<String>) {
 mod tests {
     use std::collections::HashMap;
 
-    use super::{entry, link};
+    use super::{entry, link, order};
 
     #[test]
     fn modules_become_one_script_in_the_order_in_which_they_need_each_other() {
@@ -177,9 +165,9 @@ mod tests {
             ),
             ("nobody.mjs", "export const nothing = 0;\n"),
         ]);
-        let linked = link(&texts, &["main.mjs", "worker.mjs"]);
+        let entries = ["main.mjs", "worker.mjs"];
         assert_eq!(
-            linked.modules,
+            order(&texts, &entries),
             ["one.mjs", "sums.mjs", "view.mjs", "main.mjs", "worker.mjs"]
         );
         let expected = [
@@ -188,7 +176,7 @@ mod tests {
             "function s(e){document.title=`${e} of ${t([3])}`}",
             "export const entries={\"main.mjs\"(){s(t([1,2]));},\"worker.mjs\"(){addEventListener(\"message\",({data:n})=>postMessage(t(n)));}};\n",
         ];
-        assert_eq!(linked.script, expected.join("\n"));
+        assert_eq!(link(&texts, &entries), expected.join("\n"));
         assert_eq!(
             entry("all.mjs", "main.mjs"),
             "import{entries}from\"./all.mjs\";entries[\"main.mjs\"]();\n"

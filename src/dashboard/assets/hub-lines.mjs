@@ -3,7 +3,7 @@
 // its subscriptions has already, so that each gets what it is missing, once and in order. It must never touch the DOM.
 
 import { eventsRoute } from "./api.mjs";
-import { createList, reduceList } from "./list-model.mjs";
+import { createList, reduceList, sequenceOf } from "./list-model.mjs";
 import { ResilientStream, parseObject } from "./stream.mjs";
 
 /**
@@ -253,11 +253,6 @@ export class TraceLine extends Line {
 const GREETINGS = new Set(["hello", "ping", "degraded"]);
 /** Their id, if they seem to have one, is that of an event before them. */
 const CONTROL_TYPES = new Set(["hello", "ping", "degraded", "end"]);
-
-/** @param {unknown} id `<epoch>-<sequence>`; anything else is the beginning, as it is to the server @returns {number} */
-function sequenceOf(id) {
-  return Number(/(?:^|-)(\d+)$/.exec(String(id ?? ""))?.[1] ?? 0);
-}
 
 /** @param {string} id @returns {string} */
 function epochOf(id) {

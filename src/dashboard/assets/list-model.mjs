@@ -149,10 +149,9 @@ export function isOpenTrace(trace) {
   return trace.state === "running" || trace.state === "waiting";
 }
 
-/** @param {Summary} trace @returns {number} of its first event; 0 where that is not told */
-function firstSequence(trace) {
-  const id = String(trace.firstId ?? "");
-  return Number(id.slice(id.lastIndexOf("-") + 1)) || 0;
+/** @param {unknown} id `<epoch>-<sequence>`; anything else is the beginning, as it is to the server @returns {number} */
+export function sequenceOf(id) {
+  return Number(/(?:^|-)(\d+)$/.exec(String(id ?? ""))?.[1] ?? 0);
 }
 
 /** @param {unknown} traces @returns {Summary[]} */
@@ -172,7 +171,7 @@ function trim(list) {
     for (const trace of order.slice(list.max)) {
       list.traces.delete(trace.traceId);
       if (list.olderFloor !== null) list.older.set(trace.traceId, trace);
-      list.floor = Math.max(list.floor, firstSequence(trace) + 1);
+      list.floor = Math.max(list.floor, sequenceOf(trace.firstId) + 1);
     }
   }
   if (list.older.size <= OLDER_MAX) return;
