@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The job is instrumented with `tracing` as any code is. The page needs twenty lines of JavaScript, and no dashboard
-//! is served: a user sees their own trace and nothing else.
+//! is served: a user sees their own trace and nothing else, and of it what a view shows.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -18,7 +18,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use livespan::{LiveSpans, TraceId};
+use livespan::{LiveSpans, TraceId, View};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde_json::{Value, json};
@@ -60,6 +60,8 @@ const PAGE: &str = r#"<!doctype html>
 #[derive(Clone)]
 struct App {
     live: LiveSpans,
+    /// What a user sees of a job: its steps, and why it failed, but nothing else that the program says of itself.
+    view: View,
     /// Who started which job. A real product keeps this with its jobs.
     owners: Arc<Mutex<HashMap<TraceId, String>>>,
 }
@@ -76,6 +78,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .try_init()?;
     let app = App {
         live: live.clone(),
+        view: View::new(|span| matches!(span.name(), "make report" | "add up month"))
+            .status_messages(),
         owners: Arc::default(),
     };
     let router = Router::new()
@@ -142,9 +146,10 @@ async fn progress(
         .get(&trace)
         .cloned();
     match owner {
-        Some(owner) if owner == session => {
-            Ok(app.live.respond(trace, &headers, &uri).into_response())
-        }
+        Some(owner) if owner == session => Ok(app
+            .live
+            .respond(trace, &app.view, &headers, &uri)
+            .into_response()),
         // The same answer for a job of somebody else and for none: ids cannot be probed.
         _ => Err(StatusCode::NOT_FOUND),
     }

@@ -73,15 +73,17 @@ pub use {opentelemetry, opentelemetry_sdk};
 #[cfg(feature = "spans")]
 #[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
 pub use crate::spans::{
+    access::{Access, Auth, DEFAULT_SUBSCRIBERS_MAX, DEFAULT_SUBSCRIBERS_PER_ADDRESS},
     durations::DURATION_NAMES_MAX,
     event::{
         AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId,
     },
     filter::{DEFAULT_HIDDEN_TARGETS, SpanFacts},
     json::{EVENT_BYTES_MAX, VALUE_BYTES_MAX},
-    live::{Auth, LiveSpans, LiveSpansBuilder, SHUTDOWN_TIMEOUT, current_trace_id},
+    live::{LiveSpans, LiveSpansBuilder, SHUTDOWN_TIMEOUT, current_trace_id},
     processor::{FLUSH_TIMEOUT, LiveSpanProcessor, SampledOnly},
     sampler::LiveSampler,
+    view::{View, ViewedSpan},
 };
 
 #[cfg(feature = "sqlite")]
@@ -94,6 +96,8 @@ pub use crate::sse::store::{
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use crate::http::{
+    guard::{CHECK_TIMEOUT, TICKET_AGE_MAX},
+    lasting::RECHECK_INTERVAL,
     params::QUERY_LENGTH_MAX,
     server::{CONNECTIONS_MAX, DEFAULT_ADDRESS, HEAD_TIMEOUT, LiveServer, STALL_TIMEOUT},
     traces::LIST_INTERVAL,
@@ -101,6 +105,9 @@ pub use crate::http::{
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
 pub use crate::init::{InitGuard, init};
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use crate::spans::seal::{LOGIN_AGE, LOGIN_LINK_AGE};
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use crate::sse::store::{

@@ -142,6 +142,7 @@ impl<'a> Params<'a> {
         let milliseconds: Option<f64> = self.number("minDuration")?;
         let linked_to = self.one("linkedTo")?.map(str::parse).transpose()?;
         Ok(TraceFilter {
+            within: None,
             trace_ids: self.trace_ids()?,
             services: self.texts("service")?,
             names: self.texts("name")?,

@@ -9,14 +9,14 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use serde::Serialize;
 
 use crate::error::Error;
 
 /// A request that is answered with an error.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     status: StatusCode,
     message: String,
@@ -34,6 +34,22 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
+    /// The sender did not show that it may read, and could.
+    pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, message)
+    }
+
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD are answered",
+        )
+    }
+
     pub(crate) fn into_response(self) -> Response<Body> {
         #[derive(Serialize)]
         struct Shown {
@@ -48,6 +64,9 @@ impl Refusal {
                 .headers_mut()
                 .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            challenge(response.headers_mut());
+        }
         response
     }
 }
@@ -61,6 +80,12 @@ impl From<Error> for Refusal {
         };
         Self::new(status, error.to_string())
     }
+}
+
+/// Says how to show who one is (RFC 6750, section 3).
+pub(crate) fn challenge(headers: &mut HeaderMap) {
+    let scheme = HeaderValue::from_static("Bearer realm=\"livespan\"");
+    headers.insert(header::WWW_AUTHENTICATE, scheme);
 }
 
 /// Does work that takes a while where it holds nobody up: the caller may be on the host's own runtime.

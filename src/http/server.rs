@@ -19,6 +19,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use opentelemetry::{Context, context::FutureExt as _};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::{TcpListener, TcpStream, ToSocketAddrs},
@@ -29,7 +30,10 @@ use tokio::{
 
 use crate::{
     error::Error,
-    http::{guard::is_loopback, service::LiveService},
+    http::{
+        guard::{Peer, is_loopback},
+        service::LiveService,
+    },
     spans::live::LiveSpans,
 };
 
@@ -59,6 +63,7 @@ const OVERLOAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n
 /// dropped.
 #[derive(Clone)]
 pub struct LiveServer {
+    live: LiveSpans,
     address: SocketAddr,
     stop: Arc<watch::Sender<bool>>,
     stopped: watch::Receiver<bool>,
@@ -81,6 +86,15 @@ impl LiveServer {
     /// Returns the dashboard's address, with a slash at the end.
     pub fn url(&self) -> String {
         format!("http://{}/", self.address)
+    }
+
+    /// Returns the dashboard's address as a [one-time link](LiveSpans::login_link), for an app to print where only its
+    /// operator reads.
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn login_url(&self) -> Result<String, Error> {
+        self.live.login_link(&self.url())
     }
 
     /// Waits until the server has stopped.
@@ -181,10 +195,10 @@ impl LiveSpans {
         let open = addresses
             .iter()
             .find(|address| !is_loopback(&address.ip().to_string()));
-        if let Some(open) = open.filter(|_| self.shared.access.auth.is_none()) {
+        if let Some(open) = open.filter(|_| self.shared.gate.auth.is_none()) {
             return Err(Error::invalid(format!(
                 "{open} is not a loopback address: say who may read with .auth(..) on LiveSpans::builder(), such as \
-                 Auth::public()"
+                 Auth::token(..) or Auth::public()"
             )));
         }
         TcpListener::bind(addresses.as_slice())
@@ -202,6 +216,7 @@ impl LiveSpans {
         let (stop, stopping) = watch::channel(false);
         let (done, stopped) = watch::channel(false);
         let server = LiveServer {
+            live: self.clone(),
             address,
             stop: Arc::new(stop),
             stopped,
@@ -254,7 +269,7 @@ impl Acceptor {
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => {
-                    let Ok((stream, _)) = accepted else {
+                    let Ok((stream, peer)) = accepted else {
                         // Out of file descriptors, or a client that is gone already: others may still come.
                         tokio::select! {
                             () = tokio::time::sleep_until(Instant::now() + ACCEPT_REST) => continue,
@@ -262,7 +277,7 @@ impl Acceptor {
                         }
                     };
                     if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
-                        let connection = connection(&self.service, stream, &graceful, permit);
+                        let connection = connection(&self.service, (stream, peer), &graceful, permit);
                         connections.spawn(connection.with_context(suppressed()));
                     } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
                         connections.spawn(refuse(stream, permit).with_context(suppressed()));
@@ -299,25 +314,25 @@ async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
 /// One connection, from its first byte to its last.
 fn connection(
     service: &LiveService,
-    stream: TcpStream,
+    (stream, peer): (TcpStream, SocketAddr),
     graceful: &GracefulShutdown,
     permit: OwnedSemaphorePermit,
 ) -> impl Future<Output = ()> + Send + use<> {
     // Without it, small frames would wait for the acknowledgement of earlier ones.
     let prompt = stream.set_nodelay(true);
+    let gone = close_half_open(&stream);
     let service = TowerToHyperService::new(service.clone());
     let watcher = graceful.watcher();
     async move {
         let _permit = permit;
         // It fails when the client is gone already, and is no more than a delay otherwise.
-        drop(prompt);
+        drop((prompt, gone));
         let service =
             hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
                 let service = service.clone();
-                async move {
-                    hyper::service::Service::call(&service, request.map(axum::body::Body::new))
-                        .await
-                }
+                let mut request = request.map(axum::body::Body::new);
+                request.extensions_mut().insert(Peer(peer.ip()));
+                async move { hyper::service::Service::call(&service, request).await }
             });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -327,6 +342,15 @@ fn connection(
         // A connection that fails is a client that went away.
         drop(watcher.watch(connection).await);
     }
+}
+
+/// Has the system close a connection whose peer is gone without a word: pings would go into its buffer for a quarter of an
+/// hour before it gave up (`tcp(7)`: `TCP_USER_TIMEOUT`, `tcp_retries2`).
+fn close_half_open(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_user_timeout(Some(STALL_TIMEOUT))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(STALL_TIMEOUT))
 }
 
 /// A socket whose writes fail when the peer takes nothing for [`STALL_TIMEOUT`].
@@ -417,6 +441,20 @@ mod tests {
             .unwrap()
             .unwrap();
         answer
+    }
+
+    #[tokio::test]
+    async fn the_system_closes_connections_whose_peers_are_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connecting = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, accepted) = tokio::join!(connecting, listener.accept());
+        let (stream, _) = accepted.unwrap();
+        close_half_open(&stream).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(STALL_TIMEOUT));
+        drop(client);
     }
 
     #[tokio::test]

@@ -17,14 +17,17 @@ use tower_service::Service;
 
 use crate::{
     http::{
+        guard::{self, Denial, Peer, Permit},
+        lasting, login, origin,
         params::Params,
         reply::{self, Refusal},
         snapshot, traces,
     },
-    spans::{event::TraceId, live::LiveSpans, record, viewers::ROUTES},
+    spans::{access::Gate, event::TraceId, live::LiveSpans, record, viewers::ROUTES},
     sse::{
         body::{SseBody, resume_point},
-        control::{Dropped, PROTOCOL, SERVER},
+        control::{Dropped, EndReason, PROTOCOL, SERVER},
+        event::StreamKey,
         id::ResumePoint,
         intake::Class,
         retention::Retention,
@@ -88,8 +91,13 @@ impl Service<Request<Body>> for LiveService {
             self.hide_viewer(&req);
         }
         let live = self.live.clone();
-        // Nothing here reads a body, and without it the rest may be shared between threads.
-        let (request, _body) = req.into_parts();
+        let (request, body) = req.into_parts();
+        // The one body that is read is that of the form in which a browser shows the token.
+        if request.method == Method::POST && request.uri.path().trim_start_matches('/').is_empty() {
+            return Box::pin(async move { Ok(sign_in(&live, &request, body).await) });
+        }
+        // Without a body the rest may be shared between threads.
+        drop(body);
         Box::pin(async move { Ok(answer(&live, &request).await) })
     }
 }
@@ -117,15 +125,49 @@ impl LiveService {
     }
 }
 
+async fn sign_in(live: &LiveSpans, request: &Parts, body: Body) -> Response<Body> {
+    let gate = &live.shared.gate;
+    let mut response = match guard::check_host(gate, request) {
+        Ok(()) => login::by_form(live, request, body).await,
+        Err(refusal) => Err(refusal),
+    }
+    .unwrap_or_else(Refusal::into_response);
+    harden(gate, request, &mut response);
+    response
+}
+
 async fn answer(live: &LiveSpans, request: &Parts) -> Response<Body> {
     let head = request.method == Method::HEAD;
-    let mut response = match route(live, request).await {
+    let gate = &live.shared.gate;
+    let routed = if origin::is_preflight(request) {
+        origin::preflight(gate, request, "GET, HEAD").map_err(Denial::from)
+    } else {
+        route(live, request).await
+    };
+    let mut response = match routed {
         Ok(response) => response,
-        Err(refusal) => refusal.into_response(),
+        Err(denial) => denied(request, denial),
     };
     if head {
         *response.body_mut() = Body::empty();
     }
+    harden(gate, request, &mut response);
+    response
+}
+
+/// An `EventSource` gives up for ever on an error, and a permission may come again.
+pub(crate) fn denied(request: &Parts, denial: Denial) -> Response<Body> {
+    match denial {
+        Denial::Expired if request.uri.path().ends_with("/sse") => {
+            lasting::ended(EndReason::Expired)
+        }
+        denial => Refusal::from(denial).into_response(),
+    }
+}
+
+/// What every answer carries, so that a browser does nothing with it but what it is for.
+pub(crate) fn harden(gate: &Gate, request: &Parts, response: &mut Response<Body>) {
+    origin::mark(gate, request, response);
     let headers = response.headers_mut();
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
@@ -135,36 +177,103 @@ async fn answer(live: &LiveSpans, request: &Parts) -> Response<Body> {
         header::REFERRER_POLICY,
         HeaderValue::from_static("no-referrer"),
     );
-    response
+    headers.insert(
+        "cross-origin-resource-policy",
+        HeaderValue::from_static("same-origin"),
+    );
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static(
+            "default-src 'none'; frame-ancestors 'none'",
+        ));
 }
 
-async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Refusal> {
-    live.shared.access.check(request)?;
+async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Denial> {
+    let gate = &live.shared.gate;
     if !matches!(request.method, Method::GET | Method::HEAD) {
-        return Err(Refusal::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "only GET and HEAD are answered",
-        ));
+        guard::check_host(gate, request)?;
+        return Err(Refusal::method_not_allowed().into());
     }
+    origin::check_reader(gate, request)?;
     let path = request.uri.path().trim_start_matches('/');
     let params = Params::of(&request.uri)?;
-    match path.split('/').collect::<Vec<_>>().as_slice() {
+    let segments: Vec<&str> = path.split('/').collect();
+    let trace = match segments.as_slice() {
+        ["traces", id, "sse"] => Some(id.parse().map_err(Refusal::from)),
+        ["workflows", namespace, instance, "sse"] => {
+            Some(workflow_trace(live, namespace, instance))
+        }
+        _ => None,
+    };
+    if let Some(trace) = trace {
+        let (permit, trace) = guard::admit_to(live, request, trace, params.one("ticket")?).await?;
+        let stream = || trace_events(live, request, trace, (&params, &permit));
+        return Ok(seated(live, request, &permit, stream)?);
+    }
+    if segments == [""]
+        && let Some(response) = signed_in(live, request, &params)?
+    {
+        return Ok(response);
+    }
+    let permit = match guard::admit(live, request).await {
+        Err(denial) if segments == [""] => {
+            return Ok(login::page(denial.into(), &request.headers)?);
+        }
+        permit => permit?,
+    };
+    Ok(match segments.as_slice() {
         [""] => page(request),
         ["assets", file] => asset(request, file).await,
-        ["sse"] => all_events(live, request, &params),
-        ["traces"] => traces::page(live, &params).await,
-        ["traces", "sse"] => traces::live(live, &params),
-        ["traces", id] => snapshot::answer(live, id.parse()?, &params).await,
-        ["traces", id, "sse"] => trace_events(live, request, id.parse()?, &params),
-        ["workflows", namespace, instance, "sse"] => {
-            let flows = Workflows::new(live).namespace(&*decoded(namespace)?);
-            let trace = flows.trace_id(&*decoded(instance)?);
-            trace_events(live, request, trace, &params)
+        ["sse"] => seated(live, request, &permit, || {
+            all_events(live, request, (&params, &permit))
+        }),
+        ["traces"] => traces::page(live, (&params, &permit)).await,
+        ["traces", "sse"] => seated(live, request, &permit, || {
+            traces::live(live, (&params, &permit))
+        }),
+        ["traces", id] => {
+            snapshot::answer(live, id.parse().map_err(Refusal::from)?, (&params, &permit)).await
         }
-        ["stats", "durations"] => durations(live, &params),
-        ["status"] => Ok(status(live)),
+        ["stats", "durations"] => {
+            permit.expect_everything()?;
+            durations(live, &params)
+        }
+        ["status"] => {
+            permit.expect_everything()?;
+            Ok(status(live))
+        }
         _ => Err(Refusal::not_found("no such route")),
-    }
+    }?)
+}
+
+/// Whom a one-time link lets in.
+fn signed_in(
+    live: &LiveSpans,
+    request: &Parts,
+    params: &Params<'_>,
+) -> Result<Option<Response<Body>>, Refusal> {
+    guard::check_host(&live.shared.gate, request)?;
+    login::by_link(live, request, params)
+}
+
+fn workflow_trace(live: &LiveSpans, namespace: &str, instance: &str) -> Result<TraceId, Refusal> {
+    let flows = Workflows::new(live).namespace(&*decoded(namespace)?);
+    Ok(flows.trace_id(&*decoded(instance)?))
+}
+
+/// A stream, if there is a seat for its reader, for as long as it may read.
+pub(crate) fn seated(
+    live: &LiveSpans,
+    request: &Parts,
+    permit: &Permit,
+    stream: impl FnOnce() -> Result<Response<Body>, Refusal>,
+) -> Result<Response<Body>, Refusal> {
+    let peer = request.extensions.get::<Peer>();
+    let Some(seat) = live.shared.seats.take(peer.map(|Peer(address)| *address)) else {
+        return Ok(lasting::ended(EndReason::Overload));
+    };
+    let response = stream()?;
+    Ok(lasting::hold(response, permit.clone(), seat))
 }
 
 #[cfg(feature = "dashboard")]
@@ -207,19 +316,35 @@ async fn asset(request: &Parts, _file: &str) -> Result<Response<Body>, Refusal> 
 fn all_events(
     live: &LiveSpans,
     request: &Parts,
-    params: &Params<'_>,
+    (params, permit): (&Params<'_>, &Permit),
 ) -> Result<Response<Body>, Refusal> {
     let filter = params.event_filter()?;
     let resume = resume_point(&request.headers, &request.uri);
     let mut options = Subscribe::all().resume(resume);
-    for trace in params.trace_ids()? {
-        options = options.stream(trace.stream_key());
+    let wanted = params.trace_ids()?;
+    match permit.traces() {
+        None => {
+            for trace in wanted {
+                options = options.stream(trace.stream_key());
+            }
+        }
+        Some(allowed) => {
+            // No stream at all would mean every one.
+            options = options
+                .standing(permit.standing())
+                .stream(StreamKey::nobody());
+            let is_wanted = |trace: &&TraceId| wanted.is_empty() || wanted.contains(trace);
+            for trace in allowed.iter().filter(is_wanted) {
+                options = options.stream(trace.stream_key());
+            }
+        }
     }
     if !filter.is_empty() {
         options = options.filter(move |name, payload| filter.accepts(name, payload));
     }
     let reader = options.reader(live.log());
     let body = SseBody::new(reader, resume == ResumePoint::Live, None);
+    let body = body.seen_through(permit.sight());
     Ok(body.into_response().map(Body::new))
 }
 
@@ -227,23 +352,23 @@ pub(crate) fn trace_events(
     live: &LiveSpans,
     request: &Parts,
     trace: TraceId,
-    params: &Params<'_>,
+    (params, permit): (&Params<'_>, &Permit),
 ) -> Result<Response<Body>, Refusal> {
     let resume = resume_point(&request.headers, &request.uri);
-    match params.one("until")? {
-        Some("end") => Ok(live.respond_until_end(trace, resume).map(Body::new)),
+    let response = match params.one("until")? {
+        Some("end") => live.respond_until_end(trace, resume, permit.standing()),
         Some(other) => {
             let message = format!("the parameter until is {other:?}, not \"end\"");
-            Err(Refusal::new(StatusCode::BAD_REQUEST, message))
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
         }
         None => {
-            let reader = Subscribe::to(trace.stream_key())
-                .resume(resume)
-                .reader(live.log());
-            let body = SseBody::new(reader, resume == ResumePoint::Live, None);
-            Ok(body.into_response().map(Body::new))
+            let options = Subscribe::to(trace.stream_key()).resume(resume);
+            let reader = options.standing(permit.standing()).reader(live.log());
+            SseBody::new(reader, resume == ResumePoint::Live, None).into_response()
         }
-    }
+    };
+    let sight = permit.sight();
+    Ok(response.map(|body| Body::new(body.seen_through(sight))))
 }
 
 /// A segment of a path as it was before it was percent-encoded.

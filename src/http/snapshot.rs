@@ -1,7 +1,10 @@
 //! One whole trace, as it stands: the same read as its stream, up to the head at the time of asking, so that the
 //! stream goes on from the snapshot's cursor without a hole.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet, VecDeque},
+};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -10,11 +13,12 @@ use serde::Serialize;
 
 use crate::{
     http::{
+        guard::Permit,
         otlp,
         params::Params,
         reply::{self, Refusal},
     },
-    spans::{event::TraceId, live::LiveSpans, parse, stored::Fold, summary::Summary},
+    spans::{event::TraceId, live::LiveSpans, parse, shown, stored::Fold, summary::Summary},
     sse::{reader::ReadItem, subscription::Subscribe},
     time::Timestamp,
 };
@@ -40,8 +44,9 @@ enum IsIndexed {
 pub(crate) async fn answer(
     live: &LiveSpans,
     trace: TraceId,
-    params: &Params<'_>,
+    (params, permit): (&Params<'_>, &Permit),
 ) -> Result<Response<Body>, Refusal> {
+    permit.expect_trace(trace)?;
     let format = params.one("format")?.unwrap_or("json");
     if !matches!(format, "json" | "jsonl" | "otlp") {
         let message = format!("the format {format:?} is not one of json, jsonl, otlp");
@@ -57,7 +62,10 @@ pub(crate) async fn answer(
     } else {
         IsIndexed::No
     };
-    let events = read(live, trace, is_indexed).await;
+    let mut events = read(live, trace, is_indexed).await;
+    if let Some(traces) = permit.traces() {
+        events.events = only_of(traces, events.events);
+    }
     if is_indexed == IsIndexed::No && events.fold.trace().is_none() {
         return Err(unknown());
     }
@@ -118,6 +126,29 @@ async fn read(live: &LiveSpans, trace: TraceId, is_indexed: IsIndexed) -> Read {
         cursor: reader.after(),
         fold,
     }
+}
+
+/// The events as a reader of these traces may see them: without links to others, and with the processes that worked on
+/// this one.
+fn only_of(traces: &HashSet<TraceId>, events: Vec<(String, Bytes)>) -> Vec<(String, Bytes)> {
+    let own = |(name, payload): &(String, Bytes)| {
+        let process = shown::process(payload).filter(|_| name != "process");
+        process.map(Cow::into_owned)
+    };
+    let processes: HashSet<String> = events.iter().filter_map(own).collect();
+    let is_seen = |name: &str, payload: &Bytes| {
+        let is_own =
+            || shown::process(payload).is_some_and(|process| processes.contains(&*process));
+        name != "process" || is_own()
+    };
+    let seen = events
+        .into_iter()
+        .filter(|(name, payload)| is_seen(name, payload));
+    seen.map(|(name, payload)| {
+        let narrowed = shown::without_links(&payload, traces);
+        (name, narrowed.map_or(payload, Bytes::from))
+    })
+    .collect()
 }
 
 fn lines(events: Read) -> Response<Body> {

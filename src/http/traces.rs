@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::{
     http::{
+        guard::Permit,
         params::Params,
         reply::{self, Refusal},
     },
@@ -57,8 +58,11 @@ struct Page {
     now: String,
 }
 
-pub(crate) async fn page(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Body>, Refusal> {
-    let filter = params.trace_filter()?;
+pub(crate) async fn page(
+    live: &LiveSpans,
+    (params, permit): (&Params<'_>, &Permit),
+) -> Result<Response<Body>, Refusal> {
+    let filter = filter(params, permit)?;
     let limit = params.limit(PAGE_DEFAULT)?;
     let log = live.log();
     let page = stored::page(log, &live.shared.index, &filter, params.before()?, limit).await?;
@@ -70,10 +74,21 @@ pub(crate) async fn page(live: &LiveSpans, params: &Params<'_>) -> Result<Respon
     }))
 }
 
-pub(crate) fn live(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Body>, Refusal> {
+/// What the reader asks for, of what it may see.
+fn filter(params: &Params<'_>, permit: &Permit) -> Result<TraceFilter, Refusal> {
+    Ok(TraceFilter {
+        within: permit.traces().map(Arc::clone),
+        ..params.trace_filter()?
+    })
+}
+
+pub(crate) fn live(
+    live: &LiveSpans,
+    (params, permit): (&Params<'_>, &Permit),
+) -> Result<Response<Body>, Refusal> {
     let body = TracesBody::new(
         live.clone(),
-        params.trace_filter()?,
+        filter(params, permit)?,
         params.limit(LIVE_DEFAULT)?,
     );
     let mut response = Response::new(Body::new(body));

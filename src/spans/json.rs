@@ -450,6 +450,18 @@ pub(crate) fn fields(payload: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// The elements of an array, as raw values, in order; it stops at anything that is not JSON.
+#[cfg(feature = "http")]
+pub(crate) fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = array.strip_prefix(b"[").unwrap_or_default();
+    std::iter::from_fn(move || {
+        rest = rest.strip_prefix(b",").unwrap_or(rest);
+        let (element, after) = rest.split_at_checked(value_length(rest)?)?;
+        rest = after;
+        Some(element)
+    })
+}
+
 /// The length of the JSON value at the start of `text`.
 fn value_length(text: &[u8]) -> Option<usize> {
     let mut depth = 0_u32;

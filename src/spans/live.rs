@@ -14,9 +14,12 @@ use http::{HeaderMap, Response, Uri};
 use opentelemetry::Context;
 use opentelemetry_sdk::trace::ShouldSample;
 
+#[cfg(feature = "http")]
+use crate::spans::{seal::Seal, seats::Seats};
 use crate::{
     error::Error,
     spans::{
+        access::{Auth, Gate, Secret},
         event::{SpanEvent, TraceId},
         filter::{SpanFacts, SpanFilter},
         index::TraceIndex,
@@ -28,6 +31,7 @@ use crate::{
         sampler::LiveSampler,
         stored::Fold,
         translator::SpanTranslator,
+        view::View,
         viewers::{Hidden, Mounts},
     },
     sse::{
@@ -35,6 +39,7 @@ use crate::{
         body::{Completion, SseBody, resume_point},
         id::ResumePoint,
         log::{Log, Status},
+        reader::Standing,
         retention::Retention,
         store::{EventStore, MemoryEventStore},
         subscription::Subscribe,
@@ -67,29 +72,18 @@ pub(crate) struct Shared {
     pub(crate) parts: Arc<ProcessorParts>,
     pub(crate) index: Arc<TraceIndex>,
     pub(crate) mounts: Arc<Mounts>,
-    pub(crate) access: Access,
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only HTTP has readers")
+    )]
+    pub(crate) gate: Gate,
+    #[cfg(feature = "http")]
+    pub(crate) seal: Arc<Seal>,
+    #[cfg(feature = "http")]
+    pub(crate) seats: Arc<Seats>,
     target: SseTarget<SpanEvent>,
     /// Run by `shutdown`: how the servers are told.
     on_shutdown: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
-}
-
-/// Who may connect.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Access {
-    pub(crate) auth: Option<Auth>,
-    pub(crate) allowed_hosts: Vec<String>,
-}
-
-/// Who may read the log over HTTP. Without any, only requests with a loopback `Host` are answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Auth(());
-
-impl Auth {
-    /// Anyone who can reach the address may read everything. Say this only behind your own access control.
-    pub fn public() -> Self {
-        Self(())
-    }
 }
 
 impl fmt::Debug for LiveSpans {
@@ -106,7 +100,7 @@ pub struct LiveSpansBuilder {
     store: Option<Arc<dyn EventStore>>,
     retention: Retention,
     filter: SpanFilter,
-    access: Access,
+    gate: Gate,
     settings: WorkerSettings,
 }
 
@@ -144,17 +138,63 @@ impl LiveSpansBuilder {
 
     /// Says who may read the log over HTTP; by default only clients that name a loopback host.
     pub fn auth(mut self, auth: Auth) -> Self {
-        self.access.auth = Some(auth);
+        self.gate.auth = Some(auth);
         self
     }
 
-    /// Answers requests with these `Host` names too, without port, beside the loopback ones.
+    /// Answers requests with these `Host` names too, without port, beside the loopback ones. With [`auth`](Self::auth), where
+    /// every name is answered otherwise, it narrows them to these.
     pub fn allowed_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
-        self.access.allowed_hosts.extend(
+        self.gate.allowed_hosts.extend(
             hosts
                 .into_iter()
                 .map(|host| host.into().to_ascii_lowercase()),
         );
+        self
+    }
+
+    /// Lets pages of these origins read, as their browsers' users may (CORS): scheme, host and, unless it is the default,
+    /// port, such as `https://shop.example`. By default no page of another origin can read anything. Credentials are
+    /// allowed, so a page may use `withCredentials` where [`Auth::check`] knows its users' cookies.
+    pub fn allowed_origins<O: Into<String>>(
+        mut self,
+        origins: impl IntoIterator<Item = O>,
+    ) -> Self {
+        self.gate
+            .allowed_origins
+            .extend(origins.into_iter().map(Into::into));
+        self
+    }
+
+    /// Signs [tickets](LiveSpans::ticket) with this key, of at least 16 bytes, so that they are good on every process that
+    /// has it, and after a restart. By default the key is made from the token of [`Auth::token`], and without one it is
+    /// drawn at random, so that a ticket is good for this process only.
+    pub fn ticket_key(mut self, key: impl Into<Vec<u8>>) -> Self {
+        self.gate.ticket_key = Some(Secret(key.into()));
+        self
+    }
+
+    /// Shows the holders of [tickets](LiveSpans::ticket) their trace through this view; by default through
+    /// [`View::default`]: every span, without attributes and messages.
+    pub fn ticket_view(mut self, view: View) -> Self {
+        self.gate.ticket_view = view;
+        self
+    }
+
+    /// Bounds the streams that are open over HTTP at once (default
+    /// [`DEFAULT_SUBSCRIBERS_MAX`](crate::DEFAULT_SUBSCRIBERS_MAX)). A further one opens and ends as `overload`, with a time
+    /// after which its client comes back.
+    pub fn subscribers(mut self, max: usize) -> Self {
+        self.gate.subscribers_max = max;
+        self
+    }
+
+    /// Bounds the streams that clients of one address have open at once, an IPv6 network of 64 bits counting as one; by
+    /// default [`DEFAULT_SUBSCRIBERS_PER_ADDRESS`](crate::DEFAULT_SUBSCRIBERS_PER_ADDRESS), and none for loopback addresses,
+    /// where a proxy may stand for many. Addresses are those that [`serve`](LiveSpans::serve) accepts: behind a proxy set
+    /// it high, and in an app of your own this is your server's business.
+    pub fn subscribers_per_address(mut self, max: usize) -> Self {
+        self.gate.subscribers_per_address = Some(max);
         self
     }
 
@@ -171,8 +211,15 @@ impl LiveSpansBuilder {
     /// Opens the store and starts the log's thread.
     ///
     /// # Errors
-    /// When the store cannot be opened or the thread cannot be started.
+    /// When the store cannot be opened or the thread cannot be started; when a token is empty, not set, or cannot stand in a
+    /// header; when an origin is none, or a ticket key too short.
     pub fn build(self) -> Result<LiveSpans, Error> {
+        let gate = self.gate.checked()?;
+        #[cfg(feature = "http")]
+        let seal = {
+            let key = gate.ticket_key.as_ref().map(|Secret(key)| key.as_slice());
+            Arc::new(Seal::new(gate.token(), key)?)
+        };
         let retention = self.retention;
         let store = self
             .store
@@ -212,7 +259,14 @@ impl LiveSpansBuilder {
             parts,
             index,
             mounts,
-            access: self.access,
+            #[cfg(feature = "http")]
+            seal,
+            #[cfg(feature = "http")]
+            seats: Arc::new(Seats::new(
+                gate.subscribers_max,
+                gate.subscribers_per_address,
+            )),
+            gate,
             target,
             on_shutdown: Mutex::default(),
         };
@@ -266,7 +320,7 @@ impl LiveSpans {
             store: None,
             retention: Retention::default(),
             filter: SpanFilter::default(),
-            access: Access::default(),
+            gate: Gate::default(),
             settings: WorkerSettings::default(),
         }
     }
@@ -288,31 +342,41 @@ impl LiveSpans {
     }
 
     /// Answers a request of your own route with the stream of one trace, until the trace is complete. *You* decide
-    /// before who may see it. The resume point is read from the request; one at the end of a complete trace is
-    /// answered with `204`, which tells an `EventSource` not to come back.
+    /// before who may see it, and the [`View`] what of it: span names and SQL texts are seldom for customers. The resume
+    /// point is read from the request; one at the end of a complete trace is answered with `204`, which tells an
+    /// `EventSource` not to come back.
     ///
     /// It must be called within a tokio runtime with time enabled.
-    pub fn respond(&self, trace: TraceId, headers: &HeaderMap, uri: &Uri) -> Response<SseBody> {
+    pub fn respond(
+        &self,
+        trace: TraceId,
+        view: &View,
+        headers: &HeaderMap,
+        uri: &Uri,
+    ) -> Response<SseBody> {
         let resume = resume_point(headers, uri);
-        self.respond_until_end(trace, resume)
+        let response = self.respond_until_end(trace, resume, Standing::default());
+        response.map(|body| body.seen_through(view.sight()))
     }
 
     pub(crate) fn respond_until_end(
         &self,
         trace: TraceId,
         resume: ResumePoint,
+        standing: Standing,
     ) -> Response<SseBody> {
         let id = trace.to_bytes();
         let log = self.log();
         if log.is_shared() || (log.store.shared_tail().is_none() && !self.shared.index.knows(&id)) {
-            return self.respond_until_read_end(trace, resume);
+            return self.respond_until_read_end(trace, resume, standing);
         }
         let start = log.resolve(resume);
         let resumed = !matches!(resume, ResumePoint::Retained | ResumePoint::Live);
         if resumed && !start.unknown && self.shared.index.is_complete(id, start.after) {
             return SseBody::no_content();
         }
-        let reader = Subscribe::to(trace.stream_key()).resume(resume).reader(log);
+        let options = Subscribe::to(trace.stream_key()).resume(resume);
+        let reader = options.standing(standing).reader(log);
         let complete = Indexed {
             index: Arc::clone(&self.shared.index),
             id,
@@ -327,7 +391,12 @@ impl LiveSpans {
 
     /// The same where only the store can know the whole trace: it is read from its beginning, and the client gets what
     /// it has not got.
-    fn respond_until_read_end(&self, trace: TraceId, resume: ResumePoint) -> Response<SseBody> {
+    fn respond_until_read_end(
+        &self,
+        trace: TraceId,
+        resume: ResumePoint,
+        standing: Standing,
+    ) -> Response<SseBody> {
         let log = self.log();
         let bound = if log.is_shared() {
             u64::MAX
@@ -340,7 +409,7 @@ impl LiveSpans {
             ResumePoint::Live => log.head(),
             _ => start.after,
         };
-        let mut options = Subscribe::to(trace.stream_key());
+        let mut options = Subscribe::to(trace.stream_key()).standing(standing);
         if start.unknown {
             options = options.resume(ResumePoint::Unreadable);
         } else if !is_fresh {

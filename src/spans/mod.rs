@@ -8,6 +8,7 @@
     expect(dead_code, reason = "the list of traces is read over HTTP only")
 )]
 
+pub(crate) mod access;
 pub(crate) mod durations;
 pub(crate) mod event;
 pub(crate) mod filter;
@@ -18,6 +19,8 @@ pub(crate) mod live;
 pub(crate) mod marks;
 pub(crate) mod observer;
 pub(crate) mod parse;
+#[cfg(feature = "http")]
+pub(crate) mod partial;
 pub(crate) mod parts;
 pub(crate) mod peek;
 pub(crate) mod preset;
@@ -29,7 +32,13 @@ pub(crate) mod query;
 pub(crate) mod record;
 pub(crate) mod remembered;
 pub(crate) mod sampler;
+#[cfg(feature = "http")]
+pub(crate) mod seal;
+#[cfg(feature = "http")]
+pub(crate) mod seats;
+pub(crate) mod shown;
 pub(crate) mod stored;
 pub(crate) mod summary;
 pub(crate) mod translator;
+pub(crate) mod view;
 pub(crate) mod viewers;

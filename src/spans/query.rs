@@ -8,7 +8,7 @@
 //! The dashboard reads the same grammar for the spans of one trace, where every other key is that of an attribute, and
 //! for the rows it already has: `tests/search.json` holds both to one meaning.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::HashSet, sync::Arc};
 
 use crate::{
     error::Error,
@@ -25,6 +25,8 @@ pub(crate) const QUERY_BYTES_MAX: usize = 1024;
 /// What a list of traces is narrowed to. Values of one list are alternatives; lists must all hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TraceFilter {
+    /// What the reader may see at all; `None`: everything.
+    pub(crate) within: Option<Arc<HashSet<TraceId>>>,
     pub(crate) trace_ids: Vec<TraceId>,
     pub(crate) services: Vec<String>,
     pub(crate) names: Vec<String>,
@@ -43,7 +45,13 @@ impl TraceFilter {
         fn any<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
             wanted.is_empty() || wanted.iter().any(holds)
         }
-        any(&self.trace_ids, |one| one.to_bytes() == *id)
+        let may_see = |id: &[u8; 16]| {
+            self.within.as_ref().is_none_or(|within| {
+                TraceId::from_bytes(*id).is_some_and(|id| within.contains(&id))
+            })
+        };
+        may_see(id)
+            && any(&self.trace_ids, |one| one.to_bytes() == *id)
             && any(&self.services, |name| {
                 trace.services.iter().any(|service| service.name == *name)
             })
@@ -61,7 +69,8 @@ impl TraceFilter {
                 .is_none_or(|min| trace.duration_nanos(now) >= min)
             && self
                 .linked_to
-                .is_none_or(|linked| trace.links.contains(&linked.to_bytes()))
+                .map(TraceId::to_bytes)
+                .is_none_or(|linked| may_see(&linked) && trace.links.contains(&linked))
             && self.search.accepts(id, trace, now)
     }
 }

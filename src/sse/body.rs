@@ -16,10 +16,10 @@ use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
 use crate::sse::{
-    block::BlockEvent,
+    block::{BlockEvent, Slice},
     control::{self, EndReason},
     frame,
-    id::ResumePoint,
+    id::{EventId, ResumePoint},
     reader::{ReadItem, Reader},
 };
 
@@ -41,6 +41,32 @@ pub(crate) trait Completion: Send + Sync {
     fn is_complete(&self, after: u64) -> bool;
 }
 
+/// Decides what of each event a client gets who may not see all of it.
+pub(crate) trait Sight: Send + Sync {
+    /// Sees every event that the reader reads, in log order.
+    fn see(&mut self, id: EventId, event: &BlockEvent<'_>) -> Seen;
+}
+
+/// What a client gets of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Not,
+    AsItIs,
+    /// Whole frames in its place.
+    As(Bytes),
+}
+
+impl Seen {
+    /// Bytes that it keeps in memory.
+    #[cfg(feature = "spans")]
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::As(bytes) => bytes.len(),
+            Self::Not | Self::AsItIs => 0,
+        }
+    }
+}
+
 /// The body of an SSE response: implements [`http_body::Body`], so it fits `axum::body::Body::new`, hyper and tower.
 ///
 /// It needs a tokio runtime with time enabled, for the pings.
@@ -60,6 +86,7 @@ enum State {
 struct Live {
     reader: Reader,
     complete: Option<Box<dyn Completion>>,
+    sight: Option<Box<dyn Sight>>,
     timer: Pin<Box<Sleep>>,
     /// When a stream whose key was not known at first gives up, if it is not known then either.
     unknown_until: Option<Instant>,
@@ -81,6 +108,7 @@ impl SseBody {
         let live = Live {
             reader,
             complete,
+            sight: None,
             timer: Box::pin(tokio::time::sleep_until(Instant::now() + PING_INTERVAL)),
             unknown_unsaid: unknown,
             unknown_until: unknown.then(|| Instant::now() + UNKNOWN_TIMEOUT),
@@ -90,6 +118,15 @@ impl SseBody {
             state: State::New(Box::new(live)),
             retry: jittered_retry(),
         }
+    }
+
+    /// Shows the client only what `sight` lets through.
+    #[cfg(feature = "spans")]
+    pub(crate) fn seen_through(mut self, sight: Option<Box<dyn Sight>>) -> Self {
+        if let State::New(live) = &mut self.state {
+            live.sight = sight;
+        }
+        self
     }
 
     /// Tells an `EventSource` not to come back: it has everything there will ever be.
@@ -157,6 +194,56 @@ impl Live {
         frame::cursor(out, id.epoch(), id.sequence().get());
     }
 
+    /// The bytes of what was read, if there are any for the client, or why the stream is over.
+    fn encode(&mut self, item: &ReadItem) -> Result<Option<Bytes>, EndReason> {
+        let mut out = Vec::new();
+        match item {
+            ReadItem::Events(slice) => return Ok(self.events(slice)),
+            ReadItem::Standing(slice) => {
+                // Without an id: this reader begins later, and must not be sent back before its place.
+                for event in slice.events() {
+                    let id = self.reader.log().id(event.sequence());
+                    match self.sight.as_mut().map(|sight| sight.see(id, &event)) {
+                        None | Some(Seen::AsItIs) => event.with_payload(|payload| {
+                            frame::control(&mut out, event.name(), payload);
+                        }),
+                        Some(Seen::Not | Seen::As(_)) => {}
+                    }
+                }
+            }
+            ReadItem::Gap(gap) => control::gap(&mut out, gap),
+            ReadItem::Degraded => control::degraded(&mut out),
+            ReadItem::Closed => return Err(EndReason::Shutdown),
+        }
+        Ok((!out.is_empty()).then(|| Bytes::from(out)))
+    }
+
+    /// The events that are for the client, as they are for it.
+    fn events(&mut self, slice: &Slice) -> Option<Bytes> {
+        let wanted = match self.complete.as_deref_mut() {
+            Some(complete) => slice.clone().filter(|event| complete.read(event)),
+            None => vec![slice.clone()],
+        };
+        let mut out = Vec::new();
+        match (&mut self.sight, wanted.as_slice()) {
+            (None, [all]) => return Some(all.bytes()),
+            (None, runs) => runs
+                .iter()
+                .for_each(|run| out.extend_from_slice(&run.bytes())),
+            (Some(sight), runs) => {
+                for event in runs.iter().flat_map(Slice::events) {
+                    let id = self.reader.log().id(event.sequence());
+                    match sight.see(id, &event) {
+                        Seen::Not => {}
+                        Seen::AsItIs => out.extend_from_slice(&event.frame()),
+                        Seen::As(frames) => out.extend_from_slice(&frames),
+                    }
+                }
+            }
+        }
+        (!out.is_empty()).then(|| Bytes::from(out))
+    }
+
     /// What a client is told once, when the stream has read what there was at first.
     fn first_news(&mut self) -> Option<Bytes> {
         let mut out = Vec::new();
@@ -176,7 +263,7 @@ impl Live {
     /// The next piece, or why there is none.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, EndReason>> {
         while let Poll::Ready(item) = self.reader.poll_next(cx) {
-            let pieces = encode(&item, self.complete.as_deref_mut())?;
+            let pieces = self.encode(&item)?;
             if let Some(bytes) = pieces {
                 self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
                 return Poll::Ready(Ok(bytes));
@@ -206,38 +293,6 @@ impl Live {
         self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
         Poll::Ready(Ok(self.ping()))
     }
-}
-
-/// The bytes of what was read, if there are any for the client, or why the stream is over.
-fn encode(
-    item: &ReadItem,
-    complete: Option<&mut (dyn Completion + 'static)>,
-) -> Result<Option<Bytes>, EndReason> {
-    let mut out = Vec::new();
-    match item {
-        ReadItem::Events(slice) => {
-            let Some(complete) = complete else {
-                return Ok(Some(slice.bytes()));
-            };
-            let wanted = slice.clone().filter(|event| complete.read(event));
-            match wanted.as_slice() {
-                [all] => return Ok(Some(all.bytes())),
-                runs => runs
-                    .iter()
-                    .for_each(|run| out.extend_from_slice(&run.bytes())),
-            }
-        }
-        ReadItem::Standing(slice) => {
-            // Without an id: this reader begins at the head, and must not be sent back before it.
-            for event in slice.events() {
-                event.with_payload(|payload| frame::control(&mut out, event.name(), payload));
-            }
-        }
-        ReadItem::Gap(gap) => control::gap(&mut out, gap),
-        ReadItem::Degraded => control::degraded(&mut out),
-        ReadItem::Closed => return Err(EndReason::Shutdown),
-    }
-    Ok((!out.is_empty()).then(|| Bytes::from(out)))
 }
 
 fn end(reason: EndReason) -> Bytes {

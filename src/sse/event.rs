@@ -109,6 +109,15 @@ impl StreamKey {
         }
     }
 
+    /// The key that no trace has, because an id is not all zero: a stream of which there is nothing.
+    #[cfg(feature = "http")]
+    pub(crate) const fn nobody() -> Self {
+        Self {
+            length: 16,
+            bytes: [0; Self::LENGTH_MAX],
+        }
+    }
+
     /// Returns the bytes.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes

@@ -40,6 +40,23 @@ pub(crate) struct Scope {
     pub(crate) filter: Option<Filter>,
     /// Up to here, what is missing was told before, though it is read again.
     pub(crate) told: Option<u64>,
+    pub(crate) standing: Standing,
+}
+
+/// When a reader gets the events, before its place, that belong to every stream and that later ones need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// When it begins at the head: who resumes has them.
+    #[default]
+    AtHead,
+    #[cfg(feature = "http")]
+    Always,
+}
+
+impl Standing {
+    fn is_wanted(self, resume: ResumePoint) -> bool {
+        resume == ResumePoint::Live || self != Self::AtHead
+    }
 }
 
 impl fmt::Debug for Scope {
@@ -48,6 +65,7 @@ impl fmt::Debug for Scope {
             .field("keys", &self.keys)
             .field("filtered", &self.filter.is_some())
             .field("told", &self.told)
+            .field("standing", &self.standing)
             .finish()
     }
 }
@@ -133,10 +151,10 @@ impl Reader {
             recoveries: log.recoveries(),
         };
         if log.is_shared() {
-            reader.asking = Some(ask(log, resume));
+            reader.asking = Some(ask(log, resume, reader.scope.standing));
         } else {
             let start = log.resolve(resume);
-            if start.live {
+            if reader.scope.standing.is_wanted(resume) {
                 reader.stand(log.tail.standing(start.after));
             }
             reader.begin(start);
@@ -575,7 +593,7 @@ impl Drop for Reader {
     }
 }
 
-fn ask(log: &Arc<Log>, resume: ResumePoint) -> Asking {
+fn ask(log: &Arc<Log>, resume: ResumePoint, standing: Standing) -> Asking {
     let store = Arc::clone(&log.store);
     Box::pin(async move {
         let answer = match store.follow() {
@@ -583,7 +601,7 @@ fn ask(log: &Arc<Log>, resume: ResumePoint) -> Asking {
             None => Ok(Sequence::START),
         };
         let answer = match answer {
-            Ok(head) if resume == ResumePoint::Live => {
+            Ok(head) if standing.is_wanted(resume) => {
                 let standing = store.read_standing().await;
                 standing.map(|standing| (head, standing))
             }

@@ -16,7 +16,7 @@ use crate::sse::{
     event::StreamKey,
     id::{EventId, ResumePoint},
     log::Log,
-    reader::{Filter, ReadItem, Reader, Scope},
+    reader::{Filter, ReadItem, Reader, Scope, Standing},
 };
 
 /// What to follow, and from where: everything retained of every stream, unless narrowed.
@@ -35,6 +35,7 @@ pub struct Subscribe {
     filter: Option<Filter>,
     resume: ResumePoint,
     told: Option<u64>,
+    standing: Standing,
 }
 
 impl fmt::Debug for Subscribe {
@@ -85,6 +86,13 @@ impl Subscribe {
         self
     }
 
+    /// Says when it gets what stands at the place where it goes on.
+    #[cfg(feature = "spans")]
+    pub(crate) fn standing(mut self, standing: Standing) -> Self {
+        self.standing = standing;
+        self
+    }
+
     pub(crate) fn reader(self, log: &Arc<Log>) -> Reader {
         Reader::new(
             log,
@@ -92,6 +100,7 @@ impl Subscribe {
                 keys: self.keys,
                 filter: self.filter,
                 told: self.told,
+                standing: self.standing,
             },
             self.resume,
         )

@@ -7,7 +7,7 @@ use axum::{
     response::Html,
     routing::get,
 };
-use livespan::{LiveSpans, TraceId};
+use livespan::{LiveSpans, TraceId, View};
 use opentelemetry::{
     Context,
     trace::{Span as _, TraceContextExt as _, Tracer as _, TracerProvider as _},
@@ -35,8 +35,13 @@ async fn a_page_follows_one_job_to_its_end_and_does_not_come_back() {
     let progress = {
         let live = live.clone();
         move |Path(trace): Path<String>, headers: HeaderMap, uri: Uri| async move {
-            live.respond(trace.parse::<TraceId>().unwrap(), &headers, &uri)
-                .map(axum::body::Body::new)
+            live.respond(
+                trace.parse::<TraceId>().unwrap(),
+                &View::everything(),
+                &headers,
+                &uri,
+            )
+            .map(axum::body::Body::new)
         }
     };
     let app = Router::new()

@@ -1,6 +1,7 @@
 //! The three routes of an engine: start an instance, watch it, send it an event. It runs on the connection's task.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     future::Future,
     pin::Pin,
@@ -16,10 +17,13 @@ use tower_service::Service;
 
 use crate::{
     http::{
+        guard::{self, Denial},
+        origin,
         params::Params,
         reply::{self, Refusal},
-        service::{decoded, trace_events},
+        service::{decoded, denied, harden, seated, trace_events},
     },
+    spans::live::LiveSpans,
     workflow::local::{dialect::Dialect, engine::Engine, error::Refused},
 };
 
@@ -74,20 +78,22 @@ impl Service<Request<Body>> for Routes {
         let engine = self.engine.clone();
         Box::pin(async move {
             let (request, body) = req.into_parts();
-            let answer = route(&engine, &request, body).await;
-            let mut response = answer.unwrap_or_else(Refusal::into_response);
-            response.headers_mut().insert(
-                header::X_CONTENT_TYPE_OPTIONS,
-                HeaderValue::from_static("nosniff"),
-            );
+            let gate = &engine.live().shared.gate;
+            let answer = if origin::is_preflight(&request) {
+                origin::preflight(gate, &request, "GET, POST").map_err(Denial::from)
+            } else {
+                route(&engine, &request, body).await
+            };
+            let mut response = answer.unwrap_or_else(|denial| denied(&request, denial));
+            harden(gate, &request, &mut response);
             Ok(response)
         })
     }
 }
 
-async fn route(engine: &Engine, request: &Parts, body: Body) -> Result<Response<Body>, Refusal> {
-    let access = &engine.live().shared.access;
-    access.check(request)?;
+async fn route(engine: &Engine, request: &Parts, body: Body) -> Result<Response<Body>, Denial> {
+    let live = engine.live();
+    let gate = &live.shared.gate;
     let path = request.uri.path().trim_start_matches('/');
     let segments: Vec<&str> = path.split('/').collect();
     let (allowed, method) = match segments.as_slice() {
@@ -95,6 +101,7 @@ async fn route(engine: &Engine, request: &Parts, body: Body) -> Result<Response<
         _ => ("GET", Method::GET),
     };
     if request.method != method {
+        guard::check_host(gate, request)?;
         let message = format!("only {allowed} is answered");
         let mut response = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response();
         let allow = HeaderValue::from_static(allowed);
@@ -103,26 +110,27 @@ async fn route(engine: &Engine, request: &Parts, body: Body) -> Result<Response<
     }
     match segments.as_slice() {
         [""] => {
-            check_site(request, access.auth.is_some())?;
-            create(engine, request, body).await
+            expect_writer(live, request).await?;
+            Ok(create(engine, request, body).await?)
         }
         [instance, "event"] => {
-            check_site(request, access.auth.is_some())?;
-            event(engine, &decoded(instance)?, body).await
+            expect_writer(live, request).await?;
+            Ok(event(engine, &decoded(instance)?, body).await?)
         }
-        [instance, "sse"] => stream(engine, request, &decoded(instance)?),
-        _ => Err(Refusal::not_found("no such route")),
+        [instance, "sse"] => stream(engine, request, decoded(instance)).await,
+        _ => {
+            guard::admit(live, request).await?;
+            Err(Refusal::not_found("no such route").into())
+        }
     }
 }
 
-/// Refuses what a page of another site makes a developer's browser send: such a `POST` needs no CORS answer to be done.
-fn check_site(request: &Parts, has_auth: bool) -> Result<(), Refusal> {
-    let site = request.headers.get("sec-fetch-site");
-    if !has_auth && site.is_some_and(|site| site == "cross-site") {
-        let message = "a page of another site may not do this";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, message));
-    }
-    Ok(())
+/// Refuses who may not read everything, as there is no other right, and what a page of another site makes a browser send:
+/// such a `POST` needs no CORS answer to be done.
+async fn expect_writer(live: &LiveSpans, request: &Parts) -> Result<(), Denial> {
+    let permit = guard::admit(live, request).await?;
+    permit.expect_everything()?;
+    Ok(origin::check_writer(&live.shared.gate, request)?)
 }
 
 async fn create(engine: &Engine, request: &Parts, body: Body) -> Result<Response<Body>, Refusal> {
@@ -164,12 +172,25 @@ async fn event(engine: &Engine, instance: &str, body: Body) -> Result<Response<B
     Ok(response)
 }
 
-fn stream(engine: &Engine, request: &Parts, instance: &str) -> Result<Response<Body>, Refusal> {
+async fn stream(
+    engine: &Engine,
+    request: &Parts,
+    instance: Result<Cow<'_, str>, Refusal>,
+) -> Result<Response<Body>, Denial> {
+    let live = engine.live();
+    origin::check_reader(&live.shared.gate, request)?;
     let params = Params::of(&request.uri)?;
-    let trace = engine.trace_id(instance);
-    let response = trace_events(engine.live(), request, trace, &params)?;
-    let dialect = Dialect::new(trace, instance);
-    Ok(response.map(|body| dialect.body(body)))
+    let trace = match &instance {
+        Ok(instance) => Ok(engine.trace_id(instance)),
+        Err(refusal) => Err(refusal.clone()),
+    };
+    let (permit, trace) = guard::admit_to(live, request, trace, params.one("ticket")?).await?;
+    let dialect = Dialect::new(trace, &instance?);
+    let stream = || trace_events(live, request, trace, (&params, &permit));
+    let response = seated(live, request, &permit, || {
+        Ok(stream()?.map(|body| dialect.body(body)))
+    });
+    Ok(response?)
 }
 
 /// The JSON of a body; `None` for an empty one.

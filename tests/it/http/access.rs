@@ -119,7 +119,7 @@ async fn another_address_than_loopback_needs_a_decision() {
             error.to_string(),
             format!(
                 "{address} is not a loopback address: say who may read with .auth(..) on LiveSpans::builder(), such \
-                 as Auth::public()"
+                 as Auth::token(..) or Auth::public()"
             )
         );
         assert_eq!(

@@ -3,6 +3,7 @@
 mod abuse;
 mod access;
 pub(crate) mod app;
+mod auth;
 mod filters;
 #[cfg(feature = "tracing")]
 mod init;

@@ -2,7 +2,7 @@
 
 use axum::{Router, extract::Path, routing::get};
 use http::{HeaderMap, Uri};
-use livespan::{LiveSpans, SpanEvent, SpanStatus, TraceId, UNKNOWN_TIMEOUT};
+use livespan::{LiveSpans, SpanEvent, SpanStatus, TraceId, UNKNOWN_TIMEOUT, View};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -169,7 +169,7 @@ fn product(live: &LiveSpans) -> Router {
     let live = live.clone();
     let progress = async move |Path(trace): Path<String>, headers: HeaderMap, uri: Uri| {
         let trace: TraceId = trace.parse().unwrap();
-        live.respond(trace, &headers, &uri)
+        live.respond(trace, &View::everything(), &headers, &uri)
             .map(axum::body::Body::new)
     };
     Router::new().route("/jobs/{trace}/progress", get(progress))

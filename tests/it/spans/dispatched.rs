@@ -1,6 +1,6 @@
 //! Span events that a program dispatches itself.
 
-use livespan::{EVENT_BYTES_MAX, Error, LiveSpans, SpanEvent, SpanStatus, Subscribe};
+use livespan::{EVENT_BYTES_MAX, Error, LiveSpans, SpanEvent, SpanStatus, Subscribe, View};
 use serde_json::json;
 
 use super::watched::{payloads, read, story};
@@ -51,7 +51,7 @@ fn a_dispatched_trace_is_complete_in_the_index() -> Result<(), Error> {
         let mut headers = http::HeaderMap::new();
         headers.insert("last-event-id", id.to_string().parse().unwrap());
         block_on(async {
-            live.respond(trace, &headers, &"/".parse().unwrap())
+            live.respond(trace, &View::everything(), &headers, &"/".parse().unwrap())
                 .status()
                 .as_u16()
         })

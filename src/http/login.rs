@@ -1,0 +1,235 @@
+//! How a browser signs in where a token is needed: with the token in a form, or with a one-time link. Afterwards a cookie
+//! proves it, and no address that is kept or logged holds the token.
+
+use std::time::{Duration, SystemTime};
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::OriginalUri,
+};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts};
+use tokio::time::timeout;
+
+use crate::{
+    error::Error,
+    http::{
+        origin,
+        params::Params,
+        reply::{self, Refusal},
+    },
+    spans::{
+        live::LiveSpans,
+        seal::{LOGIN_AGE, Seal},
+    },
+};
+
+/// A form with a token, in bytes.
+const FORM_BYTES_MAX: usize = 8 * 1024;
+/// How long a client may take to send it.
+const FORM_TIMEOUT: Duration = Duration::from_secs(10);
+/// The parameter of a one-time link.
+const CODE: &str = "login";
+
+/// The style of the page below stands in it; a browser takes it by its hash (CSP level 3, section 2.3.1), which a test
+/// compares. The form may be sent here only.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'sha256-mACrKx1shMYXIOexsTXkh8YxZ5yBNAKwr+oG5/mA5a8='; img-src 'self'; form-action 'self'; base-uri 'none'; \
+     frame-ancestors 'none'",
+);
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:15vh auto;max-width:22em;padding:0 1em;color-scheme:light dark}\
+    label,input,button{display:block;width:100%;box-sizing:border-box;font:inherit}\
+    input,button{padding:.5em;margin:.5em 0 1em}";
+const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+    <meta name=\"viewport\" content=\"width=device-width\"><title>livespan: sign in</title>";
+
+impl LiveSpans {
+    /// Returns a link that signs one browser in, once, within [`LOGIN_LINK_AGE`](crate::LOGIN_LINK_AGE), to the page at
+    /// this address, where [`router`](Self::router) is mounted. It is good for this process only. What it leaves in
+    /// histories and logs is of no use to anyone. Without [`Auth::token`](crate::Auth::token) it is the address itself.
+    ///
+    /// ```
+    /// use livespan::{Auth, LiveSpans};
+    ///
+    /// let live = LiveSpans::builder().auth(Auth::token("a long random text")).build()?;
+    /// let link = live.login_link("https://ops.example/live/")?;
+    /// assert!(link.starts_with("https://ops.example/live/?login="));
+    /// # Ok::<(), livespan::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the system has no random numbers.
+    pub fn login_link(&self, page: &str) -> Result<String, Error> {
+        if self.shared.gate.token().is_none() {
+            return Ok(page.to_owned());
+        }
+        let code = self.shared.seal.code(SystemTime::now())?;
+        let joint = if page.contains('?') { '&' } else { '?' };
+        Ok(format!("{page}{joint}{CODE}={code}"))
+    }
+}
+
+/// What the page answers to a one-time link, if it is one.
+pub(crate) fn by_link(
+    live: &LiveSpans,
+    request: &Parts,
+    params: &Params<'_>,
+) -> Result<Option<Response<Body>>, Refusal> {
+    let Some(code) = params.one(CODE)? else {
+        return Ok(None);
+    };
+    // Without a token there is nothing to sign in to: an old link still shows the page.
+    if live.shared.gate.token().is_none() {
+        return Ok(Some(moved_on(&own_path(request), None)));
+    }
+    let seal = &live.shared.seal;
+    // A preview that looks at the head only must not use the link up.
+    if request.method == http::Method::GET && seal.use_code(code, SystemTime::now()) {
+        return Ok(Some(moved_on(&own_path(request), cookie(seal, request))));
+    }
+    Ok(Some(form(
+        "This link was used before, or is too old. Ask for another, or sign in with the token.",
+    )))
+}
+
+/// The page that asks for the token, where a browser asks for the dashboard.
+pub(crate) fn page(refusal: Refusal, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+    let accepts = headers.get(header::ACCEPT);
+    let wants_page = accepts
+        .and_then(|accepts| accepts.to_str().ok())
+        .is_some_and(|accepts| accepts.contains("text/html"));
+    if refusal.is_unauthorized() && wants_page {
+        return Ok(form("Reading needs this log's token."));
+    }
+    Err(refusal)
+}
+
+/// Takes the token of the form.
+pub(crate) async fn by_form(
+    live: &LiveSpans,
+    request: &Parts,
+    body: Body,
+) -> Result<Response<Body>, Refusal> {
+    if live.shared.gate.token().is_none() {
+        return Err(Refusal::method_not_allowed());
+    }
+    origin::check_writer(&live.shared.gate, request)?;
+    let read = timeout(FORM_TIMEOUT, to_bytes(body, FORM_BYTES_MAX)).await;
+    let Ok(Ok(bytes)) = read else {
+        let message =
+            format!("the form did not come whole, or has more than {FORM_BYTES_MAX} bytes");
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+    };
+    let token = form_urlencoded::parse(&bytes)
+        .find(|(key, _)| key == "token")
+        .map(|(_, token)| token.into_owned());
+    let seal = &live.shared.seal;
+    if token.is_some_and(|token| seal.is_token(token.trim().as_bytes())) {
+        Ok(moved_on(&own_path(request), cookie(seal, request)))
+    } else {
+        Ok(form("That is not the token."))
+    }
+}
+
+/// The path that the browser asked for, as far as we know it: only its last part matters, as a relative address.
+fn own_path(request: &Parts) -> String {
+    let original = request.extensions.get::<OriginalUri>();
+    let path = original.map_or_else(|| request.uri.path(), |OriginalUri(uri)| uri.path());
+    let last = path.rsplit('/').next().unwrap_or_default();
+    format!("./{last}")
+}
+
+/// Without a `Path` it is sent to where the page is and below (RFC 6265, section 5.1.4), also behind a proxy that took a
+/// prefix away.
+fn cookie(seal: &Seal, request: &Parts) -> Option<HeaderValue> {
+    let (name, value) = (seal.cookie_name()?, seal.cookie(SystemTime::now())?);
+    let age = LOGIN_AGE.as_secs();
+    let is_secure = request
+        .headers
+        .get("x-forwarded-proto")
+        .is_some_and(|scheme| scheme == "https")
+        || request.uri.scheme() == Some(&http::uri::Scheme::HTTPS);
+    let secure = if is_secure { "; Secure" } else { "" };
+    let text = format!("{name}={value}; Max-Age={age}; HttpOnly; SameSite=Strict{secure}");
+    HeaderValue::from_str(&text).ok()
+}
+
+/// Sends the browser to the page, without the code. Not by a redirect: one that began on another site, as a link in a
+/// mail does, would not carry the cookie that is strict about sites.
+fn moved_on(path: &str, cookie: Option<HeaderValue>) -> Response<Body> {
+    let escaped = path.replace('&', "&amp;").replace('"', "&quot;");
+    let mut response = html(&format!(
+        "{HEAD}<meta http-equiv=\"refresh\" content=\"0;url={escaped}\"></head><body><p><a href=\"{escaped}\">\
+         Signed in</a></p></body></html>"
+    ));
+    if let Some(cookie) = cookie {
+        response.headers_mut().insert(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+fn form(text: &str) -> Response<Body> {
+    let mut response = html(&format!(
+        "{HEAD}<style>{STYLE}</style></head><body><h1>livespan</h1><p>{text}</p><form method=\"post\">\
+         <label>Token <input type=\"password\" name=\"token\" autocomplete=\"current-password\" required autofocus></label>\
+         <button>Sign in</button></form></body></html>"
+    ));
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    reply::challenge(response.headers_mut());
+    response
+}
+
+fn html(text: &str) -> Response<Body> {
+    let mut response = reply::with_type(Body::from(text.to_owned()), "text/html; charset=utf-8");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest as _, Sha256};
+
+    use super::*;
+
+    /// RFC 4648, section 4.
+    fn base64(bytes: &[u8]) -> String {
+        const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut text = String::new();
+        for three in bytes.chunks(3) {
+            let mut bits = 0_usize;
+            for at in 0..3 {
+                bits = bits << 8 | usize::from(three.get(at).copied().unwrap_or(0));
+            }
+            for at in 0..=three.len() {
+                text.push(char::from(ALPHABET[bits >> (18 - 6 * at) & 63]));
+            }
+            text.extend(std::iter::repeat_n('=', 3 - three.len()));
+        }
+        text
+    }
+
+    #[test]
+    fn the_policy_names_the_style_of_the_page() {
+        let hash = base64(&Sha256::digest(STYLE));
+        let policy = POLICY;
+        assert!(
+            policy
+                .to_str()
+                .unwrap()
+                .contains(&format!("'sha256-{hash}'")),
+            "{hash}"
+        );
+    }
+
+    #[test]
+    fn a_browser_is_sent_to_where_it_is() {
+        let asked = |path: &str| {
+            let request = http::Request::builder().uri(path).body(()).unwrap();
+            own_path(&request.into_parts().0)
+        };
+        assert_eq!(asked("/?login=x"), "./");
+        assert_eq!(asked("/live/?login=x"), "./");
+        assert_eq!(asked("/ops/live?login=x"), "./live");
+    }
+}
