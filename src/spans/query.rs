@@ -45,12 +45,7 @@ impl TraceFilter {
         fn any<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
             wanted.is_empty() || wanted.iter().any(holds)
         }
-        let may_see = |id: &[u8; 16]| {
-            self.within.as_ref().is_none_or(|within| {
-                TraceId::from_bytes(*id).is_some_and(|id| within.contains(&id))
-            })
-        };
-        may_see(id)
+        self.may_see(id)
             && any(&self.trace_ids, |one| one.to_bytes() == *id)
             && any(&self.services, |name| {
                 trace.services.iter().any(|service| service.name == *name)
@@ -70,8 +65,17 @@ impl TraceFilter {
             && self
                 .linked_to
                 .map(TraceId::to_bytes)
-                .is_none_or(|linked| may_see(&linked) && trace.links.contains(&linked))
+                .is_none_or(|linked| self.may_see(&linked) && trace.links.contains(&linked))
             && self.search.accepts(id, trace, now)
+    }
+}
+
+impl TraceFilter {
+    /// Whether the reader may know of this trace.
+    pub(crate) fn may_see(&self, id: &[u8; 16]) -> bool {
+        self.within
+            .as_ref()
+            .is_none_or(|within| TraceId::from_bytes(*id).is_some_and(|id| within.contains(&id)))
     }
 }
 

@@ -94,7 +94,7 @@ async fn stored_page(
         let Ok(id) = <[u8; 16]>::try_from(stream.key.as_bytes()) else {
             continue;
         };
-        if !log.is_shared() && index.knows(&id) {
+        if !filter.may_see(&id) || (!log.is_shared() && index.knows(&id)) {
             continue;
         }
         let first = stream.first.get();

@@ -49,6 +49,10 @@ pub(crate) trait Sight: Send + Sync {
 
 /// What a client gets of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "spans"),
+    expect(dead_code, reason = "views are of spans")
+)]
 pub(crate) enum Seen {
     Not,
     AsItIs,

@@ -1,0 +1,205 @@
+//! What browsers are told: which origins may read, and that no answer is good for anything else.
+
+use axum::body::Body;
+use http::{HeaderMap, Method, Request, Response};
+use livespan::LiveSpans;
+use tower::ServiceExt as _;
+
+use super::app::{done, log, put, trace};
+
+const SHOP: &str = "https://shop.example";
+
+async fn send(
+    live: &LiveSpans,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Response<Body> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "localhost");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Body::empty()).unwrap();
+    live.router().oneshot(request).await.unwrap()
+}
+
+fn open_to_the_shop() -> LiveSpans {
+    let live = LiveSpans::builder()
+        .allowed_origins([SHOP])
+        .build()
+        .unwrap();
+    put(&live, done(1, "checkout", 5));
+    live
+}
+
+fn cors(headers: &HeaderMap) -> Vec<(&str, &str)> {
+    let mut named: Vec<(&str, &str)> = headers
+        .iter()
+        .filter(|(name, _)| name.as_str().starts_with("access-control-") || *name == "vary")
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+        .collect();
+    named.sort_unstable();
+    named
+}
+
+#[tokio::test]
+async fn without_a_setting_no_other_origin_is_told_anything() {
+    let live = log();
+    for path in ["/sse", "/traces", "/status", "/", "/assets/main.mjs"] {
+        let response = send(&live, Method::GET, path, &[("origin", SHOP)]).await;
+        assert_eq!(cors(response.headers()), [], "{path}");
+        let asked = [("origin", SHOP), ("access-control-request-method", "GET")];
+        let response = send(&live, Method::OPTIONS, path, &asked).await;
+        assert_eq!(response.status(), 403, "{path}");
+        assert_eq!(cors(response.headers()), [], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_allowed_origin_may_read_and_resume() {
+    let live = open_to_the_shop();
+    for path in [
+        "/sse".to_owned(),
+        format!("/traces/{}/sse", trace(1)),
+        "/traces".to_owned(),
+    ] {
+        let shop = [
+            ("origin", SHOP),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "cors"),
+        ];
+        let response = send(&live, Method::GET, &path, &shop).await;
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(
+            cors(response.headers()),
+            [
+                ("access-control-allow-credentials", "true"),
+                ("access-control-allow-origin", SHOP),
+                ("vary", "Origin")
+            ]
+        );
+        let asked = [
+            ("origin", SHOP),
+            ("access-control-request-method", "GET"),
+            ("access-control-request-headers", "last-event-id"),
+        ];
+        let response = send(&live, Method::OPTIONS, &path, &asked).await;
+        assert_eq!(response.status(), 204, "{path}");
+        assert_eq!(
+            cors(response.headers()),
+            [
+                ("access-control-allow-credentials", "true"),
+                (
+                    "access-control-allow-headers",
+                    "Last-Event-ID, Authorization, Cache-Control, Content-Type"
+                ),
+                ("access-control-allow-methods", "GET, HEAD"),
+                ("access-control-allow-origin", SHOP),
+                ("access-control-max-age", "600"),
+                ("vary", "Origin")
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_origin_is_allowed_exactly_or_not_at_all() {
+    let live = open_to_the_shop();
+    for origin in [
+        "https://shop.example.evil",
+        "https://evil-shop.example",
+        "http://shop.example",
+        "https://shop.example:8443",
+        "https://SHOP.example",
+        "null",
+        "",
+    ] {
+        let response = send(&live, Method::GET, "/traces", &[("origin", origin)]).await;
+        assert_eq!(cors(response.headers()), [("vary", "Origin")], "{origin}");
+        let cross_site = [
+            ("origin", origin),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "cors"),
+        ];
+        assert_eq!(
+            send(&live, Method::GET, "/traces", &cross_site)
+                .await
+                .status(),
+            403,
+            "{origin}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_error_too_can_be_read_by_who_was_allowed() {
+    let live = open_to_the_shop();
+    let response = send(&live, Method::GET, "/traces/nonsense", &[("origin", SHOP)]).await;
+    assert_eq!(response.status(), 400);
+    assert_eq!(response.headers()["access-control-allow-origin"], SHOP);
+}
+
+#[tokio::test]
+async fn what_is_no_origin_is_refused_when_the_log_is_built() {
+    let error = LiveSpans::builder()
+        .allowed_origins(["*"])
+        .build()
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "\"*\" is not an origin, such as \"https://shop.example\" or \"http://localhost:3000\""
+    );
+}
+
+#[tokio::test]
+async fn every_answer_says_what_it_is_not_for() {
+    let live = log();
+    put(&live, done(1, "checkout", 5));
+    let own = trace(1);
+    for (path, status) in [
+        ("/", 200),
+        ("/assets/main.mjs", 200),
+        ("/sse", 200),
+        ("/traces", 200),
+        ("/traces/sse", 200),
+        (&*format!("/traces/{own}"), 200),
+        (&*format!("/traces/{own}/sse"), 200),
+        ("/status", 200),
+        ("/traces/nonsense", 400),
+        ("/sse/nothing", 404),
+    ] {
+        let response = send(&live, Method::GET, path, &[]).await;
+        assert_eq!(response.status(), status, "{path}");
+        let headers = response.headers();
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
+        assert_eq!(headers["referrer-policy"], "no-referrer", "{path}");
+        assert_eq!(
+            headers["cross-origin-resource-policy"], "same-origin",
+            "{path}"
+        );
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{path}: {policy}");
+        assert!(
+            policy.ends_with("frame-ancestors 'none'"),
+            "{path}: {policy}"
+        );
+        assert!(!policy.contains("unsafe"), "{path}: {policy}");
+    }
+}
+
+#[tokio::test]
+async fn a_host_nobody_allowed_is_told_of_no_origin() {
+    let live = open_to_the_shop();
+    let rebound = Request::builder()
+        .uri("/traces")
+        .header("host", "evil.example");
+    let response = live
+        .router()
+        .oneshot(rebound.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 403);
+}

@@ -1,0 +1,59 @@
+//! How many streams there may be: who finds no seat is told so in the one way that an `EventSource` survives.
+
+use livespan::LiveSpans;
+
+use super::app::{App, Stream, ask, open, until};
+
+/// The one event of a stream for which there was no room.
+async fn overloaded(mut stream: Stream) -> bool {
+    let frames = stream.rest().await;
+    let [retry, end] = frames.as_slice() else {
+        panic!("{frames:?}");
+    };
+    let retry: u64 = retry.retry.parse().unwrap();
+    (10_000..20_000).contains(&retry) && end.data == "{\"type\":\"end\",\"reason\":\"overload\"}"
+}
+
+#[tokio::test]
+async fn a_stream_beyond_the_bound_opens_and_ends_as_overload() {
+    let live = LiveSpans::builder().subscribers(3).build().unwrap();
+    let trace = "/traces/00000000000000000000000000000001/sse";
+    let mut held = vec![
+        open(&live, "/sse").await,
+        open(&live, "/traces/sse").await,
+        open(&live, trace).await,
+    ];
+    for path in ["/sse", "/traces/sse", trace, "/workflows/a/b/sse"] {
+        assert!(overloaded(open(&live, path).await).await, "{path}");
+    }
+    // What is no stream needs no seat.
+    assert_eq!(ask(live.router(), "/traces").await.status(), 200);
+    for stream in &mut held {
+        stream.event("hello").await;
+    }
+    held.pop();
+    let mut next = open(&live, "/sse").await;
+    next.event("hello").await;
+    assert!(overloaded(open(&live, "/sse").await).await);
+}
+
+#[tokio::test]
+async fn one_address_leaves_room_for_others_and_its_own_again() {
+    let live = LiveSpans::builder()
+        .subscribers_per_address(2)
+        .build()
+        .unwrap();
+    let app = App::serve(live).await;
+    let mut held = vec![app.stream("/sse").await, app.stream("/sse").await];
+    assert!(overloaded(app.stream("/sse").await).await);
+    drop(held.pop());
+    until(|| app.live.status().subscribers == 1).await;
+    // The seat is given back with the stream, a moment after its reader.
+    loop {
+        let mut stream = app.stream("/sse").await;
+        let first = stream.next().await.unwrap();
+        if first.retry.parse::<u64>().unwrap() < 10_000 {
+            break;
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What an end user sees of a trace: what a view names, decided and encoded once for all who look through it.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::body::Body;
+use http::{HeaderMap, Uri};
+use livespan::{LiveSpans, SpanEvent, SpanKind, SpanStatus, View};
+use opentelemetry::{
+    Context,
+    trace::{
+        Span as _, SpanContext, TraceContextExt as _, TraceFlags, TraceState, Tracer as _,
+        TracerProvider as _,
+    },
+};
+use serde_json::{Value, json};
+
+use super::app::{Frame, Stream, ask, at, log, provider, put, span, trace};
+
+fn watch(live: &LiveSpans, view: &View, uri: &'static str) -> Stream {
+    let response = live.respond(trace(1), view, &HeaderMap::new(), &Uri::from_static(uri));
+    Stream::of_body(Body::new(response.into_body()))
+}
+
+/// Everything that a stream through the view has, after it has ended.
+async fn story(live: &LiveSpans, view: &View) -> Vec<Frame> {
+    watch(live, view, "/").story("complete").await
+}
+
+/// An order with a step that is the shop's own business.
+fn order() -> Vec<SpanEvent> {
+    let (root, query) = (span(1), span(2));
+    let failed = SpanStatus::Error("card 4242 declined".to_owned());
+    let sql = "SELECT * FROM cards";
+    vec![
+        SpanEvent::started(trace(1), root, "order")
+            .service("shop")
+            .kind(SpanKind::Server)
+            .attribute("order.step", 1_i64)
+            .attribute("user.email", "eve@example.com")
+            .at(at(0)),
+        SpanEvent::started(trace(1), query, sql)
+            .service("db")
+            .parent(root)
+            .at(at(1)),
+        SpanEvent::updated(trace(1), root, None)
+            .attribute("order.step", 2_i64)
+            .attribute("cache", "cold")
+            .at(at(2)),
+        SpanEvent::updated(trace(1), query, None)
+            .attribute("order.step", 9_i64)
+            .at(at(3)),
+        SpanEvent::log(trace(1), root, "INFO", "called the bank").at(at(4)),
+        SpanEvent::ended(trace(1), query, sql, SpanStatus::Ok)
+            .service("db")
+            .parent(root)
+            .started_at(at(1))
+            .at(at(5)),
+        SpanEvent::ended(trace(1), root, "order", failed)
+            .service("shop")
+            .kind(SpanKind::Server)
+            .attribute("order.step", 3_i64)
+            .attribute("user.email", "eve@example.com")
+            .started_at(at(0))
+            .at(at(6)),
+    ]
+}
+
+fn steps() -> View {
+    View::new(|span| span.kind() == "SERVER").attributes(["order.step"])
+}
+
+#[tokio::test]
+async fn a_user_sees_the_spans_and_attributes_that_were_named() {
+    let live = log();
+    put(&live, order());
+    let frames = story(&live, &steps()).await;
+    let shown: Vec<Value> = frames.iter().map(Frame::json).collect();
+    let time = |milliseconds: u64| format!("2026-01-01T00:00:00.{milliseconds:03}000000Z");
+    let process = &shown[0]["process"];
+    let (trace, root) = (trace(1).to_string(), span(1).to_string());
+    assert_eq!(
+        shown,
+        [
+            json!({"type":"started","traceId":trace,"spanId":root,"parentSpanId":null,"name":"order","kind":"SERVER",
+                "process":process,"attributes":{"order.step":1},"timestamp":time(0)}),
+            json!({"type":"updated","traceId":trace,"spanId":root,"process":process,"attributes":{"order.step":2},
+                "timestamp":time(2)}),
+            json!({"type":"ended","traceId":trace,"spanId":root,"parentSpanId":null,"name":"order","kind":"SERVER",
+                "process":process,"status":{"code":"ERROR"},"attributes":{"order.step":3},"startTimestamp":time(0),
+                "timestamp":time(6)}),
+        ]
+    );
+    let ids: Vec<u64> = frames.iter().map(Frame::sequence).collect();
+    assert_eq!(ids, [1, 3, 7], "they keep their own places");
+}
+
+/// Called from elsewhere, for the trace.
+fn in_the_trace() -> Context {
+    let (trace, span) = (1_u128.into(), opentelemetry::trace::SpanId::from(7));
+    let caller = SpanContext::new(
+        trace,
+        span,
+        TraceFlags::SAMPLED,
+        true,
+        TraceState::default(),
+    );
+    Context::new().with_remote_span_context(caller)
+}
+
+#[tokio::test]
+async fn nothing_of_what_was_not_named_leaves_the_log() {
+    let live = log();
+    let provider = provider(&live);
+    let tracer = provider.tracer("shop::secret-scope");
+    let mut job = tracer.start_with_context("job", &in_the_trace());
+    job.record_error(&std::io::Error::other("secret-error"));
+    job.set_attribute(opentelemetry::KeyValue::new("secret-key", "secret-value"));
+    job.set_status(opentelemetry::trace::Status::error("secret-status"));
+    job.end();
+    put(&live, order());
+    for view in [View::default(), steps(), View::new(|_| false)] {
+        let shown: String = story(&live, &view)
+            .await
+            .iter()
+            .map(|frame| frame.data.clone())
+            .collect();
+        for secret in [
+            "secret", "eve@", "4242", "the bank", "\"shop\"", "resource", "cold", "\"db\"",
+        ] {
+            assert!(!shown.contains(secret), "{secret}: {shown}");
+        }
+    }
+    let told: Vec<Frame> = story(&live, &View::default().status_messages()).await;
+    assert!(
+        told.iter()
+            .any(|frame| frame.data.contains("card 4242 declined"))
+    );
+    let all: String = story(&live, &View::everything())
+        .await
+        .iter()
+        .map(|frame| frame.data.clone())
+        .collect();
+    for shown in [
+        "secret-error",
+        "secret-value",
+        "secret-status",
+        "secret-scope",
+        "called the bank",
+        "resource",
+    ] {
+        assert!(all.contains(shown), "{shown}: {all}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_decided_once_for_all_who_look_through_a_view() {
+    let live = log();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let view = {
+        let asked = Arc::clone(&asked);
+        View::new(move |_span| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            true
+        })
+    };
+    let mut streams: Vec<Stream> = (0..100).map(|_| watch(&live, &view, "/")).collect();
+    put(&live, order());
+    for stream in &mut streams {
+        let frames = stream.rest().await;
+        assert_eq!(frames.len(), 2 + 6 + 1, "{frames:?}");
+    }
+    assert_eq!(story(&live, &view.clone()).await.len(), 6);
+    // Two starts and two ends: what changes between is shown by what its start was.
+    assert_eq!(asked.load(Ordering::Relaxed), 4);
+}
+
+#[tokio::test]
+async fn who_comes_back_goes_on_after_what_it_has_seen() {
+    let live = log();
+    let view = steps();
+    put(&live, order().into_iter().take(2));
+    let mut stream = watch(&live, &view, "/");
+    let started = stream.event("started").await;
+    drop(stream);
+    put(&live, order().into_iter().skip(2));
+    let headers = HeaderMap::from_iter([(
+        "last-event-id".parse().unwrap(),
+        started.id.parse().unwrap(),
+    )]);
+    let response = live.respond(trace(1), &view, &headers, &Uri::from_static("/"));
+    let rest = Stream::of_body(Body::new(response.into_body()))
+        .story("complete")
+        .await;
+    let names: Vec<&str> = rest.iter().map(|frame| frame.event.as_str()).collect();
+    assert_eq!(names, ["updated", "ended"]);
+}
+
+#[tokio::test]
+async fn where_a_views_own_function_panics_nothing_is_shown() {
+    let live = log();
+    put(&live, order());
+    let view = View::new(|span| span.name() == "order" || panic!("the app's own mistake"));
+    let names: Vec<String> = story(&live, &view)
+        .await
+        .into_iter()
+        .map(|frame| frame.event)
+        .collect();
+    assert_eq!(names, ["started", "updated", "ended"]);
+}
+
+#[tokio::test]
+async fn a_view_is_told_scope_name_and_kind() {
+    let live = log();
+    let provider = provider(&live);
+    let tracer = provider.tracer("shop::cart");
+    let builder = tracer
+        .span_builder("pay \"now\"")
+        .with_kind(opentelemetry::trace::SpanKind::Client);
+    tracer.build_with_context(builder, &in_the_trace()).end();
+    live.target().flush(crate::support::PATIENCE).unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let view = {
+        let seen = Arc::clone(&seen);
+        View::new(move |span| {
+            let facts = [span.scope(), span.name(), span.kind()].map(str::to_owned);
+            seen.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(facts);
+            true
+        })
+    };
+    story(&live, &view).await;
+    let expected = ["shop::cart", "pay \"now\"", "CLIENT"].map(str::to_owned);
+    assert_eq!(*seen.lock().unwrap(), [expected.clone(), expected]);
+}
+
+#[tokio::test]
+async fn a_tickets_holder_sees_what_tickets_show() {
+    let shown = async |builder: livespan::LiveSpansBuilder| {
+        let live = builder.build().unwrap();
+        put(&live, order());
+        let ticket = live.ticket(trace(1), Duration::from_secs(60));
+        let path = format!("/traces/{}/sse?until=end&ticket={ticket}", trace(1));
+        let response = ask(live.router(), &path).await;
+        assert_eq!(response.status(), 200);
+        let frames = Stream::of_body(response.into_body())
+            .story("complete")
+            .await;
+        frames
+            .iter()
+            .map(|frame| frame.data.clone())
+            .collect::<String>()
+    };
+    let by_default = shown(LiveSpans::builder()).await;
+    assert!(
+        by_default.contains("SELECT") && !by_default.contains("eve@"),
+        "{by_default}"
+    );
+    let narrowed = shown(LiveSpans::builder().ticket_view(steps())).await;
+    assert!(
+        !narrowed.contains("SELECT") && narrowed.contains("order.step"),
+        "{narrowed}"
+    );
+    let whole = shown(LiveSpans::builder().ticket_view(View::everything())).await;
+    assert!(whole.contains("eve@"), "{whole}");
+}
