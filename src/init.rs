@@ -14,8 +14,14 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberI
 use crate::{
     error::Error,
     http::server::{DEFAULT_ADDRESS, LiveServer},
-    spans::live::LiveSpans,
+    spans::{
+        access::Auth,
+        live::{LiveSpans, LiveSpansBuilder},
+    },
 };
+
+/// The variable that holds the token of readers.
+const TOKEN: &str = "LIVESPAN_TOKEN";
 
 /// Keeps what [`init`] set up alive; dropping it shuts the provider and the server down.
 #[must_use = "dropping the guard stops the server"]
@@ -58,6 +64,7 @@ impl Drop for InitGuard {
 /// It installs a tracer provider (global, with W3C trace-context propagation), a `tracing` subscriber with
 /// `tracing-opentelemetry`, and serves the dashboard from a thread of its own. The environment decides: `LIVESPAN_ADDR`
 /// (default [`DEFAULT_ADDRESS`]; when that port is taken, any free one), `LIVESPAN_QUIET=1` (prints nothing),
+/// `LIVESPAN_TOKEN` (readers need it, see [`Auth::token`]; the printed address then signs one browser in),
 /// `RUST_LOG` (which spans; `info` when it is not set or makes no sense), `OTEL_SERVICE_NAME`. The log is kept in memory;
 /// for a store that outlives the process, and for every other setting, use [`LiveSpans::builder`].
 ///
@@ -73,7 +80,7 @@ impl Drop for InitGuard {
 /// }
 /// ```
 pub fn init() -> Result<InitGuard, Error> {
-    let live = LiveSpans::builder().build()?;
+    let live = builder().build()?;
     let server = serve(&live)?;
     let provider = SdkTracerProvider::builder()
         .with_resource(resource())
@@ -91,12 +98,21 @@ pub fn init() -> Result<InitGuard, Error> {
     }
     global::set_tracer_provider(provider.clone());
     global::set_text_map_propagator(TraceContextPropagator::new());
-    announce(&server);
+    announce(&server)?;
     Ok(InitGuard {
         live,
         provider,
         server,
     })
+}
+
+/// Readers need a token where the environment has one.
+fn builder() -> LiveSpansBuilder {
+    let builder = LiveSpans::builder();
+    match env::var_os(TOKEN) {
+        Some(token) if !token.is_empty() => builder.auth(Auth::token_from_env(TOKEN)),
+        _ => builder,
+    }
 }
 
 fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
@@ -143,8 +159,9 @@ fn resource() -> Resource {
 }
 
 #[expect(clippy::print_stderr, reason = "the one line that `init` promises")]
-fn announce(server: &LiveServer) {
+fn announce(server: &LiveServer) -> Result<(), Error> {
     if env::var_os("LIVESPAN_QUIET").is_none_or(|quiet| quiet != "1") {
-        eprintln!("livespan: {}", server.url());
+        eprintln!("livespan: {}", server.login_url()?);
     }
+    Ok(())
 }

@@ -176,15 +176,10 @@ static ENTITY_TAG: LazyLock<String> = LazyLock::new(|| {
 
 /// The page for a browser that asked for `path`, possibly behind a proxy that took a prefix away.
 pub(crate) fn page(path: &str, forwarded_prefix: Option<&str>) -> Response<Body> {
-    let mut response = file(
+    file(
         Body::from(page_text(path, forwarded_prefix)),
         "text/html; charset=utf-8",
-    );
-    let policy = HeaderValue::from_static(CONTENT_SECURITY_POLICY);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_SECURITY_POLICY, policy);
-    response
+    )
 }
 
 /// One file, or `304` when the browser has this version.
@@ -226,6 +221,11 @@ fn file(body: Body, content_type: &'static str) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Of scripts, too: a worker has the policy that its script came with, and not that of the page.
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(CONTENT_SECURITY_POLICY),
+    );
     response
 }
 

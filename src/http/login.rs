@@ -174,7 +174,13 @@ fn form(text: &str) -> Response<Body> {
          <button>Sign in</button></form></body></html>"
     ));
     *response.status_mut() = StatusCode::UNAUTHORIZED;
-    reply::challenge(response.headers_mut());
+    let headers = response.headers_mut();
+    reply::challenge(headers);
+    // With "no-referrer" a browser would send the form without its origin (WHATWG Fetch, section 3.1).
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
     response
 }
 

@@ -74,11 +74,11 @@ pub(crate) fn mark(gate: &Gate, request: &Parts, response: &mut Response<Body>) 
 /// Refuses what the page of another site makes a browser ask without being allowed to see the answer: it could still hold
 /// streams open, and measure. Following a link is no such thing.
 pub(crate) fn check_reader(gate: &Gate, request: &Parts) -> Result<(), Refusal> {
-    let is_cross_site = header_is(request, "sec-fetch-site", "cross-site");
-    if !is_cross_site
-        || header_is(request, "sec-fetch-mode", "navigate")
-        || allowed(gate, request).is_some()
-    {
+    let is_foreign = match request.headers.get("sec-fetch-site") {
+        Some(site) => site == "cross-site" && !header_is(request, "sec-fetch-mode", "navigate"),
+        None => !is_same_origin(request),
+    };
+    if !is_foreign || allowed(gate, request).is_some() {
         return Ok(());
     }
     let message = "pages of other sites may not read: allow their origin with .allowed_origins(..) on \
@@ -90,7 +90,6 @@ pub(crate) fn check_reader(gate: &Gate, request: &Parts) -> Result<(), Refusal> 
 pub(crate) fn check_writer(gate: &Gate, request: &Parts) -> Result<(), Refusal> {
     let is_own = match request.headers.get("sec-fetch-site") {
         Some(site) => site == "same-origin" || site == "none",
-        // Browsers before 2023, and programs, which send no origin.
         None => is_same_origin(request),
     };
     if is_own || allowed(gate, request).is_some() {
@@ -104,6 +103,8 @@ fn header_is(request: &Parts, name: &str, value: &str) -> bool {
     request.headers.get(name).is_some_and(|is| is == value)
 }
 
+/// For browsers that say no more, which they do only to HTTPS and to the loopback (W3C Fetch Metadata, section 2), and for
+/// programs, which send no origin.
 fn is_same_origin(request: &Parts) -> bool {
     let Some(origin) = request.headers.get(header::ORIGIN) else {
         return true;
@@ -179,6 +180,10 @@ mod tests {
         for headers in [
             vec![],
             vec![("sec-fetch-site", "same-site")],
+            vec![
+                ("host", "ops.example:1"),
+                ("origin", "http://ops.example:1"),
+            ],
             vec![site, ("sec-fetch-mode", "navigate")],
             vec![
                 site,
@@ -199,6 +204,11 @@ mod tests {
             ],
             vec![site, ("sec-fetch-mode", "no-cors")],
             vec![site],
+            vec![
+                ("host", "ops.example:1"),
+                ("origin", "http://evil.example:1"),
+            ],
+            vec![("host", "ops.example:1"), ("origin", "null")],
         ] {
             assert!(
                 check_reader(&gate(), &request(&headers)).is_err(),

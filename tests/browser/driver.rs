@@ -46,6 +46,10 @@ impl Browser {
             "--disable-background-networking".to_owned(),
             "--disable-component-update".to_owned(),
             "--disable-sync".to_owned(),
+            // A page that was left would stay alive, with its streams.
+            "--disable-features=BackForwardCache".to_owned(),
+            // Names for tests that need several sites, all of them on this machine.
+            "--host-resolver-rules=MAP *.example 127.0.0.1".to_owned(),
             format!("--user-data-dir={}", profile.display()),
             format!("--window-size={width},{height}"),
         ];

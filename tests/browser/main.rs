@@ -4,6 +4,7 @@
 #![cfg(feature = "tracing")]
 
 mod app;
+mod attacks;
 mod cut;
 mod dashboard;
 mod driver;

@@ -41,6 +41,7 @@ fn run(variables: &[(&str, &str)]) -> (Child, String) {
     for name in [
         "LIVESPAN_ADDR",
         "LIVESPAN_QUIET",
+        "LIVESPAN_TOKEN",
         "RUST_LOG",
         "OTEL_SERVICE_NAME",
         "OTEL_RESOURCE_ATTRIBUTES",
@@ -121,6 +122,24 @@ async fn the_environment_decides_and_quiet_is_quiet() {
     stream.event("started").await;
     assert_eq!(stream.event("started").await.json()["name"], "detail");
     assert_eq!(finish(child), "");
+}
+
+#[tokio::test]
+async fn a_token_in_the_environment_opens_other_addresses_and_is_needed() {
+    let variables = [("LIVESPAN_ADDR", "0.0.0.0:0"), ("LIVESPAN_TOKEN", "hush")];
+    let (child, url) = run(&variables);
+    let url = url.replace("0.0.0.0", "127.0.0.1");
+    let status = client().get(format!("{url}status")).send().await.unwrap();
+    assert_eq!(status.status(), 401);
+    let status = client().get(format!("{url}status")).bearer_auth("hush");
+    assert_eq!(status.send().await.unwrap().status(), 200);
+    let written = finish(child);
+    let address = url.replace("127.0.0.1", "0.0.0.0");
+    assert!(
+        written.starts_with(&format!("livespan: {address}?login=")),
+        "{written}"
+    );
+    assert!(!written.contains("hush"), "{written}");
 }
 
 #[test]

@@ -1,0 +1,283 @@
+//! What a page of another site can do to a log, tried from such a page; and what its own users still can.
+
+use std::time::Duration;
+
+use axum::{Router, response::Html, routing::get};
+use livespan::{Auth, LiveServer, LiveSpans, LiveSpansBuilder, SpanEvent, SpanId, TraceId};
+use serde_json::{Value, json};
+
+use crate::driver::Browser;
+
+const TOKEN: &str = "correct horse battery";
+
+/// A page on a server of its own, which any name may be pointed at.
+async fn page(text: String) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let app = Router::new().route("/", get(move || std::future::ready(Html(text))));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    port
+}
+
+fn trace() -> TraceId {
+    "4bf92f3577b34da6a3ce929d0e0e4736".parse().unwrap()
+}
+
+async fn serve(builder: LiveSpansBuilder) -> (LiveSpans, LiveServer) {
+    let live = builder.build().unwrap();
+    let span: SpanId = "00f067aa0ba902b7".parse().unwrap();
+    let started = SpanEvent::started(trace(), span, "a secret").service("vault");
+    live.target().try_dispatch(&started).unwrap();
+    live.target().flush(Duration::from_secs(30)).unwrap();
+    let server = live.serve("127.0.0.1:0").await.unwrap();
+    (live, server)
+}
+
+/// Tries everything that a script can to read what is at `victim`, and says what came of it.
+const ATTACKS: &str = "
+const done = arguments[arguments.length - 1];
+const victim = arguments[0];
+const tried = {};
+const attempt = async (name, act) => {
+  try { tried[name] = await act(); } catch (error) { tried[name] = error.name; }
+};
+const element = (tag, attributes) => new Promise(resolve => {
+  const made = Object.assign(document.createElement(tag), attributes);
+  made.onload = () => resolve('loaded');
+  made.onerror = () => resolve('error');
+  document.body.append(made);
+});
+(async () => {
+  for (const credentials of ['omit', 'include']) {
+    await attempt(`fetch ${credentials}`, async () => (await fetch(`${victim}traces`, { credentials })).text());
+  }
+  await attempt('fetch with a header', async () =>
+    (await fetch(`${victim}traces`, { headers: { 'Last-Event-ID': '0' } })).text());
+  await attempt('fetch without asking', async () => (await fetch(`${victim}traces`, { mode: 'no-cors' })).text());
+  for (const withCredentials of [false, true]) {
+    await attempt(`EventSource ${withCredentials}`, () => new Promise(resolve => {
+      const source = new EventSource(`${victim}sse`, { withCredentials });
+      source.onopen = () => resolve('opened');
+      source.onerror = () => { source.close(); resolve('error'); };
+    }));
+  }
+  await attempt('image', () => element('img', { src: `${victim}sse` }));
+  await attempt('script', () => element('script', { src: `${victim}traces` }));
+  await attempt('style', () => element('link', { rel: 'stylesheet', href: `${victim}assets/style.css` }));
+  await attempt('frame', async () => {
+    await element('iframe', { src: victim });
+    // A page that is let into a frame has a document of its own, which only its own site may touch; one that is not is an
+    // error page.
+    return frames[0].location.href;
+  });
+  done(tried);
+})();";
+
+async fn attack(browser: &Browser, victim: &str) -> Value {
+    let arguments = vec![json!(victim)];
+    let answer = browser.page.execute_async(ATTACKS, arguments).await;
+    answer.expect("the attacks run")
+}
+
+fn expect_nothing(tried: &Value) {
+    let expected = json!({
+        "fetch omit": "TypeError",
+        "fetch include": "TypeError",
+        "fetch with a header": "TypeError",
+        "fetch without asking": "TypeError",
+        "EventSource false": "error",
+        "EventSource true": "error",
+        "image": "error",
+        "script": "error",
+        "style": "error",
+        "frame": "SecurityError",
+    });
+    assert_eq!(*tried, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_site_reads_nothing_and_holds_nothing_open() {
+    let (live, server) = serve(LiveSpans::builder()).await;
+    let (public, open) = serve(LiveSpans::builder().auth(Auth::public())).await;
+    let port = page("<!doctype html><title>evil</title><body></body>".to_owned()).await;
+    let browser = Browser::open().await;
+    browser.goto(&format!("http://evil.example:{port}/")).await;
+    expect_nothing(&attack(&browser, &server.url()).await);
+    expect_nothing(&attack(&browser, &open.url()).await);
+    // Neither the frame's page nor a stream that nobody may read is at work.
+    assert_eq!(
+        (live.status().subscribers, public.status().subscribers),
+        (0, 0)
+    );
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_pointed_at_this_machine_opens_nothing() {
+    let (_live, server) = serve(LiveSpans::builder()).await;
+    let browser = Browser::open().await;
+    let rebound = format!("http://rebound.example:{}/", server.local_addr().port());
+    browser.goto(&rebound).await;
+    let text = browser.ask("return document.body.innerText").await;
+    assert!(
+        text.as_str().unwrap().contains("is not a loopback host"),
+        "{text}"
+    );
+    let read = "const done = arguments[0]; fetch('/traces').then(r => r.text()).then(done, error => done(error.name))";
+    let read = browser.page.execute_async(read, Vec::new()).await.unwrap();
+    assert!(!read.as_str().unwrap().contains("secret"), "{read}");
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_one_time_link_of_another_site_signs_in_and_leaves_no_trace() {
+    let (live, server) = serve(LiveSpans::builder().auth(Auth::token(TOKEN))).await;
+    let own = format!("http://ops.example:{}/", server.local_addr().port());
+    let link = live.login_link(&own).unwrap();
+    let mail = page(format!(
+        "<!doctype html><title>mail</title><a href=\"{link}\">your link</a>"
+    ))
+    .await;
+    let browser = Browser::open().await;
+    browser.goto(&format!("http://mail.example:{mail}/")).await;
+    browser.click("a").await;
+    browser
+        .until(
+            "the list is shown",
+            "return document.body.innerText.includes('a secret')",
+        )
+        .await;
+    browser.picture("signed-in").await;
+    assert_eq!(browser.ask("return location.href").await, json!(own));
+    assert_eq!(
+        browser.ask("return document.cookie").await,
+        json!(""),
+        "no script reads it"
+    );
+    // The cookie is there, and another site's page gets nothing by it.
+    let port = page("<!doctype html><title>evil</title><body></body>".to_owned()).await;
+    browser.goto(&format!("http://evil.example:{port}/")).await;
+    let left = async {
+        while live.status().subscribers > 0 {
+            browser.ask("return 1").await;
+        }
+    };
+    let left = tokio::time::timeout(Duration::from_secs(30), left).await;
+    left.expect("the page that was left lets its streams go");
+    expect_nothing(&attack(&browser, &own).await);
+    assert_eq!(live.status().subscribers, 0);
+    browser.goto(&own).await;
+    browser
+        .until(
+            "it is still signed in",
+            "return document.body.innerText.includes('a secret')",
+        )
+        .await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_signs_in_with_the_token_and_a_foreign_form_does_not() {
+    let (_live, server) = serve(LiveSpans::builder().auth(Auth::token(TOKEN))).await;
+    let own = format!("http://ops.example:{}/", server.local_addr().port());
+    let forged = format!(
+        "<!doctype html><title>evil</title><form method=\"post\" action=\"{own}\">\
+         <input name=\"token\" value=\"{TOKEN}\"><button>win</button></form>"
+    );
+    let port = page(forged).await;
+    let browser = Browser::open().await;
+    browser.goto(&format!("http://evil.example:{port}/")).await;
+    browser.click("button").await;
+    browser
+        .until(
+            "it is refused",
+            "return document.body.innerText.includes('a page of another site may not do this')",
+        )
+        .await;
+    browser.goto(&own).await;
+    browser
+        .until(
+            "the form is there",
+            "return document.querySelector('input[type=password]')",
+        )
+        .await;
+    // Its style passed the policy.
+    assert_eq!(
+        browser
+            .ask("return getComputedStyle(document.querySelector('button')).display")
+            .await,
+        json!("block")
+    );
+    browser.picture("sign-in").await;
+    let type_in = async |token: &str| {
+        let script = format!("document.querySelector('input').value = '{token}'");
+        browser.ask(&script).await;
+        browser.click("button").await;
+    };
+    type_in("guess").await;
+    browser
+        .until(
+            "it says so",
+            "return document.body.innerText.includes('That is not the token.')",
+        )
+        .await;
+    type_in(TOKEN).await;
+    browser
+        .until(
+            "the list is shown",
+            "return document.body.innerText.includes('a secret')",
+        )
+        .await;
+    assert_eq!(browser.ask("return location.href").await, json!(own));
+    browser.close().await;
+}
+
+const PRODUCT: &str = "<!doctype html><title>product</title><script>
+window.seen = [];
+const source = new EventSource(decodeURIComponent(location.hash.slice(1)));
+source.addEventListener('started', event => window.seen.push(JSON.parse(event.data).name));
+source.addEventListener('error', () => window.failed = true);
+</script>";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_page_of_an_allowed_origin_reads_with_its_ticket_and_no_other_page_does() {
+    let port = page(PRODUCT.to_owned()).await;
+    let shop = format!("http://shop.example:{port}");
+    let builder = LiveSpans::builder()
+        .auth(Auth::token(TOKEN))
+        .allowed_origins([&*shop]);
+    let (live, server) = serve(builder).await;
+    let ticket = live.ticket(trace(), Duration::from_secs(600));
+    let api = format!(
+        "http://api.example:{}/traces/{}/sse",
+        server.local_addr().port(),
+        trace()
+    );
+    let browser = Browser::open().await;
+    let read = async |origin: &str, address: &str| {
+        let page = format!("{origin}/#{address}");
+        browser.goto("about:blank").await;
+        browser.goto(&page).await;
+        browser
+            .until(
+                "something came of it",
+                "return window.failed ? 'failed' : window.seen[0]",
+            )
+            .await
+    };
+    assert_eq!(
+        read(&shop, &format!("{api}?ticket={ticket}")).await,
+        json!("a secret")
+    );
+    assert_eq!(
+        read(&shop, &api).await,
+        json!("failed"),
+        "a ticket is needed"
+    );
+    let evil = format!("http://evil.example:{port}");
+    assert_eq!(
+        read(&evil, &format!("{api}?ticket={ticket}")).await,
+        json!("failed")
+    );
+    browser.close().await;
+}
