@@ -79,9 +79,10 @@ pub use crate::spans::{
         AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId,
     },
     filter::{DEFAULT_HIDDEN_TARGETS, SpanFacts},
-    json::{EVENT_BYTES_MAX, VALUE_BYTES_MAX},
+    json::{ATTRIBUTES_MAX, EVENT_BYTES_MAX, VALUE_BYTES_MAX},
     live::{LiveSpans, LiveSpansBuilder, SHUTDOWN_TIMEOUT, current_trace_id},
     processor::{FLUSH_TIMEOUT, LiveSpanProcessor, SampledOnly},
+    redact::{DEFAULT_REDACTED_KEYS, REDACTED, Redact, Redaction},
     sampler::LiveSampler,
     view::{View, ViewedSpan},
 };

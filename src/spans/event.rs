@@ -130,6 +130,16 @@ macro_rules! from_value {
 
 from_value!(bool => Bool, i64 => Int, i32 => Int, u32 => Int, f64 => Double, &str => String, String => String);
 
+impl AttributeValue {
+    /// Returns the text, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
 /// Attributes in the order in which they were set; of a repeated key the last value counts.
 pub type Attributes = Vec<(String, AttributeValue)>;
 

@@ -3,7 +3,7 @@
 //! The writer is by hand because it is the worker's hot path: fixed keys are copied, numbers and escapes written in
 //! place, nothing allocated.
 
-use std::{collections::HashMap, io::Write as _};
+use std::{borrow::Cow, collections::HashMap, io::Write as _};
 
 use crate::{
     spans::event::{
@@ -21,6 +21,10 @@ pub const VALUE_BYTES_MAX: usize = 16 * 1024;
 /// The largest event, in bytes: 256 KiB. What does not fit is left out and named in `cut`.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 
+/// The most attributes of one object: of a span, an event or a link within it, a resource. Further ones are left out, and
+/// `cut` has the object's name with `.*`. The SDK's own limit is 128, and counted in `dropped`.
+pub const ATTRIBUTES_MAX: usize = 1024;
+
 /// Room that the fields after attributes, events and links may need: trace state, scope version, `cut`.
 const RESERVE: usize = 40 * 1024;
 /// Attributes among which repeated keys are found by looking back; among more they are found by hashing.
@@ -37,8 +41,49 @@ pub(crate) enum Value<'a> {
     Int(i64),
     Double(f64),
     Text(&'a str),
+    /// Text that stands in the place of a value.
+    Owned(Box<str>),
     /// Values of one kind, and whether some were cut off before they came here.
     Array(Vec<Value<'a>>, bool),
+}
+
+impl Value<'_> {
+    /// The value as the app knows it.
+    pub(crate) fn owned(&self) -> AttributeValue {
+        match self {
+            Self::Bool(value) => AttributeValue::Bool(*value),
+            Self::Int(value) => AttributeValue::Int(*value),
+            Self::Double(value) => AttributeValue::Double(*value),
+            Self::Text(value) => AttributeValue::String((*value).to_owned()),
+            Self::Owned(value) => AttributeValue::String(value.to_string()),
+            Self::Array(values, _) => array(values),
+        }
+    }
+}
+
+/// The values of an array are of one kind: that of its first.
+fn array(values: &[Value<'_>]) -> AttributeValue {
+    fn all<T>(values: &[Value<'_>], pick: impl Fn(&Value<'_>) -> Option<T>) -> Vec<T> {
+        values.iter().filter_map(pick).collect()
+    }
+    match values.first() {
+        Some(Value::Bool(_)) => AttributeValue::Bools(all(values, |value| match value {
+            Value::Bool(value) => Some(*value),
+            _ => None,
+        })),
+        Some(Value::Int(_)) => AttributeValue::Ints(all(values, |value| match value {
+            Value::Int(value) => Some(*value),
+            _ => None,
+        })),
+        Some(Value::Double(_)) => AttributeValue::Doubles(all(values, |value| match value {
+            Value::Double(value) => Some(*value),
+            _ => None,
+        })),
+        _ => AttributeValue::Strings(all(values, |value| match value {
+            Value::Text(value) => Some((*value).to_owned()),
+            _ => None,
+        })),
+    }
 }
 
 /// Borrowed attributes.
@@ -111,11 +156,11 @@ pub(crate) struct End<'a> {
     pub(crate) cancelled: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Status<'a> {
     Unset,
     Ok,
-    Error(&'a str),
+    Error(Cow<'a, str>),
 }
 
 /// An event within a span.
@@ -167,7 +212,7 @@ pub(crate) fn ended(out: &mut Vec<u8>, span: &Span<'_>, end: &End<'_>) {
     let mut writer = Writer::new(out);
     writer.raw(b"{\"type\":\"ended\"");
     writer.identity(span);
-    writer.status(end.status);
+    writer.status(&end.status);
     writer.attributes("attributes", &span.attributes);
     writer.time("startTimestamp", end.start);
     writer.time("timestamp", end.end);
@@ -251,7 +296,7 @@ pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
             let status = match status {
                 SpanStatus::Unset => Status::Unset,
                 SpanStatus::Ok => Status::Ok,
-                SpanStatus::Error(message) => Status::Error(message),
+                SpanStatus::Error(message) => Status::Error(message.into()),
             };
             let end = End {
                 status,
@@ -461,6 +506,45 @@ pub(crate) fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// An event of which some values are replaced, all others standing as they are.
+pub(crate) struct Rewritten<'a> {
+    payload: &'a [u8],
+    /// Up to here it is in `out`.
+    copied: usize,
+    out: Vec<u8>,
+}
+
+impl<'a> Rewritten<'a> {
+    pub(crate) fn of(payload: &'a [u8]) -> Self {
+        Self {
+            payload,
+            copied: 0,
+            out: Vec::new(),
+        }
+    }
+
+    /// Replaces a value that is a part of the payload and stands behind those that were replaced before.
+    pub(crate) fn replace(&mut self, value: &[u8], with: &[u8]) {
+        let at = (value.as_ptr() as usize).wrapping_sub(self.payload.as_ptr() as usize);
+        let Some(before) = self.payload.get(self.copied..at) else {
+            return;
+        };
+        self.out.extend_from_slice(before);
+        self.out.extend_from_slice(with);
+        self.copied = at + value.len();
+    }
+
+    /// The whole event; `None` when nothing was replaced.
+    pub(crate) fn finish(mut self) -> Option<Vec<u8>> {
+        if self.copied == 0 {
+            return None;
+        }
+        let rest = self.payload.get(self.copied..).unwrap_or_default();
+        self.out.extend_from_slice(rest);
+        Some(self.out)
+    }
+}
+
 /// The length of the JSON value at the start of `text`.
 fn value_length(text: &[u8]) -> Option<usize> {
     let mut depth = 0_u32;
@@ -585,11 +669,13 @@ impl<'o> Writer<'o> {
         }
     }
 
-    fn status(&mut self, status: Status<'_>) {
+    fn status(&mut self, status: &Status<'_>) {
         match status {
             Status::Unset => self.raw(b",\"status\":{\"code\":\"OK\"}"),
             Status::Ok => self.raw(b",\"status\":{\"code\":\"OK\",\"explicit\":true}"),
-            Status::Error("") => self.raw(b",\"status\":{\"code\":\"ERROR\"}"),
+            Status::Error(message) if message.is_empty() => {
+                self.raw(b",\"status\":{\"code\":\"ERROR\"}");
+            }
             Status::Error(message) => {
                 let (message, cut) = clip_head(message);
                 self.raw(b",\"status\":{\"code\":\"ERROR\",\"message\":");
@@ -617,7 +703,11 @@ impl<'o> Writer<'o> {
         let mut types = Vec::new();
         self.out.push(b'{');
         let mut first = true;
-        for (key, value) in last_of_each_key(pairs) {
+        for (index, (key, value)) in last_of_each_key(pairs).enumerate() {
+            if index == ATTRIBUTES_MAX {
+                self.cut(&[path, ".*"]);
+                break;
+            }
             let (key, key_cut) = clip(key, VALUE_BYTES_MAX);
             let before = self.out.len();
             if !first {
@@ -660,6 +750,11 @@ impl<'o> Writer<'o> {
             Value::Int(value) => integer(self.out, *value),
             Value::Double(value) => double(self.out, *value),
             Value::Text(value) => {
+                let (value, cut) = clip(value, VALUE_BYTES_MAX);
+                string(self.out, value);
+                return cut;
+            }
+            Value::Owned(value) => {
                 let (value, cut) = clip(value, VALUE_BYTES_MAX);
                 string(self.out, value);
                 return cut;

@@ -28,6 +28,7 @@ use crate::{
         preset::Told,
         process::Processes,
         processor::LiveSpanProcessor,
+        redact::Redaction,
         sampler::LiveSampler,
         stored::Fold,
         translator::SpanTranslator,
@@ -101,6 +102,7 @@ pub struct LiveSpansBuilder {
     retention: Retention,
     filter: SpanFilter,
     gate: Gate,
+    redaction: Redaction,
     settings: WorkerSettings,
 }
 
@@ -133,6 +135,13 @@ impl LiveSpansBuilder {
         filter: impl Fn(&SpanFacts<'_>) -> bool + Send + Sync + 'static,
     ) -> Self {
         self.filter = SpanFilter::new(filter);
+        self
+    }
+
+    /// Masks secrets before anything is stored; by default as [`Redaction::default`] says. Yours replaces that, so begin with
+    /// it unless you mean to keep what it masks.
+    pub fn redact(mut self, redaction: Redaction) -> Self {
+        self.redaction = redaction;
         self
     }
 
@@ -243,6 +252,7 @@ impl LiveSpansBuilder {
                 hidden,
                 Arc::clone(&marks),
             )
+            .redacting(self.redaction)
         })?;
         let engine = Arc::new(engine);
         let target = SseTarget::from_engine(Arc::clone(&engine));
@@ -321,6 +331,7 @@ impl LiveSpans {
             retention: Retention::default(),
             filter: SpanFilter::default(),
             gate: Gate::default(),
+            redaction: Redaction::default(),
             settings: WorkerSettings::default(),
         }
     }

@@ -30,6 +30,7 @@ pub(crate) mod processor;
 mod property;
 pub(crate) mod query;
 pub(crate) mod record;
+pub(crate) mod redact;
 pub(crate) mod remembered;
 pub(crate) mod sampler;
 #[cfg(feature = "http")]

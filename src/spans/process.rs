@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    spans::{event::Attributes, json},
+    spans::{event::Attributes, json, redact::Redaction},
     sync::lock,
     time::Timestamp,
 };
@@ -44,11 +44,13 @@ impl Process {
     }
 
     /// Appends the `process` event's payload.
-    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, redaction: &Redaction, out: &mut Vec<u8>) {
+        let mut resource = json::pairs(&self.resource);
+        redaction.resource(&mut resource);
         let process = json::Process {
             process: &self.id,
             service: &self.service,
-            resource: json::pairs(&self.resource),
+            resource,
             pid: std::process::id(),
             start: self.start,
             now: Timestamp::now(),

@@ -1058,7 +1058,7 @@ impl<'a> Reader<'a> {
         let status = match status {
             0 => Status::Unset,
             1 => Status::Ok,
-            _ => Status::Error(self.text()?),
+            _ => Status::Error(self.text()?.into()),
         };
         let mut events = Vec::new();
         for _ in 0..count {

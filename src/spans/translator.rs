@@ -1,7 +1,7 @@
 //! What the worker does with spans: records become events, and the index learns of them before readers see them. It
 //! runs on the worker thread only.
 
-use std::{collections::HashSet, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, collections::HashSet, sync::Arc, time::SystemTime};
 
 use crate::{
     spans::{
@@ -14,6 +14,7 @@ use crate::{
         parse,
         process::{Process, Processes},
         record::{self, Doing, Record, Rest, Spanned},
+        redact::Redaction,
         remembered::Remembered,
         summary::{Begun, Change, Fact, Outcome},
         viewers::Hidden,
@@ -53,6 +54,7 @@ pub(crate) struct SpanTranslator {
     owed: Vec<(Mark, IndexSays)>,
     /// Marks of dropped ends for which the buffer had no room.
     marks: Arc<Marks>,
+    redaction: Redaction,
     /// Those of them that a note, which may be on its way, will settle.
     settling: Vec<Mark>,
     is_settling: bool,
@@ -88,9 +90,16 @@ impl SpanTranslator {
             facts: Vec::new(),
             owed: Vec::new(),
             marks,
+            redaction: Redaction::none(),
             settling: Vec::new(),
             is_settling: false,
         }
+    }
+
+    /// Masks what this says.
+    pub(crate) fn redacting(mut self, redaction: Redaction) -> Self {
+        self.redaction = redaction;
+        self
     }
 
     fn start(
@@ -112,7 +121,8 @@ impl SpanTranslator {
         let Some(process) = self.introduce(source, batch) else {
             return;
         };
-        let span = process.own(span);
+        let mut span = process.own(span);
+        self.redaction.span(&mut span);
         if once && doing != Doing::Rests && self.is_waiting(&span) {
             // It was started before, and waited since then.
             self.change(&span, Some(SpanState::Running), start, batch);
@@ -147,7 +157,8 @@ impl SpanTranslator {
         let Some(process) = self.introduce(source, batch) else {
             return;
         };
-        let span = process.own(span);
+        let mut span = process.own(span);
+        self.redaction.span(&mut span);
         // A workflow may have been replayed since, and not know when the span began.
         let start = if once {
             self.first_start(&span)
@@ -155,7 +166,8 @@ impl SpanTranslator {
         } else {
             start
         };
-        let end = End { start, ..end };
+        let mut end = End { start, ..end };
+        self.redaction.end(span.name, &mut end);
         let outcome = match end.status {
             _ if end.cancelled => Outcome::Cancelled,
             Status::Error(_) => Outcome::Error,
@@ -252,13 +264,14 @@ impl SpanTranslator {
         time: Timestamp,
         batch: &mut Batch,
     ) {
-        // The name is the span's own, and no change.
-        let span = Span {
-            name: "",
+        let mut span = Span {
             attributes: span.attributes.clone(),
             links: Vec::new(),
             ..*span
         };
+        self.redaction.span(&mut span);
+        // The name is the span's own, and no change.
+        span.name = "";
         let key = StreamKey::new(span.trace_id).ok();
         batch.push("updated", key, Pin::None, |out| {
             json::updated(out, &span, state, time);
@@ -340,7 +353,9 @@ impl SpanTranslator {
         if self.announced.insert(source) {
             self.announcing.push(source);
             let pin = Pin::Open(process.token());
-            batch.push("process", None, pin, |out| process.write(out));
+            batch.push("process", None, pin, |out| {
+                process.write(&self.redaction, out);
+            });
         }
         Some(process)
     }
@@ -529,6 +544,11 @@ impl Translator for SpanTranslator {
         }
     }
 
+    fn kept<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
+        let redacted = self.redaction.encoded(payload);
+        redacted.map_or(Cow::Borrowed(payload), Cow::Owned)
+    }
+
     fn encoded(&mut self, place: usize, payload: &[u8]) {
         if let Some(fact) = parse::fact(payload) {
             self.facts.push((place, fact));
@@ -587,7 +607,9 @@ impl Translator for SpanTranslator {
             .filter_map(|&source| self.processes.get(source))
         {
             let pin = Pin::Open(source.token());
-            batch.push("process", None, pin, |out| source.write(out));
+            batch.push("process", None, pin, |out| {
+                source.write(&self.redaction, out);
+            });
         }
     }
 

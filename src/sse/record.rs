@@ -1,7 +1,6 @@
 //! An event that its caller has already encoded, as it stands in the intake: framing around opaque bytes. Pure.
 
 use crate::sse::{
-    batch::Batch,
     event::{Pin, StreamKey},
     room::Room,
 };
@@ -44,15 +43,8 @@ impl Envelope<'_> {
     }
 }
 
-/// What the worker needs to know of an encoded event.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Unpacked<'a> {
-    pub(crate) ticket: u64,
-    pub(crate) payload: &'a [u8],
-}
-
-/// Reads what [`Envelope::write`] wrote and appends the event; `None` when it is no such record.
-pub(crate) fn unpack<'a>(record: &'a [u8], batch: &mut Batch) -> Option<Unpacked<'a>> {
+/// Reads what [`Envelope::write`] wrote: what stands around the payload, and the payload; `None` when it is no such record.
+pub(crate) fn unpack(record: &[u8]) -> Option<(Envelope<'_>, &[u8])> {
     let (&kind, rest) = record.split_first()?;
     if kind != ENCODED {
         return None;
@@ -72,14 +64,12 @@ pub(crate) fn unpack<'a>(record: &'a [u8], batch: &mut Batch) -> Option<Unpacked
         _ => Pin::None,
     };
     let name = std::str::from_utf8(name).ok()?;
-    batch.push(name, StreamKey::new(key).ok(), pin, |out| {
-        out.extend_from_slice(payload);
-    });
-    if once {
-        batch.mark_once();
-    }
-    Some(Unpacked {
+    let envelope = Envelope {
         ticket: u64::from_le_bytes(*ticket),
-        payload,
-    })
+        name,
+        key: StreamKey::new(key).ok(),
+        pin,
+        once,
+    };
+    Some((envelope, payload))
 }

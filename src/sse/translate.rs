@@ -1,6 +1,6 @@
 //! The seam between records and events: what the span layer does on the log's thread.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use crate::sse::{
     batch::{Batch, StoredEvent},
@@ -61,6 +61,11 @@ pub(crate) trait Translator: Send + 'static {
     /// Whether everything before the record must be stored before it is translated.
     fn needs_stored(&self, _record: &[u8]) -> bool {
         false
+    }
+
+    /// What is kept of an event that its caller had encoded.
+    fn kept<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
+        Cow::Borrowed(payload)
     }
 
     /// An event that its caller had encoded stands at this place of the batch.

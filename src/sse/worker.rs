@@ -284,12 +284,19 @@ impl<T: Translator> Worker<T> {
     fn translate(&mut self, class: Class, record: &[u8]) {
         let Pending { batch, tickets, .. } = &mut self.pending;
         let before = batch.len();
-        let translated = guard(|| match record::unpack(record, batch) {
-            Some(unpacked) => {
-                if unpacked.ticket > 0 {
-                    tickets.push((before, unpacked.ticket));
+        let translated = guard(|| match record::unpack(record) {
+            Some((envelope, payload)) => {
+                let payload = self.translator.kept(payload);
+                batch.push(envelope.name, envelope.key, envelope.pin, |out| {
+                    out.extend_from_slice(&payload);
+                });
+                if envelope.once {
+                    batch.mark_once();
                 }
-                self.translator.encoded(before, unpacked.payload);
+                if envelope.ticket > 0 {
+                    tickets.push((before, envelope.ticket));
+                }
+                self.translator.encoded(before, &payload);
             }
             None => self.translator.translate(record, batch),
         });

@@ -106,6 +106,7 @@ const MODULES: &[&str] = &[
     "spans::lease",
     "spans::record",
     "spans::filter",
+    "spans::redact",
     "spans::process",
     "spans::durations",
     "spans::summary",

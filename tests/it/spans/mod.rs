@@ -9,6 +9,7 @@ mod lifecycle;
 mod order;
 mod overload;
 mod quiet;
+mod redact;
 mod remembered;
 mod retention;
 mod through_tracing;
