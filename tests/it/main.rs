@@ -7,6 +7,7 @@ mod http;
 mod spans;
 #[cfg(feature = "testing")]
 mod stores;
+mod supply;
 mod support;
 mod tidy;
 #[cfg(feature = "spans")]

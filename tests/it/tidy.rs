@@ -266,6 +266,28 @@ fn nothing_left_to_do_is_marked_in_the_code() {
     }
 }
 
+#[test]
+fn nothing_is_printed_but_the_address_that_init_says() {
+    let mut printed = Vec::new();
+    for (module, text) in modules() {
+        let code = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        printed.extend(
+            code.filter(|line| {
+                ["print!(", "println!(", "dbg!(", "stdout()", "stderr()"]
+                    .iter()
+                    .any(|call| line.contains(call))
+            })
+            .map(|line| format!("{module}: {}", line.trim())),
+        );
+    }
+    assert_eq!(
+        printed,
+        [r#"init: eprintln!("livespan: {}", server.login_url()?);"#]
+    );
+}
+
 /// Every module of the library with its text, up to its own tests.
 fn modules() -> BTreeMap<String, String> {
     let source = root().join("src");

@@ -1,0 +1,288 @@
+//! What livespan depends on is what `deny.toml` allows and what the README says. Asks cargo, offline; `cargo deny` itself
+//! is not needed. Covers Linux; licences and versions of other platforms are for `cargo deny`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
+
+const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+
+#[test]
+fn licences_are_those_that_the_policy_allows() {
+    let allowed = policy("licenses", "allow");
+    let refused: Vec<_> = shipped()
+        .into_iter()
+        .filter(|package| !allows(&allowed, &package.licence))
+        .collect();
+    assert_eq!(refused, []);
+}
+
+#[test]
+fn versions_beside_each_other_are_those_that_the_policy_skips() {
+    let skipped = policy("bans", "skip");
+    let mut versions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for package in shipped() {
+        versions
+            .entry(package.name)
+            .or_default()
+            .insert(package.version);
+    }
+    for (name, versions) in &versions {
+        let counted: Vec<_> = versions
+            .iter()
+            .filter(|version| !skipped.contains(&format!("{name}@{version}")))
+            .collect();
+        assert!(counted.len() <= 1, "{name}: {counted:?}");
+    }
+    let locked: BTreeSet<String> = locked()
+        .into_iter()
+        .map(|(name, version, _)| format!("{name}@{version}"))
+        .collect();
+    let gone: Vec<_> = skipped.difference(&locked).collect();
+    assert_eq!(gone, Vec::<&String>::new());
+}
+
+#[test]
+fn nothing_that_the_policy_bans_is_locked_for_any_platform() {
+    let banned = policy("bans", "deny");
+    assert!(banned.contains("openssl-sys"));
+    let found: Vec<_> = locked()
+        .into_iter()
+        .filter(|(name, ..)| banned.contains(name))
+        .collect();
+    assert_eq!(found, []);
+}
+
+#[test]
+fn everything_locked_comes_from_a_registry_of_the_policy() {
+    let registries: BTreeSet<String> = policy("sources", "allow-registry")
+        .iter()
+        .map(|address| format!("registry+{address}"))
+        .collect();
+    let foreign: Vec<_> = locked()
+        .into_iter()
+        .filter(|(name, _, source)| name != "livespan" && !registries.contains(source))
+        .collect();
+    assert_eq!(foreign, []);
+}
+
+#[test]
+fn readme_counts_the_crates_of_each_feature() {
+    let readme = read("README.md");
+    let rows: BTreeMap<String, String> = section(&readme, "## Features, and what they bring")
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.trim_matches('|').split('|').map(str::trim);
+            let feature = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+            Some((feature.to_owned(), cells.next_back()?.to_owned()))
+        })
+        .collect();
+    let counted: BTreeMap<String, String> = features()
+        .into_iter()
+        .map(|feature| {
+            let count = crates_with(&feature).to_string();
+            (feature, count)
+        })
+        .collect();
+    assert_eq!(rows, counted);
+}
+
+#[test]
+fn expressions_of_licences_are_read_as_spdx_says() {
+    let allowed = BTreeSet::from(["MIT".to_owned(), "ISC".to_owned()]);
+    for (expression, expected) in [
+        ("MIT", true),
+        ("GPL-3.0-only", false),
+        ("GPL-3.0-only OR MIT", true),
+        ("MIT/Apache-2.0", true),
+        ("MIT AND ISC", true),
+        ("MIT AND GPL-3.0-only", false),
+        ("Apache-2.0 OR MIT AND GPL-3.0-only", false),
+        ("(MIT OR Apache-2.0) AND ISC", true),
+        ("(MIT OR Apache-2.0) AND GPL-3.0-only", false),
+        ("(GPL-3.0-only) OR MIT", true),
+        ("(MIT OR Apache-2.0", false),
+        ("Apache-2.0 WITH LLVM-exception OR MIT", true),
+        ("MIT WITH LLVM-exception", false),
+        ("", false),
+    ] {
+        assert_eq!(allows(&allowed, expression), expected, "{expression}");
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Package {
+    name: String,
+    version: String,
+    licence: String,
+}
+
+/// What a build with all features holds, without what only tests need. Not from `cargo metadata`: that turns on what
+/// tests ask of the crates they share with the library.
+fn shipped() -> BTreeSet<Package> {
+    let packages = tree(&["--all-features"]);
+    // So that an answer of another shape cannot pass for a small one.
+    assert!(packages.len() > 100, "{}", packages.len());
+    packages
+}
+
+fn tree(features: &[&str]) -> BTreeSet<Package> {
+    let arguments = [
+        "tree",
+        "--edges=normal,build",
+        "--prefix=none",
+        "--no-dedupe",
+        "--format={p}|{l}",
+        "--target",
+        PLATFORM,
+    ];
+    cargo(&[&arguments, features].concat())
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            let (package, licence) = line.split_once('|').expect("the format asked for");
+            let mut words = package.split(' ');
+            Package {
+                name: words.next().unwrap().to_owned(),
+                version: words.next().unwrap().trim_start_matches('v').to_owned(),
+                licence: licence.to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// Name, version and source of all that is locked, for every platform and for tests.
+fn locked() -> Vec<(String, String, String)> {
+    let lock = read("Cargo.lock");
+    let value = |entry: &str, key: &str| {
+        let line = entry
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(" = \""));
+        line.map_or_else(String::new, |value| value.trim_end_matches('"').to_owned())
+    };
+    let entries: Vec<_> = lock
+        .split("[[package]]")
+        .skip(1)
+        .map(|entry| {
+            (
+                value(entry, "name"),
+                value(entry, "version"),
+                value(entry, "source"),
+            )
+        })
+        .collect();
+    assert!(entries.len() > 100, "{}", entries.len());
+    entries
+}
+
+/// Features of the manifest that users choose: not those that only name a dependency.
+fn features() -> Vec<String> {
+    let manifest = read("Cargo.toml");
+    let names = section(&manifest, "[features]")
+        .lines()
+        .filter_map(|line| line.split_once(" = [").map(|(name, _)| name.to_owned()))
+        .filter(|name| name != "sha2");
+    names.collect()
+}
+
+/// How many crates a build with this feature alone compiles, beside livespan itself.
+fn crates_with(feature: &str) -> usize {
+    tree(&["--no-default-features", "--features", feature]).len() - 1
+}
+
+/// Whether one may use what is under this SPDX expression, given these licences.
+fn allows(allowed: &BTreeSet<String>, expression: &str) -> bool {
+    let spaced = expression
+        .replace('/', " OR ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
+    let mut words = spaced.split_whitespace().peekable();
+    let answer = any_of(allowed, &mut words);
+    answer && words.next().is_none()
+}
+
+type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
+
+fn any_of(allowed: &BTreeSet<String>, words: &mut Words<'_>) -> bool {
+    let mut answer = all_of(allowed, words);
+    while words.next_if_eq(&"OR").is_some() {
+        // Read in any case, so that the rest is looked at behind it.
+        let other = all_of(allowed, words);
+        answer |= other;
+    }
+    answer
+}
+
+fn all_of(allowed: &BTreeSet<String>, words: &mut Words<'_>) -> bool {
+    let mut answer = one(allowed, words);
+    while words.next_if_eq(&"AND").is_some() {
+        let other = one(allowed, words);
+        answer &= other;
+    }
+    answer
+}
+
+fn one(allowed: &BTreeSet<String>, words: &mut Words<'_>) -> bool {
+    match words.next() {
+        Some("(") => {
+            let answer = any_of(allowed, words);
+            // Taken in any case, so that the rest is looked at behind it.
+            let closed = words.next() == Some(")");
+            answer && closed
+        }
+        Some(name) => {
+            let mut name = name.to_owned();
+            if words.next_if_eq(&"WITH").is_some() {
+                name = format!("{name} WITH {}", words.next().unwrap_or_default());
+            }
+            allowed.contains(&name)
+        }
+        None => false,
+    }
+}
+
+/// The first quoted text of each entry of a list in `deny.toml`.
+fn policy(table: &str, list: &str) -> BTreeSet<String> {
+    let policy = read("deny.toml");
+    let entries: BTreeSet<String> = section(&policy, &format!("[{table}]"))
+        .lines()
+        .skip_while(|line| *line != format!("{list} = ["))
+        .skip(1)
+        .take_while(|line| *line != "]")
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .map(|line| line.split('"').nth(1).expect("one entry a line").to_owned())
+        .collect();
+    assert!(!entries.is_empty(), "{list} of {table}");
+    entries
+}
+
+/// What stands below the heading, up to the next one of its kind.
+fn section<'a>(text: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = text
+        .split_once(&format!("\n{heading}\n"))
+        .unwrap_or_else(|| panic!("{heading} is there"));
+    let next = format!("\n{}", if heading.starts_with('[') { "[" } else { "## " });
+    rest.split_once(&next).map_or(rest, |(section, _)| section)
+}
+
+fn cargo(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(arguments)
+        .args(["--offline", "--locked"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "cargo {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}
