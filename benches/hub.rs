@@ -17,7 +17,7 @@ mod idle;
 mod latency;
 #[path = "hub/load.rs"]
 mod load;
-#[path = "hub/machine.rs"]
+#[path = "measure/machine.rs"]
 mod machine;
 mod measure;
 #[path = "hub/quiet.rs"]

@@ -1,5 +1,7 @@
 //! What the operating system counts: processor time by thread, memory, and where a process runs.
 
+#![allow(dead_code, reason = "each bench takes what it needs")]
+
 use std::{fs, time::Duration};
 
 use rustix::{
