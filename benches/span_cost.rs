@@ -3,13 +3,18 @@
 //! - `cargo bench --bench span_cost -- cpu`: CPU time of start + end with 4 attributes, added over a provider without a
 //!   processor, through the tracer's API and through `tracing`, with one thread and with two;
 //! - `… -- calls`: one call of the processor, while nothing, readers, a full buffer or a hung store are in the way;
-//! - `… -- loop`: spans lost when they are made as fast as can be.
+//! - `… -- loop`: spans lost when they are made as fast as can be;
+//! - `… -- process`: CPU time of the whole process a span, beside an exporter that encodes OTLP and sends nothing.
 //!
 //! Cases are interleaved in rounds, and medians are printed: compare the ratios, not the nanoseconds.
 
 #[path = "span_cost/calls.rs"]
 mod calls;
+#[path = "measure/machine.rs"]
+mod machine;
 mod measure;
+#[path = "span_cost/process.rs"]
+mod process;
 #[path = "measure/providers.rs"]
 mod providers;
 #[path = "span_cost/saturation.rs"]
@@ -43,6 +48,9 @@ fn main() {
     }
     if is_wanted("loop") {
         saturation::report();
+    }
+    if is_wanted("process") {
+        process::report();
     }
 }
 

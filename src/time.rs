@@ -39,16 +39,28 @@ impl Timestamp {
     /// Appends the thirty bytes of `2026-11-22T11:39:00.123456789Z`.
     pub(crate) fn write(self, out: &mut Vec<u8>) {
         let seconds = (self.0 / NANOS_PER_SECOND).min(LAST_SECOND);
-        let (year, month, day) = civil_from_days(seconds / SECONDS_PER_DAY);
-        let of_day = seconds % SECONDS_PER_DAY;
+        // All of them fit: until the year 9999 there are three million days.
+        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let (year, month, day) = civil_from_days(small(seconds / SECONDS_PER_DAY));
+        let of_day = small(seconds % SECONDS_PER_DAY);
+        let nanos = small(self.0 % NANOS_PER_SECOND);
         let mut text = *b"0000-00-00T00:00:00.000000000Z";
-        digits(&mut text, 0, 4, year);
-        digits(&mut text, 5, 2, month);
-        digits(&mut text, 8, 2, day);
-        digits(&mut text, 11, 2, of_day / 3600);
-        digits(&mut text, 14, 2, of_day / 60 % 60);
-        digits(&mut text, 17, 2, of_day % 60);
-        digits(&mut text, 20, 9, self.0 % NANOS_PER_SECOND);
+        pair(&mut text, 0, year / 100);
+        pair(&mut text, 2, year);
+        pair(&mut text, 5, month);
+        pair(&mut text, 8, day);
+        pair(&mut text, 11, of_day / 3600);
+        pair(&mut text, 14, of_day / 60 % 60);
+        pair(&mut text, 17, of_day % 60);
+        // Nine digits: the first pair begins with the point, which is written again after it.
+        pair(&mut text, 19, nanos / 100_000_000);
+        pair(&mut text, 21, nanos / 1_000_000);
+        pair(&mut text, 23, nanos / 10_000);
+        pair(&mut text, 25, nanos / 100);
+        pair(&mut text, 27, nanos);
+        if let Some(point) = text.get_mut(19) {
+            *point = b'.';
+        }
         out.extend_from_slice(&text);
     }
 
@@ -158,14 +170,16 @@ impl Timestamp {
     }
 }
 
-fn digits(text: &mut [u8; 30], at: usize, width: usize, mut value: u64) {
-    for slot in text.iter_mut().skip(at).take(width).rev() {
-        *slot = b'0' + (value % 10) as u8;
-        value /= 10;
+/// Writes the last two digits at a place that the compiler knows.
+#[inline]
+fn pair(text: &mut [u8; 30], at: usize, value: u32) {
+    let digits = [b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8];
+    if let Some(slot) = text.get_mut(at..at + 2) {
+        slot.copy_from_slice(&digits);
     }
 }
 
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
+fn civil_from_days(days: u32) -> (u32, u32, u32) {
     let shifted = days + 719_468;
     let era = shifted / 146_097;
     let day_of_era = shifted % 146_097;
@@ -179,7 +193,7 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     } else {
         month_from_march - 9
     };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let year = year_of_era + era * 400 + u32::from(month <= 2);
     (year, month, day)
 }
 

@@ -6,6 +6,9 @@ use std::{fs, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 
+/// The longest wait for anything: then something hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Whether this case is asked for: all are when none is named.
 pub(crate) fn is_wanted(case: &str) -> bool {
     let named: Vec<String> = std::env::args()

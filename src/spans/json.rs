@@ -89,6 +89,13 @@ fn array(values: &[Value<'_>]) -> AttributeValue {
 /// Borrowed attributes.
 pub(crate) type Pairs<'a> = Vec<(&'a str, Value<'a>)>;
 
+/// `,"key":"` of a key that is known when this is compiled: one copy instead of three.
+macro_rules! opening {
+    ($key:literal) => {
+        concat!(",\"", $key, "\":\"").as_bytes()
+    };
+}
+
 /// What every span event says.
 #[derive(Clone, Debug)]
 #[expect(
@@ -203,7 +210,7 @@ pub(crate) fn started(out: &mut Vec<u8>, span: &Span<'_>, time: Timestamp) {
     writer.raw(b"{\"type\":\"started\"");
     writer.identity(span);
     writer.attributes("attributes", &span.attributes);
-    writer.time("timestamp", time);
+    writer.time(opening!("timestamp"), time);
     writer.links(&span.links);
     writer.extras(span, 0, 0);
 }
@@ -214,8 +221,8 @@ pub(crate) fn ended(out: &mut Vec<u8>, span: &Span<'_>, end: &End<'_>) {
     writer.identity(span);
     writer.status(&end.status);
     writer.attributes("attributes", &span.attributes);
-    writer.time("startTimestamp", end.start);
-    writer.time("timestamp", end.end);
+    writer.time(opening!("startTimestamp"), end.start);
+    writer.time(opening!("timestamp"), end.end);
     writer.moments(&end.events);
     if end.cancelled {
         writer.raw(b",\"cancelled\":true");
@@ -227,13 +234,13 @@ pub(crate) fn ended(out: &mut Vec<u8>, span: &Span<'_>, end: &End<'_>) {
 pub(crate) fn process(out: &mut Vec<u8>, process: &Process<'_>) {
     let mut writer = Writer::new(out);
     writer.raw(b"{\"type\":\"process\",\"traceId\":null,\"spanId\":null");
-    writer.text("process", process.process);
-    writer.text("service", process.service);
+    writer.text("process", opening!("process"), process.process);
+    writer.text("service", opening!("service"), process.service);
     writer.attributes("resource", &process.resource);
     writer.key("pid");
     number(writer.out, process.pid.into());
-    writer.time("startTimestamp", process.start);
-    writer.time("timestamp", process.now);
+    writer.time(opening!("startTimestamp"), process.start);
+    writer.time(opening!("timestamp"), process.now);
     writer.finish(false);
 }
 
@@ -323,13 +330,14 @@ pub(crate) fn updated(
     let mut writer = Writer::new(out);
     writer.raw(b"{\"type\":\"updated\"");
     writer.ids(span);
-    writer.text("process", span.process);
+    writer.text("process", opening!("process"), span.process);
     if !span.name.is_empty() {
-        writer.text("name", span.name);
+        writer.text("name", opening!("name"), span.name);
     }
     if let Some(state) = state {
         writer.text(
             "state",
+            opening!("state"),
             if state == SpanState::Waiting {
                 "waiting"
             } else {
@@ -340,7 +348,7 @@ pub(crate) fn updated(
     if !span.attributes.is_empty() {
         writer.attributes("attributes", &span.attributes);
     }
-    writer.time("timestamp", time);
+    writer.time(opening!("timestamp"), time);
     writer.finish(false);
 }
 
@@ -348,11 +356,11 @@ fn log(out: &mut Vec<u8>, span: &Span<'_>, severity: &str, body: &str, time: Tim
     let mut writer = Writer::new(out);
     writer.raw(b"{\"type\":\"log\"");
     writer.ids(span);
-    writer.text("process", span.process);
-    writer.text("severity", severity);
-    writer.text("body", body);
+    writer.text("process", opening!("process"), span.process);
+    writer.text("severity", opening!("severity"), severity);
+    writer.text("body", opening!("body"), body);
     writer.attributes("attributes", &span.attributes);
-    writer.time("timestamp", time);
+    writer.time(opening!("timestamp"), time);
     writer.finish(false);
 }
 
@@ -593,10 +601,12 @@ impl<'o> Writer<'o> {
         }
     }
 
+    #[inline]
     fn raw(&mut self, text: &[u8]) {
         self.out.extend_from_slice(text);
     }
 
+    #[inline]
     fn key(&mut self, key: &str) {
         field(self.out, key);
     }
@@ -624,22 +634,25 @@ impl<'o> Writer<'o> {
         self.cut.push(b'"');
     }
 
-    fn text(&mut self, key: &str, value: &str) {
+    #[inline]
+    fn text(&mut self, key: &str, opening: &'static [u8], value: &str) {
         let (value, cut) = clip_head(value);
-        self.key(key);
-        string(self.out, value);
+        self.raw(opening);
+        escape(self.out, value);
+        self.out.push(b'"');
         if cut {
             self.cut(&[key]);
         }
     }
 
-    fn time(&mut self, key: &str, time: Timestamp) {
-        self.key(key);
-        self.out.push(b'"');
+    #[inline]
+    fn time(&mut self, opening: &'static [u8], time: Timestamp) {
+        self.raw(opening);
         time.write(self.out);
         self.out.push(b'"');
     }
 
+    #[inline]
     fn ids(&mut self, span: &Span<'_>) {
         self.raw(b",\"traceId\":\"");
         hex(self.out, &span.trace_id);
@@ -648,6 +661,7 @@ impl<'o> Writer<'o> {
         self.raw(b"\"");
     }
 
+    #[inline]
     fn identity(&mut self, span: &Span<'_>) {
         self.ids(span);
         match &span.parent {
@@ -658,14 +672,12 @@ impl<'o> Writer<'o> {
                 self.raw(b"\"");
             }
         }
-        self.text("name", span.name);
-        self.raw(b",\"kind\":\"");
-        self.raw(kind_name(span.kind).as_bytes());
-        self.raw(b"\"");
-        self.text("process", span.process);
-        self.text("service", span.service);
+        self.text("name", opening!("name"), span.name);
+        self.raw(kind_field(span.kind));
+        self.text("process", opening!("process"), span.process);
+        self.text("service", opening!("service"), span.service);
         if let Some(scope) = span.scope {
-            self.text("scope", scope);
+            self.text("scope", opening!("scope"), scope);
         }
     }
 
@@ -702,45 +714,56 @@ impl<'o> Writer<'o> {
     fn object(&mut self, path: &str, pairs: &Pairs<'_>) -> Vec<u8> {
         let mut types = Vec::new();
         self.out.push(b'{');
-        let mut first = true;
-        for (index, (key, value)) in last_of_each_key(pairs).enumerate() {
-            if index == ATTRIBUTES_MAX {
-                self.cut(&[path, ".*"]);
-                break;
+        let has_more = if may_repeat(pairs) {
+            let mut members = last_of_each_key(pairs);
+            for (key, value) in members.by_ref().take(ATTRIBUTES_MAX) {
+                self.member(path, key, value, &mut types);
             }
-            let (key, key_cut) = clip(key, VALUE_BYTES_MAX);
-            let before = self.out.len();
-            if !first {
-                self.out.push(b',');
+            members.next().is_some()
+        } else {
+            for (key, value) in pairs.iter().take(ATTRIBUTES_MAX) {
+                self.member(path, key, value, &mut types);
             }
-            string(self.out, key);
-            let key_size = self.out.len() - before;
-            self.out.push(b':');
-            let cut = self.value(value) || key_cut;
-            let kind = type_lost_in_json(value);
-            // A key may stand among the types, too.
-            let type_size = kind.map_or(0, |kind| key_size + kind.len() + 4);
-            if !self.fits(types.len() + type_size) {
-                self.out.truncate(before);
-                self.cut(&[path, ".", key]);
-                continue;
-            }
-            first = false;
-            if cut {
-                self.cut(&[path, ".", key]);
-            }
-            if let Some(kind) = kind {
-                if !types.is_empty() {
-                    types.push(b',');
-                }
-                string(&mut types, key);
-                types.extend_from_slice(b":\"");
-                types.extend_from_slice(kind.as_bytes());
-                types.push(b'"');
-            }
+            pairs.len() > ATTRIBUTES_MAX
+        };
+        if has_more {
+            self.cut(&[path, ".*"]);
         }
         self.out.push(b'}');
         types
+    }
+
+    /// Writes one member of an object, unless it does not fit.
+    fn member(&mut self, path: &str, key: &str, value: &Value<'_>, types: &mut Vec<u8>) {
+        let (key, key_cut) = clip(key, VALUE_BYTES_MAX);
+        let before = self.out.len();
+        // No member ends with a brace that opens.
+        let is_first = self.out.last() == Some(&b'{');
+        self.raw(if is_first { b"\"" } else { b",\"" });
+        escape(self.out, key);
+        self.raw(b"\":");
+        let key_size = self.out.len() - before;
+        let cut = self.value(value) || key_cut;
+        let kind = type_lost_in_json(value);
+        // A key may stand among the types, too.
+        let type_size = kind.map_or(0, |kind| key_size + kind.len() + 4);
+        if !self.fits(types.len() + type_size) {
+            self.out.truncate(before);
+            self.cut(&[path, ".", key]);
+            return;
+        }
+        if cut {
+            self.cut(&[path, ".", key]);
+        }
+        if let Some(kind) = kind {
+            if !types.is_empty() {
+                types.push(b',');
+            }
+            string(types, key);
+            types.extend_from_slice(b":\"");
+            types.extend_from_slice(kind.as_bytes());
+            types.push(b'"');
+        }
     }
 
     /// Whether the value was cut.
@@ -792,7 +815,7 @@ impl<'o> Writer<'o> {
             if cut {
                 writer.cut(&[path, ".name"]);
             }
-            writer.time("timestamp", moment.time);
+            writer.time(opening!("timestamp"), moment.time);
             writer.nested_attributes(path, &moment.attributes);
         });
     }
@@ -858,10 +881,10 @@ impl<'o> Writer<'o> {
             self.raw(b",\"sampled\":false");
         }
         if !span.trace_state.is_empty() {
-            self.text("traceState", span.trace_state);
+            self.text("traceState", opening!("traceState"), span.trace_state);
         }
         if let Some(version) = span.scope_version {
-            self.text("scopeVersion", version);
+            self.text("scopeVersion", opening!("scopeVersion"), version);
         }
         if span.dropped_attributes > 0 || dropped_events > 0 || dropped_links > 0 {
             self.raw(b",\"dropped\":{\"attributes\":");
@@ -895,34 +918,85 @@ impl<'o> Writer<'o> {
     }
 }
 
+fn kind_field(kind: SpanKind) -> &'static [u8] {
+    match kind {
+        SpanKind::Internal => b",\"kind\":\"INTERNAL\"",
+        SpanKind::Server => b",\"kind\":\"SERVER\"",
+        SpanKind::Client => b",\"kind\":\"CLIENT\"",
+        SpanKind::Producer => b",\"kind\":\"PRODUCER\"",
+        SpanKind::Consumer => b",\"kind\":\"CONSUMER\"",
+    }
+}
+
 /// Each key once, where it first stands, with its last value. `SdkSpan::set_attribute` appends and never replaces.
 fn last_of_each_key<'p, 'a>(
     pairs: &'p Pairs<'a>,
 ) -> impl Iterator<Item = (&'a str, &'p Value<'a>)> {
-    // Spans have at most 128 attributes by the SDK's default limit; looking back is quicker than hashing.
-    let mut places = HashMap::new();
-    if pairs.len() > PAIRS_UNHASHED_MAX {
-        for (index, (key, _)) in pairs.iter().enumerate() {
-            places
-                .entry(clip(key, VALUE_BYTES_MAX).0)
-                .or_insert((index, index))
-                .1 = index;
-        }
-    }
+    // Spans have at most 128 attributes by the SDK's default limit; looking along them is quicker than hashing.
+    let places = (pairs.len() > PAIRS_UNHASHED_MAX).then(|| places_of(pairs));
     pairs
         .iter()
         .enumerate()
         .filter_map(move |(index, (key, _))| {
-            // Keys that are the same when cut are the same key in the object.
-            let short = clip(key, VALUE_BYTES_MAX).0;
-            let (first, last) = places.get(short).copied().unwrap_or_else(|| {
-                let is_key = |(one, _): &(&str, Value<'_>)| clip(one, VALUE_BYTES_MAX).0 == short;
-                let first = pairs.iter().position(is_key).unwrap_or(index);
-                (first, pairs.iter().rposition(is_key).unwrap_or(index))
-            });
-            let (_, value) = pairs.get(last).filter(|_| first == index)?;
+            let last = match &places {
+                None => last_place(pairs, index, key),
+                Some(places) => places
+                    .get(short(key))
+                    .and_then(|(first, last)| (*first == index).then_some(*last)),
+            };
+            let (_, value) = pairs.get(last?)?;
             Some((*key, value))
         })
+}
+
+/// Whether two keys may be the same: sure when it says no.
+#[inline]
+fn may_repeat(pairs: &Pairs<'_>) -> bool {
+    let mut seen = 0_u128;
+    pairs.iter().any(|(key, _)| {
+        // Equal keys are equal in length and in their last byte.
+        let key = short(key);
+        let last = key.as_bytes().last().copied().unwrap_or_default();
+        let mark = 1 << ((key.len() * 7 + usize::from(last) * 3) % 128);
+        let again = seen & mark != 0;
+        seen |= mark;
+        again
+    })
+}
+
+/// Keys that are the same when cut are the same key in the object.
+#[inline]
+fn short(key: &str) -> &str {
+    clip(key, VALUE_BYTES_MAX).0
+}
+
+/// The first and the last place of every key.
+fn places_of<'a>(pairs: &Pairs<'a>) -> HashMap<&'a str, (usize, usize)> {
+    let mut places = HashMap::new();
+    for (index, (key, _)) in pairs.iter().enumerate() {
+        let place = places.entry(clip(key, VALUE_BYTES_MAX).0);
+        place.or_insert((index, index)).1 = index;
+    }
+    places
+}
+
+/// The last place of the key that stands at `index`, unless it stands before that, too.
+#[inline]
+fn last_place(pairs: &Pairs<'_>, index: usize, key: &str) -> Option<usize> {
+    let key = short(key);
+    let end = key.as_bytes().last();
+    let is_same = |(one, _): &(&str, Value<'_>)| {
+        // Most keys differ in length or at their end, and need no look at the rest.
+        let one = short(one);
+        one.len() == key.len() && one.as_bytes().last() == end && one == key
+    };
+    let (before, from) = pairs.split_at(index);
+    if before.iter().any(is_same) {
+        return None;
+    }
+    let after = from.get(1..).unwrap_or_default();
+    let again = after.iter().rposition(is_same);
+    Some(again.map_or(index, |at| index + 1 + at))
 }
 
 fn type_lost_in_json(value: &Value<'_>) -> Option<&'static str> {
@@ -937,6 +1011,7 @@ fn type_lost_in_json(value: &Value<'_>) -> Option<&'static str> {
     }
 }
 
+#[inline]
 fn field(out: &mut Vec<u8>, key: &str) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(key.as_bytes());
@@ -974,19 +1049,21 @@ fn double(out: &mut Vec<u8>, value: f64) {
 }
 
 /// Appends the bytes as lowercase hex digits.
-pub(crate) fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        let digit = |half: u8| {
-            if half < 10 {
-                b'0' + half
-            } else {
-                b'a' + half - 10
-            }
-        };
-        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-    }
+#[inline]
+pub(crate) fn hex<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N]) {
+    let digit = |half: u8| {
+        if half < 10 {
+            b'0' + half
+        } else {
+            b'a' + half - 10
+        }
+    };
+    // Of one size that the compiler knows, so one check of the room.
+    let text = bytes.map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    out.extend_from_slice(text.as_flattened());
 }
 
+#[inline]
 fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     escape(out, text);
@@ -994,17 +1071,18 @@ fn string(out: &mut Vec<u8>, text: &str) {
 }
 
 /// RFC 8259, section 7: quote, backslash and control characters must be escaped; nothing else is.
+#[inline]
 fn escape(out: &mut Vec<u8>, text: &str) {
-    let mut rest = text.as_bytes();
-    while let Some(at) = rest
-        .iter()
-        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
-    {
-        let (plain, tail) = rest.split_at(at);
-        out.extend_from_slice(plain);
-        let Some((byte, tail)) = tail.split_first() else {
-            break;
-        };
+    let text = text.as_bytes();
+    let plain = plain_length(text);
+    out.extend_from_slice(text.get(..plain).unwrap_or_default());
+    if plain < text.len() {
+        escape_rest(out, text.get(plain..).unwrap_or_default());
+    }
+}
+
+fn escape_rest(out: &mut Vec<u8>, mut rest: &[u8]) {
+    while let Some((byte, tail)) = rest.split_first() {
         match byte {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -1016,19 +1094,63 @@ fn escape(out: &mut Vec<u8>, text: &str) {
                 hex(out, &[*other]);
             }
         }
+        let (plain, tail) = tail.split_at(plain_length(tail));
+        out.extend_from_slice(plain);
         rest = tail;
     }
-    out.extend_from_slice(rest);
+}
+
+/// How many bytes stand before the first that must be escaped, eight at a time.
+#[inline]
+fn plain_length(text: &[u8]) -> usize {
+    let (words, rest) = text.as_chunks::<8>();
+    let plain = words
+        .iter()
+        .position(|word| has_escaped(u64::from_le_bytes(*word)));
+    if let Some(words) = plain {
+        let word = text.get(8 * words..).unwrap_or_default();
+        return 8 * words + plain_bytes(word);
+    }
+    // The last eight again, some of which are looked at twice, are quicker than one byte after the other.
+    match text.last_chunk::<8>() {
+        Some(last) if !has_escaped(u64::from_le_bytes(*last)) => text.len(),
+        _ => text.len() - rest.len() + plain_bytes(rest),
+    }
+}
+
+#[inline]
+fn plain_bytes(text: &[u8]) -> usize {
+    text.iter()
+        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+        .unwrap_or(text.len())
+}
+
+/// Whether a quote, a backslash or a control character is among these eight.
+#[inline]
+fn has_escaped(word: u64) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES * 0x80;
+    let is = |byte: u8| (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES);
+    let is_control = word.wrapping_sub(ONES * 0x20);
+    // Of ASCII, a subtraction sets the high bit where a byte is what is looked for; a borrow reaches only bytes above
+    // such a one. Other bytes have theirs set, and are none of it.
+    (is_control | is(b'"') | is(b'\\')) & !word & HIGH != 0
 }
 
 /// The part of a text that stands before attributes which is written: what would take more than two values' room when
 /// it is escaped is cut, too, so that all of them leave room for the rest of the event.
+#[inline]
 fn clip_head(text: &str) -> (&str, bool) {
+    if text.len() * 6 <= 2 * VALUE_BYTES_MAX {
+        return (text, false);
+    }
+    clip_long_head(text)
+}
+
+#[cold]
+fn clip_long_head(text: &str) -> (&str, bool) {
     let (text, cut) = clip(text, VALUE_BYTES_MAX);
     let mut room = 2 * VALUE_BYTES_MAX;
-    if text.len() * 6 <= room {
-        return (text, cut);
-    }
     for (at, byte) in text.bytes().enumerate() {
         let size = match byte {
             b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,

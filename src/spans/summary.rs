@@ -435,7 +435,7 @@ pub(crate) fn milliseconds(nanos: u64) -> f64 {
     nanos as f64 / 1e6
 }
 
-fn hex(bytes: &[u8]) -> String {
+fn hex<const N: usize>(bytes: &[u8; N]) -> String {
     let mut digits = Vec::with_capacity(2 * bytes.len());
     json::hex(&mut digits, bytes);
     digits.into_iter().map(char::from).collect()

@@ -1,6 +1,7 @@
 //! Spans through real providers: what they look like, in which order they come, and what becomes of them when
 //! something goes wrong.
 
+mod burst;
 mod dispatched;
 mod faults;
 mod filters;

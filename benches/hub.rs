@@ -1,0 +1,56 @@
+//! The log as a hub, under load: what reaches clients, how fast, and what it costs, beside a raw TCP server that writes
+//! the bytes of the same worker (the limit of the loopback) and beside the usual hand-made way.
+//!
+//! `cargo bench --features testing --bench hub`; names after `--` choose among `fanout`, `replay`, `latency`, `idle`,
+//! `stalled`, `quiet` and `filtered`. Everything that serves runs on one processor and the clients, a process of their
+//! own, on another. Peers are interleaved in rounds, and medians are printed: compare the ratios.
+
+#[path = "hub/clients.rs"]
+mod clients;
+#[path = "hub/fanout.rs"]
+mod fanout;
+#[path = "hub/handmade.rs"]
+mod handmade;
+#[path = "hub/idle.rs"]
+mod idle;
+#[path = "hub/latency.rs"]
+mod latency;
+#[path = "hub/load.rs"]
+mod load;
+#[path = "measure/machine.rs"]
+mod machine;
+mod measure;
+#[path = "hub/quiet.rs"]
+mod quiet;
+#[path = "hub/raw.rs"]
+mod raw;
+#[path = "hub/replay.rs"]
+mod replay;
+
+use machine::{SERVER_CPU, pin, raise_open_files};
+use measure::is_wanted;
+
+fn main() {
+    raise_open_files();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [role, rest @ ..] = arguments.as_slice()
+        && role == clients::ROLE
+    {
+        return clients::run(rest);
+    }
+    pin(SERVER_CPU);
+    let cases: [(&str, fn()); 7] = [
+        ("fanout", fanout::report),
+        ("replay", replay::report),
+        ("filtered", replay::report_filtered),
+        ("latency", latency::report),
+        ("idle", idle::report),
+        ("stalled", idle::report_stalled),
+        ("quiet", quiet::report),
+    ];
+    for (case, report) in cases {
+        if is_wanted(case) {
+            report();
+        }
+    }
+}

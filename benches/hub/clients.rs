@@ -1,0 +1,337 @@
+//! The clients of every peer: one thread in a process of its own that reads all connections, and does as little with
+//! the bytes as the question allows.
+
+use std::{
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    str::FromStr,
+};
+
+use memchr::memmem;
+use rustix::{
+    buffer::spare_capacity,
+    event::epoll,
+    time::{ClockId, clock_gettime},
+};
+
+use crate::machine::{CLIENTS_CPU, pin};
+
+/// The first argument of a process that is clients.
+pub(crate) const ROLE: &str = "clients";
+/// What the last event of a load says.
+pub(crate) const LAST: &str = "the-last-event";
+/// The attribute that says when an event was dispatched, as it stands in JSON.
+pub(crate) const SENT: &str = "sent";
+
+/// In a path: the trace of this client, each of which has its own.
+pub(crate) const TRACE: &str = "TRACE";
+
+const BUFFER: usize = 256 * 1024;
+/// Bytes at the end of a read among which the last event is looked for.
+const END: usize = 2048;
+/// Connections that are opened before the server has to answer them.
+const CONNECTED_AT_ONCE: usize = 500;
+const STDIN: u64 = u64::MAX;
+
+/// What the clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Reads until the last event has come on every connection.
+    UntilLast,
+    /// Reads whatever comes.
+    Hold,
+    /// Reads so many events on every connection, and how long each took from its dispatch.
+    Latency(u32),
+    /// Reads nothing after the head.
+    Stall,
+}
+
+impl Job {
+    fn text(self) -> String {
+        match self {
+            Self::UntilLast => "last".to_owned(),
+            Self::Hold => "hold".to_owned(),
+            Self::Latency(events) => events.to_string(),
+            Self::Stall => "stall".to_owned(),
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        match text {
+            "last" => Self::UntilLast,
+            "hold" => Self::Hold,
+            "stall" => Self::Stall,
+            events => Self::Latency(events.parse().expect("a number of events")),
+        }
+    }
+}
+
+pub(crate) fn monotonic_nanos() -> i64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
+/// The process, as the one that started it sees it.
+pub(crate) struct Clients {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+/// What the clients found, in nanoseconds of the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) begun: i64,
+    pub(crate) ended: i64,
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+}
+
+impl Clients {
+    /// Starts the clients, and waits until each has got the first bytes of its answer.
+    pub(crate) fn connect(address: SocketAddr, path: &str, count: u32, job: Job) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("this program has a file"))
+            .args([ROLE, &address.to_string(), path])
+            .args([&count.to_string(), &job.text()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program can be started again");
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut clients = Self {
+            child,
+            input,
+            output,
+        };
+        assert_eq!(clients.line(), "connected");
+        clients
+    }
+
+    /// Waits until their job is done.
+    pub(crate) fn found(mut self) -> Found {
+        let line = self.line();
+        let mut words = line.split(' ');
+        let mut number = || words.next().expect("four numbers");
+        Found {
+            begun: parsed(number()),
+            ended: parsed(number()),
+            p50: parsed(number()),
+            p99: parsed(number()),
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output
+            .read_line(&mut line)
+            .expect("the clients answer");
+        line.trim_end().to_owned()
+    }
+}
+
+fn parsed<T: FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().expect("the clients answer with numbers")
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        // It ends when its input does.
+        drop(self.input.take());
+        self.child.wait().expect("the clients end");
+    }
+}
+
+/// The whole life of the process.
+pub(crate) fn run(arguments: &[String]) {
+    let [address, path, count, job] = arguments else {
+        panic!("an address, a path, how many, and what they do: {arguments:?}");
+    };
+    pin(CLIENTS_CPU);
+    let mut all = All::connect(
+        address.parse().expect("an address"),
+        path,
+        parsed(count),
+        Job::parse(job),
+    );
+    println!("connected");
+    all.serve();
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// The end of what was read, where an event may have been cut.
+    rest: Vec<u8>,
+    events: u32,
+    is_done: bool,
+}
+
+struct All {
+    job: Job,
+    epoll: std::os::fd::OwnedFd,
+    connections: Vec<Connection>,
+    buffer: Vec<u8>,
+    done: usize,
+    begun: i64,
+    latencies: Vec<f64>,
+}
+
+impl All {
+    fn connect(address: SocketAddr, path: &str, count: usize, job: Job) -> Self {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll is there");
+        let mut all = Self {
+            job,
+            epoll,
+            connections: Vec::with_capacity(count),
+            buffer: vec![0; BUFFER],
+            done: 0,
+            begun: monotonic_nanos(),
+            latencies: Vec::new(),
+        };
+        while all.connections.len() < count {
+            let from = all.connections.len();
+            let streams: Vec<TcpStream> = (from..count.min(from + CONNECTED_AT_ONCE))
+                .map(|_| TcpStream::connect(address).expect("the server listens"))
+                .collect();
+            all.begun = monotonic_nanos();
+            for (number, mut stream) in (from..).zip(streams) {
+                let trace = format!("{:032x}", number + 1);
+                let path = path.replace(TRACE, &trace);
+                let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+                stream
+                    .write_all(request.as_bytes())
+                    .expect("the server reads");
+                all.connections.push(Connection {
+                    stream,
+                    rest: Vec::new(),
+                    events: 0,
+                    is_done: false,
+                });
+            }
+            all.greet(from);
+        }
+        all
+    }
+
+    /// Reads the head of the answers and `hello`, and goes on without blocking.
+    fn greet(&mut self, from: usize) {
+        for (number, connection) in self.connections.iter_mut().enumerate().skip(from) {
+            let mut first = [0; 1];
+            connection
+                .stream
+                .read_exact(&mut first)
+                .expect("the server answers");
+            connection
+                .stream
+                .set_nonblocking(true)
+                .expect("it is a socket");
+            let data = epoll::EventData::new_u64(number as u64);
+            epoll::add(&self.epoll, &connection.stream, data, epoll::EventFlags::IN)
+                .expect("there is room");
+        }
+    }
+
+    fn serve(&mut self) {
+        let stdin = io::stdin();
+        let data = epoll::EventData::new_u64(STDIN);
+        epoll::add(&self.epoll, &stdin, data, epoll::EventFlags::IN).expect("it is a pipe");
+        if self.job == Job::Stall {
+            for connection in &self.connections {
+                epoll::delete(&self.epoll, &connection.stream).expect("it is there");
+            }
+        }
+        let mut events = Vec::with_capacity(1024);
+        loop {
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => panic!("waiting failed: {error}"),
+            }
+            for event in &events {
+                let number = event.data.u64();
+                if number == STDIN {
+                    return;
+                }
+                self.read(usize::try_from(number).expect("it was a place"));
+            }
+        }
+    }
+
+    fn read(&mut self, number: usize) {
+        loop {
+            let connection = &mut self.connections[number];
+            let size = match connection.stream.read(&mut self.buffer) {
+                Ok(0) if matches!(self.job, Job::Hold) => {
+                    epoll::delete(&self.epoll, &connection.stream).expect("it is there");
+                    return;
+                }
+                Ok(0) => panic!("the server ended the stream"),
+                Ok(size) => size,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => panic!("reading failed: {error}"),
+            };
+            let read = &self.buffer[..size];
+            let is_done = match self.job {
+                Job::UntilLast => connection.finds_last(read),
+                Job::Latency(events) => {
+                    connection.time(read, &mut self.latencies);
+                    connection.events >= events
+                }
+                Job::Hold | Job::Stall => false,
+            };
+            if is_done && !connection.is_done {
+                connection.is_done = true;
+                self.done += 1;
+                if self.done == self.connections.len() {
+                    self.latencies.sort_by(f64::total_cmp);
+                    let at = |part: usize| {
+                        let all = &self.latencies;
+                        all.get(all.len() * part / 100).copied().unwrap_or(0.0)
+                    };
+                    println!("{} {} {} {}", self.begun, monotonic_nanos(), at(50), at(99));
+                }
+            }
+            if size < self.buffer.len() {
+                return;
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Whether the last event is among the last bytes that have come.
+    fn finds_last(&mut self, read: &[u8]) -> bool {
+        let end = &read[read.len().saturating_sub(END)..];
+        self.rest.extend_from_slice(end);
+        let found = memmem::find(&self.rest, LAST.as_bytes()).is_some();
+        let keep = self.rest.len().saturating_sub(LAST.len());
+        self.rest.drain(..keep);
+        found
+    }
+
+    /// Takes the time of every event that has come whole.
+    fn time(&mut self, read: &[u8], latencies: &mut Vec<f64>) {
+        let now = monotonic_nanos();
+        self.rest.extend_from_slice(read);
+        let key = format!("\"{SENT}\":");
+        let mut used = 0;
+        while let Some(end) = memmem::find(&self.rest[used..], b"\n\n") {
+            let event = &self.rest[used..used + end];
+            used += end + 2;
+            let Some(at) = memmem::find(event, key.as_bytes()) else {
+                continue;
+            };
+            let digits: Vec<u8> = event[at + key.len()..]
+                .iter()
+                .copied()
+                .take_while(u8::is_ascii_digit)
+                .collect();
+            let sent: i64 = parsed(std::str::from_utf8(&digits).expect("they are digits"));
+            let nanos = u32::try_from(now - sent).unwrap_or(u32::MAX);
+            latencies.push(f64::from(nanos));
+            self.events += 1;
+        }
+        self.rest.drain(..used);
+    }
+}

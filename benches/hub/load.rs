@@ -1,0 +1,208 @@
+//! The events of every load, and the servers that they go through.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, Uri};
+use livespan::{
+    Batch, EventStore as _, LiveSpans, MemoryEventStore, Retention, Sequence, SpanEvent, SpanId,
+    SpanKind, SpanStatus, SseBody, SseEvent as _, Subscribe, TraceId,
+};
+
+use crate::{clients::LAST, measure::PATIENCE, raw};
+
+/// Events dispatched between two flushes, so that none is dropped.
+const BURST: usize = 20_000;
+/// Different events, of traces with 50 events each.
+const EVENTS: u32 = 1_000;
+const EVENTS_PER_TRACE: u32 = 50;
+
+/// What stands between the worker and the sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Raw,
+    Ours,
+}
+
+/// A log of spans, and what serves it.
+pub(crate) struct Served {
+    pub(crate) live: LiveSpans,
+    pub(crate) address: SocketAddr,
+}
+
+impl Peer {
+    /// The thread that writes to the sockets.
+    pub(crate) fn sender(self) -> &'static str {
+        match self {
+            Self::Raw => raw::THREAD,
+            Self::Ours => "livespan-http",
+        }
+    }
+
+    pub(crate) fn serve(self) -> Served {
+        self.serve_store(store())
+    }
+
+    pub(crate) fn serve_store(self, store: MemoryEventStore) -> Served {
+        let live = LiveSpans::builder()
+            .store(store)
+            .build()
+            .expect("livespan starts");
+        let address = match self {
+            Self::Raw => {
+                let live = live.clone();
+                raw::serve(move || body(&live))
+            }
+            Self::Ours => live
+                .serve_in_background("127.0.0.1:0")
+                .expect("the server listens")
+                .local_addr(),
+        };
+        Served { live, address }
+    }
+}
+
+/// Serves one log in both ways: the raw hub, and ours.
+pub(crate) fn serve_beside_raw(live: &LiveSpans) -> (SocketAddr, SocketAddr) {
+    let ours = live
+        .serve_in_background("127.0.0.1:0")
+        .expect("the server listens");
+    let live = live.clone();
+    (raw::serve(move || body(&live)), ours.local_addr())
+}
+
+impl Served {
+    /// Ends what serves it.
+    pub(crate) fn end(self) {
+        self.live.shutdown().expect("it ends");
+    }
+}
+
+/// Everything, from the oldest event on.
+fn body(live: &LiveSpans) -> SseBody {
+    live.target()
+        .respond(
+            Subscribe::all(),
+            &HeaderMap::new(),
+            &Uri::from_static("/sse"),
+        )
+        .into_body()
+}
+
+/// A store that keeps whatever a load makes.
+pub(crate) fn store() -> MemoryEventStore {
+    let retention = Retention::default()
+        .events(10_000_000)
+        .bytes(4 * 1024 * 1024 * 1024);
+    MemoryEventStore::with_retention(retention)
+}
+
+pub(crate) fn trace_id(number: u32) -> TraceId {
+    TraceId::from_bytes((u128::from(number) + 1).to_be_bytes()).expect("it is not zero")
+}
+
+pub(crate) fn span_id(number: u32) -> SpanId {
+    SpanId::from_bytes((u64::from(number) + 1).to_be_bytes()).expect("it is not zero")
+}
+
+/// About 300 bytes of JSON each.
+pub(crate) fn event(number: u32) -> SpanEvent {
+    let span = number / 2;
+    let trace = trace_id(number / EVENTS_PER_TRACE);
+    let event = if number.is_multiple_of(2) {
+        SpanEvent::started(trace, span_id(span), "GET /orders/{id}/items")
+    } else {
+        SpanEvent::ended(trace, span_id(span), "GET /orders/{id}", SpanStatus::Unset)
+    };
+    let root = span_id(number / EVENTS_PER_TRACE * EVENTS_PER_TRACE / 2);
+    event
+        .parent(root)
+        .kind(SpanKind::Client)
+        .service("shop")
+        .scope("shop::orders")
+}
+
+/// How a log came to be full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Filling {
+    /// A thousand events at a time.
+    Bursts,
+    /// One event at a time.
+    Singly,
+    /// In bursts, with as many traces beside each other as there are.
+    Mixed,
+}
+
+impl Filling {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bursts => "in bursts",
+            Self::Singly => "one at a time",
+            Self::Mixed => "traces mixed",
+        }
+    }
+
+    fn batch(self) -> u32 {
+        match self {
+            Self::Bursts | Self::Mixed => 1_000,
+            Self::Singly => 1,
+        }
+    }
+
+    /// The trace of the event with this number, from 0, in a log of a million.
+    pub(crate) fn trace_of(self, number: u32) -> u32 {
+        match self {
+            Self::Bursts | Self::Singly => number / EVENTS_PER_TRACE,
+            Self::Mixed => number % (1_000_000 / EVENTS_PER_TRACE),
+        }
+    }
+}
+
+/// A store with so many events, of which the last one says so.
+pub(crate) fn filled(events: u32, filling: Filling) -> MemoryEventStore {
+    let store = store();
+    let mut next = 0;
+    while next < events {
+        let mut batch = Batch::default();
+        let first = Sequence::new(u64::from(next) + 1);
+        for number in next..events.min(next + filling.batch()) {
+            let mut payload = Vec::new();
+            let event = if number + 1 == events {
+                last()
+            } else {
+                event(number)
+            };
+            event.encode(&mut payload);
+            let key = trace_id(filling.trace_of(number)).stream_key();
+            batch.add(event.name(), Some(key), event.pin(), &payload);
+        }
+        store.append(first, &batch).expect("memory is enough");
+        next += filling.batch();
+    }
+    store
+}
+
+/// Different events, to be dispatched again and again.
+pub(crate) fn events() -> Vec<SpanEvent> {
+    (0..EVENTS).map(event).collect()
+}
+
+/// The event that ends a load.
+pub(crate) fn last() -> SpanEvent {
+    SpanEvent::started(trace_id(0), span_id(0), LAST)
+}
+
+/// Dispatches so many events as fast as they are taken, and the last one.
+pub(crate) fn dispatch(live: &LiveSpans, count: usize) {
+    let events = events();
+    for (number, event) in events.iter().cycle().take(count).enumerate() {
+        if number.is_multiple_of(BURST) {
+            live.target().flush(PATIENCE).expect("the log goes on");
+        }
+        live.target()
+            .try_dispatch(event)
+            .expect("the buffer has room");
+    }
+    live.target()
+        .try_dispatch(&last())
+        .expect("the buffer has room");
+}

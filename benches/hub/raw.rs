@@ -1,0 +1,202 @@
+//! The loopback limit: one thread that takes the bytes that the same worker has encoded and writes what is pending to
+//! each socket, all at once. No HTTP, no timer, no filter, no bound on memory.
+
+use std::{
+    io::{self, IoSlice, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::OwnedFd,
+    pin::Pin,
+    sync::{Arc, mpsc},
+    task::{Context, Poll, Wake, Waker},
+    thread,
+};
+
+use bytes::Bytes;
+use http_body::Body as _;
+use livespan::SseBody;
+use rustix::{
+    buffer::spare_capacity,
+    event::{EventfdFlags, epoll, eventfd},
+};
+
+pub(crate) const THREAD: &str = "raw-hub";
+
+const FEED: u64 = u64::MAX;
+const LISTENER: u64 = u64::MAX - 1;
+/// Pieces written by one call.
+const SLICES: usize = 256;
+
+/// Serves everything that the stream says, from its first byte, until the stream ends. When it returns, what was there
+/// at first is ready to be written.
+pub(crate) fn serve(body: impl FnOnce() -> SseBody + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let (ready, is_ready) = mpsc::channel();
+    thread::Builder::new()
+        .name(THREAD.to_owned())
+        .spawn(move || {
+            // The stream has a timer for its pings. Nobody drives it here.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .expect("a runtime starts");
+            let _entered = runtime.enter();
+            let mut hub = Hub::new(listener, body());
+            hub.take();
+            ready.send(()).expect("somebody waits");
+            hub.run();
+        })
+        .expect("a thread starts");
+    is_ready.recv().expect("the hub starts");
+    address
+}
+
+/// Wakes the thread where it waits.
+struct Bell(OwnedFd);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        rustix::io::write(&self.0, &1_u64.to_ne_bytes()).expect("the counter does not overflow");
+    }
+}
+
+struct Client {
+    stream: TcpStream,
+    is_greeted: bool,
+    is_writable: bool,
+    /// The next piece to write, and how much of it is written.
+    piece: usize,
+    written: usize,
+}
+
+struct Hub {
+    listener: TcpListener,
+    body: Pin<Box<SseBody>>,
+    is_over: bool,
+    bell: Arc<Bell>,
+    epoll: OwnedFd,
+    log: Vec<Bytes>,
+    clients: Vec<Client>,
+}
+
+impl Hub {
+    fn new(listener: TcpListener, body: SseBody) -> Self {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll is there");
+        let bell = eventfd(0, EventfdFlags::NONBLOCK).expect("eventfd is there");
+        listener.set_nonblocking(true).expect("it is a socket");
+        let add = |source: &dyn std::os::fd::AsFd, name| {
+            let data = epoll::EventData::new_u64(name);
+            epoll::add(&epoll, source.as_fd(), data, epoll::EventFlags::IN).expect("there is room");
+        };
+        add(&bell, FEED);
+        add(&listener, LISTENER);
+        Self {
+            listener,
+            body: Box::pin(body),
+            is_over: false,
+            bell: Arc::new(Bell(bell)),
+            epoll,
+            log: Vec::new(),
+            clients: Vec::new(),
+        }
+    }
+
+    fn run(&mut self) {
+        let mut events = Vec::with_capacity(1024);
+        while !self.is_over {
+            events.clear();
+            epoll::wait(&self.epoll, spare_capacity(&mut events), None).expect("it waits");
+            for event in &events {
+                match event.data.u64() {
+                    FEED => {
+                        let mut count = [0; 8];
+                        rustix::io::read(&self.bell.0, &mut count).expect("it rang");
+                        self.take();
+                        for number in 0..self.clients.len() {
+                            self.flush(number);
+                        }
+                    }
+                    LISTENER => self.accept(),
+                    number => {
+                        let number = usize::try_from(number).expect("it was a place");
+                        self.clients[number].is_writable = true;
+                        self.greet(number);
+                        self.flush(number);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what is encoded.
+    fn take(&mut self) {
+        let waker = Waker::from(Arc::clone(&self.bell));
+        let mut context = Context::from_waker(&waker);
+        while let Poll::Ready(frame) = self.body.as_mut().poll_frame(&mut context) {
+            let Some(Ok(frame)) = frame else {
+                self.is_over = true;
+                return;
+            };
+            self.log.extend(frame.into_data().ok());
+        }
+    }
+
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            stream.set_nonblocking(true).expect("it is a socket");
+            stream.set_nodelay(true).expect("it is a socket");
+            let data = epoll::EventData::new_u64(self.clients.len() as u64);
+            let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+            epoll::add(&self.epoll, &stream, data, flags).expect("there is room");
+            self.clients.push(Client {
+                stream,
+                is_greeted: false,
+                is_writable: true,
+                piece: 0,
+                written: 0,
+            });
+        }
+    }
+
+    /// Reads the request, which comes in one piece, and answers with the shortest head.
+    fn greet(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        let mut request = [0; 1024];
+        match client.stream.read(&mut request) {
+            Ok(0) => client.is_greeted = false,
+            Ok(_) => {
+                let head = b"HTTP/1.1 200 OK\r\n\r\n";
+                client.stream.write_all(head).expect("it is the first");
+                client.is_greeted = true;
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn flush(&mut self, number: usize) {
+        let client = &mut self.clients[number];
+        while client.is_greeted && client.is_writable && client.piece < self.log.len() {
+            let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(SLICES);
+            let pieces = &self.log[client.piece..];
+            slices.extend(pieces.iter().take(SLICES).enumerate().map(|(at, piece)| {
+                let from = if at == 0 { client.written } else { 0 };
+                IoSlice::new(&piece[from..])
+            }));
+            match client.stream.write_vectored(&slices) {
+                Ok(mut size) => {
+                    size += client.written;
+                    while let Some(piece) = self.log.get(client.piece).filter(|p| size >= p.len()) {
+                        size -= piece.len();
+                        client.piece += 1;
+                    }
+                    client.written = size;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    client.is_writable = false;
+                }
+                // It went away.
+                Err(_) => client.is_greeted = false,
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The JSON of span events, beside `serde_json` of derived structs with the same fields, both into a reused buffer.
+//!
+//! `cargo bench --bench json`. Ids are written as hex and times as RFC 3339 on both sides, in every event. Instructions
+//! are counted by valgrind's callgrind: unlike times, they are the same on a busy machine.
+
+mod measure;
+
+use std::{fs, hint::black_box, process::Command, time::SystemTime};
+
+use livespan::{SpanEvent, SpanId, SpanKind, SpanStatus, SseEvent as _, TraceId};
+use measure::{median, thread_cpu};
+use serde::{Serialize, Serializer};
+
+const ROUNDS: usize = 15;
+const EVENTS: u32 = 50_000;
+const COUNTED: u32 = 1_000;
+const TARGET: f64 = 2.5;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Event<'a> {
+    r#type: &'a str,
+    #[serde(serialize_with = "hex16")]
+    trace_id: [u8; 16],
+    #[serde(serialize_with = "hex8")]
+    span_id: [u8; 8],
+    #[serde(serialize_with = "maybe_hex8")]
+    parent_span_id: Option<[u8; 8]>,
+    name: &'a str,
+    kind: &'a str,
+    process: &'a str,
+    service: &'a str,
+    scope: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status<'a>>,
+    attributes: Attributes<'a>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_time")]
+    start_timestamp: Option<SystemTime>,
+    #[serde(serialize_with = "time")]
+    timestamp: SystemTime,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    code: &'a str,
+}
+
+#[derive(Serialize)]
+struct Attributes<'a> {
+    #[serde(rename = "http.request.method")]
+    method: &'a str,
+    #[serde(rename = "http.route")]
+    route: &'a str,
+    #[serde(rename = "cart.items")]
+    items: i64,
+    customer: &'a str,
+}
+
+fn hex<const N: usize, S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut text = [0; N];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+    }
+    serializer.serialize_str(std::str::from_utf8(&text).expect("digits"))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn hex8<S: Serializer>(id: &[u8; 8], serializer: S) -> Result<S::Ok, S::Error> {
+    hex::<16, S>(id, serializer)
+}
+
+fn hex16<S: Serializer>(id: &[u8; 16], serializer: S) -> Result<S::Ok, S::Error> {
+    hex::<32, S>(id, serializer)
+}
+
+#[expect(clippy::ref_option, reason = "serde asks for it")]
+fn maybe_hex8<S: Serializer>(id: &Option<[u8; 8]>, serializer: S) -> Result<S::Ok, S::Error> {
+    match id {
+        Some(id) => hex8(id, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn time<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_nanos(*time))
+}
+
+#[expect(clippy::ref_option, reason = "serde asks for it")]
+fn maybe_time<S: Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => time(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn ours(is_end: bool, now: SystemTime) -> SpanEvent {
+    let trace = TraceId::from_bytes([0x4b; 16]).expect("it is not zero");
+    let span = SpanId::from_bytes([0x17; 8]).expect("it is not zero");
+    let event = if is_end {
+        SpanEvent::ended(trace, span, "checkout", SpanStatus::Unset).started_at(now)
+    } else {
+        SpanEvent::started(trace, span, "checkout")
+    };
+    event
+        .at(now)
+        .parent(SpanId::from_bytes([0x26; 8]).expect("it is not zero"))
+        .kind(SpanKind::Server)
+        .service("shop")
+        .scope("shop::cart")
+        .attribute("http.request.method", "GET")
+        .attribute("http.route", "/checkout/{id}")
+        .attribute("cart.items", 3_i64)
+        .attribute("customer", "customer-000000000000017")
+}
+
+fn derived(is_end: bool, now: SystemTime) -> Event<'static> {
+    Event {
+        r#type: if is_end { "ended" } else { "started" },
+        trace_id: [0x4b; 16],
+        span_id: [0x17; 8],
+        parent_span_id: Some([0x26; 8]),
+        name: "checkout",
+        kind: "SERVER",
+        process: "",
+        service: "shop",
+        scope: "shop::cart",
+        status: is_end.then_some(Status { code: "OK" }),
+        attributes: Attributes {
+            method: "GET",
+            route: "/checkout/{id}",
+            items: 3,
+            customer: "customer-000000000000017",
+        },
+        start_timestamp: is_end.then_some(now),
+        timestamp: now,
+    }
+}
+
+/// One encoding, by either side, of either event.
+struct Encoding {
+    ours: SpanEvent,
+    derived: Event<'static>,
+    buffer: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Serde,
+    Ours,
+}
+
+impl Encoding {
+    fn new(is_end: bool) -> Self {
+        let now = SystemTime::now();
+        Self {
+            ours: ours(is_end, now),
+            derived: derived(is_end, now),
+            buffer: Vec::with_capacity(1024),
+        }
+    }
+
+    fn assert_same(&mut self) {
+        self.write(Side::Ours);
+        let written: serde_json::Value = serde_json::from_slice(&self.buffer).expect("it is JSON");
+        let same = serde_json::to_value(&self.derived).expect("it is JSON");
+        assert_eq!(written, same, "both say the same");
+    }
+
+    fn write(&mut self, side: Side) {
+        self.buffer.clear();
+        match side {
+            Side::Ours => black_box(&self.ours).encode(&mut self.buffer),
+            Side::Serde => serde_json::to_writer(&mut self.buffer, black_box(&self.derived))
+                .expect("it is JSON"),
+        }
+        black_box(&self.buffer);
+    }
+
+    /// CPU nanoseconds of one.
+    fn nanos(&mut self, side: Side) -> f64 {
+        let before = thread_cpu();
+        for _ in 0..EVENTS {
+            self.write(side);
+        }
+        thread_cpu().saturating_sub(before).as_secs_f64() * 1e9 / f64::from(EVENTS)
+    }
+}
+
+/// What callgrind counts, and nothing else.
+#[inline(never)]
+fn counted(encoding: &mut Encoding, side: Side) {
+    for _ in 0..COUNTED {
+        encoding.write(side);
+    }
+}
+
+/// Instructions of one.
+fn instructions(name: &str, side: &str) -> f64 {
+    let file = std::env::temp_dir().join(format!("livespan-json-{}", std::process::id()));
+    let status = Command::new("valgrind")
+        .args([
+            "--tool=callgrind",
+            "--quiet",
+            "--toggle-collect=json::counted*",
+        ])
+        .arg(format!("--callgrind-out-file={}", file.display()))
+        .arg(std::env::current_exe().expect("a bench knows its own file"))
+        .args(["run", name, side])
+        .status()
+        .expect("valgrind is installed: `apt-get install valgrind`");
+    assert!(status.success(), "valgrind ended with {status}");
+    let profile = fs::read_to_string(&file).expect("callgrind wrote its profile");
+    fs::remove_file(file).expect("the profile can be removed");
+    let total = profile
+        .lines()
+        .find_map(|line| line.strip_prefix("summary: "))
+        .and_then(|total| total.trim().parse::<u32>().ok())
+        .expect("a profile has a summary");
+    f64::from(total) / f64::from(COUNTED)
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [run, name, side] = arguments.as_slice()
+        && run == "run"
+    {
+        let side = if side == "ours" {
+            Side::Ours
+        } else {
+            Side::Serde
+        };
+        return counted(&mut Encoding::new(name == "ended"), side);
+    }
+    println!(
+        "{:<8} {:>9} {:>8} {:>6} {:>19} {:>18} {:>6} {:>7}",
+        "event",
+        "serde ns",
+        "ours ns",
+        "times",
+        "serde instructions",
+        "ours instructions",
+        "times",
+        "target"
+    );
+    for name in ["started", "ended"] {
+        let mut encoding = Encoding::new(name == "ended");
+        encoding.assert_same();
+        let (mut serde, mut ours) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            serde.push(encoding.nanos(Side::Serde));
+            ours.push(encoding.nanos(Side::Ours));
+        }
+        let (serde, ours) = (median(serde), median(ours));
+        let counts = (instructions(name, "serde"), instructions(name, "ours"));
+        println!(
+            "{name:<8} {serde:>9.0} {ours:>8.0} {:>6.2} {:>19.0} {:>18.0} {:>6.2} {TARGET:>7.2}",
+            serde / ours,
+            counts.0,
+            counts.1,
+            counts.0 / counts.1
+        );
+    }
+}

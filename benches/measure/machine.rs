@@ -1,0 +1,78 @@
+//! What the operating system counts: processor time by thread, memory, and where a process runs.
+
+#![allow(dead_code, reason = "each bench takes what it needs")]
+
+use std::{fs, time::Duration};
+
+use rustix::{
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+    thread::{CpuSet, sched_setaffinity},
+    time::{ClockId, clock_gettime},
+};
+
+/// Where everything that serves runs: what makes events, encodes and sends them.
+pub(crate) const SERVER_CPU: usize = 0;
+pub(crate) const CLIENTS_CPU: usize = 1;
+
+/// Keeps this thread, and those that it starts from now on, on one processor.
+pub(crate) fn pin(cpu: usize) {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    // A machine with one processor has no other place for them.
+    if let Err(error) = sched_setaffinity(None, &set) {
+        eprintln!("not kept on processor {cpu}: {error}");
+    }
+}
+
+/// As many open sockets as the system lets this process have.
+pub(crate) fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).expect("up to the hard limit it may be raised");
+}
+
+/// Processor time of all threads of this process.
+pub(crate) fn process_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.try_into()
+        .expect("a clock that started at zero is not negative")
+}
+
+/// Processor time of the threads of this process with this name that still run.
+pub(crate) fn cpu_of(name: &str) -> Duration {
+    let mut nanos = 0;
+    for task in fs::read_dir("/proc/self/task")
+        .expect("proc is mounted")
+        .flatten()
+    {
+        let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        // The kernel keeps 15 bytes of a name.
+        if read("comm").trim_end() == &name[..name.len().min(15)] {
+            let spent = read("schedstat");
+            let first = spent.split(' ').next();
+            nanos += first
+                .and_then(|nanos| nanos.parse::<u64>().ok())
+                .unwrap_or(0);
+        }
+    }
+    Duration::from_nanos(nanos)
+}
+
+/// Memory of this process that is in use, in bytes.
+pub(crate) fn resident_bytes() -> f64 {
+    let status = fs::read_to_string("/proc/self/status").expect("proc is mounted");
+    let kibibytes: u32 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())
+        .expect("the kernel counts it");
+    f64::from(kibibytes) * 1024.0
+}
+
+/// Nanoseconds of processor time for each of so many things.
+pub(crate) fn nanos_each(spent: Duration, things: f64) -> f64 {
+    spent.as_secs_f64() * 1e9 / things
+}

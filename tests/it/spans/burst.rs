@@ -1,0 +1,74 @@
+//! More spans at once than anything can take.
+
+use std::{collections::HashSet, thread};
+
+use livespan::{Dropped, LiveSpans, MemoryEventStore, Retention};
+use opentelemetry::trace::{Span as _, Tracer as _};
+use serde_json::{Value as Json, json};
+
+use super::watched::Watched;
+
+const THREADS: u64 = 8;
+/// Of all threads together; `LIVESPAN_BURST_SPANS=1000000` makes it the burst that the log was built for.
+const SPANS: u64 = 80_000;
+
+/// Adds up what the events of a log say was dropped.
+fn announced(events: &[Json]) -> [u64; 3] {
+    let mut sum = [0; 3];
+    for gap in events.iter().filter(|event| event["type"] == json!("gap")) {
+        for (sum, class) in sum.iter_mut().zip(["starts", "ends", "other"]) {
+            *sum += gap["lost"][class].as_u64().unwrap();
+        }
+    }
+    sum
+}
+
+#[test]
+fn a_burst_from_eight_threads_adds_up_and_no_start_comes_after_its_end() {
+    let spans = std::env::var("LIVESPAN_BURST_SPANS").map_or(SPANS, |spans| spans.parse().unwrap());
+    let retention = Retention::default().events(1 << 24).bytes(4 << 30);
+    let watched = Watched::with(
+        LiveSpans::builder()
+            .store(MemoryEventStore::with_retention(retention))
+            // A quarter of the default, so that some are dropped however fast the worker is.
+            .buffer(4 << 20, 16_384),
+    );
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            let tracer = watched.tracer();
+            scope.spawn(move || (0..spans / THREADS).for_each(|_| tracer.start("job").end()));
+        }
+    });
+    let events = watched.events();
+    let mut started = HashSet::new();
+    let mut ended = HashSet::new();
+    for event in &events {
+        let span = event["spanId"].to_string();
+        match event["type"].as_str().unwrap() {
+            "started" => {
+                assert!(
+                    !ended.contains(&span),
+                    "a start came after its end: {event}"
+                );
+                assert!(started.insert(span), "a span starts once");
+            }
+            // Made up for one that was dropped, and so not delivered.
+            "ended" if !event["lost"].is_null() => {}
+            "ended" => assert!(ended.insert(span), "a span ends once"),
+            _ => {}
+        }
+    }
+    let Dropped {
+        starts,
+        ends,
+        other,
+        ..
+    } = watched.live.status().dropped;
+    assert_eq!(announced(&events), [starts, ends, other]);
+    let delivered = [started.len() as u64, ended.len() as u64];
+    let made = spans / THREADS * THREADS;
+    assert_eq!(
+        [delivered[0] + starts, delivered[1] + ends, other],
+        [made, made, 0]
+    );
+}
