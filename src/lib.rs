@@ -30,7 +30,7 @@
 //!
 //! On by default: `spans` (the span layer), `http` (routes and server), `dashboard` (the page), `tracing` ([`init`]).
 //! Without any, the crate is the SSE core: [`SseTarget`] and its stores. On request: `sqlite` (`SqliteEventStore`), `redis`
-//! (`RedisEventStore`), `testing` (the suite that every [`EventStore`] must pass).
+//! (`RedisEventStore`), `metrics` (`LiveSpans::observe_with`), `testing` (the suite that every [`EventStore`] must pass).
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // This code runs inside someone else's process: it never panics, prints or exits. Tests may.
 #![cfg_attr(

@@ -31,6 +31,7 @@ use crate::{
         redact::Redaction,
         sampler::LiveSampler,
         stored::Fold,
+        tally::Tally,
         translator::SpanTranslator,
         view::View,
         viewers::{Hidden, Mounts},
@@ -238,6 +239,7 @@ impl LiveSpansBuilder {
         let index = Arc::new(TraceIndex::default());
         let processes = Arc::new(Processes::default());
         let marks = Arc::new(Marks::default());
+        let tally = Arc::new(Tally::default());
         let settings = WorkerSettings {
             on_thread: Arc::new(suppress_telemetry),
             hold,
@@ -253,6 +255,7 @@ impl LiveSpansBuilder {
                 Arc::clone(&marks),
             )
             .redacting(self.redaction)
+            .counting(Arc::clone(&tally))
         })?;
         let engine = Arc::new(engine);
         let target = SseTarget::from_engine(Arc::clone(&engine));
@@ -262,6 +265,7 @@ impl LiveSpansBuilder {
             processes,
             filter: self.filter,
             marks,
+            tally,
             told: Told::default(),
             samples: AtomicBool::new(false),
         });

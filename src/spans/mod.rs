@@ -17,6 +17,8 @@ pub(crate) mod json;
 pub(crate) mod lease;
 pub(crate) mod live;
 pub(crate) mod marks;
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
 pub(crate) mod observer;
 pub(crate) mod parse;
 #[cfg(feature = "http")]
@@ -40,6 +42,7 @@ pub(crate) mod seats;
 pub(crate) mod shown;
 pub(crate) mod stored;
 pub(crate) mod summary;
+pub(crate) mod tally;
 pub(crate) mod translator;
 pub(crate) mod view;
 pub(crate) mod viewers;

@@ -17,6 +17,7 @@ use crate::{
         preset::Told,
         process::Processes,
         record::{self, Lasting, Nature},
+        tally::Tally,
     },
     sse::{
         intake::{Class, Intake, Refused},
@@ -34,6 +35,11 @@ pub(crate) struct ProcessorParts {
     pub(crate) processes: Arc<Processes>,
     pub(crate) filter: SpanFilter,
     pub(crate) marks: Arc<Marks>,
+    #[cfg_attr(
+        not(feature = "metrics"),
+        expect(dead_code, reason = "only metrics tell it")
+    )]
+    pub(crate) tally: Arc<Tally>,
     /// Which spans are not to be shown, because they are there already.
     pub(crate) told: Told,
     /// Whether a sampler of ours was made, which can be asked.

@@ -816,8 +816,8 @@ fn a_long_array_is_cut_and_named() {
 fn a_monstrous_span_is_cut_to_an_event_and_says_so() {
     let mut span = plain_span();
     span.name = "n".repeat(1 << 20).into();
-    span.attributes = (0..10_000)
-        .map(|number| KeyValue::new(format!("key{number}"), "v".repeat(100)))
+    span.attributes = (0..1000)
+        .map(|number| KeyValue::new(format!("key{number}"), "v".repeat(1000)))
         .collect();
     span.events.events = (0..1000)
         .map(|_| Event::new("e".repeat(1 << 20), UNIX_EPOCH, Vec::new(), 0))
@@ -833,7 +833,7 @@ fn a_monstrous_span_is_cut_to_an_event_and_says_so() {
         );
         assert_eq!(
             event["attributes"]["key0"],
-            json!("v".repeat(100)),
+            json!("v".repeat(1000)),
             "the first ones are kept"
         );
     }

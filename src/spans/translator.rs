@@ -17,6 +17,7 @@ use crate::{
         redact::Redaction,
         remembered::Remembered,
         summary::{Begun, Change, Fact, Outcome},
+        tally::Tally,
         viewers::Hidden,
     },
     sse::{
@@ -55,6 +56,7 @@ pub(crate) struct SpanTranslator {
     /// Marks of dropped ends for which the buffer had no room.
     marks: Arc<Marks>,
     redaction: Redaction,
+    tally: Arc<Tally>,
     /// Those of them that a note, which may be on its way, will settle.
     settling: Vec<Mark>,
     is_settling: bool,
@@ -91,9 +93,16 @@ impl SpanTranslator {
             owed: Vec::new(),
             marks,
             redaction: Redaction::none(),
+            tally: Arc::default(),
             settling: Vec::new(),
             is_settling: false,
         }
+    }
+
+    /// Counts here.
+    pub(crate) fn counting(mut self, tally: Arc<Tally>) -> Self {
+        self.tally = tally;
+        self
     }
 
     /// Masks what this says.
@@ -151,6 +160,7 @@ impl SpanTranslator {
             span,
             ..
         } = spanned;
+        self.tally.count_ended();
         if self.hidden.hides_end(span.span_id) {
             return;
         }

@@ -82,6 +82,8 @@ pub(crate) struct Intake {
     shard_bytes: usize,
     /// By class.
     shares: [Share; 4],
+    #[cfg(feature = "metrics")]
+    events_max: usize,
     sequence: AtomicU64,
     closed: AtomicBool,
     asleep: AtomicBool,
@@ -151,6 +153,8 @@ impl Intake {
                 bytes: shard_bytes / 16 * class.share(),
                 events: shard_events / 16 * class.share(),
             }),
+            #[cfg(feature = "metrics")]
+            events_max,
             sequence: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
@@ -293,6 +297,19 @@ impl Intake {
     /// The next number: every record pushed before this call has a smaller one.
     pub(crate) fn sequence(&self) -> u64 {
         self.sequence.load(Ordering::SeqCst)
+    }
+
+    /// Records that were pushed and are not stored, and those without a record among them.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn waiting(&self) -> u64 {
+        let through = lock(&self.drained).through;
+        self.sequence().saturating_sub(through)
+    }
+
+    /// The most records that wait at once.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn events_max(&self) -> usize {
+        self.events_max
     }
 
     pub(crate) fn dropped(&self) -> Dropped {

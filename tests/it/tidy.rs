@@ -102,6 +102,7 @@ const MODULES: &[&str] = &[
     "spans::event",
     "spans::json",
     "spans::marks",
+    "spans::tally",
     "spans::preset",
     "spans::lease",
     "spans::record",
@@ -129,6 +130,7 @@ const MODULES: &[&str] = &[
     "spans::processor",
     "spans::sampler",
     "spans::live",
+    "spans::metrics",
     "spans",
     // Workflows
     "workflow::attribute",

@@ -120,7 +120,7 @@ async fn nothing_of_what_was_not_named_leaves_the_log() {
     let tracer = provider.tracer("shop::secret-scope");
     let mut job = tracer.start_with_context("job", &in_the_trace());
     job.record_error(&std::io::Error::other("secret-error"));
-    job.set_attribute(opentelemetry::KeyValue::new("secret-key", "secret-value"));
+    job.set_attribute(opentelemetry::KeyValue::new("inner-note", "secret-value"));
     job.set_status(opentelemetry::trace::Status::error("secret-status"));
     job.end();
     put(&live, order());

@@ -7,6 +7,8 @@ mod faults;
 mod filters;
 mod flush;
 mod lifecycle;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod order;
 mod overload;
 mod quiet;

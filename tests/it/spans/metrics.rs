@@ -1,0 +1,109 @@
+//! What the log tells of itself through the program's own meters.
+
+use std::collections::BTreeMap;
+
+use livespan::{LiveSpans, LiveSpansBuilder};
+use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+use opentelemetry_sdk::{
+    metrics::{
+        InMemoryMetricExporter, SdkMeterProvider,
+        data::{AggregatedMetrics, MetricData},
+    },
+    trace::SdkTracerProvider,
+};
+
+use crate::support::PATIENCE;
+
+/// What the meters say: by metric and error.
+fn told(meters: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> BTreeMap<String, i64> {
+    exporter.reset();
+    meters.force_flush().unwrap();
+    let mut all = BTreeMap::new();
+    for resource in exporter.get_finished_metrics().unwrap() {
+        for scope in resource.scope_metrics() {
+            assert_eq!(scope.scope().name(), "livespan");
+            for metric in scope.metrics() {
+                assert_eq!(metric.unit(), "{span}");
+                let mut add = |attributes: Vec<(String, String)>, value: i64| {
+                    let attributes: BTreeMap<String, String> = attributes.into_iter().collect();
+                    let component = &attributes["otel.component.name"];
+                    assert!(
+                        component.starts_with("livespan::LiveSpanProcessor/"),
+                        "{component}"
+                    );
+                    assert_eq!(
+                        attributes["otel.component.type"],
+                        "livespan::LiveSpanProcessor"
+                    );
+                    let error = attributes
+                        .get("error.type")
+                        .map_or(String::new(), |error| format!(" {error}"));
+                    all.insert(format!("{}{error}", metric.name()), value);
+                };
+                let text = |key: &opentelemetry::Key, value: &opentelemetry::Value| {
+                    (key.to_string(), value.to_string())
+                };
+                match metric.data() {
+                    AggregatedMetrics::U64(MetricData::Sum(sum)) => {
+                        assert!(sum.is_monotonic());
+                        for point in sum.data_points() {
+                            let attributes =
+                                point.attributes().map(|one| text(&one.key, &one.value));
+                            add(attributes.collect(), i64::try_from(point.value()).unwrap());
+                        }
+                    }
+                    AggregatedMetrics::I64(MetricData::Sum(sum)) => {
+                        assert!(!sum.is_monotonic());
+                        for point in sum.data_points() {
+                            let attributes =
+                                point.attributes().map(|one| text(&one.key, &one.value));
+                            add(attributes.collect(), point.value());
+                        }
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+    all
+}
+
+fn metered(builder: LiveSpansBuilder) -> (LiveSpans, SdkMeterProvider, InMemoryMetricExporter) {
+    let live = builder.build().unwrap();
+    let exporter = InMemoryMetricExporter::default();
+    let meters = SdkMeterProvider::builder()
+        .with_periodic_exporter(exporter.clone())
+        .build();
+    live.observe_with(&meters);
+    (live, meters, exporter)
+}
+
+#[test]
+fn ended_spans_and_the_queue_are_counted_by_the_conventions() {
+    let (live, meters, exporter) = metered(LiveSpans::builder().buffer(1 << 20, 4096));
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(live.span_processor())
+        .build();
+    let tracer = provider.tracer("work");
+    for _ in 0..5 {
+        tracer.start("work");
+    }
+    let _open = tracer.start("open");
+    live.target().flush(PATIENCE).unwrap();
+    let expected = [
+        ("otel.sdk.processor.span.processed", 5),
+        ("otel.sdk.processor.span.processed queue_full", 0),
+        ("otel.sdk.processor.span.queue.capacity", 4096),
+        ("otel.sdk.processor.span.queue.size", 0),
+    ];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value));
+    assert_eq!(told(&meters, &exporter), BTreeMap::from(expected));
+}
+
+#[test]
+fn the_meters_do_not_keep_a_log_alive() {
+    let (live, meters, exporter) = metered(LiveSpans::builder());
+    live.shutdown().unwrap();
+    drop(live);
+    assert_eq!(told(&meters, &exporter), BTreeMap::new());
+}
