@@ -76,6 +76,34 @@ pub(crate) enum Refused {
     Closed,
 }
 
+/// Records or events by class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) starts: u64,
+    pub(crate) ends: u64,
+    pub(crate) other: u64,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, class: Class, count: u64) {
+        match class {
+            Class::Start => self.starts += count,
+            Class::End => self.ends += count,
+            Class::Other => self.other += count,
+            Class::Note => {}
+        }
+    }
+
+    /// What is left of it without these.
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self {
+            starts: self.starts.saturating_sub(other.starts),
+            ends: self.ends.saturating_sub(other.ends),
+            other: self.other.saturating_sub(other.other),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Intake {
     shards: Box<[Shard; SHARDS]>,
@@ -84,6 +112,8 @@ pub(crate) struct Intake {
     shares: [Share; 4],
     sequence: AtomicU64,
     closed: AtomicBool,
+    /// Why the log ended, if nobody shut it down.
+    broken: OnceLock<&'static str>,
     asleep: AtomicBool,
     urgent: AtomicBool,
     worker: OnceLock<Thread>,
@@ -153,6 +183,7 @@ impl Intake {
             }),
             sequence: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            broken: OnceLock::new(),
             asleep: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
             worker: OnceLock::new(),
@@ -174,12 +205,24 @@ impl Intake {
         write: impl Fn(&mut Room<'_>) -> Option<()>,
     ) -> Result<(), Refused> {
         let pushed = self.try_push(class, write);
-        if pushed == Err(Refused::Full) {
-            self.count_dropped(class, 1);
-            // The worker may have emptied the buffer meanwhile and be about to sleep: the drop is news, too.
-            self.wake_if_asleep(Fill::Half);
+        if let Err(refused) = &pushed {
+            self.note_refused(class, refused);
         }
         pushed
+    }
+
+    #[cold]
+    fn note_refused(&self, class: Class, refused: &Refused) {
+        match refused {
+            Refused::Full => {
+                self.count_dropped(class, 1);
+                // The worker may have emptied the buffer meanwhile and be about to sleep: the drop is news, too.
+                self.wake_if_asleep(Fill::Half);
+            }
+            // Who shuts a log down wants no more of it; of one that broke, nobody knows.
+            Refused::Closed if self.broken().is_some() => self.count_dropped(class, 1),
+            Refused::Closed => {}
+        }
     }
 
     /// Like [`push`](Self::push), without counting.
@@ -326,6 +369,16 @@ impl Intake {
         self.closed.load(Ordering::SeqCst)
     }
 
+    /// Why the log ended, if nobody shut it down.
+    pub(crate) fn broken(&self) -> Option<&'static str> {
+        self.broken.get().copied()
+    }
+
+    /// What a call gets that comes after the end.
+    pub(crate) fn closed_error(&self) -> Error {
+        self.broken().map_or_else(Error::closed, Error::ended)
+    }
+
     /// Waits until everything pushed before the call is stored and visible.
     pub(crate) fn flush(&self, timeout: Duration) -> Result<(), Error> {
         let target = self.sequence();
@@ -333,6 +386,9 @@ impl Intake {
         self.wait(timeout, "flush the event log", |drained| {
             drained.through >= target
         })?;
+        if let Some(why) = self.broken() {
+            return Err(Error::ended(why));
+        }
         let drained = *lock(&self.drained);
         if drained.failing || drained.failures > failures {
             return Err(Error::store_failed(
@@ -346,7 +402,8 @@ impl Intake {
     pub(crate) fn wait_finished(&self, timeout: Duration) -> Result<(), Error> {
         self.wait(timeout, "shut down the event log", |drained| {
             drained.finished
-        })
+        })?;
+        self.broken().map_or(Ok(()), |why| Err(Error::ended(why)))
     }
 
     fn wait(
@@ -555,6 +612,15 @@ impl Drain {
         below.map(|record| (record.class, self.bytes(record, HEADER)))
     }
 
+    /// How many records were taken, wherever the cut is.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for record in &self.records {
+            counts.add(record.class, 1);
+        }
+        counts
+    }
+
     /// All notes that were taken, wherever the cut is.
     pub(crate) fn notes(&self) -> impl Iterator<Item = &[u8]> {
         let notes = self
@@ -651,6 +717,22 @@ impl Intake {
         drained.failing = failed;
         drop(drained);
         self.drained_changed.notify_all();
+    }
+
+    /// Ends the log where its thread cannot go on. What waits in the buffer is dropped and counted, and so is all that
+    /// comes from now on.
+    pub(crate) fn break_off(&self, why: &'static str) {
+        // There is one thread that breaks off, and it does so once.
+        let _only_one = self.broken.set(why);
+        self.close();
+        for shard in self.shards.iter() {
+            let records = std::mem::take(&mut *lock(&shard.0));
+            let mut listed = Vec::new();
+            list(records.used(), 0, &mut listed);
+            for record in listed {
+                self.count_dropped(record.class, 1);
+            }
+        }
     }
 
     pub(crate) fn report_finished(&self) {

@@ -64,6 +64,18 @@ impl VecStore {
         self
     }
 
+    /// Adds one event of an earlier run with this number.
+    pub(crate) fn with_last(self, sequence: Sequence) -> Self {
+        self.events.lock().unwrap().push(StoredEvent {
+            sequence,
+            name: "note".to_owned(),
+            key: None,
+            pin: Pin::None,
+            payload: "last".into(),
+        });
+        self
+    }
+
     fn head(&self) -> u64 {
         let events = self.events.lock().unwrap();
         events.last().map_or(0, |event| event.sequence.get())

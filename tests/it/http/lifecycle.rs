@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::app::{App, Frame, Stream, checkout, client, done, log, put, sequence};
-use crate::support::{PATIENCE, block_on};
+use crate::{
+    spans::watched::GatedStore,
+    support::{PATIENCE, block_on},
+};
 
 fn get(address: std::net::SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -115,6 +118,38 @@ async fn shutdown_ends_open_streams_and_the_server() {
     app.live.shutdown().unwrap();
     app.server.shutdown();
     app.server.wait().await;
+}
+
+#[tokio::test]
+async fn a_log_that_ended_by_itself_says_why_and_still_shows_what_it_has() {
+    let (store, gate) = GatedStore::new(livespan::Retention::default());
+    let app = App::serve(livespan::LiveSpans::builder().store(store).build().unwrap()).await;
+    put(&app.live, done(1, "kept", 1));
+    assert_eq!(app.json("/status").await.get("ended"), None);
+    let mut streams = vec![app.stream("/sse").await, app.stream("/traces/sse").await];
+    for stream in &mut streams {
+        stream.event("hello").await;
+    }
+    gate.break_thread();
+    let [started, _] = done(2, "lost", 1);
+    app.live.target().try_dispatch(&started).unwrap();
+    for stream in &mut streams {
+        let end = stream.event("end").await;
+        assert_eq!(end.data, "{\"type\":\"end\",\"reason\":\"shutdown\"}");
+        assert_eq!(stream.next().await, None);
+    }
+    let status = app.json("/status").await;
+    assert_eq!(
+        status["ended"],
+        "the event log has ended: its thread panicked"
+    );
+    assert_eq!(
+        status["dropped"],
+        serde_json::json!({"starts": 0, "ends": 0, "other": 1})
+    );
+    let traces = app.json("/traces").await;
+    assert_eq!(traces["traces"].as_array().unwrap().len(), 1);
+    assert_eq!(traces["traces"][0]["name"], "kept");
 }
 
 #[tokio::test]
