@@ -33,6 +33,8 @@ pub(crate) struct Log {
     pub(crate) intake: Arc<Intake>,
     closed: AtomicBool,
     subscribers: AtomicUsize,
+    /// Streams that the end of the log has ended.
+    farewells: AtomicU64,
     failure: Mutex<Option<String>>,
     /// Counts the stretches in which the store failed; readers compare it to announce each once.
     degradations: AtomicU64,
@@ -154,6 +156,7 @@ impl Log {
             intake,
             closed: AtomicBool::new(false),
             subscribers: AtomicUsize::new(0),
+            farewells: AtomicU64::new(0),
             failure: Mutex::default(),
             degradations: AtomicU64::new(0),
             recoveries: AtomicU64::new(0),
@@ -420,6 +423,11 @@ impl Log {
 
     pub(crate) fn subscribers(&self) -> usize {
         self.subscribers.load(Ordering::Relaxed)
+    }
+
+    /// How many streams the end of the log has ended before this one.
+    pub(crate) fn count_farewell(&self) -> u64 {
+        self.farewells.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn count_subscriber(&self) {
