@@ -31,6 +31,7 @@ pub const DEFAULT_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 pub const DEFAULT_BUFFER_EVENTS: usize = 131_072;
 
 const SHARDS: usize = 8;
+const FORKED: &str = "the event log belongs to the process that this one was forked from";
 /// Tries to find a shard that nobody is writing to. Another holder keeps a lock for one copy only; this bounds the
 /// wait even when the scheduler stops it there.
 const ROUNDS: usize = 64;
@@ -117,6 +118,8 @@ pub(crate) struct Intake {
     asleep: AtomicBool,
     urgent: AtomicBool,
     worker: OnceLock<Thread>,
+    /// The process that has the worker.
+    process: u32,
     dropped: [AtomicU64; 3],
     drained: Mutex<Drained>,
     drained_changed: Condvar,
@@ -187,6 +190,7 @@ impl Intake {
             asleep: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
             worker: OnceLock::new(),
+            process: std::process::id(),
             dropped: Default::default(),
             drained: Mutex::default(),
             drained_changed: Condvar::new(),
@@ -360,6 +364,9 @@ impl Intake {
     /// Refuses every later push; the worker drains what is there and ends.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        if self.is_forked() {
+            return;
+        }
         self.hurry();
         // Who waits for room waits in vain now, though the worker may hang in its store.
         self.room.notify_waiters();
@@ -367,6 +374,18 @@ impl Intake {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Whether this is a fork of the process that has the log. It has no thread of the log, and whatever lock another
+    /// thread held at that moment is held in it for ever: so it takes none. The log is closed in it from then on. To ask
+    /// costs a call of the system: not on the way of a span, but where the worker would be woken or waited for.
+    pub(crate) fn is_forked(&self) -> bool {
+        let is_forked = std::process::id() != self.process;
+        if is_forked {
+            let _only_one = self.broken.set(FORKED);
+            self.closed.store(true, Ordering::SeqCst);
+        }
+        is_forked
     }
 
     /// Why the log ended, if nobody shut it down.
@@ -381,6 +400,9 @@ impl Intake {
 
     /// Waits until everything pushed before the call is stored and visible.
     pub(crate) fn flush(&self, timeout: Duration) -> Result<(), Error> {
+        if self.is_forked() {
+            return Err(self.closed_error());
+        }
         let target = self.sequence();
         let failures = lock(&self.drained).failures;
         self.wait(timeout, "flush the event log", |drained| {
@@ -412,6 +434,9 @@ impl Intake {
         what: &'static str,
         done: impl Fn(&Drained) -> bool,
     ) -> Result<(), Error> {
+        if self.is_forked() {
+            return Err(self.closed_error());
+        }
         if self
             .worker
             .get()
@@ -486,7 +511,9 @@ impl Intake {
     fn wake(&self, fill: Fill) {
         let asleep = self.asleep.swap(false, Ordering::SeqCst);
         let urgent = fill == Fill::Half && !self.urgent.swap(true, Ordering::SeqCst);
-        if let (true, Some(worker)) = (asleep || urgent, self.worker.get()) {
+        if let (true, Some(worker)) = (asleep || urgent, self.worker.get())
+            && !self.is_forked()
+        {
             worker.unpark();
         }
     }

@@ -220,6 +220,9 @@ impl<E: SseEvent> SseTarget<E> {
     /// When the log is shut down, the store refused the event, or the event's name is invalid.
     pub async fn dispatch(&self, event: &E) -> Result<EventId, Error> {
         let payload = payload_of(event)?;
+        if self.engine.intake.is_forked() {
+            return Err(self.engine.intake.closed_error());
+        }
         let mut ticket = self.engine.intake.ticket();
         let envelope = envelope(event, ticket.number);
         self.engine

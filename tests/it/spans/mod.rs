@@ -5,6 +5,8 @@ mod dispatched;
 mod faults;
 mod filters;
 mod flush;
+#[cfg(unix)]
+mod forked;
 mod lifecycle;
 mod order;
 mod overload;
