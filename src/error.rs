@@ -70,6 +70,11 @@ impl Error {
         Self::bare(Kind::Closed, "the event log is shut down")
     }
 
+    /// The log ended by itself.
+    pub(crate) fn ended(why: &'static str) -> Self {
+        Self::bare(Kind::Closed, why)
+    }
+
     pub(crate) fn full() -> Self {
         Self::bare(
             Kind::Full,

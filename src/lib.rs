@@ -100,7 +100,9 @@ pub use crate::http::{
     guard::{CHECK_TIMEOUT, TICKET_AGE_MAX},
     lasting::RECHECK_INTERVAL,
     params::QUERY_LENGTH_MAX,
-    server::{CONNECTIONS_MAX, DEFAULT_ADDRESS, HEAD_TIMEOUT, LiveServer, STALL_TIMEOUT},
+    server::{
+        CONNECTIONS_MAX, DEFAULT_ADDRESS, GOODBYE_TIMEOUT, HEAD_TIMEOUT, LiveServer, STALL_TIMEOUT,
+    },
     traces::LIST_INTERVAL,
 };
 #[cfg(feature = "tracing")]

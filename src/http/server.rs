@@ -6,7 +6,11 @@ use std::{
     fmt, io,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     task::{Context as TaskContext, Poll, ready},
     thread,
     time::Duration,
@@ -45,8 +49,10 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take nothing of what waits for it before it is closed.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long open connections may take to end at shutdown.
+/// How long a shutdown waits while no client takes anything of what is still to be sent.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long it waits at most, while clients take their last events and their `end`.
+pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the server rests when it cannot accept, such as when the process has no file descriptor left.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How long a connection beyond the bound is kept, so that its client reads the answer before the socket is closed.
@@ -102,7 +108,8 @@ impl LiveServer {
         turned_on(&mut self.stopped.clone()).await;
     }
 
-    /// Stops accepting and ends open connections, within a second. It does not wait.
+    /// Stops accepting and ends open connections, within a second after none of them made progress, and at the latest
+    /// after [`GOODBYE_TIMEOUT`]. It does not wait.
     pub fn shutdown(&self) {
         self.stop.send_replace(true);
     }
@@ -154,7 +161,7 @@ impl LiveSpans {
         // The program may end when `shutdown` returns: viewers get their last events before.
         self.on_shutdown(move || {
             // Nothing is ever sent: it ends with the thread, or with patience.
-            let _ended = finished.recv_timeout(2 * GRACE);
+            let _ended = finished.recv_timeout(GOODBYE_TIMEOUT + GRACE);
         });
         Ok(server)
     }
@@ -264,6 +271,7 @@ struct Acceptor {
 impl Acceptor {
     async fn run(mut self) {
         let graceful = GracefulShutdown::new();
+        let sent = Arc::new(AtomicU64::new(0));
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         let mut connections = JoinSet::new();
         loop {
@@ -277,7 +285,7 @@ impl Acceptor {
                         }
                     };
                     if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
-                        let connection = connection(&self.service, (stream, peer), &graceful, permit);
+                        let connection = connection(&self.service, (stream, peer, &sent), &graceful, permit);
                         connections.spawn(connection.with_context(suppressed()));
                     } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
                         connections.spawn(refuse(stream, permit).with_context(suppressed()));
@@ -289,9 +297,27 @@ impl Acceptor {
         }
         drop(self.listener);
         // What does not end in time ends with the set.
-        drop(timeout(GRACE, graceful.shutdown()).await);
+        finish(graceful, &sent).await;
         connections.shutdown().await;
         self.done.send_replace(true);
+    }
+}
+
+/// Waits for the connections to end, as long as their clients take what they are sent: one that does not read holds
+/// nobody up.
+async fn finish(graceful: GracefulShutdown, sent: &AtomicU64) {
+    let begun = Instant::now();
+    let mut ended = std::pin::pin!(graceful.shutdown());
+    let mut before = sent.load(Ordering::Relaxed);
+    while begun.elapsed() < GOODBYE_TIMEOUT {
+        if timeout(GRACE, ended.as_mut()).await.is_ok() {
+            return;
+        }
+        let now = sent.load(Ordering::Relaxed);
+        if now == before {
+            return;
+        }
+        before = now;
     }
 }
 
@@ -314,7 +340,7 @@ async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
 /// One connection, from its first byte to its last.
 fn connection(
     service: &LiveService,
-    (stream, peer): (TcpStream, SocketAddr),
+    (stream, peer, sent): (TcpStream, SocketAddr, &Arc<AtomicU64>),
     graceful: &GracefulShutdown,
     permit: OwnedSemaphorePermit,
 ) -> impl Future<Output = ()> + Send + use<> {
@@ -323,6 +349,7 @@ fn connection(
     let gone = close_half_open(&stream);
     let service = TowerToHyperService::new(service.clone());
     let watcher = graceful.watcher();
+    let sent = Arc::clone(sent);
     async move {
         let _permit = permit;
         // It fails when the client is gone already, and is no more than a delay otherwise.
@@ -338,7 +365,7 @@ fn connection(
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(CONNECTION_BUFFER)
-            .serve_connection(TokioIo::new(StallLimit::new(stream)), service);
+            .serve_connection(TokioIo::new(StallLimit::new(stream, sent)), service);
         // A connection that fails is a client that went away.
         drop(watcher.watch(connection).await);
     }
@@ -357,13 +384,16 @@ fn close_half_open(stream: &TcpStream) -> io::Result<()> {
 struct StallLimit {
     stream: TcpStream,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Writes that some connection of the server has made.
+    sent: Arc<AtomicU64>,
 }
 
 impl StallLimit {
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: TcpStream, sent: Arc<AtomicU64>) -> Self {
         Self {
             stream,
             stalled: None,
+            sent,
         }
     }
 
@@ -375,6 +405,7 @@ impl StallLimit {
     ) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.stalled = None;
+            self.sent.fetch_add(1, Ordering::Relaxed);
             return result;
         }
         let deadline = || Box::pin(tokio::time::sleep_until(Instant::now() + STALL_TIMEOUT));

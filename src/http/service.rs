@@ -422,6 +422,8 @@ struct StatusReport {
     unpinned: u64,
     subscribers: usize,
     store: Store,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<&'static str>,
     uptime_seconds: f64,
     now: String,
 }
@@ -484,6 +486,7 @@ fn status(live: &LiveSpans) -> Response<Body> {
             error: status.store.failure,
             limits: status.store.retention.map(Limits::from),
         },
+        ended: status.ended,
         uptime_seconds: status.uptime.as_secs_f64(),
         now: Timestamp::now().text(),
     })

@@ -33,7 +33,7 @@ use crate::{
     },
     sse::{
         body::{self, PING_INTERVAL},
-        control::{self, Dropped, EndReason},
+        control::{self, Dropped},
         frame,
         keys::Waiter,
         log::Log,
@@ -261,7 +261,7 @@ impl TracesBody {
         if self.live.log().is_closed() {
             self.state = State::Ended;
             let mut out = self.update(false).unwrap_or_default();
-            control::end(&mut out, EndReason::Shutdown);
+            body::farewell(&mut out, self.live.log());
             return Poll::Ready(Some(out));
         }
         if rung {

@@ -86,6 +86,9 @@ impl ProcessorParts {
     /// The last of the room is for the bare fact that the span ended, so that it is not shown running for ever.
     #[cold]
     pub(crate) fn mark_end(&self, data: &SpanData) {
+        if self.intake().is_forked() {
+            return;
+        }
         let mark = Mark::of(data);
         if self.push_mark(&mark) == Err(Refused::Full) {
             self.marks.keep(mark);

@@ -57,6 +57,9 @@ const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// - `force_flush` returns when everything that ended before the call is stored and visible, within
 ///   [`FLUSH_TIMEOUT`]. It and `shutdown` may be called from any thread, inside and outside of any runtime, and more
 ///   than once.
+/// - A process that is *forked* without `exec` has no thread of the log. Its spans are neither shown nor kept (at most the
+///   buffer's room of them, which is there already), they cost what they did, and in it `force_flush` and `shutdown` return
+///   an error at once; the log of the parent goes on. Only these calls are for a fork: build a log of its own there.
 pub struct LiveSpanProcessor {
     parts: Arc<ProcessorParts>,
     source: u32,

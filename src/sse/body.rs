@@ -20,6 +20,7 @@ use crate::sse::{
     control::{self, EndReason},
     frame,
     id::{EventId, ResumePoint},
+    log::Log,
     reader::{ReadItem, Reader},
 };
 
@@ -29,6 +30,11 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(15);
 pub const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Reconnection times told to clients are spread over this range, so that they do not all come back at once.
 const RETRY_MILLISECONDS: std::ops::Range<u64> = 1000..3000;
+
+/// How far apart streams that a shutdown ends tell their clients to come back, in milliseconds, in the order in which they
+/// end; and when that begins anew.
+const RETURN_STEP: u64 = 5;
+const RETURN_WIDTH: u64 = 60_000;
 
 /// Decides whether what a stream follows is complete.
 pub(crate) trait Completion: Send + Sync {
@@ -171,6 +177,15 @@ pub(crate) fn jittered_retry() -> u64 {
     RETRY_MILLISECONDS.start + RandomState::new().hash_one(0) % width
 }
 
+/// The last words of a stream that the shutdown of its log ends. Clients that are sent away at once must not come back
+/// at once: each is told a time of its own, so many after the one that ended before it.
+pub(crate) fn farewell(out: &mut Vec<u8>, log: &Log) {
+    let place = log.count_farewell();
+    let retry = jittered_retry() + place.wrapping_mul(RETURN_STEP) % RETURN_WIDTH;
+    frame::retry(out, retry);
+    control::end(out, EndReason::Shutdown);
+}
+
 impl Live {
     fn hello(&mut self, retry: u64) -> Bytes {
         let mut out = Vec::with_capacity(512);
@@ -294,14 +309,22 @@ impl Live {
         {
             return Poll::Ready(Err(EndReason::Unknown));
         }
+        if self.reader.log().is_closed() {
+            // What is left stands in a store that does not answer: the client is not to wait for it.
+            return Poll::Ready(Err(EndReason::Shutdown));
+        }
         self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
         Poll::Ready(Ok(self.ping()))
     }
 }
 
-fn end(reason: EndReason) -> Bytes {
-    let mut out = Vec::with_capacity(64);
-    control::end(&mut out, reason);
+fn end(log: &Log, reason: EndReason) -> Bytes {
+    let mut out = Vec::with_capacity(96);
+    if reason == EndReason::Shutdown {
+        farewell(&mut out, log);
+    } else {
+        control::end(&mut out, reason);
+    }
     Bytes::from(out)
 }
 
@@ -325,7 +348,7 @@ impl Body for SseBody {
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(bytes)) => (State::Live(live), bytes),
-                Poll::Ready(Err(reason)) => (State::Done, end(reason)),
+                Poll::Ready(Err(reason)) => (State::Done, end(live.reader.log(), reason)),
             },
             State::Done => return Poll::Ready(None),
         };

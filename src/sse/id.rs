@@ -16,6 +16,9 @@ pub struct Sequence(u64);
 impl Sequence {
     /// The place before the first event: reading after it reads everything.
     pub const START: Self = Self(0);
+    /// The last place of any log: 2^53 − 1, up to which every client, whatever its language, and every store can count.
+    /// A log ends before it gives a number twice.
+    pub const MAX: Self = Self((1 << 53) - 1);
 
     /// Makes a sequence from its number.
     pub const fn new(number: u64) -> Self {

@@ -31,6 +31,7 @@ pub const DEFAULT_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 pub const DEFAULT_BUFFER_EVENTS: usize = 131_072;
 
 const SHARDS: usize = 8;
+const FORKED: &str = "the event log belongs to the process that this one was forked from";
 /// Tries to find a shard that nobody is writing to. Another holder keeps a lock for one copy only; this bounds the
 /// wait even when the scheduler stops it there.
 const ROUNDS: usize = 64;
@@ -76,6 +77,34 @@ pub(crate) enum Refused {
     Closed,
 }
 
+/// Records or events by class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) starts: u64,
+    pub(crate) ends: u64,
+    pub(crate) other: u64,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, class: Class, count: u64) {
+        match class {
+            Class::Start => self.starts += count,
+            Class::End => self.ends += count,
+            Class::Other => self.other += count,
+            Class::Note => {}
+        }
+    }
+
+    /// What is left of it without these.
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self {
+            starts: self.starts.saturating_sub(other.starts),
+            ends: self.ends.saturating_sub(other.ends),
+            other: self.other.saturating_sub(other.other),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Intake {
     shards: Box<[Shard; SHARDS]>,
@@ -86,9 +115,13 @@ pub(crate) struct Intake {
     events_max: usize,
     sequence: AtomicU64,
     closed: AtomicBool,
+    /// Why the log ended, if nobody shut it down.
+    broken: OnceLock<&'static str>,
     asleep: AtomicBool,
     urgent: AtomicBool,
     worker: OnceLock<Thread>,
+    /// The process that has the worker.
+    process: u32,
     dropped: [AtomicU64; 3],
     drained: Mutex<Drained>,
     drained_changed: Condvar,
@@ -157,9 +190,11 @@ impl Intake {
             events_max,
             sequence: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            broken: OnceLock::new(),
             asleep: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
             worker: OnceLock::new(),
+            process: std::process::id(),
             dropped: Default::default(),
             drained: Mutex::default(),
             drained_changed: Condvar::new(),
@@ -178,12 +213,24 @@ impl Intake {
         write: impl Fn(&mut Room<'_>) -> Option<()>,
     ) -> Result<(), Refused> {
         let pushed = self.try_push(class, write);
-        if pushed == Err(Refused::Full) {
-            self.count_dropped(class, 1);
-            // The worker may have emptied the buffer meanwhile and be about to sleep: the drop is news, too.
-            self.wake_if_asleep(Fill::Half);
+        if let Err(refused) = &pushed {
+            self.note_refused(class, refused);
         }
         pushed
+    }
+
+    #[cold]
+    fn note_refused(&self, class: Class, refused: &Refused) {
+        match refused {
+            Refused::Full => {
+                self.count_dropped(class, 1);
+                // The worker may have emptied the buffer meanwhile and be about to sleep: the drop is news, too.
+                self.wake_if_asleep(Fill::Half);
+            }
+            // Who shuts a log down wants no more of it; of one that broke, nobody knows.
+            Refused::Closed if self.broken().is_some() => self.count_dropped(class, 1),
+            Refused::Closed => {}
+        }
     }
 
     /// Like [`push`](Self::push), without counting.
@@ -334,6 +381,9 @@ impl Intake {
     /// Refuses every later push; the worker drains what is there and ends.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        if self.is_forked() {
+            return;
+        }
         self.hurry();
         // Who waits for room waits in vain now, though the worker may hang in its store.
         self.room.notify_waiters();
@@ -343,13 +393,41 @@ impl Intake {
         self.closed.load(Ordering::SeqCst)
     }
 
+    /// Whether this is a fork of the process that has the log. It has no thread of the log, and whatever lock another
+    /// thread held at that moment is held in it for ever: so it takes none. The log is closed in it from then on. To ask
+    /// costs a call of the system: not on the way of a span, but where the worker would be woken or waited for.
+    pub(crate) fn is_forked(&self) -> bool {
+        let is_forked = std::process::id() != self.process;
+        if is_forked {
+            let _only_one = self.broken.set(FORKED);
+            self.closed.store(true, Ordering::SeqCst);
+        }
+        is_forked
+    }
+
+    /// Why the log ended, if nobody shut it down.
+    pub(crate) fn broken(&self) -> Option<&'static str> {
+        self.broken.get().copied()
+    }
+
+    /// What a call gets that comes after the end.
+    pub(crate) fn closed_error(&self) -> Error {
+        self.broken().map_or_else(Error::closed, Error::ended)
+    }
+
     /// Waits until everything pushed before the call is stored and visible.
     pub(crate) fn flush(&self, timeout: Duration) -> Result<(), Error> {
+        if self.is_forked() {
+            return Err(self.closed_error());
+        }
         let target = self.sequence();
         let failures = lock(&self.drained).failures;
         self.wait(timeout, "flush the event log", |drained| {
             drained.through >= target
         })?;
+        if let Some(why) = self.broken() {
+            return Err(Error::ended(why));
+        }
         let drained = *lock(&self.drained);
         if drained.failing || drained.failures > failures {
             return Err(Error::store_failed(
@@ -363,7 +441,8 @@ impl Intake {
     pub(crate) fn wait_finished(&self, timeout: Duration) -> Result<(), Error> {
         self.wait(timeout, "shut down the event log", |drained| {
             drained.finished
-        })
+        })?;
+        self.broken().map_or(Ok(()), |why| Err(Error::ended(why)))
     }
 
     fn wait(
@@ -372,6 +451,9 @@ impl Intake {
         what: &'static str,
         done: impl Fn(&Drained) -> bool,
     ) -> Result<(), Error> {
+        if self.is_forked() {
+            return Err(self.closed_error());
+        }
         if self
             .worker
             .get()
@@ -446,7 +528,9 @@ impl Intake {
     fn wake(&self, fill: Fill) {
         let asleep = self.asleep.swap(false, Ordering::SeqCst);
         let urgent = fill == Fill::Half && !self.urgent.swap(true, Ordering::SeqCst);
-        if let (true, Some(worker)) = (asleep || urgent, self.worker.get()) {
+        if let (true, Some(worker)) = (asleep || urgent, self.worker.get())
+            && !self.is_forked()
+        {
             worker.unpark();
         }
     }
@@ -572,6 +656,15 @@ impl Drain {
         below.map(|record| (record.class, self.bytes(record, HEADER)))
     }
 
+    /// How many records were taken, wherever the cut is.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for record in &self.records {
+            counts.add(record.class, 1);
+        }
+        counts
+    }
+
     /// All notes that were taken, wherever the cut is.
     pub(crate) fn notes(&self) -> impl Iterator<Item = &[u8]> {
         let notes = self
@@ -668,6 +761,22 @@ impl Intake {
         drained.failing = failed;
         drop(drained);
         self.drained_changed.notify_all();
+    }
+
+    /// Ends the log where its thread cannot go on. What waits in the buffer is dropped and counted, and so is all that
+    /// comes from now on.
+    pub(crate) fn break_off(&self, why: &'static str) {
+        // There is one thread that breaks off, and it does so once.
+        let _only_one = self.broken.set(why);
+        self.close();
+        for shard in self.shards.iter() {
+            let records = std::mem::take(&mut *lock(&shard.0));
+            let mut listed = Vec::new();
+            list(records.used(), 0, &mut listed);
+            for record in listed {
+                self.count_dropped(record.class, 1);
+            }
+        }
     }
 
     pub(crate) fn report_finished(&self) {

@@ -33,6 +33,8 @@ pub(crate) struct Log {
     pub(crate) intake: Arc<Intake>,
     closed: AtomicBool,
     subscribers: AtomicUsize,
+    /// Streams that the end of the log has ended.
+    farewells: AtomicU64,
     failure: Mutex<Option<String>>,
     /// Counts the stretches in which the store failed; readers compare it to announce each once.
     degradations: AtomicU64,
@@ -57,6 +59,11 @@ pub(super) struct Advance {
 /// Events that were there before that are taken into memory at most, so that opening takes milliseconds.
 pub(crate) const PRIMED_EVENTS_MAX: u64 = 10_000;
 
+/// Numbers at the end that only what the log says of itself may have.
+const LAST_WORDS: u64 = 1 << 16;
+/// Why a log cannot go on that has given its last number.
+pub(crate) const USED_UP: &str = "the event log has ended: its numbers are used up";
+
 /// Where the memory of a log begins that is opened at this head.
 fn first_in_memory(store: &dyn EventStore, head: u64) -> u64 {
     let wanted = (store.tail().events_max() as u64).min(PRIMED_EVENTS_MAX);
@@ -66,6 +73,12 @@ fn first_in_memory(store: &dyn EventStore, head: u64) -> u64 {
     } else {
         first.clamp(1, head + 1)
     }
+}
+
+fn leaves_numbers_for(events: u64, next: u64) -> bool {
+    (Sequence::MAX.get() - LAST_WORDS)
+        .checked_sub(next)
+        .is_some_and(|left| left >= events)
 }
 
 /// Where a reader begins.
@@ -116,6 +129,10 @@ pub struct Status {
     pub subscribers: usize,
     /// How the store does.
     pub store: StoreHealth,
+    /// Why the log ended, if nobody shut it down: its thread panicked, or its numbers were used up. Its streams have
+    /// ended then, nothing more is taken, and what comes is counted as dropped. Only a restart of the program begins
+    /// another one.
+    pub ended: Option<&'static str>,
     /// How long the log has been open.
     pub uptime: Duration,
     /// The bounds of what is kept in memory.
@@ -125,6 +142,9 @@ pub struct Status {
 impl Log {
     pub(crate) fn open(store: Arc<dyn EventStore>, intake: Arc<Intake>) -> Result<Self, Error> {
         let head = store.open()?.get();
+        if !leaves_numbers_for(1, head.saturating_add(1)) {
+            return Err(Error::ended(USED_UP));
+        }
         let tail = match store.shared_tail() {
             Some(shared) => shared.0,
             None => Arc::new(Tail::new(first_in_memory(&*store, head), store.tail())),
@@ -136,6 +156,7 @@ impl Log {
             intake,
             closed: AtomicBool::new(false),
             subscribers: AtomicUsize::new(0),
+            farewells: AtomicU64::new(0),
             failure: Mutex::default(),
             degradations: AtomicU64::new(0),
             recoveries: AtomicU64::new(0),
@@ -149,6 +170,11 @@ impl Log {
     /// The newest event when the log was opened.
     pub(crate) fn opened_at(&self) -> u64 {
         self.opened_at
+    }
+
+    /// Whether as many events can have numbers.
+    pub(crate) fn has_numbers_for(&self, events: usize) -> bool {
+        leaves_numbers_for(events as u64, self.tail.next())
     }
 
     /// Takes in what the store keeps; readers see it at the next [`Tail::publish`].
@@ -228,10 +254,10 @@ impl Log {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.following.close();
+        self.tail.wake_everyone();
         if let Some(follow) = self.store.follow() {
             follow.interrupt();
         }
-        self.tail.wake_everyone();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -347,6 +373,7 @@ impl Log {
             dropped: self.dropped(),
             subscribers: self.subscribers(),
             store: self.health(),
+            ended: self.intake.broken(),
             uptime: self.started.elapsed(),
             retention: self.tail.retention(),
         }
@@ -396,6 +423,11 @@ impl Log {
 
     pub(crate) fn subscribers(&self) -> usize {
         self.subscribers.load(Ordering::Relaxed)
+    }
+
+    /// How many streams the end of the log has ended before this one.
+    pub(crate) fn count_farewell(&self) -> u64 {
+        self.farewells.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn count_subscriber(&self) {

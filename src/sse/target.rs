@@ -170,7 +170,8 @@ impl<E> SseTarget<E> {
     /// Waits, blocking the thread, until every event dispatched before the call is in the store and visible.
     ///
     /// # Errors
-    /// When the time limit passes first ([`is_timeout`](Error::is_timeout)), or the store refused events.
+    /// When the time limit passes first ([`is_timeout`](Error::is_timeout)), the store refused events, or the log
+    /// [ended by itself](Status::ended).
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
         self.engine.intake.flush(timeout)
     }
@@ -179,7 +180,8 @@ impl<E> SseTarget<E> {
     /// that is done. A second call does nothing more.
     ///
     /// # Errors
-    /// When the time limit passes first; the log then ends by itself when its store answers.
+    /// When the time limit passes first; the log then ends when its store answers. When the log had
+    /// [ended by itself](Status::ended) before.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
         self.engine.shutdown(timeout)
     }
@@ -207,7 +209,7 @@ impl<E: SseEvent> SseTarget<E> {
         let pushed = self.engine.intake.push(Class::Other, write);
         pushed.map_err(|refused| match refused {
             Refused::Full => Error::full(),
-            Refused::Closed => Error::closed(),
+            Refused::Closed => self.engine.intake.closed_error(),
         })
     }
 
@@ -218,6 +220,9 @@ impl<E: SseEvent> SseTarget<E> {
     /// When the log is shut down, the store refused the event, or the event's name is invalid.
     pub async fn dispatch(&self, event: &E) -> Result<EventId, Error> {
         let payload = payload_of(event)?;
+        if self.engine.intake.is_forked() {
+            return Err(self.engine.intake.closed_error());
+        }
         let mut ticket = self.engine.intake.ticket();
         let envelope = envelope(event, ticket.number);
         self.engine
@@ -225,7 +230,7 @@ impl<E: SseEvent> SseTarget<E> {
             .await?;
         match ticket.answer().await {
             Some(id) => Ok(id),
-            None if self.engine.log.is_closed() => Err(Error::closed()),
+            None if self.engine.log.is_closed() => Err(self.engine.intake.closed_error()),
             None => Err(Error::store_failed("the event store refused the event")),
         }
     }

@@ -14,9 +14,11 @@ use crate::{
     error::Error,
     sse::{
         follower,
-        intake::{Class, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, Intake, Refused},
+        intake::{
+            Class, Counts, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, Intake, Refused,
+        },
         keeper::{Keeper, OnThread, spawn},
-        log::Log,
+        log::{Log, USED_UP},
         prime::prime,
         record,
         room::Room,
@@ -37,6 +39,7 @@ const HOLD_NAP: Duration = Duration::from_millis(10);
 /// its writers left open, where there can be others.
 const RETRY: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3600);
+const PANICKED: &str = "the event log has ended: its thread panicked";
 
 /// How old a record is before the worker looks at it, so that what is learnt about it within that time still decides
 /// about it. Nothing, unless someone asks for it.
@@ -117,6 +120,7 @@ impl Engine {
             pending: Pending::default(),
             hold: settings.hold,
             tend_at: None,
+            unsettled: Counts::default(),
         };
         spawn("livespan", &on_thread, move || worker.run())?;
         Ok(Self { intake, log })
@@ -132,7 +136,7 @@ impl Engine {
             let room = self.intake.room();
             match self.intake.try_push(class, &write) {
                 Ok(()) => return Ok(()),
-                Err(Refused::Closed) => return Err(Error::closed()),
+                Err(Refused::Closed) => return Err(self.intake.closed_error()),
                 Err(Refused::Full) => room.await,
             }
         }
@@ -161,11 +165,45 @@ struct Worker<T> {
     hold: Arc<Hold>,
     /// When the store is asked next what writers left open.
     tend_at: Option<Instant>,
+    /// Records that were taken from the buffer and are neither stored nor counted yet: lost, should this thread panic.
+    unsettled: Counts,
 }
 
 impl<T: Translator> Worker<T> {
+    /// Runs until the log is shut down. What panics here leaves nothing that could be gone on with: then the log ends,
+    /// and says so.
     fn run(mut self) {
         self.intake.attach_worker();
+        let ended = guard(|| self.work()).unwrap_or(Err(PANICKED));
+        if let Err(why) = ended {
+            self.break_off(why);
+        }
+        let closes = if ended.is_ok() {
+            !self.writer.is_owing()
+        } else {
+            !self.writer.is_failing()
+        };
+        if closes {
+            guard(|| self.log.store.close());
+        }
+        guard(|| self.log.close());
+        self.intake.report_finished();
+    }
+
+    fn break_off(&mut self, why: &'static str) {
+        let Counts {
+            starts,
+            ends,
+            other,
+        } = self.unsettled;
+        self.intake.count_dropped(Class::Start, starts);
+        self.intake.count_dropped(Class::End, ends);
+        self.intake.count_dropped(Class::Other, other);
+        self.intake.break_off(why);
+    }
+
+    /// Takes, stores and shows until the log is shut down, or tells why it cannot go on.
+    fn work(&mut self) -> Result<(), &'static str> {
         self.tend();
         loop {
             if self.tend_at.is_some_and(|at| at <= Instant::now()) {
@@ -174,7 +212,7 @@ impl<T: Translator> Worker<T> {
             // Read before the counter: what is pushed after this look keeps the loop running once more.
             let closed = self.intake.is_closed();
             let cut = self.cut();
-            let busy = self.turn(cut);
+            let busy = self.turn(cut)?;
             if closed && cut == self.intake.sequence() {
                 break;
             }
@@ -187,11 +225,7 @@ impl<T: Translator> Worker<T> {
         }
         self.writer.begin(&mut self.translator);
         self.writer.finish(&mut self.translator);
-        if !self.writer.is_owing() {
-            guard(|| self.log.store.close());
-        }
-        self.log.close();
-        self.intake.report_finished();
+        Ok(())
     }
 
     /// The number up to which this turn goes.
@@ -214,10 +248,12 @@ impl<T: Translator> Worker<T> {
     }
 
     /// Stores and publishes everything below `cut`; whether there was anything.
-    fn turn(&mut self, cut: u64) -> bool {
+    fn turn(&mut self, cut: u64) -> Result<bool, &'static str> {
         let mut drain = std::mem::replace(&mut self.drain, Drain::empty());
         let mut works = self.writer.begin(&mut self.translator);
         drain.take(&self.intake, cut);
+        self.unsettled = drain.counts();
+        let mut translated = Counts::default();
         let mut busy = false;
         // Also those after the cut: they may decide about a record before it.
         for record in drain.notes() {
@@ -226,18 +262,29 @@ impl<T: Translator> Worker<T> {
         for (class, record) in drain.below() {
             busy = true;
             if self.translator.needs_stored(record) {
-                works &= self.store();
+                works &= self.settle(&mut translated)?;
             }
             self.translate(class, record);
+            translated.add(class, 1);
             if self.pending.batch.size() >= BATCH_BYTES_MAX {
-                works &= self.store();
+                works &= self.settle(&mut translated)?;
             }
         }
-        works &= self.store();
+        works &= self.settle(&mut translated)?;
         works &= self.writer.finish(&mut self.translator);
         self.drain = drain;
         self.intake.report(cut, !works);
-        busy
+        Ok(busy)
+    }
+
+    /// Stores what was translated; whether the store took it. Either way it is accounted for.
+    fn settle(&mut self, translated: &mut Counts) -> Result<bool, &'static str> {
+        if !self.log.has_numbers_for(self.pending.batch.len()) {
+            return Err(USED_UP);
+        }
+        let works = self.store();
+        self.unsettled = self.unsettled.without(std::mem::take(translated));
+        Ok(works)
     }
 
     /// Closes what writers left open that are gone, and opens again what others closed for this one.

@@ -8,7 +8,7 @@ use crate::{
         batch::Batch,
         control::{self, Dropped},
         event::Pin,
-        intake::{Class, Intake},
+        intake::{Class, Counts, Intake},
         keeper::{Keeper, Kept},
         log::Log,
         store::Appended,
@@ -27,17 +27,10 @@ const CLOSING_TRIES: u32 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     pub(crate) batch: Batch,
+    /// To be counted as dropped when the store refuses them.
     counts: Counts,
     /// Places in the batch whose callers want to know the id.
     pub(crate) tickets: Vec<(usize, u64)>,
-}
-
-/// Events by class, to be counted as dropped when the store refuses them.
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    starts: u64,
-    ends: u64,
-    other: u64,
 }
 
 impl Pending {
@@ -50,11 +43,12 @@ impl Pending {
     }
 
     pub(crate) fn count(&mut self, class: Class, events: u64) {
-        match class {
-            Class::Start => self.counts.starts += events,
-            Class::End => self.counts.ends += events,
-            Class::Other | Class::Note => self.counts.other += events,
-        }
+        let class = if class == Class::Note {
+            Class::Other
+        } else {
+            class
+        };
+        self.counts.add(class, events);
     }
 }
 
@@ -112,6 +106,10 @@ impl Writer {
     /// Whether drops wait to be reported, or the store to be asked again.
     pub(crate) fn is_owing(&self) -> bool {
         self.is_failing || self.intake.dropped() != self.announced
+    }
+
+    pub(crate) fn is_failing(&self) -> bool {
+        self.is_failing
     }
 
     /// Counts what this thread itself could not keep: it is announced at the end of the turn.

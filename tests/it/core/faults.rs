@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use livespan::{Error, SseEvent, SseTarget, StoreHealth, Subscribe};
+use livespan::{Error, SseEvent, SseTarget, StoreHealth, StoredEvent, Subscribe};
 
 use super::{
     connection::Connection,
@@ -284,6 +284,69 @@ fn a_read_that_fails_on_one_stream_is_a_gap_of_unknown_size() {
             .chain(rest)
             .collect::<Vec<_>>()
     );
+}
+
+/// What a reader is told of a log of 600 events, the last ten of them in memory, whose store spoils its pages.
+fn told_through(on_page: impl Fn(&mut Vec<StoredEvent>) + Send + Sync + 'static) -> Vec<String> {
+    let spoils = Arc::new(AtomicBool::new(false));
+    let mut store = VecStore::new(10).with_history(600, |_| None);
+    store.on_page = Box::new({
+        let spoils = Arc::clone(&spoils);
+        move |page| {
+            if spoils.load(Ordering::SeqCst) {
+                on_page(page);
+            }
+        }
+    });
+    let target = builder().store(store.share().0).build().unwrap();
+    spoils.store(true, Ordering::SeqCst);
+    Connection::open(&target, Subscribe::all()).story()
+}
+
+fn notes(numbers: std::ops::RangeInclusive<u64>) -> Vec<String> {
+    let note = |number| format!("note {number} {number}");
+    numbers.map(note).collect()
+}
+
+#[test]
+fn a_store_that_returns_less_than_it_has_is_asked_until_it_has_no_more() {
+    assert_eq!(told_through(|page| page.truncate(1)), notes(1..=600));
+}
+
+#[test]
+fn what_a_store_leaves_out_of_its_pages_is_an_exact_gap() {
+    let gap = |from: u64, to: u64| {
+        let lost = to - from + 1;
+        format!("gap {{\"from\":{from},\"lost\":{lost},\"reason\":\"evicted\",\"to\":{to}}}")
+    };
+    let told = told_through(|page| {
+        page.retain(|event| !(100..=199).contains(&event.sequence.get()));
+    });
+    assert_eq!(
+        told,
+        [notes(1..=99), vec![gap(100, 199)], notes(200..=600)].concat()
+    );
+    let told = told_through(|page| page.retain(|event| event.sequence.get() < 400));
+    assert_eq!(
+        told,
+        [notes(1..=399), vec![gap(400, 590)], notes(591..=600)].concat()
+    );
+}
+
+#[test]
+fn a_subscriber_that_goes_within_a_frame_leaves_nothing_behind() {
+    let target = builder().build().unwrap();
+    put(&target, [Note::new("1").on("a"), Note::new("2")]);
+    for _ in 0..100 {
+        let mut all = Connection::open(&target, Subscribe::all());
+        let mut keyed = Connection::open(&target, Subscribe::to(key("b")));
+        // Polled, and gone before what was polled is sent.
+        drop((all.piece(), all.piece(), keyed.piece()));
+        assert_eq!(target.subscribers(), 2);
+    }
+    assert_eq!(target.subscribers(), 0);
+    assert_eq!(target.status().retained_streams, 1);
+    put(&target, [Note::new("3")]);
 }
 
 /// A log whose store hangs in its first append until the sender is dropped.

@@ -2,6 +2,7 @@
 
 mod connection;
 mod dispatch;
+mod ended;
 mod faults;
 mod history;
 mod note;

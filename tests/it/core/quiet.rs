@@ -1,6 +1,6 @@
 //! A stream on which nothing happens, on a clock that the test moves.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
@@ -8,9 +8,11 @@ use livespan::{PING_INTERVAL, SseBody, SseTarget, Subscribe, UNKNOWN_TIMEOUT};
 use tokio::time::Instant;
 
 use super::{
-    connection::normal,
+    connection::{Connection, normal},
     note::{Note, builder, key, put},
+    stores::VecStore,
 };
+use crate::support::PATIENCE;
 
 struct Client {
     body: SseBody,
@@ -143,4 +145,21 @@ async fn a_key_that_becomes_known_stays_so() {
             (ping(1, "") + "id: EPOCH-1\n\n", PING_INTERVAL)
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_is_never_answered_holds_up_one_reader_and_that_not_beyond_the_shutdown() {
+    let (store, kept) = VecStore::new(10).with_history(600, |_| None).share();
+    let target = builder().store(store).build().unwrap();
+    kept.hangs.store(true, Ordering::SeqCst);
+    let mut stuck = Client::new(&target, Subscribe::all());
+    stuck.piece().await;
+    assert_eq!(stuck.piece().await, (ping(600, ""), PING_INTERVAL));
+    let mut other = Connection::resume(&target, Subscribe::all(), "600");
+    put(&target, [Note::new("601")]);
+    assert_eq!(other.story(), ["note 601 601"]);
+    target.shutdown(PATIENCE).unwrap();
+    let end = "retry: JITTER\n\nevent: end\ndata: {\"type\":\"end\",\"reason\":\"shutdown\"}\n\n";
+    assert_eq!(stuck.piece().await, (end.to_owned(), PING_INTERVAL));
+    assert_eq!(stuck.piece().await.0, "");
 }

@@ -1,10 +1,10 @@
 //! Stores that do what a test tells them: a `Vec` with history, faults on demand, and one that remembers.
 
 use std::{
-    future::ready,
+    future::{pending, ready},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -20,6 +20,9 @@ use crate::support::PATIENCE;
 /// What happens before a call: nothing, an error, a panic, or a wait.
 pub(crate) type Hook = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
 
+/// What a test does to a page.
+pub(crate) type OnPage = Box<dyn Fn(&mut Vec<StoredEvent>) + Send + Sync>;
+
 /// Keeps everything in a `Vec`, behind a small memory tail: the naive model of a durable store.
 pub(crate) struct VecStore {
     pub(crate) lives: Vec<Life>,
@@ -27,6 +30,10 @@ pub(crate) struct VecStore {
     pub(crate) patience: Box<dyn Fn() -> Duration + Send + Sync>,
     pub(crate) on_append: Hook,
     pub(crate) on_read: Hook,
+    /// What becomes of a page before it is handed out.
+    pub(crate) on_page: OnPage,
+    /// Whether reads are never answered.
+    pub(crate) hangs: AtomicBool,
     events: Mutex<Vec<StoredEvent>>,
     oldest: AtomicU64,
 }
@@ -42,6 +49,8 @@ impl VecStore {
             patience: Box::new(|| PATIENCE),
             on_append: Box::new(|| Ok(())),
             on_read: Box::new(|| Ok(())),
+            on_page: Box::new(|_| ()),
+            hangs: AtomicBool::new(false),
             events: Mutex::default(),
             oldest: AtomicU64::new(1),
         }
@@ -61,6 +70,18 @@ impl VecStore {
             payload: sequence.to_string().into(),
         });
         *self.events.lock().unwrap() = events.collect();
+        self
+    }
+
+    /// Adds one event of an earlier run with this number.
+    pub(crate) fn with_last(self, sequence: Sequence) -> Self {
+        self.events.lock().unwrap().push(StoredEvent {
+            sequence,
+            name: "note".to_owned(),
+            key: None,
+            pin: Pin::None,
+            payload: "last".into(),
+        });
         self
     }
 
@@ -97,7 +118,11 @@ impl VecStore {
             bytes += event.payload.len();
             *place == 0 || (*place < limit.events && bytes <= limit.bytes)
         });
-        let page: Vec<StoredEvent> = fitting.map(|(_, event)| event.clone()).collect();
+        let mut page: Vec<StoredEvent> = fitting.map(|(_, event)| event.clone()).collect();
+        (self.on_page)(&mut page);
+        if self.hangs.load(Ordering::SeqCst) {
+            return Box::pin(pending());
+        }
         Box::pin(ready(allowed.map(|()| page)))
     }
 }

@@ -279,6 +279,9 @@ impl Stream {
         assert_eq!(frames[0].event, "");
         assert_eq!(frames[1].event, "hello");
         let end = frames.pop().unwrap();
+        if reason == "shutdown" {
+            assert_ne!(frames.pop().unwrap().retry, "");
+        }
         assert_eq!(
             end.data,
             format!("{{\"type\":\"end\",\"reason\":\"{reason}\"}}")

@@ -99,6 +99,7 @@ async fn one_line_shows_the_spans_of_a_program_until_its_last() {
         (&ended["name"], &ended["status"]["code"]),
         (&"work".into(), &"OK".into())
     );
+    assert_ne!(stream.next().await.unwrap().retry, "");
     assert_eq!(
         stream.next().await.unwrap().data,
         "{\"type\":\"end\",\"reason\":\"shutdown\"}"

@@ -6,8 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::app::{App, Frame, Stream, checkout, client, done, log, put, sequence};
-use crate::support::{PATIENCE, block_on};
+use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+
+use super::app::{App, Frame, Stream, checkout, client, done, log, provider, put, sequence};
+use crate::{
+    spans::watched::GatedStore,
+    support::{PATIENCE, block_on},
+};
 
 fn get(address: std::net::SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -115,6 +120,134 @@ async fn shutdown_ends_open_streams_and_the_server() {
     app.live.shutdown().unwrap();
     app.server.shutdown();
     app.server.wait().await;
+}
+
+#[tokio::test]
+async fn a_log_that_ended_by_itself_says_why_and_still_shows_what_it_has() {
+    let (store, gate) = GatedStore::new(livespan::Retention::default());
+    let app = App::serve(livespan::LiveSpans::builder().store(store).build().unwrap()).await;
+    put(&app.live, done(1, "kept", 1));
+    assert_eq!(app.json("/status").await.get("ended"), None);
+    let mut streams = vec![app.stream("/sse").await, app.stream("/traces/sse").await];
+    for stream in &mut streams {
+        stream.event("hello").await;
+    }
+    gate.break_thread();
+    let [started, _] = done(2, "lost", 1);
+    app.live.target().try_dispatch(&started).unwrap();
+    for stream in &mut streams {
+        let end = stream.event("end").await;
+        assert_eq!(end.data, "{\"type\":\"end\",\"reason\":\"shutdown\"}");
+        assert_eq!(stream.next().await, None);
+    }
+    let status = app.json("/status").await;
+    assert_eq!(
+        status["ended"],
+        "the event log has ended: its thread panicked"
+    );
+    assert_eq!(
+        status["dropped"],
+        serde_json::json!({"starts": 0, "ends": 0, "other": 1})
+    );
+    let traces = app.json("/traces").await;
+    assert_eq!(traces["traces"].as_array().unwrap().len(), 1);
+    assert_eq!(traces["traces"][0]["name"], "kept");
+}
+
+/// What a SIGTERM handler does: the provider's shutdown, then the log's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_the_end_every_client_gets_the_last_events_then_end_and_a_time_of_its_own_to_come_back()
+{
+    const CLIENTS: u64 = 200;
+    let app = App::start().await;
+    let provider = provider(&app.live);
+    let open = provider.tracer("test").start("open");
+    app.live.target().flush(PATIENCE).unwrap();
+    let trace = open.span_context().trace_id();
+    let paths = ["/sse".to_owned(), format!("/traces/{trace}/sse")];
+    let mut clients = Vec::new();
+    for (_, path) in (0..CLIENTS).zip(paths.iter().cycle()) {
+        let mut stream = app.stream(path).await;
+        stream.event("started").await;
+        clients.push(stream);
+    }
+    let mut lists = vec![
+        app.stream("/traces/sse").await,
+        app.stream("/traces/sse").await,
+    ];
+    for list in &mut lists {
+        list.event("traces").await;
+    }
+    provider.shutdown().unwrap();
+    app.live.shutdown().unwrap();
+    let mut retries = Vec::new();
+    let goodbye = |frames: &[Frame]| {
+        let [.., retry, end] = frames else {
+            panic!("{frames:?}")
+        };
+        assert_eq!(end.data, "{\"type\":\"end\",\"reason\":\"shutdown\"}");
+        retry.retry.parse::<u64>().unwrap()
+    };
+    for mut client in clients {
+        let frames = client.rest().await;
+        assert_eq!(frames.len(), 3, "{frames:?}");
+        assert_eq!(frames[0].event, "ended");
+        assert_eq!(frames[0].json()["lost"]["reason"], "shutdown");
+        retries.push(goodbye(&frames));
+    }
+    for mut list in lists {
+        retries.push(goodbye(&list.rest().await));
+    }
+    app.server.wait().await;
+    // One more for each that ended before, whatever chance adds to that.
+    let all = CLIENTS + 2;
+    let least: u64 = (0..all).map(|place| 1000 + 5 * place).sum();
+    assert!(retries.iter().sum::<u64>() >= least, "{retries:?}");
+    assert!(
+        retries
+            .iter()
+            .all(|retry| (1000..3000 + 5 * all).contains(retry))
+    );
+    retries.sort_unstable();
+    retries.dedup();
+    assert!(retries.len() as u64 > all / 2, "{retries:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_read_does_not_hold_the_end_up() {
+    let app = App::start().await;
+    let text = "x".repeat(16_000);
+    for _ in 0..20 {
+        put(
+            &app.live,
+            (0..50).map(|_| {
+                done(1, "large", 1)[0]
+                    .clone()
+                    .attribute("text", text.clone())
+            }),
+        );
+    }
+    let idle = app
+        .raw("GET /sse HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .await;
+    super::app::until(|| app.live.status().subscribers == 1).await;
+    let mut reading = app.stream("/sse").await;
+    reading.event("hello").await;
+    let reader = tokio::spawn(async move { reading.rest().await });
+    let begun = Instant::now();
+    app.live.shutdown().unwrap();
+    tokio::time::timeout(PATIENCE, app.server.wait())
+        .await
+        .unwrap();
+    assert!(
+        begun.elapsed() < livespan::STALL_TIMEOUT / 2,
+        "{:?}",
+        begun.elapsed()
+    );
+    let frames = reader.await.unwrap();
+    assert_eq!(frames.last().unwrap().event, "end");
+    assert_eq!(frames.len(), 1000 + 2);
+    drop(idle);
 }
 
 #[tokio::test]

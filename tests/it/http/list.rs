@@ -308,8 +308,9 @@ async fn the_live_list_ends_with_the_log() {
         .iter()
         .map(|frame| (frame.event.as_str(), frame.data.contains("\"last\"")))
         .collect();
-    assert_eq!(shown, [("traces", true), ("end", false)]);
-    assert_eq!(frames[1].data, "{\"type\":\"end\",\"reason\":\"shutdown\"}");
+    assert_eq!(shown, [("traces", true), ("", false), ("end", false)]);
+    assert_ne!(frames[1].retry, "");
+    assert_eq!(frames[2].data, "{\"type\":\"end\",\"reason\":\"shutdown\"}");
     drop(stream);
     assert_eq!(live.status().subscribers, 0);
 }

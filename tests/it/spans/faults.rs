@@ -8,14 +8,14 @@ use std::{
     thread,
 };
 
-use livespan::{LiveSpans, Retention};
+use livespan::{EndReason, LiveSpans, Message, Retention, Subscribe};
 use opentelemetry::trace::{Span as _, Tracer as _};
 use serde_json::json;
 use tracing::{dispatcher::with_default, info, info_span};
 
 use super::{
     through_tracing::dispatch,
-    watched::{GatedStore, Watched, story},
+    watched::{GatedStore, Watched, read, story},
 };
 use crate::support::until;
 
@@ -171,4 +171,41 @@ fn a_host_thread_that_dies_in_a_span_leaves_it_ended() {
         thread::spawn(move || tracer.in_span("job", |_| panic!("the job of a test panics")));
     thread.join().unwrap_err();
     assert_eq!(watched.story(), ["process", "started job", "ended job"]);
+}
+
+#[test]
+fn a_log_whose_thread_panics_does_not_reach_the_host_and_counts_what_it_loses() {
+    let (store, gate) = GatedStore::new(Retention::default());
+    let watched = Watched::with(LiveSpans::builder().store(store));
+    let tracer = watched.tracer();
+    let mut open = tracer.start("open");
+    assert_eq!(watched.story(), ["process", "started open"]);
+    let mut subscription = watched.live.target().subscribe(Subscribe::all());
+    gate.break_thread();
+    tracer.start("lost").end();
+    watched.provider.force_flush().unwrap_err();
+    // More than the buffer could hold: it is not kept for anyone.
+    for _ in 0..200_000 {
+        tracer.start("unseen").end();
+    }
+    open.end();
+    watched.provider.force_flush().unwrap_err();
+    watched.provider.shutdown().unwrap_err();
+    watched.live.shutdown().unwrap_err();
+    let status = watched.live.status();
+    assert_eq!(
+        status.ended,
+        Some("the event log has ended: its thread panicked")
+    );
+    assert_eq!(
+        (
+            status.dropped.starts,
+            status.dropped.ends,
+            status.dropped.other
+        ),
+        (200_001, 200_002, 0)
+    );
+    let messages = read(&mut subscription);
+    assert_eq!(messages.len(), 3, "{messages:?}");
+    assert_eq!(messages[2], Message::End(EndReason::Shutdown));
 }

@@ -6,6 +6,8 @@ mod dispatched;
 mod faults;
 mod filters;
 mod flush;
+#[cfg(unix)]
+mod forked;
 mod lifecycle;
 #[cfg(feature = "metrics")]
 mod metrics;

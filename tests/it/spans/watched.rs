@@ -174,6 +174,7 @@ struct GateState {
     shut: bool,
     waiting: usize,
     before_append: Option<Box<dyn FnMut() -> Result<(), Error> + Send>>,
+    breaks_thread: bool,
 }
 
 impl fmt::Debug for GatedStore {
@@ -220,6 +221,18 @@ impl Gate {
     /// Runs before each append; an error is the store's answer.
     pub(crate) fn before_append(&self, run: impl FnMut() -> Result<(), Error> + Send + 'static) {
         self.state.lock().unwrap().before_append = Some(Box::new(run));
+    }
+
+    /// From now on the log's own thread panics over every batch: in a call that every store answers at once and without
+    /// fail, so that the log does not guard it.
+    pub(crate) fn break_thread(&self) {
+        self.state.lock().unwrap().breaks_thread = true;
+    }
+
+    fn panic_on_its_thread(&self) {
+        let breaks = self.state.lock().unwrap().breaks_thread;
+        let is_its = std::thread::current().name() == Some("livespan");
+        assert!(!(breaks && is_its), "the log's thread panics for a test");
     }
 
     fn pass(&self) -> Result<(), Error> {
@@ -282,6 +295,7 @@ impl EventStore for GatedStore {
     }
 
     fn shared_tail(&self) -> Option<SharedTail> {
+        self.gate.panic_on_its_thread();
         self.memory.shared_tail()
     }
 }

@@ -182,20 +182,27 @@ fn expired(
     let mut statement = connection
         .prepare_cached("SELECT sequence, until FROM moment ORDER BY sequence LIMIT ?1")?;
     let mut rows = statement.query([MOMENTS])?;
-    let (mut before, mut seen) = (0, 0);
+    let (mut first, mut before, mut seen) = (0, 0, 0);
+    // When the first of those expires that are not too old; none of them before one that is.
+    let mut expires = None;
+    let mut is_past = false;
     while let Some(row) = rows.next()? {
-        before = number(row.get(0)?);
+        first = number(row.get(0)?);
         seen += 1;
-        let expires = number(row.get(1)?).saturating_add(limits.age);
-        if now < expires {
-            return Ok((before, expires));
+        if std::mem::take(&mut is_past) {
+            before = first;
         }
+        let at = number(row.get(1)?).saturating_add(limits.age);
+        is_past = now >= at;
+        // What was committed before something too old is too old itself, though its clock was ahead and set back since.
+        expires = (!is_past).then(|| expires.map_or(at, |sooner| at.min(sooner)));
     }
-    if seen == MOMENTS {
+    match expires {
+        Some(at) => Ok((before, at)),
         // There may be more: at once.
-        return Ok((before, books.expires));
+        None if seen == MOMENTS => Ok((first, books.expires)),
+        None => Ok((books.head + 1, u64::MAX)),
     }
-    Ok((books.head + 1, u64::MAX))
 }
 
 fn scan(connection: &Connection, books: &Books, goal: &Goal) -> rusqlite::Result<Vec<Passed>> {

@@ -292,3 +292,89 @@ fn forget_lives(connection: &Connection, books: &mut Books) -> rusqlite::Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::sse::{
+        event::Pin,
+        store::sqlite::{
+            lock::lock_for_writing,
+            schema::{Synchronous, connect_writer, locate},
+        },
+    };
+
+    /// A directory that goes when the test is over.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            let name = format!("livespan-clock-{}-{}", std::process::id(), Epoch::random());
+            let folder = std::env::temp_dir().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            Self(folder)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            drop(std::fs::remove_dir_all(&self.0));
+        }
+    }
+
+    const HOUR: u64 = 3_600_000;
+    const YEAR: u64 = 365 * 24 * HOUR;
+    /// Some moment, in milliseconds.
+    const NOON: u64 = 1_767_225_600_000;
+
+    /// A log that keeps its events for ten hours.
+    fn keeping_ten_hours(folder: &Folder) -> Writer {
+        let path = locate(&folder.0.join("spans.db")).unwrap();
+        let retention = Retention::default().age(Duration::from_millis(10 * HOUR));
+        let lock = lock_for_writing(&path).unwrap();
+        let connection = connect_writer(&path, Synchronous::Normal).unwrap();
+        Writer::open(connection, lock, retention, &path).unwrap()
+    }
+
+    fn append(writer: &mut Writer, now: u64) {
+        let mut batch = Batch::default();
+        batch.push("note", None, Pin::None, |out| out.push(b'x'));
+        let first = Sequence::new(writer.head() + 1);
+        writer.append(first, &batch, now).unwrap();
+    }
+
+    /// The oldest event that is left when everything that is due was done.
+    fn oldest(writer: &mut Writer, now: u64) -> u64 {
+        while writer.maintain(now).unwrap() == Chores::Some {}
+        writer.oldest()
+    }
+
+    #[test]
+    fn what_came_while_the_clock_was_ahead_does_not_outlive_what_came_after_it_was_set_right() {
+        let folder = Folder::new();
+        let mut writer = keeping_ten_hours(&folder);
+        append(&mut writer, NOON);
+        append(&mut writer, NOON + YEAR);
+        // The first is too old by then, and only that.
+        assert_eq!(oldest(&mut writer, NOON + YEAR), 2);
+        append(&mut writer, NOON + HOUR);
+        append(&mut writer, NOON + 9 * HOUR);
+        assert_eq!(oldest(&mut writer, NOON + 10 * HOUR), 2);
+        assert_eq!(oldest(&mut writer, NOON + 12 * HOUR), 4);
+        assert_eq!(oldest(&mut writer, NOON + 20 * HOUR), 5);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_lets_nothing_go_early_and_nothing_stay_for_ever() {
+        let folder = Folder::new();
+        let mut writer = keeping_ten_hours(&folder);
+        append(&mut writer, NOON);
+        append(&mut writer, NOON - YEAR);
+        assert_eq!(oldest(&mut writer, NOON - YEAR), 1);
+        assert_eq!(oldest(&mut writer, NOON - YEAR + 9 * HOUR), 1);
+        // Both came at the latest then.
+        assert_eq!(oldest(&mut writer, NOON - YEAR + 11 * HOUR), 3);
+    }
+}

@@ -1,0 +1,186 @@
+//! Logs that end by themselves: their thread panicked, or their numbers are used up. They say so, everywhere, and
+//! nobody waits for them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use livespan::{Dropped, Epoch, Error, EventId, Life, Sequence, SseTarget, Subscribe};
+
+use super::{
+    connection::Connection,
+    note::{Note, builder, flush, key, put},
+    stores::{Shared, VecStore},
+};
+use crate::support::{PATIENCE, block_on, until};
+
+const PANICKED: &str = "the event log has ended: its thread panicked";
+const USED_UP: &str = "the event log has ended: its numbers are used up";
+const END: &str = "end {\"reason\":\"shutdown\"}";
+
+/// A log whose thread panics over the next batch when the switch is on.
+fn breakable() -> (SseTarget<Note>, Arc<AtomicBool>) {
+    let on = Arc::new(AtomicBool::new(false));
+    let mut store = VecStore::new(1000);
+    // Asked on the log's thread before each append; every store answers it at once, so the log does not guard it.
+    store.patience = Box::new({
+        let on = Arc::clone(&on);
+        move || {
+            assert!(!on.load(Ordering::SeqCst), "the log's thread panics");
+            PATIENCE
+        }
+    });
+    (builder().store(store.share().0).build().unwrap(), on)
+}
+
+fn says_why(error: &Error, why: &str) {
+    assert!(error.is_closed(), "{error}");
+    assert_eq!(error.to_string(), why);
+}
+
+fn dropped(other: u64) -> Dropped {
+    let mut dropped = Dropped::default();
+    dropped.other = other;
+    dropped
+}
+
+#[test]
+fn a_log_whose_thread_panics_ends_every_stream_and_every_call_and_says_why() {
+    let (target, on) = breakable();
+    let mut all = Connection::open(&target, Subscribe::all());
+    let mut keyed = Connection::open(&target, Subscribe::to(key("a")));
+    put(&target, [Note::new("kept").on("a")]);
+    assert_eq!(target.status().ended, None);
+    on.store(true, Ordering::SeqCst);
+    says_why(
+        &block_on(target.dispatch(&Note::new("lost"))).unwrap_err(),
+        PANICKED,
+    );
+    says_why(&target.flush(PATIENCE).unwrap_err(), PANICKED);
+    assert_eq!(target.status().ended, Some(PANICKED));
+    for connection in [&mut all, &mut keyed] {
+        assert_eq!(connection.story(), ["note 1 kept", END]);
+    }
+    // What is there is still read.
+    let mut late = Connection::open(&target, Subscribe::all());
+    assert_eq!(late.story(), ["note 1 kept", END]);
+    says_why(
+        &block_on(target.dispatch(&Note::new("late"))).unwrap_err(),
+        PANICKED,
+    );
+    says_why(&target.shutdown(PATIENCE).unwrap_err(), PANICKED);
+    says_why(&target.shutdown(PATIENCE).unwrap_err(), PANICKED);
+    assert_eq!(target.dropped(), dropped(1));
+}
+
+#[test]
+fn what_a_panic_of_the_thread_costs_is_counted_to_the_last_event() {
+    const THREADS: u64 = 3;
+    const EACH: u64 = 3_000;
+    for round in 0..10 {
+        let (target, on) = breakable();
+        let dispatched = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    for _ in 0..EACH {
+                        // Refused or not: it is counted, or it is there.
+                        let _accounted_for = target.try_dispatch(&Note::new("x"));
+                        dispatched.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+            }
+            until(|| dispatched.load(Ordering::SeqCst) > round * 500);
+            on.store(true, Ordering::SeqCst);
+        });
+        // The log may have stored everything before it could panic.
+        let _refused = target.try_dispatch(&Note::new("last"));
+        target.flush(PATIENCE).unwrap_err();
+        let shown = Connection::open(&target, Subscribe::all()).frames();
+        let notes = shown
+            .iter()
+            .filter(|frame| frame.get("event") == Some("note"))
+            .count() as u64;
+        assert_eq!(notes + target.dropped().other, THREADS * EACH + 1);
+    }
+}
+
+/// A store whose newest event has this number.
+fn at(head: Sequence) -> VecStore {
+    let mut store = VecStore::new(1000);
+    store.lives = vec![Life {
+        epoch: Epoch::random(),
+        first: Sequence::new(1),
+    }];
+    store.let_go_before(head.get());
+    store.with_last(head)
+}
+
+#[test]
+fn a_log_whose_numbers_are_used_up_ends_and_gives_none_twice() {
+    // What is left is for what the log says of itself.
+    let left = 1 << 16;
+    let head = Sequence::MAX.get() - left - 4;
+    let (store, kept) = at(Sequence::new(head)).share();
+    let target = builder().store(store).build().unwrap();
+    let mut connection = Connection::open(&target, Subscribe::all());
+    put(&target, [Note::new("1"), Note::new("2")]);
+    put(&target, [Note::new("3")]);
+    let epoch = target.head().epoch();
+    assert_eq!(
+        target.head(),
+        EventId::new(epoch, Sequence::new(head + 3)),
+        "nothing is lost before"
+    );
+    says_why(
+        &block_on(target.dispatch(&Note::new("4"))).unwrap_err(),
+        USED_UP,
+    );
+    says_why(&target.flush(PATIENCE).unwrap_err(), USED_UP);
+    assert_eq!(target.status().ended, Some(USED_UP));
+    assert_eq!(target.dropped(), dropped(1));
+    let told: Vec<String> = (0..=3)
+        .map(|place| {
+            let text = if place == 0 {
+                "last".to_owned()
+            } else {
+                place.to_string()
+            };
+            format!("note {} {text}", head + place)
+        })
+        .chain([END.to_owned()])
+        .collect();
+    assert_eq!(connection.story(), told);
+    drop(target);
+    let again = builder().store(Shared(kept)).build();
+    says_why(&again.unwrap_err(), USED_UP);
+}
+
+#[test]
+fn a_log_without_numbers_is_not_opened() {
+    for head in [Sequence::MAX, Sequence::new(u64::MAX)] {
+        let error = builder().store(at(head).share().0).build().unwrap_err();
+        says_why(&error, USED_UP);
+    }
+}
+
+#[test]
+fn any_number_may_be_asked_for() {
+    let target = builder().build().unwrap();
+    put(&target, [Note::new("x")]);
+    for number in [u64::MAX, i64::MAX.cast_unsigned(), Sequence::MAX.get()] {
+        let epoch = target.head().epoch();
+        for id in [number.to_string(), format!("{epoch}-{number}")] {
+            let told = Connection::resume(&target, Subscribe::all(), &id).story();
+            assert_eq!(
+                told,
+                ["gap {\"lost\":null,\"reason\":\"epoch\"}", "note 1 x"]
+            );
+        }
+    }
+    flush(&target);
+}
