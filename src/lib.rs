@@ -28,7 +28,8 @@
 //!
 //! # Features
 //!
-//! On by default: `spans` (the span layer), `http` (routes and server), `dashboard` (the page), `tracing` ([`init`]).
+//! On by default: `spans` (the span layer), `http` (routes and server), `dashboard` (the page), `tracing` ([`init`]),
+//! `internal-logs` (trouble is told in the SDK's own log).
 //! Without any, the crate is the SSE core: [`SseTarget`] and its stores. On request: `sqlite` (`SqliteEventStore`), `redis`
 //! (`RedisEventStore`), `metrics` (`LiveSpans::observe_with`), `testing` (the suite that every [`EventStore`] must pass).
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -35,6 +35,7 @@ use crate::{
         translator::SpanTranslator,
         view::View,
         viewers::{Hidden, Mounts},
+        warn,
     },
     sse::{
         block::BlockEvent,
@@ -243,6 +244,7 @@ impl LiveSpansBuilder {
         let settings = WorkerSettings {
             on_thread: Arc::new(suppress_telemetry),
             hold,
+            tell: Some(Arc::new(warn::tell)),
             ..self.settings
         };
         let engine = Engine::start(store, settings, |log| {

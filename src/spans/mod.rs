@@ -46,3 +46,4 @@ pub(crate) mod tally;
 pub(crate) mod translator;
 pub(crate) mod view;
 pub(crate) mod viewers;
+pub(crate) mod warn;

@@ -22,6 +22,7 @@ use crate::{
         retention::Retention,
         store::EventStore,
         tail::Tail,
+        trouble::{Diagnostics, Tell, Trouble},
     },
     sync::lock,
 };
@@ -43,6 +44,7 @@ pub(crate) struct Log {
     lapses: Lapses,
     following: Following,
     pub(super) advance: Advance,
+    diagnostics: Diagnostics,
     started: Instant,
     opened_at: u64,
 }
@@ -140,7 +142,11 @@ pub struct Status {
 }
 
 impl Log {
-    pub(crate) fn open(store: Arc<dyn EventStore>, intake: Arc<Intake>) -> Result<Self, Error> {
+    pub(crate) fn open(
+        store: Arc<dyn EventStore>,
+        intake: Arc<Intake>,
+        tell: Option<Tell>,
+    ) -> Result<Self, Error> {
         let head = store.open()?.get();
         if !leaves_numbers_for(1, head.saturating_add(1)) {
             return Err(Error::ended(USED_UP));
@@ -163,6 +169,7 @@ impl Log {
             lapses: Lapses::default(),
             following: Following::default(),
             advance: Advance::default(),
+            diagnostics: Diagnostics::new(tell),
             started: Instant::now(),
         })
     }
@@ -224,10 +231,15 @@ impl Log {
 
     /// Notes that the store failed and tells every reader, once per stretch.
     pub(crate) fn fail(&self, message: String) {
+        self.diagnostics.tell(Trouble::StoreFails(&message));
         if lock(&self.failure).replace(message).is_none() {
             self.degradations.fetch_add(1, Ordering::Release);
             self.tail.wake_everyone();
         }
+    }
+
+    pub(crate) fn diagnose(&self, trouble: Trouble<'_>) {
+        self.diagnostics.tell(trouble);
     }
 
     pub(crate) fn degradations(&self) -> u64 {

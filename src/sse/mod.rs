@@ -30,6 +30,7 @@ pub(crate) mod subscription;
 pub(crate) mod tail;
 pub(crate) mod target;
 pub(crate) mod translate;
+pub(crate) mod trouble;
 pub(crate) mod wait;
 pub(crate) mod worker;
 pub(crate) mod writer;

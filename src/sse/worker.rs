@@ -24,6 +24,7 @@ use crate::{
         room::Room,
         store::{Abandoned, EventStore, Tended},
         translate::Translator,
+        trouble::{Tell, Trouble},
         writer::{Pending, Writer},
     },
     sync::guard,
@@ -66,6 +67,8 @@ pub(crate) struct WorkerSettings {
     pub(crate) buffer_events: usize,
     pub(crate) on_thread: OnThread,
     pub(crate) hold: Arc<Hold>,
+    /// Where operators read of trouble.
+    pub(crate) tell: Option<Tell>,
 }
 
 impl fmt::Debug for WorkerSettings {
@@ -83,6 +86,7 @@ impl Default for WorkerSettings {
             buffer_events: DEFAULT_BUFFER_EVENTS,
             on_thread: Arc::new(|| Box::new(())),
             hold: Arc::default(),
+            tell: None,
         }
     }
 }
@@ -102,7 +106,7 @@ impl Engine {
     ) -> Result<Self, Error> {
         let intake = Arc::new(Intake::new(settings.buffer_bytes, settings.buffer_events));
         let on_thread = settings.on_thread;
-        let log = Arc::new(Log::open(store, Arc::clone(&intake))?);
+        let log = Arc::new(Log::open(store, Arc::clone(&intake), settings.tell)?);
         let keeper = Keeper::new(&log.store, &on_thread)?;
         let translator = translator(&log);
         let observer = translator.observer();
@@ -191,6 +195,7 @@ impl<T: Translator> Worker<T> {
     }
 
     fn break_off(&mut self, why: &'static str) {
+        guard(|| self.log.diagnose(Trouble::Ended(why)));
         let Counts {
             starts,
             ends,

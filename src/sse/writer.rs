@@ -13,6 +13,7 @@ use crate::{
         log::Log,
         store::Appended,
         translate::{Observer, Translator},
+        trouble::Trouble,
     },
     sync::guard,
 };
@@ -304,6 +305,7 @@ impl Writer {
         if new.is_zero() {
             return true;
         }
+        self.log.diagnose(Trouble::Dropped(new));
         let mut batch = Batch::default();
         batch.push(control::GAP, None, Pin::None, |out| {
             control::dropped_payload(out, new);

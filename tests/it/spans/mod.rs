@@ -18,6 +18,8 @@ mod redact;
 mod remembered;
 mod retention;
 mod through_tracing;
+#[cfg(all(feature = "internal-logs", feature = "tracing"))]
+mod warned;
 pub(crate) mod watched;
 mod wire;
 mod wrapping;
