@@ -143,6 +143,24 @@ async fn an_error_too_can_be_read_by_who_was_allowed() {
 }
 
 #[tokio::test]
+async fn a_proxy_may_call_the_server_by_another_name() {
+    // As nginx does unless told otherwise: the page is at another origin than the host that we see. Over plain HTTP browsers
+    // say no more, and only for module scripts that.
+    let live = log();
+    let public = [("origin", "http://ops.intranet")];
+    for (path, headers) in [
+        ("/", &[][..]),
+        ("/assets/main.mjs", &public[..]),
+        ("/traces/sse", &[][..]),
+    ] {
+        let response = send(&live, Method::GET, path, headers).await;
+        assert_eq!(response.status(), 200, "{path}");
+    }
+    let response = send(&live, Method::GET, "/traces/sse", &public).await;
+    assert_eq!(response.status(), 403);
+}
+
+#[tokio::test]
 async fn what_is_no_origin_is_refused_when_the_log_is_built() {
     let error = LiveSpans::builder()
         .allowed_origins(["*"])
