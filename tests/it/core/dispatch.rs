@@ -1,6 +1,9 @@
 //! The front door: ids, order, and what happens when it is shut.
 
-use std::thread;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+};
 
 use futures_util::StreamExt as _;
 use livespan::{EndReason, Event, Message, SseTarget, Subscribe};
@@ -9,7 +12,7 @@ use super::{
     connection::Connection,
     note::{Note, builder, put},
 };
-use crate::support::{PATIENCE, block_on};
+use crate::support::{PATIENCE, block_on, until};
 
 #[test]
 fn a_dispatch_returns_the_id_that_the_event_has_on_the_stream() {
@@ -154,6 +157,67 @@ fn every_event_that_was_taken_is_stored_though_a_shutdown_comes_between() {
             .filter(|frame| frame.get("event") == Some("note"))
             .count() as u64;
         assert_eq!(notes, accepted);
+    }
+}
+
+/// Writers, those who flush, readers that come and go, and the end, all at once.
+#[test]
+fn every_event_is_stored_or_counted_and_every_reader_ends_though_all_of_it_races() {
+    const EACH: u64 = 400;
+    for round in 0..40 {
+        let target = builder().buffer(0, 0).build().unwrap();
+        let taken = AtomicU64::new(0);
+        let refused = AtomicU64::new(0);
+        let tried = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..EACH {
+                        tried.fetch_add(1, Ordering::SeqCst);
+                        match target.try_dispatch(&Note::new("x")) {
+                            Ok(()) => taken.fetch_add(1, Ordering::SeqCst),
+                            Err(error) if error.is_closed() => {
+                                refused.fetch_add(1, Ordering::SeqCst)
+                            }
+                            Err(_counted) => 0,
+                        };
+                    }
+                });
+            }
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    target.flush(PATIENCE).unwrap();
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let mut connection = Connection::open(&target, Subscribe::all());
+                    drop(connection.piece());
+                    // However it falls: what a subscription gets is in order, and it ends.
+                    let messages: Vec<Message> =
+                        block_on(target.subscribe(Subscribe::all()).take(5).collect());
+                    assert!(!messages.is_empty());
+                }
+            });
+            scope.spawn(|| {
+                until(|| tried.load(Ordering::SeqCst) > round);
+                thread::scope(|both| {
+                    both.spawn(|| target.shutdown(PATIENCE).unwrap());
+                    both.spawn(|| target.shutdown(PATIENCE).unwrap());
+                });
+            });
+        });
+        let taken = taken.into_inner();
+        let all = taken + refused.into_inner() + target.dropped().other;
+        assert_eq!(all, 2 * EACH);
+        let frames = Connection::open(&target, Subscribe::all()).frames();
+        let stored = frames
+            .iter()
+            .filter(|frame| frame.get("event") == Some("note"))
+            .count() as u64;
+        assert_eq!(stored, taken);
+        assert_eq!(frames.last().unwrap().get("event"), Some("end"));
+        assert_eq!(target.subscribers(), 0);
     }
 }
 

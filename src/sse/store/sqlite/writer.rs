@@ -367,6 +367,36 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_is_full_refuses_whole_batches_and_takes_them_when_it_has_room() {
+        let folder = Folder::new();
+        let mut writer = keeping_ten_hours(&folder);
+        append(&mut writer, NOON);
+        let pages: i64 = writer
+            .connection
+            .pragma_query_value(None, "page_count", |row| row.get(0))
+            .unwrap();
+        let room = |writer: &Writer, pages: i64| {
+            let set = format!("PRAGMA max_page_count = {pages}");
+            let query = writer.connection.query_row(&set, [], |_row| Ok(()));
+            query.unwrap();
+        };
+        room(&writer, pages);
+        let mut large = Batch::default();
+        for _ in 0..10 {
+            large.push("note", None, Pin::Open(1), |out| out.resize(10_000, b'x'));
+        }
+        for _ in 0..3 {
+            let error = writer.append(Sequence::new(2), &large, NOON).unwrap_err();
+            assert_eq!(error.to_string(), "database or disk is full");
+            writer.refresh().unwrap();
+            assert_eq!((writer.oldest(), writer.head()), (1, 1));
+        }
+        room(&writer, pages + 1_000);
+        writer.append(Sequence::new(2), &large, NOON).unwrap();
+        assert_eq!((writer.oldest(), writer.head()), (1, 11));
+    }
+
+    #[test]
     fn a_clock_that_is_set_back_lets_nothing_go_early_and_nothing_stay_for_ever() {
         let folder = Folder::new();
         let mut writer = keeping_ten_hours(&folder);
