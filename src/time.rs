@@ -25,7 +25,7 @@ impl Timestamp {
         Self(nanos)
     }
 
-    #[cfg(any(test, feature = "spans"))]
+    #[cfg(feature = "spans")]
     pub(crate) const fn nanos(self) -> u64 {
         self.0
     }
