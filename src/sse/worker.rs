@@ -141,6 +141,10 @@ impl Engine {
             match self.intake.try_push(class, &write) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Closed) => return Err(self.intake.closed_error()),
+                // Nobody makes room in a fork.
+                Err(Refused::Full) if self.intake.is_forked() => {
+                    return Err(self.intake.closed_error());
+                }
                 Err(Refused::Full) => room.await,
             }
         }
