@@ -1,6 +1,8 @@
 //! Integration tests: the crate as its users see it, one module a part.
 
 mod core;
+#[cfg(all(feature = "http", feature = "sqlite"))]
+mod fuzz;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "spans")]

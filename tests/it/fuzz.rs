@@ -1,0 +1,81 @@
+//! The bodies of the fuzz targets over their seeds, and over mutations of them: the same code that `cargo fuzz` runs.
+
+use std::{fs, path::Path};
+
+use proptest::{
+    collection::vec,
+    prelude::any,
+    test_runner::{Config, TestRunner},
+};
+
+#[path = "../../fuzz/bodies.rs"]
+mod bodies;
+
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/seeds")
+        .join(target);
+    let files = fs::read_dir(&folder).unwrap();
+    let mut seeds: Vec<_> = files
+        .map(|file| fs::read(file.unwrap().path()).unwrap())
+        .collect();
+    seeds.sort();
+    assert!(seeds.len() >= 5, "{}", folder.display());
+    seeds
+}
+
+/// Each seed as it is, then so many mutations: bytes replaced, a piece cut out, another seed's end put on.
+fn over_seeds(target: &str, cases: u32, body: fn(&[u8])) {
+    let seeds = seeds(target);
+    seeds.iter().for_each(|seed| body(seed));
+    let strategy = (
+        any::<(usize, usize)>(),
+        vec((any::<usize>(), any::<u8>()), 0..4),
+        any::<(usize, u8)>(),
+        any::<usize>(),
+    );
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mutated = |((first, second), changes, (at, cut), joint)| {
+        let mut data = Vec::clone(&seeds[first % seeds.len()]);
+        let other: &Vec<u8> = &seeds[second % seeds.len()];
+        let cut: u8 = cut;
+        let place = |index: usize, data: &[u8]| index % (data.len() + 1);
+        if cut.is_multiple_of(3) {
+            data.truncate(place(at, &data));
+            data.extend_from_slice(&other[place(joint, other)..]);
+        } else if cut.is_multiple_of(2) {
+            let start = place(at, &data);
+            let end = (start + usize::from(cut)).min(data.len());
+            data.drain(start..end);
+        }
+        for (index, byte) in changes {
+            let index: usize = index;
+            if !data.is_empty() {
+                let index = index % data.len();
+                data[index] = byte;
+            }
+        }
+        body(&data);
+        Ok(())
+    };
+    TestRunner::new(config).run(&strategy, mutated).unwrap();
+}
+
+#[test]
+fn ids_from_anywhere() {
+    over_seeds("ids", 5000, bodies::ids);
+}
+
+#[test]
+fn requests_from_anyone() {
+    over_seeds("requests", 2000, bodies::requests);
+}
+
+#[test]
+fn rows_as_anyone_left_them() {
+    over_seeds("rows", 150, bodies::rows);
+}
