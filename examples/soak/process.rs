@@ -1,11 +1,10 @@
 //! What the operating system counts of this process.
 
-use std::{fs, time::Instant};
+use std::fs;
 
 /// One look.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
-    pub(crate) at: Instant,
     pub(crate) resident_kib: u64,
     pub(crate) threads: u64,
     pub(crate) files: u64,
@@ -28,7 +27,6 @@ pub(crate) fn sample() -> Result<Sample, String> {
     };
     let files = fs::read_dir("/proc/self/fd").map_err(|error| format!("/proc/self/fd: {error}"))?;
     Ok(Sample {
-        at: Instant::now(),
         resident_kib: number("VmRSS:")?,
         threads: number("Threads:")?,
         // Reading the directory is one of them.
