@@ -15,6 +15,7 @@ use opentelemetry::{
     trace::{Span as _, SpanKind, TraceContextExt as _, Tracer as _},
 };
 use opentelemetry_sdk::trace::{SdkTracer, Span};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{ledger::Ledger, random::Random};
 
@@ -90,11 +91,13 @@ impl Load {
     /// Makes spans until the time is over, and ends all of them. Returns how many spans it made at its rate.
     pub(crate) async fn run(self, length: Duration) -> u64 {
         let mut random = Random::new(7);
-        let mut ticks = tokio::time::interval(TICK);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let start = Instant::now();
         let mut running = Vec::new();
         let (mut made, mut due_from, mut tick) = (0_u64, start, 0_u64);
-        let mut carried = 0;
+        // In millionths of a span: how many there should be by now.
+        let mut due = 0;
         let mut next_burst = start + FIRST_BURST;
         while start.elapsed() < length {
             ticks.tick().await;
@@ -102,14 +105,12 @@ impl Load {
             let now = Instant::now();
             let waited = now.duration_since(due_from).min(CATCH_UP);
             due_from = now;
-            carried += self.rate * u64::try_from(waited.as_micros()).unwrap_or(0);
-            let before = made;
+            due += self.rate * u64::try_from(waited.as_micros()).unwrap_or(0);
             made += self.long_traces(&mut running, tick, &mut random);
-            while (made - before) * 1_000_000 < carried {
+            while made * 1_000_000 < due {
                 self.small_trace(made);
                 made += SPANS_OF_SMALL_TRACE;
             }
-            carried = carried.saturating_sub((made - before) * 1_000_000);
             if now >= next_burst {
                 next_burst = now + BURST_INTERVAL;
                 self.burst();

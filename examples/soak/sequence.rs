@@ -167,7 +167,7 @@ impl Sequence {
             let data = String::from_utf8_lossy(frame.data);
             self.wrong(&format!("the event {number} is of another trace: {data}"));
         }
-        if self.seen == 0 && number <= self.silent {
+        if is_own && self.seen == 0 && number < self.silent {
             // It may be a kept start, after which others were gone before this client came.
             self.counts = false;
         }
