@@ -93,13 +93,13 @@ impl Client {
             let follow = match self.kind {
                 Kind::Everything => Follow::Everything,
                 Kind::Drops => Follow::Drops,
-                Kind::OneTrace => match self.world.traces.pick(&mut self.random) {
-                    Some(trace) => Follow::Trace(trace),
-                    None => {
+                Kind::OneTrace => {
+                    let Some(trace) = self.world.traces.pick(&mut self.random) else {
                         self.world.pause(Duration::from_millis(200)).await;
                         continue;
-                    }
-                },
+                    };
+                    Follow::Trace(trace)
+                }
             };
             self.follow(follow).await;
             let away = self.random.milliseconds(0..3_000);

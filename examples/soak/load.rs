@@ -30,6 +30,8 @@ const LONG_TICKS: u64 = 20;
 const FIRST_BURST: Duration = Duration::from_secs(8);
 const BURST_INTERVAL: Duration = Duration::from_secs(30);
 const BURST_TRACES: u64 = 6_000;
+/// The log has reported what it dropped after this.
+const REPORT_TIME: Duration = Duration::from_secs(2);
 
 /// A trace that goes on for some seconds and of which it is known how many spans it has.
 #[derive(Debug)]
@@ -37,11 +39,21 @@ pub(crate) struct LongTrace {
     pub(crate) id: String,
     spans: AtomicU64,
     over: AtomicBool,
-    /// What the log had dropped before it began.
-    pub(crate) dropped_before: u64,
+    /// What the log had dropped before it began; `None` when it may have reported that later.
+    pub(crate) dropped_before: Option<u64>,
 }
 
 impl LongTrace {
+    #[cfg(test)]
+    pub(crate) fn over(id: &str, spans: u64) -> Self {
+        Self {
+            id: id.to_owned(),
+            spans: AtomicU64::new(spans),
+            over: AtomicBool::new(true),
+            dropped_before: Some(0),
+        }
+    }
+
     /// How many events it has, once all are there.
     pub(crate) fn events(&self) -> Option<u64> {
         let spans = self.spans.load(Ordering::Acquire);
@@ -79,6 +91,14 @@ struct Running {
     phase: u64,
 }
 
+/// Where the load is.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: Instant,
+    tick: u64,
+    last_burst: Option<Instant>,
+}
+
 pub(crate) struct Load {
     pub(crate) live: LiveSpans,
     pub(crate) tracer: SdkTracer,
@@ -99,6 +119,7 @@ impl Load {
         // In millionths of a span: how many there should be by now.
         let mut due = 0;
         let mut next_burst = start + FIRST_BURST;
+        let mut last_burst = None;
         while start.elapsed() < length {
             ticks.tick().await;
             tick += 1;
@@ -106,7 +127,15 @@ impl Load {
             let waited = now.duration_since(due_from).min(CATCH_UP);
             due_from = now;
             due += self.rate * u64::try_from(waited.as_micros()).unwrap_or(0);
-            made += self.long_traces(&mut running, tick, &mut random);
+            made += self.long_traces(
+                &mut running,
+                Moment {
+                    now,
+                    tick,
+                    last_burst,
+                },
+                &mut random,
+            );
             while made * 1_000_000 < due {
                 self.small_trace(made);
                 made += SPANS_OF_SMALL_TRACE;
@@ -114,6 +143,7 @@ impl Load {
             if now >= next_burst {
                 next_burst = now + BURST_INTERVAL;
                 self.burst();
+                last_burst = Some(Instant::now());
             }
         }
         self.traces.set(&[]);
@@ -154,8 +184,8 @@ impl Load {
     }
 
     /// Moves the long traces on by a tick; returns how many spans it began.
-    fn long_traces(&self, running: &mut Vec<Running>, tick: u64, random: &mut Random) -> u64 {
-        let now = Instant::now();
+    fn long_traces(&self, running: &mut Vec<Running>, moment: Moment, random: &mut Random) -> u64 {
+        let Moment { now, tick, .. } = moment;
         let mut made = 0;
         for one in &*running {
             if (tick + one.phase).is_multiple_of(LONG_TICKS) {
@@ -176,7 +206,7 @@ impl Load {
         }
         // A few a second, so that they do not all end together.
         if running.len() < LONG_TRACES && tick.is_multiple_of(LONG_TICKS) {
-            running.push(self.begin(random));
+            running.push(self.begin(moment, random));
             made += 1;
         }
         if running.len() != before || made > 0 {
@@ -186,8 +216,11 @@ impl Load {
         made
     }
 
-    fn begin(&self, random: &mut Random) -> Running {
-        let dropped_before = dropped(&self.live);
+    fn begin(&self, moment: Moment, random: &mut Random) -> Running {
+        let is_reported = moment
+            .last_burst
+            .is_none_or(|burst| moment.now >= burst + REPORT_TIME);
+        let dropped_before = is_reported.then(|| dropped(&self.live));
         let root = self
             .tracer
             .span_builder("ship order")
@@ -201,7 +234,7 @@ impl Load {
                 dropped_before,
             }),
             root,
-            until: Instant::now() + random.milliseconds(4_000..20_000),
+            until: moment.now + random.milliseconds(4_000..20_000),
             phase: random.below(LONG_TICKS),
         }
     }

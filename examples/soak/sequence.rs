@@ -143,39 +143,39 @@ impl Sequence {
             return self.wrong(&format!("the event {number} comes again or late"));
         }
         self.settle(number);
-        let within = self.gone.as_ref().is_some_and(|gone| number <= gone.to);
-        let Follow::Trace(trace) = &self.follow else {
-            if matches!(self.follow, Follow::Drops) {
-                self.drops(frame);
-            } else if !within && number != self.last + 1 && number > self.silent {
-                let hole = format!("{} to {} are missing", self.last + 1, number - 1);
-                self.wrong(&hole);
+        let is_kept = self.gone.as_ref().is_some_and(|gone| number <= gone.to);
+        match &self.follow {
+            Follow::Everything => {
+                if !is_kept && number != self.last + 1 && number > self.silent {
+                    self.wrong(&format!("what is before {number} is missing"));
+                }
+                self.seen += 1;
             }
-            if let Some(gone) = self.gone.as_mut().filter(|_| within) {
-                gone.kept += 1;
+            Follow::Drops => self.drops(frame),
+            Follow::Trace(trace) => {
+                let is_own = is_of(&trace.id, frame);
+                self.of_trace(is_own, number, frame);
             }
-            self.seen += 1;
-            self.last = number;
-            return;
-        };
-        let id = memchr::memmem::find(frame.data, b"\"traceId\":\"")
-            .and_then(|at| frame.data.get(at + 11..at + 43));
-        let is_own = id == Some(trace.id.as_bytes());
-        // What belongs to every stream: who the spans belong to, and what was dropped.
-        let is_common = matches!(frame.event, b"process" | b"gap");
-        if !is_own && !is_common {
-            let data = String::from_utf8_lossy(frame.data);
-            self.wrong(&format!("the event {number} is of another trace: {data}"));
         }
-        if is_own && self.seen == 0 && number < self.silent {
-            // It may be a kept start, after which others were gone before this client came.
-            self.counts = false;
-        }
-        self.seen += u64::from(is_own);
-        if let Some(gone) = self.gone.as_mut().filter(|_| within) {
+        if let Some(gone) = self.gone.as_mut().filter(|_| is_kept) {
             gone.kept += 1;
         }
         self.last = number;
+    }
+
+    fn of_trace(&mut self, is_own: bool, number: u64, frame: &Frame<'_>) {
+        // What belongs to every stream: who the spans belong to, and what was dropped.
+        if !is_own && !matches!(frame.event, b"process" | b"gap") {
+            let data = String::from_utf8_lossy(frame.data);
+            self.wrong(&format!("the event {number} is of another trace: {data}"));
+        }
+        if is_own && self.seen == 0 {
+            // What was gone before this client came is not announced: others after a kept start, or the first ones of a
+            // trace that is over.
+            let is_root = memchr::memmem::find(frame.data, b"\"parentSpanId\":null").is_some();
+            self.counts &= frame.event == b"started" && is_root && number >= self.silent;
+        }
+        self.seen += u64::from(is_own);
     }
 
     /// Closes the gap that is open when an event or a cursor comes from beyond it.
@@ -282,7 +282,7 @@ impl Sequence {
         let Some(events) = trace.events() else {
             return self.wrong("its trace is told to be complete and is not over");
         };
-        if self.counts && dropped == trace.dropped_before {
+        if self.counts && trace.dropped_before == Some(dropped) {
             self.ledger.traces_counted.add(1);
             if self.seen + self.lost != events {
                 let (seen, lost) = (self.seen, self.lost);
@@ -296,6 +296,16 @@ impl Sequence {
     }
 }
 
+fn is_of(trace: &str, frame: &Frame<'_>) -> bool {
+    let key = b"\"traceId\":\"";
+    let at = memchr::memmem::find(frame.data, key).map(|at| at + key.len());
+    let id = at.and_then(|at| frame.data.get(at..at + trace.len()));
+    id == Some(trace.as_bytes())
+}
+
 fn place(id: &Value) -> Option<u64> {
     id.as_str()?.rsplit_once('-')?.1.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;
