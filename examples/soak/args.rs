@@ -1,0 +1,71 @@
+//! The command line of the soak: what it does not know is one line that says what would have been right.
+
+use std::{ffi::OsString, time::Duration};
+
+pub(crate) const HELP: &str = "\
+Load, readers and checks for as long as you say; it exits with 1 and names what was wrong.
+
+Usage: soak [--minutes N | --seconds N] [OPTIONS]
+
+Options:
+  --minutes <N>     how long [default: 30]
+  --seconds <N>     the same in seconds, at least 10
+  --rate <N>        spans per second [default: 5000]
+  --clients <N>     readers over TCP [default: 200]
+  --everything <N>  how many of them read all events; each of the others reads one trace [default: 40]
+  --help            print this and exit";
+
+/// What the user asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    pub(crate) length: Duration,
+    pub(crate) rate: u64,
+    pub(crate) clients: usize,
+    pub(crate) everything: usize,
+}
+
+/// Reads the arguments after the program's name; `None` is a wish for help.
+///
+/// # Errors
+///
+/// The first flag that is unknown, or has no number that makes sense.
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Option<Options>, String> {
+    let mut arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
+    let mut seconds = 30 * 60;
+    let mut options = Options {
+        length: Duration::ZERO,
+        rate: 5_000,
+        clients: 200,
+        everything: 40,
+    };
+    while let Some(flag) = arguments.next() {
+        if flag == "--help" {
+            return Ok(None);
+        }
+        let mut number = |range: std::ops::RangeInclusive<u64>| {
+            let value = arguments.next().unwrap_or_default();
+            let parsed = value.parse().ok().filter(|number| range.contains(number));
+            let (low, high) = (range.start(), range.end());
+            parsed.ok_or_else(|| {
+                format!("{flag} takes a number from {low} to {high}, and not {value:?}")
+            })
+        };
+        match flag.as_str() {
+            "--minutes" => seconds = number(1..=10_000)? * 60,
+            "--seconds" => seconds = number(10..=600_000)?,
+            "--rate" => options.rate = number(100..=1_000_000)?,
+            "--clients" => options.clients = small(number(2..=5_000)?),
+            "--everything" => options.everything = small(number(1..=5_000)?),
+            _ => return Err(format!("{flag:?} is no flag; see --help")),
+        }
+    }
+    if options.everything > options.clients {
+        return Err("--everything is more than --clients".to_owned());
+    }
+    options.length = Duration::from_secs(seconds);
+    Ok(Some(options))
+}
+
+fn small(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,247 @@
+//! The instrumented program: small traces at a rate, some long traces among them for readers of one trace, and from time
+//! to time a burst that is more than the log's buffer takes.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use livespan::LiveSpans;
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{Span as _, SpanKind, TraceContextExt as _, Tracer as _},
+};
+use opentelemetry_sdk::trace::{SdkTracer, Span};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::{ledger::Ledger, random::Random};
+
+/// How often spans are made, so that they come evenly.
+const TICK: Duration = Duration::from_millis(5);
+/// A load that was held up longer than this does not make up for it: it would be a burst.
+const CATCH_UP: Duration = Duration::from_secs(2);
+const SPANS_OF_SMALL_TRACE: u64 = 5;
+const LONG_TRACES: usize = 24;
+/// Ticks between two spans of a long trace.
+const LONG_TICKS: u64 = 20;
+const FIRST_BURST: Duration = Duration::from_secs(8);
+const BURST_INTERVAL: Duration = Duration::from_secs(30);
+const BURST_TRACES: u64 = 6_000;
+/// The log has reported what it dropped after this.
+const REPORT_TIME: Duration = Duration::from_secs(2);
+
+/// A trace that goes on for some seconds and of which it is known how many spans it has.
+#[derive(Debug)]
+pub(crate) struct LongTrace {
+    pub(crate) id: String,
+    spans: AtomicU64,
+    over: AtomicBool,
+    /// What the log had dropped before it began; `None` when it may have reported that later.
+    pub(crate) dropped_before: Option<u64>,
+}
+
+impl LongTrace {
+    #[cfg(test)]
+    pub(crate) fn over(id: &str, spans: u64) -> Self {
+        Self {
+            id: id.to_owned(),
+            spans: AtomicU64::new(spans),
+            over: AtomicBool::new(true),
+            dropped_before: Some(0),
+        }
+    }
+
+    /// How many events it has, once all are there.
+    pub(crate) fn events(&self) -> Option<u64> {
+        let spans = self.spans.load(Ordering::Acquire);
+        self.over.load(Ordering::Acquire).then_some(spans * 2)
+    }
+}
+
+/// The long traces that go on, for who wants to read one.
+#[derive(Debug, Default)]
+pub(crate) struct LongTraces(Mutex<Vec<Arc<LongTrace>>>);
+
+impl LongTraces {
+    pub(crate) fn pick(&self, random: &mut Random) -> Option<Arc<LongTrace>> {
+        let traces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = random.below(traces.len() as u64);
+        traces.get(usize::try_from(place).ok()?).map(Arc::clone)
+    }
+
+    fn set(&self, running: &[Running]) {
+        let traces = running.iter().map(|one| Arc::clone(&one.trace));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = traces.collect();
+    }
+}
+
+/// Everything that was dropped, whatever it was.
+pub(crate) fn dropped(live: &LiveSpans) -> u64 {
+    let dropped = live.status().dropped;
+    dropped.starts + dropped.ends + dropped.other
+}
+
+struct Running {
+    trace: Arc<LongTrace>,
+    root: Span,
+    until: Instant,
+    phase: u64,
+}
+
+/// Where the load is.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: Instant,
+    tick: u64,
+    last_burst: Option<Instant>,
+}
+
+pub(crate) struct Load {
+    pub(crate) live: LiveSpans,
+    pub(crate) tracer: SdkTracer,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) traces: Arc<LongTraces>,
+    pub(crate) rate: u64,
+}
+
+impl Load {
+    /// Makes spans until the time is over, and ends all of them. Returns how many spans it made at its rate.
+    pub(crate) async fn run(self, length: Duration) -> u64 {
+        let mut random = Random::new(7);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let start = Instant::now();
+        let mut running = Vec::new();
+        let (mut made, mut due_from, mut tick) = (0_u64, start, 0_u64);
+        // In millionths of a span: how many there should be by now.
+        let mut due = 0;
+        let mut next_burst = start + FIRST_BURST;
+        let mut last_burst = None;
+        while start.elapsed() < length {
+            ticks.tick().await;
+            tick += 1;
+            let now = Instant::now();
+            let waited = now.duration_since(due_from).min(CATCH_UP);
+            due_from = now;
+            due += self.rate * u64::try_from(waited.as_micros()).unwrap_or(0);
+            made += self.long_traces(
+                &mut running,
+                Moment {
+                    now,
+                    tick,
+                    last_burst,
+                },
+                &mut random,
+            );
+            while made * 1_000_000 < due {
+                self.small_trace(made);
+                made += SPANS_OF_SMALL_TRACE;
+            }
+            if now >= next_burst {
+                next_burst = now + BURST_INTERVAL;
+                self.burst();
+                last_burst = Some(Instant::now());
+            }
+        }
+        self.traces.set(&[]);
+        for one in running {
+            Self::end(one);
+        }
+        made
+    }
+
+    fn small_trace(&self, number: u64) {
+        let mut root = self
+            .tracer
+            .span_builder("GET /orders/{id}")
+            .with_kind(SpanKind::Server)
+            .with_attributes([
+                KeyValue::new("http.route", "/orders/{id}"),
+                KeyValue::new("order", i64::try_from(number).unwrap_or(0)),
+            ])
+            .start_with_context(&self.tracer, &Context::new());
+        let within = Context::new().with_remote_span_context(root.span_context().clone());
+        for name in ["authorise", "load order", "SELECT orders", "render"] {
+            let mut child = self
+                .tracer
+                .span_builder(name)
+                .start_with_context(&self.tracer, &within);
+            child.set_attribute(KeyValue::new("order", i64::try_from(number).unwrap_or(0)));
+            child.end();
+        }
+        root.end();
+        self.ledger.spans.add(SPANS_OF_SMALL_TRACE);
+    }
+
+    /// More than the buffer takes, at once: what is dropped has to be announced.
+    fn burst(&self) {
+        for number in 0..BURST_TRACES {
+            self.small_trace(number);
+        }
+    }
+
+    /// Moves the long traces on by a tick; returns how many spans it began.
+    fn long_traces(&self, running: &mut Vec<Running>, moment: Moment, random: &mut Random) -> u64 {
+        let Moment { now, tick, .. } = moment;
+        let mut made = 0;
+        for one in &*running {
+            if (tick + one.phase).is_multiple_of(LONG_TICKS) {
+                let context = one.root.span_context().clone();
+                let within = Context::new().with_remote_span_context(context);
+                let mut item = self
+                    .tracer
+                    .span_builder("pack item")
+                    .start_with_context(&self.tracer, &within);
+                one.trace.spans.fetch_add(1, Ordering::Release);
+                item.end();
+                made += 1;
+            }
+        }
+        let before = running.len();
+        for one in running.extract_if(.., |one| one.until <= now) {
+            Self::end(one);
+        }
+        // A few a second, so that they do not all end together.
+        if running.len() < LONG_TRACES && tick.is_multiple_of(LONG_TICKS) {
+            running.push(self.begin(moment, random));
+            made += 1;
+        }
+        if running.len() != before || made > 0 {
+            self.traces.set(running);
+        }
+        self.ledger.spans.add(made);
+        made
+    }
+
+    fn begin(&self, moment: Moment, random: &mut Random) -> Running {
+        let is_reported = moment
+            .last_burst
+            .is_none_or(|burst| moment.now >= burst + REPORT_TIME);
+        let dropped_before = is_reported.then(|| dropped(&self.live));
+        let root = self
+            .tracer
+            .span_builder("ship order")
+            .with_kind(SpanKind::Consumer)
+            .start_with_context(&self.tracer, &Context::new());
+        Running {
+            trace: Arc::new(LongTrace {
+                id: root.span_context().trace_id().to_string(),
+                spans: AtomicU64::new(1),
+                over: AtomicBool::new(false),
+                dropped_before,
+            }),
+            root,
+            until: moment.now + random.milliseconds(4_000..20_000),
+            phase: random.below(LONG_TICKS),
+        }
+    }
+
+    /// Readers know how many events there are before they can see the last of them.
+    fn end(mut one: Running) {
+        one.trace.over.store(true, Ordering::Release);
+        one.root.end();
+    }
+}

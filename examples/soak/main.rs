@@ -1,0 +1,217 @@
+//! A load and its readers in one process, for as long as one says, with every reader's sequence checked.
+//!
+//! ```text
+//! cargo run --release --example soak -- --minutes 30
+//! ```
+//!
+//! A load goes through the OpenTelemetry SDK into a log that keeps little, so that it is full soon. Clients over TCP
+//! come, read, stall, are cut, resume and go. What they get has to be without a hole or a repetition that is not
+//! announced, and the process must not grow. It exits with 1 and names what was wrong.
+
+mod args;
+mod client;
+mod ledger;
+mod load;
+mod process;
+mod random;
+mod report;
+mod sequence;
+mod wire;
+
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use livespan::{LiveSpans, Retention};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tokio::{
+    runtime::Builder,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use crate::{
+    args::Options,
+    client::{Client, Kind, Phase, World},
+    ledger::Ledger,
+    load::{Load, LongTraces, dropped},
+    process::Sample,
+    report::Run,
+};
+
+const RETAINED_EVENTS: usize = 100_000;
+const RETAINED_BYTES: usize = 32 * 1024 * 1024;
+/// Small, so that a burst of the load does not fit.
+const BUFFER_EVENTS: usize = 16_384;
+const BUFFER_BYTES: usize = 4 * 1024 * 1024;
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Samples between two lines.
+const SAMPLES_PER_LINE: usize = 10;
+/// How long clients may take to read what is left, and the server to notice that they have gone.
+const CLIENTS_TIMEOUT: Duration = Duration::from_secs(120);
+const FILES_TIMEOUT: Duration = Duration::from_secs(30);
+
+fn main() -> ExitCode {
+    let options = match args::parse(std::env::args_os().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{}", args::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("soak: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = Builder::new_multi_thread().enable_all().build();
+    let outcome = runtime
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(run(options)));
+    match outcome {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("soak: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs it and returns how many violations there were.
+async fn run(options: Options) -> Result<u64, String> {
+    let retention = Retention::default()
+        .events(RETAINED_EVENTS)
+        .bytes(RETAINED_BYTES);
+    let live = LiveSpans::builder()
+        .retention(retention)
+        .buffer(BUFFER_BYTES, BUFFER_EVENTS)
+        .build()
+        .map_err(|error| error.to_string())?;
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(live.span_processor())
+        .build();
+    let server = live.serve("127.0.0.1:0").await;
+    let server = server.map_err(|error| error.to_string())?;
+    let ledger = Arc::new(Ledger::default());
+    let traces = Arc::new(LongTraces::default());
+    let (phase, seen_phase) = watch::channel(Phase::Load);
+    let world = World {
+        address: server.local_addr(),
+        live: live.clone(),
+        ledger: Arc::clone(&ledger),
+        traces: Arc::clone(&traces),
+        phase: seen_phase,
+    };
+    println!("soak: {} for {} s", server.url(), options.length.as_secs());
+    let before = process::sample()?;
+    let begun = Instant::now();
+    let load = Load {
+        live: live.clone(),
+        tracer: provider.tracer("soak"),
+        ledger: Arc::clone(&ledger),
+        traces,
+        rate: options.rate,
+    };
+    let load = tokio::spawn(load.run(options.length));
+    let clients = clients(&world, options);
+    let (made, samples, filling) = watch_load(load, &world).await?;
+    let took = begun.elapsed();
+    provider.force_flush().map_err(|error| error.to_string())?;
+    phase.send_replace(Phase::Drain(live.status().head.sequence().get()));
+    join(clients, &ledger).await;
+    let run = Run {
+        options,
+        took,
+        made,
+        before,
+        samples,
+        filling,
+        after: settled(before).await?,
+        dropped: dropped(&live),
+    };
+    provider.shutdown().map_err(|error| error.to_string())?;
+    live.shutdown().map_err(|error| error.to_string())?;
+    server.wait().await;
+    run.check(&ledger);
+    run.table(&ledger);
+    Ok(ledger.violations())
+}
+
+fn clients(world: &World, options: Options) -> JoinSet<()> {
+    let mut clients = JoinSet::new();
+    clients.spawn(Client::new(world.clone(), Kind::Drops, 0).run());
+    for number in 1..=options.clients {
+        let kind = if number <= options.everything {
+            Kind::Everything
+        } else {
+            Kind::OneTrace
+        };
+        clients.spawn(Client::new(world.clone(), kind, number).run());
+    }
+    clients
+}
+
+/// Looks at the process once a second until the load is over. Returns what the load made, the samples, and how many of
+/// them were taken before the log was full.
+async fn watch_load(
+    mut load: JoinHandle<u64>,
+    world: &World,
+) -> Result<(u64, Vec<Sample>, usize), String> {
+    let begun = Instant::now();
+    let mut ticks = interval(SAMPLE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.tick().await;
+    let mut samples = Vec::new();
+    let mut filling = None;
+    loop {
+        tokio::select! {
+            made = &mut load => {
+                let made = made.map_err(|error| format!("the load broke: {error}"))?;
+                let filling = filling.unwrap_or(samples.len());
+                return Ok((made, samples, filling));
+            }
+            _ = ticks.tick() => {}
+        }
+        let sample = process::sample()?;
+        samples.push(sample);
+        let status = world.live.status();
+        if status.oldest.sequence().get() > 1 && filling.is_none() {
+            filling = Some(samples.len());
+        }
+        if samples.len().is_multiple_of(SAMPLES_PER_LINE) {
+            report::line(begun.elapsed(), &sample, &status, &world.ledger);
+        }
+    }
+}
+
+/// Waits for the clients; one that panics or does not come to its end is a violation.
+async fn join(mut clients: JoinSet<()>, ledger: &Ledger) {
+    let all = async {
+        while let Some(client) = clients.join_next().await {
+            if let Err(error) = client {
+                ledger.violate(format!("a client broke: {error}"));
+            }
+        }
+    };
+    if timeout(CLIENTS_TIMEOUT, all).await.is_err() {
+        let left = clients.len();
+        ledger.violate(format!("{left} clients did not come to their end"));
+    }
+}
+
+/// The process when the server has closed what the clients left, or could have.
+async fn settled(before: Sample) -> Result<Sample, String> {
+    let deadline = Instant::now() + FILES_TIMEOUT;
+    let mut ticks = interval(SAMPLE_INTERVAL);
+    loop {
+        ticks.tick().await;
+        let now = process::sample()?;
+        if now.files <= before.files || Instant::now() >= deadline {
+            return Ok(now);
+        }
+    }
+}

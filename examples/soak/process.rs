@@ -1,0 +1,35 @@
+//! What the operating system counts of this process.
+
+use std::fs;
+
+/// One look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    pub(crate) resident_kib: u64,
+    pub(crate) threads: u64,
+    pub(crate) files: u64,
+}
+
+/// Looks at memory, threads and open files.
+///
+/// # Errors
+///
+/// When `/proc` does not tell, as on systems that are not Linux.
+pub(crate) fn sample() -> Result<Sample, String> {
+    let status = fs::read_to_string("/proc/self/status")
+        .map_err(|error| format!("/proc/self/status: {error}"))?;
+    let number = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let value = line.and_then(|line| line.split_whitespace().next());
+        value
+            .and_then(|value| value.parse().ok())
+            .ok_or_else(|| format!("/proc/self/status says no {name}"))
+    };
+    let files = fs::read_dir("/proc/self/fd").map_err(|error| format!("/proc/self/fd: {error}"))?;
+    Ok(Sample {
+        resident_kib: number("VmRSS:")?,
+        threads: number("Threads:")?,
+        // Reading the directory is one of them.
+        files: (files.count() as u64).saturating_sub(1),
+    })
+}

@@ -1,0 +1,177 @@
+//! What was measured over the run, what of it is held to a bound, and the table at the end.
+
+use std::{ops::Range, time::Duration};
+
+use livespan::Status;
+
+use crate::{args::Options, ledger::Ledger, process::Sample};
+
+/// Fewer samples than this, taken once a second after the log was full, say nothing of memory.
+const SAMPLES_MIN: usize = 60;
+/// How much more the last third may have resident than the middle one, at the median.
+const GROWTH_PERCENT_MAX: u64 = 10;
+/// Sockets of connections that one side has left and the other has not noticed yet.
+const FILES_SLACK: u64 = 64;
+/// A machine that makes less than this share of the load did not run what was asked for.
+const LOAD_PERCENT_MIN: u64 = 80;
+
+/// What was seen of the process and the log.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) options: Options,
+    pub(crate) took: Duration,
+    /// Spans made at the rate, the bursts not among them.
+    pub(crate) made: u64,
+    /// Before the first client came.
+    pub(crate) before: Sample,
+    /// Once a second.
+    pub(crate) samples: Vec<Sample>,
+    /// How many of the samples were taken before the log was full.
+    pub(crate) filling: usize,
+    /// After the last client had gone.
+    pub(crate) after: Sample,
+    pub(crate) dropped: u64,
+}
+
+/// One line each ten seconds.
+pub(crate) fn line(elapsed: Duration, sample: &Sample, status: &Status, ledger: &Ledger) {
+    println!(
+        "{:>6} s  {} spans  {} events read  {} MiB resident  {} threads  {} files  {} streams  {} kept  {} gaps  \
+         {} violations",
+        elapsed.as_secs(),
+        ledger.spans.get(),
+        ledger.events.get(),
+        sample.resident_kib / 1024,
+        sample.threads,
+        sample.files,
+        status.subscribers,
+        status.retained_events,
+        ledger.gaps.get(),
+        ledger.violations(),
+    );
+}
+
+impl Run {
+    /// Names what does not hold of the process.
+    pub(crate) fn check(&self, ledger: &Ledger) {
+        let rate = self.rate();
+        if rate * 100 < self.options.rate * LOAD_PERCENT_MIN {
+            let asked = self.options.rate;
+            ledger.violate(format!("the load was {rate} spans/s and not {asked}"));
+        }
+        if ledger.announced_drops.get() != self.dropped {
+            let (told, dropped) = (ledger.announced_drops.get(), self.dropped);
+            ledger.violate(format!("{dropped} were dropped and {told} announced"));
+        }
+        if let Some([middle, last]) = self.memory()
+            && last * 100 > middle * (100 + GROWTH_PERCENT_MAX)
+        {
+            ledger.violate(format!(
+                "resident memory grew: {middle} KiB, then {last} KiB"
+            ));
+        }
+        let [low, high] = self.range(|one| one.threads);
+        if low != high {
+            ledger.violate(format!("there were {low} to {high} threads"));
+        }
+        // A connection is a file on both its sides.
+        let files_max = self.before.files + 2 * (self.options.clients as u64 + 1) + FILES_SLACK;
+        let [_, files] = self.range(|one| one.files);
+        if files > files_max {
+            ledger.violate(format!(
+                "{files} files were open, and {files_max} are explained"
+            ));
+        }
+        let (before, after) = (self.before.files, self.after.files);
+        if after > before {
+            ledger.violate(format!("{after} files stay open, and {before} were before"));
+        }
+        if ledger.resumed.get() == 0 || ledger.traces.get() == 0 {
+            ledger.violate("no client resumed, or none read a trace to its end".to_owned());
+        }
+    }
+
+    pub(crate) fn table(&self, ledger: &Ledger) {
+        let [threads, threads_max] = self.range(|one| one.threads);
+        let [files, files_max] = self.range(|one| one.files);
+        let memory = self.memory().map_or_else(
+            || "not judged: the run was too short".to_owned(),
+            |[middle, last]| format!("{} MiB, then {} MiB", middle / 1024, last / 1024),
+        );
+        let rows = [
+            ("time", format!("{} s", self.took.as_secs())),
+            (
+                "spans",
+                format!(
+                    "{}, {} a second without bursts",
+                    ledger.spans.get(),
+                    self.rate()
+                ),
+            ),
+            ("events read by clients", ledger.events.get().to_string()),
+            (
+                "bytes read by clients",
+                format!("{} MiB", ledger.bytes.get() >> 20),
+            ),
+            ("connections, fresh", ledger.fresh.get().to_string()),
+            ("connections, resumed", ledger.resumed.get().to_string()),
+            ("stalls", ledger.stalls.get().to_string()),
+            (
+                "gaps, and events lost in them",
+                format!("{}, {}", ledger.gaps.get(), ledger.lost.get()),
+            ),
+            ("traces read to their end", ledger.traces.get().to_string()),
+            (
+                "of them counted to the event",
+                ledger.traces_counted.get().to_string(),
+            ),
+            (
+                "dropped, and announced",
+                format!("{}, {}", self.dropped, ledger.announced_drops.get()),
+            ),
+            ("resident, medians of thirds", memory),
+            ("threads", format!("{threads} to {threads_max}")),
+            (
+                "open files",
+                format!(
+                    "{files} to {files_max}, {} before, {} after",
+                    self.before.files, self.after.files
+                ),
+            ),
+            ("violations", ledger.violations().to_string()),
+        ];
+        println!();
+        for (name, value) in rows {
+            println!("{name:<32}{value}");
+        }
+        for what in ledger.named() {
+            println!("violation: {what}");
+        }
+    }
+
+    fn rate(&self) -> u64 {
+        let milliseconds = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
+        self.made * 1000 / milliseconds.max(1)
+    }
+
+    fn range(&self, of: impl Fn(&Sample) -> u64) -> [u64; 2] {
+        let all = || self.samples.iter().map(&of);
+        [all().min().unwrap_or(0), all().max().unwrap_or(0)]
+    }
+
+    /// The medians of the middle and the last third, in KiB.
+    fn memory(&self) -> Option<[u64; 2]> {
+        let full = self.samples.get(self.filling..)?;
+        if full.len() < SAMPLES_MIN {
+            return None;
+        }
+        let third = full.len() / 3;
+        let median = |range: Range<usize>| {
+            let samples = full.get(range)?.iter();
+            let mut sizes: Vec<u64> = samples.map(|one| one.resident_kib).collect();
+            sizes.sort_unstable();
+            sizes.get(sizes.len() / 2).copied()
+        };
+        Some([median(third..2 * third)?, median(2 * third..3 * third)?])
+    }
+}

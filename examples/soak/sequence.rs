@@ -1,0 +1,311 @@
+//! What one client got, checked frame by frame against what the wire format promises. Pure.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::{ledger::Ledger, load::LongTrace, wire::Frame};
+
+/// What a client reads.
+#[derive(Clone, Debug)]
+pub(crate) enum Follow {
+    Everything,
+    Trace(Arc<LongTrace>),
+    /// The stored reports of what was dropped.
+    Drops,
+}
+
+/// A stretch that is gone, some of which may still come: starts of open spans are kept longer.
+#[derive(Debug)]
+struct Gone {
+    from: u64,
+    to: u64,
+    lost: Option<u64>,
+    kept: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Sequence {
+    name: String,
+    follow: Follow,
+    ledger: Arc<Ledger>,
+    epoch: String,
+    last: u64,
+    gone: Option<Gone>,
+    /// On a stream that does not resume, what was gone when it began is no loss.
+    silent: u64,
+    greeted: bool,
+    seen: u64,
+    lost: u64,
+    /// Whether every event of the trace has to be among those seen and lost.
+    counts: bool,
+    pub(crate) end: Option<String>,
+    /// Whether the log says that it does not know the trace any more.
+    pub(crate) forgotten: bool,
+}
+
+impl Sequence {
+    pub(crate) fn new(name: String, follow: Follow, ledger: Arc<Ledger>) -> Self {
+        Self {
+            name,
+            follow,
+            ledger,
+            epoch: String::new(),
+            last: 0,
+            gone: None,
+            silent: 0,
+            greeted: false,
+            seen: 0,
+            lost: 0,
+            counts: true,
+            end: None,
+            forgotten: false,
+        }
+    }
+
+    /// Where to resume, if there is anything to resume.
+    pub(crate) fn last_id(&self) -> Option<String> {
+        (self.last > 0).then(|| format!("{}-{}", self.epoch, self.last))
+    }
+
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// A new connection: a gap after which nothing with an id came is told again.
+    pub(crate) fn connected(&mut self) {
+        if self.gone.take().is_some_and(|gone| gone.kept > 0) {
+            self.counts = false;
+        }
+        self.greeted = false;
+        self.silent = 0;
+        self.end = None;
+        self.forgotten = false;
+    }
+
+    fn wrong(&self, what: &str) {
+        self.ledger
+            .violate(format!("{} after {}: {what}", self.name, self.last));
+    }
+
+    pub(crate) fn take(&mut self, frame: &Frame<'_>) {
+        if let Some(end) = &self.end {
+            return self.wrong(&format!("a frame after the end ({end})"));
+        }
+        let empty = frame.event.is_empty() && frame.data.is_empty();
+        if frame.id.is_empty() {
+            // `retry` alone is no event.
+            if !empty {
+                self.control(frame);
+            }
+            return;
+        }
+        if !self.greeted {
+            self.wrong("an event before hello");
+        }
+        let Some(number) = self.number(frame.id) else {
+            return;
+        };
+        if empty {
+            // A cursor: nothing of this stream is up to here that was not told.
+            self.settle(number);
+            if number < self.last {
+                self.wrong(&format!("the cursor went back to {number}"));
+            }
+            self.last = number;
+            return;
+        }
+        self.ledger.events.add(1);
+        self.event(number, frame);
+    }
+
+    /// The number of an id of this epoch.
+    fn number(&mut self, id: &[u8]) -> Option<u64> {
+        let text = String::from_utf8_lossy(id);
+        let parts = text.split_once('-');
+        let parsed = parts.and_then(|(epoch, number)| Some((epoch, number.parse().ok()?)));
+        let Some((epoch, number)) = parsed else {
+            self.wrong(&format!("the id {text:?}"));
+            return None;
+        };
+        if self.epoch.is_empty() {
+            epoch.clone_into(&mut self.epoch);
+        }
+        if epoch != self.epoch {
+            self.wrong(&format!("the epoch {epoch} follows {}", self.epoch));
+            return None;
+        }
+        Some(number)
+    }
+
+    fn event(&mut self, number: u64, frame: &Frame<'_>) {
+        if number <= self.last {
+            return self.wrong(&format!("the event {number} comes again or late"));
+        }
+        self.settle(number);
+        let is_kept = self.gone.as_ref().is_some_and(|gone| number <= gone.to);
+        match &self.follow {
+            Follow::Everything => {
+                if !is_kept && number != self.last + 1 && number > self.silent {
+                    self.wrong(&format!("what is before {number} is missing"));
+                }
+                self.seen += 1;
+            }
+            Follow::Drops => self.drops(frame),
+            Follow::Trace(trace) => {
+                let is_own = is_of(&trace.id, frame);
+                self.of_trace(is_own, number, frame);
+            }
+        }
+        if let Some(gone) = self.gone.as_mut().filter(|_| is_kept) {
+            gone.kept += 1;
+        }
+        self.last = number;
+    }
+
+    fn of_trace(&mut self, is_own: bool, number: u64, frame: &Frame<'_>) {
+        // What belongs to every stream: who the spans belong to, and what was dropped.
+        if !is_own && !matches!(frame.event, b"process" | b"gap") {
+            let data = String::from_utf8_lossy(frame.data);
+            self.wrong(&format!("the event {number} is of another trace: {data}"));
+        }
+        if is_own && self.seen == 0 {
+            // What was gone before this client came is not announced: others after a kept start, or the first ones of a
+            // trace that is over.
+            let is_root = memchr::memmem::find(frame.data, b"\"parentSpanId\":null").is_some();
+            self.counts &= frame.event == b"started" && is_root && number >= self.silent;
+        }
+        self.seen += u64::from(is_own);
+    }
+
+    /// Closes the gap that is open when an event or a cursor comes from beyond it.
+    fn settle(&mut self, number: u64) {
+        let Some(gone) = self.gone.take_if(|gone| number > gone.to) else {
+            return;
+        };
+        let lost = gone.lost.unwrap_or(0);
+        if matches!(self.follow, Follow::Everything) {
+            let length = gone.to + 1 - gone.from;
+            if gone.kept + lost != length {
+                self.wrong(&format!("of {gone:?} not all {length} are accounted for"));
+            }
+        }
+        self.lost += lost;
+        self.counts &= gone.lost.is_some();
+        self.ledger.lost.add(lost);
+        self.last = self.last.max(gone.to);
+    }
+
+    fn control(&mut self, frame: &Frame<'_>) {
+        let data: Value = match serde_json::from_slice(frame.data) {
+            Ok(data) => data,
+            Err(error) => return self.wrong(&format!("data that is no JSON: {error}")),
+        };
+        let name = String::from_utf8_lossy(frame.event);
+        if self.greeted == (name == "hello") {
+            self.wrong(&format!("{name} where hello belongs, or hello again"));
+        }
+        match &*name {
+            "hello" => {
+                self.greeted = true;
+                if self.last == 0 {
+                    self.silent = place(&data["oldest"]).unwrap_or(0);
+                }
+            }
+            "ping" => self.forgotten |= data["known"] == false,
+            "end" => {
+                self.settle(u64::MAX);
+                self.end = data["reason"].as_str().map(str::to_owned);
+            }
+            "gap" if data["reason"] == "evicted" => self.gap(&data),
+            // A stream that is live only gets it; ours are not.
+            _ => self.wrong(&format!("the control event {name}: {data}")),
+        }
+    }
+
+    fn gap(&mut self, data: &Value) {
+        let (Some(from), Some(to)) = (place(&data["from"]), place(&data["to"])) else {
+            return self.wrong(&format!("a gap without places: {data}"));
+        };
+        self.settle(from);
+        let lost = data["lost"].as_u64();
+        self.ledger.gaps.add(1);
+        let follows = match self.follow {
+            Follow::Everything => {
+                lost.is_some()
+                    && (from == self.last + 1 || (from > self.last && from <= self.silent + 1))
+            }
+            Follow::Trace(_) | Follow::Drops => from > self.last,
+        };
+        if to < from || !follows || self.gone.is_some() {
+            self.wrong(&format!("a gap that does not follow: {data}"));
+        }
+        if matches!(self.follow, Follow::Drops) {
+            self.wrong("the reader of drops was behind retention: its sum says nothing");
+        }
+        self.gone = Some(Gone {
+            from,
+            to,
+            lost,
+            kept: 0,
+        });
+    }
+
+    /// A resume was answered with 204.
+    pub(crate) fn no_content(&self, dropped: u64) {
+        if self.last == 0 || !matches!(self.follow, Follow::Trace(_)) {
+            self.wrong("204 where nothing was read");
+        }
+        self.check_complete(dropped);
+    }
+
+    fn drops(&self, frame: &Frame<'_>) {
+        if frame.event == b"process" {
+            return;
+        }
+        let data: Value = serde_json::from_slice(frame.data).unwrap_or_default();
+        let numbers = ["starts", "ends", "other"].map(|of| data["lost"][of].as_u64());
+        if frame.event != b"gap" || numbers.contains(&None) {
+            return self.wrong(&format!("no report of drops: {data}"));
+        }
+        self.ledger
+            .announced_drops
+            .add(numbers.into_iter().flatten().sum());
+    }
+
+    /// Checks a trace that ended as complete: each of its events was seen or announced as lost.
+    pub(crate) fn check_complete(&self, dropped: u64) {
+        let Follow::Trace(trace) = &self.follow else {
+            return;
+        };
+        self.ledger.traces.add(1);
+        let Some(events) = trace.events() else {
+            return self.wrong("its trace is told to be complete and is not over");
+        };
+        if self.counts && trace.dropped_before == Some(dropped) {
+            self.ledger.traces_counted.add(1);
+            if self.seen + self.lost != events {
+                let (seen, lost) = (self.seen, self.lost);
+                self.wrong(&format!(
+                    "of {events} events {seen} came and {lost} are lost"
+                ));
+            }
+        } else if self.seen > events {
+            self.wrong(&format!("{} events of a trace of {events}", self.seen));
+        }
+    }
+}
+
+fn is_of(trace: &str, frame: &Frame<'_>) -> bool {
+    let key = b"\"traceId\":\"";
+    let at = memchr::memmem::find(frame.data, key).map(|at| at + key.len());
+    let id = at.and_then(|at| frame.data.get(at..at + trace.len()));
+    id == Some(trace.as_bytes())
+}
+
+fn place(id: &Value) -> Option<u64> {
+    id.as_str()?.rsplit_once('-')?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

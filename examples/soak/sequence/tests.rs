@@ -1,0 +1,191 @@
+//! That each violation is seen, and that what is announced is none.
+
+use super::*;
+
+const OWN: &str = "0000000000000000000000000000000a";
+
+/// A frame as a test writes it: an event with its number, a gap, a cursor or an end.
+enum Sent {
+    Event(u64),
+    Of(u64, &'static str),
+    Epoch(&'static str),
+    Gap(u64, u64, Option<u64>),
+    Dropped(u64),
+    Cursor(u64),
+    Complete,
+    Cut,
+}
+
+use Sent::{Complete, Cursor, Cut, Dropped, Epoch, Event, Gap, Of};
+
+fn feed(sequence: &mut Sequence, event: &str, id: &str, data: &str) {
+    sequence.take(&Frame {
+        event: event.as_bytes(),
+        id: id.as_bytes(),
+        data: data.as_bytes(),
+    });
+}
+
+fn hello(sequence: &mut Sequence, oldest: u64) {
+    sequence.connected();
+    let data = format!("{{\"oldest\":\"aaaaaaaa-{oldest}\"}}");
+    feed(sequence, "hello", "", &data);
+}
+
+/// What is said of a client that follows this and gets these frames, from a log whose oldest event is number 3.
+fn said(follow: Follow, sent: &[Sent]) -> Vec<String> {
+    let ledger = Arc::new(Ledger::default());
+    let mut sequence = Sequence::new("it".to_owned(), follow, Arc::clone(&ledger));
+    hello(&mut sequence, 3);
+    for one in sent {
+        let id = |number: u64| format!("aaaaaaaa-{number}");
+        let of = |trace: &str| format!("{{\"traceId\":\"{trace}\",\"parentSpanId\":null}}");
+        let sequence = &mut sequence;
+        match *one {
+            Event(number) => feed(sequence, "started", &id(number), &of(OWN)),
+            Of(number, trace) => feed(sequence, "started", &id(number), &of(trace)),
+            Epoch(id) => feed(sequence, "started", id, &of(OWN)),
+            Gap(from, to, lost) => {
+                let lost = lost.map_or("null".to_owned(), |lost| lost.to_string());
+                let (from, to) = (id(from), id(to));
+                let data = format!(
+                    "{{\"reason\":\"evicted\",\"from\":\"{from}\",\"to\":\"{to}\",\"lost\":{lost}}}"
+                );
+                feed(sequence, "gap", "", &data);
+            }
+            Dropped(number) => {
+                let data = "{\"lost\":{\"starts\":1,\"ends\":2,\"other\":0}}";
+                feed(sequence, "gap", &id(number), data);
+            }
+            Cursor(number) => feed(sequence, "", &id(number), ""),
+            Complete => {
+                feed(sequence, "end", "", "{\"reason\":\"complete\"}");
+                sequence.check_complete(0);
+            }
+            Cut => hello(sequence, 3),
+        }
+    }
+    ledger.named()
+}
+
+fn everything(sent: &[Sent]) -> Vec<String> {
+    said(Follow::Everything, sent)
+}
+
+/// Of a trace of two spans.
+fn trace(sent: &[Sent]) -> Vec<String> {
+    said(Follow::Trace(Arc::new(LongTrace::over(OWN, 2))), sent)
+}
+
+#[test]
+fn what_is_dense_or_announced_is_right() {
+    let none = Vec::<String>::new();
+    assert_eq!(everything(&[Event(3), Event(4), Event(5)]), none);
+    assert_eq!(
+        everything(&[Event(1), Event(3), Event(4)]),
+        none,
+        "a kept start"
+    );
+    assert_eq!(everything(&[Event(3), Gap(4, 9, Some(6)), Event(10)]), none);
+    let kept = [Event(3), Gap(4, 9, Some(5)), Event(6), Event(10)];
+    assert_eq!(everything(&kept), none, "one of the gap was kept");
+    let again = [
+        Event(3),
+        Gap(4, 9, Some(6)),
+        Cut,
+        Gap(4, 12, Some(9)),
+        Event(13),
+    ];
+    assert_eq!(everything(&again), none, "told again after a cut");
+    let whole = [
+        Event(3),
+        Cursor(7),
+        Event(8),
+        Event(20),
+        Event(21),
+        Complete,
+    ];
+    assert_eq!(trace(&whole), none);
+    let lossy = [Event(3), Gap(4, 9, Some(2)), Event(20), Complete];
+    assert_eq!(trace(&lossy), none);
+    let late = [Event(2), Event(20), Complete];
+    assert_eq!(
+        trace(&late),
+        none,
+        "what was gone before it came is no loss"
+    );
+}
+
+#[test]
+fn what_is_missing_repeated_or_foreign_is_named() {
+    let named = |sent: &[Sent]| everything(sent).join("; ");
+    let of_trace = |sent: &[Sent]| trace(sent).join("; ");
+    let cases = [
+        (
+            named(&[Event(3), Event(5)]),
+            "it after 3: what is before 5 is missing",
+        ),
+        (
+            named(&[Event(3), Cut, Event(5)]),
+            "it after 3: what is before 5 is missing",
+        ),
+        (
+            named(&[Event(3), Event(3)]),
+            "it after 3: the event 3 comes again or late",
+        ),
+        (
+            named(&[Event(3), Gap(4, 9, Some(5)), Event(10)]),
+            "it after 3: of Gone { from: 4, to: 9, lost: Some(5), kept: 0 } not all 6 are accounted for",
+        ),
+        (
+            named(&[Event(3), Gap(4, 9, Some(6)), Event(11)]),
+            "it after 9: what is before 11 is missing",
+        ),
+        (
+            named(&[Event(3), Epoch("bbbbbbbb-4")]),
+            "it after 3: the epoch bbbbbbbb follows aaaaaaaa",
+        ),
+        (
+            of_trace(&[Event(3), Of(4, "0000000000000000000000000000000b")]),
+            "it after 3: the event 4 is of another trace: {\"traceId\":\"0000000000000000000000000000000b\",\"parentSpanId\":null}",
+        ),
+        (
+            of_trace(&[Event(5), Event(4)]),
+            "it after 5: the event 4 comes again or late",
+        ),
+        (
+            of_trace(&[Event(3), Event(4), Event(5), Complete]),
+            "it after 5: of 4 events 3 came and 0 are lost",
+        ),
+        (
+            of_trace(&[Event(3), Event(4), Event(5), Event(6), Event(7), Complete]),
+            "it after 7: of 4 events 5 came and 0 are lost",
+        ),
+        (
+            of_trace(&[Event(3), Cursor(2)]),
+            "it after 3: the cursor went back to 2",
+        ),
+    ];
+    for (named, expected) in cases {
+        assert_eq!(named, expected);
+    }
+}
+
+#[test]
+fn reports_of_drops_are_added_up() {
+    let ledger = Arc::new(Ledger::default());
+    let mut sequence = Sequence::new("it".to_owned(), Follow::Drops, Arc::clone(&ledger));
+    hello(&mut sequence, 1);
+    for id in ["aaaaaaaa-4", "aaaaaaaa-9"] {
+        let data = "{\"lost\":{\"starts\":1,\"ends\":2,\"other\":0}}";
+        feed(&mut sequence, "gap", id, data);
+    }
+    assert_eq!(
+        (ledger.announced_drops.get(), ledger.named()),
+        (6, Vec::new())
+    );
+    assert_eq!(
+        said(Follow::Drops, &[Dropped(4), Gap(5, 9, None)]),
+        ["it after 4: the reader of drops was behind retention: its sum says nothing"]
+    );
+}
