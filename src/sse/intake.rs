@@ -224,6 +224,10 @@ impl Intake {
         match refused {
             Refused::Full => {
                 self.count_dropped(class, 1);
+                // A fork that was made while someone was in a hurry would wake nobody, and find no room for ever.
+                if self.is_forked() {
+                    return;
+                }
                 // The worker may have emptied the buffer meanwhile and be about to sleep: the drop is news, too.
                 self.wake_if_asleep(Fill::Half);
             }

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use crate::sse::control::Dropped;
+use crate::{sse::control::Dropped, sync::guard};
 
 /// Something that operators should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,8 @@ impl Diagnostics {
         if let Some(tell) = &self.tell
             && !told.swap(true, Ordering::Relaxed)
         {
-            tell(trouble);
+            // What listens is the host's, and its mistakes are not to end the log.
+            guard(|| tell(trouble));
         }
     }
 }
@@ -88,5 +89,7 @@ mod tests {
             ]
         );
         Diagnostics::new(None).tell(Trouble::Ended("nobody listens"));
+        Diagnostics::new(Some(Arc::new(|_| panic!("the host's own mistake"))))
+            .tell(Trouble::Ended("it goes on"));
     }
 }

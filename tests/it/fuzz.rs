@@ -27,7 +27,9 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
 /// Each seed as it is, then so many mutations: bytes replaced, a piece cut out, another seed's end put on.
 fn over_seeds(target: &str, cases: u32, body: fn(&[u8])) {
     let seeds = seeds(target);
-    seeds.iter().for_each(|seed| body(seed));
+    for seed in &seeds {
+        body(seed);
+    }
     let strategy = (
         any::<(usize, usize)>(),
         vec((any::<usize>(), any::<u8>()), 0..4),

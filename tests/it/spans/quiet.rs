@@ -72,8 +72,11 @@ impl<S: Subscriber> Layer<S> for Threads {
         self.note();
     }
 
-    fn on_event(&self, _: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        self.note();
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        // But for what it tells operators, once for each cause: no span, and in no span.
+        if event.metadata().target() != "livespan" {
+            self.note();
+        }
     }
 }
 
