@@ -31,8 +31,8 @@ impl Source {
 
 impl LiveSpans {
     /// Tells what becomes of spans through the meters of this provider, by the semantic conventions for the metrics of SDKs
-    /// (`otel.sdk.*`): `otel.sdk.processor.span.processed` (ended spans; those that the full buffer or a failing store
-    /// refused have `error.type` = `queue_full`), `otel.sdk.processor.span.queue.size` (records that wait for the log's thread)
+    /// (`otel.sdk.*`): `otel.sdk.processor.span.processed` (ended spans; those that the full buffer
+    /// refused have `error.type` = `queue_full`; what a failing store refuses is in `/status`), `otel.sdk.processor.span.queue.size` (records that wait for the log's thread)
     /// and `otel.sdk.processor.span.queue.capacity`. `otel.component.name` is `livespan::LiveSpanProcessor/N`, with N counted
     /// from 0 in each program.
     ///
@@ -72,7 +72,7 @@ impl LiveSpans {
             .with_callback(move |observer| {
                 if let Some(parts) = processed.parts() {
                     observer.observe(parts.tally.ended(), &processed.component);
-                    observer.observe(parts.engine.intake.dropped().ends, &failed);
+                    observer.observe(parts.engine.intake.ends_refused(), &failed);
                 }
             })
             .build();

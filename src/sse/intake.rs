@@ -113,6 +113,9 @@ pub(crate) struct Intake {
     shares: [Share; 4],
     #[cfg(feature = "metrics")]
     events_max: usize,
+    /// Ends that the full buffer refused, of those that were dropped.
+    #[cfg(feature = "metrics")]
+    ends_refused: AtomicU64,
     sequence: AtomicU64,
     closed: AtomicBool,
     /// Why the log ended, if nobody shut it down.
@@ -188,6 +191,8 @@ impl Intake {
             }),
             #[cfg(feature = "metrics")]
             events_max,
+            #[cfg(feature = "metrics")]
+            ends_refused: AtomicU64::new(0),
             sequence: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             broken: OnceLock::new(),
@@ -224,6 +229,10 @@ impl Intake {
         match refused {
             Refused::Full => {
                 self.count_dropped(class, 1);
+                #[cfg(feature = "metrics")]
+                if matches!(class, Class::End) {
+                    self.ends_refused.fetch_add(1, Ordering::Relaxed);
+                }
                 // A fork that was made while someone was in a hurry would wake nobody, and find no room for ever.
                 if self.is_forked() {
                     return;
@@ -355,6 +364,12 @@ impl Intake {
     pub(crate) fn waiting(&self) -> u64 {
         let through = lock(&self.drained).through;
         self.sequence().saturating_sub(through)
+    }
+
+    /// Ends that found no room: what the store refused later is not among them.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn ends_refused(&self) -> u64 {
+        self.ends_refused.load(Ordering::Relaxed)
     }
 
     /// The most records that wait at once.

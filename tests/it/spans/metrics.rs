@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use livespan::{LiveSpans, LiveSpansBuilder};
+use livespan::{Error, LiveSpans, LiveSpansBuilder, Retention};
 use opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::{
     metrics::{
@@ -12,7 +12,7 @@ use opentelemetry_sdk::{
     trace::SdkTracerProvider,
 };
 
-use crate::support::PATIENCE;
+use crate::{spans::watched::GatedStore, support::PATIENCE};
 
 /// What the meters say: by metric and error.
 fn told(meters: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> BTreeMap<String, i64> {
@@ -98,6 +98,27 @@ fn ended_spans_and_the_queue_are_counted_by_the_conventions() {
     ];
     let expected = expected.map(|(name, value)| (name.to_owned(), value));
     assert_eq!(told(&meters, &exporter), BTreeMap::from(expected));
+}
+
+#[test]
+fn a_store_that_refuses_spans_is_no_full_queue() {
+    let (store, gate) = GatedStore::new(Retention::default());
+    gate.before_append(|| {
+        Err(Error::store(
+            "append",
+            std::io::Error::other("the disk is full"),
+        ))
+    });
+    let (live, meters, exporter) = metered(LiveSpans::builder().store(store));
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(live.span_processor())
+        .build();
+    provider.tracer("work").start("work");
+    live.target().flush(PATIENCE).unwrap_err();
+    let told = told(&meters, &exporter);
+    let processed = "otel.sdk.processor.span.processed";
+    assert_eq!(told[processed], 1);
+    assert_eq!(told[&format!("{processed} queue_full")], 0);
 }
 
 #[test]
