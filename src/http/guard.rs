@@ -5,7 +5,6 @@ use std::{
     collections::HashSet,
     fmt,
     net::IpAddr,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -24,6 +23,7 @@ use crate::{
         view::View,
     },
     sse::{body::Sight, reader::Standing},
+    sync::guard,
 };
 
 /// How long [`Auth::check_async`](crate::Auth::check_async) may take for one answer.
@@ -136,11 +136,8 @@ impl Permit {
 
     /// How its reader sees the events of its traces; `None`: as they are.
     pub(crate) fn sight(&self) -> Option<Box<dyn Sight>> {
-        match (&self.view, self.traces()) {
-            (Some(view), _) if !view.is_everything() => view.sight(),
-            (_, Some(traces)) => Some(Box::new(Partial::of(traces))),
-            (_, None) => None,
-        }
+        let viewed = self.view.as_ref().and_then(View::sight);
+        viewed.or_else(|| Some(Box::new(Partial::of(self.traces()?))))
     }
 }
 
@@ -258,15 +255,15 @@ async fn asked(renewal: Renewal) -> Result<Permit, Denial> {
 impl Renewal {
     /// The app's answer; where it panics, there is nothing to read.
     pub(crate) fn ask(&self) -> impl Future<Output = Access> + Send + 'static {
-        let asked = catch_unwind(AssertUnwindSafe(|| match self {
+        let asked = guard(|| match self {
             Self::Check(check, parts) => Ok(check(parts)),
             Self::CheckAsync(check, parts) => Err(check(Parts::clone(parts))),
-        }));
+        });
         async move {
             match asked {
-                Ok(Ok(access)) => access,
-                Ok(Err(waiting)) => waiting.await,
-                Err(_panic) => Access::nothing(),
+                Some(Ok(access)) => access,
+                Some(Err(waiting)) => waiting.await,
+                None => Access::nothing(),
             }
         }
     }

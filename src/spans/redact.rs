@@ -1,18 +1,16 @@
 //! What of a span's values is kept: secrets are masked before an event is encoded, on the log's own thread, so nothing
 //! that is stored or sent ever had them. Pure, but for the app's own function.
 
-use std::{
-    borrow::Cow,
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use memchr::{memchr2, memmem};
 
-use crate::spans::{
-    event::AttributeValue,
-    json::{self, End, Pairs, Span, Status, Value},
+use crate::{
+    spans::{
+        event::AttributeValue,
+        json::{self, End, Pairs, Span, Status, Value},
+    },
+    sync::guard,
 };
 
 /// What stands where a value was masked.
@@ -204,10 +202,10 @@ impl Redaction {
         }
         if let Some(function) = &self.function {
             let value = value.owned();
-            match catch_unwind(AssertUnwindSafe(|| function(span, key, &value))) {
-                Ok(Redact::Keep) => {}
-                Ok(Redact::With(text)) => return Some(text),
-                Ok(Redact::Mask) | Err(_) => return Some(REDACTED.to_owned()),
+            match guard(|| function(span, key, &value)) {
+                Some(Redact::Keep) => {}
+                Some(Redact::With(text)) => return Some(text),
+                Some(Redact::Mask) | None => return Some(REDACTED.to_owned()),
             }
         }
         if self.addresses == Addresses::Kept {

@@ -4,7 +4,6 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex},
 };
 
@@ -23,7 +22,7 @@ use crate::{
         frame,
         id::EventId,
     },
-    sync::lock,
+    sync::{guard, lock},
 };
 
 /// Bytes of rewritten events that a view keeps for further readers, with 128 more for each event.
@@ -158,11 +157,6 @@ impl View {
         Self(Arc::new(inner))
     }
 
-    #[cfg(feature = "http")]
-    pub(crate) fn is_everything(&self) -> bool {
-        matches!(self.0.shows, Shows::Everything)
-    }
-
     /// How a reader sees through it; `None` when it sees everything.
     pub(crate) fn sight(&self) -> Option<Box<dyn Sight>> {
         match self.0.shows {
@@ -199,7 +193,7 @@ impl View {
         };
         // The app's own function: where it panics, nothing is shown.
         let span = ViewedSpan(facts);
-        catch_unwind(AssertUnwindSafe(|| shows(&span))).unwrap_or_default()
+        guard(|| shows(&span)).unwrap_or_default()
     }
 }
 

@@ -300,6 +300,12 @@ pub(crate) async fn ask(router: Router, path: &str) -> Response<Body> {
     router.oneshot(request).await.unwrap()
 }
 
+/// The whole body of an answer.
+pub(crate) async fn text(response: Response<Body>) -> String {
+    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await;
+    String::from_utf8(bytes.unwrap().to_vec()).unwrap()
+}
+
 /// Opens an event stream without a socket.
 pub(crate) async fn open(live: &LiveSpans, path: &str) -> Stream {
     let response = ask(live.router(), path).await;

@@ -14,7 +14,7 @@ use livespan::{Access, Auth, LiveSpans, RECHECK_INTERVAL, SpanEvent};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::app::{App, Frame, Stream, done, log, put, span, trace};
+use super::app::{App, Frame, Stream, done, log, put, span, text, trace};
 
 const ROUTES: [&str; 10] = [
     "/",
@@ -51,11 +51,6 @@ async fn send(
         request = request.header(*name, *value);
     }
     router.oneshot(request.body(body).unwrap()).await.unwrap()
-}
-
-async fn text(response: Response<Body>) -> String {
-    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await;
-    String::from_utf8(bytes.unwrap().to_vec()).unwrap()
 }
 
 async fn error(response: Response<Body>) -> (u16, String) {

@@ -16,7 +16,7 @@ use tower::ServiceExt as _;
 
 use crate::support::PATIENCE;
 
-use super::app::{Frame, Stream, at, checkout, done, put, span, trace};
+use super::app::{Frame, Stream, at, checkout, done, put, span, text, trace};
 
 /// What only the foreign traces have in them, as far as anything of ours shows it.
 const SECRETS: [&str; 4] = [
@@ -53,11 +53,6 @@ fn of_the_first() -> LiveSpans {
 async fn ask(live: &LiveSpans, path: &str) -> Response<Body> {
     let request = Request::builder().uri(path).body(Body::empty()).unwrap();
     live.router().oneshot(request).await.unwrap()
-}
-
-async fn text(response: Response<Body>) -> String {
-    let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await;
-    String::from_utf8(bytes.unwrap().to_vec()).unwrap()
 }
 
 async fn story(live: &LiveSpans, path: &str) -> Vec<Frame> {
