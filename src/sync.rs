@@ -1,12 +1,24 @@
-//! Panics that do not spread. Every value behind these locks is valid at each step, so a poisoned lock is entered: a
+//! Threads, locks, atomics and the clock: the standard library's. What one thread of the log sees of another goes through
+//! here, so that the models in `tests/loom` and `tests/simulation` can put their own in its place.
+//!
+//! Nothing that panics spreads. Every value behind these locks is valid at each step, so a poisoned lock is entered: a
 //! panic in one of our threads must not spread to the host's.
 
-#[cfg(feature = "spans")]
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 use std::{
+    cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::PoisonError,
 };
+pub(crate) use std::{
+    sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic, mpsc},
+    thread,
+    time::Instant,
+};
+
+pub(crate) use dashmap::DashMap;
+
+/// Counts for as long as the process lives: the standard library's in models, too.
+pub(crate) type StaticCounter = atomic::AtomicU64;
 
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -23,4 +35,22 @@ pub(crate) fn write<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 /// Runs code that must not take its thread down; `None` when it panicked.
 pub(crate) fn guard<R>(run: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(run)).ok()
+}
+
+/// Tells threads apart as they come: 0 for the first that asks here, 1 for the next one.
+pub(crate) fn thread_number() -> usize {
+    static NEXT: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    // A thread that is being torn down has none of its own any more.
+    NUMBER
+        .try_with(|number| {
+            number.get().unwrap_or_else(|| {
+                let next = NEXT.fetch_add(1, atomic::Ordering::Relaxed);
+                number.set(Some(next));
+                next
+            })
+        })
+        .unwrap_or(0)
 }

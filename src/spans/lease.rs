@@ -9,7 +9,7 @@
 //! A span that finds its place taken, by another that is still open, is written whole at its end: that costs a little
 //! time and nothing else.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Starts that are remembered at most: 128 KiB here.
 pub(crate) const PLACES: usize = 1 << PLACES_BITS;

@@ -2,11 +2,7 @@
 //! log's own thread or the one that follows the others. Where nobody reads everything, nobody follows, and memory keeps
 //! only what was appended here: what is known of the streams is then learnt anew before it is shown to anyone.
 
-use std::{
-    collections::VecDeque,
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     error::Error,
@@ -20,7 +16,7 @@ use crate::{
         translate::{Observer, Relearn},
         wait::block_on,
     },
-    sync::lock,
+    sync::{Instant, atomic::Ordering, lock},
 };
 
 /// Events that are read at most while memory stands still.

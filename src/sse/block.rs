@@ -1,15 +1,18 @@
 //! Immutable runs of ready SSE bytes with a small index per event, and the slices that readers take of them.
 
-use std::{ops::Range, sync::Arc, time::Instant};
+use std::{ops::Range, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::sse::{
-    batch::{BatchRecord, StoredEvent},
-    event::{Pin, StreamKey},
-    frame,
-    id::Epoch,
-    keys::Key,
+use crate::{
+    sse::{
+        batch::{BatchRecord, StoredEvent},
+        event::{Pin, StreamKey},
+        frame,
+        id::Epoch,
+        keys::Key,
+    },
+    sync::Instant,
 };
 
 /// The size at which a block is closed; only an event that is larger by itself makes a larger block.

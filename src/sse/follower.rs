@@ -1,10 +1,7 @@
 //! Takes in what other processes append to the log's store: all of it while someone here reads everything, else only
 //! the news of streams that someone here reads. Two threads, which wait in the store.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     error::Error,
@@ -16,7 +13,7 @@ use crate::{
         translate::Observer,
         wait::block_on,
     },
-    sync::guard,
+    sync::{Instant, guard},
 };
 
 /// How long one wait in the store takes at most.

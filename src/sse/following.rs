@@ -1,15 +1,11 @@
 //! What is wanted of a store that others append to as well: everything, while someone reads everything, or the streams
 //! that someone reads. It knows no store and no thread.
 
-use std::{
-    collections::HashMap,
-    sync::{Condvar, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::PoisonError, time::Duration};
 
 use crate::{
     sse::{event::StreamKey, id::Sequence},
-    sync::lock,
+    sync::{Condvar, Mutex, lock},
 };
 
 /// Who wants what, and whether it was closed.

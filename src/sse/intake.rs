@@ -7,14 +7,9 @@
 //! which the host's threads observed them. What is above waits for the next turn.
 
 use std::{
-    cell::Cell,
     collections::HashMap,
-    sync::{
-        Condvar, Mutex, OnceLock, PoisonError, TryLockError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
-    thread::Thread,
-    time::{Duration, Instant},
+    sync::{OnceLock, PoisonError, TryLockError},
+    time::Duration,
 };
 
 use tokio::sync::{Notify, oneshot};
@@ -22,7 +17,13 @@ use tokio::sync::{Notify, oneshot};
 use crate::{
     error::Error,
     sse::{control::Dropped, id::EventId, room::Room},
-    sync::lock,
+    sync::{
+        Condvar, Instant, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        lock,
+        thread::{self, Thread},
+        thread_number,
+    },
 };
 
 /// Bytes of records that wait for the worker, by default: 16 MiB. Twice as much address space is reserved.
@@ -260,7 +261,7 @@ impl Intake {
             Class::Other => other,
             Class::Note => note,
         };
-        let home = home_shard();
+        let home = thread_number();
         // The closure is called here and, through a pointer, there: so this call is inlined.
         match self.push_into(home, class, quota, |room| write(room)) {
             Attempt::Settled(pushed) => pushed,
@@ -476,7 +477,7 @@ impl Intake {
         if self
             .worker
             .get()
-            .is_some_and(|worker| worker.id() == std::thread::current().id())
+            .is_some_and(|worker| worker.id() == thread::current().id())
         {
             return Err(Error::invalid(
                 "the event log's own thread cannot wait for itself",
@@ -589,23 +590,6 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         self.intake.redeem(self.number, None);
     }
-}
-
-/// The shard that this thread tries first.
-fn home_shard() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static HOME: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-    // A span may end while its thread is being torn down: then any shard will do.
-    HOME.try_with(|home| {
-        home.get().unwrap_or_else(|| {
-            let shard = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
-            home.set(Some(shard));
-            shard
-        })
-    })
-    .unwrap_or(0)
 }
 
 /// One record in its place within a [`Drain`].
@@ -736,7 +720,7 @@ fn list(bytes: &[u8], buffer: usize, records: &mut Vec<RecordRef>) {
 impl Intake {
     pub(crate) fn attach_worker(&self) {
         // A second worker never exists; the first one stays attached.
-        drop(self.worker.set(std::thread::current()));
+        drop(self.worker.set(thread::current()));
     }
 
     /// Sleeps until a record arrives or the time has passed, unless a record numbered `cut` or later is there.
@@ -744,7 +728,7 @@ impl Intake {
         self.asleep.store(true, Ordering::SeqCst);
         if self.sequence() == cut && !self.is_closed() && !self.urgent.swap(false, Ordering::SeqCst)
         {
-            std::thread::park_timeout(timeout);
+            thread::park_timeout(timeout);
         }
         self.asleep.store(false, Ordering::SeqCst);
     }
@@ -752,7 +736,7 @@ impl Intake {
     /// Rests while records gather, unless someone is in a hurry.
     pub(crate) fn nap(&self, timeout: Duration) {
         if !self.urgent.swap(false, Ordering::SeqCst) && !self.is_closed() {
-            std::thread::park_timeout(timeout);
+            thread::park_timeout(timeout);
         }
     }
 
@@ -764,7 +748,7 @@ impl Intake {
             if left.is_zero() {
                 return;
             }
-            std::thread::park_timeout(left);
+            thread::park_timeout(left);
         }
     }
 
@@ -810,7 +794,7 @@ impl Intake {
 mod tests {
     use std::{
         panic::{AssertUnwindSafe, catch_unwind},
-        sync::atomic::AtomicBool,
+        sync::{Mutex, atomic::AtomicBool},
         thread,
     };
 

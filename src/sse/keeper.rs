@@ -1,15 +1,7 @@
 //! Hands batches to the store, on a thread beside the log's own where the store may hang: then readers get what the
 //! store has not kept yet, and the log learns later what became of it.
 
-use std::{
-    any::Any,
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
-    },
-    thread,
-    time::Duration,
-};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use crate::{
     error::Error,
@@ -18,7 +10,11 @@ use crate::{
         id::Sequence,
         store::{Appended, DEFAULT_PATIENCE, EventStore},
     },
-    sync::guard,
+    sync::{
+        guard,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
+        thread,
+    },
 };
 
 /// What runs on each of the log's threads before anything else; what it returns lives as long as the thread.

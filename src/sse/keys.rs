@@ -2,17 +2,19 @@
 //! read by subscribers.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use dashmap::DashMap;
-
-use crate::{sse::event::StreamKey, sync::lock};
+use crate::{
+    sse::event::StreamKey,
+    sync::{
+        DashMap, Mutex, StaticCounter,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        lock,
+    },
+};
 
 /// One stream of the log.
 #[derive(Debug)]
@@ -261,17 +263,17 @@ impl Keys {
     }
 }
 
-/// A set of bells that ring together.
+/// A set of bells that ring together, the oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Waiters(Mutex<HashMap<usize, Arc<Waiter>>>);
+pub(crate) struct Waiters(Mutex<BTreeMap<u64, Arc<Waiter>>>);
 
 impl Waiters {
     pub(crate) fn join(&self, waiter: &Arc<Waiter>) {
-        lock(&self.0).insert(Arc::as_ptr(waiter) as usize, Arc::clone(waiter));
+        lock(&self.0).insert(waiter.number, Arc::clone(waiter));
     }
 
     pub(crate) fn leave(&self, waiter: &Arc<Waiter>) {
-        lock(&self.0).remove(&(Arc::as_ptr(waiter) as usize));
+        lock(&self.0).remove(&waiter.number);
     }
 
     pub(crate) fn wake(&self) {
@@ -283,10 +285,23 @@ impl Waiters {
 }
 
 /// One subscriber's bell.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Waiter {
+    /// Later ones have higher numbers.
+    number: u64,
     rung: AtomicBool,
     waker: Mutex<Option<Waker>>,
+}
+
+impl Default for Waiter {
+    fn default() -> Self {
+        static NEXT: StaticCounter = StaticCounter::new(0);
+        Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            rung: AtomicBool::default(),
+            waker: Mutex::default(),
+        }
+    }
 }
 
 impl Waiter {

@@ -1,12 +1,6 @@
 //! Joins a store with the memory before it: what the worker appends to and what readers read from.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     error::Error,
@@ -24,7 +18,11 @@ use crate::{
         tail::Tail,
         trouble::{Diagnostics, Tell, Trouble},
     },
-    sync::lock,
+    sync::{
+        Instant, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        lock,
+    },
 };
 
 #[derive(Debug)]

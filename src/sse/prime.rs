@@ -1,7 +1,7 @@
 //! Opens a log where its last life ended: the newest events of the store are taken into memory, and what is known of
 //! their streams is learnt again, so that lists show what was there before.
 
-use std::{collections::HashSet, time::Instant};
+use std::collections::HashSet;
 
 use crate::{
     error::Error,
@@ -14,6 +14,7 @@ use crate::{
         translate::{Observer, Relearn},
         wait::block_on,
     },
+    sync::Instant,
 };
 
 /// Streams that are looked at because they may have begun before those events.

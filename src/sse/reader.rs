@@ -8,7 +8,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
 };
 
 use crate::{
@@ -24,6 +23,7 @@ use crate::{
         store::PageLimit,
         tail::TailRead,
     },
+    sync::Instant,
 };
 
 /// Blocks looked through without a match before other tasks get their turn.

@@ -6,11 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
-    sync::{
-        Arc, Mutex, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
+    sync::Arc,
 };
 
 use crate::{
@@ -24,7 +20,11 @@ use crate::{
         once::Once,
         retention::{RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention},
     },
-    sync::{lock, read, write},
+    sync::{
+        Instant, Mutex, RwLock,
+        atomic::{AtomicU64, Ordering},
+        lock, read, write,
+    },
 };
 
 /// Small blocks that may stand at the end before they are merged.

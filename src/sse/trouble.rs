@@ -1,15 +1,15 @@
 //! What operators are told of a log in trouble: each cause once, however often it comes back. `/status` and the streams
 //! say the rest.
 
-use std::{
-    fmt,
+use std::{fmt, sync::Arc};
+
+use crate::{
+    sse::control::Dropped,
     sync::{
-        Arc,
         atomic::{AtomicBool, Ordering},
+        guard,
     },
 };
-
-use crate::{sse::control::Dropped, sync::guard};
 
 /// Something that operators should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

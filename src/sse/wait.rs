@@ -5,8 +5,9 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
 };
+
+use crate::sync::thread::{self, Thread};
 
 struct Unpark(Thread);
 

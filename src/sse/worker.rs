@@ -1,14 +1,7 @@
 //! The one thread between the intake and the log: drains, encodes and hands on to the writer. It needs no runtime of the
 //! host, and nothing that goes wrong on it reaches the host: a panic in an encoder or a store is caught and counted.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     error::Error,
@@ -27,7 +20,11 @@ use crate::{
         trouble::{Tell, Trouble},
         writer::{Pending, Writer},
     },
-    sync::guard,
+    sync::{
+        Instant,
+        atomic::{AtomicU64, Ordering},
+        guard,
+    },
 };
 
 /// Payload bytes after which a batch is stored, though more is waiting.

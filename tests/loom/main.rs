@@ -4,7 +4,7 @@
 
 /// What the module takes from the crate, with loom's atomics.
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use loom::sync::atomic;
 }
 
 #[path = "../../src/spans/lease.rs"]
@@ -17,7 +17,7 @@ mod lease;
 
 use lease::{Key, Leases, Scope, Sent};
 use loom::{sync::Arc, thread};
-use sync::{AtomicU64, Ordering};
+use sync::atomic::{AtomicU64, Ordering};
 
 /// What a record tells the worker of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,14 +1,7 @@
 //! The default store: the log's memory with more retention. It keeps nothing twice: the log reads and publishes the
 //! very blocks that this store appends.
 
-use std::{
-    future::ready,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use crate::{
     error::Error,
@@ -21,6 +14,10 @@ use crate::{
         retention::Retention,
         store::{Appended, EventStore, Life, PageLimit, ReadFuture, SharedTail},
         tail::{Tail, TailRead},
+    },
+    sync::{
+        Instant,
+        atomic::{AtomicBool, Ordering},
     },
 };
 

@@ -1,13 +1,6 @@
 //! Keeps nothing: live delivery, and resumption only from what is still in flight.
 
-use std::{
-    future::ready,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use crate::{
     error::Error,
@@ -18,6 +11,7 @@ use crate::{
         retention::Retention,
         store::{Appended, EventStore, Life, PageLimit, ReadFuture},
     },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Keeps nothing beyond what is in flight: the newest 4,096 events, 1 MiB or 10 seconds, whichever is least. A reader

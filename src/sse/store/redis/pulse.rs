@@ -1,11 +1,8 @@
 //! When the heart beats: what the heartbeat's thread waits on, and what others tell it.
 
-use std::{
-    sync::{Condvar, Mutex},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use crate::sync::lock;
+use crate::sync::{Condvar, Instant, Mutex, lock};
 
 /// What the thread is told.
 #[derive(Debug, Default)]
