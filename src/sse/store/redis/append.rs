@@ -3,8 +3,8 @@
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::{Arc, Condvar, Mutex},
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Duration,
 };
 
 use redis::Cmd;
@@ -26,7 +26,7 @@ use crate::{
             },
         },
     },
-    sync,
+    sync::{self, Condvar, Instant, Mutex},
 };
 
 /// How often the opening of a log asks again while a new life of it forms.

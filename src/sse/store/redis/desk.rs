@@ -3,7 +3,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 use tokio::sync::oneshot;
@@ -17,7 +17,7 @@ use crate::{
         view::View,
         wait::Bell,
     },
-    sync::lock,
+    sync::{Condvar, Mutex, lock},
 };
 
 /// What an asker gets.

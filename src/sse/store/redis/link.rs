@@ -5,15 +5,18 @@
 use std::{
     hash::{BuildHasher as _, RandomState},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use redis::{Client, Cmd, Connection, ErrorKind, RedisError, ServerErrorKind, Value};
 
-use crate::sse::store::redis::{
-    fault::Fault,
-    script::Script,
-    settings::{Settings, label},
+use crate::{
+    sse::store::redis::{
+        fault::Fault,
+        script::Script,
+        settings::{Settings, label},
+    },
+    sync::Instant,
 };
 
 const BACKOFF_MIN: Duration = Duration::from_millis(25);

@@ -4,8 +4,7 @@
 use std::{
     fmt,
     hash::{BuildHasher as _, RandomState},
-    sync::{Arc, Mutex},
-    thread,
+    sync::Arc,
     time::Duration,
 };
 
@@ -35,7 +34,7 @@ use crate::{
             },
         },
     },
-    sync::lock,
+    sync::{Mutex, lock, thread},
 };
 
 /// Threads that read for this process's readers.

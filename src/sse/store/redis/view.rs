@@ -1,10 +1,7 @@
 //! What this process knows of the log: its lives, its head, its oldest event. Every answer refreshes it; reading it never
 //! blocks. What is known here is what no later life of the log may contradict.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use crate::{
     sse::{
@@ -18,7 +15,11 @@ use crate::{
             },
         },
     },
-    sync::lock,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        lock,
+    },
 };
 
 #[derive(Debug)]

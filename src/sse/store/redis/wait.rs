@@ -2,10 +2,7 @@
 //! something; what there is, is read as pages. A wait blocks its thread, at most a slice of time at once, so that a dead
 //! connection is noticed.
 
-use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use redis::{Cmd, Value};
 
@@ -27,7 +24,7 @@ use crate::{
             },
         },
     },
-    sync::lock,
+    sync::{Condvar, Instant, Mutex, MutexGuard, lock},
 };
 
 /// The longest single `XREAD`.

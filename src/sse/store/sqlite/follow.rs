@@ -3,14 +3,14 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, PoisonError},
-    time::{Duration, Instant},
+    sync::{Arc, PoisonError},
+    time::Duration,
 };
 
 use crate::{
     error::Error,
     sse::store::sqlite::readers::{ReadConnection, Shared, failed},
-    sync::lock,
+    sync::{Condvar, Instant, Mutex, lock},
 };
 
 /// How often the counter is looked at: a twentieth of a second is at once for whoever watches, and costs nothing.

@@ -2,11 +2,7 @@
 //! bounds that were lowered, and gives free pages back, always in short steps between which the log has its turn.
 
 use std::{
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread::{self, JoinHandle},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -17,7 +13,12 @@ use crate::{
         readers::Shared,
         writer::{Chores, Writer},
     },
-    sync::lock,
+    sync::{
+        Condvar, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+        lock,
+        thread::{self, JoinHandle},
+    },
 };
 
 /// How long the thread sleeps at most: the clock may be set meanwhile.

@@ -6,13 +6,13 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     io::{Read as _, Write as _},
     path::Path,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
     error::Error,
     sse::store::sqlite::schema::{refused, unusable},
+    sync::{Instant, thread},
 };
 
 /// How long the last writer may take to let go: a log that was shut down holds its file until its last thread is gone,

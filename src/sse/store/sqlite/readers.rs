@@ -6,11 +6,9 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        Arc,
         mpsc::{Receiver, Sender, channel},
     },
-    thread::{self, JoinHandle},
 };
 
 use rusqlite::Connection;
@@ -30,7 +28,12 @@ use crate::{
             },
         },
     },
-    sync::lock,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+        lock,
+        thread::{self, JoinHandle},
+    },
 };
 
 /// Enough that one long page does not keep every reader waiting.
