@@ -183,6 +183,7 @@ impl<T: Translator> Worker<T> {
         if let Err(why) = ended {
             self.break_off(why);
         }
+        guard(|| self.writer.count_late());
         let closes = if ended.is_ok() {
             !self.writer.is_owing()
         } else {

@@ -113,6 +113,12 @@ impl Writer {
         self.is_failing
     }
 
+    /// Counts what a store that takes too long still holds: nobody will learn what becomes of it. For the end of the log.
+    pub(crate) fn count_late(&mut self) {
+        let late = std::mem::take(&mut self.late);
+        self.count_refused(late.counts);
+    }
+
     /// Counts what this thread itself could not keep: it is announced at the end of the turn.
     pub(crate) fn count_dropped(&mut self, class: Class, count: u64) {
         self.intake.count_dropped(class, count);
