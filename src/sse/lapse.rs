@@ -1,11 +1,9 @@
 //! Stretches in which the store failed while readers went on: their events have numbers of the log, but ids of an
 //! epoch of their own, because no store will ever give them back. Pure.
 
-use std::sync::RwLock;
-
 use crate::{
     sse::id::{Epoch, EventId},
-    sync::{read, write},
+    sync::{RwLock, read, write},
 };
 
 /// Ended stretches whose ids are still told from foreign ones.
@@ -13,7 +11,14 @@ const LAPSES_MAX: usize = 64;
 
 /// All stretches of a log, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Lapses(RwLock<Vec<Lapse>>);
+pub(crate) struct Lapses(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    lapses: Vec<Lapse>,
+    /// The last number of those that are forgotten: before it, any may have been of one.
+    forgotten: u64,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Lapse {
@@ -32,13 +37,14 @@ impl Lapse {
 impl Lapses {
     /// The epoch of the stretch that goes on, which begins with `first` if there was none.
     pub(crate) fn enter(&self, first: u64) -> Epoch {
-        let mut lapses = write(&self.0);
+        let Known { lapses, forgotten } = &mut *write(&self.0);
         if let Some(lapse) = lapses.last().filter(|lapse| lapse.last.is_none()) {
             return lapse.epoch;
         }
         let epoch = Epoch::random();
         let over = (lapses.len() + 1).saturating_sub(LAPSES_MAX);
-        lapses.drain(..over);
+        let gone = lapses.drain(..over).filter_map(|lapse| lapse.last);
+        *forgotten = gone.fold(*forgotten, u64::max);
         lapses.push(Lapse {
             epoch,
             first,
@@ -49,21 +55,35 @@ impl Lapses {
 
     /// Ends the stretch that goes on, if there is one.
     pub(crate) fn leave(&self, last: u64) {
-        if let Some(lapse) = write(&self.0).last_mut() {
+        if let Some(lapse) = write(&self.0).lapses.last_mut() {
             lapse.last.get_or_insert(last);
         }
     }
 
     /// The epoch of an event that was shown in a stretch.
     pub(crate) fn epoch(&self, sequence: u64) -> Option<Epoch> {
-        let lapses = read(&self.0);
+        let lapses = &read(&self.0).lapses;
         let lapse = lapses.iter().rev().find(|lapse| lapse.covers(sequence))?;
         Some(lapse.epoch)
     }
 
+    /// The first stretch of `from..=to` of which a store may have nothing.
+    pub(crate) fn first_within(&self, from: u64, to: u64) -> Option<(u64, u64)> {
+        let known = read(&self.0);
+        if from > to {
+            return None;
+        }
+        if from <= known.forgotten {
+            return Some((from, known.forgotten.min(to)));
+        }
+        let ends = |lapse: &Lapse| lapse.last.unwrap_or(u64::MAX);
+        let lapse = known.lapses.iter().find(|lapse| ends(lapse) >= from)?;
+        (lapse.first <= to).then(|| (lapse.first.max(from), ends(lapse).min(to)))
+    }
+
     /// Whether the id is of an event that was shown in a stretch.
     pub(crate) fn know(&self, id: EventId) -> bool {
-        let lapses = read(&self.0);
+        let lapses = &read(&self.0).lapses;
         let lapse = lapses.iter().find(|lapse| lapse.epoch == id.epoch());
         lapse.is_some_and(|lapse| lapse.covers(id.sequence().get()))
     }
@@ -102,6 +122,34 @@ mod tests {
     }
 
     #[test]
+    fn a_stretch_is_found_where_it_is_passed() {
+        let lapses = Lapses::default();
+        lapses.enter(10);
+        lapses.leave(14);
+        lapses.enter(20);
+        let cases = [
+            (1, 9),
+            (1, 10),
+            (12, 13),
+            (14, 30),
+            (15, 19),
+            (15, 30),
+            (40, 41),
+        ];
+        let found = cases.map(|(from, to)| lapses.first_within(from, to));
+        let expected = [
+            None,
+            Some((10, 10)),
+            Some((12, 13)),
+            Some((14, 14)),
+            None,
+            Some((20, 30)),
+            Some((40, 41)),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
     fn old_stretches_are_forgotten() {
         let lapses = Lapses::default();
         let epochs: Vec<Epoch> = (1..=LAPSES_MAX as u64 + 1)
@@ -111,10 +159,12 @@ mod tests {
                 epoch
             })
             .collect();
-        assert_eq!(read(&lapses.0).len(), LAPSES_MAX);
+        assert_eq!(read(&lapses.0).lapses.len(), LAPSES_MAX);
         assert_eq!(
             (lapses.epoch(10), lapses.epoch(20)),
             (None, Some(epochs[1]))
         );
+        assert_eq!(lapses.first_within(1, 99), Some((1, 11)));
+        assert_eq!(lapses.first_within(12, 99), Some((20, 21)));
     }
 }

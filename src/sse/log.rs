@@ -218,6 +218,11 @@ impl Log {
         self.tail.wake_everyone();
     }
 
+    /// The first stretch of `from..=to` in which the store may have kept nothing of what readers got.
+    pub(crate) fn first_lapse(&self, from: u64, to: u64) -> Option<(u64, u64)> {
+        self.lapses.first_within(from, to)
+    }
+
     pub(crate) fn following(&self) -> &Following {
         &self.following
     }

@@ -500,7 +500,7 @@ impl Reader {
             return self.take_kept_beyond(places(next, oldest), oldest, wanted);
         }
         if !self.keys.is_empty() {
-            return self.take_run(wanted, bound);
+            return self.take_sifted(wanted, bound);
         }
         if next < first {
             return self.pass(first - 1);
@@ -530,6 +530,29 @@ impl Reader {
         self.after = to;
         let slices = self.block(kept);
         self.take_slices(slices);
+    }
+
+    /// Takes events of single streams: what stands between them is of others, but where the store failed.
+    fn take_sifted(&mut self, wanted: &[StoredEvent], bound: u64) {
+        let next = self.after + 1;
+        let to = wanted
+            .last()
+            .map_or(bound - 1, |event| event.sequence.get());
+        let Some((from, to)) = self.log.first_lapse(next, to) else {
+            return self.take_run(wanted, bound);
+        };
+        let before = wanted.partition_point(|event| event.sequence.get() < from);
+        if next < from {
+            return self.take_run(wanted.get(..before).unwrap_or_default(), from);
+        }
+        // A store that took too long may have kept some of it after all.
+        let kept = wanted.partition_point(|event| event.sequence.get() <= to);
+        let kept = wanted.get(..kept).unwrap_or_default();
+        let lost = self.log.tail.lost(&self.keys, from - 1, to);
+        let lost = lost.filter(|_| self.scope.filter.is_none());
+        self.miss(to, lost.map(|lost| lost.saturating_sub(kept.len() as u64)));
+        self.take_run(kept, to + 1);
+        self.after = to;
     }
 
     /// Takes events of a page that have no hole of this reader's between them.

@@ -381,6 +381,11 @@ impl Tail {
         }
     }
 
+    /// How many events of these streams in `after + 1..=to` retention took; `None` when not known.
+    pub(crate) fn lost(&self, keys: &[Arc<Key>], after: u64, to: u64) -> Option<u64> {
+        read(&self.state).lost(keys, after, to)
+    }
+
     /// The opening events up to `upto` of what still runs and belongs to every stream, in order.
     pub(crate) fn standing(&self, upto: u64) -> Vec<Slice> {
         let state = read(&self.state);

@@ -552,6 +552,41 @@ fn what_only_memory_had_is_an_exact_gap_when_memory_lets_it_go() {
     );
 }
 
+#[test]
+fn what_only_memory_had_of_one_stream_is_a_gap_when_memory_lets_it_go() {
+    let on = Arc::new(AtomicBool::new(false));
+    let mut store = VecStore::new(2);
+    let switch = Arc::clone(&on);
+    store.on_append = Box::new(move || {
+        if switch.load(Ordering::SeqCst) {
+            refuse()
+        } else {
+            Ok(())
+        }
+    });
+    let target = builder().store(store.share().0).build().unwrap();
+    put(&target, [Note::new("kept").on("a")]);
+    on.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        target.try_dispatch(&Note::new("refused").on("a")).unwrap();
+        assert!(target.flush(PATIENCE).is_err());
+    }
+    on.store(false, Ordering::SeqCst);
+    block_on(target.dispatch(&Note::new("a").on("a"))).unwrap();
+    flush(&target);
+    put(&target, ["b", "c"].map(|text| Note::new(text).on("a")));
+    let expected = [
+        "note 1 kept",
+        "gap {\"from\":2,\"lost\":null,\"reason\":\"evicted\",\"to\":4}",
+        "gap 5 {\"lost\":{\"ends\":0,\"other\":3,\"starts\":0},\"reason\":\"dropped\"}",
+        "note 6 a",
+        "note 7 b",
+        "note 8 c",
+    ];
+    let mut late = Connection::resume(&target, Subscribe::to(key("a")), "0");
+    assert_eq!(late.story(), expected);
+}
+
 /// A log whose store waits for a permit while it hangs, and which has no patience then.
 struct Hanging {
     target: SseTarget<Note>,
@@ -640,6 +675,16 @@ fn a_store_that_was_only_slow_loses_nothing() {
     assert_eq!(connection.story(), [RECOVERED]);
     put(&log.target, [Note::new("next")]);
     assert_eq!(connection.story(), ["note 2 next"]);
+}
+
+#[test]
+fn what_a_store_is_late_with_when_the_log_ends_is_counted() {
+    let log = Hanging::new();
+    log.hang("late");
+    assert_eq!(log.target.dropped().other, 0);
+    log.target.shutdown(PATIENCE).unwrap();
+    assert_eq!(log.target.dropped().other, 1);
+    log.permit.send(Ok(())).unwrap();
 }
 
 #[test]
