@@ -1,0 +1,528 @@
+//! What a history must have been like, whatever happened in it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::{self, Write as _},
+};
+
+use crate::{
+    history::{Mood, payload_of, stream_of},
+    sse::{
+        batch::StoredEvent,
+        control::{Dropped, Gap},
+        event::StreamKey,
+        id::{EventId, ResumePoint},
+        intake::{Class, Refused},
+        subscription::Event,
+    },
+};
+
+/// A record that somebody told the log of.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) number: u64,
+    pub(crate) class: Class,
+    pub(crate) mood: Mood,
+    pub(crate) began: u64,
+    pub(crate) ended: u64,
+    pub(crate) pushed: Result<(), Refused>,
+}
+
+/// A flush that succeeded.
+#[derive(Debug)]
+pub(crate) struct Flushed {
+    pub(crate) began: u64,
+    /// The newest event that readers could see then.
+    pub(crate) published: u64,
+}
+
+/// An event whose id was told.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) number: u64,
+    pub(crate) id: EventId,
+    pub(crate) published: u64,
+}
+
+/// What a reader got.
+#[derive(Debug)]
+pub(crate) enum Seen {
+    /// A connection: `oldest` and `head` are the log's right after it began.
+    Begins {
+        from: ResumePoint,
+        oldest: u64,
+        head: u64,
+    },
+    Event(Event),
+    Gap(Gap),
+    Degraded,
+}
+
+/// A reader of some streams, or of everything.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) streams: Vec<StreamKey>,
+    pub(crate) seen: Vec<Seen>,
+}
+
+/// What the log says at the end.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) head: u64,
+    pub(crate) dropped: Dropped,
+    pub(crate) broken: Option<&'static str>,
+    pub(crate) is_degraded: bool,
+    /// All that its store keeps, if that keeps all.
+    pub(crate) kept: Option<Vec<StoredEvent>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) told: Vec<Told>,
+    pub(crate) flushed: Vec<Flushed>,
+    pub(crate) answered: Vec<Answered>,
+    pub(crate) readers: Vec<Reader>,
+    pub(crate) verdict: Verdict,
+}
+
+/// What a history can have in it, and how many had it: seeds that never meet a thing say nothing about it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Happened {
+    counts: [u64; HAPPENINGS.len()],
+}
+
+const HAPPENINGS: [&str; 9] = [
+    "a full buffer",
+    "a gap",
+    "a gap with events that are kept beyond it",
+    "a store that fails",
+    "a store that works again",
+    "a cut",
+    "an id that was asked for",
+    "a flush",
+    "a log that ends by itself",
+];
+
+impl Happened {
+    pub(crate) fn add(&mut self, other: Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+    }
+
+    /// What happened in no history.
+    pub(crate) fn missing(&self) -> Vec<&'static str> {
+        let counts = HAPPENINGS.iter().zip(self.counts);
+        counts
+            .filter(|(_, count)| *count == 0)
+            .map(|(name, _)| *name)
+            .collect()
+    }
+}
+
+impl fmt::Display for Happened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, count) in HAPPENINGS.iter().zip(self.counts) {
+            writeln!(f, "{count:8}  {name}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Name and payload by number, from wherever an event was seen.
+type Events = BTreeMap<u64, (String, Vec<u8>)>;
+
+impl Outcome {
+    pub(crate) fn check(&self) {
+        let events = self.events();
+        for reader in &self.readers {
+            Place::of(reader).follow(&reader.seen, &events, self.verdict.head);
+        }
+        let numbers = self.numbers(&events);
+        self.check_order(&numbers);
+        self.check_flushes(&numbers);
+        self.check_answers(&numbers);
+        self.check_accounts(&events);
+    }
+
+    pub(crate) fn happened(&self) -> Happened {
+        let seen = || self.readers.iter().flat_map(|reader| &reader.seen);
+        let cuts = |reader: &Reader| {
+            let begins = |seen: &&Seen| matches!(seen, Seen::Begins { .. });
+            reader.seen.iter().filter(begins).count() > 1
+        };
+        let is_partial = |seen: &Seen| match seen {
+            Seen::Gap(Gap::Evicted {
+                from,
+                to,
+                lost: Some(lost),
+            }) => *lost > 0 && *lost <= to.sequence().get() - from.sequence().get(),
+            _ => false,
+        };
+        let was_degraded = seen().any(|seen| matches!(seen, Seen::Degraded));
+        let had = [
+            self.told
+                .iter()
+                .any(|told| told.pushed == Err(Refused::Full)),
+            seen().any(|seen| matches!(seen, Seen::Gap(Gap::Evicted { .. }))),
+            seen().any(is_partial),
+            was_degraded,
+            was_degraded && !self.verdict.is_degraded,
+            self.readers.iter().any(cuts),
+            !self.answered.is_empty(),
+            !self.flushed.is_empty(),
+            self.verdict.broken.is_some(),
+        ];
+        Happened {
+            counts: had.map(u64::from),
+        }
+    }
+
+    /// What happened, for who looks for the reason of a failure.
+    pub(crate) fn story(&self) -> String {
+        let mut story = String::new();
+        for told in &self.told {
+            let Told {
+                number,
+                class,
+                mood,
+                began,
+                ended,
+                pushed,
+            } = told;
+            _ = writeln!(
+                story,
+                "{began}-{ended}: record {number}, {class:?} {mood:?}: {pushed:?}"
+            );
+        }
+        for reader in &self.readers {
+            _ = writeln!(story, "a reader of {:?}", reader.streams);
+            for seen in &reader.seen {
+                _ = match seen {
+                    Seen::Event(event) => {
+                        let payload = event.payload.escape_ascii();
+                        writeln!(story, "  {} {} {payload}", event.id, event.name)
+                    }
+                    Seen::Gap(Gap::Evicted { from, to, lost }) => {
+                        writeln!(story, "  gap {from} to {to}, {lost:?} lost")
+                    }
+                    other => writeln!(story, "  {other:?}"),
+                };
+            }
+        }
+        _ = writeln!(story, "the log at the end:");
+        for event in self.verdict.kept.iter().flatten() {
+            let payload = event.payload.escape_ascii();
+            _ = writeln!(story, "  {} {} {payload}", event.sequence, event.name);
+        }
+        let Verdict {
+            head,
+            dropped,
+            broken,
+            is_degraded,
+            ..
+        } = &self.verdict;
+        _ = writeln!(
+            story,
+            "head {head}, {dropped:?}, broken: {broken:?}, degraded: {is_degraded}"
+        );
+        story
+    }
+
+    /// All events that anybody saw: everybody the same.
+    fn events(&self) -> Events {
+        let mut events = Events::new();
+        let mut see = |sequence: u64, name: &str, payload: &[u8]| {
+            let seen = (name.to_owned(), payload.to_vec());
+            let first = events.entry(sequence).or_insert_with(|| seen.clone());
+            assert_eq!(*first, seen, "event {sequence} is not the same for all");
+        };
+        for event in self.readers.iter().flat_map(|reader| &reader.seen) {
+            if let Seen::Event(event) = event {
+                see(event.id.sequence().get(), &event.name, &event.payload);
+            }
+        }
+        for event in self.verdict.kept.iter().flatten() {
+            see(event.sequence.get(), &event.name, &event.payload);
+        }
+        events
+    }
+
+    /// The places in the log of the records that became events.
+    fn numbers(&self, events: &Events) -> HashMap<u64, u64> {
+        let payloads: HashMap<String, u64> = self
+            .told
+            .iter()
+            .map(|told| (payload_of(told.number), told.number))
+            .collect();
+        let mut numbers = HashMap::new();
+        for (sequence, (_, payload)) in events.iter().filter(|(_, (name, _))| name == "record") {
+            let payload = std::str::from_utf8(payload).unwrap();
+            let number = *payloads.get(payload).expect("an event that nobody told of");
+            assert_eq!(
+                numbers.insert(number, *sequence),
+                None,
+                "{payload} is there twice"
+            );
+        }
+        for told in self
+            .told
+            .iter()
+            .filter(|told| numbers.contains_key(&told.number))
+        {
+            assert_eq!(
+                told.pushed,
+                Ok(()),
+                "record {} was refused and is there",
+                told.number
+            );
+            assert_eq!(told.mood, Mood::Event, "record {}", told.number);
+        }
+        numbers
+    }
+
+    /// What happened before comes before.
+    fn check_order(&self, numbers: &HashMap<u64, u64>) {
+        let in_log: BTreeMap<u64, &Told> = self
+            .told
+            .iter()
+            .filter_map(|told| Some((*numbers.get(&told.number)?, told)))
+            .collect();
+        let mut latest: Option<&Told> = None;
+        for told in in_log.values() {
+            if let Some(latest) = latest {
+                assert!(
+                    latest.began <= told.ended,
+                    "record {} was told before {} and comes after it",
+                    told.number,
+                    latest.number
+                );
+            }
+            if latest.is_none_or(|latest| latest.began < told.began) {
+                latest = Some(told);
+            }
+        }
+    }
+
+    fn check_flushes(&self, numbers: &HashMap<u64, u64>) {
+        for flushed in &self.flushed {
+            for told in self.told.iter().filter(|told| told.ended < flushed.began) {
+                assert!(
+                    numbers
+                        .get(&told.number)
+                        .is_none_or(|place| *place <= flushed.published),
+                    "record {} was flushed and not seen",
+                    told.number
+                );
+            }
+        }
+    }
+
+    fn check_answers(&self, numbers: &HashMap<u64, u64>) {
+        for answered in &self.answered {
+            let place = answered.id.sequence().get();
+            assert!(
+                place <= answered.published,
+                "an id of what is not there: {answered:?}"
+            );
+            if let Some(known) = numbers.get(&answered.number) {
+                assert_eq!(*known, place, "the id of another event: {answered:?}");
+            }
+        }
+    }
+
+    /// Everything that was told is there, or counted; and what is counted was told to readers.
+    fn check_accounts(&self, events: &Events) {
+        let Verdict {
+            head,
+            dropped,
+            broken,
+            is_degraded,
+            kept,
+        } = &self.verdict;
+        let kept: Option<BTreeSet<u64>> = match kept {
+            Some(kept) => Some(kept.iter().map(|event| event.sequence.get()).collect()),
+            None => (events.len() as u64 == *head).then(|| events.keys().copied().collect()),
+        };
+        let Some(kept) = kept else {
+            return;
+        };
+        let mut announced = [0; 3];
+        let mut there: HashMap<&str, &Told> = HashMap::new();
+        let payloads: HashMap<u64, String> = self
+            .told
+            .iter()
+            .map(|told| (told.number, payload_of(told.number)))
+            .collect();
+        for told in &self.told {
+            there.insert(&payloads[&told.number], told);
+        }
+        let mut accounted = [dropped.starts, dropped.ends, dropped.other];
+        for sequence in &kept {
+            let (name, payload) = &events[sequence];
+            if name == "gap" {
+                let lost: serde_json::Value = serde_json::from_slice(payload).unwrap();
+                for (sum, class) in announced.iter_mut().zip(["starts", "ends", "other"]) {
+                    *sum += lost["lost"][class].as_u64().unwrap();
+                }
+                continue;
+            }
+            let told = there[std::str::from_utf8(payload).unwrap()];
+            accounted[told.class as usize] += 1;
+        }
+        let mut expected = [0; 3];
+        for told in &self.told {
+            let counts = match told.pushed {
+                Ok(()) => told.mood != Mood::Nothing,
+                Err(Refused::Full) => true,
+                Err(Refused::Closed) => false,
+            };
+            if counts && told.class != Class::Note {
+                expected[told.class as usize] += 1;
+            }
+        }
+        // What a store holds at the end that takes too long is counted, and may be kept.
+        if broken.is_some() || *is_degraded {
+            for (accounted, expected) in accounted.iter().zip(expected) {
+                assert!(
+                    *accounted >= expected,
+                    "{accounted} of {expected} are there or counted"
+                );
+            }
+            return;
+        }
+        assert_eq!(
+            accounted, expected,
+            "starts, ends, other: there or counted, and told"
+        );
+        let counted = [dropped.starts, dropped.ends, dropped.other];
+        assert_eq!(
+            announced, counted,
+            "starts, ends, other: announced, and counted"
+        );
+    }
+}
+
+/// Where a reader is, who was given all that is before, or told that it is gone.
+#[derive(Debug)]
+struct Place<'a> {
+    streams: &'a [StreamKey],
+    last: u64,
+    /// Up to here, what is missing need not be told.
+    silent: u64,
+    /// Up to here, what is missing was told.
+    told: u64,
+    /// How many of the events of the last gap may still come.
+    pinned: Option<u64>,
+}
+
+impl<'a> Place<'a> {
+    fn of(reader: &'a Reader) -> Self {
+        Self {
+            streams: &reader.streams,
+            last: 0,
+            silent: 0,
+            told: 0,
+            pinned: None,
+        }
+    }
+
+    fn follow(mut self, seen: &[Seen], events: &Events, head: u64) {
+        for one in seen {
+            match one {
+                Seen::Begins { from, oldest, head } => self.begin(*from, *oldest, *head),
+                Seen::Event(event) => self.step(event, events),
+                Seen::Gap(Gap::Evicted { from, to, lost }) => {
+                    let (from, to) = (from.sequence().get(), to.sequence().get());
+                    self.miss(from, to, *lost, events);
+                }
+                Seen::Gap(Gap::Epoch) => panic!("an id of this log is unknown to it: {seen:?}"),
+                Seen::Gap(_) | Seen::Degraded => {}
+            }
+        }
+        self.leave_gap();
+        self.pass(head + 1, events);
+    }
+
+    fn begin(&mut self, from: ResumePoint, oldest: u64, head: u64) {
+        self.pinned = None;
+        match from {
+            ResumePoint::Retained => self.silent = oldest - 1,
+            ResumePoint::Live => self.silent = head,
+            // Its place is that of its last event: what it was told behind that, it is told again.
+            _ => (self.silent, self.told) = (0, 0),
+        }
+    }
+
+    fn step(&mut self, event: &Event, events: &Events) {
+        let sequence = event.id.sequence().get();
+        assert!(
+            sequence > self.last,
+            "event {sequence} comes after {}",
+            self.last
+        );
+        assert!(
+            self.wants(event.key),
+            "event {sequence} is of another stream"
+        );
+        if sequence > self.told {
+            self.leave_gap();
+        } else if let Some(pinned) = &mut self.pinned {
+            assert!(*pinned > 0, "event {sequence} was told to be gone");
+            *pinned -= 1;
+        }
+        self.pass(sequence, events);
+        self.last = sequence;
+    }
+
+    fn wants(&self, key: Option<StreamKey>) -> bool {
+        self.streams.is_empty() || key.is_none_or(|key| self.streams.contains(&key))
+    }
+
+    /// Everything before `next` was given or told to be gone.
+    fn pass(&self, next: u64, events: &Events) {
+        let known = self.last.max(self.silent).max(self.told);
+        let missing = (known + 1..next).find(|sequence| {
+            events
+                .get(sequence)
+                .map_or(self.streams.is_empty(), |(name, payload)| {
+                    self.wants(key_of(name, payload))
+                })
+        });
+        assert_eq!(
+            missing, None,
+            "event missing between {known} and {next}, and nobody said so"
+        );
+    }
+
+    fn miss(&mut self, from: u64, to: u64, lost: Option<u64>, events: &Events) {
+        self.leave_gap();
+        assert!(from <= to, "a gap from {from} to {to}");
+        self.pass(from, events);
+        assert!(
+            from > self.told.max(self.last),
+            "a gap is told twice, from {from}"
+        );
+        self.told = to;
+        if self.streams.is_empty() {
+            let came = |lost| (to + 1 - from).checked_sub(lost);
+            self.pinned = lost.map(|lost| came(lost).expect("a gap of more than there was"));
+        }
+    }
+
+    /// What was not gone has come.
+    fn leave_gap(&mut self) {
+        let left = self.pinned.take().unwrap_or(0);
+        assert_eq!(
+            left, 0,
+            "events before {} are neither gone nor there",
+            self.told
+        );
+    }
+}
+
+fn key_of(name: &str, payload: &[u8]) -> Option<StreamKey> {
+    let number = std::str::from_utf8(payload).ok()?.strip_prefix("record ");
+    (name == "record").then_some(())?;
+    stream_of(number?.parse().ok()?)
+}

@@ -1,0 +1,144 @@
+//! The clock of a run: it stands still until the run moves it, and rings whoever waits for a moment.
+//!
+//! A run is one thread of the system, whatever it simulates, so its clock is that thread's. Nothing here lets another
+//! task have its turn but [`run`] and [`ring`](Bell::ring).
+
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc, time::Duration};
+
+use shuttle::{
+    sync::Condvar,
+    thread::{self, Thread},
+};
+
+use crate::random::Random;
+
+/// The task that moves the clock is the first that a run starts.
+pub(crate) const TASK: usize = 1;
+
+#[derive(Default)]
+struct Clock {
+    now: Duration,
+    bells: BTreeMap<(Duration, u64), Bell>,
+    next: u64,
+    mover: Option<Thread>,
+    stopped: bool,
+}
+
+thread_local! {
+    static CLOCK: RefCell<Clock> = RefCell::default();
+}
+
+fn with<R>(use_it: impl FnOnce(&mut Clock) -> R) -> R {
+    CLOCK.with(|clock| use_it(&mut clock.borrow_mut()))
+}
+
+/// What rings at a moment. What it wakes must be ready to be woken for nothing, as by the standard library's.
+#[derive(Clone)]
+enum Bell {
+    Thread(Thread),
+    Condvar(Arc<Condvar>),
+}
+
+impl Bell {
+    fn ring(self) {
+        match self {
+            Self::Thread(thread) => thread.unpark(),
+            Self::Condvar(condvar) => condvar.notify_all(),
+        }
+    }
+}
+
+/// A bell that rings from its moment on until this is dropped.
+pub(crate) struct Alarm((Duration, u64));
+
+impl Alarm {
+    /// Rings this task.
+    pub(crate) fn set(time: Duration) -> Self {
+        Self::of(time, Bell::Thread(thread::current()))
+    }
+
+    pub(crate) fn for_condvar(time: Duration, condvar: &Arc<Condvar>) -> Self {
+        Self::of(time, Bell::Condvar(Arc::clone(condvar)))
+    }
+
+    fn of(time: Duration, bell: Bell) -> Self {
+        let (place, mover) = with(|clock| {
+            clock.next += 1;
+            let place = (clock.now + time, clock.next);
+            clock.bells.insert(place, bell);
+            (place, clock.mover.clone())
+        });
+        if let Some(mover) = mover {
+            mover.unpark();
+        }
+        Self(place)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.0 <= now()
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        with(|clock| clock.bells.remove(&self.0));
+    }
+}
+
+pub(crate) fn now() -> Duration {
+    with(|clock| clock.now)
+}
+
+/// Time passes that nobody slept through, as when the machine was asleep.
+pub(crate) fn jump(time: Duration) {
+    with(|clock| clock.now += time);
+}
+
+/// Starts the clock of a new run, at a moment that is not zero: earlier ones exist.
+pub(crate) fn start(mut random: Random) -> thread::JoinHandle<()> {
+    with(|clock| {
+        *clock = Clock {
+            now: Duration::from_secs(1_000_000),
+            ..Clock::default()
+        }
+    });
+    thread::spawn(move || {
+        with(|clock| clock.mover = Some(thread::current()));
+        run(&mut random);
+    })
+}
+
+/// Moves on to the next moment that someone waits for, or a part of the way, and rings for all that are due.
+fn run(random: &mut Random) {
+    loop {
+        let next = with(|clock| (clock.stopped, clock.bells.keys().next().map(|(at, _)| *at)));
+        match next {
+            (true, None) => return,
+            (false, None) => thread::park(),
+            (_, Some(at)) => {
+                let left = at.saturating_sub(now());
+                jump(if random.once_in(4) { left / 2 } else { left });
+                let due: Vec<Bell> = with(|clock| {
+                    let now = clock.now;
+                    let due = clock.bells.range(..=(now, u64::MAX));
+                    due.map(|(_, bell)| bell.clone()).collect()
+                });
+                for bell in due {
+                    bell.ring();
+                }
+                thread::yield_now();
+            }
+        }
+    }
+}
+
+/// Ends the task that moves the clock, once nobody waits for a moment.
+pub(crate) fn stop() {
+    let mover = with(|clock| {
+        clock.stopped = true;
+        clock.mover.clone()
+    });
+    if let Some(mover) = mover {
+        mover.unpark();
+    }
+}

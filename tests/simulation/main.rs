@@ -1,0 +1,158 @@
+//! The whole log on a simulated machine: its own threads, those that write and those that read take turns as a seed
+//! says, at every lock, atomic and wait; time is simulated, the store fails by a script, readers are cut, writers are
+//! faster than the log, and it ends at any moment. What everyone saw must fit together.
+//!
+//! A thousand times a thousand steps a second are run here, and each run can be run again:
+//!
+//! ```text
+//! cargo test --all-features --test simulation -- --seed 17
+//! cargo test --all-features --test simulation -- --seeds 1000000
+//! ```
+//!
+//! The modules of the log are compiled into this program with [`sync`] in the place of the crate's; their own tests do
+//! not run on such a machine, so there is no test harness.
+
+#![expect(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "the modules are the crate's, and the tests in them are compiled and not called"
+)]
+
+mod checks;
+mod clock;
+mod history;
+mod random;
+mod schedule;
+mod store;
+mod sync;
+
+#[path = "../../src/error.rs"]
+mod error;
+#[path = "../../src/sse/mod.rs"]
+mod sse;
+#[path = "../../src/time.rs"]
+mod time;
+
+use std::{
+    cell::RefCell,
+    env,
+    ops::Range,
+    panic::{self, AssertUnwindSafe},
+    process::ExitCode,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
+
+use crate::{checks::Happened, schedule::Seeded};
+
+/// How many seeds are tried where nobody says.
+const SEEDS: u64 = 4000;
+/// More than any run takes: who takes more goes round in circles.
+const STEPS_MAX: usize = 2_000_000;
+const STACK_BYTES: usize = 512 * 1024;
+
+thread_local! {
+    static PANICS: RefCell<Vec<String>> = RefCell::default();
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config.stack_size = STACK_BYTES;
+    config.failure_persistence = FailurePersistence::None;
+    config.max_steps = MaxSteps::FailAfter(STEPS_MAX);
+    config.silence_warnings = true;
+    config
+}
+
+/// Runs one seed, and tells what happened if asked; where a promise is broken, says which.
+fn run(seed: u64, tells: bool) -> Result<Happened, String> {
+    PANICS.take();
+    let is_eager = seed % 2 == 1;
+    let runner = Runner::new(Seeded::new(seed, is_eager), config());
+    let end = Arc::new(OnceLock::new());
+    let over = Arc::clone(&end);
+    let played = panic::catch_unwind(AssertUnwindSafe(|| {
+        runner.run(move || {
+            _ = over.set(history::play(seed, is_eager, tells));
+        })
+    }));
+    match (played, end.get()) {
+        (Ok(_), Some(happened)) => Ok(*happened),
+        (Ok(_), None) => Err("everybody waits, and nobody will wake them".to_owned()),
+        // The last words are the failure's; before them are those that a history means to cause.
+        (Err(_), _) => Err(PANICS.take().pop().unwrap_or_default()),
+    }
+}
+
+/// Runs these seeds; the first that fails, and why, or what happened in them.
+fn run_all(seeds: &Range<u64>, tells: bool) -> Result<Happened, (u64, String)> {
+    let next = AtomicU64::new(seeds.start);
+    let run_some = || {
+        let mut all = Happened::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return Ok(all);
+            }
+            let happened = run(seed, tells).map_err(|why| {
+                next.store(seeds.end, Ordering::Relaxed);
+                (seed, why)
+            })?;
+            all.add(happened);
+        }
+    };
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(run_some)).collect();
+        let mut all = Happened::default();
+        for worker in workers {
+            all.add(worker.join().expect("it tells of what panics in it")?);
+        }
+        Ok(all)
+    })
+}
+
+fn argument(name: &str) -> Option<u64> {
+    let mut arguments = env::args().skip_while(|argument| argument != name);
+    arguments
+        .nth(1)
+        .map(|number| number.parse().expect("a number"))
+}
+
+fn main() -> ExitCode {
+    // The machine takes the hook when it first runs.
+    Runner::new(Seeded::new(0, false), config()).run(|| ());
+    // Histories cause panics: what they say is told only where a promise is broken.
+    panic::set_hook(Box::new(|info| {
+        PANICS.with_borrow_mut(|panics| panics.push(info.to_string()));
+    }));
+    let (seeds, tells) = match argument("--seed") {
+        Some(seed) => (seed..seed + 1, true),
+        None => (0..argument("--seeds").unwrap_or(SEEDS), false),
+    };
+    match run_all(&seeds, tells) {
+        Ok(happened) if tells || happened.missing().is_empty() => {
+            println!("{happened}{} seeds passed", seeds.end - seeds.start);
+            ExitCode::SUCCESS
+        }
+        Ok(happened) => {
+            println!(
+                "{happened}nothing is known of {:?}: more seeds",
+                happened.missing()
+            );
+            ExitCode::FAILURE
+        }
+        Err((seed, why)) => {
+            println!(
+                "{why}\n\nseed {seed} fails; again: cargo test --all-features --test simulation -- --seed {seed}"
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
