@@ -1,100 +1,40 @@
-//! A rest finds its own start: every order in which two threads can take and give back one place, by loom's model of memory.
-//! The worker, which goes by the numbers of records, never finds another start in the place of the one that an end needs.
-//! It has no test harness, because the tests of the module itself do not run in a model.
+//! Every order in which a few threads can take their steps, by loom's model of memory, for the protocols that use no lock
+//! or more than one. Where the whole log takes turns at random is `tests/simulation`.
+//!
+//! There is no test harness, because the tests of the modules themselves do not run in a model.
 
-/// What the module takes from the crate, with loom's atomics.
-mod sync {
-    pub(crate) use loom::sync::atomic;
-}
-
-#[path = "../../src/spans/lease.rs"]
-#[expect(
+#![expect(
     dead_code,
+    unreachable_pub,
     unused_imports,
-    reason = "the module's own tests are compiled and not called"
+    reason = "the modules are the crate's, and the tests in them are compiled and not called"
 )]
+
+mod bell;
+mod handover;
+mod places;
+mod sse;
+mod sync;
+
+#[path = "../../src/error.rs"]
+mod error;
+#[path = "../../src/spans/lease.rs"]
 mod lease;
+#[path = "../../src/time.rs"]
+mod time;
 
-use lease::{Key, Leases, Scope, Sent};
-use loom::{sync::Arc, thread};
-use sync::atomic::{AtomicU64, Ordering};
-
-/// What a record tells the worker of a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Record {
-    /// The start is to be remembered.
-    Remember(u64),
-    /// The end says only what the start did not.
-    Rest(u64),
-}
-
-fn key(span: u64) -> Key {
-    Key::of([0; 16], span.to_be_bytes())
-}
-
-struct Log {
-    leases: Leases,
-    /// As the intake numbers: one counter for all threads.
-    next: AtomicU64,
-}
-
-impl Log {
-    /// With one place, which all spans want.
-    fn new() -> Self {
-        Self {
-            leases: Leases::with_places(1),
-            next: AtomicU64::new(0),
-        }
-    }
-
-    fn number(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Starts a span and ends it, as the processor does.
-    fn span(&self, span: u64, records: &mut Vec<(u64, Record)>) {
-        let sent = Sent::new(3, Scope::Sent).unwrap();
-        if self.leases.take(key(span), sent) {
-            records.push((self.number(), Record::Remember(span)));
-        }
-        if let Some(found) = self.leases.find(key(span)) {
-            assert_eq!(found, sent);
-            records.push((self.number(), Record::Rest(span)));
-            self.leases.release(key(span));
-        }
-    }
-}
-
-/// Reads the records as the worker does.
-fn read(mut records: Vec<(u64, Record)>) {
-    records.sort_unstable();
-    let mut remembered = None;
-    for (_, record) in &records {
-        match *record {
-            Record::Remember(span) => {
-                assert_eq!(remembered.replace(span), None, "{records:?}");
-            }
-            Record::Rest(span) => assert_eq!(remembered.take(), Some(span), "{records:?}"),
-        }
-    }
+/// Checks with so many forced switches from one thread to another at most, which bounds the number of orders.
+fn check(preemptions: usize, model: fn()) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
 }
 
 fn main() {
-    loom::model(|| {
-        let log = Arc::new(Log::new());
-        let threads = [1, 2].map(|span| {
-            let log = Arc::clone(&log);
-            thread::spawn(move || {
-                let mut records = Vec::new();
-                for _again in 0..2 {
-                    log.span(span, &mut records);
-                }
-                records
-            })
-        });
-        let records = threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap());
-        read(records.collect());
-    });
+    loom::model(places::a_rest_finds_its_own_start);
+    check(2, handover::nothing_is_slept_over);
+    check(2, handover::what_is_taken_is_drained_before_the_end);
+    check(2, handover::what_is_broken_off_is_counted);
+    check(2, handover::a_flush_is_answered);
+    loom::model(bell::no_ring_is_lost);
 }

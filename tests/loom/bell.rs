@@ -1,0 +1,40 @@
+//! Who waits for events is woken by the ring that comes after its last look, however they meet.
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use loom::{future::block_on, thread};
+
+use crate::{
+    sse::keys::Waiter,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+pub(crate) fn no_ring_is_lost() {
+    let waiter = Arc::new(Waiter::default());
+    let published = loom::sync::Arc::new(AtomicU64::new(0));
+    let ringer = {
+        let (waiter, published) = (Arc::clone(&waiter), published.clone());
+        thread::spawn(move || {
+            for event in 1..=2 {
+                published.store(event, Ordering::Release);
+                waiter.wake();
+            }
+        })
+    };
+    // As a reader does: it looks once it asked whether it rang, and waits only if it did not.
+    let read = |context: &mut Context<'_>| loop {
+        let rung = waiter.poll_rung(context);
+        if published.load(Ordering::Acquire) == 2 {
+            return Poll::Ready(());
+        }
+        if rung.is_pending() {
+            return Poll::Pending;
+        }
+    };
+    block_on(poll_fn(read));
+    ringer.join().unwrap();
+}

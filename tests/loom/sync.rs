@@ -1,0 +1,144 @@
+//! What the modules take from [`crate::sync`], in loom's model. Time never passes in it: who is not woken waits for ever,
+//! and loom says so.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::PoisonError,
+};
+
+pub(crate) use dashmap::DashMap;
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+pub(crate) use std::time::Instant;
+
+/// For statics, which outlive a run of the model.
+pub(crate) type StaticCounter = std::sync::atomic::AtomicU64;
+
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn guard<R>(run: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(run)).ok()
+}
+
+/// All threads are at home in the same place, where they meet.
+pub(crate) fn thread_number() -> usize {
+    0
+}
+
+/// Parking by a token and a condition: loom's own `unpark` wakes a thread from whatever it waits for.
+pub(crate) mod thread {
+    use std::time::Duration;
+
+    use loom::{
+        sync::{Arc, Condvar, Mutex},
+        thread::ThreadId,
+    };
+
+    loom::thread_local! {
+        static CURRENT: Thread = Thread {
+            id: loom::thread::current().id(),
+            token: Arc::default(),
+        };
+    }
+
+    #[derive(Clone, Debug)]
+    pub(crate) struct Thread {
+        id: ThreadId,
+        token: Arc<(Mutex<bool>, Condvar)>,
+    }
+
+    impl Thread {
+        pub(crate) fn id(&self) -> ThreadId {
+            self.id
+        }
+
+        pub(crate) fn unpark(&self) {
+            let (token, changed) = &*self.token;
+            *super::lock(token) = true;
+            changed.notify_one();
+        }
+    }
+
+    pub(crate) fn current() -> Thread {
+        CURRENT.with(Thread::clone)
+    }
+
+    pub(crate) fn park_timeout(_time: Duration) {
+        let current = current();
+        let (token, changed) = &*current.token;
+        let mut is_there = super::lock(token);
+        while !*is_there {
+            is_there = changed.wait(is_there).unwrap();
+        }
+        *is_there = false;
+    }
+}
+
+/// Loom's atomics, which take `SeqCst` for `AcqRel`. Here such a load or store changes the value, if to what it is: so it
+/// has a place in the one order of all changes of it, and sees the last one. That is what `SeqCst` says of an atomic that
+/// is used with no other ordering, and less than it says of others.
+pub(crate) mod atomic {
+    pub(crate) use loom::sync::atomic::Ordering;
+
+    macro_rules! atomic {
+        ($name:ident, $value:ty, $unchanged:ident, $nothing:expr) => {
+            #[derive(Debug, Default)]
+            pub(crate) struct $name(loom::sync::atomic::$name);
+
+            impl $name {
+                pub(crate) fn new(value: $value) -> Self {
+                    Self(loom::sync::atomic::$name::new(value))
+                }
+
+                pub(crate) fn load(&self, order: Ordering) -> $value {
+                    match order {
+                        Ordering::SeqCst => self.0.$unchanged($nothing, Ordering::AcqRel),
+                        order => self.0.load(order),
+                    }
+                }
+
+                pub(crate) fn store(&self, value: $value, order: Ordering) {
+                    match order {
+                        Ordering::SeqCst => drop(self.0.swap(value, Ordering::AcqRel)),
+                        order => self.0.store(value, order),
+                    }
+                }
+
+                pub(crate) fn swap(&self, value: $value, order: Ordering) -> $value {
+                    self.0.swap(value, order)
+                }
+
+                pub(crate) fn compare_exchange(
+                    &self,
+                    current: $value,
+                    new: $value,
+                    success: Ordering,
+                    failure: Ordering,
+                ) -> Result<$value, $value> {
+                    self.0.compare_exchange(current, new, success, failure)
+                }
+            }
+        };
+    }
+
+    atomic!(AtomicBool, bool, fetch_or, false);
+    atomic!(AtomicU64, u64, fetch_add, 0);
+    atomic!(AtomicUsize, usize, fetch_add, 0);
+
+    impl AtomicU64 {
+        pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+            self.0.fetch_add(value, order)
+        }
+    }
+
+    impl AtomicUsize {
+        pub(crate) fn fetch_add(&self, value: usize, order: Ordering) -> usize {
+            self.0.fetch_add(value, order)
+        }
+
+        pub(crate) fn fetch_sub(&self, value: usize, order: Ordering) -> usize {
+            self.0.fetch_sub(value, order)
+        }
+    }
+}
