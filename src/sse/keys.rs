@@ -12,7 +12,10 @@ use std::{
 
 use dashmap::DashMap;
 
-use crate::{sse::event::StreamKey, sync::lock};
+use crate::{
+    sse::event::StreamKey,
+    sync::{guard, lock},
+};
 
 /// One stream of the log.
 #[derive(Debug)]
@@ -295,7 +298,8 @@ impl Waiter {
         if !self.rung.swap(true, Ordering::AcqRel) {
             let waker = lock(&self.waker).take();
             if let Some(waker) = waker {
-                waker.wake();
+                // What panics in it is its own reader's mistake: others are still to be woken, and the log to go on.
+                guard(|| waker.wake());
             }
         }
     }
