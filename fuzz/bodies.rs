@@ -1,13 +1,18 @@
 //! What is fuzzed: whatever bytes come from outside, the log answers without a panic, and what it answers makes sense.
 //! `cargo fuzz` runs these for long, and the tests run them over the seeds and mutations of them.
 
-use std::{cell::OnceCell, fs, time::Duration};
+use std::{
+    cell::OnceCell,
+    fs,
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
 
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use livespan::{
-    Access, Auth, EventId, LiveSpans, SpanEvent, SpanStatus, SqliteEventStore, TraceId,
-    resume_point,
+    Access, Auth, EventId, LiveSpans, LiveSpansBuilder, SpanEvent, SpanStatus, SqliteEventStore,
+    TraceId, resume_point,
 };
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -37,23 +42,31 @@ pub(crate) fn ids(data: &[u8]) {
     }
 }
 
-/// A small log, with a rule that lets everything in.
-fn log() -> LiveSpans {
-    let live = LiveSpans::builder()
-        .auth(Auth::check(|request| {
-            if request.headers.contains_key("x-nothing") {
-                Access::nothing()
-            } else {
-                Access::everything()
-            }
-        }))
-        .build()
-        .expect("a log in memory opens");
-    let trace = TraceId::from_bytes([1; 16]).expect("it is not zero");
+/// A rule that lets everything in.
+fn open_to_all() -> LiveSpansBuilder {
+    LiveSpans::builder().auth(Auth::check(|request| {
+        if request.headers.contains_key("x-nothing") {
+            Access::nothing()
+        } else {
+            Access::everything()
+        }
+    }))
+}
+
+/// Traces of the small log.
+const TRACES: usize = 2;
+
+/// A small log.
+fn log(builder: LiveSpansBuilder) -> LiveSpans {
+    let live = builder.build().expect("a log in memory opens");
+    let trace = |byte| TraceId::from_bytes([byte; 16]).expect("it is not zero");
     let span = "00f067aa0ba902b7".parse().expect("it is an id");
+    let failed = SpanStatus::Error("declined".to_owned());
     for event in [
-        SpanEvent::started(trace, span, "checkout").service("shop"),
-        SpanEvent::ended(trace, span, "checkout", SpanStatus::Ok).service("shop"),
+        SpanEvent::started(trace(1), span, "checkout").service("shop"),
+        SpanEvent::ended(trace(1), span, "checkout", SpanStatus::Ok).service("shop"),
+        SpanEvent::started(trace(2), span, "charge").service("pay"),
+        SpanEvent::ended(trace(2), span, "charge", failed).service("pay"),
     ] {
         live.target().try_dispatch(&event).expect("there is room");
     }
@@ -82,8 +95,24 @@ pub(crate) fn requests(data: &[u8]) {
     let Some(Ok(uri)) = lines.next().map(Uri::try_from) else {
         return;
     };
-    let mut request = Request::builder().uri(uri);
-    for line in lines {
+    let headers = data.get(
+        data.iter()
+            .position(|byte| *byte == b'\n')
+            .unwrap_or(data.len())..,
+    );
+    let request = with_headers(Request::builder().uri(uri), headers.unwrap_or_default());
+    let Ok(request) = request.body(Body::empty()) else {
+        return;
+    };
+    LOG.with(|log_of_thread| {
+        let (live, runtime) = log_of_thread.get_or_init(|| (log(open_to_all()), runtime()));
+        runtime.block_on(answered(live, request));
+    });
+}
+
+/// Adds those lines that are headers.
+fn with_headers(mut request: http::request::Builder, lines: &[u8]) -> http::request::Builder {
+    for line in lines.split(|byte| *byte == b'\n') {
         let mut parts = line.splitn(2, |byte| *byte == b':');
         let name = parts.next().map(HeaderName::from_bytes);
         let value = parts.next().map(HeaderValue::from_bytes);
@@ -91,30 +120,25 @@ pub(crate) fn requests(data: &[u8]) {
             request = request.header(name, value);
         }
     }
-    let Ok(request) = request.body(Body::empty()) else {
-        return;
-    };
-    LOG.with(|log_of_thread| {
-        let (live, runtime) = log_of_thread.get_or_init(|| (log(), runtime()));
-        runtime.block_on(answered(live, request));
-    });
+    request
 }
 
-async fn answered(live: &LiveSpans, request: Request<Body>) {
+/// The answer, which is whole and is what its type says.
+async fn answered(live: &LiveSpans, request: Request<Body>) -> (http::response::Parts, Vec<u8>) {
     let shown = format!("{request:?}");
+    let has_body = request.method() != http::Method::HEAD;
     let response = live
         .router()
         .oneshot(request)
         .await
         .unwrap_or_else(|never| match never {});
-    let status = response.status();
+    let (parts, body) = response.into_parts();
+    let status = parts.status;
     assert!(!status.is_server_error(), "{status} {shown}");
-    let kind = response.headers().get("content-type").cloned();
-    let body = to_bytes(response.into_body(), 1 << 24)
-        .await
-        .expect("it is whole");
-    match kind.as_ref().map(HeaderValue::as_bytes) {
-        Some(b"application/json") => {
+    let kind = parts.headers.get("content-type");
+    let body = to_bytes(body, 1 << 24).await.expect("it is whole");
+    match kind.map(HeaderValue::as_bytes) {
+        Some(b"application/json") if has_body => {
             let _json: Value =
                 serde_json::from_slice(&body).unwrap_or_else(|error| panic!("{error} {shown}"));
         }
@@ -124,6 +148,164 @@ async fn answered(live: &LiveSpans, request: Request<Body>) {
         }
         _ => {}
     }
+    (parts, body.into())
+}
+
+/// A log whose readers need a token that nobody can guess, and what proves to it that one may read.
+struct Locked {
+    live: LiveSpans,
+    token: String,
+    trace: TraceId,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Locked {
+    fn open() -> Self {
+        let token = format!("{:x}", RandomState::new().hash_one(0));
+        let live = log(LiveSpans::builder().auth(Auth::token(&token)));
+        Self {
+            live,
+            token,
+            trace: TraceId::from_bytes([1; 16]).expect("it is not zero"),
+            runtime: runtime(),
+        }
+    }
+
+    fn ticket(&self) -> String {
+        self.live.ticket(self.trace, Duration::from_secs(600))
+    }
+
+    /// What a browser that has signed in sends back.
+    fn cookie(&self) -> String {
+        let form = Request::post("/").header("sec-fetch-site", "same-origin");
+        let form = form.body(Body::from(format!("token={}", self.token)));
+        let (parts, _) = self.answer(form.expect("it is a request"));
+        let cookie = parts.headers.get("set-cookie").expect("it has signed in");
+        let cookie = cookie.to_str().expect("it is text").split(';').next();
+        cookie.unwrap_or_default().to_owned()
+    }
+
+    fn code(&self) -> String {
+        let link = self.live.login_link("/").expect("there is randomness");
+        link.rsplit('=').next().unwrap_or_default().to_owned()
+    }
+
+    fn answer(&self, request: Request<Body>) -> (http::response::Parts, Vec<u8>) {
+        self.runtime.block_on(answered(&self.live, request))
+    }
+
+    /// Whether this answer tells what only readers may know, or makes its reader one.
+    fn is_open((parts, body): &(http::response::Parts, Vec<u8>)) -> bool {
+        let name = b"checkout";
+        parts.headers.contains_key("set-cookie") || body.windows(name.len()).any(|one| one == name)
+    }
+}
+
+fn locked<R>(run: impl FnOnce(&Locked) -> R) -> R {
+    thread_local! {
+        static LOCKED: OnceCell<Locked> = const { OnceCell::new() };
+    }
+    LOCKED.with(|locked| run(locked.get_or_init(Locked::open)))
+}
+
+fn replace(data: &mut Vec<u8>, what: &[u8], with: impl Fn() -> String) -> bool {
+    let found = |data: &[u8]| data.windows(what.len()).position(|one| one == what);
+    let Some(at) = found(data) else {
+        return false;
+    };
+    data.splice(at..at + what.len(), with().into_bytes());
+    true
+}
+
+/// Those who want to read: a method and a path, headers, an empty line, and a form. `{token}`, `{cookie}`, `{ticket}` and
+/// `{code}` stand for good ones. Who has none of them gets nothing.
+pub(crate) fn readers(data: &[u8]) {
+    locked(|locked| {
+        let mut data = data.to_vec();
+        let has_any = replace(&mut data, b"{token}", || locked.token.clone())
+            | replace(&mut data, b"{cookie}", || locked.cookie())
+            | replace(&mut data, b"{ticket}", || locked.ticket())
+            | replace(&mut data, b"{code}", || locked.code());
+        let end = data.windows(2).position(|two| two == b"\n\n");
+        let (head, form) = data.split_at(end.unwrap_or(data.len()));
+        let (first, headers) = head.split_at(
+            head.iter()
+                .position(|byte| *byte == b'\n')
+                .unwrap_or(head.len()),
+        );
+        let mut words = first.splitn(2, |byte| *byte == b' ');
+        let method = words.next().map(http::Method::from_bytes);
+        let uri = words.next().map(Uri::try_from);
+        let (Some(Ok(method)), Some(Ok(uri))) = (method, uri) else {
+            return;
+        };
+        let request = with_headers(Request::builder().method(method).uri(uri), headers);
+        let Ok(request) = request.body(Body::from(form.get(2..).unwrap_or_default().to_vec()))
+        else {
+            return;
+        };
+        let shown = format!("{request:?}");
+        let answer = locked.answer(request);
+        assert!(has_any || !Locked::is_open(&answer), "{shown}: {answer:?}");
+    });
+}
+
+/// A good ticket in which bytes are replaced, left out or put in, as pairs of a place and a byte say: no other text is as
+/// good.
+pub(crate) fn tickets(data: &[u8]) {
+    locked(|locked| {
+        let good = locked.ticket();
+        let mut bytes = good.clone().into_bytes();
+        for pair in data.chunks_exact(2) {
+            let (place, byte) = (usize::from(pair[0] & 0x7f) % (bytes.len() + 1), pair[1]);
+            match pair[0] >> 7 {
+                0 if place < bytes.len() => bytes[place] = byte,
+                _ if byte.is_multiple_of(8) && place < bytes.len() => drop(bytes.remove(place)),
+                _ => bytes.insert(place, byte),
+            }
+        }
+        let text: String = form_urlencoded::byte_serialize(&bytes).collect();
+        let path = format!("/traces/{}/sse?ticket={text}", locked.trace);
+        let request = Request::get(path)
+            .body(Body::empty())
+            .expect("it is a request");
+        let answer = locked.answer(request);
+        // Until when it is good stands in it.
+        let is_good = bytes == good.as_bytes() || bytes == locked.ticket().as_bytes();
+        assert_eq!(Locked::is_open(&answer), is_good, "{good} {text}");
+    });
+}
+
+/// Searches, as the list of traces takes them: read or refused. Of one word and its opposite, one holds for each trace.
+pub(crate) fn searches(data: &[u8]) {
+    thread_local! {
+        static LOG: OnceCell<(LiveSpans, tokio::runtime::Runtime)> = const { OnceCell::new() };
+    }
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    LOG.with(|log_of_thread| {
+        let (live, runtime) = log_of_thread.get_or_init(|| (log(open_to_all()), runtime()));
+        let found = |text: &str| {
+            let text: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+            let request = Request::get(format!("/traces?q={text}"));
+            let request = request.body(Body::empty()).expect("it is a request");
+            let (parts, body) = runtime.block_on(answered(live, request));
+            let body: Value = serde_json::from_slice(&body).expect("it is JSON");
+            match parts.status.as_u16() {
+                200 => Some(body["traces"].as_array().map_or(0, Vec::len)),
+                400 => None,
+                other => panic!("{other} {text}"),
+            }
+        };
+        let found_one = found(text);
+        let is_word =
+            !text.starts_with('-') && !text.contains(|one: char| one.is_whitespace() || one == '"');
+        if is_word && !text.is_empty() && text.len() < 1000 {
+            let others = found(&format!("-{text}"));
+            assert_eq!(found_one.map(|found| TRACES - found), others, "{text:?}");
+        }
+    });
 }
 
 /// Rows of a log file as somebody else may have left them: its tables with these bytes in their columns. It is opened or

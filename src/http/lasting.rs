@@ -1,11 +1,12 @@
-//! A stream for as long as its reader may read: it ends as `expired` when the permission has run out or was taken back,
-//! and its seat is free when it is gone. It runs on the connection's task.
+//! A stream for as long as its reader may read and its server runs: it ends as `expired` when the permission has run out
+//! or was taken back, as `shutdown` when the server stops though the log goes on, and its seat is free when it is gone. It runs on the connection's task.
 
 use std::{
     convert::Infallible,
     fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
@@ -14,7 +15,10 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
-use tokio::time::{Instant, Sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, Sleep},
+};
 
 use crate::{
     http::guard::{CHECK_TIMEOUT, Permit},
@@ -23,6 +27,7 @@ use crate::{
         body::{self, jittered_retry},
         control::{self, EndReason},
         frame,
+        log::Log,
     },
 };
 
@@ -46,9 +51,47 @@ pub(crate) fn ended(reason: EndReason) -> Response<Body> {
     response
 }
 
-/// Holds the stream to what its reader may do.
-pub(crate) fn hold(response: Response<Body>, permit: Permit, seat: Seat) -> Response<Body> {
-    response.map(|stream| Body::new(Lasting::new(stream, permit, seat)))
+/// Whether the server that took a request stops: turned on once.
+#[derive(Clone)]
+pub(crate) struct Stopping(pub(crate) watch::Receiver<bool>);
+
+/// The end of a server whose log may go on.
+pub(crate) struct Stop {
+    log: Arc<Log>,
+    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Stop {
+    pub(crate) fn new(log: &Arc<Log>, stopping: &Stopping) -> Self {
+        let Stopping(mut stopping) = stopping.clone();
+        Self {
+            log: Arc::clone(log),
+            // It is also over when nobody is left to say so.
+            stopped: Box::pin(async move { drop(stopping.wait_for(|on| *on).await) }),
+        }
+    }
+
+    /// The last words of the stream, when the server stops. Where the log has ended, too, the stream has its own, after
+    /// what it still has to read.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
+        if self.log.is_closed() {
+            return Poll::Pending;
+        }
+        ready!(self.stopped.as_mut().poll(cx));
+        let mut out = Vec::with_capacity(96);
+        body::farewell(&mut out, &self.log);
+        Poll::Ready(out)
+    }
+}
+
+/// Holds the stream to what its reader may do, until the server stops.
+pub(crate) fn hold(
+    response: Response<Body>,
+    permit: Permit,
+    seat: Seat,
+    stop: Option<Stop>,
+) -> Response<Body> {
+    response.map(|stream| Body::new(Lasting::new(stream, permit, seat, stop)))
 }
 
 struct Lasting {
@@ -58,6 +101,8 @@ struct Lasting {
     /// When to look at the permission again; none for one that lasts.
     timer: Option<Pin<Box<Sleep>>>,
     asking: Option<Pin<Box<dyn Future<Output = Access> + Send>>>,
+    /// Dropped when it was told.
+    stop: Option<Stop>,
 }
 
 impl fmt::Debug for Lasting {
@@ -69,7 +114,7 @@ impl fmt::Debug for Lasting {
 }
 
 impl Lasting {
-    fn new(stream: Body, permit: Permit, seat: Seat) -> Self {
+    fn new(stream: Body, permit: Permit, seat: Seat, stop: Option<Stop>) -> Self {
         let lasts = permit.renewal.is_none() && permit.access.until.is_none();
         let next = next_look(&permit);
         Self {
@@ -78,6 +123,7 @@ impl Lasting {
             _seat: seat,
             timer: (!lasts).then(|| Box::pin(tokio::time::sleep_until(next))),
             asking: None,
+            stop,
         }
     }
 
@@ -155,12 +201,24 @@ impl http_body::Body for Lasting {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(None);
         };
-        // Our streams know no errors.
-        if let Some(Ok(piece)) = ready!(Pin::new(stream).poll_frame(cx)) {
-            return Poll::Ready(Some(Ok(piece)));
+        match Pin::new(stream).poll_frame(cx) {
+            Poll::Ready(Some(Ok(piece))) => Poll::Ready(Some(Ok(piece))),
+            // Our streams know no errors.
+            Poll::Ready(_) => {
+                self.stream = None;
+                Poll::Ready(None)
+            }
+            // What it had at hand is sent.
+            Poll::Pending => {
+                let Some(stop) = &mut self.stop else {
+                    return Poll::Pending;
+                };
+                let last = ready!(stop.poll(cx));
+                self.stream = None;
+                self.stop = None;
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from(last)))))
+            }
         }
-        self.stream = None;
-        Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {

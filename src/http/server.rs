@@ -36,6 +36,7 @@ use crate::{
     error::Error,
     http::{
         guard::{Peer, is_loopback},
+        lasting::Stopping,
         service::LiveService,
     },
     spans::live::LiveSpans,
@@ -109,7 +110,8 @@ impl LiveServer {
     }
 
     /// Stops accepting and ends open connections, within a second after none of them made progress, and at the latest
-    /// after [`GOODBYE_TIMEOUT`]. It does not wait.
+    /// after [`GOODBYE_TIMEOUT`]. Streams send what they have read, a `retry` that is spread over their clients, and `end`
+    /// (`shutdown`); the log goes on, and clients come back where they were, to this log's next server. It does not wait.
     pub fn shutdown(&self) {
         self.stop.send_replace(true);
     }
@@ -285,7 +287,8 @@ impl Acceptor {
                         }
                     };
                     if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
-                        let connection = connection(&self.service, (stream, peer, &sent), &graceful, permit);
+                        let client = Client { stream, peer, stopping: Stopping(self.stopping.clone()) };
+                        let connection = connection(&self.service, (client, &sent), &graceful, permit);
                         connections.spawn(connection.with_context(suppressed()));
                     } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
                         connections.spawn(refuse(stream, permit).with_context(suppressed()));
@@ -337,13 +340,25 @@ async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
     drop(timeout(REFUSAL_TIMEOUT, exchange).await);
 }
 
+/// Who has connected, and what tells the streams to it that the server stops.
+struct Client {
+    stream: TcpStream,
+    peer: SocketAddr,
+    stopping: Stopping,
+}
+
 /// One connection, from its first byte to its last.
 fn connection(
     service: &LiveService,
-    (stream, peer, sent): (TcpStream, SocketAddr, &Arc<AtomicU64>),
+    (client, sent): (Client, &Arc<AtomicU64>),
     graceful: &GracefulShutdown,
     permit: OwnedSemaphorePermit,
 ) -> impl Future<Output = ()> + Send + use<> {
+    let Client {
+        stream,
+        peer,
+        stopping,
+    } = client;
     // Without it, small frames would wait for the acknowledgement of earlier ones.
     let prompt = stream.set_nodelay(true);
     let gone = close_half_open(&stream);
@@ -359,6 +374,7 @@ fn connection(
                 let service = service.clone();
                 let mut request = request.map(axum::body::Body::new);
                 request.extensions_mut().insert(Peer(peer.ip()));
+                request.extensions_mut().insert(stopping.clone());
                 async move { hyper::service::Service::call(&service, request).await }
             });
         let connection = http1::Builder::new()

@@ -275,7 +275,9 @@ pub(crate) fn seated(
         return Ok(lasting::ended(EndReason::Overload));
     };
     let response = stream()?;
-    Ok(lasting::hold(response, permit.clone(), seat))
+    let stopping = request.extensions.get::<lasting::Stopping>();
+    let stop = stopping.map(|stopping| lasting::Stop::new(live.log(), stopping));
+    Ok(lasting::hold(response, permit.clone(), seat, stop))
 }
 
 #[cfg(feature = "dashboard")]

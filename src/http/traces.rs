@@ -152,7 +152,7 @@ impl TracesBody {
     fn new(live: LiveSpans, filter: TraceFilter, limit: usize) -> Self {
         let waiter = Arc::new(Waiter::default());
         live.log().join(&waiter);
-        live.log().count_subscriber();
+        live.log().readers().come();
         let dropped = live.log().dropped();
         Self {
             live,
@@ -321,6 +321,6 @@ impl http_body::Body for TracesBody {
 impl Drop for TracesBody {
     fn drop(&mut self) {
         self.live.log().leave(&self.waiter);
-        self.live.log().count_subscriber_gone();
+        self.live.log().readers().go();
     }
 }

@@ -32,8 +32,9 @@ impl Source {
 impl LiveSpans {
     /// Tells what becomes of spans through the meters of this provider, by the semantic conventions for the metrics of SDKs
     /// (`otel.sdk.*`): `otel.sdk.processor.span.processed` (ended spans; those that the full buffer
-    /// refused have `error.type` = `queue_full`; what a failing store refuses is in `/status`), `otel.sdk.processor.span.queue.size` (records that wait for the log's thread)
-    /// and `otel.sdk.processor.span.queue.capacity`. `otel.component.name` is `livespan::LiveSpanProcessor/N`, with N counted
+    /// refused have `error.type` = `queue_full`, and those that ended after the log was shut down or had ended by itself
+    /// `already_shutdown`; what a failing store refuses is in `/status`), `otel.sdk.processor.span.queue.size` (records that
+    /// wait for the log's thread) and `otel.sdk.processor.span.queue.capacity`. `otel.component.name` is `livespan::LiveSpanProcessor/N`, with N counted
     /// from 0 in each program.
     ///
     /// They are read when the provider's reader asks, and end with the log. Call it once for each provider: a second call
@@ -65,6 +66,7 @@ impl LiveSpans {
         };
         let processed = source.clone();
         let failed = source.with_error("queue_full");
+        let late = source.with_error("already_shutdown");
         meter
             .u64_observable_counter("otel.sdk.processor.span.processed")
             .with_unit("{span}")
@@ -73,6 +75,7 @@ impl LiveSpans {
                 if let Some(parts) = processed.parts() {
                     observer.observe(parts.tally.ended(), &processed.component);
                     observer.observe(parts.engine.intake.ends_refused(), &failed);
+                    observer.observe(parts.engine.intake.ends_late(), &late);
                 }
             })
             .build();

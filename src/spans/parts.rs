@@ -83,6 +83,16 @@ impl ProcessorParts {
         }
     }
 
+    /// Counts the end of a span that would have been shown, had its processor not been shut down. The SDK itself tells of
+    /// none.
+    #[cfg(feature = "metrics")]
+    #[cold]
+    pub(crate) fn note_late_end(&self, data: &SpanData) {
+        if self.filter.judge_end(data) == EndVerdict::Show {
+            self.intake().count_late_end();
+        }
+    }
+
     /// The last of the room is for the bare fact that the span ended, so that it is not shown running for ever.
     #[cold]
     pub(crate) fn mark_end(&self, data: &SpanData) {

@@ -163,6 +163,10 @@ impl LiveSpanProcessor {
     fn watch_end(&self, data: &SpanData) {
         let context = &data.span_context;
         if self.is_closed_to(context) {
+            #[cfg(feature = "metrics")]
+            if self.closed.load(Ordering::Relaxed) {
+                self.parts.note_late_end(data);
+            }
             return;
         }
         let key = key_of(context);

@@ -16,7 +16,7 @@ use crate::{
         translate::{Observer, Relearn},
         wait::block_on,
     },
-    sync::{Instant, atomic::Ordering, lock},
+    sync::{Instant, atomic::Ordering, guard, lock},
 };
 
 /// Events that are read at most while memory stands still.
@@ -63,6 +63,12 @@ impl Log {
 
     fn miss(&self) {
         self.advance.is_whole.store(false, Ordering::Release);
+    }
+
+    /// Has all learnt anew, after something went wrong over it.
+    pub(crate) fn mistrust(&self) {
+        let _advancing = lock(&self.advance.advancing);
+        self.miss();
     }
 
     /// Takes in what this log appended: after what others appended before it, where someone reads everything. `taken`
@@ -131,7 +137,10 @@ impl Log {
             // It was trimmed before it was read here.
             self.miss();
         }
-        observer.observe(new);
+        if guard(|| observer.observe(new)).is_none() {
+            // Readers are not to wait for what is known of the streams: that is learnt anew.
+            self.miss();
+        }
         self.keep(new);
     }
 
@@ -206,5 +215,49 @@ impl Log {
         self.tail.publish();
         self.tail.wake_everyone();
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::sse::{
+        event::Pin, intake::Intake, store::NullEventStore, tail::TailRead, translate::Observe,
+    };
+
+    struct Panicking;
+
+    impl Observe for Panicking {
+        fn observe(&self, _events: &[StoredEvent]) {
+            panic!("the observer of a test panics");
+        }
+
+        fn open_streams(&self, _before: u64, _limit: usize) -> Vec<StreamKey> {
+            Vec::new()
+        }
+
+        fn relearn(&self, _from: u64) -> Box<dyn Relearn> {
+            panic!("the observer of a test panics");
+        }
+    }
+
+    #[test]
+    fn readers_get_what_an_observer_panics_over_and_all_is_to_be_learnt_anew() {
+        let intake = Arc::new(Intake::new(1 << 16, 64));
+        let log = Log::open(Arc::new(NullEventStore::new()), intake, None).unwrap();
+        log.advance.is_whole.store(true, Ordering::Release);
+        let event = StoredEvent {
+            sequence: Sequence::new(1),
+            name: "note".to_owned(),
+            key: None,
+            pin: Pin::None,
+            payload: "text".into(),
+        };
+        let observer: Observer = Arc::new(Panicking);
+        log.take_others(&[event], &observer);
+        assert!(matches!(log.tail.read_after(0), TailRead::Events(_)));
+        assert!(!log.is_whole());
     }
 }

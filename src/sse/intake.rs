@@ -117,6 +117,9 @@ pub(crate) struct Intake {
     /// Ends that the full buffer refused, of those that were dropped.
     #[cfg(feature = "metrics")]
     ends_refused: AtomicU64,
+    /// Ends that came after the end of the log.
+    #[cfg(feature = "metrics")]
+    ends_late: AtomicU64,
     sequence: AtomicU64,
     closed: AtomicBool,
     /// Why the log ended, if nobody shut it down.
@@ -194,6 +197,8 @@ impl Intake {
             events_max,
             #[cfg(feature = "metrics")]
             ends_refused: AtomicU64::new(0),
+            #[cfg(feature = "metrics")]
+            ends_late: AtomicU64::new(0),
             sequence: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             broken: OnceLock::new(),
@@ -227,6 +232,10 @@ impl Intake {
 
     #[cold]
     fn note_refused(&self, class: Class, refused: &Refused) {
+        #[cfg(feature = "metrics")]
+        if let (Refused::Closed, Class::End) = (refused, class) {
+            self.count_late_end();
+        }
         match refused {
             Refused::Full => {
                 self.count_dropped(class, 1);
@@ -371,6 +380,16 @@ impl Intake {
     #[cfg(feature = "metrics")]
     pub(crate) fn ends_refused(&self) -> u64 {
         self.ends_refused.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn ends_late(&self) -> u64 {
+        self.ends_late.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn count_late_end(&self) {
+        self.ends_late.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The most records that wait at once.

@@ -12,7 +12,7 @@ use crate::{
     sync::{
         DashMap, Mutex, StaticCounter,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-        lock,
+        guard, lock,
     },
 };
 
@@ -310,7 +310,8 @@ impl Waiter {
         if !self.rung.swap(true, Ordering::AcqRel) {
             let waker = lock(&self.waker).take();
             if let Some(waker) = waker {
-                waker.wake();
+                // What panics in it is its own reader's mistake: others are still to be woken, and the log to go on.
+                guard(|| waker.wake());
             }
         }
     }

@@ -13,14 +13,15 @@ use crate::{
         intake::Intake,
         keys::{Key, Waiter},
         lapse::Lapses,
+        readers::Readers,
         retention::Retention,
-        store::EventStore,
+        store::{DEFAULT_PATIENCE, EventStore},
         tail::Tail,
         trouble::{Diagnostics, Tell, Trouble},
     },
     sync::{
         Instant, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         lock,
     },
 };
@@ -31,7 +32,7 @@ pub(crate) struct Log {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) intake: Arc<Intake>,
     closed: AtomicBool,
-    subscribers: AtomicUsize,
+    readers: Arc<Readers>,
     /// Streams that the end of the log has ended.
     farewells: AtomicU64,
     failure: Mutex<Option<String>>,
@@ -159,7 +160,7 @@ impl Log {
             store,
             intake,
             closed: AtomicBool::new(false),
-            subscribers: AtomicUsize::new(0),
+            readers: Arc::default(),
             farewells: AtomicU64::new(0),
             failure: Mutex::default(),
             degradations: AtomicU64::new(0),
@@ -386,7 +387,7 @@ impl Log {
             open: holding.open,
             unpinned: holding.unpinned,
             dropped: self.dropped(),
-            subscribers: self.subscribers(),
+            subscribers: self.readers.count(),
             store: self.health(),
             ended: self.intake.broken(),
             uptime: self.started.elapsed(),
@@ -436,20 +437,17 @@ impl Log {
         }
     }
 
-    pub(crate) fn subscribers(&self) -> usize {
-        self.subscribers.load(Ordering::Relaxed)
+    pub(crate) fn readers(&self) -> &Arc<Readers> {
+        &self.readers
+    }
+
+    /// How long a store may take to answer readers when the log has ended.
+    pub(crate) fn patience(&self) -> Duration {
+        self.store.patience().unwrap_or(DEFAULT_PATIENCE)
     }
 
     /// How many streams the end of the log has ended before this one.
     pub(crate) fn count_farewell(&self) -> u64 {
         self.farewells.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(crate) fn count_subscriber(&self) {
-        self.subscribers.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn count_subscriber_gone(&self) {
-        self.subscribers.fetch_sub(1, Ordering::Relaxed);
     }
 }

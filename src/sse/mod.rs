@@ -22,6 +22,7 @@ pub(crate) mod log;
 pub(crate) mod once;
 pub(crate) mod prime;
 pub(crate) mod reader;
+mod readers;
 pub(crate) mod record;
 pub(crate) mod retention;
 pub(crate) mod room;

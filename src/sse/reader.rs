@@ -106,6 +106,8 @@ pub(crate) struct Reader {
     ahead: Option<(u64, Page)>,
     /// A reader of a shared store begins when that has told where it ends.
     asking: Option<Asking>,
+    /// Since when it waits for the store, with a bell of its own: no event ends this wait.
+    waiting: Option<(Instant, Arc<Waiter>)>,
     /// Whether the store may hold more for a reader that reads from it alone.
     wants_page: bool,
     degradations: u64,
@@ -133,7 +135,7 @@ impl Reader {
         if keys.is_empty() {
             log.join(&waiter);
         }
-        log.count_subscriber();
+        log.readers().come();
         let mut reader = Self {
             log: Arc::clone(log),
             scope,
@@ -146,6 +148,7 @@ impl Reader {
             page: None,
             ahead: None,
             asking: None,
+            waiting: None,
             wants_page: true,
             degradations: log.degradations(),
             recoveries: log.recoveries(),
@@ -219,16 +222,18 @@ impl Reader {
             }
             if let Some(asking) = &mut self.asking {
                 let Poll::Ready(answer) = asking.as_mut().poll(cx) else {
-                    return Poll::Pending;
+                    return self.wait_for_answer(cx);
                 };
+                self.stop_waiting();
                 self.asking = None;
                 self.take_answer(answer);
                 continue;
             }
             if let Some(page) = &mut self.page {
                 let Poll::Ready(result) = page.as_mut().poll(cx) else {
-                    return Poll::Pending;
+                    return self.wait_for_answer(cx);
                 };
+                self.stop_waiting();
                 self.page = None;
                 self.read_ahead(&result, cx);
                 self.take_page(result);
@@ -258,6 +263,27 @@ impl Reader {
             } else if !rung {
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// Waits for the store, as long as the log is open, and a while longer.
+    fn wait_for_answer(&mut self, cx: &Context<'_>) -> Poll<ReadItem> {
+        let (since, bell) = self.waiting.get_or_insert_with(|| {
+            let bell = Arc::new(Waiter::default());
+            self.log.readers().wait_for_store(&bell);
+            (Instant::now(), bell)
+        });
+        // Registered before the look at the log, so no ring is lost.
+        let rung = bell.poll_rung(cx).is_ready();
+        if rung && self.log.is_closed() && since.elapsed() >= self.log.patience() {
+            return Poll::Ready(ReadItem::Closed);
+        }
+        Poll::Pending
+    }
+
+    fn stop_waiting(&mut self) {
+        if let Some((_, bell)) = self.waiting.take() {
+            self.log.readers().stop_waiting(&bell);
         }
     }
 
@@ -612,7 +638,8 @@ impl Drop for Reader {
         if self.keys.is_empty() {
             self.log.leave(&self.waiter);
         }
-        self.log.count_subscriber_gone();
+        self.log.readers().go();
+        self.stop_waiting();
     }
 }
 

@@ -154,7 +154,7 @@ impl<E> SseTarget<E> {
 
     /// Returns how many streams are open.
     pub fn subscribers(&self) -> usize {
-        self.engine.log.subscribers()
+        self.engine.log.readers().count()
     }
 
     /// Returns the state of the log.

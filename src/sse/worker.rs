@@ -15,7 +15,7 @@ use crate::{
         prime::prime,
         record,
         room::Room,
-        store::{Abandoned, EventStore, Tended},
+        store::{Abandoned, DEFAULT_PATIENCE, EventStore, Tended},
         translate::Translator,
         trouble::{Tell, Trouble},
         writer::{Pending, Writer},
@@ -194,6 +194,18 @@ impl<T: Translator> Worker<T> {
         }
         guard(|| self.log.close());
         self.intake.report_finished();
+        self.let_go();
+    }
+
+    /// Wakes readers that wait for a store which does not answer, without holding anything of the log.
+    fn let_go(self) {
+        let patience = guard(|| self.log.patience()).unwrap_or(DEFAULT_PATIENCE);
+        let is_memory = guard(|| self.log.store.shared_tail().is_some());
+        let readers = Arc::clone(self.log.readers());
+        guard(|| drop(self));
+        if is_memory != Some(true) {
+            readers.let_go(patience);
+        }
     }
 
     fn break_off(&mut self, why: &'static str) {

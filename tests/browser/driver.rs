@@ -18,7 +18,7 @@ use reqwest::Url;
 use serde_json::{Value, json};
 
 /// How long a condition may take to come true before the test fails. Never a time to wait for.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A browser with one page. Both processes end with it.
 pub(crate) struct Browser {
@@ -46,8 +46,6 @@ impl Browser {
             "--disable-background-networking".to_owned(),
             "--disable-component-update".to_owned(),
             "--disable-sync".to_owned(),
-            // A page that was left would stay alive, with its streams.
-            "--disable-features=BackForwardCache".to_owned(),
             // Names for tests that need several sites, all of them on this machine.
             "--host-resolver-rules=MAP *.example 127.0.0.1".to_owned(),
             format!("--user-data-dir={}", profile.display()),

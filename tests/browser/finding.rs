@@ -529,3 +529,38 @@ async fn names_of_any_kind_are_text_wherever_they_stand() {
     browser.close().await;
     app.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_took_longest_is_read_to_its_last_digit_though_the_names_are_long() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let root = open(&tracer, "import", &Context::new());
+    let start = SystemTime::now();
+    for (number, letter) in (1..=5_u64).zip('A'..) {
+        let name = format!("{letter}: reads and writes all there is to import");
+        let from = start + Duration::from_millis(number * 1_000);
+        let span = tracer.span_builder(name).with_start_time(from);
+        let mut span = span.start_with_context(&tracer, &root);
+        span.end_with_timestamp(from + Duration::from_millis(900 + number));
+    }
+    root.span()
+        .end_with_timestamp(start + Duration::from_secs(7));
+    let browser = Browser::open().await;
+    show(&browser, &app, &root, &[]).await;
+    let chains = "document.querySelectorAll('#waiting-for .chain')";
+    browser
+        .until("all are there", &format!("return {chains}.length === 3"))
+        .await;
+    browser.picture("took-longest").await;
+    // Each number is as wide as its text, and nothing that comes after it lies over it.
+    let clipped = "const line = [...document.querySelectorAll('#waiting-for > :not(.chain), #waiting-for .chain > *')];
+        const end = document.querySelector('#waiting-for').getBoundingClientRect().right;
+        return line.filter((part, at) => {
+            const right = part.getBoundingClientRect().right;
+            const next = line[at + 1]?.getBoundingClientRect().left ?? end;
+            return right > next + 0.01 || (part.matches('.figure, .faint') && part.scrollWidth > part.clientWidth);
+        }).map(part => part.textContent)";
+    assert_eq!(browser.ask(clipped).await, json!([]));
+    browser.close().await;
+    app.stop();
+}

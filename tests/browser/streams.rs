@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     app::{App, open, trace_of},
     cut::Wire,
-    driver::Browser,
+    driver::{Browser, PATIENCE},
 };
 
 const IS_LIVE: &str = "return document.querySelector('#status').dataset.state === 'live'";
@@ -36,14 +36,18 @@ fn subscribers(live: &LiveSpans) -> usize {
 
 /// Waits until what the server counts is so.
 async fn server_has(live: &LiveSpans, browser: &Browser, count: usize) {
-    while subscribers(live) != count {
-        browser
-            .until(
-                "a frame is drawn",
-                "return document.readyState === 'complete'",
-            )
-            .await;
-    }
+    let counted = async {
+        while subscribers(live) != count {
+            browser
+                .until(
+                    "a frame is drawn",
+                    "return document.readyState === 'complete'",
+                )
+                .await;
+        }
+    };
+    let counted = tokio::time::timeout(PATIENCE, counted).await;
+    counted.expect("the server counts so many streams");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,6 +214,77 @@ async fn a_browser_without_shared_workers_shows_everything_too() {
     browser.goto(&url).await;
     assert_eq!(browser.ask("return typeof SharedWorker").await, "undefined");
     browser.until("the trace is live", IS_LIVE).await;
+    tracer.start_with_context("row", &root).end();
+    browser.until("the row came", &has_spans(2)).await;
+    root.span().end();
+    browser.close().await;
+    app.stop();
+}
+
+/// Leaves the page for another one and comes back to it as it was: out of the back-forward cache.
+async fn leave_and_come_back(app: &App, browser: &Browser, meanwhile: impl FnOnce()) {
+    browser.ask("window.isTheSame = true").await;
+    browser.goto("about:blank").await;
+    server_has(&app.live, browser, 0).await;
+    meanwhile();
+    browser.page.back().await.unwrap();
+    browser.until("it is live again", IS_LIVE).await;
+    assert_eq!(
+        browser.ask("return window.isTheSame").await,
+        json!(true),
+        "the page was kept"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_was_left_holds_no_stream_and_comes_back_with_what_happened_meanwhile() {
+    for without_shared_workers in [false, true] {
+        let app = App::start().await;
+        let tracer = app.tracer();
+        let root = open(&tracer, "job", &Context::new());
+        let browser = Browser::open().await;
+        if without_shared_workers {
+            let source = json!({ "source": "delete window.SharedWorker" });
+            browser
+                .command("Page.addScriptToEvaluateOnNewDocument", source)
+                .await;
+        }
+        browser
+            .goto(&app.url(&format!("?trace={}", trace_of(&root))))
+            .await;
+        browser.until("its root is there", &has_spans(1)).await;
+        let more = || drop(tracer.start_with_context("row", &root));
+        leave_and_come_back(&app, &browser, more).await;
+        browser.until("the row came", &has_spans(2)).await;
+        tracer.start_with_context("row", &root).end();
+        browser.until("it goes on", &has_spans(3)).await;
+
+        browser.goto(&app.server.url()).await;
+        browser.until("the list is live", IS_LIVE).await;
+        let other = || drop(open(&tracer, "another job", &Context::new()));
+        leave_and_come_back(&app, &browser, other).await;
+        let shown = "return document.body.innerText.includes('another job')";
+        browser.until("the other one is in the list", shown).await;
+        root.span().end();
+        browser.close().await;
+        app.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_not_left_after_all_goes_on() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let root = open(&tracer, "job", &Context::new());
+    let browser = Browser::open().await;
+    browser
+        .goto(&app.url(&format!("?trace={}", trace_of(&root))))
+        .await;
+    browser.until("its root is there", &has_spans(1)).await;
+    browser
+        .ask("dispatchEvent(new Event('beforeunload'))")
+        .await;
+    server_has(&app.live, &browser, 0).await;
     tracer.start_with_context("row", &root).end();
     browser.until("the row came", &has_spans(2)).await;
     root.span().end();

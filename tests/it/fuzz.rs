@@ -78,6 +78,21 @@ fn requests_from_anyone() {
 }
 
 #[test]
+fn readers_without_a_proof_get_nothing() {
+    over_seeds("readers", 2000, bodies::readers);
+}
+
+#[test]
+fn a_ticket_has_one_spelling() {
+    over_seeds("tickets", 2000, bodies::tickets);
+}
+
+#[test]
+fn searches_of_anyone() {
+    over_seeds("searches", 2000, bodies::searches);
+}
+
+#[test]
 fn rows_as_anyone_left_them() {
     over_seeds("rows", 150, bodies::rows);
 }

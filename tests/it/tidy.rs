@@ -63,6 +63,7 @@ const MODULES: &[&str] = &[
     "sse::following",
     "sse::translate",
     "sse::trouble",
+    "sse::readers",
     "sse::log",
     "sse::reader",
     "sse::keeper",

@@ -106,6 +106,13 @@ export class Share {
     for (const stream of this.streams.values()) this.say({ do: "close", n: stream.n });
   }
 
+  /** The page is not left after all, or is back. */
+  stay() {
+    if (!this.resting) return;
+    this.resting = false;
+    this.askAgain();
+  }
+
   /** Nothing heard is no fault of the hub's while this page slept. */
   grant() {
     this.heard = Math.max(this.heard, this.options.environment.now() - HUB_SILENT_MS + GRACE_MS);
@@ -130,6 +137,8 @@ export class Share {
   }
 }
 
+/** How long leaving a page may take before it counts as staying. */
+const LEAVE_MS = 3_000;
 /** A new address for each change of what tabs and hub say to each other: tabs of two versions may be open at once. */
 const WORKER_NAME = "livespan-1";
 
@@ -160,16 +169,29 @@ export function pageShare() {
     else if (alone && document.hidden) share.rest();
     else if (alone) share.renew();
   });
+  const stay = () => {
+    if (!alone || !document.hidden) share.stay();
+  };
+  // In the back-forward cache a shared worker sleeps with its last page, and what the page says as it goes there comes too
+  // late. So the connections are let go when the page is about to be left, which it may not be after all.
+  addEventListener("beforeunload", () => {
+    share.rest();
+    setTimeout(stay, LEAVE_MS);
+  });
+  addEventListener("pageshow", stay);
   for (const type of ["online", "pageshow"]) addEventListener(type, () => share.wake());
   document.addEventListener("resume", () => share.wake());
   return share;
 }
 
-/** @returns {Port} */
+/** The hub hears at once: a page that is left has no later. @returns {Port} */
 function hubInPage() {
-  const { port1, port2 } = new MessageChannel();
-  new Hub({ environment: browserEnvironment(), base: document.baseURI }).connect(/** @type {any} */ (port1));
-  return /** @type {any} */ (port2);
+  /** @type {Port} */
+  const page = { onmessage: null, postMessage: (data) => hub.onmessage?.({ data }) };
+  /** @type {Port} */
+  const hub = { onmessage: null, postMessage: (data) => queueMicrotask(() => page.onmessage?.({ data })) };
+  new Hub({ environment: browserEnvironment(), base: document.baseURI }).connect(hub);
+  return page;
 }
 
 /** @implements {Stream} */

@@ -146,7 +146,7 @@ export class WaitingView {
       return Infinity;
     }
     const shares = path.shares(trace);
-    this.node.replaceChildren(element("span", { class: "lead", text: "Took longest" }), ...shares.slice(0, SHARES_MAX).map(({ time, count, longest }) => element("span", { class: "chain" },
+    this.node.replaceChildren(element("span", { class: "lead", text: "Took longest" }), ...shares.slice(0, SHARES_MAX).map(({ time, count, longest }) => element("span", { class: "chain share" },
       this.link(trace, longest, "leaf"), count > 1 ? element("span", { class: "faint", text: `×${formatCount(count)}` }) : null,
       element("span", { class: "figure", text: formatDuration(time) }), element("span", { class: "faint", text: `${Math.round((time / path.total) * 100)} %` }))),
     shares.length > SHARES_MAX ? element("span", { class: "faint", text: `and ${formatCount(shares.length - SHARES_MAX)} more names` }) : "");

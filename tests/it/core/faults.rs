@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use livespan::{Error, SseEvent, SseTarget, StoreHealth, StoredEvent, Subscribe};
+use futures_util::StreamExt as _;
+use livespan::{
+    EndReason, Error, Message, SseEvent, SseTarget, StoreHealth, StoredEvent, Subscribe,
+};
 
 use super::{
     connection::Connection,
@@ -152,9 +155,9 @@ fn drops_are_told_though_nothing_more_is_dispatched() {
     on.store(false, Ordering::SeqCst);
     block_on(async {
         use futures_util::StreamExt as _;
-        assert_eq!(messages.next().await, Some(livespan::Message::Degraded));
+        assert_eq!(messages.next().await, Some(Message::Degraded));
         for expected in [(1, "note"), (2, "gap")] {
-            let Some(livespan::Message::Event(event)) = messages.next().await else {
+            let Some(Message::Event(event)) = messages.next().await else {
                 panic!("{expected:?} is an event")
             };
             assert_eq!((event.id.sequence().get(), event.name.as_str()), expected);
@@ -696,4 +699,37 @@ fn a_store_that_hangs_and_then_refuses_loses_exactly_that() {
     assert_eq!(log.target.dropped().other, 1);
     let one = "gap 2 {\"lost\":{\"ends\":0,\"other\":1,\"starts\":0},\"reason\":\"dropped\"}";
     assert_eq!(connection.story(), ["degraded {}", "note 1 late", one]);
+}
+
+#[test]
+fn a_subscription_ends_with_the_log_though_its_store_never_answers() {
+    let is_closing = Arc::new(AtomicBool::new(false));
+    let mut store = VecStore::new(10).with_history(600, |_| Some("a"));
+    store.patience = Box::new({
+        let is_closing = Arc::clone(&is_closing);
+        move || {
+            if is_closing.load(Ordering::SeqCst) {
+                Duration::ZERO
+            } else {
+                PATIENCE
+            }
+        }
+    });
+    let (store, kept) = store.share();
+    let target = builder().store(store).build().unwrap();
+    let mut all = target.subscribe(Subscribe::all());
+    let mut stream = target.subscribe(Subscribe::to(key("a")));
+    assert!(matches!(
+        block_on(all.next()),
+        Some(Message::Event(event)) if event.id.sequence().get() == 1
+    ));
+    kept.hangs.store(true, Ordering::SeqCst);
+    is_closing.store(true, Ordering::SeqCst);
+    target.shutdown(PATIENCE).unwrap();
+    for subscription in [&mut all, &mut stream] {
+        let rest: Vec<Message> = block_on(subscription.collect());
+        assert_eq!(rest.last(), Some(&Message::End(EndReason::Shutdown)));
+    }
+    drop((all, stream));
+    assert_eq!(target.subscribers(), 0);
 }

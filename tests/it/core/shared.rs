@@ -6,9 +6,12 @@ use std::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::{Context, Wake, Waker},
+    thread,
     time::Duration,
 };
 
+use futures_core::Stream as _;
 use livespan::{
     Appended, Batch, Epoch, Error, EventStore, Follow, HeadFuture, Life, PageLimit, Pin,
     ReadFuture, Retention, Sequence, SseTarget, StoredEvent, StreamKey, Subscribe, Tended,
@@ -26,6 +29,8 @@ struct Server {
     events: Mutex<Vec<StoredEvent>>,
     changed: Condvar,
     fails: AtomicBool,
+    /// What the thread that follows everything asks beside the wait for events panics.
+    panics: AtomicBool,
     /// Events from before this one are gone.
     oldest: AtomicU64,
     waits_for_all: AtomicU64,
@@ -131,6 +136,9 @@ impl EventStore for Handle {
     }
 
     fn lives(&self) -> Arc<[Life]> {
+        let panics = self.server.panics.load(Ordering::SeqCst);
+        let follows = thread::current().name() == Some("livespan-follow");
+        assert!(!(panics && follows), "the store of a test panics");
         let epoch: Epoch = "sharedlg".parse().unwrap();
         let first = Sequence::new(1);
         Arc::new([Life { epoch, first }])
@@ -263,7 +271,7 @@ fn told(connection: &mut Connection, expected: &[String]) {
     let deadline = std::time::Instant::now() + PATIENCE;
     while story.len() < expected.len() && std::time::Instant::now() < deadline {
         story.extend(news(connection));
-        std::thread::yield_now();
+        thread::yield_now();
     }
     story.extend(news(connection));
     assert_eq!(story, expected);
@@ -386,6 +394,56 @@ fn while_the_store_fails_events_wait_and_nothing_is_lost_or_told_twice() {
     rest.retain(|line| line.starts_with("note"));
     assert_eq!(rest, notes(7..=9));
     assert_eq!((one.health().failure, one.dropped().other), (None, 0));
+}
+
+#[test]
+fn a_panic_over_what_others_appended_is_a_failure_and_following_goes_on() {
+    let server = Arc::new(Server::default());
+    let (one, two) = (server.open(), server.open());
+    let mut all = Connection::open(&one, Subscribe::all());
+    in_turn([&two, &two], 1, 3);
+    told(&mut all, &notes(1..=3));
+    server.panics.store(true, Ordering::SeqCst);
+    in_turn([&two, &two], 4, 3);
+    told(&mut all, &["degraded {}".to_owned()]);
+    assert_eq!(
+        one.health().failure.as_deref(),
+        Some("what follows the event store panicked")
+    );
+    server.panics.store(false, Ordering::SeqCst);
+    let recovered = "gap {\"lost\":{\"ends\":0,\"other\":0,\"starts\":0},\"reason\":\"dropped\"}";
+    let story = [notes(4..=6), vec![recovered.to_owned()]].concat();
+    told(&mut all, &story);
+    assert_eq!(one.health().failure, None);
+    in_turn([&two, &one], 7, 4);
+    told(&mut all, &notes(7..=10));
+}
+
+/// A task of a runtime that panics when it is woken.
+struct Broken;
+
+impl Wake for Broken {
+    fn wake(self: Arc<Self>) {
+        panic!("the runtime of a test panics");
+    }
+}
+
+#[test]
+fn a_reader_whose_waker_panics_stops_neither_the_log_nor_other_readers() {
+    let server = Arc::new(Server::default());
+    let (one, two) = (server.open(), server.open());
+    let mut all = Connection::open(&one, Subscribe::all());
+    told(&mut all, &[]);
+    for options in [Subscribe::all(), Subscribe::to(key("a"))] {
+        let mut broken = Box::pin(one.subscribe(options));
+        let waker = Waker::from(Arc::new(Broken));
+        let mut context = Context::from_waker(&waker);
+        while broken.as_mut().poll_next(&mut context).is_ready() {}
+        let before = server.events.lock().unwrap().len() as u64;
+        in_turn([&one, &two], before + 1, 6);
+        told(&mut all, &notes(before + 1..=before + 6));
+    }
+    assert_eq!(one.status().ended, None);
 }
 
 #[test]

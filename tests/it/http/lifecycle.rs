@@ -254,17 +254,51 @@ async fn a_client_that_does_not_read_does_not_hold_the_end_up() {
 async fn a_server_alone_stops_and_another_goes_on() {
     let app = App::start().await;
     let other = app.live.serve("127.0.0.1:0").await.unwrap();
-    let mut stream = app.stream("/sse").await;
-    stream.event("hello").await;
+    let elsewhere = client().get(format!("{}sse", other.url()));
+    let mut elsewhere = Stream::of(elsewhere.send().await.unwrap());
+    elsewhere.event("hello").await;
+    put(&app.live, done(1, "before", 1));
+    let paths = [
+        "/sse",
+        "/sse?name=nothing",
+        "/traces/00000000000000000000000000000001/sse",
+        "/traces/sse",
+    ];
+    let mut streams = Vec::new();
+    for path in paths.iter().cycle().take(100) {
+        let mut stream = app.stream(path).await;
+        stream.event("hello").await;
+        streams.push(stream);
+    }
     app.server.shutdown();
+    let mut retries = Vec::new();
+    for mut stream in streams {
+        let frames = stream.rest().await;
+        let [.., retry, end] = frames.as_slice() else {
+            panic!("{frames:?}")
+        };
+        assert_eq!(end.data, "{\"type\":\"end\",\"reason\":\"shutdown\"}");
+        retries.push(retry.retry.parse::<u64>().unwrap());
+    }
     tokio::time::timeout(PATIENCE, app.server.wait())
         .await
         .unwrap();
-    assert_eq!(stream.rest().await, []);
-    assert_eq!(
-        client().get(other.url()).send().await.unwrap().status(),
-        200
+    assert!(
+        retries
+            .iter()
+            .all(|retry| (1000..3000 + 5 * 100).contains(retry))
     );
+    // Each has a later turn than the one before it.
+    let least: u64 = (0..100).map(|place| 1000 + 5 * place).sum();
+    assert!(retries.iter().sum::<u64>() >= least, "{retries:?}");
+    // The log goes on, and so do its other servers.
+    put(&app.live, done(2, "after", 1));
+    let mut names = Vec::new();
+    while names.last().is_none_or(|name| name != "after") {
+        let frame = elsewhere.event("ended").await;
+        names.push(frame.json()["name"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(names, ["before", "after"]);
 }
 
 #[tokio::test]

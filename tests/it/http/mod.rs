@@ -4,6 +4,7 @@ mod abuse;
 mod access;
 pub(crate) mod app;
 mod auth;
+mod clocks;
 mod filters;
 #[cfg(feature = "tracing")]
 mod init;

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use livespan::{Error, LiveSpans, LiveSpansBuilder, Retention};
+use livespan::{Dropped, Error, LiveSpans, LiveSpansBuilder, Retention};
 use opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::{
     metrics::{
         InMemoryMetricExporter, SdkMeterProvider,
         data::{AggregatedMetrics, MetricData},
     },
-    trace::SdkTracerProvider,
+    trace::{InMemorySpanExporter, SdkTracerProvider, SpanProcessor as _},
 };
 
-use crate::{spans::watched::GatedStore, support::PATIENCE};
+use crate::{
+    spans::watched::GatedStore,
+    support::{PATIENCE, until},
+};
 
 /// What the meters say: by metric and error.
 fn told(meters: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> BTreeMap<String, i64> {
@@ -92,6 +95,7 @@ fn ended_spans_and_the_queue_are_counted_by_the_conventions() {
     live.target().flush(PATIENCE).unwrap();
     let expected = [
         ("otel.sdk.processor.span.processed", 5),
+        ("otel.sdk.processor.span.processed already_shutdown", 0),
         ("otel.sdk.processor.span.processed queue_full", 0),
         ("otel.sdk.processor.span.queue.capacity", 4096),
         ("otel.sdk.processor.span.queue.size", 0),
@@ -119,6 +123,60 @@ fn a_store_that_refuses_spans_is_no_full_queue() {
     let processed = "otel.sdk.processor.span.processed";
     assert_eq!(told[processed], 1);
     assert_eq!(told[&format!("{processed} queue_full")], 0);
+}
+
+const PROCESSED: [&str; 3] = ["", " queue_full", " already_shutdown"];
+
+/// How many ended spans were taken, refused by the full buffer, and came too late.
+fn processed(meters: &SdkMeterProvider, exporter: &InMemoryMetricExporter) -> [i64; 3] {
+    let told = told(meters, exporter);
+    PROCESSED.map(|error| told[&format!("otel.sdk.processor.span.processed{error}")])
+}
+
+#[test]
+fn spans_that_end_after_the_log_was_shut_down_came_too_late() {
+    let (live, meters, exporter) = metered(LiveSpans::builder());
+    let processor = live.span_processor();
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(live.span_processor())
+        .build();
+    let tracer = provider.tracer("work");
+    let open = tracer.start("open");
+    drop(tracer.start("in time"));
+    live.shutdown().unwrap();
+    drop(open);
+    for _ in 0..3 {
+        drop(tracer.start("too late"));
+    }
+    assert_eq!(processed(&meters, &exporter), [1, 0, 4]);
+    // One that was shut down itself, and is told of an end all the same.
+    processor.shutdown_with_timeout(PATIENCE).unwrap();
+    let spans = InMemorySpanExporter::default();
+    let other = SdkTracerProvider::builder()
+        .with_simple_exporter(spans.clone())
+        .build();
+    drop(other.tracer("work").start("too late"));
+    processor.on_end(spans.get_finished_spans().unwrap().remove(0));
+    assert_eq!(processed(&meters, &exporter), [1, 0, 5]);
+    assert_eq!(live.status().dropped, Dropped::default());
+}
+
+#[test]
+fn a_log_that_ended_by_itself_is_no_full_queue() {
+    let (store, gate) = GatedStore::new(Retention::default());
+    let (live, meters, exporter) = metered(LiveSpans::builder().store(store));
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(live.span_processor())
+        .build();
+    let tracer = provider.tracer("work");
+    drop(tracer.start("in time"));
+    live.target().flush(PATIENCE).unwrap();
+    gate.break_thread();
+    let open = tracer.start("open");
+    until(|| live.status().ended.is_some());
+    drop(open);
+    drop(tracer.start("too late"));
+    assert_eq!(processed(&meters, &exporter), [1, 0, 2]);
 }
 
 #[test]
