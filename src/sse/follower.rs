@@ -144,7 +144,8 @@ impl Follower {
 
     /// What the store told has been taken in. When it works again, readers look again at what they missed.
     fn succeed(&mut self) {
-        if self.retry > RETRY_SOON {
+        // A reader may have failed where this did not.
+        if self.log.take_unread() | (self.retry > RETRY_SOON) {
             self.retry = RETRY_SOON;
             self.log.recover_reading();
         }

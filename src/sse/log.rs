@@ -36,6 +36,8 @@ pub(crate) struct Log {
     /// Streams that the end of the log has ended.
     farewells: AtomicU64,
     failure: Mutex<Option<String>>,
+    /// Whether a reader waits until the store can be read again.
+    unread: AtomicBool,
     /// Counts the stretches in which the store failed; readers compare it to announce each once.
     degradations: AtomicU64,
     /// Counts those that nothing was lost in: no event of the log closes them.
@@ -163,6 +165,7 @@ impl Log {
             readers: Arc::default(),
             farewells: AtomicU64::new(0),
             failure: Mutex::default(),
+            unread: AtomicBool::new(false),
             degradations: AtomicU64::new(0),
             recoveries: AtomicU64::new(0),
             lapses: Lapses::default(),
@@ -240,6 +243,18 @@ impl Log {
             self.degradations.fetch_add(1, Ordering::Release);
             self.tail.wake_everyone();
         }
+    }
+
+    /// The same, where a reader of a shared store waits until that can be read again.
+    pub(crate) fn fail_reading(&self, message: String) {
+        self.fail(message);
+        // Afterwards: who sees it takes the failure away.
+        self.unread.store(true, Ordering::Release);
+    }
+
+    /// Whether a reader has waited since the last call.
+    pub(crate) fn take_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed) && self.unread.swap(false, Ordering::Acquire)
     }
 
     pub(crate) fn diagnose(&self, trouble: Trouble<'_>) {

@@ -319,9 +319,14 @@ impl Reader {
                 self.begin(start);
             }
             Err(error) => {
-                self.log.fail(error.to_string());
+                self.log.fail_reading(error.to_string());
                 let start = self.log.resolve_below(resume, u64::MAX);
-                let after = start.after.min(self.log.head());
+                let after = if start.live {
+                    self.log.head()
+                } else {
+                    // What is known here may be less than what the client has.
+                    start.after
+                };
                 self.begin(Start { after, ..start });
                 self.degradations = self.log.degradations();
             }
@@ -505,7 +510,7 @@ impl Reader {
     /// Nothing is lost while a shared store cannot be read: it is read again when it works again, which rings.
     fn wait_for_store(&mut self, error: &Error) {
         self.wants_page = false;
-        self.log.fail(error.to_string());
+        self.log.fail_reading(error.to_string());
         self.notice_degraded();
     }
 
