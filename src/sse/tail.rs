@@ -265,12 +265,17 @@ impl Tail {
 
     /// Shows everything appended to readers and wakes those concerned.
     pub(crate) fn publish(&self) {
-        let head = self.next() - 1;
-        let before = self.published.swap(head, Ordering::AcqRel);
-        if before == head {
-            return;
-        }
-        let touched = std::mem::take(&mut *lock(&self.touched));
+        let touched = {
+            // Not while another thread appends: it would show less than was shown before, or take the bells of what it
+            // does not show yet.
+            let _appending = lock(&self.appending);
+            let head = self.next() - 1;
+            let before = self.published.swap(head, Ordering::AcqRel);
+            if before == head {
+                return;
+            }
+            std::mem::take(&mut *lock(&self.touched))
+        };
         self.waiters.wake();
         for key in touched.keys {
             key.wake();
