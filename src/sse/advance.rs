@@ -90,11 +90,14 @@ impl Log {
         }
         if next <= first {
             self.take(first, batch);
+        } else {
+            // Who follows the store may have a part of it only.
+            while self.take_page_before(first + batch.len() as u64, observer) {}
         }
         taken(next <= first);
     }
 
-    /// Takes one page of what others appended before `first`; whether there may be more.
+    /// Takes one page of what stands in the store before `first`; whether there may be more.
     fn take_page_before(&self, first: u64, observer: &Observer) -> bool {
         let next = self.tail.next();
         let missing = first.saturating_sub(next);
