@@ -6,10 +6,11 @@ use std::{
 };
 
 use crate::{
-    history::{Mood, payload_of, stream_of},
+    history::payload_of,
+    plan::{Mood, stream_of},
     sse::{
         batch::StoredEvent,
-        control::{Dropped, Gap},
+        control::Gap,
         event::StreamKey,
         id::{EventId, ResumePoint},
         intake::{Class, Refused},
@@ -20,6 +21,7 @@ use crate::{
 /// A record that somebody told the log of.
 #[derive(Debug)]
 pub(crate) struct Told {
+    pub(crate) site: usize,
     pub(crate) number: u64,
     pub(crate) class: Class,
     pub(crate) mood: Mood,
@@ -31,6 +33,7 @@ pub(crate) struct Told {
 /// A flush that succeeded.
 #[derive(Debug)]
 pub(crate) struct Flushed {
+    pub(crate) site: usize,
     pub(crate) began: u64,
     /// The newest event that readers could see then.
     pub(crate) published: u64,
@@ -61,6 +64,7 @@ pub(crate) enum Seen {
 /// A reader of some streams, or of everything.
 #[derive(Debug)]
 pub(crate) struct Reader {
+    pub(crate) site: usize,
     pub(crate) streams: Vec<StreamKey>,
     pub(crate) seen: Vec<Seen>,
 }
@@ -68,8 +72,10 @@ pub(crate) struct Reader {
 /// What the log says at the end.
 #[derive(Debug)]
 pub(crate) struct Verdict {
-    pub(crate) head: u64,
-    pub(crate) dropped: Dropped,
+    /// The newest event that each log shows.
+    pub(crate) heads: Vec<u64>,
+    /// Starts, ends, other.
+    pub(crate) dropped: [u64; 3],
     pub(crate) broken: Option<&'static str>,
     pub(crate) is_degraded: bool,
     /// All that its store keeps, if that keeps all.
@@ -135,11 +141,19 @@ type Events = BTreeMap<u64, (String, Vec<u8>)>;
 impl Outcome {
     pub(crate) fn check(&self) {
         let events = self.events();
-        for reader in &self.readers {
-            Place::of(reader).follow(&reader.seen, &events, self.verdict.head);
-        }
         let numbers = self.numbers(&events);
-        self.check_order(&numbers);
+        let is_shared = self.verdict.heads.len() > 1;
+        for reader in &self.readers {
+            let head = if is_shared {
+                self.own_head(reader.site, &numbers)
+            } else {
+                self.verdict.heads[reader.site]
+            };
+            Place::of(reader, is_shared).follow(&reader.seen, &events, head);
+        }
+        for site in 0..self.verdict.heads.len() {
+            self.check_order(site, &numbers);
+        }
         self.check_flushes(&numbers);
         self.check_answers(&numbers);
         self.check_accounts(&events);
@@ -183,6 +197,7 @@ impl Outcome {
         let mut story = String::new();
         for told in &self.told {
             let Told {
+                site,
                 number,
                 class,
                 mood,
@@ -192,11 +207,11 @@ impl Outcome {
             } = told;
             _ = writeln!(
                 story,
-                "{began}-{ended}: record {number}, {class:?} {mood:?}: {pushed:?}"
+                "{began}-{ended} in {site}: record {number}, {class:?} {mood:?}: {pushed:?}"
             );
         }
         for reader in &self.readers {
-            _ = writeln!(story, "a reader of {:?}", reader.streams);
+            _ = writeln!(story, "a reader in {} of {:?}", reader.site, reader.streams);
             for seen in &reader.seen {
                 _ = match seen {
                     Seen::Event(event) => {
@@ -216,7 +231,7 @@ impl Outcome {
             _ = writeln!(story, "  {} {} {payload}", event.sequence, event.name);
         }
         let Verdict {
-            head,
+            heads,
             dropped,
             broken,
             is_degraded,
@@ -224,7 +239,7 @@ impl Outcome {
         } = &self.verdict;
         _ = writeln!(
             story,
-            "head {head}, {dropped:?}, broken: {broken:?}, degraded: {is_degraded}"
+            "heads {heads:?}, {dropped:?} dropped, broken: {broken:?}, degraded: {is_degraded}"
         );
         story
     }
@@ -281,11 +296,20 @@ impl Outcome {
         numbers
     }
 
-    /// What happened before comes before.
-    fn check_order(&self, numbers: &HashMap<u64, u64>) {
+    /// The newest event that a log appended itself: what others append when it has ended, its readers need not get.
+    fn own_head(&self, site: usize, numbers: &HashMap<u64, u64>) -> u64 {
+        let own = self.told.iter().filter(|told| told.site == site);
+        own.filter_map(|told| numbers.get(&told.number).copied())
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// What happened before comes before, in one process.
+    fn check_order(&self, site: usize, numbers: &HashMap<u64, u64>) {
         let in_log: BTreeMap<u64, &Told> = self
             .told
             .iter()
+            .filter(|told| told.site == site)
             .filter_map(|told| Some((*numbers.get(&told.number)?, told)))
             .collect();
         let mut latest: Option<&Told> = None;
@@ -306,7 +330,8 @@ impl Outcome {
 
     fn check_flushes(&self, numbers: &HashMap<u64, u64>) {
         for flushed in &self.flushed {
-            for told in self.told.iter().filter(|told| told.ended < flushed.began) {
+            let before = |told: &&Told| told.site == flushed.site && told.ended < flushed.began;
+            for told in self.told.iter().filter(before) {
                 assert!(
                     numbers
                         .get(&told.number)
@@ -334,7 +359,7 @@ impl Outcome {
     /// Everything that was told is there, or counted; and what is counted was told to readers.
     fn check_accounts(&self, events: &Events) {
         let Verdict {
-            head,
+            heads,
             dropped,
             broken,
             is_degraded,
@@ -342,7 +367,7 @@ impl Outcome {
         } = &self.verdict;
         let kept: Option<BTreeSet<u64>> = match kept {
             Some(kept) => Some(kept.iter().map(|event| event.sequence.get()).collect()),
-            None => (events.len() as u64 == *head).then(|| events.keys().copied().collect()),
+            None => (events.len() as u64 == heads[0]).then(|| events.keys().copied().collect()),
         };
         let Some(kept) = kept else {
             return;
@@ -357,7 +382,7 @@ impl Outcome {
         for told in &self.told {
             there.insert(&payloads[&told.number], told);
         }
-        let mut accounted = [dropped.starts, dropped.ends, dropped.other];
+        let mut accounted = *dropped;
         for sequence in &kept {
             let (name, payload) = &events[sequence];
             if name == "gap" {
@@ -395,9 +420,8 @@ impl Outcome {
             accounted, expected,
             "starts, ends, other: there or counted, and told"
         );
-        let counted = [dropped.starts, dropped.ends, dropped.other];
         assert_eq!(
-            announced, counted,
+            announced, *dropped,
             "starts, ends, other: announced, and counted"
         );
     }
@@ -414,16 +438,18 @@ struct Place<'a> {
     told: u64,
     /// How many of the events of the last gap may still come.
     pinned: Option<u64>,
+    is_shared: bool,
 }
 
 impl<'a> Place<'a> {
-    fn of(reader: &'a Reader) -> Self {
+    fn of(reader: &'a Reader, is_shared: bool) -> Self {
         Self {
             streams: &reader.streams,
             last: 0,
             silent: 0,
             told: 0,
             pinned: None,
+            is_shared,
         }
     }
 
@@ -441,7 +467,10 @@ impl<'a> Place<'a> {
             }
         }
         self.leave_gap();
-        self.pass(head + 1, events);
+        // A shared store that cannot be read when the log ends has more: who comes back gets it.
+        if !(self.is_shared && matches!(seen.last(), Some(Seen::Degraded))) {
+            self.pass(head + 1, events);
+        }
     }
 
     fn begin(&mut self, from: ResumePoint, oldest: u64, head: u64) {

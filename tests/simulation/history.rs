@@ -16,191 +16,31 @@ use shuttle::thread::{self, JoinHandle};
 
 use crate::{
     checks::{Answered, Flushed, Happened, Outcome, Reader, Seen, Told, Verdict},
-    clock::{self, Alarm},
+    clock,
+    plan::{End, LONG, Mood, Op, Plan, ReaderPlan, Storage, stream_of},
     random::Random,
+    shared::{Heal, shared},
     sse::{
         batch::Batch,
         control::Gap,
-        event::{Pin, StreamKey},
+        event::Pin,
         id::{EventId, ResumePoint},
         intake::{Class, Refused},
         log::Log,
         record::Envelope,
-        retention::Retention,
+        room::Room,
         store::{EventStore, MemoryEventStore},
         subscription::{Message, Subscribe, Subscription},
         translate::Translator,
         wait::block_on,
         worker::{Engine, WorkerSettings},
     },
-    store::{Fault, Kept, Script, ScriptedStore},
+    store::{Kept, ScriptedStore, sleep},
     sync,
 };
 
 /// The first byte of a record that the translator of a simulation reads.
 const PLAIN: u8 = 1;
-const STREAMS: [&str; 3] = ["a", "b", "c"];
-const LONG: Duration = Duration::from_secs(600);
-/// More than all sleeps of a history whose store works; less than the log sleeps when nobody wakes it.
-const SHORT: Duration = Duration::from_secs(3);
-
-/// What a record makes of the translator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mood {
-    Event,
-    Nothing,
-    Panic,
-}
-
-/// What a task does with the log.
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    Push(Class, Mood),
-    /// An event whose id is asked for.
-    Dispatch,
-    Flush,
-    Sleep(Duration),
-    /// The machine was asleep.
-    Jump(Duration),
-}
-
-#[derive(Clone, Debug)]
-struct ReaderPlan {
-    streams: Vec<StreamKey>,
-    from: ResumePoint,
-    /// After how many events it is cut, over and over; never, when 0.
-    cut: usize,
-}
-
-/// How it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// When everybody is done.
-    Late,
-    /// In the midst of it, after so many times that another may go on.
-    Early(usize),
-    /// The same, by letting go of the log.
-    Dropped(usize),
-}
-
-#[derive(Debug)]
-struct Plan {
-    writers: Vec<Vec<Op>>,
-    readers: Vec<ReaderPlan>,
-    retention: Retention,
-    script: Option<Script>,
-    buffer_events: usize,
-    end: End,
-}
-
-impl Plan {
-    fn of(random: &mut Random) -> Self {
-        let (writers, readers) = (1 + random.below(3), 1 + random.below(3));
-        let jumps = random.once_in(4);
-        Self {
-            writers: (0..writers).map(|_| ops(random, jumps)).collect(),
-            readers: (0..readers).map(|_| ReaderPlan::of(random)).collect(),
-            retention: Retention::default()
-                .events(random.one_of(&[3, 10, 10_000]))
-                .age(Duration::from_secs(random.one_of(&[1, 86_400]))),
-            script: (!random.once_in(4)).then(|| script(random)),
-            buffer_events: random.one_of(&[0, 131_072]),
-            end: match random.below(4) {
-                0 => End::Early(random.below(200)),
-                1 => End::Dropped(random.below(200)),
-                _ => End::Late,
-            },
-        }
-    }
-
-    /// How long it may take where time passes only while all sleep; unknown where time jumps.
-    fn time_max(&self) -> Option<Duration> {
-        let jumps = |ops: &Vec<Op>| ops.iter().any(|op| matches!(op, Op::Jump(_)));
-        let works = |script: &Script| script.stretches.is_empty() && !script.reads_fail;
-        let longest = if self.script.as_ref().is_none_or(works) {
-            SHORT
-        } else {
-            LONG
-        };
-        (!self.writers.iter().any(jumps)).then_some(longest)
-    }
-}
-
-fn ops(random: &mut Random, jumps: bool) -> Vec<Op> {
-    let classes = [Class::Start, Class::End, Class::Other];
-    if random.once_in(12) {
-        // More than the smallest buffer takes, and nothing that waits.
-        return (0..300)
-            .map(|_| Op::Push(random.one_of(&classes), Mood::Event))
-            .collect();
-    }
-    let op = |random: &mut Random| match random.below(40) {
-        0 => Op::Flush,
-        1 | 2 => Op::Dispatch,
-        3 | 4 => Op::Sleep(Duration::from_micros(random.below(5000) as u64)),
-        5 if jumps => Op::Jump(Duration::from_secs(random.below(100_000) as u64)),
-        6 => Op::Push(Class::Other, Mood::Panic),
-        7 => Op::Push(Class::Note, Mood::Nothing),
-        8 => Op::Push(Class::Other, Mood::Nothing),
-        _ => Op::Push(random.one_of(&classes), Mood::Event),
-    };
-    (0..=random.below(25)).map(|_| op(random)).collect()
-}
-
-fn script(random: &mut Random) -> Script {
-    let faults = [
-        Some(Fault::Refuses),
-        Some(Fault::Refuses),
-        Some(Fault::Panics),
-        Some(Fault::IsLate),
-        Some(Fault::IsLateAndRefuses),
-        Some(Fault::EndsTheLog),
-    ];
-    let stretches = if random.once_in(3) {
-        0
-    } else {
-        1 + random.below(4)
-    };
-    let stretches = (0..stretches).flat_map(|_| {
-        let working = (1 + random.below(6), None);
-        let failing = (1 + random.below(3), random.one_of(&faults));
-        [failing, working]
-    });
-    Script {
-        stretches: stretches.collect(),
-        reads_fail: random.once_in(6),
-        random: random.split(),
-    }
-}
-
-impl ReaderPlan {
-    fn of(random: &mut Random) -> Self {
-        let streams = match random.below(4) {
-            0 => vec![key(0)],
-            1 => vec![key(1), key(2)],
-            _ => Vec::new(),
-        };
-        Self {
-            streams,
-            from: random.one_of(&[
-                ResumePoint::Retained,
-                ResumePoint::Retained,
-                ResumePoint::Live,
-            ]),
-            cut: random.one_of(&[0, 1, 3, 20]),
-        }
-    }
-}
-
-fn key(stream: usize) -> StreamKey {
-    StreamKey::new(STREAMS[stream]).unwrap()
-}
-
-/// The stream of a record: every fourth belongs to all.
-pub(crate) fn stream_of(number: u64) -> Option<StreamKey> {
-    let stream = usize::try_from(number % 4).unwrap();
-    (stream < STREAMS.len()).then(|| key(stream))
-}
 
 pub(crate) fn payload_of(number: u64) -> String {
     format!("record {number}")
@@ -235,45 +75,153 @@ impl Translator for Plain {
     }
 }
 
-/// What all tasks of a run see, and what they have seen.
+/// What all tasks of a run see, and what they have seen. Its locks are the standard library's, so no task may have its turn
+/// while one is held.
 struct Run {
-    engine: Mutex<Option<Engine>>,
-    log: Arc<Log>,
+    sites: Vec<Site>,
+    /// Makes a shared store work.
+    heal: Option<Heal>,
     /// Tells what was before what.
     stamps: AtomicU64,
     numbers: AtomicU64,
     told: Mutex<Vec<Told>>,
     flushed: Mutex<Vec<Flushed>>,
     answered: Mutex<Vec<Answered>>,
+}
+
+/// One log, and who is at it.
+struct Site {
+    log: Arc<Log>,
+    kept: Option<Kept>,
+    engine: Mutex<Option<Engine>>,
     /// How far the readers of everything are.
     places: Mutex<HashMap<usize, u64>>,
 }
 
+impl Site {
+    fn new(engine: Engine, kept: Option<&Kept>) -> Self {
+        Self {
+            log: Arc::clone(&engine.log),
+            kept: kept.cloned(),
+            engine: Mutex::new(Some(engine)),
+            places: Mutex::default(),
+        }
+    }
+
+    /// The newest event that a reader may see.
+    fn head(&self) -> u64 {
+        match &self.kept {
+            Some(kept) if self.log.is_shared() => kept().len() as u64,
+            _ => self.log.tail.published(),
+        }
+    }
+
+    fn arrive(&self, reader: usize, plan: &ReaderPlan, place: EventId) {
+        if plan.streams.is_empty() {
+            let mut places = self.places.lock().unwrap();
+            let reached = places.entry(reader).or_default();
+            *reached = place.sequence().get().max(*reached);
+        }
+    }
+
+    /// Reads until it is cut; whether it is to come back.
+    fn connect(
+        &self,
+        reader: usize,
+        plan: &ReaderPlan,
+        last: &mut Option<EventId>,
+        seen: &mut Vec<Seen>,
+    ) -> bool {
+        let from = last.map_or(plan.from, ResumePoint::AfterId);
+        let streams = plan.streams.iter();
+        let options = streams.fold(Subscribe::all(), |options, key| options.stream(*key));
+        let mut subscription = Subscription::new(options.resume(from).reader(&self.log));
+        let oldest = self.log.oldest();
+        let begins = |head| Seen::Begins { from, oldest, head };
+        let place = seen.len();
+        seen.push(begins(self.head()));
+        let mut left = plan.cut;
+        loop {
+            let message = block_on(poll_fn(|cx| StdPin::new(&mut subscription).poll_next(cx)));
+            if self.log.is_shared() && seen.len() == place + 1 {
+                // It asked its store where that ends, and begins there.
+                seen[place] = begins(self.head());
+            }
+            match message.unwrap() {
+                Message::Event(event) => {
+                    *last = Some(event.id);
+                    self.arrive(reader, plan, event.id);
+                    seen.push(Seen::Event(event));
+                    left = left.saturating_sub(1);
+                }
+                Message::Gap(gap) => {
+                    if let Gap::Evicted { to, .. } = gap {
+                        self.arrive(reader, plan, to);
+                    }
+                    seen.push(Seen::Gap(gap));
+                }
+                Message::Degraded => seen.push(Seen::Degraded),
+                Message::End(_) => return false,
+            }
+            if plan.cut > 0 && left == 0 {
+                return true;
+            }
+        }
+    }
+
+    /// Ends the log, or lets go of it.
+    fn end(&self, end: End) {
+        let engine = self.engine.lock().unwrap().take().unwrap();
+        if !matches!(end, End::Dropped(_)) {
+            // Time may pass faster than the log can follow.
+            while engine.shutdown(LONG).is_err_and(|error| error.is_timeout()) {}
+        }
+        drop(engine);
+    }
+}
+
 impl Run {
+    fn new(sites: Vec<Site>, heal: Option<Heal>) -> Arc<Self> {
+        Arc::new(Self {
+            sites,
+            heal,
+            stamps: AtomicU64::default(),
+            numbers: AtomicU64::default(),
+            told: Mutex::default(),
+            flushed: Mutex::default(),
+            answered: Mutex::default(),
+        })
+    }
+
     fn stamp(&self) -> u64 {
         self.stamps.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn write(&self, ops: &[Op]) {
+    fn log(&self, site: usize) -> &Arc<Log> {
+        &self.sites[site].log
+    }
+
+    fn write(&self, site: usize, ops: &[Op]) {
         for op in ops {
             match *op {
-                Op::Push(class, mood) => self.push(class, mood),
-                Op::Dispatch => self.dispatch(),
-                Op::Flush => self.flush(),
+                Op::Push(class, mood) => self.push(site, class, mood),
+                Op::Dispatch => self.dispatch(site),
+                Op::Flush => drop(self.flush(site)),
                 Op::Sleep(time) => sync::thread::park_timeout(time),
                 Op::Jump(time) => clock::jump(time),
             }
         }
     }
 
-    fn push(&self, class: Class, mood: Mood) {
+    fn push(&self, site: usize, class: Class, mood: Mood) {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let began = self.stamp();
-        let pushed = self.log.intake.push(class, |room| {
+        let pushed = self.log(site).intake.push(class, |room| {
             room.bytes(&[PLAIN, class as u8, mood as u8])?;
             room.bytes(&number.to_le_bytes())
         });
         self.tell(Told {
+            site,
             number,
             class,
             mood,
@@ -288,12 +236,12 @@ impl Run {
     }
 
     /// As `SseTarget::dispatch` does it: waits for room, and then for the id.
-    fn dispatch(&self) {
-        let intake = &self.log.intake;
+    fn dispatch(&self, site: usize) {
+        let log = self.log(site);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (key, payload) = (stream_of(number), payload_of(number));
         let began = self.stamp();
-        let mut ticket = intake.ticket();
+        let mut ticket = log.intake.ticket();
         let envelope = Envelope {
             ticket: ticket.number,
             name: "record",
@@ -301,12 +249,11 @@ impl Run {
             pin: Pin::None,
             once: false,
         };
+        let write = |room: &mut Room<'_>| envelope.write(room, payload.as_bytes());
         let pushed = block_on(async {
             loop {
-                let room = intake.room();
-                match intake.try_push(Class::Other, |room| {
-                    envelope.write(room, payload.as_bytes())
-                }) {
+                let room = log.intake.room();
+                match log.intake.try_push(Class::Other, write) {
                     Err(Refused::Full) => room.await,
                     settled => return settled,
                 }
@@ -314,6 +261,7 @@ impl Run {
         });
         let was_taken = pushed.is_ok();
         self.tell(Told {
+            site,
             number,
             class: Class::Other,
             mood: Mood::Event,
@@ -325,119 +273,144 @@ impl Run {
             return;
         }
         if let Some(id) = block_on(ticket.answer()) {
-            let published = self.log.tail.published();
-            self.answered.lock().unwrap().push(Answered {
+            let answered = Answered {
                 number,
                 id,
-                published,
-            });
+                published: log.tail.published(),
+            };
+            self.answered.lock().unwrap().push(answered);
         }
     }
 
-    fn read(&self, number: usize, plan: ReaderPlan) -> Reader {
+    fn read(&self, site: usize, reader: usize, plan: ReaderPlan) -> Reader {
         let mut seen = Vec::new();
         let mut last: Option<EventId> = None;
-        while self.connect(number, &plan, &mut last, &mut seen) {}
+        while self.sites[site].connect(reader, &plan, &mut last, &mut seen) {}
         Reader {
+            site,
             streams: plan.streams,
             seen,
         }
     }
 
-    /// Reads until it is cut; whether it is to come back.
-    fn connect(
-        &self,
-        number: usize,
-        plan: &ReaderPlan,
-        last: &mut Option<EventId>,
-        seen: &mut Vec<Seen>,
-    ) -> bool {
-        let from = last.map_or(plan.from, ResumePoint::AfterId);
-        let streams = plan.streams.iter();
-        let options = streams.fold(Subscribe::all(), |options, key| options.stream(*key));
-        let mut subscription = Subscription::new(options.resume(from).reader(&self.log));
-        seen.push(Seen::Begins {
-            from,
-            oldest: self.log.oldest(),
-            head: self.log.tail.published(),
-        });
-        let mut left = plan.cut;
-        loop {
-            let message = block_on(poll_fn(|cx| StdPin::new(&mut subscription).poll_next(cx)));
-            match message.unwrap() {
-                Message::Event(event) => {
-                    *last = Some(event.id);
-                    self.arrive(number, plan, event.id);
-                    seen.push(Seen::Event(event));
-                    left = left.saturating_sub(1);
-                }
-                Message::Gap(gap) => {
-                    if let Gap::Evicted { to, .. } = gap {
-                        self.arrive(number, plan, to);
-                    }
-                    seen.push(Seen::Gap(gap));
-                }
-                Message::Degraded => seen.push(Seen::Degraded),
-                Message::End(_) => return false,
-            }
-            if plan.cut > 0 && left == 0 {
-                return true;
-            }
+    /// Whether all that was told before is kept.
+    fn flush(&self, site: usize) -> bool {
+        let began = self.stamp();
+        let is_kept = self.log(site).intake.flush(LONG).is_ok();
+        if is_kept {
+            let flushed = Flushed {
+                site,
+                began,
+                published: self.log(site).tail.published(),
+            };
+            self.flushed.lock().unwrap().push(flushed);
         }
-    }
-
-    fn arrive(&self, number: usize, plan: &ReaderPlan, place: EventId) {
-        if plan.streams.is_empty() {
-            let mut places = self.places.lock().unwrap();
-            let reached = places.entry(number).or_default();
-            *reached = place.sequence().get().max(*reached);
-        }
+        is_kept
     }
 
     /// Who reads everything has read it, when all are idle: nobody waits for what comes next to learn of what is there.
     fn check_idle(&self) {
-        let alarm = Alarm::set(Duration::from_millis(500));
-        while !alarm.is_over() {
-            thread::park();
-        }
-        let head = self.log.tail.published();
-        for (number, place) in &*self.places.lock().unwrap() {
-            assert!(
-                *place == head,
-                "reader {number} sleeps at {place} of {head}"
-            );
+        // Who follows a shared store asks it so often.
+        let time = if self.heal.is_some() { 20_000 } else { 500 };
+        sleep(Duration::from_millis(time));
+        let head = self.sites[0].head();
+        for site in &self.sites {
+            for (reader, place) in &*site.places.lock().unwrap() {
+                assert!(
+                    *place == head,
+                    "reader {reader} sleeps at {place} of {head}"
+                );
+            }
         }
     }
 
-    fn flush(&self) {
-        let began = self.stamp();
-        if self.log.intake.flush(LONG).is_ok() {
-            let published = self.log.tail.published();
-            self.flushed
-                .lock()
-                .unwrap()
-                .push(Flushed { began, published });
+    /// Ends the logs when it is time, and waits until they are over.
+    fn end(&self, end: End, writers: Vec<JoinHandle<()>>, may_be_idle: bool) {
+        let turns = match end {
+            End::Late => 0,
+            End::Early(turns) | End::Dropped(turns) => turns,
+        };
+        for _ in 0..turns {
+            thread::yield_now();
+        }
+        let mut writers = Some(writers);
+        let mut join = || {
+            for writer in writers.take().into_iter().flatten() {
+                writer.join().unwrap();
+            }
+        };
+        if end == End::Late {
+            join();
+            if let Some(heal) = &self.heal {
+                heal();
+            }
+            if may_be_idle && (0..self.sites.len()).all(|site| self.flush(site)) {
+                self.check_idle();
+            }
+        }
+        for site in &self.sites {
+            site.end(end);
+        }
+        join();
+        for site in &self.sites {
+            // Who lets go of a log does not wait for it.
+            let over = || site.log.intake.wait_finished(LONG);
+            while over().is_err_and(|error| error.is_timeout()) {}
+        }
+    }
+
+    fn verdict(&self, kept: Option<Kept>) -> Verdict {
+        let mut dropped = [0; 3];
+        for site in &self.sites {
+            let counted = site.log.dropped();
+            for (sum, count) in
+                dropped
+                    .iter_mut()
+                    .zip([counted.starts, counted.ends, counted.other])
+            {
+                *sum += count;
+            }
+        }
+        Verdict {
+            heads: self
+                .sites
+                .iter()
+                .map(|site| site.log.tail.published())
+                .collect(),
+            dropped,
+            broken: self.sites.iter().find_map(|site| site.log.intake.broken()),
+            is_degraded: self.sites.iter().any(|site| site.log.is_degraded()),
+            kept: kept.map(|kept| kept()),
         }
     }
 }
 
-fn start(plan: &mut Plan) -> (Engine, Option<Kept>) {
-    let (store, kept): (Arc<dyn EventStore>, _) = match plan.script.take() {
-        Some(script) => {
-            let (store, kept) = ScriptedStore::new(script, plan.retention);
-            (Arc::new(store), Some(kept))
-        }
-        None => (
-            Arc::new(MemoryEventStore::with_retention(plan.retention)),
-            None,
-        ),
-    };
-    let settings = WorkerSettings {
+fn start(plan: &mut Plan) -> (Arc<Run>, Option<Kept>) {
+    let (stores, kept, heal): (Vec<Arc<dyn EventStore>>, Option<Kept>, Option<Heal>) =
+        match std::mem::replace(&mut plan.storage, Storage::Memory) {
+            Storage::Memory => {
+                let store = MemoryEventStore::with_retention(plan.retention);
+                (vec![Arc::new(store)], None, None)
+            }
+            Storage::Own(script) => {
+                let (store, kept) = ScriptedStore::new(script, plan.retention);
+                (vec![Arc::new(store)], Some(kept), None)
+            }
+            Storage::Shared(scripts) => {
+                let ([one, other], kept, heal) = shared(scripts, plan.retention);
+                (vec![Arc::new(one), Arc::new(other)], Some(kept), Some(heal))
+            }
+        };
+    let settings = || WorkerSettings {
         buffer_bytes: 0,
         buffer_events: plan.buffer_events,
         ..WorkerSettings::default()
     };
-    (Engine::start(store, settings, |_| Plain).unwrap(), kept)
+    let engines = stores
+        .into_iter()
+        .map(|store| Engine::start(store, settings(), |_| Plain).unwrap());
+    let sites = engines.map(|engine| Site::new(engine, kept.as_ref()));
+    (Run::new(sites.collect(), heal), kept)
 }
 
 /// Plays the history of this seed, and tells it if asked; it panics where a promise is broken.
@@ -445,57 +418,41 @@ pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
     let mut random = Random::new(!seed);
     let clock = clock::start(random.split());
     let begun = clock::now();
-    let mut plan = Plan::of(&mut random);
+    let mut plan = Plan::of(&mut random, is_eager);
     let time_max = plan.time_max().filter(|_| !is_eager);
-    let (engine, kept) = start(&mut plan);
-    let run = Arc::new(Run {
-        log: Arc::clone(&engine.log),
-        engine: Mutex::new(Some(engine)),
-        stamps: AtomicU64::default(),
-        numbers: AtomicU64::default(),
-        told: Mutex::default(),
-        flushed: Mutex::default(),
-        answered: Mutex::default(),
-        places: Mutex::default(),
-    });
-    let readers: Vec<JoinHandle<Reader>> = std::mem::take(&mut plan.readers)
+    let (run, kept) = start(&mut plan);
+    let site_of = |number: usize| number % run.sites.len();
+    let readers: Vec<JoinHandle<Reader>> = plan
+        .readers
         .into_iter()
         .enumerate()
         .map(|(number, plan)| {
-            let run = Arc::clone(&run);
-            thread::spawn(move || run.read(number, plan))
+            let (run, site) = (Arc::clone(&run), site_of(number));
+            thread::spawn(move || run.read(site, number, plan))
         })
         .collect();
-    let writers: Vec<JoinHandle<()>> = std::mem::take(&mut plan.writers)
+    let writers: Vec<JoinHandle<()>> = plan
+        .writers
         .into_iter()
-        .map(|ops| {
-            let run = Arc::clone(&run);
-            thread::spawn(move || run.write(&ops))
+        .enumerate()
+        .map(|(number, ops)| {
+            let (run, site) = (Arc::clone(&run), site_of(number));
+            thread::spawn(move || run.write(site, &ops))
         })
         .collect();
-    end(plan.end, &run, writers, !is_eager);
-    let readers = readers
-        .into_iter()
-        .map(|reader| reader.join().unwrap())
-        .collect();
+    run.end(plan.end, writers, !is_eager);
+    let readers = readers.into_iter().map(|reader| reader.join().unwrap());
+    let readers = readers.collect();
     // What a store was late with ends, too.
     clock::stop();
     clock.join().unwrap();
     let passed = clock::now().saturating_sub(begun);
-    let head = run.log.tail.published();
-    let verdict = Verdict {
-        head,
-        dropped: run.log.dropped(),
-        broken: run.log.intake.broken(),
-        is_degraded: run.log.is_degraded(),
-        kept: kept.map(|kept| kept.events()),
-    };
     let outcome = Outcome {
         told: std::mem::take(&mut run.told.lock().unwrap()),
         flushed: std::mem::take(&mut run.flushed.lock().unwrap()),
         answered: std::mem::take(&mut run.answered.lock().unwrap()),
         readers,
-        verdict,
+        verdict: run.verdict(kept),
     };
     if tells {
         println!("{}", outcome.story());
@@ -506,40 +463,4 @@ pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
         "it took {passed:?}: somebody was not woken"
     );
     outcome.happened()
-}
-
-fn end(end: End, run: &Run, writers: Vec<JoinHandle<()>>, is_patient: bool) {
-    let turns = match end {
-        End::Late => 0,
-        End::Early(turns) | End::Dropped(turns) => turns,
-    };
-    for _ in 0..turns {
-        thread::yield_now();
-    }
-    let mut writers = Some(writers);
-    let mut join = || {
-        for writer in writers.take().into_iter().flatten() {
-            writer.join().unwrap();
-        }
-    };
-    if end == End::Late {
-        join();
-        if is_patient && run.log.intake.flush(LONG).is_ok() {
-            run.check_idle();
-        }
-    }
-    let engine = run.engine.lock().unwrap().take().unwrap();
-    if !matches!(end, End::Dropped(_)) {
-        // Time may pass faster than the log can follow.
-        while engine.shutdown(LONG).is_err_and(|error| error.is_timeout()) {}
-    }
-    drop(engine);
-    join();
-    // Who lets go of a log does not wait for it.
-    while run
-        .log
-        .intake
-        .wait_finished(LONG)
-        .is_err_and(|error| error.is_timeout())
-    {}
 }

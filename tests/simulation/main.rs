@@ -22,8 +22,10 @@
 mod checks;
 mod clock;
 mod history;
+mod plan;
 mod random;
 mod schedule;
+mod shared;
 mod store;
 mod sync;
 

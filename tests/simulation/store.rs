@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     random::Random,
     sse::{
-        batch::{Batch, StoredEvent},
+        batch::{Batch, BatchRecord, StoredEvent},
         event::StreamKey,
         id::{Epoch, Sequence},
         retention::Retention,
@@ -29,6 +29,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Refuses,
+    /// It keeps the events, and says that it could not.
+    KeepsUnheard,
     Panics,
     /// It takes its time, and then works.
     IsLate,
@@ -45,6 +47,8 @@ pub(crate) struct Script {
     pub(crate) stretches: Vec<(usize, Option<Fault>)>,
     /// Whether reads fail now and then.
     pub(crate) reads_fail: bool,
+    /// Whether others have their turn before a page comes, now and then.
+    pub(crate) reads_wait: bool,
     pub(crate) random: Random,
 }
 
@@ -62,15 +66,8 @@ pub(crate) struct ScriptedStore {
     tail: Retention,
 }
 
-/// What the checks see of the store.
-#[derive(Clone, Debug)]
-pub(crate) struct Kept(Arc<Mutex<State>>);
-
-impl Kept {
-    pub(crate) fn events(&self) -> Vec<StoredEvent> {
-        self.0.lock().unwrap().events.clone()
-    }
-}
+/// What a store keeps in the end.
+pub(crate) type Kept = Arc<dyn Fn() -> Vec<StoredEvent> + Send + Sync>;
 
 impl ScriptedStore {
     pub(crate) fn new(script: Script, tail: Retention) -> (Self, Kept) {
@@ -80,8 +77,9 @@ impl ScriptedStore {
             asked: 0,
         };
         let state = Arc::new(Mutex::new(state));
-        let kept = Kept(Arc::clone(&state));
-        (Self { state, tail }, kept)
+        let kept = Arc::clone(&state);
+        let kept = move || kept.lock().unwrap().events.clone();
+        (Self { state, tail }, Arc::new(kept))
     }
 
     fn read(
@@ -91,7 +89,7 @@ impl ScriptedStore {
         keys: &[StreamKey],
     ) -> impl Future<Output = Result<Vec<StoredEvent>, Error>> + Send + use<> {
         let (state, keys) = (Arc::clone(&self.state), keys.to_vec());
-        let mut is_late = state.lock().unwrap().script.random.once_in(2);
+        let mut is_late = state.lock().unwrap().script.waits();
         poll_fn(move |cx| {
             if std::mem::take(&mut is_late) {
                 cx.waker().wake_by_ref();
@@ -114,7 +112,16 @@ impl ScriptedStore {
 }
 
 impl Script {
-    fn next(&mut self) -> Option<Fault> {
+    /// Whether nothing in it fails.
+    pub(crate) fn works(&self) -> bool {
+        self.stretches.is_empty() && !self.reads_fail
+    }
+
+    fn waits(&mut self) -> bool {
+        self.reads_wait && self.random.once_in(2)
+    }
+
+    pub(crate) fn next(&mut self) -> Option<Fault> {
         let (left, fault) = self.stretches.last_mut()?;
         let fault = *fault;
         *left -= 1;
@@ -135,10 +142,7 @@ impl EventStore for ScriptedStore {
     }
 
     fn lives(&self) -> Arc<[Life]> {
-        Arc::new([Life {
-            epoch: "s1mu1ate".parse::<Epoch>().unwrap(),
-            first: Sequence::new(1),
-        }])
+        lives()
     }
 
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
@@ -146,13 +150,8 @@ impl EventStore for ScriptedStore {
         match fault {
             Some(Fault::Refuses) => return Err(Error::store_failed("it refuses")),
             Some(Fault::Panics) => panic!("the store of a simulation panics"),
-            Some(Fault::IsLate | Fault::IsLateAndRefuses) => {
-                let alarm = Alarm::set(PATIENCE * 3);
-                while !alarm.is_over() {
-                    thread::park();
-                }
-            }
-            Some(Fault::EndsTheLog) | None => {}
+            Some(Fault::IsLate | Fault::IsLateAndRefuses) => sleep(PATIENCE * 3),
+            Some(Fault::EndsTheLog | Fault::KeepsUnheard) | None => {}
         }
         if fault == Some(Fault::IsLateAndRefuses) {
             return Err(Error::store_failed("it refuses after a while"));
@@ -164,13 +163,7 @@ impl EventStore for ScriptedStore {
             "a number is used again"
         );
         for (record, sequence) in batch.iter().zip(first.get()..) {
-            state.events.push(StoredEvent {
-                sequence: Sequence::new(sequence),
-                name: record.name().to_owned(),
-                key: record.stream_key().copied(),
-                pin: record.pin(),
-                payload: record.payload().to_vec().into(),
-            });
+            state.events.push(stored(&record, sequence));
         }
         Ok(first.into())
     }
@@ -207,4 +200,28 @@ impl EventStore for ScriptedStore {
     fn tail(&self) -> Retention {
         self.tail
     }
+}
+
+pub(crate) fn sleep(time: Duration) {
+    let alarm = Alarm::set(time);
+    while !alarm.is_over() {
+        thread::park();
+    }
+}
+
+pub(crate) fn stored(record: &BatchRecord<'_>, sequence: u64) -> StoredEvent {
+    StoredEvent {
+        sequence: Sequence::new(sequence),
+        name: record.name().to_owned(),
+        key: record.stream_key().copied(),
+        pin: record.pin(),
+        payload: record.payload().to_vec().into(),
+    }
+}
+
+pub(crate) fn lives() -> Arc<[Life]> {
+    Arc::new([Life {
+        epoch: "s1mu1ate".parse::<Epoch>().unwrap(),
+        first: Sequence::new(1),
+    }])
 }

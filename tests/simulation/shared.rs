@@ -1,0 +1,246 @@
+//! A store that two logs append to. Each has its own way to it, which fails as its own script says; what it keeps, it
+//! keeps once, however often it is handed in again.
+
+use std::{
+    future::ready,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    error::Error,
+    sse::{
+        batch::{Batch, StoredEvent},
+        event::StreamKey,
+        id::Sequence,
+        retention::Retention,
+        store::{Appended, EventStore, Follow, HeadFuture, Life, PageLimit, ReadFuture},
+    },
+    store::{Fault, Kept, PATIENCE, Script, lives, sleep, stored},
+    sync::{Condvar, Instant, Mutex, lock},
+};
+
+/// What both logs write to.
+#[derive(Debug, Default)]
+struct Database {
+    events: Mutex<Vec<StoredEvent>>,
+    changed: Condvar,
+}
+
+/// One log's way to it.
+#[derive(Debug)]
+pub(crate) struct SharedStore {
+    database: Arc<Database>,
+    script: Arc<std::sync::Mutex<Script>>,
+    /// A batch that is kept, and its first number, which the log does not know.
+    unheard: std::sync::Mutex<Option<(Vec<Vec<u8>>, Sequence)>>,
+    /// How often a wait was to end, and how many of these each of the two that wait has heeded.
+    interrupts: AtomicU64,
+    heeded: [AtomicU64; 2],
+    tail: Retention,
+}
+
+/// Makes the store work from now on.
+pub(crate) type Heal = Arc<dyn Fn() + Send + Sync>;
+
+pub(crate) fn shared(scripts: [Script; 2], tail: Retention) -> ([SharedStore; 2], Kept, Heal) {
+    let database = Arc::new(Database::default());
+    let scripts = scripts.map(|script| Arc::new(std::sync::Mutex::new(script)));
+    let healed = scripts.clone();
+    let heal = move || {
+        for script in &healed {
+            let mut script = script.lock().unwrap();
+            script.stretches.clear();
+            script.reads_fail = false;
+        }
+    };
+    let stores = scripts.map(|script| SharedStore {
+        database: Arc::clone(&database),
+        script,
+        unheard: std::sync::Mutex::default(),
+        interrupts: AtomicU64::default(),
+        heeded: Default::default(),
+        tail,
+    });
+    let kept = move || lock(&database.events).clone();
+    (stores, Arc::new(kept), Arc::new(heal))
+}
+
+impl SharedStore {
+    fn fails(&self) -> bool {
+        let mut script = self.script.lock().unwrap();
+        script.reads_fail && script.random.once_in(6)
+    }
+
+    fn page(&self, events: &[StoredEvent], limit: PageLimit) -> Vec<StoredEvent> {
+        let few = 1 + self.script.lock().unwrap().random.below(8);
+        events.iter().take(limit.events.min(few)).cloned().collect()
+    }
+
+    fn read(&self, after: Sequence, limit: PageLimit, keys: &[StreamKey]) -> ReadFuture<'_> {
+        if self.fails() {
+            return Box::pin(ready(Err(Error::store_failed("it cannot be read"))));
+        }
+        let wanted = |event: &&StoredEvent| {
+            let key = event.key;
+            event.sequence > after && (keys.is_empty() || key.is_none_or(|key| keys.contains(&key)))
+        };
+        let events: Vec<StoredEvent> = lock(&self.database.events)
+            .iter()
+            .filter(wanted)
+            .cloned()
+            .collect();
+        Box::pin(ready(Ok(self.page(&events, limit))))
+    }
+
+    /// Waits until `look` finds something, time has passed, or the wait is interrupted: then there is nothing.
+    fn wait<T>(
+        &self,
+        who: usize,
+        patience: Duration,
+        look: impl Fn(&[StoredEvent]) -> Vec<T>,
+    ) -> Result<Vec<T>, Error> {
+        if self.fails() {
+            return Err(Error::store_failed("it cannot be asked"));
+        }
+        let begun = Instant::now();
+        let mut events = lock(&self.database.events);
+        loop {
+            let found = look(&events);
+            let interrupts = self.interrupts.load(Ordering::Relaxed);
+            let is_interrupted = self.heeded[who].swap(interrupts, Ordering::Relaxed) < interrupts;
+            let left = patience.saturating_sub(begun.elapsed());
+            if !found.is_empty() || is_interrupted || left.is_zero() {
+                return Ok(found);
+            }
+            events = self.database.changed.wait_timeout(events, left).unwrap().0;
+        }
+    }
+}
+
+impl EventStore for SharedStore {
+    fn kind(&self) -> &'static str {
+        "shared"
+    }
+
+    fn open(&self) -> Result<Sequence, Error> {
+        let events = lock(&self.database.events);
+        Ok(events
+            .last()
+            .map_or(Sequence::START, |event| event.sequence))
+    }
+
+    fn lives(&self) -> Arc<[Life]> {
+        lives()
+    }
+
+    fn append(&self, _first: Sequence, batch: &Batch) -> Result<Appended, Error> {
+        let fault = self.script.lock().unwrap().next();
+        match fault {
+            Some(Fault::Refuses) => return Err(Error::store_failed("it refuses")),
+            Some(Fault::Panics) => panic!("the store of a simulation panics"),
+            Some(Fault::IsLate) => sleep(PATIENCE),
+            _ => {}
+        }
+        let payloads: Vec<Vec<u8>> = batch
+            .iter()
+            .map(|record| record.payload().to_vec())
+            .collect();
+        let unheard = self.unheard.lock().unwrap().take();
+        if let Some((_, first)) = unheard.filter(|(unheard, _)| *unheard == payloads) {
+            return Ok(first.into());
+        }
+        let mut events = lock(&self.database.events);
+        let first = events.len() as u64 + 1;
+        let new = batch.iter().zip(first..);
+        events.extend(new.map(|(record, sequence)| stored(&record, sequence)));
+        drop(events);
+        self.database.changed.notify_all();
+        let first = Sequence::new(first);
+        if fault == Some(Fault::KeepsUnheard) {
+            *self.unheard.lock().unwrap() = Some((payloads, first));
+            return Err(Error::store_failed("its answer is lost"));
+        }
+        Ok(first.into())
+    }
+
+    fn oldest(&self) -> Sequence {
+        Sequence::new(1)
+    }
+
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        self.read(after, limit, &[])
+    }
+
+    fn read_streams_after(
+        &self,
+        keys: &[StreamKey],
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_> {
+        self.read(after, limit, keys)
+    }
+
+    fn follow(&self) -> Option<&dyn Follow> {
+        Some(self)
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
+    fn tail(&self) -> Retention {
+        self.tail
+    }
+}
+
+impl Follow for SharedStore {
+    fn head(&self) -> HeadFuture<'_> {
+        let head = self.open();
+        Box::pin(ready(if self.fails() {
+            Err(Error::store_failed("it cannot be asked"))
+        } else {
+            head
+        }))
+    }
+
+    fn wait_after(
+        &self,
+        after: Sequence,
+        limit: PageLimit,
+        patience: Duration,
+    ) -> Result<Vec<StoredEvent>, Error> {
+        self.wait(0, patience, |events| {
+            let from = events.partition_point(|event| event.sequence <= after);
+            self.page(&events[from..], limit)
+        })
+    }
+
+    fn wait_streams(
+        &self,
+        places: &[(StreamKey, Sequence)],
+        every: Sequence,
+        patience: Duration,
+    ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
+        self.wait(1, patience, |events| {
+            let newest = |key: Option<StreamKey>, seen: Sequence| {
+                let newest = events.iter().rev().find(|event| event.key == key)?;
+                (newest.sequence > seen).then_some((key, newest.sequence))
+            };
+            let news = places
+                .iter()
+                .filter_map(|(key, seen)| newest(Some(*key), *seen));
+            news.chain(newest(None, every)).collect()
+        })
+    }
+
+    fn interrupt(&self) {
+        self.interrupts.fetch_add(1, Ordering::Relaxed);
+        // With the lock, so that it does not fall between a look and the wait after it.
+        drop(lock(&self.database.events));
+        self.database.changed.notify_all();
+    }
+}
