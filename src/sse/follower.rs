@@ -145,7 +145,8 @@ impl Follower {
     /// What the store told has been taken in. When it works again, readers look again at what they missed.
     fn succeed(&mut self) {
         // A reader may have failed where this did not.
-        if self.log.take_unread() | (self.retry > RETRY_SOON) {
+        let reads_again = self.log.take_unread();
+        if reads_again || self.retry > RETRY_SOON {
             self.retry = RETRY_SOON;
             self.log.recover_reading();
         }
