@@ -468,7 +468,9 @@ impl<'a> Place<'a> {
         }
         self.leave_gap();
         // A shared store that cannot be read when the log ends has more: who comes back gets it.
-        if !(self.is_shared && matches!(seen.last(), Some(Seen::Degraded))) {
+        let mut news = seen.iter().rev();
+        let news = news.find(|seen| matches!(seen, Seen::Degraded | Seen::Gap(Gap::Recovered)));
+        if !(self.is_shared && matches!(news, Some(Seen::Degraded))) {
             self.pass(head + 1, events);
         }
     }
