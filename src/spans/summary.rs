@@ -1,10 +1,9 @@
 //! What is known of one trace at a glance: kept up to date by the worker, read by the list of traces. Pure.
 
-use std::collections::{HashMap, HashSet};
-
 use serde::Serialize;
 
 use crate::{
+    hash::{Map, Set},
     spans::{
         event::SpanKind,
         json::{self, clip},
@@ -96,9 +95,9 @@ pub(crate) struct Trace {
     pub(crate) last: u64,
     root: Option<Root>,
     /// Open spans, each with its parent.
-    open: HashMap<[u8; 8], Option<[u8; 8]>>,
-    waiting: HashSet<[u8; 8]>,
-    lost: HashSet<[u8; 8]>,
+    open: Map<[u8; 8], Option<[u8; 8]>>,
+    waiting: Set<[u8; 8]>,
+    lost: Set<[u8; 8]>,
     pub(crate) total: u64,
     pub(crate) ended: u64,
     pub(crate) errors: u64,
@@ -151,9 +150,9 @@ impl Trace {
             first,
             last: first,
             root: None,
-            open: HashMap::new(),
-            waiting: HashSet::new(),
-            lost: HashSet::new(),
+            open: Map::default(),
+            waiting: Set::default(),
+            lost: Set::default(),
             total: 0,
             ended: 0,
             errors: 0,
@@ -311,7 +310,7 @@ impl Trace {
         if self.waiting.is_empty() {
             return false;
         }
-        let parents: HashSet<[u8; 8]> = self.open.values().flatten().copied().collect();
+        let parents: Set<[u8; 8]> = self.open.values().flatten().copied().collect();
         self.open
             .keys()
             .all(|span| self.waiting.contains(span) || parents.contains(span))

@@ -1,9 +1,10 @@
 //! What the worker does with spans: records become events, and the index learns of them before readers see them. It
 //! runs on the worker thread only.
 
-use std::{borrow::Cow, collections::HashSet, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use crate::{
+    hash::Set,
     spans::{
         event::SpanState,
         index::{KnownSpan, TraceIndex},
@@ -36,9 +37,9 @@ pub(crate) struct SpanTranslator {
     index: Arc<TraceIndex>,
     processes: Arc<Processes>,
     hidden: Hidden,
-    announced: HashSet<u32>,
+    announced: Set<u32>,
     /// Sources whose provider was shut down.
-    closed: HashSet<u32>,
+    closed: Set<u32>,
     /// Processes announced in the batch that is not stored yet.
     announcing: Vec<u32>,
     /// Processes announced to readers while the store failed.
@@ -82,8 +83,8 @@ impl SpanTranslator {
             index,
             processes,
             hidden,
-            announced: HashSet::new(),
-            closed: HashSet::new(),
+            announced: Set::default(),
+            closed: Set::default(),
             announcing: Vec::new(),
             unkept: Vec::new(),
             current: None,

@@ -12,7 +12,7 @@ use std::{
 
 use dashmap::DashMap;
 
-use crate::{sse::event::StreamKey, sync::lock};
+use crate::{hash::RandomState, sse::event::StreamKey, sync::lock};
 
 /// One stream of the log.
 #[derive(Debug)]
@@ -173,7 +173,7 @@ impl Key {
 /// All streams of the log.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    map: DashMap<StreamKey, Arc<Key>>,
+    map: DashMap<StreamKey, Arc<Key>, RandomState>,
     /// The newest sequence of any stream. It is written under the lock of the stream's place in the map, so who
     /// makes an entry there knows that the stream's later events will pass through it.
     newest: AtomicU64,
@@ -185,7 +185,7 @@ pub(crate) struct Keys {
 impl Keys {
     pub(crate) fn new(newest: u64) -> Self {
         Self {
-            map: DashMap::new(),
+            map: DashMap::with_hasher(RandomState::default()),
             newest: AtomicU64::new(newest),
             retained: AtomicUsize::new(0),
             waiters: Waiters::default(),

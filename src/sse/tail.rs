@@ -5,7 +5,7 @@
 //! not published, so a reader of several streams never sees a later event before an earlier one.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -14,6 +14,7 @@ use std::{
 };
 
 use crate::{
+    hash::{Map, Set},
     sse::{
         batch::{Batch, BatchRecord, StoredEvent},
         block::{BLOCK_BYTES_MAX, Block, BlockBuilder, Slice},
@@ -75,10 +76,10 @@ struct State {
     keyless_evicted: Evicted,
     /// The last sequence whose stream was not seen here: it was written before this log was opened, or by another.
     uncounted: u64,
-    open: HashMap<Token, Open>,
+    open: Map<Token, Open>,
     /// How many of them belong to a stream.
     open_in_streams: usize,
-    open_sequences: HashSet<u64>,
+    open_sequences: Set<u64>,
     pinned: BTreeMap<u64, Arc<Block>>,
     pinned_bytes: usize,
     unpinned: u64,
@@ -142,9 +143,9 @@ impl Tail {
             keyless: VecDeque::new(),
             keyless_evicted: Evicted::default(),
             uncounted: next - 1,
-            open: HashMap::new(),
+            open: Map::default(),
             open_in_streams: 0,
-            open_sequences: HashSet::new(),
+            open_sequences: Set::default(),
             pinned: BTreeMap::new(),
             pinned_bytes: 0,
             unpinned: 0,

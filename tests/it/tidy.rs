@@ -11,6 +11,7 @@ use std::{
 const MODULES: &[&str] = &[
     // Ground
     "error",
+    "hash",
     "sync",
     "time",
     // The SSE core: no OpenTelemetry, no axum
