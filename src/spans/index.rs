@@ -294,11 +294,12 @@ impl State {
             }
         });
         entry.version = version;
+        let was_open = entry.trace.is_open();
         entry.trace.apply(fact, sequence);
-        if entry.trace.is_open() {
-            self.open.insert(entry.trace.first);
-        } else {
-            self.open.remove(&entry.trace.first);
+        match (was_open, entry.trace.is_open()) {
+            (false, true) => drop(self.open.insert(entry.trace.first)),
+            (true, false) => drop(self.open.remove(&entry.trace.first)),
+            _ => {}
         }
     }
 }

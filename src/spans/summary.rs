@@ -1,6 +1,8 @@
 //! What is known of one trace at a glance: kept up to date by the worker, read by the list of traces. Pure.
 
-use serde::Serialize;
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
 
 use crate::{
     hash::{Map, Set},
@@ -32,8 +34,8 @@ pub(crate) struct Fact {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
-    Started(Box<Begun>),
-    Ended { begun: Box<Begun>, outcome: Outcome },
+    Started(Begun),
+    Ended { begun: Begun, outcome: Outcome },
     Waiting(bool),
     Other,
 }
@@ -43,8 +45,8 @@ pub(crate) enum Change {
 pub(crate) struct Begun {
     pub(crate) parent: Option<[u8; 8]>,
     pub(crate) parent_remote: bool,
-    pub(crate) name: String,
-    pub(crate) service: String,
+    pub(crate) name: Arc<str>,
+    pub(crate) service: Arc<str>,
     pub(crate) kind: SpanKind,
     pub(crate) start: Timestamp,
     pub(crate) links: Vec<[u8; 16]>,
@@ -52,8 +54,8 @@ pub(crate) struct Begun {
 
 impl Begun {
     /// The part of a name or a service that is remembered.
-    pub(crate) fn text(text: &str) -> String {
-        clip(text, TEXT_BYTES_MAX).0.to_owned()
+    pub(crate) fn text(text: &str) -> &str {
+        clip(text, TEXT_BYTES_MAX).0
     }
 }
 
@@ -94,8 +96,7 @@ pub(crate) struct Trace {
     pub(crate) first: u64,
     pub(crate) last: u64,
     root: Option<Root>,
-    /// Open spans, each with its parent.
-    open: Map<[u8; 8], Option<[u8; 8]>>,
+    open: OpenSpans,
     waiting: Set<[u8; 8]>,
     lost: Set<[u8; 8]>,
     pub(crate) total: u64,
@@ -111,8 +112,8 @@ pub(crate) struct Trace {
 #[derive(Clone, Debug)]
 struct Root {
     span_id: [u8; 8],
-    name: String,
-    service: String,
+    name: Arc<str>,
+    service: Arc<str>,
     kind: SpanKind,
     rank: Rank,
     start: Timestamp,
@@ -130,16 +131,74 @@ enum Rank {
     Root,
 }
 
+/// Open spans, each with its parent. Where one is open at a time, as in a trace of one span, nothing is allocated.
+#[derive(Clone, Debug, Default)]
+struct OpenSpans {
+    one: Option<OpenSpan>,
+    others: Map<[u8; 8], Option<[u8; 8]>>,
+}
+
+type OpenSpan = ([u8; 8], Option<[u8; 8]>);
+
+impl OpenSpans {
+    /// Whether it was not there.
+    fn insert(&mut self, span: [u8; 8], parent: Option<[u8; 8]>) -> bool {
+        match &mut self.one {
+            Some((one, known)) if *one == span => {
+                *known = parent;
+                false
+            }
+            None if !self.others.contains_key(&span) => {
+                self.one = Some((span, parent));
+                true
+            }
+            _ => self.others.insert(span, parent).is_none(),
+        }
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, span: [u8; 8]) -> bool {
+        if self.one.is_some_and(|(one, _)| one == span) {
+            self.one = None;
+            return true;
+        }
+        !self.others.is_empty() && self.others.remove(&span).is_some()
+    }
+
+    fn contains(&self, span: [u8; 8]) -> bool {
+        self.one.is_some_and(|(one, _)| one == span) || self.others.contains_key(&span)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.one.is_none() && self.others.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.one.is_some()) + self.others.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = OpenSpan> {
+        let others = self.others.iter().map(|(span, parent)| (*span, *parent));
+        self.one.into_iter().chain(others)
+    }
+}
+
 impl Root {
     fn is_genuine(&self) -> bool {
         self.rank > Rank::StandIn
     }
 }
 
+/// Most sets are empty, and asked at every event: then nothing is hashed.
+fn take(set: &mut Set<[u8; 8]>, span: [u8; 8]) -> bool {
+    !set.is_empty() && set.remove(&span)
+}
+
 /// A service's share in a trace.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Service {
-    pub(crate) name: String,
+    #[serde(serialize_with = "shared")]
+    pub(crate) name: Arc<str>,
     spans: u64,
     errors: u64,
 }
@@ -150,7 +209,7 @@ impl Trace {
             first,
             last: first,
             root: None,
-            open: Map::default(),
+            open: OpenSpans::default(),
             waiting: Set::default(),
             lost: Set::default(),
             total: 0,
@@ -169,16 +228,16 @@ impl Trace {
         self.newest = self.newest.max(fact.time);
         match &fact.change {
             Change::Started(begun) => {
-                if self.lost.remove(&fact.span_id) {
+                if take(&mut self.lost, fact.span_id) {
                     self.take_back(fact.span_id, begun);
-                } else if self.open.insert(fact.span_id, begun.parent).is_none() {
+                } else if self.open.insert(fact.span_id, begun.parent) {
                     self.meet(fact.span_id, begun);
                 }
             }
             Change::Ended { begun, outcome } => self.end(fact, begun, *outcome),
             Change::Waiting(true) => {
                 // Only an open span is ever taken out again.
-                if self.open.contains_key(&fact.span_id) {
+                if self.open.contains(fact.span_id) {
                     self.waiting.insert(fact.span_id);
                 }
             }
@@ -190,9 +249,9 @@ impl Trace {
     }
 
     fn end(&mut self, fact: &Fact, begun: &Begun, outcome: Outcome) {
-        let was_open = self.open.remove(&fact.span_id).is_some();
-        let was_lost = self.lost.remove(&fact.span_id);
-        self.waiting.remove(&fact.span_id);
+        let was_open = self.open.remove(fact.span_id);
+        let was_lost = take(&mut self.lost, fact.span_id);
+        take(&mut self.waiting, fact.span_id);
         if !was_open && !was_lost {
             self.meet(fact.span_id, begun);
         }
@@ -257,8 +316,8 @@ impl Trace {
         if better {
             self.root = Some(Root {
                 span_id,
-                name: begun.name.clone(),
-                service: begun.service.clone(),
+                name: Arc::clone(&begun.name),
+                service: Arc::clone(&begun.service),
                 kind: begun.kind,
                 rank,
                 start: begun.start,
@@ -268,31 +327,26 @@ impl Trace {
     }
 
     /// Counts spans and errors of a service; beyond the bound on services nothing is counted.
-    fn count(&mut self, name: &str, spans: i64, errors: i64) {
-        if !self.services.iter().any(|service| service.name == name) {
-            if self.services.len() >= SERVICES_MAX {
-                return;
-            }
-            self.services.push(Service {
-                name: name.to_owned(),
-                spans: 0,
-                errors: 0,
-            });
-        }
-        if let Some(service) = self
-            .services
-            .iter_mut()
-            .find(|service| service.name == name)
-        {
+    fn count(&mut self, name: &Arc<str>, spans: i64, errors: i64) {
+        let known = self.services.iter_mut().find(|one| one.name == *name);
+        if let Some(service) = known {
             service.spans = service.spans.saturating_add_signed(spans);
             service.errors = service.errors.saturating_add_signed(errors);
+        } else if self.services.len() < SERVICES_MAX {
+            // Most traces have one service.
+            self.services.reserve_exact(1);
+            self.services.push(Service {
+                name: Arc::clone(name),
+                spans: 0_u64.saturating_add_signed(spans),
+                errors: 0_u64.saturating_add_signed(errors),
+            });
         }
     }
 
     pub(crate) fn span_state(&self, span: [u8; 8]) -> KnownSpan {
         if self.lost.contains(&span) {
             KnownSpan::Lost
-        } else if !self.open.contains_key(&span) {
+        } else if !self.open.contains(span) {
             KnownSpan::Closed
         } else if self.waiting.contains(&span) {
             KnownSpan::Waiting
@@ -310,10 +364,10 @@ impl Trace {
         if self.waiting.is_empty() {
             return false;
         }
-        let parents: Set<[u8; 8]> = self.open.values().flatten().copied().collect();
+        let parents: Set<[u8; 8]> = self.open.iter().filter_map(|(_, parent)| parent).collect();
         self.open
-            .keys()
-            .all(|span| self.waiting.contains(span) || parents.contains(span))
+            .iter()
+            .all(|(span, _)| self.waiting.contains(&span) || parents.contains(&span))
     }
 
     /// Whether the root and everything below it has ended.
@@ -349,11 +403,11 @@ impl Trace {
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.root.as_ref().map_or("", |root| &root.name)
+        self.root.as_ref().map_or("", |root| &*root.name)
     }
 
     pub(crate) fn service_name(&self) -> &str {
-        self.root.as_ref().map_or("", |root| &root.service)
+        self.root.as_ref().map_or("", |root| &*root.service)
     }
 
     pub(crate) fn kind(&self) -> SpanKind {
@@ -425,6 +479,10 @@ struct SpanCounts {
     lost: u64,
 }
 
+fn shared<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
 /// Milliseconds with the nanoseconds as decimals.
 #[expect(
     clippy::cast_precision_loss,
@@ -467,8 +525,8 @@ pub(crate) mod tests {
             Begun {
                 parent: parent.map(|parent| [parent; 8]),
                 parent_remote: false,
-                name: format!("span{span}"),
-                service: "shop".to_owned(),
+                name: format!("span{span}").into(),
+                service: "shop".into(),
                 kind: SpanKind::Internal,
                 start: Timestamp::from_nanos(start * 1_000_000_000),
                 links: Vec::new(),
@@ -476,11 +534,7 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn started(&self, span: u8, parent: Option<u8>, time: u64) -> Fact {
-            self.fact(
-                span,
-                time,
-                Change::Started(Box::new(Self::begun(span, parent, time))),
-            )
+            self.fact(span, time, Change::Started(Self::begun(span, parent, time)))
         }
 
         pub(crate) fn ended(
@@ -491,7 +545,7 @@ pub(crate) mod tests {
             outcome: Outcome,
         ) -> Fact {
             let [start, end] = times;
-            let begun = Box::new(Self::begun(span, parent, start));
+            let begun = Self::begun(span, parent, start);
             self.fact(span, end, Change::Ended { begun, outcome })
         }
 
@@ -754,10 +808,10 @@ pub(crate) mod tests {
         let mut trace = Trace::new(1);
         for number in 0..100_000_u64 {
             let mut begun = Facts::begun(1, Some(1), 10);
-            begun.service = format!("service{number}");
+            begun.service = format!("service{number}").into();
             begun.links = vec![u128::from(number).to_be_bytes()];
             let change = Change::Ended {
-                begun: Box::new(begun),
+                begun,
                 outcome: Outcome::Lost,
             };
             let fact = Fact {

@@ -11,6 +11,7 @@ use crate::{
         json::{self, End, LostReason, Span, Status},
         lease::Key,
         marks::{Mark, Marks},
+        names::Names,
         observer::IndexObserver,
         parse,
         process::{Process, Processes},
@@ -57,6 +58,7 @@ pub(crate) struct SpanTranslator {
     /// Marks of dropped ends for which the buffer had no room.
     marks: Arc<Marks>,
     redaction: Redaction,
+    names: Names,
     tally: Arc<Tally>,
     /// Those of them that a note, which may be on its way, will settle.
     settling: Vec<Mark>,
@@ -94,6 +96,7 @@ impl SpanTranslator {
             owed: Vec::new(),
             marks,
             redaction: Redaction::none(),
+            names: Names::default(),
             tally: Arc::default(),
             settling: Vec::new(),
             is_settling: false,
@@ -145,12 +148,8 @@ impl SpanTranslator {
         if once && (span.durable || !self.is_lost(&span)) {
             batch.mark_once();
         }
-        self.note_fact(
-            batch,
-            &span,
-            start,
-            Change::Started(Box::new(begun(&span, start))),
-        );
+        let begun = self.begun(&span, start);
+        self.note_fact(batch, &span, start, Change::Started(begun));
     }
 
     fn end(&mut self, spanned: Spanned<'_>, end: End<'_>, batch: &mut Batch) {
@@ -190,15 +189,8 @@ impl SpanTranslator {
         if once {
             batch.mark_once();
         }
-        self.note_fact(
-            batch,
-            &span,
-            end.end,
-            Change::Ended {
-                begun: Box::new(begun(&span, start)),
-                outcome,
-            },
-        );
+        let begun = self.begun(&span, start);
+        self.note_fact(batch, &span, end.end, Change::Ended { begun, outcome });
     }
 
     /// Remembers the start of a span whose end will say only the rest.
@@ -339,6 +331,18 @@ impl SpanTranslator {
             ..Span::bare(fact.trace_id, fact.span_id)
         };
         self.change(&span, Some(SpanState::Waiting), Timestamp::now(), batch);
+    }
+
+    fn begun(&mut self, span: &Span<'_>, start: Timestamp) -> Begun {
+        Begun {
+            parent: span.parent,
+            parent_remote: span.parent_remote,
+            name: self.names.share(Begun::text(span.name)),
+            service: self.names.share(Begun::text(span.service)),
+            kind: span.kind,
+            start,
+            links: span.links.iter().map(|link| link.trace_id).collect(),
+        }
     }
 
     fn is_shown(&self, span: &Span<'_>) -> bool {
@@ -653,17 +657,5 @@ impl Translator for SpanTranslator {
             // The live list tells its viewers what is gone, and nothing else may happen for long.
             self.log.tail.wake_watchers();
         }
-    }
-}
-
-fn begun(span: &Span<'_>, start: Timestamp) -> Begun {
-    Begun {
-        parent: span.parent,
-        parent_remote: span.parent_remote,
-        name: Begun::text(span.name),
-        service: Begun::text(span.service),
-        kind: span.kind,
-        start,
-        links: span.links.iter().map(|link| link.trace_id).collect(),
     }
 }

@@ -111,6 +111,7 @@ const MODULES: &[&str] = &[
     "spans::filter",
     "spans::redact",
     "spans::process",
+    "spans::names",
     "spans::durations",
     "spans::summary",
     "spans::query",
