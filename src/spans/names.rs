@@ -25,8 +25,8 @@ impl Names {
         if self.places.is_empty() {
             self.places.resize(PLACES, None);
         }
-        let place = self.hashing.hash_one(name) as usize % PLACES;
-        let Some(place) = self.places.get_mut(place) else {
+        let place = self.hashing.hash_one(name) % PLACES as u64;
+        let Some(place) = self.places.get_mut(usize::try_from(place).unwrap_or(0)) else {
             return name.into();
         };
         match place {

@@ -174,9 +174,9 @@ pub(crate) struct Spanned<'a> {
 
 /// The instrumentation scope, as far as a record says it.
 #[derive(Clone, Copy, Debug)]
-struct Scoped<'a> {
-    scope: Option<&'a str>,
-    version: Option<&'a str>,
+pub(crate) struct Scoped<'a> {
+    pub(crate) scope: Option<&'a str>,
+    pub(crate) version: Option<&'a str>,
 }
 
 /// What the end of a span says beyond its start.
@@ -186,12 +186,12 @@ pub(crate) struct Rest<'a> {
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
     /// These two when the start did not say them exactly.
-    start: Timestamp,
-    scope: Scoped<'a>,
-    name: &'a str,
-    added: Pairs<'a>,
-    links: Vec<Link<'a>>,
-    truncated: bool,
+    pub(crate) start: Timestamp,
+    pub(crate) scope: Scoped<'a>,
+    pub(crate) name: &'a str,
+    pub(crate) added: Pairs<'a>,
+    pub(crate) links: Vec<Link<'a>>,
+    pub(crate) truncated: bool,
     pub(crate) end: End<'a>,
 }
 

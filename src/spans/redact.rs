@@ -8,7 +8,7 @@ use memchr::{memchr2, memmem};
 use crate::{
     spans::{
         event::AttributeValue,
-        json::{self, End, Pairs, Span, Status, Value},
+        json::{self, End, Link, Pairs, Span, Status, Value},
     },
     sync::guard,
 };
@@ -173,7 +173,8 @@ impl Redaction {
 
     /// Asks `function` about every value that is not masked by its key: it gets the name of the span (`""` for a resource),
     /// the key and the value. The message of a failed span has the key `status.message`, the text of a log record `body`;
-    /// patterns hold for these, too. It runs on the log's thread, so it must be quick; where it panics the value is masked.
+    /// patterns hold for these, too. What it said of a value at the start of a span may hold for that value at its end,
+    /// without being asked again. It runs on the log's thread, so it must be quick; where it panics the value is masked.
     pub fn with(
         mut self,
         function: impl Fn(&str, &str, &AttributeValue) -> Redact + Send + Sync + 'static,
@@ -240,12 +241,17 @@ impl Redaction {
 
     /// Masks what a span says.
     pub(crate) fn span(&self, span: &mut Span<'_>) {
+        self.parts(span.name, &mut span.attributes, &mut span.links);
+    }
+
+    /// Masks these attributes and links of the span with this name.
+    pub(crate) fn parts(&self, name: &str, attributes: &mut Pairs<'_>, links: &mut [Link<'_>]) {
         if self.is_none() {
             return;
         }
-        self.pairs(span.name, &mut span.attributes);
-        for link in &mut span.links {
-            self.pairs(span.name, &mut link.attributes);
+        self.pairs(name, attributes);
+        for link in links {
+            self.pairs(name, &mut link.attributes);
         }
     }
 

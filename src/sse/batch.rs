@@ -108,6 +108,17 @@ impl Batch {
         self.push(name, key, pin, |out| out.extend_from_slice(payload));
     }
 
+    /// The payload of the last event.
+    #[cfg(feature = "spans")]
+    pub(crate) fn last_payload(&self) -> &[u8] {
+        let before = self.heads.len().checked_sub(2);
+        let start = before
+            .and_then(|at| self.heads.get(at))
+            .map_or(0, |head| head.end);
+        let name = self.heads.last().map_or(0, |head| head.name_length);
+        self.bytes.get(start + name..).unwrap_or_default()
+    }
+
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }
