@@ -442,6 +442,8 @@ struct Patterns {
     all: Vec<Pattern>,
     /// The last letters of their last words: most keys are told apart by them.
     ends: Vec<[u8; END]>,
+    /// A mark for each of these, so that most keys are told apart at one look.
+    marks: [u64; 16],
     /// Whether a pattern has no such letters.
     has_short: bool,
 }
@@ -462,7 +464,13 @@ impl Patterns {
             }
             let Some(last) = words.last() else { continue };
             match last.as_bytes().last_chunk::<END>() {
-                Some(end) => self.ends.push(*end),
+                Some(end) => {
+                    self.ends.push(*end);
+                    let (word, bit) = mark_of(*end);
+                    if let Some(word) = self.marks.get_mut(word) {
+                        *word |= bit;
+                    }
+                }
                 None => self.has_short = true,
             }
             self.all.push(Pattern(words));
@@ -479,9 +487,11 @@ impl Patterns {
 
     fn may_hold_for(&self, key: &str) -> bool {
         match key.as_bytes().last_chunk::<END>() {
-            Some(end) if !self.has_short && !end.iter().any(|byte| is_separator(*byte)) => self
-                .ends
-                .contains(&end.map(|byte| byte.to_ascii_lowercase())),
+            Some(end) if !self.has_short && !end.iter().any(|byte| is_separator(*byte)) => {
+                let end = end.map(|byte| byte.to_ascii_lowercase());
+                let (word, bit) = mark_of(end);
+                self.marks.get(word).is_some_and(|word| word & bit != 0) && self.ends.contains(&end)
+            }
             _ => !self.all.is_empty(),
         }
     }
@@ -503,6 +513,12 @@ impl Pattern {
         }
         ends(&self.0, words)
     }
+}
+
+/// Which of 1024 bits these letters have.
+fn mark_of([first, second, third]: [u8; END]) -> (usize, u64) {
+    let mixed = usize::from(first) * 37 + usize::from(second) * 11 + usize::from(third);
+    (mixed / 64 % 16, 1 << (mixed % 64))
 }
 
 /// The words of a key.
