@@ -210,6 +210,12 @@ impl Keys {
         (Arc::clone(&entry), pushed)
     }
 
+    /// Adds another event to a stream that has got one which nobody can have let go yet, so its entry is in the table.
+    pub(crate) fn push_again(&self, key: &Key, sequence: u64) -> Pushed {
+        self.newest.store(sequence, Ordering::Relaxed);
+        key.push(sequence)
+    }
+
     pub(crate) fn get(&self, id: &StreamKey) -> Option<Arc<Key>> {
         self.map.get(id).map(|key| Arc::clone(&key))
     }

@@ -438,8 +438,10 @@ impl Tail {
             let (bytes, events) = block_extent(records.clone());
             let mut builder = BlockBuilder::with_capacity(bytes, events);
             let mut pins = Vec::new();
+            let mut last = None;
             for (record, sequence) in records.by_ref().take(events) {
-                let key = self.index(record.stream_key(), sequence);
+                let key = self.index(record.stream_key(), sequence, last.as_ref());
+                last.clone_from(&key);
                 let pin = treat(record.pin());
                 if pin != Pin::None {
                     pins.push(PinChange {
@@ -455,12 +457,22 @@ impl Tail {
         blocks
     }
 
-    fn index(&self, id: Option<&StreamKey>, sequence: u64) -> Option<Arc<Key>> {
+    /// Takes an event into its stream's entry. `last` is the stream of the event before, which is often the same:
+    /// retention looks at neither before the whole batch is in.
+    fn index(
+        &self,
+        id: Option<&StreamKey>,
+        sequence: u64,
+        last: Option<&Arc<Key>>,
+    ) -> Option<Arc<Key>> {
         let Some(id) = id else {
             lock(&self.touched).keyless = true;
             return None;
         };
-        let (key, Pushed { new, first_touch }) = self.keys.push(id, sequence);
+        let (key, Pushed { new, first_touch }) = match last.filter(|last| last.id() == id) {
+            Some(last) => (Arc::clone(last), self.keys.push_again(last, sequence)),
+            None => self.keys.push(id, sequence),
+        };
         if new {
             self.keys.count_new();
         }
