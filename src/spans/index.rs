@@ -32,7 +32,8 @@ pub(crate) struct TraceIndex {
 
 #[derive(Debug, Default)]
 struct State {
-    traces: Map<[u8; 16], Entry>,
+    /// Boxed, so that the table is small: ids come and go by chance all over it.
+    traces: Map<[u8; 16], Box<Entry>>,
     /// By first event: the order of the list.
     order: BTreeMap<u64, [u8; 16]>,
     open: BTreeSet<u64>,
@@ -288,10 +289,10 @@ impl State {
         }
         let entry = self.traces.entry(fact.trace_id).or_insert_with(|| {
             self.order.insert(sequence, fact.trace_id);
-            Entry {
+            Box::new(Entry {
                 trace: Trace::new(sequence),
                 version,
-            }
+            })
         });
         entry.version = version;
         let was_open = entry.trace.is_open();

@@ -97,8 +97,8 @@ pub(crate) struct Trace {
     pub(crate) last: u64,
     root: Option<Root>,
     open: OpenSpans,
-    waiting: Set<[u8; 8]>,
-    lost: Set<[u8; 8]>,
+    waiting: FewSpans,
+    lost: FewSpans,
     pub(crate) total: u64,
     pub(crate) ended: u64,
     pub(crate) errors: u64,
@@ -135,24 +135,28 @@ enum Rank {
 #[derive(Clone, Debug, Default)]
 struct OpenSpans {
     one: Option<OpenSpan>,
-    others: Map<[u8; 8], Option<[u8; 8]>>,
+    others: Option<Box<Parents>>,
 }
 
 type OpenSpan = ([u8; 8], Option<[u8; 8]>);
+type Parents = Map<[u8; 8], Option<[u8; 8]>>;
 
 impl OpenSpans {
     /// Whether it was not there.
     fn insert(&mut self, span: [u8; 8], parent: Option<[u8; 8]>) -> bool {
-        match &mut self.one {
-            Some((one, known)) if *one == span => {
-                *known = parent;
+        match self.one {
+            Some((one, _)) if one == span => {
+                self.one = Some((span, parent));
                 false
             }
-            None if !self.others.contains_key(&span) => {
+            None if !self.is_other(span) => {
                 self.one = Some((span, parent));
                 true
             }
-            _ => self.others.insert(span, parent).is_none(),
+            _ => {
+                let others = self.others.get_or_insert_default();
+                others.insert(span, parent).is_none()
+            }
         }
     }
 
@@ -162,23 +166,31 @@ impl OpenSpans {
             self.one = None;
             return true;
         }
-        !self.others.is_empty() && self.others.remove(&span).is_some()
+        let others = self.others.as_mut();
+        others.is_some_and(|others| others.remove(&span).is_some())
+    }
+
+    fn is_other(&self, span: [u8; 8]) -> bool {
+        let others = self.others.as_ref();
+        others.is_some_and(|others| others.contains_key(&span))
     }
 
     fn contains(&self, span: [u8; 8]) -> bool {
-        self.one.is_some_and(|(one, _)| one == span) || self.others.contains_key(&span)
+        self.one.is_some_and(|(one, _)| one == span) || self.is_other(span)
     }
 
     fn is_empty(&self) -> bool {
-        self.one.is_none() && self.others.is_empty()
+        self.len() == 0
     }
 
     fn len(&self) -> usize {
-        usize::from(self.one.is_some()) + self.others.len()
+        let others = self.others.as_ref().map_or(0, |others| others.len());
+        usize::from(self.one.is_some()) + others
     }
 
     fn iter(&self) -> impl Iterator<Item = OpenSpan> {
-        let others = self.others.iter().map(|(span, parent)| (*span, *parent));
+        let others = self.others.iter().flat_map(|others| others.iter());
+        let others = others.map(|(span, parent)| (*span, *parent));
         self.one.into_iter().chain(others)
     }
 }
@@ -189,9 +201,31 @@ impl Root {
     }
 }
 
-/// Most sets are empty, and asked at every event: then nothing is hashed.
-fn take(set: &mut Set<[u8; 8]>, span: [u8; 8]) -> bool {
-    !set.is_empty() && set.remove(&span)
+/// A set that in most traces is empty, and small as long as it is.
+#[derive(Clone, Debug, Default)]
+struct FewSpans(Option<Box<Set<[u8; 8]>>>);
+
+impl FewSpans {
+    fn insert(&mut self, span: [u8; 8]) {
+        self.0.get_or_insert_default().insert(span);
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, span: [u8; 8]) -> bool {
+        self.0.as_mut().is_some_and(|set| set.remove(&span))
+    }
+
+    fn contains(&self, span: [u8; 8]) -> bool {
+        self.0.as_ref().is_some_and(|set| set.contains(&span))
+    }
+
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |set| set.len())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// A service's share in a trace.
@@ -210,8 +244,8 @@ impl Trace {
             last: first,
             root: None,
             open: OpenSpans::default(),
-            waiting: Set::default(),
-            lost: Set::default(),
+            waiting: FewSpans::default(),
+            lost: FewSpans::default(),
             total: 0,
             ended: 0,
             errors: 0,
@@ -228,7 +262,7 @@ impl Trace {
         self.newest = self.newest.max(fact.time);
         match &fact.change {
             Change::Started(begun) => {
-                if take(&mut self.lost, fact.span_id) {
+                if self.lost.remove(fact.span_id) {
                     self.take_back(fact.span_id, begun);
                 } else if self.open.insert(fact.span_id, begun.parent) {
                     self.meet(fact.span_id, begun);
@@ -242,7 +276,7 @@ impl Trace {
                 }
             }
             Change::Waiting(false) => {
-                self.waiting.remove(&fact.span_id);
+                self.waiting.remove(fact.span_id);
             }
             Change::Other => {}
         }
@@ -250,8 +284,8 @@ impl Trace {
 
     fn end(&mut self, fact: &Fact, begun: &Begun, outcome: Outcome) {
         let was_open = self.open.remove(fact.span_id);
-        let was_lost = take(&mut self.lost, fact.span_id);
-        take(&mut self.waiting, fact.span_id);
+        let was_lost = self.lost.remove(fact.span_id);
+        self.waiting.remove(fact.span_id);
         if !was_open && !was_lost {
             self.meet(fact.span_id, begun);
         }
@@ -344,11 +378,11 @@ impl Trace {
     }
 
     pub(crate) fn span_state(&self, span: [u8; 8]) -> KnownSpan {
-        if self.lost.contains(&span) {
+        if self.lost.contains(span) {
             KnownSpan::Lost
         } else if !self.open.contains(span) {
             KnownSpan::Closed
-        } else if self.waiting.contains(&span) {
+        } else if self.waiting.contains(span) {
             KnownSpan::Waiting
         } else {
             KnownSpan::Running
@@ -367,7 +401,7 @@ impl Trace {
         let parents: Set<[u8; 8]> = self.open.iter().filter_map(|(_, parent)| parent).collect();
         self.open
             .iter()
-            .all(|(span, _)| self.waiting.contains(&span) || parents.contains(&span))
+            .all(|(span, _)| self.waiting.contains(span) || parents.contains(&span))
     }
 
     /// Whether the root and everything below it has ended.
