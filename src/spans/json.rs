@@ -231,7 +231,7 @@ pub(crate) fn started(out: &mut Vec<u8>, span: &Span<'_>, time: Timestamp) -> Op
     let before = writer.written();
     writer.identity(span);
     let identity = before..writer.written();
-    let is_plain = writer.attributes("attributes", &span.attributes);
+    let keys = writer.attributes("attributes", &span.attributes);
     let attributes = identity.end..writer.written() - 1;
     writer.time(opening!("timestamp"), time);
     let timestamp = attributes.end + 1 + opening!("timestamp").len()..writer.written();
@@ -239,18 +239,15 @@ pub(crate) fn started(out: &mut Vec<u8>, span: &Span<'_>, time: Timestamp) -> Op
     let before = writer.written();
     writer.traits(span);
     let traits = before..writer.written();
-    let is_whole = is_plain && writer.cut.is_empty() && !span.truncated && !span.durable;
+    let is_whole = writer.cut.is_empty() && !span.truncated && !span.durable;
     writer.dropped([span.dropped_attributes, 0, 0]);
     writer.end(span.truncated, span.durable);
-    if !is_whole || span.dropped_attributes > 0 {
-        return None;
-    }
     Some(Places {
         identity,
         attributes,
         timestamp,
         traits,
-        keys: Keys::of(&span.attributes)?,
+        keys: keys.filter(|_| is_whole && span.dropped_attributes == 0)?,
     })
 }
 
@@ -802,12 +799,14 @@ impl<'o> Writer<'o> {
         }
     }
 
-    /// Writes the object, then the types of the values that JSON cannot carry as what they are; whether there are none.
-    fn attributes(&mut self, key: &str, pairs: &Pairs<'_>) -> bool {
+    /// Writes the object, then the types of the values that JSON cannot carry as what they are. Gives the keys if none
+    /// repeats another and there are no such types.
+    fn attributes(&mut self, key: &str, pairs: &Pairs<'_>) -> Option<Keys> {
         self.key(key);
-        let types = self.object(key, pairs);
+        let keys = Keys::of(pairs);
+        let types = self.object(key, pairs, keys.as_ref());
         self.types(&types);
-        types.is_empty()
+        keys.filter(|_| types.is_empty())
     }
 
     fn types(&mut self, types: &[u8]) {
@@ -818,10 +817,11 @@ impl<'o> Writer<'o> {
         }
     }
 
-    fn object(&mut self, path: &str, pairs: &Pairs<'_>) -> Vec<u8> {
+    /// Writes the members; their keys are given if none repeats another.
+    fn object(&mut self, path: &str, pairs: &Pairs<'_>, keys: Option<&Keys>) -> Vec<u8> {
         let mut types = Vec::new();
         self.out.push(b'{');
-        let has_more = if Keys::of(pairs).is_none() {
+        let has_more = if keys.is_none() {
             let mut members = last_of_each_key(pairs);
             for (key, value) in members.by_ref().take(ATTRIBUTES_MAX) {
                 self.member(path, key, value, &mut types);
@@ -945,7 +945,11 @@ impl<'o> Writer<'o> {
 
     fn nested_attributes(&mut self, path: &str, pairs: &Pairs<'_>) {
         self.key("attributes");
-        let types = self.object(&format!("{path}.attributes"), pairs);
+        let types = self.object(
+            &format!("{path}.attributes"),
+            pairs,
+            Keys::of(pairs).as_ref(),
+        );
         self.types(&types);
         self.out.push(b'}');
     }
