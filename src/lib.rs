@@ -51,6 +51,7 @@
 #[cfg(feature = "dashboard")]
 mod dashboard;
 mod error;
+mod hash;
 #[cfg(feature = "http")]
 mod http;
 #[cfg(feature = "tracing")]

@@ -15,7 +15,7 @@ pub(crate) use std::{
     time::Instant,
 };
 
-pub(crate) use dashmap::DashMap;
+pub(crate) use dashmap::{DashMap, Entry as MapEntry};
 
 /// Counts for as long as the process lives: the standard library's in models, too.
 pub(crate) type StaticCounter = atomic::AtomicU64;

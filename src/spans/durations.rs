@@ -2,7 +2,9 @@
 //!
 //! Buckets grow by a sixteenth of a power of two, so a quantile is right within 3.2 % of its value.
 
-use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::hash::Map;
 
 /// Names, over all services, whose durations are remembered. Further names are not counted.
 pub const DURATION_NAMES_MAX: usize = 4096;
@@ -11,7 +13,8 @@ const SUB_BUCKETS: u32 = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct Durations {
-    by_name: HashMap<(String, String), Histogram>,
+    by_service: Map<Arc<str>, Map<Arc<str>, Histogram>>,
+    names: usize,
 }
 
 /// Counts of durations, in nanoseconds.
@@ -31,19 +34,21 @@ pub(crate) struct Quantiles {
 }
 
 impl Durations {
-    pub(crate) fn record(&mut self, service: &str, name: &str, nanos: u64) {
-        // The key is made for a look-up, because a map of pairs cannot be asked with borrowed halves.
-        let key = (service.to_owned(), name.to_owned());
-        if self.by_name.len() >= DURATION_NAMES_MAX && !self.by_name.contains_key(&key) {
-            return;
+    pub(crate) fn record(&mut self, service: &Arc<str>, name: &Arc<str>, nanos: u64) {
+        let known = self.by_service.get_mut(service);
+        if let Some(histogram) = known.and_then(|names| names.get_mut(name)) {
+            histogram.record(nanos);
+        } else if self.names < DURATION_NAMES_MAX {
+            self.names += 1;
+            let names = self.by_service.entry(Arc::clone(service)).or_default();
+            names.entry(Arc::clone(name)).or_default().record(nanos);
         }
-        self.by_name.entry(key).or_default().record(nanos);
     }
 
     pub(crate) fn quantiles(&self, service: &str, name: &str) -> Quantiles {
-        let key = (service.to_owned(), name.to_owned());
-        self.by_name
-            .get(&key)
+        self.by_service
+            .get(service)
+            .and_then(|names| names.get(name))
             .map_or(Quantiles::default(), |histogram| Quantiles {
                 count: histogram.count,
                 p50: histogram.quantile(50),
@@ -106,7 +111,7 @@ mod tests {
     fn quantiles_are_right_within_their_bound() {
         let mut durations = Durations::default();
         for nanos in 1..=10_000_u64 {
-            durations.record("shop", "checkout", nanos * 1000);
+            durations.record(&"shop".into(), &"checkout".into(), nanos * 1000);
         }
         let quantiles = durations.quantiles("shop", "checkout");
         assert_eq!(quantiles.count, 10_000);
@@ -129,7 +134,7 @@ mod tests {
     fn names_beyond_the_bound_are_not_counted() {
         let mut durations = Durations::default();
         for number in 0..=DURATION_NAMES_MAX {
-            durations.record("shop", &number.to_string(), 1);
+            durations.record(&"shop".into(), &number.to_string().into(), 1);
         }
         assert_eq!(
             durations

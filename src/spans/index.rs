@@ -2,7 +2,7 @@
 //! what the log retains: a trace goes when its last event goes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::{
         RwLock,
         atomic::{AtomicU64, Ordering},
@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    hash::Map,
     spans::{
         durations::{Durations, Quantiles},
         query::TraceFilter,
@@ -31,7 +32,8 @@ pub(crate) struct TraceIndex {
 
 #[derive(Debug, Default)]
 struct State {
-    traces: HashMap<[u8; 16], Entry>,
+    /// Boxed, so that the table is small: ids come and go by chance all over it.
+    traces: Map<[u8; 16], Box<Entry>>,
     /// By first event: the order of the list.
     order: BTreeMap<u64, [u8; 16]>,
     open: BTreeSet<u64>,
@@ -99,7 +101,7 @@ pub(crate) struct Changes {
 pub(crate) struct Viewed {
     version: u64,
     /// Traces that were last sent, and whether they were open then.
-    sent: HashMap<[u8; 16], bool>,
+    sent: Map<[u8; 16], bool>,
 }
 
 impl TraceIndex {
@@ -252,7 +254,8 @@ impl TraceIndex {
             removed: Vec::new(),
             older,
         };
-        let mut sent = HashMap::with_capacity(ids.len());
+        let mut sent = Map::default();
+        sent.reserve(ids.len());
         for id in ids {
             let Some(entry) = state.traces.get(&id).filter(|_| wanted(&id)) else {
                 continue;
@@ -286,17 +289,18 @@ impl State {
         }
         let entry = self.traces.entry(fact.trace_id).or_insert_with(|| {
             self.order.insert(sequence, fact.trace_id);
-            Entry {
+            Box::new(Entry {
                 trace: Trace::new(sequence),
                 version,
-            }
+            })
         });
         entry.version = version;
+        let was_open = entry.trace.is_open();
         entry.trace.apply(fact, sequence);
-        if entry.trace.is_open() {
-            self.open.insert(entry.trace.first);
-        } else {
-            self.open.remove(&entry.trace.first);
+        match (was_open, entry.trace.is_open()) {
+            (false, true) => drop(self.open.insert(entry.trace.first)),
+            (true, false) => drop(self.open.remove(&entry.trace.first)),
+            _ => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The writer is by hand because it is the worker's hot path: fixed keys are copied, numbers and escapes written in
 //! place, nothing allocated.
 
-use std::{borrow::Cow, collections::HashMap, io::Write as _};
+use std::{borrow::Cow, collections::HashMap, io::Write as _, ops::Range};
 
 use crate::{
     spans::event::{
@@ -205,14 +205,102 @@ pub(crate) enum LostReason {
     Dropped,
 }
 
-pub(crate) fn started(out: &mut Vec<u8>, span: &Span<'_>, time: Timestamp) {
+/// Where in a `started` event stands what the end of its span says again, so that it need not be written twice.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    identity: Range<usize>,
+    /// Up to the last of them, without the brace that closes.
+    attributes: Range<usize>,
+    timestamp: Range<usize>,
+    traits: Range<usize>,
+    keys: Keys,
+}
+
+impl Places {
+    /// Whether these attributes can stand behind those of the start: none of them repeats another.
+    pub(crate) fn have_room_for(&self, added: &Pairs<'_>) -> bool {
+        let mut keys = self.keys;
+        added.iter().all(|(key, _)| keys.add(key)) && keys.count <= ATTRIBUTES_MAX
+    }
+}
+
+/// Writes the start of a span; where its parts stand, if nothing of it was cut or is said in another place.
+pub(crate) fn started(out: &mut Vec<u8>, span: &Span<'_>, time: Timestamp) -> Option<Places> {
     let mut writer = Writer::new(out);
     writer.raw(b"{\"type\":\"started\"");
+    let before = writer.written();
     writer.identity(span);
-    writer.attributes("attributes", &span.attributes);
+    let identity = before..writer.written();
+    let keys = writer.attributes("attributes", &span.attributes);
+    let attributes = identity.end..writer.written() - 1;
     writer.time(opening!("timestamp"), time);
+    let timestamp = attributes.end + 1 + opening!("timestamp").len()..writer.written();
     writer.links(&span.links);
-    writer.extras(span, 0, 0);
+    let before = writer.written();
+    writer.traits(span);
+    let traits = before..writer.written();
+    let is_whole = writer.cut.is_empty() && !span.truncated && !span.durable;
+    writer.dropped([span.dropped_attributes, 0, 0]);
+    writer.end(span.truncated, span.durable);
+    Some(Places {
+        identity,
+        attributes,
+        timestamp,
+        traits,
+        keys: keys.filter(|_| is_whole && span.dropped_attributes == 0)?,
+    })
+}
+
+/// What the end of a span says that its start did not, and what stands within the payload of that.
+#[derive(Debug)]
+pub(crate) struct Again<'a> {
+    pub(crate) started: &'a [u8],
+    pub(crate) places: &'a Places,
+    /// Where the start did not say it: when the span began, its scope and the version of that.
+    pub(crate) start: Option<Timestamp>,
+    pub(crate) scope: Option<&'a str>,
+    pub(crate) scope_version: Option<&'a str>,
+    /// The places must [have room](Places::have_room_for) for them.
+    pub(crate) added: &'a Pairs<'a>,
+    pub(crate) links: &'a [Link<'a>],
+    pub(crate) truncated: bool,
+}
+
+/// Writes what [`ended`] writes, from the payload of the span's start.
+pub(crate) fn ended_again(out: &mut Vec<u8>, again: &Again<'_>, end: &End<'_>) {
+    let copied = |range: &Range<usize>| again.started.get(range.clone()).unwrap_or_default();
+    let mut writer = Writer::new(out);
+    writer.raw(b"{\"type\":\"ended\"");
+    writer.raw(copied(&again.places.identity));
+    if let Some(scope) = again.scope {
+        writer.text("scope", opening!("scope"), scope);
+    }
+    writer.status(&end.status);
+    writer.raw(copied(&again.places.attributes));
+    let mut types = Vec::new();
+    for (key, value) in again.added {
+        writer.member("attributes", key, value, &mut types);
+    }
+    writer.out.push(b'}');
+    writer.types(&types);
+    if let Some(start) = again.start {
+        writer.time(opening!("startTimestamp"), start);
+    } else {
+        writer.raw(opening!("startTimestamp"));
+        writer.raw(copied(&again.places.timestamp));
+    }
+    writer.time(opening!("timestamp"), end.end);
+    writer.moments(&end.events);
+    if end.cancelled {
+        writer.raw(b",\"cancelled\":true");
+    }
+    writer.links(again.links);
+    writer.raw(copied(&again.places.traits));
+    if let Some(version) = again.scope_version {
+        writer.text("scopeVersion", opening!("scopeVersion"), version);
+    }
+    writer.dropped([0, end.dropped_events, end.dropped_links]);
+    writer.end(again.truncated, false);
 }
 
 pub(crate) fn ended(out: &mut Vec<u8>, span: &Span<'_>, end: &End<'_>) {
@@ -228,7 +316,13 @@ pub(crate) fn ended(out: &mut Vec<u8>, span: &Span<'_>, end: &End<'_>) {
         writer.raw(b",\"cancelled\":true");
     }
     writer.links(&span.links);
-    writer.extras(span, end.dropped_events, end.dropped_links);
+    writer.traits(span);
+    writer.dropped([
+        span.dropped_attributes,
+        end.dropped_events,
+        end.dropped_links,
+    ]);
+    writer.end(span.truncated, span.durable);
 }
 
 pub(crate) fn process(out: &mut Vec<u8>, process: &Process<'_>) {
@@ -298,7 +392,7 @@ pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
         truncated: false,
     };
     match &event.phase {
-        Phase::Started => started(out, &span, event.timestamp),
+        Phase::Started => drop(started(out, &span, event.timestamp)),
         Phase::Ended { status, start } => {
             let status = match status {
                 SpanStatus::Unset => Status::Unset,
@@ -611,9 +705,14 @@ impl<'o> Writer<'o> {
         field(self.out, key);
     }
 
+    #[inline]
+    fn written(&self) -> usize {
+        self.out.len() - self.start
+    }
+
     /// Whether something of this size still fits before the reserve.
     fn fits(&self, size: usize) -> bool {
-        self.out.len() - self.start + size <= EVENT_BYTES_MAX - RESERVE
+        self.written() + size <= EVENT_BYTES_MAX - RESERVE
     }
 
     /// Notes that something was cut or left out.
@@ -700,21 +799,29 @@ impl<'o> Writer<'o> {
         }
     }
 
-    /// Writes the object, then the types of the values that JSON cannot carry as what they are.
-    fn attributes(&mut self, key: &str, pairs: &Pairs<'_>) {
+    /// Writes the object, then the types of the values that JSON cannot carry as what they are. Gives the keys if none
+    /// repeats another and there are no such types.
+    fn attributes(&mut self, key: &str, pairs: &Pairs<'_>) -> Option<Keys> {
         self.key(key);
-        let types = self.object(key, pairs);
+        let keys = Keys::of(pairs);
+        let types = self.object(key, pairs, keys.as_ref());
+        self.types(&types);
+        keys.filter(|_| types.is_empty())
+    }
+
+    fn types(&mut self, types: &[u8]) {
         if !types.is_empty() {
             self.raw(b",\"attributeTypes\":{");
-            self.raw(&types);
+            self.raw(types);
             self.out.push(b'}');
         }
     }
 
-    fn object(&mut self, path: &str, pairs: &Pairs<'_>) -> Vec<u8> {
+    /// Writes the members; their keys are given if none repeats another.
+    fn object(&mut self, path: &str, pairs: &Pairs<'_>, keys: Option<&Keys>) -> Vec<u8> {
         let mut types = Vec::new();
         self.out.push(b'{');
-        let has_more = if may_repeat(pairs) {
+        let has_more = if keys.is_none() {
             let mut members = last_of_each_key(pairs);
             for (key, value) in members.by_ref().take(ATTRIBUTES_MAX) {
                 self.member(path, key, value, &mut types);
@@ -838,12 +945,12 @@ impl<'o> Writer<'o> {
 
     fn nested_attributes(&mut self, path: &str, pairs: &Pairs<'_>) {
         self.key("attributes");
-        let types = self.object(&format!("{path}.attributes"), pairs);
-        if !types.is_empty() {
-            self.raw(b",\"attributeTypes\":{");
-            self.raw(&types);
-            self.out.push(b'}');
-        }
+        let types = self.object(
+            &format!("{path}.attributes"),
+            pairs,
+            Keys::of(pairs).as_ref(),
+        );
+        self.types(&types);
         self.out.push(b'}');
     }
 
@@ -873,7 +980,7 @@ impl<'o> Writer<'o> {
         self.out.push(b']');
     }
 
-    fn extras(mut self, span: &Span<'_>, dropped_events: u32, dropped_links: u32) {
+    fn traits(&mut self, span: &Span<'_>) {
         if span.parent_remote {
             self.raw(b",\"parentRemote\":true");
         }
@@ -886,17 +993,23 @@ impl<'o> Writer<'o> {
         if let Some(version) = span.scope_version {
             self.text("scopeVersion", opening!("scopeVersion"), version);
         }
-        if span.dropped_attributes > 0 || dropped_events > 0 || dropped_links > 0 {
+    }
+
+    /// How much the SDK's limits dropped.
+    fn dropped(&mut self, [attributes, events, links]: [u32; 3]) {
+        if attributes > 0 || events > 0 || links > 0 {
             self.raw(b",\"dropped\":{\"attributes\":");
-            number(self.out, span.dropped_attributes.into());
+            number(self.out, attributes.into());
             self.raw(b",\"events\":");
-            number(self.out, dropped_events.into());
+            number(self.out, events.into());
             self.raw(b",\"links\":");
-            number(self.out, dropped_links.into());
+            number(self.out, links.into());
             self.out.push(b'}');
         }
-        let durable = span.durable;
-        if span.truncated {
+    }
+
+    fn end(mut self, truncated: bool, durable: bool) {
+        if truncated {
             self.cut(&["*"]);
         }
         self.finish(durable);
@@ -949,19 +1062,33 @@ fn last_of_each_key<'p, 'a>(
         })
 }
 
-/// Whether two keys may be the same: sure when it says no.
-#[inline]
-fn may_repeat(pairs: &Pairs<'_>) -> bool {
-    let mut seen = 0_u128;
-    pairs.iter().any(|(key, _)| {
+/// Keys of which no two are the same.
+#[derive(Clone, Copy, Debug, Default)]
+struct Keys {
+    seen: u128,
+    count: usize,
+}
+
+impl Keys {
+    /// `None` when two of them may be the same.
+    #[inline]
+    fn of(pairs: &Pairs<'_>) -> Option<Self> {
+        let mut keys = Self::default();
+        pairs.iter().all(|(key, _)| keys.add(key)).then_some(keys)
+    }
+
+    /// Whether the key is none of them: sure when it says yes.
+    #[inline]
+    fn add(&mut self, key: &str) -> bool {
         // Equal keys are equal in length and in their last byte.
         let key = short(key);
         let last = key.as_bytes().last().copied().unwrap_or_default();
         let mark = 1 << ((key.len() * 7 + usize::from(last) * 3) % 128);
-        let again = seen & mark != 0;
-        seen |= mark;
-        again
-    })
+        let is_new = self.seen & mark == 0;
+        self.seen |= mark;
+        self.count += 1;
+        is_new
+    }
 }
 
 /// Keys that are the same when cut are the same key in the object.

@@ -19,6 +19,7 @@ pub(crate) mod live;
 pub(crate) mod marks;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
+pub(crate) mod names;
 pub(crate) mod observer;
 pub(crate) mod parse;
 #[cfg(feature = "http")]

@@ -153,7 +153,7 @@ pub(crate) fn fact(payload: &[u8]) -> Option<Fact> {
     let span_id = parsed.span_id.as_ref()?.parse::<SpanId>().ok()?.to_bytes();
     let time = Timestamp::parse(&parsed.timestamp)?;
     let change = match parsed.kind_of_event.as_str() {
-        "started" => Change::Started(Box::new(begun(&parsed, time))),
+        "started" => Change::Started(begun(&parsed, time)),
         "ended" => {
             let outcome = match (&parsed.lost, &parsed.status) {
                 (Some(_), _) => Outcome::Lost,
@@ -163,7 +163,7 @@ pub(crate) fn fact(payload: &[u8]) -> Option<Fact> {
             };
             let start = parsed.start_timestamp.as_deref().and_then(Timestamp::parse);
             Change::Ended {
-                begun: Box::new(begun(&parsed, start.unwrap_or(time))),
+                begun: begun(&parsed, start.unwrap_or(time)),
                 outcome,
             }
         }
@@ -186,8 +186,8 @@ fn begun(parsed: &Parsed, start: Timestamp) -> Begun {
     Begun {
         parent: parsed.parent_span_id.as_ref().and_then(bytes),
         parent_remote: parsed.parent_remote,
-        name: Begun::text(&parsed.name),
-        service: Begun::text(&parsed.service),
+        name: Begun::text(&parsed.name).into(),
+        service: Begun::text(&parsed.service).into(),
         kind: query::kind(&parsed.kind).unwrap_or(SpanKind::Internal),
         start,
         links: parsed

@@ -315,8 +315,37 @@ fn joined_payload(span: &SpanData, start: &[u8], sent: Sent) -> Vec<u8> {
         panic!("a start and a rest are read back")
     };
     assert!(begun.is_leased);
+    let again = payload_again(&begun, &rest);
     let (spanned, end) = rest.join(begun).expect("they are of one span");
-    ended_payload(Some(Record::End(spanned, end)))
+    let joined = ended_payload(Some(Record::End(spanned, end)));
+    if let Some(again) = again {
+        let text = |payload: &[u8]| payload.escape_ascii().to_string();
+        assert_eq!(text(&again), text(&joined));
+    }
+    joined
+}
+
+/// The same, made of the event that the start became, where that serves.
+fn payload_again(begun: &record::Spanned<'_>, rest: &record::Rest<'_>) -> Option<Vec<u8>> {
+    let span = named(begun.span.clone());
+    let mut started = Vec::new();
+    let places = json::started(&mut started, &span, begun.start)?;
+    if span.name != rest.name || !places.have_room_for(&rest.added) {
+        return None;
+    }
+    let again = json::Again {
+        started: &started,
+        places: &places,
+        start: rest.scope.scope.map(|_| rest.start),
+        scope: rest.scope.scope,
+        scope_version: rest.scope.version,
+        added: &rest.added,
+        links: &rest.links,
+        truncated: rest.truncated,
+    };
+    let mut payload = b"before".to_vec();
+    json::ended_again(&mut payload, &again, &rest.end);
+    Some(payload.split_off("before".len()))
 }
 
 /// The start of a span as the SDK's copy tells it, and what the end need not repeat.
@@ -607,7 +636,7 @@ proptest! {
         assert_eq!((fact.trace_id, fact.span_id, fact.time), (ids.0, ids.1, span.start_time.into()));
         let Change::Started(begun) = fact.change else { panic!("{:?}", fact.change) };
         assert_eq!((begun.parent, begun.parent_remote, begun.start), (parent, span.parent_span_is_remote, span.start_time.into()));
-        assert_eq!((begun.name.as_str(), begun.service.as_str(), begun.kind), (span.name.as_ref(), SERVICE, record::kind_of(&span.span_kind)));
+        assert_eq!((&*begun.name, &*begun.service, begun.kind), (span.name.as_ref(), SERVICE, record::kind_of(&span.span_kind)));
         let links: Vec<[u8; 16]> = span.links.iter().map(|link| link.span_context.trace_id().to_bytes()).collect();
         assert_eq!(begun.links, links);
         let fact = parse::fact(&ended).unwrap();

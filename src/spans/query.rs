@@ -48,7 +48,7 @@ impl TraceFilter {
         self.may_see(id)
             && any(&self.trace_ids, |one| one.to_bytes() == *id)
             && any(&self.services, |name| {
-                trace.services.iter().any(|service| service.name == *name)
+                trace.services.iter().any(|service| *service.name == **name)
             })
             && any(&self.names, |name| trace.name() == name)
             && any(&self.kinds, |kind| trace.kind() == *kind)
@@ -426,7 +426,7 @@ mod tests {
         let mut trace = Trace::new(number);
         for (span, place) in described["spans"].as_array().unwrap().iter().zip(1_u8..) {
             let at = |key: &str| Timestamp::from_nanos(span[key].as_u64().unwrap() * 1_000_000);
-            let begun = Box::new(Begun {
+            let begun = Begun {
                 parent: (place > 1).then_some([1; 8]),
                 parent_remote: false,
                 name: text(span, "name").into(),
@@ -434,7 +434,7 @@ mod tests {
                 kind: kind(text(span, "kind")).unwrap(),
                 start: at("startMs"),
                 links: Vec::new(),
-            });
+            };
             let (time, change) = match text(span, "outcome") {
                 "" => (at("startMs"), Change::Started(begun)),
                 outcome => {

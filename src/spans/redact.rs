@@ -8,7 +8,7 @@ use memchr::{memchr2, memmem};
 use crate::{
     spans::{
         event::AttributeValue,
-        json::{self, End, Pairs, Span, Status, Value},
+        json::{self, End, Link, Pairs, Span, Status, Value},
     },
     sync::guard,
 };
@@ -173,7 +173,8 @@ impl Redaction {
 
     /// Asks `function` about every value that is not masked by its key: it gets the name of the span (`""` for a resource),
     /// the key and the value. The message of a failed span has the key `status.message`, the text of a log record `body`;
-    /// patterns hold for these, too. It runs on the log's thread, so it must be quick; where it panics the value is masked.
+    /// patterns hold for these, too. What it said of a value at the start of a span may hold for that value at its end,
+    /// without being asked again. It runs on the log's thread, so it must be quick; where it panics the value is masked.
     pub fn with(
         mut self,
         function: impl Fn(&str, &str, &AttributeValue) -> Redact + Send + Sync + 'static,
@@ -240,12 +241,17 @@ impl Redaction {
 
     /// Masks what a span says.
     pub(crate) fn span(&self, span: &mut Span<'_>) {
+        self.parts(span.name, &mut span.attributes, &mut span.links);
+    }
+
+    /// Masks these attributes and links of the span with this name.
+    pub(crate) fn parts(&self, name: &str, attributes: &mut Pairs<'_>, links: &mut [Link<'_>]) {
         if self.is_none() {
             return;
         }
-        self.pairs(span.name, &mut span.attributes);
-        for link in &mut span.links {
-            self.pairs(span.name, &mut link.attributes);
+        self.pairs(name, attributes);
+        for link in links {
+            self.pairs(name, &mut link.attributes);
         }
     }
 
@@ -436,6 +442,8 @@ struct Patterns {
     all: Vec<Pattern>,
     /// The last letters of their last words: most keys are told apart by them.
     ends: Vec<[u8; END]>,
+    /// A mark for each of these, so that most keys are told apart at one look.
+    marks: [u64; 16],
     /// Whether a pattern has no such letters.
     has_short: bool,
 }
@@ -456,7 +464,13 @@ impl Patterns {
             }
             let Some(last) = words.last() else { continue };
             match last.as_bytes().last_chunk::<END>() {
-                Some(end) => self.ends.push(*end),
+                Some(end) => {
+                    self.ends.push(*end);
+                    let (word, bit) = mark_of(*end);
+                    if let Some(word) = self.marks.get_mut(word) {
+                        *word |= bit;
+                    }
+                }
                 None => self.has_short = true,
             }
             self.all.push(Pattern(words));
@@ -473,9 +487,11 @@ impl Patterns {
 
     fn may_hold_for(&self, key: &str) -> bool {
         match key.as_bytes().last_chunk::<END>() {
-            Some(end) if !self.has_short && !end.iter().any(|byte| is_separator(*byte)) => self
-                .ends
-                .contains(&end.map(|byte| byte.to_ascii_lowercase())),
+            Some(end) if !self.has_short && !end.iter().any(|byte| is_separator(*byte)) => {
+                let end = end.map(|byte| byte.to_ascii_lowercase());
+                let (word, bit) = mark_of(end);
+                self.marks.get(word).is_some_and(|word| word & bit != 0) && self.ends.contains(&end)
+            }
             _ => !self.all.is_empty(),
         }
     }
@@ -497,6 +513,12 @@ impl Pattern {
         }
         ends(&self.0, words)
     }
+}
+
+/// Which of 1024 bits these letters have.
+fn mark_of([first, second, third]: [u8; END]) -> (usize, u64) {
+    let mixed = usize::from(first) * 37 + usize::from(second) * 11 + usize::from(third);
+    (mixed / 64 % 16, 1 << (mixed % 64))
 }
 
 /// The words of a key.

@@ -1,15 +1,49 @@
 //! The worker's memory of starts whose ends will say only the rest (see [`lease`](crate::spans::lease)): at most one for
-//! each place, of at most a kilobyte. Memory is used again, the last first, so it stays small while few spans are open.
+//! each place, a record of at most a kilobyte and the event that was made of it. Memory is used again, the last first, so it stays small while few spans are open.
 
-use crate::spans::lease::{Key, PLACES};
+use crate::spans::{
+    json::Places,
+    lease::{Key, PLACES},
+    record::Rest,
+    summary::Begun,
+};
 
-/// The records of leased starts of one source, by place.
+/// The starts of one source that are remembered, by place.
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
-    /// For each place, where its record is, and one more; 0 for none.
+    /// For each place, where its start is, and one more; 0 for none.
     places: Vec<u32>,
-    records: Vec<Vec<u8>>,
+    starts: Vec<Start>,
     free: Vec<u32>,
+}
+
+/// One start.
+#[derive(Debug, Default)]
+pub(crate) struct Start {
+    /// As it came from the host.
+    pub(crate) record: Vec<u8>,
+    /// The payload of the event that was made of it.
+    pub(crate) event: Vec<u8>,
+    /// What else there is to know to make the end of that payload.
+    pub(crate) told: Option<Told>,
+}
+
+/// A start that readers were told of.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    pub(crate) places: Places,
+    pub(crate) begun: Begun,
+}
+
+impl Told {
+    /// Whether the end of this span can be made of the payload of its start.
+    pub(crate) fn serves(&self, rest: &Rest<'_>) -> bool {
+        (self.trace_id, self.span_id) == (rest.trace_id, rest.span_id)
+            && *self.begun.name == *rest.name
+            && self.places.have_room_for(&rest.added)
+    }
 }
 
 impl Remembered {
@@ -23,28 +57,39 @@ impl Remembered {
         };
         if *place == 0 {
             *place = self.free.pop().unwrap_or_else(|| {
-                self.records.push(Vec::new());
-                u32::try_from(self.records.len()).unwrap_or(0)
+                self.starts.push(Start::default());
+                u32::try_from(self.starts.len()).unwrap_or(0)
             });
         }
-        if let Some(memory) = self.records.get_mut((*place as usize).wrapping_sub(1)) {
-            memory.clear();
-            memory.extend_from_slice(record);
+        if let Some(start) = self.starts.get_mut((*place as usize).wrapping_sub(1)) {
+            start.told = None;
+            start.record.clear();
+            start.record.extend_from_slice(record);
         }
     }
 
-    /// Gives the record of a place, and forgets it.
-    pub(crate) fn take(&mut self, key: Key) -> Option<Vec<u8>> {
-        let place = std::mem::take(self.places.get_mut(key.place())?);
-        let record = self.records.get_mut((place as usize).checked_sub(1)?)?;
-        self.free.push(place);
-        Some(std::mem::take(record))
+    /// Keeps what the record became.
+    pub(crate) fn tell(&mut self, key: Key, event: &[u8], told: Told) {
+        let place = self.places.get(key.place()).map_or(0, |place| *place);
+        if let Some(start) = self.starts.get_mut((place as usize).wrapping_sub(1)) {
+            start.event.clear();
+            start.event.extend_from_slice(event);
+            start.told = Some(told);
+        }
     }
 
-    /// Gives the memory of the record that was taken last back, for the next one.
-    pub(crate) fn put_back(&mut self, memory: Vec<u8>) {
+    /// Gives the start of a place, and forgets it.
+    pub(crate) fn take(&mut self, key: Key) -> Option<Start> {
+        let place = std::mem::take(self.places.get_mut(key.place())?);
+        let start = self.starts.get_mut((place as usize).checked_sub(1)?)?;
+        self.free.push(place);
+        Some(std::mem::take(start))
+    }
+
+    /// Gives the memory of the start that was taken last back, for the next one.
+    pub(crate) fn put_back(&mut self, memory: Start) {
         let place = self.free.last().map_or(0, |place| *place as usize);
-        if let Some(free) = self.records.get_mut(place.wrapping_sub(1)) {
+        if let Some(free) = self.starts.get_mut(place.wrapping_sub(1)) {
             *free = memory;
         }
     }
@@ -61,23 +106,23 @@ mod tests {
     #[test]
     fn a_record_is_given_once_and_its_memory_is_used_again() {
         let mut remembered = Remembered::default();
-        assert_eq!(remembered.take(key(1)), None);
+        assert!(remembered.take(key(1)).is_none());
         for round in 0..3_u8 {
             remembered.keep(key(1), &[round, 1]);
             remembered.keep(key(2), &[round, 2, 2]);
             let first = remembered.take(key(1)).unwrap();
-            assert_eq!(first, [round, 1]);
-            assert_eq!(remembered.take(key(1)), None);
-            let address = first.as_ptr();
+            assert_eq!(first.record, [round, 1]);
+            assert!(remembered.take(key(1)).is_none());
+            let address = first.record.as_ptr();
             remembered.put_back(first);
-            assert_eq!(remembered.take(key(2)).unwrap(), [round, 2, 2]);
+            assert_eq!(remembered.take(key(2)).unwrap().record, [round, 2, 2]);
             remembered.keep(key(3), &[round]);
             remembered.keep(key(4), &[round]);
             remembered.take(key(3)).unwrap();
             let again = remembered.take(key(4)).unwrap();
-            assert_eq!(again.as_ptr(), address);
+            assert_eq!(again.record.as_ptr(), address);
         }
-        assert_eq!(remembered.records.len(), 2);
+        assert_eq!(remembered.starts.len(), 2);
     }
 
     #[test]
@@ -85,7 +130,7 @@ mod tests {
         let mut remembered = Remembered::default();
         remembered.keep(key(1), b"dropped");
         remembered.keep(key(1), b"next");
-        assert_eq!(remembered.take(key(1)).unwrap(), b"next");
-        assert_eq!(remembered.take(key(1)), None);
+        assert_eq!(remembered.take(key(1)).unwrap().record, b"next");
+        assert!(remembered.take(key(1)).is_none());
     }
 }

@@ -1,10 +1,11 @@
 //! What is known of one trace at a glance: kept up to date by the worker, read by the list of traces. Pure.
 
-use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{
+    hash::{Map, Set},
     spans::{
         event::SpanKind,
         json::{self, clip},
@@ -33,8 +34,8 @@ pub(crate) struct Fact {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
-    Started(Box<Begun>),
-    Ended { begun: Box<Begun>, outcome: Outcome },
+    Started(Begun),
+    Ended { begun: Begun, outcome: Outcome },
     Waiting(bool),
     Other,
 }
@@ -44,8 +45,8 @@ pub(crate) enum Change {
 pub(crate) struct Begun {
     pub(crate) parent: Option<[u8; 8]>,
     pub(crate) parent_remote: bool,
-    pub(crate) name: String,
-    pub(crate) service: String,
+    pub(crate) name: Arc<str>,
+    pub(crate) service: Arc<str>,
     pub(crate) kind: SpanKind,
     pub(crate) start: Timestamp,
     pub(crate) links: Vec<[u8; 16]>,
@@ -53,8 +54,8 @@ pub(crate) struct Begun {
 
 impl Begun {
     /// The part of a name or a service that is remembered.
-    pub(crate) fn text(text: &str) -> String {
-        clip(text, TEXT_BYTES_MAX).0.to_owned()
+    pub(crate) fn text(text: &str) -> &str {
+        clip(text, TEXT_BYTES_MAX).0
     }
 }
 
@@ -95,10 +96,9 @@ pub(crate) struct Trace {
     pub(crate) first: u64,
     pub(crate) last: u64,
     root: Option<Root>,
-    /// Open spans, each with its parent.
-    open: HashMap<[u8; 8], Option<[u8; 8]>>,
-    waiting: HashSet<[u8; 8]>,
-    lost: HashSet<[u8; 8]>,
+    open: OpenSpans,
+    waiting: FewSpans,
+    lost: FewSpans,
     pub(crate) total: u64,
     pub(crate) ended: u64,
     pub(crate) errors: u64,
@@ -112,8 +112,8 @@ pub(crate) struct Trace {
 #[derive(Clone, Debug)]
 struct Root {
     span_id: [u8; 8],
-    name: String,
-    service: String,
+    name: Arc<str>,
+    service: Arc<str>,
     kind: SpanKind,
     rank: Rank,
     start: Timestamp,
@@ -131,16 +131,108 @@ enum Rank {
     Root,
 }
 
+/// Open spans, each with its parent. Where one is open at a time, as in a trace of one span, nothing is allocated.
+#[derive(Clone, Debug, Default)]
+struct OpenSpans {
+    one: Option<OpenSpan>,
+    others: Option<Box<Parents>>,
+}
+
+type OpenSpan = ([u8; 8], Option<[u8; 8]>);
+type Parents = Map<[u8; 8], Option<[u8; 8]>>;
+
+impl OpenSpans {
+    /// Whether it was not there.
+    fn insert(&mut self, span: [u8; 8], parent: Option<[u8; 8]>) -> bool {
+        match self.one {
+            Some((one, _)) if one == span => {
+                self.one = Some((span, parent));
+                false
+            }
+            None if !self.is_other(span) => {
+                self.one = Some((span, parent));
+                true
+            }
+            _ => {
+                let others = self.others.get_or_insert_default();
+                others.insert(span, parent).is_none()
+            }
+        }
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, span: [u8; 8]) -> bool {
+        if self.one.is_some_and(|(one, _)| one == span) {
+            self.one = None;
+            return true;
+        }
+        let others = self.others.as_mut();
+        others.is_some_and(|others| others.remove(&span).is_some())
+    }
+
+    fn is_other(&self, span: [u8; 8]) -> bool {
+        let others = self.others.as_ref();
+        others.is_some_and(|others| others.contains_key(&span))
+    }
+
+    fn contains(&self, span: [u8; 8]) -> bool {
+        self.one.is_some_and(|(one, _)| one == span) || self.is_other(span)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn len(&self) -> usize {
+        let others = self.others.as_ref().map_or(0, |others| others.len());
+        usize::from(self.one.is_some()) + others
+    }
+
+    fn iter(&self) -> impl Iterator<Item = OpenSpan> {
+        let others = self.others.iter().flat_map(|others| others.iter());
+        let others = others.map(|(span, parent)| (*span, *parent));
+        self.one.into_iter().chain(others)
+    }
+}
+
 impl Root {
     fn is_genuine(&self) -> bool {
         self.rank > Rank::StandIn
     }
 }
 
+/// A set that in most traces is empty, and small as long as it is.
+#[derive(Clone, Debug, Default)]
+struct FewSpans(Option<Box<Set<[u8; 8]>>>);
+
+impl FewSpans {
+    fn insert(&mut self, span: [u8; 8]) {
+        self.0.get_or_insert_default().insert(span);
+    }
+
+    /// Whether it was there.
+    fn remove(&mut self, span: [u8; 8]) -> bool {
+        self.0.as_mut().is_some_and(|set| set.remove(&span))
+    }
+
+    fn contains(&self, span: [u8; 8]) -> bool {
+        self.0.as_ref().is_some_and(|set| set.contains(&span))
+    }
+
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |set| set.len())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// A service's share in a trace.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Service {
-    pub(crate) name: String,
+    #[serde(serialize_with = "shared")]
+    pub(crate) name: Arc<str>,
     spans: u64,
     errors: u64,
 }
@@ -151,9 +243,9 @@ impl Trace {
             first,
             last: first,
             root: None,
-            open: HashMap::new(),
-            waiting: HashSet::new(),
-            lost: HashSet::new(),
+            open: OpenSpans::default(),
+            waiting: FewSpans::default(),
+            lost: FewSpans::default(),
             total: 0,
             ended: 0,
             errors: 0,
@@ -170,30 +262,30 @@ impl Trace {
         self.newest = self.newest.max(fact.time);
         match &fact.change {
             Change::Started(begun) => {
-                if self.lost.remove(&fact.span_id) {
+                if self.lost.remove(fact.span_id) {
                     self.take_back(fact.span_id, begun);
-                } else if self.open.insert(fact.span_id, begun.parent).is_none() {
+                } else if self.open.insert(fact.span_id, begun.parent) {
                     self.meet(fact.span_id, begun);
                 }
             }
             Change::Ended { begun, outcome } => self.end(fact, begun, *outcome),
             Change::Waiting(true) => {
                 // Only an open span is ever taken out again.
-                if self.open.contains_key(&fact.span_id) {
+                if self.open.contains(fact.span_id) {
                     self.waiting.insert(fact.span_id);
                 }
             }
             Change::Waiting(false) => {
-                self.waiting.remove(&fact.span_id);
+                self.waiting.remove(fact.span_id);
             }
             Change::Other => {}
         }
     }
 
     fn end(&mut self, fact: &Fact, begun: &Begun, outcome: Outcome) {
-        let was_open = self.open.remove(&fact.span_id).is_some();
-        let was_lost = self.lost.remove(&fact.span_id);
-        self.waiting.remove(&fact.span_id);
+        let was_open = self.open.remove(fact.span_id);
+        let was_lost = self.lost.remove(fact.span_id);
+        self.waiting.remove(fact.span_id);
         if !was_open && !was_lost {
             self.meet(fact.span_id, begun);
         }
@@ -258,8 +350,8 @@ impl Trace {
         if better {
             self.root = Some(Root {
                 span_id,
-                name: begun.name.clone(),
-                service: begun.service.clone(),
+                name: Arc::clone(&begun.name),
+                service: Arc::clone(&begun.service),
                 kind: begun.kind,
                 rank,
                 start: begun.start,
@@ -269,33 +361,28 @@ impl Trace {
     }
 
     /// Counts spans and errors of a service; beyond the bound on services nothing is counted.
-    fn count(&mut self, name: &str, spans: i64, errors: i64) {
-        if !self.services.iter().any(|service| service.name == name) {
-            if self.services.len() >= SERVICES_MAX {
-                return;
-            }
-            self.services.push(Service {
-                name: name.to_owned(),
-                spans: 0,
-                errors: 0,
-            });
-        }
-        if let Some(service) = self
-            .services
-            .iter_mut()
-            .find(|service| service.name == name)
-        {
+    fn count(&mut self, name: &Arc<str>, spans: i64, errors: i64) {
+        let known = self.services.iter_mut().find(|one| one.name == *name);
+        if let Some(service) = known {
             service.spans = service.spans.saturating_add_signed(spans);
             service.errors = service.errors.saturating_add_signed(errors);
+        } else if self.services.len() < SERVICES_MAX {
+            // Most traces have one service.
+            self.services.reserve_exact(1);
+            self.services.push(Service {
+                name: Arc::clone(name),
+                spans: 0_u64.saturating_add_signed(spans),
+                errors: 0_u64.saturating_add_signed(errors),
+            });
         }
     }
 
     pub(crate) fn span_state(&self, span: [u8; 8]) -> KnownSpan {
-        if self.lost.contains(&span) {
+        if self.lost.contains(span) {
             KnownSpan::Lost
-        } else if !self.open.contains_key(&span) {
+        } else if !self.open.contains(span) {
             KnownSpan::Closed
-        } else if self.waiting.contains(&span) {
+        } else if self.waiting.contains(span) {
             KnownSpan::Waiting
         } else {
             KnownSpan::Running
@@ -311,10 +398,10 @@ impl Trace {
         if self.waiting.is_empty() {
             return false;
         }
-        let parents: HashSet<[u8; 8]> = self.open.values().flatten().copied().collect();
+        let parents: Set<[u8; 8]> = self.open.iter().filter_map(|(_, parent)| parent).collect();
         self.open
-            .keys()
-            .all(|span| self.waiting.contains(span) || parents.contains(span))
+            .iter()
+            .all(|(span, _)| self.waiting.contains(span) || parents.contains(&span))
     }
 
     /// Whether the root and everything below it has ended.
@@ -350,11 +437,11 @@ impl Trace {
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.root.as_ref().map_or("", |root| &root.name)
+        self.root.as_ref().map_or("", |root| &*root.name)
     }
 
     pub(crate) fn service_name(&self) -> &str {
-        self.root.as_ref().map_or("", |root| &root.service)
+        self.root.as_ref().map_or("", |root| &*root.service)
     }
 
     pub(crate) fn kind(&self) -> SpanKind {
@@ -426,6 +513,10 @@ struct SpanCounts {
     lost: u64,
 }
 
+fn shared<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
 /// Milliseconds with the nanoseconds as decimals.
 #[expect(
     clippy::cast_precision_loss,
@@ -468,8 +559,8 @@ pub(crate) mod tests {
             Begun {
                 parent: parent.map(|parent| [parent; 8]),
                 parent_remote: false,
-                name: format!("span{span}"),
-                service: "shop".to_owned(),
+                name: format!("span{span}").into(),
+                service: "shop".into(),
                 kind: SpanKind::Internal,
                 start: Timestamp::from_nanos(start * 1_000_000_000),
                 links: Vec::new(),
@@ -477,11 +568,7 @@ pub(crate) mod tests {
         }
 
         pub(crate) fn started(&self, span: u8, parent: Option<u8>, time: u64) -> Fact {
-            self.fact(
-                span,
-                time,
-                Change::Started(Box::new(Self::begun(span, parent, time))),
-            )
+            self.fact(span, time, Change::Started(Self::begun(span, parent, time)))
         }
 
         pub(crate) fn ended(
@@ -492,7 +579,7 @@ pub(crate) mod tests {
             outcome: Outcome,
         ) -> Fact {
             let [start, end] = times;
-            let begun = Box::new(Self::begun(span, parent, start));
+            let begun = Self::begun(span, parent, start);
             self.fact(span, end, Change::Ended { begun, outcome })
         }
 
@@ -755,10 +842,10 @@ pub(crate) mod tests {
         let mut trace = Trace::new(1);
         for number in 0..100_000_u64 {
             let mut begun = Facts::begun(1, Some(1), 10);
-            begun.service = format!("service{number}");
+            begun.service = format!("service{number}").into();
             begun.links = vec![u128::from(number).to_be_bytes()];
             let change = Change::Ended {
-                begun: Box::new(begun),
+                begun,
                 outcome: Outcome::Lost,
             };
             let fact = Fact {

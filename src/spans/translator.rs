@@ -1,21 +1,23 @@
 //! What the worker does with spans: records become events, and the index learns of them before readers see them. It
 //! runs on the worker thread only.
 
-use std::{borrow::Cow, collections::HashSet, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use crate::{
+    hash::Set,
     spans::{
         event::SpanState,
         index::{KnownSpan, TraceIndex},
-        json::{self, End, LostReason, Span, Status},
+        json::{self, Again, End, LostReason, Span, Status},
         lease::Key,
         marks::{Mark, Marks},
+        names::Names,
         observer::IndexObserver,
         parse,
         process::{Process, Processes},
         record::{self, Doing, Record, Rest, Spanned},
         redact::Redaction,
-        remembered::Remembered,
+        remembered::{Remembered, Told},
         summary::{Begun, Change, Fact, Outcome},
         tally::Tally,
         viewers::Hidden,
@@ -36,9 +38,9 @@ pub(crate) struct SpanTranslator {
     index: Arc<TraceIndex>,
     processes: Arc<Processes>,
     hidden: Hidden,
-    announced: HashSet<u32>,
+    announced: Set<u32>,
     /// Sources whose provider was shut down.
-    closed: HashSet<u32>,
+    closed: Set<u32>,
     /// Processes announced in the batch that is not stored yet.
     announcing: Vec<u32>,
     /// Processes announced to readers while the store failed.
@@ -56,6 +58,7 @@ pub(crate) struct SpanTranslator {
     /// Marks of dropped ends for which the buffer had no room.
     marks: Arc<Marks>,
     redaction: Redaction,
+    names: Names,
     tally: Arc<Tally>,
     /// Those of them that a note, which may be on its way, will settle.
     settling: Vec<Mark>,
@@ -82,8 +85,8 @@ impl SpanTranslator {
             index,
             processes,
             hidden,
-            announced: HashSet::new(),
-            closed: HashSet::new(),
+            announced: Set::default(),
+            closed: Set::default(),
             announcing: Vec::new(),
             unkept: Vec::new(),
             current: None,
@@ -93,6 +96,7 @@ impl SpanTranslator {
             owed: Vec::new(),
             marks,
             redaction: Redaction::none(),
+            names: Names::default(),
             tally: Arc::default(),
             settling: Vec::new(),
             is_settling: false,
@@ -117,9 +121,9 @@ impl SpanTranslator {
             source,
             once,
             doing,
+            is_leased,
             start,
             span,
-            ..
         }: Spanned<'_>,
         batch: &mut Batch,
     ) {
@@ -139,17 +143,30 @@ impl SpanTranslator {
         }
         let pin = Pin::Open(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
-        batch.push("started", key, pin, |out| json::started(out, &span, start));
+        let mut places = None;
+        batch.push("started", key, pin, |out| {
+            places = json::started(out, &span, start);
+        });
         // What was lost with a process that alone remembered it is no replay, but done anew.
         if once && (span.durable || !self.is_lost(&span)) {
             batch.mark_once();
         }
-        self.note_fact(
-            batch,
-            &span,
-            start,
-            Change::Started(Box::new(begun(&span, start))),
-        );
+        let begun = self.begun(&span, start);
+        let remembered = self.remembered.get_mut(source as usize);
+        if is_leased
+            && !once
+            && let (Some(places), Some(remembered)) = (places, remembered)
+        {
+            let told = Told {
+                trace_id: span.trace_id,
+                span_id: span.span_id,
+                places,
+                begun: begun.clone(),
+            };
+            let key = Key::of(span.trace_id, span.span_id);
+            remembered.tell(key, batch.last_payload(), told);
+        }
+        self.note_fact(batch, &span, start, Change::Started(begun));
     }
 
     fn end(&mut self, spanned: Spanned<'_>, end: End<'_>, batch: &mut Batch) {
@@ -178,26 +195,15 @@ impl SpanTranslator {
         };
         let mut end = End { start, ..end };
         self.redaction.end(span.name, &mut end);
-        let outcome = match end.status {
-            _ if end.cancelled => Outcome::Cancelled,
-            Status::Error(_) => Outcome::Error,
-            Status::Ok | Status::Unset => Outcome::Ok,
-        };
+        let outcome = outcome(&end);
         let pin = Pin::Close(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
         batch.push("ended", key, pin, |out| json::ended(out, &span, &end));
         if once {
             batch.mark_once();
         }
-        self.note_fact(
-            batch,
-            &span,
-            end.end,
-            Change::Ended {
-                begun: Box::new(begun(&span, start)),
-                outcome,
-            },
-        );
+        let begun = self.begun(&span, start);
+        self.note_fact(batch, &span, end.end, Change::Ended { begun, outcome });
     }
 
     /// Remembers the start of a span whose end will say only the rest.
@@ -222,8 +228,62 @@ impl SpanTranslator {
         let source = rest.source as usize;
         let remembered = self.remembered.get_mut(source);
         let start = remembered.and_then(|remembered| remembered.take(key));
-        let start = start.unwrap_or_default();
-        let joined = match record::read(&start) {
+        let mut start = start.unwrap_or_default();
+        match start.told.take().filter(|told| told.serves(&rest)) {
+            Some(told) => self.end_again(rest, &start.event, told, batch),
+            None => self.end_joined(rest, &start.record, mark, batch),
+        }
+        if let Some(remembered) = self.remembered.get_mut(source) {
+            remembered.put_back(start);
+        }
+    }
+
+    /// Makes the end of a span of the event that its start became.
+    fn end_again(&mut self, mut rest: Rest<'_>, started: &[u8], told: Told, batch: &mut Batch) {
+        self.tally.count_ended();
+        if self.hidden.hides_end(rest.span_id) || self.introduce(rest.source, batch).is_none() {
+            return;
+        }
+        self.redaction
+            .parts(rest.name, &mut rest.added, &mut rest.links);
+        self.redaction.end(rest.name, &mut rest.end);
+        let Told { places, begun, .. } = told;
+        let start = rest.scope.scope.map(|_| rest.start);
+        let again = Again {
+            started,
+            places: &places,
+            start,
+            scope: rest.scope.scope,
+            scope_version: rest.scope.version,
+            added: &rest.added,
+            links: &rest.links,
+            truncated: rest.truncated,
+        };
+        let pin = Pin::Close(u64::from_be_bytes(rest.span_id));
+        let key = StreamKey::new(rest.trace_id).ok();
+        batch.push("ended", key, pin, |out| {
+            json::ended_again(out, &again, &rest.end);
+        });
+        let begun = Begun {
+            start: start.unwrap_or(begun.start),
+            links: rest.links.iter().map(|link| link.trace_id).collect(),
+            ..begun
+        };
+        let fact = Fact {
+            trace_id: rest.trace_id,
+            span_id: rest.span_id,
+            time: rest.end.end,
+            change: Change::Ended {
+                begun,
+                outcome: outcome(&rest.end),
+            },
+        };
+        self.facts.push((batch.len().saturating_sub(1), fact));
+    }
+
+    /// Makes the end of a span whole, with the record of its start.
+    fn end_joined(&mut self, rest: Rest<'_>, start: &[u8], mark: Mark, batch: &mut Batch) {
+        let joined = match record::read(start) {
             Some(Record::Start(begun)) => rest.join(begun),
             _ => None,
         };
@@ -234,9 +294,6 @@ impl SpanTranslator {
             // that is lost on the way.
             self.log.intake.count_dropped(Class::End, 1);
             self.marks.keep(mark);
-        }
-        if let Some(remembered) = self.remembered.get_mut(source) {
-            remembered.put_back(start);
         }
     }
 
@@ -338,6 +395,18 @@ impl SpanTranslator {
             ..Span::bare(fact.trace_id, fact.span_id)
         };
         self.change(&span, Some(SpanState::Waiting), Timestamp::now(), batch);
+    }
+
+    fn begun(&mut self, span: &Span<'_>, start: Timestamp) -> Begun {
+        Begun {
+            parent: span.parent,
+            parent_remote: span.parent_remote,
+            name: self.names.share(Begun::text(span.name)),
+            service: self.names.share(Begun::text(span.service)),
+            kind: span.kind,
+            start,
+            links: span.links.iter().map(|link| link.trace_id).collect(),
+        }
     }
 
     fn is_shown(&self, span: &Span<'_>) -> bool {
@@ -655,14 +724,10 @@ impl Translator for SpanTranslator {
     }
 }
 
-fn begun(span: &Span<'_>, start: Timestamp) -> Begun {
-    Begun {
-        parent: span.parent,
-        parent_remote: span.parent_remote,
-        name: Begun::text(span.name),
-        service: Begun::text(span.service),
-        kind: span.kind,
-        start,
-        links: span.links.iter().map(|link| link.trace_id).collect(),
+fn outcome(end: &End<'_>) -> Outcome {
+    match end.status {
+        _ if end.cancelled => Outcome::Cancelled,
+        Status::Error(_) => Outcome::Error,
+        Status::Ok | Status::Unset => Outcome::Ok,
     }
 }

@@ -5,7 +5,6 @@
 //! is known that the host's spans tell their paths, the worker looks a little later.
 
 use std::{
-    collections::HashSet,
     sync::{
         Arc, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -14,6 +13,7 @@ use std::{
 };
 
 use crate::{
+    hash::Set,
     spans::json::{Pairs, Span, Value},
     sse::worker::Hold,
     sync::{read, write},
@@ -114,16 +114,16 @@ impl Mounts {
 #[derive(Debug)]
 pub(crate) struct Hidden {
     mounts: Arc<Mounts>,
-    spans: HashSet<[u8; 8]>,
-    older: HashSet<[u8; 8]>,
+    spans: Set<[u8; 8]>,
+    older: Set<[u8; 8]>,
 }
 
 impl Hidden {
     pub(crate) fn new(mounts: Arc<Mounts>) -> Self {
         Self {
             mounts,
-            spans: HashSet::new(),
-            older: HashSet::new(),
+            spans: Set::default(),
+            older: Set::default(),
         }
     }
 

@@ -13,14 +13,20 @@ use crate::sse::{
 pub struct Batch {
     bytes: Vec<u8>,
     heads: Vec<Head>,
+    /// Names, most of them once: events have few.
+    names: Vec<Box<str>>,
 }
+
+/// How many of the last names are looked through for one that is there already, and how many are kept for later.
+const NAMES_MAX: usize = 16;
 
 #[derive(Debug)]
 struct Head {
     key: Option<StreamKey>,
     pin: Pin,
     once: bool,
-    name_length: usize,
+    /// Its place among the names.
+    name: usize,
     end: usize,
 }
 
@@ -80,11 +86,10 @@ impl Batch {
     pub fn iter(&self) -> impl Iterator<Item = BatchRecord<'_>> + Clone {
         let mut start = 0;
         self.heads.iter().map(move |head| {
-            let bytes = self.bytes.get(start..head.end).unwrap_or_default();
+            let payload = self.bytes.get(start..head.end).unwrap_or_default();
             start = head.end;
-            let (name, payload) = bytes.split_at_checked(head.name_length).unwrap_or_default();
             BatchRecord {
-                name: std::str::from_utf8(name).unwrap_or_default(),
+                name: self.names.get(head.name).map_or("", |name| name),
                 key: head.key.as_ref(),
                 pin: head.pin,
                 once: head.once,
@@ -108,6 +113,16 @@ impl Batch {
         self.push(name, key, pin, |out| out.extend_from_slice(payload));
     }
 
+    /// The payload of the last event.
+    #[cfg(feature = "spans")]
+    pub(crate) fn last_payload(&self) -> &[u8] {
+        let before = self.heads.len().checked_sub(2);
+        let start = before
+            .and_then(|at| self.heads.get(at))
+            .map_or(0, |head| head.end);
+        self.bytes.get(start..).unwrap_or_default()
+    }
+
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }
@@ -115,6 +130,9 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.heads.clear();
+        if self.names.len() > NAMES_MAX {
+            self.names.clear();
+        }
     }
 
     /// Appends one event; `write` appends its payload and must not touch what stands before.
@@ -125,15 +143,26 @@ impl Batch {
         pin: Pin,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        self.bytes.extend_from_slice(name.as_bytes());
+        let name = self.place_of(name);
         write(&mut self.bytes);
         self.heads.push(Head {
             key,
             pin,
             once: false,
-            name_length: name.len(),
+            name,
             end: self.bytes.len(),
         });
+    }
+
+    /// The place of a name among the names.
+    fn place_of(&mut self, name: &str) -> usize {
+        let from = self.names.len().saturating_sub(NAMES_MAX);
+        let last = self.names.get(from..).unwrap_or_default();
+        if let Some(at) = last.iter().position(|one| **one == *name) {
+            return from + at;
+        }
+        self.names.push(name.into());
+        self.names.len() - 1
     }
 
     /// Says that the last event must be kept only once: see [`BatchRecord::is_once`].

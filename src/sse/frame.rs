@@ -32,7 +32,7 @@ pub(crate) fn event(
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\nid: ");
-    out.extend_from_slice(epoch.as_str().as_bytes());
+    out.extend_from_slice(epoch.as_bytes());
     out.push(b'-');
     number(out, sequence);
     out.extend_from_slice(b"\ndata: ");
@@ -60,7 +60,7 @@ pub(crate) fn control(out: &mut Vec<u8>, name: &str, payload: &[u8]) {
 /// Appends a cursor frame: it moves the browser's last event id and dispatches nothing.
 pub(crate) fn cursor(out: &mut Vec<u8>, epoch: Epoch, sequence: u64) {
     out.extend_from_slice(b"id: ");
-    out.extend_from_slice(epoch.as_str().as_bytes());
+    out.extend_from_slice(epoch.as_bytes());
     out.push(b'-');
     number(out, sequence);
     out.extend_from_slice(b"\n\n");

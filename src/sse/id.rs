@@ -68,6 +68,10 @@ impl Epoch {
         Self(text)
     }
 
+    pub(crate) const fn as_bytes(&self) -> &[u8; 8] {
+        &self.0
+    }
+
     /// Returns the eight characters.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()

@@ -2,15 +2,18 @@
 //! read by subscribers.
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeMap, VecDeque},
+    hash::{Hash, Hasher},
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use crate::{
+    hash::RandomState,
     sse::event::StreamKey,
     sync::{
-        DashMap, Mutex, StaticCounter,
+        DashMap, MapEntry, Mutex, StaticCounter,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         guard, lock,
     },
@@ -20,13 +23,13 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Key {
     id: StreamKey,
-    /// The first sequence that this entry can know of: an earlier entry of the same stream may have been forgotten.
-    since: u64,
     state: Mutex<KeyState>,
 }
 
 #[derive(Debug, Default)]
 struct KeyState {
+    /// The first sequence that this entry can know of: an earlier entry of the same stream may have been forgotten.
+    since: u64,
     /// Sequences of the retained events, ascending.
     positions: VecDeque<u64>,
     /// Opening events that wait for their closing one: while there are any, the stream is held.
@@ -84,13 +87,14 @@ pub(crate) struct Pushed {
 impl Key {
     /// A name on an event that was read back from a store; nobody indexes or waits by it.
     pub(crate) fn detached(id: StreamKey) -> Arc<Self> {
-        Self::new(id, u64::MAX)
+        let key = Self::new(id);
+        lock(&key.state).since = u64::MAX;
+        key
     }
 
-    fn new(id: StreamKey, since: u64) -> Arc<Self> {
+    fn new(id: StreamKey) -> Arc<Self> {
         Arc::new(Self {
             id,
-            since,
             state: Mutex::default(),
         })
     }
@@ -134,10 +138,11 @@ impl Key {
 
     /// How many events of the stream in `after + 1..=to` retention took; `None` when not known.
     pub(crate) fn lost(&self, after: u64, to: u64) -> Option<u64> {
-        if after.saturating_add(1) < self.since {
+        let state = lock(&self.state);
+        if after.saturating_add(1) < state.since {
             return None;
         }
-        lock(&self.state).evicted.within(after, to)
+        state.evicted.within(after, to)
     }
 
     pub(crate) fn is_known(&self) -> bool {
@@ -172,10 +177,34 @@ impl Key {
     }
 }
 
+/// A stream in the table. Its name stands in its entry only, so the table is small: ids come and go by chance all over it.
+#[derive(Clone, Debug)]
+struct Named(Arc<Key>);
+
+impl Borrow<StreamKey> for Named {
+    fn borrow(&self) -> &StreamKey {
+        &self.0.id
+    }
+}
+
+impl PartialEq for Named {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Named {}
+
+impl Hash for Named {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
 /// All streams of the log.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    map: DashMap<StreamKey, Arc<Key>>,
+    map: DashMap<Named, (), RandomState>,
     /// The newest sequence of any stream. It is written under the lock of the stream's place in the map, so who
     /// makes an entry there knows that the stream's later events will pass through it.
     newest: AtomicU64,
@@ -187,7 +216,7 @@ pub(crate) struct Keys {
 impl Keys {
     pub(crate) fn new(newest: u64) -> Self {
         Self {
-            map: DashMap::new(),
+            map: DashMap::with_hasher(RandomState::default()),
             newest: AtomicU64::new(newest),
             retained: AtomicUsize::new(0),
             waiters: Waiters::default(),
@@ -198,22 +227,46 @@ impl Keys {
     pub(crate) fn push(&self, id: &StreamKey, sequence: u64) -> (Arc<Key>, Pushed) {
         // The map's own lock is held meanwhile, so `forget` cannot remove the entry in between: the event would
         // stand in an entry that no later reader finds.
-        if let Some(key) = self.map.get(id) {
+        if let Some(entry) = self.map.get(id) {
             self.newest.store(sequence, Ordering::Relaxed);
+            let key = &entry.key().0;
             let pushed = key.push(sequence);
-            return (Arc::clone(&key), pushed);
+            return (Arc::clone(key), pushed);
         }
-        let entry = self
-            .map
-            .entry(*id)
-            .or_insert_with(|| Key::new(*id, sequence));
+        self.with_entry(
+            id,
+            || sequence,
+            |key| {
+                self.newest.store(sequence, Ordering::Relaxed);
+                (Arc::clone(key), key.push(sequence))
+            },
+        )
+    }
+
+    /// Uses the entry of a stream, which is made when it is not there yet, under the map's own lock.
+    fn with_entry<T>(
+        &self,
+        id: &StreamKey,
+        since: impl FnOnce() -> u64,
+        then: impl FnOnce(&Arc<Key>) -> T,
+    ) -> T {
+        match self.map.entry(Named(Key::new(*id))) {
+            MapEntry::Occupied(there) => then(&there.key().0),
+            MapEntry::Vacant(place) => {
+                lock(&place.key().0.state).since = since();
+                then(&place.insert(()).key().0)
+            }
+        }
+    }
+
+    /// Adds another event to a stream that has got one which nobody can have let go yet, so its entry is in the table.
+    pub(crate) fn push_again(&self, key: &Key, sequence: u64) -> Pushed {
         self.newest.store(sequence, Ordering::Relaxed);
-        let pushed = entry.push(sequence);
-        (Arc::clone(&entry), pushed)
+        key.push(sequence)
     }
 
     pub(crate) fn get(&self, id: &StreamKey) -> Option<Arc<Key>> {
-        self.map.get(id).map(|key| Arc::clone(&key))
+        self.map.get(id).map(|entry| Arc::clone(&entry.key().0))
     }
 
     /// Joins the waiters of a stream. The entry of a stream that holds no event lives as long as its waiters.
@@ -221,12 +274,10 @@ impl Keys {
         self.waiters.join(waiter);
         // The map's own lock is held while the waiter joins, so `forget` cannot remove the entry in between.
         let since = || self.newest.load(Ordering::Relaxed) + 1;
-        let entry = self
-            .map
-            .entry(*id)
-            .or_insert_with(|| Key::new(*id, since()));
-        lock(&entry.state).waiters.push(Arc::clone(waiter));
-        Arc::clone(&entry)
+        self.with_entry(id, since, |key| {
+            lock(&key.state).waiters.push(Arc::clone(waiter));
+            Arc::clone(key)
+        })
     }
 
     pub(crate) fn leave(&self, key: &Arc<Key>, waiter: &Arc<Waiter>) {
@@ -244,8 +295,8 @@ impl Keys {
 
     /// Removes the stream if it holds nothing and nobody waits for it.
     pub(crate) fn forget(&self, key: &Key) {
-        self.map.remove_if(&key.id, |_, entry| {
-            let state = lock(&entry.state);
+        self.map.remove_if(&key.id, |entry, ()| {
+            let state = lock(&entry.0.state);
             !state.is_held() && state.waiters.is_empty()
         });
     }

@@ -5,11 +5,12 @@
 //! not published, so a reader of several streams never sees a later event before an earlier one.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
 use crate::{
+    hash::{Map, Set},
     sse::{
         batch::{Batch, BatchRecord, StoredEvent},
         block::{BLOCK_BYTES_MAX, Block, BlockBuilder, Slice},
@@ -75,10 +76,10 @@ struct State {
     keyless_evicted: Evicted,
     /// The last sequence whose stream was not seen here: it was written before this log was opened, or by another.
     uncounted: u64,
-    open: HashMap<Token, Open>,
+    open: Map<Token, Open>,
     /// How many of them belong to a stream.
     open_in_streams: usize,
-    open_sequences: HashSet<u64>,
+    open_sequences: Set<u64>,
     pinned: BTreeMap<u64, Arc<Block>>,
     pinned_bytes: usize,
     unpinned: u64,
@@ -142,9 +143,9 @@ impl Tail {
             keyless: VecDeque::new(),
             keyless_evicted: Evicted::default(),
             uncounted: next - 1,
-            open: HashMap::new(),
+            open: Map::default(),
             open_in_streams: 0,
-            open_sequences: HashSet::new(),
+            open_sequences: Set::default(),
             pinned: BTreeMap::new(),
             pinned_bytes: 0,
             unpinned: 0,
@@ -447,8 +448,10 @@ impl Tail {
             let (bytes, events) = block_extent(records.clone());
             let mut builder = BlockBuilder::with_capacity(bytes, events);
             let mut pins = Vec::new();
+            let mut last = None;
             for (record, sequence) in records.by_ref().take(events) {
-                let key = self.index(record.stream_key(), sequence);
+                let key = self.index(record.stream_key(), sequence, last.as_ref());
+                last.clone_from(&key);
                 let pin = treat(record.pin());
                 if pin != Pin::None {
                     pins.push(PinChange {
@@ -464,12 +467,22 @@ impl Tail {
         blocks
     }
 
-    fn index(&self, id: Option<&StreamKey>, sequence: u64) -> Option<Arc<Key>> {
+    /// Takes an event into its stream's entry. `last` is the stream of the event before, which is often the same:
+    /// retention looks at neither before the whole batch is in.
+    fn index(
+        &self,
+        id: Option<&StreamKey>,
+        sequence: u64,
+        last: Option<&Arc<Key>>,
+    ) -> Option<Arc<Key>> {
         let Some(id) = id else {
             lock(&self.touched).keyless = true;
             return None;
         };
-        let (key, Pushed { new, first_touch }) = self.keys.push(id, sequence);
+        let (key, Pushed { new, first_touch }) = match last.filter(|last| last.id() == id) {
+            Some(last) => (Arc::clone(last), self.keys.push_again(last, sequence)),
+            None => self.keys.push(id, sequence),
+        };
         if new {
             self.keys.count_new();
         }

@@ -11,6 +11,7 @@ use std::{
 const MODULES: &[&str] = &[
     // Ground
     "error",
+    "hash",
     "sync",
     "time",
     // The SSE core: no OpenTelemetry, no axum
@@ -111,6 +112,7 @@ const MODULES: &[&str] = &[
     "spans::filter",
     "spans::redact",
     "spans::process",
+    "spans::names",
     "spans::durations",
     "spans::summary",
     "spans::query",

@@ -18,6 +18,8 @@ mod sync;
 
 #[path = "../../src/error.rs"]
 mod error;
+#[path = "../../src/hash.rs"]
+mod hash;
 #[path = "../../src/spans/lease.rs"]
 mod lease;
 #[path = "../../src/time.rs"]

@@ -6,7 +6,7 @@ use std::{
     sync::PoisonError,
 };
 
-pub(crate) use dashmap::DashMap;
+pub(crate) use dashmap::{DashMap, Entry as MapEntry};
 pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::time::Instant;
 

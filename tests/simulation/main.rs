@@ -31,6 +31,8 @@ mod sync;
 
 #[path = "../../src/error.rs"]
 mod error;
+#[path = "../../src/hash.rs"]
+mod hash;
 #[path = "../../src/sse/mod.rs"]
 mod sse;
 #[path = "../../src/time.rs"]

@@ -2,8 +2,9 @@
 //! go on, and time is the run's.
 
 use std::{
+    borrow::Borrow,
     collections::HashMap,
-    hash::Hash,
+    hash::{BuildHasher, Hash},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError},
     time::Duration,
@@ -317,70 +318,80 @@ pub(crate) mod mpsc {
 
 /// A map of one shard, whose lock is one of the run: `dashmap`'s would stop the thread that runs them all.
 #[derive(Debug)]
-pub(crate) struct DashMap<K, V>(RwLock<HashMap<K, V>>);
+pub(crate) struct DashMap<K, V, S>(RwLock<HashMap<K, V, S>>);
 
-impl<K: Eq + Hash + Copy, V> DashMap<K, V> {
-    pub(crate) fn new() -> Self {
-        Self(RwLock::new(HashMap::new()))
+impl<K: Eq + Hash + Clone, V: Clone, S: BuildHasher> DashMap<K, V, S> {
+    pub(crate) fn with_hasher(hasher: S) -> Self {
+        Self(RwLock::new(HashMap::with_hasher(hasher)))
     }
 
-    pub(crate) fn get(&self, key: &K) -> Option<Ref<'_, K, V>> {
+    pub(crate) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<Ref<'_, K, V, S>>
+    where
+        K: Borrow<Q>,
+    {
         let map = read(&self.0);
-        map.contains_key(key).then_some(Ref { map, key: *key })
+        let (key, _) = map.get_key_value(key)?;
+        let key = key.clone();
+        Some(Ref { key, _map: map })
     }
 
-    pub(crate) fn entry(&self, key: K) -> Entry<'_, K, V> {
-        Entry {
-            map: write(&self.0),
-            key,
+    pub(crate) fn entry(&self, key: K) -> MapEntry<'_, K, V, S> {
+        let map = write(&self.0);
+        match map.get_key_value(&key) {
+            Some((there, _)) => {
+                let key = there.clone();
+                MapEntry::Occupied(RefMut { key, map })
+            }
+            None => MapEntry::Vacant(RefMut { key, map }),
         }
     }
 
-    pub(crate) fn remove_if(&self, key: &K, is_wanted: impl FnOnce(&K, &V) -> bool) {
+    pub(crate) fn remove_if<Q: Eq + Hash + ?Sized>(
+        &self,
+        key: &Q,
+        is_wanted: impl FnOnce(&K, &V) -> bool,
+    ) where
+        K: Borrow<Q>,
+    {
         let mut map = write(&self.0);
-        if map.get(key).is_some_and(|value| is_wanted(key, value)) {
+        if map
+            .get_key_value(key)
+            .is_some_and(|(key, value)| is_wanted(key, value))
+        {
             map.remove(key);
         }
     }
 }
 
-pub(crate) struct Ref<'a, K, V> {
-    map: RwLockReadGuard<'a, HashMap<K, V>>,
+pub(crate) struct Ref<'a, K, V, S> {
     key: K,
+    _map: RwLockReadGuard<'a, HashMap<K, V, S>>,
 }
 
-impl<K: Eq + Hash, V> std::ops::Deref for Ref<'_, K, V> {
-    type Target = V;
-
-    fn deref(&self) -> &V {
-        &self.map[&self.key]
+impl<K, V, S> Ref<'_, K, V, S> {
+    pub(crate) fn key(&self) -> &K {
+        &self.key
     }
 }
 
-pub(crate) struct Entry<'a, K, V> {
-    map: RwLockWriteGuard<'a, HashMap<K, V>>,
-    key: K,
+pub(crate) enum MapEntry<'a, K, V, S> {
+    Occupied(RefMut<'a, K, V, S>),
+    Vacant(RefMut<'a, K, V, S>),
 }
 
-impl<'a, K: Eq + Hash + Copy, V> Entry<'a, K, V> {
-    pub(crate) fn or_insert_with(mut self, make: impl FnOnce() -> V) -> RefMut<'a, K, V> {
-        self.map.entry(self.key).or_insert_with(make);
-        RefMut {
-            map: self.map,
-            key: self.key,
-        }
+/// A place in the map, taken or free.
+pub(crate) struct RefMut<'a, K, V, S> {
+    key: K,
+    map: RwLockWriteGuard<'a, HashMap<K, V, S>>,
+}
+
+impl<K: Eq + Hash + Clone, V, S: BuildHasher> RefMut<'_, K, V, S> {
+    pub(crate) fn key(&self) -> &K {
+        &self.key
     }
-}
 
-pub(crate) struct RefMut<'a, K, V> {
-    map: RwLockWriteGuard<'a, HashMap<K, V>>,
-    key: K,
-}
-
-impl<K: Eq + Hash, V> std::ops::Deref for RefMut<'_, K, V> {
-    type Target = V;
-
-    fn deref(&self) -> &V {
-        &self.map[&self.key]
+    pub(crate) fn insert(mut self, value: V) -> Self {
+        self.map.insert(self.key.clone(), value);
+        self
     }
 }
