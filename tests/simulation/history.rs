@@ -359,7 +359,7 @@ impl Run {
         }
     }
 
-    fn verdict(&self, kept: Option<Kept>) -> Verdict {
+    fn verdict(&self, kept: Option<Kept>, end: End, is_behind: bool) -> Verdict {
         let mut dropped = [0; 3];
         for site in &self.sites {
             let counted = site.log.dropped();
@@ -380,6 +380,8 @@ impl Run {
             dropped,
             broken: self.sites.iter().find_map(|site| site.log.intake.broken()),
             is_degraded: self.sites.iter().any(|site| site.log.is_degraded()),
+            ends_early: end != End::Late,
+            is_behind,
             kept: kept.map(|kept| kept()),
         }
     }
@@ -420,6 +422,7 @@ pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
     let begun = clock::now();
     let mut plan = Plan::of(&mut random, is_eager);
     let time_max = plan.time_max().filter(|_| !is_eager);
+    let is_behind = plan.storage.is_unreadable_shared();
     let (run, kept) = start(&mut plan);
     let site_of = |number: usize| number % run.sites.len();
     let readers: Vec<JoinHandle<Reader>> = plan
@@ -452,7 +455,7 @@ pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
         flushed: std::mem::take(&mut run.flushed.lock().unwrap()),
         answered: std::mem::take(&mut run.answered.lock().unwrap()),
         readers,
-        verdict: run.verdict(kept),
+        verdict: run.verdict(kept, plan.end, is_behind),
     };
     if tells {
         println!("{}", outcome.story());

@@ -114,6 +114,11 @@ impl Storage {
         }
     }
 
+    /// Whether it is a shared one that cannot be read now and then.
+    pub(crate) fn is_unreadable_shared(&self) -> bool {
+        matches!(self, Self::Shared(scripts) if scripts.iter().any(|script| script.reads_fail))
+    }
+
     /// Whether no log waits for it.
     fn is_quick(&self) -> bool {
         match self {
