@@ -5,6 +5,8 @@
 
 use std::{borrow::Cow, collections::HashMap, io::Write as _, ops::Range};
 
+use memchr::memmem;
+
 use crate::{
     spans::event::{
         AttributeValue, Attributes, Phase, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus,
@@ -217,10 +219,21 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// Whether these attributes can stand behind those of the start: none of them repeats another.
-    pub(crate) fn have_room_for(&self, added: &Pairs<'_>) -> bool {
+    /// Whether these attributes can stand behind those of the start, of which this is the payload: none of them repeats
+    /// another.
+    pub(crate) fn have_room_for(&self, started: &[u8], added: &Pairs<'_>) -> bool {
+        if added.len() > PAIRS_UNHASHED_MAX {
+            return false;
+        }
+        let there = started.get(self.attributes.clone()).unwrap_or_default();
         let mut keys = self.keys;
-        added.iter().all(|(key, _)| keys.add(key)) && keys.count <= ATTRIBUTES_MAX
+        let are_new = added.iter().enumerate().all(|(index, (key, _))| {
+            // What is found within a value costs time and nothing else.
+            keys.add(key)
+                || (memmem::find(there, &[&*quoted(key), b":"].concat()).is_none()
+                    && !stands_before(added, index, key))
+        });
+        are_new && keys.count <= ATTRIBUTES_MAX
     }
 }
 
@@ -1070,11 +1083,15 @@ struct Keys {
 }
 
 impl Keys {
-    /// `None` when two of them may be the same.
+    /// `None` when two of them are the same.
     #[inline]
     fn of(pairs: &Pairs<'_>) -> Option<Self> {
         let mut keys = Self::default();
-        pairs.iter().all(|(key, _)| keys.add(key)).then_some(keys)
+        let mut pairs_and_places = pairs.iter().enumerate();
+        let are_new = pairs_and_places.all(|(index, (key, _))| {
+            keys.add(key) || (index < PAIRS_UNHASHED_MAX && !stands_before(pairs, index, key))
+        });
+        are_new.then_some(keys)
     }
 
     /// Whether the key is none of them: sure when it says yes.
@@ -1089,6 +1106,13 @@ impl Keys {
         self.count += 1;
         is_new
     }
+}
+
+/// Whether a key stands before this place.
+fn stands_before(pairs: &Pairs<'_>, index: usize, key: &str) -> bool {
+    let key = short(key);
+    let mut before = pairs.iter().take(index);
+    before.any(|(one, _)| short(one) == key)
 }
 
 /// Keys that are the same when cut are the same key in the object.

@@ -330,7 +330,7 @@ fn payload_again(begun: &record::Spanned<'_>, rest: &record::Rest<'_>) -> Option
     let span = named(begun.span.clone());
     let mut started = Vec::new();
     let places = json::started(&mut started, &span, begun.start)?;
-    if span.name != rest.name || !places.have_room_for(&rest.added) {
+    if span.name != rest.name || !places.have_room_for(&started, &rest.added) {
         return None;
     }
     let again = json::Again {
@@ -935,4 +935,32 @@ fn texts_that_grow_when_escaped_are_within_the_bound_too() {
         );
         assert_eq!(event["cut"].as_array().unwrap().len(), 3);
     }
+}
+
+#[test]
+fn added_keys_stand_behind_those_of_the_start_unless_they_repeat_one() {
+    let pairs = |keys: &[&'static str]| -> json::Pairs<'static> {
+        keys.iter().map(|key| (*key, json::Value::Int(1))).collect()
+    };
+    let mut span = Span::bare([1; 16], [2; 8]);
+    span.attributes = pairs(&["code.\"line\"", "busy_ns", "idle_ns"]);
+    let mut started = Vec::new();
+    let places = json::started(&mut started, &span, Timestamp::default()).unwrap();
+    for (added, have_room) in [
+        (&[][..], true),
+        // Of one length and with one last letter, as those before.
+        (&["rest_ns", "wait_ns"], true),
+        (&["rest_ns", "busy_ns"], false),
+        (&["code.\"line\""], false),
+        (&["wait_ns", "rest_ns", "wait_ns"], false),
+        (&["x"; 129], false),
+    ] {
+        assert_eq!(
+            places.have_room_for(&started, &pairs(added)),
+            have_room,
+            "{added:?}"
+        );
+    }
+    span.attributes = pairs(&["busy_ns", "idle_ns", "busy_ns"]);
+    assert!(json::started(&mut Vec::new(), &span, Timestamp::default()).is_none());
 }

@@ -38,11 +38,11 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// Whether the end of this span can be made of the payload of its start.
-    pub(crate) fn serves(&self, rest: &Rest<'_>) -> bool {
+    /// Whether the end of this span can be made of the payload of its start, which this is.
+    pub(crate) fn serves(&self, started: &[u8], rest: &Rest<'_>) -> bool {
         (self.trace_id, self.span_id) == (rest.trace_id, rest.span_id)
             && *self.begun.name == *rest.name
-            && self.places.have_room_for(&rest.added)
+            && self.places.have_room_for(started, &rest.added)
     }
 }
 

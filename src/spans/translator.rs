@@ -229,7 +229,8 @@ impl SpanTranslator {
         let remembered = self.remembered.get_mut(source);
         let start = remembered.and_then(|remembered| remembered.take(key));
         let mut start = start.unwrap_or_default();
-        match start.told.take().filter(|told| told.serves(&rest)) {
+        let told = start.told.take();
+        match told.filter(|told| told.serves(&start.event, &rest)) {
             Some(told) => self.end_again(rest, &start.event, told, batch),
             None => self.end_joined(rest, &start.record, mark, batch),
         }
