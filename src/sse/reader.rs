@@ -432,6 +432,8 @@ impl Reader {
         let is_news = recoveries > self.recoveries;
         self.recoveries = recoveries;
         if is_news {
+            // Said before it rings.
+            self.wants_page = true;
             self.queue.push_back(ReadItem::Gap(Gap::Recovered));
             if self.log.is_degraded() {
                 // It failed again since.
