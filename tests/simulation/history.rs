@@ -116,11 +116,11 @@ impl Site {
         }
     }
 
-    fn arrive(&self, reader: usize, plan: &ReaderPlan, place: EventId) {
+    fn arrive(&self, reader: usize, plan: &ReaderPlan, place: u64) {
         if plan.streams.is_empty() {
             let mut places = self.places.lock().unwrap();
             let reached = places.entry(reader).or_default();
-            *reached = place.sequence().get().max(*reached);
+            *reached = place.max(*reached);
         }
     }
 
@@ -140,6 +140,12 @@ impl Site {
         let begins = |head| Seen::Begins { from, oldest, head };
         let place = seen.len();
         seen.push(begins(self.head()));
+        // What it need not get.
+        match from {
+            ResumePoint::Retained => self.arrive(reader, plan, oldest - 1),
+            ResumePoint::Live => self.arrive(reader, plan, self.head()),
+            _ => {}
+        }
         let mut left = plan.cut;
         loop {
             let message = block_on(poll_fn(|cx| StdPin::new(&mut subscription).poll_next(cx)));
@@ -150,13 +156,13 @@ impl Site {
             match message.unwrap() {
                 Message::Event(event) => {
                     *last = Some(event.id);
-                    self.arrive(reader, plan, event.id);
+                    self.arrive(reader, plan, event.id.sequence().get());
                     seen.push(Seen::Event(event));
                     left = left.saturating_sub(1);
                 }
                 Message::Gap(gap) => {
                     if let Gap::Evicted { to, .. } = gap {
-                        self.arrive(reader, plan, to);
+                        self.arrive(reader, plan, to.sequence().get());
                     }
                     seen.push(Seen::Gap(gap));
                 }
