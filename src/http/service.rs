@@ -91,7 +91,8 @@ impl Service<Request<Body>> for LiveService {
             self.hide_viewer(&req);
         }
         let live = self.live.clone();
-        let (request, body) = req.into_parts();
+        let (mut request, body) = req.into_parts();
+        origin::forget_cookies(&live.shared.gate, &mut request);
         // The one body that is read is that of the form in which a browser shows the token.
         if request.method == Method::POST && request.uri.path().trim_start_matches('/').is_empty() {
             return Box::pin(async move { Ok(sign_in(&live, &request, body).await) });
@@ -195,7 +196,7 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Deni
     }
     let path = request.uri.path().trim_start_matches('/');
     // A module script names its origin to its own server, too, which a proxy may have called by another name.
-    if !path.starts_with("assets/") {
+    if !origin::is_asset(request) {
         origin::check_reader(gate, request)?;
     }
     let params = Params::of(&request.uri)?;

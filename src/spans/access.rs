@@ -87,8 +87,8 @@ impl Auth {
     /// of the same request; what it takes back ends the stream with `end` (`expired`).
     ///
     /// State-changing requests never reach the log, so it needs no protection against forged ones; a session cookie is
-    /// enough. For the session of another origin's page see
-    /// [`allowed_origins`](crate::LiveSpansBuilder::allowed_origins).
+    /// enough. Of what a page of another origin makes a browser ask it sees no cookies, whether or not the origin is one of
+    /// the [`allowed_origins`](crate::LiveSpansBuilder::allowed_origins).
     pub fn check(check: impl Fn(&Parts) -> Access + Send + Sync + 'static) -> Self {
         Self(Rule::Check(Arc::new(check)))
     }

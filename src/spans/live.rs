@@ -164,9 +164,13 @@ impl LiveSpansBuilder {
         self
     }
 
-    /// Lets pages of these origins read, as their browsers' users may (CORS): scheme, host and, unless it is the default,
-    /// port, such as `https://shop.example`. By default no page of another origin can read anything. Credentials are
-    /// allowed, so a page may use `withCredentials` where [`Auth::check`] knows its users' cookies.
+    /// Lets pages of these origins read (CORS): scheme, host and, unless it is the default, port, such as
+    /// `https://shop.example`. By default no page of another origin can read anything.
+    ///
+    /// Where [`auth`](Self::auth) says who may read, such a page shows a [ticket](LiveSpans::ticket) or an `Authorization`
+    /// header of its own. Cookies of its visitor's browser are not looked at, not by [`Auth::check`] either, and
+    /// `withCredentials` is not answered: a mistake in that page must not open what its visitor may read here. Without
+    /// `auth`, and with [`Auth::public`], these pages read the *whole log* in any browser that reaches it.
     pub fn allowed_origins<O: Into<String>>(
         mut self,
         origins: impl IntoIterator<Item = O>,
