@@ -4,11 +4,12 @@
 use std::{
     collections::HashSet,
     fmt,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use axum::extract::ConnectInfo;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use tokio::time::timeout;
 
@@ -322,8 +323,12 @@ fn cookies<'a>(seal: &Seal, headers: &'a HeaderMap) -> impl Iterator<Item = &'a 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Refuses a request that names a host nobody allowed. With access control, only where hosts were allowed by name.
+/// Refuses a request that names a host nobody allowed. With access control, only where hosts were allowed by name; without
+/// it, also one from another machine, which can name any host.
 pub(crate) fn check_host(gate: &Gate, request: &Parts) -> Result<(), Refusal> {
+    if gate.auth.is_none() {
+        check_peer(request)?;
+    }
     if gate.auth.is_some() && gate.allowed_hosts.is_empty() {
         return Ok(());
     }
@@ -345,6 +350,28 @@ pub(crate) fn check_host(gate: &Gate, request: &Parts) -> Result<(), Refusal> {
         format!(
             "the host {host:?} is not a loopback host: allow it with .allowed_hosts([{host:?}]){or_auth} on \
              LiveSpans::builder()"
+        ),
+    ))
+}
+
+/// A server of the app's own says where a client is only when it was told to, and of what a proxy stands for nobody does.
+fn check_peer(request: &Parts) -> Result<(), Refusal> {
+    let extensions = &request.extensions;
+    let told = extensions.get::<ConnectInfo<SocketAddr>>();
+    let address = match (told, extensions.get::<Peer>()) {
+        (Some(ConnectInfo(address)), _) => address.ip(),
+        (None, Some(Peer(address))) => *address,
+        (None, None) => return Ok(()),
+    };
+    // A socket for both versions of IP shows 127.0.0.1 as ::ffff:127.0.0.1.
+    if address.to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        StatusCode::FORBIDDEN,
+        format!(
+            "the client {address} is not on this machine: say who may read with .auth(..) on LiveSpans::builder(), such \
+             as Auth::token(..) or Auth::public()"
         ),
     ))
 }

@@ -42,9 +42,13 @@ impl LiveSpans {
     /// `.nest("/live", live.router())`. With `.nest`, axum answers `/live` but not `/live/`; `.nest_service` answers
     /// both. Merged into an app, it takes the path `/` and its own routes, and leaves all others to the app.
     ///
-    /// Without [`auth`](crate::LiveSpansBuilder::auth), only requests that name a loopback host, or one of
-    /// [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts), are answered. Spans that your own middleware makes
-    /// around these routes are not shown. A client that stops reading is closed by *your* server's write time-out, if
+    /// **Set [`auth`](crate::LiveSpansBuilder::auth) before your app listens beyond loopback.** Without it, only requests that
+    /// name a loopback host, or one of [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts), are answered, which keeps
+    /// browsers out and nobody else: a client chooses the `Host` that it sends, and where it is, only your server knows. When
+    /// that tells ([`ConnectInfo`](axum::extract::ConnectInfo), by `into_make_service_with_connect_info::<SocketAddr>()`),
+    /// clients of other machines are refused; a proxy on this machine is not one of those.
+    ///
+    /// Spans that your own middleware makes around these routes are not shown. A client that stops reading is closed by *your* server's write time-out, if
     /// it has one; until then it costs one block of at most 64 KiB.
     ///
     /// An open stream keeps a graceful shutdown of your server waiting: call [`shutdown`](LiveSpans::shutdown) in the

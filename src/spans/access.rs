@@ -15,7 +15,8 @@ pub const DEFAULT_SUBSCRIBERS_MAX: usize = 16_384;
 /// Streams over HTTP that clients of one address have open at once, unless set otherwise or on the loopback.
 pub const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = 1024;
 
-/// Who may read the log over HTTP. Without any, only requests with a loopback `Host` are answered.
+/// Who may read the log over HTTP. Without any, only requests with a loopback `Host` are answered, and none that are known
+/// to come from another machine.
 ///
 /// ```
 /// use livespan::{Access, Auth, LiveSpans};

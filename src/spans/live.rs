@@ -147,13 +147,15 @@ impl LiveSpansBuilder {
         self
     }
 
-    /// Says who may read the log over HTTP; by default only clients that name a loopback host.
+    /// Says who may read the log over HTTP; by default only clients that name a loopback host and are, as far as the server
+    /// tells, on this machine. An app that mounts [`router`](LiveSpans::router) needs it before it listens beyond loopback.
     pub fn auth(mut self, auth: Auth) -> Self {
         self.gate.auth = Some(auth);
         self
     }
 
-    /// Answers requests with these `Host` names too, without port, beside the loopback ones. With [`auth`](Self::auth), where
+    /// Answers requests with these `Host` names too, without port, beside the loopback ones: for names of this machine, not for
+    /// clients of others, who choose the name that they send. With [`auth`](Self::auth), where
     /// every name is answered otherwise, it narrows them to these.
     pub fn allowed_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         self.gate.allowed_hosts.extend(
