@@ -51,8 +51,9 @@ impl LiveSpans {
     /// Spans that your own middleware makes around these routes are not shown. A client that stops reading is closed by *your* server's write time-out, if
     /// it has one; until then it costs one block of at most 64 KiB.
     ///
-    /// An open stream keeps a graceful shutdown of your server waiting: call [`shutdown`](LiveSpans::shutdown) in the
-    /// future that you give to `with_graceful_shutdown`, which ends all streams. In an app with a state, nest or merge it
+    /// An open stream keeps a graceful shutdown of your server waiting: call [`end_streams`](LiveSpans::end_streams) in the
+    /// future that you give to `with_graceful_shutdown`, and [`shutdown`](LiveSpans::shutdown) when the server has ended.
+    /// In an app with a state, nest or merge it
     /// after `with_state`.
     pub fn router(&self) -> Router {
         self.shared.mounts.expect_request();

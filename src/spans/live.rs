@@ -451,10 +451,40 @@ impl LiveSpans {
         self.shared.target.status()
     }
 
+    /// Ends every HTTP stream of the log, those of [`respond`](Self::respond) too, and further ones at once, while the log
+    /// goes on taking spans: each stream sends what it has at hand, then a `retry` that is spread over their clients, and
+    /// `end` (`shutdown`). An axum server of your own, which ends gracefully only when its streams have ended, then still
+    /// answers the requests in flight, and their spans are shown, stored and exported as they end. It does not wait, and
+    /// cannot be taken back.
+    ///
+    /// ```no_run
+    /// # async fn serve(
+    /// #     live: livespan::LiveSpans,
+    /// #     provider: opentelemetry_sdk::trace::SdkTracerProvider,
+    /// #     listener: tokio::net::TcpListener,
+    /// #     app: axum::Router,
+    /// #     terminated: impl Future + Send + 'static,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// let streams = live.clone();
+    /// axum::serve(listener, app)
+    ///     .with_graceful_shutdown(async move {
+    ///         terminated.await;
+    ///         streams.end_streams();
+    ///     })
+    ///     .await?;
+    /// provider.shutdown()?;
+    /// live.shutdown()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn end_streams(&self) {
+        self.log().end_streams();
+    }
+
     /// Stores what is buffered, ends every stream with `end` (`shutdown`) and stops the servers. Shut the tracer
     /// provider down first, so that what it leaves open is shown as lost. It blocks until that is done, for at most
-    /// [`SHUTDOWN_TIMEOUT`]; a second call does nothing more. An axum server of your own ends gracefully only when its
-    /// streams have ended: call this in the future that you give to `with_graceful_shutdown`.
+    /// [`SHUTDOWN_TIMEOUT`]; a second call does nothing more. A server of your own that still has requests in flight is to
+    /// be told [`end_streams`](Self::end_streams) first, and this when it has ended.
     ///
     /// # Errors
     /// When the store did not answer in time; the log then ends by itself when it does.
