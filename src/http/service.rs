@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::atomic::Ordering,
     task::{Context as TaskContext, Poll},
 };
 
@@ -432,6 +433,7 @@ struct StatusReport {
     open_spans: usize,
     unpinned: u64,
     subscribers: usize,
+    wrong_credentials: u64,
     store: Store,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<&'static str>,
@@ -491,6 +493,7 @@ fn status(live: &LiveSpans) -> Response<Body> {
         open_spans: status.open,
         unpinned: status.unpinned,
         subscribers: status.subscribers,
+        wrong_credentials: live.shared.wrong_credentials.load(Ordering::Relaxed),
         store: Store {
             kind: status.store.kind,
             healthy: status.store.failure.is_none(),

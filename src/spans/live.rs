@@ -1,5 +1,7 @@
 //! The app's handle: wires store, worker, index and processor together, and hands out the parts.
 
+#[cfg(feature = "http")]
+use std::sync::atomic::AtomicU64;
 use std::{
     any::Any,
     fmt,
@@ -84,6 +86,9 @@ pub(crate) struct Shared {
     pub(crate) seal: Arc<Seal>,
     #[cfg(feature = "http")]
     pub(crate) seats: Arc<Seats>,
+    /// Requests that showed a token, a cookie or a ticket which proves nothing.
+    #[cfg(feature = "http")]
+    pub(crate) wrong_credentials: AtomicU64,
     target: SseTarget<SpanEvent>,
     /// Run by `shutdown`: how the servers are told.
     on_shutdown: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
@@ -288,6 +293,8 @@ impl LiveSpansBuilder {
                 gate.subscribers_max,
                 gate.subscribers_per_address,
             )),
+            #[cfg(feature = "http")]
+            wrong_credentials: AtomicU64::new(0),
             gate,
             target,
             on_shutdown: Mutex::default(),
