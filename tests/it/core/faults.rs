@@ -712,6 +712,11 @@ fn streams_are_ended_though_their_store_never_answers() {
     for connection in &mut connections {
         assert_eq!(connection.story(), [""; 0]);
     }
+    // They are rung for it, and do not answer while they wait for the store.
+    put(&target, [Note::new("late").on("a")]);
+    for connection in &mut connections {
+        assert_eq!(connection.story(), [""; 0]);
+    }
     let before = connections.each_ref().map(Connection::wakes);
     target.end_streams();
     for (connection, before) in connections.iter_mut().zip(before) {
