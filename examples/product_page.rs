@@ -23,6 +23,8 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{self, JoinError};
 use tracing::{Instrument as _, info_span, instrument};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -49,7 +51,8 @@ const PAGE: &str = r#"<!doctype html>
       if (span.status.code === "ERROR") outcome = `failed: ${span.status.message}`;
       if (span.name === "add up month") bar.value = ++done / steps;
     });
-    source.addEventListener("end", () => {
+    source.addEventListener("end", ({ data }) => {
+      if (JSON.parse(data).reason !== "complete") return; // the browser comes back by itself
       source.close();
       output.textContent = outcome;
     });
@@ -89,19 +92,32 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_state(app);
     let listener = TcpListener::bind(address()?).await?;
     println!("product page: http://{}/", listener.local_addr()?);
+    let streams = live.clone();
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
-            tokio::signal::ctrl_c().await.ok();
-            // Ends the open streams, which would hold up the end for as long as browsers stay.
-            if let Err(error) = provider.shutdown() {
-                eprintln!("product page: {error}");
-            }
-            if let Err(error) = live.shutdown() {
-                eprintln!("product page: {error}");
-            }
+            told_to_stop().await;
+            // They would hold up the end for as long as browsers stay.
+            streams.end_streams();
         })
         .await?;
+    // Not before: requests in flight still end their spans.
+    provider.shutdown()?;
+    live.shutdown()?;
     Ok(())
+}
+
+/// Ctrl-C, or what a service manager sends.
+async fn told_to_stop() {
+    let interrupted = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    if let Ok(mut terminated) = signal(SignalKind::terminate()) {
+        tokio::select! {
+            _ = interrupted => {}
+            _ = terminated.recv() => {}
+        }
+        return;
+    }
+    interrupted.await.ok();
 }
 
 /// The page; a first visit begins a session.

@@ -101,15 +101,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .with_state(app);
     let listener = TcpListener::bind(address()?).await?;
     println!("progress: http://{}/", listener.local_addr()?);
+    let streams = events.clone();
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
             tokio::signal::ctrl_c().await.ok();
-            // Open streams would hold up the end for as long as browsers stay.
-            if let Err(error) = events.shutdown(SHUTDOWN_TIMEOUT) {
-                eprintln!("progress: {error}");
-            }
+            // They would hold up the end for as long as browsers stay.
+            streams.end_streams();
         })
         .await?;
+    events.shutdown(SHUTDOWN_TIMEOUT)?;
     Ok(())
 }
 

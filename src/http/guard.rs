@@ -4,11 +4,12 @@
 use std::{
     collections::HashSet,
     fmt,
-    net::IpAddr,
-    sync::Arc,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
+use axum::extract::ConnectInfo;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use tokio::time::timeout;
 
@@ -22,7 +23,7 @@ use crate::{
         seal::{Proof, Seal},
         view::View,
     },
-    sse::{body::Sight, reader::Standing},
+    sse::{body::Sight, reader::Standing, trouble::Trouble},
     sync::guard,
 };
 
@@ -180,7 +181,7 @@ pub(crate) async fn admit(live: &LiveSpans, request: &Parts) -> Result<Permit, D
     let permit = match &gate.auth {
         None | Some(Auth(Rule::Public)) => Permit::new(Access::everything()),
         Some(Auth(Rule::Token(_) | Rule::TokenFrom(_))) => {
-            Permit::new(by_token(&live.shared.seal, &request.headers)?)
+            Permit::new(by_token(live, &request.headers)?)
         }
         Some(Auth(Rule::Check(check))) => {
             let renewal = Renewal::Check(Arc::clone(check), Arc::new(request.clone()));
@@ -216,6 +217,7 @@ pub(crate) async fn admit_to(
         Proof::Until(until) => until,
         Proof::Expired => return Err(Denial::Expired),
         Proof::None => {
+            note_wrong(live);
             let message = format!("the ticket is not one for the trace {trace}");
             return Err(Refusal::new(StatusCode::FORBIDDEN, message).into());
         }
@@ -269,26 +271,40 @@ impl Renewal {
     }
 }
 
+/// Counts a proof that is none. Nobody is slowed down for it: what can be guessed is what the token's length makes of it.
+pub(crate) fn note_wrong(live: &LiveSpans) {
+    live.shared
+        .wrong_credentials
+        .fetch_add(1, Ordering::Relaxed);
+    live.log().diagnose(Trouble::WrongCredentials);
+}
+
 /// RFC 6750, section 2.1, or the cookie of a browser that has signed in.
-fn by_token(seal: &Seal, headers: &HeaderMap) -> Result<Access, Denial> {
+fn by_token(live: &LiveSpans, headers: &HeaderMap) -> Result<Access, Denial> {
+    let seal = &live.shared.seal;
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     if let Some(authorization) = given.next() {
         let token = bearer(authorization).filter(|_| given.next().is_none());
         return if token.is_some_and(|token| seal.is_token(token)) {
             Ok(Access::everything())
         } else {
+            note_wrong(live);
             Err(Refusal::unauthorized("the token is not the one that readers need").into())
         };
     }
     let now = SystemTime::now();
     let proofs = cookies(seal, headers).map(|value| seal.read_cookie(value, now));
     let mut is_expired = false;
+    let mut is_wrong = false;
     for proof in proofs {
         match proof {
             Proof::Until(until) => return Ok(Access::everything().until(until)),
             Proof::Expired => is_expired = true,
-            Proof::None => {}
+            Proof::None => is_wrong = true,
         }
+    }
+    if is_wrong {
+        note_wrong(live);
     }
     if is_expired {
         return Err(Denial::Expired);
@@ -322,8 +338,12 @@ fn cookies<'a>(seal: &Seal, headers: &'a HeaderMap) -> impl Iterator<Item = &'a 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Refuses a request that names a host nobody allowed. With access control, only where hosts were allowed by name.
+/// Refuses a request that names a host nobody allowed. With access control, only where hosts were allowed by name; without
+/// it, also one from another machine, which can name any host.
 pub(crate) fn check_host(gate: &Gate, request: &Parts) -> Result<(), Refusal> {
+    if gate.auth.is_none() {
+        check_peer(request)?;
+    }
     if gate.auth.is_some() && gate.allowed_hosts.is_empty() {
         return Ok(());
     }
@@ -345,6 +365,28 @@ pub(crate) fn check_host(gate: &Gate, request: &Parts) -> Result<(), Refusal> {
         format!(
             "the host {host:?} is not a loopback host: allow it with .allowed_hosts([{host:?}]){or_auth} on \
              LiveSpans::builder()"
+        ),
+    ))
+}
+
+/// A server of the app's own says where a client is only when it was told to, and of what a proxy stands for nobody does.
+fn check_peer(request: &Parts) -> Result<(), Refusal> {
+    let extensions = &request.extensions;
+    let told = extensions.get::<ConnectInfo<SocketAddr>>();
+    let address = match (told, extensions.get::<Peer>()) {
+        (Some(ConnectInfo(address)), _) => address.ip(),
+        (None, Some(Peer(address))) => *address,
+        (None, None) => return Ok(()),
+    };
+    // A socket for both versions of IP shows 127.0.0.1 as ::ffff:127.0.0.1.
+    if address.to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        StatusCode::FORBIDDEN,
+        format!(
+            "the client {address} is not on this machine: say who may read with .auth(..) on LiveSpans::builder(), such \
+             as Auth::token(..) or Auth::public()"
         ),
     ))
 }

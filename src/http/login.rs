@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::{
     error::Error,
     http::{
-        origin,
+        guard, origin,
         params::Params,
         reply::{self, Refusal},
     },
@@ -126,6 +126,7 @@ pub(crate) async fn by_form(
     if token.is_some_and(|token| seal.is_token(token.trim().as_bytes())) {
         Ok(moved_on(&own_path(request), cookie(seal, request)))
     } else {
+        guard::note_wrong(live);
         Ok(form("That is not the token."))
     }
 }

@@ -1,5 +1,6 @@
 //! What pages of other origins may do: nothing, unless the app allowed their origin by name. Then they may read (CORS,
-//! WHATWG Fetch, section 3.2). Pure.
+//! WHATWG Fetch, section 3.2) what they show a ticket or a token for: never what a browser's cookie opens, because that
+//! says who sits before the page and not who wrote it. Pure.
 
 use axum::body::Body;
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
@@ -17,6 +18,33 @@ pub(crate) fn allowed<'a>(gate: &Gate, request: &'a Parts) -> Option<&'a HeaderV
         .iter()
         .any(|allowed| allowed.as_bytes() == origin.as_bytes());
     is_allowed.then_some(origin)
+}
+
+/// Takes the cookies out of what another origin's page makes a browser ask, before anybody decides by them. A cookie that
+/// is strict about *sites* comes along from any other host or port of the same one.
+pub(crate) fn forget_cookies(gate: &Gate, request: &mut Parts) {
+    let is_of_other_page = match request.headers.get("sec-fetch-site") {
+        Some(site) if site == "same-site" || site == "cross-site" => {
+            request.headers.contains_key(header::ORIGIN)
+                || !header_is(request, "sec-fetch-mode", "navigate")
+        }
+        Some(_) => false,
+        // Of others than the allowed ones nothing is answered. Module scripts name their own origin, which may be an
+        // allowed one behind a proxy that calls us by another name; there is nothing of the log in them.
+        None => allowed(gate, request).is_some() && !is_same_origin(request) && !is_asset(request),
+    };
+    if is_of_other_page {
+        request.headers.remove(header::COOKIE);
+    }
+}
+
+/// Whether this asks for a file of the dashboard.
+pub(crate) fn is_asset(request: &Parts) -> bool {
+    request
+        .uri
+        .path()
+        .trim_start_matches('/')
+        .starts_with("assets/")
 }
 
 /// Whether this is the question whether another may be asked.
@@ -54,7 +82,8 @@ pub(crate) fn preflight(
     Ok(response)
 }
 
-/// Marks an answer as one that the page of an allowed origin may read.
+/// Marks an answer as one that the page of an allowed origin may read. Not where the browser was made to send credentials:
+/// none of them opens anything, and without the word it keeps the answer from the page.
 pub(crate) fn mark(gate: &Gate, request: &Parts, response: &mut Response<Body>) {
     if gate.allowed_origins.is_empty() {
         return;
@@ -64,10 +93,6 @@ pub(crate) fn mark(gate: &Gate, request: &Parts, response: &mut Response<Body>) 
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = allowed(gate, request) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        headers.insert(
-            header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-            HeaderValue::from_static("true"),
-        );
     }
 }
 

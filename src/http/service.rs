@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::atomic::Ordering,
     task::{Context as TaskContext, Poll},
 };
 
@@ -42,13 +43,18 @@ impl LiveSpans {
     /// `.nest("/live", live.router())`. With `.nest`, axum answers `/live` but not `/live/`; `.nest_service` answers
     /// both. Merged into an app, it takes the path `/` and its own routes, and leaves all others to the app.
     ///
-    /// Without [`auth`](crate::LiveSpansBuilder::auth), only requests that name a loopback host, or one of
-    /// [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts), are answered. Spans that your own middleware makes
-    /// around these routes are not shown. A client that stops reading is closed by *your* server's write time-out, if
+    /// **Set [`auth`](crate::LiveSpansBuilder::auth) before your app listens beyond loopback.** Without it, only requests that
+    /// name a loopback host, or one of [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts), are answered, which keeps
+    /// browsers out and nobody else: a client chooses the `Host` that it sends, and where it is, only your server knows. When
+    /// that tells ([`ConnectInfo`](axum::extract::ConnectInfo), by `into_make_service_with_connect_info::<SocketAddr>()`),
+    /// clients of other machines are refused; a proxy on this machine is not one of those.
+    ///
+    /// Spans that your own middleware makes around these routes are not shown. A client that stops reading is closed by *your* server's write time-out, if
     /// it has one; until then it costs one block of at most 64 KiB.
     ///
-    /// An open stream keeps a graceful shutdown of your server waiting: call [`shutdown`](LiveSpans::shutdown) in the
-    /// future that you give to `with_graceful_shutdown`, which ends all streams. In an app with a state, nest or merge it
+    /// An open stream keeps a graceful shutdown of your server waiting: call [`end_streams`](LiveSpans::end_streams) in the
+    /// future that you give to `with_graceful_shutdown`, and [`shutdown`](LiveSpans::shutdown) when the server has ended.
+    /// In an app with a state, nest or merge it
     /// after `with_state`.
     pub fn router(&self) -> Router {
         self.shared.mounts.expect_request();
@@ -91,7 +97,8 @@ impl Service<Request<Body>> for LiveService {
             self.hide_viewer(&req);
         }
         let live = self.live.clone();
-        let (request, body) = req.into_parts();
+        let (mut request, body) = req.into_parts();
+        origin::forget_cookies(&live.shared.gate, &mut request);
         // The one body that is read is that of the form in which a browser shows the token.
         if request.method == Method::POST && request.uri.path().trim_start_matches('/').is_empty() {
             return Box::pin(async move { Ok(sign_in(&live, &request, body).await) });
@@ -195,7 +202,7 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Deni
     }
     let path = request.uri.path().trim_start_matches('/');
     // A module script names its origin to its own server, too, which a proxy may have called by another name.
-    if !path.starts_with("assets/") {
+    if !origin::is_asset(request) {
         origin::check_reader(gate, request)?;
     }
     let params = Params::of(&request.uri)?;
@@ -426,6 +433,7 @@ struct StatusReport {
     open_spans: usize,
     unpinned: u64,
     subscribers: usize,
+    wrong_credentials: u64,
     store: Store,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<&'static str>,
@@ -485,6 +493,7 @@ fn status(live: &LiveSpans) -> Response<Body> {
         open_spans: status.open,
         unpinned: status.unpinned,
         subscribers: status.subscribers,
+        wrong_credentials: live.shared.wrong_credentials.load(Ordering::Relaxed),
         store: Store {
             kind: status.store.kind,
             healthy: status.store.failure.is_none(),

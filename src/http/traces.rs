@@ -233,7 +233,7 @@ impl TracesBody {
         loop {
             let rung = self.waiter.poll_rung(cx).is_ready();
             let log = self.live.log();
-            if log.has_caught_up() || log.is_degraded() || log.is_closed() {
+            if log.has_caught_up() || log.is_degraded() || is_over(log) {
                 break;
             }
             if !rung {
@@ -258,7 +258,7 @@ impl TracesBody {
 
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
         let rung = self.waiter.poll_rung(cx).is_ready();
-        if self.live.log().is_closed() {
+        if is_over(self.live.log()) {
             self.state = State::Ended;
             let mut out = self.update(false).unwrap_or_default();
             body::farewell(&mut out, self.live.log());
@@ -283,6 +283,11 @@ impl TracesBody {
     }
 }
 
+/// Whether the list ends when it has said what it knows.
+fn is_over(log: &Log) -> bool {
+    log.is_closed() || log.streams_end_at().is_some()
+}
+
 /// The event before which traces may have begun that a list does not show.
 fn next(log: &Log, older: Older) -> Option<u64> {
     match older {
@@ -301,6 +306,13 @@ impl http_body::Body for TracesBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         loop {
             let out = match self.state {
+                // It came too late.
+                State::Hello if self.live.log().streams_end_at().is_some() => {
+                    self.state = State::Ended;
+                    let mut out = Vec::with_capacity(96);
+                    body::farewell(&mut out, self.live.log());
+                    Some(out)
+                }
                 State::Hello => {
                     self.state = State::CatchingUp;
                     Some(self.hello())

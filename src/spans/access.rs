@@ -15,7 +15,8 @@ pub const DEFAULT_SUBSCRIBERS_MAX: usize = 16_384;
 /// Streams over HTTP that clients of one address have open at once, unless set otherwise or on the loopback.
 pub const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = 1024;
 
-/// Who may read the log over HTTP. Without any, only requests with a loopback `Host` are answered.
+/// Who may read the log over HTTP. Without any, only requests with a loopback `Host` are answered, and none that are known
+/// to come from another machine.
 ///
 /// ```
 /// use livespan::{Access, Auth, LiveSpans};
@@ -87,8 +88,8 @@ impl Auth {
     /// of the same request; what it takes back ends the stream with `end` (`expired`).
     ///
     /// State-changing requests never reach the log, so it needs no protection against forged ones; a session cookie is
-    /// enough. For the session of another origin's page see
-    /// [`allowed_origins`](crate::LiveSpansBuilder::allowed_origins).
+    /// enough. Of what a page of another origin makes a browser ask it sees no cookies, whether or not the origin is one of
+    /// the [`allowed_origins`](crate::LiveSpansBuilder::allowed_origins).
     pub fn check(check: impl Fn(&Parts) -> Access + Send + Sync + 'static) -> Self {
         Self(Rule::Check(Arc::new(check)))
     }

@@ -1,5 +1,7 @@
 //! The app's handle: wires store, worker, index and processor together, and hands out the parts.
 
+#[cfg(feature = "http")]
+use std::sync::atomic::AtomicU64;
 use std::{
     any::Any,
     fmt,
@@ -84,6 +86,9 @@ pub(crate) struct Shared {
     pub(crate) seal: Arc<Seal>,
     #[cfg(feature = "http")]
     pub(crate) seats: Arc<Seats>,
+    /// Requests that showed a token, a cookie or a ticket which proves nothing.
+    #[cfg(feature = "http")]
+    pub(crate) wrong_credentials: AtomicU64,
     target: SseTarget<SpanEvent>,
     /// Run by `shutdown`: how the servers are told.
     on_shutdown: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
@@ -147,13 +152,15 @@ impl LiveSpansBuilder {
         self
     }
 
-    /// Says who may read the log over HTTP; by default only clients that name a loopback host.
+    /// Says who may read the log over HTTP; by default only clients that name a loopback host and are, as far as the server
+    /// tells, on this machine. An app that mounts [`router`](LiveSpans::router) needs it before it listens beyond loopback.
     pub fn auth(mut self, auth: Auth) -> Self {
         self.gate.auth = Some(auth);
         self
     }
 
-    /// Answers requests with these `Host` names too, without port, beside the loopback ones. With [`auth`](Self::auth), where
+    /// Answers requests with these `Host` names too, without port, beside the loopback ones: for names of this machine, not for
+    /// clients of others, who choose the name that they send. With [`auth`](Self::auth), where
     /// every name is answered otherwise, it narrows them to these.
     pub fn allowed_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         self.gate.allowed_hosts.extend(
@@ -164,9 +171,13 @@ impl LiveSpansBuilder {
         self
     }
 
-    /// Lets pages of these origins read, as their browsers' users may (CORS): scheme, host and, unless it is the default,
-    /// port, such as `https://shop.example`. By default no page of another origin can read anything. Credentials are
-    /// allowed, so a page may use `withCredentials` where [`Auth::check`] knows its users' cookies.
+    /// Lets pages of these origins read (CORS): scheme, host and, unless it is the default, port, such as
+    /// `https://shop.example`. By default no page of another origin can read anything.
+    ///
+    /// Where [`auth`](Self::auth) says who may read, such a page shows a [ticket](LiveSpans::ticket) or an `Authorization`
+    /// header of its own. Cookies of its visitor's browser are not looked at, not by [`Auth::check`] either, and
+    /// `withCredentials` is not answered: a mistake in that page must not open what its visitor may read here. Without
+    /// `auth`, and with [`Auth::public`], these pages read the *whole log* in any browser that reaches it.
     pub fn allowed_origins<O: Into<String>>(
         mut self,
         origins: impl IntoIterator<Item = O>,
@@ -282,6 +293,8 @@ impl LiveSpansBuilder {
                 gate.subscribers_max,
                 gate.subscribers_per_address,
             )),
+            #[cfg(feature = "http")]
+            wrong_credentials: AtomicU64::new(0),
             gate,
             target,
             on_shutdown: Mutex::default(),
@@ -445,10 +458,40 @@ impl LiveSpans {
         self.shared.target.status()
     }
 
+    /// Ends every HTTP stream of the log, those of [`respond`](Self::respond) too, and further ones at once, while the log
+    /// goes on taking spans: each stream sends what it has at hand, then a `retry` that is spread over their clients, and
+    /// `end` (`shutdown`). An axum server of your own, which ends gracefully only when its streams have ended, then still
+    /// answers the requests in flight, and their spans are shown, stored and exported as they end. It does not wait, and
+    /// cannot be taken back.
+    ///
+    /// ```no_run
+    /// # async fn serve(
+    /// #     live: livespan::LiveSpans,
+    /// #     provider: opentelemetry_sdk::trace::SdkTracerProvider,
+    /// #     listener: tokio::net::TcpListener,
+    /// #     app: axum::Router,
+    /// #     terminated: impl Future + Send + 'static,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// let streams = live.clone();
+    /// axum::serve(listener, app)
+    ///     .with_graceful_shutdown(async move {
+    ///         terminated.await;
+    ///         streams.end_streams();
+    ///     })
+    ///     .await?;
+    /// provider.shutdown()?;
+    /// live.shutdown()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn end_streams(&self) {
+        self.log().end_streams();
+    }
+
     /// Stores what is buffered, ends every stream with `end` (`shutdown`) and stops the servers. Shut the tracer
     /// provider down first, so that what it leaves open is shown as lost. It blocks until that is done, for at most
-    /// [`SHUTDOWN_TIMEOUT`]; a second call does nothing more. An axum server of your own ends gracefully only when its
-    /// streams have ended: call this in the future that you give to `with_graceful_shutdown`.
+    /// [`SHUTDOWN_TIMEOUT`]; a second call does nothing more. A server of your own that still has requests in flight is to
+    /// be told [`end_streams`](Self::end_streams) first, and this when it has ended.
     ///
     /// # Errors
     /// When the store did not answer in time; the log then ends by itself when it does.

@@ -27,5 +27,11 @@ pub(crate) fn tell(trouble: Trouble<'_>) {
         Trouble::Ended(why) => {
             otel_warn!(name: "Livespan.Ended", message = why);
         }
+        Trouble::WrongCredentials => {
+            otel_warn!(
+                name: "Livespan.WrongCredentials",
+                message = "a client showed a wrong token, cookie or ticket and read nothing; further ones are only counted, in /status"
+            );
+        }
     }
 }

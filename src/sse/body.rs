@@ -177,7 +177,7 @@ pub(crate) fn jittered_retry() -> u64 {
     RETRY_MILLISECONDS.start + RandomState::new().hash_one(0) % width
 }
 
-/// The last words of a stream that the shutdown of its log ends. Clients that are sent away at once must not come back
+/// The last words of a stream that is ended with many others: by the shutdown of its log or server. Clients that are sent away at once must not come back
 /// at once: each is told a time of its own, so many after the one that ended before it.
 pub(crate) fn farewell(out: &mut Vec<u8>, log: &Log) {
     let place = log.count_farewell();
@@ -281,7 +281,15 @@ impl Live {
 
     /// The next piece, or why there is none.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, EndReason>> {
-        while let Poll::Ready(item) = self.reader.poll_next(cx) {
+        loop {
+            if let Some(last) = self.reader.log().streams_end_at()
+                && self.reader.has_passed(last)
+            {
+                break;
+            }
+            let Poll::Ready(item) = self.reader.poll_next(cx) else {
+                break;
+            };
             let pieces = self.encode(&item)?;
             if let Some(bytes) = pieces {
                 self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
@@ -298,6 +306,10 @@ impl Live {
             && !self.reader.is_paging()
         {
             return Poll::Ready(Err(EndReason::Complete));
+        }
+        // Looked at after the reader left its waker. What a store has not answered yet is not waited for.
+        if self.reader.log().streams_end_at().is_some() {
+            return Poll::Ready(Err(EndReason::Shutdown));
         }
         if self.timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
@@ -338,6 +350,10 @@ impl Body for SseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let retry = self.retry;
         let (next, bytes) = match std::mem::replace(&mut self.state, State::Done) {
+            // It would only be sent away after all it has to read.
+            State::New(live) if live.reader.log().streams_end_at().is_some() => {
+                (State::Done, end(live.reader.log(), EndReason::Shutdown))
+            }
             State::New(mut live) => {
                 let hello = live.hello(retry);
                 (State::Live(live), hello)

@@ -33,7 +33,9 @@ pub(crate) struct Log {
     pub(crate) intake: Arc<Intake>,
     closed: AtomicBool,
     readers: Arc<Readers>,
-    /// Streams that the end of the log has ended.
+    /// Up to where HTTP streams still send what they read; [`OPEN`] as long as they go on.
+    streams_end_at: AtomicU64,
+    /// Streams that the end of the log, of a server or of all streams has ended.
     farewells: AtomicU64,
     failure: Mutex<Option<String>>,
     /// Whether a reader waits until the store can be read again.
@@ -61,6 +63,9 @@ pub(super) struct Advance {
 
 /// Events that were there before that are taken into memory at most, so that opening takes milliseconds.
 pub(crate) const PRIMED_EVENTS_MAX: u64 = 10_000;
+
+/// No event has this number.
+const OPEN: u64 = u64::MAX;
 
 /// Numbers at the end that only what the log says of itself may have.
 const LAST_WORDS: u64 = 1 << 16;
@@ -163,6 +168,7 @@ impl Log {
             intake,
             closed: AtomicBool::new(false),
             readers: Arc::default(),
+            streams_end_at: AtomicU64::new(OPEN),
             farewells: AtomicU64::new(0),
             failure: Mutex::default(),
             unread: AtomicBool::new(false),
@@ -289,6 +295,25 @@ impl Log {
         if let Some(follow) = self.store.follow() {
             follow.interrupt();
         }
+    }
+
+    /// Ends every HTTP stream once it has sent what it has at hand, and at the latest what there is now, while the log goes
+    /// on: a stream that keeps reading would never end in a busy one.
+    pub(crate) fn end_streams(&self) {
+        let head = self.tail.published();
+        let first =
+            self.streams_end_at
+                .compare_exchange(OPEN, head, Ordering::AcqRel, Ordering::Acquire);
+        if first.is_ok() {
+            self.tail.wake_everyone();
+            self.readers.wake_waiting();
+        }
+    }
+
+    /// Up to where HTTP streams send what they read, when they are to end.
+    pub(crate) fn streams_end_at(&self) -> Option<u64> {
+        let end = self.streams_end_at.load(Ordering::Acquire);
+        (end != OPEN).then_some(end)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -461,7 +486,7 @@ impl Log {
         self.store.patience().unwrap_or(DEFAULT_PATIENCE)
     }
 
-    /// How many streams the end of the log has ended before this one.
+    /// How many streams were sent away before this one.
     pub(crate) fn count_farewell(&self) -> u64 {
         self.farewells.fetch_add(1, Ordering::Relaxed)
     }

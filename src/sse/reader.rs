@@ -170,6 +170,11 @@ impl Reader {
         self.after
     }
 
+    /// Whether everything up to this sequence was read and handed out.
+    pub(crate) fn has_passed(&self, sequence: u64) -> bool {
+        self.after >= sequence && self.queue.is_empty()
+    }
+
     pub(crate) fn log(&self) -> &Arc<Log> {
         &self.log
     }

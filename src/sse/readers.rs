@@ -48,6 +48,11 @@ impl Readers {
         self.waiting.leave(bell);
     }
 
+    /// Wakes those that wait for the store, to look at something else.
+    pub(crate) fn wake_waiting(&self) {
+        self.waiting.wake();
+    }
+
     /// Wakes those that wait for the store, again and again, until nobody reads any more.
     pub(crate) fn let_go(&self, patience: Duration) {
         let mut count = lock(&self.count);

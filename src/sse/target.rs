@@ -176,6 +176,14 @@ impl<E> SseTarget<E> {
         self.engine.intake.flush(timeout)
     }
 
+    /// Ends every HTTP stream, and further ones at once, while the log goes on: each sends what it has at hand, then a
+    /// `retry` that is spread over their clients, and `end` (`shutdown`). It is for a server of your own that ends
+    /// gracefully, which waits for open streams, while what is under way still has events to dispatch; it does not wait.
+    /// Each [`Subscription`] goes on. It cannot be taken back; [`shutdown`](Self::shutdown) comes after it.
+    pub fn end_streams(&self) {
+        self.engine.log.end_streams();
+    }
+
     /// Refuses later events, stores what is buffered and ends every stream with `end` (`shutdown`). It blocks until
     /// that is done. A second call does nothing more.
     ///

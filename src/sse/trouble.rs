@@ -20,6 +20,12 @@ pub(crate) enum Trouble<'a> {
     Dropped(Dropped),
     /// The log ended by itself.
     Ended(&'a str),
+    /// A client showed a token, a cookie or a ticket that was never given out.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only clients over HTTP show any")
+    )]
+    WrongCredentials,
 }
 
 /// Takes a diagnostic to where operators read it. It runs on the log's threads and on those of readers.
@@ -28,7 +34,7 @@ pub(crate) type Tell = Arc<dyn Fn(Trouble<'_>) + Send + Sync>;
 /// Tells each cause once.
 pub(crate) struct Diagnostics {
     tell: Option<Tell>,
-    told: [AtomicBool; 3],
+    told: [AtomicBool; 4],
 }
 
 impl fmt::Debug for Diagnostics {
@@ -48,11 +54,12 @@ impl Diagnostics {
     }
 
     pub(crate) fn tell(&self, trouble: Trouble<'_>) {
-        let [store, dropped, ended] = &self.told;
+        let [store, dropped, ended, credentials] = &self.told;
         let told = match trouble {
             Trouble::StoreFails(_) => store,
             Trouble::Dropped(_) => dropped,
             Trouble::Ended(_) => ended,
+            Trouble::WrongCredentials => credentials,
         };
         if let Some(tell) = &self.tell
             && !told.swap(true, Ordering::Relaxed)

@@ -112,6 +112,42 @@ async fn a_page_of_another_site_reads_nothing_and_holds_nothing_open() {
     browser.close().await;
 }
 
+/// Of the same site, as `shop.example.com` is of `ops.example.com`, so that the strictest cookie comes along.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_an_allowed_origin_reads_nothing_in_the_browser_of_an_operator() {
+    let port = page("<!doctype html><title>shop</title><body></body>".to_owned()).await;
+    let shop = format!("http://127.0.0.1:{port}");
+    let builder = LiveSpans::builder()
+        .auth(Auth::token(TOKEN))
+        .allowed_origins([&*shop]);
+    let (_live, server) = serve(builder).await;
+    let browser = Browser::open().await;
+    browser.goto(&server.login_url().unwrap()).await;
+    browser
+        .until(
+            "the operator has signed in",
+            "return document.body.innerText.includes('a secret')",
+        )
+        .await;
+    browser.goto(&format!("{shop}/")).await;
+    let tried = attack(&browser, &server.url()).await;
+    let refused = "{\"error\":\"who reads this needs the token: send it as \\\"Authorization: Bearer …\\\", or sign in on the page\"}";
+    let expected = json!({
+        "fetch omit": refused,
+        "fetch include": "TypeError",
+        "fetch with a header": refused,
+        "fetch without asking": "TypeError",
+        "EventSource false": "error",
+        "EventSource true": "error",
+        "image": "error",
+        "script": "error",
+        "style": "error",
+        "frame": "SecurityError",
+    });
+    assert_eq!(tried, expected);
+    browser.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_is_pointed_at_this_machine_opens_nothing() {
     let (_live, server) = serve(LiveSpans::builder()).await;

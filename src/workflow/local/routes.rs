@@ -77,8 +77,9 @@ impl Service<Request<Body>> for Routes {
     fn call(&mut self, req: Request<Body>) -> Self::Future {
         let engine = self.engine.clone();
         Box::pin(async move {
-            let (request, body) = req.into_parts();
+            let (mut request, body) = req.into_parts();
             let gate = &engine.live().shared.gate;
+            origin::forget_cookies(gate, &mut request);
             let answer = if origin::is_preflight(&request) {
                 origin::preflight(gate, &request, "GET, POST").map_err(Denial::from)
             } else {

@@ -104,6 +104,11 @@ impl Connection {
         }
     }
 
+    /// How often it was woken until now.
+    pub(crate) fn wakes(&self) -> usize {
+        self.wakes.count()
+    }
+
     /// Everything up to the next wait, or to the end.
     pub(crate) fn bytes(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();

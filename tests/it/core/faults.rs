@@ -702,6 +702,32 @@ fn a_store_that_hangs_and_then_refuses_loses_exactly_that() {
 }
 
 #[test]
+fn streams_are_ended_though_their_store_never_answers() {
+    let store = VecStore::new(10).with_history(600, |_| Some("a"));
+    let (store, kept) = store.share();
+    let target = builder().store(store).build().unwrap();
+    kept.hangs.store(true, Ordering::SeqCst);
+    let both = [Subscribe::all(), Subscribe::to(key("a"))];
+    let mut connections = both.map(|options| Connection::open(&target, options));
+    for connection in &mut connections {
+        assert_eq!(connection.story(), [""; 0]);
+    }
+    // They are rung for it, and do not answer while they wait for the store.
+    put(&target, [Note::new("late").on("a")]);
+    for connection in &mut connections {
+        assert_eq!(connection.story(), [""; 0]);
+    }
+    let before = connections.each_ref().map(Connection::wakes);
+    target.end_streams();
+    for (connection, before) in connections.iter_mut().zip(before) {
+        assert!(connection.wakes() > before);
+        assert_eq!(connection.story(), ["end {\"reason\":\"shutdown\"}"]);
+    }
+    drop(connections);
+    assert_eq!(target.subscribers(), 0);
+}
+
+#[test]
 fn a_subscription_ends_with_the_log_though_its_store_never_answers() {
     let is_closing = Arc::new(AtomicBool::new(false));
     let mut store = VecStore::new(10).with_history(600, |_| Some("a"));

@@ -1,8 +1,11 @@
 //! Who is answered: loopback names, allowed hosts, or anyone when the app says so.
 
+use std::net::SocketAddr;
+
+use axum::extract::ConnectInfo;
 use livespan::{Auth, LiveSpans};
 
-use super::app::{App, ask, log};
+use super::app::{App, ask, client, log, text};
 
 async fn status(app: &App, host: &str) -> (u16, String) {
     let answer = app
@@ -107,6 +110,84 @@ async fn a_mounted_router_guards_too() {
         .unwrap();
     assert_eq!(response.status(), 403);
     assert_eq!(ask(live.router(), "/status").await.status(), 200);
+}
+
+/// What a router answers to a client at this address, if its server tells that, whichever host it names.
+async fn status_for(live: &LiveSpans, path: &str, peer: Option<&str>, host: &str) -> (u16, String) {
+    let mut request = http::Request::builder().uri(path).header("host", host);
+    if let Some(peer) = peer {
+        let peer = SocketAddr::new(peer.parse().unwrap(), 50_000);
+        request = request.extension(ConnectInfo(peer));
+    }
+    let request = request.body(axum::body::Body::empty()).unwrap();
+    let response = tower::ServiceExt::oneshot(live.router(), request)
+        .await
+        .unwrap();
+    let status = response.status().as_u16();
+    // A stream goes on.
+    let body = if status == 200 {
+        String::new()
+    } else {
+        text(response).await
+    };
+    (status, body)
+}
+
+#[tokio::test]
+async fn a_mounted_router_refuses_other_machines_that_its_server_tells_of() {
+    let live = LiveSpans::builder()
+        .allowed_hosts(["dev.example"])
+        .build()
+        .unwrap();
+    for peer in [
+        "203.0.113.9",
+        "10.0.0.1",
+        "::ffff:203.0.113.9",
+        "2001:db8::1",
+        "0.0.0.0",
+    ] {
+        let expected = format!(
+            "{{\"error\":\"the client {peer} is not on this machine: say who may read with .auth(..) on \
+             LiveSpans::builder(), such as Auth::token(..) or Auth::public()\"}}"
+        );
+        for path in ["/", "/assets/main.mjs", "/sse", "/traces", "/status"] {
+            for host in ["localhost", "127.0.0.1:4380", "dev.example"] {
+                assert_eq!(
+                    status_for(&live, path, Some(peer), host).await,
+                    (403, expected.clone()),
+                    "{path} {host}"
+                );
+            }
+        }
+    }
+    for peer in [
+        Some("127.0.0.1"),
+        Some("127.8.9.1"),
+        Some("::1"),
+        Some("::ffff:127.0.0.1"),
+        None,
+    ] {
+        let (status, _) = status_for(&live, "/status", peer, "localhost").await;
+        assert_eq!(status, 200, "{peer:?}");
+        let (status, _) = status_for(&live, "/status", peer, "evil.example").await;
+        assert_eq!(status, 403, "{peer:?}");
+    }
+    // Who may read was said.
+    let open = LiveSpans::builder().auth(Auth::public()).build().unwrap();
+    let (status, _) = status_for(&open, "/status", Some("203.0.113.9"), "ops.example").await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn axum_tells_where_a_client_is() {
+    let live = log();
+    let app = axum::Router::new().nest_service("/live", live.router());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+    let url = format!("http://{address}/live/status");
+    assert_eq!(client().get(url).send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]

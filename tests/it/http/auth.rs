@@ -105,6 +105,34 @@ async fn nothing_is_read_without_the_token() {
 }
 
 #[tokio::test]
+async fn wrong_proofs_are_counted_and_missing_ones_are_not() {
+    let live = secured(Auth::token("hush"));
+    let link = live.login_link("/").unwrap();
+    let cookie = cookie_of(&ask(&live, &link, &[]).await);
+    let forged = format!("{}x", &cookie[..cookie.len() - 1]);
+    let stream = format!("/traces/{}/sse", trace(1));
+    for (path, headers) in [
+        ("/status", vec![("authorization", "Bearer guess")]),
+        ("/sse", vec![("authorization", "Basic aHVzaA")]),
+        ("/", vec![("cookie", &*forged), ("accept", "text/html")]),
+        (&*format!("{stream}?ticket=guess"), vec![]),
+        // These show nothing, or what was good once or elsewhere.
+        ("/status", vec![]),
+        (&*link, vec![]),
+        ("/status", vec![("cookie", "livespan-00000000=1.00")]),
+    ] {
+        let response = ask(&live, path, &headers).await;
+        assert!(response.status().is_client_error(), "{path} {headers:?}");
+    }
+    let form = Body::from("token=guess");
+    let form = send(live.router(), "POST", "/", &[], form).await;
+    assert_eq!(form.status(), 401);
+    let status = text(ask(&live, "/status", &[("cookie", &cookie)]).await).await;
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["wrongCredentials"], 5);
+}
+
+#[tokio::test]
 async fn the_token_in_an_address_is_no_token() {
     let live = secured(Auth::token("hush"));
     for query in [

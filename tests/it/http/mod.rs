@@ -5,6 +5,7 @@ mod access;
 pub(crate) mod app;
 mod auth;
 mod clocks;
+mod ending;
 mod filters;
 #[cfg(feature = "tracing")]
 mod init;

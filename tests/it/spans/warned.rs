@@ -70,7 +70,24 @@ fn child() {
         tracer.start("work").end();
         live.target().flush(PATIENCE).is_ok()
     });
+    #[cfg(feature = "http")]
+    guess();
     println!("\n>{}", TOLD.lock().unwrap().join("\n>"));
+}
+
+/// Somebody tries out tokens.
+#[cfg(feature = "http")]
+fn guess() {
+    let auth = livespan::Auth::token("hush");
+    let live = LiveSpans::builder().auth(auth).build().unwrap();
+    for token in ["a", "b", "c"] {
+        let request = http::Request::builder()
+            .uri("/status")
+            .header("authorization", format!("Bearer {token}"));
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        let answer = tower::ServiceExt::oneshot(live.router(), request);
+        assert_eq!(crate::support::block_on(answer).unwrap().status(), 401);
+    }
 }
 
 #[test]
@@ -89,9 +106,20 @@ fn each_cause_of_trouble_is_told_once_in_the_sdks_own_log() {
         .lines()
         .filter_map(|line| line.strip_prefix('>'))
         .collect();
-    let [fails, dropped] = told.as_slice() else {
+    let [fails, dropped, guessed @ ..] = told.as_slice() else {
         panic!("{told:?}");
     };
+    assert_eq!(
+        guessed.len(),
+        usize::from(cfg!(feature = "http")),
+        "{told:?}"
+    );
+    assert!(
+        guessed
+            .iter()
+            .all(|line| line.starts_with("WARN name=\"Livespan.WrongCredentials\" ")),
+        "{told:?}"
+    );
     assert!(
         fails.starts_with("WARN name=\"Livespan.StoreFails\" "),
         "{fails}"

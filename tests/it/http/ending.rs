@@ -1,0 +1,159 @@
+//! Streams that are ended while the log goes on, as an app of its own does when it is told to stop.
+
+use axum::{Router, routing::get};
+use http::{HeaderMap, Uri};
+use livespan::{LiveSpans, View};
+use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracer, SdkTracerProvider};
+use serde_json::Value;
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    time::timeout,
+};
+
+use super::app::{Frame, Stream, ask, client, done, log, open, put, text, trace};
+use crate::support::PATIENCE;
+
+/// An app with the log's routes, a page of a product, and a request that is at work until it is told to be done.
+fn app(live: &LiveSpans, tracer: SdkTracer, work: watch::Receiver<bool>) -> Router {
+    let slow = async move || {
+        let mut span = tracer.start("slow");
+        work.clone().wait_for(|done| *done).await.unwrap();
+        span.end();
+        "slow done"
+    };
+    let product = live.clone();
+    let job = async move |headers: HeaderMap, uri: Uri| {
+        product.respond(trace(1), &View::default(), &headers, &uri)
+    };
+    Router::new()
+        .route("/slow", get(slow))
+        .route("/job", get(job))
+        .nest_service("/live", live.router())
+}
+
+/// Clients of every kind of stream, each of which has read what there is.
+async fn clients(url: &str) -> Vec<Stream> {
+    let mut clients = Vec::new();
+    for (path, event) in [
+        ("live/sse", "started"),
+        ("live/sse?name=slow", "started"),
+        ("job", "started"),
+        ("live/traces/sse", "traces"),
+    ]
+    .iter()
+    .cycle()
+    .take(80)
+    {
+        let response = client().get(format!("{url}/{path}")).send().await.unwrap();
+        let mut stream = Stream::of(response);
+        stream.event(event).await;
+        clients.push(stream);
+    }
+    clients
+}
+
+/// When a stream that ends with others tells its client to come back.
+fn sent_away(frames: &[Frame]) -> u64 {
+    let [.., retry, end] = frames else {
+        panic!("{frames:?}")
+    };
+    assert_eq!(end.data, "{\"type\":\"end\",\"reason\":\"shutdown\"}");
+    retry.retry.parse().unwrap()
+}
+
+/// The README's recipe for an app that mounts the routes: SIGTERM comes while a request is at work.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_app_told_to_stop_answers_what_is_in_flight_and_nothing_of_it_is_lost() {
+    let live = log();
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(live.span_processor())
+        .with_simple_exporter(exporter.clone())
+        .build();
+    let (work_ends, work) = watch::channel(false);
+    let (signal, terminated) = oneshot::channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let streams = live.clone();
+    let server = axum::serve(listener, app(&live, provider.tracer("test"), work))
+        .with_graceful_shutdown(async move {
+            terminated.await.unwrap();
+            streams.end_streams();
+        });
+    let server = tokio::spawn(server.into_future());
+    let answer = tokio::spawn(client().get(format!("{url}/slow")).send());
+    put(&live, [done(1, "a job", 1)[0].clone()]);
+    let clients = clients(&url).await;
+    let before = live.target().head().sequence().get();
+
+    signal.send(()).unwrap();
+    let mut retries = Vec::new();
+    for mut client in clients {
+        retries.push(sent_away(&client.rest().await));
+    }
+    let least: u64 = (0..80).map(|place| 1000 + 5 * place).sum();
+    assert!(retries.iter().sum::<u64>() >= least, "{retries:?}");
+    assert!(!server.is_finished(), "it waits for the request");
+
+    work_ends.send_replace(true);
+    let answer = answer.await.unwrap().unwrap();
+    assert_eq!(answer.text().await.unwrap(), "slow done");
+    let ended = timeout(PATIENCE, server).await.unwrap();
+    ended.unwrap().unwrap();
+    // Told to shut down, the exporter forgets them.
+    let [span] = &exporter.get_finished_spans().unwrap()[..] else {
+        panic!("one span was exported");
+    };
+    provider.shutdown().unwrap();
+    live.shutdown().unwrap();
+    assert_eq!(live.target().head().sequence().get(), before + 1);
+    let path = format!("/traces/{}", span.span_context.trace_id());
+    let shown: Value = serde_json::from_str(&text(ask(live.router(), &path).await).await).unwrap();
+    assert_eq!(shown["summary"]["state"], "ok", "{shown}");
+}
+
+#[tokio::test]
+async fn who_comes_when_streams_have_ended_is_sent_away_at_once() {
+    let live = log();
+    put(&live, done(1, "checkout", 1));
+    live.end_streams();
+    let own = format!("/traces/{}/sse", trace(1));
+    for path in ["/sse", "/traces/sse", &own, "/workflows/a/b/sse"] {
+        let frames = open(&live, path).await.rest().await;
+        assert_eq!(frames.len(), 2, "{frames:?}");
+        sent_away(&frames);
+    }
+    assert_eq!(ask(live.router(), "/traces").await.status(), 200);
+    assert_eq!(live.status().subscribers, 0);
+}
+
+/// What was published is sent first, also to who has much of it to read.
+#[tokio::test]
+async fn streams_that_are_ended_send_what_there_was() {
+    let live = log();
+    for number in 1..=100 {
+        put(&live, done(number, "before", 1));
+    }
+    let mut behind = open(&live, "/sse").await;
+    behind.event("hello").await;
+    live.end_streams();
+    live.end_streams();
+    // More than is sent at once: in a busy log there is always something to read.
+    let text = "x".repeat(16_000);
+    let busy = (0..50).map(|_| {
+        let [started, _] = done(101, "after", 1);
+        started.attribute("text", text.clone())
+    });
+    put(&live, busy);
+    let frames = behind.rest().await;
+    sent_away(&frames);
+    let names: Vec<String> = frames[..frames.len() - 2]
+        .iter()
+        .map(|frame| frame.json()["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert!((200..250).contains(&names.len()), "{}", names.len());
+    assert_eq!(names[..200], vec!["before"; 200]);
+    assert_eq!(live.target().head().sequence().get(), 250);
+}
