@@ -177,8 +177,8 @@ pub(crate) fn jittered_retry() -> u64 {
     RETRY_MILLISECONDS.start + RandomState::new().hash_one(0) % width
 }
 
-/// The last words of a stream that is ended with many others: by the shutdown of its log or server. Clients that are sent away at once must not come back
-/// at once: each is told a time of its own, so many after the one that ended before it.
+/// The last words of a stream that is ended with many others: by the shutdown of its log or server. Clients that are sent
+/// away at once must not come back at once: each is told a time of its own, so many after the one that ended before it.
 pub(crate) fn farewell(out: &mut Vec<u8>, log: &Log) {
     let place = log.count_farewell();
     let retry = jittered_retry() + place.wrapping_mul(RETURN_STEP) % RETURN_WIDTH;
