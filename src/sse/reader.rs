@@ -262,6 +262,8 @@ impl Reader {
             }
             // Closed is looked at before the head: what was published before the close is still read.
             if self.log.is_closed() {
+                // So is what rang since it was asked.
+                self.wants_page |= self.waiter.poll_rung(cx).is_ready();
                 if !self.advance() {
                     return Poll::Ready(ReadItem::Closed);
                 }
