@@ -22,7 +22,7 @@ use crate::{
     sync::{
         Instant, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        lock,
+        guard, lock,
     },
 };
 
@@ -483,7 +483,9 @@ impl Log {
 
     /// How long a store may take to answer readers when the log has ended.
     pub(crate) fn patience(&self) -> Duration {
-        self.store.patience().unwrap_or(DEFAULT_PATIENCE)
+        guard(|| self.store.patience())
+            .flatten()
+            .unwrap_or(DEFAULT_PATIENCE)
     }
 
     /// How many streams were sent away before this one.
