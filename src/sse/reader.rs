@@ -249,6 +249,8 @@ impl Reader {
             if self.notice_degraded() {
                 continue;
             }
+            // Before the look at the events: those until then come first.
+            let recoveries = self.log.recoveries();
             if self.advance() {
                 turns += 1;
                 if turns >= BLOCKS_PER_TURN && self.queue.is_empty() {
@@ -257,14 +259,14 @@ impl Reader {
                 }
                 continue;
             }
-            if self.notice_recovered() {
+            if self.notice_recovered(recoveries) {
                 continue;
             }
             // Closed is looked at before the head: what was published before the close is still read.
             if self.log.is_closed() {
                 // So is what rang since it was asked.
                 self.wants_page |= self.waiter.poll_rung(cx).is_ready();
-                if !self.advance() {
+                if !self.advance() && !self.notice_recovered(self.log.recoveries()) {
                     return Poll::Ready(ReadItem::Closed);
                 }
             } else if !rung {
@@ -434,8 +436,7 @@ impl Reader {
     }
 
     /// Queues the news that the store works again, when no event of the log says so, after the events until then.
-    fn notice_recovered(&mut self) -> bool {
-        let recoveries = self.log.recoveries();
+    fn notice_recovered(&mut self, recoveries: u64) -> bool {
         let is_news = recoveries > self.recoveries;
         self.recoveries = recoveries;
         if is_news {
