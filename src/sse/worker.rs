@@ -15,7 +15,7 @@ use crate::{
         prime::prime,
         record,
         room::Room,
-        store::{Abandoned, DEFAULT_PATIENCE, EventStore, Tended},
+        store::{Abandoned, EventStore, Tended},
         translate::Translator,
         trouble::{Tell, Trouble},
         writer::{Pending, Writer},
@@ -199,7 +199,7 @@ impl<T: Translator> Worker<T> {
 
     /// Wakes readers that wait for a store which does not answer, without holding anything of the log.
     fn let_go(self) {
-        let patience = guard(|| self.log.patience()).unwrap_or(DEFAULT_PATIENCE);
+        let patience = self.log.patience();
         let is_memory = guard(|| self.log.store.shared_tail().is_some());
         let readers = Arc::clone(self.log.readers());
         guard(|| drop(self));

@@ -27,8 +27,16 @@ use crate::support::{PATIENCE, block_on, until};
 fn failing(
     fault: impl Fn() -> Result<(), Error> + Send + Sync + 'static,
 ) -> (SseTarget<Note>, Arc<AtomicBool>) {
+    failing_behind(1000, fault)
+}
+
+/// The same, with so many events in memory before the store.
+fn failing_behind(
+    tail_events: usize,
+    fault: impl Fn() -> Result<(), Error> + Send + Sync + 'static,
+) -> (SseTarget<Note>, Arc<AtomicBool>) {
     let on = Arc::new(AtomicBool::new(false));
-    let mut store = VecStore::new(1000);
+    let mut store = VecStore::new(tail_events);
     store.on_append = Box::new({
         let on = Arc::clone(&on);
         move || {
@@ -521,17 +529,7 @@ fn an_id_of_a_stretch_resumes_in_place() {
 
 #[test]
 fn what_only_memory_had_is_an_exact_gap_when_memory_lets_it_go() {
-    let on = Arc::new(AtomicBool::new(false));
-    let mut store = VecStore::new(2);
-    let switch = Arc::clone(&on);
-    store.on_append = Box::new(move || {
-        if switch.load(Ordering::SeqCst) {
-            refuse()
-        } else {
-            Ok(())
-        }
-    });
-    let target = builder().store(store.share().0).build().unwrap();
+    let (target, on) = failing_behind(2, refuse);
     put(&target, [Note::new("kept")]);
     on.store(true, Ordering::SeqCst);
     for _ in 0..3 {
@@ -557,17 +555,7 @@ fn what_only_memory_had_is_an_exact_gap_when_memory_lets_it_go() {
 
 #[test]
 fn what_only_memory_had_of_one_stream_is_a_gap_when_memory_lets_it_go() {
-    let on = Arc::new(AtomicBool::new(false));
-    let mut store = VecStore::new(2);
-    let switch = Arc::clone(&on);
-    store.on_append = Box::new(move || {
-        if switch.load(Ordering::SeqCst) {
-            refuse()
-        } else {
-            Ok(())
-        }
-    });
-    let target = builder().store(store.share().0).build().unwrap();
+    let (target, on) = failing_behind(2, refuse);
     put(&target, [Note::new("kept").on("a")]);
     on.store(true, Ordering::SeqCst);
     for _ in 0..3 {
