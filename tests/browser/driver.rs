@@ -84,10 +84,8 @@ impl Browser {
                 // The page draws once per animation frame: ask again after the next one.
                 let frame =
                     "const done = arguments[0]; requestAnimationFrame(() => setTimeout(done, 20));";
-                self.page
-                    .execute_async(frame, Vec::new())
-                    .await
-                    .expect("a frame is drawn");
+                // A page that is left at this moment is kept as it stands, and draws no frame: then the next one is asked.
+                let _drawn = self.page.execute_async(frame, Vec::new()).await;
             }
         };
         if let Ok(value) = tokio::time::timeout(PATIENCE, poll).await {
