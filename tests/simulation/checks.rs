@@ -1,12 +1,12 @@
 //! What a history must have been like, whatever happened in it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt::{self, Write as _},
 };
 
 use crate::{
-    history::payload_of,
+    history::number_of,
     plan::{Mood, stream_of},
     sse::{
         batch::StoredEvent,
@@ -271,19 +271,15 @@ impl Outcome {
 
     /// The places in the log of the records that became events.
     fn numbers(&self, events: &Events) -> HashMap<u64, u64> {
-        let payloads: HashMap<String, u64> = self
-            .told
-            .iter()
-            .map(|told| (payload_of(told.number), told.number))
-            .collect();
+        let known: HashSet<u64> = self.told.iter().map(|told| told.number).collect();
         let mut numbers = HashMap::new();
-        for (sequence, (_, payload)) in events.iter().filter(|(_, (name, _))| name == "record") {
-            let payload = std::str::from_utf8(payload).unwrap();
-            let number = *payloads.get(payload).expect("an event that nobody told of");
+        for (sequence, (name, payload)) in events.iter().filter(|(_, (name, _))| name == "record") {
+            let number = number_of(name, payload).filter(|number| known.contains(number));
+            let number = number.expect("an event that nobody told of");
             assert_eq!(
                 numbers.insert(number, *sequence),
                 None,
-                "{payload} is there twice"
+                "record {number} is there twice"
             );
         }
         for told in self
@@ -380,15 +376,7 @@ impl Outcome {
             return;
         };
         let mut announced = [0; 3];
-        let mut there: HashMap<&str, &Told> = HashMap::new();
-        let payloads: HashMap<u64, String> = self
-            .told
-            .iter()
-            .map(|told| (told.number, payload_of(told.number)))
-            .collect();
-        for told in &self.told {
-            there.insert(&payloads[&told.number], told);
-        }
+        let told: HashMap<u64, &Told> = self.told.iter().map(|told| (told.number, told)).collect();
         let mut accounted = *dropped;
         for sequence in &kept {
             let (name, payload) = &events[sequence];
@@ -399,8 +387,8 @@ impl Outcome {
                 }
                 continue;
             }
-            let told = there[std::str::from_utf8(payload).unwrap()];
-            accounted[told.class as usize] += 1;
+            let number = number_of(name, payload).unwrap();
+            accounted[told[&number].class as usize] += 1;
         }
         let mut expected = [0; 3];
         for told in &self.told {
@@ -563,7 +551,5 @@ impl<'a> Place<'a> {
 }
 
 fn key_of(name: &str, payload: &[u8]) -> Option<StreamKey> {
-    let number = std::str::from_utf8(payload).ok()?.strip_prefix("record ");
-    (name == "record").then_some(())?;
-    stream_of(number?.parse().ok()?)
+    stream_of(number_of(name, payload)?)
 }

@@ -42,8 +42,18 @@ use crate::{
 /// The first byte of a record that the translator of a simulation reads.
 const PLAIN: u8 = 1;
 
-pub(crate) fn payload_of(number: u64) -> String {
+/// The event of a record says its number.
+fn payload_of(number: u64) -> String {
     format!("record {number}")
+}
+
+/// The record that an event was made of, if it was made of one.
+pub(crate) fn number_of(name: &str, payload: &[u8]) -> Option<u64> {
+    let payload = std::str::from_utf8(payload).ok()?;
+    let number = payload
+        .strip_prefix("record ")
+        .filter(|_| name == "record")?;
+    number.parse().ok()
 }
 
 /// Makes of each record what its mood says.
