@@ -1,14 +1,9 @@
 //! Threads, locks, atomics and the clock: the standard library's. What one thread of the log sees of another goes through
 //! here, so that the models in `tests/loom` and `tests/simulation` can put their own in its place.
-//!
-//! Nothing that panics spreads. Every value behind these locks is valid at each step, so a poisoned lock is entered: a
-//! panic in one of our threads must not spread to the host's.
 
-use std::{
-    cell::Cell,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::PoisonError,
-};
+mod locks;
+
+use std::cell::Cell;
 pub(crate) use std::{
     sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic, mpsc},
     thread,
@@ -17,25 +12,10 @@ pub(crate) use std::{
 
 pub(crate) use dashmap::{DashMap, Entry as MapEntry};
 
+pub(crate) use self::locks::{guard, lock, read, write};
+
 /// Counts for as long as the process lives: the standard library's in models, too.
 pub(crate) type StaticCounter = atomic::AtomicU64;
-
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn read<T: ?Sized>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn write<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs code that must not take its thread down; `None` when it panicked.
-pub(crate) fn guard<R>(run: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(run)).ok()
-}
 
 /// Tells threads apart as they come: 0 for the first that asks here, 1 for the next one.
 pub(crate) fn thread_number() -> usize {

@@ -12,6 +12,7 @@ const MODULES: &[&str] = &[
     // Ground
     "error",
     "hash",
+    "sync::locks",
     "sync",
     "time",
     // The SSE core: no OpenTelemetry, no axum

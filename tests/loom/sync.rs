@@ -1,25 +1,19 @@
 //! What the modules take from [`crate::sync`], in loom's model. Time never passes in it: who is not woken waits for ever,
 //! and loom says so.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::PoisonError,
-};
+#[path = "../../src/sync/locks.rs"]
+mod locks;
 
 pub(crate) use dashmap::{DashMap, Entry as MapEntry};
-pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+pub(crate) use loom::sync::{
+    Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
+
+pub(crate) use self::locks::{guard, lock, read, write};
 pub(crate) use std::time::Instant;
 
 /// For statics, which outlive a run of the model.
 pub(crate) type StaticCounter = std::sync::atomic::AtomicU64;
-
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn guard<R>(run: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(run)).ok()
-}
 
 /// All threads are at home in the same place, where they meet.
 pub(crate) fn thread_number() -> usize {

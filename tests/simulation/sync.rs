@@ -1,11 +1,13 @@
 //! What the log takes from [`crate::sync`], on a simulated machine: every use of it is a point at which another task may
 //! go on, and time is the run's.
 
+#[path = "../../src/sync/locks.rs"]
+mod locks;
+
 use std::{
     borrow::Borrow,
     collections::HashMap,
     hash::{BuildHasher, Hash},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -14,26 +16,11 @@ pub(crate) use shuttle::sync::{
     Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic,
 };
 
+pub(crate) use self::locks::{guard, lock, read, write};
 use crate::clock;
 
 /// For statics, which outlive a run.
 pub(crate) type StaticCounter = std::sync::atomic::AtomicU64;
-
-pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn read<T: ?Sized>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn write<T: ?Sized>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn guard<R>(run: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(run)).ok()
-}
 
 /// The number of this task.
 pub(crate) fn thread_number() -> usize {
