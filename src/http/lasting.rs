@@ -1,5 +1,6 @@
 //! A stream for as long as its reader may read and its server runs: it ends as `expired` when the permission has run out
-//! or was taken back, as `shutdown` when the server stops though the log goes on, and its seat is free when it is gone. It runs on the connection's task.
+//! or was taken back, as `shutdown` when the server stops though the log goes on, and its seat is free when it is gone. It
+//! runs on the connection's task.
 
 use std::{
     convert::Infallible,

@@ -49,13 +49,12 @@ impl LiveSpans {
     /// that tells ([`ConnectInfo`](axum::extract::ConnectInfo), by `into_make_service_with_connect_info::<SocketAddr>()`),
     /// clients of other machines are refused; a proxy on this machine is not one of those.
     ///
-    /// Spans that your own middleware makes around these routes are not shown. A client that stops reading is closed by *your* server's write time-out, if
-    /// it has one; until then it costs one block of at most 64 KiB.
+    /// Spans that your own middleware makes around these routes are not shown. A client that stops reading is closed by
+    /// *your* server's write time-out, if it has one; until then it costs one block of at most 64 KiB.
     ///
     /// An open stream keeps a graceful shutdown of your server waiting: call [`end_streams`](LiveSpans::end_streams) in the
     /// future that you give to `with_graceful_shutdown`, and [`shutdown`](LiveSpans::shutdown) when the server has ended.
-    /// In an app with a state, nest or merge it
-    /// after `with_state`.
+    /// In an app with a state, nest or merge it after `with_state`.
     pub fn router(&self) -> Router {
         self.shared.mounts.expect_request();
         let service = LiveService {
