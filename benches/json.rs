@@ -3,10 +3,13 @@
 //! `cargo bench --bench json`. Ids are written as hex and times as RFC 3339 on both sides, in every event. Instructions
 //! are counted by valgrind's callgrind: unlike times, they are the same on a busy machine.
 
+#[path = "measure/callgrind.rs"]
+mod callgrind;
 mod measure;
 
-use std::{fs, hint::black_box, process::Command, time::SystemTime};
+use std::{hint::black_box, time::SystemTime};
 
+use callgrind::Profile;
 use livespan::{SpanEvent, SpanId, SpanKind, SpanStatus, SseEvent as _, TraceId};
 use measure::{median, thread_cpu};
 use serde::{Serialize, Serializer};
@@ -196,28 +199,10 @@ fn counted(encoding: &mut Encoding, side: Side) {
 }
 
 /// Instructions of one.
+#[expect(clippy::cast_precision_loss, reason = "they are some thousands a time")]
 fn instructions(name: &str, side: &str) -> f64 {
-    let file = std::env::temp_dir().join(format!("livespan-json-{}", std::process::id()));
-    let status = Command::new("valgrind")
-        .args([
-            "--tool=callgrind",
-            "--quiet",
-            "--toggle-collect=json::counted*",
-        ])
-        .arg(format!("--callgrind-out-file={}", file.display()))
-        .arg(std::env::current_exe().expect("a bench knows its own file"))
-        .args(["run", name, side])
-        .status()
-        .expect("valgrind is installed: `apt-get install valgrind`");
-    assert!(status.success(), "valgrind ended with {status}");
-    let profile = fs::read_to_string(&file).expect("callgrind wrote its profile");
-    fs::remove_file(file).expect("the profile can be removed");
-    let total = profile
-        .lines()
-        .find_map(|line| line.strip_prefix("summary: "))
-        .and_then(|total| total.trim().parse::<u32>().ok())
-        .expect("a profile has a summary");
-    f64::from(total) / f64::from(COUNTED)
+    let profile = Profile::of(Some("json::counted*"), &["run", name, side]);
+    profile.total() as f64 / f64::from(COUNTED)
 }
 
 fn main() {

@@ -13,6 +13,8 @@ mod calls;
 #[path = "measure/machine.rs"]
 mod machine;
 mod measure;
+#[path = "measure/otlp.rs"]
+mod otlp;
 #[path = "span_cost/process.rs"]
 mod process;
 #[path = "measure/providers.rs"]

@@ -46,6 +46,28 @@ impl Api {
     }
 }
 
+/// Spans made between two flushes, so that nothing is dropped.
+const BURST: u32 = 2_000;
+
+impl Api {
+    /// Makes so many spans, in traces of a root and its children, and waits until they have gone where they go.
+    pub(crate) fn make_traces(self, provider: &SdkTracerProvider, children: u32, spans: u32) {
+        let tracer = provider.tracer("bench");
+        self.with(provider, |make| {
+            for _ in 0..spans / BURST {
+                for _ in 0..BURST / (children + 1) {
+                    if children > 0 {
+                        tracer.in_span("request", |_| make(children));
+                    } else {
+                        make(1);
+                    }
+                }
+                provider.force_flush().expect("background threads catch up");
+            }
+        });
+    }
+}
+
 pub(crate) fn make_spans<T: Tracer>(tracer: &T, count: u32) {
     for number in 0..i64::from(count) {
         let mut span = tracer
