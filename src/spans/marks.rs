@@ -38,9 +38,14 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// Keeps the mark. The lock is otherwise held for a swap or another of these pushes only.
-    pub(crate) fn keep(&self, mark: Mark) {
-        let mut marks = lock(&self.marks);
+    /// Keeps the mark. The lock is otherwise held for a swap or another of these pushes only; but where `is_forked` says
+    /// so, which is asked if it is held, nobody may ever give it back.
+    pub(crate) fn keep(&self, mark: Mark, is_forked: impl FnOnce() -> bool) {
+        let mut marks = match self.marks.try_lock() {
+            Ok(marks) => marks,
+            Err(_) if is_forked() => return,
+            Err(_) => lock(&self.marks),
+        };
         if marks.len() < MARKS_MAX {
             marks.push(mark);
         }
@@ -63,6 +68,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_fork_does_not_wait_for_a_lock_that_nobody_holds_any_more() {
+        let marks = Marks::default();
+        let mark = Mark {
+            trace_id: [1; 16],
+            span_id: [1; 8],
+            end: Timestamp::from_nanos(1),
+        };
+        let held = marks.marks.lock().unwrap();
+        marks.keep(mark, || true);
+        drop(held);
+        assert_eq!(marks.take(), []);
+    }
+
+    #[test]
     fn marks_are_bounded_and_taken_once() {
         let marks = Marks::default();
         let mark = |number: u64| Mark {
@@ -72,11 +91,11 @@ mod tests {
         };
         let all = MARKS_MAX as u64;
         for number in 0..all + 9 {
-            marks.keep(mark(number));
+            marks.keep(mark(number), || false);
         }
         assert_eq!(marks.take(), (0..all).map(mark).collect::<Vec<_>>());
         assert_eq!(marks.take(), []);
-        marks.keep(mark(1));
+        marks.keep(mark(1), || false);
         assert_eq!(marks.take(), [mark(1)]);
     }
 }

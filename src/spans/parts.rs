@@ -96,12 +96,13 @@ impl ProcessorParts {
     /// The last of the room is for the bare fact that the span ended, so that it is not shown running for ever.
     #[cold]
     pub(crate) fn mark_end(&self, data: &SpanData) {
-        if self.intake().is_forked() {
+        // In a fork the intake has noticed, or soon will.
+        if self.intake().is_closed() {
             return;
         }
         let mark = Mark::of(data);
         if self.push_mark(&mark) == Err(Refused::Full) {
-            self.marks.keep(mark);
+            self.marks.keep(mark, || self.intake().is_forked());
             // Asked again: the worker may have emptied the buffer, and looked aside, before the mark was there. Told
             // twice, it ends the span once.
             drop(self.push_mark(&mark));

@@ -294,7 +294,7 @@ impl SpanTranslator {
             // Two open spans had the same ids, or its provider was shut down long ago: counted, and marked, as any end
             // that is lost on the way.
             self.log.intake.count_dropped(Class::End, 1);
-            self.marks.keep(mark);
+            self.marks.keep(mark, || false);
         }
     }
 

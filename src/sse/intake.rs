@@ -36,6 +36,10 @@ const FORKED: &str = "the event log belongs to the process that this one was for
 /// Tries to find a shard that nobody is writing to. Another holder keeps a lock for one copy only; this bounds the
 /// wait even when the scheduler stops it there.
 const ROUNDS: usize = 64;
+/// A shard with less room than this, in bytes, is taken to be full.
+const SMALL_RECORD: usize = 256;
+/// After how many dropped records of a class it is asked again whether the process is a fork.
+const DROPS_PER_LOOK: u64 = 256;
 /// Room for the largest event in the share of every class.
 const SHARD_BYTES_MIN: usize = 512 * 1024;
 /// Length (4), class (1), number (8).
@@ -121,6 +125,10 @@ pub(crate) struct Intake {
     #[cfg(feature = "metrics")]
     ends_late: AtomicU64,
     sequence: AtomicU64,
+    /// How often the worker has emptied the shards.
+    turns: AtomicU64,
+    /// By class: the turn, counted from one, since which no shard has room.
+    full_since: [AtomicU64; 4],
     closed: AtomicBool,
     /// Why the log ended, if nobody shut it down.
     broken: OnceLock<&'static str>,
@@ -163,6 +171,15 @@ impl Records {
     fn used(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
+
+    /// Why a record found no room.
+    fn lack(&self, quota: &Share) -> Lack {
+        if self.count >= quota.events || self.length + SMALL_RECORD > quota.bytes {
+            Lack::OfAny
+        } else {
+            Lack::OfThis
+        }
+    }
 }
 
 /// What a class may fill of each shard.
@@ -200,6 +217,8 @@ impl Intake {
             #[cfg(feature = "metrics")]
             ends_late: AtomicU64::new(0),
             sequence: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
+            full_since: Default::default(),
             closed: AtomicBool::new(false),
             broken: OnceLock::new(),
             asleep: AtomicBool::new(false),
@@ -238,13 +257,18 @@ impl Intake {
         }
         match refused {
             Refused::Full => {
-                self.count_dropped(class, 1);
+                let before = self
+                    .counter(class)
+                    .map(|count| count.fetch_add(1, Ordering::Relaxed));
                 #[cfg(feature = "metrics")]
                 if matches!(class, Class::End) {
                     self.ends_refused.fetch_add(1, Ordering::Relaxed);
                 }
-                // A fork that was made while someone was in a hurry would wake nobody, and find no room for ever.
-                if self.is_forked() {
+                // A fork that was made while someone was in a hurry would wake nobody, and find no room for ever. To ask
+                // costs more than all else here, and may wait for some more of them.
+                if before.is_some_and(|before| before.is_multiple_of(DROPS_PER_LOOK))
+                    && self.is_forked()
+                {
                     return;
                 }
                 // The worker may have emptied the buffer meanwhile and be about to sleep: the drop is news, too.
@@ -274,7 +298,7 @@ impl Intake {
         // The closure is called here and, through a pointer, there: so this call is inlined.
         match self.push_into(home, class, quota, |room| write(room)) {
             Attempt::Settled(pushed) => pushed,
-            Attempt::Busy | Attempt::NoRoom => self.push_elsewhere(home, class, quota, &write),
+            Attempt::Busy | Attempt::NoRoom(_) => self.push_elsewhere(home, class, quota, &write),
         }
     }
 
@@ -286,21 +310,44 @@ impl Intake {
         quota: &Share,
         write: &dyn Fn(&mut Room<'_>) -> Option<()>,
     ) -> Result<(), Refused> {
+        // Under a load that nothing can take, to look into every shard for each record would be the most of it.
+        let turn = self.turns.load(Ordering::Acquire) + 1;
+        let [start, end, other, note] = &self.full_since;
+        let full_since = match class {
+            Class::Start => start,
+            Class::End => end,
+            Class::Other => other,
+            Class::Note => note,
+        };
+        if full_since.load(Ordering::Relaxed) == turn {
+            return Err(self.refusal());
+        }
         for _ in 0..ROUNDS {
-            let mut busy = false;
+            let (mut busy, mut full) = (false, true);
             for offset in 0..SHARDS {
                 match self.push_into(home + offset, class, quota, write) {
                     Attempt::Settled(pushed) => return pushed,
                     Attempt::Busy => busy = true,
-                    Attempt::NoRoom => {}
+                    Attempt::NoRoom(lack) => full &= lack == Lack::OfAny,
                 }
             }
             if !busy {
+                if full {
+                    full_since.store(turn, Ordering::Relaxed);
+                }
                 break;
             }
             std::hint::spin_loop();
         }
         Err(Refused::Full)
+    }
+
+    fn refusal(&self) -> Refused {
+        if self.closed.load(Ordering::Acquire) {
+            Refused::Closed
+        } else {
+            Refused::Full
+        }
     }
 
     #[inline]
@@ -312,7 +359,7 @@ impl Intake {
         write: impl FnOnce(&mut Room<'_>) -> Option<()>,
     ) -> Attempt {
         let Some(shard) = self.shards.get(shard % SHARDS) else {
-            return Attempt::NoRoom;
+            return Attempt::NoRoom(Lack::OfAny);
         };
         let mut records = match shard.0.try_lock() {
             Ok(records) => records,
@@ -325,7 +372,7 @@ impl Intake {
             return Attempt::Settled(Err(Refused::Closed));
         }
         let Some(fill) = self.append(&mut records, class, quota, write) else {
-            return Attempt::NoRoom;
+            return Attempt::NoRoom(records.lack(quota));
         };
         drop(records);
         self.wake_if_asleep(fill);
@@ -408,13 +455,19 @@ impl Intake {
     }
 
     pub(crate) fn count_dropped(&self, class: Class, count: u64) {
+        if let Some(counter) = self.counter(class) {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    fn counter(&self, class: Class) -> Option<&AtomicU64> {
         let [starts, ends, other] = &self.dropped;
         match class {
-            Class::Start => starts.fetch_add(count, Ordering::Relaxed),
-            Class::End => ends.fetch_add(count, Ordering::Relaxed),
-            Class::Other => other.fetch_add(count, Ordering::Relaxed),
-            Class::Note => 0,
-        };
+            Class::Start => Some(starts),
+            Class::End => Some(ends),
+            Class::Other => Some(other),
+            Class::Note => None,
+        }
     }
 
     /// Refuses every later push; the worker drains what is there and ends.
@@ -579,7 +632,14 @@ impl Intake {
 enum Attempt {
     Settled(Result<(), Refused>),
     Busy,
-    NoRoom,
+    NoRoom(Lack),
+}
+
+/// For which records a shard lacks the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lack {
+    OfThis,
+    OfAny,
 }
 
 /// How full a shard is.
@@ -660,6 +720,8 @@ impl Drain {
             buffer.count = 0;
             std::mem::swap(buffer, &mut *lock(&shard.0));
         }
+        // After the last of them: who found no room before this may find some now, and who looks later looks anew.
+        intake.turns.fetch_add(1, Ordering::Release);
         self.records.clear();
         for (index, buffer) in self.buffers.iter().enumerate() {
             list(buffer.used(), index, &mut self.records);
@@ -915,6 +977,34 @@ mod tests {
             SHARDS * 110,
             "a drained buffer has room again"
         );
+    }
+
+    #[test]
+    fn each_turn_of_the_worker_makes_room_in_a_full_buffer() {
+        let intake = Intake::new(0, SHARDS * 160);
+        let mut drain = Drain::new(&intake);
+        for _ in 0..3 {
+            let taken = (0..10_000)
+                .take_while(|_| push(&intake, Class::Start, "x").is_ok())
+                .count();
+            assert_eq!(taken, SHARDS * 110);
+            assert_eq!(push(&intake, Class::Start, "x"), Err(Refused::Full));
+            assert_eq!(
+                push(&intake, Class::End, "x"),
+                Ok(()),
+                "of the room for ends"
+            );
+            drain.take(&intake, intake.sequence());
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_for_the_room_that_is_left_does_not_make_the_buffer_full() {
+        let intake = Intake::new(0, 1 << 20);
+        let large = "x".repeat(100_000);
+        while push(&intake, Class::Start, &large).is_ok() {}
+        assert_eq!(push(&intake, Class::Start, &large), Err(Refused::Full));
+        assert_eq!(push(&intake, Class::Start, "x"), Ok(()));
     }
 
     #[test]
