@@ -432,7 +432,7 @@ pub(crate) fn write_fence(room: &mut Room<'_>, ticket: u64) -> Option<()> {
 pub(crate) fn needs_stored(record: &[u8]) -> bool {
     matches!(
         record.first(),
-        Some(&(END_MARK | SHUTDOWN | SETTLE | END_IF_SHOWN | UPDATE | FENCE))
+        Some(&(SHUTDOWN | SETTLE | END_IF_SHOWN | UPDATE | FENCE))
     )
 }
 

@@ -60,7 +60,9 @@ pub(crate) struct SpanTranslator {
     redaction: Redaction,
     names: Names,
     tally: Arc<Tally>,
-    /// Those of them that a note, which may be on its way, will settle.
+    /// Marks from the buffer, which wait until their starts, which stand before them, are stored.
+    marked: Vec<Mark>,
+    /// Marks for which there was no room, that a note, which may be on its way, will settle.
     settling: Vec<Mark>,
     is_settling: bool,
 }
@@ -98,6 +100,7 @@ impl SpanTranslator {
             redaction: Redaction::none(),
             names: Names::default(),
             tally: Arc::default(),
+            marked: Vec::new(),
             settling: Vec::new(),
             is_settling: false,
         }
@@ -613,7 +616,7 @@ impl Translator for SpanTranslator {
             Some(Record::Update(spanned, state, time)) => {
                 self.update(spanned, state, time, batch);
             }
-            Some(Record::EndMark(mark)) => self.lose_one(&mark, batch),
+            Some(Record::EndMark(mark)) => self.marked.push(mark),
             Some(Record::Settle) => self.settle(batch),
             Some(Record::Fence { ticket }) => {
                 let head = self.log.id(self.log.head());
@@ -621,6 +624,12 @@ impl Translator for SpanTranslator {
             }
             Some(Record::Shutdown { source, time }) => self.lose_all(source, time, batch),
             Some(Record::Hide { .. }) | None => {}
+        }
+    }
+
+    fn settled(&mut self, batch: &mut Batch) {
+        for mark in std::mem::take(&mut self.marked) {
+            self.lose_one(&mark, batch);
         }
     }
 

@@ -74,6 +74,9 @@ pub(crate) trait Translator: Send + 'static {
     /// Appends the events that the record stands for.
     fn translate(&mut self, record: &[u8], batch: &mut Batch);
 
+    /// Everything that was translated is stored, or refused: appends the events that had to wait for that.
+    fn settled(&mut self, _batch: &mut Batch) {}
+
     /// The store has these events of the batch already, at ascending places: they take no number, and are not in it.
     fn repeated(&mut self, _places: &[usize]) {}
 

@@ -6,6 +6,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::{
     error::Error,
     sse::{
+        batch::Batch,
         follower,
         intake::{
             Class, Counts, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, Intake, Refused,
@@ -298,12 +299,30 @@ impl<T: Translator> Worker<T> {
 
     /// Stores what was translated; whether the store took it. Either way it is accounted for.
     fn settle(&mut self, translated: &mut Counts) -> Result<bool, &'static str> {
-        if !self.log.has_numbers_for(self.pending.batch.len()) {
-            return Err(USED_UP);
+        let mut works = true;
+        loop {
+            if !self.log.has_numbers_for(self.pending.batch.len()) {
+                return Err(USED_UP);
+            }
+            works &= self.store();
+            self.unsettled = self.unsettled.without(std::mem::take(translated));
+            self.translated(Class::Note, T::settled);
+            if self.pending.batch.is_empty() {
+                return Ok(works);
+            }
         }
-        let works = self.store();
-        self.unsettled = self.unsettled.without(std::mem::take(translated));
-        Ok(works)
+    }
+
+    /// Takes the events that `translate` appends, all or none.
+    fn translated(&mut self, class: Class, translate: impl FnOnce(&mut T, &mut Batch)) {
+        let batch = &mut self.pending.batch;
+        let before = batch.len();
+        let translated = guard(|| translate(&mut self.translator, batch));
+        if translated.is_none() {
+            batch.truncate(before);
+        }
+        let events = (batch.len() - before) as u64;
+        self.pending.count(class, events);
     }
 
     /// Closes what writers left open that are gone, and opens again what others closed for this one.
@@ -328,14 +347,9 @@ impl<T: Translator> Worker<T> {
             self.pending.count(Class::Start, 1);
         }
         for Abandoned { event, last_heard } in &abandoned {
-            let batch = &mut self.pending.batch;
-            let before = batch.len();
-            let closing = guard(|| self.translator.abandoned(event, *last_heard, batch));
-            if closing.is_none() {
-                batch.truncate(before);
-            }
-            let closed = (batch.len() - before) as u64;
-            self.pending.count(Class::End, closed);
+            self.translated(Class::End, |translator, batch| {
+                translator.abandoned(event, *last_heard, batch);
+            });
             if self.pending.batch.size() >= BATCH_BYTES_MAX {
                 self.store();
             }
@@ -394,9 +408,7 @@ impl<T: Translator> Worker<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sse::{
-        batch::Batch, block::Slice, event::Pin, store::MemoryEventStore, tail::TailRead,
-    };
+    use crate::sse::{block::Slice, event::Pin, store::MemoryEventStore, tail::TailRead};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
