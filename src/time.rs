@@ -2,6 +2,7 @@
 //! Pure arithmetic; the calendar is Howard Hinnant's `civil_from_days` (proleptic Gregorian).
 
 use std::{
+    cell::Cell,
     hash::{Hash as _, Hasher},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -39,19 +40,9 @@ impl Timestamp {
     /// Appends the thirty bytes of `2026-11-22T11:39:00.123456789Z`.
     pub(crate) fn write(self, out: &mut Vec<u8>) {
         let seconds = (self.0 / NANOS_PER_SECOND).min(LAST_SECOND);
-        // All of them fit: until the year 9999 there are three million days.
-        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-        let (year, month, day) = civil_from_days(small(seconds / SECONDS_PER_DAY));
-        let of_day = small(seconds % SECONDS_PER_DAY);
-        let nanos = small(self.0 % NANOS_PER_SECOND);
-        let mut text = *b"0000-00-00T00:00:00.000000000Z";
-        pair(&mut text, 0, year / 100);
-        pair(&mut text, 2, year);
-        pair(&mut text, 5, month);
-        pair(&mut text, 8, day);
-        pair(&mut text, 11, of_day / 3600);
-        pair(&mut text, 14, of_day / 60 % 60);
-        pair(&mut text, 17, of_day % 60);
+        let mut text = text_of_second(seconds);
+        // The remainder fits.
+        let nanos = u32::try_from(self.0 % NANOS_PER_SECOND).unwrap_or(0);
         // Nine digits: the first pair begins with the point, which is written again after it.
         pair(&mut text, 19, nanos / 100_000_000);
         pair(&mut text, 21, nanos / 1_000_000);
@@ -168,6 +159,39 @@ impl Timestamp {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
+}
+
+thread_local! {
+    /// The second whose text was made last on this thread, and that: most times are of the same as the one before.
+    static LAST: Cell<(u64, [u8; 30])> = const { Cell::new((0, *b"1970-01-01T00:00:00.000000000Z")) };
+}
+
+/// The text of this second's first nanosecond.
+#[inline]
+fn text_of_second(seconds: u64) -> [u8; 30] {
+    let (last, text) = LAST.get();
+    if last == seconds {
+        return text;
+    }
+    let text = written_second(seconds);
+    LAST.set((seconds, text));
+    text
+}
+
+fn written_second(seconds: u64) -> [u8; 30] {
+    // All of them fit: until the year 9999 there are three million days.
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let (year, month, day) = civil_from_days(small(seconds / SECONDS_PER_DAY));
+    let of_day = small(seconds % SECONDS_PER_DAY);
+    let mut text = *b"0000-00-00T00:00:00.000000000Z";
+    pair(&mut text, 0, year / 100);
+    pair(&mut text, 2, year);
+    pair(&mut text, 5, month);
+    pair(&mut text, 8, day);
+    pair(&mut text, 11, of_day / 3600);
+    pair(&mut text, 14, of_day / 60 % 60);
+    pair(&mut text, 17, of_day % 60);
+    text
 }
 
 /// Writes the last two digits at a place that the compiler knows.

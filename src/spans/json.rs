@@ -18,6 +18,8 @@ use crate::{
     time::Timestamp,
 };
 
+pub(crate) mod mould;
+
 /// The largest text value, in bytes: 16 KiB. Longer ones are cut and named in `cut`.
 pub const VALUE_BYTES_MAX: usize = 16 * 1024;
 /// The largest event, in bytes: 256 KiB. What does not fit is left out and named in `cut`.
@@ -97,6 +99,12 @@ macro_rules! opening {
         concat!(",\"", $key, "\":\"").as_bytes()
     };
 }
+
+/// How a start begins.
+const STARTED: &[u8] = b"{\"type\":\"started\"";
+const TIMESTAMP: &[u8] = opening!("timestamp");
+/// Bytes of `,"attributes":{`.
+const ATTRIBUTES_OPEN: usize = opening!("attributes").len();
 
 /// What every span event says.
 #[derive(Clone, Debug)]
@@ -240,14 +248,14 @@ impl Places {
 /// Writes the start of a span; where its parts stand, if nothing of it was cut or is said in another place.
 pub(crate) fn started(out: &mut Vec<u8>, span: &Span<'_>, time: Timestamp) -> Option<Places> {
     let mut writer = Writer::new(out);
-    writer.raw(b"{\"type\":\"started\"");
+    writer.raw(STARTED);
     let before = writer.written();
     writer.identity(span);
     let identity = before..writer.written();
     let keys = writer.attributes("attributes", &span.attributes);
     let attributes = identity.end..writer.written() - 1;
-    writer.time(opening!("timestamp"), time);
-    let timestamp = attributes.end + 1 + opening!("timestamp").len()..writer.written();
+    writer.time(TIMESTAMP, time);
+    let timestamp = attributes.end + 1 + TIMESTAMP.len()..writer.written();
     writer.links(&span.links);
     let before = writer.written();
     writer.traits(span);
@@ -436,7 +444,7 @@ pub(crate) fn updated(
 ) {
     let mut writer = Writer::new(out);
     writer.raw(b"{\"type\":\"updated\"");
-    writer.ids(span);
+    writer.ids(span.trace_id, span.span_id);
     writer.text("process", opening!("process"), span.process);
     if !span.name.is_empty() {
         writer.text("name", opening!("name"), span.name);
@@ -462,7 +470,7 @@ pub(crate) fn updated(
 fn log(out: &mut Vec<u8>, span: &Span<'_>, severity: &str, body: &str, time: Timestamp) {
     let mut writer = Writer::new(out);
     writer.raw(b"{\"type\":\"log\"");
-    writer.ids(span);
+    writer.ids(span.trace_id, span.span_id);
     writer.text("process", opening!("process"), span.process);
     writer.text("severity", opening!("severity"), severity);
     writer.text("body", opening!("body"), body);
@@ -765,18 +773,17 @@ impl<'o> Writer<'o> {
     }
 
     #[inline]
-    fn ids(&mut self, span: &Span<'_>) {
+    fn ids(&mut self, trace_id: [u8; 16], span_id: [u8; 8]) {
         self.raw(b",\"traceId\":\"");
-        hex(self.out, &span.trace_id);
+        hex(self.out, &trace_id);
         self.raw(b"\",\"spanId\":\"");
-        hex(self.out, &span.span_id);
+        hex(self.out, &span_id);
         self.raw(b"\"");
     }
 
     #[inline]
-    fn identity(&mut self, span: &Span<'_>) {
-        self.ids(span);
-        match &span.parent {
+    fn parent(&mut self, parent: Option<[u8; 8]>) {
+        match &parent {
             None => self.raw(b",\"parentSpanId\":null"),
             Some(parent) => {
                 self.raw(b",\"parentSpanId\":\"");
@@ -784,6 +791,18 @@ impl<'o> Writer<'o> {
                 self.raw(b"\"");
             }
         }
+    }
+
+    #[inline]
+    fn identity(&mut self, span: &Span<'_>) {
+        self.ids(span.trace_id, span.span_id);
+        self.parent(span.parent);
+        self.descriptors(span);
+    }
+
+    /// What spans that are alike have in common.
+    #[inline]
+    fn descriptors(&mut self, span: &Span<'_>) {
         self.text("name", opening!("name"), span.name);
         self.raw(kind_field(span.kind));
         self.text("process", opening!("process"), span.process);
@@ -1279,13 +1298,24 @@ fn plain_bytes(text: &[u8]) -> usize {
 /// Whether a quote, a backslash or a control character is among these eight.
 #[inline]
 fn has_escaped(word: u64) -> bool {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES * 0x80;
-    let is = |byte: u8| (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES);
-    let is_control = word.wrapping_sub(ONES * 0x20);
-    // Of ASCII, a subtraction sets the high bit where a byte is what is looked for; a borrow reaches only bytes above
-    // such a one. Other bytes have theirs set, and are none of it.
-    (is_control | is(b'"') | is(b'\\')) & !word & HIGH != 0
+    (control_marks(word) | byte_marks(word, b'"') | byte_marks(word, b'\\')) & HIGH != 0
+}
+
+const ONES: u64 = u64::MAX / 255;
+const HIGH: u64 = ONES * 0x80;
+
+/// Sets the high bit of each of these eight bytes that is a control character. Of ASCII, the subtraction sets it where a
+/// byte is what is looked for; a borrow reaches only bytes above such a one. Other bytes have theirs set, and are none
+/// of it.
+#[inline]
+fn control_marks(word: u64) -> u64 {
+    word.wrapping_sub(ONES * 0x20) & !word
+}
+
+/// The same where it is this ASCII character.
+#[inline]
+fn byte_marks(word: u64, byte: u8) -> u64 {
+    (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES) & !word
 }
 
 /// The part of a text that stands before attributes which is written: what would take more than two values' room when

@@ -40,6 +40,7 @@ pub(crate) mod sampler;
 pub(crate) mod seal;
 #[cfg(feature = "http")]
 pub(crate) mod seats;
+pub(crate) mod shapes;
 pub(crate) mod shown;
 pub(crate) mod stored;
 pub(crate) mod summary;

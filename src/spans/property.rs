@@ -28,8 +28,10 @@ use crate::{
         json::{self, EVENT_BYTES_MAX, LostReason, Span, VALUE_BYTES_MAX},
         lease::Sent,
         parse,
-        record::{self, Nature, Record},
-        summary::{Change, Outcome},
+        record::{self, Nature, Outline, Record},
+        redact::Redaction,
+        shapes::Shapes,
+        summary::{self, Change, Outcome},
     },
     sse::room::Room,
     time::Timestamp,
@@ -303,6 +305,89 @@ fn named(span: Span<'_>) -> Span<'_> {
         process: PROCESS,
         service: SERVICE,
         ..span
+    }
+}
+
+/// Whether the start was written as one like those before, in which case it says what it says by itself.
+fn written_alike(shapes: &mut Shapes, record: &[u8]) -> bool {
+    let redaction = Redaction::default();
+    let (Some(Record::Start(spanned)), Some(outline)) = (record::read(record), Outline::of(record))
+    else {
+        return false;
+    };
+    let mut span = named(spanned.span);
+    redaction.span(&mut span);
+    let mut whole = b"before".to_vec();
+    let places = json::started(&mut whole, &span, spanned.start);
+    let begun = summary::Begun {
+        parent: span.parent,
+        parent_remote: span.parent_remote,
+        name: span.name.into(),
+        service: span.service.into(),
+        kind: span.kind,
+        start: spanned.start,
+        links: Vec::new(),
+    };
+    let mut alike = b"before".to_vec();
+    let mut found = None;
+    if let Some(shape) = shapes.find(&outline) {
+        found = shape.write(&mut alike, &outline);
+        assert_eq!(format!("{:?}", shape.begun(&outline)), format!("{begun:?}"));
+    }
+    match &found {
+        Some(_) => {
+            let text = |payload: &[u8]| payload.escape_ascii().to_string();
+            assert_eq!(text(&alike), text(&whole));
+            assert_eq!(format!("{found:?}"), format!("{places:?}"));
+            assert_eq!(outline.is_leased, spanned.is_leased);
+        }
+        None => assert_eq!(alike, b"before"),
+    }
+    shapes.learn(&outline, &span, &begun, |key| redaction.watches(key));
+    found.is_some()
+}
+
+#[test]
+fn starts_of_one_shape_are_written_alike_from_the_third_on() {
+    let span = |name: &'static str, pairs: &[(&'static str, &'static str)]| SpanData {
+        name: name.into(),
+        attributes: pairs
+            .iter()
+            .map(|(key, value)| KeyValue::new(*key, *value))
+            .collect(),
+        ..plain_span()
+    };
+    let mut shapes = Shapes::default();
+    let mut alike =
+        |name, pairs: &[_]| written_alike(&mut shapes, &copied_start(&span(name, pairs)).0);
+    assert!(!alike("GET", &[("http.route", "/a"), ("user", "me")]));
+    assert!(!alike("GET", &[("http.route", "/b"), ("user", "you")]));
+    assert!(alike("GET", &[("http.route", "/c"), ("user", "")]));
+    for (name, pairs, is_alike) in [
+        ("GET", [("http.route", "/é"), ("user", "me\u{7f}")], true),
+        ("GET", [("http.route", "a\"b"), ("user", "me")], false),
+        ("GET", [("http.route", "/a\nb"), ("user", "me")], false),
+        // Redaction looks into it.
+        (
+            "GET",
+            [("http.route", "/a?token=s3cret"), ("user", "me")],
+            false,
+        ),
+        (
+            "GET",
+            [("http.route", "x://me:s3cret@b"), ("user", "me")],
+            false,
+        ),
+        ("GET", [("http.route", "/a"), ("customer", "me")], false),
+        ("PUT", [("http.route", "/a"), ("user", "me")], false),
+        ("GET", [("http.route", "/a"), ("user", "me")], true),
+    ] {
+        assert_eq!(alike(name, &pairs), is_alike, "{name} {pairs:?}");
+    }
+    for key in ["password", "url.query"] {
+        for _ in 0..4 {
+            assert!(!alike("GET", &[(key, "token=s3cret")]), "{key}");
+        }
     }
 }
 
@@ -624,6 +709,26 @@ proptest! {
                 assert_eq!(usize::from(sent.attributes), start.attributes.len());
             }
             None => assert!(started.len() > 1000 || (!peeked && start.dropped_attributes_count > 0)),
+        }
+    }
+
+    #[test]
+    fn a_start_like_one_before_is_written_as_if_it_were_the_first(
+        first in span(),
+        second in span(),
+        peeked in any::<bool>(),
+    ) {
+        let first = SpanData { dropped_attributes_count: 0, links: SpanLinks::default(), ..first };
+        // Of the same shape, if its values allow it.
+        let mut values = second.attributes.iter().map(|pair| pair.value.clone());
+        let attributes = first.attributes.iter().map(|pair| {
+            KeyValue::new(pair.key.clone(), values.next().unwrap_or_else(|| pair.value.clone()))
+        });
+        let second = SpanData { attributes: attributes.collect(), start_time: second.start_time, ..first.clone() };
+        let mut shapes = Shapes::default();
+        for span in [&first, &first, &second, &first] {
+            let record = if peeked { peeked_start(span, &SpanContext::NONE).0 } else { copied_start(span).0 };
+            written_alike(&mut shapes, &record);
         }
     }
 

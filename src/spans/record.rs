@@ -18,7 +18,10 @@ use opentelemetry_sdk::trace::SpanData;
 use crate::{
     spans::{
         event::{SpanKind, SpanState},
-        json::{End, Link, Pairs, Span, SpanMoment, Status, VALUE_BYTES_MAX, Value, clip},
+        json::{
+            End, Link, Pairs, Span, SpanMoment, Status, VALUE_BYTES_MAX, Value, clip,
+            mould::{Ids, Plain},
+        },
         lease::{Scope, Sent},
         marks::Mark,
     },
@@ -478,6 +481,75 @@ pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
             time: Timestamp::from_nanos(reader.u64()?),
         }),
         _ => None,
+    }
+}
+
+/// The largest record that is outlined, in bytes.
+const OUTLINED_BYTES_MAX: usize = 2048;
+
+/// The start of an ordinary span, read as far as it may be like others: no text is looked into.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outline<'a> {
+    pub(crate) source: u32,
+    pub(crate) is_leased: bool,
+    pub(crate) ids: Ids,
+    /// Flags that differ between spans that are not alike, and the kind.
+    pub(crate) traits: [u8; 3],
+    /// Scope, version and name, as they stand in the record.
+    pub(crate) texts: &'a [u8],
+    pub(crate) attributes: u32,
+    pairs: &'a [u8],
+}
+
+impl<'a> Outline<'a> {
+    /// `None` for all other records, and for starts that say more.
+    #[inline]
+    pub(crate) fn of(record: &'a [u8]) -> Option<Self> {
+        let mut reader = Reader { rest: record };
+        let [tag, flags, has, kind] = reader.array()?;
+        let is_ordinary = tag == START
+            && flags & !(PARENT_REMOTE | UNSAMPLED | LEASED) == 0
+            && has & HAS_STATE == 0
+            && record.len() <= OUTLINED_BYTES_MAX;
+        if !is_ordinary {
+            return None;
+        }
+        let source = reader.u32()?;
+        let Counts { attributes, links } = reader.counts()?;
+        let trace_id = reader.array()?;
+        let span_id = reader.array()?;
+        let parent = reader.array()?;
+        let start = Timestamp::from_nanos(reader.u64()?);
+        if links > 0 || reader.u32()? > 0 {
+            return None;
+        }
+        let behind_head = reader.rest;
+        for _ in 0..1 + (has & HAS_SCOPE).min(1) + (has & HAS_VERSION).min(1) {
+            let length = reader.u32()?;
+            reader.bytes(length)?;
+        }
+        let pairs = reader.rest;
+        Some(Self {
+            source,
+            is_leased: flags & LEASED != 0,
+            ids: Ids {
+                trace_id,
+                span_id,
+                parent: (parent != [0; 8]).then_some(parent),
+                start,
+            },
+            traits: [flags & !LEASED, has, kind],
+            texts: behind_head.get(..behind_head.len() - pairs.len())?,
+            attributes,
+            pairs,
+        })
+    }
+
+    /// Its attributes up to the first whose value is not plain.
+    #[inline]
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&'a [u8], Plain<'a>)> + use<'a> {
+        let mut reader = Reader { rest: self.pairs };
+        std::iter::from_fn(move || reader.plain_pair())
     }
 }
 
@@ -948,9 +1020,37 @@ impl<'a> Reader<'a> {
     }
 
     fn text_of(&mut self, length: u32) -> Option<&'a str> {
-        let (text, rest) = self.rest.split_at_checked(length as usize)?;
+        std::str::from_utf8(self.bytes(length)?).ok()
+    }
+
+    #[inline]
+    fn bytes(&mut self, length: u32) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(length as usize)?;
         self.rest = rest;
-        std::str::from_utf8(text).ok()
+        Some(bytes)
+    }
+
+    /// A pair that [`pair`](Self::pair) reads, without a look into its texts.
+    #[inline]
+    fn plain_pair(&mut self) -> Option<(&'a [u8], Plain<'a>)> {
+        let [kind, k0, k1, k2, t0, t1, t2, t3] = self.array()?;
+        let key = u32::from_le_bytes([k0, k1, k2, 0]);
+        match kind {
+            b's' => {
+                let key = self.bytes(key)?;
+                let text = self.bytes(u32::from_le_bytes([t0, t1, t2, t3]))?;
+                Some((key, Plain::Text(text)))
+            }
+            b'i' => {
+                let value = Plain::Int(i64::from_le_bytes(self.array()?));
+                Some((self.bytes(key)?, value))
+            }
+            b'd' => {
+                let value = Plain::Double(f64::from_le_bytes(self.array()?));
+                Some((self.bytes(key)?, value))
+            }
+            _ => None,
+        }
     }
 
     fn spanned(&mut self) -> Option<Spanned<'a>> {

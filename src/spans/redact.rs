@@ -8,7 +8,7 @@ use memchr::{memchr2, memmem};
 use crate::{
     spans::{
         event::AttributeValue,
-        json::{self, End, Link, Pairs, Span, Status, Value},
+        json::{self, End, Link, Pairs, Span, Status, Value, mould::ADDRESS_MARKS},
     },
     sync::guard,
 };
@@ -191,6 +191,12 @@ impl Redaction {
             && self.addresses == Addresses::Kept
     }
 
+    /// Whether what becomes of a value hangs on more than its key and on bytes that are no
+    /// [`ADDRESS_MARKS`](json::mould::ADDRESS_MARKS).
+    pub(crate) fn watches(&self, key: &str) -> bool {
+        self.function.is_some() || is_query(key)
+    }
+
     fn hides(&self, key: &str) -> bool {
         let is_denied = self.deny.hold_for(key) && !self.allow.hold_for(key);
         is_denied || self.only.as_ref().is_some_and(|only| !only.hold_for(key))
@@ -348,7 +354,8 @@ impl Redaction {
     /// An address without its user and password, and without parameters that are secrets; `None` when it has none. What
     /// the conventions of OpenTelemetry ask for `url.full` and `url.query`.
     fn address(&self, key: &str, text: &str) -> Option<String> {
-        memchr2(b'?', b'@', text.as_bytes()).or_else(|| is_query(key).then_some(0))?;
+        let [query, user] = ADDRESS_MARKS;
+        memchr2(query, user, text.as_bytes()).or_else(|| is_query(key).then_some(0))?;
         let without_user = without_user(text);
         let shown = without_user.as_deref().unwrap_or(text);
         let without_parameters = self.without_parameters(key, shown);

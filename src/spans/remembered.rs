@@ -13,7 +13,8 @@ use crate::spans::{
 pub(crate) struct Remembered {
     /// For each place, where its start is, and one more; 0 for none.
     places: Vec<u32>,
-    starts: Vec<Start>,
+    /// None where it was taken and not given back yet. Boxed, because they come and go at every end.
+    starts: Vec<Option<Box<Start>>>,
     free: Vec<u32>,
 }
 
@@ -57,11 +58,12 @@ impl Remembered {
         };
         if *place == 0 {
             *place = self.free.pop().unwrap_or_else(|| {
-                self.starts.push(Start::default());
+                self.starts.push(None);
                 u32::try_from(self.starts.len()).unwrap_or(0)
             });
         }
         if let Some(start) = self.starts.get_mut((*place as usize).wrapping_sub(1)) {
+            let start = start.get_or_insert_default();
             start.told = None;
             start.record.clear();
             start.record.extend_from_slice(record);
@@ -71,7 +73,7 @@ impl Remembered {
     /// Keeps what the record became.
     pub(crate) fn tell(&mut self, key: Key, event: &[u8], told: Told) {
         let place = self.places.get(key.place()).map_or(0, |place| *place);
-        if let Some(start) = self.starts.get_mut((place as usize).wrapping_sub(1)) {
+        if let Some(Some(start)) = self.starts.get_mut((place as usize).wrapping_sub(1)) {
             start.event.clear();
             start.event.extend_from_slice(event);
             start.told = Some(told);
@@ -79,18 +81,18 @@ impl Remembered {
     }
 
     /// Gives the start of a place, and forgets it.
-    pub(crate) fn take(&mut self, key: Key) -> Option<Start> {
+    pub(crate) fn take(&mut self, key: Key) -> Option<Box<Start>> {
         let place = std::mem::take(self.places.get_mut(key.place())?);
         let start = self.starts.get_mut((place as usize).checked_sub(1)?)?;
         self.free.push(place);
-        Some(std::mem::take(start))
+        start.take()
     }
 
     /// Gives the memory of the start that was taken last back, for the next one.
-    pub(crate) fn put_back(&mut self, memory: Start) {
+    pub(crate) fn put_back(&mut self, memory: Box<Start>) {
         let place = self.free.last().map_or(0, |place| *place as usize);
         if let Some(free) = self.starts.get_mut(place.wrapping_sub(1)) {
-            *free = memory;
+            *free = Some(memory);
         }
     }
 }

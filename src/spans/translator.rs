@@ -15,9 +15,10 @@ use crate::{
         observer::IndexObserver,
         parse,
         process::{Process, Processes},
-        record::{self, Doing, Record, Rest, Spanned},
+        record::{self, Doing, Outline, Record, Rest, Spanned},
         redact::Redaction,
         remembered::{Remembered, Told},
+        shapes::Shapes,
         summary::{Begun, Change, Fact, Outcome},
         tally::Tally,
         viewers::Hidden,
@@ -59,6 +60,7 @@ pub(crate) struct SpanTranslator {
     marks: Arc<Marks>,
     redaction: Redaction,
     names: Names,
+    shapes: Shapes,
     tally: Arc<Tally>,
     /// Marks from the buffer, which wait until their starts, which stand before them, are stored.
     marked: Vec<Mark>,
@@ -99,6 +101,7 @@ impl SpanTranslator {
             marks,
             redaction: Redaction::none(),
             names: Names::default(),
+            shapes: Shapes::default(),
             tally: Arc::default(),
             marked: Vec::new(),
             settling: Vec::new(),
@@ -128,6 +131,7 @@ impl SpanTranslator {
             start,
             span,
         }: Spanned<'_>,
+        outline: Option<&Outline<'_>>,
         batch: &mut Batch,
     ) {
         // A start that raced the shutdown of its provider comes too late: nothing would ever end it.
@@ -155,21 +159,74 @@ impl SpanTranslator {
             batch.mark_once();
         }
         let begun = self.begun(&span, start);
-        let remembered = self.remembered.get_mut(source as usize);
-        if is_leased
-            && !once
-            && let (Some(places), Some(remembered)) = (places, remembered)
-        {
+        if let Some(outline) = outline {
+            let redaction = &self.redaction;
+            let is_watched = |key: &str| redaction.watches(key);
+            self.shapes.learn(outline, &span, &begun, is_watched);
+        }
+        if let Some(places) = places.filter(|_| is_leased && !once) {
             let told = Told {
                 trace_id: span.trace_id,
                 span_id: span.span_id,
                 places,
                 begun: begun.clone(),
             };
-            let key = Key::of(span.trace_id, span.span_id);
-            remembered.tell(key, batch.last_payload(), told);
+            self.tell(source, told, batch);
         }
         self.note_fact(batch, &span, start, Change::Started(begun));
+    }
+
+    /// Takes the start of a span that looks like one before; whether it did.
+    fn start_alike(&mut self, outline: &Outline<'_>, record: &[u8], batch: &mut Batch) -> bool {
+        let Some(shape) = self.shapes.find(outline) else {
+            return false;
+        };
+        let Outline { source, ids, .. } = *outline;
+        if self.closed.contains(&source) || shape.is_hidden(&self.hidden, outline) {
+            return false;
+        }
+        let shape = Arc::clone(shape);
+        if self.introduce(source, batch).is_none() {
+            return false;
+        }
+        let pin = Pin::Open(u64::from_be_bytes(ids.span_id));
+        let key = StreamKey::new(ids.trace_id).ok();
+        let mut places = None;
+        let before = batch.len();
+        batch.push("started", key, pin, |out| {
+            places = shape.write(out, outline);
+        });
+        let Some(places) = places else {
+            batch.truncate(before);
+            return false;
+        };
+        let begun = shape.begun(outline);
+        if outline.is_leased {
+            self.remember(source, Key::of(ids.trace_id, ids.span_id), record);
+            let told = Told {
+                trace_id: ids.trace_id,
+                span_id: ids.span_id,
+                places,
+                begun: begun.clone(),
+            };
+            self.tell(source, told, batch);
+        }
+        let fact = Fact {
+            trace_id: ids.trace_id,
+            span_id: ids.span_id,
+            time: ids.start,
+            change: Change::Started(begun),
+        };
+        self.facts.push((before, fact));
+        true
+    }
+
+    /// Keeps what the start of a span became, which is the last event of the batch, for its end.
+    fn tell(&mut self, source: u32, told: Told, batch: &Batch) {
+        if let Some(remembered) = self.remembered.get_mut(source as usize) {
+            let key = Key::of(told.trace_id, told.span_id);
+            remembered.tell(key, batch.last_payload(), told);
+        }
     }
 
     fn end(&mut self, spanned: Spanned<'_>, end: End<'_>, batch: &mut Batch) {
@@ -210,13 +267,13 @@ impl SpanTranslator {
     }
 
     /// Remembers the start of a span whose end will say only the rest.
-    fn remember(&mut self, spanned: &Spanned<'_>, record: &[u8]) {
-        let source = spanned.source as usize;
+    fn remember(&mut self, source: u32, key: Key, record: &[u8]) {
+        let source = source as usize;
         if source >= self.remembered.len() {
             self.remembered.resize_with(source + 1, Remembered::default);
         }
         if let Some(remembered) = self.remembered.get_mut(source) {
-            remembered.keep(Key::of(spanned.span.trace_id, spanned.span.span_id), record);
+            remembered.keep(key, record);
         }
     }
 
@@ -231,9 +288,11 @@ impl SpanTranslator {
         let source = rest.source as usize;
         let remembered = self.remembered.get_mut(source);
         let start = remembered.and_then(|remembered| remembered.take(key));
-        let mut start = start.unwrap_or_default();
-        let told = start.told.take();
-        match told.filter(|told| told.serves(&start.event, &rest)) {
+        let Some(mut start) = start else {
+            self.end_joined(rest, &[], mark, batch);
+            return;
+        };
+        match start.told.take_if(|told| told.serves(&start.event, &rest)) {
             Some(told) => self.end_again(rest, &start.event, told, batch),
             None => self.end_joined(rest, &start.record, mark, batch),
         }
@@ -599,12 +658,19 @@ impl Translator for SpanTranslator {
         if !self.owed.is_empty() {
             self.settle_owed(batch);
         }
+        let outline = Outline::of(record);
+        if let Some(outline) = &outline
+            && self.start_alike(outline, record, batch)
+        {
+            return;
+        }
         match record::read(record) {
             Some(Record::Start(spanned)) => {
                 if spanned.is_leased {
-                    self.remember(&spanned, record);
+                    let key = Key::of(spanned.span.trace_id, spanned.span.span_id);
+                    self.remember(spanned.source, key, record);
                 }
-                self.start(spanned, batch);
+                self.start(spanned, outline.as_ref(), batch);
             }
             Some(Record::Rest(rest)) => self.end_with(rest, batch),
             Some(Record::End(spanned, end)) => self.end(spanned, end, batch),

@@ -95,18 +95,14 @@ impl Mounts {
         self.hold.set(HOLD);
     }
 
-    fn covers(&self, attributes: &Pairs<'_>) -> bool {
+    /// Whether one of these texts is the path of a request to our routes.
+    fn cover<'a>(&self, mut texts: impl Iterator<Item = &'a str>) -> bool {
         let prefixes = read(&self.prefixes);
-        if prefixes.is_empty() {
-            return false;
-        }
-        attributes.iter().any(|(key, value)| match value {
-            Value::Text(text) if PATH_KEYS.contains(key) => {
+        !prefixes.is_empty()
+            && texts.any(|text| {
                 let path = path_of(text);
                 prefixes.iter().any(|prefix| is_ours(prefix, path))
-            }
-            _ => false,
-        })
+            })
     }
 }
 
@@ -143,9 +139,24 @@ impl Hidden {
         self.mounts.need_ids();
     }
 
+    /// Whether a span that starts is a viewer's, as far as its ids say.
+    pub(crate) fn knows(&self, span_id: [u8; 8], parent: Option<[u8; 8]>) -> bool {
+        parent.is_some_and(|parent| self.is_hidden(parent)) || self.is_hidden(span_id)
+    }
+
+    /// Whether one of these is the path of a viewer's request.
+    pub(crate) fn covers<'a>(&self, paths: impl Iterator<Item = &'a str>) -> bool {
+        self.mounts.cover(paths)
+    }
+
+    /// Whether a value with this key may tell the path of a request.
+    pub(crate) fn is_path(key: &str) -> bool {
+        PATH_KEYS.contains(&key)
+    }
+
     /// Whether a span that starts is a viewer's.
     pub(crate) fn hides_start(&mut self, span: &Span<'_>) -> bool {
-        let by_path = self.mounts.covers(&span.attributes);
+        let by_path = self.mounts.cover(paths(&span.attributes));
         let by_parent = span.parent.is_some_and(|parent| self.is_hidden(parent));
         let by_id = self.is_hidden(span.span_id);
         if by_path {
@@ -165,6 +176,14 @@ impl Hidden {
         let newer = self.spans.remove(&span_id);
         self.older.remove(&span_id) || newer
     }
+}
+
+/// What may tell the path of a request.
+fn paths<'a>(attributes: &Pairs<'a>) -> impl Iterator<Item = &'a str> {
+    attributes.iter().filter_map(|(key, value)| match value {
+        Value::Text(text) if Hidden::is_path(key) => Some(*text),
+        _ => None,
+    })
 }
 
 /// The path in what may be a path, a path with a query, or a whole address.

@@ -105,6 +105,7 @@ const MODULES: &[&str] = &[
     // The span layer
     "spans::event",
     "spans::json",
+    "spans::json::mould",
     "spans::marks",
     "spans::tally",
     "spans::preset",
@@ -129,6 +130,7 @@ const MODULES: &[&str] = &[
     "spans::seal",
     "spans::seats",
     "spans::remembered",
+    "spans::shapes",
     "spans::translator",
     "spans::parts",
     "spans::warn",
