@@ -40,7 +40,14 @@ struct State {
     durations: Durations,
     /// All traces are here that begin with this event or a later one.
     from: u64,
+    /// Entries of traces that were forgotten, for those that come: where traces come and go with every event, their memory
+    /// is at hand then, and fetching it is most of what they cost.
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+    spare: Vec<Box<Entry>>,
 }
+
+/// How many of them are kept.
+const SPARE_MAX: usize = 2048;
 
 /// What an index is to know, before it does.
 #[derive(Debug, Default)]
@@ -141,18 +148,12 @@ impl TraceIndex {
         if keys.is_empty() {
             return;
         }
+        let ids = keys
+            .iter()
+            .filter_map(|key| <[u8; 16]>::try_from(key.as_bytes()).ok());
         let mut state = write(&self.state);
         let version = self.version.load(Ordering::Acquire) + 1;
-        for id in keys
-            .iter()
-            .filter_map(|key| <[u8; 16]>::try_from(key.as_bytes()).ok())
-        {
-            if let Some(entry) = state.traces.remove(&id) {
-                state.from = state.from.max(entry.trace.first + 1);
-                state.order.remove(&entry.trace.first);
-                state.open.remove(&entry.trace.first);
-            }
-        }
+        state.forget(ids);
         self.version.store(version, Ordering::Release);
     }
 
@@ -280,6 +281,30 @@ impl TraceIndex {
 }
 
 impl State {
+    fn forget(&mut self, ids: impl Iterator<Item = [u8; 16]>) {
+        // One step for all traces after another, as each has to fetch another part of an entry's memory: a processor does
+        // that for several at once if little stands between.
+        let gone: Vec<Box<Entry>> = ids.filter_map(|id| self.traces.remove(&id)).collect();
+        let firsts: Vec<(u64, bool)> = gone
+            .iter()
+            .map(|entry| (entry.trace.first, entry.trace.is_open()))
+            .collect();
+        for (first, is_open) in firsts {
+            self.from = self.from.max(first + 1);
+            self.order.remove(&first);
+            if is_open {
+                self.open.remove(&first);
+            }
+        }
+        let room = SPARE_MAX.saturating_sub(self.spare.len());
+        self.spare
+            .extend(gone.into_iter().take(room).map(|mut entry| {
+                // What hangs on it goes now.
+                entry.trace = Trace::new(0);
+                entry
+            }));
+    }
+
     fn apply(&mut self, sequence: u64, fact: &Fact, version: u64) {
         if let Change::Ended { begun, outcome } = &fact.change
             && *outcome != Outcome::Lost
@@ -289,10 +314,16 @@ impl State {
         }
         let entry = self.traces.entry(fact.trace_id).or_insert_with(|| {
             self.order.insert(sequence, fact.trace_id);
-            Box::new(Entry {
+            let entry = Entry {
                 trace: Trace::new(sequence),
                 version,
-            })
+            };
+            if let Some(mut spare) = self.spare.pop() {
+                *spare = entry;
+                spare
+            } else {
+                Box::new(entry)
+            }
         });
         entry.version = version;
         let was_open = entry.trace.is_open();

@@ -638,7 +638,7 @@ proptest! {
         assert_eq!((begun.parent, begun.parent_remote, begun.start), (parent, span.parent_span_is_remote, span.start_time.into()));
         assert_eq!((&*begun.name, &*begun.service, begun.kind), (span.name.as_ref(), SERVICE, record::kind_of(&span.span_kind)));
         let links: Vec<[u8; 16]> = span.links.iter().map(|link| link.span_context.trace_id().to_bytes()).collect();
-        assert_eq!(begun.links, links);
+        assert_eq!(*begun.links, *links);
         let fact = parse::fact(&ended).unwrap();
         let failed = matches!(span.status, OtelStatus::Error { .. });
         let Change::Ended { begun, outcome } = fact.change else { panic!("{:?}", fact.change) };
