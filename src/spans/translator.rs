@@ -711,14 +711,8 @@ impl Translator for SpanTranslator {
     }
 
     fn evicted(&mut self, keys: &[StreamKey]) {
-        // A stream may have got a new event since it held none.
-        let holds = |key: &StreamKey| {
-            let key = self.log.tail.keys().get(key);
-            key.is_some_and(|key| !key.positions(0, u64::MAX, 1).is_empty())
-        };
-        let gone: Vec<StreamKey> = keys.iter().filter(|key| !holds(key)).copied().collect();
-        self.index.forget(&gone);
-        if !gone.is_empty() {
+        self.index.forget(keys);
+        if !keys.is_empty() {
             // The live list tells its viewers what is gone, and nothing else may happen for long.
             self.log.tail.wake_watchers();
         }
