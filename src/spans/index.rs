@@ -299,8 +299,7 @@ impl State {
         let room = SPARE_MAX.saturating_sub(self.spare.len());
         self.spare
             .extend(gone.into_iter().take(room).map(|mut entry| {
-                // What hangs on it goes now.
-                entry.trace = Trace::new(0);
+                entry.trace.let_go();
                 entry
             }));
     }

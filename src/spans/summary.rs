@@ -272,6 +272,16 @@ impl Trace {
         }
     }
 
+    /// Lets go of what hangs on it, because it is not needed any more.
+    pub(crate) fn let_go(&mut self) {
+        self.root = None;
+        self.open = OpenSpans::default();
+        self.waiting = FewSpans::default();
+        self.lost = FewSpans::default();
+        self.service = None;
+        self.more = None;
+    }
+
     pub(crate) fn apply(&mut self, fact: &Fact, sequence: u64) {
         self.last = sequence;
         self.newest = self.newest.max(fact.time);

@@ -144,7 +144,7 @@ impl SpanTranslator {
         let pin = Pin::Open(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
         let mut places = None;
-        batch.push("started", key, pin, |out| {
+        batch.push_line("started", key, pin, |out| {
             places = json::started(out, &span, start);
         });
         // What was lost with a process that alone remembered it is no replay, but done anew.
@@ -198,7 +198,7 @@ impl SpanTranslator {
         let outcome = outcome(&end);
         let pin = Pin::Close(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
-        batch.push("ended", key, pin, |out| json::ended(out, &span, &end));
+        batch.push_line("ended", key, pin, |out| json::ended(out, &span, &end));
         if once {
             batch.mark_once();
         }
@@ -262,7 +262,7 @@ impl SpanTranslator {
         };
         let pin = Pin::Close(u64::from_be_bytes(rest.span_id));
         let key = StreamKey::new(rest.trace_id).ok();
-        batch.push("ended", key, pin, |out| {
+        batch.push_line("ended", key, pin, |out| {
             json::ended_again(out, &again, &rest.end);
         });
         let begun = Begun {

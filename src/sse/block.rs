@@ -131,13 +131,12 @@ impl BlockBuilder {
 
     /// Appends an event that as yet belongs to every stream.
     pub(crate) fn push(&mut self, epoch: Epoch, sequence: u64, record: &BatchRecord<'_>) {
-        let head = frame::event(
-            &mut self.bytes,
-            record.name(),
-            epoch,
-            sequence,
-            record.payload(),
-        );
+        let (out, name, payload) = (&mut self.bytes, record.name(), record.payload());
+        let head = if record.is_line() {
+            Some(frame::line_event(out, name, epoch, sequence, payload))
+        } else {
+            frame::event(out, name, epoch, sequence, payload)
+        };
         let opens = match record.pin() {
             Pin::Open(token) => Some(token),
             Pin::None | Pin::Close(_) => None,
