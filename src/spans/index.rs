@@ -296,6 +296,12 @@ impl State {
                 self.open.remove(&first);
             }
         }
+        if self.traces.is_empty() {
+            // Nothing comes: so the memory of all that was here can go.
+            self.traces = Map::default();
+            self.spare = Vec::new();
+            return;
+        }
         let room = SPARE_MAX.saturating_sub(self.spare.len());
         self.spare
             .extend(gone.into_iter().take(room).map(|mut entry| {
@@ -444,6 +450,24 @@ mod tests {
             state.traces.is_empty() && state.order.is_empty() && state.open.is_empty(),
             "{state:?}"
         );
+    }
+
+    #[test]
+    fn an_entry_that_is_used_again_knows_nothing_of_the_trace_before() {
+        let index = TraceIndex::default();
+        start(&index, 1, 1);
+        start(&index, 2, 2);
+        forget(&index, 2);
+        assert_eq!(read(&index.state).spare.len(), 1);
+        end(&index, 3, 5);
+        let fresh = TraceIndex::default();
+        end(&fresh, 3, 5);
+        let told = |index: &TraceIndex| serde_json::to_value(index.summary([3; 16], id)).unwrap();
+        assert_eq!(told(&index), told(&fresh));
+        assert!(index.is_complete([3; 16], 5));
+        forget(&index, 1);
+        forget(&index, 3);
+        assert_eq!(read(&index.state).spare.len(), 0, "nothing comes");
     }
 
     #[test]
