@@ -10,8 +10,6 @@ pub(crate) use std::{
     time::Instant,
 };
 
-pub(crate) use dashmap::{DashMap, Entry as MapEntry};
-
 pub(crate) use self::locks::{guard, lock, read, write};
 
 /// Counts for as long as the process lives: the standard library's in models, too.

@@ -13,8 +13,39 @@ const SUB_BUCKETS: u32 = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct Durations {
-    by_service: Map<Arc<str>, Map<Arc<str>, Histogram>>,
-    names: usize,
+    /// The places of the histograms.
+    by_service: Map<Arc<str>, Map<Arc<str>, usize>>,
+    histograms: Vec<Histogram>,
+    recent: Recent,
+}
+
+/// Places of the histograms that were looked up lately, by the address of the name: names are shared, so most ends are
+/// found here, without a look at their texts.
+#[derive(Debug, Default)]
+struct Recent(Vec<Option<Found>>);
+
+/// A service, a name, and where its histogram is.
+type Found = (Arc<str>, Arc<str>, usize);
+
+impl Recent {
+    const PLACES: usize = 64;
+
+    fn find(&self, service: &Arc<str>, name: &Arc<str>) -> Option<usize> {
+        let (known_service, known_name, at) = self.0.get(Self::place(name))?.as_ref()?;
+        let is_it = Arc::ptr_eq(known_service, service) && Arc::ptr_eq(known_name, name);
+        is_it.then_some(*at)
+    }
+
+    fn keep(&mut self, service: &Arc<str>, name: &Arc<str>, at: usize) {
+        self.0.resize(Self::PLACES, None);
+        if let Some(place) = self.0.get_mut(Self::place(name)) {
+            *place = Some((Arc::clone(service), Arc::clone(name), at));
+        }
+    }
+
+    fn place(name: &Arc<str>) -> usize {
+        name.as_ptr() as usize / 32 % Self::PLACES
+    }
 }
 
 /// Counts of durations, in nanoseconds.
@@ -35,20 +66,35 @@ pub(crate) struct Quantiles {
 
 impl Durations {
     pub(crate) fn record(&mut self, service: &Arc<str>, name: &Arc<str>, nanos: u64) {
-        let known = self.by_service.get_mut(service);
-        if let Some(histogram) = known.and_then(|names| names.get_mut(name)) {
+        let at = self.recent.find(service, name);
+        let at = at.or_else(|| self.place(service, name));
+        if let Some(histogram) = at.and_then(|at| self.histograms.get_mut(at)) {
             histogram.record(nanos);
-        } else if self.names < DURATION_NAMES_MAX {
-            self.names += 1;
-            let names = self.by_service.entry(Arc::clone(service)).or_default();
-            names.entry(Arc::clone(name)).or_default().record(nanos);
         }
+    }
+
+    /// The place of the histogram, which is made when it is not there yet and there is room.
+    fn place(&mut self, service: &Arc<str>, name: &Arc<str>) -> Option<usize> {
+        let names = self.by_service.get(service);
+        let at = match names.and_then(|names| names.get(name)) {
+            Some(at) => *at,
+            None if self.histograms.len() < DURATION_NAMES_MAX => {
+                let at = self.histograms.len();
+                self.histograms.push(Histogram::default());
+                let names = self.by_service.entry(Arc::clone(service)).or_default();
+                names.insert(Arc::clone(name), at);
+                at
+            }
+            None => return None,
+        };
+        self.recent.keep(service, name, at);
+        Some(at)
     }
 
     pub(crate) fn quantiles(&self, service: &str, name: &str) -> Quantiles {
         self.by_service
             .get(service)
-            .and_then(|names| names.get(name))
+            .and_then(|names| self.histograms.get(*names.get(name)?))
             .map_or(Quantiles::default(), |histogram| Quantiles {
                 count: histogram.count,
                 p50: histogram.quantile(50),

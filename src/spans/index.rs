@@ -40,7 +40,14 @@ struct State {
     durations: Durations,
     /// All traces are here that begin with this event or a later one.
     from: u64,
+    /// Entries of traces that were forgotten, for those that come: where traces come and go with every event, their memory
+    /// is at hand then, and fetching it is most of what they cost.
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+    spare: Vec<Box<Entry>>,
 }
+
+/// How many of them are kept.
+const SPARE_MAX: usize = 2048;
 
 /// What an index is to know, before it does.
 #[derive(Debug, Default)]
@@ -141,18 +148,12 @@ impl TraceIndex {
         if keys.is_empty() {
             return;
         }
+        let ids = keys
+            .iter()
+            .filter_map(|key| <[u8; 16]>::try_from(key.as_bytes()).ok());
         let mut state = write(&self.state);
         let version = self.version.load(Ordering::Acquire) + 1;
-        for id in keys
-            .iter()
-            .filter_map(|key| <[u8; 16]>::try_from(key.as_bytes()).ok())
-        {
-            if let Some(entry) = state.traces.remove(&id) {
-                state.from = state.from.max(entry.trace.first + 1);
-                state.order.remove(&entry.trace.first);
-                state.open.remove(&entry.trace.first);
-            }
-        }
+        state.forget(ids);
         self.version.store(version, Ordering::Release);
     }
 
@@ -280,6 +281,35 @@ impl TraceIndex {
 }
 
 impl State {
+    fn forget(&mut self, ids: impl Iterator<Item = [u8; 16]>) {
+        // One step for all traces after another, as each has to fetch another part of an entry's memory: a processor does
+        // that for several at once if little stands between.
+        let gone: Vec<Box<Entry>> = ids.filter_map(|id| self.traces.remove(&id)).collect();
+        let firsts: Vec<(u64, bool)> = gone
+            .iter()
+            .map(|entry| (entry.trace.first, entry.trace.is_open()))
+            .collect();
+        for (first, is_open) in firsts {
+            self.from = self.from.max(first + 1);
+            self.order.remove(&first);
+            if is_open {
+                self.open.remove(&first);
+            }
+        }
+        if self.traces.is_empty() {
+            // Nothing comes: so the memory of all that was here can go.
+            self.traces = Map::default();
+            self.spare = Vec::new();
+            return;
+        }
+        let room = SPARE_MAX.saturating_sub(self.spare.len());
+        self.spare
+            .extend(gone.into_iter().take(room).map(|mut entry| {
+                entry.trace.let_go();
+                entry
+            }));
+    }
+
     fn apply(&mut self, sequence: u64, fact: &Fact, version: u64) {
         if let Change::Ended { begun, outcome } = &fact.change
             && *outcome != Outcome::Lost
@@ -289,10 +319,16 @@ impl State {
         }
         let entry = self.traces.entry(fact.trace_id).or_insert_with(|| {
             self.order.insert(sequence, fact.trace_id);
-            Box::new(Entry {
+            let entry = Entry {
                 trace: Trace::new(sequence),
                 version,
-            })
+            };
+            if let Some(mut spare) = self.spare.pop() {
+                *spare = entry;
+                spare
+            } else {
+                Box::new(entry)
+            }
         });
         entry.version = version;
         let was_open = entry.trace.is_open();
@@ -414,6 +450,24 @@ mod tests {
             state.traces.is_empty() && state.order.is_empty() && state.open.is_empty(),
             "{state:?}"
         );
+    }
+
+    #[test]
+    fn an_entry_that_is_used_again_knows_nothing_of_the_trace_before() {
+        let index = TraceIndex::default();
+        start(&index, 1, 1);
+        start(&index, 2, 2);
+        forget(&index, 2);
+        assert_eq!(read(&index.state).spare.len(), 1);
+        end(&index, 3, 5);
+        let fresh = TraceIndex::default();
+        end(&fresh, 3, 5);
+        let told = |index: &TraceIndex| serde_json::to_value(index.summary([3; 16], id)).unwrap();
+        assert_eq!(told(&index), told(&fresh));
+        assert!(index.is_complete([3; 16], 5));
+        forget(&index, 1);
+        forget(&index, 3);
+        assert_eq!(read(&index.state).spare.len(), 0, "nothing comes");
     }
 
     #[test]

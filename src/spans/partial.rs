@@ -58,7 +58,7 @@ impl Partial {
 impl Sight for Partial {
     fn see(&mut self, id: EventId, event: &BlockEvent<'_>) -> Seen {
         let name = event.name();
-        if event.key().is_none() {
+        if event.is_keyless() {
             if name == "process" {
                 self.hold(event.payload());
             }

@@ -326,7 +326,7 @@ fn written_alike(shapes: &mut Shapes, record: &[u8]) -> bool {
         service: span.service.into(),
         kind: span.kind,
         start: spanned.start,
-        links: Vec::new(),
+        links: Box::default(),
     };
     let mut alike = b"before".to_vec();
     let mut found = None;
@@ -743,7 +743,7 @@ proptest! {
         assert_eq!((begun.parent, begun.parent_remote, begun.start), (parent, span.parent_span_is_remote, span.start_time.into()));
         assert_eq!((&*begun.name, &*begun.service, begun.kind), (span.name.as_ref(), SERVICE, record::kind_of(&span.span_kind)));
         let links: Vec<[u8; 16]> = span.links.iter().map(|link| link.span_context.trace_id().to_bytes()).collect();
-        assert_eq!(begun.links, links);
+        assert_eq!(*begun.links, *links);
         let fact = parse::fact(&ended).unwrap();
         let failed = matches!(span.status, OtelStatus::Error { .. });
         let Change::Ended { begun, outcome } = fact.change else { panic!("{:?}", fact.change) };

@@ -48,7 +48,7 @@ impl TraceFilter {
         self.may_see(id)
             && any(&self.trace_ids, |one| one.to_bytes() == *id)
             && any(&self.services, |name| {
-                trace.services.iter().any(|service| *service.name == **name)
+                trace.services().any(|service| *service.name == **name)
             })
             && any(&self.names, |name| trace.name() == name)
             && any(&self.kinds, |kind| trace.kind() == *kind)
@@ -65,7 +65,7 @@ impl TraceFilter {
             && self
                 .linked_to
                 .map(TraceId::to_bytes)
-                .is_none_or(|linked| self.may_see(&linked) && trace.links.contains(&linked))
+                .is_none_or(|linked| self.may_see(&linked) && trace.is_linked_to(&linked))
             && self.search.accepts(id, trace, now)
     }
 }
@@ -146,15 +146,13 @@ impl Test {
             Self::Text(text) => {
                 contains(trace.name(), text)
                     || trace
-                        .services
-                        .iter()
+                        .services()
                         .any(|service| contains(&service.name, text))
                     || id().starts_with(text.as_str())
             }
             Self::Name(text) => contains(trace.name(), text),
             Self::Service(text) => trace
-                .services
-                .iter()
+                .services()
                 .any(|service| contains(&service.name, text)),
             Self::Trace(text) => id().starts_with(text.as_str()),
             Self::State(state) => trace.state() == *state,
@@ -433,7 +431,7 @@ mod tests {
                 service: text(span, "service").into(),
                 kind: kind(text(span, "kind")).unwrap(),
                 start: at("startMs"),
-                links: Vec::new(),
+                links: Box::default(),
             };
             let (time, change) = match text(span, "outcome") {
                 "" => (at("startMs"), Change::Started(begun)),

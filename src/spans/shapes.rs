@@ -57,7 +57,7 @@ impl Shape {
             service: Arc::clone(&self.service),
             kind: self.kind,
             start: outline.ids.start,
-            links: Vec::new(),
+            links: Box::default(),
         }
     }
 

@@ -49,7 +49,7 @@ pub(crate) struct Begun {
     pub(crate) service: Arc<str>,
     pub(crate) kind: SpanKind,
     pub(crate) start: Timestamp,
-    pub(crate) links: Vec<[u8; 16]>,
+    pub(crate) links: Box<[[u8; 16]]>,
 }
 
 impl Begun {
@@ -105,8 +105,16 @@ pub(crate) struct Trace {
     start: Option<Timestamp>,
     newest: Timestamp,
     end: Timestamp,
-    pub(crate) services: Vec<Service>,
-    pub(crate) links: Vec<[u8; 16]>,
+    /// Most traces have one service.
+    service: Option<Service>,
+    more: Option<Box<More>>,
+}
+
+/// What few traces have.
+#[derive(Clone, Debug, Default)]
+struct More {
+    services: Vec<Service>,
+    links: Vec<[u8; 16]>,
 }
 
 #[derive(Clone, Debug)]
@@ -237,6 +245,13 @@ pub(crate) struct Service {
     errors: u64,
 }
 
+impl Service {
+    fn is_named(&self, name: &Arc<str>) -> bool {
+        // Names are shared, so that most are the same one.
+        Arc::ptr_eq(&self.name, name) || self.name == *name
+    }
+}
+
 impl Trace {
     pub(crate) fn new(first: u64) -> Self {
         Self {
@@ -252,9 +267,19 @@ impl Trace {
             start: None,
             newest: Timestamp::default(),
             end: Timestamp::default(),
-            services: Vec::new(),
-            links: Vec::new(),
+            service: None,
+            more: None,
         }
+    }
+
+    /// Lets go of what hangs on it, because it is not needed any more.
+    pub(crate) fn let_go(&mut self) {
+        self.root = None;
+        self.open = OpenSpans::default();
+        self.waiting = FewSpans::default();
+        self.lost = FewSpans::default();
+        self.service = None;
+        self.more = None;
     }
 
     pub(crate) fn apply(&mut self, fact: &Fact, sequence: u64) {
@@ -333,9 +358,10 @@ impl Trace {
                 .map_or(begun.start, |start| start.min(begun.start)),
         );
         self.count(&begun.service, 1, 0);
-        for link in &begun.links {
-            if self.links.len() < LINKS_MAX && !self.links.contains(link) {
-                self.links.push(*link);
+        for link in &*begun.links {
+            let links = &mut self.more.get_or_insert_default().links;
+            if links.len() < LINKS_MAX && !links.contains(link) {
+                links.push(*link);
             }
         }
         let rank = match begun.parent {
@@ -362,19 +388,34 @@ impl Trace {
 
     /// Counts spans and errors of a service; beyond the bound on services nothing is counted.
     fn count(&mut self, name: &Arc<str>, spans: i64, errors: i64) {
-        let known = self.services.iter_mut().find(|one| one.name == *name);
-        if let Some(service) = known {
+        let more = self.more.iter_mut().flat_map(|more| &mut more.services);
+        let mut all = self.service.iter_mut().chain(more);
+        if let Some(service) = all.find(|one| one.is_named(name)) {
             service.spans = service.spans.saturating_add_signed(spans);
             service.errors = service.errors.saturating_add_signed(errors);
-        } else if self.services.len() < SERVICES_MAX {
-            // Most traces have one service.
-            self.services.reserve_exact(1);
-            self.services.push(Service {
-                name: Arc::clone(name),
-                spans: 0_u64.saturating_add_signed(spans),
-                errors: 0_u64.saturating_add_signed(errors),
-            });
+            return;
         }
+        let service = Service {
+            name: Arc::clone(name),
+            spans: 0_u64.saturating_add_signed(spans),
+            errors: 0_u64.saturating_add_signed(errors),
+        };
+        if self.service.is_none() {
+            self.service = Some(service);
+        } else if self.services().count() < SERVICES_MAX {
+            self.more.get_or_insert_default().services.push(service);
+        }
+    }
+
+    /// In the order in which they were met.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
+        let more = self.more.iter().flat_map(|more| &more.services);
+        self.service.iter().chain(more)
+    }
+
+    pub(crate) fn is_linked_to(&self, trace_id: &[u8; 16]) -> bool {
+        let more = self.more.as_ref();
+        more.is_some_and(|more| more.links.contains(trace_id))
     }
 
     pub(crate) fn span_state(&self, span: [u8; 8]) -> KnownSpan {
@@ -478,7 +519,7 @@ impl Trace {
                 errors: self.errors,
                 lost: self.lost.len() as u64,
             },
-            services: self.services.clone(),
+            services: self.services().cloned().collect(),
             first_id: id(self.first).to_string(),
             last_id: id(self.last).to_string(),
         }
@@ -563,7 +604,7 @@ pub(crate) mod tests {
                 service: "shop".into(),
                 kind: SpanKind::Internal,
                 start: Timestamp::from_nanos(start * 1_000_000_000),
-                links: Vec::new(),
+                links: Box::default(),
             }
         }
 
@@ -843,7 +884,7 @@ pub(crate) mod tests {
         for number in 0..100_000_u64 {
             let mut begun = Facts::begun(1, Some(1), 10);
             begun.service = format!("service{number}").into();
-            begun.links = vec![u128::from(number).to_be_bytes()];
+            begun.links = Box::new([u128::from(number).to_be_bytes()]);
             let change = Change::Ended {
                 begun,
                 outcome: Outcome::Lost,
@@ -858,7 +899,8 @@ pub(crate) mod tests {
             (trace.total, trace.ended, trace.errors),
             (100_000, 100_000, 100_000)
         );
-        let remembered = (trace.services.len(), trace.links.len(), trace.lost.len());
+        let links = trace.more.as_ref().map_or(0, |more| more.links.len());
+        let remembered = (trace.services().count(), links, trace.lost.len());
         assert_eq!(remembered, (SERVICES_MAX, LINKS_MAX, LOST_MAX));
         assert_eq!(
             Begun::text(&"é".repeat(10_000)),

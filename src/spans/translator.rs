@@ -151,7 +151,7 @@ impl SpanTranslator {
         let pin = Pin::Open(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
         let mut places = None;
-        batch.push("started", key, pin, |out| {
+        batch.push_line("started", key, pin, |out| {
             places = json::started(out, &span, start);
         });
         // What was lost with a process that alone remembered it is no replay, but done anew.
@@ -193,7 +193,7 @@ impl SpanTranslator {
         let key = StreamKey::new(ids.trace_id).ok();
         let mut places = None;
         let before = batch.len();
-        batch.push("started", key, pin, |out| {
+        batch.push_line("started", key, pin, |out| {
             places = shape.write(out, outline);
         });
         let Some(places) = places else {
@@ -258,7 +258,7 @@ impl SpanTranslator {
         let outcome = outcome(&end);
         let pin = Pin::Close(u64::from_be_bytes(span.span_id));
         let key = StreamKey::new(span.trace_id).ok();
-        batch.push("ended", key, pin, |out| json::ended(out, &span, &end));
+        batch.push_line("ended", key, pin, |out| json::ended(out, &span, &end));
         if once {
             batch.mark_once();
         }
@@ -324,7 +324,7 @@ impl SpanTranslator {
         };
         let pin = Pin::Close(u64::from_be_bytes(rest.span_id));
         let key = StreamKey::new(rest.trace_id).ok();
-        batch.push("ended", key, pin, |out| {
+        batch.push_line("ended", key, pin, |out| {
             json::ended_again(out, &again, &rest.end);
         });
         let begun = Begun {
@@ -786,14 +786,8 @@ impl Translator for SpanTranslator {
     }
 
     fn evicted(&mut self, keys: &[StreamKey]) {
-        // A stream may have got a new event since it held none.
-        let holds = |key: &StreamKey| {
-            let key = self.log.tail.keys().get(key);
-            key.is_some_and(|key| !key.positions(0, u64::MAX, 1).is_empty())
-        };
-        let gone: Vec<StreamKey> = keys.iter().filter(|key| !holds(key)).copied().collect();
-        self.index.forget(&gone);
-        if !gone.is_empty() {
+        self.index.forget(keys);
+        if !keys.is_empty() {
             // The live list tells its viewers what is gone, and nothing else may happen for long.
             self.log.tail.wake_watchers();
         }

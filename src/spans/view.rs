@@ -214,7 +214,7 @@ impl Sight for View {
             return seen.clone();
         }
         let rewritten =
-            event.with_payload(|payload| self.rewrite(&mut memory, (name, *key.id()), payload));
+            event.with_payload(|payload| self.rewrite(&mut memory, (name, key), payload));
         let seen = rewritten.map_or(Seen::Not, |payload| {
             let mut out = Vec::with_capacity(payload.len() + 96);
             frame::event(&mut out, name, id.epoch(), id.sequence().get(), &payload);

@@ -2,6 +2,8 @@
 //! they may be there only once, and payload bytes. Written by the worker thread, read by stores. No store parses a payload.
 
 use bytes::Bytes;
+#[cfg(feature = "spans")]
+use memchr::memchr2;
 
 use crate::sse::{
     event::{Pin, StreamKey},
@@ -15,6 +17,8 @@ pub struct Batch {
     heads: Vec<Head>,
     /// Names, most of them once: events have few.
     names: Vec<Box<str>>,
+    /// Streams, once where events of the same one follow each other.
+    keys: Vec<StreamKey>,
 }
 
 /// How many of the last names are looked through for one that is there already, and how many are kept for later.
@@ -22,12 +26,15 @@ const NAMES_MAX: usize = 16;
 
 #[derive(Debug)]
 struct Head {
-    key: Option<StreamKey>,
     pin: Pin,
-    once: bool,
-    /// Its place among the names.
-    name: usize,
     end: usize,
+    /// Its place among the names.
+    name: u32,
+    /// The place of its stream among the keys, and one more; 0 when it belongs to every stream.
+    key: u32,
+    once: bool,
+    /// Whether the payload is known to have no line break.
+    line: bool,
 }
 
 /// One event of a [`Batch`].
@@ -37,6 +44,7 @@ pub struct BatchRecord<'a> {
     key: Option<&'a StreamKey>,
     pin: Pin,
     once: bool,
+    line: bool,
     payload: &'a [u8],
 }
 
@@ -65,6 +73,11 @@ impl<'a> BatchRecord<'a> {
         self.once && self.key.is_some() && self.pin != Pin::None
     }
 
+    /// Whether the payload is known to have no line break.
+    pub(crate) fn is_line(&self) -> bool {
+        self.line
+    }
+
     /// Returns the payload as it was encoded.
     pub fn payload(&self) -> &'a [u8] {
         self.payload
@@ -89,10 +102,11 @@ impl Batch {
             let payload = self.bytes.get(start..head.end).unwrap_or_default();
             start = head.end;
             BatchRecord {
-                name: self.names.get(head.name).map_or("", |name| name),
-                key: head.key.as_ref(),
+                name: self.names.get(head.name as usize).map_or("", |name| name),
+                key: self.keys.get((head.key as usize).wrapping_sub(1)),
                 pin: head.pin,
                 once: head.once,
+                line: head.line,
                 payload,
             }
         })
@@ -130,6 +144,7 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.heads.clear();
+        self.keys.clear();
         if self.names.len() > NAMES_MAX {
             self.names.clear();
         }
@@ -143,15 +158,41 @@ impl Batch {
         pin: Pin,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let name = self.place_of(name);
+        let name = u32::try_from(self.place_of(name)).unwrap_or(u32::MAX);
+        let key = key.map_or(0, |key| self.place_of_key(key));
         write(&mut self.bytes);
         self.heads.push(Head {
-            key,
             pin,
-            once: false,
-            name,
             end: self.bytes.len(),
+            name,
+            key,
+            once: false,
+            line: false,
         });
+    }
+
+    /// The same for a payload without line breaks, which is not looked through for any again.
+    #[cfg(feature = "spans")]
+    pub(crate) fn push_line(
+        &mut self,
+        name: &str,
+        key: Option<StreamKey>,
+        pin: Pin,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.push(name, key, pin, write);
+        debug_assert_eq!(memchr2(b'\n', b'\r', self.last_payload()), None);
+        if let Some(head) = self.heads.last_mut() {
+            head.line = true;
+        }
+    }
+
+    /// The place of a stream among the keys, and one more.
+    fn place_of_key(&mut self, key: StreamKey) -> u32 {
+        if self.keys.last() != Some(&key) {
+            self.keys.push(key);
+        }
+        u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
     }
 
     /// The place of a name among the names.
@@ -180,8 +221,9 @@ impl Batch {
                 batch.push(record.name, record.key.copied(), record.pin, |out| {
                     out.extend_from_slice(record.payload);
                 });
-                if record.once {
-                    batch.mark_once();
+                if let Some(head) = batch.heads.last_mut() {
+                    head.once = record.once;
+                    head.line = record.line;
                 }
             }
         }

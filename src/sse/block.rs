@@ -5,12 +5,13 @@ use std::{ops::Range, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
+    hash::Map,
     sse::{
         batch::{BatchRecord, StoredEvent},
         event::{Pin, StreamKey},
         frame,
         id::Epoch,
-        keys::Key,
+        keys::Slot,
     },
     sync::Instant,
 };
@@ -26,7 +27,49 @@ pub(crate) struct Entry {
     /// Bytes of the frame before the payload; 0 when the payload spans several `data:` lines.
     head: u16,
     opens: bool,
-    key: Option<Arc<Key>>,
+    /// The place of its stream among the block's, and one more; 0 when it belongs to every stream.
+    stream: u32,
+}
+
+/// A stream that has events in a block.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    slot: Slot,
+    /// Where the bytes of its key end; they begin where those of the one before end.
+    end: u32,
+}
+
+/// Streams that have events in a block. What a reader holds of them must outlive their entries in the index, so their keys
+/// stand here, too.
+#[derive(Clone, Debug, Default)]
+struct Streams {
+    all: Vec<Named>,
+    keys: Vec<u8>,
+}
+
+impl Streams {
+    /// Adds one; its place, and one more.
+    fn add(&mut self, slot: Slot, key: &[u8]) -> u32 {
+        self.keys.extend_from_slice(key);
+        let end = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        self.all.push(Named { slot, end });
+        u32::try_from(self.all.len()).unwrap_or(u32::MAX)
+    }
+
+    /// With no more memory than it needs.
+    fn fitted(mut self) -> Self {
+        self.all.shrink_to_fit();
+        self.keys.shrink_to_fit();
+        self
+    }
+
+    fn get(&self, stream: u32) -> Option<(Slot, &[u8])> {
+        let place = (stream as usize).checked_sub(1)?;
+        let named = self.all.get(place)?;
+        let before = place.checked_sub(1).and_then(|before| self.all.get(before));
+        let start = before.map_or(0, |before| before.end as usize);
+        Some((named.slot, self.keys.get(start..named.end as usize)?))
+    }
 }
 
 /// Frames that are published, replayed and let go together.
@@ -35,6 +78,9 @@ pub(crate) struct Block {
     sequences: Sequences,
     bytes: Bytes,
     entries: Box<[Entry]>,
+    streams: Streams,
+    /// Tokens of its opening events, in order.
+    tokens: Box<[u64]>,
     created: Instant,
 }
 
@@ -51,6 +97,8 @@ pub(crate) struct BlockBuilder {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
     sequences: Vec<u64>,
+    streams: Streams,
+    tokens: Vec<u64>,
 }
 
 impl BlockBuilder {
@@ -59,24 +107,41 @@ impl BlockBuilder {
             bytes: Vec::with_capacity(bytes),
             entries: Vec::with_capacity(events),
             sequences: Vec::with_capacity(events),
+            streams: Streams::default(),
+            tokens: Vec::new(),
         }
     }
 
-    pub(crate) fn push(
-        &mut self,
-        epoch: Epoch,
-        sequence: u64,
-        record: &BatchRecord<'_>,
-        key: Option<Arc<Key>>,
-    ) {
-        let head = frame::event(
-            &mut self.bytes,
-            record.name(),
-            epoch,
-            sequence,
-            record.payload(),
-        );
-        self.finish_entry(sequence, head, matches!(record.pin(), Pin::Open(_)), key);
+    /// The bytes of the frames.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Says that the block has events of a stream; returns by what [`Self::belongs_to`] knows it.
+    pub(crate) fn name(&mut self, slot: Slot, key: &StreamKey) -> u32 {
+        self.streams.add(slot, key.as_bytes())
+    }
+
+    /// Says to which of the named streams the event at this place belongs.
+    pub(crate) fn belongs_to(&mut self, place: usize, stream: u32) {
+        if let Some(entry) = self.entries.get_mut(place) {
+            entry.stream = stream;
+        }
+    }
+
+    /// Appends an event that as yet belongs to every stream.
+    pub(crate) fn push(&mut self, epoch: Epoch, sequence: u64, record: &BatchRecord<'_>) {
+        let (out, name, payload) = (&mut self.bytes, record.name(), record.payload());
+        let head = if record.is_line() {
+            Some(frame::line_event(out, name, epoch, sequence, payload))
+        } else {
+            frame::event(out, name, epoch, sequence, payload)
+        };
+        let opens = match record.pin() {
+            Pin::Open(token) => Some(token),
+            Pin::None | Pin::Close(_) => None,
+        };
+        self.finish_entry(sequence, head, opens, 0);
     }
 
     /// Appends an event of a page, with its key if the block is looked through for that.
@@ -94,15 +159,21 @@ impl BlockBuilder {
             sequence,
             &event.payload,
         );
-        self.finish_entry(sequence, head, false, key.map(Key::detached));
+        let stream = key.map_or(0, |key| self.name(Slot::NONE, &key));
+        self.finish_entry(sequence, head, None, stream);
     }
 
-    pub(crate) fn push_slice(&mut self, slice: &Slice) {
+    /// Appends retained events.
+    pub(crate) fn push_slice(&mut self, slice: &Slice, places: &mut Map<Slot, u32>) {
         for event in slice.events() {
-            self.bytes.extend_from_slice(&event.frame());
+            self.bytes.extend_from_slice(event.text());
             let entry = event.entry;
             let head = (entry.head > 0).then_some(usize::from(entry.head));
-            self.finish_entry(event.sequence, head, entry.opens, entry.key.clone());
+            let stream = event.stream().map_or(0, |(slot, key)| {
+                let add = || self.streams.add(slot, key);
+                *places.entry(slot).or_insert_with(add)
+            });
+            self.finish_entry(event.sequence, head, event.opens(), stream);
         }
     }
 
@@ -110,8 +181,8 @@ impl BlockBuilder {
         &mut self,
         sequence: u64,
         head: Option<usize>,
-        opens: bool,
-        key: Option<Arc<Key>>,
+        opens: Option<u64>,
+        stream: u32,
     ) {
         // An event is cut to 256 KiB long before 4 GiB, and its head is at most 7 + 64 + 5 + 29 + 7 bytes.
         let end = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
@@ -119,9 +190,10 @@ impl BlockBuilder {
         self.entries.push(Entry {
             end,
             head,
-            opens,
-            key,
+            opens: opens.is_some(),
+            stream,
         });
+        self.tokens.extend(opens);
         self.sequences.push(sequence);
     }
 
@@ -142,6 +214,8 @@ impl BlockBuilder {
             },
             bytes: Bytes::from(bytes),
             entries: self.entries.into_boxed_slice(),
+            streams: self.streams.fitted(),
+            tokens: self.tokens.into_boxed_slice(),
             created,
         }
     }
@@ -189,6 +263,7 @@ impl Block {
         };
         Some(BlockEvent {
             block: self,
+            index,
             entry,
             sequence: self.sequence(index),
             start: start as usize,
@@ -200,22 +275,40 @@ impl Block {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockEvent<'a> {
     block: &'a Block,
+    index: usize,
     entry: &'a Entry,
     sequence: u64,
     start: usize,
 }
 
-impl BlockEvent<'_> {
+impl<'a> BlockEvent<'a> {
     pub(crate) fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    pub(crate) fn key(&self) -> Option<&Arc<Key>> {
-        self.entry.key.as_ref()
+    /// Whether it belongs to every stream.
+    pub(crate) fn is_keyless(&self) -> bool {
+        self.entry.stream == 0
     }
 
-    pub(crate) fn opens(&self) -> bool {
-        self.entry.opens
+    pub(crate) fn key(&self) -> Option<StreamKey> {
+        let (_, key) = self.stream()?;
+        StreamKey::new(key).ok()
+    }
+
+    /// Its stream's place in the index, which is right as long as that retains the event, and its key.
+    pub(crate) fn stream(&self) -> Option<(Slot, &'a [u8])> {
+        self.block.streams.get(self.entry.stream)
+    }
+
+    /// The token that it opens.
+    pub(crate) fn opens(&self) -> Option<u64> {
+        if !self.entry.opens {
+            return None;
+        }
+        let before = self.block.entries.iter().take(self.index);
+        let place = before.filter(|entry| entry.opens).count();
+        self.block.tokens.get(place).copied()
     }
 
     pub(crate) fn size(&self) -> usize {
@@ -256,7 +349,7 @@ impl BlockEvent<'_> {
         )
     }
 
-    fn text(&self) -> &[u8] {
+    fn text(&self) -> &'a [u8] {
         self.block
             .bytes
             .get(self.start..self.entry.end as usize)

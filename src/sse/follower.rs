@@ -105,13 +105,11 @@ impl Follower {
         for (key, seen) in news {
             let Some(key) = key else {
                 *every = (*every).max(seen);
-                self.log.tail.keys().wake_all();
+                self.log.tail.wake_streams();
                 continue;
             };
             self.log.following().saw(&key, seen);
-            if let Some(key) = self.log.tail.keys().get(&key) {
-                key.wake();
-            }
+            self.log.tail.wake_stream(&key);
         }
         self.succeed();
     }

@@ -28,6 +28,28 @@ pub(crate) fn event(
     sequence: u64,
     payload: &[u8],
 ) -> Option<usize> {
+    let head = head(out, name, epoch, sequence);
+    let single = data(out, payload);
+    out.extend_from_slice(b"\n\n");
+    single.then_some(head)
+}
+
+/// The same of a payload that is known to have no line breaks.
+pub(crate) fn line_event(
+    out: &mut Vec<u8>,
+    name: &str,
+    epoch: Epoch,
+    sequence: u64,
+    payload: &[u8],
+) -> usize {
+    let head = head(out, name, epoch, sequence);
+    out.extend_from_slice(payload);
+    out.extend_from_slice(b"\n\n");
+    head
+}
+
+/// Appends what stands before the payload of an event; how many bytes.
+fn head(out: &mut Vec<u8>, name: &str, epoch: Epoch, sequence: u64) -> usize {
     let start = out.len();
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(name.as_bytes());
@@ -36,10 +58,7 @@ pub(crate) fn event(
     out.push(b'-');
     number(out, sequence);
     out.extend_from_slice(b"\ndata: ");
-    let head = out.len() - start;
-    let single = data(out, payload);
-    out.extend_from_slice(b"\n\n");
-    single.then_some(head)
+    out.len() - start
 }
 
 /// The exact size of the frame that [`event`] writes for a payload without line breaks, and a floor for others.

@@ -11,7 +11,7 @@ use crate::{
         following::Following,
         id::{Epoch, EventId, ResumePoint, Sequence},
         intake::Intake,
-        keys::{Key, Waiter},
+        keys::Waiter,
         lapse::Lapses,
         readers::Readers,
         retention::Retention,
@@ -441,7 +441,7 @@ impl Log {
 
     #[cfg(feature = "http")]
     pub(crate) fn knows(&self, key: &StreamKey) -> bool {
-        self.tail.keys().get(key).is_some_and(|key| key.is_known())
+        self.tail.knows(key)
     }
 
     /// Joins those who are told of every event.
@@ -460,20 +460,19 @@ impl Log {
     }
 
     /// Joins those who are told of the events of this stream.
-    pub(crate) fn join_stream(&self, key: &StreamKey, waiter: &Arc<Waiter>) -> Arc<Key> {
-        let joined = self.tail.keys().join(key, waiter);
+    pub(crate) fn join_stream(&self, key: &StreamKey, waiter: &Arc<Waiter>) {
+        self.tail.join_stream(key, waiter);
         if let Some(follow) = self.store.follow()
             && self.following.want(key)
         {
             follow.interrupt();
         }
-        joined
     }
 
-    pub(crate) fn leave_stream(&self, key: &Arc<Key>, waiter: &Arc<Waiter>) {
-        self.tail.keys().leave(key, waiter);
+    pub(crate) fn leave_stream(&self, key: &StreamKey, waiter: &Arc<Waiter>) {
+        self.tail.leave_stream(key, waiter);
         if self.is_shared() {
-            self.following.release(key.id());
+            self.following.release(key);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
         control::Gap,
         event::StreamKey,
         id::{ResumePoint, Sequence},
-        keys::{Key, Waiter},
+        keys::Waiter,
         log::{Log, Start},
         store::PageLimit,
         tail::TailRead,
@@ -92,7 +92,6 @@ type Page = Pin<Box<dyn Future<Output = Result<Vec<StoredEvent>, Error>> + Send>
 pub(crate) struct Reader {
     log: Arc<Log>,
     scope: Scope,
-    keys: Vec<Arc<Key>>,
     waiter: Arc<Waiter>,
     after: u64,
     /// What is missing up to here was gone before this reader came, so it does not count as missed.
@@ -127,19 +126,16 @@ impl Reader {
     pub(crate) fn new(log: &Arc<Log>, scope: Scope, resume: ResumePoint) -> Self {
         let waiter = Arc::new(Waiter::default());
         // Joined before the first look at the log, so nothing falls between the look and the first wait.
-        let keys: Vec<Arc<Key>> = scope
-            .keys
-            .iter()
-            .map(|key| log.join_stream(key, &waiter))
-            .collect();
-        if keys.is_empty() {
+        for key in &scope.keys {
+            log.join_stream(key, &waiter);
+        }
+        if scope.keys.is_empty() {
             log.join(&waiter);
         }
         log.readers().come();
         let mut reader = Self {
             log: Arc::clone(log),
             scope,
-            keys,
             waiter,
             after: 0,
             silent: 0,
@@ -181,10 +177,10 @@ impl Reader {
 
     /// Whether a reader of single streams knows that they exist; `None` for a reader of everything.
     pub(crate) fn known(&self) -> Option<bool> {
-        if self.keys.is_empty() {
+        if self.scope.keys.is_empty() {
             None
         } else {
-            Some(self.seen || self.keys.iter().any(|key| key.is_known()))
+            Some(self.seen || self.scope.keys.iter().any(|key| self.log.tail.knows(key)))
         }
     }
 
@@ -194,7 +190,7 @@ impl Reader {
     }
 
     pub(crate) fn is_filtered(&self) -> bool {
-        !self.keys.is_empty() || self.scope.filter.is_some()
+        !self.scope.keys.is_empty() || self.scope.filter.is_some()
     }
 
     /// The next thing up to `head`, and `None` where there is nothing more to wait for.
@@ -344,7 +340,7 @@ impl Reader {
 
     /// Whether it reads its streams from the store alone: memory has only what was followed.
     fn is_paged(&self) -> bool {
-        !self.keys.is_empty() && self.log.is_shared()
+        !self.scope.keys.is_empty() && self.log.is_shared()
     }
 
     /// Moves the place by one step; whether it moved or queued something.
@@ -355,10 +351,12 @@ impl Reader {
             }
             return self.wants_page;
         }
-        let read = if self.keys.is_empty() {
+        let read = if self.scope.keys.is_empty() {
             self.log.tail.read_after(self.after)
         } else {
-            self.log.tail.read_streams_after(&self.keys, self.after)
+            self.log
+                .tail
+                .read_streams_after(&self.scope.keys, self.after)
         };
         match read {
             TailRead::Events(slices) => {
@@ -403,7 +401,7 @@ impl Reader {
             self.after = limit;
             return;
         }
-        let passed = self.log.tail.pass(&self.keys, self.after, limit);
+        let passed = self.log.tail.pass(&self.scope.keys, self.after, limit);
         // How many of them the filter would have passed is not known.
         let lost = if self.scope.filter.is_some() {
             None
@@ -471,7 +469,7 @@ impl Reader {
             return;
         };
         let after = last.sequence.get();
-        if self.keys.is_empty() && after + 1 < self.log.tail.holding().oldest {
+        if self.scope.keys.is_empty() && after + 1 < self.log.tail.holding().oldest {
             let mut next = self.read_page(after);
             if let Poll::Ready(result) = next.as_mut().poll(cx) {
                 next = Box::pin(ready(result));
@@ -537,10 +535,10 @@ impl Reader {
         let wanted = places(next, bound);
         let first = wanted.first().map_or(bound, |event| event.sequence.get());
         // What is there is no loss, though the store has let go of it since.
-        if next < oldest && (next < first || !self.keys.is_empty()) {
+        if next < oldest && (next < first || !self.scope.keys.is_empty()) {
             return self.take_kept_beyond(places(next, oldest), oldest, wanted);
         }
-        if !self.keys.is_empty() {
+        if !self.scope.keys.is_empty() {
             return self.take_sifted(wanted, bound);
         }
         if next < first {
@@ -566,7 +564,7 @@ impl Reader {
             last
         };
         let gone = to - self.after - kept.len() as u64;
-        let missed = (self.keys.is_empty() && self.scope.filter.is_none()).then_some(gone);
+        let missed = (self.scope.keys.is_empty() && self.scope.filter.is_none()).then_some(gone);
         self.miss(to, missed);
         self.after = to;
         let slices = self.block(kept);
@@ -589,7 +587,7 @@ impl Reader {
         // A store that took too long may have kept some of it after all.
         let kept = wanted.partition_point(|event| event.sequence.get() <= to);
         let kept = wanted.get(..kept).unwrap_or_default();
-        let lost = self.log.tail.lost(&self.keys, from - 1, to);
+        let lost = self.log.tail.lost(&self.scope.keys, from - 1, to);
         let lost = lost.filter(|_| self.scope.filter.is_none());
         self.miss(to, lost.map(|lost| lost.saturating_sub(kept.len() as u64)));
         self.take_run(kept, to + 1);
@@ -634,7 +632,7 @@ impl Reader {
             return;
         };
         let keep = |event: &BlockEvent<'_>| {
-            event.key().is_none() || event.with_payload(|payload| filter(event.name(), payload))
+            event.is_keyless() || event.with_payload(|payload| filter(event.name(), payload))
         };
         for slice in slices {
             let wanted = sift(slice, &self.scope.keys)
@@ -647,10 +645,10 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        for key in &self.keys {
+        for key in &self.scope.keys {
             self.log.leave_stream(key, &self.waiter);
         }
-        if self.keys.is_empty() {
+        if self.scope.keys.is_empty() {
             self.log.leave(&self.waiter);
         }
         self.log.readers().go();
@@ -681,5 +679,5 @@ fn sift(slice: Slice, keys: &[StreamKey]) -> Vec<Slice> {
     if keys.is_empty() {
         return vec![slice];
     }
-    slice.filter(|event| event.key().is_none_or(|key| keys.contains(key.id())))
+    slice.filter(|event| event.key().is_none_or(|key| keys.contains(&key)))
 }

@@ -164,7 +164,7 @@ impl Subscription {
         Event {
             id: self.reader.log().id(event.sequence()),
             name: event.name().to_owned(),
-            key: event.key().map(|key| *key.id()),
+            key: event.key(),
             payload: event.payload(),
         }
     }

@@ -10,14 +10,14 @@ use std::{
 };
 
 use crate::{
-    hash::{Map, Set},
+    hash::Map,
     sse::{
         batch::{Batch, BatchRecord, StoredEvent},
         block::{BLOCK_BYTES_MAX, Block, BlockBuilder, Slice},
         event::{Pin, StreamKey},
         frame,
         id::Epoch,
-        keys::{Evicted, Key, Keys, Pushed, Waiter, Waiters},
+        keys::{Evicted, Keys, Slot, Waiter, Waiters},
         once::Once,
         retention::{RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention},
     },
@@ -43,25 +43,19 @@ const MERGED_AGE_DIVISOR: u32 = 16;
 #[derive(Debug)]
 pub(crate) struct Tail {
     retention: Retention,
-    keys: Keys,
     state: RwLock<State>,
     published: AtomicU64,
     /// Readers of everything.
     waiters: Waiters,
-    /// Streams with events that are not published yet.
-    touched: Mutex<Touched>,
+    /// Readers of some streams, for the events that belong to every stream.
+    stream_waiters: Waiters,
     /// Held by whoever appends: the run of small blocks is merged outside the state's lock.
     appending: Mutex<()>,
 }
 
-#[derive(Debug, Default)]
-struct Touched {
-    keys: Vec<Arc<Key>>,
-    keyless: bool,
-}
-
 #[derive(Debug)]
 struct State {
+    keys: Keys,
     blocks: VecDeque<Arc<Block>>,
     /// Events at the start of the front block that are already let go.
     skip: usize,
@@ -74,12 +68,14 @@ struct State {
     /// Events that belong to every stream.
     keyless: VecDeque<u64>,
     keyless_evicted: Evicted,
+    /// Whether there are such events that are not published yet.
+    keyless_touched: bool,
     /// The last sequence whose stream was not seen here: it was written before this log was opened, or by another.
     uncounted: u64,
-    open: Map<Token, Open>,
+    /// The opening event of each token that is open.
+    open: Map<Token, u64>,
     /// How many of them belong to a stream.
     open_in_streams: usize,
-    open_sequences: Set<u64>,
     pinned: BTreeMap<u64, Arc<Block>>,
     pinned_bytes: usize,
     unpinned: u64,
@@ -87,15 +83,8 @@ struct State {
     evicted_keys: Vec<StreamKey>,
 }
 
-/// A stream (by the address of its key, which the table holds) and a token in it.
-type Token = (usize, u64);
-
-#[derive(Debug)]
-struct Open {
-    sequence: u64,
-    /// Keeps the key's address from being used again while it stands in a token.
-    key: Option<Arc<Key>>,
-}
+/// A stream, which is held in its place as long as something is open in it, and a token of it.
+type Token = (Slot, u64);
 
 /// What a reader finds after its place.
 #[derive(Debug)]
@@ -133,6 +122,7 @@ pub(crate) struct Holding {
 impl Tail {
     pub(crate) fn new(next: u64, retention: Retention) -> Self {
         let state = State {
+            keys: Keys::new(next - 1),
             blocks: VecDeque::new(),
             skip: 0,
             run: 0,
@@ -142,10 +132,10 @@ impl Tail {
             bytes: 0,
             keyless: VecDeque::new(),
             keyless_evicted: Evicted::default(),
+            keyless_touched: false,
             uncounted: next - 1,
             open: Map::default(),
             open_in_streams: 0,
-            open_sequences: Set::default(),
             pinned: BTreeMap::new(),
             pinned_bytes: 0,
             unpinned: 0,
@@ -154,21 +144,16 @@ impl Tail {
         };
         Self {
             retention,
-            keys: Keys::new(next - 1),
             state: RwLock::new(state),
             published: AtomicU64::new(next - 1),
             waiters: Waiters::default(),
-            touched: Mutex::default(),
+            stream_waiters: Waiters::default(),
             appending: Mutex::default(),
         }
     }
 
     pub(crate) fn retention(&self) -> Retention {
         self.retention
-    }
-
-    pub(crate) fn keys(&self) -> &Keys {
-        &self.keys
     }
 
     /// The last sequence that readers may see.
@@ -187,7 +172,7 @@ impl Tail {
             oldest: state.oldest(),
             events: state.events,
             bytes: state.bytes,
-            streams: self.keys.retained(),
+            streams: state.keys.held(),
             open: state.open_in_streams,
             unpinned: state.unpinned,
         }
@@ -223,17 +208,27 @@ impl Tail {
             // The store numbered events that did not pass here; what stands before them is no longer adjacent.
             self.let_go_of_all(first);
         }
-        for (block, pins) in self.build(first, batch, stamp) {
-            self.merge_run_for(block.size());
+        let mut records = batch.iter().zip(first..);
+        loop {
+            let (bytes, events) = block_extent(records.clone());
+            if events == 0 {
+                break;
+            }
+            let mut builder = BlockBuilder::with_capacity(bytes, events);
+            for (record, sequence) in records.clone().take(events) {
+                builder.push(stamp.epoch, sequence, &record);
+            }
+            self.merge_run_for(builder.size());
             let mut state = write(&self.state);
-            state.push(block);
-            state.pin(&pins);
+            state.index(records.by_ref().take(events), &mut builder, stamp.treat);
+            state.push(builder.build(stamp.now));
         }
         for (record, sequence) in batch.iter().zip(first..).filter(|(one, _)| one.is_once()) {
             write(&self.state).once.keep(&record, sequence);
         }
         let mut state = write(&self.state);
-        state.evict(&self.keys, &self.retention, stamp.now);
+        state.take_back_evicted();
+        state.evict(&self.retention, stamp.now);
     }
 
     /// Takes in events that a store gave back, without showing them to readers yet. What is already here is left out.
@@ -266,30 +261,46 @@ impl Tail {
 
     /// Shows everything appended to readers and wakes those concerned.
     pub(crate) fn publish(&self) {
-        let touched = {
+        let (streams, is_keyless_touched) = {
             // Not while another thread appends: it would show less than was shown before, or take the bells of what it
             // does not show yet.
             let _appending = lock(&self.appending);
-            let head = self.next() - 1;
+            let mut state = write(&self.state);
+            let head = state.next - 1;
             let before = self.published.swap(head, Ordering::AcqRel);
             if before == head {
                 return;
             }
-            std::mem::take(&mut *lock(&self.touched))
+            let is_keyless_touched = std::mem::take(&mut state.keyless_touched);
+            (state.keys.take_touched(), is_keyless_touched)
         };
         self.waiters.wake();
-        for key in touched.keys {
-            key.wake();
+        for waiter in streams {
+            waiter.wake();
         }
-        if touched.keyless {
-            self.keys.wake_all();
+        if is_keyless_touched {
+            self.stream_waiters.wake();
         }
     }
 
     /// Wakes every reader, to look at something other than new events.
     pub(crate) fn wake_everyone(&self) {
         self.waiters.wake();
-        self.keys.wake_all();
+        self.stream_waiters.wake();
+    }
+
+    /// Wakes those who read this stream.
+    pub(crate) fn wake_stream(&self, key: &StreamKey) {
+        // A waker is foreign code: it never runs under our lock.
+        let waiters = read(&self.state).keys.waiters(key);
+        for waiter in waiters {
+            waiter.wake();
+        }
+    }
+
+    /// Wakes those who read some streams.
+    pub(crate) fn wake_streams(&self) {
+        self.stream_waiters.wake();
     }
 
     /// Wakes those who watch everything: what the log keeps has changed.
@@ -302,7 +313,7 @@ impl Tail {
     pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
         let _appending = lock(&self.appending);
         let mut state = write(&self.state);
-        state.evict(&self.keys, &self.retention, now);
+        state.evict(&self.retention, now);
         state
             .blocks
             .front()
@@ -335,7 +346,7 @@ impl Tail {
     }
 
     /// What these streams hold after `after`, and events that belong to every stream, one block at a time.
-    pub(crate) fn read_streams_after(&self, keys: &[Arc<Key>], after: u64) -> TailRead {
+    pub(crate) fn read_streams_after(&self, keys: &[StreamKey], after: u64) -> TailRead {
         let upto = self.published();
         // One look for the place, the index and the blocks: retention must not pass between them unseen.
         let state = read(&self.state);
@@ -357,19 +368,18 @@ impl Tail {
 
     /// The stretch after `after` that is not in memory any more, at most up to `limit`. A reader of no single stream
     /// reads all of them.
-    pub(crate) fn pass(&self, keys: &[Arc<Key>], after: u64, limit: u64) -> Passed {
+    pub(crate) fn pass(&self, keys: &[StreamKey], after: u64, limit: u64) -> Passed {
         let upto = self.published();
         let state = read(&self.state);
         let to = (state.oldest() - 1).min(upto).min(limit).max(after + 1);
-        let wanted =
-            |key: &Arc<Key>| keys.is_empty() || keys.iter().any(|one| one.id() == key.id());
+        let wanted = |key: &StreamKey| keys.is_empty() || keys.contains(key);
         let pinned: Vec<Slice> = state
             .pinned
             .range(after + 1..=to)
             .filter(|(_, block)| {
                 block
                     .event(0)
-                    .is_some_and(|event| event.key().is_none_or(wanted))
+                    .is_some_and(|event| event.key().is_none_or(|key| wanted(&key)))
             })
             .take(PINNED_PAGE)
             .map(|(_, block)| Slice::whole(Arc::clone(block)))
@@ -388,7 +398,7 @@ impl Tail {
     }
 
     /// How many events of these streams in `after + 1..=to` retention took; `None` when not known.
-    pub(crate) fn lost(&self, keys: &[Arc<Key>], after: u64, to: u64) -> Option<u64> {
+    pub(crate) fn lost(&self, keys: &[StreamKey], after: u64, to: u64) -> Option<u64> {
         read(&self.state).lost(keys, after, to)
     }
 
@@ -397,9 +407,9 @@ impl Tail {
         let state = read(&self.state);
         let keyless = state
             .open
-            .values()
-            .filter(|open| open.key.is_none() && open.sequence <= upto);
-        let mut sequences: Vec<u64> = keyless.map(|open| open.sequence).collect();
+            .iter()
+            .filter(|((slot, _), sequence)| *slot == Slot::NONE && **sequence <= upto);
+        let mut sequences: Vec<u64> = keyless.map(|(_, sequence)| *sequence).collect();
         sequences.sort_unstable();
         sequences
             .iter()
@@ -411,7 +421,7 @@ impl Tail {
     #[cfg(feature = "spans")]
     pub(crate) fn open(&self) -> Vec<Slice> {
         let state = read(&self.state);
-        let mut sequences: Vec<u64> = state.open.values().map(|open| open.sequence).collect();
+        let mut sequences: Vec<u64> = state.open.values().copied().collect();
         sequences.sort_unstable();
         sequences
             .iter()
@@ -422,10 +432,15 @@ impl Tail {
     /// The opening event of this token, while it is open.
     #[cfg(feature = "spans")]
     pub(crate) fn opened(&self, key: &StreamKey, token: u64) -> Option<Slice> {
-        let key = self.keys.get(key)?;
         let state = read(&self.state);
-        let open = state.open.get(&token_of(Some(&key), token))?;
-        state.held(open.sequence)
+        let slot = state.keys.find(key)?;
+        let sequence = state.open.get(&(slot, token))?;
+        state.held(*sequence)
+    }
+
+    /// Whether the stream has or had events here.
+    pub(crate) fn knows(&self, key: &StreamKey) -> bool {
+        read(&self.state).keys.know(key)
     }
 
     pub(crate) fn join(&self, waiter: &Arc<Waiter>) {
@@ -436,60 +451,17 @@ impl Tail {
         self.waiters.leave(waiter);
     }
 
-    fn build(
-        &self,
-        first: u64,
-        batch: &Batch,
-        Stamp { epoch, now, treat }: Stamp,
-    ) -> Vec<(Block, Vec<PinChange>)> {
-        let mut blocks = Vec::new();
-        let mut records = batch.iter().zip(first..).peekable();
-        while records.peek().is_some() {
-            let (bytes, events) = block_extent(records.clone());
-            let mut builder = BlockBuilder::with_capacity(bytes, events);
-            let mut pins = Vec::new();
-            let mut last = None;
-            for (record, sequence) in records.by_ref().take(events) {
-                let key = self.index(record.stream_key(), sequence, last.as_ref());
-                last.clone_from(&key);
-                let pin = treat(record.pin());
-                if pin != Pin::None {
-                    pins.push(PinChange {
-                        pin,
-                        sequence,
-                        key: key.clone(),
-                    });
-                }
-                builder.push(epoch, sequence, &record, key);
-            }
-            blocks.push((builder.build(now), pins));
-        }
-        blocks
+    pub(crate) fn join_stream(&self, key: &StreamKey, waiter: &Arc<Waiter>) {
+        self.stream_waiters.join(waiter);
+        let mut state = write(&self.state);
+        // Under the lock, which whoever publishes holds, too.
+        let published = self.published();
+        state.keys.join(key, waiter, published);
     }
 
-    /// Takes an event into its stream's entry. `last` is the stream of the event before, which is often the same:
-    /// retention looks at neither before the whole batch is in.
-    fn index(
-        &self,
-        id: Option<&StreamKey>,
-        sequence: u64,
-        last: Option<&Arc<Key>>,
-    ) -> Option<Arc<Key>> {
-        let Some(id) = id else {
-            lock(&self.touched).keyless = true;
-            return None;
-        };
-        let (key, Pushed { new, first_touch }) = match last.filter(|last| last.id() == id) {
-            Some(last) => (Arc::clone(last), self.keys.push_again(last, sequence)),
-            None => self.keys.push(id, sequence),
-        };
-        if new {
-            self.keys.count_new();
-        }
-        if first_touch {
-            lock(&self.touched).keys.push(Arc::clone(&key));
-        }
-        Some(key)
+    pub(crate) fn leave_stream(&self, key: &StreamKey, waiter: &Arc<Waiter>) {
+        self.stream_waiters.leave(waiter);
+        write(&self.state).keys.leave(key, waiter);
     }
 
     /// Merges the small blocks at the end when the next one would not fit beside them in one block. Readers hold
@@ -541,7 +513,7 @@ impl Tail {
 
     fn let_go_of_all(&self, next: u64) {
         let mut state = write(&self.state);
-        while state.evict_one(&self.keys) {}
+        state.evict_while(|_, _| true);
         state.next = next;
         state.uncounted = next.saturating_sub(1);
     }
@@ -554,13 +526,6 @@ struct Stamp {
     now: Instant,
     /// What becomes of an event's pin.
     treat: fn(Pin) -> Pin,
-}
-
-#[derive(Debug)]
-struct PinChange {
-    pin: Pin,
-    sequence: u64,
-    key: Option<Arc<Key>>,
 }
 
 impl State {
@@ -576,12 +541,12 @@ impl State {
     }
 
     /// The next positions after `after` in these streams and of events that belong to every stream, ascending.
-    fn positions(&self, keys: &[Arc<Key>], after: u64, upto: u64) -> Vec<u64> {
+    fn positions(&self, keys: &[StreamKey], after: u64, upto: u64) -> Vec<u64> {
         let from = self.keyless.partition_point(|one| *one <= after);
         let keyless = self.keyless.range(from..).take_while(|one| **one <= upto);
         let mut positions: Vec<u64> = keyless.take(POSITIONS_MAX).copied().collect();
         for key in keys {
-            positions.extend(key.positions(after, upto, POSITIONS_MAX));
+            positions.extend(self.keys.positions(key, after, upto, POSITIONS_MAX));
         }
         // Each list holds its own first positions, so the first of all of them are exact.
         positions.sort_unstable();
@@ -622,13 +587,14 @@ impl State {
 
     /// How many events of these streams in `after + 1..=to` retention took, those kept beyond it included; `None`
     /// when not known.
-    fn lost(&self, keys: &[Arc<Key>], after: u64, to: u64) -> Option<u64> {
+    fn lost(&self, keys: &[StreamKey], after: u64, to: u64) -> Option<u64> {
         if after < self.uncounted {
             return None;
         }
         let keyless = self.keyless_evicted.within(after, to)?;
-        keys.iter()
-            .try_fold(keyless, |lost, key| Some(lost + key.lost(after, to)?))
+        keys.iter().try_fold(keyless, |lost, key| {
+            Some(lost + self.keys.lost(key, after, to)?)
+        })
     }
 
     fn push(&mut self, block: Block) {
@@ -637,95 +603,96 @@ impl State {
         self.next = block.last() + 1;
         self.run += 1;
         self.run_bytes += block.size();
-        let block = Arc::new(block);
-        let keyless = Slice::whole(Arc::clone(&block));
-        self.keyless.extend(
-            keyless
-                .events()
-                .filter(|event| event.key().is_none())
-                .map(|event| event.sequence()),
-        );
-        self.blocks.push_back(block);
+        self.blocks.push_back(Arc::new(block));
     }
 
-    fn pin(&mut self, changes: &[PinChange]) {
-        for change in changes {
-            let key = change.key.as_ref();
-            match change.pin {
-                Pin::None => {}
-                Pin::Open(token) if self.open.len() < RETENTION_PINNED_EVENTS_MAX => {
-                    self.close(token_of(key, token));
-                    if let Some(key) = key {
-                        key.opened();
+    /// Takes the events of a block that is being built into their streams' entries.
+    fn index<'a>(
+        &mut self,
+        records: impl Iterator<Item = (BatchRecord<'a>, u64)>,
+        builder: &mut BlockBuilder,
+        treat: fn(Pin) -> Pin,
+    ) {
+        let mut first = None;
+        let mut last = Slot::NONE;
+        for (place, (record, sequence)) in records.enumerate() {
+            let first = *first.get_or_insert(sequence);
+            let slot = if let Some(key) = record.stream_key() {
+                let slot = self.keys.push(key, sequence, last);
+                let stream = self.keys.name_in(slot, first, || builder.name(slot, key));
+                builder.belongs_to(place, stream);
+                last = slot;
+                slot
+            } else {
+                self.keyless.push_back(sequence);
+                self.keyless_touched = true;
+                Slot::NONE
+            };
+            self.pin(treat(record.pin()), slot, sequence);
+        }
+    }
+
+    fn pin(&mut self, pin: Pin, slot: Slot, sequence: u64) {
+        match pin {
+            Pin::None => {}
+            Pin::Open(token) if self.open.len() < RETENTION_PINNED_EVENTS_MAX => {
+                match self.open.insert((slot, token), sequence) {
+                    Some(before) => self.unpin(before),
+                    None if slot != Slot::NONE => {
+                        self.keys.opened(slot);
                         self.open_in_streams += 1;
                     }
-                    let open = Open {
-                        sequence: change.sequence,
-                        key: change.key.clone(),
-                    };
-                    self.open_sequences.insert(change.sequence);
-                    self.open.insert(token_of(key, token), open);
+                    None => {}
                 }
-                Pin::Open(_) => self.unpinned += 1,
-                Pin::Close(token) => self.close(token_of(key, token)),
+            }
+            Pin::Open(_) => self.unpinned += 1,
+            Pin::Close(token) => {
+                let Some(sequence) = self.open.remove(&(slot, token)) else {
+                    return;
+                };
+                if slot != Slot::NONE {
+                    self.keys.closed(slot);
+                    self.open_in_streams -= 1;
+                }
+                self.unpin(sequence);
             }
         }
     }
 
-    fn close(&mut self, token: Token) {
-        let Some(open) = self.open.remove(&token) else {
-            return;
-        };
-        if let Some(key) = &open.key {
-            key.closed();
-            self.open_in_streams -= 1;
-        }
-        self.open_sequences.remove(&open.sequence);
-        if let Some(block) = self.pinned.remove(&open.sequence) {
+    /// The event opens nothing any more.
+    fn unpin(&mut self, sequence: u64) {
+        if let Some(block) = self.pinned.remove(&sequence) {
             self.pinned_bytes -= block.size();
-            self.once.forget(open.sequence);
+            self.once.forget(sequence);
         }
     }
 
-    fn evict(&mut self, keys: &Keys, retention: &Retention, now: Instant) {
-        loop {
-            let over = self.events > retention.events_max()
-                || (self.bytes > retention.bytes_max() && self.events > 1)
-                || self.blocks.front().is_some_and(|block| {
-                    now.saturating_duration_since(block.created()) > retention.age_max()
-                });
-            if !over || !self.evict_one(keys) {
-                return;
-            }
-        }
+    /// Streams whose last event was let go may have got another since.
+    fn take_back_evicted(&mut self) {
+        let Self {
+            keys, evicted_keys, ..
+        } = self;
+        evicted_keys.retain(|key| !keys.hold(key));
     }
 
-    fn evict_one(&mut self, keys: &Keys) -> bool {
-        let Some(block) = self.blocks.front().map(Arc::clone) else {
-            return false;
-        };
-        if let Some(event) = block.event(self.skip) {
-            self.events -= 1;
-            self.bytes -= event.size();
-            if let Some(key) = event.key() {
-                if key.evict(event.sequence()) {
-                    keys.count_gone();
-                    keys.forget(key);
-                    self.evicted_keys.push(*key.id());
+    fn evict(&mut self, retention: &Retention, now: Instant) {
+        self.evict_while(|state, block| {
+            state.events > retention.events_max()
+                || (state.bytes > retention.bytes_max() && state.events > 1)
+                || now.saturating_duration_since(block.created()) > retention.age_max()
+        });
+    }
+
+    /// Lets go of the oldest events as long as `is_over` says so, which also sees the block of the next one.
+    fn evict_while(&mut self, is_over: impl Fn(&Self, &Block) -> bool) {
+        while let Some(block) = self.blocks.front().map(Arc::clone) {
+            while self.skip < block.len() {
+                if !is_over(self, &block) {
+                    return;
                 }
-            } else {
-                self.keyless.pop_front();
-                self.keyless_evicted.add(event.sequence());
+                self.evict_event(&block, self.skip);
+                self.skip += 1;
             }
-            if event.opens() && self.open_sequences.contains(&event.sequence()) {
-                self.keep_beyond_retention(&block, self.skip);
-            }
-            if !self.pinned.contains_key(&event.sequence()) {
-                self.once.forget(event.sequence());
-            }
-        }
-        self.skip += 1;
-        if self.skip >= block.len() {
             self.blocks.pop_front();
             self.skip = 0;
             if self.run > self.blocks.len() {
@@ -733,7 +700,34 @@ impl State {
                 self.run_bytes = self.blocks.iter().map(|block| block.size()).sum();
             }
         }
-        true
+    }
+
+    fn evict_event(&mut self, block: &Arc<Block>, index: usize) {
+        let Some(event) = block.event(index) else {
+            return;
+        };
+        let sequence = event.sequence();
+        self.events -= 1;
+        self.bytes -= event.size();
+        let slot = if let Some((slot, key)) = event.stream() {
+            if self.keys.evict(slot, sequence) {
+                self.evicted_keys.extend(StreamKey::new(key));
+            }
+            slot
+        } else {
+            self.keyless.pop_front();
+            self.keyless_evicted.add(sequence);
+            Slot::NONE
+        };
+        if (slot == Slot::NONE || self.keys.is_open(slot))
+            && let Some(token) = event.opens()
+            && self.open.get(&(slot, token)) == Some(&sequence)
+        {
+            self.keep_beyond_retention(block, index);
+        }
+        if !self.pinned.contains_key(&sequence) {
+            self.once.forget(sequence);
+        }
     }
 
     /// Copies the event out of its block, so that the block's memory can go.
@@ -748,15 +742,11 @@ impl State {
             return;
         }
         let mut builder = BlockBuilder::with_capacity(size, 1);
-        builder.push_slice(&slice);
+        builder.push_slice(&slice, &mut Map::default());
         self.pinned_bytes += size;
         self.pinned
             .insert(slice.last(), Arc::new(builder.build(block.created())));
     }
-}
-
-fn token_of(key: Option<&Arc<Key>>, token: u64) -> Token {
-    (key.map_or(0, |key| Arc::as_ptr(key) as usize), token)
 }
 
 /// Bytes and events of the next block.
@@ -777,12 +767,16 @@ fn merge(run: &[Arc<Block>], skip: usize) -> Option<Block> {
     let bytes = run.iter().map(|block| block.size()).sum();
     let events = run.iter().map(|block| block.len()).sum();
     let mut builder = BlockBuilder::with_capacity(bytes, events);
+    let mut places = Map::default();
     for (index, block) in run.iter().enumerate() {
         let from = if index == 0 { skip } else { 0 };
-        builder.push_slice(&Slice {
-            block: Arc::clone(block),
-            range: from..block.len(),
-        });
+        builder.push_slice(
+            &Slice {
+                block: Arc::clone(block),
+                range: from..block.len(),
+            },
+            &mut places,
+        );
     }
     // The newest moment: merging may keep an event a sixteenth longer, never shorter.
     Some(builder.build(run.last()?.created()))
@@ -790,7 +784,7 @@ fn merge(run: &[Arc<Block>], skip: usize) -> Option<Block> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::atomic::AtomicBool, thread, time::Duration};
 
     use super::*;
 
@@ -833,18 +827,16 @@ mod tests {
             self.tail.publish();
         }
 
-        fn keys(&self, streams: &[&str]) -> Vec<Arc<Key>> {
-            streams
-                .iter()
-                .filter_map(|stream| self.tail.keys().get(&StreamKey::new(stream).unwrap()))
-                .collect()
-        }
-
         /// The place and the number of events held, and the number of blocks.
         fn held(&self) -> (u64, usize, usize) {
             let Holding { oldest, events, .. } = self.tail.holding();
             (oldest, events, read(&self.tail.state).blocks.len())
         }
+    }
+
+    fn keys(streams: &[&str]) -> Vec<StreamKey> {
+        let keys = streams.iter().map(StreamKey::new);
+        keys.map(Result::unwrap).collect()
     }
 
     fn sequences(read: &TailRead) -> Vec<u64> {
@@ -930,8 +922,9 @@ mod tests {
             assert_eq!(state.bytes, bytes - skipped);
             assert!(state.run <= state.blocks.len());
         }
-        assert_eq!(log.keys(&["a"])[0].positions(0, u64::MAX, 1000).len(), 200);
-        assert_eq!(read(&log.tail.state).keyless.len(), 100);
+        let state = read(&log.tail.state);
+        let positions = state.keys.positions(&keys(&["a"])[0], 0, u64::MAX, 1000);
+        assert_eq!((positions.len(), state.keyless.len()), (200, 100));
     }
 
     #[test]
@@ -962,7 +955,7 @@ mod tests {
             );
         }
         log.tail.append(EPOCH, 2, &batch, log.begun);
-        let a = log.keys(&["a"]);
+        let a = keys(&["a"]);
         assert!(matches!(log.tail.read_after(1), TailRead::Nothing(1)));
         assert!(matches!(
             log.tail.read_streams_after(&a, 1),
@@ -982,11 +975,11 @@ mod tests {
         for _ in 0..5 {
             log.put(&["a", "b", "a", "-", "c"], Duration::ZERO);
         }
-        let keys = log.keys(&["a", "c"]);
+        let streams = keys(&["a", "c"]);
         let mut all = Vec::new();
         while let TailRead::Events(slices) = log
             .tail
-            .read_streams_after(&keys, all.last().copied().unwrap_or(0))
+            .read_streams_after(&streams, all.last().copied().unwrap_or(0))
         {
             assert!(
                 slices
@@ -1012,16 +1005,68 @@ mod tests {
     fn a_loss_is_counted_for_the_streams_asked_for() {
         let log = Fixture::new(Retention::default().events(1));
         log.put(&["a", "-", "b", "b", "a", "b"], Duration::ZERO);
-        let lost =
-            |streams: &[&str], after| log.tail.pass(&log.keys(streams), after, u64::MAX).lost;
+        let lost = |streams: &[&str], after| log.tail.pass(&keys(streams), after, u64::MAX).lost;
         assert_eq!((lost(&[], 0), lost(&["b"], 2)), (Some(5), Some(2)));
         // The entry of "a" went with its last event: nobody can tell any more.
-        assert_eq!(log.keys(&["a"]).len(), 0);
+        assert_eq!(read(&log.tail.state).keys.find(&keys(&["a"])[0]), None);
         assert_eq!(
             lost(&["b"], 0),
             None,
             "the entry of b was made by its first event"
         );
+    }
+
+    #[test]
+    fn an_event_never_lands_in_an_entry_that_is_being_forgotten() {
+        let log = Fixture::new(Retention::default().events(1));
+        let streams = keys(&["a"]);
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let waiter = Arc::new(Waiter::default());
+                while !done.load(Ordering::Relaxed) {
+                    log.tail.join_stream(&streams[0], &waiter);
+                    log.tail.leave_stream(&streams[0], &waiter);
+                }
+            });
+            let lost = (1..=10_000_u64).find(|number| {
+                log.put(&["a"], Duration::ZERO);
+                let found = match log.tail.read_streams_after(&streams, 2 * number - 2) {
+                    TailRead::Events(slices) => slices.iter().flat_map(Slice::events).count(),
+                    TailRead::Evicted(_) | TailRead::Nothing(_) => 0,
+                };
+                log.put(&["b"], Duration::ZERO);
+                found != 1
+            });
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(lost, None);
+        });
+        assert_eq!(read(&log.tail.state).keys.find(&streams[0]), None);
+    }
+
+    #[test]
+    fn what_still_runs_is_kept_beyond_retention_and_only_that() {
+        let log = Fixture::new(Retention::default().events(1));
+        let open = [1, 2, 3].map(|token| ("a", Pin::Open(token)));
+        log.pin(&open, Duration::ZERO);
+        log.pin(&[("a", Pin::Close(2)), ("a", Pin::Open(3))], Duration::ZERO);
+        log.put(&["b"], Duration::ZERO);
+        let standing = |sequence| read(&log.tail.state).held(sequence).is_some();
+        // Of the third, its later start counts.
+        assert_eq!(
+            [1, 2, 3, 4, 5, 6].map(standing),
+            [true, false, false, false, true, true]
+        );
+        assert_eq!(log.tail.holding().open, 2);
+        log.pin(
+            &[("a", Pin::Close(1)), ("a", Pin::Close(3))],
+            Duration::ZERO,
+        );
+        log.put(&["b"], Duration::ZERO);
+        let state = read(&log.tail.state);
+        assert!(state.open.is_empty() && state.pinned.is_empty());
+        assert_eq!((state.open_in_streams, state.pinned_bytes), (0, 0));
+        assert_eq!(state.keys.find(&keys(&["a"])[0]), None);
     }
 
     #[test]
@@ -1063,7 +1108,7 @@ mod tests {
         assert_eq!((log.tail.published(), log.held()), (10, (10, 1, 1)));
         assert!(matches!(log.tail.read_after(2), TailRead::Evicted(10)));
         assert_eq!(
-            log.tail.pass(&log.keys(&["a"]), 2, u64::MAX).lost,
+            log.tail.pass(&keys(&["a"]), 2, u64::MAX).lost,
             None,
             "others wrote 3 to 9"
         );

@@ -4,7 +4,6 @@
 #[path = "../../src/sync/locks.rs"]
 mod locks;
 
-pub(crate) use dashmap::{DashMap, Entry as MapEntry};
 pub(crate) use loom::sync::{
     Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };

@@ -5,9 +5,6 @@
 mod locks;
 
 use std::{
-    borrow::Borrow,
-    collections::HashMap,
-    hash::{BuildHasher, Hash},
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -300,85 +297,5 @@ pub(crate) mod mpsc {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.debug_struct("Receiver").finish_non_exhaustive()
         }
-    }
-}
-
-/// A map of one shard, whose lock is one of the run: `dashmap`'s would stop the thread that runs them all.
-#[derive(Debug)]
-pub(crate) struct DashMap<K, V, S>(RwLock<HashMap<K, V, S>>);
-
-impl<K: Eq + Hash + Clone, V: Clone, S: BuildHasher> DashMap<K, V, S> {
-    pub(crate) fn with_hasher(hasher: S) -> Self {
-        Self(RwLock::new(HashMap::with_hasher(hasher)))
-    }
-
-    pub(crate) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<Ref<'_, K, V, S>>
-    where
-        K: Borrow<Q>,
-    {
-        let map = read(&self.0);
-        let (key, _) = map.get_key_value(key)?;
-        let key = key.clone();
-        Some(Ref { key, _map: map })
-    }
-
-    pub(crate) fn entry(&self, key: K) -> MapEntry<'_, K, V, S> {
-        let map = write(&self.0);
-        match map.get_key_value(&key) {
-            Some((there, _)) => {
-                let key = there.clone();
-                MapEntry::Occupied(RefMut { key, map })
-            }
-            None => MapEntry::Vacant(RefMut { key, map }),
-        }
-    }
-
-    pub(crate) fn remove_if<Q: Eq + Hash + ?Sized>(
-        &self,
-        key: &Q,
-        is_wanted: impl FnOnce(&K, &V) -> bool,
-    ) where
-        K: Borrow<Q>,
-    {
-        let mut map = write(&self.0);
-        if map
-            .get_key_value(key)
-            .is_some_and(|(key, value)| is_wanted(key, value))
-        {
-            map.remove(key);
-        }
-    }
-}
-
-pub(crate) struct Ref<'a, K, V, S> {
-    key: K,
-    _map: RwLockReadGuard<'a, HashMap<K, V, S>>,
-}
-
-impl<K, V, S> Ref<'_, K, V, S> {
-    pub(crate) fn key(&self) -> &K {
-        &self.key
-    }
-}
-
-pub(crate) enum MapEntry<'a, K, V, S> {
-    Occupied(RefMut<'a, K, V, S>),
-    Vacant(RefMut<'a, K, V, S>),
-}
-
-/// A place in the map, taken or free.
-pub(crate) struct RefMut<'a, K, V, S> {
-    key: K,
-    map: RwLockWriteGuard<'a, HashMap<K, V, S>>,
-}
-
-impl<K: Eq + Hash + Clone, V, S: BuildHasher> RefMut<'_, K, V, S> {
-    pub(crate) fn key(&self) -> &K {
-        &self.key
-    }
-
-    pub(crate) fn insert(mut self, value: V) -> Self {
-        self.map.insert(self.key.clone(), value);
-        self
     }
 }

@@ -10,7 +10,6 @@ use crate::{
         block::{BlockEvent, Slice},
         event::{Pin, StreamKey},
         id::{Epoch, Sequence},
-        keys::Key,
         retention::Retention,
         store::{Appended, EventStore, Life, PageLimit, ReadFuture, SharedTail},
         tail::{Tail, TailRead},
@@ -59,7 +58,7 @@ impl MemoryEventStore {
         }
     }
 
-    fn page(&self, keys: &[Arc<Key>], after: Sequence, limit: PageLimit) -> Vec<StoredEvent> {
+    fn page(&self, keys: &[StreamKey], after: Sequence, limit: PageLimit) -> Vec<StoredEvent> {
         let mut page = Page::new(limit);
         let mut after = after.get();
         loop {
@@ -135,16 +134,7 @@ impl EventStore for MemoryEventStore {
         limit: PageLimit,
     ) -> ReadFuture<'_> {
         // A stream that is not known here still gets the events that belong to every stream.
-        let keys: Vec<Arc<Key>> = keys
-            .iter()
-            .map(|key| {
-                self.tail
-                    .keys()
-                    .get(key)
-                    .unwrap_or_else(|| Key::detached(*key))
-            })
-            .collect();
-        Box::pin(ready(Ok(self.page(&keys, after, limit))))
+        Box::pin(ready(Ok(self.page(keys, after, limit))))
     }
 
     fn patience(&self) -> Option<Duration> {
@@ -189,7 +179,7 @@ impl Page {
         self.events.push(StoredEvent {
             sequence: Sequence::new(event.sequence()),
             name: event.name().to_owned(),
-            key: event.key().map(|key| *key.id()),
+            key: event.key(),
             // The memory keeps pins by token, not by event.
             pin: Pin::None,
             payload,
