@@ -2,9 +2,12 @@
 //! each process, and of keys alone nobody finds out which of them collide. What needs a hash that withstands someone who
 //! can also watch it does not belong here.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+#[cfg(feature = "spans")]
+use std::collections::HashSet;
 
 pub(crate) use foldhash::fast::RandomState;
 
 pub(crate) type Map<K, V> = HashMap<K, V, RandomState>;
+#[cfg(feature = "spans")]
 pub(crate) type Set<K> = HashSet<K, RandomState>;
