@@ -2,6 +2,10 @@
 //!
 //! `cargo bench --bench json`. Ids are written as hex and times as RFC 3339 on both sides, in every event. Instructions
 //! are counted by valgrind's callgrind: unlike times, they are the same on a busy machine.
+//!
+//! The first rows are of events that a program made itself and hands over. The last are of spans on the worker, where an
+//! event is written from the record that the host's thread left: what callgrind counts within the functions that write
+//! it, in a run of the real thing.
 
 #[path = "measure/callgrind.rs"]
 mod callgrind;
@@ -10,8 +14,16 @@ mod measure;
 use std::{hint::black_box, time::SystemTime};
 
 use callgrind::Profile;
-use livespan::{SpanEvent, SpanId, SpanKind, SpanStatus, SseEvent as _, TraceId};
+use livespan::{LiveSpans, SpanEvent, SpanId, SpanKind, SpanStatus, SseEvent as _, TraceId};
 use measure::{median, thread_cpu};
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{
+        Span as _, SpanContext, SpanKind as OtelKind, TraceContextExt as _, TraceFlags, TraceState,
+        Tracer as _, TracerProvider as _,
+    },
+};
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use serde::{Serialize, Serializer};
 
 const ROUNDS: usize = 15;
@@ -198,6 +210,52 @@ fn counted(encoding: &mut Encoding, side: Side) {
     }
 }
 
+/// Functions that write a payload on the worker: a start like those before it, and the end of a span whose start it
+/// remembers. All spans of [`make_spans`] but the first two go that way.
+const WRITING: [(&str, &str); 2] = [
+    ("started", "livespan::spans::json::mould::Mould::started*"),
+    ("ended", "livespan::spans::json::ended_again*"),
+];
+
+/// The span of [`ours`], through the SDK.
+fn make_spans() {
+    let live = LiveSpans::builder().build().expect("memory is enough");
+    let resource = Resource::builder_empty().with_service_name("shop").build();
+    let provider = SdkTracerProvider::builder()
+        .with_resource(resource)
+        .with_span_processor(live.span_processor())
+        .build();
+    let tracer = provider.tracer("shop::cart");
+    let parent = SpanContext::new(
+        u128::from_be_bytes([0x4b; 16]).into(),
+        u64::from_be_bytes([0x26; 8]).into(),
+        TraceFlags::SAMPLED,
+        false,
+        TraceState::NONE,
+    );
+    let parent = Context::new().with_remote_span_context(parent);
+    for _ in 0..COUNTED {
+        tracer
+            .span_builder("checkout")
+            .with_kind(OtelKind::Server)
+            .with_attributes([
+                KeyValue::new("http.request.method", "GET"),
+                KeyValue::new("http.route", "/checkout/{id}"),
+                KeyValue::new("cart.items", 3_i64),
+                KeyValue::new("customer", "customer-000000000000017"),
+            ])
+            .start_with_context(&tracer, &parent)
+            .end();
+    }
+    provider.force_flush().expect("the log goes on");
+    let status = live.status();
+    assert_eq!(
+        (status.dropped.starts, status.dropped.ends),
+        (0, 0),
+        "all were written"
+    );
+}
+
 /// Instructions of one.
 #[expect(clippy::cast_precision_loss, reason = "they are some thousands a time")]
 fn instructions(name: &str, side: &str) -> f64 {
@@ -217,8 +275,11 @@ fn main() {
         };
         return counted(&mut Encoding::new(name == "ended"), side);
     }
+    if arguments == ["make"] {
+        return make_spans();
+    }
     println!(
-        "{:<8} {:>9} {:>8} {:>6} {:>19} {:>18} {:>6} {:>7}",
+        "{:<15} {:>9} {:>8} {:>6} {:>19} {:>18} {:>6} {:>7}",
         "event",
         "serde ns",
         "ours ns",
@@ -239,11 +300,31 @@ fn main() {
         let (serde, ours) = (median(serde), median(ours));
         let counts = (instructions(name, "serde"), instructions(name, "ours"));
         println!(
-            "{name:<8} {serde:>9.0} {ours:>8.0} {:>6.2} {:>19.0} {:>18.0} {:>6.2} {TARGET:>7.2}",
+            "{name:<15} {serde:>9.0} {ours:>8.0} {:>6.2} {:>19.0} {:>18.0} {:>6.2} {TARGET:>7.2}",
             serde / ours,
             counts.0,
             counts.1,
             counts.0 / counts.1
         );
     }
+    for (name, function) in WRITING {
+        let ours = worker_instructions(function);
+        let serde = instructions(name, "serde");
+        println!(
+            "{:<15} {:>9} {:>8} {:>6} {serde:>19.0} {ours:>18.0} {:>6.2} {TARGET:>7.2}",
+            format!("{name}, worker"),
+            "",
+            "",
+            "",
+            serde / ours
+        );
+    }
+}
+
+/// Instructions of one event on the worker.
+#[expect(clippy::cast_precision_loss, reason = "they are some millions at most")]
+fn worker_instructions(function: &str) -> f64 {
+    let profile = Profile::of(Some(function), &["make"]);
+    assert!(profile.total() > 0, "{function} is a function by itself");
+    profile.total() as f64 / f64::from(COUNTED)
 }

@@ -1218,19 +1218,30 @@ fn double(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// Appends the bytes as lowercase hex digits.
+/// Appends the bytes, of which there are a multiple of four, as lowercase hex digits.
 #[inline]
 pub(crate) fn hex<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N]) {
-    let digit = |half: u8| {
-        if half < 10 {
-            b'0' + half
-        } else {
-            b'a' + half - 10
-        }
-    };
-    // Of one size that the compiler knows, so one check of the room.
-    let text = bytes.map(|byte| [digit(byte >> 4), digit(byte & 15)]);
-    out.extend_from_slice(text.as_flattened());
+    const { assert!(N.is_multiple_of(4)) };
+    let mut text = [[0; 8]; N];
+    let (fours, _) = bytes.as_chunks::<4>();
+    for (digits, four) in text.iter_mut().zip(fours) {
+        *digits = hex_of_four(*four);
+    }
+    let used = text.as_flattened().get(..2 * N);
+    out.extend_from_slice(used.unwrap_or_default());
+}
+
+/// The eight digits of four bytes, all at once.
+#[inline]
+fn hex_of_four(bytes: [u8; 4]) -> [u8; 8] {
+    // Each half of a byte gets a byte of its own, in the order in which they stand.
+    let word = u64::from(u32::from_be_bytes(bytes));
+    let word = (word | word << 16) & 0x0000_ffff_0000_ffff;
+    let word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
+    let halves = (word | word << 4) & (ONES * 0x0f);
+    // Those from ten on are letters, which stand 39 behind the digit that would follow '9'.
+    let letters = ((halves + ONES * 6) >> 4) & ONES;
+    (halves + ONES * u64::from(b'0') + letters * 39).to_be_bytes()
 }
 
 #[inline]
@@ -1261,7 +1272,8 @@ fn escape_rest(out: &mut Vec<u8>, mut rest: &[u8]) {
             b'\t' => out.extend_from_slice(b"\\t"),
             other => {
                 out.extend_from_slice(b"\\u00");
-                hex(out, &[*other]);
+                let [.., high, low] = hex_of_four([0, 0, 0, *other]);
+                out.extend_from_slice(&[high, low]);
             }
         }
         let (plain, tail) = tail.split_at(plain_length(tail));
