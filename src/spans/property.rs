@@ -4,6 +4,7 @@
 use std::{
     borrow::Cow,
     cell::{Cell, RefCell},
+    sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -32,6 +33,7 @@ use crate::{
         redact::Redaction,
         shapes::Shapes,
         summary::{self, Change, Outcome},
+        viewers::{Hidden, Mounts},
     },
     sse::room::Room,
     time::Timestamp,
@@ -389,6 +391,33 @@ fn starts_of_one_shape_are_written_alike_from_the_third_on() {
             assert!(!alike("GET", &[(key, "token=s3cret")]), "{key}");
         }
     }
+}
+
+#[test]
+fn a_viewers_request_is_told_from_others_of_its_shape() {
+    let start = |path: &'static str, parent| {
+        let span = SpanData {
+            attributes: vec![KeyValue::new("url.path", path)],
+            parent_span_id: parent,
+            ..plain_span()
+        };
+        copied_start(&span).0
+    };
+    let mounts = Arc::new(Mounts::default());
+    let mut hidden = Hidden::new(Arc::clone(&mounts));
+    let mut shapes = Shapes::default();
+    let mut is_hidden = |hidden: &Hidden, path, parent| {
+        let record = start(path, parent);
+        while !written_alike(&mut shapes, &record) {}
+        let outline = Outline::of(&record).unwrap();
+        shapes.find(&outline).unwrap().is_hidden(hidden, &outline)
+    };
+    assert!(!is_hidden(&hidden, "/live/sse", SpanId::INVALID));
+    mounts.learn("/live/sse", "/sse");
+    assert!(is_hidden(&hidden, "/live/sse", SpanId::INVALID));
+    assert!(!is_hidden(&hidden, "/shop", SpanId::INVALID));
+    hidden.hide([0, 0, 0, 0, 0, 0, 0, 9]);
+    assert!(is_hidden(&hidden, "/shop", SpanId::from(9)));
 }
 
 /// What the end of a span says when the worker remembers its start: all of it, or the start was not to be remembered.
