@@ -41,14 +41,25 @@ pub(crate) fn report() {
         "\nlive fan-out, million events delivered a second; CPU of the sending thread in ns an event delivered"
     );
     println!(
-        "{:>8} {:>7} {:>7} {:>6} {:>7} {:>8} {:>8} {:>10} {:>10}",
-        "clients", "raw", "ours", "ratio", "target", "raw ns", "ours ns", "hand-made", "ours / it"
+        "{:>8} {:>7} {:>7} {:>6} {:>7} {:>8} {:>8} {:>9} {:>10} {:>10}",
+        "clients",
+        "raw",
+        "ours",
+        "ratio",
+        "target",
+        "raw ns",
+        "ours ns",
+        "in an app",
+        "hand-made",
+        "ours / it"
     );
     for (clients, events, target) in SIZES {
         let (mut raw, mut ours, mut handmade) = <(Figures, Figures, Vec<f64>)>::default();
+        let mut router = Figures::default();
         for _ in 0..ROUNDS {
             raw.add(deliver(Peer::Raw, clients, events));
             ours.add(deliver(Peer::Ours, clients, events));
+            router.add(deliver(Peer::Router, clients, events));
             if clients <= 100 {
                 handmade.push(deliver_by_hand(
                     clients,
@@ -57,11 +68,14 @@ pub(crate) fn report() {
             }
         }
         // Of the same round, because what else the machine does changes.
-        let pairs = ours.rates.iter().zip(&raw.rates);
-        let ratio = median(pairs.map(|(ours, raw)| ours / raw).collect());
+        let beside_raw = |figures: &Figures| {
+            let pairs = figures.rates.iter().zip(&raw.rates);
+            median(pairs.map(|(one, raw)| one / raw).collect())
+        };
+        let (ratio, in_app) = (beside_raw(&ours), beside_raw(&router));
         let ours_rate = median(ours.rates);
         print!(
-            "{clients:>8} {:>7.2} {ours_rate:>7.2} {ratio:>6.2} {target:>7.2} {:>8.0} {:>8.0}",
+            "{clients:>8} {:>7.2} {ours_rate:>7.2} {ratio:>6.2} {target:>7.2} {:>8.0} {:>8.0} {in_app:>9.2}",
             median(raw.rates),
             median(raw.sender),
             median(ours.sender),

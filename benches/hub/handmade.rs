@@ -63,20 +63,31 @@ pub(crate) fn serve(room: usize) -> (SocketAddr, Sender) {
     let app = Router::new()
         .route("/sse", get(stream))
         .with_state(sender.clone());
+    (serve_app(app), sender)
+}
+
+/// The thread that serves an app.
+pub(crate) const THREAD: &str = "app";
+
+/// Serves an app by axum, from a thread of its own.
+pub(crate) fn serve_app(app: Router) -> SocketAddr {
     let (answer, answered) = mpsc::channel();
-    thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime starts");
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-                .await
-                .expect("a port is free");
-            let address = listener.local_addr().expect("it is bound");
-            answer.send(address).expect("somebody waits for it");
-            axum::serve(listener, app).await.expect("it goes on");
-        });
-    });
-    (answered.recv().expect("the server starts"), sender)
+    let serving = thread::Builder::new().name(THREAD.to_owned());
+    serving
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime starts");
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+                    .await
+                    .expect("a port is free");
+                let address = listener.local_addr().expect("it is bound");
+                answer.send(address).expect("somebody waits for it");
+                axum::serve(listener, app).await.expect("it goes on");
+            });
+        })
+        .expect("a thread starts");
+    answered.recv().expect("the server starts")
 }

@@ -8,7 +8,7 @@ use livespan::{
     SpanKind, SpanStatus, SseBody, SseEvent as _, Subscribe, TraceId,
 };
 
-use crate::{clients::LAST, measure::PATIENCE, raw};
+use crate::{clients::LAST, handmade, measure::PATIENCE, raw};
 
 /// Events dispatched between two flushes, so that none is dropped.
 const BURST: usize = 20_000;
@@ -21,6 +21,8 @@ const EVENTS_PER_TRACE: u32 = 50;
 pub(crate) enum Peer {
     Raw,
     Ours,
+    /// Our router, in an app that axum serves.
+    Router,
 }
 
 /// A log of spans, and what serves it.
@@ -35,6 +37,7 @@ impl Peer {
         match self {
             Self::Raw => raw::THREAD,
             Self::Ours => "livespan-http",
+            Self::Router => handmade::THREAD,
         }
     }
 
@@ -56,6 +59,7 @@ impl Peer {
                 .serve_in_background("127.0.0.1:0")
                 .expect("the server listens")
                 .local_addr(),
+            Self::Router => handmade::serve_app(axum::Router::new().merge(live.router())),
         };
         Served { live, address }
     }

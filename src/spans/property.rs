@@ -26,11 +26,12 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::{
     spans::{
+        event::AttributeValue,
         json::{self, EVENT_BYTES_MAX, LostReason, Span, VALUE_BYTES_MAX},
         lease::Sent,
         parse,
         record::{self, Nature, Outline, Record},
-        redact::Redaction,
+        redact::{Redact, Redaction},
         shapes::Shapes,
         summary::{self, Change, Outcome},
         viewers::{Hidden, Mounts},
@@ -311,8 +312,7 @@ fn named(span: Span<'_>) -> Span<'_> {
 }
 
 /// Whether the start was written as one like those before, in which case it says what it says by itself.
-fn written_alike(shapes: &mut Shapes, record: &[u8]) -> bool {
-    let redaction = Redaction::default();
+fn written_alike(shapes: &mut Shapes, redaction: &Redaction, record: &[u8]) -> bool {
     let (Some(Record::Start(spanned)), Some(outline)) = (record::read(record), Outline::of(record))
     else {
         return false;
@@ -360,8 +360,13 @@ fn starts_of_one_shape_are_written_alike_from_the_third_on() {
         ..plain_span()
     };
     let mut shapes = Shapes::default();
-    let mut alike =
-        |name, pairs: &[_]| written_alike(&mut shapes, &copied_start(&span(name, pairs)).0);
+    let mut alike = |name, pairs: &[_]| {
+        written_alike(
+            &mut shapes,
+            &Redaction::default(),
+            &copied_start(&span(name, pairs)).0,
+        )
+    };
     assert!(!alike("GET", &[("http.route", "/a"), ("user", "me")]));
     assert!(!alike("GET", &[("http.route", "/b"), ("user", "you")]));
     assert!(alike("GET", &[("http.route", "/c"), ("user", "")]));
@@ -394,6 +399,54 @@ fn starts_of_one_shape_are_written_alike_from_the_third_on() {
 }
 
 #[test]
+fn what_redaction_may_change_is_never_written_alike() {
+    let mask_all = |_: &str, _: &str, _: &AttributeValue| Redact::Mask;
+    let keep_all = |_: &str, _: &str, _: &AttributeValue| Redact::Keep;
+    for (redaction, is_alike) in [
+        (Redaction::none(), true),
+        (Redaction::none().only(["route"]), true),
+        (Redaction::none().only(["user"]), false),
+        (Redaction::none().deny(["http.*"]), false),
+        (Redaction::none().deny(["http.*"]).allow(["route"]), true),
+        (Redaction::none().with(mask_all), false),
+        (Redaction::none().with(keep_all), false),
+    ] {
+        let span = SpanData {
+            attributes: vec![KeyValue::new("http.route", "/a")],
+            ..plain_span()
+        };
+        let mut shapes = Shapes::default();
+        let mut alike = || written_alike(&mut shapes, &redaction, &copied_start(&span).0);
+        assert_eq!(
+            [alike(), alike(), alike()],
+            [false, false, is_alike],
+            "{redaction:?}"
+        );
+    }
+}
+
+#[test]
+fn more_shapes_than_are_known_at_once_are_told_apart() {
+    let mut shapes = Shapes::default();
+    let mut alike = 0;
+    for number in (0..900).chain(0..900) {
+        let span = SpanData {
+            name: format!("{number}").into(),
+            attributes: vec![KeyValue::new(format!("key.{}", number % 7), number)],
+            ..plain_span()
+        };
+        for _ in 0..3 {
+            let start = copied_start(&span).0;
+            alike += u32::from(written_alike(&mut shapes, &Redaction::none(), &start));
+        }
+    }
+    assert!(
+        alike >= 1800,
+        "of each three in a row the third is alike: {alike}"
+    );
+}
+
+#[test]
 fn a_viewers_request_is_told_from_others_of_its_shape() {
     let start = |path: &'static str, parent| {
         let span = SpanData {
@@ -408,7 +461,7 @@ fn a_viewers_request_is_told_from_others_of_its_shape() {
     let mut shapes = Shapes::default();
     let mut is_hidden = |hidden: &Hidden, path, parent| {
         let record = start(path, parent);
-        while !written_alike(&mut shapes, &record) {}
+        while !written_alike(&mut shapes, &Redaction::default(), &record) {}
         let outline = Outline::of(&record).unwrap();
         shapes.find(&outline).unwrap().is_hidden(hidden, &outline)
     };
@@ -757,7 +810,7 @@ proptest! {
         let mut shapes = Shapes::default();
         for span in [&first, &first, &second, &first] {
             let record = if peeked { peeked_start(span, &SpanContext::NONE).0 } else { copied_start(span).0 };
-            written_alike(&mut shapes, &record);
+            written_alike(&mut shapes, &Redaction::default(), &record);
         }
     }
 
