@@ -91,8 +91,15 @@ impl Log {
         if next <= first {
             self.take(first, batch);
         } else {
-            // Who follows the store may have a part of it only.
-            while self.take_page_before(first + batch.len() as u64, observer) {}
+            // Who follows the store may have a part of it only. The rest is at hand: a store that cannot be read just now
+            // must not keep it from readers.
+            let rest = batch
+                .stored_as(first)
+                .filter(|event| event.sequence.get() >= next);
+            let rest: Vec<StoredEvent> = rest.collect();
+            if !rest.is_empty() {
+                self.take_stored(&rest, observer);
+            }
         }
         taken(next <= first);
     }
@@ -229,6 +236,7 @@ mod tests {
     use crate::sse::{
         event::Pin, intake::Intake, store::NullEventStore, tail::TailRead, translate::Observe,
     };
+    use crate::sync::Mutex;
 
     struct Panicking;
 
@@ -244,6 +252,47 @@ mod tests {
         fn relearn(&self, _from: u64) -> Box<dyn Relearn> {
             panic!("the observer of a test panics");
         }
+    }
+
+    /// Counts what it sees.
+    #[derive(Default)]
+    struct Counting(Mutex<Vec<u64>>);
+
+    impl Observe for Counting {
+        fn observe(&self, events: &[StoredEvent]) {
+            let seen = events.iter().map(|event| event.sequence.get());
+            lock(&self.0).extend(seen);
+        }
+
+        fn open_streams(&self, _before: u64, _limit: usize) -> Vec<StreamKey> {
+            Vec::new()
+        }
+
+        fn relearn(&self, _from: u64) -> Box<dyn Relearn> {
+            panic!("nothing is learnt anew here")
+        }
+    }
+
+    #[test]
+    fn the_rest_of_what_the_follower_saw_a_part_of_needs_no_store() {
+        let intake = Arc::new(Intake::new(1 << 16, 64));
+        let log = Log::open(Arc::new(NullEventStore::new()), intake, None).unwrap();
+        log.advance.is_whole.store(true, Ordering::Release);
+        let mut batch = Batch::default();
+        for text in ["one", "two", "three"] {
+            batch.push("note", None, Pin::None, |out| {
+                out.extend_from_slice(text.as_bytes());
+            });
+        }
+        let counting = Arc::new(Counting::default());
+        let observer: Observer = Arc::clone(&counting) as Observer;
+        let seen: Vec<StoredEvent> = batch.stored_as(1).take(1).collect();
+        log.take_others(&seen, &observer);
+        log.take_own(1, &batch, &observer, |is_new| assert!(!is_new));
+        assert_eq!(log.tail.next(), 4);
+        log.take_own(1, &batch, &observer, |is_new| assert!(!is_new));
+        assert_eq!((log.tail.next(), log.is_whole()), (4, true));
+        assert_eq!(*lock(&counting.0), [1, 2, 3]);
     }
 
     #[test]

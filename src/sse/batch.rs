@@ -112,6 +112,19 @@ impl Batch {
         })
     }
 
+    /// The events as a store gives them back that took them as `first..`.
+    pub(crate) fn stored_as(&self, first: u64) -> impl Iterator<Item = StoredEvent> {
+        self.iter()
+            .zip(first..)
+            .map(|(record, sequence)| StoredEvent {
+                sequence: Sequence::new(sequence),
+                name: record.name.to_owned(),
+                key: record.key.copied(),
+                pin: record.pin,
+                payload: Bytes::copy_from_slice(record.payload),
+            })
+    }
+
     /// Appends an event that must be kept [only once](BatchRecord::is_once): how a test of a store makes a batch.
     #[cfg(feature = "testing")]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
