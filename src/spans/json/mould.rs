@@ -109,7 +109,7 @@ impl Mould {
         writer.ids(ids.trace_id, ids.span_id);
         writer.parent(ids.parent);
         writer.raw(&self.middle);
-        // As where it is written whole: without the key, the colon and the brace.
+        // As where it is written whole: their key and the brace belong to the attributes.
         let attributes = writer.written() - ATTRIBUTES_OPEN;
         for member in &self.members {
             writer.raw(member);
