@@ -118,14 +118,18 @@ struct Parts {
     others: bool,
 }
 
+/// In these many seconds, and any number of nanoseconds that a `u32` holds, are fewer nanoseconds than a `u64` holds.
+const QUICK_SECONDS: u64 = u64::MAX / NANOS_PER_SECOND - 4;
+
 impl Parts {
     #[inline]
     fn nanos(&self) -> Option<Timestamp> {
         match (self.seconds, self.nanos, self.others) {
             (Some(seconds), Some(nanos), false) => {
-                let seconds = u64::try_from(seconds).ok()?;
-                let whole = seconds.checked_mul(NANOS_PER_SECOND)?;
-                whole.checked_add(nanos.into()).map(Timestamp)
+                // One look for both ends: of what is before the epoch, the sign makes it large.
+                let seconds = seconds.cast_unsigned();
+                (seconds < QUICK_SECONDS)
+                    .then(|| Timestamp(seconds * NANOS_PER_SECOND + u64::from(nanos)))
             }
             _ => None,
         }
