@@ -295,23 +295,26 @@ impl Intake {
             Class::Note => note,
         };
         let home = thread_number();
-        // The closure is called here and, through a pointer, there: so this call is inlined.
-        match self.push_into(home, class, quota, |room| write(room)) {
-            Attempt::Settled(pushed) => pushed,
-            Attempt::Busy | Attempt::NoRoom(_) => self.push_elsewhere(home, class, quota, &write),
+        let (mut shard, mut search, mut write) = (home, None, &write);
+        // One call, whichever shard it is: so what is written is compiled into this place.
+        loop {
+            match self.push_into(shard, class, quota, write) {
+                Attempt::Settled(pushed) => return pushed,
+                missed => shard = home + self.search(&mut search, class, &missed)?,
+            }
+            // A compiler that takes this for a loop would read and spill all that is to be written before the first try.
+            write = std::hint::black_box(write);
         }
     }
 
+    /// Which shard to try next, counted from the thread's own, which was tried first.
     #[cold]
-    fn push_elsewhere(
+    fn search(
         &self,
-        home: usize,
+        search: &mut Option<Search>,
         class: Class,
-        quota: &Share,
-        write: &dyn Fn(&mut Room<'_>) -> Option<()>,
-    ) -> Result<(), Refused> {
-        // Under a load that nothing can take, to look into every shard for each record would be the most of it.
-        let turn = self.turns.load(Ordering::Acquire) + 1;
+        missed: &Attempt,
+    ) -> Result<usize, Refused> {
         let [start, end, other, note] = &self.full_since;
         let full_since = match class {
             Class::Start => start,
@@ -319,27 +322,28 @@ impl Intake {
             Class::Other => other,
             Class::Note => note,
         };
-        if full_since.load(Ordering::Relaxed) == turn {
-            return Err(self.refusal());
-        }
-        for _ in 0..ROUNDS {
-            let (mut busy, mut full) = (false, true);
-            for offset in 0..SHARDS {
-                match self.push_into(home + offset, class, quota, write) {
-                    Attempt::Settled(pushed) => return pushed,
-                    Attempt::Busy => busy = true,
-                    Attempt::NoRoom(lack) => full &= lack == Lack::OfAny,
-                }
+        let Some(search) = search else {
+            // Under a load that nothing can take, to look into every shard for each record would be the most of it.
+            let turn = self.turns.load(Ordering::Acquire) + 1;
+            if full_since.load(Ordering::Relaxed) == turn {
+                return Err(self.refusal());
             }
-            if !busy {
-                if full {
-                    full_since.store(turn, Ordering::Relaxed);
-                }
-                break;
-            }
-            std::hint::spin_loop();
+            *search = Some(Search::new(turn));
+            return Ok(0);
+        };
+        search.note(missed);
+        if search.tried < SHARDS {
+            return Ok(search.tried);
         }
-        Err(Refused::Full)
+        if !search.busy && search.full {
+            full_since.store(search.turn, Ordering::Relaxed);
+        }
+        if !search.busy || search.rounds == ROUNDS {
+            return Err(Refused::Full);
+        }
+        search.begin_round();
+        std::hint::spin_loop();
+        Ok(0)
     }
 
     fn refusal(&self) -> Refused {
@@ -633,6 +637,45 @@ enum Attempt {
     Settled(Result<(), Refused>),
     Busy,
     NoRoom(Lack),
+}
+
+/// How far a thread has come in looking for a shard with room that nobody is writing to.
+struct Search {
+    /// The worker's turn in which it began.
+    turn: u64,
+    rounds: usize,
+    /// In this round: how many shards were tried, whether one was busy, and whether the others had room for no record.
+    tried: usize,
+    busy: bool,
+    full: bool,
+}
+
+impl Search {
+    fn new(turn: u64) -> Self {
+        Self {
+            turn,
+            rounds: 1,
+            tried: 0,
+            busy: false,
+            full: true,
+        }
+    }
+
+    fn note(&mut self, missed: &Attempt) {
+        self.tried += 1;
+        match missed {
+            Attempt::Settled(_) => {}
+            Attempt::Busy => self.busy = true,
+            Attempt::NoRoom(lack) => self.full &= *lack == Lack::OfAny,
+        }
+    }
+
+    fn begin_round(&mut self) {
+        *self = Self {
+            rounds: self.rounds + 1,
+            ..Self::new(self.turn)
+        };
+    }
 }
 
 /// For which records a shard lacks the room.
