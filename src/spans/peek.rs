@@ -51,6 +51,8 @@ impl Place {
 /// A span as a sampler sees it.
 #[derive(Debug)]
 pub(crate) struct Peeked {
+    /// [`Place::NONE`] when it was given away, or was too much.
+    place: Place,
     /// Whether the filter wants it.
     pub(crate) is_wanted: bool,
     pub(crate) kind: SpanKind,
@@ -68,9 +70,9 @@ impl Peeked {
 
 // Nothing here needs to be dropped, so a thread that ends may still start spans.
 thread_local! {
-    static PLACE: std::cell::Cell<Place> = const { std::cell::Cell::new(Place::NONE) };
     static PEEKED: RefCell<Peeked> = const {
         RefCell::new(Peeked {
+            place: Place::NONE,
             is_wanted: false,
             kind: SpanKind::Internal,
             counts: Counts::NONE,
@@ -93,31 +95,32 @@ pub(crate) struct Sight<'a> {
 /// Notes what a sampler sees; nothing when that is too much.
 #[inline]
 pub(crate) fn note(place: Place, sight: &Sight<'_>) {
-    PLACE.set(Place::NONE);
-    PEEKED.with(|peeked| {
+    // What cannot be noted is copied by the SDK.
+    let _is_noted = PEEKED.try_with(|peeked| {
         // Nothing that runs below can start a span, so it is not borrowed.
-        let Ok(mut peeked) = peeked.try_borrow_mut() else {
-            return;
-        };
+        let mut peeked = peeked.try_borrow_mut().ok()?;
+        peeked.place.log = Place::NONE.log;
         let mut room = Room::new(&mut peeked.bytes);
-        if let Some(counts) =
-            record::write_peeked(&mut room, sight.name, sight.attributes, sight.links)
-        {
-            peeked.size = BYTES_MAX - room.left();
-            peeked.counts = counts;
-            peeked.kind = record::kind_of(sight.kind);
-            peeked.is_wanted = sight.is_wanted;
-            PLACE.set(place);
-        }
+        let counts = record::write_peeked(&mut room, sight.name, sight.attributes, sight.links)?;
+        peeked.size = BYTES_MAX - room.left();
+        peeked.counts = counts;
+        peeked.kind = record::kind_of(sight.kind);
+        peeked.is_wanted = sight.is_wanted;
+        peeked.place = place;
+        Some(())
     });
 }
 
 /// Gives what was noted for the span that starts here, once.
 #[inline]
 pub(crate) fn take<T>(place: Place, show: impl FnOnce(&Peeked) -> T) -> Option<T> {
-    if PLACE.get() != place {
-        return None;
-    }
-    PLACE.set(Place::NONE);
-    PEEKED.with(|peeked| peeked.try_borrow().ok().map(|peeked| show(&peeked)))
+    let taken = PEEKED.try_with(|peeked| {
+        let mut peeked = peeked.try_borrow_mut().ok()?;
+        if peeked.place != place {
+            return None;
+        }
+        peeked.place.log = Place::NONE.log;
+        Some(show(&peeked))
+    });
+    taken.ok().flatten()
 }

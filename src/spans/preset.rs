@@ -143,13 +143,14 @@ pub(crate) fn is_asked() -> bool {
 }
 
 /// Notes what the sampler says, and turns it into no span.
-pub(crate) fn answer(said: SamplingResult) -> SamplingResult {
+pub(crate) fn answer(said: &mut SamplingResult) {
     let decided = Decided {
         is_sampled: said.decision == SamplingDecision::RecordAndSample,
         trace_state: said.trace_state.clone(),
     };
     SAMPLING.replace(Sampling::Answered(decided));
-    result(SamplingDecision::Drop, said.trace_state)
+    said.decision = SamplingDecision::Drop;
+    said.attributes.clear();
 }
 
 fn result(decision: SamplingDecision, trace_state: TraceState) -> SamplingResult {

@@ -142,20 +142,20 @@ impl LiveSpanProcessor {
             self.parts.filter.refuse(context.span_id());
             return;
         }
-        let parent = cx.span();
-        let begun = Begun {
-            source: self.source,
-            context,
-            // An invalid parent is none to the SDK, too.
-            parent: Some(parent.span_context()).filter(|parent| parent.is_valid()),
-            kind: peeked.kind,
-            start: Timestamp::now(),
-            peeked: peeked.bytes(),
-            counts: peeked.counts,
-        };
-        let key = key_of(context);
+        let start = Timestamp::now();
         drop(self.intake().push(Class::Start, |room| {
-            record::write_begun(room, &begun, |sent| self.leases.take(key, sent))
+            let parent = cx.span();
+            let begun = Begun {
+                source: self.source,
+                context,
+                // An invalid parent is none to the SDK, too.
+                parent: Some(parent.span_context()).filter(|parent| parent.is_valid()),
+                kind: peeked.kind,
+                start,
+                peeked: peeked.bytes(),
+                counts: peeked.counts,
+            };
+            record::write_begun(room, &begun, |sent| self.leases.take(key_of(context), sent))
         }));
     }
 

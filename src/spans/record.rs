@@ -237,6 +237,7 @@ impl<'a> Rest<'a> {
 
 /// Writes the start of a span. `lease` is asked last, if the record is small and whole: whether the worker is to remember
 /// it, given what it says.
+#[inline]
 pub(crate) fn write_start(
     room: &mut Room<'_>,
     source: u32,
@@ -244,7 +245,7 @@ pub(crate) fn write_start(
     nature: Nature,
     lease: impl FnOnce(Sent) -> bool,
 ) -> Option<()> {
-    let mut writer = Writer::new(room);
+    let mut writer = Writer::new(std::mem::take(room));
     let head = writer.room.chunk()?;
     let (has, counts) = writer.whole(span)?;
     let leased = if span.dropped_attributes_count == 0 {
@@ -255,6 +256,7 @@ pub(crate) fn write_start(
     let flags = flags_of(span) | nature.flags() | writer.truncated | leased;
     let head_of = Head::of(span, source, flags);
     *head = head_of.bytes(START, has, counts);
+    *room = writer.room;
     Some(())
 }
 
@@ -285,7 +287,7 @@ pub(crate) fn write_update(
     lasting: Lasting,
     state: Option<SpanState>,
 ) -> Option<()> {
-    let mut writer = Writer::new(room);
+    let mut writer = Writer::new(std::mem::take(room));
     let head = writer.room.chunk()?;
     let (has, counts) = writer.whole(span)?;
     let [state_byte, time @ ..] = writer.room.chunk::<9>()?;
@@ -298,9 +300,11 @@ pub(crate) fn write_update(
     let nature = Nature::Workflow(lasting, Doing::Works);
     let flags = flags_of(span) | nature.flags() | writer.truncated;
     *head = Head::of(span, source, flags).bytes(UPDATE, has, counts);
+    *room = writer.room;
     Some(())
 }
 
+#[inline]
 fn write_end_as(
     kind: u8,
     room: &mut Room<'_>,
@@ -308,12 +312,13 @@ fn write_end_as(
     span: &SpanData,
     nature: Nature,
 ) -> Option<()> {
-    let mut writer = Writer::new(room);
+    let mut writer = Writer::new(std::mem::take(room));
     let head = writer.room.chunk()?;
     let (has, counts) = writer.whole(span)?;
     writer.closing(span)?;
     let flags = flags_of(span) | nature.flags() | writer.truncated;
     *head = Head::of(span, source, flags).bytes(kind, has, counts);
+    *room = writer.room;
     Some(())
 }
 
@@ -338,9 +343,11 @@ pub(crate) fn write_peeked(
     attributes: &[KeyValue],
     links: &[OtelLink],
 ) -> Option<Counts> {
-    let mut writer = Writer::new(room);
+    let mut writer = Writer::new(std::mem::take(room));
     writer.text(name)?;
-    writer.body(attributes, links)
+    let counts = writer.body(attributes, links)?;
+    *room = writer.room;
+    Some(counts)
 }
 
 /// Writes the start of a span that a sampler saw.
@@ -350,7 +357,7 @@ pub(crate) fn write_begun(
     begun: &Begun<'_>,
     lease: impl FnOnce(Sent) -> bool,
 ) -> Option<()> {
-    let mut writer = Writer::new(room);
+    let mut writer = Writer::new(std::mem::take(room));
     let head = writer.room.chunk()?;
     let has = writer.trace_state(begun.context)?;
     writer.room.bytes(begun.peeked)?;
@@ -372,17 +379,19 @@ pub(crate) fn write_begun(
         dropped_attributes: 0,
     };
     *head = head_of.bytes(START, has, begun.counts);
+    *room = writer.room;
     Some(())
 }
 
 /// Writes what the end of a span says beyond its start, which `sent` describes.
+#[inline]
 pub(crate) fn write_rest(
     room: &mut Room<'_>,
     source: u32,
     span: &SpanData,
     sent: Sent,
 ) -> Option<()> {
-    let mut writer = Writer::new(room);
+    let mut writer = Writer::new(std::mem::take(room));
     let head = writer.room.chunk()?;
     let (has, start) = match sent.scope {
         Scope::Sent => (0, [0; 8]),
@@ -390,7 +399,11 @@ pub(crate) fn write_rest(
     };
     writer.text(&span.name)?;
     let added = span.attributes.get(usize::from(sent.attributes)..)?;
-    let counts = writer.body(added, &span.links)?;
+    let counts = if added.is_empty() && span.links.is_empty() {
+        Counts::NONE
+    } else {
+        writer.aside(|writer| writer.body(added, &span.links))?
+    };
     writer.closing(span)?;
     let parts = RestParts {
         source,
@@ -400,6 +413,7 @@ pub(crate) fn write_rest(
         start,
     };
     *head = rest_head(span, &parts);
+    *room = writer.room;
     Some(())
 }
 
@@ -676,23 +690,39 @@ fn put<const SIZE: usize>(rest: &mut Room<'_>, bytes: [u8; SIZE]) {
     }
 }
 
-struct Writer<'r, 'a> {
-    room: &'r mut Room<'a>,
+/// What a writer that is handed on by value holds stays in registers: so what is rare is written [aside](Writer::aside).
+#[derive(Default)]
+struct Writer<'a> {
+    room: Room<'a>,
     /// What was free before.
     free: usize,
     /// [`TRUNCATED`] or nothing.
     truncated: u8,
 }
 
-impl<'r, 'a> Writer<'r, 'a> {
+impl<'a> Writer<'a> {
     #[inline]
-    fn new(room: &'r mut Room<'a>) -> Self {
+    fn new(room: Room<'a>) -> Self {
         let free = room.left();
         Self {
             room,
             free,
             truncated: 0,
         }
+    }
+
+    /// Writes what is rare, out of the way of what is not.
+    #[inline]
+    fn aside<T>(&mut self, write: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let (writer, written) = std::mem::take(self).elsewhere(write)?;
+        *self = writer;
+        Some(written)
+    }
+
+    #[inline(never)]
+    fn elsewhere<T>(mut self, write: impl FnOnce(&mut Self) -> Option<T>) -> Option<(Self, T)> {
+        let written = write(&mut self)?;
+        Some((self, written))
     }
 
     #[inline]
@@ -702,11 +732,20 @@ impl<'r, 'a> Writer<'r, 'a> {
 
     #[inline]
     fn text(&mut self, text: &str) -> Option<()> {
-        let (text, _) = clip(text, TEXT_BYTES_MAX);
-        let (length, bytes) = self.room.take(4 + text.len())?.split_first_chunk_mut()?;
-        *length = length_of(text);
-        bytes.copy_from_slice(text.as_bytes());
-        Some(())
+        if text.len() > TEXT_BYTES_MAX {
+            return self.aside(|writer| writer.clipped_text(text));
+        }
+        self.whole_text(text)
+    }
+
+    fn clipped_text(&mut self, text: &str) -> Option<()> {
+        self.whole_text(clip(text, TEXT_BYTES_MAX).0)
+    }
+
+    #[inline]
+    fn whole_text(&mut self, text: &str) -> Option<()> {
+        *self.room.chunk()? = length_of(text);
+        self.room.text(text)
     }
 
     /// A text that need not say where it was cut.
@@ -726,7 +765,7 @@ impl<'r, 'a> Writer<'r, 'a> {
         match scope.version() {
             None | Some("") => Some(HAS_SCOPE),
             Some(version) => {
-                self.short_text(version)?;
+                self.aside(|writer| writer.short_text(version))?;
                 Some(HAS_SCOPE | HAS_VERSION)
             }
         }
@@ -748,7 +787,7 @@ impl<'r, 'a> Writer<'r, 'a> {
         if *state == TraceState::NONE {
             return Some(0);
         }
-        self.short_text(&state.header())?;
+        self.aside(|writer| writer.short_text(&state.header()))?;
         Some(HAS_STATE)
     }
 
@@ -764,7 +803,7 @@ impl<'r, 'a> Writer<'r, 'a> {
             links: if links.is_empty() {
                 0
             } else {
-                self.links(links)?
+                self.aside(|writer| writer.links(links))?
             },
         })
     }
@@ -797,37 +836,53 @@ impl<'r, 'a> Writer<'r, 'a> {
 
     #[inline]
     fn pairs(&mut self, pairs: &[KeyValue]) -> Option<u32> {
-        let mut count = 0;
-        let mut room = std::mem::take(self.room);
-        for pair in pairs {
-            if self.free - room.left() > RECORD_BYTES_MAX {
+        // What is left where the bound is passed.
+        let least = self.free.saturating_sub(RECORD_BYTES_MAX);
+        let mut rest = pairs;
+        while let [pair, others @ ..] = rest {
+            if self.room.left() < least {
                 self.truncated = TRUNCATED;
                 break;
             }
-            let (key, _) = clip(pair.key.as_str(), TEXT_BYTES_MAX);
-            room = match &pair.value {
-                OtelValue::String(text) => {
-                    let (text, _) = clip(text.as_str(), TEXT_BYTES_MAX);
-                    pair_of_texts(room, key, text)?
+            rest = others;
+            let key = pair.key.as_str();
+            match &pair.value {
+                OtelValue::String(text) if key.len() <= TEXT_BYTES_MAX => {
+                    let text = text.as_str();
+                    if text.len() <= TEXT_BYTES_MAX {
+                        pair_of_texts(&mut self.room, key, text)?;
+                    } else {
+                        self.aside(|writer| writer.pair(key, &pair.value))?;
+                    }
                 }
-                OtelValue::I64(value) => pair_of_number(room, key, b'i', value.to_le_bytes())?,
-                OtelValue::F64(value) => pair_of_number(room, key, b'd', value.to_le_bytes())?,
-                other => {
-                    *self.room = room;
-                    self.pair(key, other)?;
-                    std::mem::take(self.room)
+                OtelValue::I64(value) if key.len() <= TEXT_BYTES_MAX => {
+                    pair_of_number(&mut self.room, key, b'i', value.to_le_bytes())?;
                 }
-            };
-            count += 1;
+                OtelValue::F64(value) if key.len() <= TEXT_BYTES_MAX => {
+                    pair_of_number(&mut self.room, key, b'd', value.to_le_bytes())?;
+                }
+                other => self.aside(|writer| writer.pair(key, other))?,
+            }
         }
-        *self.room = room;
-        Some(count)
+        u32::try_from(pairs.len() - rest.len()).ok()
     }
 
+    /// A pair of any length, and with any value.
     fn pair(&mut self, key: &str, value: &OtelValue) -> Option<()> {
-        *self.room.chunk()? = pair_head(b'v', key, "");
-        self.room.bytes(key.as_bytes())?;
-        self.value(value)
+        let (key, _) = clip(key, TEXT_BYTES_MAX);
+        match value {
+            OtelValue::String(text) => {
+                let (text, _) = clip(text.as_str(), TEXT_BYTES_MAX);
+                pair_of_texts(&mut self.room, key, text)
+            }
+            OtelValue::I64(value) => pair_of_number(&mut self.room, key, b'i', value.to_le_bytes()),
+            OtelValue::F64(value) => pair_of_number(&mut self.room, key, b'd', value.to_le_bytes()),
+            other => {
+                *self.room.chunk()? = pair_head(b'v', key, "");
+                self.room.bytes(key.as_bytes())?;
+                self.value(other)
+            }
+        }
     }
 
     /// The attributes of an event or a link, which have no head to stand in.
@@ -861,7 +916,7 @@ impl<'r, 'a> Writer<'r, 'a> {
         let events = if span.events.is_empty() {
             0
         } else {
-            self.events(&span.events)?
+            self.aside(|writer| writer.events(&span.events))?
         };
         let mut rest = Room::new(head);
         put(&mut rest, [status]);
@@ -943,32 +998,25 @@ impl<'r, 'a> Writer<'r, 'a> {
 /// What stands before a pair: the kind of the value and both lengths. Texts are clipped, so the lengths fit.
 #[inline]
 fn pair_head(kind: u8, key: &str, text: &str) -> [u8; 8] {
-    let [k0, k1, k2, ..] = key.len().to_le_bytes();
-    let [t0, t1, t2, t3, ..] = text.len().to_le_bytes();
-    [kind, k0, k1, k2, t0, t1, t2, t3]
+    let [key, text] = [key, text].map(|text| text.len() as u64);
+    (u64::from(kind) | key << 8 | text << 32).to_le_bytes()
 }
 
 /// The most frequent pairs take their room at once.
 #[inline]
-fn pair_of_texts<'a>(room: Room<'a>, key: &str, text: &str) -> Option<Room<'a>> {
-    let (pair, room) = room.split(8 + key.len() + text.len())?;
-    let (head, pair) = pair.split_first_chunk_mut()?;
-    *head = pair_head(b's', key, text);
-    let (slot, pair) = pair.split_at_mut_checked(key.len())?;
-    slot.copy_from_slice(key.as_bytes());
-    pair.copy_from_slice(text.as_bytes());
-    Some(room)
+fn pair_of_texts(room: &mut Room<'_>, key: &str, text: &str) -> Option<()> {
+    let mut pair = Room::new(room.take(8 + key.len() + text.len())?);
+    *pair.chunk()? = pair_head(b's', key, text);
+    pair.text(key)?;
+    pair.text(text)
 }
 
 #[inline]
-fn pair_of_number<'a>(room: Room<'a>, key: &str, kind: u8, value: [u8; 8]) -> Option<Room<'a>> {
-    let (pair, room) = room.split(16 + key.len())?;
-    let (head, pair) = pair.split_first_chunk_mut()?;
-    *head = pair_head(kind, key, "");
-    let (slot, pair) = pair.split_first_chunk_mut()?;
-    *slot = value;
-    pair.copy_from_slice(key.as_bytes());
-    Some(room)
+fn pair_of_number(room: &mut Room<'_>, key: &str, kind: u8, value: [u8; 8]) -> Option<()> {
+    let mut pair = Room::new(room.take(16 + key.len())?);
+    *pair.chunk()? = pair_head(kind, key, "");
+    *pair.chunk()? = value;
+    pair.text(key)
 }
 
 /// The length of a text that was clipped.

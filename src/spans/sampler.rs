@@ -63,25 +63,26 @@ impl<S: ShouldSample + Clone + 'static> ShouldSample for LiveSampler<S> {
             self.inner
                 .should_sample(parent_context, trace_id, name, span_kind, attributes, links);
         if preset::is_asked() {
-            return preset::answer(result);
+            preset::answer(&mut result);
+            return result;
         }
         if result.decision == SamplingDecision::Drop {
             result.decision = SamplingDecision::RecordOnly;
         }
         // What a sampler adds may be changed by one around it.
-        if result.attributes.is_empty() {
-            let wants = self.parts.filter.wants_attributes(attributes);
-            if let (Some(is_wanted), Some(parent)) = (wants, parent_context) {
-                let place = Place::new(self.parts.number, parent, trace_id);
-                let sight = Sight {
-                    is_wanted,
-                    name,
-                    kind: span_kind,
-                    attributes,
-                    links,
-                };
-                peek::note(place, &sight);
-            }
+        if result.attributes.is_empty()
+            && let Some(is_wanted) = self.parts.filter.wants_attributes(attributes)
+            && let Some(parent) = parent_context
+        {
+            let place = Place::new(self.parts.number, parent, trace_id);
+            let sight = Sight {
+                is_wanted,
+                name,
+                kind: span_kind,
+                attributes,
+                links,
+            };
+            peek::note(place, &sight);
         }
         result
     }

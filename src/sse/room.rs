@@ -45,6 +45,43 @@ impl<'a> Room<'a> {
         self.take(bytes.len())?.copy_from_slice(bytes);
         Some(())
     }
+
+    /// The same for what is mostly short.
+    #[inline]
+    pub(crate) fn text(&mut self, text: &str) -> Option<()> {
+        fill(self.take(text.len())?, text.as_bytes());
+        Some(())
+    }
+}
+
+/// Copies bytes to a place of the same length: up to 32 of them by two moves of a fixed size, which may overlap, because
+/// a call of `memcpy` takes longer to find out how many there are.
+#[inline]
+fn fill(to: &mut [u8], from: &[u8]) {
+    if from.len() > 32 {
+        to.copy_from_slice(from);
+    } else {
+        let _is_done = ends::<16>(to, from)
+            || ends::<8>(to, from)
+            || ends::<4>(to, from)
+            || ends::<2>(to, from)
+            || ends::<1>(to, from);
+    }
+}
+
+/// Copies so many bytes of the front and of the back, which is all of up to twice as many.
+#[inline]
+fn ends<const SIZE: usize>(to: &mut [u8], from: &[u8]) -> bool {
+    let (Some(front), Some(back)) = (from.first_chunk::<SIZE>(), from.last_chunk::<SIZE>()) else {
+        return false;
+    };
+    if let Some(slot) = to.first_chunk_mut() {
+        *slot = *front;
+    }
+    if let Some(slot) = to.last_chunk_mut() {
+        *slot = *back;
+    }
+    true
 }
 
 #[cfg(test)]
@@ -62,5 +99,24 @@ mod tests {
         assert_eq!(room.bytes(b"x"), None);
         *first = *b"ab";
         assert_eq!(&memory, b"abcd\0");
+    }
+
+    #[test]
+    fn texts_of_every_length_arrive_whole_and_alone() {
+        let text: String = (0..100)
+            .map(|number| char::from(b' ' + number % 90))
+            .collect();
+        for length in 0..=text.len() {
+            let text = &text[..length];
+            let mut memory = [0; 101];
+            assert_eq!(Room::new(&mut memory[..length]).text(text), Some(()));
+            assert_eq!(memory[..length], *text.as_bytes());
+            assert_eq!(memory[length..], [0; 101][length..]);
+            let mut memory = [0; 101];
+            if let Some(less) = length.checked_sub(1) {
+                assert_eq!(Room::new(&mut memory[..less]).text(text), None);
+                assert_eq!(memory, [0; 101]);
+            }
+        }
     }
 }
