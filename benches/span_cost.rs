@@ -24,16 +24,21 @@ mod saturation;
 #[path = "measure/spans.rs"]
 mod spans;
 
-use std::{sync::Barrier, thread, time::Duration};
+use std::{
+    ops::{Add as _, Div as _, Sub as _},
+    sync::Barrier,
+    thread,
+};
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
-use measure::{is_wanted, median, thread_cpu};
+use measure::{is_wanted, percentile, thread_cpu};
 use providers::Case;
 use spans::Api;
 
 const ROUNDS: usize = 9;
-const SPANS: u32 = 20_000;
+/// Bursts of a thread in a round.
+const BURSTS: u32 = 20;
 /// Spans made between two pauses in which the background threads catch up, so that nothing is dropped.
 const BURST: u32 = 1_000;
 
@@ -58,70 +63,105 @@ fn main() {
 
 fn cpu(api: Api, threads: u32) {
     let cases = Case::ALL.map(|case| (case, case.provider()));
-    let mut figures = cases.each_ref().map(|_| Vec::new());
+    let mut bursts = cases.each_ref().map(|_| Vec::new());
     for _ in 0..ROUNDS {
-        for ((_, provider), figures) in cases.iter().zip(&mut figures) {
-            figures.push(measure(api, threads, provider));
+        for ((_, provider), bursts) in cases.iter().zip(&mut bursts) {
+            bursts.extend(measure(api, threads, provider));
         }
     }
-    let medians = figures.map(median);
-    let [none, ..] = medians;
-    let added = |wanted: Case| {
+    let taken = bursts.map(Taken::of);
+    let [none, others @ ..] = &taken;
+    let of = |wanted: Case| {
         let at = cases.iter().position(|(case, _)| *case == wanted);
-        medians[at.expect("all cases are there")] - none
+        taken[at.expect("all cases are there")].with(*none, f64::sub)
     };
-    let batch = added(Case::Batch);
-    let both = batch + added(Case::Snapshot) - added(Case::Noop);
+    let batch = of(Case::Batch);
+    let snapshot = of(Case::Snapshot).with(of(Case::Noop), f64::sub);
+    let both = batch.with(snapshot, f64::add);
     println!(
-        "\n{}, {threads} thread(s): {none:.0} ns a span without a processor",
-        api.name()
+        "\n{}, {threads} thread(s): {} ns a span without a processor",
+        api.name(),
+        none.nanos()
     );
     println!(
-        "{:<42} {:>9} {:>10} {:>8}",
-        "", "added ns", "/ (B + S)", "/ B"
+        "{:<42} {:>14} {:>14} {:>14}",
+        "median (10th percentile)", "added ns", "/ (B + S)", "/ B"
     );
-    for (case, _) in cases.iter().skip(1) {
-        let own = added(*case);
+    for ((case, _), taken) in cases.iter().skip(1).zip(others) {
+        let added = taken.with(*none, f64::sub);
         println!(
-            "{:<42} {own:>9.0} {:>10.2} {:>8.2}",
+            "{:<42} {:>14} {:>14} {:>14}",
             case.name(),
-            own / both,
-            own / batch
+            added.nanos(),
+            added.ratio_to(both),
+            added.ratio_to(batch)
         );
     }
     println!(
-        "wrapping adds {:.2} of what both side by side add; with LiveSampler {:.2}",
-        added(Case::Wrapping) / added(Case::Beside),
-        added(Case::WrappingSampler) / added(Case::Beside)
+        "wrapping adds {} of what both side by side add; with LiveSampler {}",
+        of(Case::Wrapping).ratio_to(of(Case::Beside)),
+        of(Case::WrappingSampler).ratio_to(of(Case::Beside))
     );
 }
 
-/// CPU nanoseconds of one span on the thread that makes it.
-fn measure(api: Api, threads: u32, provider: &SdkTracerProvider) -> f64 {
+/// Of all bursts of a case: the median, and the 10th percentile, which is what nothing disturbed.
+#[derive(Clone, Copy)]
+struct Taken {
+    median: f64,
+    tenth: f64,
+}
+
+impl Taken {
+    fn of(mut bursts: Vec<f64>) -> Self {
+        Self {
+            median: percentile(&mut bursts, 50),
+            tenth: percentile(&mut bursts, 10),
+        }
+    }
+
+    fn with(self, other: Self, operation: fn(f64, f64) -> f64) -> Self {
+        Self {
+            median: operation(self.median, other.median),
+            tenth: operation(self.tenth, other.tenth),
+        }
+    }
+
+    fn nanos(self) -> String {
+        format!("{:.0} ({:.0})", self.median, self.tenth)
+    }
+
+    fn ratio_to(self, peer: Self) -> String {
+        let Self { median, tenth } = self.with(peer, f64::div);
+        format!("{median:.2} ({tenth:.2})")
+    }
+}
+
+/// CPU nanoseconds of one span on the thread that makes it, burst by burst.
+fn measure(api: Api, threads: u32, provider: &SdkTracerProvider) -> Vec<f64> {
     let barrier = Barrier::new(threads as usize);
-    let used: Duration = thread::scope(|scope| {
+    thread::scope(|scope| {
         let running: Vec<_> = (0..threads)
             .map(|_| scope.spawn(|| api.with(provider, |make| bursts(make, &barrier, provider))))
             .collect();
         running
             .into_iter()
-            .map(|thread| thread.join().expect("a measuring thread ends"))
-            .sum()
-    });
-    used.as_secs_f64() * 1e9 / f64::from(SPANS) / f64::from(threads)
+            .flat_map(|thread| thread.join().expect("a measuring thread ends"))
+            .collect()
+    })
 }
 
 /// Makes spans on this thread, at the same time as the others do.
-fn bursts(make: &dyn Fn(u32), barrier: &Barrier, provider: &SdkTracerProvider) -> Duration {
-    let mut used = Duration::ZERO;
-    for _ in 0..SPANS / BURST {
+fn bursts(make: &dyn Fn(u32), barrier: &Barrier, provider: &SdkTracerProvider) -> Vec<f64> {
+    let burst = |_| {
         barrier.wait();
         let before = thread_cpu();
         make(BURST);
-        used += thread_cpu().saturating_sub(before);
+        let used = thread_cpu().saturating_sub(before);
         if barrier.wait().is_leader() {
             provider.force_flush().expect("background threads catch up");
         }
-    }
-    used
+        used.as_secs_f64() * 1e9 / f64::from(BURST)
+    };
+    // In the first, memory that a new thread uses is touched for the first time.
+    (0..=BURSTS).map(burst).skip(1).collect()
 }

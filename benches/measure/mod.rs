@@ -36,8 +36,13 @@ pub(crate) fn voluntary_switches() -> u64 {
 }
 
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    percentile(&mut values, 50)
+}
+
+/// The value below which so many in a hundred are.
+pub(crate) fn percentile(values: &mut [f64], percent: usize) -> f64 {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values[values.len() * percent / 100]
 }
 
 /// Prints the medians of two loops and what share of the bare one's rate the other reaches.
