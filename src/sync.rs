@@ -2,6 +2,7 @@
 //! here, so that the models in `tests/loom` and `tests/simulation` can put their own in its place.
 
 mod locks;
+mod spin;
 
 use std::cell::Cell;
 pub(crate) use std::{
@@ -10,7 +11,10 @@ pub(crate) use std::{
     time::Instant,
 };
 
-pub(crate) use self::locks::{guard, lock, read, write};
+pub(crate) use self::{
+    locks::{guard, lock, read, write},
+    spin::SpinMutex,
+};
 
 /// Counts for as long as the process lives: the standard library's in models, too.
 pub(crate) type StaticCounter = atomic::AtomicU64;

@@ -14,6 +14,24 @@ pub(crate) use std::time::Instant;
 /// For statics, which outlive a run of the model.
 pub(crate) type StaticCounter = std::sync::atomic::AtomicU64;
 
+/// Loom's lock, which says who waits for it.
+#[derive(Debug)]
+pub(crate) struct SpinMutex<T>(Mutex<T>);
+
+impl<T> SpinMutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.0.try_lock().ok()
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        lock(&self.0)
+    }
+}
+
 /// All threads are at home in the same place, where they meet.
 pub(crate) fn thread_number() -> usize {
     0
