@@ -13,6 +13,7 @@ use crate::{
     spans::{
         event::{AttributeValue, Attributes, SpanState},
         filter::{EndVerdict, SpanFilter},
+        lease::Lease,
         marks::{Mark, Marks},
         preset::Told,
         process::Processes,
@@ -58,8 +59,8 @@ impl ProcessorParts {
         if !self.filter.wants_start(data) {
             return;
         }
-        let forget = |_| false;
-        let write = |room: &mut Room<'_>| record::write_start(room, source, data, nature, forget);
+        let lease = Lease::none();
+        let write = |room: &mut Room<'_>| record::write_start(room, source, data, nature, &lease);
         // Refused and full is counted by the intake; refused and closed is as after shutdown.
         drop(self.intake().push(Class::Start, write));
     }

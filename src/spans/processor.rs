@@ -27,7 +27,7 @@ use opentelemetry_sdk::{
 use crate::{
     error::Error,
     spans::{
-        lease::{Key, Leases},
+        lease::{Key, Lease, Leases},
         parts::ProcessorParts,
         peek::{self, Peeked, Place},
         preset,
@@ -125,13 +125,10 @@ impl LiveSpanProcessor {
             && let Some(data) = span.exported_data()
             && self.parts.filter.wants_start(&data)
         {
-            let key = key_of(context);
-            // Refused and full is counted by the intake; refused and closed is as after shutdown.
-            drop(self.intake().push(Class::Start, |room| {
-                record::write_start(room, self.source, &data, Nature::Ordinary, |sent| {
-                    self.leases.take(key, sent)
-                })
-            }));
+            let lease = self.leases.take(key_of(context), record::sent_of(&data));
+            self.push_start(lease, |room, lease| {
+                record::write_start(room, self.source, &data, Nature::Ordinary, lease)
+            });
         }
     }
 
@@ -143,7 +140,8 @@ impl LiveSpanProcessor {
             return;
         }
         let start = Timestamp::now();
-        drop(self.intake().push(Class::Start, |room| {
+        let lease = self.leases.take(key_of(context), peeked.counts.sent());
+        self.push_start(lease, |room, lease| {
             let parent = cx.span();
             let begun = Begun {
                 source: self.source,
@@ -155,8 +153,22 @@ impl LiveSpanProcessor {
                 peeked: peeked.bytes(),
                 counts: peeked.counts,
             };
-            record::write_begun(room, &begun, |sent| self.leases.take(key_of(context), sent))
-        }));
+            record::write_begun(room, &begun, lease)
+        });
+    }
+
+    /// Pushes a start whose place was taken before: then the writing is not waited for.
+    #[inline]
+    fn push_start(
+        &self,
+        lease: Lease<'_>,
+        write: impl Fn(&mut Room<'_>, &Lease<'_>) -> Option<()>,
+    ) {
+        // Refused and full is counted by the intake; refused and closed is as after shutdown.
+        let pushed = self.intake().push(Class::Start, |room| write(room, &lease));
+        if pushed.is_ok() {
+            lease.keep();
+        }
     }
 
     #[inline]
@@ -169,17 +181,16 @@ impl LiveSpanProcessor {
             }
             return;
         }
-        let key = key_of(context);
-        let Some(sent) = self.leases.find(key) else {
+        let Some(found) = self.leases.find(key_of(context)) else {
             self.parts.show_end(self.source, data, Nature::Ordinary);
             return;
         };
         // The start was shown, so the end is, whatever the filter says of it. What the SDK's limits dropped may stand
         // among what was sent.
         let begins = data.dropped_attributes_count == 0
-            && data.attributes.len() >= usize::from(sent.attributes);
+            && data.attributes.len() >= usize::from(found.sent.attributes);
         let pushed = if begins {
-            let write = |room: &mut Room<'_>| record::write_rest(room, self.source, data, sent);
+            let write = |room: &mut Room<'_>| record::write_rest(room, self.source, data, &found);
             self.intake().push(Class::End, write)
         } else {
             let write =
@@ -189,7 +200,7 @@ impl LiveSpanProcessor {
         if pushed == Err(Refused::Full) {
             self.parts.mark_end(data);
         }
-        self.leases.release(key);
+        found.release();
     }
 
     #[inline]

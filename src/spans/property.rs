@@ -3,7 +3,7 @@
 
 use std::{
     borrow::Cow,
-    cell::{Cell, RefCell},
+    cell::RefCell,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
@@ -28,7 +28,7 @@ use crate::{
     spans::{
         event::AttributeValue,
         json::{self, EVENT_BYTES_MAX, LostReason, Span, VALUE_BYTES_MAX},
-        lease::Sent,
+        lease::{Found, Key, Lease, Leases, Region},
         parse,
         record::{self, Nature, Outline, Record},
         redact::{Redact, Redaction},
@@ -275,7 +275,8 @@ fn written(mut write: impl FnMut(&mut Room<'_>) -> Option<()>) -> Vec<u8> {
 
 /// The two payloads that a span gives: started and ended.
 fn payloads(span: &SpanData) -> [Vec<u8>; 2] {
-    let start = written(|room| record::write_start(room, 7, span, Nature::Ordinary, |_| false));
+    let start =
+        written(|room| record::write_start(room, 7, span, Nature::Ordinary, &Lease::none()));
     let end = written(|room| record::write_end(room, 7, span, Nature::Ordinary));
     [started_payload(&start), ended_payload(record::read(&end))]
 }
@@ -341,7 +342,7 @@ fn written_alike(shapes: &mut Shapes, redaction: &Redaction, record: &[u8]) -> b
             let text = |payload: &[u8]| payload.escape_ascii().to_string();
             assert_eq!(text(&alike), text(&whole));
             assert_eq!(format!("{found:?}"), format!("{places:?}"));
-            assert_eq!(outline.is_leased, spanned.is_leased);
+            assert_eq!(outline.place, spanned.place);
         }
         None => assert_eq!(alike, b"before"),
     }
@@ -364,7 +365,7 @@ fn starts_of_one_shape_are_written_alike_from_the_third_on() {
         written_alike(
             &mut shapes,
             &Redaction::default(),
-            &copied_start(&span(name, pairs)).0,
+            &copied_start(&span(name, pairs), &Leases::default()),
         )
     };
     assert!(!alike("GET", &[("http.route", "/a"), ("user", "me")]));
@@ -416,7 +417,13 @@ fn what_redaction_may_change_is_never_written_alike() {
             ..plain_span()
         };
         let mut shapes = Shapes::default();
-        let mut alike = || written_alike(&mut shapes, &redaction, &copied_start(&span).0);
+        let mut alike = || {
+            written_alike(
+                &mut shapes,
+                &redaction,
+                &copied_start(&span, &Leases::default()),
+            )
+        };
         assert_eq!(
             [alike(), alike(), alike()],
             [false, false, is_alike],
@@ -436,7 +443,7 @@ fn more_shapes_than_are_known_at_once_are_told_apart() {
             ..plain_span()
         };
         for _ in 0..3 {
-            let start = copied_start(&span).0;
+            let start = copied_start(&span, &Leases::default());
             alike += u32::from(written_alike(&mut shapes, &Redaction::none(), &start));
         }
     }
@@ -454,7 +461,7 @@ fn a_viewers_request_is_told_from_others_of_its_shape() {
             parent_span_id: parent,
             ..plain_span()
         };
-        copied_start(&span).0
+        copied_start(&span, &Leases::default())
     };
     let mounts = Arc::new(Mounts::default());
     let mut hidden = Hidden::new(Arc::clone(&mounts));
@@ -474,14 +481,15 @@ fn a_viewers_request_is_told_from_others_of_its_shape() {
 }
 
 /// What the end of a span says when the worker remembers its start: all of it, or the start was not to be remembered.
-fn joined_payload(span: &SpanData, start: &[u8], sent: Sent) -> Vec<u8> {
-    let rest = written(|room| record::write_rest(room, 7, span, sent));
+fn joined_payload(span: &SpanData, start: &[u8], found: &Found<'_>) -> Vec<u8> {
+    let rest = written(|room| record::write_rest(room, 7, span, found));
     let (Some(Record::Start(begun)), Some(Record::Rest(rest))) =
         (record::read(start), record::read(&rest))
     else {
         panic!("a start and a rest are read back")
     };
-    assert!(begun.is_leased);
+    let place = key_of(span).place(found.region());
+    assert_eq!((begun.place, rest.place), (Some(place), place));
     let again = payload_again(&begun, &rest);
     let (spanned, end) = rest.join(begun).expect("they are of one span");
     let joined = ended_payload(Some(Record::End(spanned, end)));
@@ -515,26 +523,26 @@ fn payload_again(begun: &record::Spanned<'_>, rest: &record::Rest<'_>) -> Option
     Some(payload.split_off("before".len()))
 }
 
-/// The start of a span as the SDK's copy tells it, and what the end need not repeat.
-fn copied_start(span: &SpanData) -> (Vec<u8>, Option<Sent>) {
-    let sent = Cell::new(None);
-    let start = written(|room| {
-        record::write_start(room, 7, span, Nature::Ordinary, |all| {
-            sent.set(Some(all));
-            true
-        })
-    });
-    (start, sent.get())
+fn key_of(span: &SpanData) -> Key {
+    let context = &span.span_context;
+    Key::of(context.trace_id().to_bytes(), context.span_id().to_bytes())
+}
+
+/// The start of a span as the SDK's copy tells it.
+fn copied_start(span: &SpanData, leases: &Leases) -> Vec<u8> {
+    let lease = leases.take(key_of(span), record::sent_of(span));
+    let start = written(|room| record::write_start(room, 7, span, Nature::Ordinary, &lease));
+    lease.keep();
+    start
 }
 
 /// The same, as a sampler sees it, at another moment.
-fn peeked_start(span: &SpanData, parent: &SpanContext) -> (Vec<u8>, Option<Sent>) {
+fn peeked_start(span: &SpanData, parent: &SpanContext, leases: &Leases) -> Vec<u8> {
     let mut counts = record::Counts::NONE;
     let peeked = written(|room| {
         counts = record::write_peeked(room, &span.name, &span.attributes, &span.links)?;
         Some(())
     });
-    let sent = Cell::new(None);
     let begun = record::Begun {
         source: 7,
         context: &span.span_context,
@@ -544,13 +552,10 @@ fn peeked_start(span: &SpanData, parent: &SpanContext) -> (Vec<u8>, Option<Sent>
         peeked: &peeked,
         counts,
     };
-    let start = written(|room| {
-        record::write_begun(room, &begun, |all| {
-            sent.set(Some(all));
-            true
-        })
-    });
-    (start, sent.get())
+    let lease = leases.take(key_of(span), counts.sent());
+    let start = written(|room| record::write_begun(room, &begun, &lease));
+    lease.keep();
+    start
 }
 
 fn model_array<T>(
@@ -763,6 +768,7 @@ proptest! {
         start in span(),
         end in span(),
         peeked in any::<bool>(),
+        near in 0_usize..2,
     ) {
         // The SDK appends attributes, and replaces or appends anything else that is not fixed at the start.
         let mut end = SpanData {
@@ -778,17 +784,19 @@ proptest! {
         end.attributes.splice(..0, start.attributes.clone());
         end.links.links.splice(..0, start.links.links.clone());
         let parent = SpanContext::new(TraceId::from(1), end.parent_span_id, TraceFlags::default(), end.parent_span_is_remote, TraceState::NONE);
-        let (started, sent) = if peeked {
-            peeked_start(&start, &parent)
+        let leases = Leases::with_places(near, 1);
+        let started = if peeked {
+            peeked_start(&start, &parent, &leases)
         } else {
-            copied_start(&start)
+            copied_start(&start, &leases)
         };
         let whole = written(|room| record::write_end(room, 7, &end, Nature::Ordinary));
-        match sent {
-            Some(sent) => {
+        match leases.find(key_of(&start)) {
+            Some(found) => {
                 let whole = ended_payload(record::read(&whole));
-                assert_eq!(String::from_utf8(joined_payload(&end, &started, sent)), String::from_utf8(whole));
-                assert_eq!(usize::from(sent.attributes), start.attributes.len());
+                assert_eq!(String::from_utf8(joined_payload(&end, &started, &found)), String::from_utf8(whole));
+                assert_eq!(usize::from(found.sent.attributes), start.attributes.len());
+                assert_eq!(found.region(), if near == 0 { Region::Far } else { Region::Near });
             }
             None => assert!(started.len() > 1000 || (!peeked && start.dropped_attributes_count > 0)),
         }
@@ -809,7 +817,8 @@ proptest! {
         let second = SpanData { attributes: attributes.collect(), start_time: second.start_time, ..first.clone() };
         let mut shapes = Shapes::default();
         for span in [&first, &first, &second, &first] {
-            let record = if peeked { peeked_start(span, &SpanContext::NONE).0 } else { copied_start(span).0 };
+            let leases = Leases::default();
+            let record = if peeked { peeked_start(span, &SpanContext::NONE, &leases) } else { copied_start(span, &leases) };
             written_alike(&mut shapes, &Redaction::default(), &record);
         }
     }

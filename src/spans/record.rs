@@ -22,7 +22,7 @@ use crate::{
             End, Link, Pairs, Span, SpanMoment, Status, VALUE_BYTES_MAX, Value, clip,
             mould::{Ids, Plain},
         },
-        lease::{Scope, Sent},
+        lease::{Found, Key, Lease, Region, Scope, Sent},
         marks::Mark,
     },
     sse::room::Room,
@@ -68,6 +68,8 @@ const TRUNCATED: u8 = 128;
 const HAS_SCOPE: u8 = 1;
 const HAS_VERSION: u8 = 2;
 const HAS_STATE: u8 = 4;
+/// Beside them: the start is remembered in the [far](Region::Far) region.
+const FAR: u8 = 8;
 
 /// The largest start that is remembered for its end.
 const LEASED_BYTES_MAX: usize = 1024;
@@ -169,8 +171,8 @@ pub(crate) struct Spanned<'a> {
     /// Whether it is kept only once.
     pub(crate) once: bool,
     pub(crate) doing: Doing,
-    /// Whether the record of a start must be remembered for its end.
-    pub(crate) is_leased: bool,
+    /// The place in which the record of a start must be remembered for its end.
+    pub(crate) place: Option<usize>,
     pub(crate) start: Timestamp,
     pub(crate) span: Span<'a>,
 }
@@ -186,6 +188,8 @@ pub(crate) struct Scoped<'a> {
 #[derive(Debug)]
 pub(crate) struct Rest<'a> {
     pub(crate) source: u32,
+    /// The place in which the start is remembered.
+    pub(crate) place: usize,
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
     /// These two when the start did not say them exactly.
@@ -235,27 +239,22 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// Writes the start of a span. `lease` is asked last, if the record is small and whole: whether the worker is to remember
-/// it, given what it says.
+/// Writes the start of a span. The place goes back unless the record is small and whole.
 #[inline]
 pub(crate) fn write_start(
     room: &mut Room<'_>,
     source: u32,
     span: &SpanData,
     nature: Nature,
-    lease: impl FnOnce(Sent) -> bool,
+    lease: &Lease<'_>,
 ) -> Option<()> {
     let mut writer = Writer::new(std::mem::take(room));
     let head = writer.room.chunk()?;
     let (has, counts) = writer.whole(span)?;
-    let leased = if span.dropped_attributes_count == 0 {
-        writer.leased(counts, Scope::Sent, lease)
-    } else {
-        0
-    };
+    let (leased, far) = writer.leased(lease);
     let flags = flags_of(span) | nature.flags() | writer.truncated | leased;
     let head_of = Head::of(span, source, flags);
-    *head = head_of.bytes(START, has, counts);
+    *head = head_of.bytes(START, has | far, counts);
     *room = writer.room;
     Some(())
 }
@@ -352,16 +351,12 @@ pub(crate) fn write_peeked(
 
 /// Writes the start of a span that a sampler saw.
 #[inline]
-pub(crate) fn write_begun(
-    room: &mut Room<'_>,
-    begun: &Begun<'_>,
-    lease: impl FnOnce(Sent) -> bool,
-) -> Option<()> {
+pub(crate) fn write_begun(room: &mut Room<'_>, begun: &Begun<'_>, lease: &Lease<'_>) -> Option<()> {
     let mut writer = Writer::new(std::mem::take(room));
     let head = writer.room.chunk()?;
     let has = writer.trace_state(begun.context)?;
     writer.room.bytes(begun.peeked)?;
-    let leased = writer.leased(begun.counts, Scope::Unknown, lease);
+    let (leased, far) = writer.leased(lease);
     let remote = match begun.parent {
         Some(parent) if parent.is_remote() => PARENT_REMOTE,
         _ => 0,
@@ -378,27 +373,35 @@ pub(crate) fn write_begun(
         start: begun.start.nanos().to_le_bytes(),
         dropped_attributes: 0,
     };
-    *head = head_of.bytes(START, has, begun.counts);
+    *head = head_of.bytes(START, has | far, begun.counts);
     *room = writer.room;
     Some(())
 }
 
-/// Writes what the end of a span says beyond its start, which `sent` describes.
+/// What of a start that the SDK copied is sent, if its end need not repeat that: what the SDK's limits dropped may stand
+/// among what was sent.
+#[inline]
+pub(crate) fn sent_of(span: &SpanData) -> Option<Sent> {
+    let is_whole = span.dropped_attributes_count == 0;
+    Sent::new(span.attributes.len(), Scope::Sent).filter(|_| is_whole)
+}
+
+/// Writes what the end of a span says beyond its start, which is remembered.
 #[inline]
 pub(crate) fn write_rest(
     room: &mut Room<'_>,
     source: u32,
     span: &SpanData,
-    sent: Sent,
+    found: &Found<'_>,
 ) -> Option<()> {
     let mut writer = Writer::new(std::mem::take(room));
     let head = writer.room.chunk()?;
-    let (has, start) = match sent.scope {
+    let (has, start) = match found.sent.scope {
         Scope::Sent => (0, [0; 8]),
         Scope::Unknown => (writer.scope(span)?, nanos(span.start_time)),
     };
     writer.text(&span.name)?;
-    let added = span.attributes.get(usize::from(sent.attributes)..)?;
+    let added = span.attributes.get(usize::from(found.sent.attributes)..)?;
     let counts = if added.is_empty() && span.links.is_empty() {
         Counts::NONE
     } else {
@@ -408,7 +411,7 @@ pub(crate) fn write_rest(
     let parts = RestParts {
         source,
         truncated: writer.truncated,
-        has,
+        has: has | far_of(found.region()),
         counts,
         start,
     };
@@ -505,7 +508,8 @@ const OUTLINED_BYTES_MAX: usize = 2048;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outline<'a> {
     pub(crate) source: u32,
-    pub(crate) is_leased: bool,
+    /// The place in which it must be remembered for its end.
+    pub(crate) place: Option<usize>,
     pub(crate) ids: Ids,
     /// Flags that differ between spans that are not alike, and the kind.
     pub(crate) traits: [u8; 3],
@@ -545,14 +549,14 @@ impl<'a> Outline<'a> {
         let pairs = reader.rest;
         Some(Self {
             source,
-            is_leased: flags & LEASED != 0,
+            place: place_of(flags, has, trace_id, span_id),
             ids: Ids {
                 trace_id,
                 span_id,
                 parent: (parent != [0; 8]).then_some(parent),
                 start,
             },
-            traits: [flags & !LEASED, has, kind],
+            traits: [flags & !LEASED, has & !FAR, kind],
             texts: behind_head.get(..behind_head.len() - pairs.len())?,
             attributes,
             pairs,
@@ -605,6 +609,12 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// What of this is sent to the worker, which the end need not repeat.
+    #[inline]
+    pub(crate) fn sent(self) -> Option<Sent> {
+        Sent::new(self.attributes as usize, Scope::Unknown)
+    }
+
     pub(crate) const NONE: Self = Self {
         attributes: 0,
         links: 0,
@@ -808,12 +818,16 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Asks for the lease of a start that is small and whole.
+    /// What the record says of its lease, which a start that is large or not whole loses.
     #[inline]
-    fn leased(&self, counts: Counts, scope: Scope, lease: impl FnOnce(Sent) -> bool) -> u8 {
-        let is_fit = self.truncated == 0 && self.written() <= LEASED_BYTES_MAX;
-        let sent = Sent::new(counts.attributes, scope).filter(|_| is_fit);
-        if sent.is_some_and(lease) { LEASED } else { 0 }
+    fn leased(&self, lease: &Lease<'_>) -> (u8, u8) {
+        if self.truncated != 0 || self.written() > LEASED_BYTES_MAX {
+            lease.give_back();
+        }
+        match lease.region() {
+            None => (0, 0),
+            Some(region) => (LEASED, far_of(region)),
+        }
     }
 
     /// Writes as many as the bound allows.
@@ -995,6 +1009,28 @@ impl<'a> Writer<'a> {
     }
 }
 
+#[inline]
+fn far_of(region: Region) -> u8 {
+    match region {
+        Region::Near => 0,
+        Region::Far => FAR,
+    }
+}
+
+#[inline]
+fn region_of(has: u8) -> Region {
+    if has & FAR == 0 {
+        Region::Near
+    } else {
+        Region::Far
+    }
+}
+
+#[inline]
+fn place_of(flags: u8, has: u8, trace_id: [u8; 16], span_id: [u8; 8]) -> Option<usize> {
+    (flags & LEASED != 0).then(|| Key::of(trace_id, span_id).place(region_of(has)))
+}
+
 /// What stands before a pair: the kind of the value and both lengths. Texts are clipped, so the lengths fit.
 #[inline]
 fn pair_head(kind: u8, key: &str, text: &str) -> [u8; 8] {
@@ -1142,7 +1178,7 @@ impl<'a> Reader<'a> {
             source,
             once: flags & ONCE != 0,
             doing: Doing::from_flags(flags),
-            is_leased: flags & LEASED != 0,
+            place: place_of(flags, has, span.trace_id, span.span_id),
             start,
             span,
         })
@@ -1157,6 +1193,7 @@ impl<'a> Reader<'a> {
         let start = Timestamp::from_nanos(self.u64()?);
         Some(Rest {
             source,
+            place: Key::of(trace_id, span_id).place(region_of(has)),
             trace_id,
             span_id,
             start,

@@ -1,12 +1,7 @@
 //! The worker's memory of starts whose ends will say only the rest (see [`lease`](crate::spans::lease)): at most one for
 //! each place, a record of at most a kilobyte and the event that was made of it. Memory is used again, the last first, so it stays small while few spans are open.
 
-use crate::spans::{
-    json::Places,
-    lease::{Key, PLACES},
-    record::Rest,
-    summary::Begun,
-};
+use crate::spans::{json::Places, lease::PLACES, record::Rest, summary::Begun};
 
 /// The starts of one source that are remembered, by place.
 #[derive(Debug, Default)]
@@ -49,20 +44,20 @@ impl Told {
 
 impl Remembered {
     /// Keeps a record. One that is in its place already belongs to a span whose end was dropped.
-    pub(crate) fn keep(&mut self, key: Key, record: &[u8]) {
+    pub(crate) fn keep(&mut self, place: usize, record: &[u8]) {
         if self.places.is_empty() {
             self.places = vec![0; PLACES];
         }
-        let Some(place) = self.places.get_mut(key.place()) else {
+        let Some(at) = self.places.get_mut(place) else {
             return;
         };
-        if *place == 0 {
-            *place = self.free.pop().unwrap_or_else(|| {
+        if *at == 0 {
+            *at = self.free.pop().unwrap_or_else(|| {
                 self.starts.push(None);
                 u32::try_from(self.starts.len()).unwrap_or(0)
             });
         }
-        if let Some(start) = self.starts.get_mut((*place as usize).wrapping_sub(1)) {
+        if let Some(start) = self.starts.get_mut((*at as usize).wrapping_sub(1)) {
             let start = start.get_or_insert_default();
             start.told = None;
             start.record.clear();
@@ -71,9 +66,9 @@ impl Remembered {
     }
 
     /// Keeps what the record became.
-    pub(crate) fn tell(&mut self, key: Key, event: &[u8], told: Told) {
-        let place = self.places.get(key.place()).map_or(0, |place| *place);
-        if let Some(Some(start)) = self.starts.get_mut((place as usize).wrapping_sub(1)) {
+    pub(crate) fn tell(&mut self, place: usize, event: &[u8], told: Told) {
+        let at = self.places.get(place).map_or(0, |at| *at);
+        if let Some(Some(start)) = self.starts.get_mut((at as usize).wrapping_sub(1)) {
             start.event.clear();
             start.event.extend_from_slice(event);
             start.told = Some(told);
@@ -81,10 +76,10 @@ impl Remembered {
     }
 
     /// Gives the start of a place, and forgets it.
-    pub(crate) fn take(&mut self, key: Key) -> Option<Box<Start>> {
-        let place = std::mem::take(self.places.get_mut(key.place())?);
-        let start = self.starts.get_mut((place as usize).checked_sub(1)?)?;
-        self.free.push(place);
+    pub(crate) fn take(&mut self, place: usize) -> Option<Box<Start>> {
+        let at = std::mem::take(self.places.get_mut(place)?);
+        let start = self.starts.get_mut((at as usize).checked_sub(1)?)?;
+        self.free.push(at);
         start.take()
     }
 
@@ -101,27 +96,23 @@ impl Remembered {
 mod tests {
     use super::*;
 
-    fn key(number: u64) -> Key {
-        Key::of([0; 16], number.to_be_bytes())
-    }
-
     #[test]
     fn a_record_is_given_once_and_its_memory_is_used_again() {
         let mut remembered = Remembered::default();
-        assert!(remembered.take(key(1)).is_none());
+        assert!(remembered.take(1).is_none());
         for round in 0..3_u8 {
-            remembered.keep(key(1), &[round, 1]);
-            remembered.keep(key(2), &[round, 2, 2]);
-            let first = remembered.take(key(1)).unwrap();
+            remembered.keep(1, &[round, 1]);
+            remembered.keep(2, &[round, 2, 2]);
+            let first = remembered.take(1).unwrap();
             assert_eq!(first.record, [round, 1]);
-            assert!(remembered.take(key(1)).is_none());
+            assert!(remembered.take(1).is_none());
             let address = first.record.as_ptr();
             remembered.put_back(first);
-            assert_eq!(remembered.take(key(2)).unwrap().record, [round, 2, 2]);
-            remembered.keep(key(3), &[round]);
-            remembered.keep(key(4), &[round]);
-            remembered.take(key(3)).unwrap();
-            let again = remembered.take(key(4)).unwrap();
+            assert_eq!(remembered.take(2).unwrap().record, [round, 2, 2]);
+            remembered.keep(3, &[round]);
+            remembered.keep(4, &[round]);
+            remembered.take(3).unwrap();
+            let again = remembered.take(4).unwrap();
             assert_eq!(again.record.as_ptr(), address);
         }
         assert_eq!(remembered.starts.len(), 2);
@@ -130,9 +121,9 @@ mod tests {
     #[test]
     fn a_span_whose_end_was_dropped_leaves_its_place_to_the_next() {
         let mut remembered = Remembered::default();
-        remembered.keep(key(1), b"dropped");
-        remembered.keep(key(1), b"next");
-        assert_eq!(remembered.take(key(1)).unwrap().record, b"next");
-        assert!(remembered.take(key(1)).is_none());
+        remembered.keep(1, b"dropped");
+        remembered.keep(1, b"next");
+        assert_eq!(remembered.take(1).unwrap().record, b"next");
+        assert!(remembered.take(1).is_none());
     }
 }

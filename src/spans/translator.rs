@@ -9,7 +9,6 @@ use crate::{
         event::SpanState,
         index::{KnownSpan, TraceIndex},
         json::{self, Again, End, LostReason, Span, Status},
-        lease::Key,
         marks::{Mark, Marks},
         names::Names,
         observer::IndexObserver,
@@ -127,7 +126,7 @@ impl SpanTranslator {
             source,
             once,
             doing,
-            is_leased,
+            place,
             start,
             span,
         }: Spanned<'_>,
@@ -164,14 +163,14 @@ impl SpanTranslator {
             let is_watched = |key: &str| redaction.watches(key);
             self.shapes.learn(outline, &span, &begun, is_watched);
         }
-        if let Some(places) = places.filter(|_| is_leased && !once) {
+        if let (Some(place), Some(places), false) = (place, places, once) {
             let told = Told {
                 trace_id: span.trace_id,
                 span_id: span.span_id,
                 places,
                 begun: begun.clone(),
             };
-            self.tell(source, told, batch);
+            self.tell(source, place, told, batch);
         }
         self.note_fact(batch, &span, start, Change::Started(begun));
     }
@@ -201,15 +200,15 @@ impl SpanTranslator {
             return false;
         };
         let begun = shape.begun(outline);
-        if outline.is_leased {
-            self.remember(source, Key::of(ids.trace_id, ids.span_id), record);
+        if let Some(place) = outline.place {
+            self.remember(source, place, record);
             let told = Told {
                 trace_id: ids.trace_id,
                 span_id: ids.span_id,
                 places,
                 begun: begun.clone(),
             };
-            self.tell(source, told, batch);
+            self.tell(source, place, told, batch);
         }
         let fact = Fact {
             trace_id: ids.trace_id,
@@ -222,10 +221,9 @@ impl SpanTranslator {
     }
 
     /// Keeps what the start of a span became, which is the last event of the batch, for its end.
-    fn tell(&mut self, source: u32, told: Told, batch: &Batch) {
+    fn tell(&mut self, source: u32, place: usize, told: Told, batch: &Batch) {
         if let Some(remembered) = self.remembered.get_mut(source as usize) {
-            let key = Key::of(told.trace_id, told.span_id);
-            remembered.tell(key, batch.last_payload(), told);
+            remembered.tell(place, batch.last_payload(), told);
         }
     }
 
@@ -267,13 +265,13 @@ impl SpanTranslator {
     }
 
     /// Remembers the start of a span whose end will say only the rest.
-    fn remember(&mut self, source: u32, key: Key, record: &[u8]) {
+    fn remember(&mut self, source: u32, place: usize, record: &[u8]) {
         let source = source as usize;
         if source >= self.remembered.len() {
             self.remembered.resize_with(source + 1, Remembered::default);
         }
         if let Some(remembered) = self.remembered.get_mut(source) {
-            remembered.keep(key, record);
+            remembered.keep(place, record);
         }
     }
 
@@ -284,10 +282,9 @@ impl SpanTranslator {
             span_id: rest.span_id,
             end: rest.end.end,
         };
-        let key = Key::of(rest.trace_id, rest.span_id);
         let source = rest.source as usize;
         let remembered = self.remembered.get_mut(source);
-        let start = remembered.and_then(|remembered| remembered.take(key));
+        let start = remembered.and_then(|remembered| remembered.take(rest.place));
         let Some(mut start) = start else {
             self.end_joined(rest, &[], mark, batch);
             return;
@@ -666,9 +663,8 @@ impl Translator for SpanTranslator {
         }
         match record::read(record) {
             Some(Record::Start(spanned)) => {
-                if spanned.is_leased {
-                    let key = Key::of(spanned.span.trace_id, spanned.span.span_id);
-                    self.remember(spanned.source, key, record);
+                if let Some(place) = spanned.place {
+                    self.remember(spanned.source, place, record);
                 }
                 self.start(spanned, outline.as_ref(), batch);
             }

@@ -34,6 +34,7 @@ fn check(preemptions: usize, model: fn()) {
 
 fn main() {
     loom::model(places::a_rest_finds_its_own_start);
+    check(2, places::a_rest_finds_its_own_start_in_the_other_place);
     check(2, handover::nothing_is_slept_over);
     check(2, handover::what_is_taken_is_drained_before_the_end);
     check(2, handover::what_is_broken_off_is_counted);
