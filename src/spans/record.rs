@@ -253,8 +253,7 @@ pub(crate) fn write_start(
     let (has, counts) = writer.whole(span)?;
     let (leased, far) = writer.leased(lease);
     let flags = flags_of(span) | nature.flags() | writer.truncated | leased;
-    let head_of = Head::of(span, source, flags);
-    *head = head_of.bytes(START, has | far, counts);
+    Head::of(span, source, flags).write(head, START, has | far, counts);
     *room = writer.room;
     Some(())
 }
@@ -298,7 +297,7 @@ pub(crate) fn write_update(
     *time = nanos(span.end_time);
     let nature = Nature::Workflow(lasting, Doing::Works);
     let flags = flags_of(span) | nature.flags() | writer.truncated;
-    *head = Head::of(span, source, flags).bytes(UPDATE, has, counts);
+    Head::of(span, source, flags).write(head, UPDATE, has, counts);
     *room = writer.room;
     Some(())
 }
@@ -316,7 +315,7 @@ fn write_end_as(
     let (has, counts) = writer.whole(span)?;
     writer.closing(span)?;
     let flags = flags_of(span) | nature.flags() | writer.truncated;
-    *head = Head::of(span, source, flags).bytes(kind, has, counts);
+    Head::of(span, source, flags).write(head, kind, has, counts);
     *room = writer.room;
     Some(())
 }
@@ -373,7 +372,7 @@ pub(crate) fn write_begun(room: &mut Room<'_>, begun: &Begun<'_>, lease: &Lease<
         start: begun.start.nanos().to_le_bytes(),
         dropped_attributes: 0,
     };
-    *head = head_of.bytes(START, has | far, begun.counts);
+    head_of.write(head, START, has | far, begun.counts);
     *room = writer.room;
     Some(())
 }
@@ -415,7 +414,7 @@ pub(crate) fn write_rest(
         counts,
         start,
     };
-    *head = rest_head(span, &parts);
+    parts.write(head, span);
     *room = writer.room;
     Some(())
 }
@@ -533,12 +532,12 @@ impl<'a> Outline<'a> {
             return None;
         }
         let source = reader.u32()?;
-        let Counts { attributes, links } = reader.counts()?;
+        let counts = reader.counts()?;
         let trace_id = reader.array()?;
         let span_id = reader.array()?;
         let parent = reader.array()?;
         let start = Timestamp::from_nanos(reader.u64()?);
-        if links > 0 || reader.u32()? > 0 {
+        if counts.links() > 0 || reader.u32()? > 0 {
             return None;
         }
         let behind_head = reader.rest;
@@ -558,7 +557,7 @@ impl<'a> Outline<'a> {
             },
             traits: [flags & !LEASED, has & !FAR, kind],
             texts: behind_head.get(..behind_head.len() - pairs.len())?,
-            attributes,
+            attributes: counts.attributes(),
             pairs,
         })
     }
@@ -601,24 +600,36 @@ fn sampled_flag(context: &SpanContext) -> u8 {
     if context.is_sampled() { 0 } else { UNSAMPLED }
 }
 
-/// How many attributes and links stand behind a head.
+/// How many attributes and links stand behind a head. One number, because what is stored as two and fetched as one is
+/// waited for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Counts {
-    attributes: u32,
-    links: u32,
-}
+pub(crate) struct Counts(u64);
 
 impl Counts {
+    pub(crate) const NONE: Self = Self(0);
+
+    #[inline]
+    fn new(attributes: u32, links: u32) -> Self {
+        Self(u64::from(attributes) | u64::from(links) << 32)
+    }
+
+    #[inline]
+    fn attributes(self) -> u32 {
+        let [a0, a1, a2, a3, ..] = self.0.to_le_bytes();
+        u32::from_le_bytes([a0, a1, a2, a3])
+    }
+
+    #[inline]
+    fn links(self) -> u32 {
+        let [.., l0, l1, l2, l3] = self.0.to_le_bytes();
+        u32::from_le_bytes([l0, l1, l2, l3])
+    }
+
     /// What of this is sent to the worker, which the end need not repeat.
     #[inline]
     pub(crate) fn sent(self) -> Option<Sent> {
-        Sent::new(self.attributes as usize, Scope::Unknown)
+        Sent::new(self.attributes() as usize, Scope::Unknown)
     }
-
-    pub(crate) const NONE: Self = Self {
-        attributes: 0,
-        links: 0,
-    };
 }
 
 /// What every span's record says first.
@@ -651,19 +662,16 @@ impl Head {
     }
 
     #[inline]
-    fn bytes(&self, tag: u8, has: u8, counts: Counts) -> [u8; HEAD] {
-        let mut head = [0; HEAD];
-        let mut rest = Room::new(&mut head);
+    fn write(&self, head: &mut [u8; HEAD], tag: u8, has: u8, counts: Counts) {
+        let mut rest = Room::new(head);
         put(&mut rest, [tag, self.flags, has, self.kind as u8]);
         put(&mut rest, self.source.to_le_bytes());
-        put(&mut rest, counts.attributes.to_le_bytes());
-        put(&mut rest, counts.links.to_le_bytes());
-        put(&mut rest, self.trace_id);
+        put(&mut rest, counts.0.to_le_bytes());
+        put_halves(&mut rest, self.trace_id);
         put(&mut rest, self.span_id);
         put(&mut rest, self.parent);
         put(&mut rest, self.start);
         put(&mut rest, self.dropped_attributes.to_le_bytes());
-        head
     }
 }
 
@@ -678,18 +686,17 @@ struct RestParts {
     start: [u8; 8],
 }
 
-#[inline]
-fn rest_head(span: &SpanData, parts: &RestParts) -> [u8; REST_HEAD] {
-    let mut head = [0; REST_HEAD];
-    let mut rest = Room::new(&mut head);
-    put(&mut rest, [REST, parts.truncated, parts.has, 0]);
-    put(&mut rest, parts.source.to_le_bytes());
-    put(&mut rest, parts.counts.attributes.to_le_bytes());
-    put(&mut rest, parts.counts.links.to_le_bytes());
-    put(&mut rest, span.span_context.trace_id().to_bytes());
-    put(&mut rest, span.span_context.span_id().to_bytes());
-    put(&mut rest, parts.start);
-    head
+impl RestParts {
+    #[inline]
+    fn write(&self, head: &mut [u8; REST_HEAD], span: &SpanData) {
+        let mut rest = Room::new(head);
+        put(&mut rest, [REST, self.truncated, self.has, 0]);
+        put(&mut rest, self.source.to_le_bytes());
+        put(&mut rest, self.counts.0.to_le_bytes());
+        put_halves(&mut rest, span.span_context.trace_id().to_bytes());
+        put(&mut rest, span.span_context.span_id().to_bytes());
+        put(&mut rest, self.start);
+    }
 }
 
 /// Fills the front of a head. Its size is known to the compiler, so nothing is checked when this runs.
@@ -698,6 +705,15 @@ fn put<const SIZE: usize>(rest: &mut Room<'_>, bytes: [u8; SIZE]) {
     if let Some(slot) = rest.chunk() {
         *slot = bytes;
     }
+}
+
+/// The same of an id, in the halves that the processor has it in: to fetch whole what was stored in halves a moment ago
+/// is waited for.
+#[inline]
+fn put_halves(rest: &mut Room<'_>, id: [u8; 16]) {
+    let [u0, u1, u2, u3, u4, u5, u6, u7, lower @ ..] = id;
+    put(rest, [u0, u1, u2, u3, u4, u5, u6, u7]);
+    put(rest, lower);
 }
 
 /// What a writer that is handed on by value holds stays in registers: so what is rare is written [aside](Writer::aside).
@@ -804,18 +820,17 @@ impl<'a> Writer<'a> {
     #[inline]
     fn body(&mut self, attributes: &[KeyValue], links: &[OtelLink]) -> Option<Counts> {
         // Most spans have no links, and most ends add no attributes.
-        Some(Counts {
-            attributes: if attributes.is_empty() {
-                0
-            } else {
-                self.pairs(attributes)?
-            },
-            links: if links.is_empty() {
-                0
-            } else {
-                self.aside(|writer| writer.links(links))?
-            },
-        })
+        let attributes = if attributes.is_empty() {
+            0
+        } else {
+            self.pairs(attributes)?
+        };
+        let links = if links.is_empty() {
+            0
+        } else {
+            self.aside(|writer| writer.links(links))?
+        };
+        Some(Counts::new(attributes, links))
     }
 
     /// What the record says of its lease, which a start that is large or not whole loses.
@@ -1153,8 +1168,8 @@ impl<'a> Reader<'a> {
             self.text()?
         };
         let name = self.text()?;
-        let attributes = self.attributes(counts.attributes)?;
-        let links = self.links(counts.links)?;
+        let attributes = self.attributes(counts.attributes())?;
+        let links = self.links(counts.links())?;
         let span = Span {
             trace_id,
             span_id,
@@ -1199,18 +1214,15 @@ impl<'a> Reader<'a> {
             start,
             scope: self.scope(has)?,
             name: self.text()?,
-            added: self.attributes(counts.attributes)?,
-            links: self.links(counts.links)?,
+            added: self.attributes(counts.attributes())?,
+            links: self.links(counts.links())?,
             truncated: flags & TRUNCATED != 0,
             end: self.end()?,
         })
     }
 
     fn counts(&mut self) -> Option<Counts> {
-        Some(Counts {
-            attributes: self.u32()?,
-            links: self.u32()?,
-        })
+        Some(Counts(self.u64()?))
     }
 
     fn scope(&mut self, has: u8) -> Option<Scoped<'a>> {
