@@ -13,6 +13,7 @@ const MODULES: &[&str] = &[
     "error",
     "hash",
     "sync::locks",
+    "sync::spin",
     "sync",
     "time",
     // The SSE core: no OpenTelemetry, no axum
