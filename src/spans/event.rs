@@ -85,8 +85,7 @@ hex_id!(SpanId, 8, "a span id is 16");
 impl TraceId {
     /// Returns the stream of the trace's events.
     pub fn stream_key(self) -> StreamKey {
-        // Sixteen bytes are always within a key's bounds.
-        StreamKey::new(self.0).unwrap_or_else(|_| StreamKey::zero())
+        StreamKey::of_id(self.0)
     }
 }
 

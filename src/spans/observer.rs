@@ -24,7 +24,7 @@ impl Observe for IndexObserver {
 
     fn open_streams(&self, before: u64, limit: usize) -> Vec<StreamKey> {
         let traces = self.0.open_traces(before, limit).into_iter();
-        traces.filter_map(|id| StreamKey::new(id).ok()).collect()
+        traces.map(StreamKey::of_id).collect()
     }
 
     fn relearn(&self, from: u64) -> Box<dyn Relearn> {

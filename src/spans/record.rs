@@ -455,6 +455,14 @@ pub(crate) fn needs_stored(record: &[u8]) -> bool {
     )
 }
 
+/// Reads one that says the rest of an end; `None` for others.
+#[inline]
+pub(crate) fn read_rest(record: &[u8]) -> Option<Rest<'_>> {
+    let (tag, rest) = record.split_first()?;
+    let mut reader = Reader { rest };
+    if *tag == REST { reader.rest() } else { None }
+}
+
 /// Reads one record; `None` when it is none, which cannot be.
 pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
     let mut reader = Reader { rest: record };
@@ -1095,29 +1103,35 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.rest.split_first_chunk::<N>()?;
         self.rest = rest;
         Some(*head)
     }
 
+    #[inline]
     fn u8(&mut self) -> Option<u8> {
         self.array().map(|[byte]| byte)
     }
 
+    #[inline]
     fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
+    #[inline]
     fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
+    #[inline]
     fn text(&mut self) -> Option<&'a str> {
         let length = self.u32()?;
         self.text_of(length)
     }
 
+    #[inline]
     fn text_of(&mut self, length: u32) -> Option<&'a str> {
         std::str::from_utf8(self.bytes(length)?).ok()
     }
@@ -1199,6 +1213,7 @@ impl<'a> Reader<'a> {
         })
     }
 
+    #[inline]
     fn rest(&mut self) -> Option<Rest<'a>> {
         let [flags, has, _] = self.array()?;
         let source = self.u32()?;
@@ -1221,10 +1236,12 @@ impl<'a> Reader<'a> {
         })
     }
 
+    #[inline]
     fn counts(&mut self) -> Option<Counts> {
         Some(Counts(self.u64()?))
     }
 
+    #[inline]
     fn scope(&mut self, has: u8) -> Option<Scoped<'a>> {
         let scope = if has & HAS_SCOPE == 0 {
             None
@@ -1246,6 +1263,7 @@ impl<'a> Reader<'a> {
         Some((spanned, End { cancelled, ..end }))
     }
 
+    #[inline]
     fn end(&mut self) -> Option<End<'a>> {
         let status = self.u8()?;
         let end = Timestamp::from_nanos(self.u64()?);
@@ -1276,6 +1294,7 @@ impl<'a> Reader<'a> {
         })
     }
 
+    #[inline]
     fn attributes(&mut self, count: u32) -> Option<Pairs<'a>> {
         // A damaged count must not ask for memory that is not there.
         let mut pairs = Vec::with_capacity((count as usize).min(self.rest.len() / 8));
@@ -1314,6 +1333,7 @@ impl<'a> Reader<'a> {
         self.attributes(count)
     }
 
+    #[inline]
     fn links(&mut self, count: u32) -> Option<Vec<Link<'a>>> {
         let mut links = Vec::new();
         for _ in 0..count {

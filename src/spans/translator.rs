@@ -148,9 +148,8 @@ impl SpanTranslator {
             return;
         }
         let pin = Pin::Open(u64::from_be_bytes(span.span_id));
-        let key = StreamKey::new(span.trace_id).ok();
         let mut places = None;
-        batch.push_line("started", key, pin, |out| {
+        batch.push_line("started", span.trace_id, pin, |out| {
             places = json::started(out, &span, start);
         });
         // What was lost with a process that alone remembered it is no replay, but done anew.
@@ -189,10 +188,9 @@ impl SpanTranslator {
             return false;
         }
         let pin = Pin::Open(u64::from_be_bytes(ids.span_id));
-        let key = StreamKey::new(ids.trace_id).ok();
         let mut places = None;
         let before = batch.len();
-        batch.push_line("started", key, pin, |out| {
+        batch.push_line("started", ids.trace_id, pin, |out| {
             places = shape.write(out, outline);
         });
         let Some(places) = places else {
@@ -255,8 +253,9 @@ impl SpanTranslator {
         self.redaction.end(span.name, &mut end);
         let outcome = outcome(&end);
         let pin = Pin::Close(u64::from_be_bytes(span.span_id));
-        let key = StreamKey::new(span.trace_id).ok();
-        batch.push_line("ended", key, pin, |out| json::ended(out, &span, &end));
+        batch.push_line("ended", span.trace_id, pin, |out| {
+            json::ended(out, &span, &end);
+        });
         if once {
             batch.mark_once();
         }
@@ -320,8 +319,7 @@ impl SpanTranslator {
             truncated: rest.truncated,
         };
         let pin = Pin::Close(u64::from_be_bytes(rest.span_id));
-        let key = StreamKey::new(rest.trace_id).ok();
-        batch.push_line("ended", key, pin, |out| {
+        batch.push_line("ended", rest.trace_id, pin, |out| {
             json::ended_again(out, &again, &rest.end);
         });
         let begun = Begun {
@@ -399,7 +397,7 @@ impl SpanTranslator {
         self.redaction.span(&mut span);
         // The name is the span's own, and no change.
         span.name = "";
-        let key = StreamKey::new(span.trace_id).ok();
+        let key = Some(StreamKey::of_id(span.trace_id));
         batch.push("updated", key, Pin::None, |out| {
             json::updated(out, &span, state, time);
         });
@@ -434,7 +432,7 @@ impl SpanTranslator {
 
     /// When the span began, if its start is kept.
     fn first_start(&self, span: &Span<'_>) -> Option<Timestamp> {
-        let key = StreamKey::new(span.trace_id).ok()?;
+        let key = StreamKey::of_id(span.trace_id);
         let token = u64::from_be_bytes(span.span_id);
         let opened = self.log.tail.opened(&key, token)?;
         let started = opened.events().next()?.payload();
@@ -470,13 +468,9 @@ impl SpanTranslator {
     }
 
     fn is_shown(&self, span: &Span<'_>) -> bool {
-        let key = StreamKey::new(span.trace_id);
-        key.is_ok_and(|key| {
-            self.log
-                .tail
-                .opened(&key, u64::from_be_bytes(span.span_id))
-                .is_some()
-        })
+        let key = StreamKey::of_id(span.trace_id);
+        let token = u64::from_be_bytes(span.span_id);
+        self.log.tail.opened(&key, token).is_some()
     }
 
     /// The process of a source, whose own event stands before the first of its spans.
@@ -519,7 +513,7 @@ impl SpanTranslator {
             return;
         };
         let pin = Pin::Close(u64::from_be_bytes(fact.span_id));
-        let key = StreamKey::new(fact.trace_id).ok();
+        let key = Some(StreamKey::of_id(fact.trace_id));
         batch.push("ended", key, pin, |out| out.extend_from_slice(&payload));
         self.facts.push((batch.len().saturating_sub(1), fact));
     }
@@ -536,9 +530,7 @@ impl SpanTranslator {
         if self.hidden.hides_end(span_id) {
             return;
         }
-        let Ok(key) = StreamKey::new(trace_id) else {
-            return;
-        };
+        let key = StreamKey::of_id(trace_id);
         let Some(opened) = self.log.tail.opened(&key, u64::from_be_bytes(span_id)) else {
             return;
         };
@@ -630,9 +622,7 @@ impl Translator for SpanTranslator {
         let Some(Record::Hide { trace_id, span_id }) = record::read(record) else {
             return;
         };
-        let Ok(key) = StreamKey::new(trace_id) else {
-            return;
-        };
+        let key = StreamKey::of_id(trace_id);
         // A start that readers have seen must be followed by its end: then it is too late to hide the span.
         if self
             .log
@@ -659,6 +649,11 @@ impl Translator for SpanTranslator {
         if let Some(outline) = &outline
             && self.start_alike(outline, record, batch)
         {
+            return;
+        }
+        // Nearly all others are these: and as one of many kinds it would be moved about.
+        if let Some(rest) = record::read_rest(record) {
+            self.end_with(rest, batch);
             return;
         }
         match record::read(record) {

@@ -171,8 +171,34 @@ impl Batch {
         pin: Pin,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        let name = u32::try_from(self.place_of(name)).unwrap_or(u32::MAX);
         let key = key.map_or(0, |key| self.place_of_key(key));
+        self.push_at(name, key, pin, write);
+    }
+
+    /// The same for the event of a trace whose payload has no line breaks, and is not looked through for any again.
+    #[cfg(feature = "spans")]
+    #[inline]
+    pub(crate) fn push_line(
+        &mut self,
+        name: &str,
+        trace_id: [u8; 16],
+        pin: Pin,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        // A key is many bytes: it is made where the trace is another than that of the event before.
+        if !self.keys.last().is_some_and(|last| last.is_id(trace_id)) {
+            self.keys.push(StreamKey::of_id(trace_id));
+        }
+        self.push_at(name, self.keys_end(), pin, write);
+        if let Some(head) = self.heads.last_mut() {
+            head.line = true;
+        }
+        debug_assert_eq!(memchr2(b'\n', b'\r', self.last_payload()), None);
+    }
+
+    #[inline]
+    fn push_at(&mut self, name: &str, key: u32, pin: Pin, write: impl FnOnce(&mut Vec<u8>)) {
+        let name = u32::try_from(self.place_of(name)).unwrap_or(u32::MAX);
         write(&mut self.bytes);
         self.heads.push(Head {
             pin,
@@ -184,27 +210,15 @@ impl Batch {
         });
     }
 
-    /// The same for a payload without line breaks, which is not looked through for any again.
-    #[cfg(feature = "spans")]
-    pub(crate) fn push_line(
-        &mut self,
-        name: &str,
-        key: Option<StreamKey>,
-        pin: Pin,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) {
-        self.push(name, key, pin, write);
-        debug_assert_eq!(memchr2(b'\n', b'\r', self.last_payload()), None);
-        if let Some(head) = self.heads.last_mut() {
-            head.line = true;
-        }
-    }
-
     /// The place of a stream among the keys, and one more.
     fn place_of_key(&mut self, key: StreamKey) -> u32 {
         if self.keys.last() != Some(&key) {
             self.keys.push(key);
         }
+        self.keys_end()
+    }
+
+    fn keys_end(&self) -> u32 {
         u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
     }
 

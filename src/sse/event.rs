@@ -103,13 +103,21 @@ impl StreamKey {
         }
     }
 
-    /// The one-byte key that stands in where a key cannot be made.
+    /// The key of a trace.
     #[cfg(feature = "spans")]
-    pub(crate) const fn zero() -> Self {
-        Self {
-            length: 1,
-            bytes: [0; Self::LENGTH_MAX],
+    #[inline]
+    pub(crate) fn of_id(id: [u8; 16]) -> Self {
+        let mut bytes = [0; Self::LENGTH_MAX];
+        if let Some(slot) = bytes.first_chunk_mut() {
+            *slot = id;
         }
+        Self { length: 16, bytes }
+    }
+
+    #[cfg(feature = "spans")]
+    #[inline]
+    pub(crate) fn is_id(&self, id: [u8; 16]) -> bool {
+        self.length == 16 && self.bytes.first_chunk() == Some(&id)
     }
 
     /// The key that no trace has, because an id is not all zero: a stream of which there is nothing.

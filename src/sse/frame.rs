@@ -5,18 +5,8 @@ use memchr::memchr2;
 use crate::sse::id::Epoch;
 
 /// Appends a decimal number.
-pub(crate) fn number(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0_u8; 20];
-    let mut length = 0;
-    for slot in digits.iter_mut().rev() {
-        *slot = b'0' + (value % 10) as u8;
-        length += 1;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(digits.get(20 - length..).unwrap_or_default());
+pub(crate) fn number(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Appends one event with its id and returns how many bytes stand before the payload; `None` when the payload
