@@ -30,10 +30,11 @@ use std::{
     thread,
 };
 
+use livespan::Dropped;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
 use measure::{is_wanted, percentile, thread_cpu};
-use providers::Case;
+use providers::{Case, live};
 use spans::Api;
 
 const ROUNDS: usize = 9;
@@ -62,12 +63,21 @@ fn main() {
 }
 
 fn cpu(api: Api, threads: u32) {
-    let cases = Case::ALL.map(|case| (case, case.provider()));
+    let logs = Case::ALL.map(|_| live());
+    let mut logs_left = logs.iter();
+    let cases = Case::ALL.map(|case| {
+        let log = logs_left.next().expect("each case has one");
+        (case, case.provider_of(log))
+    });
     let mut bursts = cases.each_ref().map(|_| Vec::new());
     for _ in 0..ROUNDS {
         for ((_, provider), bursts) in cases.iter().zip(&mut bursts) {
             bursts.extend(measure(api, threads, provider));
         }
+    }
+    for log in &logs {
+        let dropped = log.status().dropped;
+        assert_eq!(dropped, Dropped::default(), "to drop a span costs less");
     }
     let taken = bursts.map(Taken::of);
     let [none, others @ ..] = &taken;

@@ -168,8 +168,12 @@ impl Case {
     }
 
     pub(crate) fn provider(self) -> SdkTracerProvider {
+        self.provider_of(&live())
+    }
+
+    /// Of this log, where the case has one.
+    pub(crate) fn provider_of(self, live: &LiveSpans) -> SdkTracerProvider {
         let builder = SdkTracerProvider::builder();
-        let live = live();
         // What the SDK uses by default.
         let sampler = live.sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
         match self {
@@ -204,7 +208,7 @@ fn batch() -> BatchSpanProcessor {
         .build()
 }
 
-fn live() -> LiveSpans {
+pub(crate) fn live() -> LiveSpans {
     let retention = Retention::default().events(50_000);
     LiveSpans::builder()
         .store(MemoryEventStore::with_retention(retention))
