@@ -97,7 +97,10 @@ struct Live {
     reader: Reader,
     complete: Option<Box<dyn Completion>>,
     sight: Option<Box<dyn Sight>>,
+    /// Rings when the stream may have been quiet for long: it is set anew when it has rung, not with each piece.
     timer: Pin<Box<Sleep>>,
+    /// When the last piece was sent.
+    quiet_since: Instant,
     /// When a stream whose key was not known at first gives up, if it is not known then either.
     unknown_until: Option<Instant>,
     /// Whether the client was not told yet that the key is not known.
@@ -115,13 +118,15 @@ impl fmt::Debug for SseBody {
 impl SseBody {
     pub(crate) fn new(reader: Reader, live: bool, complete: Option<Box<dyn Completion>>) -> Self {
         let unknown = reader.known() == Some(false);
+        let now = Instant::now();
         let live = Live {
             reader,
             complete,
             sight: None,
-            timer: Box::pin(tokio::time::sleep_until(Instant::now() + PING_INTERVAL)),
+            timer: Box::pin(tokio::time::sleep_until(now + PING_INTERVAL)),
+            quiet_since: now,
             unknown_unsaid: unknown,
-            unknown_until: unknown.then(|| Instant::now() + UNKNOWN_TIMEOUT),
+            unknown_until: unknown.then(|| now + UNKNOWN_TIMEOUT),
             at_head: live,
         };
         Self {
@@ -292,7 +297,7 @@ impl Live {
             };
             let pieces = self.encode(&item)?;
             if let Some(bytes) = pieces {
-                self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
+                self.quiet_since = Instant::now();
                 return Poll::Ready(Ok(bytes));
             }
         }
@@ -311,8 +316,15 @@ impl Live {
         if self.reader.log().streams_end_at().is_some() {
             return Poll::Ready(Err(EndReason::Shutdown));
         }
-        if self.timer.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
+        loop {
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let due = self.quiet_since + PING_INTERVAL;
+            if due <= Instant::now() {
+                break;
+            }
+            self.timer.as_mut().reset(due);
         }
         if self
             .unknown_until
@@ -325,7 +337,8 @@ impl Live {
             // What is left stands in a store that does not answer: the client is not to wait for it.
             return Poll::Ready(Err(EndReason::Shutdown));
         }
-        self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
+        self.quiet_since = Instant::now();
+        self.timer.as_mut().reset(self.quiet_since + PING_INTERVAL);
         Poll::Ready(Ok(self.ping()))
     }
 }

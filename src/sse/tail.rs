@@ -536,6 +536,11 @@ impl State {
     }
 
     fn block_of(&self, sequence: u64) -> Option<&Arc<Block>> {
+        // Most readers are at the end, and a search would fetch one cold block after another.
+        let newest = self.blocks.back()?;
+        if newest.sequence(0) <= sequence {
+            return Some(newest).filter(|newest| sequence <= newest.last());
+        }
         let index = self.blocks.partition_point(|block| block.last() < sequence);
         self.blocks.get(index)
     }
