@@ -63,26 +63,24 @@ fn main() {
 }
 
 fn cpu(api: Api, threads: u32) {
-    let logs = Case::ALL.map(|_| live());
-    let mut logs_left = logs.iter();
     let cases = Case::ALL.map(|case| {
-        let log = logs_left.next().expect("each case has one");
-        (case, case.provider_of(log))
+        let live = live();
+        (case, case.provider_of(&live), live)
     });
     let mut bursts = cases.each_ref().map(|_| Vec::new());
     for _ in 0..ROUNDS {
-        for ((_, provider), bursts) in cases.iter().zip(&mut bursts) {
+        for ((_, provider, _), bursts) in cases.iter().zip(&mut bursts) {
             bursts.extend(measure(api, threads, provider));
         }
     }
-    for log in &logs {
-        let dropped = log.status().dropped;
+    for (_, _, live) in &cases {
+        let dropped = live.status().dropped;
         assert_eq!(dropped, Dropped::default(), "to drop a span costs less");
     }
     let taken = bursts.map(Taken::of);
     let [none, others @ ..] = &taken;
     let of = |wanted: Case| {
-        let at = cases.iter().position(|(case, _)| *case == wanted);
+        let at = cases.iter().position(|(case, ..)| *case == wanted);
         taken[at.expect("all cases are there")].with(*none, f64::sub)
     };
     let batch = of(Case::Batch);
@@ -97,7 +95,7 @@ fn cpu(api: Api, threads: u32) {
         "{:<42} {:>14} {:>14} {:>14}",
         "median (10th percentile)", "added ns", "/ (B + S)", "/ B"
     );
-    for ((case, _), taken) in cases.iter().skip(1).zip(others) {
+    for ((case, ..), taken) in cases.iter().skip(1).zip(others) {
         let added = taken.with(*none, f64::sub);
         println!(
             "{:<42} {:>14} {:>14} {:>14}",
