@@ -29,13 +29,13 @@ const SPANS: u32 = 4_000;
 /// and six in a hundred, by half of which two builds of the same source differ.
 const BOUNDS: [(Api, Case, u64); 8] = [
     (Api::Tracer, Case::Plain, 2_470),
-    (Api::Tracer, Case::Sampler, 1_510),
-    (Api::Tracer, Case::Wrapping, 2_550),
-    (Api::Tracer, Case::WrappingSampler, 1_630),
-    (Api::Macros, Case::Plain, 4_180),
-    (Api::Macros, Case::Sampler, 2_580),
-    (Api::Macros, Case::Wrapping, 4_450),
-    (Api::Macros, Case::WrappingSampler, 2_780),
+    (Api::Tracer, Case::Sampler, 1_540),
+    (Api::Tracer, Case::Wrapping, 2_560),
+    (Api::Tracer, Case::WrappingSampler, 1_590),
+    (Api::Macros, Case::Plain, 4_200),
+    (Api::Macros, Case::Sampler, 2_620),
+    (Api::Macros, Case::Wrapping, 4_190),
+    (Api::Macros, Case::WrappingSampler, 2_540),
 ];
 
 fn main() -> ExitCode {

@@ -4,6 +4,11 @@
 //! A record is a head of fixed size, which the compiler writes in a few stores, with texts and values behind it. The end
 //! of a span whose start is remembered (see [`lease`](crate::spans::lease)) says only what the start did not.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what a compiler inlines by itself changes with the number of callers, and with it what a span costs by 8 %"
+)]
+
 use std::time::SystemTime;
 
 use opentelemetry::{
@@ -240,7 +245,7 @@ impl<'a> Rest<'a> {
 }
 
 /// Writes the start of a span. The place goes back unless the record is small and whole.
-#[inline]
+#[inline(always)]
 pub(crate) fn write_start(
     room: &mut Room<'_>,
     source: u32,
@@ -287,7 +292,7 @@ pub(crate) fn write_update(
 ) -> Option<()> {
     let mut writer = Writer::new(std::mem::take(room));
     let head = writer.room.chunk()?;
-    let (has, counts) = writer.whole(span)?;
+    let (has, counts) = writer.aside(|writer| writer.whole(span))?;
     let [state_byte, time @ ..] = writer.room.chunk::<9>()?;
     *state_byte = match state {
         None => 0,
@@ -312,7 +317,7 @@ fn write_end_as(
 ) -> Option<()> {
     let mut writer = Writer::new(std::mem::take(room));
     let head = writer.room.chunk()?;
-    let (has, counts) = writer.whole(span)?;
+    let (has, counts) = writer.aside(|writer| writer.whole(span))?;
     writer.closing(span)?;
     let flags = flags_of(span) | nature.flags() | writer.truncated;
     Head::of(span, source, flags).write(head, kind, has, counts);
@@ -806,7 +811,7 @@ impl<'a> Writer<'a> {
     }
 
     /// What every record says that says a span whole: which texts it has, and how many attributes and links.
-    #[inline]
+    #[inline(always)]
     fn whole(&mut self, span: &SpanData) -> Option<(u8, Counts)> {
         let has = self.scope(span)? | self.trace_state(&span.span_context)?;
         self.text(&span.name)?;
@@ -825,7 +830,7 @@ impl<'a> Writer<'a> {
         Some(HAS_STATE)
     }
 
-    #[inline]
+    #[inline(always)]
     fn body(&mut self, attributes: &[KeyValue], links: &[OtelLink]) -> Option<Counts> {
         // Most spans have no links, and most ends add no attributes.
         let attributes = if attributes.is_empty() {
@@ -842,7 +847,7 @@ impl<'a> Writer<'a> {
     }
 
     /// What the record says of its lease, which a start that is large or not whole loses.
-    #[inline]
+    #[inline(always)]
     fn leased(&self, lease: &Lease<'_>) -> (u8, u8) {
         if self.truncated != 0 || self.written() > LEASED_BYTES_MAX {
             lease.give_back();
@@ -871,7 +876,7 @@ impl<'a> Writer<'a> {
         Some(count)
     }
 
-    #[inline]
+    #[inline(always)]
     fn pairs(&mut self, pairs: &[KeyValue]) -> Option<u32> {
         // What is left where the bound is passed.
         let least = self.free.saturating_sub(RECORD_BYTES_MAX);
@@ -939,7 +944,7 @@ impl<'a> Writer<'a> {
     }
 
     /// What only ends say.
-    #[inline]
+    #[inline(always)]
     fn closing(&mut self, span: &SpanData) -> Option<()> {
         let head = self.room.chunk::<CLOSING>()?;
         let status = match &span.status {
