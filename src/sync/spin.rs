@@ -1,11 +1,16 @@
 //! A lock for what is held for the time of a copy.
 
+use std::time::Duration;
+
 use spin::mutex::{SpinMutex as Inner, SpinMutexGuard};
 
 use super::thread;
 
-/// Tries before the processor is given up for another thread.
+/// Tries before the processor is given up for another thread, and before it is given up for a time: who is in the lock may
+/// be of a lower priority, and get none as long as someone else can run.
 const SPINS: u32 = 32;
+const YIELDS: u32 = 64;
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// To leave it is one store. To leave a `std::sync::Mutex` is an exchange, which waits until all that was written before
 /// has reached the cache: so a thread of the host would wait for what it wrote for another.
@@ -30,11 +35,15 @@ impl<T> SpinMutex<T> {
             if let Some(guard) = self.try_lock() {
                 return guard;
             }
+            tries += 1;
             if tries < SPINS {
-                tries += 1;
                 std::hint::spin_loop();
-            } else {
+            } else if tries < SPINS + YIELDS {
                 thread::yield_now();
+            } else {
+                // Whoever is unparked here looks at what it was unparked for before it parks.
+                thread::park_timeout(PAUSE);
+                tries = SPINS;
             }
         }
     }
