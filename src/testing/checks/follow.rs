@@ -1,7 +1,8 @@
 //! Stores that several handles append to: one sequence for all, and waiting for what others append.
 
 use std::{
-    thread,
+    sync::mpsc,
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -91,8 +92,7 @@ pub(crate) fn wakes_followers(stage: &Stage<'_>) -> Outcome {
         let drafts = mixed(1..=1 + batch % 4);
         let begun = Instant::now();
         let came = thread::scope(|threads| {
-            let waiting = threads.spawn(|| wait(&reader, after, reader.patience));
-            let_wait();
+            let waiting = begun_on(threads, || wait(&reader, after, reader.patience));
             let first = writer.put(&mut model, &drafts);
             let came = joined(waiting)?;
             first.map(|_| came)
@@ -139,11 +139,23 @@ pub(crate) fn wakes_followers(stage: &Stage<'_>) -> Outcome {
     ends_without_news(&reader, model.head())
 }
 
-/// Lets another thread begin its wait, most often: what is asked of the store holds for every order of the two.
-fn let_wait() {
+/// Begins a wait on another thread, most often before this returns: what is asked of the store holds for every order of
+/// the two.
+fn begun_on<'scope, T: Send + 'scope>(
+    threads: &'scope thread::Scope<'scope, '_>,
+    wait: impl FnOnce() -> T + Send + 'scope,
+) -> ScopedJoinHandle<'scope, T> {
+    let (waits_for_a_processor, runs) = mpsc::channel::<()>();
+    let thread = threads.spawn(move || {
+        drop(waits_for_a_processor);
+        wait()
+    });
+    // On a busy machine a thread that was started does not run for longer than all that is done here takes.
+    let _is_over = runs.recv();
     for _ in 0..100 {
         thread::yield_now();
     }
+    thread
 }
 
 fn wait(reader: &Handle, after: u64, patience: Duration) -> Outcome<Vec<StoredEvent>> {
@@ -178,9 +190,8 @@ fn ends_without_news(reader: &Handle, head: u64) -> Outcome {
             if waiting == "the next wait" {
                 follow.interrupt();
             }
-            let thread = threads.spawn(|| wait(reader, head, reader.patience));
+            let thread = begun_on(threads, || wait(reader, head, reader.patience));
             if waiting != "the next wait" {
-                let_wait();
                 follow.interrupt();
             }
             joined(thread)
@@ -230,9 +241,9 @@ pub(crate) fn wakes_followers_of_streams(stage: &Stage<'_>) -> Outcome {
         let mut first = Some(drafts);
         while !left.is_empty() {
             let came = thread::scope(|threads| {
-                let waiting =
-                    threads.spawn(|| wait_streams(&reader, &places, every, reader.patience));
-                let_wait();
+                let waiting = begun_on(threads, || {
+                    wait_streams(&reader, &places, every, reader.patience)
+                });
                 let appended = first.take().map_or(Ok(0), |drafts| writer.append(drafts));
                 let came = joined(waiting)?;
                 appended.map(|_| came)
