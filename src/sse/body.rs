@@ -97,10 +97,7 @@ struct Live {
     reader: Reader,
     complete: Option<Box<dyn Completion>>,
     sight: Option<Box<dyn Sight>>,
-    /// Rings when the stream may have been quiet for long: it is set anew when it has rung, not with each piece.
     timer: Pin<Box<Sleep>>,
-    /// When the last piece was sent.
-    quiet_since: Instant,
     /// When a stream whose key was not known at first gives up, if it is not known then either.
     unknown_until: Option<Instant>,
     /// Whether the client was not told yet that the key is not known.
@@ -118,15 +115,13 @@ impl fmt::Debug for SseBody {
 impl SseBody {
     pub(crate) fn new(reader: Reader, live: bool, complete: Option<Box<dyn Completion>>) -> Self {
         let unknown = reader.known() == Some(false);
-        let now = Instant::now();
         let live = Live {
             reader,
             complete,
             sight: None,
-            timer: Box::pin(tokio::time::sleep_until(now + PING_INTERVAL)),
-            quiet_since: now,
+            timer: Box::pin(tokio::time::sleep_until(Instant::now() + PING_INTERVAL)),
             unknown_unsaid: unknown,
-            unknown_until: unknown.then(|| now + UNKNOWN_TIMEOUT),
+            unknown_until: unknown.then(|| Instant::now() + UNKNOWN_TIMEOUT),
             at_head: live,
         };
         Self {
@@ -297,7 +292,7 @@ impl Live {
             };
             let pieces = self.encode(&item)?;
             if let Some(bytes) = pieces {
-                self.quiet_since = Instant::now();
+                self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
                 return Poll::Ready(Ok(bytes));
             }
         }
@@ -316,15 +311,8 @@ impl Live {
         if self.reader.log().streams_end_at().is_some() {
             return Poll::Ready(Err(EndReason::Shutdown));
         }
-        loop {
-            if self.timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            let due = self.quiet_since + PING_INTERVAL;
-            if due <= Instant::now() {
-                break;
-            }
-            self.timer.as_mut().reset(due);
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
         }
         if self
             .unknown_until
@@ -337,8 +325,7 @@ impl Live {
             // What is left stands in a store that does not answer: the client is not to wait for it.
             return Poll::Ready(Err(EndReason::Shutdown));
         }
-        self.quiet_since = Instant::now();
-        self.timer.as_mut().reset(self.quiet_since + PING_INTERVAL);
+        self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
         Poll::Ready(Ok(self.ping()))
     }
 }

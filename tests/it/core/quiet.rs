@@ -1,8 +1,17 @@
 //! A stream on which nothing happens, on a clock that the test moves.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Wake, Waker},
+    time::Duration,
+};
 
 use http::HeaderMap;
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use livespan::{PING_INTERVAL, SseBody, SseTarget, Subscribe, UNKNOWN_TIMEOUT};
 use tokio::time::Instant;
@@ -78,6 +87,38 @@ async fn a_stream_pings_after_fifteen_seconds_of_quiet() {
         (ping(2, ""), PING_INTERVAL),
         "the quiet begins anew"
     );
+}
+
+#[derive(Default)]
+struct Wakes(AtomicU64);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Ten thousand quiet streams cost nothing between their pings.
+#[tokio::test(start_paused = true)]
+async fn a_quiet_stream_is_woken_by_its_ping_and_by_nothing_before() {
+    let target = builder().build().unwrap();
+    put(&target, [Note::new("1")]);
+    let mut client = Client::new(&target, Subscribe::all());
+    drop((client.piece().await, client.piece().await));
+    tokio::time::advance(Duration::from_secs(10)).await;
+    put(&target, [Note::new("2")]);
+    drop(client.piece().await);
+    let woken = Arc::new(Wakes::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let next = Pin::new(&mut client.body).poll_frame(&mut Context::from_waker(&waker));
+    assert!(next.is_pending());
+    for _ in 1..PING_INTERVAL.as_secs() {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(woken.0.load(Ordering::SeqCst), 0);
+    }
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert_eq!(client.piece().await, (ping(2, ""), Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]
