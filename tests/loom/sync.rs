@@ -3,34 +3,21 @@
 
 #[path = "../../src/sync/locks.rs"]
 mod locks;
+#[path = "../models/spin.rs"]
+mod spin;
 
 pub(crate) use loom::sync::{
     Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
-pub(crate) use self::locks::{guard, lock, read, write};
+pub(crate) use self::{
+    locks::{guard, lock, read, write},
+    spin::SpinMutex,
+};
 pub(crate) use std::time::Instant;
 
 /// For statics, which outlive a run of the model.
 pub(crate) type StaticCounter = std::sync::atomic::AtomicU64;
-
-/// Loom's lock, which says who waits for it.
-#[derive(Debug)]
-pub(crate) struct SpinMutex<T>(Mutex<T>);
-
-impl<T> SpinMutex<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self(Mutex::new(value))
-    }
-
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.0.try_lock().ok()
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        lock(&self.0)
-    }
-}
 
 /// All threads are at home in the same place, where they meet.
 pub(crate) fn thread_number() -> usize {

@@ -3,9 +3,11 @@
 
 #[path = "../../src/sync/locks.rs"]
 mod locks;
+#[path = "../models/spin.rs"]
+mod spin;
 
 use std::{
-    sync::{Arc, PoisonError, TryLockError},
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -13,34 +15,14 @@ pub(crate) use shuttle::sync::{
     Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic,
 };
 
-pub(crate) use self::locks::{guard, lock, read, write};
+pub(crate) use self::{
+    locks::{guard, lock, read, write},
+    spin::SpinMutex,
+};
 use crate::clock;
 
 /// For statics, which outlive a run.
 pub(crate) type StaticCounter = std::sync::atomic::AtomicU64;
-
-/// The model's lock, whose waiting is no spinning.
-#[derive(Debug)]
-pub(crate) struct SpinMutex<T>(Mutex<T>);
-
-impl<T> SpinMutex<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self(Mutex::new(value))
-    }
-
-    /// A task that panicked in it is no reason not to go on, as it is none for the crate's.
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        match self.0.try_lock() {
-            Ok(guard) => Some(guard),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        lock(&self.0)
-    }
-}
 
 /// The number of this task.
 pub(crate) fn thread_number() -> usize {

@@ -2,11 +2,8 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Wake, Waker},
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Waker},
     time::Duration,
 };
 
@@ -17,7 +14,7 @@ use livespan::{PING_INTERVAL, SseBody, SseTarget, Subscribe, UNKNOWN_TIMEOUT};
 use tokio::time::Instant;
 
 use super::{
-    connection::{Connection, normal},
+    connection::{Connection, Wakes, normal},
     note::{Note, builder, key, put},
     stores::VecStore,
 };
@@ -89,15 +86,6 @@ async fn a_stream_pings_after_fifteen_seconds_of_quiet() {
     );
 }
 
-#[derive(Default)]
-struct Wakes(AtomicU64);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
 /// Ten thousand quiet streams cost nothing between their pings.
 #[tokio::test(start_paused = true)]
 async fn a_quiet_stream_is_woken_by_its_ping_and_by_nothing_before() {
@@ -114,10 +102,10 @@ async fn a_quiet_stream_is_woken_by_its_ping_and_by_nothing_before() {
     assert!(next.is_pending());
     for _ in 1..PING_INTERVAL.as_secs() {
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(woken.0.load(Ordering::SeqCst), 0);
+        assert_eq!(woken.count(), 0);
     }
     tokio::time::advance(Duration::from_secs(1)).await;
-    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert_eq!(woken.count(), 1);
     assert_eq!(client.piece().await, (ping(2, ""), Duration::ZERO));
 }
 
