@@ -27,7 +27,7 @@ use opentelemetry_sdk::{
 use crate::{
     error::Error,
     spans::{
-        lease::{Key, Lease, Leases},
+        lease::{Lease, Leases},
         parts::ProcessorParts,
         peek::{self, Peeked, Place},
         preset,
@@ -125,7 +125,9 @@ impl LiveSpanProcessor {
             && let Some(data) = span.exported_data()
             && self.parts.filter.wants_start(&data)
         {
-            let lease = self.leases.take(key_of(context), record::sent_of(&data));
+            let lease = self
+                .leases
+                .take(record::key_of(context), record::sent_of(&data));
             self.push_start(lease, |room, lease| {
                 record::write_start(room, self.source, &data, Nature::Ordinary, lease)
             });
@@ -140,7 +142,9 @@ impl LiveSpanProcessor {
             return;
         }
         let start = Timestamp::now();
-        let lease = self.leases.take(key_of(context), peeked.counts.sent());
+        let lease = self
+            .leases
+            .take(record::key_of(context), peeked.counts.sent());
         self.push_start(lease, |room, lease| {
             let parent = cx.span();
             let begun = Begun {
@@ -181,7 +185,7 @@ impl LiveSpanProcessor {
             }
             return;
         }
-        let Some(found) = self.leases.find(key_of(context)) else {
+        let Some(found) = self.leases.find(record::key_of(context)) else {
             self.parts.show_end(self.source, data, Nature::Ordinary);
             return;
         };
@@ -345,11 +349,6 @@ impl<P: SpanProcessor> SpanProcessor for SampledOnly<P> {
 
 fn is_sampled(span: &Span) -> bool {
     span.span_context().is_sampled()
-}
-
-#[inline]
-fn key_of(context: &SpanContext) -> Key {
-    Key::of(context.trace_id().to_bytes(), context.span_id().to_bytes())
 }
 
 fn sdk_result(result: Result<(), Error>, timeout: Duration) -> OTelSdkResult {

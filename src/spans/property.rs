@@ -28,7 +28,7 @@ use crate::{
     spans::{
         event::AttributeValue,
         json::{self, EVENT_BYTES_MAX, LostReason, Span, VALUE_BYTES_MAX},
-        lease::{Found, Key, Lease, Leases, Region},
+        lease::{Found, Lease, Leases, Region},
         parse,
         record::{self, Nature, Outline, Record},
         redact::{Redact, Redaction},
@@ -483,12 +483,11 @@ fn a_viewers_request_is_told_from_others_of_its_shape() {
 /// What the end of a span says when the worker remembers its start: all of it, or the start was not to be remembered.
 fn joined_payload(span: &SpanData, start: &[u8], found: &Found<'_>) -> Vec<u8> {
     let rest = written(|room| record::write_rest(room, 7, span, found));
-    let (Some(Record::Start(begun)), Some(Record::Rest(rest))) =
-        (record::read(start), record::read(&rest))
+    let (Some(Record::Start(begun)), Some(rest)) = (record::read(start), record::read_rest(&rest))
     else {
         panic!("a start and a rest are read back")
     };
-    let place = key_of(span).place(found.region());
+    let place = record::key_of(&span.span_context).place(found.region());
     assert_eq!((begun.place, rest.place), (Some(place), place));
     let again = payload_again(&begun, &rest);
     let (spanned, end) = rest.join(begun).expect("they are of one span");
@@ -523,14 +522,9 @@ fn payload_again(begun: &record::Spanned<'_>, rest: &record::Rest<'_>) -> Option
     Some(payload.split_off("before".len()))
 }
 
-fn key_of(span: &SpanData) -> Key {
-    let context = &span.span_context;
-    Key::of(context.trace_id().to_bytes(), context.span_id().to_bytes())
-}
-
 /// The start of a span as the SDK's copy tells it.
 fn copied_start(span: &SpanData, leases: &Leases) -> Vec<u8> {
-    let lease = leases.take(key_of(span), record::sent_of(span));
+    let lease = leases.take(record::key_of(&span.span_context), record::sent_of(span));
     let start = written(|room| record::write_start(room, 7, span, Nature::Ordinary, &lease));
     lease.keep();
     start
@@ -552,7 +546,7 @@ fn peeked_start(span: &SpanData, parent: &SpanContext, leases: &Leases) -> Vec<u
         peeked: &peeked,
         counts,
     };
-    let lease = leases.take(key_of(span), counts.sent());
+    let lease = leases.take(record::key_of(&span.span_context), counts.sent());
     let start = written(|room| record::write_begun(room, &begun, &lease));
     lease.keep();
     start
@@ -791,7 +785,7 @@ proptest! {
             copied_start(&start, &leases)
         };
         let whole = written(|room| record::write_end(room, 7, &end, Nature::Ordinary));
-        match leases.find(key_of(&start)) {
+        match leases.find(record::key_of(&start.span_context)) {
             Some(found) => {
                 let whole = ended_payload(record::read(&whole));
                 assert_eq!(String::from_utf8(joined_payload(&end, &started, &found)), String::from_utf8(whole));

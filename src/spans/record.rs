@@ -145,8 +145,6 @@ pub(crate) enum Record<'a> {
     End(Spanned<'a>, End<'a>),
     /// An end that counts only if the start was shown.
     EndIfShown(Spanned<'a>, End<'a>),
-    /// An end that says only what the start, which is remembered, did not.
-    Rest(Rest<'a>),
     /// Attributes of an open span changed, or what it does.
     Update(Spanned<'a>, Option<SpanState>, Timestamp),
     /// The end of this span was dropped.
@@ -382,6 +380,12 @@ pub(crate) fn write_begun(room: &mut Room<'_>, begun: &Begun<'_>, lease: &Lease<
     Some(())
 }
 
+/// What tells a span from others that are open.
+#[inline]
+pub(crate) fn key_of(context: &SpanContext) -> Key {
+    Key::of(context.trace_id().to_bytes(), context.span_id().to_bytes())
+}
+
 /// What of a start that the SDK copied is sent, if its end need not repeat that: what the SDK's limits dropped may stand
 /// among what was sent.
 #[inline]
@@ -460,7 +464,7 @@ pub(crate) fn needs_stored(record: &[u8]) -> bool {
     )
 }
 
-/// Reads one that says the rest of an end; `None` for others.
+/// Reads an end that says only what the start, which is remembered, did not; `None` for other records.
 #[inline]
 pub(crate) fn read_rest(record: &[u8]) -> Option<Rest<'_>> {
     let (tag, rest) = record.split_first()?;
@@ -468,7 +472,7 @@ pub(crate) fn read_rest(record: &[u8]) -> Option<Rest<'_>> {
     if *tag == REST { reader.rest() } else { None }
 }
 
-/// Reads one record; `None` when it is none, which cannot be.
+/// Reads any other record; `None` when it is none, which cannot be.
 pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
     let mut reader = Reader { rest: record };
     match reader.u8()? {
@@ -481,7 +485,6 @@ pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
             let (spanned, end) = reader.ended()?;
             Some(Record::EndIfShown(spanned, end))
         }
-        REST => Some(Record::Rest(reader.rest()?)),
         UPDATE => {
             let spanned = reader.spanned()?;
             let state = match reader.u8()? {

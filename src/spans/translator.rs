@@ -663,7 +663,6 @@ impl Translator for SpanTranslator {
                 }
                 self.start(spanned, outline.as_ref(), batch);
             }
-            Some(Record::Rest(rest)) => self.end_with(rest, batch),
             Some(Record::End(spanned, end)) => self.end(spanned, end, batch),
             Some(Record::EndIfShown(spanned, end)) => {
                 if self.is_shown(&spanned.span) {
