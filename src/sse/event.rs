@@ -122,11 +122,8 @@ impl StreamKey {
 
     /// The key that no trace has, because an id is not all zero: a stream of which there is nothing.
     #[cfg(feature = "http")]
-    pub(crate) const fn nobody() -> Self {
-        Self {
-            length: 16,
-            bytes: [0; Self::LENGTH_MAX],
-        }
+    pub(crate) fn nobody() -> Self {
+        Self::of_id([0; 16])
     }
 
     /// Returns the bytes.

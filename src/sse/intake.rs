@@ -66,6 +66,17 @@ impl Class {
         }
     }
 
+    /// What belongs to the class, of what each has one of.
+    #[inline]
+    fn of<T>(self, [start, end, other, note]: &[T; 4]) -> &T {
+        match self {
+            Self::Start => start,
+            Self::End => end,
+            Self::Other => other,
+            Self::Note => note,
+        }
+    }
+
     /// Sixteenths of the buffer that the class may fill: starts yield to ends, and ends to notes.
     fn share(self) -> usize {
         match self {
@@ -288,13 +299,7 @@ impl Intake {
         class: Class,
         write: impl Fn(&mut Room<'_>) -> Option<()>,
     ) -> Result<(), Refused> {
-        let [start, end, other, note] = &self.shares;
-        let quota = match class {
-            Class::Start => start,
-            Class::End => end,
-            Class::Other => other,
-            Class::Note => note,
-        };
+        let quota = class.of(&self.shares);
         let home = thread_number();
         let (mut shard, mut search, mut write) = (home, None, &write);
         // One call, whichever shard it is: so what is written is compiled into this place.
@@ -316,13 +321,7 @@ impl Intake {
         class: Class,
         missed: &Attempt,
     ) -> Result<usize, Refused> {
-        let [start, end, other, note] = &self.full_since;
-        let full_since = match class {
-            Class::Start => start,
-            Class::End => end,
-            Class::Other => other,
-            Class::Note => note,
-        };
+        let full_since = class.of(&self.full_since);
         let Some(search) = search else {
             // Under a load that nothing can take, to look into every shard for each record would be the most of it.
             let turn = self.turns.load(Ordering::Acquire) + 1;

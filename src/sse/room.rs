@@ -18,19 +18,11 @@ impl<'a> Room<'a> {
         self.rest.len()
     }
 
-    /// The next bytes, for the caller to fill: now, or when what stands behind them is known. A room that is handed on
-    /// by value stays in registers.
-    #[inline]
-    pub(crate) fn split(self, size: usize) -> Option<(&'a mut [u8], Self)> {
-        let (head, rest) = self.rest.split_at_mut_checked(size)?;
-        Some((head, Self { rest }))
-    }
-
-    /// The same, in place.
+    /// The next bytes, for the caller to fill: now, or when what stands behind them is known.
     #[inline]
     pub(crate) fn take(&mut self, size: usize) -> Option<&'a mut [u8]> {
-        let (head, room) = std::mem::take(self).split(size)?;
-        *self = room;
+        let (head, rest) = std::mem::take(&mut self.rest).split_at_mut_checked(size)?;
+        self.rest = rest;
         Some(head)
     }
 
