@@ -15,7 +15,7 @@ use std::{error::Error, io, time::Duration};
 
 use livespan::{
     LiveSpans,
-    workflow::local::{Engine, Instance, StepError, Wait, Work},
+    local_workflow::{Engine, Instance, StepError, Wait, Work},
 };
 use serde::Deserialize;
 use tokio::net::TcpListener;

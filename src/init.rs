@@ -12,12 +12,10 @@ use opentelemetry_sdk::{
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
+    access::Auth,
     error::Error,
     http::server::{DEFAULT_ADDRESS, LiveServer},
-    spans::{
-        access::Auth,
-        live::{LiveSpans, LiveSpansBuilder},
-    },
+    live_spans::{LiveSpans, LiveSpansBuilder},
 };
 
 /// The variable that holds the token of readers.

@@ -48,22 +48,38 @@
     )
 )]
 
+#[cfg(feature = "spans")]
+mod access;
 #[cfg(feature = "dashboard")]
 mod dashboard;
+#[cfg(feature = "spans")]
+mod encoder;
+mod engine;
 mod error;
-mod hash;
 #[cfg(feature = "http")]
 mod http;
+mod ingest;
 #[cfg(feature = "tracing")]
 mod init;
 #[cfg(feature = "spans")]
-mod spans;
+mod live_spans;
+#[cfg(feature = "spans")]
+pub mod local_workflow;
+mod log;
+#[cfg(feature = "spans")]
+mod otel;
+mod reader;
+#[cfg(feature = "spans")]
+mod span;
 mod sse;
-mod sync;
+mod store;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
-mod time;
+#[cfg(feature = "spans")]
+mod trace;
+mod util;
+mod wire;
 #[cfg(feature = "spans")]
 #[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
 pub mod workflow;
@@ -74,72 +90,82 @@ pub use {opentelemetry, opentelemetry_sdk};
 
 #[cfg(feature = "spans")]
 #[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
-pub use crate::spans::{
-    access::{Access, Auth, DEFAULT_SUBSCRIBERS_MAX, DEFAULT_SUBSCRIBERS_PER_ADDRESS},
-    durations::DURATION_NAMES_MAX,
-    event::{
-        AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId,
+pub use crate::{
+    access::{
+        Access, Auth, DEFAULT_SUBSCRIBERS_MAX, DEFAULT_SUBSCRIBERS_PER_ADDRESS,
+        view::{View, ViewedSpan},
     },
-    filter::{DEFAULT_HIDDEN_TARGETS, SpanFacts},
-    json::{ATTRIBUTES_MAX, EVENT_BYTES_MAX, VALUE_BYTES_MAX},
-    live::{LiveSpans, LiveSpansBuilder, SHUTDOWN_TIMEOUT, current_trace_id},
-    processor::{FLUSH_TIMEOUT, LiveSpanProcessor, SampledOnly},
-    redact::{DEFAULT_REDACTED_KEYS, REDACTED, Redact, Redaction},
-    sampler::LiveSampler,
-    view::{View, ViewedSpan},
+    live_spans::{LiveSpans, LiveSpansBuilder, SHUTDOWN_TIMEOUT, current_trace_id},
+    otel::{
+        filter::{DEFAULT_HIDDEN_TARGETS, SpanFacts},
+        processor::{FLUSH_TIMEOUT, LiveSpanProcessor, SampledOnly},
+        sampler::LiveSampler,
+    },
+    span::{
+        event::{
+            AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId,
+        },
+        json::{ATTRIBUTES_MAX, EVENT_BYTES_MAX, VALUE_BYTES_MAX},
+        redact::{DEFAULT_REDACTED_KEYS, REDACTED, Redact, Redaction},
+    },
+    trace::durations::DURATION_NAMES_MAX,
 };
 
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
-pub use crate::sse::store::{
+pub use crate::store::{
     DEFAULT_SQLITE_RETENTION_AGE, DEFAULT_SQLITE_RETENTION_BYTES, DEFAULT_SQLITE_RETENTION_EVENTS,
     SqliteEventStore, Synchronous,
 };
 
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+pub use crate::access::signing::{LOGIN_AGE, LOGIN_LINK_AGE};
+#[cfg(feature = "http")]
+#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
 pub use crate::http::{
-    guard::{CHECK_TIMEOUT, TICKET_AGE_MAX},
-    lasting::RECHECK_INTERVAL,
-    params::QUERY_LENGTH_MAX,
+    authorize::{CHECK_TIMEOUT, TICKET_AGE_MAX},
+    query_params::QUERY_LENGTH_MAX,
     server::{
         CONNECTIONS_MAX, DEFAULT_ADDRESS, GOODBYE_TIMEOUT, HEAD_TIMEOUT, LiveServer, STALL_TIMEOUT,
     },
-    traces::LIST_INTERVAL,
+    stream_guard::RECHECK_INTERVAL,
+    trace_list::LIST_INTERVAL,
 };
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
 pub use crate::init::{InitGuard, init};
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use crate::spans::seal::{LOGIN_AGE, LOGIN_LINK_AGE};
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-pub use crate::sse::store::{
+pub use crate::store::{
     DEFAULT_REDIS_CONNECT_TIMEOUT, DEFAULT_REDIS_DEAD_AFTER, DEFAULT_REDIS_HEARTBEAT,
     DEFAULT_REDIS_PREFIX, DEFAULT_REDIS_RESPONSE_TIMEOUT, RedisEventStore, RedisEventStoreBuilder,
 };
 pub use crate::{
+    engine::log::{Status, StoreHealth},
     error::Error,
-    sse::{
+    ingest::buffer::{DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS},
+    log::{
         batch::{Batch, BatchRecord, StoredEvent},
-        body::{PING_INTERVAL, SseBody, UNKNOWN_TIMEOUT, resume_point},
-        control::{Dropped, EndReason, Gap},
         event::{Pin, SseEvent, StreamKey},
-        id::{Epoch, EventId, ResumePoint, Sequence},
-        intake::{DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS},
-        log::{Status, StoreHealth},
         retention::{
             DEFAULT_RETENTION_AGE, DEFAULT_RETENTION_BYTES, DEFAULT_RETENTION_EVENTS,
             RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention,
         },
-        store::{
-            Abandoned, Appended, DEFAULT_PATIENCE, EventStore, Follow, HeadFuture, Life,
-            MemoryEventStore, NullEventStore, PageLimit, ReadFuture, SharedTail, StoredStream,
-            StreamsFuture, Tended,
-        },
-        subscription::{Event, Message, Subscribe, Subscription},
+    },
+    reader::subscription::{Event, Message, Subscribe, Subscription},
+    sse::{
+        body::{PING_INTERVAL, SseBody, UNKNOWN_TIMEOUT, resume_point},
         target::{PAYLOAD_BYTES_MAX, SseTarget, SseTargetBuilder},
+    },
+    store::{
+        Abandoned, Appended, DEFAULT_PATIENCE, EventStore, Follow, HeadFuture, Life,
+        MemoryEventStore, NullEventStore, PageLimit, ReadFuture, SharedTail, StoredStream,
+        StreamsFuture, Tended,
+    },
+    wire::{
+        control::{Dropped, EndReason, Gap},
+        id::{Epoch, EventId, ResumePoint, Sequence},
     },
 };
 

@@ -127,11 +127,11 @@ pub(crate) fn run() {
     let mut connection = server.connect();
     let script = Script::new(concat!(
         "#!lua\n",
-        include_str!("../../src/sse/store/redis/lua/common.lua"),
+        include_str!("../../src/store/redis/lua/common.lua"),
         "\n",
-        include_str!("../../src/sse/store/redis/lua/writing.lua"),
+        include_str!("../../src/store/redis/lua/writing.lua"),
         "\n",
-        include_str!("../../src/sse/store/redis/lua/append.lua")
+        include_str!("../../src/store/redis/lua/append.lua")
     ));
     script
         .prepare_invoke()

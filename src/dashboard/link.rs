@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{
+use crate::dashboard::{
     names::{self, Words},
     slim::{self, Between, Kind, Token},
 };

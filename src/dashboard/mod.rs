@@ -1,9 +1,9 @@
 //! The dashboard's files, embedded, with the headers that let a browser run nothing else. Data, and no logic but the
 //! choice of a file.
 
-mod link;
-mod names;
-mod slim;
+pub(crate) mod link;
+pub(crate) mod names;
+pub(crate) mod slim;
 
 use std::{
     collections::HashMap,

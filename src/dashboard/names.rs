@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
 };
 
-use super::slim::{Kind, Token, is_closing, is_opening};
+use crate::dashboard::slim::{Kind, Token, is_closing, is_opening};
 
 /// Words that name no variable.
 const KEYWORDS: [&str; 48] = [

@@ -11,16 +11,14 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts}
 use tokio::time::timeout;
 
 use crate::{
+    access::signing::{LOGIN_AGE, Seal},
     error::Error,
     http::{
-        guard, origin,
-        params::Params,
-        reply::{self, Refusal},
+        authorize, cors,
+        query_params::Params,
+        response::{self, Refusal},
     },
-    spans::{
-        live::LiveSpans,
-        seal::{LOGIN_AGE, Seal},
-    },
+    live_spans::LiveSpans,
 };
 
 /// A form with a token, in bytes.
@@ -112,7 +110,7 @@ pub(crate) async fn by_form(
     if live.shared.gate.token().is_none() {
         return Err(Refusal::method_not_allowed());
     }
-    origin::check_writer(&live.shared.gate, request)?;
+    cors::check_writer(&live.shared.gate, request)?;
     let read = timeout(FORM_TIMEOUT, to_bytes(body, FORM_BYTES_MAX)).await;
     let Ok(Ok(bytes)) = read else {
         let message =
@@ -126,7 +124,7 @@ pub(crate) async fn by_form(
     if token.is_some_and(|token| seal.is_token(token.trim().as_bytes())) {
         Ok(moved_on(&own_path(request), cookie(seal, request)))
     } else {
-        guard::note_wrong(live);
+        authorize::note_wrong(live);
         Ok(form("That is not the token."))
     }
 }
@@ -176,7 +174,7 @@ fn form(text: &str) -> Response<Body> {
     ));
     *response.status_mut() = StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
-    reply::challenge(headers);
+    response::challenge(headers);
     // With "no-referrer" a browser would send the form without its origin (WHATWG Fetch, section 3.1).
     headers.insert(
         header::REFERRER_POLICY,
@@ -186,7 +184,7 @@ fn form(text: &str) -> Response<Body> {
 }
 
 fn html(text: &str) -> Response<Body> {
-    let mut response = reply::with_type(Body::from(text.to_owned()), "text/html; charset=utf-8");
+    let mut response = response::with_type(Body::from(text.to_owned()), "text/html; charset=utf-8");
     response
         .headers_mut()
         .insert(header::CONTENT_SECURITY_POLICY, POLICY);

@@ -4,14 +4,14 @@
 //! [`params`] reads its query; [`traces`], [`snapshot`] and [`otlp`] answer it, streams for as long as [`lasting`] allows;
 //! [`server`] listens.
 
-pub(crate) mod guard;
-pub(crate) mod lasting;
+pub(crate) mod authorize;
+pub(crate) mod cors;
 pub(crate) mod login;
-pub(crate) mod origin;
-pub(crate) mod otlp;
-pub(crate) mod params;
-pub(crate) mod reply;
+pub(crate) mod otlp_json;
+pub(crate) mod query_params;
+pub(crate) mod response;
+pub(crate) mod router;
 pub(crate) mod server;
-pub(crate) mod service;
-pub(crate) mod snapshot;
-pub(crate) mod traces;
+pub(crate) mod stream_guard;
+pub(crate) mod trace_list;
+pub(crate) mod trace_snapshot;

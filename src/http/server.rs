@@ -35,11 +35,11 @@ use tokio::{
 use crate::{
     error::Error,
     http::{
-        guard::{Peer, is_loopback},
-        lasting::Stopping,
-        service::LiveService,
+        authorize::{Peer, is_loopback},
+        router::LiveService,
+        stream_guard::Stopping,
     },
-    spans::live::LiveSpans,
+    live_spans::LiveSpans,
 };
 
 /// Where [`init`](crate::init) and the examples serve unless told otherwise.

@@ -15,13 +15,15 @@ use http::{HeaderMap, HeaderValue, Response, Uri, header};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 
-use crate::sse::{
-    block::{BlockEvent, Slice},
-    control::{self, EndReason},
-    frame,
-    id::{EventId, ResumePoint},
-    log::Log,
+use crate::{
+    engine::log::Log,
+    log::block::{BlockEvent, Slice},
     reader::{ReadItem, Reader},
+    wire::{
+        control::{self, EndReason},
+        frame,
+        id::{EventId, ResumePoint},
+    },
 };
 
 /// How long a stream is quiet before it pings.

@@ -5,21 +5,27 @@ use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 use http::{HeaderMap, Response, Uri};
 
 use crate::{
-    error::Error,
-    sse::{
-        batch::Batch,
-        body::{SseBody, resume_point},
-        control::Dropped,
-        event::{SseEvent, is_event_name},
-        id::{EventId, ResumePoint},
-        intake::{Class, Refused},
+    engine::{
+        encoder::Translator,
         log::{Status, StoreHealth},
-        record::Envelope,
-        room::Room,
-        store::{EventStore, MemoryEventStore},
-        subscription::{Subscribe, Subscription},
-        translate::Translator,
         worker::{Engine, WorkerSettings},
+    },
+    error::Error,
+    ingest::{
+        buffer::{Class, Refused},
+        envelope::Envelope,
+        write_buf::Room,
+    },
+    log::{
+        batch::Batch,
+        event::{SseEvent, is_event_name},
+    },
+    reader::subscription::{Subscribe, Subscription},
+    sse::body::{SseBody, resume_point},
+    store::{EventStore, MemoryEventStore},
+    wire::{
+        control::Dropped,
+        id::{EventId, ResumePoint},
     },
 };
 

@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 
-use crate::sse::{
-    batch::{Batch, StoredEvent},
-    event::{Pin, StreamKey},
-    id::Sequence,
+use crate::{
+    log::{
+        batch::{Batch, StoredEvent},
+        event::{Pin, StreamKey},
+    },
+    wire::id::Sequence,
 };
 
 /// An event without a number.

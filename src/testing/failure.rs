@@ -8,11 +8,11 @@ use std::{
 use super::draft::Draft;
 use crate::{
     error::Error,
-    sse::{
+    log::{
         batch::StoredEvent,
         event::{Pin, StreamKey},
     },
-    sync::lock,
+    util::sync::lock,
 };
 
 /// Payload bytes that a message shows of one event.

@@ -20,12 +20,9 @@ use super::{
 };
 use crate::{
     error::Error,
-    sse::{
-        batch::StoredEvent,
-        event::StreamKey,
-        id::Sequence,
-        store::{Appended, EventStore, Follow, Life, PageLimit, StoredStream},
-    },
+    log::{batch::StoredEvent, event::StreamKey},
+    store::{Appended, EventStore, Follow, Life, PageLimit, StoredStream},
+    wire::id::Sequence,
 };
 
 /// Between two looks at a condition.

@@ -10,7 +10,7 @@ use super::{
     draft::Draft,
     failure::{self, Broken, Outcome, same},
 };
-use crate::sse::{
+use crate::log::{
     batch::StoredEvent,
     event::{Pin, StreamKey},
 };

@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::sse::{id::Epoch, retention::Retention};
+use crate::{log::retention::Retention, wire::id::Epoch};
 
 /// One place for a log, empty at first. The suite asks for a store at a place, and asks again at the same place to open
 /// the same log once more: after it let go of the first handle or, if the store can be followed

@@ -8,7 +8,7 @@ use super::{
     place::Place,
     random::Random,
 };
-use crate::sse::{retention::Retention, store::EventStore};
+use crate::{log::retention::Retention, store::EventStore};
 
 /// One promise that the suite checks.
 #[derive(Clone, Copy, Debug)]

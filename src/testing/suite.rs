@@ -13,7 +13,7 @@ use super::{
     place::Place,
     stage::{Check, Fault, Keeping, Setup, Stage},
 };
-use crate::sse::store::EventStore;
+use crate::store::EventStore;
 
 /// The seed of the random histories, unless another is [set](Suite::seed).
 pub const DEFAULT_SEED: u64 = 20_261_122;

@@ -12,18 +12,17 @@ use opentelemetry_sdk::trace::SpanData;
 use serde_json::{Map, Value as Json};
 
 use crate::{
+    engine::{log::Log, worker::Engine},
     error::Error,
-    spans::{
+    ingest::{buffer::Class, envelope::Envelope},
+    log::event::Pin,
+    reader::{ReadItem, subscription::Subscribe},
+    span::{
         event::{SpanId, TraceId},
-        json,
-        parse::{self, Parsed},
-        record,
+        json, record,
     },
-    sse::{
-        event::Pin, intake::Class, log::Log, reader::ReadItem, record::Envelope,
-        subscription::Subscribe, worker::Engine,
-    },
-    time::Timestamp,
+    trace::parse::{self, Parsed},
+    util::time::Timestamp,
     workflow::{
         run::Run,
         span::{bare, links},

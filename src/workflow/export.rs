@@ -19,11 +19,11 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData};
 
 use crate::{
-    spans::{
-        event::TraceId,
-        parts::ProcessorParts,
-        preset::{self, Decided, Ids},
+    otel::{
+        shared::ProcessorParts,
+        span_override::{self, Decided, Ids},
     },
+    span::event::TraceId,
     workflow::ids,
 };
 
@@ -71,7 +71,7 @@ impl Exporter {
             span_id: opentelemetry::SpanId::from_bytes(root.to_bytes()),
         };
         let builder = SpanBuilder::from_name(NO_IDS);
-        preset::ask(ids, || {
+        span_override::ask(ids, || {
             self.tracer.build_with_context(builder, &Context::new())
         })
         .unwrap_or(all)
@@ -98,7 +98,7 @@ impl Exporter {
             .with_events(data.events.events)
             .with_links(data.links.links);
         let state = wanted.trace_state().clone();
-        preset::with(ids, state, &self.parts.told, || {
+        span_override::with(ids, state, &self.parts.told, || {
             let mut span = self.tracer.build_with_context(builder, &parent);
             let made = span.span_context();
             let is_right =

@@ -15,9 +15,9 @@ use opentelemetry::{
 };
 
 use crate::{
-    spans::event::{SpanId, TraceId},
+    span::event::{SpanId, TraceId},
     workflow::{
-        attribute, ids,
+        attributes, ids,
         outcome::{Failure, Outcome},
         run::{Run, Stage},
         span::{Begin, OpenSpan, StepSpan},
@@ -157,9 +157,9 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
             let caller = Context::current().span().span_context().clone();
             let root = ids::root(self.run.trace_id);
             let mut attributes = self.attributes();
-            attributes.push(KeyValue::new(attribute::DEFINITION, name.clone()));
+            attributes.push(KeyValue::new(attributes::DEFINITION, name.clone()));
             attributes.push(KeyValue::new(
-                attribute::NAMESPACE,
+                attributes::NAMESPACE,
                 String::from(&*self.run.namespace),
             ));
             let is_elsewhere =
@@ -305,7 +305,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
 
     fn attributes(&self) -> Vec<KeyValue> {
         vec![KeyValue::new(
-            attribute::INSTANCE,
+            attributes::INSTANCE,
             String::from(&*self.run.instance),
         )]
     }

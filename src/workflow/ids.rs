@@ -4,9 +4,9 @@
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use sha2::{Digest as _, Sha256};
 
-use crate::spans::{
-    event::{SpanId, TraceId},
-    preset,
+use crate::{
+    otel::span_override,
+    span::event::{SpanId, TraceId},
 };
 
 /// Names one step among those of the same parent.
@@ -96,10 +96,10 @@ impl<G: IdGenerator> WorkflowIds<G> {
 
 impl<G: IdGenerator> IdGenerator for WorkflowIds<G> {
     fn new_trace_id(&self) -> opentelemetry::TraceId {
-        preset::trace_id().unwrap_or_else(|| self.inner.new_trace_id())
+        span_override::trace_id().unwrap_or_else(|| self.inner.new_trace_id())
     }
 
     fn new_span_id(&self) -> opentelemetry::SpanId {
-        preset::span_id().unwrap_or_else(|| self.inner.new_span_id())
+        span_override::span_id().unwrap_or_else(|| self.inner.new_span_id())
     }
 }

@@ -38,23 +38,22 @@
 //! starts and the first that ends are shown, whichever run that was, and ordinary spans that both open inside a step are
 //! shown twice.
 
-pub mod attribute;
-mod cancel;
-mod export;
-mod flows;
-mod handle;
-mod ids;
-pub mod local;
-mod outcome;
-mod run;
-mod span;
-mod step;
+pub mod attributes;
+pub(crate) mod cancel;
+pub(crate) mod export;
+pub(crate) mod handle;
+pub(crate) mod ids;
+pub(crate) mod outcome;
+pub(crate) mod run;
+pub(crate) mod span;
+pub(crate) mod step;
+pub(crate) mod workflows;
 
-pub use self::{
-    flows::Workflows,
+pub use crate::workflow::{
     handle::Workflow,
     ids::WorkflowIds,
     outcome::{Cause, Failure, Outcome, way},
     span::StepSpan,
     step::{Step, StepKind},
+    workflows::Workflows,
 };

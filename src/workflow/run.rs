@@ -9,13 +9,12 @@ use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
 use opentelemetry_sdk::Resource;
 
 use crate::{
-    spans::{
+    otel::{shared::ProcessorParts, span_override::Decided},
+    span::{
         event::{SpanId, TraceId},
-        parts::ProcessorParts,
-        preset::Decided,
         record::Lasting,
     },
-    sync::lock,
+    util::sync::lock,
     workflow::{
         export::Exporter,
         ids::{self, StepKey},

@@ -15,14 +15,14 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use crate::{
-    spans::{
+    span::{
         event::{SpanId, SpanState},
-        parse,
         record::{Doing, Nature},
     },
-    sync::lock,
+    trace::parse,
+    util::sync::lock,
     workflow::{
-        attribute,
+        attributes,
         export::SCOPE,
         outcome::Failure,
         run::Run,
@@ -233,7 +233,7 @@ impl Shown {
             let attempts = i64::from(progress.attempts) + 1;
             set(
                 &mut data.attributes,
-                KeyValue::new(attribute::ATTEMPTS, attempts),
+                KeyValue::new(attributes::ATTEMPTS, attempts),
             );
         }
         for pair in progress.attributes.drain(..) {
@@ -328,7 +328,7 @@ impl StepSpan {
             progress.dropped_events = progress.dropped_events.saturating_add(1);
         }
         drop(progress);
-        reporter.tell(KeyValue::new(attribute::ATTEMPTS, attempt + 1));
+        reporter.tell(KeyValue::new(attributes::ATTEMPTS, attempt + 1));
     }
 
     /// Sets an attribute of the span, which viewers see at once; the first 128 keys.

@@ -8,8 +8,8 @@ use std::{
 use opentelemetry::{KeyValue, Value};
 
 use crate::{
-    time::Timestamp,
-    workflow::{attribute, ids::StepKey},
+    util::time::Timestamp,
+    workflow::{attributes, ids::StepKey},
 };
 
 /// What a step does.
@@ -28,7 +28,7 @@ pub enum StepKind {
 }
 
 impl StepKind {
-    /// Returns the value of [`attribute::STEP_KIND`].
+    /// Returns the value of [`attributes::STEP_KIND`].
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Do => "do",
@@ -169,22 +169,22 @@ impl Step {
 
     /// What the end of the step repeats.
     pub(crate) fn lasting_attributes(&self) -> Vec<KeyValue> {
-        let mut all = vec![KeyValue::new(attribute::STEP_KIND, self.kind.as_str())];
+        let mut all = vec![KeyValue::new(attributes::STEP_KIND, self.kind.as_str())];
         if let Some(until) = self.until {
-            all.push(time(attribute::SLEEP_UNTIL, until));
+            all.push(time(attributes::SLEEP_UNTIL, until));
         }
         if let Some(lasting) = self.lasting {
-            all.push(milliseconds(attribute::SLEEP_DURATION, lasting));
+            all.push(milliseconds(attributes::SLEEP_DURATION, lasting));
         }
         if self.kind == StepKind::Wait {
             let event = self.event.clone().unwrap_or_else(|| self.name.clone());
-            all.push(KeyValue::new(attribute::WAIT_EVENT, event));
+            all.push(KeyValue::new(attributes::WAIT_EVENT, event));
         }
         if let Some(timeout) = self.timeout {
-            all.push(milliseconds(attribute::WAIT_TIMEOUT, timeout));
+            all.push(milliseconds(attributes::WAIT_TIMEOUT, timeout));
         }
         if let Some(attempt) = self.attempt {
-            all.push(KeyValue::new(attribute::ATTEMPTS, i64::from(attempt)));
+            all.push(KeyValue::new(attributes::ATTEMPTS, i64::from(attempt)));
         }
         all.extend(self.attributes.iter().cloned());
         all
@@ -195,10 +195,10 @@ impl Step {
         let moment = |duration: Option<Duration>| duration.and_then(|one| start.checked_add(one));
         let mut all = Vec::new();
         if let Some(until) = moment(self.lasting).filter(|_| self.until.is_none()) {
-            all.push(time(attribute::SLEEP_UNTIL, until));
+            all.push(time(attributes::SLEEP_UNTIL, until));
         }
         if let Some(until) = moment(self.timeout) {
-            all.push(time(attribute::WAIT_UNTIL, until));
+            all.push(time(attributes::WAIT_UNTIL, until));
         }
         all
     }
@@ -207,7 +207,7 @@ impl Step {
     pub(crate) fn lasting_waiting_attributes(&self) -> Vec<KeyValue> {
         let mut all = self.lasting_attributes();
         all.retain(|pair| {
-            [attribute::SLEEP_UNTIL, attribute::WAIT_EVENT].contains(&pair.key.as_str())
+            [attributes::SLEEP_UNTIL, attributes::WAIT_EVENT].contains(&pair.key.as_str())
         });
         all
     }

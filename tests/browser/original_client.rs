@@ -7,7 +7,7 @@ use std::io;
 use axum::{response::Html, routing::get};
 use livespan::{
     LiveSpans,
-    workflow::local::{Engine, Instance, StepError},
+    local_workflow::{Engine, Instance, StepError},
 };
 use serde_json::json;
 

@@ -9,8 +9,8 @@ use std::{
 use loom::{future::block_on, thread};
 
 use crate::{
-    sse::keys::Waiter,
-    sync::atomic::{AtomicU64, Ordering},
+    log::stream_index::Waiter,
+    util::sync::atomic::{AtomicU64, Ordering},
 };
 
 pub(crate) fn no_ring_is_lost() {

@@ -8,7 +8,7 @@ use loom::{
     thread::{self, JoinHandle},
 };
 
-use crate::sse::intake::{Class, Drain, Intake, Refused};
+use crate::ingest::buffer::{Class, Drain, Intake, Refused};
 
 const LONG: Duration = Duration::from_secs(3600);
 

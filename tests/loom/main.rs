@@ -12,18 +12,15 @@
 
 mod bell;
 mod handover;
+mod ingest;
+mod log;
 mod places;
-mod sse;
-mod sync;
+mod span;
+mod util;
+mod wire;
 
 #[path = "../../src/error.rs"]
 mod error;
-#[path = "../../src/hash.rs"]
-mod hash;
-#[path = "../../src/spans/lease.rs"]
-mod lease;
-#[path = "../../src/time.rs"]
-mod time;
 
 /// Checks with so many forced switches from one thread to another at most, which bounds the number of orders.
 fn check(preemptions: usize, model: fn()) {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use loom::{sync::Arc, thread};
 
 use crate::{
-    lease::{Key, Leases, Region, Scope, Sent},
-    sync::atomic::{AtomicU64, Ordering},
+    span::delta::slots::{Key, Leases, Region, Scope, Sent},
+    util::sync::atomic::{AtomicU64, Ordering},
 };
 
 /// What a record tells the worker of a place.

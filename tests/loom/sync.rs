@@ -1,7 +1,7 @@
-//! What the modules take from [`crate::sync`], in loom's model. Time never passes in it: who is not woken waits for ever,
+//! What the modules take from [`crate::util::sync`], in loom's model. Time never passes in it: who is not woken waits for ever,
 //! and loom says so.
 
-#[path = "../../src/sync/locks.rs"]
+#[path = "../../src/util/sync/locks.rs"]
 mod locks;
 #[path = "../models/spin.rs"]
 mod spin;

@@ -7,14 +7,13 @@ use std::{
 
 use crate::{
     history::number_of,
+    ingest::buffer::{Class, Refused},
+    log::{batch::StoredEvent, event::StreamKey},
     plan::{Mood, stream_of},
-    sse::{
-        batch::StoredEvent,
+    reader::subscription::Event,
+    wire::{
         control::Gap,
-        event::StreamKey,
         id::{EventId, ResumePoint},
-        intake::{Class, Refused},
-        subscription::Event,
     },
 };
 

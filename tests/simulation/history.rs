@@ -17,26 +17,28 @@ use shuttle::thread::{self, JoinHandle};
 use crate::{
     checks::{Answered, Flushed, Happened, Outcome, Reader, Seen, Told, Verdict},
     clock,
-    plan::{End, LONG, Mood, Op, Plan, ReaderPlan, Storage, stream_of},
-    random::Random,
-    shared::{Heal, shared},
-    sse::{
-        batch::Batch,
-        control::Gap,
-        event::Pin,
-        id::{EventId, ResumePoint},
-        intake::{Class, Refused},
+    engine::{
+        encoder::Translator,
         log::Log,
-        record::Envelope,
-        room::Room,
-        store::{EventStore, MemoryEventStore},
-        subscription::{Message, Subscribe, Subscription},
-        translate::Translator,
-        wait::block_on,
         worker::{Engine, WorkerSettings},
     },
-    store::{Kept, ScriptedStore, sleep},
-    sync,
+    ingest::{
+        buffer::{Class, Refused},
+        envelope::Envelope,
+        write_buf::Room,
+    },
+    log::{batch::Batch, event::Pin},
+    plan::{End, LONG, Mood, Op, Plan, ReaderPlan, Storage, stream_of},
+    random::Random,
+    reader::subscription::{Message, Subscribe, Subscription},
+    scripted_store::{Kept, ScriptedStore, sleep},
+    shared::{Heal, shared},
+    store::{EventStore, MemoryEventStore},
+    util::{block_on::block_on, sync},
+    wire::{
+        control::Gap,
+        id::{EventId, ResumePoint},
+    },
 };
 
 /// The first byte of a record that the translator of a simulation reads.

@@ -25,18 +25,26 @@ mod history;
 mod plan;
 mod random;
 mod schedule;
+mod scripted_store;
 mod shared;
-mod store;
-mod sync;
+mod util;
 
+#[path = "../../src/engine/mod.rs"]
+mod engine;
 #[path = "../../src/error.rs"]
 mod error;
-#[path = "../../src/hash.rs"]
-mod hash;
+#[path = "../../src/ingest/mod.rs"]
+mod ingest;
+#[path = "../../src/log/mod.rs"]
+mod log;
+#[path = "../../src/reader/mod.rs"]
+mod reader;
 #[path = "../../src/sse/mod.rs"]
 mod sse;
-#[path = "../../src/time.rs"]
-mod time;
+#[path = "../../src/store/mod.rs"]
+mod store;
+#[path = "../../src/wire/mod.rs"]
+mod wire;
 
 use std::{
     cell::RefCell,

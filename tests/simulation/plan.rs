@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::{
+    ingest::buffer::Class,
+    log::{event::StreamKey, retention::Retention},
     random::Random,
-    sse::{event::StreamKey, id::ResumePoint, intake::Class, retention::Retention},
-    store::{Fault, Script},
+    scripted_store::{Fault, Script},
+    wire::id::ResumePoint,
 };
 
 pub(crate) const LONG: Duration = Duration::from_secs(600);

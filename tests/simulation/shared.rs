@@ -12,15 +12,15 @@ use std::{
 
 use crate::{
     error::Error,
-    sse::{
+    log::{
         batch::{Batch, StoredEvent},
         event::StreamKey,
-        id::Sequence,
         retention::Retention,
-        store::{Appended, EventStore, Follow, HeadFuture, Life, PageLimit, ReadFuture},
     },
-    store::{Fault, Kept, PATIENCE, Script, lives, sleep, stored},
-    sync::{Condvar, Instant, Mutex, lock},
+    scripted_store::{Fault, Kept, PATIENCE, Script, lives, sleep, stored},
+    store::{Appended, EventStore, Follow, HeadFuture, Life, PageLimit, ReadFuture},
+    util::sync::{Condvar, Instant, Mutex, lock},
+    wire::id::Sequence,
 };
 
 /// What both logs write to.

@@ -1,7 +1,7 @@
-//! What the log takes from [`crate::sync`], on a simulated machine: every use of it is a point at which another task may
+//! What the log takes from [`crate::util::sync`], on a simulated machine: every use of it is a point at which another task may
 //! go on, and time is the run's.
 
-#[path = "../../src/sync/locks.rs"]
+#[path = "../../src/util/sync/locks.rs"]
 mod locks;
 #[path = "../models/spin.rs"]
 mod spin;

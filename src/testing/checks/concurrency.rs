@@ -8,7 +8,8 @@ use std::{
 
 use super::retention::joined;
 use crate::{
-    sse::{batch::StoredEvent, store::PageLimit},
+    log::batch::StoredEvent,
+    store::PageLimit,
     testing::{
         draft::{mixed, stream},
         failure::{Outcome, holds},

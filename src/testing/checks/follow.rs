@@ -8,7 +8,8 @@ use std::{
 
 use super::retention::joined;
 use crate::{
-    sse::{batch::StoredEvent, event::StreamKey, id::Sequence, store::PageLimit},
+    log::{batch::StoredEvent, event::StreamKey},
+    store::PageLimit,
     testing::{
         draft::{Draft, mixed, stream},
         failure::{self, Broken, Outcome, holds, same},
@@ -16,6 +17,7 @@ use crate::{
         model::{Model, Read, Scope, Writer},
         stage::Stage,
     },
+    wire::id::Sequence,
 };
 
 const WRITERS: u64 = 3;

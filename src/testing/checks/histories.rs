@@ -1,12 +1,12 @@
 //! Random histories, compared with the naive model after every step; the one that is told of a failure is short.
 
 use crate::{
-    sse::{
+    log::{
         batch::StoredEvent,
         event::{Pin, StreamKey},
         retention::Retention,
-        store::PageLimit,
     },
+    store::PageLimit,
     testing::{
         draft::{Draft, stream},
         failure::{Broken, Outcome, Trail, holds, same},

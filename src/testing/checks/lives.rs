@@ -3,11 +3,8 @@
 use std::collections::HashSet;
 
 use crate::{
-    sse::{
-        id::Epoch,
-        retention::Retention,
-        store::{Life, PageLimit},
-    },
+    log::retention::Retention,
+    store::{Life, PageLimit},
     testing::{
         draft::{Draft, mixed, stream},
         failure::{self, Outcome, holds, same},
@@ -15,6 +12,7 @@ use crate::{
         model::{Model, Scope, same_abandoned},
         stage::Stage,
     },
+    wire::id::Epoch,
 };
 
 pub(crate) fn survives_reopening(stage: &Stage<'_>) -> Outcome {

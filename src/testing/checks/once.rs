@@ -1,7 +1,7 @@
 //! Events that must be kept only once: the first opening and the first closing of a token, as long as they are kept.
 
 use crate::{
-    sse::retention::Retention,
+    log::retention::Retention,
     testing::{
         draft::{Draft, stream},
         failure::{Outcome, same},

@@ -1,7 +1,7 @@
 //! Pages: every cut, every limit.
 
 use crate::{
-    sse::store::PageLimit,
+    store::PageLimit,
     testing::{
         draft::{Draft, mixed, stream},
         failure::{Outcome, same},

@@ -1,7 +1,7 @@
 //! Bytes of any value and number, in payloads, names and stream keys.
 
 use crate::{
-    sse::event::StreamKey,
+    log::event::StreamKey,
     testing::{
         draft::{Draft, stream},
         failure::Outcome,

@@ -1,11 +1,11 @@
 //! Opening events: kept beyond retention until they are closed, within bounds.
 
 use crate::{
-    sse::{
+    log::{
         batch::StoredEvent,
         retention::{RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention},
-        store::PageLimit,
     },
+    store::PageLimit,
     testing::{
         draft::{Draft, mixed, stream},
         failure::{Outcome, holds, same},

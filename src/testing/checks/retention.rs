@@ -7,7 +7,8 @@ use std::{
 };
 
 use crate::{
-    sse::{batch::StoredEvent, retention::Retention, store::PageLimit},
+    log::{batch::StoredEvent, retention::Retention},
+    store::PageLimit,
     testing::{
         draft::{Draft, mixed, stream},
         failure::{self, Broken, Outcome, holds, same},

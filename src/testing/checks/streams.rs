@@ -3,11 +3,8 @@
 use std::collections::HashMap;
 
 use crate::{
-    sse::{
-        event::StreamKey,
-        id::Sequence,
-        store::{PageLimit, StoredStream},
-    },
+    log::event::StreamKey,
+    store::{PageLimit, StoredStream},
     testing::{
         draft::{Draft, mixed, stream},
         failure::{Outcome, same},
@@ -15,6 +12,7 @@ use crate::{
         model::{Model, Scope},
         stage::Stage,
     },
+    wire::id::Sequence,
 };
 
 pub(crate) fn reads_streams(stage: &Stage<'_>) -> Outcome {

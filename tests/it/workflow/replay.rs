@@ -10,7 +10,7 @@ use std::{
 
 use livespan::{
     LiveSpans, NullEventStore, Retention,
-    workflow::{Step, Workflow, Workflows, attribute},
+    workflow::{Step, Workflow, Workflows, attributes},
 };
 use serde_json::json;
 
@@ -93,8 +93,8 @@ fn a_suspended_workflow_waits_and_says_what_for() {
     assert_eq!(told(&watched), expected);
     let events = watched.events();
     let started = event(&events, "started", "nap");
-    let until = &started["attributes"][attribute::SLEEP_UNTIL];
-    let expected = json!({ attribute::SLEEP_UNTIL: until });
+    let until = &started["attributes"][attributes::SLEEP_UNTIL];
+    let expected = json!({ attributes::SLEEP_UNTIL: until });
     assert_eq!(event(&events, "updated", "nap")["attributes"], expected);
     // The next turn is dropped as well: nothing has changed.
     {

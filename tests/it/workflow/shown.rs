@@ -10,7 +10,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use livespan::workflow::{Failure, Step, StepKind, StepSpan, Workflow, Workflows, attribute, way};
+use livespan::workflow::{Failure, Step, StepKind, StepSpan, Workflow, Workflows, attributes, way};
 use opentelemetry::{
     Context, KeyValue,
     trace::{Span as _, TraceContextExt as _, Tracer as _, TracerProvider as _},
@@ -139,8 +139,8 @@ fn steps_say_what_they_do_and_what_they_wait_for() {
     }
     // When a sleep wakes and a wait gives up is counted from the start, which only the first start knows.
     for (name, key) in [
-        ("nap", attribute::SLEEP_UNTIL),
-        ("vote", attribute::WAIT_UNTIL),
+        ("nap", attributes::SLEEP_UNTIL),
+        ("vote", attributes::WAIT_UNTIL),
     ] {
         let started = event(&events, "started", name);
         let until = started["attributes"][key].as_str().unwrap();

@@ -88,11 +88,11 @@ impl Drop for Proxy {
 fn append_sha() -> String {
     let source = concat!(
         "#!lua\n",
-        include_str!("../../../../src/sse/store/redis/lua/common.lua"),
+        include_str!("../../../../src/store/redis/lua/common.lua"),
         "\n",
-        include_str!("../../../../src/sse/store/redis/lua/writing.lua"),
+        include_str!("../../../../src/store/redis/lua/writing.lua"),
         "\n",
-        include_str!("../../../../src/sse/store/redis/lua/append.lua")
+        include_str!("../../../../src/store/redis/lua/append.lua")
     );
     redis::Script::new(source).get_hash().to_owned()
 }

@@ -12,7 +12,7 @@ use std::{
 
 use livespan::{
     LiveSpans, Retention,
-    workflow::local::{Backoff, Engine, Instance, Refused, State, StepError, Wait, Work},
+    local_workflow::{Backoff, Engine, Instance, Refused, State, StepError, Wait, Work},
 };
 use serde_json::json;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use livespan::{
     LiveSpans,
-    workflow::local::{
+    local_workflow::{
         Engine, INBOX_BYTES_MAX, INBOX_EVENTS_MAX, Instance, Refused, State, StepError, Wait,
     },
 };

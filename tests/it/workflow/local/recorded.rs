@@ -8,7 +8,7 @@ use std::{
 
 use livespan::{
     LiveSpans,
-    workflow::local::{Engine, Instance, StepError, Work},
+    local_workflow::{Engine, Instance, StepError, Work},
 };
 use serde_json::Value as Json;
 use tokio::{

@@ -4,7 +4,7 @@ use axum::{Router, body::Body};
 use http::{Request, Response, StatusCode};
 use livespan::{
     LiveSpans,
-    workflow::local::{Engine, INBOX_EVENTS_MAX, Instance, State, StepError},
+    local_workflow::{Engine, INBOX_EVENTS_MAX, Instance, State, StepError},
 };
 use opentelemetry::trace::{Span as _, Tracer as _};
 use serde_json::{Value as Json, json};

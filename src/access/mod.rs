@@ -1,0 +1,391 @@
+//! Who may read the log over HTTP, as the app says it: data, and the app's own functions. Requests are held against it in
+//! `http::guard`.
+
+#![cfg_attr(
+    not(feature = "http"),
+    expect(dead_code, reason = "read over HTTP only")
+)]
+
+pub(crate) mod projection;
+#[cfg(feature = "http")]
+pub(crate) mod signing;
+#[cfg(feature = "http")]
+pub(crate) mod stream_limits;
+#[cfg(feature = "http")]
+pub(crate) mod trace_scope;
+pub(crate) mod view;
+
+use std::{collections::HashSet, env, fmt, future::Future, pin::Pin, sync::Arc, time::SystemTime};
+
+use http::request::Parts;
+
+use crate::{access::view::View, error::Error, span::event::TraceId};
+
+/// Streams over HTTP that are open at once, unless set otherwise.
+pub const DEFAULT_SUBSCRIBERS_MAX: usize = 16_384;
+/// Streams over HTTP that clients of one address have open at once, unless set otherwise or on the loopback.
+pub const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = 1024;
+
+/// Who may read the log over HTTP. Without any, only requests with a loopback `Host` are answered, and none that are known
+/// to come from another machine.
+///
+/// ```
+/// use livespan::{Access, Auth, LiveSpans};
+///
+/// // One secret for all who may read:
+/// let live = LiveSpans::builder().auth(Auth::token("a long random text")).build()?;
+/// # drop(live);
+/// // … or your app's own rule:
+/// let auth = Auth::check(|request| match request.headers.get("x-role") {
+///     Some(role) if role == "admin" => Access::everything(),
+///     _ => Access::nothing(),
+/// });
+/// let live = LiveSpans::builder().auth(auth).build()?;
+/// # drop(live);
+/// # Ok::<(), livespan::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Auth(pub(crate) Rule);
+
+pub(crate) type Check = Arc<dyn Fn(&Parts) -> Access + Send + Sync>;
+pub(crate) type CheckAsync =
+    Arc<dyn Fn(Parts) -> Pin<Box<dyn Future<Output = Access> + Send>> + Send + Sync>;
+
+#[derive(Clone)]
+pub(crate) enum Rule {
+    Public,
+    Token(String),
+    /// A token that stands in this variable of the environment.
+    TokenFrom(String),
+    Check(Check),
+    CheckAsync(CheckAsync),
+}
+
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rule = match &self.0 {
+            Rule::Public => "public",
+            Rule::Token(_) | Rule::TokenFrom(_) => "token",
+            Rule::Check(_) | Rule::CheckAsync(_) => "check",
+        };
+        f.debug_tuple("Auth").field(&rule).finish()
+    }
+}
+
+impl Auth {
+    /// Anyone who can reach the address may read everything. Say this only behind your own access control.
+    pub fn public() -> Self {
+        Self(Rule::Public)
+    }
+
+    /// Who knows the token may read everything: in `Authorization: Bearer` (RFC 6750), or in a browser that has signed in
+    /// with it, or with the one-time link of [`LiveServer::login_url`](crate::LiveServer::login_url). The browser's cookie
+    /// is made from the token, so it outlives a restart, and a new token ends it. The token is compared in constant time.
+    ///
+    /// Use at least 16 random bytes: who has seen a cookie can try out short tokens without asking the server.
+    /// [`build`](crate::LiveSpansBuilder::build) refuses an empty one, and one with characters that a header cannot carry.
+    pub fn token(token: impl Into<String>) -> Self {
+        Self(Rule::Token(token.into()))
+    }
+
+    /// As [`token`](Self::token), with the token in a variable of the environment.
+    /// [`build`](crate::LiveSpansBuilder::build) refuses one that is not set.
+    pub fn token_from_env(variable: impl Into<String>) -> Self {
+        Self(Rule::TokenFrom(variable.into()))
+    }
+
+    /// Asks `check` what the sender of a request may read. It runs on the connection's task, so it must be quick and must
+    /// not block. While a stream runs it is asked again every [`RECHECK_INTERVAL`](crate::RECHECK_INTERVAL) with the head
+    /// of the same request; what it takes back ends the stream with `end` (`expired`).
+    ///
+    /// State-changing requests never reach the log, so it needs no protection against forged ones; a session cookie is
+    /// enough. Of what a page of another origin makes a browser ask it sees no cookies, whether or not the origin is one of
+    /// the [`allowed_origins`](crate::LiveSpansBuilder::allowed_origins).
+    pub fn check(check: impl Fn(&Parts) -> Access + Send + Sync + 'static) -> Self {
+        Self(Rule::Check(Arc::new(check)))
+    }
+
+    /// As [`check`](Self::check), for a rule that must wait, such as for a database. Without an answer within
+    /// [`CHECK_TIMEOUT`](crate::CHECK_TIMEOUT) the request is refused, and a running stream ends.
+    pub fn check_async<F>(check: impl Fn(Parts) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Access> + Send + 'static,
+    {
+        Self(Rule::CheckAsync(Arc::new(move |parts| {
+            Box::pin(check(parts))
+        })))
+    }
+}
+
+/// What one reader may read: the answer of [`Auth::check`].
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use livespan::{Access, TraceId};
+///
+/// let trace: TraceId = "4bf92f3577b34da6a3ce929d0e0e4736".parse()?;
+/// let access = Access::traces([trace]).until(SystemTime::now() + Duration::from_secs(600));
+/// # drop(access);
+/// # Ok::<(), livespan::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    pub(crate) reach: Reach,
+    pub(crate) until: Option<SystemTime>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    Nothing,
+    Expired,
+    Everything,
+    Traces(Arc<HashSet<TraceId>>),
+}
+
+impl Access {
+    fn new(reach: Reach) -> Self {
+        Self { reach, until: None }
+    }
+
+    /// Nothing: the request is answered with `403`.
+    pub fn nothing() -> Self {
+        Self::new(Reach::Nothing)
+    }
+
+    /// What there was has run out: a stream opens and ends with `end` (`expired`), which an `EventSource` survives; other
+    /// requests are answered with `401`.
+    pub fn expired() -> Self {
+        Self::new(Reach::Expired)
+    }
+
+    /// The whole log.
+    pub fn everything() -> Self {
+        Self::new(Reach::Everything)
+    }
+
+    /// These traces only. Other traces are neither shown nor named: not in lists and searches, not by links, not by the
+    /// processes that worked on them; a request for another trace is answered with `403` whether or not there is one.
+    /// `/status` and `/stats/durations`, which tell of the whole log, are refused.
+    ///
+    /// What the numbers still tell: ids are places in the whole log, and `hello`, `ping` and `gap` give its head, its
+    /// oldest event and its counts of dropped events, so such a reader can see how busy the log is.
+    ///
+    /// Meant for some traces, not thousands: a stream looks up each event among them.
+    pub fn traces(traces: impl IntoIterator<Item = TraceId>) -> Self {
+        Self::new(Reach::Traces(Arc::new(traces.into_iter().collect())))
+    }
+
+    /// Until this moment: then a running stream ends with `end` (`expired`).
+    #[must_use]
+    pub fn until(mut self, moment: SystemTime) -> Self {
+        self.until = Some(moment);
+        self
+    }
+
+    /// What is left of it at this moment.
+    #[cfg(feature = "http")]
+    pub(crate) fn at(self, now: SystemTime) -> Self {
+        match self.until {
+            Some(until) if until <= now && self.reach != Reach::Nothing => Self::expired(),
+            _ => self,
+        }
+    }
+
+    /// Whether it reaches everything that `other` does.
+    #[cfg(feature = "http")]
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        match (&self.reach, &other.reach) {
+            (Reach::Everything, _) => true,
+            (Reach::Traces(mine), Reach::Traces(others)) => others.is_subset(mine),
+            _ => false,
+        }
+    }
+}
+
+/// What the builder was told of who may connect, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    pub(crate) auth: Option<Auth>,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) ticket_key: Option<Secret>,
+    pub(crate) ticket_view: View,
+    pub(crate) subscribers_max: usize,
+    /// `None`: the default, but not on the loopback.
+    pub(crate) subscribers_per_address: Option<usize>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            auth: None,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            ticket_key: None,
+            ticket_view: View::default(),
+            subscribers_max: DEFAULT_SUBSCRIBERS_MAX,
+            subscribers_per_address: None,
+        }
+    }
+}
+
+/// Bytes that no log shows.
+#[derive(Clone)]
+pub(crate) struct Secret(pub(crate) Vec<u8>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Gate {
+    /// Reads what the environment has, and refuses what cannot work.
+    pub(crate) fn checked(mut self) -> Result<Self, Error> {
+        if let Some(Auth(rule)) = &mut self.auth {
+            *rule = checked_rule(rule)?;
+        }
+        if self
+            .ticket_key
+            .as_ref()
+            .is_some_and(|key| key.0.len() < TICKET_KEY_BYTES_MIN)
+        {
+            return Err(Error::invalid(format!(
+                "the ticket key has less than {TICKET_KEY_BYTES_MIN} bytes"
+            )));
+        }
+        for origin in &mut self.allowed_origins {
+            *origin = checked_origin(origin)?;
+        }
+        Ok(self)
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn token(&self) -> Option<&str> {
+        match &self.auth {
+            Some(Auth(Rule::Token(token))) => Some(token),
+            _ => None,
+        }
+    }
+}
+
+/// The shortest key that tickets are signed with.
+pub(crate) const TICKET_KEY_BYTES_MIN: usize = 16;
+
+fn checked_rule(rule: &Rule) -> Result<Rule, Error> {
+    let (token, place) = match rule {
+        Rule::Token(token) => (token.clone(), "the token".to_owned()),
+        Rule::TokenFrom(variable) => {
+            let value = env::var_os(variable).ok_or_else(|| {
+                Error::invalid(format!(
+                    "{variable} is not set: it is to hold the token that readers need"
+                ))
+            })?;
+            (
+                value.to_string_lossy().into_owned(),
+                format!("the token in {variable}"),
+            )
+        }
+        other => return Ok(other.clone()),
+    };
+    if token.is_empty() {
+        return Err(Error::invalid(format!("{place} is empty")));
+    }
+    // RFC 9110, section 5.5: what a field value may hold without ambiguity.
+    if !token
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        || token.trim() != token
+    {
+        return Err(Error::invalid(format!(
+            "{place} has characters that a header cannot carry: only visible ASCII, and blanks within"
+        )));
+    }
+    Ok(Rule::Token(token))
+}
+
+/// An origin as browsers write it in `Origin` (RFC 6454, section 6.2): scheme, host and, unless it is the default, port.
+fn checked_origin(origin: &str) -> Result<String, Error> {
+    let wrong = || {
+        Error::invalid(format!(
+            "{origin:?} is not an origin, such as \"https://shop.example\" or \"http://localhost:3000\""
+        ))
+    };
+    let lower = origin.to_ascii_lowercase();
+    let (scheme, authority) = lower.split_once("://").ok_or_else(wrong)?;
+    let is_scheme = matches!(scheme, "http" | "https");
+    let parsed: http::uri::Authority = authority.parse().map_err(|_invalid| wrong())?;
+    if !is_scheme || authority.contains(['/', '@', '*', '?', '#']) || parsed.host().is_empty() {
+        return Err(wrong());
+    }
+    let default = if scheme == "https" { ":443" } else { ":80" };
+    let authority = authority.strip_suffix(default).unwrap_or(authority);
+    Ok(format!("{scheme}://{authority}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_written_as_browsers_do() {
+        for (given, written) in [
+            ("https://shop.example", "https://shop.example"),
+            ("HTTPS://Shop.Example:443", "https://shop.example"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("http://[::1]:80", "http://[::1]"),
+        ] {
+            assert_eq!(checked_origin(given).unwrap(), written);
+        }
+        for wrong in [
+            "*",
+            "null",
+            "",
+            "shop.example",
+            "https://",
+            "https://shop.example/",
+            "https://*.example",
+            "https://user@shop.example",
+            "file://shop",
+        ] {
+            let error = checked_origin(wrong).unwrap_err();
+            assert!(error.is_invalid());
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "{wrong:?} is not an origin, such as \"https://shop.example\" or \"http://localhost:3000\""
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_that_no_header_can_carry_is_refused() {
+        let refused = |token: &str| {
+            let rule = Rule::Token(token.to_owned());
+            checked_rule(&rule).map(drop).unwrap_err().to_string()
+        };
+        assert_eq!(refused(""), "the token is empty");
+        for token in ["a\nb", "späti", " a", "a ", "a\u{7f}"] {
+            assert_eq!(
+                refused(token),
+                "the token has characters that a header cannot carry: only visible ASCII, and blanks within"
+            );
+        }
+        let missing = Rule::TokenFrom("LIVESPAN_TEST_NOT_SET".to_owned());
+        assert_eq!(
+            checked_rule(&missing).map(drop).unwrap_err().to_string(),
+            "LIVESPAN_TEST_NOT_SET is not set: it is to hold the token that readers need"
+        );
+    }
+
+    #[test]
+    fn nothing_of_a_secret_is_shown() {
+        let gate = Gate {
+            auth: Some(Auth::token("hush-hush")),
+            ticket_key: Some(Secret(b"hush-hush".to_vec())),
+            ..Gate::default()
+        };
+        assert!(!format!("{gate:?}").contains("hush"), "{gate:?}");
+    }
+}

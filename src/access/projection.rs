@@ -1,0 +1,217 @@
+//! An event as somebody gets it who may not see all of it: parts of what `json.rs` wrote are left out, and what stays is
+//! copied as it stands. Pure.
+
+use std::{borrow::Cow, collections::HashSet};
+
+use crate::span::{
+    event::{SpanId, TraceId},
+    json,
+};
+
+/// What is shown of a span that a view shows, beside its attributes. Not: scope and service, which say how a program is
+/// built; events, links, log records and trace state, which may say anything.
+const VIEWED: &[&str] = &[
+    "type",
+    "traceId",
+    "spanId",
+    "parentSpanId",
+    "name",
+    "kind",
+    "process",
+    "state",
+    "startTimestamp",
+    "timestamp",
+    "parentRemote",
+    "lost",
+    "cancelled",
+    "durable",
+];
+
+/// What a view decides by.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) span: SpanId,
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) kind: Cow<'a, str>,
+    pub(crate) scope: Cow<'a, str>,
+}
+
+/// The text of the field, if it has one.
+fn text<'a>(payload: &'a [u8], wanted: &str) -> Option<Cow<'a, str>> {
+    let (_, value) = json::fields(payload).find(|(key, _)| *key == wanted.as_bytes())?;
+    let plain = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    if plain.contains(&b'\\') {
+        return serde_json::from_slice(value).ok().map(Cow::Owned);
+    }
+    str::from_utf8(plain).ok().map(Cow::Borrowed)
+}
+
+/// What the event says of its span.
+pub(crate) fn facts(payload: &[u8]) -> Option<Facts<'_>> {
+    Some(Facts {
+        span: text(payload, "spanId")?.parse().ok()?,
+        name: text(payload, "name").unwrap_or_default(),
+        kind: text(payload, "kind").unwrap_or_default(),
+        scope: text(payload, "scope").unwrap_or_default(),
+    })
+}
+
+/// The process that the event is of.
+pub(crate) fn process(payload: &[u8]) -> Option<Cow<'_, str>> {
+    text(payload, "process")
+}
+
+/// Whether an end's status has a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Messages {
+    Shown,
+    LeftOut,
+}
+
+/// A span's event with nothing but what a view shows, and these attributes.
+pub(crate) fn viewed(payload: &[u8], attributes: &HashSet<String>, messages: Messages) -> Vec<u8> {
+    let mut out = Vec::with_capacity(payload.len());
+    out.push(b'{');
+    for (key, value) in json::fields(payload) {
+        if VIEWED.iter().any(|shown| shown.as_bytes() == key) {
+            field(&mut out, key, value);
+        } else if key == b"attributes" || key == b"attributeTypes" {
+            let kept = kept(value, |key| attributes.contains(key));
+            if key == b"attributes" || kept.len() > "{}".len() {
+                field(&mut out, key, &kept);
+            }
+        } else if key == b"status" {
+            let status = kept(value, |key| key != "message" || messages == Messages::Shown);
+            field(&mut out, key, &status);
+        }
+    }
+    out.push(b'}');
+    out
+}
+
+/// The event without links to other traces than these; `None` when it has none, so that it can be sent as it is.
+pub(crate) fn without_links(payload: &[u8], traces: &HashSet<TraceId>) -> Option<Vec<u8>> {
+    let is_own = |link: &[u8]| {
+        text(link, "traceId")
+            .and_then(|trace| trace.parse().ok())
+            .is_some_and(|trace: TraceId| traces.contains(&trace))
+    };
+    let (_, links) = json::fields(payload).find(|(key, _)| *key == b"links")?;
+    if json::elements(links).all(is_own) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(payload.len());
+    out.push(b'{');
+    for (key, value) in json::fields(payload) {
+        if key == b"links" {
+            let own: Vec<&[u8]> = json::elements(value).filter(|link| is_own(link)).collect();
+            if !own.is_empty() {
+                let list = [b"[".as_slice(), &own.join(b",".as_slice()), b"]"].concat();
+                field(&mut out, key, &list);
+            }
+        } else {
+            field(&mut out, key, value);
+        }
+    }
+    out.push(b'}');
+    Some(out)
+}
+
+/// The object with the fields that `wanted` accepts by their keys.
+fn kept(object: &[u8], wanted: impl Fn(&str) -> bool) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    for (key, value) in json::fields(object) {
+        let quoted = [b"\"".as_slice(), key, b"\""].concat();
+        let key_text: Option<Cow<'_, str>> = if key.contains(&b'\\') {
+            serde_json::from_slice(&quoted).ok().map(Cow::Owned)
+        } else {
+            str::from_utf8(key).ok().map(Cow::Borrowed)
+        };
+        if key_text.is_some_and(|key| wanted(&key)) {
+            field(&mut out, key, value);
+        }
+    }
+    out.push(b'}');
+    out
+}
+
+fn field(out: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    out.push(b'"');
+    out.extend_from_slice(key);
+    out.extend_from_slice(b"\":");
+    out.extend_from_slice(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENDED: &str = concat!(
+        r#"{"type":"ended","traceId":"00000000000000000000000000000001","spanId":"0000000000000002","#,
+        r#""parentSpanId":null,"name":"pay \"now\"","kind":"SERVER","process":"p1","service":"shop","scope":"shop::cart","#,
+        r#""status":{"code":"ERROR","message":"no } money"},"attributes":{"step":1,"db.statement":"SELECT {","a\"b":[1,{"x":2}]},"#,
+        r#""attributeTypes":{"step":"int","n":"int"},"startTimestamp":"T1","timestamp":"T2","#,
+        r#""events":[{"name":"exception"}],"links":[{"traceId":"00000000000000000000000000000001","spanId":"1"},"#,
+        r#"{"traceId":"00000000000000000000000000000002","spanId":"2","attributes":{"a":"]"}}],"traceState":"a=b","cut":["x"]}"#
+    );
+
+    fn shown(attributes: &[&str], messages: Messages) -> String {
+        let attributes = attributes.iter().map(|key| (*key).to_owned()).collect();
+        String::from_utf8(viewed(ENDED.as_bytes(), &attributes, messages)).unwrap()
+    }
+
+    #[test]
+    fn a_view_shows_what_it_names_and_nothing_else() {
+        assert_eq!(
+            shown(&[], Messages::LeftOut),
+            concat!(
+                r#"{"type":"ended","traceId":"00000000000000000000000000000001","spanId":"0000000000000002","#,
+                r#""parentSpanId":null,"name":"pay \"now\"","kind":"SERVER","process":"p1","status":{"code":"ERROR"},"#,
+                r#""attributes":{},"startTimestamp":"T1","timestamp":"T2"}"#
+            )
+        );
+        assert_eq!(
+            shown(&["step", "a\"b"], Messages::Shown),
+            concat!(
+                r#"{"type":"ended","traceId":"00000000000000000000000000000001","spanId":"0000000000000002","#,
+                r#""parentSpanId":null,"name":"pay \"now\"","kind":"SERVER","process":"p1","#,
+                r#""status":{"code":"ERROR","message":"no } money"},"attributes":{"step":1,"a\"b":[1,{"x":2}]},"#,
+                r#""attributeTypes":{"step":"int"},"startTimestamp":"T1","timestamp":"T2"}"#
+            )
+        );
+    }
+
+    #[test]
+    fn links_to_other_traces_are_left_out_and_the_rest_stands_as_it_is() {
+        let trace = |number: u128| TraceId::from_bytes(number.to_be_bytes()).unwrap();
+        let rest = |traces: &[u128]| {
+            let traces = traces.iter().map(|number| trace(*number)).collect();
+            without_links(ENDED.as_bytes(), &traces).map(|out| String::from_utf8(out).unwrap())
+        };
+        assert_eq!(rest(&[1, 2]), None);
+        let one = r#""links":[{"traceId":"00000000000000000000000000000001","spanId":"1"}],"#;
+        let start = ENDED.split(r#""links""#).next().unwrap();
+        let end = ENDED.split("}}],").nth(1).unwrap();
+        assert_eq!(rest(&[1]).unwrap(), format!("{start}{one}{end}"));
+        assert_eq!(rest(&[3]).unwrap(), format!("{start}{end}"));
+        assert_eq!(
+            without_links(br#"{"type":"started"}"#, &HashSet::new()),
+            None
+        );
+    }
+
+    #[test]
+    fn what_decides_is_read_unescaped() {
+        let facts = facts(ENDED.as_bytes()).unwrap();
+        assert_eq!(
+            (&*facts.name, &*facts.kind, &*facts.scope),
+            ("pay \"now\"", "SERVER", "shop::cart")
+        );
+        assert_eq!(process(ENDED.as_bytes()).unwrap(), "p1");
+        assert!(super::facts(b"{}").is_none());
+        assert!(super::facts(b"nonsense").is_none());
+    }
+}

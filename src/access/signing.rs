@@ -1,0 +1,333 @@
+//! What is signed, so that a later request can prove what an earlier one was given: cookies, tickets, and the codes of
+//! one-time links. HMAC-SHA-256 (RFC 2104); every comparison takes the same time wherever the texts differ. The clock is
+//! handed in.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::Mutex,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use crate::{error::Error, span::event::TraceId, util::sync::lock};
+
+/// How long a browser stays signed in.
+pub const LOGIN_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long a one-time link can be used.
+pub const LOGIN_LINK_AGE: Duration = Duration::from_secs(10 * 60);
+/// One-time links that can be used at once; a further one ends the oldest.
+const LOGIN_LINKS_MAX: usize = 64;
+
+type Key = [u8; 32];
+
+/// The keys of one log, and its one-time codes that were not used yet.
+pub(crate) struct Seal {
+    /// Of cookies, when there is a token.
+    cookie: Option<Key>,
+    ticket: Key,
+    /// Of this process alone.
+    own: Key,
+    /// The token under `own`.
+    token: Option<Key>,
+    codes: Mutex<VecDeque<Code>>,
+}
+
+struct Code {
+    sealed: Key,
+    until: SystemTime,
+}
+
+/// What a signed text proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    Until(SystemTime),
+    Expired,
+    /// It was not made with our key.
+    None,
+}
+
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seal")
+    }
+}
+
+impl Seal {
+    /// Draws what is not given.
+    pub(crate) fn new(token: Option<&str>, ticket_key: Option<&[u8]>) -> Result<Self, Error> {
+        let own = random()?;
+        let ticket = match (ticket_key, token) {
+            (Some(key), _) => mac(key, &[b"livespan ticket 1"]),
+            (None, Some(token)) => mac(token.as_bytes(), &[b"livespan ticket 1"]),
+            (None, None) => random()?,
+        };
+        Ok(Self {
+            cookie: token.map(|token| mac(token.as_bytes(), &[b"livespan cookie 1"])),
+            ticket,
+            own,
+            token: token.map(|token| mac(&own, &[token.as_bytes()])),
+            codes: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn is_token(&self, presented: &[u8]) -> bool {
+        // Both under a key that nobody else has: neither length nor content shows in the time.
+        self.token
+            .is_some_and(|token| is_mac_of(&self.own, &[presented], &token))
+    }
+
+    /// The name of the log's cookie: cookies know no ports, so two logs on one host must not share a name.
+    pub(crate) fn cookie_name(&self) -> Option<String> {
+        let name = mac(&self.cookie?, &[b"name"]);
+        let mut text = "livespan-".to_owned();
+        hex(&mut text, name.get(..4).unwrap_or_default());
+        Some(text)
+    }
+
+    /// What a browser brings back for [`LOGIN_AGE`].
+    pub(crate) fn cookie(&self, now: SystemTime) -> Option<String> {
+        Some(signed(&self.cookie?, b"", now + LOGIN_AGE))
+    }
+
+    pub(crate) fn read_cookie(&self, value: &str, now: SystemTime) -> Proof {
+        match &self.cookie {
+            Some(key) => read(key, b"", value, now),
+            None => Proof::None,
+        }
+    }
+
+    pub(crate) fn ticket(&self, trace: TraceId, until: SystemTime) -> String {
+        signed(&self.ticket, &trace.to_bytes(), until)
+    }
+
+    pub(crate) fn read_ticket(&self, trace: TraceId, ticket: &str, now: SystemTime) -> Proof {
+        read(&self.ticket, &trace.to_bytes(), ticket, now)
+    }
+
+    /// A code that signs one browser in, once. It is known to this process alone.
+    pub(crate) fn code(&self, now: SystemTime) -> Result<String, Error> {
+        let code = random()?;
+        let mut text = String::with_capacity(32);
+        hex(&mut text, code.get(..16).unwrap_or_default());
+        let mut codes = lock(&self.codes);
+        codes.push_back(Code {
+            sealed: mac(&self.own, &[b"code", text.as_bytes()]),
+            until: now + LOGIN_LINK_AGE,
+        });
+        if codes.len() > LOGIN_LINKS_MAX {
+            codes.pop_front();
+        }
+        Ok(text)
+    }
+
+    /// Whether the code is good. It is not a second time.
+    pub(crate) fn use_code(&self, presented: &str, now: SystemTime) -> bool {
+        let sealed = mac(&self.own, &[b"code", presented.as_bytes()]);
+        let mut codes = lock(&self.codes);
+        codes.retain(|code| code.until > now);
+        let before = codes.len();
+        codes.retain(|code| code.sealed != sealed);
+        codes.len() < before
+    }
+}
+
+fn random() -> Result<Key, Error> {
+    let mut bytes = Key::default();
+    getrandom::fill(&mut bytes)
+        .map_err(|error| Error::io("draw a random key", std::io::Error::from(error)))?;
+    Ok(bytes)
+}
+
+fn keyed(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
+    let mut hmac = match Hmac::<Sha256>::new_from_slice(key) {
+        Ok(hmac) => hmac,
+        // HMAC takes keys of any length (RFC 2104, section 2).
+        Err(_never) => Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()),
+    };
+    for part in parts {
+        // With its length before it, a part cannot run into the next one.
+        hmac.update(&(part.len() as u64).to_be_bytes());
+        hmac.update(part);
+    }
+    hmac
+}
+
+fn mac(key: &[u8], parts: &[&[u8]]) -> Key {
+    keyed(key, parts).finalize().into_bytes().into()
+}
+
+fn is_mac_of(key: &[u8], parts: &[&[u8]], expected: &[u8]) -> bool {
+    keyed(key, parts).verify_slice(expected).is_ok()
+}
+
+/// `SECONDS.MAC`: until when, in whole seconds and rather later, and the proof that we said so of this subject.
+fn signed(key: &Key, subject: &[u8], until: SystemTime) -> String {
+    let since = until.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs() + u64::from(since.subsec_nanos() > 0);
+    let mut text = String::with_capacity(80);
+    text.push_str(&seconds.to_string());
+    text.push('.');
+    hex(&mut text, &mac(key, &[subject, &seconds.to_be_bytes()]));
+    text
+}
+
+fn read(key: &Key, subject: &[u8], text: &str, now: SystemTime) -> Proof {
+    let proven = text.split_once('.').and_then(|(digits, mac)| {
+        let seconds: u64 = digits.parse().ok()?;
+        // One spelling, so that whoever knows a proof by its text knows it by each.
+        if digits != seconds.to_string() {
+            return None;
+        }
+        let mac = unhex(mac)?;
+        is_mac_of(key, &[subject, &seconds.to_be_bytes()], &mac).then_some(seconds)
+    });
+    let Some(until) =
+        proven.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
+    else {
+        return Proof::None;
+    };
+    if until <= now {
+        Proof::Expired
+    } else {
+        Proof::Until(until)
+    }
+}
+
+fn hex(out: &mut String, bytes: &[u8]) {
+    let digit = |four: u8| char::from_digit(four.into(), 16).unwrap_or_default();
+    for byte in bytes {
+        out.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if text.len() != 64 || !text.bytes().all(is_digit) {
+        return None;
+    }
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn trace(number: u128) -> TraceId {
+        TraceId::from_bytes(number.to_be_bytes()).unwrap()
+    }
+
+    fn seal(token: &str) -> Seal {
+        Seal::new(Some(token), None).unwrap()
+    }
+
+    #[test]
+    fn a_cookie_outlives_the_process_and_ends_with_the_token() {
+        let cookie = seal("one").cookie(at(1000)).unwrap();
+        let age = LOGIN_AGE.as_secs();
+        assert_eq!(
+            seal("one").read_cookie(&cookie, at(1000)),
+            Proof::Until(at(1000 + age))
+        );
+        assert_eq!(
+            seal("one").read_cookie(&cookie, at(1000 + age)),
+            Proof::Expired
+        );
+        assert_eq!(seal("two").read_cookie(&cookie, at(1000)), Proof::None);
+        assert_eq!(seal("one").cookie_name(), seal("one").cookie_name());
+        assert_ne!(seal("one").cookie_name(), seal("two").cookie_name());
+        let open = Seal::new(None, None).unwrap();
+        assert_eq!((open.cookie(at(0)), open.cookie_name()), (None, None));
+        assert_eq!(open.read_cookie(&cookie, at(0)), Proof::None);
+        assert!(!open.is_token(b""));
+    }
+
+    #[test]
+    fn nothing_that_was_changed_is_believed() {
+        let seal = seal("one");
+        let ticket = seal.ticket(trace(1), at(1000));
+        assert_eq!(
+            seal.read_ticket(trace(1), &ticket, at(0)),
+            Proof::Until(at(1000))
+        );
+        assert_eq!(
+            seal.read_ticket(trace(1), &ticket, at(1000)),
+            Proof::Expired
+        );
+        assert_eq!(seal.read_ticket(trace(2), &ticket, at(0)), Proof::None);
+        let (seconds, mac) = ticket.split_once('.').unwrap();
+        for wrong in [
+            String::new(),
+            ".".to_owned(),
+            seconds.to_owned(),
+            format!("{seconds}."),
+            format!("9{seconds}.{mac}"),
+            format!("0{seconds}.{}", &mac[1..]),
+            format!("{seconds}.{mac}0"),
+            format!("+{ticket}"),
+            format!("0{ticket}"),
+            ticket.to_uppercase(),
+            format!("{seconds}.{}", mac.replacen(&mac[..1], "g", 1)),
+            format!("{seconds}.{}", "é".repeat(32)),
+            format!("18446744073709551615.{mac}"),
+        ] {
+            assert_eq!(
+                seal.read_ticket(trace(1), &wrong, at(0)),
+                Proof::None,
+                "{wrong}"
+            );
+        }
+        // A cookie is no ticket, and a ticket no cookie.
+        assert_eq!(seal.read_cookie(&ticket, at(0)), Proof::None);
+    }
+
+    #[test]
+    fn tickets_of_processes_with_one_key_are_good_on_all() {
+        let key: &[u8] = b"sixteen bytes at";
+        let one = Seal::new(None, Some(key)).unwrap();
+        let other = Seal::new(Some("token"), Some(key)).unwrap();
+        let alone = Seal::new(None, None).unwrap();
+        let ticket = one.ticket(trace(1), at(10));
+        assert_eq!(
+            other.read_ticket(trace(1), &ticket, at(0)),
+            Proof::Until(at(10))
+        );
+        assert_eq!(alone.read_ticket(trace(1), &ticket, at(0)), Proof::None);
+    }
+
+    #[test]
+    fn a_code_signs_in_once_and_not_for_long() {
+        let seal = seal("one");
+        let age = LOGIN_LINK_AGE.as_secs();
+        let code = seal.code(at(0)).unwrap();
+        assert!(!seal.use_code("", at(0)));
+        assert!(!seal.use_code(&code[1..], at(0)));
+        assert!(seal.use_code(&code, at(age - 1)));
+        assert!(!seal.use_code(&code, at(age - 1)));
+        let late = seal.code(at(0)).unwrap();
+        assert!(!seal.use_code(&late, at(age)));
+        let codes: Vec<String> = (0..=LOGIN_LINKS_MAX)
+            .map(|_| seal.code(at(0)).unwrap())
+            .collect();
+        assert!(!seal.use_code(&codes[0], at(0)), "the oldest gave way");
+        assert!(seal.use_code(&codes[1], at(0)));
+    }
+
+    #[test]
+    fn only_the_token_is_the_token() {
+        let seal = seal("one");
+        assert!(seal.is_token(b"one"));
+        for wrong in ["", "on", "onee", "One", "two"] {
+            assert!(!seal.is_token(wrong.as_bytes()), "{wrong:?}");
+        }
+    }
+}

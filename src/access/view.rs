@@ -1,0 +1,245 @@
+//! What an end user may see of a trace. A view is used by many readers at once: it decides and rewrites each event once and
+//! keeps the result for the others, bounded.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    access::projection::{self, Facts, Messages},
+    log::{block::BlockEvent, event::StreamKey},
+    span::event::SpanId,
+    sse::body::{Seen, Sight},
+    util::sync::{guard, lock},
+    wire::{control, frame, id::EventId},
+};
+
+/// Bytes of rewritten events that a view keeps for further readers, with 128 more for each event.
+const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+const ENTRY_BYTES: usize = 128;
+/// Spans whose start a view remembers to have shown or not.
+const SPANS_MAX: usize = 65_536;
+
+/// What an end user may see of a trace: which spans, by scope, name and kind, and which of their attributes: none unless
+/// allowed. Span names and SQL texts of a shop are not for its customers.
+///
+/// Shown of a span: its ids, name, kind, times, whether it failed, was cancelled or lost, and the allowed attributes. Never
+/// shown: service, resource, scope, span events (where exceptions stand), links, log records.
+///
+/// Keep one view and use it for all readers: each event is decided and encoded once for all of them. Cloning shares that.
+///
+/// ```
+/// use livespan::View;
+///
+/// let customers = View::new(|span| span.scope() == "shop::orders").attributes(["order.step", "order.steps"]);
+/// # drop(customers);
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct View(Arc<Inner>);
+
+struct Inner {
+    shows: Shows,
+    attributes: HashSet<String>,
+    messages: Messages,
+    memory: Mutex<Memory>,
+}
+
+type Predicate = Arc<dyn Fn(&ViewedSpan<'_>) -> bool + Send + Sync>;
+
+#[derive(Clone)]
+enum Shows {
+    Everything,
+    Spans(Predicate),
+}
+
+#[derive(Default)]
+struct Memory {
+    events: HashMap<EventId, Seen>,
+    order: VecDeque<EventId>,
+    bytes: usize,
+    spans: HashMap<Span, bool>,
+    span_order: VecDeque<Span>,
+}
+
+type Span = (StreamKey, SpanId);
+
+/// A span that a [`View`] decides about.
+#[derive(Debug)]
+pub struct ViewedSpan<'a>(Facts<'a>);
+
+impl ViewedSpan<'_> {
+    /// Returns the name of the instrumentation scope, such as `shop::cart`. At the start of a span it is empty when the
+    /// provider's sampler is a [`LiveSampler`](crate::LiveSampler), which does not see it.
+    pub fn scope(&self) -> &str {
+        &self.0.scope
+    }
+
+    /// Returns the name of the span.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Returns the kind as the wire format names it: `INTERNAL`, `SERVER`, `CLIENT`, `PRODUCER` or `CONSUMER`.
+    pub fn kind(&self) -> &str {
+        &self.0.kind
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View")
+            .field("everything", &matches!(self.0.shows, Shows::Everything))
+            .field("attributes", &self.0.attributes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for View {
+    /// Every span, without attributes and status messages.
+    fn default() -> Self {
+        Self::new(|_| true)
+    }
+}
+
+impl View {
+    /// Shows the spans that `shows` accepts, without attributes and status messages. It is asked once for each start and
+    /// end; what changes while a span runs is shown when its start was. A child of a span that is not shown keeps its
+    /// parent's id.
+    pub fn new(shows: impl Fn(&ViewedSpan<'_>) -> bool + Send + Sync + 'static) -> Self {
+        Self::of(Shows::Spans(Arc::new(shows)))
+    }
+
+    /// Shows everything, as [`Access::traces`](crate::Access::traces) does: for your own colleagues.
+    pub fn everything() -> Self {
+        Self::of(Shows::Everything)
+    }
+
+    fn of(shows: Shows) -> Self {
+        Self(Arc::new(Inner {
+            shows,
+            attributes: HashSet::new(),
+            messages: Messages::LeftOut,
+            memory: Mutex::default(),
+        }))
+    }
+
+    /// Shows attributes with these keys, too.
+    pub fn attributes<K: Into<String>>(self, keys: impl IntoIterator<Item = K>) -> Self {
+        self.with(|inner| inner.attributes.extend(keys.into_iter().map(Into::into)))
+    }
+
+    /// Shows the messages of failed spans, too: what your errors say.
+    pub fn status_messages(self) -> Self {
+        self.with(|inner| inner.messages = Messages::Shown)
+    }
+
+    /// Changed, it is another view: nothing that it has shown before is kept.
+    fn with(self, change: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = Inner {
+            shows: self.0.shows.clone(),
+            attributes: self.0.attributes.clone(),
+            messages: self.0.messages,
+            memory: Mutex::default(),
+        };
+        change(&mut inner);
+        Self(Arc::new(inner))
+    }
+
+    /// How a reader sees through it; `None` when it sees everything.
+    pub(crate) fn sight(&self) -> Option<Box<dyn Sight>> {
+        match self.0.shows {
+            Shows::Everything => None,
+            Shows::Spans(_) => Some(Box::new(self.clone())),
+        }
+    }
+
+    /// The event as it is shown, if it is.
+    fn rewrite(
+        &self,
+        memory: &mut Memory,
+        (name, trace): (&str, StreamKey),
+        payload: &[u8],
+    ) -> Option<Vec<u8>> {
+        let facts = projection::facts(payload)?;
+        let span = (trace, facts.span);
+        let is_shown = match name {
+            "started" | "ended" => {
+                let is_shown = self.accepts(facts);
+                memory.remember(span, is_shown);
+                is_shown
+            }
+            // Where its start is not known any more, it is not shown.
+            "updated" => memory.spans.get(&span).copied().unwrap_or_default(),
+            _ => false,
+        };
+        is_shown.then(|| projection::viewed(payload, &self.0.attributes, self.0.messages))
+    }
+
+    fn accepts(&self, facts: Facts<'_>) -> bool {
+        let Shows::Spans(shows) = &self.0.shows else {
+            return true;
+        };
+        // The app's own function: where it panics, nothing is shown.
+        let span = ViewedSpan(facts);
+        guard(|| shows(&span)).unwrap_or_default()
+    }
+}
+
+impl Sight for View {
+    fn see(&mut self, id: EventId, event: &BlockEvent<'_>) -> Seen {
+        let name = event.name();
+        let Some(key) = event.key() else {
+            // What was lost is told to all; what processes there are is not.
+            return if name == control::GAP {
+                Seen::AsItIs
+            } else {
+                Seen::Not
+            };
+        };
+        // Decided under the lock: the others wait for what they would have to do themselves.
+        let mut memory = lock(&self.0.memory);
+        if let Some(seen) = memory.events.get(&id) {
+            return seen.clone();
+        }
+        let rewritten =
+            event.with_payload(|payload| self.rewrite(&mut memory, (name, key), payload));
+        let seen = rewritten.map_or(Seen::Not, |payload| {
+            let mut out = Vec::with_capacity(payload.len() + 96);
+            frame::event(&mut out, name, id.epoch(), id.sequence().get(), &payload);
+            Seen::As(Bytes::from(out))
+        });
+        memory.keep(id, seen.clone());
+        seen
+    }
+}
+
+impl Memory {
+    fn remember(&mut self, span: Span, is_shown: bool) {
+        if self.spans.insert(span, is_shown).is_none() {
+            self.span_order.push_back(span);
+        }
+        if self.span_order.len() > SPANS_MAX
+            && let Some(oldest) = self.span_order.pop_front()
+        {
+            self.spans.remove(&oldest);
+        }
+    }
+
+    fn keep(&mut self, id: EventId, seen: Seen) {
+        self.bytes += seen.size() + ENTRY_BYTES;
+        self.events.insert(id, seen);
+        self.order.push_back(id);
+        while self.bytes > KEPT_BYTES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            if let Some(seen) = self.events.remove(&oldest) {
+                self.bytes -= seen.size() + ENTRY_BYTES;
+            }
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! Joins a store with the memory before it: what the worker appends to and what readers read from.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    engine::{
+        diagnostics::{Diagnostics, Tell, Trouble},
+        outage::Lapses,
+        reader_registry::Readers,
+        shared::demand::Following,
+    },
+    error::Error,
+    ingest::buffer::Intake,
+    log::{batch::Batch, event::StreamKey, retention::Retention, stream_index::Waiter, tail::Tail},
+    store::{DEFAULT_PATIENCE, EventStore},
+    util::sync::{
+        Instant, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        guard, lock,
+    },
+    wire::{
+        control::{Dropped, Position},
+        id::{Epoch, EventId, ResumePoint, Sequence},
+    },
+};
+
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub(crate) tail: Arc<Tail>,
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) intake: Arc<Intake>,
+    closed: AtomicBool,
+    readers: Arc<Readers>,
+    /// Up to where HTTP streams still send what they read; [`OPEN`] as long as they go on.
+    streams_end_at: AtomicU64,
+    /// Streams that the end of the log, of a server or of all streams has ended.
+    farewells: AtomicU64,
+    failure: Mutex<Option<String>>,
+    /// Whether a reader waits until the store can be read again.
+    unread: AtomicBool,
+    /// Counts the stretches in which the store failed; readers compare it to announce each once.
+    degradations: AtomicU64,
+    /// Counts those that nothing was lost in: no event of the log closes them.
+    recoveries: AtomicU64,
+    lapses: Lapses,
+    following: Following,
+    pub(crate) advance: Advance,
+    diagnostics: Diagnostics,
+    started: Instant,
+    opened_at: u64,
+}
+
+/// Who moves the memory of a log on that others append to as well.
+#[derive(Debug, Default)]
+pub(crate) struct Advance {
+    /// Held by who moves it on: this log's own thread, or the one that follows the others.
+    pub(crate) advancing: Mutex<()>,
+    /// Whether nothing was left out since all was learnt anew. Written while `advancing` is held.
+    pub(crate) is_whole: AtomicBool,
+}
+
+/// Events that were there before that are taken into memory at most, so that opening takes milliseconds.
+pub(crate) const PRIMED_EVENTS_MAX: u64 = 10_000;
+
+/// No event has this number.
+const OPEN: u64 = u64::MAX;
+
+/// Numbers at the end that only what the log says of itself may have.
+const LAST_WORDS: u64 = 1 << 16;
+/// Why a log cannot go on that has given its last number.
+pub(crate) const USED_UP: &str = "the event log has ended: its numbers are used up";
+
+/// Where the memory of a log begins that is opened at this head.
+fn first_in_memory(store: &dyn EventStore, head: u64) -> u64 {
+    let wanted = (store.tail().events_max() as u64).min(PRIMED_EVENTS_MAX);
+    let first = store.oldest().get().max((head + 1).saturating_sub(wanted));
+    if store.follow().is_some() {
+        head + 1
+    } else {
+        first.clamp(1, head + 1)
+    }
+}
+
+fn leaves_numbers_for(events: u64, next: u64) -> bool {
+    (Sequence::MAX.get() - LAST_WORDS)
+        .checked_sub(next)
+        .is_some_and(|left| left >= events)
+}
+
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) after: u64,
+    /// Up to here, what is missing was gone before the reader came and does not count as missed.
+    pub(crate) silent: u64,
+    /// Whether the reader named a place that this log does not know.
+    pub(crate) unknown: bool,
+    /// Whether the reader begins at the head without a place of its own.
+    pub(crate) live: bool,
+}
+
+/// How the store does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreHealth {
+    /// What the store calls itself.
+    pub kind: &'static str,
+    /// The last failure, until an append succeeds again.
+    pub failure: Option<String>,
+    /// The bounds of what it keeps, if it tells.
+    pub retention: Option<Retention>,
+}
+
+/// The state of a log.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Status {
+    /// The oldest event that can be replayed.
+    pub oldest: EventId,
+    /// The newest event.
+    pub head: EventId,
+    /// Events in memory.
+    pub retained_events: usize,
+    /// Their bytes, as SSE frames.
+    pub retained_bytes: usize,
+    /// Streams, such as traces, with an event in memory.
+    pub retained_streams: usize,
+    /// Opening events of streams, such as starts of spans, that wait for their closing one.
+    pub open: usize,
+    /// Of these, how many could not be kept beyond retention.
+    pub unpinned: u64,
+    /// Events dropped by the full buffer or a failing store.
+    pub dropped: Dropped,
+    /// Open streams of readers.
+    pub subscribers: usize,
+    /// How the store does.
+    pub store: StoreHealth,
+    /// Why the log ended, if nobody shut it down: its thread panicked, or its numbers were used up. Its streams have
+    /// ended then, nothing more is taken, and what comes is counted as dropped. Only a restart of the program begins
+    /// another one.
+    pub ended: Option<&'static str>,
+    /// How long the log has been open.
+    pub uptime: Duration,
+    /// The bounds of what is kept in memory.
+    pub retention: Retention,
+}
+
+impl Log {
+    pub(crate) fn open(
+        store: Arc<dyn EventStore>,
+        intake: Arc<Intake>,
+        tell: Option<Tell>,
+    ) -> Result<Self, Error> {
+        let head = store.open()?.get();
+        if !leaves_numbers_for(1, head.saturating_add(1)) {
+            return Err(Error::ended(USED_UP));
+        }
+        let tail = match store.shared_tail() {
+            Some(shared) => shared.0,
+            None => Arc::new(Tail::new(first_in_memory(&*store, head), store.tail())),
+        };
+        Ok(Self {
+            opened_at: head,
+            tail,
+            store,
+            intake,
+            closed: AtomicBool::new(false),
+            readers: Arc::default(),
+            streams_end_at: AtomicU64::new(OPEN),
+            farewells: AtomicU64::new(0),
+            failure: Mutex::default(),
+            unread: AtomicBool::new(false),
+            degradations: AtomicU64::new(0),
+            recoveries: AtomicU64::new(0),
+            lapses: Lapses::default(),
+            following: Following::default(),
+            advance: Advance::default(),
+            diagnostics: Diagnostics::new(tell),
+            started: Instant::now(),
+        })
+    }
+
+    /// The newest event when the log was opened.
+    pub(crate) fn opened_at(&self) -> u64 {
+        self.opened_at
+    }
+
+    /// Whether as many events can have numbers.
+    pub(crate) fn has_numbers_for(&self, events: usize) -> bool {
+        leaves_numbers_for(events as u64, self.tail.next())
+    }
+
+    /// Takes in what the store keeps; readers see it at the next [`Tail::publish`].
+    pub(crate) fn take(&self, first: u64, batch: &Batch) {
+        if self.store.shared_tail().is_none() {
+            self.tail.append(self.epoch(), first, batch, Instant::now());
+        }
+    }
+
+    /// Takes in what the store refused, for those who read on; returns the number of the first event.
+    pub(crate) fn take_unkept(&self, batch: &Batch) -> u64 {
+        let first = self.tail.next();
+        let epoch = self.lapses.enter(first);
+        self.tail.append_unkept(epoch, first, batch, Instant::now());
+        first
+    }
+
+    /// The store works again, and an event of the log tells what was lost.
+    pub(crate) fn recover(&self) {
+        self.lapses.leave(self.tail.next() - 1);
+        *lock(&self.failure) = None;
+    }
+
+    /// The store works again, and nothing was lost.
+    pub(crate) fn recover_whole(&self) {
+        self.recover();
+        self.recoveries.fetch_add(1, Ordering::Release);
+        self.tail.wake_everyone();
+    }
+
+    /// The store can be read again; what was appended meanwhile has been told otherwise.
+    pub(crate) fn recover_reading(&self) {
+        if lock(&self.failure).take().is_some() {
+            self.recoveries.fetch_add(1, Ordering::Release);
+        }
+        self.tail.wake_everyone();
+    }
+
+    /// The first stretch of `from..=to` in which the store may have kept nothing of what readers got.
+    pub(crate) fn first_lapse(&self, from: u64, to: u64) -> Option<(u64, u64)> {
+        self.lapses.first_within(from, to)
+    }
+
+    pub(crate) fn following(&self) -> &Following {
+        &self.following
+    }
+
+    /// Whether others append to the store, too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.store.follow().is_some()
+    }
+
+    /// Notes that the store failed and tells every reader, once per stretch.
+    pub(crate) fn fail(&self, message: String) {
+        self.diagnostics.tell(Trouble::StoreFails(&message));
+        if lock(&self.failure).replace(message).is_none() {
+            self.degradations.fetch_add(1, Ordering::Release);
+            self.tail.wake_everyone();
+        }
+    }
+
+    /// The same, where a reader of a shared store waits until that can be read again.
+    pub(crate) fn fail_reading(&self, message: String) {
+        self.fail(message);
+        // Afterwards: who sees it takes the failure away.
+        self.unread.store(true, Ordering::Release);
+    }
+
+    /// Whether a reader has waited since the last call.
+    pub(crate) fn take_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed) && self.unread.swap(false, Ordering::Acquire)
+    }
+
+    pub(crate) fn diagnose(&self, trouble: Trouble<'_>) {
+        self.diagnostics.tell(trouble);
+    }
+
+    pub(crate) fn degradations(&self) -> u64 {
+        self.degradations.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn recoveries(&self) -> u64 {
+        self.recoveries.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_degraded(&self) -> bool {
+        lock(&self.failure).is_some()
+    }
+
+    pub(crate) fn health(&self) -> StoreHealth {
+        StoreHealth {
+            kind: self.store.kind(),
+            failure: lock(&self.failure).clone(),
+            retention: self.store.bounds(),
+        }
+    }
+
+    /// Ends every stream once it has read everything.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.following.close();
+        self.tail.wake_everyone();
+        if let Some(follow) = self.store.follow() {
+            follow.interrupt();
+        }
+    }
+
+    /// Ends every HTTP stream once it has sent what it has at hand, and at the latest what there is now, while the log goes
+    /// on: a stream that keeps reading would never end in a busy one.
+    pub(crate) fn end_streams(&self) {
+        let head = self.tail.published();
+        let first =
+            self.streams_end_at
+                .compare_exchange(OPEN, head, Ordering::AcqRel, Ordering::Acquire);
+        if first.is_ok() {
+            self.tail.wake_everyone();
+            self.readers.wake_waiting();
+        }
+    }
+
+    /// Up to where HTTP streams send what they read, when they are to end.
+    pub(crate) fn streams_end_at(&self) -> Option<u64> {
+        let end = self.streams_end_at.load(Ordering::Acquire);
+        (end != OPEN).then_some(end)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.store
+            .lives()
+            .last()
+            .map_or(Epoch::NONE, |life| life.epoch)
+    }
+
+    /// The id of an event, in the life of the log that wrote it.
+    pub(crate) fn id(&self, sequence: u64) -> EventId {
+        let sequence = Sequence::new(sequence);
+        let kept = || {
+            let lives = self.store.lives();
+            let begun = lives.partition_point(|life| life.first <= sequence);
+            let life = lives.get(begun.saturating_sub(1));
+            life.map_or(Epoch::NONE, |life| life.epoch)
+        };
+        let epoch = self.lapses.epoch(sequence.get()).unwrap_or_else(kept);
+        EventId::new(epoch, sequence)
+    }
+
+    /// Where a reader begins who wants to go on at this point.
+    pub(crate) fn resolve(&self, resume: ResumePoint) -> Start {
+        self.resolve_below(resume, self.tail.published())
+    }
+
+    /// The same in a log that ends at `head`.
+    pub(crate) fn resolve_below(&self, resume: ResumePoint, head: u64) -> Start {
+        let retained = Start {
+            after: 0,
+            silent: self.oldest().saturating_sub(1),
+            unknown: false,
+            live: false,
+        };
+        let unknown = Start {
+            unknown: true,
+            ..retained
+        };
+        match resume {
+            ResumePoint::Retained => retained,
+            ResumePoint::Live => Start {
+                after: head,
+                silent: 0,
+                live: true,
+                ..retained
+            },
+            ResumePoint::After(sequence) if sequence.get() <= head => Start {
+                after: sequence.get(),
+                silent: 0,
+                ..retained
+            },
+            // Where events are gone, the exact gap says more than that the id was none.
+            ResumePoint::Unreadable if self.oldest() > 1 => {
+                self.resolve_below(ResumePoint::After(Sequence::START), head)
+            }
+            ResumePoint::After(_) | ResumePoint::Unreadable => unknown,
+            ResumePoint::AfterId(id) => {
+                if self.knows_id(id) {
+                    self.resolve_below(ResumePoint::After(id.sequence()), head)
+                } else {
+                    unknown
+                }
+            }
+        }
+    }
+
+    /// Whether the life that an id names could have given it.
+    fn knows_id(&self, id: EventId) -> bool {
+        let lives = self.store.lives();
+        let Some(place) = lives.iter().position(|life| life.epoch == id.epoch()) else {
+            return self.lapses.know(id);
+        };
+        let next = lives.get(place + 1);
+        next.is_none_or(|next| id.sequence() < next.first)
+    }
+
+    /// The oldest sequence that a reader can get, from memory or from the store, or the next that it will see.
+    pub(crate) fn oldest(&self) -> u64 {
+        let held = self.tail.holding().oldest.min(self.store.oldest().get());
+        held.min(self.head() + 1)
+    }
+
+    /// The newest sequence that is known here.
+    pub(crate) fn head(&self) -> u64 {
+        let heard = self.store.follow().map_or(0, |follow| follow.heard().get());
+        self.tail.published().max(heard)
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        Position {
+            epoch: self.epoch(),
+            oldest: self.id(self.oldest()),
+            head: self.id(self.head()),
+            dropped: self.dropped(),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let holding = self.tail.holding();
+        Status {
+            oldest: self.id(self.oldest()),
+            head: self.id(self.head()),
+            retained_events: holding.events,
+            retained_bytes: holding.bytes,
+            retained_streams: holding.streams,
+            open: holding.open,
+            unpinned: holding.unpinned,
+            dropped: self.dropped(),
+            subscribers: self.readers.count(),
+            store: self.health(),
+            ended: self.intake.broken(),
+            uptime: self.started.elapsed(),
+            retention: self.tail.retention(),
+        }
+    }
+
+    pub(crate) fn dropped(&self) -> Dropped {
+        self.intake.dropped()
+    }
+
+    #[cfg(feature = "http")]
+    pub(crate) fn knows(&self, key: &StreamKey) -> bool {
+        self.tail.knows(key)
+    }
+
+    /// Joins those who are told of every event.
+    pub(crate) fn join(&self, waiter: &Arc<Waiter>) {
+        self.tail.join(waiter);
+        if self.is_shared() {
+            self.following.want_all();
+        }
+    }
+
+    pub(crate) fn leave(&self, waiter: &Arc<Waiter>) {
+        self.tail.leave(waiter);
+        if self.is_shared() {
+            self.following.release_all();
+        }
+    }
+
+    /// Joins those who are told of the events of this stream.
+    pub(crate) fn join_stream(&self, key: &StreamKey, waiter: &Arc<Waiter>) {
+        self.tail.join_stream(key, waiter);
+        if let Some(follow) = self.store.follow()
+            && self.following.want(key)
+        {
+            follow.interrupt();
+        }
+    }
+
+    pub(crate) fn leave_stream(&self, key: &StreamKey, waiter: &Arc<Waiter>) {
+        self.tail.leave_stream(key, waiter);
+        if self.is_shared() {
+            self.following.release(key);
+        }
+    }
+
+    pub(crate) fn readers(&self) -> &Arc<Readers> {
+        &self.readers
+    }
+
+    /// How long a store may take to answer readers when the log has ended.
+    pub(crate) fn patience(&self) -> Duration {
+        guard(|| self.store.patience())
+            .flatten()
+            .unwrap_or(DEFAULT_PATIENCE)
+    }
+
+    /// How many streams were sent away before this one.
+    pub(crate) fn count_farewell(&self) -> u64 {
+        self.farewells.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,12 @@
+//! The running log: its worker, its commits, its outages.
+
+pub(crate) mod committer;
+pub(crate) mod diagnostics;
+pub(crate) mod encoder;
+pub(crate) mod log;
+pub(crate) mod outage;
+pub(crate) mod reader_registry;
+pub(crate) mod shared;
+pub(crate) mod store_thread;
+pub(crate) mod warm_up;
+pub(crate) mod worker;

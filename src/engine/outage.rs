@@ -1,0 +1,170 @@
+//! Stretches in which the store failed while readers went on: their events have numbers of the log, but ids of an
+//! epoch of their own, because no store will ever give them back. Pure.
+
+use crate::{
+    util::sync::{RwLock, read, write},
+    wire::id::{Epoch, EventId},
+};
+
+/// Ended stretches whose ids are still told from foreign ones.
+const LAPSES_MAX: usize = 64;
+
+/// All stretches of a log, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Lapses(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    lapses: Vec<Lapse>,
+    /// The last number of those that are forgotten: before it, any may have been of one.
+    forgotten: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lapse {
+    epoch: Epoch,
+    first: u64,
+    /// `None` while it goes on.
+    last: Option<u64>,
+}
+
+impl Lapse {
+    fn covers(&self, sequence: u64) -> bool {
+        self.first <= sequence && self.last.is_none_or(|last| sequence <= last)
+    }
+}
+
+impl Lapses {
+    /// The epoch of the stretch that goes on, which begins with `first` if there was none.
+    pub(crate) fn enter(&self, first: u64) -> Epoch {
+        let Known { lapses, forgotten } = &mut *write(&self.0);
+        if let Some(lapse) = lapses.last().filter(|lapse| lapse.last.is_none()) {
+            return lapse.epoch;
+        }
+        let epoch = Epoch::random();
+        let over = (lapses.len() + 1).saturating_sub(LAPSES_MAX);
+        let gone = lapses.drain(..over).filter_map(|lapse| lapse.last);
+        *forgotten = gone.fold(*forgotten, u64::max);
+        lapses.push(Lapse {
+            epoch,
+            first,
+            last: None,
+        });
+        epoch
+    }
+
+    /// Ends the stretch that goes on, if there is one.
+    pub(crate) fn leave(&self, last: u64) {
+        if let Some(lapse) = write(&self.0).lapses.last_mut() {
+            lapse.last.get_or_insert(last);
+        }
+    }
+
+    /// The epoch of an event that was shown in a stretch.
+    pub(crate) fn epoch(&self, sequence: u64) -> Option<Epoch> {
+        let lapses = &read(&self.0).lapses;
+        let lapse = lapses.iter().rev().find(|lapse| lapse.covers(sequence))?;
+        Some(lapse.epoch)
+    }
+
+    /// The first stretch of `from..=to` of which a store may have nothing.
+    pub(crate) fn first_within(&self, from: u64, to: u64) -> Option<(u64, u64)> {
+        let known = read(&self.0);
+        if from > to {
+            return None;
+        }
+        if from <= known.forgotten {
+            return Some((from, known.forgotten.min(to)));
+        }
+        let ends = |lapse: &Lapse| lapse.last.unwrap_or(u64::MAX);
+        let lapse = known.lapses.iter().find(|lapse| ends(lapse) >= from)?;
+        (lapse.first <= to).then(|| (lapse.first.max(from), ends(lapse).min(to)))
+    }
+
+    /// Whether the id is of an event that was shown in a stretch.
+    pub(crate) fn know(&self, id: EventId) -> bool {
+        let lapses = &read(&self.0).lapses;
+        let lapse = lapses.iter().find(|lapse| lapse.epoch == id.epoch());
+        lapse.is_some_and(|lapse| lapse.covers(id.sequence().get()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::id::Sequence;
+
+    #[test]
+    fn ids_of_a_stretch_are_known_and_no_others() {
+        let lapses = Lapses::default();
+        let one = lapses.enter(10);
+        assert_eq!(lapses.enter(12), one, "it goes on");
+        lapses.leave(14);
+        lapses.leave(99);
+        let two = lapses.enter(20);
+        let epochs = [9, 10, 14, 15, 19, 20, 21].map(|sequence| lapses.epoch(sequence));
+        let expected = [None, Some(one), Some(one), None, None, Some(two), Some(two)];
+        assert_eq!(epochs, expected);
+        let known = |epoch, sequence| lapses.know(EventId::new(epoch, Sequence::new(sequence)));
+        let cases = [
+            (one, 9),
+            (one, 10),
+            (one, 14),
+            (one, 15),
+            (two, 19),
+            (two, 20),
+        ];
+        assert_eq!(
+            cases.map(|(epoch, sequence)| known(epoch, sequence)),
+            [false, true, true, false, false, true]
+        );
+        assert!(!known(Epoch::random(), 12));
+    }
+
+    #[test]
+    fn a_stretch_is_found_where_it_is_passed() {
+        let lapses = Lapses::default();
+        lapses.enter(10);
+        lapses.leave(14);
+        lapses.enter(20);
+        let cases = [
+            (1, 9),
+            (1, 10),
+            (12, 13),
+            (14, 30),
+            (15, 19),
+            (15, 30),
+            (40, 41),
+        ];
+        let found = cases.map(|(from, to)| lapses.first_within(from, to));
+        let expected = [
+            None,
+            Some((10, 10)),
+            Some((12, 13)),
+            Some((14, 14)),
+            None,
+            Some((20, 30)),
+            Some((40, 41)),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn old_stretches_are_forgotten() {
+        let lapses = Lapses::default();
+        let epochs: Vec<Epoch> = (1..=LAPSES_MAX as u64 + 1)
+            .map(|number| {
+                let epoch = lapses.enter(number * 10);
+                lapses.leave(number * 10 + 1);
+                epoch
+            })
+            .collect();
+        assert_eq!(read(&lapses.0).lapses.len(), LAPSES_MAX);
+        assert_eq!(
+            (lapses.epoch(10), lapses.epoch(20)),
+            (None, Some(epochs[1]))
+        );
+        assert_eq!(lapses.first_within(1, 99), Some((1, 11)));
+        assert_eq!(lapses.first_within(12, 99), Some((20, 21)));
+    }
+}

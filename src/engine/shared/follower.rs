@@ -1,0 +1,154 @@
+//! Takes in what other processes append to the log's store: all of it while someone here reads everything, else only
+//! the news of streams that someone here reads. Two threads, which wait in the store, and which no panic ends: it counts
+//! as a failure of the store.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    engine::{
+        encoder::Observer,
+        log::Log,
+        store_thread::{OnThread, spawn},
+    },
+    error::Error,
+    store::{Follow, PageLimit},
+    util::{
+        block_on::block_on,
+        sync::{Instant, guard},
+    },
+    wire::id::Sequence,
+};
+
+/// How long one wait in the store takes at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a thread rests after its store failed; doubled up to the next one.
+const RETRY_SOON: Duration = Duration::from_millis(50);
+const RETRY_LATE: Duration = Duration::from_secs(2);
+const PANICKED: &str = "what follows the event store panicked";
+
+/// Starts the threads, which end when the log is closed.
+pub(crate) fn start(log: &Arc<Log>, observer: Observer, on_thread: &OnThread) -> Result<(), Error> {
+    let all = Follower {
+        log: Arc::clone(log),
+        retry: RETRY_SOON,
+    };
+    let streams = Follower {
+        log: Arc::clone(log),
+        retry: RETRY_SOON,
+    };
+    spawn("livespan-follow", on_thread, move || {
+        all.follow_all(&observer);
+    })?;
+    spawn("livespan-watch", on_thread, move || streams.watch_streams())
+}
+
+struct Follower {
+    log: Arc<Log>,
+    retry: Duration,
+}
+
+impl Follower {
+    fn follow_all(mut self, observer: &Observer) {
+        while self.log.following().await_all() {
+            let turn = guard(|| self.follow_while_wanted(observer));
+            if turn.is_none() {
+                // What the panic left half done is learnt anew.
+                self.log.mistrust();
+                self.fail(PANICKED.to_owned(), Instant::now());
+            }
+        }
+    }
+
+    /// Follows until nobody reads everything any more, the store fails, or memory has to be learnt anew.
+    fn follow_while_wanted(&mut self, observer: &Observer) {
+        let log = Arc::clone(&self.log);
+        let following = log.following();
+        let Some(head) = self.ask(|follow| block_on(follow.head())) else {
+            return;
+        };
+        let catch_up = |_: &dyn Follow| log.catch_up(head.get(), observer);
+        if !log.is_whole() && self.ask(catch_up).is_none() {
+            return;
+        }
+        self.succeed();
+        while following.wants_all() && log.is_whole() && !following.is_closed() {
+            let after = Sequence::new(log.tail.next() - 1);
+            if after >= head && !following.has_caught_up() {
+                following.note_caught_up();
+                log.tail.wake_everyone();
+            }
+            let page = self.ask(|follow| follow.wait_after(after, PageLimit::LARGE, PATIENCE));
+            let Some(page) = page else {
+                continue;
+            };
+            if !page.is_empty() {
+                log.take_others(&page, observer);
+            }
+            self.succeed();
+        }
+    }
+
+    fn watch_streams(mut self) {
+        let mut every = Sequence::START;
+        while self.log.following().await_streams() {
+            let turn = guard(|| self.watch_once(&mut every));
+            if turn.is_none() {
+                self.fail(PANICKED.to_owned(), Instant::now());
+            }
+        }
+    }
+
+    /// Waits once for news of the streams that are read here, and of those events that are of every stream.
+    fn watch_once(&mut self, every: &mut Sequence) {
+        let places = self.log.following().places();
+        let Some(news) = self.ask(|follow| follow.wait_streams(&places, *every, PATIENCE)) else {
+            return;
+        };
+        for (key, seen) in news {
+            let Some(key) = key else {
+                *every = (*every).max(seen);
+                self.log.tail.wake_streams();
+                continue;
+            };
+            self.log.following().saw(&key, seen);
+            self.log.tail.wake_stream(&key);
+        }
+        self.succeed();
+    }
+
+    /// Asks the store, and rests when it fails.
+    fn ask<R>(&mut self, ask: impl FnOnce(&dyn Follow) -> Result<R, Error>) -> Option<R> {
+        let asked = Instant::now();
+        let log = Arc::clone(&self.log);
+        let answer = guard(|| match log.store.follow() {
+            Some(follow) => ask(follow),
+            None => Err(Error::store_failed("the event store is shared no more")),
+        });
+        let answer = answer.unwrap_or_else(|| Err(Error::store_failed("the event store panicked")));
+        answer
+            .map_err(|error| self.fail(error.to_string(), asked))
+            .ok()
+    }
+
+    /// Says that the store fails, and rests.
+    fn fail(&mut self, message: String, asked: Instant) {
+        if self.log.following().is_closed() {
+            return;
+        }
+        self.log.fail(message);
+        // A store that failed slowly has used up some of the rest.
+        let rest = self.retry.saturating_sub(asked.elapsed());
+        self.log.following().rest(rest);
+        self.retry = (self.retry * 2).min(RETRY_LATE);
+    }
+
+    /// What the store told has been taken in. When it works again, readers look again at what they missed.
+    fn succeed(&mut self) {
+        // A reader may have failed where this did not.
+        let reads_again = self.log.take_unread();
+        if reads_again || self.retry > RETRY_SOON {
+            self.retry = RETRY_SOON;
+            self.log.recover_reading();
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! How the memory of a log goes on that others append to as well: in the order of the log, by whoever is first, this
+//! log's own thread or the one that follows the others. Where nobody reads everything, nobody follows, and memory keeps
+//! only what was appended here: what is known of the streams is then learnt anew before it is shown to anyone.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::{
+    engine::{
+        encoder::{Observer, Relearn},
+        log::{Log, PRIMED_EVENTS_MAX},
+        warm_up,
+    },
+    error::Error,
+    log::{
+        batch::{Batch, StoredEvent},
+        event::StreamKey,
+    },
+    store::PageLimit,
+    util::{
+        block_on::block_on,
+        sync::{Instant, atomic::Ordering, guard, lock},
+    },
+    wire::id::Sequence,
+};
+
+/// Events that are read at most while memory stands still.
+const LAST_EVENTS_MAX: u64 = PageLimit::LARGE.events as u64;
+
+/// What was learnt anew, up to `to`.
+struct Learnt {
+    known: Box<dyn Relearn>,
+    /// The newest pages, for memory.
+    pages: VecDeque<Vec<StoredEvent>>,
+    bytes: usize,
+    to: u64,
+}
+
+impl Learnt {
+    fn take(&mut self, page: Vec<StoredEvent>, bytes_max: usize) {
+        self.known.observe(&page);
+        self.to = page.last().map_or(self.to, |event| event.sequence.get());
+        self.bytes += size(&page);
+        self.pages.push_back(page);
+        while self.bytes > bytes_max
+            && let Some(page) = self.pages.pop_front()
+        {
+            self.bytes -= size(&page);
+        }
+    }
+}
+
+fn size(page: &[StoredEvent]) -> usize {
+    page.iter().map(|event| event.payload.len()).sum()
+}
+
+impl Log {
+    /// Whether all is known of the streams that stood in the store when someone came to read everything.
+    #[cfg(feature = "http")]
+    pub(crate) fn has_caught_up(&self) -> bool {
+        !self.is_shared() || (self.is_whole() && self.following().has_caught_up())
+    }
+
+    /// Whether nothing was left out since all was learnt anew.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.advance.is_whole.load(Ordering::Acquire)
+    }
+
+    fn miss(&self) {
+        self.advance.is_whole.store(false, Ordering::Release);
+    }
+
+    /// Has all learnt anew, after something went wrong over it.
+    pub(crate) fn mistrust(&self) {
+        let _advancing = lock(&self.advance.advancing);
+        self.miss();
+    }
+
+    /// Takes in what this log appended: after what others appended before it, where someone reads everything. `taken`
+    /// is told whether it was not there yet: who follows the store may have been quicker.
+    pub(crate) fn take_own(
+        &self,
+        first: u64,
+        batch: &Batch,
+        observer: &Observer,
+        taken: impl FnOnce(bool),
+    ) {
+        let _advancing = lock(&self.advance.advancing);
+        if self.following().wants_all() && self.is_whole() {
+            while self.take_page_before(first, observer) {}
+        }
+        let next = self.tail.next();
+        if next < first {
+            self.miss();
+        }
+        if next <= first {
+            self.take(first, batch);
+        } else {
+            // Who follows the store may have a part of it only. The rest is at hand: a store that cannot be read just now
+            // must not keep it from readers.
+            let rest = batch
+                .stored_as(first)
+                .filter(|event| event.sequence.get() >= next);
+            let rest: Vec<StoredEvent> = rest.collect();
+            if !rest.is_empty() {
+                self.take_stored(&rest, observer);
+            }
+        }
+        taken(next <= first);
+    }
+
+    /// Takes one page of what stands in the store before `first`; whether there may be more.
+    fn take_page_before(&self, first: u64, observer: &Observer) -> bool {
+        let next = self.tail.next();
+        let missing = first.saturating_sub(next);
+        let Some(follow) = self
+            .store
+            .follow()
+            .filter(|_| (1..=PRIMED_EVENTS_MAX).contains(&missing))
+        else {
+            return false;
+        };
+        let limit = PageLimit {
+            events: usize::try_from(missing.min(LAST_EVENTS_MAX)).unwrap_or(1),
+            ..PageLimit::LARGE
+        };
+        match follow.wait_after(Sequence::new(next - 1), limit, Duration::ZERO) {
+            Ok(page) if !page.is_empty() => {
+                self.take_stored(&page, observer);
+                self.tail.next() > next
+            }
+            // Readers get it from the store.
+            Ok(_) | Err(_) => false,
+        }
+    }
+
+    /// Takes in and shows what others appended.
+    pub(crate) fn take_others(&self, events: &[StoredEvent], observer: &Observer) {
+        let _advancing = lock(&self.advance.advancing);
+        self.take_stored(events, observer);
+        self.tail.publish();
+    }
+
+    fn take_stored(&self, events: &[StoredEvent], observer: &Observer) {
+        let next = self.tail.next();
+        let known = events.partition_point(|event| event.sequence.get() < next);
+        let new = events.get(known..).unwrap_or_default();
+        let has_holes = (next..)
+            .zip(new)
+            .any(|(expected, event)| event.sequence.get() != expected);
+        if has_holes {
+            // It was trimmed before it was read here.
+            self.miss();
+        }
+        if guard(|| observer.observe(new)).is_none() {
+            // Readers are not to wait for what is known of the streams: that is learnt anew.
+            self.miss();
+        }
+        self.keep(new);
+    }
+
+    fn keep(&self, events: &[StoredEvent]) {
+        self.tail
+            .append_stored(|sequence| self.id(sequence).epoch(), events, Instant::now());
+    }
+
+    /// Runs `forget` with the streams of which memory holds nothing any more, between the steps of whoever moves it on.
+    pub(crate) fn forget_evicted(&self, forget: impl FnOnce(&[StreamKey])) {
+        let _advancing = lock(&self.advance.advancing);
+        forget(&self.tail.take_evicted_keys());
+    }
+
+    /// Learns anew what the newest events of the store say, which ends at `head`, and goes on behind them.
+    pub(crate) fn catch_up(&self, head: u64, observer: &Observer) -> Result<(), Error> {
+        let begin = (head + 1).saturating_sub(PRIMED_EVENTS_MAX);
+        let from = begin.max(self.store.oldest().get()).max(1);
+        let mut learnt = Learnt {
+            known: observer.relearn(from),
+            pages: VecDeque::new(),
+            bytes: 0,
+            to: from - 1,
+        };
+        let open = observer.open_streams(from, warm_up::STREAMS_MAX);
+        warm_up::read_earlier(self, from, &open, &mut *learnt.known)?;
+        let mut to = head;
+        loop {
+            while learnt.to < to {
+                self.learn_page(&mut learnt, to)?;
+            }
+            match self.adopt(learnt)? {
+                None => return Ok(()),
+                Some(behind) => learnt = behind,
+            }
+            to = self.tail.next() - 1;
+        }
+    }
+
+    fn learn_page(&self, learnt: &mut Learnt, to: u64) -> Result<(), Error> {
+        let page = block_on(
+            self.store
+                .read_after(Sequence::new(learnt.to), PageLimit::LARGE),
+        )?;
+        if page.is_empty() {
+            // Numbers that stand for nothing, or for nothing any more.
+            learnt.to = to;
+        } else {
+            learnt.take(page, self.tail.retention().bytes_max());
+        }
+        Ok(())
+    }
+
+    /// Makes what was learnt the known, with what was appended here meanwhile; gives it back when that is so much that
+    /// memory should not stand still for it.
+    fn adopt(&self, mut learnt: Learnt) -> Result<Option<Learnt>, Error> {
+        let _advancing = lock(&self.advance.advancing);
+        let head = self.tail.next() - 1;
+        if learnt.to + LAST_EVENTS_MAX < head {
+            return Ok(Some(learnt));
+        }
+        while learnt.to < head {
+            self.learn_page(&mut learnt, head)?;
+        }
+        for page in &learnt.pages {
+            self.keep(page);
+        }
+        self.tail.skip_to(learnt.to + 1);
+        drop(self.tail.take_evicted_keys());
+        learnt.known.adopt();
+        self.advance.is_whole.store(true, Ordering::Release);
+        self.tail.publish();
+        self.tail.wake_everyone();
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::util::sync::Mutex;
+    use crate::{
+        engine::encoder::Observe,
+        ingest::buffer::Intake,
+        log::{event::Pin, tail::TailRead},
+        store::NullEventStore,
+    };
+
+    struct Panicking;
+
+    impl Observe for Panicking {
+        fn observe(&self, _events: &[StoredEvent]) {
+            panic!("the observer of a test panics");
+        }
+
+        fn open_streams(&self, _before: u64, _limit: usize) -> Vec<StreamKey> {
+            Vec::new()
+        }
+
+        fn relearn(&self, _from: u64) -> Box<dyn Relearn> {
+            panic!("the observer of a test panics");
+        }
+    }
+
+    /// Counts what it sees.
+    #[derive(Default)]
+    struct Counting(Mutex<Vec<u64>>);
+
+    impl Observe for Counting {
+        fn observe(&self, events: &[StoredEvent]) {
+            let seen = events.iter().map(|event| event.sequence.get());
+            lock(&self.0).extend(seen);
+        }
+
+        fn open_streams(&self, _before: u64, _limit: usize) -> Vec<StreamKey> {
+            Vec::new()
+        }
+
+        fn relearn(&self, _from: u64) -> Box<dyn Relearn> {
+            panic!("nothing is learnt anew here")
+        }
+    }
+
+    #[test]
+    fn the_rest_of_what_the_follower_saw_a_part_of_needs_no_store() {
+        let intake = Arc::new(Intake::new(1 << 16, 64));
+        let log = Log::open(Arc::new(NullEventStore::new()), intake, None).unwrap();
+        log.advance.is_whole.store(true, Ordering::Release);
+        let mut batch = Batch::default();
+        for text in ["one", "two", "three"] {
+            batch.push("note", None, Pin::None, |out| {
+                out.extend_from_slice(text.as_bytes());
+            });
+        }
+        let counting = Arc::new(Counting::default());
+        let observer: Observer = Arc::clone(&counting) as Observer;
+        let seen: Vec<StoredEvent> = batch.stored_as(1).take(1).collect();
+        log.take_others(&seen, &observer);
+        log.take_own(1, &batch, &observer, |is_new| assert!(!is_new));
+        assert_eq!(log.tail.next(), 4);
+        log.take_own(1, &batch, &observer, |is_new| assert!(!is_new));
+        assert_eq!((log.tail.next(), log.is_whole()), (4, true));
+        assert_eq!(*lock(&counting.0), [1, 2, 3]);
+    }
+
+    #[test]
+    fn readers_get_what_an_observer_panics_over_and_all_is_to_be_learnt_anew() {
+        let intake = Arc::new(Intake::new(1 << 16, 64));
+        let log = Log::open(Arc::new(NullEventStore::new()), intake, None).unwrap();
+        log.advance.is_whole.store(true, Ordering::Release);
+        let event = StoredEvent {
+            sequence: Sequence::new(1),
+            name: "note".to_owned(),
+            key: None,
+            pin: Pin::None,
+            payload: "text".into(),
+        };
+        let observer: Observer = Arc::new(Panicking);
+        log.take_others(&[event], &observer);
+        assert!(matches!(log.tail.read_after(0), TailRead::Events(_)));
+        assert!(!log.is_whole());
+    }
+}

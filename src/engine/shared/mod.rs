@@ -1,0 +1,5 @@
+//! shared.
+
+pub(crate) mod demand;
+pub(crate) mod follower;
+pub(crate) mod merge;

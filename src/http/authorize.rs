@@ -1,0 +1,479 @@
+//! Who is answered, and what they may read. Without access control, only requests that name a loopback host, so that a
+//! page on another site cannot read a developer's traces by pointing its own name at 127.0.0.1 (DNS rebinding).
+
+use std::{
+    collections::HashSet,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
+
+use axum::extract::ConnectInfo;
+use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use tokio::time::timeout;
+
+use crate::{
+    access::{
+        Access, Auth, Check, CheckAsync, Gate, Reach, Rule,
+        signing::{Proof, Seal},
+        trace_scope::Partial,
+        view::View,
+    },
+    engine::diagnostics::Trouble,
+    http::response::Refusal,
+    live_spans::LiveSpans,
+    reader::Standing,
+    span::event::TraceId,
+    sse::body::Sight,
+    util::sync::guard,
+};
+
+/// How long [`Auth::check_async`](crate::Auth::check_async) may take for one answer.
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest time that a ticket is good for.
+pub const TICKET_AGE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Why a request is not answered as it wishes.
+#[derive(Debug)]
+pub(crate) enum Denial {
+    Refused(Refusal),
+    /// What its sender might read has run out.
+    Expired,
+}
+
+impl From<Refusal> for Denial {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<crate::error::Error> for Denial {
+    fn from(error: crate::error::Error) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            Denial::Refused(refusal) => refusal,
+            Denial::Expired => Self::unauthorized("access has expired: sign in again"),
+        }
+    }
+}
+
+/// What the sender of a request may read, and who is asked again while a stream of it runs.
+#[derive(Clone)]
+pub(crate) struct Permit {
+    pub(crate) access: Access,
+    /// What the holder of a ticket sees of its trace.
+    view: Option<View>,
+    pub(crate) renewal: Option<Renewal>,
+}
+
+#[derive(Clone)]
+pub(crate) enum Renewal {
+    Check(Check, Arc<Parts>),
+    CheckAsync(CheckAsync, Arc<Parts>),
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("access", &self.access)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Permit {
+    fn new(access: Access) -> Self {
+        Self {
+            access,
+            view: None,
+            renewal: None,
+        }
+    }
+
+    /// The traces that it is for; `None` for all.
+    pub(crate) fn traces(&self) -> Option<&Arc<HashSet<TraceId>>> {
+        match &self.access.reach {
+            Reach::Traces(traces) => Some(traces),
+            Reach::Everything => None,
+            // Nobody holds a permit for nothing.
+            Reach::Nothing | Reach::Expired => Some(&NO_TRACES),
+        }
+    }
+
+    /// Refuses a reader who may not read all of the log.
+    pub(crate) fn expect_everything(&self) -> Result<(), Refusal> {
+        match self.traces() {
+            None => Ok(()),
+            Some(_) => Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                "this tells of the whole log, and this reader may read some traces only",
+            )),
+        }
+    }
+
+    /// Refuses a reader who may not read this trace, in the same words whether or not there is one.
+    pub(crate) fn expect_trace(&self, trace: TraceId) -> Result<(), Refusal> {
+        match self.traces() {
+            Some(traces) if !traces.contains(&trace) => Err(Refusal::new(
+                StatusCode::FORBIDDEN,
+                format!("this reader may not read the trace {trace}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Who shows processes later than they come needs those from before.
+    pub(crate) fn standing(&self) -> Standing {
+        if self.traces().is_some() {
+            Standing::Always
+        } else {
+            Standing::AtHead
+        }
+    }
+
+    /// How its reader sees the events of its traces; `None`: as they are.
+    pub(crate) fn sight(&self) -> Option<Box<dyn Sight>> {
+        let viewed = self.view.as_ref().and_then(View::sight);
+        viewed.or_else(|| Some(Box::new(Partial::of(self.traces()?))))
+    }
+}
+
+static NO_TRACES: std::sync::LazyLock<Arc<HashSet<TraceId>>> =
+    std::sync::LazyLock::new(Arc::default);
+
+impl LiveSpans {
+    /// Signs a ticket for one trace: whoever has it may read `/traces/{trace}/sse?ticket=…` (and the stream of a workflow
+    /// instance with that trace) until `ttl` is over, through the
+    /// [`ticket_view`](crate::LiveSpansBuilder::ticket_view). It is for product pages, also of
+    /// [another origin](crate::LiveSpansBuilder::allowed_origins), where an `EventSource` can send no header. A stream that
+    /// runs when the time is up ends with `end` (`expired`).
+    ///
+    /// A ticket stands in an address, and addresses are logged: keep the time short, and hand out a new one when it ends.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use livespan::{LiveSpans, TraceId};
+    ///
+    /// let live = LiveSpans::builder().allowed_origins(["https://shop.example"]).build()?;
+    /// let trace: TraceId = "4bf92f3577b34da6a3ce929d0e0e4736".parse()?;
+    /// let ticket = live.ticket(trace, Duration::from_secs(600));
+    /// let address = format!("https://api.shop.example/live/traces/{trace}/sse?ticket={ticket}");
+    /// # drop(address);
+    /// # Ok::<(), livespan::Error>(())
+    /// ```
+    pub fn ticket(&self, trace: TraceId, ttl: Duration) -> String {
+        let now = SystemTime::now();
+        let until = now.checked_add(ttl).unwrap_or(now + TICKET_AGE_MAX);
+        self.shared
+            .seal
+            .ticket(trace, until.min(now + TICKET_AGE_MAX))
+    }
+}
+
+/// What the request's sender may read, by what the app says of readers.
+pub(crate) async fn admit(live: &LiveSpans, request: &Parts) -> Result<Permit, Denial> {
+    let gate = &live.shared.gate;
+    check_host(gate, request)?;
+    let permit = match &gate.auth {
+        None | Some(Auth(Rule::Public)) => Permit::new(Access::everything()),
+        Some(Auth(Rule::Token(_) | Rule::TokenFrom(_))) => {
+            Permit::new(by_token(live, &request.headers)?)
+        }
+        Some(Auth(Rule::Check(check))) => {
+            let renewal = Renewal::Check(Arc::clone(check), Arc::new(request.clone()));
+            asked(renewal).await?
+        }
+        Some(Auth(Rule::CheckAsync(check))) => {
+            let renewal = Renewal::CheckAsync(Arc::clone(check), Arc::new(request.clone()));
+            asked(renewal).await?
+        }
+    };
+    usable(permit)
+}
+
+/// The same for one trace, for which a ticket is as good.
+pub(crate) async fn admit_to(
+    live: &LiveSpans,
+    request: &Parts,
+    trace: Result<TraceId, Refusal>,
+    ticket: Option<&str>,
+) -> Result<(Permit, TraceId), Denial> {
+    let Some(ticket) = ticket else {
+        let permit = admit(live, request).await?;
+        let trace = trace?;
+        permit.expect_trace(trace)?;
+        return Ok((permit, trace));
+    };
+    let trace = trace?;
+    let until = match live
+        .shared
+        .seal
+        .read_ticket(trace, ticket, SystemTime::now())
+    {
+        Proof::Until(until) => until,
+        Proof::Expired => return Err(Denial::Expired),
+        Proof::None => {
+            note_wrong(live);
+            let message = format!("the ticket is not one for the trace {trace}");
+            return Err(Refusal::new(StatusCode::FORBIDDEN, message).into());
+        }
+    };
+    let mut permit = Permit::new(Access::traces([trace]).until(until));
+    permit.view = Some(live.shared.gate.ticket_view.clone());
+    Ok((permit, trace))
+}
+
+fn usable(permit: Permit) -> Result<Permit, Denial> {
+    let access = permit.access.clone().at(SystemTime::now());
+    match access.reach {
+        Reach::Nothing => Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "this reader may not read anything of this log",
+        )
+        .into()),
+        Reach::Expired => Err(Denial::Expired),
+        Reach::Everything | Reach::Traces(_) => Ok(permit),
+    }
+}
+
+async fn asked(renewal: Renewal) -> Result<Permit, Denial> {
+    let access = timeout(CHECK_TIMEOUT, renewal.ask())
+        .await
+        .map_err(|_elapsed| {
+            let message = "who may read was not decided in time";
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        })?;
+    Ok(Permit {
+        access,
+        view: None,
+        renewal: Some(renewal),
+    })
+}
+
+impl Renewal {
+    /// The app's answer; where it panics, there is nothing to read.
+    pub(crate) fn ask(&self) -> impl Future<Output = Access> + Send + 'static {
+        let asked = guard(|| match self {
+            Self::Check(check, parts) => Ok(check(parts)),
+            Self::CheckAsync(check, parts) => Err(check(Parts::clone(parts))),
+        });
+        async move {
+            match asked {
+                Some(Ok(access)) => access,
+                Some(Err(waiting)) => waiting.await,
+                None => Access::nothing(),
+            }
+        }
+    }
+}
+
+/// Counts a proof that is none. Nobody is slowed down for it: what can be guessed is what the token's length makes of it.
+pub(crate) fn note_wrong(live: &LiveSpans) {
+    live.shared
+        .wrong_credentials
+        .fetch_add(1, Ordering::Relaxed);
+    live.log().diagnose(Trouble::WrongCredentials);
+}
+
+/// RFC 6750, section 2.1, or the cookie of a browser that has signed in.
+fn by_token(live: &LiveSpans, headers: &HeaderMap) -> Result<Access, Denial> {
+    let seal = &live.shared.seal;
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    if let Some(authorization) = given.next() {
+        let token = bearer(authorization).filter(|_| given.next().is_none());
+        return if token.is_some_and(|token| seal.is_token(token)) {
+            Ok(Access::everything())
+        } else {
+            note_wrong(live);
+            Err(Refusal::unauthorized("the token is not the one that readers need").into())
+        };
+    }
+    let now = SystemTime::now();
+    let proofs = cookies(seal, headers).map(|value| seal.read_cookie(value, now));
+    let mut is_expired = false;
+    let mut is_wrong = false;
+    for proof in proofs {
+        match proof {
+            Proof::Until(until) => return Ok(Access::everything().until(until)),
+            Proof::Expired => is_expired = true,
+            Proof::None => is_wrong = true,
+        }
+    }
+    if is_wrong {
+        note_wrong(live);
+    }
+    if is_expired {
+        return Err(Denial::Expired);
+    }
+    let message = "who reads this needs the token: send it as \"Authorization: Bearer …\", or sign in on the page";
+    Err(Refusal::unauthorized(message).into())
+}
+
+fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
+    let bytes = authorization.as_bytes();
+    let (scheme, rest) = bytes.split_at_checked("bearer ".len())?;
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| rest.trim_ascii_start())
+}
+
+/// The values of the log's cookie: there may be several, of paths within one another.
+fn cookies<'a>(seal: &Seal, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
+    let name = seal.cookie_name().unwrap_or_default();
+    let lines = headers.get_all(header::COOKIE).iter();
+    let pairs = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'));
+    pairs.filter_map(move |pair| {
+        let (key, value) = pair.trim().split_once('=')?;
+        (key == name).then_some(value)
+    })
+}
+
+/// The address of a client that our own listener accepted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Refuses a request that names a host nobody allowed. With access control, only where hosts were allowed by name; without
+/// it, also one from another machine, which can name any host.
+pub(crate) fn check_host(gate: &Gate, request: &Parts) -> Result<(), Refusal> {
+    if gate.auth.is_none() {
+        check_peer(request)?;
+    }
+    if gate.auth.is_some() && gate.allowed_hosts.is_empty() {
+        return Ok(());
+    }
+    let hosts = hosts_of(request);
+    let refused = hosts
+        .iter()
+        .find(|host| !is_loopback(host) && !gate.allowed_hosts.contains(host));
+    let host = match (refused, hosts.is_empty()) {
+        (None, false) => return Ok(()),
+        (refused, _) => refused.cloned().unwrap_or_default(),
+    };
+    let or_auth = if gate.auth.is_some() {
+        ""
+    } else {
+        ", or say who may read with .auth(..),"
+    };
+    Err(Refusal::new(
+        StatusCode::FORBIDDEN,
+        format!(
+            "the host {host:?} is not a loopback host: allow it with .allowed_hosts([{host:?}]){or_auth} on \
+             LiveSpans::builder()"
+        ),
+    ))
+}
+
+/// A server of the app's own says where a client is only when it was told to, and of what a proxy stands for nobody does.
+fn check_peer(request: &Parts) -> Result<(), Refusal> {
+    let extensions = &request.extensions;
+    let told = extensions.get::<ConnectInfo<SocketAddr>>();
+    let address = match (told, extensions.get::<Peer>()) {
+        (Some(ConnectInfo(address)), _) => address.ip(),
+        (None, Some(Peer(address))) => *address,
+        (None, None) => return Ok(()),
+    };
+    // A socket for both versions of IP shows 127.0.0.1 as ::ffff:127.0.0.1.
+    if address.to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        StatusCode::FORBIDDEN,
+        format!(
+            "the client {address} is not on this machine: say who may read with .auth(..) on LiveSpans::builder(), such \
+             as Auth::token(..) or Auth::public()"
+        ),
+    ))
+}
+
+/// Every host that the client named, in headers and in the request line: a request that names several is only as good
+/// as the worst of them.
+fn hosts_of(request: &Parts) -> Vec<String> {
+    let headers = request.headers.get_all(header::HOST).iter();
+    let named = headers.map(|host| host.to_str().unwrap_or_default());
+    let line = request.uri.authority().map(http::uri::Authority::as_str);
+    named.chain(line).map(host_of).collect()
+}
+
+/// The host, lowercase, without port, brackets and trailing dot.
+fn host_of(named: &str) -> String {
+    let named = named.trim();
+    let host = match named.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => named.rsplit_once(':').map_or(named, |(host, _)| host),
+    };
+    let shown = host.trim_end_matches('.').to_ascii_lowercase();
+    // It is repeated in an answer: at most what a host name can be.
+    shown.chars().take(255).collect()
+}
+
+pub(crate) fn is_loopback(host: &str) -> bool {
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(host: &str) -> Parts {
+        let request = http::Request::builder().uri("/").header(header::HOST, host);
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn only_loopback_and_allowed_hosts_pass() {
+        let gate = Gate {
+            allowed_hosts: vec!["dev.example".into()],
+            ..Gate::default()
+        };
+        for host in [
+            "localhost",
+            "LOCALHOST:4380",
+            "localhost.",
+            "app.localhost:1",
+            "127.0.0.1:4380",
+            "127.8.9.1",
+            "[::1]:4380",
+            "[::1]",
+            "dev.example:443",
+        ] {
+            assert!(check_host(&gate, &request(host)).is_ok(), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "0.0.0.0:4380",
+            "192.168.0.1",
+            "[::2]:1",
+            "",
+        ] {
+            assert!(check_host(&gate, &request(host)).is_err(), "{host}");
+        }
+        let none = http::Request::new(()).into_parts().0;
+        assert!(check_host(&gate, &none).is_err());
+    }
+
+    #[test]
+    fn a_bearer_token_is_found_whatever_the_case_of_its_scheme() {
+        let read = |text: &'static str| {
+            let value = HeaderValue::from_static(text);
+            bearer(&value).map(<[u8]>::to_vec)
+        };
+        assert_eq!(read("Bearer a b"), Some(b"a b".to_vec()));
+        assert_eq!(read("bEARER   x"), Some(b"x".to_vec()));
+        for other in ["Basic eDp5", "Bearer", "Bearertoken", ""] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+}

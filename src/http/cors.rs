@@ -1,0 +1,244 @@
+//! What pages of other origins may do: nothing, unless the app allowed their origin by name. Then they may read (CORS,
+//! WHATWG Fetch, section 3.2) what they show a ticket or a token for: never what a browser's cookie opens, because that
+//! says who sits before the page and not who wrote it. Pure.
+
+use axum::body::Body;
+use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
+
+use crate::{access::Gate, http::response::Refusal};
+
+/// How long a browser remembers the answer to a preflight, in seconds.
+const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
+
+/// The origin of the request, if the app allowed it.
+pub(crate) fn allowed<'a>(gate: &Gate, request: &'a Parts) -> Option<&'a HeaderValue> {
+    let origin = request.headers.get(header::ORIGIN)?;
+    let is_allowed = gate
+        .allowed_origins
+        .iter()
+        .any(|allowed| allowed.as_bytes() == origin.as_bytes());
+    is_allowed.then_some(origin)
+}
+
+/// Takes the cookies out of what another origin's page makes a browser ask, before anybody decides by them. A cookie that
+/// is strict about *sites* comes along from any other host or port of the same one.
+pub(crate) fn forget_cookies(gate: &Gate, request: &mut Parts) {
+    let is_of_other_page = match request.headers.get("sec-fetch-site") {
+        Some(site) if site == "same-site" || site == "cross-site" => {
+            request.headers.contains_key(header::ORIGIN)
+                || !header_is(request, "sec-fetch-mode", "navigate")
+        }
+        Some(_) => false,
+        // Of others than the allowed ones nothing is answered. Module scripts name their own origin, which may be an
+        // allowed one behind a proxy that calls us by another name; there is nothing of the log in them.
+        None => allowed(gate, request).is_some() && !is_same_origin(request) && !is_asset(request),
+    };
+    if is_of_other_page {
+        request.headers.remove(header::COOKIE);
+    }
+}
+
+/// Whether this asks for a file of the dashboard.
+pub(crate) fn is_asset(request: &Parts) -> bool {
+    request
+        .uri
+        .path()
+        .trim_start_matches('/')
+        .starts_with("assets/")
+}
+
+/// Whether this is the question whether another may be asked.
+pub(crate) fn is_preflight(request: &Parts) -> bool {
+    request.method == Method::OPTIONS
+        && request.headers.contains_key(header::ORIGIN)
+        && request
+            .headers
+            .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// The answer for an allowed origin: it may read, resume, and show a token. It carries nothing of the log, and a browser
+/// sends no credentials with the question.
+pub(crate) fn preflight(
+    gate: &Gate,
+    request: &Parts,
+    methods: &'static str,
+) -> Result<Response<Body>, Refusal> {
+    if allowed(gate, request).is_none() {
+        let message = "pages of this origin may not read: allow it with .allowed_origins(..) on LiveSpans::builder()";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, message));
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static(methods),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("Last-Event-ID, Authorization, Cache-Control, Content-Type"),
+    );
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_AGE);
+    Ok(response)
+}
+
+/// Marks an answer as one that the page of an allowed origin may read. Not where the browser was made to send credentials:
+/// none of them opens anything, and without the word it keeps the answer from the page.
+pub(crate) fn mark(gate: &Gate, request: &Parts, response: &mut Response<Body>) {
+    if gate.allowed_origins.is_empty() {
+        return;
+    }
+    // Also where there is no origin: a cache must not give one page's answer to another.
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = allowed(gate, request) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    }
+}
+
+/// Refuses what the page of another site makes a browser ask without being allowed to see the answer: it could still hold
+/// streams open, and measure. Following a link is no such thing.
+pub(crate) fn check_reader(gate: &Gate, request: &Parts) -> Result<(), Refusal> {
+    let is_foreign = match request.headers.get("sec-fetch-site") {
+        Some(site) => site == "cross-site" && !header_is(request, "sec-fetch-mode", "navigate"),
+        None => !is_same_origin(request),
+    };
+    if !is_foreign || allowed(gate, request).is_some() {
+        return Ok(());
+    }
+    let message = "pages of other sites may not read: allow their origin with .allowed_origins(..) on \
+                   LiveSpans::builder()";
+    Err(Refusal::new(StatusCode::FORBIDDEN, message))
+}
+
+/// Refuses a change that the page of another origin makes a browser ask for: no answer needs to be read for it.
+pub(crate) fn check_writer(gate: &Gate, request: &Parts) -> Result<(), Refusal> {
+    let is_own = match request.headers.get("sec-fetch-site") {
+        Some(site) => site == "same-origin" || site == "none",
+        None => is_same_origin(request),
+    };
+    if is_own || allowed(gate, request).is_some() {
+        return Ok(());
+    }
+    let message = "a page of another site may not do this";
+    Err(Refusal::new(StatusCode::FORBIDDEN, message))
+}
+
+fn header_is(request: &Parts, name: &str, value: &str) -> bool {
+    request.headers.get(name).is_some_and(|is| is == value)
+}
+
+/// For browsers that say no more, which they do only to HTTPS and to the loopback (W3C Fetch Metadata, section 2), and for
+/// programs, which send no origin.
+fn is_same_origin(request: &Parts) -> bool {
+    let Some(origin) = request.headers.get(header::ORIGIN) else {
+        return true;
+    };
+    let authority = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.split_once("://"));
+    let host = request.headers.get(header::HOST);
+    authority.is_some_and(|(_, authority)| host.is_some_and(|host| host == authority))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(headers: &[(&str, &str)]) -> Parts {
+        let mut builder = http::Request::builder().uri("/");
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    fn gate() -> Gate {
+        Gate {
+            allowed_origins: vec!["https://shop.example".to_owned()],
+            ..Gate::default()
+        }
+    }
+
+    #[test]
+    fn only_a_page_of_ours_or_of_an_allowed_origin_changes_anything() {
+        let own = ("host", "ops.example:1");
+        for headers in [
+            vec![own],
+            vec![own, ("origin", "https://ops.example:1")],
+            vec![own, ("sec-fetch-site", "same-origin")],
+            vec![own, ("sec-fetch-site", "none")],
+            vec![
+                own,
+                ("origin", "https://shop.example"),
+                ("sec-fetch-site", "cross-site"),
+            ],
+        ] {
+            assert!(
+                check_writer(&gate(), &request(&headers)).is_ok(),
+                "{headers:?}"
+            );
+        }
+        for headers in [
+            vec![own, ("origin", "https://evil.example")],
+            vec![own, ("origin", "https://ops.example")],
+            vec![own, ("origin", "null")],
+            vec![own, ("sec-fetch-site", "cross-site")],
+            vec![own, ("sec-fetch-site", "same-site")],
+            vec![
+                own,
+                ("origin", "https://shop.example.evil"),
+                ("sec-fetch-site", "cross-site"),
+            ],
+        ] {
+            assert!(
+                check_writer(&gate(), &request(&headers)).is_err(),
+                "{headers:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_link_from_another_site_may_be_followed_and_nothing_else_read() {
+        let site = ("sec-fetch-site", "cross-site");
+        for headers in [
+            vec![],
+            vec![("sec-fetch-site", "same-site")],
+            vec![
+                ("host", "ops.example:1"),
+                ("origin", "http://ops.example:1"),
+            ],
+            vec![site, ("sec-fetch-mode", "navigate")],
+            vec![
+                site,
+                ("sec-fetch-mode", "cors"),
+                ("origin", "https://shop.example"),
+            ],
+        ] {
+            assert!(
+                check_reader(&gate(), &request(&headers)).is_ok(),
+                "{headers:?}"
+            );
+        }
+        for headers in [
+            vec![
+                site,
+                ("sec-fetch-mode", "cors"),
+                ("origin", "https://evil.example"),
+            ],
+            vec![site, ("sec-fetch-mode", "no-cors")],
+            vec![site],
+            vec![
+                ("host", "ops.example:1"),
+                ("origin", "http://evil.example:1"),
+            ],
+            vec![("host", "ops.example:1"), ("origin", "null")],
+        ] {
+            assert!(
+                check_reader(&gate(), &request(&headers)).is_err(),
+                "{headers:?}"
+            );
+        }
+    }
+}

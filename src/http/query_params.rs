@@ -1,0 +1,162 @@
+//! The query of a request: bounded, decoded, and turned into what it asks for. Pure.
+
+use std::borrow::Cow;
+
+use http::{StatusCode, Uri};
+
+use crate::{
+    http::response::Refusal,
+    span::{
+        event::{SpanKind, TraceId},
+        json,
+    },
+    trace::{
+        parse::EventFilter,
+        search::{self, Search, TraceFilter},
+    },
+};
+
+/// The longest query, in bytes.
+pub const QUERY_LENGTH_MAX: usize = 8 * 1024;
+/// Values of one filter.
+const VALUES_MAX: usize = 32;
+/// Traces in one answer.
+const LIMIT_MAX: usize = 500;
+/// Stored event types that a filter may name.
+const TYPES: &[&str] = &["started", "ended", "updated", "log", "process", "gap"];
+
+pub(crate) struct Params<'a> {
+    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+impl<'a> Params<'a> {
+    pub(crate) fn of(uri: &'a Uri) -> Result<Self, Refusal> {
+        let query = uri.query().unwrap_or_default();
+        if query.len() > QUERY_LENGTH_MAX {
+            let message = format!("the query is longer than {QUERY_LENGTH_MAX} bytes");
+            return Err(Refusal::new(StatusCode::URI_TOO_LONG, message));
+        }
+        Ok(Self {
+            pairs: form_urlencoded::parse(query.as_bytes()).collect(),
+        })
+    }
+
+    /// The values of a parameter; an empty one is as none.
+    fn all(&self, name: &str) -> Result<Vec<&str>, Refusal> {
+        let named = self
+            .pairs
+            .iter()
+            .filter(|(key, value)| key == name && !value.is_empty());
+        let values: Vec<&str> = named.map(|(_, value)| &**value).collect();
+        if values.len() > VALUES_MAX {
+            let message = format!("the parameter {name} stands more than {VALUES_MAX} times");
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+        }
+        Ok(values)
+    }
+
+    pub(crate) fn one(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        Ok(self.all(name)?.into_iter().next())
+    }
+
+    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
+        let parse = |text: &str| {
+            let message = format!("the parameter {name} is not a number: {text:?}");
+            text.parse()
+                .map_err(|_error| Refusal::new(StatusCode::BAD_REQUEST, message))
+        };
+        self.one(name)?.map(parse).transpose()
+    }
+
+    pub(crate) fn limit(&self, default: usize) -> Result<usize, Refusal> {
+        let limit = self.number("limit")?.unwrap_or(default);
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            let message = format!("the parameter limit is not between 1 and {LIMIT_MAX}");
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+        }
+        Ok(limit)
+    }
+
+    /// Where a page of traces begins.
+    pub(crate) fn before(&self) -> Result<u64, Refusal> {
+        Ok(self.number("after")?.unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn trace_ids(&self) -> Result<Vec<TraceId>, Refusal> {
+        let ids = self.all("traceId")?;
+        Ok(ids.into_iter().map(str::parse).collect::<Result<_, _>>()?)
+    }
+
+    fn kinds(&self) -> Result<Vec<SpanKind>, Refusal> {
+        Ok(self
+            .all("kind")?
+            .into_iter()
+            .map(search::kind)
+            .collect::<Result<_, _>>()?)
+    }
+
+    fn errors(&self) -> Result<Vec<bool>, Refusal> {
+        Ok(self
+            .all("status")?
+            .into_iter()
+            .map(search::status)
+            .collect::<Result<_, _>>()?)
+    }
+
+    fn types(&self) -> Result<Vec<String>, Refusal> {
+        let types = self.all("type")?;
+        if let Some(unknown) = types.iter().find(|one| !TYPES.contains(one)) {
+            let message = format!("the type {unknown:?} is not one of {}", TYPES.join(", "));
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+        }
+        Ok(types.into_iter().map(str::to_owned).collect())
+    }
+
+    fn texts(&self, name: &str) -> Result<Vec<String>, Refusal> {
+        Ok(self.all(name)?.into_iter().map(str::to_owned).collect())
+    }
+
+    /// What a stream of events is narrowed to, beside its traces.
+    pub(crate) fn event_filter(&self) -> Result<EventFilter, Refusal> {
+        let quoted = |name| -> Result<Vec<Vec<u8>>, Refusal> {
+            Ok(self.all(name)?.into_iter().map(json::quoted).collect())
+        };
+        let kinds = self.kinds()?;
+        Ok(EventFilter {
+            services: quoted("service")?,
+            names: quoted("name")?,
+            kinds: kinds
+                .into_iter()
+                .map(|kind| json::quoted(json::kind_name(kind)))
+                .collect(),
+            errors: self.errors()?,
+            types: self.types()?,
+        })
+    }
+
+    /// What a list of traces is narrowed to.
+    pub(crate) fn trace_filter(&self) -> Result<TraceFilter, Refusal> {
+        let states = self
+            .all("state")?
+            .into_iter()
+            .map(search::state)
+            .collect::<Result<_, _>>()?;
+        let milliseconds: Option<f64> = self.number("minDuration")?;
+        let linked_to = self.one("linkedTo")?.map(str::parse).transpose()?;
+        Ok(TraceFilter {
+            within: None,
+            trace_ids: self.trace_ids()?,
+            services: self.texts("service")?,
+            names: self.texts("name")?,
+            kinds: self.kinds()?,
+            error: self.errors()?,
+            types: self.types()?,
+            states,
+            duration_nanos_min: milliseconds
+                .map(|value| search::nanos(value * 1e6))
+                .transpose()?,
+            linked_to,
+            search: Search::parse(self.one("q")?.unwrap_or_default())?,
+        })
+    }
+}

@@ -1,0 +1,509 @@
+//! One request, taken apart: access, route, answer. It runs on the connection's task, which may be the host's.
+
+use std::{
+    borrow::Cow,
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::atomic::Ordering,
+    task::{Context as TaskContext, Poll},
+};
+
+use axum::{Router, body::Body, extract::OriginalUri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use opentelemetry::{Context, trace::TraceContextExt as _};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use tower_service::Service;
+
+use crate::{
+    access::Gate,
+    http::{
+        authorize::{self, Denial, Peer, Permit},
+        cors, login,
+        query_params::Params,
+        response::{self, Refusal},
+        stream_guard, trace_list, trace_snapshot,
+    },
+    ingest::buffer::Class,
+    live_spans::LiveSpans,
+    log::{event::StreamKey, retention::Retention},
+    reader::subscription::Subscribe,
+    span::{event::TraceId, record, self_requests::ROUTES},
+    sse::body::{SseBody, resume_point},
+    util::time::Timestamp,
+    wire::{
+        control::{Dropped, EndReason, PROTOCOL, SERVER},
+        id::ResumePoint,
+    },
+    workflow::Workflows,
+};
+
+impl LiveSpans {
+    /// Returns the routes, for your own axum app under any prefix: `app.nest_service("/live", live.router())`, or
+    /// `.nest("/live", live.router())`. With `.nest`, axum answers `/live` but not `/live/`; `.nest_service` answers
+    /// both. Merged into an app, it takes the path `/` and its own routes, and leaves all others to the app.
+    ///
+    /// **Set [`auth`](crate::LiveSpansBuilder::auth) before your app listens beyond loopback.** Without it, only requests that
+    /// name a loopback host, or one of [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts), are answered, which keeps
+    /// browsers out and nobody else: a client chooses the `Host` that it sends, and where it is, only your server knows. When
+    /// that tells ([`ConnectInfo`](axum::extract::ConnectInfo), by `into_make_service_with_connect_info::<SocketAddr>()`),
+    /// clients of other machines are refused; a proxy on this machine is not one of those.
+    ///
+    /// Spans that your own middleware makes around these routes are not shown. A client that stops reading is closed by
+    /// *your* server's write time-out, if it has one; until then it costs one block of at most 64 KiB.
+    ///
+    /// An open stream keeps a graceful shutdown of your server waiting: call [`end_streams`](LiveSpans::end_streams) in the
+    /// future that you give to `with_graceful_shutdown`, and [`shutdown`](LiveSpans::shutdown) when the server has ended.
+    /// In an app with a state, nest or merge it after `with_state`.
+    pub fn router(&self) -> Router {
+        self.shared.mounts.expect_request();
+        let service = LiveService {
+            live: self.clone(),
+            mounted: true,
+        };
+        // No fallback: axum loses it when a router is nested twice, and refuses it below a path with parameters.
+        ROUTES.iter().fold(
+            Router::new().route_service("/", service.clone()),
+            |router, name| {
+                router
+                    .route_service(&format!("/{name}"), service.clone())
+                    .route_service(&format!("/{name}/{{*rest}}"), service.clone())
+            },
+        )
+    }
+}
+
+/// Our routes as a service.
+#[derive(Clone, Debug)]
+pub(crate) struct LiveService {
+    pub(crate) live: LiveSpans,
+    /// Whether the host's middleware may stand around us.
+    pub(crate) mounted: bool,
+}
+
+impl Service<Request<Body>> for LiveService {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, req: Request<Body>) -> Self::Future {
+        // At once, not in the future: the worker must learn whose span this is before it looks at it.
+        if self.mounted {
+            self.hide_viewer(&req);
+        }
+        let live = self.live.clone();
+        let (mut request, body) = req.into_parts();
+        cors::forget_cookies(&live.shared.gate, &mut request);
+        // The one body that is read is that of the form in which a browser shows the token.
+        if request.method == Method::POST && request.uri.path().trim_start_matches('/').is_empty() {
+            return Box::pin(async move { Ok(sign_in(&live, &request, body).await) });
+        }
+        // Without a body the rest may be shared between threads.
+        drop(body);
+        Box::pin(async move { Ok(answer(&live, &request).await) })
+    }
+}
+
+impl LiveService {
+    /// Keeps the span that the host's middleware made for this request out of the log.
+    fn hide_viewer(&self, request: &Request<Body>) {
+        let path = request.uri().path();
+        let original = request.extensions().get::<OriginalUri>();
+        let original = original.map_or(path, |OriginalUri(uri)| uri.path());
+        let context = Context::current();
+        let span = context.span();
+        let is_recording = span.is_recording();
+        let span = span.span_context();
+        // A span that does not record never comes, so its id would be kept for nothing.
+        if is_recording && !span.is_remote() {
+            let intake = &self.live.shared.parts.engine.intake;
+            drop(intake.push(Class::Note, |room| record::write_hide(room, span)));
+        }
+        let mounts = &self.live.shared.mounts;
+        mounts.learn(original, path);
+        if !is_recording {
+            mounts.need_no_ids();
+        }
+    }
+}
+
+async fn sign_in(live: &LiveSpans, request: &Parts, body: Body) -> Response<Body> {
+    let gate = &live.shared.gate;
+    let mut response = match authorize::check_host(gate, request) {
+        Ok(()) => login::by_form(live, request, body).await,
+        Err(refusal) => Err(refusal),
+    }
+    .unwrap_or_else(Refusal::into_response);
+    harden(gate, request, &mut response);
+    response
+}
+
+async fn answer(live: &LiveSpans, request: &Parts) -> Response<Body> {
+    let head = request.method == Method::HEAD;
+    let gate = &live.shared.gate;
+    let routed = if cors::is_preflight(request) {
+        cors::preflight(gate, request, "GET, HEAD").map_err(Denial::from)
+    } else {
+        route(live, request).await
+    };
+    let mut response = match routed {
+        Ok(response) => response,
+        Err(denial) => denied(request, denial),
+    };
+    if head {
+        *response.body_mut() = Body::empty();
+    }
+    harden(gate, request, &mut response);
+    response
+}
+
+/// An `EventSource` gives up for ever on an error, and a permission may come again.
+pub(crate) fn denied(request: &Parts, denial: Denial) -> Response<Body> {
+    match denial {
+        Denial::Expired if request.uri.path().ends_with("/sse") => {
+            stream_guard::ended(EndReason::Expired)
+        }
+        denial => Refusal::from(denial).into_response(),
+    }
+}
+
+/// What every answer carries, so that a browser does nothing with it but what it is for.
+pub(crate) fn harden(gate: &Gate, request: &Parts, response: &mut Response<Body>) {
+    cors::mark(gate, request, response);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers
+        .entry(header::REFERRER_POLICY)
+        .or_insert(HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        "cross-origin-resource-policy",
+        HeaderValue::from_static("same-origin"),
+    );
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static(
+            "default-src 'none'; frame-ancestors 'none'",
+        ));
+}
+
+async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Denial> {
+    let gate = &live.shared.gate;
+    if !matches!(request.method, Method::GET | Method::HEAD) {
+        authorize::check_host(gate, request)?;
+        return Err(Refusal::method_not_allowed().into());
+    }
+    let path = request.uri.path().trim_start_matches('/');
+    // A module script names its origin to its own server, too, which a proxy may have called by another name.
+    if !cors::is_asset(request) {
+        cors::check_reader(gate, request)?;
+    }
+    let params = Params::of(&request.uri)?;
+    let segments: Vec<&str> = path.split('/').collect();
+    let trace = match segments.as_slice() {
+        ["traces", id, "sse"] => Some(id.parse().map_err(Refusal::from)),
+        ["workflows", namespace, instance, "sse"] => {
+            Some(workflow_trace(live, namespace, instance))
+        }
+        _ => None,
+    };
+    if let Some(trace) = trace {
+        let (permit, trace) =
+            authorize::admit_to(live, request, trace, params.one("ticket")?).await?;
+        let stream = || trace_events(live, request, trace, (&params, &permit));
+        return Ok(seated(live, request, &permit, stream)?);
+    }
+    if segments == [""]
+        && let Some(response) = signed_in(live, request, &params)?
+    {
+        return Ok(response);
+    }
+    let permit = match authorize::admit(live, request).await {
+        Err(denial) if segments == [""] => {
+            return Ok(login::page(denial.into(), &request.headers)?);
+        }
+        permit => permit?,
+    };
+    Ok(match segments.as_slice() {
+        [""] => page(request),
+        ["assets", file] => asset(request, file).await,
+        ["sse"] => seated(live, request, &permit, || {
+            all_events(live, request, (&params, &permit))
+        }),
+        ["traces"] => trace_list::page(live, (&params, &permit)).await,
+        ["traces", "sse"] => seated(live, request, &permit, || {
+            trace_list::live(live, (&params, &permit))
+        }),
+        ["traces", id] => {
+            trace_snapshot::answer(live, id.parse().map_err(Refusal::from)?, (&params, &permit))
+                .await
+        }
+        ["stats", "durations"] => {
+            permit.expect_everything()?;
+            durations(live, &params)
+        }
+        ["status"] => {
+            permit.expect_everything()?;
+            Ok(status(live))
+        }
+        _ => Err(Refusal::not_found("no such route")),
+    }?)
+}
+
+/// Whom a one-time link lets in.
+fn signed_in(
+    live: &LiveSpans,
+    request: &Parts,
+    params: &Params<'_>,
+) -> Result<Option<Response<Body>>, Refusal> {
+    authorize::check_host(&live.shared.gate, request)?;
+    login::by_link(live, request, params)
+}
+
+fn workflow_trace(live: &LiveSpans, namespace: &str, instance: &str) -> Result<TraceId, Refusal> {
+    let flows = Workflows::new(live).namespace(&*decoded(namespace)?);
+    Ok(flows.trace_id(&*decoded(instance)?))
+}
+
+/// A stream, if there is a seat for its reader, for as long as it may read.
+pub(crate) fn seated(
+    live: &LiveSpans,
+    request: &Parts,
+    permit: &Permit,
+    stream: impl FnOnce() -> Result<Response<Body>, Refusal>,
+) -> Result<Response<Body>, Refusal> {
+    let peer = request.extensions.get::<Peer>();
+    let Some(seat) = live.shared.seats.take(peer.map(|Peer(address)| *address)) else {
+        return Ok(stream_guard::ended(EndReason::Overload));
+    };
+    let response = stream()?;
+    let stopping = request.extensions.get::<stream_guard::Stopping>();
+    let stop = stopping.map(|stopping| stream_guard::Stop::new(live.log(), stopping));
+    Ok(stream_guard::hold(response, permit.clone(), seat, stop))
+}
+
+#[cfg(feature = "dashboard")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "without the dashboard there is no page"
+)]
+fn page(request: &Parts) -> Result<Response<Body>, Refusal> {
+    let original = request.extensions.get::<OriginalUri>();
+    let path = original.map_or_else(|| request.uri.path(), |OriginalUri(uri)| uri.path());
+    let forwarded = request
+        .headers
+        .get("x-forwarded-prefix")
+        .and_then(|prefix| prefix.to_str().ok());
+    Ok(crate::dashboard::page(path, forwarded))
+}
+
+#[cfg(feature = "dashboard")]
+async fn asset(request: &Parts, file: &str) -> Result<Response<Body>, Refusal> {
+    let known = request.headers.get(header::IF_NONE_MATCH).cloned();
+    let file = file.to_owned();
+    // The first one makes the script, which takes tens of milliseconds.
+    let made = response::aside(move || crate::dashboard::asset(&file, known.as_ref())).await?;
+    made.ok_or_else(|| Refusal::not_found("no such asset"))
+}
+
+#[cfg(not(feature = "dashboard"))]
+fn page(_request: &Parts) -> Result<Response<Body>, Refusal> {
+    Err(Refusal::not_found(
+        "livespan was built without its feature `dashboard`",
+    ))
+}
+
+#[cfg(not(feature = "dashboard"))]
+#[expect(clippy::unused_async, reason = "with the dashboard it waits")]
+async fn asset(request: &Parts, _file: &str) -> Result<Response<Body>, Refusal> {
+    page(request)
+}
+
+fn all_events(
+    live: &LiveSpans,
+    request: &Parts,
+    (params, permit): (&Params<'_>, &Permit),
+) -> Result<Response<Body>, Refusal> {
+    let filter = params.event_filter()?;
+    let resume = resume_point(&request.headers, &request.uri);
+    let mut options = Subscribe::all().resume(resume);
+    let wanted = params.trace_ids()?;
+    match permit.traces() {
+        None => {
+            for trace in wanted {
+                options = options.stream(trace.stream_key());
+            }
+        }
+        Some(allowed) => {
+            // No stream at all would mean every one.
+            options = options
+                .standing(permit.standing())
+                .stream(StreamKey::nobody());
+            let is_wanted = |trace: &&TraceId| wanted.is_empty() || wanted.contains(trace);
+            for trace in allowed.iter().filter(is_wanted) {
+                options = options.stream(trace.stream_key());
+            }
+        }
+    }
+    if !filter.is_empty() {
+        options = options.filter(move |name, payload| filter.accepts(name, payload));
+    }
+    let reader = options.reader(live.log());
+    let body = SseBody::new(reader, resume == ResumePoint::Live, None);
+    let body = body.seen_through(permit.sight());
+    Ok(body.into_response().map(Body::new))
+}
+
+pub(crate) fn trace_events(
+    live: &LiveSpans,
+    request: &Parts,
+    trace: TraceId,
+    (params, permit): (&Params<'_>, &Permit),
+) -> Result<Response<Body>, Refusal> {
+    let resume = resume_point(&request.headers, &request.uri);
+    let response = match params.one("until")? {
+        Some("end") => live.respond_until_end(trace, resume, permit.standing()),
+        Some(other) => {
+            let message = format!("the parameter until is {other:?}, not \"end\"");
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+        }
+        None => {
+            let options = Subscribe::to(trace.stream_key()).resume(resume);
+            let reader = options.standing(permit.standing()).reader(live.log());
+            SseBody::new(reader, resume == ResumePoint::Live, None).into_response()
+        }
+    };
+    let sight = permit.sight();
+    Ok(response.map(|body| Body::new(body.seen_through(sight))))
+}
+
+/// A segment of a path as it was before it was percent-encoded.
+pub(crate) fn decoded(segment: &str) -> Result<Cow<'_, str>, Refusal> {
+    percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|_not_utf8| {
+            let message = format!("the path segment {segment:?} is not percent-encoded UTF-8");
+            Refusal::new(StatusCode::BAD_REQUEST, message)
+        })
+}
+
+#[derive(Serialize)]
+struct DurationStats<'a> {
+    service: &'a str,
+    name: &'a str,
+    count: u64,
+    p50: Option<f64>,
+    p95: Option<f64>,
+    unit: &'static str,
+}
+
+fn durations(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Body>, Refusal> {
+    let (Some(service), Some(name)) = (params.one("service")?, params.one("name")?) else {
+        let message = "the parameters service and name are both needed";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+    };
+    let quantiles = live.shared.index.quantiles(service, name);
+    let milliseconds = |nanos: Option<u64>| nanos.map(crate::trace::state::milliseconds);
+    Ok(response::json(&DurationStats {
+        service,
+        name,
+        count: quantiles.count,
+        p50: milliseconds(quantiles.p50),
+        p95: milliseconds(quantiles.p95),
+        unit: "ms",
+    }))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusReport {
+    server: &'static str,
+    protocol: u32,
+    epoch: String,
+    oldest: String,
+    head: String,
+    retained: Retained,
+    limits: Limits,
+    dropped: Dropped,
+    open_spans: usize,
+    unpinned: u64,
+    subscribers: usize,
+    wrong_credentials: u64,
+    store: Store,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<&'static str>,
+    uptime_seconds: f64,
+    now: String,
+}
+
+#[derive(Serialize)]
+struct Retained {
+    events: usize,
+    bytes: usize,
+    traces: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Limits {
+    events: usize,
+    bytes: usize,
+    age_seconds: u64,
+}
+
+#[derive(Serialize)]
+struct Store {
+    kind: &'static str,
+    healthy: bool,
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Limits>,
+}
+
+impl From<Retention> for Limits {
+    fn from(retention: Retention) -> Self {
+        Self {
+            events: retention.events_max(),
+            bytes: retention.bytes_max(),
+            age_seconds: retention.age_max().as_secs(),
+        }
+    }
+}
+
+fn status(live: &LiveSpans) -> Response<Body> {
+    let status = live.status();
+    response::json(&StatusReport {
+        server: SERVER,
+        protocol: PROTOCOL,
+        epoch: status.head.epoch().to_string(),
+        oldest: status.oldest.to_string(),
+        head: status.head.to_string(),
+        retained: Retained {
+            events: status.retained_events,
+            bytes: status.retained_bytes,
+            traces: status.retained_streams,
+        },
+        limits: status.retention.into(),
+        dropped: status.dropped,
+        open_spans: status.open,
+        unpinned: status.unpinned,
+        subscribers: status.subscribers,
+        wrong_credentials: live.shared.wrong_credentials.load(Ordering::Relaxed),
+        store: Store {
+            kind: status.store.kind,
+            healthy: status.store.failure.is_none(),
+            error: status.store.failure,
+            limits: status.store.retention.map(Limits::from),
+        },
+        ended: status.ended,
+        uptime_seconds: status.uptime.as_secs_f64(),
+        now: Timestamp::now().text(),
+    })
+}

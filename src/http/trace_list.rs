@@ -1,0 +1,338 @@
+//! The list of traces: one page of it, and the live one, whose load does not grow with the rate of spans: a viewer
+//! looks at most every [`LIST_INTERVAL`], and a trace that changed a thousand times since is sent once.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::Response;
+use http_body::Frame;
+use serde::Serialize;
+use tokio::time::{Instant, Sleep};
+
+use crate::{
+    engine::log::Log,
+    http::{
+        authorize::Permit,
+        query_params::Params,
+        response::{self, Refusal},
+    },
+    live_spans::LiveSpans,
+    log::stream_index::Waiter,
+    span::event::TraceId,
+    sse::body::{self, PING_INTERVAL},
+    trace::{
+        index::{Older, Viewed},
+        search::TraceFilter,
+        state::Summary,
+        stored,
+    },
+    util::time::Timestamp,
+    wire::{
+        control::{self, Dropped},
+        frame,
+    },
+};
+
+/// How long a viewer waits at most until what others put into the store is known here.
+const CATCH_UP_MAX: Duration = Duration::from_secs(5);
+
+/// The least time between two frames of the live list.
+pub const LIST_INTERVAL: Duration = Duration::from_millis(250);
+
+const PAGE_DEFAULT: usize = 50;
+const LIVE_DEFAULT: usize = 100;
+
+#[derive(Serialize)]
+struct Page {
+    traces: Vec<Summary>,
+    next: Option<String>,
+    head: String,
+    now: String,
+}
+
+pub(crate) async fn page(
+    live: &LiveSpans,
+    (params, permit): (&Params<'_>, &Permit),
+) -> Result<Response<Body>, Refusal> {
+    let filter = filter(params, permit)?;
+    let limit = params.limit(PAGE_DEFAULT)?;
+    let log = live.log();
+    let page = stored::page(log, &live.shared.index, &filter, params.before()?, limit).await?;
+    Ok(response::json(&Page {
+        traces: page.traces.into_iter().map(|(_, trace)| trace).collect(),
+        next: page.next.map(|next| next.to_string()),
+        head: log.id(log.head()).to_string(),
+        now: Timestamp::now().text(),
+    }))
+}
+
+/// What the reader asks for, of what it may see.
+fn filter(params: &Params<'_>, permit: &Permit) -> Result<TraceFilter, Refusal> {
+    Ok(TraceFilter {
+        within: permit.traces().map(Arc::clone),
+        ..params.trace_filter()?
+    })
+}
+
+pub(crate) fn live(
+    live: &LiveSpans,
+    (params, permit): (&Params<'_>, &Permit),
+) -> Result<Response<Body>, Refusal> {
+    let body = TracesBody::new(
+        live.clone(),
+        filter(params, permit)?,
+        params.limit(LIVE_DEFAULT)?,
+    );
+    let mut response = Response::new(Body::new(body));
+    body::stream_headers(response.headers_mut());
+    Ok(response)
+}
+
+#[derive(Serialize)]
+struct Update {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    snapshot: bool,
+    traces: Vec<Summary>,
+    removed: Vec<String>,
+    /// Of a snapshot: where the page of `GET /traces` begins that goes on from it, if there may be more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    head: String,
+    now: String,
+}
+
+/// The body of the live list.
+struct TracesBody {
+    live: LiveSpans,
+    filter: TraceFilter,
+    limit: usize,
+    viewed: Viewed,
+    waiter: Arc<Waiter>,
+    state: State,
+    /// What was dropped before it came, or that it was told of.
+    dropped: Dropped,
+    /// Whether it was told that the store fails.
+    is_degraded: bool,
+    /// When it may look again, or, while it waits for a change, when it pings; before the first look, when it waits no
+    /// longer.
+    timer: Pin<Box<Sleep>>,
+    /// When it pings, unless there is something to send before.
+    ping_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Hello,
+    /// Until all is known that the list shows.
+    CatchingUp,
+    /// Just looked: changes gather until the timer rings.
+    Resting,
+    Waiting,
+    Ended,
+}
+
+impl fmt::Debug for TracesBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TracesBody")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TracesBody {
+    fn new(live: LiveSpans, filter: TraceFilter, limit: usize) -> Self {
+        let waiter = Arc::new(Waiter::default());
+        live.log().join(&waiter);
+        live.log().readers().come();
+        let dropped = live.log().dropped();
+        Self {
+            live,
+            filter,
+            limit,
+            viewed: Viewed::default(),
+            waiter,
+            state: State::Hello,
+            dropped,
+            is_degraded: false,
+            timer: Box::pin(tokio::time::sleep_until(Instant::now() + CATCH_UP_MAX)),
+            ping_at: Instant::now() + PING_INTERVAL,
+        }
+    }
+
+    fn hello(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512);
+        frame::retry(&mut out, body::jittered_retry());
+        control::hello(
+            &mut out,
+            &self.live.log().position(),
+            PING_INTERVAL.as_secs(),
+        );
+        out
+    }
+
+    /// Frames with what changed, if anything did.
+    fn update(&mut self, snapshot: bool) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        self.write_health(&mut out);
+        self.write_changes(snapshot, &mut out);
+        (!out.is_empty()).then_some(out)
+    }
+
+    /// Says that the store fails, or that it works again and what was lost.
+    fn write_health(&mut self, out: &mut Vec<u8>) {
+        let log = self.live.log();
+        let is_degraded = log.is_degraded();
+        if is_degraded && !self.is_degraded {
+            control::degraded(out);
+        } else if self.is_degraded && !is_degraded {
+            let dropped = log.dropped();
+            control::gap_dropped(out, dropped.since(self.dropped));
+            self.dropped = dropped;
+        }
+        self.is_degraded = is_degraded;
+    }
+
+    fn write_changes(&mut self, snapshot: bool, out: &mut Vec<u8>) {
+        let log = self.live.log();
+        let index = &self.live.shared.index;
+        let changes = index.changes(&mut self.viewed, &self.filter, self.limit, |at| log.id(at));
+        if !snapshot && changes.traces.is_empty() && changes.removed.is_empty() {
+            return;
+        }
+        let next = snapshot.then(|| next(log, changes.older)).flatten();
+        let hex = |id: &[u8; 16]| TraceId::from_bytes(*id).map(|id| id.to_string());
+        let update = Update {
+            kind: "traces",
+            snapshot,
+            traces: changes.traces,
+            removed: changes.removed.iter().filter_map(hex).collect(),
+            next: next.map(|next| next.to_string()),
+            head: log.id(log.head()).to_string(),
+            now: Timestamp::now().text(),
+        };
+        let payload = serde_json::to_vec(&update).unwrap_or_default();
+        frame::control(out, "traces", &payload);
+    }
+
+    fn rest(&mut self) {
+        self.state = State::Resting;
+        self.timer.as_mut().reset(Instant::now() + LIST_INTERVAL);
+    }
+
+    /// The first look, once all is known or cannot be.
+    fn poll_catching_up(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        loop {
+            let rung = self.waiter.poll_rung(cx).is_ready();
+            let log = self.live.log();
+            if log.has_caught_up() || log.is_degraded() || is_over(log) {
+                break;
+            }
+            if !rung {
+                std::task::ready!(self.timer.as_mut().poll(cx));
+                break;
+            }
+        }
+        self.rest();
+        Poll::Ready(self.update(true))
+    }
+
+    fn poll_resting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        if self.timer.as_mut().poll(cx).is_pending() {
+            // Closing does not wait for the rest to end.
+            return Poll::Pending;
+        }
+        self.state = State::Waiting;
+        let ping_at = self.ping_at;
+        self.timer.as_mut().reset(ping_at);
+        Poll::Ready(None)
+    }
+
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        let rung = self.waiter.poll_rung(cx).is_ready();
+        if is_over(self.live.log()) {
+            self.state = State::Ended;
+            let mut out = self.update(false).unwrap_or_default();
+            body::farewell(&mut out, self.live.log());
+            return Poll::Ready(Some(out));
+        }
+        if rung {
+            // It rests whether or not it found something: a look costs the same.
+            self.rest();
+            let update = self.update(false);
+            if update.is_some() || Instant::now() < self.ping_at {
+                return Poll::Ready(update);
+            }
+        } else if self.timer.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        } else {
+            let ping_at = Instant::now() + PING_INTERVAL;
+            self.timer.as_mut().reset(ping_at);
+        }
+        let mut out = Vec::with_capacity(256);
+        control::ping(&mut out, &self.live.log().position(), None);
+        Poll::Ready(Some(out))
+    }
+}
+
+/// Whether the list ends when it has said what it knows.
+fn is_over(log: &Log) -> bool {
+    log.is_closed() || log.streams_end_at().is_some()
+}
+
+/// The event before which traces may have begun that a list does not show.
+fn next(log: &Log, older: Older) -> Option<u64> {
+    match older {
+        Older::Indexed(event) => Some(event),
+        Older::Stored(event) => (log.store.oldest().get() < event).then_some(event),
+    }
+}
+
+impl http_body::Body for TracesBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        loop {
+            let out = match self.state {
+                // It came too late.
+                State::Hello if self.live.log().streams_end_at().is_some() => {
+                    self.state = State::Ended;
+                    let mut out = Vec::with_capacity(96);
+                    body::farewell(&mut out, self.live.log());
+                    Some(out)
+                }
+                State::Hello => {
+                    self.state = State::CatchingUp;
+                    Some(self.hello())
+                }
+                State::CatchingUp => std::task::ready!(self.poll_catching_up(cx)),
+                State::Resting => std::task::ready!(self.poll_resting(cx)),
+                State::Waiting => std::task::ready!(self.poll_waiting(cx)),
+                State::Ended => return Poll::Ready(None),
+            };
+            if let Some(out) = out {
+                self.ping_at = Instant::now() + PING_INTERVAL;
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::from(out)))));
+            }
+        }
+    }
+}
+
+impl Drop for TracesBody {
+    fn drop(&mut self) {
+        self.live.log().leave(&self.waiter);
+        self.live.log().readers().go();
+    }
+}

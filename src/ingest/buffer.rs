@@ -1,0 +1,1110 @@
+//! The bounded buffer between the host's threads and the worker: records of bytes in a few shards, numbered by one
+//! counter. A push takes one uncontended lock for the time of a copy, never waits, never allocates, and wakes the
+//! worker only when that is asleep. All that has to be agreed upon with other threads stands before the copy, so that
+//! nobody waits until the bytes have reached the cache: that would be a fifth of what a span costs.
+//!
+//! Invariant: a record's number is drawn under its shard's lock. So when the worker has read the counter as `cut`
+//! and then swapped every shard, it holds every record below `cut`: sorted by number they are the exact order in
+//! which the host's threads observed them. What is above waits for the next turn.
+
+use std::{
+    collections::HashMap,
+    sync::{OnceLock, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    error::Error,
+    ingest::write_buf::Room,
+    util::sync::{
+        Condvar, Instant, Mutex, SpinMutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        lock,
+        thread::{self, Thread},
+        thread_number,
+    },
+    wire::{control::Dropped, id::EventId},
+};
+
+/// Bytes of records that wait for the worker, by default: 16 MiB. Twice as much address space is reserved.
+pub const DEFAULT_BUFFER_BYTES: usize = 16 * 1024 * 1024;
+/// Records that wait for the worker, by default.
+pub const DEFAULT_BUFFER_EVENTS: usize = 131_072;
+
+const SHARDS: usize = 8;
+const FORKED: &str = "the event log belongs to the process that this one was forked from";
+/// Tries to find a shard that nobody is writing to. Another holder keeps a lock for one copy only; this bounds the
+/// wait even when the scheduler stops it there.
+const ROUNDS: usize = 64;
+/// A shard with less room than this, in bytes, is taken to be full.
+const SMALL_RECORD: usize = 256;
+/// After how many dropped records of a class it is asked again whether the process is a fork.
+const DROPS_PER_LOOK: u64 = 256;
+/// Room for the largest event in the share of every class.
+const SHARD_BYTES_MIN: usize = 512 * 1024;
+/// Length (4), class (1), number (8).
+const HEADER: usize = 13;
+
+/// What a record is, for the bounds and for the counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    Start,
+    End,
+    Other,
+    /// Our own notes: never counted, first in line for the last of the room.
+    Note,
+}
+
+impl Class {
+    fn from_byte(byte: u8) -> Self {
+        match byte {
+            0 => Self::Start,
+            1 => Self::End,
+            2 => Self::Other,
+            _ => Self::Note,
+        }
+    }
+
+    /// What belongs to the class, of what each has one of.
+    #[inline]
+    fn of<T>(self, [start, end, other, note]: &[T; 4]) -> &T {
+        match self {
+            Self::Start => start,
+            Self::End => end,
+            Self::Other => other,
+            Self::Note => note,
+        }
+    }
+
+    /// Sixteenths of the buffer that the class may fill: starts yield to ends, and ends to notes.
+    fn share(self) -> usize {
+        match self {
+            Self::Start | Self::Other => 11,
+            Self::End => 15,
+            Self::Note => 16,
+        }
+    }
+}
+
+/// Why a record was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Full,
+    Closed,
+}
+
+/// Records or events by class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) starts: u64,
+    pub(crate) ends: u64,
+    pub(crate) other: u64,
+}
+
+impl Counts {
+    pub(crate) fn add(&mut self, class: Class, count: u64) {
+        match class {
+            Class::Start => self.starts += count,
+            Class::End => self.ends += count,
+            Class::Other => self.other += count,
+            Class::Note => {}
+        }
+    }
+
+    /// What is left of it without these.
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self {
+            starts: self.starts.saturating_sub(other.starts),
+            ends: self.ends.saturating_sub(other.ends),
+            other: self.other.saturating_sub(other.other),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Intake {
+    shards: Box<[Shard; SHARDS]>,
+    shard_bytes: usize,
+    /// By class.
+    shares: [Share; 4],
+    #[cfg(feature = "metrics")]
+    events_max: usize,
+    /// Ends that the full buffer refused, of those that were dropped.
+    #[cfg(feature = "metrics")]
+    ends_refused: AtomicU64,
+    /// Ends that came after the end of the log.
+    #[cfg(feature = "metrics")]
+    ends_late: AtomicU64,
+    sequence: AtomicU64,
+    /// How often the worker has emptied the shards.
+    turns: AtomicU64,
+    /// By class: the turn, counted from one, since which no shard has room.
+    full_since: [AtomicU64; 4],
+    closed: AtomicBool,
+    /// Why the log ended, if nobody shut it down.
+    broken: OnceLock<&'static str>,
+    asleep: AtomicBool,
+    urgent: AtomicBool,
+    worker: OnceLock<Thread>,
+    /// The process that has the worker.
+    process: u32,
+    dropped: [AtomicU64; 3],
+    drained: Mutex<Drained>,
+    drained_changed: Condvar,
+    room: Notify,
+    tickets: Mutex<HashMap<u64, oneshot::Sender<EventId>>>,
+    next_ticket: AtomicU64,
+}
+
+/// A cache line pair for itself, so that threads on different shards do not slow each other down.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Shard(SpinMutex<Records>);
+
+#[derive(Debug, Default)]
+struct Records {
+    /// All of its memory, of which the first `length` bytes are in use.
+    bytes: Box<[u8]>,
+    length: usize,
+    count: usize,
+}
+
+impl Records {
+    /// Zeroed memory of this size costs nothing until it is written to.
+    fn new(size: usize) -> Self {
+        Self {
+            bytes: vec![0; size].into_boxed_slice(),
+            length: 0,
+            count: 0,
+        }
+    }
+
+    fn used(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// Why a record found no room.
+    fn lack(&self, quota: &Share) -> Lack {
+        if self.count >= quota.events || self.length + SMALL_RECORD > quota.bytes {
+            Lack::OfAny
+        } else {
+            Lack::OfThis
+        }
+    }
+}
+
+/// What a class may fill of each shard.
+#[derive(Debug)]
+struct Share {
+    bytes: usize,
+    events: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Drained {
+    through: u64,
+    failures: u64,
+    /// Whether the last turn failed.
+    failing: bool,
+    finished: bool,
+}
+
+impl Intake {
+    pub(crate) fn new(bytes_max: usize, events_max: usize) -> Self {
+        let shard_bytes = (bytes_max / SHARDS).max(SHARD_BYTES_MIN);
+        let shard_events = (events_max / SHARDS).max(16);
+        let shard = || Shard(SpinMutex::new(Records::new(shard_bytes)));
+        Self {
+            shards: Box::new(std::array::from_fn(|_| shard())),
+            shard_bytes,
+            shares: [Class::Start, Class::End, Class::Other, Class::Note].map(|class| Share {
+                bytes: shard_bytes / 16 * class.share(),
+                events: shard_events / 16 * class.share(),
+            }),
+            #[cfg(feature = "metrics")]
+            events_max,
+            #[cfg(feature = "metrics")]
+            ends_refused: AtomicU64::new(0),
+            #[cfg(feature = "metrics")]
+            ends_late: AtomicU64::new(0),
+            sequence: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
+            full_since: Default::default(),
+            closed: AtomicBool::new(false),
+            broken: OnceLock::new(),
+            asleep: AtomicBool::new(false),
+            urgent: AtomicBool::new(false),
+            worker: OnceLock::new(),
+            process: std::process::id(),
+            dropped: Default::default(),
+            drained: Mutex::default(),
+            drained_changed: Condvar::new(),
+            room: Notify::new(),
+            tickets: Mutex::default(),
+            next_ticket: AtomicU64::new(1),
+        }
+    }
+
+    /// Takes the record that `write` writes, which is asked again when another shard may have the room that one had
+    /// not. What is refused for want of room is counted here.
+    #[inline]
+    pub(crate) fn push(
+        &self,
+        class: Class,
+        write: impl Fn(&mut Room<'_>) -> Option<()>,
+    ) -> Result<(), Refused> {
+        let pushed = self.try_push(class, write);
+        if let Err(refused) = &pushed {
+            self.note_refused(class, refused);
+        }
+        pushed
+    }
+
+    #[cold]
+    fn note_refused(&self, class: Class, refused: &Refused) {
+        #[cfg(feature = "metrics")]
+        if let (Refused::Closed, Class::End) = (refused, class) {
+            self.count_late_end();
+        }
+        match refused {
+            Refused::Full => {
+                let before = self
+                    .counter(class)
+                    .map(|count| count.fetch_add(1, Ordering::Relaxed));
+                #[cfg(feature = "metrics")]
+                if matches!(class, Class::End) {
+                    self.ends_refused.fetch_add(1, Ordering::Relaxed);
+                }
+                // A fork that was made while someone was in a hurry would wake nobody, and find no room for ever. To ask
+                // costs more than all else here, and may wait for some more of them.
+                if before.is_some_and(|before| before.is_multiple_of(DROPS_PER_LOOK))
+                    && self.is_forked()
+                {
+                    return;
+                }
+                // The worker may have emptied the buffer meanwhile and be about to sleep: the drop is news, too.
+                self.wake_if_asleep(Fill::Half);
+            }
+            // Who shuts a log down wants no more of it; of one that broke, nobody knows.
+            Refused::Closed if self.broken().is_some() => self.count_dropped(class, 1),
+            Refused::Closed => {}
+        }
+    }
+
+    /// Like [`push`](Self::push), without counting.
+    #[inline]
+    pub(crate) fn try_push(
+        &self,
+        class: Class,
+        write: impl Fn(&mut Room<'_>) -> Option<()>,
+    ) -> Result<(), Refused> {
+        let quota = class.of(&self.shares);
+        let home = thread_number();
+        let (mut shard, mut search, mut write) = (home, None, &write);
+        // One call, whichever shard it is: so what is written is compiled into this place.
+        loop {
+            match self.push_into(shard, class, quota, write) {
+                Attempt::Settled(pushed) => return pushed,
+                missed => shard = home + self.search(&mut search, class, &missed)?,
+            }
+            // A compiler that takes this for a loop would read and spill all that is to be written before the first try.
+            write = std::hint::black_box(write);
+        }
+    }
+
+    /// Which shard to try next, counted from the thread's own, which was tried first.
+    #[cold]
+    fn search(
+        &self,
+        search: &mut Option<Search>,
+        class: Class,
+        missed: &Attempt,
+    ) -> Result<usize, Refused> {
+        let full_since = class.of(&self.full_since);
+        let Some(search) = search else {
+            // Under a load that nothing can take, to look into every shard for each record would be the most of it.
+            let turn = self.turns.load(Ordering::Acquire) + 1;
+            if full_since.load(Ordering::Relaxed) == turn {
+                return Err(self.refusal());
+            }
+            *search = Some(Search::new(turn));
+            return Ok(0);
+        };
+        search.note(missed);
+        if search.tried < SHARDS {
+            return Ok(search.tried);
+        }
+        if !search.busy && search.full {
+            full_since.store(search.turn, Ordering::Relaxed);
+        }
+        if !search.busy || search.rounds == ROUNDS {
+            return Err(Refused::Full);
+        }
+        search.begin_round();
+        std::hint::spin_loop();
+        Ok(0)
+    }
+
+    fn refusal(&self) -> Refused {
+        if self.closed.load(Ordering::Acquire) {
+            Refused::Closed
+        } else {
+            Refused::Full
+        }
+    }
+
+    #[inline]
+    fn push_into(
+        &self,
+        shard: usize,
+        class: Class,
+        quota: &Share,
+        write: impl FnOnce(&mut Room<'_>) -> Option<()>,
+    ) -> Attempt {
+        let Some(shard) = self.shards.get(shard % SHARDS) else {
+            return Attempt::NoRoom(Lack::OfAny);
+        };
+        let Some(mut records) = shard.0.try_lock() else {
+            return Attempt::Busy;
+        };
+        // Asked under the lock: the worker, once it knows that the buffer is closed, looks into every shard a last time,
+        // and what came after that look would be lost.
+        if self.closed.load(Ordering::Acquire) {
+            return Attempt::Settled(Err(Refused::Closed));
+        }
+        let Some(fill) = self.append(&mut records, class, quota, write) else {
+            return Attempt::NoRoom(records.lack(quota));
+        };
+        drop(records);
+        self.wake_if_asleep(fill);
+        Attempt::Settled(Ok(()))
+    }
+
+    /// Appends a record if it fits. Nothing of it counts before it is whole, so a writer that panics leaves nothing.
+    #[inline]
+    fn append(
+        &self,
+        records: &mut Records,
+        class: Class,
+        quota: &Share,
+        write: impl FnOnce(&mut Room<'_>) -> Option<()>,
+    ) -> Option<Fill> {
+        if records.count >= quota.events {
+            return None;
+        }
+        let mut room = Room::new(records.bytes.get_mut(records.length..quota.bytes)?);
+        let before = room.left();
+        let header = room.chunk::<HEADER>()?;
+        // The number is drawn under the lock: see the invariant above. And before there is anything written, for which to
+        // draw it would wait. A record that finds no room leaves a number that nothing has.
+        let number = self.sequence.fetch_add(1, Ordering::SeqCst);
+        write(&mut room)?;
+        let size = before - room.left();
+        let [l0, l1, l2, l3, ..] = size.to_le_bytes();
+        let [n0, n1, n2, n3, n4, n5, n6, n7] = number.to_le_bytes();
+        let class = class as u8;
+        *header = [l0, l1, l2, l3, class, n0, n1, n2, n3, n4, n5, n6, n7];
+        records.length += size;
+        records.count += 1;
+        Some(if records.length > self.shard_bytes / 2 {
+            Fill::Half
+        } else {
+            Fill::Little
+        })
+    }
+
+    /// The next number: every record pushed before this call has a smaller one.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence.load(Ordering::SeqCst)
+    }
+
+    /// Records that were pushed and are not stored, and those without a record among them.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn waiting(&self) -> u64 {
+        let through = lock(&self.drained).through;
+        self.sequence().saturating_sub(through)
+    }
+
+    /// Ends that found no room: what the store refused later is not among them.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn ends_refused(&self) -> u64 {
+        self.ends_refused.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn ends_late(&self) -> u64 {
+        self.ends_late.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn count_late_end(&self) {
+        self.ends_late.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The most records that wait at once.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn events_max(&self) -> usize {
+        self.events_max
+    }
+
+    pub(crate) fn dropped(&self) -> Dropped {
+        let [starts, ends, other] = &self.dropped;
+        Dropped {
+            starts: starts.load(Ordering::Relaxed),
+            ends: ends.load(Ordering::Relaxed),
+            other: other.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn count_dropped(&self, class: Class, count: u64) {
+        if let Some(counter) = self.counter(class) {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    fn counter(&self, class: Class) -> Option<&AtomicU64> {
+        let [starts, ends, other] = &self.dropped;
+        match class {
+            Class::Start => Some(starts),
+            Class::End => Some(ends),
+            Class::Other => Some(other),
+            Class::Note => None,
+        }
+    }
+
+    /// Refuses every later push; the worker drains what is there and ends.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        if self.is_forked() {
+            return;
+        }
+        self.hurry();
+        // Who waits for room waits in vain now, though the worker may hang in its store.
+        self.room.notify_waiters();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Whether this is a fork of the process that has the log. It has no thread of the log, and whatever lock another
+    /// thread held at that moment is held in it for ever: so it takes none. The log is closed in it from then on. To ask
+    /// costs a call of the system: not on the way of a span, but where the worker would be woken or waited for.
+    pub(crate) fn is_forked(&self) -> bool {
+        let is_forked = std::process::id() != self.process;
+        if is_forked {
+            let _only_one = self.broken.set(FORKED);
+            self.closed.store(true, Ordering::SeqCst);
+        }
+        is_forked
+    }
+
+    /// Why the log ended, if nobody shut it down.
+    pub(crate) fn broken(&self) -> Option<&'static str> {
+        self.broken.get().copied()
+    }
+
+    /// What a call gets that comes after the end.
+    pub(crate) fn closed_error(&self) -> Error {
+        self.broken().map_or_else(Error::closed, Error::ended)
+    }
+
+    /// Waits until everything pushed before the call is stored and visible.
+    pub(crate) fn flush(&self, timeout: Duration) -> Result<(), Error> {
+        if self.is_forked() {
+            return Err(self.closed_error());
+        }
+        let target = self.sequence();
+        let failures = lock(&self.drained).failures;
+        self.wait(timeout, "flush the event log", |drained| {
+            drained.through >= target
+        })?;
+        if let Some(why) = self.broken() {
+            return Err(Error::ended(why));
+        }
+        let drained = *lock(&self.drained);
+        if drained.failing || drained.failures > failures {
+            return Err(Error::store_failed(
+                "the event store refused events of this flush",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Waits until the worker has drained everything after [`close`](Self::close) and ended.
+    pub(crate) fn wait_finished(&self, timeout: Duration) -> Result<(), Error> {
+        self.wait(timeout, "shut down the event log", |drained| {
+            drained.finished
+        })?;
+        self.broken().map_or(Ok(()), |why| Err(Error::ended(why)))
+    }
+
+    fn wait(
+        &self,
+        timeout: Duration,
+        what: &'static str,
+        done: impl Fn(&Drained) -> bool,
+    ) -> Result<(), Error> {
+        if self.is_forked() {
+            return Err(self.closed_error());
+        }
+        if self
+            .worker
+            .get()
+            .is_some_and(|worker| worker.id() == thread::current().id())
+        {
+            return Err(Error::invalid(
+                "the event log's own thread cannot wait for itself",
+            ));
+        }
+        // Counted from the start, because a moment that far ahead may not exist.
+        let started = Instant::now();
+        let mut drained = lock(&self.drained);
+        while !done(&drained) && !drained.finished {
+            let left = timeout.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return Err(Error::timeout(format!(
+                    "{what} took longer than {timeout:?}"
+                )));
+            }
+            self.hurry();
+            let waited = self
+                .drained_changed
+                .wait_timeout(drained, left.min(Duration::from_millis(100)));
+            drained = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
+    /// Completes when the worker made room since the future was made.
+    pub(crate) fn room(&self) -> impl Future<Output = ()> {
+        self.room.notified()
+    }
+
+    pub(crate) fn ticket(&self) -> Ticket<'_> {
+        let (sender, answer) = oneshot::channel();
+        let number = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        lock(&self.tickets).insert(number, sender);
+        Ticket {
+            intake: self,
+            number,
+            answer,
+        }
+    }
+
+    /// Answers the caller who holds the ticket, or tells it that there is no answer.
+    pub(crate) fn redeem(&self, ticket: u64, id: Option<EventId>) {
+        let sender = lock(&self.tickets).remove(&ticket);
+        if let (Some(sender), Some(id)) = (sender, id) {
+            // The caller may have stopped waiting: the event is stored all the same.
+            let _unheard = sender.send(id);
+        }
+    }
+
+    /// Wakes the worker at once, whatever it waits for.
+    pub(crate) fn hurry(&self) {
+        self.urgent.store(true, Ordering::SeqCst);
+        self.asleep.store(false, Ordering::SeqCst);
+        if let Some(worker) = self.worker.get() {
+            worker.unpark();
+        }
+    }
+
+    #[inline]
+    fn wake_if_asleep(&self, fill: Fill) {
+        let asleep = self.asleep.load(Ordering::SeqCst);
+        if asleep || fill == Fill::Half {
+            self.wake(fill);
+        }
+    }
+
+    #[cold]
+    fn wake(&self, fill: Fill) {
+        let asleep = self.asleep.swap(false, Ordering::SeqCst);
+        let urgent = fill == Fill::Half && !self.urgent.swap(true, Ordering::SeqCst);
+        if let (true, Some(worker)) = (asleep || urgent, self.worker.get())
+            && !self.is_forked()
+        {
+            worker.unpark();
+        }
+    }
+}
+
+/// What came of a push into one shard.
+enum Attempt {
+    Settled(Result<(), Refused>),
+    Busy,
+    NoRoom(Lack),
+}
+
+/// How far a thread has come in looking for a shard with room that nobody is writing to.
+struct Search {
+    /// The worker's turn in which it began.
+    turn: u64,
+    rounds: usize,
+    /// In this round: how many shards were tried, whether one was busy, and whether the others had room for no record.
+    tried: usize,
+    busy: bool,
+    full: bool,
+}
+
+impl Search {
+    fn new(turn: u64) -> Self {
+        Self {
+            turn,
+            rounds: 1,
+            tried: 0,
+            busy: false,
+            full: true,
+        }
+    }
+
+    fn note(&mut self, missed: &Attempt) {
+        self.tried += 1;
+        match missed {
+            Attempt::Settled(_) => {}
+            Attempt::Busy => self.busy = true,
+            Attempt::NoRoom(lack) => self.full &= *lack == Lack::OfAny,
+        }
+    }
+
+    fn begin_round(&mut self) {
+        *self = Self {
+            rounds: self.rounds + 1,
+            ..Self::new(self.turn)
+        };
+    }
+}
+
+/// For which records a shard lacks the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lack {
+    OfThis,
+    OfAny,
+}
+
+/// How full a shard is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fill {
+    Little,
+    /// More than half: the worker is not to let it gather more.
+    Half,
+}
+
+/// The place of a caller who waits for the id of its event. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Ticket<'a> {
+    intake: &'a Intake,
+    pub(crate) number: u64,
+    answer: oneshot::Receiver<EventId>,
+}
+
+impl Ticket<'_> {
+    /// The id, or `None` when there will be none.
+    pub(crate) async fn answer(&mut self) -> Option<EventId> {
+        (&mut self.answer).await.ok()
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.intake.redeem(self.number, None);
+    }
+}
+
+/// One record in its place within a [`Drain`].
+#[derive(Clone, Copy, Debug)]
+struct RecordRef {
+    number: u64,
+    class: Class,
+    buffer: usize,
+    start: usize,
+    end: usize,
+}
+
+/// The worker's side: buffers that are swapped with the shards', and what was left for the next turn.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    buffers: Vec<Records>,
+    records: Vec<RecordRef>,
+    cut: u64,
+}
+
+impl Drain {
+    pub(crate) fn new(intake: &Intake) -> Self {
+        let spare = |_| Records::new(intake.shard_bytes);
+        // One more than the shards: the last holds what was left for the next turn.
+        let mut buffers: Vec<Records> = intake.shards.iter().map(spare).collect();
+        buffers.push(Records::default());
+        Self {
+            buffers,
+            records: Vec::new(),
+            cut: 0,
+        }
+    }
+
+    /// Stands in for the worker's drain while that is borrowed.
+    pub(crate) fn empty() -> Self {
+        Self {
+            buffers: Vec::new(),
+            records: Vec::new(),
+            cut: 0,
+        }
+    }
+
+    /// Takes what is there; [`below`](Self::below) then gives the records numbered below `cut`.
+    pub(crate) fn take(&mut self, intake: &Intake, cut: u64) {
+        self.keep_rest_of(self.cut);
+        self.cut = cut;
+        for (buffer, shard) in self.buffers.iter_mut().zip(intake.shards.iter()) {
+            buffer.length = 0;
+            buffer.count = 0;
+            std::mem::swap(buffer, &mut *shard.0.lock());
+        }
+        // After the last of them: who found no room before this may find some now, and who looks later looks anew.
+        intake.turns.fetch_add(1, Ordering::Release);
+        self.records.clear();
+        for (index, buffer) in self.buffers.iter().enumerate() {
+            list(buffer.used(), index, &mut self.records);
+        }
+        // Each shard is sorted already, and a stable sort finds such runs.
+        self.records.sort_by_key(|record| record.number);
+        intake.room.notify_waiters();
+    }
+
+    /// The records below the cut, in order.
+    pub(crate) fn below(&self) -> impl Iterator<Item = (Class, &[u8])> {
+        let below = self
+            .records
+            .iter()
+            .take_while(|record| record.number < self.cut);
+        below.map(|record| (record.class, self.bytes(record, HEADER)))
+    }
+
+    /// How many records were taken, wherever the cut is.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for record in &self.records {
+            counts.add(record.class, 1);
+        }
+        counts
+    }
+
+    /// All notes that were taken, wherever the cut is.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = &[u8]> {
+        let notes = self
+            .records
+            .iter()
+            .filter(|record| record.class == Class::Note);
+        notes.map(|record| self.bytes(record, HEADER))
+    }
+
+    /// Moves the records that the last turn left into the last buffer.
+    fn keep_rest_of(&mut self, cut: u64) {
+        let mut rest = Vec::new();
+        for record in self.records.iter().filter(|record| record.number >= cut) {
+            rest.extend_from_slice(self.bytes(record, 0));
+        }
+        if let Some(last) = self.buffers.last_mut() {
+            last.length = rest.len();
+            last.bytes = rest.into_boxed_slice();
+        }
+    }
+
+    fn bytes(&self, record: &RecordRef, skip: usize) -> &[u8] {
+        let buffer = self.buffers.get(record.buffer).map(Records::used);
+        buffer
+            .and_then(|bytes| bytes.get(record.start + skip..record.end))
+            .unwrap_or_default()
+    }
+}
+
+fn list(bytes: &[u8], buffer: usize, records: &mut Vec<RecordRef>) {
+    let mut start = 0;
+    while let Some((header, _)) = bytes
+        .get(start..)
+        .and_then(|rest| rest.split_first_chunk::<HEADER>())
+    {
+        let [l0, l1, l2, l3, class, number @ ..] = *header;
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        records.push(RecordRef {
+            number: u64::from_le_bytes(number),
+            class: Class::from_byte(class),
+            buffer,
+            start,
+            end: start + length,
+        });
+        start += length.max(HEADER);
+    }
+}
+
+/// The worker's way to sleep, wake and report.
+impl Intake {
+    pub(crate) fn attach_worker(&self) {
+        // A second worker never exists; the first one stays attached.
+        drop(self.worker.set(thread::current()));
+    }
+
+    /// Sleeps until a record arrives or the time has passed, unless a record numbered `cut` or later is there.
+    pub(crate) fn sleep(&self, cut: u64, timeout: Duration) {
+        self.asleep.store(true, Ordering::SeqCst);
+        if self.sequence() == cut && !self.is_closed() && !self.urgent.swap(false, Ordering::SeqCst)
+        {
+            thread::park_timeout(timeout);
+        }
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+
+    /// Rests while records gather, unless someone is in a hurry.
+    pub(crate) fn nap(&self, timeout: Duration) {
+        if !self.urgent.swap(false, Ordering::SeqCst) && !self.is_closed() {
+            thread::park_timeout(timeout);
+        }
+    }
+
+    /// Rests for all of this time, whoever is in a hurry, unless the log is shut down.
+    pub(crate) fn rest(&self, time: Duration) {
+        let begun = Instant::now();
+        while !self.is_closed() {
+            let left = time.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    /// Whether someone waits for the worker or a shard is half full.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.urgent.load(Ordering::SeqCst) || self.is_closed()
+    }
+
+    pub(crate) fn report(&self, through: u64, failed: bool) {
+        let mut drained = lock(&self.drained);
+        drained.through = through;
+        drained.failures += u64::from(failed);
+        drained.failing = failed;
+        drop(drained);
+        self.drained_changed.notify_all();
+    }
+
+    /// Ends the log where its thread cannot go on. What waits in the buffer is dropped and counted, and so is all that
+    /// comes from now on.
+    pub(crate) fn break_off(&self, why: &'static str) {
+        // There is one thread that breaks off, and it does so once.
+        let _only_one = self.broken.set(why);
+        self.close();
+        for shard in self.shards.iter() {
+            let records = std::mem::take(&mut *shard.0.lock());
+            let mut listed = Vec::new();
+            list(records.used(), 0, &mut listed);
+            for record in listed {
+                self.count_dropped(record.class, 1);
+            }
+        }
+    }
+
+    pub(crate) fn report_finished(&self) {
+        lock(&self.drained).finished = true;
+        self.drained_changed.notify_all();
+        lock(&self.tickets).clear();
+        self.room.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::{Mutex, atomic::AtomicBool},
+        thread,
+    };
+
+    use super::*;
+
+    fn push(intake: &Intake, class: Class, text: &str) -> Result<(), Refused> {
+        intake.push(class, |room| room.bytes(text.as_bytes()))
+    }
+
+    /// What a turn up to everything that was pushed so far gives.
+    fn drained(drain: &mut Drain, intake: &Intake, cut: u64) -> Vec<String> {
+        drain.take(intake, cut);
+        drain
+            .below()
+            .map(|(_, record)| String::from_utf8(record.to_vec()).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn what_happened_before_comes_before_whichever_threads_it_happened_on() {
+        const EACH: u64 = 2000;
+        let intake = Intake::new(0, 1 << 20);
+        let mut drain = Drain::new(&intake);
+        let (turn, done) = (Mutex::new(0_u64), AtomicBool::new(false));
+        let mut all = Vec::new();
+        thread::scope(|scope| {
+            let writers: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        for _ in 0..EACH {
+                            // Each push happens after the one before it, on whichever thread that was.
+                            let mut next = lock(&turn);
+                            push(&intake, Class::Other, &next.to_string()).unwrap();
+                            *next += 1;
+                        }
+                    })
+                })
+                .collect();
+            scope.spawn(|| {
+                for writer in writers {
+                    writer.join().unwrap();
+                }
+                done.store(true, Ordering::SeqCst);
+            });
+            loop {
+                let last = done.load(Ordering::SeqCst);
+                all.extend(drained(&mut drain, &intake, intake.sequence()));
+                if last {
+                    break;
+                }
+            }
+        });
+        let expected: Vec<String> = (0..8 * EACH).map(|number| number.to_string()).collect();
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn records_above_the_cut_wait_for_their_turn() {
+        let intake = Intake::new(0, 1000);
+        let mut drain = Drain::new(&intake);
+        for text in ["a", "b", "c", "d", "e"] {
+            push(&intake, Class::Other, text).unwrap();
+        }
+        assert_eq!(drained(&mut drain, &intake, 2), ["a", "b"]);
+        assert_eq!(drained(&mut drain, &intake, 2), [""; 0]);
+        push(&intake, Class::Other, "f").unwrap();
+        assert_eq!(drained(&mut drain, &intake, 4), ["c", "d"]);
+        assert_eq!(drained(&mut drain, &intake, 6), ["e", "f"]);
+        assert_eq!(drained(&mut drain, &intake, 6), [""; 0]);
+    }
+
+    #[test]
+    fn starts_yield_to_ends_and_ends_to_notes() {
+        let intake = Intake::new(0, SHARDS * 160);
+        let fill = |class| {
+            (0..10_000)
+                .take_while(|_| push(&intake, class, "x").is_ok())
+                .count()
+        };
+        assert_eq!(fill(Class::Start), SHARDS * 110);
+        assert_eq!(fill(Class::Other), 0);
+        assert_eq!(fill(Class::End), SHARDS * 40);
+        assert_eq!(fill(Class::Note), SHARDS * 10);
+        assert_eq!(
+            intake.dropped(),
+            Dropped {
+                starts: 1,
+                ends: 1,
+                other: 1
+            }
+        );
+        let mut drain = Drain::new(&intake);
+        assert_eq!(
+            drained(&mut drain, &intake, intake.sequence()).len(),
+            SHARDS * 160
+        );
+        assert_eq!(
+            fill(Class::Start),
+            SHARDS * 110,
+            "a drained buffer has room again"
+        );
+    }
+
+    #[test]
+    fn each_turn_of_the_worker_makes_room_in_a_full_buffer() {
+        let intake = Intake::new(0, SHARDS * 160);
+        let mut drain = Drain::new(&intake);
+        for _ in 0..3 {
+            let taken = (0..10_000)
+                .take_while(|_| push(&intake, Class::Start, "x").is_ok())
+                .count();
+            assert_eq!(taken, SHARDS * 110);
+            assert_eq!(push(&intake, Class::Start, "x"), Err(Refused::Full));
+            assert_eq!(
+                push(&intake, Class::End, "x"),
+                Ok(()),
+                "of the room for ends"
+            );
+            drain.take(&intake, intake.sequence());
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_for_the_room_that_is_left_does_not_make_the_buffer_full() {
+        let intake = Intake::new(0, 1 << 20);
+        let large = "x".repeat(100_000);
+        while push(&intake, Class::Start, &large).is_ok() {}
+        assert_eq!(push(&intake, Class::Start, &large), Err(Refused::Full));
+        assert_eq!(push(&intake, Class::Start, "x"), Ok(()));
+    }
+
+    #[test]
+    fn bytes_are_bounded_as_events_are() {
+        let intake = Intake::new(0, 1 << 20);
+        let text = "x".repeat(100_000);
+        // 352 KiB of each shard are for starts: three records.
+        let taken = (0..10_000)
+            .take_while(|_| push(&intake, Class::Start, &text).is_ok())
+            .count();
+        assert_eq!(taken, SHARDS * 3);
+        assert_eq!(push(&intake, Class::End, &text), Ok(()));
+    }
+
+    #[test]
+    fn a_writer_that_panics_leaves_no_half_record() {
+        let intake = Intake::new(0, 1000);
+        push(&intake, Class::Other, "before").unwrap();
+        let write = |room: &mut Room<'_>| {
+            room.bytes(b"half")?;
+            panic!("the writer of a test panics");
+        };
+        assert!(catch_unwind(AssertUnwindSafe(|| intake.push(Class::Other, write))).is_err());
+        thread::scope(|scope| {
+            for _ in 0..SHARDS {
+                scope.spawn(|| push(&intake, Class::Other, "after").unwrap());
+            }
+        });
+        let mut drain = Drain::new(&intake);
+        let mut expected = vec!["after"; SHARDS];
+        expected.insert(0, "before");
+        assert_eq!(drained(&mut drain, &intake, intake.sequence()), expected);
+        assert_eq!(intake.dropped(), Dropped::default());
+    }
+
+    #[test]
+    fn a_closed_buffer_takes_nothing_and_counts_nothing() {
+        let intake = Intake::new(0, 1000);
+        intake.close();
+        assert_eq!(push(&intake, Class::Start, "x"), Err(Refused::Closed));
+        assert_eq!(
+            (intake.sequence(), intake.dropped()),
+            (0, Dropped::default())
+        );
+    }
+
+    #[test]
+    fn a_caller_who_gives_up_leaves_nothing_behind() {
+        let intake = Intake::new(0, 1000);
+        let (one, mut two) = (intake.ticket(), intake.ticket());
+        drop(one);
+        let id = EventId::new(
+            "k3x9q2a7".parse().unwrap(),
+            crate::wire::id::Sequence::new(1),
+        );
+        intake.redeem(two.number, Some(id));
+        assert_eq!(lock(&intake.tickets).len(), 0);
+        assert_eq!(two.answer.try_recv(), Ok(id));
+    }
+}

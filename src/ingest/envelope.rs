@@ -1,0 +1,75 @@
+//! An event that its caller has already encoded, as it stands in the intake: framing around opaque bytes. Pure.
+
+use crate::{
+    ingest::write_buf::Room,
+    log::event::{Pin, StreamKey},
+};
+
+/// The first byte of every record tells who reads the rest.
+pub(crate) const ENCODED: u8 = 0;
+
+/// What stands around the payload of an encoded event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Envelope<'a> {
+    /// Answered with the event's id; 0 when nobody asks.
+    pub(crate) ticket: u64,
+    pub(crate) name: &'a str,
+    pub(crate) key: Option<StreamKey>,
+    pub(crate) pin: Pin,
+    pub(crate) once: bool,
+}
+
+/// In the byte of the pin: the event must be kept only once.
+const ONCE: u8 = 0x80;
+
+impl Envelope<'_> {
+    pub(crate) fn write(&self, room: &mut Room<'_>, payload: &[u8]) -> Option<()> {
+        let (kind, token) = match self.pin {
+            Pin::None => (0, 0),
+            Pin::Open(token) => (1, token),
+            Pin::Close(token) => (2, token),
+        };
+        room.bytes(&[ENCODED])?;
+        room.bytes(&self.ticket.to_le_bytes())?;
+        room.bytes(&[if self.once { kind | ONCE } else { kind }])?;
+        room.bytes(&token.to_le_bytes())?;
+        let key = self.key.as_ref().map_or(&[][..], StreamKey::as_bytes);
+        // A key has at most 63 bytes and a name at most 64.
+        room.bytes(&[u8::try_from(key.len()).unwrap_or(0)])?;
+        room.bytes(key)?;
+        room.bytes(&[u8::try_from(self.name.len()).unwrap_or(0)])?;
+        room.bytes(self.name.as_bytes())?;
+        room.bytes(payload)
+    }
+}
+
+/// Reads what [`Envelope::write`] wrote: what stands around the payload, and the payload; `None` when it is no such record.
+pub(crate) fn unpack(record: &[u8]) -> Option<(Envelope<'_>, &[u8])> {
+    let (&kind, rest) = record.split_first()?;
+    if kind != ENCODED {
+        return None;
+    }
+    let (ticket, rest) = rest.split_first_chunk::<8>()?;
+    let (&pin, rest) = rest.split_first()?;
+    let (token, rest) = rest.split_first_chunk::<8>()?;
+    let token = u64::from_le_bytes(*token);
+    let (&length, rest) = rest.split_first()?;
+    let (key, rest) = rest.split_at_checked(usize::from(length))?;
+    let (&length, rest) = rest.split_first()?;
+    let (name, payload) = rest.split_at_checked(usize::from(length))?;
+    let once = pin & ONCE != 0;
+    let pin = match pin & !ONCE {
+        1 => Pin::Open(token),
+        2 => Pin::Close(token),
+        _ => Pin::None,
+    };
+    let name = std::str::from_utf8(name).ok()?;
+    let envelope = Envelope {
+        ticket: u64::from_le_bytes(*ticket),
+        name,
+        key: StreamKey::new(key).ok(),
+        pin,
+        once,
+    };
+    Some((envelope, payload))
+}

@@ -1,0 +1,338 @@
+//! The instances of one workflow: bounded, and ended with the engine.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex},
+};
+
+use opentelemetry::Context;
+use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SdkTracerProvider};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value as Json;
+
+use crate::{
+    live_spans::LiveSpans,
+    local_workflow::{
+        error::Refused,
+        instance::Instance,
+        task::{Function, Seat, State, drive},
+    },
+    span::{event::TraceId, record::Lasting},
+    util::sync::lock,
+    workflow::{
+        outcome::{Cause, Failure},
+        workflows::Workflows,
+    },
+};
+
+/// Instances that an engine knows at most, unless [`EngineBuilder::instances_max`] says otherwise.
+pub const DEFAULT_INSTANCES_MAX: usize = 1000;
+/// The longest body of a request, unless [`EngineBuilder::body_bytes_max`] says otherwise: 256 KiB.
+#[cfg(feature = "http")]
+pub const DEFAULT_BODY_BYTES_MAX: usize = 256 * 1024;
+/// The longest instance id, in bytes.
+pub const INSTANCE_ID_BYTES_MAX: usize = 128;
+
+/// Runs the instances of one workflow in this process: see [the module](crate::local_workflow). Cloning is cheap; when
+/// the last handle is gone, and the last router, what still runs is cancelled.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+/// Configures an [`Engine`].
+///
+/// ```
+/// use livespan::{LiveSpans, local_workflow::{Engine, Instance, StepError}};
+///
+/// let live = LiveSpans::builder().build()?;
+/// let hello = Engine::builder(&live)
+///     .namespace("greetings")
+///     .instances_max(100)
+///     .build("Hello", |_: Instance, name: String| async move { Ok::<_, StepError>(format!("hello {name}")) });
+/// # drop(hello);
+/// # Ok::<(), livespan::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct EngineBuilder {
+    #[cfg(feature = "http")]
+    live: LiveSpans,
+    flows: Workflows,
+    namespace: Option<String>,
+    instances_max: usize,
+    #[cfg(feature = "http")]
+    body_bytes_max: usize,
+}
+
+type Start = dyn Fn(Instance, Json) -> Result<Function, Refused> + Send + Sync;
+
+struct Shared {
+    #[cfg(feature = "http")]
+    live: LiveSpans,
+    flows: Workflows,
+    name: Arc<str>,
+    start: Box<Start>,
+    instances_max: usize,
+    #[cfg(feature = "http")]
+    body_bytes_max: usize,
+    instances: Mutex<Instances>,
+}
+
+/// Those that run, and those that ended last.
+#[derive(Default)]
+struct Instances {
+    seats: HashMap<String, Arc<Seat>>,
+    /// In the order in which they were made.
+    order: VecDeque<Arc<Seat>>,
+}
+
+impl EngineBuilder {
+    /// Sets the namespace of the instances, from which with their ids their traces follow; by default it is the
+    /// workflow's name.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = Some(namespace.into());
+        self
+    }
+
+    /// Hands the spans to other exporters too: see [`Workflows::exporting`].
+    pub fn exporting(mut self, provider: &SdkTracerProvider) -> Self {
+        self.flows = self.flows.exporting(provider);
+        self
+    }
+
+    /// Bounds how many instances the engine knows; the default is [`DEFAULT_INSTANCES_MAX`]. One more takes the place
+    /// of the oldest that has ended, and is refused if all run.
+    pub fn instances_max(mut self, instances_max: usize) -> Self {
+        self.instances_max = instances_max;
+        self
+    }
+
+    /// Bounds the body of a request to the router; the default is [`DEFAULT_BODY_BYTES_MAX`].
+    #[cfg(feature = "http")]
+    pub fn body_bytes_max(mut self, body_bytes_max: usize) -> Self {
+        self.body_bytes_max = body_bytes_max;
+        self
+    }
+
+    /// Names the workflow and its function, which is given its instance and what the instance is created with.
+    pub fn build<F, Fut, I, O, E, Way>(self, name: impl Into<String>, function: F) -> Engine
+    where
+        F: Fn(Instance, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O, E>> + Send + 'static,
+        I: DeserializeOwned + 'static,
+        O: Serialize + 'static,
+        E: Cause<Way> + 'static,
+        Way: 'static,
+    {
+        let name: Arc<str> = name.into().into();
+        let start = move |instance, input| -> Result<Function, Refused> {
+            let input = serde_json::from_value(input)
+                .map_err(|error| Refused::Invalid(format!("the input is wrong: {error}")))?;
+            let running = function(instance, input);
+            Ok(Box::pin(async move {
+                let output = running.await.map_err(|error| error.failure())?;
+                serde_json::to_value(output).map_err(|error| Failure::of(&error))
+            }))
+        };
+        let namespace = self.namespace.as_deref().unwrap_or(&name);
+        let shared = Shared {
+            flows: self.flows.namespace(namespace),
+            #[cfg(feature = "http")]
+            live: self.live,
+            name,
+            start: Box::new(start),
+            instances_max: self.instances_max,
+            #[cfg(feature = "http")]
+            body_bytes_max: self.body_bytes_max,
+            instances: Mutex::default(),
+        };
+        Engine {
+            shared: Arc::new(shared),
+        }
+    }
+}
+
+impl Engine {
+    /// Begins to configure an engine whose instances are shown in this log.
+    pub fn builder(live: &LiveSpans) -> EngineBuilder {
+        EngineBuilder {
+            #[cfg(feature = "http")]
+            live: live.clone(),
+            flows: Workflows::lasting(live, Lasting::Process),
+            namespace: None,
+            instances_max: DEFAULT_INSTANCES_MAX,
+            #[cfg(feature = "http")]
+            body_bytes_max: DEFAULT_BODY_BYTES_MAX,
+        }
+    }
+
+    /// Starts an instance, on the tokio runtime of the caller, and returns its id: a random UUID. If a span is current,
+    /// the root span links to it.
+    ///
+    /// # Errors
+    /// When the input is not what the function takes, when [too many](EngineBuilder::instances_max) instances run, or
+    /// outside a runtime.
+    pub fn create(&self, input: impl Into<Json>) -> Result<String, Refused> {
+        let id = random_id();
+        self.create_with_id(&id, input).map(|()| id)
+    }
+
+    /// [`create`](Self::create) with an id of your own: 1 to [`INSTANCE_ID_BYTES_MAX`] bytes.
+    ///
+    /// # Errors
+    /// As `create`; and when there is such an instance already, even one that has ended. One that the engine has
+    /// forgotten, because it ended long ago or its process died, goes on in the old one's trace: of its steps, that
+    /// shows those that had not ended.
+    pub fn create_with_id(&self, id: &str, input: impl Into<Json>) -> Result<(), Refused> {
+        if id.is_empty() || id.len() > INSTANCE_ID_BYTES_MAX {
+            let message = format!("an instance id has 1 to {INSTANCE_ID_BYTES_MAX} bytes");
+            return Err(Refused::Invalid(message));
+        }
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_none| Refused::NoRuntime)?;
+        let seat = Arc::new(Seat::new(id.to_owned()));
+        let workflow = self.shared.flows.instance(id);
+        let instance = Instance::new(workflow.clone(), Arc::clone(&seat));
+        // The function is called here, before the table is touched: it is the host's code.
+        let function = (self.shared.start)(instance, input.into())?;
+        lock(&self.shared.instances).seat(&seat, self.shared.instances_max)?;
+        let name = Arc::clone(&self.shared.name);
+        // The task ends by itself, when it is cancelled, or when the last handle of the engine is gone.
+        drop(runtime.spawn(drive(workflow, name, seat, function, Context::current())));
+        Ok(())
+    }
+
+    /// Sends an event to an instance. If no step waits for it, it is kept for one that will, within
+    /// [bounds](crate::local_workflow::INBOX_EVENTS_MAX).
+    ///
+    /// # Errors
+    /// When there is no such instance, it has ended, or too many events wait for it.
+    pub fn send_event(
+        &self,
+        id: &str,
+        event: impl AsRef<str>,
+        payload: impl Into<Json>,
+    ) -> Result<(), Refused> {
+        self.put(id, Some(event.as_ref()), payload.into())
+    }
+
+    pub(crate) fn put(&self, id: &str, event: Option<&str>, payload: Json) -> Result<(), Refused> {
+        let seat = self.seat(id)?;
+        if seat.is_over() {
+            return Err(Refused::Over);
+        }
+        seat.inbox.put(event, payload)
+    }
+
+    /// Cancels an instance: its function is dropped, and what was open is shown as cancelled. It does not wait for
+    /// that; [`finished`](Self::finished) does.
+    ///
+    /// # Errors
+    /// When there is no such instance or it has ended.
+    pub fn cancel(&self, id: &str, reason: impl AsRef<str>) -> Result<(), Refused> {
+        let seat = self.seat(id)?;
+        if seat.is_over() {
+            return Err(Refused::Over);
+        }
+        seat.cancel(reason.as_ref());
+        Ok(())
+    }
+
+    /// Returns how an instance does.
+    ///
+    /// # Errors
+    /// When there is no such instance.
+    pub fn state(&self, id: &str) -> Result<State, Refused> {
+        self.seat(id).map(|seat| seat.state.borrow().clone())
+    }
+
+    /// Waits until an instance has ended, and returns how.
+    ///
+    /// # Errors
+    /// When there is no such instance.
+    pub async fn finished(&self, id: &str) -> Result<State, Refused> {
+        let seat = self.seat(id)?;
+        let mut state = seat.state.subscribe();
+        match state.wait_for(|state| *state != State::Running).await {
+            Ok(state) => Ok(state.clone()),
+            Err(_gone) => Err(Refused::Unknown),
+        }
+    }
+
+    /// Returns how many instances the engine knows.
+    pub fn instances(&self) -> usize {
+        lock(&self.shared.instances).seats.len()
+    }
+
+    /// Returns the trace of an instance, for [`LiveSpans::respond`] for example.
+    pub fn trace_id(&self, id: &str) -> TraceId {
+        self.shared.flows.trace_id(id)
+    }
+
+    fn seat(&self, id: &str) -> Result<Arc<Seat>, Refused> {
+        let instances = lock(&self.shared.instances);
+        instances.seats.get(id).cloned().ok_or(Refused::Unknown)
+    }
+}
+
+#[cfg(feature = "http")]
+impl Engine {
+    pub(crate) fn live(&self) -> &LiveSpans {
+        &self.shared.live
+    }
+
+    pub(crate) fn body_bytes_max(&self) -> usize {
+        self.shared.body_bytes_max
+    }
+}
+
+impl Instances {
+    fn seat(&mut self, seat: &Arc<Seat>, max: usize) -> Result<(), Refused> {
+        if self.seats.contains_key(&seat.id) {
+            return Err(Refused::Taken);
+        }
+        if self.seats.len() >= max {
+            let over = self.order.iter().position(|seat| seat.is_over());
+            let over = over.and_then(|index| self.order.remove(index));
+            let over = over.ok_or(Refused::Full)?;
+            self.seats.remove(&over.id);
+        }
+        self.seats.insert(seat.id.clone(), Arc::clone(seat));
+        self.order.push_back(Arc::clone(seat));
+        Ok(())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for seat in &lock(&self.instances).order {
+            seat.cancel("the engine was dropped");
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("name", &self.shared.name)
+            .field("instances", &self.instances())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A UUID of version 4.
+fn random_id() -> String {
+    let random = u128::from_be_bytes(RandomIdGenerator::default().new_trace_id().to_bytes());
+    let fixed = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{fixed:032x}");
+    let mut id = String::with_capacity(36);
+    for (index, digit) in hex.chars().enumerate() {
+        if matches!(index, 8 | 12 | 16 | 20) {
+            id.push('-');
+        }
+        id.push(digit);
+    }
+    id
+}

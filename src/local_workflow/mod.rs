@@ -1,0 +1,58 @@
+//! A small workflow engine within this process, for development, tests and simple apps.
+//!
+//! **It is not durable.** What runs, what waits and which events came lives in memory: when the process ends, it is
+//! gone, and no instance goes on after a restart. To survive that is the work of an engine such as those that
+//! [the module above](crate::workflow) wraps. So its spans do not carry `"durable":true`: in a log that outlives the
+//! process, what a *killed* process left open is shown as lost, like ordinary spans, and what waits is no exception. An
+//! instance that is cancelled, panics, or ends with its engine or its runtime is shown as over.
+//!
+//! ```
+//! use std::time::Duration;
+//! use livespan::{LiveSpans, local_workflow::{Engine, Instance, State, StepError, Wait, Work}};
+//!
+//! async fn order(wf: Instance, item: Option<String>) -> Result<String, StepError> {
+//!     let item = item.unwrap_or_else(|| "book".to_owned());
+//!     let charge = Work::new("charge").retries(3).delay(Duration::from_millis(10)).timeout(Duration::from_secs(5));
+//!     wf.step(charge, || async { Ok::<_, std::io::Error>(()) }).await?;
+//!     wf.sleep("cool down", Duration::from_millis(1)).await;
+//!     let approval = Wait::new("approval").timeout(Duration::from_secs(3600));
+//!     let by: String = wf.wait_for_event(approval).await?;
+//!     Ok(format!("{item}, approved by {by}"))
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let live = LiveSpans::builder().build()?;
+//! let orders = Engine::builder(&live).build("Order", order);
+//!
+//! let id = orders.create("pen")?;
+//! orders.send_event(&id, "approval", "Ada")?;
+//! assert_eq!(orders.finished(&id).await?, State::Done("pen, approved by Ada".into()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With the feature `http`, `Engine::router` serves its instances to `curl` and browsers: `POST /` starts one,
+//! `GET /{id}/sse` streams its spans, `POST /{id}/event` resumes the step that waits.
+
+pub(crate) mod engine;
+pub(crate) mod error;
+#[cfg(feature = "http")]
+pub(crate) mod id_rewrite;
+pub(crate) mod inbox;
+pub(crate) mod instance;
+#[cfg(feature = "http")]
+pub(crate) mod routes;
+pub(crate) mod step_options;
+pub(crate) mod task;
+
+#[cfg(feature = "http")]
+pub use crate::local_workflow::engine::DEFAULT_BODY_BYTES_MAX;
+pub use crate::local_workflow::{
+    engine::{DEFAULT_INSTANCES_MAX, Engine, EngineBuilder, INSTANCE_ID_BYTES_MAX},
+    error::{Refused, StepError},
+    inbox::{INBOX_BYTES_MAX, INBOX_EVENTS_MAX},
+    instance::Instance,
+    step_options::{Backoff, Wait, Work},
+    task::State,
+};

@@ -1,0 +1,227 @@
+//! The three routes of an engine: start an instance, watch it, send it an event. It runs on the connection's task.
+
+use std::{
+    borrow::Cow,
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context as TaskContext, Poll},
+};
+
+use axum::{Router, body::Body, extract::OriginalUri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use tower_service::Service;
+
+use crate::{
+    http::{
+        authorize::{self, Denial},
+        cors,
+        query_params::Params,
+        response::{self, Refusal},
+        router::{decoded, denied, harden, seated, trace_events},
+    },
+    live_spans::LiveSpans,
+    local_workflow::{engine::Engine, error::Refused, id_rewrite::Dialect},
+};
+
+/// What stands in a path as it is (RFC 3986, unreserved).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+impl Engine {
+    /// Returns the routes, for your axum app: at its root, or under any prefix with `.nest_service("/orders", ..)`.
+    ///
+    /// - `POST /` starts an instance with the JSON body, if there is one, as its input: `201`, `Location: /{id}` and
+    ///   `{"id":…}`.
+    /// - `GET /{id}/sse` streams its spans, with the same resume rules and control events as the log's own routes, and
+    ///   `?until=end`. In these events the ids of the trace and of the root span are the instance's own; the log's own
+    ///   routes show the same events with hexadecimal ids. An instance that nobody knows is answered as an
+    ///   `EventSource` needs it: the stream opens, says `"known":false`, and ends as `unknown` after 5 minutes.
+    /// - `POST /{id}/event` sends an event, `{"type":…,"payload":…}`, and is answered with `204`; without a body, or
+    ///   without a `type`, it is for the step that waits, or for the first that will. `404` where there is no such
+    ///   instance, `409` where it has ended, `429` where too many events wait.
+    ///
+    /// The access rules are those of the log: without [`auth`](crate::LiveSpansBuilder::auth) only loopback hosts are
+    /// answered, and no page of another site may start or resume anything.
+    pub fn router(&self) -> Router {
+        let routes = Routes {
+            engine: self.clone(),
+        };
+        Router::new()
+            .route_service("/", routes.clone())
+            .route_service("/{instance}/sse", routes.clone())
+            .route_service("/{instance}/event", routes)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Routes {
+    engine: Engine,
+}
+
+impl Service<Request<Body>> for Routes {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, req: Request<Body>) -> Self::Future {
+        let engine = self.engine.clone();
+        Box::pin(async move {
+            let (mut request, body) = req.into_parts();
+            let gate = &engine.live().shared.gate;
+            cors::forget_cookies(gate, &mut request);
+            let answer = if cors::is_preflight(&request) {
+                cors::preflight(gate, &request, "GET, POST").map_err(Denial::from)
+            } else {
+                route(&engine, &request, body).await
+            };
+            let mut response = answer.unwrap_or_else(|denial| denied(&request, denial));
+            harden(gate, &request, &mut response);
+            Ok(response)
+        })
+    }
+}
+
+async fn route(engine: &Engine, request: &Parts, body: Body) -> Result<Response<Body>, Denial> {
+    let live = engine.live();
+    let gate = &live.shared.gate;
+    let path = request.uri.path().trim_start_matches('/');
+    let segments: Vec<&str> = path.split('/').collect();
+    let (allowed, method) = match segments.as_slice() {
+        [""] | [_, "event"] => ("POST", Method::POST),
+        _ => ("GET", Method::GET),
+    };
+    if request.method != method {
+        authorize::check_host(gate, request)?;
+        let message = format!("only {allowed} is answered");
+        let mut response = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response();
+        let allow = HeaderValue::from_static(allowed);
+        response.headers_mut().insert(header::ALLOW, allow);
+        return Ok(response);
+    }
+    match segments.as_slice() {
+        [""] => {
+            expect_writer(live, request).await?;
+            Ok(create(engine, request, body).await?)
+        }
+        [instance, "event"] => {
+            expect_writer(live, request).await?;
+            Ok(event(engine, &decoded(instance)?, body).await?)
+        }
+        [instance, "sse"] => stream(engine, request, decoded(instance)).await,
+        _ => {
+            authorize::admit(live, request).await?;
+            Err(Refusal::not_found("no such route").into())
+        }
+    }
+}
+
+/// Refuses who may not read everything, as there is no other right, and what a page of another site makes a browser send:
+/// such a `POST` needs no CORS answer to be done.
+async fn expect_writer(live: &LiveSpans, request: &Parts) -> Result<(), Denial> {
+    let permit = authorize::admit(live, request).await?;
+    permit.expect_everything()?;
+    Ok(cors::check_writer(&live.shared.gate, request)?)
+}
+
+async fn create(engine: &Engine, request: &Parts, body: Body) -> Result<Response<Body>, Refusal> {
+    #[derive(Serialize)]
+    struct Created<'a> {
+        id: &'a str,
+    }
+    let input: Option<Json> = read(engine, body).await?;
+    let id = engine.create(input.unwrap_or_default())?;
+    let mut response = response::json(&Created { id: &id });
+    *response.status_mut() = StatusCode::CREATED;
+    let original = request.extensions.get::<OriginalUri>();
+    let prefix = original.map_or("", |OriginalUri(uri)| uri.path());
+    let location = format!(
+        "{}/{}",
+        prefix.trim_end_matches('/'),
+        utf8_percent_encode(&id, ESCAPED)
+    );
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+async fn event(engine: &Engine, instance: &str, body: Body) -> Result<Response<Body>, Refusal> {
+    #[derive(Deserialize)]
+    struct Sent {
+        r#type: Option<String>,
+        #[serde(default)]
+        payload: Json,
+    }
+    // Before the body is read: a guess costs nothing.
+    engine.state(instance)?;
+    let sent: Option<Sent> = read(engine, body).await?;
+    let (event, payload) = sent.map_or((None, Json::Null), |sent| (sent.r#type, sent.payload));
+    engine.put(instance, event.as_deref(), payload)?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+async fn stream(
+    engine: &Engine,
+    request: &Parts,
+    instance: Result<Cow<'_, str>, Refusal>,
+) -> Result<Response<Body>, Denial> {
+    let live = engine.live();
+    cors::check_reader(&live.shared.gate, request)?;
+    let params = Params::of(&request.uri)?;
+    let trace = match &instance {
+        Ok(instance) => Ok(engine.trace_id(instance)),
+        Err(refusal) => Err(refusal.clone()),
+    };
+    let (permit, trace) = authorize::admit_to(live, request, trace, params.one("ticket")?).await?;
+    let dialect = Dialect::new(trace, &instance?);
+    let stream = || trace_events(live, request, trace, (&params, &permit));
+    let response = seated(live, request, &permit, || {
+        Ok(stream()?.map(|body| dialect.body(body)))
+    });
+    Ok(response?)
+}
+
+/// The JSON of a body; `None` for an empty one.
+async fn read<T: serde::de::DeserializeOwned>(
+    engine: &Engine,
+    body: Body,
+) -> Result<Option<T>, Refusal> {
+    let max = engine.body_bytes_max();
+    let bytes = axum::body::to_bytes(body, max).await.map_err(|_error| {
+        let message = format!("the body is not to be read, or longer than {max} bytes");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    })?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+        let message = format!("the body is not the JSON that is needed: {error}");
+        Refusal::new(StatusCode::BAD_REQUEST, message)
+    })
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let status = match refused {
+            Refused::Unknown => StatusCode::NOT_FOUND,
+            Refused::Over | Refused::Taken => StatusCode::CONFLICT,
+            Refused::Full => StatusCode::TOO_MANY_REQUESTS,
+            Refused::Invalid(_) => StatusCode::BAD_REQUEST,
+            Refused::NoRuntime => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, refused.to_string())
+    }
+}

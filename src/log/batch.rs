@@ -1,0 +1,284 @@
+//! Encoded events on their way into a store, not yet numbered, and on their way back: names, stream keys, pins, whether
+//! they may be there only once, and payload bytes. Written by the worker thread, read by stores. No store parses a payload.
+
+use bytes::Bytes;
+#[cfg(feature = "spans")]
+use memchr::memchr2;
+
+use crate::{
+    log::event::{Pin, StreamKey},
+    wire::id::Sequence,
+};
+
+/// Encoded events in the order in which the log will number them.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    heads: Vec<Head>,
+    /// Names, most of them once: events have few.
+    names: Vec<Box<str>>,
+    /// Streams, once where events of the same one follow each other.
+    keys: Vec<StreamKey>,
+}
+
+/// How many of the last names are looked through for one that is there already, and how many are kept for later.
+const NAMES_MAX: usize = 16;
+
+#[derive(Debug)]
+struct Head {
+    pin: Pin,
+    end: usize,
+    /// Its place among the names.
+    name: u32,
+    /// The place of its stream among the keys, and one more; 0 when it belongs to every stream.
+    key: u32,
+    once: bool,
+    /// Whether the payload is known to have no line break.
+    line: bool,
+}
+
+/// One event of a [`Batch`].
+#[derive(Clone, Copy, Debug)]
+pub struct BatchRecord<'a> {
+    name: &'a str,
+    key: Option<&'a StreamKey>,
+    pin: Pin,
+    once: bool,
+    line: bool,
+    payload: &'a [u8],
+}
+
+impl<'a> BatchRecord<'a> {
+    /// Returns the SSE event name.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// Returns the stream, or `None` for an event that belongs to every stream.
+    pub fn stream_key(&self) -> Option<&'a StreamKey> {
+        self.key
+    }
+
+    /// Returns how retention treats the event.
+    pub fn pin(&self) -> Pin {
+        self.pin
+    }
+
+    /// Returns whether the event must be kept only once: one that [opens](Pin::Open) a token of its stream is left out
+    /// while the stream keeps another such event that opens or closes it, one that [closes](Pin::Close) a token while
+    /// the stream keeps another such event that closes it. Without a stream or a token it says nothing.
+    ///
+    /// So what is replayed, by this process or another, is in the log once: the first start, and the first end.
+    pub fn is_once(&self) -> bool {
+        self.once && self.key.is_some() && self.pin != Pin::None
+    }
+
+    /// Whether the payload is known to have no line break.
+    pub(crate) fn is_line(&self) -> bool {
+        self.line
+    }
+
+    /// Returns the payload as it was encoded.
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+}
+
+impl Batch {
+    /// Returns how many events the batch holds.
+    pub fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// Returns whether the batch holds no event.
+    pub fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+
+    /// Returns the events in log order.
+    pub fn iter(&self) -> impl Iterator<Item = BatchRecord<'_>> + Clone {
+        let mut start = 0;
+        self.heads.iter().map(move |head| {
+            let payload = self.bytes.get(start..head.end).unwrap_or_default();
+            start = head.end;
+            BatchRecord {
+                name: self.names.get(head.name as usize).map_or("", |name| name),
+                key: self.keys.get((head.key as usize).wrapping_sub(1)),
+                pin: head.pin,
+                once: head.once,
+                line: head.line,
+                payload,
+            }
+        })
+    }
+
+    /// The events as a store gives them back that took them as `first..`.
+    pub(crate) fn stored_as(&self, first: u64) -> impl Iterator<Item = StoredEvent> {
+        self.iter()
+            .zip(first..)
+            .map(|(record, sequence)| StoredEvent {
+                sequence: Sequence::new(sequence),
+                name: record.name.to_owned(),
+                key: record.key.copied(),
+                pin: record.pin,
+                payload: Bytes::copy_from_slice(record.payload),
+            })
+    }
+
+    /// Appends an event that must be kept [only once](BatchRecord::is_once): how a test of a store makes a batch.
+    #[cfg(feature = "testing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+    pub fn add_once(&mut self, name: &str, key: StreamKey, pin: Pin, payload: &[u8]) {
+        self.add(name, Some(key), pin, payload);
+        self.mark_once();
+    }
+
+    /// Appends an event: how a test or a bench of a store makes a batch. The log makes its own.
+    #[cfg(feature = "testing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
+    pub fn add(&mut self, name: &str, key: Option<StreamKey>, pin: Pin, payload: &[u8]) {
+        self.push(name, key, pin, |out| out.extend_from_slice(payload));
+    }
+
+    /// The payload of the last event.
+    #[cfg(feature = "spans")]
+    pub(crate) fn last_payload(&self) -> &[u8] {
+        let before = self.heads.len().checked_sub(2);
+        let start = before
+            .and_then(|at| self.heads.get(at))
+            .map_or(0, |head| head.end);
+        self.bytes.get(start..).unwrap_or_default()
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.heads.clear();
+        self.keys.clear();
+        if self.names.len() > NAMES_MAX {
+            self.names.clear();
+        }
+    }
+
+    /// Appends one event; `write` appends its payload and must not touch what stands before.
+    pub(crate) fn push(
+        &mut self,
+        name: &str,
+        key: Option<StreamKey>,
+        pin: Pin,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let key = key.map_or(0, |key| self.place_of_key(key));
+        self.push_at(name, key, pin, write);
+    }
+
+    /// The same for the event of a trace whose payload has no line breaks, and is not looked through for any again.
+    #[cfg(feature = "spans")]
+    #[inline]
+    pub(crate) fn push_line(
+        &mut self,
+        name: &str,
+        trace_id: [u8; 16],
+        pin: Pin,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        // A key is many bytes: it is made where the trace is another than that of the event before.
+        if !self.keys.last().is_some_and(|last| last.is_id(trace_id)) {
+            self.keys.push(StreamKey::of_id(trace_id));
+        }
+        self.push_at(name, self.keys_end(), pin, write);
+        if let Some(head) = self.heads.last_mut() {
+            head.line = true;
+        }
+        debug_assert_eq!(memchr2(b'\n', b'\r', self.last_payload()), None);
+    }
+
+    #[inline]
+    fn push_at(&mut self, name: &str, key: u32, pin: Pin, write: impl FnOnce(&mut Vec<u8>)) {
+        let name = u32::try_from(self.place_of(name)).unwrap_or(u32::MAX);
+        write(&mut self.bytes);
+        self.heads.push(Head {
+            pin,
+            end: self.bytes.len(),
+            name,
+            key,
+            once: false,
+            line: false,
+        });
+    }
+
+    /// The place of a stream among the keys, and one more.
+    fn place_of_key(&mut self, key: StreamKey) -> u32 {
+        if self.keys.last() != Some(&key) {
+            self.keys.push(key);
+        }
+        self.keys_end()
+    }
+
+    fn keys_end(&self) -> u32 {
+        u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The place of a name among the names.
+    fn place_of(&mut self, name: &str) -> usize {
+        let from = self.names.len().saturating_sub(NAMES_MAX);
+        let last = self.names.get(from..).unwrap_or_default();
+        if let Some(at) = last.iter().position(|one| **one == *name) {
+            return from + at;
+        }
+        self.names.push(name.into());
+        self.names.len() - 1
+    }
+
+    /// Says that the last event must be kept only once: see [`BatchRecord::is_once`].
+    pub(crate) fn mark_once(&mut self) {
+        if let Some(head) = self.heads.last_mut() {
+            head.once = true;
+        }
+    }
+
+    /// Copies the batch, but for the events at these ascending places.
+    pub(crate) fn without(&self, places: &[usize]) -> Self {
+        let mut batch = Self::default();
+        for (place, record) in self.iter().enumerate() {
+            if places.binary_search(&place).is_err() {
+                batch.push(record.name, record.key.copied(), record.pin, |out| {
+                    out.extend_from_slice(record.payload);
+                });
+                if let Some(head) = batch.heads.last_mut() {
+                    head.once = record.once;
+                    head.line = record.line;
+                }
+            }
+        }
+        batch
+    }
+
+    /// Keeps the first `len` events, and nothing of what a panicking writer left behind them.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.heads.truncate(len);
+        self.bytes
+            .truncate(self.heads.last().map_or(0, |head| head.end));
+    }
+}
+
+/// One event as a store gives it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Its place in the log.
+    pub sequence: Sequence,
+    /// The SSE event name.
+    pub name: String,
+    /// The stream it belongs to, or `None` for every stream.
+    pub key: Option<StreamKey>,
+    /// How retention treats it, as it was appended, in what [`tend`](crate::EventStore::tend) and
+    /// [`read_standing`](crate::EventStore::read_standing) hand out, because the log closes those. What other reads give
+    /// back may have [`Pin::None`] instead.
+    pub pin: Pin,
+    /// The payload as it was appended, byte for byte, but that line breaks (CR, LF, CRLF) may come back as LF: SSE, and
+    /// so a client, has no other.
+    pub payload: Bytes,
+}

@@ -1,0 +1,412 @@
+//! Immutable runs of ready SSE bytes with a small index per event, and the slices that readers take of them.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{
+    log::{
+        batch::{BatchRecord, StoredEvent},
+        event::{Pin, StreamKey},
+        stream_index::Slot,
+    },
+    util::{hash::Map, sync::Instant},
+    wire::{frame, id::Epoch},
+};
+
+/// The size at which a block is closed; only an event that is larger by itself makes a larger block.
+pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024;
+
+/// One event's place in its block.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Where its frame ends; it begins where the one before ends.
+    end: u32,
+    /// Bytes of the frame before the payload; 0 when the payload spans several `data:` lines.
+    head: u16,
+    opens: bool,
+    /// The place of its stream among the block's, and one more; 0 when it belongs to every stream.
+    stream: u32,
+}
+
+/// A stream that has events in a block.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    slot: Slot,
+    /// Where the bytes of its key end; they begin where those of the one before end.
+    end: u32,
+}
+
+/// Streams that have events in a block. What a reader holds of them must outlive their entries in the index, so their keys
+/// stand here, too.
+#[derive(Clone, Debug, Default)]
+struct Streams {
+    all: Vec<Named>,
+    keys: Vec<u8>,
+}
+
+impl Streams {
+    /// Adds one; its place, and one more.
+    fn add(&mut self, slot: Slot, key: &[u8]) -> u32 {
+        self.keys.extend_from_slice(key);
+        let end = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        self.all.push(Named { slot, end });
+        u32::try_from(self.all.len()).unwrap_or(u32::MAX)
+    }
+
+    /// With no more memory than it needs.
+    fn fitted(mut self) -> Self {
+        self.all.shrink_to_fit();
+        self.keys.shrink_to_fit();
+        self
+    }
+
+    fn get(&self, stream: u32) -> Option<(Slot, &[u8])> {
+        let place = (stream as usize).checked_sub(1)?;
+        let named = self.all.get(place)?;
+        let before = place.checked_sub(1).and_then(|before| self.all.get(before));
+        let start = before.map_or(0, |before| before.end as usize);
+        Some((named.slot, self.keys.get(start..named.end as usize)?))
+    }
+}
+
+/// Frames that are published, replayed and let go together.
+#[derive(Debug)]
+pub(crate) struct Block {
+    sequences: Sequences,
+    bytes: Bytes,
+    entries: Box<[Entry]>,
+    streams: Streams,
+    /// Tokens of its opening events, in order.
+    tokens: Box<[u64]>,
+    created: Instant,
+}
+
+#[derive(Debug)]
+enum Sequences {
+    /// The first of a run without holes.
+    Dense(u64),
+    Sparse(Box<[u64]>),
+}
+
+/// Collects frames until they fill a block.
+#[derive(Debug)]
+pub(crate) struct BlockBuilder {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    sequences: Vec<u64>,
+    streams: Streams,
+    tokens: Vec<u64>,
+}
+
+impl BlockBuilder {
+    pub(crate) fn with_capacity(bytes: usize, events: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(bytes),
+            entries: Vec::with_capacity(events),
+            sequences: Vec::with_capacity(events),
+            streams: Streams::default(),
+            tokens: Vec::new(),
+        }
+    }
+
+    /// The bytes of the frames.
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Says that the block has events of a stream; returns by what [`Self::belongs_to`] knows it.
+    pub(crate) fn name(&mut self, slot: Slot, key: &StreamKey) -> u32 {
+        self.streams.add(slot, key.as_bytes())
+    }
+
+    /// Says to which of the named streams the event at this place belongs.
+    pub(crate) fn belongs_to(&mut self, place: usize, stream: u32) {
+        if let Some(entry) = self.entries.get_mut(place) {
+            entry.stream = stream;
+        }
+    }
+
+    /// Appends an event that as yet belongs to every stream.
+    pub(crate) fn push(&mut self, epoch: Epoch, sequence: u64, record: &BatchRecord<'_>) {
+        let (out, name, payload) = (&mut self.bytes, record.name(), record.payload());
+        let head = if record.is_line() {
+            Some(frame::line_event(out, name, epoch, sequence, payload))
+        } else {
+            frame::event(out, name, epoch, sequence, payload)
+        };
+        let opens = match record.pin() {
+            Pin::Open(token) => Some(token),
+            Pin::None | Pin::Close(_) => None,
+        };
+        self.finish_entry(sequence, head, opens, 0);
+    }
+
+    /// Appends an event of a page, with its key if the block is looked through for that.
+    pub(crate) fn push_stored(
+        &mut self,
+        epoch: Epoch,
+        event: &StoredEvent,
+        key: Option<StreamKey>,
+    ) {
+        let sequence = event.sequence.get();
+        let head = frame::event(
+            &mut self.bytes,
+            &event.name,
+            epoch,
+            sequence,
+            &event.payload,
+        );
+        let stream = key.map_or(0, |key| self.name(Slot::NONE, &key));
+        self.finish_entry(sequence, head, None, stream);
+    }
+
+    /// Appends retained events.
+    pub(crate) fn push_slice(&mut self, slice: &Slice, places: &mut Map<Slot, u32>) {
+        for event in slice.events() {
+            self.bytes.extend_from_slice(event.text());
+            let entry = event.entry;
+            let head = (entry.head > 0).then_some(usize::from(entry.head));
+            let stream = event.stream().map_or(0, |(slot, key)| {
+                let add = || self.streams.add(slot, key);
+                *places.entry(slot).or_insert_with(add)
+            });
+            self.finish_entry(event.sequence, head, event.opens(), stream);
+        }
+    }
+
+    fn finish_entry(
+        &mut self,
+        sequence: u64,
+        head: Option<usize>,
+        opens: Option<u64>,
+        stream: u32,
+    ) {
+        // An event is cut to 256 KiB long before 4 GiB, and its head is at most 7 + 64 + 5 + 29 + 7 bytes.
+        let end = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        let head = head.and_then(|head| u16::try_from(head).ok()).unwrap_or(0);
+        self.entries.push(Entry {
+            end,
+            head,
+            opens: opens.is_some(),
+            stream,
+        });
+        self.tokens.extend(opens);
+        self.sequences.push(sequence);
+    }
+
+    pub(crate) fn build(self, created: Instant) -> Block {
+        let first = self.sequences.first().copied().unwrap_or_default();
+        let dense = self
+            .sequences
+            .iter()
+            .zip(first..)
+            .all(|(sequence, expected)| *sequence == expected);
+        let mut bytes = self.bytes;
+        bytes.shrink_to_fit();
+        Block {
+            sequences: if dense {
+                Sequences::Dense(first)
+            } else {
+                Sequences::Sparse(self.sequences.into_boxed_slice())
+            },
+            bytes: Bytes::from(bytes),
+            entries: self.entries.into_boxed_slice(),
+            streams: self.streams.fitted(),
+            tokens: self.tokens.into_boxed_slice(),
+            created,
+        }
+    }
+}
+
+impl Block {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn created(&self) -> Instant {
+        self.created
+    }
+
+    pub(crate) fn sequence(&self, index: usize) -> u64 {
+        match &self.sequences {
+            Sequences::Dense(first) => first + index as u64,
+            Sequences::Sparse(all) => all.get(index).copied().unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn last(&self) -> u64 {
+        self.sequence(self.len().saturating_sub(1))
+    }
+
+    /// The index of the first event after `sequence`.
+    pub(crate) fn index_after(&self, sequence: u64) -> usize {
+        match &self.sequences {
+            Sequences::Dense(first) => usize::try_from((sequence + 1).saturating_sub(*first))
+                .unwrap_or(usize::MAX)
+                .min(self.len()),
+            Sequences::Sparse(all) => all.partition_point(|one| *one <= sequence),
+        }
+    }
+
+    pub(crate) fn event(&self, index: usize) -> Option<BlockEvent<'_>> {
+        let entry = self.entries.get(index)?;
+        let start = match index.checked_sub(1) {
+            Some(before) => self.entries.get(before)?.end,
+            None => 0,
+        };
+        Some(BlockEvent {
+            block: self,
+            index,
+            entry,
+            sequence: self.sequence(index),
+            start: start as usize,
+        })
+    }
+}
+
+/// One event as it stands in a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockEvent<'a> {
+    block: &'a Block,
+    index: usize,
+    entry: &'a Entry,
+    sequence: u64,
+    start: usize,
+}
+
+impl<'a> BlockEvent<'a> {
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether it belongs to every stream.
+    pub(crate) fn is_keyless(&self) -> bool {
+        self.entry.stream == 0
+    }
+
+    pub(crate) fn key(&self) -> Option<StreamKey> {
+        let (_, key) = self.stream()?;
+        StreamKey::new(key).ok()
+    }
+
+    /// Its stream's place in the index, which is right as long as that retains the event, and its key.
+    pub(crate) fn stream(&self) -> Option<(Slot, &'a [u8])> {
+        self.block.streams.get(self.entry.stream)
+    }
+
+    /// The token that it opens.
+    pub(crate) fn opens(&self) -> Option<u64> {
+        if !self.entry.opens {
+            return None;
+        }
+        let before = self.block.entries.iter().take(self.index);
+        let place = before.filter(|entry| entry.opens).count();
+        self.block.tokens.get(place).copied()
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.entry.end as usize - self.start
+    }
+
+    pub(crate) fn frame(&self) -> Bytes {
+        self.block.bytes.slice(self.start..self.entry.end as usize)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        let name = self.text().get("event: ".len()..).unwrap_or_default();
+        let length = name.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+        name.get(..length)
+            .and_then(|name| std::str::from_utf8(name).ok())
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn payload(&self) -> Bytes {
+        if self.entry.head == 0 {
+            return Bytes::from(frame::payload_of(self.text()));
+        }
+        let end = self.entry.end as usize - "\n\n".len();
+        self.block
+            .bytes
+            .slice(self.start + usize::from(self.entry.head)..end)
+    }
+
+    /// The payload without taking a handle on the block, when it is one run of bytes.
+    pub(crate) fn with_payload<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
+        if self.entry.head == 0 {
+            return read(&frame::payload_of(self.text()));
+        }
+        let text = self.text();
+        read(
+            text.get(usize::from(self.entry.head)..text.len() - "\n\n".len())
+                .unwrap_or_default(),
+        )
+    }
+
+    fn text(&self) -> &'a [u8] {
+        self.block
+            .bytes
+            .get(self.start..self.entry.end as usize)
+            .unwrap_or_default()
+    }
+}
+
+/// Consecutive events of one block.
+#[derive(Clone, Debug)]
+pub(crate) struct Slice {
+    pub(crate) block: Arc<Block>,
+    pub(crate) range: Range<usize>,
+}
+
+impl Slice {
+    pub(crate) fn whole(block: Arc<Block>) -> Self {
+        let range = 0..block.len();
+        Self { block, range }
+    }
+
+    pub(crate) fn events(&self) -> impl Iterator<Item = BlockEvent<'_>> {
+        self.range
+            .clone()
+            .filter_map(|index| self.block.event(index))
+    }
+
+    pub(crate) fn last(&self) -> u64 {
+        self.block.sequence(self.range.end.saturating_sub(1))
+    }
+
+    /// The bytes of all its frames, without a copy.
+    pub(crate) fn bytes(&self) -> Bytes {
+        let start = self
+            .block
+            .event(self.range.start)
+            .map_or(0, |event| event.start);
+        let end = self.block.event(self.range.end.saturating_sub(1));
+        let end = end.map_or(start, |event| event.entry.end as usize);
+        self.block.bytes.slice(start..end)
+    }
+
+    /// The runs of events that `keep` wants.
+    pub(crate) fn filter(&self, mut keep: impl FnMut(&BlockEvent<'_>) -> bool) -> Vec<Self> {
+        let mut runs: Vec<Self> = Vec::new();
+        for index in self.range.clone() {
+            let Some(event) = self.block.event(index) else {
+                break;
+            };
+            if !keep(&event) {
+                continue;
+            }
+            match runs.last_mut() {
+                Some(run) if run.range.end == index => run.range.end = index + 1,
+                _ => runs.push(Self {
+                    block: Arc::clone(&self.block),
+                    range: index..index + 1,
+                }),
+            }
+        }
+        runs
+    }
+}

@@ -1,0 +1,183 @@
+//! Which events that must be kept only once are kept: the openings and closings of a stream's tokens. It follows what
+//! retention lets go, so it is bounded by it. Pure.
+
+use std::{
+    collections::{HashMap, HashSet},
+    convert::Infallible,
+};
+
+use crate::log::{
+    batch::{Batch, BatchRecord},
+    event::{Pin, StreamKey},
+};
+
+/// A stream and a token in it.
+type Place = (StreamKey, u64);
+
+/// Sequences of such a token's events that are kept.
+#[derive(Clone, Copy, Debug, Default)]
+struct Places {
+    opening: Option<u64>,
+    closing: Option<u64>,
+}
+
+/// Which events of such a token are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) opening: bool,
+    pub(crate) closing: bool,
+}
+
+/// The places of the batch whose events are kept already, or stand in it twice: `kept` knows what is kept.
+pub(crate) fn repeated<E>(
+    batch: &Batch,
+    mut kept: impl FnMut(&StreamKey, u64) -> Result<Kept, E>,
+) -> Result<Vec<usize>, E> {
+    let mut here: HashSet<(Place, bool)> = HashSet::new();
+    let mut repeated = Vec::new();
+    for (index, record) in batch.iter().enumerate() {
+        let Some((place, closes)) = token(&record) else {
+            continue;
+        };
+        let kept = kept(&place.0, place.1)?;
+        let is_closed = kept.closing || here.contains(&(place, true));
+        let is_opened = kept.opening || here.contains(&(place, false));
+        // A start must never come after its own end, even where the first start is gone.
+        if is_closed || (!closes && is_opened) {
+            repeated.push(index);
+        } else {
+            here.insert((place, closes));
+        }
+    }
+    Ok(repeated)
+}
+
+/// All such events that are kept.
+#[derive(Debug, Default)]
+pub(crate) struct Once {
+    kept: HashMap<Place, Places>,
+    places: HashMap<u64, Place>,
+}
+
+/// A token, and whether its event closes it.
+fn token(record: &BatchRecord<'_>) -> Option<(Place, bool)> {
+    let key = *record.stream_key().filter(|_| record.is_once())?;
+    match record.pin() {
+        Pin::None => None,
+        Pin::Open(token) => Some(((key, token), false)),
+        Pin::Close(token) => Some(((key, token), true)),
+    }
+}
+
+impl Once {
+    /// The places of the batch whose events are kept already, or stand in it twice.
+    pub(crate) fn repeated(&self, batch: &Batch) -> Vec<usize> {
+        let kept = |key: &StreamKey, token| {
+            let places = self.kept.get(&(*key, token)).copied().unwrap_or_default();
+            Ok::<_, Infallible>(Kept {
+                opening: places.opening.is_some(),
+                closing: places.closing.is_some(),
+            })
+        };
+        let Ok(repeated) = repeated(batch, kept);
+        repeated
+    }
+
+    /// Notes that the event is kept under this sequence.
+    pub(crate) fn keep(&mut self, record: &BatchRecord<'_>, sequence: u64) {
+        let Some((place, closes)) = token(record) else {
+            return;
+        };
+        let kept = self.kept.entry(place).or_default();
+        let slot = if closes {
+            &mut kept.closing
+        } else {
+            &mut kept.opening
+        };
+        if let Some(earlier) = slot.replace(sequence) {
+            self.places.remove(&earlier);
+        }
+        self.places.insert(sequence, place);
+    }
+
+    /// Forgets the event, which is kept no longer.
+    pub(crate) fn forget(&mut self, sequence: u64) {
+        if self.places.is_empty() {
+            return;
+        }
+        let Some(place) = self.places.remove(&sequence) else {
+            return;
+        };
+        let Some(kept) = self.kept.get_mut(&place) else {
+            return;
+        };
+        for slot in [&mut kept.opening, &mut kept.closing] {
+            if *slot == Some(sequence) {
+                *slot = None;
+            }
+        }
+        if kept.opening.is_none() && kept.closing.is_none() {
+            self.kept.remove(&place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Events of one stream: `o7` opens and `c7` closes the token 7, once; in capitals any number of times.
+    fn batch(events: &[&str]) -> Batch {
+        let mut batch = Batch::default();
+        let key = StreamKey::new("a").unwrap();
+        for event in events {
+            let (kind, token) = event.split_at(1);
+            let token = token.parse().unwrap();
+            let pin = if kind.eq_ignore_ascii_case("o") {
+                Pin::Open(token)
+            } else {
+                Pin::Close(token)
+            };
+            batch.push("note", Some(key), pin, |_| {});
+            if kind.chars().all(char::is_lowercase) {
+                batch.mark_once();
+            }
+        }
+        batch
+    }
+
+    fn keep(once: &mut Once, first: u64, events: &[&str]) {
+        for (record, sequence) in batch(events).iter().zip(first..) {
+            once.keep(&record, sequence);
+        }
+    }
+
+    #[test]
+    fn the_first_start_and_the_first_end_are_kept_and_no_other() {
+        let mut once = Once::default();
+        let events = ["o7", "o7", "O7", "c7", "o7", "c7", "C7", "o8"];
+        assert_eq!(once.repeated(&batch(&events)), [1, 4, 5]);
+        keep(&mut once, 1, &["o7", "c7"]);
+        assert_eq!(once.repeated(&batch(&["o7", "c7", "c8", "c8"])), [0, 1, 3]);
+    }
+
+    #[test]
+    fn a_start_does_not_come_back_after_its_end() {
+        let mut once = Once::default();
+        keep(&mut once, 1, &["o7", "c7"]);
+        once.forget(1);
+        assert_eq!(once.repeated(&batch(&["o7"])), [0]);
+        once.forget(2);
+        assert_eq!(once.repeated(&batch(&["o7"])), [0; 0]);
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_nothing_behind() {
+        let mut once = Once::default();
+        keep(&mut once, 1, &["o7", "c7", "o8", "O9"]);
+        for sequence in 1..=4 {
+            once.forget(sequence);
+        }
+        assert!(once.kept.is_empty() && once.places.is_empty(), "{once:?}");
+    }
+}

@@ -1,0 +1,37 @@
+//! Where operators read of a log in trouble: in the SDK's own internal log (feature `internal-logs`), as of any other
+//! processor. Nothing is ever printed.
+
+use opentelemetry::otel_warn;
+
+use crate::engine::diagnostics::Trouble;
+
+/// Hands a diagnostic to the SDK's internal log.
+pub(crate) fn tell(trouble: Trouble<'_>) {
+    match trouble {
+        Trouble::StoreFails(error) => {
+            otel_warn!(
+                name: "Livespan.StoreFails",
+                message = "the store of the log fails; live delivery goes on, and readers are told what is lost",
+                error = error
+            );
+        }
+        Trouble::Dropped(dropped) => {
+            otel_warn!(
+                name: "Livespan.Dropped",
+                message = "events were dropped, by a full buffer or a failing store; further ones are only counted",
+                starts = dropped.starts,
+                ends = dropped.ends,
+                other = dropped.other
+            );
+        }
+        Trouble::Ended(why) => {
+            otel_warn!(name: "Livespan.Ended", message = why);
+        }
+        Trouble::WrongCredentials => {
+            otel_warn!(
+                name: "Livespan.WrongCredentials",
+                message = "a client showed a wrong token, cookie or ticket and read nothing; further ones are only counted, in /status"
+            );
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Which spans are watched at all: decided on the host's thread, before the buffer.
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use opentelemetry::{KeyValue, Value, trace::SpanId};
+use opentelemetry_sdk::trace::SpanData;
+
+use crate::span::{event::SpanKind, record};
+
+/// Targets whose spans are internals of HTTP libraries: hidden by default.
+pub const DEFAULT_HIDDEN_TARGETS: &[&str] = &[
+    "h2",
+    "hyper",
+    "hyper_util",
+    "reqwest",
+    "rustls",
+    "tokio",
+    "tonic",
+    "tower",
+];
+
+/// What a filter may ask about a span. Each answer is looked up when it is asked for, so a filter pays only for what it
+/// uses.
+#[derive(Clone, Copy)]
+pub struct SpanFacts<'a> {
+    span: &'a SpanData,
+}
+
+impl<'a> SpanFacts<'a> {
+    /// Returns the span's name.
+    pub fn name(self) -> &'a str {
+        &self.span.name
+    }
+
+    /// Returns the instrumentation scope.
+    pub fn scope(self) -> &'a str {
+        self.span.instrumentation_scope.name()
+    }
+
+    /// Returns the `tracing` target, which is the module that made the span; empty for other spans.
+    pub fn target(self) -> &'a str {
+        self.attribute("target")
+    }
+
+    /// Returns the `tracing` level, when the subscriber's OpenTelemetry layer records it; else empty.
+    pub fn level(self) -> &'a str {
+        self.attribute("level")
+    }
+
+    /// Returns the span's kind.
+    pub fn kind(self) -> SpanKind {
+        record::kind_of(&self.span.span_kind)
+    }
+
+    /// Returns a text attribute; empty when there is none of that key.
+    pub fn attribute(self, key: &str) -> &'a str {
+        text_of(&self.span.attributes, key)
+    }
+}
+
+/// The text of the first attribute of this key.
+#[inline]
+fn text_of<'a>(attributes: &'a [KeyValue], key: &str) -> &'a str {
+    match attributes.iter().find(|pair| pair.key.as_str() == key) {
+        Some(KeyValue {
+            value: Value::String(text),
+            ..
+        }) => text.as_str(),
+        _ => "",
+    }
+}
+
+impl fmt::Debug for SpanFacts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpanFacts")
+            .field("name", &self.name())
+            .field("scope", &self.scope())
+            .field("target", &self.target())
+            .field("level", &self.level())
+            .field("kind", &self.kind())
+            .finish()
+    }
+}
+
+/// Decides which spans are watched.
+///
+/// Invariant: a span whose start was shown gets an end, though the filter refuses it then, because the name or an
+/// attribute changed meanwhile. Which starts were refused is remembered roughly: forgetting one costs a look-up only.
+#[derive(Clone)]
+pub(crate) struct SpanFilter {
+    wants: Wants,
+    /// Ids of spans whose start was refused, each in the one place it can have.
+    refused: Arc<[AtomicU64]>,
+}
+
+#[derive(Clone)]
+enum Wants {
+    /// All but [`DEFAULT_HIDDEN_TARGETS`].
+    Shown,
+    These(Arc<dyn Fn(&SpanFacts<'_>) -> bool + Send + Sync>),
+}
+
+/// What to do with the end of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndVerdict {
+    Show,
+    Hide,
+    /// Hide it, unless its start was shown.
+    HideUnlessShown,
+}
+
+/// Refused starts that are remembered: 32 KiB.
+const REFUSED_PLACES: usize = 4096;
+
+impl SpanFilter {
+    pub(crate) fn new(filter: impl Fn(&SpanFacts<'_>) -> bool + Send + Sync + 'static) -> Self {
+        Self {
+            wants: Wants::These(Arc::new(filter)),
+            ..Self::default()
+        }
+    }
+
+    /// Whether a span with these attributes is wanted; `None` when it takes more to tell.
+    #[inline]
+    pub(crate) fn wants_attributes(&self, attributes: &[KeyValue]) -> Option<bool> {
+        match self.wants {
+            Wants::Shown => Some(is_shown(attributes)),
+            Wants::These(_) => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn wants_start(&self, span: &SpanData) -> bool {
+        let wants = self.wants(span);
+        if !wants {
+            self.refuse(span.span_context.span_id());
+        }
+        wants
+    }
+
+    /// Remembers that the start of a span was refused.
+    pub(crate) fn refuse(&self, span: SpanId) {
+        if let Some(place) = self.place(span) {
+            place.store(id(span), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn judge_end(&self, span: &SpanData) -> EndVerdict {
+        if self.wants(span) {
+            return EndVerdict::Show;
+        }
+        let span = span.span_context.span_id();
+        let was_refused = self
+            .place(span)
+            .is_some_and(|place| place.load(Ordering::Relaxed) == id(span));
+        if was_refused {
+            EndVerdict::Hide
+        } else {
+            EndVerdict::HideUnlessShown
+        }
+    }
+
+    /// A filter that panics wants nothing.
+    #[inline]
+    fn wants(&self, span: &SpanData) -> bool {
+        match &self.wants {
+            Wants::Shown => is_shown(&span.attributes),
+            Wants::These(wants) => {
+                catch_unwind(AssertUnwindSafe(|| wants(&SpanFacts { span }))).unwrap_or(false)
+            }
+        }
+    }
+
+    fn place(&self, span: SpanId) -> Option<&AtomicU64> {
+        // Span ids are random, so any of their bits will do.
+        self.refused
+            .get(usize::try_from(id(span) % REFUSED_PLACES as u64).ok()?)
+    }
+}
+
+fn id(span: SpanId) -> u64 {
+    u64::from_be_bytes(span.to_bytes())
+}
+
+impl Default for SpanFilter {
+    fn default() -> Self {
+        Self {
+            wants: Wants::Shown,
+            refused: (0..REFUSED_PLACES).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+}
+
+impl fmt::Debug for SpanFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SpanFilter")
+    }
+}
+
+/// Whether the default filter wants a span with these attributes.
+#[inline]
+fn is_shown(attributes: &[KeyValue]) -> bool {
+    !is_hidden_target(text_of(attributes, "target"))
+}
+
+/// Whether the target is one of [`DEFAULT_HIDDEN_TARGETS`] or a module of one.
+#[inline]
+fn is_hidden_target(target: &str) -> bool {
+    // Most tracers set no target.
+    !target.is_empty() && is_hidden_name(target)
+}
+
+fn is_hidden_name(target: &str) -> bool {
+    let name = target.split("::").next().unwrap_or_default();
+    DEFAULT_HIDDEN_TARGETS.contains(&name)
+}

@@ -1,0 +1,365 @@
+//! The OpenTelemetry span processor: the only file that implements the SDK's trait.
+//!
+//! `on_start` and `on_end` run on the host's threads, possibly under its locks: they copy a compact record into the
+//! intake and return. They never wait, never panic, never touch a `Context`, and never make a span or a log record,
+//! because each of these can deadlock or abort the host here (see the SDK's issues 2871, 3510 and 3262).
+
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use opentelemetry::{
+    Context,
+    trace::{Span as _, SpanContext, TraceContextExt as _},
+};
+use opentelemetry_sdk::{
+    Resource,
+    error::{OTelSdkError, OTelSdkResult},
+    trace::{Span, SpanData, SpanProcessor},
+};
+
+use crate::{
+    error::Error,
+    ingest::{
+        buffer::{Class, Intake, Refused},
+        write_buf::Room,
+    },
+    otel::{
+        sampler_handoff::{self, Peeked, Place},
+        shared::ProcessorParts,
+        span_override,
+    },
+    span::{
+        delta::slots::{Lease, Leases},
+        record::{self, Begun, Nature},
+    },
+    util::time::Timestamp,
+};
+
+/// How long `force_flush` waits: the SDK's own processors wait as long.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long `shutdown` waits at most, whatever it is told.
+const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Shows every span of a provider live: register it with
+/// [`with_span_processor`](opentelemetry_sdk::trace::TracerProviderBuilder::with_span_processor).
+///
+/// - A span is shown when it starts and when it ends, sampled or not, as long as it records (see
+///   [`LiveSampler`](crate::LiveSampler) for spans that would be dropped).
+/// - A span ended twice ends once, on whichever thread; one that is dropped without `end` ends then.
+/// - Spans that are open when the provider is shut down are ended as lost, because the SDK will not report their end.
+///   Spans that start or end after that are not shown.
+/// - `force_flush` returns when everything that ended before the call is stored and visible, within
+///   [`FLUSH_TIMEOUT`]. It and `shutdown` may be called from any thread, inside and outside of any runtime, and more
+///   than once.
+/// - A process that is *forked* without `exec` has no thread of the log. Its spans are neither shown nor kept (at most the
+///   buffer's room of them, which is there already), they cost what they did, and in it `force_flush` and `shutdown` return
+///   an error at once; the log of the parent goes on. Only these calls are for a fork: build a log of its own there.
+pub struct LiveSpanProcessor {
+    parts: Arc<ProcessorParts>,
+    source: u32,
+    closed: AtomicBool,
+    leases: Leases,
+    inner: Option<Box<dyn SpanProcessor>>,
+}
+
+impl fmt::Debug for LiveSpanProcessor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveSpanProcessor")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LiveSpanProcessor {
+    pub(crate) fn new(parts: Arc<ProcessorParts>) -> Self {
+        let source = parts.processes.add();
+        Self {
+            parts,
+            source,
+            closed: AtomicBool::new(false),
+            leases: Leases::default(),
+            inner: None,
+        }
+    }
+
+    /// Stands in front of another processor, which then gets exactly the *sampled* spans. The SDK copies a span's data
+    /// once for every registered processor; this way it is moved on instead.
+    ///
+    /// ```
+    /// use livespan::LiveSpans;
+    /// use opentelemetry_sdk::trace::{BatchSpanProcessor, InMemorySpanExporter, SdkTracerProvider};
+    ///
+    /// let live = LiveSpans::builder().build()?;
+    /// let exporting = BatchSpanProcessor::builder(InMemorySpanExporter::default()).build();
+    /// let provider = SdkTracerProvider::builder()
+    ///     .with_span_processor(live.span_processor().wrapping(exporting))
+    ///     .build();
+    /// # drop(provider);
+    /// # Ok::<(), livespan::Error>(())
+    /// ```
+    #[must_use]
+    pub fn wrapping(mut self, inner: impl SpanProcessor + 'static) -> Self {
+        self.inner = Some(Box::new(inner));
+        self
+    }
+
+    fn intake(&self) -> &Intake {
+        self.parts.intake()
+    }
+
+    #[inline]
+    fn watch_start(&self, span: &Span, cx: &Context) {
+        let context = span.span_context();
+        if self.is_closed_to(context) {
+            return;
+        }
+        let place = Place::new(self.parts.number, cx, context.trace_id());
+        let shown = sampler_handoff::take(place, |peeked| self.show_peeked(context, cx, peeked));
+        if shown.is_none()
+            && let Some(data) = span.exported_data()
+            && self.parts.filter.wants_start(&data)
+        {
+            let lease = self
+                .leases
+                .take(record::key_of(context), record::sent_of(&data));
+            self.push_start(lease, |room, lease| {
+                record::write_start(room, self.source, &data, Nature::Ordinary, lease)
+            });
+        }
+    }
+
+    /// Shows the start of a span that our sampler has seen.
+    #[inline]
+    fn show_peeked(&self, context: &SpanContext, cx: &Context, peeked: &Peeked) {
+        if !peeked.is_wanted {
+            self.parts.filter.refuse(context.span_id());
+            return;
+        }
+        let start = Timestamp::now();
+        let lease = self
+            .leases
+            .take(record::key_of(context), peeked.counts.sent());
+        self.push_start(lease, |room, lease| {
+            let parent = cx.span();
+            let begun = Begun {
+                source: self.source,
+                context,
+                // An invalid parent is none to the SDK, too.
+                parent: Some(parent.span_context()).filter(|parent| parent.is_valid()),
+                kind: peeked.kind,
+                start,
+                peeked: peeked.bytes(),
+                counts: peeked.counts,
+            };
+            record::write_begun(room, &begun, lease)
+        });
+    }
+
+    /// Pushes a start whose place was taken before: then the writing is not waited for.
+    #[inline]
+    fn push_start(
+        &self,
+        lease: Lease<'_>,
+        write: impl Fn(&mut Room<'_>, &Lease<'_>) -> Option<()>,
+    ) {
+        // Refused and full is counted by the intake; refused and closed is as after shutdown.
+        let pushed = self.intake().push(Class::Start, |room| write(room, &lease));
+        if pushed.is_ok() {
+            lease.keep();
+        }
+    }
+
+    #[inline]
+    fn watch_end(&self, data: &SpanData) {
+        let context = &data.span_context;
+        if self.is_closed_to(context) {
+            #[cfg(feature = "metrics")]
+            if self.closed.load(Ordering::Relaxed) {
+                self.parts.note_late_end(data);
+            }
+            return;
+        }
+        let Some(found) = self.leases.find(record::key_of(context)) else {
+            self.parts.show_end(self.source, data, Nature::Ordinary);
+            return;
+        };
+        // The start was shown, so the end is, whatever the filter says of it. What the SDK's limits dropped may stand
+        // among what was sent.
+        let begins = data.dropped_attributes_count == 0
+            && data.attributes.len() >= usize::from(found.sent.attributes);
+        let pushed = if begins {
+            let write = |room: &mut Room<'_>| record::write_rest(room, self.source, data, &found);
+            self.intake().push(Class::End, write)
+        } else {
+            let write =
+                |room: &mut Room<'_>| record::write_end(room, self.source, data, Nature::Ordinary);
+            self.intake().push(Class::End, write)
+        };
+        if pushed == Err(Refused::Full) {
+            self.parts.mark_end(data);
+        }
+        found.release();
+    }
+
+    #[inline]
+    fn is_closed_to(&self, context: &SpanContext) -> bool {
+        self.closed.load(Ordering::Relaxed)
+            || span_override::is_told(&self.parts.told, context.span_id())
+    }
+
+    /// Asks the worker to end what is open as lost.
+    fn push_shutdown(&self) -> Result<(), Refused> {
+        self.intake().push(Class::Note, |room| {
+            record::write_shutdown(room, self.source)
+        })
+    }
+
+    /// Waits until what was pushed is visible, and with it the note of the shutdown, if that found no room before.
+    fn close(&self, mut noted: Result<(), Refused>, deadline: Instant) -> Result<(), Error> {
+        let left = || deadline.saturating_duration_since(Instant::now());
+        while noted == Err(Refused::Full) {
+            self.intake().flush(left())?;
+            // Other threads may have filled the buffer again.
+            if left().is_zero() {
+                return Err(Error::full());
+            }
+            noted = self.push_shutdown();
+        }
+        self.intake().flush(left())
+    }
+}
+
+impl SpanProcessor for LiveSpanProcessor {
+    fn on_start(&self, span: &mut Span, cx: &Context) {
+        // A panic here would poison the span and can abort the host; ours ends with us.
+        drop(catch_unwind(AssertUnwindSafe(|| {
+            self.watch_start(span, cx);
+        })));
+        if let Some(inner) = self.inner.as_ref().filter(|_| is_sampled(span)) {
+            inner.on_start(span, cx);
+        }
+    }
+
+    fn on_end(&self, span: SpanData) {
+        drop(catch_unwind(AssertUnwindSafe(|| self.watch_end(&span))));
+        if let Some(inner) = self
+            .inner
+            .as_ref()
+            .filter(|_| span.span_context.is_sampled())
+        {
+            inner.on_end(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        // First what it was without us: a store of ours that hangs must not delay it.
+        let inner = self
+            .inner
+            .as_ref()
+            .map_or(Ok(()), |inner| inner.force_flush());
+        let ours = self.intake().flush(FLUSH_TIMEOUT);
+        sdk_result(ours, FLUSH_TIMEOUT).and(inner)
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        // "For ever" is a time that no clock can add.
+        let timeout = timeout.min(SHUTDOWN_TIMEOUT_MAX);
+        let deadline = Instant::now() + timeout;
+        let noted = self.push_shutdown();
+        // It gets all the time, as it would without us.
+        let inner = self
+            .inner
+            .as_ref()
+            .map_or(Ok(()), |inner| inner.shutdown_with_timeout(timeout));
+        let ours = self.close(noted, deadline);
+        sdk_result(ours, timeout).and(inner)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.parts.describe(self.source, resource);
+        if let Some(inner) = &mut self.inner {
+            inner.set_resource(resource);
+        }
+    }
+}
+
+/// Hands only sampled spans on: for a processor that is registered *beside* [`LiveSpanProcessor`] when
+/// [`LiveSampler`](crate::LiveSampler) makes unsampled spans record. The SDK's `BatchSpanProcessor` itself would export
+/// those too.
+///
+/// ```
+/// use livespan::{LiveSpans, SampledOnly};
+/// use opentelemetry_sdk::trace::{BatchSpanProcessor, InMemorySpanExporter, Sampler, SdkTracerProvider};
+///
+/// let live = LiveSpans::builder().build()?;
+/// let exporting = BatchSpanProcessor::builder(InMemorySpanExporter::default()).build();
+/// let provider = SdkTracerProvider::builder()
+///     .with_sampler(live.sampler(Sampler::TraceIdRatioBased(0.01)))
+///     .with_span_processor(live.span_processor())
+///     .with_span_processor(SampledOnly::new(exporting))
+///     .build();
+/// # drop(provider);
+/// # Ok::<(), livespan::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct SampledOnly<P> {
+    inner: P,
+}
+
+impl<P: SpanProcessor> SampledOnly<P> {
+    /// Wraps a processor.
+    pub fn new(inner: P) -> Self {
+        Self { inner }
+    }
+}
+
+impl<P: SpanProcessor> SpanProcessor for SampledOnly<P> {
+    fn on_start(&self, span: &mut Span, cx: &Context) {
+        if is_sampled(span) {
+            self.inner.on_start(span, cx);
+        }
+    }
+
+    fn on_end(&self, span: SpanData) {
+        if span.span_context.is_sampled() {
+            self.inner.on_end(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+fn is_sampled(span: &Span) -> bool {
+    span.span_context().is_sampled()
+}
+
+fn sdk_result(result: Result<(), Error>, timeout: Duration) -> OTelSdkResult {
+    result.map_err(|error| {
+        if error.is_timeout() {
+            OTelSdkError::Timeout(timeout)
+        } else {
+            OTelSdkError::InternalFailure(error.to_string())
+        }
+    })
+}

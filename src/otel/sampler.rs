@@ -1,0 +1,89 @@
+//! The outermost sampler: what another sampler would drop is recorded, so that it can be watched, but not exported. It
+//! sees the span before it starts, so that the processor need not have the SDK copy it.
+
+use std::{fmt, sync::Arc};
+
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{Link, SpanKind, TraceId},
+};
+use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
+
+use crate::otel::{
+    sampler_handoff::{self, Place, Sight},
+    shared::ProcessorParts,
+    span_override,
+};
+
+/// Lets an app that exports 1 % of its traces still show all of them live: it turns the inner sampler's `Drop` into
+/// `RecordOnly` and changes nothing else. Made by [`LiveSpans::sampler`](crate::LiveSpans::sampler).
+///
+/// It must be the provider's own sampler, around any other. It also makes a span's start cheaper to show, by more than
+/// half: a sampler may read what a processor would have to have copied. What a sampler cannot know, `started` then does
+/// not say: it has no `scope`, its `timestamp` is when the start was seen, and its attributes are those before the
+/// provider's limits. `ended` says all of it exactly. With a [`filter`](crate::LiveSpansBuilder::filter) of your own,
+/// which may ask for the scope, the start is copied as without this sampler.
+///
+/// The SDK's `BatchSpanProcessor` exports record-only spans too, so put it behind
+/// [`wrapping`](crate::LiveSpanProcessor::wrapping) or [`SampledOnly`](crate::SampledOnly).
+#[derive(Clone)]
+pub struct LiveSampler<S> {
+    inner: S,
+    parts: Arc<ProcessorParts>,
+}
+
+impl<S: fmt::Debug> fmt::Debug for LiveSampler<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveSampler")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> LiveSampler<S> {
+    pub(crate) fn new(inner: S, parts: Arc<ProcessorParts>) -> Self {
+        Self { inner, parts }
+    }
+}
+
+impl<S: ShouldSample + Clone + 'static> ShouldSample for LiveSampler<S> {
+    fn should_sample(
+        &self,
+        parent_context: Option<&Context>,
+        trace_id: TraceId,
+        name: &str,
+        span_kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        if let Some(decided) = span_override::decided() {
+            return decided;
+        }
+        let mut result =
+            self.inner
+                .should_sample(parent_context, trace_id, name, span_kind, attributes, links);
+        if span_override::is_asked() {
+            span_override::answer(&mut result);
+            return result;
+        }
+        if result.decision == SamplingDecision::Drop {
+            result.decision = SamplingDecision::RecordOnly;
+        }
+        // What a sampler adds may be changed by one around it.
+        if result.attributes.is_empty()
+            && let Some(is_wanted) = self.parts.filter.wants_attributes(attributes)
+            && let Some(parent) = parent_context
+        {
+            let place = Place::new(self.parts.number, parent, trace_id);
+            let sight = Sight {
+                is_wanted,
+                name,
+                kind: span_kind,
+                attributes,
+                links,
+            };
+            sampler_handoff::note(place, &sight);
+        }
+        result
+    }
+}

@@ -1,0 +1,687 @@
+//! A subscriber's place in the log. It owns no queue: replay and live are the same read, and what a slow client
+//! costs is this place. It runs on whichever task polls it, holds no lock while it waits, and needs no runtime.
+
+pub(crate) mod subscription;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::{Future, ready},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use crate::{
+    engine::log::{Log, Start},
+    error::Error,
+    log::{
+        batch::StoredEvent,
+        block::{BlockBuilder, BlockEvent, Slice},
+        event::StreamKey,
+        stream_index::Waiter,
+        tail::TailRead,
+    },
+    store::PageLimit,
+    util::sync::Instant,
+    wire::{
+        control::Gap,
+        id::{ResumePoint, Sequence},
+    },
+};
+
+/// Blocks looked through without a match before other tasks get their turn.
+const BLOCKS_PER_TURN: usize = 16;
+
+/// Which events of its streams a reader wants. Events that belong to every stream always pass.
+pub(crate) type Filter = Arc<dyn Fn(&str, &[u8]) -> bool + Send + Sync>;
+
+/// What a reader follows.
+#[derive(Clone, Default)]
+pub(crate) struct Scope {
+    /// No key: all streams.
+    pub(crate) keys: Vec<StreamKey>,
+    pub(crate) filter: Option<Filter>,
+    /// Up to here, what is missing was told before, though it is read again.
+    pub(crate) told: Option<u64>,
+    pub(crate) standing: Standing,
+}
+
+/// When a reader gets the events, before its place, that belong to every stream and that later ones need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// When it begins at the head: who resumes has them.
+    #[default]
+    AtHead,
+    #[cfg(feature = "http")]
+    Always,
+}
+
+impl Standing {
+    fn is_wanted(self, resume: ResumePoint) -> bool {
+        resume == ResumePoint::Live || self != Self::AtHead
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("keys", &self.keys)
+            .field("filtered", &self.filter.is_some())
+            .field("told", &self.told)
+            .field("standing", &self.standing)
+            .finish()
+    }
+}
+
+/// The next thing that a reader gets.
+#[derive(Debug)]
+pub(crate) enum ReadItem {
+    Events(Slice),
+    /// Events without which later ones make no sense, for a reader that begins at the head: not part of its place.
+    Standing(Slice),
+    Gap(Gap),
+    /// The store began to fail.
+    Degraded,
+    Closed,
+}
+
+/// Where a reader of a shared store wants to go on, and where that store ends, with what stands at its end.
+type Answer = (ResumePoint, Result<(Sequence, Vec<StoredEvent>), Error>);
+
+type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+type Page = Pin<Box<dyn Future<Output = Result<Vec<StoredEvent>, Error>> + Send>>;
+
+pub(crate) struct Reader {
+    log: Arc<Log>,
+    scope: Scope,
+    waiter: Arc<Waiter>,
+    after: u64,
+    /// What is missing up to here was gone before this reader came, so it does not count as missed.
+    silent: u64,
+    /// Whether an event of its streams came from the store, which may know streams that memory does not.
+    seen: bool,
+    /// Never more than one block, or one page of events kept beyond retention.
+    queue: VecDeque<ReadItem>,
+    page: Option<Page>,
+    /// The page after this sequence, which the store reads while the client takes the one before.
+    ahead: Option<(u64, Page)>,
+    /// A reader of a shared store begins when that has told where it ends.
+    asking: Option<Asking>,
+    /// Since when it waits for the store, with a bell of its own: no event ends this wait.
+    waiting: Option<(Instant, Arc<Waiter>)>,
+    /// Whether the store may hold more for a reader that reads from it alone.
+    wants_page: bool,
+    degradations: u64,
+    recoveries: u64,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("scope", &self.scope)
+            .field("after", &self.after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    pub(crate) fn new(log: &Arc<Log>, scope: Scope, resume: ResumePoint) -> Self {
+        let waiter = Arc::new(Waiter::default());
+        // Joined before the first look at the log, so nothing falls between the look and the first wait.
+        for key in &scope.keys {
+            log.join_stream(key, &waiter);
+        }
+        if scope.keys.is_empty() {
+            log.join(&waiter);
+        }
+        log.readers().come();
+        let mut reader = Self {
+            log: Arc::clone(log),
+            scope,
+            waiter,
+            after: 0,
+            silent: 0,
+            seen: false,
+            queue: VecDeque::new(),
+            page: None,
+            ahead: None,
+            asking: None,
+            waiting: None,
+            wants_page: true,
+            degradations: log.degradations(),
+            recoveries: log.recoveries(),
+        };
+        if log.is_shared() {
+            reader.asking = Some(ask(log, resume, reader.scope.standing));
+        } else {
+            let start = log.resolve(resume);
+            if reader.scope.standing.is_wanted(resume) {
+                reader.stand(log.tail.standing(start.after));
+            }
+            reader.begin(start);
+        }
+        reader
+    }
+
+    /// The last sequence that was read, wanted or not.
+    pub(crate) fn after(&self) -> u64 {
+        self.after
+    }
+
+    /// Whether everything up to this sequence was read and handed out.
+    pub(crate) fn has_passed(&self, sequence: u64) -> bool {
+        self.after >= sequence && self.queue.is_empty()
+    }
+
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// Whether a reader of single streams knows that they exist; `None` for a reader of everything.
+    pub(crate) fn known(&self) -> Option<bool> {
+        if self.scope.keys.is_empty() {
+            None
+        } else {
+            Some(self.seen || self.scope.keys.iter().any(|key| self.log.tail.knows(key)))
+        }
+    }
+
+    /// Whether it waits for its store, and so cannot tell yet what there is.
+    pub(crate) fn is_paging(&self) -> bool {
+        self.page.is_some() || self.asking.is_some()
+    }
+
+    pub(crate) fn is_filtered(&self) -> bool {
+        !self.scope.keys.is_empty() || self.scope.filter.is_some()
+    }
+
+    /// The next thing up to `head`, and `None` where there is nothing more to wait for.
+    #[cfg(feature = "spans")]
+    pub(crate) async fn next_below(&mut self, head: u64) -> Option<ReadItem> {
+        // At the head there may be nothing more to wait for; before it, a page of the store is on its way.
+        let item = std::future::poll_fn(|cx| match self.poll_next(cx) {
+            Poll::Ready(item) => Poll::Ready(Some(item)),
+            Poll::Pending if !self.is_paging() && (self.log.is_shared() || self.after >= head) => {
+                Poll::Ready(None)
+            }
+            Poll::Pending => Poll::Pending,
+        });
+        match item.await? {
+            ReadItem::Closed => None,
+            item @ (ReadItem::Events(_) | ReadItem::Standing(_)) => {
+                // Everything may be in memory, and then nothing else here lets other tasks have their turn.
+                tokio::task::yield_now().await;
+                Some(item)
+            }
+            item => Some(item),
+        }
+    }
+
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<ReadItem> {
+        let mut turns = 0;
+        loop {
+            if let Some(item) = self.queue.pop_front() {
+                return Poll::Ready(item);
+            }
+            if let Some(asking) = &mut self.asking {
+                let Poll::Ready(answer) = asking.as_mut().poll(cx) else {
+                    return self.wait_for_answer(cx);
+                };
+                self.stop_waiting();
+                self.asking = None;
+                self.take_answer(answer);
+                continue;
+            }
+            if let Some(page) = &mut self.page {
+                let Poll::Ready(result) = page.as_mut().poll(cx) else {
+                    return self.wait_for_answer(cx);
+                };
+                self.stop_waiting();
+                self.page = None;
+                self.read_ahead(&result, cx);
+                self.take_page(result);
+                continue;
+            }
+            let rung = self.waiter.poll_rung(cx).is_ready();
+            self.wants_page |= rung;
+            if self.notice_degraded() {
+                continue;
+            }
+            // Before the look at the events: those until then come first.
+            let recoveries = self.log.recoveries();
+            if self.advance() {
+                turns += 1;
+                if turns >= BLOCKS_PER_TURN && self.queue.is_empty() {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            if self.notice_recovered(recoveries) {
+                continue;
+            }
+            // Closed is looked at before the head: what was published before the close is still read.
+            if self.log.is_closed() {
+                // So is what rang since it was asked.
+                self.wants_page |= self.waiter.poll_rung(cx).is_ready();
+                if !self.advance() && !self.notice_recovered(self.log.recoveries()) {
+                    return Poll::Ready(ReadItem::Closed);
+                }
+            } else if !rung {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Waits for the store, as long as the log is open, and a while longer.
+    fn wait_for_answer(&mut self, cx: &Context<'_>) -> Poll<ReadItem> {
+        let (since, bell) = self.waiting.get_or_insert_with(|| {
+            let bell = Arc::new(Waiter::default());
+            self.log.readers().wait_for_store(&bell);
+            (Instant::now(), bell)
+        });
+        // Registered before the look at the log, so no ring is lost.
+        let rung = bell.poll_rung(cx).is_ready();
+        if rung && self.log.is_closed() && since.elapsed() >= self.log.patience() {
+            return Poll::Ready(ReadItem::Closed);
+        }
+        Poll::Pending
+    }
+
+    fn stop_waiting(&mut self) {
+        if let Some((_, bell)) = self.waiting.take() {
+            self.log.readers().stop_waiting(&bell);
+        }
+    }
+
+    fn begin(&mut self, start: Start) {
+        self.after = start.after;
+        self.silent = self.scope.told.unwrap_or(start.silent);
+        // Who was here before knows the streams, and what the store has of them is not asked for again.
+        self.seen |= start.after > 0 && !start.live && self.log.is_shared();
+        if start.unknown {
+            // Before what stands anyway.
+            self.queue.push_front(ReadItem::Gap(Gap::Epoch));
+        }
+        if self.log.is_degraded() {
+            self.queue.push_back(ReadItem::Degraded);
+        }
+    }
+
+    fn stand(&mut self, standing: Vec<Slice>) {
+        self.queue
+            .extend(standing.into_iter().map(ReadItem::Standing));
+    }
+
+    /// Begins once the store has told where it ends. Where it cannot, what the client says is believed.
+    fn take_answer(&mut self, (resume, answer): Answer) {
+        match answer {
+            Ok((head, standing)) => {
+                let start = self.log.resolve_below(resume, head.get());
+                if !standing.is_empty() {
+                    let slices = self.block(&standing);
+                    self.seen = false;
+                    self.stand(slices);
+                }
+                self.begin(start);
+            }
+            Err(error) => {
+                self.log.fail_reading(error.to_string());
+                let start = self.log.resolve_below(resume, u64::MAX);
+                let after = if start.live {
+                    self.log.head()
+                } else {
+                    // What is known here may be less than what the client has.
+                    start.after
+                };
+                self.begin(Start { after, ..start });
+                self.degradations = self.log.degradations();
+            }
+        }
+    }
+
+    /// Whether it reads its streams from the store alone: memory has only what was followed.
+    fn is_paged(&self) -> bool {
+        !self.scope.keys.is_empty() && self.log.is_shared()
+    }
+
+    /// Moves the place by one step; whether it moved or queued something.
+    fn advance(&mut self) -> bool {
+        if self.is_paged() {
+            if self.wants_page {
+                self.page = Some(self.read_page(self.after));
+            }
+            return self.wants_page;
+        }
+        let read = if self.scope.keys.is_empty() {
+            self.log.tail.read_after(self.after)
+        } else {
+            self.log
+                .tail
+                .read_streams_after(&self.scope.keys, self.after)
+        };
+        match read {
+            TailRead::Events(slices) => {
+                self.take(slices);
+                true
+            }
+            TailRead::Evicted(oldest) => {
+                let may_read = self.wants_page || !self.log.is_shared();
+                if may_read {
+                    self.go_before(oldest);
+                }
+                may_read
+            }
+            TailRead::Nothing(upto) => {
+                // The place moves on all the same, so that a quiet stream does not resume from an ancient id.
+                self.after = self.after.max(upto);
+                false
+            }
+        }
+    }
+
+    /// Crosses the stretch before `oldest`, which is not in memory: from the store if it has it, else with a gap.
+    fn go_before(&mut self, oldest: u64) {
+        let is_store = self.log.store.shared_tail().is_none();
+        if is_store || self.log.store.oldest().get() < oldest {
+            let ahead = self.ahead.take().filter(|(after, _)| *after == self.after);
+            self.page = Some(ahead.map_or_else(|| self.read_page(self.after), |(_, page)| page));
+        } else {
+            self.pass(u64::MAX);
+        }
+    }
+
+    /// Goes over what is gone, at most up to `limit`: says what was missed, and hands on what is kept of it.
+    fn pass(&mut self, limit: u64) {
+        let limit = if self.after < self.silent {
+            limit.min(self.silent)
+        } else {
+            limit
+        };
+        if self.is_paged() {
+            self.miss(limit, None);
+            self.after = limit;
+            return;
+        }
+        let passed = self.log.tail.pass(&self.scope.keys, self.after, limit);
+        // How many of them the filter would have passed is not known.
+        let lost = if self.scope.filter.is_some() {
+            None
+        } else {
+            passed.lost
+        };
+        self.miss(passed.to, lost);
+        self.after = passed.to;
+        self.take_slices(passed.pinned);
+    }
+
+    /// Says what is missing up to `to`, unless it was gone before this reader came.
+    fn miss(&mut self, to: u64, lost: Option<u64>) {
+        if self.after >= self.silent && lost != Some(0) {
+            let (from, to) = (self.log.id(self.after + 1), self.log.id(to));
+            self.queue
+                .push_back(ReadItem::Gap(Gap::Evicted { from, to, lost }));
+        }
+    }
+
+    /// Queues the news that the store fails, once per stretch, before the events that it did not keep.
+    fn notice_degraded(&mut self) -> bool {
+        let degradations = self.log.degradations();
+        let is_news = degradations > self.degradations;
+        self.degradations = degradations;
+        if is_news {
+            self.queue.push_back(ReadItem::Degraded);
+        }
+        is_news
+    }
+
+    /// Queues the news that the store works again, when no event of the log says so, after the events until then.
+    fn notice_recovered(&mut self, recoveries: u64) -> bool {
+        let is_news = recoveries > self.recoveries;
+        self.recoveries = recoveries;
+        if is_news {
+            // Said before it rings.
+            self.wants_page = true;
+            self.queue.push_back(ReadItem::Gap(Gap::Recovered));
+            if self.log.is_degraded() {
+                // It failed again since.
+                self.queue.push_back(ReadItem::Degraded);
+            }
+        }
+        is_news
+    }
+
+    fn read_page(&self, after: u64) -> Page {
+        let store = Arc::clone(&self.log.store);
+        let after = Sequence::new(after);
+        let keys = self.scope.keys.clone();
+        Box::pin(async move {
+            if keys.is_empty() {
+                store.read_after(after, PageLimit::default()).await
+            } else {
+                let limit = PageLimit::default();
+                store.read_streams_after(&keys, after, limit).await
+            }
+        })
+    }
+
+    /// Has the store begin with the next page where memory does not have it: a store does nothing before it is polled.
+    fn read_ahead(&mut self, page: &Result<Vec<StoredEvent>, Error>, cx: &mut Context<'_>) {
+        let Ok(Some(last)) = page.as_ref().map(|events| events.last()) else {
+            return;
+        };
+        let after = last.sequence.get();
+        if self.scope.keys.is_empty() && after + 1 < self.log.tail.holding().oldest {
+            let mut next = self.read_page(after);
+            if let Poll::Ready(result) = next.as_mut().poll(cx) {
+                next = Box::pin(ready(result));
+            }
+            self.ahead = Some((after, next));
+        }
+    }
+
+    fn take_page(&mut self, page: Result<Vec<StoredEvent>, Error>) {
+        if self.is_paged() {
+            return self.take_whole_page(page);
+        }
+        if let (Err(error), true) = (&page, self.log.is_shared()) {
+            return self.wait_for_store(error);
+        }
+        // From here on the memory has it, or it is not visible yet.
+        let bound = self
+            .log
+            .tail
+            .holding()
+            .oldest
+            .min(self.log.tail.published() + 1);
+        match page {
+            Ok(events) => self.take_stored(&events, bound),
+            Err(error) => {
+                self.log.fail(error.to_string());
+                self.notice_degraded();
+                self.pass(bound - 1);
+            }
+        }
+    }
+
+    /// Takes a page of streams that are read from the store alone, up to whatever it holds.
+    fn take_whole_page(&mut self, page: Result<Vec<StoredEvent>, Error>) {
+        match page {
+            // What comes later rings.
+            Ok(events) if events.is_empty() => self.wants_page = false,
+            Ok(events) => {
+                let last = events.last().map_or(0, |event| event.sequence.get());
+                self.take_stored(&events, last + 1);
+            }
+            Err(error) => self.wait_for_store(&error),
+        }
+    }
+
+    /// Nothing is lost while a shared store cannot be read: it is read again when it works again, which rings.
+    fn wait_for_store(&mut self, error: &Error) {
+        self.wants_page = false;
+        self.log.fail_reading(error.to_string());
+        self.notice_degraded();
+    }
+
+    /// Takes the events of a page that are before `bound`. What is missing among them is a gap: the store may have
+    /// let go of events since it was asked.
+    fn take_stored(&mut self, events: &[StoredEvent], bound: u64) {
+        let next = self.after + 1;
+        let oldest = self.log.store.oldest().get().min(bound);
+        let places = |from, to| {
+            let from = events.partition_point(|event| event.sequence.get() < from);
+            let to = events.partition_point(|event| event.sequence.get() < to);
+            events.get(from..to).unwrap_or_default()
+        };
+        let wanted = places(next, bound);
+        let first = wanted.first().map_or(bound, |event| event.sequence.get());
+        // What is there is no loss, though the store has let go of it since.
+        if next < oldest && (next < first || !self.scope.keys.is_empty()) {
+            return self.take_kept_beyond(places(next, oldest), oldest, wanted);
+        }
+        if !self.scope.keys.is_empty() {
+            return self.take_sifted(wanted, bound);
+        }
+        if next < first {
+            return self.pass(first - 1);
+        }
+        let holes = wanted
+            .iter()
+            .zip(next..)
+            .position(|(event, next)| event.sequence.get() != next);
+        let run = wanted.get(..holes.unwrap_or(wanted.len()));
+        self.take_run(run.unwrap_or_default(), bound);
+    }
+
+    /// Goes over what is gone before `oldest`, but for the opening events that the store keeps beyond retention.
+    fn take_kept_beyond(&mut self, kept: &[StoredEvent], oldest: u64, wanted: &[StoredEvent]) {
+        let Some(last) = kept.last().map(|event| event.sequence.get()) else {
+            return self.pass(oldest - 1);
+        };
+        // A full page of them says nothing of what comes after.
+        let to = if wanted.len() > kept.len() {
+            oldest - 1
+        } else {
+            last
+        };
+        let gone = to - self.after - kept.len() as u64;
+        let missed = (self.scope.keys.is_empty() && self.scope.filter.is_none()).then_some(gone);
+        self.miss(to, missed);
+        self.after = to;
+        let slices = self.block(kept);
+        self.take_slices(slices);
+    }
+
+    /// Takes events of single streams: what stands between them is of others, but where the store failed.
+    fn take_sifted(&mut self, wanted: &[StoredEvent], bound: u64) {
+        let next = self.after + 1;
+        let to = wanted
+            .last()
+            .map_or(bound - 1, |event| event.sequence.get());
+        let Some((from, to)) = self.log.first_lapse(next, to) else {
+            return self.take_run(wanted, bound);
+        };
+        let before = wanted.partition_point(|event| event.sequence.get() < from);
+        if next < from {
+            return self.take_run(wanted.get(..before).unwrap_or_default(), from);
+        }
+        // A store that took too long may have kept some of it after all.
+        let kept = wanted.partition_point(|event| event.sequence.get() <= to);
+        let kept = wanted.get(..kept).unwrap_or_default();
+        let lost = self.log.tail.lost(&self.scope.keys, from - 1, to);
+        let lost = lost.filter(|_| self.scope.filter.is_none());
+        self.miss(to, lost.map(|lost| lost.saturating_sub(kept.len() as u64)));
+        self.take_run(kept, to + 1);
+        self.after = to;
+    }
+
+    /// Takes events of a page that have no hole of this reader's between them.
+    fn take_run(&mut self, run: &[StoredEvent], bound: u64) {
+        if run.is_empty() {
+            // Nothing more of this stream in the store: the rest is in memory.
+            self.after = self.after.max(bound - 1);
+        } else {
+            let slices = self.block(run);
+            self.take(slices);
+        }
+    }
+
+    fn block(&mut self, events: &[StoredEvent]) -> Vec<Slice> {
+        self.seen |= events.iter().any(|event| event.key.is_some());
+        let mut builder = BlockBuilder::with_capacity(64 * 1024, events.len());
+        let is_sifted = self.is_filtered();
+        for event in events {
+            let epoch = self.log.id(event.sequence.get()).epoch();
+            builder.push_stored(epoch, event, event.key.filter(|_| is_sifted));
+        }
+        vec![Slice::whole(Arc::new(builder.build(Instant::now())))]
+    }
+
+    fn take(&mut self, slices: Vec<Slice>) {
+        if let Some(last) = slices.last() {
+            self.after = last.last();
+        }
+        self.take_slices(slices);
+    }
+
+    fn take_slices(&mut self, slices: Vec<Slice>) {
+        let Some(filter) = self.scope.filter.clone() else {
+            let wanted = slices
+                .into_iter()
+                .flat_map(|slice| sift(slice, &self.scope.keys));
+            self.queue.extend(wanted.map(ReadItem::Events));
+            return;
+        };
+        let keep = |event: &BlockEvent<'_>| {
+            event.is_keyless() || event.with_payload(|payload| filter(event.name(), payload))
+        };
+        for slice in slices {
+            let wanted = sift(slice, &self.scope.keys)
+                .into_iter()
+                .flat_map(|slice| slice.filter(keep));
+            self.queue.extend(wanted.map(ReadItem::Events));
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        for key in &self.scope.keys {
+            self.log.leave_stream(key, &self.waiter);
+        }
+        if self.scope.keys.is_empty() {
+            self.log.leave(&self.waiter);
+        }
+        self.log.readers().go();
+        self.stop_waiting();
+    }
+}
+
+fn ask(log: &Arc<Log>, resume: ResumePoint, standing: Standing) -> Asking {
+    let store = Arc::clone(&log.store);
+    Box::pin(async move {
+        let answer = match store.follow() {
+            Some(follow) => follow.head().await,
+            None => Ok(Sequence::START),
+        };
+        let answer = match answer {
+            Ok(head) if standing.is_wanted(resume) => {
+                let standing = store.read_standing().await;
+                standing.map(|standing| (head, standing))
+            }
+            answer => answer.map(|head| (head, Vec::new())),
+        };
+        (resume, answer)
+    })
+}
+
+/// The runs of events that belong to these streams, or all of it when there are none.
+fn sift(slice: Slice, keys: &[StreamKey]) -> Vec<Slice> {
+    if keys.is_empty() {
+        return vec![slice];
+    }
+    slice.filter(|event| event.key().is_none_or(|key| keys.contains(&key)))
+}

@@ -1,0 +1,200 @@
+//! A stream of events for Rust code: the same read as an HTTP client's, without its framing.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use futures_core::Stream;
+
+use crate::{
+    engine::log::Log,
+    log::{block::BlockEvent, event::StreamKey},
+    reader::{Filter, ReadItem, Reader, Scope, Standing},
+    wire::{
+        control::{EndReason, Gap},
+        id::{EventId, ResumePoint},
+    },
+};
+
+/// What to follow, and from where: everything retained of every stream, unless narrowed.
+///
+/// ```
+/// use livespan::{ResumePoint, StreamKey, Subscribe};
+///
+/// let options = Subscribe::all().stream(StreamKey::new("job-42")?).resume(ResumePoint::Live);
+/// # drop(options);
+/// # Ok::<(), livespan::Error>(())
+/// ```
+#[derive(Clone, Default)]
+#[must_use]
+pub struct Subscribe {
+    keys: Vec<StreamKey>,
+    filter: Option<Filter>,
+    resume: ResumePoint,
+    told: Option<u64>,
+    standing: Standing,
+}
+
+impl fmt::Debug for Subscribe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscribe")
+            .field("keys", &self.keys)
+            .field("resume", &self.resume)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Subscribe {
+    /// Follows every stream.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Follows one stream; its cost does not depend on the traffic of others.
+    pub fn to(key: StreamKey) -> Self {
+        Self::all().stream(key)
+    }
+
+    /// Adds a stream; the first one turns "all streams" into "these streams".
+    pub fn stream(mut self, key: StreamKey) -> Self {
+        if !self.keys.contains(&key) {
+            self.keys.push(key);
+        }
+        self
+    }
+
+    /// Wants only events that `filter` accepts by name and payload. Events that belong to every stream always pass.
+    /// It runs once per event and subscriber, on the task that reads, so it must be quick and must not block.
+    pub fn filter(mut self, filter: impl Fn(&str, &[u8]) -> bool + Send + Sync + 'static) -> Self {
+        self.filter = Some(Arc::new(filter));
+        self
+    }
+
+    /// Goes on from this point.
+    pub fn resume(mut self, resume: ResumePoint) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    /// Reads from the beginning what the reader was told of already up to here: a gap counts only after it.
+    #[cfg(feature = "spans")]
+    pub(crate) fn told(mut self, upto: u64) -> Self {
+        self.told = Some(upto);
+        self
+    }
+
+    /// Says when it gets what stands at the place where it goes on.
+    #[cfg(feature = "spans")]
+    pub(crate) fn standing(mut self, standing: Standing) -> Self {
+        self.standing = standing;
+        self
+    }
+
+    pub(crate) fn reader(self, log: &Arc<Log>) -> Reader {
+        Reader::new(
+            log,
+            Scope {
+                keys: self.keys,
+                filter: self.filter,
+                told: self.told,
+                standing: self.standing,
+            },
+            self.resume,
+        )
+    }
+}
+
+/// One item of a [`Subscription`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Message {
+    /// An event of the log.
+    Event(Event),
+    /// Events that this subscription will not get.
+    Gap(Gap),
+    /// The store is failing. Where the log is its only writer, what is dispatched until it recovers is delivered under an
+    /// epoch of its own and counted as dropped, because no store will give it back; else it waits, and what the buffer
+    /// has no room for is counted. A gap closes the stretch.
+    Degraded,
+    /// Nothing more will come.
+    End(EndReason),
+}
+
+/// One event of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// Its id.
+    pub id: EventId,
+    /// Its SSE name.
+    pub name: String,
+    /// The stream it belongs to, or `None` for every stream.
+    pub key: Option<StreamKey>,
+    /// Its payload, sharing the log's memory.
+    pub payload: Bytes,
+}
+
+/// A stream of [`Message`]s: what was asked for, replayed, then live, in log order, until the log is shut down. A slow
+/// subscriber costs no memory: it is only a place in the log.
+///
+/// What it has not read when the log is shut down still comes, and then [`Message::End`]. A store that is asked for it
+/// and does not answer within its [patience](crate::EventStore::patience) is not waited for: then the end comes without
+/// it, within twice that time. A subscription that begins only after the shutdown waits as long as the store takes.
+#[derive(Debug)]
+#[must_use]
+pub struct Subscription {
+    reader: Reader,
+    current: std::vec::IntoIter<Event>,
+    ended: bool,
+}
+
+impl Subscription {
+    pub(crate) fn new(reader: Reader) -> Self {
+        Self {
+            reader,
+            current: Vec::new().into_iter(),
+            ended: false,
+        }
+    }
+
+    fn event(&self, event: &BlockEvent<'_>) -> Event {
+        Event {
+            id: self.reader.log().id(event.sequence()),
+            name: event.name().to_owned(),
+            key: event.key(),
+            payload: event.payload(),
+        }
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Message;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        loop {
+            if let Some(event) = self.current.next() {
+                return Poll::Ready(Some(Message::Event(event)));
+            }
+            if self.ended {
+                return Poll::Ready(None);
+            }
+            match ready!(self.reader.poll_next(cx)) {
+                ReadItem::Events(slice) | ReadItem::Standing(slice) => {
+                    let events: Vec<Event> =
+                        slice.events().map(|event| self.event(&event)).collect();
+                    self.current = events.into_iter();
+                }
+                ReadItem::Gap(gap) => return Poll::Ready(Some(Message::Gap(gap))),
+                ReadItem::Degraded => return Poll::Ready(Some(Message::Degraded)),
+                ReadItem::Closed => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Message::End(EndReason::Shutdown)));
+                }
+            }
+        }
+    }
+}

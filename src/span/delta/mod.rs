@@ -1,0 +1,3 @@
+//! delta.
+
+pub(crate) mod slots;

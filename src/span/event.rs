@@ -1,0 +1,340 @@
+//! The span events, as a program builds and reads them. How they look on the wire is `json.rs`'s secret.
+
+use std::fmt;
+
+use crate::{error::Error, log::event::StreamKey, util::time::Timestamp};
+
+/// A trace's id: 16 bytes, not all zero, written as 32 lowercase hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TraceId([u8; 16]);
+
+/// A span's id: 8 bytes, not all zero, written as 16 lowercase hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpanId([u8; 8]);
+
+macro_rules! hex_id {
+    ($name:ident, $bytes:literal, $what:literal) => {
+        impl $name {
+            /// Makes the id; `None` for all zeros, which OpenTelemetry reserves for "no id".
+            pub fn from_bytes(bytes: [u8; $bytes]) -> Option<Self> {
+                if bytes == [0; $bytes] {
+                    None
+                } else {
+                    Some(Self(bytes))
+                }
+            }
+
+            /// Makes the id of a hash: the one that is all zeros, of all there are, is another.
+            pub(crate) fn of_hash(mut bytes: [u8; $bytes]) -> Self {
+                if bytes == [0; $bytes] {
+                    bytes = [1; $bytes];
+                }
+                Self(bytes)
+            }
+
+            /// Returns the bytes.
+            pub fn to_bytes(self) -> [u8; $bytes] {
+                self.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = Error;
+
+            /// Reads the hex digits, of either case.
+            ///
+            /// # Errors
+            /// Any other length or character, and all zeros, are [invalid](Error::is_invalid).
+            fn from_str(text: &str) -> Result<Self, Error> {
+                let refused = || Error::invalid(concat!($what, " hex digits, not all zero"));
+                let mut bytes = [0; $bytes];
+                if text.len() != 2 * $bytes {
+                    return Err(refused());
+                }
+                for (slot, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+                    let [high, low] = *pair else {
+                        return Err(refused());
+                    };
+                    let digit = |byte: u8| char::from(byte).to_digit(16);
+                    let (Some(high), Some(low)) = (digit(high), digit(low)) else {
+                        return Err(refused());
+                    };
+                    *slot = u8::try_from(high * 16 + low).unwrap_or_default();
+                }
+                Self::from_bytes(bytes).ok_or_else(refused)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+
+hex_id!(TraceId, 16, "a trace id is 32");
+hex_id!(SpanId, 8, "a span id is 16");
+
+impl TraceId {
+    /// Returns the stream of the trace's events.
+    pub fn stream_key(self) -> StreamKey {
+        StreamKey::of_id(self.0)
+    }
+}
+
+impl SpanId {
+    pub(crate) fn token(self) -> u64 {
+        u64::from_be_bytes(self.0)
+    }
+}
+
+/// The value of an attribute.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum AttributeValue {
+    /// A boolean.
+    Bool(bool),
+    /// A 64-bit integer; beyond ±(2^53−1) it is text on the wire.
+    Int(i64),
+    /// A double; NaN and the infinities are text on the wire.
+    Double(f64),
+    /// Text; cut at 16 KiB, visibly.
+    String(String),
+    /// Booleans.
+    Bools(Vec<bool>),
+    /// Integers.
+    Ints(Vec<i64>),
+    /// Doubles.
+    Doubles(Vec<f64>),
+    /// Texts.
+    Strings(Vec<String>),
+}
+
+macro_rules! from_value {
+    ($($type:ty => $variant:ident),*) => {
+        $(impl From<$type> for AttributeValue {
+            fn from(value: $type) -> Self {
+                Self::$variant(value.into())
+            }
+        })*
+    };
+}
+
+from_value!(bool => Bool, i64 => Int, i32 => Int, u32 => Int, f64 => Double, &str => String, String => String);
+
+impl AttributeValue {
+    /// Returns the text, if it is one.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// Attributes in the order in which they were set; of a repeated key the last value counts.
+pub type Attributes = Vec<(String, AttributeValue)>;
+
+/// What role a span plays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SpanKind {
+    /// Work within the process.
+    #[default]
+    Internal,
+    /// Answers a request.
+    Server,
+    /// Makes a request.
+    Client,
+    /// Sends a message.
+    Producer,
+    /// Handles a message.
+    Consumer,
+}
+
+/// How a span ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpanStatus {
+    /// Not set: written as `OK`.
+    #[default]
+    Unset,
+    /// Set to OK by the program.
+    Ok,
+    /// Failed, with a message that may be empty.
+    Error(String),
+}
+
+/// What an open span does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SpanState {
+    /// It works.
+    Running,
+    /// It waits for a time or an event.
+    Waiting,
+}
+
+/// One event of the log of spans, to be dispatched by a program that has no OpenTelemetry span to show.
+///
+/// ```
+/// use livespan::{LiveSpans, SpanEvent, SpanStatus};
+///
+/// let live = LiveSpans::builder().build()?;
+/// let trace = "4bf92f3577b34da6a3ce929d0e0e4736".parse()?;
+/// let span = "00f067aa0ba902b7".parse()?;
+/// live.target().try_dispatch(&SpanEvent::started(trace, span, "import").attribute("rows", 3_i64))?;
+/// live.target().try_dispatch(&SpanEvent::ended(trace, span, "import", SpanStatus::Unset))?;
+/// # Ok::<(), livespan::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanEvent {
+    pub(crate) trace_id: TraceId,
+    pub(crate) span_id: SpanId,
+    pub(crate) parent: Option<SpanId>,
+    pub(crate) name: String,
+    pub(crate) kind: SpanKind,
+    pub(crate) service: String,
+    pub(crate) process: String,
+    pub(crate) scope: String,
+    pub(crate) attributes: Attributes,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) durable: bool,
+    pub(crate) phase: Phase,
+}
+
+/// What the event says of its span.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Phase {
+    Started,
+    Ended {
+        status: SpanStatus,
+        start: Timestamp,
+    },
+    Updated {
+        state: Option<SpanState>,
+    },
+    Log {
+        severity: String,
+        body: String,
+    },
+}
+
+impl SpanEvent {
+    /// A span began, now.
+    pub fn started(trace_id: TraceId, span_id: SpanId, name: impl Into<String>) -> Self {
+        Self::new(trace_id, span_id, name, Phase::Started)
+    }
+
+    /// A span ended, now; it began now too, unless [`started_at`](Self::started_at) says when.
+    pub fn ended(
+        trace_id: TraceId,
+        span_id: SpanId,
+        name: impl Into<String>,
+        status: SpanStatus,
+    ) -> Self {
+        let start = Timestamp::now();
+        Self::new(trace_id, span_id, name, Phase::Ended { status, start })
+    }
+
+    /// An open span changed: its attributes are those that changed, its name only if it is not empty.
+    pub fn updated(trace_id: TraceId, span_id: SpanId, state: Option<SpanState>) -> Self {
+        Self::new(trace_id, span_id, "", Phase::Updated { state })
+    }
+
+    /// A log record was written inside a span.
+    pub fn log(
+        trace_id: TraceId,
+        span_id: SpanId,
+        severity: impl Into<String>,
+        body: impl Into<String>,
+    ) -> Self {
+        let phase = Phase::Log {
+            severity: severity.into(),
+            body: body.into(),
+        };
+        Self::new(trace_id, span_id, "", phase)
+    }
+
+    fn new(trace_id: TraceId, span_id: SpanId, name: impl Into<String>, phase: Phase) -> Self {
+        Self {
+            trace_id,
+            span_id,
+            parent: None,
+            name: name.into(),
+            kind: SpanKind::Internal,
+            service: String::new(),
+            process: String::new(),
+            scope: String::new(),
+            attributes: Vec::new(),
+            timestamp: Timestamp::now(),
+            durable: false,
+            phase,
+        }
+    }
+
+    /// Sets the parent span.
+    #[must_use]
+    pub fn parent(mut self, parent: SpanId) -> Self {
+        self.parent = Some(parent);
+        self
+    }
+
+    /// Sets the kind.
+    #[must_use]
+    pub fn kind(mut self, kind: SpanKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Sets the service that the span belongs to.
+    #[must_use]
+    pub fn service(mut self, service: impl Into<String>) -> Self {
+        self.service = service.into();
+        self
+    }
+
+    /// Sets the instrumentation scope, such as the module that makes the span.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scope = scope.into();
+        self
+    }
+
+    /// Adds an attribute.
+    #[must_use]
+    pub fn attribute(mut self, key: impl Into<String>, value: impl Into<AttributeValue>) -> Self {
+        self.attributes.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sets when the event happened, if not now.
+    #[must_use]
+    pub fn at(mut self, time: std::time::SystemTime) -> Self {
+        self.timestamp = time.into();
+        self
+    }
+
+    /// Sets when the span of an `ended` event began.
+    #[must_use]
+    pub fn started_at(mut self, time: std::time::SystemTime) -> Self {
+        if let Phase::Ended { start, .. } = &mut self.phase {
+            *start = time.into();
+        }
+        self
+    }
+
+    /// Marks a step that outlives its process: paused it is shown as waiting, and it is never swept as lost.
+    #[must_use]
+    pub fn durable(mut self) -> Self {
+        self.durable = true;
+        self
+    }
+}

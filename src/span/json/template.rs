@@ -1,0 +1,169 @@
+//! The payload of a start that is like one before: what they have in common is copied, and only ids, values and the time
+//! are written. What it makes is what [`started`](crate::span::json::started) makes, byte for byte.
+
+use crate::span::json::{
+    ATTRIBUTES_OPEN, HIGH, Keys, Places, SAFE_INTEGER_MAX, STARTED, Span, TIMESTAMP,
+    VALUE_BYTES_MAX, Writer, byte_marks, control_marks, double, escape, integer,
+};
+use crate::util::time::Timestamp;
+
+/// Bytes without which a text is no address with a secret in it, as redaction looks for them.
+pub(crate) const ADDRESS_MARKS: [u8; 2] = *b"?@";
+
+/// The value of an attribute that needs no look at what it is in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Plain<'a> {
+    /// UTF-8.
+    Text(&'a [u8]),
+    Int(i64),
+    Double(f64),
+}
+
+/// What differs between spans that are alike, beside their values.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ids {
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    pub(crate) parent: Option<[u8; 8]>,
+    pub(crate) start: Timestamp,
+}
+
+/// What the `started` payloads of spans that are alike have in common.
+#[derive(Debug)]
+pub(crate) struct Mould {
+    /// From the name to the brace that opens the attributes.
+    middle: Box<[u8]>,
+    /// What stands before the value of each attribute.
+    members: Box<[Box<[u8]>]>,
+    traits: Box<[u8]>,
+    keys: Keys,
+}
+
+impl Mould {
+    /// Of a span with all its parts; `None` when its payload is more than these.
+    pub(crate) fn of(span: &Span<'_>) -> Option<Self> {
+        let is_plain = span.links.is_empty()
+            && !span.truncated
+            && !span.durable
+            && span.dropped_attributes == 0
+            && span
+                .attributes
+                .iter()
+                .all(|(key, _)| key.len() <= VALUE_BYTES_MAX);
+        let keys = Keys::of(&span.attributes).filter(|_| is_plain)?;
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(&mut bytes);
+        writer.descriptors(span);
+        writer.key("attributes");
+        writer.out.push(b'{');
+        let middle = writer.written();
+        writer.traits(span);
+        if !writer.cut.is_empty() {
+            return None;
+        }
+        let traits = bytes.split_off(middle).into_boxed_slice();
+        let members = span.attributes.iter().enumerate().map(|(at, (key, _))| {
+            let mut member = if at == 0 {
+                b"\"".to_vec()
+            } else {
+                b",\"".to_vec()
+            };
+            escape(&mut member, key);
+            member.extend_from_slice(b"\":");
+            member.into_boxed_slice()
+        });
+        Some(Self {
+            members: members.collect(),
+            middle: bytes.into_boxed_slice(),
+            traits,
+            keys,
+        })
+    }
+
+    /// Writes the start of a span that is alike but for these; `None`, and nothing, when a value is missing or cannot
+    /// stand as it is.
+    pub(crate) fn started<'v>(
+        &self,
+        out: &mut Vec<u8>,
+        ids: &Ids,
+        values: impl Iterator<Item = Option<Plain<'v>>>,
+    ) -> Option<Places> {
+        let before = out.len();
+        let places = self.write(out, ids, values);
+        if places.is_none() {
+            out.truncate(before);
+        }
+        places
+    }
+
+    #[inline]
+    fn write<'v>(
+        &self,
+        out: &mut Vec<u8>,
+        ids: &Ids,
+        mut values: impl Iterator<Item = Option<Plain<'v>>>,
+    ) -> Option<Places> {
+        let mut writer = Writer::new(out);
+        writer.raw(STARTED);
+        let identity = writer.written();
+        writer.ids(ids.trace_id, ids.span_id);
+        writer.parent(ids.parent);
+        writer.raw(&self.middle);
+        // As where it is written whole: their key and the brace belong to the attributes.
+        let attributes = writer.written() - ATTRIBUTES_OPEN;
+        for member in &self.members {
+            writer.raw(member);
+            match values.next()?? {
+                Plain::Text(text) if stands_as_it_is(text) => {
+                    writer.out.push(b'"');
+                    writer.raw(text);
+                    writer.out.push(b'"');
+                }
+                Plain::Int(value) if value.unsigned_abs() <= SAFE_INTEGER_MAX => {
+                    integer(writer.out, value);
+                }
+                Plain::Double(value) if value.is_finite() => double(writer.out, value),
+                _ => return None,
+            }
+        }
+        if !writer.fits(0) {
+            return None;
+        }
+        let end = writer.written();
+        writer.out.push(b'}');
+        writer.time(TIMESTAMP, ids.start);
+        let timestamp = end + 1 + TIMESTAMP.len()..writer.written();
+        let traits = writer.written();
+        writer.raw(&self.traits);
+        let places = Places {
+            identity: identity..attributes,
+            attributes: attributes..end,
+            timestamp,
+            traits: traits..writer.written(),
+            keys: self.keys,
+        };
+        writer.finish(false);
+        Some(places)
+    }
+}
+
+/// Whether nothing of the text is escaped, cut or looked at by redaction.
+#[inline]
+fn stands_as_it_is(text: &[u8]) -> bool {
+    let is_plain =
+        |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..=0x1f) && !ADDRESS_MARKS.contains(byte);
+    let is_plain_word = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        let [query, user] = ADDRESS_MARKS.map(|byte| byte_marks(word, byte));
+        let quotes = byte_marks(word, b'"') | byte_marks(word, b'\\');
+        (control_marks(word) | quotes | query | user) & HIGH == 0
+    };
+    if text.len() > VALUE_BYTES_MAX {
+        return false;
+    }
+    let (words, _) = text.as_chunks::<8>();
+    match text.last_chunk::<8>() {
+        Some(last) => words.iter().chain([last]).all(is_plain_word),
+        None => text.iter().all(is_plain),
+    }
+}

@@ -1,0 +1,126 @@
+//! The processes whose spans a log holds: one per span processor, because each provider has its own resource.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::{Arc, Mutex},
+};
+
+use crate::{
+    span::{event::Attributes, json, redact::Redaction},
+    util::{sync::lock, time::Timestamp},
+};
+
+/// One provider's identity.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    /// `p` and seven of `[0-9a-z]`, random.
+    pub(crate) id: Arc<str>,
+    pub(crate) service: Arc<str>,
+    pub(crate) resource: Attributes,
+    pub(crate) start: Timestamp,
+}
+
+impl Process {
+    fn new() -> Self {
+        let mut bits = RandomState::new().hash_one(Timestamp::now().nanos());
+        let mut id = String::from("p");
+        for _ in 0..7 {
+            id.push(char::from_digit((bits % 36) as u32, 36).unwrap_or('0'));
+            bits /= 36;
+        }
+        Self {
+            id: id.into(),
+            service: "unknown_service".into(),
+            resource: Vec::new(),
+            start: Timestamp::now(),
+        }
+    }
+
+    /// Under which its own event is kept beyond retention: the eight characters of its id, so that processes of many
+    /// lives can share one log.
+    pub(crate) fn token(&self) -> u64 {
+        <[u8; 8]>::try_from(self.id.as_bytes()).map_or(0, u64::from_be_bytes)
+    }
+
+    /// Appends the `process` event's payload.
+    pub(crate) fn write(&self, redaction: &Redaction, out: &mut Vec<u8>) {
+        let mut resource = json::pairs(&self.resource);
+        redaction.resource(&mut resource);
+        let process = json::Process {
+            process: &self.id,
+            service: &self.service,
+            resource,
+            pid: std::process::id(),
+            start: self.start,
+            now: Timestamp::now(),
+        };
+        json::process(out, &process);
+    }
+
+    /// The span, as one of this process.
+    pub(crate) fn own<'a>(&'a self, span: json::Span<'a>) -> json::Span<'a> {
+        json::Span {
+            process: &self.id,
+            service: &self.service,
+            ..span
+        }
+    }
+}
+
+/// All processes of a log, by source number.
+#[derive(Debug, Default)]
+pub(crate) struct Processes(Mutex<Vec<Arc<Process>>>);
+
+impl Processes {
+    pub(crate) fn add(&self) -> u32 {
+        let mut all = lock(&self.0);
+        all.push(Arc::new(Process::new()));
+        u32::try_from(all.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// The source that was added last.
+    pub(crate) fn newest(&self) -> Option<u32> {
+        u32::try_from(lock(&self.0).len().checked_sub(1)?).ok()
+    }
+
+    pub(crate) fn get(&self, source: u32) -> Option<Arc<Process>> {
+        lock(&self.0).get(source as usize).map(Arc::clone)
+    }
+
+    /// Says what the provider's resource says.
+    pub(crate) fn describe(&self, source: u32, service: Option<String>, resource: Attributes) {
+        if let Some(process) = lock(&self.0).get_mut(source as usize) {
+            let mut described = Process::clone(process);
+            described.resource = resource;
+            if let Some(service) = service {
+                described.service = service.into();
+            }
+            *process = Arc::new(described);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn a_poisoned_lock_is_entered() {
+        let processes = Processes::default();
+        let first = processes.add();
+        let poisoning = || {
+            let _guard = processes.0.lock();
+            panic!("a test poisons the lock");
+        };
+        catch_unwind(AssertUnwindSafe(poisoning)).unwrap_err();
+        assert!(processes.0.is_poisoned());
+        processes.describe(first, Some("shop".to_owned()), Attributes::new());
+        assert_eq!(processes.get(first).unwrap().service.as_ref(), "shop");
+        assert_ne!(
+            processes.get(processes.add()).unwrap().id,
+            processes.get(first).unwrap().id
+        );
+    }
+}

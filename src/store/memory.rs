@@ -1,0 +1,189 @@
+//! The default store: the log's memory with more retention. It keeps nothing twice: the log reads and publishes the
+//! very blocks that this store appends.
+
+use std::{future::ready, sync::Arc, time::Duration};
+
+use crate::{
+    error::Error,
+    log::{
+        batch::{Batch, StoredEvent},
+        block::{BlockEvent, Slice},
+        event::{Pin, StreamKey},
+        retention::Retention,
+        tail::{Tail, TailRead},
+    },
+    store::{Appended, EventStore, Life, PageLimit, ReadFuture, SharedTail},
+    util::sync::{
+        Instant,
+        atomic::{AtomicBool, Ordering},
+    },
+    wire::id::{Epoch, Sequence},
+};
+
+/// Keeps the newest events in memory, bounded by events, bytes and age: nothing to install, nothing survives the
+/// process. The defaults are 250,000 events, 64 MiB and one day.
+///
+/// ```
+/// use livespan::{MemoryEventStore, Retention};
+///
+/// let store = MemoryEventStore::with_retention(Retention::default().bytes(16 << 20));
+/// # drop(store);
+/// ```
+#[derive(Debug)]
+pub struct MemoryEventStore {
+    tail: Arc<Tail>,
+    epoch: Epoch,
+    /// Whether a log shares the memory: it then decides when appended events are shown.
+    shared: AtomicBool,
+}
+
+impl Default for MemoryEventStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryEventStore {
+    /// Makes a store with the default retention.
+    pub fn new() -> Self {
+        Self::with_retention(Retention::default())
+    }
+
+    /// Makes a store with this retention.
+    pub fn with_retention(retention: Retention) -> Self {
+        Self {
+            tail: Arc::new(Tail::new(1, retention)),
+            epoch: Epoch::random(),
+            shared: AtomicBool::new(false),
+        }
+    }
+
+    fn page(&self, keys: &[StreamKey], after: Sequence, limit: PageLimit) -> Vec<StoredEvent> {
+        let mut page = Page::new(limit);
+        let mut after = after.get();
+        loop {
+            let read = if keys.is_empty() {
+                self.tail.read_after(after)
+            } else {
+                self.tail.read_streams_after(keys, after)
+            };
+            let slices = match read {
+                TailRead::Events(slices) => slices,
+                TailRead::Evicted(oldest) => {
+                    let passed = self.tail.pass(keys, after, oldest - 1);
+                    after = passed.to;
+                    passed.pinned
+                }
+                TailRead::Nothing(_) => return page.events,
+            };
+            for event in slices.iter().flat_map(Slice::events) {
+                if !page.push(&event) {
+                    return page.events;
+                }
+                after = after.max(event.sequence());
+            }
+        }
+    }
+}
+
+impl EventStore for MemoryEventStore {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
+    fn open(&self) -> Result<Sequence, Error> {
+        Ok(Sequence::new(self.tail.next() - 1))
+    }
+
+    fn lives(&self) -> Arc<[Life]> {
+        Arc::new([Life {
+            epoch: self.epoch,
+            first: Sequence::new(1),
+        }])
+    }
+
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
+        let now = Instant::now();
+        let repeated = self.tail.repeated(batch);
+        if repeated.is_empty() {
+            self.tail.append(self.epoch, first.get(), batch, now);
+        } else {
+            let batch = batch.without(&repeated);
+            self.tail.append(self.epoch, first.get(), &batch, now);
+        }
+        if !self.shared.load(Ordering::Acquire) {
+            self.tail.publish();
+            // Nobody else asks for them.
+            drop(self.tail.take_evicted_keys());
+        }
+        Ok(Appended { first, repeated })
+    }
+
+    fn oldest(&self) -> Sequence {
+        Sequence::new(self.tail.holding().oldest)
+    }
+
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        Box::pin(ready(Ok(self.page(&[], after, limit))))
+    }
+
+    fn read_streams_after(
+        &self,
+        keys: &[StreamKey],
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_> {
+        // A stream that is not known here still gets the events that belong to every stream.
+        Box::pin(ready(Ok(self.page(keys, after, limit))))
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
+    fn tail(&self) -> Retention {
+        self.tail.retention()
+    }
+
+    fn shared_tail(&self) -> Option<SharedTail> {
+        self.shared.store(true, Ordering::Release);
+        Some(SharedTail(Arc::clone(&self.tail)))
+    }
+}
+
+/// A page that is filled until it is full.
+struct Page {
+    limit: PageLimit,
+    events: Vec<StoredEvent>,
+    bytes: usize,
+}
+
+impl Page {
+    fn new(limit: PageLimit) -> Self {
+        Self {
+            limit,
+            events: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Takes one more event; whether there was room.
+    fn push(&mut self, event: &BlockEvent<'_>) -> bool {
+        let payload = event.payload();
+        let full =
+            self.events.len() >= self.limit.events || self.bytes + payload.len() > self.limit.bytes;
+        if full && !self.events.is_empty() {
+            return false;
+        }
+        self.bytes += payload.len();
+        self.events.push(StoredEvent {
+            sequence: Sequence::new(event.sequence()),
+            name: event.name().to_owned(),
+            key: event.key(),
+            // The memory keeps pins by token, not by event.
+            pin: Pin::None,
+            payload,
+        });
+        true
+    }
+}

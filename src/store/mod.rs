@@ -1,0 +1,299 @@
+//! Where a log is kept: the trait, and the stores that need no dependency.
+//!
+//! Invariant: no store parses a payload, so one contract serves them all.
+
+pub(crate) mod memory;
+pub(crate) mod null;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
+
+use std::{
+    fmt,
+    future::{Future, ready},
+    pin::Pin as StdPin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+#[cfg(feature = "redis")]
+pub use crate::store::redis::{
+    DEFAULT_REDIS_CONNECT_TIMEOUT, DEFAULT_REDIS_DEAD_AFTER, DEFAULT_REDIS_HEARTBEAT,
+    DEFAULT_REDIS_PREFIX, DEFAULT_REDIS_RESPONSE_TIMEOUT, RedisEventStore, RedisEventStoreBuilder,
+};
+#[cfg(feature = "sqlite")]
+pub use crate::store::sqlite::{
+    DEFAULT_SQLITE_RETENTION_AGE, DEFAULT_SQLITE_RETENTION_BYTES, DEFAULT_SQLITE_RETENTION_EVENTS,
+    SqliteEventStore, Synchronous,
+};
+pub use crate::store::{memory::MemoryEventStore, null::NullEventStore};
+use crate::{
+    error::Error,
+    log::{
+        batch::{Batch, StoredEvent},
+        event::StreamKey,
+        retention::Retention,
+        tail::Tail,
+    },
+    wire::id::{Epoch, Sequence},
+};
+
+/// How long an append may take by default before readers get its events all the same.
+pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a log is kept in.
+///
+/// One log owns one handle on a store. [`open`](Self::open) runs once, before anything else.
+/// [`append`](Self::append) and [`tend`](Self::tend) run on the log's own thread, one call at a time, and may block:
+/// the host never waits for them. Reads run concurrently with everything, on any thread, need no async runtime, and
+/// must not block. The log keeps the newest events in memory itself, so a store is read only for what is older than
+/// [`tail`](Self::tail).
+///
+/// Events are numbered 1, 2, 3 … over the whole life of the store, whoever appends them. `livespan::testing` (feature
+/// `testing`) has the suite that every store must pass.
+pub trait EventStore: fmt::Debug + Send + Sync + 'static {
+    /// Returns a short name for diagnostics, such as `memory`.
+    fn kind(&self) -> &'static str;
+
+    /// Opens the store, begins a new [`Life`] unless one goes on, and returns the sequence of the newest event ever
+    /// kept, or [`Sequence::START`].
+    ///
+    /// # Errors
+    /// When the store cannot be used; the log is then not made.
+    fn open(&self) -> Result<Sequence, Error>;
+
+    /// Returns the lives of the log that can still be told apart, oldest first; the last one is the current. There is
+    /// at least one once the store is open. It must not block.
+    fn lives(&self) -> Arc<[Life]>;
+
+    /// Keeps the events of the batch, all or none, under the numbers from `first` on, and returns the number of the
+    /// first. When it returns, the events are as durable as the store promises and can be read. What
+    /// [must be kept only once](crate::BatchRecord::is_once) and is there already, or stands twice in the batch, is left
+    /// out: it takes no number, and the store says which events those are. A store that promises nothing of the kind
+    /// keeps them all.
+    ///
+    /// A log that is the only one to write hands out the numbers itself: `first` is above every earlier number, and
+    /// numbers are left out only where the store failed, for events that readers got but no store kept. A store that
+    /// others append to as well (see [`follow`](Self::follow)) ignores `first`, numbers the batch without holes in it,
+    /// and does so once, however often a batch that failed is handed in again.
+    ///
+    /// # Errors
+    /// When the events could not be kept. The log tells readers and goes on trying.
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error>;
+
+    /// Returns the oldest sequence from which on everything can be read, or the next one to be written when nothing is
+    /// kept. It must not block.
+    fn oldest(&self) -> Sequence;
+
+    /// Reads events after a sequence, oldest first. An empty page means that there are none. Opening events that are
+    /// kept beyond retention (see [`Pin::Open`](crate::Pin::Open)) come first, although they are older than
+    /// [`oldest`](Self::oldest). What is missing in a page but was kept once stands before what `oldest` is afterwards:
+    /// so a reader tells what retention took meanwhile.
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_>;
+
+    /// Reads the events of these streams, of which there is at least one, and those that belong to every stream, after
+    /// a sequence, oldest first, as [`read_after`](Self::read_after) does.
+    fn read_streams_after(
+        &self,
+        keys: &[StreamKey],
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_>;
+
+    /// Lists streams whose first kept event is before a sequence, newest first by that event. A store that cannot
+    /// tell lists none: what the log itself remembers is then all that its lists show.
+    fn streams_before(&self, _before: Sequence, _limit: usize) -> StreamsFuture<'_> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    /// Reads the opening events that belong to every stream and are still open, oldest first: what a reader needs who
+    /// begins at the head. By default none, and the log hands out those that it appended itself.
+    fn read_standing(&self) -> ReadFuture<'_> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    /// Looks after events that their writer left open. It is called once after opening, and about once a second on a
+    /// store that others append to as well.
+    ///
+    /// # Errors
+    /// When the store cannot be asked; the log asks again.
+    fn tend(&self) -> Result<Tended, Error> {
+        Ok(Tended::default())
+    }
+
+    /// Tidies up after the log's last append: the log was shut down. It may take a while, reads go on beside it, and it is
+    /// not called while the store fails, nor when the process just ends. By default it does nothing.
+    fn close(&self) {}
+
+    /// Returns how events that others append are awaited; `None`, the default, for a store with one writer.
+    fn follow(&self) -> Option<&dyn Follow> {
+        None
+    }
+
+    /// Returns how long an append may take before readers get its events though they are not kept yet, as if the store
+    /// had failed. `None` means that an append never takes long, or that the store bounds the time itself: it then runs
+    /// on the log's own thread, else on one beside it. Which of the two is decided at opening.
+    fn patience(&self) -> Option<Duration> {
+        Some(DEFAULT_PATIENCE)
+    }
+
+    /// Returns the bounds of what the store keeps, for `/status`; by default it does not tell.
+    fn bounds(&self) -> Option<Retention> {
+        None
+    }
+
+    /// Returns how much of the log is kept in memory before this store.
+    fn tail(&self) -> Retention {
+        Retention::default().events(10_000).bytes(8 * 1024 * 1024)
+    }
+
+    /// The memory that the log shares with [`MemoryEventStore`]; no other store has it.
+    #[doc(hidden)]
+    fn shared_tail(&self) -> Option<SharedTail> {
+        None
+    }
+}
+
+/// Waiting for what other processes append to the same store. The waits block, each on a thread of the log.
+pub trait Follow: Send + Sync {
+    /// Reads the sequence of the newest event in the store.
+    fn head(&self) -> HeadFuture<'_>;
+
+    /// Returns the newest sequence that this handle has heard of, without asking. By default none: the log then knows
+    /// of what it has followed itself.
+    fn heard(&self) -> Sequence {
+        Sequence::START
+    }
+
+    /// Waits until there is an event after `after`, at most for `patience`, and returns a page of what is after it,
+    /// oldest first and without holes, but for events that are gone. An empty page means that time has passed or that
+    /// the wait was [interrupted](Self::interrupt).
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    fn wait_after(
+        &self,
+        after: Sequence,
+        limit: PageLimit,
+        patience: Duration,
+    ) -> Result<Vec<StoredEvent>, Error>;
+
+    /// Waits until one of these streams has an event after the sequence beside it, or there is an event of every
+    /// stream after `every`, at most for `patience`; returns what has news (`None`: every stream) with its newest
+    /// sequence; of what else has some, the next wait may tell. Its cost must not depend on the traffic of other streams.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    fn wait_streams(
+        &self,
+        places: &[(StreamKey, Sequence)],
+        every: Sequence,
+        patience: Duration,
+    ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error>;
+
+    /// Ends the wait that goes on now, or the next one if there is none.
+    fn interrupt(&self);
+}
+
+/// What a page of events is read into: a future, because a durable store does I/O.
+pub type ReadFuture<'a> =
+    StdPin<Box<dyn Future<Output = Result<Vec<StoredEvent>, Error>> + Send + 'a>>;
+
+/// What the newest sequence is read into.
+pub type HeadFuture<'a> = StdPin<Box<dyn Future<Output = Result<Sequence, Error>> + Send + 'a>>;
+
+/// What a list of streams is read into.
+pub type StreamsFuture<'a> =
+    StdPin<Box<dyn Future<Output = Result<Vec<StoredStream>, Error>> + Send + 'a>>;
+
+/// What became of a batch that a store took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The number of the first event that is kept, or that would have been.
+    pub first: Sequence,
+    /// Places in the batch, ascending, of the events that are left out because they are kept already.
+    pub repeated: Vec<usize>,
+}
+
+impl From<Sequence> for Appended {
+    /// Everything is kept.
+    fn from(first: Sequence) -> Self {
+        Self {
+            first,
+            repeated: Vec::new(),
+        }
+    }
+}
+
+/// One life of a log: the numbers from `first` on, up to the next life's, were given under this epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// What its ids begin with.
+    pub epoch: Epoch,
+    /// The first number that was, or will be, given in it.
+    pub first: Sequence,
+}
+
+/// One stream that a store holds events of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredStream {
+    /// Its name.
+    pub key: StreamKey,
+    /// The sequence of its first kept event.
+    pub first: Sequence,
+    /// The sequence of its last one.
+    pub last: Sequence,
+}
+
+/// What a store found when it looked after open events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tended {
+    /// Opening events on streams whose writer died before it closed them: the log closes those that mean something to
+    /// it. Each is handed to one log once, unless that log dies over it. Events that belong to every stream need not be
+    /// among them.
+    pub abandoned: Vec<Abandoned>,
+    /// Opening events of this very writer that others closed while it stood still: the log appends them again.
+    pub reopened: Vec<StoredEvent>,
+}
+
+/// An opening event whose writer is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Abandoned {
+    /// The opening event.
+    pub event: StoredEvent,
+    /// When its writer was last known to live.
+    pub last_heard: SystemTime,
+}
+
+/// How much a page may hold: reading stops at whichever bound comes first, but never before one event. It may stop
+/// earlier; only an empty page means that there is no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageLimit {
+    /// Events in a page.
+    pub events: usize,
+    /// Payload bytes in a page.
+    pub bytes: usize,
+}
+
+impl PageLimit {
+    /// What the log reads at once where no client waits for each page.
+    pub(crate) const LARGE: Self = Self {
+        events: 1_000,
+        bytes: 1024 * 1024,
+    };
+}
+
+impl Default for PageLimit {
+    fn default() -> Self {
+        Self {
+            events: 256,
+            bytes: 64 * 1024,
+        }
+    }
+}
+
+/// A handle on the log's memory; opaque.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct SharedTail(pub(crate) Arc<Tail>);

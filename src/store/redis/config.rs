@@ -1,0 +1,303 @@
+//! What a log in Redis is set up with: where the server is, how keys are named, limits and times. The only place that
+//! holds the password, which nothing prints.
+
+use std::{fmt, time::Duration};
+
+use redis::{
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisError, TlsCertificates,
+};
+
+use crate::{error::Error, log::retention::Retention};
+
+/// What the keys of a log begin with by default.
+pub const DEFAULT_REDIS_PREFIX: &str = "livespan";
+/// How long a connection may take by default.
+pub const DEFAULT_REDIS_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long Redis may take to answer by default; then the call has failed and the connection is closed.
+pub const DEFAULT_REDIS_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a process says by default that it lives.
+pub const DEFAULT_REDIS_HEARTBEAT: Duration = Duration::from_secs(5);
+/// After how long without a heartbeat a process is taken for dead by default.
+pub const DEFAULT_REDIS_DEAD_AFTER: Duration = Duration::from_secs(20);
+
+/// The longest prefix, in bytes.
+const PREFIX_LENGTH_MAX: usize = 128;
+
+pub(crate) struct Settings {
+    nodes: Vec<Client>,
+    secrets: Vec<String>,
+    prefix: String,
+    pub(crate) retention: Retention,
+    pub(crate) trace_ttl: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) response_timeout: Duration,
+    pub(crate) heartbeat: Duration,
+    pub(crate) dead_after: Duration,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes: Vec<String> = self.nodes.iter().map(label).collect();
+        f.debug_struct("Settings")
+            .field("nodes", &nodes)
+            .field("prefix", &self.prefix)
+            .field("retention", &self.retention)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// The node that a connection tries when `failures` ones before it failed.
+    pub(crate) fn node(&self, failures: usize) -> Option<&Client> {
+        self.nodes.get(failures.checked_rem(self.nodes.len())?)
+    }
+
+    /// How to reach another node of the same cluster, which it was named by.
+    pub(crate) fn node_at(&self, host: &str, port: u16) -> Option<Client> {
+        let mut info = self.nodes.first()?.get_connection_info().clone();
+        let addr = match info.addr() {
+            ConnectionAddr::TcpTls {
+                insecure,
+                tls_params,
+                ..
+            } => ConnectionAddr::TcpTls {
+                host: host.to_owned(),
+                port,
+                insecure: *insecure,
+                tls_params: tls_params.clone(),
+            },
+            _ => ConnectionAddr::Tcp(host.to_owned(), port),
+        };
+        info = info.set_addr(addr);
+        Client::open(info).ok()
+    }
+
+    /// `{prefix}:` and the name: the braces put every key of the log into one slot of a cluster.
+    pub(crate) fn key(&self, name: &str) -> Vec<u8> {
+        format!("{{{}}}:{name}", self.prefix).into_bytes()
+    }
+
+    /// The key of one stream's own events.
+    pub(crate) fn stream(&self, name: &[u8]) -> Vec<u8> {
+        let mut key = self.key("s:");
+        key.extend_from_slice(name);
+        key
+    }
+
+    /// How long a stream's own key lives after its last event: as long as the log may still have that event.
+    pub(crate) fn stream_ttl(&self) -> Duration {
+        self.trace_ttl.max(self.retention.age_max())
+    }
+
+    /// How long living writers are listened to before a new life begins: each says what it knows at its heartbeat.
+    pub(crate) fn grace(&self) -> Duration {
+        self.heartbeat + self.heartbeat / 4
+    }
+
+    /// The text without what must not be shown.
+    pub(crate) fn redact(&self, text: String) -> String {
+        redact(&self.secrets, text)
+    }
+
+    /// Whether a password was given.
+    pub(crate) fn has_password(&self) -> bool {
+        !self.secrets.is_empty()
+    }
+
+    /// Whether connections are encrypted.
+    pub(crate) fn is_tls(&self) -> bool {
+        let mut nodes = self.nodes.iter();
+        nodes.any(|node| {
+            let info = node.get_connection_info();
+            matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+        })
+    }
+
+    /// Where the log is, for messages.
+    pub(crate) fn place(&self) -> String {
+        let nodes: Vec<String> = self.nodes.iter().map(label).collect();
+        nodes.join(", ")
+    }
+}
+
+fn redact(secrets: &[String], text: String) -> String {
+    secrets
+        .iter()
+        .fold(text, |text, secret| text.replace(secret.as_str(), "***"))
+}
+
+/// Where a client connects to.
+pub(crate) fn label(client: &Client) -> String {
+    client.get_connection_info().addr().to_string()
+}
+
+/// Sets a [`RedisEventStore`](crate::RedisEventStore) up.
+#[must_use]
+pub struct RedisEventStoreBuilder {
+    urls: Vec<String>,
+    root_certificate: Option<Vec<u8>>,
+    prefix: String,
+    retention: Retention,
+    trace_ttl: Duration,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+    heartbeat: Duration,
+    dead_after: Duration,
+}
+
+impl fmt::Debug for RedisEventStoreBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URLs may hold a password.
+        f.debug_struct("RedisEventStoreBuilder")
+            .field("prefix", &self.prefix)
+            .field("retention", &self.retention)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedisEventStoreBuilder {
+    pub(crate) fn new(url: String) -> Self {
+        Self {
+            urls: vec![url],
+            root_certificate: None,
+            prefix: DEFAULT_REDIS_PREFIX.to_owned(),
+            retention: Retention::default(),
+            trace_ttl: Duration::ZERO,
+            connect_timeout: DEFAULT_REDIS_CONNECT_TIMEOUT,
+            response_timeout: DEFAULT_REDIS_RESPONSE_TIMEOUT,
+            heartbeat: DEFAULT_REDIS_HEARTBEAT,
+            dead_after: DEFAULT_REDIS_DEAD_AFTER,
+        }
+    }
+
+    /// Adds another node of the same Redis to try when one cannot be reached or is a replica: further nodes of a
+    /// cluster, or the other one of a pair that fails over.
+    pub fn node(mut self, url: impl Into<String>) -> Self {
+        self.urls.push(url.into());
+        self
+    }
+
+    /// Trusts this certificate authority (PEM) for `rediss://`, in place of those that the system trusts.
+    pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.root_certificate = Some(pem.into());
+        self
+    }
+
+    /// Names the log: 1 to 128 bytes without braces; by default [`DEFAULT_REDIS_PREFIX`]. Every key is
+    /// `{prefix}:…`, so several logs share a server, and one log is in one hash slot of a cluster.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Bounds what the log keeps; by default [`DEFAULT_RETENTION_EVENTS`](crate::DEFAULT_RETENTION_EVENTS) events,
+    /// [`DEFAULT_RETENTION_BYTES`](crate::DEFAULT_RETENTION_BYTES) and
+    /// [`DEFAULT_RETENTION_AGE`](crate::DEFAULT_RETENTION_AGE). Exact, not approximate: the stream is trimmed in the
+    /// call that appends, and about once a second for age. Bytes are those of SSE frames; Redis needs about twice as
+    /// much memory, because an event is in the log and in its stream's own key. When processes of one log have
+    /// different bounds, the narrowest holds.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Lets a stream's own key expire this long after its last event, in case no process is left that would trim it.
+    /// What is shorter than the retention's age, as is the default, is taken as that age. A key that is gone early
+    /// loses nothing: its events are then read from the log itself.
+    pub fn trace_ttl(mut self, ttl: Duration) -> Self {
+        self.trace_ttl = ttl;
+        self
+    }
+
+    /// Bounds how long connecting may take; by default [`DEFAULT_REDIS_CONNECT_TIMEOUT`]. Looking up a host's name is
+    /// the system's business and not in it.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Bounds how long Redis may take to answer; by default [`DEFAULT_REDIS_RESPONSE_TIMEOUT`].
+    pub fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Says every `interval` that this process lives, and takes a process for dead that was silent for `dead_after`;
+    /// by default [`DEFAULT_REDIS_HEARTBEAT`] and [`DEFAULT_REDIS_DEAD_AFTER`]. The same on all processes of a log;
+    /// `dead_after` is at least twice the interval.
+    pub fn heartbeat(mut self, interval: Duration, dead_after: Duration) -> Self {
+        self.heartbeat = interval.max(Duration::from_millis(1));
+        self.dead_after = dead_after.max(self.heartbeat * 2);
+        self
+    }
+
+    pub(crate) fn check(self) -> Result<Settings, Error> {
+        let length = self.prefix.len();
+        if !(1..=PREFIX_LENGTH_MAX).contains(&length) || self.prefix.contains(['{', '}']) {
+            return Err(Error::invalid(
+                "a Redis key prefix has 1 to 128 bytes and no braces",
+            ));
+        }
+        let mut secrets = Vec::new();
+        let mut nodes = Vec::new();
+        for url in &self.urls {
+            let info = url
+                .as_str()
+                .into_connection_info()
+                .map_err(|error| refused(&secrets, &error))?;
+            if let Some(password) = info.redis_settings().password() {
+                secrets.push(password.to_owned());
+                // As it stands in the URL.
+                let written = url
+                    .split_once("://")
+                    .and_then(|(_, rest)| rest.split_once('@'));
+                let written = written.and_then(|(user, _)| user.split_once(':'));
+                secrets.extend(written.map(|(_, password)| password.to_owned()));
+            }
+            secrets.retain(|secret| !secret.is_empty());
+            nodes.push(
+                self.client(info)
+                    .map_err(|error| refused(&secrets, &error))?,
+            );
+        }
+        Ok(Settings {
+            nodes,
+            secrets,
+            prefix: self.prefix,
+            retention: self.retention,
+            trace_ttl: self.trace_ttl,
+            connect_timeout: self.connect_timeout,
+            response_timeout: self.response_timeout,
+            heartbeat: self.heartbeat,
+            dead_after: self.dead_after,
+        })
+    }
+
+    fn client(&self, info: ConnectionInfo) -> Result<Client, RedisError> {
+        if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+            return Client::open(info);
+        }
+        // With two providers in a program and none installed, rustls would panic at the first connection.
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            // Another thread that installs one at this moment is as good.
+            drop(rustls::crypto::ring::default_provider().install_default());
+        }
+        Client::build_with_tls(
+            info,
+            TlsCertificates {
+                client_tls: None,
+                root_cert: self.root_certificate.clone(),
+            },
+        )
+    }
+}
+
+fn refused(secrets: &[String], error: &RedisError) -> Error {
+    let text = redact(secrets, error.to_string());
+    // Behind it stands what the client calls the kind of the error.
+    let reason = text.split(" - ").next().unwrap_or_default();
+    Error::invalid(format!(
+        "cannot use the Redis URL ({reason}): it has the form redis://user:password@host:port/database, where all but the \
+         host may be left out, rediss:// for TLS, or unix:///path for a socket"
+    ))
+}

@@ -1,0 +1,85 @@
+//! The opening events that this process has written and not closed, kept in its memory, so that it can write them again
+//! when others closed them while it stood still, or when Redis lost them. Bounded as the log's own are. Runs on the
+//! log's thread.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+
+use crate::{
+    log::{
+        batch::{Batch, StoredEvent},
+        event::Pin,
+        retention::{RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX},
+    },
+    store::redis::reply::pin_name,
+    wire::id::Sequence,
+};
+
+#[derive(Debug, Default)]
+pub(crate) struct OwnPins {
+    open: HashMap<Vec<u8>, StoredEvent>,
+    bytes: usize,
+    /// Those that were handed to the log and that it has not written again.
+    handed: HashSet<Vec<u8>>,
+}
+
+impl OwnPins {
+    /// Notes what a batch opened and closed.
+    pub(crate) fn apply(&mut self, writer: &str, first: u64, batch: &Batch) {
+        for (record, sequence) in batch.iter().zip(first..) {
+            let key = record.stream_key();
+            match record.pin() {
+                Pin::None => {}
+                Pin::Close(token) => self.close(&pin_name(token, key, writer)),
+                Pin::Open(token) => {
+                    let name = pin_name(token, key, writer);
+                    self.close(&name);
+                    let size = record.payload().len();
+                    let full = self.open.len() >= RETENTION_PINNED_EVENTS_MAX
+                        || self.bytes + size > RETENTION_PINNED_BYTES_MAX;
+                    if !full {
+                        self.bytes += size;
+                        let event = StoredEvent {
+                            sequence: Sequence::new(sequence),
+                            name: record.name().to_owned(),
+                            key: key.copied(),
+                            pin: record.pin(),
+                            payload: Bytes::copy_from_slice(record.payload()),
+                        };
+                        self.open.insert(name, event);
+                    }
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, name: &[u8]) {
+        self.handed.remove(name);
+        if let Some(event) = self.open.remove(name) {
+            self.bytes -= event.payload.len();
+        }
+    }
+
+    pub(crate) fn names(&self) -> Vec<Vec<u8>> {
+        self.open.keys().cloned().collect()
+    }
+
+    pub(crate) fn is_open(&self, name: &[u8]) -> bool {
+        self.open.contains_key(name)
+    }
+
+    /// Hands out the opening events of these pins, each once, in the order in which they were written.
+    pub(crate) fn hand_out(&mut self, names: &[Vec<u8>]) -> Vec<StoredEvent> {
+        let mut events = Vec::new();
+        for name in names {
+            if let Some(event) = self.open.get(name)
+                && self.handed.insert(name.clone())
+            {
+                events.push(event.clone());
+            }
+        }
+        events.sort_by_key(|event| event.sequence);
+        events
+    }
+}

@@ -1,0 +1,225 @@
+//! What the scripts answer, read strictly: anything of another form is an error, never a guess. Pure.
+
+use bytes::Bytes;
+use redis::Value;
+
+use crate::{
+    log::{
+        batch::{BatchRecord, StoredEvent},
+        event::{Pin, StreamKey},
+    },
+    store::{Life, StoredStream, redis::error::Fault},
+    wire::id::Sequence,
+};
+
+/// What every script says of the log.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) head: u64,
+    pub(crate) oldest: u64,
+    /// The lives, when the caller did not know the current one.
+    pub(crate) lives: Option<String>,
+}
+
+/// An answer: the news, and what is the script's own.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) news: News,
+    rest: std::vec::IntoIter<Value>,
+}
+
+impl Reply {
+    pub(crate) fn read(value: Value) -> Result<Self, Fault> {
+        let mut values = array(value)?.into_iter();
+        let news = News {
+            head: number(values.next())?,
+            oldest: number(values.next())?,
+            lives: Some(text(values.next())?).filter(|lives| !lives.is_empty()),
+        };
+        Ok(Self { news, rest: values })
+    }
+
+    pub(crate) fn number(&mut self) -> Result<u64, Fault> {
+        number(self.rest.next())
+    }
+
+    pub(crate) fn list(&mut self) -> Result<Vec<Value>, Fault> {
+        array(self.rest.next().ok_or_else(Fault::unexpected)?)
+    }
+
+    /// Places in a batch, ascending: numbers with commas between them.
+    pub(crate) fn places(&mut self) -> Result<Vec<usize>, Fault> {
+        let list = text(self.rest.next())?;
+        let places = list.split(',').filter(|_| !list.is_empty());
+        places
+            .map(|place| place.parse().ok().ok_or_else(Fault::unexpected))
+            .collect()
+    }
+
+    /// A list of pins.
+    pub(crate) fn pins(&mut self) -> Result<Vec<Vec<u8>>, Fault> {
+        let list = self.list()?;
+        list.into_iter().map(|pin| bytes(Some(pin))).collect()
+    }
+}
+
+/// Reads `epoch:first epoch:first …`.
+pub(crate) fn lives(text: &str) -> Result<Vec<Life>, Fault> {
+    let life = |part: &str| {
+        let (epoch, first) = part.split_once(':')?;
+        Some(Life {
+            epoch: epoch.parse().ok()?,
+            first: Sequence::new(first.parse().ok()?),
+        })
+    };
+    let lives: Option<Vec<Life>> = text.split(' ').map(life).collect();
+    lives.ok_or_else(Fault::unexpected)
+}
+
+/// Reads an event, and gives back what stands behind it.
+pub(crate) fn event(value: Value) -> Result<(StoredEvent, std::vec::IntoIter<Value>), Fault> {
+    let mut values = array(value)?.into_iter();
+    let sequence = Sequence::new(number(values.next())?);
+    let name = text(values.next())?;
+    let key = bytes(values.next())?;
+    let pin = text(values.next())?;
+    let payload = bytes(values.next())?;
+    let event = StoredEvent {
+        sequence,
+        name,
+        key: stream_key(&key)?,
+        pin: read_pin(&pin)?,
+        payload: Bytes::from(payload),
+    };
+    Ok((event, values))
+}
+
+/// Reads `first, key, last`.
+pub(crate) fn stream(value: Value) -> Result<StoredStream, Fault> {
+    let mut values = array(value)?.into_iter();
+    let first = Sequence::new(number(values.next())?);
+    let key = stream_key(&bytes(values.next())?)?.ok_or_else(Fault::unexpected)?;
+    let last = Sequence::new(number(values.next())?);
+    Ok(StoredStream { key, first, last })
+}
+
+/// Reads `sequence, key`; no key stands for every stream.
+pub(crate) fn place(value: Value) -> Result<(Option<StreamKey>, Sequence), Fault> {
+    let mut values = array(value)?.into_iter();
+    let sequence = Sequence::new(number(values.next())?);
+    Ok((stream_key(&bytes(values.next())?)?, sequence))
+}
+
+/// How a pin is handed to the server: nothing, `o<token>` or `c<token>`, in capitals for an event that may be there only
+/// once. In the log it stands in small letters.
+pub(crate) fn pin_text(record: &BatchRecord<'_>) -> String {
+    let text = plain_pin_text(record.pin());
+    if record.is_once() {
+        text.to_ascii_uppercase()
+    } else {
+        text
+    }
+}
+
+fn plain_pin_text(pin: Pin) -> String {
+    match pin {
+        Pin::None => String::new(),
+        Pin::Open(token) => format!("o{token}"),
+        Pin::Close(token) => format!("c{token}"),
+    }
+}
+
+fn read_pin(text: &str) -> Result<Pin, Fault> {
+    let mut characters = text.chars();
+    let kind = characters.next();
+    let token = characters.as_str().parse();
+    match (kind, token) {
+        (None, _) => Ok(Pin::None),
+        (Some('o'), Ok(token)) => Ok(Pin::Open(token)),
+        (Some('c'), Ok(token)) => Ok(Pin::Close(token)),
+        _ => Err(Fault::unexpected()),
+    }
+}
+
+/// What a pin of this writer is called in the log: `token:stream`, or `token@writer:` for one of every stream.
+pub(crate) fn pin_name(token: u64, key: Option<&StreamKey>, writer: &str) -> Vec<u8> {
+    match key {
+        None => format!("{token}@{writer}:").into_bytes(),
+        Some(key) => {
+            let mut name = format!("{token}:").into_bytes();
+            name.extend_from_slice(key.as_bytes());
+            name
+        }
+    }
+}
+
+fn stream_key(bytes: &[u8]) -> Result<Option<StreamKey>, Fault> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let key = StreamKey::new(bytes);
+    key.map(Some)
+        .map_err(|_invalid: crate::error::Error| Fault::unexpected())
+}
+
+pub(crate) fn array(value: Value) -> Result<Vec<Value>, Fault> {
+    match value {
+        Value::Array(values) | Value::Set(values) => Ok(values),
+        Value::Nil => Ok(Vec::new()),
+        _ => Err(Fault::unexpected()),
+    }
+}
+
+pub(crate) fn bytes(value: Option<Value>) -> Result<Vec<u8>, Fault> {
+    match value {
+        Some(Value::BulkString(bytes)) => Ok(bytes),
+        Some(Value::SimpleString(text)) => Ok(text.into_bytes()),
+        _ => Err(Fault::unexpected()),
+    }
+}
+
+fn text(value: Option<Value>) -> Result<String, Fault> {
+    match String::from_utf8(bytes(value)?) {
+        Ok(text) => Ok(text),
+        Err(_not_utf8) => Err(Fault::unexpected()),
+    }
+}
+
+pub(crate) fn number(value: Option<Value>) -> Result<u64, Fault> {
+    let number = match value {
+        Some(Value::Int(number)) => u64::try_from(number).ok(),
+        other => text(other)?.parse().ok(),
+    };
+    number.ok_or_else(Fault::unexpected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_come_back_as_they_were_written() {
+        for pin in [Pin::None, Pin::Open(0), Pin::Close(u64::MAX)] {
+            assert_eq!(read_pin(&plain_pin_text(pin)), Ok(pin));
+        }
+        for text in ["o", "x1", "o-1", "c1 "] {
+            assert_eq!(read_pin(text), Err(Fault::unexpected()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_another_form_is_refused() {
+        for value in [
+            Value::Okay,
+            Value::Array(vec![]),
+            Value::Array(vec![Value::Int(1), Value::Int(-1), Value::Int(0)]),
+            Value::Array(vec![
+                Value::Int(1),
+                Value::Int(1),
+                Value::BulkString(vec![0xff]),
+            ]),
+        ] {
+            assert_eq!(Reply::read(value).unwrap_err(), Fault::unexpected());
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The scripts that run in the server, each with what it shares with the others in front, and what they are called by.
+
+use std::sync::LazyLock;
+
+/// One script: its text, and the SHA-1 that the server knows it by once it has seen it.
+#[derive(Debug)]
+pub(crate) struct Script {
+    pub(crate) source: &'static str,
+    pub(crate) sha: String,
+}
+
+impl Script {
+    fn new(source: &'static str) -> Self {
+        let sha = redis::Script::new(source).get_hash().to_owned();
+        Self { source, sha }
+    }
+}
+
+// The first line decides what the server refuses before anything runs. Without flags that is a full memory, and a
+// replica. What frees memory, or says that a process lives, may run when the memory is full.
+macro_rules! script {
+    ($name:ident, $first:literal, $($file:literal),+) => {
+        pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!($first, $("\n", include_str!($file)),+))
+        });
+    };
+}
+
+script!(
+    APPEND,
+    "#!lua",
+    "lua/common.lua",
+    "lua/writing.lua",
+    "lua/append.lua"
+);
+script!(
+    OPEN,
+    "#!lua flags=allow-oom",
+    "lua/common.lua",
+    "lua/writing.lua",
+    "lua/open.lua"
+);
+script!(
+    BEAT,
+    "#!lua flags=allow-oom",
+    "lua/common.lua",
+    "lua/writing.lua",
+    "lua/heartbeat.lua"
+);
+script!(
+    TEND,
+    "#!lua flags=allow-oom",
+    "lua/common.lua",
+    "lua/writing.lua",
+    "lua/takeover.lua"
+);
+script!(
+    RETAKE,
+    "#!lua flags=allow-oom",
+    "lua/common.lua",
+    "lua/writing.lua",
+    "lua/reclaim.lua"
+);
+script!(
+    LEAVE,
+    "#!lua flags=allow-oom",
+    "lua/common.lua",
+    "lua/leave.lua"
+);
+script!(
+    READ,
+    "#!lua flags=no-writes",
+    "lua/common.lua",
+    "lua/read.lua"
+);

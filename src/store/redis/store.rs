@@ -1,0 +1,419 @@
+//! The store itself: joins the writing side, the heartbeat, the desk of the readers and the waits. Appends and
+//! [`tend`](EventStore::tend) run on the log's thread, everything else on threads of the store.
+
+use std::{
+    fmt,
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+
+use redis::Value;
+
+use crate::{
+    error::Error,
+    log::{
+        batch::{Batch, StoredEvent},
+        event::StreamKey,
+        retention::Retention,
+    },
+    store::{
+        Appended, EventStore, Follow, HeadFuture, Life, PageLimit, ReadFuture, StreamsFuture,
+        Tended,
+        redis::{
+            append::Writer,
+            blocking_read::{Place, Waiter},
+            config::{RedisEventStoreBuilder, Settings},
+            error::{Fault, FaultKind},
+            heartbeat,
+            heartbeat_timer::Pulse,
+            known_state::View,
+            queries::{Ask, What},
+            read_pool::{Answered, Desk},
+            takeover::Claims,
+        },
+    },
+    util::sync::{Mutex, lock, thread},
+    wire::id::Sequence,
+};
+
+/// Threads that read for this process's readers.
+const READERS: usize = 2;
+/// The oldest version that has what the scripts need.
+const VERSION_MIN: u64 = 7;
+const OPEN: &str = "open the log in Redis";
+const APPEND: &str = "append to the log in Redis";
+const READ: &str = "read the log in Redis";
+const TEND: &str = "look after the log in Redis";
+
+/// Keeps the log in Redis (7 or later) or Valkey: many processes write and serve one log, with the same ids in the same
+/// order everywhere.
+///
+/// ```no_run
+/// use livespan::{LiveSpans, RedisEventStore};
+///
+/// # #[cfg(feature = "spans")]
+/// # fn example() -> Result<(), livespan::Error> {
+/// let store = RedisEventStore::new("redis://127.0.0.1:6379")?;
+/// let live = LiveSpans::builder().store(store).build()?;
+/// # drop(live);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The URL is `redis://user:password@host:port/database`, `rediss://` for TLS, or `unix:///path/to/socket`; special
+/// characters in a password are percent-encoded. No error and no `Debug` shows a password.
+///
+/// # What is promised
+///
+/// Events are numbered 1, 2, 3 … by the server, in one script call for a batch. A call that fails may be made again
+/// and keeps nothing twice; identical events are all kept. No number is given twice under one epoch: when Redis comes
+/// back without its newest events, after a fail-over or from an old copy, a new epoch begins above everything that
+/// any living process knows, after they were listened to for a heartbeat and a quarter. What is missing then is a
+/// gap to readers, never silence; so is what others trimmed, deleted or evicted.
+///
+/// How durable an event is when `append` returns, and readers get it, is a matter of how Redis is set up:
+///
+/// | Redis | what can be lost |
+/// | --- | --- |
+/// | no persistence | everything, when Redis restarts |
+/// | `save` (RDB) | what came after the last snapshot |
+/// | `appendonly yes`, `appendfsync everysec` | nothing when Redis dies; at most about two seconds when the machine does |
+/// | `appendonly yes`, `appendfsync always` | nothing, as far as the disk keeps what it was told |
+/// | replicas, fail-over | what the new master had not yet received: replication is asynchronous |
+///
+/// In each case live processes notice and say so. Use `maxmemory-policy noeviction`: a full Redis then refuses
+/// appends, which buffer in the processes, while other policies delete parts of the log.
+///
+/// # In a cluster
+///
+/// One log is in one hash slot, so a cluster gives it availability (the store follows a slot that moves, and tries
+/// every [`node`](RedisEventStoreBuilder::node) that it is told of), not throughput: one node does all the work of one
+/// log. Several logs with different [prefixes](RedisEventStoreBuilder::prefix) spread over the nodes.
+///
+/// # What the user of Redis must be allowed
+///
+/// `~{prefix}:*` and the commands `+@connection +@scripting +@stream +@hash +@sortedset +@set +@read +del +exists
+/// +pexpire +time +info`. Without `client|unblock` a wait is interrupted later, without `info` the version is not checked.
+///
+/// # What happens to a process that dies
+///
+/// Each process says every [5 seconds](crate::DEFAULT_REDIS_HEARTBEAT) that it lives. What it left open when it has
+/// been silent for [20 seconds](crate::DEFAULT_REDIS_DEAD_AFTER) is handed to one living process, by Redis' clock. One
+/// that only stood still gets its own back.
+pub struct RedisEventStore {
+    settings: Arc<Settings>,
+    view: Arc<View>,
+    pulse: Arc<Pulse>,
+    desk: Arc<Desk>,
+    writing: Mutex<Writing>,
+    all: Waiter,
+    some: Waiter,
+}
+
+#[derive(Debug)]
+struct Writing {
+    writer: Writer,
+    claims: Claims,
+    open: bool,
+}
+
+impl fmt::Debug for RedisEventStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisEventStore")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RedisEventStoreBuilder {
+    /// Makes the store. It connects when a log opens it.
+    ///
+    /// # Errors
+    /// A URL or prefix that cannot be used is [invalid](Error::is_invalid). No message holds a password.
+    pub fn build(self) -> Result<RedisEventStore, Error> {
+        Ok(RedisEventStore::with_settings(Arc::new(self.check()?)))
+    }
+}
+
+impl RedisEventStore {
+    /// Makes a store with default settings.
+    ///
+    /// # Errors
+    /// A URL that cannot be used is [invalid](Error::is_invalid). Whether the server can be reached is seen when a log
+    /// opens the store.
+    pub fn new(url: impl Into<String>) -> Result<Self, Error> {
+        Self::builder(url).build()
+    }
+
+    /// Sets a store up.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use livespan::{RedisEventStore, Retention};
+    ///
+    /// let store = RedisEventStore::builder("rediss://app:secret@redis.example/2")
+    ///     .prefix("shop")
+    ///     .retention(Retention::default().events(1_000_000).age(Duration::from_secs(3600)))
+    ///     .build()?;
+    /// # drop(store);
+    /// # Ok::<(), livespan::Error>(())
+    /// ```
+    pub fn builder(url: impl Into<String>) -> RedisEventStoreBuilder {
+        RedisEventStoreBuilder::new(url.into())
+    }
+
+    fn with_settings(settings: Arc<Settings>) -> Self {
+        let pulse = Arc::new(Pulse::default());
+        let view = Arc::new(View::new(Arc::clone(&pulse)));
+        let writer = Writer::new(writer_id(), Arc::clone(&settings), Arc::clone(&view));
+        Self {
+            writing: Mutex::new(Writing {
+                writer,
+                claims: Claims::default(),
+                open: false,
+            }),
+            all: Waiter::new(Arc::clone(&settings)),
+            some: Waiter::new(Arc::clone(&settings)),
+            desk: Arc::default(),
+            view,
+            pulse,
+            settings,
+        }
+    }
+
+    /// Starts the threads; they end when the store is dropped.
+    fn start(&self, writer: &Arc<str>) -> Result<(), Error> {
+        let failed = |error| Error::io("start a thread of the Redis store", error);
+        for _ in 0..READERS {
+            let (desk, settings, view) = (
+                Arc::clone(&self.desk),
+                Arc::clone(&self.settings),
+                Arc::clone(&self.view),
+            );
+            // The handles are not kept: a thread that waits for a hung server ends with that wait.
+            thread::Builder::new()
+                .name("livespan-redis".to_owned())
+                .spawn(move || desk.run(&settings, &view))
+                .map_err(failed)?;
+        }
+        let (pulse, settings, view, writer) = (
+            Arc::clone(&self.pulse),
+            Arc::clone(&self.settings),
+            Arc::clone(&self.view),
+            Arc::clone(writer),
+        );
+        thread::Builder::new()
+            .name("livespan-beat".to_owned())
+            .spawn(move || heartbeat::run(&pulse, &writer, &settings, &view))
+            .map_err(failed)?;
+        Ok(())
+    }
+
+    async fn answer(&self, ask: Ask) -> Answered {
+        let answered = self.desk.ask(ask).await;
+        answered.unwrap_or_else(|_gone| Err(Fault::new(FaultKind::Refused, "the store is closed")))
+    }
+
+    fn events(&self, ask: Ask) -> ReadFuture<'_> {
+        Box::pin(async move {
+            let answer = self.answer(ask).await;
+            let answer = answer.map_err(|fault| fault.into_error(READ))?;
+            Ok(answer.events.clone())
+        })
+    }
+}
+
+impl Drop for RedisEventStore {
+    fn drop(&mut self) {
+        self.desk.stop();
+        if lock(&self.writing).open {
+            // Until the good-bye is said, so that a program may end after this; a hung server is not waited for long.
+            self.pulse.stop(self.settings.response_timeout);
+        }
+    }
+}
+
+impl EventStore for RedisEventStore {
+    fn kind(&self) -> &'static str {
+        "redis"
+    }
+
+    fn open(&self) -> Result<Sequence, Error> {
+        let mut writing = lock(&self.writing);
+        check_server(&mut writing.writer).map_err(|fault| fault.into_error(OPEN))?;
+        let head = writing.writer.open();
+        let head = head.map_err(|fault| fault.into_error(OPEN))?;
+        if !writing.open {
+            writing.open = true;
+            self.start(&writing.writer.id)?;
+        }
+        Ok(head)
+    }
+
+    fn lives(&self) -> Arc<[Life]> {
+        self.view.lives()
+    }
+
+    fn append(&self, _first: Sequence, batch: &Batch) -> Result<Appended, Error> {
+        let appended = lock(&self.writing).writer.append(batch);
+        appended.map_err(|fault| fault.into_error(APPEND))
+    }
+
+    fn oldest(&self) -> Sequence {
+        self.view.oldest()
+    }
+
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        self.events(Ask::new(What::All, after, limit))
+    }
+
+    fn read_streams_after(
+        &self,
+        keys: &[StreamKey],
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_> {
+        let ask = Ask::new(What::Streams, after, limit);
+        self.events(ask.with_keys(keys.iter().copied().map(Some)))
+    }
+
+    fn streams_before(&self, before: Sequence, limit: usize) -> StreamsFuture<'_> {
+        let limit = PageLimit {
+            events: limit,
+            bytes: 0,
+        };
+        let ask = Ask::new(What::Before, before, limit);
+        Box::pin(async move {
+            if limit.events == 0 {
+                return Ok(Vec::new());
+            }
+            let answer = self.answer(ask).await;
+            let answer = answer.map_err(|fault| fault.into_error(READ))?;
+            Ok(answer.streams.clone())
+        })
+    }
+
+    fn read_standing(&self) -> ReadFuture<'_> {
+        let ask = Ask::new(What::Standing, Sequence::START, PageLimit::default());
+        self.events(ask)
+    }
+
+    fn tend(&self) -> Result<Tended, Error> {
+        let mut writing = lock(&self.writing);
+        let Writing { writer, claims, .. } = &mut *writing;
+        let tended = claims.tend(writer);
+        tended.map_err(|fault| fault.into_error(TEND))
+    }
+
+    fn follow(&self) -> Option<&dyn Follow> {
+        Some(self)
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
+    fn bounds(&self) -> Option<Retention> {
+        Some(self.settings.retention)
+    }
+
+    fn tail(&self) -> Retention {
+        // No more than the log keeps, or it would show here what others no longer see.
+        let most = Retention::default().events(10_000).bytes(8 * 1024 * 1024);
+        let kept = self.settings.retention;
+        most.events(most.events_max().min(kept.events_max()))
+            .bytes(most.bytes_max().min(kept.bytes_max()))
+            .age(most.age_max().min(kept.age_max()))
+    }
+}
+
+impl Follow for RedisEventStore {
+    fn head(&self) -> HeadFuture<'_> {
+        let ask = Ask::new(What::Head, Sequence::START, PageLimit::default());
+        Box::pin(async move {
+            let answer = self.answer(ask).await;
+            Ok(answer.map_err(|fault| fault.into_error(READ))?.head)
+        })
+    }
+
+    fn heard(&self) -> Sequence {
+        Sequence::new(self.view.known().head)
+    }
+
+    fn wait_after(
+        &self,
+        after: Sequence,
+        limit: PageLimit,
+        patience: Duration,
+    ) -> Result<Vec<StoredEvent>, Error> {
+        let page = self.all.after(&self.view, after, limit, patience);
+        page.map_err(|fault| fault.into_error(READ))
+    }
+
+    fn wait_streams(
+        &self,
+        places: &[(StreamKey, Sequence)],
+        every: Sequence,
+        patience: Duration,
+    ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
+        let mut all: Vec<Place<'_>> = places
+            .iter()
+            .map(|(key, after)| Place {
+                key: Some(key),
+                after: *after,
+            })
+            .collect();
+        all.push(Place {
+            key: None,
+            after: every,
+        });
+        let news = self.some.streams(&self.view, &all, patience);
+        news.map_err(|fault| fault.into_error(READ))
+    }
+
+    fn interrupt(&self) {
+        for waiter in [&self.all, &self.some] {
+            if waiter.bell.press() {
+                self.desk.ring(&waiter.bell);
+            }
+        }
+    }
+}
+
+/// Sixteen random hexadecimal digits.
+fn writer_id() -> Arc<str> {
+    let bits = RandomState::new().hash_one(std::process::id());
+    format!("{bits:016x}").into()
+}
+
+/// Asks the server what it is.
+fn check_server(writer: &mut Writer) -> Result<(), Fault> {
+    let timeout = writer.link.settings().response_timeout;
+    let mut command = redis::cmd("INFO");
+    command.arg("server");
+    let info = match writer.link.command(&command, timeout) {
+        Ok(Value::BulkString(info)) => info,
+        Ok(_) => return Err(Fault::unexpected()),
+        // The scripts themselves find out what cannot be asked.
+        Err(fault) if fault.is_of_one_command() => return Ok(()),
+        Err(fault) => return Err(fault),
+    };
+    let info = String::from_utf8_lossy(&info);
+    let field = |name: &str| {
+        let mut lines = info.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+    };
+    let version = field("redis_version").ok_or_else(Fault::unexpected)?;
+    let major = version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
+    if field("valkey_version").is_none() && major.is_none_or(|major: u64| major < VERSION_MIN) {
+        return Err(Fault::new(
+            FaultKind::Refused,
+            format!("Redis {version} is too old: the log needs Redis 7 or later, or Valkey"),
+        ));
+    }
+    Ok(())
+}

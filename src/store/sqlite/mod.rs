@@ -1,0 +1,407 @@
+//! A log in one SQLite file: the public type. What is behind it, from the file up: [`schema`] (tables, and what can be
+//! wrong with a file), [`books`] (what the writer knows without asking), [`writer`] and [`trim`] (transactions),
+//! [`keeper`] (upkeep), [`pages`] (queries), [`readers`] (threads that read), [`follow`] (another process's log).
+
+pub(crate) mod convert;
+pub(crate) mod follow;
+pub(crate) mod maintenance;
+pub(crate) mod open_events;
+pub(crate) mod queries;
+pub(crate) mod read_pool;
+pub(crate) mod retention;
+pub(crate) mod schema;
+pub(crate) mod state;
+pub(crate) mod stream_ids;
+pub(crate) mod write_lock;
+pub(crate) mod writer;
+
+use std::{
+    future::ready,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+pub use crate::store::sqlite::schema::Synchronous;
+use crate::store::sqlite::{
+    follow::Follower,
+    maintenance::Keeper,
+    read_pool::{Answer, ReadConnection, Readers, Shared, failed},
+    writer::{Chores, Writer},
+};
+use crate::{
+    error::Error,
+    log::{
+        batch::{Batch, StoredEvent},
+        event::StreamKey,
+        retention::Retention,
+    },
+    store::{
+        Appended, EventStore, Follow, HeadFuture, Life, PageLimit, ReadFuture, StreamsFuture,
+        Tended,
+    },
+    wire::id::Sequence,
+};
+
+/// Events kept in a file by default: 10 million, five million spans. It bounds what a scan of everything costs.
+pub const DEFAULT_SQLITE_RETENTION_EVENTS: usize = 10_000_000;
+/// Bytes kept in a file by default: 8 GiB, so that events that are larger than usual do not fill a disk.
+#[cfg(target_pointer_width = "64")]
+pub const DEFAULT_SQLITE_RETENTION_BYTES: usize = 8 << 30;
+/// Bytes kept in a file by default: 1 GiB.
+#[cfg(not(target_pointer_width = "64"))]
+pub const DEFAULT_SQLITE_RETENTION_BYTES: usize = 1 << 30;
+/// The age, since it was stored, at which an event in a file is let go by default: 30 days, so that what was seen last
+/// month is still there and personal data in attributes is not kept for ever.
+pub const DEFAULT_SQLITE_RETENTION_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Keeps the log in one SQLite file: the durable default for one machine. SQLite is compiled in.
+///
+/// What an append returned survives `kill -9` of the process at any moment; nothing that a reader was sent is lost.
+/// What a power cut loses depends on [`Synchronous`]; by default nothing. The file is opened without a scan, whatever
+/// its size. Each opening for writing begins a new [`Life`](crate::Life), and ids of earlier ones resume in place.
+///
+/// One process writes; a second one is refused. Any number may read at the same time, each through a handle of its own
+/// that is [`read_only`](Self::read_only): it sees new events within a twentieth of a second. Beside the file stand
+/// `-wal` and `-shm`, which belong to SQLite, and `-lock`, which holds the right to write. The file must be on a local
+/// disk: network file systems lack the locks.
+///
+/// The defaults keep 10 million events, 8 GiB and 30 days, whichever is least. Bytes are counted as SSE frames, and
+/// twice the name of each stream; the file is 1.17 times as large as payloads of 300 bytes (measured), at most twice.
+/// Space that retention frees is used again, and what is more than an eighth of the file goes back to the file system.
+///
+/// ```
+/// use livespan::{Retention, SqliteEventStore, SseTarget};
+/// # struct Tick;
+/// # impl livespan::SseEvent for Tick {
+/// #     fn name(&self) -> &str { "tick" }
+/// #     fn encode(&self, out: &mut Vec<u8>) { out.extend_from_slice(b"{}"); }
+/// # }
+///
+/// # let folder = std::env::temp_dir().join(format!("livespan-doc-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder)?;
+/// let path = folder.join("events.db");
+/// let store = SqliteEventStore::new(&path)
+///     .retention(SqliteEventStore::default_retention().events(1_000_000));
+/// let target = SseTarget::<Tick>::builder().store(store).build()?;
+/// target.try_dispatch(&Tick)?;
+/// # target.shutdown(std::time::Duration::from_secs(30))?;
+/// # drop(target);
+/// # std::fs::remove_dir_all(folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// When the log is shut down, SQLite moves its write-ahead log, at most some 16 MB, into the database and leaves an empty
+/// `-wal`, unless another process is reading then. When the log, and with it the store, is dropped, its threads end and
+/// `-wal` and `-shm` go: the thread that drops the last handle waits for that. What a process that just ends leaves beside
+/// the file belongs to it, and the next opening takes it in.
+#[derive(Debug)]
+#[must_use]
+pub struct SqliteEventStore {
+    path: PathBuf,
+    retention: Retention,
+    synchronous: Synchronous,
+    access: Access,
+    opened: OnceLock<Opened>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Write,
+    Read,
+}
+
+/// In the order in which the parts end: whoever reads first, the writer last.
+#[derive(Debug)]
+struct Opened {
+    readers: Readers,
+    role: Role,
+    path: PathBuf,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+enum Role {
+    Writes(Keeper),
+    Follows(Box<Follower>),
+}
+
+impl SqliteEventStore {
+    /// Names the file, which is made when there is none; its directory must exist. Nothing is touched before the log
+    /// opens the store.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            retention: Self::default_retention(),
+            synchronous: Synchronous::default(),
+            access: Access::Write,
+            opened: OnceLock::new(),
+        }
+    }
+
+    /// Returns the default bounds: 10 million events, 8 GiB, 30 days.
+    pub fn default_retention() -> Retention {
+        Retention::default()
+            .events(DEFAULT_SQLITE_RETENTION_EVENTS)
+            .bytes(DEFAULT_SQLITE_RETENTION_BYTES)
+            .age(DEFAULT_SQLITE_RETENTION_AGE)
+    }
+
+    /// Bounds what is kept. Whatever a file holds beyond it is let go in short steps after opening.
+    pub fn retention(self, retention: Retention) -> Self {
+        Self { retention, ..self }
+    }
+
+    /// Says what a commit waits for; by default [`Synchronous::Full`].
+    pub fn synchronous(self, synchronous: Synchronous) -> Self {
+        Self {
+            synchronous,
+            ..self
+        }
+    }
+
+    /// Opens the file for reading: the log shows and replays what another process writes, and refuses events of its
+    /// own. The file must exist.
+    pub fn read_only(self) -> Self {
+        Self {
+            access: Access::Read,
+            ..self
+        }
+    }
+
+    fn open_for_writing(&self) -> Result<(Opened, Sequence), Error> {
+        let path = schema::locate(&self.path)?;
+        schema::glance(&path)?;
+        let lock = write_lock::lock_for_writing(&path)?;
+        let connection = schema::connect_writer(&path, self.synchronous)?;
+        let writer = Writer::open(connection, lock, self.retention, &path)?;
+        let shared = Arc::new(Shared::default());
+        shared.set_oldest(writer.oldest());
+        shared.set_lives(writer.lives());
+        let head = Sequence::new(writer.head());
+        let readers = Readers::start(&path, || ReadConnection::beside_writer(&path, &shared))?;
+        let opened = Opened {
+            readers,
+            role: Role::Writes(Keeper::start(writer, &shared)?),
+            path,
+            shared,
+        };
+        Ok((opened, head))
+    }
+
+    fn open_for_reading(&self) -> Result<(Opened, Sequence), Error> {
+        let path = schema::locate(&self.path)?;
+        schema::glance(&path)?;
+        let shared = Arc::new(Shared::default());
+        let follower = Follower::new(&path, &shared)?;
+        let connect = || ReadConnection::following(&path, &shared);
+        let head = queries::head(&connect()?.connection)
+            .map_err(|error| schema::describe(&path, error))?;
+        let readers = Readers::start(&path, connect)?;
+        let opened = Opened {
+            readers,
+            role: Role::Follows(Box::new(follower)),
+            path,
+            shared,
+        };
+        Ok((opened, head))
+    }
+
+    fn opened(&self) -> Result<&Opened, Error> {
+        self.opened
+            .get()
+            .ok_or_else(|| refused("use", &self.path, "it is not open"))
+    }
+
+    /// Asks a thread that reads, if there is one.
+    fn ask<R: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut ReadConnection) -> rusqlite::Result<R> + Send + 'static,
+    ) -> Answer<R> {
+        match self.opened() {
+            Ok(opened) => opened.readers.ask(read),
+            Err(error) => Box::pin(ready(Err(error))),
+        }
+    }
+
+    fn follower(&self) -> Result<&Follower, Error> {
+        match &self.opened()?.role {
+            Role::Follows(follower) => Ok(follower),
+            Role::Writes(_) => Err(refused("follow", &self.path, "it is open for writing")),
+        }
+    }
+}
+
+fn refused(action: &str, path: &Path, reason: &'static str) -> Error {
+    Error::store(format!("{action} the event log {}", path.display()), reason)
+}
+
+impl EventStore for SqliteEventStore {
+    fn kind(&self) -> &'static str {
+        "sqlite"
+    }
+
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// When the directory is missing or may not be written to, the path names a directory, another process writes to
+    /// the file or has locked it, it is no database, damaged, of another program or of a later livespan, or the disk
+    /// is full. The message names the file and says which.
+    fn open(&self) -> Result<Sequence, Error> {
+        let (opened, head) = match self.access {
+            Access::Write => self.open_for_writing()?,
+            Access::Read => self.open_for_reading()?,
+        };
+        self.opened
+            .set(opened)
+            .map_err(|_second| refused("open", &self.path, "this store is open already"))?;
+        Ok(head)
+    }
+
+    fn lives(&self) -> Arc<[Life]> {
+        self.opened.get().map_or_else(
+            || Arc::new([]) as Arc<[Life]>,
+            |opened| opened.shared.lives(),
+        )
+    }
+
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
+        let opened = self.opened()?;
+        let Role::Writes(keeper) = &opened.role else {
+            return Err(refused(
+                "append to",
+                &opened.path,
+                "it is open for reading; the process that writes to it has to append",
+            ));
+        };
+        let failed = |error| failed("append to", &opened.path, error);
+        let mut writer = keeper.desk.writer();
+        writer.refresh().map_err(failed)?;
+        if first.get() <= writer.head() {
+            return Err(Error::store_failed(format!(
+                "append to the event log {}: {first} is not after its newest event, {}",
+                opened.path.display(),
+                writer.head()
+            )));
+        }
+        let (repeated, chores) = writer
+            .append(first, batch, convert::now())
+            .map_err(failed)?;
+        opened.shared.set_oldest(writer.oldest());
+        drop(writer);
+        if chores == Chores::Some {
+            keeper.desk.ring();
+        }
+        Ok(Appended { first, repeated })
+    }
+
+    fn bounds(&self) -> Option<Retention> {
+        // Who only reads does not know what the writer was told.
+        (self.access == Access::Write).then_some(self.retention)
+    }
+
+    /// Moves the write-ahead log into the database, so that the file is whole without it.
+    fn close(&self) {
+        if let Some(Opened {
+            role: Role::Writes(keeper),
+            ..
+        }) = self.opened.get()
+        {
+            keeper.desk.writer().checkpoint();
+        }
+    }
+
+    fn oldest(&self) -> Sequence {
+        self.opened
+            .get()
+            .map_or(Sequence::new(1), |opened| opened.shared.oldest())
+    }
+
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        self.ask(move |reader| queries::after(&reader.connection, &mut reader.names, after, limit))
+    }
+
+    fn read_streams_after(
+        &self,
+        keys: &[StreamKey],
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_> {
+        let keys = keys.to_vec();
+        self.ask(move |reader| {
+            queries::streams_after(&reader.connection, &mut reader.names, &keys, after, limit)
+        })
+    }
+
+    fn streams_before(&self, before: Sequence, limit: usize) -> StreamsFuture<'_> {
+        self.ask(move |reader| {
+            queries::streams_before(&mut reader.connection, &mut reader.names, before, limit)
+        })
+    }
+
+    fn read_standing(&self) -> ReadFuture<'_> {
+        self.ask(|reader| queries::standing(&mut reader.connection, &mut reader.names))
+    }
+
+    fn tend(&self) -> Result<Tended, Error> {
+        let opened = self.opened()?;
+        let Role::Writes(keeper) = &opened.role else {
+            return Ok(Tended::default());
+        };
+        let abandoned = keeper
+            .desk
+            .writer()
+            .abandoned()
+            .map_err(|error| failed("read", &opened.path, error))?;
+        Ok(Tended {
+            abandoned,
+            reopened: Vec::new(),
+        })
+    }
+
+    fn follow(&self) -> Option<&dyn Follow> {
+        (self.access == Access::Read).then_some(self)
+    }
+}
+
+impl Follow for SqliteEventStore {
+    fn head(&self) -> HeadFuture<'_> {
+        self.ask(|reader| queries::head(&reader.connection))
+    }
+
+    fn heard(&self) -> Sequence {
+        self.opened
+            .get()
+            .map_or(Sequence::START, |opened| opened.shared.head())
+    }
+
+    fn wait_after(
+        &self,
+        after: Sequence,
+        limit: PageLimit,
+        patience: Duration,
+    ) -> Result<Vec<StoredEvent>, Error> {
+        let follower = self.follower()?;
+        follower.wait(&follower.all, patience, |reader| {
+            queries::after(&reader.connection, &mut reader.names, after, limit)
+        })
+    }
+
+    fn wait_streams(
+        &self,
+        places: &[(StreamKey, Sequence)],
+        every: Sequence,
+        patience: Duration,
+    ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
+        let follower = self.follower()?;
+        follower.wait(&follower.streams, patience, |reader| {
+            queries::news(&mut reader.connection, places, every)
+        })
+    }
+
+    fn interrupt(&self) {
+        if let Ok(follower) = self.follower() {
+            follower.interrupt();
+        }
+    }
+}

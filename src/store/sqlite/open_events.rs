@@ -1,0 +1,219 @@
+//! Which opening events are still open, in memory: what retention asks about each event that it takes. The file gets
+//! only the difference, every few thousand events, so that what opens and closes in between costs it nothing.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rusqlite::{Connection, params};
+
+use crate::{
+    log::retention::{RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX},
+    store::sqlite::convert::{int, number},
+};
+
+/// Whose token it is: a stream's number, or for an event of every stream the negative first sequence of its life,
+/// because each life counts such tokens anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PinKey {
+    pub(crate) owner: i64,
+    pub(crate) token: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Opened {
+    pub(crate) sequence: u64,
+    pub(crate) bytes: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct OpenSet {
+    by_key: HashMap<PinKey, Opened>,
+    by_sequence: BTreeMap<u64, PinKey>,
+    /// Bytes of those that retention has passed.
+    kept_bytes: u64,
+    /// Up to here, the file's table has all changes but those of `stale`.
+    checked: u64,
+    stale: Vec<PinKey>,
+}
+
+impl OpenSet {
+    /// Reads the table as of `checked`. What came after must be told to it again.
+    pub(crate) fn load(
+        connection: &Connection,
+        checked: u64,
+        oldest: u64,
+    ) -> rusqlite::Result<Self> {
+        let mut set = Self {
+            checked,
+            ..Self::default()
+        };
+        let mut statement =
+            connection.prepare_cached("SELECT owner, token, sequence, bytes FROM pinned")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let key = PinKey {
+                owner: row.get(0)?,
+                token: row.get::<_, i64>(1)?.cast_unsigned(),
+            };
+            let opened = Opened {
+                sequence: number(row.get(2)?),
+                bytes: number(row.get(3)?),
+            };
+            if opened.sequence < oldest {
+                set.kept_bytes += opened.bytes;
+            }
+            set.by_key.insert(key, opened);
+            set.by_sequence.insert(opened.sequence, key);
+        }
+        Ok(set)
+    }
+
+    pub(crate) fn checked(&self) -> u64 {
+        self.checked
+    }
+
+    /// Notes an opening event and returns the one that it replaces. Beyond the bound, it is retained like any other.
+    pub(crate) fn open(&mut self, key: PinKey, opened: Opened, oldest: u64) -> Option<Opened> {
+        if self.by_key.len() >= RETENTION_PINNED_EVENTS_MAX {
+            return None;
+        }
+        let replaced = self.close(key, oldest);
+        self.by_key.insert(key, opened);
+        self.by_sequence.insert(opened.sequence, key);
+        replaced
+    }
+
+    pub(crate) fn close(&mut self, key: PinKey, oldest: u64) -> Option<Opened> {
+        let closed = self.by_key.remove(&key)?;
+        self.by_sequence.remove(&closed.sequence);
+        if closed.sequence < oldest {
+            self.kept_bytes = self.kept_bytes.saturating_sub(closed.bytes);
+        }
+        if closed.sequence <= self.checked {
+            self.stale.push(key);
+        }
+        Some(closed)
+    }
+
+    /// Whether retention, which is about to pass this event, must keep it.
+    pub(crate) fn keep(&mut self, sequence: u64) -> bool {
+        let Some(key) = self.by_sequence.get(&sequence).copied() else {
+            return false;
+        };
+        let bytes = self.by_key.get(&key).map_or(0, |opened| opened.bytes);
+        if self.kept_bytes + bytes > RETENTION_PINNED_BYTES_MAX as u64 {
+            // It is not passed yet, so its bytes do not count yet.
+            self.close(key, sequence);
+            return false;
+        }
+        self.kept_bytes += bytes;
+        true
+    }
+
+    /// The open events before a sequence, oldest first.
+    pub(crate) fn before(&self, sequence: u64) -> impl Iterator<Item = (u64, PinKey)> {
+        self.within(0, sequence)
+    }
+
+    /// The open events in `first..end`, oldest first.
+    pub(crate) fn within(&self, first: u64, end: u64) -> impl Iterator<Item = (u64, PinKey)> {
+        self.by_sequence
+            .range(first..end.max(first))
+            .map(|(sequence, key)| (*sequence, *key))
+    }
+
+    /// Brings the file's table up to `head`.
+    pub(crate) fn checkpoint(
+        &mut self,
+        connection: &Connection,
+        head: u64,
+    ) -> rusqlite::Result<()> {
+        let mut delete =
+            connection.prepare_cached("DELETE FROM pinned WHERE owner = ?1 AND token = ?2")?;
+        for key in self.stale.drain(..) {
+            delete.execute(params![key.owner, key.token.cast_signed()])?;
+        }
+        let mut insert = connection.prepare_cached("INSERT INTO pinned VALUES(?1, ?2, ?3, ?4)")?;
+        for (sequence, key) in self.by_sequence.range(self.checked + 1..) {
+            let bytes = self.by_key.get(key).map_or(0, |opened| opened.bytes);
+            insert.execute(params![
+                key.owner,
+                key.token.cast_signed(),
+                int(*sequence),
+                int(bytes)
+            ])?;
+        }
+        self.checked = head;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(owner: i64, token: u64) -> PinKey {
+        PinKey { owner, token }
+    }
+
+    fn opened(sequence: u64) -> Opened {
+        Opened {
+            sequence,
+            bytes: 10,
+        }
+    }
+
+    fn table(connection: &Connection) -> Vec<(i64, i64, i64)> {
+        let mut statement = connection
+            .prepare("SELECT owner, token, sequence FROM pinned")
+            .unwrap();
+        let rows = statement
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn only_what_stays_open_reaches_the_table() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE pinned(owner, token, sequence, bytes, PRIMARY KEY(owner, token)) WITHOUT ROWID",
+            )
+            .unwrap();
+        let mut set = OpenSet::default();
+        assert_eq!(set.open(key(1, 7), opened(1), 1), None);
+        assert_eq!(set.open(key(1, u64::MAX), opened(2), 1), None);
+        assert_eq!(set.close(key(1, 7), 1), Some(opened(1)));
+        set.checkpoint(&connection, 2).unwrap();
+        assert_eq!(table(&connection), [(1, -1, 2)]);
+        assert_eq!(set.open(key(1, u64::MAX), opened(3), 1), Some(opened(2)));
+        assert_eq!(set.open(key(-1, 7), opened(4), 1), None);
+        set.checkpoint(&connection, 4).unwrap();
+        assert_eq!(table(&connection), [(-1, 7, 4), (1, -1, 3)]);
+        let read = OpenSet::load(&connection, 4, 4).unwrap();
+        assert_eq!(read.by_key, set.by_key);
+        assert_eq!(read.by_sequence, set.by_sequence);
+        assert_eq!(read.kept_bytes, 10);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_in_events_and_bytes() {
+        let mut set = OpenSet::default();
+        for token in 0..=RETENTION_PINNED_EVENTS_MAX as u64 {
+            set.open(key(1, token), opened(token + 1), 1);
+        }
+        assert_eq!(set.by_key.len(), RETENTION_PINNED_EVENTS_MAX);
+        assert!(!set.keep(RETENTION_PINNED_EVENTS_MAX as u64 + 1));
+        let large = Opened {
+            sequence: 1_000_000,
+            bytes: RETENTION_PINNED_BYTES_MAX as u64,
+        };
+        set.close(key(1, 1), 1);
+        set.open(key(1, 1), large, 1);
+        assert!(set.keep(1));
+        assert!(!set.keep(1_000_000));
+        assert_eq!(set.close(key(1, 1), 1), None);
+        assert_eq!(set.close(key(1, 0), 2), Some(opened(1)));
+        assert_eq!(set.kept_bytes, 0);
+    }
+}

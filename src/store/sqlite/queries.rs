@@ -1,0 +1,323 @@
+//! What readers ask for, in SQL. Every function is one snapshot of the file and costs what it returns, not what is
+//! beside it.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, HashSet},
+    ops::Range,
+};
+
+use bytes::Bytes;
+use rusqlite::{
+    Connection, Row, Rows, fallible_streaming_iterator::FallibleStreamingIterator as _, params,
+    types::FromSqlError,
+};
+
+use crate::{
+    log::{
+        batch::StoredEvent,
+        event::{Pin, StreamKey},
+    },
+    store::{
+        PageLimit, StoredStream,
+        sqlite::{
+            convert::{int, number},
+            state::{load_lives, unpack},
+            stream_ids::find,
+        },
+    },
+    wire::id::Sequence,
+};
+
+/// Names of streams that a reading connection remembers: 2 to the power of this.
+const NAMES_BITS: u32 = 12;
+
+/// The names of streams by number, each in the one slot that its number leads to; a number never changes its name.
+#[derive(Debug, Default)]
+pub(crate) struct KeyNames(Vec<Option<(i64, StreamKey)>>);
+
+impl KeyNames {
+    fn get(&mut self, connection: &Connection, stream: i64) -> rusqlite::Result<Option<StreamKey>> {
+        if stream == 0 {
+            return Ok(None);
+        }
+        if self.0.is_empty() {
+            self.0.resize(1 << NAMES_BITS, None);
+        }
+        // Fibonacci hashing (Knuth, TAOCP 3, section 6.4): neighbours do not share a slot.
+        let hash = stream.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let slot = self.0.get_mut((hash >> (u64::BITS - NAMES_BITS)) as usize);
+        if let Some(Some((known, key))) = slot
+            && *known == stream
+        {
+            return Ok(Some(*key));
+        }
+        let key = connection
+            .prepare_cached("SELECT key FROM stream WHERE first = ?1")?
+            .query_row([stream], |row| {
+                let bytes = row.get_ref(0)?.as_blob()?;
+                Ok(StreamKey::new(bytes).map_err(|error| FromSqlError::Other(Box::new(error)))?)
+            })?;
+        if let Some(slot) = slot {
+            *slot = Some((stream, key));
+        }
+        Ok(Some(key))
+    }
+}
+
+/// A page as it fills: the payloads of a page share one piece of memory.
+#[derive(Debug)]
+struct Page {
+    limit: PageLimit,
+    payloads: Vec<u8>,
+    events: Vec<(StoredEvent, Range<usize>)>,
+}
+
+impl Page {
+    fn new(limit: PageLimit) -> Self {
+        Self {
+            limit,
+            payloads: Vec::with_capacity(limit.bytes.min(64 * 1024)),
+            events: Vec::with_capacity(limit.events.min(256)),
+        }
+    }
+
+    /// Takes the event `sequence, stream, name, pin, token, payload`; whether there is room for more.
+    fn take(
+        &mut self,
+        connection: &Connection,
+        names: &mut KeyNames,
+        row: &Row<'_>,
+    ) -> rusqlite::Result<bool> {
+        let payload = row.get_ref(5)?.as_blob()?;
+        let start = self.payloads.len();
+        let fits =
+            self.events.len() < self.limit.events && start + payload.len() <= self.limit.bytes;
+        if !fits && !self.events.is_empty() {
+            return Ok(false);
+        }
+        self.payloads.extend_from_slice(payload);
+        let event = StoredEvent {
+            sequence: Sequence::new(number(row.get(0)?)),
+            name: row.get(2)?,
+            key: names.get(connection, row.get(1)?)?,
+            pin: unpack(row.get(3)?, row.get(4)?),
+            payload: Bytes::new(),
+        };
+        self.events.push((event, start..self.payloads.len()));
+        Ok(self.events.len() < self.limit.events)
+    }
+
+    fn finish(self) -> Vec<StoredEvent> {
+        let payloads = Bytes::from(self.payloads);
+        self.events
+            .into_iter()
+            .map(|(event, range)| StoredEvent {
+                payload: payloads.slice(range),
+                ..event
+            })
+            .collect()
+    }
+}
+
+pub(crate) fn after(
+    connection: &Connection,
+    names: &mut KeyNames,
+    after: Sequence,
+    limit: PageLimit,
+) -> rusqlite::Result<Vec<StoredEvent>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT sequence, stream, name, pin, token, payload
+         FROM event WHERE sequence > ?1 ORDER BY sequence",
+    )?;
+    let mut rows = statement.query([int(after.get())])?;
+    let mut page = Page::new(limit);
+    while let Some(row) = rows.next()? {
+        if !page.take(connection, names, row)? {
+            break;
+        }
+    }
+    Ok(page.finish())
+}
+
+/// Merges the streams, each by its own walk through the index, so that no more is read than is returned, but for one
+/// event of each.
+pub(crate) fn streams_after(
+    connection: &Connection,
+    names: &mut KeyNames,
+    keys: &[StreamKey],
+    after: Sequence,
+    limit: PageLimit,
+) -> rusqlite::Result<Vec<StoredEvent>> {
+    // One look at the file: a walk that begins later would not see what the first one has passed by then.
+    let snapshot = connection.unchecked_transaction()?;
+    let mut numbers = vec![0];
+    for key in keys {
+        numbers.extend(find(&snapshot, key)?);
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut walks = Vec::with_capacity(numbers.len());
+    for _ in &numbers {
+        walks.push(snapshot.prepare_cached(
+            "SELECT sequence, stream, name, pin, token, payload
+             FROM event WHERE stream = ?1 AND sequence > ?2 ORDER BY sequence",
+        )?);
+    }
+    let mut rows: Vec<Rows<'_>> = Vec::with_capacity(numbers.len());
+    for (walk, number) in walks.iter_mut().zip(&numbers) {
+        rows.push(walk.query(params![number, int(after.get())])?);
+    }
+    let mut next = BinaryHeap::with_capacity(rows.len());
+    for (place, rows) in rows.iter_mut().enumerate() {
+        if let Some(row) = rows.next()? {
+            next.push(Reverse((row.get::<_, i64>(0)?, place)));
+        }
+    }
+    let mut page = Page::new(limit);
+    while let Some(Reverse((_, place))) = next.pop() {
+        let Some(rows) = rows.get_mut(place) else {
+            break;
+        };
+        if let Some(row) = rows.get()
+            && !page.take(&snapshot, names, row)?
+        {
+            break;
+        }
+        if let Some(row) = rows.next()? {
+            next.push(Reverse((row.get::<_, i64>(0)?, place)));
+        }
+    }
+    Ok(page.finish())
+}
+
+/// The streams whose first kept event is before a sequence, newest first.
+pub(crate) fn streams_before(
+    connection: &mut Connection,
+    names: &mut KeyNames,
+    before: Sequence,
+    limit: usize,
+) -> rusqlite::Result<Vec<StoredStream>> {
+    let snapshot = connection.transaction()?;
+    let mut statement = snapshot.prepare_cached(
+        "SELECT first, first AS stream FROM stream
+         WHERE first < ?1 AND first >= (SELECT oldest FROM state)
+         UNION ALL SELECT first, stream FROM shifted WHERE first < ?1
+         ORDER BY 1 DESC LIMIT ?2",
+    )?;
+    let mut last = snapshot.prepare_cached("SELECT max(sequence) FROM event WHERE stream = ?1")?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![int(before.get()), limit])?;
+    let mut streams = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (first, stream) = (row.get(0)?, row.get(1)?);
+        let last: Option<i64> = last.query_row([stream], |row| row.get(0))?;
+        if let Some(key) = names.get(&snapshot, stream)? {
+            streams.push(StoredStream {
+                key,
+                first: Sequence::new(number(first)),
+                last: Sequence::new(number(last.unwrap_or(first))),
+            });
+        }
+    }
+    Ok(streams)
+}
+
+/// The opening events of every stream that are still open: those in the table, and what came after it was written.
+pub(crate) fn standing(
+    connection: &mut Connection,
+    names: &mut KeyNames,
+) -> rusqlite::Result<Vec<StoredEvent>> {
+    let snapshot = connection.transaction()?;
+    let lives = load_lives(&snapshot)?;
+    let mut open: HashMap<(i64, u64), u64> = HashMap::new();
+    {
+        let mut statement =
+            snapshot.prepare_cached("SELECT owner, token, sequence FROM pinned WHERE owner < 0")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let token = row.get::<_, i64>(1)?.cast_unsigned();
+            open.insert((row.get(0)?, token), number(row.get(2)?));
+        }
+        let mut statement = snapshot.prepare_cached(
+            "SELECT sequence, pin, token FROM event WHERE stream = 0
+             AND sequence > (SELECT checked FROM state) AND pin IS NOT NULL ORDER BY sequence",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let sequence = number(row.get(0)?);
+            let begun = lives.partition_point(|past| past.life.first.get() <= sequence);
+            let life = lives.get(begun.saturating_sub(1));
+            let owner = life.map_or(-1, |past| -int(past.life.first.get()));
+            match unpack(row.get(1)?, row.get(2)?) {
+                Pin::Open(token) => drop(open.insert((owner, token), sequence)),
+                Pin::Close(token) => drop(open.remove(&(owner, token))),
+                Pin::None => {}
+            }
+        }
+    }
+    let mut sequences: Vec<u64> = open.into_values().collect();
+    sequences.sort_unstable();
+    let mut standing = Vec::new();
+    for sequence in sequences {
+        standing.extend(event_at(&snapshot, names, sequence)?);
+    }
+    Ok(standing)
+}
+
+/// Returns one event, or `None` when it is gone.
+pub(crate) fn event_at(
+    connection: &Connection,
+    names: &mut KeyNames,
+    sequence: u64,
+) -> rusqlite::Result<Option<StoredEvent>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT sequence, stream, name, pin, token, payload FROM event WHERE sequence = ?1",
+    )?;
+    let mut rows = statement.query([int(sequence)])?;
+    let mut page = Page::new(PageLimit {
+        events: 1,
+        bytes: 0,
+    });
+    if let Some(row) = rows.next()? {
+        page.take(connection, names, row)?;
+    }
+    Ok(page.finish().pop())
+}
+
+/// The sequence of the newest event ever kept.
+pub(crate) fn head(connection: &Connection) -> rusqlite::Result<Sequence> {
+    connection
+        .prepare_cached("SELECT head FROM state")?
+        .query_row([], |row| row.get(0).map(number).map(Sequence::new))
+}
+
+/// Which of these streams have an event after their place, and whether every stream has one.
+pub(crate) fn news(
+    connection: &mut Connection,
+    places: &[(StreamKey, Sequence)],
+    every: Sequence,
+) -> rusqlite::Result<Vec<(Option<StreamKey>, Sequence)>> {
+    let snapshot = connection.transaction()?;
+    let newest = |stream: i64, after: Sequence| -> rusqlite::Result<Option<Sequence>> {
+        let mut statement =
+            snapshot.prepare_cached("SELECT max(sequence) FROM event WHERE stream = ?1")?;
+        let newest: Option<i64> = statement.query_row([stream], |row| row.get(0))?;
+        let newest = newest.map_or(Sequence::START, |newest| Sequence::new(number(newest)));
+        Ok((newest > after).then_some(newest))
+    };
+    let mut news = Vec::new();
+    if let Some(newest) = newest(0, every)? {
+        news.push((None, newest));
+    }
+    let mut seen = HashSet::with_capacity(places.len());
+    for (key, after) in places {
+        if let Some(stream) = find(&snapshot, key)?
+            && let Some(newest) = newest(stream, *after)?
+            && seen.insert(*key)
+        {
+            news.push((Some(*key), newest));
+        }
+    }
+    Ok(news)
+}

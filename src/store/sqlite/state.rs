@@ -1,0 +1,256 @@
+//! What the writer knows of its file without asking it: counts, lives, what is open. It is read once at opening, from
+//! a few thousand rows whatever the size of the log, and again after a transaction that failed.
+
+use rusqlite::{Connection, params, types::FromSqlError};
+
+use crate::{
+    log::{
+        batch::BatchRecord,
+        dedup::Kept,
+        event::{Pin, StreamKey},
+    },
+    store::{
+        Life,
+        sqlite::{
+            convert::{int, number},
+            open_events::{OpenSet, Opened, PinKey},
+            stream_ids::Streams,
+        },
+    },
+    wire::id::{Epoch, Sequence},
+};
+
+/// Events after which the table of open events is brought up to date: what opening has to read again.
+const CHECKPOINT_EVENTS: u64 = 4_096;
+/// What an event counts beside its name and payload: the rest of its frame, or of its rows in the file.
+pub(crate) const EVENT_BYTES: u64 = 40;
+
+/// One life of the log, and when its last batch was committed, once it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PastLife {
+    pub(crate) life: Life,
+    pub(crate) heard: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Books {
+    pub(crate) head: u64,
+    pub(crate) oldest: u64,
+    /// Kept events, and what they count against the bound on bytes; those below `oldest` do not.
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
+    /// When the newest batch was committed.
+    pub(crate) heard: u64,
+    pub(crate) open: OpenSet,
+    pub(crate) streams: Streams,
+    /// Oldest first.
+    pub(crate) lives: Vec<PastLife>,
+    /// Until when events belong to the newest moment.
+    pub(crate) moment_until: u64,
+    /// Before this, nothing becomes too old.
+    pub(crate) expires: u64,
+}
+
+impl Books {
+    pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut books = connection.query_row(
+            "SELECT head, oldest, events, bytes, heard, checked FROM state",
+            [],
+            |row| {
+                let count = |index| row.get(index).map(number);
+                let (oldest, checked) = (count(1)?, count(5)?);
+                Ok(Self {
+                    head: count(0)?,
+                    oldest,
+                    events: count(2)?,
+                    bytes: count(3)?,
+                    heard: count(4)?,
+                    open: OpenSet::load(connection, checked, oldest)?,
+                    streams: Streams::default(),
+                    lives: load_lives(connection)?,
+                    moment_until: 0,
+                    expires: 0,
+                })
+            },
+        )?;
+        books.moment_until = connection
+            .query_row(
+                "SELECT until FROM moment ORDER BY sequence DESC LIMIT 1",
+                [],
+                |row| row.get(0).map(number),
+            )
+            .or_else(|error| match error {
+                rusqlite::Error::QueryReturnedNoRows => Ok(0),
+                other => Err(other),
+            })?;
+        books.replay_pins(connection)?;
+        Ok(books)
+    }
+
+    /// Applies the pins of the events that came after the table of open ones was written.
+    fn replay_pins(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached(
+            "SELECT sequence, stream, pin, token, octet_length(name) + octet_length(payload)
+             FROM event WHERE sequence > ?1 AND pin IS NOT NULL ORDER BY sequence",
+        )?;
+        let mut rows = statement.query([int(self.open.checked())])?;
+        while let Some(row) = rows.next()? {
+            let pin = unpack(row.get(2)?, row.get(3)?);
+            let bytes = number(row.get(4)?) + EVENT_BYTES;
+            self.pin(row.get(1)?, pin, number(row.get(0)?), bytes);
+        }
+        Ok(())
+    }
+
+    /// Notes what an event opens or closes, and returns the opening event that is open no more.
+    pub(crate) fn pin(
+        &mut self,
+        stream: i64,
+        pin: Pin,
+        sequence: u64,
+        bytes: u64,
+    ) -> Option<(PinKey, Opened)> {
+        let (Pin::Open(token) | Pin::Close(token)) = pin else {
+            return None;
+        };
+        let owner = if stream == 0 {
+            self.life_of(sequence)
+                .map_or(-1, |life| -int(life.first.get()))
+        } else {
+            stream
+        };
+        let key = PinKey { owner, token };
+        let gone = match pin {
+            Pin::Open(_) => self.open.open(key, Opened { sequence, bytes }, self.oldest),
+            _ => self.open.close(key, self.oldest),
+        };
+        gone.map(|gone| (key, gone))
+    }
+
+    fn life_of(&self, sequence: u64) -> Option<Life> {
+        let place = self.life_index(sequence)?;
+        self.lives.get(place).map(|past| past.life)
+    }
+
+    /// The place of the life that gave this number.
+    pub(crate) fn life_index(&self, sequence: u64) -> Option<usize> {
+        let begun = self
+            .lives
+            .partition_point(|past| past.life.first.get() <= sequence);
+        begun.checked_sub(1)
+    }
+
+    /// Writes down what changed in a transaction, at its end.
+    pub(crate) fn save(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let checked = self.open.checked();
+        // Invariant: every event after `checked` is in the file, so that what it closes is known at the next opening.
+        if self.head >= checked + CHECKPOINT_EVENTS || self.oldest > checked + 1 {
+            self.open.checkpoint(connection, self.head)?;
+        }
+        connection
+            .prepare_cached(
+                "UPDATE state SET head = ?1, oldest = ?2, events = ?3, bytes = ?4, heard = ?5, checked = ?6",
+            )?
+            .execute(params![
+                int(self.head),
+                int(self.oldest),
+                int(self.events),
+                int(self.bytes),
+                int(self.heard),
+                int(self.open.checked())
+            ])?;
+        Ok(())
+    }
+}
+
+/// Reads the lives, oldest first.
+pub(crate) fn load_lives(connection: &Connection) -> rusqlite::Result<Vec<PastLife>> {
+    let mut statement =
+        connection.prepare_cached("SELECT first, epoch, heard FROM life ORDER BY first")?;
+    let lives = statement.query_map([], |row| {
+        let epoch: String = row.get(1)?;
+        let epoch: Epoch = epoch
+            .parse()
+            .map_err(|error| FromSqlError::Other(Box::new(error)))?;
+        Ok(PastLife {
+            life: Life {
+                epoch,
+                first: Sequence::new(number(row.get(0)?)),
+            },
+            heard: row.get::<_, Option<i64>>(2)?.map_or(0, number),
+        })
+    })?;
+    lives.collect()
+}
+
+// What stands in the column of the pin; an index knows the ones that are to be kept only once.
+const OPENS: i64 = 1;
+const CLOSES: i64 = 2;
+const ONCE: i64 = 2;
+
+/// A pin as it stands in its two columns.
+pub(crate) fn pack(record: &BatchRecord<'_>) -> (Option<i64>, Option<i64>) {
+    let once = if record.is_once() { ONCE } else { 0 };
+    match record.pin() {
+        Pin::None => (None, None),
+        Pin::Open(token) => (Some(OPENS + once), Some(token.cast_signed())),
+        Pin::Close(token) => (Some(CLOSES + once), Some(token.cast_signed())),
+    }
+}
+
+/// What is kept of a token whose events must be kept only once.
+pub(crate) fn kept_once(
+    connection: &Connection,
+    key: &StreamKey,
+    token: u64,
+) -> rusqlite::Result<Kept> {
+    let mut statement = connection.prepare_cached(
+        "SELECT pin FROM event WHERE stream = (SELECT first FROM stream WHERE key = ?1)
+         AND token = ?2 AND pin >= 3",
+    )?;
+    let mut rows = statement.query(params![key.as_bytes(), token.cast_signed()])?;
+    let mut kept = Kept::default();
+    while let Some(row) = rows.next()? {
+        if row.get::<_, i64>(0)? == CLOSES + ONCE {
+            kept.closing = true;
+        } else {
+            kept.opening = true;
+        }
+    }
+    Ok(kept)
+}
+
+pub(crate) fn unpack(pin: Option<i64>, token: Option<i64>) -> Pin {
+    let token = token.unwrap_or_default().cast_unsigned();
+    match pin {
+        Some(1 | 3) => Pin::Open(token),
+        Some(2 | 4) => Pin::Close(token),
+        _ => Pin::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::batch::Batch;
+
+    #[test]
+    fn every_pin_comes_back_from_its_columns() {
+        let key = StreamKey::new("a").unwrap();
+        for pin in [
+            Pin::None,
+            Pin::Open(0),
+            Pin::Open(u64::MAX),
+            Pin::Close(1 << 63),
+        ] {
+            let mut batch = Batch::default();
+            batch.push("note", Some(key), pin, |_| {});
+            batch.push("note", Some(key), pin, |_| {});
+            batch.mark_once();
+            for record in batch.iter() {
+                let (kind, token) = pack(&record);
+                assert_eq!(unpack(kind, token), pin);
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! How long spans of one name usually take: a small histogram for each service and name, bounded in number.
+//!
+//! Buckets grow by a sixteenth of a power of two, so a quantile is right within 3.2 % of its value.
+
+use std::sync::Arc;
+
+use crate::util::hash::Map;
+
+/// Names, over all services, whose durations are remembered. Further names are not counted.
+pub const DURATION_NAMES_MAX: usize = 4096;
+
+const SUB_BUCKETS: u32 = 16;
+
+#[derive(Debug, Default)]
+pub(crate) struct Durations {
+    /// The places of the histograms.
+    by_service: Map<Arc<str>, Map<Arc<str>, usize>>,
+    histograms: Vec<Histogram>,
+    recent: Recent,
+}
+
+/// Places of the histograms that were looked up lately, by the address of the name: names are shared, so most ends are
+/// found here, without a look at their texts.
+#[derive(Debug, Default)]
+struct Recent(Vec<Option<Found>>);
+
+/// A service, a name, and where its histogram is.
+type Found = (Arc<str>, Arc<str>, usize);
+
+impl Recent {
+    const PLACES: usize = 64;
+
+    fn find(&self, service: &Arc<str>, name: &Arc<str>) -> Option<usize> {
+        let (known_service, known_name, at) = self.0.get(Self::place(name))?.as_ref()?;
+        let is_it = Arc::ptr_eq(known_service, service) && Arc::ptr_eq(known_name, name);
+        is_it.then_some(*at)
+    }
+
+    fn keep(&mut self, service: &Arc<str>, name: &Arc<str>, at: usize) {
+        self.0.resize(Self::PLACES, None);
+        if let Some(place) = self.0.get_mut(Self::place(name)) {
+            *place = Some((Arc::clone(service), Arc::clone(name), at));
+        }
+    }
+
+    fn place(name: &Arc<str>) -> usize {
+        name.as_ptr() as usize / 32 % Self::PLACES
+    }
+}
+
+/// Counts of durations, in nanoseconds.
+#[derive(Debug, Default)]
+struct Histogram {
+    count: u64,
+    /// Bucket and count, ascending; most names use a handful.
+    buckets: Vec<(u32, u64)>,
+}
+
+/// What is known of the durations of one name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Quantiles {
+    pub(crate) count: u64,
+    pub(crate) p50: Option<u64>,
+    pub(crate) p95: Option<u64>,
+}
+
+impl Durations {
+    pub(crate) fn record(&mut self, service: &Arc<str>, name: &Arc<str>, nanos: u64) {
+        let at = self.recent.find(service, name);
+        let at = at.or_else(|| self.place(service, name));
+        if let Some(histogram) = at.and_then(|at| self.histograms.get_mut(at)) {
+            histogram.record(nanos);
+        }
+    }
+
+    /// The place of the histogram, which is made when it is not there yet and there is room.
+    fn place(&mut self, service: &Arc<str>, name: &Arc<str>) -> Option<usize> {
+        let names = self.by_service.get(service);
+        let at = match names.and_then(|names| names.get(name)) {
+            Some(at) => *at,
+            None if self.histograms.len() < DURATION_NAMES_MAX => {
+                let at = self.histograms.len();
+                self.histograms.push(Histogram::default());
+                let names = self.by_service.entry(Arc::clone(service)).or_default();
+                names.insert(Arc::clone(name), at);
+                at
+            }
+            None => return None,
+        };
+        self.recent.keep(service, name, at);
+        Some(at)
+    }
+
+    pub(crate) fn quantiles(&self, service: &str, name: &str) -> Quantiles {
+        self.by_service
+            .get(service)
+            .and_then(|names| self.histograms.get(*names.get(name)?))
+            .map_or(Quantiles::default(), |histogram| Quantiles {
+                count: histogram.count,
+                p50: histogram.quantile(50),
+                p95: histogram.quantile(95),
+            })
+    }
+}
+
+impl Histogram {
+    fn record(&mut self, nanos: u64) {
+        self.count += 1;
+        let bucket = bucket_of(nanos);
+        match self
+            .buckets
+            .binary_search_by_key(&bucket, |(bucket, _)| *bucket)
+        {
+            Ok(at) => {
+                if let Some((_, count)) = self.buckets.get_mut(at) {
+                    *count += 1;
+                }
+            }
+            Err(at) => self.buckets.insert(at, (bucket, 1)),
+        }
+    }
+
+    /// The middle of the bucket that holds the nearest rank.
+    fn quantile(&self, percent: u64) -> Option<u64> {
+        let rank = (self.count * percent).div_ceil(100).max(1);
+        let mut seen = 0;
+        self.buckets.iter().find_map(|(bucket, count)| {
+            seen += count;
+            (seen >= rank).then(|| middle_of(*bucket))
+        })
+    }
+}
+
+fn bucket_of(nanos: u64) -> u32 {
+    if nanos < u64::from(SUB_BUCKETS) {
+        return u32::try_from(nanos).unwrap_or_default();
+    }
+    let log = nanos.ilog2();
+    let sub = u32::try_from((nanos >> (log - 4)) & 15).unwrap_or_default();
+    (log - 3) * SUB_BUCKETS + sub
+}
+
+fn middle_of(bucket: u32) -> u64 {
+    if bucket < SUB_BUCKETS {
+        return bucket.into();
+    }
+    let log = bucket / SUB_BUCKETS + 3;
+    let low = (16 + u64::from(bucket % SUB_BUCKETS)) << (log - 4);
+    low + (1_u64 << (log - 4)) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_right_within_their_bound() {
+        let mut durations = Durations::default();
+        for nanos in 1..=10_000_u64 {
+            durations.record(&"shop".into(), &"checkout".into(), nanos * 1000);
+        }
+        let quantiles = durations.quantiles("shop", "checkout");
+        assert_eq!(quantiles.count, 10_000);
+        for (value, exact) in [(quantiles.p50, 5_000_000_u64), (quantiles.p95, 9_500_000)] {
+            let error = value.unwrap().abs_diff(exact);
+            assert!(error * 1000 <= exact * 32, "{value:?} for {exact}");
+        }
+        assert_eq!(durations.quantiles("shop", "other"), Quantiles::default());
+    }
+
+    #[test]
+    fn every_duration_has_a_bucket_whose_middle_is_near() {
+        for nanos in [0, 1, 15, 16, 17, 1000, u64::from(u32::MAX), u64::MAX / 2] {
+            let middle = middle_of(bucket_of(nanos));
+            assert!(middle.abs_diff(nanos) <= nanos / 16, "{nanos} {middle}");
+        }
+    }
+
+    #[test]
+    fn names_beyond_the_bound_are_not_counted() {
+        let mut durations = Durations::default();
+        for number in 0..=DURATION_NAMES_MAX {
+            durations.record(&"shop".into(), &number.to_string().into(), 1);
+        }
+        assert_eq!(
+            durations
+                .quantiles("shop", &DURATION_NAMES_MAX.to_string())
+                .count,
+            0
+        );
+        assert_eq!(durations.quantiles("shop", "0").count, 1);
+    }
+}

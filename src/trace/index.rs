@@ -1,0 +1,560 @@
+//! All traces at a glance: written by the worker before the events are visible, read by the list routes. Bounded by
+//! what the log retains: a trace goes when its last event goes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::{
+    log::event::StreamKey,
+    trace::{
+        durations::{Durations, Quantiles},
+        search::TraceFilter,
+        state::{Change, Fact, Outcome, Summary, Trace},
+    },
+    util::{
+        hash::Map,
+        sync::{read, write},
+        time::Timestamp,
+    },
+    wire::id::EventId,
+};
+
+pub(crate) use crate::trace::state::KnownSpan;
+
+#[derive(Debug, Default)]
+pub(crate) struct TraceIndex {
+    state: RwLock<State>,
+    /// Counts changes, so that a viewer knows what it has not seen.
+    version: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Boxed, so that the table is small: ids come and go by chance all over it.
+    traces: Map<[u8; 16], Box<Entry>>,
+    /// By first event: the order of the list.
+    order: BTreeMap<u64, [u8; 16]>,
+    open: BTreeSet<u64>,
+    durations: Durations,
+    /// All traces are here that begin with this event or a later one.
+    from: u64,
+    /// Entries of traces that were forgotten, for those that come: where traces come and go with every event, their memory
+    /// is at hand then, and fetching it is most of what they cost.
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+    spare: Vec<Box<Entry>>,
+}
+
+/// How many of them are kept.
+const SPARE_MAX: usize = 2048;
+
+/// What an index is to know, before it does.
+#[derive(Debug, Default)]
+pub(crate) struct Draft(State);
+
+impl Draft {
+    /// Of all traces that begin with the event `from` or later, and of some older ones.
+    pub(crate) fn new(from: u64) -> Self {
+        Self(State {
+            from,
+            ..State::default()
+        })
+    }
+
+    /// Takes in facts with their places in the log.
+    pub(crate) fn apply(&mut self, facts: impl Iterator<Item = (u64, Fact)>) {
+        for (sequence, fact) in facts {
+            self.0.apply(sequence, &fact, 0);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    trace: Trace,
+    version: u64,
+}
+
+/// One page of the list.
+#[derive(Debug, Default)]
+pub(crate) struct TracePage {
+    /// Newest first, each with its first event.
+    pub(crate) traces: Vec<(u64, Summary)>,
+    /// Where the next page begins, if there is more.
+    pub(crate) next: Option<u64>,
+}
+
+/// Where a viewer's newest traces end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Older {
+    /// Before this event, the index knows more.
+    Indexed(u64),
+    /// Before this event, only the store may.
+    Stored(u64),
+}
+
+/// What changed for one viewer of the live list.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    pub(crate) traces: Vec<Summary>,
+    pub(crate) removed: Vec<[u8; 16]>,
+    /// The event before which there may be traces that are not among the newest.
+    pub(crate) older: Older,
+}
+
+/// What one viewer of the live list has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Viewed {
+    version: u64,
+    /// Traces that were last sent, and whether they were open then.
+    sent: Map<[u8; 16], bool>,
+}
+
+impl TraceIndex {
+    /// Takes in facts with their places in the log.
+    pub(crate) fn apply(&self, facts: impl Iterator<Item = (u64, Fact)>) {
+        // Under the lock: in a log that others append to as well, two threads learn of events.
+        let mut state = write(&self.state);
+        let version = self.version.load(Ordering::Acquire) + 1;
+        for (sequence, fact) in facts {
+            state.apply(sequence, &fact, version);
+        }
+        self.version.store(version, Ordering::Release);
+    }
+
+    /// Traces from before this event that something is open in.
+    pub(crate) fn open_traces(&self, before: u64, limit: usize) -> Vec<[u8; 16]> {
+        let state = read(&self.state);
+        let open = state.open.range(..before).take(limit);
+        open.filter_map(|first| state.order.get(first))
+            .copied()
+            .collect()
+    }
+
+    /// Knows from now on what the draft does, and nothing else.
+    pub(crate) fn adopt(&self, Draft(mut learnt): Draft) {
+        let mut state = write(&self.state);
+        let version = self.version.load(Ordering::Acquire) + 1;
+        for entry in learnt.traces.values_mut() {
+            entry.version = version;
+        }
+        *state = learnt;
+        self.version.store(version, Ordering::Release);
+    }
+
+    /// Forgets traces of which the log holds nothing any more.
+    pub(crate) fn forget(&self, keys: &[StreamKey]) {
+        if keys.is_empty() {
+            return;
+        }
+        let ids = keys
+            .iter()
+            .filter_map(|key| <[u8; 16]>::try_from(key.as_bytes()).ok());
+        let mut state = write(&self.state);
+        let version = self.version.load(Ordering::Acquire) + 1;
+        state.forget(ids);
+        self.version.store(version, Ordering::Release);
+    }
+
+    /// Whether the trace is complete and a reader at `after` has read all of it.
+    pub(crate) fn is_complete(&self, id: [u8; 16], after: u64) -> bool {
+        let state = read(&self.state);
+        let entry = state.traces.get(&id);
+        entry.is_some_and(|entry| entry.trace.last <= after && entry.trace.is_complete())
+    }
+
+    pub(crate) fn knows(&self, id: &[u8; 16]) -> bool {
+        read(&self.state).traces.contains_key(id)
+    }
+
+    /// What a span does; `None` when nothing is known of its trace.
+    pub(crate) fn span_state(&self, id: [u8; 16], span: [u8; 8]) -> Option<KnownSpan> {
+        let state = read(&self.state);
+        state
+            .traces
+            .get(&id)
+            .map(|entry| entry.trace.span_state(span))
+    }
+
+    pub(crate) fn summary(&self, id: [u8; 16], to_id: impl Fn(u64) -> EventId) -> Option<Summary> {
+        read(&self.state)
+            .traces
+            .get(&id)
+            .map(|entry| entry.trace.summary(id, to_id))
+    }
+
+    /// The newest traces that the filter accepts, from before the event `before` on.
+    pub(crate) fn page(
+        &self,
+        filter: &TraceFilter,
+        before: u64,
+        limit: usize,
+        to_id: impl Fn(u64) -> EventId,
+    ) -> TracePage {
+        let now = Timestamp::now();
+        let state = read(&self.state);
+        let mut traces = Vec::new();
+        let mut next = None;
+        for (first, id) in state.order.range(..before).rev() {
+            let Some(entry) = state.traces.get(id) else {
+                continue;
+            };
+            if !filter.accepts(id, &entry.trace, now) {
+                continue;
+            }
+            if traces.len() == limit {
+                // The next page begins before the last trace of this one.
+                next = Some(first + 1);
+                break;
+            }
+            traces.push((*first, entry.trace.summary(*id, &to_id)));
+        }
+        TracePage { traces, next }
+    }
+
+    /// What a viewer of the newest and of the open traces has not seen.
+    pub(crate) fn changes(
+        &self,
+        viewed: &mut Viewed,
+        filter: &TraceFilter,
+        limit: usize,
+        to_id: impl Fn(u64) -> EventId,
+    ) -> Changes {
+        let now = Timestamp::now();
+        let state = read(&self.state);
+        let version = self.version.load(Ordering::Acquire);
+        let wanted = |id: &[u8; 16]| {
+            state
+                .traces
+                .get(id)
+                .is_some_and(|entry| filter.accepts(id, &entry.trace, now))
+        };
+        let newest = state.order.iter().rev().filter(|(_, id)| wanted(id));
+        let newest = newest.map(|(first, id)| (*first, *id));
+        let mut newest: Vec<(u64, [u8; 16])> = newest.take(limit + 1).collect();
+        let has_older = newest.len() > limit;
+        newest.truncate(limit);
+        let older = match newest.last() {
+            Some((first, _)) if has_older => Older::Indexed(*first),
+            _ => Older::Stored(state.from),
+        };
+        let open = state.open.iter().filter_map(|first| state.order.get(first));
+        let open = open.filter(|id| wanted(id)).take(limit).copied();
+        let mut ids: Vec<[u8; 16]> = newest.into_iter().map(|(_, id)| id).chain(open).collect();
+        // A trace that ended or left the filter since it was sent is sent once more, or removed.
+        ids.extend(
+            viewed
+                .sent
+                .iter()
+                .filter(|(_, open)| **open)
+                .map(|(id, _)| *id),
+        );
+        let mut changes = Changes {
+            traces: Vec::new(),
+            removed: Vec::new(),
+            older,
+        };
+        let mut sent = Map::default();
+        sent.reserve(ids.len());
+        for id in ids {
+            let Some(entry) = state.traces.get(&id).filter(|_| wanted(&id)) else {
+                continue;
+            };
+            let is_new = sent.insert(id, entry.trace.is_open()).is_none();
+            if is_new && (entry.version > viewed.version || !viewed.sent.contains_key(&id)) {
+                changes.traces.push(entry.trace.summary(id, &to_id));
+            }
+        }
+        let gone = |id: &&[u8; 16]| {
+            !sent.contains_key(*id) && (!state.traces.contains_key(*id) || !wanted(id))
+        };
+        changes.removed = viewed.sent.keys().filter(gone).copied().collect();
+        viewed.sent = sent;
+        viewed.version = version;
+        changes
+    }
+
+    pub(crate) fn quantiles(&self, service: &str, name: &str) -> Quantiles {
+        read(&self.state).durations.quantiles(service, name)
+    }
+}
+
+impl State {
+    fn forget(&mut self, ids: impl Iterator<Item = [u8; 16]>) {
+        // One step for all traces after another, as each has to fetch another part of an entry's memory: a processor does
+        // that for several at once if little stands between.
+        let gone: Vec<Box<Entry>> = ids.filter_map(|id| self.traces.remove(&id)).collect();
+        let firsts: Vec<(u64, bool)> = gone
+            .iter()
+            .map(|entry| (entry.trace.first, entry.trace.is_open()))
+            .collect();
+        for (first, is_open) in firsts {
+            self.from = self.from.max(first + 1);
+            self.order.remove(&first);
+            if is_open {
+                self.open.remove(&first);
+            }
+        }
+        if self.traces.is_empty() {
+            // Nothing comes: so the memory of all that was here can go.
+            self.traces = Map::default();
+            self.spare = Vec::new();
+            return;
+        }
+        let room = SPARE_MAX.saturating_sub(self.spare.len());
+        self.spare
+            .extend(gone.into_iter().take(room).map(|mut entry| {
+                entry.trace.let_go();
+                entry
+            }));
+    }
+
+    fn apply(&mut self, sequence: u64, fact: &Fact, version: u64) {
+        if let Change::Ended { begun, outcome } = &fact.change
+            && *outcome != Outcome::Lost
+        {
+            let nanos = fact.time.nanos().saturating_sub(begun.start.nanos());
+            self.durations.record(&begun.service, &begun.name, nanos);
+        }
+        let entry = self.traces.entry(fact.trace_id).or_insert_with(|| {
+            self.order.insert(sequence, fact.trace_id);
+            let entry = Entry {
+                trace: Trace::new(sequence),
+                version,
+            };
+            if let Some(mut spare) = self.spare.pop() {
+                *spare = entry;
+                spare
+            } else {
+                Box::new(entry)
+            }
+        });
+        entry.version = version;
+        let was_open = entry.trace.is_open();
+        entry.trace.apply(fact, sequence);
+        match (was_open, entry.trace.is_open()) {
+            (false, true) => drop(self.open.insert(entry.trace.first)),
+            (true, false) => drop(self.open.remove(&entry.trace.first)),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        trace::state::{TraceState, tests::Facts},
+        wire::id::Sequence,
+    };
+
+    fn id(sequence: u64) -> EventId {
+        EventId::new("k3x9q2a7".parse().unwrap(), Sequence::new(sequence))
+    }
+
+    fn start(index: &TraceIndex, trace: u8, sequence: u64) {
+        let time = sequence;
+        index.apply([(sequence, Facts { trace }.started(1, None, time))].into_iter());
+    }
+
+    fn end(index: &TraceIndex, trace: u8, sequence: u64) {
+        let times = [sequence, sequence + 1];
+        index.apply([(sequence, Facts { trace }.ended(1, None, times, Outcome::Ok))].into_iter());
+    }
+
+    fn forget(index: &TraceIndex, trace: u8) {
+        index.forget(&[StreamKey::new([trace; 16]).unwrap()]);
+    }
+
+    /// The traces by the byte that their id repeats.
+    fn traces(summaries: &[Summary]) -> Vec<u8> {
+        let first_byte = |summary: &Summary| {
+            let summary = serde_json::to_value(summary).unwrap();
+            u8::from_str_radix(summary["traceId"].as_str()?.get(..2)?, 16).ok()
+        };
+        summaries
+            .iter()
+            .map(|summary| first_byte(summary).unwrap())
+            .collect()
+    }
+
+    fn page(
+        index: &TraceIndex,
+        filter: &TraceFilter,
+        before: u64,
+        limit: usize,
+    ) -> (Vec<u8>, Option<u64>) {
+        let page = index.page(filter, before, limit, id);
+        let summaries: Vec<Summary> = page.traces.into_iter().map(|(_, one)| one).collect();
+        (traces(&summaries), page.next)
+    }
+
+    /// What a viewer of the newest two traces gets: updates, sorted, and removals.
+    fn look(index: &TraceIndex, viewed: &mut Viewed, filter: &TraceFilter) -> (Vec<u8>, Vec<u8>) {
+        let changes = index.changes(viewed, filter, 2, id);
+        let mut updated = traces(&changes.traces);
+        updated.sort_unstable();
+        let mut removed: Vec<u8> = changes.removed.iter().map(|id| id[0]).collect();
+        removed.sort_unstable();
+        (updated, removed)
+    }
+
+    #[test]
+    fn pages_hold_every_trace_once_newest_first() {
+        let index = TraceIndex::default();
+        for trace in 1..=7 {
+            start(&index, trace, u64::from(trace) * 10);
+        }
+        // A later event of a trace does not move it in the list.
+        end(&index, 2, 80);
+        let all = TraceFilter::default();
+        assert_eq!(page(&index, &all, u64::MAX, 3), (vec![7, 6, 5], Some(41)));
+        assert_eq!(page(&index, &all, 41, 3), (vec![4, 3, 2], Some(11)));
+        assert_eq!(page(&index, &all, 11, 3), (vec![1], None));
+        assert_eq!(
+            page(&index, &all, u64::MAX, 7),
+            (vec![7, 6, 5, 4, 3, 2, 1], None)
+        );
+        let ended = TraceFilter {
+            states: vec![TraceState::Ok],
+            ..TraceFilter::default()
+        };
+        assert_eq!(page(&index, &ended, u64::MAX, 3), (vec![2], None));
+    }
+
+    #[test]
+    fn a_trace_is_complete_only_for_who_has_read_all_of_it() {
+        let index = TraceIndex::default();
+        start(&index, 1, 10);
+        assert!(!index.is_complete([1; 16], 10), "it runs");
+        end(&index, 1, 12);
+        assert!(!index.is_complete([1; 16], 11), "its end is not read");
+        assert!(index.is_complete([1; 16], 12));
+        assert!(!index.is_complete([9; 16], 12), "nobody knows it");
+    }
+
+    #[test]
+    fn a_forgotten_trace_leaves_nothing_behind() {
+        let index = TraceIndex::default();
+        for trace in 1..=4 {
+            start(&index, trace, u64::from(trace));
+        }
+        end(&index, 1, 5);
+        for trace in 1..=4 {
+            forget(&index, trace);
+        }
+        forget(&index, 4);
+        let state = read(&index.state);
+        assert!(
+            state.traces.is_empty() && state.order.is_empty() && state.open.is_empty(),
+            "{state:?}"
+        );
+    }
+
+    #[test]
+    fn an_entry_that_is_used_again_knows_nothing_of_the_trace_before() {
+        let index = TraceIndex::default();
+        start(&index, 1, 1);
+        start(&index, 2, 2);
+        forget(&index, 2);
+        assert_eq!(read(&index.state).spare.len(), 1);
+        end(&index, 3, 5);
+        let fresh = TraceIndex::default();
+        end(&fresh, 3, 5);
+        let told = |index: &TraceIndex| serde_json::to_value(index.summary([3; 16], id)).unwrap();
+        assert_eq!(told(&index), told(&fresh));
+        assert!(index.is_complete([3; 16], 5));
+        forget(&index, 1);
+        forget(&index, 3);
+        assert_eq!(read(&index.state).spare.len(), 0, "nothing comes");
+    }
+
+    #[test]
+    fn a_viewer_gets_each_change_once() {
+        let index = TraceIndex::default();
+        let mut viewed = Viewed::default();
+        let all = TraceFilter::default();
+        start(&index, 1, 1);
+        start(&index, 2, 2);
+        assert_eq!(look(&index, &mut viewed, &all), (vec![1, 2], vec![]));
+        assert_eq!(look(&index, &mut viewed, &all), (vec![], vec![]));
+        end(&index, 2, 3);
+        assert_eq!(look(&index, &mut viewed, &all), (vec![2], vec![]));
+        assert_eq!(look(&index, &mut viewed, &all), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_viewer_learns_the_end_of_a_trace_that_left_the_newest() {
+        let index = TraceIndex::default();
+        let mut viewed = Viewed::default();
+        let all = TraceFilter::default();
+        start(&index, 1, 1);
+        assert_eq!(look(&index, &mut viewed, &all), (vec![1], vec![]));
+        // Two older open traces would be enough to fill the viewer's share of open ones: it keeps what it was shown.
+        for trace in 2..=9 {
+            start(&index, trace, u64::from(trace));
+            look(&index, &mut viewed, &all);
+        }
+        end(&index, 5, 20);
+        assert_eq!(
+            look(&index, &mut viewed, &all),
+            (vec![5], vec![]),
+            "neither among the newest nor the oldest open"
+        );
+        end(&index, 5, 21);
+        assert_eq!(
+            look(&index, &mut viewed, &all),
+            (vec![], vec![]),
+            "what is over and old is no longer followed"
+        );
+        assert_eq!(viewed.sent.len(), 8);
+    }
+
+    #[test]
+    fn a_viewer_is_told_what_is_forgotten_or_leaves_its_filter() {
+        let index = TraceIndex::default();
+        let mut viewed = Viewed::default();
+        let running = TraceFilter {
+            states: vec![TraceState::Running],
+            ..TraceFilter::default()
+        };
+        start(&index, 1, 1);
+        start(&index, 2, 2);
+        assert_eq!(look(&index, &mut viewed, &running), (vec![1, 2], vec![]));
+        end(&index, 1, 3);
+        assert_eq!(look(&index, &mut viewed, &running), (vec![], vec![1]));
+        forget(&index, 2);
+        assert_eq!(look(&index, &mut viewed, &running), (vec![], vec![2]));
+        assert_eq!(look(&index, &mut viewed, &running), (vec![], vec![]));
+        assert!(viewed.sent.is_empty());
+    }
+
+    #[test]
+    fn a_poisoned_lock_is_entered() {
+        let index = TraceIndex::default();
+        let poisoning = || {
+            let _guard = index.state.write();
+            panic!("a test poisons the lock");
+        };
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(poisoning)).unwrap_err();
+        start(&index, 1, 1);
+        assert_eq!(
+            page(&index, &TraceFilter::default(), u64::MAX, 3),
+            (vec![1], None)
+        );
+    }
+
+    #[test]
+    fn lost_ends_do_not_count_as_durations() {
+        let index = TraceIndex::default();
+        let facts = Facts { trace: 1 };
+        let lost = facts.ended(1, None, [1, 9], Outcome::Lost);
+        let real = facts.ended(1, None, [1, 2], Outcome::Ok);
+        index.apply([(1, facts.started(1, None, 1)), (2, lost), (3, real)].into_iter());
+        assert_eq!(index.quantiles("shop", "span1").count, 1);
+    }
+}

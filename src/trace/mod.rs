@@ -1,0 +1,15 @@
+//! What is known of traces while they run and after: index, summaries, search, durations.
+
+#![cfg_attr(
+    not(feature = "http"),
+    expect(dead_code, reason = "read over HTTP only")
+)]
+
+pub(crate) mod durations;
+pub(crate) mod index;
+pub(crate) mod interner;
+pub(crate) mod observer;
+pub(crate) mod parse;
+pub(crate) mod search;
+pub(crate) mod state;
+pub(crate) mod stored;

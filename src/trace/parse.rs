@@ -1,0 +1,264 @@
+//! Reads what `json.rs` wrote: for events that a program made itself, for routes that show a trace in another form,
+//! and for filters. Pure.
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::{
+    span::{
+        event::{SpanId, SpanKind, TraceId},
+        json,
+    },
+    trace::{
+        search,
+        state::{Begun, Change, Fact, Outcome},
+    },
+    util::time::Timestamp,
+};
+
+/// A stored event, as far as anything here asks.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Parsed {
+    #[serde(rename = "type")]
+    pub(crate) kind_of_event: String,
+    pub(crate) trace_id: Option<String>,
+    pub(crate) span_id: Option<String>,
+    #[serde(default)]
+    pub(crate) parent_span_id: Option<String>,
+    #[serde(default)]
+    pub(crate) parent_remote: bool,
+    #[serde(default)]
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) kind: String,
+    #[serde(default)]
+    pub(crate) process: String,
+    #[serde(default)]
+    pub(crate) service: String,
+    #[serde(default)]
+    pub(crate) scope: String,
+    #[serde(default)]
+    pub(crate) scope_version: Option<String>,
+    #[serde(default)]
+    pub(crate) status: Option<ParsedStatus>,
+    #[serde(default)]
+    pub(crate) attributes: serde_json::Map<String, Json>,
+    #[serde(default)]
+    pub(crate) attribute_types: serde_json::Map<String, Json>,
+    #[serde(default)]
+    pub(crate) resource: serde_json::Map<String, Json>,
+    #[serde(default)]
+    pub(crate) start_timestamp: Option<String>,
+    pub(crate) timestamp: String,
+    #[serde(default)]
+    pub(crate) events: Vec<ParsedMoment>,
+    #[serde(default)]
+    pub(crate) links: Vec<ParsedLink>,
+    #[serde(default)]
+    pub(crate) trace_state: Option<String>,
+    #[serde(default)]
+    pub(crate) dropped: Option<ParsedDropped>,
+    #[serde(default = "yes")]
+    pub(crate) sampled: bool,
+    #[serde(default)]
+    pub(crate) lost: Option<Json>,
+    #[serde(default)]
+    pub(crate) cancelled: bool,
+    #[serde(default)]
+    pub(crate) state: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ParsedStatus {
+    pub(crate) code: String,
+    #[serde(default)]
+    pub(crate) message: String,
+    #[serde(default)]
+    pub(crate) explicit: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ParsedMoment {
+    pub(crate) name: String,
+    pub(crate) timestamp: String,
+    #[serde(default)]
+    pub(crate) attributes: serde_json::Map<String, Json>,
+    #[serde(default)]
+    pub(crate) attribute_types: serde_json::Map<String, Json>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ParsedLink {
+    pub(crate) trace_id: String,
+    pub(crate) span_id: String,
+    #[serde(default)]
+    pub(crate) attributes: serde_json::Map<String, Json>,
+    #[serde(default)]
+    pub(crate) attribute_types: serde_json::Map<String, Json>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct ParsedDropped {
+    #[serde(default)]
+    pub(crate) attributes: u32,
+    #[serde(default)]
+    pub(crate) events: u32,
+    #[serde(default)]
+    pub(crate) links: u32,
+}
+
+fn yes() -> bool {
+    true
+}
+
+pub(crate) fn event(payload: &[u8]) -> Option<Parsed> {
+    serde_json::from_slice(payload).ok()
+}
+
+/// The raw `spanId` of a stored event, sharing its memory.
+#[cfg(feature = "http")]
+pub(crate) fn span_of(payload: &bytes::Bytes) -> Option<bytes::Bytes> {
+    let (_, value) = json::fields(payload).find(|(key, _)| *key == b"spanId")?;
+    Some(payload.slice_ref(value))
+}
+
+/// The raw ids of a stored event: of its trace, its span and that span's parent, in the order in which they stand in it.
+#[cfg(feature = "http")]
+pub(crate) fn ids_of(payload: &[u8]) -> Vec<&[u8]> {
+    let is_id = |key: &[u8]| matches!(key, b"traceId" | b"spanId" | b"parentSpanId");
+    let ids = json::fields(payload).filter(|(key, _)| is_id(key));
+    ids.map(|(_, value)| value).collect()
+}
+
+/// Whether a later end of a span takes the place of an earlier one: a lost end never that of a real one.
+#[cfg(feature = "http")]
+pub(crate) fn replaces(later: &[u8], earlier: &[u8]) -> bool {
+    !is_lost(later) || is_lost(earlier)
+}
+
+/// Whether an end is one that the log made itself, because the real one can no longer come.
+pub(crate) fn is_lost(payload: &[u8]) -> bool {
+    json::fields(payload).any(|(key, _)| key == b"lost")
+}
+
+/// What the index learns from a stored event; `None` for one that belongs to no trace.
+pub(crate) fn fact(payload: &[u8]) -> Option<Fact> {
+    let parsed = event(payload)?;
+    let trace_id = parsed
+        .trace_id
+        .as_ref()?
+        .parse::<TraceId>()
+        .ok()?
+        .to_bytes();
+    let span_id = parsed.span_id.as_ref()?.parse::<SpanId>().ok()?.to_bytes();
+    let time = Timestamp::parse(&parsed.timestamp)?;
+    let change = match parsed.kind_of_event.as_str() {
+        "started" => Change::Started(begun(&parsed, time)),
+        "ended" => {
+            let outcome = match (&parsed.lost, &parsed.status) {
+                (Some(_), _) => Outcome::Lost,
+                (None, _) if parsed.cancelled => Outcome::Cancelled,
+                (None, Some(status)) if status.code == "ERROR" => Outcome::Error,
+                _ => Outcome::Ok,
+            };
+            let start = parsed.start_timestamp.as_deref().and_then(Timestamp::parse);
+            Change::Ended {
+                begun: begun(&parsed, start.unwrap_or(time)),
+                outcome,
+            }
+        }
+        "updated" => match parsed.state.as_deref() {
+            Some(state) => Change::Waiting(state == "waiting"),
+            None => Change::Other,
+        },
+        _ => Change::Other,
+    };
+    Some(Fact {
+        trace_id,
+        span_id,
+        time,
+        change,
+    })
+}
+
+fn begun(parsed: &Parsed, start: Timestamp) -> Begun {
+    let bytes = |id: &String| id.parse().ok().map(SpanId::to_bytes);
+    Begun {
+        parent: parsed.parent_span_id.as_ref().and_then(bytes),
+        parent_remote: parsed.parent_remote,
+        name: Begun::text(&parsed.name).into(),
+        service: Begun::text(&parsed.service).into(),
+        kind: search::kind(&parsed.kind).unwrap_or(SpanKind::Internal),
+        start,
+        links: parsed
+            .links
+            .iter()
+            .filter_map(|link| link.trace_id.parse::<TraceId>().ok().map(TraceId::to_bytes))
+            .collect(),
+    }
+}
+
+/// When an event happened.
+pub(crate) fn timestamp(payload: &[u8]) -> Option<Timestamp> {
+    let (_, value) = json::fields(payload).find(|(key, _)| *key == b"timestamp")?;
+    let text = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    Timestamp::parse(std::str::from_utf8(text).ok()?)
+}
+
+/// The span that an event is about.
+pub(crate) fn span_id(payload: &[u8]) -> Option<SpanId> {
+    let (_, value) = json::fields(payload).find(|(key, _)| *key == b"spanId")?;
+    let text = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Whether an open span outlives its process.
+pub(crate) fn is_durable(payload: &[u8]) -> bool {
+    json::fields(payload).any(|(key, value)| key == b"durable" && value == b"true")
+}
+
+/// What a stream of events is narrowed to. Values of one list are alternatives; lists must all hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct EventFilter {
+    /// Raw JSON values, quotes included, as they stand in a payload.
+    pub(crate) services: Vec<Vec<u8>>,
+    pub(crate) names: Vec<Vec<u8>>,
+    pub(crate) kinds: Vec<Vec<u8>>,
+    pub(crate) errors: Vec<bool>,
+    pub(crate) types: Vec<String>,
+}
+
+impl EventFilter {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.services.is_empty()
+            && self.names.is_empty()
+            && self.kinds.is_empty()
+            && self.errors.is_empty()
+            && self.types.is_empty()
+    }
+
+    /// Whether an event of this name and payload is wanted. An event that lacks an asked-for field is not.
+    pub(crate) fn accepts(&self, name: &str, payload: &[u8]) -> bool {
+        if !self.types.is_empty() && !self.types.iter().any(|one| one == name) {
+            return false;
+        }
+        let one_of = |wanted: &[Vec<u8>], field: &[u8]| {
+            wanted.is_empty()
+                || json::fields(payload)
+                    .find(|(key, _)| *key == field)
+                    .is_some_and(|(_, value)| wanted.iter().any(|one| one == value))
+        };
+        let status = || {
+            let status = json::fields(payload).find(|(key, _)| *key == b"status")?.1;
+            Some(status.starts_with(b"{\"code\":\"ERROR\""))
+        };
+        one_of(&self.services, b"service")
+            && one_of(&self.names, b"name")
+            && one_of(&self.kinds, b"kind")
+            && (self.errors.is_empty()
+                || status().is_some_and(|error| self.errors.contains(&error)))
+    }
+}

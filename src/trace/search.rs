@@ -1,0 +1,493 @@
+//! What to ask of the list of traces: the search grammar of the dashboard, and the filters of the routes. Pure.
+//!
+//! Grammar: terms separated by blanks, all of which must hold. `text` and `"quoted text"` are looked for in name,
+//! services and trace id, of either case; `key:value` asks one property; `duration>10ms`, `spans>=5` and `errors<1`
+//! compare; a leading `-` turns a term round. A quote inside a term keeps its blanks (`name:"a b"`); a term that begins
+//! with one is only text, as are paths (`shop::cart`) and addresses. What cannot be read is refused with its place.
+//!
+//! The dashboard reads the same grammar for the spans of one trace, where every other key is that of an attribute, and
+//! for the rows it already has: `tests/search.json` holds both to one meaning.
+
+use std::{cmp::Ordering, collections::HashSet, sync::Arc};
+
+use crate::{
+    error::Error,
+    span::event::{SpanKind, TraceId},
+    trace::state::{Trace, TraceState},
+    util::time::Timestamp,
+};
+
+/// The longest search text, in bytes.
+pub(crate) const QUERY_BYTES_MAX: usize = 1024;
+
+/// What a list of traces is narrowed to. Values of one list are alternatives; lists must all hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TraceFilter {
+    /// What the reader may see at all; `None`: everything.
+    pub(crate) within: Option<Arc<HashSet<TraceId>>>,
+    pub(crate) trace_ids: Vec<TraceId>,
+    pub(crate) services: Vec<String>,
+    pub(crate) names: Vec<String>,
+    pub(crate) kinds: Vec<SpanKind>,
+    /// Whether traces with status ERROR are wanted, and those with OK.
+    pub(crate) error: Vec<bool>,
+    pub(crate) types: Vec<String>,
+    pub(crate) states: Vec<TraceState>,
+    pub(crate) duration_nanos_min: Option<u64>,
+    pub(crate) linked_to: Option<TraceId>,
+    pub(crate) search: Search,
+}
+
+impl TraceFilter {
+    pub(crate) fn accepts(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
+        fn any<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
+            wanted.is_empty() || wanted.iter().any(holds)
+        }
+        self.may_see(id)
+            && any(&self.trace_ids, |one| one.to_bytes() == *id)
+            && any(&self.services, |name| {
+                trace.services().any(|service| *service.name == **name)
+            })
+            && any(&self.names, |name| trace.name() == name)
+            && any(&self.kinds, |kind| trace.kind() == *kind)
+            && any(&self.error, |error| is_error(trace) == *error)
+            && any(&self.types, |one| match one.as_str() {
+                "started" => trace.total > 0,
+                "ended" => trace.ended > 0,
+                _ => false,
+            })
+            && any(&self.states, |state| trace.state() == *state)
+            && self
+                .duration_nanos_min
+                .is_none_or(|min| trace.duration_nanos(now) >= min)
+            && self
+                .linked_to
+                .map(TraceId::to_bytes)
+                .is_none_or(|linked| self.may_see(&linked) && trace.is_linked_to(&linked))
+            && self.search.accepts(id, trace, now)
+    }
+}
+
+impl TraceFilter {
+    /// Whether the reader may know of this trace.
+    pub(crate) fn may_see(&self, id: &[u8; 16]) -> bool {
+        self.within
+            .as_ref()
+            .is_none_or(|within| TraceId::from_bytes(*id).is_some_and(|id| within.contains(&id)))
+    }
+}
+
+fn is_error(trace: &Trace) -> bool {
+    matches!(trace.state(), TraceState::Error | TraceState::Lost)
+}
+
+/// A parsed search.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Search(Vec<Term>);
+
+#[derive(Clone, Debug)]
+struct Term {
+    negated: bool,
+    test: Test,
+}
+
+#[derive(Clone, Debug)]
+enum Test {
+    Text(String),
+    Name(String),
+    Service(String),
+    Trace(String),
+    State(TraceState),
+    Error(bool),
+    Kind(SpanKind),
+    Number(Property, Vec<Ordering>, u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Property {
+    DurationNanos,
+    Spans,
+    Errors,
+}
+
+impl Search {
+    /// Reads a search.
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        if text.len() > QUERY_BYTES_MAX {
+            return Err(Error::invalid(format!(
+                "a search has at most {QUERY_BYTES_MAX} bytes"
+            )));
+        }
+        words(text)?
+            .into_iter()
+            .map(|word| term(&word))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    fn accepts(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
+        self.0
+            .iter()
+            .all(|term| term.test.holds(id, trace, now) != term.negated)
+    }
+}
+
+impl Test {
+    fn holds(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
+        let contains = |text: &str, part: &str| text.to_lowercase().contains(part);
+        let id = || {
+            TraceId::from_bytes(*id)
+                .map(|id| id.to_string())
+                .unwrap_or_default()
+        };
+        match self {
+            Self::Text(text) => {
+                contains(trace.name(), text)
+                    || trace
+                        .services()
+                        .any(|service| contains(&service.name, text))
+                    || id().starts_with(text.as_str())
+            }
+            Self::Name(text) => contains(trace.name(), text),
+            Self::Service(text) => trace
+                .services()
+                .any(|service| contains(&service.name, text)),
+            Self::Trace(text) => id().starts_with(text.as_str()),
+            Self::State(state) => trace.state() == *state,
+            Self::Error(error) => is_error(trace) == *error,
+            Self::Kind(kind) => trace.kind() == *kind,
+            Self::Number(property, orderings, value) => {
+                let actual = match property {
+                    Property::DurationNanos => trace.duration_nanos(now),
+                    Property::Spans => trace.total,
+                    Property::Errors => trace.errors,
+                };
+                orderings.contains(&actual.cmp(value))
+            }
+        }
+    }
+}
+
+/// One term as written.
+struct Word {
+    /// The place of its first character in the search, from 1.
+    at: usize,
+    text: String,
+    negated: bool,
+    /// It begins with a quote.
+    quoted: bool,
+}
+
+fn words(text: &str) -> Result<Vec<Word>, Error> {
+    let mut words: Vec<Word> = Vec::new();
+    let mut current: Option<Word> = None;
+    let mut quote: Option<usize> = None;
+    for (character, at) in text.chars().zip(1..) {
+        if character.is_whitespace() && quote.is_none() {
+            words.extend(current.take());
+            continue;
+        }
+        let word = current.get_or_insert_with(|| Word {
+            at,
+            text: String::new(),
+            negated: false,
+            quoted: false,
+        });
+        if character != '"' {
+            word.text.push(character);
+            continue;
+        }
+        quote = if quote.is_some() { None } else { Some(at) };
+        if word.text == "-" && word.at + 1 == at {
+            word.negated = true;
+            word.text.clear();
+        }
+        word.quoted |= word.text.is_empty() && quote.is_some();
+    }
+    if let Some(at) = quote {
+        return Err(Error::invalid(format!(
+            "a quote is not closed, at character {at}"
+        )));
+    }
+    words.extend(current);
+    for word in &mut words {
+        if !word.quoted && word.text.len() > 1 && word.text.starts_with('-') {
+            word.negated = true;
+            word.text.remove(0);
+        }
+    }
+    Ok(words)
+}
+
+fn term(word: &Word) -> Result<Term, Error> {
+    let test = if word.quoted {
+        Test::Text(word.text.to_lowercase())
+    } else {
+        test(&word.text)
+            .map_err(|error| Error::invalid(format!("{error}, at character {}", word.at)))?
+    };
+    Ok(Term {
+        negated: word.negated,
+        test,
+    })
+}
+
+fn test(text: &str) -> Result<Test, Error> {
+    let only_text = || Ok(Test::Text(text.to_lowercase()));
+    let is_key = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
+    let bare = text.strip_prefix('@').unwrap_or(text);
+    let key = bare.split(|character| !is_key(character)).next();
+    let key = key.unwrap_or_default();
+    if !key.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') {
+        return only_text();
+    }
+    let rest = bare.get(key.len()..).unwrap_or_default();
+    let is_attribute = bare.len() < text.len();
+    match (rest.chars().next(), key) {
+        (Some(':'), _) if rest.starts_with("::") || rest.starts_with("://") => only_text(),
+        (Some(':'), _) if !is_attribute => property(key, rest.get(1..).unwrap_or_default()),
+        (Some('<' | '>' | '='), "duration" | "spans" | "errors") if !is_attribute => {
+            comparison(key, rest)
+        }
+        (Some(':'), _) => Err(not_a_key(key)),
+        (Some('<' | '>' | '='), _) if is_number(rest.trim_start_matches(['<', '>', '='])) => {
+            Err(not_a_key(key))
+        }
+        _ => only_text(),
+    }
+}
+
+fn property(key: &str, value: &str) -> Result<Test, Error> {
+    let lower = value.to_lowercase();
+    match key {
+        "name" => Ok(Test::Name(lower)),
+        "service" => Ok(Test::Service(lower)),
+        "trace" | "id" => Ok(Test::Trace(lower)),
+        "state" => state(&lower).map(Test::State),
+        "status" => status(value).map(Test::Error),
+        "kind" => kind(value).map(Test::Kind),
+        "duration" | "spans" | "errors" => comparison(key, value),
+        _ => Err(not_a_key(key)),
+    }
+}
+
+fn not_a_key(key: &str) -> Error {
+    Error::invalid(format!(
+        "\"{key}\" is not one of name, service, trace, state, status, kind, duration, spans, errors, \
+         and attributes are searched inside a trace"
+    ))
+}
+
+fn comparison(key: &str, text: &str) -> Result<Test, Error> {
+    let number = text.trim_start_matches(['<', '>', '=']);
+    let operator = text.get(..text.len() - number.len()).unwrap_or_default();
+    let orderings = match operator {
+        "<" => vec![Ordering::Less],
+        "<=" => vec![Ordering::Less, Ordering::Equal],
+        ">" => vec![Ordering::Greater],
+        ">=" => vec![Ordering::Greater, Ordering::Equal],
+        "" | "=" => vec![Ordering::Equal],
+        other => {
+            return Err(Error::invalid(format!(
+                "\"{other}\" is not one of <, <=, >, >=, ="
+            )));
+        }
+    };
+    let (property, value) = match key {
+        "duration" => (Property::DurationNanos, duration_nanos(number)?),
+        "spans" => (Property::Spans, count(number)?),
+        _ => (Property::Errors, count(number)?),
+    };
+    Ok(Test::Number(property, orderings, value))
+}
+
+fn count(text: &str) -> Result<u64, Error> {
+    let wrong = || Error::invalid(format!("\"{text}\" is not a whole number"));
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    text.parse().map_err(|_error| wrong())
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit() || b".-".contains(&byte))
+        && text.parse::<f64>().is_ok()
+}
+
+/// Reads `10ms`, `1.5s`, `2m`, `1h`, `300us`, `5ns`; a bare number is milliseconds.
+fn duration_nanos(text: &str) -> Result<u64, Error> {
+    let digits = text.trim_end_matches(|character: char| character.is_alphabetic());
+    let plain = digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let value = match digits.parse::<f64>() {
+        Ok(value) if plain && value.is_finite() => value,
+        _ => {
+            return Err(Error::invalid(format!(
+                "\"{text}\" is not a duration, such as 10ms"
+            )));
+        }
+    };
+    let unit = match text.get(digits.len()..).unwrap_or_default() {
+        "ns" => 1.0,
+        "us" | "µs" | "μs" => 1e3,
+        "" | "ms" => 1e6,
+        "s" => 1e9,
+        "m" | "min" => 60e9,
+        "h" => 3600e9,
+        other => {
+            return Err(Error::invalid(format!(
+                "\"{other}\" is not one of ns, us, ms, s, m, h"
+            )));
+        }
+    };
+    nanos(value * unit)
+}
+
+/// Whole nanoseconds of a value that is not negative.
+pub(crate) fn nanos(value: f64) -> Result<u64, Error> {
+    if !(0.0..1.8e19).contains(&value) {
+        return Err(Error::invalid("the duration is out of range"));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range is checked above"
+    )]
+    Ok(value.round() as u64)
+}
+
+/// Reads the state of a trace.
+pub(crate) fn state(text: &str) -> Result<TraceState, Error> {
+    match text {
+        "running" => Ok(TraceState::Running),
+        "waiting" => Ok(TraceState::Waiting),
+        "ok" => Ok(TraceState::Ok),
+        "error" => Ok(TraceState::Error),
+        "cancelled" => Ok(TraceState::Cancelled),
+        "lost" => Ok(TraceState::Lost),
+        other => Err(Error::invalid(format!(
+            "the state \"{other}\" is not one of running, waiting, ok, error, cancelled, lost"
+        ))),
+    }
+}
+
+/// Reads a status; whether it is ERROR.
+pub(crate) fn status(text: &str) -> Result<bool, Error> {
+    match text.to_ascii_uppercase().as_str() {
+        "ERROR" => Ok(true),
+        "OK" => Ok(false),
+        _ => Err(Error::invalid(format!(
+            "the status \"{text}\" is not one of OK, ERROR"
+        ))),
+    }
+}
+
+/// Reads a span kind.
+pub(crate) fn kind(text: &str) -> Result<SpanKind, Error> {
+    match text.to_ascii_uppercase().as_str() {
+        "INTERNAL" => Ok(SpanKind::Internal),
+        "SERVER" => Ok(SpanKind::Server),
+        "CLIENT" => Ok(SpanKind::Client),
+        "PRODUCER" => Ok(SpanKind::Producer),
+        "CONSUMER" => Ok(SpanKind::Consumer),
+        _ => Err(Error::invalid(format!(
+            "the kind \"{text}\" is not one of INTERNAL, SERVER, CLIENT, PRODUCER, CONSUMER"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value as Json;
+
+    use super::*;
+    use crate::{
+        trace::state::{Begun, Change, Fact, Outcome},
+        wire::id::{EventId, Sequence},
+    };
+
+    /// Searches, and what they find: the dashboard's own tests read the same file.
+    fn shared() -> Json {
+        serde_json::from_str(include_str!("../../tests/search.json")).unwrap()
+    }
+
+    fn text<'a>(value: &'a Json, key: &str) -> &'a str {
+        value[key].as_str().unwrap_or_default()
+    }
+
+    fn trace(number: u64, described: &Json) -> ([u8; 16], Trace) {
+        let id: TraceId = text(&described["summary"], "traceId").parse().unwrap();
+        let mut trace = Trace::new(number);
+        for (span, place) in described["spans"].as_array().unwrap().iter().zip(1_u8..) {
+            let at = |key: &str| Timestamp::from_nanos(span[key].as_u64().unwrap() * 1_000_000);
+            let begun = Begun {
+                parent: (place > 1).then_some([1; 8]),
+                parent_remote: false,
+                name: text(span, "name").into(),
+                service: text(span, "service").into(),
+                kind: kind(text(span, "kind")).unwrap(),
+                start: at("startMs"),
+                links: Box::default(),
+            };
+            let (time, change) = match text(span, "outcome") {
+                "" => (at("startMs"), Change::Started(begun)),
+                outcome => {
+                    let outcome = match outcome {
+                        "ok" => Outcome::Ok,
+                        "error" => Outcome::Error,
+                        _ => Outcome::Lost,
+                    };
+                    (at("endMs"), Change::Ended { begun, outcome })
+                }
+            };
+            let fact = Fact {
+                trace_id: id.to_bytes(),
+                span_id: [place; 8],
+                time,
+                change,
+            };
+            trace.apply(&fact, number);
+        }
+        (id.to_bytes(), trace)
+    }
+
+    #[test]
+    fn searches_find_what_the_shared_examples_say() {
+        let shared = shared();
+        let now = Timestamp::from_nanos(shared["nowMs"].as_u64().unwrap() * 1_000_000);
+        let described = shared["traces"].as_array().unwrap();
+        let traces: Vec<_> = described
+            .iter()
+            .zip(1..)
+            .map(|(one, number)| trace(number, one))
+            .collect();
+        for ((id, trace), (described, number)) in traces.iter().zip(described.iter().zip(1..)) {
+            let to_id = |_| EventId::new("k3x9q2a7".parse().unwrap(), Sequence::new(number));
+            let summary = serde_json::to_value(trace.summary(*id, to_id)).unwrap();
+            assert_eq!(
+                summary, described["summary"],
+                "the dashboard's tests search this"
+            );
+        }
+        for example in shared["finds"].as_array().unwrap() {
+            let search = Search::parse(text(example, "query")).unwrap();
+            let found: Vec<Json> = traces
+                .iter()
+                .zip(1..)
+                .filter(|((id, trace), _)| search.accepts(id, trace, now))
+                .map(|(_, number): (_, u64)| number.into())
+                .collect();
+            assert_eq!(Json::from(found), example["traces"], "{example}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_with_its_place() {
+        for example in shared()["wrong"].as_array().unwrap() {
+            let refused = Search::parse(text(example, "query")).unwrap_err();
+            assert_eq!(refused.to_string(), text(example, "message"), "{example}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Control events: what a log says about itself on a stream. The only file that spells their fields. Pure.
+
+use serde::Serialize;
+
+use crate::{
+    util::time::Timestamp,
+    wire::{
+        frame,
+        id::{Epoch, EventId},
+    },
+};
+
+/// The version of the wire format; a breaking change raises it.
+pub(crate) const PROTOCOL: u32 = 1;
+/// What the server calls itself in `hello` and `/status`.
+pub(crate) const SERVER: &str = concat!("livespan/", env!("CARGO_PKG_VERSION"));
+/// The name of the stored event that reports drops.
+pub(crate) const GAP: &str = "gap";
+
+/// Events that the host's full buffer refused, since the log was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Dropped {
+    /// Starts of spans.
+    pub starts: u64,
+    /// Ends of spans.
+    pub ends: u64,
+    /// Everything else.
+    pub other: u64,
+}
+
+impl Dropped {
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            starts: self.starts - earlier.starts,
+            ends: self.ends - earlier.ends,
+            other: self.other - earlier.other,
+        }
+    }
+
+    pub(crate) fn is_zero(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// What a reader could have had and will not get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gap {
+    /// Retention removed events between the reader's place and the oldest retained one.
+    Evicted {
+        /// The first id in the removed stretch.
+        from: EventId,
+        /// The last id in the removed stretch.
+        to: EventId,
+        /// How many events of this reader's stream were in it and are not replayed; `None` when not known.
+        lost: Option<u64>,
+    },
+    /// The reader's id is of an epoch or a place that this log does not know.
+    Epoch,
+    /// The store works again after it [failed](crate::Message::Degraded), and nothing was lost.
+    Recovered,
+}
+
+/// Why a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum EndReason {
+    /// What the stream follows is complete.
+    Complete,
+    /// The log was shut down.
+    Shutdown,
+    /// The server has no room for another stream.
+    Overload,
+    /// The reader's permission ran out.
+    Expired,
+    /// The stream's key was still not known after the time limit.
+    Unknown,
+}
+
+#[derive(Serialize)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
+enum Control {
+    Hello {
+        protocol: u32,
+        epoch: String,
+        oldest: String,
+        head: String,
+        now: String,
+        ping_seconds: u64,
+        server: &'static str,
+    },
+    Ping {
+        head: String,
+        now: String,
+        dropped: Dropped,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        known: Option<bool>,
+    },
+    Gap {
+        reason: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
+        lost: Lost,
+    },
+    Degraded {
+        now: String,
+    },
+    End {
+        reason: EndReason,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Lost {
+    Events(Option<u64>),
+    Dropped(Dropped),
+}
+
+/// The state of the log that `hello` and `ping` report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Position {
+    pub(crate) epoch: Epoch,
+    pub(crate) oldest: EventId,
+    pub(crate) head: EventId,
+    pub(crate) dropped: Dropped,
+}
+
+pub(crate) fn hello(out: &mut Vec<u8>, position: &Position, ping_seconds: u64) {
+    let hello = Control::Hello {
+        protocol: PROTOCOL,
+        epoch: position.epoch.to_string(),
+        oldest: position.oldest.to_string(),
+        head: position.head.to_string(),
+        now: Timestamp::now().text(),
+        ping_seconds,
+        server: SERVER,
+    };
+    write(out, "hello", &hello);
+}
+
+pub(crate) fn ping(out: &mut Vec<u8>, position: &Position, known: Option<bool>) {
+    let ping = Control::Ping {
+        head: position.head.to_string(),
+        now: Timestamp::now().text(),
+        dropped: position.dropped,
+        known,
+    };
+    write(out, "ping", &ping);
+}
+
+pub(crate) fn gap(out: &mut Vec<u8>, gap: &Gap) {
+    let gap = match gap {
+        Gap::Evicted { from, to, lost } => Control::Gap {
+            reason: "evicted",
+            from: Some(from.to_string()),
+            to: Some(to.to_string()),
+            lost: Lost::Events(*lost),
+        },
+        Gap::Epoch => Control::Gap {
+            reason: "epoch",
+            from: None,
+            to: None,
+            lost: Lost::Events(None),
+        },
+        Gap::Recovered => return write(out, GAP, &dropped_gap(Dropped::default())),
+    };
+    write(out, GAP, &gap);
+}
+
+/// What was dropped, on a stream that does not show the log's own event of it.
+#[cfg(feature = "http")]
+pub(crate) fn gap_dropped(out: &mut Vec<u8>, dropped: Dropped) {
+    write(out, GAP, &dropped_gap(dropped));
+}
+
+pub(crate) fn degraded(out: &mut Vec<u8>) {
+    write(
+        out,
+        "degraded",
+        &Control::Degraded {
+            now: Timestamp::now().text(),
+        },
+    );
+}
+
+pub(crate) fn end(out: &mut Vec<u8>, reason: EndReason) {
+    write(out, "end", &Control::End { reason });
+}
+
+/// The payload of the stored event that reports drops: a fact of the log, so it has an id.
+pub(crate) fn dropped_payload(out: &mut Vec<u8>, dropped: Dropped) {
+    json(out, &dropped_gap(dropped));
+}
+
+fn dropped_gap(dropped: Dropped) -> Control {
+    Control::Gap {
+        reason: "dropped",
+        from: None,
+        to: None,
+        lost: Lost::Dropped(dropped),
+    }
+}
+
+fn write(out: &mut Vec<u8>, name: &str, control: &Control) {
+    let mut payload = Vec::with_capacity(192);
+    json(&mut payload, control);
+    frame::control(out, name, &payload);
+}
+
+fn json(out: &mut Vec<u8>, control: &Control) {
+    // A Vec takes every write and these structs have string keys only, so there is no error to lose.
+    let written = serde_json::to_writer(out, control);
+    debug_assert!(written.is_ok());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::id::Sequence;
+
+    fn position() -> Position {
+        let epoch = "k3x9q2a7".parse().unwrap();
+        Position {
+            epoch,
+            oldest: EventId::new(epoch, Sequence::new(3)),
+            head: EventId::new(epoch, Sequence::new(41)),
+            dropped: Dropped {
+                starts: 1,
+                ends: 2,
+                other: 3,
+            },
+        }
+    }
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        // The moment of writing is the one thing that differs between runs.
+        match (text.find("\"now\":\""), text.find("Z\"")) {
+            (Some(from), Some(to)) => format!("{}\"now\":\"T{}", &text[..from], &text[to..]),
+            _ => text,
+        }
+    }
+
+    #[test]
+    fn control_frames_are_exact() {
+        assert_eq!(
+            text(|out| hello(out, &position(), 15)),
+            "event: hello\ndata: {\"type\":\"hello\",\"protocol\":1,\"epoch\":\"k3x9q2a7\",\"oldest\":\"k3x9q2a7-3\",\
+             \"head\":\"k3x9q2a7-41\",\"now\":\"TZ\",\"pingSeconds\":15,\"server\":\"livespan/0.1.0\"}\n\n"
+        );
+        assert_eq!(
+            text(|out| ping(out, &position(), None)),
+            "event: ping\ndata: {\"type\":\"ping\",\"head\":\"k3x9q2a7-41\",\"now\":\"TZ\",\
+             \"dropped\":{\"starts\":1,\"ends\":2,\"other\":3}}\n\n"
+        );
+        assert_eq!(
+            text(|out| end(out, EndReason::Complete)),
+            "event: end\ndata: {\"type\":\"end\",\"reason\":\"complete\"}\n\n"
+        );
+        assert_eq!(
+            text(|out| gap(out, &Gap::Epoch)),
+            "event: gap\ndata: {\"type\":\"gap\",\"reason\":\"epoch\",\"lost\":null}\n\n"
+        );
+        assert_eq!(
+            text(|out| gap(out, &Gap::Recovered)),
+            "event: gap\ndata: {\"type\":\"gap\",\"reason\":\"dropped\",\"lost\":{\"starts\":0,\"ends\":0,\"other\":0}}\n\n"
+        );
+        let epoch = position().epoch;
+        let evicted = Gap::Evicted {
+            from: EventId::new(epoch, Sequence::new(1)),
+            to: EventId::new(epoch, Sequence::new(9)),
+            lost: Some(8),
+        };
+        assert_eq!(
+            text(|out| gap(out, &evicted)),
+            "event: gap\ndata: {\"type\":\"gap\",\"reason\":\"evicted\",\"from\":\"k3x9q2a7-1\",\
+             \"to\":\"k3x9q2a7-9\",\"lost\":8}\n\n"
+        );
+        assert_eq!(
+            text(|out| dropped_payload(out, position().dropped)),
+            "{\"type\":\"gap\",\"reason\":\"dropped\",\"lost\":{\"starts\":1,\"ends\":2,\"other\":3}}"
+        );
+    }
+}

@@ -1,0 +1,4 @@
+//! The files of `span` that a model needs.
+
+#[path = "delta.rs"]
+pub(crate) mod delta;
