@@ -12,7 +12,7 @@ use crate::{
     access::projection,
     log::block::BlockEvent,
     span::event::TraceId,
-    sse::body::{Seen, Sight},
+    sse::body::{Projected, Projection},
     wire::{control, frame, id::EventId},
 };
 
@@ -53,8 +53,8 @@ impl Partial {
     }
 }
 
-impl Sight for Partial {
-    fn see(&mut self, id: EventId, event: &BlockEvent<'_>) -> Seen {
+impl Projection for Partial {
+    fn see(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected {
         let name = event.name();
         if event.is_keyless() {
             if name == "process" {
@@ -62,16 +62,16 @@ impl Sight for Partial {
             }
             // What was lost is told to all.
             return if name == control::GAP {
-                Seen::AsItIs
+                Projected::Unchanged
             } else {
-                Seen::Not
+                Projected::Hidden
             };
         }
         event.with_payload(|payload| {
             let process = self.introduce(payload);
             let narrowed = projection::without_links(payload, &self.traces);
             if process.is_none() && narrowed.is_none() {
-                return Seen::AsItIs;
+                return Projected::Unchanged;
             }
             let mut out = Vec::with_capacity(payload.len() + 512);
             if let Some(process) = process {
@@ -80,7 +80,7 @@ impl Sight for Partial {
             }
             let payload = narrowed.as_deref().unwrap_or(payload);
             frame::event(&mut out, name, id.epoch(), id.sequence().get(), payload);
-            Seen::As(Bytes::from(out))
+            Projected::Replaced(Bytes::from(out))
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     access::projection::{self, Facts, Messages},
     log::{block::BlockEvent, event::StreamKey},
     span::event::SpanId,
-    sse::body::{Seen, Sight},
+    sse::body::{Projected, Projection},
     util::sync::{guard, lock},
     wire::{control, frame, id::EventId},
 };
@@ -59,7 +59,7 @@ enum Shows {
 
 #[derive(Default)]
 struct Memory {
-    events: HashMap<EventId, Seen>,
+    events: HashMap<EventId, Projected>,
     order: VecDeque<EventId>,
     bytes: usize,
     spans: HashMap<Span, bool>,
@@ -151,7 +151,7 @@ impl View {
     }
 
     /// How a reader sees through it; `None` when it sees everything.
-    pub(crate) fn sight(&self) -> Option<Box<dyn Sight>> {
+    pub(crate) fn sight(&self) -> Option<Box<dyn Projection>> {
         match self.0.shows {
             Shows::Everything => None,
             Shows::Spans(_) => Some(Box::new(self.clone())),
@@ -190,15 +190,15 @@ impl View {
     }
 }
 
-impl Sight for View {
-    fn see(&mut self, id: EventId, event: &BlockEvent<'_>) -> Seen {
+impl Projection for View {
+    fn see(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected {
         let name = event.name();
         let Some(key) = event.key() else {
             // What was lost is told to all; what processes there are is not.
             return if name == control::GAP {
-                Seen::AsItIs
+                Projected::Unchanged
             } else {
-                Seen::Not
+                Projected::Hidden
             };
         };
         // Decided under the lock: the others wait for what they would have to do themselves.
@@ -208,10 +208,10 @@ impl Sight for View {
         }
         let rewritten =
             event.with_payload(|payload| self.rewrite(&mut memory, (name, key), payload));
-        let seen = rewritten.map_or(Seen::Not, |payload| {
+        let seen = rewritten.map_or(Projected::Hidden, |payload| {
             let mut out = Vec::with_capacity(payload.len() + 96);
             frame::event(&mut out, name, id.epoch(), id.sequence().get(), &payload);
-            Seen::As(Bytes::from(out))
+            Projected::Replaced(Bytes::from(out))
         });
         memory.keep(id, seen.clone());
         seen
@@ -230,7 +230,7 @@ impl Memory {
         }
     }
 
-    fn keep(&mut self, id: EventId, seen: Seen) {
+    fn keep(&mut self, id: EventId, seen: Projected) {
         self.bytes += seen.size() + ENTRY_BYTES;
         self.events.insert(id, seen);
         self.order.push_back(id);

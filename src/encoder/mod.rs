@@ -16,10 +16,10 @@ use crate::{
         template_cache::Shapes,
     },
     engine::{
-        encoder::{Observer, Translator},
+        encoder::{RecordEncoder, SharedObserver},
         log::Log,
     },
-    ingest::buffer::Class,
+    ingest::buffer::RecordClass,
     log::{
         batch::{Batch, StoredEvent},
         event::{Pin, StreamKey},
@@ -361,7 +361,7 @@ impl SpanTranslator {
         } else {
             // Two open spans had the same ids, or its provider was shut down long ago: counted, and marked, as any end
             // that is lost on the way.
-            self.log.intake.count_dropped(Class::End, 1);
+            self.log.intake.count_dropped(RecordClass::End, 1);
             self.marks.keep(mark, || false);
         }
     }
@@ -585,7 +585,10 @@ impl SpanTranslator {
             self.settling = self.marks.take();
         }
         if !self.settling.is_empty() {
-            let pushed = self.log.intake.try_push(Class::Note, record::write_settle);
+            let pushed = self
+                .log
+                .intake
+                .try_push(RecordClass::Internal, record::write_settle);
             self.is_settling = pushed.is_ok();
         }
     }
@@ -628,7 +631,7 @@ impl SpanTranslator {
     }
 }
 
-impl Translator for SpanTranslator {
+impl RecordEncoder for SpanTranslator {
     fn note(&mut self, record: &[u8]) {
         let Some(Record::Hide { trace_id, span_id }) = record::read(record) else {
             return;
@@ -782,7 +785,7 @@ impl Translator for SpanTranslator {
         }
     }
 
-    fn observer(&self) -> Observer {
+    fn observer(&self) -> SharedObserver {
         Arc::new(IndexObserver(Arc::clone(&self.index)))
     }
 

@@ -26,7 +26,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::{
     encoder::template_cache::Shapes,
-    ingest::write_buf::Room,
+    ingest::write_buf::WriteBuf,
     span::{
         delta::slots::{Found, Lease, Leases, Region},
         event::AttributeValue,
@@ -262,13 +262,13 @@ fn plain_span() -> SpanData {
 }
 
 /// A record of this log's, in the room that every start has.
-fn written(mut write: impl FnMut(&mut Room<'_>) -> Option<()>) -> Vec<u8> {
+fn written(mut write: impl FnMut(&mut WriteBuf<'_>) -> Option<()>) -> Vec<u8> {
     thread_local! {
         static MEMORY: RefCell<Vec<u8>> = RefCell::new(vec![0; 352 * 1024]);
     }
     MEMORY.with_borrow_mut(|memory| {
         let size = memory.len();
-        let mut room = Room::new(memory);
+        let mut room = WriteBuf::new(memory);
         write(&mut room).expect("there is room for the largest record");
         let left = room.left();
         memory[..size - left].to_vec()

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     engine::{
-        diagnostics::Trouble,
-        encoder::{Observer, Translator},
+        diagnostics::Diagnostic,
+        encoder::{RecordEncoder, SharedObserver},
         log::Log,
-        store_thread::{Keeper, Kept},
+        store_thread::{AppendOutcome, StoreAppender},
     },
-    ingest::buffer::{Class, Counts, Intake},
+    ingest::buffer::{ClassCounts, IngestBuffer, RecordClass},
     log::{batch::Batch, event::Pin},
     store::Appended,
     util::sync::guard,
@@ -25,15 +25,15 @@ const CLOSING_TRIES: u32 = 3;
 
 /// The next batch and what is to be known about it.
 #[derive(Debug, Default)]
-pub(crate) struct Pending {
+pub(crate) struct PendingBatch {
     pub(crate) batch: Batch,
     /// To be counted as dropped when the store refuses them.
-    counts: Counts,
+    counts: ClassCounts,
     /// Places in the batch whose callers want to know the id.
     pub(crate) tickets: Vec<(usize, u64)>,
 }
 
-impl Pending {
+impl PendingBatch {
     /// Takes the memory of a batch that is dealt with, unless a thread that is late still holds it.
     fn recycle(&mut self, batch: Arc<Batch>) {
         if let Ok(mut batch) = Arc::try_unwrap(batch) {
@@ -42,9 +42,9 @@ impl Pending {
         }
     }
 
-    pub(crate) fn count(&mut self, class: Class, events: u64) {
-        let class = if class == Class::Note {
-            Class::Other
+    pub(crate) fn count(&mut self, class: RecordClass, events: u64) {
+        let class = if class == RecordClass::Internal {
+            RecordClass::Other
         } else {
             class
         };
@@ -52,29 +52,29 @@ impl Pending {
     }
 }
 
-pub(crate) struct Writer {
+pub(crate) struct BatchCommitter {
     log: Arc<Log>,
-    intake: Arc<Intake>,
-    keeper: Keeper,
-    observer: Observer,
+    intake: Arc<IngestBuffer>,
+    keeper: StoreAppender,
+    observer: SharedObserver,
     announced: Dropped,
     /// What is to be announced: drops that were counted before the records of this turn were taken. Later ones come
     /// after the records that stood in their way.
     due: Dropped,
     /// Whether the store failed the last time it was asked.
     is_failing: bool,
-    late: Late,
+    late: TimedOutAppend,
 }
 
 /// What is not known yet to be lost, because its append takes too long.
 #[derive(Clone, Copy, Debug, Default)]
-struct Late {
-    counts: Counts,
+struct TimedOutAppend {
+    counts: ClassCounts,
     announced: Option<Dropped>,
 }
 
-impl Writer {
-    pub(crate) fn new(log: &Arc<Log>, keeper: Keeper, observer: Observer) -> Self {
+impl BatchCommitter {
+    pub(crate) fn new(log: &Arc<Log>, keeper: StoreAppender, observer: SharedObserver) -> Self {
         Self {
             log: Arc::clone(log),
             intake: Arc::clone(&log.intake),
@@ -83,19 +83,19 @@ impl Writer {
             announced: Dropped::default(),
             due: Dropped::default(),
             is_failing: false,
-            late: Late::default(),
+            late: TimedOutAppend::default(),
         }
     }
 
     /// Begins a turn: what was dropped until now is reported at its end. What the store refused comes before what it
     /// may take now. Whether the store works.
-    pub(crate) fn begin(&mut self, translator: &mut impl Translator) -> bool {
+    pub(crate) fn begin(&mut self, translator: &mut impl RecordEncoder) -> bool {
         self.due = self.intake.dropped();
         !self.is_failing || self.recover(translator)
     }
 
     /// Ends a turn; whether everything that was to be reported is in the log.
-    pub(crate) fn finish(&mut self, translator: &mut impl Translator) -> bool {
+    pub(crate) fn finish(&mut self, translator: &mut impl RecordEncoder) -> bool {
         if self.is_failing {
             self.recover(translator)
         } else {
@@ -119,13 +119,13 @@ impl Writer {
     }
 
     /// Counts what this thread itself could not keep: it is announced at the end of the turn.
-    pub(crate) fn count_dropped(&mut self, class: Class, count: u64) {
+    pub(crate) fn count_dropped(&mut self, class: RecordClass, count: u64) {
         self.intake.count_dropped(class, count);
         match class {
-            Class::Start => self.due.starts += count,
-            Class::End => self.due.ends += count,
-            Class::Other => self.due.other += count,
-            Class::Note => {}
+            RecordClass::Start => self.due.starts += count,
+            RecordClass::End => self.due.ends += count,
+            RecordClass::Other => self.due.other += count,
+            RecordClass::Internal => {}
         }
     }
 
@@ -133,8 +133,8 @@ impl Writer {
     /// append to it too: then they would get numbers that are not the store's.
     pub(crate) fn store(
         &mut self,
-        pending: &mut Pending,
-        translator: &mut impl Translator,
+        pending: &mut PendingBatch,
+        translator: &mut impl RecordEncoder,
     ) -> bool {
         if pending.batch.is_empty() {
             return true;
@@ -146,17 +146,17 @@ impl Writer {
             self.refuse(&batch, counts, translator);
         } else {
             match self.append(&batch) {
-                Kept::From(appended) => {
+                AppendOutcome::Stored(appended) => {
                     self.show(&appended, &batch, translator);
                     self.redeem_kept(tickets, &appended);
                     pending.recycle(batch);
                     return true;
                 }
-                Kept::Late => {
+                AppendOutcome::TimedOut => {
                     self.late.counts = counts;
-                    self.refuse(&batch, Counts::default(), translator);
+                    self.refuse(&batch, ClassCounts::default(), translator);
                 }
-                Kept::Refused(_) => self.refuse(&batch, counts, translator),
+                AppendOutcome::Failed(_) => self.refuse(&batch, counts, translator),
             }
         }
         for (_, ticket) in tickets {
@@ -167,7 +167,7 @@ impl Writer {
     }
 
     /// Takes in what the store has just taken, and shows it.
-    fn show(&mut self, appended: &Appended, batch: &Batch, translator: &mut impl Translator) {
+    fn show(&mut self, appended: &Appended, batch: &Batch, translator: &mut impl RecordEncoder) {
         let Appended { first, repeated } = appended;
         let first = first.get();
         let kept;
@@ -209,7 +209,7 @@ impl Writer {
         }
     }
 
-    fn publish(&self, translator: &mut impl Translator) {
+    fn publish(&self, translator: &mut impl RecordEncoder) {
         self.log.tail.publish();
         self.log.forget_evicted(|evicted| {
             guard(|| translator.evicted(evicted));
@@ -217,7 +217,7 @@ impl Writer {
     }
 
     /// Counts what the store refused, and shows it all the same.
-    fn refuse(&mut self, batch: &Batch, counts: Counts, translator: &mut impl Translator) {
+    fn refuse(&mut self, batch: &Batch, counts: ClassCounts, translator: &mut impl RecordEncoder) {
         if self.log.is_shared() {
             guard(|| translator.refused());
         } else {
@@ -228,31 +228,31 @@ impl Writer {
         self.count_refused(counts);
     }
 
-    fn count_refused(&mut self, counts: Counts) {
-        let Counts {
+    fn count_refused(&mut self, counts: ClassCounts) {
+        let ClassCounts {
             starts,
             ends,
             other,
         } = counts;
-        self.count_dropped(Class::Start, starts);
-        self.count_dropped(Class::End, ends);
-        self.count_dropped(Class::Other, other);
+        self.count_dropped(RecordClass::Start, starts);
+        self.count_dropped(RecordClass::End, ends);
+        self.count_dropped(RecordClass::Other, other);
     }
 
     /// Hands the batch to the store; to one that others append to, too, until it takes it.
-    fn append(&mut self, batch: &Arc<Batch>) -> Kept {
+    fn append(&mut self, batch: &Arc<Batch>) -> AppendOutcome {
         let is_shared = self.log.is_shared();
         let mut wait = RETRY_SOON;
         let mut tries_left = CLOSING_TRIES;
         loop {
             let kept = self.keeper.append(self.log.tail.next(), batch);
             match &kept {
-                Kept::From(_) => {
+                AppendOutcome::Stored(_) => {
                     self.succeed();
                     return kept;
                 }
-                Kept::Refused(error) => self.fail(error.to_string()),
-                Kept::Late => self.fail("the event store takes too long".to_owned()),
+                AppendOutcome::Failed(error) => self.fail(error.to_string()),
+                AppendOutcome::TimedOut => self.fail("the event store takes too long".to_owned()),
             }
             if self.intake.is_closed() {
                 tries_left -= 1;
@@ -283,7 +283,7 @@ impl Writer {
     }
 
     /// Asks the store whether it works again, with the report of what it lost; whether it does.
-    fn recover(&mut self, translator: &mut impl Translator) -> bool {
+    fn recover(&mut self, translator: &mut impl RecordEncoder) -> bool {
         if self.keeper.is_late() {
             let late = match self.keeper.settle() {
                 None => return false,
@@ -304,13 +304,13 @@ impl Writer {
     }
 
     /// Stores what was dropped since the last report as an event of the log; whether the store took it.
-    fn announce(&mut self, translator: &mut impl Translator) -> bool {
+    fn announce(&mut self, translator: &mut impl RecordEncoder) -> bool {
         let dropped = self.due;
         let new = dropped.since(self.announced);
         if new.is_zero() {
             return true;
         }
-        self.log.diagnose(Trouble::Dropped(new));
+        self.log.diagnose(Diagnostic::Dropped(new));
         let mut batch = Batch::default();
         batch.push(control::GAP, None, Pin::None, |out| {
             control::dropped_payload(out, new);
@@ -320,20 +320,20 @@ impl Writer {
         }
         let batch = Arc::new(batch);
         match self.append(&batch) {
-            Kept::From(appended) => {
+            AppendOutcome::Stored(appended) => {
                 self.take(appended.first.get(), &batch, |_| {});
                 self.announced = dropped;
                 self.publish(translator);
                 true
             }
-            Kept::Late => {
+            AppendOutcome::TimedOut => {
                 // Its number may be taken in the store now, so it is also taken here.
                 self.late.announced = Some(dropped);
                 self.log.take_unkept(&batch);
                 self.publish(translator);
                 false
             }
-            Kept::Refused(_) => false,
+            AppendOutcome::Failed(_) => false,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 
 /// Something that operators should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble<'a> {
+pub(crate) enum Diagnostic<'a> {
     /// The store fails, and says so.
     StoreFails(&'a str),
     /// The buffer was full, or the store failed for too long.
@@ -29,11 +29,11 @@ pub(crate) enum Trouble<'a> {
 }
 
 /// Takes a diagnostic to where operators read it. It runs on the log's threads and on those of readers.
-pub(crate) type Tell = Arc<dyn Fn(Trouble<'_>) + Send + Sync>;
+pub(crate) type DiagnosticSink = Arc<dyn Fn(Diagnostic<'_>) + Send + Sync>;
 
 /// Tells each cause once.
 pub(crate) struct Diagnostics {
-    tell: Option<Tell>,
+    tell: Option<DiagnosticSink>,
     told: [AtomicBool; 4],
 }
 
@@ -46,20 +46,20 @@ impl fmt::Debug for Diagnostics {
 }
 
 impl Diagnostics {
-    pub(crate) fn new(tell: Option<Tell>) -> Self {
+    pub(crate) fn new(tell: Option<DiagnosticSink>) -> Self {
         Self {
             tell,
             told: Default::default(),
         }
     }
 
-    pub(crate) fn tell(&self, trouble: Trouble<'_>) {
+    pub(crate) fn tell(&self, trouble: Diagnostic<'_>) {
         let [store, dropped, ended, credentials] = &self.told;
         let told = match trouble {
-            Trouble::StoreFails(_) => store,
-            Trouble::Dropped(_) => dropped,
-            Trouble::Ended(_) => ended,
-            Trouble::WrongCredentials => credentials,
+            Diagnostic::StoreFails(_) => store,
+            Diagnostic::Dropped(_) => dropped,
+            Diagnostic::Ended(_) => ended,
+            Diagnostic::WrongCredentials => credentials,
         };
         if let Some(tell) = &self.tell
             && !told.swap(true, Ordering::Relaxed)
@@ -79,14 +79,14 @@ mod tests {
     #[test]
     fn each_cause_is_told_once() {
         let told = Arc::new(Mutex::new(Vec::new()));
-        let tell: Tell = {
+        let tell: DiagnosticSink = {
             let told = Arc::clone(&told);
             Arc::new(move |trouble| told.lock().unwrap().push(format!("{trouble:?}")))
         };
         let diagnostics = Diagnostics::new(Some(tell));
         for text in ["the disk is full", "the disk is still full"] {
-            diagnostics.tell(Trouble::StoreFails(text));
-            diagnostics.tell(Trouble::Ended(text));
+            diagnostics.tell(Diagnostic::StoreFails(text));
+            diagnostics.tell(Diagnostic::Ended(text));
         }
         assert_eq!(
             *told.lock().unwrap(),
@@ -95,8 +95,8 @@ mod tests {
                 "Ended(\"the disk is full\")"
             ]
         );
-        Diagnostics::new(None).tell(Trouble::Ended("nobody listens"));
+        Diagnostics::new(None).tell(Diagnostic::Ended("nobody listens"));
         Diagnostics::new(Some(Arc::new(|_| panic!("the host's own mistake"))))
-            .tell(Trouble::Ended("it goes on"));
+            .tell(Diagnostic::Ended("it goes on"));
     }
 }

@@ -9,7 +9,7 @@ use crate::log::{
 
 /// What learns of events that this log did not make, as they stand in the store. It is called on any thread, one call at
 /// a time.
-pub(crate) trait Observe: Send + Sync {
+pub(crate) trait LogObserver: Send + Sync {
     /// Takes in events, in the order of the log.
     fn observe(&self, events: &[StoredEvent]);
 
@@ -18,13 +18,13 @@ pub(crate) trait Observe: Send + Sync {
 
     /// Begins to learn anew, beside what is known: all of the streams that begin with the event `from` or later, and some
     /// of older ones.
-    fn relearn(&self, from: u64) -> Box<dyn Relearn>;
+    fn relearn(&self, from: u64) -> Box<dyn IndexRebuild>;
 }
 
-pub(crate) type Observer = Arc<dyn Observe>;
+pub(crate) type SharedObserver = Arc<dyn LogObserver>;
 
 /// What is being learnt anew.
-pub(crate) trait Relearn {
+pub(crate) trait IndexRebuild {
     /// Takes in events, those of each stream in the order of the log.
     fn observe(&mut self, events: &[StoredEvent]);
 
@@ -33,28 +33,28 @@ pub(crate) trait Relearn {
 }
 
 /// Learns nothing.
-struct Unconcerned;
+struct NoopObserver;
 
-impl Observe for Unconcerned {
+impl LogObserver for NoopObserver {
     fn observe(&self, _events: &[StoredEvent]) {}
 
     fn open_streams(&self, _before: u64, _limit: usize) -> Vec<StreamKey> {
         Vec::new()
     }
 
-    fn relearn(&self, _from: u64) -> Box<dyn Relearn> {
+    fn relearn(&self, _from: u64) -> Box<dyn IndexRebuild> {
         Box::new(Self)
     }
 }
 
-impl Relearn for Unconcerned {
+impl IndexRebuild for NoopObserver {
     fn observe(&mut self, _events: &[StoredEvent]) {}
 
     fn adopt(self: Box<Self>) {}
 }
 
 /// Turns records into events. It runs on the worker thread only.
-pub(crate) trait Translator: Send + 'static {
+pub(crate) trait RecordEncoder: Send + 'static {
     /// Sees every note of a turn before any of its records is translated.
     fn note(&mut self, _record: &[u8]) {}
 
@@ -101,8 +101,8 @@ pub(crate) trait Translator: Send + 'static {
     fn abandoned(&mut self, _event: &StoredEvent, _last_heard: SystemTime, _batch: &mut Batch) {}
 
     /// What learns of events that others made.
-    fn observer(&self) -> Observer {
-        Arc::new(Unconcerned)
+    fn observer(&self) -> SharedObserver {
+        Arc::new(NoopObserver)
     }
 
     /// These streams hold no event any more.

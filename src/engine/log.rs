@@ -4,14 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     engine::{
-        diagnostics::{Diagnostics, Tell, Trouble},
-        outage::Lapses,
-        reader_registry::Readers,
-        shared::demand::Following,
+        diagnostics::{Diagnostic, DiagnosticSink, Diagnostics},
+        outage::Outages,
+        reader_registry::ReaderRegistry,
+        shared::demand::Demand,
     },
     error::Error,
-    ingest::buffer::Intake,
-    log::{batch::Batch, event::StreamKey, retention::Retention, stream_index::Waiter, tail::Tail},
+    ingest::buffer::IngestBuffer,
+    log::{
+        batch::Batch, event::StreamKey, retention::Retention, stream_index::WakeFlag, tail::Tail,
+    },
     store::{DEFAULT_PATIENCE, EventStore},
     util::sync::{
         Instant, Mutex,
@@ -19,7 +21,7 @@ use crate::{
         guard, lock,
     },
     wire::{
-        control::{Dropped, Position},
+        control::{Dropped, LogPosition},
         id::{Epoch, EventId, ResumePoint, Sequence},
     },
 };
@@ -28,9 +30,9 @@ use crate::{
 pub(crate) struct Log {
     pub(crate) tail: Arc<Tail>,
     pub(crate) store: Arc<dyn EventStore>,
-    pub(crate) intake: Arc<Intake>,
+    pub(crate) intake: Arc<IngestBuffer>,
     closed: AtomicBool,
-    readers: Arc<Readers>,
+    readers: Arc<ReaderRegistry>,
     /// Up to where HTTP streams still send what they read; [`OPEN`] as long as they go on.
     streams_end_at: AtomicU64,
     /// Streams that the end of the log, of a server or of all streams has ended.
@@ -42,9 +44,9 @@ pub(crate) struct Log {
     degradations: AtomicU64,
     /// Counts those that nothing was lost in: no event of the log closes them.
     recoveries: AtomicU64,
-    lapses: Lapses,
-    following: Following,
-    pub(crate) advance: Advance,
+    lapses: Outages,
+    following: Demand,
+    pub(crate) advance: MergeState,
     diagnostics: Diagnostics,
     started: Instant,
     opened_at: u64,
@@ -52,7 +54,7 @@ pub(crate) struct Log {
 
 /// Who moves the memory of a log on that others append to as well.
 #[derive(Debug, Default)]
-pub(crate) struct Advance {
+pub(crate) struct MergeState {
     /// Held by who moves it on: this log's own thread, or the one that follows the others.
     pub(crate) advancing: Mutex<()>,
     /// Whether nothing was left out since all was learnt anew. Written while `advancing` is held.
@@ -89,7 +91,7 @@ fn leaves_numbers_for(events: u64, next: u64) -> bool {
 
 /// Where a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Start {
+pub(crate) struct ResumePosition {
     pub(crate) after: u64,
     /// Up to here, what is missing was gone before the reader came and does not count as missed.
     pub(crate) silent: u64,
@@ -148,8 +150,8 @@ pub struct Status {
 impl Log {
     pub(crate) fn open(
         store: Arc<dyn EventStore>,
-        intake: Arc<Intake>,
-        tell: Option<Tell>,
+        intake: Arc<IngestBuffer>,
+        tell: Option<DiagnosticSink>,
     ) -> Result<Self, Error> {
         let head = store.open()?.get();
         if !leaves_numbers_for(1, head.saturating_add(1)) {
@@ -172,9 +174,9 @@ impl Log {
             unread: AtomicBool::new(false),
             degradations: AtomicU64::new(0),
             recoveries: AtomicU64::new(0),
-            lapses: Lapses::default(),
-            following: Following::default(),
-            advance: Advance::default(),
+            lapses: Outages::default(),
+            following: Demand::default(),
+            advance: MergeState::default(),
             diagnostics: Diagnostics::new(tell),
             started: Instant::now(),
         })
@@ -231,7 +233,7 @@ impl Log {
         self.lapses.first_within(from, to)
     }
 
-    pub(crate) fn following(&self) -> &Following {
+    pub(crate) fn following(&self) -> &Demand {
         &self.following
     }
 
@@ -242,7 +244,7 @@ impl Log {
 
     /// Notes that the store failed and tells every reader, once per stretch.
     pub(crate) fn fail(&self, message: String) {
-        self.diagnostics.tell(Trouble::StoreFails(&message));
+        self.diagnostics.tell(Diagnostic::StoreFails(&message));
         if lock(&self.failure).replace(message).is_none() {
             self.degradations.fetch_add(1, Ordering::Release);
             self.tail.wake_everyone();
@@ -261,7 +263,7 @@ impl Log {
         self.unread.load(Ordering::Relaxed) && self.unread.swap(false, Ordering::Acquire)
     }
 
-    pub(crate) fn diagnose(&self, trouble: Trouble<'_>) {
+    pub(crate) fn diagnose(&self, trouble: Diagnostic<'_>) {
         self.diagnostics.tell(trouble);
     }
 
@@ -339,31 +341,31 @@ impl Log {
     }
 
     /// Where a reader begins who wants to go on at this point.
-    pub(crate) fn resolve(&self, resume: ResumePoint) -> Start {
+    pub(crate) fn resolve(&self, resume: ResumePoint) -> ResumePosition {
         self.resolve_below(resume, self.tail.published())
     }
 
     /// The same in a log that ends at `head`.
-    pub(crate) fn resolve_below(&self, resume: ResumePoint, head: u64) -> Start {
-        let retained = Start {
+    pub(crate) fn resolve_below(&self, resume: ResumePoint, head: u64) -> ResumePosition {
+        let retained = ResumePosition {
             after: 0,
             silent: self.oldest().saturating_sub(1),
             unknown: false,
             live: false,
         };
-        let unknown = Start {
+        let unknown = ResumePosition {
             unknown: true,
             ..retained
         };
         match resume {
             ResumePoint::Retained => retained,
-            ResumePoint::Live => Start {
+            ResumePoint::Live => ResumePosition {
                 after: head,
                 silent: 0,
                 live: true,
                 ..retained
             },
-            ResumePoint::After(sequence) if sequence.get() <= head => Start {
+            ResumePoint::After(sequence) if sequence.get() <= head => ResumePosition {
                 after: sequence.get(),
                 silent: 0,
                 ..retained
@@ -405,8 +407,8 @@ impl Log {
         self.tail.published().max(heard)
     }
 
-    pub(crate) fn position(&self) -> Position {
-        Position {
+    pub(crate) fn position(&self) -> LogPosition {
+        LogPosition {
             epoch: self.epoch(),
             oldest: self.id(self.oldest()),
             head: self.id(self.head()),
@@ -443,14 +445,14 @@ impl Log {
     }
 
     /// Joins those who are told of every event.
-    pub(crate) fn join(&self, waiter: &Arc<Waiter>) {
+    pub(crate) fn join(&self, waiter: &Arc<WakeFlag>) {
         self.tail.join(waiter);
         if self.is_shared() {
             self.following.want_all();
         }
     }
 
-    pub(crate) fn leave(&self, waiter: &Arc<Waiter>) {
+    pub(crate) fn leave(&self, waiter: &Arc<WakeFlag>) {
         self.tail.leave(waiter);
         if self.is_shared() {
             self.following.release_all();
@@ -458,7 +460,7 @@ impl Log {
     }
 
     /// Joins those who are told of the events of this stream.
-    pub(crate) fn join_stream(&self, key: &StreamKey, waiter: &Arc<Waiter>) {
+    pub(crate) fn join_stream(&self, key: &StreamKey, waiter: &Arc<WakeFlag>) {
         self.tail.join_stream(key, waiter);
         if let Some(follow) = self.store.follow()
             && self.following.want(key)
@@ -467,14 +469,14 @@ impl Log {
         }
     }
 
-    pub(crate) fn leave_stream(&self, key: &StreamKey, waiter: &Arc<Waiter>) {
+    pub(crate) fn leave_stream(&self, key: &StreamKey, waiter: &Arc<WakeFlag>) {
         self.tail.leave_stream(key, waiter);
         if self.is_shared() {
             self.following.release(key);
         }
     }
 
-    pub(crate) fn readers(&self) -> &Arc<Readers> {
+    pub(crate) fn readers(&self) -> &Arc<ReaderRegistry> {
         &self.readers
     }
 

@@ -7,45 +7,45 @@ use crate::{
 };
 
 /// Ended stretches whose ids are still told from foreign ones.
-const LAPSES_MAX: usize = 64;
+const OUTAGES_MAX: usize = 64;
 
 /// All stretches of a log, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Lapses(RwLock<Known>);
+pub(crate) struct Outages(RwLock<OutageHistory>);
 
 #[derive(Debug, Default)]
-struct Known {
-    lapses: Vec<Lapse>,
+struct OutageHistory {
+    lapses: Vec<Outage>,
     /// The last number of those that are forgotten: before it, any may have been of one.
     forgotten: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Lapse {
+struct Outage {
     epoch: Epoch,
     first: u64,
     /// `None` while it goes on.
     last: Option<u64>,
 }
 
-impl Lapse {
+impl Outage {
     fn covers(&self, sequence: u64) -> bool {
         self.first <= sequence && self.last.is_none_or(|last| sequence <= last)
     }
 }
 
-impl Lapses {
+impl Outages {
     /// The epoch of the stretch that goes on, which begins with `first` if there was none.
     pub(crate) fn enter(&self, first: u64) -> Epoch {
-        let Known { lapses, forgotten } = &mut *write(&self.0);
+        let OutageHistory { lapses, forgotten } = &mut *write(&self.0);
         if let Some(lapse) = lapses.last().filter(|lapse| lapse.last.is_none()) {
             return lapse.epoch;
         }
         let epoch = Epoch::random();
-        let over = (lapses.len() + 1).saturating_sub(LAPSES_MAX);
+        let over = (lapses.len() + 1).saturating_sub(OUTAGES_MAX);
         let gone = lapses.drain(..over).filter_map(|lapse| lapse.last);
         *forgotten = gone.fold(*forgotten, u64::max);
-        lapses.push(Lapse {
+        lapses.push(Outage {
             epoch,
             first,
             last: None,
@@ -76,7 +76,7 @@ impl Lapses {
         if from <= known.forgotten {
             return Some((from, known.forgotten.min(to)));
         }
-        let ends = |lapse: &Lapse| lapse.last.unwrap_or(u64::MAX);
+        let ends = |lapse: &Outage| lapse.last.unwrap_or(u64::MAX);
         let lapse = known.lapses.iter().find(|lapse| ends(lapse) >= from)?;
         (lapse.first <= to).then(|| (lapse.first.max(from), ends(lapse).min(to)))
     }
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn ids_of_a_stretch_are_known_and_no_others() {
-        let lapses = Lapses::default();
+        let lapses = Outages::default();
         let one = lapses.enter(10);
         assert_eq!(lapses.enter(12), one, "it goes on");
         lapses.leave(14);
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_stretch_is_found_where_it_is_passed() {
-        let lapses = Lapses::default();
+        let lapses = Outages::default();
         lapses.enter(10);
         lapses.leave(14);
         lapses.enter(20);
@@ -151,15 +151,15 @@ mod tests {
 
     #[test]
     fn old_stretches_are_forgotten() {
-        let lapses = Lapses::default();
-        let epochs: Vec<Epoch> = (1..=LAPSES_MAX as u64 + 1)
+        let lapses = Outages::default();
+        let epochs: Vec<Epoch> = (1..=OUTAGES_MAX as u64 + 1)
             .map(|number| {
                 let epoch = lapses.enter(number * 10);
                 lapses.leave(number * 10 + 1);
                 epoch
             })
             .collect();
-        assert_eq!(read(&lapses.0).lapses.len(), LAPSES_MAX);
+        assert_eq!(read(&lapses.0).lapses.len(), OUTAGES_MAX);
         assert_eq!(
             (lapses.epoch(10), lapses.epoch(20)),
             (None, Some(epochs[1]))

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    log::stream_index::{Waiter, Waiters},
+    log::stream_index::{WakeFlag, WakeSet},
     util::sync::{Condvar, Mutex, lock},
 };
 
@@ -16,13 +16,13 @@ use crate::{
 const REST: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Default)]
-pub(crate) struct Readers {
+pub(crate) struct ReaderRegistry {
     count: Mutex<usize>,
     all_gone: Condvar,
-    waiting: Waiters,
+    waiting: WakeSet,
 }
 
-impl Readers {
+impl ReaderRegistry {
     pub(crate) fn count(&self) -> usize {
         *lock(&self.count)
     }
@@ -40,11 +40,11 @@ impl Readers {
     }
 
     /// Begins to wait for the store.
-    pub(crate) fn wait_for_store(&self, bell: &Arc<Waiter>) {
+    pub(crate) fn wait_for_store(&self, bell: &Arc<WakeFlag>) {
         self.waiting.join(bell);
     }
 
-    pub(crate) fn stop_waiting(&self, bell: &Arc<Waiter>) {
+    pub(crate) fn stop_waiting(&self, bell: &Arc<WakeFlag>) {
         self.waiting.leave(bell);
     }
 
@@ -73,8 +73,8 @@ mod tests {
 
     #[test]
     fn who_waits_is_woken_until_the_last_reader_has_gone() {
-        let readers = Readers::default();
-        let bell = Arc::new(Waiter::default());
+        let readers = ReaderRegistry::default();
+        let bell = Arc::new(WakeFlag::default());
         readers.come();
         readers.come();
         readers.wait_for_store(&bell);

@@ -38,34 +38,34 @@ pub(crate) fn spawn(
 
 /// What became of an append.
 #[derive(Debug)]
-pub(crate) enum Kept {
+pub(crate) enum AppendOutcome {
     /// The store keeps the batch, from this number on, but for what it has already.
-    From(Appended),
-    Refused(Error),
-    /// The store takes longer than it may. [`Keeper::settle`] knows the rest.
-    Late,
+    Stored(Appended),
+    Failed(Error),
+    /// The store takes longer than it may. [`StoreAppender::settle`] knows the rest.
+    TimedOut,
 }
 
 /// The only one who appends to the store.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct StoreAppender {
     store: Arc<dyn EventStore>,
-    aside: Option<Aside>,
+    aside: Option<StoreThread>,
 }
 
 /// The thread beside the log's own.
 #[derive(Debug)]
-struct Aside {
+struct StoreThread {
     requests: SyncSender<(Sequence, Arc<Batch>)>,
     answers: Receiver<Result<Appended, Error>>,
     is_late: bool,
 }
 
-impl Keeper {
+impl StoreAppender {
     pub(crate) fn new(store: &Arc<dyn EventStore>, on_thread: &OnThread) -> Result<Self, Error> {
         let aside = store
             .patience()
-            .map(|_| Aside::start(Arc::clone(store), on_thread))
+            .map(|_| StoreThread::start(Arc::clone(store), on_thread))
             .transpose()?;
         Ok(Self {
             store: Arc::clone(store),
@@ -74,12 +74,12 @@ impl Keeper {
     }
 
     /// Appends the batch. It must not be called while an earlier append [is late](Self::is_late).
-    pub(crate) fn append(&mut self, first: u64, batch: &Arc<Batch>) -> Kept {
+    pub(crate) fn append(&mut self, first: u64, batch: &Arc<Batch>) -> AppendOutcome {
         let first = Sequence::new(first);
         match &mut self.aside {
             None => match append(&*self.store, first, batch) {
-                Ok(appended) => Kept::From(appended),
-                Err(error) => Kept::Refused(error),
+                Ok(appended) => AppendOutcome::Stored(appended),
+                Err(error) => AppendOutcome::Failed(error),
             },
             Some(aside) => {
                 let patience = self.store.patience().unwrap_or(DEFAULT_PATIENCE);
@@ -105,7 +105,7 @@ impl Keeper {
     }
 }
 
-impl Aside {
+impl StoreThread {
     fn start(store: Arc<dyn EventStore>, on_thread: &OnThread) -> Result<Self, Error> {
         // One batch is on its way at a time, and one answer: neither end ever waits to send.
         let (requests, todo) = sync_channel::<(Sequence, Arc<Batch>)>(1);
@@ -126,18 +126,18 @@ impl Aside {
         })
     }
 
-    fn append(&mut self, first: Sequence, batch: &Arc<Batch>, patience: Duration) -> Kept {
+    fn append(&mut self, first: Sequence, batch: &Arc<Batch>, patience: Duration) -> AppendOutcome {
         if self.requests.try_send((first, Arc::clone(batch))).is_err() {
-            return Kept::Refused(gone());
+            return AppendOutcome::Failed(gone());
         }
         match self.answers.recv_timeout(patience) {
-            Ok(Ok(appended)) => Kept::From(appended),
-            Ok(Err(error)) => Kept::Refused(error),
+            Ok(Ok(appended)) => AppendOutcome::Stored(appended),
+            Ok(Err(error)) => AppendOutcome::Failed(error),
             Err(RecvTimeoutError::Timeout) => {
                 self.is_late = true;
-                Kept::Late
+                AppendOutcome::TimedOut
             }
-            Err(RecvTimeoutError::Disconnected) => Kept::Refused(gone()),
+            Err(RecvTimeoutError::Disconnected) => AppendOutcome::Failed(gone()),
         }
     }
 }

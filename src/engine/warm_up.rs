@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::{
     engine::{
-        encoder::{Observer, Relearn},
+        encoder::{IndexRebuild, SharedObserver},
         log::Log,
     },
     error::Error,
@@ -22,7 +22,7 @@ const EARLIER_EVENTS_MAX: usize = 10_000;
 
 /// Fills the log's memory up to where the log was opened. Where the store cannot be read, readers are told, and get the
 /// rest from the store when they ask.
-pub(crate) fn prime(log: &Log, observer: &Observer) {
+pub(crate) fn prime(log: &Log, observer: &SharedObserver) {
     let from = log.tail.next();
     let mut known = observer.relearn(from);
     if let Err(error) = fill(log, from, &mut *known) {
@@ -34,7 +34,7 @@ pub(crate) fn prime(log: &Log, observer: &Observer) {
     drop(log.tail.take_evicted_keys());
 }
 
-fn fill(log: &Log, from: u64, known: &mut dyn Relearn) -> Result<(), Error> {
+fn fill(log: &Log, from: u64, known: &mut dyn IndexRebuild) -> Result<(), Error> {
     if from > 1 {
         read_earlier(log, from, &[], known)?;
     }
@@ -57,7 +57,7 @@ pub(crate) fn read_earlier(
     log: &Log,
     from: u64,
     open: &[StreamKey],
-    known: &mut dyn Relearn,
+    known: &mut dyn IndexRebuild,
 ) -> Result<(), Error> {
     let before = log.store.streams_before(Sequence::new(from), STREAMS_MAX);
     let mut streams = block_on(before)?;

@@ -5,21 +5,22 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     engine::{
-        committer::{Pending, Writer},
-        diagnostics::{Tell, Trouble},
-        encoder::Translator,
+        committer::{BatchCommitter, PendingBatch},
+        diagnostics::{Diagnostic, DiagnosticSink},
+        encoder::RecordEncoder,
         log::{Log, USED_UP},
         shared::follower,
-        store_thread::{Keeper, OnThread, spawn},
+        store_thread::{OnThread, StoreAppender, spawn},
         warm_up::prime,
     },
     error::Error,
     ingest::{
         buffer::{
-            Class, Counts, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, Intake, Refused,
+            ClassCounts, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, IngestBuffer,
+            PushError, RecordClass,
         },
         envelope,
-        write_buf::Room,
+        write_buf::WriteBuf,
     },
     log::batch::Batch,
     store::{Abandoned, EventStore, Tended},
@@ -45,9 +46,9 @@ const PANICKED: &str = "the event log has ended: its thread panicked";
 /// How old a record is before the worker looks at it, so that what is learnt about it within that time still decides
 /// about it. Nothing, unless someone asks for it.
 #[derive(Debug, Default)]
-pub(crate) struct Hold(AtomicU64);
+pub(crate) struct ProcessingDelay(AtomicU64);
 
-impl Hold {
+impl ProcessingDelay {
     #[cfg(feature = "spans")]
     pub(crate) fn set(&self, age: Duration) {
         self.0.store(
@@ -66,9 +67,9 @@ pub(crate) struct WorkerSettings {
     pub(crate) buffer_bytes: usize,
     pub(crate) buffer_events: usize,
     pub(crate) on_thread: OnThread,
-    pub(crate) hold: Arc<Hold>,
+    pub(crate) hold: Arc<ProcessingDelay>,
     /// Where operators read of trouble.
-    pub(crate) tell: Option<Tell>,
+    pub(crate) tell: Option<DiagnosticSink>,
 }
 
 impl fmt::Debug for WorkerSettings {
@@ -93,21 +94,24 @@ impl Default for WorkerSettings {
 
 /// The running log: closing it, or dropping it, ends the thread after everything buffered is stored.
 #[derive(Debug)]
-pub(crate) struct Engine {
-    pub(crate) intake: Arc<Intake>,
+pub(crate) struct LogRuntime {
+    pub(crate) intake: Arc<IngestBuffer>,
     pub(crate) log: Arc<Log>,
 }
 
-impl Engine {
-    pub(crate) fn start<T: Translator>(
+impl LogRuntime {
+    pub(crate) fn start<T: RecordEncoder>(
         store: Arc<dyn EventStore>,
         settings: WorkerSettings,
         translator: impl FnOnce(&Arc<Log>) -> T,
     ) -> Result<Self, Error> {
-        let intake = Arc::new(Intake::new(settings.buffer_bytes, settings.buffer_events));
+        let intake = Arc::new(IngestBuffer::new(
+            settings.buffer_bytes,
+            settings.buffer_events,
+        ));
         let on_thread = settings.on_thread;
         let log = Arc::new(Log::open(store, Arc::clone(&intake), settings.tell)?);
-        let keeper = Keeper::new(&log.store, &on_thread)?;
+        let keeper = StoreAppender::new(&log.store, &on_thread)?;
         let translator = translator(&log);
         let observer = translator.observer();
         if log.is_shared() {
@@ -120,11 +124,11 @@ impl Engine {
             log: Arc::clone(&log),
             intake: Arc::clone(&intake),
             translator,
-            writer: Writer::new(&log, keeper, observer),
-            pending: Pending::default(),
+            writer: BatchCommitter::new(&log, keeper, observer),
+            pending: PendingBatch::default(),
             hold: settings.hold,
             tend_at: None,
-            unsettled: Counts::default(),
+            unsettled: ClassCounts::default(),
         };
         spawn("livespan", &on_thread, move || worker.run())?;
         Ok(Self { intake, log })
@@ -133,19 +137,19 @@ impl Engine {
     /// Puts a record into the buffer as soon as there is room for it.
     pub(crate) async fn push(
         &self,
-        class: Class,
-        write: impl Fn(&mut Room<'_>) -> Option<()>,
+        class: RecordClass,
+        write: impl Fn(&mut WriteBuf<'_>) -> Option<()>,
     ) -> Result<(), Error> {
         loop {
             let room = self.intake.room();
             match self.intake.try_push(class, &write) {
                 Ok(()) => return Ok(()),
-                Err(Refused::Closed) => return Err(self.intake.closed_error()),
+                Err(PushError::Closed) => return Err(self.intake.closed_error()),
                 // Nobody makes room in a fork.
-                Err(Refused::Full) if self.intake.is_forked() => {
+                Err(PushError::Full) if self.intake.is_forked() => {
                     return Err(self.intake.closed_error());
                 }
-                Err(Refused::Full) => room.await,
+                Err(PushError::Full) => room.await,
             }
         }
     }
@@ -157,27 +161,27 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
+impl Drop for LogRuntime {
     fn drop(&mut self) {
         self.intake.close();
     }
 }
 
 struct Worker<T> {
-    intake: Arc<Intake>,
+    intake: Arc<IngestBuffer>,
     log: Arc<Log>,
     drain: Drain,
     translator: T,
-    writer: Writer,
-    pending: Pending,
-    hold: Arc<Hold>,
+    writer: BatchCommitter,
+    pending: PendingBatch,
+    hold: Arc<ProcessingDelay>,
     /// When the store is asked next what writers left open.
     tend_at: Option<Instant>,
     /// Records that were taken from the buffer and are neither stored nor counted yet: lost, should this thread panic.
-    unsettled: Counts,
+    unsettled: ClassCounts,
 }
 
-impl<T: Translator> Worker<T> {
+impl<T: RecordEncoder> Worker<T> {
     /// Runs until the log is shut down. What panics here leaves nothing that could be gone on with: then the log ends,
     /// and says so.
     fn run(mut self) {
@@ -212,15 +216,15 @@ impl<T: Translator> Worker<T> {
     }
 
     fn break_off(&mut self, why: &'static str) {
-        guard(|| self.log.diagnose(Trouble::Ended(why)));
-        let Counts {
+        guard(|| self.log.diagnose(Diagnostic::Ended(why)));
+        let ClassCounts {
             starts,
             ends,
             other,
         } = self.unsettled;
-        self.intake.count_dropped(Class::Start, starts);
-        self.intake.count_dropped(Class::End, ends);
-        self.intake.count_dropped(Class::Other, other);
+        self.intake.count_dropped(RecordClass::Start, starts);
+        self.intake.count_dropped(RecordClass::End, ends);
+        self.intake.count_dropped(RecordClass::Other, other);
         self.intake.break_off(why);
     }
 
@@ -275,7 +279,7 @@ impl<T: Translator> Worker<T> {
         let mut works = self.writer.begin(&mut self.translator);
         drain.take(&self.intake, cut);
         self.unsettled = drain.counts();
-        let mut translated = Counts::default();
+        let mut translated = ClassCounts::default();
         let mut busy = false;
         // Also those after the cut: they may decide about a record before it.
         for record in drain.notes() {
@@ -300,7 +304,7 @@ impl<T: Translator> Worker<T> {
     }
 
     /// Stores what was translated; whether the store took it. Either way it is accounted for.
-    fn settle(&mut self, translated: &mut Counts) -> Result<bool, &'static str> {
+    fn settle(&mut self, translated: &mut ClassCounts) -> Result<bool, &'static str> {
         let mut works = true;
         loop {
             if !self.log.has_numbers_for(self.pending.batch.len()) {
@@ -308,7 +312,7 @@ impl<T: Translator> Worker<T> {
             }
             works &= self.store();
             self.unsettled = self.unsettled.without(std::mem::take(translated));
-            self.translated(Class::Note, T::settled);
+            self.translated(RecordClass::Internal, T::settled);
             if self.pending.batch.is_empty() {
                 return Ok(works);
             }
@@ -316,7 +320,7 @@ impl<T: Translator> Worker<T> {
     }
 
     /// Takes the events that `translate` appends, all or none.
-    fn translated(&mut self, class: Class, translate: impl FnOnce(&mut T, &mut Batch)) {
+    fn translated(&mut self, class: RecordClass, translate: impl FnOnce(&mut T, &mut Batch)) {
         let batch = &mut self.pending.batch;
         let before = batch.len();
         let translated = guard(|| translate(&mut self.translator, batch));
@@ -346,10 +350,10 @@ impl<T: Translator> Worker<T> {
             batch.push(&event.name, event.key, event.pin, |out| {
                 out.extend_from_slice(&event.payload);
             });
-            self.pending.count(Class::Start, 1);
+            self.pending.count(RecordClass::Start, 1);
         }
         for Abandoned { event, last_heard } in &abandoned {
-            self.translated(Class::End, |translator, batch| {
+            self.translated(RecordClass::End, |translator, batch| {
                 translator.abandoned(event, *last_heard, batch);
             });
             if self.pending.batch.size() >= BATCH_BYTES_MAX {
@@ -363,8 +367,8 @@ impl<T: Translator> Worker<T> {
         self.writer.store(&mut self.pending, &mut self.translator)
     }
 
-    fn translate(&mut self, class: Class, record: &[u8]) {
-        let Pending { batch, tickets, .. } = &mut self.pending;
+    fn translate(&mut self, class: RecordClass, record: &[u8]) {
+        let PendingBatch { batch, tickets, .. } = &mut self.pending;
         let before = batch.len();
         let translated = guard(|| match envelope::unpack(record) {
             Some((envelope, payload)) => {
@@ -420,7 +424,7 @@ mod tests {
     /// Makes two events of each record, and panics after the first where the record says so.
     struct Moody;
 
-    impl Translator for Moody {
+    impl RecordEncoder for Moody {
         fn translate(&mut self, record: &[u8], batch: &mut Batch) {
             batch.push("one", None, Pin::None, |out| out.extend_from_slice(record));
             batch.push("two", None, Pin::None, |out| {
@@ -432,16 +436,16 @@ mod tests {
 
     #[test]
     fn a_translator_that_panics_costs_its_record_whole_and_no_other() {
-        let engine = Engine::start(
+        let engine = LogRuntime::start(
             Arc::new(MemoryEventStore::new()),
             WorkerSettings::default(),
             |_| Moody,
         )
         .unwrap();
         for (class, record) in [
-            (Class::Start, "first"),
-            (Class::End, "panic"),
-            (Class::Start, "last"),
+            (RecordClass::Start, "first"),
+            (RecordClass::End, "panic"),
+            (RecordClass::Start, "last"),
         ] {
             engine
                 .intake

@@ -20,12 +20,12 @@ use crate::{
         trace_scope::Partial,
         view::View,
     },
-    engine::diagnostics::Trouble,
+    engine::diagnostics::Diagnostic,
     http::response::Refusal,
     live_spans::LiveSpans,
-    reader::Standing,
+    reader::OpenGlobalEvents,
     span::event::TraceId,
-    sse::body::Sight,
+    sse::body::Projection,
     util::sync::guard,
 };
 
@@ -129,16 +129,16 @@ impl Permit {
     }
 
     /// Who shows processes later than they come needs those from before.
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> OpenGlobalEvents {
         if self.traces().is_some() {
-            Standing::Always
+            OpenGlobalEvents::Always
         } else {
-            Standing::AtHead
+            OpenGlobalEvents::AtHead
         }
     }
 
     /// How its reader sees the events of its traces; `None`: as they are.
-    pub(crate) fn sight(&self) -> Option<Box<dyn Sight>> {
+    pub(crate) fn sight(&self) -> Option<Box<dyn Projection>> {
         let viewed = self.view.as_ref().and_then(View::sight);
         viewed.or_else(|| Some(Box::new(Partial::of(self.traces()?))))
     }
@@ -278,7 +278,7 @@ pub(crate) fn note_wrong(live: &LiveSpans) {
     live.shared
         .wrong_credentials
         .fetch_add(1, Ordering::Relaxed);
-    live.log().diagnose(Trouble::WrongCredentials);
+    live.log().diagnose(Diagnostic::WrongCredentials);
 }
 
 /// RFC 6750, section 2.1, or the cookie of a browser that has signed in.

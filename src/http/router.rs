@@ -25,7 +25,7 @@ use crate::{
         response::{self, Refusal},
         stream_guard, trace_list, trace_snapshot,
     },
-    ingest::buffer::Class,
+    ingest::buffer::RecordClass,
     live_spans::LiveSpans,
     log::{event::StreamKey, retention::Retention},
     reader::subscription::Subscribe,
@@ -122,7 +122,7 @@ impl LiveService {
         // A span that does not record never comes, so its id would be kept for nothing.
         if is_recording && !span.is_remote() {
             let intake = &self.live.shared.parts.engine.intake;
-            drop(intake.push(Class::Note, |room| record::write_hide(room, span)));
+            drop(intake.push(RecordClass::Internal, |room| record::write_hide(room, span)));
         }
         let mounts = &self.live.shared.mounts;
         mounts.learn(original, path);

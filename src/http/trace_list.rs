@@ -25,7 +25,7 @@ use crate::{
         response::{self, Refusal},
     },
     live_spans::LiveSpans,
-    log::stream_index::Waiter,
+    log::stream_index::WakeFlag,
     span::event::TraceId,
     sse::body::{self, PING_INTERVAL},
     trace::{
@@ -116,7 +116,7 @@ struct TracesBody {
     filter: TraceFilter,
     limit: usize,
     viewed: Viewed,
-    waiter: Arc<Waiter>,
+    waiter: Arc<WakeFlag>,
     state: State,
     /// What was dropped before it came, or that it was told of.
     dropped: Dropped,
@@ -150,7 +150,7 @@ impl fmt::Debug for TracesBody {
 
 impl TracesBody {
     fn new(live: LiveSpans, filter: TraceFilter, limit: usize) -> Self {
-        let waiter = Arc::new(Waiter::default());
+        let waiter = Arc::new(WakeFlag::default());
         live.log().join(&waiter);
         live.log().readers().come();
         let dropped = live.log().dropped();

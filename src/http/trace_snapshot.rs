@@ -114,7 +114,7 @@ async fn read(live: &LiveSpans, trace: TraceId, is_indexed: IsIndexed) -> Read {
     let mut events = Vec::new();
     let mut fold = Fold::default();
     while let Some(item) = reader.next_below(head).await {
-        if let ReadItem::Events(slice) | ReadItem::Standing(slice) = item {
+        if let ReadItem::Events(slice) | ReadItem::OpenGlobal(slice) = item {
             for event in slice.events() {
                 let payload = event.payload();
                 if is_indexed == IsIndexed::No {

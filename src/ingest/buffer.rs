@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{
     error::Error,
-    ingest::write_buf::Room,
+    ingest::write_buf::WriteBuf,
     util::sync::{
         Condvar, Instant, Mutex, SpinMutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -49,21 +49,21 @@ const HEADER: usize = 13;
 
 /// What a record is, for the bounds and for the counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
+pub(crate) enum RecordClass {
     Start,
     End,
     Other,
     /// Our own notes: never counted, first in line for the last of the room.
-    Note,
+    Internal,
 }
 
-impl Class {
+impl RecordClass {
     fn from_byte(byte: u8) -> Self {
         match byte {
             0 => Self::Start,
             1 => Self::End,
             2 => Self::Other,
-            _ => Self::Note,
+            _ => Self::Internal,
         }
     }
 
@@ -74,7 +74,7 @@ impl Class {
             Self::Start => start,
             Self::End => end,
             Self::Other => other,
-            Self::Note => note,
+            Self::Internal => note,
         }
     }
 
@@ -83,33 +83,33 @@ impl Class {
         match self {
             Self::Start | Self::Other => 11,
             Self::End => 15,
-            Self::Note => 16,
+            Self::Internal => 16,
         }
     }
 }
 
 /// Why a record was not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum PushError {
     Full,
     Closed,
 }
 
 /// Records or events by class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub(crate) struct ClassCounts {
     pub(crate) starts: u64,
     pub(crate) ends: u64,
     pub(crate) other: u64,
 }
 
-impl Counts {
-    pub(crate) fn add(&mut self, class: Class, count: u64) {
+impl ClassCounts {
+    pub(crate) fn add(&mut self, class: RecordClass, count: u64) {
         match class {
-            Class::Start => self.starts += count,
-            Class::End => self.ends += count,
-            Class::Other => self.other += count,
-            Class::Note => {}
+            RecordClass::Start => self.starts += count,
+            RecordClass::End => self.ends += count,
+            RecordClass::Other => self.other += count,
+            RecordClass::Internal => {}
         }
     }
 
@@ -124,11 +124,11 @@ impl Counts {
 }
 
 #[derive(Debug)]
-pub(crate) struct Intake {
-    shards: Box<[Shard; SHARDS]>,
+pub(crate) struct IngestBuffer {
+    shards: Box<[PaddedShard; SHARDS]>,
     shard_bytes: usize,
     /// By class.
-    shares: [Share; 4],
+    shares: [Quota; 4],
     #[cfg(feature = "metrics")]
     events_max: usize,
     /// Ends that the full buffer refused, of those that were dropped.
@@ -151,7 +151,7 @@ pub(crate) struct Intake {
     /// The process that has the worker.
     process: u32,
     dropped: [AtomicU64; 3],
-    drained: Mutex<Drained>,
+    drained: Mutex<DrainProgress>,
     drained_changed: Condvar,
     room: Notify,
     tickets: Mutex<HashMap<u64, oneshot::Sender<EventId>>>,
@@ -161,17 +161,17 @@ pub(crate) struct Intake {
 /// A cache line pair for itself, so that threads on different shards do not slow each other down.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Shard(SpinMutex<Records>);
+struct PaddedShard(SpinMutex<Shard>);
 
 #[derive(Debug, Default)]
-struct Records {
+struct Shard {
     /// All of its memory, of which the first `length` bytes are in use.
     bytes: Box<[u8]>,
     length: usize,
     count: usize,
 }
 
-impl Records {
+impl Shard {
     /// Zeroed memory of this size costs nothing until it is written to.
     fn new(size: usize) -> Self {
         Self {
@@ -186,24 +186,24 @@ impl Records {
     }
 
     /// Why a record found no room.
-    fn lack(&self, quota: &Share) -> Lack {
+    fn lack(&self, quota: &Quota) -> Shortage {
         if self.count >= quota.events || self.length + SMALL_RECORD > quota.bytes {
-            Lack::OfAny
+            Shortage::OfAnyRecord
         } else {
-            Lack::OfThis
+            Shortage::OfThisRecord
         }
     }
 }
 
 /// What a class may fill of each shard.
 #[derive(Debug)]
-struct Share {
+struct Quota {
     bytes: usize,
     events: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Drained {
+struct DrainProgress {
     through: u64,
     failures: u64,
     /// Whether the last turn failed.
@@ -211,15 +211,21 @@ struct Drained {
     finished: bool,
 }
 
-impl Intake {
+impl IngestBuffer {
     pub(crate) fn new(bytes_max: usize, events_max: usize) -> Self {
         let shard_bytes = (bytes_max / SHARDS).max(SHARD_BYTES_MIN);
         let shard_events = (events_max / SHARDS).max(16);
-        let shard = || Shard(SpinMutex::new(Records::new(shard_bytes)));
+        let shard = || PaddedShard(SpinMutex::new(Shard::new(shard_bytes)));
         Self {
             shards: Box::new(std::array::from_fn(|_| shard())),
             shard_bytes,
-            shares: [Class::Start, Class::End, Class::Other, Class::Note].map(|class| Share {
+            shares: [
+                RecordClass::Start,
+                RecordClass::End,
+                RecordClass::Other,
+                RecordClass::Internal,
+            ]
+            .map(|class| Quota {
                 bytes: shard_bytes / 16 * class.share(),
                 events: shard_events / 16 * class.share(),
             }),
@@ -252,9 +258,9 @@ impl Intake {
     #[inline]
     pub(crate) fn push(
         &self,
-        class: Class,
-        write: impl Fn(&mut Room<'_>) -> Option<()>,
-    ) -> Result<(), Refused> {
+        class: RecordClass,
+        write: impl Fn(&mut WriteBuf<'_>) -> Option<()>,
+    ) -> Result<(), PushError> {
         let pushed = self.try_push(class, write);
         if let Err(refused) = &pushed {
             self.note_refused(class, refused);
@@ -263,18 +269,18 @@ impl Intake {
     }
 
     #[cold]
-    fn note_refused(&self, class: Class, refused: &Refused) {
+    fn note_refused(&self, class: RecordClass, refused: &PushError) {
         #[cfg(feature = "metrics")]
-        if let (Refused::Closed, Class::End) = (refused, class) {
+        if let (PushError::Closed, RecordClass::End) = (refused, class) {
             self.count_late_end();
         }
         match refused {
-            Refused::Full => {
+            PushError::Full => {
                 let before = self
                     .counter(class)
                     .map(|count| count.fetch_add(1, Ordering::Relaxed));
                 #[cfg(feature = "metrics")]
-                if matches!(class, Class::End) {
+                if matches!(class, RecordClass::End) {
                     self.ends_refused.fetch_add(1, Ordering::Relaxed);
                 }
                 // A fork that was made while someone was in a hurry would wake nobody, and find no room for ever. To ask
@@ -285,11 +291,11 @@ impl Intake {
                     return;
                 }
                 // The worker may have emptied the buffer meanwhile and be about to sleep: the drop is news, too.
-                self.wake_if_asleep(Fill::Half);
+                self.wake_if_asleep(FillLevel::OverHalf);
             }
             // Who shuts a log down wants no more of it; of one that broke, nobody knows.
-            Refused::Closed if self.broken().is_some() => self.count_dropped(class, 1),
-            Refused::Closed => {}
+            PushError::Closed if self.broken().is_some() => self.count_dropped(class, 1),
+            PushError::Closed => {}
         }
     }
 
@@ -297,16 +303,16 @@ impl Intake {
     #[inline]
     pub(crate) fn try_push(
         &self,
-        class: Class,
-        write: impl Fn(&mut Room<'_>) -> Option<()>,
-    ) -> Result<(), Refused> {
+        class: RecordClass,
+        write: impl Fn(&mut WriteBuf<'_>) -> Option<()>,
+    ) -> Result<(), PushError> {
         let quota = class.of(&self.shares);
         let home = thread_number();
         let (mut shard, mut search, mut write) = (home, None, &write);
         // One call, whichever shard it is: so what is written is compiled into this place.
         loop {
             match self.push_into(shard, class, quota, write) {
-                Attempt::Settled(pushed) => return pushed,
+                PushAttempt::Settled(pushed) => return pushed,
                 missed => shard = home + self.search(&mut search, class, &missed)?,
             }
             // A compiler that takes this for a loop would read and spill all that is to be written before the first try.
@@ -318,10 +324,10 @@ impl Intake {
     #[cold]
     fn search(
         &self,
-        search: &mut Option<Search>,
-        class: Class,
-        missed: &Attempt,
-    ) -> Result<usize, Refused> {
+        search: &mut Option<ShardProbe>,
+        class: RecordClass,
+        missed: &PushAttempt,
+    ) -> Result<usize, PushError> {
         let full_since = class.of(&self.full_since);
         let Some(search) = search else {
             // Under a load that nothing can take, to look into every shard for each record would be the most of it.
@@ -329,7 +335,7 @@ impl Intake {
             if full_since.load(Ordering::Relaxed) == turn {
                 return Err(self.refusal());
             }
-            *search = Some(Search::new(turn));
+            *search = Some(ShardProbe::new(turn));
             return Ok(0);
         };
         search.note(missed);
@@ -340,18 +346,18 @@ impl Intake {
             full_since.store(search.turn, Ordering::Relaxed);
         }
         if !search.busy || search.rounds == ROUNDS {
-            return Err(Refused::Full);
+            return Err(PushError::Full);
         }
         search.begin_round();
         std::hint::spin_loop();
         Ok(0)
     }
 
-    fn refusal(&self) -> Refused {
+    fn refusal(&self) -> PushError {
         if self.closed.load(Ordering::Acquire) {
-            Refused::Closed
+            PushError::Closed
         } else {
-            Refused::Full
+            PushError::Full
         }
     }
 
@@ -359,42 +365,42 @@ impl Intake {
     fn push_into(
         &self,
         shard: usize,
-        class: Class,
-        quota: &Share,
-        write: impl FnOnce(&mut Room<'_>) -> Option<()>,
-    ) -> Attempt {
+        class: RecordClass,
+        quota: &Quota,
+        write: impl FnOnce(&mut WriteBuf<'_>) -> Option<()>,
+    ) -> PushAttempt {
         let Some(shard) = self.shards.get(shard % SHARDS) else {
-            return Attempt::NoRoom(Lack::OfAny);
+            return PushAttempt::NoRoom(Shortage::OfAnyRecord);
         };
         let Some(mut records) = shard.0.try_lock() else {
-            return Attempt::Busy;
+            return PushAttempt::Busy;
         };
         // Asked under the lock: the worker, once it knows that the buffer is closed, looks into every shard a last time,
         // and what came after that look would be lost.
         if self.closed.load(Ordering::Acquire) {
-            return Attempt::Settled(Err(Refused::Closed));
+            return PushAttempt::Settled(Err(PushError::Closed));
         }
         let Some(fill) = self.append(&mut records, class, quota, write) else {
-            return Attempt::NoRoom(records.lack(quota));
+            return PushAttempt::NoRoom(records.lack(quota));
         };
         drop(records);
         self.wake_if_asleep(fill);
-        Attempt::Settled(Ok(()))
+        PushAttempt::Settled(Ok(()))
     }
 
     /// Appends a record if it fits. Nothing of it counts before it is whole, so a writer that panics leaves nothing.
     #[inline]
     fn append(
         &self,
-        records: &mut Records,
-        class: Class,
-        quota: &Share,
-        write: impl FnOnce(&mut Room<'_>) -> Option<()>,
-    ) -> Option<Fill> {
+        records: &mut Shard,
+        class: RecordClass,
+        quota: &Quota,
+        write: impl FnOnce(&mut WriteBuf<'_>) -> Option<()>,
+    ) -> Option<FillLevel> {
         if records.count >= quota.events {
             return None;
         }
-        let mut room = Room::new(records.bytes.get_mut(records.length..quota.bytes)?);
+        let mut room = WriteBuf::new(records.bytes.get_mut(records.length..quota.bytes)?);
         let before = room.left();
         let header = room.chunk::<HEADER>()?;
         // The number is drawn under the lock: see the invariant above. And before there is anything written, for which to
@@ -409,9 +415,9 @@ impl Intake {
         records.length += size;
         records.count += 1;
         Some(if records.length > self.shard_bytes / 2 {
-            Fill::Half
+            FillLevel::OverHalf
         } else {
-            Fill::Little
+            FillLevel::UpToHalf
         })
     }
 
@@ -458,19 +464,19 @@ impl Intake {
         }
     }
 
-    pub(crate) fn count_dropped(&self, class: Class, count: u64) {
+    pub(crate) fn count_dropped(&self, class: RecordClass, count: u64) {
         if let Some(counter) = self.counter(class) {
             counter.fetch_add(count, Ordering::Relaxed);
         }
     }
 
-    fn counter(&self, class: Class) -> Option<&AtomicU64> {
+    fn counter(&self, class: RecordClass) -> Option<&AtomicU64> {
         let [starts, ends, other] = &self.dropped;
         match class {
-            Class::Start => Some(starts),
-            Class::End => Some(ends),
-            Class::Other => Some(other),
-            Class::Note => None,
+            RecordClass::Start => Some(starts),
+            RecordClass::End => Some(ends),
+            RecordClass::Other => Some(other),
+            RecordClass::Internal => None,
         }
     }
 
@@ -545,7 +551,7 @@ impl Intake {
         &self,
         timeout: Duration,
         what: &'static str,
-        done: impl Fn(&Drained) -> bool,
+        done: impl Fn(&DrainProgress) -> bool,
     ) -> Result<(), Error> {
         if self.is_forked() {
             return Err(self.closed_error());
@@ -583,11 +589,11 @@ impl Intake {
         self.room.notified()
     }
 
-    pub(crate) fn ticket(&self) -> Ticket<'_> {
+    pub(crate) fn ticket(&self) -> PendingAck<'_> {
         let (sender, answer) = oneshot::channel();
         let number = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         lock(&self.tickets).insert(number, sender);
-        Ticket {
+        PendingAck {
             intake: self,
             number,
             answer,
@@ -613,17 +619,17 @@ impl Intake {
     }
 
     #[inline]
-    fn wake_if_asleep(&self, fill: Fill) {
+    fn wake_if_asleep(&self, fill: FillLevel) {
         let asleep = self.asleep.load(Ordering::SeqCst);
-        if asleep || fill == Fill::Half {
+        if asleep || fill == FillLevel::OverHalf {
             self.wake(fill);
         }
     }
 
     #[cold]
-    fn wake(&self, fill: Fill) {
+    fn wake(&self, fill: FillLevel) {
         let asleep = self.asleep.swap(false, Ordering::SeqCst);
-        let urgent = fill == Fill::Half && !self.urgent.swap(true, Ordering::SeqCst);
+        let urgent = fill == FillLevel::OverHalf && !self.urgent.swap(true, Ordering::SeqCst);
         if let (true, Some(worker)) = (asleep || urgent, self.worker.get())
             && !self.is_forked()
         {
@@ -633,14 +639,14 @@ impl Intake {
 }
 
 /// What came of a push into one shard.
-enum Attempt {
-    Settled(Result<(), Refused>),
+enum PushAttempt {
+    Settled(Result<(), PushError>),
     Busy,
-    NoRoom(Lack),
+    NoRoom(Shortage),
 }
 
 /// How far a thread has come in looking for a shard with room that nobody is writing to.
-struct Search {
+struct ShardProbe {
     /// The worker's turn in which it began.
     turn: u64,
     rounds: usize,
@@ -650,7 +656,7 @@ struct Search {
     full: bool,
 }
 
-impl Search {
+impl ShardProbe {
     fn new(turn: u64) -> Self {
         Self {
             turn,
@@ -661,12 +667,12 @@ impl Search {
         }
     }
 
-    fn note(&mut self, missed: &Attempt) {
+    fn note(&mut self, missed: &PushAttempt) {
         self.tried += 1;
         match missed {
-            Attempt::Settled(_) => {}
-            Attempt::Busy => self.busy = true,
-            Attempt::NoRoom(lack) => self.full &= *lack == Lack::OfAny,
+            PushAttempt::Settled(_) => {}
+            PushAttempt::Busy => self.busy = true,
+            PushAttempt::NoRoom(lack) => self.full &= *lack == Shortage::OfAnyRecord,
         }
     }
 
@@ -680,35 +686,35 @@ impl Search {
 
 /// For which records a shard lacks the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lack {
-    OfThis,
-    OfAny,
+enum Shortage {
+    OfThisRecord,
+    OfAnyRecord,
 }
 
 /// How full a shard is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fill {
-    Little,
+enum FillLevel {
+    UpToHalf,
     /// More than half: the worker is not to let it gather more.
-    Half,
+    OverHalf,
 }
 
 /// The place of a caller who waits for the id of its event. Dropped, it leaves nothing behind.
 #[derive(Debug)]
-pub(crate) struct Ticket<'a> {
-    intake: &'a Intake,
+pub(crate) struct PendingAck<'a> {
+    intake: &'a IngestBuffer,
     pub(crate) number: u64,
     answer: oneshot::Receiver<EventId>,
 }
 
-impl Ticket<'_> {
+impl PendingAck<'_> {
     /// The id, or `None` when there will be none.
     pub(crate) async fn answer(&mut self) -> Option<EventId> {
         (&mut self.answer).await.ok()
     }
 }
 
-impl Drop for Ticket<'_> {
+impl Drop for PendingAck<'_> {
     fn drop(&mut self) {
         self.intake.redeem(self.number, None);
     }
@@ -718,7 +724,7 @@ impl Drop for Ticket<'_> {
 #[derive(Clone, Copy, Debug)]
 struct RecordRef {
     number: u64,
-    class: Class,
+    class: RecordClass,
     buffer: usize,
     start: usize,
     end: usize,
@@ -727,17 +733,17 @@ struct RecordRef {
 /// The worker's side: buffers that are swapped with the shards', and what was left for the next turn.
 #[derive(Debug)]
 pub(crate) struct Drain {
-    buffers: Vec<Records>,
+    buffers: Vec<Shard>,
     records: Vec<RecordRef>,
     cut: u64,
 }
 
 impl Drain {
-    pub(crate) fn new(intake: &Intake) -> Self {
-        let spare = |_| Records::new(intake.shard_bytes);
+    pub(crate) fn new(intake: &IngestBuffer) -> Self {
+        let spare = |_| Shard::new(intake.shard_bytes);
         // One more than the shards: the last holds what was left for the next turn.
-        let mut buffers: Vec<Records> = intake.shards.iter().map(spare).collect();
-        buffers.push(Records::default());
+        let mut buffers: Vec<Shard> = intake.shards.iter().map(spare).collect();
+        buffers.push(Shard::default());
         Self {
             buffers,
             records: Vec::new(),
@@ -755,7 +761,7 @@ impl Drain {
     }
 
     /// Takes what is there; [`below`](Self::below) then gives the records numbered below `cut`.
-    pub(crate) fn take(&mut self, intake: &Intake, cut: u64) {
+    pub(crate) fn take(&mut self, intake: &IngestBuffer, cut: u64) {
         self.keep_rest_of(self.cut);
         self.cut = cut;
         for (buffer, shard) in self.buffers.iter_mut().zip(intake.shards.iter()) {
@@ -775,7 +781,7 @@ impl Drain {
     }
 
     /// The records below the cut, in order.
-    pub(crate) fn below(&self) -> impl Iterator<Item = (Class, &[u8])> {
+    pub(crate) fn below(&self) -> impl Iterator<Item = (RecordClass, &[u8])> {
         let below = self
             .records
             .iter()
@@ -784,8 +790,8 @@ impl Drain {
     }
 
     /// How many records were taken, wherever the cut is.
-    pub(crate) fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
+    pub(crate) fn counts(&self) -> ClassCounts {
+        let mut counts = ClassCounts::default();
         for record in &self.records {
             counts.add(record.class, 1);
         }
@@ -797,7 +803,7 @@ impl Drain {
         let notes = self
             .records
             .iter()
-            .filter(|record| record.class == Class::Note);
+            .filter(|record| record.class == RecordClass::Internal);
         notes.map(|record| self.bytes(record, HEADER))
     }
 
@@ -814,7 +820,7 @@ impl Drain {
     }
 
     fn bytes(&self, record: &RecordRef, skip: usize) -> &[u8] {
-        let buffer = self.buffers.get(record.buffer).map(Records::used);
+        let buffer = self.buffers.get(record.buffer).map(Shard::used);
         buffer
             .and_then(|bytes| bytes.get(record.start + skip..record.end))
             .unwrap_or_default()
@@ -831,7 +837,7 @@ fn list(bytes: &[u8], buffer: usize, records: &mut Vec<RecordRef>) {
         let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
         records.push(RecordRef {
             number: u64::from_le_bytes(number),
-            class: Class::from_byte(class),
+            class: RecordClass::from_byte(class),
             buffer,
             start,
             end: start + length,
@@ -841,7 +847,7 @@ fn list(bytes: &[u8], buffer: usize, records: &mut Vec<RecordRef>) {
 }
 
 /// The worker's way to sleep, wake and report.
-impl Intake {
+impl IngestBuffer {
     pub(crate) fn attach_worker(&self) {
         // A second worker never exists; the first one stays attached.
         drop(self.worker.set(thread::current()));
@@ -924,12 +930,12 @@ mod tests {
 
     use super::*;
 
-    fn push(intake: &Intake, class: Class, text: &str) -> Result<(), Refused> {
+    fn push(intake: &IngestBuffer, class: RecordClass, text: &str) -> Result<(), PushError> {
         intake.push(class, |room| room.bytes(text.as_bytes()))
     }
 
     /// What a turn up to everything that was pushed so far gives.
-    fn drained(drain: &mut Drain, intake: &Intake, cut: u64) -> Vec<String> {
+    fn drained(drain: &mut Drain, intake: &IngestBuffer, cut: u64) -> Vec<String> {
         drain.take(intake, cut);
         drain
             .below()
@@ -940,7 +946,7 @@ mod tests {
     #[test]
     fn what_happened_before_comes_before_whichever_threads_it_happened_on() {
         const EACH: u64 = 2000;
-        let intake = Intake::new(0, 1 << 20);
+        let intake = IngestBuffer::new(0, 1 << 20);
         let mut drain = Drain::new(&intake);
         let (turn, done) = (Mutex::new(0_u64), AtomicBool::new(false));
         let mut all = Vec::new();
@@ -951,7 +957,7 @@ mod tests {
                         for _ in 0..EACH {
                             // Each push happens after the one before it, on whichever thread that was.
                             let mut next = lock(&turn);
-                            push(&intake, Class::Other, &next.to_string()).unwrap();
+                            push(&intake, RecordClass::Other, &next.to_string()).unwrap();
                             *next += 1;
                         }
                     })
@@ -977,14 +983,14 @@ mod tests {
 
     #[test]
     fn records_above_the_cut_wait_for_their_turn() {
-        let intake = Intake::new(0, 1000);
+        let intake = IngestBuffer::new(0, 1000);
         let mut drain = Drain::new(&intake);
         for text in ["a", "b", "c", "d", "e"] {
-            push(&intake, Class::Other, text).unwrap();
+            push(&intake, RecordClass::Other, text).unwrap();
         }
         assert_eq!(drained(&mut drain, &intake, 2), ["a", "b"]);
         assert_eq!(drained(&mut drain, &intake, 2), [""; 0]);
-        push(&intake, Class::Other, "f").unwrap();
+        push(&intake, RecordClass::Other, "f").unwrap();
         assert_eq!(drained(&mut drain, &intake, 4), ["c", "d"]);
         assert_eq!(drained(&mut drain, &intake, 6), ["e", "f"]);
         assert_eq!(drained(&mut drain, &intake, 6), [""; 0]);
@@ -992,16 +998,16 @@ mod tests {
 
     #[test]
     fn starts_yield_to_ends_and_ends_to_notes() {
-        let intake = Intake::new(0, SHARDS * 160);
+        let intake = IngestBuffer::new(0, SHARDS * 160);
         let fill = |class| {
             (0..10_000)
                 .take_while(|_| push(&intake, class, "x").is_ok())
                 .count()
         };
-        assert_eq!(fill(Class::Start), SHARDS * 110);
-        assert_eq!(fill(Class::Other), 0);
-        assert_eq!(fill(Class::End), SHARDS * 40);
-        assert_eq!(fill(Class::Note), SHARDS * 10);
+        assert_eq!(fill(RecordClass::Start), SHARDS * 110);
+        assert_eq!(fill(RecordClass::Other), 0);
+        assert_eq!(fill(RecordClass::End), SHARDS * 40);
+        assert_eq!(fill(RecordClass::Internal), SHARDS * 10);
         assert_eq!(
             intake.dropped(),
             Dropped {
@@ -1016,7 +1022,7 @@ mod tests {
             SHARDS * 160
         );
         assert_eq!(
-            fill(Class::Start),
+            fill(RecordClass::Start),
             SHARDS * 110,
             "a drained buffer has room again"
         );
@@ -1024,16 +1030,16 @@ mod tests {
 
     #[test]
     fn each_turn_of_the_worker_makes_room_in_a_full_buffer() {
-        let intake = Intake::new(0, SHARDS * 160);
+        let intake = IngestBuffer::new(0, SHARDS * 160);
         let mut drain = Drain::new(&intake);
         for _ in 0..3 {
             let taken = (0..10_000)
-                .take_while(|_| push(&intake, Class::Start, "x").is_ok())
+                .take_while(|_| push(&intake, RecordClass::Start, "x").is_ok())
                 .count();
             assert_eq!(taken, SHARDS * 110);
-            assert_eq!(push(&intake, Class::Start, "x"), Err(Refused::Full));
+            assert_eq!(push(&intake, RecordClass::Start, "x"), Err(PushError::Full));
             assert_eq!(
-                push(&intake, Class::End, "x"),
+                push(&intake, RecordClass::End, "x"),
                 Ok(()),
                 "of the room for ends"
             );
@@ -1043,37 +1049,40 @@ mod tests {
 
     #[test]
     fn what_is_too_large_for_the_room_that_is_left_does_not_make_the_buffer_full() {
-        let intake = Intake::new(0, 1 << 20);
+        let intake = IngestBuffer::new(0, 1 << 20);
         let large = "x".repeat(100_000);
-        while push(&intake, Class::Start, &large).is_ok() {}
-        assert_eq!(push(&intake, Class::Start, &large), Err(Refused::Full));
-        assert_eq!(push(&intake, Class::Start, "x"), Ok(()));
+        while push(&intake, RecordClass::Start, &large).is_ok() {}
+        assert_eq!(
+            push(&intake, RecordClass::Start, &large),
+            Err(PushError::Full)
+        );
+        assert_eq!(push(&intake, RecordClass::Start, "x"), Ok(()));
     }
 
     #[test]
     fn bytes_are_bounded_as_events_are() {
-        let intake = Intake::new(0, 1 << 20);
+        let intake = IngestBuffer::new(0, 1 << 20);
         let text = "x".repeat(100_000);
         // 352 KiB of each shard are for starts: three records.
         let taken = (0..10_000)
-            .take_while(|_| push(&intake, Class::Start, &text).is_ok())
+            .take_while(|_| push(&intake, RecordClass::Start, &text).is_ok())
             .count();
         assert_eq!(taken, SHARDS * 3);
-        assert_eq!(push(&intake, Class::End, &text), Ok(()));
+        assert_eq!(push(&intake, RecordClass::End, &text), Ok(()));
     }
 
     #[test]
     fn a_writer_that_panics_leaves_no_half_record() {
-        let intake = Intake::new(0, 1000);
-        push(&intake, Class::Other, "before").unwrap();
-        let write = |room: &mut Room<'_>| {
+        let intake = IngestBuffer::new(0, 1000);
+        push(&intake, RecordClass::Other, "before").unwrap();
+        let write = |room: &mut WriteBuf<'_>| {
             room.bytes(b"half")?;
             panic!("the writer of a test panics");
         };
-        assert!(catch_unwind(AssertUnwindSafe(|| intake.push(Class::Other, write))).is_err());
+        assert!(catch_unwind(AssertUnwindSafe(|| intake.push(RecordClass::Other, write))).is_err());
         thread::scope(|scope| {
             for _ in 0..SHARDS {
-                scope.spawn(|| push(&intake, Class::Other, "after").unwrap());
+                scope.spawn(|| push(&intake, RecordClass::Other, "after").unwrap());
             }
         });
         let mut drain = Drain::new(&intake);
@@ -1085,9 +1094,12 @@ mod tests {
 
     #[test]
     fn a_closed_buffer_takes_nothing_and_counts_nothing() {
-        let intake = Intake::new(0, 1000);
+        let intake = IngestBuffer::new(0, 1000);
         intake.close();
-        assert_eq!(push(&intake, Class::Start, "x"), Err(Refused::Closed));
+        assert_eq!(
+            push(&intake, RecordClass::Start, "x"),
+            Err(PushError::Closed)
+        );
         assert_eq!(
             (intake.sequence(), intake.dropped()),
             (0, Dropped::default())
@@ -1096,7 +1108,7 @@ mod tests {
 
     #[test]
     fn a_caller_who_gives_up_leaves_nothing_behind() {
-        let intake = Intake::new(0, 1000);
+        let intake = IngestBuffer::new(0, 1000);
         let (one, mut two) = (intake.ticket(), intake.ticket());
         drop(one);
         let id = EventId::new(

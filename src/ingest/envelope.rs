@@ -1,7 +1,7 @@
 //! An event that its caller has already encoded, as it stands in the intake: framing around opaque bytes. Pure.
 
 use crate::{
-    ingest::write_buf::Room,
+    ingest::write_buf::WriteBuf,
     log::event::{Pin, StreamKey},
 };
 
@@ -23,7 +23,7 @@ pub(crate) struct Envelope<'a> {
 const ONCE: u8 = 0x80;
 
 impl Envelope<'_> {
-    pub(crate) fn write(&self, room: &mut Room<'_>, payload: &[u8]) -> Option<()> {
+    pub(crate) fn write(&self, room: &mut WriteBuf<'_>, payload: &[u8]) -> Option<()> {
         let (kind, token) = match self.pin {
             Pin::None => (0, 0),
             Pin::Open(token) => (1, token),

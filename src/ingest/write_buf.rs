@@ -2,11 +2,11 @@
 
 /// Free bytes, filled from the front. Whoever asks for more than is left gets `None`, and the record is not taken.
 #[derive(Debug, Default)]
-pub(crate) struct Room<'a> {
+pub(crate) struct WriteBuf<'a> {
     rest: &'a mut [u8],
 }
 
-impl<'a> Room<'a> {
+impl<'a> WriteBuf<'a> {
     #[inline]
     pub(crate) fn new(rest: &'a mut [u8]) -> Self {
         Self { rest }
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_and_so_is_all_that_follows() {
         let mut memory = [0; 5];
-        let mut room = Room::new(&mut memory);
+        let mut room = WriteBuf::new(&mut memory);
         let first = room.chunk::<2>().unwrap();
         assert_eq!(room.bytes(b"cd"), Some(()));
         assert_eq!(room.left(), 1);
@@ -105,12 +105,12 @@ mod tests {
         for length in 0..=text.len() {
             let text = &text[..length];
             let mut memory = [0; 101];
-            assert_eq!(Room::new(&mut memory[..length]).text(text), Some(()));
+            assert_eq!(WriteBuf::new(&mut memory[..length]).text(text), Some(()));
             assert_eq!(memory[..length], *text.as_bytes());
             assert_eq!(memory[length..], [0; 101][length..]);
             let mut memory = [0; 101];
             if let Some(less) = length.checked_sub(1) {
-                assert_eq!(Room::new(&mut memory[..less]).text(text), None);
+                assert_eq!(WriteBuf::new(&mut memory[..less]).text(text), None);
                 assert_eq!(memory, [0; 101]);
             }
         }

@@ -31,7 +31,7 @@ use crate::{
     encoder::{SpanTranslator, dropped_count::Tally},
     engine::{
         log::{Log, Status},
-        worker::{Engine, Hold, WorkerSettings},
+        worker::{LogRuntime, ProcessingDelay, WorkerSettings},
     },
     error::Error,
     log::{block::BlockEvent, retention::Retention},
@@ -43,7 +43,7 @@ use crate::{
         shared::{self, ProcessorParts},
         span_override::Told,
     },
-    reader::{Standing, subscription::Subscribe},
+    reader::{OpenGlobalEvents, subscription::Subscribe},
     span::{
         dropped_ends::Marks,
         event::{SpanEvent, TraceId},
@@ -253,7 +253,7 @@ impl LiveSpansBuilder {
         let store = self
             .store
             .unwrap_or_else(|| Arc::new(MemoryEventStore::with_retention(retention)));
-        let hold = Arc::new(Hold::default());
+        let hold = Arc::new(ProcessingDelay::default());
         let mounts = Arc::new(Mounts::new(Arc::clone(&hold)));
         let index = Arc::new(TraceIndex::default());
         let processes = Arc::new(Processes::default());
@@ -265,7 +265,7 @@ impl LiveSpansBuilder {
             tell: Some(Arc::new(diagnostics::tell)),
             ..self.settings
         };
-        let engine = Engine::start(store, settings, |log| {
+        let engine = LogRuntime::start(store, settings, |log| {
             let hidden = Hidden::new(Arc::clone(&mounts));
             SpanTranslator::new(
                 log,
@@ -392,7 +392,7 @@ impl LiveSpans {
         uri: &Uri,
     ) -> Response<SseBody> {
         let resume = resume_point(headers, uri);
-        let response = self.respond_until_end(trace, resume, Standing::default());
+        let response = self.respond_until_end(trace, resume, OpenGlobalEvents::default());
         response.map(|body| body.seen_through(view.sight()))
     }
 
@@ -400,7 +400,7 @@ impl LiveSpans {
         &self,
         trace: TraceId,
         resume: ResumePoint,
-        standing: Standing,
+        standing: OpenGlobalEvents,
     ) -> Response<SseBody> {
         let id = trace.to_bytes();
         let log = self.log();
@@ -432,7 +432,7 @@ impl LiveSpans {
         &self,
         trace: TraceId,
         resume: ResumePoint,
-        standing: Standing,
+        standing: OpenGlobalEvents,
     ) -> Response<SseBody> {
         let log = self.log();
         let bound = if log.is_shared() {

@@ -8,7 +8,7 @@ use crate::{
     log::{
         batch::{BatchRecord, StoredEvent},
         event::{Pin, StreamKey},
-        stream_index::Slot,
+        stream_index::StreamSlot,
     },
     util::{hash::Map, sync::Instant},
     wire::{frame, id::Epoch},
@@ -19,7 +19,7 @@ pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024;
 
 /// One event's place in its block.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct EventEntry {
     /// Where its frame ends; it begins where the one before ends.
     end: u32,
     /// Bytes of the frame before the payload; 0 when the payload spans several `data:` lines.
@@ -31,8 +31,8 @@ pub(crate) struct Entry {
 
 /// A stream that has events in a block.
 #[derive(Clone, Copy, Debug)]
-struct Named {
-    slot: Slot,
+struct BlockStream {
+    slot: StreamSlot,
     /// Where the bytes of its key end; they begin where those of the one before end.
     end: u32,
 }
@@ -40,17 +40,17 @@ struct Named {
 /// Streams that have events in a block. What a reader holds of them must outlive their entries in the index, so their keys
 /// stand here, too.
 #[derive(Clone, Debug, Default)]
-struct Streams {
-    all: Vec<Named>,
+struct BlockStreams {
+    all: Vec<BlockStream>,
     keys: Vec<u8>,
 }
 
-impl Streams {
+impl BlockStreams {
     /// Adds one; its place, and one more.
-    fn add(&mut self, slot: Slot, key: &[u8]) -> u32 {
+    fn add(&mut self, slot: StreamSlot, key: &[u8]) -> u32 {
         self.keys.extend_from_slice(key);
         let end = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
-        self.all.push(Named { slot, end });
+        self.all.push(BlockStream { slot, end });
         u32::try_from(self.all.len()).unwrap_or(u32::MAX)
     }
 
@@ -61,7 +61,7 @@ impl Streams {
         self
     }
 
-    fn get(&self, stream: u32) -> Option<(Slot, &[u8])> {
+    fn get(&self, stream: u32) -> Option<(StreamSlot, &[u8])> {
         let place = (stream as usize).checked_sub(1)?;
         let named = self.all.get(place)?;
         let before = place.checked_sub(1).and_then(|before| self.all.get(before));
@@ -75,8 +75,8 @@ impl Streams {
 pub(crate) struct Block {
     sequences: Sequences,
     bytes: Bytes,
-    entries: Box<[Entry]>,
-    streams: Streams,
+    entries: Box<[EventEntry]>,
+    streams: BlockStreams,
     /// Tokens of its opening events, in order.
     tokens: Box<[u64]>,
     created: Instant,
@@ -93,9 +93,9 @@ enum Sequences {
 #[derive(Debug)]
 pub(crate) struct BlockBuilder {
     bytes: Vec<u8>,
-    entries: Vec<Entry>,
+    entries: Vec<EventEntry>,
     sequences: Vec<u64>,
-    streams: Streams,
+    streams: BlockStreams,
     tokens: Vec<u64>,
 }
 
@@ -105,7 +105,7 @@ impl BlockBuilder {
             bytes: Vec::with_capacity(bytes),
             entries: Vec::with_capacity(events),
             sequences: Vec::with_capacity(events),
-            streams: Streams::default(),
+            streams: BlockStreams::default(),
             tokens: Vec::new(),
         }
     }
@@ -116,7 +116,7 @@ impl BlockBuilder {
     }
 
     /// Says that the block has events of a stream; returns by what [`Self::belongs_to`] knows it.
-    pub(crate) fn name(&mut self, slot: Slot, key: &StreamKey) -> u32 {
+    pub(crate) fn name(&mut self, slot: StreamSlot, key: &StreamKey) -> u32 {
         self.streams.add(slot, key.as_bytes())
     }
 
@@ -157,12 +157,12 @@ impl BlockBuilder {
             sequence,
             &event.payload,
         );
-        let stream = key.map_or(0, |key| self.name(Slot::NONE, &key));
+        let stream = key.map_or(0, |key| self.name(StreamSlot::NONE, &key));
         self.finish_entry(sequence, head, None, stream);
     }
 
     /// Appends retained events.
-    pub(crate) fn push_slice(&mut self, slice: &Slice, places: &mut Map<Slot, u32>) {
+    pub(crate) fn push_slice(&mut self, slice: &Slice, places: &mut Map<StreamSlot, u32>) {
         for event in slice.events() {
             self.bytes.extend_from_slice(event.text());
             let entry = event.entry;
@@ -185,7 +185,7 @@ impl BlockBuilder {
         // An event is cut to 256 KiB long before 4 GiB, and its head is at most 7 + 64 + 5 + 29 + 7 bytes.
         let end = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         let head = head.and_then(|head| u16::try_from(head).ok()).unwrap_or(0);
-        self.entries.push(Entry {
+        self.entries.push(EventEntry {
             end,
             head,
             opens: opens.is_some(),
@@ -274,7 +274,7 @@ impl Block {
 pub(crate) struct BlockEvent<'a> {
     block: &'a Block,
     index: usize,
-    entry: &'a Entry,
+    entry: &'a EventEntry,
     sequence: u64,
     start: usize,
 }
@@ -295,7 +295,7 @@ impl<'a> BlockEvent<'a> {
     }
 
     /// Its stream's place in the index, which is right as long as that retains the event, and its key.
-    pub(crate) fn stream(&self) -> Option<(Slot, &'a [u8])> {
+    pub(crate) fn stream(&self) -> Option<(StreamSlot, &'a [u8])> {
         self.block.streams.get(self.entry.stream)
     }
 

@@ -12,18 +12,18 @@ use crate::log::{
 };
 
 /// A stream and a token in it.
-type Place = (StreamKey, u64);
+type TokenKey = (StreamKey, u64);
 
 /// Sequences of such a token's events that are kept.
 #[derive(Clone, Copy, Debug, Default)]
-struct Places {
+struct TokenSequences {
     opening: Option<u64>,
     closing: Option<u64>,
 }
 
 /// Which events of such a token are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub(crate) struct KeptEvents {
     pub(crate) opening: bool,
     pub(crate) closing: bool,
 }
@@ -31,9 +31,9 @@ pub(crate) struct Kept {
 /// The places of the batch whose events are kept already, or stand in it twice: `kept` knows what is kept.
 pub(crate) fn repeated<E>(
     batch: &Batch,
-    mut kept: impl FnMut(&StreamKey, u64) -> Result<Kept, E>,
+    mut kept: impl FnMut(&StreamKey, u64) -> Result<KeptEvents, E>,
 ) -> Result<Vec<usize>, E> {
-    let mut here: HashSet<(Place, bool)> = HashSet::new();
+    let mut here: HashSet<(TokenKey, bool)> = HashSet::new();
     let mut repeated = Vec::new();
     for (index, record) in batch.iter().enumerate() {
         let Some((place, closes)) = token(&record) else {
@@ -54,13 +54,13 @@ pub(crate) fn repeated<E>(
 
 /// All such events that are kept.
 #[derive(Debug, Default)]
-pub(crate) struct Once {
-    kept: HashMap<Place, Places>,
-    places: HashMap<u64, Place>,
+pub(crate) struct DedupIndex {
+    kept: HashMap<TokenKey, TokenSequences>,
+    places: HashMap<u64, TokenKey>,
 }
 
 /// A token, and whether its event closes it.
-fn token(record: &BatchRecord<'_>) -> Option<(Place, bool)> {
+fn token(record: &BatchRecord<'_>) -> Option<(TokenKey, bool)> {
     let key = *record.stream_key().filter(|_| record.is_once())?;
     match record.pin() {
         Pin::None => None,
@@ -69,12 +69,12 @@ fn token(record: &BatchRecord<'_>) -> Option<(Place, bool)> {
     }
 }
 
-impl Once {
+impl DedupIndex {
     /// The places of the batch whose events are kept already, or stand in it twice.
     pub(crate) fn repeated(&self, batch: &Batch) -> Vec<usize> {
         let kept = |key: &StreamKey, token| {
             let places = self.kept.get(&(*key, token)).copied().unwrap_or_default();
-            Ok::<_, Infallible>(Kept {
+            Ok::<_, Infallible>(KeptEvents {
                 opening: places.opening.is_some(),
                 closing: places.closing.is_some(),
             })
@@ -146,7 +146,7 @@ mod tests {
         batch
     }
 
-    fn keep(once: &mut Once, first: u64, events: &[&str]) {
+    fn keep(once: &mut DedupIndex, first: u64, events: &[&str]) {
         for (record, sequence) in batch(events).iter().zip(first..) {
             once.keep(&record, sequence);
         }
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_first_start_and_the_first_end_are_kept_and_no_other() {
-        let mut once = Once::default();
+        let mut once = DedupIndex::default();
         let events = ["o7", "o7", "O7", "c7", "o7", "c7", "C7", "o8"];
         assert_eq!(once.repeated(&batch(&events)), [1, 4, 5]);
         keep(&mut once, 1, &["o7", "c7"]);
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_start_does_not_come_back_after_its_end() {
-        let mut once = Once::default();
+        let mut once = DedupIndex::default();
         keep(&mut once, 1, &["o7", "c7"]);
         once.forget(1);
         assert_eq!(once.repeated(&batch(&["o7"])), [0]);
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_leaves_nothing_behind() {
-        let mut once = Once::default();
+        let mut once = DedupIndex::default();
         keep(&mut once, 1, &["o7", "c7", "o8", "O9"]);
         for sequence in 1..=4 {
             once.forget(sequence);

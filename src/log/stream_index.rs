@@ -24,45 +24,45 @@ use crate::{
 
 /// Where a stream's entry is, as long as the stream is held or waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Slot(u32);
+pub(crate) struct StreamSlot(u32);
 
-impl Slot {
+impl StreamSlot {
     /// Of events that are not in the index.
     pub(crate) const NONE: Self = Self(u32::MAX);
 }
 
 /// One stream of the log.
 #[derive(Debug)]
-struct Stream {
-    name: Name,
+struct StreamEntry {
+    name: InlineKey,
     /// The first sequence that this entry can know of: an earlier entry of the same stream may have been forgotten.
     since: u64,
     /// Sequences of the retained events, ascending.
-    positions: Positions,
+    positions: SequenceList,
     /// The block that named it last, by its first event, and where in that block's names.
     named: (u64, u32),
     /// Opening events that wait for their closing one: while there are any, the stream is held.
     open: u32,
     /// Whether it is in the list of those to wake at the next publication.
     touched: bool,
-    evicted: Evicted,
+    evicted: EvictedCount,
     /// Of few streams.
-    waiters: Option<Box<Waiting>>,
+    waiters: Option<Box<StreamWakers>>,
 }
 
 #[derive(Debug, Default)]
-struct Waiting(Vec<Arc<Waiter>>);
+struct StreamWakers(Vec<Arc<WakeFlag>>);
 
-impl Stream {
+impl StreamEntry {
     fn new(id: &StreamKey, since: u64) -> Self {
         Self {
-            name: Name::of(id),
+            name: InlineKey::of(id),
             since,
-            positions: Positions::default(),
+            positions: SequenceList::default(),
             named: (0, 0),
             open: 0,
             touched: false,
-            evicted: Evicted::default(),
+            evicted: EvictedCount::default(),
             waiters: None,
         }
     }
@@ -82,12 +82,12 @@ impl Stream {
 
 /// The bytes of a stream's key: those of most, which are ids of sixteen, stand in the entry.
 #[derive(Debug)]
-enum Name {
+enum InlineKey {
     Short(u8, [u8; 22]),
     Long(Box<[u8]>),
 }
 
-impl Name {
+impl InlineKey {
     fn of(id: &StreamKey) -> Self {
         let bytes = id.as_bytes();
         let mut short = [0; 22];
@@ -110,20 +110,20 @@ impl Name {
 
 /// Ascending sequences. Those of a short stream stand in its entry.
 #[derive(Debug)]
-enum Positions {
+enum SequenceList {
     Few(u8, [u64; FEW]),
     Many(VecDeque<u64>),
 }
 
 const FEW: usize = 4;
 
-impl Default for Positions {
+impl Default for SequenceList {
     fn default() -> Self {
         Self::Few(0, [0; FEW])
     }
 }
 
-impl Positions {
+impl SequenceList {
     fn is_empty(&self) -> bool {
         match self {
             Self::Few(length, _) => *length == 0,
@@ -191,13 +191,13 @@ impl Positions {
 
 /// What retention took from one stream.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Evicted {
+pub(crate) struct EvictedCount {
     count: u64,
     first: u64,
     last: u64,
 }
 
-impl Evicted {
+impl EvictedCount {
     pub(crate) fn add(&mut self, sequence: u64) {
         if self.count == 0 {
             self.first = sequence;
@@ -222,50 +222,50 @@ impl Evicted {
 /// the next to be taken: its memory is at hand then, and where streams come and go with every event, fetching that is most
 /// of what they cost.
 #[derive(Debug, Default)]
-struct Entries {
-    pieces: Vec<Vec<Option<Stream>>>,
+struct EntrySlab {
+    pieces: Vec<Vec<Option<StreamEntry>>>,
     free: Vec<u32>,
     count: usize,
 }
 
 /// Entries of one piece.
-const PIECE: usize = 256;
+const CHUNK: usize = 256;
 
-impl Entries {
-    fn get(&self, Slot(slot): Slot) -> Option<&Stream> {
-        let piece = self.pieces.get(slot as usize / PIECE)?;
-        piece.get(slot as usize % PIECE)?.as_ref()
+impl EntrySlab {
+    fn get(&self, StreamSlot(slot): StreamSlot) -> Option<&StreamEntry> {
+        let piece = self.pieces.get(slot as usize / CHUNK)?;
+        piece.get(slot as usize % CHUNK)?.as_ref()
     }
 
-    fn get_mut(&mut self, Slot(slot): Slot) -> Option<&mut Stream> {
-        let piece = self.pieces.get_mut(slot as usize / PIECE)?;
-        piece.get_mut(slot as usize % PIECE)?.as_mut()
+    fn get_mut(&mut self, StreamSlot(slot): StreamSlot) -> Option<&mut StreamEntry> {
+        let piece = self.pieces.get_mut(slot as usize / CHUNK)?;
+        piece.get_mut(slot as usize % CHUNK)?.as_mut()
     }
 
-    fn insert(&mut self, stream: Stream) -> Slot {
+    fn insert(&mut self, stream: StreamEntry) -> StreamSlot {
         self.count += 1;
         if let Some(slot) = self.free.pop() {
-            let piece = self.pieces.get_mut(slot as usize / PIECE);
-            if let Some(place) = piece.and_then(|piece| piece.get_mut(slot as usize % PIECE)) {
+            let piece = self.pieces.get_mut(slot as usize / CHUNK);
+            if let Some(place) = piece.and_then(|piece| piece.get_mut(slot as usize % CHUNK)) {
                 *place = Some(stream);
             }
-            return Slot(slot);
+            return StreamSlot(slot);
         }
-        if self.pieces.last().is_none_or(|piece| piece.len() == PIECE) {
-            self.pieces.push(Vec::with_capacity(PIECE));
+        if self.pieces.last().is_none_or(|piece| piece.len() == CHUNK) {
+            self.pieces.push(Vec::with_capacity(CHUNK));
         }
-        let before = (self.pieces.len() - 1) * PIECE;
+        let before = (self.pieces.len() - 1) * CHUNK;
         let Some(piece) = self.pieces.last_mut() else {
-            return Slot::NONE;
+            return StreamSlot::NONE;
         };
         piece.push(Some(stream));
         // Their number is bounded by retention and readers, far below.
-        Slot(u32::try_from(before + piece.len() - 1).unwrap_or(u32::MAX))
+        StreamSlot(u32::try_from(before + piece.len() - 1).unwrap_or(u32::MAX))
     }
 
-    fn remove(&mut self, Slot(slot): Slot) {
-        let piece = self.pieces.get_mut(slot as usize / PIECE);
-        if let Some(place) = piece.and_then(|piece| piece.get_mut(slot as usize % PIECE))
+    fn remove(&mut self, StreamSlot(slot): StreamSlot) {
+        let piece = self.pieces.get_mut(slot as usize / CHUNK);
+        if let Some(place) = piece.and_then(|piece| piece.get_mut(slot as usize % CHUNK))
             && place.take().is_some()
         {
             self.count -= 1;
@@ -281,25 +281,25 @@ impl Entries {
 
 /// All streams of the log. It has no lock of its own, but stands under that of the blocks, with which it must agree.
 #[derive(Debug)]
-pub(crate) struct Keys {
+pub(crate) struct StreamIndex {
     /// By the hash of their names.
-    table: HashTable<Slot>,
+    table: HashTable<StreamSlot>,
     hashing: RandomState,
-    entries: Entries,
+    entries: EntrySlab,
     /// The newest sequence of any stream.
     newest: u64,
     /// How many streams are held.
     held: usize,
     /// Streams that are waited for and have events which are not published yet.
-    touched: Vec<Slot>,
+    touched: Vec<StreamSlot>,
 }
 
-impl Keys {
+impl StreamIndex {
     pub(crate) fn new(newest: u64) -> Self {
         Self {
             table: HashTable::new(),
             hashing: RandomState::default(),
-            entries: Entries::default(),
+            entries: EntrySlab::default(),
             newest,
             held: 0,
             touched: Vec::new(),
@@ -307,23 +307,23 @@ impl Keys {
     }
 
     /// Where the stream is, if it is here.
-    pub(crate) fn find(&self, id: &StreamKey) -> Option<Slot> {
+    pub(crate) fn find(&self, id: &StreamKey) -> Option<StreamSlot> {
         let hash = self.hashing.hash_one(id.as_bytes());
-        let is_it = |slot: &Slot| self.has_name(*slot, id);
+        let is_it = |slot: &StreamSlot| self.has_name(*slot, id);
         self.table.find(hash, is_it).copied()
     }
 
-    fn get(&self, id: &StreamKey) -> Option<&Stream> {
+    fn get(&self, id: &StreamKey) -> Option<&StreamEntry> {
         self.entries.get(self.find(id)?)
     }
 
-    fn has_name(&self, slot: Slot, id: &StreamKey) -> bool {
+    fn has_name(&self, slot: StreamSlot, id: &StreamKey) -> bool {
         let stream = self.entries.get(slot);
         stream.is_some_and(|stream| stream.name.bytes() == id.as_bytes())
     }
 
     /// The place of a stream, which is made when it is not there yet, and then knows of events from `since` on.
-    fn find_or_make(&mut self, id: &StreamKey, since: u64) -> Slot {
+    fn find_or_make(&mut self, id: &StreamKey, since: u64) -> StreamSlot {
         let hash = self.hashing.hash_one(id.as_bytes());
         let Self {
             table,
@@ -331,14 +331,14 @@ impl Keys {
             entries,
             ..
         } = self;
-        let is_it = |slot: &Slot| {
+        let is_it = |slot: &StreamSlot| {
             let stream = entries.get(*slot);
             stream.is_some_and(|stream| stream.name.bytes() == id.as_bytes())
         };
         if let Some(slot) = table.find(hash, is_it) {
             return *slot;
         }
-        let slot = entries.insert(Stream::new(id, since));
+        let slot = entries.insert(StreamEntry::new(id, since));
         table.insert_unique(hash, slot, |slot| {
             let stream = entries.get(*slot);
             hashing.hash_one(stream.map_or(&[][..], |stream| stream.name.bytes()))
@@ -348,7 +348,7 @@ impl Keys {
 
     /// Adds an event to its stream, which is made when it is not there yet. `last` is the stream of the event before, which
     /// is often the same.
-    pub(crate) fn push(&mut self, id: &StreamKey, sequence: u64, last: Slot) -> Slot {
+    pub(crate) fn push(&mut self, id: &StreamKey, sequence: u64, last: StreamSlot) -> StreamSlot {
         self.newest = sequence;
         let slot = if self.has_name(last, id) {
             last
@@ -367,7 +367,12 @@ impl Keys {
     }
 
     /// Where the block that begins with the event `first` names the stream; `name` names it if it does not yet.
-    pub(crate) fn name_in(&mut self, slot: Slot, first: u64, name: impl FnOnce() -> u32) -> u32 {
+    pub(crate) fn name_in(
+        &mut self,
+        slot: StreamSlot,
+        first: u64,
+        name: impl FnOnce() -> u32,
+    ) -> u32 {
         let Some(stream) = self.entries.get_mut(slot) else {
             return name();
         };
@@ -377,20 +382,20 @@ impl Keys {
         stream.named.1
     }
 
-    pub(crate) fn opened(&mut self, slot: Slot) {
+    pub(crate) fn opened(&mut self, slot: StreamSlot) {
         if let Some(stream) = self.entries.get_mut(slot) {
             stream.open += 1;
         }
     }
 
-    pub(crate) fn closed(&mut self, slot: Slot) {
+    pub(crate) fn closed(&mut self, slot: StreamSlot) {
         if let Some(stream) = self.entries.get_mut(slot) {
             stream.open = stream.open.saturating_sub(1);
         }
     }
 
     /// Whether something is open in the stream.
-    pub(crate) fn is_open(&self, slot: Slot) -> bool {
+    pub(crate) fn is_open(&self, slot: StreamSlot) -> bool {
         self.entries.get(slot).is_some_and(|stream| stream.open > 0)
     }
 
@@ -421,11 +426,11 @@ impl Keys {
     }
 
     pub(crate) fn hold(&self, id: &StreamKey) -> bool {
-        self.get(id).is_some_and(Stream::is_held)
+        self.get(id).is_some_and(StreamEntry::is_held)
     }
 
     /// Forgets the oldest position of a stream; whether that now holds nothing. It is gone then, if nobody waits for it.
-    pub(crate) fn evict(&mut self, slot: Slot, sequence: u64) -> bool {
+    pub(crate) fn evict(&mut self, slot: StreamSlot, sequence: u64) -> bool {
         let Some(stream) = self.entries.get_mut(slot) else {
             return false;
         };
@@ -442,7 +447,7 @@ impl Keys {
     }
 
     /// Removes the stream if it holds nothing and nobody waits for it.
-    fn forget(&mut self, slot: Slot) {
+    fn forget(&mut self, slot: StreamSlot) {
         let Some(stream) = self.entries.get(slot) else {
             return;
         };
@@ -454,14 +459,14 @@ impl Keys {
             place.remove();
         }
         self.entries.remove(slot);
-        if self.table.is_empty() && self.table.capacity() > 2 * PIECE {
+        if self.table.is_empty() && self.table.capacity() > 2 * CHUNK {
             self.table = HashTable::new();
         }
     }
 
     /// Joins the waiters of a stream, of which events up to `published` are. The entry of a stream that holds no event lives
     /// as long as its waiters.
-    pub(crate) fn join(&mut self, id: &StreamKey, waiter: &Arc<Waiter>, published: u64) {
+    pub(crate) fn join(&mut self, id: &StreamKey, waiter: &Arc<WakeFlag>, published: u64) {
         let slot = self.find_or_make(id, self.newest + 1);
         let Some(stream) = self.entries.get_mut(slot) else {
             return;
@@ -475,7 +480,7 @@ impl Keys {
         }
     }
 
-    pub(crate) fn leave(&mut self, id: &StreamKey, waiter: &Arc<Waiter>) {
+    pub(crate) fn leave(&mut self, id: &StreamKey, waiter: &Arc<WakeFlag>) {
         let Some(slot) = self.find(id) else {
             return;
         };
@@ -489,13 +494,13 @@ impl Keys {
     }
 
     /// Who waits for the stream.
-    pub(crate) fn waiters(&self, id: &StreamKey) -> Vec<Arc<Waiter>> {
+    pub(crate) fn waiters(&self, id: &StreamKey) -> Vec<Arc<WakeFlag>> {
         let waiters = self.get(id).and_then(|stream| stream.waiters.as_ref());
         waiters.map_or_else(Vec::new, |waiters| waiters.0.clone())
     }
 
     /// Who waits for streams that have events since the last call.
-    pub(crate) fn take_touched(&mut self) -> Vec<Arc<Waiter>> {
+    pub(crate) fn take_touched(&mut self) -> Vec<Arc<WakeFlag>> {
         let mut waiters = Vec::new();
         for slot in self.touched.drain(..) {
             // The last of them may have left, and another stream be there.
@@ -516,19 +521,19 @@ impl Keys {
 
 /// A set of bells that ring together, the oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Waiters(Mutex<BTreeMap<u64, Arc<Waiter>>>);
+pub(crate) struct WakeSet(Mutex<BTreeMap<u64, Arc<WakeFlag>>>);
 
-impl Waiters {
-    pub(crate) fn join(&self, waiter: &Arc<Waiter>) {
+impl WakeSet {
+    pub(crate) fn join(&self, waiter: &Arc<WakeFlag>) {
         lock(&self.0).insert(waiter.number, Arc::clone(waiter));
     }
 
-    pub(crate) fn leave(&self, waiter: &Arc<Waiter>) {
+    pub(crate) fn leave(&self, waiter: &Arc<WakeFlag>) {
         lock(&self.0).remove(&waiter.number);
     }
 
     pub(crate) fn wake(&self) {
-        let waiters: Vec<Arc<Waiter>> = lock(&self.0).values().map(Arc::clone).collect();
+        let waiters: Vec<Arc<WakeFlag>> = lock(&self.0).values().map(Arc::clone).collect();
         for waiter in waiters {
             waiter.wake();
         }
@@ -537,14 +542,14 @@ impl Waiters {
 
 /// One subscriber's bell.
 #[derive(Debug)]
-pub(crate) struct Waiter {
+pub(crate) struct WakeFlag {
     /// Later ones have higher numbers.
     number: u64,
     rung: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
-impl Default for Waiter {
+impl Default for WakeFlag {
     fn default() -> Self {
         static NEXT: StaticCounter = StaticCounter::new(0);
         Self {
@@ -555,7 +560,7 @@ impl Default for Waiter {
     }
 }
 
-impl Waiter {
+impl WakeFlag {
     /// Rings the bell. Rings that nobody answered yet are one.
     pub(crate) fn wake(&self) {
         if !self.rung.swap(true, Ordering::AcqRel) {
@@ -595,7 +600,7 @@ mod tests {
         StreamKey::new(text).unwrap()
     }
 
-    impl Keys {
+    impl StreamIndex {
         /// How many streams have an entry, as the table and the entries themselves say.
         fn counts(&self) -> (usize, usize) {
             (self.table.len(), self.entries.count)
@@ -604,8 +609,8 @@ mod tests {
 
     #[test]
     fn a_stream_that_nobody_knows_leaves_nothing_behind_its_readers() {
-        let mut keys = Keys::new(0);
-        let (one, two) = (Arc::new(Waiter::default()), Arc::new(Waiter::default()));
+        let mut keys = StreamIndex::new(0);
+        let (one, two) = (Arc::new(WakeFlag::default()), Arc::new(WakeFlag::default()));
         keys.join(&id("a"), &one, 0);
         keys.join(&id("a"), &two, 0);
         assert!(!keys.know(&id("a")));
@@ -617,10 +622,10 @@ mod tests {
 
     #[test]
     fn a_stream_with_events_outlives_its_readers_and_goes_with_its_last_event() {
-        let mut keys = Keys::new(0);
-        let waiter = Arc::new(Waiter::default());
+        let mut keys = StreamIndex::new(0);
+        let waiter = Arc::new(WakeFlag::default());
         keys.join(&id("a"), &waiter, 0);
-        let slot = keys.push(&id("a"), 1, Slot::NONE);
+        let slot = keys.push(&id("a"), 1, StreamSlot::NONE);
         assert_eq!((keys.find(&id("a")), keys.held()), (Some(slot), 1));
         keys.leave(&id("a"), &waiter);
         assert_eq!(keys.counts(), (1, 1));
@@ -630,11 +635,11 @@ mod tests {
 
     #[test]
     fn who_joins_between_an_event_and_its_publication_is_woken_by_that() {
-        let mut keys = Keys::new(0);
-        let (early, late) = (Arc::new(Waiter::default()), Arc::new(Waiter::default()));
+        let mut keys = StreamIndex::new(0);
+        let (early, late) = (Arc::new(WakeFlag::default()), Arc::new(WakeFlag::default()));
         keys.join(&id("a"), &early, 0);
-        keys.push(&id("a"), 1, Slot::NONE);
-        keys.push(&id("b"), 2, Slot::NONE);
+        keys.push(&id("a"), 1, StreamSlot::NONE);
+        keys.push(&id("b"), 2, StreamSlot::NONE);
         keys.join(&id("b"), &late, 0);
         let touched = keys.take_touched();
         assert_eq!(touched.len(), 2);
@@ -645,7 +650,7 @@ mod tests {
 
     #[test]
     fn streams_are_found_by_their_keys_while_others_come_and_go() {
-        let mut keys = Keys::new(0);
+        let mut keys = StreamIndex::new(0);
         let name = |number: u64| {
             // Short and long ones.
             let length = usize::try_from(number % 5).unwrap() * 12 + 1;
@@ -653,7 +658,7 @@ mod tests {
         };
         let held = 1000;
         for number in 1..=5 * held {
-            keys.push(&name(number), number, Slot::NONE);
+            keys.push(&name(number), number, StreamSlot::NONE);
             if let Some(gone @ 1..) = number.checked_sub(held) {
                 let slot = keys.find(&name(gone)).unwrap();
                 assert!(keys.evict(slot, gone));
@@ -674,7 +679,7 @@ mod tests {
 
     #[test]
     fn positions_are_the_same_however_many_there_are() {
-        let mut positions = Positions::default();
+        let mut positions = SequenceList::default();
         let mut model = VecDeque::new();
         for step in 1..=200_u64 {
             // More come than go in the first half, and fewer in the second.
@@ -704,7 +709,7 @@ mod tests {
 
     #[test]
     fn a_loss_is_known_exactly_or_not_at_all() {
-        let mut evicted = Evicted::default();
+        let mut evicted = EvictedCount::default();
         assert_eq!(evicted.within(0, 100), Some(0));
         for sequence in [10, 20, 30] {
             evicted.add(sequence);
@@ -726,11 +731,11 @@ mod tests {
 
     #[test]
     fn an_entry_does_not_answer_for_the_time_before_it_was_made() {
-        let mut keys = Keys::new(0);
-        let waiter = Arc::new(Waiter::default());
-        let slot = keys.push(&id("a"), 5, Slot::NONE);
+        let mut keys = StreamIndex::new(0);
+        let waiter = Arc::new(WakeFlag::default());
+        let slot = keys.push(&id("a"), 5, StreamSlot::NONE);
         keys.join(&id("a"), &waiter, 0);
-        let lost = |keys: &Keys, name, after| keys.lost(&id(name), after, 9);
+        let lost = |keys: &StreamIndex, name, after| keys.lost(&id(name), after, 9);
         assert_eq!((lost(&keys, "a", 3), lost(&keys, "a", 4)), (None, Some(0)));
         assert!(keys.evict(slot, 5));
         assert_eq!(
@@ -756,7 +761,7 @@ mod tests {
         let wakes = Arc::new(Wakes::default());
         let task = Waker::from(Arc::clone(&wakes));
         let context = Context::from_waker(&task);
-        let waiter = Waiter::default();
+        let waiter = WakeFlag::default();
         waiter.wake();
         assert_eq!(
             waiter.poll_rung(&context),

@@ -3,19 +3,19 @@
 
 use opentelemetry::otel_warn;
 
-use crate::engine::diagnostics::Trouble;
+use crate::engine::diagnostics::Diagnostic;
 
 /// Hands a diagnostic to the SDK's internal log.
-pub(crate) fn tell(trouble: Trouble<'_>) {
+pub(crate) fn tell(trouble: Diagnostic<'_>) {
     match trouble {
-        Trouble::StoreFails(error) => {
+        Diagnostic::StoreFails(error) => {
             otel_warn!(
                 name: "Livespan.StoreFails",
                 message = "the store of the log fails; live delivery goes on, and readers are told what is lost",
                 error = error
             );
         }
-        Trouble::Dropped(dropped) => {
+        Diagnostic::Dropped(dropped) => {
             otel_warn!(
                 name: "Livespan.Dropped",
                 message = "events were dropped, by a full buffer or a failing store; further ones are only counted",
@@ -24,10 +24,10 @@ pub(crate) fn tell(trouble: Trouble<'_>) {
                 other = dropped.other
             );
         }
-        Trouble::Ended(why) => {
+        Diagnostic::Ended(why) => {
             otel_warn!(name: "Livespan.Ended", message = why);
         }
-        Trouble::WrongCredentials => {
+        Diagnostic::WrongCredentials => {
             otel_warn!(
                 name: "Livespan.WrongCredentials",
                 message = "a client showed a wrong token, cookie or ticket and read nothing; further ones are only counted, in /status"

@@ -27,8 +27,8 @@ use opentelemetry_sdk::{
 use crate::{
     error::Error,
     ingest::{
-        buffer::{Class, Intake, Refused},
-        write_buf::Room,
+        buffer::{IngestBuffer, PushError, RecordClass},
+        write_buf::WriteBuf,
     },
     otel::{
         sampler_handoff::{self, Peeked, Place},
@@ -111,7 +111,7 @@ impl LiveSpanProcessor {
         self
     }
 
-    fn intake(&self) -> &Intake {
+    fn intake(&self) -> &IngestBuffer {
         self.parts.intake()
     }
 
@@ -168,10 +168,12 @@ impl LiveSpanProcessor {
     fn push_start(
         &self,
         lease: Lease<'_>,
-        write: impl Fn(&mut Room<'_>, &Lease<'_>) -> Option<()>,
+        write: impl Fn(&mut WriteBuf<'_>, &Lease<'_>) -> Option<()>,
     ) {
         // Refused and full is counted by the intake; refused and closed is as after shutdown.
-        let pushed = self.intake().push(Class::Start, |room| write(room, &lease));
+        let pushed = self
+            .intake()
+            .push(RecordClass::Start, |room| write(room, &lease));
         if pushed.is_ok() {
             lease.keep();
         }
@@ -196,14 +198,16 @@ impl LiveSpanProcessor {
         let begins = data.dropped_attributes_count == 0
             && data.attributes.len() >= usize::from(found.sent.attributes);
         let pushed = if begins {
-            let write = |room: &mut Room<'_>| record::write_rest(room, self.source, data, &found);
-            self.intake().push(Class::End, write)
-        } else {
             let write =
-                |room: &mut Room<'_>| record::write_end(room, self.source, data, Nature::Ordinary);
-            self.intake().push(Class::End, write)
+                |room: &mut WriteBuf<'_>| record::write_rest(room, self.source, data, &found);
+            self.intake().push(RecordClass::End, write)
+        } else {
+            let write = |room: &mut WriteBuf<'_>| {
+                record::write_end(room, self.source, data, Nature::Ordinary)
+            };
+            self.intake().push(RecordClass::End, write)
         };
-        if pushed == Err(Refused::Full) {
+        if pushed == Err(PushError::Full) {
             self.parts.mark_end(data);
         }
         found.release();
@@ -216,16 +220,16 @@ impl LiveSpanProcessor {
     }
 
     /// Asks the worker to end what is open as lost.
-    fn push_shutdown(&self) -> Result<(), Refused> {
-        self.intake().push(Class::Note, |room| {
+    fn push_shutdown(&self) -> Result<(), PushError> {
+        self.intake().push(RecordClass::Internal, |room| {
             record::write_shutdown(room, self.source)
         })
     }
 
     /// Waits until what was pushed is visible, and with it the note of the shutdown, if that found no room before.
-    fn close(&self, mut noted: Result<(), Refused>, deadline: Instant) -> Result<(), Error> {
+    fn close(&self, mut noted: Result<(), PushError>, deadline: Instant) -> Result<(), Error> {
         let left = || deadline.saturating_duration_since(Instant::now());
-        while noted == Err(Refused::Full) {
+        while noted == Err(PushError::Full) {
             self.intake().flush(left())?;
             // Other threads may have filled the buffer again.
             if left().is_zero() {

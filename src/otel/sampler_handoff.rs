@@ -9,7 +9,7 @@ use opentelemetry::{
 };
 
 use crate::{
-    ingest::write_buf::Room,
+    ingest::write_buf::WriteBuf,
     span::{
         event::SpanKind,
         record::{self, Counts},
@@ -100,7 +100,7 @@ pub(crate) fn note(place: Place, sight: &Sight<'_>) {
         // Nothing that runs below can start a span, so it is not borrowed.
         let mut peeked = peeked.try_borrow_mut().ok()?;
         peeked.place.log = Place::NONE.log;
-        let mut room = Room::new(&mut peeked.bytes);
+        let mut room = WriteBuf::new(&mut peeked.bytes);
         let counts = record::write_peeked(&mut room, sight.name, sight.attributes, sight.links)?;
         peeked.size = BYTES_MAX - room.left();
         peeked.counts = counts;

@@ -11,10 +11,10 @@ use opentelemetry_sdk::{Resource, trace::SpanData};
 
 use crate::{
     encoder::dropped_count::Tally,
-    engine::worker::Engine,
+    engine::worker::LogRuntime,
     ingest::{
-        buffer::{Class, Intake, Refused},
-        write_buf::Room,
+        buffer::{IngestBuffer, PushError, RecordClass},
+        write_buf::WriteBuf,
     },
     otel::{
         filter::{EndVerdict, SpanFilter},
@@ -34,7 +34,7 @@ use crate::{
 pub(crate) struct ProcessorParts {
     /// The log's own number among those of this program, from 1.
     pub(crate) number: u64,
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) engine: Arc<LogRuntime>,
     pub(crate) processes: Arc<Processes>,
     pub(crate) filter: SpanFilter,
     pub(crate) marks: Arc<Marks>,
@@ -62,26 +62,27 @@ impl ProcessorParts {
             return;
         }
         let lease = Lease::none();
-        let write = |room: &mut Room<'_>| record::write_start(room, source, data, nature, &lease);
+        let write =
+            |room: &mut WriteBuf<'_>| record::write_start(room, source, data, nature, &lease);
         // Refused and full is counted by the intake; refused and closed is as after shutdown.
-        drop(self.intake().push(Class::Start, write));
+        drop(self.intake().push(RecordClass::Start, write));
     }
 
     /// Puts the end of a span into the buffer, if it is to be shown.
     pub(crate) fn show_end(&self, source: u32, data: &SpanData, nature: Nature) {
         let pushed = match self.filter.judge_end(data) {
-            EndVerdict::Show => self.intake().push(Class::End, |room| {
+            EndVerdict::Show => self.intake().push(RecordClass::End, |room| {
                 record::write_end(room, source, data, nature)
             }),
             EndVerdict::Hide => return,
             EndVerdict::HideUnlessShown => {
                 // Nobody misses it when it is refused, so it does not count as dropped.
-                self.intake().try_push(Class::End, |room| {
+                self.intake().try_push(RecordClass::End, |room| {
                     record::write_end_if_shown(room, source, data, nature)
                 })
             }
         };
-        if pushed == Err(Refused::Full) {
+        if pushed == Err(PushError::Full) {
             self.mark_end(data);
         }
     }
@@ -104,7 +105,7 @@ impl ProcessorParts {
             return;
         }
         let mark = Mark::of(data);
-        if self.push_mark(&mark) == Err(Refused::Full) {
+        if self.push_mark(&mark) == Err(PushError::Full) {
             self.marks.keep(mark, || self.intake().is_forked());
             // Asked again: the worker may have emptied the buffer, and looked aside, before the mark was there. Told
             // twice, it ends the span once.
@@ -129,8 +130,9 @@ impl ProcessorParts {
 
     /// Puts the end of a span into the buffer that counts only if the log has its start, and no end.
     pub(crate) fn show_end_if_open(&self, source: u32, data: &SpanData, nature: Nature) {
-        let write = |room: &mut Room<'_>| record::write_end_if_shown(room, source, data, nature);
-        drop(self.intake().try_push(Class::End, write));
+        let write =
+            |room: &mut WriteBuf<'_>| record::write_end_if_shown(room, source, data, nature);
+        drop(self.intake().try_push(RecordClass::End, write));
     }
 
     /// Puts what changed about an open span into the buffer.
@@ -141,18 +143,20 @@ impl ProcessorParts {
         lasting: Lasting,
         state: Option<SpanState>,
     ) {
-        let write = |room: &mut Room<'_>| record::write_update(room, source, data, lasting, state);
-        drop(self.intake().push(Class::Other, write));
+        let write =
+            |room: &mut WriteBuf<'_>| record::write_update(room, source, data, lasting, state);
+        drop(self.intake().push(RecordClass::Other, write));
     }
 
     #[inline]
-    pub(crate) fn intake(&self) -> &Intake {
+    pub(crate) fn intake(&self) -> &IngestBuffer {
         &self.engine.intake
     }
 
-    fn push_mark(&self, mark: &Mark) -> Result<(), Refused> {
-        self.intake()
-            .push(Class::Note, |room| record::write_end_mark(room, mark))
+    fn push_mark(&self, mark: &Mark) -> Result<(), PushError> {
+        self.intake().push(RecordClass::Internal, |room| {
+            record::write_end_mark(room, mark)
+        })
     }
 }
 

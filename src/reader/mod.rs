@@ -13,13 +13,13 @@ use std::{
 };
 
 use crate::{
-    engine::log::{Log, Start},
+    engine::log::{Log, ResumePosition},
     error::Error,
     log::{
         batch::StoredEvent,
         block::{BlockBuilder, BlockEvent, Slice},
         event::StreamKey,
-        stream_index::Waiter,
+        stream_index::WakeFlag,
         tail::TailRead,
     },
     store::PageLimit,
@@ -44,12 +44,12 @@ pub(crate) struct Scope {
     pub(crate) filter: Option<Filter>,
     /// Up to here, what is missing was told before, though it is read again.
     pub(crate) told: Option<u64>,
-    pub(crate) standing: Standing,
+    pub(crate) standing: OpenGlobalEvents,
 }
 
 /// When a reader gets the events, before its place, that belong to every stream and that later ones need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum OpenGlobalEvents {
     /// When it begins at the head: who resumes has them.
     #[default]
     AtHead,
@@ -57,7 +57,7 @@ pub(crate) enum Standing {
     Always,
 }
 
-impl Standing {
+impl OpenGlobalEvents {
     fn is_wanted(self, resume: ResumePoint) -> bool {
         resume == ResumePoint::Live || self != Self::AtHead
     }
@@ -79,7 +79,7 @@ impl fmt::Debug for Scope {
 pub(crate) enum ReadItem {
     Events(Slice),
     /// Events without which later ones make no sense, for a reader that begins at the head: not part of its place.
-    Standing(Slice),
+    OpenGlobal(Slice),
     Gap(Gap),
     /// The store began to fail.
     Degraded,
@@ -87,16 +87,16 @@ pub(crate) enum ReadItem {
 }
 
 /// Where a reader of a shared store wants to go on, and where that store ends, with what stands at its end.
-type Answer = (ResumePoint, Result<(Sequence, Vec<StoredEvent>), Error>);
+type HeadReply = (ResumePoint, Result<(Sequence, Vec<StoredEvent>), Error>);
 
-type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
+type HeadQuery = Pin<Box<dyn Future<Output = HeadReply> + Send>>;
 
-type Page = Pin<Box<dyn Future<Output = Result<Vec<StoredEvent>, Error>> + Send>>;
+type PageQuery = Pin<Box<dyn Future<Output = Result<Vec<StoredEvent>, Error>> + Send>>;
 
 pub(crate) struct Reader {
     log: Arc<Log>,
     scope: Scope,
-    waiter: Arc<Waiter>,
+    waiter: Arc<WakeFlag>,
     after: u64,
     /// What is missing up to here was gone before this reader came, so it does not count as missed.
     silent: u64,
@@ -104,13 +104,13 @@ pub(crate) struct Reader {
     seen: bool,
     /// Never more than one block, or one page of events kept beyond retention.
     queue: VecDeque<ReadItem>,
-    page: Option<Page>,
+    page: Option<PageQuery>,
     /// The page after this sequence, which the store reads while the client takes the one before.
-    ahead: Option<(u64, Page)>,
+    ahead: Option<(u64, PageQuery)>,
     /// A reader of a shared store begins when that has told where it ends.
-    asking: Option<Asking>,
+    asking: Option<HeadQuery>,
     /// Since when it waits for the store, with a bell of its own: no event ends this wait.
-    waiting: Option<(Instant, Arc<Waiter>)>,
+    waiting: Option<(Instant, Arc<WakeFlag>)>,
     /// Whether the store may hold more for a reader that reads from it alone.
     wants_page: bool,
     degradations: u64,
@@ -128,7 +128,7 @@ impl fmt::Debug for Reader {
 
 impl Reader {
     pub(crate) fn new(log: &Arc<Log>, scope: Scope, resume: ResumePoint) -> Self {
-        let waiter = Arc::new(Waiter::default());
+        let waiter = Arc::new(WakeFlag::default());
         // Joined before the first look at the log, so nothing falls between the look and the first wait.
         for key in &scope.keys {
             log.join_stream(key, &waiter);
@@ -210,7 +210,7 @@ impl Reader {
         });
         match item.await? {
             ReadItem::Closed => None,
-            item @ (ReadItem::Events(_) | ReadItem::Standing(_)) => {
+            item @ (ReadItem::Events(_) | ReadItem::OpenGlobal(_)) => {
                 // Everything may be in memory, and then nothing else here lets other tasks have their turn.
                 tokio::task::yield_now().await;
                 Some(item)
@@ -278,7 +278,7 @@ impl Reader {
     /// Waits for the store, as long as the log is open, and a while longer.
     fn wait_for_answer(&mut self, cx: &Context<'_>) -> Poll<ReadItem> {
         let (since, bell) = self.waiting.get_or_insert_with(|| {
-            let bell = Arc::new(Waiter::default());
+            let bell = Arc::new(WakeFlag::default());
             self.log.readers().wait_for_store(&bell);
             (Instant::now(), bell)
         });
@@ -296,7 +296,7 @@ impl Reader {
         }
     }
 
-    fn begin(&mut self, start: Start) {
+    fn begin(&mut self, start: ResumePosition) {
         self.after = start.after;
         self.silent = self.scope.told.unwrap_or(start.silent);
         // Who was here before knows the streams, and what the store has of them is not asked for again.
@@ -312,11 +312,11 @@ impl Reader {
 
     fn stand(&mut self, standing: Vec<Slice>) {
         self.queue
-            .extend(standing.into_iter().map(ReadItem::Standing));
+            .extend(standing.into_iter().map(ReadItem::OpenGlobal));
     }
 
     /// Begins once the store has told where it ends. Where it cannot, what the client says is believed.
-    fn take_answer(&mut self, (resume, answer): Answer) {
+    fn take_answer(&mut self, (resume, answer): HeadReply) {
         match answer {
             Ok((head, standing)) => {
                 let start = self.log.resolve_below(resume, head.get());
@@ -336,7 +336,7 @@ impl Reader {
                     // What is known here may be less than what the client has.
                     start.after
                 };
-                self.begin(Start { after, ..start });
+                self.begin(ResumePosition { after, ..start });
                 self.degradations = self.log.degradations();
             }
         }
@@ -453,7 +453,7 @@ impl Reader {
         is_news
     }
 
-    fn read_page(&self, after: u64) -> Page {
+    fn read_page(&self, after: u64) -> PageQuery {
         let store = Arc::clone(&self.log.store);
         let after = Sequence::new(after);
         let keys = self.scope.keys.clone();
@@ -660,7 +660,7 @@ impl Drop for Reader {
     }
 }
 
-fn ask(log: &Arc<Log>, resume: ResumePoint, standing: Standing) -> Asking {
+fn ask(log: &Arc<Log>, resume: ResumePoint, standing: OpenGlobalEvents) -> HeadQuery {
     let store = Arc::clone(&log.store);
     Box::pin(async move {
         let answer = match store.follow() {

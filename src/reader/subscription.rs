@@ -13,7 +13,7 @@ use futures_core::Stream;
 use crate::{
     engine::log::Log,
     log::{block::BlockEvent, event::StreamKey},
-    reader::{Filter, ReadItem, Reader, Scope, Standing},
+    reader::{Filter, OpenGlobalEvents, ReadItem, Reader, Scope},
     wire::{
         control::{EndReason, Gap},
         id::{EventId, ResumePoint},
@@ -36,7 +36,7 @@ pub struct Subscribe {
     filter: Option<Filter>,
     resume: ResumePoint,
     told: Option<u64>,
-    standing: Standing,
+    standing: OpenGlobalEvents,
 }
 
 impl fmt::Debug for Subscribe {
@@ -89,7 +89,7 @@ impl Subscribe {
 
     /// Says when it gets what stands at the place where it goes on.
     #[cfg(feature = "spans")]
-    pub(crate) fn standing(mut self, standing: Standing) -> Self {
+    pub(crate) fn standing(mut self, standing: OpenGlobalEvents) -> Self {
         self.standing = standing;
         self
     }
@@ -183,7 +183,7 @@ impl Stream for Subscription {
                 return Poll::Ready(None);
             }
             match ready!(self.reader.poll_next(cx)) {
-                ReadItem::Events(slice) | ReadItem::Standing(slice) => {
+                ReadItem::Events(slice) | ReadItem::OpenGlobal(slice) => {
                     let events: Vec<Event> =
                         slice.events().map(|event| self.event(&event)).collect();
                     self.current = events.into_iter();

@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    engine::worker::Hold,
+    engine::worker::ProcessingDelay,
     span::json::{Pairs, Span, Value},
     util::{
         hash::Set,
@@ -46,13 +46,13 @@ pub(crate) const ROUTES: &[&str] = &["sse", "traces", "stats", "status", "assets
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
     prefixes: RwLock<Vec<String>>,
-    hold: Arc<Hold>,
+    hold: Arc<ProcessingDelay>,
     /// Whether the host makes spans for viewers that do not tell their path.
     silent: AtomicBool,
 }
 
 impl Mounts {
-    pub(crate) fn new(hold: Arc<Hold>) -> Self {
+    pub(crate) fn new(hold: Arc<ProcessingDelay>) -> Self {
         Self {
             prefixes: RwLock::default(),
             hold,
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_worker_waits_only_while_spans_may_not_tell_their_path() {
-        let hold = Arc::new(Hold::default());
+        let hold = Arc::new(ProcessingDelay::default());
         let mounts = Arc::new(Mounts::new(Arc::clone(&hold)));
         let mut hidden = Hidden::new(Arc::clone(&mounts));
         assert_eq!(hold.age(), Duration::ZERO, "no router was made");

@@ -50,9 +50,9 @@ pub(crate) trait Completion: Send + Sync {
 }
 
 /// Decides what of each event a client gets who may not see all of it.
-pub(crate) trait Sight: Send + Sync {
+pub(crate) trait Projection: Send + Sync {
     /// Sees every event that the reader reads, in log order.
-    fn see(&mut self, id: EventId, event: &BlockEvent<'_>) -> Seen;
+    fn see(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected;
 }
 
 /// What a client gets of an event.
@@ -61,20 +61,20 @@ pub(crate) trait Sight: Send + Sync {
     not(feature = "spans"),
     expect(dead_code, reason = "views are of spans")
 )]
-pub(crate) enum Seen {
-    Not,
-    AsItIs,
+pub(crate) enum Projected {
+    Hidden,
+    Unchanged,
     /// Whole frames in its place.
-    As(Bytes),
+    Replaced(Bytes),
 }
 
-impl Seen {
+impl Projected {
     /// Bytes that it keeps in memory.
     #[cfg(feature = "spans")]
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::As(bytes) => bytes.len(),
-            Self::Not | Self::AsItIs => 0,
+            Self::Replaced(bytes) => bytes.len(),
+            Self::Hidden | Self::Unchanged => 0,
         }
     }
 }
@@ -98,7 +98,7 @@ enum State {
 struct Live {
     reader: Reader,
     complete: Option<Box<dyn Completion>>,
-    sight: Option<Box<dyn Sight>>,
+    sight: Option<Box<dyn Projection>>,
     timer: Pin<Box<Sleep>>,
     /// When a stream whose key was not known at first gives up, if it is not known then either.
     unknown_until: Option<Instant>,
@@ -134,7 +134,7 @@ impl SseBody {
 
     /// Shows the client only what `sight` lets through.
     #[cfg(feature = "spans")]
-    pub(crate) fn seen_through(mut self, sight: Option<Box<dyn Sight>>) -> Self {
+    pub(crate) fn seen_through(mut self, sight: Option<Box<dyn Projection>>) -> Self {
         if let State::New(live) = &mut self.state {
             live.sight = sight;
         }
@@ -220,15 +220,15 @@ impl Live {
         let mut out = Vec::new();
         match item {
             ReadItem::Events(slice) => return Ok(self.events(slice)),
-            ReadItem::Standing(slice) => {
+            ReadItem::OpenGlobal(slice) => {
                 // Without an id: this reader begins later, and must not be sent back before its place.
                 for event in slice.events() {
                     let id = self.reader.log().id(event.sequence());
                     match self.sight.as_mut().map(|sight| sight.see(id, &event)) {
-                        None | Some(Seen::AsItIs) => event.with_payload(|payload| {
+                        None | Some(Projected::Unchanged) => event.with_payload(|payload| {
                             frame::control(&mut out, event.name(), payload);
                         }),
-                        Some(Seen::Not | Seen::As(_)) => {}
+                        Some(Projected::Hidden | Projected::Replaced(_)) => {}
                     }
                 }
             }
@@ -255,9 +255,9 @@ impl Live {
                 for event in runs.iter().flat_map(Slice::events) {
                     let id = self.reader.log().id(event.sequence());
                     match sight.see(id, &event) {
-                        Seen::Not => {}
-                        Seen::AsItIs => out.extend_from_slice(&event.frame()),
-                        Seen::As(frames) => out.extend_from_slice(&frames),
+                        Projected::Hidden => {}
+                        Projected::Unchanged => out.extend_from_slice(&event.frame()),
+                        Projected::Replaced(frames) => out.extend_from_slice(&frames),
                     }
                 }
             }

@@ -6,15 +6,15 @@ use http::{HeaderMap, Response, Uri};
 
 use crate::{
     engine::{
-        encoder::Translator,
+        encoder::RecordEncoder,
         log::{Status, StoreHealth},
-        worker::{Engine, WorkerSettings},
+        worker::{LogRuntime, WorkerSettings},
     },
     error::Error,
     ingest::{
-        buffer::{Class, Refused},
+        buffer::{PushError, RecordClass},
         envelope::Envelope,
-        write_buf::Room,
+        write_buf::WriteBuf,
     },
     log::{
         batch::Batch,
@@ -53,7 +53,7 @@ use crate::{
 /// # Ok::<(), livespan::Error>(())
 /// ```
 pub struct SseTarget<E> {
-    engine: Arc<Engine>,
+    engine: Arc<LogRuntime>,
     event: PhantomData<fn(E)>,
 }
 
@@ -112,7 +112,7 @@ impl<E: SseEvent> SseTargetBuilder<E> {
         let store = self
             .store
             .unwrap_or_else(|| Arc::new(MemoryEventStore::new()));
-        let engine = Engine::start(store, self.settings, |_| Encoded)?;
+        let engine = LogRuntime::start(store, self.settings, |_| Encoded)?;
         Ok(SseTarget::from_engine(Arc::new(engine)))
     }
 }
@@ -120,12 +120,12 @@ impl<E: SseEvent> SseTargetBuilder<E> {
 /// Every event of a target is encoded by its caller: nothing is left to translate.
 struct Encoded;
 
-impl Translator for Encoded {
+impl RecordEncoder for Encoded {
     fn translate(&mut self, _record: &[u8], _batch: &mut Batch) {}
 }
 
 impl<E> SseTarget<E> {
-    pub(crate) fn from_engine(engine: Arc<Engine>) -> Self {
+    pub(crate) fn from_engine(engine: Arc<LogRuntime>) -> Self {
         Self {
             engine,
             event: PhantomData,
@@ -219,11 +219,11 @@ impl<E: SseEvent> SseTarget<E> {
     pub fn try_dispatch(&self, event: &E) -> Result<(), Error> {
         let payload = payload_of(event)?;
         let envelope = envelope(event, 0);
-        let write = |room: &mut Room<'_>| envelope.write(room, &payload);
-        let pushed = self.engine.intake.push(Class::Other, write);
+        let write = |room: &mut WriteBuf<'_>| envelope.write(room, &payload);
+        let pushed = self.engine.intake.push(RecordClass::Other, write);
         pushed.map_err(|refused| match refused {
-            Refused::Full => Error::full(),
-            Refused::Closed => self.engine.intake.closed_error(),
+            PushError::Full => Error::full(),
+            PushError::Closed => self.engine.intake.closed_error(),
         })
     }
 
@@ -240,7 +240,7 @@ impl<E: SseEvent> SseTarget<E> {
         let mut ticket = self.engine.intake.ticket();
         let envelope = envelope(event, ticket.number);
         self.engine
-            .push(Class::Other, |room| envelope.write(room, &payload))
+            .push(RecordClass::Other, |room| envelope.write(room, &payload))
             .await?;
         match ticket.answer().await {
             Some(id) => Ok(id),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    engine::encoder::{Observe, Relearn},
+    engine::encoder::{IndexRebuild, LogObserver},
     log::{batch::StoredEvent, event::StreamKey},
     trace::{
         index::{Draft, TraceIndex},
@@ -14,7 +14,7 @@ use crate::{
 
 pub(crate) struct IndexObserver(pub(crate) Arc<TraceIndex>);
 
-impl Observe for IndexObserver {
+impl LogObserver for IndexObserver {
     fn observe(&self, events: &[StoredEvent]) {
         self.0.apply(facts(events));
     }
@@ -24,7 +24,7 @@ impl Observe for IndexObserver {
         traces.map(StreamKey::of_id).collect()
     }
 
-    fn relearn(&self, from: u64) -> Box<dyn Relearn> {
+    fn relearn(&self, from: u64) -> Box<dyn IndexRebuild> {
         Box::new(Learning {
             index: Arc::clone(&self.0),
             draft: Draft::new(from),
@@ -37,7 +37,7 @@ struct Learning {
     draft: Draft,
 }
 
-impl Relearn for Learning {
+impl IndexRebuild for Learning {
     fn observe(&mut self, events: &[StoredEvent]) {
         self.draft.apply(facts(events));
     }

@@ -127,14 +127,14 @@ enum Lost {
 
 /// The state of the log that `hello` and `ping` report.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Position {
+pub(crate) struct LogPosition {
     pub(crate) epoch: Epoch,
     pub(crate) oldest: EventId,
     pub(crate) head: EventId,
     pub(crate) dropped: Dropped,
 }
 
-pub(crate) fn hello(out: &mut Vec<u8>, position: &Position, ping_seconds: u64) {
+pub(crate) fn hello(out: &mut Vec<u8>, position: &LogPosition, ping_seconds: u64) {
     let hello = Control::Hello {
         protocol: PROTOCOL,
         epoch: position.epoch.to_string(),
@@ -147,7 +147,7 @@ pub(crate) fn hello(out: &mut Vec<u8>, position: &Position, ping_seconds: u64) {
     write(out, "hello", &hello);
 }
 
-pub(crate) fn ping(out: &mut Vec<u8>, position: &Position, known: Option<bool>) {
+pub(crate) fn ping(out: &mut Vec<u8>, position: &LogPosition, known: Option<bool>) {
     let ping = Control::Ping {
         head: position.head.to_string(),
         now: Timestamp::now().text(),
@@ -227,9 +227,9 @@ mod tests {
     use super::*;
     use crate::wire::id::Sequence;
 
-    fn position() -> Position {
+    fn position() -> LogPosition {
         let epoch = "k3x9q2a7".parse().unwrap();
-        Position {
+        LogPosition {
             epoch,
             oldest: EventId::new(epoch, Sequence::new(3)),
             head: EventId::new(epoch, Sequence::new(41)),

@@ -12,9 +12,9 @@ use opentelemetry_sdk::trace::SpanData;
 use serde_json::{Map, Value as Json};
 
 use crate::{
-    engine::{log::Log, worker::Engine},
+    engine::{log::Log, worker::LogRuntime},
     error::Error,
-    ingest::{buffer::Class, envelope::Envelope},
+    ingest::{buffer::RecordClass, envelope::Envelope},
     log::event::Pin,
     reader::{ReadItem, subscription::Subscribe},
     span::{
@@ -52,7 +52,7 @@ pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
             once: true,
         };
         engine
-            .push(Class::End, |room| envelope.write(room, &ended))
+            .push(RecordClass::End, |room| envelope.write(room, &ended))
             .await?;
     }
     settled(engine).await?;
@@ -71,11 +71,13 @@ pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
 }
 
 /// Waits until all that was told before is stored and visible.
-async fn settled(engine: &Engine) -> Result<(), Error> {
+async fn settled(engine: &LogRuntime) -> Result<(), Error> {
     let mut ticket = engine.intake.ticket();
     let number = ticket.number;
     engine
-        .push(Class::Note, |room| record::write_fence(room, number))
+        .push(RecordClass::Internal, |room| {
+            record::write_fence(room, number)
+        })
         .await?;
     ticket.answer().await.map(drop).ok_or_else(Error::closed)
 }
@@ -88,7 +90,7 @@ async fn open(log: &Arc<Log>, trace: TraceId) -> Result<Vec<(SpanId, Bytes)>, Er
     let mut spans: HashMap<SpanId, Begun> = HashMap::new();
     while let Some(item) = reader.next_below(head).await {
         let slice = match item {
-            ReadItem::Events(slice) | ReadItem::Standing(slice) => slice,
+            ReadItem::Events(slice) | ReadItem::OpenGlobal(slice) => slice,
             ReadItem::Degraded => return Err(Error::store_failed("the log cannot be read")),
             ReadItem::Gap(_) | ReadItem::Closed => continue,
         };

@@ -9,12 +9,12 @@ use std::{
 use loom::{future::block_on, thread};
 
 use crate::{
-    log::stream_index::Waiter,
+    log::stream_index::WakeFlag,
     util::sync::atomic::{AtomicU64, Ordering},
 };
 
 pub(crate) fn no_ring_is_lost() {
-    let waiter = Arc::new(Waiter::default());
+    let waiter = Arc::new(WakeFlag::default());
     let published = loom::sync::Arc::new(AtomicU64::new(0));
     let ringer = {
         let (waiter, published) = (Arc::clone(&waiter), published.clone());

@@ -8,38 +8,39 @@ use loom::{
     thread::{self, JoinHandle},
 };
 
-use crate::ingest::buffer::{Class, Drain, Intake, Refused};
+use crate::ingest::buffer::{Drain, IngestBuffer, PushError, RecordClass};
 
 const LONG: Duration = Duration::from_secs(3600);
 
-fn intake() -> Arc<Intake> {
-    Arc::new(Intake::new(0, 128))
+fn intake() -> Arc<IngestBuffer> {
+    Arc::new(IngestBuffer::new(0, 128))
 }
 
 /// Pushes this many records; how many were taken.
-fn push(intake: &Intake, records: u8) -> usize {
-    let pushed = (0..records).map(|record| intake.push(Class::Other, |room| room.bytes(&[record])));
+fn push(intake: &IngestBuffer, records: u8) -> usize {
+    let pushed =
+        (0..records).map(|record| intake.push(RecordClass::Other, |room| room.bytes(&[record])));
     pushed
         .filter(|pushed| {
-            assert_ne!(*pushed, Err(Refused::Full));
+            assert_ne!(*pushed, Err(PushError::Full));
             pushed.is_ok()
         })
         .count()
 }
 
-fn pushing(intake: &Arc<Intake>, records: u8) -> JoinHandle<usize> {
+fn pushing(intake: &Arc<IngestBuffer>, records: u8) -> JoinHandle<usize> {
     let intake = Arc::clone(intake);
     thread::spawn(move || push(&intake, records))
 }
 
 /// Takes turns as the worker does, until it took `enough` or the intake is closed; how many it took. On a thread of its
 /// own: one that is unparked must not wait for another in loom.
-fn working(intake: &Arc<Intake>, enough: usize) -> JoinHandle<usize> {
+fn working(intake: &Arc<IngestBuffer>, enough: usize) -> JoinHandle<usize> {
     let intake = Arc::clone(intake);
     thread::spawn(move || work(&intake, enough))
 }
 
-fn work(intake: &Intake, enough: usize) -> usize {
+fn work(intake: &IngestBuffer, enough: usize) -> usize {
     intake.attach_worker();
     let mut drain = Drain::new(intake);
     let mut taken = 0;

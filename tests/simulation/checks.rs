@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     history::number_of,
-    ingest::buffer::{Class, Refused},
+    ingest::buffer::{PushError, RecordClass},
     log::{batch::StoredEvent, event::StreamKey},
     plan::{Mood, stream_of},
     reader::subscription::Event,
@@ -22,11 +22,11 @@ use crate::{
 pub(crate) struct Told {
     pub(crate) site: usize,
     pub(crate) number: u64,
-    pub(crate) class: Class,
+    pub(crate) class: RecordClass,
     pub(crate) mood: Mood,
     pub(crate) began: u64,
     pub(crate) ended: u64,
-    pub(crate) pushed: Result<(), Refused>,
+    pub(crate) pushed: Result<(), PushError>,
 }
 
 /// A flush that succeeded.
@@ -182,7 +182,7 @@ impl Outcome {
         let had = [
             self.told
                 .iter()
-                .any(|told| told.pushed == Err(Refused::Full)),
+                .any(|told| told.pushed == Err(PushError::Full)),
             seen().any(|seen| matches!(seen, Seen::Gap(Gap::Evicted { .. }))),
             seen().any(is_partial),
             was_degraded,
@@ -393,10 +393,10 @@ impl Outcome {
         for told in &self.told {
             let counts = match told.pushed {
                 Ok(()) => told.mood != Mood::Nothing,
-                Err(Refused::Full) => true,
-                Err(Refused::Closed) => false,
+                Err(PushError::Full) => true,
+                Err(PushError::Closed) => false,
             };
-            if counts && told.class != Class::Note {
+            if counts && told.class != RecordClass::Internal {
                 expected[told.class as usize] += 1;
             }
         }

@@ -18,14 +18,14 @@ use crate::{
     checks::{Answered, Flushed, Happened, Outcome, Reader, Seen, Told, Verdict},
     clock,
     engine::{
-        encoder::Translator,
+        encoder::RecordEncoder,
         log::Log,
-        worker::{Engine, WorkerSettings},
+        worker::{LogRuntime, WorkerSettings},
     },
     ingest::{
-        buffer::{Class, Refused},
+        buffer::{PushError, RecordClass},
         envelope::Envelope,
-        write_buf::Room,
+        write_buf::WriteBuf,
     },
     log::{batch::Batch, event::Pin},
     plan::{End, LONG, Mood, Op, Plan, ReaderPlan, Storage, stream_of},
@@ -61,7 +61,7 @@ pub(crate) fn number_of(name: &str, payload: &[u8]) -> Option<u64> {
 /// Makes of each record what its mood says.
 struct Plain;
 
-impl Translator for Plain {
+impl RecordEncoder for Plain {
     fn translate(&mut self, record: &[u8], batch: &mut Batch) {
         let [PLAIN, class, mood, number @ ..] = record else {
             panic!("a record that nobody wrote: {record:?}");
@@ -105,13 +105,13 @@ struct Run {
 struct Site {
     log: Arc<Log>,
     kept: Option<Kept>,
-    engine: Mutex<Option<Engine>>,
+    engine: Mutex<Option<LogRuntime>>,
     /// How far the readers of everything are.
     places: Mutex<HashMap<usize, u64>>,
 }
 
 impl Site {
-    fn new(engine: Engine, kept: Option<&Kept>) -> Self {
+    fn new(engine: LogRuntime, kept: Option<&Kept>) -> Self {
         Self {
             log: Arc::clone(&engine.log),
             kept: kept.cloned(),
@@ -231,7 +231,7 @@ impl Run {
         }
     }
 
-    fn push(&self, site: usize, class: Class, mood: Mood) {
+    fn push(&self, site: usize, class: RecordClass, mood: Mood) {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let began = self.stamp();
         let pushed = self.log(site).intake.push(class, |room| {
@@ -267,12 +267,12 @@ impl Run {
             pin: Pin::None,
             once: false,
         };
-        let write = |room: &mut Room<'_>| envelope.write(room, payload.as_bytes());
+        let write = |room: &mut WriteBuf<'_>| envelope.write(room, payload.as_bytes());
         let pushed = block_on(async {
             loop {
                 let room = log.intake.room();
-                match log.intake.try_push(Class::Other, write) {
-                    Err(Refused::Full) => room.await,
+                match log.intake.try_push(RecordClass::Other, write) {
+                    Err(PushError::Full) => room.await,
                     settled => return settled,
                 }
             }
@@ -281,7 +281,7 @@ impl Run {
         self.tell(Told {
             site,
             number,
-            class: Class::Other,
+            class: RecordClass::Other,
             mood: Mood::Event,
             began,
             ended: self.stamp(),
@@ -428,7 +428,7 @@ fn start(plan: &mut Plan) -> (Arc<Run>, Option<Kept>) {
     };
     let engines = stores
         .into_iter()
-        .map(|store| Engine::start(store, settings(), |_| Plain).unwrap());
+        .map(|store| LogRuntime::start(store, settings(), |_| Plain).unwrap());
     let sites = engines.map(|engine| Site::new(engine, kept.as_ref()));
     (Run::new(sites.collect(), heal), kept)
 }

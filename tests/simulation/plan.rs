@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    ingest::buffer::Class,
+    ingest::buffer::RecordClass,
     log::{event::StreamKey, retention::Retention},
     random::Random,
     scripted_store::{Fault, Script},
@@ -27,7 +27,7 @@ pub(crate) enum Mood {
 /// What a task does with the log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
-    Push(Class, Mood),
+    Push(RecordClass, Mood),
     /// An event whose id is asked for.
     Dispatch,
     Flush,
@@ -132,7 +132,7 @@ impl Storage {
 }
 
 fn ops(random: &mut Random, jumps: bool) -> Vec<Op> {
-    let classes = [Class::Start, Class::End, Class::Other];
+    let classes = [RecordClass::Start, RecordClass::End, RecordClass::Other];
     if random.once_in(12) {
         // More than the smallest buffer takes, and nothing that waits.
         return (0..300)
@@ -144,9 +144,9 @@ fn ops(random: &mut Random, jumps: bool) -> Vec<Op> {
         1 | 2 => Op::Dispatch,
         3 | 4 => Op::Sleep(Duration::from_micros(random.below(5000) as u64)),
         5 if jumps => Op::Jump(Duration::from_secs(random.below(100_000) as u64)),
-        6 => Op::Push(Class::Other, Mood::Panic),
-        7 => Op::Push(Class::Note, Mood::Nothing),
-        8 => Op::Push(Class::Other, Mood::Nothing),
+        6 => Op::Push(RecordClass::Other, Mood::Panic),
+        7 => Op::Push(RecordClass::Internal, Mood::Nothing),
+        8 => Op::Push(RecordClass::Other, Mood::Nothing),
         _ => Op::Push(random.one_of(&classes), Mood::Event),
     };
     (0..=random.below(25)).map(|_| op(random)).collect()

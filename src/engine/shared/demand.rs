@@ -11,29 +11,29 @@ use crate::{
 
 /// Who wants what, and whether it was closed.
 #[derive(Debug, Default)]
-pub(crate) struct Following {
-    wants: Mutex<Wants>,
+pub(crate) struct Demand {
+    wants: Mutex<DemandState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Wants {
+struct DemandState {
     /// Readers of everything.
     all: usize,
     /// Whether what stood in the store when the first of them came has been taken in.
     has_caught_up: bool,
     /// Readers of single streams, and how far the watch has seen each of these.
-    streams: HashMap<StreamKey, Watched>,
+    streams: HashMap<StreamKey, WatchedStream>,
     closed: bool,
 }
 
 #[derive(Debug, Default)]
-struct Watched {
+struct WatchedStream {
     readers: usize,
     seen: Sequence,
 }
 
-impl Following {
+impl Demand {
     pub(crate) fn want_all(&self) {
         lock(&self.wants).all += 1;
         self.changed.notify_all();
@@ -112,7 +112,7 @@ impl Following {
         self.wait(|wants| !wants.streams.is_empty())
     }
 
-    fn wait(&self, is_wanted: impl Fn(&Wants) -> bool) -> bool {
+    fn wait(&self, is_wanted: impl Fn(&DemandState) -> bool) -> bool {
         let mut wants = lock(&self.wants);
         while !wants.closed && !is_wanted(&wants) {
             let waited = self.changed.wait(wants);
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_watched_as_long_as_someone_reads_it() {
-        let following = Following::default();
+        let following = Demand::default();
         let key = StreamKey::new("a").unwrap();
         assert!(following.want(&key));
         assert!(!following.want(&key), "it is watched already");
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn who_comes_back_has_to_catch_up_again() {
-        let following = Following::default();
+        let following = Demand::default();
         following.note_caught_up();
         assert!(!following.has_caught_up(), "nobody came");
         following.want_all();
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn closing_ends_every_wait() {
-        let following = Following::default();
+        let following = Demand::default();
         following.want_all();
         assert!(following.await_all());
         following.release_all();

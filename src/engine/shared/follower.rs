@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     engine::{
-        encoder::Observer,
+        encoder::SharedObserver,
         log::Log,
         store_thread::{OnThread, spawn},
     },
@@ -27,7 +27,11 @@ const RETRY_LATE: Duration = Duration::from_secs(2);
 const PANICKED: &str = "what follows the event store panicked";
 
 /// Starts the threads, which end when the log is closed.
-pub(crate) fn start(log: &Arc<Log>, observer: Observer, on_thread: &OnThread) -> Result<(), Error> {
+pub(crate) fn start(
+    log: &Arc<Log>,
+    observer: SharedObserver,
+    on_thread: &OnThread,
+) -> Result<(), Error> {
     let all = Follower {
         log: Arc::clone(log),
         retry: RETRY_SOON,
@@ -48,7 +52,7 @@ struct Follower {
 }
 
 impl Follower {
-    fn follow_all(mut self, observer: &Observer) {
+    fn follow_all(mut self, observer: &SharedObserver) {
         while self.log.following().await_all() {
             let turn = guard(|| self.follow_while_wanted(observer));
             if turn.is_none() {
@@ -60,7 +64,7 @@ impl Follower {
     }
 
     /// Follows until nobody reads everything any more, the store fails, or memory has to be learnt anew.
-    fn follow_while_wanted(&mut self, observer: &Observer) {
+    fn follow_while_wanted(&mut self, observer: &SharedObserver) {
         let log = Arc::clone(&self.log);
         let following = log.following();
         let Some(head) = self.ask(|follow| block_on(follow.head())) else {

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::{
     engine::{
-        encoder::{Observer, Relearn},
+        encoder::{IndexRebuild, SharedObserver},
         log::{Log, PRIMED_EVENTS_MAX},
         warm_up,
     },
@@ -27,15 +27,15 @@ use crate::{
 const LAST_EVENTS_MAX: u64 = PageLimit::LARGE.events as u64;
 
 /// What was learnt anew, up to `to`.
-struct Learnt {
-    known: Box<dyn Relearn>,
+struct Rebuild {
+    known: Box<dyn IndexRebuild>,
     /// The newest pages, for memory.
     pages: VecDeque<Vec<StoredEvent>>,
     bytes: usize,
     to: u64,
 }
 
-impl Learnt {
+impl Rebuild {
     fn take(&mut self, page: Vec<StoredEvent>, bytes_max: usize) {
         self.known.observe(&page);
         self.to = page.last().map_or(self.to, |event| event.sequence.get());
@@ -81,7 +81,7 @@ impl Log {
         &self,
         first: u64,
         batch: &Batch,
-        observer: &Observer,
+        observer: &SharedObserver,
         taken: impl FnOnce(bool),
     ) {
         let _advancing = lock(&self.advance.advancing);
@@ -109,7 +109,7 @@ impl Log {
     }
 
     /// Takes one page of what stands in the store before `first`; whether there may be more.
-    fn take_page_before(&self, first: u64, observer: &Observer) -> bool {
+    fn take_page_before(&self, first: u64, observer: &SharedObserver) -> bool {
         let next = self.tail.next();
         let missing = first.saturating_sub(next);
         let Some(follow) = self
@@ -134,13 +134,13 @@ impl Log {
     }
 
     /// Takes in and shows what others appended.
-    pub(crate) fn take_others(&self, events: &[StoredEvent], observer: &Observer) {
+    pub(crate) fn take_others(&self, events: &[StoredEvent], observer: &SharedObserver) {
         let _advancing = lock(&self.advance.advancing);
         self.take_stored(events, observer);
         self.tail.publish();
     }
 
-    fn take_stored(&self, events: &[StoredEvent], observer: &Observer) {
+    fn take_stored(&self, events: &[StoredEvent], observer: &SharedObserver) {
         let next = self.tail.next();
         let known = events.partition_point(|event| event.sequence.get() < next);
         let new = events.get(known..).unwrap_or_default();
@@ -170,10 +170,10 @@ impl Log {
     }
 
     /// Learns anew what the newest events of the store say, which ends at `head`, and goes on behind them.
-    pub(crate) fn catch_up(&self, head: u64, observer: &Observer) -> Result<(), Error> {
+    pub(crate) fn catch_up(&self, head: u64, observer: &SharedObserver) -> Result<(), Error> {
         let begin = (head + 1).saturating_sub(PRIMED_EVENTS_MAX);
         let from = begin.max(self.store.oldest().get()).max(1);
-        let mut learnt = Learnt {
+        let mut learnt = Rebuild {
             known: observer.relearn(from),
             pages: VecDeque::new(),
             bytes: 0,
@@ -194,7 +194,7 @@ impl Log {
         }
     }
 
-    fn learn_page(&self, learnt: &mut Learnt, to: u64) -> Result<(), Error> {
+    fn learn_page(&self, learnt: &mut Rebuild, to: u64) -> Result<(), Error> {
         let page = block_on(
             self.store
                 .read_after(Sequence::new(learnt.to), PageLimit::LARGE),
@@ -210,7 +210,7 @@ impl Log {
 
     /// Makes what was learnt the known, with what was appended here meanwhile; gives it back when that is so much that
     /// memory should not stand still for it.
-    fn adopt(&self, mut learnt: Learnt) -> Result<Option<Learnt>, Error> {
+    fn adopt(&self, mut learnt: Rebuild) -> Result<Option<Rebuild>, Error> {
         let _advancing = lock(&self.advance.advancing);
         let head = self.tail.next() - 1;
         if learnt.to + LAST_EVENTS_MAX < head {
@@ -239,15 +239,15 @@ mod tests {
     use super::*;
     use crate::util::sync::Mutex;
     use crate::{
-        engine::encoder::Observe,
-        ingest::buffer::Intake,
+        engine::encoder::LogObserver,
+        ingest::buffer::IngestBuffer,
         log::{event::Pin, tail::TailRead},
         store::NullEventStore,
     };
 
     struct Panicking;
 
-    impl Observe for Panicking {
+    impl LogObserver for Panicking {
         fn observe(&self, _events: &[StoredEvent]) {
             panic!("the observer of a test panics");
         }
@@ -256,7 +256,7 @@ mod tests {
             Vec::new()
         }
 
-        fn relearn(&self, _from: u64) -> Box<dyn Relearn> {
+        fn relearn(&self, _from: u64) -> Box<dyn IndexRebuild> {
             panic!("the observer of a test panics");
         }
     }
@@ -265,7 +265,7 @@ mod tests {
     #[derive(Default)]
     struct Counting(Mutex<Vec<u64>>);
 
-    impl Observe for Counting {
+    impl LogObserver for Counting {
         fn observe(&self, events: &[StoredEvent]) {
             let seen = events.iter().map(|event| event.sequence.get());
             lock(&self.0).extend(seen);
@@ -275,14 +275,14 @@ mod tests {
             Vec::new()
         }
 
-        fn relearn(&self, _from: u64) -> Box<dyn Relearn> {
+        fn relearn(&self, _from: u64) -> Box<dyn IndexRebuild> {
             panic!("nothing is learnt anew here")
         }
     }
 
     #[test]
     fn the_rest_of_what_the_follower_saw_a_part_of_needs_no_store() {
-        let intake = Arc::new(Intake::new(1 << 16, 64));
+        let intake = Arc::new(IngestBuffer::new(1 << 16, 64));
         let log = Log::open(Arc::new(NullEventStore::new()), intake, None).unwrap();
         log.advance.is_whole.store(true, Ordering::Release);
         let mut batch = Batch::default();
@@ -292,7 +292,7 @@ mod tests {
             });
         }
         let counting = Arc::new(Counting::default());
-        let observer: Observer = Arc::clone(&counting) as Observer;
+        let observer: SharedObserver = Arc::clone(&counting) as SharedObserver;
         let seen: Vec<StoredEvent> = batch.stored_as(1).take(1).collect();
         log.take_others(&seen, &observer);
         log.take_own(1, &batch, &observer, |is_new| assert!(!is_new));
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn readers_get_what_an_observer_panics_over_and_all_is_to_be_learnt_anew() {
-        let intake = Arc::new(Intake::new(1 << 16, 64));
+        let intake = Arc::new(IngestBuffer::new(1 << 16, 64));
         let log = Log::open(Arc::new(NullEventStore::new()), intake, None).unwrap();
         log.advance.is_whole.store(true, Ordering::Release);
         let event = StoredEvent {
@@ -314,7 +314,7 @@ mod tests {
             pin: Pin::None,
             payload: "text".into(),
         };
-        let observer: Observer = Arc::new(Panicking);
+        let observer: SharedObserver = Arc::new(Panicking);
         log.take_others(&[event], &observer);
         assert!(matches!(log.tail.read_after(0), TailRead::Events(_)));
         assert!(!log.is_whole());

@@ -13,10 +13,10 @@ use crate::{
     log::{
         batch::{Batch, BatchRecord, StoredEvent},
         block::{BLOCK_BYTES_MAX, Block, BlockBuilder, Slice},
-        dedup::Once,
+        dedup::DedupIndex,
         event::{Pin, StreamKey},
         retention::{RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention},
-        stream_index::{Evicted, Keys, Slot, Waiter, Waiters},
+        stream_index::{EvictedCount, StreamIndex, StreamSlot, WakeFlag, WakeSet},
     },
     util::{
         hash::Map,
@@ -44,19 +44,19 @@ const MERGED_AGE_DIVISOR: u32 = 16;
 #[derive(Debug)]
 pub(crate) struct Tail {
     retention: Retention,
-    state: RwLock<State>,
+    state: RwLock<TailState>,
     published: AtomicU64,
     /// Readers of everything.
-    waiters: Waiters,
+    waiters: WakeSet,
     /// Readers of some streams, for the events that belong to every stream.
-    stream_waiters: Waiters,
+    stream_waiters: WakeSet,
     /// Held by whoever appends: the run of small blocks is merged outside the state's lock.
     appending: Mutex<()>,
 }
 
 #[derive(Debug)]
-struct State {
-    keys: Keys,
+struct TailState {
+    keys: StreamIndex,
     blocks: VecDeque<Arc<Block>>,
     /// Events at the start of the front block that are already let go.
     skip: usize,
@@ -68,24 +68,24 @@ struct State {
     bytes: usize,
     /// Events that belong to every stream.
     keyless: VecDeque<u64>,
-    keyless_evicted: Evicted,
+    keyless_evicted: EvictedCount,
     /// Whether there are such events that are not published yet.
     keyless_touched: bool,
     /// The last sequence whose stream was not seen here: it was written before this log was opened, or by another.
     uncounted: u64,
     /// The opening event of each token that is open.
-    open: Map<Token, u64>,
+    open: Map<OpenToken, u64>,
     /// How many of them belong to a stream.
     open_in_streams: usize,
     pinned: BTreeMap<u64, Arc<Block>>,
     pinned_bytes: usize,
     unpinned: u64,
-    once: Once,
+    once: DedupIndex,
     evicted_keys: Vec<StreamKey>,
 }
 
 /// A stream, which is held in its place as long as something is open in it, and a token of it.
-type Token = (Slot, u64);
+type OpenToken = (StreamSlot, u64);
 
 /// What a reader finds after its place.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ pub(crate) enum TailRead {
 
 /// A stretch that is not in memory any more, as a reader of some streams sees it.
 #[derive(Debug)]
-pub(crate) struct Passed {
+pub(crate) struct SkippedRange {
     /// Its last sequence.
     pub(crate) to: u64,
     /// Events of these streams in it that are gone; `None` when not known.
@@ -111,7 +111,7 @@ pub(crate) struct Passed {
 
 /// What the tail holds now.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Holding {
+pub(crate) struct TailStats {
     pub(crate) oldest: u64,
     pub(crate) events: usize,
     pub(crate) bytes: usize,
@@ -122,8 +122,8 @@ pub(crate) struct Holding {
 
 impl Tail {
     pub(crate) fn new(next: u64, retention: Retention) -> Self {
-        let state = State {
-            keys: Keys::new(next - 1),
+        let state = TailState {
+            keys: StreamIndex::new(next - 1),
             blocks: VecDeque::new(),
             skip: 0,
             run: 0,
@@ -132,7 +132,7 @@ impl Tail {
             events: 0,
             bytes: 0,
             keyless: VecDeque::new(),
-            keyless_evicted: Evicted::default(),
+            keyless_evicted: EvictedCount::default(),
             keyless_touched: false,
             uncounted: next - 1,
             open: Map::default(),
@@ -140,15 +140,15 @@ impl Tail {
             pinned: BTreeMap::new(),
             pinned_bytes: 0,
             unpinned: 0,
-            once: Once::default(),
+            once: DedupIndex::default(),
             evicted_keys: Vec::new(),
         };
         Self {
             retention,
             state: RwLock::new(state),
             published: AtomicU64::new(next - 1),
-            waiters: Waiters::default(),
-            stream_waiters: Waiters::default(),
+            waiters: WakeSet::default(),
+            stream_waiters: WakeSet::default(),
             appending: Mutex::default(),
         }
     }
@@ -167,9 +167,9 @@ impl Tail {
         read(&self.state).next
     }
 
-    pub(crate) fn holding(&self) -> Holding {
+    pub(crate) fn holding(&self) -> TailStats {
         let state = read(&self.state);
-        Holding {
+        TailStats {
             oldest: state.oldest(),
             events: state.events,
             bytes: state.bytes,
@@ -182,7 +182,7 @@ impl Tail {
     /// Stores the batch as the events `first..` of this epoch, without showing them to readers yet.
     pub(crate) fn append(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
         let treat = |pin| pin;
-        self.append_as(first, batch, Stamp { epoch, now, treat });
+        self.append_as(first, batch, AppendContext { epoch, now, treat });
     }
 
     /// The places of the batch whose events may be here only once, and are.
@@ -200,10 +200,10 @@ impl Tail {
             Pin::Close(_) => Pin::None,
             Pin::None | Pin::Open(_) => pin,
         };
-        self.append_as(first, batch, Stamp { epoch, now, treat });
+        self.append_as(first, batch, AppendContext { epoch, now, treat });
     }
 
-    fn append_as(&self, first: u64, batch: &Batch, stamp: Stamp) {
+    fn append_as(&self, first: u64, batch: &Batch, stamp: AppendContext) {
         let _appending = lock(&self.appending);
         if first != self.next() {
             // The store numbered events that did not pass here; what stands before them is no longer adjacent.
@@ -369,7 +369,7 @@ impl Tail {
 
     /// The stretch after `after` that is not in memory any more, at most up to `limit`. A reader of no single stream
     /// reads all of them.
-    pub(crate) fn pass(&self, keys: &[StreamKey], after: u64, limit: u64) -> Passed {
+    pub(crate) fn pass(&self, keys: &[StreamKey], after: u64, limit: u64) -> SkippedRange {
         let upto = self.published();
         let state = read(&self.state);
         let to = (state.oldest() - 1).min(upto).min(limit).max(after + 1);
@@ -391,7 +391,7 @@ impl Tail {
         } else {
             state.lost(keys, after, to)
         };
-        Passed {
+        SkippedRange {
             to,
             lost: evicted.map(|evicted| evicted.saturating_sub(pinned.len() as u64)),
             pinned,
@@ -409,7 +409,7 @@ impl Tail {
         let keyless = state
             .open
             .iter()
-            .filter(|((slot, _), sequence)| *slot == Slot::NONE && **sequence <= upto);
+            .filter(|((slot, _), sequence)| *slot == StreamSlot::NONE && **sequence <= upto);
         let mut sequences: Vec<u64> = keyless.map(|(_, sequence)| *sequence).collect();
         sequences.sort_unstable();
         sequences
@@ -444,15 +444,15 @@ impl Tail {
         read(&self.state).keys.know(key)
     }
 
-    pub(crate) fn join(&self, waiter: &Arc<Waiter>) {
+    pub(crate) fn join(&self, waiter: &Arc<WakeFlag>) {
         self.waiters.join(waiter);
     }
 
-    pub(crate) fn leave(&self, waiter: &Arc<Waiter>) {
+    pub(crate) fn leave(&self, waiter: &Arc<WakeFlag>) {
         self.waiters.leave(waiter);
     }
 
-    pub(crate) fn join_stream(&self, key: &StreamKey, waiter: &Arc<Waiter>) {
+    pub(crate) fn join_stream(&self, key: &StreamKey, waiter: &Arc<WakeFlag>) {
         self.stream_waiters.join(waiter);
         let mut state = write(&self.state);
         // Under the lock, which whoever publishes holds, too.
@@ -460,7 +460,7 @@ impl Tail {
         state.keys.join(key, waiter, published);
     }
 
-    pub(crate) fn leave_stream(&self, key: &StreamKey, waiter: &Arc<Waiter>) {
+    pub(crate) fn leave_stream(&self, key: &StreamKey, waiter: &Arc<WakeFlag>) {
         self.stream_waiters.leave(waiter);
         write(&self.state).keys.leave(key, waiter);
     }
@@ -522,14 +522,14 @@ impl Tail {
 
 /// What the events of one batch share.
 #[derive(Clone, Copy)]
-struct Stamp {
+struct AppendContext {
     epoch: Epoch,
     now: Instant,
     /// What becomes of an event's pin.
     treat: fn(Pin) -> Pin,
 }
 
-impl State {
+impl TailState {
     fn oldest(&self) -> u64 {
         self.blocks
             .front()
@@ -620,7 +620,7 @@ impl State {
         treat: fn(Pin) -> Pin,
     ) {
         let mut first = None;
-        let mut last = Slot::NONE;
+        let mut last = StreamSlot::NONE;
         for (place, (record, sequence)) in records.enumerate() {
             let first = *first.get_or_insert(sequence);
             let slot = if let Some(key) = record.stream_key() {
@@ -632,19 +632,19 @@ impl State {
             } else {
                 self.keyless.push_back(sequence);
                 self.keyless_touched = true;
-                Slot::NONE
+                StreamSlot::NONE
             };
             self.pin(treat(record.pin()), slot, sequence);
         }
     }
 
-    fn pin(&mut self, pin: Pin, slot: Slot, sequence: u64) {
+    fn pin(&mut self, pin: Pin, slot: StreamSlot, sequence: u64) {
         match pin {
             Pin::None => {}
             Pin::Open(token) if self.open.len() < RETENTION_PINNED_EVENTS_MAX => {
                 match self.open.insert((slot, token), sequence) {
                     Some(before) => self.unpin(before),
-                    None if slot != Slot::NONE => {
+                    None if slot != StreamSlot::NONE => {
                         self.keys.opened(slot);
                         self.open_in_streams += 1;
                     }
@@ -656,7 +656,7 @@ impl State {
                 let Some(sequence) = self.open.remove(&(slot, token)) else {
                     return;
                 };
-                if slot != Slot::NONE {
+                if slot != StreamSlot::NONE {
                     self.keys.closed(slot);
                     self.open_in_streams -= 1;
                 }
@@ -723,9 +723,9 @@ impl State {
         } else {
             self.keyless.pop_front();
             self.keyless_evicted.add(sequence);
-            Slot::NONE
+            StreamSlot::NONE
         };
-        if (slot == Slot::NONE || self.keys.is_open(slot))
+        if (slot == StreamSlot::NONE || self.keys.is_open(slot))
             && let Some(token) = event.opens()
             && self.open.get(&(slot, token)) == Some(&sequence)
         {
@@ -835,7 +835,7 @@ mod tests {
 
         /// The place and the number of events held, and the number of blocks.
         fn held(&self) -> (u64, usize, usize) {
-            let Holding { oldest, events, .. } = self.tail.holding();
+            let TailStats { oldest, events, .. } = self.tail.holding();
             (oldest, events, read(&self.tail.state).blocks.len())
         }
     }
@@ -1029,7 +1029,7 @@ mod tests {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
-                let waiter = Arc::new(Waiter::default());
+                let waiter = Arc::new(WakeFlag::default());
                 while !done.load(Ordering::Relaxed) {
                     log.tail.join_stream(&streams[0], &waiter);
                     log.tail.leave_stream(&streams[0], &waiter);

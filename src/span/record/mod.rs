@@ -21,7 +21,7 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::SpanData;
 
 use crate::{
-    ingest::write_buf::Room,
+    ingest::write_buf::WriteBuf,
     span::{
         delta::slots::{Found, Key, Lease, Region, Scope, Sent},
         dropped_ends::Mark,
@@ -245,7 +245,7 @@ impl<'a> Rest<'a> {
 /// Writes the start of a span. The place goes back unless the record is small and whole.
 #[inline(always)]
 pub(crate) fn write_start(
-    room: &mut Room<'_>,
+    room: &mut WriteBuf<'_>,
     source: u32,
     span: &SpanData,
     nature: Nature,
@@ -262,7 +262,7 @@ pub(crate) fn write_start(
 }
 
 pub(crate) fn write_end(
-    room: &mut Room<'_>,
+    room: &mut WriteBuf<'_>,
     source: u32,
     span: &SpanData,
     nature: Nature,
@@ -272,7 +272,7 @@ pub(crate) fn write_end(
 
 /// Writes the end of a span that is to be hidden unless its start was shown.
 pub(crate) fn write_end_if_shown(
-    room: &mut Room<'_>,
+    room: &mut WriteBuf<'_>,
     source: u32,
     span: &SpanData,
     nature: Nature,
@@ -282,7 +282,7 @@ pub(crate) fn write_end_if_shown(
 
 /// Writes that an open span changed: its attributes are those that did.
 pub(crate) fn write_update(
-    room: &mut Room<'_>,
+    room: &mut WriteBuf<'_>,
     source: u32,
     span: &SpanData,
     lasting: Lasting,
@@ -308,7 +308,7 @@ pub(crate) fn write_update(
 #[inline]
 fn write_end_as(
     kind: u8,
-    room: &mut Room<'_>,
+    room: &mut WriteBuf<'_>,
     source: u32,
     span: &SpanData,
     nature: Nature,
@@ -339,7 +339,7 @@ pub(crate) struct Begun<'a> {
 /// Writes what a sampler sees of a span.
 #[inline]
 pub(crate) fn write_peeked(
-    room: &mut Room<'_>,
+    room: &mut WriteBuf<'_>,
     name: &str,
     attributes: &[KeyValue],
     links: &[OtelLink],
@@ -353,7 +353,11 @@ pub(crate) fn write_peeked(
 
 /// Writes the start of a span that a sampler saw.
 #[inline]
-pub(crate) fn write_begun(room: &mut Room<'_>, begun: &Begun<'_>, lease: &Lease<'_>) -> Option<()> {
+pub(crate) fn write_begun(
+    room: &mut WriteBuf<'_>,
+    begun: &Begun<'_>,
+    lease: &Lease<'_>,
+) -> Option<()> {
     let mut writer = Writer::new(std::mem::take(room));
     let head = writer.room.chunk()?;
     let has = writer.trace_state(begun.context)?;
@@ -397,7 +401,7 @@ pub(crate) fn sent_of(span: &SpanData) -> Option<Sent> {
 /// Writes what the end of a span says beyond its start, which is remembered.
 #[inline]
 pub(crate) fn write_rest(
-    room: &mut Room<'_>,
+    room: &mut WriteBuf<'_>,
     source: u32,
     span: &SpanData,
     found: &Found<'_>,
@@ -428,30 +432,30 @@ pub(crate) fn write_rest(
     Some(())
 }
 
-pub(crate) fn write_end_mark(room: &mut Room<'_>, mark: &Mark) -> Option<()> {
+pub(crate) fn write_end_mark(room: &mut WriteBuf<'_>, mark: &Mark) -> Option<()> {
     room.bytes(&[END_MARK])?;
     room.bytes(&mark.trace_id)?;
     room.bytes(&mark.span_id)?;
     room.bytes(&mark.end.nanos().to_le_bytes())
 }
 
-pub(crate) fn write_hide(room: &mut Room<'_>, span: &SpanContext) -> Option<()> {
+pub(crate) fn write_hide(room: &mut WriteBuf<'_>, span: &SpanContext) -> Option<()> {
     room.bytes(&[HIDE])?;
     room.bytes(&span.trace_id().to_bytes())?;
     room.bytes(&span.span_id().to_bytes())
 }
 
-pub(crate) fn write_shutdown(room: &mut Room<'_>, source: u32) -> Option<()> {
+pub(crate) fn write_shutdown(room: &mut WriteBuf<'_>, source: u32) -> Option<()> {
     room.bytes(&[SHUTDOWN])?;
     room.bytes(&source.to_le_bytes())?;
     room.bytes(&Timestamp::now().nanos().to_le_bytes())
 }
 
-pub(crate) fn write_settle(room: &mut Room<'_>) -> Option<()> {
+pub(crate) fn write_settle(room: &mut WriteBuf<'_>) -> Option<()> {
     room.bytes(&[SETTLE])
 }
 
-pub(crate) fn write_fence(room: &mut Room<'_>, ticket: u64) -> Option<()> {
+pub(crate) fn write_fence(room: &mut WriteBuf<'_>, ticket: u64) -> Option<()> {
     room.bytes(&[FENCE])?;
     room.bytes(&ticket.to_le_bytes())
 }
@@ -679,7 +683,7 @@ impl Head {
 
     #[inline]
     fn write(&self, head: &mut [u8; HEAD], tag: u8, has: u8, counts: Counts) {
-        let mut rest = Room::new(head);
+        let mut rest = WriteBuf::new(head);
         put(&mut rest, [tag, self.flags, has, self.kind as u8]);
         put(&mut rest, self.source.to_le_bytes());
         put(&mut rest, counts.0.to_le_bytes());
@@ -705,7 +709,7 @@ struct RestParts {
 impl RestParts {
     #[inline]
     fn write(&self, head: &mut [u8; REST_HEAD], span: &SpanData) {
-        let mut rest = Room::new(head);
+        let mut rest = WriteBuf::new(head);
         put(&mut rest, [REST, self.truncated, self.has, 0]);
         put(&mut rest, self.source.to_le_bytes());
         put(&mut rest, self.counts.0.to_le_bytes());
@@ -717,7 +721,7 @@ impl RestParts {
 
 /// Fills the front of a head. Its size is known to the compiler, so nothing is checked when this runs.
 #[inline]
-fn put<const SIZE: usize>(rest: &mut Room<'_>, bytes: [u8; SIZE]) {
+fn put<const SIZE: usize>(rest: &mut WriteBuf<'_>, bytes: [u8; SIZE]) {
     if let Some(slot) = rest.chunk() {
         *slot = bytes;
     }
@@ -726,7 +730,7 @@ fn put<const SIZE: usize>(rest: &mut Room<'_>, bytes: [u8; SIZE]) {
 /// The same of an id, in the halves that the processor has it in: to fetch whole what was stored in halves a moment ago
 /// is waited for.
 #[inline]
-fn put_halves(rest: &mut Room<'_>, id: [u8; 16]) {
+fn put_halves(rest: &mut WriteBuf<'_>, id: [u8; 16]) {
     let [u0, u1, u2, u3, u4, u5, u6, u7, lower @ ..] = id;
     put(rest, [u0, u1, u2, u3, u4, u5, u6, u7]);
     put(rest, lower);
@@ -735,7 +739,7 @@ fn put_halves(rest: &mut Room<'_>, id: [u8; 16]) {
 /// What a writer that is handed on by value holds stays in registers: so what is rare is written [aside](Writer::aside).
 #[derive(Default)]
 struct Writer<'a> {
-    room: Room<'a>,
+    room: WriteBuf<'a>,
     /// What was free before.
     free: usize,
     /// [`TRUNCATED`] or nothing.
@@ -744,7 +748,7 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     #[inline]
-    fn new(room: Room<'a>) -> Self {
+    fn new(room: WriteBuf<'a>) -> Self {
         let free = room.left();
         Self {
             room,
@@ -963,7 +967,7 @@ impl<'a> Writer<'a> {
         } else {
             self.aside(|writer| writer.events(&span.events))?
         };
-        let mut rest = Room::new(head);
+        let mut rest = WriteBuf::new(head);
         put(&mut rest, [status]);
         put(&mut rest, nanos(span.end_time));
         put(&mut rest, span.events.dropped_count.to_le_bytes());
@@ -1071,16 +1075,16 @@ fn pair_head(kind: u8, key: &str, text: &str) -> [u8; 8] {
 
 /// The most frequent pairs take their room at once.
 #[inline]
-fn pair_of_texts(room: &mut Room<'_>, key: &str, text: &str) -> Option<()> {
-    let mut pair = Room::new(room.take(8 + key.len() + text.len())?);
+fn pair_of_texts(room: &mut WriteBuf<'_>, key: &str, text: &str) -> Option<()> {
+    let mut pair = WriteBuf::new(room.take(8 + key.len() + text.len())?);
     *pair.chunk()? = pair_head(b's', key, text);
     pair.text(key)?;
     pair.text(text)
 }
 
 #[inline]
-fn pair_of_number(room: &mut Room<'_>, key: &str, kind: u8, value: [u8; 8]) -> Option<()> {
-    let mut pair = Room::new(room.take(16 + key.len())?);
+fn pair_of_number(room: &mut WriteBuf<'_>, key: &str, kind: u8, value: [u8; 8]) -> Option<()> {
+    let mut pair = WriteBuf::new(room.take(16 + key.len())?);
     *pair.chunk()? = pair_head(kind, key, "");
     *pair.chunk()? = value;
     pair.text(key)

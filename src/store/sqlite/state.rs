@@ -6,7 +6,7 @@ use rusqlite::{Connection, params, types::FromSqlError};
 use crate::{
     log::{
         batch::BatchRecord,
-        dedup::Kept,
+        dedup::KeptEvents,
         event::{Pin, StreamKey},
     },
     store::{
@@ -203,13 +203,13 @@ pub(crate) fn kept_once(
     connection: &Connection,
     key: &StreamKey,
     token: u64,
-) -> rusqlite::Result<Kept> {
+) -> rusqlite::Result<KeptEvents> {
     let mut statement = connection.prepare_cached(
         "SELECT pin FROM event WHERE stream = (SELECT first FROM stream WHERE key = ?1)
          AND token = ?2 AND pin >= 3",
     )?;
     let mut rows = statement.query(params![key.as_bytes(), token.cast_signed()])?;
-    let mut kept = Kept::default();
+    let mut kept = KeptEvents::default();
     while let Some(row) = rows.next()? {
         if row.get::<_, i64>(0)? == CLOSES + ONCE {
             kept.closing = true;
