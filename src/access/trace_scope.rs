@@ -54,9 +54,9 @@ impl Partial {
 }
 
 impl Projection for Partial {
-    fn see(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected {
+    fn project(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected {
         let name = event.name();
-        if event.is_keyless() {
+        if event.is_global() {
             if name == "process" {
                 self.hold(event.payload());
             }

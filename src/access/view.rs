@@ -14,7 +14,7 @@ use crate::{
     log::{block::BlockEvent, event::StreamKey},
     span::event::SpanId,
     sse::body::{Projected, Projection},
-    util::sync::{guard, lock},
+    util::sync::{catch_panic, lock},
     wire::{control, frame, id::EventId},
 };
 
@@ -186,12 +186,12 @@ impl View {
         };
         // The app's own function: where it panics, nothing is shown.
         let span = ViewedSpan(facts);
-        guard(|| shows(&span)).unwrap_or_default()
+        catch_panic(|| shows(&span)).unwrap_or_default()
     }
 }
 
 impl Projection for View {
-    fn see(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected {
+    fn project(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected {
         let name = event.name();
         let Some(key) = event.key() else {
             // What was lost is told to all; what processes there are is not.

@@ -361,7 +361,7 @@ impl SpanTranslator {
         } else {
             // Two open spans had the same ids, or its provider was shut down long ago: counted, and marked, as any end
             // that is lost on the way.
-            self.log.intake.count_dropped(RecordClass::End, 1);
+            self.log.buffer.count_dropped(RecordClass::End, 1);
             self.marks.keep(mark, || false);
         }
     }
@@ -445,7 +445,7 @@ impl SpanTranslator {
     fn first_start(&self, span: &Span<'_>) -> Option<Timestamp> {
         let key = StreamKey::of_id(span.trace_id);
         let token = u64::from_be_bytes(span.span_id);
-        let opened = self.log.tail.opened(&key, token)?;
+        let opened = self.log.tail.open_event(&key, token)?;
         let started = opened.events().next()?.payload();
         parse::timestamp(&started)
     }
@@ -481,7 +481,7 @@ impl SpanTranslator {
     fn is_shown(&self, span: &Span<'_>) -> bool {
         let key = StreamKey::of_id(span.trace_id);
         let token = u64::from_be_bytes(span.span_id);
-        self.log.tail.opened(&key, token).is_some()
+        self.log.tail.open_event(&key, token).is_some()
     }
 
     /// The process of a source, whose own event stands before the first of its spans.
@@ -542,7 +542,7 @@ impl SpanTranslator {
             return;
         }
         let key = StreamKey::of_id(trace_id);
-        let Some(opened) = self.log.tail.opened(&key, u64::from_be_bytes(span_id)) else {
+        let Some(opened) = self.log.tail.open_event(&key, u64::from_be_bytes(span_id)) else {
             return;
         };
         for event in opened.events() {
@@ -587,7 +587,7 @@ impl SpanTranslator {
         if !self.settling.is_empty() {
             let pushed = self
                 .log
-                .intake
+                .buffer
                 .try_push(RecordClass::Internal, record::write_settle);
             self.is_settling = pushed.is_ok();
         }
@@ -616,7 +616,7 @@ impl SpanTranslator {
             return;
         };
         let id = json::quoted(&process.id);
-        for slice in self.log.tail.open() {
+        for slice in self.log.tail.open_events() {
             for event in slice.events() {
                 let payload = event.payload();
                 let is_of_source =
@@ -632,7 +632,7 @@ impl SpanTranslator {
 }
 
 impl RecordEncoder for SpanTranslator {
-    fn note(&mut self, record: &[u8]) {
+    fn on_hint(&mut self, record: &[u8]) {
         let Some(Record::Hide { trace_id, span_id }) = record::read(record) else {
             return;
         };
@@ -641,7 +641,7 @@ impl RecordEncoder for SpanTranslator {
         if self
             .log
             .tail
-            .opened(&key, u64::from_be_bytes(span_id))
+            .open_event(&key, u64::from_be_bytes(span_id))
             .is_none()
         {
             self.hidden.hide(span_id);
@@ -650,11 +650,11 @@ impl RecordEncoder for SpanTranslator {
         }
     }
 
-    fn needs_stored(&self, record: &[u8]) -> bool {
+    fn needs_commit_before(&self, record: &[u8]) -> bool {
         record::needs_stored(record)
     }
 
-    fn translate(&mut self, record: &[u8], batch: &mut Batch) {
+    fn encode(&mut self, record: &[u8], batch: &mut Batch) {
         self.take_marks();
         if !self.owed.is_empty() {
             self.settle_owed(batch);
@@ -688,33 +688,33 @@ impl RecordEncoder for SpanTranslator {
             }
             Some(Record::EndMark(mark)) => self.marked.push(mark),
             Some(Record::Settle) => self.settle(batch),
-            Some(Record::Fence { ticket }) => {
+            Some(Record::Fence { ticket: ack }) => {
                 let head = self.log.id(self.log.head());
-                self.log.intake.redeem(ticket, Some(head));
+                self.log.buffer.resolve_ack(ack, Some(head));
             }
             Some(Record::Shutdown { source, time }) => self.lose_all(source, time, batch),
             Some(Record::Hide { .. }) | None => {}
         }
     }
 
-    fn settled(&mut self, batch: &mut Batch) {
+    fn on_committed(&mut self, batch: &mut Batch) {
         for mark in std::mem::take(&mut self.marked) {
             self.lose_one(&mark, batch);
         }
     }
 
-    fn kept<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
+    fn redact_encoded<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
         let redacted = self.redaction.encoded(payload);
         redacted.map_or(Cow::Borrowed(payload), Cow::Owned)
     }
 
-    fn encoded(&mut self, place: usize, payload: &[u8]) {
+    fn on_pre_encoded(&mut self, place: usize, payload: &[u8]) {
         if let Some(fact) = parse::fact(payload) {
             self.facts.push((place, fact));
         }
     }
 
-    fn repeated(&mut self, places: &[usize]) {
+    fn on_duplicates(&mut self, places: &[usize]) {
         // What is left out says nothing new, and what stands behind it moves up.
         self.facts.retain_mut(|(place, _)| {
             let before = places.partition_point(|one| *one < *place);
@@ -724,7 +724,7 @@ impl RecordEncoder for SpanTranslator {
         });
     }
 
-    fn appended(&mut self, first: u64) {
+    fn on_stored(&mut self, first: u64) {
         self.announcing.clear();
         self.unkept.clear();
         if !self.facts.is_empty() {
@@ -734,12 +734,12 @@ impl RecordEncoder for SpanTranslator {
         }
     }
 
-    fn superseded(&mut self) {
+    fn on_already_observed(&mut self) {
         self.announcing.clear();
         self.facts.clear();
     }
 
-    fn refused(&mut self) {
+    fn on_rejected(&mut self) {
         for (_, fact) in std::mem::take(&mut self.facts) {
             self.owe(&fact, IndexSays::Open);
         }
@@ -748,7 +748,7 @@ impl RecordEncoder for SpanTranslator {
         }
     }
 
-    fn shown(&mut self, first: u64) {
+    fn on_unstored(&mut self, first: u64) {
         let facts = std::mem::take(&mut self.facts);
         for (_, fact) in &facts {
             self.owe(fact, IndexSays::Ended);
@@ -759,7 +759,7 @@ impl RecordEncoder for SpanTranslator {
         self.unkept.append(&mut self.announcing);
     }
 
-    fn recovered(&mut self, batch: &mut Batch) {
+    fn on_store_recovered(&mut self, batch: &mut Batch) {
         for source in self
             .unkept
             .iter()
@@ -772,7 +772,7 @@ impl RecordEncoder for SpanTranslator {
         }
     }
 
-    fn abandoned(&mut self, event: &StoredEvent, last_heard: SystemTime, batch: &mut Batch) {
+    fn close_abandoned(&mut self, event: &StoredEvent, last_heard: SystemTime, batch: &mut Batch) {
         if parse::is_durable(&event.payload) {
             self.rest(&event.payload, batch);
         } else {
@@ -789,7 +789,7 @@ impl RecordEncoder for SpanTranslator {
         Arc::new(IndexObserver(Arc::clone(&self.index)))
     }
 
-    fn evicted(&mut self, keys: &[StreamKey]) {
+    fn on_evicted(&mut self, keys: &[StreamKey]) {
         self.index.forget(keys);
         if !keys.is_empty() {
             // The live list tells its viewers what is gone, and nothing else may happen for long.

@@ -13,15 +13,15 @@ use crate::{
     ingest::buffer::{ClassCounts, IngestBuffer, RecordClass},
     log::{batch::Batch, event::Pin},
     store::Appended,
-    util::sync::guard,
+    util::sync::catch_panic,
     wire::control::{self, Dropped},
 };
 
 /// How soon a batch is handed again to a store that others append to as well; doubled up to the next one.
-const RETRY_SOON: Duration = Duration::from_millis(50);
-const RETRY_LATE: Duration = Duration::from_secs(2);
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(2);
 /// How often that is tried after the log was shut down.
-const CLOSING_TRIES: u32 = 3;
+const CLOSING_ATTEMPTS: u32 = 3;
 
 /// The next batch and what is to be known about it.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ pub(crate) struct PendingBatch {
     /// To be counted as dropped when the store refuses them.
     counts: ClassCounts,
     /// Places in the batch whose callers want to know the id.
-    pub(crate) tickets: Vec<(usize, u64)>,
+    pub(crate) acks: Vec<(usize, u64)>,
 }
 
 impl PendingBatch {
@@ -54,58 +54,58 @@ impl PendingBatch {
 
 pub(crate) struct BatchCommitter {
     log: Arc<Log>,
-    intake: Arc<IngestBuffer>,
-    keeper: StoreAppender,
+    buffer: Arc<IngestBuffer>,
+    appender: StoreAppender,
     observer: SharedObserver,
-    announced: Dropped,
+    drops_reported: Dropped,
     /// What is to be announced: drops that were counted before the records of this turn were taken. Later ones come
     /// after the records that stood in their way.
-    due: Dropped,
+    drops_to_report: Dropped,
     /// Whether the store failed the last time it was asked.
     is_failing: bool,
-    late: TimedOutAppend,
+    timed_out: TimedOutAppend,
 }
 
 /// What is not known yet to be lost, because its append takes too long.
 #[derive(Clone, Copy, Debug, Default)]
 struct TimedOutAppend {
     counts: ClassCounts,
-    announced: Option<Dropped>,
+    drops_reported: Option<Dropped>,
 }
 
 impl BatchCommitter {
-    pub(crate) fn new(log: &Arc<Log>, keeper: StoreAppender, observer: SharedObserver) -> Self {
+    pub(crate) fn new(log: &Arc<Log>, appender: StoreAppender, observer: SharedObserver) -> Self {
         Self {
             log: Arc::clone(log),
-            intake: Arc::clone(&log.intake),
-            keeper,
+            buffer: Arc::clone(&log.buffer),
+            appender,
             observer,
-            announced: Dropped::default(),
-            due: Dropped::default(),
+            drops_reported: Dropped::default(),
+            drops_to_report: Dropped::default(),
             is_failing: false,
-            late: TimedOutAppend::default(),
+            timed_out: TimedOutAppend::default(),
         }
     }
 
     /// Begins a turn: what was dropped until now is reported at its end. What the store refused comes before what it
     /// may take now. Whether the store works.
-    pub(crate) fn begin(&mut self, translator: &mut impl RecordEncoder) -> bool {
-        self.due = self.intake.dropped();
-        !self.is_failing || self.recover(translator)
+    pub(crate) fn begin_turn(&mut self, encoder: &mut impl RecordEncoder) -> bool {
+        self.drops_to_report = self.buffer.dropped();
+        !self.is_failing || self.recover(encoder)
     }
 
     /// Ends a turn; whether everything that was to be reported is in the log.
-    pub(crate) fn finish(&mut self, translator: &mut impl RecordEncoder) -> bool {
+    pub(crate) fn finish_turn(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         if self.is_failing {
-            self.recover(translator)
+            self.recover(encoder)
         } else {
-            self.announce(translator)
+            self.report_drops(encoder)
         }
     }
 
     /// Whether drops wait to be reported, or the store to be asked again.
-    pub(crate) fn is_owing(&self) -> bool {
-        self.is_failing || self.intake.dropped() != self.announced
+    pub(crate) fn has_work_left(&self) -> bool {
+        self.is_failing || self.buffer.dropped() != self.drops_reported
     }
 
     pub(crate) fn is_failing(&self) -> bool {
@@ -113,18 +113,18 @@ impl BatchCommitter {
     }
 
     /// Counts what a store that takes too long still holds: nobody will learn what becomes of it. For the end of the log.
-    pub(crate) fn count_late(&mut self) {
-        let late = std::mem::take(&mut self.late);
-        self.count_refused(late.counts);
+    pub(crate) fn count_timed_out(&mut self) {
+        let timed_out = std::mem::take(&mut self.timed_out);
+        self.count_unstored(timed_out.counts);
     }
 
     /// Counts what this thread itself could not keep: it is announced at the end of the turn.
     pub(crate) fn count_dropped(&mut self, class: RecordClass, count: u64) {
-        self.intake.count_dropped(class, count);
+        self.buffer.count_dropped(class, count);
         match class {
-            RecordClass::Start => self.due.starts += count,
-            RecordClass::End => self.due.ends += count,
-            RecordClass::Other => self.due.other += count,
+            RecordClass::Start => self.drops_to_report.starts += count,
+            RecordClass::End => self.drops_to_report.ends += count,
+            RecordClass::Other => self.drops_to_report.other += count,
             RecordClass::Internal => {}
         }
     }
@@ -134,101 +134,111 @@ impl BatchCommitter {
     pub(crate) fn store(
         &mut self,
         pending: &mut PendingBatch,
-        translator: &mut impl RecordEncoder,
+        encoder: &mut impl RecordEncoder,
     ) -> bool {
         if pending.batch.is_empty() {
             return true;
         }
         let counts = std::mem::take(&mut pending.counts);
         let batch = Arc::new(std::mem::take(&mut pending.batch));
-        let tickets = std::mem::take(&mut pending.tickets);
-        if self.is_failing && !self.recover(translator) {
-            self.refuse(&batch, counts, translator);
+        let acks = std::mem::take(&mut pending.acks);
+        if self.is_failing && !self.recover(encoder) {
+            self.publish_unstored(&batch, counts, encoder);
         } else {
             match self.append(&batch) {
                 AppendOutcome::Stored(appended) => {
-                    self.show(&appended, &batch, translator);
-                    self.redeem_kept(tickets, &appended);
+                    self.publish_stored(&appended, &batch, encoder);
+                    self.resolve_stored_acks(acks, &appended);
                     pending.recycle(batch);
                     return true;
                 }
                 AppendOutcome::TimedOut => {
-                    self.late.counts = counts;
-                    self.refuse(&batch, ClassCounts::default(), translator);
+                    self.timed_out.counts = counts;
+                    self.publish_unstored(&batch, ClassCounts::default(), encoder);
                 }
-                AppendOutcome::Failed(_) => self.refuse(&batch, counts, translator),
+                AppendOutcome::Failed(_) => self.publish_unstored(&batch, counts, encoder),
             }
         }
-        for (_, ticket) in tickets {
-            self.intake.redeem(ticket, None);
+        for (_, ack) in acks {
+            self.buffer.resolve_ack(ack, None);
         }
         pending.recycle(batch);
         false
     }
 
     /// Takes in what the store has just taken, and shows it.
-    fn show(&mut self, appended: &Appended, batch: &Batch, translator: &mut impl RecordEncoder) {
+    fn publish_stored(
+        &mut self,
+        appended: &Appended,
+        batch: &Batch,
+        encoder: &mut impl RecordEncoder,
+    ) {
         let Appended { first, repeated } = appended;
         let first = first.get();
         let kept;
         let batch = if repeated.is_empty() {
             batch
         } else {
-            guard(|| translator.repeated(repeated));
+            catch_panic(|| encoder.on_duplicates(repeated));
             kept = batch.without(repeated);
             &kept
         };
-        self.take(first, batch, |is_new| {
+        self.append_to_tail(first, batch, |is_new| {
             if is_new {
-                guard(|| translator.appended(first));
+                catch_panic(|| encoder.on_stored(first));
             } else {
-                guard(|| translator.superseded());
+                catch_panic(|| encoder.on_already_observed());
             }
         });
-        self.publish(translator);
+        self.publish(encoder);
     }
 
     /// Tells callers the ids of their events; of what was kept before, nobody knows it any more.
-    fn redeem_kept(&self, tickets: Vec<(usize, u64)>, appended: &Appended) {
-        for (place, ticket) in tickets {
+    fn resolve_stored_acks(&self, acks: Vec<(usize, u64)>, appended: &Appended) {
+        for (place, ack) in acks {
             let before = appended.repeated.partition_point(|one| *one < place);
             let is_kept = appended.repeated.get(before) != Some(&place);
             let sequence = appended.first.get() + (place - before) as u64;
             let id = is_kept.then(|| self.log.id(sequence));
-            self.intake.redeem(ticket, id);
+            self.buffer.resolve_ack(ack, id);
         }
     }
 
     /// Takes in what the store keeps; `taken` is told whether it was not there yet.
-    fn take(&self, first: u64, batch: &Batch, taken: impl FnOnce(bool)) {
+    fn append_to_tail(&self, first: u64, batch: &Batch, on_taken: impl FnOnce(bool)) {
         if self.log.is_shared() {
-            self.log.take_own(first, batch, &self.observer, taken);
+            self.log.merge_own(first, batch, &self.observer, on_taken);
         } else {
-            self.log.take(first, batch);
-            taken(true);
+            self.log.append_stored(first, batch);
+            on_taken(true);
         }
     }
 
-    fn publish(&self, translator: &mut impl RecordEncoder) {
+    fn publish(&self, encoder: &mut impl RecordEncoder) {
         self.log.tail.publish();
         self.log.forget_evicted(|evicted| {
-            guard(|| translator.evicted(evicted));
+            catch_panic(|| encoder.on_evicted(evicted));
         });
     }
 
     /// Counts what the store refused, and shows it all the same.
-    fn refuse(&mut self, batch: &Batch, counts: ClassCounts, translator: &mut impl RecordEncoder) {
+    fn publish_unstored(
+        &mut self,
+        batch: &Batch,
+        counts: ClassCounts,
+        encoder: &mut impl RecordEncoder,
+    ) {
         if self.log.is_shared() {
-            guard(|| translator.refused());
+            catch_panic(|| encoder.on_rejected());
         } else {
-            let first = self.log.take_unkept(batch);
-            guard(|| translator.shown(first));
-            self.publish(translator);
+            let first = self.log.append_unstored(batch);
+            catch_panic(|| encoder.on_unstored(first));
+            self.publish(encoder);
         }
-        self.count_refused(counts);
+        self.count_unstored(counts);
     }
 
-    fn count_refused(&mut self, counts: ClassCounts) {
+    fn count_unstored(&mut self, counts: ClassCounts) {
         let ClassCounts {
             starts,
             ends,
@@ -242,40 +252,42 @@ impl BatchCommitter {
     /// Hands the batch to the store; to one that others append to, too, until it takes it.
     fn append(&mut self, batch: &Arc<Batch>) -> AppendOutcome {
         let is_shared = self.log.is_shared();
-        let mut wait = RETRY_SOON;
-        let mut tries_left = CLOSING_TRIES;
+        let mut wait = RETRY_MIN;
+        let mut attempts_left = CLOSING_ATTEMPTS;
         loop {
-            let kept = self.keeper.append(self.log.tail.next(), batch);
+            let kept = self.appender.append(self.log.tail.next(), batch);
             match &kept {
                 AppendOutcome::Stored(_) => {
-                    self.succeed();
+                    self.store_succeeded();
                     return kept;
                 }
-                AppendOutcome::Failed(error) => self.fail(error.to_string()),
-                AppendOutcome::TimedOut => self.fail("the event store takes too long".to_owned()),
+                AppendOutcome::Failed(error) => self.store_failed(error.to_string()),
+                AppendOutcome::TimedOut => {
+                    self.store_failed("the event store takes too long".to_owned());
+                }
             }
-            if self.intake.is_closed() {
-                tries_left -= 1;
+            if self.buffer.is_closed() {
+                attempts_left -= 1;
             }
-            if !is_shared || tries_left == 0 {
+            if !is_shared || attempts_left == 0 {
                 return kept;
             }
-            self.intake.rest(wait);
-            wait = (wait * 2).min(RETRY_LATE);
+            self.buffer.back_off(wait);
+            wait = (wait * 2).min(RETRY_MAX);
         }
     }
 
-    fn fail(&mut self, message: String) {
+    fn store_failed(&mut self, message: String) {
         self.is_failing = true;
         self.log.fail(message);
     }
 
-    fn succeed(&mut self) {
+    fn store_succeeded(&mut self) {
         if !std::mem::take(&mut self.is_failing) && !self.log.is_degraded() {
             return;
         }
-        if self.log.is_shared() && self.intake.dropped() == self.announced {
-            self.log.recover_whole();
+        if self.log.is_shared() && self.buffer.dropped() == self.drops_reported {
+            self.log.recover_without_loss();
         } else {
             // What was lost is reported next, or is what the store has just taken.
             self.log.recover();
@@ -283,54 +295,56 @@ impl BatchCommitter {
     }
 
     /// Asks the store whether it works again, with the report of what it lost; whether it does.
-    fn recover(&mut self, translator: &mut impl RecordEncoder) -> bool {
-        if self.keeper.is_late() {
-            let late = match self.keeper.settle() {
+    fn recover(&mut self, encoder: &mut impl RecordEncoder) -> bool {
+        if self.appender.has_timed_out() {
+            let timed_out = match self.appender.poll_timed_out() {
                 None => return false,
-                Some(settled) => (settled, std::mem::take(&mut self.late)),
+                Some(settled) => (settled, std::mem::take(&mut self.timed_out)),
             };
-            match late {
-                (Ok(()), late) => self.announced = late.announced.unwrap_or(self.announced),
-                (Err(_), late) => self.count_refused(late.counts),
+            match timed_out {
+                (Ok(()), timed_out) => {
+                    self.drops_reported = timed_out.drops_reported.unwrap_or(self.drops_reported);
+                }
+                (Err(_), timed_out) => self.count_unstored(timed_out.counts),
             }
         }
-        if self.due == self.announced {
+        if self.drops_to_report == self.drops_reported {
             // What took so long is kept after all.
             self.is_failing = false;
-            self.log.recover_whole();
+            self.log.recover_without_loss();
             return true;
         }
-        self.announce(translator)
+        self.report_drops(encoder)
     }
 
     /// Stores what was dropped since the last report as an event of the log; whether the store took it.
-    fn announce(&mut self, translator: &mut impl RecordEncoder) -> bool {
-        let dropped = self.due;
-        let new = dropped.since(self.announced);
+    fn report_drops(&mut self, encoder: &mut impl RecordEncoder) -> bool {
+        let dropped = self.drops_to_report;
+        let new = dropped.since(self.drops_reported);
         if new.is_zero() {
             return true;
         }
-        self.log.diagnose(Diagnostic::Dropped(new));
+        self.log.report_diagnostic(Diagnostic::Dropped(new));
         let mut batch = Batch::default();
         batch.push(control::GAP, None, Pin::None, |out| {
             control::dropped_payload(out, new);
         });
         if self.is_failing {
-            guard(|| translator.recovered(&mut batch));
+            catch_panic(|| encoder.on_store_recovered(&mut batch));
         }
         let batch = Arc::new(batch);
         match self.append(&batch) {
             AppendOutcome::Stored(appended) => {
-                self.take(appended.first.get(), &batch, |_| {});
-                self.announced = dropped;
-                self.publish(translator);
+                self.append_to_tail(appended.first.get(), &batch, |_| {});
+                self.drops_reported = dropped;
+                self.publish(encoder);
                 true
             }
             AppendOutcome::TimedOut => {
                 // Its number may be taken in the store now, so it is also taken here.
-                self.late.announced = Some(dropped);
-                self.log.take_unkept(&batch);
-                self.publish(translator);
+                self.timed_out.drops_reported = Some(dropped);
+                self.log.append_unstored(&batch);
+                self.publish(encoder);
                 false
             }
             AppendOutcome::Failed(_) => false,

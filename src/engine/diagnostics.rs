@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 use crate::{
     util::sync::{
         atomic::{AtomicBool, Ordering},
-        guard,
+        catch_panic,
     },
     wire::control::Dropped,
 };
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Diagnostic<'a> {
     /// The store fails, and says so.
-    StoreFails(&'a str),
+    StoreFailing(&'a str),
     /// The buffer was full, or the store failed for too long.
     Dropped(Dropped),
     /// The log ended by itself.
@@ -33,39 +33,39 @@ pub(crate) type DiagnosticSink = Arc<dyn Fn(Diagnostic<'_>) + Send + Sync>;
 
 /// Tells each cause once.
 pub(crate) struct Diagnostics {
-    tell: Option<DiagnosticSink>,
-    told: [AtomicBool; 4],
+    sink: Option<DiagnosticSink>,
+    reported: [AtomicBool; 4],
 }
 
 impl fmt::Debug for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Diagnostics")
-            .field("told", &self.told)
+            .field("reported", &self.reported)
             .finish_non_exhaustive()
     }
 }
 
 impl Diagnostics {
-    pub(crate) fn new(tell: Option<DiagnosticSink>) -> Self {
+    pub(crate) fn new(sink: Option<DiagnosticSink>) -> Self {
         Self {
-            tell,
-            told: Default::default(),
+            sink,
+            reported: Default::default(),
         }
     }
 
-    pub(crate) fn tell(&self, trouble: Diagnostic<'_>) {
-        let [store, dropped, ended, credentials] = &self.told;
-        let told = match trouble {
-            Diagnostic::StoreFails(_) => store,
+    pub(crate) fn report(&self, diagnostic: Diagnostic<'_>) {
+        let [store, dropped, ended, credentials] = &self.reported;
+        let reported = match diagnostic {
+            Diagnostic::StoreFailing(_) => store,
             Diagnostic::Dropped(_) => dropped,
             Diagnostic::Ended(_) => ended,
             Diagnostic::WrongCredentials => credentials,
         };
-        if let Some(tell) = &self.tell
-            && !told.swap(true, Ordering::Relaxed)
+        if let Some(sink) = &self.sink
+            && !reported.swap(true, Ordering::Relaxed)
         {
             // What listens is the host's, and its mistakes are not to end the log.
-            guard(|| tell(trouble));
+            catch_panic(|| sink(diagnostic));
         }
     }
 }
@@ -78,25 +78,25 @@ mod tests {
 
     #[test]
     fn each_cause_is_told_once() {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let tell: DiagnosticSink = {
-            let told = Arc::clone(&told);
-            Arc::new(move |trouble| told.lock().unwrap().push(format!("{trouble:?}")))
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let sink: DiagnosticSink = {
+            let reported = Arc::clone(&reported);
+            Arc::new(move |diagnostic| reported.lock().unwrap().push(format!("{diagnostic:?}")))
         };
-        let diagnostics = Diagnostics::new(Some(tell));
+        let diagnostics = Diagnostics::new(Some(sink));
         for text in ["the disk is full", "the disk is still full"] {
-            diagnostics.tell(Diagnostic::StoreFails(text));
-            diagnostics.tell(Diagnostic::Ended(text));
+            diagnostics.report(Diagnostic::StoreFailing(text));
+            diagnostics.report(Diagnostic::Ended(text));
         }
         assert_eq!(
-            *told.lock().unwrap(),
+            *reported.lock().unwrap(),
             [
-                "StoreFails(\"the disk is full\")",
+                "StoreFailing(\"the disk is full\")",
                 "Ended(\"the disk is full\")"
             ]
         );
-        Diagnostics::new(None).tell(Diagnostic::Ended("nobody listens"));
+        Diagnostics::new(None).report(Diagnostic::Ended("nobody listens"));
         Diagnostics::new(Some(Arc::new(|_| panic!("the host's own mistake"))))
-            .tell(Diagnostic::Ended("it goes on"));
+            .report(Diagnostic::Ended("it goes on"));
     }
 }

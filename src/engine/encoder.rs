@@ -18,7 +18,7 @@ pub(crate) trait LogObserver: Send + Sync {
 
     /// Begins to learn anew, beside what is known: all of the streams that begin with the event `from` or later, and some
     /// of older ones.
-    fn relearn(&self, from: u64) -> Box<dyn IndexRebuild>;
+    fn begin_rebuild(&self, from: u64) -> Box<dyn IndexRebuild>;
 }
 
 pub(crate) type SharedObserver = Arc<dyn LogObserver>;
@@ -29,7 +29,7 @@ pub(crate) trait IndexRebuild {
     fn observe(&mut self, events: &[StoredEvent]);
 
     /// Takes the place of what was known.
-    fn adopt(self: Box<Self>);
+    fn commit(self: Box<Self>);
 }
 
 /// Learns nothing.
@@ -42,7 +42,7 @@ impl LogObserver for NoopObserver {
         Vec::new()
     }
 
-    fn relearn(&self, _from: u64) -> Box<dyn IndexRebuild> {
+    fn begin_rebuild(&self, _from: u64) -> Box<dyn IndexRebuild> {
         Box::new(Self)
     }
 }
@@ -50,55 +50,61 @@ impl LogObserver for NoopObserver {
 impl IndexRebuild for NoopObserver {
     fn observe(&mut self, _events: &[StoredEvent]) {}
 
-    fn adopt(self: Box<Self>) {}
+    fn commit(self: Box<Self>) {}
 }
 
 /// Turns records into events. It runs on the worker thread only.
 pub(crate) trait RecordEncoder: Send + 'static {
     /// Sees every note of a turn before any of its records is translated.
-    fn note(&mut self, _record: &[u8]) {}
+    fn on_hint(&mut self, _record: &[u8]) {}
 
     /// Whether everything before the record must be stored before it is translated.
-    fn needs_stored(&self, _record: &[u8]) -> bool {
+    fn needs_commit_before(&self, _record: &[u8]) -> bool {
         false
     }
 
     /// What is kept of an event that its caller had encoded.
-    fn kept<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
+    fn redact_encoded<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
         Cow::Borrowed(payload)
     }
 
     /// An event that its caller had encoded stands at this place of the batch.
-    fn encoded(&mut self, _place: usize, _payload: &[u8]) {}
+    fn on_pre_encoded(&mut self, _place: usize, _payload: &[u8]) {}
 
     /// Appends the events that the record stands for.
-    fn translate(&mut self, record: &[u8], batch: &mut Batch);
+    fn encode(&mut self, record: &[u8], batch: &mut Batch);
 
     /// Everything that was translated is stored, or refused: appends the events that had to wait for that.
-    fn settled(&mut self, _batch: &mut Batch) {}
+    fn on_committed(&mut self, _batch: &mut Batch) {}
 
     /// The store has these events of the batch already, at ascending places: they take no number, and are not in it.
-    fn repeated(&mut self, _places: &[usize]) {}
+    fn on_duplicates(&mut self, _places: &[usize]) {}
 
     /// The batch, of all events translated since the last call, is stored as `first..` and not yet visible.
-    fn appended(&mut self, _first: u64) {}
+    fn on_stored(&mut self, _first: u64) {}
 
     /// The batch is stored, and the observer has seen it there already.
-    fn superseded(&mut self) {}
+    fn on_already_observed(&mut self) {}
 
     /// The batch of all events translated since the last call was refused by the store.
-    fn refused(&mut self) {}
+    fn on_rejected(&mut self) {}
 
     /// The store works again: appends what must stand before all else that it keeps from now on.
-    fn recovered(&mut self, _batch: &mut Batch) {}
+    fn on_store_recovered(&mut self, _batch: &mut Batch) {}
 
     /// That batch was refused by the store, but readers will get it, once, as `first..`.
-    fn shown(&mut self, _first: u64) {
-        self.refused();
+    fn on_unstored(&mut self, _first: u64) {
+        self.on_rejected();
     }
 
     /// The writer of this opening event is gone: appends what closes it, if that is known.
-    fn abandoned(&mut self, _event: &StoredEvent, _last_heard: SystemTime, _batch: &mut Batch) {}
+    fn close_abandoned(
+        &mut self,
+        _event: &StoredEvent,
+        _last_heard: SystemTime,
+        _batch: &mut Batch,
+    ) {
+    }
 
     /// What learns of events that others made.
     fn observer(&self) -> SharedObserver {
@@ -106,5 +112,5 @@ pub(crate) trait RecordEncoder: Send + 'static {
     }
 
     /// These streams hold no event any more.
-    fn evicted(&mut self, _keys: &[StreamKey]) {}
+    fn on_evicted(&mut self, _keys: &[StreamKey]) {}
 }

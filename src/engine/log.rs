@@ -18,7 +18,7 @@ use crate::{
     util::sync::{
         Instant, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        guard, lock,
+        catch_panic, lock,
     },
     wire::{
         control::{Dropped, LogPosition},
@@ -30,23 +30,23 @@ use crate::{
 pub(crate) struct Log {
     pub(crate) tail: Arc<Tail>,
     pub(crate) store: Arc<dyn EventStore>,
-    pub(crate) intake: Arc<IngestBuffer>,
+    pub(crate) buffer: Arc<IngestBuffer>,
     closed: AtomicBool,
     readers: Arc<ReaderRegistry>,
-    /// Up to where HTTP streams still send what they read; [`OPEN`] as long as they go on.
+    /// Up to where HTTP streams still send what they read; [`NO_END`] as long as they go on.
     streams_end_at: AtomicU64,
     /// Streams that the end of the log, of a server or of all streams has ended.
-    farewells: AtomicU64,
+    streams_shut_down: AtomicU64,
     failure: Mutex<Option<String>>,
     /// Whether a reader waits until the store can be read again.
-    unread: AtomicBool,
+    is_read_blocked: AtomicBool,
     /// Counts the stretches in which the store failed; readers compare it to announce each once.
     degradations: AtomicU64,
     /// Counts those that nothing was lost in: no event of the log closes them.
     recoveries: AtomicU64,
-    lapses: Outages,
-    following: Demand,
-    pub(crate) advance: MergeState,
+    outages: Outages,
+    demand: Demand,
+    pub(crate) merge: MergeState,
     diagnostics: Diagnostics,
     started: Instant,
     opened_at: u64,
@@ -56,25 +56,25 @@ pub(crate) struct Log {
 #[derive(Debug, Default)]
 pub(crate) struct MergeState {
     /// Held by who moves it on: this log's own thread, or the one that follows the others.
-    pub(crate) advancing: Mutex<()>,
-    /// Whether nothing was left out since all was learnt anew. Written while `advancing` is held.
-    pub(crate) is_whole: AtomicBool,
+    pub(crate) merging: Mutex<()>,
+    /// Whether nothing was left out since all was learnt anew. Written while `merging` is held.
+    pub(crate) is_index_complete: AtomicBool,
 }
 
 /// Events that were there before that are taken into memory at most, so that opening takes milliseconds.
-pub(crate) const PRIMED_EVENTS_MAX: u64 = 10_000;
+pub(crate) const WARM_UP_EVENTS_MAX: u64 = 10_000;
 
 /// No event has this number.
-const OPEN: u64 = u64::MAX;
+const NO_END: u64 = u64::MAX;
 
 /// Numbers at the end that only what the log says of itself may have.
-const LAST_WORDS: u64 = 1 << 16;
+const RESERVED_NUMBERS: u64 = 1 << 16;
 /// Why a log cannot go on that has given its last number.
-pub(crate) const USED_UP: &str = "the event log has ended: its numbers are used up";
+pub(crate) const NUMBERS_USED_UP: &str = "the event log has ended: its numbers are used up";
 
 /// Where the memory of a log begins that is opened at this head.
 fn first_in_memory(store: &dyn EventStore, head: u64) -> u64 {
-    let wanted = (store.tail().events_max() as u64).min(PRIMED_EVENTS_MAX);
+    let wanted = (store.tail().events_max() as u64).min(WARM_UP_EVENTS_MAX);
     let first = store.oldest().get().max((head + 1).saturating_sub(wanted));
     if store.follow().is_some() {
         head + 1
@@ -84,7 +84,7 @@ fn first_in_memory(store: &dyn EventStore, head: u64) -> u64 {
 }
 
 fn leaves_numbers_for(events: u64, next: u64) -> bool {
-    (Sequence::MAX.get() - LAST_WORDS)
+    (Sequence::MAX.get() - RESERVED_NUMBERS)
         .checked_sub(next)
         .is_some_and(|left| left >= events)
 }
@@ -94,11 +94,11 @@ fn leaves_numbers_for(events: u64, next: u64) -> bool {
 pub(crate) struct ResumePosition {
     pub(crate) after: u64,
     /// Up to here, what is missing was gone before the reader came and does not count as missed.
-    pub(crate) silent: u64,
+    pub(crate) unreported_until: u64,
     /// Whether the reader named a place that this log does not know.
-    pub(crate) unknown: bool,
+    pub(crate) is_unknown: bool,
     /// Whether the reader begins at the head without a place of its own.
-    pub(crate) live: bool,
+    pub(crate) at_head: bool,
 }
 
 /// How the store does.
@@ -150,12 +150,12 @@ pub struct Status {
 impl Log {
     pub(crate) fn open(
         store: Arc<dyn EventStore>,
-        intake: Arc<IngestBuffer>,
-        tell: Option<DiagnosticSink>,
+        buffer: Arc<IngestBuffer>,
+        sink: Option<DiagnosticSink>,
     ) -> Result<Self, Error> {
         let head = store.open()?.get();
         if !leaves_numbers_for(1, head.saturating_add(1)) {
-            return Err(Error::ended(USED_UP));
+            return Err(Error::ended(NUMBERS_USED_UP));
         }
         let tail = match store.shared_tail() {
             Some(shared) => shared.0,
@@ -165,19 +165,19 @@ impl Log {
             opened_at: head,
             tail,
             store,
-            intake,
+            buffer,
             closed: AtomicBool::new(false),
             readers: Arc::default(),
-            streams_end_at: AtomicU64::new(OPEN),
-            farewells: AtomicU64::new(0),
+            streams_end_at: AtomicU64::new(NO_END),
+            streams_shut_down: AtomicU64::new(0),
             failure: Mutex::default(),
-            unread: AtomicBool::new(false),
+            is_read_blocked: AtomicBool::new(false),
             degradations: AtomicU64::new(0),
             recoveries: AtomicU64::new(0),
-            lapses: Outages::default(),
-            following: Demand::default(),
-            advance: MergeState::default(),
-            diagnostics: Diagnostics::new(tell),
+            outages: Outages::default(),
+            demand: Demand::default(),
+            merge: MergeState::default(),
+            diagnostics: Diagnostics::new(sink),
             started: Instant::now(),
         })
     }
@@ -193,28 +193,29 @@ impl Log {
     }
 
     /// Takes in what the store keeps; readers see it at the next [`Tail::publish`].
-    pub(crate) fn take(&self, first: u64, batch: &Batch) {
+    pub(crate) fn append_stored(&self, first: u64, batch: &Batch) {
         if self.store.shared_tail().is_none() {
             self.tail.append(self.epoch(), first, batch, Instant::now());
         }
     }
 
     /// Takes in what the store refused, for those who read on; returns the number of the first event.
-    pub(crate) fn take_unkept(&self, batch: &Batch) -> u64 {
+    pub(crate) fn append_unstored(&self, batch: &Batch) -> u64 {
         let first = self.tail.next();
-        let epoch = self.lapses.enter(first);
-        self.tail.append_unkept(epoch, first, batch, Instant::now());
+        let epoch = self.outages.begin(first);
+        self.tail
+            .append_unstored(epoch, first, batch, Instant::now());
         first
     }
 
     /// The store works again, and an event of the log tells what was lost.
     pub(crate) fn recover(&self) {
-        self.lapses.leave(self.tail.next() - 1);
+        self.outages.end(self.tail.next() - 1);
         *lock(&self.failure) = None;
     }
 
     /// The store works again, and nothing was lost.
-    pub(crate) fn recover_whole(&self) {
+    pub(crate) fn recover_without_loss(&self) {
         self.recover();
         self.recoveries.fetch_add(1, Ordering::Release);
         self.tail.wake_everyone();
@@ -229,12 +230,12 @@ impl Log {
     }
 
     /// The first stretch of `from..=to` in which the store may have kept nothing of what readers got.
-    pub(crate) fn first_lapse(&self, from: u64, to: u64) -> Option<(u64, u64)> {
-        self.lapses.first_within(from, to)
+    pub(crate) fn first_outage(&self, from: u64, to: u64) -> Option<(u64, u64)> {
+        self.outages.first_within(from, to)
     }
 
-    pub(crate) fn following(&self) -> &Demand {
-        &self.following
+    pub(crate) fn demand(&self) -> &Demand {
+        &self.demand
     }
 
     /// Whether others append to the store, too.
@@ -244,7 +245,7 @@ impl Log {
 
     /// Notes that the store failed and tells every reader, once per stretch.
     pub(crate) fn fail(&self, message: String) {
-        self.diagnostics.tell(Diagnostic::StoreFails(&message));
+        self.diagnostics.report(Diagnostic::StoreFailing(&message));
         if lock(&self.failure).replace(message).is_none() {
             self.degradations.fetch_add(1, Ordering::Release);
             self.tail.wake_everyone();
@@ -255,16 +256,17 @@ impl Log {
     pub(crate) fn fail_reading(&self, message: String) {
         self.fail(message);
         // Afterwards: who sees it takes the failure away.
-        self.unread.store(true, Ordering::Release);
+        self.is_read_blocked.store(true, Ordering::Release);
     }
 
     /// Whether a reader has waited since the last call.
-    pub(crate) fn take_unread(&self) -> bool {
-        self.unread.load(Ordering::Relaxed) && self.unread.swap(false, Ordering::Acquire)
+    pub(crate) fn take_read_blocked(&self) -> bool {
+        self.is_read_blocked.load(Ordering::Relaxed)
+            && self.is_read_blocked.swap(false, Ordering::Acquire)
     }
 
-    pub(crate) fn diagnose(&self, trouble: Diagnostic<'_>) {
-        self.diagnostics.tell(trouble);
+    pub(crate) fn report_diagnostic(&self, diagnostic: Diagnostic<'_>) {
+        self.diagnostics.report(diagnostic);
     }
 
     pub(crate) fn degradations(&self) -> u64 {
@@ -290,7 +292,7 @@ impl Log {
     /// Ends every stream once it has read everything.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.following.close();
+        self.demand.close();
         self.tail.wake_everyone();
         if let Some(follow) = self.store.follow() {
             follow.interrupt();
@@ -303,7 +305,7 @@ impl Log {
         let head = self.tail.published();
         let first =
             self.streams_end_at
-                .compare_exchange(OPEN, head, Ordering::AcqRel, Ordering::Acquire);
+                .compare_exchange(NO_END, head, Ordering::AcqRel, Ordering::Acquire);
         if first.is_ok() {
             self.tail.wake_everyone();
             self.readers.wake_waiting();
@@ -313,7 +315,7 @@ impl Log {
     /// Up to where HTTP streams send what they read, when they are to end.
     pub(crate) fn streams_end_at(&self) -> Option<u64> {
         let end = self.streams_end_at.load(Ordering::Acquire);
-        (end != OPEN).then_some(end)
+        (end != NO_END).then_some(end)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -336,7 +338,7 @@ impl Log {
             let life = lives.get(begun.saturating_sub(1));
             life.map_or(Epoch::NONE, |life| life.epoch)
         };
-        let epoch = self.lapses.epoch(sequence.get()).unwrap_or_else(kept);
+        let epoch = self.outages.epoch(sequence.get()).unwrap_or_else(kept);
         EventId::new(epoch, sequence)
     }
 
@@ -349,25 +351,25 @@ impl Log {
     pub(crate) fn resolve_below(&self, resume: ResumePoint, head: u64) -> ResumePosition {
         let retained = ResumePosition {
             after: 0,
-            silent: self.oldest().saturating_sub(1),
-            unknown: false,
-            live: false,
+            unreported_until: self.oldest().saturating_sub(1),
+            is_unknown: false,
+            at_head: false,
         };
         let unknown = ResumePosition {
-            unknown: true,
+            is_unknown: true,
             ..retained
         };
         match resume {
             ResumePoint::Retained => retained,
             ResumePoint::Live => ResumePosition {
                 after: head,
-                silent: 0,
-                live: true,
+                unreported_until: 0,
+                at_head: true,
                 ..retained
             },
             ResumePoint::After(sequence) if sequence.get() <= head => ResumePosition {
                 after: sequence.get(),
-                silent: 0,
+                unreported_until: 0,
                 ..retained
             },
             // Where events are gone, the exact gap says more than that the id was none.
@@ -389,7 +391,7 @@ impl Log {
     fn knows_id(&self, id: EventId) -> bool {
         let lives = self.store.lives();
         let Some(place) = lives.iter().position(|life| life.epoch == id.epoch()) else {
-            return self.lapses.know(id);
+            return self.outages.contains(id);
         };
         let next = lives.get(place + 1);
         next.is_none_or(|next| id.sequence() < next.first)
@@ -397,7 +399,7 @@ impl Log {
 
     /// The oldest sequence that a reader can get, from memory or from the store, or the next that it will see.
     pub(crate) fn oldest(&self) -> u64 {
-        let held = self.tail.holding().oldest.min(self.store.oldest().get());
+        let held = self.tail.stats().oldest.min(self.store.oldest().get());
         held.min(self.head() + 1)
     }
 
@@ -417,26 +419,26 @@ impl Log {
     }
 
     pub(crate) fn status(&self) -> Status {
-        let holding = self.tail.holding();
+        let stats = self.tail.stats();
         Status {
             oldest: self.id(self.oldest()),
             head: self.id(self.head()),
-            retained_events: holding.events,
-            retained_bytes: holding.bytes,
-            retained_streams: holding.streams,
-            open: holding.open,
-            unpinned: holding.unpinned,
+            retained_events: stats.events,
+            retained_bytes: stats.bytes,
+            retained_streams: stats.streams,
+            open: stats.open,
+            unpinned: stats.unpinned,
             dropped: self.dropped(),
             subscribers: self.readers.count(),
             store: self.health(),
-            ended: self.intake.broken(),
+            ended: self.buffer.abort_reason(),
             uptime: self.started.elapsed(),
             retention: self.tail.retention(),
         }
     }
 
     pub(crate) fn dropped(&self) -> Dropped {
-        self.intake.dropped()
+        self.buffer.dropped()
     }
 
     #[cfg(feature = "http")]
@@ -445,34 +447,34 @@ impl Log {
     }
 
     /// Joins those who are told of every event.
-    pub(crate) fn join(&self, waiter: &Arc<WakeFlag>) {
-        self.tail.join(waiter);
+    pub(crate) fn join(&self, wake_flag: &Arc<WakeFlag>) {
+        self.tail.join(wake_flag);
         if self.is_shared() {
-            self.following.want_all();
+            self.demand.add_reader_of_all();
         }
     }
 
-    pub(crate) fn leave(&self, waiter: &Arc<WakeFlag>) {
-        self.tail.leave(waiter);
+    pub(crate) fn leave(&self, wake_flag: &Arc<WakeFlag>) {
+        self.tail.leave(wake_flag);
         if self.is_shared() {
-            self.following.release_all();
+            self.demand.remove_reader_of_all();
         }
     }
 
     /// Joins those who are told of the events of this stream.
-    pub(crate) fn join_stream(&self, key: &StreamKey, waiter: &Arc<WakeFlag>) {
-        self.tail.join_stream(key, waiter);
+    pub(crate) fn join_stream(&self, key: &StreamKey, wake_flag: &Arc<WakeFlag>) {
+        self.tail.join_stream(key, wake_flag);
         if let Some(follow) = self.store.follow()
-            && self.following.want(key)
+            && self.demand.add_stream_reader(key)
         {
             follow.interrupt();
         }
     }
 
-    pub(crate) fn leave_stream(&self, key: &StreamKey, waiter: &Arc<WakeFlag>) {
-        self.tail.leave_stream(key, waiter);
+    pub(crate) fn leave_stream(&self, key: &StreamKey, wake_flag: &Arc<WakeFlag>) {
+        self.tail.leave_stream(key, wake_flag);
         if self.is_shared() {
-            self.following.release(key);
+            self.demand.remove_stream_reader(key);
         }
     }
 
@@ -482,13 +484,13 @@ impl Log {
 
     /// How long a store may take to answer readers when the log has ended.
     pub(crate) fn patience(&self) -> Duration {
-        guard(|| self.store.patience())
+        catch_panic(|| self.store.patience())
             .flatten()
             .unwrap_or(DEFAULT_PATIENCE)
     }
 
     /// How many streams were sent away before this one.
-    pub(crate) fn count_farewell(&self) -> u64 {
-        self.farewells.fetch_add(1, Ordering::Relaxed)
+    pub(crate) fn count_shut_down_stream(&self) -> u64 {
+        self.streams_shut_down.fetch_add(1, Ordering::Relaxed)
     }
 }

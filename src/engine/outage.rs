@@ -15,9 +15,9 @@ pub(crate) struct Outages(RwLock<OutageHistory>);
 
 #[derive(Debug, Default)]
 struct OutageHistory {
-    lapses: Vec<Outage>,
+    outages: Vec<Outage>,
     /// The last number of those that are forgotten: before it, any may have been of one.
-    forgotten: u64,
+    forgotten_until: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,16 +36,19 @@ impl Outage {
 
 impl Outages {
     /// The epoch of the stretch that goes on, which begins with `first` if there was none.
-    pub(crate) fn enter(&self, first: u64) -> Epoch {
-        let OutageHistory { lapses, forgotten } = &mut *write(&self.0);
-        if let Some(lapse) = lapses.last().filter(|lapse| lapse.last.is_none()) {
-            return lapse.epoch;
+    pub(crate) fn begin(&self, first: u64) -> Epoch {
+        let OutageHistory {
+            outages,
+            forgotten_until,
+        } = &mut *write(&self.0);
+        if let Some(outage) = outages.last().filter(|outage| outage.last.is_none()) {
+            return outage.epoch;
         }
         let epoch = Epoch::random();
-        let over = (lapses.len() + 1).saturating_sub(OUTAGES_MAX);
-        let gone = lapses.drain(..over).filter_map(|lapse| lapse.last);
-        *forgotten = gone.fold(*forgotten, u64::max);
-        lapses.push(Outage {
+        let over = (outages.len() + 1).saturating_sub(OUTAGES_MAX);
+        let gone = outages.drain(..over).filter_map(|outage| outage.last);
+        *forgotten_until = gone.fold(*forgotten_until, u64::max);
+        outages.push(Outage {
             epoch,
             first,
             last: None,
@@ -54,17 +57,20 @@ impl Outages {
     }
 
     /// Ends the stretch that goes on, if there is one.
-    pub(crate) fn leave(&self, last: u64) {
-        if let Some(lapse) = write(&self.0).lapses.last_mut() {
-            lapse.last.get_or_insert(last);
+    pub(crate) fn end(&self, last: u64) {
+        if let Some(outage) = write(&self.0).outages.last_mut() {
+            outage.last.get_or_insert(last);
         }
     }
 
     /// The epoch of an event that was shown in a stretch.
     pub(crate) fn epoch(&self, sequence: u64) -> Option<Epoch> {
-        let lapses = &read(&self.0).lapses;
-        let lapse = lapses.iter().rev().find(|lapse| lapse.covers(sequence))?;
-        Some(lapse.epoch)
+        let outages = &read(&self.0).outages;
+        let outage = outages
+            .iter()
+            .rev()
+            .find(|outage| outage.covers(sequence))?;
+        Some(outage.epoch)
     }
 
     /// The first stretch of `from..=to` of which a store may have nothing.
@@ -73,19 +79,19 @@ impl Outages {
         if from > to {
             return None;
         }
-        if from <= known.forgotten {
-            return Some((from, known.forgotten.min(to)));
+        if from <= known.forgotten_until {
+            return Some((from, known.forgotten_until.min(to)));
         }
-        let ends = |lapse: &Outage| lapse.last.unwrap_or(u64::MAX);
-        let lapse = known.lapses.iter().find(|lapse| ends(lapse) >= from)?;
-        (lapse.first <= to).then(|| (lapse.first.max(from), ends(lapse).min(to)))
+        let last = |outage: &Outage| outage.last.unwrap_or(u64::MAX);
+        let outage = known.outages.iter().find(|outage| last(outage) >= from)?;
+        (outage.first <= to).then(|| (outage.first.max(from), last(outage).min(to)))
     }
 
     /// Whether the id is of an event that was shown in a stretch.
-    pub(crate) fn know(&self, id: EventId) -> bool {
-        let lapses = &read(&self.0).lapses;
-        let lapse = lapses.iter().find(|lapse| lapse.epoch == id.epoch());
-        lapse.is_some_and(|lapse| lapse.covers(id.sequence().get()))
+    pub(crate) fn contains(&self, id: EventId) -> bool {
+        let outages = &read(&self.0).outages;
+        let outage = outages.iter().find(|outage| outage.epoch == id.epoch());
+        outage.is_some_and(|outage| outage.covers(id.sequence().get()))
     }
 }
 
@@ -96,16 +102,17 @@ mod tests {
 
     #[test]
     fn ids_of_a_stretch_are_known_and_no_others() {
-        let lapses = Outages::default();
-        let one = lapses.enter(10);
-        assert_eq!(lapses.enter(12), one, "it goes on");
-        lapses.leave(14);
-        lapses.leave(99);
-        let two = lapses.enter(20);
-        let epochs = [9, 10, 14, 15, 19, 20, 21].map(|sequence| lapses.epoch(sequence));
+        let outages = Outages::default();
+        let one = outages.begin(10);
+        assert_eq!(outages.begin(12), one, "it goes on");
+        outages.end(14);
+        outages.end(99);
+        let two = outages.begin(20);
+        let epochs = [9, 10, 14, 15, 19, 20, 21].map(|sequence| outages.epoch(sequence));
         let expected = [None, Some(one), Some(one), None, None, Some(two), Some(two)];
         assert_eq!(epochs, expected);
-        let known = |epoch, sequence| lapses.know(EventId::new(epoch, Sequence::new(sequence)));
+        let known =
+            |epoch, sequence| outages.contains(EventId::new(epoch, Sequence::new(sequence)));
         let cases = [
             (one, 9),
             (one, 10),
@@ -123,10 +130,10 @@ mod tests {
 
     #[test]
     fn a_stretch_is_found_where_it_is_passed() {
-        let lapses = Outages::default();
-        lapses.enter(10);
-        lapses.leave(14);
-        lapses.enter(20);
+        let outages = Outages::default();
+        outages.begin(10);
+        outages.end(14);
+        outages.begin(20);
         let cases = [
             (1, 9),
             (1, 10),
@@ -136,7 +143,7 @@ mod tests {
             (15, 30),
             (40, 41),
         ];
-        let found = cases.map(|(from, to)| lapses.first_within(from, to));
+        let found = cases.map(|(from, to)| outages.first_within(from, to));
         let expected = [
             None,
             Some((10, 10)),
@@ -151,20 +158,20 @@ mod tests {
 
     #[test]
     fn old_stretches_are_forgotten() {
-        let lapses = Outages::default();
+        let outages = Outages::default();
         let epochs: Vec<Epoch> = (1..=OUTAGES_MAX as u64 + 1)
             .map(|number| {
-                let epoch = lapses.enter(number * 10);
-                lapses.leave(number * 10 + 1);
+                let epoch = outages.begin(number * 10);
+                outages.end(number * 10 + 1);
                 epoch
             })
             .collect();
-        assert_eq!(read(&lapses.0).lapses.len(), OUTAGES_MAX);
+        assert_eq!(read(&outages.0).outages.len(), OUTAGES_MAX);
         assert_eq!(
-            (lapses.epoch(10), lapses.epoch(20)),
+            (outages.epoch(10), outages.epoch(20)),
             (None, Some(epochs[1]))
         );
-        assert_eq!(lapses.first_within(1, 99), Some((1, 11)));
-        assert_eq!(lapses.first_within(12, 99), Some((20, 21)));
+        assert_eq!(outages.first_within(1, 99), Some((1, 11)));
+        assert_eq!(outages.first_within(12, 99), Some((20, 21)));
     }
 }

@@ -13,13 +13,13 @@ use crate::{
 };
 
 /// How often those that wait are woken at most.
-const REST: Duration = Duration::from_millis(10);
+const WAKE_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Default)]
 pub(crate) struct ReaderRegistry {
     count: Mutex<usize>,
     all_gone: Condvar,
-    waiting: WakeSet,
+    waiting_for_store: WakeSet,
 }
 
 impl ReaderRegistry {
@@ -27,11 +27,11 @@ impl ReaderRegistry {
         *lock(&self.count)
     }
 
-    pub(crate) fn come(&self) {
+    pub(crate) fn register(&self) {
         *lock(&self.count) += 1;
     }
 
-    pub(crate) fn go(&self) {
+    pub(crate) fn unregister(&self) {
         let mut count = lock(&self.count);
         *count = count.saturating_sub(1);
         if *count == 0 {
@@ -40,26 +40,28 @@ impl ReaderRegistry {
     }
 
     /// Begins to wait for the store.
-    pub(crate) fn wait_for_store(&self, bell: &Arc<WakeFlag>) {
-        self.waiting.join(bell);
+    pub(crate) fn wait_for_store(&self, flag: &Arc<WakeFlag>) {
+        self.waiting_for_store.join(flag);
     }
 
-    pub(crate) fn stop_waiting(&self, bell: &Arc<WakeFlag>) {
-        self.waiting.leave(bell);
+    pub(crate) fn stop_waiting(&self, flag: &Arc<WakeFlag>) {
+        self.waiting_for_store.leave(flag);
     }
 
     /// Wakes those that wait for the store, to look at something else.
     pub(crate) fn wake_waiting(&self) {
-        self.waiting.wake();
+        self.waiting_for_store.wake();
     }
 
     /// Wakes those that wait for the store, again and again, until nobody reads any more.
-    pub(crate) fn let_go(&self, patience: Duration) {
+    pub(crate) fn wake_until_gone(&self, patience: Duration) {
         let mut count = lock(&self.count);
         while *count > 0 {
-            let waited = self.all_gone.wait_timeout(count, patience.max(REST));
+            let waited = self
+                .all_gone
+                .wait_timeout(count, patience.max(WAKE_INTERVAL_MIN));
             drop(waited.unwrap_or_else(PoisonError::into_inner));
-            self.waiting.wake();
+            self.waiting_for_store.wake();
             count = lock(&self.count);
         }
     }
@@ -74,22 +76,22 @@ mod tests {
     #[test]
     fn who_waits_is_woken_until_the_last_reader_has_gone() {
         let readers = ReaderRegistry::default();
-        let bell = Arc::new(WakeFlag::default());
-        readers.come();
-        readers.come();
-        readers.wait_for_store(&bell);
+        let flag = Arc::new(WakeFlag::default());
+        readers.register();
+        readers.register();
+        readers.wait_for_store(&flag);
         let context = Context::from_waker(Waker::noop());
         std::thread::scope(|scope| {
-            scope.spawn(|| readers.let_go(Duration::ZERO));
+            scope.spawn(|| readers.wake_until_gone(Duration::ZERO));
             for _ in 0..3 {
-                while bell.poll_rung(&context) == Poll::Pending {
+                while flag.poll_notified(&context) == Poll::Pending {
                     std::thread::yield_now();
                 }
             }
-            readers.stop_waiting(&bell);
-            readers.go();
+            readers.stop_waiting(&flag);
+            readers.unregister();
             assert_eq!(readers.count(), 1);
-            readers.go();
+            readers.unregister();
         });
         assert_eq!(readers.count(), 0);
     }

@@ -8,7 +8,7 @@ use crate::{
     log::batch::Batch,
     store::{Appended, DEFAULT_PATIENCE, EventStore},
     util::sync::{
-        guard,
+        catch_panic,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
         thread,
     },
@@ -20,7 +20,7 @@ pub(crate) type OnThread = Arc<dyn Fn() -> Box<dyn Any> + Send + Sync>;
 
 /// Starts a thread of the log. Its handle is not kept: what waits for such a thread must be able to give up when the
 /// store hangs.
-pub(crate) fn spawn(
+pub(crate) fn spawn_log_thread(
     name: &str,
     on_thread: &OnThread,
     run: impl FnOnce() + Send + 'static,
@@ -50,58 +50,60 @@ pub(crate) enum AppendOutcome {
 #[derive(Debug)]
 pub(crate) struct StoreAppender {
     store: Arc<dyn EventStore>,
-    aside: Option<StoreThread>,
+    thread: Option<StoreThread>,
 }
 
 /// The thread beside the log's own.
 #[derive(Debug)]
 struct StoreThread {
     requests: SyncSender<(Sequence, Arc<Batch>)>,
-    answers: Receiver<Result<Appended, Error>>,
-    is_late: bool,
+    results: Receiver<Result<Appended, Error>>,
+    has_timed_out: bool,
 }
 
 impl StoreAppender {
     pub(crate) fn new(store: &Arc<dyn EventStore>, on_thread: &OnThread) -> Result<Self, Error> {
-        let aside = store
+        let thread = store
             .patience()
             .map(|_| StoreThread::start(Arc::clone(store), on_thread))
             .transpose()?;
         Ok(Self {
             store: Arc::clone(store),
-            aside,
+            thread,
         })
     }
 
     /// Appends the batch. It must not be called while an earlier append [is late](Self::is_late).
     pub(crate) fn append(&mut self, first: u64, batch: &Arc<Batch>) -> AppendOutcome {
         let first = Sequence::new(first);
-        match &mut self.aside {
+        match &mut self.thread {
             None => match append(&*self.store, first, batch) {
                 Ok(appended) => AppendOutcome::Stored(appended),
                 Err(error) => AppendOutcome::Failed(error),
             },
-            Some(aside) => {
+            Some(thread) => {
                 let patience = self.store.patience().unwrap_or(DEFAULT_PATIENCE);
-                aside.append(first, batch, patience)
+                thread.append(first, batch, patience)
             }
         }
     }
 
-    pub(crate) fn is_late(&self) -> bool {
-        self.aside.as_ref().is_some_and(|aside| aside.is_late)
+    pub(crate) fn has_timed_out(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| thread.has_timed_out)
     }
 
     /// What became of the append that took too long, once that is known.
-    pub(crate) fn settle(&mut self) -> Option<Result<(), Error>> {
-        let aside = self.aside.as_mut().filter(|aside| aside.is_late)?;
-        let answer = match aside.answers.try_recv() {
-            Ok(answer) => answer.map(drop),
+    pub(crate) fn poll_timed_out(&mut self) -> Option<Result<(), Error>> {
+        let thread = self.thread.as_mut().filter(|thread| thread.has_timed_out)?;
+        let result = match thread.results.try_recv() {
+            Ok(result) => result.map(drop),
             Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) => Err(gone()),
+            Err(TryRecvError::Disconnected) => Err(thread_gone()),
         };
-        aside.is_late = false;
-        Some(answer)
+        thread.has_timed_out = false;
+        Some(result)
     }
 }
 
@@ -109,45 +111,45 @@ impl StoreThread {
     fn start(store: Arc<dyn EventStore>, on_thread: &OnThread) -> Result<Self, Error> {
         // One batch is on its way at a time, and one answer: neither end ever waits to send.
         let (requests, todo) = sync_channel::<(Sequence, Arc<Batch>)>(1);
-        let (done, answers) = sync_channel(1);
-        spawn("livespan-store", on_thread, move || {
+        let (done, results) = sync_channel(1);
+        spawn_log_thread("livespan-store", on_thread, move || {
             for (first, batch) in todo {
-                let answer = append(&*store, first, &batch);
+                let result = append(&*store, first, &batch);
                 drop(batch);
-                if done.send(answer).is_err() {
+                if done.send(result).is_err() {
                     return;
                 }
             }
         })?;
         Ok(Self {
             requests,
-            answers,
-            is_late: false,
+            results,
+            has_timed_out: false,
         })
     }
 
     fn append(&mut self, first: Sequence, batch: &Arc<Batch>, patience: Duration) -> AppendOutcome {
         if self.requests.try_send((first, Arc::clone(batch))).is_err() {
-            return AppendOutcome::Failed(gone());
+            return AppendOutcome::Failed(thread_gone());
         }
-        match self.answers.recv_timeout(patience) {
+        match self.results.recv_timeout(patience) {
             Ok(Ok(appended)) => AppendOutcome::Stored(appended),
             Ok(Err(error)) => AppendOutcome::Failed(error),
             Err(RecvTimeoutError::Timeout) => {
-                self.is_late = true;
+                self.has_timed_out = true;
                 AppendOutcome::TimedOut
             }
-            Err(RecvTimeoutError::Disconnected) => AppendOutcome::Failed(gone()),
+            Err(RecvTimeoutError::Disconnected) => AppendOutcome::Failed(thread_gone()),
         }
     }
 }
 
 /// A store is foreign code: what panics in it ends there.
 fn append(store: &dyn EventStore, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
-    guard(|| store.append(first, batch))
+    catch_panic(|| store.append(first, batch))
         .unwrap_or_else(|| Err(Error::store_failed("the event store panicked")))
 }
 
-fn gone() -> Error {
+fn thread_gone() -> Error {
     Error::store_failed("the thread of the event store is gone")
 }

@@ -22,21 +22,21 @@ const EARLIER_EVENTS_MAX: usize = 10_000;
 
 /// Fills the log's memory up to where the log was opened. Where the store cannot be read, readers are told, and get the
 /// rest from the store when they ask.
-pub(crate) fn prime(log: &Log, observer: &SharedObserver) {
+pub(crate) fn warm_up(log: &Log, observer: &SharedObserver) {
     let from = log.tail.next();
-    let mut known = observer.relearn(from);
-    if let Err(error) = fill(log, from, &mut *known) {
+    let mut rebuild = observer.begin_rebuild(from);
+    if let Err(error) = fill(log, from, &mut *rebuild) {
         log.fail(error.to_string());
     }
-    known.adopt();
+    rebuild.commit();
     log.tail.skip_to(log.opened_at() + 1);
     log.tail.publish();
     drop(log.tail.take_evicted_keys());
 }
 
-fn fill(log: &Log, from: u64, known: &mut dyn IndexRebuild) -> Result<(), Error> {
+fn fill(log: &Log, from: u64, rebuild: &mut dyn IndexRebuild) -> Result<(), Error> {
     if from > 1 {
-        read_earlier(log, from, &[], known)?;
+        read_earlier(log, from, &[], rebuild)?;
     }
     let mut after = from - 1;
     while after < log.opened_at() {
@@ -44,7 +44,7 @@ fn fill(log: &Log, from: u64, known: &mut dyn IndexRebuild) -> Result<(), Error>
         let Some(last) = page.last().map(|event| event.sequence.get()) else {
             break;
         };
-        known.observe(&page);
+        rebuild.observe(&page);
         log.tail
             .append_stored(|sequence| log.id(sequence).epoch(), &page, Instant::now());
         after = last;
@@ -57,7 +57,7 @@ pub(crate) fn read_earlier(
     log: &Log,
     from: u64,
     open: &[StreamKey],
-    known: &mut dyn IndexRebuild,
+    rebuild: &mut dyn IndexRebuild,
 ) -> Result<(), Error> {
     let before = log.store.streams_before(Sequence::new(from), STREAMS_MAX);
     let mut streams = block_on(before)?;
@@ -78,7 +78,7 @@ pub(crate) fn read_earlier(
                     .read_streams_after(&[key], after, PageLimit::LARGE),
             )?;
             let earlier = of_stream_before(&page, key, from);
-            known.observe(&earlier);
+            rebuild.observe(&earlier);
             left = left.saturating_sub(earlier.len());
             match page.last() {
                 Some(last) if last.sequence.get() < from => after = last.sequence,

@@ -8,10 +8,10 @@ use crate::{
         committer::{BatchCommitter, PendingBatch},
         diagnostics::{Diagnostic, DiagnosticSink},
         encoder::RecordEncoder,
-        log::{Log, USED_UP},
+        log::{Log, NUMBERS_USED_UP},
         shared::follower,
-        store_thread::{OnThread, StoreAppender, spawn},
-        warm_up::prime,
+        store_thread::{OnThread, StoreAppender, spawn_log_thread},
+        warm_up::warm_up,
     },
     error::Error,
     ingest::{
@@ -27,16 +27,16 @@ use crate::{
     util::sync::{
         Instant,
         atomic::{AtomicU64, Ordering},
-        guard,
+        catch_panic,
     },
 };
 
 /// Payload bytes after which a batch is stored, though more is waiting.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// How long records gather after a turn that found some. A turn that found none sleeps until the next record.
-const NAP: Duration = Duration::from_millis(1);
+const GATHER_TIME: Duration = Duration::from_millis(1);
 /// The longest nap while records are held back.
-const HOLD_NAP: Duration = Duration::from_millis(10);
+const DELAY_STEP: Duration = Duration::from_millis(10);
 /// How soon unreported drops are reported again after the store refused the report, and how often a store is asked what
 /// its writers left open, where there can be others.
 const RETRY: Duration = Duration::from_secs(1);
@@ -57,7 +57,7 @@ impl ProcessingDelay {
         );
     }
 
-    pub(crate) fn age(&self) -> Duration {
+    pub(crate) fn get(&self) -> Duration {
         Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
 }
@@ -67,9 +67,9 @@ pub(crate) struct WorkerSettings {
     pub(crate) buffer_bytes: usize,
     pub(crate) buffer_events: usize,
     pub(crate) on_thread: OnThread,
-    pub(crate) hold: Arc<ProcessingDelay>,
+    pub(crate) processing_delay: Arc<ProcessingDelay>,
     /// Where operators read of trouble.
-    pub(crate) tell: Option<DiagnosticSink>,
+    pub(crate) on_diagnostic: Option<DiagnosticSink>,
 }
 
 impl fmt::Debug for WorkerSettings {
@@ -86,8 +86,8 @@ impl Default for WorkerSettings {
             buffer_bytes: DEFAULT_BUFFER_BYTES,
             buffer_events: DEFAULT_BUFFER_EVENTS,
             on_thread: Arc::new(|| Box::new(())),
-            hold: Arc::default(),
-            tell: None,
+            processing_delay: Arc::default(),
+            on_diagnostic: None,
         }
     }
 }
@@ -95,7 +95,7 @@ impl Default for WorkerSettings {
 /// The running log: closing it, or dropping it, ends the thread after everything buffered is stored.
 #[derive(Debug)]
 pub(crate) struct LogRuntime {
-    pub(crate) intake: Arc<IngestBuffer>,
+    pub(crate) buffer: Arc<IngestBuffer>,
     pub(crate) log: Arc<Log>,
 }
 
@@ -103,35 +103,39 @@ impl LogRuntime {
     pub(crate) fn start<T: RecordEncoder>(
         store: Arc<dyn EventStore>,
         settings: WorkerSettings,
-        translator: impl FnOnce(&Arc<Log>) -> T,
+        encoder: impl FnOnce(&Arc<Log>) -> T,
     ) -> Result<Self, Error> {
-        let intake = Arc::new(IngestBuffer::new(
+        let buffer = Arc::new(IngestBuffer::new(
             settings.buffer_bytes,
             settings.buffer_events,
         ));
         let on_thread = settings.on_thread;
-        let log = Arc::new(Log::open(store, Arc::clone(&intake), settings.tell)?);
-        let keeper = StoreAppender::new(&log.store, &on_thread)?;
-        let translator = translator(&log);
-        let observer = translator.observer();
+        let log = Arc::new(Log::open(
+            store,
+            Arc::clone(&buffer),
+            settings.on_diagnostic,
+        )?);
+        let appender = StoreAppender::new(&log.store, &on_thread)?;
+        let encoder = encoder(&log);
+        let observer = encoder.observer();
         if log.is_shared() {
             follower::start(&log, Arc::clone(&observer), &on_thread)?;
         } else {
-            prime(&log, &observer);
+            warm_up(&log, &observer);
         }
         let worker = Worker {
-            drain: Drain::new(&intake),
+            drain: Drain::new(&buffer),
             log: Arc::clone(&log),
-            intake: Arc::clone(&intake),
-            translator,
-            writer: BatchCommitter::new(&log, keeper, observer),
+            buffer: Arc::clone(&buffer),
+            encoder,
+            committer: BatchCommitter::new(&log, appender, observer),
             pending: PendingBatch::default(),
-            hold: settings.hold,
-            tend_at: None,
-            unsettled: ClassCounts::default(),
+            processing_delay: settings.processing_delay,
+            recover_at: None,
+            unaccounted: ClassCounts::default(),
         };
-        spawn("livespan", &on_thread, move || worker.run())?;
-        Ok(Self { intake, log })
+        spawn_log_thread("livespan", &on_thread, move || worker.run())?;
+        Ok(Self { buffer, log })
     }
 
     /// Puts a record into the buffer as soon as there is room for it.
@@ -141,13 +145,13 @@ impl LogRuntime {
         write: impl Fn(&mut WriteBuf<'_>) -> Option<()>,
     ) -> Result<(), Error> {
         loop {
-            let room = self.intake.room();
-            match self.intake.try_push(class, &write) {
+            let room = self.buffer.room_freed();
+            match self.buffer.try_push(class, &write) {
                 Ok(()) => return Ok(()),
-                Err(PushError::Closed) => return Err(self.intake.closed_error()),
+                Err(PushError::Closed) => return Err(self.buffer.closed_error()),
                 // Nobody makes room in a fork.
-                Err(PushError::Full) if self.intake.is_forked() => {
-                    return Err(self.intake.closed_error());
+                Err(PushError::Full) if self.buffer.is_forked() => {
+                    return Err(self.buffer.closed_error());
                 }
                 Err(PushError::Full) => room.await,
             }
@@ -156,163 +160,163 @@ impl LogRuntime {
 
     /// Refuses later events, stores what is buffered and ends every stream.
     pub(crate) fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
-        self.intake.close();
-        self.intake.wait_finished(timeout)
+        self.buffer.close();
+        self.buffer.wait_finished(timeout)
     }
 }
 
 impl Drop for LogRuntime {
     fn drop(&mut self) {
-        self.intake.close();
+        self.buffer.close();
     }
 }
 
 struct Worker<T> {
-    intake: Arc<IngestBuffer>,
+    buffer: Arc<IngestBuffer>,
     log: Arc<Log>,
     drain: Drain,
-    translator: T,
-    writer: BatchCommitter,
+    encoder: T,
+    committer: BatchCommitter,
     pending: PendingBatch,
-    hold: Arc<ProcessingDelay>,
+    processing_delay: Arc<ProcessingDelay>,
     /// When the store is asked next what writers left open.
-    tend_at: Option<Instant>,
+    recover_at: Option<Instant>,
     /// Records that were taken from the buffer and are neither stored nor counted yet: lost, should this thread panic.
-    unsettled: ClassCounts,
+    unaccounted: ClassCounts,
 }
 
 impl<T: RecordEncoder> Worker<T> {
     /// Runs until the log is shut down. What panics here leaves nothing that could be gone on with: then the log ends,
     /// and says so.
     fn run(mut self) {
-        self.intake.attach_worker();
-        let ended = guard(|| self.work()).unwrap_or(Err(PANICKED));
+        self.buffer.attach_worker();
+        let ended = catch_panic(|| self.work()).unwrap_or(Err(PANICKED));
         if let Err(why) = ended {
-            self.break_off(why);
+            self.abort(why);
         }
-        guard(|| self.writer.count_late());
+        catch_panic(|| self.committer.count_timed_out());
         let closes = if ended.is_ok() {
-            !self.writer.is_owing()
+            !self.committer.has_work_left()
         } else {
-            !self.writer.is_failing()
+            !self.committer.is_failing()
         };
         if closes {
-            guard(|| self.log.store.close());
+            catch_panic(|| self.log.store.close());
         }
-        guard(|| self.log.close());
-        self.intake.report_finished();
-        self.let_go();
+        catch_panic(|| self.log.close());
+        self.buffer.report_finished();
+        self.wake_until_readers_gone();
     }
 
     /// Wakes readers that wait for a store which does not answer, without holding anything of the log.
-    fn let_go(self) {
+    fn wake_until_readers_gone(self) {
         let patience = self.log.patience();
-        let is_memory = guard(|| self.log.store.shared_tail().is_some());
+        let is_memory = catch_panic(|| self.log.store.shared_tail().is_some());
         let readers = Arc::clone(self.log.readers());
-        guard(|| drop(self));
+        catch_panic(|| drop(self));
         if is_memory != Some(true) {
-            readers.let_go(patience);
+            readers.wake_until_gone(patience);
         }
     }
 
-    fn break_off(&mut self, why: &'static str) {
-        guard(|| self.log.diagnose(Diagnostic::Ended(why)));
+    fn abort(&mut self, why: &'static str) {
+        catch_panic(|| self.log.report_diagnostic(Diagnostic::Ended(why)));
         let ClassCounts {
             starts,
             ends,
             other,
-        } = self.unsettled;
-        self.intake.count_dropped(RecordClass::Start, starts);
-        self.intake.count_dropped(RecordClass::End, ends);
-        self.intake.count_dropped(RecordClass::Other, other);
-        self.intake.break_off(why);
+        } = self.unaccounted;
+        self.buffer.count_dropped(RecordClass::Start, starts);
+        self.buffer.count_dropped(RecordClass::End, ends);
+        self.buffer.count_dropped(RecordClass::Other, other);
+        self.buffer.abort(why);
     }
 
     /// Takes, stores and shows until the log is shut down, or tells why it cannot go on.
     fn work(&mut self) -> Result<(), &'static str> {
-        self.tend();
+        self.recover_open_events();
         loop {
-            if self.tend_at.is_some_and(|at| at <= Instant::now()) {
-                self.tend();
+            if self.recover_at.is_some_and(|at| at <= Instant::now()) {
+                self.recover_open_events();
             }
             // Read before the counter: what is pushed after this look keeps the loop running once more.
-            let closed = self.intake.is_closed();
+            let closed = self.buffer.is_closed();
             let cut = self.cut();
             let busy = self.turn(cut)?;
-            if closed && cut == self.intake.sequence() {
+            if closed && cut == self.buffer.next_number() {
                 break;
             }
             if busy {
-                self.intake.nap(NAP);
+                self.buffer.park_batch(GATHER_TIME);
             } else {
                 let idle = self.idle_time();
-                self.intake.sleep(cut, idle);
+                self.buffer.park_until_work(cut, idle);
             }
         }
-        self.writer.begin(&mut self.translator);
-        self.writer.finish(&mut self.translator);
+        self.committer.begin_turn(&mut self.encoder);
+        self.committer.finish_turn(&mut self.encoder);
         Ok(())
     }
 
     /// The number up to which this turn goes.
     fn cut(&self) -> u64 {
-        let cut = self.intake.sequence();
-        let mut held = Duration::ZERO;
-        while !self.intake.is_urgent() {
-            let left = self.hold.age().saturating_sub(held);
+        let cut = self.buffer.next_number();
+        let mut waited = Duration::ZERO;
+        while !self.buffer.is_urgent() {
+            let left = self.processing_delay.get().saturating_sub(waited);
             if left.is_zero() {
                 return cut;
             }
             // In short naps: while the whole process stands still, for a debugger or its share of the processor, no
             // more than one of them passes.
-            let nap = left.min(HOLD_NAP);
+            let step = left.min(DELAY_STEP);
             let begun = Instant::now();
-            self.intake.nap(nap);
-            held += begun.elapsed().min(nap);
+            self.buffer.park_batch(step);
+            waited += begun.elapsed().min(step);
         }
-        self.intake.sequence()
+        self.buffer.next_number()
     }
 
     /// Stores and publishes everything below `cut`; whether there was anything.
     fn turn(&mut self, cut: u64) -> Result<bool, &'static str> {
         let mut drain = std::mem::replace(&mut self.drain, Drain::empty());
-        let mut works = self.writer.begin(&mut self.translator);
-        drain.take(&self.intake, cut);
-        self.unsettled = drain.counts();
+        let mut works = self.committer.begin_turn(&mut self.encoder);
+        drain.take_records(&self.buffer, cut);
+        self.unaccounted = drain.counts();
         let mut translated = ClassCounts::default();
         let mut busy = false;
         // Also those after the cut: they may decide about a record before it.
-        for record in drain.notes() {
-            guard(|| self.translator.note(record));
+        for record in drain.internal_records() {
+            catch_panic(|| self.encoder.on_hint(record));
         }
-        for (class, record) in drain.below() {
+        for (class, record) in drain.records_below_cut() {
             busy = true;
-            if self.translator.needs_stored(record) {
-                works &= self.settle(&mut translated)?;
+            if self.encoder.needs_commit_before(record) {
+                works &= self.commit(&mut translated)?;
             }
-            self.translate(class, record);
+            self.encode_record(class, record);
             translated.add(class, 1);
             if self.pending.batch.size() >= BATCH_BYTES_MAX {
-                works &= self.settle(&mut translated)?;
+                works &= self.commit(&mut translated)?;
             }
         }
-        works &= self.settle(&mut translated)?;
-        works &= self.writer.finish(&mut self.translator);
+        works &= self.commit(&mut translated)?;
+        works &= self.committer.finish_turn(&mut self.encoder);
         self.drain = drain;
-        self.intake.report(cut, !works);
+        self.buffer.report_drained(cut, !works);
         Ok(busy)
     }
 
     /// Stores what was translated; whether the store took it. Either way it is accounted for.
-    fn settle(&mut self, translated: &mut ClassCounts) -> Result<bool, &'static str> {
+    fn commit(&mut self, translated: &mut ClassCounts) -> Result<bool, &'static str> {
         let mut works = true;
         loop {
             if !self.log.has_numbers_for(self.pending.batch.len()) {
-                return Err(USED_UP);
+                return Err(NUMBERS_USED_UP);
             }
             works &= self.store();
-            self.unsettled = self.unsettled.without(std::mem::take(translated));
-            self.translated(RecordClass::Internal, T::settled);
+            self.unaccounted = self.unaccounted.without(std::mem::take(translated));
+            self.encode_with(RecordClass::Internal, T::on_committed);
             if self.pending.batch.is_empty() {
                 return Ok(works);
             }
@@ -320,10 +324,10 @@ impl<T: RecordEncoder> Worker<T> {
     }
 
     /// Takes the events that `translate` appends, all or none.
-    fn translated(&mut self, class: RecordClass, translate: impl FnOnce(&mut T, &mut Batch)) {
+    fn encode_with(&mut self, class: RecordClass, append: impl FnOnce(&mut T, &mut Batch)) {
         let batch = &mut self.pending.batch;
         let before = batch.len();
-        let translated = guard(|| translate(&mut self.translator, batch));
+        let translated = catch_panic(|| append(&mut self.encoder, batch));
         if translated.is_none() {
             batch.truncate(before);
         }
@@ -332,10 +336,10 @@ impl<T: RecordEncoder> Worker<T> {
     }
 
     /// Closes what writers left open that are gone, and opens again what others closed for this one.
-    fn tend(&mut self) {
-        let tended = guard(|| self.log.store.tend());
+    fn recover_open_events(&mut self) {
+        let tended = catch_panic(|| self.log.store.tend());
         let again = self.log.is_shared() || !matches!(tended, Some(Ok(_)));
-        self.tend_at = again.then(|| Instant::now() + RETRY);
+        self.recover_at = again.then(|| Instant::now() + RETRY);
         let Some(Ok(Tended {
             abandoned,
             reopened,
@@ -343,18 +347,18 @@ impl<T: RecordEncoder> Worker<T> {
         else {
             return;
         };
-        self.writer.begin(&mut self.translator);
+        self.committer.begin_turn(&mut self.encoder);
         for event in &reopened {
             let batch = &mut self.pending.batch;
-            self.translator.encoded(batch.len(), &event.payload);
+            self.encoder.on_pre_encoded(batch.len(), &event.payload);
             batch.push(&event.name, event.key, event.pin, |out| {
                 out.extend_from_slice(&event.payload);
             });
             self.pending.count(RecordClass::Start, 1);
         }
         for Abandoned { event, last_heard } in &abandoned {
-            self.translated(RecordClass::End, |translator, batch| {
-                translator.abandoned(event, *last_heard, batch);
+            self.encode_with(RecordClass::End, |encoder, batch| {
+                encoder.close_abandoned(event, *last_heard, batch);
             });
             if self.pending.batch.size() >= BATCH_BYTES_MAX {
                 self.store();
@@ -364,27 +368,27 @@ impl<T: RecordEncoder> Worker<T> {
     }
 
     fn store(&mut self) -> bool {
-        self.writer.store(&mut self.pending, &mut self.translator)
+        self.committer.store(&mut self.pending, &mut self.encoder)
     }
 
-    fn translate(&mut self, class: RecordClass, record: &[u8]) {
-        let PendingBatch { batch, tickets, .. } = &mut self.pending;
+    fn encode_record(&mut self, class: RecordClass, record: &[u8]) {
+        let PendingBatch { batch, acks, .. } = &mut self.pending;
         let before = batch.len();
-        let translated = guard(|| match envelope::unpack(record) {
+        let translated = catch_panic(|| match envelope::unpack(record) {
             Some((envelope, payload)) => {
-                let payload = self.translator.kept(payload);
+                let payload = self.encoder.redact_encoded(payload);
                 batch.push(envelope.name, envelope.key, envelope.pin, |out| {
                     out.extend_from_slice(&payload);
                 });
                 if envelope.once {
                     batch.mark_once();
                 }
-                if envelope.ticket > 0 {
-                    tickets.push((before, envelope.ticket));
+                if envelope.ack > 0 {
+                    acks.push((before, envelope.ack));
                 }
-                self.translator.encoded(before, &payload);
+                self.encoder.on_pre_encoded(before, &payload);
             }
-            None => self.translator.translate(record, batch),
+            None => self.encoder.encode(record, batch),
         });
         if translated.is_some() {
             let events = (batch.len() - before) as u64;
@@ -392,22 +396,22 @@ impl<T: RecordEncoder> Worker<T> {
             return;
         }
         batch.truncate(before);
-        self.writer.count_dropped(class, 1);
-        while let Some((_, ticket)) = tickets.pop_if(|(place, _)| *place >= before) {
-            self.intake.redeem(ticket, None);
+        self.committer.count_dropped(class, 1);
+        while let Some((_, ack)) = acks.pop_if(|(place, _)| *place >= before) {
+            self.buffer.resolve_ack(ack, None);
         }
     }
 
     fn idle_time(&mut self) -> Duration {
         let expiry = self.log.tail.expire(Instant::now());
         self.log.forget_evicted(|evicted| {
-            guard(|| self.translator.evicted(evicted));
+            catch_panic(|| self.encoder.on_evicted(evicted));
         });
-        if self.writer.is_owing() || self.tend_at.is_some() {
+        if self.committer.has_work_left() || self.recover_at.is_some() {
             return RETRY;
         }
         let left = expiry.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));
-        left.clamp(NAP, IDLE)
+        left.clamp(GATHER_TIME, IDLE)
     }
 }
 
@@ -422,24 +426,24 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     /// Makes two events of each record, and panics after the first where the record says so.
-    struct Moody;
+    struct PanicsOnRequest;
 
-    impl RecordEncoder for Moody {
-        fn translate(&mut self, record: &[u8], batch: &mut Batch) {
+    impl RecordEncoder for PanicsOnRequest {
+        fn encode(&mut self, record: &[u8], batch: &mut Batch) {
             batch.push("one", None, Pin::None, |out| out.extend_from_slice(record));
             batch.push("two", None, Pin::None, |out| {
                 out.extend_from_slice(record);
-                assert_ne!(record, b"panic", "the translator of a test panics");
+                assert_ne!(record, b"panic", "the encoder of a test panics");
             });
         }
     }
 
     #[test]
     fn a_translator_that_panics_costs_its_record_whole_and_no_other() {
-        let engine = LogRuntime::start(
+        let runtime = LogRuntime::start(
             Arc::new(MemoryEventStore::new()),
             WorkerSettings::default(),
-            |_| Moody,
+            |_| PanicsOnRequest,
         )
         .unwrap();
         for (class, record) in [
@@ -447,15 +451,15 @@ mod tests {
             (RecordClass::End, "panic"),
             (RecordClass::Start, "last"),
         ] {
-            engine
-                .intake
+            runtime
+                .buffer
                 .push(class, |room| room.bytes(record.as_bytes()))
                 .unwrap();
         }
-        engine.intake.flush(PATIENCE).unwrap();
-        engine.shutdown(PATIENCE).unwrap();
+        runtime.buffer.flush(PATIENCE).unwrap();
+        runtime.shutdown(PATIENCE).unwrap();
         let mut events = Vec::new();
-        while let TailRead::Events(slices) = engine.log.tail.read_after(events.len() as u64) {
+        while let TailRead::Events(slices) = runtime.log.tail.read_after(events.len() as u64) {
             let read = slices.iter().flat_map(Slice::events);
             events.extend(read.map(|event| {
                 (

@@ -26,7 +26,7 @@ use crate::{
     reader::OpenGlobalEvents,
     span::event::TraceId,
     sse::body::Projection,
-    util::sync::guard,
+    util::sync::catch_panic,
 };
 
 /// How long [`Auth::check_async`](crate::Auth::check_async) may take for one answer.
@@ -129,7 +129,7 @@ impl Permit {
     }
 
     /// Who shows processes later than they come needs those from before.
-    pub(crate) fn standing(&self) -> OpenGlobalEvents {
+    pub(crate) fn open_global_events(&self) -> OpenGlobalEvents {
         if self.traces().is_some() {
             OpenGlobalEvents::Always
         } else {
@@ -259,7 +259,7 @@ async fn asked(renewal: Renewal) -> Result<Permit, Denial> {
 impl Renewal {
     /// The app's answer; where it panics, there is nothing to read.
     pub(crate) fn ask(&self) -> impl Future<Output = Access> + Send + 'static {
-        let asked = guard(|| match self {
+        let asked = catch_panic(|| match self {
             Self::Check(check, parts) => Ok(check(parts)),
             Self::CheckAsync(check, parts) => Err(check(Parts::clone(parts))),
         });
@@ -278,7 +278,7 @@ pub(crate) fn note_wrong(live: &LiveSpans) {
     live.shared
         .wrong_credentials
         .fetch_add(1, Ordering::Relaxed);
-    live.log().diagnose(Diagnostic::WrongCredentials);
+    live.log().report_diagnostic(Diagnostic::WrongCredentials);
 }
 
 /// RFC 6750, section 2.1, or the cookie of a browser that has signed in.

@@ -121,8 +121,8 @@ impl LiveService {
         let span = span.span_context();
         // A span that does not record never comes, so its id would be kept for nothing.
         if is_recording && !span.is_remote() {
-            let intake = &self.live.shared.parts.engine.intake;
-            drop(intake.push(RecordClass::Internal, |room| record::write_hide(room, span)));
+            let buffer = &self.live.shared.parts.runtime.buffer;
+            drop(buffer.push(RecordClass::Internal, |room| record::write_hide(room, span)));
         }
         let mounts = &self.live.shared.mounts;
         mounts.learn(original, path);
@@ -344,7 +344,7 @@ fn all_events(
         Some(allowed) => {
             // No stream at all would mean every one.
             options = options
-                .standing(permit.standing())
+                .open_global_events(permit.open_global_events())
                 .stream(StreamKey::nobody());
             let is_wanted = |trace: &&TraceId| wanted.is_empty() || wanted.contains(trace);
             for trace in allowed.iter().filter(is_wanted) {
@@ -357,7 +357,7 @@ fn all_events(
     }
     let reader = options.reader(live.log());
     let body = SseBody::new(reader, resume == ResumePoint::Live, None);
-    let body = body.seen_through(permit.sight());
+    let body = body.with_projection(permit.sight());
     Ok(body.into_response().map(Body::new))
 }
 
@@ -369,19 +369,21 @@ pub(crate) fn trace_events(
 ) -> Result<Response<Body>, Refusal> {
     let resume = resume_point(&request.headers, &request.uri);
     let response = match params.one("until")? {
-        Some("end") => live.respond_until_end(trace, resume, permit.standing()),
+        Some("end") => live.respond_until_end(trace, resume, permit.open_global_events()),
         Some(other) => {
             let message = format!("the parameter until is {other:?}, not \"end\"");
             return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
         }
         None => {
             let options = Subscribe::to(trace.stream_key()).resume(resume);
-            let reader = options.standing(permit.standing()).reader(live.log());
+            let reader = options
+                .open_global_events(permit.open_global_events())
+                .reader(live.log());
             SseBody::new(reader, resume == ResumePoint::Live, None).into_response()
         }
     };
     let sight = permit.sight();
-    Ok(response.map(|body| Body::new(body.seen_through(sight))))
+    Ok(response.map(|body| Body::new(body.with_projection(sight))))
 }
 
 /// A segment of a path as it was before it was percent-encoded.

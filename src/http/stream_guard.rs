@@ -80,7 +80,7 @@ impl Stop {
         }
         ready!(self.stopped.as_mut().poll(cx));
         let mut out = Vec::with_capacity(96);
-        body::farewell(&mut out, &self.log);
+        body::write_shutdown_frames(&mut out, &self.log);
         Poll::Ready(out)
     }
 }

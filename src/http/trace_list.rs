@@ -152,7 +152,7 @@ impl TracesBody {
     fn new(live: LiveSpans, filter: TraceFilter, limit: usize) -> Self {
         let waiter = Arc::new(WakeFlag::default());
         live.log().join(&waiter);
-        live.log().readers().come();
+        live.log().readers().register();
         let dropped = live.log().dropped();
         Self {
             live,
@@ -231,7 +231,7 @@ impl TracesBody {
     /// The first look, once all is known or cannot be.
     fn poll_catching_up(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
         loop {
-            let rung = self.waiter.poll_rung(cx).is_ready();
+            let rung = self.waiter.poll_notified(cx).is_ready();
             let log = self.live.log();
             if log.has_caught_up() || log.is_degraded() || is_over(log) {
                 break;
@@ -257,11 +257,11 @@ impl TracesBody {
     }
 
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
-        let rung = self.waiter.poll_rung(cx).is_ready();
+        let rung = self.waiter.poll_notified(cx).is_ready();
         if is_over(self.live.log()) {
             self.state = State::Ended;
             let mut out = self.update(false).unwrap_or_default();
-            body::farewell(&mut out, self.live.log());
+            body::write_shutdown_frames(&mut out, self.live.log());
             return Poll::Ready(Some(out));
         }
         if rung {
@@ -310,7 +310,7 @@ impl http_body::Body for TracesBody {
                 State::Hello if self.live.log().streams_end_at().is_some() => {
                     self.state = State::Ended;
                     let mut out = Vec::with_capacity(96);
-                    body::farewell(&mut out, self.live.log());
+                    body::write_shutdown_frames(&mut out, self.live.log());
                     Some(out)
                 }
                 State::Hello => {
@@ -333,6 +333,6 @@ impl http_body::Body for TracesBody {
 impl Drop for TracesBody {
     fn drop(&mut self) {
         self.live.log().leave(&self.waiter);
-        self.live.log().readers().go();
+        self.live.log().readers().unregister();
     }
 }

@@ -79,7 +79,7 @@ impl RecordClass {
     }
 
     /// Sixteenths of the buffer that the class may fill: starts yield to ends, and ends to notes.
-    fn share(self) -> usize {
+    fn sixteenths(self) -> usize {
         match self {
             Self::Start | Self::Other => 11,
             Self::End => 15,
@@ -128,23 +128,23 @@ pub(crate) struct IngestBuffer {
     shards: Box<[PaddedShard; SHARDS]>,
     shard_bytes: usize,
     /// By class.
-    shares: [Quota; 4],
+    quotas: [Quota; 4],
     #[cfg(feature = "metrics")]
     events_max: usize,
     /// Ends that the full buffer refused, of those that were dropped.
     #[cfg(feature = "metrics")]
-    ends_refused: AtomicU64,
+    ends_rejected: AtomicU64,
     /// Ends that came after the end of the log.
     #[cfg(feature = "metrics")]
     ends_late: AtomicU64,
-    sequence: AtomicU64,
+    next_number: AtomicU64,
     /// How often the worker has emptied the shards.
-    turns: AtomicU64,
+    drain_generation: AtomicU64,
     /// By class: the turn, counted from one, since which no shard has room.
     full_since: [AtomicU64; 4],
     closed: AtomicBool,
     /// Why the log ended, if nobody shut it down.
-    broken: OnceLock<&'static str>,
+    abort_reason: OnceLock<&'static str>,
     asleep: AtomicBool,
     urgent: AtomicBool,
     worker: OnceLock<Thread>,
@@ -153,9 +153,9 @@ pub(crate) struct IngestBuffer {
     dropped: [AtomicU64; 3],
     drained: Mutex<DrainProgress>,
     drained_changed: Condvar,
-    room: Notify,
-    tickets: Mutex<HashMap<u64, oneshot::Sender<EventId>>>,
-    next_ticket: AtomicU64,
+    room_freed: Notify,
+    acks: Mutex<HashMap<u64, oneshot::Sender<EventId>>>,
+    next_ack: AtomicU64,
 }
 
 /// A cache line pair for itself, so that threads on different shards do not slow each other down.
@@ -186,7 +186,7 @@ impl Shard {
     }
 
     /// Why a record found no room.
-    fn lack(&self, quota: &Quota) -> Shortage {
+    fn shortage(&self, quota: &Quota) -> Shortage {
         if self.count >= quota.events || self.length + SMALL_RECORD > quota.bytes {
             Shortage::OfAnyRecord
         } else {
@@ -204,7 +204,7 @@ struct Quota {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct DrainProgress {
-    through: u64,
+    drained_through: u64,
     failures: u64,
     /// Whether the last turn failed.
     failing: bool,
@@ -219,27 +219,27 @@ impl IngestBuffer {
         Self {
             shards: Box::new(std::array::from_fn(|_| shard())),
             shard_bytes,
-            shares: [
+            quotas: [
                 RecordClass::Start,
                 RecordClass::End,
                 RecordClass::Other,
                 RecordClass::Internal,
             ]
             .map(|class| Quota {
-                bytes: shard_bytes / 16 * class.share(),
-                events: shard_events / 16 * class.share(),
+                bytes: shard_bytes / 16 * class.sixteenths(),
+                events: shard_events / 16 * class.sixteenths(),
             }),
             #[cfg(feature = "metrics")]
             events_max,
             #[cfg(feature = "metrics")]
-            ends_refused: AtomicU64::new(0),
+            ends_rejected: AtomicU64::new(0),
             #[cfg(feature = "metrics")]
             ends_late: AtomicU64::new(0),
-            sequence: AtomicU64::new(0),
-            turns: AtomicU64::new(0),
+            next_number: AtomicU64::new(0),
+            drain_generation: AtomicU64::new(0),
             full_since: Default::default(),
             closed: AtomicBool::new(false),
-            broken: OnceLock::new(),
+            abort_reason: OnceLock::new(),
             asleep: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
             worker: OnceLock::new(),
@@ -247,9 +247,9 @@ impl IngestBuffer {
             dropped: Default::default(),
             drained: Mutex::default(),
             drained_changed: Condvar::new(),
-            room: Notify::new(),
-            tickets: Mutex::default(),
-            next_ticket: AtomicU64::new(1),
+            room_freed: Notify::new(),
+            acks: Mutex::default(),
+            next_ack: AtomicU64::new(1),
         }
     }
 
@@ -262,26 +262,26 @@ impl IngestBuffer {
         write: impl Fn(&mut WriteBuf<'_>) -> Option<()>,
     ) -> Result<(), PushError> {
         let pushed = self.try_push(class, write);
-        if let Err(refused) = &pushed {
-            self.note_refused(class, refused);
+        if let Err(rejected) = &pushed {
+            self.count_rejected(class, rejected);
         }
         pushed
     }
 
     #[cold]
-    fn note_refused(&self, class: RecordClass, refused: &PushError) {
+    fn count_rejected(&self, class: RecordClass, rejected: &PushError) {
         #[cfg(feature = "metrics")]
-        if let (PushError::Closed, RecordClass::End) = (refused, class) {
+        if let (PushError::Closed, RecordClass::End) = (rejected, class) {
             self.count_late_end();
         }
-        match refused {
+        match rejected {
             PushError::Full => {
                 let before = self
                     .counter(class)
                     .map(|count| count.fetch_add(1, Ordering::Relaxed));
                 #[cfg(feature = "metrics")]
                 if matches!(class, RecordClass::End) {
-                    self.ends_refused.fetch_add(1, Ordering::Relaxed);
+                    self.ends_rejected.fetch_add(1, Ordering::Relaxed);
                 }
                 // A fork that was made while someone was in a hurry would wake nobody, and find no room for ever. To ask
                 // costs more than all else here, and may wait for some more of them.
@@ -294,7 +294,7 @@ impl IngestBuffer {
                 self.wake_if_asleep(FillLevel::OverHalf);
             }
             // Who shuts a log down wants no more of it; of one that broke, nobody knows.
-            PushError::Closed if self.broken().is_some() => self.count_dropped(class, 1),
+            PushError::Closed if self.abort_reason().is_some() => self.count_dropped(class, 1),
             PushError::Closed => {}
         }
     }
@@ -306,14 +306,14 @@ impl IngestBuffer {
         class: RecordClass,
         write: impl Fn(&mut WriteBuf<'_>) -> Option<()>,
     ) -> Result<(), PushError> {
-        let quota = class.of(&self.shares);
+        let quota = class.of(&self.quotas);
         let home = thread_number();
-        let (mut shard, mut search, mut write) = (home, None, &write);
+        let (mut shard, mut probe, mut write) = (home, None, &write);
         // One call, whichever shard it is: so what is written is compiled into this place.
         loop {
-            match self.push_into(shard, class, quota, write) {
+            match self.try_push_into(shard, class, quota, write) {
                 PushAttempt::Settled(pushed) => return pushed,
-                missed => shard = home + self.search(&mut search, class, &missed)?,
+                miss => shard = home + self.next_shard(&mut probe, class, &miss)?,
             }
             // A compiler that takes this for a loop would read and spill all that is to be written before the first try.
             write = std::hint::black_box(write);
@@ -322,38 +322,38 @@ impl IngestBuffer {
 
     /// Which shard to try next, counted from the thread's own, which was tried first.
     #[cold]
-    fn search(
+    fn next_shard(
         &self,
-        search: &mut Option<ShardProbe>,
+        probe: &mut Option<ShardProbe>,
         class: RecordClass,
-        missed: &PushAttempt,
+        miss: &PushAttempt,
     ) -> Result<usize, PushError> {
         let full_since = class.of(&self.full_since);
-        let Some(search) = search else {
+        let Some(probe) = probe else {
             // Under a load that nothing can take, to look into every shard for each record would be the most of it.
-            let turn = self.turns.load(Ordering::Acquire) + 1;
+            let turn = self.drain_generation.load(Ordering::Acquire) + 1;
             if full_since.load(Ordering::Relaxed) == turn {
-                return Err(self.refusal());
+                return Err(self.rejection());
             }
-            *search = Some(ShardProbe::new(turn));
+            *probe = Some(ShardProbe::new(turn));
             return Ok(0);
         };
-        search.note(missed);
-        if search.tried < SHARDS {
-            return Ok(search.tried);
+        probe.count_miss(miss);
+        if probe.tried < SHARDS {
+            return Ok(probe.tried);
         }
-        if !search.busy && search.full {
-            full_since.store(search.turn, Ordering::Relaxed);
+        if !probe.busy && probe.full {
+            full_since.store(probe.turn, Ordering::Relaxed);
         }
-        if !search.busy || search.rounds == ROUNDS {
+        if !probe.busy || probe.rounds == ROUNDS {
             return Err(PushError::Full);
         }
-        search.begin_round();
+        probe.begin_round();
         std::hint::spin_loop();
         Ok(0)
     }
 
-    fn refusal(&self) -> PushError {
+    fn rejection(&self) -> PushError {
         if self.closed.load(Ordering::Acquire) {
             PushError::Closed
         } else {
@@ -362,7 +362,7 @@ impl IngestBuffer {
     }
 
     #[inline]
-    fn push_into(
+    fn try_push_into(
         &self,
         shard: usize,
         class: RecordClass,
@@ -381,7 +381,7 @@ impl IngestBuffer {
             return PushAttempt::Settled(Err(PushError::Closed));
         }
         let Some(fill) = self.append(&mut records, class, quota, write) else {
-            return PushAttempt::NoRoom(records.lack(quota));
+            return PushAttempt::NoRoom(records.shortage(quota));
         };
         drop(records);
         self.wake_if_asleep(fill);
@@ -405,7 +405,7 @@ impl IngestBuffer {
         let header = room.chunk::<HEADER>()?;
         // The number is drawn under the lock: see the invariant above. And before there is anything written, for which to
         // draw it would wait. A record that finds no room leaves a number that nothing has.
-        let number = self.sequence.fetch_add(1, Ordering::SeqCst);
+        let number = self.next_number.fetch_add(1, Ordering::SeqCst);
         write(&mut room)?;
         let size = before - room.left();
         let [l0, l1, l2, l3, ..] = size.to_le_bytes();
@@ -422,21 +422,21 @@ impl IngestBuffer {
     }
 
     /// The next number: every record pushed before this call has a smaller one.
-    pub(crate) fn sequence(&self) -> u64 {
-        self.sequence.load(Ordering::SeqCst)
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_number.load(Ordering::SeqCst)
     }
 
     /// Records that were pushed and are not stored, and those without a record among them.
     #[cfg(feature = "metrics")]
-    pub(crate) fn waiting(&self) -> u64 {
-        let through = lock(&self.drained).through;
-        self.sequence().saturating_sub(through)
+    pub(crate) fn pending_records(&self) -> u64 {
+        let drained_through = lock(&self.drained).drained_through;
+        self.next_number().saturating_sub(drained_through)
     }
 
     /// Ends that found no room: what the store refused later is not among them.
     #[cfg(feature = "metrics")]
-    pub(crate) fn ends_refused(&self) -> u64 {
-        self.ends_refused.load(Ordering::Relaxed)
+    pub(crate) fn ends_rejected(&self) -> u64 {
+        self.ends_rejected.load(Ordering::Relaxed)
     }
 
     #[cfg(feature = "metrics")]
@@ -486,9 +486,9 @@ impl IngestBuffer {
         if self.is_forked() {
             return;
         }
-        self.hurry();
+        self.wake_now();
         // Who waits for room waits in vain now, though the worker may hang in its store.
-        self.room.notify_waiters();
+        self.room_freed.notify_waiters();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -501,20 +501,20 @@ impl IngestBuffer {
     pub(crate) fn is_forked(&self) -> bool {
         let is_forked = std::process::id() != self.process;
         if is_forked {
-            let _only_one = self.broken.set(FORKED);
+            let _only_one = self.abort_reason.set(FORKED);
             self.closed.store(true, Ordering::SeqCst);
         }
         is_forked
     }
 
     /// Why the log ended, if nobody shut it down.
-    pub(crate) fn broken(&self) -> Option<&'static str> {
-        self.broken.get().copied()
+    pub(crate) fn abort_reason(&self) -> Option<&'static str> {
+        self.abort_reason.get().copied()
     }
 
     /// What a call gets that comes after the end.
     pub(crate) fn closed_error(&self) -> Error {
-        self.broken().map_or_else(Error::closed, Error::ended)
+        self.abort_reason().map_or_else(Error::closed, Error::ended)
     }
 
     /// Waits until everything pushed before the call is stored and visible.
@@ -522,18 +522,18 @@ impl IngestBuffer {
         if self.is_forked() {
             return Err(self.closed_error());
         }
-        let target = self.sequence();
+        let target = self.next_number();
         let failures = lock(&self.drained).failures;
         self.wait(timeout, "flush the event log", |drained| {
-            drained.through >= target
+            drained.drained_through >= target
         })?;
-        if let Some(why) = self.broken() {
+        if let Some(why) = self.abort_reason() {
             return Err(Error::ended(why));
         }
         let drained = *lock(&self.drained);
         if drained.failing || drained.failures > failures {
             return Err(Error::store_failed(
-                "the event store refused events of this flush",
+                "the event store rejected events of this flush",
             ));
         }
         Ok(())
@@ -544,7 +544,8 @@ impl IngestBuffer {
         self.wait(timeout, "shut down the event log", |drained| {
             drained.finished
         })?;
-        self.broken().map_or(Ok(()), |why| Err(Error::ended(why)))
+        self.abort_reason()
+            .map_or(Ok(()), |why| Err(Error::ended(why)))
     }
 
     fn wait(
@@ -575,7 +576,7 @@ impl IngestBuffer {
                     "{what} took longer than {timeout:?}"
                 )));
             }
-            self.hurry();
+            self.wake_now();
             let waited = self
                 .drained_changed
                 .wait_timeout(drained, left.min(Duration::from_millis(100)));
@@ -585,24 +586,24 @@ impl IngestBuffer {
     }
 
     /// Completes when the worker made room since the future was made.
-    pub(crate) fn room(&self) -> impl Future<Output = ()> {
-        self.room.notified()
+    pub(crate) fn room_freed(&self) -> impl Future<Output = ()> {
+        self.room_freed.notified()
     }
 
-    pub(crate) fn ticket(&self) -> PendingAck<'_> {
-        let (sender, answer) = oneshot::channel();
-        let number = self.next_ticket.fetch_add(1, Ordering::Relaxed);
-        lock(&self.tickets).insert(number, sender);
+    pub(crate) fn pending_ack(&self) -> PendingAck<'_> {
+        let (sender, receiver) = oneshot::channel();
+        let number = self.next_ack.fetch_add(1, Ordering::Relaxed);
+        lock(&self.acks).insert(number, sender);
         PendingAck {
-            intake: self,
+            buffer: self,
             number,
-            answer,
+            receiver,
         }
     }
 
     /// Answers the caller who holds the ticket, or tells it that there is no answer.
-    pub(crate) fn redeem(&self, ticket: u64, id: Option<EventId>) {
-        let sender = lock(&self.tickets).remove(&ticket);
+    pub(crate) fn resolve_ack(&self, ack: u64, id: Option<EventId>) {
+        let sender = lock(&self.acks).remove(&ack);
         if let (Some(sender), Some(id)) = (sender, id) {
             // The caller may have stopped waiting: the event is stored all the same.
             let _unheard = sender.send(id);
@@ -610,7 +611,7 @@ impl IngestBuffer {
     }
 
     /// Wakes the worker at once, whatever it waits for.
-    pub(crate) fn hurry(&self) {
+    pub(crate) fn wake_now(&self) {
         self.urgent.store(true, Ordering::SeqCst);
         self.asleep.store(false, Ordering::SeqCst);
         if let Some(worker) = self.worker.get() {
@@ -667,12 +668,12 @@ impl ShardProbe {
         }
     }
 
-    fn note(&mut self, missed: &PushAttempt) {
+    fn count_miss(&mut self, miss: &PushAttempt) {
         self.tried += 1;
-        match missed {
+        match miss {
             PushAttempt::Settled(_) => {}
             PushAttempt::Busy => self.busy = true,
-            PushAttempt::NoRoom(lack) => self.full &= *lack == Shortage::OfAnyRecord,
+            PushAttempt::NoRoom(shortage) => self.full &= *shortage == Shortage::OfAnyRecord,
         }
     }
 
@@ -702,21 +703,21 @@ enum FillLevel {
 /// The place of a caller who waits for the id of its event. Dropped, it leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct PendingAck<'a> {
-    intake: &'a IngestBuffer,
+    buffer: &'a IngestBuffer,
     pub(crate) number: u64,
-    answer: oneshot::Receiver<EventId>,
+    receiver: oneshot::Receiver<EventId>,
 }
 
 impl PendingAck<'_> {
     /// The id, or `None` when there will be none.
-    pub(crate) async fn answer(&mut self) -> Option<EventId> {
-        (&mut self.answer).await.ok()
+    pub(crate) async fn recv(&mut self) -> Option<EventId> {
+        (&mut self.receiver).await.ok()
     }
 }
 
 impl Drop for PendingAck<'_> {
     fn drop(&mut self) {
-        self.intake.redeem(self.number, None);
+        self.buffer.resolve_ack(self.number, None);
     }
 }
 
@@ -725,7 +726,7 @@ impl Drop for PendingAck<'_> {
 struct RecordRef {
     number: u64,
     class: RecordClass,
-    buffer: usize,
+    spare: usize,
     start: usize,
     end: usize,
 }
@@ -733,19 +734,19 @@ struct RecordRef {
 /// The worker's side: buffers that are swapped with the shards', and what was left for the next turn.
 #[derive(Debug)]
 pub(crate) struct Drain {
-    buffers: Vec<Shard>,
+    spares: Vec<Shard>,
     records: Vec<RecordRef>,
     cut: u64,
 }
 
 impl Drain {
-    pub(crate) fn new(intake: &IngestBuffer) -> Self {
-        let spare = |_| Shard::new(intake.shard_bytes);
+    pub(crate) fn new(buffer: &IngestBuffer) -> Self {
+        let spare = |_| Shard::new(buffer.shard_bytes);
         // One more than the shards: the last holds what was left for the next turn.
-        let mut buffers: Vec<Shard> = intake.shards.iter().map(spare).collect();
-        buffers.push(Shard::default());
+        let mut spares: Vec<Shard> = buffer.shards.iter().map(spare).collect();
+        spares.push(Shard::default());
         Self {
-            buffers,
+            spares,
             records: Vec::new(),
             cut: 0,
         }
@@ -754,39 +755,39 @@ impl Drain {
     /// Stands in for the worker's drain while that is borrowed.
     pub(crate) fn empty() -> Self {
         Self {
-            buffers: Vec::new(),
+            spares: Vec::new(),
             records: Vec::new(),
             cut: 0,
         }
     }
 
     /// Takes what is there; [`below`](Self::below) then gives the records numbered below `cut`.
-    pub(crate) fn take(&mut self, intake: &IngestBuffer, cut: u64) {
-        self.keep_rest_of(self.cut);
+    pub(crate) fn take_records(&mut self, buffer: &IngestBuffer, cut: u64) {
+        self.carry_over(self.cut);
         self.cut = cut;
-        for (buffer, shard) in self.buffers.iter_mut().zip(intake.shards.iter()) {
-            buffer.length = 0;
-            buffer.count = 0;
-            std::mem::swap(buffer, &mut *shard.0.lock());
+        for (spare, shard) in self.spares.iter_mut().zip(buffer.shards.iter()) {
+            spare.length = 0;
+            spare.count = 0;
+            std::mem::swap(spare, &mut *shard.0.lock());
         }
         // After the last of them: who found no room before this may find some now, and who looks later looks anew.
-        intake.turns.fetch_add(1, Ordering::Release);
+        buffer.drain_generation.fetch_add(1, Ordering::Release);
         self.records.clear();
-        for (index, buffer) in self.buffers.iter().enumerate() {
-            list(buffer.used(), index, &mut self.records);
+        for (index, spare) in self.spares.iter().enumerate() {
+            index_records(spare.used(), index, &mut self.records);
         }
         // Each shard is sorted already, and a stable sort finds such runs.
         self.records.sort_by_key(|record| record.number);
-        intake.room.notify_waiters();
+        buffer.room_freed.notify_waiters();
     }
 
     /// The records below the cut, in order.
-    pub(crate) fn below(&self) -> impl Iterator<Item = (RecordClass, &[u8])> {
-        let below = self
+    pub(crate) fn records_below_cut(&self) -> impl Iterator<Item = (RecordClass, &[u8])> {
+        let below_cut = self
             .records
             .iter()
             .take_while(|record| record.number < self.cut);
-        below.map(|record| (record.class, self.bytes(record, HEADER)))
+        below_cut.map(|record| (record.class, self.bytes(record, HEADER)))
     }
 
     /// How many records were taken, wherever the cut is.
@@ -799,35 +800,35 @@ impl Drain {
     }
 
     /// All notes that were taken, wherever the cut is.
-    pub(crate) fn notes(&self) -> impl Iterator<Item = &[u8]> {
-        let notes = self
+    pub(crate) fn internal_records(&self) -> impl Iterator<Item = &[u8]> {
+        let internal = self
             .records
             .iter()
             .filter(|record| record.class == RecordClass::Internal);
-        notes.map(|record| self.bytes(record, HEADER))
+        internal.map(|record| self.bytes(record, HEADER))
     }
 
     /// Moves the records that the last turn left into the last buffer.
-    fn keep_rest_of(&mut self, cut: u64) {
+    fn carry_over(&mut self, cut: u64) {
         let mut rest = Vec::new();
         for record in self.records.iter().filter(|record| record.number >= cut) {
             rest.extend_from_slice(self.bytes(record, 0));
         }
-        if let Some(last) = self.buffers.last_mut() {
+        if let Some(last) = self.spares.last_mut() {
             last.length = rest.len();
             last.bytes = rest.into_boxed_slice();
         }
     }
 
     fn bytes(&self, record: &RecordRef, skip: usize) -> &[u8] {
-        let buffer = self.buffers.get(record.buffer).map(Shard::used);
-        buffer
+        let spare = self.spares.get(record.spare).map(Shard::used);
+        spare
             .and_then(|bytes| bytes.get(record.start + skip..record.end))
             .unwrap_or_default()
     }
 }
 
-fn list(bytes: &[u8], buffer: usize, records: &mut Vec<RecordRef>) {
+fn index_records(bytes: &[u8], spare: usize, records: &mut Vec<RecordRef>) {
     let mut start = 0;
     while let Some((header, _)) = bytes
         .get(start..)
@@ -838,7 +839,7 @@ fn list(bytes: &[u8], buffer: usize, records: &mut Vec<RecordRef>) {
         records.push(RecordRef {
             number: u64::from_le_bytes(number),
             class: RecordClass::from_byte(class),
-            buffer,
+            spare,
             start,
             end: start + length,
         });
@@ -854,9 +855,11 @@ impl IngestBuffer {
     }
 
     /// Sleeps until a record arrives or the time has passed, unless a record numbered `cut` or later is there.
-    pub(crate) fn sleep(&self, cut: u64, timeout: Duration) {
+    pub(crate) fn park_until_work(&self, cut: u64, timeout: Duration) {
         self.asleep.store(true, Ordering::SeqCst);
-        if self.sequence() == cut && !self.is_closed() && !self.urgent.swap(false, Ordering::SeqCst)
+        if self.next_number() == cut
+            && !self.is_closed()
+            && !self.urgent.swap(false, Ordering::SeqCst)
         {
             thread::park_timeout(timeout);
         }
@@ -864,14 +867,14 @@ impl IngestBuffer {
     }
 
     /// Rests while records gather, unless someone is in a hurry.
-    pub(crate) fn nap(&self, timeout: Duration) {
+    pub(crate) fn park_batch(&self, timeout: Duration) {
         if !self.urgent.swap(false, Ordering::SeqCst) && !self.is_closed() {
             thread::park_timeout(timeout);
         }
     }
 
     /// Rests for all of this time, whoever is in a hurry, unless the log is shut down.
-    pub(crate) fn rest(&self, time: Duration) {
+    pub(crate) fn back_off(&self, time: Duration) {
         let begun = Instant::now();
         while !self.is_closed() {
             let left = time.saturating_sub(begun.elapsed());
@@ -887,9 +890,9 @@ impl IngestBuffer {
         self.urgent.load(Ordering::SeqCst) || self.is_closed()
     }
 
-    pub(crate) fn report(&self, through: u64, failed: bool) {
+    pub(crate) fn report_drained(&self, drained_through: u64, failed: bool) {
         let mut drained = lock(&self.drained);
-        drained.through = through;
+        drained.drained_through = drained_through;
         drained.failures += u64::from(failed);
         drained.failing = failed;
         drop(drained);
@@ -898,14 +901,14 @@ impl IngestBuffer {
 
     /// Ends the log where its thread cannot go on. What waits in the buffer is dropped and counted, and so is all that
     /// comes from now on.
-    pub(crate) fn break_off(&self, why: &'static str) {
+    pub(crate) fn abort(&self, why: &'static str) {
         // There is one thread that breaks off, and it does so once.
-        let _only_one = self.broken.set(why);
+        let _only_one = self.abort_reason.set(why);
         self.close();
         for shard in self.shards.iter() {
             let records = std::mem::take(&mut *shard.0.lock());
             let mut listed = Vec::new();
-            list(records.used(), 0, &mut listed);
+            index_records(records.used(), 0, &mut listed);
             for record in listed {
                 self.count_dropped(record.class, 1);
             }
@@ -915,8 +918,8 @@ impl IngestBuffer {
     pub(crate) fn report_finished(&self) {
         lock(&self.drained).finished = true;
         self.drained_changed.notify_all();
-        lock(&self.tickets).clear();
-        self.room.notify_waiters();
+        lock(&self.acks).clear();
+        self.room_freed.notify_waiters();
     }
 }
 
@@ -930,15 +933,15 @@ mod tests {
 
     use super::*;
 
-    fn push(intake: &IngestBuffer, class: RecordClass, text: &str) -> Result<(), PushError> {
-        intake.push(class, |room| room.bytes(text.as_bytes()))
+    fn push(buffer: &IngestBuffer, class: RecordClass, text: &str) -> Result<(), PushError> {
+        buffer.push(class, |room| room.bytes(text.as_bytes()))
     }
 
     /// What a turn up to everything that was pushed so far gives.
-    fn drained(drain: &mut Drain, intake: &IngestBuffer, cut: u64) -> Vec<String> {
-        drain.take(intake, cut);
+    fn drained(drain: &mut Drain, buffer: &IngestBuffer, cut: u64) -> Vec<String> {
+        drain.take_records(buffer, cut);
         drain
-            .below()
+            .records_below_cut()
             .map(|(_, record)| String::from_utf8(record.to_vec()).unwrap())
             .collect()
     }
@@ -946,8 +949,8 @@ mod tests {
     #[test]
     fn what_happened_before_comes_before_whichever_threads_it_happened_on() {
         const EACH: u64 = 2000;
-        let intake = IngestBuffer::new(0, 1 << 20);
-        let mut drain = Drain::new(&intake);
+        let buffer = IngestBuffer::new(0, 1 << 20);
+        let mut drain = Drain::new(&buffer);
         let (turn, done) = (Mutex::new(0_u64), AtomicBool::new(false));
         let mut all = Vec::new();
         thread::scope(|scope| {
@@ -957,7 +960,7 @@ mod tests {
                         for _ in 0..EACH {
                             // Each push happens after the one before it, on whichever thread that was.
                             let mut next = lock(&turn);
-                            push(&intake, RecordClass::Other, &next.to_string()).unwrap();
+                            push(&buffer, RecordClass::Other, &next.to_string()).unwrap();
                             *next += 1;
                         }
                     })
@@ -971,7 +974,7 @@ mod tests {
             });
             loop {
                 let last = done.load(Ordering::SeqCst);
-                all.extend(drained(&mut drain, &intake, intake.sequence()));
+                all.extend(drained(&mut drain, &buffer, buffer.next_number()));
                 if last {
                     break;
                 }
@@ -983,25 +986,25 @@ mod tests {
 
     #[test]
     fn records_above_the_cut_wait_for_their_turn() {
-        let intake = IngestBuffer::new(0, 1000);
-        let mut drain = Drain::new(&intake);
+        let buffer = IngestBuffer::new(0, 1000);
+        let mut drain = Drain::new(&buffer);
         for text in ["a", "b", "c", "d", "e"] {
-            push(&intake, RecordClass::Other, text).unwrap();
+            push(&buffer, RecordClass::Other, text).unwrap();
         }
-        assert_eq!(drained(&mut drain, &intake, 2), ["a", "b"]);
-        assert_eq!(drained(&mut drain, &intake, 2), [""; 0]);
-        push(&intake, RecordClass::Other, "f").unwrap();
-        assert_eq!(drained(&mut drain, &intake, 4), ["c", "d"]);
-        assert_eq!(drained(&mut drain, &intake, 6), ["e", "f"]);
-        assert_eq!(drained(&mut drain, &intake, 6), [""; 0]);
+        assert_eq!(drained(&mut drain, &buffer, 2), ["a", "b"]);
+        assert_eq!(drained(&mut drain, &buffer, 2), [""; 0]);
+        push(&buffer, RecordClass::Other, "f").unwrap();
+        assert_eq!(drained(&mut drain, &buffer, 4), ["c", "d"]);
+        assert_eq!(drained(&mut drain, &buffer, 6), ["e", "f"]);
+        assert_eq!(drained(&mut drain, &buffer, 6), [""; 0]);
     }
 
     #[test]
     fn starts_yield_to_ends_and_ends_to_notes() {
-        let intake = IngestBuffer::new(0, SHARDS * 160);
+        let buffer = IngestBuffer::new(0, SHARDS * 160);
         let fill = |class| {
             (0..10_000)
-                .take_while(|_| push(&intake, class, "x").is_ok())
+                .take_while(|_| push(&buffer, class, "x").is_ok())
                 .count()
         };
         assert_eq!(fill(RecordClass::Start), SHARDS * 110);
@@ -1009,114 +1012,114 @@ mod tests {
         assert_eq!(fill(RecordClass::End), SHARDS * 40);
         assert_eq!(fill(RecordClass::Internal), SHARDS * 10);
         assert_eq!(
-            intake.dropped(),
+            buffer.dropped(),
             Dropped {
                 starts: 1,
                 ends: 1,
                 other: 1
             }
         );
-        let mut drain = Drain::new(&intake);
+        let mut drain = Drain::new(&buffer);
         assert_eq!(
-            drained(&mut drain, &intake, intake.sequence()).len(),
+            drained(&mut drain, &buffer, buffer.next_number()).len(),
             SHARDS * 160
         );
         assert_eq!(
             fill(RecordClass::Start),
             SHARDS * 110,
-            "a drained buffer has room again"
+            "a drained spare has room again"
         );
     }
 
     #[test]
     fn each_turn_of_the_worker_makes_room_in_a_full_buffer() {
-        let intake = IngestBuffer::new(0, SHARDS * 160);
-        let mut drain = Drain::new(&intake);
+        let buffer = IngestBuffer::new(0, SHARDS * 160);
+        let mut drain = Drain::new(&buffer);
         for _ in 0..3 {
             let taken = (0..10_000)
-                .take_while(|_| push(&intake, RecordClass::Start, "x").is_ok())
+                .take_while(|_| push(&buffer, RecordClass::Start, "x").is_ok())
                 .count();
             assert_eq!(taken, SHARDS * 110);
-            assert_eq!(push(&intake, RecordClass::Start, "x"), Err(PushError::Full));
+            assert_eq!(push(&buffer, RecordClass::Start, "x"), Err(PushError::Full));
             assert_eq!(
-                push(&intake, RecordClass::End, "x"),
+                push(&buffer, RecordClass::End, "x"),
                 Ok(()),
                 "of the room for ends"
             );
-            drain.take(&intake, intake.sequence());
+            drain.take_records(&buffer, buffer.next_number());
         }
     }
 
     #[test]
     fn what_is_too_large_for_the_room_that_is_left_does_not_make_the_buffer_full() {
-        let intake = IngestBuffer::new(0, 1 << 20);
+        let buffer = IngestBuffer::new(0, 1 << 20);
         let large = "x".repeat(100_000);
-        while push(&intake, RecordClass::Start, &large).is_ok() {}
+        while push(&buffer, RecordClass::Start, &large).is_ok() {}
         assert_eq!(
-            push(&intake, RecordClass::Start, &large),
+            push(&buffer, RecordClass::Start, &large),
             Err(PushError::Full)
         );
-        assert_eq!(push(&intake, RecordClass::Start, "x"), Ok(()));
+        assert_eq!(push(&buffer, RecordClass::Start, "x"), Ok(()));
     }
 
     #[test]
     fn bytes_are_bounded_as_events_are() {
-        let intake = IngestBuffer::new(0, 1 << 20);
+        let buffer = IngestBuffer::new(0, 1 << 20);
         let text = "x".repeat(100_000);
         // 352 KiB of each shard are for starts: three records.
         let taken = (0..10_000)
-            .take_while(|_| push(&intake, RecordClass::Start, &text).is_ok())
+            .take_while(|_| push(&buffer, RecordClass::Start, &text).is_ok())
             .count();
         assert_eq!(taken, SHARDS * 3);
-        assert_eq!(push(&intake, RecordClass::End, &text), Ok(()));
+        assert_eq!(push(&buffer, RecordClass::End, &text), Ok(()));
     }
 
     #[test]
     fn a_writer_that_panics_leaves_no_half_record() {
-        let intake = IngestBuffer::new(0, 1000);
-        push(&intake, RecordClass::Other, "before").unwrap();
+        let buffer = IngestBuffer::new(0, 1000);
+        push(&buffer, RecordClass::Other, "before").unwrap();
         let write = |room: &mut WriteBuf<'_>| {
             room.bytes(b"half")?;
             panic!("the writer of a test panics");
         };
-        assert!(catch_unwind(AssertUnwindSafe(|| intake.push(RecordClass::Other, write))).is_err());
+        assert!(catch_unwind(AssertUnwindSafe(|| buffer.push(RecordClass::Other, write))).is_err());
         thread::scope(|scope| {
             for _ in 0..SHARDS {
-                scope.spawn(|| push(&intake, RecordClass::Other, "after").unwrap());
+                scope.spawn(|| push(&buffer, RecordClass::Other, "after").unwrap());
             }
         });
-        let mut drain = Drain::new(&intake);
+        let mut drain = Drain::new(&buffer);
         let mut expected = vec!["after"; SHARDS];
         expected.insert(0, "before");
-        assert_eq!(drained(&mut drain, &intake, intake.sequence()), expected);
-        assert_eq!(intake.dropped(), Dropped::default());
+        assert_eq!(drained(&mut drain, &buffer, buffer.next_number()), expected);
+        assert_eq!(buffer.dropped(), Dropped::default());
     }
 
     #[test]
     fn a_closed_buffer_takes_nothing_and_counts_nothing() {
-        let intake = IngestBuffer::new(0, 1000);
-        intake.close();
+        let buffer = IngestBuffer::new(0, 1000);
+        buffer.close();
         assert_eq!(
-            push(&intake, RecordClass::Start, "x"),
+            push(&buffer, RecordClass::Start, "x"),
             Err(PushError::Closed)
         );
         assert_eq!(
-            (intake.sequence(), intake.dropped()),
+            (buffer.next_number(), buffer.dropped()),
             (0, Dropped::default())
         );
     }
 
     #[test]
     fn a_caller_who_gives_up_leaves_nothing_behind() {
-        let intake = IngestBuffer::new(0, 1000);
-        let (one, mut two) = (intake.ticket(), intake.ticket());
+        let buffer = IngestBuffer::new(0, 1000);
+        let (one, mut two) = (buffer.pending_ack(), buffer.pending_ack());
         drop(one);
         let id = EventId::new(
             "k3x9q2a7".parse().unwrap(),
             crate::wire::id::Sequence::new(1),
         );
-        intake.redeem(two.number, Some(id));
-        assert_eq!(lock(&intake.tickets).len(), 0);
-        assert_eq!(two.answer.try_recv(), Ok(id));
+        buffer.resolve_ack(two.number, Some(id));
+        assert_eq!(lock(&buffer.acks).len(), 0);
+        assert_eq!(two.receiver.try_recv(), Ok(id));
     }
 }

@@ -12,7 +12,7 @@ pub(crate) const ENCODED: u8 = 0;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope<'a> {
     /// Answered with the event's id; 0 when nobody asks.
-    pub(crate) ticket: u64,
+    pub(crate) ack: u64,
     pub(crate) name: &'a str,
     pub(crate) key: Option<StreamKey>,
     pub(crate) pin: Pin,
@@ -30,7 +30,7 @@ impl Envelope<'_> {
             Pin::Close(token) => (2, token),
         };
         room.bytes(&[ENCODED])?;
-        room.bytes(&self.ticket.to_le_bytes())?;
+        room.bytes(&self.ack.to_le_bytes())?;
         room.bytes(&[if self.once { kind | ONCE } else { kind }])?;
         room.bytes(&token.to_le_bytes())?;
         let key = self.key.as_ref().map_or(&[][..], StreamKey::as_bytes);
@@ -49,7 +49,7 @@ pub(crate) fn unpack(record: &[u8]) -> Option<(Envelope<'_>, &[u8])> {
     if kind != ENCODED {
         return None;
     }
-    let (ticket, rest) = rest.split_first_chunk::<8>()?;
+    let (ack, rest) = rest.split_first_chunk::<8>()?;
     let (&pin, rest) = rest.split_first()?;
     let (token, rest) = rest.split_first_chunk::<8>()?;
     let token = u64::from_le_bytes(*token);
@@ -65,7 +65,7 @@ pub(crate) fn unpack(record: &[u8]) -> Option<(Envelope<'_>, &[u8])> {
     };
     let name = std::str::from_utf8(name).ok()?;
     let envelope = Envelope {
-        ticket: u64::from_le_bytes(*ticket),
+        ack: u64::from_le_bytes(*ack),
         name,
         key: StreamKey::new(key).ok(),
         pin,

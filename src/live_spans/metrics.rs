@@ -74,8 +74,8 @@ impl LiveSpans {
             .with_callback(move |observer| {
                 if let Some(parts) = processed.parts() {
                     observer.observe(parts.tally.ended(), &processed.component);
-                    observer.observe(parts.engine.intake.ends_refused(), &failed);
-                    observer.observe(parts.engine.intake.ends_late(), &late);
+                    observer.observe(parts.runtime.buffer.ends_rejected(), &failed);
+                    observer.observe(parts.runtime.buffer.ends_late(), &late);
                 }
             })
             .build();
@@ -88,7 +88,10 @@ impl LiveSpans {
             )
             .with_callback(move |observer| {
                 if let Some(parts) = size.parts() {
-                    observer.observe(signed(parts.engine.intake.waiting()), &size.component);
+                    observer.observe(
+                        signed(parts.runtime.buffer.pending_records()),
+                        &size.component,
+                    );
                 }
             })
             .build();
@@ -101,7 +104,7 @@ impl LiveSpans {
             )
             .with_callback(move |observer| {
                 if let Some(parts) = capacity.parts() {
-                    let events = parts.engine.intake.events_max() as u64;
+                    let events = parts.runtime.buffer.events_max() as u64;
                     observer.observe(signed(events), &capacity.component);
                 }
             })

@@ -253,19 +253,19 @@ impl LiveSpansBuilder {
         let store = self
             .store
             .unwrap_or_else(|| Arc::new(MemoryEventStore::with_retention(retention)));
-        let hold = Arc::new(ProcessingDelay::default());
-        let mounts = Arc::new(Mounts::new(Arc::clone(&hold)));
+        let processing_delay = Arc::new(ProcessingDelay::default());
+        let mounts = Arc::new(Mounts::new(Arc::clone(&processing_delay)));
         let index = Arc::new(TraceIndex::default());
         let processes = Arc::new(Processes::default());
         let marks = Arc::new(Marks::default());
         let tally = Arc::new(Tally::default());
         let settings = WorkerSettings {
             on_thread: Arc::new(suppress_telemetry),
-            hold,
-            tell: Some(Arc::new(diagnostics::tell)),
+            processing_delay,
+            on_diagnostic: Some(Arc::new(diagnostics::report)),
             ..self.settings
         };
-        let engine = LogRuntime::start(store, settings, |log| {
+        let runtime = LogRuntime::start(store, settings, |log| {
             let hidden = Hidden::new(Arc::clone(&mounts));
             SpanTranslator::new(
                 log,
@@ -277,11 +277,11 @@ impl LiveSpansBuilder {
             .redacting(self.redaction)
             .counting(Arc::clone(&tally))
         })?;
-        let engine = Arc::new(engine);
-        let target = SseTarget::from_engine(Arc::clone(&engine));
+        let runtime = Arc::new(runtime);
+        let target = SseTarget::from_runtime(Arc::clone(&runtime));
         let parts = Arc::new(ProcessorParts {
             number: shared::next_number(),
-            engine,
+            runtime,
             processes,
             filter: self.filter,
             marks,
@@ -393,27 +393,27 @@ impl LiveSpans {
     ) -> Response<SseBody> {
         let resume = resume_point(headers, uri);
         let response = self.respond_until_end(trace, resume, OpenGlobalEvents::default());
-        response.map(|body| body.seen_through(view.sight()))
+        response.map(|body| body.with_projection(view.sight()))
     }
 
     pub(crate) fn respond_until_end(
         &self,
         trace: TraceId,
         resume: ResumePoint,
-        standing: OpenGlobalEvents,
+        open_global_events: OpenGlobalEvents,
     ) -> Response<SseBody> {
         let id = trace.to_bytes();
         let log = self.log();
         if log.is_shared() || (log.store.shared_tail().is_none() && !self.shared.index.knows(&id)) {
-            return self.respond_until_read_end(trace, resume, standing);
+            return self.respond_until_read_end(trace, resume, open_global_events);
         }
         let start = log.resolve(resume);
         let resumed = !matches!(resume, ResumePoint::Retained | ResumePoint::Live);
-        if resumed && !start.unknown && self.shared.index.is_complete(id, start.after) {
+        if resumed && !start.is_unknown && self.shared.index.is_complete(id, start.after) {
             return SseBody::no_content();
         }
         let options = Subscribe::to(trace.stream_key()).resume(resume);
-        let reader = options.standing(standing).reader(log);
+        let reader = options.open_global_events(open_global_events).reader(log);
         let complete = Indexed {
             index: Arc::clone(&self.shared.index),
             id,
@@ -432,7 +432,7 @@ impl LiveSpans {
         &self,
         trace: TraceId,
         resume: ResumePoint,
-        standing: OpenGlobalEvents,
+        open_global_events: OpenGlobalEvents,
     ) -> Response<SseBody> {
         let log = self.log();
         let bound = if log.is_shared() {
@@ -446,11 +446,11 @@ impl LiveSpans {
             ResumePoint::Live => log.head(),
             _ => start.after,
         };
-        let mut options = Subscribe::to(trace.stream_key()).standing(standing);
-        if start.unknown {
+        let mut options = Subscribe::to(trace.stream_key()).open_global_events(open_global_events);
+        if start.is_unknown {
             options = options.resume(ResumePoint::Unreadable);
         } else if !is_fresh {
-            options = options.told(had);
+            options = options.gaps_reported_until(had);
         }
         let complete = Folded {
             fold: Fold::default(),
@@ -504,7 +504,7 @@ impl LiveSpans {
     /// When the store did not answer in time; the log then ends by itself when it does.
     pub fn shutdown(&self) -> Result<(), Error> {
         let result = self.shared.target.shutdown(SHUTDOWN_TIMEOUT);
-        if self.shared.parts.intake().is_forked() {
+        if self.shared.parts.buffer().is_forked() {
             // The servers are the other process's.
             return result;
         }
@@ -516,7 +516,7 @@ impl LiveSpans {
     }
 
     pub(crate) fn log(&self) -> &Arc<Log> {
-        &self.shared.parts.engine.log
+        &self.shared.parts.runtime.log
     }
 }
 

@@ -55,7 +55,7 @@ impl BlockStreams {
     }
 
     /// With no more memory than it needs.
-    fn fitted(mut self) -> Self {
+    fn shrunk_to_fit(mut self) -> Self {
         self.all.shrink_to_fit();
         self.keys.shrink_to_fit();
         self
@@ -63,10 +63,10 @@ impl BlockStreams {
 
     fn get(&self, stream: u32) -> Option<(StreamSlot, &[u8])> {
         let place = (stream as usize).checked_sub(1)?;
-        let named = self.all.get(place)?;
+        let stream = self.all.get(place)?;
         let before = place.checked_sub(1).and_then(|before| self.all.get(before));
         let start = before.map_or(0, |before| before.end as usize);
-        Some((named.slot, self.keys.get(start..named.end as usize)?))
+        Some((stream.slot, self.keys.get(start..stream.end as usize)?))
     }
 }
 
@@ -115,13 +115,13 @@ impl BlockBuilder {
         self.bytes.len()
     }
 
-    /// Says that the block has events of a stream; returns by what [`Self::belongs_to`] knows it.
-    pub(crate) fn name(&mut self, slot: StreamSlot, key: &StreamKey) -> u32 {
+    /// Says that the block has events of a stream; returns by what [`Self::set_stream`] knows it.
+    pub(crate) fn add_stream(&mut self, slot: StreamSlot, key: &StreamKey) -> u32 {
         self.streams.add(slot, key.as_bytes())
     }
 
     /// Says to which of the named streams the event at this place belongs.
-    pub(crate) fn belongs_to(&mut self, place: usize, stream: u32) {
+    pub(crate) fn set_stream(&mut self, place: usize, stream: u32) {
         if let Some(entry) = self.entries.get_mut(place) {
             entry.stream = stream;
         }
@@ -157,19 +157,19 @@ impl BlockBuilder {
             sequence,
             &event.payload,
         );
-        let stream = key.map_or(0, |key| self.name(StreamSlot::NONE, &key));
+        let stream = key.map_or(0, |key| self.add_stream(StreamSlot::NONE, &key));
         self.finish_entry(sequence, head, None, stream);
     }
 
     /// Appends retained events.
-    pub(crate) fn push_slice(&mut self, slice: &Slice, places: &mut Map<StreamSlot, u32>) {
+    pub(crate) fn push_slice(&mut self, slice: &Slice, streams_by_slot: &mut Map<StreamSlot, u32>) {
         for event in slice.events() {
             self.bytes.extend_from_slice(event.text());
             let entry = event.entry;
             let head = (entry.head > 0).then_some(usize::from(entry.head));
             let stream = event.stream().map_or(0, |(slot, key)| {
                 let add = || self.streams.add(slot, key);
-                *places.entry(slot).or_insert_with(add)
+                *streams_by_slot.entry(slot).or_insert_with(add)
             });
             self.finish_entry(event.sequence, head, event.opens(), stream);
         }
@@ -212,7 +212,7 @@ impl BlockBuilder {
             },
             bytes: Bytes::from(bytes),
             entries: self.entries.into_boxed_slice(),
-            streams: self.streams.fitted(),
+            streams: self.streams.shrunk_to_fit(),
             tokens: self.tokens.into_boxed_slice(),
             created,
         }
@@ -285,7 +285,7 @@ impl<'a> BlockEvent<'a> {
     }
 
     /// Whether it belongs to every stream.
-    pub(crate) fn is_keyless(&self) -> bool {
+    pub(crate) fn is_global(&self) -> bool {
         self.entry.stream == 0
     }
 

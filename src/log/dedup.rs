@@ -29,12 +29,12 @@ pub(crate) struct KeptEvents {
 }
 
 /// The places of the batch whose events are kept already, or stand in it twice: `kept` knows what is kept.
-pub(crate) fn repeated<E>(
+pub(crate) fn duplicates<E>(
     batch: &Batch,
     mut kept: impl FnMut(&StreamKey, u64) -> Result<KeptEvents, E>,
 ) -> Result<Vec<usize>, E> {
     let mut here: HashSet<(TokenKey, bool)> = HashSet::new();
-    let mut repeated = Vec::new();
+    let mut duplicates = Vec::new();
     for (index, record) in batch.iter().enumerate() {
         let Some((place, closes)) = token(&record) else {
             continue;
@@ -44,12 +44,12 @@ pub(crate) fn repeated<E>(
         let is_opened = kept.opening || here.contains(&(place, false));
         // A start must never come after its own end, even where the first start is gone.
         if is_closed || (!closes && is_opened) {
-            repeated.push(index);
+            duplicates.push(index);
         } else {
             here.insert((place, closes));
         }
     }
-    Ok(repeated)
+    Ok(duplicates)
 }
 
 /// All such events that are kept.
@@ -71,7 +71,7 @@ fn token(record: &BatchRecord<'_>) -> Option<(TokenKey, bool)> {
 
 impl DedupIndex {
     /// The places of the batch whose events are kept already, or stand in it twice.
-    pub(crate) fn repeated(&self, batch: &Batch) -> Vec<usize> {
+    pub(crate) fn duplicates(&self, batch: &Batch) -> Vec<usize> {
         let kept = |key: &StreamKey, token| {
             let places = self.kept.get(&(*key, token)).copied().unwrap_or_default();
             Ok::<_, Infallible>(KeptEvents {
@@ -79,12 +79,12 @@ impl DedupIndex {
                 closing: places.closing.is_some(),
             })
         };
-        let Ok(repeated) = repeated(batch, kept);
-        repeated
+        let Ok(duplicates) = duplicates(batch, kept);
+        duplicates
     }
 
     /// Notes that the event is kept under this sequence.
-    pub(crate) fn keep(&mut self, record: &BatchRecord<'_>, sequence: u64) {
+    pub(crate) fn insert(&mut self, record: &BatchRecord<'_>, sequence: u64) {
         let Some((place, closes)) = token(record) else {
             return;
         };
@@ -146,38 +146,44 @@ mod tests {
         batch
     }
 
-    fn keep(once: &mut DedupIndex, first: u64, events: &[&str]) {
+    fn keep(dedup: &mut DedupIndex, first: u64, events: &[&str]) {
         for (record, sequence) in batch(events).iter().zip(first..) {
-            once.keep(&record, sequence);
+            dedup.insert(&record, sequence);
         }
     }
 
     #[test]
     fn the_first_start_and_the_first_end_are_kept_and_no_other() {
-        let mut once = DedupIndex::default();
+        let mut dedup = DedupIndex::default();
         let events = ["o7", "o7", "O7", "c7", "o7", "c7", "C7", "o8"];
-        assert_eq!(once.repeated(&batch(&events)), [1, 4, 5]);
-        keep(&mut once, 1, &["o7", "c7"]);
-        assert_eq!(once.repeated(&batch(&["o7", "c7", "c8", "c8"])), [0, 1, 3]);
+        assert_eq!(dedup.duplicates(&batch(&events)), [1, 4, 5]);
+        keep(&mut dedup, 1, &["o7", "c7"]);
+        assert_eq!(
+            dedup.duplicates(&batch(&["o7", "c7", "c8", "c8"])),
+            [0, 1, 3]
+        );
     }
 
     #[test]
     fn a_start_does_not_come_back_after_its_end() {
-        let mut once = DedupIndex::default();
-        keep(&mut once, 1, &["o7", "c7"]);
-        once.forget(1);
-        assert_eq!(once.repeated(&batch(&["o7"])), [0]);
-        once.forget(2);
-        assert_eq!(once.repeated(&batch(&["o7"])), [0; 0]);
+        let mut dedup = DedupIndex::default();
+        keep(&mut dedup, 1, &["o7", "c7"]);
+        dedup.forget(1);
+        assert_eq!(dedup.duplicates(&batch(&["o7"])), [0]);
+        dedup.forget(2);
+        assert_eq!(dedup.duplicates(&batch(&["o7"])), [0; 0]);
     }
 
     #[test]
     fn what_is_forgotten_leaves_nothing_behind() {
-        let mut once = DedupIndex::default();
-        keep(&mut once, 1, &["o7", "c7", "o8", "O9"]);
+        let mut dedup = DedupIndex::default();
+        keep(&mut dedup, 1, &["o7", "c7", "o8", "O9"]);
         for sequence in 1..=4 {
-            once.forget(sequence);
+            dedup.forget(sequence);
         }
-        assert!(once.kept.is_empty() && once.places.is_empty(), "{once:?}");
+        assert!(
+            dedup.kept.is_empty() && dedup.places.is_empty(),
+            "{dedup:?}"
+        );
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         sync::{
             Mutex, StaticCounter,
             atomic::{AtomicBool, Ordering},
-            guard, lock,
+            catch_panic, lock,
         },
     },
 };
@@ -38,16 +38,16 @@ struct StreamEntry {
     /// The first sequence that this entry can know of: an earlier entry of the same stream may have been forgotten.
     since: u64,
     /// Sequences of the retained events, ascending.
-    positions: SequenceList,
+    sequences: SequenceList,
     /// The block that named it last, by its first event, and where in that block's names.
-    named: (u64, u32),
+    block_stream: (u64, u32),
     /// Opening events that wait for their closing one: while there are any, the stream is held.
     open: u32,
     /// Whether it is in the list of those to wake at the next publication.
-    touched: bool,
+    dirty: bool,
     evicted: EvictedCount,
     /// Of few streams.
-    waiters: Option<Box<StreamWakers>>,
+    wake_flags: Option<Box<StreamWakers>>,
 }
 
 #[derive(Debug, Default)]
@@ -58,17 +58,17 @@ impl StreamEntry {
         Self {
             name: InlineKey::of(id),
             since,
-            positions: SequenceList::default(),
-            named: (0, 0),
+            sequences: SequenceList::default(),
+            block_stream: (0, 0),
             open: 0,
-            touched: false,
+            dirty: false,
             evicted: EvictedCount::default(),
-            waiters: None,
+            wake_flags: None,
         }
     }
 
     fn is_held(&self) -> bool {
-        !self.positions.is_empty() || self.open > 0
+        !self.sequences.is_empty() || self.open > 0
     }
 
     /// How many events of the stream in `after + 1..=to` retention took; `None` when not known.
@@ -76,7 +76,7 @@ impl StreamEntry {
         if after.saturating_add(1) < self.since {
             return None;
         }
-        self.evicted.within(after, to)
+        self.evicted.count_in(after, to)
     }
 }
 
@@ -173,7 +173,7 @@ impl SequenceList {
     }
 
     /// The first ones in `after + 1..=upto`, at most `limit`.
-    fn within(&self, after: u64, upto: u64, limit: usize, found: &mut Vec<u64>) {
+    fn range_into(&self, after: u64, upto: u64, limit: usize, found: &mut Vec<u64>) {
         let wanted = |one: &&u64| **one <= upto;
         match self {
             Self::Few(length, few) => {
@@ -207,7 +207,7 @@ impl EvictedCount {
     }
 
     /// How many of them are in `after + 1..=to`; `None` when only some are, as their places are not kept.
-    pub(crate) fn within(self, after: u64, to: u64) -> Option<u64> {
+    pub(crate) fn count_in(self, after: u64, to: u64) -> Option<u64> {
         if self.count == 0 || self.last <= after || to < self.first {
             Some(0)
         } else if after < self.first && self.last <= to {
@@ -223,7 +223,7 @@ impl EvictedCount {
 /// of what they cost.
 #[derive(Debug, Default)]
 struct EntrySlab {
-    pieces: Vec<Vec<Option<StreamEntry>>>,
+    chunks: Vec<Vec<Option<StreamEntry>>>,
     free: Vec<u32>,
     count: usize,
 }
@@ -233,47 +233,47 @@ const CHUNK: usize = 256;
 
 impl EntrySlab {
     fn get(&self, StreamSlot(slot): StreamSlot) -> Option<&StreamEntry> {
-        let piece = self.pieces.get(slot as usize / CHUNK)?;
-        piece.get(slot as usize % CHUNK)?.as_ref()
+        let chunk = self.chunks.get(slot as usize / CHUNK)?;
+        chunk.get(slot as usize % CHUNK)?.as_ref()
     }
 
     fn get_mut(&mut self, StreamSlot(slot): StreamSlot) -> Option<&mut StreamEntry> {
-        let piece = self.pieces.get_mut(slot as usize / CHUNK)?;
-        piece.get_mut(slot as usize % CHUNK)?.as_mut()
+        let chunk = self.chunks.get_mut(slot as usize / CHUNK)?;
+        chunk.get_mut(slot as usize % CHUNK)?.as_mut()
     }
 
     fn insert(&mut self, stream: StreamEntry) -> StreamSlot {
         self.count += 1;
         if let Some(slot) = self.free.pop() {
-            let piece = self.pieces.get_mut(slot as usize / CHUNK);
-            if let Some(place) = piece.and_then(|piece| piece.get_mut(slot as usize % CHUNK)) {
+            let chunk = self.chunks.get_mut(slot as usize / CHUNK);
+            if let Some(place) = chunk.and_then(|chunk| chunk.get_mut(slot as usize % CHUNK)) {
                 *place = Some(stream);
             }
             return StreamSlot(slot);
         }
-        if self.pieces.last().is_none_or(|piece| piece.len() == CHUNK) {
-            self.pieces.push(Vec::with_capacity(CHUNK));
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
         }
-        let before = (self.pieces.len() - 1) * CHUNK;
-        let Some(piece) = self.pieces.last_mut() else {
+        let before = (self.chunks.len() - 1) * CHUNK;
+        let Some(chunk) = self.chunks.last_mut() else {
             return StreamSlot::NONE;
         };
-        piece.push(Some(stream));
+        chunk.push(Some(stream));
         // Their number is bounded by retention and readers, far below.
-        StreamSlot(u32::try_from(before + piece.len() - 1).unwrap_or(u32::MAX))
+        StreamSlot(u32::try_from(before + chunk.len() - 1).unwrap_or(u32::MAX))
     }
 
     fn remove(&mut self, StreamSlot(slot): StreamSlot) {
-        let piece = self.pieces.get_mut(slot as usize / CHUNK);
-        if let Some(place) = piece.and_then(|piece| piece.get_mut(slot as usize % CHUNK))
+        let chunk = self.chunks.get_mut(slot as usize / CHUNK);
+        if let Some(place) = chunk.and_then(|chunk| chunk.get_mut(slot as usize % CHUNK))
             && place.take().is_some()
         {
             self.count -= 1;
             self.free.push(slot);
         }
         if self.count == 0 {
-            self.pieces.truncate(1);
-            self.pieces.iter_mut().for_each(Vec::clear);
+            self.chunks.truncate(1);
+            self.chunks.iter_mut().for_each(Vec::clear);
             self.free = Vec::new();
         }
     }
@@ -291,7 +291,7 @@ pub(crate) struct StreamIndex {
     /// How many streams are held.
     held: usize,
     /// Streams that are waited for and have events which are not published yet.
-    touched: Vec<StreamSlot>,
+    dirty: Vec<StreamSlot>,
 }
 
 impl StreamIndex {
@@ -302,7 +302,7 @@ impl StreamIndex {
             entries: EntrySlab::default(),
             newest,
             held: 0,
-            touched: Vec::new(),
+            dirty: Vec::new(),
         }
     }
 
@@ -323,7 +323,7 @@ impl StreamIndex {
     }
 
     /// The place of a stream, which is made when it is not there yet, and then knows of events from `since` on.
-    fn find_or_make(&mut self, id: &StreamKey, since: u64) -> StreamSlot {
+    fn find_or_insert(&mut self, id: &StreamKey, since: u64) -> StreamSlot {
         let hash = self.hashing.hash_one(id.as_bytes());
         let Self {
             table,
@@ -353,21 +353,21 @@ impl StreamIndex {
         let slot = if self.has_name(last, id) {
             last
         } else {
-            self.find_or_make(id, sequence)
+            self.find_or_insert(id, sequence)
         };
         if let Some(stream) = self.entries.get_mut(slot) {
             self.held += usize::from(!stream.is_held());
-            stream.positions.push(sequence);
-            if stream.waiters.is_some() && !stream.touched {
-                stream.touched = true;
-                self.touched.push(slot);
+            stream.sequences.push(sequence);
+            if stream.wake_flags.is_some() && !stream.dirty {
+                stream.dirty = true;
+                self.dirty.push(slot);
             }
         }
         slot
     }
 
     /// Where the block that begins with the event `first` names the stream; `name` names it if it does not yet.
-    pub(crate) fn name_in(
+    pub(crate) fn stream_in_block(
         &mut self,
         slot: StreamSlot,
         first: u64,
@@ -376,10 +376,10 @@ impl StreamIndex {
         let Some(stream) = self.entries.get_mut(slot) else {
             return name();
         };
-        if stream.named.0 != first {
-            stream.named = (first, name());
+        if stream.block_stream.0 != first {
+            stream.block_stream = (first, name());
         }
-        stream.named.1
+        stream.block_stream.1
     }
 
     pub(crate) fn opened(&mut self, slot: StreamSlot) {
@@ -400,7 +400,7 @@ impl StreamIndex {
     }
 
     /// Sequences in `after + 1..=upto`, at most `limit`.
-    pub(crate) fn positions(
+    pub(crate) fn sequences(
         &self,
         id: &StreamKey,
         after: u64,
@@ -409,7 +409,7 @@ impl StreamIndex {
     ) -> Vec<u64> {
         let mut found = Vec::new();
         if let Some(stream) = self.get(id) {
-            stream.positions.within(after, upto, limit, &mut found);
+            stream.sequences.range_into(after, upto, limit, &mut found);
         }
         found
     }
@@ -420,12 +420,12 @@ impl StreamIndex {
     }
 
     /// Whether the stream has or had events here.
-    pub(crate) fn know(&self, id: &StreamKey) -> bool {
+    pub(crate) fn knows(&self, id: &StreamKey) -> bool {
         let stream = self.get(id);
         stream.is_some_and(|stream| stream.is_held() || stream.evicted.count > 0)
     }
 
-    pub(crate) fn hold(&self, id: &StreamKey) -> bool {
+    pub(crate) fn holds_events(&self, id: &StreamKey) -> bool {
         self.get(id).is_some_and(StreamEntry::is_held)
     }
 
@@ -434,7 +434,7 @@ impl StreamIndex {
         let Some(stream) = self.entries.get_mut(slot) else {
             return false;
         };
-        if !stream.positions.pop(sequence) {
+        if !stream.sequences.pop(sequence) {
             return false;
         }
         stream.evicted.add(sequence);
@@ -451,7 +451,7 @@ impl StreamIndex {
         let Some(stream) = self.entries.get(slot) else {
             return;
         };
-        if stream.is_held() || stream.waiters.is_some() {
+        if stream.is_held() || stream.wake_flags.is_some() {
             return;
         }
         let hash = self.hashing.hash_one(stream.name.bytes());
@@ -466,52 +466,57 @@ impl StreamIndex {
 
     /// Joins the waiters of a stream, of which events up to `published` are. The entry of a stream that holds no event lives
     /// as long as its waiters.
-    pub(crate) fn join(&mut self, id: &StreamKey, waiter: &Arc<WakeFlag>, published: u64) {
-        let slot = self.find_or_make(id, self.newest + 1);
+    pub(crate) fn join(&mut self, id: &StreamKey, wake_flag: &Arc<WakeFlag>, published: u64) {
+        let slot = self.find_or_insert(id, self.newest + 1);
         let Some(stream) = self.entries.get_mut(slot) else {
             return;
         };
-        let waiters = stream.waiters.get_or_insert_default();
-        waiters.0.push(Arc::clone(waiter));
+        let wake_flags = stream.wake_flags.get_or_insert_default();
+        wake_flags.0.push(Arc::clone(wake_flag));
         // What is to be published next rings for those, too, who came after it was appended.
-        if !stream.touched && stream.positions.last() > Some(published) {
-            stream.touched = true;
-            self.touched.push(slot);
+        if !stream.dirty && stream.sequences.last() > Some(published) {
+            stream.dirty = true;
+            self.dirty.push(slot);
         }
     }
 
-    pub(crate) fn leave(&mut self, id: &StreamKey, waiter: &Arc<WakeFlag>) {
+    pub(crate) fn leave(&mut self, id: &StreamKey, wake_flag: &Arc<WakeFlag>) {
         let Some(slot) = self.find(id) else {
             return;
         };
         if let Some(stream) = self.entries.get_mut(slot) {
-            if let Some(waiters) = &mut stream.waiters {
-                waiters.0.retain(|one| !Arc::ptr_eq(one, waiter));
+            if let Some(wake_flags) = &mut stream.wake_flags {
+                wake_flags.0.retain(|one| !Arc::ptr_eq(one, wake_flag));
             }
-            stream.waiters.take_if(|waiters| waiters.0.is_empty());
+            stream
+                .wake_flags
+                .take_if(|wake_flags| wake_flags.0.is_empty());
         }
         self.forget(slot);
     }
 
     /// Who waits for the stream.
-    pub(crate) fn waiters(&self, id: &StreamKey) -> Vec<Arc<WakeFlag>> {
-        let waiters = self.get(id).and_then(|stream| stream.waiters.as_ref());
-        waiters.map_or_else(Vec::new, |waiters| waiters.0.clone())
+    pub(crate) fn wake_flags(&self, id: &StreamKey) -> Vec<Arc<WakeFlag>> {
+        let wake_flags = self.get(id).and_then(|stream| stream.wake_flags.as_ref());
+        wake_flags.map_or_else(Vec::new, |wake_flags| wake_flags.0.clone())
     }
 
     /// Who waits for streams that have events since the last call.
-    pub(crate) fn take_touched(&mut self) -> Vec<Arc<WakeFlag>> {
-        let mut waiters = Vec::new();
-        for slot in self.touched.drain(..) {
+    pub(crate) fn take_dirty(&mut self) -> Vec<Arc<WakeFlag>> {
+        let mut wake_flags = Vec::new();
+        for slot in self.dirty.drain(..) {
             // The last of them may have left, and another stream be there.
             if let Some(stream) = self.entries.get_mut(slot)
-                && std::mem::take(&mut stream.touched)
+                && std::mem::take(&mut stream.dirty)
             {
-                let waiting = stream.waiters.iter().flat_map(|waiters| &waiters.0);
-                waiters.extend(waiting.map(Arc::clone));
+                let waiting = stream
+                    .wake_flags
+                    .iter()
+                    .flat_map(|wake_flags| &wake_flags.0);
+                wake_flags.extend(waiting.map(Arc::clone));
             }
         }
-        waiters
+        wake_flags
     }
 
     pub(crate) fn held(&self) -> usize {
@@ -524,18 +529,18 @@ impl StreamIndex {
 pub(crate) struct WakeSet(Mutex<BTreeMap<u64, Arc<WakeFlag>>>);
 
 impl WakeSet {
-    pub(crate) fn join(&self, waiter: &Arc<WakeFlag>) {
-        lock(&self.0).insert(waiter.number, Arc::clone(waiter));
+    pub(crate) fn join(&self, wake_flag: &Arc<WakeFlag>) {
+        lock(&self.0).insert(wake_flag.number, Arc::clone(wake_flag));
     }
 
-    pub(crate) fn leave(&self, waiter: &Arc<WakeFlag>) {
-        lock(&self.0).remove(&waiter.number);
+    pub(crate) fn leave(&self, wake_flag: &Arc<WakeFlag>) {
+        lock(&self.0).remove(&wake_flag.number);
     }
 
     pub(crate) fn wake(&self) {
-        let waiters: Vec<Arc<WakeFlag>> = lock(&self.0).values().map(Arc::clone).collect();
-        for waiter in waiters {
-            waiter.wake();
+        let wake_flags: Vec<Arc<WakeFlag>> = lock(&self.0).values().map(Arc::clone).collect();
+        for wake_flag in wake_flags {
+            wake_flag.wake();
         }
     }
 }
@@ -545,7 +550,7 @@ impl WakeSet {
 pub(crate) struct WakeFlag {
     /// Later ones have higher numbers.
     number: u64,
-    rung: AtomicBool,
+    notified: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -554,7 +559,7 @@ impl Default for WakeFlag {
         static NEXT: StaticCounter = StaticCounter::new(0);
         Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
-            rung: AtomicBool::default(),
+            notified: AtomicBool::default(),
             waker: Mutex::default(),
         }
     }
@@ -563,18 +568,18 @@ impl Default for WakeFlag {
 impl WakeFlag {
     /// Rings the bell. Rings that nobody answered yet are one.
     pub(crate) fn wake(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
+        if !self.notified.swap(true, Ordering::AcqRel) {
             let waker = lock(&self.waker).take();
             if let Some(waker) = waker {
                 // What panics in it is its own reader's mistake: others are still to be woken, and the log to go on.
-                guard(|| waker.wake());
+                catch_panic(|| waker.wake());
             }
         }
     }
 
     /// Ready when the bell rang since it was last answered. The caller looks at the log after a ring, never before
     /// it asked here, so no ring is lost.
-    pub(crate) fn poll_rung(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_notified(&self, cx: &Context<'_>) -> Poll<()> {
         {
             let mut waker = lock(&self.waker);
             match &mut *waker {
@@ -582,7 +587,7 @@ impl WakeFlag {
                 none => *none = Some(cx.waker().clone()),
             }
         }
-        if self.rung.swap(false, Ordering::AcqRel) {
+        if self.notified.swap(false, Ordering::AcqRel) {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -613,7 +618,7 @@ mod tests {
         let (one, two) = (Arc::new(WakeFlag::default()), Arc::new(WakeFlag::default()));
         keys.join(&id("a"), &one, 0);
         keys.join(&id("a"), &two, 0);
-        assert!(!keys.know(&id("a")));
+        assert!(!keys.knows(&id("a")));
         keys.leave(&id("a"), &one);
         assert_eq!(keys.counts(), (1, 1));
         keys.leave(&id("a"), &two);
@@ -623,11 +628,11 @@ mod tests {
     #[test]
     fn a_stream_with_events_outlives_its_readers_and_goes_with_its_last_event() {
         let mut keys = StreamIndex::new(0);
-        let waiter = Arc::new(WakeFlag::default());
-        keys.join(&id("a"), &waiter, 0);
+        let wake_flag = Arc::new(WakeFlag::default());
+        keys.join(&id("a"), &wake_flag, 0);
         let slot = keys.push(&id("a"), 1, StreamSlot::NONE);
         assert_eq!((keys.find(&id("a")), keys.held()), (Some(slot), 1));
-        keys.leave(&id("a"), &waiter);
+        keys.leave(&id("a"), &wake_flag);
         assert_eq!(keys.counts(), (1, 1));
         assert!(keys.evict(slot, 1));
         assert_eq!((keys.counts(), keys.held()), ((0, 0), 0));
@@ -641,11 +646,11 @@ mod tests {
         keys.push(&id("a"), 1, StreamSlot::NONE);
         keys.push(&id("b"), 2, StreamSlot::NONE);
         keys.join(&id("b"), &late, 0);
-        let touched = keys.take_touched();
-        assert_eq!(touched.len(), 2);
-        assert!(Arc::ptr_eq(&touched[0], &early) && Arc::ptr_eq(&touched[1], &late));
+        let dirty = keys.take_dirty();
+        assert_eq!(dirty.len(), 2);
+        assert!(Arc::ptr_eq(&dirty[0], &early) && Arc::ptr_eq(&dirty[1], &late));
         keys.join(&id("b"), &early, 2);
-        assert_eq!(keys.take_touched().len(), 0, "it can see the event");
+        assert_eq!(keys.take_dirty().len(), 0, "it can see the event");
     }
 
     #[test]
@@ -666,20 +671,20 @@ mod tests {
             }
         }
         for number in 4 * held + 1..=5 * held {
-            assert_eq!(keys.positions(&name(number), 0, u64::MAX, 2), [number]);
+            assert_eq!(keys.sequences(&name(number), 0, u64::MAX, 2), [number]);
         }
-        let pieces = keys.entries.pieces.len();
-        assert!(pieces <= 5, "{pieces}");
+        let chunks = keys.entries.chunks.len();
+        assert!(chunks <= 5, "{chunks}");
         for number in 4 * held + 1..=5 * held {
             let slot = keys.find(&name(number)).unwrap();
             assert!(keys.evict(slot, number));
         }
-        assert_eq!((keys.counts(), keys.entries.pieces.len()), ((0, 0), 1));
+        assert_eq!((keys.counts(), keys.entries.chunks.len()), ((0, 0), 1));
     }
 
     #[test]
     fn positions_are_the_same_however_many_there_are() {
-        let mut positions = SequenceList::default();
+        let mut sequences = SequenceList::default();
         let mut model = VecDeque::new();
         for step in 1..=200_u64 {
             // More come than go in the first half, and fewer in the second.
@@ -689,28 +694,28 @@ mod tests {
                 step % 3 == 0
             };
             if comes {
-                positions.push(step);
+                sequences.push(step);
                 model.push_back(step);
             } else if let Some(first) = model.pop_front() {
-                assert!(!positions.pop(first + 1));
-                assert!(positions.pop(first));
+                assert!(!sequences.pop(first + 1));
+                assert!(sequences.pop(first));
             }
             let mut found = Vec::new();
-            positions.within(step / 2, step - 1, 3, &mut found);
+            sequences.range_into(step / 2, step - 1, 3, &mut found);
             let wanted = model
                 .iter()
                 .filter(|one| (step / 2 + 1..step).contains(*one));
             let wanted: Vec<u64> = wanted.take(3).copied().collect();
             assert_eq!(found, wanted, "{step}");
-            assert_eq!(positions.last(), model.back().copied());
-            assert_eq!(positions.is_empty(), model.is_empty());
+            assert_eq!(sequences.last(), model.back().copied());
+            assert_eq!(sequences.is_empty(), model.is_empty());
         }
     }
 
     #[test]
     fn a_loss_is_known_exactly_or_not_at_all() {
         let mut evicted = EvictedCount::default();
-        assert_eq!(evicted.within(0, 100), Some(0));
+        assert_eq!(evicted.count_in(0, 100), Some(0));
         for sequence in [10, 20, 30] {
             evicted.add(sequence);
         }
@@ -725,16 +730,16 @@ mod tests {
             ((30, 99), Some(0)),
         ];
         for ((after, to), lost) in cases {
-            assert_eq!(evicted.within(after, to), lost, "{after} to {to}");
+            assert_eq!(evicted.count_in(after, to), lost, "{after} to {to}");
         }
     }
 
     #[test]
     fn an_entry_does_not_answer_for_the_time_before_it_was_made() {
         let mut keys = StreamIndex::new(0);
-        let waiter = Arc::new(WakeFlag::default());
+        let wake_flag = Arc::new(WakeFlag::default());
         let slot = keys.push(&id("a"), 5, StreamSlot::NONE);
-        keys.join(&id("a"), &waiter, 0);
+        keys.join(&id("a"), &wake_flag, 0);
         let lost = |keys: &StreamIndex, name, after| keys.lost(&id(name), after, 9);
         assert_eq!((lost(&keys, "a", 3), lost(&keys, "a", 4)), (None, Some(0)));
         assert!(keys.evict(slot, 5));
@@ -742,7 +747,7 @@ mod tests {
             [3, 4, 5].map(|after| lost(&keys, "a", after)),
             [None, Some(1), Some(0)]
         );
-        keys.join(&id("b"), &waiter, 0);
+        keys.join(&id("b"), &wake_flag, 0);
         assert_eq!((lost(&keys, "b", 4), lost(&keys, "b", 5)), (None, Some(0)));
         assert_eq!(lost(&keys, "c", 5), None);
     }
@@ -761,20 +766,20 @@ mod tests {
         let wakes = Arc::new(Wakes::default());
         let task = Waker::from(Arc::clone(&wakes));
         let context = Context::from_waker(&task);
-        let waiter = WakeFlag::default();
-        waiter.wake();
+        let wake_flag = WakeFlag::default();
+        wake_flag.wake();
         assert_eq!(
-            waiter.poll_rung(&context),
+            wake_flag.poll_notified(&context),
             Poll::Ready(()),
             "a ring before the first look counts"
         );
-        assert_eq!(waiter.poll_rung(&context), Poll::Pending);
-        waiter.wake();
-        waiter.wake();
+        assert_eq!(wake_flag.poll_notified(&context), Poll::Pending);
+        wake_flag.wake();
+        wake_flag.wake();
         assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
-        assert_eq!(waiter.poll_rung(&context), Poll::Ready(()));
-        assert_eq!(waiter.poll_rung(&context), Poll::Pending);
-        waiter.wake();
+        assert_eq!(wake_flag.poll_notified(&context), Poll::Ready(()));
+        assert_eq!(wake_flag.poll_notified(&context), Poll::Pending);
+        wake_flag.wake();
         assert_eq!(wakes.0.load(Ordering::SeqCst), 2);
     }
 }

@@ -6,11 +6,11 @@ use opentelemetry::otel_warn;
 use crate::engine::diagnostics::Diagnostic;
 
 /// Hands a diagnostic to the SDK's internal log.
-pub(crate) fn tell(trouble: Diagnostic<'_>) {
-    match trouble {
-        Diagnostic::StoreFails(error) => {
+pub(crate) fn report(diagnostic: Diagnostic<'_>) {
+    match diagnostic {
+        Diagnostic::StoreFailing(error) => {
             otel_warn!(
-                name: "Livespan.StoreFails",
+                name: "Livespan.StoreFailing",
                 message = "the store of the log fails; live delivery goes on, and readers are told what is lost",
                 error = error
             );

@@ -111,8 +111,8 @@ impl LiveSpanProcessor {
         self
     }
 
-    fn intake(&self) -> &IngestBuffer {
-        self.parts.intake()
+    fn buffer(&self) -> &IngestBuffer {
+        self.parts.buffer()
     }
 
     #[inline]
@@ -172,7 +172,7 @@ impl LiveSpanProcessor {
     ) {
         // Refused and full is counted by the intake; refused and closed is as after shutdown.
         let pushed = self
-            .intake()
+            .buffer()
             .push(RecordClass::Start, |room| write(room, &lease));
         if pushed.is_ok() {
             lease.keep();
@@ -200,12 +200,12 @@ impl LiveSpanProcessor {
         let pushed = if begins {
             let write =
                 |room: &mut WriteBuf<'_>| record::write_rest(room, self.source, data, &found);
-            self.intake().push(RecordClass::End, write)
+            self.buffer().push(RecordClass::End, write)
         } else {
             let write = |room: &mut WriteBuf<'_>| {
                 record::write_end(room, self.source, data, Nature::Ordinary)
             };
-            self.intake().push(RecordClass::End, write)
+            self.buffer().push(RecordClass::End, write)
         };
         if pushed == Err(PushError::Full) {
             self.parts.mark_end(data);
@@ -221,7 +221,7 @@ impl LiveSpanProcessor {
 
     /// Asks the worker to end what is open as lost.
     fn push_shutdown(&self) -> Result<(), PushError> {
-        self.intake().push(RecordClass::Internal, |room| {
+        self.buffer().push(RecordClass::Internal, |room| {
             record::write_shutdown(room, self.source)
         })
     }
@@ -230,14 +230,14 @@ impl LiveSpanProcessor {
     fn close(&self, mut noted: Result<(), PushError>, deadline: Instant) -> Result<(), Error> {
         let left = || deadline.saturating_duration_since(Instant::now());
         while noted == Err(PushError::Full) {
-            self.intake().flush(left())?;
+            self.buffer().flush(left())?;
             // Other threads may have filled the buffer again.
             if left().is_zero() {
                 return Err(Error::full());
             }
             noted = self.push_shutdown();
         }
-        self.intake().flush(left())
+        self.buffer().flush(left())
     }
 }
 
@@ -269,7 +269,7 @@ impl SpanProcessor for LiveSpanProcessor {
             .inner
             .as_ref()
             .map_or(Ok(()), |inner| inner.force_flush());
-        let ours = self.intake().flush(FLUSH_TIMEOUT);
+        let ours = self.buffer().flush(FLUSH_TIMEOUT);
         sdk_result(ours, FLUSH_TIMEOUT).and(inner)
     }
 

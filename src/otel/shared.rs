@@ -34,7 +34,7 @@ use crate::{
 pub(crate) struct ProcessorParts {
     /// The log's own number among those of this program, from 1.
     pub(crate) number: u64,
-    pub(crate) engine: Arc<LogRuntime>,
+    pub(crate) runtime: Arc<LogRuntime>,
     pub(crate) processes: Arc<Processes>,
     pub(crate) filter: SpanFilter,
     pub(crate) marks: Arc<Marks>,
@@ -65,19 +65,19 @@ impl ProcessorParts {
         let write =
             |room: &mut WriteBuf<'_>| record::write_start(room, source, data, nature, &lease);
         // Refused and full is counted by the intake; refused and closed is as after shutdown.
-        drop(self.intake().push(RecordClass::Start, write));
+        drop(self.buffer().push(RecordClass::Start, write));
     }
 
     /// Puts the end of a span into the buffer, if it is to be shown.
     pub(crate) fn show_end(&self, source: u32, data: &SpanData, nature: Nature) {
         let pushed = match self.filter.judge_end(data) {
-            EndVerdict::Show => self.intake().push(RecordClass::End, |room| {
+            EndVerdict::Show => self.buffer().push(RecordClass::End, |room| {
                 record::write_end(room, source, data, nature)
             }),
             EndVerdict::Hide => return,
             EndVerdict::HideUnlessShown => {
                 // Nobody misses it when it is refused, so it does not count as dropped.
-                self.intake().try_push(RecordClass::End, |room| {
+                self.buffer().try_push(RecordClass::End, |room| {
                     record::write_end_if_shown(room, source, data, nature)
                 })
             }
@@ -93,7 +93,7 @@ impl ProcessorParts {
     #[cold]
     pub(crate) fn note_late_end(&self, data: &SpanData) {
         if self.filter.judge_end(data) == EndVerdict::Show {
-            self.intake().count_late_end();
+            self.buffer().count_late_end();
         }
     }
 
@@ -101,12 +101,12 @@ impl ProcessorParts {
     #[cold]
     pub(crate) fn mark_end(&self, data: &SpanData) {
         // In a fork the intake has noticed, or soon will.
-        if self.intake().is_closed() {
+        if self.buffer().is_closed() {
             return;
         }
         let mark = Mark::of(data);
         if self.push_mark(&mark) == Err(PushError::Full) {
-            self.marks.keep(mark, || self.intake().is_forked());
+            self.marks.keep(mark, || self.buffer().is_forked());
             // Asked again: the worker may have emptied the buffer, and looked aside, before the mark was there. Told
             // twice, it ends the span once.
             drop(self.push_mark(&mark));
@@ -132,7 +132,7 @@ impl ProcessorParts {
     pub(crate) fn show_end_if_open(&self, source: u32, data: &SpanData, nature: Nature) {
         let write =
             |room: &mut WriteBuf<'_>| record::write_end_if_shown(room, source, data, nature);
-        drop(self.intake().try_push(RecordClass::End, write));
+        drop(self.buffer().try_push(RecordClass::End, write));
     }
 
     /// Puts what changed about an open span into the buffer.
@@ -145,16 +145,16 @@ impl ProcessorParts {
     ) {
         let write =
             |room: &mut WriteBuf<'_>| record::write_update(room, source, data, lasting, state);
-        drop(self.intake().push(RecordClass::Other, write));
+        drop(self.buffer().push(RecordClass::Other, write));
     }
 
     #[inline]
-    pub(crate) fn intake(&self) -> &IngestBuffer {
-        &self.engine.intake
+    pub(crate) fn buffer(&self) -> &IngestBuffer {
+        &self.runtime.buffer
     }
 
     fn push_mark(&self, mark: &Mark) -> Result<(), PushError> {
-        self.intake().push(RecordClass::Internal, |room| {
+        self.buffer().push(RecordClass::Internal, |room| {
             record::write_end_mark(room, mark)
         })
     }

@@ -43,8 +43,8 @@ pub(crate) struct Scope {
     pub(crate) keys: Vec<StreamKey>,
     pub(crate) filter: Option<Filter>,
     /// Up to here, what is missing was told before, though it is read again.
-    pub(crate) told: Option<u64>,
-    pub(crate) standing: OpenGlobalEvents,
+    pub(crate) gaps_reported_until: Option<u64>,
+    pub(crate) open_global_events: OpenGlobalEvents,
 }
 
 /// When a reader gets the events, before its place, that belong to every stream and that later ones need.
@@ -68,8 +68,8 @@ impl fmt::Debug for Scope {
         f.debug_struct("Scope")
             .field("keys", &self.keys)
             .field("filtered", &self.filter.is_some())
-            .field("told", &self.told)
-            .field("standing", &self.standing)
+            .field("gaps_reported_until", &self.gaps_reported_until)
+            .field("open_global_events", &self.open_global_events)
             .finish()
     }
 }
@@ -96,21 +96,21 @@ type PageQuery = Pin<Box<dyn Future<Output = Result<Vec<StoredEvent>, Error>> + 
 pub(crate) struct Reader {
     log: Arc<Log>,
     scope: Scope,
-    waiter: Arc<WakeFlag>,
+    wake_flag: Arc<WakeFlag>,
     after: u64,
     /// What is missing up to here was gone before this reader came, so it does not count as missed.
-    silent: u64,
+    unreported_until: u64,
     /// Whether an event of its streams came from the store, which may know streams that memory does not.
-    seen: bool,
+    found_in_store: bool,
     /// Never more than one block, or one page of events kept beyond retention.
     queue: VecDeque<ReadItem>,
     page: Option<PageQuery>,
     /// The page after this sequence, which the store reads while the client takes the one before.
-    ahead: Option<(u64, PageQuery)>,
+    next_page: Option<(u64, PageQuery)>,
     /// A reader of a shared store begins when that has told where it ends.
-    asking: Option<HeadQuery>,
+    head_query: Option<HeadQuery>,
     /// Since when it waits for the store, with a bell of its own: no event ends this wait.
-    waiting: Option<(Instant, Arc<WakeFlag>)>,
+    store_wait: Option<(Instant, Arc<WakeFlag>)>,
     /// Whether the store may hold more for a reader that reads from it alone.
     wants_page: bool,
     degradations: u64,
@@ -128,37 +128,37 @@ impl fmt::Debug for Reader {
 
 impl Reader {
     pub(crate) fn new(log: &Arc<Log>, scope: Scope, resume: ResumePoint) -> Self {
-        let waiter = Arc::new(WakeFlag::default());
+        let wake_flag = Arc::new(WakeFlag::default());
         // Joined before the first look at the log, so nothing falls between the look and the first wait.
         for key in &scope.keys {
-            log.join_stream(key, &waiter);
+            log.join_stream(key, &wake_flag);
         }
         if scope.keys.is_empty() {
-            log.join(&waiter);
+            log.join(&wake_flag);
         }
-        log.readers().come();
+        log.readers().register();
         let mut reader = Self {
             log: Arc::clone(log),
             scope,
-            waiter,
+            wake_flag,
             after: 0,
-            silent: 0,
-            seen: false,
+            unreported_until: 0,
+            found_in_store: false,
             queue: VecDeque::new(),
             page: None,
-            ahead: None,
-            asking: None,
-            waiting: None,
+            next_page: None,
+            head_query: None,
+            store_wait: None,
             wants_page: true,
             degradations: log.degradations(),
             recoveries: log.recoveries(),
         };
         if log.is_shared() {
-            reader.asking = Some(ask(log, resume, reader.scope.standing));
+            reader.head_query = Some(query_head(log, resume, reader.scope.open_global_events));
         } else {
             let start = log.resolve(resume);
-            if reader.scope.standing.is_wanted(resume) {
-                reader.stand(log.tail.standing(start.after));
+            if reader.scope.open_global_events.is_wanted(resume) {
+                reader.queue_open_global(log.tail.open_global_events(start.after));
             }
             reader.begin(start);
         }
@@ -171,7 +171,7 @@ impl Reader {
     }
 
     /// Whether everything up to this sequence was read and handed out.
-    pub(crate) fn has_passed(&self, sequence: u64) -> bool {
+    pub(crate) fn has_delivered(&self, sequence: u64) -> bool {
         self.after >= sequence && self.queue.is_empty()
     }
 
@@ -184,13 +184,13 @@ impl Reader {
         if self.scope.keys.is_empty() {
             None
         } else {
-            Some(self.seen || self.scope.keys.iter().any(|key| self.log.tail.knows(key)))
+            Some(self.found_in_store || self.scope.keys.iter().any(|key| self.log.tail.knows(key)))
         }
     }
 
     /// Whether it waits for its store, and so cannot tell yet what there is.
     pub(crate) fn is_paging(&self) -> bool {
-        self.page.is_some() || self.asking.is_some()
+        self.page.is_some() || self.head_query.is_some()
     }
 
     pub(crate) fn is_filtered(&self) -> bool {
@@ -225,27 +225,27 @@ impl Reader {
             if let Some(item) = self.queue.pop_front() {
                 return Poll::Ready(item);
             }
-            if let Some(asking) = &mut self.asking {
-                let Poll::Ready(answer) = asking.as_mut().poll(cx) else {
-                    return self.wait_for_answer(cx);
+            if let Some(head_query) = &mut self.head_query {
+                let Poll::Ready(answer) = head_query.as_mut().poll(cx) else {
+                    return self.poll_store_wait(cx);
                 };
-                self.stop_waiting();
-                self.asking = None;
-                self.take_answer(answer);
+                self.end_store_wait();
+                self.head_query = None;
+                self.begin_after_reply(answer);
                 continue;
             }
             if let Some(page) = &mut self.page {
                 let Poll::Ready(result) = page.as_mut().poll(cx) else {
-                    return self.wait_for_answer(cx);
+                    return self.poll_store_wait(cx);
                 };
-                self.stop_waiting();
+                self.end_store_wait();
                 self.page = None;
                 self.read_ahead(&result, cx);
-                self.take_page(result);
+                self.accept_page(result);
                 continue;
             }
-            let rung = self.waiter.poll_rung(cx).is_ready();
-            self.wants_page |= rung;
+            let notified = self.wake_flag.poll_notified(cx).is_ready();
+            self.wants_page |= notified;
             if self.notice_degraded() {
                 continue;
             }
@@ -265,43 +265,46 @@ impl Reader {
             // Closed is looked at before the head: what was published before the close is still read.
             if self.log.is_closed() {
                 // So is what rang since it was asked.
-                self.wants_page |= self.waiter.poll_rung(cx).is_ready();
+                self.wants_page |= self.wake_flag.poll_notified(cx).is_ready();
                 if !self.advance() && !self.notice_recovered(self.log.recoveries()) {
                     return Poll::Ready(ReadItem::Closed);
                 }
-            } else if !rung {
+            } else if !notified {
                 return Poll::Pending;
             }
         }
     }
 
     /// Waits for the store, as long as the log is open, and a while longer.
-    fn wait_for_answer(&mut self, cx: &Context<'_>) -> Poll<ReadItem> {
-        let (since, bell) = self.waiting.get_or_insert_with(|| {
-            let bell = Arc::new(WakeFlag::default());
-            self.log.readers().wait_for_store(&bell);
-            (Instant::now(), bell)
+    fn poll_store_wait(&mut self, cx: &Context<'_>) -> Poll<ReadItem> {
+        let (since, flag) = self.store_wait.get_or_insert_with(|| {
+            let flag = Arc::new(WakeFlag::default());
+            self.log.readers().wait_for_store(&flag);
+            (Instant::now(), flag)
         });
         // Registered before the look at the log, so no ring is lost.
-        let rung = bell.poll_rung(cx).is_ready();
-        if rung && self.log.is_closed() && since.elapsed() >= self.log.patience() {
+        let notified = flag.poll_notified(cx).is_ready();
+        if notified && self.log.is_closed() && since.elapsed() >= self.log.patience() {
             return Poll::Ready(ReadItem::Closed);
         }
         Poll::Pending
     }
 
-    fn stop_waiting(&mut self) {
-        if let Some((_, bell)) = self.waiting.take() {
-            self.log.readers().stop_waiting(&bell);
+    fn end_store_wait(&mut self) {
+        if let Some((_, flag)) = self.store_wait.take() {
+            self.log.readers().stop_waiting(&flag);
         }
     }
 
     fn begin(&mut self, start: ResumePosition) {
         self.after = start.after;
-        self.silent = self.scope.told.unwrap_or(start.silent);
+        self.unreported_until = self
+            .scope
+            .gaps_reported_until
+            .unwrap_or(start.unreported_until);
         // Who was here before knows the streams, and what the store has of them is not asked for again.
-        self.seen |= start.after > 0 && !start.live && self.log.is_shared();
-        if start.unknown {
+        self.found_in_store |= start.after > 0 && !start.at_head && self.log.is_shared();
+        if start.is_unknown {
             // Before what stands anyway.
             self.queue.push_front(ReadItem::Gap(Gap::Epoch));
         }
@@ -310,27 +313,27 @@ impl Reader {
         }
     }
 
-    fn stand(&mut self, standing: Vec<Slice>) {
+    fn queue_open_global(&mut self, open_global_events: Vec<Slice>) {
         self.queue
-            .extend(standing.into_iter().map(ReadItem::OpenGlobal));
+            .extend(open_global_events.into_iter().map(ReadItem::OpenGlobal));
     }
 
     /// Begins once the store has told where it ends. Where it cannot, what the client says is believed.
-    fn take_answer(&mut self, (resume, answer): HeadReply) {
+    fn begin_after_reply(&mut self, (resume, answer): HeadReply) {
         match answer {
-            Ok((head, standing)) => {
+            Ok((head, open_global_events)) => {
                 let start = self.log.resolve_below(resume, head.get());
-                if !standing.is_empty() {
-                    let slices = self.block(&standing);
-                    self.seen = false;
-                    self.stand(slices);
+                if !open_global_events.is_empty() {
+                    let slices = self.build_block(&open_global_events);
+                    self.found_in_store = false;
+                    self.queue_open_global(slices);
                 }
                 self.begin(start);
             }
             Err(error) => {
                 self.log.fail_reading(error.to_string());
                 let start = self.log.resolve_below(resume, u64::MAX);
-                let after = if start.live {
+                let after = if start.at_head {
                     self.log.head()
                 } else {
                     // What is known here may be less than what the client has.
@@ -364,13 +367,13 @@ impl Reader {
         };
         match read {
             TailRead::Events(slices) => {
-                self.take(slices);
+                self.accept(slices);
                 true
             }
             TailRead::Evicted(oldest) => {
                 let may_read = self.wants_page || !self.log.is_shared();
                 if may_read {
-                    self.go_before(oldest);
+                    self.read_evicted(oldest);
                 }
                 may_read
             }
@@ -383,43 +386,50 @@ impl Reader {
     }
 
     /// Crosses the stretch before `oldest`, which is not in memory: from the store if it has it, else with a gap.
-    fn go_before(&mut self, oldest: u64) {
+    fn read_evicted(&mut self, oldest: u64) {
         let is_store = self.log.store.shared_tail().is_none();
         if is_store || self.log.store.oldest().get() < oldest {
-            let ahead = self.ahead.take().filter(|(after, _)| *after == self.after);
-            self.page = Some(ahead.map_or_else(|| self.read_page(self.after), |(_, page)| page));
+            let next_page = self
+                .next_page
+                .take()
+                .filter(|(after, _)| *after == self.after);
+            self.page =
+                Some(next_page.map_or_else(|| self.read_page(self.after), |(_, page)| page));
         } else {
-            self.pass(u64::MAX);
+            self.skip_evicted(u64::MAX);
         }
     }
 
     /// Goes over what is gone, at most up to `limit`: says what was missed, and hands on what is kept of it.
-    fn pass(&mut self, limit: u64) {
-        let limit = if self.after < self.silent {
-            limit.min(self.silent)
+    fn skip_evicted(&mut self, limit: u64) {
+        let limit = if self.after < self.unreported_until {
+            limit.min(self.unreported_until)
         } else {
             limit
         };
         if self.is_paged() {
-            self.miss(limit, None);
+            self.report_gap(limit, None);
             self.after = limit;
             return;
         }
-        let passed = self.log.tail.pass(&self.scope.keys, self.after, limit);
+        let skipped = self
+            .log
+            .tail
+            .skip_evicted(&self.scope.keys, self.after, limit);
         // How many of them the filter would have passed is not known.
         let lost = if self.scope.filter.is_some() {
             None
         } else {
-            passed.lost
+            skipped.lost
         };
-        self.miss(passed.to, lost);
-        self.after = passed.to;
-        self.take_slices(passed.pinned);
+        self.report_gap(skipped.to, lost);
+        self.after = skipped.to;
+        self.queue_slices(skipped.pinned);
     }
 
     /// Says what is missing up to `to`, unless it was gone before this reader came.
-    fn miss(&mut self, to: u64, lost: Option<u64>) {
-        if self.after >= self.silent && lost != Some(0) {
+    fn report_gap(&mut self, to: u64, lost: Option<u64>) {
+        if self.after >= self.unreported_until && lost != Some(0) {
             let (from, to) = (self.log.id(self.after + 1), self.log.id(to));
             self.queue
                 .push_back(ReadItem::Gap(Gap::Evicted { from, to, lost }));
@@ -473,18 +483,18 @@ impl Reader {
             return;
         };
         let after = last.sequence.get();
-        if self.scope.keys.is_empty() && after + 1 < self.log.tail.holding().oldest {
+        if self.scope.keys.is_empty() && after + 1 < self.log.tail.stats().oldest {
             let mut next = self.read_page(after);
             if let Poll::Ready(result) = next.as_mut().poll(cx) {
                 next = Box::pin(ready(result));
             }
-            self.ahead = Some((after, next));
+            self.next_page = Some((after, next));
         }
     }
 
-    fn take_page(&mut self, page: Result<Vec<StoredEvent>, Error>) {
+    fn accept_page(&mut self, page: Result<Vec<StoredEvent>, Error>) {
         if self.is_paged() {
-            return self.take_whole_page(page);
+            return self.accept_paged(page);
         }
         if let (Err(error), true) = (&page, self.log.is_shared()) {
             return self.wait_for_store(error);
@@ -493,27 +503,27 @@ impl Reader {
         let bound = self
             .log
             .tail
-            .holding()
+            .stats()
             .oldest
             .min(self.log.tail.published() + 1);
         match page {
-            Ok(events) => self.take_stored(&events, bound),
+            Ok(events) => self.accept_stored(&events, bound),
             Err(error) => {
                 self.log.fail(error.to_string());
                 self.notice_degraded();
-                self.pass(bound - 1);
+                self.skip_evicted(bound - 1);
             }
         }
     }
 
     /// Takes a page of streams that are read from the store alone, up to whatever it holds.
-    fn take_whole_page(&mut self, page: Result<Vec<StoredEvent>, Error>) {
+    fn accept_paged(&mut self, page: Result<Vec<StoredEvent>, Error>) {
         match page {
             // What comes later rings.
             Ok(events) if events.is_empty() => self.wants_page = false,
             Ok(events) => {
                 let last = events.last().map_or(0, |event| event.sequence.get());
-                self.take_stored(&events, last + 1);
+                self.accept_stored(&events, last + 1);
             }
             Err(error) => self.wait_for_store(&error),
         }
@@ -528,7 +538,7 @@ impl Reader {
 
     /// Takes the events of a page that are before `bound`. What is missing among them is a gap: the store may have
     /// let go of events since it was asked.
-    fn take_stored(&mut self, events: &[StoredEvent], bound: u64) {
+    fn accept_stored(&mut self, events: &[StoredEvent], bound: u64) {
         let next = self.after + 1;
         let oldest = self.log.store.oldest().get().min(bound);
         let places = |from, to| {
@@ -540,26 +550,26 @@ impl Reader {
         let first = wanted.first().map_or(bound, |event| event.sequence.get());
         // What is there is no loss, though the store has let go of it since.
         if next < oldest && (next < first || !self.scope.keys.is_empty()) {
-            return self.take_kept_beyond(places(next, oldest), oldest, wanted);
+            return self.accept_pinned(places(next, oldest), oldest, wanted);
         }
         if !self.scope.keys.is_empty() {
-            return self.take_sifted(wanted, bound);
+            return self.accept_stream_events(wanted, bound);
         }
         if next < first {
-            return self.pass(first - 1);
+            return self.skip_evicted(first - 1);
         }
         let holes = wanted
             .iter()
             .zip(next..)
             .position(|(event, next)| event.sequence.get() != next);
         let run = wanted.get(..holes.unwrap_or(wanted.len()));
-        self.take_run(run.unwrap_or_default(), bound);
+        self.accept_run(run.unwrap_or_default(), bound);
     }
 
     /// Goes over what is gone before `oldest`, but for the opening events that the store keeps beyond retention.
-    fn take_kept_beyond(&mut self, kept: &[StoredEvent], oldest: u64, wanted: &[StoredEvent]) {
+    fn accept_pinned(&mut self, kept: &[StoredEvent], oldest: u64, wanted: &[StoredEvent]) {
         let Some(last) = kept.last().map(|event| event.sequence.get()) else {
-            return self.pass(oldest - 1);
+            return self.skip_evicted(oldest - 1);
         };
         // A full page of them says nothing of what comes after.
         let to = if wanted.len() > kept.len() {
@@ -569,77 +579,77 @@ impl Reader {
         };
         let gone = to - self.after - kept.len() as u64;
         let missed = (self.scope.keys.is_empty() && self.scope.filter.is_none()).then_some(gone);
-        self.miss(to, missed);
+        self.report_gap(to, missed);
         self.after = to;
-        let slices = self.block(kept);
-        self.take_slices(slices);
+        let slices = self.build_block(kept);
+        self.queue_slices(slices);
     }
 
     /// Takes events of single streams: what stands between them is of others, but where the store failed.
-    fn take_sifted(&mut self, wanted: &[StoredEvent], bound: u64) {
+    fn accept_stream_events(&mut self, wanted: &[StoredEvent], bound: u64) {
         let next = self.after + 1;
         let to = wanted
             .last()
             .map_or(bound - 1, |event| event.sequence.get());
-        let Some((from, to)) = self.log.first_lapse(next, to) else {
-            return self.take_run(wanted, bound);
+        let Some((from, to)) = self.log.first_outage(next, to) else {
+            return self.accept_run(wanted, bound);
         };
         let before = wanted.partition_point(|event| event.sequence.get() < from);
         if next < from {
-            return self.take_run(wanted.get(..before).unwrap_or_default(), from);
+            return self.accept_run(wanted.get(..before).unwrap_or_default(), from);
         }
         // A store that took too long may have kept some of it after all.
         let kept = wanted.partition_point(|event| event.sequence.get() <= to);
         let kept = wanted.get(..kept).unwrap_or_default();
         let lost = self.log.tail.lost(&self.scope.keys, from - 1, to);
         let lost = lost.filter(|_| self.scope.filter.is_none());
-        self.miss(to, lost.map(|lost| lost.saturating_sub(kept.len() as u64)));
-        self.take_run(kept, to + 1);
+        self.report_gap(to, lost.map(|lost| lost.saturating_sub(kept.len() as u64)));
+        self.accept_run(kept, to + 1);
         self.after = to;
     }
 
     /// Takes events of a page that have no hole of this reader's between them.
-    fn take_run(&mut self, run: &[StoredEvent], bound: u64) {
+    fn accept_run(&mut self, run: &[StoredEvent], bound: u64) {
         if run.is_empty() {
             // Nothing more of this stream in the store: the rest is in memory.
             self.after = self.after.max(bound - 1);
         } else {
-            let slices = self.block(run);
-            self.take(slices);
+            let slices = self.build_block(run);
+            self.accept(slices);
         }
     }
 
-    fn block(&mut self, events: &[StoredEvent]) -> Vec<Slice> {
-        self.seen |= events.iter().any(|event| event.key.is_some());
+    fn build_block(&mut self, events: &[StoredEvent]) -> Vec<Slice> {
+        self.found_in_store |= events.iter().any(|event| event.key.is_some());
         let mut builder = BlockBuilder::with_capacity(64 * 1024, events.len());
-        let is_sifted = self.is_filtered();
+        let is_filtered = self.is_filtered();
         for event in events {
             let epoch = self.log.id(event.sequence.get()).epoch();
-            builder.push_stored(epoch, event, event.key.filter(|_| is_sifted));
+            builder.push_stored(epoch, event, event.key.filter(|_| is_filtered));
         }
         vec![Slice::whole(Arc::new(builder.build(Instant::now())))]
     }
 
-    fn take(&mut self, slices: Vec<Slice>) {
+    fn accept(&mut self, slices: Vec<Slice>) {
         if let Some(last) = slices.last() {
             self.after = last.last();
         }
-        self.take_slices(slices);
+        self.queue_slices(slices);
     }
 
-    fn take_slices(&mut self, slices: Vec<Slice>) {
+    fn queue_slices(&mut self, slices: Vec<Slice>) {
         let Some(filter) = self.scope.filter.clone() else {
             let wanted = slices
                 .into_iter()
-                .flat_map(|slice| sift(slice, &self.scope.keys));
+                .flat_map(|slice| filter_streams(slice, &self.scope.keys));
             self.queue.extend(wanted.map(ReadItem::Events));
             return;
         };
         let keep = |event: &BlockEvent<'_>| {
-            event.is_keyless() || event.with_payload(|payload| filter(event.name(), payload))
+            event.is_global() || event.with_payload(|payload| filter(event.name(), payload))
         };
         for slice in slices {
-            let wanted = sift(slice, &self.scope.keys)
+            let wanted = filter_streams(slice, &self.scope.keys)
                 .into_iter()
                 .flat_map(|slice| slice.filter(keep));
             self.queue.extend(wanted.map(ReadItem::Events));
@@ -650,17 +660,21 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         for key in &self.scope.keys {
-            self.log.leave_stream(key, &self.waiter);
+            self.log.leave_stream(key, &self.wake_flag);
         }
         if self.scope.keys.is_empty() {
-            self.log.leave(&self.waiter);
+            self.log.leave(&self.wake_flag);
         }
-        self.log.readers().go();
-        self.stop_waiting();
+        self.log.readers().unregister();
+        self.end_store_wait();
     }
 }
 
-fn ask(log: &Arc<Log>, resume: ResumePoint, standing: OpenGlobalEvents) -> HeadQuery {
+fn query_head(
+    log: &Arc<Log>,
+    resume: ResumePoint,
+    open_global_events: OpenGlobalEvents,
+) -> HeadQuery {
     let store = Arc::clone(&log.store);
     Box::pin(async move {
         let answer = match store.follow() {
@@ -668,9 +682,9 @@ fn ask(log: &Arc<Log>, resume: ResumePoint, standing: OpenGlobalEvents) -> HeadQ
             None => Ok(Sequence::START),
         };
         let answer = match answer {
-            Ok(head) if standing.is_wanted(resume) => {
-                let standing = store.read_standing().await;
-                standing.map(|standing| (head, standing))
+            Ok(head) if open_global_events.is_wanted(resume) => {
+                let open_global_events = store.read_standing().await;
+                open_global_events.map(|open_global_events| (head, open_global_events))
             }
             answer => answer.map(|head| (head, Vec::new())),
         };
@@ -679,7 +693,7 @@ fn ask(log: &Arc<Log>, resume: ResumePoint, standing: OpenGlobalEvents) -> HeadQ
 }
 
 /// The runs of events that belong to these streams, or all of it when there are none.
-fn sift(slice: Slice, keys: &[StreamKey]) -> Vec<Slice> {
+fn filter_streams(slice: Slice, keys: &[StreamKey]) -> Vec<Slice> {
     if keys.is_empty() {
         return vec![slice];
     }

@@ -35,8 +35,8 @@ pub struct Subscribe {
     keys: Vec<StreamKey>,
     filter: Option<Filter>,
     resume: ResumePoint,
-    told: Option<u64>,
-    standing: OpenGlobalEvents,
+    gaps_reported_until: Option<u64>,
+    open_global_events: OpenGlobalEvents,
 }
 
 impl fmt::Debug for Subscribe {
@@ -82,15 +82,15 @@ impl Subscribe {
 
     /// Reads from the beginning what the reader was told of already up to here: a gap counts only after it.
     #[cfg(feature = "spans")]
-    pub(crate) fn told(mut self, upto: u64) -> Self {
-        self.told = Some(upto);
+    pub(crate) fn gaps_reported_until(mut self, upto: u64) -> Self {
+        self.gaps_reported_until = Some(upto);
         self
     }
 
     /// Says when it gets what stands at the place where it goes on.
     #[cfg(feature = "spans")]
-    pub(crate) fn standing(mut self, standing: OpenGlobalEvents) -> Self {
-        self.standing = standing;
+    pub(crate) fn open_global_events(mut self, open_global_events: OpenGlobalEvents) -> Self {
+        self.open_global_events = open_global_events;
         self
     }
 
@@ -100,8 +100,8 @@ impl Subscribe {
             Scope {
                 keys: self.keys,
                 filter: self.filter,
-                told: self.told,
-                standing: self.standing,
+                gaps_reported_until: self.gaps_reported_until,
+                open_global_events: self.open_global_events,
             },
             self.resume,
         )

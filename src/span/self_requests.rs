@@ -46,16 +46,16 @@ pub(crate) const ROUTES: &[&str] = &["sse", "traces", "stats", "status", "assets
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
     prefixes: RwLock<Vec<String>>,
-    hold: Arc<ProcessingDelay>,
+    processing_delay: Arc<ProcessingDelay>,
     /// Whether the host makes spans for viewers that do not tell their path.
     silent: AtomicBool,
 }
 
 impl Mounts {
-    pub(crate) fn new(hold: Arc<ProcessingDelay>) -> Self {
+    pub(crate) fn new(processing_delay: Arc<ProcessingDelay>) -> Self {
         Self {
             prefixes: RwLock::default(),
-            hold,
+            processing_delay,
             silent: AtomicBool::new(false),
         }
     }
@@ -63,7 +63,7 @@ impl Mounts {
     /// A router was made: until its first request tells its place, the worker looks a little later.
     pub(crate) fn expect_request(&self) {
         if read(&self.prefixes).is_empty() {
-            self.hold.set(HOLD);
+            self.processing_delay.set(HOLD);
         }
     }
 
@@ -87,14 +87,14 @@ impl Mounts {
     /// The host makes no span around this request, or one that tells its path: ids are not needed.
     pub(crate) fn need_no_ids(&self) {
         if !self.silent.load(Ordering::Relaxed) {
-            self.hold.set(Duration::ZERO);
+            self.processing_delay.set(Duration::ZERO);
         }
     }
 
     /// The host made a span that only its id gives away.
     fn need_ids(&self) {
         self.silent.store(true, Ordering::Relaxed);
-        self.hold.set(HOLD);
+        self.processing_delay.set(HOLD);
     }
 
     /// Whether one of these texts is the path of a request to our routes.
@@ -241,23 +241,27 @@ mod tests {
 
     #[test]
     fn the_worker_waits_only_while_spans_may_not_tell_their_path() {
-        let hold = Arc::new(ProcessingDelay::default());
-        let mounts = Arc::new(Mounts::new(Arc::clone(&hold)));
+        let processing_delay = Arc::new(ProcessingDelay::default());
+        let mounts = Arc::new(Mounts::new(Arc::clone(&processing_delay)));
         let mut hidden = Hidden::new(Arc::clone(&mounts));
-        assert_eq!(hold.age(), Duration::ZERO, "no router was made");
+        assert_eq!(processing_delay.get(), Duration::ZERO, "no router was made");
         mounts.expect_request();
-        assert_eq!(hold.age(), HOLD, "the first viewer may come");
+        assert_eq!(processing_delay.get(), HOLD, "the first viewer may come");
         mounts.learn("/live/sse", "/sse");
         assert!(hidden.hides_start(&span(1, Some("/live/sse"))));
         assert!(!hidden.hides_start(&span(2, Some("/live-shows"))));
-        assert_eq!(hold.age(), Duration::ZERO, "spans tell their path");
+        assert_eq!(
+            processing_delay.get(),
+            Duration::ZERO,
+            "spans tell their path"
+        );
         hidden.hide([3; 8]);
         assert!(hidden.hides_start(&span(3, None)));
-        assert_eq!(hold.age(), HOLD, "some do not");
+        assert_eq!(processing_delay.get(), HOLD, "some do not");
         assert!(hidden.hides_start(&span(4, Some("/live/traces"))));
-        assert_eq!(hold.age(), HOLD);
+        assert_eq!(processing_delay.get(), HOLD);
         hidden.heard_too_late();
-        assert_eq!(hold.age(), HOLD);
+        assert_eq!(processing_delay.get(), HOLD);
     }
 
     #[test]

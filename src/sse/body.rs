@@ -52,7 +52,7 @@ pub(crate) trait Completion: Send + Sync {
 /// Decides what of each event a client gets who may not see all of it.
 pub(crate) trait Projection: Send + Sync {
     /// Sees every event that the reader reads, in log order.
-    fn see(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected;
+    fn project(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected;
 }
 
 /// What a client gets of an event.
@@ -98,7 +98,7 @@ enum State {
 struct Live {
     reader: Reader,
     complete: Option<Box<dyn Completion>>,
-    sight: Option<Box<dyn Projection>>,
+    projection: Option<Box<dyn Projection>>,
     timer: Pin<Box<Sleep>>,
     /// When a stream whose key was not known at first gives up, if it is not known then either.
     unknown_until: Option<Instant>,
@@ -120,7 +120,7 @@ impl SseBody {
         let live = Live {
             reader,
             complete,
-            sight: None,
+            projection: None,
             timer: Box::pin(tokio::time::sleep_until(Instant::now() + PING_INTERVAL)),
             unknown_unsaid: unknown,
             unknown_until: unknown.then(|| Instant::now() + UNKNOWN_TIMEOUT),
@@ -132,11 +132,11 @@ impl SseBody {
         }
     }
 
-    /// Shows the client only what `sight` lets through.
+    /// Shows the client only what `projection` lets through.
     #[cfg(feature = "spans")]
-    pub(crate) fn seen_through(mut self, sight: Option<Box<dyn Projection>>) -> Self {
+    pub(crate) fn with_projection(mut self, projection: Option<Box<dyn Projection>>) -> Self {
         if let State::New(live) = &mut self.state {
-            live.sight = sight;
+            live.projection = projection;
         }
         self
     }
@@ -181,8 +181,8 @@ pub(crate) fn jittered_retry() -> u64 {
 
 /// The last words of a stream that is ended with many others: by the shutdown of its log or server. Clients that are sent
 /// away at once must not come back at once: each is told a time of its own, so many after the one that ended before it.
-pub(crate) fn farewell(out: &mut Vec<u8>, log: &Log) {
-    let place = log.count_farewell();
+pub(crate) fn write_shutdown_frames(out: &mut Vec<u8>, log: &Log) {
+    let place = log.count_shut_down_stream();
     let retry = jittered_retry() + place.wrapping_mul(RETURN_STEP) % RETURN_WIDTH;
     frame::retry(out, retry);
     control::end(out, EndReason::Shutdown);
@@ -224,7 +224,11 @@ impl Live {
                 // Without an id: this reader begins later, and must not be sent back before its place.
                 for event in slice.events() {
                     let id = self.reader.log().id(event.sequence());
-                    match self.sight.as_mut().map(|sight| sight.see(id, &event)) {
+                    match self
+                        .projection
+                        .as_mut()
+                        .map(|projection| projection.project(id, &event))
+                    {
                         None | Some(Projected::Unchanged) => event.with_payload(|payload| {
                             frame::control(&mut out, event.name(), payload);
                         }),
@@ -246,15 +250,15 @@ impl Live {
             None => vec![slice.clone()],
         };
         let mut out = Vec::new();
-        match (&mut self.sight, wanted.as_slice()) {
+        match (&mut self.projection, wanted.as_slice()) {
             (None, [all]) => return Some(all.bytes()),
             (None, runs) => runs
                 .iter()
                 .for_each(|run| out.extend_from_slice(&run.bytes())),
-            (Some(sight), runs) => {
+            (Some(projection), runs) => {
                 for event in runs.iter().flat_map(Slice::events) {
                     let id = self.reader.log().id(event.sequence());
-                    match sight.see(id, &event) {
+                    match projection.project(id, &event) {
                         Projected::Hidden => {}
                         Projected::Unchanged => out.extend_from_slice(&event.frame()),
                         Projected::Replaced(frames) => out.extend_from_slice(&frames),
@@ -266,7 +270,7 @@ impl Live {
     }
 
     /// What a client is told once, when the stream has read what there was at first.
-    fn first_news(&mut self) -> Option<Bytes> {
+    fn initial_notices(&mut self) -> Option<Bytes> {
         let mut out = Vec::new();
         if std::mem::take(&mut self.at_head) {
             self.cursor(&mut out);
@@ -285,7 +289,7 @@ impl Live {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, EndReason>> {
         loop {
             if let Some(last) = self.reader.log().streams_end_at()
-                && self.reader.has_passed(last)
+                && self.reader.has_delivered(last)
             {
                 break;
             }
@@ -298,7 +302,7 @@ impl Live {
                 return Poll::Ready(Ok(bytes));
             }
         }
-        if let Some(bytes) = self.first_news() {
+        if let Some(bytes) = self.initial_notices() {
             return Poll::Ready(Ok(bytes));
         }
         if self
@@ -335,7 +339,7 @@ impl Live {
 fn end(log: &Log, reason: EndReason) -> Bytes {
     let mut out = Vec::with_capacity(96);
     if reason == EndReason::Shutdown {
-        farewell(&mut out, log);
+        write_shutdown_frames(&mut out, log);
     } else {
         control::end(&mut out, reason);
     }

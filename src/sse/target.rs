@@ -53,20 +53,20 @@ use crate::{
 /// # Ok::<(), livespan::Error>(())
 /// ```
 pub struct SseTarget<E> {
-    engine: Arc<LogRuntime>,
+    runtime: Arc<LogRuntime>,
     event: PhantomData<fn(E)>,
 }
 
 impl<E> Clone for SseTarget<E> {
     fn clone(&self) -> Self {
-        Self::from_engine(Arc::clone(&self.engine))
+        Self::from_runtime(Arc::clone(&self.runtime))
     }
 }
 
 impl<E> fmt::Debug for SseTarget<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SseTarget")
-            .field("epoch", &self.engine.log.epoch())
+            .field("epoch", &self.runtime.log.epoch())
             .finish_non_exhaustive()
     }
 }
@@ -112,29 +112,29 @@ impl<E: SseEvent> SseTargetBuilder<E> {
         let store = self
             .store
             .unwrap_or_else(|| Arc::new(MemoryEventStore::new()));
-        let engine = LogRuntime::start(store, self.settings, |_| Encoded)?;
-        Ok(SseTarget::from_engine(Arc::new(engine)))
+        let runtime = LogRuntime::start(store, self.settings, |_| PreEncoded)?;
+        Ok(SseTarget::from_runtime(Arc::new(runtime)))
     }
 }
 
 /// Every event of a target is encoded by its caller: nothing is left to translate.
-struct Encoded;
+struct PreEncoded;
 
-impl RecordEncoder for Encoded {
-    fn translate(&mut self, _record: &[u8], _batch: &mut Batch) {}
+impl RecordEncoder for PreEncoded {
+    fn encode(&mut self, _record: &[u8], _batch: &mut Batch) {}
 }
 
 impl<E> SseTarget<E> {
-    pub(crate) fn from_engine(engine: Arc<LogRuntime>) -> Self {
+    pub(crate) fn from_runtime(runtime: Arc<LogRuntime>) -> Self {
         Self {
-            engine,
+            runtime,
             event: PhantomData,
         }
     }
 
     /// Follows the log as a stream of messages.
     pub fn subscribe(&self, options: Subscribe) -> Subscription {
-        Subscription::new(options.reader(&self.engine.log))
+        Subscription::new(options.reader(&self.runtime.log))
     }
 
     /// Answers a request with a stream, for your own route behind your own authorisation. The resume point of the
@@ -144,33 +144,33 @@ impl<E> SseTarget<E> {
     pub fn respond(&self, options: Subscribe, headers: &HeaderMap, uri: &Uri) -> Response<SseBody> {
         let resume = resume_point(headers, uri);
         let live = resume == ResumePoint::Live;
-        let reader = options.resume(resume).reader(&self.engine.log);
+        let reader = options.resume(resume).reader(&self.runtime.log);
         SseBody::new(reader, live, None).into_response()
     }
 
     /// Returns the id of the newest visible event, or that of the place before the first.
     pub fn head(&self) -> EventId {
-        self.engine.log.id(self.engine.log.tail.published())
+        self.runtime.log.id(self.runtime.log.tail.published())
     }
 
     /// Returns how many events were dropped since the log was opened.
     pub fn dropped(&self) -> Dropped {
-        self.engine.log.dropped()
+        self.runtime.log.dropped()
     }
 
     /// Returns how many streams are open.
     pub fn subscribers(&self) -> usize {
-        self.engine.log.readers().count()
+        self.runtime.log.readers().count()
     }
 
     /// Returns the state of the log.
     pub fn status(&self) -> Status {
-        self.engine.log.status()
+        self.runtime.log.status()
     }
 
     /// Returns how the store does.
     pub fn health(&self) -> StoreHealth {
-        self.engine.log.health()
+        self.runtime.log.health()
     }
 
     /// Waits, blocking the thread, until every event dispatched before the call is in the store and visible.
@@ -179,7 +179,7 @@ impl<E> SseTarget<E> {
     /// When the time limit passes first ([`is_timeout`](Error::is_timeout)), the store refused events, or the log
     /// [ended by itself](Status::ended).
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
-        self.engine.intake.flush(timeout)
+        self.runtime.buffer.flush(timeout)
     }
 
     /// Ends every HTTP stream, and further ones at once, while the log goes on: each sends what it has at hand, then a
@@ -187,7 +187,7 @@ impl<E> SseTarget<E> {
     /// gracefully, which waits for open streams, while what is under way still has events to dispatch; it does not wait.
     /// Each [`Subscription`] goes on. It cannot be taken back; [`shutdown`](Self::shutdown) comes after it.
     pub fn end_streams(&self) {
-        self.engine.log.end_streams();
+        self.runtime.log.end_streams();
     }
 
     /// Refuses later events, stores what is buffered and ends every stream with `end` (`shutdown`). It blocks until
@@ -197,7 +197,7 @@ impl<E> SseTarget<E> {
     /// When the time limit passes first; the log then ends when its store answers. When the log had
     /// [ended by itself](Status::ended) before.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
-        self.engine.shutdown(timeout)
+        self.runtime.shutdown(timeout)
     }
 }
 
@@ -220,10 +220,10 @@ impl<E: SseEvent> SseTarget<E> {
         let payload = payload_of(event)?;
         let envelope = envelope(event, 0);
         let write = |room: &mut WriteBuf<'_>| envelope.write(room, &payload);
-        let pushed = self.engine.intake.push(RecordClass::Other, write);
+        let pushed = self.runtime.buffer.push(RecordClass::Other, write);
         pushed.map_err(|refused| match refused {
             PushError::Full => Error::full(),
-            PushError::Closed => self.engine.intake.closed_error(),
+            PushError::Closed => self.runtime.buffer.closed_error(),
         })
     }
 
@@ -234,25 +234,25 @@ impl<E: SseEvent> SseTarget<E> {
     /// When the log is shut down, the store refused the event, or the event's name is invalid.
     pub async fn dispatch(&self, event: &E) -> Result<EventId, Error> {
         let payload = payload_of(event)?;
-        if self.engine.intake.is_forked() {
-            return Err(self.engine.intake.closed_error());
+        if self.runtime.buffer.is_forked() {
+            return Err(self.runtime.buffer.closed_error());
         }
-        let mut ticket = self.engine.intake.ticket();
-        let envelope = envelope(event, ticket.number);
-        self.engine
+        let mut ack = self.runtime.buffer.pending_ack();
+        let envelope = envelope(event, ack.number);
+        self.runtime
             .push(RecordClass::Other, |room| envelope.write(room, &payload))
             .await?;
-        match ticket.answer().await {
+        match ack.recv().await {
             Some(id) => Ok(id),
-            None if self.engine.log.is_closed() => Err(self.engine.intake.closed_error()),
+            None if self.runtime.log.is_closed() => Err(self.runtime.buffer.closed_error()),
             None => Err(Error::store_failed("the event store refused the event")),
         }
     }
 }
 
-fn envelope<E: SseEvent>(event: &E, ticket: u64) -> Envelope<'_> {
+fn envelope<E: SseEvent>(event: &E, ack: u64) -> Envelope<'_> {
     Envelope {
-        ticket,
+        ack,
         name: event.name(),
         key: event.stream_key(),
         pin: event.pin(),

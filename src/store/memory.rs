@@ -70,9 +70,9 @@ impl MemoryEventStore {
             let slices = match read {
                 TailRead::Events(slices) => slices,
                 TailRead::Evicted(oldest) => {
-                    let passed = self.tail.pass(keys, after, oldest - 1);
-                    after = passed.to;
-                    passed.pinned
+                    let skipped = self.tail.skip_evicted(keys, after, oldest - 1);
+                    after = skipped.to;
+                    skipped.pinned
                 }
                 TailRead::Nothing(_) => return page.events,
             };
@@ -104,7 +104,7 @@ impl EventStore for MemoryEventStore {
 
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         let now = Instant::now();
-        let repeated = self.tail.repeated(batch);
+        let repeated = self.tail.duplicates(batch);
         if repeated.is_empty() {
             self.tail.append(self.epoch, first.get(), batch, now);
         } else {
@@ -120,7 +120,7 @@ impl EventStore for MemoryEventStore {
     }
 
     fn oldest(&self) -> Sequence {
-        Sequence::new(self.tail.holding().oldest)
+        Sequence::new(self.tail.stats().oldest)
     }
 
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {

@@ -24,7 +24,7 @@ impl LogObserver for IndexObserver {
         traces.map(StreamKey::of_id).collect()
     }
 
-    fn relearn(&self, from: u64) -> Box<dyn IndexRebuild> {
+    fn begin_rebuild(&self, from: u64) -> Box<dyn IndexRebuild> {
         Box::new(Learning {
             index: Arc::clone(&self.0),
             draft: Draft::new(from),
@@ -42,7 +42,7 @@ impl IndexRebuild for Learning {
         self.draft.apply(facts(events));
     }
 
-    fn adopt(self: Box<Self>) {
+    fn commit(self: Box<Self>) {
         self.index.adopt(self.draft);
     }
 }

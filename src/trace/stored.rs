@@ -61,7 +61,7 @@ pub(crate) async fn page(
         index.page(filter, before, limit, |at| log.id(at))
     };
     // What began in memory, the index knows: if the next page begins there, too, this one is the index's alone.
-    let begun = log.tail.holding().oldest;
+    let begun = log.tail.stats().oldest;
     let is_filled = known.next.is_some_and(|next| next > begun);
     if is_filled || log.store.shared_tail().is_some() {
         return Ok(known);

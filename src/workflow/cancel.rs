@@ -32,11 +32,11 @@ use crate::{
 /// Ends every open span of the instance as cancelled, and returns how many that were.
 pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
     let run = &run;
-    let engine = &run.stage.parts.engine;
+    let runtime = &run.stage.parts.runtime;
     // What this process told before may not be there yet; and then what the log owes its readers since its store failed.
-    settled(engine).await?;
-    settled(engine).await?;
-    let open = open(&engine.log, run.trace_id).await?;
+    settled(runtime).await?;
+    settled(runtime).await?;
+    let open = open(&runtime.log, run.trace_id).await?;
     let now = Timestamp::now();
     // Children before their parents.
     for (span, started) in open.iter().rev() {
@@ -44,19 +44,19 @@ pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
             continue;
         };
         let envelope = Envelope {
-            ticket: 0,
+            ack: 0,
             name: "ended",
             key: Some(run.trace_id.stream_key()),
             pin: Pin::Close(span.token()),
             // It may have ended since it was looked for.
             once: true,
         };
-        engine
+        runtime
             .push(RecordClass::End, |room| envelope.write(room, &ended))
             .await?;
     }
-    settled(engine).await?;
-    if engine.log.is_degraded() {
+    settled(runtime).await?;
+    if runtime.log.is_degraded() {
         return Err(Error::store_failed("the event store fails"));
     }
     if let Some(exporter) = &run.stage.exporter {
@@ -71,15 +71,15 @@ pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
 }
 
 /// Waits until all that was told before is stored and visible.
-async fn settled(engine: &LogRuntime) -> Result<(), Error> {
-    let mut ticket = engine.intake.ticket();
-    let number = ticket.number;
-    engine
+async fn settled(runtime: &LogRuntime) -> Result<(), Error> {
+    let mut ack = runtime.buffer.pending_ack();
+    let number = ack.number;
+    runtime
         .push(RecordClass::Internal, |room| {
             record::write_fence(room, number)
         })
         .await?;
-    ticket.answer().await.map(drop).ok_or_else(Error::closed)
+    ack.recv().await.map(drop).ok_or_else(Error::closed)
 }
 
 /// The starts of the spans of workflows that are open in the trace, in order. One that was lost is open as well: the log

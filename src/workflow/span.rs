@@ -248,9 +248,9 @@ impl Shown {
 
     /// When the span began, if that was before this run and the log still knows.
     fn first_start(&self) -> Option<SystemTime> {
-        let log = &self.run.stage.parts.engine.log;
+        let log = &self.run.stage.parts.runtime.log;
         let key = self.run.trace_id.stream_key();
-        let opened = log.tail.opened(&key, self.begin.span_id.token())?;
+        let opened = log.tail.open_event(&key, self.begin.span_id.token())?;
         let started = opened.events().next()?.payload();
         parse::timestamp(&started)?.to_system_time()
     }

@@ -27,7 +27,7 @@ pub(crate) fn no_ring_is_lost() {
     };
     // As a reader does: it looks once it asked whether it rang, and waits only if it did not.
     let read = |context: &mut Context<'_>| loop {
-        let rung = waiter.poll_rung(context);
+        let rung = waiter.poll_notified(context);
         if published.load(Ordering::Acquire) == 2 {
             return Poll::Ready(());
         }

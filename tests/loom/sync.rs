@@ -11,7 +11,7 @@ pub(crate) use loom::sync::{
 };
 
 pub(crate) use self::{
-    locks::{guard, lock, read, write},
+    locks::{catch_panic, lock, read, write},
     spin::SpinMutex,
 };
 pub(crate) use std::time::Instant;

@@ -62,7 +62,7 @@ pub(crate) fn number_of(name: &str, payload: &[u8]) -> Option<u64> {
 struct Plain;
 
 impl RecordEncoder for Plain {
-    fn translate(&mut self, record: &[u8], batch: &mut Batch) {
+    fn encode(&mut self, record: &[u8], batch: &mut Batch) {
         let [PLAIN, class, mood, number @ ..] = record else {
             panic!("a record that nobody wrote: {record:?}");
         };
@@ -105,17 +105,17 @@ struct Run {
 struct Site {
     log: Arc<Log>,
     kept: Option<Kept>,
-    engine: Mutex<Option<LogRuntime>>,
+    runtime: Mutex<Option<LogRuntime>>,
     /// How far the readers of everything are.
     places: Mutex<HashMap<usize, u64>>,
 }
 
 impl Site {
-    fn new(engine: LogRuntime, kept: Option<&Kept>) -> Self {
+    fn new(runtime: LogRuntime, kept: Option<&Kept>) -> Self {
         Self {
-            log: Arc::clone(&engine.log),
+            log: Arc::clone(&runtime.log),
             kept: kept.cloned(),
-            engine: Mutex::new(Some(engine)),
+            runtime: Mutex::new(Some(runtime)),
             places: Mutex::default(),
         }
     }
@@ -189,12 +189,15 @@ impl Site {
 
     /// Ends the log, or lets go of it.
     fn end(&self, end: End) {
-        let engine = self.engine.lock().unwrap().take().unwrap();
+        let runtime = self.runtime.lock().unwrap().take().unwrap();
         if !matches!(end, End::Dropped(_)) {
             // Time may pass faster than the log can follow.
-            while engine.shutdown(LONG).is_err_and(|error| error.is_timeout()) {}
+            while runtime
+                .shutdown(LONG)
+                .is_err_and(|error| error.is_timeout())
+            {}
         }
-        drop(engine);
+        drop(runtime);
     }
 }
 
@@ -234,7 +237,7 @@ impl Run {
     fn push(&self, site: usize, class: RecordClass, mood: Mood) {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let began = self.stamp();
-        let pushed = self.log(site).intake.push(class, |room| {
+        let pushed = self.log(site).buffer.push(class, |room| {
             room.bytes(&[PLAIN, class as u8, mood as u8])?;
             room.bytes(&number.to_le_bytes())
         });
@@ -259,9 +262,9 @@ impl Run {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (key, payload) = (stream_of(number), payload_of(number));
         let began = self.stamp();
-        let mut ticket = log.intake.ticket();
+        let mut ack = log.buffer.pending_ack();
         let envelope = Envelope {
-            ticket: ticket.number,
+            ack: ack.number,
             name: "record",
             key,
             pin: Pin::None,
@@ -270,8 +273,8 @@ impl Run {
         let write = |room: &mut WriteBuf<'_>| envelope.write(room, payload.as_bytes());
         let pushed = block_on(async {
             loop {
-                let room = log.intake.room();
-                match log.intake.try_push(RecordClass::Other, write) {
+                let room = log.buffer.room_freed();
+                match log.buffer.try_push(RecordClass::Other, write) {
                     Err(PushError::Full) => room.await,
                     settled => return settled,
                 }
@@ -290,7 +293,7 @@ impl Run {
         if !was_taken {
             return;
         }
-        if let Some(id) = block_on(ticket.answer()) {
+        if let Some(id) = block_on(ack.recv()) {
             let answered = Answered {
                 number,
                 id,
@@ -314,7 +317,7 @@ impl Run {
     /// Whether all that was told before is kept.
     fn flush(&self, site: usize) -> bool {
         let began = self.stamp();
-        let is_kept = self.log(site).intake.flush(LONG).is_ok();
+        let is_kept = self.log(site).buffer.flush(LONG).is_ok();
         if is_kept {
             let flushed = Flushed {
                 site,
@@ -372,7 +375,7 @@ impl Run {
         join();
         for site in &self.sites {
             // Who lets go of a log does not wait for it.
-            let over = || site.log.intake.wait_finished(LONG);
+            let over = || site.log.buffer.wait_finished(LONG);
             while over().is_err_and(|error| error.is_timeout()) {}
         }
     }
@@ -396,7 +399,10 @@ impl Run {
                 .map(|site| site.log.tail.published())
                 .collect(),
             dropped,
-            broken: self.sites.iter().find_map(|site| site.log.intake.broken()),
+            broken: self
+                .sites
+                .iter()
+                .find_map(|site| site.log.buffer.abort_reason()),
             is_degraded: self.sites.iter().any(|site| site.log.is_degraded()),
             ends_early: end != End::Late,
             is_behind,
@@ -429,7 +435,7 @@ fn start(plan: &mut Plan) -> (Arc<Run>, Option<Kept>) {
     let engines = stores
         .into_iter()
         .map(|store| LogRuntime::start(store, settings(), |_| Plain).unwrap());
-    let sites = engines.map(|engine| Site::new(engine, kept.as_ref()));
+    let sites = engines.map(|runtime| Site::new(runtime, kept.as_ref()));
     (Run::new(sites.collect(), heal), kept)
 }
 

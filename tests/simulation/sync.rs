@@ -16,7 +16,7 @@ pub(crate) use shuttle::sync::{
 };
 
 pub(crate) use self::{
-    locks::{guard, lock, read, write},
+    locks::{catch_panic, lock, read, write},
     spin::SpinMutex,
 };
 use crate::clock;

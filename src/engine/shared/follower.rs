@@ -8,13 +8,13 @@ use crate::{
     engine::{
         encoder::SharedObserver,
         log::Log,
-        store_thread::{OnThread, spawn},
+        store_thread::{OnThread, spawn_log_thread},
     },
     error::Error,
     store::{Follow, PageLimit},
     util::{
         block_on::block_on,
-        sync::{Instant, guard},
+        sync::{Instant, catch_panic},
     },
     wire::id::Sequence,
 };
@@ -22,8 +22,8 @@ use crate::{
 /// How long one wait in the store takes at most.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a thread rests after its store failed; doubled up to the next one.
-const RETRY_SOON: Duration = Duration::from_millis(50);
-const RETRY_LATE: Duration = Duration::from_secs(2);
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(2);
 const PANICKED: &str = "what follows the event store panicked";
 
 /// Starts the threads, which end when the log is closed.
@@ -34,16 +34,16 @@ pub(crate) fn start(
 ) -> Result<(), Error> {
     let all = Follower {
         log: Arc::clone(log),
-        retry: RETRY_SOON,
+        retry: RETRY_MIN,
     };
     let streams = Follower {
         log: Arc::clone(log),
-        retry: RETRY_SOON,
+        retry: RETRY_MIN,
     };
-    spawn("livespan-follow", on_thread, move || {
+    spawn_log_thread("livespan-follow", on_thread, move || {
         all.follow_all(&observer);
     })?;
-    spawn("livespan-watch", on_thread, move || streams.watch_streams())
+    spawn_log_thread("livespan-watch", on_thread, move || streams.watch_streams())
 }
 
 struct Follower {
@@ -53,12 +53,12 @@ struct Follower {
 
 impl Follower {
     fn follow_all(mut self, observer: &SharedObserver) {
-        while self.log.following().await_all() {
-            let turn = guard(|| self.follow_while_wanted(observer));
+        while self.log.demand().await_all() {
+            let turn = catch_panic(|| self.follow_while_wanted(observer));
             if turn.is_none() {
                 // What the panic left half done is learnt anew.
-                self.log.mistrust();
-                self.fail(PANICKED.to_owned(), Instant::now());
+                self.log.invalidate();
+                self.store_failed(PANICKED.to_owned(), Instant::now());
             }
         }
     }
@@ -66,46 +66,48 @@ impl Follower {
     /// Follows until nobody reads everything any more, the store fails, or memory has to be learnt anew.
     fn follow_while_wanted(&mut self, observer: &SharedObserver) {
         let log = Arc::clone(&self.log);
-        let following = log.following();
-        let Some(head) = self.ask(|follow| block_on(follow.head())) else {
+        let demand = log.demand();
+        let Some(head) = self.call_store(|follow| block_on(follow.head())) else {
             return;
         };
         let catch_up = |_: &dyn Follow| log.catch_up(head.get(), observer);
-        if !log.is_whole() && self.ask(catch_up).is_none() {
+        if !log.is_index_complete() && self.call_store(catch_up).is_none() {
             return;
         }
-        self.succeed();
-        while following.wants_all() && log.is_whole() && !following.is_closed() {
+        self.store_succeeded();
+        while demand.is_all_wanted() && log.is_index_complete() && !demand.is_closed() {
             let after = Sequence::new(log.tail.next() - 1);
-            if after >= head && !following.has_caught_up() {
-                following.note_caught_up();
+            if after >= head && !demand.has_caught_up() {
+                demand.note_caught_up();
                 log.tail.wake_everyone();
             }
-            let page = self.ask(|follow| follow.wait_after(after, PageLimit::LARGE, PATIENCE));
+            let page =
+                self.call_store(|follow| follow.wait_after(after, PageLimit::LARGE, PATIENCE));
             let Some(page) = page else {
                 continue;
             };
             if !page.is_empty() {
-                log.take_others(&page, observer);
+                log.merge_foreign(&page, observer);
             }
-            self.succeed();
+            self.store_succeeded();
         }
     }
 
     fn watch_streams(mut self) {
         let mut every = Sequence::START;
-        while self.log.following().await_streams() {
-            let turn = guard(|| self.watch_once(&mut every));
+        while self.log.demand().await_streams() {
+            let turn = catch_panic(|| self.watch_once(&mut every));
             if turn.is_none() {
-                self.fail(PANICKED.to_owned(), Instant::now());
+                self.store_failed(PANICKED.to_owned(), Instant::now());
             }
         }
     }
 
     /// Waits once for news of the streams that are read here, and of those events that are of every stream.
     fn watch_once(&mut self, every: &mut Sequence) {
-        let places = self.log.following().places();
-        let Some(news) = self.ask(|follow| follow.wait_streams(&places, *every, PATIENCE)) else {
+        let cursors = self.log.demand().cursors();
+        let Some(news) = self.call_store(|follow| follow.wait_streams(&cursors, *every, PATIENCE))
+        else {
             return;
         };
         for (key, seen) in news {
@@ -114,44 +116,44 @@ impl Follower {
                 self.log.tail.wake_streams();
                 continue;
             };
-            self.log.following().saw(&key, seen);
+            self.log.demand().note_seen(&key, seen);
             self.log.tail.wake_stream(&key);
         }
-        self.succeed();
+        self.store_succeeded();
     }
 
     /// Asks the store, and rests when it fails.
-    fn ask<R>(&mut self, ask: impl FnOnce(&dyn Follow) -> Result<R, Error>) -> Option<R> {
+    fn call_store<R>(&mut self, call: impl FnOnce(&dyn Follow) -> Result<R, Error>) -> Option<R> {
         let asked = Instant::now();
         let log = Arc::clone(&self.log);
-        let answer = guard(|| match log.store.follow() {
-            Some(follow) => ask(follow),
+        let answer = catch_panic(|| match log.store.follow() {
+            Some(follow) => call(follow),
             None => Err(Error::store_failed("the event store is shared no more")),
         });
         let answer = answer.unwrap_or_else(|| Err(Error::store_failed("the event store panicked")));
         answer
-            .map_err(|error| self.fail(error.to_string(), asked))
+            .map_err(|error| self.store_failed(error.to_string(), asked))
             .ok()
     }
 
     /// Says that the store fails, and rests.
-    fn fail(&mut self, message: String, asked: Instant) {
-        if self.log.following().is_closed() {
+    fn store_failed(&mut self, message: String, asked: Instant) {
+        if self.log.demand().is_closed() {
             return;
         }
         self.log.fail(message);
         // A store that failed slowly has used up some of the rest.
         let rest = self.retry.saturating_sub(asked.elapsed());
-        self.log.following().rest(rest);
-        self.retry = (self.retry * 2).min(RETRY_LATE);
+        self.log.demand().back_off(rest);
+        self.retry = (self.retry * 2).min(RETRY_MAX);
     }
 
     /// What the store told has been taken in. When it works again, readers look again at what they missed.
-    fn succeed(&mut self) {
+    fn store_succeeded(&mut self) {
         // A reader may have failed where this did not.
-        let reads_again = self.log.take_unread();
-        if reads_again || self.retry > RETRY_SOON {
-            self.retry = RETRY_SOON;
+        let reads_again = self.log.take_read_blocked();
+        if reads_again || self.retry > RETRY_MIN {
+            self.retry = RETRY_MIN;
             self.log.recover_reading();
         }
     }

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, time::Duration};
 use crate::{
     engine::{
         encoder::{IndexRebuild, SharedObserver},
-        log::{Log, PRIMED_EVENTS_MAX},
+        log::{Log, WARM_UP_EVENTS_MAX},
         warm_up,
     },
     error::Error,
@@ -18,17 +18,17 @@ use crate::{
     store::PageLimit,
     util::{
         block_on::block_on,
-        sync::{Instant, atomic::Ordering, guard, lock},
+        sync::{Instant, atomic::Ordering, catch_panic, lock},
     },
     wire::id::Sequence,
 };
 
 /// Events that are read at most while memory stands still.
-const LAST_EVENTS_MAX: u64 = PageLimit::LARGE.events as u64;
+const LOCKED_EVENTS_MAX: u64 = PageLimit::LARGE.events as u64;
 
 /// What was learnt anew, up to `to`.
 struct Rebuild {
-    known: Box<dyn IndexRebuild>,
+    index: Box<dyn IndexRebuild>,
     /// The newest pages, for memory.
     pages: VecDeque<Vec<StoredEvent>>,
     bytes: usize,
@@ -37,7 +37,7 @@ struct Rebuild {
 
 impl Rebuild {
     fn take(&mut self, page: Vec<StoredEvent>, bytes_max: usize) {
-        self.known.observe(&page);
+        self.index.observe(&page);
         self.to = page.last().map_or(self.to, |event| event.sequence.get());
         self.bytes += size(&page);
         self.pages.push_back(page);
@@ -57,43 +57,43 @@ impl Log {
     /// Whether all is known of the streams that stood in the store when someone came to read everything.
     #[cfg(feature = "http")]
     pub(crate) fn has_caught_up(&self) -> bool {
-        !self.is_shared() || (self.is_whole() && self.following().has_caught_up())
+        !self.is_shared() || (self.is_index_complete() && self.demand().has_caught_up())
     }
 
     /// Whether nothing was left out since all was learnt anew.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.advance.is_whole.load(Ordering::Acquire)
+    pub(crate) fn is_index_complete(&self) -> bool {
+        self.merge.is_index_complete.load(Ordering::Acquire)
     }
 
-    fn miss(&self) {
-        self.advance.is_whole.store(false, Ordering::Release);
+    fn mark_incomplete(&self) {
+        self.merge.is_index_complete.store(false, Ordering::Release);
     }
 
     /// Has all learnt anew, after something went wrong over it.
-    pub(crate) fn mistrust(&self) {
-        let _advancing = lock(&self.advance.advancing);
-        self.miss();
+    pub(crate) fn invalidate(&self) {
+        let _advancing = lock(&self.merge.merging);
+        self.mark_incomplete();
     }
 
     /// Takes in what this log appended: after what others appended before it, where someone reads everything. `taken`
     /// is told whether it was not there yet: who follows the store may have been quicker.
-    pub(crate) fn take_own(
+    pub(crate) fn merge_own(
         &self,
         first: u64,
         batch: &Batch,
         observer: &SharedObserver,
-        taken: impl FnOnce(bool),
+        on_taken: impl FnOnce(bool),
     ) {
-        let _advancing = lock(&self.advance.advancing);
-        if self.following().wants_all() && self.is_whole() {
-            while self.take_page_before(first, observer) {}
+        let _advancing = lock(&self.merge.merging);
+        if self.demand().is_all_wanted() && self.is_index_complete() {
+            while self.merge_page_before(first, observer) {}
         }
         let next = self.tail.next();
         if next < first {
-            self.miss();
+            self.mark_incomplete();
         }
         if next <= first {
-            self.take(first, batch);
+            self.append_stored(first, batch);
         } else {
             // Who follows the store may have a part of it only. The rest is at hand: a store that cannot be read just now
             // must not keep it from readers.
@@ -102,30 +102,30 @@ impl Log {
                 .filter(|event| event.sequence.get() >= next);
             let rest: Vec<StoredEvent> = rest.collect();
             if !rest.is_empty() {
-                self.take_stored(&rest, observer);
+                self.merge_stored(&rest, observer);
             }
         }
-        taken(next <= first);
+        on_taken(next <= first);
     }
 
     /// Takes one page of what stands in the store before `first`; whether there may be more.
-    fn take_page_before(&self, first: u64, observer: &SharedObserver) -> bool {
+    fn merge_page_before(&self, first: u64, observer: &SharedObserver) -> bool {
         let next = self.tail.next();
         let missing = first.saturating_sub(next);
         let Some(follow) = self
             .store
             .follow()
-            .filter(|_| (1..=PRIMED_EVENTS_MAX).contains(&missing))
+            .filter(|_| (1..=WARM_UP_EVENTS_MAX).contains(&missing))
         else {
             return false;
         };
         let limit = PageLimit {
-            events: usize::try_from(missing.min(LAST_EVENTS_MAX)).unwrap_or(1),
+            events: usize::try_from(missing.min(LOCKED_EVENTS_MAX)).unwrap_or(1),
             ..PageLimit::LARGE
         };
         match follow.wait_after(Sequence::new(next - 1), limit, Duration::ZERO) {
             Ok(page) if !page.is_empty() => {
-                self.take_stored(&page, observer);
+                self.merge_stored(&page, observer);
                 self.tail.next() > next
             }
             // Readers get it from the store.
@@ -134,13 +134,13 @@ impl Log {
     }
 
     /// Takes in and shows what others appended.
-    pub(crate) fn take_others(&self, events: &[StoredEvent], observer: &SharedObserver) {
-        let _advancing = lock(&self.advance.advancing);
-        self.take_stored(events, observer);
+    pub(crate) fn merge_foreign(&self, events: &[StoredEvent], observer: &SharedObserver) {
+        let _advancing = lock(&self.merge.merging);
+        self.merge_stored(events, observer);
         self.tail.publish();
     }
 
-    fn take_stored(&self, events: &[StoredEvent], observer: &SharedObserver) {
+    fn merge_stored(&self, events: &[StoredEvent], observer: &SharedObserver) {
         let next = self.tail.next();
         let known = events.partition_point(|event| event.sequence.get() < next);
         let new = events.get(known..).unwrap_or_default();
@@ -149,83 +149,83 @@ impl Log {
             .any(|(expected, event)| event.sequence.get() != expected);
         if has_holes {
             // It was trimmed before it was read here.
-            self.miss();
+            self.mark_incomplete();
         }
-        if guard(|| observer.observe(new)).is_none() {
+        if catch_panic(|| observer.observe(new)).is_none() {
             // Readers are not to wait for what is known of the streams: that is learnt anew.
-            self.miss();
+            self.mark_incomplete();
         }
-        self.keep(new);
+        self.append_events(new);
     }
 
-    fn keep(&self, events: &[StoredEvent]) {
+    fn append_events(&self, events: &[StoredEvent]) {
         self.tail
             .append_stored(|sequence| self.id(sequence).epoch(), events, Instant::now());
     }
 
     /// Runs `forget` with the streams of which memory holds nothing any more, between the steps of whoever moves it on.
     pub(crate) fn forget_evicted(&self, forget: impl FnOnce(&[StreamKey])) {
-        let _advancing = lock(&self.advance.advancing);
+        let _advancing = lock(&self.merge.merging);
         forget(&self.tail.take_evicted_keys());
     }
 
     /// Learns anew what the newest events of the store say, which ends at `head`, and goes on behind them.
     pub(crate) fn catch_up(&self, head: u64, observer: &SharedObserver) -> Result<(), Error> {
-        let begin = (head + 1).saturating_sub(PRIMED_EVENTS_MAX);
+        let begin = (head + 1).saturating_sub(WARM_UP_EVENTS_MAX);
         let from = begin.max(self.store.oldest().get()).max(1);
-        let mut learnt = Rebuild {
-            known: observer.relearn(from),
+        let mut rebuild = Rebuild {
+            index: observer.begin_rebuild(from),
             pages: VecDeque::new(),
             bytes: 0,
             to: from - 1,
         };
         let open = observer.open_streams(from, warm_up::STREAMS_MAX);
-        warm_up::read_earlier(self, from, &open, &mut *learnt.known)?;
+        warm_up::read_earlier(self, from, &open, &mut *rebuild.index)?;
         let mut to = head;
         loop {
-            while learnt.to < to {
-                self.learn_page(&mut learnt, to)?;
+            while rebuild.to < to {
+                self.rebuild_page(&mut rebuild, to)?;
             }
-            match self.adopt(learnt)? {
+            match self.commit_rebuild(rebuild)? {
                 None => return Ok(()),
-                Some(behind) => learnt = behind,
+                Some(behind) => rebuild = behind,
             }
             to = self.tail.next() - 1;
         }
     }
 
-    fn learn_page(&self, learnt: &mut Rebuild, to: u64) -> Result<(), Error> {
+    fn rebuild_page(&self, rebuild: &mut Rebuild, to: u64) -> Result<(), Error> {
         let page = block_on(
             self.store
-                .read_after(Sequence::new(learnt.to), PageLimit::LARGE),
+                .read_after(Sequence::new(rebuild.to), PageLimit::LARGE),
         )?;
         if page.is_empty() {
             // Numbers that stand for nothing, or for nothing any more.
-            learnt.to = to;
+            rebuild.to = to;
         } else {
-            learnt.take(page, self.tail.retention().bytes_max());
+            rebuild.take(page, self.tail.retention().bytes_max());
         }
         Ok(())
     }
 
     /// Makes what was learnt the known, with what was appended here meanwhile; gives it back when that is so much that
     /// memory should not stand still for it.
-    fn adopt(&self, mut learnt: Rebuild) -> Result<Option<Rebuild>, Error> {
-        let _advancing = lock(&self.advance.advancing);
+    fn commit_rebuild(&self, mut rebuild: Rebuild) -> Result<Option<Rebuild>, Error> {
+        let _advancing = lock(&self.merge.merging);
         let head = self.tail.next() - 1;
-        if learnt.to + LAST_EVENTS_MAX < head {
-            return Ok(Some(learnt));
+        if rebuild.to + LOCKED_EVENTS_MAX < head {
+            return Ok(Some(rebuild));
         }
-        while learnt.to < head {
-            self.learn_page(&mut learnt, head)?;
+        while rebuild.to < head {
+            self.rebuild_page(&mut rebuild, head)?;
         }
-        for page in &learnt.pages {
-            self.keep(page);
+        for page in &rebuild.pages {
+            self.append_events(page);
         }
-        self.tail.skip_to(learnt.to + 1);
+        self.tail.skip_to(rebuild.to + 1);
         drop(self.tail.take_evicted_keys());
-        learnt.known.adopt();
-        self.advance.is_whole.store(true, Ordering::Release);
+        rebuild.index.commit();
+        self.merge.is_index_complete.store(true, Ordering::Release);
         self.tail.publish();
         self.tail.wake_everyone();
         Ok(None)
@@ -256,7 +256,7 @@ mod tests {
             Vec::new()
         }
 
-        fn relearn(&self, _from: u64) -> Box<dyn IndexRebuild> {
+        fn begin_rebuild(&self, _from: u64) -> Box<dyn IndexRebuild> {
             panic!("the observer of a test panics");
         }
     }
@@ -275,16 +275,16 @@ mod tests {
             Vec::new()
         }
 
-        fn relearn(&self, _from: u64) -> Box<dyn IndexRebuild> {
-            panic!("nothing is learnt anew here")
+        fn begin_rebuild(&self, _from: u64) -> Box<dyn IndexRebuild> {
+            panic!("nothing is rebuild anew here")
         }
     }
 
     #[test]
     fn the_rest_of_what_the_follower_saw_a_part_of_needs_no_store() {
-        let intake = Arc::new(IngestBuffer::new(1 << 16, 64));
-        let log = Log::open(Arc::new(NullEventStore::new()), intake, None).unwrap();
-        log.advance.is_whole.store(true, Ordering::Release);
+        let buffer = Arc::new(IngestBuffer::new(1 << 16, 64));
+        let log = Log::open(Arc::new(NullEventStore::new()), buffer, None).unwrap();
+        log.merge.is_index_complete.store(true, Ordering::Release);
         let mut batch = Batch::default();
         for text in ["one", "two", "three"] {
             batch.push("note", None, Pin::None, |out| {
@@ -294,19 +294,19 @@ mod tests {
         let counting = Arc::new(Counting::default());
         let observer: SharedObserver = Arc::clone(&counting) as SharedObserver;
         let seen: Vec<StoredEvent> = batch.stored_as(1).take(1).collect();
-        log.take_others(&seen, &observer);
-        log.take_own(1, &batch, &observer, |is_new| assert!(!is_new));
+        log.merge_foreign(&seen, &observer);
+        log.merge_own(1, &batch, &observer, |is_new| assert!(!is_new));
         assert_eq!(log.tail.next(), 4);
-        log.take_own(1, &batch, &observer, |is_new| assert!(!is_new));
-        assert_eq!((log.tail.next(), log.is_whole()), (4, true));
+        log.merge_own(1, &batch, &observer, |is_new| assert!(!is_new));
+        assert_eq!((log.tail.next(), log.is_index_complete()), (4, true));
         assert_eq!(*lock(&counting.0), [1, 2, 3]);
     }
 
     #[test]
     fn readers_get_what_an_observer_panics_over_and_all_is_to_be_learnt_anew() {
-        let intake = Arc::new(IngestBuffer::new(1 << 16, 64));
-        let log = Log::open(Arc::new(NullEventStore::new()), intake, None).unwrap();
-        log.advance.is_whole.store(true, Ordering::Release);
+        let buffer = Arc::new(IngestBuffer::new(1 << 16, 64));
+        let log = Log::open(Arc::new(NullEventStore::new()), buffer, None).unwrap();
+        log.merge.is_index_complete.store(true, Ordering::Release);
         let event = StoredEvent {
             sequence: Sequence::new(1),
             name: "note".to_owned(),
@@ -315,8 +315,8 @@ mod tests {
             payload: "text".into(),
         };
         let observer: SharedObserver = Arc::new(Panicking);
-        log.take_others(&[event], &observer);
+        log.merge_foreign(&[event], &observer);
         assert!(matches!(log.tail.read_after(0), TailRead::Events(_)));
-        assert!(!log.is_whole());
+        assert!(!log.is_index_complete());
     }
 }

@@ -33,10 +33,10 @@ use crate::{
 const RUN_BLOCKS_MAX: usize = 256;
 
 /// Positions of single streams that are looked up at once.
-const POSITIONS_MAX: usize = 256;
+const SEQUENCES_MAX: usize = 256;
 
 /// Events kept beyond retention that are handed to a reader at once: a reader's memory is bounded, too.
-const PINNED_PAGE: usize = 256;
+const PINNED_PAGE_EVENTS: usize = 256;
 
 /// Blocks are merged only when their ages differ by less than this part of what retention allows.
 const MERGED_AGE_DIVISOR: u32 = 16;
@@ -47,19 +47,19 @@ pub(crate) struct Tail {
     state: RwLock<TailState>,
     published: AtomicU64,
     /// Readers of everything.
-    waiters: WakeSet,
+    readers_of_all: WakeSet,
     /// Readers of some streams, for the events that belong to every stream.
-    stream_waiters: WakeSet,
+    readers_of_streams: WakeSet,
     /// Held by whoever appends: the run of small blocks is merged outside the state's lock.
     appending: Mutex<()>,
 }
 
 #[derive(Debug)]
 struct TailState {
-    keys: StreamIndex,
+    streams: StreamIndex,
     blocks: VecDeque<Arc<Block>>,
     /// Events at the start of the front block that are already let go.
-    skip: usize,
+    front_evicted: usize,
     /// Blocks at the end that are small and not merged yet, and their bytes.
     run: usize,
     run_bytes: usize,
@@ -67,12 +67,12 @@ struct TailState {
     events: usize,
     bytes: usize,
     /// Events that belong to every stream.
-    keyless: VecDeque<u64>,
-    keyless_evicted: EvictedCount,
+    global: VecDeque<u64>,
+    global_evicted: EvictedCount,
     /// Whether there are such events that are not published yet.
-    keyless_touched: bool,
+    global_dirty: bool,
     /// The last sequence whose stream was not seen here: it was written before this log was opened, or by another.
-    uncounted: u64,
+    unindexed_until: u64,
     /// The opening event of each token that is open.
     open: Map<OpenToken, u64>,
     /// How many of them belong to a stream.
@@ -80,7 +80,7 @@ struct TailState {
     pinned: BTreeMap<u64, Arc<Block>>,
     pinned_bytes: usize,
     unpinned: u64,
-    once: DedupIndex,
+    dedup: DedupIndex,
     evicted_keys: Vec<StreamKey>,
 }
 
@@ -123,32 +123,32 @@ pub(crate) struct TailStats {
 impl Tail {
     pub(crate) fn new(next: u64, retention: Retention) -> Self {
         let state = TailState {
-            keys: StreamIndex::new(next - 1),
+            streams: StreamIndex::new(next - 1),
             blocks: VecDeque::new(),
-            skip: 0,
+            front_evicted: 0,
             run: 0,
             run_bytes: 0,
             next,
             events: 0,
             bytes: 0,
-            keyless: VecDeque::new(),
-            keyless_evicted: EvictedCount::default(),
-            keyless_touched: false,
-            uncounted: next - 1,
+            global: VecDeque::new(),
+            global_evicted: EvictedCount::default(),
+            global_dirty: false,
+            unindexed_until: next - 1,
             open: Map::default(),
             open_in_streams: 0,
             pinned: BTreeMap::new(),
             pinned_bytes: 0,
             unpinned: 0,
-            once: DedupIndex::default(),
+            dedup: DedupIndex::default(),
             evicted_keys: Vec::new(),
         };
         Self {
             retention,
             state: RwLock::new(state),
             published: AtomicU64::new(next - 1),
-            waiters: WakeSet::default(),
-            stream_waiters: WakeSet::default(),
+            readers_of_all: WakeSet::default(),
+            readers_of_streams: WakeSet::default(),
             appending: Mutex::default(),
         }
     }
@@ -167,13 +167,13 @@ impl Tail {
         read(&self.state).next
     }
 
-    pub(crate) fn holding(&self) -> TailStats {
+    pub(crate) fn stats(&self) -> TailStats {
         let state = read(&self.state);
         TailStats {
             oldest: state.oldest(),
             events: state.events,
             bytes: state.bytes,
-            streams: state.keys.held(),
+            streams: state.streams.held(),
             open: state.open_in_streams,
             unpinned: state.unpinned,
         }
@@ -181,33 +181,49 @@ impl Tail {
 
     /// Stores the batch as the events `first..` of this epoch, without showing them to readers yet.
     pub(crate) fn append(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
-        let treat = |pin| pin;
-        self.append_as(first, batch, AppendContext { epoch, now, treat });
+        let map_pin = |pin| pin;
+        self.append_as(
+            first,
+            batch,
+            AppendContext {
+                epoch,
+                now,
+                map_pin,
+            },
+        );
     }
 
     /// The places of the batch whose events may be here only once, and are.
-    pub(crate) fn repeated(&self, batch: &Batch) -> Vec<usize> {
+    pub(crate) fn duplicates(&self, batch: &Batch) -> Vec<usize> {
         if batch.iter().any(|record| record.is_once()) {
-            read(&self.state).once.repeated(batch)
+            read(&self.state).dedup.duplicates(batch)
         } else {
             Vec::new()
         }
     }
 
     /// Stores a batch that no store keeps. What it closes stays open, because in the store it is.
-    pub(crate) fn append_unkept(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
-        let treat = |pin| match pin {
+    pub(crate) fn append_unstored(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
+        let map_pin = |pin| match pin {
             Pin::Close(_) => Pin::None,
             Pin::None | Pin::Open(_) => pin,
         };
-        self.append_as(first, batch, AppendContext { epoch, now, treat });
+        self.append_as(
+            first,
+            batch,
+            AppendContext {
+                epoch,
+                now,
+                map_pin,
+            },
+        );
     }
 
-    fn append_as(&self, first: u64, batch: &Batch, stamp: AppendContext) {
+    fn append_as(&self, first: u64, batch: &Batch, context: AppendContext) {
         let _appending = lock(&self.appending);
         if first != self.next() {
             // The store numbered events that did not pass here; what stands before them is no longer adjacent.
-            self.let_go_of_all(first);
+            self.reset_to(first);
         }
         let mut records = batch.iter().zip(first..);
         loop {
@@ -217,19 +233,19 @@ impl Tail {
             }
             let mut builder = BlockBuilder::with_capacity(bytes, events);
             for (record, sequence) in records.clone().take(events) {
-                builder.push(stamp.epoch, sequence, &record);
+                builder.push(context.epoch, sequence, &record);
             }
-            self.merge_run_for(builder.size());
+            self.merge_run_before(builder.size());
             let mut state = write(&self.state);
-            state.index(records.by_ref().take(events), &mut builder, stamp.treat);
-            state.push(builder.build(stamp.now));
+            state.index(records.by_ref().take(events), &mut builder, context.map_pin);
+            state.push(builder.build(context.now));
         }
         for (record, sequence) in batch.iter().zip(first..).filter(|(one, _)| one.is_once()) {
-            write(&self.state).once.keep(&record, sequence);
+            write(&self.state).dedup.insert(&record, sequence);
         }
         let mut state = write(&self.state);
-        state.take_back_evicted();
-        state.evict(&self.retention, stamp.now);
+        state.keep_evicted_only();
+        state.evict(&self.retention, context.now);
     }
 
     /// Takes in events that a store gave back, without showing them to readers yet. What is already here is left out.
@@ -262,7 +278,7 @@ impl Tail {
 
     /// Shows everything appended to readers and wakes those concerned.
     pub(crate) fn publish(&self) {
-        let (streams, is_keyless_touched) = {
+        let (streams, is_global_dirty) = {
             // Not while another thread appends: it would show less than was shown before, or take the bells of what it
             // does not show yet.
             let _appending = lock(&self.appending);
@@ -272,42 +288,42 @@ impl Tail {
             if before == head {
                 return;
             }
-            let is_keyless_touched = std::mem::take(&mut state.keyless_touched);
-            (state.keys.take_touched(), is_keyless_touched)
+            let is_global_dirty = std::mem::take(&mut state.global_dirty);
+            (state.streams.take_dirty(), is_global_dirty)
         };
-        self.waiters.wake();
-        for waiter in streams {
-            waiter.wake();
+        self.readers_of_all.wake();
+        for wake_flag in streams {
+            wake_flag.wake();
         }
-        if is_keyless_touched {
-            self.stream_waiters.wake();
+        if is_global_dirty {
+            self.readers_of_streams.wake();
         }
     }
 
     /// Wakes every reader, to look at something other than new events.
     pub(crate) fn wake_everyone(&self) {
-        self.waiters.wake();
-        self.stream_waiters.wake();
+        self.readers_of_all.wake();
+        self.readers_of_streams.wake();
     }
 
     /// Wakes those who read this stream.
     pub(crate) fn wake_stream(&self, key: &StreamKey) {
         // A waker is foreign code: it never runs under our lock.
-        let waiters = read(&self.state).keys.waiters(key);
-        for waiter in waiters {
-            waiter.wake();
+        let wake_flags = read(&self.state).streams.wake_flags(key);
+        for wake_flag in wake_flags {
+            wake_flag.wake();
         }
     }
 
     /// Wakes those who read some streams.
     pub(crate) fn wake_streams(&self) {
-        self.stream_waiters.wake();
+        self.readers_of_streams.wake();
     }
 
     /// Wakes those who watch everything: what the log keeps has changed.
     #[cfg(feature = "spans")]
     pub(crate) fn wake_watchers(&self) {
-        self.waiters.wake();
+        self.readers_of_all.wake();
     }
 
     /// Lets go of what is too old; the moment at which the next event will be.
@@ -359,7 +375,7 @@ impl Tail {
             }
             after = oldest - 1;
         }
-        let slices = state.slices_at(&state.positions(keys, after, upto));
+        let slices = state.slices_at(&state.sequences(keys, after, upto));
         if slices.is_empty() {
             TailRead::Nothing(upto)
         } else {
@@ -369,7 +385,7 @@ impl Tail {
 
     /// The stretch after `after` that is not in memory any more, at most up to `limit`. A reader of no single stream
     /// reads all of them.
-    pub(crate) fn pass(&self, keys: &[StreamKey], after: u64, limit: u64) -> SkippedRange {
+    pub(crate) fn skip_evicted(&self, keys: &[StreamKey], after: u64, limit: u64) -> SkippedRange {
         let upto = self.published();
         let state = read(&self.state);
         let to = (state.oldest() - 1).min(upto).min(limit).max(after + 1);
@@ -382,10 +398,10 @@ impl Tail {
                     .event(0)
                     .is_some_and(|event| event.key().is_none_or(|key| wanted(&key)))
             })
-            .take(PINNED_PAGE)
+            .take(PINNED_PAGE_EVENTS)
             .map(|(_, block)| Slice::whole(Arc::clone(block)))
             .collect();
-        let to = pinned.get(PINNED_PAGE - 1).map_or(to, Slice::last);
+        let to = pinned.get(PINNED_PAGE_EVENTS - 1).map_or(to, Slice::last);
         let evicted = if keys.is_empty() {
             Some(to - after)
         } else {
@@ -404,81 +420,81 @@ impl Tail {
     }
 
     /// The opening events up to `upto` of what still runs and belongs to every stream, in order.
-    pub(crate) fn standing(&self, upto: u64) -> Vec<Slice> {
+    pub(crate) fn open_global_events(&self, upto: u64) -> Vec<Slice> {
         let state = read(&self.state);
-        let keyless = state
+        let global = state
             .open
             .iter()
             .filter(|((slot, _), sequence)| *slot == StreamSlot::NONE && **sequence <= upto);
-        let mut sequences: Vec<u64> = keyless.map(|(_, sequence)| *sequence).collect();
+        let mut sequences: Vec<u64> = global.map(|(_, sequence)| *sequence).collect();
         sequences.sort_unstable();
         sequences
             .iter()
-            .filter_map(|sequence| state.held(*sequence))
+            .filter_map(|sequence| state.retained(*sequence))
             .collect()
     }
 
     /// The opening events of everything in a stream that still runs, in order.
     #[cfg(feature = "spans")]
-    pub(crate) fn open(&self) -> Vec<Slice> {
+    pub(crate) fn open_events(&self) -> Vec<Slice> {
         let state = read(&self.state);
         let mut sequences: Vec<u64> = state.open.values().copied().collect();
         sequences.sort_unstable();
         sequences
             .iter()
-            .filter_map(|sequence| state.held(*sequence))
+            .filter_map(|sequence| state.retained(*sequence))
             .collect()
     }
 
     /// The opening event of this token, while it is open.
     #[cfg(feature = "spans")]
-    pub(crate) fn opened(&self, key: &StreamKey, token: u64) -> Option<Slice> {
+    pub(crate) fn open_event(&self, key: &StreamKey, token: u64) -> Option<Slice> {
         let state = read(&self.state);
-        let slot = state.keys.find(key)?;
+        let slot = state.streams.find(key)?;
         let sequence = state.open.get(&(slot, token))?;
-        state.held(*sequence)
+        state.retained(*sequence)
     }
 
     /// Whether the stream has or had events here.
     pub(crate) fn knows(&self, key: &StreamKey) -> bool {
-        read(&self.state).keys.know(key)
+        read(&self.state).streams.knows(key)
     }
 
-    pub(crate) fn join(&self, waiter: &Arc<WakeFlag>) {
-        self.waiters.join(waiter);
+    pub(crate) fn join(&self, wake_flag: &Arc<WakeFlag>) {
+        self.readers_of_all.join(wake_flag);
     }
 
-    pub(crate) fn leave(&self, waiter: &Arc<WakeFlag>) {
-        self.waiters.leave(waiter);
+    pub(crate) fn leave(&self, wake_flag: &Arc<WakeFlag>) {
+        self.readers_of_all.leave(wake_flag);
     }
 
-    pub(crate) fn join_stream(&self, key: &StreamKey, waiter: &Arc<WakeFlag>) {
-        self.stream_waiters.join(waiter);
+    pub(crate) fn join_stream(&self, key: &StreamKey, wake_flag: &Arc<WakeFlag>) {
+        self.readers_of_streams.join(wake_flag);
         let mut state = write(&self.state);
         // Under the lock, which whoever publishes holds, too.
         let published = self.published();
-        state.keys.join(key, waiter, published);
+        state.streams.join(key, wake_flag, published);
     }
 
-    pub(crate) fn leave_stream(&self, key: &StreamKey, waiter: &Arc<WakeFlag>) {
-        self.stream_waiters.leave(waiter);
-        write(&self.state).keys.leave(key, waiter);
+    pub(crate) fn leave_stream(&self, key: &StreamKey, wake_flag: &Arc<WakeFlag>) {
+        self.readers_of_streams.leave(wake_flag);
+        write(&self.state).streams.leave(key, wake_flag);
     }
 
     /// Merges the small blocks at the end when the next one would not fit beside them in one block. Readers hold
     /// places, not blocks, so they do not notice.
-    fn merge_run_for(&self, size: usize) {
-        let (run, skip) = {
+    fn merge_run_before(&self, size: usize) {
+        let (run, front_evicted) = {
             let state = read(&self.state);
             if state.run < RUN_BLOCKS_MAX && state.run_bytes + size <= BLOCK_BYTES_MAX {
                 return;
             }
             let from = state.blocks.len() - state.run;
             let run: Vec<Arc<Block>> = state.blocks.range(from..).map(Arc::clone).collect();
-            (run, if from == 0 { state.skip } else { 0 })
+            (run, if from == 0 { state.front_evicted } else { 0 })
         };
         let merged = if self.may_merge(&run) {
-            merge(&run, skip)
+            merge(&run, front_evicted)
         } else {
             None
         };
@@ -486,7 +502,7 @@ impl Tail {
         if let Some(merged) = merged {
             let keep = state.blocks.len() - run.len();
             if keep == 0 {
-                state.skip = 0;
+                state.front_evicted = 0;
             }
             state.blocks.truncate(keep);
             state.blocks.push_back(Arc::new(merged));
@@ -508,15 +524,15 @@ impl Tail {
     pub(crate) fn skip_to(&self, next: u64) {
         let _appending = lock(&self.appending);
         if self.next() < next {
-            self.let_go_of_all(next);
+            self.reset_to(next);
         }
     }
 
-    fn let_go_of_all(&self, next: u64) {
+    fn reset_to(&self, next: u64) {
         let mut state = write(&self.state);
         state.evict_while(|_, _| true);
         state.next = next;
-        state.uncounted = next.saturating_sub(1);
+        state.unindexed_until = next.saturating_sub(1);
     }
 }
 
@@ -526,14 +542,14 @@ struct AppendContext {
     epoch: Epoch,
     now: Instant,
     /// What becomes of an event's pin.
-    treat: fn(Pin) -> Pin,
+    map_pin: fn(Pin) -> Pin,
 }
 
 impl TailState {
     fn oldest(&self) -> u64 {
         self.blocks
             .front()
-            .map_or(self.next, |block| block.sequence(self.skip))
+            .map_or(self.next, |block| block.sequence(self.front_evicted))
     }
 
     fn block_of(&self, sequence: u64) -> Option<&Arc<Block>> {
@@ -547,26 +563,26 @@ impl TailState {
     }
 
     /// The next positions after `after` in these streams and of events that belong to every stream, ascending.
-    fn positions(&self, keys: &[StreamKey], after: u64, upto: u64) -> Vec<u64> {
-        let from = self.keyless.partition_point(|one| *one <= after);
-        let keyless = self.keyless.range(from..).take_while(|one| **one <= upto);
-        let mut positions: Vec<u64> = keyless.take(POSITIONS_MAX).copied().collect();
+    fn sequences(&self, keys: &[StreamKey], after: u64, upto: u64) -> Vec<u64> {
+        let from = self.global.partition_point(|one| *one <= after);
+        let global = self.global.range(from..).take_while(|one| **one <= upto);
+        let mut sequences: Vec<u64> = global.take(SEQUENCES_MAX).copied().collect();
         for key in keys {
-            positions.extend(self.keys.positions(key, after, upto, POSITIONS_MAX));
+            sequences.extend(self.streams.sequences(key, after, upto, SEQUENCES_MAX));
         }
         // Each list holds its own first positions, so the first of all of them are exact.
-        positions.sort_unstable();
-        positions.truncate(POSITIONS_MAX);
-        positions
+        sequences.sort_unstable();
+        sequences.truncate(SEQUENCES_MAX);
+        sequences
     }
 
     /// The retained events at these ascending positions that stand in the first one's block.
-    fn slices_at(&self, positions: &[u64]) -> Vec<Slice> {
-        let Some(block) = positions.first().and_then(|first| self.block_of(*first)) else {
+    fn slices_at(&self, sequences: &[u64]) -> Vec<Slice> {
+        let Some(block) = sequences.first().and_then(|first| self.block_of(*first)) else {
             return Vec::new();
         };
         let mut slices: Vec<Slice> = Vec::new();
-        for &sequence in positions
+        for &sequence in sequences
             .iter()
             .take_while(|sequence| **sequence <= block.last())
         {
@@ -583,7 +599,7 @@ impl TailState {
     }
 
     /// The event at this position, whether retained or kept beyond retention.
-    fn held(&self, sequence: u64) -> Option<Slice> {
+    fn retained(&self, sequence: u64) -> Option<Slice> {
         match self.pinned.get(&sequence) {
             Some(block) => Some(Slice::whole(Arc::clone(block))),
             None if sequence < self.oldest() => None,
@@ -594,12 +610,12 @@ impl TailState {
     /// How many events of these streams in `after + 1..=to` retention took, those kept beyond it included; `None`
     /// when not known.
     fn lost(&self, keys: &[StreamKey], after: u64, to: u64) -> Option<u64> {
-        if after < self.uncounted {
+        if after < self.unindexed_until {
             return None;
         }
-        let keyless = self.keyless_evicted.within(after, to)?;
-        keys.iter().try_fold(keyless, |lost, key| {
-            Some(lost + self.keys.lost(key, after, to)?)
+        let global = self.global_evicted.count_in(after, to)?;
+        keys.iter().try_fold(global, |lost, key| {
+            Some(lost + self.streams.lost(key, after, to)?)
         })
     }
 
@@ -617,24 +633,26 @@ impl TailState {
         &mut self,
         records: impl Iterator<Item = (BatchRecord<'a>, u64)>,
         builder: &mut BlockBuilder,
-        treat: fn(Pin) -> Pin,
+        map_pin: fn(Pin) -> Pin,
     ) {
         let mut first = None;
         let mut last = StreamSlot::NONE;
         for (place, (record, sequence)) in records.enumerate() {
             let first = *first.get_or_insert(sequence);
             let slot = if let Some(key) = record.stream_key() {
-                let slot = self.keys.push(key, sequence, last);
-                let stream = self.keys.name_in(slot, first, || builder.name(slot, key));
-                builder.belongs_to(place, stream);
+                let slot = self.streams.push(key, sequence, last);
+                let stream = self
+                    .streams
+                    .stream_in_block(slot, first, || builder.add_stream(slot, key));
+                builder.set_stream(place, stream);
                 last = slot;
                 slot
             } else {
-                self.keyless.push_back(sequence);
-                self.keyless_touched = true;
+                self.global.push_back(sequence);
+                self.global_dirty = true;
                 StreamSlot::NONE
             };
-            self.pin(treat(record.pin()), slot, sequence);
+            self.pin(map_pin(record.pin()), slot, sequence);
         }
     }
 
@@ -645,7 +663,7 @@ impl TailState {
                 match self.open.insert((slot, token), sequence) {
                     Some(before) => self.unpin(before),
                     None if slot != StreamSlot::NONE => {
-                        self.keys.opened(slot);
+                        self.streams.opened(slot);
                         self.open_in_streams += 1;
                     }
                     None => {}
@@ -657,7 +675,7 @@ impl TailState {
                     return;
                 };
                 if slot != StreamSlot::NONE {
-                    self.keys.closed(slot);
+                    self.streams.closed(slot);
                     self.open_in_streams -= 1;
                 }
                 self.unpin(sequence);
@@ -669,16 +687,18 @@ impl TailState {
     fn unpin(&mut self, sequence: u64) {
         if let Some(block) = self.pinned.remove(&sequence) {
             self.pinned_bytes -= block.size();
-            self.once.forget(sequence);
+            self.dedup.forget(sequence);
         }
     }
 
     /// Streams whose last event was let go may have got another since.
-    fn take_back_evicted(&mut self) {
+    fn keep_evicted_only(&mut self) {
         let Self {
-            keys, evicted_keys, ..
+            streams,
+            evicted_keys,
+            ..
         } = self;
-        evicted_keys.retain(|key| !keys.hold(key));
+        evicted_keys.retain(|key| !streams.holds_events(key));
     }
 
     fn evict(&mut self, retention: &Retention, now: Instant) {
@@ -692,15 +712,15 @@ impl TailState {
     /// Lets go of the oldest events as long as `is_over` says so, which also sees the block of the next one.
     fn evict_while(&mut self, is_over: impl Fn(&Self, &Block) -> bool) {
         while let Some(block) = self.blocks.front().map(Arc::clone) {
-            while self.skip < block.len() {
+            while self.front_evicted < block.len() {
                 if !is_over(self, &block) {
                     return;
                 }
-                self.evict_event(&block, self.skip);
-                self.skip += 1;
+                self.evict_event(&block, self.front_evicted);
+                self.front_evicted += 1;
             }
             self.blocks.pop_front();
-            self.skip = 0;
+            self.front_evicted = 0;
             if self.run > self.blocks.len() {
                 self.run = self.blocks.len();
                 self.run_bytes = self.blocks.iter().map(|block| block.size()).sum();
@@ -716,23 +736,23 @@ impl TailState {
         self.events -= 1;
         self.bytes -= event.size();
         let slot = if let Some((slot, key)) = event.stream() {
-            if self.keys.evict(slot, sequence) {
+            if self.streams.evict(slot, sequence) {
                 self.evicted_keys.extend(StreamKey::new(key));
             }
             slot
         } else {
-            self.keyless.pop_front();
-            self.keyless_evicted.add(sequence);
+            self.global.pop_front();
+            self.global_evicted.add(sequence);
             StreamSlot::NONE
         };
-        if (slot == StreamSlot::NONE || self.keys.is_open(slot))
+        if (slot == StreamSlot::NONE || self.streams.is_open(slot))
             && let Some(token) = event.opens()
             && self.open.get(&(slot, token)) == Some(&sequence)
         {
             self.keep_beyond_retention(block, index);
         }
         if !self.pinned.contains_key(&sequence) {
-            self.once.forget(sequence);
+            self.dedup.forget(sequence);
         }
     }
 
@@ -769,19 +789,19 @@ fn block_extent<'a>(records: impl Iterator<Item = (BatchRecord<'a>, u64)>) -> (u
     (bytes, events)
 }
 
-fn merge(run: &[Arc<Block>], skip: usize) -> Option<Block> {
+fn merge(run: &[Arc<Block>], front_evicted: usize) -> Option<Block> {
     let bytes = run.iter().map(|block| block.size()).sum();
     let events = run.iter().map(|block| block.len()).sum();
     let mut builder = BlockBuilder::with_capacity(bytes, events);
-    let mut places = Map::default();
+    let mut streams_by_slot = Map::default();
     for (index, block) in run.iter().enumerate() {
-        let from = if index == 0 { skip } else { 0 };
+        let from = if index == 0 { front_evicted } else { 0 };
         builder.push_slice(
             &Slice {
                 block: Arc::clone(block),
                 range: from..block.len(),
             },
-            &mut places,
+            &mut streams_by_slot,
         );
     }
     // The newest moment: merging may keep an event a sixteenth longer, never shorter.
@@ -835,7 +855,7 @@ mod tests {
 
         /// The place and the number of events held, and the number of blocks.
         fn held(&self) -> (u64, usize, usize) {
-            let TailStats { oldest, events, .. } = self.tail.holding();
+            let TailStats { oldest, events, .. } = self.tail.stats();
             (oldest, events, read(&self.tail.state).blocks.len())
         }
     }
@@ -873,11 +893,7 @@ mod tests {
         assert_eq!((log.held().0, log.held().1), (2, 2));
         assert_eq!(log.tail.expire(next + MINUTE), None);
         assert_eq!(
-            (
-                log.held(),
-                log.tail.holding().bytes,
-                log.tail.holding().streams
-            ),
+            (log.held(), log.tail.stats().bytes, log.tail.stats().streams),
             ((4, 0, 0), 0, 0)
         );
         assert_eq!(log.tail.take_evicted_keys(), [StreamKey::new("a").unwrap()]);
@@ -921,7 +937,7 @@ mod tests {
             );
             let state = read(&log.tail.state);
             let bytes: usize = state.blocks.iter().map(|block| block.size()).sum();
-            let skipped: usize = (0..state.skip)
+            let skipped: usize = (0..state.front_evicted)
                 .filter_map(|index| state.blocks[0].event(index))
                 .map(|event| event.size())
                 .sum();
@@ -929,8 +945,8 @@ mod tests {
             assert!(state.run <= state.blocks.len());
         }
         let state = read(&log.tail.state);
-        let positions = state.keys.positions(&keys(&["a"])[0], 0, u64::MAX, 1000);
-        assert_eq!((positions.len(), state.keyless.len()), (200, 100));
+        let sequences = state.streams.sequences(&keys(&["a"])[0], 0, u64::MAX, 1000);
+        assert_eq!((sequences.len(), state.global.len()), (200, 100));
     }
 
     #[test]
@@ -969,7 +985,7 @@ mod tests {
         ));
         // What retention took before anyone could see it does not put a reader beyond the head.
         assert!(matches!(log.tail.read_after(0), TailRead::Evicted(2)));
-        assert_eq!(log.tail.pass(&[], 0, u64::MAX).to, 1);
+        assert_eq!(log.tail.skip_evicted(&[], 0, u64::MAX).to, 1);
         log.tail.publish();
         assert!(matches!(log.tail.read_after(1), TailRead::Evicted(4)));
         assert_eq!(sequences(&log.tail.read_streams_after(&a, 3)), [4, 5]);
@@ -1011,10 +1027,11 @@ mod tests {
     fn a_loss_is_counted_for_the_streams_asked_for() {
         let log = Fixture::new(Retention::default().events(1));
         log.put(&["a", "-", "b", "b", "a", "b"], Duration::ZERO);
-        let lost = |streams: &[&str], after| log.tail.pass(&keys(streams), after, u64::MAX).lost;
+        let lost =
+            |streams: &[&str], after| log.tail.skip_evicted(&keys(streams), after, u64::MAX).lost;
         assert_eq!((lost(&[], 0), lost(&["b"], 2)), (Some(5), Some(2)));
         // The entry of "a" went with its last event: nobody can tell any more.
-        assert_eq!(read(&log.tail.state).keys.find(&keys(&["a"])[0]), None);
+        assert_eq!(read(&log.tail.state).streams.find(&keys(&["a"])[0]), None);
         assert_eq!(
             lost(&["b"], 0),
             None,
@@ -1029,10 +1046,10 @@ mod tests {
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
-                let waiter = Arc::new(WakeFlag::default());
+                let wake_flag = Arc::new(WakeFlag::default());
                 while !done.load(Ordering::Relaxed) {
-                    log.tail.join_stream(&streams[0], &waiter);
-                    log.tail.leave_stream(&streams[0], &waiter);
+                    log.tail.join_stream(&streams[0], &wake_flag);
+                    log.tail.leave_stream(&streams[0], &wake_flag);
                 }
             });
             let lost = (1..=10_000_u64).find(|number| {
@@ -1047,7 +1064,7 @@ mod tests {
             done.store(true, Ordering::Relaxed);
             assert_eq!(lost, None);
         });
-        assert_eq!(read(&log.tail.state).keys.find(&streams[0]), None);
+        assert_eq!(read(&log.tail.state).streams.find(&streams[0]), None);
     }
 
     #[test]
@@ -1057,13 +1074,13 @@ mod tests {
         log.pin(&open, Duration::ZERO);
         log.pin(&[("a", Pin::Close(2)), ("a", Pin::Open(3))], Duration::ZERO);
         log.put(&["b"], Duration::ZERO);
-        let standing = |sequence| read(&log.tail.state).held(sequence).is_some();
+        let standing = |sequence| read(&log.tail.state).retained(sequence).is_some();
         // Of the third, its later start counts.
         assert_eq!(
             [1, 2, 3, 4, 5, 6].map(standing),
             [true, false, false, false, true, true]
         );
-        assert_eq!(log.tail.holding().open, 2);
+        assert_eq!(log.tail.stats().open, 2);
         log.pin(
             &[("a", Pin::Close(1)), ("a", Pin::Close(3))],
             Duration::ZERO,
@@ -1072,7 +1089,7 @@ mod tests {
         let state = read(&log.tail.state);
         assert!(state.open.is_empty() && state.pinned.is_empty());
         assert_eq!((state.open_in_streams, state.pinned_bytes), (0, 0));
-        assert_eq!(state.keys.find(&keys(&["a"])[0]), None);
+        assert_eq!(state.streams.find(&keys(&["a"])[0]), None);
     }
 
     #[test]
@@ -1084,7 +1101,7 @@ mod tests {
         log.pin(&events, Duration::ZERO);
         let (mut after, mut pages) = (0, Vec::new());
         while after < 1199 {
-            let passed = log.tail.pass(&[], after, u64::MAX);
+            let passed = log.tail.skip_evicted(&[], after, u64::MAX);
             pages.push((passed.to, passed.lost, passed.pinned.len()));
             after = passed.to;
         }
@@ -1114,7 +1131,7 @@ mod tests {
         assert_eq!((log.tail.published(), log.held()), (10, (10, 1, 1)));
         assert!(matches!(log.tail.read_after(2), TailRead::Evicted(10)));
         assert_eq!(
-            log.tail.pass(&keys(&["a"]), 2, u64::MAX).lost,
+            log.tail.skip_evicted(&keys(&["a"]), 2, u64::MAX).lost,
             None,
             "others wrote 3 to 9"
         );

@@ -10,7 +10,7 @@ use crate::{
         event::AttributeValue,
         json::{self, End, Link, Pairs, Span, Status, Value, template::ADDRESS_MARKS},
     },
-    util::sync::guard,
+    util::sync::catch_panic,
 };
 
 /// What stands where a value was masked.
@@ -209,7 +209,7 @@ impl Redaction {
         }
         if let Some(function) = &self.function {
             let value = value.owned();
-            match guard(|| function(span, key, &value)) {
+            match catch_panic(|| function(span, key, &value)) {
                 Some(Redact::Keep) => {}
                 Some(Redact::With(text)) => return Some(text),
                 Some(Redact::Mask) | None => return Some(REDACTED.to_owned()),

@@ -98,7 +98,7 @@ impl Writer {
         let expires = self.books.expires;
         let mut repeated = Vec::new();
         let progress = self.transact(|connection, books, limits| {
-            repeated = dedup::repeated(batch, |key, token| kept_once(connection, key, token))?;
+            repeated = dedup::duplicates(batch, |key, token| kept_once(connection, key, token))?;
             let new = (!repeated.is_empty()).then(|| batch.without(&repeated));
             let batch = new.as_ref().unwrap_or(batch);
             if batch.is_empty() {

@@ -21,6 +21,6 @@ pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 /// Runs code that must not take its thread down; `None` when it panicked.
-pub(crate) fn guard<R>(run: impl FnOnce() -> R) -> Option<R> {
+pub(crate) fn catch_panic<R>(run: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(run)).ok()
 }

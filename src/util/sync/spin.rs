@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn a_panic_leaves_it_open() {
         let value = SpinMutex::new(1);
-        let panicked = crate::util::sync::guard(|| {
+        let panicked = crate::util::sync::catch_panic(|| {
             let _held = value.lock();
             panic!("a holder of a test panics");
         });
