@@ -14,7 +14,10 @@ mod measure;
 use std::{hint::black_box, time::SystemTime};
 
 use callgrind::Profile;
-use livespan::{LiveSpans, SpanEvent, SpanId, SpanKind, SpanStatus, SseEvent as _, TraceId};
+use livespan::{
+    LiveSpans, SpanEvent, SpanId, SseEvent as _, TraceId,
+    span::{SpanKind, SpanStatus},
+};
 use measure::{median, thread_cpu};
 use opentelemetry::{
     Context, KeyValue,

@@ -18,7 +18,9 @@ use std::{
 };
 
 use cap::Cap;
-use livespan::{LiveSpans, MemoryEventStore, Retention, SpanEvent, SpanId, SpanStatus, TraceId};
+use livespan::{
+    LiveSpans, MemoryEventStore, Retention, SpanEvent, SpanId, TraceId, span::SpanStatus,
+};
 
 use machine::{cpu_of, nanos_each, resident_bytes};
 use measure::{PATIENCE, is_wanted, median};

@@ -30,7 +30,7 @@ use std::{
     thread,
 };
 
-use livespan::Dropped;
+use livespan::sse::Dropped;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
 use measure::{is_wanted, percentile, thread_cpu};

@@ -18,7 +18,10 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use livespan::{MemoryEventStore, SseEvent, SseTarget, StreamKey, Subscribe};
+use livespan::{
+    MemoryEventStore, SseEvent, SseTarget,
+    sse::{StreamKey, Subscribe},
+};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task;

@@ -11,8 +11,9 @@ use std::{
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use livespan::{
-    Access, Auth, EventId, LiveSpans, LiveSpansBuilder, SpanEvent, SpanStatus, SqliteEventStore,
-    TraceId, resume_point,
+    Access, Auth, LiveSpans, LiveSpansBuilder, SpanEvent, SqliteEventStore, TraceId,
+    span::SpanStatus,
+    sse::{EventId, resume_point},
 };
 use serde_json::Value;
 use tower::ServiceExt as _;

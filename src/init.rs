@@ -14,7 +14,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberI
 use crate::{
     access::Auth,
     error::Error,
-    http::server::{DEFAULT_ADDRESS, LiveServer},
+    http::server::LiveServer,
     live_spans::{LiveSpans, LiveSpansBuilder},
 };
 
@@ -61,7 +61,7 @@ impl Drop for InitGuard {
 ///
 /// It installs a tracer provider (global, with W3C trace-context propagation), a `tracing` subscriber with
 /// `tracing-opentelemetry`, and serves the dashboard from a thread of its own. The environment decides: `LIVESPAN_ADDR`
-/// (default [`DEFAULT_ADDRESS`]; when that port is taken, any free one), `LIVESPAN_QUIET=1` (prints nothing),
+/// (default [`LiveServer::DEFAULT_ADDRESS`]; when that port is taken, any free one), `LIVESPAN_QUIET=1` (prints nothing),
 /// `LIVESPAN_TOKEN` (readers need it, see [`Auth::token`]; the printed address then signs one browser in),
 /// `RUST_LOG` (which spans; `info` when it is not set or makes no sense), `OTEL_SERVICE_NAME`. The log is kept in memory;
 /// for a store that outlives the process, and for every other setting, use [`LiveSpans::builder`].
@@ -122,7 +122,7 @@ fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
             .serve_in_background(&address)
             .map_err(|error| Error::io(format!("serve on LIVESPAN_ADDR={address}"), error)),
         None => live
-            .serve_in_background(DEFAULT_ADDRESS)
+            .serve_in_background(LiveServer::DEFAULT_ADDRESS)
             // A second program on this machine gets a place of its own.
             .or_else(|_| live.serve_in_background("127.0.0.1:0")),
     }

@@ -49,7 +49,8 @@
 )]
 
 #[cfg(feature = "spans")]
-mod access;
+#[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
+pub mod access;
 #[cfg(feature = "dashboard")]
 mod dashboard;
 #[cfg(feature = "spans")]
@@ -64,15 +65,18 @@ mod init;
 #[cfg(feature = "spans")]
 mod live_spans;
 #[cfg(feature = "spans")]
+#[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
 pub mod local_workflow;
 mod log;
 #[cfg(feature = "spans")]
-mod otel;
+#[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
+pub mod otel;
 mod reader;
 #[cfg(feature = "spans")]
-mod span;
-mod sse;
-mod store;
+#[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
+pub mod span;
+pub mod sse;
+pub mod store;
 #[cfg(feature = "testing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
 pub mod testing;
@@ -88,85 +92,30 @@ pub mod workflow;
 #[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
 pub use {opentelemetry, opentelemetry_sdk};
 
-#[cfg(feature = "spans")]
-#[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
-pub use crate::{
-    access::{
-        Access, Auth, DEFAULT_SUBSCRIBERS_MAX, DEFAULT_SUBSCRIBERS_PER_ADDRESS,
-        view::{View, ViewedSpan},
-    },
-    live_spans::{LiveSpans, LiveSpansBuilder, SHUTDOWN_TIMEOUT, current_trace_id},
-    otel::{
-        filter::{DEFAULT_HIDDEN_TARGETS, SpanFacts},
-        processor::{FLUSH_TIMEOUT, LiveSpanProcessor, SampledOnly},
-        sampler::LiveSampler,
-    },
-    span::{
-        event::{
-            AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId,
-        },
-        json::{ATTRIBUTES_MAX, EVENT_BYTES_MAX, VALUE_BYTES_MAX},
-        redact::{DEFAULT_REDACTED_KEYS, REDACTED, Redact, Redaction},
-    },
-    trace::durations::DURATION_NAMES_MAX,
-};
-
-#[cfg(feature = "sqlite")]
-#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
-pub use crate::store::{
-    DEFAULT_SQLITE_RETENTION_AGE, DEFAULT_SQLITE_RETENTION_BYTES, DEFAULT_SQLITE_RETENTION_EVENTS,
-    SqliteEventStore, Synchronous,
-};
-
 #[cfg(feature = "http")]
 #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use crate::access::signing::{LOGIN_AGE, LOGIN_LINK_AGE};
-#[cfg(feature = "http")]
-#[cfg_attr(docsrs, doc(cfg(feature = "http")))]
-pub use crate::http::{
-    authorize::{CHECK_TIMEOUT, TICKET_AGE_MAX},
-    query_params::QUERY_LENGTH_MAX,
-    server::{
-        CONNECTIONS_MAX, DEFAULT_ADDRESS, GOODBYE_TIMEOUT, HEAD_TIMEOUT, LiveServer, STALL_TIMEOUT,
-    },
-    stream_guard::RECHECK_INTERVAL,
-    trace_list::LIST_INTERVAL,
-};
+pub use crate::http::server::LiveServer;
 #[cfg(feature = "tracing")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
 pub use crate::init::{InitGuard, init};
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-pub use crate::store::{
-    DEFAULT_REDIS_CONNECT_TIMEOUT, DEFAULT_REDIS_DEAD_AFTER, DEFAULT_REDIS_HEARTBEAT,
-    DEFAULT_REDIS_PREFIX, DEFAULT_REDIS_RESPONSE_TIMEOUT, RedisEventStore, RedisEventStoreBuilder,
+pub use crate::store::RedisEventStore;
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use crate::store::SqliteEventStore;
+#[cfg(feature = "spans")]
+#[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
+pub use crate::{
+    access::{Access, Auth, Redaction, View},
+    live_spans::{LiveSpans, LiveSpansBuilder, current_trace_id},
+    otel::{LiveSampler, LiveSpanProcessor, SampledOnly},
+    span::{SpanEvent, SpanId, TraceId},
 };
 pub use crate::{
-    engine::log::{Status, StoreHealth},
     error::Error,
-    ingest::buffer::{DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS},
-    log::{
-        batch::{Batch, BatchRecord, StoredEvent},
-        event::{Pin, SseEvent, StreamKey},
-        retention::{
-            DEFAULT_RETENTION_AGE, DEFAULT_RETENTION_BYTES, DEFAULT_RETENTION_EVENTS,
-            RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention,
-        },
-    },
-    reader::subscription::{Event, Message, Subscribe, Subscription},
-    sse::{
-        body::{PING_INTERVAL, SseBody, UNKNOWN_TIMEOUT, resume_point},
-        target::{PAYLOAD_BYTES_MAX, SseTarget, SseTargetBuilder},
-    },
-    store::{
-        Abandoned, Appended, DEFAULT_PATIENCE, EventStore, Follow, HeadFuture, Life,
-        MemoryEventStore, NullEventStore, PageLimit, ReadFuture, SharedTail, StoredStream,
-        StreamsFuture, Tended,
-    },
-    wire::{
-        control::{Dropped, EndReason, Gap},
-        id::{Epoch, EventId, ResumePoint, Sequence},
-    },
+    sse::{SseEvent, SseTarget},
+    store::{EventStore, MemoryEventStore, NullEventStore, Retention},
 };
 
 /// The README's own code, compiled.

@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, Uri};
 use livespan::{
-    Batch, EventStore as _, LiveSpans, MemoryEventStore, Retention, Sequence, SpanEvent, SpanId,
-    SpanKind, SpanStatus, SseBody, SseEvent as _, Subscribe, TraceId,
+    EventStore as _, LiveSpans, MemoryEventStore, Retention, SpanEvent, SpanId, SseEvent as _,
+    TraceId,
+    span::{SpanKind, SpanStatus},
+    sse::{Sequence, SseBody, Subscribe},
+    store::Batch,
 };
 
 use crate::{clients::LAST, handmade, measure::PATIENCE, raw};

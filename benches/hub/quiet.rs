@@ -10,7 +10,10 @@ use std::{
 };
 
 use futures_util::Stream as _;
-use livespan::{LiveSpans, ResumePoint, SpanEvent, Subscribe, Subscription};
+use livespan::{
+    LiveSpans, SpanEvent,
+    sse::{ResumePoint, Subscribe, Subscription},
+};
 
 use crate::{
     clients::{Clients, Job, TRACE},

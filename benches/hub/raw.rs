@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body::Body as _;
-use livespan::SseBody;
+use livespan::sse::SseBody;
 use rustix::{
     buffer::spare_capacity,
     event::{EventfdFlags, epoll, eventfd},

@@ -3,7 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use livespan::{Batch, EventStore as _, Pin, RedisEventStore, Sequence, StreamKey};
+use livespan::{
+    EventStore as _, RedisEventStore,
+    sse::{Pin, Sequence, StreamKey},
+    store::Batch,
+};
 use redis::{Cmd, Connection, Script};
 
 use crate::{measure::median, server::Server};

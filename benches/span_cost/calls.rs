@@ -14,8 +14,9 @@ use std::{
 
 use futures_util::StreamExt as _;
 use livespan::{
-    Appended, Batch, Error, EventStore, Life, LiveSpanProcessor, LiveSpans, MemoryEventStore,
-    PageLimit, ReadFuture, Retention, Sequence, SharedTail, StreamKey, Subscribe,
+    Error, EventStore, LiveSpanProcessor, LiveSpans, MemoryEventStore, Retention,
+    sse::{Sequence, StreamKey, Subscribe},
+    store::{Appended, Batch, Life, PageLimit, ReadFuture, SharedTail},
 };
 use opentelemetry::{Context, trace::TracerProvider as _};
 use opentelemetry_sdk::{

@@ -10,7 +10,7 @@ use std::{
 
 use axum::{Router, body::Body, extract::State, routing::get};
 use http::{HeaderMap, Response, Uri};
-use livespan::{SqliteEventStore, SseEvent, SseTarget, Subscribe};
+use livespan::{SqliteEventStore, SseEvent, SseTarget, sse::Subscribe};
 
 /// The events are in the file already.
 struct Stored;

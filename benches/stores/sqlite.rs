@@ -8,7 +8,9 @@ use std::{
 };
 
 use livespan::{
-    Batch, EventStore as _, PageLimit, Pin, Sequence, SqliteEventStore, StreamKey, Synchronous,
+    EventStore as _, SqliteEventStore,
+    sse::{Pin, Sequence, StreamKey},
+    store::{Batch, PageLimit, Synchronous},
 };
 use rusqlite::{Connection, params};
 

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use livespan::Status;
+use livespan::sse::Status;
 
 use crate::{args::Options, ledger::Ledger, process::Sample};
 

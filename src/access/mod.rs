@@ -15,16 +15,27 @@ pub(crate) mod stream_limits;
 pub(crate) mod trace_scope;
 pub(crate) mod view;
 
-use std::{collections::HashSet, env, fmt, future::Future, pin::Pin, sync::Arc, time::SystemTime};
+use std::{
+    collections::HashSet,
+    env, fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::request::Parts;
 
-use crate::{access::view::View, error::Error, span::event::TraceId};
+pub use crate::{
+    access::view::{View, ViewedSpan},
+    span::redact::{Redact, Redaction},
+};
+use crate::{error::Error, span::event::TraceId};
 
-/// Streams over HTTP that are open at once, unless set otherwise.
-pub const DEFAULT_SUBSCRIBERS_MAX: usize = 16_384;
-/// Streams over HTTP that clients of one address have open at once, unless set otherwise or on the loopback.
-pub const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = 1024;
+/// [`LiveSpansBuilder::DEFAULT_SUBSCRIBERS_MAX`](crate::LiveSpansBuilder::DEFAULT_SUBSCRIBERS_MAX).
+pub(crate) const DEFAULT_SUBSCRIBERS_MAX: usize = 16_384;
+/// [`LiveSpansBuilder::DEFAULT_SUBSCRIBERS_PER_ADDRESS`](crate::LiveSpansBuilder::DEFAULT_SUBSCRIBERS_PER_ADDRESS).
+pub(crate) const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = 1024;
 
 /// Who may read the log over HTTP. Without any, only requests with a loopback `Host` are answered, and none that are known
 /// to come from another machine.
@@ -73,6 +84,17 @@ impl fmt::Debug for Auth {
 }
 
 impl Auth {
+    /// Time that one answer of [`check_async`](Self::check_async) may take: 10 seconds.
+    pub const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+    /// Time after which a running stream's permission is asked for again: 30 seconds.
+    pub const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
+    /// Time that a browser stays signed in: 7 days.
+    pub const LOGIN_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    /// Time within which a one-time login link can be used: 10 minutes.
+    pub const LOGIN_LINK_AGE: Duration = Duration::from_secs(10 * 60);
+    /// Upper bound on the time that a [ticket](crate::LiveSpans::ticket) is good for: 365 days.
+    pub const TICKET_AGE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
     /// Anyone who can reach the address may read everything. Say this only behind your own access control.
     pub fn public() -> Self {
         Self(Rule::Public)
@@ -95,7 +117,7 @@ impl Auth {
     }
 
     /// Asks `check` what the sender of a request may read. It runs on the connection's task, so it must be quick and must
-    /// not block. While a stream runs it is asked again every [`RECHECK_INTERVAL`](crate::RECHECK_INTERVAL) with the head
+    /// not block. While a stream runs it is asked again every [`RECHECK_INTERVAL`](Self::RECHECK_INTERVAL) with the head
     /// of the same request; what it takes back ends the stream with `end` (`expired`).
     ///
     /// State-changing requests never reach the log, so it needs no protection against forged ones; a session cookie is
@@ -106,7 +128,7 @@ impl Auth {
     }
 
     /// As [`check`](Self::check), for a rule that must wait, such as for a database. Without an answer within
-    /// [`CHECK_TIMEOUT`](crate::CHECK_TIMEOUT) the request is refused, and a running stream ends.
+    /// [`CHECK_TIMEOUT`](Self::CHECK_TIMEOUT) the request is refused, and a running stream ends.
     pub fn check_async<F>(check: impl Fn(Parts) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Access> + Send + 'static,

@@ -12,12 +12,8 @@ use std::{
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::{error::Error, span::event::TraceId, util::sync::lock};
+use crate::{access::Auth, error::Error, span::event::TraceId, util::sync::lock};
 
-/// How long a browser stays signed in.
-pub const LOGIN_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// How long a one-time link can be used.
-pub const LOGIN_LINK_AGE: Duration = Duration::from_secs(10 * 60);
 /// One-time links that can be used at once; a further one ends the oldest.
 const LOGIN_LINKS_MAX: usize = 64;
 
@@ -87,9 +83,9 @@ impl Seal {
         Some(text)
     }
 
-    /// What a browser brings back for [`LOGIN_AGE`].
+    /// What a browser brings back for [`Auth::LOGIN_AGE`].
     pub(crate) fn cookie(&self, now: SystemTime) -> Option<String> {
-        Some(signed(&self.cookie?, b"", now + LOGIN_AGE))
+        Some(signed(&self.cookie?, b"", now + Auth::LOGIN_AGE))
     }
 
     pub(crate) fn read_cookie(&self, value: &str, now: SystemTime) -> Proof {
@@ -115,7 +111,7 @@ impl Seal {
         let mut codes = lock(&self.codes);
         codes.push_back(Code {
             sealed: mac(&self.own, &[b"code", text.as_bytes()]),
-            until: now + LOGIN_LINK_AGE,
+            until: now + Auth::LOGIN_LINK_AGE,
         });
         if codes.len() > LOGIN_LINKS_MAX {
             codes.pop_front();
@@ -233,7 +229,7 @@ mod tests {
     #[test]
     fn a_cookie_outlives_the_process_and_ends_with_the_token() {
         let cookie = seal("one").cookie(at(1000)).unwrap();
-        let age = LOGIN_AGE.as_secs();
+        let age = Auth::LOGIN_AGE.as_secs();
         assert_eq!(
             seal("one").read_cookie(&cookie, at(1000)),
             Proof::Until(at(1000 + age))
@@ -307,7 +303,7 @@ mod tests {
     #[test]
     fn a_code_signs_in_once_and_not_for_long() {
         let seal = seal("one");
-        let age = LOGIN_LINK_AGE.as_secs();
+        let age = Auth::LOGIN_LINK_AGE.as_secs();
         let code = seal.code(at(0)).unwrap();
         assert!(!seal.use_code("", at(0)));
         assert!(!seal.use_code(&code[1..], at(0)));

@@ -23,7 +23,7 @@ use crate::{
     log::{
         batch::{Batch, StoredEvent},
         event::{Pin, StreamKey},
-        retention::RETENTION_PINNED_EVENTS_MAX,
+        retention::Retention,
     },
     span::{
         dropped_ends::{Mark, Marks},
@@ -553,7 +553,7 @@ impl SpanTranslator {
     /// Notes an end that the store refused.
     fn owe(&mut self, fact: &Fact, index: IndexSays) {
         let is_end = matches!(fact.change, Change::Ended { .. });
-        if is_end && self.owed.len() < RETENTION_PINNED_EVENTS_MAX {
+        if is_end && self.owed.len() < Retention::PINNED_EVENTS_MAX {
             let mark = Mark {
                 trace_id: fact.trace_id,
                 span_id: fact.span_id,

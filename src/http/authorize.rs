@@ -29,12 +29,6 @@ use crate::{
     util::sync::catch_panic,
 };
 
-/// How long [`Auth::check_async`](crate::Auth::check_async) may take for one answer.
-pub const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The longest time that a ticket is good for.
-pub const TICKET_AGE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
 /// Why a request is not answered as it wishes.
 #[derive(Debug)]
 pub(crate) enum Denial {
@@ -169,10 +163,10 @@ impl LiveSpans {
     /// ```
     pub fn ticket(&self, trace: TraceId, ttl: Duration) -> String {
         let now = SystemTime::now();
-        let until = now.checked_add(ttl).unwrap_or(now + TICKET_AGE_MAX);
+        let until = now.checked_add(ttl).unwrap_or(now + Auth::TICKET_AGE_MAX);
         self.shared
             .seal
-            .ticket(trace, until.min(now + TICKET_AGE_MAX))
+            .ticket(trace, until.min(now + Auth::TICKET_AGE_MAX))
     }
 }
 
@@ -243,7 +237,7 @@ fn usable(permit: Permit) -> Result<Permit, Denial> {
 }
 
 async fn asked(renewal: Renewal) -> Result<Permit, Denial> {
-    let access = timeout(CHECK_TIMEOUT, renewal.ask())
+    let access = timeout(Auth::CHECK_TIMEOUT, renewal.ask())
         .await
         .map_err(|_elapsed| {
             let message = "who may read was not decided in time";

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts}
 use tokio::time::timeout;
 
 use crate::{
-    access::signing::{LOGIN_AGE, Seal},
+    access::{Auth, signing::Seal},
     error::Error,
     http::{
         authorize, cors,
@@ -41,7 +41,7 @@ const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8
     <meta name=\"viewport\" content=\"width=device-width\"><title>livespan: sign in</title>";
 
 impl LiveSpans {
-    /// Returns a link that signs one browser in, once, within [`LOGIN_LINK_AGE`](crate::LOGIN_LINK_AGE), to the page at
+    /// Returns a link that signs one browser in, once, within [`LOGIN_LINK_AGE`](crate::Auth::LOGIN_LINK_AGE), to the page at
     /// this address, where [`router`](Self::router) is mounted. It is good for this process only. What it leaves in
     /// histories and logs is of no use to anyone. Without [`Auth::token`](crate::Auth::token) it is the address itself.
     ///
@@ -141,7 +141,7 @@ fn own_path(request: &Parts) -> String {
 /// prefix away.
 fn cookie(seal: &Seal, request: &Parts) -> Option<HeaderValue> {
     let (name, value) = (seal.cookie_name()?, seal.cookie(SystemTime::now())?);
-    let age = LOGIN_AGE.as_secs();
+    let age = Auth::LOGIN_AGE.as_secs();
     let is_secure = request
         .headers
         .get("x-forwarded-proto")

@@ -6,6 +6,7 @@ use http::{StatusCode, Uri};
 
 use crate::{
     http::response::Refusal,
+    live_spans::LiveSpans,
     span::{
         event::{SpanKind, TraceId},
         json,
@@ -16,8 +17,6 @@ use crate::{
     },
 };
 
-/// The longest query, in bytes.
-pub const QUERY_LENGTH_MAX: usize = 8 * 1024;
 /// Values of one filter.
 const VALUES_MAX: usize = 32;
 /// Traces in one answer.
@@ -32,8 +31,11 @@ pub(crate) struct Params<'a> {
 impl<'a> Params<'a> {
     pub(crate) fn of(uri: &'a Uri) -> Result<Self, Refusal> {
         let query = uri.query().unwrap_or_default();
-        if query.len() > QUERY_LENGTH_MAX {
-            let message = format!("the query is longer than {QUERY_LENGTH_MAX} bytes");
+        if query.len() > LiveSpans::QUERY_LENGTH_MAX {
+            let message = format!(
+                "the query is longer than {} bytes",
+                LiveSpans::QUERY_LENGTH_MAX
+            );
             return Err(Refusal::new(StatusCode::URI_TOO_LONG, message));
         }
         Ok(Self {

@@ -42,18 +42,8 @@ use crate::{
     live_spans::LiveSpans,
 };
 
-/// Where [`init`](crate::init) and the examples serve unless told otherwise.
-pub const DEFAULT_ADDRESS: &str = "127.0.0.1:4380";
-/// Connections that are open at once; further ones get a stream that ends at once as `overload`.
-pub const CONNECTIONS_MAX: usize = 16_384;
-/// How long a client may take to send the head of a request.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a client may take nothing of what waits for it before it is closed.
-pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a shutdown waits while no client takes anything of what is still to be sent.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long it waits at most, while clients take their last events and their `end`.
-pub const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the server rests when it cannot accept, such as when the process has no file descriptor left.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How long a connection beyond the bound is kept, so that its client reads the answer before the socket is closed.
@@ -85,6 +75,18 @@ impl fmt::Debug for LiveServer {
 }
 
 impl LiveServer {
+    /// Address at which [`init`](fn@crate::init) and the examples serve unless told otherwise.
+    pub const DEFAULT_ADDRESS: &'static str = "127.0.0.1:4380";
+    /// Upper bound on the connections that are open at once: 16,384. A further one gets a stream that ends at once as
+    /// `overload`.
+    pub const CONNECTIONS_MAX: usize = 16_384;
+    /// Time that a client may take to send the head of a request: 30 seconds.
+    pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+    /// Time that a client may take nothing of what waits for it before its connection is closed: 60 seconds.
+    pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+    /// Time that a shutdown waits at most for clients that take their last events and their `end`: 5 seconds.
+    pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
     /// Returns the address that is really bound.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -110,7 +112,7 @@ impl LiveServer {
     }
 
     /// Stops accepting and ends open connections, within a second after none of them made progress, and at the latest
-    /// after [`GOODBYE_TIMEOUT`]. Streams send what they have read, a `retry` that is spread over their clients, and `end`
+    /// after [`LiveServer::DRAIN_TIMEOUT`]. Streams send what they have read, a `retry` that is spread over their clients, and `end`
     /// (`shutdown`); the log goes on, and clients come back where they were, to this log's next server. It does not wait.
     pub fn shutdown(&self) {
         self.stop.send_replace(true);
@@ -163,7 +165,7 @@ impl LiveSpans {
         // The program may end when `shutdown` returns: viewers get their last events before.
         self.on_shutdown(move || {
             // Nothing is ever sent: it ends with the thread, or with patience.
-            let _ended = finished.recv_timeout(GOODBYE_TIMEOUT + GRACE);
+            let _ended = finished.recv_timeout(LiveServer::DRAIN_TIMEOUT + GRACE);
         });
         Ok(server)
     }
@@ -238,7 +240,7 @@ impl LiveSpans {
             live: self.clone(),
             mounted: false,
         };
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let room = Arc::new(Semaphore::new(LiveServer::CONNECTIONS_MAX));
         Ok((
             server,
             Acceptor {
@@ -312,7 +314,7 @@ async fn finish(graceful: GracefulShutdown, sent: &AtomicU64) {
     let begun = Instant::now();
     let mut ended = std::pin::pin!(graceful.shutdown());
     let mut before = sent.load(Ordering::Relaxed);
-    while begun.elapsed() < GOODBYE_TIMEOUT {
+    while begun.elapsed() < LiveServer::DRAIN_TIMEOUT {
         if timeout(GRACE, ended.as_mut()).await.is_ok() {
             return;
         }
@@ -379,7 +381,7 @@ fn connection(
             });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(LiveServer::HEAD_TIMEOUT)
             .max_buf_size(CONNECTION_BUFFER)
             .serve_connection(TokioIo::new(StallLimit::new(stream, sent)), service);
         // A connection that fails is a client that went away.
@@ -392,11 +394,11 @@ fn connection(
 fn close_half_open(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket.set_tcp_user_timeout(Some(STALL_TIMEOUT))?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(STALL_TIMEOUT))
+    socket.set_tcp_user_timeout(Some(LiveServer::STALL_TIMEOUT))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(LiveServer::STALL_TIMEOUT))
 }
 
-/// A socket whose writes fail when the peer takes nothing for [`STALL_TIMEOUT`].
+/// A socket whose writes fail when the peer takes nothing for [`LiveServer::STALL_TIMEOUT`].
 struct StallLimit {
     stream: TcpStream,
     stalled: Option<Pin<Box<Sleep>>>,
@@ -424,7 +426,11 @@ impl StallLimit {
             self.sent.fetch_add(1, Ordering::Relaxed);
             return result;
         }
-        let deadline = || Box::pin(tokio::time::sleep_until(Instant::now() + STALL_TIMEOUT));
+        let deadline = || {
+            Box::pin(tokio::time::sleep_until(
+                Instant::now() + LiveServer::STALL_TIMEOUT,
+            ))
+        };
         ready!(self.stalled.get_or_insert_with(deadline).as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -500,7 +506,10 @@ mod tests {
         let socket = SockRef::from(&stream);
         assert!(socket.keepalive().unwrap());
         #[cfg(target_os = "linux")]
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(STALL_TIMEOUT));
+        assert_eq!(
+            socket.tcp_user_timeout().unwrap(),
+            Some(LiveServer::STALL_TIMEOUT)
+        );
         drop(client);
     }
 

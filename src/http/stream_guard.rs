@@ -22,9 +22,9 @@ use tokio::{
 };
 
 use crate::{
-    access::{Access, stream_limits::Seat},
+    access::{Access, Auth, stream_limits::Seat},
     engine::log::Log,
-    http::authorize::{CHECK_TIMEOUT, Permit},
+    http::authorize::Permit,
     sse::body::{self, jittered_retry},
     wire::{
         control::{self, EndReason},
@@ -32,8 +32,6 @@ use crate::{
     },
 };
 
-/// How often a running stream asks again whether its reader may read.
-pub const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// When a client may come back that found no seat, in milliseconds.
 const OVERLOAD_RETRY: u64 = 10_000;
 
@@ -160,7 +158,7 @@ impl Lasting {
             match &self.permit.renewal {
                 Some(renewal) => {
                     self.asking = Some(Box::pin(renewal.ask()));
-                    self.rest(Instant::now() + CHECK_TIMEOUT);
+                    self.rest(Instant::now() + Auth::CHECK_TIMEOUT);
                 }
                 None => self.rest(next_look(&self.permit)),
             }
@@ -181,7 +179,10 @@ fn next_look(permit: &Permit) -> Instant {
         // A moment more: timers have milliseconds, and it must be over then.
         left.unwrap_or_default() + Duration::from_millis(1)
     });
-    Instant::now() + left.unwrap_or(RECHECK_INTERVAL).min(RECHECK_INTERVAL)
+    Instant::now()
+        + left
+            .unwrap_or(Auth::RECHECK_INTERVAL)
+            .min(Auth::RECHECK_INTERVAL)
 }
 
 impl http_body::Body for Lasting {

@@ -1,5 +1,5 @@
 //! The list of traces: one page of it, and the live one, whose load does not grow with the rate of spans: a viewer
-//! looks at most every [`LIST_INTERVAL`], and a trace that changed a thousand times since is sent once.
+//! looks at most every [`LiveSpans::LIST_INTERVAL`], and a trace that changed a thousand times since is sent once.
 
 use std::{
     convert::Infallible,
@@ -27,7 +27,7 @@ use crate::{
     live_spans::LiveSpans,
     log::stream_index::WakeFlag,
     span::event::TraceId,
-    sse::body::{self, PING_INTERVAL},
+    sse::body::{self, SseBody},
     trace::{
         index::{Older, Viewed},
         search::TraceFilter,
@@ -43,9 +43,6 @@ use crate::{
 
 /// How long a viewer waits at most until what others put into the store is known here.
 const CATCH_UP_MAX: Duration = Duration::from_secs(5);
-
-/// The least time between two frames of the live list.
-pub const LIST_INTERVAL: Duration = Duration::from_millis(250);
 
 const PAGE_DEFAULT: usize = 50;
 const LIVE_DEFAULT: usize = 100;
@@ -164,7 +161,7 @@ impl TracesBody {
             dropped,
             is_degraded: false,
             timer: Box::pin(tokio::time::sleep_until(Instant::now() + CATCH_UP_MAX)),
-            ping_at: Instant::now() + PING_INTERVAL,
+            ping_at: Instant::now() + SseBody::PING_INTERVAL,
         }
     }
 
@@ -174,7 +171,7 @@ impl TracesBody {
         control::hello(
             &mut out,
             &self.live.log().position(),
-            PING_INTERVAL.as_secs(),
+            SseBody::PING_INTERVAL.as_secs(),
         );
         out
     }
@@ -225,7 +222,9 @@ impl TracesBody {
 
     fn rest(&mut self) {
         self.state = State::Resting;
-        self.timer.as_mut().reset(Instant::now() + LIST_INTERVAL);
+        self.timer
+            .as_mut()
+            .reset(Instant::now() + LiveSpans::LIST_INTERVAL);
     }
 
     /// The first look, once all is known or cannot be.
@@ -274,7 +273,7 @@ impl TracesBody {
         } else if self.timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         } else {
-            let ping_at = Instant::now() + PING_INTERVAL;
+            let ping_at = Instant::now() + SseBody::PING_INTERVAL;
             self.timer.as_mut().reset(ping_at);
         }
         let mut out = Vec::with_capacity(256);
@@ -323,7 +322,7 @@ impl http_body::Body for TracesBody {
                 State::Ended => return Poll::Ready(None),
             };
             if let Some(out) = out {
-                self.ping_at = Instant::now() + PING_INTERVAL;
+                self.ping_at = Instant::now() + SseBody::PING_INTERVAL;
                 return Poll::Ready(Some(Ok(Frame::data(Bytes::from(out)))));
             }
         }

@@ -29,9 +29,9 @@ use crate::{
 };
 
 /// Bytes of records that wait for the worker, by default: 16 MiB. Twice as much address space is reserved.
-pub const DEFAULT_BUFFER_BYTES: usize = 16 * 1024 * 1024;
+pub(crate) const DEFAULT_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 /// Records that wait for the worker, by default.
-pub const DEFAULT_BUFFER_EVENTS: usize = 131_072;
+pub(crate) const DEFAULT_BUFFER_EVENTS: usize = 131_072;
 
 const SHARDS: usize = 8;
 const FORKED: &str = "the event log belongs to the process that this one was forked from";

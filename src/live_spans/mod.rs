@@ -27,17 +27,18 @@ use opentelemetry_sdk::trace::ShouldSample;
 #[cfg(feature = "http")]
 use crate::access::{signing::Seal, stream_limits::Seats};
 use crate::{
-    access::{Auth, Gate, Secret, view::View},
+    access::{self, Auth, Gate, Secret, view::View},
     encoder::{SpanTranslator, dropped_count::Tally},
     engine::{
         log::{Log, Status},
         worker::{LogRuntime, ProcessingDelay, WorkerSettings},
     },
     error::Error,
+    ingest::buffer,
     log::{block::BlockEvent, retention::Retention},
     otel::{
         diagnostics,
-        filter::{SpanFacts, SpanFilter},
+        filter::{self, SpanFacts, SpanFilter},
         processor::LiveSpanProcessor,
         sampler::LiveSampler,
         shared::{self, ProcessorParts},
@@ -56,13 +57,10 @@ use crate::{
         target::SseTarget,
     },
     store::{EventStore, MemoryEventStore},
-    trace::{index::TraceIndex, stored::Fold},
+    trace::{durations, index::TraceIndex, stored::Fold},
     util::sync::lock,
     wire::id::ResumePoint,
 };
-
-/// How long [`LiveSpans::shutdown`] waits for the store.
-pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A log of spans with its processor, its index and its server: the handle that an app keeps. Cloning is cheap.
 ///
@@ -129,6 +127,18 @@ impl fmt::Debug for LiveSpansBuilder {
 }
 
 impl LiveSpansBuilder {
+    /// Targets whose spans are internals of HTTP libraries. The default filter hides their spans and those of their
+    /// modules.
+    pub const DEFAULT_HIDDEN_TARGETS: &'static [&'static str] = filter::DEFAULT_HIDDEN_TARGETS;
+    /// Default bound on the bytes that wait for the log's thread: 16 MiB. Twice as much address space is reserved.
+    pub const DEFAULT_BUFFER_BYTES: usize = buffer::DEFAULT_BUFFER_BYTES;
+    /// Default bound on the records that wait for the log's thread: 131,072.
+    pub const DEFAULT_BUFFER_EVENTS: usize = buffer::DEFAULT_BUFFER_EVENTS;
+    /// Default bound on the streams that are open over HTTP at once: 16,384.
+    pub const DEFAULT_SUBSCRIBERS_MAX: usize = access::DEFAULT_SUBSCRIBERS_MAX;
+    /// Default bound on the streams that clients of one address, other than a loopback address, have open at once: 1,024.
+    pub const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = access::DEFAULT_SUBSCRIBERS_PER_ADDRESS;
+
     /// Keeps the log in this store; by default in memory.
     pub fn store(mut self, store: impl EventStore) -> Self {
         self.store = Some(Arc::new(store));
@@ -143,7 +153,7 @@ impl LiveSpansBuilder {
 
     /// Watches only spans that `filter` accepts. It runs on the host's threads, before the buffer, at every start,
     /// and at an end unless it is known that the start was shown; so it must be quick and must not block. The default hides the spans of HTTP libraries' internals
-    /// ([`DEFAULT_HIDDEN_TARGETS`](crate::DEFAULT_HIDDEN_TARGETS)); yours replaces it.
+    /// ([`DEFAULT_HIDDEN_TARGETS`](Self::DEFAULT_HIDDEN_TARGETS)); yours replaces it.
     pub fn filter(
         mut self,
         filter: impl Fn(&SpanFacts<'_>) -> bool + Send + Sync + 'static,
@@ -211,7 +221,7 @@ impl LiveSpansBuilder {
     }
 
     /// Bounds the streams that are open over HTTP at once (default
-    /// [`DEFAULT_SUBSCRIBERS_MAX`](crate::DEFAULT_SUBSCRIBERS_MAX)). A further one opens and ends as `overload`, with a time
+    /// [`DEFAULT_SUBSCRIBERS_MAX`](Self::DEFAULT_SUBSCRIBERS_MAX)). A further one opens and ends as `overload`, with a time
     /// after which its client comes back.
     pub fn subscribers(mut self, max: usize) -> Self {
         self.gate.subscribers_max = max;
@@ -219,7 +229,7 @@ impl LiveSpansBuilder {
     }
 
     /// Bounds the streams that clients of one address have open at once, an IPv6 network of 64 bits counting as one; by
-    /// default [`DEFAULT_SUBSCRIBERS_PER_ADDRESS`](crate::DEFAULT_SUBSCRIBERS_PER_ADDRESS), and none for loopback addresses,
+    /// default [`DEFAULT_SUBSCRIBERS_PER_ADDRESS`](Self::DEFAULT_SUBSCRIBERS_PER_ADDRESS), and none for loopback addresses,
     /// where a proxy may stand for many. Addresses are those that [`serve`](LiveSpans::serve) accepts: behind a proxy set
     /// it high, and in an app of your own this is your server's business.
     pub fn subscribers_per_address(mut self, max: usize) -> Self {
@@ -228,8 +238,8 @@ impl LiveSpansBuilder {
     }
 
     /// Bounds what waits for the worker thread: bytes (default
-    /// [`DEFAULT_BUFFER_BYTES`](crate::DEFAULT_BUFFER_BYTES)) and events (default
-    /// [`DEFAULT_BUFFER_EVENTS`](crate::DEFAULT_BUFFER_EVENTS)). Two thirds of it are for starts, the rest is reserved
+    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES)) and events (default
+    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS)). Two thirds of it are for starts, the rest is reserved
     /// for ends.
     pub fn buffer(mut self, bytes_max: usize, events_max: usize) -> Self {
         self.settings.buffer_bytes = bytes_max;
@@ -350,6 +360,17 @@ fn suppress_telemetry() -> Box<dyn Any> {
 }
 
 impl LiveSpans {
+    /// Time that [`shutdown`](Self::shutdown) waits for the store at most: 5 seconds.
+    pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+    /// Upper bound on the span names, over all services, whose durations are counted: 4,096. Further names are not
+    /// counted.
+    pub const DURATION_NAMES_MAX: usize = durations::DURATION_NAMES_MAX;
+    /// Upper bound on the query of a request, in bytes: 8 KiB. A longer one is answered with status 414.
+    pub const QUERY_LENGTH_MAX: usize = 8 * 1024;
+    /// Time between two messages of the live list of traces at least: 250 milliseconds. A trace that changes more often
+    /// is sent once.
+    pub const LIST_INTERVAL: Duration = Duration::from_millis(250);
+
     /// Begins to configure a log of spans.
     pub fn builder() -> LiveSpansBuilder {
         LiveSpansBuilder {
@@ -497,13 +518,13 @@ impl LiveSpans {
 
     /// Stores what is buffered, ends every stream with `end` (`shutdown`) and stops the servers. Shut the tracer
     /// provider down first, so that what it leaves open is shown as lost. It blocks until that is done, for at most
-    /// [`SHUTDOWN_TIMEOUT`]; a second call does nothing more. A server of your own that still has requests in flight is to
+    /// [`Self::SHUTDOWN_TIMEOUT`]; a second call does nothing more. A server of your own that still has requests in flight is to
     /// be told [`end_streams`](Self::end_streams) first, and this when it has ended.
     ///
     /// # Errors
     /// When the store did not answer in time; the log then ends by itself when it does.
     pub fn shutdown(&self) -> Result<(), Error> {
-        let result = self.shared.target.shutdown(SHUTDOWN_TIMEOUT);
+        let result = self.shared.target.shutdown(Self::SHUTDOWN_TIMEOUT);
         if self.shared.parts.buffer().is_forked() {
             // The servers are the other process's.
             return result;

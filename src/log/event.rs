@@ -10,7 +10,7 @@ use crate::error::Error;
 /// An event of a program: what [`SseTarget`](crate::SseTarget) stores and fans out.
 ///
 /// ```
-/// use livespan::{SseEvent, StreamKey};
+/// use livespan::{SseEvent, sse::StreamKey};
 ///
 /// #[derive(serde::Serialize)]
 /// struct Progress {
@@ -87,7 +87,7 @@ impl StreamKey {
     /// An empty key or one longer than [`LENGTH_MAX`](Self::LENGTH_MAX) is [invalid](Error::is_invalid).
     ///
     /// ```
-    /// let key = livespan::StreamKey::new("job-42")?;
+    /// let key = livespan::sse::StreamKey::new("job-42")?;
     /// assert_eq!(key.as_bytes(), b"job-42");
     /// # Ok::<(), livespan::Error>(())
     /// ```

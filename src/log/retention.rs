@@ -2,19 +2,8 @@
 
 use std::time::Duration;
 
-/// Events kept in memory by default.
-pub const DEFAULT_RETENTION_EVENTS: usize = 250_000;
-/// Bytes of SSE frames kept in memory by default: 64 MiB. The index adds a tenth for events of 300 bytes.
-pub const DEFAULT_RETENTION_BYTES: usize = 64 * 1024 * 1024;
-/// The age, since it was stored, at which an event is let go by default: one day.
-pub const DEFAULT_RETENTION_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-/// Opening events of what still runs that are kept beyond retention; the excess is let go and counted.
-pub const RETENTION_PINNED_EVENTS_MAX: usize = 65_536;
-/// Bytes of the events kept beyond retention: 16 MiB.
-pub const RETENTION_PINNED_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// The bounds of what a log keeps: events, bytes and age. The oldest events go first, except the opening events of
-/// what still runs (see [`Pin`](crate::Pin)).
+/// what still runs (see [`Pin`](crate::sse::Pin)).
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,14 +24,26 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Self {
         Self {
-            events: DEFAULT_RETENTION_EVENTS,
-            bytes: DEFAULT_RETENTION_BYTES,
-            age: DEFAULT_RETENTION_AGE,
+            events: Self::DEFAULT_EVENTS,
+            bytes: Self::DEFAULT_BYTES,
+            age: Self::DEFAULT_AGE,
         }
     }
 }
 
 impl Retention {
+    /// Events kept by default: 250,000.
+    pub const DEFAULT_EVENTS: usize = 250_000;
+    /// Bytes of SSE frames kept by default: 64 MiB. In memory, the index adds a tenth for events of 300 bytes.
+    pub const DEFAULT_BYTES: usize = 64 * 1024 * 1024;
+    /// Age, since it was stored, at which an event is evicted by default: one day.
+    pub const DEFAULT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+    /// Upper bound on the opening events, of what still runs, that are kept beyond retention: 65,536. The excess is
+    /// evicted and counted.
+    pub const PINNED_EVENTS_MAX: usize = 65_536;
+    /// Upper bound on the bytes of the events kept beyond retention: 16 MiB.
+    pub const PINNED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
     /// Keeps at most this many events; 0 is taken as 1.
     pub fn events(self, max: usize) -> Self {
         Self {

@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::SpanData;
 use crate::span::{event::SpanKind, record};
 
 /// Targets whose spans are internals of HTTP libraries: hidden by default.
-pub const DEFAULT_HIDDEN_TARGETS: &[&str] = &[
+pub(crate) const DEFAULT_HIDDEN_TARGETS: &[&str] = &[
     "h2",
     "hyper",
     "hyper_util",

@@ -1,4 +1,8 @@
-//! The plug-in into the OpenTelemetry SDK.
+//! The plug-in into the OpenTelemetry SDK: the processor that shows spans, the sampler that keeps unsampled ones recording.
+//! It runs on the host's threads, inside the SDK's calls: it never blocks, panics or makes spans of its own.
+//!
+//! [`LiveSpans::span_processor`](crate::LiveSpans::span_processor) and [`LiveSpans::sampler`](crate::LiveSpans::sampler)
+//! make them. [`SampledOnly`] keeps what only runs because of livespan from an exporter beside it.
 
 pub(crate) mod diagnostics;
 pub(crate) mod filter;
@@ -7,3 +11,9 @@ pub(crate) mod sampler;
 pub(crate) mod sampler_handoff;
 pub(crate) mod shared;
 pub(crate) mod span_override;
+
+pub use crate::otel::{
+    filter::SpanFacts,
+    processor::{LiveSpanProcessor, SampledOnly},
+    sampler::LiveSampler,
+};

@@ -42,9 +42,6 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// How long `force_flush` waits: the SDK's own processors wait as long.
-pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// How long `shutdown` waits at most, whatever it is told.
 const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -57,7 +54,7 @@ const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// - Spans that are open when the provider is shut down are ended as lost, because the SDK will not report their end.
 ///   Spans that start or end after that are not shown.
 /// - `force_flush` returns when everything that ended before the call is stored and visible, within
-///   [`FLUSH_TIMEOUT`]. It and `shutdown` may be called from any thread, inside and outside of any runtime, and more
+///   [`Self::FLUSH_TIMEOUT`]. It and `shutdown` may be called from any thread, inside and outside of any runtime, and more
 ///   than once.
 /// - A process that is *forked* without `exec` has no thread of the log. Its spans are neither shown nor kept (at most the
 ///   buffer's room of them, which is there already), they cost what they did, and in it `force_flush` and `shutdown` return
@@ -79,6 +76,9 @@ impl fmt::Debug for LiveSpanProcessor {
 }
 
 impl LiveSpanProcessor {
+    /// Time that `force_flush` waits at most: 5 seconds, as long as the SDK's own processors do.
+    pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
     pub(crate) fn new(parts: Arc<ProcessorParts>) -> Self {
         let source = parts.processes.add();
         Self {
@@ -269,8 +269,8 @@ impl SpanProcessor for LiveSpanProcessor {
             .inner
             .as_ref()
             .map_or(Ok(()), |inner| inner.force_flush());
-        let ours = self.buffer().flush(FLUSH_TIMEOUT);
-        sdk_result(ours, FLUSH_TIMEOUT).and(inner)
+        let ours = self.buffer().flush(Self::FLUSH_TIMEOUT);
+        sdk_result(ours, Self::FLUSH_TIMEOUT).and(inner)
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {

@@ -23,7 +23,7 @@ use crate::{
 /// What to follow, and from where: everything retained of every stream, unless narrowed.
 ///
 /// ```
-/// use livespan::{ResumePoint, StreamKey, Subscribe};
+/// use livespan::sse::{ResumePoint, StreamKey, Subscribe};
 ///
 /// let options = Subscribe::all().stream(StreamKey::new("job-42")?).resume(ResumePoint::Live);
 /// # drop(options);

@@ -185,7 +185,7 @@ pub enum SpanState {
 /// One event of the log of spans, to be dispatched by a program that has no OpenTelemetry span to show.
 ///
 /// ```
-/// use livespan::{LiveSpans, SpanEvent, SpanStatus};
+/// use livespan::{LiveSpans, SpanEvent, span::SpanStatus};
 ///
 /// let live = LiveSpans::builder().build()?;
 /// let trace = "4bf92f3577b34da6a3ce929d0e0e4736".parse()?;
@@ -228,6 +228,15 @@ pub(crate) enum Phase {
 }
 
 impl SpanEvent {
+    /// Upper bound on a text value, in bytes: 16 KiB. A longer one is cut, and named in `cut`.
+    pub const VALUE_BYTES_MAX: usize = 16 * 1024;
+    /// Upper bound on an event's JSON, in bytes: 256 KiB. What does not fit is left out, and named in `cut`.
+    pub const EVENT_BYTES_MAX: usize = 256 * 1024;
+    /// Upper bound on the attributes of one object (a span, an event or a link within it, a resource): 1,024. Further
+    /// ones are left out, and `cut` has the object's name with `.*`. The SDK's own limit is 128; what exceeds that is
+    /// counted in `dropped`.
+    pub const ATTRIBUTES_MAX: usize = 1024;
+
     /// A span began, now.
     pub fn started(trace_id: TraceId, span_id: SpanId, name: impl Into<String>) -> Self {
         Self::new(trace_id, span_id, name, Phase::Started)

@@ -1,4 +1,8 @@
-//! The span event: its model, its binary record, its JSON.
+//! The span event: what it says, its compact record in the buffer, its JSON, and what of it is redacted.
+//! It never blocks and does no I/O. Records are written on the host's threads, JSON on the log's thread.
+//!
+//! An app meets a [`SpanEvent`] in [`LiveSpans::target`](crate::LiveSpans::target): it can subscribe to those of its own
+//! spans, and dispatch some that no OpenTelemetry SDK made.
 
 #![cfg_attr(
     not(feature = "http"),
@@ -13,3 +17,7 @@ pub(crate) mod process;
 pub(crate) mod record;
 pub(crate) mod redact;
 pub(crate) mod self_requests;
+
+pub use crate::span::event::{
+    AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId,
+};

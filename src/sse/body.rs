@@ -26,10 +26,6 @@ use crate::{
     },
 };
 
-/// How long a stream is quiet before it pings.
-pub const PING_INTERVAL: Duration = Duration::from_secs(15);
-/// How long a stream waits for a key that is not known before it ends as `unknown`.
-pub const UNKNOWN_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Reconnection times told to clients are spread over this range, so that they do not all come back at once.
 const RETRY_MILLISECONDS: std::ops::Range<u64> = 1000..3000;
 
@@ -115,15 +111,22 @@ impl fmt::Debug for SseBody {
 }
 
 impl SseBody {
+    /// Time after which a stream on which nothing was sent sends a `ping`: 15 seconds.
+    pub const PING_INTERVAL: Duration = Duration::from_secs(15);
+    /// Time that a stream on a key that is not known yet stays open before it ends as `unknown`: 5 minutes.
+    pub const UNKNOWN_STREAM_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
     pub(crate) fn new(reader: Reader, live: bool, complete: Option<Box<dyn Completion>>) -> Self {
         let unknown = reader.known() == Some(false);
         let live = Live {
             reader,
             complete,
             projection: None,
-            timer: Box::pin(tokio::time::sleep_until(Instant::now() + PING_INTERVAL)),
+            timer: Box::pin(tokio::time::sleep_until(
+                Instant::now() + SseBody::PING_INTERVAL,
+            )),
             unknown_unsaid: unknown,
-            unknown_until: unknown.then(|| Instant::now() + UNKNOWN_TIMEOUT),
+            unknown_until: unknown.then(|| Instant::now() + SseBody::UNKNOWN_STREAM_TIMEOUT),
             at_head: live,
         };
         Self {
@@ -195,7 +198,7 @@ impl Live {
         control::hello(
             &mut out,
             &self.reader.log().position(),
-            PING_INTERVAL.as_secs(),
+            SseBody::PING_INTERVAL.as_secs(),
         );
         Bytes::from(out)
     }
@@ -298,7 +301,9 @@ impl Live {
             };
             let pieces = self.encode(&item)?;
             if let Some(bytes) = pieces {
-                self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
+                self.timer
+                    .as_mut()
+                    .reset(Instant::now() + SseBody::PING_INTERVAL);
                 return Poll::Ready(Ok(bytes));
             }
         }
@@ -331,7 +336,9 @@ impl Live {
             // What is left stands in a store that does not answer: the client is not to wait for it.
             return Poll::Ready(Err(EndReason::Shutdown));
         }
-        self.timer.as_mut().reset(Instant::now() + PING_INTERVAL);
+        self.timer
+            .as_mut()
+            .reset(Instant::now() + SseBody::PING_INTERVAL);
         Poll::Ready(Ok(self.ping()))
     }
 }
@@ -387,7 +394,7 @@ impl Body for SseBody {
 /// for `replay=none`, else everything retained. It never fails, because a browser cannot recover from an error.
 ///
 /// ```
-/// use livespan::{ResumePoint, resume_point};
+/// use livespan::sse::{ResumePoint, resume_point};
 ///
 /// let uri = "/events?lastEventId=7".parse()?;
 /// let headers = http::HeaderMap::new();

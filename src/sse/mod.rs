@@ -1,4 +1,23 @@
-//! sse.
+//! The event log and its readers, for any type of event: dispatch, subscribe, and answer a request with an SSE stream.
+//! It knows no OpenTelemetry and no web framework. `body` runs on the task of the connection, the rest on the caller's
+//! thread.
+//!
+//! [`SseTarget`] is the log: an app dispatches its [`SseEvent`]s to it. A reader is a [`Subscription`], a stream of
+//! [`Message`]s within the program, or an [`SseBody`], the body of an HTTP response.
 
 pub(crate) mod body;
 pub(crate) mod target;
+
+pub use crate::{
+    engine::log::{Status, StoreHealth},
+    log::event::{Pin, SseEvent, StreamKey},
+    reader::subscription::{Event, Message, Subscribe, Subscription},
+    sse::{
+        body::{SseBody, resume_point},
+        target::{SseTarget, SseTargetBuilder},
+    },
+    wire::{
+        control::{Dropped, EndReason, Gap},
+        id::{Epoch, EventId, ResumePoint, Sequence},
+    },
+};

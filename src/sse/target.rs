@@ -12,7 +12,7 @@ use crate::{
     },
     error::Error,
     ingest::{
-        buffer::{PushError, RecordClass},
+        buffer::{self, PushError, RecordClass},
         envelope::Envelope,
         write_buf::WriteBuf,
     },
@@ -57,6 +57,12 @@ pub struct SseTarget<E> {
     event: PhantomData<fn(E)>,
 }
 
+impl<E> SseTarget<E> {
+    /// Upper bound on the payload of one event, in bytes: 256 KiB. A larger one is refused as
+    /// [invalid](Error::is_invalid).
+    pub const PAYLOAD_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
+}
+
 impl<E> Clone for SseTarget<E> {
     fn clone(&self) -> Self {
         Self::from_runtime(Arc::clone(&self.runtime))
@@ -87,6 +93,13 @@ impl<E> fmt::Debug for SseTargetBuilder<E> {
     }
 }
 
+impl<E> SseTargetBuilder<E> {
+    /// Default bound on the bytes that wait for the log's thread: 16 MiB. Twice as much address space is reserved.
+    pub const DEFAULT_BUFFER_BYTES: usize = buffer::DEFAULT_BUFFER_BYTES;
+    /// Default bound on the events that wait for the log's thread: 131,072.
+    pub const DEFAULT_BUFFER_EVENTS: usize = buffer::DEFAULT_BUFFER_EVENTS;
+}
+
 impl<E: SseEvent> SseTargetBuilder<E> {
     /// Keeps the log in this store; by default a [`MemoryEventStore`] with its default retention.
     pub fn store(mut self, store: impl EventStore) -> Self {
@@ -95,8 +108,8 @@ impl<E: SseEvent> SseTargetBuilder<E> {
     }
 
     /// Bounds what waits for the worker thread: bytes (default
-    /// [`DEFAULT_BUFFER_BYTES`](crate::DEFAULT_BUFFER_BYTES)) and events (default
-    /// [`DEFAULT_BUFFER_EVENTS`](crate::DEFAULT_BUFFER_EVENTS)). Two thirds of it are for anything, the rest for what
+    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES)) and events (default
+    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS)). Two thirds of it are for anything, the rest for what
     /// matters most: ends of spans.
     pub fn buffer(mut self, bytes_max: usize, events_max: usize) -> Self {
         self.settings.buffer_bytes = bytes_max;
@@ -281,5 +294,5 @@ fn payload_of<E: SseEvent>(event: &E) -> Result<Vec<u8>, Error> {
     Ok(payload)
 }
 
-/// The largest payload of one event: 256 KiB.
-pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024;
+/// [`SseTarget::PAYLOAD_BYTES_MAX`], which needs no type of event here.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 256 * 1024;

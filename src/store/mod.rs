@@ -1,4 +1,4 @@
-//! Where a log is kept: the trait, and the stores that need no dependency.
+//! Where a log is kept: the trait, the stores, and what passes between them and the log.
 //!
 //! Invariant: no store parses a payload, so one contract serves them all.
 
@@ -18,25 +18,23 @@ use std::{
 };
 
 #[cfg(feature = "redis")]
-pub use crate::store::redis::{
-    DEFAULT_REDIS_CONNECT_TIMEOUT, DEFAULT_REDIS_DEAD_AFTER, DEFAULT_REDIS_HEARTBEAT,
-    DEFAULT_REDIS_PREFIX, DEFAULT_REDIS_RESPONSE_TIMEOUT, RedisEventStore, RedisEventStoreBuilder,
-};
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use crate::store::redis::{RedisEventStore, RedisEventStoreBuilder};
 #[cfg(feature = "sqlite")]
-pub use crate::store::sqlite::{
-    DEFAULT_SQLITE_RETENTION_AGE, DEFAULT_SQLITE_RETENTION_BYTES, DEFAULT_SQLITE_RETENTION_EVENTS,
-    SqliteEventStore, Synchronous,
-};
-pub use crate::store::{memory::MemoryEventStore, null::NullEventStore};
-use crate::{
-    error::Error,
-    log::{
-        batch::{Batch, StoredEvent},
-        event::StreamKey,
-        retention::Retention,
-        tail::Tail,
-    },
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use crate::store::sqlite::{SqliteEventStore, Synchronous};
+use crate::{error::Error, log::tail::Tail};
+#[doc(no_inline)]
+pub use crate::{
+    log::event::{Pin, StreamKey},
     wire::id::{Epoch, Sequence},
+};
+pub use crate::{
+    log::{
+        batch::{Batch, BatchRecord, StoredEvent},
+        retention::Retention,
+    },
+    store::{memory::MemoryEventStore, null::NullEventStore},
 };
 
 /// How long an append may take by default before readers get its events all the same.
@@ -69,7 +67,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Keeps the events of the batch, all or none, under the numbers from `first` on, and returns the number of the
     /// first. When it returns, the events are as durable as the store promises and can be read. What
-    /// [must be kept only once](crate::BatchRecord::is_once) and is there already, or stands twice in the batch, is left
+    /// [must be kept only once](crate::store::BatchRecord::is_once) and is there already, or stands twice in the batch, is left
     /// out: it takes no number, and the store says which events those are. A store that promises nothing of the kind
     /// keeps them all.
     ///
@@ -87,7 +85,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     fn oldest(&self) -> Sequence;
 
     /// Reads events after a sequence, oldest first. An empty page means that there are none. Opening events that are
-    /// kept beyond retention (see [`Pin::Open`](crate::Pin::Open)) come first, although they are older than
+    /// kept beyond retention (see [`Pin::Open`](crate::sse::Pin::Open)) come first, although they are older than
     /// [`oldest`](Self::oldest). What is missing in a page but was kept once stands before what `oldest` is afterwards:
     /// so a reader tells what retention took meanwhile.
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_>;

@@ -37,9 +37,7 @@
 //!     sync::{Arc, Mutex},
 //! };
 //!
-//! use livespan::{
-//!     Appended, Batch, Epoch, Error, EventStore, Life, PageLimit, Pin, ReadFuture, Sequence, StoredEvent, StreamKey, testing::Suite,
-//! };
+//! use livespan::{Error, EventStore, sse::{Epoch, Pin, Sequence, StreamKey}, store::{Appended, Batch, Life, PageLimit, ReadFuture, StoredEvent}, testing::Suite};
 //!
 //! #[derive(Debug)]
 //! struct LineStore {

@@ -99,7 +99,7 @@ impl Suite {
         self
     }
 
-    /// Says that the store keeps what [must be kept only once](crate::BatchRecord::is_once) as often as it is appended:
+    /// Says that the store keeps what [must be kept only once](crate::store::BatchRecord::is_once) as often as it is appended:
     /// a workflow that is replayed over it is then shown again.
     pub fn keeping_repeats(self) -> Self {
         let once = CHECKS

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::util::hash::Map;
 
 /// Names, over all services, whose durations are remembered. Further names are not counted.
-pub const DURATION_NAMES_MAX: usize = 4096;
+pub(crate) const DURATION_NAMES_MAX: usize = 4096;
 
 const SUB_BUCKETS: u32 = 16;
 

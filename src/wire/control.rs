@@ -58,7 +58,7 @@ pub enum Gap {
     },
     /// The reader's id is of an epoch or a place that this log does not know.
     Epoch,
-    /// The store works again after it [failed](crate::Message::Degraded), and nothing was lost.
+    /// The store works again after it [failed](crate::sse::Message::Degraded), and nothing was lost.
     Recovered,
 }
 

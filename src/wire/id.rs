@@ -116,7 +116,7 @@ impl fmt::Display for Epoch {
 /// The id of an event, `<epoch>-<sequence>`: opaque to clients, who hand it back as `Last-Event-ID`.
 ///
 /// ```
-/// let id: livespan::EventId = "k3x9q2a7-41".parse()?;
+/// let id: livespan::sse::EventId = "k3x9q2a7-41".parse()?;
 /// assert_eq!(id.sequence().get(), 41);
 /// assert_eq!(id.to_string(), "k3x9q2a7-41");
 /// # Ok::<(), livespan::Error>(())

@@ -246,6 +246,30 @@ fn the_core_knows_no_opentelemetry_and_no_axum() {
 }
 
 #[test]
+fn the_root_exports_what_an_app_names_and_no_constants() {
+    let text = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let code = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let compact: String = code.flat_map(str::split_whitespace).collect();
+    let mut exported = BTreeSet::new();
+    for rest in compact.split("pubuse").skip(1) {
+        expand("", rest, &mut exported);
+    }
+    let names: Vec<&str> = exported
+        .iter()
+        .filter_map(|path| path.rsplit("::").next())
+        .collect();
+    assert!(names.contains(&"LiveSpans"), "{names:?}");
+    assert!(names.len() <= 30, "{} names: {names:?}", names.len());
+    let is_constant = |name: &&&str| !name.contains(char::is_lowercase);
+    assert_eq!(
+        names.iter().filter(is_constant).collect::<Vec<_>>(),
+        Vec::<&&str>::new()
+    );
+}
+
+#[test]
 fn every_file_says_what_it_is_for() {
     for folder in ["src", "examples", "tests"] {
         for file in files(folder, "rs") {

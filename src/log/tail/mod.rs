@@ -15,7 +15,7 @@ use crate::{
         block::{BLOCK_BYTES_MAX, Block, BlockBuilder, Slice},
         dedup::DedupIndex,
         event::{Pin, StreamKey},
-        retention::{RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention},
+        retention::Retention,
         stream_index::{EvictedCount, StreamIndex, StreamSlot, WakeFlag, WakeSet},
     },
     util::{
@@ -659,7 +659,7 @@ impl TailState {
     fn pin(&mut self, pin: Pin, slot: StreamSlot, sequence: u64) {
         match pin {
             Pin::None => {}
-            Pin::Open(token) if self.open.len() < RETENTION_PINNED_EVENTS_MAX => {
+            Pin::Open(token) if self.open.len() < Retention::PINNED_EVENTS_MAX => {
                 match self.open.insert((slot, token), sequence) {
                     Some(before) => self.unpin(before),
                     None if slot != StreamSlot::NONE => {
@@ -763,7 +763,7 @@ impl TailState {
             range: index..index + 1,
         };
         let size = slice.bytes().len();
-        if self.pinned_bytes + size > RETENTION_PINNED_BYTES_MAX {
+        if self.pinned_bytes + size > Retention::PINNED_BYTES_MAX {
             self.unpinned += 1;
             return;
         }

@@ -18,14 +18,9 @@ use crate::{
     wire::frame::number,
 };
 
-/// The largest text value, in bytes: 16 KiB. Longer ones are cut and named in `cut`.
-pub const VALUE_BYTES_MAX: usize = 16 * 1024;
-/// The largest event, in bytes: 256 KiB. What does not fit is left out and named in `cut`.
-pub const EVENT_BYTES_MAX: usize = 256 * 1024;
-
-/// The most attributes of one object: of a span, an event or a link within it, a resource. Further ones are left out, and
-/// `cut` has the object's name with `.*`. The SDK's own limit is 128, and counted in `dropped`.
-pub const ATTRIBUTES_MAX: usize = 1024;
+pub(crate) const VALUE_BYTES_MAX: usize = SpanEvent::VALUE_BYTES_MAX;
+pub(crate) const EVENT_BYTES_MAX: usize = SpanEvent::EVENT_BYTES_MAX;
+pub(crate) const ATTRIBUTES_MAX: usize = SpanEvent::ATTRIBUTES_MAX;
 
 /// Room that the fields after attributes, events and links may need: trace state, scope version, `cut`.
 const RESERVE: usize = 40 * 1024;

@@ -13,39 +13,8 @@ use crate::{
     util::sync::catch_panic,
 };
 
-/// What stands where a value was masked.
-pub const REDACTED: &str = "[redacted]";
 /// What stands where a part of an address was masked: the mark of the OpenTelemetry semantic conventions for `url.full`.
 const PART: &str = "REDACTED";
-/// What [`Redaction::default`] masks, as patterns of [`Redaction::deny`].
-pub const DEFAULT_REDACTED_KEYS: &[&str] = &[
-    "authorization",
-    "cookie",
-    "cookies",
-    "set-cookie",
-    "password",
-    "passwords",
-    "passwd",
-    "pwd",
-    "passphrase",
-    "password hash",
-    "secret",
-    "secrets",
-    "token",
-    "api_key",
-    "apikey",
-    "access_key",
-    "secret_key",
-    "private_key",
-    "signing_key",
-    "encryption_key",
-    "credential",
-    "credentials",
-    "jwt",
-    "sessionid",
-    "jsessionid",
-    "phpsessid",
-];
 /// Parameters of addresses that are masked beside those whose names are: what the semantic conventions name, as signed
 /// links of cloud stores have them.
 const SIGNATURES: &[&str] = &[
@@ -58,13 +27,13 @@ const SIGNATURES: &[&str] = &[
 
 /// Decides what of attributes, of spans, their events and links, of log records, resources and status messages is kept.
 ///
-/// The default masks values whose keys end in one of [`DEFAULT_REDACTED_KEYS`], and in addresses the user, the password and
-/// such parameters. Masked values are the text [`REDACTED`], so a reader sees that there was one. Keys, and the names of
+/// The default masks values whose keys end in one of [`Redaction::DEFAULT_KEYS`], and in addresses the user, the password and
+/// such parameters. Masked values are the text [`Redaction::PLACEHOLDER`], so a reader sees that there was one. Keys, and the names of
 /// spans, events and services, are kept as they are, and so are free texts such as error messages and SQL: mask those with
 /// a pattern for their keys, or with a function.
 ///
 /// ```
-/// use livespan::{LiveSpans, Redact, Redaction};
+/// use livespan::{LiveSpans, Redaction, access::Redact};
 ///
 /// let redaction = Redaction::default()
 ///     .deny(["user.email", "db.query.text", "internal.*"])
@@ -95,7 +64,7 @@ type Function = Arc<dyn Fn(&str, &str, &AttributeValue) -> Redact + Send + Sync>
 pub enum Redact {
     /// It is kept.
     Keep,
-    /// [`REDACTED`] stands in its place.
+    /// [`Redaction::PLACEHOLDER`] stands in its place.
     Mask,
     /// This text stands in its place.
     With(String),
@@ -121,16 +90,48 @@ impl fmt::Debug for Redaction {
 }
 
 impl Default for Redaction {
-    /// Masks [`DEFAULT_REDACTED_KEYS`], and secrets within addresses.
+    /// Masks [`Redaction::DEFAULT_KEYS`], and secrets within addresses.
     fn default() -> Self {
         Self {
             addresses: Addresses::Masked,
-            ..Self::none().deny(DEFAULT_REDACTED_KEYS.iter().copied())
+            ..Self::none().deny(Self::DEFAULT_KEYS.iter().copied())
         }
     }
 }
 
 impl Redaction {
+    /// Keys whose values [`Redaction::default`] masks, as patterns of [`deny`](Self::deny).
+    pub const DEFAULT_KEYS: &'static [&'static str] = &[
+        "authorization",
+        "cookie",
+        "cookies",
+        "set-cookie",
+        "password",
+        "passwords",
+        "passwd",
+        "pwd",
+        "passphrase",
+        "password hash",
+        "secret",
+        "secrets",
+        "token",
+        "api_key",
+        "apikey",
+        "access_key",
+        "secret_key",
+        "private_key",
+        "signing_key",
+        "encryption_key",
+        "credential",
+        "credentials",
+        "jwt",
+        "sessionid",
+        "jsessionid",
+        "phpsessid",
+    ];
+    /// Text that stands in the place of a masked value.
+    pub const PLACEHOLDER: &'static str = "[redacted]";
+
     /// Masks nothing.
     pub fn none() -> Self {
         Self {
@@ -205,14 +206,14 @@ impl Redaction {
     /// What stands in the place of a value, if anything does.
     fn mask(&self, span: &str, key: &str, value: &Value<'_>) -> Option<String> {
         if self.hides(key) {
-            return Some(REDACTED.to_owned());
+            return Some(Self::PLACEHOLDER.to_owned());
         }
         if let Some(function) = &self.function {
             let value = value.owned();
             match catch_panic(|| function(span, key, &value)) {
                 Some(Redact::Keep) => {}
                 Some(Redact::With(text)) => return Some(text),
-                Some(Redact::Mask) | None => return Some(REDACTED.to_owned()),
+                Some(Redact::Mask) | None => return Some(Self::PLACEHOLDER.to_owned()),
             }
         }
         if self.addresses == Addresses::Kept {
@@ -226,7 +227,7 @@ impl Redaction {
                 .any(
                     |value| matches!(value, Value::Text(text) if self.address(key, text).is_some()),
                 )
-                .then(|| REDACTED.to_owned()),
+                .then(|| Self::PLACEHOLDER.to_owned()),
             _ => None,
         }
     }
@@ -751,9 +752,9 @@ mod tests {
             }
         });
         assert_eq!(masked(&redaction, "card", "4242424242424242"), "…4242");
-        assert_eq!(masked(&redaction, "note", "x"), REDACTED);
-        assert_eq!(masked(&redaction, "panics", "x"), REDACTED);
-        assert_eq!(masked(&redaction, "password", "x"), REDACTED);
+        assert_eq!(masked(&redaction, "note", "x"), Redaction::PLACEHOLDER);
+        assert_eq!(masked(&redaction, "panics", "x"), Redaction::PLACEHOLDER);
+        assert_eq!(masked(&redaction, "password", "x"), Redaction::PLACEHOLDER);
         assert_eq!(masked(&redaction, "other", "x"), "x");
     }
 

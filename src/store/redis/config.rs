@@ -9,16 +9,12 @@ use redis::{
 
 use crate::{error::Error, log::retention::Retention};
 
-/// What the keys of a log begin with by default.
-pub const DEFAULT_REDIS_PREFIX: &str = "livespan";
-/// How long a connection may take by default.
-pub const DEFAULT_REDIS_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long Redis may take to answer by default; then the call has failed and the connection is closed.
-pub const DEFAULT_REDIS_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often a process says by default that it lives.
-pub const DEFAULT_REDIS_HEARTBEAT: Duration = Duration::from_secs(5);
-/// After how long without a heartbeat a process is taken for dead by default.
-pub const DEFAULT_REDIS_DEAD_AFTER: Duration = Duration::from_secs(20);
+/// The defaults of [`RedisEventStore`](crate::RedisEventStore).
+pub(crate) const DEFAULT_PREFIX: &str = "livespan";
+pub(crate) const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
+pub(crate) const DEFAULT_DEAD_AFTER: Duration = Duration::from_secs(20);
 
 /// The longest prefix, in bytes.
 const PREFIX_LENGTH_MAX: usize = 128;
@@ -160,13 +156,13 @@ impl RedisEventStoreBuilder {
         Self {
             urls: vec![url],
             root_certificate: None,
-            prefix: DEFAULT_REDIS_PREFIX.to_owned(),
+            prefix: DEFAULT_PREFIX.to_owned(),
             retention: Retention::default(),
             trace_ttl: Duration::ZERO,
-            connect_timeout: DEFAULT_REDIS_CONNECT_TIMEOUT,
-            response_timeout: DEFAULT_REDIS_RESPONSE_TIMEOUT,
-            heartbeat: DEFAULT_REDIS_HEARTBEAT,
-            dead_after: DEFAULT_REDIS_DEAD_AFTER,
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            response_timeout: DEFAULT_RESPONSE_TIMEOUT,
+            heartbeat: DEFAULT_HEARTBEAT,
+            dead_after: DEFAULT_DEAD_AFTER,
         }
     }
 
@@ -183,16 +179,16 @@ impl RedisEventStoreBuilder {
         self
     }
 
-    /// Names the log: 1 to 128 bytes without braces; by default [`DEFAULT_REDIS_PREFIX`]. Every key is
+    /// Names the log: 1 to 128 bytes without braces; by default [`DEFAULT_PREFIX`](crate::RedisEventStore::DEFAULT_PREFIX). Every key is
     /// `{prefix}:…`, so several logs share a server, and one log is in one hash slot of a cluster.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.prefix = prefix.into();
         self
     }
 
-    /// Bounds what the log keeps; by default [`DEFAULT_RETENTION_EVENTS`](crate::DEFAULT_RETENTION_EVENTS) events,
-    /// [`DEFAULT_RETENTION_BYTES`](crate::DEFAULT_RETENTION_BYTES) and
-    /// [`DEFAULT_RETENTION_AGE`](crate::DEFAULT_RETENTION_AGE). Exact, not approximate: the stream is trimmed in the
+    /// Bounds what the log keeps; by default [`DEFAULT_RETENTION_EVENTS`](crate::Retention::DEFAULT_EVENTS) events,
+    /// [`DEFAULT_RETENTION_BYTES`](crate::Retention::DEFAULT_BYTES) and
+    /// [`DEFAULT_RETENTION_AGE`](crate::Retention::DEFAULT_AGE). Exact, not approximate: the stream is trimmed in the
     /// call that appends, and about once a second for age. Bytes are those of SSE frames; Redis needs about twice as
     /// much memory, because an event is in the log and in its stream's own key. When processes of one log have
     /// different bounds, the narrowest holds.
@@ -209,21 +205,21 @@ impl RedisEventStoreBuilder {
         self
     }
 
-    /// Bounds how long connecting may take; by default [`DEFAULT_REDIS_CONNECT_TIMEOUT`]. Looking up a host's name is
+    /// Bounds how long connecting may take; by default [`DEFAULT_CONNECT_TIMEOUT`](crate::RedisEventStore::DEFAULT_CONNECT_TIMEOUT). Looking up a host's name is
     /// the system's business and not in it.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout.max(Duration::from_millis(1));
         self
     }
 
-    /// Bounds how long Redis may take to answer; by default [`DEFAULT_REDIS_RESPONSE_TIMEOUT`].
+    /// Bounds how long Redis may take to answer; by default [`DEFAULT_RESPONSE_TIMEOUT`](crate::RedisEventStore::DEFAULT_RESPONSE_TIMEOUT).
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = timeout.max(Duration::from_millis(1));
         self
     }
 
     /// Says every `interval` that this process lives, and takes a process for dead that was silent for `dead_after`;
-    /// by default [`DEFAULT_REDIS_HEARTBEAT`] and [`DEFAULT_REDIS_DEAD_AFTER`]. The same on all processes of a log;
+    /// by default [`DEFAULT_HEARTBEAT`](crate::RedisEventStore::DEFAULT_HEARTBEAT) and [`DEFAULT_DEAD_AFTER`](crate::RedisEventStore::DEFAULT_DEAD_AFTER). The same on all processes of a log;
     /// `dead_after` is at least twice the interval.
     pub fn heartbeat(mut self, interval: Duration, dead_after: Duration) -> Self {
         self.heartbeat = interval.max(Duration::from_millis(1));

@@ -37,10 +37,4 @@ pub(crate) mod scripts;
 pub(crate) mod store;
 pub(crate) mod takeover;
 
-pub use crate::store::redis::{
-    config::{
-        DEFAULT_REDIS_CONNECT_TIMEOUT, DEFAULT_REDIS_DEAD_AFTER, DEFAULT_REDIS_HEARTBEAT,
-        DEFAULT_REDIS_PREFIX, DEFAULT_REDIS_RESPONSE_TIMEOUT, RedisEventStoreBuilder,
-    },
-    store::RedisEventStore,
-};
+pub use crate::store::redis::{config::RedisEventStoreBuilder, store::RedisEventStore};

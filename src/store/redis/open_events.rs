@@ -10,7 +10,7 @@ use crate::{
     log::{
         batch::{Batch, StoredEvent},
         event::Pin,
-        retention::{RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX},
+        retention::Retention,
     },
     store::redis::reply::pin_name,
     wire::id::Sequence,
@@ -36,8 +36,8 @@ impl OwnPins {
                     let name = pin_name(token, key, writer);
                     self.close(&name);
                     let size = record.payload().len();
-                    let full = self.open.len() >= RETENTION_PINNED_EVENTS_MAX
-                        || self.bytes + size > RETENTION_PINNED_BYTES_MAX;
+                    let full = self.open.len() >= Retention::PINNED_EVENTS_MAX
+                        || self.bytes + size > Retention::PINNED_BYTES_MAX;
                     if !full {
                         self.bytes += size;
                         let event = StoredEvent {

@@ -23,7 +23,7 @@ use crate::{
         redis::{
             append::Writer,
             blocking_read::{Place, Waiter},
-            config::{RedisEventStoreBuilder, Settings},
+            config::{self, RedisEventStoreBuilder, Settings},
             error::{Fault, FaultKind},
             heartbeat,
             heartbeat_timer::Pulse,
@@ -98,8 +98,8 @@ const TEND: &str = "look after the log in Redis";
 ///
 /// # What happens to a process that dies
 ///
-/// Each process says every [5 seconds](crate::DEFAULT_REDIS_HEARTBEAT) that it lives. What it left open when it has
-/// been silent for [20 seconds](crate::DEFAULT_REDIS_DEAD_AFTER) is handed to one living process, by Redis' clock. One
+/// Each process says every [5 seconds](Self::DEFAULT_HEARTBEAT) that it lives. What it left open when it has
+/// been silent for [20 seconds](Self::DEFAULT_DEAD_AFTER) is handed to one living process, by Redis' clock. One
 /// that only stood still gets its own back.
 pub struct RedisEventStore {
     settings: Arc<Settings>,
@@ -137,6 +137,17 @@ impl RedisEventStoreBuilder {
 }
 
 impl RedisEventStore {
+    /// Text with which the keys of a log begin by default.
+    pub const DEFAULT_PREFIX: &'static str = config::DEFAULT_PREFIX;
+    /// Time that connecting may take by default: 2 seconds.
+    pub const DEFAULT_CONNECT_TIMEOUT: Duration = config::DEFAULT_CONNECT_TIMEOUT;
+    /// Time that Redis may take to answer by default: 2 seconds. Then the call has failed and the connection is closed.
+    pub const DEFAULT_RESPONSE_TIMEOUT: Duration = config::DEFAULT_RESPONSE_TIMEOUT;
+    /// Time between two heartbeats of a process by default: 5 seconds.
+    pub const DEFAULT_HEARTBEAT: Duration = config::DEFAULT_HEARTBEAT;
+    /// Time without a heartbeat after which a process is taken for dead by default: 20 seconds.
+    pub const DEFAULT_DEAD_AFTER: Duration = config::DEFAULT_DEAD_AFTER;
+
     /// Makes a store with default settings.
     ///
     /// # Errors

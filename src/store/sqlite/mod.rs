@@ -43,23 +43,11 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Events kept in a file by default: 10 million, five million spans. It bounds what a scan of everything costs.
-pub const DEFAULT_SQLITE_RETENTION_EVENTS: usize = 10_000_000;
-/// Bytes kept in a file by default: 8 GiB, so that events that are larger than usual do not fill a disk.
-#[cfg(target_pointer_width = "64")]
-pub const DEFAULT_SQLITE_RETENTION_BYTES: usize = 8 << 30;
-/// Bytes kept in a file by default: 1 GiB.
-#[cfg(not(target_pointer_width = "64"))]
-pub const DEFAULT_SQLITE_RETENTION_BYTES: usize = 1 << 30;
-/// The age, since it was stored, at which an event in a file is let go by default: 30 days, so that what was seen last
-/// month is still there and personal data in attributes is not kept for ever.
-pub const DEFAULT_SQLITE_RETENTION_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-
 /// Keeps the log in one SQLite file: the durable default for one machine. SQLite is compiled in.
 ///
 /// What an append returned survives `kill -9` of the process at any moment; nothing that a reader was sent is lost.
 /// What a power cut loses depends on [`Synchronous`]; by default nothing. The file is opened without a scan, whatever
-/// its size. Each opening for writing begins a new [`Life`](crate::Life), and ids of earlier ones resume in place.
+/// its size. Each opening for writing begins a new [`Life`](crate::store::Life), and ids of earlier ones resume in place.
 ///
 /// One process writes; a second one is refused. Any number may read at the same time, each through a handle of its own
 /// that is [`read_only`](Self::read_only): it sees new events within a twentieth of a second. Beside the file stand
@@ -127,6 +115,19 @@ enum Role {
 }
 
 impl SqliteEventStore {
+    /// Events kept in a file by default: 10 million, five million spans. It bounds what a scan of everything costs.
+    pub const DEFAULT_RETENTION_EVENTS: usize = 10_000_000;
+    /// Bytes kept in a file by default: 8 GiB, so that events that are larger than usual do not fill a disk; 1 GiB where
+    /// a `usize` has 32 bits.
+    pub const DEFAULT_RETENTION_BYTES: usize = if cfg!(target_pointer_width = "64") {
+        8 * (1 << 30)
+    } else {
+        1 << 30
+    };
+    /// Age, since it was stored, at which an event in a file is evicted by default: 30 days, so that what was seen last
+    /// month is still there and personal data in attributes is not kept for ever.
+    pub const DEFAULT_RETENTION_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
     /// Names the file, which is made when there is none; its directory must exist. Nothing is touched before the log
     /// opens the store.
     pub fn new(path: impl Into<PathBuf>) -> Self {
@@ -142,9 +143,9 @@ impl SqliteEventStore {
     /// Returns the default bounds: 10 million events, 8 GiB, 30 days.
     pub fn default_retention() -> Retention {
         Retention::default()
-            .events(DEFAULT_SQLITE_RETENTION_EVENTS)
-            .bytes(DEFAULT_SQLITE_RETENTION_BYTES)
-            .age(DEFAULT_SQLITE_RETENTION_AGE)
+            .events(Self::DEFAULT_RETENTION_EVENTS)
+            .bytes(Self::DEFAULT_RETENTION_BYTES)
+            .age(Self::DEFAULT_RETENTION_AGE)
     }
 
     /// Bounds what is kept. Whatever a file holds beyond it is let go in short steps after opening.

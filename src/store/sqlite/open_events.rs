@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use rusqlite::{Connection, params};
 
 use crate::{
-    log::retention::{RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX},
+    log::retention::Retention,
     store::sqlite::convert::{int, number},
 };
 
@@ -73,7 +73,7 @@ impl OpenSet {
 
     /// Notes an opening event and returns the one that it replaces. Beyond the bound, it is retained like any other.
     pub(crate) fn open(&mut self, key: PinKey, opened: Opened, oldest: u64) -> Option<Opened> {
-        if self.by_key.len() >= RETENTION_PINNED_EVENTS_MAX {
+        if self.by_key.len() >= Retention::PINNED_EVENTS_MAX {
             return None;
         }
         let replaced = self.close(key, oldest);
@@ -100,7 +100,7 @@ impl OpenSet {
             return false;
         };
         let bytes = self.by_key.get(&key).map_or(0, |opened| opened.bytes);
-        if self.kept_bytes + bytes > RETENTION_PINNED_BYTES_MAX as u64 {
+        if self.kept_bytes + bytes > Retention::PINNED_BYTES_MAX as u64 {
             // It is not passed yet, so its bytes do not count yet.
             self.close(key, sequence);
             return false;
@@ -199,14 +199,14 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_in_events_and_bytes() {
         let mut set = OpenSet::default();
-        for token in 0..=RETENTION_PINNED_EVENTS_MAX as u64 {
+        for token in 0..=Retention::PINNED_EVENTS_MAX as u64 {
             set.open(key(1, token), opened(token + 1), 1);
         }
-        assert_eq!(set.by_key.len(), RETENTION_PINNED_EVENTS_MAX);
-        assert!(!set.keep(RETENTION_PINNED_EVENTS_MAX as u64 + 1));
+        assert_eq!(set.by_key.len(), Retention::PINNED_EVENTS_MAX);
+        assert!(!set.keep(Retention::PINNED_EVENTS_MAX as u64 + 1));
         let large = Opened {
             sequence: 1_000_000,
-            bytes: RETENTION_PINNED_BYTES_MAX as u64,
+            bytes: Retention::PINNED_BYTES_MAX as u64,
         };
         set.close(key(1, 1), 1);
         set.open(key(1, 1), large, 1);

@@ -1,10 +1,7 @@
 //! Opening events: kept beyond retention until they are closed, within bounds.
 
 use crate::{
-    log::{
-        batch::StoredEvent,
-        retention::{RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention},
-    },
+    log::{batch::StoredEvent, retention::Retention},
     store::PageLimit,
     testing::{
         draft::{Draft, mixed, stream},
@@ -103,7 +100,7 @@ pub(crate) fn bounds_open_events(stage: &Stage<'_>) -> Outcome {
     let place = stage.place_with(Retention::default().events(10))?;
     let mut handle = stage.open(&place)?;
     let mut token = 0..;
-    for _ in 0..RETENTION_PINNED_EVENTS_MAX / BATCH + 2 {
+    for _ in 0..Retention::PINNED_EVENTS_MAX / BATCH + 2 {
         let drafts: Vec<Draft> = token
             .by_ref()
             .take(BATCH)
@@ -115,14 +112,14 @@ pub(crate) fn bounds_open_events(stage: &Stage<'_>) -> Outcome {
     within(
         kept.len(),
         opened,
-        RETENTION_PINNED_EVENTS_MAX,
+        Retention::PINNED_EVENTS_MAX,
         "opening events beyond retention",
     )?;
 
     let place = stage.place_with(Retention::default().events(10))?;
     let mut handle = stage.open(&place)?;
     let large = 200_000;
-    for token in (0..).take(RETENTION_PINNED_BYTES_MAX / large + 5) {
+    for token in (0..).take(Retention::PINNED_BYTES_MAX / large + 5) {
         let draft = Draft::new(vec![b'x'; large]).opening(token);
         handle.append(&[draft.on(stream("a"))])?;
     }
@@ -130,7 +127,7 @@ pub(crate) fn bounds_open_events(stage: &Stage<'_>) -> Outcome {
     within(
         kept.iter().map(|event| event.payload.len()).sum(),
         opened * large,
-        RETENTION_PINNED_BYTES_MAX,
+        Retention::PINNED_BYTES_MAX,
         "payload bytes of opening events beyond retention",
     )
 }

@@ -12,7 +12,10 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Uri};
 use http_body::Body as _;
-use livespan::{SseBody, SseTarget, Subscribe};
+use livespan::{
+    SseTarget,
+    sse::{SseBody, Subscribe},
+};
 use tokio::runtime::Runtime;
 
 use super::note::Note;

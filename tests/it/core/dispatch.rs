@@ -6,7 +6,10 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use livespan::{EndReason, Event, Message, SseTarget, Subscribe};
+use livespan::{
+    SseTarget,
+    sse::{EndReason, Event, Message, Subscribe},
+};
 
 use super::{
     connection::Connection,
@@ -134,7 +137,7 @@ fn after_a_shutdown_nothing_is_taken_and_a_second_one_changes_nothing() {
     target.shutdown(PATIENCE).unwrap();
     target.flush(PATIENCE).unwrap();
     assert_eq!(target.head().sequence().get(), 1);
-    assert_eq!(target.dropped(), livespan::Dropped::default());
+    assert_eq!(target.dropped(), livespan::sse::Dropped::default());
 }
 
 #[test]

@@ -9,7 +9,11 @@ use std::{
     thread,
 };
 
-use livespan::{Dropped, Epoch, Error, EventId, Life, Sequence, SseTarget, Subscribe};
+use livespan::{
+    Error, SseTarget,
+    sse::{Dropped, Epoch, EventId, Sequence, Subscribe},
+    store::Life,
+};
 
 use super::{
     connection::Connection,

@@ -13,7 +13,9 @@ use std::{
 
 use futures_util::StreamExt as _;
 use livespan::{
-    EndReason, Error, Message, SseEvent, SseTarget, StoreHealth, StoredEvent, Subscribe,
+    Error, SseEvent, SseTarget,
+    sse::{EndReason, Message, StoreHealth, Subscribe},
+    store::StoredEvent,
 };
 
 use super::{
@@ -215,7 +217,7 @@ fn an_encoder_that_panics_leaves_the_log_usable_from_every_thread() {
     });
     target.flush(PATIENCE).unwrap();
     assert_eq!(target.head().sequence().get(), 16);
-    assert_eq!(target.dropped(), livespan::Dropped::default());
+    assert_eq!(target.dropped(), livespan::sse::Dropped::default());
 }
 
 /// A hook that runs `fault` at the `nth` call.
@@ -431,38 +433,38 @@ fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
         fn kind(&self) -> &'static str {
             "locked"
         }
-        fn open(&self) -> Result<livespan::Sequence, Error> {
+        fn open(&self) -> Result<livespan::sse::Sequence, Error> {
             Err(Error::store(
                 "open the file",
                 std::io::Error::other("it is locked"),
             ))
         }
-        fn lives(&self) -> Arc<[livespan::Life]> {
+        fn lives(&self) -> Arc<[livespan::store::Life]> {
             Arc::new([])
         }
         fn append(
             &self,
-            first: livespan::Sequence,
-            _batch: &livespan::Batch,
-        ) -> Result<livespan::Appended, Error> {
+            first: livespan::sse::Sequence,
+            _batch: &livespan::store::Batch,
+        ) -> Result<livespan::store::Appended, Error> {
             refuse().map(|()| first.into())
         }
-        fn oldest(&self) -> livespan::Sequence {
-            livespan::Sequence::START
+        fn oldest(&self) -> livespan::sse::Sequence {
+            livespan::sse::Sequence::START
         }
         fn read_after(
             &self,
-            _after: livespan::Sequence,
-            _limit: livespan::PageLimit,
-        ) -> livespan::ReadFuture<'_> {
+            _after: livespan::sse::Sequence,
+            _limit: livespan::store::PageLimit,
+        ) -> livespan::store::ReadFuture<'_> {
             Box::pin(std::future::ready(Ok(Vec::new())))
         }
         fn read_streams_after(
             &self,
-            _keys: &[livespan::StreamKey],
-            after: livespan::Sequence,
-            limit: livespan::PageLimit,
-        ) -> livespan::ReadFuture<'_> {
+            _keys: &[livespan::sse::StreamKey],
+            after: livespan::sse::Sequence,
+            limit: livespan::store::PageLimit,
+        ) -> livespan::store::ReadFuture<'_> {
             self.read_after(after, limit)
         }
     }

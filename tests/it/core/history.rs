@@ -5,7 +5,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use livespan::{Epoch, Life, Sequence, SseTarget, Subscribe};
+use livespan::{
+    SseTarget,
+    sse::{Epoch, Sequence, Subscribe},
+    store::Life,
+};
 
 use super::{
     connection::{Connection, Frame, sequence},

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use livespan::{Pin, SseEvent, SseTarget, SseTargetBuilder, StreamKey};
+use livespan::{
+    SseEvent, SseTarget,
+    sse::{Pin, SseTargetBuilder, StreamKey},
+};
 
 use crate::support::PATIENCE;
 

@@ -2,7 +2,10 @@
 
 use std::sync::{Mutex, mpsc};
 
-use livespan::{Dropped, SseTarget, Subscribe};
+use livespan::{
+    SseTarget,
+    sse::{Dropped, Subscribe},
+};
 
 use super::{
     connection::{Connection, Frame},

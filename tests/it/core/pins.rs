@@ -1,9 +1,6 @@
 //! What still runs outlives retention, under its own id, until it is closed.
 
-use livespan::{
-    MemoryEventStore, RETENTION_PINNED_BYTES_MAX, RETENTION_PINNED_EVENTS_MAX, Retention,
-    SseTarget, Subscribe,
-};
+use livespan::{MemoryEventStore, Retention, SseTarget, sse::Subscribe};
 
 use super::{
     connection::{Connection, Frame},
@@ -148,7 +145,7 @@ fn opening_a_token_again_replaces_its_event() {
 fn more_open_events_than_the_bound_are_let_go_and_the_loss_is_exact() {
     let target = keeping(1);
     let over = 10;
-    let total = RETENTION_PINNED_EVENTS_MAX as u64 + over;
+    let total = Retention::PINNED_EVENTS_MAX as u64 + over;
     for token in 0..total {
         target
             .try_dispatch(&Note::new("").on("a").opening(token))
@@ -169,7 +166,7 @@ fn more_open_events_than_the_bound_are_let_go_and_the_loss_is_exact() {
     let kept: Vec<u64> = kept.into_iter().filter_map(Frame::sequence).collect();
     assert_eq!(
         kept,
-        (1..=RETENTION_PINNED_EVENTS_MAX as u64)
+        (1..=Retention::PINNED_EVENTS_MAX as u64)
             .chain([total + 1])
             .collect::<Vec<_>>()
     );
@@ -179,14 +176,14 @@ fn more_open_events_than_the_bound_are_let_go_and_the_loss_is_exact() {
 fn more_open_bytes_than_the_bound_are_let_go_and_the_loss_is_exact() {
     let target = keeping(1);
     let large = "x".repeat(200_000);
-    let total = RETENTION_PINNED_BYTES_MAX as u64 / 200_000 + 5;
+    let total = Retention::PINNED_BYTES_MAX as u64 / 200_000 + 5;
     for token in 0..total {
         put(&target, [Note::new(large.clone()).on("a").opening(token)]);
     }
     put(&target, filler(1));
     let frames = Connection::resume(&target, Subscribe::to(key("a")), "0").frames();
     let kept: Vec<u64> = frames.iter().filter_map(Frame::sequence).collect();
-    let fit = RETENTION_PINNED_BYTES_MAX as u64 / (200_000 + 38);
+    let fit = Retention::PINNED_BYTES_MAX as u64 / (200_000 + 38);
     assert_eq!(kept, (1..=fit).collect::<Vec<_>>());
     assert_eq!(frames[0].json()["lost"], total - fit);
 }

@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, ops::RangeInclusive, thread};
 
-use livespan::{Retention, SseTarget, StreamKey, Subscribe};
+use livespan::{
+    Retention, SseTarget,
+    sse::{StreamKey, Subscribe},
+};
 use proptest::{
     prelude::*,
     test_runner::{Config, RngSeed},

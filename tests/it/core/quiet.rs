@@ -10,7 +10,10 @@ use std::{
 use http::HeaderMap;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use livespan::{PING_INTERVAL, SseBody, SseTarget, Subscribe, UNKNOWN_TIMEOUT};
+use livespan::{
+    SseTarget,
+    sse::{SseBody, Subscribe},
+};
 use tokio::time::Instant;
 
 use super::{
@@ -71,8 +74,8 @@ async fn a_stream_pings_after_fifteen_seconds_of_quiet() {
             Duration::ZERO
         )
     );
-    assert_eq!(client.piece().await, (ping(1, ""), PING_INTERVAL));
-    assert_eq!(client.piece().await, (ping(1, ""), PING_INTERVAL));
+    assert_eq!(client.piece().await, (ping(1, ""), SseBody::PING_INTERVAL));
+    assert_eq!(client.piece().await, (ping(1, ""), SseBody::PING_INTERVAL));
     tokio::time::advance(Duration::from_secs(10)).await;
     put(&target, [Note::new("2")]);
     assert_eq!(
@@ -81,7 +84,7 @@ async fn a_stream_pings_after_fifteen_seconds_of_quiet() {
     );
     assert_eq!(
         client.piece().await,
-        (ping(2, ""), PING_INTERVAL),
+        (ping(2, ""), SseBody::PING_INTERVAL),
         "the quiet begins anew"
     );
 }
@@ -100,7 +103,7 @@ async fn a_quiet_stream_is_woken_by_its_ping_and_by_nothing_before() {
     let waker = Waker::from(Arc::clone(&woken));
     let next = Pin::new(&mut client.body).poll_frame(&mut Context::from_waker(&waker));
     assert!(next.is_pending());
-    for _ in 1..PING_INTERVAL.as_secs() {
+    for _ in 1..SseBody::PING_INTERVAL.as_secs() {
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(woken.count(), 0);
     }
@@ -122,7 +125,7 @@ async fn a_quiet_stream_within_a_busy_log_moves_its_clients_cursor() {
     let (bytes, waited) = client.piece().await;
     assert_eq!(
         (bytes, waited),
-        (ping(9, "") + "id: EPOCH-9\n\n", PING_INTERVAL)
+        (ping(9, "") + "id: EPOCH-9\n\n", SseBody::PING_INTERVAL)
     );
 }
 
@@ -148,13 +151,16 @@ async fn a_stream_of_an_unknown_key_says_so_at_once_and_gives_up_after_five_minu
             client.piece().await,
             (
                 ping(1, ",\"known\":false") + "id: EPOCH-1\n\n",
-                PING_INTERVAL
+                SseBody::PING_INTERVAL
             )
         );
     }
     let end = "event: end\ndata: {\"type\":\"end\",\"reason\":\"unknown\"}\n\n";
-    assert_eq!(client.piece().await, (end.to_owned(), PING_INTERVAL));
-    assert_eq!(begun.elapsed(), UNKNOWN_TIMEOUT);
+    assert_eq!(
+        client.piece().await,
+        (end.to_owned(), SseBody::PING_INTERVAL)
+    );
+    assert_eq!(begun.elapsed(), SseBody::UNKNOWN_STREAM_TIMEOUT);
     assert_eq!(client.piece().await, (String::new(), Duration::ZERO));
 }
 
@@ -171,7 +177,7 @@ async fn a_key_that_becomes_known_stays_so() {
     for _ in 0..30 {
         assert_eq!(
             client.piece().await,
-            (ping(1, "") + "id: EPOCH-1\n\n", PING_INTERVAL)
+            (ping(1, "") + "id: EPOCH-1\n\n", SseBody::PING_INTERVAL)
         );
     }
 }
@@ -183,12 +189,15 @@ async fn a_read_that_is_never_answered_holds_up_one_reader_and_that_not_beyond_t
     kept.hangs.store(true, Ordering::SeqCst);
     let mut stuck = Client::new(&target, Subscribe::all());
     stuck.piece().await;
-    assert_eq!(stuck.piece().await, (ping(600, ""), PING_INTERVAL));
+    assert_eq!(stuck.piece().await, (ping(600, ""), SseBody::PING_INTERVAL));
     let mut other = Connection::resume(&target, Subscribe::all(), "600");
     put(&target, [Note::new("601")]);
     assert_eq!(other.story(), ["note 601 601"]);
     target.shutdown(PATIENCE).unwrap();
     let end = "retry: JITTER\n\nevent: end\ndata: {\"type\":\"end\",\"reason\":\"shutdown\"}\n\n";
-    assert_eq!(stuck.piece().await, (end.to_owned(), PING_INTERVAL));
+    assert_eq!(
+        stuck.piece().await,
+        (end.to_owned(), SseBody::PING_INTERVAL)
+    );
     assert_eq!(stuck.piece().await.0, "");
 }

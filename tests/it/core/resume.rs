@@ -1,6 +1,6 @@
 //! Where a stream goes on, and the exact bytes with which it does.
 
-use livespan::{MemoryEventStore, Retention, SseTarget, Subscribe};
+use livespan::{MemoryEventStore, Retention, SseTarget, sse::Subscribe};
 
 use super::{
     connection::{Connection, normal},

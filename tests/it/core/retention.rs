@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use livespan::{MemoryEventStore, NullEventStore, Retention, SseTarget, Subscribe};
+use livespan::{MemoryEventStore, NullEventStore, Retention, SseTarget, sse::Subscribe};
 
 use super::{
     connection::{Connection, Frame, Piece, parse, sequence},
@@ -229,7 +229,7 @@ fn a_client_that_stops_reading_costs_nothing_while_a_million_events_pass() {
 /// Reads up to this event and returns how many events came and how many gaps took.
 fn follow(target: &SseTarget<Note>, until: u64) -> (u64, u64) {
     use futures_util::StreamExt as _;
-    use livespan::{Gap, Message};
+    use livespan::sse::{Gap, Message};
     let mut messages = target.subscribe(Subscribe::all());
     let (mut received, mut lost, mut place) = (0, 0, 0);
     block_on(async {

@@ -13,8 +13,11 @@ use std::{
 
 use futures_core::Stream as _;
 use livespan::{
-    Appended, Batch, Epoch, Error, EventStore, Follow, HeadFuture, Life, PageLimit, Pin,
-    ReadFuture, Retention, Sequence, SseTarget, StoredEvent, StreamKey, Subscribe, Tended,
+    Error, EventStore, Retention, SseTarget,
+    sse::{Epoch, Pin, Sequence, StreamKey, Subscribe},
+    store::{
+        Appended, Batch, Follow, HeadFuture, Life, PageLimit, ReadFuture, StoredEvent, Tended,
+    },
 };
 
 use super::{

@@ -10,8 +10,9 @@ use std::{
 };
 
 use livespan::{
-    Appended, Batch, Epoch, Error, EventStore, Life, MemoryEventStore, PageLimit, Pin, ReadFuture,
-    Retention, Sequence, SharedTail, StoredEvent, StreamKey,
+    Error, EventStore, MemoryEventStore, Retention,
+    sse::{Epoch, Pin, Sequence, StreamKey},
+    store::{Appended, Batch, Life, PageLimit, ReadFuture, SharedTail, StoredEvent},
 };
 
 use super::note::key;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::Stream as _;
-use livespan::{Message, ResumePoint, Subscribe};
+use livespan::sse::{Message, ResumePoint, Subscribe};
 
 use super::{
     connection::Wakes,

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use eventsource_stream::{Event, Eventsource as _};
 use futures_util::{StreamExt as _, stream};
-use livespan::{PAYLOAD_BYTES_MAX, SseEvent, SseTarget, Subscribe};
+use livespan::{SseEvent, SseTarget, sse::Subscribe};
 use proptest::{
     prelude::*,
     test_runner::{Config, RngSeed},
@@ -120,12 +120,12 @@ fn payloads_at_the_edges_of_the_format_arrive() {
 fn a_subscription_gives_the_payload_as_a_browser_would_see_it() {
     let target = builder().build().unwrap();
     put(&target, [Note::new("a\r\nb\rc\n"), Note::new("plain")]);
-    let messages: Vec<livespan::Message> =
+    let messages: Vec<livespan::sse::Message> =
         block_on(target.subscribe(Subscribe::all()).take(2).collect());
     let payloads: Vec<&[u8]> = messages
         .iter()
         .map(|message| match message {
-            livespan::Message::Event(event) => &event.payload[..],
+            livespan::sse::Message::Event(event) => &event.payload[..],
             other => panic!("{other:?}"),
         })
         .collect();
@@ -166,7 +166,7 @@ fn a_name_outside_the_alphabet_is_refused() {
         ["a", "A.b_c-9", longest.as_str()].map(|name| Note::new("x").named(name)),
     );
     assert_eq!(target.head().sequence().get(), 3);
-    assert_eq!(target.dropped(), livespan::Dropped::default());
+    assert_eq!(target.dropped(), livespan::sse::Dropped::default());
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_payload_larger_than_the_bound_or_not_text_is_refused() {
     let target = SseTarget::<Raw>::builder().build().unwrap();
     assert!(
         target
-            .try_dispatch(&Raw(vec![b'x'; PAYLOAD_BYTES_MAX + 1]))
+            .try_dispatch(&Raw(vec![b'x'; SseTarget::<()>::PAYLOAD_BYTES_MAX + 1]))
             .unwrap_err()
             .is_invalid()
     );
@@ -194,10 +194,10 @@ fn a_payload_larger_than_the_bound_or_not_text_is_refused() {
             .is_invalid()
     );
     target
-        .try_dispatch(&Raw(vec![b'x'; PAYLOAD_BYTES_MAX]))
+        .try_dispatch(&Raw(vec![b'x'; SseTarget::<()>::PAYLOAD_BYTES_MAX]))
         .unwrap();
     target
-        .try_dispatch(&Raw(vec![b'\n'; PAYLOAD_BYTES_MAX]))
+        .try_dispatch(&Raw(vec![b'\n'; SseTarget::<()>::PAYLOAD_BYTES_MAX]))
         .unwrap();
     target.flush(crate::support::PATIENCE).unwrap();
     assert_eq!(target.head().sequence().get(), 2);

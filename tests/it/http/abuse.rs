@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use livespan::{HEAD_TIMEOUT, LiveSpans, Retention, STALL_TIMEOUT, SpanEvent};
+use livespan::{LiveServer, LiveSpans, Retention, SpanEvent};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -22,7 +22,11 @@ async fn a_head_that_is_never_finished_is_closed() {
         let mut answer = Vec::new();
         drop(connection.read_to_end(&mut answer).await);
         assert_eq!(String::from_utf8(answer).unwrap(), "");
-        assert!(begun.elapsed() < HEAD_TIMEOUT * 2, "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < LiveServer::HEAD_TIMEOUT * 2,
+            "{:?}",
+            begun.elapsed()
+        );
     }
 }
 
@@ -36,7 +40,11 @@ async fn a_connection_that_asks_nothing_more_is_closed() {
     let mut answer = Vec::new();
     drop(connection.read_to_end(&mut answer).await);
     assert!(answer.starts_with(b"HTTP/1.1 200 OK"));
-    assert!(begun.elapsed() < HEAD_TIMEOUT * 2, "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < LiveServer::HEAD_TIMEOUT * 2,
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 /// A client that takes hardly anything into its buffers and reads nothing.
@@ -101,9 +109,17 @@ async fn a_client_that_takes_nothing_is_closed() {
     while app.live.status().subscribers > 0 {
         tokio::time::advance(Duration::from_secs(1)).await;
         tokio::task::yield_now().await;
-        assert!(begun.elapsed() < STALL_TIMEOUT * 2, "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < LiveServer::STALL_TIMEOUT * 2,
+            "{:?}",
+            begun.elapsed()
+        );
     }
-    assert!(begun.elapsed() >= STALL_TIMEOUT, "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= LiveServer::STALL_TIMEOUT,
+        "{:?}",
+        begun.elapsed()
+    );
     drop(connection);
 }
 

@@ -6,7 +6,10 @@ use axum::{Router, body::Body};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use http::{Request, Response};
-use livespan::{LiveServer, LiveSpans, SpanEvent, SpanId, SpanKind, SpanStatus, TraceId};
+use livespan::{
+    LiveServer, LiveSpans, SpanEvent, SpanId, TraceId,
+    span::{SpanKind, SpanStatus},
+};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde_json::Value;
 use tokio::{

@@ -10,7 +10,7 @@ use std::{
 
 use axum::{Router, body::Body};
 use http::{Request, Response};
-use livespan::{Access, Auth, LiveSpans, RECHECK_INTERVAL, SpanEvent};
+use livespan::{Access, Auth, LiveSpans, SpanEvent};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -417,7 +417,11 @@ async fn a_stream_ends_when_the_app_takes_its_permission_back() {
         let begun = tokio::time::Instant::now();
         let rest = stream.rest().await;
         assert_eq!(reason(rest.last().unwrap()), "expired", "{path}");
-        assert!(begun.elapsed() <= RECHECK_INTERVAL, "{:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() <= Auth::RECHECK_INTERVAL,
+            "{:?}",
+            begun.elapsed()
+        );
         assert_eq!(live.status().subscribers, 0, "{path}");
     }
 }
@@ -461,7 +465,10 @@ async fn a_reader_that_may_read_less_than_before_starts_anew() {
     let begun = tokio::time::Instant::now();
     let rest = stream.rest().await;
     assert_eq!(reason(rest.last().unwrap()), "expired");
-    assert_eq!(begun.elapsed().as_secs(), 2 * RECHECK_INTERVAL.as_secs());
+    assert_eq!(
+        begun.elapsed().as_secs(),
+        2 * Auth::RECHECK_INTERVAL.as_secs()
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! The filters of `/sse`: repeated means or, different means and, and control events always pass.
 
-use livespan::{LiveSpans, SpanEvent, SpanKind, SpanState, SpanStatus};
+use livespan::{
+    LiveSpans, SpanEvent,
+    span::{SpanKind, SpanState, SpanStatus},
+};
 use opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use serde_json::json;
 

@@ -166,8 +166,11 @@ fn an_address_that_was_asked_for_and_is_taken_is_an_error() {
 #[test]
 fn a_default_address_that_is_taken_gives_way_to_another() {
     // Taken by this test, unless some other program was quicker.
-    let _taken = TcpListener::bind(livespan::DEFAULT_ADDRESS);
+    let _taken = TcpListener::bind(livespan::LiveServer::DEFAULT_ADDRESS);
     let (child, url) = run(&[("LIVESPAN_ADDR", "")]);
-    assert_ne!(url, format!("http://{}/", livespan::DEFAULT_ADDRESS));
+    assert_ne!(
+        url,
+        format!("http://{}/", livespan::LiveServer::DEFAULT_ADDRESS)
+    );
     assert_eq!(finish(child), format!("livespan: {url}\n"));
 }

@@ -240,7 +240,7 @@ async fn a_client_that_does_not_read_does_not_hold_the_end_up() {
         .await
         .unwrap();
     assert!(
-        begun.elapsed() < livespan::STALL_TIMEOUT / 2,
+        begun.elapsed() < livespan::LiveServer::STALL_TIMEOUT / 2,
         "{:?}",
         begun.elapsed()
     );

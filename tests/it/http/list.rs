@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use livespan::{LIST_INTERVAL, LiveSpans, Retention, SpanEvent, SpanKind, SpanStatus};
+use livespan::{
+    LiveSpans, Retention, SpanEvent,
+    span::{SpanKind, SpanStatus},
+};
 use opentelemetry::trace::{
     Span as _, SpanContext, TraceFlags, TraceState, Tracer as _, TracerProvider as _,
 };
@@ -70,7 +73,7 @@ fn filled() -> LiveSpans {
         &live,
         [
             paused,
-            SpanEvent::updated(trace(6), span(1), Some(livespan::SpanState::Waiting)),
+            SpanEvent::updated(trace(6), span(1), Some(livespan::span::SpanState::Waiting)),
         ],
     );
     live
@@ -200,7 +203,10 @@ async fn ten_thousand_spans_of_a_trace_are_one_frame() {
         );
     }
     let update = stream.next().await.unwrap().json();
-    assert_eq!(begun.elapsed().as_millis(), LIST_INTERVAL.as_millis());
+    assert_eq!(
+        begun.elapsed().as_millis(),
+        LiveSpans::LIST_INTERVAL.as_millis()
+    );
     assert_eq!(update["snapshot"], false);
     assert_eq!(names(&update), ["import"]);
     assert_eq!(update["traces"][0]["spans"]["total"], 10_001);
@@ -215,7 +221,7 @@ async fn frames_of_the_live_list_keep_their_distance() {
     for number in 1..=20 {
         put(&live, done(number, "x", 1));
         assert_eq!(names(&stream.next().await.unwrap().json()), ["x"]);
-        assert!(last.elapsed() >= LIST_INTERVAL);
+        assert!(last.elapsed() >= LiveSpans::LIST_INTERVAL);
         last = Instant::now();
     }
 }

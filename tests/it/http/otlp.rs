@@ -187,7 +187,7 @@ async fn a_real_end_replaces_a_lost_one() {
     // A second process knows better.
     let trace: livespan::TraceId = context.trace_id().to_string().parse().unwrap();
     let span = context.span_id().to_string().parse().unwrap();
-    let real = livespan::SpanEvent::ended(trace, span, "real", livespan::SpanStatus::Ok);
+    let real = livespan::SpanEvent::ended(trace, span, "real", livespan::span::SpanStatus::Ok);
     super::app::put(&app.live, [real]);
     let text = app
         .get(&format!("/traces/{trace}?format=otlp"))

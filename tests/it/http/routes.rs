@@ -1,6 +1,6 @@
 //! Every route: status, headers, and the whole of what it answers.
 
-use livespan::{QUERY_LENGTH_MAX, SpanEvent};
+use livespan::{LiveSpans, SpanEvent};
 use serde_json::{Value, json};
 
 use super::app::{App, ask, at, checkout, done, log, normal, open, put, span, trace};
@@ -160,7 +160,7 @@ async fn an_open_trace_shows_starts_updates_and_logs() {
     let app = App::start().await;
     let [started, child_started, child_ended, _] = checkout(1);
     let waiting =
-        SpanEvent::updated(trace(1), span(1), Some(livespan::SpanState::Waiting)).at(at(6));
+        SpanEvent::updated(trace(1), span(1), Some(livespan::span::SpanState::Waiting)).at(at(6));
     let outdated = SpanEvent::updated(trace(1), span(2), None)
         .attribute("n", 1_i64)
         .at(at(7));
@@ -418,7 +418,7 @@ async fn only_reading_is_allowed() {
 #[tokio::test]
 async fn a_long_query_is_refused() {
     let app = App::start().await;
-    let longest = format!("/traces?x={}", "y".repeat(QUERY_LENGTH_MAX - 2));
+    let longest = format!("/traces?x={}", "y".repeat(LiveSpans::QUERY_LENGTH_MAX - 2));
     assert_eq!(app.get(&longest).await.status(), 200);
     assert_eq!(
         refused(&app, &format!("{longest}y")).await,

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use livespan::{LiveSpans, SpanEvent, SpanStatus};
+use livespan::{LiveSpans, SpanEvent, span::SpanStatus};
 use serde_json::Value;
 
 use super::app::{App, Frame, Stream, checkout, done, log, put, replay, sequence, span, trace};

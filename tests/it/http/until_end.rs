@@ -2,7 +2,7 @@
 
 use axum::{Router, extract::Path, routing::get};
 use http::{HeaderMap, Uri};
-use livespan::{LiveSpans, SpanEvent, SpanStatus, TraceId, UNKNOWN_TIMEOUT, View};
+use livespan::{LiveSpans, SpanEvent, TraceId, View, span::SpanStatus, sse::SseBody};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -159,7 +159,10 @@ async fn a_trace_that_never_comes_ends_as_unknown() {
     };
     assert_eq!(end.data, "{\"type\":\"end\",\"reason\":\"unknown\"}");
     assert_eq!(stream.next().await, None);
-    assert!((UNKNOWN_TIMEOUT..UNKNOWN_TIMEOUT * 11 / 10).contains(&begun.elapsed()));
+    assert!(
+        (SseBody::UNKNOWN_STREAM_TIMEOUT..SseBody::UNKNOWN_STREAM_TIMEOUT * 11 / 10)
+            .contains(&begun.elapsed())
+    );
     assert!(pings.len() > 10 && pings.iter().all(|known| *known == json!(false)));
     assert_eq!(live.status().retained_streams, 0);
 }

@@ -10,7 +10,10 @@ use std::{
 
 use axum::body::Body;
 use http::{HeaderMap, Uri};
-use livespan::{LiveSpans, SpanEvent, SpanKind, SpanStatus, View};
+use livespan::{
+    LiveSpans, SpanEvent, View,
+    span::{SpanKind, SpanStatus},
+};
 use opentelemetry::{
     Context,
     trace::{

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, thread};
 
-use livespan::{Dropped, LiveSpans, MemoryEventStore, Retention};
+use livespan::{LiveSpans, MemoryEventStore, Retention, sse::Dropped};
 use opentelemetry::trace::{Span as _, Tracer as _};
 use serde_json::{Value as Json, json};
 

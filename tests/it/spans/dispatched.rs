@@ -1,6 +1,6 @@
 //! Span events that a program dispatches itself.
 
-use livespan::{EVENT_BYTES_MAX, Error, LiveSpans, SpanEvent, SpanStatus, Subscribe, View};
+use livespan::{Error, LiveSpans, SpanEvent, View, span::SpanStatus, sse::Subscribe};
 use serde_json::json;
 
 use super::watched::{payloads, read, story};
@@ -47,7 +47,7 @@ fn a_dispatched_trace_is_complete_in_the_index() -> Result<(), Error> {
         "import",
         SpanStatus::Unset,
     )))?;
-    let status_at = |id: livespan::EventId| {
+    let status_at = |id: livespan::sse::EventId| {
         let mut headers = http::HeaderMap::new();
         headers.insert("last-event-id", id.to_string().parse().unwrap());
         block_on(async {
@@ -87,11 +87,11 @@ fn no_dispatched_event_is_too_large_for_the_log() -> Result<(), Error> {
     live.target().flush(PATIENCE)?;
     let messages = read(&mut live.target().subscribe(Subscribe::all()));
     for message in &messages {
-        let livespan::Message::Event(event) = message else {
+        let livespan::sse::Message::Event(event) = message else {
             panic!("{message:?}")
         };
         assert!(
-            event.payload.len() <= EVENT_BYTES_MAX,
+            event.payload.len() <= SpanEvent::EVENT_BYTES_MAX,
             "{} bytes",
             event.payload.len()
         );

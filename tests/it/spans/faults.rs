@@ -8,7 +8,10 @@ use std::{
     thread,
 };
 
-use livespan::{EndReason, LiveSpans, Message, Retention, Subscribe};
+use livespan::{
+    LiveSpans, Retention,
+    sse::{EndReason, Message, Subscribe},
+};
 use opentelemetry::trace::{Span as _, Tracer as _};
 use serde_json::json;
 use tracing::{dispatcher::with_default, info, info_span};

@@ -46,7 +46,7 @@ fn a_filter_is_told_the_facts_and_decides() {
 
 #[test]
 fn a_span_that_the_filter_refuses_only_at_its_end_has_an_end() {
-    let filter = |facts: &livespan::SpanFacts<'_>| {
+    let filter = |facts: &livespan::otel::SpanFacts<'_>| {
         facts.attribute("http.route") != "/health" && facts.name() != "fatal"
     };
     let watched = Watched::with(LiveSpans::builder().filter(move |facts| {

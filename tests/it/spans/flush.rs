@@ -2,7 +2,7 @@
 
 use std::{sync::Barrier, thread, time::Duration};
 
-use livespan::{LiveSpans, Retention, Subscribe};
+use livespan::{LiveSpans, Retention, sse::Subscribe};
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::{
     error::OTelSdkError,

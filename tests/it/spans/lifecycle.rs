@@ -234,7 +234,10 @@ fn the_log_may_be_shut_down_before_its_provider() {
     drop(watched.tracer().start("late"));
     watched.provider.force_flush().unwrap();
     watched.provider.shutdown().unwrap();
-    assert_eq!(watched.live.status().dropped, livespan::Dropped::default());
+    assert_eq!(
+        watched.live.status().dropped,
+        livespan::sse::Dropped::default()
+    );
 }
 
 #[test]

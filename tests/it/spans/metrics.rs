@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use livespan::{Dropped, Error, LiveSpans, LiveSpansBuilder, Retention};
+use livespan::{Error, LiveSpans, LiveSpansBuilder, Retention, sse::Dropped};
 use opentelemetry::trace::{Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::{
     metrics::{

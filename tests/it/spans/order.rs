@@ -6,7 +6,10 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use livespan::{LiveSpans, Message, Subscribe};
+use livespan::{
+    LiveSpans,
+    sse::{Message, Subscribe},
+};
 use opentelemetry::trace::Tracer as _;
 use serde_json::{Value as Json, json};
 

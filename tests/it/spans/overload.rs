@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, sync::Arc, thread};
 
-use livespan::{Dropped, LiveSpans, Retention, SpanEvent};
+use livespan::{LiveSpans, Retention, SpanEvent, sse::Dropped};
 use opentelemetry::trace::{Span as _, Tracer as _};
 use serde_json::{Value as Json, json};
 

@@ -1,8 +1,10 @@
 //! What is masked never reaches the store, whichever way a span goes.
 
 use livespan::{
-    LiveSpans, LiveSpansBuilder, Redact, Redaction, SpanEvent, SpanKind, SpanStatus, Subscribe,
-    TraceId,
+    LiveSpans, LiveSpansBuilder, Redaction, SpanEvent, TraceId,
+    access::Redact,
+    span::{SpanKind, SpanStatus},
+    sse::Subscribe,
 };
 use opentelemetry::{
     KeyValue,
@@ -226,7 +228,7 @@ fn more_attributes_than_the_limit_are_cut_visibly() {
     let live = LiveSpans::builder().build().unwrap();
     let trace = TraceId::from_bytes([1; 16]).unwrap();
     let span = "00f067aa0ba902b7".parse().unwrap();
-    let attributes = 0..=livespan::ATTRIBUTES_MAX;
+    let attributes = 0..=SpanEvent::ATTRIBUTES_MAX;
     let event = attributes.fold(SpanEvent::started(trace, span, "wide"), |event, number| {
         event.attribute(format!("k{number}"), 1_i64)
     });
@@ -235,7 +237,7 @@ fn more_attributes_than_the_limit_are_cut_visibly() {
     let shown = payloads(&live).remove(0);
     assert_eq!(
         shown["attributes"].as_object().unwrap().len(),
-        livespan::ATTRIBUTES_MAX
+        SpanEvent::ATTRIBUTES_MAX
     );
     assert_eq!(shown["cut"], json!(["attributes.*"]));
 }

@@ -198,7 +198,10 @@ fn more_open_spans_than_are_remembered_end_whole() {
             }
         });
         let events = watched.events();
-        assert_eq!(watched.live.status().dropped, livespan::Dropped::default());
+        assert_eq!(
+            watched.live.status().dropped,
+            livespan::sse::Dropped::default()
+        );
         let ended = events
             .iter()
             .filter(|event| event["type"] == json!("ended"));

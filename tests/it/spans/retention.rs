@@ -1,6 +1,9 @@
 //! Retention never hides what is running.
 
-use livespan::{LiveSpans, Message, Retention, Subscribe};
+use livespan::{
+    LiveSpans, Retention,
+    sse::{Message, Subscribe},
+};
 use opentelemetry::trace::{Span as _, Tracer as _};
 use serde_json::json;
 

@@ -12,9 +12,9 @@ use std::{
 
 use futures_util::Stream as _;
 use livespan::{
-    Appended, Batch, Error, EventStore, Life, LiveSpans, LiveSpansBuilder, MemoryEventStore,
-    Message, PageLimit, ReadFuture, Retention, Sequence, SharedTail, StreamKey, Subscribe,
-    Subscription,
+    Error, EventStore, LiveSpans, LiveSpansBuilder, MemoryEventStore, Retention,
+    sse::{Message, Sequence, StreamKey, Subscribe, Subscription},
+    store::{Appended, Batch, Life, PageLimit, ReadFuture, SharedTail},
 };
 use opentelemetry::{
     KeyValue, SpanId, TraceId,

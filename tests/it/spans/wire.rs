@@ -2,7 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use livespan::{LiveSpans, Message, SpanEvent, SpanKind, SpanState, SpanStatus, Subscribe};
+use livespan::{
+    LiveSpans, SpanEvent,
+    span::{SpanKind, SpanState, SpanStatus},
+    sse::{Message, Subscribe},
+};
 use opentelemetry::{
     Array, InstrumentationScope, KeyValue, SpanId, StringValue, TraceId, Value,
     trace::{
@@ -338,11 +342,11 @@ fn text_is_escaped_where_json_asks_for_it_and_nowhere_else() {
 
 #[test]
 fn a_value_that_is_cut_is_named() {
-    let long = "x".repeat(livespan::VALUE_BYTES_MAX + 1);
+    let long = "x".repeat(SpanEvent::VALUE_BYTES_MAX + 1);
     let watched = Watched::new();
     drop(tracer(&watched).build(builder("job").with_attributes([KeyValue::new("note", long)])));
     let started = lines(&watched.live).remove(1);
-    let kept = "x".repeat(livespan::VALUE_BYTES_MAX);
+    let kept = "x".repeat(SpanEvent::VALUE_BYTES_MAX);
     let expected = format!(
         "\"attributes\":{{\"note\":\"{kept}\"}},\"timestamp\":\"2026-11-22T11:39:00.123456789Z\",\"cut\":[\"attributes.note\"]}}"
     );

@@ -13,8 +13,12 @@ use std::{
 
 use bytes::Bytes;
 use livespan::{
-    Abandoned, Appended, Batch, Epoch, Error, EventStore, Follow, HeadFuture, Life, PageLimit, Pin,
-    ReadFuture, Retention, Sequence, StoredEvent, StoredStream, StreamKey, StreamsFuture, Tended,
+    Error, EventStore, Retention,
+    sse::{Epoch, Pin, Sequence, StreamKey},
+    store::{
+        Abandoned, Appended, Batch, Follow, HeadFuture, Life, PageLimit, ReadFuture, StoredEvent,
+        StoredStream, StreamsFuture, Tended,
+    },
     testing::{Fault, Place},
 };
 
@@ -306,8 +310,8 @@ impl ReferenceStore {
             };
             disk.bytes -= event.payload.len();
             let size = event.payload.len();
-            let room = disk.pinned.len() < livespan::RETENTION_PINNED_EVENTS_MAX
-                && disk.pinned_bytes + size <= livespan::RETENTION_PINNED_BYTES_MAX;
+            let room = disk.pinned.len() < Retention::PINNED_EVENTS_MAX
+                && disk.pinned_bytes + size <= Retention::PINNED_BYTES_MAX;
             let room = room || self.bug == Bug::PinsWithoutBound;
             let open = disk.open_sequences.contains(&sequence);
             if open && room && self.bug != Bug::LosesPins {

@@ -206,7 +206,7 @@ fn an_instance_of_a_process_that_is_gone_is_cancelled_from_its_file() {
 #[test]
 fn an_instance_that_another_process_told_of_is_cancelled_here() {
     use futures_util::StreamExt as _;
-    use livespan::Subscribe;
+    use livespan::sse::Subscribe;
 
     use super::told::lines;
     use crate::spans::watched::payloads;

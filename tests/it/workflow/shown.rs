@@ -492,7 +492,7 @@ fn a_log_without_a_provider_shows_workflows_as_a_process_of_their_own() {
     let wf = Workflows::new(&live).instance("order-42");
     block_on(wf.run("Order", ready(())));
     live.target().flush(crate::support::PATIENCE).unwrap();
-    let mut all = live.target().subscribe(livespan::Subscribe::all());
+    let mut all = live.target().subscribe(livespan::sse::Subscribe::all());
     let story = crate::spans::watched::story(&crate::spans::watched::payloads(
         &crate::spans::watched::read(&mut all),
     ));

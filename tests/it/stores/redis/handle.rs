@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use livespan::{
-    Batch, Error, EventStore as _, PageLimit, Pin, RedisEventStore, RedisEventStoreBuilder,
-    Sequence, StoredEvent, StreamKey,
+    Error, EventStore as _, RedisEventStore,
+    sse::{Pin, Sequence, StreamKey},
+    store::{Batch, PageLimit, RedisEventStoreBuilder, StoredEvent},
 };
 
 use crate::support::{PATIENCE, block_on};

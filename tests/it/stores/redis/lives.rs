@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs, sync::Arc, thread, time::Duration};
 
-use livespan::{EventStore as _, Life};
+use livespan::{EventStore as _, store::Life};
 
 use super::{
     handle::{Handle, LIVELY, note, shown, texts},
@@ -84,7 +84,7 @@ fn a_head_that_was_taken_back_gives_no_id_twice() {
 fn every_living_writer_is_heard_before_a_life_begins() {
     let server = Server::start();
     // Others are listened to for longer than the test is patient, unless the test ends it.
-    let set_up = |builder: livespan::RedisEventStoreBuilder| {
+    let set_up = |builder: livespan::store::RedisEventStoreBuilder| {
         builder.heartbeat(Duration::from_secs(300), LIVELY.1)
     };
     let ahead = Handle::open_with(&server.url(), set_up);
@@ -116,7 +116,7 @@ fn every_living_writer_is_heard_before_a_life_begins() {
 fn a_writer_that_comes_late_with_more_begins_another_life() {
     let server = Server::start();
     // Its heart does not beat in this test.
-    let quiet = |builder: livespan::RedisEventStoreBuilder| {
+    let quiet = |builder: livespan::store::RedisEventStoreBuilder| {
         builder.heartbeat(Duration::from_secs(300), LIVELY.1)
     };
     let late = Handle::open_with(&server.url(), quiet);

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use livespan::{EventStore as _, PageLimit, Pin, Retention, Sequence};
+use livespan::{
+    EventStore as _, Retention,
+    sse::{Pin, Sequence},
+    store::PageLimit,
+};
 
 use super::{
     handle::{Handle, key, note, shown, texts},

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use livespan::{EventStore as _, Pin, StoredEvent, Tended};
+use livespan::{
+    EventStore as _,
+    sse::Pin,
+    store::{StoredEvent, Tended},
+};
 
 use super::{
     handle::{Handle, note, shown, texts},
@@ -211,7 +215,7 @@ fn what_redis_lost_is_opened_again() {
 fn a_gone_process_is_described_as_long_as_its_events_are_there() {
     let server = Server::start();
     let retention = livespan::Retention::default().events(5);
-    let set_up = |builder: livespan::RedisEventStoreBuilder| {
+    let set_up = |builder: livespan::store::RedisEventStoreBuilder| {
         builder.retention(retention).heartbeat(HOUR, HOUR * 2)
     };
     let gone = Handle::open_with(&server.url(), set_up);

@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use livespan::{EventStore as _, PageLimit, Pin, Sequence};
+use livespan::{
+    EventStore as _,
+    sse::{Pin, Sequence},
+    store::PageLimit,
+};
 
 use super::{
     handle::{Handle, key, note},
@@ -75,7 +79,7 @@ fn payloads_of_every_byte_and_size_come_back() {
     for payload in payloads {
         handle.append(&[("a", Pin::Open(1), payload), ("", Pin::None, payload)]);
     }
-    let of = |events: Vec<livespan::StoredEvent>| -> Vec<Vec<u8>> {
+    let of = |events: Vec<livespan::store::StoredEvent>| -> Vec<Vec<u8>> {
         events
             .into_iter()
             .map(|event| event.payload.to_vec())

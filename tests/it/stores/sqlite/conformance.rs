@@ -1,7 +1,8 @@
 //! The suite that every store must pass.
 
 use livespan::{
-    SqliteEventStore, Synchronous,
+    SqliteEventStore,
+    store::Synchronous,
     testing::{Fault, Place, Suite},
 };
 use rusqlite::Connection;

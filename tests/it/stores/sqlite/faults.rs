@@ -135,7 +135,7 @@ fn a_file_that_is_damaged_while_it_is_read_is_an_error_and_no_more() {
     let mut log = folder.open();
     let read = log
         .store
-        .read_after(livespan::Sequence::START, super::log::ANY);
+        .read_after(livespan::sse::Sequence::START, super::log::ANY);
     assert_eq!(
         crate::support::block_on(read).unwrap_err().to_string(),
         format!(

@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use livespan::{EventStore as _, Follow, Sequence, StreamKey};
+use livespan::{
+    EventStore as _,
+    sse::{Sequence, StreamKey},
+    store::Follow,
+};
 
 use super::log::{ANY, Folder, Log, batch, key, story};
 use crate::support::{PATIENCE, block_on, until};
@@ -144,7 +148,7 @@ fn readers_and_a_writer_at_full_speed_see_one_order() {
                         let page = follow(&reader)
                             .wait_after(
                                 Sequence::new(after),
-                                livespan::PageLimit::default(),
+                                livespan::store::PageLimit::default(),
                                 PATIENCE,
                             )
                             .unwrap();

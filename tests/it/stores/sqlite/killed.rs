@@ -15,7 +15,9 @@ use std::{
 
 use futures_util::StreamExt as _;
 use livespan::{
-    EventId, Message, ResumePoint, SqliteEventStore, SseTarget, Subscribe, Synchronous,
+    SqliteEventStore, SseTarget,
+    sse::{EventId, Message, ResumePoint, Subscribe},
+    store::Synchronous,
 };
 
 use super::{

@@ -1,7 +1,9 @@
 //! Each opening for writing is a life of its own, and ids of earlier ones resume in place.
 
 use livespan::{
-    EventId, EventStore as _, Life, Message, ResumePoint, Sequence, SseTarget, Subscribe,
+    EventStore as _, SseTarget,
+    sse::{EventId, Message, ResumePoint, Sequence, Subscribe},
+    store::Life,
 };
 
 use super::{

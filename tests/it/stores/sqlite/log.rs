@@ -8,8 +8,9 @@ use std::{
 };
 
 use livespan::{
-    Batch, Error, EventStore as _, PageLimit, Pin, Retention, Sequence, SqliteEventStore,
-    StoredEvent, StreamKey, Synchronous,
+    Error, EventStore as _, Retention, SqliteEventStore,
+    sse::{Pin, Sequence, StreamKey},
+    store::{Batch, PageLimit, StoredEvent, Synchronous},
 };
 
 use crate::support::block_on;

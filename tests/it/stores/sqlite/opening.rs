@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use livespan::{EventStore as _, SqliteEventStore, SseTarget, Subscribe};
+use livespan::{EventStore as _, SqliteEventStore, SseTarget, sse::Subscribe};
 use rusqlite::Connection;
 
 use super::{
@@ -189,7 +189,7 @@ fn a_store_is_opened_once() {
     let again = log.store.open().unwrap_err().to_string();
     assert!(again.contains("one writer"), "{again}");
     let closed = folder.store();
-    let read = closed.read_after(livespan::Sequence::START, super::log::ANY);
+    let read = closed.read_after(livespan::sse::Sequence::START, super::log::ANY);
     assert_eq!(
         crate::support::block_on(read).unwrap_err().to_string(),
         format!(

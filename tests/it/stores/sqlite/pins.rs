@@ -1,6 +1,9 @@
 //! What is still open outlives retention and the process, and goes when it is closed.
 
-use livespan::{EventStore as _, Pin, Sequence};
+use livespan::{
+    EventStore as _,
+    sse::{Pin, Sequence},
+};
 
 use super::log::{Folder, batch, key};
 use crate::support::block_on;

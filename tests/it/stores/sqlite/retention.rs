@@ -33,7 +33,7 @@ fn a_large_bound_is_kept_with_a_64th_of_slack() {
         let kept = log.all().len();
         let head = log
             .store
-            .read_after(livespan::Sequence::START, super::log::ANY);
+            .read_after(livespan::sse::Sequence::START, super::log::ANY);
         drop(head);
         assert!(kept <= 6_400);
     }

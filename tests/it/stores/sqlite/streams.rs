@@ -1,6 +1,10 @@
 //! Reading single streams, and listing them, by index and at every page size.
 
-use livespan::{EventStore as _, PageLimit, Sequence, StoredEvent};
+use livespan::{
+    EventStore as _,
+    sse::Sequence,
+    store::{PageLimit, StoredEvent},
+};
 
 use super::log::{Folder, Log, batch, key, story};
 use crate::support::block_on;
@@ -146,8 +150,13 @@ fn a_payload_of_any_bytes_comes_back_as_it_was() {
     let log = folder.open();
     let every: Vec<u8> = (0..=255).cycle().take(256 * 1024).collect();
     let mut events = batch(&[]);
-    events.add("empty", None, livespan::Pin::None, b"");
-    events.add("Large.-_1", Some(key("a")), livespan::Pin::None, &every);
+    events.add("empty", None, livespan::sse::Pin::None, b"");
+    events.add(
+        "Large.-_1",
+        Some(key("a")),
+        livespan::sse::Pin::None,
+        &every,
+    );
     log.store.append(Sequence::new(1), &events).unwrap();
     let read = block_on(log.store.read_after(Sequence::START, super::log::ANY)).unwrap();
     let came: Vec<(&str, &[u8])> = read

@@ -1,7 +1,10 @@
 //! The event that these tests dispatch through a whole log, and what a subscriber got of it.
 
 use futures_util::StreamExt as _;
-use livespan::{EventId, Message, SseEvent, Subscription};
+use livespan::{
+    SseEvent,
+    sse::{EventId, Message, Subscription},
+};
 
 use crate::support::block_on;
 

@@ -7,7 +7,10 @@ use axum::{Router, body::Body, extract::State, routing::get};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, Response, Uri};
-use livespan::{RedisEventStore, SseEvent, SseTarget, StreamKey, Subscribe};
+use livespan::{
+    RedisEventStore, SseEvent, SseTarget,
+    sse::{StreamKey, Subscribe},
+};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 
 use crate::{stores::redis::server::Server, support::PATIENCE};

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use livespan::{LiveSpans, RedisEventStore, SpanEvent, SpanStatus};
+use livespan::{LiveSpans, RedisEventStore, SpanEvent, span::SpanStatus};
 use serde_json::Value as Json;
 
 use super::{list, pairs, running, story};

@@ -8,8 +8,9 @@ use std::{
 };
 
 use livespan::{
-    Appended, Batch, Error, EventStore, Life, LiveSpans, PageLimit, ReadFuture, Retention,
-    Sequence, SqliteEventStore, StreamKey, StreamsFuture, Tended,
+    Error, EventStore, LiveSpans, Retention, SqliteEventStore,
+    sse::{Sequence, StreamKey},
+    store::{Appended, Batch, Life, PageLimit, ReadFuture, StreamsFuture, Tended},
 };
 
 use super::{list, pairs, running, story};
@@ -259,7 +260,7 @@ async fn spans_of_a_process_that_died_are_lost_and_a_real_end_replaces_that() {
             trace(1),
             span(1),
             "job",
-            livespan::SpanStatus::Ok,
+            livespan::span::SpanStatus::Ok,
         )],
     );
     assert_eq!(
