@@ -48,7 +48,6 @@ const MODULES: &[&str] = &[
     "store::redis::read_pool",
     "store::redis::store",
     "store::redis",
-    "store::sqlite::convert",
     "store::sqlite::schema",
     "store::sqlite::write_lock",
     "store::sqlite::open_events",

@@ -1,5 +1,6 @@
-//! Waiting for what another process appends to the same file. SQLite has no call for that, so a counter in shared
-//! memory is looked at in short intervals; the file is read only when it moved.
+//! Waiting for what another process appends to the same file.
+//!
+//! SQLite has no call for that, so the follower polls a counter in shared memory, and reads the file only when it changed.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,89 +10,89 @@ use std::{
 
 use crate::{
     error::Error,
-    store::sqlite::read_pool::{ReadConnection, Shared, failed},
+    store::sqlite::read_pool::{LogBounds, ReadConnection, failed},
     util::sync::{Condvar, Instant, Mutex, lock},
 };
 
-/// How often the counter is looked at: a twentieth of a second is at once for whoever watches, and costs nothing.
+/// Interval between two polls of the counter: too short to notice, and cheap.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub(crate) struct Follower {
     path: PathBuf,
     connection: Mutex<ReadConnection>,
-    /// Waits for anything at all, and waits for streams: each has a bell, because each may go on beside the other.
-    pub(crate) all: Bell,
-    pub(crate) streams: Bell,
+    /// A wait for any event and a wait for streams may run side by side, so each has its own interrupt.
+    pub(crate) all: Interrupt,
+    pub(crate) streams: Interrupt,
 }
 
-/// Ends the wait that goes on, or the next one.
+/// Ends the current wait, or the next one.
 #[derive(Debug, Default)]
-pub(crate) struct Bell {
-    pressed: Mutex<bool>,
+pub(crate) struct Interrupt {
+    raised: Mutex<bool>,
     changed: Condvar,
 }
 
-impl Bell {
-    fn press(&self) {
-        *lock(&self.pressed) = true;
+impl Interrupt {
+    fn raise(&self) {
+        *lock(&self.raised) = true;
         self.changed.notify_one();
     }
 
-    /// Sleeps one interval; whether there is time for another look.
+    /// Sleeps one interval, and returns whether there is time for another poll.
     fn pause(&self, deadline: Option<Instant>) -> bool {
         let left = deadline.map_or(INTERVAL, |at| at.saturating_duration_since(Instant::now()));
-        let pressed = lock(&self.pressed);
-        let (mut pressed, _) = self
+        let raised = lock(&self.raised);
+        let (mut raised, _) = self
             .changed
-            .wait_timeout_while(pressed, left.min(INTERVAL), |pressed| !*pressed)
+            .wait_timeout_while(raised, left.min(INTERVAL), |raised| !*raised)
             .unwrap_or_else(PoisonError::into_inner);
-        !std::mem::take(&mut *pressed) && !left.is_zero()
+        !std::mem::take(&mut *raised) && !left.is_zero()
     }
 }
 
 impl Follower {
-    pub(crate) fn new(path: &Path, shared: &Arc<Shared>) -> Result<Self, Error> {
+    pub(crate) fn new(path: &Path, bounds: &Arc<LogBounds>) -> Result<Self, Error> {
         Ok(Self {
             path: path.to_owned(),
-            connection: Mutex::new(ReadConnection::following(path, shared)?),
-            all: Bell::default(),
-            streams: Bell::default(),
+            connection: Mutex::new(ReadConnection::following(path, bounds)?),
+            all: Interrupt::default(),
+            streams: Interrupt::default(),
         })
     }
 
-    /// Asks until there is an answer that is not empty, at most for `patience`.
+    /// Polls until `ask` returns something, for at most `timeout`.
     pub(crate) fn wait<R>(
         &self,
-        bell: &Bell,
-        patience: Duration,
+        interrupt: &Interrupt,
+        timeout: Duration,
         ask: impl Fn(&mut ReadConnection) -> rusqlite::Result<Vec<R>>,
     ) -> Result<Vec<R>, Error> {
-        let deadline = Instant::now().checked_add(patience);
+        let deadline = Instant::now().checked_add(timeout);
         let mut seen = None;
         loop {
             let answer = self
-                .look(&mut seen, &ask)
+                .poll_changes(&mut seen, &ask)
                 .map_err(|error| failed("follow", &self.path, error))?;
-            if !answer.is_empty() || !bell.pause(deadline) {
+            if !answer.is_empty() || !interrupt.pause(deadline) {
                 return Ok(answer);
             }
         }
     }
 
     pub(crate) fn interrupt(&self) {
-        self.all.press();
-        self.streams.press();
+        self.all.raise();
+        self.streams.raise();
     }
 
-    /// Asks if the file changed since it was `seen`.
-    fn look<R>(
+    /// Calls `ask` if the file changed since version `seen`.
+    fn poll_changes<R>(
         &self,
         seen: &mut Option<i64>,
         ask: impl Fn(&mut ReadConnection) -> rusqlite::Result<Vec<R>>,
     ) -> rusqlite::Result<Vec<R>> {
         let mut connection = lock(&self.connection);
-        // Looked at before the file: what is committed in between is seen in the next turn.
+        // Read before the query: a commit in between is seen at the next poll.
         let version = connection.version_now()?;
         if *seen == Some(version) {
             return Ok(Vec::new());

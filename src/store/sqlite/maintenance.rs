@@ -1,5 +1,7 @@
-//! The thread that looks after the file while nothing is appended: it lets go of what became too old, catches up with
-//! bounds that were lowered, and gives free pages back, always in short steps between which the log has its turn.
+//! The thread `livespan-keep`, which maintains the file while nothing is appended.
+//!
+//! It deletes events that became too old, catches up with bounds that were lowered, and returns free pages to the file
+//! system. It works in short steps and gives way to the log between them.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -9,9 +11,9 @@ use std::{
 use crate::{
     error::Error,
     store::sqlite::{
-        convert::now,
-        read_pool::Shared,
-        writer::{Chores, Writer},
+        read_pool::LogBounds,
+        schema::now,
+        writer::{PendingMaintenance, Writer},
     },
     util::sync::{
         Condvar, Mutex, MutexGuard,
@@ -21,113 +23,117 @@ use crate::{
     },
 };
 
-/// How long the thread sleeps at most: the clock may be set meanwhile.
+/// Longest sleep of the thread, in milliseconds: the clock may be set meanwhile.
 const SLEEP_MAX: u64 = 60_000;
 
-/// The writer, and who wants it: the log goes first.
+/// The writer, shared by the log and the maintenance thread. The log goes first.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct SharedWriter {
     writer: Mutex<Writer>,
-    /// Calls of the log that wait for the writer.
+    /// How many calls of the log wait for the writer.
     waiting: AtomicUsize,
-    calls: Mutex<Calls>,
-    bell: Condvar,
+    signals: Mutex<Signals>,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Calls {
-    rung: bool,
-    closed: bool,
+struct Signals {
+    is_requested: bool,
+    is_closed: bool,
 }
 
-impl Desk {
+impl SharedWriter {
     pub(crate) fn new(writer: Writer) -> Self {
         Self {
             writer: Mutex::new(writer),
             waiting: AtomicUsize::new(0),
-            calls: Mutex::default(),
-            bell: Condvar::new(),
+            signals: Mutex::default(),
+            changed: Condvar::new(),
         }
     }
 
-    /// Takes the writer for a call of the log.
-    pub(crate) fn writer(&self) -> MutexGuard<'_, Writer> {
+    /// Locks the writer for a call of the log.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Writer> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let writer = lock(&self.writer);
         self.waiting.fetch_sub(1, Ordering::AcqRel);
         writer
     }
 
-    pub(crate) fn ring(&self) {
-        lock(&self.calls).rung = true;
-        self.bell.notify_one();
+    pub(crate) fn wake(&self) {
+        lock(&self.signals).is_requested = true;
+        self.changed.notify_one();
     }
 
     fn close(&self) {
-        lock(&self.calls).closed = true;
-        self.bell.notify_one();
+        lock(&self.signals).is_closed = true;
+        self.changed.notify_one();
     }
 
-    /// Does one step, and returns how long nothing more is due.
-    fn step(&self, shared: &Shared) -> Duration {
+    /// Runs one step of maintenance, and returns after how long the next is due.
+    fn step(&self, bounds: &LogBounds) -> Duration {
         while self.waiting.load(Ordering::Acquire) > 0 {
-            // A lock is not handed over in turn, so the thread stands back by itself.
+            // The mutex is not fair, so this thread yields by itself.
             thread::yield_now();
         }
         let mut writer = lock(&self.writer);
         let now = now();
         let done = writer.maintain(now);
-        shared.set_oldest(writer.oldest());
+        bounds.set_oldest(writer.oldest());
         let sleep = match done {
-            Ok(Chores::Some) => 0,
-            Ok(Chores::None) => writer.expires().saturating_sub(now).clamp(1, SLEEP_MAX),
+            Ok(PendingMaintenance::Some) => 0,
+            Ok(PendingMaintenance::None) => {
+                writer.expires().saturating_sub(now).clamp(1, SLEEP_MAX)
+            }
             // The next append meets the same fault and reports it.
             Err(_) => SLEEP_MAX,
         };
         Duration::from_millis(sleep)
     }
 
-    fn run(&self, shared: &Shared) {
+    fn run(&self, bounds: &LogBounds) {
         loop {
-            let sleep = self.step(shared);
-            let calls = lock(&self.calls);
-            let (mut calls, _) = self
-                .bell
-                .wait_timeout_while(calls, sleep, |calls| !calls.rung && !calls.closed)
+            let sleep = self.step(bounds);
+            let signals = lock(&self.signals);
+            let (mut signals, _) = self
+                .changed
+                .wait_timeout_while(signals, sleep, |signals| {
+                    !signals.is_requested && !signals.is_closed
+                })
                 .unwrap_or_else(PoisonError::into_inner);
-            if calls.closed {
+            if signals.is_closed {
                 return;
             }
-            calls.rung = false;
+            signals.is_requested = false;
         }
     }
 }
 
 /// The running thread; it ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Keeper {
-    pub(crate) desk: Arc<Desk>,
+pub(crate) struct MaintenanceThread {
+    pub(crate) writer: Arc<SharedWriter>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Keeper {
-    pub(crate) fn start(writer: Writer, shared: &Arc<Shared>) -> Result<Self, Error> {
-        let desk = Arc::new(Desk::new(writer));
-        let (held, shared) = (Arc::clone(&desk), Arc::clone(shared));
+impl MaintenanceThread {
+    pub(crate) fn start(writer: Writer, bounds: &Arc<LogBounds>) -> Result<Self, Error> {
+        let writer = Arc::new(SharedWriter::new(writer));
+        let (shared, bounds) = (Arc::clone(&writer), Arc::clone(bounds));
         let thread = thread::Builder::new()
             .name("livespan-keep".to_owned())
-            .spawn(move || held.run(&shared))
+            .spawn(move || shared.run(&bounds))
             .map_err(|error| Error::io("start the thread that keeps the event log", error))?;
         Ok(Self {
-            desk,
+            writer,
             thread: Some(thread),
         })
     }
 }
 
-impl Drop for Keeper {
+impl Drop for MaintenanceThread {
     fn drop(&mut self) {
-        self.desk.close();
+        self.writer.close();
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }

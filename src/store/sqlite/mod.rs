@@ -1,8 +1,9 @@
-//! A log in one SQLite file: the public type. What is behind it, from the file up: [`schema`] (tables, and what can be
-//! wrong with a file), [`books`] (what the writer knows without asking), [`writer`] and [`trim`] (transactions),
-//! [`keeper`] (upkeep), [`pages`] (queries), [`readers`] (threads that read), [`follow`] (another process's log).
+//! The event log in one SQLite file: the public type.
+//!
+//! Behind it, from the file up: [`schema`] (tables, and what can be wrong with a file), [`state`] (what the writer knows
+//! without a query), [`writer`] and [`retention`] (transactions), [`maintenance`] (a thread that trims the file while
+//! nothing is appended), [`queries`], [`read_pool`] (threads that read), [`follow`] (a file that another process writes).
 
-pub(crate) mod convert;
 pub(crate) mod follow;
 pub(crate) mod maintenance;
 pub(crate) mod open_events;
@@ -25,9 +26,9 @@ use std::{
 pub use crate::store::sqlite::schema::Synchronous;
 use crate::store::sqlite::{
     follow::Follower,
-    maintenance::Keeper,
-    read_pool::{Answer, ReadConnection, Readers, Shared, failed},
-    writer::{Chores, Writer},
+    maintenance::MaintenanceThread,
+    read_pool::{LogBounds, PoolFuture, ReadConnection, ReadPool, failed},
+    writer::{PendingMaintenance, Writer},
 };
 use crate::{
     error::Error,
@@ -89,28 +90,28 @@ pub struct SqliteEventStore {
     path: PathBuf,
     retention: Retention,
     synchronous: Synchronous,
-    access: Access,
-    opened: OnceLock<Opened>,
+    mode: OpenMode,
+    opened: OnceLock<OpenStore>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
+enum OpenMode {
     Write,
     Read,
 }
 
 /// In the order in which the parts end: whoever reads first, the writer last.
 #[derive(Debug)]
-struct Opened {
-    readers: Readers,
+struct OpenStore {
+    read_pool: ReadPool,
     role: Role,
     path: PathBuf,
-    shared: Arc<Shared>,
+    bounds: Arc<LogBounds>,
 }
 
 #[derive(Debug)]
 enum Role {
-    Writes(Keeper),
+    Writes(MaintenanceThread),
     Follows(Box<Follower>),
 }
 
@@ -135,7 +136,7 @@ impl SqliteEventStore {
             path: path.into(),
             retention: Self::default_retention(),
             synchronous: Synchronous::default(),
-            access: Access::Write,
+            mode: OpenMode::Write,
             opened: OnceLock::new(),
         }
     }
@@ -165,50 +166,50 @@ impl SqliteEventStore {
     /// own. The file must exist.
     pub fn read_only(self) -> Self {
         Self {
-            access: Access::Read,
+            mode: OpenMode::Read,
             ..self
         }
     }
 
-    fn open_for_writing(&self) -> Result<(Opened, Sequence), Error> {
+    fn open_for_writing(&self) -> Result<(OpenStore, Sequence), Error> {
         let path = schema::locate(&self.path)?;
-        schema::glance(&path)?;
+        schema::check_header(&path)?;
         let lock = write_lock::lock_for_writing(&path)?;
         let connection = schema::connect_writer(&path, self.synchronous)?;
         let writer = Writer::open(connection, lock, self.retention, &path)?;
-        let shared = Arc::new(Shared::default());
-        shared.set_oldest(writer.oldest());
-        shared.set_lives(writer.lives());
+        let bounds = Arc::new(LogBounds::default());
+        bounds.set_oldest(writer.oldest());
+        bounds.set_epochs(writer.epochs());
         let head = Sequence::new(writer.head());
-        let readers = Readers::start(&path, || ReadConnection::beside_writer(&path, &shared))?;
-        let opened = Opened {
-            readers,
-            role: Role::Writes(Keeper::start(writer, &shared)?),
+        let read_pool = ReadPool::start(&path, || ReadConnection::beside_writer(&path, &bounds))?;
+        let opened = OpenStore {
+            read_pool,
+            role: Role::Writes(MaintenanceThread::start(writer, &bounds)?),
             path,
-            shared,
+            bounds,
         };
         Ok((opened, head))
     }
 
-    fn open_for_reading(&self) -> Result<(Opened, Sequence), Error> {
+    fn open_for_reading(&self) -> Result<(OpenStore, Sequence), Error> {
         let path = schema::locate(&self.path)?;
-        schema::glance(&path)?;
-        let shared = Arc::new(Shared::default());
-        let follower = Follower::new(&path, &shared)?;
-        let connect = || ReadConnection::following(&path, &shared);
+        schema::check_header(&path)?;
+        let bounds = Arc::new(LogBounds::default());
+        let follower = Follower::new(&path, &bounds)?;
+        let connect = || ReadConnection::following(&path, &bounds);
         let head = queries::head(&connect()?.connection)
             .map_err(|error| schema::describe(&path, error))?;
-        let readers = Readers::start(&path, connect)?;
-        let opened = Opened {
-            readers,
+        let read_pool = ReadPool::start(&path, connect)?;
+        let opened = OpenStore {
+            read_pool,
             role: Role::Follows(Box::new(follower)),
             path,
-            shared,
+            bounds,
         };
         Ok((opened, head))
     }
 
-    fn opened(&self) -> Result<&Opened, Error> {
+    fn opened(&self) -> Result<&OpenStore, Error> {
         self.opened
             .get()
             .ok_or_else(|| refused("use", &self.path, "it is not open"))
@@ -218,9 +219,9 @@ impl SqliteEventStore {
     fn ask<R: Send + 'static>(
         &self,
         read: impl FnOnce(&mut ReadConnection) -> rusqlite::Result<R> + Send + 'static,
-    ) -> Answer<R> {
+    ) -> PoolFuture<R> {
         match self.opened() {
-            Ok(opened) => opened.readers.ask(read),
+            Ok(opened) => opened.read_pool.ask(read),
             Err(error) => Box::pin(ready(Err(error))),
         }
     }
@@ -249,9 +250,9 @@ impl EventStore for SqliteEventStore {
     /// the file or has locked it, it is no database, damaged, of another program or of a later livespan, or the disk
     /// is full. The message names the file and says which.
     fn open(&self) -> Result<Sequence, Error> {
-        let (opened, head) = match self.access {
-            Access::Write => self.open_for_writing()?,
-            Access::Read => self.open_for_reading()?,
+        let (opened, head) = match self.mode {
+            OpenMode::Write => self.open_for_writing()?,
+            OpenMode::Read => self.open_for_reading()?,
         };
         self.opened
             .set(opened)
@@ -262,13 +263,13 @@ impl EventStore for SqliteEventStore {
     fn lives(&self) -> Arc<[Life]> {
         self.opened.get().map_or_else(
             || Arc::new([]) as Arc<[Life]>,
-            |opened| opened.shared.lives(),
+            |opened| opened.bounds.epochs(),
         )
     }
 
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         let opened = self.opened()?;
-        let Role::Writes(keeper) = &opened.role else {
+        let Role::Writes(maintenance) = &opened.role else {
             return Err(refused(
                 "append to",
                 &opened.path,
@@ -276,7 +277,7 @@ impl EventStore for SqliteEventStore {
             ));
         };
         let failed = |error| failed("append to", &opened.path, error);
-        let mut writer = keeper.desk.writer();
+        let mut writer = maintenance.writer.lock();
         writer.refresh().map_err(failed)?;
         if first.get() <= writer.head() {
             return Err(Error::store_failed(format!(
@@ -285,41 +286,39 @@ impl EventStore for SqliteEventStore {
                 writer.head()
             )));
         }
-        let (repeated, chores) = writer
-            .append(first, batch, convert::now())
-            .map_err(failed)?;
-        opened.shared.set_oldest(writer.oldest());
+        let (repeated, pending) = writer.append(first, batch, schema::now()).map_err(failed)?;
+        opened.bounds.set_oldest(writer.oldest());
         drop(writer);
-        if chores == Chores::Some {
-            keeper.desk.ring();
+        if pending == PendingMaintenance::Some {
+            maintenance.writer.wake();
         }
         Ok(Appended { first, repeated })
     }
 
     fn bounds(&self) -> Option<Retention> {
         // Who only reads does not know what the writer was told.
-        (self.access == Access::Write).then_some(self.retention)
+        (self.mode == OpenMode::Write).then_some(self.retention)
     }
 
     /// Moves the write-ahead log into the database, so that the file is whole without it.
     fn close(&self) {
-        if let Some(Opened {
-            role: Role::Writes(keeper),
+        if let Some(OpenStore {
+            role: Role::Writes(maintenance),
             ..
         }) = self.opened.get()
         {
-            keeper.desk.writer().checkpoint();
+            maintenance.writer.lock().checkpoint();
         }
     }
 
     fn oldest(&self) -> Sequence {
         self.opened
             .get()
-            .map_or(Sequence::new(1), |opened| opened.shared.oldest())
+            .map_or(Sequence::new(1), |opened| opened.bounds.oldest())
     }
 
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
-        self.ask(move |reader| queries::after(&reader.connection, &mut reader.names, after, limit))
+        self.ask(move |reader| queries::after(&reader.connection, &mut reader.keys, after, limit))
     }
 
     fn read_streams_after(
@@ -330,28 +329,28 @@ impl EventStore for SqliteEventStore {
     ) -> ReadFuture<'_> {
         let keys = keys.to_vec();
         self.ask(move |reader| {
-            queries::streams_after(&reader.connection, &mut reader.names, &keys, after, limit)
+            queries::streams_after(&reader.connection, &mut reader.keys, &keys, after, limit)
         })
     }
 
     fn streams_before(&self, before: Sequence, limit: usize) -> StreamsFuture<'_> {
         self.ask(move |reader| {
-            queries::streams_before(&mut reader.connection, &mut reader.names, before, limit)
+            queries::streams_before(&mut reader.connection, &mut reader.keys, before, limit)
         })
     }
 
     fn read_standing(&self) -> ReadFuture<'_> {
-        self.ask(|reader| queries::standing(&mut reader.connection, &mut reader.names))
+        self.ask(|reader| queries::open_global_events(&mut reader.connection, &mut reader.keys))
     }
 
     fn tend(&self) -> Result<Tended, Error> {
         let opened = self.opened()?;
-        let Role::Writes(keeper) = &opened.role else {
+        let Role::Writes(maintenance) = &opened.role else {
             return Ok(Tended::default());
         };
-        let abandoned = keeper
-            .desk
-            .writer()
+        let abandoned = maintenance
+            .writer
+            .lock()
             .abandoned()
             .map_err(|error| failed("read", &opened.path, error))?;
         Ok(Tended {
@@ -361,7 +360,7 @@ impl EventStore for SqliteEventStore {
     }
 
     fn follow(&self) -> Option<&dyn Follow> {
-        (self.access == Access::Read).then_some(self)
+        (self.mode == OpenMode::Read).then_some(self)
     }
 }
 
@@ -373,7 +372,7 @@ impl Follow for SqliteEventStore {
     fn heard(&self) -> Sequence {
         self.opened
             .get()
-            .map_or(Sequence::START, |opened| opened.shared.head())
+            .map_or(Sequence::START, |opened| opened.bounds.head())
     }
 
     fn wait_after(
@@ -384,7 +383,7 @@ impl Follow for SqliteEventStore {
     ) -> Result<Vec<StoredEvent>, Error> {
         let follower = self.follower()?;
         follower.wait(&follower.all, patience, |reader| {
-            queries::after(&reader.connection, &mut reader.names, after, limit)
+            queries::after(&reader.connection, &mut reader.keys, after, limit)
         })
     }
 
@@ -396,7 +395,7 @@ impl Follow for SqliteEventStore {
     ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
         let follower = self.follower()?;
         follower.wait(&follower.streams, patience, |reader| {
-            queries::news(&mut reader.connection, places, every)
+            queries::newest_of(&mut reader.connection, places, every)
         })
     }
 

@@ -1,5 +1,7 @@
-//! Which opening events are still open, in memory: what retention asks about each event that it takes. The file gets
-//! only the difference, every few thousand events, so that what opens and closes in between costs it nothing.
+//! The opening events that are still open, in memory: retention looks up each event that it passes.
+//!
+//! The file's table is brought up to date every few thousand events, so an event that opens and closes in between is
+//! never written to it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,11 +9,11 @@ use rusqlite::{Connection, params};
 
 use crate::{
     log::retention::Retention,
-    store::sqlite::convert::{int, number},
+    store::sqlite::schema::{int, number},
 };
 
-/// Whose token it is: a stream's number, or for an event of every stream the negative first sequence of its life,
-/// because each life counts such tokens anew.
+/// A token and its owner: the stream's number, or for a global event the negative first sequence of its epoch, because
+/// tokens of global events are counted anew in each epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PinKey {
     pub(crate) owner: i64,
@@ -19,24 +21,24 @@ pub(crate) struct PinKey {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Opened {
+pub(crate) struct OpenEvent {
     pub(crate) sequence: u64,
     pub(crate) bytes: u64,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct OpenSet {
-    by_key: HashMap<PinKey, Opened>,
+pub(crate) struct OpenEvents {
+    by_key: HashMap<PinKey, OpenEvent>,
     by_sequence: BTreeMap<u64, PinKey>,
-    /// Bytes of those that retention has passed.
+    /// Bytes of the open events that retention has passed.
     kept_bytes: u64,
-    /// Up to here, the file's table has all changes but those of `stale`.
+    /// The file's table has all changes up to this sequence, except for the keys in `stale`.
     checked: u64,
     stale: Vec<PinKey>,
 }
 
-impl OpenSet {
-    /// Reads the table as of `checked`. What came after must be told to it again.
+impl OpenEvents {
+    /// Reads the table as of `checked`. The caller must apply the later events.
     pub(crate) fn load(
         connection: &Connection,
         checked: u64,
@@ -54,7 +56,7 @@ impl OpenSet {
                 owner: row.get(0)?,
                 token: row.get::<_, i64>(1)?.cast_unsigned(),
             };
-            let opened = Opened {
+            let opened = OpenEvent {
                 sequence: number(row.get(2)?),
                 bytes: number(row.get(3)?),
             };
@@ -71,8 +73,14 @@ impl OpenSet {
         self.checked
     }
 
-    /// Notes an opening event and returns the one that it replaces. Beyond the bound, it is retained like any other.
-    pub(crate) fn open(&mut self, key: PinKey, opened: Opened, oldest: u64) -> Option<Opened> {
+    /// Adds an opening event and returns the one that it replaces. Beyond the bound it is not added, and retention
+    /// treats it like any other event.
+    pub(crate) fn open(
+        &mut self,
+        key: PinKey,
+        opened: OpenEvent,
+        oldest: u64,
+    ) -> Option<OpenEvent> {
         if self.by_key.len() >= Retention::PINNED_EVENTS_MAX {
             return None;
         }
@@ -82,7 +90,7 @@ impl OpenSet {
         replaced
     }
 
-    pub(crate) fn close(&mut self, key: PinKey, oldest: u64) -> Option<Opened> {
+    pub(crate) fn close(&mut self, key: PinKey, oldest: u64) -> Option<OpenEvent> {
         let closed = self.by_key.remove(&key)?;
         self.by_sequence.remove(&closed.sequence);
         if closed.sequence < oldest {
@@ -94,14 +102,14 @@ impl OpenSet {
         Some(closed)
     }
 
-    /// Whether retention, which is about to pass this event, must keep it.
+    /// Returns whether retention, which is about to pass this event, must keep it.
     pub(crate) fn keep(&mut self, sequence: u64) -> bool {
         let Some(key) = self.by_sequence.get(&sequence).copied() else {
             return false;
         };
         let bytes = self.by_key.get(&key).map_or(0, |opened| opened.bytes);
         if self.kept_bytes + bytes > Retention::PINNED_BYTES_MAX as u64 {
-            // It is not passed yet, so its bytes do not count yet.
+            // Retention has not passed it, so its bytes are not in `kept_bytes` yet.
             self.close(key, sequence);
             return false;
         }
@@ -109,19 +117,19 @@ impl OpenSet {
         true
     }
 
-    /// The open events before a sequence, oldest first.
+    /// Returns the open events before a sequence, oldest first.
     pub(crate) fn before(&self, sequence: u64) -> impl Iterator<Item = (u64, PinKey)> {
         self.within(0, sequence)
     }
 
-    /// The open events in `first..end`, oldest first.
+    /// Returns the open events in `first..end`, oldest first.
     pub(crate) fn within(&self, first: u64, end: u64) -> impl Iterator<Item = (u64, PinKey)> {
         self.by_sequence
             .range(first..end.max(first))
             .map(|(sequence, key)| (*sequence, *key))
     }
 
-    /// Brings the file's table up to `head`.
+    /// Writes all changes up to `head` to the file's table.
     pub(crate) fn checkpoint(
         &mut self,
         connection: &Connection,
@@ -155,8 +163,8 @@ mod tests {
         PinKey { owner, token }
     }
 
-    fn opened(sequence: u64) -> Opened {
-        Opened {
+    fn opened(sequence: u64) -> OpenEvent {
+        OpenEvent {
             sequence,
             bytes: 10,
         }
@@ -180,7 +188,7 @@ mod tests {
                 "CREATE TABLE pinned(owner, token, sequence, bytes, PRIMARY KEY(owner, token)) WITHOUT ROWID",
             )
             .unwrap();
-        let mut set = OpenSet::default();
+        let mut set = OpenEvents::default();
         assert_eq!(set.open(key(1, 7), opened(1), 1), None);
         assert_eq!(set.open(key(1, u64::MAX), opened(2), 1), None);
         assert_eq!(set.close(key(1, 7), 1), Some(opened(1)));
@@ -190,7 +198,7 @@ mod tests {
         assert_eq!(set.open(key(-1, 7), opened(4), 1), None);
         set.checkpoint(&connection, 4).unwrap();
         assert_eq!(table(&connection), [(-1, 7, 4), (1, -1, 3)]);
-        let read = OpenSet::load(&connection, 4, 4).unwrap();
+        let read = OpenEvents::load(&connection, 4, 4).unwrap();
         assert_eq!(read.by_key, set.by_key);
         assert_eq!(read.by_sequence, set.by_sequence);
         assert_eq!(read.kept_bytes, 10);
@@ -198,13 +206,13 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded_in_events_and_bytes() {
-        let mut set = OpenSet::default();
+        let mut set = OpenEvents::default();
         for token in 0..=Retention::PINNED_EVENTS_MAX as u64 {
             set.open(key(1, token), opened(token + 1), 1);
         }
         assert_eq!(set.by_key.len(), Retention::PINNED_EVENTS_MAX);
         assert!(!set.keep(Retention::PINNED_EVENTS_MAX as u64 + 1));
-        let large = Opened {
+        let large = OpenEvent {
             sequence: 1_000_000,
             bytes: Retention::PINNED_BYTES_MAX as u64,
         };

@@ -1,5 +1,6 @@
-//! What readers ask for, in SQL. Every function is one snapshot of the file and costs what it returns, not what is
-//! beside it.
+//! The readers' queries.
+//!
+//! Every function reads one snapshot of the file, and its cost depends on what it returns, not on the size of the log.
 
 use std::{
     cmp::Reverse,
@@ -21,32 +22,34 @@ use crate::{
     store::{
         PageLimit, StoredStream,
         sqlite::{
-            convert::{int, number},
-            state::{load_lives, unpack},
+            schema::{int, number},
+            state::{load_epochs, unpack},
             stream_ids::find,
         },
     },
     wire::id::Sequence,
 };
 
-/// Names of streams that a reading connection remembers: 2 to the power of this.
-const NAMES_BITS: u32 = 12;
+/// Number of stream keys that a connection caches, as a power of 2.
+const CACHED_KEYS_BITS: u32 = 12;
 
-/// The names of streams by number, each in the one slot that its number leads to; a number never changes its name.
+/// A direct-mapped cache of stream keys by number. The key of a number never changes.
 #[derive(Debug, Default)]
-pub(crate) struct KeyNames(Vec<Option<(i64, StreamKey)>>);
+pub(crate) struct StreamKeyCache(Vec<Option<(i64, StreamKey)>>);
 
-impl KeyNames {
+impl StreamKeyCache {
     fn get(&mut self, connection: &Connection, stream: i64) -> rusqlite::Result<Option<StreamKey>> {
         if stream == 0 {
             return Ok(None);
         }
         if self.0.is_empty() {
-            self.0.resize(1 << NAMES_BITS, None);
+            self.0.resize(1 << CACHED_KEYS_BITS, None);
         }
         // Fibonacci hashing (Knuth, TAOCP 3, section 6.4): neighbours do not share a slot.
         let hash = stream.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let slot = self.0.get_mut((hash >> (u64::BITS - NAMES_BITS)) as usize);
+        let slot = self
+            .0
+            .get_mut((hash >> (u64::BITS - CACHED_KEYS_BITS)) as usize);
         if let Some(Some((known, key))) = slot
             && *known == stream
         {
@@ -65,15 +68,15 @@ impl KeyNames {
     }
 }
 
-/// A page as it fills: the payloads of a page share one piece of memory.
+/// Builds a page. All its payloads share one allocation.
 #[derive(Debug)]
-struct Page {
+struct PageBuilder {
     limit: PageLimit,
     payloads: Vec<u8>,
     events: Vec<(StoredEvent, Range<usize>)>,
 }
 
-impl Page {
+impl PageBuilder {
     fn new(limit: PageLimit) -> Self {
         Self {
             limit,
@@ -82,11 +85,11 @@ impl Page {
         }
     }
 
-    /// Takes the event `sequence, stream, name, pin, token, payload`; whether there is room for more.
-    fn take(
+    /// Adds the row `sequence, stream, name, pin, token, payload`, and returns whether the page has room for more.
+    fn push_row(
         &mut self,
         connection: &Connection,
-        names: &mut KeyNames,
+        key_cache: &mut StreamKeyCache,
         row: &Row<'_>,
     ) -> rusqlite::Result<bool> {
         let payload = row.get_ref(5)?.as_blob()?;
@@ -100,7 +103,7 @@ impl Page {
         let event = StoredEvent {
             sequence: Sequence::new(number(row.get(0)?)),
             name: row.get(2)?,
-            key: names.get(connection, row.get(1)?)?,
+            key: key_cache.get(connection, row.get(1)?)?,
             pin: unpack(row.get(3)?, row.get(4)?),
             payload: Bytes::new(),
         };
@@ -122,7 +125,7 @@ impl Page {
 
 pub(crate) fn after(
     connection: &Connection,
-    names: &mut KeyNames,
+    key_cache: &mut StreamKeyCache,
     after: Sequence,
     limit: PageLimit,
 ) -> rusqlite::Result<Vec<StoredEvent>> {
@@ -131,25 +134,24 @@ pub(crate) fn after(
          FROM event WHERE sequence > ?1 ORDER BY sequence",
     )?;
     let mut rows = statement.query([int(after.get())])?;
-    let mut page = Page::new(limit);
+    let mut page = PageBuilder::new(limit);
     while let Some(row) = rows.next()? {
-        if !page.take(connection, names, row)? {
+        if !page.push_row(connection, key_cache, row)? {
             break;
         }
     }
     Ok(page.finish())
 }
 
-/// Merges the streams, each by its own walk through the index, so that no more is read than is returned, but for one
-/// event of each.
+/// Merges the streams, each with its own cursor on the index. Reads at most one event of each stream more than it returns.
 pub(crate) fn streams_after(
     connection: &Connection,
-    names: &mut KeyNames,
+    key_cache: &mut StreamKeyCache,
     keys: &[StreamKey],
     after: Sequence,
     limit: PageLimit,
 ) -> rusqlite::Result<Vec<StoredEvent>> {
-    // One look at the file: a walk that begins later would not see what the first one has passed by then.
+    // One snapshot: a cursor that begins later would miss events that the first cursor has passed.
     let snapshot = connection.unchecked_transaction()?;
     let mut numbers = vec![0];
     for key in keys {
@@ -174,13 +176,13 @@ pub(crate) fn streams_after(
             next.push(Reverse((row.get::<_, i64>(0)?, place)));
         }
     }
-    let mut page = Page::new(limit);
+    let mut page = PageBuilder::new(limit);
     while let Some(Reverse((_, place))) = next.pop() {
         let Some(rows) = rows.get_mut(place) else {
             break;
         };
         if let Some(row) = rows.get()
-            && !page.take(&snapshot, names, row)?
+            && !page.push_row(&snapshot, key_cache, row)?
         {
             break;
         }
@@ -191,10 +193,10 @@ pub(crate) fn streams_after(
     Ok(page.finish())
 }
 
-/// The streams whose first kept event is before a sequence, newest first.
+/// Returns the streams whose first kept event is before a sequence, newest first.
 pub(crate) fn streams_before(
     connection: &mut Connection,
-    names: &mut KeyNames,
+    key_cache: &mut StreamKeyCache,
     before: Sequence,
     limit: usize,
 ) -> rusqlite::Result<Vec<StoredStream>> {
@@ -212,7 +214,7 @@ pub(crate) fn streams_before(
     while let Some(row) = rows.next()? {
         let (first, stream) = (row.get(0)?, row.get(1)?);
         let last: Option<i64> = last.query_row([stream], |row| row.get(0))?;
-        if let Some(key) = names.get(&snapshot, stream)? {
+        if let Some(key) = key_cache.get(&snapshot, stream)? {
             streams.push(StoredStream {
                 key,
                 first: Sequence::new(number(first)),
@@ -223,13 +225,13 @@ pub(crate) fn streams_before(
     Ok(streams)
 }
 
-/// The opening events of every stream that are still open: those in the table, and what came after it was written.
-pub(crate) fn standing(
+/// Returns the global events that are still open: those in the table, and those appended after it was written.
+pub(crate) fn open_global_events(
     connection: &mut Connection,
-    names: &mut KeyNames,
+    key_cache: &mut StreamKeyCache,
 ) -> rusqlite::Result<Vec<StoredEvent>> {
     let snapshot = connection.transaction()?;
-    let lives = load_lives(&snapshot)?;
+    let epochs = load_epochs(&snapshot)?;
     let mut open: HashMap<(i64, u64), u64> = HashMap::new();
     {
         let mut statement =
@@ -246,9 +248,9 @@ pub(crate) fn standing(
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let sequence = number(row.get(0)?);
-            let begun = lives.partition_point(|past| past.life.first.get() <= sequence);
-            let life = lives.get(begun.saturating_sub(1));
-            let owner = life.map_or(-1, |past| -int(past.life.first.get()));
+            let begun = epochs.partition_point(|record| record.start.first.get() <= sequence);
+            let life = epochs.get(begun.saturating_sub(1));
+            let owner = life.map_or(-1, |record| -int(record.start.first.get()));
             match unpack(row.get(1)?, row.get(2)?) {
                 Pin::Open(token) => drop(open.insert((owner, token), sequence)),
                 Pin::Close(token) => drop(open.remove(&(owner, token))),
@@ -258,42 +260,42 @@ pub(crate) fn standing(
     }
     let mut sequences: Vec<u64> = open.into_values().collect();
     sequences.sort_unstable();
-    let mut standing = Vec::new();
+    let mut found = Vec::new();
     for sequence in sequences {
-        standing.extend(event_at(&snapshot, names, sequence)?);
+        found.extend(event_at(&snapshot, key_cache, sequence)?);
     }
-    Ok(standing)
+    Ok(found)
 }
 
 /// Returns one event, or `None` when it is gone.
 pub(crate) fn event_at(
     connection: &Connection,
-    names: &mut KeyNames,
+    key_cache: &mut StreamKeyCache,
     sequence: u64,
 ) -> rusqlite::Result<Option<StoredEvent>> {
     let mut statement = connection.prepare_cached(
         "SELECT sequence, stream, name, pin, token, payload FROM event WHERE sequence = ?1",
     )?;
     let mut rows = statement.query([int(sequence)])?;
-    let mut page = Page::new(PageLimit {
+    let mut page = PageBuilder::new(PageLimit {
         events: 1,
         bytes: 0,
     });
     if let Some(row) = rows.next()? {
-        page.take(connection, names, row)?;
+        page.push_row(connection, key_cache, row)?;
     }
     Ok(page.finish().pop())
 }
 
-/// The sequence of the newest event ever kept.
+/// Returns the sequence of the newest event ever appended.
 pub(crate) fn head(connection: &Connection) -> rusqlite::Result<Sequence> {
     connection
         .prepare_cached("SELECT head FROM state")?
         .query_row([], |row| row.get(0).map(number).map(Sequence::new))
 }
 
-/// Which of these streams have an event after their place, and whether every stream has one.
-pub(crate) fn news(
+/// Returns the newest sequence of each stream that has an event after its cursor, and of global events.
+pub(crate) fn newest_of(
     connection: &mut Connection,
     places: &[(StreamKey, Sequence)],
     every: Sequence,

@@ -1,5 +1,7 @@
-//! The threads that read the file for whoever asks: the asker gets a future and never waits for the disk itself. Each
-//! has a connection of its own, so reads meet neither the writer nor each other.
+//! The threads `livespan-read`, which run queries for readers.
+//!
+//! A reader gets a future and never waits for the disk itself. Each thread has a connection of its own, so a read waits
+//! neither for the writer nor for another read.
 
 use std::{
     fmt,
@@ -19,10 +21,9 @@ use crate::{
     store::{
         Life,
         sqlite::{
-            convert::number,
-            queries::KeyNames,
-            schema::{connect_reader, describe},
-            state::load_lives,
+            queries::StreamKeyCache,
+            schema::{connect_reader, describe, number},
+            state::load_epochs,
         },
     },
     util::sync::{
@@ -34,19 +35,19 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Enough that one long page does not keep every reader waiting.
-const THREADS: usize = 2;
+/// Number of threads: one long page does not keep every reader waiting.
+const READ_THREADS: usize = 2;
 
-/// What can be told about the log without asking the file.
+/// What is known about the log without a query.
 #[derive(Debug, Default)]
-pub(crate) struct Shared {
+pub(crate) struct LogBounds {
     oldest: AtomicU64,
-    /// The newest event that was heard of, where another process writes.
+    /// The newest event seen so far, where another process writes.
     head: AtomicU64,
-    lives: Mutex<Arc<[Life]>>,
+    epochs: Mutex<Arc<[Life]>>,
 }
 
-impl Shared {
+impl LogBounds {
     pub(crate) fn oldest(&self) -> Sequence {
         Sequence::new(self.oldest.load(Ordering::Acquire))
     }
@@ -55,12 +56,12 @@ impl Shared {
         Sequence::new(self.head.load(Ordering::Acquire))
     }
 
-    pub(crate) fn lives(&self) -> Arc<[Life]> {
-        Arc::clone(&lock(&self.lives))
+    pub(crate) fn epochs(&self) -> Arc<[Life]> {
+        Arc::clone(&lock(&self.epochs))
     }
 
     pub(crate) fn set_oldest(&self, oldest: u64) {
-        // Several threads tell what they saw: the newest is the highest.
+        // Several threads report what they saw: the highest is the newest.
         self.oldest.fetch_max(oldest, Ordering::AcqRel);
     }
 
@@ -69,58 +70,58 @@ impl Shared {
         self.head.fetch_max(bounds.1, Ordering::AcqRel);
     }
 
-    pub(crate) fn set_lives(&self, lives: impl Iterator<Item = Life>) {
-        let new: Arc<[Life]> = lives.collect();
-        let mut lives = lock(&self.lives);
-        let newest = |lives: &[Life]| lives.last().map(|life| life.first);
-        if newest(&new) >= newest(&lives) {
-            *lives = new;
+    pub(crate) fn set_epochs(&self, epochs: impl Iterator<Item = Life>) {
+        let new: Arc<[Life]> = epochs.collect();
+        let mut epochs = lock(&self.epochs);
+        let newest = |epochs: &[Life]| epochs.last().map(|life| life.first);
+        if newest(&new) >= newest(&epochs) {
+            *epochs = new;
         }
     }
 }
 
-/// A connection that reads, with what it remembers.
+/// A connection that reads, with its cache of stream keys.
 #[derive(Debug)]
 pub(crate) struct ReadConnection {
     pub(crate) connection: Connection,
-    pub(crate) names: KeyNames,
-    shared: Arc<Shared>,
-    /// The state of the file that `shared` was last told about, when another process writes to it.
+    pub(crate) keys: StreamKeyCache,
+    bounds: Arc<LogBounds>,
+    /// The `data_version` at which `bounds` was last read, when another process writes the file.
     version: Option<i64>,
 }
 
 impl ReadConnection {
     /// Opens a connection on a file that this process writes to.
-    pub(crate) fn beside_writer(path: &Path, shared: &Arc<Shared>) -> Result<Self, Error> {
+    pub(crate) fn beside_writer(path: &Path, bounds: &Arc<LogBounds>) -> Result<Self, Error> {
         Ok(Self {
             connection: connect_reader(path)?,
-            names: KeyNames::default(),
-            shared: Arc::clone(shared),
+            keys: StreamKeyCache::default(),
+            bounds: Arc::clone(bounds),
             version: None,
         })
     }
 
     /// Opens a connection on a file that another process writes to.
-    pub(crate) fn following(path: &Path, shared: &Arc<Shared>) -> Result<Self, Error> {
-        let mut reader = Self::beside_writer(path, shared)?;
+    pub(crate) fn following(path: &Path, bounds: &Arc<LogBounds>) -> Result<Self, Error> {
+        let mut reader = Self::beside_writer(path, bounds)?;
         reader.version = Some(-1);
         reader.refresh().map_err(|error| describe(path, error))?;
         Ok(reader)
     }
 
-    /// Reads, and tells `shared` what is gone by then: what is missing in the answer stands before `oldest` when the
-    /// answer is there, also where the writer has committed and not yet said so.
+    /// Runs `read`, then updates `bounds` from the file. Whatever retention deleted before the read is below `oldest`
+    /// when the answer arrives, even if the writer has committed and not updated `bounds` yet.
     pub(crate) fn run<R>(
         &mut self,
         read: impl FnOnce(&mut Self) -> rusqlite::Result<R>,
     ) -> rusqlite::Result<R> {
         self.refresh()?;
         let answer = read(self)?;
-        self.shared.set_bounds(bounds(&self.connection)?);
+        self.bounds.set_bounds(bounds(&self.connection)?);
         Ok(answer)
     }
 
-    /// Tells `shared` what another process changed, if it did since the last call.
+    /// Updates `bounds` if another process has committed since the last call.
     fn refresh(&mut self) -> rusqlite::Result<()> {
         if self.version.is_none() {
             return Ok(());
@@ -131,15 +132,16 @@ impl ReadConnection {
         }
         let snapshot = self.connection.transaction()?;
         let bounds = bounds(&snapshot)?;
-        let lives = load_lives(&snapshot)?;
+        let epochs = load_epochs(&snapshot)?;
         drop(snapshot);
-        self.shared.set_bounds(bounds);
-        self.shared.set_lives(lives.iter().map(|past| past.life));
+        self.bounds.set_bounds(bounds);
+        self.bounds
+            .set_epochs(epochs.iter().map(|record| record.start));
         self.version = Some(version);
         Ok(())
     }
 
-    /// Returns a number that changes whenever another connection commits. It is read from shared memory.
+    /// Returns a number that changes whenever another connection commits. SQLite reads it from shared memory.
     pub(crate) fn version_now(&self) -> rusqlite::Result<i64> {
         self.connection
             .prepare_cached("PRAGMA data_version")?
@@ -147,8 +149,8 @@ impl ReadConnection {
     }
 }
 
-/// What a thread that reads will answer.
-pub(crate) type Answer<R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send>>;
+/// The result of a query that a thread of the pool runs.
+pub(crate) type PoolFuture<R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send>>;
 
 /// The oldest sequence from which on everything can be read, and the newest.
 fn bounds(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
@@ -161,21 +163,21 @@ fn bounds(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
 
 type Request = Box<dyn FnOnce(&mut ReadConnection) + Send>;
 
-pub(crate) struct Readers {
+pub(crate) struct ReadPool {
     path: PathBuf,
     requests: Option<Sender<Request>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl fmt::Debug for Readers {
+impl fmt::Debug for ReadPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Readers")
+        f.debug_struct("ReadPool")
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
 }
 
-impl Readers {
+impl ReadPool {
     /// Starts the threads, each with one of these connections.
     pub(crate) fn start(
         path: &Path,
@@ -183,51 +185,51 @@ impl Readers {
     ) -> Result<Self, Error> {
         let (sender, receiver) = channel();
         let receiver = Arc::new(Mutex::new(receiver));
-        let mut readers = Self {
+        let mut read_pool = Self {
             path: path.to_owned(),
             requests: Some(sender),
-            threads: Vec::with_capacity(THREADS),
+            threads: Vec::with_capacity(READ_THREADS),
         };
-        for _ in 0..THREADS {
+        for _ in 0..READ_THREADS {
             let connection = connect()?;
             let receiver = Arc::clone(&receiver);
             let thread = thread::Builder::new()
                 .name("livespan-read".to_owned())
                 .spawn(move || serve(connection, &receiver))
                 .map_err(|error| Error::io("start a thread that reads the event log", error))?;
-            readers.threads.push(thread);
+            read_pool.threads.push(thread);
         }
-        Ok(readers)
+        Ok(read_pool)
     }
 
-    /// Has one of the threads run `read`. A read whose future is dropped before its turn is left out.
+    /// Runs `read` on one of the threads. If its future is dropped before its turn, it is skipped.
     pub(crate) fn ask<R: Send + 'static>(
         &self,
         read: impl FnOnce(&mut ReadConnection) -> rusqlite::Result<R> + Send + 'static,
-    ) -> Answer<R> {
+    ) -> PoolFuture<R> {
         let (reply, answer) = oneshot::channel();
         let path = self.path.clone();
         let request: Request = Box::new(move |connection| {
             if !reply.is_closed() {
                 let result = connection.run(read);
                 let result = result.map_err(|error| failed("read", &path, error));
-                // The asker may have gone while the page was read.
+                // The caller may have dropped its future while the page was read.
                 drop(reply.send(result));
             }
         });
         if let Some(requests) = &self.requests {
-            // Without a thread the request is dropped, and the answer says so.
+            // If the threads are gone, the request is dropped, and its future returns an error.
             drop(requests.send(request));
         }
         Box::pin(async move { answer.await.map_err(|_gone| Error::closed())? })
     }
 }
 
-impl Drop for Readers {
+impl Drop for ReadPool {
     fn drop(&mut self) {
         self.requests = None;
         for thread in self.threads.drain(..) {
-            // Whoever was woken by an answer may drop the store on the very thread that answered.
+            // The store may be dropped on one of these threads, by a waker that an answer woke.
             if thread.thread().id() != thread::current().id() {
                 drop(thread.join());
             }

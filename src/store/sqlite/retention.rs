@@ -1,27 +1,29 @@
-//! Retention: takes the oldest events out of the file in bounded steps, except those that are still open, and gives
-//! pages back. Every function runs within the writer's transaction.
+//! Retention: how the file keeps its size.
+//!
+//! Deletes the oldest events in bounded steps, except those that are still open, and returns pages to the file system.
+//! Every function runs within the writer's transaction.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
     log::retention::Retention,
     store::sqlite::{
-        convert::{int, millis, number},
-        open_events::{Opened, PinKey},
-        state::{Books, EVENT_BYTES},
+        open_events::{OpenEvent, PinKey},
+        schema::{int, millis, number},
+        state::{EVENT_BYTES, LogState},
     },
 };
 
-/// Events that one step takes at most: some 20 ms.
+/// Largest number of events that one step deletes: some 20 ms.
 const STEP_EVENTS: u64 = 8_192;
-/// What a step takes beyond what it must, so that not every batch takes one: a 64th of the bound, at most so much.
+/// A step deletes a 64th of the bound more than it must, at most this much, so that not every batch needs a step.
 const SLACK_EVENTS_MAX: u64 = 4_096;
 const SLACK_BYTES_MAX: u64 = 1024 * 1024;
-/// Moments looked at in one step; each is a minute, or less.
+/// Rows of `moment` read in one step; each covers a minute or less.
 const MOMENTS: i64 = 64;
-/// How long one moment is at most.
+/// Longest time that one row of `moment` covers, in milliseconds.
 const MOMENT_MAX: u64 = 60_000;
-/// Free pages that are always left for what comes: 1 MiB.
+/// Free pages that are always left for new events: 1 MiB.
 const FREE_PAGES: i64 = 256;
 
 #[derive(Clone, Copy, Debug)]
@@ -42,140 +44,142 @@ impl From<Retention> for Limits {
 }
 
 impl Limits {
-    /// Whether there is more than there may be; age is another matter.
-    pub(crate) fn is_exceeded(self, books: &Books) -> bool {
-        books.events > self.events || (books.bytes > self.bytes && books.events > 1)
+    /// Returns whether the number or the bytes of events exceed their bound. Age is checked elsewhere.
+    pub(crate) fn is_exceeded(self, state: &LogState) -> bool {
+        state.events > self.events || (state.bytes > self.bytes && state.events > 1)
     }
 }
 
-/// Whether another step has something to do.
+/// Whether another step is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     Done,
     More,
 }
 
-/// What a step has to take, from the oldest event on.
+/// What a step has to delete, from the oldest event on.
 #[derive(Debug)]
-struct Goal {
+struct TrimTarget {
     events: u64,
     bytes: u64,
-    /// Events before this are too old.
+    /// Events before this sequence are too old.
     before: u64,
-    /// When the next ones will be.
+    /// When the next events will be too old.
     expires: u64,
 }
 
-impl Goal {
-    fn is_met(&self, books: &Books) -> bool {
-        self.events == 0 && self.bytes == 0 && self.before <= books.oldest
+impl TrimTarget {
+    fn is_met(&self, state: &LogState) -> bool {
+        self.events == 0 && self.bytes == 0 && self.before <= state.oldest
     }
 }
 
-struct Passed {
+struct ScannedEvent {
     sequence: u64,
     stream: i64,
     bytes: u64,
 }
 
-/// Notes when the events of a batch, which begin with `first`, were committed. A moment stands for all events up to
-/// the next one: they were committed before it was over.
-pub(crate) fn note_moment(
+/// Records when a batch that begins with `first` was committed. A row of `moment` covers all events up to the next row:
+/// they were committed before its time was over.
+pub(crate) fn record_commit_time(
     connection: &Connection,
-    books: &mut Books,
+    state: &mut LogState,
     limits: Limits,
     first: u64,
     now: u64,
 ) -> rusqlite::Result<()> {
-    books.heard = now;
+    state.last_write = now;
     let length = (limits.age / 32).min(MOMENT_MAX);
-    // A clock that was set back opens a moment, too: the other one would last too long.
-    let goes_on = books.moment_until.saturating_sub(length)..books.moment_until;
+    // A clock that was set back begins a new row, too: the current one would last too long.
+    let goes_on = state.moment_until.saturating_sub(length)..state.moment_until;
     if !goes_on.contains(&now) {
-        books.moment_until = now.saturating_add(length);
+        state.moment_until = now.saturating_add(length);
         connection
             .prepare_cached("INSERT INTO moment VALUES(?1, ?2)")?
-            .execute(params![int(first), int(books.moment_until)])?;
+            .execute(params![int(first), int(state.moment_until)])?;
     }
-    books.expires = books
+    state.expires = state
         .expires
-        .min(books.moment_until.saturating_add(limits.age));
+        .min(state.moment_until.saturating_add(limits.age));
     Ok(())
 }
 
-/// Takes what is too much or too old, one step of it.
-pub(crate) fn step(
+/// Deletes one step of what is too much or too old.
+pub(crate) fn trim_step(
     connection: &Connection,
-    books: &mut Books,
+    state: &mut LogState,
     limits: Limits,
     now: u64,
 ) -> rusqlite::Result<Progress> {
-    let goal = goal(connection, books, limits, now)?;
-    let passed = if goal.is_met(books) {
+    let target = trim_target(connection, state, limits, now)?;
+    let scanned = if target.is_met(state) {
         Vec::new()
     } else {
-        scan(connection, books, &goal)?
+        scan(connection, state, &target)?
     };
-    let full = passed.len() as u64 >= STEP_EVENTS;
-    let mut after = passed.last().map_or(books.oldest, |last| last.sequence + 1);
+    let full = scanned.len() as u64 >= STEP_EVENTS;
+    let mut after = scanned
+        .last()
+        .map_or(state.oldest, |last| last.sequence + 1);
     if !full {
-        // Numbers that no event has are passed, too.
-        after = after.max(goal.before.min(books.head + 1));
-        books.expires = goal.expires;
+        // Sequences without an event are passed, too.
+        after = after.max(target.before.min(state.head + 1));
+        state.expires = target.expires;
     }
-    if after > books.oldest {
-        pass(connection, books, &passed, after)?;
+    if after > state.oldest {
+        trim_to(connection, state, &scanned, after)?;
     }
     Ok(if full { Progress::More } else { Progress::Done })
 }
 
-/// Moves `oldest` on to `after`, over these events.
-fn pass(
+/// Moves `oldest` to `after`, past the scanned events.
+fn trim_to(
     connection: &Connection,
-    books: &mut Books,
-    passed: &[Passed],
+    state: &mut LogState,
+    scanned: &[ScannedEvent],
     after: u64,
 ) -> rusqlite::Result<()> {
-    let before = books.oldest;
-    remove(connection, books, passed, after)?;
-    books.oldest = after;
-    settle_streams(connection, books, passed, before)?;
-    for place in 0..books.lives.len() {
-        let end = life_end(books, place);
+    let before = state.oldest;
+    remove(connection, state, scanned, after)?;
+    state.oldest = after;
+    update_first_events(connection, state, scanned, before)?;
+    for place in 0..state.epochs.len() {
+        let end = epoch_end(state, place);
         if before < end && end <= after {
-            sweep_life(connection, books, place)?;
+            sweep_epoch(connection, state, place)?;
         }
     }
     forget_moments(connection, after)
 }
 
-fn goal(
+fn trim_target(
     connection: &Connection,
-    books: &Books,
+    state: &LogState,
     limits: Limits,
     now: u64,
-) -> rusqlite::Result<Goal> {
+) -> rusqlite::Result<TrimTarget> {
     let excess = |have: u64, max: u64, slack_max: u64| match have.saturating_sub(max) {
         0 => 0,
         over => over + (max / 64).min(slack_max),
     };
-    let (before, expires) = if now >= books.expires {
-        expired(connection, books, limits, now)?
+    let (before, expires) = if now >= state.expires {
+        expired(connection, state, limits, now)?
     } else {
-        (0, books.expires)
+        (0, state.expires)
     };
-    Ok(Goal {
-        events: excess(books.events, limits.events, SLACK_EVENTS_MAX),
-        bytes: excess(books.bytes, limits.bytes, SLACK_BYTES_MAX),
+    Ok(TrimTarget {
+        events: excess(state.events, limits.events, SLACK_EVENTS_MAX),
+        bytes: excess(state.bytes, limits.bytes, SLACK_BYTES_MAX),
         before,
         expires,
     })
 }
 
-/// The first sequence that is not too old, as far as one step looks, and when it will be.
+/// Returns the first sequence that is not too old, as far as one step looks, and when it will be.
 fn expired(
     connection: &Connection,
-    books: &Books,
+    state: &LogState,
     limits: Limits,
     now: u64,
 ) -> rusqlite::Result<(u64, u64)> {
@@ -183,7 +187,7 @@ fn expired(
         .prepare_cached("SELECT sequence, until FROM moment ORDER BY sequence LIMIT ?1")?;
     let mut rows = statement.query([MOMENTS])?;
     let (mut first, mut before, mut seen) = (0, 0, 0);
-    // When the first of those expires that are not too old; none of them before one that is.
+    // When the first of those that are not too old expires; `None` while a later row is too old.
     let mut expires = None;
     let mut is_past = false;
     while let Some(row) = rows.next()? {
@@ -194,56 +198,60 @@ fn expired(
         }
         let at = number(row.get(1)?).saturating_add(limits.age);
         is_past = now >= at;
-        // What was committed before something too old is too old itself, though its clock was ahead and set back since.
+        // Events before one that is too old are too old, even if the clock was ahead when they were committed.
         expires = (!is_past).then(|| expires.map_or(at, |sooner| at.min(sooner)));
     }
     match expires {
         Some(at) => Ok((before, at)),
-        // There may be more: at once.
-        None if seen == MOMENTS => Ok((first, books.expires)),
-        None => Ok((books.head + 1, u64::MAX)),
+        // There may be more rows: the next step follows at once.
+        None if seen == MOMENTS => Ok((first, state.expires)),
+        None => Ok((state.head + 1, u64::MAX)),
     }
 }
 
-fn scan(connection: &Connection, books: &Books, goal: &Goal) -> rusqlite::Result<Vec<Passed>> {
+fn scan(
+    connection: &Connection,
+    state: &LogState,
+    target: &TrimTarget,
+) -> rusqlite::Result<Vec<ScannedEvent>> {
     let mut statement = connection.prepare_cached(
         "SELECT sequence, stream, octet_length(name) + octet_length(payload)
          FROM event WHERE sequence >= ?1 ORDER BY sequence LIMIT ?2",
     )?;
-    let mut rows = statement.query(params![int(books.oldest), int(STEP_EVENTS)])?;
-    let mut passed: Vec<Passed> = Vec::new();
+    let mut rows = statement.query(params![int(state.oldest), int(STEP_EVENTS)])?;
+    let mut scanned: Vec<ScannedEvent> = Vec::new();
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
-        let event = Passed {
+        let event = ScannedEvent {
             sequence: number(row.get(0)?),
             stream: row.get(1)?,
             bytes: number(row.get(2)?) + EVENT_BYTES,
         };
         // The newest event is kept even when it is too large.
-        let goes = (passed.len() as u64) < goal.events
-            || (bytes < goal.bytes && event.sequence < books.head)
-            || event.sequence < goal.before;
+        let goes = (scanned.len() as u64) < target.events
+            || (bytes < target.bytes && event.sequence < state.head)
+            || event.sequence < target.before;
         if !goes {
             break;
         }
         bytes += event.bytes;
-        passed.push(event);
+        scanned.push(event);
     }
-    Ok(passed)
+    Ok(scanned)
 }
 
-/// Deletes what retention passes, in runs between the events that stay because they are open.
+/// Deletes the scanned events, in runs between those that stay because they are open.
 fn remove(
     connection: &Connection,
-    books: &mut Books,
-    passed: &[Passed],
+    state: &mut LogState,
+    scanned: &[ScannedEvent],
     after: u64,
 ) -> rusqlite::Result<()> {
-    let mut start = books.oldest;
-    for event in passed {
-        books.events = books.events.saturating_sub(1);
-        books.bytes = books.bytes.saturating_sub(event.bytes);
-        if books.open.keep(event.sequence) {
+    let mut start = state.oldest;
+    for event in scanned {
+        state.events = state.events.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(event.bytes);
+        if state.open.keep(event.sequence) {
             delete(connection, start, event.sequence)?;
             start = event.sequence + 1;
         }
@@ -262,25 +270,29 @@ fn delete(connection: &Connection, start: u64, end: u64) -> rusqlite::Result<()>
 }
 
 /// Finds the first kept event of every stream that lost one.
-fn settle_streams(
+fn update_first_events(
     connection: &Connection,
-    books: &mut Books,
-    passed: &[Passed],
+    state: &mut LogState,
+    scanned: &[ScannedEvent],
     before: u64,
 ) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM shifted WHERE first >= ?1 AND first < ?2")?
-        .execute(params![int(before), int(books.oldest)])?;
-    let mut streams: Vec<i64> = passed.iter().map(|event| event.stream).collect();
+        .execute(params![int(before), int(state.oldest)])?;
+    let mut streams: Vec<i64> = scanned.iter().map(|event| event.stream).collect();
     streams.sort_unstable();
     streams.dedup();
     for stream in streams {
-        settle_stream(connection, books, stream)?;
+        update_first_event(connection, state, stream)?;
     }
     Ok(())
 }
 
-fn settle_stream(connection: &Connection, books: &mut Books, stream: i64) -> rusqlite::Result<()> {
+fn update_first_event(
+    connection: &Connection,
+    state: &mut LogState,
+    stream: i64,
+) -> rusqlite::Result<()> {
     if stream == 0 {
         return Ok(());
     }
@@ -292,20 +304,20 @@ fn settle_stream(connection: &Connection, books: &mut Books, stream: i64) -> rus
             .prepare_cached("INSERT OR REPLACE INTO shifted VALUES(?1, ?2)")?
             .execute([first, stream])?;
     } else {
-        let bytes = books.streams.remove(connection, stream)?;
-        books.bytes = books.bytes.saturating_sub(bytes);
+        let bytes = state.streams.remove(connection, stream)?;
+        state.bytes = state.bytes.saturating_sub(bytes);
     }
     Ok(())
 }
 
-/// Lets go of an opening event that was kept beyond retention and is open no more.
-pub(crate) fn release(
+/// Deletes an opening event that was kept beyond retention and is now closed.
+pub(crate) fn release_closed(
     connection: &Connection,
-    books: &mut Books,
+    state: &mut LogState,
     key: PinKey,
-    opened: Opened,
+    opened: OpenEvent,
 ) -> rusqlite::Result<()> {
-    if opened.sequence >= books.oldest {
+    if opened.sequence >= state.oldest {
         return Ok(());
     }
     delete(connection, opened.sequence, opened.sequence + 1)?;
@@ -313,41 +325,45 @@ pub(crate) fn release(
         connection
             .prepare_cached("DELETE FROM shifted WHERE first = ?1")?
             .execute([int(opened.sequence)])?;
-        settle_stream(connection, books, key.owner)?;
+        update_first_event(connection, state, key.owner)?;
     }
-    match books.life_index(opened.sequence) {
-        Some(place) => sweep_life(connection, books, place),
+    match state.epoch_index(opened.sequence) {
+        Some(place) => sweep_epoch(connection, state, place),
         None => Ok(()),
     }
 }
 
-/// Lets go of what belongs to every stream in a life that is over, when nothing else is left of that life.
-fn sweep_life(connection: &Connection, books: &mut Books, place: usize) -> rusqlite::Result<()> {
-    let Some(past) = books.lives.get(place) else {
+/// Deletes the global events of a past epoch when nothing else of that epoch is left.
+fn sweep_epoch(
+    connection: &Connection,
+    state: &mut LogState,
+    place: usize,
+) -> rusqlite::Result<()> {
+    let Some(epoch) = state.epochs.get(place) else {
         return Ok(());
     };
-    let (first, end) = (past.life.first.get(), life_end(books, place));
-    let in_use = end > books.oldest || books.open.within(first, end).any(|(_, key)| key.owner > 0);
+    let (first, end) = (epoch.start.first.get(), epoch_end(state, place));
+    let in_use = end > state.oldest || state.open.within(first, end).any(|(_, key)| key.owner > 0);
     if in_use {
         return Ok(());
     }
-    let left: Vec<(u64, PinKey)> = books.open.within(first, end).collect();
+    let left: Vec<(u64, PinKey)> = state.open.within(first, end).collect();
     for (sequence, key) in left {
-        books.open.close(key, books.oldest);
+        state.open.close(key, state.oldest);
         delete(connection, sequence, sequence + 1)?;
     }
     Ok(())
 }
 
-/// The number after the last of this life; the current one has no end.
-fn life_end(books: &Books, place: usize) -> u64 {
-    books
-        .lives
+/// Returns the sequence after the last of this epoch. The current epoch has no end.
+fn epoch_end(state: &LogState, place: usize) -> u64 {
+    state
+        .epochs
         .get(place + 1)
-        .map_or(u64::MAX, |next| next.life.first.get())
+        .map_or(u64::MAX, |next| next.start.first.get())
 }
 
-/// Forgets the moments whose events are all gone.
+/// Deletes the rows of `moment` whose events are all deleted.
 fn forget_moments(connection: &Connection, oldest: u64) -> rusqlite::Result<()> {
     let current: Option<i64> = connection
         .prepare_cached(
@@ -363,8 +379,8 @@ fn forget_moments(connection: &Connection, oldest: u64) -> rusqlite::Result<()> 
     Ok(())
 }
 
-/// Whether so much of the file is free that some of it should go back to the file system. What is left free is used
-/// for what comes, so that a log at its bound does not move its pages for nothing.
+/// Returns whether so much of the file is free that some of it should go back to the file system. Some pages stay free
+/// for new events, so that a log at its bound does not free and allocate the same pages again.
 pub(crate) fn has_spare_pages(connection: &Connection) -> rusqlite::Result<bool> {
     let count = |pragma| {
         let mut statement = connection.prepare_cached(pragma)?;
@@ -374,8 +390,8 @@ pub(crate) fn has_spare_pages(connection: &Connection) -> rusqlite::Result<bool>
     Ok(free > FREE_PAGES && free * 8 > count("PRAGMA page_count")?)
 }
 
-/// Gives a bounded number of free pages back.
-pub(crate) fn give_back(connection: &Connection) -> rusqlite::Result<()> {
+/// Returns up to 256 free pages to the file system.
+pub(crate) fn vacuum_step(connection: &Connection) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached("PRAGMA incremental_vacuum(256)")?;
     let mut rows = statement.query([])?;
     // Each row that is asked for frees one page.

@@ -1,11 +1,11 @@
-//! The file: its tables, the settings of a connection, and what can be wrong with it when it is opened. Everything
-//! that is said about a file that cannot be used is said here.
+//! The file: its tables, how values stand in their columns, the settings of a connection, and every message about a
+//! file that cannot be used.
 
 use std::{
     fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -96,6 +96,37 @@ impl Synchronous {
     }
 }
 
+// SQLite's integers are signed. Ours stay far below the sign bit, so a value out of range means a damaged file: it is
+// clamped, and never panics.
+
+/// Encodes a number for a column.
+pub(crate) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Decodes a number from a column.
+pub(crate) fn number(int: i64) -> u64 {
+    u64::try_from(int).unwrap_or(0)
+}
+
+/// Returns the current time in milliseconds since 1970.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    millis(since.unwrap_or_default())
+}
+
+/// Encodes a duration in milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Decodes a time in milliseconds since 1970.
+pub(crate) fn moment(millis: u64) -> SystemTime {
+    UNIX_EPOCH
+        .checked_add(Duration::from_millis(millis))
+        .unwrap_or(UNIX_EPOCH)
+}
+
 /// Finds the file that the path names, so that two names of one file meet at one lock.
 pub(crate) fn locate(path: &Path) -> Result<PathBuf, Error> {
     let Some(name) = path.file_name() else {
@@ -126,7 +157,7 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf, Error> {
 
 /// Refuses what is plainly no log of ours by its first bytes, before anything is made beside it. What this lets pass,
 /// the database itself may still refuse.
-pub(crate) fn glance(path: &Path) -> Result<(), Error> {
+pub(crate) fn check_header(path: &Path) -> Result<(), Error> {
     let mut header = Vec::new();
     let read = File::open(path).and_then(|file| file.take(HEADER_SIZE).read_to_end(&mut header));
     if read.is_err() || header.is_empty() {
@@ -158,7 +189,7 @@ pub(crate) fn connect_writer(path: &Path, synchronous: Synchronous) -> Result<Co
     if let Some(reason) = kind.refusal() {
         return Err(refused(path, reason));
     }
-    prepare(&connection, synchronous, kind == Kind::Empty)
+    prepare(&connection, synchronous, kind == FileKind::Empty)
         .map_err(|error| describe(path, error))?;
     let mode: String = connection
         .pragma_query_value(None, "journal_mode", |row| row.get(0))
@@ -180,7 +211,7 @@ pub(crate) fn connect_reader(path: &Path) -> Result<Connection, Error> {
     }
     let connection = connect(path, flags)?;
     let kind = kind_of(&connection).map_err(|error| describe(path, error))?;
-    if kind == Kind::Empty {
+    if kind == FileKind::Empty {
         return Err(refused(path, "no log was ever written to it"));
     }
     if let Some(reason) = kind.refusal() {
@@ -203,14 +234,14 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FileKind {
     Empty,
     Ours,
     Later(i64),
     Foreign,
 }
 
-impl Kind {
+impl FileKind {
     fn refusal(self) -> Option<String> {
         match self {
             Self::Empty | Self::Ours => None,
@@ -222,15 +253,15 @@ impl Kind {
     }
 }
 
-fn kind_of(connection: &Connection) -> rusqlite::Result<Kind> {
+fn kind_of(connection: &Connection) -> rusqlite::Result<FileKind> {
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     Ok(match (number("application_id")?, number("user_version")?) {
-        (0, 0) if tables == 0 => Kind::Empty,
-        (APPLICATION_ID, FORMAT) => Kind::Ours,
-        (APPLICATION_ID, later) if later > FORMAT => Kind::Later(later),
-        _ => Kind::Foreign,
+        (0, 0) if tables == 0 => FileKind::Empty,
+        (APPLICATION_ID, FORMAT) => FileKind::Ours,
+        (APPLICATION_ID, later) if later > FORMAT => FileKind::Later(later),
+        _ => FileKind::Foreign,
     })
 }
 

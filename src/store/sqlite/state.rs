@@ -1,5 +1,7 @@
-//! What the writer knows of its file without asking it: counts, lives, what is open. It is read once at opening, from
-//! a few thousand rows whatever the size of the log, and again after a transaction that failed.
+//! What the writer knows of its file without a query: counts, epochs, open events.
+//!
+//! It is read once at opening, from a few thousand rows whatever the size of the log, and again after a transaction that
+//! failed.
 
 use rusqlite::{Connection, params, types::FromSqlError};
 
@@ -12,48 +14,48 @@ use crate::{
     store::{
         Life,
         sqlite::{
-            convert::{int, number},
-            open_events::{OpenSet, Opened, PinKey},
-            stream_ids::Streams,
+            open_events::{OpenEvent, OpenEvents, PinKey},
+            schema::{int, number},
+            stream_ids::StreamNumbers,
         },
     },
     wire::id::{Epoch, Sequence},
 };
 
-/// Events after which the table of open events is brought up to date: what opening has to read again.
+/// The table of open events is written every so many events. Opening reads at most so many events again.
 const CHECKPOINT_EVENTS: u64 = 4_096;
-/// What an event counts beside its name and payload: the rest of its frame, or of its rows in the file.
+/// Bytes that an event counts beside its name and payload: the rest of its frame, or of its rows in the file.
 pub(crate) const EVENT_BYTES: u64 = 40;
 
-/// One life of the log, and when its last batch was committed, once it is over.
+/// One epoch of the log, and when its last batch was committed (0 while it is the current one).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PastLife {
-    pub(crate) life: Life,
-    pub(crate) heard: u64,
+pub(crate) struct EpochRecord {
+    pub(crate) start: Life,
+    pub(crate) last_write: u64,
 }
 
 #[derive(Debug)]
-pub(crate) struct Books {
+pub(crate) struct LogState {
     pub(crate) head: u64,
     pub(crate) oldest: u64,
-    /// Kept events, and what they count against the bound on bytes; those below `oldest` do not.
+    /// Number and bytes of the kept events. Those below `oldest` do not count.
     pub(crate) events: u64,
     pub(crate) bytes: u64,
     /// When the newest batch was committed.
-    pub(crate) heard: u64,
-    pub(crate) open: OpenSet,
-    pub(crate) streams: Streams,
+    pub(crate) last_write: u64,
+    pub(crate) open: OpenEvents,
+    pub(crate) streams: StreamNumbers,
     /// Oldest first.
-    pub(crate) lives: Vec<PastLife>,
-    /// Until when events belong to the newest moment.
+    pub(crate) epochs: Vec<EpochRecord>,
+    /// Events committed before this time belong to the newest row of `moment`.
     pub(crate) moment_until: u64,
-    /// Before this, nothing becomes too old.
+    /// Before this time, no event becomes too old.
     pub(crate) expires: u64,
 }
 
-impl Books {
+impl LogState {
     pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
-        let mut books = connection.query_row(
+        let mut state = connection.query_row(
             "SELECT head, oldest, events, bytes, heard, checked FROM state",
             [],
             |row| {
@@ -64,16 +66,16 @@ impl Books {
                     oldest,
                     events: count(2)?,
                     bytes: count(3)?,
-                    heard: count(4)?,
-                    open: OpenSet::load(connection, checked, oldest)?,
-                    streams: Streams::default(),
-                    lives: load_lives(connection)?,
+                    last_write: count(4)?,
+                    open: OpenEvents::load(connection, checked, oldest)?,
+                    streams: StreamNumbers::default(),
+                    epochs: load_epochs(connection)?,
                     moment_until: 0,
                     expires: 0,
                 })
             },
         )?;
-        books.moment_until = connection
+        state.moment_until = connection
             .query_row(
                 "SELECT until FROM moment ORDER BY sequence DESC LIMIT 1",
                 [],
@@ -83,11 +85,11 @@ impl Books {
                 rusqlite::Error::QueryReturnedNoRows => Ok(0),
                 other => Err(other),
             })?;
-        books.replay_pins(connection)?;
-        Ok(books)
+        state.replay_pins(connection)?;
+        Ok(state)
     }
 
-    /// Applies the pins of the events that came after the table of open ones was written.
+    /// Applies the pins of the events that were appended after the table of open events was written.
     fn replay_pins(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached(
             "SELECT sequence, stream, pin, token, octet_length(name) + octet_length(payload)
@@ -102,48 +104,50 @@ impl Books {
         Ok(())
     }
 
-    /// Notes what an event opens or closes, and returns the opening event that is open no more.
+    /// Records what an event opens or closes, and returns the opening event that this closes.
     pub(crate) fn pin(
         &mut self,
         stream: i64,
         pin: Pin,
         sequence: u64,
         bytes: u64,
-    ) -> Option<(PinKey, Opened)> {
+    ) -> Option<(PinKey, OpenEvent)> {
         let (Pin::Open(token) | Pin::Close(token)) = pin else {
             return None;
         };
         let owner = if stream == 0 {
-            self.life_of(sequence)
+            self.epoch_of(sequence)
                 .map_or(-1, |life| -int(life.first.get()))
         } else {
             stream
         };
         let key = PinKey { owner, token };
         let gone = match pin {
-            Pin::Open(_) => self.open.open(key, Opened { sequence, bytes }, self.oldest),
+            Pin::Open(_) => self
+                .open
+                .open(key, OpenEvent { sequence, bytes }, self.oldest),
             _ => self.open.close(key, self.oldest),
         };
         gone.map(|gone| (key, gone))
     }
 
-    fn life_of(&self, sequence: u64) -> Option<Life> {
-        let place = self.life_index(sequence)?;
-        self.lives.get(place).map(|past| past.life)
+    fn epoch_of(&self, sequence: u64) -> Option<Life> {
+        let place = self.epoch_index(sequence)?;
+        self.epochs.get(place).map(|record| record.start)
     }
 
-    /// The place of the life that gave this number.
-    pub(crate) fn life_index(&self, sequence: u64) -> Option<usize> {
+    /// Returns the index of the epoch that issued this sequence.
+    pub(crate) fn epoch_index(&self, sequence: u64) -> Option<usize> {
         let begun = self
-            .lives
-            .partition_point(|past| past.life.first.get() <= sequence);
+            .epochs
+            .partition_point(|record| record.start.first.get() <= sequence);
         begun.checked_sub(1)
     }
 
-    /// Writes down what changed in a transaction, at its end.
+    /// Writes the state to the file, at the end of a transaction.
     pub(crate) fn save(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let checked = self.open.checked();
-        // Invariant: every event after `checked` is in the file, so that what it closes is known at the next opening.
+        // Invariant: every event after `checked` is in the file, so the next opening knows what it closes.
         if self.head >= checked + CHECKPOINT_EVENTS || self.oldest > checked + 1 {
             self.open.checkpoint(connection, self.head)?;
         }
@@ -156,39 +160,39 @@ impl Books {
                 int(self.oldest),
                 int(self.events),
                 int(self.bytes),
-                int(self.heard),
+                int(self.last_write),
                 int(self.open.checked())
             ])?;
         Ok(())
     }
 }
 
-/// Reads the lives, oldest first.
-pub(crate) fn load_lives(connection: &Connection) -> rusqlite::Result<Vec<PastLife>> {
+/// Reads the epochs, oldest first.
+pub(crate) fn load_epochs(connection: &Connection) -> rusqlite::Result<Vec<EpochRecord>> {
     let mut statement =
         connection.prepare_cached("SELECT first, epoch, heard FROM life ORDER BY first")?;
-    let lives = statement.query_map([], |row| {
+    let epochs = statement.query_map([], |row| {
         let epoch: String = row.get(1)?;
         let epoch: Epoch = epoch
             .parse()
             .map_err(|error| FromSqlError::Other(Box::new(error)))?;
-        Ok(PastLife {
-            life: Life {
+        Ok(EpochRecord {
+            start: Life {
                 epoch,
                 first: Sequence::new(number(row.get(0)?)),
             },
-            heard: row.get::<_, Option<i64>>(2)?.map_or(0, number),
+            last_write: row.get::<_, Option<i64>>(2)?.map_or(0, number),
         })
     })?;
-    lives.collect()
+    epochs.collect()
 }
 
-// What stands in the column of the pin; an index knows the ones that are to be kept only once.
+// Values of the column `pin`. An index covers those of deduplicated events (`ONCE`).
 const OPENS: i64 = 1;
 const CLOSES: i64 = 2;
 const ONCE: i64 = 2;
 
-/// A pin as it stands in its two columns.
+/// Encodes a pin for the columns `pin` and `token`.
 pub(crate) fn pack(record: &BatchRecord<'_>) -> (Option<i64>, Option<i64>) {
     let once = if record.is_once() { ONCE } else { 0 };
     match record.pin() {
@@ -198,8 +202,8 @@ pub(crate) fn pack(record: &BatchRecord<'_>) -> (Option<i64>, Option<i64>) {
     }
 }
 
-/// What is kept of a token whose events must be kept only once.
-pub(crate) fn kept_once(
+/// Returns which events of a deduplicated token are kept.
+pub(crate) fn deduplication_state(
     connection: &Connection,
     key: &StreamKey,
     token: u64,
@@ -220,6 +224,7 @@ pub(crate) fn kept_once(
     Ok(kept)
 }
 
+/// Decodes a pin from its two columns.
 pub(crate) fn unpack(pin: Option<i64>, token: Option<i64>) -> Pin {
     let token = token.unwrap_or_default().cast_unsigned();
     match pin {

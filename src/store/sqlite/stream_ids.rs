@@ -1,5 +1,6 @@
-//! Streams by number. The names are looked up in memory while they are in use, because to ask the file for each event
-//! halves what it can take.
+//! The number of each stream.
+//!
+//! The writer keeps the keys that are in use in memory: a query for each event would halve the rate of appends.
 
 use std::collections::HashMap;
 
@@ -7,56 +8,56 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::log::event::StreamKey;
 
-/// Names in memory: two generations of half as many each, some 6 MiB.
-const NAMES_MAX: usize = 65_536;
-/// What a stream adds to the file: its name twice, and the two rows around them.
+/// Keys in memory: two generations of half as many each, some 6 MiB.
+const CACHED_KEYS_MAX: usize = 65_536;
+/// Bytes that a stream adds to the file beside its key, which stands there twice: two rows.
 const STREAM_BYTES: u64 = 40;
 
 #[derive(Debug, Default)]
-pub(crate) struct Streams {
+pub(crate) struct StreamNumbers {
     recent: HashMap<StreamKey, i64>,
     older: HashMap<StreamKey, i64>,
 }
 
-/// A stream's number, and whether it was given just now.
+/// A stream's number, and whether this call assigned it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stream {
+pub(crate) enum StreamNumber {
     Known(i64),
     New(i64),
 }
 
-impl Streams {
-    /// Returns the number of a stream, or gives it that of the event it begins with.
+impl StreamNumbers {
+    /// Returns the number of a stream. A new stream is numbered by the sequence of its first event.
     pub(crate) fn number(
         &mut self,
         connection: &Connection,
         key: &StreamKey,
         sequence: i64,
-    ) -> rusqlite::Result<Stream> {
+    ) -> rusqlite::Result<StreamNumber> {
         if let Some(number) = self.recent.get(key) {
-            return Ok(Stream::Known(*number));
+            return Ok(StreamNumber::Known(*number));
         }
         let found = match self.older.remove(key) {
             Some(number) => Some(number),
             None => find(connection, key)?,
         };
         let stream = if let Some(number) = found {
-            Stream::Known(number)
+            StreamNumber::Known(number)
         } else {
             connection
                 .prepare_cached("INSERT INTO stream VALUES(?1, ?2)")?
                 .execute(params![sequence, key.as_bytes()])?;
-            Stream::New(sequence)
+            StreamNumber::New(sequence)
         };
-        if self.recent.len() >= NAMES_MAX / 2 {
+        if self.recent.len() >= CACHED_KEYS_MAX / 2 {
             self.older = std::mem::take(&mut self.recent);
         }
-        let (Stream::Known(number) | Stream::New(number)) = stream;
+        let (StreamNumber::Known(number) | StreamNumber::New(number)) = stream;
         self.recent.insert(*key, number);
         Ok(stream)
     }
 
-    /// Removes a stream that has no event any more, and returns the bytes that it stood for.
+    /// Removes a stream without events, and returns the bytes that it counted.
     pub(crate) fn remove(&mut self, connection: &Connection, number: i64) -> rusqlite::Result<u64> {
         let mut statement =
             connection.prepare_cached("DELETE FROM stream WHERE first = ?1 RETURNING key")?;
@@ -65,15 +66,16 @@ impl Streams {
             self.recent.remove(&key);
             self.older.remove(&key);
         }
-        Ok(weight(&key))
+        Ok(stream_bytes(&key))
     }
 }
 
-/// What a stream counts against the bound on bytes.
-pub(crate) fn weight(key: &[u8]) -> u64 {
+/// Bytes of a stream that count against the bound on bytes.
+pub(crate) fn stream_bytes(key: &[u8]) -> u64 {
     2 * key.len() as u64 + STREAM_BYTES
 }
 
+/// Looks up the number of a stream.
 pub(crate) fn find(connection: &Connection, key: &StreamKey) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached("SELECT first FROM stream WHERE key = ?1")?

@@ -1,5 +1,7 @@
-//! The right to write: one writer a file, in this process and among all. A file beside the database is locked, because
-//! SQLite's own locks let writers take turns, and because to close any handle on the database would release them.
+//! The lock that allows one writer a file, in this process and among all processes.
+//!
+//! A file beside the database is locked. SQLite's own locks would let writers take turns, and closing any handle on the
+//! database would release them.
 
 use std::{
     ffi::OsString,
@@ -15,20 +17,19 @@ use crate::{
     util::sync::{Instant, thread},
 };
 
-/// How long the last writer may take to let go: a log that was shut down holds its file until its last thread is gone,
-/// a process that is replaced may still be ending, and a child that it just started holds a copy until it runs its
-/// program.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Between two tries; the system can tell nobody that a lock is free but who waits for it without a limit.
-const PAUSE: Duration = Duration::from_millis(5);
+/// How long opening waits for the previous writer to release its lock. A log that was shut down holds the lock until its
+/// last thread has ended, a process that is being replaced until it exits, and a child process until it calls `exec`.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Interval between two tries: the system has no lock call with a time limit.
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Holds the right to write until it is dropped, or until the process ends, however it ends.
+/// Holds the lock until it is dropped, or until the process ends in any way.
 #[derive(Debug)]
 pub(crate) struct WriteLock {
     _file: File,
 }
 
-/// Takes the right to write to a file, named as [`locate`](crate::store::sqlite::schema::locate) does.
+/// Locks a file for writing. `path` must come from [`locate`](crate::store::sqlite::schema::locate).
 pub(crate) fn lock_for_writing(path: &Path) -> Result<WriteLock, Error> {
     let mut name = OsString::from(path);
     name.push("-lock");
@@ -51,8 +52,8 @@ pub(crate) fn lock_for_writing(path: &Path) -> Result<WriteLock, Error> {
     loop {
         match file.try_lock() {
             Ok(()) => break,
-            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => {
-                thread::park_timeout(PAUSE);
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_TIMEOUT => {
+                thread::park_timeout(RETRY_INTERVAL);
             }
             Err(TryLockError::WouldBlock) => return Err(taken(path, &mut file)),
             Err(TryLockError::Error(error)) => return Err(unusable(path, error)),

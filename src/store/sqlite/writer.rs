@@ -1,5 +1,7 @@
-//! The one connection that writes. Each call is one transaction; when it fails, the file is as before, and what is
-//! known of it in memory is read anew before the next one.
+//! The one connection that writes.
+//!
+//! Each call is one transaction. When it fails, the file is as before, and the state in memory is read again before the
+//! next call. The store's thread and the maintenance thread call it, never both at once.
 
 use std::{path::Path, time::Duration};
 
@@ -11,45 +13,44 @@ use crate::{
     store::{
         Abandoned, Life,
         sqlite::{
-            convert::{int, moment},
-            queries::{KeyNames, event_at},
+            queries::{StreamKeyCache, event_at},
             retention::{self, Limits, Progress},
-            schema::describe,
-            state::{Books, EVENT_BYTES, PastLife, kept_once, pack},
-            stream_ids::{Stream, weight},
+            schema::{describe, int, moment},
+            state::{EVENT_BYTES, EpochRecord, LogState, deduplication_state, pack},
+            stream_ids::{StreamNumber, stream_bytes},
             write_lock::WriteLock,
         },
     },
     wire::id::{Epoch, Sequence},
 };
 
-/// How long the end of a log waits for others who read the file.
-const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(200);
+/// How long the last checkpoint waits for other readers of the file.
+const CHECKPOINT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Lives that are remembered although none of their events is kept: an id of an older one is unknown.
-const LIVES_MAX: usize = 4_096;
+/// Number of epochs that are remembered although none of their events is kept: an id of an older epoch is unknown.
+const EPOCHS_MAX: usize = 4_096;
 
 #[derive(Debug)]
 pub(crate) struct Writer {
     connection: Connection,
-    books: Books,
-    /// Whether a transaction failed, so that the books may say what the file does not.
+    state: LogState,
+    /// Whether a transaction failed, so that `state` may differ from the file.
     stale: bool,
     limits: Limits,
-    /// Whether what earlier lives left open was handed out.
-    tended: bool,
+    /// Whether the open events of earlier epochs have been returned.
+    has_recovered: bool,
     _lock: WriteLock,
 }
 
-/// What is left to do after a transaction, for the thread that looks after the file.
+/// Whether a transaction left work for the maintenance thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Chores {
+pub(crate) enum PendingMaintenance {
     None,
     Some,
 }
 
 impl Writer {
-    /// Takes the file over and begins a new life.
+    /// Takes over the file and begins a new epoch.
     pub(crate) fn open(
         connection: Connection,
         lock: WriteLock,
@@ -57,36 +58,36 @@ impl Writer {
         path: &Path,
     ) -> Result<Self, Error> {
         let opened = || {
-            let books = Books::load(&connection)?;
+            let state = LogState::load(&connection)?;
             let mut writer = Self {
                 connection,
-                books,
+                state,
                 stale: false,
                 limits: retention.into(),
-                tended: false,
+                has_recovered: false,
                 _lock: lock,
             };
-            writer.transact(|connection, books, _| begin_life(connection, books))?;
+            writer.transact(|connection, state, _| begin_epoch(connection, state))?;
             Ok(writer)
         };
         opened().map_err(|error| describe(path, error))
     }
 
     pub(crate) fn head(&self) -> u64 {
-        self.books.head
+        self.state.head
     }
 
     pub(crate) fn oldest(&self) -> u64 {
-        self.books.oldest
+        self.state.oldest
     }
 
-    pub(crate) fn lives(&self) -> impl Iterator<Item = Life> {
-        self.books.lives.iter().map(|past| past.life)
+    pub(crate) fn epochs(&self) -> impl Iterator<Item = Life> {
+        self.state.epochs.iter().map(|record| record.start)
     }
 
-    /// When something becomes too old.
+    /// The time, in milliseconds since 1970, at which the next events are too old.
     pub(crate) fn expires(&self) -> u64 {
-        self.books.expires
+        self.state.expires
     }
 
     pub(crate) fn append(
@@ -94,55 +95,57 @@ impl Writer {
         first: Sequence,
         batch: &Batch,
         now: u64,
-    ) -> rusqlite::Result<(Vec<usize>, Chores)> {
-        let expires = self.books.expires;
+    ) -> rusqlite::Result<(Vec<usize>, PendingMaintenance)> {
+        let expires = self.state.expires;
         let mut repeated = Vec::new();
-        let progress = self.transact(|connection, books, limits| {
-            repeated = dedup::duplicates(batch, |key, token| kept_once(connection, key, token))?;
+        let progress = self.transact(|connection, state, limits| {
+            repeated = dedup::duplicates(batch, |key, token| {
+                deduplication_state(connection, key, token)
+            })?;
             let new = (!repeated.is_empty()).then(|| batch.without(&repeated));
             let batch = new.as_ref().unwrap_or(batch);
             if batch.is_empty() {
                 return Ok(Progress::Done);
             }
-            retention::note_moment(connection, books, limits, first.get(), now)?;
-            insert(connection, books, first.get(), batch)?;
-            let mut progress = retention::step(connection, books, limits, now)?;
-            // What came in at once can also go at once; more than that is left to the other thread.
+            retention::record_commit_time(connection, state, limits, first.get(), now)?;
+            insert(connection, state, first.get(), batch)?;
+            let mut progress = retention::trim_step(connection, state, limits, now)?;
+            // A second step balances a large batch; the maintenance thread does the rest.
             if progress == Progress::More {
-                progress = retention::step(connection, books, limits, now)?;
+                progress = retention::trim_step(connection, state, limits, now)?;
             }
             Ok(progress)
         })?;
-        let sooner = self.books.expires < expires;
+        let sooner = self.state.expires < expires;
         if progress == Progress::More || sooner || retention::has_spare_pages(&self.connection)? {
-            Ok((repeated, Chores::Some))
+            Ok((repeated, PendingMaintenance::Some))
         } else {
-            Ok((repeated, Chores::None))
+            Ok((repeated, PendingMaintenance::None))
         }
     }
 
-    /// Does one bounded step of what is due.
-    pub(crate) fn maintain(&mut self, now: u64) -> rusqlite::Result<Chores> {
-        let due = self.stale || now >= self.books.expires || self.is_over();
+    /// Runs one bounded step of maintenance.
+    pub(crate) fn maintain(&mut self, now: u64) -> rusqlite::Result<PendingMaintenance> {
+        let due = self.stale || now >= self.state.expires || self.is_over();
         if due {
-            let progress = self.transact(|connection, books, limits| {
-                retention::step(connection, books, limits, now)
+            let progress = self.transact(|connection, state, limits| {
+                retention::trim_step(connection, state, limits, now)
             })?;
-            if progress == Progress::More || now >= self.books.expires {
-                return Ok(Chores::Some);
+            if progress == Progress::More || now >= self.state.expires {
+                return Ok(PendingMaintenance::Some);
             }
         }
         if retention::has_spare_pages(&self.connection)? {
-            self.transact(|connection, _, _| retention::give_back(connection))?;
-            return Ok(Chores::Some);
+            self.transact(|connection, _, _| retention::vacuum_step(connection))?;
+            return Ok(PendingMaintenance::Some);
         }
-        Ok(Chores::None)
+        Ok(PendingMaintenance::None)
     }
 
-    /// Moves the write-ahead log into the database. Where that fails, the next opening does it.
+    /// Moves the write-ahead log into the database. If that fails, the next opening does it.
     pub(crate) fn checkpoint(&self) {
         let truncate = || {
-            self.connection.busy_timeout(CHECKPOINT_PATIENCE)?;
+            self.connection.busy_timeout(CHECKPOINT_TIMEOUT)?;
             self.connection
                 .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
         };
@@ -150,45 +153,45 @@ impl Writer {
     }
 
     fn is_over(&self) -> bool {
-        self.limits.is_exceeded(&self.books)
+        self.limits.is_exceeded(&self.state)
     }
 
-    /// Returns what earlier lives left open on a stream, once.
+    /// Returns the events of streams that earlier epochs left open. Later calls return nothing.
     pub(crate) fn abandoned(&mut self) -> rusqlite::Result<Vec<Abandoned>> {
-        if self.tended {
+        if self.has_recovered {
             return Ok(Vec::new());
         }
         let current = self
-            .books
-            .lives
+            .state
+            .epochs
             .last()
-            .map_or(0, |past| past.life.first.get());
-        let mut names = KeyNames::default();
+            .map_or(0, |record| record.start.first.get());
+        let mut keys = StreamKeyCache::default();
         let mut abandoned = Vec::new();
-        for (sequence, key) in self.books.open.before(current) {
+        for (sequence, key) in self.state.open.before(current) {
             if key.owner <= 0 {
                 continue;
             }
             let heard = self
-                .books
-                .life_index(sequence)
-                .and_then(|place| self.books.lives.get(place))
-                .map_or(0, |past| past.heard);
-            if let Some(event) = event_at(&self.connection, &mut names, sequence)? {
+                .state
+                .epoch_index(sequence)
+                .and_then(|place| self.state.epochs.get(place))
+                .map_or(0, |record| record.last_write);
+            if let Some(event) = event_at(&self.connection, &mut keys, sequence)? {
                 abandoned.push(Abandoned {
                     event,
                     last_heard: moment(heard),
                 });
             }
         }
-        self.tended = true;
+        self.has_recovered = true;
         Ok(abandoned)
     }
 
-    /// Makes what is known of the file true again after a transaction that failed.
+    /// Reads the state from the file again if a transaction failed.
     pub(crate) fn refresh(&mut self) -> rusqlite::Result<()> {
         if self.stale {
-            self.books = Books::load(&self.connection)?;
+            self.state = LogState::load(&self.connection)?;
             self.stale = false;
         }
         Ok(())
@@ -196,16 +199,16 @@ impl Writer {
 
     fn transact<R>(
         &mut self,
-        run: impl FnOnce(&Connection, &mut Books, Limits) -> rusqlite::Result<R>,
+        run: impl FnOnce(&Connection, &mut LogState, Limits) -> rusqlite::Result<R>,
     ) -> rusqlite::Result<R> {
         self.refresh()?;
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // Until the commit, whether the call returns, fails or panics.
+        // Stays set unless the commit succeeds: the call may fail or panic.
         self.stale = true;
-        let result = run(&transaction, &mut self.books, self.limits)?;
-        self.books.save(&transaction)?;
+        let result = run(&transaction, &mut self.state, self.limits)?;
+        self.state.save(&transaction)?;
         transaction.commit()?;
         self.stale = false;
         Ok(result)
@@ -214,7 +217,7 @@ impl Writer {
 
 fn insert(
     connection: &Connection,
-    books: &mut Books,
+    state: &mut LogState,
     first: u64,
     batch: &Batch,
 ) -> rusqlite::Result<()> {
@@ -223,10 +226,10 @@ fn insert(
     for (record, sequence) in batch.iter().zip(first..) {
         let stream = match record.stream_key() {
             None => 0,
-            Some(key) => match books.streams.number(connection, key, int(sequence))? {
-                Stream::Known(number) => number,
-                Stream::New(number) => {
-                    books.bytes += weight(key.as_bytes());
+            Some(key) => match state.streams.number(connection, key, int(sequence))? {
+                StreamNumber::Known(number) => number,
+                StreamNumber::New(number) => {
+                    state.bytes += stream_bytes(key.as_bytes());
                     number
                 }
             },
@@ -235,57 +238,60 @@ fn insert(
         let (name, payload) = (record.name(), record.payload());
         insert.execute(params![int(sequence), stream, name, pin, token, payload])?;
         let bytes = (name.len() + payload.len()) as u64 + EVENT_BYTES;
-        books.events += 1;
-        books.bytes += bytes;
-        books.head = sequence;
-        if let Some((key, gone)) = books.pin(stream, record.pin(), sequence, bytes) {
-            retention::release(connection, books, key, gone)?;
+        state.events += 1;
+        state.bytes += bytes;
+        state.head = sequence;
+        if let Some((key, gone)) = state.pin(stream, record.pin(), sequence, bytes) {
+            retention::release_closed(connection, state, key, gone)?;
         }
     }
     Ok(())
 }
 
-/// Ends the last life and begins one. A life in which nothing was written has given no id: it is forgotten.
-fn begin_life(connection: &Connection, books: &mut Books) -> rusqlite::Result<()> {
-    let first = books.head + 1;
-    match books.lives.last_mut() {
-        Some(last) if last.life.first.get() == first => {
+/// Ends the last epoch and begins a new one. An epoch without events has issued no id, so it is forgotten.
+fn begin_epoch(connection: &Connection, state: &mut LogState) -> rusqlite::Result<()> {
+    let first = state.head + 1;
+    match state.epochs.last_mut() {
+        Some(last) if last.start.first.get() == first => {
             connection.execute("DELETE FROM life WHERE first = ?1", [int(first)])?;
-            books.lives.pop();
+            state.epochs.pop();
         }
-        Some(last) if last.heard == 0 => {
-            last.heard = books.heard;
+        Some(last) if last.last_write == 0 => {
+            last.last_write = state.last_write;
             connection.execute(
                 "UPDATE life SET heard = ?1 WHERE first = ?2",
-                params![int(last.heard), int(last.life.first.get())],
+                params![int(last.last_write), int(last.start.first.get())],
             )?;
         }
         _ => {}
     }
-    let life = Life {
+    let start = Life {
         epoch: Epoch::random(),
         first: Sequence::new(first),
     };
     connection.execute(
         "INSERT INTO life(first, epoch) VALUES(?1, ?2)",
-        params![int(first), life.epoch.as_str()],
+        params![int(first), start.epoch.as_str()],
     )?;
-    books.lives.push(PastLife { life, heard: 0 });
-    forget_lives(connection, books)
+    state.epochs.push(EpochRecord {
+        start,
+        last_write: 0,
+    });
+    forget_epochs(connection, state)
 }
 
-/// Forgets the oldest lives beyond the bound, as long as nothing of them is kept.
-fn forget_lives(connection: &Connection, books: &mut Books) -> rusqlite::Result<()> {
-    while books.lives.len() > LIVES_MAX {
-        let (Some(oldest), Some(next)) = (books.lives.first(), books.lives.get(1)) else {
+/// Forgets the oldest epochs beyond the bound, unless some of their events are kept.
+fn forget_epochs(connection: &Connection, state: &mut LogState) -> rusqlite::Result<()> {
+    while state.epochs.len() > EPOCHS_MAX {
+        let (Some(oldest), Some(next)) = (state.epochs.first(), state.epochs.get(1)) else {
             return Ok(());
         };
-        let (first, end) = (oldest.life.first.get(), next.life.first.get());
-        if end > books.oldest || books.open.within(first, end).next().is_some() {
+        let (first, end) = (oldest.start.first.get(), next.start.first.get());
+        if end > state.oldest || state.open.within(first, end).next().is_some() {
             return Ok(());
         }
         connection.execute("DELETE FROM life WHERE first = ?1", [int(first)])?;
-        books.lives.remove(0);
+        state.epochs.remove(0);
     }
     Ok(())
 }
@@ -344,7 +350,7 @@ mod tests {
 
     /// The oldest event that is left when everything that is due was done.
     fn oldest(writer: &mut Writer, now: u64) -> u64 {
-        while writer.maintain(now).unwrap() == Chores::Some {}
+        while writer.maintain(now).unwrap() == PendingMaintenance::Some {}
         writer.oldest()
     }
 
