@@ -1,5 +1,7 @@
-//! Appends batches, each once: a batch that failed is known again, and the server knows the number of the last one of
-//! each writer. Runs on the log's thread; a call ends within the time-outs of the connection.
+//! Appends batches, each exactly once.
+//!
+//! A batch that failed is recognised when it is appended again, and the server remembers the number of each writer's last
+//! batch. Runs on the log's thread; a call ends within the time-outs of the connection.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -14,51 +16,53 @@ use crate::{
     store::{
         Appended,
         redis::{
+            client::{
+                connection::Connection,
+                error::{StoreError, StoreErrorKind},
+                reply::{Reply, pin_text},
+                scripts::{APPEND, OPEN, Script},
+            },
             config::Settings,
-            connection::Link,
-            error::{Fault, FaultKind},
-            known_state::View,
-            open_events::OwnPins,
-            reply::{Reply, pin_text},
-            scripts::{APPEND, OPEN, Script},
+            known_state::KnownState,
+            open_events::OwnOpenEvents,
         },
     },
     util::sync::{self, Condvar, Instant, Mutex},
     wire::id::{Epoch, Sequence},
 };
 
-/// How often the opening of a log asks again while a new life of it forms.
+/// Interval at which opening tries again while a new epoch forms.
 const FORMING_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The writing side of a store.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) id: Arc<str>,
-    pub(crate) link: Link,
-    pub(crate) view: Arc<View>,
-    pub(crate) own: OwnPins,
+    pub(crate) connection: Connection,
+    pub(crate) known: Arc<KnownState>,
+    pub(crate) own: OwnOpenEvents,
     number: u64,
-    /// The batch that failed, which may have been kept all the same.
+    /// Fingerprint of the batch that failed. Redis may have stored it all the same.
     failed: Option<u64>,
 }
 
-/// Begins the call of a script that writes, with what all of them are told.
+/// Begins the call of a script that writes, with the arguments that all of them share.
 pub(crate) fn begin(
-    link: &Link,
+    connection: &Connection,
     script: &Script,
     writer: &str,
-    view: &View,
+    known: &KnownState,
     room: (usize, usize),
 ) -> Cmd {
-    let settings = link.settings();
-    let known = view.known();
-    let mut command = link.script(script, room.0 + 10, room.1 + 512);
+    let settings = connection.settings();
+    let known = known.snapshot();
+    let mut command = connection.script(script, room.0 + 10, room.1 + 512);
     command
         .arg(writer)
         .arg(&known.epoch)
         .arg(known.head)
         .arg(Epoch::random().as_str())
-        .arg(&known.lives_text)
+        .arg(&known.epochs_text)
         .arg(millis(settings.grace()))
         .arg(settings.retention.events_max())
         .arg(settings.retention.bytes_max())
@@ -67,68 +71,67 @@ pub(crate) fn begin(
     command
 }
 
-/// Milliseconds that Lua and Redis can still count exactly: at most about three thousand years.
+/// Converts to milliseconds, at most about three thousand years: Lua and Redis count such numbers exactly.
 pub(crate) fn millis(duration: Duration) -> u64 {
     const MILLIS_MAX: u128 = 100_000_000_000_000;
     duration.as_millis().min(MILLIS_MAX) as u64
 }
 
 impl Writer {
-    pub(crate) fn new(id: Arc<str>, settings: Arc<Settings>, view: Arc<View>) -> Self {
+    pub(crate) fn new(id: Arc<str>, settings: Arc<Settings>, known: Arc<KnownState>) -> Self {
         Self {
             id,
-            link: Link::new(settings),
-            view,
-            own: OwnPins::default(),
+            connection: Connection::new(settings),
+            known,
+            own: OwnOpenEvents::default(),
             number: 0,
             failed: None,
         }
     }
 
-    /// Whether a batch waits to be handed in again.
+    /// Returns whether a batch failed and has to be appended again.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.is_some()
     }
 
-    /// Waits until a connection may be tried: the log's thread has nothing else to do, and comes back at once if it is
-    /// told that there is none yet.
-    pub(crate) fn rest(&self) {
-        rest(self.link.delay());
+    /// Waits until a connection may be tried. The log's thread has nothing else to do, and would retry at once.
+    pub(crate) fn wait_for_backoff(&self) {
+        sleep_for(self.connection.delay());
     }
 
-    /// Opens the log; returns its head.
-    pub(crate) fn open(&mut self) -> Result<Sequence, Fault> {
-        let settings = self.link.settings();
-        // One life forms at a time; a second one can only follow when the server loses its data again.
+    /// Opens the log and returns its head.
+    pub(crate) fn open(&mut self) -> Result<Sequence, StoreError> {
+        let settings = self.connection.settings();
+        // One epoch forms at a time. A second one follows only when the server loses its data again.
         let attempts = settings.grace().as_millis() / FORMING_INTERVAL.as_millis() + 50;
-        let mut last = Fault::unexpected();
+        let mut last = StoreError::unexpected();
         for _ in 0..attempts {
-            let dead_after = millis(self.link.settings().dead_after);
-            let mut command = begin(&self.link, &OPEN, &self.id, &self.view, (1, 0));
+            let dead_after = millis(self.connection.settings().dead_after);
+            let mut command = begin(&self.connection, &OPEN, &self.id, &self.known, (1, 0));
             command.arg(dead_after);
-            match self.link.call(&OPEN, &command).and_then(Reply::read) {
+            match self.connection.call(&OPEN, &command).and_then(Reply::read) {
                 Ok(reply) => {
-                    self.view.settled(&reply.news)?;
-                    return Ok(Sequence::new(reply.news.head));
+                    self.known.apply_write_reply(&reply.state)?;
+                    return Ok(Sequence::new(reply.state.head));
                 }
-                Err(fault) if fault.kind == FaultKind::Forming => last = fault,
-                Err(fault) => return Err(fault),
+                Err(error) if error.kind == StoreErrorKind::Forming => last = error,
+                Err(error) => return Err(error),
             }
-            rest(FORMING_INTERVAL);
+            sleep_for(FORMING_INTERVAL);
         }
         Err(last)
     }
 
-    /// Keeps the batch, but for what the log has already.
-    pub(crate) fn append(&mut self, batch: &Batch) -> Result<Appended, Fault> {
+    /// Appends the batch without the events that the log has already.
+    pub(crate) fn append(&mut self, batch: &Batch) -> Result<Appended, StoreError> {
         if self
             .failed
             .is_some_and(|failed| failed != fingerprint(batch))
         {
-            // The log gave the failed one up: this is another, whatever became of that.
+            // The log gave up on the batch that failed; this is another one.
             self.number += 1;
         }
-        self.rest();
+        self.wait_for_backoff();
         match self.append_once(batch) {
             Ok(appended) => {
                 self.number += 1;
@@ -142,16 +145,16 @@ impl Writer {
                 }
                 Ok(appended)
             }
-            Err(fault) => {
+            Err(error) => {
                 self.failed = Some(fingerprint(batch));
-                Err(fault)
+                Err(error)
             }
         }
     }
 
-    fn append_once(&mut self, batch: &Batch) -> Result<Appended, Fault> {
+    fn append_once(&mut self, batch: &Batch) -> Result<Appended, StoreError> {
         let room = (1 + 4 * batch.len(), batch.size() + 128 * batch.len());
-        let mut command = begin(&self.link, &APPEND, &self.id, &self.view, room);
+        let mut command = begin(&self.connection, &APPEND, &self.id, &self.known, room);
         command.arg(self.number);
         for record in batch.iter() {
             let key = record.stream_key().map_or(&[][..], |key| key.as_bytes());
@@ -161,13 +164,13 @@ impl Writer {
                 .arg(pin_text(&record))
                 .arg(record.payload());
         }
-        let mut reply = Reply::read(self.link.call(&APPEND, &command)?)?;
+        let mut reply = Reply::read(self.connection.call(&APPEND, &command)?)?;
         let first = reply.number()?;
         if reply.number()? > 0 {
-            self.view.want_retake();
+            self.known.request_reclaim();
         }
         let repeated = reply.places()?;
-        self.view.settled(&reply.news)?;
+        self.known.apply_write_reply(&reply.state)?;
         Ok(Appended {
             first: Sequence::new(first),
             repeated,
@@ -175,8 +178,8 @@ impl Writer {
     }
 }
 
-/// Waits, without the thread's token of `park`, which is its owner's.
-fn rest(time: Duration) {
+/// Waits without `thread::park`, whose token belongs to the owner of the thread.
+fn sleep_for(time: Duration) {
     let deadline = Instant::now() + time;
     let (lock, never) = (Mutex::new(()), Condvar::new());
     let mut guard = sync::lock(&lock);
@@ -192,7 +195,7 @@ fn rest(time: Duration) {
     }
 }
 
-/// What a batch is known again by.
+/// Returns a hash by which a batch that is appended again is recognised.
 fn fingerprint(batch: &Batch) -> u64 {
     let mut hasher = DefaultHasher::new();
     batch.len().hash(&mut hasher);

@@ -1,6 +1,7 @@
-//! Waits in Redis for what other processes append: `XREAD` on a connection of its own, which only says that there is
-//! something; what there is, is read as pages. A wait blocks its thread, at most a slice of time at once, so that a dead
-//! connection is noticed.
+//! Waits in Redis for what other processes append.
+//!
+//! A wait is an `XREAD` on a connection of its own. It only reports that there is something; the events are then read as
+//! pages. A wait blocks its thread in slices, so that a dead connection is noticed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,118 +13,120 @@ use crate::{
         PageLimit,
         redis::{
             append::millis,
+            client::{
+                connection::Connection,
+                error::{StoreError, StoreErrorKind},
+                reply,
+            },
             config::Settings,
-            connection::Link,
-            error::{Fault, FaultKind},
-            known_state::View,
-            queries::{self, Ask, What},
-            reply,
+            known_state::KnownState,
+            queries::{self, Query, QueryKind},
         },
     },
     util::sync::{Condvar, Instant, Mutex, MutexGuard, lock},
     wire::id::Sequence,
 };
 
-/// The longest single `XREAD`.
+/// Longest time of a single `XREAD`.
 const SLICE: Duration = Duration::from_secs(2);
-/// The longest one when the user may not unblock clients.
-const SLICE_DEAF: Duration = Duration::from_millis(200);
-/// How soon a wait is asked for again that had not yet begun in Redis.
-const RING_INTERVAL: Duration = Duration::from_millis(1);
+/// The same where the Redis user may not call `CLIENT UNBLOCK`.
+const SLICE_WITHOUT_UNBLOCK: Duration = Duration::from_millis(200);
+/// Interval of `CLIENT UNBLOCK` calls while the wait has not begun in Redis.
+const UNBLOCK_RETRY_INTERVAL: Duration = Duration::from_millis(1);
 
-/// One thread's way to wait.
+/// A connection that one thread uses to wait.
 #[derive(Debug)]
-pub(crate) struct Waiter {
-    link: Mutex<(Link, Client)>,
-    pub(crate) bell: Arc<Bell>,
+pub(crate) struct BlockingReader {
+    connection: Mutex<(Connection, ClientId)>,
+    pub(crate) interrupt: Arc<ReadInterrupt>,
 }
 
-/// What the connection is called in Redis.
+/// The id of the connection in Redis (`CLIENT ID`).
 #[derive(Clone, Copy, Debug, Default)]
-struct Client {
+struct ClientId {
     generation: u64,
     id: Option<u64>,
 }
 
-/// Ends a wait from outside.
+/// Ends a wait from another thread.
 #[derive(Debug, Default)]
-pub(crate) struct Bell {
-    state: Mutex<BellState>,
+pub(crate) struct ReadInterrupt {
+    state: Mutex<InterruptState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct BellState {
-    rung: bool,
+struct InterruptState {
+    is_raised: bool,
     /// The connection that is blocked in Redis now, or is about to be.
     blocked: Option<u64>,
 }
 
-impl Bell {
-    /// Notes that the wait must end; whether Redis must be told.
-    pub(crate) fn press(&self) -> bool {
+impl ReadInterrupt {
+    /// Requests the end of the wait. Returns whether a `CLIENT UNBLOCK` is needed.
+    pub(crate) fn raise(&self) -> bool {
         let mut state = lock(&self.state);
-        state.rung = true;
+        state.is_raised = true;
         self.changed.notify_all();
         state.blocked.is_some()
     }
 
-    /// Unblocks the connection; runs on a thread of the desk.
-    pub(crate) fn ring(&self, link: &mut Link) {
-        let timeout = link.settings().response_timeout;
+    /// Unblocks the connection. Runs on a thread of the read pool.
+    pub(crate) fn unblock_client(&self, connection: &mut Connection) {
+        let timeout = connection.settings().response_timeout;
         let deadline = Instant::now() + timeout;
         let mut state = lock(&self.state);
         while let Some(client) = state.blocked
-            && state.rung
+            && state.is_raised
             && Instant::now() < deadline
         {
             drop(state);
             let mut command = redis::cmd("CLIENT");
             command.arg("UNBLOCK").arg(client);
-            match link.command(&command, timeout) {
+            match connection.command(&command, timeout) {
                 Ok(Value::Int(1)) | Err(_) => return,
                 Ok(_not_blocked_yet) => {}
             }
-            state = self.nap(lock(&self.state), RING_INTERVAL);
+            state = self.wait_for_change(lock(&self.state), UNBLOCK_RETRY_INTERVAL);
         }
     }
 
-    fn nap<'a>(
+    fn wait_for_change<'a>(
         &self,
-        state: MutexGuard<'a, BellState>,
+        state: MutexGuard<'a, InterruptState>,
         time: Duration,
-    ) -> MutexGuard<'a, BellState> {
+    ) -> MutexGuard<'a, InterruptState> {
         match self.changed.wait_timeout(state, time) {
             Ok((state, _)) => state,
             Err(poisoned) => poisoned.into_inner().0,
         }
     }
 
-    /// Whether it was rung since the last time; a wait that ends for it takes it.
+    /// Returns whether it was raised, and lowers it.
     fn take(&self) -> bool {
-        std::mem::take(&mut lock(&self.state).rung)
+        std::mem::take(&mut lock(&self.state).is_raised)
     }
 
-    /// Waits here, not in Redis; whether it was rung.
+    /// Waits in this process, not in Redis. Returns whether it was raised.
     fn wait(&self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
         let mut state = lock(&self.state);
-        while !state.rung {
+        while !state.is_raised {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
             }
-            state = self.nap(state, left);
+            state = self.wait_for_change(state, left);
         }
-        state.rung = false;
+        state.is_raised = false;
         true
     }
 
-    /// Says that this connection will be blocked, unless it was rung.
+    /// Records that this connection is about to block. Returns `false` if the interrupt was raised.
     fn block(&self, client: Option<u64>) -> bool {
         let mut state = lock(&self.state);
-        if state.rung {
-            state.rung = false;
+        if state.is_raised {
+            state.is_raised = false;
             return false;
         }
         state.blocked = client;
@@ -136,67 +139,67 @@ impl Bell {
     }
 }
 
-/// What one wait waits for.
-pub(crate) struct Place<'a> {
+/// A stream, or all global events (`None`), and the sequence after which to wait.
+pub(crate) struct StreamCursor<'a> {
     pub(crate) key: Option<&'a StreamKey>,
     pub(crate) after: Sequence,
 }
 
-impl Waiter {
+impl BlockingReader {
     pub(crate) fn new(settings: Arc<Settings>) -> Self {
         Self {
-            link: Mutex::new((Link::new(settings), Client::default())),
-            bell: Arc::default(),
+            connection: Mutex::new((Connection::new(settings), ClientId::default())),
+            interrupt: Arc::default(),
         }
     }
 
     /// Waits for an event after a place of the whole log.
     pub(crate) fn after(
         &self,
-        view: &View,
+        known: &KnownState,
         after: Sequence,
         limit: PageLimit,
         patience: Duration,
-    ) -> Result<Vec<StoredEvent>, Fault> {
+    ) -> Result<Vec<StoredEvent>, StoreError> {
         let deadline = Instant::now() + patience;
-        let mut held = lock(&self.link);
-        let (link, client) = &mut *held;
-        if !self.recover(link, deadline) {
+        let mut held = lock(&self.connection);
+        let (connection, client) = &mut *held;
+        if !self.recover(connection, deadline) {
             return Ok(Vec::new());
         }
-        let ask = Ask::new(What::All, after, limit);
-        let log = link.settings().key("log");
+        let query = Query::new(QueryKind::All, after, limit);
+        let log = connection.settings().key("log");
         loop {
-            if self.bell.take() {
+            if self.interrupt.take() {
                 return Ok(Vec::new());
             }
-            let page = queries::read(link, view, &ask)?.events;
+            let page = queries::read(connection, known, &query)?.events;
             let left = deadline.saturating_duration_since(Instant::now());
             if !page.is_empty() || left.is_zero() {
                 return Ok(page);
             }
             let streams = [(log.clone(), after)];
-            if self.block(link, client, &streams, left)?.is_none() {
+            if self.block(connection, client, &streams, left)?.is_none() {
                 return Ok(Vec::new());
             }
         }
     }
 
-    /// Waits for an event after one of these places; returns the newest sequence where there is one.
+    /// Waits for an event after one of these cursors. Returns the newest sequence of each stream that has one.
     pub(crate) fn streams(
         &self,
-        view: &View,
-        places: &[Place<'_>],
+        known: &KnownState,
+        cursors: &[StreamCursor<'_>],
         patience: Duration,
-    ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Fault> {
+    ) -> Result<Vec<(Option<StreamKey>, Sequence)>, StoreError> {
         let deadline = Instant::now() + patience;
-        let mut held = lock(&self.link);
-        let (link, client) = &mut *held;
-        if !self.recover(link, deadline) {
+        let mut held = lock(&self.connection);
+        let (connection, client) = &mut *held;
+        if !self.recover(connection, deadline) {
             return Ok(Vec::new());
         }
-        let settings = link.settings();
-        let streams: Vec<(Vec<u8>, Sequence)> = places
+        let settings = connection.settings();
+        let streams: Vec<(Vec<u8>, Sequence)> = cursors
             .iter()
             .map(|place| match place.key {
                 Some(key) => (settings.stream(key.as_bytes()), place.after),
@@ -204,21 +207,21 @@ impl Waiter {
             })
             .collect();
         loop {
-            if self.bell.take() {
+            if self.interrupt.take() {
                 return Ok(Vec::new());
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let Some(woken) = self.block(link, client, &streams, left)? else {
+            let Some(woken) = self.block(connection, client, &streams, left)? else {
                 return Ok(Vec::new());
             };
             if !woken.is_empty() {
-                // A blocked client is told of one stream alone, the first of those that a script wrote to.
-                let woken = look(link, &streams)?;
-                let of = places.iter().zip(&streams);
+                // A blocked client is woken for one stream only: the first that a script wrote to.
+                let woken = streams_with_entries(connection, &streams)?;
+                let of = cursors.iter().zip(&streams);
                 let keys = of.filter(|(_, (stream, _))| woken.contains(stream));
                 let keys = keys.map(|(place, _)| place.key.copied());
-                let ask = Ask::new(What::Newest, Sequence::START, PageLimit::default());
-                let news = queries::read(link, view, &ask.with_keys(keys))?.places;
+                let query = Query::new(QueryKind::Newest, Sequence::START, PageLimit::default());
+                let news = queries::read(connection, known, &query.with_keys(keys))?.cursors;
                 if !news.is_empty() {
                     return Ok(news);
                 }
@@ -229,71 +232,82 @@ impl Waiter {
         }
     }
 
-    /// Waits until a connection may be tried; `false` when the wait is over before.
-    fn recover(&self, link: &Link, deadline: Instant) -> bool {
-        let delay = link.delay();
+    /// Waits for the back-off of the connection. Returns `false` when the deadline passes first.
+    fn recover(&self, connection: &Connection, deadline: Instant) -> bool {
+        let delay = connection.delay();
         if delay.is_zero() {
             return true;
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        !self.bell.wait(delay.min(left)) && delay <= left
+        !self.interrupt.wait(delay.min(left)) && delay <= left
     }
 
-    /// Blocks in Redis, at most for a slice; returns the streams that have something, `None` when it was interrupted.
+    /// Blocks in Redis for at most one slice. Returns the streams with entries, or `None` when it was interrupted.
     fn block(
         &self,
-        link: &mut Link,
-        client: &mut Client,
+        connection: &mut Connection,
+        client: &mut ClientId,
         streams: &[(Vec<u8>, Sequence)],
         left: Duration,
-    ) -> Result<Option<Vec<Vec<u8>>>, Fault> {
-        let response = link.settings().response_timeout;
-        let id = identify(link, client)?;
-        let slice = if id.is_some() { SLICE } else { SLICE_DEAF }.min(left);
+    ) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
+        let response = connection.settings().response_timeout;
+        let id = identify(connection, client)?;
+        let slice = if id.is_some() {
+            SLICE
+        } else {
+            SLICE_WITHOUT_UNBLOCK
+        }
+        .min(left);
         let command = xread(streams, Some(slice));
-        if !self.bell.block(id) {
+        if !self.interrupt.block(id) {
             return Ok(None);
         }
-        let answer = link.command(&command, slice + response);
-        self.bell.unblock();
+        let answer = connection.command(&command, slice + response);
+        self.interrupt.unblock();
         streams_of(answer?).map(Some)
     }
 }
 
-/// The streams that have something now.
-fn look(link: &mut Link, streams: &[(Vec<u8>, Sequence)]) -> Result<Vec<Vec<u8>>, Fault> {
-    let timeout = link.settings().response_timeout;
-    streams_of(link.command(&xread(streams, None), timeout)?)
+/// Returns the streams that have entries now.
+fn streams_with_entries(
+    connection: &mut Connection,
+    streams: &[(Vec<u8>, Sequence)],
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    let timeout = connection.settings().response_timeout;
+    streams_of(connection.command(&xread(streams, None), timeout)?)
 }
 
-fn streams_of(answer: Value) -> Result<Vec<Vec<u8>>, Fault> {
+fn streams_of(answer: Value) -> Result<Vec<Vec<u8>>, StoreError> {
     let streams = reply::array(answer)?.into_iter();
     streams
         .map(|stream| reply::bytes(reply::array(stream)?.into_iter().next()))
         .collect()
 }
 
-/// What this connection is called, so that another can unblock it; nothing where the user may not ask.
-fn identify(link: &mut Link, client: &mut Client) -> Result<Option<u64>, Fault> {
-    if client.generation == link.generation() && client.generation > 0 && link.is_connected() {
+/// Returns the id of this connection, by which another one can unblock it. `None` where the user may not call `CLIENT ID`.
+fn identify(connection: &mut Connection, client: &mut ClientId) -> Result<Option<u64>, StoreError> {
+    if client.generation == connection.generation()
+        && client.generation > 0
+        && connection.is_connected()
+    {
         return Ok(client.id);
     }
     let mut command = redis::cmd("CLIENT");
     command.arg("ID");
-    let timeout = link.settings().response_timeout;
-    let id = match link.command(&command, timeout) {
+    let timeout = connection.settings().response_timeout;
+    let id = match connection.command(&command, timeout) {
         Ok(value) => Some(reply::number(Some(value))?),
-        Err(fault) if fault.kind == FaultKind::Permission => None,
-        Err(fault) => return Err(fault),
+        Err(error) if error.kind == StoreErrorKind::Permission => None,
+        Err(error) => return Err(error),
     };
-    *client = Client {
-        generation: link.generation(),
+    *client = ClientId {
+        generation: connection.generation(),
         id,
     };
     Ok(id)
 }
 
-/// Asks for one entry of each, which is enough to know that there is one. A block of no time would be one without end.
+/// Builds an `XREAD` of one entry a stream. `BLOCK 0` would wait for ever, so a slice is at least 1 ms.
 fn xread(streams: &[(Vec<u8>, Sequence)], slice: Option<Duration>) -> Cmd {
     let mut command = redis::cmd("XREAD");
     command.arg("COUNT").arg(1);

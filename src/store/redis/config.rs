@@ -1,5 +1,6 @@
-//! What a log in Redis is set up with: where the server is, how keys are named, limits and times. The only place that
-//! holds the password, which nothing prints.
+//! The settings of a log in Redis: the server's address, names of keys, limits and time-outs.
+//!
+//! This is the only place that holds the password, and nothing prints it.
 
 use std::{fmt, time::Duration};
 

@@ -1,45 +1,56 @@
-//! The heartbeat: one thread of the store that tells Redis that this process lives and what it knows, and at its end that
-//! it is gone.
+//! The heartbeat: the thread `livespan-beat`, which tells Redis that this process lives and what it knows of the log, and
+//! says good-bye when the store is dropped.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::store::redis::{
     append::begin,
+    client::{
+        connection::Connection,
+        error::StoreError,
+        reply::Reply,
+        scripts::{HEARTBEAT, LEAVE},
+    },
     config::Settings,
-    connection::Link,
-    error::Fault,
-    heartbeat_timer::Pulse,
-    known_state::View,
-    reply::Reply,
-    scripts::{BEAT, LEAVE},
+    heartbeat_timer::HeartbeatTimer,
+    known_state::KnownState,
 };
 
-/// How soon a heartbeat that failed is tried again.
+/// Shortest interval before a failed heartbeat is sent again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// Runs on the thread until it is stopped.
-pub(crate) fn run(pulse: &Pulse, writer: &str, settings: &Arc<Settings>, view: &View) {
-    let mut link = Link::new(Arc::clone(settings));
+/// The loop of the thread, until the timer is stopped.
+pub(crate) fn run(
+    heartbeat_timer: &HeartbeatTimer,
+    writer: &str,
+    settings: &Arc<Settings>,
+    known: &KnownState,
+) {
+    let mut connection = Connection::new(Arc::clone(settings));
     let mut interval = settings.heartbeat;
-    while pulse.wait(interval) {
-        interval = match beat(&mut link, writer, view) {
+    while heartbeat_timer.wait(interval) {
+        interval = match send_heartbeat(&mut connection, writer, known) {
             Ok(()) => settings.heartbeat,
-            // The link has its own back-off; a life that forms is asked for again soon.
-            Err(_fault) => settings.heartbeat.min(RETRY.max(link.delay())),
+            // The connection has its own back-off. While a new epoch forms, the next heartbeat follows soon.
+            Err(_error) => settings.heartbeat.min(RETRY.max(connection.delay())),
         };
     }
-    let mut command = link.script(&LEAVE, 1, writer.len());
+    let mut command = connection.script(&LEAVE, 1, writer.len());
     command.arg(writer);
-    // Without an answer the others find out when the heartbeats stay away.
-    drop(link.call(&LEAVE, &command));
-    pulse.end();
+    // If this fails, other processes notice that the heartbeats stay away.
+    drop(connection.call(&LEAVE, &command));
+    heartbeat_timer.end();
 }
 
-fn beat(link: &mut Link, writer: &str, view: &View) -> Result<(), Fault> {
-    let command = begin(link, &BEAT, writer, view, (0, 0));
-    let mut reply = Reply::read(link.call(&BEAT, &command)?)?;
+fn send_heartbeat(
+    connection: &mut Connection,
+    writer: &str,
+    known: &KnownState,
+) -> Result<(), StoreError> {
+    let command = begin(connection, &HEARTBEAT, writer, known, (0, 0));
+    let mut reply = Reply::read(connection.call(&HEARTBEAT, &command)?)?;
     if reply.number()? > 0 {
-        view.want_retake();
+        known.request_reclaim();
     }
-    view.settled(&reply.news)
+    known.apply_write_reply(&reply.state)
 }

@@ -1,12 +1,12 @@
-//! When the heart beats: what the heartbeat's thread waits on, and what others tell it.
+//! When the next heartbeat is due: what the heartbeat's thread waits on, and how other threads wake or stop it.
 
 use std::time::Duration;
 
 use crate::util::sync::{Condvar, Instant, Mutex, lock};
 
-/// What the thread is told.
+/// Tells the thread when to send the next heartbeat, and when to stop.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse {
+pub(crate) struct HeartbeatTimer {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -19,18 +19,18 @@ struct State {
     ended: bool,
 }
 
-impl Pulse {
-    /// Lets the heart beat at once: what this process knows must be heard.
-    pub(crate) fn hasten(&self) {
+impl HeartbeatTimer {
+    /// Has the next heartbeat sent at once: Redis must learn what this process knows.
+    pub(crate) fn beat_now(&self) {
         lock(&self.state).now = true;
         self.changed.notify_all();
     }
 
-    /// Ends the thread, which says good-bye first, and waits for that at most so long.
-    pub(crate) fn stop(&self, patience: Duration) {
+    /// Stops the thread, which first tells Redis that this process leaves. Waits for that at most for `timeout`.
+    pub(crate) fn stop(&self, timeout: Duration) {
         lock(&self.state).stopping = true;
         self.changed.notify_all();
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         let mut state = lock(&self.state);
         while !state.ended {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -44,7 +44,7 @@ impl Pulse {
         }
     }
 
-    /// Waits for the next beat; whether there is one.
+    /// Waits for the next heartbeat. Returns `false` when the thread must stop.
     pub(crate) fn wait(&self, interval: Duration) -> bool {
         let deadline = Instant::now() + interval;
         let mut state = lock(&self.state);
@@ -64,7 +64,7 @@ impl Pulse {
         }
     }
 
-    /// Says that the thread has ended.
+    /// Reports that the thread has ended.
     pub(crate) fn end(&self) {
         lock(&self.state).ended = true;
         self.changed.notify_all();

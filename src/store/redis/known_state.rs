@@ -1,5 +1,6 @@
-//! What this process knows of the log: its lives, its head, its oldest event. Every answer refreshes it; reading it never
-//! blocks. What is known here is what no later life of the log may contradict.
+//! What this process knows of the log: its epochs, its head, its oldest event.
+//!
+//! Every reply updates it, and reading it never waits for the network. No later epoch of the log may contradict it.
 
 use std::sync::Arc;
 
@@ -7,9 +8,11 @@ use crate::{
     store::{
         Life,
         redis::{
-            error::Fault,
-            heartbeat_timer::Pulse,
-            reply::{self, News},
+            client::{
+                error::StoreError,
+                reply::{self, ServerState},
+            },
+            heartbeat_timer::HeartbeatTimer,
         },
     },
     util::sync::{
@@ -21,133 +24,133 @@ use crate::{
 };
 
 #[derive(Debug)]
-pub(crate) struct View {
-    known: Mutex<Known>,
+pub(crate) struct KnownState {
+    snapshot: Mutex<LogSnapshot>,
     oldest: AtomicU64,
-    /// Whether the log in Redis contradicts what is known: the next heartbeat settles it.
+    /// Whether the log in Redis contradicts what is known. The next heartbeat resolves it.
     contradicted: AtomicBool,
-    pulse: Arc<Pulse>,
-    /// Whether Redis had given this writer up, or has lost what it wrote.
-    retake: AtomicBool,
+    heartbeat_timer: Arc<HeartbeatTimer>,
+    /// Whether Redis took this writer for dead, or lost what it wrote: then it must reclaim its open events.
+    reclaim: AtomicBool,
 }
 
-/// The lives, and the newest sequence that was seen with the epoch that it was seen in.
+/// The epochs, and the newest sequence seen so far with its epoch.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
+pub(crate) struct LogSnapshot {
     pub(crate) lives: Arc<[Life]>,
-    pub(crate) lives_text: String,
+    pub(crate) epochs_text: String,
     pub(crate) epoch: String,
     pub(crate) head: u64,
 }
 
-impl View {
-    pub(crate) fn new(pulse: Arc<Pulse>) -> Self {
-        // Until the log is open nothing has a number, so this life names nothing.
+impl KnownState {
+    pub(crate) fn new(heartbeat_timer: Arc<HeartbeatTimer>) -> Self {
+        // No event has a number before the log is open, so this epoch names nothing.
         let life = Life {
             epoch: Epoch::random(),
             first: Sequence::new(1),
         };
         Self {
-            known: Mutex::new(Known {
+            snapshot: Mutex::new(LogSnapshot {
                 lives: Arc::new([life]),
-                lives_text: String::new(),
+                epochs_text: String::new(),
                 epoch: String::new(),
                 head: 0,
             }),
             oldest: AtomicU64::new(1),
             contradicted: AtomicBool::new(false),
-            pulse,
-            retake: AtomicBool::new(false),
+            heartbeat_timer,
+            reclaim: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn known(&self) -> Known {
-        lock(&self.known).clone()
+    pub(crate) fn snapshot(&self) -> LogSnapshot {
+        lock(&self.snapshot).clone()
     }
 
     pub(crate) fn lives(&self) -> Arc<[Life]> {
-        Arc::clone(&lock(&self.known).lives)
+        Arc::clone(&lock(&self.snapshot).lives)
     }
 
     pub(crate) fn oldest(&self) -> Sequence {
         Sequence::new(self.oldest.load(Ordering::Acquire))
     }
 
-    pub(crate) fn want_retake(&self) {
-        self.retake.store(true, Ordering::Release);
+    pub(crate) fn request_reclaim(&self) {
+        self.reclaim.store(true, Ordering::Release);
     }
 
-    pub(crate) fn take_retake(&self) -> bool {
-        self.retake.swap(false, Ordering::AcqRel)
+    pub(crate) fn take_reclaim_request(&self) -> bool {
+        self.reclaim.swap(false, Ordering::AcqRel)
     }
 
-    /// Takes what a script that writes said: it has settled what this process knew.
-    pub(crate) fn settled(&self, news: &News) -> Result<(), Fault> {
-        let mut known = lock(&self.known);
-        if let Some(text) = &news.lives {
-            let first_time = known.epoch.is_empty();
-            known.learn(text)?;
+    /// Updates from the reply of a script that writes. Such a script resolves any contradiction.
+    pub(crate) fn apply_write_reply(&self, state: &ServerState) -> Result<(), StoreError> {
+        let mut snapshot = lock(&self.snapshot);
+        if let Some(text) = &state.lives {
+            let first_time = snapshot.epoch.is_empty();
+            snapshot.set_epochs(text)?;
             if !first_time {
-                // Openings of this writer may be lost with the life before.
-                self.want_retake();
+                // Open events of this writer may be lost with the previous epoch.
+                self.request_reclaim();
             }
         }
-        // A slower answer of another thread may be older than what is known.
-        known.head = known.head.max(news.head);
-        self.oldest.fetch_max(news.oldest, Ordering::AcqRel);
+        // Another thread may already have applied a newer reply.
+        snapshot.head = snapshot.head.max(state.head);
+        self.oldest.fetch_max(state.oldest, Ordering::AcqRel);
         self.contradicted.store(false, Ordering::Release);
         Ok(())
     }
 
-    /// Takes what a read said.
-    pub(crate) fn read(&self, news: &News) -> Result<(), Fault> {
-        let mut known = lock(&self.known);
-        let lives = match &news.lives {
-            Some(text) => reply::lives(text)?.into(),
-            None => Arc::clone(&known.lives),
+    /// Updates from the reply of a read.
+    pub(crate) fn apply_read_reply(&self, state: &ServerState) -> Result<(), StoreError> {
+        let mut snapshot = lock(&self.snapshot);
+        let lives = match &state.lives {
+            Some(text) => reply::parse_epochs(text)?.into(),
+            None => Arc::clone(&snapshot.lives),
         };
-        if known.is_contradicted_by(&lives, news) {
+        if snapshot.is_contradicted_by(&lives, state) {
             if !self.contradicted.swap(true, Ordering::AcqRel) {
-                self.pulse.hasten();
+                self.heartbeat_timer.beat_now();
             }
-            // What is read now belongs to these lives all the same.
-            known.lives = lives;
+            // The events of this reply belong to these epochs all the same.
+            snapshot.lives = lives;
         } else {
-            if let Some(text) = &news.lives {
-                known.learn(text)?;
-                self.want_retake();
+            if let Some(text) = &state.lives {
+                snapshot.set_epochs(text)?;
+                self.request_reclaim();
             }
-            known.head = known.head.max(news.head);
+            snapshot.head = snapshot.head.max(state.head);
         }
-        self.oldest.fetch_max(news.oldest, Ordering::AcqRel);
+        self.oldest.fetch_max(state.oldest, Ordering::AcqRel);
         Ok(())
     }
 }
 
-impl Known {
-    fn learn(&mut self, text: &str) -> Result<(), Fault> {
-        let lives = reply::lives(text)?;
-        let last = lives.last().ok_or_else(Fault::unexpected)?;
+impl LogSnapshot {
+    fn set_epochs(&mut self, text: &str) -> Result<(), StoreError> {
+        let lives = reply::parse_epochs(text)?;
+        let last = lives.last().ok_or_else(StoreError::unexpected)?;
         let newest = self.lives.last().map_or(0, |life| life.first.get());
         if !self.epoch.is_empty() && last.first.get() < newest {
-            // An answer that was overtaken by a newer one.
+            // A newer reply was applied first.
             return Ok(());
         }
         last.epoch.as_str().clone_into(&mut self.epoch);
-        text.clone_into(&mut self.lives_text);
+        text.clone_into(&mut self.epochs_text);
         self.lives = lives.into();
         Ok(())
     }
 
-    fn is_contradicted_by(&self, lives: &[Life], news: &News) -> bool {
+    fn is_contradicted_by(&self, lives: &[Life], state: &ServerState) -> bool {
         let place = lives
             .iter()
             .position(|life| life.epoch.as_str() == self.epoch);
         match place.map(|place| lives.get(place + 1)) {
             None => self.head > 0,
             Some(Some(next)) => next.first.get() <= self.head,
-            // An answer that was overtaken by a newer one looks the same: to ask once more costs little.
-            Some(None) => news.head < self.head,
+            // A reply that a newer one overtook looks the same. One more heartbeat costs little.
+            Some(None) => state.head < self.head,
         }
     }
 }

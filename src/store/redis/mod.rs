@@ -1,39 +1,35 @@
 //! A log in Redis that many processes write and serve.
 //!
-//! All keys are `{prefix}:…`, and every change is one call of one script, so whatever is true of the keys is true
-//! between any two calls: [`script`] has the list, `lua/common.lua` the names. [`store`] joins the parts. Three kinds of
-//! threads use the server, each with connections of its own: the log's ([`append`], [`tend`]), those that wait for others'
-//! events ([`wait`]), and the store's, which read ([`desk`], [`page`]) and beat ([`beat`], [`pulse`]). What they learn of
-//! the log is in [`view`]. [`link`] is a connection, [`reply`] reads answers, [`fault`] says what went wrong.
+//! All keys are `{prefix}:…`, and every change is one call of one script, so an invariant of the keys holds between any two
+//! calls. [`client::scripts`] lists the scripts, `lua/common.lua` the keys. [`store`] joins the parts. Three kinds of
+//! threads use the server, each with connections of its own: the log's thread ([`append`], [`takeover`]), those that wait
+//! for other processes' events ([`blocking_read`]), and the store's, which run queries ([`read_pool`], [`queries`]) and send
+//! heartbeats ([`heartbeat`]). What they learn of the log is in [`known_state`].
 //!
-//! How the promises are kept:
+//! How the store keeps its promises:
 //!
-//! - *Numbers.* The head is a field of the log's own hash; a batch takes the numbers after it in the script that writes it.
-//! - *Once.* The script remembers the number of each writer's last batch, and answers a repetition with what it answered
-//!   before.
-//! - *Lives.* Each call that writes says the newest sequence that its process knows, and in which epoch. When the log in
-//!   Redis cannot have given that, it has lost events: it takes no append for a heartbeat and a quarter, in which every
-//!   living process says what it knows, and goes on above all of that under a new epoch.
-//! - *Trimming* is exact: each event carries the bytes before it and its time, so the first one to keep is found by
-//!   halving. Only then are streams' own keys and kept openings touched.
-//! - *Others' trimming.* A register says where each stream's own key begins. A key that does not begin there is
-//!   incomplete; the log itself is then read and sifted, until retention has passed the damage.
-//! - *Pins.* A pin is in the set of its writer. Being handed out moves it to the claims of the one who asked, in the
-//!   same script, so no two are handed it; claims of one that dies are handed out again.
+//! - *Numbers.* The head is a field of the log's hash. A batch takes the numbers after it, in the script that writes it.
+//! - *Exactly once.* The script remembers the number of each writer's last batch, and answers a repetition as before.
+//! - *Epochs.* Each call that writes sends the newest sequence that its process knows, and its epoch. If the log in Redis
+//!   cannot have issued that sequence, it has lost events. It then accepts no append for 1.25 heartbeats, in which every
+//!   living process reports what it knows, and continues above all of that under a new epoch.
+//! - *Retention* is exact: each event carries the bytes before it and its time, so a binary search finds the first event to
+//!   keep. Only then are the streams' own keys and the kept opening events touched.
+//! - *Foreign trimming.* A register holds the first entry of each stream's own key. A key that begins elsewhere is
+//!   incomplete; the log itself is then read and filtered, until retention has passed the damage.
+//! - *Pins.* A pin is in the set of its writer. A takeover moves it to the claims of the process that takes it over, in the
+//!   same script, so no two processes get it; claims of a process that dies are handed out again.
 
 pub(crate) mod append;
 pub(crate) mod blocking_read;
+pub(crate) mod client;
 pub(crate) mod config;
-pub(crate) mod connection;
-pub(crate) mod error;
 pub(crate) mod heartbeat;
 pub(crate) mod heartbeat_timer;
 pub(crate) mod known_state;
 pub(crate) mod open_events;
 pub(crate) mod queries;
 pub(crate) mod read_pool;
-pub(crate) mod reply;
-pub(crate) mod scripts;
 pub(crate) mod store;
 pub(crate) mod takeover;
 

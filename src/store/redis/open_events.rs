@@ -1,6 +1,7 @@
-//! The opening events that this process has written and not closed, kept in its memory, so that it can write them again
-//! when others closed them while it stood still, or when Redis lost them. Bounded as the log's own are. Runs on the
-//! log's thread.
+//! The opening events that this process has written and not closed.
+//!
+//! They are kept in memory, so that they can be written again after another process closed them while this one stood
+//! still, or after Redis lost them. Bounded as the log's own are. Runs on the log's thread.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,19 +13,19 @@ use crate::{
         event::Pin,
         retention::Retention,
     },
-    store::redis::reply::pin_name,
+    store::redis::client::reply::pin_name,
     wire::id::Sequence,
 };
 
 #[derive(Debug, Default)]
-pub(crate) struct OwnPins {
+pub(crate) struct OwnOpenEvents {
     open: HashMap<Vec<u8>, StoredEvent>,
     bytes: usize,
     /// Those that were handed to the log and that it has not written again.
     handed: HashSet<Vec<u8>>,
 }
 
-impl OwnPins {
+impl OwnOpenEvents {
     /// Notes what a batch opened and closed.
     pub(crate) fn apply(&mut self, writer: &str, first: u64, batch: &Batch) {
         for (record, sequence) in batch.iter().zip(first..) {

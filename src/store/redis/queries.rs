@@ -1,4 +1,4 @@
-//! Reads pages over a connection. Each is one call of one script: one moment of the log.
+//! Reads pages of the log. Each page is one script call, so it shows one moment of the log.
 
 use redis::Value;
 
@@ -7,30 +7,32 @@ use crate::{
     store::{
         PageLimit, StoredStream,
         redis::{
-            connection::Link,
-            error::Fault,
-            known_state::View,
-            reply::{self, Reply},
-            scripts::READ,
+            client::{
+                connection::Connection,
+                error::StoreError,
+                reply::{self, Reply},
+                scripts::READ,
+            },
+            known_state::KnownState,
         },
     },
     wire::id::Sequence,
 };
 
-/// What Redis puts into one answer at most, whatever is asked for.
+/// Upper bounds of one reply, whatever the caller asks for.
 const PAGE_EVENTS_MAX: usize = 1_000_000;
 const PAGE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// What is asked of the log.
+/// What a query reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum What {
-    /// Events of every stream after a place.
+pub(crate) enum QueryKind {
+    /// Events of all streams after a sequence.
     All,
-    /// Events of some streams after a place.
+    /// Events of some streams after a sequence.
     Streams,
-    /// Opening events of every stream.
+    /// Open global events.
     Standing,
-    /// Streams that begin before a place.
+    /// Streams that begin before a sequence.
     Before,
     /// The newest sequence of some streams.
     Newest,
@@ -38,7 +40,7 @@ pub(crate) enum What {
     Head,
 }
 
-impl What {
+impl QueryKind {
     fn word(self) -> &'static str {
         match self {
             Self::All => "all",
@@ -51,29 +53,29 @@ impl What {
     }
 }
 
-/// A question, equal to another when one answer serves both.
+/// A query. Two queries are equal when one result serves both.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Ask {
-    pub(crate) what: What,
+pub(crate) struct Query {
+    pub(crate) kind: QueryKind,
     pub(crate) place: Sequence,
     pub(crate) events: usize,
     pub(crate) bytes: usize,
-    /// `None` stands for every stream.
+    /// `None` stands for global events.
     pub(crate) keys: Vec<Option<StreamKey>>,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Answer {
+pub(crate) struct QueryResult {
     pub(crate) head: Sequence,
     pub(crate) events: Vec<StoredEvent>,
     pub(crate) streams: Vec<StoredStream>,
-    pub(crate) places: Vec<(Option<StreamKey>, Sequence)>,
+    pub(crate) cursors: Vec<(Option<StreamKey>, Sequence)>,
 }
 
-impl Ask {
-    pub(crate) fn new(what: What, place: Sequence, limit: PageLimit) -> Self {
+impl Query {
+    pub(crate) fn new(kind: QueryKind, place: Sequence, limit: PageLimit) -> Self {
         Self {
-            what,
+            kind,
             place,
             events: limit.events.clamp(1, PAGE_EVENTS_MAX),
             bytes: limit.bytes.min(PAGE_BYTES_MAX),
@@ -87,11 +89,15 @@ impl Ask {
     }
 }
 
-/// Asks, again and again where one call only looked through a part.
-pub(crate) fn read(link: &mut Link, view: &View, ask: &Ask) -> Result<Answer, Fault> {
-    let mut place = ask.place;
+/// Runs a query, with further calls where one call read only a part.
+pub(crate) fn read(
+    connection: &mut Connection,
+    known: &KnownState,
+    query: &Query,
+) -> Result<QueryResult, StoreError> {
+    let mut place = query.place;
     loop {
-        let (answer, next) = read_once(link, view, ask, place)?;
+        let (answer, next) = read_once(connection, known, query, place)?;
         match next {
             Some(next) if answer.events.is_empty() => place = next,
             _ => return Ok(answer),
@@ -100,42 +106,42 @@ pub(crate) fn read(link: &mut Link, view: &View, ask: &Ask) -> Result<Answer, Fa
 }
 
 fn read_once(
-    link: &mut Link,
-    view: &View,
-    ask: &Ask,
+    connection: &mut Connection,
+    known: &KnownState,
+    query: &Query,
     place: Sequence,
-) -> Result<(Answer, Option<Sequence>), Fault> {
-    let mut command = link.script(&READ, 5 + ask.keys.len(), 64 * ask.keys.len());
+) -> Result<(QueryResult, Option<Sequence>), StoreError> {
+    let mut command = connection.script(&READ, 5 + query.keys.len(), 64 * query.keys.len());
     command
-        .arg(view.known().epoch)
-        .arg(ask.what.word())
+        .arg(known.snapshot().epoch)
+        .arg(query.kind.word())
         .arg(place.get())
-        .arg(ask.events)
-        .arg(ask.bytes);
-    for key in &ask.keys {
+        .arg(query.events)
+        .arg(query.bytes);
+    for key in &query.keys {
         command.arg(key.as_ref().map_or(&[][..], StreamKey::as_bytes));
     }
-    let mut reply = Reply::read(link.call(&READ, &command)?)?;
-    view.read(&reply.news)?;
+    let mut reply = Reply::read(connection.call(&READ, &command)?)?;
+    known.apply_read_reply(&reply.state)?;
     let next = match reply.number()? {
         0 => None,
         next => Some(Sequence::new(next)),
     };
     let found = reply.list()?.into_iter();
-    let mut answer = Answer {
-        head: Sequence::new(reply.news.head),
-        ..Answer::default()
+    let mut answer = QueryResult {
+        head: Sequence::new(reply.state.head),
+        ..QueryResult::default()
     };
-    match ask.what {
-        What::Before => answer.streams = found.map(reply::stream).collect::<Result<_, _>>()?,
-        What::Newest => answer.places = found.map(reply::place).collect::<Result<_, _>>()?,
-        What::All | What::Streams | What::Standing | What::Head => {
+    match query.kind {
+        QueryKind::Before => answer.streams = found.map(reply::stream).collect::<Result<_, _>>()?,
+        QueryKind::Newest => answer.cursors = found.map(reply::place).collect::<Result<_, _>>()?,
+        QueryKind::All | QueryKind::Streams | QueryKind::Standing | QueryKind::Head => {
             answer.events = found.map(event).collect::<Result<_, _>>()?;
         }
     }
     Ok((answer, next))
 }
 
-fn event(value: Value) -> Result<StoredEvent, Fault> {
+fn event(value: Value) -> Result<StoredEvent, StoreError> {
     reply::event(value).map(|(event, _)| event)
 }

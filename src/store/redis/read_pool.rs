@@ -1,5 +1,7 @@
-//! Where readers ask: questions go to the store's own threads, the answers come back through a channel, so that a reader
-//! never blocks and needs no runtime. The same question of many is asked once.
+//! The queue of the readers' queries, and the threads `livespan-redis` that run them.
+//!
+//! Results come back through a channel, so a reader never blocks and needs no runtime. Equal queries of several readers
+//! are sent once.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,21 +12,23 @@ use tokio::sync::oneshot;
 
 use crate::{
     store::redis::{
-        blocking_read::Bell,
+        blocking_read::ReadInterrupt,
+        client::{
+            connection::Connection,
+            error::{StoreError, StoreErrorKind},
+        },
         config::Settings,
-        connection::Link,
-        error::{Fault, FaultKind},
-        known_state::View,
-        queries::{self, Answer, Ask},
+        known_state::KnownState,
+        queries::{self, Query, QueryResult},
     },
     util::sync::{Condvar, Mutex, lock},
 };
 
-/// What an asker gets.
-pub(crate) type Answered = Result<Arc<Answer>, Fault>;
+/// The result of a query, shared by all who wait for it.
+pub(crate) type SharedResult = Result<Arc<QueryResult>, StoreError>;
 
 #[derive(Debug, Default)]
-pub(crate) struct Desk {
+pub(crate) struct ReadQueue {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -32,51 +36,51 @@ pub(crate) struct Desk {
 #[derive(Debug, Default)]
 struct State {
     queue: VecDeque<Job>,
-    /// Who waits for the answer to a question that is not asked yet.
-    waiting: HashMap<Ask, Vec<oneshot::Sender<Answered>>>,
-    /// Who came while the question was being asked: the answer may be older than what they know of, so it is asked once
-    /// more, for all of them.
-    late: HashMap<Ask, Vec<oneshot::Sender<Answered>>>,
+    /// Waiters for the result of a query that no thread has sent yet.
+    waiting: HashMap<Query, Vec<oneshot::Sender<SharedResult>>>,
+    /// Waiters that joined while the query was running. Its result may be older than what they know of, so the query is
+    /// sent once more for all of them.
+    joined: HashMap<Query, Vec<oneshot::Sender<SharedResult>>>,
     stopped: bool,
 }
 
 #[derive(Debug)]
 enum Job {
-    Read(Ask),
-    Ring(Arc<Bell>),
+    Read(Query),
+    Unblock(Arc<ReadInterrupt>),
 }
 
-impl Desk {
-    pub(crate) fn ask(&self, ask: Ask) -> oneshot::Receiver<Answered> {
+impl ReadQueue {
+    pub(crate) fn query(&self, query: Query) -> oneshot::Receiver<SharedResult> {
         let (sender, receiver) = oneshot::channel();
         let mut state = lock(&self.state);
         if state.stopped {
             drop(sender.send(Err(closed())));
             return receiver;
         }
-        if let Some(askers) = state.late.get_mut(&ask) {
-            askers.push(sender);
-        } else if let Some(askers) = state.waiting.get_mut(&ask) {
-            askers.push(sender);
+        if let Some(waiters) = state.joined.get_mut(&query) {
+            waiters.push(sender);
+        } else if let Some(waiters) = state.waiting.get_mut(&query) {
+            waiters.push(sender);
         } else {
-            state.waiting.insert(ask.clone(), vec![sender]);
-            state.queue.push_back(Job::Read(ask));
+            state.waiting.insert(query.clone(), vec![sender]);
+            state.queue.push_back(Job::Read(query));
             self.changed.notify_one();
         }
         receiver
     }
 
-    /// Has a wait in Redis ended.
-    pub(crate) fn ring(&self, bell: &Arc<Bell>) {
+    /// Ends a wait in Redis.
+    pub(crate) fn unblock(&self, interrupt: &Arc<ReadInterrupt>) {
         let mut state = lock(&self.state);
         if !state.stopped {
-            // Readers may wait for it.
-            state.queue.push_front(Job::Ring(Arc::clone(bell)));
+            // At the front: readers may wait for it.
+            state.queue.push_front(Job::Unblock(Arc::clone(interrupt)));
             self.changed.notify_one();
         }
     }
 
-    /// Ends the threads; who still waits for an answer gets an error.
+    /// Stops the threads. Queries that still wait end with an error.
     pub(crate) fn stop(&self) {
         let mut state = lock(&self.state);
         state.stopped = true;
@@ -84,27 +88,27 @@ impl Desk {
         let left: Vec<_> = state.waiting.drain().collect();
         drop(state);
         self.changed.notify_all();
-        for sender in left.into_iter().flat_map(|(_, askers)| askers) {
+        for sender in left.into_iter().flat_map(|(_, waiters)| waiters) {
             drop(sender.send(Err(closed())));
         }
     }
 
-    /// Runs on each of the threads until they are stopped.
-    pub(crate) fn run(&self, settings: &Arc<Settings>, view: &View) {
-        let mut link = Link::new(Arc::clone(settings));
+    /// The loop of each thread, until the queue is stopped.
+    pub(crate) fn run(&self, settings: &Arc<Settings>, known: &KnownState) {
+        let mut connection = Connection::new(Arc::clone(settings));
         while let Some(job) = self.next() {
             match job {
-                Job::Ring(bell) => bell.ring(&mut link),
-                Job::Read(ask) => {
-                    let askers = self.begin(&ask);
-                    // Those who asked may be gone by now.
-                    if askers.iter().any(|asker| !asker.is_closed()) {
-                        let answer = queries::read(&mut link, view, &ask).map(Arc::new);
-                        for asker in askers {
-                            drop(asker.send(answer.clone()));
+                Job::Unblock(interrupt) => interrupt.unblock_client(&mut connection),
+                Job::Read(query) => {
+                    let waiters = self.begin(&query);
+                    // The waiters may have dropped their receivers meanwhile.
+                    if waiters.iter().any(|waiter| !waiter.is_closed()) {
+                        let answer = queries::read(&mut connection, known, &query).map(Arc::new);
+                        for waiter in waiters {
+                            drop(waiter.send(answer.clone()));
                         }
                     }
-                    self.end(ask);
+                    self.end(query);
                 }
             }
         }
@@ -126,31 +130,31 @@ impl Desk {
         }
     }
 
-    fn begin(&self, ask: &Ask) -> Vec<oneshot::Sender<Answered>> {
+    fn begin(&self, query: &Query) -> Vec<oneshot::Sender<SharedResult>> {
         let mut state = lock(&self.state);
-        state.late.insert(ask.clone(), Vec::new());
-        state.waiting.remove(ask).unwrap_or_default()
+        state.joined.insert(query.clone(), Vec::new());
+        state.waiting.remove(query).unwrap_or_default()
     }
 
-    fn end(&self, ask: Ask) {
+    fn end(&self, query: Query) {
         let mut state = lock(&self.state);
-        let late = state.late.remove(&ask).unwrap_or_default();
-        if late.is_empty() {
+        let joined = state.joined.remove(&query).unwrap_or_default();
+        if joined.is_empty() {
             return;
         }
         if state.stopped {
             drop(state);
-            for asker in late {
-                drop(asker.send(Err(closed())));
+            for waiter in joined {
+                drop(waiter.send(Err(closed())));
             }
         } else {
-            state.waiting.insert(ask.clone(), late);
-            state.queue.push_back(Job::Read(ask));
+            state.waiting.insert(query.clone(), joined);
+            state.queue.push_back(Job::Read(query));
             self.changed.notify_one();
         }
     }
 }
 
-fn closed() -> Fault {
-    Fault::new(FaultKind::Refused, "the store is closed")
+fn closed() -> StoreError {
+    StoreError::new(StoreErrorKind::Refused, "the store is closed")
 }

@@ -1,5 +1,6 @@
-//! The store itself: joins the writing side, the heartbeat, the desk of the readers and the waits. Appends and
-//! [`tend`](EventStore::tend) run on the log's thread, everything else on threads of the store.
+//! The store: joins the write side, the heartbeat, the queue of reads and the blocking waits.
+//!
+//! Appends and the recovery of open events run on the log's thread, everything else on threads of the store.
 
 use std::{
     fmt,
@@ -22,29 +23,29 @@ use crate::{
         Tended,
         redis::{
             append::Writer,
-            blocking_read::{Place, Waiter},
+            blocking_read::{BlockingReader, StreamCursor},
+            client::error::{StoreError, StoreErrorKind},
             config::{self, RedisEventStoreBuilder, Settings},
-            error::{Fault, FaultKind},
             heartbeat,
-            heartbeat_timer::Pulse,
-            known_state::View,
-            queries::{Ask, What},
-            read_pool::{Answered, Desk},
-            takeover::Claims,
+            heartbeat_timer::HeartbeatTimer,
+            known_state::KnownState,
+            queries::{Query, QueryKind},
+            read_pool::{ReadQueue, SharedResult},
+            takeover::Takeovers,
         },
     },
     util::sync::{Mutex, lock, thread},
     wire::id::Sequence,
 };
 
-/// Threads that read for this process's readers.
+/// Number of threads that run queries.
 const READERS: usize = 2;
-/// The oldest version that has what the scripts need.
+/// Oldest version of Redis that runs the scripts.
 const VERSION_MIN: u64 = 7;
 const OPEN: &str = "open the log in Redis";
 const APPEND: &str = "append to the log in Redis";
 const READ: &str = "read the log in Redis";
-const TEND: &str = "look after the log in Redis";
+const TAKEOVER: &str = "look after the log in Redis";
 
 /// Keeps the log in Redis (7 or later) or Valkey: many processes write and serve one log, with the same ids in the same
 /// order everywhere.
@@ -103,18 +104,18 @@ const TEND: &str = "look after the log in Redis";
 /// that only stood still gets its own back.
 pub struct RedisEventStore {
     settings: Arc<Settings>,
-    view: Arc<View>,
-    pulse: Arc<Pulse>,
-    desk: Arc<Desk>,
-    writing: Mutex<Writing>,
-    all: Waiter,
-    some: Waiter,
+    known: Arc<KnownState>,
+    heartbeat_timer: Arc<HeartbeatTimer>,
+    read_queue: Arc<ReadQueue>,
+    write_side: Mutex<WriteSide>,
+    all: BlockingReader,
+    some: BlockingReader,
 }
 
 #[derive(Debug)]
-struct Writing {
+struct WriteSide {
     writer: Writer,
-    claims: Claims,
+    takeovers: Takeovers,
     open: bool,
 }
 
@@ -157,7 +158,7 @@ impl RedisEventStore {
         Self::builder(url).build()
     }
 
-    /// Sets a store up.
+    /// Returns a builder of a store.
     ///
     /// ```
     /// use std::time::Duration;
@@ -175,61 +176,66 @@ impl RedisEventStore {
     }
 
     fn with_settings(settings: Arc<Settings>) -> Self {
-        let pulse = Arc::new(Pulse::default());
-        let view = Arc::new(View::new(Arc::clone(&pulse)));
-        let writer = Writer::new(writer_id(), Arc::clone(&settings), Arc::clone(&view));
+        let heartbeat_timer = Arc::new(HeartbeatTimer::default());
+        let known = Arc::new(KnownState::new(Arc::clone(&heartbeat_timer)));
+        let writer = Writer::new(writer_id(), Arc::clone(&settings), Arc::clone(&known));
         Self {
-            writing: Mutex::new(Writing {
+            write_side: Mutex::new(WriteSide {
                 writer,
-                claims: Claims::default(),
+                takeovers: Takeovers::default(),
                 open: false,
             }),
-            all: Waiter::new(Arc::clone(&settings)),
-            some: Waiter::new(Arc::clone(&settings)),
-            desk: Arc::default(),
-            view,
-            pulse,
+            all: BlockingReader::new(Arc::clone(&settings)),
+            some: BlockingReader::new(Arc::clone(&settings)),
+            read_queue: Arc::default(),
+            known,
+            heartbeat_timer,
             settings,
         }
     }
 
-    /// Starts the threads; they end when the store is dropped.
+    /// Starts the threads, which end when the store is dropped.
     fn start(&self, writer: &Arc<str>) -> Result<(), Error> {
         let failed = |error| Error::io("start a thread of the Redis store", error);
         for _ in 0..READERS {
-            let (desk, settings, view) = (
-                Arc::clone(&self.desk),
+            let (read_queue, settings, known) = (
+                Arc::clone(&self.read_queue),
                 Arc::clone(&self.settings),
-                Arc::clone(&self.view),
+                Arc::clone(&self.known),
             );
-            // The handles are not kept: a thread that waits for a hung server ends with that wait.
+            // The handles are not kept: a thread that waits for a server that hangs ends after its time-out.
             thread::Builder::new()
                 .name("livespan-redis".to_owned())
-                .spawn(move || desk.run(&settings, &view))
+                .spawn(move || read_queue.run(&settings, &known))
                 .map_err(failed)?;
         }
-        let (pulse, settings, view, writer) = (
-            Arc::clone(&self.pulse),
+        let (heartbeat_timer, settings, known, writer) = (
+            Arc::clone(&self.heartbeat_timer),
             Arc::clone(&self.settings),
-            Arc::clone(&self.view),
+            Arc::clone(&self.known),
             Arc::clone(writer),
         );
         thread::Builder::new()
             .name("livespan-beat".to_owned())
-            .spawn(move || heartbeat::run(&pulse, &writer, &settings, &view))
+            .spawn(move || heartbeat::run(&heartbeat_timer, &writer, &settings, &known))
             .map_err(failed)?;
         Ok(())
     }
 
-    async fn answer(&self, ask: Ask) -> Answered {
-        let answered = self.desk.ask(ask).await;
-        answered.unwrap_or_else(|_gone| Err(Fault::new(FaultKind::Refused, "the store is closed")))
+    async fn answer(&self, query: Query) -> SharedResult {
+        let answered = self.read_queue.query(query).await;
+        answered.unwrap_or_else(|_gone| {
+            Err(StoreError::new(
+                StoreErrorKind::Refused,
+                "the store is closed",
+            ))
+        })
     }
 
-    fn events(&self, ask: Ask) -> ReadFuture<'_> {
+    fn events(&self, query: Query) -> ReadFuture<'_> {
         Box::pin(async move {
-            let answer = self.answer(ask).await;
-            let answer = answer.map_err(|fault| fault.into_error(READ))?;
+            let answer = self.answer(query).await;
+            let answer = answer.map_err(|error| error.into_error(READ))?;
             Ok(answer.events.clone())
         })
     }
@@ -237,10 +243,10 @@ impl RedisEventStore {
 
 impl Drop for RedisEventStore {
     fn drop(&mut self) {
-        self.desk.stop();
-        if lock(&self.writing).open {
-            // Until the good-bye is said, so that a program may end after this; a hung server is not waited for long.
-            self.pulse.stop(self.settings.response_timeout);
+        self.read_queue.stop();
+        if lock(&self.write_side).open {
+            // Waits until Redis knows that this process leaves, but not long for a server that hangs.
+            self.heartbeat_timer.stop(self.settings.response_timeout);
         }
     }
 }
@@ -251,32 +257,32 @@ impl EventStore for RedisEventStore {
     }
 
     fn open(&self) -> Result<Sequence, Error> {
-        let mut writing = lock(&self.writing);
-        check_server(&mut writing.writer).map_err(|fault| fault.into_error(OPEN))?;
-        let head = writing.writer.open();
-        let head = head.map_err(|fault| fault.into_error(OPEN))?;
-        if !writing.open {
-            writing.open = true;
-            self.start(&writing.writer.id)?;
+        let mut write_side = lock(&self.write_side);
+        check_server(&mut write_side.writer).map_err(|error| error.into_error(OPEN))?;
+        let head = write_side.writer.open();
+        let head = head.map_err(|error| error.into_error(OPEN))?;
+        if !write_side.open {
+            write_side.open = true;
+            self.start(&write_side.writer.id)?;
         }
         Ok(head)
     }
 
     fn lives(&self) -> Arc<[Life]> {
-        self.view.lives()
+        self.known.lives()
     }
 
     fn append(&self, _first: Sequence, batch: &Batch) -> Result<Appended, Error> {
-        let appended = lock(&self.writing).writer.append(batch);
-        appended.map_err(|fault| fault.into_error(APPEND))
+        let appended = lock(&self.write_side).writer.append(batch);
+        appended.map_err(|error| error.into_error(APPEND))
     }
 
     fn oldest(&self) -> Sequence {
-        self.view.oldest()
+        self.known.oldest()
     }
 
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
-        self.events(Ask::new(What::All, after, limit))
+        self.events(Query::new(QueryKind::All, after, limit))
     }
 
     fn read_streams_after(
@@ -285,8 +291,8 @@ impl EventStore for RedisEventStore {
         after: Sequence,
         limit: PageLimit,
     ) -> ReadFuture<'_> {
-        let ask = Ask::new(What::Streams, after, limit);
-        self.events(ask.with_keys(keys.iter().copied().map(Some)))
+        let query = Query::new(QueryKind::Streams, after, limit);
+        self.events(query.with_keys(keys.iter().copied().map(Some)))
     }
 
     fn streams_before(&self, before: Sequence, limit: usize) -> StreamsFuture<'_> {
@@ -294,27 +300,29 @@ impl EventStore for RedisEventStore {
             events: limit,
             bytes: 0,
         };
-        let ask = Ask::new(What::Before, before, limit);
+        let query = Query::new(QueryKind::Before, before, limit);
         Box::pin(async move {
             if limit.events == 0 {
                 return Ok(Vec::new());
             }
-            let answer = self.answer(ask).await;
-            let answer = answer.map_err(|fault| fault.into_error(READ))?;
+            let answer = self.answer(query).await;
+            let answer = answer.map_err(|error| error.into_error(READ))?;
             Ok(answer.streams.clone())
         })
     }
 
     fn read_standing(&self) -> ReadFuture<'_> {
-        let ask = Ask::new(What::Standing, Sequence::START, PageLimit::default());
-        self.events(ask)
+        let query = Query::new(QueryKind::Standing, Sequence::START, PageLimit::default());
+        self.events(query)
     }
 
     fn tend(&self) -> Result<Tended, Error> {
-        let mut writing = lock(&self.writing);
-        let Writing { writer, claims, .. } = &mut *writing;
-        let tended = claims.tend(writer);
-        tended.map_err(|fault| fault.into_error(TEND))
+        let mut write_side = lock(&self.write_side);
+        let WriteSide {
+            writer, takeovers, ..
+        } = &mut *write_side;
+        let tended = takeovers.recover(writer);
+        tended.map_err(|error| error.into_error(TAKEOVER))
     }
 
     fn follow(&self) -> Option<&dyn Follow> {
@@ -341,15 +349,15 @@ impl EventStore for RedisEventStore {
 
 impl Follow for RedisEventStore {
     fn head(&self) -> HeadFuture<'_> {
-        let ask = Ask::new(What::Head, Sequence::START, PageLimit::default());
+        let query = Query::new(QueryKind::Head, Sequence::START, PageLimit::default());
         Box::pin(async move {
-            let answer = self.answer(ask).await;
-            Ok(answer.map_err(|fault| fault.into_error(READ))?.head)
+            let answer = self.answer(query).await;
+            Ok(answer.map_err(|error| error.into_error(READ))?.head)
         })
     }
 
     fn heard(&self) -> Sequence {
-        Sequence::new(self.view.known().head)
+        Sequence::new(self.known.snapshot().head)
     }
 
     fn wait_after(
@@ -358,35 +366,35 @@ impl Follow for RedisEventStore {
         limit: PageLimit,
         patience: Duration,
     ) -> Result<Vec<StoredEvent>, Error> {
-        let page = self.all.after(&self.view, after, limit, patience);
-        page.map_err(|fault| fault.into_error(READ))
+        let page = self.all.after(&self.known, after, limit, patience);
+        page.map_err(|error| error.into_error(READ))
     }
 
     fn wait_streams(
         &self,
-        places: &[(StreamKey, Sequence)],
+        cursors: &[(StreamKey, Sequence)],
         every: Sequence,
         patience: Duration,
     ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
-        let mut all: Vec<Place<'_>> = places
+        let mut all: Vec<StreamCursor<'_>> = cursors
             .iter()
-            .map(|(key, after)| Place {
+            .map(|(key, after)| StreamCursor {
                 key: Some(key),
                 after: *after,
             })
             .collect();
-        all.push(Place {
+        all.push(StreamCursor {
             key: None,
             after: every,
         });
-        let news = self.some.streams(&self.view, &all, patience);
-        news.map_err(|fault| fault.into_error(READ))
+        let news = self.some.streams(&self.known, &all, patience);
+        news.map_err(|error| error.into_error(READ))
     }
 
     fn interrupt(&self) {
         for waiter in [&self.all, &self.some] {
-            if waiter.bell.press() {
-                self.desk.ring(&waiter.bell);
+            if waiter.interrupt.raise() {
+                self.read_queue.unblock(&waiter.interrupt);
             }
         }
     }
@@ -398,31 +406,31 @@ fn writer_id() -> Arc<str> {
     format!("{bits:016x}").into()
 }
 
-/// Asks the server what it is.
-fn check_server(writer: &mut Writer) -> Result<(), Fault> {
-    let timeout = writer.link.settings().response_timeout;
+/// Checks the version of the server.
+fn check_server(writer: &mut Writer) -> Result<(), StoreError> {
+    let timeout = writer.connection.settings().response_timeout;
     let mut command = redis::cmd("INFO");
     command.arg("server");
-    let info = match writer.link.command(&command, timeout) {
+    let info = match writer.connection.command(&command, timeout) {
         Ok(Value::BulkString(info)) => info,
-        Ok(_) => return Err(Fault::unexpected()),
-        // The scripts themselves find out what cannot be asked.
-        Err(fault) if fault.is_of_one_command() => return Ok(()),
-        Err(fault) => return Err(fault),
+        Ok(_) => return Err(StoreError::unexpected()),
+        // Without the permission for INFO, the scripts themselves fail on an old server.
+        Err(error) if error.is_missing_command_permission() => return Ok(()),
+        Err(error) => return Err(error),
     };
     let info = String::from_utf8_lossy(&info);
     let field = |name: &str| {
         let mut lines = info.lines();
         lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
     };
-    let version = field("redis_version").ok_or_else(Fault::unexpected)?;
+    let version = field("redis_version").ok_or_else(StoreError::unexpected)?;
     let major = version
         .split('.')
         .next()
         .and_then(|major| major.parse().ok());
     if field("valkey_version").is_none() && major.is_none_or(|major: u64| major < VERSION_MIN) {
-        return Err(Fault::new(
-            FaultKind::Refused,
+        return Err(StoreError::new(
+            StoreErrorKind::Refused,
             format!("Redis {version} is too old: the log needs Redis 7 or later, or Valkey"),
         ));
     }

@@ -1,5 +1,7 @@
-//! Looks after open pins: hands the log those of dead writers, and its own that were taken from it. Runs on the log's
-//! thread.
+//! Takes over what dead writers leave behind: their open events.
+//!
+//! Hands them to the log, and hands back this process's own open events that were taken from it while it stood still. Runs
+//! on the log's thread.
 
 use std::{
     collections::HashSet,
@@ -12,45 +14,47 @@ use crate::store::{
     Abandoned, Tended,
     redis::{
         append::{Writer, begin, millis},
-        error::Fault,
-        reply::{self, Reply},
-        scripts::{RETAKE, TEND},
+        client::{
+            error::StoreError,
+            reply::{self, Reply},
+            scripts::{RECLAIM, TAKEOVER},
+        },
     },
 };
 
-/// How many pins of the dead are handed out in one call, and their bytes.
+/// Largest number and bytes of open events that one call takes over.
 const PAGE_EVENTS: usize = 1000;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
-/// How many pins are taken back in one call.
-const RETAKE_PINS: usize = 1000;
+/// Largest number of pins that one call reclaims.
+const RECLAIM_PINS: usize = 1000;
 
-/// What this process was handed of the dead.
+/// The open events that this process has taken over.
 #[derive(Debug, Default)]
-pub(crate) struct Claims {
-    /// What was handed out in the last call and in the one before. Two calls later the log has closed what it wanted to.
+pub(crate) struct Takeovers {
+    /// Pins that the last call returned, and those of the call before. Two calls later the log has closed what it wanted to.
     latest: Vec<Vec<u8>>,
     earlier: Vec<Vec<u8>>,
-    /// Pins that others closed and that are closed here as well: Redis can forget about them.
+    /// Pins that others closed and that are closed here as well: Redis can forget them.
     known_taken: Vec<Vec<u8>>,
-    /// Whether an answer was lost, and with it perhaps pins.
-    unheard: bool,
+    /// Whether a reply was lost, and perhaps pins with it.
+    is_reply_lost: bool,
 }
 
-impl Claims {
-    pub(crate) fn tend(&mut self, writer: &mut Writer) -> Result<Tended, Fault> {
-        writer.rest();
+impl Takeovers {
+    pub(crate) fn recover(&mut self, writer: &mut Writer) -> Result<Tended, StoreError> {
+        writer.wait_for_backoff();
         let result = self.ask(writer);
-        self.unheard = result.is_err();
+        self.is_reply_lost = result.is_err();
         let (abandoned, taken) = result?;
         let (open, closed): (Vec<_>, Vec<_>) =
             taken.into_iter().partition(|pin| writer.own.is_open(pin));
         self.known_taken = closed;
         let mut reopened = writer.own.hand_out(&open);
-        if writer.view.take_retake() {
-            match retake(writer) {
+        if writer.known.take_reclaim_request() {
+            match reclaim(writer) {
                 Ok(lost) => reopened.extend(writer.own.hand_out(&lost)),
-                // What is already known is not kept waiting; the rest is asked for again.
-                Err(_fault) => writer.view.want_retake(),
+                // Returns what is known now. The rest is requested again.
+                Err(_error) => writer.known.request_reclaim(),
             }
         }
         reopened.sort_by_key(|event| event.sequence);
@@ -60,37 +64,43 @@ impl Claims {
         })
     }
 
-    fn ask(&mut self, writer: &mut Writer) -> Result<(Vec<Abandoned>, Vec<Vec<u8>>), Fault> {
-        // A batch that waits may close some of them.
+    fn ask(&mut self, writer: &mut Writer) -> Result<(Vec<Abandoned>, Vec<Vec<u8>>), StoreError> {
+        // A batch that is still to be appended may close some of them.
         let confirmed: &[Vec<u8>] = if writer.has_failed() {
             &[]
         } else {
             &self.earlier
         };
         let arguments = 5 + confirmed.len() + self.known_taken.len();
-        let dead_after = millis(writer.link.settings().dead_after);
+        let dead_after = millis(writer.connection.settings().dead_after);
         let room = (arguments, 64 * arguments);
-        let mut command = begin(&writer.link, &TEND, &writer.id, &writer.view, room);
+        let mut command = begin(
+            &writer.connection,
+            &TAKEOVER,
+            &writer.id,
+            &writer.known,
+            room,
+        );
         command
             .arg(dead_after)
             .arg(PAGE_EVENTS)
             .arg(PAGE_BYTES)
-            .arg(if self.unheard { "again" } else { "" })
+            .arg(if self.is_reply_lost { "again" } else { "" })
             .arg(confirmed.len())
             .arg(confirmed)
             .arg(&self.known_taken);
-        let mut reply = Reply::read(writer.link.call(&TEND, &command)?)?;
+        let mut reply = Reply::read(writer.connection.call(&TAKEOVER, &command)?)?;
         if reply.number()? > 0 {
-            writer.view.want_retake();
+            writer.known.request_reclaim();
         }
         let taken = reply.pins()?;
-        let found: Result<Vec<_>, Fault> = reply.list()?.into_iter().map(abandoned).collect();
+        let found: Result<Vec<_>, StoreError> = reply.list()?.into_iter().map(abandoned).collect();
         let found = found?;
-        writer.view.settled(&reply.news)?;
+        writer.known.apply_write_reply(&reply.state)?;
         Ok((self.take(found, writer.has_failed()), taken))
     }
 
-    /// Remembers what is handed out; what was handed out before is not given twice.
+    /// Records what this call returns, without what an earlier call returned.
     fn take(&mut self, found: Vec<(Vec<u8>, Abandoned)>, waits: bool) -> Vec<Abandoned> {
         if waits {
             self.earlier.append(&mut self.latest);
@@ -109,7 +119,7 @@ impl Claims {
     }
 }
 
-fn abandoned(value: Value) -> Result<(Vec<u8>, Abandoned), Fault> {
+fn abandoned(value: Value) -> Result<(Vec<u8>, Abandoned), StoreError> {
     let (event, mut rest) = reply::event(value)?;
     let heard = Duration::from_millis(reply::number(rest.next())?);
     let last_heard = UNIX_EPOCH
@@ -119,16 +129,22 @@ fn abandoned(value: Value) -> Result<(Vec<u8>, Abandoned), Fault> {
     Ok((pin, Abandoned { event, last_heard }))
 }
 
-/// Takes back the pins that are still open; returns those that Redis has lost.
-fn retake(writer: &mut Writer) -> Result<Vec<Vec<u8>>, Fault> {
+/// Reclaims the pins that are still open. Returns those that Redis has lost.
+fn reclaim(writer: &mut Writer) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut lost = Vec::new();
-    for names in writer.own.names().chunks(RETAKE_PINS) {
+    for names in writer.own.names().chunks(RECLAIM_PINS) {
         let room = (names.len(), 64 * names.len());
-        let mut command = begin(&writer.link, &RETAKE, &writer.id, &writer.view, room);
+        let mut command = begin(
+            &writer.connection,
+            &RECLAIM,
+            &writer.id,
+            &writer.known,
+            room,
+        );
         command.arg(names);
-        let mut reply = Reply::read(writer.link.call(&RETAKE, &command)?)?;
+        let mut reply = Reply::read(writer.connection.call(&RECLAIM, &command)?)?;
         lost.extend(reply.pins()?);
-        writer.view.settled(&reply.news)?;
+        writer.known.apply_write_reply(&reply.state)?;
     }
     Ok(lost)
 }

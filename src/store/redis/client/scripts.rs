@@ -1,4 +1,4 @@
-//! The scripts that run in the server, each with what it shares with the others in front, and what they are called by.
+//! The scripts that run in the server. Each is prefixed with the code that it shares with the others.
 
 use std::sync::LazyLock;
 
@@ -29,47 +29,47 @@ macro_rules! script {
 script!(
     APPEND,
     "#!lua",
-    "lua/common.lua",
-    "lua/writing.lua",
-    "lua/append.lua"
+    "../lua/common.lua",
+    "../lua/writing.lua",
+    "../lua/append.lua"
 );
 script!(
     OPEN,
     "#!lua flags=allow-oom",
-    "lua/common.lua",
-    "lua/writing.lua",
-    "lua/open.lua"
+    "../lua/common.lua",
+    "../lua/writing.lua",
+    "../lua/open.lua"
 );
 script!(
-    BEAT,
+    HEARTBEAT,
     "#!lua flags=allow-oom",
-    "lua/common.lua",
-    "lua/writing.lua",
-    "lua/heartbeat.lua"
+    "../lua/common.lua",
+    "../lua/writing.lua",
+    "../lua/heartbeat.lua"
 );
 script!(
-    TEND,
+    TAKEOVER,
     "#!lua flags=allow-oom",
-    "lua/common.lua",
-    "lua/writing.lua",
-    "lua/takeover.lua"
+    "../lua/common.lua",
+    "../lua/writing.lua",
+    "../lua/takeover.lua"
 );
 script!(
-    RETAKE,
+    RECLAIM,
     "#!lua flags=allow-oom",
-    "lua/common.lua",
-    "lua/writing.lua",
-    "lua/reclaim.lua"
+    "../lua/common.lua",
+    "../lua/writing.lua",
+    "../lua/reclaim.lua"
 );
 script!(
     LEAVE,
     "#!lua flags=allow-oom",
-    "lua/common.lua",
-    "lua/leave.lua"
+    "../lua/common.lua",
+    "../lua/leave.lua"
 );
 script!(
     READ,
     "#!lua flags=no-writes",
-    "lua/common.lua",
-    "lua/read.lua"
+    "../lua/common.lua",
+    "../lua/read.lua"
 );

@@ -1,6 +1,7 @@
-//! One connection to Redis, for one thread: it is made when needed, bounded in time, followed to the node that has the
-//! log, and made again after a failure, not before a back-off has passed. It never prints and never waits longer than its
-//! time-outs.
+//! One connection to Redis, used by one thread.
+//!
+//! It connects when needed, follows the log to another node of a cluster, and reconnects after a failure once its back-off
+//! has passed. It never prints and never waits longer than its time-outs.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -8,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use redis::{Client, Cmd, Connection, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{Client, Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
 use crate::{
     store::redis::{
+        client::error::StoreError,
+        client::scripts::Script,
         config::{Settings, label},
-        error::Fault,
-        scripts::Script,
     },
     util::sync::Instant,
 };
@@ -22,31 +23,31 @@ use crate::{
 const BACKOFF_MIN: Duration = Duration::from_millis(25);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-pub(crate) struct Link {
+pub(crate) struct Connection {
     settings: Arc<Settings>,
-    connection: Option<Connection>,
-    /// The node of a cluster that another one named.
+    connection: Option<redis::Connection>,
+    /// The node of a cluster that another node redirected to.
     moved: Option<Client>,
-    /// Where the last connection went.
+    /// Address of the last connection.
     place: String,
     failures: usize,
-    /// Not before this moment is a new connection tried, and why.
-    blocked: Option<(Instant, Fault)>,
-    /// Whether anything was answered on this connection.
+    /// No connection is tried before this moment, because of this error.
+    blocked: Option<(Instant, StoreError)>,
+    /// Whether a reply came on this connection.
     proven: bool,
-    /// Counts connections, for what is known of one of them.
+    /// Number of connections made so far: tells state of one connection from that of the next.
     generation: u64,
 }
 
-impl std::fmt::Debug for Link {
+impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link")
+        f.debug_struct("Connection")
             .field("connected", &self.connection.is_some())
             .finish_non_exhaustive()
     }
 }
 
-impl Link {
+impl Connection {
     pub(crate) fn new(settings: Arc<Settings>) -> Self {
         Self {
             place: settings.place(),
@@ -64,7 +65,7 @@ impl Link {
         &self.settings
     }
 
-    /// How long until a new connection may be tried.
+    /// Returns the time until a new connection may be tried.
     pub(crate) fn delay(&self) -> Duration {
         self.blocked.as_ref().map_or(Duration::ZERO, |(until, _)| {
             until.saturating_duration_since(Instant::now())
@@ -90,10 +91,10 @@ impl Link {
         command
     }
 
-    /// Calls a script, which the server is taught when it does not know it.
-    pub(crate) fn call(&mut self, script: &Script, command: &Cmd) -> Result<Value, Fault> {
+    /// Calls a script, and loads it first when the server does not know it.
+    pub(crate) fn call(&mut self, script: &Script, command: &Cmd) -> Result<Value, StoreError> {
         let timeout = self.settings.response_timeout;
-        let fault = match self.run(command, timeout) {
+        let error = match self.run(command, timeout) {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let mut load = redis::cmd("SCRIPT");
                 load.arg("LOAD").arg(script.source);
@@ -108,20 +109,24 @@ impl Link {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        Err(self.fault(&fault))
+        Err(self.error(&error))
     }
 
-    /// Sends one command and waits for the answer.
-    pub(crate) fn command(&mut self, command: &Cmd, timeout: Duration) -> Result<Value, Fault> {
+    /// Sends one command and waits for the reply.
+    pub(crate) fn command(
+        &mut self,
+        command: &Cmd,
+        timeout: Duration,
+    ) -> Result<Value, StoreError> {
         self.run(command, timeout)
-            .map_err(|error| self.fault(&error))
+            .map_err(|error| self.error(&error))
     }
 
-    fn fault(&self, error: &RedisError) -> Fault {
+    fn error(&self, error: &RedisError) -> StoreError {
         match &self.blocked {
             // Why there is no connection says more than that there is none.
-            Some((_, fault)) if self.connection.is_none() => fault.clone(),
-            _ => Fault::of(error, &self.place, &self.settings),
+            Some((_, error)) if self.connection.is_none() => error.clone(),
+            _ => StoreError::of(error, &self.place, &self.settings),
         }
     }
 
@@ -139,7 +144,7 @@ impl Link {
         result
     }
 
-    /// Goes to the node that has the log; whether one was named.
+    /// Follows a redirection to the node that has the log. Returns whether there was one.
     fn follow(&mut self, error: &RedisError) -> bool {
         if error.kind() != ErrorKind::Server(ServerErrorKind::Moved) {
             return false;
@@ -165,7 +170,7 @@ impl Link {
                 self.blocked = None;
                 self.proven = true;
             }
-            Err(error) if is_of_connection(error) => {
+            Err(error) if breaks_connection(error) => {
                 self.connection = None;
                 // One that worked may just have been closed by a restart: the next is tried at once.
                 if !self.proven || !error.is_connection_dropped() || error.is_timeout() {
@@ -173,7 +178,7 @@ impl Link {
                 }
             }
             // The next node may be the one that takes writes.
-            Err(error) if is_of_replica(error) => {
+            Err(error) if is_replica_error(error) => {
                 self.connection = None;
                 self.moved = None;
                 self.failures += 1;
@@ -183,7 +188,7 @@ impl Link {
         result
     }
 
-    fn connected(&mut self) -> Result<&mut Connection, RedisError> {
+    fn connected(&mut self) -> Result<&mut redis::Connection, RedisError> {
         if self.connection.is_none() {
             let connection = self.connect()?;
             self.generation += 1;
@@ -192,19 +197,19 @@ impl Link {
         }
         match &mut self.connection {
             Some(connection) => Ok(connection),
-            None => Err(no_connection()),
+            None => Err(not_connected()),
         }
     }
 
-    fn connect(&mut self) -> Result<Connection, RedisError> {
+    fn connect(&mut self) -> Result<redis::Connection, RedisError> {
         if self.blocked.is_some() && !self.delay().is_zero() {
-            return Err(no_connection());
+            return Err(not_connected());
         }
         let client = match &self.moved {
             Some(moved) => moved.clone(),
             None => match self.settings.node(self.failures) {
                 Some(client) => client.clone(),
-                None => return Err(no_connection()),
+                None => return Err(not_connected()),
             },
         };
         self.place = label(&client);
@@ -222,7 +227,7 @@ impl Link {
         connected
     }
 
-    /// Tries no new connection for a while, which grows and differs between processes.
+    /// Starts a back-off, which grows with each failure and differs between processes.
     fn block(&mut self, error: &RedisError) {
         let doubled = BACKOFF_MIN * (1 << self.failures.min(16));
         self.failures += 1;
@@ -230,17 +235,17 @@ impl Link {
         let whole = doubled.min(BACKOFF_MAX);
         let share = u8::try_from(bits % 128).unwrap_or(0);
         let wait = whole / 2 + whole * u32::from(share) / 256;
-        let fault = Fault::of(error, &self.place, &self.settings);
-        self.blocked = Some((Instant::now() + wait, fault));
+        let error = StoreError::of(error, &self.place, &self.settings);
+        self.blocked = Some((Instant::now() + wait, error));
     }
 }
 
-fn no_connection() -> RedisError {
+fn not_connected() -> RedisError {
     std::io::Error::new(std::io::ErrorKind::NotConnected, "not connected").into()
 }
 
-/// After which nothing that is read on the connection can be trusted to be the answer.
-fn is_of_connection(error: &RedisError) -> bool {
+/// Returns whether no further reply on this connection can be trusted.
+fn breaks_connection(error: &RedisError) -> bool {
     error.is_io_error()
         || error.is_unrecoverable_error()
         || matches!(
@@ -249,7 +254,7 @@ fn is_of_connection(error: &RedisError) -> bool {
         )
 }
 
-fn is_of_replica(error: &RedisError) -> bool {
+fn is_replica_error(error: &RedisError) -> bool {
     use ServerErrorKind::{ClusterDown, MasterDown, ReadOnly};
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! What went wrong between us and Redis, in words for the one who has to do something about it. No password in them.
+//! What went wrong between this process and Redis, in words for an operator. No message holds a password.
 
 use std::{error::Error as StdError, fmt};
 
@@ -11,48 +11,48 @@ const LACKS: &str = "the Redis user lacks a permission";
 
 /// A failed call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) kind: FaultKind,
+pub(crate) struct StoreError {
+    pub(crate) kind: StoreErrorKind,
     text: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FaultKind {
-    /// Nothing was heard of the server: the call may have had its effect.
+pub(crate) enum StoreErrorKind {
+    /// No reply came: the call may have had its effect.
     Connection,
-    /// A new life of the log begins soon.
+    /// A new epoch of the log is about to begin.
     Forming,
-    /// The server may do it for others, but not for this user.
+    /// The user lacks a permission.
     Permission,
-    /// The server said no.
+    /// The server refused the call.
     Refused,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl StdError for Fault {}
+impl StdError for StoreError {}
 
-impl Fault {
-    pub(crate) fn new(kind: FaultKind, text: impl Into<String>) -> Self {
+impl StoreError {
+    pub(crate) fn new(kind: StoreErrorKind, text: impl Into<String>) -> Self {
         Self {
             kind,
             text: text.into(),
         }
     }
 
-    /// Whether the user may do other things.
-    pub(crate) fn is_of_one_command(&self) -> bool {
-        self.kind == FaultKind::Permission && self.text.starts_with(LACKS)
+    /// Returns whether the user lacks the permission for this command only.
+    pub(crate) fn is_missing_command_permission(&self) -> bool {
+        self.kind == StoreErrorKind::Permission && self.text.starts_with(LACKS)
     }
 
-    /// The answer has not the form that our script gives it.
+    /// Returns the error of a reply that is not of the form that the script has.
     pub(crate) fn unexpected() -> Self {
         Self::new(
-            FaultKind::Refused,
+            StoreErrorKind::Refused,
             "the server answered in a form that is not of Redis",
         )
     }
@@ -62,38 +62,41 @@ impl Fault {
         let code = error.code().unwrap_or_default();
         let said = detail_of(error, &detail);
         let (kind, text) = match code {
-            "FORMING" => (FaultKind::Forming, said.to_owned()),
+            "FORMING" => (StoreErrorKind::Forming, said.to_owned()),
             "OOM" => (
-                FaultKind::Refused,
+                StoreErrorKind::Refused,
                 "Redis is full: its maxmemory is reached and its policy lets nothing go".to_owned(),
             ),
             "LOADING" => (
-                FaultKind::Refused,
+                StoreErrorKind::Refused,
                 "Redis is still loading its data".to_owned(),
             ),
             "READONLY" => (
-                FaultKind::Refused,
+                StoreErrorKind::Refused,
                 "this Redis is a replica and takes no writes".to_owned(),
             ),
             "MISCONF" => (
-                FaultKind::Refused,
+                StoreErrorKind::Refused,
                 "Redis refuses writes because it cannot save to its disk".to_owned(),
             ),
             "NOREPLICAS" => (
-                FaultKind::Refused,
+                StoreErrorKind::Refused,
                 "Redis refuses writes because it has too few replicas".to_owned(),
             ),
-            "BUSY" => (FaultKind::Refused, "Redis is busy with a script".to_owned()),
+            "BUSY" => (
+                StoreErrorKind::Refused,
+                "Redis is busy with a script".to_owned(),
+            ),
             "MASTERDOWN" | "CLUSTERDOWN" => (
-                FaultKind::Refused,
+                StoreErrorKind::Refused,
                 format!("the Redis cluster is down: {said}"),
             ),
             "NOAUTH" if !settings.has_password() => (
-                FaultKind::Permission,
+                StoreErrorKind::Permission,
                 "Redis asks for a password, and the URL has none".to_owned(),
             ),
-            "WRONGPASS" | "NOAUTH" => (FaultKind::Permission, WRONG_PASSWORD.to_owned()),
-            "NOPERM" => (FaultKind::Permission, format!("{LACKS}: {said}")),
+            "WRONGPASS" | "NOAUTH" => (StoreErrorKind::Permission, WRONG_PASSWORD.to_owned()),
+            "NOPERM" => (StoreErrorKind::Permission, format!("{LACKS}: {said}")),
             _ => Self::without_code(error, &detail, settings),
         };
         Self {
@@ -102,16 +105,20 @@ impl Fault {
         }
     }
 
-    fn without_code(error: &RedisError, detail: &str, settings: &Settings) -> (FaultKind, String) {
+    fn without_code(
+        error: &RedisError,
+        detail: &str,
+        settings: &Settings,
+    ) -> (StoreErrorKind, String) {
         if error.kind() == ErrorKind::AuthenticationFailed {
-            return (FaultKind::Permission, WRONG_PASSWORD.to_owned());
+            return (StoreErrorKind::Permission, WRONG_PASSWORD.to_owned());
         }
         if matches!(
             error.kind(),
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType
         ) {
             let text = "the server does not speak the protocol of Redis".to_owned();
-            return (FaultKind::Connection, text);
+            return (StoreErrorKind::Connection, text);
         }
         if error.is_timeout() {
             let doubt = if settings.is_tls() {
@@ -120,15 +127,15 @@ impl Fault {
                 ""
             };
             let text = format!("Redis did not answer in time{doubt}");
-            return (FaultKind::Connection, text);
+            return (StoreErrorKind::Connection, text);
         }
         if error.is_io_error() {
             return (
-                FaultKind::Connection,
+                StoreErrorKind::Connection,
                 format!("no connection to Redis: {detail}"),
             );
         }
-        (FaultKind::Refused, detail.to_owned())
+        (StoreErrorKind::Refused, detail.to_owned())
     }
 
     pub(crate) fn into_error(self, doing: &'static str) -> Error {
@@ -136,7 +143,7 @@ impl Fault {
     }
 }
 
-/// What the server said after the code.
+/// Returns the text of the server's error after its code.
 fn detail_of<'a>(error: &'a RedisError, otherwise: &'a str) -> &'a str {
     error.detail().unwrap_or(otherwise)
 }

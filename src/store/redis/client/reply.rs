@@ -1,4 +1,4 @@
-//! What the scripts answer, read strictly: anything of another form is an error, never a guess. Pure.
+//! Parses the replies of the scripts. A reply of any other form is an error, never a guess. Pure.
 
 use bytes::Bytes;
 use redis::Value;
@@ -8,63 +8,66 @@ use crate::{
         batch::{BatchRecord, StoredEvent},
         event::{Pin, StreamKey},
     },
-    store::{Life, StoredStream, redis::error::Fault},
+    store::{Life, StoredStream, redis::client::error::StoreError},
     wire::id::Sequence,
 };
 
-/// What every script says of the log.
+/// The state of the log, which every reply begins with.
 #[derive(Debug)]
-pub(crate) struct News {
+pub(crate) struct ServerState {
     pub(crate) head: u64,
     pub(crate) oldest: u64,
-    /// The lives, when the caller did not know the current one.
+    /// The epochs, when the caller did not know the current one.
     pub(crate) lives: Option<String>,
 }
 
-/// An answer: the news, and what is the script's own.
+/// A reply: the state of the log, and the values of the script itself.
 #[derive(Debug)]
 pub(crate) struct Reply {
-    pub(crate) news: News,
+    pub(crate) state: ServerState,
     rest: std::vec::IntoIter<Value>,
 }
 
 impl Reply {
-    pub(crate) fn read(value: Value) -> Result<Self, Fault> {
+    pub(crate) fn read(value: Value) -> Result<Self, StoreError> {
         let mut values = array(value)?.into_iter();
-        let news = News {
+        let state = ServerState {
             head: number(values.next())?,
             oldest: number(values.next())?,
             lives: Some(text(values.next())?).filter(|lives| !lives.is_empty()),
         };
-        Ok(Self { news, rest: values })
+        Ok(Self {
+            state,
+            rest: values,
+        })
     }
 
-    pub(crate) fn number(&mut self) -> Result<u64, Fault> {
+    pub(crate) fn number(&mut self) -> Result<u64, StoreError> {
         number(self.rest.next())
     }
 
-    pub(crate) fn list(&mut self) -> Result<Vec<Value>, Fault> {
-        array(self.rest.next().ok_or_else(Fault::unexpected)?)
+    pub(crate) fn list(&mut self) -> Result<Vec<Value>, StoreError> {
+        array(self.rest.next().ok_or_else(StoreError::unexpected)?)
     }
 
-    /// Places in a batch, ascending: numbers with commas between them.
-    pub(crate) fn places(&mut self) -> Result<Vec<usize>, Fault> {
+    /// Reads indices in a batch, ascending: numbers with commas between them.
+    pub(crate) fn places(&mut self) -> Result<Vec<usize>, StoreError> {
         let list = text(self.rest.next())?;
         let places = list.split(',').filter(|_| !list.is_empty());
         places
-            .map(|place| place.parse().ok().ok_or_else(Fault::unexpected))
+            .map(|place| place.parse().ok().ok_or_else(StoreError::unexpected))
             .collect()
     }
 
-    /// A list of pins.
-    pub(crate) fn pins(&mut self) -> Result<Vec<Vec<u8>>, Fault> {
+    /// Reads a list of pins.
+    pub(crate) fn pins(&mut self) -> Result<Vec<Vec<u8>>, StoreError> {
         let list = self.list()?;
         list.into_iter().map(|pin| bytes(Some(pin))).collect()
     }
 }
 
 /// Reads `epoch:first epoch:first …`.
-pub(crate) fn lives(text: &str) -> Result<Vec<Life>, Fault> {
+pub(crate) fn parse_epochs(text: &str) -> Result<Vec<Life>, StoreError> {
     let life = |part: &str| {
         let (epoch, first) = part.split_once(':')?;
         Some(Life {
@@ -73,11 +76,11 @@ pub(crate) fn lives(text: &str) -> Result<Vec<Life>, Fault> {
         })
     };
     let lives: Option<Vec<Life>> = text.split(' ').map(life).collect();
-    lives.ok_or_else(Fault::unexpected)
+    lives.ok_or_else(StoreError::unexpected)
 }
 
-/// Reads an event, and gives back what stands behind it.
-pub(crate) fn event(value: Value) -> Result<(StoredEvent, std::vec::IntoIter<Value>), Fault> {
+/// Reads an event, and returns the values that follow it.
+pub(crate) fn event(value: Value) -> Result<(StoredEvent, std::vec::IntoIter<Value>), StoreError> {
     let mut values = array(value)?.into_iter();
     let sequence = Sequence::new(number(values.next())?);
     let name = text(values.next())?;
@@ -95,23 +98,23 @@ pub(crate) fn event(value: Value) -> Result<(StoredEvent, std::vec::IntoIter<Val
 }
 
 /// Reads `first, key, last`.
-pub(crate) fn stream(value: Value) -> Result<StoredStream, Fault> {
+pub(crate) fn stream(value: Value) -> Result<StoredStream, StoreError> {
     let mut values = array(value)?.into_iter();
     let first = Sequence::new(number(values.next())?);
-    let key = stream_key(&bytes(values.next())?)?.ok_or_else(Fault::unexpected)?;
+    let key = stream_key(&bytes(values.next())?)?.ok_or_else(StoreError::unexpected)?;
     let last = Sequence::new(number(values.next())?);
     Ok(StoredStream { key, first, last })
 }
 
-/// Reads `sequence, key`; no key stands for every stream.
-pub(crate) fn place(value: Value) -> Result<(Option<StreamKey>, Sequence), Fault> {
+/// Reads `sequence, key`; no key stands for global events.
+pub(crate) fn place(value: Value) -> Result<(Option<StreamKey>, Sequence), StoreError> {
     let mut values = array(value)?.into_iter();
     let sequence = Sequence::new(number(values.next())?);
     Ok((stream_key(&bytes(values.next())?)?, sequence))
 }
 
-/// How a pin is handed to the server: nothing, `o<token>` or `c<token>`, in capitals for an event that may be there only
-/// once. In the log it stands in small letters.
+/// Encodes a pin for a script: nothing, `o<token>` or `c<token>`, in capitals for a deduplicated event. The log stores
+/// small letters.
 pub(crate) fn pin_text(record: &BatchRecord<'_>) -> String {
     let text = plain_pin_text(record.pin());
     if record.is_once() {
@@ -129,7 +132,7 @@ fn plain_pin_text(pin: Pin) -> String {
     }
 }
 
-fn read_pin(text: &str) -> Result<Pin, Fault> {
+fn read_pin(text: &str) -> Result<Pin, StoreError> {
     let mut characters = text.chars();
     let kind = characters.next();
     let token = characters.as_str().parse();
@@ -137,11 +140,11 @@ fn read_pin(text: &str) -> Result<Pin, Fault> {
         (None, _) => Ok(Pin::None),
         (Some('o'), Ok(token)) => Ok(Pin::Open(token)),
         (Some('c'), Ok(token)) => Ok(Pin::Close(token)),
-        _ => Err(Fault::unexpected()),
+        _ => Err(StoreError::unexpected()),
     }
 }
 
-/// What a pin of this writer is called in the log: `token:stream`, or `token@writer:` for one of every stream.
+/// Returns the name of a pin of this writer in the log: `token:stream`, or `token@writer:` for a global event.
 pub(crate) fn pin_name(token: u64, key: Option<&StreamKey>, writer: &str) -> Vec<u8> {
     match key {
         None => format!("{token}@{writer}:").into_bytes(),
@@ -153,44 +156,44 @@ pub(crate) fn pin_name(token: u64, key: Option<&StreamKey>, writer: &str) -> Vec
     }
 }
 
-fn stream_key(bytes: &[u8]) -> Result<Option<StreamKey>, Fault> {
+fn stream_key(bytes: &[u8]) -> Result<Option<StreamKey>, StoreError> {
     if bytes.is_empty() {
         return Ok(None);
     }
     let key = StreamKey::new(bytes);
     key.map(Some)
-        .map_err(|_invalid: crate::error::Error| Fault::unexpected())
+        .map_err(|_invalid: crate::error::Error| StoreError::unexpected())
 }
 
-pub(crate) fn array(value: Value) -> Result<Vec<Value>, Fault> {
+pub(crate) fn array(value: Value) -> Result<Vec<Value>, StoreError> {
     match value {
         Value::Array(values) | Value::Set(values) => Ok(values),
         Value::Nil => Ok(Vec::new()),
-        _ => Err(Fault::unexpected()),
+        _ => Err(StoreError::unexpected()),
     }
 }
 
-pub(crate) fn bytes(value: Option<Value>) -> Result<Vec<u8>, Fault> {
+pub(crate) fn bytes(value: Option<Value>) -> Result<Vec<u8>, StoreError> {
     match value {
         Some(Value::BulkString(bytes)) => Ok(bytes),
         Some(Value::SimpleString(text)) => Ok(text.into_bytes()),
-        _ => Err(Fault::unexpected()),
+        _ => Err(StoreError::unexpected()),
     }
 }
 
-fn text(value: Option<Value>) -> Result<String, Fault> {
+fn text(value: Option<Value>) -> Result<String, StoreError> {
     match String::from_utf8(bytes(value)?) {
         Ok(text) => Ok(text),
-        Err(_not_utf8) => Err(Fault::unexpected()),
+        Err(_not_utf8) => Err(StoreError::unexpected()),
     }
 }
 
-pub(crate) fn number(value: Option<Value>) -> Result<u64, Fault> {
+pub(crate) fn number(value: Option<Value>) -> Result<u64, StoreError> {
     let number = match value {
         Some(Value::Int(number)) => u64::try_from(number).ok(),
         other => text(other)?.parse().ok(),
     };
-    number.ok_or_else(Fault::unexpected)
+    number.ok_or_else(StoreError::unexpected)
 }
 
 #[cfg(test)]
@@ -203,7 +206,7 @@ mod tests {
             assert_eq!(read_pin(&plain_pin_text(pin)), Ok(pin));
         }
         for text in ["o", "x1", "o-1", "c1 "] {
-            assert_eq!(read_pin(text), Err(Fault::unexpected()), "{text}");
+            assert_eq!(read_pin(text), Err(StoreError::unexpected()), "{text}");
         }
     }
 
@@ -219,7 +222,7 @@ mod tests {
                 Value::BulkString(vec![0xff]),
             ]),
         ] {
-            assert_eq!(Reply::read(value).unwrap_err(), Fault::unexpected());
+            assert_eq!(Reply::read(value).unwrap_err(), StoreError::unexpected());
         }
     }
 }
