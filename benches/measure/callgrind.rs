@@ -1,113 +1,137 @@
-//! Instructions counted by valgrind's callgrind: unlike times, they do not depend on what else the machine does.
+//! Runs a bench under valgrind's callgrind and reads the profiles that it writes: instructions, unlike times, do not
+//! depend on what else the machine does. It knows the format and nothing of what is counted. The bench's own thread runs
+//! it; the program that is counted is a child process.
 
 #![allow(dead_code, reason = "each bench takes what it needs")]
 
 use std::{
     collections::HashMap,
     env, fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-/// How glibc's allocator names what it is made of, but for what begins with an underscore.
-const ALLOCATOR: [&str; 12] = [
-    "malloc",
-    "calloc",
-    "realloc",
-    "free",
-    "cfree",
-    "memalign",
-    "posix_memalign",
-    "sysmalloc",
-    "systrim",
-    "alloc_perturb",
-    "brk",
-    "sbrk",
-];
-
-/// The instructions of each function itself, without those that it calls.
-#[derive(Debug)]
-pub(crate) struct Profile(HashMap<String, u64>);
-
-impl Profile {
-    /// Runs this bench with these arguments and counts what is done within `function`, which is a pattern, by the thread
-    /// that calls it; without one, all that the process does. The profile is left in `file`.
-    pub(crate) fn take(function: Option<&str>, arguments: &[&str], file: &Path) -> Self {
-        let status = Command::new("valgrind")
-            .args(["--tool=callgrind", "--quiet"])
-            .args(function.map(|function| format!("--toggle-collect={function}")))
-            .arg(format!("--callgrind-out-file={}", file.display()))
-            .arg(env::current_exe().expect("a bench knows its own file"))
-            .args(arguments)
-            .stdout(Stdio::null())
-            .status()
-            .expect("valgrind is installed: `apt-get install valgrind`");
-        assert!(status.success(), "valgrind ended with {status}");
-        Self::read(&fs::read_to_string(file).expect("callgrind wrote its profile"))
-    }
-
-    /// As [`take`](Self::take), leaving nothing behind.
-    pub(crate) fn of(function: Option<&str>, arguments: &[&str]) -> Self {
-        let file = env::temp_dir().join(format!("callgrind.{}", std::process::id()));
-        let profile = Self::take(function, arguments, &file);
-        // It is a temporary file: the next run writes it anew.
-        drop(fs::remove_file(&file));
-        profile
-    }
-
-    /// Reads callgrind's format: <https://valgrind.org/docs/manual/cl-format.html>.
-    fn read(text: &str) -> Self {
-        let mut names = HashMap::new();
-        let mut own: HashMap<String, u64> = HashMap::new();
-        let mut current = String::new();
-        let mut lines = text.lines();
-        while let Some(line) = lines.next() {
-            if let Some(name) = line.strip_prefix("fn=") {
-                current = name_of(name, &mut names);
-            } else if let Some(name) = line.strip_prefix("cfn=") {
-                name_of(name, &mut names);
-            } else if line.starts_with("calls=") {
-                // What the called one took stands in the next line, and is its own.
-                lines.next();
-            } else if line
-                .starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first))
-                && let Some(cost) = line.split_whitespace().nth(1)
-            {
-                let cost: u64 = cost.parse().expect("a cost is a number");
-                *own.entry(current.clone()).or_default() += cost;
-            }
-        }
-        let total = text
-            .lines()
-            .find_map(|line| line.strip_prefix("totals: "))
-            .and_then(|total| total.trim().parse().ok());
-        let profile = Self(own);
-        assert_eq!(
-            Some(profile.total()),
-            total,
-            "every instruction is of one function"
-        );
-        profile
-    }
-
-    pub(crate) fn total(&self) -> u64 {
-        self.0.values().sum()
-    }
-
-    /// Without what the memory allocator takes: how long that searches hangs on when other threads give memory back.
-    pub(crate) fn without_allocator(&self) -> u64 {
-        let is_ours = |name: &str| !name.starts_with("_int_") && !ALLOCATOR.contains(&name);
-        let ours = self.0.iter().filter(|(name, _)| is_ours(name));
-        ours.map(|(_, cost)| cost).sum()
-    }
+/// Instructions by where they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Instructions {
+    /// All, those of the C library included: of which kind its `memcpy` and its allocator are hangs on its version and on
+    /// the processor.
+    pub(crate) all: u64,
+    /// Those in the object of the program itself: what rustc made of our code, of the SDK's and of the standard library's.
+    pub(crate) own: u64,
+    /// How often the program's own object calls another one.
+    pub(crate) calls_out: u64,
 }
 
-/// A name stands in full where it is used first, then as its number alone.
+/// Runs this bench with these arguments and counts what all of its threads do from start to end.
+pub(crate) fn count_process(arguments: &[String]) -> Instructions {
+    let file = env::temp_dir().join(format!("callgrind.{}", std::process::id()));
+    run(&[], arguments, &file);
+    let text = fs::read_to_string(&file).expect("callgrind wrote its profile");
+    // It is a temporary file: the next run writes it anew.
+    drop(fs::remove_file(&file));
+    read(&text)
+}
+
+/// Runs this bench with these arguments and counts what each call of `function`, which is a pattern, does on the thread
+/// that calls it: one element for each call.
+pub(crate) fn count_calls(function: &str, arguments: &[String]) -> Vec<Instructions> {
+    let folder = env::temp_dir().join(format!("callgrind.{}.calls", std::process::id()));
+    // One that was left behind by a process of the same number.
+    drop(fs::remove_dir_all(&folder));
+    fs::create_dir(&folder).expect("the temporary folder can be written to");
+    let file = folder.join("profile");
+    let options = [
+        format!("--toggle-collect={function}"),
+        format!("--dump-after={function}"),
+    ];
+    run(&options, arguments, &file);
+    // What is counted after the last call stands in `profile` itself, and is nothing.
+    let calls = (1..).map_while(|part: u32| {
+        let text = fs::read_to_string(file.with_extension(part.to_string())).ok()?;
+        Some(read(&text))
+    });
+    let calls = calls.collect();
+    drop(fs::remove_dir_all(&folder));
+    calls
+}
+
+/// Runs this bench with these arguments and leaves in `file` one profile of all calls of `function`, a pattern.
+pub(crate) fn keep_profile(function: &str, arguments: &[String], file: &Path) {
+    run(&[format!("--toggle-collect={function}")], arguments, file);
+}
+
+fn run(options: &[String], arguments: &[String], file: &Path) {
+    let status = Command::new("valgrind")
+        .args(["--tool=callgrind", "--quiet"])
+        .args(options)
+        .arg(format!("--callgrind-out-file={}", file.display()))
+        .arg(program())
+        .args(arguments)
+        .stdout(Stdio::null())
+        .status()
+        .expect("valgrind is installed: `apt-get install valgrind`");
+    assert!(status.success(), "valgrind ended with {status}");
+}
+
+fn program() -> PathBuf {
+    env::current_exe().expect("a bench knows its own file")
+}
+
+/// Reads callgrind's format: <https://valgrind.org/docs/manual/cl-format.html>.
+fn read(text: &str) -> Instructions {
+    let own = program().display().to_string();
+    let mut counted = Instructions::default();
+    // Objects have a table of names of their own, which `ob=` and `cob=` share.
+    let mut objects = HashMap::new();
+    let mut is_own = false;
+    // Without `cob=` the called function is in the caller's object.
+    let mut called = None;
+    let mut total = None;
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if let Some(object) = line.strip_prefix("ob=") {
+            is_own = name_of(object, &mut objects) == own;
+        } else if let Some(object) = line.strip_prefix("cob=") {
+            called = Some(name_of(object, &mut objects) == own);
+        } else if let Some(calls) = line.strip_prefix("calls=") {
+            if is_own && called.take() == Some(false) {
+                counted.calls_out += number(calls.split(' ').next());
+            }
+            called = None;
+            // What the called function took stands in the next line, and is counted where it is.
+            lines.next();
+        } else if let Some(counts) = line.strip_prefix("totals: ") {
+            total = Some(number(counts.split(' ').next()));
+        } else if line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
+            let cost = number(line.split(' ').nth(1));
+            counted.all += cost;
+            if is_own {
+                counted.own += cost;
+            }
+        }
+    }
+    assert_eq!(
+        Some(counted.all),
+        total,
+        "every instruction is in one object"
+    );
+    assert!(
+        counted.own > 0 || counted.all == 0,
+        "the program's own object is among them"
+    );
+    counted
+}
+
+fn number(text: Option<&str>) -> u64 {
+    text.and_then(|text| text.trim().parse().ok())
+        .expect("callgrind writes a number here")
+}
+
+/// A name stands in full where it is used first, `(1) /usr/bin/env`, then as its number alone, `(1)`.
 fn name_of(reference: &str, names: &mut HashMap<String, String>) -> String {
     match reference.split_once(' ') {
         Some((number, name)) => {
-            // A function that calls itself is told apart by its depth.
-            let name = name.split_once('\'').map_or(name, |(name, _)| name);
             names.insert(number.to_owned(), name.to_owned());
             name.to_owned()
         }

@@ -16,7 +16,7 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{
         BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, Span, SpanData,
-        SpanExporter, SpanProcessor,
+        SpanExporter, SpanProcessor, TracerProviderBuilder,
     },
 };
 use spin::mutex::SpinMutex;
@@ -135,13 +135,15 @@ pub(crate) enum Case {
     Least,
     Plain,
     Sampler,
+    WrappingNoop,
+    WrappingNoopSampler,
     Wrapping,
     WrappingSampler,
     Beside,
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::None,
         Self::Noop,
         Self::Snapshot,
@@ -149,6 +151,8 @@ impl Case {
         Self::Least,
         Self::Plain,
         Self::Sampler,
+        Self::WrappingNoop,
+        Self::WrappingNoopSampler,
         Self::Wrapping,
         Self::WrappingSampler,
         Self::Beside,
@@ -163,6 +167,8 @@ impl Case {
             Self::Least => "the least: a clock, two records copied",
             Self::Plain => "livespan",
             Self::Sampler => "livespan with LiveSampler",
+            Self::WrappingNoop => "livespan wrapping a no-op processor",
+            Self::WrappingNoopSampler => "the same with LiveSampler",
             Self::Wrapping => "livespan wrapping BatchSpanProcessor",
             Self::WrappingSampler => "the same with LiveSampler",
             Self::Beside => "livespan beside BatchSpanProcessor",
@@ -175,7 +181,15 @@ impl Case {
 
     /// Of this log, where the case has one.
     pub(crate) fn provider_of(self, live: &LiveSpans) -> SdkTracerProvider {
-        let builder = SdkTracerProvider::builder();
+        self.register(live, SdkTracerProvider::builder()).build()
+    }
+
+    /// Adds to a provider what the case is about.
+    pub(crate) fn register(
+        self,
+        live: &LiveSpans,
+        builder: TracerProviderBuilder,
+    ) -> TracerProviderBuilder {
         // What the SDK uses by default.
         let sampler = live.sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
         match self {
@@ -188,6 +202,12 @@ impl Case {
             Self::Sampler => builder
                 .with_sampler(sampler)
                 .with_span_processor(live.span_processor()),
+            Self::WrappingNoop => {
+                builder.with_span_processor(live.span_processor().wrapping(PeerProcessor::Noop))
+            }
+            Self::WrappingNoopSampler => builder
+                .with_sampler(sampler)
+                .with_span_processor(live.span_processor().wrapping(PeerProcessor::Noop)),
             Self::Wrapping => builder.with_span_processor(live.span_processor().wrapping(batch())),
             Self::WrappingSampler => builder
                 .with_sampler(sampler)
@@ -196,7 +216,6 @@ impl Case {
                 .with_span_processor(live.span_processor())
                 .with_span_processor(batch()),
         }
-        .build()
     }
 }
 
