@@ -35,8 +35,8 @@ pub(crate) const DEFAULT_BUFFER_EVENTS: usize = 131_072;
 
 const SHARDS: usize = 8;
 const FORKED: &str = "the event log belongs to the process that this one was forked from";
-/// Tries to find a shard that nobody is writing to. Another holder keeps a lock for one copy only; this bounds the
-/// wait even when the scheduler stops it there.
+/// Tries to find a shard that nobody is writing to. Another holder keeps a lock for one copy only. When the scheduler has
+/// stopped the holders of all shards there, this bounds the wait: the record is refused and counted, though there is room.
 const ROUNDS: usize = 64;
 /// A shard with less room than this, in bytes, is taken to be full.
 const SMALL_RECORD: usize = 256;
@@ -927,7 +927,7 @@ impl IngestBuffer {
 mod tests {
     use std::{
         panic::{AssertUnwindSafe, catch_unwind},
-        sync::{Mutex, atomic::AtomicBool},
+        sync::{Barrier, Mutex, atomic::AtomicBool},
         thread,
     };
 
@@ -1093,6 +1093,37 @@ mod tests {
         expected.insert(0, "before");
         assert_eq!(drained(&mut drain, &buffer, buffer.next_number()), expected);
         assert_eq!(buffer.dropped(), Dropped::default());
+    }
+
+    #[test]
+    fn a_push_does_not_wait_for_writers_that_hold_every_shard_but_is_counted() {
+        let buffer = IngestBuffer::new(0, 1000);
+        // Everyone meets here twice: when all shards are held, and when they may be left.
+        let meeting = Barrier::new(SHARDS + 1);
+        thread::scope(|scope| {
+            for _ in 0..SHARDS {
+                scope.spawn(|| {
+                    let write = |room: &mut WriteBuf<'_>| {
+                        meeting.wait();
+                        meeting.wait();
+                        room.bytes(b"held")
+                    };
+                    buffer.push(RecordClass::Other, write).unwrap();
+                });
+            }
+            meeting.wait();
+            assert_eq!(
+                push(&buffer, RecordClass::Other, "refused"),
+                Err(PushError::Full)
+            );
+            meeting.wait();
+        });
+        push(&buffer, RecordClass::Other, "taken").unwrap();
+        let mut drain = Drain::new(&buffer);
+        let mut expected = vec!["held"; SHARDS];
+        expected.push("taken");
+        assert_eq!(drained(&mut drain, &buffer, buffer.next_number()), expected);
+        assert_eq!(buffer.dropped().other, 1);
     }
 
     #[test]

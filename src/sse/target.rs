@@ -225,7 +225,8 @@ impl<E: SseEvent> SseTarget<E> {
     }
 
     /// Stores and streams the event. It never waits: when the buffer is full, the event is dropped, counted, and
-    /// reported to readers as a gap.
+    /// reported to readers as a gap. The same happens, rarely, when other threads are writing to every part of the buffer
+    /// and the scheduler has stopped them all.
     ///
     /// # Errors
     /// When the buffer is full ([`is_full`](Error::is_full)), the log is shut down, or the event's name is invalid.

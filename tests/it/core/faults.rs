@@ -210,11 +210,13 @@ fn an_encoder_that_panics_leaves_the_log_usable_from_every_thread() {
             .is_err()
     });
     assert!(panicked);
-    thread::scope(|scope| {
-        for _ in 0..16 {
+    // One thread after the other, twice as many as the buffer has shards: where all of them write at once, the buffer
+    // may refuse an event, because it never waits for a writer that the scheduler has stopped.
+    for _ in 0..16 {
+        thread::scope(|scope| {
             scope.spawn(|| target.try_dispatch(&Explosive(false)).unwrap());
-        }
-    });
+        });
+    }
     target.flush(PATIENCE).unwrap();
     assert_eq!(target.head().sequence().get(), 16);
     assert_eq!(target.dropped(), livespan::sse::Dropped::default());
