@@ -56,6 +56,11 @@ pub(crate) fn entry(script: &str, name: &str) -> String {
     format!("import{{entries}}from\"./{script}\";entries[{name:?}]();\n")
 }
 
+/// A file's name, without its folder.
+pub(crate) fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 struct Module<'a> {
     name: &'a str,
     tokens: Vec<Token<'a>>,
@@ -109,13 +114,9 @@ fn read<'a>(name: &'a str, text: &'a str) -> (Module<'a>, Vec<String>) {
         if is_statement && is_from_elsewhere {
             for token in all.by_ref().take_while(|token| token.text != ";") {
                 match token.kind {
-                    Kind::Literal => needed.push(
-                        token
-                            .text
-                            .trim_matches('"')
-                            .trim_start_matches("./")
-                            .to_owned(),
-                    ),
+                    Kind::Literal => {
+                        needed.push(self::name(token.text.trim_matches('"')).to_owned());
+                    }
                     Kind::Word => module.imports.push(token.text.into_owned()),
                     Kind::Sign => {}
                 }

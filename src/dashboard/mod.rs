@@ -24,11 +24,16 @@ const PAGE: &str = include_str!("assets/index.html");
 const HEAD: &str = "<head>";
 
 struct Asset {
-    name: &'static str,
+    /// Where it lies in `assets/`. It is served without its folder: no two have one name.
+    path: &'static str,
     bytes: &'static [u8],
 }
 
 impl Asset {
+    fn name(&self) -> &'static str {
+        link::name(self.path)
+    }
+
     fn text(&self) -> Option<&'static str> {
         str::from_utf8(self.bytes).ok()
     }
@@ -36,88 +41,88 @@ impl Asset {
 
 macro_rules! assets {
     ($($name:literal),* $(,)?) => {
-        &[$(Asset { name: $name, bytes: include_bytes!(concat!("assets/", $name)) }),*]
+        &[$(Asset { path: $name, bytes: include_bytes!(concat!("assets/", $name)) }),*]
     };
 }
 
 /// Every file of `assets/` but the page; a test compares it with the folder.
 static ASSETS: &[Asset] = assets![
-    "address-bar.mjs",
-    "api.mjs",
-    "axis-view.mjs",
-    "bar-paint.mjs",
-    "colours.mjs",
-    "columns.mjs",
-    "critical.mjs",
-    "dom.mjs",
-    "events.mjs",
-    "expected.mjs",
-    "export-view.mjs",
-    "facts.mjs",
     "favicon.svg",
-    "feed.mjs",
-    "file-view.mjs",
-    "files.mjs",
-    "flame-paint.mjs",
-    "flame-view.mjs",
-    "flame.css",
-    "flame.mjs",
-    "follow-view.mjs",
-    "help-view.mjs",
-    "help.css",
-    "hub-lines.mjs",
-    "hub-worker.mjs",
-    "hub.mjs",
-    "import-worker.mjs",
-    "inspector-view.mjs",
-    "inspector.css",
-    "keys.mjs",
-    "layout.mjs",
-    "list-feed.mjs",
-    "list-model.mjs",
-    "list-view.mjs",
-    "list.css",
-    "looks.mjs",
-    "losses.mjs",
-    "main.mjs",
-    "minimap-view.mjs",
-    "model.mjs",
-    "moments.mjs",
-    "otlp.mjs",
-    "page.mjs",
-    "palette.mjs",
-    "route.mjs",
-    "row-paint.mjs",
-    "rows.mjs",
-    "search-view.mjs",
-    "search.css",
-    "search.mjs",
-    "service-chips.mjs",
-    "share.mjs",
-    "side-view.mjs",
-    "snapshot.mjs",
-    "span-row-view.mjs",
-    "span.mjs",
-    "status-view.mjs",
-    "status.css",
-    "status.mjs",
-    "stream.mjs",
-    "style.css",
-    "time.mjs",
-    "timescale.mjs",
-    "title-view.mjs",
-    "trace-keys.mjs",
-    "trace-search.mjs",
-    "trace-view.mjs",
-    "trace.css",
-    "travel-view.mjs",
-    "travel.css",
-    "travel.mjs",
-    "tree.mjs",
-    "ui.mjs",
-    "waiting-view.mjs",
-    "waiting.mjs",
-    "zoom-input.mjs",
+    "model/columns.mjs",
+    "model/critical-path.mjs",
+    "model/events.mjs",
+    "model/files.mjs",
+    "model/flame.mjs",
+    "model/gaps.mjs",
+    "model/keys.mjs",
+    "model/layout.mjs",
+    "model/list-model.mjs",
+    "model/model.mjs",
+    "model/otlp.mjs",
+    "model/palette.mjs",
+    "model/route.mjs",
+    "model/search.mjs",
+    "model/span-details.mjs",
+    "model/span.mjs",
+    "model/status.mjs",
+    "model/time-travel.mjs",
+    "model/time.mjs",
+    "model/timescale.mjs",
+    "model/trace-at-time.mjs",
+    "model/trace-search.mjs",
+    "model/tree.mjs",
+    "model/visible-rows.mjs",
+    "model/waits-for.mjs",
+    "net/api.mjs",
+    "net/duration-baseline.mjs",
+    "net/hub-client.mjs",
+    "net/hub-lines.mjs",
+    "net/hub.mjs",
+    "net/list-feed.mjs",
+    "net/snapshot.mjs",
+    "net/stream.mjs",
+    "net/trace-feed.mjs",
+    "paint/bar-paint.mjs",
+    "paint/colours.mjs",
+    "paint/flame-paint.mjs",
+    "paint/row-paint.mjs",
+    "styles/flame.css",
+    "styles/help.css",
+    "styles/inspector.css",
+    "styles/list.css",
+    "styles/search.css",
+    "styles/status.css",
+    "styles/style.css",
+    "styles/trace.css",
+    "styles/travel.css",
+    "views/address-bar.mjs",
+    "views/axis-view.mjs",
+    "views/cached-layouts.mjs",
+    "views/dom.mjs",
+    "views/export-view.mjs",
+    "views/file-view.mjs",
+    "views/flame-view.mjs",
+    "views/follow-view.mjs",
+    "views/help-view.mjs",
+    "views/inspector-view.mjs",
+    "views/list-view.mjs",
+    "views/main.mjs",
+    "views/minimap-view.mjs",
+    "views/search-view.mjs",
+    "views/service-chips.mjs",
+    "views/side-view.mjs",
+    "views/span-row-view.mjs",
+    "views/status-view.mjs",
+    "views/title-view.mjs",
+    "views/trace-keys.mjs",
+    "views/trace-view.mjs",
+    "views/travel-view.mjs",
+    "views/ui-preferences.mjs",
+    "views/ui-state.mjs",
+    "views/waiting-view.mjs",
+    "views/zoom-input.mjs",
+    "workers/hub-worker.mjs",
+    "workers/import-worker.mjs",
 ];
 
 /// What the name of a file ends in.
@@ -151,7 +156,7 @@ static SERVED: LazyLock<HashMap<&str, Bytes>> = LazyLock::new(|| {
         served.insert(name, Bytes::from(link::entry(SCRIPT, name)));
     }
     let styles = STYLES.iter().filter_map(|name| {
-        let asset = ASSETS.iter().find(|asset| asset.name == *name)?;
+        let asset = ASSETS.iter().find(|asset| asset.name() == *name)?;
         asset.text().map(slim::style)
     });
     served.insert(STYLE, Bytes::from(styles.collect::<String>()));
@@ -159,9 +164,9 @@ static SERVED: LazyLock<HashMap<&str, Bytes>> = LazyLock::new(|| {
 });
 
 fn modules() -> HashMap<&'static str, &'static str> {
-    let scripts = ASSETS.iter().filter(|asset| ending(asset.name) == "mjs");
+    let scripts = ASSETS.iter().filter(|asset| ending(asset.name()) == "mjs");
     scripts
-        .filter_map(|asset| Some((asset.name, asset.text()?)))
+        .filter_map(|asset| Some((asset.name(), asset.text()?)))
         .collect()
 }
 
@@ -169,7 +174,7 @@ fn modules() -> HashMap<&'static str, &'static str> {
 static ENTITY_TAG: LazyLock<String> = LazyLock::new(|| {
     let mut hasher = DefaultHasher::new();
     for asset in ASSETS {
-        (asset.name, asset.bytes).hash(&mut hasher);
+        (asset.name(), asset.bytes).hash(&mut hasher);
     }
     format!("\"{:016x}\"", hasher.finish())
 });
@@ -188,7 +193,7 @@ pub(crate) fn asset(name: &str, known: Option<&HeaderValue>) -> Option<Response<
         Some(bytes) => bytes.clone(),
         // The others are in those.
         None if ["mjs", "css"].contains(&ending(name)) => return None,
-        None => Bytes::from_static(ASSETS.iter().find(|asset| asset.name == name)?.bytes),
+        None => Bytes::from_static(ASSETS.iter().find(|asset| asset.name() == name)?.bytes),
     };
     let content_type = match ending(name) {
         "mjs" => "text/javascript; charset=utf-8",
@@ -260,13 +265,23 @@ mod tests {
     #[test]
     fn every_file_of_the_folder_is_served() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dashboard/assets");
-        let mut files: Vec<String> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name != "index.html")
-            .collect();
+        let paths = ["", "model", "net", "paint", "styles", "views", "workers"].map(|part| {
+            let entries = std::fs::read_dir(format!("{folder}/{part}")).unwrap();
+            let files = entries.map(|entry| entry.unwrap().path());
+            let files = files.filter(|file| file.is_file() && !file.ends_with("index.html"));
+            files
+                .map(|file| {
+                    file.strip_prefix(folder)
+                        .unwrap()
+                        .to_str()
+                        .unwrap()
+                        .to_owned()
+                })
+                .collect::<Vec<_>>()
+        });
+        let mut files = paths.concat();
         files.sort();
-        let served: Vec<&str> = ASSETS.iter().map(|asset| asset.name).collect();
+        let served: Vec<&str> = ASSETS.iter().map(|asset| asset.path).collect();
         assert_eq!(files, served);
     }
 
@@ -276,7 +291,7 @@ mod tests {
         joined.sort_unstable();
         let sheets: Vec<&str> = ASSETS
             .iter()
-            .map(|asset| asset.name)
+            .map(|asset| asset.name())
             .filter(|name| ending(name) == "css")
             .collect();
         assert_eq!(joined, sheets);
@@ -289,11 +304,12 @@ mod tests {
     fn one_script_has_all_modules_and_asks_for_no_other() {
         let mut names = link::order(&modules(), &ENTRIES);
         names.sort_unstable();
-        let scripts: Vec<&str> = ASSETS
+        let mut scripts: Vec<&str> = ASSETS
             .iter()
-            .map(|asset| asset.name)
+            .map(|asset| asset.name())
             .filter(|name| ending(name) == "mjs")
             .collect();
+        scripts.sort_unstable();
         // A module that no entry needs is one that nobody needs.
         assert_eq!(names, scripts);
         let script = link::link(&modules(), &ENTRIES);
@@ -314,7 +330,7 @@ mod tests {
             encoder.write_all(bytes).unwrap();
             encoder.finish().unwrap().len()
         };
-        let others = ASSETS.iter().filter(|asset| ending(asset.name) == "svg");
+        let others = ASSETS.iter().filter(|asset| ending(asset.name()) == "svg");
         let sizes = SERVED
             .values()
             .map(|bytes| gzipped(bytes))

@@ -3,10 +3,11 @@
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
+import path from "node:path";
 import { test } from "node:test";
 
 const FOLDER = new URL("../../src/dashboard/assets/", import.meta.url);
-const FILES = readdirSync(FOLDER);
+const FILES = readdirSync(FOLDER, { recursive: true, encoding: "utf8" }).filter((file) => path.extname(file) !== "");
 const text = (/** @type {string} */ file) => readFileSync(new URL(file, FOLDER), "utf8");
 
 test("no asset names another host", () => {
@@ -34,21 +35,21 @@ test("every module is type-checked and opens with what it is for", () => {
 
 test("every module that is imported exists, and only stream.mjs knows EventSource", () => {
   for (const file of FILES.filter((name) => name.endsWith(".mjs"))) {
-    for (const found of text(file).matchAll(/from "\.\/([^"]+)"/g)) assert.ok(FILES.includes(found[1]), `${file} imports ${found[1]}`);
-    if (file !== "stream.mjs") assert.equal(/new \S*EventSource/.test(text(file)), false, file);
+    for (const found of text(file).matchAll(/from "(\.[^"]+)"/g)) assert.ok(FILES.includes(path.join(path.dirname(file), found[1])), `${file} imports ${found[1]}`);
+    if (file !== "net/stream.mjs") assert.equal(/new \S*EventSource/.test(text(file)), false, file);
   }
 });
 
 test("the models and the arithmetic know neither page nor clock", () => {
   for (const file of [
-    "model.mjs", "list-model.mjs", "columns.mjs", "tree.mjs", "span.mjs", "rows.mjs", "layout.mjs", "timescale.mjs", "time.mjs", "losses.mjs", "status.mjs", "palette.mjs",
-    "ui.mjs", "critical.mjs", "search.mjs", "route.mjs", "waiting.mjs",
+    "model/model.mjs", "model/list-model.mjs", "model/columns.mjs", "model/tree.mjs", "model/span.mjs", "model/visible-rows.mjs", "model/layout.mjs", "model/timescale.mjs", "model/time.mjs", "model/gaps.mjs", "model/status.mjs", "model/palette.mjs",
+    "views/ui-state.mjs", "model/critical-path.mjs", "model/search.mjs", "model/route.mjs", "model/waits-for.mjs",
   ]) {
     assert.equal(/\b(document|window|globalThis|localStorage|fetch|Date\.now|performance|setTimeout)\b/.test(text(file).replace(/\/\/.*$/gm, "")), false, file);
   }
 });
 
-const ENTRIES = ["main.mjs", "hub-worker.mjs", "import-worker.mjs"];
+const ENTRIES = ["views/main.mjs", "workers/hub-worker.mjs", "workers/import-worker.mjs"];
 const MODULES = FILES.filter((name) => name.endsWith(".mjs"));
 
 test("modules can be served as one script: no two give a name of their own to different things, and none goes by two", () => {

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-const STYLE = readFileSync(new URL("../../src/dashboard/assets/style.css", import.meta.url), "utf8");
+const STYLE = readFileSync(new URL("../../src/dashboard/assets/styles/style.css", import.meta.url), "utf8");
 
 /** @param {string} selector @returns {Record<string, string>} its colours by name */
 function coloursOf(selector) {

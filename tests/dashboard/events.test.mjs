@@ -3,10 +3,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { EventReader } from "../../src/dashboard/assets/events.mjs";
-import { FILE_TRACES_MAX, FileTraces, missingFile } from "../../src/dashboard/assets/files.mjs";
-import { Malformed } from "../../src/dashboard/assets/otlp.mjs";
-import { spanAt, stateOf } from "../../src/dashboard/assets/model.mjs";
+import { EventReader } from "../../src/dashboard/assets/model/events.mjs";
+import { FILE_TRACES_MAX, FileTraces, missingFile } from "../../src/dashboard/assets/model/files.mjs";
+import { spanAt, stateOf } from "../../src/dashboard/assets/model/model.mjs";
+import { Malformed } from "../../src/dashboard/assets/model/otlp.mjs";
 import { at } from "./build.mjs";
 
 const TRACE = "0af7651916cd43dd8448eb211c80319c";

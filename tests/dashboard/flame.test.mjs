@@ -3,12 +3,12 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { flameRow, layoutFlame, spanAtPlace, visitVisible } from "../../src/dashboard/assets/flame.mjs";
-import { createTrace, indexOf, reduceTrace } from "../../src/dashboard/assets/model.mjs";
-import { Scale } from "../../src/dashboard/assets/timescale.mjs";
+import { flameRow, layoutFlame, spanAtPlace, visitVisible } from "../../src/dashboard/assets/model/flame.mjs";
+import { createTrace, indexOf, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
+import { Scale } from "../../src/dashboard/assets/model/timescale.mjs";
 import { TRACE, ended, lost, started } from "./build.mjs";
 
-/** @typedef {import("../../src/dashboard/assets/model.mjs").Trace} Trace */
+/** @typedef {import("../../src/dashboard/assets/model/model.mjs").Trace} Trace */
 
 /** @param {...any} events */
 function traceOf(...events) {

@@ -3,9 +3,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { TRACES_MAX } from "../../src/dashboard/assets/hub-lines.mjs";
-import { CONNECTIONS_MAX, Hub, UNREAD_MAX, UNREAD_MS } from "../../src/dashboard/assets/hub.mjs";
-import { HUB_SILENT_MS, Share } from "../../src/dashboard/assets/share.mjs";
+import { HUB_SILENT_MS, Share } from "../../src/dashboard/assets/net/hub-client.mjs";
+import { TRACES_MAX } from "../../src/dashboard/assets/net/hub-lines.mjs";
+import { CONNECTIONS_MAX, Hub, UNREAD_MAX, UNREAD_MS } from "../../src/dashboard/assets/net/hub.mjs";
 import { FakeLog } from "./log.mjs";
 import { FakeWorld } from "./world.mjs";
 

@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { KEY_SHEET } from "../../src/dashboard/assets/help-view.mjs";
-import { isOwnKey, keyTables } from "../../src/dashboard/assets/keys.mjs";
+import { isOwnKey, keyTables } from "../../src/dashboard/assets/model/keys.mjs";
+import { KEY_SHEET } from "../../src/dashboard/assets/views/help-view.mjs";
 
 const FOLDER = new URL("../../src/dashboard/assets/", import.meta.url);
 const SHEET = KEY_SHEET.flatMap(([, lines]) => lines.flatMap(([keys]) => (typeof keys === "string" ? [] : keys)));
@@ -21,7 +21,7 @@ function keysOf(file) {
   return keys;
 }
 
-const VIEWS = { traceView: keysOf("trace-keys.mjs"), flameView: keysOf("flame-view.mjs"), travelView: keysOf("travel-view.mjs") };
+const VIEWS = { traceView: keysOf("views/trace-keys.mjs"), flameView: keysOf("views/flame-view.mjs"), travelView: keysOf("views/travel-view.mjs") };
 
 function tables() {
   /** @type {string[]} */

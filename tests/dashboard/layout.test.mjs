@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { axisTicks, barGeometry, labelPlace, rowWindow, scrollToShow, tickLabel } from "../../src/dashboard/assets/layout.mjs";
-import { Scale } from "../../src/dashboard/assets/timescale.mjs";
+import { axisTicks, barGeometry, labelPlace, rowWindow, scrollToShow, tickLabel } from "../../src/dashboard/assets/model/layout.mjs";
+import { Scale } from "../../src/dashboard/assets/model/timescale.mjs";
 
 test("the window covers the viewport and the overscan, and stays inside the rows", () => {
   const base = { viewport: 280, rowHeight: 28, count: 1000, overscan: 5 };

@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ListFeed } from "../../src/dashboard/assets/list-feed.mjs";
-import { pageStatus } from "../../src/dashboard/assets/status.mjs";
+import { pageStatus } from "../../src/dashboard/assets/model/status.mjs";
+import { ListFeed } from "../../src/dashboard/assets/net/list-feed.mjs";
 import { at } from "./build.mjs";
 
 /** @param {number} sequence @param {object} [more] @returns {any} */

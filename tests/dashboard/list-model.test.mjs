@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { OLDER_MAX, createList, hasOlder, listCounts, reduceList, selectTraces } from "../../src/dashboard/assets/list-model.mjs";
-import { parseQuery } from "../../src/dashboard/assets/search.mjs";
+import { OLDER_MAX, createList, hasOlder, listCounts, reduceList, selectTraces } from "../../src/dashboard/assets/model/list-model.mjs";
+import { parseQuery } from "../../src/dashboard/assets/model/search.mjs";
 import { at, hello } from "./build.mjs";
 
 /** @param {string} traceId @param {number} start @param {any} [state] @param {object} [more] @returns {any} */

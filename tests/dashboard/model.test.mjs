@@ -6,9 +6,9 @@ import { test } from "node:test";
 import {
   LOGS_MAX, SPANS_MAX, attributesOf, barEnd, createTrace, indexOf, readChanges, reduceTrace, selfTime, spanAt, traceName, traceState,
   stateOf, waitText,
-} from "../../src/dashboard/assets/model.mjs";
-import { lostEvents, noLosses } from "../../src/dashboard/assets/losses.mjs";
-import { flatten, openTo } from "../../src/dashboard/assets/rows.mjs";
+} from "../../src/dashboard/assets/model/model.mjs";
+import { lostEvents, noLosses } from "../../src/dashboard/assets/model/gaps.mjs";
+import { flatten, openTo } from "../../src/dashboard/assets/model/visible-rows.mjs";
 import { TRACE, at, ended, hello, lost, started } from "./build.mjs";
 
 /** @param {...any} events */
@@ -16,7 +16,7 @@ function traceOf(...events) {
   return events.reduce(reduceTrace, createTrace(TRACE));
 }
 
-/** The whole picture, a line a row: indent, name, state, from–to. @param {import("../../src/dashboard/assets/model.mjs").Trace} trace */
+/** The whole picture, a line a row: indent, name, state, from–to. @param {import("../../src/dashboard/assets/model/model.mjs").Trace} trace */
 function picture(trace) {
   const rows = flatten(trace, openTo(Infinity));
   return [...rows.spans.subarray(0, rows.count)].map((index) => {
@@ -25,7 +25,7 @@ function picture(trace) {
   });
 }
 
-/** @param {import("../../src/dashboard/assets/model.mjs").Trace} trace @param {string} id */
+/** @param {import("../../src/dashboard/assets/model/model.mjs").Trace} trace @param {string} id */
 function span(trace, id) {
   return spanAt(trace, indexOf(trace, id));
 }

@@ -3,15 +3,15 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { WHOLE, elsewhere, isSameLook, lookOf, parseRoute, routeText, shownBy } from "../../src/dashboard/assets/route.mjs";
+import { WHOLE, elsewhere, isSameLook, lookOf, parseRoute, routeText, shownBy } from "../../src/dashboard/assets/model/route.mjs";
 
 const TRACE = "0af7651916cd43dd8448eb211c80319c";
 const SPAN = "b7ad6b7169203331";
-/** @type {import("../../src/dashboard/assets/route.mjs").Route} */
+/** @type {import("../../src/dashboard/assets/model/route.mjs").Route} */
 const LIST = { trace: null, span: null, query: "", find: "", order: "running", view: "waterfall", ...WHOLE };
 
 test("a page comes back from its address as it was", () => {
-  /** @type {import("../../src/dashboard/assets/route.mjs").Route[]} */
+  /** @type {import("../../src/dashboard/assets/model/route.mjs").Route[]} */
   const pages = [
     LIST,
     { ...LIST, query: 'service:"a&b" -x', order: "newest" },

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { parseQuery, quoteTerm, traceMatches } from "../../src/dashboard/assets/search.mjs";
+import { parseQuery, quoteTerm, traceMatches } from "../../src/dashboard/assets/model/search.mjs";
 
 const SHARED = JSON.parse(readFileSync(new URL("../search.json", import.meta.url), "utf8"));
 

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { SnapshotReader } from "../../src/dashboard/assets/snapshot.mjs";
+import { SnapshotReader } from "../../src/dashboard/assets/net/snapshot.mjs";
 import { TRACE, at, ended, started } from "./build.mjs";
 
 /** @param {number} count @param {object} [more] */

@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createTrace, reduceTrace } from "../../src/dashboard/assets/model.mjs";
-import { HEALED_MS, pageStatus, refusedText, statusNews } from "../../src/dashboard/assets/status.mjs";
+import { createTrace, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
+import { HEALED_MS, pageStatus, refusedText, statusNews } from "../../src/dashboard/assets/model/status.mjs";
 import { TRACE } from "./build.mjs";
 
 const NONE = { starts: 0, ends: 0, other: 0 };

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   epochMilliseconds, formatAbsolute, formatAge, formatDuration, formatOffset, formatTicking, parseTimestamp, wholeSeconds,
-} from "../../src/dashboard/assets/time.mjs";
+} from "../../src/dashboard/assets/model/time.mjs";
 
 test("a duration has three digits and never a thousand of a unit", () => {
   /** @type {[number | null, string][]} */

@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createTrace, reduceTrace } from "../../src/dashboard/assets/model.mjs";
-import { GAP_WIDTH, STRETCH_MIN, Scale, fitTo, idleGaps, pan, wholeStretch, within, zoomAbout } from "../../src/dashboard/assets/timescale.mjs";
+import { createTrace, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
+import { GAP_WIDTH, STRETCH_MIN, Scale, fitTo, idleGaps, pan, wholeStretch, within, zoomAbout } from "../../src/dashboard/assets/model/timescale.mjs";
 import { TRACE, ended, started } from "./build.mjs";
 
 /** @param {...any} events */

@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createTrace, indexOf, reduceTrace } from "../../src/dashboard/assets/model.mjs";
-import { TraceSearch } from "../../src/dashboard/assets/trace-search.mjs";
+import { createTrace, indexOf, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
+import { TraceSearch } from "../../src/dashboard/assets/model/trace-search.mjs";
 import { TRACE, at, ended, lost, started } from "./build.mjs";
 
 /** @param {any[]} events */

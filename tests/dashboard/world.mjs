@@ -2,7 +2,7 @@
 // A fake of what the stream needs of the world: a clock that a test moves, and connections that a test drives.
 // Holds no test.
 
-import { ResilientStream } from "../../src/dashboard/assets/stream.mjs";
+import { ResilientStream } from "../../src/dashboard/assets/net/stream.mjs";
 
 /** Listeners and state of one connection, as a browser would keep them. */
 export class FakeEventSource {

@@ -1,0 +1,173 @@
+// @ts-check
+// Traces that came from a file: feeds that stand still. Must never touch the DOM, the network or a clock.
+
+import { isBadState } from "./columns.mjs";
+import { createList, reduceList } from "./list-model.mjs";
+import { createTrace, reduceTrace, traceName, traceState } from "./model.mjs";
+import { epochMilliseconds, parseTimestamp } from "./time.mjs";
+import { historyOf } from "./trace-at-time.mjs";
+
+/** What stands before a trace's id in the address, so that it is never asked of the server. */
+export const FILE_PREFIX = "file:";
+/** Traces taken from one file. */
+export const FILE_TRACES_MAX = 2_000;
+
+/** @type {import("../net/stream.mjs").StreamStatus} */
+const STILL = { word: "ended", reason: "", lastId: "", attempt: 0, malformed: 0, outage: null };
+
+/** One trace of a file, with what the views ask of a feed. */
+export class FileFeed {
+  /** @param {string} file its name @param {string} traceId @param {Map<string, any>} processes of the whole file */
+  constructor(file, traceId, processes) {
+    this.file = file;
+    this.traceId = FILE_PREFIX + traceId;
+    this.model = createTrace(traceId);
+    this.model.processes = processes;
+    this.status = STILL;
+    /** @type {"open" | "refused"} */
+    this.phase = "open";
+    this.error = "";
+    this.generation = 0;
+    this.paused = false;
+    this.news = 0;
+    this.lag = null;
+    this.last = "";
+    /** @type {any[]} */
+    this.past = [];
+    /** @type {import("./trace-at-time.mjs").History | null} */
+    this.history = null;
+  }
+
+  /** The file ends with its last event: what was open then is shown as it was. @returns {number} in tree time */
+  get fixedNow() {
+    return parseTimestamp(this.last, this.model.originSeconds);
+  }
+
+  /** @param {any} event */
+  take(event) {
+    reduceTrace(this.model, { type: event.type, data: event });
+    // Timestamps of one form are in order as texts.
+    for (const time of [event.timestamp, event.startTimestamp]) if (typeof time === "string" && time > this.last) this.last = time;
+    if (event.type === "started" || event.type === "updated") this.past.push(event);
+  }
+
+  finish() {
+    this.history = historyOf(this.past, this.model.originSeconds);
+    this.past = [];
+  }
+
+  open() {}
+  close() {}
+  pause() {}
+  resume() {}
+}
+
+/** The file is gone with the page that had read it. @param {string} traceId @returns {FileFeed} */
+export function missingFile(traceId) {
+  const feed = new FileFeed("", traceId.slice(FILE_PREFIX.length), new Map());
+  feed.phase = "refused";
+  feed.error = "It came from a file, and this page no longer has it: open the file again.";
+  return feed;
+}
+
+/** All traces of one file. */
+export class FileTraces {
+  /** @param {string} name */
+  constructor(name) {
+    this.name = name;
+    /** @type {Map<string, FileFeed>} by id */
+    this.feeds = new Map();
+    /** @type {Map<string, any>} */
+    this.processes = new Map();
+    this.refused = new Set();
+    this.list = new FileList(name);
+  }
+
+  /** @param {any[]} events */
+  take(events) {
+    for (const event of events) {
+      if (event.type === "process" && typeof event.process === "string") this.processes.set(event.process, event);
+      if (typeof event.traceId !== "string") continue;
+      let feed = this.feeds.get(event.traceId);
+      if (feed === undefined) {
+        if (this.feeds.size >= FILE_TRACES_MAX) {
+          this.refused.add(event.traceId);
+          continue;
+        }
+        feed = new FileFeed(this.name, event.traceId, this.processes);
+        this.feeds.set(event.traceId, feed);
+      }
+      feed.take(event);
+    }
+  }
+
+  finish() {
+    for (const feed of this.feeds.values()) feed.finish();
+    const traces = [...this.feeds.values()].filter((feed) => feed.model.counts.total > 0).map(summaryOf);
+    this.list.fixedNow = Math.max(0, ...traces.map((trace) => epochMilliseconds(trace.lastTimestamp)));
+    reduceList(this.list.model, { type: "traces", data: { snapshot: true, traces, removed: [] } });
+  }
+
+  /** @param {string} traceId as in the address @returns {FileFeed | undefined} */
+  feed(traceId) {
+    return this.feeds.get(traceId.slice(FILE_PREFIX.length));
+  }
+}
+
+/** The list of a file's traces, with what the view asks of a feed. */
+class FileList {
+  /** @param {string} file */
+  constructor(file) {
+    this.file = file;
+    this.model = createList();
+    this.status = STILL;
+    this.paused = false;
+    this.news = 0;
+    this.lag = null;
+    /** As of a trace, but in milliseconds since 1970. */
+    this.fixedNow = 0;
+    this.loadingOlder = false;
+    this.olderFailed = false;
+  }
+
+  hasOlder() {
+    return false;
+  }
+
+  async loadOlder() {}
+  search() {}
+  forget() {}
+  open() {}
+  close() {}
+  pause() {}
+  resume() {}
+}
+
+/** @param {FileFeed} feed @returns {import("./list-model.mjs").Summary} */
+function summaryOf({ model, traceId, last }) {
+  const { spans, strings, counts } = model;
+  /** @type {Map<string, {name: string, spans: number, errors: number}>} */
+  const services = new Map([...model.services].map(([name, service]) => [name, { name, spans: service.spans, errors: 0 }]));
+  for (let index = 0; index < spans.count; index += 1) {
+    const service = services.get(strings.list[spans.service[index]]);
+    if (service !== undefined && isBadState(spans.state[index])) service.errors += 1;
+  }
+  const state = traceState(model);
+  const end = counts.open > 0 ? null : model.end;
+  const root = [...model.roots][0] ?? -1;
+  return {
+    traceId, name: traceName(model), service: strings.list[spans.service[root]] ?? "", state: state === "placeholder" ? "lost" : state,
+    rootSpanId: spans.ids[root] ?? null, startTimestamp: wireTime(model.originSeconds, model.start),
+    endTimestamp: end === null ? null : wireTime(model.originSeconds, end), lastTimestamp: last,
+    durationMs: end === null ? null : end - model.start,
+    spans: { total: counts.total, open: counts.open, errors: counts.errors, lost: counts.lost }, services: [...services.values()],
+  };
+}
+
+/** @param {number} originSeconds @param {number} time in tree time @returns {string} */
+function wireTime(originSeconds, time) {
+  if (Number.isNaN(time)) return "";
+  const seconds = originSeconds + Math.floor(time / 1000);
+  const nanoseconds = Math.min(999_999_999, Math.round((time - Math.floor(time / 1000) * 1000) * 1e6));
+  return `${new Date(seconds * 1000).toISOString().slice(0, 19)}.${String(nanoseconds).padStart(9, "0")}Z`;
+}

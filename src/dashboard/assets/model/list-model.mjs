@@ -1,0 +1,185 @@
+// @ts-check
+// The list of traces as a state that events are applied to, and the selection of rows from it.
+// Must never touch the DOM, the network or a clock. Changed in place behind `(state, event) => state`.
+
+import { addGap, droppedOf, noLosses } from "./gaps.mjs";
+import { traceMatches } from "./search.mjs";
+
+/**
+ * @typedef {object} Summary one trace, as `GET traces` and `traces/sse` describe it
+ * @property {string} traceId
+ * @property {string} name
+ * @property {string} service
+ * @property {string} [kind] of the root
+ * @property {"running" | "waiting" | "ok" | "error" | "cancelled" | "lost"} state
+ * @property {string | null} rootSpanId
+ * @property {string} startTimestamp
+ * @property {string | null} endTimestamp
+ * @property {string} lastTimestamp
+ * @property {number | null} durationMs
+ * @property {{total: number, open: number, errors: number, lost: number}} spans
+ * @property {{name: string, spans: number, errors: number}[]} services
+ * @property {string} [firstId] of its first event: the order of the server's list
+ * @typedef {object} TraceList
+ * @property {Map<string, Summary>} traces the newest, and those that were open
+ * @property {Map<string, Summary>} older from pages of history; for one search only, so that it can be let go with it
+ * @property {number} floor the sequence number from which on every trace is in `traces`; 0 when that is all there are
+ * @property {number | null} olderFloor where the next page of history ends; null before the first page
+ * @property {boolean} exhausted history has no more for this search
+ * @property {boolean} loaded the first snapshot or page has arrived
+ * @property {number} max
+ * @property {number} goneWithLog traces of earlier lives of the log that were on show when it was restarted
+ * @property {string | null} epoch
+ * @property {{starts: number, ends: number, other: number}} hostDropped
+ * @property {boolean} degraded the store is failing
+ * @property {import("./gaps.mjs").Losses} losses of the log, as the list's stream tells them
+ * @property {number} version
+ */
+
+/** Newest summaries kept in the page. */
+export const LIST_MAX = 2_000;
+/** Summaries of history kept in the page. */
+export const OLDER_MAX = 10_000;
+/** Summaries asked for in the live snapshot. */
+export const LIST_LIMIT = 500;
+
+/** @param {number} [max] @returns {TraceList} */
+export function createList(max = LIST_MAX) {
+  return {
+    traces: new Map(), older: new Map(), floor: 0, olderFloor: null, exhausted: false, loaded: false, max, goneWithLog: 0, epoch: null,
+    hostDropped: droppedOf(null), degraded: false, losses: noLosses(), version: 0,
+  };
+}
+
+/** @param {TraceList} list @returns {TraceList} a copy that goes its own way */
+export function copyList(list) {
+  const losses = { ...list.losses, gaps: new Set(list.losses.gaps) };
+  return { ...list, traces: new Map(list.traces), older: new Map(list.older), losses };
+}
+
+/**
+ * Applies an event of `traces/sse`, or `page` with the body of `GET traces`. Unknown types change nothing.
+ * @param {TraceList} list
+ * @param {{type: string, id?: string, data: any}} event
+ * @returns {TraceList} the same object
+ */
+export function reduceList(list, event) {
+  const data = event.data;
+  if (data === null || typeof data !== "object") return list;
+  if (event.type === "hello") {
+    // Another life of the log: what was running in the old one cannot be followed in the new one.
+    if (list.epoch !== null && list.epoch !== data.epoch) {
+      list.goneWithLog += list.traces.size + list.older.size;
+      list.traces.clear();
+      forgetOlder(list);
+    }
+    list.epoch = data.epoch ?? null;
+    list.degraded = false;
+  } else if (event.type === "traces") {
+    if (data.snapshot === true) {
+      list.traces.clear();
+      forgetOlder(list);
+    }
+    for (const trace of summaries(data.traces)) (list.older.has(trace.traceId) ? list.older : list.traces).set(trace.traceId, trace);
+    for (const traceId of Array.isArray(data.removed) ? data.removed : []) {
+      list.traces.delete(traceId);
+      list.older.delete(traceId);
+    }
+    if (data.snapshot === true) list.floor = Number(data.next ?? 0);
+    list.loaded = true;
+  } else if (event.type === "page") {
+    for (const trace of summaries(data.traces)) if (!list.traces.has(trace.traceId)) list.older.set(trace.traceId, trace);
+    list.exhausted = data.next == null;
+    list.olderFloor = Number(data.next ?? 0);
+    list.loaded = true;
+  } else if (event.type === "ping") {
+    if (data.dropped) list.hostDropped = droppedOf(data.dropped);
+  } else if (event.type === "degraded" || event.type === "gap") {
+    // A gap closes the stretch in which the store failed.
+    list.degraded = event.type === "degraded";
+    if (event.type === "gap") addGap(list.losses, data, event.id ?? "");
+  } else {
+    return list;
+  }
+  trim(list);
+  list.version += 1;
+  return list;
+}
+
+/** Lets history go: another search has another one. @param {TraceList} list */
+export function forgetOlder(list) {
+  list.older.clear();
+  list.olderFloor = null;
+  list.exhausted = false;
+  list.version += 1;
+}
+
+/** @param {TraceList} list @returns {boolean} whether there may be older traces, and room for them */
+export function hasOlder(list) {
+  return list.loaded && !list.exhausted && list.floor > 0 && list.older.size < OLDER_MAX;
+}
+
+/**
+ * The rows to show, in order: those that match, newest first, or the open ones before the others.
+ * @param {TraceList} list
+ * @param {{terms: import("./search.mjs").Term[], order: "running" | "newest", now: number}} options
+ * @returns {Summary[]}
+ */
+export function selectTraces(list, { terms, order, now }) {
+  const rows = [];
+  for (const traces of [list.traces, list.older]) for (const trace of traces.values()) if (traceMatches(trace, terms, now)) rows.push(trace);
+  rows.sort(newestFirst);
+  if (order === "newest") return rows;
+  return [...rows.filter(isOpenTrace), ...rows.filter((trace) => !isOpenTrace(trace))];
+}
+
+/** @param {TraceList} list @returns {{total: number, open: number, errors: number}} of what is loaded */
+export function listCounts(list) {
+  let open = 0;
+  let errors = 0;
+  for (const traces of [list.traces, list.older]) for (const trace of traces.values()) {
+    if (isOpenTrace(trace)) open += 1;
+    if (trace.state === "error" || trace.state === "lost") errors += 1;
+  }
+  return { total: list.traces.size + list.older.size, open, errors };
+}
+
+/** @param {Summary} trace @returns {boolean} */
+export function isOpenTrace(trace) {
+  return trace.state === "running" || trace.state === "waiting";
+}
+
+/** @param {unknown} id `<epoch>-<sequence>`; anything else is the beginning, as it is to the server @returns {number} */
+export function sequenceOf(id) {
+  return Number(/(?:^|-)(\d+)$/.exec(String(id ?? ""))?.[1] ?? 0);
+}
+
+/** @param {unknown} traces @returns {Summary[]} */
+function summaries(traces) {
+  return Array.isArray(traces) ? traces.filter((trace) => typeof trace?.traceId === "string") : [];
+}
+
+/**
+ * Lets the oldest finished go first, and open ones only when nothing else is left. They can be had again from history; where
+ * that is on show, they go on as a part of it, so that no trace is missing between the two.
+ * @param {TraceList} list
+ */
+function trim(list) {
+  if (list.traces.size > list.max) {
+    const rows = [...list.traces.values()].sort(newestFirst);
+    const order = [...rows.filter(isOpenTrace), ...rows.filter((trace) => !isOpenTrace(trace))];
+    for (const trace of order.slice(list.max)) {
+      list.traces.delete(trace.traceId);
+      if (list.olderFloor !== null) list.older.set(trace.traceId, trace);
+      list.floor = Math.max(list.floor, sequenceOf(trace.firstId) + 1);
+    }
+  }
+  if (list.older.size <= OLDER_MAX) return;
+  for (const trace of [...list.older.values()].sort(newestFirst).slice(OLDER_MAX)) list.older.delete(trace.traceId);
+}
+
+/** Timestamps are fixed-width, so text order is time order. @param {Summary} a @param {Summary} b @returns {number} */
+function newestFirst(a, b) {
+  if (a.startTimestamp !== b.startTimestamp) return a.startTimestamp < b.startTimestamp ? 1 : -1;
+  return a.traceId < b.traceId ? -1 : 1;
+}

@@ -1,0 +1,350 @@
+// @ts-check
+// One trace as a state that events are applied to: `(state, event) => state`.
+// Must never touch the DOM, the network or a clock. The state is changed in place behind that signature, because a copy
+// per event would make 100,000 spans quadratic: keep no reference into it across a call, look at the version numbers.
+
+import { FLAG, STATE, isOpenState } from "./columns.mjs";
+import { addGap, droppedOf, noLosses } from "./gaps.mjs";
+import { barEnd } from "./span.mjs";
+import { parseTimestamp, wholeSeconds } from "./time.mjs";
+import { addPlaceholder, createTree, link, setStart, setState, touch } from "./tree.mjs";
+
+export * from "./span.mjs";
+
+/**
+ * @typedef {{type: string, id?: string, data: any}} ModelEvent an event of a stream, or `snapshot` with the body of
+ *   `GET traces/{traceId}`
+ * @typedef {{reason: string, lastHeard: number, local: boolean}} Loss `local`: it is this page's guess
+ * @typedef {object} Facts what is known of a trace beside its tree
+ * @property {string} traceId
+ * @property {number} originSeconds whole seconds since 1970 that all times count from; NaN before the first
+ * @property {number} start smallest start, NaN while there is none; placeholders never count
+ * @property {number} end largest end seen, NaN while there is none
+ * @property {Map<string, {name: string, spans: number}>} services in the order first seen
+ * @property {Map<string, any>} processes
+ * @property {number} newest index of the span that appeared last, −1 before the first
+ * @property {number} lastParent that was looked up
+ * @property {Map<number, Record<string, unknown>>} changes attributes from `updated` events, of spans that had any
+ * @property {Map<number, Record<string, string>>} changedTypes their `attributeTypes`
+ * @property {Map<number, any[]>} logs
+ * @property {Map<number, Loss>} lost
+ * @property {Map<number, string>} parentIds of spans whose parent could not be linked
+ * @property {string | null} epoch
+ * @property {number} restarts epochs that ended while this trace was watched
+ * @property {string} heard what the server's clock last said; text, because it may be heard before the origin is known
+ * @property {boolean} unknownToServer
+ * @property {boolean} degraded
+ * @property {string | null} ended reason of the last `end` event
+ * @property {import("./gaps.mjs").Losses} losses
+ * @property {{starts: number, ends: number, other: number}} hostDropped as the last `ping` counts it, over the whole log
+ * @property {number} refusedSpans events of spans not kept, because SPANS_MAX was reached
+ * @property {number} refusedLogs
+ * @property {number} logCount
+ * @property {Set<string>} seen keys of log records, which have no key of their own
+ * @typedef {import("./tree.mjs").Tree & Facts} Trace
+ */
+
+/** Spans kept of one trace; more are counted, not kept, so that a page's memory has a bound. */
+export const SPANS_MAX = 250_000;
+/** Log records kept of one trace. */
+export const LOGS_MAX = 50_000;
+
+/**
+ * @param {string} traceId
+ * @returns {Trace}
+ */
+export function createTrace(traceId) {
+  return {
+    ...createTree(), traceId, originSeconds: NaN, start: NaN, end: NaN,
+    services: new Map(), processes: new Map(), newest: -1, lastParent: -1,
+    changes: new Map(), changedTypes: new Map(), logs: new Map(), lost: new Map(), parentIds: new Map(),
+    epoch: null, restarts: 0, heard: "", unknownToServer: false, degraded: false, ended: null,
+    losses: noLosses(), hostDropped: droppedOf(null),
+    refusedSpans: 0, refusedLogs: 0, logCount: 0, seen: new Set(),
+  };
+}
+
+/** @type {Record<string, (trace: Trace, data: any, id: string) => void>} */
+const HANDLERS = {
+  started, ended, updated, log, process, hello, ping, gap,
+  snapshot,
+  degraded(trace) {
+    trace.degraded = true;
+  },
+  end(trace, data) {
+    trace.ended = text(data.reason);
+  },
+};
+
+/**
+ * Applies one event. Types, fields and traces it does not know change nothing.
+ * @param {Trace} trace
+ * @param {ModelEvent} event
+ * @returns {Trace} the same object
+ */
+export function reduceTrace(trace, event) {
+  const data = event.data;
+  if (!Object.hasOwn(HANDLERS, event.type) || data === null || typeof data !== "object") return trace;
+  if (typeof data.traceId === "string" && data.traceId !== trace.traceId) return trace;
+  HANDLERS[event.type](trace, data, event.id ?? "");
+  trace.version += 1;
+  return trace;
+}
+
+/** @param {Trace} trace @param {string | null} spanId @returns {number} −1 when there is no such span */
+export function indexOf(trace, spanId) {
+  return spanId === null ? -1 : (trace.spans.byId.get(spanId) ?? -1);
+}
+
+/**
+ * Visits the spans that changed since `place`; all of them when the place is −1 or too long ago.
+ * @param {Trace} trace @param {number} place @param {(index: number) => void} visit
+ * @returns {number} the place for the next call
+ */
+export function readChanges(trace, place, visit) {
+  return trace.journal.read(place, trace.spans.count, visit);
+}
+
+/** @param {Trace} trace @param {any} body */
+function snapshot(trace, body) {
+  for (const event of list(body.processes)) process(trace, event);
+  for (const event of list(body.spans)) {
+    if (event?.type === "ended") ended(trace, event);
+    else if (event?.type === "started") started(trace, event);
+  }
+  for (const event of list(body.updates)) updated(trace, event);
+  for (const event of list(body.logs)) log(trace, event, "");
+  hearClock(trace, body.now);
+}
+
+/** @param {Trace} trace @param {any} data */
+function started(trace, data) {
+  const index = spanFor(trace, data.spanId);
+  if (index < 0) return;
+  const { spans } = trace;
+  // Invariant: a start never reopens what has ended, except where the end was only our own guess.
+  const guessed = trace.lost.get(index)?.local === true;
+  if (spans.state[index] !== STATE.placeholder && !guessed) return;
+  trace.lost.delete(index);
+  spans.end[index] = NaN;
+  fill(trace, index, data, data.timestamp);
+  setState(trace, index, data.state === "waiting" ? STATE.waiting : STATE.running);
+}
+
+/** @param {Trace} trace @param {any} data */
+function ended(trace, data) {
+  const index = spanFor(trace, data.spanId);
+  if (index < 0) return;
+  const { spans } = trace;
+  const before = spans.events[index];
+  // A second real end is a repetition, and a loss announced after a real end knows less than it.
+  if (before !== null && before.type === "ended" && before.lost == null) return;
+  forgetChanges(trace, index);
+  fill(trace, index, data, data.startTimestamp ?? data.timestamp);
+  const start = spans.start[index];
+  const end = timeOf(trace, data.timestamp);
+  spans.end[index] = Number.isNaN(end) ? start : Math.max(end, start);
+  if (data.lost) trace.lost.set(index, { reason: text(data.lost.reason), lastHeard: timeOf(trace, data.lost.lastHeard), local: false });
+  else if (trace.lost.size > 0) trace.lost.delete(index);
+  setState(trace, index, endState(data));
+  reach(trace, barEnd(trace, index, spans.end[index]));
+}
+
+/** The end is self-contained: what updates said before it has no meaning any more. @param {Trace} trace @param {number} index */
+function forgetChanges(trace, index) {
+  trace.spans.clear(index, FLAG.renamed);
+  if (trace.changes.size > 0) trace.changes.delete(index);
+  if (trace.changedTypes.size > 0) trace.changedTypes.delete(index);
+}
+
+/** @param {Trace} trace @param {number} end */
+function reach(trace, end) {
+  if (!(trace.end >= end)) trace.end = end;
+}
+
+/** @param {any} data @returns {number} */
+function endState(data) {
+  if (data.lost) return STATE.lost;
+  if (data.state === "cancelled" || data.cancelled === true) return STATE.cancelled;
+  return data.status?.code === "ERROR" ? STATE.error : STATE.ok;
+}
+
+/**
+ * Takes over what `started` and `ended` have in common.
+ * @param {Trace} trace
+ * @param {number} index
+ * @param {any} data
+ * @param {unknown} startText
+ */
+function fill(trace, index, data, startText) {
+  const { spans, strings } = trace;
+  const first = spans.events[index] === null;
+  spans.events[index] = data;
+  if (!spans.has(index, FLAG.renamed)) spans.name[index] = strings.add(text(data.name));
+  const start = timeOf(trace, startText);
+  if (start !== spans.start[index]) setStart(trace, index, start);
+  if (!(trace.start <= start) && !Number.isNaN(start)) trace.start = start;
+  if (first) introduce(trace, index, data);
+  shareTexts(trace, index, data);
+  touch(trace, index);
+}
+
+/** The same text once for all spans: an event as it was parsed has a copy of its own of each. @param {Trace} trace @param {number} index @param {any} data */
+function shareTexts({ traceId, spans, strings }, index, data) {
+  if (data.traceId === traceId) data.traceId = traceId;
+  data.spanId = spans.ids[index];
+  const parent = spans.parent[index];
+  if (parent >= 0 && data.parentSpanId === spans.ids[parent]) data.parentSpanId = spans.ids[parent];
+  if (data.name === strings.list[spans.name[index]]) data.name = strings.list[spans.name[index]];
+  if (data.scope === strings.list[spans.scope[index]]) data.scope = strings.list[spans.scope[index]];
+}
+
+/** The first event of a span. @param {Trace} trace @param {number} index @param {any} data */
+function introduce(trace, index, data) {
+  const { spans, strings } = trace;
+  spans.service[index] = strings.add(text(data.service));
+  spans.scope[index] = strings.add(text(data.scope));
+  spans.kind[index] = strings.add(text(data.kind));
+  const name = text(data.service);
+  const service = trace.services.get(name);
+  if (service) service.spans += 1;
+  else trace.services.set(name, { name, spans: 1 });
+  trace.newest = index;
+  trace.unknownToServer = false;
+  adopt(trace, index, data);
+}
+
+/** Finds or makes the parent. @param {Trace} trace @param {number} index @param {any} data */
+function adopt(trace, index, data) {
+  if (typeof data.parentSpanId !== "string" || data.parentSpanId === "") return;
+  const { spans } = trace;
+  // Siblings come one after another, and a comparison is cheaper than a look-up.
+  const parent = data.parentSpanId === spans.ids[trace.lastParent] ? trace.lastParent : spanFor(trace, data.parentSpanId);
+  trace.lastParent = parent;
+  if (parent >= 0 && spans.parent[index] < 0) {
+    if (spans.state[parent] === STATE.placeholder && data.parentRemote === true) spans.set(parent, FLAG.remote);
+    link(trace, index, parent);
+  }
+  if (spans.parent[index] < 0) trace.parentIds.set(index, data.parentSpanId);
+}
+
+/** @param {Trace} trace @param {any} data */
+function updated(trace, data) {
+  const index = spanFor(trace, data.spanId);
+  if (index < 0) return;
+  const { spans } = trace;
+  // The end is self-contained: an update from before it has nothing to add.
+  if (!Number.isNaN(spans.end[index]) && !trace.lost.has(index)) return;
+  if (data.attributes) trace.changes.set(index, { ...trace.changes.get(index), ...data.attributes });
+  if (data.attributeTypes) trace.changedTypes.set(index, { ...trace.changedTypes.get(index), ...data.attributeTypes });
+  if (typeof data.name === "string") {
+    spans.name[index] = trace.strings.add(data.name);
+    spans.set(index, FLAG.renamed);
+  }
+  if (isOpenState(spans.state[index]) && (data.state === "waiting" || data.state === "running")) {
+    setState(trace, index, STATE[/** @type {"waiting" | "running"} */ (data.state)]);
+  }
+  touch(trace, index);
+}
+
+/** @param {Trace} trace @param {any} data @param {string} id */
+function log(trace, data, id) {
+  const key = `log ${id || `${data.spanId} ${data.timestamp} ${data.severity} ${data.body}`}`;
+  if (trace.seen.has(key)) return;
+  if (trace.logCount >= LOGS_MAX) {
+    trace.refusedLogs += 1;
+    return;
+  }
+  const index = spanFor(trace, data.spanId);
+  if (index < 0) return;
+  trace.seen.add(key);
+  trace.logCount += 1;
+  const logs = trace.logs.get(index);
+  if (logs === undefined) trace.logs.set(index, [data]);
+  else logs.push(data);
+  touch(trace, index);
+}
+
+/** @param {Trace} trace @param {any} data */
+function process(trace, data) {
+  if (typeof data.process === "string") trace.processes.set(data.process, data);
+}
+
+/** @param {Trace} trace @param {any} data */
+function hello(trace, data) {
+  const epoch = text(data.epoch);
+  if (trace.epoch !== null && trace.epoch !== epoch) {
+    trace.restarts += 1;
+    forgetOpen(trace);
+  }
+  trace.epoch = epoch;
+  trace.ended = null;
+  hearClock(trace, data.now);
+}
+
+/** @param {Trace} trace @param {any} data */
+function ping(trace, data) {
+  if (data.dropped) trace.hostDropped = droppedOf(data.dropped);
+  if (data.known === false) trace.unknownToServer = trace.counts.total === 0;
+  hearClock(trace, data.now);
+}
+
+/** @param {Trace} trace @param {any} data @param {string} id */
+function gap(trace, data, id) {
+  trace.degraded = false;
+  addGap(trace.losses, data, id);
+  if (data.reason === "epoch") forgetOpen(trace);
+}
+
+/**
+ * The log that would have told the ends of these spans is gone: nobody may be shown them as running. A guess, so a later
+ * `started` or `ended` from the new log takes it back.
+ * @param {Trace} trace
+ */
+function forgetOpen(trace) {
+  const clock = parseTimestamp(trace.heard, trace.originSeconds);
+  const heard = Number.isNaN(clock) ? trace.end : clock;
+  const { spans } = trace;
+  for (let index = 0; index < spans.count; index += 1) {
+    if (!isOpenState(spans.state[index])) continue;
+    const start = spans.start[index];
+    const end = Math.max(start, Number.isNaN(heard) ? start : heard);
+    spans.end[index] = end;
+    trace.lost.set(index, { reason: "restarted", lastHeard: end, local: true });
+    setState(trace, index, STATE.lost);
+    reach(trace, end);
+  }
+}
+
+/** @param {Trace} trace @param {unknown} id @returns {number} −1 when the trace is full or the id is none */
+function spanFor(trace, id) {
+  if (typeof id !== "string" || id === "") return -1;
+  const known = trace.spans.byId.get(id);
+  if (known !== undefined) return known;
+  if (trace.spans.count >= SPANS_MAX) {
+    trace.refusedSpans += 1;
+    return -1;
+  }
+  return addPlaceholder(trace, id);
+}
+
+/** @param {Trace} trace @param {unknown} timestamp @returns {number} */
+function timeOf(trace, timestamp) {
+  if (Number.isNaN(trace.originSeconds)) trace.originSeconds = wholeSeconds(timestamp);
+  return parseTimestamp(timestamp, trace.originSeconds);
+}
+
+/** @param {Trace} trace @param {unknown} timestamp */
+function hearClock(trace, timestamp) {
+  if (typeof timestamp === "string") trace.heard = timestamp;
+}
+
+/** @param {unknown} value @returns {string} */
+function text(value) {
+  return typeof value === "string" ? value : "";
+}
+
+/** @param {unknown} value @returns {any[]} */
+function list(value) {
+  return Array.isArray(value) ? value : [];
+}

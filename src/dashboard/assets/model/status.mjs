@@ -1,0 +1,127 @@
+// @ts-check
+// The one status word of the page, and what stands behind it. Pure: it must never touch the DOM.
+
+import { lostEvents } from "./gaps.mjs";
+import { LOGS_MAX, SPANS_MAX } from "./model.mjs";
+import { formatCount, formatDuration, plural } from "./time.mjs";
+
+/**
+ * @typedef {import("../net/stream.mjs").StreamStatus} StreamStatus
+ * @typedef {"connecting" | "live" | "reconnecting" | "gap" | "ended" | "paused" | "degraded" | "file"} PageState
+ * @typedef {{state: PageState, text: string, lines: string[]}} PageStatus `lines`: what stands behind the word
+ * @typedef {object} Watched what the page follows: a feed
+ * @property {StreamStatus} status
+ * @property {boolean} paused
+ * @property {number} news what came while it was paused
+ * @property {number | null} lag
+ * @property {string} [head] of the log, as last heard
+ * @property {string} [file] the name of the file, when it is of one
+ * @typedef {{hostDropped: import("./gaps.mjs").Dropped, losses: import("./gaps.mjs").Losses, restarts: number, degraded: boolean, past?: string}} Known
+ *   what its model knows of the log; `past`: the moment on show, when it is not now
+ */
+
+/** @type {Record<string, string>} */
+const REASONS = {
+  refused: "the server refuses or does not answer",
+  "connection lost": "the connection was lost",
+  silent: "nothing was heard, not even a ping",
+  asleep: "this computer, or this page, was asleep",
+  shutdown: "the server was shut down",
+  overload: "the server has too many viewers",
+  expired: "access has expired: reload the page to sign in again",
+  complete: "the trace is complete",
+  unknown: "the trace never appeared; click to wait again",
+  crowded: "other tabs use all connections; close one of them",
+};
+
+/** How long the page says that an outage is over. */
+export const HEALED_MS = 10_000;
+
+/**
+ * @param {Watched} feed
+ * @param {Known} known
+ * @param {number} now by this machine's clock, in milliseconds since 1970
+ * @returns {PageStatus}
+ */
+export function pageStatus(feed, known, now) {
+  if (feed.file !== undefined) return { state: "file", text: "File", lines: [`from the file ${feed.file}`, "nothing of it was sent to the server"] };
+  return { ...word(feed, known, now), lines: detailLines(feed, known, now) };
+}
+
+/** @param {Watched} feed @param {Known} known @param {number} now @returns {{state: PageState, text: string}} */
+function word({ status, paused, news }, { losses, degraded, past }, now) {
+  if (past !== undefined) return { state: "paused", text: `At ${past}` };
+  if (paused) return { state: "paused", text: news > 0 ? `Paused · ${formatCount(news)} new` : "Paused" };
+  if (status.word === "reconnecting") return { state: "reconnecting", text: status.attempt > 1 ? `Reconnecting · ${status.attempt}` : "Reconnecting" };
+  if (status.word === "connecting") return { state: "connecting", text: status.reason === "crowded" ? "Waiting" : "Connecting" };
+  if (status.word === "paused") return { state: "paused", text: "Paused" };
+  if (status.word === "ended") return { state: "ended", text: "Ended" };
+  if (degraded) return { state: "degraded", text: "Degraded" };
+  const lost = lostEvents(losses);
+  if (lost > 0) return { state: "gap", text: `Gap · ${losses.atMost ? "up to " : ""}${formatCount(lost)} lost` };
+  if (losses.unknown) return { state: "gap", text: "Gap · log restarted" };
+  const healed = healedFor(status, now);
+  return { state: "live", text: healed === null ? "Live" : `Live · back after ${formatDuration(healed)}` };
+}
+
+/** @param {StreamStatus} status @param {number} now @returns {number | null} the length of an outage that is over since a moment ago */
+function healedFor({ word: is, outage }, now) {
+  return is === "live" && outage !== null && Math.abs(now - outage.at) < HEALED_MS ? outage.milliseconds : null;
+}
+
+/**
+ * @param {Watched} feed
+ * @param {Known} known
+ * @param {number} now
+ * @returns {string[]}
+ */
+function detailLines({ status, paused, news, lag, head }, { losses, restarts, degraded, hostDropped, past }, now) {
+  const lines = past === undefined ? [] : ["the trace as it looked then; press to go back to now"];
+  const { outage } = status;
+  if (status.reason !== "") lines.push(REASONS[status.reason] ?? status.reason);
+  if (paused && news > 0) lines.push(`${plural(news, "event")} wait${news === 1 ? "s" : ""} for you to go on`);
+  if (degraded) lines.push("the store is failing: what comes now comes late, or cannot be replayed");
+  const { evicted, starts, ends, other, unknown, atMost } = losses;
+  if (evicted > 0) lines.push(`${atMost ? "at most " : ""}${plural(evicted, "event")} had been evicted before this page could read them`);
+  if (starts + ends + other > 0) lines.push(`lost in this log: ${starts} starts, ${ends} ends, ${other} other events`);
+  if (unknown) lines.push("the log was restarted: events in between are lost, their number is unknown");
+  if (restarts > 0 && !losses.unknown) lines.push("the server was restarted while this page was open");
+  if (outage !== null) lines.push(`back ${ago(now - outage.at)}, after ${formatDuration(outage.milliseconds)}: ${REASONS[outage.reason] ?? outage.reason}`);
+  if (status.lastId !== "") lines.push(`last event ${status.lastId}`);
+  if (head) lines.push(`the log's last event ${head}`);
+  if (lag !== null) lines.push(`the newest event was ${formatDuration(lag)} old when it came`);
+  lines.push(`dropped by the host, ever: ${hostDropped.starts} starts, ${hostDropped.ends} ends, ${hostDropped.other} other`);
+  if (status.malformed > 0) lines.push(`${plural(status.malformed, "event")} could not be read`);
+  return lines;
+}
+
+/** @param {number} milliseconds @returns {string} whole minutes, so that the text stands still */
+function ago(milliseconds) {
+  return milliseconds < 60_000 ? "just now" : `${Math.floor(milliseconds / 60_000)} min ago`;
+}
+
+/**
+ * @param {{refusedSpans: number, refusedLogs: number}} trace
+ * @returns {string} what this page did not keep, or nothing
+ */
+export function refusedText(trace) {
+  const parts = [];
+  if (trace.refusedSpans > 0) parts.push(`${formatCount(SPANS_MAX)} spans (${plural(trace.refusedSpans, "event")} of others left out)`);
+  if (trace.refusedLogs > 0) parts.push(`${formatCount(LOGS_MAX)} log records (${formatCount(trace.refusedLogs)} left out)`);
+  return parts.length === 0 ? "" : `This trace is larger than a page can keep: ${parts.join(" and ")}.`;
+}
+
+/**
+ * What a reader who does not see the word is told when it changes.
+ * @param {PageStatus} before
+ * @param {PageStatus} after
+ * @returns {string} nothing when there is no news
+ */
+export function statusNews(before, after) {
+  if (before.state === after.state && (before.text === after.text || after.state === "paused" || after.state === "reconnecting")) return "";
+  // The note that an outage is over goes away by itself; that is no news.
+  if (before.state === "live" && after.text === "Live") return "";
+  // The scrubber tells its moments itself.
+  if (after.text.startsWith("At ")) return "";
+  return after.lines.length > 0 && after.state !== "live" ? `${after.text}: ${after.lines[0]}` : after.text;
+}

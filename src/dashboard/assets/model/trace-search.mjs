@@ -1,0 +1,210 @@
+// @ts-check
+// A search over the spans of one trace, kept up to date as spans arrive: names, services and scopes are tested once per
+// distinct text, then each span costs a look at its numbers, and attributes are read only where nothing else decided.
+// Must never touch the DOM or a clock.
+
+import { STATE, STATE_NAMES, isBadState, isOpenState } from "./columns.mjs";
+import { readChanges } from "./model.mjs";
+import { compares, dependsOnTime, parseQuery } from "./search.mjs";
+import { flatten, nextWhere, openTo } from "./visible-rows.mjs";
+
+/**
+ * @typedef {import("./model.mjs").Trace} Trace
+ * @typedef {import("./search.mjs").Term} Term
+ * @typedef {{term: Term, tested: Uint8Array, has: (given: unknown) => boolean}} Test `tested`: what is known of each
+ *   distinct text: 0 nothing, 1 no, 2 yes
+ */
+
+export class TraceSearch {
+  query = "";
+  /** @type {import("./search.mjs").Wrong | null} */
+  wrong = null;
+  /** Whether anything is searched for. */
+  active = false;
+  count = 0;
+  /** Grows when what is found changes. */
+  version = 0;
+  bits = new Uint8Array(0);
+  /** @type {Trace | null} */
+  trace = null;
+  /** @type {Test[]} */
+  tests = [];
+  place = -1;
+  spans = 0;
+  timed = false;
+  /** Open spans, where time alone decides. @type {number[]} */
+  waiting = [];
+  waitingAt = -Infinity;
+  /** @type {number[]} */
+  order = [];
+  orderFor = "";
+
+  /**
+   * @param {Trace} trace
+   * @param {string} query
+   * @param {number} now in tree time
+   * @returns {TraceSearch | null} null when nothing is searched for
+   */
+  update(trace, query, now) {
+    // A journey in time may take spans away, and only then there are fewer.
+    if (query !== this.query || trace !== this.trace || trace.spans.count < this.spans) this.begin(trace, query);
+    this.spans = trace.spans.count;
+    if (!this.active) return null;
+    if (this.bits.length < trace.spans.count) {
+      const larger = new Uint8Array(trace.spans.parent.length);
+      larger.set(this.bits);
+      this.bits = larger;
+    }
+    if (this.place < 0) this.waiting = [];
+    this.place = readChanges(trace, this.place, (index) => this.look(index, now));
+    if (this.timed && Math.abs(now - this.waitingAt) >= RELOOK_MS) this.lookAgain(trace, now);
+    return this;
+  }
+
+  /** @param {Trace} trace @param {string} query */
+  begin(trace, query) {
+    const { terms, wrong } = parseQuery(query, "trace");
+    Object.assign(this, { trace, query, wrong, active: terms.length > 0, timed: dependsOnTime(terms), place: -1, count: 0, orderFor: "", waiting: [] });
+    // What a column answers is asked before what attributes do; a span that fails the one is not asked the other.
+    const isDear = (/** @type {Term} */ { key }) => Number(key === "" || key.startsWith("@"));
+    this.tests = terms.sort((a, b) => isDear(a) - isDear(b)).map((term) => ({ term, tested: new Uint8Array(0), has: inside(term.value) }));
+    this.bits = new Uint8Array(this.active ? trace.spans.parent.length : 0);
+    this.version += 1;
+  }
+
+  /** @param {number} index @param {number} now */
+  look(index, now) {
+    const trace = /** @type {Trace} */ (this.trace);
+    // Nothing is known of a placeholder, so nothing can be said of it, nor its contrary.
+    const seen = trace.spans.state[index] !== STATE.placeholder;
+    const found = seen && this.tests.every((test) => holds(trace, index, test, now) !== test.term.negated) ? 1 : 0;
+    if (this.timed && this.waiting.length < trace.spans.count * 2 && isOpenState(trace.spans.state[index])) this.waiting.push(index);
+    if (found === this.bits[index]) return;
+    this.bits[index] = found;
+    this.count += found === 1 ? 1 : -1;
+    this.version += 1;
+  }
+
+  /** Open spans grow without an event. @param {Trace} trace @param {number} now */
+  lookAgain(trace, now) {
+    this.waitingAt = now;
+    const open = new Set(this.waiting.filter((index) => isOpenState(trace.spans.state[index])));
+    this.waiting = [];
+    for (const index of open) this.look(index, now);
+  }
+
+  /** @returns {number[]} in reading order */
+  list() {
+    const trace = this.trace;
+    if (trace === null) return [];
+    const key = `${this.version} ${trace.structure}`;
+    if (key !== this.orderFor) {
+      this.orderFor = key;
+      const { spans, count } = flatten(trace, openTo(Infinity));
+      this.order = [];
+      for (let row = 0; row < count; row += 1) if (this.bits[spans[row]] === 1) this.order.push(spans[row]);
+    }
+    return this.order;
+  }
+
+  /**
+   * @param {number} from −1 for the beginning
+   * @param {1 | -1} direction
+   * @returns {number} the next match, around the end; −1 for none
+   */
+  next(from, direction) {
+    if (this.trace === null || this.count === 0) return -1;
+    return nextWhere(this.trace, from, direction, (index) => this.bits[index] === 1);
+  }
+}
+
+const RELOOK_MS = 250;
+
+/** @param {Trace} trace @param {number} index @param {Test} test @param {number} now @returns {boolean} */
+function holds(trace, index, test, now) {
+  const { spans } = trace;
+  const { key, value, operator, number } = test.term;
+  const state = spans.state[index];
+  switch (key) {
+    case "": return textHolds(trace, index, test);
+    case "name": return passes(trace, test, spans.name[index]);
+    case "service": return passes(trace, test, spans.service[index]);
+    case "scope": return passes(trace, test, spans.scope[index]);
+    case "span": case "id": return spans.ids[index].startsWith(value);
+    case "state": return STATE_NAMES[state] === value;
+    case "status": return isBadState(state) === (value === "error");
+    case "kind": return trace.strings.list[spans.kind[index]].toLowerCase() === value;
+    case "duration": {
+      const end = isOpenState(state) ? Math.max(now, spans.start[index]) : spans.end[index];
+      return compares(Math.round((end - spans.start[index]) * 1e6), operator, number);
+    }
+    default: return attributeHolds(trace, index, test);
+  }
+}
+
+/** Whether the text of this number holds the value: found out once. @param {Trace} trace @param {Test} test @param {number} id @returns {boolean} */
+function passes({ strings }, test, id) {
+  if (test.tested.length <= id) {
+    const larger = new Uint8Array(Math.max(256, strings.list.length * 2));
+    larger.set(test.tested);
+    test.tested = larger;
+  }
+  if (test.tested[id] === 0) test.tested[id] = contains(strings.list[id], test.term.value) ? 2 : 1;
+  return test.tested[id] === 2;
+}
+
+/** @param {string} text @param {string} value @returns {boolean} */
+function contains(text, value) {
+  return text.toLowerCase().includes(value);
+}
+
+/**
+ * Whether a value of any type holds the text. A trace has a million of them: nothing is copied to lower case where a
+ * pattern does, and a number is written out only for a text that can be in one.
+ * @param {string} value in lower case
+ * @returns {(given: unknown) => boolean}
+ */
+function inside(value) {
+  const pattern = /^[\x20-\x7e]*$/.test(value) ? new RegExp(value.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), "i") : null;
+  const numeric = /^[-+.e\d]*$/.test(value);
+  const text = (/** @type {string} */ given) => (pattern === null ? contains(given, value) : pattern.test(given));
+  return (given) => {
+    if (typeof given === "string") return text(given);
+    if (typeof given === "number") return numeric && String(given).includes(value);
+    return given !== undefined && given !== null && text(JSON.stringify(given));
+  };
+}
+
+/** @param {Trace} trace @param {number} index @param {Test} test @returns {boolean} */
+function textHolds(trace, index, test) {
+  const { spans } = trace;
+  if (passes(trace, test, spans.name[index]) || passes(trace, test, spans.service[index]) || passes(trace, test, spans.scope[index])) return true;
+  if (spans.ids[index].startsWith(test.term.value)) return true;
+  const { has } = test;
+  const event = spans.events[index];
+  if (anyHolds(event?.attributes, has) || has(event?.status?.message)) return true;
+  for (const one of Array.isArray(event?.events) ? event.events : []) if (has(one?.name) || anyHolds(one?.attributes, has)) return true;
+  if (trace.changes.size > 0 && anyHolds(trace.changes.get(index), has)) return true;
+  if (trace.logs.size === 0) return false;
+  return (trace.logs.get(index) ?? []).some((log) => has(log.body) || anyHolds(log.attributes, has));
+}
+
+/** @param {Record<string, unknown> | undefined} attributes @param {(given: unknown) => boolean} has @returns {boolean} */
+function anyHolds(attributes, has) {
+  for (const key in attributes) if (has(attributes[key])) return true;
+  return false;
+}
+
+/** @param {Trace} trace @param {number} index @param {Test} test @returns {boolean} */
+function attributeHolds(trace, index, { term, has }) {
+  const key = term.key.slice(1);
+  const changed = trace.changes.size > 0 ? trace.changes.get(index) : undefined;
+  const attributes = changed !== undefined && Object.hasOwn(changed, key) ? changed : trace.spans.events[index]?.attributes;
+  if (attributes === undefined || !Object.hasOwn(attributes, key)) return false;
+  const actual = attributes[key];
+  if (term.operator !== "") return compares(Number(actual), term.operator, term.number);
+  if (term.value === "") return true;
+  // A number or a truth value is met whole: 40 does not find 402.
+  if (typeof actual === "number") return actual === term.number;
+  return typeof actual === "boolean" ? String(actual) === term.value : has(actual);
+}

@@ -1,0 +1,260 @@
+// @ts-check
+// The connections of the hub: one carries up to 32 traces, another the live list at one address. A line knows what each of
+// its subscriptions has already, so that each gets what it is missing, once and in order. It must never touch the DOM.
+
+import { createList, reduceList, sequenceOf } from "../model/list-model.mjs";
+import { eventsRoute } from "./api.mjs";
+import { ResilientStream, parseObject } from "./stream.mjs";
+
+/**
+ * @typedef {import("./hub.mjs").Hub} Hub
+ * @typedef {import("./hub.mjs").Subscription} Subscription
+ * @typedef {import("./stream.mjs").RawEvent} RawEvent
+ * @typedef {import("./stream.mjs").StreamStatus} StreamStatus
+ */
+
+/** Traces of one connection: what the server takes of one parameter. */
+export const TRACES_MAX = 32;
+/** Events, and wishes for traces, gather this long. */
+export const GATHER_MS = 8;
+/** A trace that nobody looks at any more stays on its connection this long: the next one often takes its place. */
+const LINGER_MS = 5_000;
+
+/** One connection, or one that waits for its turn. */
+export class Line {
+  /** @param {Hub} hub @param {"trace" | "list"} topic @param {string} key */
+  constructor(hub, topic, key) {
+    this.hub = hub;
+    this.topic = topic;
+    this.key = key;
+    /** @type {Set<Subscription>} */
+    this.subscriptions = new Set();
+    /** @type {import("./stream.mjs").ResilientStream | null} */
+    this.stream = null;
+    /** By type, what those must hear who come later: the last `hello`, the last `ping`, `degraded` while it holds. @type {Map<string, {event: RawEvent, at: number}>} */
+    this.greetings = new Map();
+  }
+
+  /** @param {Subscription} subscription @param {string} _lastId */
+  add(subscription, _lastId) {
+    this.subscriptions.add(subscription);
+  }
+
+  /** @param {Subscription} subscription */
+  remove(subscription) {
+    this.subscriptions.delete(subscription);
+    if (this.subscriptions.size > 0) return;
+    this.stream?.close();
+    this.hub.forget(this);
+  }
+
+  start() {}
+
+  /** @param {string} route @param {string} lastEventId */
+  listen(route, lastEventId) {
+    const url = new URL(route, this.hub.base).href;
+    if (this.stream !== null) return this.stream.redirect(url, lastEventId);
+    this.stream = new ResilientStream({
+      url, lastEventId, environment: this.hub.environment,
+      onEvent: (event) => {
+        if (event.type === "hello") this.greetings.clear();
+        if (event.type === "gap") this.greetings.delete("degraded");
+        if (GREETINGS.has(event.type)) this.greetings.set(event.type, { event, at: this.hub.environment.now() });
+        this.receive(event);
+      },
+      onStatus: (status) => this.tell(status),
+    });
+    this.stream.connect();
+  }
+
+  /** @param {RawEvent} _event */
+  receive(_event) {}
+
+  /** @param {StreamStatus} status */
+  tell(status) {
+    for (const subscription of this.subscriptions) {
+      // A connection that is made anew because somebody came is no news to the others.
+      if (status.word === "connecting" && subscription.word === "live") continue;
+      subscription.word = status.word;
+      subscription.tab.post(["status", subscription.n, status]);
+    }
+  }
+
+  /** @param {Subscription} subscription @param {RawEvent} event */
+  send({ tab, n }, { type, id, text }) {
+    tab.post(["event", n, type, id, text]);
+  }
+
+  /** @param {Subscription} subscription what others of this line heard before it came */
+  greet(subscription) {
+    if (this.stream === null) return;
+    subscription.word = this.stream.word;
+    subscription.tab.post(["status", subscription.n, this.stream.status()]);
+    for (const { event, at } of this.greetings.values()) {
+      // What the server's clock said has aged meanwhile.
+      const data = parseObject(event.text);
+      const now = Date.parse(String(data?.now)) + this.hub.environment.now() - at;
+      const text = Number.isNaN(now) ? event.text : JSON.stringify({ ...data, now: new Date(now).toISOString() });
+      this.send(subscription, { type: event.type, id: subscription.skip, text });
+    }
+  }
+}
+
+/** The live list at one address. It begins with a snapshot, so the hub keeps one for those who come later. */
+export class ListLine extends Line {
+  /** @param {Hub} hub @param {string} route */
+  constructor(hub, route) {
+    super(hub, "list", route);
+    this.list = createList();
+  }
+
+  /** @param {Subscription} subscription @param {string} lastId */
+  add(subscription, lastId) {
+    super.add(subscription, lastId);
+    this.greet(subscription);
+    if (!this.list.loaded) return;
+    const data = { type: "traces", snapshot: true, traces: [...this.list.traces.values()], removed: [], next: this.list.floor || null };
+    this.send(subscription, { type: "traces", id: "", text: JSON.stringify(data) });
+  }
+
+  start() {
+    if (this.stream === null) this.listen(this.key, "");
+  }
+
+  /** @param {RawEvent} event */
+  receive(event) {
+    reduceList(this.list, { type: event.type, data: parseObject(event.text) });
+    for (const subscription of this.subscriptions) this.send(subscription, event);
+  }
+}
+
+/** Traces that share a connection. Each subscription has a place of its own; the connection goes on from the first. */
+export class TraceLine extends Line {
+  /** @param {Hub} hub */
+  constructor(hub) {
+    super(hub, "trace", "");
+    /** @type {Set<string>} the traces that the connection asked for */
+    this.asked = new Set();
+    this.epoch = "";
+    /** @type {{timer: any, milliseconds: number} | null} */
+    this.plan = null;
+  }
+
+  /** @param {string} key @returns {boolean} */
+  hasRoomFor(key) {
+    const wanted = this.wanted();
+    return wanted.has(key) || wanted.size < TRACES_MAX;
+  }
+
+  /** @returns {Set<string>} */
+  wanted() {
+    return new Set([...this.subscriptions].map((subscription) => subscription.key));
+  }
+
+  /** @param {Subscription} subscription @param {string} lastId */
+  add(subscription, lastId) {
+    super.add(subscription, lastId);
+    const { stream } = this;
+    if (stream === null) return;
+    // On the way already, and not yet beyond this place?
+    const follows = stream.word === "live" && this.asked.has(subscription.key) && epochOf(lastId) === this.epoch;
+    subscription.ready = follows && sequenceOf(stream.lastId) <= sequenceOf(lastId);
+    if (subscription.ready) this.greet(subscription);
+    else this.askSoon(GATHER_MS);
+  }
+
+  /** @param {Subscription} subscription */
+  remove(subscription) {
+    super.remove(subscription);
+    if (!this.wanted().has(subscription.key)) this.askSoon(LINGER_MS);
+  }
+
+  start() {
+    if (this.stream === null) this.askSoon(GATHER_MS);
+  }
+
+  /** Asks anew, once for all that come and go together. @param {number} milliseconds */
+  askSoon(milliseconds) {
+    const { environment } = this.hub;
+    if (this.plan !== null && this.plan.milliseconds <= milliseconds) return;
+    if (this.plan !== null) environment.clearTimeout(this.plan.timer);
+    const timer = environment.setTimeout(() => {
+      this.plan = null;
+      if (this.subscriptions.size > 0) this.ask();
+    }, milliseconds);
+    this.plan = { timer, milliseconds };
+  }
+
+  ask() {
+    for (const subscription of this.subscriptions) {
+      subscription.skip = this.placeOf(subscription);
+      subscription.ready = true;
+    }
+    this.asked = this.wanted();
+    this.listen(eventsRoute([...this.asked]), this.firstPlace());
+  }
+
+  /** @param {Subscription} subscription @returns {string} what it has, up to here */
+  placeOf({ skip, ready }) {
+    const reached = this.stream?.lastId ?? "";
+    if (!ready || reached === "") return skip;
+    const isAhead = epochOf(skip) === epochOf(reached) ? sequenceOf(skip) > sequenceOf(reached) : epochOf(skip) === this.epoch;
+    return skip !== "" && isAhead ? skip : reached;
+  }
+
+  /** @returns {string} the place from which everybody gets what is still missing */
+  firstPlace() {
+    const places = [...this.subscriptions].map((subscription) => subscription.skip);
+    // A place in another life of the log cannot be compared: the server knows what it is worth.
+    const foreign = places.filter((id) => id !== "" && this.epoch !== "" && epochOf(id) !== this.epoch);
+    const candidates = places.includes("") || foreign.length === 0 ? places : foreign;
+    return candidates.reduce((first, id) => (sequenceOf(id) < sequenceOf(first) ? id : first));
+  }
+
+  /** @param {RawEvent} event */
+  receive(event) {
+    const { type, id } = event;
+    const mixed = this.asked.size > 1;
+    const data = mixed || type === "hello" || type === "gap" ? parseObject(event.text) : null;
+    if (type === "hello") this.epoch = String(data?.epoch ?? "");
+    for (const subscription of this.subscriptions) {
+      if (!subscription.ready || (mixed && (data?.traceId ?? subscription.key) !== subscription.key)) continue;
+      // A browser gives an event that has no id the one before it, so the id does not tell.
+      if (CONTROL_TYPES.has(type)) this.send(subscription, { ...event, id: this.placeOf(subscription) });
+      else if (type === "gap" && data?.reason === "epoch") this.sendRestart(subscription, event);
+      else if (type === "gap" && data?.reason !== "dropped") this.sendEvicted(subscription, event, data);
+      else if (this.isNew(subscription, id)) this.send(subscription, event);
+    }
+  }
+
+  /** @param {Subscription} subscription @param {string} id @returns {boolean} */
+  isNew(subscription, id) {
+    if (subscription.skip !== "" && sequenceOf(id) <= sequenceOf(subscription.skip)) return false;
+    subscription.skip = "";
+    return true;
+  }
+
+  /** The log did not know the connection's place. Whoever had read of its present life still has that. @param {Subscription} subscription @param {RawEvent} event */
+  sendRestart(subscription, event) {
+    if (epochOf(this.placeOf(subscription)) === this.epoch) return;
+    subscription.skip = "";
+    this.send(subscription, { ...event, id: "" });
+  }
+
+  /** What is gone since the connection's place may be nothing to one that had read further. @param {Subscription} subscription @param {RawEvent} event @param {any} data */
+  sendEvicted(subscription, event, data) {
+    if (subscription.skip !== "" && sequenceOf(data?.to) <= sequenceOf(subscription.skip)) return;
+    // The count is that of the whole connection: exact for one trace, the most it can be for each of several.
+    const text = this.asked.size > 1 ? JSON.stringify({ ...data, traces: this.asked.size }) : event.text;
+    this.send(subscription, { ...event, id: "", text });
+  }
+}
+
+const GREETINGS = new Set(["hello", "ping", "degraded"]);
+/** Their id, if they seem to have one, is that of an event before them. */
+const CONTROL_TYPES = new Set(["hello", "ping", "degraded", "end"]);
+
+/** @param {string} id @returns {string} */
+function epochOf(id) {
+  return id.slice(0, Math.max(0, id.lastIndexOf("-")));
+}

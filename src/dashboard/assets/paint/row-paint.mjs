@@ -1,0 +1,215 @@
+// @ts-check
+// Paints what of the waterfall's rows is no text: indentation, fold marks, states and bars, all on one canvas that moves with
+// the rows. It must never decide what a row is, nor hold a colour of its own.
+
+import { STATE, STATE_NAMES } from "../model/columns.mjs";
+import { CUT_MARGIN, barGeometry, labelPlace } from "../model/layout.mjs";
+import { barEnd } from "../model/span.mjs";
+import { calm, element, setStyle, shapePath } from "../views/dom.mjs";
+import { EDGE, TWISTY, indentOf } from "../views/span-row-view.mjs";
+import { markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
+import { colours } from "./colours.mjs";
+
+/**
+ * @typedef {import("../views/trace-view.mjs").TraceFrame} TraceFrame
+ * @typedef {import("../views/span-row-view.mjs").SpanRow} SpanRow
+ * @typedef {import("./bar-paint.mjs").Sheet} Sheet
+ */
+
+export const ROW_HEIGHT = 28;
+const ROW_BAR = 14;
+const ROW_BAR_TOP = 7;
+const LABEL_CHARACTER = 6.7;
+// Of a running bar's right end, which points on.
+const BAR_TIP = 8;
+const ROW_DIMMED = 0.38;
+const STRIPES_MS = 50;
+const METER_WIDTH_MAX = 220;
+
+export class RowCanvas {
+  canvas = element("canvas", { class: "row-canvas", "aria-hidden": "true" });
+  paintedFor = "";
+  font = "";
+
+  /**
+   * @param {TraceFrame} frame
+   * @param {SpanRow[]} rows in order
+   * @param {{first: number, rowsMax: number, nameWidth: number, stale: boolean}} place `first`: the row at the top; `stale`: some row changed
+   */
+  draw(frame, rows, { first, rowsMax, nameWidth, stale }) {
+    const key = `${frame.key} ${first} ${rows.length} ${rowsMax} ${nameWidth} ${colours().key}`;
+    if ((key === this.paintedFor && !stale) || !(frame.scale.width > 0)) return;
+    this.paintedFor = key;
+    const pen = this.resize(nameWidth + frame.scale.width + CUT_MARGIN, rowsMax * ROW_HEIGHT);
+    if (pen === null) return;
+    setStyle(this.canvas, "top", `${first * ROW_HEIGHT}px`);
+    const sheet = { pen, frame, colours: colours(), shift: calm.matches ? 0 : frame.now / STRIPES_MS };
+    pen.textBaseline = "middle";
+    pen.fillStyle = sheet.colours.by.line;
+    paintGuides(pen, rows, indentOf(nameWidth));
+    for (const [at, row] of rows.entries()) paintHead(sheet, row, at * ROW_HEIGHT);
+    pen.globalAlpha = 1;
+    pen.fillStyle = sheet.colours.by.line;
+    pen.fillRect(nameWidth - 1, 0, 1, rows.length * ROW_HEIGHT);
+    pen.save();
+    pen.translate(nameWidth, 0);
+    pen.beginPath();
+    pen.rect(0, 0, frame.scale.width + CUT_MARGIN, rowsMax * ROW_HEIGHT);
+    pen.clip();
+    for (const [at, row] of rows.entries()) paintTime(sheet, row, at * ROW_HEIGHT);
+    pen.restore();
+  }
+
+  /** @param {number} width @param {number} height @returns {CanvasRenderingContext2D | null} a pen on a clean sheet of this size */
+  resize(width, height) {
+    const ratio = globalThis.devicePixelRatio || 1;
+    const pixels = { width: Math.round(width * ratio), height: Math.round(height * ratio) };
+    const pen = this.canvas.getContext("2d");
+    if (this.canvas.width !== pixels.width || this.canvas.height !== pixels.height) {
+      Object.assign(this.canvas, pixels);
+      setStyle(this.canvas, "width", `${width}px`);
+      setStyle(this.canvas, "height", `${height}px`);
+      this.font = `11px ${getComputedStyle(this.canvas).fontFamily}`;
+    }
+    if (pen === null) return null;
+    // Unlike `clearRect`, which would first copy the picture that the page still shows. An older browser makes it anew.
+    if (typeof pen.reset === "function") pen.reset();
+    else this.canvas.width = pixels.width;
+    pen.scale(ratio, ratio);
+    pen.font = this.font;
+    return pen;
+  }
+}
+
+/** The lines of indentation, each as long as the rows below one another have it. @param {CanvasRenderingContext2D} pen @param {SpanRow[]} rows @param {number} step from level to level */
+function paintGuides(pen, rows, step) {
+  const levels = rows.reduce((most, row) => Math.max(most, row.levels), 0);
+  for (let level = 0; level < levels; level += 1) {
+    for (let from = 0; from < rows.length; from += 1) {
+      let to = from;
+      while (to < rows.length && rows[to].levels > level) to += 1;
+      if (to > from) pen.fillRect(EDGE + level * step + Math.min(6, step / 2), from * ROW_HEIGHT, 1, (to - from) * ROW_HEIGHT);
+      from = to;
+    }
+  }
+}
+
+/** Fold mark and state. @param {Sheet} sheet @param {SpanRow} row @param {number} y */
+function paintHead(sheet, row, y) {
+  const { pen, colours: { by, services }, frame: { trace, palette } } = sheet;
+  pen.globalAlpha = row.dimmed ? ROW_DIMMED : 1;
+  if (row.deep !== "") {
+    pen.fillStyle = by.faint;
+    pen.fillText(row.deep, row.inset, y + ROW_HEIGHT / 2);
+  }
+  if (row.rollUp || row.index < 0) return;
+  const state = trace.spans.state[row.index];
+  pen.fillStyle = state === STATE.placeholder ? by.faint : services[palette.slotOf(trace, row.index)];
+  pen.fillRect(0, y, 3, ROW_HEIGHT);
+  if (row.twisty !== "") paintShape(sheet, row.twisty === "open" ? "unfolded" : "chevron", by.muted, { x: row.left + 2, y: y + 8, size: 12 });
+  const name = STATE_NAMES[state];
+  paintShape(sheet, name, by[name] ?? by.faint, { x: row.left + TWISTY, y: y + 7, size: 14 });
+}
+
+/** @param {Sheet} sheet @param {string} shape @param {string} colour @param {{x: number, y: number, size: number}} place */
+function paintShape({ pen }, shape, colour, { x, y, size }) {
+  pen.save();
+  pen.translate(x, y);
+  pen.scale(size / 16, size / 16);
+  pen.strokeStyle = colour;
+  pen.lineWidth = 1.9;
+  pen.lineCap = pen.lineJoin = "round";
+  pen.stroke(shapePath(shape));
+  pen.restore();
+}
+
+/** The bar, and what lies on it. @param {Sheet} sheet @param {SpanRow} row @param {number} y */
+function paintTime(sheet, row, y) {
+  const { pen, colours: { by, services }, frame: { trace, scale, now, palette } } = sheet;
+  pen.globalAlpha = row.dimmed ? ROW_DIMMED : 1;
+  if (row.rollUp) return paintMeter(sheet, row, y);
+  const { spans } = trace;
+  const { index } = row;
+  if (index < 0) return;
+  const state = spans.state[index];
+  const start = spans.start[index];
+  if (state === STATE.placeholder || Number.isNaN(start)) {
+    pen.strokeStyle = by["line-strong"];
+    pen.lineWidth = 1;
+    pen.setLineDash([4, 3]);
+    pen.strokeRect(-1, y + ROW_HEIGHT / 2 + 0.5, scale.width + 2, 0);
+    return pen.setLineDash([]);
+  }
+  const bar = barGeometry(scale.x(start), scale.x(barEnd(trace, index, now)), scale.width);
+  let isShaped = false;
+  if (bar.outside === "") isShaped = paintBar(sheet, { x: bar.x, y: y + ROW_BAR_TOP, width: bar.width, height: ROW_BAR }, services[palette.slotOf(trace, index)], { state });
+  for (const stretch of row.stretches) paintDecoration(sheet, stretch, stretch.kind === "critical" ? y + ROW_BAR_TOP : y + 4, stretch.kind === "critical" ? ROW_BAR + 2 : ROW_HEIGHT - 8);
+  for (const mark of row.marks) paintMark(sheet, mark, y + ROW_HEIGHT / 2);
+  paintTimeLabel(sheet, row, bar, { y: y + ROW_HEIGHT / 2, state, isShaped });
+}
+
+/** Span events as hollow dots, log records as full ones, errors as squares. @param {Sheet} sheet @param {import("../views/span-row-view.mjs").Mark} mark @param {number} y */
+function paintMark({ pen, colours: { by }, frame: { scale } }, { at, kind }, y) {
+  const x = scale.x(at);
+  if (x < -1 || x > scale.width + 1) return;
+  pen.beginPath();
+  if (kind === "exception") pen.rect(x - 3, y - 3, 6, 6);
+  else pen.arc(x, y, 2.5, 0, 7);
+  pen.fillStyle = kind === "exception" ? by.error : kind === "log" ? by.text : by.panel;
+  pen.strokeStyle = kind === "exception" ? by.panel : by.text;
+  pen.lineWidth = kind === "exception" ? 1 : 1.5;
+  pen.fill();
+  pen.stroke();
+}
+
+/** @param {Sheet} sheet @param {SpanRow} row @param {import("../model/layout.mjs").Bar} bar @param {{y: number, state: number, isShaped: boolean}} look */
+function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, bar, { y, state, isShaped }) {
+  const short = label.split(/ · |, /)[0];
+  if (bar.outside !== "") {
+    // Nothing of it is in view: say where it is.
+    const left = bar.outside === "left";
+    const text = left ? `‹ ${short}` : `${short} ›`;
+    pen.fillStyle = by.faint;
+    pen.fillText(text, left ? 4 : Math.max(0, scale.width - text.length * LABEL_CHARACTER - 4), y);
+    return;
+  }
+  const mark = isShaped && state === STATE.error ? markOf(ROW_BAR) : 0;
+  const placeOf = (/** @type {string} */ text) => labelPlace(bar, text.length * LABEL_CHARACTER, scale.width, state === STATE.running ? BAR_TIP : mark);
+  // What would hide its own bar says less.
+  const text = placeOf(label).side === "inside" && label.length * LABEL_CHARACTER > bar.width - mark ? short : label;
+  const place = placeOf(text);
+  const width = text.length * LABEL_CHARACTER;
+  const inside = place.side === "inside";
+  const x = place.x + (inside ? mark : 0);
+  const isStriped = state === STATE.waiting || state === STATE.lost;
+  if (inside && isStriped) {
+    // Nothing can be read on stripes.
+    pen.fillStyle = by.panel;
+    pen.fillRect(x - 3, y - 7, width + 6, 14);
+  }
+  pen.fillStyle = isStriped || state === STATE.cancelled ? by.text : inside ? by["on-bar"] : by.muted;
+  pen.fillText(text, x, y);
+}
+
+/** How many of the children are done, failed and open. @param {Sheet} sheet @param {SpanRow} row @param {number} y */
+function paintMeter({ pen, colours: { by }, frame: { trace, scale } }, { index, label }, y) {
+  const { spans } = trace;
+  const width = Math.min(METER_WIDTH_MAX, scale.width * 0.6);
+  const all = spans.childCount[index];
+  const shares = [[spans.childFailed[index], by.error], [spans.childOpen[index], by.running]];
+  pen.fillStyle = by.ok;
+  pen.fillRect(0, y + 10, width, 8);
+  let x = width;
+  // From the right, so that what is done grows from the left; a pixel apart, so that shares are told without their colour.
+  for (const [count, colour] of /** @type {[number, string][]} */ (shares.reverse())) {
+    if (count === 0) continue;
+    const part = Math.max(2, (count / all) * width);
+    x -= part;
+    pen.fillStyle = by.panel;
+    pen.fillRect(x - 1, y + 10, 1, 8);
+    pen.fillStyle = colour;
+    pen.fillRect(x, colour === by.error ? y + 8 : y + 10, part, colour === by.error ? 12 : 8);
+  }
+  pen.fillStyle = by.accent;
+  pen.fillText(label, width + 10, y + ROW_HEIGHT / 2);
+}

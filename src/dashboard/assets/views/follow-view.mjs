@@ -1,0 +1,59 @@
+// @ts-check
+// Follow mode: the newest span stays in view until the reader touches anything; then a button says what has come since.
+// It must never scroll by itself, nor change the model.
+
+import { formatCount } from "../model/time.mjs";
+import { byId, setAttribute, setShown, setText } from "./dom.mjs";
+
+/** @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame */
+
+export class FollowView {
+  /** @param {import("./ui-state.mjs").Ui} ui @param {HTMLElement} scroller */
+  constructor(ui, scroller) {
+    this.ui = ui;
+    /** Spans that were there when the reader stopped following. */
+    this.seen = 0;
+    this.wasFollowing = false;
+    this.scroller = scroller;
+    /** Where we scrolled to ourselves. */
+    this.expected = 0;
+    const pill = byId("resume-follow");
+    pill.addEventListener("click", () => ui.setFollow(true));
+    for (const type of ["wheel", "pointerdown", "touchmove"]) {
+      byId("tree").addEventListener(type, (event) => {
+        if (event.target !== pill) ui.touch();
+      }, { passive: true });
+    }
+    // Scroll bars and keys tell nobody but by the position, which is ours only when we set it.
+    scroller.addEventListener("scroll", () => {
+      if (ui.follow && Math.abs(scroller.scrollTop - this.expected) > 2) ui.touch();
+    }, { passive: true });
+  }
+
+  reset() {
+    this.seen = 0;
+    this.wasFollowing = false;
+    this.expected = 0;
+  }
+
+  /** Follows a trace that is under way, unless the address names something to look at. @param {TraceFrame} frame */
+  decide({ trace, ui, live }) {
+    if (ui.followDecided || trace.counts.total === 0) return;
+    ui.followDecided = true;
+    ui.follow = ui.spanId === null && ui.zoom === null && live;
+    this.seen = trace.counts.total;
+  }
+
+  /** @param {TraceFrame} frame */
+  draw({ trace, ui, live }) {
+    const { total, open } = trace.counts;
+    if (ui.follow || this.wasFollowing) this.seen = total;
+    this.wasFollowing = ui.follow;
+    setAttribute(byId("follow"), "aria-pressed", String(ui.follow));
+    setShown(byId("follow"), live || ui.follow);
+    const fresh = total - this.seen;
+    const pill = byId("resume-follow");
+    setShown(pill, !ui.follow && live && open > 0 && fresh > 0);
+    setText(pill, `Resume live · ${formatCount(fresh)} new`);
+  }
+}

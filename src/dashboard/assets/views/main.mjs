@@ -1,0 +1,392 @@
+// @ts-check
+// Wires the page: address ↔ feeds ↔ views, keys, theme, and the one loop that draws.
+// It must never interpret an event or build elements of the lists: those are the models' and the views' work.
+
+import { FILE_PREFIX, missingFile } from "../model/files.mjs";
+import { isOwnKey, keyTables } from "../model/keys.mjs";
+import { listCounts } from "../model/list-model.mjs";
+import { Palette } from "../model/palette.mjs";
+import { elsewhere } from "../model/route.mjs";
+import { withTerm } from "../model/span-details.mjs";
+import { traceName } from "../model/span.mjs";
+import { Travel } from "../model/time-travel.mjs";
+import { address, getEvents, getJson } from "../net/api.mjs";
+import { Expectations } from "../net/duration-baseline.mjs";
+import { pageShare } from "../net/hub-client.mjs";
+import { ListFeed } from "../net/list-feed.mjs";
+import { getSnapshot } from "../net/snapshot.mjs";
+import { TraceFeed } from "../net/trace-feed.mjs";
+import { colours } from "../paint/colours.mjs";
+import { AddressBar } from "./address-bar.mjs";
+import { byId, calm, setAttribute, setShown, setText } from "./dom.mjs";
+import { ExportMenu } from "./export-view.mjs";
+import { FileView } from "./file-view.mjs";
+import { FlameView } from "./flame-view.mjs";
+import { fillHelp } from "./help-view.mjs";
+import { InspectorView } from "./inspector-view.mjs";
+import { ListView } from "./list-view.mjs";
+import { SearchView } from "./search-view.mjs";
+import { StatusView } from "./status-view.mjs";
+import { TraceView } from "./trace-view.mjs";
+import { TravelView } from "./travel-view.mjs";
+import { ServerClock, initResizer, initTheme, recall, remember } from "./ui-preferences.mjs";
+import { Ui } from "./ui-state.mjs";
+import { WaitingView } from "./waiting-view.mjs";
+
+/** @typedef {import("../model/route.mjs").Route} Route */
+
+const CALM_TICK_MS = 1_000;
+const DEAR_MS = 3;
+const NEWS_PATIENCE = 6;
+const ANNOUNCE_MS = 5_000;
+
+const clock = new ServerClock();
+const palette = new Palette(recall("services", /** @type {string[]} */ ([])));
+const ui = new Ui(() => askFrame());
+const bar = new AddressBar(follow);
+let rememberedServices = palette.slots.size;
+/** @type {TraceFeed | import("../model/files.mjs").FileFeed | null} */
+let traceFeed = null;
+let frameAsked = false;
+/** @type {ReturnType<typeof setTimeout> | null} */
+let tick = null;
+/** @type {ReturnType<typeof setTimeout> | null} */
+let newsDue = null;
+/** Milliseconds that the last drawing took. */
+let drawCost = 0;
+
+const share = pageShare();
+/** @type {import("../net/trace-feed.mjs").World} */
+const world = {
+  getJson,
+  getSnapshot: (path, begin) => getSnapshot(address(path), begin),
+  openStream: (wanted) => share.open(wanted),
+  setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
+  clearTimeout: (timer) => clearTimeout(timer),
+  onClock: (serverNow) => clock.hear(serverNow),
+  serverNow: () => clock.reading(),
+  onChange: newsCame,
+};
+const listFeed = new ListFeed(world);
+const listView = new ListView({
+  openTrace: (traceId) => bar.go(elsewhere(bar.route, traceId, null)),
+  traceHref: (traceId) => bar.hrefOf(elsewhere(bar.route, traceId, null)),
+  loadOlder: () => void listFeed.loadOlder(),
+  forgetOlder: () => listFeed.forget(),
+  setOrder: (order) => bar.replace({ ...bar.route, order }),
+  changed: askFrame,
+});
+const actions = {
+  select: (/** @type {string | null} */ spanId) => bar.replace({ ...bar.route, span: spanId }),
+  goTo: (/** @type {string} */ spanId) => traceView.goTo(spanId),
+  openTrace: (/** @type {string} */ traceId, /** @type {string | null} */ spanId = null) => (
+    traceId === bar.route.trace && spanId !== null ? traceView.goTo(spanId) : bar.go(elsewhere(bar.route, traceId, spanId))),
+  hrefOf: (/** @type {string} */ traceId, /** @type {string | null} */ spanId = null) => bar.hrefOf({ ...elsewhere(bar.route, traceId, spanId), find: "" }),
+  search: (/** @type {string} */ text) => bar.replace(bar.route.trace === null ? { ...bar.route, query: text } : { ...bar.route, find: text }),
+  copy,
+  announce,
+};
+/** What other views add to the rows of the waterfall. @type {import("./span-row-view.mjs").Decorator[]} */
+const decorators = [];
+const traceView = new TraceView({ ui, actions, decorators });
+const flameView = new FlameView({ ui, actions, decorators });
+const searchView = new SearchView(ui, actions);
+const expectations = new Expectations({ getJson, now: () => performance.now(), changed: askFrame });
+const waitingView = new WaitingView(ui, actions, expectations);
+decorators.push((index, frame) => waitingView.decorate(index, frame));
+const travel = new Travel({ events: getEvents, clock: () => performance.now(), changed: askFrame });
+const travelView = new TravelView(byId("scrubber"), { ui, travel, colours });
+const exportMenu = new ExportMenu(byId("trace-menu"), travelView);
+const fileView = new FileView({
+  announce,
+  opened: ({ feeds }) => {
+    const [first] = feeds.values();
+    // Another file may hold the same trace.
+    leaveTrace();
+    bar.go(elsewhere(bar.route, feeds.size === 1 ? first.traceId : null, null));
+  },
+  closed: () => (bar.route.trace?.startsWith(FILE_PREFIX) ? bar.go(elsewhere(bar.route, null, null)) : follow(bar.route)),
+});
+const statusView = new StatusView({ announce, changed: askFrame });
+const inspector = new InspectorView({
+  close: () => actions.select(null),
+  copy,
+  openLink: actions.openTrace,
+  linkHref: actions.hrefOf,
+  goTo: actions.goTo,
+  find: (term) => actions.search(withTerm(bar.route.find, term)),
+  usual: (service, name) => expectations.of(service, name),
+  getJson,
+  changed: askFrame,
+});
+
+// The address.
+
+/** @param {Route} to */
+function follow(to) {
+  ui.traceId = to.trace;
+  ui.spanId = to.span;
+  ui.query = to.query;
+  ui.order = to.order;
+  if (ui.view !== to.view) setView(to.view);
+  shownList().search(to.query);
+  for (const id of ["back", "home"]) setAttribute(byId(id), "href", bar.hrefOf(elsewhere(to, null, null)));
+  openFeed();
+  askFrame();
+}
+
+/** The same trace, drawn otherwise. @param {Route["view"]} view */
+function setView(view) {
+  ui.setView(view);
+  // What was scrolled to in the one is shown again in the other.
+  traceView.revealed = "";
+}
+
+/** One stream at a time: what a page does not show costs the server nothing. */
+function openFeed() {
+  if (bar.route.trace === null) {
+    leaveTrace();
+    shownList().open();
+  } else if (traceFeed?.traceId !== bar.route.trace) {
+    listFeed.close();
+    leaveTrace();
+    traceView.reset();
+    traceFeed = feedOf(bar.route.trace);
+    traceFeed.open();
+  }
+}
+
+function leaveTrace() {
+  traceFeed?.close();
+  traceFeed = null;
+  travel.forget();
+}
+
+/** @param {string} traceId */
+function feedOf(traceId) {
+  if (!traceId.startsWith(FILE_PREFIX)) return new TraceFeed(world, traceId);
+  return fileView.file?.feed(traceId) ?? missingFile(traceId);
+}
+
+/** The traces of the server, or of the file that is open. */
+function shownList() {
+  if (fileView.file === null) return listFeed;
+  listFeed.close();
+  return fileView.file.list;
+}
+
+// Drawing.
+
+/** What the reader does is drawn in the next frame; what the stream brings waits while a drawing is dear. */
+function newsCame() {
+  if (drawCost < DEAR_MS) askFrame();
+  else newsDue ??= setTimeout(askFrame, drawCost * NEWS_PATIENCE);
+}
+
+function askFrame() {
+  if (frameAsked) return;
+  frameAsked = true;
+  requestAnimationFrame(draw);
+}
+
+function draw() {
+  frameAsked = false;
+  if (tick !== null) clearTimeout(tick);
+  if (newsDue !== null) clearTimeout(newsDue);
+  tick = newsDue = null;
+  const began = performance.now();
+  const feed = traceFeed ?? shownList();
+  // What is not heard is not known: without a connection the clocks on the page stand still.
+  clock.setRunning(feed.status.word === "live" && !feed.paused);
+  setShown(byId("list-page"), traceFeed === null);
+  setShown(byId("trace-page"), traceFeed !== null);
+  const wait = traceFeed === null ? drawList() : drawTrace(traceFeed);
+  statusView.draw(feed, traceFeed?.model ?? null, ui.moment);
+  rememberServices();
+  drawCost = performance.now() - began;
+  if (wait < Infinity && (clock.running || travel.play !== null) && !document.hidden) {
+    tick = setTimeout(askFrame, calm.matches ? Math.max(wait, CALM_TICK_MS) : wait);
+  }
+}
+
+/** @returns {number} milliseconds until the page changes by itself */
+function drawList() {
+  setText(document.querySelector("title") ?? document.head, titleOf("livespan"));
+  searchView.drawList(bar.route.query);
+  const feed = /** @type {any} */ (shownList());
+  return listView.draw({ feed, query: bar.route.query, order: bar.route.order, now: feed.fixedNow ?? clock.now(), palette });
+}
+
+/** @param {any} feed of the server or of a file @returns {number} */
+function drawTrace(feed) {
+  const origin = feed.model.originSeconds;
+  const liveNow = feed.fixedNow ?? (Number.isNaN(origin) ? NaN : clock.now() - origin * 1000);
+  // While it plays, every frame is another moment.
+  if (feed.model.counts.total > 0 && feed.phase !== "loading" && (bar.isLookDue || travel.play === null)) bar.keepLook(feed.model, ui, liveNow);
+  const shown = travel.shown(feed, ui, liveNow);
+  const { trace } = shown;
+  const now = shown.now ?? liveNow;
+  searchView.drawTrace(trace, bar.route.find, now);
+  const frame = traceView.layOut({
+    trace, feed, generation: feed.generation, ui, now, moment: ui.moment, live: trace.counts.open > 0 && ui.moment === null && feed.file === undefined, palette,
+  });
+  waitingView.draw(frame);
+  drawViewChoice();
+  const wait = Math.min(traceView.draw(frame), flameView.draw(frame), travelView.draw({ ...frame, liveNow }));
+  exportMenu.draw(feed);
+  inspector.draw({ trace, generation: feed.generation, spanId: ui.spanId, now, palette, file: feed.file !== undefined });
+  setText(document.querySelector("title") ?? document.head, titleOf(traceName(trace) || "trace"));
+  return wait;
+}
+
+function drawViewChoice() {
+  const tree = byId("tree");
+  setAttribute(tree, "data-view", ui.view);
+  // A canvas is no grid of rows: then the head of the columns is only the axis above it.
+  const isFlame = ui.view === "flame";
+  setAttribute(tree, "role", isFlame ? "group" : "treegrid");
+  setAttribute(tree.children[0], "role", isFlame ? "presentation" : "row");
+  setAttribute(byId("axis"), "role", isFlame ? "presentation" : "columnheader");
+  for (const view of /** @type {const} */ (["waterfall", "flame"])) setAttribute(byId(`view-${view}`), "aria-pressed", String(ui.view === view));
+}
+
+/** @param {string} what @returns {string} */
+function titleOf(what) {
+  return what === "livespan" ? "livespan" : `${what} · livespan`;
+}
+
+function rememberServices() {
+  if (palette.slots.size === rememberedServices) return;
+  rememberedServices = palette.slots.size;
+  remember("services", palette.names());
+}
+
+// What a reader can do.
+
+function togglePause() {
+  const feed = traceFeed ?? shownList();
+  if (feed.paused) feed.resume();
+  else feed.pause();
+  askFrame();
+}
+
+/** @param {string} text */
+function copy(text) {
+  // Without a secure context there is no clipboard; then the text can still be selected.
+  navigator.clipboard?.writeText(text).then(() => announce("Copied"), () => announce("The browser refused to copy"));
+}
+
+/** @param {string} text */
+function announce(text) {
+  setText(byId("live"), text);
+}
+
+function announceCounts() {
+  if (traceFeed !== null) {
+    announce(traceView.announcement());
+  } else if (shownList().model.loaded) {
+    const { total, open, errors } = listCounts(shownList().model);
+    announce(`${total} traces, ${open} running, ${errors} with errors`);
+  }
+}
+
+function back() {
+  if (bar.route.trace !== null && bar.route.span !== null) bar.replace({ ...bar.route, span: null });
+  else if (bar.route.trace !== null) bar.go(elsewhere(bar.route, null, null));
+}
+
+function toggleHelp() {
+  const help = /** @type {HTMLDialogElement} */ (byId("help"));
+  if (help.open) help.close();
+  else help.showModal();
+}
+
+const keys = keyTables({
+  listView, traceView, flameView, travelView, searchView,
+  page: {
+    back,
+    help: toggleHelp,
+    theme: () => byId("theme").click(),
+    pause: togglePause,
+    search: () => byId("filter").focus(),
+    inspect: () => byId("inspector").focus(),
+    view: () => bar.go({ ...bar.route, view: bar.route.view === "flame" ? "waterfall" : "flame" }),
+    criticalPath: () => ui.setCriticalPath(!ui.criticalPath),
+  },
+});
+
+/** @param {KeyboardEvent} event */
+function keyPressed(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if (/** @type {HTMLDialogElement} */ (byId("help")).open) return;
+  const target = /** @type {HTMLElement} */ (event.target);
+  if (target.id === "filter" && (event.key === "Escape" || event.key === "Enter")) return leaveFilter(event);
+  if (isOwnKey(target, event.key)) return;
+  const table = keys[bar.route.trace === null ? "list" : ui.view];
+  if (!Object.hasOwn(table, event.key)) return;
+  event.preventDefault();
+  table[event.key]();
+}
+
+/** @param {KeyboardEvent} event */
+function leaveFilter(event) {
+  event.preventDefault();
+  if (event.key === "Escape") {
+    actions.search("");
+    byId("filter").blur();
+  } else if (bar.route.trace !== null) {
+    searchView.step(event.shiftKey ? -1 : 1);
+  } else {
+    byId("filter").blur();
+    listView.move(0);
+  }
+}
+
+function listen() {
+  addEventListener("popstate", () => bar.arrive());
+  addEventListener("keydown", keyPressed);
+  addEventListener("resize", askFrame);
+  document.addEventListener("visibilitychange", askFrame);
+  // A page in the back-forward cache must not hold a connection; when it comes back, it starts from a fresh snapshot.
+  addEventListener("pagehide", () => {
+    bar.settle();
+    listFeed.close();
+    traceFeed?.close();
+  });
+  addEventListener("pageshow", (event) => {
+    if (!event.persisted) return;
+    traceFeed = null;
+    bar.arrive();
+  });
+  byId("pause").addEventListener("click", togglePause);
+  byId("help-open").addEventListener("click", toggleHelp);
+  byId("status").addEventListener("click", () => {
+    const feed = traceFeed ?? shownList();
+    if (feed.paused || feed.status.word === "ended") feed.resume();
+    share.wake();
+    ui.setMoment(null);
+    askFrame();
+  });
+  byId("trace-id").addEventListener("click", () => copy(traceFeed?.model.traceId ?? ""));
+  byId("expand-all").addEventListener("click", () => ui.openToDepth(Infinity));
+  byId("collapse-all").addEventListener("click", () => ui.openToDepth(0));
+  byId("next-error").addEventListener("click", () => traceView.steps.goToError(1));
+  byId("previous-error").addEventListener("click", () => traceView.steps.goToError(-1));
+  byId("view-waterfall").addEventListener("click", () => bar.go({ ...bar.route, view: "waterfall" }));
+  byId("view-flame").addEventListener("click", () => bar.go({ ...bar.route, view: "flame" }));
+  byId("follow").addEventListener("click", () => ui.setFollow(!ui.follow));
+  for (const id of ["home", "back"]) {
+    byId(id).addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      if (bar.route.trace !== null) bar.go(elsewhere(bar.route, null, null));
+    });
+  }
+}
+
+fillHelp();
+initTheme(askFrame);
+initResizer(askFrame);
+listen();
+follow(bar.route);
+setInterval(announceCounts, ANNOUNCE_MS);

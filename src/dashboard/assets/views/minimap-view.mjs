@@ -1,0 +1,200 @@
+// @ts-check
+// The whole trace in forty pixels of height, and the window in it that the waterfall shows. Draws pixels itself, because
+// 100,000 calls of a canvas take longer than a frame. It must never change a trace.
+
+import { STATE, isBadState } from "../model/columns.mjs";
+import { barEnd } from "../model/span.mjs";
+import { pan, within } from "../model/timescale.mjs";
+import { colours, pixelOf } from "../paint/colours.mjs";
+import { byId, element, setShown, setStyle } from "./dom.mjs";
+
+/**
+ * @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame
+ * @typedef {import("../model/timescale.mjs").Scale} Scale
+ * @typedef {"new" | "move" | "left" | "right"} Grip
+ */
+
+const MINIMAP_HEIGHT = 40;
+const BAR_HEIGHT_MAX = 5;
+/** An error is this large at least: it is what a reader looks for. */
+const ERROR_SIZE = 2;
+// A picture may take this share of the time.
+const PICTURE_PATIENCE = 15;
+const INTERVAL_MIN_MS = 80;
+const HANDLE_WIDTH = 9;
+const BRUSH_MIN = 3;
+
+export class MinimapView {
+  /** @param {{ui: import("./ui-state.mjs").Ui}} context */
+  constructor({ ui }) {
+    this.ui = ui;
+    this.root = byId("minimap");
+    this.canvas = element("canvas", { class: "minimap-canvas", height: MINIMAP_HEIGHT });
+    this.window = element("span", { class: "brush", hidden: true });
+    this.before = element("span", { class: "brush-shade", hidden: true });
+    this.after = element("span", { class: "brush-shade", hidden: true });
+    this.root.append(this.canvas, this.before, this.after, this.window);
+    /** @type {Scale | null} */
+    this.scale = null;
+    this.drawnFor = "";
+    this.drawnAt = -Infinity;
+    this.cost = 0;
+    /** @type {ImageData | null} */
+    this.image = null;
+    this.root.addEventListener("pointerdown", (event) => this.pressed(event));
+    this.root.addEventListener("dblclick", () => ui.setZoom(null));
+  }
+
+  /**
+   * @param {TraceFrame} frame
+   * @param {Scale} scale of the whole trace
+   * @param {"paint" | "spare"} effort `spare`: this frame has cost enough; a picture that is there stays for another
+   * @returns {number} milliseconds until it wants to draw again by itself
+   */
+  draw(frame, scale, effort) {
+    this.scale = scale;
+    this.drawWindow(scale);
+    const key = `${frame.generation} ${frame.trace.version} ${scale.key} ${colours().key}`;
+    if (key === this.drawnFor || !(scale.width > 0)) return Infinity;
+    const now = performance.now();
+    const wait = this.drawnAt + Math.max(INTERVAL_MIN_MS, this.cost * PICTURE_PATIENCE) - now;
+    if (this.drawnFor !== "" && (wait > 0 || effort === "spare")) return Math.max(0, wait);
+    this.drawnFor = key;
+    this.drawnAt = now;
+    this.paint(frame, scale);
+    this.cost = performance.now() - now;
+    return frame.live ? Math.max(INTERVAL_MIN_MS, this.cost * PICTURE_PATIENCE) : Infinity;
+  }
+
+  /** @param {Scale} scale */
+  drawWindow(scale) {
+    const { zoom } = this.ui;
+    for (const node of [this.window, this.before, this.after]) setShown(node, zoom !== null);
+    if (zoom === null) return;
+    const from = Math.max(0, scale.x(zoom.start));
+    const to = Math.min(scale.width, scale.x(zoom.end));
+    setStyle(this.window, "transform", `translateX(${from.toFixed(1)}px)`);
+    setStyle(this.window, "width", `${Math.max(3, to - from).toFixed(1)}px`);
+    setStyle(this.before, "width", `${from.toFixed(1)}px`);
+    setStyle(this.after, "transform", `translateX(${to.toFixed(1)}px)`);
+    setStyle(this.after, "width", `${Math.max(0, scale.width - to).toFixed(1)}px`);
+  }
+
+  /** @param {TraceFrame} frame @param {Scale} scale */
+  paint(frame, scale) {
+    const width = Math.max(1, Math.round(scale.width));
+    const context = this.canvas.getContext("2d");
+    if (context === null) return;
+    if (this.canvas.width !== width || this.image === null) {
+      this.canvas.width = width;
+      this.image = context.createImageData(width, MINIMAP_HEIGHT);
+    }
+    const pixels = new Uint32Array(this.image.data.buffer);
+    pixels.fill(0);
+    paintSpans(pixels, width, frame, scale);
+    context.putImageData(this.image, 0, 0);
+  }
+
+  // The window, moved and made by the pointer.
+
+  /** @param {PointerEvent} event */
+  pressed(event) {
+    if (event.button !== 0 || this.scale === null) return;
+    event.preventDefault();
+    const left = this.root.getBoundingClientRect().left;
+    const from = event.clientX - left;
+    const grip = this.gripAt(from);
+    const zoom = this.ui.zoom;
+    let moved = false;
+    this.root.setPointerCapture(event.pointerId);
+    const move = (/** @type {PointerEvent} */ next) => {
+      const to = next.clientX - left;
+      if (!moved && Math.abs(to - from) < BRUSH_MIN) return;
+      moved = true;
+      this.drag(grip, zoom, from, to);
+    };
+    const stop = () => {
+      this.root.removeEventListener("pointermove", move);
+      this.root.removeEventListener("pointerup", stop);
+      this.root.removeEventListener("pointercancel", stop);
+      if (!moved && zoom !== null && grip === "new") this.centre(zoom, from);
+    };
+    this.root.addEventListener("pointermove", move);
+    this.root.addEventListener("pointerup", stop);
+    this.root.addEventListener("pointercancel", stop);
+  }
+
+  /** @param {number} x @returns {Grip} */
+  gripAt(x) {
+    const { zoom } = this.ui;
+    if (zoom === null || this.scale === null) return "new";
+    const from = this.scale.x(zoom.start);
+    const to = this.scale.x(zoom.end);
+    if (Math.abs(x - from) <= HANDLE_WIDTH / 2) return "left";
+    if (Math.abs(x - to) <= HANDLE_WIDTH / 2) return "right";
+    return x > from && x < to ? "move" : "new";
+  }
+
+  /** @param {Grip} grip @param {import("../model/timescale.mjs").Stretch | null} zoom as it was when the drag began @param {number} from @param {number} to */
+  drag(grip, zoom, from, to) {
+    const scale = /** @type {Scale} */ (this.scale);
+    const time = scale.time(Math.max(0, Math.min(scale.width, to)));
+    if (grip === "move" && zoom !== null) {
+      const by = scale.time(to) - scale.time(from);
+      this.ui.setZoom(pan(zoom, by / (zoom.end - zoom.start), scale));
+      return;
+    }
+    const anchor = grip === "new" || zoom === null ? scale.time(from) : grip === "left" ? zoom.end : zoom.start;
+    this.ui.setZoom(within({ start: Math.min(anchor, time), end: Math.max(anchor, time) }, scale));
+  }
+
+  /** @param {import("../model/timescale.mjs").Stretch} zoom @param {number} x */
+  centre(zoom, x) {
+    const scale = /** @type {Scale} */ (this.scale);
+    const half = (zoom.end - zoom.start) / 2;
+    this.ui.setZoom(within({ start: scale.time(x) - half, end: scale.time(x) + half }, scale));
+  }
+}
+
+/** @param {Uint32Array} pixels @param {number} width @param {TraceFrame} frame @param {Scale} scale */
+function paintSpans(pixels, width, frame, scale) {
+  const { trace, now } = frame;
+  const { spans } = trace;
+  const { count, start, end, state } = spans;
+  const colour = colourOfSpan(frame);
+  const error = pixelOf(colours().by.error);
+  const pitch = Math.min(BAR_HEIGHT_MAX + 1, Math.max(1, Math.floor(MINIMAP_HEIGHT / Math.max(1, count))));
+  const height = Math.max(1, pitch - 1);
+  /** Painted last, so that no error is hidden below what came after it. @type {number[]} */
+  const bad = [];
+  // Without gaps a place is a product, which for 100,000 spans is worth a line.
+  const perPixel = scale.gaps.length === 0 ? scale.pixelsPerMillisecond : NaN;
+  const place = (/** @type {number} */ time) => Math.round(Number.isNaN(perPixel) ? scale.x(time) : (time - scale.start) * perPixel);
+  const paint = (/** @type {number} */ index, /** @type {number} */ size, /** @type {number} */ pixel) => {
+    const from = Math.max(0, Math.min(width - 1, place(start[index])));
+    const last = state[index] === STATE.lost || Number.isNaN(end[index]) ? barEnd(trace, index, now) : end[index];
+    const to = Math.max(from + size, Math.min(width, place(last)));
+    const y = pitch > 1 ? index * pitch : Math.floor((index * (MINIMAP_HEIGHT - 1)) / count);
+    const bottom = Math.min(MINIMAP_HEIGHT, y + Math.max(size, height));
+    for (let line = y; line < bottom; line += 1) for (let x = line * width + from; x < line * width + to; x += 1) pixels[x] = pixel;
+  };
+  for (let index = 0; index < count; index += 1) {
+    if (isBadState(state[index])) bad.push(index);
+    else if (state[index] !== STATE.placeholder) paint(index, 1, colour(index));
+  }
+  for (const index of bad) paint(index, ERROR_SIZE, error);
+}
+
+/** A span's colour without a look at its name's text for each. @param {TraceFrame} frame @returns {(index: number) => number} */
+function colourOfSpan({ trace, palette }) {
+  const { spans, strings } = trace;
+  const { pixels } = colours();
+  const byName = trace.services.size <= 1;
+  /** @type {Int32Array} */
+  const slots = new Int32Array(strings.list.length).fill(-1);
+  return (index) => {
+    const text = byName ? spans.name[index] : spans.service[index];
+    if (slots[text] < 0) slots[text] = palette.slotOf(trace, index);
+    return pixels[slots[text]];
+  };
+}

@@ -1,0 +1,112 @@
+// @ts-check
+// The search field of both pages: what was typed, what is wrong with it and where, how many spans match, and the way from
+// match to match. It must never search itself: `trace-search.mjs` does.
+
+import { indexOf } from "../model/model.mjs";
+import { parseQuery } from "../model/search.mjs";
+import { formatCount, plural } from "../model/time.mjs";
+import { TraceSearch } from "../model/trace-search.mjs";
+import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
+
+/**
+ * @typedef {import("../model/model.mjs").Trace} Trace
+ * @typedef {{search: (query: string) => void, goTo: (spanId: string) => void, announce: (text: string) => void}} SearchActions
+ */
+
+const HINTS = {
+  list: ["checkout", '"two words"', "-not", "service:pay", "duration>10ms", "status:error", "state:running", "spans>100"],
+  trace: ["query", '"two words"', "-not", "service:pay", "duration>10ms", "status:error", "state:running", "http.method:GET", "cart.items>3"],
+};
+const PLACEHOLDERS = { list: "Search: name, service, id, state:error", trace: "Find in this trace: text, key:value" };
+// On a busy trace, the place among the matches is counted this often.
+const RANK_EVERY_MS = 500;
+
+export class SearchView {
+  search = new TraceSearch();
+  /** @type {Trace | null} */
+  trace = null;
+  subject = "";
+  shownFor = "";
+  rank = 0;
+  rankFor = "";
+  rankAt = -Infinity;
+
+  /** @param {import("./ui-state.mjs").Ui} ui @param {SearchActions} actions */
+  constructor(ui, actions) {
+    this.ui = ui;
+    this.actions = actions;
+    this.input = /** @type {HTMLInputElement} */ (byId("filter"));
+    this.input.addEventListener("input", () => actions.search(this.input.value));
+    byId("filter-form").addEventListener("submit", (event) => event.preventDefault());
+    byId("find-next").addEventListener("click", () => this.step(1));
+    byId("find-previous").addEventListener("click", () => this.step(-1));
+  }
+
+  /** @param {string} query */
+  drawList(query) {
+    this.trace = null;
+    this.ui.matches = null;
+    this.drawField("list", query);
+    setShown(byId("find"), false);
+  }
+
+  /** Searches, so it comes before the views that show what was found. @param {Trace} trace @param {string} query @param {number} now */
+  drawTrace(trace, query, now) {
+    this.trace = trace;
+    this.ui.matches = this.search.update(trace, query, now);
+    this.drawField("trace", query);
+    const { active, count } = this.search;
+    setShown(byId("find"), active);
+    if (active) setText(byId("find-count"), count === 0 ? "no match" : this.place() === 0 ? plural(count, "match", "matches") : `${formatCount(this.rank)} of ${formatCount(count)}`);
+    for (const id of ["find-next", "find-previous"]) /** @type {HTMLButtonElement} */ (byId(id)).disabled = count === 0;
+  }
+
+  /** @returns {number} of the selected span among the matches, from 1; 0 when it is none */
+  place() {
+    const index = this.trace === null ? -1 : indexOf(this.trace, this.ui.spanId);
+    const matches = index >= 0 && this.search.bits[index] === 1;
+    const key = `${matches} ${index} ${this.search.version}`;
+    const soon = performance.now() - this.rankAt < RANK_EVERY_MS && this.rankFor.startsWith(`${matches} ${index} `);
+    if (key === this.rankFor || soon) return this.rank;
+    this.rankFor = key;
+    this.rankAt = performance.now();
+    this.rank = matches ? this.search.list().indexOf(index) + 1 : 0;
+    return this.rank;
+  }
+
+  /** @param {1 | -1} direction */
+  step(direction) {
+    if (this.trace === null) return;
+    const index = this.search.next(indexOf(this.trace, this.ui.spanId), direction);
+    if (index >= 0) this.actions.goTo(this.trace.spans.ids[index]);
+    else if (this.search.active) this.actions.announce("No match");
+  }
+
+  /** @param {"list" | "trace"} subject @param {string} query */
+  drawField(subject, query) {
+    if (this.input.value !== query) this.input.value = query;
+    const shown = `${subject} ${query}`;
+    if (shown === this.shownFor) return;
+    this.shownFor = shown;
+    if (subject !== this.subject) {
+      this.subject = subject;
+      setAttribute(this.input, "placeholder", PLACEHOLDERS[subject]);
+      setAttribute(this.input, "aria-label", subject === "list" ? "Search traces" : "Find in this trace");
+      byId("filter-hint").replaceChildren(...HINTS[subject].map((hint) => element("button", {
+        type: "button", class: "chip mono", text: hint, tabindex: "-1",
+        on: {
+          // The field keeps the focus, so that the hint's words can be changed at once.
+          mousedown: (/** @type {Event} */ event) => event.preventDefault(),
+          click: () => this.actions.search(hint),
+        },
+      })));
+    }
+    const { wrong } = parseQuery(query, subject);
+    setAttribute(this.input, "aria-invalid", wrong !== null);
+    setShown(byId("filter-wrong"), wrong !== null);
+    byId("filter-wrong").replaceChildren(...(wrong === null ? [] : [
+      element("code", {}, query.slice(0, wrong.at), element("mark", { text: query.slice(wrong.at, wrong.at + wrong.length) }), query.slice(wrong.at + wrong.length)),
+      element("span", { text: ` ${wrong.message}` }),
+    ]));
+  }
+}

@@ -1,0 +1,48 @@
+// @ts-check
+// The services of a trace, a chip each. Chips that are there are written anew, not made anew: in a busy trace their counts
+// change with every frame. It must never decide on a colour.
+
+import { formatCount, plural } from "../model/time.mjs";
+import { element, setAttribute, setShown, setStyle, setText, shortened } from "./dom.mjs";
+
+const NAME_MAX = 20;
+
+export class ServiceChips {
+  /** @type {{chip: HTMLElement, dot: HTMLElement, text: HTMLElement}[]} */
+  chips = [];
+
+  /** @param {HTMLElement} parent @param {number} max */
+  constructor(parent, max) {
+    this.parent = parent;
+    this.max = max;
+  }
+
+  /** @param {{name: string, spans: number, errors?: number}[]} services @param {(name: string) => string} colour */
+  draw(services, colour) {
+    const rest = services.slice(this.max);
+    const shown = services.slice(0, this.max).map(({ name, spans, errors = 0 }) => ({
+      text: `${shortened(name || "(no service)", NAME_MAX)} ${formatCount(spans)}${errors > 0 ? " !" : ""}`, colour: colour(name), errors,
+      title: `${name}: ${plural(spans, "span")}${errors > 0 ? `, ${plural(errors, "error")}` : ""}`,
+    }));
+    if (rest.length > 0) shown.push({ text: `+${rest.length}`, colour: "", errors: 0, title: rest.map((service) => service.name).join("\n") });
+    while (this.chips.length < shown.length) this.chips.push(this.make());
+    for (const [at, { chip, dot, text }] of this.chips.entries()) {
+      const one = shown[at];
+      setShown(chip, one !== undefined);
+      if (one === undefined) continue;
+      setText(text, one.text);
+      setShown(dot, one.colour !== "");
+      setStyle(dot, "background", one.colour);
+      setAttribute(chip, "data-errors", one.errors > 0);
+      setAttribute(chip, "title", one.title);
+    }
+  }
+
+  make() {
+    const dot = element("span", { class: "service-dot" });
+    const text = element("span");
+    const chip = element("span", { class: "chip" }, dot, text);
+    this.parent.append(chip);
+    return { chip, dot, text };
+  }
+}

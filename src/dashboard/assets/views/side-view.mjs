@@ -1,0 +1,46 @@
+// @ts-check
+// Draws what stands beside the minimap: what is zoomed to, and the offer to draw idle gaps narrow.
+// It must never decide what a gap is.
+
+import { formatDuration, formatOffset } from "../model/time.mjs";
+import { byId, setAttribute, setShown, setText } from "./dom.mjs";
+
+/** @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame */
+
+export class SideView {
+  /** @param {import("./ui-state.mjs").Ui} ui */
+  constructor(ui) {
+    byId("gap-offer").addEventListener("click", () => ui.setCompress(!ui.compress));
+    byId("zoom-fit").addEventListener("click", () => ui.setZoom(null));
+  }
+
+  /** @param {TraceFrame} frame @param {import("../model/timescale.mjs").Stretch[]} gaps */
+  draw({ ui, scale, trace }, gaps) {
+    const fit = byId("zoom-fit");
+    setShown(fit, ui.zoom !== null);
+    if (ui.zoom !== null) setText(fit, stretchText(ui.zoom, trace.start));
+    const offer = byId("gap-offer");
+    setShown(offer, gaps.length > 0 || ui.compress);
+    setAttribute(offer, "aria-pressed", String(ui.compress));
+    setText(offer, idleText(gaps, scale, ui.compress));
+  }
+}
+
+/** @param {import("../model/timescale.mjs").Stretch} zoom @param {number} start of the trace @returns {string} */
+export function stretchText(zoom, start) {
+  return `${formatDuration(zoom.end - zoom.start)} at ${formatOffset(Math.max(0, zoom.start - start))}`;
+}
+
+/**
+ * `36.0 s, 99.6 % idle · compress?`
+ * @param {import("../model/timescale.mjs").Stretch[]} gaps
+ * @param {import("../model/timescale.mjs").Stretch} stretch on show
+ * @param {boolean} compressed
+ * @returns {string}
+ */
+export function idleText(gaps, stretch, compressed) {
+  const idle = gaps.reduce((sum, gap) => sum + Math.max(0, Math.min(gap.end, stretch.end) - Math.max(gap.start, stretch.start)), 0);
+  if (idle === 0) return compressed ? "no idle time" : "";
+  const share = Math.min(99.9, (idle / (stretch.end - stretch.start)) * 100);
+  return `${formatDuration(idle)}, ${share.toFixed(share > 99 ? 1 : 0)} % idle · ${compressed ? "compressed" : "compress?"}`;
+}

@@ -1,0 +1,242 @@
+// @ts-check
+// Draws the text of one row of the waterfall; its bar and shapes are painted by `row-paint.mjs` on one canvas, because
+// elements for them would cost more than a frame. It must never keep more than what it drew last: the same element shows
+// another span after the next scroll.
+
+import { FLAG, STATE, STATE_NAMES, isOpenState } from "../model/columns.mjs";
+import { serviceOf, shownName, waitText } from "../model/span.mjs";
+import { formatCount, formatDuration, formatOffset, formatTicking, parseTimestamp } from "../model/time.mjs";
+import { ROLLUP_MIN } from "../model/tree.mjs";
+import { rollUpText } from "../model/visible-rows.mjs";
+import { STATE_WORDS, element, setAttribute, setShown, setStyle, setText, shortened } from "./dom.mjs";
+
+/**
+ * @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame
+ * @typedef {ReturnType<typeof makeSpanRow>["row"]} SpanRow
+ * @typedef {{kind?: string, start?: number, end?: number, title?: string, flag?: string}} Decoration something that another
+ *   view adds to a row: a stretch or a tick at a time, or a flag beside the name
+ * @typedef {(index: number, frame: TraceFrame) => Decoration[]} Decorator
+ * @typedef {{at: number, kind: string}} Mark
+ * @typedef {object} RowLook what of the frame is this row's own
+ * @property {import("../model/visible-rows.mjs").FoldState} fold
+ * @property {boolean} selected
+ * @property {number} nameWidth of the column before the time
+ * @property {Decorator[]} decorators
+ */
+
+const INDENT = 14;
+// Of a narrow column, names need the most.
+const NARROW_INDENT = 7;
+/** Where the shapes of a row begin, and how wide fold mark and state are, each with the room after it. */
+export const EDGE = 10;
+export const TWISTY = 21;
+const SHAPE = 19;
+const DIGIT = 6;
+const EXTRA_CHARACTER = 6;
+const EXTRA_EDGE = 18;
+const FLAGS_FROM = 240;
+// Of the name column, so that a span 10,000 levels down still shows its name.
+const INDENT_SHARE_MAX = 0.4;
+const MARKS_MAX = 24;
+const DECORATIONS_MAX = 8;
+
+/** @param {{select: (index: number) => void, toggle: (index: number, all: boolean) => void, openWide: (index: number) => void}} actions */
+export function makeSpanRow(actions) {
+  const row = {
+    /** The span, or for a roll-up row its parent; −1 before the first. */
+    index: -1,
+    rollUp: false,
+    /** What the text, and what the decorations were last drawn for. */
+    drawn: "",
+    decorated: "",
+    levels: 0,
+    deep: "",
+    /** Where the row begins, and where its fold mark stands. */
+    inset: 0,
+    left: 0,
+    /** @type {"" | "open" | "closed"} */
+    twisty: "",
+    dimmed: false,
+    label: "",
+    /** @type {Mark[]} */
+    marks: [],
+    /** @type {Decoration[]} */
+    stretches: [],
+    name: element("span", { class: "span-name" }),
+    service: element("span", { class: "span-service faint" }),
+    cell: element("span", { class: "t-name", role: "gridcell" }),
+    time: element("span", { role: "gridcell" }),
+    /** What few rows have right of the name, made when it is needed. @type {HTMLElement | null} */
+    extras: null,
+    /** What stands in it; its width is guessed, because to measure would be to lay out. */
+    flags: /** @type {Decoration[]} */ ([]),
+    isBadBelow: false,
+    hidden: "",
+    extrasFor: "",
+  };
+  row.cell.append(row.name, row.service);
+  const node = element("div", { class: "tree-row", role: "row", tabindex: "-1" }, row.cell, row.time);
+  node.addEventListener("click", (event) => {
+    if (row.index < 0) return;
+    const x = event.clientX - node.getBoundingClientRect().left;
+    if (row.rollUp) actions.openWide(row.index);
+    else if (row.twisty !== "" && x >= row.left - 3 && x < row.left + TWISTY - 2) actions.toggle(row.index, event.altKey);
+    else actions.select(row.index);
+  });
+  node.addEventListener("dblclick", (event) => {
+    const x = event.clientX - node.getBoundingClientRect().left;
+    if (row.index >= 0 && !row.rollUp && x >= row.left + TWISTY) actions.toggle(row.index, false);
+  });
+  return { node, row };
+}
+
+/** @param {SpanRow} row @param {HTMLElement} node @param {number} index @param {TraceFrame} frame @param {RowLook} look @returns {boolean} whether it must be painted anew */
+export function drawSpanRow(row, node, index, frame, look) {
+  const { spans } = frame.trace;
+  const { matches } = frame.ui;
+  const match = matches === null ? null : String(matches.bits[index] === 1);
+  const drawn = `${frame.generation} ${index} ${spans.stamp[index]} ${spans.depth[index]} ${look.fold} ${look.selected} ${match} ${look.nameWidth} ${frame.trace.services.size > 1}`;
+  const changed = drawn !== row.drawn;
+  if (changed) {
+    row.drawn = drawn;
+    row.index = index;
+    row.rollUp = false;
+    row.dimmed = match === "false";
+    setAttribute(node, "data-match", match);
+    drawName(row, node, frame, look);
+    row.marks = marksOf(frame.trace, index);
+  }
+  const isOpen = isOpenState(spans.state[index]);
+  if (changed || isOpen) {
+    row.label = labelOf(index, frame);
+    setAttribute(row.time, "aria-label", row.label);
+  }
+  const decorated = drawDecorations(row, frame, look.decorators);
+  if (decorated || changed) drawExtras(row, look.nameWidth);
+  return decorated || changed || isOpen;
+}
+
+/** The row that sums up what a rolled-up parent does not show. @param {SpanRow} row @param {HTMLElement} node @param {number} parent @param {TraceFrame} frame @param {RowLook} look @returns {boolean} whether it must be painted anew */
+export function drawRollUpRow(row, node, parent, frame, look) {
+  const { spans } = frame.trace;
+  const drawn = `~${parent} ${spans.stamp[parent]} ${spans.depth[parent]} ${look.nameWidth} ${frame.generation}`;
+  if (drawn === row.drawn) return false;
+  Object.assign(row, { drawn, decorated: "", index: parent, rollUp: true, twisty: "", dimmed: false, marks: [], stretches: [], label: "show all", flags: [], isBadBelow: false, hidden: "" });
+  setAttributes(node, {
+    "data-span-id": null, "data-roll-up": spans.ids[parent], "data-state": null, "data-match": null,
+    "aria-level": spans.depth[parent] + 2, "aria-expanded": "false", "aria-selected": "false",
+  });
+  indent(row, spans.depth[parent] + 1, look.nameWidth);
+  setText(row.name, rollUpText(frame.trace, parent));
+  setText(row.service, "");
+  setAttribute(row.time, "aria-label", null);
+  drawExtras(row, look.nameWidth);
+  return true;
+}
+
+/** @param {Element} node @param {Record<string, unknown>} attributes */
+function setAttributes(node, attributes) {
+  for (const [name, value] of Object.entries(attributes)) setAttribute(node, name, value);
+}
+
+/** @param {number} nameWidth @returns {number} pixels for each level */
+export function indentOf(nameWidth) {
+  return nameWidth < FLAGS_FROM ? NARROW_INDENT : INDENT;
+}
+
+/** @param {SpanRow} row @param {number} depth @param {number} nameWidth */
+function indent(row, depth, nameWidth) {
+  const step = indentOf(nameWidth);
+  row.levels = Math.min(depth, Math.floor((nameWidth * INDENT_SHARE_MAX) / step));
+  row.deep = depth > row.levels ? String(depth) : "";
+  row.inset = EDGE + row.levels * step;
+  row.left = row.inset + (row.deep === "" ? 0 : row.deep.length * DIGIT + 5);
+  setStyle(row.cell, "padding-left", `${row.left + TWISTY + SHAPE}px`);
+}
+
+/** @param {SpanRow} row @param {HTMLElement} node @param {TraceFrame} frame @param {RowLook} look */
+function drawName(row, node, frame, look) {
+  const { trace } = frame;
+  const { spans } = trace;
+  const { index } = row;
+  const children = spans.childCount[index];
+  const closed = look.fold === "closed";
+  row.twisty = children === 0 ? "" : closed ? "closed" : "open";
+  setAttributes(node, {
+    "data-roll-up": null, "data-span-id": spans.ids[index], "data-state": STATE_NAMES[spans.state[index]], "aria-level": spans.depth[index] + 1,
+    "aria-expanded": children > 0 ? String(!closed) : null, "aria-selected": String(look.selected),
+  });
+  indent(row, spans.depth[index], look.nameWidth);
+  setText(row.name, shortened(shownName(trace, index)));
+  const parent = spans.parent[index];
+  setText(row.service, parent < 0 || spans.service[parent] !== spans.service[index] ? serviceOf(trace, index) : "");
+  row.isBadBelow = children > 0 && look.fold !== "open" && spans.has(index, FLAG.errorBelow);
+  const telling = children >= ROLLUP_MIN || spans.childOpen[index] > 0 || spans.childFailed[index] > 0;
+  row.hidden = !closed || children === 0 ? "" : telling ? rollUpText(trace, index) : formatCount(children);
+}
+
+/** @param {SpanRow} row @param {number} nameWidth */
+function drawExtras(row, nameWidth) {
+  const key = `${nameWidth} ${row.isBadBelow} ${row.hidden} ${row.flags.map((flag) => `${flag.kind} ${flag.flag} ${flag.title}`)}`;
+  if (key === row.extrasFor) return;
+  row.extrasFor = key;
+  const extras = [
+    // On a narrow page the name comes first.
+    ...(nameWidth < FLAGS_FROM ? [] : row.flags).map((flag) => element("span", { class: "row-flag", "data-kind": flag.kind ?? "", title: flag.title ?? null, text: String(flag.flag) })),
+    ...(row.isBadBelow ? [element("span", { class: "below bad", text: "!", title: "An error or a lost span is inside" })] : []),
+    ...(row.hidden === "" ? [] : [element("span", { class: "chip faint hidden-count", text: row.hidden })]),
+  ];
+  if (row.extras === null) {
+    if (extras.length === 0) return;
+    row.cell.after(row.extras = element("span", { class: "row-extras", role: "presentation" }));
+  }
+  row.extras.replaceChildren(...extras);
+  setShown(row.extras, extras.length > 0);
+  const width = extras.reduce((sum, extra) => sum + (extra.textContent ?? "").length * EXTRA_CHARACTER + EXTRA_EDGE, 0);
+  setStyle(row.cell, "padding-right", `${8 + Math.min(width, nameWidth / 2)}px`);
+}
+
+/** What a row says when the pointer rests on it. @param {import("../model/model.mjs").Trace} trace @param {number} index @returns {string} */
+export function rowTitle(trace, index) {
+  const service = serviceOf(trace, index);
+  return `${shownName(trace, index).slice(0, 1_000)}\n${STATE_WORDS[STATE_NAMES[trace.spans.state[index]]]}${service === "" ? "" : ` · ${service}`}`;
+}
+
+/** @param {number} index @param {TraceFrame} frame @returns {string} */
+function labelOf(index, { now, trace }) {
+  const { spans } = trace;
+  if (spans.state[index] === STATE.placeholder || Number.isNaN(spans.start[index])) return "";
+  if (spans.state[index] === STATE.lost) {
+    const heard = trace.lost.get(index)?.lastHeard ?? NaN;
+    return Number.isNaN(heard) ? "lost" : `lost, last heard ${formatOffset(heard - trace.start)}`;
+  }
+  const end = spans.end[index];
+  if (!Number.isNaN(end)) return formatDuration(end - spans.start[index]);
+  return [formatTicking(now - spans.start[index]), waitText(trace, index, now)].filter((part) => part !== "").join(" · ");
+}
+
+/** Span events and log records. @param {import("../model/model.mjs").Trace} trace @param {number} index @returns {Mark[]} */
+function marksOf(trace, index) {
+  const events = trace.spans.events[index]?.events;
+  const logs = trace.logs.get(index);
+  if (logs === undefined && !Array.isArray(events)) return [];
+  const marks = [];
+  for (const event of Array.isArray(events) ? events.slice(0, MARKS_MAX) : []) {
+    marks.push({ at: parseTimestamp(event?.timestamp, trace.originSeconds), kind: event?.name === "exception" ? "exception" : "event" });
+  }
+  for (const log of (logs ?? []).slice(0, MARKS_MAX - marks.length)) {
+    marks.push({ at: parseTimestamp(log.timestamp, trace.originSeconds), kind: log.severity === "ERROR" ? "exception" : "log" });
+  }
+  return marks.filter((mark) => !Number.isNaN(mark.at));
+}
+
+/** @param {SpanRow} row @param {TraceFrame} frame @param {Decorator[]} decorators @returns {boolean} whether they changed */
+function drawDecorations(row, frame, decorators) {
+  const all = decorators.flatMap((decorator) => decorator(row.index, frame));
+  const decorated = all.map((one) => `${one.kind} ${one.start} ${one.end} ${one.flag} ${one.title}`).join("\n");
+  if (decorated === row.decorated) return false;
+  row.decorated = decorated;
+  row.stretches = all.filter((one) => one.start !== undefined).slice(0, DECORATIONS_MAX);
+  row.flags = all.filter((one) => one.flag !== undefined).slice(0, 2);
+  return true;
+}

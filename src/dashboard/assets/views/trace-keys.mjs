@@ -1,0 +1,96 @@
+// @ts-check
+// What keys do in the waterfall: from row to row, up and down the tree, to the next error, and zoom. It must never draw.
+
+import { barEnd } from "../model/span.mjs";
+import { fitTo, pan, zoomAbout } from "../model/timescale.mjs";
+import { foldOf, nextBad, spanOfRow } from "../model/visible-rows.mjs";
+import { ROW_HEIGHT } from "../paint/row-paint.mjs";
+import { KEY_PAN, KEY_ZOOM } from "./zoom-input.mjs";
+
+const TRACE_PAGE_ROWS = 20;
+
+export class TraceKeys {
+  /** @param {import("./trace-view.mjs").TraceView} view */
+  constructor(view) {
+    this.view = view;
+    this.ui = view.ui;
+  }
+
+  /** @param {number} by rows; ±Infinity for the ends */
+  move(by) {
+    const { count } = this.view.rows;
+    if (count === 0) return;
+    const from = this.view.activeRow();
+    const start = from < 0 ? (by > 0 ? -1 : 0) : from;
+    let row = Number.isFinite(by) ? Math.max(0, Math.min(count - 1, start + by)) : by < 0 ? 0 : count - 1;
+    // A sum is no span: what can be selected stands on either side of it.
+    while (row > 0 && row < count - 1 && this.view.rows.spans[row] < 0) row += Math.sign(by);
+    if (this.view.rows.spans[row] < 0) row = Math.max(0, row - 1);
+    this.view.scrollTo(row, ROW_HEIGHT);
+    this.view.select(spanOfRow(this.view.rows, row));
+    requestAnimationFrame(() => requestAnimationFrame(() => this.view.focusActive()));
+  }
+
+  /** Collapses the span, or goes to its parent when there is nothing to collapse. */
+  collapseOrParent() {
+    const index = this.view.active();
+    if (this.view.trace === null || index < 0) return;
+    const { spans } = this.view.trace;
+    if (spans.childCount[index] > 0 && foldOf(this.view.trace, this.ui.fold, index) !== "closed") this.view.toggle(index, false);
+    else if (spans.parent[index] >= 0) this.view.goTo(spans.ids[spans.parent[index]]);
+  }
+
+  /** Expands the span, or goes to its first child. */
+  expandOrChild() {
+    const index = this.view.active();
+    if (this.view.trace === null || index < 0 || this.view.trace.spans.childCount[index] === 0) return;
+    if (foldOf(this.view.trace, this.ui.fold, index) === "closed") this.view.toggle(index, false);
+    else this.move(1);
+  }
+
+  /** @param {1 | -1} direction */
+  goToError(direction) {
+    if (this.view.trace === null) return;
+    const found = nextBad(this.view.trace, this.view.active(), direction);
+    // The pass over all spans wrote depths as if nothing were folded, which is what they are.
+    if (found >= 0) this.view.goTo(this.view.trace.spans.ids[found]);
+  }
+
+  /** @param {number} factor */
+  zoomBy(factor) {
+    if (this.view.frame === null) return;
+    const { scale } = this.view.frame;
+    const x = this.view.axis.pointer;
+    const place = x !== null && x >= 0 && x <= scale.width ? x : scale.width / 2;
+    this.ui.setZoom(zoomAbout(this.ui.zoom ?? this.view.whole(), scale.time(place), factor, this.view.whole()));
+  }
+
+  /** @param {number} share */
+  panBy(share) {
+    if (this.view.frame !== null && this.ui.zoom !== null) this.ui.setZoom(pan(this.ui.zoom, share, this.view.whole()));
+  }
+
+  /** Zooms to the selected span; when that is on show already, to the whole trace. */
+  fit() {
+    const index = this.view.active();
+    const { ui, view: { frame } } = this;
+    if (frame === null || index < 0 || Number.isNaN(frame.trace.spans.start[index])) return ui.setZoom(null);
+    const zoom = fitTo({ start: frame.trace.spans.start[index], end: barEnd(frame.trace, index, frame.now) }, this.view.whole());
+    const same = zoom !== null && ui.zoom !== null && zoom.start === ui.zoom.start && zoom.end === ui.zoom.end;
+    ui.setZoom(same ? null : zoom);
+  }
+
+  /** @type {Record<string, () => void>} */
+  keys = {
+    ArrowDown: () => this.move(1), j: () => this.move(1), ArrowUp: () => this.move(-1), k: () => this.move(-1),
+    PageDown: () => this.move(TRACE_PAGE_ROWS), PageUp: () => this.move(-TRACE_PAGE_ROWS),
+    Home: () => this.move(-Infinity), End: () => this.move(Infinity),
+    ArrowLeft: () => this.collapseOrParent(), h: () => this.collapseOrParent(),
+    ArrowRight: () => this.expandOrChild(), l: () => this.expandOrChild(),
+    E: () => this.ui.openToDepth(Infinity), C: () => this.ui.openToDepth(0),
+    ...Object.fromEntries(Array.from({ length: 9 }, (_, at) => [String(at + 1), () => this.ui.openToDepth(at + 1)])),
+    "]": () => this.goToError(1), "[": () => this.goToError(-1),
+    w: () => this.zoomBy(KEY_ZOOM), s: () => this.zoomBy(1 / KEY_ZOOM), a: () => this.panBy(-KEY_PAN), d: () => this.panBy(KEY_PAN),
+    f: () => this.fit(), g: () => this.ui.setCompress(!this.ui.compress), L: () => this.ui.setFollow(!this.ui.follow),
+  };
+}

@@ -1,0 +1,362 @@
+// @ts-check
+// Draws one trace as tree and waterfall in one scroller, and lays out the frame that the other views of the trace draw
+// by: rows and time scale. It must never change the model.
+
+import { rowWindow, scrollToShow } from "../model/layout.mjs";
+import { indexOf } from "../model/model.mjs";
+import { barEnd } from "../model/span.mjs";
+import { formatCount } from "../model/time.mjs";
+import { Scale, fitTo, openEdge, wholeStretch } from "../model/timescale.mjs";
+import { foldOf, nearestRow, unhide } from "../model/visible-rows.mjs";
+import { ROW_HEIGHT, RowCanvas } from "../paint/row-paint.mjs";
+import { AxisView } from "./axis-view.mjs";
+import { CHEAP_MS, IdleGaps, KeptRows } from "./cached-layouts.mjs";
+import { RowPool, byId, element, setAttribute, setShown, setStyle } from "./dom.mjs";
+import { FollowView } from "./follow-view.mjs";
+import { MinimapView } from "./minimap-view.mjs";
+import { SideView } from "./side-view.mjs";
+import { drawRollUpRow, drawSpanRow, makeSpanRow, rowTitle } from "./span-row-view.mjs";
+import { TitleView } from "./title-view.mjs";
+import { TraceKeys } from "./trace-keys.mjs";
+import { attachWheel, attachZoom } from "./zoom-input.mjs";
+
+/**
+ * @typedef {import("../model/model.mjs").Trace} Trace
+ * @typedef {import("../model/visible-rows.mjs").Rows} Rows
+ * @typedef {object} TraceFrame what one drawing of a trace goes by
+ * @property {Trace} trace
+ * @property {import("../net/trace-feed.mjs").TraceFeed} feed
+ * @property {string | number} generation changes when the trace is another object
+ * @property {import("./ui-state.mjs").Ui} ui
+ * @property {number} now in tree time
+ * @property {number | null} moment the moment travelled to, or null
+ * @property {boolean} live something is open, and `now` moves
+ * @property {import("../model/palette.mjs").Palette} palette
+ * @property {Scale} scale of the waterfall
+ * @property {Rows} rows
+ * @property {string} key changes when bars move for a reason that is not their own
+ * @typedef {object} TraceContext
+ * @property {import("./ui-state.mjs").Ui} ui
+ * @property {{select: (spanId: string | null) => void}} actions
+ * @property {import("./span-row-view.mjs").Decorator[]} decorators
+ */
+
+// Each row costs every frame of a scroll a share; two are on their way when the next one comes into view.
+const OVERSCAN = 2;
+const REST_MS = 100;
+const FOLLOW_MARGIN = ROW_HEIGHT * 3;
+
+export class TraceView {
+  /** @type {TraceFrame | null} */
+  frame = null;
+  /** @type {Trace | null} */
+  trace = null;
+  idle = new IdleGaps();
+  /** Grows when another trace object is on show, because marks of the one mean nothing in the other. */
+  serial = 0;
+  revealed = "";
+  scrollTop = 0;
+  /** Where it was when rows were last drawn, and whether that was far away. */
+  drawnTop = 0;
+  isBusy = false;
+  gapsWait = Infinity;
+  leapt = false;
+  width = 0;
+  nameWidth = 0;
+  left = 0;
+  viewport = 0;
+
+  /** @param {TraceContext} context */
+  constructor(context) {
+    this.context = context;
+    this.ui = context.ui;
+    this.scroller = byId("tree-scroller");
+    this.rowsNode = byId("tree-rows");
+    this.pool = new RowPool(this.rowsNode, () => makeSpanRow({
+      select: (index) => this.select(index),
+      toggle: (index, all) => this.toggle(index, all),
+      openWide: (index) => this.fold(index, "open"),
+    }));
+    this.painted = new RowCanvas();
+    this.rowsNode.append(this.painted.canvas);
+    this.kept = new KeptRows(this.ui);
+    this.title = new TitleView();
+    this.axis = new AxisView();
+    this.minimap = new MinimapView(context);
+    this.follow = new FollowView(this.ui, this.scroller);
+    this.side = new SideView(this.ui);
+    this.emptyFor = "";
+    this.steps = new TraceKeys(this);
+    this.keys = this.steps.keys;
+    this.listen();
+  }
+
+  listen() {
+    new ResizeObserver(() => this.measure()).observe(byId("axis"));
+    new ResizeObserver(() => this.measure()).observe(this.scroller);
+    this.scroller.addEventListener("scroll", () => this.ui.changed(), { passive: true });
+    const zoom = { scale: () => this.frame?.scale ?? null, bounds: () => this.whole(), left: () => this.left, ui: this.ui };
+    attachZoom(this.scroller, zoom);
+    attachZoom(byId("axis"), zoom);
+    attachWheel(byId("minimap"), { ...zoom, scale: () => this.minimap.scale });
+    const tree = byId("tree");
+    tree.addEventListener("pointermove", (event) => this.pointAt(event.clientX - this.left));
+    tree.addEventListener("pointerleave", () => this.pointAt(null));
+    byId("axis").addEventListener("dblclick", () => this.ui.setZoom(null));
+    // Only for the row that is pointed at: titles of all rows would be written with every scroll.
+    this.rowsNode.addEventListener("pointerover", ({ target }) => this.entitle(/** @type {Element} */ (target).closest(".tree-row")));
+  }
+
+  measure() {
+    const axis = byId("axis");
+    this.width = axis.clientWidth;
+    this.nameWidth = axis.offsetLeft;
+    this.left = axis.getBoundingClientRect().left;
+    this.viewport = this.scroller.clientHeight;
+    this.ui.changed();
+  }
+
+  /** @param {Element | null} node of a row */
+  entitle(node) {
+    const id = node?.getAttribute("data-span-id") ?? null;
+    const index = this.trace === null ? -1 : indexOf(this.trace, id);
+    if (node !== null && this.trace !== null) setAttribute(node, "title", index < 0 ? "Show all of them" : rowTitle(this.trace, index));
+  }
+
+  /** @returns {import("../model/visible-rows.mjs").Rows} */
+  get rows() {
+    return this.kept.rows;
+  }
+
+  /** @param {number | null} x */
+  pointAt(x) {
+    if (x === this.axis.pointer) return;
+    this.axis.pointer = x;
+    this.ui.changed();
+  }
+
+  /** Forgets the trace that was on show. */
+  reset() {
+    this.ui.reset();
+    this.trace = null;
+    this.frame = null;
+    this.kept = new KeptRows(this.ui);
+    this.idle = new IdleGaps();
+    this.revealed = "";
+    this.follow.reset();
+    this.scroller.scrollTop = 0;
+    this.scrollTop = 0;
+  }
+
+  /**
+   * Decides which rows there are and where times are drawn.
+   * @param {Omit<TraceFrame, "scale" | "rows" | "key">} given
+   * @returns {TraceFrame}
+   */
+  layOut(given) {
+    const { trace, ui } = given;
+    const began = performance.now();
+    // Asked once, before anything is written: later, the browser would have to lay out the page to answer.
+    this.scrollTop = this.scroller.scrollTop;
+    if (trace !== this.trace) {
+      this.trace = trace;
+      this.serial += 1;
+      this.kept.forget();
+      this.idle.forget();
+    }
+    this.kept.refresh(trace);
+    const whole = wholeStretch(trace, openEdge(given));
+    const stretch = ui.zoom ?? whole;
+    // Of the three looks at all spans (rows, gaps, minimap), one is enough for a frame.
+    this.isBusy = performance.now() - began > CHEAP_MS;
+    this.gapsWait = this.isBusy && this.idle.foundFor !== "" ? 0 : this.idle.refresh(given, stretch);
+    this.isBusy ||= performance.now() - began > CHEAP_MS;
+    const scale = new Scale(stretch, ui.compress ? this.idle.gaps : [], this.width);
+    const generation = `${given.generation}.${this.serial}`;
+    const key = `${generation} ${scale.key} ${trace.services.size > 1}`;
+    this.frame = { ...given, generation, scale, rows: this.rows, key };
+    return this.frame;
+  }
+
+  /** @param {TraceFrame} frame @returns {number} milliseconds until the next change by itself; Infinity for none */
+  draw(frame) {
+    const { trace, feed } = frame;
+    this.follow.decide(frame);
+    this.revealOnce(frame);
+    if (this.ui.follow && frame.live) this.scrollTo(nearestRow(trace, this.rows, trace.newest), FOLLOW_MARGIN);
+    this.title.draw(frame);
+    this.drawEmpty(feed, trace);
+    this.axis.draw(frame, this.nameWidth);
+    const overview = new Scale(this.whole(), this.ui.compress ? this.idle.gaps : [], this.width);
+    const minimapWait = this.minimap.draw(frame, overview, this.isBusy ? "spare" : "paint");
+    this.drawRows(frame);
+    this.side.draw(frame, this.idle.gaps);
+    this.follow.draw(frame);
+    const wait = Math.min(minimapWait, this.kept.wait(trace), this.gapsWait);
+    // Of its own: the clock of the page stands still when nothing is heard, and a file has none.
+    if (this.leapt) setTimeout(this.ui.changed, REST_MS);
+    if (!frame.live) return wait;
+    // As often as the live edge moves by a pixel, within what an eye and a battery want.
+    return Math.min(wait, Math.max(16, Math.min(100, (frame.scale.end - frame.scale.start) / Math.max(1, this.width))));
+  }
+
+  /** @returns {import("../model/timescale.mjs").Stretch} all of the trace */
+  whole() {
+    const { frame } = this;
+    return frame === null ? { start: 0, end: 1 } : wholeStretch(frame.trace, openEdge(frame));
+  }
+
+  /** @param {TraceFrame} frame */
+  drawRows(frame) {
+    const { trace, ui } = frame;
+    // After a leap only what is in view has to be there at once.
+    this.leapt = Math.abs(this.scrollTop - this.drawnTop) > this.viewport;
+    this.drawnTop = this.scrollTop;
+    const { first, last, height } = rowWindow({
+      scrollTop: this.scrollTop, viewport: this.viewport, rowHeight: ROW_HEIGHT, count: this.rows.count, overscan: this.leapt ? 0 : OVERSCAN,
+    });
+    setStyle(this.rowsNode, "height", `${height}px`);
+    setAttribute(byId("tree"), "aria-rowcount", this.rows.count + 1);
+    setStyle(this.rowsNode, "--name", `${this.nameWidth}px`);
+    const active = Math.max(0, this.activeRow());
+    const selected = indexOf(trace, ui.spanId);
+    const hadFocus = this.rowsNode.contains(document.activeElement);
+    /** @type {import("./span-row-view.mjs").SpanRow[]} */
+    const shown = [];
+    let stale = false;
+    this.pool.show(first, last, ROW_HEIGHT, (row, at, node) => {
+      const index = this.rows.spans[at];
+      setAttribute(node, "aria-rowindex", at + 2);
+      setAttribute(node, "tabindex", at === active ? 0 : -1);
+      const look = {
+        fold: index < 0 ? /** @type {const} */ ("rolled") : foldOf(trace, ui.fold, index), selected: index === selected, nameWidth: this.nameWidth,
+        decorators: this.context.decorators,
+      };
+      const changed = index < 0 ? drawRollUpRow(row, node, ~index, frame, look) : drawSpanRow(row, node, index, frame, look);
+      stale ||= changed;
+      shown.push(row);
+    });
+    const rowsMax = Math.ceil(this.viewport / ROW_HEIGHT) + 2 * OVERSCAN + 1;
+    this.painted.draw(frame, shown, { first, rowsMax, nameWidth: this.nameWidth, stale });
+    if (hadFocus) this.focusActive();
+  }
+
+  focusActive() {
+    const node = this.pool.nodeAt(Math.max(0, this.activeRow()));
+    if (node !== null && !node.hidden && document.activeElement !== node) node.focus({ preventScroll: true });
+  }
+
+  /** @param {import("../net/trace-feed.mjs").TraceFeed} feed @param {Trace} trace */
+  drawEmpty(feed, trace) {
+    const node = byId("trace-empty");
+    const empty = trace.spans.count === 0;
+    setShown(node, empty);
+    setAttribute(byId("tree"), "data-empty", empty);
+    const phase = `${feed.phase} ${feed.error} ${feed.loaded}`;
+    if (!empty || this.emptyFor === phase) return;
+    this.emptyFor = phase;
+    const words = {
+      loading: ["Loading…", feed.loaded > 0 ? `${formatCount(feed.loaded)} spans so far` : ""],
+      open: ["No span yet", "The trace is known, but none of its spans is retained."],
+      waiting: ["Waiting for this trace", "The server has not seen it yet, or no longer keeps it. It appears here the moment its first span starts."],
+      refused: ["This trace cannot be shown", feed.error],
+    }[feed.phase];
+    node.replaceChildren(element("h2", { text: words[0] }), element("p", { class: "muted", text: words[1] }));
+  }
+
+  /** @param {number} row @param {number} margin */
+  scrollTo(row, margin) {
+    if (row < 0) return;
+    // The height must be there before the position can be.
+    setStyle(this.rowsNode, "height", `${this.rows.count * ROW_HEIGHT}px`);
+    const before = this.scrollTop;
+    const target = scrollToShow({ index: row, scrollTop: before, viewport: this.viewport, rowHeight: ROW_HEIGHT, margin });
+    if (Math.abs(target - before) < 1) return;
+    this.scroller.scrollTop = target;
+    this.scrollTop = this.scroller.scrollTop;
+    this.follow.expected = this.scrollTop;
+  }
+
+  // Selection and folds.
+
+  /** @returns {number} index of the selected span, or −1 */
+  active() {
+    return this.trace === null ? -1 : indexOf(this.trace, this.ui.spanId);
+  }
+
+  /** @returns {number} */
+  activeRow() {
+    return this.trace === null ? -1 : nearestRow(this.trace, this.rows, this.active());
+  }
+
+  /** @param {number} index */
+  select(index) {
+    if (this.trace === null || index < 0) return;
+    this.ui.touch();
+    this.context.actions.select(this.trace.spans.ids[index]);
+  }
+
+  /** Shows a span wherever it hides, and selects it. @param {string} spanId */
+  goTo(spanId) {
+    const index = this.trace === null ? -1 : indexOf(this.trace, spanId);
+    if (index < 0) return;
+    this.reveal(index);
+    this.bringIntoStretch(index);
+    this.select(index);
+  }
+
+  /** A zoom that shows nothing of the span gives way. @param {number} index */
+  bringIntoStretch(index) {
+    const { frame, ui } = this;
+    if (frame === null || ui.zoom === null) return;
+    const start = frame.trace.spans.start[index];
+    const end = barEnd(frame.trace, index, frame.now);
+    if (end < ui.zoom.start || start > ui.zoom.end) ui.setZoom(fitTo({ start, end }, this.whole()));
+  }
+
+  /** The span of a deep link, as soon as it is there. @param {TraceFrame} frame */
+  revealOnce({ trace, ui, generation }) {
+    const key = `${generation} ${ui.spanId}`;
+    const index = ui.spanId === null || this.revealed === key ? -1 : indexOf(trace, ui.spanId);
+    if (index < 0) return;
+    this.revealed = key;
+    this.reveal(index);
+  }
+
+  /** @param {number} index */
+  reveal(index) {
+    const trace = /** @type {Trace} */ (this.trace);
+    // What was made before this span came does not say whether it is hidden.
+    this.kept.make(trace);
+    if (unhide(trace, this.ui.fold, this.rows, index)) this.ui.foldChanged();
+    this.kept.make(trace);
+    if (this.frame !== null) this.frame.rows = this.rows;
+    this.scrollTo(nearestRow(trace, this.rows, index), ROW_HEIGHT * 2);
+  }
+
+  /** @param {number} index @param {boolean} all at the same depth */
+  toggle(index, all) {
+    if (this.trace === null || this.trace.spans.childCount[index] === 0) return;
+    const { spans } = this.trace;
+    const closed = foldOf(this.trace, this.ui.fold, index) === "closed";
+    const depth = spans.depth[index];
+    if (all) this.ui.openToDepth(closed ? depth + 1 : depth);
+    else this.fold(index, closed ? (this.ui.fold.except.get(spans.ids[index]) === "closed" && this.ui.fold.depth > depth ? null : "open") : "closed");
+  }
+
+  /** @param {number} index @param {import("../model/visible-rows.mjs").FoldState | null} state null for what is usual here */
+  fold(index, state) {
+    if (this.trace === null) return;
+    this.ui.touch();
+    const id = this.trace.spans.ids[index];
+    if (state !== null) this.ui.foldSpan(id, state);
+    else if (this.ui.fold.except.delete(id)) this.ui.foldChanged();
+  }
+
+  /** @returns {string} what a screen reader is told from time to time: counts, not rows */
+  announcement() {
+    const counts = this.trace?.counts;
+    if (counts === undefined || counts.total === 0) return "";
+    return `${counts.total} spans, ${counts.open} open, ${counts.errors} errors, ${counts.lost} lost`;
+  }
+}

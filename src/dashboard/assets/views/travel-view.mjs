@@ -1,0 +1,188 @@
+// @ts-check
+// The scrubber: a slider over the time of a trace, with what happened when drawn behind it. It must never decide what a
+// moment looks like.
+
+import { SPEEDS, speedFor } from "../model/time-travel.mjs";
+import { formatDuration, formatOffset, plural } from "../model/time.mjs";
+import { countUpTo } from "../model/trace-at-time.mjs";
+import { element, setAttribute, setShown, setText } from "./dom.mjs";
+
+/** Steps of the slider. */
+const STEPS = 10_000;
+const PAGE_SHARE = 0.1;
+const SCRUBBER_HEIGHT = 26;
+
+export class TravelView {
+  /**
+   * @param {HTMLElement} root
+   * @param {{ui: import("./ui-state.mjs").Ui, travel: import("../model/time-travel.mjs").Travel, colours: () => any}} context
+   */
+  constructor(root, { ui, travel, colours }) {
+    this.root = root;
+    this.ui = ui;
+    this.travel = travel;
+    this.colours = colours;
+    this.open = false;
+    this.drawnFor = "";
+    this.speedSetFor = "";
+    /** @type {any} */
+    this.frame = null;
+    this.build();
+    this.keys = { ",": () => this.toggleOpen() };
+  }
+
+  build() {
+    const button = (/** @type {string} */ text, /** @type {string} */ title, /** @type {() => void} */ click) => element("button", { type: "button", class: "button quiet", title, text, on: { click } });
+    this.canvas = element("canvas", { class: "scrubber-canvas", "aria-hidden": "true" });
+    this.slider = element("input", {
+      type: "range", min: 0, max: STEPS, step: 1, class: "scrubber-slider", "aria-label": "Moment",
+      title: "Arrows: from one start or end to the next. Page keys: a tenth. End: now.",
+      on: { input: () => this.slid(), keydown: (/** @type {KeyboardEvent} */ event) => this.pressed(event) },
+    });
+    this.playButton = button("▶", "Play (from the beginning when live)", () => this.travel.toggle(this.ui, this.frame.feed.model.start));
+    this.speed = element("select", { class: "button quiet", "aria-label": "Speed", title: "Speed", on: { change: () => this.speedChosen() } });
+    for (const speed of SPEEDS) this.speed.append(element("option", { value: speed, text: `${speed}×` }));
+    this.moment = element("output", { class: "scrubber-moment figure" });
+    this.liveButton = button("Live", "Back to now (End)", () => this.setMoment(null));
+    this.closeButton = button("Close", "Back to now, without the scrubber (,)", () => this.toggleOpen());
+    const track = element("div", { class: "scrubber-track" }, this.canvas, this.slider);
+    setAttribute(this.root, "role", "group");
+    setAttribute(this.root, "aria-label", "Time travel");
+    this.root.classList.add("scrubber");
+    this.root.append(this.playButton, this.speed, track, this.moment, this.liveButton, this.closeButton);
+  }
+
+  toggleOpen() {
+    this.open = !this.open && this.ui.moment === null;
+    this.ui.setMoment(null);
+    if (this.open) requestAnimationFrame(() => requestAnimationFrame(() => this.slider.focus()));
+  }
+
+  /** @param {number | null} moment */
+  setMoment(moment) {
+    this.ui.setMoment(moment);
+    this.travel.restart(this.ui);
+  }
+
+  /** @returns {{start: number, end: number}} */
+  extent() {
+    const { feed, liveNow } = this.frame;
+    const { start, end, counts } = feed.model;
+    const last = Math.max(Number.isNaN(end) ? start : end, counts.open > 0 ? liveNow : start);
+    return { start, end: Math.max(last, start + 1e-6) };
+  }
+
+  slid() {
+    const { start, end } = this.extent();
+    const at = Number(this.slider.value);
+    this.setMoment(at >= STEPS ? null : start + ((end - start) * at) / STEPS);
+  }
+
+  /** @param {KeyboardEvent} event */
+  pressed(event) {
+    const { start, end } = this.extent();
+    const moment = this.ui.moment ?? end;
+    const moments = this.travel.momentsOf(this.frame.feed, this.frame.liveNow);
+    /** @type {Record<string, () => number | null>} */
+    const moves = {
+      ArrowLeft: () => moments.step(moment, -1), ArrowDown: () => moments.step(moment, -1),
+      ArrowRight: () => moments.step(moment, 1), ArrowUp: () => moments.step(moment, 1),
+      PageDown: () => moment - (end - start) * PAGE_SHARE, PageUp: () => moment + (end - start) * PAGE_SHARE,
+      Home: () => start, End: () => null,
+    };
+    if (!Object.hasOwn(moves, event.key) || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const to = moves[event.key]();
+    this.setMoment(to === null || to >= end ? null : Math.max(start, to));
+  }
+
+  speedChosen() {
+    this.travel.speed = Number(this.speed.value);
+    this.travel.restart(this.ui);
+  }
+
+  /**
+   * @param {any} frame with `liveNow`, the time of the live trace
+   * @returns {number} milliseconds until it changes by itself
+   */
+  draw(frame) {
+    this.frame = frame;
+    if (this.ui.moment !== null) this.open = true;
+    const shown = this.open && frame.feed.model.spans.count > 0;
+    setShown(this.root, shown);
+    if (!shown) return Infinity;
+    const { start, end } = this.extent();
+    this.chooseSpeed(frame.feed, end - start);
+    const moment = this.ui.moment ?? end;
+    const value = String(Math.round(((moment - start) / (end - start)) * STEPS));
+    if (this.slider.value !== value) this.slider.value = value;
+    const { counts } = frame.trace;
+    const where = this.ui.moment === null ? "Live" : formatOffset(moment - start);
+    setText(this.moment, `${where} of ${formatDuration(end - start)}`);
+    const said = `${where}, ${plural(counts.total, "span")}, ${counts.open} open, ${plural(counts.errors + counts.lost, "error")}`;
+    setAttribute(this.slider, "aria-valuetext", said);
+    const isExact = this.ui.moment === null || this.travel.moments?.history != null;
+    setAttribute(this.moment, "title", isExact ? null : "Spans that were open then show the attributes that they ended with: the log of the trace is not here, or too large.");
+    setAttribute(this.playButton, "aria-label", this.travel.play === null ? "Play" : "Stop");
+    setText(this.playButton, this.travel.play === null ? "▶" : "⏸");
+    setAttribute(this.root, "data-live", this.ui.moment === null);
+    this.liveButton.disabled = this.ui.moment === null;
+    if (this.ui.moment !== null || this.drawnFor === "") this.drawActivity(frame);
+    // Twenty pictures a second are smooth to an eye, and leave time for the reader.
+    return this.travel.play === null ? Infinity : 50;
+  }
+
+  /** @param {import("../model/time-travel.mjs").Travelled} feed @param {number} length */
+  chooseSpeed(feed, length) {
+    if (this.speedSetFor === feed.traceId) return;
+    this.speedSetFor = feed.traceId;
+    this.travel.speed = speedFor(length);
+    this.speed.value = String(this.travel.speed);
+  }
+
+  /** Starts and ends by time, failures in their colour. @param {any} frame */
+  drawActivity({ feed, liveNow }) {
+    const moments = this.travel.momentsOf(feed, liveNow);
+    const width = this.canvas.clientWidth;
+    const ratio = globalThis.devicePixelRatio || 1;
+    const colours = this.colours();
+    const key = `${moments.version} ${feed.generation} ${feed.traceId} ${width} ${ratio} ${colours.key}`;
+    if (key === this.drawnFor || width === 0) return;
+    this.drawnFor = key;
+    this.canvas.width = Math.round(width * ratio);
+    this.canvas.height = SCRUBBER_HEIGHT * ratio;
+    const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
+    context.scale(ratio, ratio);
+    const bars = Math.max(1, Math.floor(width / 3));
+    const all = histogram(moments.times, moments, bars);
+    const failed = histogram(moments.failures, moments, bars);
+    const most = Math.max(1, ...all);
+    for (let bar = 0; bar < bars; bar += 1) {
+      for (const [count, colour] of /** @type {const} */ ([[all[bar], colours.by.muted], [failed[bar], colours.by.error]])) {
+        if (count === 0) continue;
+        // By the root, so that one span among thousands can still be seen.
+        const height = Math.max(3, Math.sqrt(count / most) * SCRUBBER_HEIGHT);
+        context.fillStyle = colour;
+        context.fillRect(bar * 3, SCRUBBER_HEIGHT - height, 2, height);
+      }
+    }
+  }
+}
+
+/**
+ * @param {Float64Array} times in order
+ * @param {{start: number, end: number}} extent
+ * @param {number} bars
+ * @returns {number[]} how many fall into each
+ */
+export function histogram(times, { start, end }, bars) {
+  const counts = [];
+  let before = 0;
+  for (let bar = 1; bar <= bars; bar += 1) {
+    const upTo = bar === bars ? times.length : countUpTo(times, start + ((end - start) * bar) / bars);
+    counts.push(upTo - before);
+    before = upTo;
+  }
+  return counts;
+}

@@ -1,0 +1,11 @@
+// @ts-check
+// The shared worker: one hub for all tabs that come from the same address. It must hold nothing but the hub.
+
+import { Hub } from "../net/hub.mjs";
+import { browserEnvironment } from "../net/stream.mjs";
+
+// The modules lie one folder below the page.
+const hub = new Hub({ environment: browserEnvironment(), base: new URL("../", import.meta.url).href });
+
+const scope = /** @type {any} */ (globalThis);
+scope.onconnect = (/** @type {MessageEvent} */ event) => hub.connect(/** @type {any} */ (event.ports[0]));

@@ -1,0 +1,77 @@
+// @ts-check
+// Claims about what the inspector says of a span.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createTrace, indexOf, reduceTrace, spanAt } from "../../src/dashboard/assets/model/model.mjs";
+import { parseQuery } from "../../src/dashboard/assets/model/search.mjs";
+import { BackLinks, codeFields, droppedText, scopeText, selfText, termFor, timelineOf, withTerm } from "../../src/dashboard/assets/model/span-details.mjs";
+import { TraceSearch } from "../../src/dashboard/assets/model/trace-search.mjs";
+import { TRACE, at, ended, started } from "./build.mjs";
+
+test("what tells of the code is told in fields of its own, of new and old conventions", () => {
+  assert.deepEqual(codeFields({
+    rows: 3, "code.file.path": "src/cart.rs", "code.line.number": 30, "code.module.name": "shop::cart", target: "shop::cart", level: "INFO",
+    "thread.id": 5, "thread.name": "tokio-rt-worker", busy_ns: 30_000_000, idle_ns: 10_000_000,
+  }), {
+    fields: [
+      { name: "Source", text: "src/cart.rs:30", key: "code.file.path" }, { name: "Module", text: "shop::cart", key: "code.module.name" },
+      { name: "Level", text: "INFO", key: "level" }, { name: "Thread", text: "tokio-rt-worker (id 5)", key: "thread.name" },
+      { name: "Busy", text: "30.0 ms  ·  75 %", key: "busy_ns" }, { name: "Idle", text: "10.0 ms  ·  25 %", key: "idle_ns" },
+    ],
+    others: [["rows", 3]],
+  });
+  assert.deepEqual(codeFields({ "code.filepath": "a.py", "code.lineno": 7, "code.column": 2, "code.function": "f", target: "other", "thread.id": 1 }).fields.map(({ name, text }) => [name, text]),
+    [["Source", "a.py:7:2"], ["Function", "f"], ["Target", "other"], ["Thread", "id 1"]]);
+  assert.deepEqual(codeFields({ "code.line.number": 7 }).fields, [{ name: "Source", text: "line 7", key: "code.line.number" }]);
+  assert.deepEqual(codeFields({ "code.custom": 1, "__proto__x": 2 }), { fields: [], others: [["code.custom", 1], ["__proto__x", 2]] });
+});
+
+test("events and logs are one list by time", () => {
+  const event = { events: [{ name: "late", timestamp: at(9) }, { name: "same", timestamp: at(5) }] };
+  const logs = [{ body: "same", timestamp: at(5) }, { body: "first", timestamp: at(1) }, { body: "no time" }];
+  assert.deepEqual(timelineOf(event, logs).map(({ kind, entry }) => `${kind} ${entry.name ?? entry.body}`), ["log no time", "log first", "event same", "log same", "event late"]);
+  assert.deepEqual(timelineOf(null, null), []);
+});
+
+test("the search made from an attribute finds its span, whatever the value", () => {
+  const values = ["GET", "a b", 'say "hi"', "-5", 5, 1.5, true, "<img src=x onerror=alert(1)>", "שלום עולם", "🛒".repeat(200), "x".repeat(10_000), "::a"];
+  for (const key of ["http.method", "status", "odd key", "name"]) for (const value of values) {
+    const trace = reduceTrace(createTrace(TRACE), ended("a", null, 0, 1, { name: "n", attributes: { [key]: value } }));
+    reduceTrace(trace, ended("b", null, 0, 1, { name: "m", attributes: { other: 1 } }));
+    const query = termFor(key, value);
+    assert.equal(parseQuery(query, "trace").wrong, null, query);
+    // Quotes cannot be searched for; what stands around them is not enough to find it.
+    if (String(value).includes('"')) continue;
+    assert.equal(new TraceSearch().update(trace, query, 0)?.list().map((index) => trace.spans.ids[index]).join(), "a", query);
+  }
+  assert.deepEqual([termFor("http.method", "GET"), termFor("status", "a b"), termFor("odd key", "x"), termFor("list", [1])], ["http.method:GET", '@status:"a b"', "x", ""]);
+});
+
+test("a term is added to a search once", () => {
+  assert.deepEqual([withTerm("", "a:1"), withTerm("x", "a:1"), withTerm("a:1 x", "a:1")], ["a:1", "x a:1", "a:1 x"]);
+});
+
+test("links back are found as they come, within the trace only", () => {
+  const trace = createTrace(TRACE);
+  const back = new BackLinks();
+  const link = (/** @type {string} */ spanId, traceId = TRACE) => ({ links: [{ traceId, spanId, attributes: {} }, null] });
+  reduceTrace(trace, started("a", null, 0));
+  assert.deepEqual(back.to(trace, "a"), []);
+  reduceTrace(trace, started("b", null, 1, link("a")));
+  reduceTrace(trace, ended("b", null, 1, 2, link("a")));
+  reduceTrace(trace, started("c", null, 1, link("a", "ffffffffffffffffffffffffffffffff")));
+  assert.deepEqual(back.to(trace, "a").map((index) => trace.spans.ids[index]), ["b"]);
+  assert.deepEqual(back.to(createTrace(TRACE), "a"), []);
+});
+
+test("self time is told with its share, and only where children took the rest", () => {
+  const trace = [ended("p", null, 0, 100), ended("c", "p", 10, 85)].reduce(reduceTrace, createTrace(TRACE));
+  const text = (/** @type {string} */ id) => selfText(spanAt(trace, indexOf(trace, id)));
+  assert.deepEqual([text("p"), text("c")], ["25.0 ms  ·  25 %", null]);
+});
+
+test("scope and what was dropped are told in words", () => {
+  assert.deepEqual([scopeText(null), scopeText({ scope: "shop" }), scopeText({ scope: "shop", scopeVersion: "1.2" })], [null, "shop", "shop 1.2"]);
+  assert.deepEqual([droppedText({}), droppedText({ dropped: { attributes: 3, links: 1 } })], [null, "3 attributes, 1 links"]);
+});

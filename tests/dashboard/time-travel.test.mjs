@@ -1,0 +1,105 @@
+// @ts-check
+// Claims about travelling through a trace.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createTrace, reduceTrace, spanAt, stateOf } from "../../src/dashboard/assets/model/model.mjs";
+import { HISTORY_SPANS_MAX, Travel, speedFor } from "../../src/dashboard/assets/model/time-travel.mjs";
+import { histogram } from "../../src/dashboard/assets/views/travel-view.mjs";
+import { TRACE, ended, started } from "./build.mjs";
+
+/** @param {any[]} events @param {any[] | null} [log] */
+function world(events, log = null) {
+  const trace = events.reduce(reduceTrace, createTrace(TRACE));
+  const state = { clock: 0, asked: 0, changed: 0 };
+  const travel = new Travel({
+    events: async () => {
+      state.asked += 1;
+      return log;
+    },
+    clock: () => state.clock, changed: () => (state.changed += 1),
+  });
+  /** @type {{moment: number | null}} */
+  const ui = { moment: null };
+  return { state, travel, ui, feed: { model: trace, traceId: TRACE, generation: 0 } };
+}
+
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+test("the right end is the live trace itself", () => {
+  const { travel, ui, feed } = world([ended("a", null, 0, 10)]);
+  assert.deepEqual(travel.shown(feed, ui, 50), { trace: feed.model, now: null });
+  ui.moment = 10;
+  assert.deepEqual([travel.shown(feed, ui, 50).trace === feed.model, ui.moment], [true, null]);
+});
+
+test("a moment is another trace, and before the beginning is the beginning", () => {
+  const { travel, ui, feed } = world([ended("a", null, 0, 10)]);
+  ui.moment = -5;
+  const shown = travel.shown(feed, ui, 50);
+  assert.deepEqual([shown.now, ui.moment, stateOf(shown.trace, 0), stateOf(feed.model, 0)], [0, 0, "running", "ok"]);
+});
+
+test("playing moves the moment with the clock and its speed, and ends at now", () => {
+  const { state, travel, ui, feed } = world([ended("a", null, 0, 1_000)]);
+  travel.toggle(ui, feed.model.start);
+  const seen = [];
+  for (const [clock, speed] of [[0, 1], [100, 1], [110, 10], [150, 10], [240, 10]]) {
+    state.clock = clock;
+    if (travel.speed !== speed) {
+      travel.shown(feed, ui, NaN);
+      travel.speed = speed;
+      travel.restart(ui);
+    }
+    seen.push(travel.shown(feed, ui, NaN).now);
+  }
+  assert.deepEqual([seen, ui.moment, travel.play], [[0, 100, 110, 510, null], null, null]);
+});
+
+test("a stop keeps the moment", () => {
+  const { state, travel, ui, feed } = world([ended("a", null, 0, 1_000)]);
+  travel.toggle(ui, 0);
+  state.clock = 300;
+  travel.shown(feed, ui, NaN);
+  travel.toggle(ui, 0);
+  state.clock = 900;
+  assert.deepEqual([travel.shown(feed, ui, NaN).now, travel.play], [300, null]);
+});
+
+test("a trace that grows is looked at anew now and then, on the same object", () => {
+  const { state, travel, ui, feed } = world([started("a", null, 0), ended("b", "a", 1, 5)]);
+  ui.moment = 3;
+  const { trace } = travel.shown(feed, ui, 100);
+  reduceTrace(feed.model, ended("c", "a", 2, 4));
+  assert.equal(travel.shown(feed, ui, 100).trace.counts.total, 2);
+  state.clock = 1_500;
+  const later = travel.shown(feed, ui, 100);
+  assert.deepEqual([later.trace === trace, later.trace.counts], [true, { total: 3, open: 3, waiting: 0, errors: 0, lost: 0, placeholders: 0 }]);
+});
+
+test("what an open span carried then comes from the log, asked for once", async () => {
+  const log = [started("a", null, 0, { attributes: { step: 0 } }).data];
+  const { state, travel, ui, feed } = world([ended("a", null, 0, 10, { attributes: { step: 9 } })], log);
+  ui.moment = 5;
+  assert.deepEqual(spanAt(travel.shown(feed, ui, NaN).trace, 0).event.attributes, { step: 9 });
+  await settled();
+  assert.deepEqual(spanAt(travel.shown(feed, ui, NaN).trace, 0).event.attributes, { step: 0 });
+  ui.moment = 6;
+  travel.shown(feed, ui, NaN);
+  assert.deepEqual([state.asked, state.changed], [1, 1]);
+});
+
+test("the log of a very large trace is not asked for", () => {
+  const { state, travel, ui, feed } = world(Array.from({ length: HISTORY_SPANS_MAX + 1 }, (_, n) => ended(`s${n}`, null, n, n + 1)));
+  ui.moment = 5;
+  travel.shown(feed, ui, NaN);
+  assert.equal(state.asked, 0);
+});
+
+test("a short trace plays slowly enough to be seen, a long one as fast as it was", () => {
+  assert.deepEqual([0.5, 15, 150, 5_000, 3_600_000].map(speedFor), [0.001, 0.001, 0.01, 1, 1]);
+});
+
+test("activity is counted by bar, first and last moment included", () => {
+  assert.deepEqual(histogram(Float64Array.of(0, 1, 5, 10), { start: 0, end: 10 }, 2), [3, 1]);
+});

@@ -1,0 +1,172 @@
+// @ts-check
+// Claims about a snapshot and its stream together.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { stateOf } from "../../src/dashboard/assets/model/span.mjs";
+import { epochMilliseconds } from "../../src/dashboard/assets/model/time.mjs";
+import { parseObject } from "../../src/dashboard/assets/net/stream.mjs";
+import { HELD_MAX, TraceFeed } from "../../src/dashboard/assets/net/trace-feed.mjs";
+import { TRACE, at, ended, hello, started } from "./build.mjs";
+import { FakeWorld, openStream } from "./world.mjs";
+
+/** A world whose JSON answers are a queue. @param {{status: number, body: any}[]} answers */
+function worldOf(answers) {
+  const fake = new FakeWorld();
+  const environment = fake.environment();
+  /** @type {string[]} */
+  const asked = [];
+  return {
+    fake, asked,
+    world: {
+      getJson: async (/** @type {string} */ route) => {
+        asked.push(route);
+        return answers.shift() ?? { status: 0, body: null };
+      },
+      // As a large one comes: some spans first, the others with the rest.
+      getSnapshot: async (/** @type {string} */ route, /** @type {() => (spans: any[]) => void} */ begin) => {
+        asked.push(route);
+        const answer = answers.shift() ?? { status: 0, body: null };
+        if (answer.status !== 200) return answer;
+        begin()(answer.body.spans.slice(0, 1));
+        return { status: 200, body: { ...answer.body, spans: answer.body.spans.slice(1) } };
+      },
+      openStream: (/** @type {any} */ { topic, key, onEvent, ...options }) => openStream({
+        ...options, url: topic === "trace" ? `/sse?traceId=${key}` : `/${key}`, environment,
+        onEvent: ({ type, id, text }) => onEvent({ type, id, data: parseObject(text) }),
+      }),
+      setTimeout: environment.setTimeout, clearTimeout: environment.clearTimeout,
+      onClock: () => {}, onChange: () => {}, serverNow: () => epochMilliseconds(at(100)),
+    },
+  };
+}
+
+/** @param {any[]} spans @param {string} cursor */
+function snapshot(spans, cursor) {
+  return { status: 200, body: { traceId: TRACE, cursor, now: at(100), processes: [], spans, updates: [], logs: [] } };
+}
+
+/** Lets promises settle. */
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+/** @param {TraceFeed} feed */
+function states(feed) {
+  return Object.fromEntries(feed.model.spans.ids.map((id, index) => [id, stateOf(feed.model, index)]));
+}
+
+test("a trace is its snapshot and the stream from the snapshot's cursor", async () => {
+  const { fake, asked, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5")]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  assert.deepEqual([asked, fake.last().url], [[`traces/${TRACE}`], `/sse?traceId=${TRACE}&lastEventId=aaaaaaaa-5`]);
+  fake.last().send("hello", hello("aaaaaaaa").data);
+  fake.last().send("ended", ended("a", null, 1, 2).data, "aaaaaaaa-6");
+  assert.deepEqual([states(feed), feed.status.word, feed.phase], [{ a: "ok" }, "live", "open"]);
+});
+
+test("an unknown trace is waited for on its stream", async () => {
+  const { fake, world } = worldOf([{ status: 404, body: { error: "unknown trace" } }]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  assert.deepEqual([feed.phase, fake.last().url], ["waiting", `/sse?traceId=${TRACE}`]);
+  fake.last().send("started", started("a", null, 1).data, "aaaaaaaa-1");
+  assert.deepEqual([feed.phase, states(feed)], ["open", { a: "running" }]);
+});
+
+test("a malformed id is an error and opens no stream", async () => {
+  const { fake, world } = worldOf([{ status: 400, body: { error: "malformed trace id" } }]);
+  const feed = new TraceFeed(world, "nonsense");
+  feed.open();
+  await settled();
+  assert.deepEqual([feed.phase, feed.error, fake.sources.length], ["refused", "malformed trace id", 0]);
+});
+
+test("a server that does not answer is asked again", async () => {
+  const { asked, fake, world } = worldOf([{ status: 0, body: null }, snapshot([], "aaaaaaaa-1")]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  assert.deepEqual([feed.status.word, fake.sources.length], ["reconnecting", 0]);
+  fake.pass(2_000);
+  await settled();
+  assert.deepEqual([asked.length, fake.sources.length], [2, 1]);
+});
+
+test("after a restart the new log's snapshot replaces what the old one had left open", async () => {
+  const { fake, asked, world } = worldOf([
+    snapshot([started("a", null, 1).data, started("b", null, 2).data], "aaaaaaaa-5"), snapshot([ended("a", null, 1, 3).data], "bbbbbbbb-2"),
+  ]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  fake.last().send("hello", hello("aaaaaaaa").data);
+  fake.last().breakOff();
+  fake.last().send("hello", hello("bbbbbbbb").data);
+  assert.deepEqual(states(feed), { a: "lost", b: "lost" });
+  await settled();
+  assert.deepEqual([states(feed), fake.last().url, asked.length], [{ a: "ok" }, `/sse?traceId=${TRACE}&lastEventId=bbbbbbbb-2`, 2]);
+  assert.equal(feed.model.losses.unknown, true, "the snapshot has less than was on show");
+  fake.last().send("hello", hello("bbbbbbbb").data);
+  await settled();
+  assert.equal(asked.length, 2);
+});
+
+test("after a restart that forgot the trace it stays on show, and nothing in it runs", async () => {
+  const { fake, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5"), { status: 404, body: {} }]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  fake.last().send("hello", hello("aaaaaaaa").data);
+  fake.last().send("hello", hello("bbbbbbbb").data);
+  await settled();
+  assert.deepEqual([states(feed), feed.phase, fake.sources.length], [{ a: "lost" }, "open", 1]);
+});
+
+test("a closed feed ignores the answer that comes too late", async () => {
+  const { fake, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5")]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  feed.close();
+  await settled();
+  assert.deepEqual([states(feed), fake.sources.length], [{}, 0]);
+});
+
+test("a paused trace stands still, counts what comes, and goes on with all of it", async () => {
+  const { fake, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5")]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  fake.last().send("hello", hello("aaaaaaaa").data);
+  feed.pause();
+  fake.last().send("started", started("b", "a", 2).data, "aaaaaaaa-6");
+  fake.last().send("ping", { type: "ping" });
+  fake.last().send("ended", ended("b", "a", 2, 3).data, "aaaaaaaa-7");
+  assert.deepEqual([feed.paused, feed.news, states(feed), fake.sources.length], [true, 2, { a: "running" }, 1]);
+  feed.resume();
+  assert.deepEqual([feed.paused, states(feed), feed.status.word], [false, { a: "running", b: "ok" }, "live"]);
+});
+
+test("a pause of any length holds a bounded number of events, and nothing is lost", async () => {
+  const { fake, world } = worldOf([snapshot([], "aaaaaaaa-5")]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  feed.pause();
+  for (let n = 0; n < HELD_MAX; n += 1) fake.last().send("started", started(`s${n}`, null, n).data, `aaaaaaaa-${n + 6}`);
+  assert.deepEqual([feed.held.length, fake.last().readyState], [HELD_MAX, 2]);
+  feed.resume();
+  assert.deepEqual([feed.model.counts.total, fake.last().url], [HELD_MAX, `/sse?traceId=${TRACE}&lastEventId=aaaaaaaa-${HELD_MAX + 5}`]);
+});
+
+test("the lag is how old the newest event was when it came", async () => {
+  const { fake, world } = worldOf([snapshot([], "aaaaaaaa-5")]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  fake.last().send("hello", hello("aaaaaaaa").data);
+  assert.equal(feed.lag, null);
+  fake.last().send("started", started("a", null, 60).data, "aaaaaaaa-6");
+  assert.equal(feed.lag, 40);
+});

@@ -1,0 +1,183 @@
+// @ts-check
+// Claims about which spans are rows and in which order, and about the cost with the largest traces.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { FLAG } from "../../src/dashboard/assets/model/columns.mjs";
+import { createTrace, indexOf, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
+import {
+  ROLLED_ROWS_MAX, flatten, foldOf, nearestRow, nextBad, nextWhere, noRows, openTo, rollUpText, spanOfRow, unfolded, unhide,
+} from "../../src/dashboard/assets/model/visible-rows.mjs";
+import { TRACE, ended, lost, started } from "./build.mjs";
+
+/** @typedef {import("../../src/dashboard/assets/model/model.mjs").Trace} Trace */
+
+/** @param {...any} events */
+function traceOf(...events) {
+  return events.reduce(reduceTrace, createTrace(TRACE));
+}
+
+/** The ids of the rows; a sum is its text. @param {Trace} trace @param {import("../../src/dashboard/assets/model/visible-rows.mjs").Fold} [fold] */
+function ids(trace, fold = unfolded()) {
+  const rows = flatten(trace, fold);
+  return [...rows.spans.subarray(0, rows.count)].map((index) => (index < 0 ? rollUpText(trace, ~index) : trace.spans.ids[index]));
+}
+
+const FAILED = { status: { code: "ERROR" } };
+
+test("children stand in order of start, though they came in another", () => {
+  const trace = traceOf(started("root", null, 0), started("c", "root", 3), started("a", "root", 1), started("b", "root", 2));
+  assert.deepEqual(ids(trace), ["root", "a", "b", "c"]);
+});
+
+test("an end that corrects the start moves the row, and one that changes no order makes no rows anew", () => {
+  const trace = traceOf(started("root", null, 0), started("a", "root", 1), started("b", "root", 2));
+  assert.deepEqual(ids(trace), ["root", "a", "b"]);
+  const before = trace.structure;
+  reduceTrace(trace, ended("b", "root", 2.5, 6));
+  assert.equal(trace.structure, before);
+  reduceTrace(trace, ended("a", "root", 5, 6));
+  assert.notEqual(trace.structure, before);
+  assert.deepEqual(ids(trace), ["root", "b", "a"]);
+});
+
+test("what is folded hides all below it, and its row is the nearest one visible", () => {
+  const trace = traceOf(started("root", null, 0), started("a", "root", 1), started("a1", "a", 2), started("b", "root", 3));
+  const fold = unfolded();
+  fold.except.set("a", "closed");
+  const rows = flatten(trace, fold);
+  assert.deepEqual(ids(trace, fold), ["root", "a", "b"]);
+  assert.equal(nearestRow(trace, rows, indexOf(trace, "a1")), 1);
+  assert.equal(nearestRow(trace, rows, -1), -1);
+  reduceTrace(trace, started("a2", "a1", 4));
+  assert.equal(nearestRow(trace, rows, indexOf(trace, "a2")), 1);
+});
+
+test("collapse all holds for spans still to come, and exceptions can be made", () => {
+  const fold = openTo(0);
+  const trace = traceOf(started("root", null, 0), started("a", "root", 1));
+  assert.deepEqual(ids(trace, fold), ["root"]);
+  fold.except.set("root", "open");
+  reduceTrace(trace, started("a1", "a", 2));
+  assert.deepEqual(ids(trace, fold), ["root", "a"]);
+  assert.deepEqual(["root", "a"].map((id) => foldOf(trace, fold, indexOf(trace, id))), ["open", "closed"]);
+});
+
+test("open to a depth opens that many levels", () => {
+  const trace = traceOf(started("root", null, 0), started("a", "root", 1), started("a1", "a", 2), started("a2", "a1", 3), started("b", "root", 4));
+  assert.deepEqual([0, 1, 2, 3, Infinity].map((depth) => ids(trace, openTo(depth)).length), [1, 3, 4, 5, 5]);
+});
+
+/** A root with `count` children: a failed and a lost one, two that run, the others done. @param {number} count */
+function wide(count) {
+  const trace = traceOf(started("root", null, 0));
+  for (let index = 0; index < count; index += 1) {
+    const id = `c${index}`;
+    if (index === 10) reduceTrace(trace, ended(id, "root", index, index + 5, FAILED));
+    else if (index === 20) reduceTrace(trace, lost(id, "root", index, index + 5, index + 4));
+    else if (index === 30 || index === 40) reduceTrace(trace, started(id, "root", index));
+    else reduceTrace(trace, ended(id, "root", index, index + 5));
+  }
+  return trace;
+}
+
+test("of many children only the open and the failed are rows, and one row sums up", () => {
+  const trace = wide(1_000);
+  assert.deepEqual(ids(trace), ["root", "c10", "c20", "c30", "c40", "998 of 1,000 done · 2 failed · 2 running"]);
+  assert.deepEqual(ids(wide(99)).length, 100);
+});
+
+test("a child that ends leaves a rolled-up parent, and one that fails stays", () => {
+  const trace = wide(1_000);
+  const before = trace.structure;
+  reduceTrace(trace, ended("c30", "root", 30, 60));
+  reduceTrace(trace, ended("c40", "root", 40, 60, FAILED));
+  assert.notEqual(trace.structure, before);
+  assert.deepEqual(ids(trace), ["root", "c10", "c20", "c40", "1,000 of 1,000 done · 3 failed"]);
+});
+
+test("below a rolled-up parent the tree goes on, and after it too", () => {
+  const trace = wide(200);
+  for (const event of [started("x", "c30", 31), ended("y", "x", 32, 33), ended("hidden", "c50", 51, 52), ended("after", null, 500, 501)]) reduceTrace(trace, event);
+  assert.deepEqual(ids(trace), ["root", "c10", "c20", "c30", "x", "y", "c40", "198 of 200 done · 2 failed · 2 running", "after"]);
+});
+
+test("a rolled-up parent has a bounded number of rows, and a row that is no span leads to the parent", () => {
+  const trace = traceOf(started("root", null, 0));
+  for (let index = 0; index < 500; index += 1) reduceTrace(trace, started(`c${index}`, "root", index));
+  const rows = flatten(trace, unfolded());
+  assert.equal(rows.count, 1 + ROLLED_ROWS_MAX + 1);
+  assert.deepEqual([spanOfRow(rows, rows.count - 1), spanOfRow(rows, rows.count), spanOfRow(rows, -1)], [0, -1, -1]);
+});
+
+test("a span that is hidden can be shown, by opening what hides it and no more", () => {
+  const trace = wide(200);
+  reduceTrace(trace, ended("deep", "c50", 51, 52));
+  const fold = unfolded();
+  const closed = openTo(0);
+  for (const one of [fold, closed]) {
+    assert.equal(unhide(trace, one, flatten(trace, one), indexOf(trace, "deep")), true);
+    assert.ok(flatten(trace, one).rowOf[indexOf(trace, "deep")] >= 0);
+    assert.equal(unhide(trace, one, flatten(trace, one), indexOf(trace, "deep")), false);
+  }
+  const failed = unfolded();
+  assert.equal(unhide(trace, failed, flatten(trace, failed), indexOf(trace, "c10")), false);
+  assert.deepEqual(failed, unfolded());
+});
+
+test("the next error is found in reading order, around the end", () => {
+  const trace = traceOf(ended("root", null, 0, 9), ended("a", "root", 1, 2, FAILED), ended("b", "root", 3, 4), ended("c", "root", 5, 6, FAILED));
+  const walk = [["", 1], ["a", 1], ["c", 1], ["", -1], ["c", -1]].map(([from, by]) => nextBad(trace, indexOf(trace, String(from)), /** @type {1} */ (by)));
+  assert.deepEqual(walk.map((index) => trace.spans.ids[index]), ["a", "c", "a", "c", "a"]);
+  assert.equal(nextWhere(trace, -1, 1, () => false), -1);
+  assert.equal(nextBad(createTrace(TRACE), -1, 1), -1);
+});
+
+test("arrays that are taken again give the same rows as new ones", () => {
+  const trace = wide(300);
+  const first = flatten(trace, unfolded());
+  const expected = [...first.spans.subarray(0, first.count)];
+  const other = flatten(trace, openTo(Infinity));
+  const again = flatten(trace, unfolded(), other);
+  assert.deepEqual([...again.spans.subarray(0, again.count)], expected);
+  assert.deepEqual([...again.rowOf.subarray(0, trace.spans.count)], [...first.rowOf.subarray(0, trace.spans.count)]);
+  assert.equal(noRows().count, 0);
+});
+
+test("children in the worst order of arrival are sorted once, not with every step", () => {
+  const count = 100_000;
+  const trace = traceOf(started("root", null, 0));
+  for (let index = count; index > 0; index -= 1) reduceTrace(trace, ended(`c${index}`, "root", index, index + 1));
+  // Given up after some steps: searching on would be quadratic, and this test would take minutes.
+  assert.equal(trace.spans.has(0, FLAG.unsorted), true);
+  const rows = flatten(trace, openTo(Infinity));
+  assert.deepEqual([rows.count, trace.spans.ids[rows.spans[1]], trace.spans.ids[rows.spans[count]]], [count + 1, "c1", `c${count}`]);
+});
+
+test("a trace of 100,000 spans whose ends come in the opposite order is whole", () => {
+  const count = 100_000;
+  const trace = createTrace(TRACE);
+  reduceTrace(trace, started("0", null, 0));
+  for (let index = 1; index < count; index += 1) reduceTrace(trace, started(String(index), String(index >> 3), index));
+  for (let index = count - 1; index > 0; index -= 1) {
+    reduceTrace(trace, ended(String(index), String(index >> 3), index, count, { status: { code: index % 100 ? "OK" : "ERROR" } }));
+  }
+  const rows = flatten(trace, openTo(Infinity));
+  assert.equal(rows.count, count);
+  assert.deepEqual(trace.counts, { total: count, open: 1, waiting: 0, errors: 999, lost: 0, placeholders: 0 });
+});
+
+test("a trace 100,000 spans deep works in both directions", () => {
+  const count = 100_000;
+  for (const order of ["down", "up"]) {
+    const trace = createTrace(TRACE);
+    for (let step = 0; step < count; step += 1) {
+      const index = order === "down" ? step : count - 1 - step;
+      reduceTrace(trace, ended(String(index), index === 0 ? null : String(index - 1), index, count, FAILED));
+    }
+    const rows = flatten(trace, unfolded());
+    const last = rows.spans[count - 1];
+    assert.deepEqual([rows.count, trace.spans.depth[last], trace.spans.ids[last]], [count, count - 1, String(count - 1)]);
+    assert.equal(trace.spans.flags[rows.spans[0]] & 1, 1);
+  }
+});
