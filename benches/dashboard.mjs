@@ -1,7 +1,7 @@
 // What the dashboard costs a browser: real pages of a real server in headless Chromium, measured from outside.
 //
 //   cargo build --release --bench dashboard_load && node benches/dashboard.mjs [--only size,load,scroll,search,deep,flood,peer] [--seconds 60]
-//     [--assets src/dashboard/assets]   the page's files from a folder instead of the server's, to try a change without a build
+//     [--assets src/dashboard/bundle]   the page's files from a folder instead of the server's, to try a change without a build of the crate
 //
 // Needs Node 20 and the Debian package `chromium`. The load comes from `benches/dashboard_load.rs`, over real sockets.
 //
@@ -20,17 +20,18 @@
 //   heap after a forced collection every ten seconds. An empty page in a third window tells what the machine had left. The busy
 //   trace begins 20 seconds' worth below the page's limit, so that the limit is reached on the way. At the end the page must say
 //   what it did not keep, and its counts must be the server's.
-// - size: every file that the page and its workers ask for, as the server sends it, each gzipped by level 9, as a proxy would.
+// - size: every file that the page and its workers ask for, as the server sends it to a client that accepts gzip.
 //
 // Exit status 1 when a figure is beyond its bound. Bounds are for `cpu` where there is one, because it does not depend on
 // what else the machine does.
 
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { get } from "node:http";
 import { cpus, loadavg, tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
-import { gzipSync } from "node:zlib";
+import { gunzipSync } from "node:zlib";
 
 const ROOT = path.resolve(path.dirname(new URL(import.meta.url).pathname), "..");
 const SPANS = 100_000;
@@ -169,15 +170,15 @@ async function openPage(browser, url) {
   return { send, ask, until, heap, close: () => browser.send("Target.closeTarget", { targetId }) };
 }
 
-/** Answers what the page asks of its own files, all style sheets as one. Its shared worker still has the server's. */
+/** Answers what the page asks of its own files. Its shared worker still has the server's. */
 async function serveFrom(folder, browser, sessionId, send) {
-  const types = { mjs: "text/javascript", css: "text/css", svg: "image/svg+xml" };
-  const sheets = () => readdirSync(folder).filter((name) => name.endsWith(".css")).sort((a, b) => Number(b === "style.css") - Number(a === "style.css"));
+  const types = { js: "text/javascript", css: "text/css", svg: "image/svg+xml" };
   browser.listeners.add(({ method, params, sessionId: from }) => {
     if (from !== sessionId || method !== "Fetch.requestPaused") return;
     const name = new URL(params.request.url).pathname.split("/").pop() || "index.html";
     const type = types[name.split(".").pop()] ?? "text/html";
-    const text = (name === "style.css" ? sheets() : [name]).map((one) => readFileSync(path.join(folder, one), "utf8")).join("\n");
+    // In the folder the files have no hash in their names.
+    const text = readFileSync(path.join(folder, name.replace(/-[0-9a-f]{16}\./, ".")), "utf8");
     void send("Fetch.fulfillRequest", { requestId: params.requestId, responseCode: 200, responseHeaders: [{ name: "Content-Type", value: `${type}; charset=utf-8` }], body: Buffer.from(text).toString("base64") });
   });
   await send("Fetch.enable", { patterns: [{ urlPattern: "*/assets/*" }, { urlPattern: "*", resourceType: "Document" }] });
@@ -254,12 +255,28 @@ function reportFrames(what, { intervals, work, cpu }, bound) {
 
 // What is measured.
 
+/** A file's bytes on the wire, for a client that accepts gzip, and what they unpack to. `fetch` would unpack them unseen. */
+function transferred(url) {
+  return new Promise((resolve, reject) => {
+    get(url, { headers: { "accept-encoding": "gzip" } }, async (response) => {
+      const pieces = [];
+      for await (const piece of response) pieces.push(piece);
+      const bytes = Buffer.concat(pieces);
+      resolve({ sent: bytes.length, plain: response.headers["content-encoding"] === "gzip" ? gunzipSync(bytes).length : bytes.length });
+    }).on("error", reject);
+  });
+}
+
 async function measureSize(server) {
-  const names = ["", "assets/style.css", "assets/dashboard.mjs", "assets/main.mjs", "assets/hub-worker.mjs", "assets/import-worker.mjs", "assets/favicon.svg"];
-  const files = await Promise.all(names.map(async (name) => Buffer.from(await (await fetch(`${server.url}${name}`)).arrayBuffer())));
-  const sum = (size) => files.reduce((total, file) => total + size(file), 0) / 1000;
-  figure("all files, gzipped one by one", sum((file) => gzipSync(file, { level: 9 }).length), "kB", 80);
-  figure("all files, as they are", sum((file) => file.length), "kB");
+  const read = async (name) => (await fetch(`${server.url}${name}`)).text();
+  const page = await read("");
+  const named = [...page.matchAll(/"(assets\/[\w.-]+)"/g)].map((found) => found[1]);
+  const script = await read(named.find((name) => name.endsWith(".js")));
+  const workers = [...script.matchAll(/new URL\("([\w.-]+\.js)"/g)].map((found) => `assets/${found[1]}`);
+  const sizes = await Promise.all(["", ...named, ...workers].map((name) => transferred(`${server.url}${name}`)));
+  const sum = (/** @type {"sent" | "plain"} */ what) => sizes.reduce((total, size) => total + size[what], 0) / 1000;
+  figure("all files, as the server sends them", sum("sent"), "kB", 85);
+  figure("all files, uncompressed", sum("plain"), "kB");
 }
 
 async function measureLoad(browser, server, trace) {

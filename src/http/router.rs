@@ -232,7 +232,7 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Deni
         permit => permit?,
     };
     Ok(match segments.as_slice() {
-        [""] => page(request),
+        [""] => page(request).await,
         ["assets", file] => asset(request, file).await,
         ["sse"] => seated(live, request, &permit, || {
             all_events(live, request, (&params, &permit))
@@ -290,40 +290,35 @@ pub(crate) fn seated(
 }
 
 #[cfg(feature = "dashboard")]
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "without the dashboard there is no page"
-)]
-fn page(request: &Parts) -> Result<Response<Body>, Refusal> {
+async fn page(request: &Parts) -> Result<Response<Body>, Refusal> {
     let original = request.extensions.get::<OriginalUri>();
     let path = original.map_or_else(|| request.uri.path(), |OriginalUri(uri)| uri.path());
-    let forwarded = request
-        .headers
-        .get("x-forwarded-prefix")
-        .and_then(|prefix| prefix.to_str().ok());
-    Ok(crate::dashboard::page(path, forwarded))
+    let forwarded = request.headers.get("x-forwarded-prefix");
+    let forwarded = forwarded.and_then(|prefix| Some(prefix.to_str().ok()?.to_owned()));
+    let (path, headers) = (path.to_owned(), request.headers.clone());
+    let made = move || crate::dashboard::page(&path, forwarded.as_deref(), &headers);
+    response::aside(made).await
 }
 
 #[cfg(feature = "dashboard")]
 async fn asset(request: &Parts, file: &str) -> Result<Response<Body>, Refusal> {
-    let known = request.headers.get(header::IF_NONE_MATCH).cloned();
-    let file = file.to_owned();
-    // The first one makes the script, which takes tens of milliseconds.
-    let made = response::aside(move || crate::dashboard::asset(&file, known.as_ref())).await?;
+    let (file, headers) = (file.to_owned(), request.headers.clone());
+    // The first request for a file compresses it, which takes up to tens of milliseconds.
+    let made = response::aside(move || crate::dashboard::asset(&file, &headers)).await?;
     made.ok_or_else(|| Refusal::not_found("no such asset"))
 }
 
 #[cfg(not(feature = "dashboard"))]
-fn page(_request: &Parts) -> Result<Response<Body>, Refusal> {
+#[expect(clippy::unused_async, reason = "with the dashboard it waits")]
+async fn page(_request: &Parts) -> Result<Response<Body>, Refusal> {
     Err(Refusal::not_found(
         "livespan was built without its feature `dashboard`",
     ))
 }
 
 #[cfg(not(feature = "dashboard"))]
-#[expect(clippy::unused_async, reason = "with the dashboard it waits")]
 async fn asset(request: &Parts, _file: &str) -> Result<Response<Body>, Refusal> {
-    page(request)
+    page(request).await
 }
 
 fn all_events(

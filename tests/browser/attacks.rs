@@ -37,6 +37,7 @@ async fn serve(builder: LiveSpansBuilder) -> (LiveSpans, LiveServer) {
 const ATTACKS: &str = "
 const done = arguments[arguments.length - 1];
 const victim = arguments[0];
+const style = arguments[1];
 const tried = {};
 const attempt = async (name, act) => {
   try { tried[name] = await act(); } catch (error) { tried[name] = error.name; }
@@ -63,7 +64,7 @@ const element = (tag, attributes) => new Promise(resolve => {
   }
   await attempt('image', () => element('img', { src: `${victim}sse` }));
   await attempt('script', () => element('script', { src: `${victim}traces` }));
-  await attempt('style', () => element('link', { rel: 'stylesheet', href: `${victim}assets/style.css` }));
+  await attempt('style', () => element('link', { rel: 'stylesheet', href: `${victim}${style}` }));
   await attempt('frame', async () => {
     await element('iframe', { src: victim });
     // A page that is let into a frame has a document of its own, which only its own site may touch; one that is not is an
@@ -74,7 +75,14 @@ const element = (tag, attributes) => new Promise(resolve => {
 })();";
 
 async fn attack(browser: &Browser, victim: &str) -> Value {
-    let arguments = vec![json!(victim)];
+    let page = include_str!("../../src/dashboard/bundle/index.html");
+    let style = page
+        .split('"')
+        .find(|text| text.starts_with("assets/app-") && text.contains(".css"));
+    let arguments = vec![
+        json!(victim),
+        json!(style.expect("the page has a style sheet")),
+    ];
     let answer = browser.page.execute_async(ATTACKS, arguments).await;
     answer.expect("the attacks run")
 }

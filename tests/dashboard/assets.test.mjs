@@ -1,5 +1,5 @@
 // @ts-check
-// Claims about the files themselves: what a strict page policy and an offline machine need.
+// Claims about the files themselves: what a strict page policy and an offline machine need, and what each folder may use.
 
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
@@ -7,8 +7,27 @@ import path from "node:path";
 import { test } from "node:test";
 
 const FOLDER = new URL("../../src/dashboard/assets/", import.meta.url);
+const BUNDLE = new URL("../../src/dashboard/bundle/", import.meta.url);
+const ROOT = new URL("../../", import.meta.url);
 const FILES = readdirSync(FOLDER, { recursive: true, encoding: "utf8" }).filter((file) => path.extname(file) !== "");
+const MODULES = FILES.filter((file) => file.endsWith(".mjs"));
+/** What the page and its workers begin with: each becomes one file of the bundle. */
+const ENTRIES = ["views/main.mjs", "workers/hub-worker.mjs", "workers/import-worker.mjs"];
+/** What the modules of a folder may import from. */
+const MAY_IMPORT = {
+  model: ["model"],
+  net: ["model", "net"],
+  workers: ["model", "net"],
+  paint: ["model", "paint", "views"],
+  views: ["model", "net", "paint", "views"],
+};
+const FUNCTION_LINES_MAX = 70;
+
 const text = (/** @type {string} */ file) => readFileSync(new URL(file, FOLDER), "utf8");
+const code = (/** @type {string} */ file) => text(file).replace(/\/\*[\s\S]*?\*\/|(?<=^|\s)\/\/.*$/gm, "");
+const folderOf = (/** @type {string} */ file) => /** @type {keyof typeof MAY_IMPORT} */ (file.split("/")[0]);
+/** @param {string} file @returns {string[]} the modules that it imports */
+const imports = (file) => [...text(file).matchAll(/ from "(\.[^"]+)"/g)].map(([, name]) => path.join(path.dirname(file), name));
 
 test("no asset names another host", () => {
   for (const file of FILES) {
@@ -18,7 +37,7 @@ test("no asset names another host", () => {
 });
 
 test("no module takes markup from text", () => {
-  for (const file of FILES.filter((name) => name.endsWith(".mjs"))) {
+  for (const file of MODULES) {
     assert.equal(/innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|setAttribute\("(on|style)/.test(text(file)), false, file);
   }
 });
@@ -30,42 +49,84 @@ test("the page has no inline script, handler or style", () => {
 });
 
 test("every module is type-checked and opens with what it is for", () => {
-  for (const file of FILES.filter((name) => name.endsWith(".mjs"))) assert.match(text(file), /^\/\/ @ts-check\n\/\/ [A-Z]/, file);
+  for (const file of MODULES) assert.match(text(file), /^\/\/ @ts-check\n\/\/ [A-Z]/, file);
 });
 
-test("every module that is imported exists, and only stream.mjs knows EventSource", () => {
-  for (const file of FILES.filter((name) => name.endsWith(".mjs"))) {
-    for (const found of text(file).matchAll(/from "(\.[^"]+)"/g)) assert.ok(FILES.includes(path.join(path.dirname(file), found[1])), `${file} imports ${found[1]}`);
-    if (file !== "net/stream.mjs") assert.equal(/new \S*EventSource/.test(text(file)), false, file);
-  }
-});
-
-test("the models and the arithmetic know neither page nor clock", () => {
-  for (const file of [
-    "model/model.mjs", "model/list-model.mjs", "model/columns.mjs", "model/tree.mjs", "model/span.mjs", "model/visible-rows.mjs", "model/layout.mjs", "model/timescale.mjs", "model/time.mjs", "model/gaps.mjs", "model/status.mjs", "model/palette.mjs",
-    "views/ui-state.mjs", "model/critical-path.mjs", "model/search.mjs", "model/route.mjs", "model/waits-for.mjs",
-  ]) {
-    assert.equal(/\b(document|window|globalThis|localStorage|fetch|Date\.now|performance|setTimeout)\b/.test(text(file).replace(/\/\/.*$/gm, "")), false, file);
-  }
-});
-
-const ENTRIES = ["views/main.mjs", "workers/hub-worker.mjs", "workers/import-worker.mjs"];
-const MODULES = FILES.filter((name) => name.endsWith(".mjs"));
-
-test("modules can be served as one script: no two give a name of their own to different things, and none goes by two", () => {
-  /** @type {Record<string, string[]>} */
-  const owners = {};
-  for (const file of MODULES.filter((name) => !ENTRIES.includes(name))) {
-    for (const [, names] of text(file).matchAll(/^(?:export )?(?:async )?(?:const|let|class|function\*?) (\w+|\{[^}]*\}|\[[^\]]*\])/gm)) {
-      for (const name of names.match(/\w+/g) ?? []) (owners[name] ??= []).push(file);
+test("every module that is imported exists, and each folder imports only from those that it may use", () => {
+  for (const file of MODULES) {
+    for (const imported of imports(file)) {
+      assert.ok(MODULES.includes(imported), `${file} imports ${imported}`);
+      assert.ok(MAY_IMPORT[folderOf(file)].includes(folderOf(imported)), `${file} imports ${imported}`);
     }
   }
-  assert.deepEqual(Object.entries(owners).filter(([, files]) => files.length > 1), []);
-  for (const file of MODULES) {
-    assert.deepEqual(text(file).match(/^import (?!\{).*|^import \{[^}]* as .*|^export (?!\* from|(async )?function|const|class).*/gm), null, file);
+});
+
+test("only net/stream.mjs knows EventSource", () => {
+  for (const file of MODULES.filter((name) => name !== "net/stream.mjs")) assert.equal(/new \S*EventSource/.test(text(file)), false, file);
+});
+
+test("models know neither page nor clock nor network", () => {
+  for (const file of MODULES.filter((name) => folderOf(name) === "model")) {
+    // A file's text is a "document", and a model may say so.
+    const used = code(file).match(/\b(document\.|document\[|window\b|globalThis\b|localStorage|fetch\(|Date\.now|performance\b|setTimeout\b)/g);
+    assert.equal(used, null, `${file}: ${used}`);
   }
+});
+
+test("views and paint alone touch the page", () => {
+  for (const file of MODULES.filter((name) => ["model", "net", "workers"].includes(folderOf(name)))) {
+    // The address below which the routes are is no part of what is seen.
+    const used = code(file).match(/\bdocument\.(?!baseURI)\w+|\bwindow\b|\bHTML\w*Element\b|\bgetComputedStyle\b|\brequestAnimationFrame\b/g);
+    assert.equal(used, null, `${file}: ${used}`);
+  }
+});
+
+test("no function has more than 70 lines", () => {
+  for (const file of MODULES) {
+    const lines = text(file).split("\n");
+    lines.forEach((line, at) => {
+      const [, indent] = /^( *)(?:.*\bfunction\*? ?\w*\(.*|(?:static |async |get |set |\*)*[\w#]+\(.*\)|.*=>) \{$/.exec(line) ?? [];
+      if (indent === undefined || /^ *(if|for|while|switch|catch)\b/.test(line)) return;
+      const end = lines.findIndex((one, index) => index > at && one.startsWith(`${indent}}`));
+      assert.ok(end - at + 1 <= FUNCTION_LINES_MAX, `${file}:${at + 1} has ${end - at + 1} lines`);
+    });
+  }
+});
+
+test("every module is part of the bundle", () => {
+  const reached = new Set();
+  const visit = (/** @type {string} */ file) => {
+    if (reached.has(file)) return;
+    reached.add(file);
+    imports(file).forEach(visit);
+  };
+  ENTRIES.forEach(visit);
+  assert.deepEqual([...reached].sort(), [...MODULES].sort());
+});
+
+test("every sheet is part of the one that is served", () => {
+  const sheets = FILES.filter((file) => file.endsWith(".css") && file !== "styles/main.css");
+  const joined = [...text("styles/main.css").matchAll(/^@import "\.\/([^"]+)";$/gm)].map(([, name]) => `styles/${name}`);
+  assert.deepEqual(joined.sort(), sheets.sort());
 });
 
 test("a worker can have every module that is not the page's beginning", async () => {
   for (const file of MODULES.filter((name) => !ENTRIES.includes(name))) await import(new URL(file, FOLDER).href);
+});
+
+test("the bundle imports nothing, takes no markup from text, and says what made it", () => {
+  const files = readdirSync(BUNDLE);
+  assert.deepEqual(files.sort(), ["app.css", "app.js", "favicon.svg", "hub-worker.js", "import-worker.js", "index.html"]);
+  for (const file of files.filter((name) => /\.(js|css)$/.test(name))) {
+    const bundled = readFileSync(new URL(file, BUNDLE), "utf8");
+    assert.match(bundled, /^\/\* Generated by scripts\/bundle /, file);
+    assert.equal(/\bimport(?=[\s{*"'(])|\bexport\b *[{*]|@import|sourceMappingURL|innerHTML|https?:\/\//.test(bundled), false, file);
+  }
+});
+
+test("what is installed for contributors is locked, and its lock names no registry", () => {
+  const { devDependencies, dependencies } = JSON.parse(readFileSync(new URL("package.json", ROOT), "utf8"));
+  assert.equal(dependencies, undefined);
+  for (const version of Object.values(devDependencies)) assert.match(version, /^\d+\.\d+\.\d+$/);
+  assert.equal(/"resolved"|:\/\//.test(readFileSync(new URL("package-lock.json", ROOT), "utf8")), false);
 });

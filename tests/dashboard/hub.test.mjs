@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { HUB_SILENT_MS, Share } from "../../src/dashboard/assets/net/hub-client.mjs";
+import { HUB_SILENT_MS, HubClient } from "../../src/dashboard/assets/net/hub-client.mjs";
 import { TRACES_MAX } from "../../src/dashboard/assets/net/hub-lines.mjs";
 import { CONNECTIONS_MAX, Hub, UNREAD_MAX, UNREAD_MS } from "../../src/dashboard/assets/net/hub.mjs";
 import { FakeLog } from "./log.mjs";
@@ -56,7 +56,7 @@ class Tab {
     this.inbox = [];
     this.messages = 0;
     const tab = this;
-    this.share = new Share({
+    this.share = new HubClient({
       environment: desk.environment, fail: () => (desk.failures += 1),
       reach: () => {
         /** @type {any} */

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use axum::extract::ConnectInfo;
 use livespan::{Auth, LiveSpans};
 
-use super::app::{App, ask, client, log, text};
+use super::app::{App, ask, client, log, script, text};
 
 async fn status(app: &App, host: &str) -> (u16, String) {
     let answer = app
@@ -54,7 +54,7 @@ async fn every_route_is_guarded() {
     let app = App::start().await;
     for path in [
         "/",
-        "/assets/main.mjs",
+        script(),
         "/sse",
         "/traces",
         "/traces/sse",
@@ -150,7 +150,7 @@ async fn a_mounted_router_refuses_other_machines_that_its_server_tells_of() {
             "{{\"error\":\"the client {peer} is not on this machine: say who may read with .auth(..) on \
              LiveSpans::builder(), such as Auth::token(..) or Auth::public()\"}}"
         );
-        for path in ["/", "/assets/main.mjs", "/sse", "/traces", "/status"] {
+        for path in ["/", script(), "/sse", "/traces", "/status"] {
             for host in ["localhost", "127.0.0.1:4380", "dev.example"] {
                 assert_eq!(
                     status_for(&live, path, Some(peer), host).await,

@@ -1,6 +1,9 @@
 //! An app with a server of its own, and a client that understands event streams.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::LazyLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
@@ -20,6 +23,26 @@ use tokio::{
 use tower::ServiceExt as _;
 
 use crate::support::PATIENCE;
+
+/// The page as it is embedded: it says under which names its files are served.
+const PAGE: &str = include_str!("../../../src/dashboard/bundle/index.html");
+
+/// The path of the page's script.
+pub(crate) fn script() -> &'static str {
+    asset("app", "js")
+}
+
+/// The path of a file that the page asks for: `/assets/app-0123456789abcdef.js`.
+pub(crate) fn asset(stem: &str, ending: &str) -> &'static str {
+    static PATHS: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let quoted = PAGE.split('"').filter(|text| text.starts_with("assets/"));
+        quoted.map(|text| format!("/{text}")).collect()
+    });
+    let is_wanted = |path: &&String| {
+        path.starts_with(&format!("/assets/{stem}-")) && path.ends_with(&format!(".{ending}"))
+    };
+    PATHS.iter().find(is_wanted).expect("the page asks for it")
+}
 
 /// A log that is served on a free port of its own.
 pub(crate) struct App {

@@ -14,20 +14,22 @@ use livespan::{Access, Auth, LiveSpans, SpanEvent};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::app::{App, Frame, Stream, done, log, put, span, text, trace};
+use super::app::{App, Frame, Stream, done, log, put, script, span, text, trace};
 
-const ROUTES: [&str; 10] = [
-    "/",
-    "/assets/main.mjs",
-    "/sse",
-    "/traces",
-    "/traces/sse",
-    "/traces/00000000000000000000000000000001",
-    "/traces/00000000000000000000000000000001/sse",
-    "/workflows/a/b/sse",
-    "/stats/durations?service=shop&name=a",
-    "/status",
-];
+fn routes() -> [&'static str; 10] {
+    [
+        "/",
+        script(),
+        "/sse",
+        "/traces",
+        "/traces/sse",
+        "/traces/00000000000000000000000000000001",
+        "/traces/00000000000000000000000000000001/sse",
+        "/workflows/a/b/sse",
+        "/stats/durations?service=shop&name=a",
+        "/status",
+    ]
+}
 
 fn secured(auth: Auth) -> LiveSpans {
     let live = LiveSpans::builder().auth(auth).build().unwrap();
@@ -67,7 +69,7 @@ fn cookie_of(response: &Response<Body>) -> String {
 #[tokio::test]
 async fn nothing_is_read_without_the_token() {
     let live = secured(Auth::token("hush hush"));
-    for path in ROUTES {
+    for path in routes() {
         for headers in [
             vec![],
             vec![("authorization", "Bearer hush")],
@@ -189,7 +191,7 @@ async fn a_one_time_link_signs_one_browser_in_for_good() {
         page.contains("<meta http-equiv=\"refresh\" content=\"0;url=./\">"),
         "{page}"
     );
-    for path in ROUTES {
+    for path in routes() {
         let other = format!("theme=dark; {pair}; x=y");
         assert_eq!(
             ask(&live, path, &[("cookie", &other)]).await.status(),
@@ -315,7 +317,7 @@ async fn the_apps_rule_decides_on_every_route() {
         _ => Access::nothing(),
     });
     let live = secured(auth);
-    for path in ROUTES {
+    for path in routes() {
         assert_eq!(
             ask(&live, path, &[("x-role", "admin")]).await.status(),
             200,

@@ -3,6 +3,8 @@
 mod abuse;
 mod access;
 pub(crate) mod app;
+#[cfg(feature = "dashboard")]
+mod assets;
 mod auth;
 mod clocks;
 mod ending;

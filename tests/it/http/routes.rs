@@ -3,7 +3,7 @@
 use livespan::{LiveSpans, SpanEvent};
 use serde_json::{Value, json};
 
-use super::app::{App, ask, at, checkout, done, log, normal, open, put, span, trace};
+use super::app::{App, ask, at, checkout, done, log, normal, open, put, script, span, trace};
 
 const TRACE: &str = "00000000000000000000000000000001";
 
@@ -384,7 +384,7 @@ async fn what_is_not_there_is_not_found() {
         (404, "no such route".to_owned())
     );
     assert_eq!(
-        refused(&app, "/assets/nothing.mjs").await,
+        refused(&app, "/assets/nothing.js").await,
         (404, "no such asset".to_owned())
     );
 }
@@ -434,7 +434,7 @@ async fn a_head_request_gets_the_head_alone_and_leaves_no_stream_behind() {
     let stream = format!("{trace}/sse");
     for path in [
         "/",
-        "/assets/main.mjs",
+        script(),
         "/sse",
         "/traces",
         "/traces/sse",

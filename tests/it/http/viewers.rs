@@ -9,7 +9,7 @@ use tower_http::trace::{DefaultMakeSpan, TraceLayer};
 use tracing::{Instrument as _, Level, Span};
 use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use super::app::{App, Frame, Stream, client, log, provider, replay};
+use super::app::{App, Frame, Stream, client, log, provider, replay, script};
 
 /// An instrumented app: its spans go to the log through `tracing`, on this thread.
 struct Instrumented {
@@ -97,7 +97,7 @@ async fn visit(app: &Router, prefix: &str) {
     let page = if prefix.is_empty() { "/" } else { "" };
     for path in [
         page,
-        "/assets/main.mjs",
+        script(),
         "/traces",
         "/status",
         "/stats/durations?service=a&name=b",

@@ -2,8 +2,7 @@
 // A tab's end of the shared streams: it keeps the tab's own places, reads what the hub sends, and finds the hub again when
 // it is gone. It must never open a connection itself, nor read a clock that was not handed to it.
 
-import { Hub } from "./hub.mjs";
-import { browserEnvironment, parseObject } from "./stream.mjs";
+import { parseObject } from "./stream.mjs";
 
 /**
  * @typedef {import("./stream.mjs").Stream} Stream
@@ -16,7 +15,7 @@ import { browserEnvironment, parseObject } from "./stream.mjs";
  * @property {string} [lastEventId] where to resume; empty is "everything retained"
  * @property {(event: StreamEvent) => void} onEvent
  * @property {(status: StreamStatus) => void} onStatus
- * @typedef {object} ShareOptions
+ * @typedef {object} HubClientOptions
  * @property {() => Port} reach makes a way to the hub
  * @property {() => void} fail hears that the hub that was reached never said a word
  * @property {Pick<import("./stream.mjs").Environment, "setTimeout" | "now">} environment
@@ -30,8 +29,8 @@ export const NAP_MS = 90_000;
 /** After a wake-up, or a question, the hub has this long to answer. */
 const GRACE_MS = 20_000;
 
-export class Share {
-  /** @param {ShareOptions} options */
+export class HubClient {
+  /** @param {HubClientOptions} options */
   constructor(options) {
     this.options = options;
     /** @type {Map<number, SharedStream>} */
@@ -137,68 +136,11 @@ export class Share {
   }
 }
 
-/** How long leaving a page may take before it counts as staying. */
-const LEAVE_MS = 3_000;
-/** A new address for each change of what tabs and hub say to each other: tabs of two versions may be open at once. */
-const WORKER_NAME = "livespan-1";
-
-/**
- * The page's share: of the worker's hub, or, in a browser without shared workers, of a hub in the page itself. The latter
- * keeps its connections only while the page is seen, so that many tabs do not use up what the browser has.
- * @returns {Share}
- */
-export function pageShare() {
-  let alone = typeof SharedWorker === "undefined";
-  const share = new Share({
-    environment: browserEnvironment(),
-    fail: () => {
-      alone = true;
-    },
-    reach: () => {
-      if (alone) return hubInPage();
-      const worker = new SharedWorker(new URL("hub-worker.mjs", import.meta.url), { type: "module", name: WORKER_NAME });
-      worker.onerror = () => {
-        alone = true;
-        share.renew();
-      };
-      return worker.port;
-    },
-  });
-  document.addEventListener("visibilitychange", () => {
-    if (!alone && !document.hidden) share.wake();
-    else if (alone && document.hidden) share.rest();
-    else if (alone) share.renew();
-  });
-  const stay = () => {
-    if (!alone || !document.hidden) share.stay();
-  };
-  // In the back-forward cache a shared worker sleeps with its last page, and what the page says as it goes there comes too
-  // late. So the connections are let go when the page is about to be left, which it may not be after all.
-  addEventListener("beforeunload", () => {
-    share.rest();
-    setTimeout(stay, LEAVE_MS);
-  });
-  addEventListener("pageshow", stay);
-  for (const type of ["online", "pageshow"]) addEventListener(type, () => share.wake());
-  document.addEventListener("resume", () => share.wake());
-  return share;
-}
-
-/** The hub hears at once: a page that is left has no later. @returns {Port} */
-function hubInPage() {
-  /** @type {Port} */
-  const page = { onmessage: null, postMessage: (data) => hub.onmessage?.({ data }) };
-  /** @type {Port} */
-  const hub = { onmessage: null, postMessage: (data) => queueMicrotask(() => page.onmessage?.({ data })) };
-  new Hub({ environment: browserEnvironment(), base: document.baseURI }).connect(hub);
-  return page;
-}
-
 /** @implements {Stream} */
 class SharedStream {
-  /** @param {Share} share @param {Wanted} wanted */
-  constructor(share, wanted) {
-    this.share = share;
+  /** @param {HubClient} client @param {Wanted} wanted */
+  constructor(client, wanted) {
+    this.client = client;
     this.n = 0;
     this.wanted = wanted;
     this.lastId = wanted.lastEventId ?? "";
@@ -217,11 +159,11 @@ class SharedStream {
   ask() {
     if (!this.waits()) return;
     // A new number each time: what is still on its way under the old one comes again under this one.
-    this.share.streams.delete(this.n);
-    this.n = this.share.nextNumber++;
-    this.share.streams.set(this.n, this);
+    this.client.streams.delete(this.n);
+    this.n = this.client.nextNumber++;
+    this.client.streams.set(this.n, this);
     const { topic, key } = this.wanted;
-    this.share.say({ do: "open", n: this.n, topic, key, lastId: this.lastId });
+    this.client.say({ do: "open", n: this.n, topic, key, lastId: this.lastId });
   }
 
   /** @returns {StreamStatus} */
@@ -256,7 +198,7 @@ class SharedStream {
 
   /** Ends the stream for good. */
   close() {
-    if (this.share.streams.delete(this.n)) this.share.say({ do: "close", n: this.n });
+    if (this.client.streams.delete(this.n)) this.client.say({ do: "close", n: this.n });
   }
 
   /** Lets go of the connection and remembers the place. */
@@ -271,6 +213,6 @@ class SharedStream {
     if (this.waits()) return;
     this.report({ ...this.told, word: "connecting", reason: "", attempt: 0 });
     this.ask();
-    if (!this.share.looking) this.share.look();
+    if (!this.client.looking) this.client.look();
   }
 }

@@ -62,7 +62,7 @@ export class FileView {
   read(file) {
     this.stop();
     const traces = new FileTraces(file.name);
-    const worker = new Worker(new URL("import-worker.mjs", import.meta.url), { type: "module" });
+    const worker = new Worker(new URL(IMPORT_WORKER_FILE, import.meta.url), { type: "module" });
     this.worker = worker;
     this.say("reading", `Reading ${file.name}…`, "Cancel");
     this.bar.value = 0;

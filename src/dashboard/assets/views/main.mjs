@@ -12,7 +12,6 @@ import { traceName } from "../model/span.mjs";
 import { Travel } from "../model/time-travel.mjs";
 import { address, getEvents, getJson } from "../net/api.mjs";
 import { Expectations } from "../net/duration-baseline.mjs";
-import { pageShare } from "../net/hub-client.mjs";
 import { ListFeed } from "../net/list-feed.mjs";
 import { getSnapshot } from "../net/snapshot.mjs";
 import { TraceFeed } from "../net/trace-feed.mjs";
@@ -25,6 +24,7 @@ import { FlameView } from "./flame-view.mjs";
 import { fillHelp } from "./help-view.mjs";
 import { InspectorView } from "./inspector-view.mjs";
 import { ListView } from "./list-view.mjs";
+import { pageHubClient } from "./page-hub.mjs";
 import { SearchView } from "./search-view.mjs";
 import { StatusView } from "./status-view.mjs";
 import { TraceView } from "./trace-view.mjs";
@@ -55,12 +55,12 @@ let newsDue = null;
 /** Milliseconds that the last drawing took. */
 let drawCost = 0;
 
-const share = pageShare();
+const hubClient = pageHubClient();
 /** @type {import("../net/trace-feed.mjs").World} */
 const world = {
   getJson,
   getSnapshot: (path, begin) => getSnapshot(address(path), begin),
-  openStream: (wanted) => share.open(wanted),
+  openStream: (wanted) => hubClient.open(wanted),
   setTimeout: (callback, milliseconds) => setTimeout(callback, milliseconds),
   clearTimeout: (timer) => clearTimeout(timer),
   onClock: (serverNow) => clock.hear(serverNow),
@@ -363,7 +363,7 @@ function listen() {
   byId("status").addEventListener("click", () => {
     const feed = traceFeed ?? shownList();
     if (feed.paused || feed.status.word === "ended") feed.resume();
-    share.wake();
+    hubClient.wake();
     ui.setMoment(null);
     askFrame();
   });

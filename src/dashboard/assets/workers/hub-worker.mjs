@@ -4,7 +4,7 @@
 import { Hub } from "../net/hub.mjs";
 import { browserEnvironment } from "../net/stream.mjs";
 
-// The modules lie one folder below the page.
+// The worker's file lies one folder below the page.
 const hub = new Hub({ environment: browserEnvironment(), base: new URL("../", import.meta.url).href });
 
 const scope = /** @type {any} */ (globalThis);

@@ -1,0 +1,89 @@
+//! The files that the page asks for, embedded, each under a name that changes with its contents. `scripts/bundle` makes them, and
+//! computes the same names for what refers to them. It serves nothing else, and looks at no folder.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+
+use crate::dashboard::representation::{Caching, Representation};
+
+macro_rules! bundled {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_bytes!(concat!("bundle/", $name)).as_slice())),*]
+    };
+}
+
+/// Every file of `bundle/` but the page.
+static BUNDLED: [(&str, &[u8]); 5] = bundled![
+    "app.css",
+    "app.js",
+    "favicon.svg",
+    "hub-worker.js",
+    "import-worker.js",
+];
+
+/// The files by the names under which they are served: `app-0123456789abcdef.js`.
+static SERVED: LazyLock<HashMap<String, Representation>> = LazyLock::new(|| {
+    let files = BUNDLED.iter().map(|(name, bytes)| {
+        let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
+        let content_type = content_type(ending);
+        let file = Representation::new(Bytes::from_static(bytes), content_type, Caching::Immutable);
+        (format!("{stem}-{}.{ending}", file.hash()), file)
+    });
+    files.collect()
+});
+
+/// One file, as the headers of the request ask for it; none when this version has no file of that name.
+pub(crate) fn asset(name: &str, request: &HeaderMap) -> Option<Response<Body>> {
+    SERVED.get(name).map(|file| file.respond(request))
+}
+
+fn content_type(ending: &str) -> &'static str {
+    match ending {
+        "js" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "svg" => "image/svg+xml",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_bundle_is_served() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dashboard/bundle");
+        let mut files: Vec<String> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name != "index.html")
+            .collect();
+        files.sort();
+        assert_eq!(files, BUNDLED.map(|(name, _)| name));
+    }
+
+    #[test]
+    fn page_and_scripts_name_the_files_that_are_served_and_no_others() {
+        let texts = BUNDLED.iter().map(|(_, bytes)| str::from_utf8(bytes));
+        let texts = texts.chain([Ok(include_str!("bundle/index.html"))]);
+        let named: BTreeSet<String> = texts
+            .flat_map(|text| text.unwrap().split('"'))
+            .map(|quoted| quoted.trim_start_matches("assets/").to_owned())
+            .filter(|quoted| is_hashed_name(quoted))
+            .collect();
+        let served: BTreeSet<String> = SERVED.keys().cloned().collect();
+        assert_eq!(named, served);
+        assert!(asset("app.js", &HeaderMap::new()).is_none());
+    }
+
+    fn is_hashed_name(name: &str) -> bool {
+        let stem = name.rsplit_once('.').map(|(stem, _)| stem);
+        let hash = stem.and_then(|stem| Some(stem.rsplit_once('-')?.1));
+        hash.is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+    }
+}

@@ -1,0 +1,3 @@
+// What scripts/bundle puts in: the names under which the workers' files are served, beside the page's own script.
+declare const HUB_WORKER_FILE: string;
+declare const IMPORT_WORKER_FILE: string;

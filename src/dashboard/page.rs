@@ -1,0 +1,88 @@
+//! The page, for whatever address the browser asked under: its own addresses are relative, so it is told its folder when the
+//! address does not end in a slash. Nothing of a request gets into it but a path in which no character means anything to HTML.
+
+use std::sync::LazyLock;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+
+use crate::dashboard::representation::{Caching, Representation};
+
+const PAGE: &str = include_str!("bundle/index.html");
+/// Where a `<base>` goes.
+const HEAD: &str = "<head>";
+
+/// The page without a `<base>`.
+static PLAIN: LazyLock<Representation> =
+    LazyLock::new(|| representation(Bytes::from_static(PAGE.as_bytes())));
+
+/// The page for a browser that asked for `path`, possibly behind a proxy that took a prefix away.
+pub(crate) fn page(
+    path: &str,
+    forwarded_prefix: Option<&str>,
+    request: &HeaderMap,
+) -> Response<Body> {
+    match base(path, forwarded_prefix) {
+        None => PLAIN.respond(request),
+        Some(base) => representation(with_base(&base).into()).respond(request),
+    }
+}
+
+fn representation(bytes: Bytes) -> Representation {
+    Representation::new(bytes, "text/html; charset=utf-8", Caching::Revalidate)
+}
+
+fn with_base(base: &str) -> String {
+    PAGE.replacen(HEAD, &format!("{HEAD}\n<base href=\"{base}\">"), 1)
+}
+
+/// The folder of the page, where its own address does not tell: without a slash at the end the last part would be missed.
+fn base(path: &str, forwarded_prefix: Option<&str>) -> Option<String> {
+    let prefix = forwarded_prefix.filter(|prefix| is_plain_path(prefix));
+    if (prefix.is_none() && path.ends_with('/')) || !is_plain_path(path) {
+        return None;
+    }
+    let prefix = prefix.unwrap_or_default().trim_end_matches('/');
+    Some(format!("{prefix}{}/", path.trim_end_matches('/')))
+}
+
+/// Whether the text is a path with nothing in it that HTML or a browser could read as something else.
+fn is_plain_path(path: &str) -> bool {
+    path.starts_with('/')
+        && !path.starts_with("//")
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~%!$()*+,;=:@".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_finds_its_files_under_any_prefix() {
+        assert_eq!(base("/", None), None);
+        assert_eq!(base("/live/", None), None);
+        assert_eq!(base("/live", None).as_deref(), Some("/live/"));
+        assert_eq!(base("/a@b.c/live", None).as_deref(), Some("/a@b.c/live/"));
+        assert_eq!(
+            base("/", Some("/tools/live")).as_deref(),
+            Some("/tools/live/")
+        );
+        assert_eq!(base("/", Some("/")).as_deref(), Some("/"));
+        assert_eq!(
+            base("/live", Some("/tools/")).as_deref(),
+            Some("/tools/live/")
+        );
+        assert_eq!(
+            base("/live/", Some("/tools")).as_deref(),
+            Some("/tools/live/")
+        );
+        assert_eq!(base("//evil.example", None), None);
+        assert_eq!(base("//evil.example/", Some("/")), None);
+        assert_eq!(base("/", Some("//evil.example")), None);
+        assert_eq!(base("/", Some("/\"><script>")), None);
+        assert!(with_base("/live/").contains("<head>\n<base href=\"/live/\">\n"));
+    }
+}

@@ -1,0 +1,148 @@
+//! The page's files on the wire: how long browsers keep them, how they are compressed, and what a visit costs in bytes.
+
+use std::io::Read as _;
+
+use flate2::read::GzDecoder;
+use reqwest::{Response, StatusCode};
+
+use super::app::{App, asset, script};
+
+/// What a browser fetches for the page and its workers, gzip-compressed.
+const PAGE_BYTES_MAX: usize = 85_000;
+
+async fn get(app: &App, path: &str, headers: &[(&str, &str)]) -> Response {
+    let mut request = app.client.get(app.url(path));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.unwrap()
+}
+
+fn header(response: &Response, name: &str) -> Option<String> {
+    let value = response.headers().get(name)?;
+    Some(value.to_str().unwrap().to_owned())
+}
+
+fn decompressed(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    GzDecoder::new(bytes).read_to_end(&mut plain).unwrap();
+    plain
+}
+
+/// The files of a visit: what the page names, and the workers that its script starts.
+async fn visited(app: &App) -> Vec<String> {
+    let script_text = app.get(script()).await.text().await.unwrap();
+    let workers = script_text.split("new URL(\"").skip(1);
+    let workers = workers.map(|rest| rest.split('"').next().unwrap());
+    let workers = workers.filter(|name| name.rsplit('.').next() == Some("js"));
+    let named = [asset("app", "css"), script(), asset("favicon", "svg")];
+    let mut paths = vec!["/".to_owned()];
+    paths.extend(named.map(str::to_owned));
+    paths.extend(workers.map(|name| format!("/assets/{name}")));
+    assert_eq!(paths.len(), 6);
+    paths
+}
+
+#[tokio::test]
+async fn all_that_a_browser_fetches_is_at_most_85_kb_gzipped() {
+    let app = App::start().await;
+    let mut sum = 0;
+    for path in visited(&app).await {
+        let response = get(&app, &path, &[("accept-encoding", "gzip, deflate, br")]).await;
+        let coding = header(&response, "content-encoding");
+        assert_eq!(coding.as_deref(), Some("gzip"), "{path}");
+        sum += response.bytes().await.unwrap().len();
+    }
+    assert!(sum <= PAGE_BYTES_MAX, "{sum} bytes");
+}
+
+#[tokio::test]
+async fn compressed_files_are_what_others_get_uncompressed() {
+    let app = App::start().await;
+    for path in visited(&app).await {
+        // With a prefix the page holds a base that depends on the request.
+        let prefix = ("x-forwarded-prefix", "/tools/live");
+        let zipped = get(&app, &path, &[("accept-encoding", "gzip"), prefix]).await;
+        let plain = get(&app, &path, &[prefix]).await;
+        assert_eq!(header(&plain, "content-encoding"), None, "{path}");
+        for response in [&zipped, &plain] {
+            let vary = header(response, "vary");
+            assert_eq!(vary.as_deref(), Some("Accept-Encoding"), "{path}");
+        }
+        for name in ["content-type", "cache-control", "content-security-policy"] {
+            assert_eq!(header(&zipped, name), header(&plain, name), "{path}");
+        }
+        assert_ne!(header(&zipped, "etag"), header(&plain, "etag"), "{path}");
+        let bytes = zipped.bytes().await.unwrap();
+        assert_eq!(decompressed(&bytes), plain.bytes().await.unwrap(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_declines_gzip_gets_the_file_as_it_is() {
+    let app = App::start().await;
+    for accepted in ["identity", "br", "gzip;q=0", "*;q=0"] {
+        let response = get(&app, script(), &[("accept-encoding", accepted)]).await;
+        assert_eq!(header(&response, "content-encoding"), None, "{accepted}");
+    }
+}
+
+#[tokio::test]
+async fn files_are_kept_for_ever_and_the_page_is_asked_for_again() {
+    let app = App::start().await;
+    for path in visited(&app).await {
+        let expected = match &*path {
+            "/" => "no-cache",
+            _ => "public, max-age=31536000, immutable",
+        };
+        let response = get(&app, &path, &[]).await;
+        let caching = header(&response, "cache-control");
+        assert_eq!(caching.as_deref(), Some(expected), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_the_browser_has_is_not_sent_again() {
+    let app = App::start().await;
+    for (path, coding) in [
+        (script(), "gzip"),
+        (script(), "identity"),
+        ("/", "gzip"),
+        ("/", "identity"),
+    ] {
+        let accept = ("accept-encoding", coding);
+        let first = get(&app, path, &[accept]).await;
+        let tag = header(&first, "etag").unwrap();
+        assert!(tag.starts_with('"'), "{tag} is strong");
+        let again = async |known: &str| {
+            let response = get(&app, path, &[accept, ("if-none-match", known)]).await;
+            let tag = header(&response, "etag").unwrap();
+            let status = response.status();
+            (status, tag, response.bytes().await.unwrap().len())
+        };
+        // A proxy that compresses makes the tag weak; a cache may send more than one.
+        for known in [
+            tag.clone(),
+            format!("W/{tag}"),
+            format!("\"other\", {tag}"),
+            "*".to_owned(),
+        ] {
+            let expected = (StatusCode::NOT_MODIFIED, tag.clone(), 0);
+            assert_eq!(again(&known).await, expected, "{path} {known}");
+        }
+        let (status, _, length) = again("\"other\"").await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(length > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_page_with_another_base_has_another_tag() {
+    let app = App::start().await;
+    let tag = async |prefix: &str| {
+        let response = get(&app, "/", &[("x-forwarded-prefix", prefix)]).await;
+        header(&response, "etag").unwrap()
+    };
+    assert_ne!(tag("/tools").await, tag("/other").await);
+    assert_eq!(tag("/tools").await, tag("/tools").await);
+}
