@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use livespan::{
     EventStore as _, RedisEventStore,
-    sse::{Pin, Sequence, StreamKey},
+    sse::{Pinning, Sequence, StreamKey},
     store::Batch,
 };
 use redis::{Cmd, Connection, Script};
@@ -22,12 +22,12 @@ const ROUND_EVENTS: u32 = 60 * 256;
 const STREAMS: usize = 32;
 
 /// One event: its stream, its pin, as a span's start or its end.
-fn event(number: usize, batch: usize) -> (String, Pin) {
+fn event(number: usize, batch: usize) -> (String, Pinning) {
     let span = (number / 2 + batch * EVENTS / 2) as u64;
     let pin = if number.is_multiple_of(2) {
-        Pin::Open(span)
+        Pinning::Open(span)
     } else {
-        Pin::Close(span)
+        Pinning::Close(span)
     };
     // 32 characters, as a trace id has.
     let trace = number / 2 % STREAMS + batch / 20 * STREAMS;
@@ -80,8 +80,8 @@ fn through_script(
         for at in 0..EVENTS {
             let (stream, pin) = event(at, number);
             let pin = match pin {
-                Pin::Open(token) => format!("o{token}"),
-                Pin::Close(token) => format!("c{token}"),
+                Pinning::Open(token) => format!("o{token}"),
+                Pinning::Close(token) => format!("c{token}"),
                 _ => String::new(),
             };
             let name = if at % 2 == 0 { "started" } else { "ended" };

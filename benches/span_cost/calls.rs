@@ -16,7 +16,7 @@ use futures_util::StreamExt as _;
 use livespan::{
     Error, EventStore, LiveSpanProcessor, LiveSpans, MemoryEventStore, Retention,
     sse::{Sequence, StreamKey, Subscribe},
-    store::{Appended, Batch, Life, PageLimit, ReadFuture, SharedTail},
+    store::{Appended, Batch, EpochStart, PageLimit, ReadFuture, SharedTail},
 };
 use opentelemetry::{Context, trace::TracerProvider as _};
 use opentelemetry_sdk::{
@@ -98,8 +98,8 @@ impl EventStore for GatedStore {
     fn open(&self) -> Result<Sequence, Error> {
         self.memory.open()
     }
-    fn lives(&self) -> Arc<[Life]> {
-        self.memory.lives()
+    fn epochs(&self) -> Arc<[EpochStart]> {
+        self.memory.epochs()
     }
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         let shut = self.gate.shut.lock().expect("nothing panics");
@@ -120,11 +120,11 @@ impl EventStore for GatedStore {
     ) -> ReadFuture<'_> {
         self.memory.read_streams_after(keys, after, limit)
     }
-    fn patience(&self) -> Option<Duration> {
-        self.memory.patience()
+    fn append_timeout(&self) -> Option<Duration> {
+        self.memory.append_timeout()
     }
-    fn tail(&self) -> Retention {
-        self.memory.tail()
+    fn tail_retention(&self) -> Retention {
+        self.memory.tail_retention()
     }
     fn shared_tail(&self) -> Option<SharedTail> {
         self.memory.shared_tail()

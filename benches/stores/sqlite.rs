@@ -9,7 +9,7 @@ use std::{
 
 use livespan::{
     EventStore as _, SqliteEventStore,
-    sse::{Pin, Sequence, StreamKey},
+    sse::{Pinning, Sequence, StreamKey},
     store::{Batch, PageLimit, Synchronous},
 };
 use rusqlite::{Connection, params};
@@ -102,7 +102,7 @@ fn trace_id(trace: u64) -> [u8; 16] {
 }
 
 /// One event of every pair opens what the other closes, as spans do.
-fn pin(sequence: u64, shape: Shape) -> Pin {
+fn pin(sequence: u64, shape: Shape) -> Pinning {
     let trace = shape.trace(sequence);
     let place = match shape {
         Shape::Interleaved => sequence / ACTIVE % PER_TRACE,
@@ -110,15 +110,15 @@ fn pin(sequence: u64, shape: Shape) -> Pin {
     };
     let token = trace.wrapping_mul(31).wrapping_add(place / 2);
     if place.is_multiple_of(2) {
-        Pin::Open(token)
+        Pinning::Open(token)
     } else {
-        Pin::Close(token)
+        Pinning::Close(token)
     }
 }
 
-fn name(pin: Pin) -> &'static str {
+fn name(pin: Pinning) -> &'static str {
     match pin {
-        Pin::Open(_) => "started",
+        Pinning::Open(_) => "started",
         _ => "ended",
     }
 }
@@ -197,8 +197,8 @@ fn append_bare(path: &Path, shape: Shape, synchronous: Synchronous, total: u64, 
                     sequence
                 });
                 let (pin, token) = match record.pin() {
-                    Pin::Open(token) => (1, token.cast_signed()),
-                    Pin::Close(token) => (2, token.cast_signed()),
+                    Pinning::Open(token) => (1, token.cast_signed()),
+                    Pinning::Close(token) => (2, token.cast_signed()),
                     _ => (0, 0),
                 };
                 insert
@@ -420,7 +420,7 @@ fn open(folder: &Path) {
         let store = SqliteEventStore::new(&path);
         let begun = Instant::now();
         let head = store.open().expect("the file opens");
-        store.tend().expect("the file is sound");
+        store.recover_open_events().expect("the file is sound");
         times.push(begun.elapsed().as_secs_f64() * 1e3);
         assert_eq!(head.get(), OPEN_EVENTS.div_ceil(BATCH) * BATCH);
     }

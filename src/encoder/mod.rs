@@ -22,7 +22,7 @@ use crate::{
     ingest::buffer::RecordClass,
     log::{
         batch::{Batch, StoredEvent},
-        event::{Pin, StreamKey},
+        event::{Pinning, StreamKey},
         retention::Retention,
     },
     span::{
@@ -158,14 +158,14 @@ impl SpanTranslator {
             self.change(&span, Some(SpanState::Running), start, batch);
             return;
         }
-        let pin = Pin::Open(u64::from_be_bytes(span.span_id));
+        let pin = Pinning::Open(u64::from_be_bytes(span.span_id));
         let mut places = None;
         batch.push_line("started", span.trace_id, pin, |out| {
             places = json::started(out, &span, start);
         });
         // What was lost with a process that alone remembered it is no replay, but done anew.
         if once && (span.durable || !self.is_lost(&span)) {
-            batch.mark_once();
+            batch.mark_deduplicated();
         }
         let begun = self.begun(&span, start);
         if let Some(outline) = outline {
@@ -198,7 +198,7 @@ impl SpanTranslator {
         if self.introduce(source, batch).is_none() {
             return false;
         }
-        let pin = Pin::Open(u64::from_be_bytes(ids.span_id));
+        let pin = Pinning::Open(u64::from_be_bytes(ids.span_id));
         let mut places = None;
         let before = batch.len();
         batch.push_line("started", ids.trace_id, pin, |out| {
@@ -263,12 +263,12 @@ impl SpanTranslator {
         let mut end = End { start, ..end };
         self.redaction.end(span.name, &mut end);
         let outcome = outcome(&end);
-        let pin = Pin::Close(u64::from_be_bytes(span.span_id));
+        let pin = Pinning::Close(u64::from_be_bytes(span.span_id));
         batch.push_line("ended", span.trace_id, pin, |out| {
             json::ended(out, &span, &end);
         });
         if once {
-            batch.mark_once();
+            batch.mark_deduplicated();
         }
         let begun = self.begun(&span, start);
         self.note_fact(batch, &span, end.end, Change::Ended { begun, outcome });
@@ -329,7 +329,7 @@ impl SpanTranslator {
             links: &rest.links,
             truncated: rest.truncated,
         };
-        let pin = Pin::Close(u64::from_be_bytes(rest.span_id));
+        let pin = Pinning::Close(u64::from_be_bytes(rest.span_id));
         batch.push_line("ended", rest.trace_id, pin, |out| {
             json::ended_again(out, &again, &rest.end);
         });
@@ -409,7 +409,7 @@ impl SpanTranslator {
         // The name is the span's own, and no change.
         span.name = "";
         let key = Some(StreamKey::of_id(span.trace_id));
-        batch.push("updated", key, Pin::None, |out| {
+        batch.push("updated", key, Pinning::None, |out| {
             json::updated(out, &span, state, time);
         });
         let change = match state {
@@ -496,7 +496,7 @@ impl SpanTranslator {
         };
         if self.announced.insert(source) {
             self.announcing.push(source);
-            let pin = Pin::Open(process.token());
+            let pin = Pinning::Open(process.token());
             batch.push("process", None, pin, |out| {
                 process.write(&self.redaction, out);
             });
@@ -523,7 +523,7 @@ impl SpanTranslator {
         let Some(fact) = parse::fact(&payload) else {
             return;
         };
-        let pin = Pin::Close(u64::from_be_bytes(fact.span_id));
+        let pin = Pinning::Close(u64::from_be_bytes(fact.span_id));
         let key = Some(StreamKey::of_id(fact.trace_id));
         batch.push("ended", key, pin, |out| out.extend_from_slice(&payload));
         self.facts.push((batch.len().saturating_sub(1), fact));
@@ -765,7 +765,7 @@ impl RecordEncoder for SpanTranslator {
             .iter()
             .filter_map(|&source| self.processes.get(source))
         {
-            let pin = Pin::Open(source.token());
+            let pin = Pinning::Open(source.token());
             batch.push("process", None, pin, |out| {
                 source.write(&self.redaction, out);
             });

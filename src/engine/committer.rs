@@ -11,7 +11,7 @@ use crate::{
         store_thread::{AppendOutcome, StoreAppender},
     },
     ingest::buffer::{ClassCounts, IngestBuffer, RecordClass},
-    log::{batch::Batch, event::Pin},
+    log::{batch::Batch, event::Pinning},
     store::Appended,
     util::sync::catch_panic,
     wire::control::{self, Dropped},
@@ -173,14 +173,14 @@ impl BatchCommitter {
         batch: &Batch,
         encoder: &mut impl RecordEncoder,
     ) {
-        let Appended { first, repeated } = appended;
+        let Appended { first, duplicates } = appended;
         let first = first.get();
         let kept;
-        let batch = if repeated.is_empty() {
+        let batch = if duplicates.is_empty() {
             batch
         } else {
-            catch_panic(|| encoder.on_duplicates(repeated));
-            kept = batch.without(repeated);
+            catch_panic(|| encoder.on_duplicates(duplicates));
+            kept = batch.without(duplicates);
             &kept
         };
         self.append_to_tail(first, batch, |is_new| {
@@ -196,8 +196,8 @@ impl BatchCommitter {
     /// Tells callers the ids of their events; of what was kept before, nobody knows it any more.
     fn resolve_stored_acks(&self, acks: Vec<(usize, u64)>, appended: &Appended) {
         for (place, ack) in acks {
-            let before = appended.repeated.partition_point(|one| *one < place);
-            let is_kept = appended.repeated.get(before) != Some(&place);
+            let before = appended.duplicates.partition_point(|one| *one < place);
+            let is_kept = appended.duplicates.get(before) != Some(&place);
             let sequence = appended.first.get() + (place - before) as u64;
             let id = is_kept.then(|| self.log.id(sequence));
             self.buffer.resolve_ack(ack, id);
@@ -326,7 +326,7 @@ impl BatchCommitter {
         }
         self.log.report_diagnostic(Diagnostic::Dropped(new));
         let mut batch = Batch::default();
-        batch.push(control::GAP, None, Pin::None, |out| {
+        batch.push(control::GAP, None, Pinning::None, |out| {
             control::dropped_payload(out, new);
         });
         if self.is_failing {

@@ -14,7 +14,7 @@ use crate::{
     log::{
         batch::Batch, event::StreamKey, retention::Retention, stream_index::WakeFlag, tail::Tail,
     },
-    store::{DEFAULT_PATIENCE, EventStore},
+    store::{DEFAULT_APPEND_TIMEOUT, EventStore},
     util::sync::{
         Instant, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -74,9 +74,9 @@ pub(crate) const NUMBERS_USED_UP: &str = "the event log has ended: its numbers a
 
 /// Where the memory of a log begins that is opened at this head.
 fn first_in_memory(store: &dyn EventStore, head: u64) -> u64 {
-    let wanted = (store.tail().events_max() as u64).min(WARM_UP_EVENTS_MAX);
+    let wanted = (store.tail_retention().events_max() as u64).min(WARM_UP_EVENTS_MAX);
     let first = store.oldest().get().max((head + 1).saturating_sub(wanted));
-    if store.follow().is_some() {
+    if store.shared_log().is_some() {
         head + 1
     } else {
         first.clamp(1, head + 1)
@@ -159,7 +159,10 @@ impl Log {
         }
         let tail = match store.shared_tail() {
             Some(shared) => shared.0,
-            None => Arc::new(Tail::new(first_in_memory(&*store, head), store.tail())),
+            None => Arc::new(Tail::new(
+                first_in_memory(&*store, head),
+                store.tail_retention(),
+            )),
         };
         Ok(Self {
             opened_at: head,
@@ -240,7 +243,7 @@ impl Log {
 
     /// Whether others append to the store, too.
     pub(crate) fn is_shared(&self) -> bool {
-        self.store.follow().is_some()
+        self.store.shared_log().is_some()
     }
 
     /// Notes that the store failed and tells every reader, once per stretch.
@@ -285,7 +288,7 @@ impl Log {
         StoreHealth {
             kind: self.store.kind(),
             failure: lock(&self.failure).clone(),
-            retention: self.store.bounds(),
+            retention: self.store.retention(),
         }
     }
 
@@ -294,8 +297,8 @@ impl Log {
         self.closed.store(true, Ordering::Release);
         self.demand.close();
         self.tail.wake_everyone();
-        if let Some(follow) = self.store.follow() {
-            follow.interrupt();
+        if let Some(shared) = self.store.shared_log() {
+            shared.interrupt();
         }
     }
 
@@ -324,19 +327,19 @@ impl Log {
 
     pub(crate) fn epoch(&self) -> Epoch {
         self.store
-            .lives()
+            .epochs()
             .last()
-            .map_or(Epoch::NONE, |life| life.epoch)
+            .map_or(Epoch::NONE, |start| start.epoch)
     }
 
     /// The id of an event, in the life of the log that wrote it.
     pub(crate) fn id(&self, sequence: u64) -> EventId {
         let sequence = Sequence::new(sequence);
         let kept = || {
-            let lives = self.store.lives();
-            let begun = lives.partition_point(|life| life.first <= sequence);
-            let life = lives.get(begun.saturating_sub(1));
-            life.map_or(Epoch::NONE, |life| life.epoch)
+            let epochs = self.store.epochs();
+            let begun = epochs.partition_point(|start| start.first <= sequence);
+            let start = epochs.get(begun.saturating_sub(1));
+            start.map_or(Epoch::NONE, |start| start.epoch)
         };
         let epoch = self.outages.epoch(sequence.get()).unwrap_or_else(kept);
         EventId::new(epoch, sequence)
@@ -360,7 +363,7 @@ impl Log {
             ..retained
         };
         match resume {
-            ResumePoint::Retained => retained,
+            ResumePoint::Oldest => retained,
             ResumePoint::Live => ResumePosition {
                 after: head,
                 unreported_until: 0,
@@ -373,10 +376,10 @@ impl Log {
                 ..retained
             },
             // Where events are gone, the exact gap says more than that the id was none.
-            ResumePoint::Unreadable if self.oldest() > 1 => {
+            ResumePoint::Malformed if self.oldest() > 1 => {
                 self.resolve_below(ResumePoint::After(Sequence::START), head)
             }
-            ResumePoint::After(_) | ResumePoint::Unreadable => unknown,
+            ResumePoint::After(_) | ResumePoint::Malformed => unknown,
             ResumePoint::AfterId(id) => {
                 if self.knows_id(id) {
                     self.resolve_below(ResumePoint::After(id.sequence()), head)
@@ -389,11 +392,11 @@ impl Log {
 
     /// Whether the life that an id names could have given it.
     fn knows_id(&self, id: EventId) -> bool {
-        let lives = self.store.lives();
-        let Some(place) = lives.iter().position(|life| life.epoch == id.epoch()) else {
+        let epochs = self.store.epochs();
+        let Some(place) = epochs.iter().position(|start| start.epoch == id.epoch()) else {
             return self.outages.contains(id);
         };
-        let next = lives.get(place + 1);
+        let next = epochs.get(place + 1);
         next.is_none_or(|next| id.sequence() < next.first)
     }
 
@@ -405,7 +408,10 @@ impl Log {
 
     /// The newest sequence that is known here.
     pub(crate) fn head(&self) -> u64 {
-        let heard = self.store.follow().map_or(0, |follow| follow.heard().get());
+        let heard = self
+            .store
+            .shared_log()
+            .map_or(0, |shared| shared.known_head().get());
         self.tail.published().max(heard)
     }
 
@@ -464,10 +470,10 @@ impl Log {
     /// Joins those who are told of the events of this stream.
     pub(crate) fn join_stream(&self, key: &StreamKey, wake_flag: &Arc<WakeFlag>) {
         self.tail.join_stream(key, wake_flag);
-        if let Some(follow) = self.store.follow()
+        if let Some(shared) = self.store.shared_log()
             && self.demand.add_stream_reader(key)
         {
-            follow.interrupt();
+            shared.interrupt();
         }
     }
 
@@ -483,10 +489,10 @@ impl Log {
     }
 
     /// How long a store may take to answer readers when the log has ended.
-    pub(crate) fn patience(&self) -> Duration {
-        catch_panic(|| self.store.patience())
+    pub(crate) fn append_timeout(&self) -> Duration {
+        catch_panic(|| self.store.append_timeout())
             .flatten()
-            .unwrap_or(DEFAULT_PATIENCE)
+            .unwrap_or(DEFAULT_APPEND_TIMEOUT)
     }
 
     /// How many streams were sent away before this one.

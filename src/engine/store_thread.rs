@@ -6,7 +6,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use crate::{
     error::Error,
     log::batch::Batch,
-    store::{Appended, DEFAULT_PATIENCE, EventStore},
+    store::{Appended, DEFAULT_APPEND_TIMEOUT, EventStore},
     util::sync::{
         catch_panic,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
@@ -64,7 +64,7 @@ struct StoreThread {
 impl StoreAppender {
     pub(crate) fn new(store: &Arc<dyn EventStore>, on_thread: &OnThread) -> Result<Self, Error> {
         let thread = store
-            .patience()
+            .append_timeout()
             .map(|_| StoreThread::start(Arc::clone(store), on_thread))
             .transpose()?;
         Ok(Self {
@@ -82,8 +82,11 @@ impl StoreAppender {
                 Err(error) => AppendOutcome::Failed(error),
             },
             Some(thread) => {
-                let patience = self.store.patience().unwrap_or(DEFAULT_PATIENCE);
-                thread.append(first, batch, patience)
+                let timeout = self
+                    .store
+                    .append_timeout()
+                    .unwrap_or(DEFAULT_APPEND_TIMEOUT);
+                thread.append(first, batch, timeout)
             }
         }
     }
@@ -128,11 +131,11 @@ impl StoreThread {
         })
     }
 
-    fn append(&mut self, first: Sequence, batch: &Arc<Batch>, patience: Duration) -> AppendOutcome {
+    fn append(&mut self, first: Sequence, batch: &Arc<Batch>, timeout: Duration) -> AppendOutcome {
         if self.requests.try_send((first, Arc::clone(batch))).is_err() {
             return AppendOutcome::Failed(thread_gone());
         }
-        match self.results.recv_timeout(patience) {
+        match self.results.recv_timeout(timeout) {
             Ok(Ok(appended)) => AppendOutcome::Stored(appended),
             Ok(Err(error)) => AppendOutcome::Failed(error),
             Err(RecvTimeoutError::Timeout) => {

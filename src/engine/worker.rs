@@ -23,7 +23,7 @@ use crate::{
         write_buf::WriteBuf,
     },
     log::batch::Batch,
-    store::{Abandoned, EventStore, Tended},
+    store::{AbandonedEvent, EventStore, RecoveredEvents},
     util::sync::{
         Instant,
         atomic::{AtomicU64, Ordering},
@@ -210,7 +210,7 @@ impl<T: RecordEncoder> Worker<T> {
 
     /// Wakes readers that wait for a store which does not answer, without holding anything of the log.
     fn wake_until_readers_gone(self) {
-        let patience = self.log.patience();
+        let patience = self.log.append_timeout();
         let is_memory = catch_panic(|| self.log.store.shared_tail().is_some());
         let readers = Arc::clone(self.log.readers());
         catch_panic(|| drop(self));
@@ -337,10 +337,10 @@ impl<T: RecordEncoder> Worker<T> {
 
     /// Closes what writers left open that are gone, and opens again what others closed for this one.
     fn recover_open_events(&mut self) {
-        let tended = catch_panic(|| self.log.store.tend());
+        let tended = catch_panic(|| self.log.store.recover_open_events());
         let again = self.log.is_shared() || !matches!(tended, Some(Ok(_)));
         self.recover_at = again.then(|| Instant::now() + RETRY);
-        let Some(Ok(Tended {
+        let Some(Ok(RecoveredEvents {
             abandoned,
             reopened,
         })) = tended
@@ -356,7 +356,7 @@ impl<T: RecordEncoder> Worker<T> {
             });
             self.pending.count(RecordClass::Start, 1);
         }
-        for Abandoned { event, last_heard } in &abandoned {
+        for AbandonedEvent { event, last_heard } in &abandoned {
             self.encode_with(RecordClass::End, |encoder, batch| {
                 encoder.close_abandoned(event, *last_heard, batch);
             });
@@ -381,7 +381,7 @@ impl<T: RecordEncoder> Worker<T> {
                     out.extend_from_slice(&payload);
                 });
                 if envelope.once {
-                    batch.mark_once();
+                    batch.mark_deduplicated();
                 }
                 if envelope.ack > 0 {
                     acks.push((before, envelope.ack));
@@ -419,7 +419,7 @@ impl<T: RecordEncoder> Worker<T> {
 mod tests {
     use super::*;
     use crate::{
-        log::{block::Slice, event::Pin, tail::TailRead},
+        log::{block::Slice, event::Pinning, tail::TailRead},
         store::MemoryEventStore,
     };
 
@@ -430,8 +430,10 @@ mod tests {
 
     impl RecordEncoder for PanicsOnRequest {
         fn encode(&mut self, record: &[u8], batch: &mut Batch) {
-            batch.push("one", None, Pin::None, |out| out.extend_from_slice(record));
-            batch.push("two", None, Pin::None, |out| {
+            batch.push("one", None, Pinning::None, |out| {
+                out.extend_from_slice(record)
+            });
+            batch.push("two", None, Pinning::None, |out| {
                 out.extend_from_slice(record);
                 assert_ne!(record, b"panic", "the encoder of a test panics");
             });

@@ -2,7 +2,7 @@
 
 use crate::{
     ingest::write_buf::WriteBuf,
-    log::event::{Pin, StreamKey},
+    log::event::{Pinning, StreamKey},
 };
 
 /// The first byte of every record tells who reads the rest.
@@ -15,7 +15,7 @@ pub(crate) struct Envelope<'a> {
     pub(crate) ack: u64,
     pub(crate) name: &'a str,
     pub(crate) key: Option<StreamKey>,
-    pub(crate) pin: Pin,
+    pub(crate) pin: Pinning,
     pub(crate) once: bool,
 }
 
@@ -25,9 +25,9 @@ const ONCE: u8 = 0x80;
 impl Envelope<'_> {
     pub(crate) fn write(&self, room: &mut WriteBuf<'_>, payload: &[u8]) -> Option<()> {
         let (kind, token) = match self.pin {
-            Pin::None => (0, 0),
-            Pin::Open(token) => (1, token),
-            Pin::Close(token) => (2, token),
+            Pinning::None => (0, 0),
+            Pinning::Open(token) => (1, token),
+            Pinning::Close(token) => (2, token),
         };
         room.bytes(&[ENCODED])?;
         room.bytes(&self.ack.to_le_bytes())?;
@@ -59,9 +59,9 @@ pub(crate) fn unpack(record: &[u8]) -> Option<(Envelope<'_>, &[u8])> {
     let (name, payload) = rest.split_at_checked(usize::from(length))?;
     let once = pin & ONCE != 0;
     let pin = match pin & !ONCE {
-        1 => Pin::Open(token),
-        2 => Pin::Close(token),
-        _ => Pin::None,
+        1 => Pinning::Open(token),
+        2 => Pinning::Close(token),
+        _ => Pinning::None,
     };
     let name = std::str::from_utf8(name).ok()?;
     let envelope = Envelope {

@@ -429,7 +429,7 @@ impl LiveSpans {
             return self.respond_until_read_end(trace, resume, open_global_events);
         }
         let start = log.resolve(resume);
-        let resumed = !matches!(resume, ResumePoint::Retained | ResumePoint::Live);
+        let resumed = !matches!(resume, ResumePoint::Oldest | ResumePoint::Live);
         if resumed && !start.is_unknown && self.shared.index.is_complete(id, start.after) {
             return SseBody::no_content();
         }
@@ -462,14 +462,14 @@ impl LiveSpans {
             log.head()
         };
         let start = log.resolve_below(resume, bound);
-        let is_fresh = matches!(resume, ResumePoint::Retained | ResumePoint::Live);
+        let is_fresh = matches!(resume, ResumePoint::Oldest | ResumePoint::Live);
         let had = match resume {
             ResumePoint::Live => log.head(),
             _ => start.after,
         };
         let mut options = Subscribe::to(trace.stream_key()).open_global_events(open_global_events);
         if start.is_unknown {
-            options = options.resume(ResumePoint::Unreadable);
+            options = options.resume(ResumePoint::Malformed);
         } else if !is_fresh {
             options = options.gaps_reported_until(had);
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use memchr::memchr2;
 
 use crate::{
-    log::event::{Pin, StreamKey},
+    log::event::{Pinning, StreamKey},
     wire::id::Sequence,
 };
 
@@ -26,7 +26,7 @@ const NAMES_MAX: usize = 16;
 
 #[derive(Debug)]
 struct Head {
-    pin: Pin,
+    pin: Pinning,
     end: usize,
     /// Its place among the names.
     name: u32,
@@ -42,7 +42,7 @@ struct Head {
 pub struct BatchRecord<'a> {
     name: &'a str,
     key: Option<&'a StreamKey>,
-    pin: Pin,
+    pin: Pinning,
     once: bool,
     line: bool,
     payload: &'a [u8],
@@ -60,17 +60,17 @@ impl<'a> BatchRecord<'a> {
     }
 
     /// Returns how retention treats the event.
-    pub fn pin(&self) -> Pin {
+    pub fn pin(&self) -> Pinning {
         self.pin
     }
 
-    /// Returns whether the event must be kept only once: one that [opens](Pin::Open) a token of its stream is left out
-    /// while the stream keeps another such event that opens or closes it, one that [closes](Pin::Close) a token while
-    /// the stream keeps another such event that closes it. Without a stream or a token it says nothing.
+    /// Returns whether the event must be kept only once: one that [opens](Pinning::Open) a token of its stream is left
+    /// out while the stream keeps another such event that opens or closes it, one that [closes](Pinning::Close) a token
+    /// while the stream keeps another such event that closes it. Without a stream or a token it says nothing.
     ///
     /// So what is replayed, by this process or another, is in the log once: the first start, and the first end.
-    pub fn is_once(&self) -> bool {
-        self.once && self.key.is_some() && self.pin != Pin::None
+    pub fn is_deduplicated(&self) -> bool {
+        self.once && self.key.is_some() && self.pin != Pinning::None
     }
 
     /// Whether the payload is known to have no line break.
@@ -125,18 +125,19 @@ impl Batch {
             })
     }
 
-    /// Appends an event that must be kept [only once](BatchRecord::is_once): how a test of a store makes a batch.
+    /// Appends an event that must be kept [only once](BatchRecord::is_deduplicated): how a test of a store makes a
+    /// batch.
     #[cfg(feature = "testing")]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
-    pub fn add_once(&mut self, name: &str, key: StreamKey, pin: Pin, payload: &[u8]) {
+    pub fn add_deduplicated(&mut self, name: &str, key: StreamKey, pin: Pinning, payload: &[u8]) {
         self.add(name, Some(key), pin, payload);
-        self.mark_once();
+        self.mark_deduplicated();
     }
 
     /// Appends an event: how a test or a bench of a store makes a batch. The log makes its own.
     #[cfg(feature = "testing")]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
-    pub fn add(&mut self, name: &str, key: Option<StreamKey>, pin: Pin, payload: &[u8]) {
+    pub fn add(&mut self, name: &str, key: Option<StreamKey>, pin: Pinning, payload: &[u8]) {
         self.push(name, key, pin, |out| out.extend_from_slice(payload));
     }
 
@@ -168,7 +169,7 @@ impl Batch {
         &mut self,
         name: &str,
         key: Option<StreamKey>,
-        pin: Pin,
+        pin: Pinning,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         let key = key.map_or(0, |key| self.place_of_key(key));
@@ -182,7 +183,7 @@ impl Batch {
         &mut self,
         name: &str,
         trace_id: [u8; 16],
-        pin: Pin,
+        pin: Pinning,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         // A key is many bytes: it is made where the trace is another than that of the event before.
@@ -197,7 +198,7 @@ impl Batch {
     }
 
     #[inline]
-    fn push_at(&mut self, name: &str, key: u32, pin: Pin, write: impl FnOnce(&mut Vec<u8>)) {
+    fn push_at(&mut self, name: &str, key: u32, pin: Pinning, write: impl FnOnce(&mut Vec<u8>)) {
         let name = u32::try_from(self.place_of(name)).unwrap_or(u32::MAX);
         write(&mut self.bytes);
         self.heads.push(Head {
@@ -233,8 +234,8 @@ impl Batch {
         self.names.len() - 1
     }
 
-    /// Says that the last event must be kept only once: see [`BatchRecord::is_once`].
-    pub(crate) fn mark_once(&mut self) {
+    /// Says that the last event must be kept only once: see [`BatchRecord::is_deduplicated`].
+    pub(crate) fn mark_deduplicated(&mut self) {
         if let Some(head) = self.heads.last_mut() {
             head.once = true;
         }
@@ -274,10 +275,11 @@ pub struct StoredEvent {
     pub name: String,
     /// The stream it belongs to, or `None` for every stream.
     pub key: Option<StreamKey>,
-    /// How retention treats it, as it was appended, in what [`tend`](crate::EventStore::tend) and
-    /// [`read_standing`](crate::EventStore::read_standing) hand out, because the log closes those. What other reads give
-    /// back may have [`Pin::None`] instead.
-    pub pin: Pin,
+    /// How retention treats it, as it was appended, in what
+    /// [`recover_open_events`](crate::EventStore::recover_open_events) and
+    /// [`read_open_global_events`](crate::EventStore::read_open_global_events) hand out, because the log closes those.
+    /// What other reads give back may have [`Pinning::None`] instead.
+    pub pin: Pinning,
     /// The payload as it was appended, byte for byte, but that line breaks (CR, LF, CRLF) may come back as LF: SSE, and
     /// so a client, has no other.
     pub payload: Bytes,

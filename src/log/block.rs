@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     log::{
         batch::{BatchRecord, StoredEvent},
-        event::{Pin, StreamKey},
+        event::{Pinning, StreamKey},
         stream_index::StreamSlot,
     },
     util::{hash::Map, sync::Instant},
@@ -136,8 +136,8 @@ impl BlockBuilder {
             frame::event(out, name, epoch, sequence, payload)
         };
         let opens = match record.pin() {
-            Pin::Open(token) => Some(token),
-            Pin::None | Pin::Close(_) => None,
+            Pinning::Open(token) => Some(token),
+            Pinning::None | Pinning::Close(_) => None,
         };
         self.finish_entry(sequence, head, opens, 0);
     }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::log::{
     batch::{Batch, BatchRecord},
-    event::{Pin, StreamKey},
+    event::{Pinning, StreamKey},
 };
 
 /// A stream and a token in it.
@@ -61,11 +61,11 @@ pub(crate) struct DedupIndex {
 
 /// A token, and whether its event closes it.
 fn token(record: &BatchRecord<'_>) -> Option<(TokenKey, bool)> {
-    let key = *record.stream_key().filter(|_| record.is_once())?;
+    let key = *record.stream_key().filter(|_| record.is_deduplicated())?;
     match record.pin() {
-        Pin::None => None,
-        Pin::Open(token) => Some(((key, token), false)),
-        Pin::Close(token) => Some(((key, token), true)),
+        Pinning::None => None,
+        Pinning::Open(token) => Some(((key, token), false)),
+        Pinning::Close(token) => Some(((key, token), true)),
     }
 }
 
@@ -134,13 +134,13 @@ mod tests {
             let (kind, token) = event.split_at(1);
             let token = token.parse().unwrap();
             let pin = if kind.eq_ignore_ascii_case("o") {
-                Pin::Open(token)
+                Pinning::Open(token)
             } else {
-                Pin::Close(token)
+                Pinning::Close(token)
             };
             batch.push("note", Some(key), pin, |_| {});
             if kind.chars().all(char::is_lowercase) {
-                batch.mark_once();
+                batch.mark_deduplicated();
             }
         }
         batch

@@ -44,13 +44,13 @@ pub trait SseEvent: Send + 'static {
     fn encode(&self, out: &mut Vec<u8>);
 
     /// Returns how retention treats the event; by default it may go when it is the oldest.
-    fn pin(&self) -> Pin {
-        Pin::None
+    fn pin(&self) -> Pinning {
+        Pinning::None
     }
 
     /// Returns whether the log keeps the event only once, which needs a stream and a [token](Self::pin): a second one
     /// that opens, or that closes, the same token is left out while the first is kept. By default every event is kept.
-    fn is_once(&self) -> bool {
+    fn is_deduplicated(&self) -> bool {
         false
     }
 }
@@ -58,7 +58,7 @@ pub trait SseEvent: Send + 'static {
 /// Keeps the opening event of something that still runs beyond retention, until its closing event arrives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Pin {
+pub enum Pinning {
     /// Retained like any other.
     #[default]
     None,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The bounds of what a log keeps: events, bytes and age. The oldest events go first, except the opening events of
-/// what still runs (see [`Pin`](crate::sse::Pin)).
+/// what still runs (see [`Pinning`](crate::sse::Pinning)).
 ///
 /// ```
 /// use std::time::Duration;

@@ -284,7 +284,7 @@ impl Reader {
         });
         // Registered before the look at the log, so no ring is lost.
         let notified = flag.poll_notified(cx).is_ready();
-        if notified && self.log.is_closed() && since.elapsed() >= self.log.patience() {
+        if notified && self.log.is_closed() && since.elapsed() >= self.log.append_timeout() {
             return Poll::Ready(ReadItem::Closed);
         }
         Poll::Pending
@@ -677,13 +677,13 @@ fn query_head(
 ) -> HeadQuery {
     let store = Arc::clone(&log.store);
     Box::pin(async move {
-        let answer = match store.follow() {
-            Some(follow) => follow.head().await,
+        let answer = match store.shared_log() {
+            Some(shared) => shared.head().await,
             None => Ok(Sequence::START),
         };
         let answer = match answer {
             Ok(head) if open_global_events.is_wanted(resume) => {
-                let open_global_events = store.read_standing().await;
+                let open_global_events = store.read_open_global_events().await;
                 open_global_events.map(|open_global_events| (head, open_global_events))
             }
             answer => answer.map(|head| (head, Vec::new())),

@@ -142,8 +142,9 @@ pub struct Event {
 /// subscriber costs no memory: it is only a place in the log.
 ///
 /// What it has not read when the log is shut down still comes, and then [`Message::End`]. A store that is asked for it
-/// and does not answer within its [patience](crate::EventStore::patience) is not waited for: then the end comes without
-/// it, within twice that time. A subscription that begins only after the shutdown waits as long as the store takes.
+/// and does not answer within its [append time-out](crate::EventStore::append_timeout) is not waited for: then the end
+/// comes without it, within twice that time. A subscription that begins only after the shutdown waits as long as the
+/// store takes.
 #[derive(Debug)]
 #[must_use]
 pub struct Subscription {

@@ -418,6 +418,6 @@ pub fn resume_point(headers: &HeaderMap, uri: &Uri) -> ResumePoint {
     }
     match value("replay") {
         Some((_, "none")) => ResumePoint::Live,
-        _ => ResumePoint::Retained,
+        _ => ResumePoint::Oldest,
     }
 }

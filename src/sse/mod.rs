@@ -10,7 +10,7 @@ pub(crate) mod target;
 
 pub use crate::{
     engine::log::{Status, StoreHealth},
-    log::event::{Pin, SseEvent, StreamKey},
+    log::event::{Pinning, SseEvent, StreamKey},
     reader::subscription::{Event, Message, Subscribe, Subscription},
     sse::{
         body::{SseBody, resume_point},

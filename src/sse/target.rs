@@ -270,7 +270,7 @@ fn envelope<E: SseEvent>(event: &E, ack: u64) -> Envelope<'_> {
         name: event.name(),
         key: event.stream_key(),
         pin: event.pin(),
-        once: event.is_once(),
+        once: event.is_deduplicated(),
     }
 }
 

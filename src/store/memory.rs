@@ -8,11 +8,11 @@ use crate::{
     log::{
         batch::{Batch, StoredEvent},
         block::{BlockEvent, Slice},
-        event::{Pin, StreamKey},
+        event::{Pinning, StreamKey},
         retention::Retention,
         tail::{Tail, TailRead},
     },
-    store::{Appended, EventStore, Life, PageLimit, ReadFuture, SharedTail},
+    store::{Appended, EpochStart, EventStore, PageLimit, ReadFuture, SharedTail},
     util::sync::{
         Instant,
         atomic::{AtomicBool, Ordering},
@@ -95,8 +95,8 @@ impl EventStore for MemoryEventStore {
         Ok(Sequence::new(self.tail.next() - 1))
     }
 
-    fn lives(&self) -> Arc<[Life]> {
-        Arc::new([Life {
+    fn epochs(&self) -> Arc<[EpochStart]> {
+        Arc::new([EpochStart {
             epoch: self.epoch,
             first: Sequence::new(1),
         }])
@@ -104,11 +104,11 @@ impl EventStore for MemoryEventStore {
 
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         let now = Instant::now();
-        let repeated = self.tail.duplicates(batch);
-        if repeated.is_empty() {
+        let duplicates = self.tail.duplicates(batch);
+        if duplicates.is_empty() {
             self.tail.append(self.epoch, first.get(), batch, now);
         } else {
-            let batch = batch.without(&repeated);
+            let batch = batch.without(&duplicates);
             self.tail.append(self.epoch, first.get(), &batch, now);
         }
         if !self.shared.load(Ordering::Acquire) {
@@ -116,7 +116,7 @@ impl EventStore for MemoryEventStore {
             // Nobody else asks for them.
             drop(self.tail.take_evicted_keys());
         }
-        Ok(Appended { first, repeated })
+        Ok(Appended { first, duplicates })
     }
 
     fn oldest(&self) -> Sequence {
@@ -137,11 +137,11 @@ impl EventStore for MemoryEventStore {
         Box::pin(ready(Ok(self.page(keys, after, limit))))
     }
 
-    fn patience(&self) -> Option<Duration> {
+    fn append_timeout(&self) -> Option<Duration> {
         None
     }
 
-    fn tail(&self) -> Retention {
+    fn tail_retention(&self) -> Retention {
         self.tail.retention()
     }
 
@@ -181,7 +181,7 @@ impl Page {
             name: event.name().to_owned(),
             key: event.key(),
             // The memory keeps pins by token, not by event.
-            pin: Pin::None,
+            pin: Pinning::None,
             payload,
         });
         true

@@ -12,7 +12,7 @@ pub(crate) mod sqlite;
 use std::{
     fmt,
     future::{Future, ready},
-    pin::Pin as StdPin,
+    pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -26,7 +26,7 @@ pub use crate::store::sqlite::{SqliteEventStore, Synchronous};
 use crate::{error::Error, log::tail::Tail};
 #[doc(no_inline)]
 pub use crate::{
-    log::event::{Pin, StreamKey},
+    log::event::{Pinning, StreamKey},
     wire::id::{Epoch, Sequence},
 };
 pub use crate::{
@@ -38,15 +38,15 @@ pub use crate::{
 };
 
 /// How long an append may take by default before readers get its events all the same.
-pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(3);
+pub const DEFAULT_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a log is kept in.
 ///
-/// One log owns one handle on a store. [`open`](Self::open) runs once, before anything else.
-/// [`append`](Self::append) and [`tend`](Self::tend) run on the log's own thread, one call at a time, and may block:
-/// the host never waits for them. Reads run concurrently with everything, on any thread, need no async runtime, and
-/// must not block. The log keeps the newest events in memory itself, so a store is read only for what is older than
-/// [`tail`](Self::tail).
+/// One log owns one handle on a store. [`open`](Self::open) runs once, before anything else. [`append`](Self::append)
+/// and [`recover_open_events`](Self::recover_open_events) run on the log's own thread, one call at a time, and may
+/// block: the host never waits for them. Reads run concurrently with everything, on any thread, need no async runtime,
+/// and must not block. The log keeps the newest events in memory itself, so a store is read only for what is older than
+/// [`tail_retention`](Self::tail_retention).
 ///
 /// Events are numbered 1, 2, 3 … over the whole life of the store, whoever appends them. `livespan::testing` (feature
 /// `testing`) has the suite that every store must pass.
@@ -54,8 +54,8 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Returns a short name for diagnostics, such as `memory`.
     fn kind(&self) -> &'static str;
 
-    /// Opens the store, begins a new [`Life`] unless one goes on, and returns the sequence of the newest event ever
-    /// kept, or [`Sequence::START`].
+    /// Opens the store, begins a new [`EpochStart`] unless one goes on, and returns the sequence of the newest event
+    /// ever kept, or [`Sequence::START`].
     ///
     /// # Errors
     /// When the store cannot be used; the log is then not made.
@@ -63,18 +63,18 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Returns the lives of the log that can still be told apart, oldest first; the last one is the current. There is
     /// at least one once the store is open. It must not block.
-    fn lives(&self) -> Arc<[Life]>;
+    fn epochs(&self) -> Arc<[EpochStart]>;
 
     /// Keeps the events of the batch, all or none, under the numbers from `first` on, and returns the number of the
-    /// first. When it returns, the events are as durable as the store promises and can be read. What
-    /// [must be kept only once](crate::store::BatchRecord::is_once) and is there already, or stands twice in the batch, is left
+    /// first. When it returns, the events are as durable as the store promises and can be read. What [must be kept only
+    /// once](crate::store::BatchRecord::is_deduplicated) and is there already, or stands twice in the batch, is left
     /// out: it takes no number, and the store says which events those are. A store that promises nothing of the kind
     /// keeps them all.
     ///
     /// A log that is the only one to write hands out the numbers itself: `first` is above every earlier number, and
     /// numbers are left out only where the store failed, for events that readers got but no store kept. A store that
-    /// others append to as well (see [`follow`](Self::follow)) ignores `first`, numbers the batch without holes in it,
-    /// and does so once, however often a batch that failed is handed in again.
+    /// others append to as well (see [`shared_log`](Self::shared_log)) ignores `first`, numbers the batch without holes
+    /// in it, and does so once, however often a batch that failed is handed in again.
     ///
     /// # Errors
     /// When the events could not be kept. The log tells readers and goes on trying.
@@ -85,9 +85,9 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     fn oldest(&self) -> Sequence;
 
     /// Reads events after a sequence, oldest first. An empty page means that there are none. Opening events that are
-    /// kept beyond retention (see [`Pin::Open`](crate::sse::Pin::Open)) come first, although they are older than
-    /// [`oldest`](Self::oldest). What is missing in a page but was kept once stands before what `oldest` is afterwards:
-    /// so a reader tells what retention took meanwhile.
+    /// kept beyond retention (see [`Pinning::Open`](crate::sse::Pinning::Open)) come first, although they are older
+    /// than [`oldest`](Self::oldest). What is missing in a page but was kept once stands before what `oldest` is
+    /// afterwards: so a reader tells what retention took meanwhile.
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_>;
 
     /// Reads the events of these streams, of which there is at least one, and those that belong to every stream, after
@@ -107,7 +107,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 
     /// Reads the opening events that belong to every stream and are still open, oldest first: what a reader needs who
     /// begins at the head. By default none, and the log hands out those that it appended itself.
-    fn read_standing(&self) -> ReadFuture<'_> {
+    fn read_open_global_events(&self) -> ReadFuture<'_> {
         Box::pin(ready(Ok(Vec::new())))
     }
 
@@ -116,8 +116,8 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store cannot be asked; the log asks again.
-    fn tend(&self) -> Result<Tended, Error> {
-        Ok(Tended::default())
+    fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
+        Ok(RecoveredEvents::default())
     }
 
     /// Tidies up after the log's last append: the log was shut down. It may take a while, reads go on beside it, and it is
@@ -125,24 +125,24 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     fn close(&self) {}
 
     /// Returns how events that others append are awaited; `None`, the default, for a store with one writer.
-    fn follow(&self) -> Option<&dyn Follow> {
+    fn shared_log(&self) -> Option<&dyn SharedLog> {
         None
     }
 
     /// Returns how long an append may take before readers get its events though they are not kept yet, as if the store
     /// had failed. `None` means that an append never takes long, or that the store bounds the time itself: it then runs
     /// on the log's own thread, else on one beside it. Which of the two is decided at opening.
-    fn patience(&self) -> Option<Duration> {
-        Some(DEFAULT_PATIENCE)
+    fn append_timeout(&self) -> Option<Duration> {
+        Some(DEFAULT_APPEND_TIMEOUT)
     }
 
     /// Returns the bounds of what the store keeps, for `/status`; by default it does not tell.
-    fn bounds(&self) -> Option<Retention> {
+    fn retention(&self) -> Option<Retention> {
         None
     }
 
     /// Returns how much of the log is kept in memory before this store.
-    fn tail(&self) -> Retention {
+    fn tail_retention(&self) -> Retention {
         Retention::default().events(10_000).bytes(8 * 1024 * 1024)
     }
 
@@ -154,17 +154,17 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
 }
 
 /// Waiting for what other processes append to the same store. The waits block, each on a thread of the log.
-pub trait Follow: Send + Sync {
+pub trait SharedLog: Send + Sync {
     /// Reads the sequence of the newest event in the store.
     fn head(&self) -> HeadFuture<'_>;
 
     /// Returns the newest sequence that this handle has heard of, without asking. By default none: the log then knows
     /// of what it has followed itself.
-    fn heard(&self) -> Sequence {
+    fn known_head(&self) -> Sequence {
         Sequence::START
     }
 
-    /// Waits until there is an event after `after`, at most for `patience`, and returns a page of what is after it,
+    /// Waits until there is an event after `after`, at most for `timeout`, and returns a page of what is after it,
     /// oldest first and without holes, but for events that are gone. An empty page means that time has passed or that
     /// the wait was [interrupted](Self::interrupt).
     ///
@@ -174,20 +174,20 @@ pub trait Follow: Send + Sync {
         &self,
         after: Sequence,
         limit: PageLimit,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Vec<StoredEvent>, Error>;
 
     /// Waits until one of these streams has an event after the sequence beside it, or there is an event of every
-    /// stream after `every`, at most for `patience`; returns what has news (`None`: every stream) with its newest
+    /// stream after `global_after`, at most for `timeout`; returns what has news (`None`: every stream) with its newest
     /// sequence; of what else has some, the next wait may tell. Its cost must not depend on the traffic of other streams.
     ///
     /// # Errors
     /// When the store cannot be asked.
     fn wait_streams(
         &self,
-        places: &[(StreamKey, Sequence)],
-        every: Sequence,
-        patience: Duration,
+        streams: &[(StreamKey, Sequence)],
+        global_after: Sequence,
+        timeout: Duration,
     ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error>;
 
     /// Ends the wait that goes on now, or the next one if there is none.
@@ -196,14 +196,14 @@ pub trait Follow: Send + Sync {
 
 /// What a page of events is read into: a future, because a durable store does I/O.
 pub type ReadFuture<'a> =
-    StdPin<Box<dyn Future<Output = Result<Vec<StoredEvent>, Error>> + Send + 'a>>;
+    Pin<Box<dyn Future<Output = Result<Vec<StoredEvent>, Error>> + Send + 'a>>;
 
 /// What the newest sequence is read into.
-pub type HeadFuture<'a> = StdPin<Box<dyn Future<Output = Result<Sequence, Error>> + Send + 'a>>;
+pub type HeadFuture<'a> = Pin<Box<dyn Future<Output = Result<Sequence, Error>> + Send + 'a>>;
 
 /// What a list of streams is read into.
 pub type StreamsFuture<'a> =
-    StdPin<Box<dyn Future<Output = Result<Vec<StoredStream>, Error>> + Send + 'a>>;
+    Pin<Box<dyn Future<Output = Result<Vec<StoredStream>, Error>> + Send + 'a>>;
 
 /// What became of a batch that a store took.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,7 +211,7 @@ pub struct Appended {
     /// The number of the first event that is kept, or that would have been.
     pub first: Sequence,
     /// Places in the batch, ascending, of the events that are left out because they are kept already.
-    pub repeated: Vec<usize>,
+    pub duplicates: Vec<usize>,
 }
 
 impl From<Sequence> for Appended {
@@ -219,14 +219,14 @@ impl From<Sequence> for Appended {
     fn from(first: Sequence) -> Self {
         Self {
             first,
-            repeated: Vec::new(),
+            duplicates: Vec::new(),
         }
     }
 }
 
 /// One life of a log: the numbers from `first` on, up to the next life's, were given under this epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Life {
+pub struct EpochStart {
     /// What its ids begin with.
     pub epoch: Epoch,
     /// The first number that was, or will be, given in it.
@@ -246,18 +246,18 @@ pub struct StoredStream {
 
 /// What a store found when it looked after open events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tended {
+pub struct RecoveredEvents {
     /// Opening events on streams whose writer died before it closed them: the log closes those that mean something to
     /// it. Each is handed to one log once, unless that log dies over it. Events that belong to every stream need not be
     /// among them.
-    pub abandoned: Vec<Abandoned>,
+    pub abandoned: Vec<AbandonedEvent>,
     /// Opening events of this very writer that others closed while it stood still: the log appends them again.
     pub reopened: Vec<StoredEvent>,
 }
 
 /// An opening event whose writer is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Abandoned {
+pub struct AbandonedEvent {
     /// The opening event.
     pub event: StoredEvent,
     /// When its writer was last known to live.

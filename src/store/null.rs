@@ -5,7 +5,7 @@ use std::{future::ready, sync::Arc, time::Duration};
 use crate::{
     error::Error,
     log::{batch::Batch, event::StreamKey, retention::Retention},
-    store::{Appended, EventStore, Life, PageLimit, ReadFuture},
+    store::{Appended, EpochStart, EventStore, PageLimit, ReadFuture},
     util::sync::atomic::{AtomicU64, Ordering},
     wire::id::{Epoch, Sequence},
 };
@@ -43,8 +43,8 @@ impl EventStore for NullEventStore {
         Ok(Sequence::new(self.next.load(Ordering::Relaxed) - 1))
     }
 
-    fn lives(&self) -> Arc<[Life]> {
-        Arc::new([Life {
+    fn epochs(&self) -> Arc<[EpochStart]> {
+        Arc::new([EpochStart {
             epoch: self.epoch,
             first: Sequence::new(1),
         }])
@@ -73,11 +73,11 @@ impl EventStore for NullEventStore {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    fn patience(&self) -> Option<Duration> {
+    fn append_timeout(&self) -> Option<Duration> {
         None
     }
 
-    fn tail(&self) -> Retention {
+    fn tail_retention(&self) -> Retention {
         Retention::default()
             .events(4096)
             .bytes(1024 * 1024)

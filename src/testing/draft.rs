@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::{
     log::{
         batch::{Batch, StoredEvent},
-        event::{Pin, StreamKey},
+        event::{Pinning, StreamKey},
     },
     wire::id::Sequence,
 };
@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct Draft {
     pub(crate) name: String,
     pub(crate) key: Option<StreamKey>,
-    pub(crate) pin: Pin,
+    pub(crate) pin: Pinning,
     pub(crate) once: bool,
     pub(crate) payload: Bytes,
 }
@@ -26,7 +26,7 @@ impl Draft {
         Self {
             name: "note".to_owned(),
             key: None,
-            pin: Pin::None,
+            pin: Pinning::None,
             once: false,
             payload: Bytes::from(payload.into()),
         }
@@ -48,14 +48,14 @@ impl Draft {
 
     pub(crate) fn opening(self, token: u64) -> Self {
         Self {
-            pin: Pin::Open(token),
+            pin: Pinning::Open(token),
             ..self
         }
     }
 
     pub(crate) fn closing(self, token: u64) -> Self {
         Self {
-            pin: Pin::Close(token),
+            pin: Pinning::Close(token),
             ..self
         }
     }
@@ -84,7 +84,7 @@ pub(crate) fn batch(drafts: &[Draft]) -> Batch {
             out.extend_from_slice(&draft.payload);
         });
         if draft.once {
-            batch.mark_once();
+            batch.mark_deduplicated();
         }
     }
     batch

@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     log::{
         batch::StoredEvent,
-        event::{Pin, StreamKey},
+        event::{Pinning, StreamKey},
     },
     util::sync::lock,
 };
@@ -148,15 +148,15 @@ pub(crate) fn draft(draft: &Draft) -> String {
     described(&draft.name, draft.key.as_ref(), draft.pin, &draft.payload)
 }
 
-fn described(name: &str, key: Option<&StreamKey>, pin: Pin, payload: &[u8]) -> String {
+fn described(name: &str, key: Option<&StreamKey>, pin: Pinning, payload: &[u8]) -> String {
     let mut text = name.to_owned();
     if let Some(key) = key {
         write!(text, " on {}", key.as_bytes().escape_ascii()).ok();
     }
     match pin {
-        Pin::None => {}
-        Pin::Open(token) => write!(text, ", opens {token}").unwrap_or_default(),
-        Pin::Close(token) => write!(text, ", closes {token}").unwrap_or_default(),
+        Pinning::None => {}
+        Pinning::Open(token) => write!(text, ", opens {token}").unwrap_or_default(),
+        Pinning::Close(token) => write!(text, ", closes {token}").unwrap_or_default(),
     }
     write!(text, ", {}", bytes(payload)).ok();
     text

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     error::Error,
     log::{batch::StoredEvent, event::StreamKey},
-    store::{Appended, EventStore, Follow, Life, PageLimit, StoredStream},
+    store::{Appended, EpochStart, EventStore, PageLimit, SharedLog, StoredStream},
     wire::id::Sequence,
 };
 
@@ -72,9 +72,9 @@ impl Handle {
             next: head.get() + 1,
             patience,
         };
-        handle.note(format!("open, head {head}, lives {:?}", handle.lives()));
+        handle.note(format!("open, head {head}, epochs {:?}", handle.epochs()));
         holds(
-            !handle.lives().is_empty(),
+            !handle.epochs().is_empty(),
             "there is at least one life once the store is open",
             "a life",
             "none",
@@ -107,8 +107,8 @@ impl Handle {
         self.next - 1
     }
 
-    pub(crate) fn lives(&self) -> Arc<[Life]> {
-        self.store.lives()
+    pub(crate) fn epochs(&self) -> Arc<[EpochStart]> {
+        self.store.epochs()
     }
 
     pub(crate) fn oldest(&self) -> u64 {
@@ -143,21 +143,21 @@ impl Handle {
             }
         };
         let given = appended.first.get();
-        let repeated = &appended.repeated;
+        let duplicates = &appended.duplicates;
         self.note(format!(
-            "append {} from {given}, left out: {repeated:?}",
+            "append {} from {given}, left out: {duplicates:?}",
             show(drafts)
         ));
         let once: Vec<usize> = (0..drafts.len())
             .filter(|place| drafts.get(*place).is_some_and(|draft| draft.once))
             .collect();
         holds(
-            repeated.is_sorted() && repeated.iter().all(|place| once.contains(place)),
+            duplicates.is_sorted() && duplicates.iter().all(|place| once.contains(place)),
             "append() leaves out only what must be kept only once",
             format!("some of {once:?}, ascending"),
-            format!("{repeated:?}"),
+            format!("{duplicates:?}"),
         )?;
-        if self.store.follow().is_none() {
+        if self.store.shared_log().is_none() {
             holds(
                 given == self.next,
                 "append() keeps the batch under the numbers that it was given",
@@ -172,7 +172,7 @@ impl Handle {
                 given.to_string(),
             )?;
         }
-        self.next = given + (drafts.len() - repeated.len()) as u64;
+        self.next = given + (drafts.len() - duplicates.len()) as u64;
         Ok(Ok(appended))
     }
 
@@ -184,11 +184,11 @@ impl Handle {
             .map_err(|error| Broken::error("append()", &error))?;
         let places = drafts.iter().enumerate();
         let kept: Vec<Draft> = places
-            .filter(|(place, _)| !appended.repeated.contains(place))
+            .filter(|(place, _)| !appended.duplicates.contains(place))
             .map(|(_, draft)| draft.clone())
             .collect();
         model.append(self.writer, appended.first.get(), &kept);
-        Ok(appended.repeated)
+        Ok(appended.duplicates)
     }
 
     /// Appends one batch, to the store and to the model.
@@ -269,18 +269,21 @@ impl Handle {
     }
 
     pub(crate) fn standing(&self) -> Outcome<Vec<StoredEvent>> {
-        self.finish("read_standing()", self.store.read_standing())
+        self.finish(
+            "read_open_global_events()",
+            self.store.read_open_global_events(),
+        )
     }
 
     /// What was left open by a writer that is gone, oldest first.
-    pub(crate) fn tend(&self) -> Outcome<Vec<StoredEvent>> {
+    pub(crate) fn recover_open_events(&self) -> Outcome<Vec<StoredEvent>> {
         let tended = self
             .store
-            .tend()
-            .map_err(|error| Broken::error("tend()", &error))?;
+            .recover_open_events()
+            .map_err(|error| Broken::error("recover_open_events()", &error))?;
         holds(
             tended.reopened.is_empty(),
-            "tend() gives nothing back to a writer that never stood still",
+            "recover_open_events() gives nothing back to a writer that never stood still",
             "no reopened event",
             failure::events(&tended.reopened, 0),
         )?;
@@ -295,13 +298,13 @@ impl Handle {
 
     /// The newest sequence in the store, whoever appended it.
     pub(crate) fn head_in_store(&self) -> Outcome<Sequence> {
-        self.finish("head()", self.follow()?.head())
+        self.finish("head()", self.shared_log()?.head())
     }
 
-    pub(crate) fn follow(&self) -> Outcome<&dyn Follow> {
-        self.store.follow().ok_or_else(|| {
+    pub(crate) fn shared_log(&self) -> Outcome<&dyn SharedLog> {
+        self.store.shared_log().ok_or_else(|| {
             Broken::new(
-                "follow() is the same for every handle and at every time",
+                "shared_log() is the same for every handle and at every time",
                 "Some",
                 "None",
             )

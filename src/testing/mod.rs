@@ -15,9 +15,9 @@
 //! with its name, what was expected, what came, and the steps that led there; random histories that fail are shortened
 //! first.
 //!
-//! [`Suite`] says more about a store: that its log goes with its handle ([`volatile`](Suite::volatile)), what it does not do
-//! ([`without`](Suite::without)), how to make it fail ([`faults`](Suite::faults)). Each check can be
-//! [run alone](Suite::run_only). For a store that [several append to](crate::EventStore::follow), handles at one place
+//! [`Suite`] says more about a store: that its log goes with its handle ([`volatile`](Suite::volatile)), what it does
+//! not do ([`without`](Suite::without)), how to make it fail ([`faults`](Suite::faults)). Each check can be [run
+//! alone](Suite::run_only). For a store that [several append to](crate::EventStore::shared_log), handles at one place
 //! are open side by side, and the checks of following run, too.
 //!
 //! What the suite cannot check: that a read does not block, that what is kept survives a crash or a power cut, and that
@@ -37,7 +37,12 @@
 //!     sync::{Arc, Mutex},
 //! };
 //!
-//! use livespan::{Error, EventStore, sse::{Epoch, Pin, Sequence, StreamKey}, store::{Appended, Batch, Life, PageLimit, ReadFuture, StoredEvent}, testing::Suite};
+//! use livespan::{
+//!     Error, EventStore,
+//!     sse::{Epoch, Pinning, Sequence, StreamKey},
+//!     store::{Appended, Batch, EpochStart, PageLimit, ReadFuture, StoredEvent},
+//!     testing::Suite,
+//! };
 //!
 //! #[derive(Debug)]
 //! struct LineStore {
@@ -47,7 +52,7 @@
 //!
 //! #[derive(Debug, Default)]
 //! struct Log {
-//!     lives: Vec<Life>,
+//!     lives: Vec<EpochStart>,
 //!     events: Vec<StoredEvent>,
 //! }
 //!
@@ -103,7 +108,7 @@
 //!         Ok(Sequence::new(head))
 //!     }
 //!
-//!     fn lives(&self) -> Arc<[Life]> {
+//!     fn epochs(&self) -> Arc<[EpochStart]> {
 //!         self.log.lock().expect("nobody panics with it").lives.clone().into()
 //!     }
 //!
@@ -142,12 +147,12 @@
 //!         let mut word = || words.next();
 //!         let number = |word: &str| word.parse().ok().map(Sequence::new);
 //!         match word()? {
-//!             "life" => self.lives.push(Life { epoch: word()?.parse().ok()?, first: number(word()?)? }),
+//!             "life" => self.lives.push(EpochStart { epoch: word()?.parse().ok()?, first: number(word()?)? }),
 //!             sequence => self.events.push(StoredEvent {
 //!                 sequence: number(sequence)?,
 //!                 name: word()?.to_owned(),
 //!                 key: StreamKey::new(unhex(word()?)).ok(),
-//!                 pin: Pin::None,
+//!                 pin: Pinning::None,
 //!                 payload: unhex(word()?).into(),
 //!             }),
 //!         }

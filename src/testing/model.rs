@@ -12,7 +12,7 @@ use super::{
 };
 use crate::log::{
     batch::StoredEvent,
-    event::{Pin, StreamKey},
+    event::{Pinning, StreamKey},
 };
 
 /// What is read: everything, or some streams and what belongs to every stream.
@@ -77,13 +77,13 @@ impl Model {
         for (draft, sequence) in drafts.iter().zip(first..) {
             self.events.insert(sequence, draft.numbered(sequence));
             match draft.pin {
-                Pin::None => {}
-                Pin::Open(token) => {
+                Pinning::None => {}
+                Pinning::Open(token) => {
                     let token = Token::of(draft, writer, token);
                     self.abandoned.remove(&token);
                     self.open.insert(token, sequence);
                 }
-                Pin::Close(token) => {
+                Pinning::Close(token) => {
                     let token = Token::of(draft, writer, token);
                     self.abandoned.remove(&token);
                     self.open.remove(&token);
@@ -215,12 +215,12 @@ pub(crate) fn is_kept(appended: &StoredEvent, came: &StoredEvent) -> bool {
     *sequence == appended.sequence
         && *name == appended.name
         && *key == appended.key
-        && (*pin == appended.pin || *pin == Pin::None)
+        && (*pin == appended.pin || *pin == Pinning::None)
         && (*payload == appended.payload || **payload == line_feeds(&appended.payload))
 }
 
-/// Compares what `tend()` handed out, oldest first, with what was left open. A store may leave out events of every
-/// stream: no log closes those of another writer.
+/// Compares what `recover_open_events()` handed out, oldest first, with what was left open. A store may leave out
+/// events of every stream: no log closes those of another writer.
 pub(crate) fn same_abandoned(expected: &[StoredEvent], came: &[StoredEvent]) -> Outcome {
     let given = |event: &&StoredEvent| came.iter().any(|one| one.sequence == event.sequence);
     let expected: Vec<StoredEvent> = expected
@@ -229,7 +229,7 @@ pub(crate) fn same_abandoned(expected: &[StoredEvent], came: &[StoredEvent]) -> 
         .cloned()
         .collect();
     same_events(
-        "tend() hands out every event of a stream that was left open, with its pin, and nothing that was closed",
+        "recover_open_events() hands out every event of a stream that was left open, with its pin, and nothing that was closed",
         &expected,
         came,
     )

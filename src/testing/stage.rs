@@ -60,7 +60,7 @@ pub enum Fault {
     /// The next append fails halfway through its batch, and all works again. Nothing of it is kept.
     BreakAppend,
     /// The next append is kept, but fails all the same, such as when a connection breaks before the answer comes; then
-    /// all works again. It concerns stores that [follow](crate::EventStore::follow).
+    /// all works again. It concerns stores that [follow](crate::EventStore::shared_log).
     LoseAnswer,
     /// Nothing: all works again.
     None,
@@ -217,6 +217,6 @@ impl<'a> Stage<'a> {
     pub(crate) fn follows(&self) -> Outcome<bool> {
         let place = self.place()?;
         let store = (self.setup.open)(&place);
-        Ok(store.follow().is_some())
+        Ok(store.shared_log().is_some())
     }
 }

@@ -69,7 +69,7 @@ impl Suite {
     }
 
     /// Opens handles that only follow what the one writer appends, for a store that is
-    /// [followed](crate::EventStore::follow) by handles of another kind than those that append.
+    /// [followed](crate::EventStore::shared_log) by handles of another kind than those that append.
     pub fn followers<S: EventStore>(
         self,
         open: impl Fn(&Place) -> S + Send + Sync + 'static,
@@ -99,8 +99,8 @@ impl Suite {
         self
     }
 
-    /// Says that the store keeps what [must be kept only once](crate::store::BatchRecord::is_once) as often as it is appended:
-    /// a workflow that is replayed over it is then shown again.
+    /// Says that the store keeps what [must be kept only once](crate::store::BatchRecord::is_deduplicated) as often as
+    /// it is appended: a workflow that is replayed over it is then shown again.
     pub fn keeping_repeats(self) -> Self {
         let once = CHECKS
             .iter()

@@ -182,7 +182,7 @@ fn number(text: &str) -> Option<Sequence> {
 pub enum ResumePoint {
     /// No point given: everything retained, and nothing counts as missed.
     #[default]
-    Retained,
+    Oldest,
     /// Live events only.
     Live,
     /// After this sequence of the current epoch; `0` is the beginning, so what was evicted since counts as missed.
@@ -190,7 +190,7 @@ pub enum ResumePoint {
     /// After this id, which may be of an earlier or a foreign epoch.
     AfterId(EventId),
     /// The beginning, because what the client sent is no id; it is told so by a gap.
-    Unreadable,
+    Malformed,
 }
 
 impl ResumePoint {
@@ -198,13 +198,13 @@ impl ResumePoint {
     /// because a browser cannot recover from one.
     pub fn parse(text: &[u8]) -> Self {
         let Ok(text) = std::str::from_utf8(text) else {
-            return Self::Unreadable;
+            return Self::Malformed;
         };
         let text = text.trim();
         if let Some(sequence) = number(text) {
             return Self::After(sequence);
         }
-        text.parse().map_or(Self::Unreadable, Self::AfterId)
+        text.parse().map_or(Self::Malformed, Self::AfterId)
     }
 }
 
@@ -221,19 +221,19 @@ mod tests {
             (" k3x9q2a7-41 ", ResumePoint::AfterId(id)),
             ("7", ResumePoint::After(Sequence::new(7))),
             ("0", ResumePoint::After(Sequence::START)),
-            ("", ResumePoint::Unreadable),
-            ("-1", ResumePoint::Unreadable),
-            ("+7", ResumePoint::Unreadable),
-            ("K3X9Q2A7-41", ResumePoint::Unreadable),
-            ("k3x9q2a7-", ResumePoint::Unreadable),
-            ("k3x9q2a7-1e3", ResumePoint::Unreadable),
-            ("99999999999999999999999", ResumePoint::Unreadable),
-            (&garbage, ResumePoint::Unreadable),
+            ("", ResumePoint::Malformed),
+            ("-1", ResumePoint::Malformed),
+            ("+7", ResumePoint::Malformed),
+            ("K3X9Q2A7-41", ResumePoint::Malformed),
+            ("k3x9q2a7-", ResumePoint::Malformed),
+            ("k3x9q2a7-1e3", ResumePoint::Malformed),
+            ("99999999999999999999999", ResumePoint::Malformed),
+            (&garbage, ResumePoint::Malformed),
         ];
         for (text, expected) in cases {
             assert_eq!(ResumePoint::parse(text.as_bytes()), expected, "{text}");
         }
-        assert_eq!(ResumePoint::parse(&[0xff, 0xfe]), ResumePoint::Unreadable);
+        assert_eq!(ResumePoint::parse(&[0xff, 0xfe]), ResumePoint::Malformed);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     engine::{log::Log, worker::LogRuntime},
     error::Error,
     ingest::{buffer::RecordClass, envelope::Envelope},
-    log::event::Pin,
+    log::event::Pinning,
     reader::{ReadItem, subscription::Subscribe},
     span::{
         event::{SpanId, TraceId},
@@ -47,7 +47,7 @@ pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
             ack: 0,
             name: "ended",
             key: Some(run.trace_id.stream_key()),
-            pin: Pin::Close(span.token()),
+            pin: Pinning::Close(span.token()),
             // It may have ended since it was looked for.
             once: true,
         };

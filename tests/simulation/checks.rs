@@ -475,7 +475,7 @@ impl<'a> Place<'a> {
     fn begin(&mut self, from: ResumePoint, oldest: u64, head: u64) {
         self.pinned = None;
         match from {
-            ResumePoint::Retained => self.silent = oldest - 1,
+            ResumePoint::Oldest => self.silent = oldest - 1,
             ResumePoint::Live => self.silent = head,
             // Its place is that of its last event: what it was told behind that, it is told again.
             _ => (self.silent, self.told) = (0, 0),

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     future::poll_fn,
-    pin::Pin as StdPin,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -27,7 +27,7 @@ use crate::{
         envelope::Envelope,
         write_buf::WriteBuf,
     },
-    log::{batch::Batch, event::Pin},
+    log::{batch::Batch, event::Pinning},
     plan::{End, LONG, Mood, Op, Plan, ReaderPlan, Storage, stream_of},
     random::Random,
     reader::subscription::{Message, Subscribe, Subscription},
@@ -72,9 +72,9 @@ impl RecordEncoder for Plain {
         }
         // Opens and closes what has this number, three records apart.
         let pin = match class {
-            0 => Pin::Open(number / 12),
-            1 => Pin::Close(number / 12),
-            _ => Pin::None,
+            0 => Pinning::Open(number / 12),
+            1 => Pinning::Close(number / 12),
+            _ => Pinning::None,
         };
         batch.push("record", stream_of(number), pin, |out| {
             out.extend_from_slice(payload_of(number).as_bytes());
@@ -154,13 +154,13 @@ impl Site {
         seen.push(begins(self.head()));
         // What it need not get.
         match from {
-            ResumePoint::Retained => self.arrive(reader, plan, oldest - 1),
+            ResumePoint::Oldest => self.arrive(reader, plan, oldest - 1),
             ResumePoint::Live => self.arrive(reader, plan, self.head()),
             _ => {}
         }
         let mut left = plan.cut;
         loop {
-            let message = block_on(poll_fn(|cx| StdPin::new(&mut subscription).poll_next(cx)));
+            let message = block_on(poll_fn(|cx| Pin::new(&mut subscription).poll_next(cx)));
             if self.log.is_shared() && seen.len() == place + 1 {
                 // It asked its store where that ends, and begins there.
                 seen[place] = begins(self.head());
@@ -267,7 +267,7 @@ impl Run {
             ack: ack.number,
             name: "record",
             key,
-            pin: Pin::None,
+            pin: Pinning::None,
             once: false,
         };
         let write = |room: &mut WriteBuf<'_>| envelope.write(room, payload.as_bytes());

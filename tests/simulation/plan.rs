@@ -195,11 +195,7 @@ impl ReaderPlan {
         };
         Self {
             streams,
-            from: random.one_of(&[
-                ResumePoint::Retained,
-                ResumePoint::Retained,
-                ResumePoint::Live,
-            ]),
+            from: random.one_of(&[ResumePoint::Oldest, ResumePoint::Oldest, ResumePoint::Live]),
             cut: random.one_of(&[0, 1, 3, 20]),
         }
     }

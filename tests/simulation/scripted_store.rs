@@ -17,7 +17,7 @@ use crate::{
         retention::Retention,
     },
     random::Random,
-    store::{Appended, EventStore, Life, PageLimit, ReadFuture},
+    store::{Appended, EpochStart, EventStore, PageLimit, ReadFuture},
     util::sync::thread,
     wire::id::{Epoch, Sequence},
 };
@@ -141,8 +141,8 @@ impl EventStore for ScriptedStore {
         Ok(Sequence::START)
     }
 
-    fn lives(&self) -> Arc<[Life]> {
-        lives()
+    fn epochs(&self) -> Arc<[EpochStart]> {
+        epochs()
     }
 
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
@@ -185,7 +185,7 @@ impl EventStore for ScriptedStore {
         Box::pin(self.read(after, limit, keys))
     }
 
-    fn patience(&self) -> Option<Duration> {
+    fn append_timeout(&self) -> Option<Duration> {
         let mut state = self.state.lock().unwrap();
         let next = state.script.stretches.last();
         // The first time is at opening, on the thread of who opens.
@@ -197,7 +197,7 @@ impl EventStore for ScriptedStore {
         Some(PATIENCE)
     }
 
-    fn tail(&self) -> Retention {
+    fn tail_retention(&self) -> Retention {
         self.tail
     }
 }
@@ -219,8 +219,8 @@ pub(crate) fn stored(record: &BatchRecord<'_>, sequence: u64) -> StoredEvent {
     }
 }
 
-pub(crate) fn lives() -> Arc<[Life]> {
-    Arc::new([Life {
+pub(crate) fn epochs() -> Arc<[EpochStart]> {
+    Arc::new([EpochStart {
         epoch: "s1mu1ate".parse::<Epoch>().unwrap(),
         first: Sequence::new(1),
     }])

@@ -17,8 +17,8 @@ use crate::{
         event::StreamKey,
         retention::Retention,
     },
-    scripted_store::{Fault, Kept, PATIENCE, Script, lives, sleep, stored},
-    store::{Appended, EventStore, Follow, HeadFuture, Life, PageLimit, ReadFuture},
+    scripted_store::{Fault, Kept, PATIENCE, Script, epochs, sleep, stored},
+    store::{Appended, EpochStart, EventStore, HeadFuture, PageLimit, ReadFuture, SharedLog},
     util::sync::{Condvar, Instant, Mutex, lock},
     wire::id::Sequence,
 };
@@ -133,8 +133,8 @@ impl EventStore for SharedStore {
             .map_or(Sequence::START, |event| event.sequence))
     }
 
-    fn lives(&self) -> Arc<[Life]> {
-        lives()
+    fn epochs(&self) -> Arc<[EpochStart]> {
+        epochs()
     }
 
     fn append(&self, _first: Sequence, batch: &Batch) -> Result<Appended, Error> {
@@ -184,20 +184,20 @@ impl EventStore for SharedStore {
         self.read(after, limit, keys)
     }
 
-    fn follow(&self) -> Option<&dyn Follow> {
+    fn shared_log(&self) -> Option<&dyn SharedLog> {
         Some(self)
     }
 
-    fn patience(&self) -> Option<Duration> {
+    fn append_timeout(&self) -> Option<Duration> {
         None
     }
 
-    fn tail(&self) -> Retention {
+    fn tail_retention(&self) -> Retention {
         self.tail
     }
 }
 
-impl Follow for SharedStore {
+impl SharedLog for SharedStore {
     fn head(&self) -> HeadFuture<'_> {
         let head = self.open();
         Box::pin(ready(if self.fails() {

@@ -11,7 +11,7 @@ use crate::{
         store_thread::{OnThread, spawn_log_thread},
     },
     error::Error,
-    store::{Follow, PageLimit},
+    store::{PageLimit, SharedLog},
     util::{
         block_on::block_on,
         sync::{Instant, catch_panic},
@@ -67,10 +67,10 @@ impl Follower {
     fn follow_while_wanted(&mut self, observer: &SharedObserver) {
         let log = Arc::clone(&self.log);
         let demand = log.demand();
-        let Some(head) = self.call_store(|follow| block_on(follow.head())) else {
+        let Some(head) = self.call_store(|shared| block_on(shared.head())) else {
             return;
         };
-        let catch_up = |_: &dyn Follow| log.catch_up(head.get(), observer);
+        let catch_up = |_: &dyn SharedLog| log.catch_up(head.get(), observer);
         if !log.is_index_complete() && self.call_store(catch_up).is_none() {
             return;
         }
@@ -82,7 +82,7 @@ impl Follower {
                 log.tail.wake_everyone();
             }
             let page =
-                self.call_store(|follow| follow.wait_after(after, PageLimit::LARGE, PATIENCE));
+                self.call_store(|shared| shared.wait_after(after, PageLimit::LARGE, PATIENCE));
             let Some(page) = page else {
                 continue;
             };
@@ -106,7 +106,7 @@ impl Follower {
     /// Waits once for news of the streams that are read here, and of those events that are of every stream.
     fn watch_once(&mut self, every: &mut Sequence) {
         let cursors = self.log.demand().cursors();
-        let Some(news) = self.call_store(|follow| follow.wait_streams(&cursors, *every, PATIENCE))
+        let Some(news) = self.call_store(|shared| shared.wait_streams(&cursors, *every, PATIENCE))
         else {
             return;
         };
@@ -123,11 +123,14 @@ impl Follower {
     }
 
     /// Asks the store, and rests when it fails.
-    fn call_store<R>(&mut self, call: impl FnOnce(&dyn Follow) -> Result<R, Error>) -> Option<R> {
+    fn call_store<R>(
+        &mut self,
+        call: impl FnOnce(&dyn SharedLog) -> Result<R, Error>,
+    ) -> Option<R> {
         let asked = Instant::now();
         let log = Arc::clone(&self.log);
-        let answer = catch_panic(|| match log.store.follow() {
-            Some(follow) => call(follow),
+        let answer = catch_panic(|| match log.store.shared_log() {
+            Some(shared) => call(shared),
             None => Err(Error::store_failed("the event store is shared no more")),
         });
         let answer = answer.unwrap_or_else(|| Err(Error::store_failed("the event store panicked")));

@@ -112,9 +112,9 @@ impl Log {
     fn merge_page_before(&self, first: u64, observer: &SharedObserver) -> bool {
         let next = self.tail.next();
         let missing = first.saturating_sub(next);
-        let Some(follow) = self
+        let Some(shared) = self
             .store
-            .follow()
+            .shared_log()
             .filter(|_| (1..=WARM_UP_EVENTS_MAX).contains(&missing))
         else {
             return false;
@@ -123,7 +123,7 @@ impl Log {
             events: usize::try_from(missing.min(LOCKED_EVENTS_MAX)).unwrap_or(1),
             ..PageLimit::LARGE
         };
-        match follow.wait_after(Sequence::new(next - 1), limit, Duration::ZERO) {
+        match shared.wait_after(Sequence::new(next - 1), limit, Duration::ZERO) {
             Ok(page) if !page.is_empty() => {
                 self.merge_stored(&page, observer);
                 self.tail.next() > next
@@ -241,7 +241,7 @@ mod tests {
     use crate::{
         engine::encoder::LogObserver,
         ingest::buffer::IngestBuffer,
-        log::{event::Pin, tail::TailRead},
+        log::{event::Pinning, tail::TailRead},
         store::NullEventStore,
     };
 
@@ -287,7 +287,7 @@ mod tests {
         log.merge.is_index_complete.store(true, Ordering::Release);
         let mut batch = Batch::default();
         for text in ["one", "two", "three"] {
-            batch.push("note", None, Pin::None, |out| {
+            batch.push("note", None, Pinning::None, |out| {
                 out.extend_from_slice(text.as_bytes());
             });
         }
@@ -311,7 +311,7 @@ mod tests {
             sequence: Sequence::new(1),
             name: "note".to_owned(),
             key: None,
-            pin: Pin::None,
+            pin: Pinning::None,
             payload: "text".into(),
         };
         let observer: SharedObserver = Arc::new(Panicking);

@@ -14,7 +14,7 @@ use crate::{
         batch::{Batch, BatchRecord, StoredEvent},
         block::{BLOCK_BYTES_MAX, Block, BlockBuilder, Slice},
         dedup::DedupIndex,
-        event::{Pin, StreamKey},
+        event::{Pinning, StreamKey},
         retention::Retention,
         stream_index::{EvictedCount, StreamIndex, StreamSlot, WakeFlag, WakeSet},
     },
@@ -195,7 +195,7 @@ impl Tail {
 
     /// The places of the batch whose events may be here only once, and are.
     pub(crate) fn duplicates(&self, batch: &Batch) -> Vec<usize> {
-        if batch.iter().any(|record| record.is_once()) {
+        if batch.iter().any(|record| record.is_deduplicated()) {
             read(&self.state).dedup.duplicates(batch)
         } else {
             Vec::new()
@@ -205,8 +205,8 @@ impl Tail {
     /// Stores a batch that no store keeps. What it closes stays open, because in the store it is.
     pub(crate) fn append_unstored(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
         let map_pin = |pin| match pin {
-            Pin::Close(_) => Pin::None,
-            Pin::None | Pin::Open(_) => pin,
+            Pinning::Close(_) => Pinning::None,
+            Pinning::None | Pinning::Open(_) => pin,
         };
         self.append_as(
             first,
@@ -240,7 +240,11 @@ impl Tail {
             state.index(records.by_ref().take(events), &mut builder, context.map_pin);
             state.push(builder.build(context.now));
         }
-        for (record, sequence) in batch.iter().zip(first..).filter(|(one, _)| one.is_once()) {
+        for (record, sequence) in batch
+            .iter()
+            .zip(first..)
+            .filter(|(one, _)| one.is_deduplicated())
+        {
             write(&self.state).dedup.insert(&record, sequence);
         }
         let mut state = write(&self.state);
@@ -542,7 +546,7 @@ struct AppendContext {
     epoch: Epoch,
     now: Instant,
     /// What becomes of an event's pin.
-    map_pin: fn(Pin) -> Pin,
+    map_pin: fn(Pinning) -> Pinning,
 }
 
 impl TailState {
@@ -633,7 +637,7 @@ impl TailState {
         &mut self,
         records: impl Iterator<Item = (BatchRecord<'a>, u64)>,
         builder: &mut BlockBuilder,
-        map_pin: fn(Pin) -> Pin,
+        map_pin: fn(Pinning) -> Pinning,
     ) {
         let mut first = None;
         let mut last = StreamSlot::NONE;
@@ -656,10 +660,10 @@ impl TailState {
         }
     }
 
-    fn pin(&mut self, pin: Pin, slot: StreamSlot, sequence: u64) {
+    fn pin(&mut self, pin: Pinning, slot: StreamSlot, sequence: u64) {
         match pin {
-            Pin::None => {}
-            Pin::Open(token) if self.open.len() < Retention::PINNED_EVENTS_MAX => {
+            Pinning::None => {}
+            Pinning::Open(token) if self.open.len() < Retention::PINNED_EVENTS_MAX => {
                 match self.open.insert((slot, token), sequence) {
                     Some(before) => self.unpin(before),
                     None if slot != StreamSlot::NONE => {
@@ -669,8 +673,8 @@ impl TailState {
                     None => {}
                 }
             }
-            Pin::Open(_) => self.unpinned += 1,
-            Pin::Close(token) => {
+            Pinning::Open(_) => self.unpinned += 1,
+            Pinning::Close(token) => {
                 let Some(sequence) = self.open.remove(&(slot, token)) else {
                     return;
                 };
@@ -836,13 +840,13 @@ mod tests {
             self.pin(
                 &streams
                     .iter()
-                    .map(|stream| (*stream, Pin::None))
+                    .map(|stream| (*stream, Pinning::None))
                     .collect::<Vec<_>>(),
                 after,
             );
         }
 
-        fn pin(&self, events: &[(&str, Pin)], after: Duration) {
+        fn pin(&self, events: &[(&str, Pinning)], after: Duration) {
             let mut batch = Batch::default();
             for (stream, pin) in events {
                 let key = (*stream != "-").then(|| StreamKey::new(stream).unwrap());
@@ -972,7 +976,7 @@ mod tests {
             batch.push(
                 "note",
                 Some(StreamKey::new("a").unwrap()),
-                Pin::None,
+                Pinning::None,
                 |out| out.push(b'x'),
             );
         }
@@ -1070,9 +1074,12 @@ mod tests {
     #[test]
     fn what_still_runs_is_kept_beyond_retention_and_only_that() {
         let log = Fixture::new(Retention::default().events(1));
-        let open = [1, 2, 3].map(|token| ("a", Pin::Open(token)));
+        let open = [1, 2, 3].map(|token| ("a", Pinning::Open(token)));
         log.pin(&open, Duration::ZERO);
-        log.pin(&[("a", Pin::Close(2)), ("a", Pin::Open(3))], Duration::ZERO);
+        log.pin(
+            &[("a", Pinning::Close(2)), ("a", Pinning::Open(3))],
+            Duration::ZERO,
+        );
         log.put(&["b"], Duration::ZERO);
         let standing = |sequence| read(&log.tail.state).retained(sequence).is_some();
         // Of the third, its later start counts.
@@ -1082,7 +1089,7 @@ mod tests {
         );
         assert_eq!(log.tail.stats().open, 2);
         log.pin(
-            &[("a", Pin::Close(1)), ("a", Pin::Close(3))],
+            &[("a", Pinning::Close(1)), ("a", Pinning::Close(3))],
             Duration::ZERO,
         );
         log.put(&["b"], Duration::ZERO);
@@ -1095,8 +1102,8 @@ mod tests {
     #[test]
     fn what_is_kept_beyond_retention_is_handed_on_in_pages() {
         let log = Fixture::new(Retention::default().events(1));
-        let events: Vec<(&str, Pin)> = (0..600)
-            .flat_map(|token| [("a", Pin::Open(token)), ("b", Pin::None)])
+        let events: Vec<(&str, Pinning)> = (0..600)
+            .flat_map(|token| [("a", Pinning::Open(token)), ("b", Pinning::None)])
             .collect();
         log.pin(&events, Duration::ZERO);
         let (mut after, mut pages) = (0, Vec::new());
@@ -1123,7 +1130,7 @@ mod tests {
         batch.push(
             "note",
             Some(StreamKey::new("a").unwrap()),
-            Pin::None,
+            Pinning::None,
             |out| out.push(b'x'),
         );
         log.tail.append(EPOCH, 10, &batch, log.begun);

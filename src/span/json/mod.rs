@@ -10,7 +10,7 @@ use std::{borrow::Cow, collections::HashMap, io::Write as _, ops::Range};
 use memchr::memmem;
 
 use crate::{
-    log::event::{Pin, SseEvent, StreamKey},
+    log::event::{Pinning, SseEvent, StreamKey},
     span::event::{
         AttributeValue, Attributes, Phase, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus,
     },
@@ -370,15 +370,15 @@ impl SseEvent for SpanEvent {
         event(out, self);
     }
 
-    fn pin(&self) -> Pin {
+    fn pin(&self) -> Pinning {
         match &self.phase {
-            Phase::Started => Pin::Open(self.span_id.token()),
-            Phase::Ended { .. } => Pin::Close(self.span_id.token()),
-            Phase::Updated { .. } | Phase::Log { .. } => Pin::None,
+            Phase::Started => Pinning::Open(self.span_id.token()),
+            Phase::Ended { .. } => Pinning::Close(self.span_id.token()),
+            Phase::Updated { .. } | Phase::Log { .. } => Pinning::None,
         }
     }
 
-    fn is_once(&self) -> bool {
+    fn is_deduplicated(&self) -> bool {
         self.durable
     }
 }

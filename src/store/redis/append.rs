@@ -137,10 +137,10 @@ impl Writer {
                 self.number += 1;
                 self.failed = None;
                 let first = appended.first.get();
-                if appended.repeated.is_empty() {
+                if appended.duplicates.is_empty() {
                     self.own.apply(&self.id, first, batch);
                 } else {
-                    let kept = batch.without(&appended.repeated);
+                    let kept = batch.without(&appended.duplicates);
                     self.own.apply(&self.id, first, &kept);
                 }
                 Ok(appended)
@@ -169,11 +169,11 @@ impl Writer {
         if reply.number()? > 0 {
             self.known.request_reclaim();
         }
-        let repeated = reply.places()?;
+        let duplicates = reply.places()?;
         self.known.apply_write_reply(&reply.state)?;
         Ok(Appended {
             first: Sequence::new(first),
-            repeated,
+            duplicates,
         })
     }
 }

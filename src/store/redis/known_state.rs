@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     store::{
-        Life,
+        EpochStart,
         redis::{
             client::{
                 error::StoreError,
@@ -37,7 +37,7 @@ pub(crate) struct KnownState {
 /// The epochs, and the newest sequence seen so far with its epoch.
 #[derive(Clone, Debug)]
 pub(crate) struct LogSnapshot {
-    pub(crate) lives: Arc<[Life]>,
+    pub(crate) lives: Arc<[EpochStart]>,
     pub(crate) epochs_text: String,
     pub(crate) epoch: String,
     pub(crate) head: u64,
@@ -46,7 +46,7 @@ pub(crate) struct LogSnapshot {
 impl KnownState {
     pub(crate) fn new(heartbeat_timer: Arc<HeartbeatTimer>) -> Self {
         // No event has a number before the log is open, so this epoch names nothing.
-        let life = Life {
+        let life = EpochStart {
             epoch: Epoch::random(),
             first: Sequence::new(1),
         };
@@ -68,7 +68,7 @@ impl KnownState {
         lock(&self.snapshot).clone()
     }
 
-    pub(crate) fn lives(&self) -> Arc<[Life]> {
+    pub(crate) fn epochs(&self) -> Arc<[EpochStart]> {
         Arc::clone(&lock(&self.snapshot).lives)
     }
 
@@ -142,7 +142,7 @@ impl LogSnapshot {
         Ok(())
     }
 
-    fn is_contradicted_by(&self, lives: &[Life], state: &ServerState) -> bool {
+    fn is_contradicted_by(&self, lives: &[EpochStart], state: &ServerState) -> bool {
         let place = lives
             .iter()
             .position(|life| life.epoch.as_str() == self.epoch);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::{
     log::{
         batch::{Batch, StoredEvent},
-        event::Pin,
+        event::Pinning,
         retention::Retention,
     },
     store::redis::client::reply::pin_name,
@@ -31,9 +31,9 @@ impl OwnOpenEvents {
         for (record, sequence) in batch.iter().zip(first..) {
             let key = record.stream_key();
             match record.pin() {
-                Pin::None => {}
-                Pin::Close(token) => self.close(&pin_name(token, key, writer)),
-                Pin::Open(token) => {
+                Pinning::None => {}
+                Pinning::Close(token) => self.close(&pin_name(token, key, writer)),
+                Pinning::Open(token) => {
                     let name = pin_name(token, key, writer);
                     self.close(&name);
                     let size = record.payload().len();

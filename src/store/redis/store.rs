@@ -19,8 +19,8 @@ use crate::{
         retention::Retention,
     },
     store::{
-        Appended, EventStore, Follow, HeadFuture, Life, PageLimit, ReadFuture, StreamsFuture,
-        Tended,
+        Appended, EpochStart, EventStore, HeadFuture, PageLimit, ReadFuture, RecoveredEvents,
+        SharedLog, StreamsFuture,
         redis::{
             append::Writer,
             blocking_read::{BlockingReader, StreamCursor},
@@ -268,8 +268,8 @@ impl EventStore for RedisEventStore {
         Ok(head)
     }
 
-    fn lives(&self) -> Arc<[Life]> {
-        self.known.lives()
+    fn epochs(&self) -> Arc<[EpochStart]> {
+        self.known.epochs()
     }
 
     fn append(&self, _first: Sequence, batch: &Batch) -> Result<Appended, Error> {
@@ -311,12 +311,12 @@ impl EventStore for RedisEventStore {
         })
     }
 
-    fn read_standing(&self) -> ReadFuture<'_> {
+    fn read_open_global_events(&self) -> ReadFuture<'_> {
         let query = Query::new(QueryKind::Standing, Sequence::START, PageLimit::default());
         self.events(query)
     }
 
-    fn tend(&self) -> Result<Tended, Error> {
+    fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
         let mut write_side = lock(&self.write_side);
         let WriteSide {
             writer, takeovers, ..
@@ -325,19 +325,19 @@ impl EventStore for RedisEventStore {
         tended.map_err(|error| error.into_error(TAKEOVER))
     }
 
-    fn follow(&self) -> Option<&dyn Follow> {
+    fn shared_log(&self) -> Option<&dyn SharedLog> {
         Some(self)
     }
 
-    fn patience(&self) -> Option<Duration> {
+    fn append_timeout(&self) -> Option<Duration> {
         None
     }
 
-    fn bounds(&self) -> Option<Retention> {
+    fn retention(&self) -> Option<Retention> {
         Some(self.settings.retention)
     }
 
-    fn tail(&self) -> Retention {
+    fn tail_retention(&self) -> Retention {
         // No more than the log keeps, or it would show here what others no longer see.
         let most = Retention::default().events(10_000).bytes(8 * 1024 * 1024);
         let kept = self.settings.retention;
@@ -347,7 +347,7 @@ impl EventStore for RedisEventStore {
     }
 }
 
-impl Follow for RedisEventStore {
+impl SharedLog for RedisEventStore {
     fn head(&self) -> HeadFuture<'_> {
         let query = Query::new(QueryKind::Head, Sequence::START, PageLimit::default());
         Box::pin(async move {
@@ -356,7 +356,7 @@ impl Follow for RedisEventStore {
         })
     }
 
-    fn heard(&self) -> Sequence {
+    fn known_head(&self) -> Sequence {
         Sequence::new(self.known.snapshot().head)
     }
 
@@ -364,17 +364,17 @@ impl Follow for RedisEventStore {
         &self,
         after: Sequence,
         limit: PageLimit,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Vec<StoredEvent>, Error> {
-        let page = self.all.after(&self.known, after, limit, patience);
+        let page = self.all.after(&self.known, after, limit, timeout);
         page.map_err(|error| error.into_error(READ))
     }
 
     fn wait_streams(
         &self,
         cursors: &[(StreamKey, Sequence)],
-        every: Sequence,
-        patience: Duration,
+        global_after: Sequence,
+        timeout: Duration,
     ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
         let mut all: Vec<StreamCursor<'_>> = cursors
             .iter()
@@ -385,9 +385,9 @@ impl Follow for RedisEventStore {
             .collect();
         all.push(StreamCursor {
             key: None,
-            after: every,
+            after: global_after,
         });
-        let news = self.some.streams(&self.known, &all, patience);
+        let news = self.some.streams(&self.known, &all, timeout);
         news.map_err(|error| error.into_error(READ))
     }
 

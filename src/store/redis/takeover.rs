@@ -11,7 +11,7 @@ use std::{
 use redis::Value;
 
 use crate::store::{
-    Abandoned, Tended,
+    AbandonedEvent, RecoveredEvents,
     redis::{
         append::{Writer, begin, millis},
         client::{
@@ -41,7 +41,7 @@ pub(crate) struct Takeovers {
 }
 
 impl Takeovers {
-    pub(crate) fn recover(&mut self, writer: &mut Writer) -> Result<Tended, StoreError> {
+    pub(crate) fn recover(&mut self, writer: &mut Writer) -> Result<RecoveredEvents, StoreError> {
         writer.wait_for_backoff();
         let result = self.ask(writer);
         self.is_reply_lost = result.is_err();
@@ -58,13 +58,16 @@ impl Takeovers {
             }
         }
         reopened.sort_by_key(|event| event.sequence);
-        Ok(Tended {
+        Ok(RecoveredEvents {
             abandoned,
             reopened,
         })
     }
 
-    fn ask(&mut self, writer: &mut Writer) -> Result<(Vec<Abandoned>, Vec<Vec<u8>>), StoreError> {
+    fn ask(
+        &mut self,
+        writer: &mut Writer,
+    ) -> Result<(Vec<AbandonedEvent>, Vec<Vec<u8>>), StoreError> {
         // A batch that is still to be appended may close some of them.
         let confirmed: &[Vec<u8>] = if writer.has_failed() {
             &[]
@@ -101,7 +104,7 @@ impl Takeovers {
     }
 
     /// Records what this call returns, without what an earlier call returned.
-    fn take(&mut self, found: Vec<(Vec<u8>, Abandoned)>, waits: bool) -> Vec<Abandoned> {
+    fn take(&mut self, found: Vec<(Vec<u8>, AbandonedEvent)>, waits: bool) -> Vec<AbandonedEvent> {
         if waits {
             self.earlier.append(&mut self.latest);
         } else {
@@ -119,14 +122,14 @@ impl Takeovers {
     }
 }
 
-fn abandoned(value: Value) -> Result<(Vec<u8>, Abandoned), StoreError> {
+fn abandoned(value: Value) -> Result<(Vec<u8>, AbandonedEvent), StoreError> {
     let (event, mut rest) = reply::event(value)?;
     let heard = Duration::from_millis(reply::number(rest.next())?);
     let last_heard = UNIX_EPOCH
         .checked_add(heard)
         .unwrap_or(SystemTime::UNIX_EPOCH);
     let pin = reply::bytes(rest.next())?;
-    Ok((pin, Abandoned { event, last_heard }))
+    Ok((pin, AbandonedEvent { event, last_heard }))
 }
 
 /// Reclaims the pins that are still open. Returns those that Redis has lost.

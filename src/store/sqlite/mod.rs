@@ -38,8 +38,8 @@ use crate::{
         retention::Retention,
     },
     store::{
-        Appended, EventStore, Follow, HeadFuture, Life, PageLimit, ReadFuture, StreamsFuture,
-        Tended,
+        Appended, EpochStart, EventStore, HeadFuture, PageLimit, ReadFuture, RecoveredEvents,
+        SharedLog, StreamsFuture,
     },
     wire::id::Sequence,
 };
@@ -48,7 +48,8 @@ use crate::{
 ///
 /// What an append returned survives `kill -9` of the process at any moment; nothing that a reader was sent is lost.
 /// What a power cut loses depends on [`Synchronous`]; by default nothing. The file is opened without a scan, whatever
-/// its size. Each opening for writing begins a new [`Life`](crate::store::Life), and ids of earlier ones resume in place.
+/// its size. Each opening for writing begins a new [`EpochStart`](crate::store::EpochStart), and ids of earlier ones
+/// resume in place.
 ///
 /// One process writes; a second one is refused. Any number may read at the same time, each through a handle of its own
 /// that is [`read_only`](Self::read_only): it sees new events within a twentieth of a second. Beside the file stand
@@ -260,9 +261,9 @@ impl EventStore for SqliteEventStore {
         Ok(head)
     }
 
-    fn lives(&self) -> Arc<[Life]> {
+    fn epochs(&self) -> Arc<[EpochStart]> {
         self.opened.get().map_or_else(
-            || Arc::new([]) as Arc<[Life]>,
+            || Arc::new([]) as Arc<[EpochStart]>,
             |opened| opened.bounds.epochs(),
         )
     }
@@ -286,16 +287,16 @@ impl EventStore for SqliteEventStore {
                 writer.head()
             )));
         }
-        let (repeated, pending) = writer.append(first, batch, schema::now()).map_err(failed)?;
+        let (duplicates, pending) = writer.append(first, batch, schema::now()).map_err(failed)?;
         opened.bounds.set_oldest(writer.oldest());
         drop(writer);
         if pending == PendingMaintenance::Some {
             maintenance.writer.wake();
         }
-        Ok(Appended { first, repeated })
+        Ok(Appended { first, duplicates })
     }
 
-    fn bounds(&self) -> Option<Retention> {
+    fn retention(&self) -> Option<Retention> {
         // Who only reads does not know what the writer was told.
         (self.mode == OpenMode::Write).then_some(self.retention)
     }
@@ -339,37 +340,37 @@ impl EventStore for SqliteEventStore {
         })
     }
 
-    fn read_standing(&self) -> ReadFuture<'_> {
+    fn read_open_global_events(&self) -> ReadFuture<'_> {
         self.ask(|reader| queries::open_global_events(&mut reader.connection, &mut reader.keys))
     }
 
-    fn tend(&self) -> Result<Tended, Error> {
+    fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
         let opened = self.opened()?;
         let Role::Writes(maintenance) = &opened.role else {
-            return Ok(Tended::default());
+            return Ok(RecoveredEvents::default());
         };
         let abandoned = maintenance
             .writer
             .lock()
             .abandoned()
             .map_err(|error| failed("read", &opened.path, error))?;
-        Ok(Tended {
+        Ok(RecoveredEvents {
             abandoned,
             reopened: Vec::new(),
         })
     }
 
-    fn follow(&self) -> Option<&dyn Follow> {
+    fn shared_log(&self) -> Option<&dyn SharedLog> {
         (self.mode == OpenMode::Read).then_some(self)
     }
 }
 
-impl Follow for SqliteEventStore {
+impl SharedLog for SqliteEventStore {
     fn head(&self) -> HeadFuture<'_> {
         self.ask(|reader| queries::head(&reader.connection))
     }
 
-    fn heard(&self) -> Sequence {
+    fn known_head(&self) -> Sequence {
         self.opened
             .get()
             .map_or(Sequence::START, |opened| opened.bounds.head())
@@ -379,23 +380,23 @@ impl Follow for SqliteEventStore {
         &self,
         after: Sequence,
         limit: PageLimit,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Vec<StoredEvent>, Error> {
         let follower = self.follower()?;
-        follower.wait(&follower.all, patience, |reader| {
+        follower.wait(&follower.all, timeout, |reader| {
             queries::after(&reader.connection, &mut reader.keys, after, limit)
         })
     }
 
     fn wait_streams(
         &self,
-        places: &[(StreamKey, Sequence)],
-        every: Sequence,
-        patience: Duration,
+        streams: &[(StreamKey, Sequence)],
+        global_after: Sequence,
+        timeout: Duration,
     ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
         let follower = self.follower()?;
-        follower.wait(&follower.streams, patience, |reader| {
-            queries::newest_of(&mut reader.connection, places, every)
+        follower.wait(&follower.streams, timeout, |reader| {
+            queries::newest_of(&mut reader.connection, streams, global_after)
         })
     }
 

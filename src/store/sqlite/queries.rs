@@ -17,7 +17,7 @@ use rusqlite::{
 use crate::{
     log::{
         batch::StoredEvent,
-        event::{Pin, StreamKey},
+        event::{Pinning, StreamKey},
     },
     store::{
         PageLimit, StoredStream,
@@ -252,9 +252,9 @@ pub(crate) fn open_global_events(
             let life = epochs.get(begun.saturating_sub(1));
             let owner = life.map_or(-1, |record| -int(record.start.first.get()));
             match unpack(row.get(1)?, row.get(2)?) {
-                Pin::Open(token) => drop(open.insert((owner, token), sequence)),
-                Pin::Close(token) => drop(open.remove(&(owner, token))),
-                Pin::None => {}
+                Pinning::Open(token) => drop(open.insert((owner, token), sequence)),
+                Pinning::Close(token) => drop(open.remove(&(owner, token))),
+                Pinning::None => {}
             }
         }
     }

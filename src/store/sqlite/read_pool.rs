@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use crate::{
     error::Error,
     store::{
-        Life,
+        EpochStart,
         sqlite::{
             queries::StreamKeyCache,
             schema::{connect_reader, describe, number},
@@ -44,7 +44,7 @@ pub(crate) struct LogBounds {
     oldest: AtomicU64,
     /// The newest event seen so far, where another process writes.
     head: AtomicU64,
-    epochs: Mutex<Arc<[Life]>>,
+    epochs: Mutex<Arc<[EpochStart]>>,
 }
 
 impl LogBounds {
@@ -56,7 +56,7 @@ impl LogBounds {
         Sequence::new(self.head.load(Ordering::Acquire))
     }
 
-    pub(crate) fn epochs(&self) -> Arc<[Life]> {
+    pub(crate) fn epochs(&self) -> Arc<[EpochStart]> {
         Arc::clone(&lock(&self.epochs))
     }
 
@@ -70,10 +70,10 @@ impl LogBounds {
         self.head.fetch_max(bounds.1, Ordering::AcqRel);
     }
 
-    pub(crate) fn set_epochs(&self, epochs: impl Iterator<Item = Life>) {
-        let new: Arc<[Life]> = epochs.collect();
+    pub(crate) fn set_epochs(&self, epochs: impl Iterator<Item = EpochStart>) {
+        let new: Arc<[EpochStart]> = epochs.collect();
         let mut epochs = lock(&self.epochs);
-        let newest = |epochs: &[Life]| epochs.last().map(|life| life.first);
+        let newest = |epochs: &[EpochStart]| epochs.last().map(|life| life.first);
         if newest(&new) >= newest(&epochs) {
             *epochs = new;
         }

@@ -9,10 +9,10 @@ use crate::{
     log::{
         batch::BatchRecord,
         dedup::KeptEvents,
-        event::{Pin, StreamKey},
+        event::{Pinning, StreamKey},
     },
     store::{
-        Life,
+        EpochStart,
         sqlite::{
             open_events::{OpenEvent, OpenEvents, PinKey},
             schema::{int, number},
@@ -30,7 +30,7 @@ pub(crate) const EVENT_BYTES: u64 = 40;
 /// One epoch of the log, and when its last batch was committed (0 while it is the current one).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EpochRecord {
-    pub(crate) start: Life,
+    pub(crate) start: EpochStart,
     pub(crate) last_write: u64,
 }
 
@@ -108,11 +108,11 @@ impl LogState {
     pub(crate) fn pin(
         &mut self,
         stream: i64,
-        pin: Pin,
+        pin: Pinning,
         sequence: u64,
         bytes: u64,
     ) -> Option<(PinKey, OpenEvent)> {
-        let (Pin::Open(token) | Pin::Close(token)) = pin else {
+        let (Pinning::Open(token) | Pinning::Close(token)) = pin else {
             return None;
         };
         let owner = if stream == 0 {
@@ -123,7 +123,7 @@ impl LogState {
         };
         let key = PinKey { owner, token };
         let gone = match pin {
-            Pin::Open(_) => self
+            Pinning::Open(_) => self
                 .open
                 .open(key, OpenEvent { sequence, bytes }, self.oldest),
             _ => self.open.close(key, self.oldest),
@@ -131,7 +131,7 @@ impl LogState {
         gone.map(|gone| (key, gone))
     }
 
-    fn epoch_of(&self, sequence: u64) -> Option<Life> {
+    fn epoch_of(&self, sequence: u64) -> Option<EpochStart> {
         let place = self.epoch_index(sequence)?;
         self.epochs.get(place).map(|record| record.start)
     }
@@ -177,7 +177,7 @@ pub(crate) fn load_epochs(connection: &Connection) -> rusqlite::Result<Vec<Epoch
             .parse()
             .map_err(|error| FromSqlError::Other(Box::new(error)))?;
         Ok(EpochRecord {
-            start: Life {
+            start: EpochStart {
                 epoch,
                 first: Sequence::new(number(row.get(0)?)),
             },
@@ -194,11 +194,11 @@ const ONCE: i64 = 2;
 
 /// Encodes a pin for the columns `pin` and `token`.
 pub(crate) fn pack(record: &BatchRecord<'_>) -> (Option<i64>, Option<i64>) {
-    let once = if record.is_once() { ONCE } else { 0 };
+    let once = if record.is_deduplicated() { ONCE } else { 0 };
     match record.pin() {
-        Pin::None => (None, None),
-        Pin::Open(token) => (Some(OPENS + once), Some(token.cast_signed())),
-        Pin::Close(token) => (Some(CLOSES + once), Some(token.cast_signed())),
+        Pinning::None => (None, None),
+        Pinning::Open(token) => (Some(OPENS + once), Some(token.cast_signed())),
+        Pinning::Close(token) => (Some(CLOSES + once), Some(token.cast_signed())),
     }
 }
 
@@ -225,12 +225,12 @@ pub(crate) fn deduplication_state(
 }
 
 /// Decodes a pin from its two columns.
-pub(crate) fn unpack(pin: Option<i64>, token: Option<i64>) -> Pin {
+pub(crate) fn unpack(pin: Option<i64>, token: Option<i64>) -> Pinning {
     let token = token.unwrap_or_default().cast_unsigned();
     match pin {
-        Some(1 | 3) => Pin::Open(token),
-        Some(2 | 4) => Pin::Close(token),
-        _ => Pin::None,
+        Some(1 | 3) => Pinning::Open(token),
+        Some(2 | 4) => Pinning::Close(token),
+        _ => Pinning::None,
     }
 }
 
@@ -243,15 +243,15 @@ mod tests {
     fn every_pin_comes_back_from_its_columns() {
         let key = StreamKey::new("a").unwrap();
         for pin in [
-            Pin::None,
-            Pin::Open(0),
-            Pin::Open(u64::MAX),
-            Pin::Close(1 << 63),
+            Pinning::None,
+            Pinning::Open(0),
+            Pinning::Open(u64::MAX),
+            Pinning::Close(1 << 63),
         ] {
             let mut batch = Batch::default();
             batch.push("note", Some(key), pin, |_| {});
             batch.push("note", Some(key), pin, |_| {});
-            batch.mark_once();
+            batch.mark_deduplicated();
             for record in batch.iter() {
                 let (kind, token) = pack(&record);
                 assert_eq!(unpack(kind, token), pin);

@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     log::{batch::Batch, dedup, retention::Retention},
     store::{
-        Abandoned, Life,
+        AbandonedEvent, EpochStart,
         sqlite::{
             queries::{StreamKeyCache, event_at},
             retention::{self, Limits, Progress},
@@ -81,7 +81,7 @@ impl Writer {
         self.state.oldest
     }
 
-    pub(crate) fn epochs(&self) -> impl Iterator<Item = Life> {
+    pub(crate) fn epochs(&self) -> impl Iterator<Item = EpochStart> {
         self.state.epochs.iter().map(|record| record.start)
     }
 
@@ -97,12 +97,12 @@ impl Writer {
         now: u64,
     ) -> rusqlite::Result<(Vec<usize>, PendingMaintenance)> {
         let expires = self.state.expires;
-        let mut repeated = Vec::new();
+        let mut duplicates = Vec::new();
         let progress = self.transact(|connection, state, limits| {
-            repeated = dedup::duplicates(batch, |key, token| {
+            duplicates = dedup::duplicates(batch, |key, token| {
                 deduplication_state(connection, key, token)
             })?;
-            let new = (!repeated.is_empty()).then(|| batch.without(&repeated));
+            let new = (!duplicates.is_empty()).then(|| batch.without(&duplicates));
             let batch = new.as_ref().unwrap_or(batch);
             if batch.is_empty() {
                 return Ok(Progress::Done);
@@ -118,9 +118,9 @@ impl Writer {
         })?;
         let sooner = self.state.expires < expires;
         if progress == Progress::More || sooner || retention::has_spare_pages(&self.connection)? {
-            Ok((repeated, PendingMaintenance::Some))
+            Ok((duplicates, PendingMaintenance::Some))
         } else {
-            Ok((repeated, PendingMaintenance::None))
+            Ok((duplicates, PendingMaintenance::None))
         }
     }
 
@@ -157,7 +157,7 @@ impl Writer {
     }
 
     /// Returns the events of streams that earlier epochs left open. Later calls return nothing.
-    pub(crate) fn abandoned(&mut self) -> rusqlite::Result<Vec<Abandoned>> {
+    pub(crate) fn abandoned(&mut self) -> rusqlite::Result<Vec<AbandonedEvent>> {
         if self.has_recovered {
             return Ok(Vec::new());
         }
@@ -178,7 +178,7 @@ impl Writer {
                 .and_then(|place| self.state.epochs.get(place))
                 .map_or(0, |record| record.last_write);
             if let Some(event) = event_at(&self.connection, &mut keys, sequence)? {
-                abandoned.push(Abandoned {
+                abandoned.push(AbandonedEvent {
                     event,
                     last_heard: moment(heard),
                 });
@@ -265,7 +265,7 @@ fn begin_epoch(connection: &Connection, state: &mut LogState) -> rusqlite::Resul
         }
         _ => {}
     }
-    let start = Life {
+    let start = EpochStart {
         epoch: Epoch::random(),
         first: Sequence::new(first),
     };
@@ -302,7 +302,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        log::event::Pin,
+        log::event::Pinning,
         store::sqlite::{
             schema::{Synchronous, connect_writer, locate},
             write_lock::lock_for_writing,
@@ -343,7 +343,7 @@ mod tests {
 
     fn append(writer: &mut Writer, now: u64) {
         let mut batch = Batch::default();
-        batch.push("note", None, Pin::None, |out| out.push(b'x'));
+        batch.push("note", None, Pinning::None, |out| out.push(b'x'));
         let first = Sequence::new(writer.head() + 1);
         writer.append(first, &batch, now).unwrap();
     }
@@ -386,7 +386,9 @@ mod tests {
         room(&writer, pages);
         let mut large = Batch::default();
         for _ in 0..10 {
-            large.push("note", None, Pin::Open(1), |out| out.resize(10_000, b'x'));
+            large.push("note", None, Pinning::Open(1), |out| {
+                out.resize(10_000, b'x')
+            });
         }
         for _ in 0..3 {
             let error = writer.append(Sequence::new(2), &large, NOON).unwrap_err();

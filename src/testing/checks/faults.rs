@@ -30,7 +30,7 @@ pub(crate) fn refuses_batches_whole(stage: &Stage<'_>) -> Outcome {
         }
         stage.inject(&place, Fault::None);
         check(&handle, &model)?;
-        if handle.store.follow().is_none() {
+        if handle.store.shared_log().is_none() {
             // The log has shown those events to readers, so their numbers are spent.
             handle.leave_out(refused.len() as u64);
         } else {

@@ -47,9 +47,13 @@ pub(crate) fn shares_one_log(stage: &Stage<'_>) -> Outcome {
     }
     let count = model.events(1..=u64::MAX, &Scope::All).len() as u64;
     same("numbers have no holes", &count, &model.head())?;
-    let lives = handles.first().map(Handle::lives).unwrap_or_default();
+    let epochs = handles.first().map(Handle::epochs).unwrap_or_default();
     for handle in &handles {
-        same("all handles are in the same lives", &lives, &handle.lives())?;
+        same(
+            "all handles are in the same epochs",
+            &epochs,
+            &handle.epochs(),
+        )?;
         for scope in [
             Scope::All,
             streams(&[stream("a")]),
@@ -85,9 +89,9 @@ pub(crate) fn wakes_followers(stage: &Stage<'_>) -> Outcome {
     let reader = stage.open_follower(&place, "reader")?;
     let mut model = Model::default();
     same(
-        "all handles are in the same lives",
-        &writer.lives(),
-        &reader.lives(),
+        "all handles are in the same epochs",
+        &writer.epochs(),
+        &reader.epochs(),
     )?;
     for batch in 0..20 {
         let after = model.head();
@@ -123,7 +127,7 @@ pub(crate) fn wakes_followers(stage: &Stage<'_>) -> Outcome {
         check_after(&model, after, &came)?;
     }
     let one = reader
-        .follow()?
+        .shared_log()?
         .wait_after(
             Sequence::START,
             PageLimit { events: 1, ..ANY },
@@ -162,7 +166,7 @@ fn begun_on<'scope, T: Send + 'scope>(
 
 fn wait(reader: &Handle, after: u64, patience: Duration) -> Outcome<Vec<StoredEvent>> {
     reader
-        .follow()?
+        .shared_log()?
         .wait_after(Sequence::new(after), ANY, patience)
         .map_err(|error| Broken::error("wait_after()", &error))
 }
@@ -187,7 +191,7 @@ fn ends_without_news(reader: &Handle, head: u64) -> Outcome {
     same("a wait ends with its patience", &Vec::new(), &came)?;
     for waiting in ["the next wait", "the wait that goes on"] {
         let begun = Instant::now();
-        let follow = reader.follow()?;
+        let follow = reader.shared_log()?;
         let came = thread::scope(|threads| {
             if waiting == "the next wait" {
                 follow.interrupt();
@@ -264,7 +268,7 @@ pub(crate) fn wakes_followers_of_streams(stage: &Stage<'_>) -> Outcome {
     let none = wait_streams(&reader, &places, every, Duration::from_millis(1))?;
     same("other streams are no news", &Vec::new(), &none)?;
     let begun = Instant::now();
-    reader.follow()?.interrupt();
+    reader.shared_log()?.interrupt();
     let none = wait_streams(&reader, &places, every, reader.patience)?;
     same("an interrupted wait finds nothing", &Vec::new(), &none)?;
     holds(
@@ -303,7 +307,7 @@ fn wait_streams(
     patience: Duration,
 ) -> Outcome<News> {
     let news = reader
-        .follow()?
+        .shared_log()?
         .wait_streams(places, every, patience)
         .map_err(|error| Broken::error("wait_streams()", &error))?;
     let mut news: News = news

@@ -3,7 +3,7 @@
 use crate::{
     log::{
         batch::StoredEvent,
-        event::{Pin, StreamKey},
+        event::{Pinning, StreamKey},
         retention::Retention,
     },
     store::PageLimit,
@@ -190,7 +190,7 @@ fn play(stage: &Stage<'_>, history: &History) -> Outcome {
 impl<'a> Run<'a> {
     fn begin(stage: Stage<'a>, place: &'a Place) -> Outcome<Self> {
         let handle = stage.open(place)?;
-        let other = match handle.store.follow() {
+        let other = match handle.store.shared_log() {
             Some(_) => Some(stage.open_as(place, "other")?),
             None => None,
         };
@@ -274,14 +274,16 @@ impl<'a> Run<'a> {
 
     /// Closes what was left open, as the log does.
     fn take_back(&mut self, open: &[StoredEvent]) -> Outcome {
-        let tended = self.handle()?.tend()?;
+        let tended = self.handle()?.recover_open_events()?;
         let mut expected = self.model.abandoned();
         expected.retain(|event| event.key.is_none() || open.contains(event));
         same_abandoned(&expected, &tended)?;
         let closing: Vec<Draft> = tended
             .iter()
             .filter_map(|event| match (event.key, event.pin) {
-                (Some(key), Pin::Open(token)) => Some(Draft::new("lost").on(key).closing(token)),
+                (Some(key), Pinning::Open(token)) => {
+                    Some(Draft::new("lost").on(key).closing(token))
+                }
                 _ => None,
             })
             .collect();

@@ -1,10 +1,10 @@
-//! What outlives a handle: events, numbers, lives, and what was left open.
+//! What outlives a handle: events, numbers, epochs, and what was left open.
 
 use std::collections::HashSet;
 
 use crate::{
     log::retention::Retention,
-    store::{Life, PageLimit},
+    store::{EpochStart, PageLimit},
     testing::{
         draft::{Draft, mixed, stream},
         failure::{self, Outcome, holds, same},
@@ -68,88 +68,88 @@ fn check_reopened(handle: &Handle, model: &Model) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn tells_lives_apart(stage: &Stage<'_>) -> Outcome {
+pub(crate) fn tells_epochs_apart(stage: &Stage<'_>) -> Outcome {
     let place = stage.place()?;
-    let mut known: Vec<Life> = Vec::new();
-    let mut epochs: HashSet<Epoch> = HashSet::new();
+    let mut known: Vec<EpochStart> = Vec::new();
+    let mut seen: HashSet<Epoch> = HashSet::new();
     let mut model = Model::default();
     for round in 0..6_u64 {
         let mut handle = stage.open(&place)?;
-        let lives = handle.lives();
-        check_lives(&lives, &known, &model)?;
-        let new = lives
+        let epochs = handle.epochs();
+        check_epochs(&epochs, &known, &model)?;
+        let new = epochs
             .iter()
-            .find(|life| !known.contains(life) && epochs.contains(&life.epoch));
+            .find(|start| !known.contains(start) && seen.contains(&start.epoch));
         same(
-            "a new life has an epoch that was never there before",
+            "a new epoch is one that was never there before",
             &None,
             &new,
         )?;
-        epochs.extend(lives.iter().map(|life| life.epoch));
+        seen.extend(epochs.iter().map(|start| start.epoch));
         if round % 3 != 1 {
             let first = handle.put(&mut model, &mixed(1..=5))?;
-            let begun = lives.last().map_or(0, |life| life.first.get());
+            let begun = epochs.last().map_or(0, |start| start.first.get());
             holds(
                 first >= begun,
-                "the current life's first number is the first that was given in it",
+                "the current epoch's first number is the first that was given in it",
                 format!("at most {first}"),
                 begun.to_string(),
             )?;
         }
         same(
-            "lives stay the same while a log is open",
-            &lives.to_vec(),
-            &handle.lives().to_vec(),
+            "epochs stay the same while a log is open",
+            &epochs.to_vec(),
+            &handle.epochs().to_vec(),
         )?;
-        known = lives.to_vec();
+        known = epochs.to_vec();
         handle.close()?;
     }
     Ok(())
 }
 
-/// Compares the lives of a log that was just opened with those that were known when it was closed.
-fn check_lives(lives: &[Life], known: &[Life], model: &Model) -> Outcome {
-    let show = || format!("{lives:?}");
+/// Compares the epochs of a log that was just opened with those that were known when it was closed.
+fn check_epochs(epochs: &[EpochStart], known: &[EpochStart], model: &Model) -> Outcome {
+    let show = || format!("{epochs:?}");
     holds(
-        lives.is_sorted_by(|one, other| one.first <= other.first),
-        "lives are listed oldest first",
+        epochs.is_sorted_by(|one, other| one.first <= other.first),
+        "epochs are listed oldest first",
         "ascending first numbers",
         show(),
     )?;
-    let mut epochs: Vec<&str> = lives.iter().map(|life| life.epoch.as_str()).collect();
-    epochs.sort_unstable();
+    let mut names: Vec<&str> = epochs.iter().map(|start| start.epoch.as_str()).collect();
+    names.sort_unstable();
     holds(
-        epochs.is_sorted_by(|one, other| one < other),
-        "every life has an epoch of its own",
+        names.is_sorted_by(|one, other| one < other),
+        "every epoch has a name of its own",
         "distinct epochs",
         show(),
     )?;
-    let goes_on = lives.len() == known.len();
+    let goes_on = epochs.len() == known.len();
     let next = model.head() + 1;
-    let begun = lives.last().map_or(0, |life| life.first.get());
+    let begun = epochs.last().map_or(0, |start| start.first.get());
     holds(
         goes_on || begun == next,
-        "a new life begins with the next number",
+        "a new epoch begins with the next number",
         next.to_string(),
         begun.to_string(),
     )?;
-    // A life in which nothing was given needs not be told apart.
+    // An epoch in which no number was given needs not be told apart.
     let empty = |at: usize| {
-        let next_first = known.get(at + 1).map_or(next, |life| life.first.get());
+        let next_first = known.get(at + 1).map_or(next, |start| start.first.get());
         known
             .get(at)
-            .is_none_or(|life| life.first.get() >= next_first)
+            .is_none_or(|start| start.first.get() >= next_first)
     };
     let lost = known
         .iter()
         .enumerate()
-        .find(|(at, life)| !empty(*at) && !lives.contains(life));
+        .find(|(at, start)| !empty(*at) && !epochs.contains(start));
     same(
         format!(
-            "lives in which events were numbered are still told apart, as none of {known:?} is gone from retention"
+            "epochs in which events were numbered are still told apart, as none of {known:?} is gone from retention"
         ),
         &None,
-        &lost.map(|(_, life)| life),
+        &lost.map(|(_, start)| start),
     )
 }
 
@@ -168,8 +168,8 @@ pub(crate) fn hands_out_abandoned_events(stage: &Stage<'_>) -> Outcome {
         Draft::new("closed").on(b).closing(3),
     ];
     handle.put(&mut model, &opening)?;
-    let none = handle.tend()?;
-    same("a writer that lives abandons nothing", &Vec::new(), &none)?;
+    let none = handle.recover_open_events()?;
+    same("a writer that epochs abandons nothing", &Vec::new(), &none)?;
     for batch in 0..5 {
         let drafts = vec![Draft::new(batch.to_string()).on(stream("filler")); 100];
         handle.put(&mut model, &drafts)?;
@@ -201,20 +201,20 @@ pub(crate) fn hands_out_abandoned_events(stage: &Stage<'_>) -> Outcome {
 fn await_abandoned(handle: &Handle, model: &Model) -> Outcome {
     let expected = model.abandoned();
     let least = expected.iter().filter(|event| event.key.is_some()).count();
-    let mut came = handle.tend()?;
-    if handle.store.follow().is_some() {
+    let mut came = handle.recover_open_events()?;
+    if handle.store.shared_log().is_some() {
         // A store that several processes share finds out only after a while that one of them is gone.
         Handle::until(handle.patience, || {
-            came.extend(handle.tend()?);
+            came.extend(handle.recover_open_events()?);
             Ok((came.len() >= least).then_some(()))
         })?;
     }
     came.sort_by_key(|event| event.sequence);
     same_abandoned(&expected, &came)?;
-    let again = handle.tend()?;
+    let again = handle.recover_open_events()?;
     holds(
         again.is_empty(),
-        "tend() hands out each abandoned event once",
+        "recover_open_events() hands out each abandoned event once",
         "none",
         failure::events(&again, 0),
     )

@@ -25,11 +25,11 @@ fn drafts(events: &[&str]) -> Vec<Draft> {
 }
 
 /// Appends, and compares what is said to be left out.
-fn put(handle: &mut Handle, model: &mut Model, events: &[&str], repeated: &[usize]) -> Outcome {
+fn put(handle: &mut Handle, model: &mut Model, events: &[&str], duplicates: &[usize]) -> Outcome {
     let left_out = handle.put_once(model, &drafts(events))?;
     same(
         "append() names the events that are kept already, and no others",
-        &repeated,
+        &duplicates,
         &left_out.as_slice(),
     )?;
     handle.check(model, &Scope::All, 0, ANY)

@@ -17,7 +17,11 @@ pub(crate) fn opens_empty(stage: &Stage<'_>) -> Outcome {
         &1,
         &handle.oldest(),
     )?;
-    let firsts: Vec<u64> = handle.lives().iter().map(|life| life.first.get()).collect();
+    let firsts: Vec<u64> = handle
+        .epochs()
+        .iter()
+        .map(|life| life.first.get())
+        .collect();
     same("a new log has one life, from 1 on", &vec![1], &firsts)?;
     let model = Model::default();
     handle.check(&model, &Scope::All, 0, ANY)?;
@@ -25,7 +29,7 @@ pub(crate) fn opens_empty(stage: &Stage<'_>) -> Outcome {
     handle.check(&model, &Scope::All, 1000, ANY)?;
     let none = handle.streams_before(u64::MAX, 10)?;
     same("a new log has no streams", &Vec::new(), &none)?;
-    let none = handle.tend()?;
+    let none = handle.recover_open_events()?;
     same("a new log has no abandoned events", &Vec::new(), &none)?;
     let none = handle.standing()?;
     same("a new log has no standing events", &Vec::new(), &none)
@@ -49,7 +53,7 @@ pub(crate) fn keeps_nothing(stage: &Stage<'_>) -> Outcome {
     }
     let none = handle.streams_before(u64::MAX, 10)?;
     same("no streams are listed", &Vec::new(), &none)?;
-    let none = handle.tend()?;
+    let none = handle.recover_open_events()?;
     same("no events are abandoned", &Vec::new(), &none)
 }
 

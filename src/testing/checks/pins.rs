@@ -177,7 +177,7 @@ pub(crate) fn lists_standing_events(stage: &Stage<'_>) -> Outcome {
         let mut expected = model.open();
         expected.retain(|event| event.key.is_none());
         same_events(
-            "read_standing() gives the open events of every stream with their pins, oldest first",
+            "read_open_global_events() gives the open events of every stream with their pins, oldest first",
             &expected,
             &handle.standing()?,
         )

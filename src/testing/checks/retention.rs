@@ -124,7 +124,7 @@ fn settle(
         if condition(handle, model) {
             return Ok(Some(()));
         }
-        handle.tend()?;
+        handle.recover_open_events()?;
         handle.put(model, &[Draft::new("later")])?;
         Ok(None)
     })?;

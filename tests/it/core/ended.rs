@@ -12,7 +12,7 @@ use std::{
 use livespan::{
     Error, SseTarget,
     sse::{Dropped, Epoch, EventId, Sequence, Subscribe},
-    store::Life,
+    store::EpochStart,
 };
 
 use super::{
@@ -31,7 +31,7 @@ fn breakable() -> (SseTarget<Note>, Arc<AtomicBool>) {
     let on = Arc::new(AtomicBool::new(false));
     let mut store = VecStore::new(1000);
     // Asked on the log's thread before each append; every store answers it at once, so the log does not guard it.
-    store.patience = Box::new({
+    store.append_timeout = Box::new({
         let on = Arc::clone(&on);
         move || {
             assert!(!on.load(Ordering::SeqCst), "the log's thread panics");
@@ -116,7 +116,7 @@ fn what_a_panic_of_the_thread_costs_is_counted_to_the_last_event() {
 /// A store whose newest event has this number.
 fn at(head: Sequence) -> VecStore {
     let mut store = VecStore::new(1000);
-    store.lives = vec![Life {
+    store.epochs = vec![EpochStart {
         epoch: Epoch::random(),
         first: Sequence::new(1),
     }];

@@ -441,7 +441,7 @@ fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
                 std::io::Error::other("it is locked"),
             ))
         }
-        fn lives(&self) -> Arc<[livespan::store::Life]> {
+        fn epochs(&self) -> Arc<[livespan::store::EpochStart]> {
             Arc::new([])
         }
         fn append(
@@ -598,7 +598,7 @@ impl Hanging {
         let gate = Mutex::new((enter, permits));
         let mut store = VecStore::new(1000);
         let switch = Arc::clone(&hangs);
-        store.patience = Box::new(move || {
+        store.append_timeout = Box::new(move || {
             if switch.load(Ordering::SeqCst) {
                 Duration::ZERO
             } else {
@@ -723,7 +723,7 @@ fn streams_are_ended_though_their_store_never_answers() {
 fn a_subscription_ends_with_the_log_though_its_store_never_answers() {
     let is_closing = Arc::new(AtomicBool::new(false));
     let mut store = VecStore::new(10).with_history(600, |_| Some("a"));
-    store.patience = Box::new({
+    store.append_timeout = Box::new({
         let is_closing = Arc::clone(&is_closing);
         move || {
             if is_closing.load(Ordering::SeqCst) {

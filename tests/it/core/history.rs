@@ -8,7 +8,7 @@ use std::sync::{
 use livespan::{
     SseTarget,
     sse::{Epoch, Sequence, Subscribe},
-    store::Life,
+    store::EpochStart,
 };
 
 use super::{
@@ -210,10 +210,10 @@ fn ids_of_earlier_lives_resume_in_place_and_keep_their_names() {
     let epochs: [Epoch; 3] =
         ["aaaaaaaa", "bbbbbbbb", "cccccccc"].map(|epoch| epoch.parse().unwrap());
     let mut store = VecStore::new(4).with_history(300, |_| None);
-    store.lives = [1, 101, 301]
+    store.epochs = [1, 101, 301]
         .into_iter()
         .zip(epochs)
-        .map(|(first, epoch)| Life {
+        .map(|(first, epoch)| EpochStart {
             epoch,
             first: Sequence::new(first),
         })

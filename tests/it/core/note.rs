@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use livespan::{
     SseEvent, SseTarget,
-    sse::{Pin, SseTargetBuilder, StreamKey},
+    sse::{Pinning, SseTargetBuilder, StreamKey},
 };
 
 use crate::support::PATIENCE;
@@ -14,7 +14,7 @@ use crate::support::PATIENCE;
 pub(crate) struct Note {
     name: String,
     key: Option<StreamKey>,
-    pin: Pin,
+    pin: Pinning,
     payload: String,
 }
 
@@ -23,7 +23,7 @@ impl Note {
         Self {
             name: "note".to_owned(),
             key: None,
-            pin: Pin::None,
+            pin: Pinning::None,
             payload: payload.into(),
         }
     }
@@ -44,14 +44,14 @@ impl Note {
 
     pub(crate) fn opening(self, token: u64) -> Self {
         Self {
-            pin: Pin::Open(token),
+            pin: Pinning::Open(token),
             ..self
         }
     }
 
     pub(crate) fn closing(self, token: u64) -> Self {
         Self {
-            pin: Pin::Close(token),
+            pin: Pinning::Close(token),
             ..self
         }
     }
@@ -70,7 +70,7 @@ impl SseEvent for Note {
         out.extend_from_slice(self.payload.as_bytes());
     }
 
-    fn pin(&self) -> Pin {
+    fn pin(&self) -> Pinning {
         self.pin
     }
 }

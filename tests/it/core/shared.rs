@@ -14,9 +14,10 @@ use std::{
 use futures_core::Stream as _;
 use livespan::{
     Error, EventStore, Retention, SseTarget,
-    sse::{Epoch, Pin, Sequence, StreamKey, Subscribe},
+    sse::{Epoch, Pinning, Sequence, StreamKey, Subscribe},
     store::{
-        Appended, Batch, Follow, HeadFuture, Life, PageLimit, ReadFuture, StoredEvent, Tended,
+        Appended, Batch, EpochStart, HeadFuture, PageLimit, ReadFuture, RecoveredEvents, SharedLog,
+        StoredEvent,
     },
 };
 
@@ -138,13 +139,13 @@ impl EventStore for Handle {
         Ok(Sequence::new(events.len() as u64))
     }
 
-    fn lives(&self) -> Arc<[Life]> {
+    fn epochs(&self) -> Arc<[EpochStart]> {
         let panics = self.server.panics.load(Ordering::SeqCst);
         let follows = thread::current().name() == Some("livespan-follow");
         assert!(!(panics && follows), "the store of a test panics");
         let epoch: Epoch = "sharedlg".parse().unwrap();
         let first = Sequence::new(1);
-        Arc::new([Life { epoch, first }])
+        Arc::new([EpochStart { epoch, first }])
     }
 
     fn append(&self, _first: Sequence, batch: &Batch) -> Result<Appended, Error> {
@@ -186,35 +187,35 @@ impl EventStore for Handle {
         Box::pin(ready(self.server.page(after, limit.events, wanted)))
     }
 
-    fn tend(&self) -> Result<Tended, Error> {
+    fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
         let reopened = std::mem::take(&mut *self.reopened.lock().unwrap());
-        Ok(Tended {
+        Ok(RecoveredEvents {
             reopened,
-            ..Tended::default()
+            ..RecoveredEvents::default()
         })
     }
 
-    fn follow(&self) -> Option<&dyn Follow> {
+    fn shared_log(&self) -> Option<&dyn SharedLog> {
         Some(self)
     }
 
-    fn patience(&self) -> Option<Duration> {
+    fn append_timeout(&self) -> Option<Duration> {
         None
     }
 
-    fn tail(&self) -> Retention {
+    fn tail_retention(&self) -> Retention {
         Retention::default().events(50)
     }
 }
 
-impl Follow for Handle {
+impl SharedLog for Handle {
     fn head(&self) -> HeadFuture<'_> {
         let head = self.server.events.lock().unwrap().len() as u64;
         self.heard.fetch_max(head, Ordering::SeqCst);
         Box::pin(ready(self.server.check().map(|()| Sequence::new(head))))
     }
 
-    fn heard(&self) -> Sequence {
+    fn known_head(&self) -> Sequence {
         Sequence::new(self.heard.load(Ordering::SeqCst))
     }
 
@@ -472,7 +473,7 @@ fn an_opening_that_others_closed_too_early_is_appended_again() {
         sequence: Sequence::new(1),
         name: "note".to_owned(),
         key: Some(key("a")),
-        pin: Pin::Open(7),
+        pin: Pinning::Open(7),
         payload: "job".into(),
     });
     let target = builder().store(handle).build().unwrap();
@@ -484,6 +485,6 @@ fn an_opening_that_others_closed_too_early_is_appended_again() {
             .iter()
             .map(|event| (event.sequence.get(), event.pin, &event.payload[..]))
             .collect::<Vec<_>>(),
-        [(1, Pin::Open(7), &b"job"[..])]
+        [(1, Pinning::Open(7), &b"job"[..])]
     );
 }

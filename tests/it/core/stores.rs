@@ -11,8 +11,8 @@ use std::{
 
 use livespan::{
     Error, EventStore, MemoryEventStore, Retention,
-    sse::{Epoch, Pin, Sequence, StreamKey},
-    store::{Appended, Batch, Life, PageLimit, ReadFuture, SharedTail, StoredEvent},
+    sse::{Epoch, Pinning, Sequence, StreamKey},
+    store::{Appended, Batch, EpochStart, PageLimit, ReadFuture, SharedTail, StoredEvent},
 };
 
 use super::note::key;
@@ -26,9 +26,9 @@ pub(crate) type OnPage = Box<dyn Fn(&mut Vec<StoredEvent>) + Send + Sync>;
 
 /// Keeps everything in a `Vec`, behind a small memory tail: the naive model of a durable store.
 pub(crate) struct VecStore {
-    pub(crate) lives: Vec<Life>,
+    pub(crate) epochs: Vec<EpochStart>,
     pub(crate) tail: Retention,
-    pub(crate) patience: Box<dyn Fn() -> Duration + Send + Sync>,
+    pub(crate) append_timeout: Box<dyn Fn() -> Duration + Send + Sync>,
     pub(crate) on_append: Hook,
     pub(crate) on_read: Hook,
     /// What becomes of a page before it is handed out.
@@ -42,12 +42,12 @@ pub(crate) struct VecStore {
 impl VecStore {
     pub(crate) fn new(tail_events: usize) -> Self {
         Self {
-            lives: vec![Life {
+            epochs: vec![EpochStart {
                 epoch: Epoch::random(),
                 first: Sequence::new(1),
             }],
             tail: Retention::default().events(tail_events),
-            patience: Box::new(|| PATIENCE),
+            append_timeout: Box::new(|| PATIENCE),
             on_append: Box::new(|| Ok(())),
             on_read: Box::new(|| Ok(())),
             on_page: Box::new(|_| ()),
@@ -67,7 +67,7 @@ impl VecStore {
             sequence: Sequence::new(sequence),
             name: "note".to_owned(),
             key: stream(sequence).map(key),
-            pin: Pin::None,
+            pin: Pinning::None,
             payload: sequence.to_string().into(),
         });
         *self.events.lock().unwrap() = events.collect();
@@ -80,7 +80,7 @@ impl VecStore {
             sequence,
             name: "note".to_owned(),
             key: None,
-            pin: Pin::None,
+            pin: Pinning::None,
             payload: "last".into(),
         });
         self
@@ -146,8 +146,8 @@ impl EventStore for Shared {
         Ok(Sequence::new(self.0.head()))
     }
 
-    fn lives(&self) -> Arc<[Life]> {
-        self.0.lives.clone().into()
+    fn epochs(&self) -> Arc<[EpochStart]> {
+        self.0.epochs.clone().into()
     }
 
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
@@ -187,11 +187,11 @@ impl EventStore for Shared {
         })
     }
 
-    fn patience(&self) -> Option<Duration> {
-        Some((self.0.patience)())
+    fn append_timeout(&self) -> Option<Duration> {
+        Some((self.0.append_timeout)())
     }
 
-    fn tail(&self) -> Retention {
+    fn tail_retention(&self) -> Retention {
         self.0.tail
     }
 }
@@ -226,8 +226,8 @@ impl EventStore for Remembering {
         self.inner.open()
     }
 
-    fn lives(&self) -> Arc<[Life]> {
-        self.inner.lives()
+    fn epochs(&self) -> Arc<[EpochStart]> {
+        self.inner.epochs()
     }
 
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
@@ -255,12 +255,12 @@ impl EventStore for Remembering {
         self.inner.read_streams_after(keys, after, limit)
     }
 
-    fn patience(&self) -> Option<Duration> {
-        self.inner.patience()
+    fn append_timeout(&self) -> Option<Duration> {
+        self.inner.append_timeout()
     }
 
-    fn tail(&self) -> Retention {
-        self.inner.tail()
+    fn tail_retention(&self) -> Retention {
+        self.inner.tail_retention()
     }
 
     fn shared_tail(&self) -> Option<SharedTail> {

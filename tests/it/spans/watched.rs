@@ -14,7 +14,7 @@ use futures_util::Stream as _;
 use livespan::{
     Error, EventStore, LiveSpans, LiveSpansBuilder, MemoryEventStore, Retention,
     sse::{Message, Sequence, StreamKey, Subscribe, Subscription},
-    store::{Appended, Batch, Life, PageLimit, ReadFuture, SharedTail},
+    store::{Appended, Batch, EpochStart, PageLimit, ReadFuture, SharedTail},
 };
 use opentelemetry::{
     KeyValue, SpanId, TraceId,
@@ -260,8 +260,8 @@ impl EventStore for GatedStore {
         self.memory.open()
     }
 
-    fn lives(&self) -> Arc<[Life]> {
-        self.memory.lives()
+    fn epochs(&self) -> Arc<[EpochStart]> {
+        self.memory.epochs()
     }
 
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
@@ -286,12 +286,12 @@ impl EventStore for GatedStore {
         self.memory.read_streams_after(keys, after, limit)
     }
 
-    fn patience(&self) -> Option<std::time::Duration> {
-        self.memory.patience()
+    fn append_timeout(&self) -> Option<std::time::Duration> {
+        self.memory.append_timeout()
     }
 
-    fn tail(&self) -> Retention {
-        self.memory.tail()
+    fn tail_retention(&self) -> Retention {
+        self.memory.tail_retention()
     }
 
     fn shared_tail(&self) -> Option<SharedTail> {

@@ -14,10 +14,10 @@ use std::{
 use bytes::Bytes;
 use livespan::{
     Error, EventStore, Retention,
-    sse::{Epoch, Pin, Sequence, StreamKey},
+    sse::{Epoch, Pinning, Sequence, StreamKey},
     store::{
-        Abandoned, Appended, Batch, Follow, HeadFuture, Life, PageLimit, ReadFuture, StoredEvent,
-        StoredStream, StreamsFuture, Tended,
+        AbandonedEvent, Appended, Batch, EpochStart, HeadFuture, PageLimit, ReadFuture,
+        RecoveredEvents, SharedLog, StoredEvent, StoredStream, StreamsFuture,
     },
     testing::{Fault, Place},
 };
@@ -124,7 +124,7 @@ struct Disk {
     bytes: usize,
     head: u64,
     oldest: u64,
-    lives: Vec<Life>,
+    epochs: Vec<EpochStart>,
     handles: u64,
     alive: Vec<u64>,
     fault: Option<Fault>,
@@ -232,18 +232,18 @@ impl ReferenceStore {
     }
 
     /// The places of what must be kept only once and is.
-    fn repeated(&self, disk: &mut Disk, batch: &Batch, first: u64) -> Vec<usize> {
-        let mut repeated = Vec::new();
+    fn duplicates(&self, disk: &mut Disk, batch: &Batch, first: u64) -> Vec<usize> {
+        let mut duplicates = Vec::new();
         for (place, record) in batch.iter().enumerate() {
             let (token, closes) = match record.pin() {
-                Pin::Open(token) => (token, false),
-                Pin::Close(token) => (token, true),
+                Pinning::Open(token) => (token, false),
+                Pinning::Close(token) => (token, true),
                 _ => continue,
             };
-            let Some(key) = record.stream_key().filter(|_| record.is_once()) else {
+            let Some(key) = record.stream_key().filter(|_| record.is_deduplicated()) else {
                 continue;
             };
-            let here = first + (place - repeated.len()) as u64;
+            let here = first + (place - duplicates.len()) as u64;
             let is_there = |closes| {
                 let Some((writer, sequence)) = disk.once.get(&(*key, token, closes)) else {
                     return false;
@@ -256,18 +256,18 @@ impl ReferenceStore {
             };
             let is_repeated = is_there(true) || (!closes && is_there(false));
             if is_repeated && self.bug != Bug::KeepsRepeats {
-                repeated.push(place);
+                duplicates.push(place);
             } else {
                 disk.once.insert((*key, token, closes), (self.id(), here));
             }
         }
-        repeated
+        duplicates
     }
 
     fn keep(&self, disk: &mut Disk, event: StoredEvent) {
         let sequence = event.sequence.get();
         match event.pin {
-            Pin::Open(token) => {
+            Pinning::Open(token) => {
                 let token = self.token(&event, token);
                 if let Some(replaced) = disk.open.insert(token, sequence) {
                     disk.release(replaced);
@@ -275,8 +275,8 @@ impl ReferenceStore {
                 disk.open_sequences.insert(sequence);
                 disk.openers.insert(sequence, self.id());
             }
-            Pin::Close(_) if self.bug == Bug::NeverReleases => {}
-            Pin::Close(token) => {
+            Pinning::Close(_) if self.bug == Bug::NeverReleases => {}
+            Pinning::Close(token) => {
                 if let Some(opened) = disk.open.remove(&self.token(&event, token)) {
                     disk.release(opened);
                 }
@@ -418,16 +418,16 @@ impl ReferenceStore {
             }
         }
         let answered = fault != Some(Fault::LoseAnswer);
-        let repeated = self.repeated(disk, batch, first);
+        let duplicates = self.duplicates(disk, batch, first);
         let appended = Appended {
             first: Sequence::new(first),
-            repeated: repeated.clone(),
+            duplicates: duplicates.clone(),
         };
         disk.last_batch
             .insert(self.id(), (events.clone(), appended.clone(), answered));
         let kept = (0..)
             .zip(events)
-            .filter(|(place, _)| !repeated.contains(place));
+            .filter(|(place, _)| !duplicates.contains(place));
         for ((_, event), sequence) in kept.zip(first..) {
             let sequence = Sequence::new(sequence);
             self.keep(disk, StoredEvent { sequence, ..event });
@@ -488,21 +488,21 @@ impl EventStore for ReferenceStore {
             disk.once.clear();
         }
         if self.bug == Bug::ForgetsLives {
-            disk.lives.clear();
+            disk.epochs.clear();
         }
-        if self.writers == Writers::One || disk.lives.is_empty() {
-            let epoch = match disk.lives.first() {
+        if self.writers == Writers::One || disk.epochs.is_empty() {
+            let epoch = match disk.epochs.first() {
                 Some(life) if self.bug == Bug::ReusesEpochs => life.epoch,
                 _ => Epoch::random(),
             };
             let first = Sequence::new(disk.head + 1);
-            disk.lives.push(Life { epoch, first });
+            disk.epochs.push(EpochStart { epoch, first });
         }
         Ok(Sequence::new(disk.head))
     }
 
-    fn lives(&self) -> Arc<[Life]> {
-        self.shared.disk.lock().unwrap().lives.clone().into()
+    fn epochs(&self) -> Arc<[EpochStart]> {
+        self.shared.disk.lock().unwrap().epochs.clone().into()
     }
 
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
@@ -572,7 +572,7 @@ impl EventStore for ReferenceStore {
         Box::pin(ready(Ok(streams)))
     }
 
-    fn read_standing(&self) -> ReadFuture<'_> {
+    fn read_open_global_events(&self) -> ReadFuture<'_> {
         let disk = self.shared.disk.lock().unwrap();
         let kept = disk.kept.values().map(|kept| &kept.event);
         let all = disk.pinned.values().chain(kept);
@@ -586,13 +586,13 @@ impl EventStore for ReferenceStore {
         Box::pin(ready(Ok(standing.collect())))
     }
 
-    fn tend(&self) -> Result<Tended, Error> {
+    fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
         if self
             .tended
             .swap(self.bug != Bug::AbandonsAgain, Ordering::SeqCst)
             && self.writers == Writers::One
         {
-            return Ok(Tended::default());
+            return Ok(RecoveredEvents::default());
         }
         let mut disk = self.shared.disk.lock().unwrap();
         let disk = &mut *disk;
@@ -604,7 +604,7 @@ impl EventStore for ReferenceStore {
             let gone = opener.is_some_and(|opener| !disk.alive.contains(&opener));
             if gone && (disk.open_sequences.contains(&sequence) || self.bug == Bug::AbandonsTooMuch)
             {
-                abandoned.push(Abandoned {
+                abandoned.push(AbandonedEvent {
                     event: event.clone(),
                     last_heard: SystemTime::UNIX_EPOCH,
                 });
@@ -616,13 +616,13 @@ impl EventStore for ReferenceStore {
                 disk.openers.insert(one.event.sequence.get(), self.id());
             }
         }
-        Ok(Tended {
+        Ok(RecoveredEvents {
             abandoned,
             reopened: Vec::new(),
         })
     }
 
-    fn follow(&self) -> Option<&dyn Follow> {
+    fn shared_log(&self) -> Option<&dyn SharedLog> {
         match self.writers {
             Writers::One => None,
             Writers::Many => Some(self),
@@ -630,7 +630,7 @@ impl EventStore for ReferenceStore {
     }
 }
 
-impl Follow for ReferenceStore {
+impl SharedLog for ReferenceStore {
     fn head(&self) -> HeadFuture<'_> {
         let head = self.shared.disk.lock().unwrap().head;
         Box::pin(ready(Ok(Sequence::new(head))))

@@ -6,9 +6,9 @@ use redis::Value;
 use crate::{
     log::{
         batch::{BatchRecord, StoredEvent},
-        event::{Pin, StreamKey},
+        event::{Pinning, StreamKey},
     },
-    store::{Life, StoredStream, redis::client::error::StoreError},
+    store::{EpochStart, StoredStream, redis::client::error::StoreError},
     wire::id::Sequence,
 };
 
@@ -67,15 +67,15 @@ impl Reply {
 }
 
 /// Reads `epoch:first epoch:first …`.
-pub(crate) fn parse_epochs(text: &str) -> Result<Vec<Life>, StoreError> {
+pub(crate) fn parse_epochs(text: &str) -> Result<Vec<EpochStart>, StoreError> {
     let life = |part: &str| {
         let (epoch, first) = part.split_once(':')?;
-        Some(Life {
+        Some(EpochStart {
             epoch: epoch.parse().ok()?,
             first: Sequence::new(first.parse().ok()?),
         })
     };
-    let lives: Option<Vec<Life>> = text.split(' ').map(life).collect();
+    let lives: Option<Vec<EpochStart>> = text.split(' ').map(life).collect();
     lives.ok_or_else(StoreError::unexpected)
 }
 
@@ -117,29 +117,29 @@ pub(crate) fn place(value: Value) -> Result<(Option<StreamKey>, Sequence), Store
 /// small letters.
 pub(crate) fn pin_text(record: &BatchRecord<'_>) -> String {
     let text = plain_pin_text(record.pin());
-    if record.is_once() {
+    if record.is_deduplicated() {
         text.to_ascii_uppercase()
     } else {
         text
     }
 }
 
-fn plain_pin_text(pin: Pin) -> String {
+fn plain_pin_text(pin: Pinning) -> String {
     match pin {
-        Pin::None => String::new(),
-        Pin::Open(token) => format!("o{token}"),
-        Pin::Close(token) => format!("c{token}"),
+        Pinning::None => String::new(),
+        Pinning::Open(token) => format!("o{token}"),
+        Pinning::Close(token) => format!("c{token}"),
     }
 }
 
-fn read_pin(text: &str) -> Result<Pin, StoreError> {
+fn read_pin(text: &str) -> Result<Pinning, StoreError> {
     let mut characters = text.chars();
     let kind = characters.next();
     let token = characters.as_str().parse();
     match (kind, token) {
-        (None, _) => Ok(Pin::None),
-        (Some('o'), Ok(token)) => Ok(Pin::Open(token)),
-        (Some('c'), Ok(token)) => Ok(Pin::Close(token)),
+        (None, _) => Ok(Pinning::None),
+        (Some('o'), Ok(token)) => Ok(Pinning::Open(token)),
+        (Some('c'), Ok(token)) => Ok(Pinning::Close(token)),
         _ => Err(StoreError::unexpected()),
     }
 }
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn pins_come_back_as_they_were_written() {
-        for pin in [Pin::None, Pin::Open(0), Pin::Close(u64::MAX)] {
+        for pin in [Pinning::None, Pinning::Open(0), Pinning::Close(u64::MAX)] {
             assert_eq!(read_pin(&plain_pin_text(pin)), Ok(pin));
         }
         for text in ["o", "x1", "o-1", "c1 "] {

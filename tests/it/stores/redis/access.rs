@@ -49,7 +49,7 @@ fn password_user_and_database_open_the_log() {
     let app = Handle::open_with(&url, |builder| builder.prefix("shop"));
     app.append(&[note("a", "of the user")]);
     assert_eq!(shown(&app.read(0)), texts(&[(1, "of the user")]));
-    app.0.tend().unwrap();
+    app.0.recover_open_events().unwrap();
 
     let port = server.port();
     let wrong =

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use livespan::{
     Error, EventStore as _, RedisEventStore,
-    sse::{Pin, Sequence, StreamKey},
+    sse::{Pinning, Sequence, StreamKey},
     store::{Batch, PageLimit, RedisEventStoreBuilder, StoredEvent},
 };
 
@@ -19,10 +19,10 @@ pub(crate) fn key(name: &str) -> StreamKey {
 }
 
 /// What a test appends: stream (`""`: every stream), pin, payload.
-pub(crate) type Draft<'a> = (&'a str, Pin, &'a [u8]);
+pub(crate) type Draft<'a> = (&'a str, Pinning, &'a [u8]);
 
 pub(crate) fn note<'a>(stream: &'a str, payload: &'a str) -> Draft<'a> {
-    (stream, Pin::None, payload.as_bytes())
+    (stream, Pinning::None, payload.as_bytes())
 }
 
 pub(crate) fn batch(drafts: &[Draft<'_>]) -> Batch {
@@ -124,7 +124,11 @@ impl Handle {
 
     /// The lives as `(number, first)`, because an epoch is random.
     pub(crate) fn firsts(&self) -> Vec<u64> {
-        self.0.lives().iter().map(|life| life.first.get()).collect()
+        self.0
+            .epochs()
+            .iter()
+            .map(|life| life.first.get())
+            .collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs, sync::Arc, thread, time::Duration};
 
-use livespan::{EventStore as _, store::Life};
+use livespan::{EventStore as _, store::EpochStart};
 
 use super::{
     handle::{Handle, LIVELY, note, shown, texts},
@@ -12,10 +12,10 @@ use crate::support::until;
 
 /// The id that each event has, with the epoch of its life.
 fn ids(handle: &Handle) -> HashMap<(String, u64), String> {
-    let lives = handle.0.lives();
+    let epochs = handle.0.epochs();
     let events = handle.read(0).into_iter().map(|event| {
         let sequence = event.sequence;
-        let life = lives.iter().rfind(|life| life.first <= sequence).unwrap();
+        let life = epochs.iter().rfind(|life| life.first <= sequence).unwrap();
         let payload = String::from_utf8_lossy(&event.payload).into_owned();
         ((life.epoch.to_string(), sequence.get()), payload)
     });
@@ -29,10 +29,10 @@ fn a_life_goes_on_while_another_writer_lives_and_ends_with_the_last() {
     let two = Handle::open(&server.url());
     assert_eq!(one.append(&[note("a", "1")]), 1);
     assert_eq!(two.append(&[note("a", "2")]), 2);
-    assert_eq!(one.0.lives(), two.0.lives());
+    assert_eq!(one.0.epochs(), two.0.epochs());
     drop(one);
     let three = Handle::open(&server.url());
-    assert_eq!(three.0.lives(), two.0.lives());
+    assert_eq!(three.0.epochs(), two.0.epochs());
     drop(two);
     drop(three);
     let four = Handle::open(&server.url());
@@ -49,16 +49,16 @@ fn a_server_that_restarts_empty_begins_a_life_above_everything() {
         assert_eq!(one.append(&[note("a", &number.to_string())]), number);
     }
     assert_eq!(two.read(0).len(), 10);
-    let before = one.0.lives();
+    let before = one.0.epochs();
     server.kill();
     server.restart();
     assert_eq!(one.insist(&[note("a", "after")]), 11);
     assert_eq!(one.firsts(), [1, 11]);
-    assert_eq!(one.0.lives()[0], before[0]);
-    assert_ne!(one.0.lives()[1].epoch, before[0].epoch);
+    assert_eq!(one.0.epochs()[0], before[0]);
+    assert_ne!(one.0.epochs()[1].epoch, before[0].epoch);
     assert_eq!(one.oldest(), 11);
     assert_eq!(shown(&two.read(0)), texts(&[(11, "after")]));
-    assert_eq!(two.0.lives(), one.0.lives());
+    assert_eq!(two.0.epochs(), one.0.epochs());
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn every_living_writer_is_heard_before_a_life_begins() {
     server.command::<()>(&["HSET", "{livespan}:meta", "forming", "1"]);
     assert_eq!(behind.insist(&[note("a", "22")]), 22);
     assert_eq!(ahead.insist(&[note("a", "23")]), 23);
-    assert_eq!(ahead.0.lives(), behind.0.lives());
+    assert_eq!(ahead.0.epochs(), behind.0.epochs());
     assert_eq!(shown(&ahead.read(0)), texts(&[(22, "22"), (23, "23")]));
 }
 
@@ -130,7 +130,7 @@ fn a_writer_that_comes_late_with_more_begins_another_life() {
     late.try_append(&[note("a", "late")]).unwrap_err();
     server.command::<()>(&["HSET", "{livespan}:meta", "forming", "1"]);
     assert_eq!(late.insist(&[note("a", "late")]), 4);
-    until(|| fresh.read(0).len() == 3 && fresh.0.lives() == late.0.lives());
+    until(|| fresh.read(0).len() == 3 && fresh.0.epochs() == late.0.epochs());
     let expected = [(1, "new 1"), (2, "new 2"), (4, "late")];
     assert_eq!(shown(&late.read(0)), texts(&expected));
     for (id, payload) in ids(&late) {
@@ -204,6 +204,6 @@ fn two_writers_at_once_get_dense_numbers_in_one_order() {
     for handle in &writers {
         assert_eq!(shown(&handle.read(0)), expected);
     }
-    let lives: Vec<Arc<[Life]>> = writers.iter().map(|handle| handle.0.lives()).collect();
-    assert_eq!(lives[0], lives[1]);
+    let epochs: Vec<Arc<[EpochStart]>> = writers.iter().map(|handle| handle.0.epochs()).collect();
+    assert_eq!(epochs[0], epochs[1]);
 }

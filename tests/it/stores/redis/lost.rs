@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use livespan::{
     EventStore as _, Retention,
-    sse::{Pin, Sequence},
+    sse::{Pinning, Sequence},
     store::PageLimit,
 };
 
@@ -139,7 +139,7 @@ fn retention_leaves_no_key_of_a_stream_behind() {
     let retention = Retention::default().events(4);
     let handle = Handle::open_with(&server.url(), |builder| builder.retention(retention));
     for number in 1..=50 {
-        handle.append(&[(&format!("stream {number}"), Pin::None, b"x")]);
+        handle.append(&[(&format!("stream {number}"), Pinning::None, b"x")]);
     }
     let mut keys: Vec<String> = server.command(&["KEYS", "{livespan}:s:*"]);
     keys.sort_unstable();
@@ -160,7 +160,7 @@ fn retention_leaves_no_key_of_a_stream_behind() {
         builder.retention(Retention::default().age(Duration::ZERO))
     });
     crate::support::until(|| {
-        old.0.tend().unwrap();
+        old.0.recover_open_events().unwrap();
         old.oldest() == 51
     });
     let page = block_on(old.0.read_after(Sequence::START, PageLimit::default())).unwrap();

@@ -110,7 +110,7 @@ fn a_server_that_died_and_has_its_data_goes_on_in_the_same_life() {
     let server = Server::start_with(&DURABLE);
     let handle = Handle::open(&server.url());
     handle.append(&[note("a", "1")]);
-    let lives = handle.0.lives();
+    let epochs = handle.0.epochs();
     server.kill();
     let error = handle
         .try_append(&[note("a", "2")])
@@ -123,7 +123,7 @@ fn a_server_that_died_and_has_its_data_goes_on_in_the_same_life() {
     server.restart();
     assert_eq!(handle.insist(&[note("a", "2")]), 2);
     assert_eq!(shown(&handle.read(0)), texts(&[(1, "1"), (2, "2")]));
-    assert_eq!(handle.0.lives(), lives);
+    assert_eq!(handle.0.epochs(), epochs);
 }
 
 #[test]

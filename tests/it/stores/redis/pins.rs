@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use livespan::{
     EventStore as _,
-    sse::Pin,
-    store::{StoredEvent, Tended},
+    sse::Pinning,
+    store::{RecoveredEvents, StoredEvent},
 };
 
 use super::{
@@ -36,7 +36,7 @@ fn silence(server: &Server, pin: &str) -> String {
     writer.clone()
 }
 
-fn abandoned(tended: &Tended) -> Vec<(u64, String)> {
+fn abandoned(tended: &RecoveredEvents) -> Vec<(u64, String)> {
     let events: Vec<StoredEvent> = tended
         .abandoned
         .iter()
@@ -50,15 +50,19 @@ fn a_dead_writer_is_handed_to_one_living_once() {
     let server = Server::start();
     let (dying, one, two) = (open(&server), open(&server), open(&server));
     dying.append(&[
-        ("", Pin::Open(1), b"process"),
-        ("a", Pin::Open(7), b"open"),
-        ("a", Pin::Open(8), b"closed"),
-        ("a", Pin::Close(8), b"closing"),
+        ("", Pinning::Open(1), b"process"),
+        ("a", Pinning::Open(7), b"open"),
+        ("a", Pinning::Open(8), b"closed"),
+        ("a", Pinning::Close(8), b"closing"),
     ]);
-    assert_eq!(one.0.tend().unwrap(), Tended::default());
+    assert_eq!(
+        one.0.recover_open_events().unwrap(),
+        RecoveredEvents::default()
+    );
     silence(&server, "7:a");
-    let found: Vec<Tended> = std::thread::scope(|threads| {
-        let tending = [&one, &two].map(|handle| threads.spawn(|| handle.0.tend().unwrap()));
+    let found: Vec<RecoveredEvents> = std::thread::scope(|threads| {
+        let tending =
+            [&one, &two].map(|handle| threads.spawn(|| handle.0.recover_open_events().unwrap()));
         tending.map(|thread| thread.join().unwrap()).into()
     });
     let mut all: Vec<(u64, String)> = found.iter().flat_map(abandoned).collect();
@@ -74,8 +78,14 @@ fn a_dead_writer_is_handed_to_one_living_once() {
         assert!(ago > HOUR * 2 && ago < HOUR * 4, "{ago:?}");
     }
     for _ in 0..4 {
-        assert_eq!(one.0.tend().unwrap(), Tended::default());
-        assert_eq!(two.0.tend().unwrap(), Tended::default());
+        assert_eq!(
+            one.0.recover_open_events().unwrap(),
+            RecoveredEvents::default()
+        );
+        assert_eq!(
+            two.0.recover_open_events().unwrap(),
+            RecoveredEvents::default()
+        );
     }
 }
 
@@ -84,12 +94,12 @@ fn a_claim_dies_with_its_claimer_unless_it_was_left_open_on_purpose() {
     let server = Server::start();
     let (dying, claimer, heir) = (open(&server), open(&server), open(&server));
     dying.append(&[
-        ("a", Pin::Open(7), b"open"),
-        ("b", Pin::Open(8), b"durable"),
+        ("a", Pinning::Open(7), b"open"),
+        ("b", Pinning::Open(8), b"durable"),
     ]);
     let dead = silence(&server, "7:a");
     assert_eq!(
-        abandoned(&claimer.0.tend().unwrap()),
+        abandoned(&claimer.0.recover_open_events().unwrap()),
         texts(&[(1, "open"), (2, "durable")])
     );
     // The claimer dies before it closes anything.
@@ -98,21 +108,27 @@ fn a_claim_dies_with_its_claimer_unless_it_was_left_open_on_purpose() {
     assert_ne!(claimer_id, dead);
     server.command::<u64>(&["ZADD", "{livespan}:writers", "1000", &claimer_id]);
     assert_eq!(
-        abandoned(&heir.0.tend().unwrap()),
+        abandoned(&heir.0.recover_open_events().unwrap()),
         texts(&[(1, "open"), (2, "durable")])
     );
-    heir.append(&[("a", Pin::Close(7), b"lost")]);
+    heir.append(&[("a", Pinning::Close(7), b"lost")]);
     // Two looks later, what it left open is nobody's, and stays open.
     for _ in 0..3 {
-        assert_eq!(heir.0.tend().unwrap(), Tended::default());
+        assert_eq!(
+            heir.0.recover_open_events().unwrap(),
+            RecoveredEvents::default()
+        );
     }
     drop(heir);
     let last = open(&server);
-    assert_eq!(last.0.tend().unwrap(), Tended::default());
+    assert_eq!(
+        last.0.recover_open_events().unwrap(),
+        RecoveredEvents::default()
+    );
     let open: Vec<String> = server.command(&["ZRANGE", "{livespan}:opens", "0", "-1"]);
     assert_eq!(open, ["8:b"]);
     // Whoever closes it closes it.
-    last.append(&[("b", Pin::Close(8), b"done")]);
+    last.append(&[("b", Pinning::Close(8), b"done")]);
     assert_eq!(server.command::<u64>(&["ZCARD", "{livespan}:opens"]), 0);
 }
 
@@ -120,9 +136,12 @@ fn a_claim_dies_with_its_claimer_unless_it_was_left_open_on_purpose() {
 fn a_writer_that_leaves_has_its_pins_handed_on_at_once() {
     let server = Server::start();
     let (leaving, living) = (open(&server), open(&server));
-    leaving.append(&[("a", Pin::Open(7), b"open")]);
+    leaving.append(&[("a", Pinning::Open(7), b"open")]);
     drop(leaving);
-    assert_eq!(abandoned(&living.0.tend().unwrap()), texts(&[(1, "open")]));
+    assert_eq!(
+        abandoned(&living.0.recover_open_events().unwrap()),
+        texts(&[(1, "open")])
+    );
     let empty = open(&server);
     drop(empty);
     assert_eq!(server.command::<u64>(&["ZCARD", "{livespan}:writers"]), 1);
@@ -133,35 +152,47 @@ fn a_paused_writer_gets_what_others_closed_back_once() {
     let server = Server::start();
     let (paused, other) = (open(&server), open(&server));
     paused.append(&[
-        ("", Pin::Open(1), b"process"),
-        ("a", Pin::Open(7), b"closed by others"),
-        ("a", Pin::Open(8), b"left open"),
+        ("", Pinning::Open(1), b"process"),
+        ("a", Pinning::Open(7), b"closed by others"),
+        ("a", Pinning::Open(8), b"left open"),
     ]);
     silence(&server, "7:a");
-    other.0.tend().unwrap();
-    assert_eq!(block_on(other.0.read_standing()).unwrap(), []);
-    other.append(&[("a", Pin::Close(7), b"lost")]);
-    let tended = paused.0.tend().unwrap();
+    other.0.recover_open_events().unwrap();
+    assert_eq!(block_on(other.0.read_open_global_events()).unwrap(), []);
+    other.append(&[("a", Pinning::Close(7), b"lost")]);
+    let tended = paused.0.recover_open_events().unwrap();
     assert_eq!(shown(&tended.reopened), texts(&[(2, "closed by others")]));
     assert_eq!(tended.abandoned, []);
-    assert_eq!(paused.0.tend().unwrap(), Tended::default());
-    let standing = block_on(other.0.read_standing()).unwrap();
+    assert_eq!(
+        paused.0.recover_open_events().unwrap(),
+        RecoveredEvents::default()
+    );
+    let standing = block_on(other.0.read_open_global_events()).unwrap();
     assert_eq!(shown(&standing), texts(&[(1, "process")]));
     // The claimer learns of it too late and closes one more.
-    other.append(&[("a", Pin::Close(8), b"lost, too")]);
-    let again = paused.0.tend().unwrap();
+    other.append(&[("a", Pinning::Close(8), b"lost, too")]);
+    let again = paused.0.recover_open_events().unwrap();
     assert_eq!(shown(&again.reopened), texts(&[(3, "left open")]));
-    assert_eq!(paused.0.tend().unwrap(), Tended::default());
+    assert_eq!(
+        paused.0.recover_open_events().unwrap(),
+        RecoveredEvents::default()
+    );
     paused.append(&[
-        ("a", Pin::Open(7), b"again"),
-        ("a", Pin::Open(8), b"again, too"),
+        ("a", Pinning::Open(7), b"again"),
+        ("a", Pinning::Open(8), b"again, too"),
     ]);
-    assert_eq!(paused.0.tend().unwrap(), Tended::default());
+    assert_eq!(
+        paused.0.recover_open_events().unwrap(),
+        RecoveredEvents::default()
+    );
     // They are its own again: nobody else is given them while it lives, and all are when it dies.
-    assert_eq!(other.0.tend().unwrap(), Tended::default());
+    assert_eq!(
+        other.0.recover_open_events().unwrap(),
+        RecoveredEvents::default()
+    );
     silence(&server, "7:a");
     assert_eq!(
-        abandoned(&other.0.tend().unwrap()),
+        abandoned(&other.0.recover_open_events().unwrap()),
         texts(&[(1, "process"), (6, "again"), (7, "again, too")])
     );
 }
@@ -171,15 +202,15 @@ fn a_writer_whose_heart_stood_still_finds_out_by_itself() {
     let server = Server::start();
     let beating = Handle::open(&server.url());
     let other = open(&server);
-    beating.append(&[("a", Pin::Open(7), b"open")]);
+    beating.append(&[("a", Pinning::Open(7), b"open")]);
     // Its next heartbeat may come before anyone sees that it was silent.
     until(|| {
         silence(&server, "7:a");
-        !other.0.tend().unwrap().abandoned.is_empty()
+        !other.0.recover_open_events().unwrap().abandoned.is_empty()
     });
-    other.append(&[("a", Pin::Close(7), b"lost")]);
+    other.append(&[("a", Pinning::Close(7), b"lost")]);
     until(|| server.command::<u64>(&["ZCARD", "{livespan}:writers"]) == 2);
-    until(|| shown(&beating.0.tend().unwrap().reopened) == texts(&[(1, "open")]));
+    until(|| shown(&beating.0.recover_open_events().unwrap().reopened) == texts(&[(1, "open")]));
 }
 
 #[test]
@@ -187,26 +218,32 @@ fn what_redis_lost_is_opened_again() {
     let server = Server::start();
     let handle = Handle::open(&server.url());
     handle.append(&[
-        ("", Pin::Open(1), b"process"),
-        ("a", Pin::Open(7), b"open"),
+        ("", Pinning::Open(1), b"process"),
+        ("a", Pinning::Open(7), b"open"),
         note("a", "x"),
     ]);
     handle.append(&[
-        ("a", Pin::Open(8), b"over"),
-        ("a", Pin::Close(8), b"closed"),
+        ("a", Pinning::Open(8), b"over"),
+        ("a", Pinning::Close(8), b"closed"),
     ]);
     server.kill();
     server.restart();
     until(|| {
         handle
             .0
-            .tend()
+            .recover_open_events()
             .is_ok_and(|tended| shown(&tended.reopened) == texts(&[(1, "process"), (2, "open")]))
     });
-    assert_eq!(handle.0.tend().unwrap(), Tended::default());
-    handle.append(&[("", Pin::Open(1), b"process"), ("a", Pin::Open(7), b"open")]);
     assert_eq!(
-        shown(&block_on(handle.0.read_standing()).unwrap()),
+        handle.0.recover_open_events().unwrap(),
+        RecoveredEvents::default()
+    );
+    handle.append(&[
+        ("", Pinning::Open(1), b"process"),
+        ("a", Pinning::Open(7), b"open"),
+    ]);
+    assert_eq!(
+        shown(&block_on(handle.0.read_open_global_events()).unwrap()),
         texts(&[(6, "process")])
     );
 }
@@ -221,7 +258,7 @@ fn a_gone_process_is_described_as_long_as_its_events_are_there() {
     let gone = Handle::open_with(&server.url(), set_up);
     let living = Handle::open_with(&server.url(), set_up);
     gone.append(&[
-        ("", Pin::Open(1), b"process"),
+        ("", Pinning::Open(1), b"process"),
         note("a", "2"),
         note("a", "3"),
     ]);
@@ -239,7 +276,7 @@ fn a_gone_process_is_described_as_long_as_its_events_are_there() {
     ]);
     assert_eq!(shown(&living.read(0)), of_gone);
     assert_eq!(
-        abandoned(&living.0.tend().unwrap()),
+        abandoned(&living.0.recover_open_events().unwrap()),
         texts(&[(1, "process")])
     );
     for number in 8..=11 {

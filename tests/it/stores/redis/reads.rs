@@ -11,7 +11,7 @@ use std::{
 
 use livespan::{
     EventStore as _,
-    sse::{Pin, Sequence},
+    sse::{Pinning, Sequence},
     store::PageLimit,
 };
 
@@ -77,7 +77,10 @@ fn payloads_of_every_byte_and_size_come_back() {
     let largest: Vec<u8> = (0..=255).rev().cycle().take(256 * 1024).collect();
     let payloads = [&b""[..], &every_byte, &largest, b"\r\n\0", &largest];
     for payload in payloads {
-        handle.append(&[("a", Pin::Open(1), payload), ("", Pin::None, payload)]);
+        handle.append(&[
+            ("a", Pinning::Open(1), payload),
+            ("", Pinning::None, payload),
+        ]);
     }
     let of = |events: Vec<livespan::store::StoredEvent>| -> Vec<Vec<u8>> {
         events
@@ -102,7 +105,7 @@ fn a_wait_for_one_stream_costs_nothing_when_others_have_events() {
     handle.append(&[note("a", "1")]);
     let store = Arc::clone(&handle.0);
     let waiting = thread::spawn(move || {
-        let follow = store.follow().unwrap();
+        let follow = store.shared_log().unwrap();
         follow
             .wait_streams(&[(key("a"), Sequence::new(1))], Sequence::START, PATIENCE)
             .unwrap()
@@ -144,7 +147,7 @@ fn a_wait_goes_on_after_the_server_was_away() {
     let handle = Handle::open(&server.url());
     handle.append(&[note("a", "1")]);
     server.kill();
-    let follow = handle.0.follow().unwrap();
+    let follow = handle.0.shared_log().unwrap();
     until(|| {
         follow
             .wait_after(Sequence::new(1), PageLimit::default(), Duration::ZERO)
@@ -178,7 +181,7 @@ fn a_wait_that_may_not_be_unblocked_is_interrupted_all_the_same() {
     handle.append(&[note("a", "1")]);
     let store = Arc::clone(&handle.0);
     let waiting = thread::spawn(move || {
-        let follow = store.follow().unwrap();
+        let follow = store.shared_log().unwrap();
         follow
             .wait_after(Sequence::new(1), PageLimit::default(), PATIENCE)
             .unwrap()
@@ -188,7 +191,7 @@ fn a_wait_that_may_not_be_unblocked_is_interrupted_all_the_same() {
             .command::<String>(&["INFO", "clients"])
             .contains("blocked_clients:1")
     });
-    handle.0.follow().unwrap().interrupt();
+    handle.0.shared_log().unwrap().interrupt();
     assert_eq!(waiting.join().unwrap(), []);
 }
 

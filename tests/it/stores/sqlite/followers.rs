@@ -8,7 +8,7 @@ use std::{
 use livespan::{
     EventStore as _,
     sse::{Sequence, StreamKey},
-    store::Follow,
+    store::SharedLog,
 };
 
 use super::log::{ANY, Folder, Log, batch, key, story};
@@ -18,8 +18,8 @@ fn following(folder: &Folder) -> Log {
     Log::open(folder.store().read_only())
 }
 
-fn follow(log: &Log) -> &dyn Follow {
-    log.store.follow().unwrap()
+fn follow(log: &Log) -> &dyn SharedLog {
+    log.store.shared_log().unwrap()
 }
 
 fn wait_after(log: &Log, after: u64) -> Vec<String> {
@@ -42,7 +42,7 @@ fn a_reader_sees_what_the_writer_appends() {
     assert_eq!(reader.all(), log.all());
     assert_eq!(reader.of(&["a"], 0), ["1 a +1 one", "3 * . three"]);
     assert_eq!(block_on(follow(&reader).head()).unwrap(), Sequence::new(3));
-    assert_eq!(follow(&reader).heard(), Sequence::new(3));
+    assert_eq!(follow(&reader).known_head(), Sequence::new(3));
     assert_eq!(reader.abandoned(), Vec::<String>::new());
 }
 
@@ -102,13 +102,13 @@ fn a_reader_keeps_up_with_lives_and_retention() {
     let mut log = folder.keeping(2);
     log.put(&["* +1 process", "a . 2"]);
     let reader = following(&folder);
-    assert_eq!(reader.store.lives(), log.store.lives());
+    assert_eq!(reader.store.epochs(), log.store.epochs());
     assert_eq!(reader.standing(), ["1 * +1 process"]);
     drop(log);
     let mut log = folder.keeping(2);
     log.put(&["a . 3", "a . 4", "a . 5"]);
     assert_eq!(wait_after(&reader, 2), ["4 a . 4", "5 a . 5"]);
-    assert_eq!(reader.store.lives(), log.store.lives());
+    assert_eq!(reader.store.epochs(), log.store.epochs());
     assert_eq!(reader.oldest(), 4);
     assert_eq!(reader.streams_before(9, 9), [("a".to_owned(), 4, 5)]);
     assert_eq!(reader.standing(), Vec::<String>::new());

@@ -119,7 +119,7 @@ fn what_a_client_received_is_replayed_after_a_hundred_kills() {
         let first = received[0].0;
         let resume = |point| target.subscribe(Subscribe::all().resume(point));
         let (all, resumed) = (
-            resume(ResumePoint::Retained),
+            resume(ResumePoint::Oldest),
             last.map(|id| resume(ResumePoint::AfterId(id))),
         );
         target.shutdown(PATIENCE).unwrap();

@@ -3,7 +3,7 @@
 use livespan::{
     EventStore as _, SseTarget,
     sse::{EventId, Message, ResumePoint, Sequence, Subscribe},
-    store::Life,
+    store::EpochStart,
 };
 
 use super::{
@@ -12,20 +12,20 @@ use super::{
 };
 use crate::support::PATIENCE;
 
-fn firsts(lives: &[Life]) -> Vec<u64> {
-    lives.iter().map(|life| life.first.get()).collect()
+fn firsts(epochs: &[EpochStart]) -> Vec<u64> {
+    epochs.iter().map(|life| life.first.get()).collect()
 }
 
 #[test]
 fn every_opening_begins_a_life_and_the_file_remembers_them() {
     let folder = Folder::new();
     let mut log = folder.open();
-    let first = log.store.lives();
+    let first = log.store.epochs();
     assert_eq!(firsts(&first), [1]);
     log.put(&["a . 1", "a . 2"]);
     drop(log);
     let mut log = folder.open();
-    let second = log.store.lives();
+    let second = log.store.epochs();
     assert_eq!(firsts(&second), [1, 3]);
     assert_eq!(second[0], first[0]);
     assert_ne!(second[0].epoch, second[1].epoch);
@@ -34,7 +34,7 @@ fn every_opening_begins_a_life_and_the_file_remembers_them() {
     // Nothing is written in this one.
     drop(folder.open());
     let log = folder.open();
-    let last = log.store.lives();
+    let last = log.store.epochs();
     assert_eq!(firsts(&last), [1, 3, 4], "an empty life gave no id");
     assert_eq!(last[..2], second[..]);
 }
@@ -50,7 +50,7 @@ fn lives_are_remembered_when_their_events_are_gone() {
     assert_eq!(log.all(), ["3 a . 3"]);
     drop(log);
     let log = folder.open();
-    assert_eq!(firsts(&log.store.lives()), [1, 3, 4]);
+    assert_eq!(firsts(&log.store.epochs()), [1, 3, 4]);
     assert_eq!(log.oldest(), 3);
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use livespan::{
     Error, EventStore as _, Retention, SqliteEventStore,
-    sse::{Pin, Sequence, StreamKey},
+    sse::{Pinning, Sequence, StreamKey},
     store::{Batch, PageLimit, StoredEvent, Synchronous},
 };
 
@@ -116,11 +116,11 @@ impl Log {
     }
 
     pub(crate) fn standing(&self) -> Vec<String> {
-        story(&block_on(self.store.read_standing()).unwrap())
+        story(&block_on(self.store.read_open_global_events()).unwrap())
     }
 
     pub(crate) fn abandoned(&self) -> Vec<String> {
-        let tended = self.store.tend().unwrap();
+        let tended = self.store.recover_open_events().unwrap();
         assert_eq!(tended.reopened, []);
         let events: Vec<StoredEvent> = tended.abandoned.into_iter().map(|one| one.event).collect();
         story(&events)
@@ -162,9 +162,9 @@ pub(crate) fn batch(events: &[&str]) -> Batch {
             words.next().unwrap(),
         );
         let pin = match pin.split_at(1) {
-            ("+", token) => Pin::Open(token.parse().unwrap()),
-            ("-", token) => Pin::Close(token.parse().unwrap()),
-            _ => Pin::None,
+            ("+", token) => Pinning::Open(token.parse().unwrap()),
+            ("-", token) => Pinning::Close(token.parse().unwrap()),
+            _ => Pinning::None,
         };
         let key = (stream != "*").then(|| key(stream));
         batch.add("note", key, pin, payload.as_bytes());
@@ -179,8 +179,8 @@ pub(crate) fn story(events: &[StoredEvent]) -> Vec<String> {
             String::from_utf8(key.as_bytes().to_vec()).unwrap()
         });
         let pin = match event.pin {
-            Pin::Open(token) => format!("+{token}"),
-            Pin::Close(token) => format!("-{token}"),
+            Pinning::Open(token) => format!("+{token}"),
+            Pinning::Close(token) => format!("-{token}"),
             _ => ".".to_owned(),
         };
         let payload = String::from_utf8(event.payload.to_vec()).unwrap();

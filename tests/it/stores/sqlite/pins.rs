@@ -2,7 +2,7 @@
 
 use livespan::{
     EventStore as _,
-    sse::{Pin, Sequence},
+    sse::{Pinning, Sequence},
 };
 
 use super::log::{Folder, batch, key};
@@ -130,7 +130,7 @@ fn the_last_sign_of_life_is_that_of_the_life_which_left_it_open() {
     log.put(&["a +2 two"]);
     drop(log);
     let log = folder.open();
-    let abandoned = log.store.tend().unwrap().abandoned;
+    let abandoned = log.store.recover_open_events().unwrap().abandoned;
     let heard: Vec<_> = abandoned.iter().map(|one| one.last_heard).collect();
     // The file keeps milliseconds.
     let earliest = begun - std::time::Duration::from_millis(1);
@@ -203,5 +203,5 @@ fn a_batch_that_failed_opens_and_closes_nothing() {
     let read = log
         .store
         .read_streams_after(&[key("a")], Sequence::START, super::log::ANY);
-    assert_eq!(block_on(read).unwrap()[0].pin, Pin::Open(1));
+    assert_eq!(block_on(read).unwrap()[0].pin, Pinning::Open(1));
 }

@@ -150,11 +150,11 @@ fn a_payload_of_any_bytes_comes_back_as_it_was() {
     let log = folder.open();
     let every: Vec<u8> = (0..=255).cycle().take(256 * 1024).collect();
     let mut events = batch(&[]);
-    events.add("empty", None, livespan::sse::Pin::None, b"");
+    events.add("empty", None, livespan::sse::Pinning::None, b"");
     events.add(
         "Large.-_1",
         Some(key("a")),
-        livespan::sse::Pin::None,
+        livespan::sse::Pinning::None,
         &every,
     );
     log.store.append(Sequence::new(1), &events).unwrap();

@@ -10,7 +10,7 @@ use std::{
 use livespan::{
     Error, EventStore, LiveSpans, Retention, SqliteEventStore,
     sse::{Sequence, StreamKey},
-    store::{Appended, Batch, Life, PageLimit, ReadFuture, StreamsFuture, Tended},
+    store::{Appended, Batch, EpochStart, PageLimit, ReadFuture, RecoveredEvents, StreamsFuture},
 };
 
 use super::{list, pairs, running, story};
@@ -33,8 +33,8 @@ impl EventStore for Forgetful {
         self.0.open()
     }
 
-    fn lives(&self) -> Arc<[Life]> {
-        self.0.lives()
+    fn epochs(&self) -> Arc<[EpochStart]> {
+        self.0.epochs()
     }
 
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
@@ -62,15 +62,15 @@ impl EventStore for Forgetful {
         self.0.streams_before(before, limit)
     }
 
-    fn tend(&self) -> Result<Tended, Error> {
-        self.0.tend()
+    fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
+        self.0.recover_open_events()
     }
 
-    fn patience(&self) -> Option<Duration> {
-        self.0.patience()
+    fn append_timeout(&self) -> Option<Duration> {
+        self.0.append_timeout()
     }
 
-    fn tail(&self) -> Retention {
+    fn tail_retention(&self) -> Retention {
         Retention::default().events(4)
     }
 }
