@@ -25,7 +25,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 pub(crate) struct Connection {
     settings: Arc<Settings>,
-    connection: Option<redis::Connection>,
+    socket: Option<redis::Connection>,
     /// The node of a cluster that another node redirected to.
     moved: Option<Client>,
     /// Address of the last connection.
@@ -42,7 +42,7 @@ pub(crate) struct Connection {
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection")
-            .field("connected", &self.connection.is_some())
+            .field("connected", &self.socket.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -52,7 +52,7 @@ impl Connection {
         Self {
             place: settings.place(),
             settings,
-            connection: None,
+            socket: None,
             moved: None,
             failures: 0,
             blocked: None,
@@ -77,7 +77,7 @@ impl Connection {
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.connection.is_some()
+        self.socket.is_some()
     }
 
     /// Begins the call of a script of the log, with room for its arguments.
@@ -125,13 +125,13 @@ impl Connection {
     fn error(&self, error: &RedisError) -> StoreError {
         match &self.blocked {
             // Why there is no connection says more than that there is none.
-            Some((_, error)) if self.connection.is_none() => error.clone(),
+            Some((_, error)) if self.socket.is_none() => error.clone(),
             _ => StoreError::of(error, &self.place, &self.settings),
         }
     }
 
     fn run(&mut self, command: &Cmd, timeout: Duration) -> Result<Value, RedisError> {
-        let fresh = self.connection.is_none();
+        let fresh = self.socket.is_none();
         let mut result = self.run_once(command, timeout);
         if let Err(error) = &result {
             let moved = self.follow(error);
@@ -155,7 +155,7 @@ impl Connection {
             return false;
         };
         self.moved = self.settings.node_at(host, port);
-        self.connection = None;
+        self.socket = None;
         self.blocked = None;
         self.moved.is_some()
     }
@@ -171,7 +171,7 @@ impl Connection {
                 self.proven = true;
             }
             Err(error) if breaks_connection(error) => {
-                self.connection = None;
+                self.socket = None;
                 // One that worked may just have been closed by a restart: the next is tried at once.
                 if !self.proven || !error.is_connection_dropped() || error.is_timeout() {
                     self.block(error);
@@ -179,7 +179,7 @@ impl Connection {
             }
             // The next node may be the one that takes writes.
             Err(error) if is_replica_error(error) => {
-                self.connection = None;
+                self.socket = None;
                 self.moved = None;
                 self.failures += 1;
             }
@@ -189,13 +189,13 @@ impl Connection {
     }
 
     fn connected(&mut self) -> Result<&mut redis::Connection, RedisError> {
-        if self.connection.is_none() {
+        if self.socket.is_none() {
             let connection = self.connect()?;
             self.generation += 1;
             self.proven = false;
-            self.connection = Some(connection);
+            self.socket = Some(connection);
         }
-        match &mut self.connection {
+        match &mut self.socket {
             Some(connection) => Ok(connection),
             None => Err(not_connected()),
         }
