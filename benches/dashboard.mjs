@@ -1,6 +1,6 @@
 // What the dashboard costs a browser: real pages of a real server in headless Chromium, measured from outside.
 //
-//   cargo build --release --bench dashboard_load && node benches/dashboard.mjs [--only size,load,scroll,search,deep,flood,peer] [--seconds 60]
+//   cargo build --release -p livespan-benches --bench dashboard_load && node benches/dashboard.mjs [--only size,load,scroll,search,deep,flood,peer] [--seconds 60]
 //     [--assets src/dashboard/bundle]   the page's files from a folder instead of the server's, to try a change without a build of the crate
 //
 // Needs Node 20 and the Debian package `chromium`. The load comes from `benches/dashboard_load.rs`, over real sockets.
@@ -69,7 +69,7 @@ const quantile = (values, share) => [...values].sort((a, b) => a - b)[Math.min(v
 function newestBuilt() {
   const deps = path.join(ROOT, "target/release/deps");
   const built = existsSync(deps) ? readdirSync(deps).filter((name) => /^dashboard_load-[0-9a-f]+$/.test(name)).map((name) => path.join(deps, name)) : [];
-  if (built.length === 0) throw new Error("build it first: cargo build --release --bench dashboard_load");
+  if (built.length === 0) throw new Error("build it first: cargo build --release -p livespan-benches --bench dashboard_load");
   return built.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0];
 }
 

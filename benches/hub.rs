@@ -1,7 +1,7 @@
 //! The log as a hub, under load: what reaches clients, how fast, and what it costs, beside a raw TCP server that writes
 //! the bytes of the same worker (the limit of the loopback) and beside the usual hand-made way.
 //!
-//! `cargo bench --features testing --bench hub`; names after `--` choose among `fanout`, `replay`, `latency`, `idle`,
+//! `cargo bench -p livespan-benches --bench hub`; names after `--` choose among `fanout`, `replay`, `latency`, `idle`,
 //! `stalled`, `quiet` and `filtered`. Everything that serves runs on one processor and the clients, a process of their
 //! own, on another. Peers are interleaved in rounds, and medians are printed: compare the ratios.
 

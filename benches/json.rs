@@ -1,6 +1,6 @@
 //! The JSON of span events, beside `serde_json` of derived structs with the same fields, both into a reused buffer.
 //!
-//! `cargo bench --bench json`. Ids are written as hex and times as RFC 3339 on both sides, in every event. Instructions
+//! `cargo bench -p livespan-benches --bench json`. Ids are written as hex and times as RFC 3339 on both sides, in every event. Instructions
 //! are counted by valgrind's callgrind: unlike times, they are the same on a busy machine.
 //!
 //! The first rows are of events that a program made itself and hands over. The last are of spans on the worker, where an

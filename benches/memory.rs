@@ -1,6 +1,6 @@
 //! What the log keeps in memory, counted by the allocator of the whole process:
 //!
-//! - `cargo bench --bench memory -- retained`: bytes allocated for each retained event, the indexes included;
+//! - `cargo bench -p livespan-benches --bench memory -- retained`: bytes allocated for each retained event, the indexes included;
 //! - `… -- evicted`: memory in use after everything was let go, and after the log was filled many times over;
 //! - `… -- stalled`: what a client holds that takes nothing while a million events pass;
 //! - `… -- seen`: what an event costs the worker when it has seen a million traces.

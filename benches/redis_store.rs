@@ -1,6 +1,6 @@
 //! What `RedisEventStore` costs: `append` beside Redis itself, and `outage`, what spans cost their thread while Redis is away.
 //!
-//! `cargo bench --bench redis_store --features redis,testing`; names after `--` choose. It starts its own `redis-server`.
+//! `cargo bench -p livespan-benches --bench redis_store`; names after `--` choose. It starts its own `redis-server`.
 //! Cases are interleaved in rounds, and medians are printed: compare the ratios, not the rates.
 
 #[path = "redis_store/append.rs"]

@@ -1,6 +1,6 @@
 //! What a span costs the thread that makes it, beside the SDK's own `BatchSpanProcessor` in the same run:
 //!
-//! - `cargo bench --bench span_cost -- cpu`: CPU time of start + end with 4 attributes, added over a provider without a
+//! - `cargo bench -p livespan-benches --bench span_cost -- cpu`: CPU time of start + end with 4 attributes, added over a provider without a
 //!   processor, through the tracer's API and through `tracing`, with one thread and with two;
 //! - `… -- calls`: one call of the processor, while nothing, readers, a full buffer or a hung store are in the way;
 //! - `… -- loop`: spans lost when they are made as fast as can be;

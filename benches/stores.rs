@@ -1,6 +1,6 @@
 //! What the durable stores cost, beside a bare loop that does the same job in the same run with the same settings.
 //!
-//! `cargo bench --features sqlite,testing --bench stores`. Cases are interleaved in rounds, and medians are printed: compare the
+//! `cargo bench -p livespan-benches --bench stores`. Cases are interleaved in rounds, and medians are printed: compare the
 //! ratios, not the rates. Names after `--` choose among `append`, `normal`, `short`, `one`, `bound`, `read`,
 //! `replay` and `open`.
 //! Files are made in the temporary directory, or in `LIVESPAN_BENCH_DIR`.

@@ -1,7 +1,6 @@
 //! The dashboard in a real Chromium, against real servers: what a person sees.
 //!
 //! Needs the Debian packages `chromium` and `chromium-driver`; without them it fails and says so.
-#![cfg(feature = "tracing")]
 
 mod app;
 mod attacks;

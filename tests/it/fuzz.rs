@@ -13,7 +13,7 @@ mod bodies;
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/seeds")
+        .join("../../fuzz/seeds")
         .join(target);
     let files = fs::read_dir(&folder).unwrap();
     let mut seeds: Vec<_> = files

@@ -416,8 +416,12 @@ fn longest_known(path: &str) -> String {
     }
 }
 
+/// The top of the repository.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .find(|folder| folder.join("Cargo.lock").is_file())
+        .expect("these tests stand in the workspace")
 }
 
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {

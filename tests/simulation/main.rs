@@ -5,8 +5,8 @@
 //! A thousand times a thousand steps a second are run here, and each run can be run again:
 //!
 //! ```text
-//! cargo test --all-features --test simulation -- --seed 17
-//! cargo test --all-features --test simulation -- --seeds 1000000
+//! cargo test -p livespan-simulation -- --seed 17
+//! cargo test -p livespan-simulation -- --seeds 1000000
 //! ```
 //!
 //! The modules of the log are compiled into this program with [`sync`] in the place of the crate's; their own tests do
@@ -14,6 +14,7 @@
 
 #![expect(
     dead_code,
+    unexpected_cfgs,
     unreachable_pub,
     unused_imports,
     reason = "the modules are the crate's, and the tests in them are compiled and not called"
@@ -162,7 +163,7 @@ fn main() -> ExitCode {
         }
         Err((seed, why)) => {
             println!(
-                "{why}\n\nseed {seed} fails; again: cargo test --all-features --test simulation -- --seed {seed}"
+                "{why}\n\nseed {seed} fails; again: cargo test -p livespan-simulation -- --seed {seed}"
             );
             ExitCode::FAILURE
         }
