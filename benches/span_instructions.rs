@@ -1,5 +1,6 @@
-//! What a span costs the thread that makes it, in instructions. This is a gate: `cargo bench --bench span_instructions`
-//! counts with valgrind's callgrind and fails when a bound is passed. No other process or machine changes what is gated:
+//! What a span costs the thread that makes it, in instructions. This is a gate:
+//! `cargo bench -p livespan-benches --bench span_instructions` counts with valgrind's callgrind and fails when a bound is
+//! passed. No other process or machine changes what is gated:
 //!
 //! - Each case makes many bursts of spans in one process, and the smallest counts. What another thread causes, such as a
 //!   wake-up or a lock that is taken, only adds.
