@@ -216,8 +216,11 @@ fn counted(encoding: &mut Encoding, side: Side) {
 /// Functions that write a payload on the worker: a start like those before it, and the end of a span whose start it
 /// remembers. All spans of [`make_spans`] but the first two go that way.
 const WRITING: [(&str, &str); 2] = [
-    ("started", "livespan::spans::json::mould::Mould::started*"),
-    ("ended", "livespan::spans::json::ended_again*"),
+    (
+        "started",
+        "livespan::span::json::template::PayloadTemplate::started*",
+    ),
+    ("ended", "livespan::span::json::ended_from_start*"),
 ];
 
 /// The span of [`ours`], through the SDK.

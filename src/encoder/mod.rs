@@ -1,19 +1,24 @@
 //! What the worker does with spans: records become events, and the index learns of them before readers see them. It
 //! runs on the worker thread only.
 
-pub(crate) mod dropped_count;
 pub(crate) mod start_cache;
 pub(crate) mod template_cache;
 #[cfg(test)]
 mod tests;
 
-use std::{borrow::Cow, sync::Arc, time::SystemTime};
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
 
 use crate::{
     encoder::{
-        dropped_count::Tally,
-        start_cache::{Remembered, Told},
-        template_cache::Shapes,
+        start_cache::{EncodedStart, StartCache},
+        template_cache::TemplateCache,
     },
     engine::{
         encoder::{RecordEncoder, SharedObserver},
@@ -26,13 +31,13 @@ use crate::{
         retention::Retention,
     },
     span::{
-        dropped_ends::{Mark, Marks},
+        dropped_ends::{DroppedEnd, DroppedEnds},
         event::SpanState,
-        json::{self, Again, End, LostReason, Span, Status},
+        json::{self, EndFields, EndFromStart, EndStatus, LostReason, SpanFields},
+        own_requests::OwnRequestSpans,
         process::{Process, Processes},
-        record::{self, Doing, Outline, Record, Rest, Spanned},
+        record::{self, EndDelta, Record, SpanRecord, StartOutline, StepActivity},
         redact::Redaction,
-        self_requests::Hidden,
     },
     trace::{
         index::{KnownSpan, TraceIndex},
@@ -44,84 +49,84 @@ use crate::{
     util::{hash::Set, time::Timestamp},
 };
 
-pub(crate) struct SpanTranslator {
+pub(crate) struct SpanEncoder {
     log: Arc<Log>,
     index: Arc<TraceIndex>,
     processes: Arc<Processes>,
-    hidden: Hidden,
+    own_requests: OwnRequestSpans,
     announced: Set<u32>,
     /// Sources whose provider was shut down.
-    closed: Set<u32>,
+    closed_sources: Set<u32>,
     /// Processes announced in the batch that is not stored yet.
-    announcing: Vec<u32>,
+    pending_processes: Vec<u32>,
     /// Processes announced to readers while the store failed.
-    unkept: Vec<u32>,
+    unstored_processes: Vec<u32>,
     /// The last process that was looked up: most batches are of one.
     current: Option<(u32, Arc<Process>)>,
     /// Starts whose ends say only the rest, by source.
-    remembered: Vec<Remembered>,
+    start_caches: Vec<StartCache>,
     /// The source that was shut down last: some of its ends may still come.
-    closing: Option<u32>,
+    last_closed: Option<u32>,
     /// Facts of the batch that is not stored yet, each with its place in it.
     facts: Vec<(usize, Fact)>,
     /// Spans whose end the store refused, and when that was: they would be shown as running for ever.
-    owed: Vec<(Mark, IndexSays)>,
+    unstored_ends: Vec<(DroppedEnd, IndexedAs)>,
     /// Marks of dropped ends for which the buffer had no room.
-    marks: Arc<Marks>,
+    dropped_ends: Arc<DroppedEnds>,
     redaction: Redaction,
     names: Names,
-    shapes: Shapes,
-    tally: Arc<Tally>,
+    templates: TemplateCache,
+    ended_count: Arc<AtomicU64>,
     /// Marks from the buffer, which wait until their starts, which stand before them, are stored.
-    marked: Vec<Mark>,
+    read_ends: Vec<DroppedEnd>,
     /// Marks for which there was no room, that a note, which may be on its way, will settle.
-    settling: Vec<Mark>,
-    is_settling: bool,
+    collected_ends: Vec<DroppedEnd>,
+    is_fence_sent: bool,
 }
 
 /// What the index knows of a span whose end the store refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum IndexSays {
+enum IndexedAs {
     Open,
     Ended,
 }
 
-impl SpanTranslator {
+impl SpanEncoder {
     pub(crate) fn new(
         log: &Arc<Log>,
         index: Arc<TraceIndex>,
         processes: Arc<Processes>,
-        hidden: Hidden,
-        marks: Arc<Marks>,
+        own_requests: OwnRequestSpans,
+        dropped_ends: Arc<DroppedEnds>,
     ) -> Self {
         Self {
             log: Arc::clone(log),
             index,
             processes,
-            hidden,
+            own_requests,
             announced: Set::default(),
-            closed: Set::default(),
-            announcing: Vec::new(),
-            unkept: Vec::new(),
+            closed_sources: Set::default(),
+            pending_processes: Vec::new(),
+            unstored_processes: Vec::new(),
             current: None,
-            remembered: Vec::new(),
-            closing: None,
+            start_caches: Vec::new(),
+            last_closed: None,
             facts: Vec::new(),
-            owed: Vec::new(),
-            marks,
+            unstored_ends: Vec::new(),
+            dropped_ends,
             redaction: Redaction::none(),
             names: Names::default(),
-            shapes: Shapes::default(),
-            tally: Arc::default(),
-            marked: Vec::new(),
-            settling: Vec::new(),
-            is_settling: false,
+            templates: TemplateCache::default(),
+            ended_count: Arc::default(),
+            read_ends: Vec::new(),
+            collected_ends: Vec::new(),
+            is_fence_sent: false,
         }
     }
 
     /// Counts here.
-    pub(crate) fn counting(mut self, tally: Arc<Tally>) -> Self {
-        self.tally = tally;
+    pub(crate) fn counting_ends(mut self, ended_count: Arc<AtomicU64>) -> Self {
+        self.ended_count = ended_count;
         self
     }
 
@@ -133,91 +138,98 @@ impl SpanTranslator {
 
     fn start(
         &mut self,
-        Spanned {
+        SpanRecord {
             source,
-            once,
-            doing,
-            place,
+            is_deduplicated,
+            activity,
+            slot,
             start,
             span,
-        }: Spanned<'_>,
-        outline: Option<&Outline<'_>>,
+        }: SpanRecord<'_>,
+        outline: Option<&StartOutline<'_>>,
         batch: &mut Batch,
     ) {
         // A start that raced the shutdown of its provider comes too late: nothing would ever end it.
-        if self.closed.contains(&source) || self.hidden.hides_start(&span) {
+        if self.closed_sources.contains(&source) || self.own_requests.hides_start(&span) {
             return;
         }
-        let Some(process) = self.introduce(source, batch) else {
+        let Some(process) = self.announce_process(source, batch) else {
             return;
         };
-        let mut span = process.own(span);
+        let mut span = process.own_span(span);
         self.redaction.span(&mut span);
-        if once && doing != Doing::Rests && self.is_waiting(&span) {
+        if is_deduplicated && activity != StepActivity::Waiting && self.is_waiting(&span) {
             // It was started before, and waited since then.
-            self.change(&span, Some(SpanState::Running), start, batch);
+            self.push_update(&span, Some(SpanState::Running), start, batch);
             return;
         }
         let pin = Pinning::Open(u64::from_be_bytes(span.span_id));
-        let mut places = None;
+        let mut layout = None;
         batch.push_line("started", span.trace_id, pin, |out| {
-            places = json::started(out, &span, start);
+            layout = json::started(out, &span, start);
         });
         // What was lost with a process that alone remembered it is no replay, but done anew.
-        if once && (span.durable || !self.is_lost(&span)) {
+        if is_deduplicated && (span.durable || !self.is_lost(&span)) {
             batch.mark_deduplicated();
         }
-        let begun = self.begun(&span, start);
+        let begun = self.span_start(&span, start);
         if let Some(outline) = outline {
             let redaction = &self.redaction;
-            let is_watched = |key: &str| redaction.watches(key);
-            self.shapes.learn(outline, &span, &begun, is_watched);
+            let depends_on_value = |key: &str| redaction.depends_on_value(key);
+            self.templates
+                .learn(outline, &span, &begun, depends_on_value);
         }
-        if let (Some(place), Some(places), false) = (place, places, once) {
-            let told = Told {
+        if let (Some(slot), Some(layout), false) = (slot, layout, is_deduplicated) {
+            let encoded = EncodedStart {
                 trace_id: span.trace_id,
                 span_id: span.span_id,
-                places,
+                layout,
                 begun: begun.clone(),
             };
-            self.tell(source, place, told, batch);
+            self.set_encoded(source, slot, encoded, batch);
         }
         self.note_fact(batch, &span, start, Change::Started(begun));
     }
 
     /// Takes the start of a span that looks like one before; whether it did.
-    fn start_alike(&mut self, outline: &Outline<'_>, record: &[u8], batch: &mut Batch) -> bool {
-        let Some(shape) = self.shapes.find(outline) else {
+    fn start_from_template(
+        &mut self,
+        outline: &StartOutline<'_>,
+        record: &[u8],
+        batch: &mut Batch,
+    ) -> bool {
+        let Some(template) = self.templates.find(outline) else {
             return false;
         };
-        let Outline { source, ids, .. } = *outline;
-        if self.closed.contains(&source) || shape.is_hidden(&self.hidden, outline) {
+        let StartOutline { source, ids, .. } = *outline;
+        if self.closed_sources.contains(&source) || template.is_hidden(&self.own_requests, outline)
+        {
             return false;
         }
-        let shape = Arc::clone(shape);
-        if self.introduce(source, batch).is_none() {
+        let template = Arc::clone(template);
+        if self.announce_process(source, batch).is_none() {
             return false;
         }
         let pin = Pinning::Open(u64::from_be_bytes(ids.span_id));
-        let mut places = None;
+        let mut layout = None;
         let before = batch.len();
         batch.push_line("started", ids.trace_id, pin, |out| {
-            places = shape.write(out, outline);
+            layout = template.write(out, outline);
         });
-        let Some(places) = places else {
+        let Some(layout) = layout else {
             batch.truncate(before);
             return false;
         };
-        let begun = shape.begun(outline);
-        if let Some(place) = outline.place {
-            self.remember(source, place, record);
-            let told = Told {
+        let begun = template.span_start(outline);
+        if let Some(slot) = outline.slot {
+            self.remember(source, slot, record);
+            let encoded = EncodedStart {
                 trace_id: ids.trace_id,
                 span_id: ids.span_id,
-                places,
+                layout,
                 begun: begun.clone(),
             };
-            self.tell(source, place, told, batch);
+            self.set_encoded(source, slot, encoded, batch);
         }
         let fact = Fact {
             trace_id: ids.trace_id,
@@ -230,151 +242,169 @@ impl SpanTranslator {
     }
 
     /// Keeps what the start of a span became, which is the last event of the batch, for its end.
-    fn tell(&mut self, source: u32, place: usize, told: Told, batch: &Batch) {
-        if let Some(remembered) = self.remembered.get_mut(source as usize) {
-            remembered.tell(place, batch.last_payload(), told);
+    fn set_encoded(&mut self, source: u32, slot: usize, encoded: EncodedStart, batch: &Batch) {
+        if let Some(cache) = self.start_caches.get_mut(source as usize) {
+            cache.set_encoded(slot, batch.last_payload(), encoded);
         }
     }
 
-    fn end(&mut self, spanned: Spanned<'_>, end: End<'_>, batch: &mut Batch) {
-        let Spanned {
+    fn end(&mut self, record: SpanRecord<'_>, end: EndFields<'_>, batch: &mut Batch) {
+        let SpanRecord {
             source,
-            once,
+            is_deduplicated,
             start,
             span,
             ..
-        } = spanned;
-        self.tally.count_ended();
-        if self.hidden.hides_end(span.span_id) {
+        } = record;
+        self.ended_count.fetch_add(1, Ordering::Relaxed);
+        if self.own_requests.hides_end(span.span_id) {
             return;
         }
-        let Some(process) = self.introduce(source, batch) else {
+        let Some(process) = self.announce_process(source, batch) else {
             return;
         };
-        let mut span = process.own(span);
+        let mut span = process.own_span(span);
         self.redaction.span(&mut span);
         // A workflow may have been replayed since, and not know when the span began.
-        let start = if once {
+        let start = if is_deduplicated {
             self.first_start(&span)
                 .map_or(start, |first| first.min(start))
         } else {
             start
         };
-        let mut end = End { start, ..end };
+        let mut end = EndFields { start, ..end };
         self.redaction.end(span.name, &mut end);
         let outcome = outcome(&end);
         let pin = Pinning::Close(u64::from_be_bytes(span.span_id));
         batch.push_line("ended", span.trace_id, pin, |out| {
             json::ended(out, &span, &end);
         });
-        if once {
+        if is_deduplicated {
             batch.mark_deduplicated();
         }
-        let begun = self.begun(&span, start);
+        let begun = self.span_start(&span, start);
         self.note_fact(batch, &span, end.end, Change::Ended { begun, outcome });
     }
 
     /// Remembers the start of a span whose end will say only the rest.
-    fn remember(&mut self, source: u32, place: usize, record: &[u8]) {
+    fn remember(&mut self, source: u32, slot: usize, record: &[u8]) {
         let source = source as usize;
-        if source >= self.remembered.len() {
-            self.remembered.resize_with(source + 1, Remembered::default);
+        if source >= self.start_caches.len() {
+            self.start_caches
+                .resize_with(source + 1, StartCache::default);
         }
-        if let Some(remembered) = self.remembered.get_mut(source) {
-            remembered.keep(place, record);
+        if let Some(cache) = self.start_caches.get_mut(source) {
+            cache.insert(slot, record);
         }
     }
 
     /// Joins the end of a span with its start.
-    fn end_with(&mut self, rest: Rest<'_>, batch: &mut Batch) {
-        let mark = Mark {
-            trace_id: rest.trace_id,
-            span_id: rest.span_id,
-            end: rest.end.end,
+    fn end_from_delta(&mut self, delta: EndDelta<'_>, batch: &mut Batch) {
+        let dropped = DroppedEnd {
+            trace_id: delta.trace_id,
+            span_id: delta.span_id,
+            end: delta.end.end,
         };
-        let source = rest.source as usize;
-        let remembered = self.remembered.get_mut(source);
-        let start = remembered.and_then(|remembered| remembered.take(rest.place));
+        let source = delta.source as usize;
+        let cache = self.start_caches.get_mut(source);
+        let start = cache.and_then(|cache| cache.take(delta.slot));
         let Some(mut start) = start else {
-            self.end_joined(rest, &[], mark, batch);
+            self.end_from_record(delta, &[], dropped, batch);
             return;
         };
-        match start.told.take_if(|told| told.serves(&start.event, &rest)) {
-            Some(told) => self.end_again(rest, &start.event, told, batch),
-            None => self.end_joined(rest, &start.record, mark, batch),
+        match start
+            .encoded
+            .take_if(|encoded| encoded.can_make(&start.event, &delta))
+        {
+            Some(encoded) => self.end_from_start(delta, &start.event, encoded, batch),
+            None => self.end_from_record(delta, &start.record, dropped, batch),
         }
-        if let Some(remembered) = self.remembered.get_mut(source) {
-            remembered.put_back(start);
+        if let Some(cache) = self.start_caches.get_mut(source) {
+            cache.recycle(start);
         }
     }
 
     /// Makes the end of a span of the event that its start became.
-    fn end_again(&mut self, mut rest: Rest<'_>, started: &[u8], told: Told, batch: &mut Batch) {
-        self.tally.count_ended();
-        if self.hidden.hides_end(rest.span_id) || self.introduce(rest.source, batch).is_none() {
+    fn end_from_start(
+        &mut self,
+        mut delta: EndDelta<'_>,
+        started: &[u8],
+        encoded: EncodedStart,
+        batch: &mut Batch,
+    ) {
+        self.ended_count.fetch_add(1, Ordering::Relaxed);
+        if self.own_requests.hides_end(delta.span_id)
+            || self.announce_process(delta.source, batch).is_none()
+        {
             return;
         }
         self.redaction
-            .parts(rest.name, &mut rest.added, &mut rest.links);
-        self.redaction.end(rest.name, &mut rest.end);
-        let Told { places, begun, .. } = told;
-        let start = rest.scope.scope.map(|_| rest.start);
-        let again = Again {
+            .attributes_and_links(delta.name, &mut delta.added, &mut delta.links);
+        self.redaction.end(delta.name, &mut delta.end);
+        let EncodedStart { layout, begun, .. } = encoded;
+        let start = delta.scope.scope.map(|_| delta.start);
+        let from_start = EndFromStart {
             started,
-            places: &places,
+            layout: &layout,
             start,
-            scope: rest.scope.scope,
-            scope_version: rest.scope.version,
-            added: &rest.added,
-            links: &rest.links,
-            truncated: rest.truncated,
+            scope: delta.scope.scope,
+            scope_version: delta.scope.version,
+            added: &delta.added,
+            links: &delta.links,
+            truncated: delta.truncated,
         };
-        let pin = Pinning::Close(u64::from_be_bytes(rest.span_id));
-        batch.push_line("ended", rest.trace_id, pin, |out| {
-            json::ended_again(out, &again, &rest.end);
+        let pin = Pinning::Close(u64::from_be_bytes(delta.span_id));
+        batch.push_line("ended", delta.trace_id, pin, |out| {
+            json::ended_from_start(out, &from_start, &delta.end);
         });
         let begun = Begun {
             start: start.unwrap_or(begun.start),
-            links: rest.links.iter().map(|link| link.trace_id).collect(),
+            links: delta.links.iter().map(|link| link.trace_id).collect(),
             ..begun
         };
         let fact = Fact {
-            trace_id: rest.trace_id,
-            span_id: rest.span_id,
-            time: rest.end.end,
+            trace_id: delta.trace_id,
+            span_id: delta.span_id,
+            time: delta.end.end,
             change: Change::Ended {
                 begun,
-                outcome: outcome(&rest.end),
+                outcome: outcome(&delta.end),
             },
         };
         self.facts.push((batch.len().saturating_sub(1), fact));
     }
 
     /// Makes the end of a span whole, with the record of its start.
-    fn end_joined(&mut self, rest: Rest<'_>, start: &[u8], mark: Mark, batch: &mut Batch) {
+    fn end_from_record(
+        &mut self,
+        delta: EndDelta<'_>,
+        start: &[u8],
+        dropped: DroppedEnd,
+        batch: &mut Batch,
+    ) {
         let joined = match record::read(start) {
-            Some(Record::Start(begun)) => rest.join(begun),
+            Some(Record::Start(begun)) => delta.join(begun),
             _ => None,
         };
-        if let Some((spanned, end)) = joined {
-            self.end(spanned, end, batch);
+        if let Some((record, end)) = joined {
+            self.end(record, end, batch);
         } else {
             // Two open spans had the same ids, or its provider was shut down long ago: counted, and marked, as any end
             // that is lost on the way.
             self.log.buffer.count_dropped(RecordClass::End, 1);
-            self.marks.keep(mark, || false);
+            self.dropped_ends.add(dropped, || false);
         }
     }
 
     /// An open span of a workflow changed.
     fn update(
         &mut self,
-        spanned: Spanned<'_>,
+        record: SpanRecord<'_>,
         state: Option<SpanState>,
         time: Timestamp,
         batch: &mut Batch,
     ) {
-        let Spanned { source, span, .. } = spanned;
+        let SpanRecord { source, span, .. } = record;
         let known = self.index.span_state(span.trace_id, span.span_id);
         // Another run of the instance may have ended it, or have said the same.
         let is_news = match known {
@@ -383,24 +413,24 @@ impl SpanTranslator {
             Some(KnownSpan::Waiting) => state != Some(SpanState::Waiting),
             Some(KnownSpan::Closed | KnownSpan::Lost) => false,
         };
-        if self.closed.contains(&source) || !is_news {
+        if self.closed_sources.contains(&source) || !is_news {
             return;
         }
-        let Some(process) = self.introduce(source, batch) else {
+        let Some(process) = self.announce_process(source, batch) else {
             return;
         };
-        let span = process.own(span);
-        self.change(&span, state, time, batch);
+        let span = process.own_span(span);
+        self.push_update(&span, state, time, batch);
     }
 
-    fn change(
+    fn push_update(
         &mut self,
-        span: &Span<'_>,
+        span: &SpanFields<'_>,
         state: Option<SpanState>,
         time: Timestamp,
         batch: &mut Batch,
     ) {
-        let mut span = Span {
+        let mut span = SpanFields {
             attributes: span.attributes.clone(),
             links: Vec::new(),
             ..*span
@@ -420,7 +450,7 @@ impl SpanTranslator {
     }
 
     /// Whether the span waits, as far as the log or the batch knows.
-    fn is_waiting(&self, span: &Span<'_>) -> bool {
+    fn is_waiting(&self, span: &SpanFields<'_>) -> bool {
         let pending = self
             .facts
             .iter()
@@ -437,12 +467,12 @@ impl SpanTranslator {
     }
 
     /// Whether the span was ended for its program, and nothing was heard of it since, as far as the log knows.
-    fn is_lost(&self, span: &Span<'_>) -> bool {
+    fn is_lost(&self, span: &SpanFields<'_>) -> bool {
         self.index.span_state(span.trace_id, span.span_id) == Some(KnownSpan::Lost)
     }
 
     /// When the span began, if its start is kept.
-    fn first_start(&self, span: &Span<'_>) -> Option<Timestamp> {
+    fn first_start(&self, span: &SpanFields<'_>) -> Option<Timestamp> {
         let key = StreamKey::of_id(span.trace_id);
         let token = u64::from_be_bytes(span.span_id);
         let opened = self.log.tail.open_event(&key, token)?;
@@ -451,7 +481,7 @@ impl SpanTranslator {
     }
 
     /// The span is open, and who worked on it is gone: it waits until it is taken up again.
-    fn rest(&mut self, started: &[u8], batch: &mut Batch) {
+    fn mark_waiting(&mut self, started: &[u8], batch: &mut Batch) {
         let Some(fact) = parse::fact(started) else {
             return;
         };
@@ -459,14 +489,14 @@ impl SpanTranslator {
             return;
         }
         let process = parse::event(started).map(|event| event.process);
-        let span = Span {
+        let span = SpanFields {
             process: process.as_deref().unwrap_or_default(),
-            ..Span::bare(fact.trace_id, fact.span_id)
+            ..SpanFields::bare(fact.trace_id, fact.span_id)
         };
-        self.change(&span, Some(SpanState::Waiting), Timestamp::now(), batch);
+        self.push_update(&span, Some(SpanState::Waiting), Timestamp::now(), batch);
     }
 
-    fn begun(&mut self, span: &Span<'_>, start: Timestamp) -> Begun {
+    fn span_start(&mut self, span: &SpanFields<'_>, start: Timestamp) -> Begun {
         Begun {
             parent: span.parent,
             parent_remote: span.parent_remote,
@@ -478,14 +508,14 @@ impl SpanTranslator {
         }
     }
 
-    fn is_shown(&self, span: &Span<'_>) -> bool {
+    fn is_shown(&self, span: &SpanFields<'_>) -> bool {
         let key = StreamKey::of_id(span.trace_id);
         let token = u64::from_be_bytes(span.span_id);
         self.log.tail.open_event(&key, token).is_some()
     }
 
     /// The process of a source, whose own event stands before the first of its spans.
-    fn introduce(&mut self, source: u32, batch: &mut Batch) -> Option<Arc<Process>> {
+    fn announce_process(&mut self, source: u32, batch: &mut Batch) -> Option<Arc<Process>> {
         let process = match &self.current {
             Some((current, process)) if *current == source => Arc::clone(process),
             _ => {
@@ -495,7 +525,7 @@ impl SpanTranslator {
             }
         };
         if self.announced.insert(source) {
-            self.announcing.push(source);
+            self.pending_processes.push(source);
             let pin = Pinning::Open(process.token());
             batch.push("process", None, pin, |out| {
                 process.write(&self.redaction, out);
@@ -505,7 +535,7 @@ impl SpanTranslator {
     }
 
     /// Notes what the last event of the batch says. An event whose encoding panics is not there, and so is its fact.
-    fn note_fact(&mut self, batch: &Batch, span: &Span<'_>, time: Timestamp, change: Change) {
+    fn note_fact(&mut self, batch: &Batch, span: &SpanFields<'_>, time: Timestamp, change: Change) {
         let fact = Fact {
             trace_id: span.trace_id,
             span_id: span.span_id,
@@ -516,7 +546,13 @@ impl SpanTranslator {
     }
 
     /// Ends a span for its program, from its stored start; nothing when that is not there or has ended.
-    fn lose(&mut self, started: &[u8], reason: LostReason, heard: Timestamp, batch: &mut Batch) {
+    fn end_as_lost(
+        &mut self,
+        started: &[u8],
+        reason: LostReason,
+        heard: Timestamp,
+        batch: &mut Batch,
+    ) {
         let Some(payload) = json::lost(started, reason, heard) else {
             return;
         };
@@ -529,16 +565,16 @@ impl SpanTranslator {
         self.facts.push((batch.len().saturating_sub(1), fact));
     }
 
-    fn lose_one(
+    fn end_dropped(
         &mut self,
-        &Mark {
+        &DroppedEnd {
             trace_id,
             span_id,
             end,
-        }: &Mark,
+        }: &DroppedEnd,
         batch: &mut Batch,
     ) {
-        if self.hidden.hides_end(span_id) {
+        if self.own_requests.hides_end(span_id) {
             return;
         }
         let key = StreamKey::of_id(trace_id);
@@ -546,29 +582,29 @@ impl SpanTranslator {
             return;
         };
         for event in opened.events() {
-            self.lose(&event.payload(), LostReason::Dropped, end, batch);
+            self.end_as_lost(&event.payload(), LostReason::Dropped, end, batch);
         }
     }
 
     /// Notes an end that the store refused.
-    fn owe(&mut self, fact: &Fact, index: IndexSays) {
+    fn note_unstored_end(&mut self, fact: &Fact, index: IndexedAs) {
         let is_end = matches!(fact.change, Change::Ended { .. });
-        if is_end && self.owed.len() < Retention::PINNED_EVENTS_MAX {
-            let mark = Mark {
+        if is_end && self.unstored_ends.len() < Retention::PINNED_EVENTS_MAX {
+            let dropped = DroppedEnd {
                 trace_id: fact.trace_id,
                 span_id: fact.span_id,
                 end: fact.time,
             };
-            self.owed.push((mark, index));
+            self.unstored_ends.push((dropped, index));
         }
     }
 
     /// Ends the spans whose end the store refused.
-    fn settle_owed(&mut self, batch: &mut Batch) {
-        for (mark, index) in std::mem::take(&mut self.owed) {
+    fn end_unstored(&mut self, batch: &mut Batch) {
+        for (dropped, index) in std::mem::take(&mut self.unstored_ends) {
             let facts = self.facts.len();
-            self.lose_one(&mark, batch);
-            if index == IndexSays::Ended {
+            self.end_dropped(&dropped, batch);
+            if index == IndexedAs::Ended {
                 // A lost end never takes the place of a real one.
                 self.facts.truncate(facts);
             }
@@ -577,40 +613,40 @@ impl SpanTranslator {
 
     /// Takes the marks that were kept aside. Starts of their spans may still be on the way, so they are looked at when
     /// a note that is sent now, behind those starts, arrives here.
-    fn take_marks(&mut self) {
-        if self.is_settling {
+    fn collect_dropped_ends(&mut self) {
+        if self.is_fence_sent {
             return;
         }
-        if self.settling.is_empty() {
-            self.settling = self.marks.take();
+        if self.collected_ends.is_empty() {
+            self.collected_ends = self.dropped_ends.take();
         }
-        if !self.settling.is_empty() {
+        if !self.collected_ends.is_empty() {
             let pushed = self
                 .log
                 .buffer
-                .try_push(RecordClass::Internal, record::write_settle);
-            self.is_settling = pushed.is_ok();
+                .try_push(RecordClass::Internal, record::write_dropped_ends_fence);
+            self.is_fence_sent = pushed.is_ok();
         }
     }
 
     /// Ends the spans of the marks that were kept aside.
-    fn settle(&mut self, batch: &mut Batch) {
-        self.is_settling = false;
-        for mark in std::mem::take(&mut self.settling) {
-            self.lose_one(&mark, batch);
+    fn end_collected(&mut self, batch: &mut Batch) {
+        self.is_fence_sent = false;
+        for dropped in std::mem::take(&mut self.collected_ends) {
+            self.end_dropped(&dropped, batch);
         }
     }
 
     /// Ends everything that a source left open.
-    fn lose_all(&mut self, source: u32, heard: Timestamp, batch: &mut Batch) {
-        self.closed.insert(source);
+    fn end_source(&mut self, source: u32, heard: Timestamp, batch: &mut Batch) {
+        self.closed_sources.insert(source);
         let before = self
-            .closing
+            .last_closed
             .replace(source)
             .filter(|before| *before != source);
-        let forgotten = before.and_then(|before| self.remembered.get_mut(before as usize));
-        if let Some(remembered) = forgotten {
-            *remembered = Remembered::default();
+        let forgotten = before.and_then(|before| self.start_caches.get_mut(before as usize));
+        if let Some(cache) = forgotten {
+            *cache = StartCache::default();
         }
         let Some(process) = self.processes.get(source) else {
             return;
@@ -622,16 +658,16 @@ impl SpanTranslator {
                 let is_of_source =
                     json::fields(&payload).any(|(key, value)| key == b"process" && value == id);
                 if is_of_source && parse::is_durable(&payload) {
-                    self.rest(&payload, batch);
+                    self.mark_waiting(&payload, batch);
                 } else if is_of_source {
-                    self.lose(&payload, LostReason::Shutdown, heard, batch);
+                    self.end_as_lost(&payload, LostReason::Shutdown, heard, batch);
                 }
             }
         }
     }
 }
 
-impl RecordEncoder for SpanTranslator {
+impl RecordEncoder for SpanEncoder {
     fn on_hint(&mut self, record: &[u8]) {
         let Some(Record::Hide { trace_id, span_id }) = record::read(record) else {
             return;
@@ -644,9 +680,9 @@ impl RecordEncoder for SpanTranslator {
             .open_event(&key, u64::from_be_bytes(span_id))
             .is_none()
         {
-            self.hidden.hide(span_id);
+            self.own_requests.hide(span_id);
         } else {
-            self.hidden.heard_too_late();
+            self.own_requests.identified_too_late();
         }
     }
 
@@ -655,51 +691,51 @@ impl RecordEncoder for SpanTranslator {
     }
 
     fn encode(&mut self, record: &[u8], batch: &mut Batch) {
-        self.take_marks();
-        if !self.owed.is_empty() {
-            self.settle_owed(batch);
+        self.collect_dropped_ends();
+        if !self.unstored_ends.is_empty() {
+            self.end_unstored(batch);
         }
-        let outline = Outline::of(record);
+        let outline = StartOutline::of(record);
         if let Some(outline) = &outline
-            && self.start_alike(outline, record, batch)
+            && self.start_from_template(outline, record, batch)
         {
             return;
         }
         // Nearly all others are these: and as one of many kinds it would be moved about.
-        if let Some(rest) = record::read_rest(record) {
-            self.end_with(rest, batch);
+        if let Some(delta) = record::read_end_delta(record) {
+            self.end_from_delta(delta, batch);
             return;
         }
         match record::read(record) {
-            Some(Record::Start(spanned)) => {
-                if let Some(place) = spanned.place {
-                    self.remember(spanned.source, place, record);
+            Some(Record::Start(start)) => {
+                if let Some(slot) = start.slot {
+                    self.remember(start.source, slot, record);
                 }
-                self.start(spanned, outline.as_ref(), batch);
+                self.start(start, outline.as_ref(), batch);
             }
-            Some(Record::End(spanned, end)) => self.end(spanned, end, batch),
-            Some(Record::EndIfShown(spanned, end)) => {
-                if self.is_shown(&spanned.span) {
-                    self.end(spanned, end, batch);
+            Some(Record::End(record, end)) => self.end(record, end, batch),
+            Some(Record::EndIfShown(record, end)) => {
+                if self.is_shown(&record.span) {
+                    self.end(record, end, batch);
                 }
             }
-            Some(Record::Update(spanned, state, time)) => {
-                self.update(spanned, state, time, batch);
+            Some(Record::Update(record, state, time)) => {
+                self.update(record, state, time, batch);
             }
-            Some(Record::EndMark(mark)) => self.marked.push(mark),
-            Some(Record::Settle) => self.settle(batch),
-            Some(Record::Fence { ticket: ack }) => {
+            Some(Record::DroppedEnd(end)) => self.read_ends.push(end),
+            Some(Record::DroppedEndsFence) => self.end_collected(batch),
+            Some(Record::Fence { ack }) => {
                 let head = self.log.id(self.log.head());
                 self.log.buffer.resolve_ack(ack, Some(head));
             }
-            Some(Record::Shutdown { source, time }) => self.lose_all(source, time, batch),
+            Some(Record::Shutdown { source, time }) => self.end_source(source, time, batch),
             Some(Record::Hide { .. }) | None => {}
         }
     }
 
     fn on_committed(&mut self, batch: &mut Batch) {
-        for mark in std::mem::take(&mut self.marked) {
-            self.lose_one(&mark, batch);
+        for dropped in std::mem::take(&mut self.read_ends) {
+            self.end_dropped(&dropped, batch);
         }
     }
 
@@ -716,34 +752,34 @@ impl RecordEncoder for SpanTranslator {
 
     fn on_duplicates(&mut self, places: &[usize]) {
         // What is left out says nothing new, and what stands behind it moves up.
-        self.facts.retain_mut(|(place, _)| {
-            let before = places.partition_point(|one| *one < *place);
-            let is_kept = places.get(before) != Some(place);
-            *place -= before;
+        self.facts.retain_mut(|(position, _)| {
+            let before = places.partition_point(|one| *one < *position);
+            let is_kept = places.get(before) != Some(position);
+            *position -= before;
             is_kept
         });
     }
 
     fn on_stored(&mut self, first: u64) {
-        self.announcing.clear();
-        self.unkept.clear();
+        self.pending_processes.clear();
+        self.unstored_processes.clear();
         if !self.facts.is_empty() {
             let facts = self.facts.drain(..);
             self.index
-                .apply(facts.map(|(place, fact)| (first + place as u64, fact)));
+                .apply(facts.map(|(position, fact)| (first + position as u64, fact)));
         }
     }
 
     fn on_already_observed(&mut self) {
-        self.announcing.clear();
+        self.pending_processes.clear();
         self.facts.clear();
     }
 
     fn on_rejected(&mut self) {
         for (_, fact) in std::mem::take(&mut self.facts) {
-            self.owe(&fact, IndexSays::Open);
+            self.note_unstored_end(&fact, IndexedAs::Open);
         }
-        for source in self.announcing.drain(..) {
+        for source in self.pending_processes.drain(..) {
             self.announced.remove(&source);
         }
     }
@@ -751,17 +787,17 @@ impl RecordEncoder for SpanTranslator {
     fn on_unstored(&mut self, first: u64) {
         let facts = std::mem::take(&mut self.facts);
         for (_, fact) in &facts {
-            self.owe(fact, IndexSays::Ended);
+            self.note_unstored_end(fact, IndexedAs::Ended);
         }
         let facts = facts.into_iter();
         self.index
-            .apply(facts.map(|(place, fact)| (first + place as u64, fact)));
-        self.unkept.append(&mut self.announcing);
+            .apply(facts.map(|(position, fact)| (first + position as u64, fact)));
+        self.unstored_processes.append(&mut self.pending_processes);
     }
 
     fn on_store_recovered(&mut self, batch: &mut Batch) {
         for source in self
-            .unkept
+            .unstored_processes
             .iter()
             .filter_map(|&source| self.processes.get(source))
         {
@@ -774,9 +810,9 @@ impl RecordEncoder for SpanTranslator {
 
     fn close_abandoned(&mut self, event: &StoredEvent, last_heard: SystemTime, batch: &mut Batch) {
         if parse::is_durable(&event.payload) {
-            self.rest(&event.payload, batch);
+            self.mark_waiting(&event.payload, batch);
         } else {
-            self.lose(
+            self.end_as_lost(
                 &event.payload,
                 LostReason::Crashed,
                 last_heard.into(),
@@ -798,10 +834,10 @@ impl RecordEncoder for SpanTranslator {
     }
 }
 
-fn outcome(end: &End<'_>) -> Outcome {
+fn outcome(end: &EndFields<'_>) -> Outcome {
     match end.status {
         _ if end.cancelled => Outcome::Cancelled,
-        Status::Error(_) => Outcome::Error,
-        Status::Ok | Status::Unset => Outcome::Ok,
+        EndStatus::Error(_) => Outcome::Error,
+        EndStatus::Ok | EndStatus::Unset => Outcome::Ok,
     }
 }

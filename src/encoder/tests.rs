@@ -25,15 +25,15 @@ use proptest::{
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
-    encoder::template_cache::Shapes,
+    encoder::template_cache::TemplateCache,
     ingest::write_buf::WriteBuf,
     span::{
-        delta::slots::{Found, Lease, Leases, Region},
+        delta::slots::{OccupiedSlot, SlotGuard, SlotTable, StartSlots},
         event::AttributeValue,
-        json::{self, EVENT_BYTES_MAX, LostReason, Span, VALUE_BYTES_MAX},
-        record::{self, Nature, Outline, Record},
+        json::{self, EVENT_BYTES_MAX, LostReason, SpanFields, VALUE_BYTES_MAX},
+        own_requests::{MountPrefixes, OwnRequestSpans},
+        record::{self, Record, SpanOrigin, StartOutline},
         redact::{Redact, Redaction},
-        self_requests::{Hidden, Mounts},
     },
     trace::{
         parse,
@@ -268,9 +268,9 @@ fn written(mut write: impl FnMut(&mut WriteBuf<'_>) -> Option<()>) -> Vec<u8> {
     }
     MEMORY.with_borrow_mut(|memory| {
         let size = memory.len();
-        let mut room = WriteBuf::new(memory);
-        write(&mut room).expect("there is room for the largest record");
-        let left = room.left();
+        let mut buf = WriteBuf::new(memory);
+        write(&mut buf).expect("there is buf for the largest record");
+        let left = buf.left();
         memory[..size - left].to_vec()
     })
 }
@@ -278,8 +278,8 @@ fn written(mut write: impl FnMut(&mut WriteBuf<'_>) -> Option<()>) -> Vec<u8> {
 /// The two payloads that a span gives: started and ended.
 fn payloads(span: &SpanData) -> [Vec<u8>; 2] {
     let start =
-        written(|room| record::write_start(room, 7, span, Nature::Ordinary, &Lease::none()));
-    let end = written(|room| record::write_end(room, 7, span, Nature::Ordinary));
+        written(|buf| record::write_start(buf, 7, span, SpanOrigin::Sdk, &SlotGuard::none()));
+    let end = written(|buf| record::write_end(buf, 7, span, SpanOrigin::Sdk));
     [started_payload(&start), ended_payload(record::read(&end))]
 }
 
@@ -298,7 +298,7 @@ fn ended_payload(end: Option<Record<'_>>) -> Vec<u8> {
     let Some(Record::End(spanned, end)) = end else {
         panic!("an end is read back")
     };
-    let end = json::End {
+    let end = json::EndFields {
         start: spanned.start,
         ..end
     };
@@ -306,8 +306,8 @@ fn ended_payload(end: Option<Record<'_>>) -> Vec<u8> {
     ended
 }
 
-fn named(span: Span<'_>) -> Span<'_> {
-    Span {
+fn named(span: SpanFields<'_>) -> SpanFields<'_> {
+    SpanFields {
         process: PROCESS,
         service: SERVICE,
         ..span
@@ -315,15 +315,16 @@ fn named(span: Span<'_>) -> Span<'_> {
 }
 
 /// Whether the start was written as one like those before, in which case it says what it says by itself.
-fn written_alike(shapes: &mut Shapes, redaction: &Redaction, record: &[u8]) -> bool {
-    let (Some(Record::Start(spanned)), Some(outline)) = (record::read(record), Outline::of(record))
+fn written_from_template(cache: &mut TemplateCache, redaction: &Redaction, record: &[u8]) -> bool {
+    let (Some(Record::Start(spanned)), Some(outline)) =
+        (record::read(record), StartOutline::of(record))
     else {
         return false;
     };
     let mut span = named(spanned.span);
     redaction.span(&mut span);
     let mut whole = b"before".to_vec();
-    let places = json::started(&mut whole, &span, spanned.start);
+    let layout = json::started(&mut whole, &span, spanned.start);
     let begun = state::Begun {
         parent: span.parent,
         parent_remote: span.parent_remote,
@@ -333,27 +334,32 @@ fn written_alike(shapes: &mut Shapes, redaction: &Redaction, record: &[u8]) -> b
         start: spanned.start,
         links: Box::default(),
     };
-    let mut alike = b"before".to_vec();
+    let mut templated = b"before".to_vec();
     let mut found = None;
-    if let Some(shape) = shapes.find(&outline) {
-        found = shape.write(&mut alike, &outline);
-        assert_eq!(format!("{:?}", shape.begun(&outline)), format!("{begun:?}"));
+    if let Some(template) = cache.find(&outline) {
+        found = template.write(&mut templated, &outline);
+        assert_eq!(
+            format!("{:?}", template.span_start(&outline)),
+            format!("{begun:?}")
+        );
     }
     match &found {
         Some(_) => {
             let text = |payload: &[u8]| payload.escape_ascii().to_string();
-            assert_eq!(text(&alike), text(&whole));
-            assert_eq!(format!("{found:?}"), format!("{places:?}"));
-            assert_eq!(outline.place, spanned.place);
+            assert_eq!(text(&templated), text(&whole));
+            assert_eq!(format!("{found:?}"), format!("{layout:?}"));
+            assert_eq!(outline.slot, spanned.slot);
         }
-        None => assert_eq!(alike, b"before"),
+        None => assert_eq!(templated, b"before"),
     }
-    shapes.learn(&outline, &span, &begun, |key| redaction.watches(key));
+    cache.learn(&outline, &span, &begun, |key| {
+        redaction.depends_on_value(key)
+    });
     found.is_some()
 }
 
 #[test]
-fn starts_of_one_shape_are_written_alike_from_the_third_on() {
+fn the_third_start_of_one_shape_is_written_from_its_template() {
     let span = |name: &'static str, pairs: &[(&'static str, &'static str)]| SpanData {
         name: name.into(),
         attributes: pairs
@@ -362,18 +368,18 @@ fn starts_of_one_shape_are_written_alike_from_the_third_on() {
             .collect(),
         ..plain_span()
     };
-    let mut shapes = Shapes::default();
-    let mut alike = |name, pairs: &[_]| {
-        written_alike(
-            &mut shapes,
+    let mut cache = TemplateCache::default();
+    let mut templated = |name, pairs: &[_]| {
+        written_from_template(
+            &mut cache,
             &Redaction::default(),
-            &copied_start(&span(name, pairs), &Leases::default()),
+            &copied_start(&span(name, pairs), &StartSlots::default()),
         )
     };
-    assert!(!alike("GET", &[("http.route", "/a"), ("user", "me")]));
-    assert!(!alike("GET", &[("http.route", "/b"), ("user", "you")]));
-    assert!(alike("GET", &[("http.route", "/c"), ("user", "")]));
-    for (name, pairs, is_alike) in [
+    assert!(!templated("GET", &[("http.route", "/a"), ("user", "me")]));
+    assert!(!templated("GET", &[("http.route", "/b"), ("user", "you")]));
+    assert!(templated("GET", &[("http.route", "/c"), ("user", "")]));
+    for (name, pairs, from_template) in [
         ("GET", [("http.route", "/é"), ("user", "me\u{7f}")], true),
         ("GET", [("http.route", "a\"b"), ("user", "me")], false),
         ("GET", [("http.route", "/a\nb"), ("user", "me")], false),
@@ -392,20 +398,20 @@ fn starts_of_one_shape_are_written_alike_from_the_third_on() {
         ("PUT", [("http.route", "/a"), ("user", "me")], false),
         ("GET", [("http.route", "/a"), ("user", "me")], true),
     ] {
-        assert_eq!(alike(name, &pairs), is_alike, "{name} {pairs:?}");
+        assert_eq!(templated(name, &pairs), from_template, "{name} {pairs:?}");
     }
     for key in ["password", "url.query"] {
         for _ in 0..4 {
-            assert!(!alike("GET", &[(key, "token=s3cret")]), "{key}");
+            assert!(!templated("GET", &[(key, "token=s3cret")]), "{key}");
         }
     }
 }
 
 #[test]
-fn what_redaction_may_change_is_never_written_alike() {
+fn a_start_that_redaction_may_change_is_never_written_from_a_template() {
     let mask_all = |_: &str, _: &str, _: &AttributeValue| Redact::Mask;
     let keep_all = |_: &str, _: &str, _: &AttributeValue| Redact::Keep;
-    for (redaction, is_alike) in [
+    for (redaction, from_template) in [
         (Redaction::none(), true),
         (Redaction::none().only(["route"]), true),
         (Redaction::none().only(["user"]), false),
@@ -418,26 +424,26 @@ fn what_redaction_may_change_is_never_written_alike() {
             attributes: vec![KeyValue::new("http.route", "/a")],
             ..plain_span()
         };
-        let mut shapes = Shapes::default();
-        let mut alike = || {
-            written_alike(
-                &mut shapes,
+        let mut cache = TemplateCache::default();
+        let mut templated = || {
+            written_from_template(
+                &mut cache,
                 &redaction,
-                &copied_start(&span, &Leases::default()),
+                &copied_start(&span, &StartSlots::default()),
             )
         };
         assert_eq!(
-            [alike(), alike(), alike()],
-            [false, false, is_alike],
+            [templated(), templated(), templated()],
+            [false, false, from_template],
             "{redaction:?}"
         );
     }
 }
 
 #[test]
-fn more_shapes_than_are_known_at_once_are_told_apart() {
-    let mut shapes = Shapes::default();
-    let mut alike = 0;
+fn more_shapes_than_the_cache_holds_are_kept_apart() {
+    let mut cache = TemplateCache::default();
+    let mut templated = 0;
     for number in (0..900).chain(0..900) {
         let span = SpanData {
             name: format!("{number}").into(),
@@ -445,34 +451,38 @@ fn more_shapes_than_are_known_at_once_are_told_apart() {
             ..plain_span()
         };
         for _ in 0..3 {
-            let start = copied_start(&span, &Leases::default());
-            alike += u32::from(written_alike(&mut shapes, &Redaction::none(), &start));
+            let start = copied_start(&span, &StartSlots::default());
+            templated += u32::from(written_from_template(
+                &mut cache,
+                &Redaction::none(),
+                &start,
+            ));
         }
     }
     assert!(
-        alike >= 1800,
-        "of each three in a row the third is alike: {alike}"
+        templated >= 1800,
+        "of each three in a row the third is templated: {templated}"
     );
 }
 
 #[test]
-fn a_viewers_request_is_told_from_others_of_its_shape() {
+fn an_own_request_is_hidden_though_its_shape_has_a_template() {
     let start = |path: &'static str, parent| {
         let span = SpanData {
             attributes: vec![KeyValue::new("url.path", path)],
             parent_span_id: parent,
             ..plain_span()
         };
-        copied_start(&span, &Leases::default())
+        copied_start(&span, &StartSlots::default())
     };
-    let mounts = Arc::new(Mounts::default());
-    let mut hidden = Hidden::new(Arc::clone(&mounts));
-    let mut shapes = Shapes::default();
-    let mut is_hidden = |hidden: &Hidden, path, parent| {
+    let mounts = Arc::new(MountPrefixes::default());
+    let mut hidden = OwnRequestSpans::new(Arc::clone(&mounts));
+    let mut cache = TemplateCache::default();
+    let mut is_hidden = |hidden: &OwnRequestSpans, path, parent| {
         let record = start(path, parent);
-        while !written_alike(&mut shapes, &Redaction::default(), &record) {}
-        let outline = Outline::of(&record).unwrap();
-        shapes.find(&outline).unwrap().is_hidden(hidden, &outline)
+        while !written_from_template(&mut cache, &Redaction::default(), &record) {}
+        let outline = StartOutline::of(&record).unwrap();
+        cache.find(&outline).unwrap().is_hidden(hidden, &outline)
     };
     assert!(!is_hidden(&hidden, "/live/sse", SpanId::INVALID));
     mounts.learn("/live/sse", "/sse");
@@ -483,15 +493,16 @@ fn a_viewers_request_is_told_from_others_of_its_shape() {
 }
 
 /// What the end of a span says when the worker remembers its start: all of it, or the start was not to be remembered.
-fn joined_payload(span: &SpanData, start: &[u8], found: &Found<'_>) -> Vec<u8> {
-    let rest = written(|room| record::write_rest(room, 7, span, found));
-    let (Some(Record::Start(begun)), Some(rest)) = (record::read(start), record::read_rest(&rest))
+fn joined_payload(span: &SpanData, start: &[u8], found: &OccupiedSlot<'_>) -> Vec<u8> {
+    let rest = written(|buf| record::write_end_delta(buf, 7, span, found));
+    let (Some(Record::Start(begun)), Some(rest)) =
+        (record::read(start), record::read_end_delta(&rest))
     else {
         panic!("a start and a rest are read back")
     };
-    let place = record::key_of(&span.span_context).place(found.region());
-    assert_eq!((begun.place, rest.place), (Some(place), place));
-    let again = payload_again(&begun, &rest);
+    let slot = record::slot_key(&span.span_context).slot(found.table());
+    assert_eq!((begun.slot, rest.slot), (Some(slot), slot));
+    let again = payload_from_start(&begun, &rest);
     let (spanned, end) = rest.join(begun).expect("they are of one span");
     let joined = ended_payload(Some(Record::End(spanned, end)));
     if let Some(again) = again {
@@ -502,16 +513,19 @@ fn joined_payload(span: &SpanData, start: &[u8], found: &Found<'_>) -> Vec<u8> {
 }
 
 /// The same, made of the event that the start became, where that serves.
-fn payload_again(begun: &record::Spanned<'_>, rest: &record::Rest<'_>) -> Option<Vec<u8>> {
+fn payload_from_start(
+    begun: &record::SpanRecord<'_>,
+    rest: &record::EndDelta<'_>,
+) -> Option<Vec<u8>> {
     let span = named(begun.span.clone());
     let mut started = Vec::new();
-    let places = json::started(&mut started, &span, begun.start)?;
-    if span.name != rest.name || !places.have_room_for(&started, &rest.added) {
+    let layout = json::started(&mut started, &span, begun.start)?;
+    if span.name != rest.name || !layout.accepts_added(&started, &rest.added) {
         return None;
     }
-    let again = json::Again {
+    let again = json::EndFromStart {
         started: &started,
-        places: &places,
+        layout: &layout,
         start: rest.scope.scope.map(|_| rest.start),
         scope: rest.scope.scope,
         scope_version: rest.scope.version,
@@ -520,37 +534,40 @@ fn payload_again(begun: &record::Spanned<'_>, rest: &record::Rest<'_>) -> Option
         truncated: rest.truncated,
     };
     let mut payload = b"before".to_vec();
-    json::ended_again(&mut payload, &again, &rest.end);
+    json::ended_from_start(&mut payload, &again, &rest.end);
     Some(payload.split_off("before".len()))
 }
 
 /// The start of a span as the SDK's copy tells it.
-fn copied_start(span: &SpanData, leases: &Leases) -> Vec<u8> {
-    let lease = leases.take(record::key_of(&span.span_context), record::sent_of(span));
-    let start = written(|room| record::write_start(room, 7, span, Nature::Ordinary, &lease));
-    lease.keep();
+fn copied_start(span: &SpanData, slots: &StartSlots) -> Vec<u8> {
+    let guard = slots.acquire(
+        record::slot_key(&span.span_context),
+        record::sent_prefix_of(span),
+    );
+    let start = written(|buf| record::write_start(buf, 7, span, SpanOrigin::Sdk, &guard));
+    guard.keep();
     start
 }
 
 /// The same, as a sampler sees it, at another moment.
-fn peeked_start(span: &SpanData, parent: &SpanContext, leases: &Leases) -> Vec<u8> {
-    let mut counts = record::Counts::NONE;
-    let peeked = written(|room| {
-        counts = record::write_peeked(room, &span.name, &span.attributes, &span.links)?;
+fn sampled_start(span: &SpanData, parent: &SpanContext, slots: &StartSlots) -> Vec<u8> {
+    let mut counts = record::PartCounts::NONE;
+    let peeked = written(|buf| {
+        counts = record::write_sampler_input(buf, &span.name, &span.attributes, &span.links)?;
         Some(())
     });
-    let begun = record::Begun {
+    let begun = record::SampledStart {
         source: 7,
         context: &span.span_context,
         parent: Some(parent).filter(|parent| parent.is_valid()),
         kind: record::kind_of(&span.span_kind),
         start: Timestamp::from_nanos(1),
-        peeked: &peeked,
+        input: &peeked,
         counts,
     };
-    let lease = leases.take(record::key_of(&span.span_context), counts.sent());
-    let start = written(|room| record::write_begun(room, &begun, &lease));
-    lease.keep();
+    let guard = slots.acquire(record::slot_key(&span.span_context), counts.sent());
+    let start = written(|buf| record::write_sampled_start(buf, &begun, &guard));
+    guard.keep();
     start
 }
 
@@ -752,7 +769,7 @@ proptest! {
 
     #[test]
     fn a_record_that_is_cut_short_or_damaged_is_never_a_panic(span in span(), at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
-        let mut bytes = written(|room| record::write_end(room, 7, &span, Nature::Ordinary));
+        let mut bytes = written(|buf| record::write_end(buf, 7, &span, SpanOrigin::Sdk));
         let at = at.index(bytes.len());
         assert!(record::read(&bytes[..at]).is_none());
         bytes[at] = byte;
@@ -760,11 +777,11 @@ proptest! {
     }
 
     #[test]
-    fn an_end_that_says_only_the_rest_says_all_that_a_whole_end_does(
+    fn an_end_delta_says_all_that_a_whole_end_does(
         start in span(),
         end in span(),
         peeked in any::<bool>(),
-        near in 0_usize..2,
+        small in 0_usize..2,
     ) {
         // The SDK appends attributes, and replaces or appends anything else that is not fixed at the start.
         let mut end = SpanData {
@@ -780,26 +797,26 @@ proptest! {
         end.attributes.splice(..0, start.attributes.clone());
         end.links.links.splice(..0, start.links.links.clone());
         let parent = SpanContext::new(TraceId::from(1), end.parent_span_id, TraceFlags::default(), end.parent_span_is_remote, TraceState::NONE);
-        let leases = Leases::with_places(near, 1);
+        let slots = StartSlots::with_slots(small, 1);
         let started = if peeked {
-            peeked_start(&start, &parent, &leases)
+            sampled_start(&start, &parent, &slots)
         } else {
-            copied_start(&start, &leases)
+            copied_start(&start, &slots)
         };
-        let whole = written(|room| record::write_end(room, 7, &end, Nature::Ordinary));
-        match leases.find(record::key_of(&start.span_context)) {
+        let whole = written(|buf| record::write_end(buf, 7, &end, SpanOrigin::Sdk));
+        match slots.find(record::slot_key(&start.span_context)) {
             Some(found) => {
                 let whole = ended_payload(record::read(&whole));
                 assert_eq!(String::from_utf8(joined_payload(&end, &started, &found)), String::from_utf8(whole));
                 assert_eq!(usize::from(found.sent.attributes), start.attributes.len());
-                assert_eq!(found.region(), if near == 0 { Region::Far } else { Region::Near });
+                assert_eq!(found.table(), if small == 0 { SlotTable::Large } else { SlotTable::Small });
             }
             None => assert!(started.len() > 1000 || (!peeked && start.dropped_attributes_count > 0)),
         }
     }
 
     #[test]
-    fn a_start_like_one_before_is_written_as_if_it_were_the_first(
+    fn a_start_from_a_template_equals_one_without(
         first in span(),
         second in span(),
         peeked in any::<bool>(),
@@ -811,11 +828,11 @@ proptest! {
             KeyValue::new(pair.key.clone(), values.next().unwrap_or_else(|| pair.value.clone()))
         });
         let second = SpanData { attributes: attributes.collect(), start_time: second.start_time, ..first.clone() };
-        let mut shapes = Shapes::default();
+        let mut cache = TemplateCache::default();
         for span in [&first, &first, &second, &first] {
-            let leases = Leases::default();
-            let record = if peeked { peeked_start(span, &SpanContext::NONE, &leases) } else { copied_start(span, &leases) };
-            written_alike(&mut shapes, &Redaction::default(), &record);
+            let slots = StartSlots::default();
+            let record = if peeked { sampled_start(span, &SpanContext::NONE, &slots) } else { copied_start(span, &slots) };
+            written_from_template(&mut cache, &Redaction::default(), &record);
         }
     }
 
@@ -1134,10 +1151,10 @@ fn added_keys_stand_behind_those_of_the_start_unless_they_repeat_one() {
     let pairs = |keys: &[&'static str]| -> json::Pairs<'static> {
         keys.iter().map(|key| (*key, json::Value::Int(1))).collect()
     };
-    let mut span = Span::bare([1; 16], [2; 8]);
+    let mut span = SpanFields::bare([1; 16], [2; 8]);
     span.attributes = pairs(&["code.\"line\"", "busy_ns", "idle_ns"]);
     let mut started = Vec::new();
-    let places = json::started(&mut started, &span, Timestamp::default()).unwrap();
+    let layout = json::started(&mut started, &span, Timestamp::default()).unwrap();
     for (added, have_room) in [
         (&[][..], true),
         // Of one length and with one last letter, as those before.
@@ -1148,7 +1165,7 @@ fn added_keys_stand_behind_those_of_the_start_unless_they_repeat_one() {
         (&["x"; 129], false),
     ] {
         assert_eq!(
-            places.have_room_for(&started, &pairs(added)),
+            layout.accepts_added(&started, &pairs(added)),
             have_room,
             "{added:?}"
         );

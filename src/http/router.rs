@@ -29,7 +29,7 @@ use crate::{
     live_spans::LiveSpans,
     log::{event::StreamKey, retention::Retention},
     reader::subscription::Subscribe,
-    span::{event::TraceId, record, self_requests::ROUTES},
+    span::{event::TraceId, own_requests::ROUTES, record},
     sse::body::{SseBody, resume_point},
     util::time::Timestamp,
     wire::{
@@ -127,7 +127,7 @@ impl LiveService {
         let mounts = &self.live.shared.mounts;
         mounts.learn(original, path);
         if !is_recording {
-            mounts.need_no_ids();
+            mounts.require_no_ids();
         }
     }
 }

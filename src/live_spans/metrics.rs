@@ -1,11 +1,11 @@
 //! What the log tells of itself through the program's own meters: the SDK metrics of the OpenTelemetry semantic
 //! conventions. Read when a reader of metrics asks; the host's threads pay nothing for it.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Weak, atomic::Ordering};
 
 use opentelemetry::{InstrumentationScope, KeyValue, metrics::MeterProvider};
 
-use crate::{live_spans::LiveSpans, otel::shared::ProcessorParts};
+use crate::{live_spans::LiveSpans, otel::shared::ProcessorShared};
 
 /// The type of our span processor, as the conventions ask of one that they do not know.
 const COMPONENT_TYPE: &str = "livespan::LiveSpanProcessor";
@@ -13,7 +13,7 @@ const COMPONENT_TYPE: &str = "livespan::LiveSpanProcessor";
 /// What one log tells.
 #[derive(Clone)]
 struct Source {
-    parts: Weak<ProcessorParts>,
+    parts: Weak<ProcessorShared>,
     component: [KeyValue; 2],
 }
 
@@ -24,7 +24,7 @@ impl Source {
         [name, kind, KeyValue::new("error.type", error)]
     }
 
-    fn parts(&self) -> Option<Arc<ProcessorParts>> {
+    fn parts(&self) -> Option<Arc<ProcessorShared>> {
         self.parts.upgrade()
     }
 }
@@ -55,7 +55,7 @@ impl LiveSpans {
             .with_version(env!("CARGO_PKG_VERSION"))
             .build();
         let meter = provider.meter_with_scope(scope);
-        let name = format!("{COMPONENT_TYPE}/{}", parts.number.saturating_sub(1));
+        let name = format!("{COMPONENT_TYPE}/{}", parts.log_number.saturating_sub(1));
         let source = Source {
             // The provider must not keep a log alive.
             parts: Arc::downgrade(parts),
@@ -73,7 +73,7 @@ impl LiveSpans {
             .with_description("The number of spans for which the processing has finished, either successful or failed.")
             .with_callback(move |observer| {
                 if let Some(parts) = processed.parts() {
-                    observer.observe(parts.tally.ended(), &processed.component);
+                    observer.observe(parts.ended_count.load(Ordering::Relaxed), &processed.component);
                     observer.observe(parts.runtime.buffer.ends_rejected(), &failed);
                     observer.observe(parts.runtime.buffer.ends_late(), &late);
                 }

@@ -28,7 +28,7 @@ use opentelemetry_sdk::trace::ShouldSample;
 use crate::access::{signing::Seal, stream_limits::Seats};
 use crate::{
     access::{self, Auth, Gate, Secret, view::View},
-    encoder::{SpanTranslator, dropped_count::Tally},
+    encoder::SpanEncoder,
     engine::{
         log::{Log, Status},
         worker::{LogRuntime, ProcessingDelay, WorkerSettings},
@@ -41,16 +41,16 @@ use crate::{
         filter::{self, SpanFacts, SpanFilter},
         processor::LiveSpanProcessor,
         sampler::LiveSampler,
-        shared::{self, ProcessorParts},
-        span_override::Told,
+        shared::{self, ProcessorShared},
+        span_override::LogIdentity,
     },
     reader::{OpenGlobalEvents, subscription::Subscribe},
     span::{
-        dropped_ends::Marks,
+        dropped_ends::DroppedEnds,
         event::{SpanEvent, TraceId},
+        own_requests::{MountPrefixes, OwnRequestSpans},
         process::Processes,
         redact::Redaction,
-        self_requests::{Hidden, Mounts},
     },
     sse::{
         body::{Completion, SseBody, resume_point},
@@ -79,9 +79,9 @@ pub struct LiveSpans {
 }
 
 pub(crate) struct Shared {
-    pub(crate) parts: Arc<ProcessorParts>,
+    pub(crate) parts: Arc<ProcessorShared>,
     pub(crate) index: Arc<TraceIndex>,
-    pub(crate) mounts: Arc<Mounts>,
+    pub(crate) mounts: Arc<MountPrefixes>,
     #[cfg_attr(
         not(feature = "http"),
         expect(dead_code, reason = "only HTTP has readers")
@@ -264,11 +264,11 @@ impl LiveSpansBuilder {
             .store
             .unwrap_or_else(|| Arc::new(MemoryEventStore::with_retention(retention)));
         let processing_delay = Arc::new(ProcessingDelay::default());
-        let mounts = Arc::new(Mounts::new(Arc::clone(&processing_delay)));
+        let mounts = Arc::new(MountPrefixes::new(Arc::clone(&processing_delay)));
         let index = Arc::new(TraceIndex::default());
         let processes = Arc::new(Processes::default());
-        let marks = Arc::new(Marks::default());
-        let tally = Arc::new(Tally::default());
+        let dropped_ends = Arc::new(DroppedEnds::default());
+        let ended_count = Arc::new(AtomicU64::default());
         let settings = WorkerSettings {
             on_thread: Arc::new(suppress_telemetry),
             processing_delay,
@@ -276,28 +276,28 @@ impl LiveSpansBuilder {
             ..self.settings
         };
         let runtime = LogRuntime::start(store, settings, |log| {
-            let hidden = Hidden::new(Arc::clone(&mounts));
-            SpanTranslator::new(
+            let own_requests = OwnRequestSpans::new(Arc::clone(&mounts));
+            SpanEncoder::new(
                 log,
                 Arc::clone(&index),
                 Arc::clone(&processes),
-                hidden,
-                Arc::clone(&marks),
+                own_requests,
+                Arc::clone(&dropped_ends),
             )
             .redacting(self.redaction)
-            .counting(Arc::clone(&tally))
+            .counting_ends(Arc::clone(&ended_count))
         })?;
         let runtime = Arc::new(runtime);
         let target = SseTarget::from_runtime(Arc::clone(&runtime));
-        let parts = Arc::new(ProcessorParts {
-            number: shared::next_number(),
+        let parts = Arc::new(ProcessorShared {
+            log_number: shared::next_log_number(),
             runtime,
             processes,
             filter: self.filter,
-            marks,
-            tally,
-            told: Told::default(),
-            samples: AtomicBool::new(false),
+            dropped_ends,
+            ended_count,
+            log_identity: LogIdentity::default(),
+            has_sampler: AtomicBool::new(false),
         });
         let shared = Shared {
             parts,
@@ -390,7 +390,7 @@ impl LiveSpans {
 
     /// Wraps the sampler of the provider, so that spans it drops are shown all the same.
     pub fn sampler<S: ShouldSample + Clone + 'static>(&self, inner: S) -> LiveSampler<S> {
-        self.shared.parts.samples.store(true, Ordering::Relaxed);
+        self.shared.parts.has_sampler.store(true, Ordering::Relaxed);
         LiveSampler::new(inner, Arc::clone(&self.shared.parts))
     }
 

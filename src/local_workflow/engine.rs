@@ -19,7 +19,7 @@ use crate::{
         instance::Instance,
         task::{Function, Seat, State, drive},
     },
-    span::{event::TraceId, record::Lasting},
+    span::{event::TraceId, record::Durability},
     util::sync::lock,
     workflow::{
         outcome::{Cause, Failure},
@@ -161,7 +161,7 @@ impl Engine {
         EngineBuilder {
             #[cfg(feature = "http")]
             live: live.clone(),
-            flows: Workflows::lasting(live, Lasting::Process),
+            flows: Workflows::with_durability(live, Durability::Process),
             namespace: None,
             instances_max: DEFAULT_INSTANCES_MAX,
             #[cfg(feature = "http")]

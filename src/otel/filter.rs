@@ -95,16 +95,16 @@ impl fmt::Debug for SpanFacts<'_> {
 /// attribute changed meanwhile. Which starts were refused is remembered roughly: forgetting one costs a look-up only.
 #[derive(Clone)]
 pub(crate) struct SpanFilter {
-    wants: Wants,
+    wants: SpanPredicate,
     /// Ids of spans whose start was refused, each in the one place it can have.
     refused: Arc<[AtomicU64]>,
 }
 
 #[derive(Clone)]
-enum Wants {
+enum SpanPredicate {
     /// All but [`DEFAULT_HIDDEN_TARGETS`].
-    Shown,
-    These(Arc<dyn Fn(&SpanFacts<'_>) -> bool + Send + Sync>),
+    Default,
+    Custom(Arc<dyn Fn(&SpanFacts<'_>) -> bool + Send + Sync>),
 }
 
 /// What to do with the end of a span.
@@ -117,12 +117,12 @@ pub(crate) enum EndVerdict {
 }
 
 /// Refused starts that are remembered: 32 KiB.
-const REFUSED_PLACES: usize = 4096;
+const REFUSED_STARTS_MAX: usize = 4096;
 
 impl SpanFilter {
     pub(crate) fn new(filter: impl Fn(&SpanFacts<'_>) -> bool + Send + Sync + 'static) -> Self {
         Self {
-            wants: Wants::These(Arc::new(filter)),
+            wants: SpanPredicate::Custom(Arc::new(filter)),
             ..Self::default()
         }
     }
@@ -131,8 +131,8 @@ impl SpanFilter {
     #[inline]
     pub(crate) fn wants_attributes(&self, attributes: &[KeyValue]) -> Option<bool> {
         match self.wants {
-            Wants::Shown => Some(is_shown(attributes)),
-            Wants::These(_) => None,
+            SpanPredicate::Default => Some(is_shown(attributes)),
+            SpanPredicate::Custom(_) => None,
         }
     }
 
@@ -140,15 +140,15 @@ impl SpanFilter {
     pub(crate) fn wants_start(&self, span: &SpanData) -> bool {
         let wants = self.wants(span);
         if !wants {
-            self.refuse(span.span_context.span_id());
+            self.remember_refused(span.span_context.span_id());
         }
         wants
     }
 
     /// Remembers that the start of a span was refused.
-    pub(crate) fn refuse(&self, span: SpanId) {
-        if let Some(place) = self.place(span) {
-            place.store(id(span), Ordering::Relaxed);
+    pub(crate) fn remember_refused(&self, span: SpanId) {
+        if let Some(slot) = self.slot(span) {
+            slot.store(id(span), Ordering::Relaxed);
         }
     }
 
@@ -158,8 +158,8 @@ impl SpanFilter {
         }
         let span = span.span_context.span_id();
         let was_refused = self
-            .place(span)
-            .is_some_and(|place| place.load(Ordering::Relaxed) == id(span));
+            .slot(span)
+            .is_some_and(|slot| slot.load(Ordering::Relaxed) == id(span));
         if was_refused {
             EndVerdict::Hide
         } else {
@@ -171,17 +171,17 @@ impl SpanFilter {
     #[inline]
     fn wants(&self, span: &SpanData) -> bool {
         match &self.wants {
-            Wants::Shown => is_shown(&span.attributes),
-            Wants::These(wants) => {
+            SpanPredicate::Default => is_shown(&span.attributes),
+            SpanPredicate::Custom(wants) => {
                 catch_unwind(AssertUnwindSafe(|| wants(&SpanFacts { span }))).unwrap_or(false)
             }
         }
     }
 
-    fn place(&self, span: SpanId) -> Option<&AtomicU64> {
+    fn slot(&self, span: SpanId) -> Option<&AtomicU64> {
         // Span ids are random, so any of their bits will do.
         self.refused
-            .get(usize::try_from(id(span) % REFUSED_PLACES as u64).ok()?)
+            .get(usize::try_from(id(span) % REFUSED_STARTS_MAX as u64).ok()?)
     }
 }
 
@@ -192,8 +192,8 @@ fn id(span: SpanId) -> u64 {
 impl Default for SpanFilter {
     fn default() -> Self {
         Self {
-            wants: Wants::Shown,
-            refused: (0..REFUSED_PLACES).map(|_| AtomicU64::new(0)).collect(),
+            wants: SpanPredicate::Default,
+            refused: (0..REFUSED_STARTS_MAX).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 }

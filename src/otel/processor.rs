@@ -31,13 +31,13 @@ use crate::{
         write_buf::WriteBuf,
     },
     otel::{
-        sampler_handoff::{self, Peeked, Place},
-        shared::ProcessorParts,
+        sampler_handoff::{self, SampledSpan, SpanIdentity},
+        shared::ProcessorShared,
         span_override,
     },
     span::{
-        delta::slots::{Lease, Leases},
-        record::{self, Begun, Nature},
+        delta::slots::{SlotGuard, StartSlots},
+        record::{self, SampledStart, SpanOrigin},
     },
     util::time::Timestamp,
 };
@@ -60,10 +60,10 @@ const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 ///   buffer's room of them, which is there already), they cost what they did, and in it `force_flush` and `shutdown` return
 ///   an error at once; the log of the parent goes on. Only these calls are for a fork: build a log of its own there.
 pub struct LiveSpanProcessor {
-    parts: Arc<ProcessorParts>,
+    shared: Arc<ProcessorShared>,
     source: u32,
     closed: AtomicBool,
-    leases: Leases,
+    slots: StartSlots,
     inner: Option<Box<dyn SpanProcessor>>,
 }
 
@@ -79,13 +79,13 @@ impl LiveSpanProcessor {
     /// Time that `force_flush` waits at most: 5 seconds, as long as the SDK's own processors do.
     pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-    pub(crate) fn new(parts: Arc<ProcessorParts>) -> Self {
-        let source = parts.processes.add();
+    pub(crate) fn new(shared: Arc<ProcessorShared>) -> Self {
+        let source = shared.processes.add();
         Self {
-            parts,
+            shared,
             source,
             closed: AtomicBool::new(false),
-            leases: Leases::default(),
+            slots: StartSlots::default(),
             inner: None,
         }
     }
@@ -112,54 +112,56 @@ impl LiveSpanProcessor {
     }
 
     fn buffer(&self) -> &IngestBuffer {
-        self.parts.buffer()
+        self.shared.buffer()
     }
 
     #[inline]
-    fn watch_start(&self, span: &Span, cx: &Context) {
+    fn enqueue_start(&self, span: &Span, cx: &Context) {
         let context = span.span_context();
         if self.is_closed_to(context) {
             return;
         }
-        let place = Place::new(self.parts.number, cx, context.trace_id());
-        let shown = sampler_handoff::take(place, |peeked| self.show_peeked(context, cx, peeked));
+        let identity = SpanIdentity::new(self.shared.log_number, cx, context.trace_id());
+        let shown = sampler_handoff::take(identity, |sampled| {
+            self.enqueue_sampled(context, cx, sampled);
+        });
         if shown.is_none()
             && let Some(data) = span.exported_data()
-            && self.parts.filter.wants_start(&data)
+            && self.shared.filter.wants_start(&data)
         {
-            let lease = self
-                .leases
-                .take(record::key_of(context), record::sent_of(&data));
-            self.push_start(lease, |room, lease| {
-                record::write_start(room, self.source, &data, Nature::Ordinary, lease)
+            let guard = self
+                .slots
+                .acquire(record::slot_key(context), record::sent_prefix_of(&data));
+            self.push_start(guard, |buf, guard| {
+                record::write_start(buf, self.source, &data, SpanOrigin::Sdk, guard)
             });
         }
     }
 
     /// Shows the start of a span that our sampler has seen.
     #[inline]
-    fn show_peeked(&self, context: &SpanContext, cx: &Context, peeked: &Peeked) {
-        if !peeked.is_wanted {
-            self.parts.filter.refuse(context.span_id());
+    fn enqueue_sampled(&self, context: &SpanContext, cx: &Context, sampled: &SampledSpan) {
+        if !sampled.is_wanted {
+            self.shared.filter.remember_refused(context.span_id());
             return;
         }
         let start = Timestamp::now();
-        let lease = self
-            .leases
-            .take(record::key_of(context), peeked.counts.sent());
-        self.push_start(lease, |room, lease| {
+        let guard = self
+            .slots
+            .acquire(record::slot_key(context), sampled.counts.sent());
+        self.push_start(guard, |buf, guard| {
             let parent = cx.span();
-            let begun = Begun {
+            let start = SampledStart {
                 source: self.source,
                 context,
                 // An invalid parent is none to the SDK, too.
                 parent: Some(parent.span_context()).filter(|parent| parent.is_valid()),
-                kind: peeked.kind,
+                kind: sampled.kind,
                 start,
-                peeked: peeked.bytes(),
-                counts: peeked.counts,
+                input: sampled.bytes(),
+                counts: sampled.counts,
             };
-            record::write_begun(room, &begun, lease)
+            record::write_sampled_start(buf, &start, guard)
         });
     }
 
@@ -167,30 +169,30 @@ impl LiveSpanProcessor {
     #[inline]
     fn push_start(
         &self,
-        lease: Lease<'_>,
-        write: impl Fn(&mut WriteBuf<'_>, &Lease<'_>) -> Option<()>,
+        guard: SlotGuard<'_>,
+        write: impl Fn(&mut WriteBuf<'_>, &SlotGuard<'_>) -> Option<()>,
     ) {
         // Refused and full is counted by the intake; refused and closed is as after shutdown.
         let pushed = self
             .buffer()
-            .push(RecordClass::Start, |room| write(room, &lease));
+            .push(RecordClass::Start, |buf| write(buf, &guard));
         if pushed.is_ok() {
-            lease.keep();
+            guard.keep();
         }
     }
 
     #[inline]
-    fn watch_end(&self, data: &SpanData) {
+    fn enqueue_end(&self, data: &SpanData) {
         let context = &data.span_context;
         if self.is_closed_to(context) {
             #[cfg(feature = "metrics")]
             if self.closed.load(Ordering::Relaxed) {
-                self.parts.note_late_end(data);
+                self.shared.count_late_end(data);
             }
             return;
         }
-        let Some(found) = self.leases.find(record::key_of(context)) else {
-            self.parts.show_end(self.source, data, Nature::Ordinary);
+        let Some(found) = self.slots.find(record::slot_key(context)) else {
+            self.shared.enqueue_end(self.source, data, SpanOrigin::Sdk);
             return;
         };
         // The start was shown, so the end is, whatever the filter says of it. What the SDK's limits dropped may stand
@@ -199,16 +201,15 @@ impl LiveSpanProcessor {
             && data.attributes.len() >= usize::from(found.sent.attributes);
         let pushed = if begins {
             let write =
-                |room: &mut WriteBuf<'_>| record::write_rest(room, self.source, data, &found);
+                |buf: &mut WriteBuf<'_>| record::write_end_delta(buf, self.source, data, &found);
             self.buffer().push(RecordClass::End, write)
         } else {
-            let write = |room: &mut WriteBuf<'_>| {
-                record::write_end(room, self.source, data, Nature::Ordinary)
-            };
+            let write =
+                |buf: &mut WriteBuf<'_>| record::write_end(buf, self.source, data, SpanOrigin::Sdk);
             self.buffer().push(RecordClass::End, write)
         };
         if pushed == Err(PushError::Full) {
-            self.parts.mark_end(data);
+            self.shared.enqueue_dropped_end(data);
         }
         found.release();
     }
@@ -216,13 +217,13 @@ impl LiveSpanProcessor {
     #[inline]
     fn is_closed_to(&self, context: &SpanContext) -> bool {
         self.closed.load(Ordering::Relaxed)
-            || span_override::is_told(&self.parts.told, context.span_id())
+            || span_override::is_already_logged(&self.shared.log_identity, context.span_id())
     }
 
     /// Asks the worker to end what is open as lost.
     fn push_shutdown(&self) -> Result<(), PushError> {
-        self.buffer().push(RecordClass::Internal, |room| {
-            record::write_shutdown(room, self.source)
+        self.buffer().push(RecordClass::Internal, |buf| {
+            record::write_shutdown(buf, self.source)
         })
     }
 
@@ -245,7 +246,7 @@ impl SpanProcessor for LiveSpanProcessor {
     fn on_start(&self, span: &mut Span, cx: &Context) {
         // A panic here would poison the span and can abort the host; ours ends with us.
         drop(catch_unwind(AssertUnwindSafe(|| {
-            self.watch_start(span, cx);
+            self.enqueue_start(span, cx);
         })));
         if let Some(inner) = self.inner.as_ref().filter(|_| is_sampled(span)) {
             inner.on_start(span, cx);
@@ -253,7 +254,7 @@ impl SpanProcessor for LiveSpanProcessor {
     }
 
     fn on_end(&self, span: SpanData) {
-        drop(catch_unwind(AssertUnwindSafe(|| self.watch_end(&span))));
+        drop(catch_unwind(AssertUnwindSafe(|| self.enqueue_end(&span))));
         if let Some(inner) = self
             .inner
             .as_ref()
@@ -291,7 +292,7 @@ impl SpanProcessor for LiveSpanProcessor {
     }
 
     fn set_resource(&mut self, resource: &Resource) {
-        self.parts.describe(self.source, resource);
+        self.shared.set_resource(self.source, resource);
         if let Some(inner) = &mut self.inner {
             inner.set_resource(resource);
         }

@@ -10,8 +10,8 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult, ShouldSample};
 
 use crate::otel::{
-    sampler_handoff::{self, Place, Sight},
-    shared::ProcessorParts,
+    sampler_handoff::{self, SamplerInput, SpanIdentity},
+    shared::ProcessorShared,
     span_override,
 };
 
@@ -29,7 +29,7 @@ use crate::otel::{
 #[derive(Clone)]
 pub struct LiveSampler<S> {
     inner: S,
-    parts: Arc<ProcessorParts>,
+    shared: Arc<ProcessorShared>,
 }
 
 impl<S: fmt::Debug> fmt::Debug for LiveSampler<S> {
@@ -41,8 +41,8 @@ impl<S: fmt::Debug> fmt::Debug for LiveSampler<S> {
 }
 
 impl<S> LiveSampler<S> {
-    pub(crate) fn new(inner: S, parts: Arc<ProcessorParts>) -> Self {
-        Self { inner, parts }
+    pub(crate) fn new(inner: S, shared: Arc<ProcessorShared>) -> Self {
+        Self { inner, shared }
     }
 }
 
@@ -56,14 +56,14 @@ impl<S: ShouldSample + Clone + 'static> ShouldSample for LiveSampler<S> {
         attributes: &[KeyValue],
         links: &[Link],
     ) -> SamplingResult {
-        if let Some(decided) = span_override::decided() {
-            return decided;
+        if let Some(forced) = span_override::forced_sampling() {
+            return forced;
         }
         let mut result =
             self.inner
                 .should_sample(parent_context, trace_id, name, span_kind, attributes, links);
-        if span_override::is_asked() {
-            span_override::answer(&mut result);
+        if span_override::is_probe() {
+            span_override::answer_probe(&mut result);
             return result;
         }
         if result.decision == SamplingDecision::Drop {
@@ -71,18 +71,18 @@ impl<S: ShouldSample + Clone + 'static> ShouldSample for LiveSampler<S> {
         }
         // What a sampler adds may be changed by one around it.
         if result.attributes.is_empty()
-            && let Some(is_wanted) = self.parts.filter.wants_attributes(attributes)
+            && let Some(is_wanted) = self.shared.filter.wants_attributes(attributes)
             && let Some(parent) = parent_context
         {
-            let place = Place::new(self.parts.number, parent, trace_id);
-            let sight = Sight {
+            let identity = SpanIdentity::new(self.shared.log_number, parent, trace_id);
+            let input = SamplerInput {
                 is_wanted,
                 name,
                 kind: span_kind,
                 attributes,
                 links,
             };
-            sampler_handoff::note(place, &sight);
+            sampler_handoff::store(identity, &input);
         }
         result
     }

@@ -12,7 +12,7 @@ use crate::{
     ingest::write_buf::WriteBuf,
     span::{
         event::SpanKind,
-        record::{self, Counts},
+        record::{self, PartCounts},
     },
 };
 
@@ -24,14 +24,14 @@ const BYTES_MAX: usize = 1024;
 /// The SDK asks sampler and processors with the same context, one right after the other. What another provider's
 /// sampler left behind is therefore not taken for what this one saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct SpanIdentity {
     /// The log's number, from 1.
     log: u64,
     parent: usize,
     trace_id: TraceId,
 }
 
-impl Place {
+impl SpanIdentity {
     const NONE: Self = Self {
         log: 0,
         parent: 0,
@@ -50,19 +50,19 @@ impl Place {
 
 /// A span as a sampler sees it.
 #[derive(Debug)]
-pub(crate) struct Peeked {
+pub(crate) struct SampledSpan {
     /// [`Place::NONE`] when it was given away, or was too much.
-    place: Place,
+    identity: SpanIdentity,
     /// Whether the filter wants it.
     pub(crate) is_wanted: bool,
     pub(crate) kind: SpanKind,
-    pub(crate) counts: Counts,
+    pub(crate) counts: PartCounts,
     size: usize,
     /// Name, attributes and links, as they stand in a record.
     bytes: [u8; BYTES_MAX],
 }
 
-impl Peeked {
+impl SampledSpan {
     pub(crate) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.size).unwrap_or_default()
     }
@@ -70,12 +70,12 @@ impl Peeked {
 
 // Nothing here needs to be dropped, so a thread that ends may still start spans.
 thread_local! {
-    static PEEKED: RefCell<Peeked> = const {
-        RefCell::new(Peeked {
-            place: Place::NONE,
+    static SAMPLED: RefCell<SampledSpan> = const {
+        RefCell::new(SampledSpan {
+            identity: SpanIdentity::NONE,
             is_wanted: false,
             kind: SpanKind::Internal,
-            counts: Counts::NONE,
+            counts: PartCounts::NONE,
             size: 0,
             bytes: [0; BYTES_MAX],
         })
@@ -84,7 +84,7 @@ thread_local! {
 
 /// What a sampler sees of a span, and whether the filter wants it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sight<'a> {
+pub(crate) struct SamplerInput<'a> {
     pub(crate) is_wanted: bool,
     pub(crate) name: &'a str,
     pub(crate) kind: &'a OtelKind,
@@ -94,33 +94,34 @@ pub(crate) struct Sight<'a> {
 
 /// Notes what a sampler sees; nothing when that is too much.
 #[inline]
-pub(crate) fn note(place: Place, sight: &Sight<'_>) {
+pub(crate) fn store(identity: SpanIdentity, input: &SamplerInput<'_>) {
     // What cannot be noted is copied by the SDK.
-    let _is_noted = PEEKED.try_with(|peeked| {
+    let _is_stored = SAMPLED.try_with(|sampled| {
         // Nothing that runs below can start a span, so it is not borrowed.
-        let mut peeked = peeked.try_borrow_mut().ok()?;
-        peeked.place.log = Place::NONE.log;
-        let mut room = WriteBuf::new(&mut peeked.bytes);
-        let counts = record::write_peeked(&mut room, sight.name, sight.attributes, sight.links)?;
-        peeked.size = BYTES_MAX - room.left();
-        peeked.counts = counts;
-        peeked.kind = record::kind_of(sight.kind);
-        peeked.is_wanted = sight.is_wanted;
-        peeked.place = place;
+        let mut sampled = sampled.try_borrow_mut().ok()?;
+        sampled.identity.log = SpanIdentity::NONE.log;
+        let mut buf = WriteBuf::new(&mut sampled.bytes);
+        let counts =
+            record::write_sampler_input(&mut buf, input.name, input.attributes, input.links)?;
+        sampled.size = BYTES_MAX - buf.left();
+        sampled.counts = counts;
+        sampled.kind = record::kind_of(input.kind);
+        sampled.is_wanted = input.is_wanted;
+        sampled.identity = identity;
         Some(())
     });
 }
 
 /// Gives what was noted for the span that starts here, once.
 #[inline]
-pub(crate) fn take<T>(place: Place, show: impl FnOnce(&Peeked) -> T) -> Option<T> {
-    let taken = PEEKED.try_with(|peeked| {
-        let mut peeked = peeked.try_borrow_mut().ok()?;
-        if peeked.place != place {
+pub(crate) fn take<T>(identity: SpanIdentity, show: impl FnOnce(&SampledSpan) -> T) -> Option<T> {
+    let taken = SAMPLED.try_with(|sampled| {
+        let mut sampled = sampled.try_borrow_mut().ok()?;
+        if sampled.identity != identity {
             return None;
         }
-        peeked.place.log = Place::NONE.log;
-        Some(show(&peeked))
+        sampled.identity.log = SpanIdentity::NONE.log;
+        Some(show(&sampled))
     });
     taken.ok().flatten()
 }

@@ -10,7 +10,6 @@ use opentelemetry::{Array, Value};
 use opentelemetry_sdk::{Resource, trace::SpanData};
 
 use crate::{
-    encoder::dropped_count::Tally,
     engine::worker::LogRuntime,
     ingest::{
         buffer::{IngestBuffer, PushError, RecordClass},
@@ -18,72 +17,71 @@ use crate::{
     },
     otel::{
         filter::{EndVerdict, SpanFilter},
-        span_override::Told,
+        span_override::LogIdentity,
     },
     span::{
-        delta::slots::Lease,
-        dropped_ends::{Mark, Marks},
+        delta::slots::SlotGuard,
+        dropped_ends::{DroppedEnd, DroppedEnds},
         event::{AttributeValue, Attributes, SpanState},
         process::Processes,
-        record::{self, Lasting, Nature},
+        record::{self, Durability, SpanOrigin},
     },
 };
 
 /// What every processor of one log shares.
 #[derive(Debug)]
-pub(crate) struct ProcessorParts {
+pub(crate) struct ProcessorShared {
     /// The log's own number among those of this program, from 1.
-    pub(crate) number: u64,
+    pub(crate) log_number: u64,
     pub(crate) runtime: Arc<LogRuntime>,
     pub(crate) processes: Arc<Processes>,
     pub(crate) filter: SpanFilter,
-    pub(crate) marks: Arc<Marks>,
+    pub(crate) dropped_ends: Arc<DroppedEnds>,
     #[cfg_attr(
         not(feature = "metrics"),
         expect(dead_code, reason = "only metrics tell it")
     )]
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) ended_count: Arc<AtomicU64>,
     /// Which spans are not to be shown, because they are there already.
-    pub(crate) told: Told,
+    pub(crate) log_identity: LogIdentity,
     /// Whether a sampler of ours was made, which can be asked.
-    pub(crate) samples: AtomicBool,
+    pub(crate) has_sampler: AtomicBool,
 }
 
 /// A number for the next log.
-pub(crate) fn next_number() -> u64 {
+pub(crate) fn next_log_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-impl ProcessorParts {
+impl ProcessorShared {
     /// Puts the start of a span into the buffer, if it is to be shown.
-    pub(crate) fn show_start(&self, source: u32, data: &SpanData, nature: Nature) {
+    pub(crate) fn enqueue_start(&self, source: u32, data: &SpanData, origin: SpanOrigin) {
         if !self.filter.wants_start(data) {
             return;
         }
-        let lease = Lease::none();
-        let write =
-            |room: &mut WriteBuf<'_>| record::write_start(room, source, data, nature, &lease);
+        let guard = SlotGuard::none();
+        let write = |buf: &mut WriteBuf<'_>| record::write_start(buf, source, data, origin, &guard);
         // Refused and full is counted by the intake; refused and closed is as after shutdown.
         drop(self.buffer().push(RecordClass::Start, write));
     }
 
     /// Puts the end of a span into the buffer, if it is to be shown.
-    pub(crate) fn show_end(&self, source: u32, data: &SpanData, nature: Nature) {
+    pub(crate) fn enqueue_end(&self, source: u32, data: &SpanData, origin: SpanOrigin) {
         let pushed = match self.filter.judge_end(data) {
-            EndVerdict::Show => self.buffer().push(RecordClass::End, |room| {
-                record::write_end(room, source, data, nature)
+            EndVerdict::Show => self.buffer().push(RecordClass::End, |buf| {
+                record::write_end(buf, source, data, origin)
             }),
             EndVerdict::Hide => return,
             EndVerdict::HideUnlessShown => {
                 // Nobody misses it when it is refused, so it does not count as dropped.
-                self.buffer().try_push(RecordClass::End, |room| {
-                    record::write_end_if_shown(room, source, data, nature)
+                self.buffer().try_push(RecordClass::End, |buf| {
+                    record::write_end_if_shown(buf, source, data, origin)
                 })
             }
         };
         if pushed == Err(PushError::Full) {
-            self.mark_end(data);
+            self.enqueue_dropped_end(data);
         }
     }
 
@@ -91,7 +89,7 @@ impl ProcessorParts {
     /// none.
     #[cfg(feature = "metrics")]
     #[cold]
-    pub(crate) fn note_late_end(&self, data: &SpanData) {
+    pub(crate) fn count_late_end(&self, data: &SpanData) {
         if self.filter.judge_end(data) == EndVerdict::Show {
             self.buffer().count_late_end();
         }
@@ -99,22 +97,22 @@ impl ProcessorParts {
 
     /// The last of the room is for the bare fact that the span ended, so that it is not shown running for ever.
     #[cold]
-    pub(crate) fn mark_end(&self, data: &SpanData) {
+    pub(crate) fn enqueue_dropped_end(&self, data: &SpanData) {
         // In a fork the intake has noticed, or soon will.
         if self.buffer().is_closed() {
             return;
         }
-        let mark = Mark::of(data);
-        if self.push_mark(&mark) == Err(PushError::Full) {
-            self.marks.keep(mark, || self.buffer().is_forked());
+        let dropped = DroppedEnd::of(data);
+        if self.push_dropped_end(&dropped) == Err(PushError::Full) {
+            self.dropped_ends.add(dropped, || self.buffer().is_forked());
             // Asked again: the worker may have emptied the buffer, and looked aside, before the mark was there. Told
             // twice, it ends the span once.
-            drop(self.push_mark(&mark));
+            drop(self.push_dropped_end(&dropped));
         }
     }
 
     /// Says of a source what its resource says.
-    pub(crate) fn describe(&self, source: u32, resource: &Resource) {
+    pub(crate) fn set_resource(&self, source: u32, resource: &Resource) {
         let mut service = None;
         let mut attributes = Attributes::new();
         for (key, value) in resource {
@@ -129,22 +127,21 @@ impl ProcessorParts {
     }
 
     /// Puts the end of a span into the buffer that counts only if the log has its start, and no end.
-    pub(crate) fn show_end_if_open(&self, source: u32, data: &SpanData, nature: Nature) {
-        let write =
-            |room: &mut WriteBuf<'_>| record::write_end_if_shown(room, source, data, nature);
+    pub(crate) fn enqueue_end_if_open(&self, source: u32, data: &SpanData, origin: SpanOrigin) {
+        let write = |buf: &mut WriteBuf<'_>| record::write_end_if_shown(buf, source, data, origin);
         drop(self.buffer().try_push(RecordClass::End, write));
     }
 
     /// Puts what changed about an open span into the buffer.
-    pub(crate) fn show_update(
+    pub(crate) fn enqueue_update(
         &self,
         source: u32,
         data: &SpanData,
-        lasting: Lasting,
+        durability: Durability,
         state: Option<SpanState>,
     ) {
         let write =
-            |room: &mut WriteBuf<'_>| record::write_update(room, source, data, lasting, state);
+            |buf: &mut WriteBuf<'_>| record::write_update(buf, source, data, durability, state);
         drop(self.buffer().push(RecordClass::Other, write));
     }
 
@@ -153,9 +150,9 @@ impl ProcessorParts {
         &self.runtime.buffer
     }
 
-    fn push_mark(&self, mark: &Mark) -> Result<(), PushError> {
-        self.buffer().push(RecordClass::Internal, |room| {
-            record::write_end_mark(room, mark)
+    fn push_dropped_end(&self, dropped: &DroppedEnd) -> Result<(), PushError> {
+        self.buffer().push(RecordClass::Internal, |buf| {
+            record::write_dropped_end(buf, dropped)
         })
     }
 }

@@ -11,17 +11,17 @@ use opentelemetry_sdk::trace::SpanData;
 use crate::util::{sync::lock, time::Timestamp};
 
 /// Marks that are kept aside: 2 MiB. Spans beyond stay open until their provider is shut down.
-const MARKS_MAX: usize = 65_536;
+const DROPPED_ENDS_MAX: usize = 65_536;
 
 /// A span whose end was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(crate) struct DroppedEnd {
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
     pub(crate) end: Timestamp,
 }
 
-impl Mark {
+impl DroppedEnd {
     pub(crate) fn of(span: &SpanData) -> Self {
         Self {
             trace_id: span.span_context.trace_id().to_bytes(),
@@ -32,31 +32,31 @@ impl Mark {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Marks {
-    waiting: AtomicBool,
-    marks: Mutex<Vec<Mark>>,
+pub(crate) struct DroppedEnds {
+    is_filled: AtomicBool,
+    ends: Mutex<Vec<DroppedEnd>>,
 }
 
-impl Marks {
+impl DroppedEnds {
     /// Keeps the mark. The lock is otherwise held for a swap or another of these pushes only; but where `is_forked` says
     /// so, which is asked if it is held, nobody may ever give it back.
-    pub(crate) fn keep(&self, mark: Mark, is_forked: impl FnOnce() -> bool) {
-        let mut marks = match self.marks.try_lock() {
-            Ok(marks) => marks,
+    pub(crate) fn add(&self, end: DroppedEnd, is_forked: impl FnOnce() -> bool) {
+        let mut ends = match self.ends.try_lock() {
+            Ok(ends) => ends,
             Err(_) if is_forked() => return,
-            Err(_) => lock(&self.marks),
+            Err(_) => lock(&self.ends),
         };
-        if marks.len() < MARKS_MAX {
-            marks.push(mark);
+        if ends.len() < DROPPED_ENDS_MAX {
+            ends.push(end);
         }
-        drop(marks);
-        self.waiting.store(true, Ordering::Release);
+        drop(ends);
+        self.is_filled.store(true, Ordering::Release);
     }
 
     /// All that is kept, which is nothing most of the time.
-    pub(crate) fn take(&self) -> Vec<Mark> {
-        if self.waiting.load(Ordering::Relaxed) && self.waiting.swap(false, Ordering::AcqRel) {
-            std::mem::take(&mut *lock(&self.marks))
+    pub(crate) fn take(&self) -> Vec<DroppedEnd> {
+        if self.is_filled.load(Ordering::Relaxed) && self.is_filled.swap(false, Ordering::AcqRel) {
+            std::mem::take(&mut *lock(&self.ends))
         } else {
             Vec::new()
         }
@@ -69,33 +69,33 @@ mod tests {
 
     #[test]
     fn a_fork_does_not_wait_for_a_lock_that_nobody_holds_any_more() {
-        let marks = Marks::default();
-        let mark = Mark {
+        let ends = DroppedEnds::default();
+        let end = DroppedEnd {
             trace_id: [1; 16],
             span_id: [1; 8],
             end: Timestamp::from_nanos(1),
         };
-        let held = marks.marks.lock().unwrap();
-        marks.keep(mark, || true);
+        let held = ends.ends.lock().unwrap();
+        ends.add(end, || true);
         drop(held);
-        assert_eq!(marks.take(), []);
+        assert_eq!(ends.take(), []);
     }
 
     #[test]
-    fn marks_are_bounded_and_taken_once() {
-        let marks = Marks::default();
-        let mark = |number: u64| Mark {
+    fn dropped_ends_are_bounded_and_taken_once() {
+        let ends = DroppedEnds::default();
+        let end = |number: u64| DroppedEnd {
             trace_id: [1; 16],
             span_id: number.to_be_bytes(),
             end: Timestamp::from_nanos(number),
         };
-        let all = MARKS_MAX as u64;
+        let all = DROPPED_ENDS_MAX as u64;
         for number in 0..all + 9 {
-            marks.keep(mark(number), || false);
+            ends.add(end(number), || false);
         }
-        assert_eq!(marks.take(), (0..all).map(mark).collect::<Vec<_>>());
-        assert_eq!(marks.take(), []);
-        marks.keep(mark(1), || false);
-        assert_eq!(marks.take(), [mark(1)]);
+        assert_eq!(ends.take(), (0..all).map(end).collect::<Vec<_>>());
+        assert_eq!(ends.take(), []);
+        ends.add(end(1), || false);
+        assert_eq!(ends.take(), [end(1)]);
     }
 }

@@ -13,10 +13,10 @@ pub(crate) mod delta;
 pub(crate) mod dropped_ends;
 pub(crate) mod event;
 pub(crate) mod json;
+pub(crate) mod own_requests;
 pub(crate) mod process;
 pub(crate) mod record;
 pub(crate) mod redact;
-pub(crate) mod self_requests;
 
 pub use crate::span::event::{
     AttributeValue, Attributes, SpanEvent, SpanId, SpanKind, SpanState, SpanStatus, TraceId,

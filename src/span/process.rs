@@ -46,7 +46,7 @@ impl Process {
     pub(crate) fn write(&self, redaction: &Redaction, out: &mut Vec<u8>) {
         let mut resource = json::pairs(&self.resource);
         redaction.resource(&mut resource);
-        let process = json::Process {
+        let process = json::ProcessFields {
             process: &self.id,
             service: &self.service,
             resource,
@@ -58,8 +58,8 @@ impl Process {
     }
 
     /// The span, as one of this process.
-    pub(crate) fn own<'a>(&'a self, span: json::Span<'a>) -> json::Span<'a> {
-        json::Span {
+    pub(crate) fn own_span<'a>(&'a self, span: json::SpanFields<'a>) -> json::SpanFields<'a> {
+        json::SpanFields {
             process: &self.id,
             service: &self.service,
             ..span

@@ -20,8 +20,8 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData};
 
 use crate::{
     otel::{
-        shared::ProcessorParts,
-        span_override::{self, Decided, Ids},
+        shared::ProcessorShared,
+        span_override::{self, ProbeResult, SpanIds},
     },
     span::event::TraceId,
     workflow::ids,
@@ -35,7 +35,7 @@ const NO_IDS: &str = "livespan: the spans of workflows are not exported, because
 
 pub(crate) struct Exporter {
     tracer: SdkTracer,
-    parts: Arc<ProcessorParts>,
+    parts: Arc<ProcessorShared>,
     /// Whether a span got other ids than it should: what follows would be in traces of its own.
     lacks_ids: AtomicBool,
 }
@@ -47,7 +47,7 @@ impl fmt::Debug for Exporter {
 }
 
 impl Exporter {
-    pub(crate) fn new(provider: &SdkTracerProvider, parts: &Arc<ProcessorParts>) -> Self {
+    pub(crate) fn new(provider: &SdkTracerProvider, parts: &Arc<ProcessorShared>) -> Self {
         let scope = InstrumentationScope::builder(SCOPE).build();
         Self {
             tracer: provider.tracer_with_scope(scope),
@@ -57,21 +57,21 @@ impl Exporter {
     }
 
     /// Asks the sampler about the trace. Without [`LiveSampler`](crate::LiveSampler) it cannot be asked.
-    pub(crate) fn decide(&self, trace: TraceId) -> Decided {
-        let all = Decided {
+    pub(crate) fn decide(&self, trace: TraceId) -> ProbeResult {
+        let all = ProbeResult {
             is_sampled: true,
-            ..Decided::default()
+            ..ProbeResult::default()
         };
-        if !self.parts.samples.load(Ordering::Relaxed) {
+        if !self.parts.has_sampler.load(Ordering::Relaxed) {
             return all;
         }
         let root = ids::root(trace);
-        let ids = Ids {
+        let ids = SpanIds {
             trace_id: Some(opentelemetry::TraceId::from_bytes(trace.to_bytes())),
             span_id: opentelemetry::SpanId::from_bytes(root.to_bytes()),
         };
         let builder = SpanBuilder::from_name(NO_IDS);
-        span_override::ask(ids, || {
+        span_override::probe_sampler(ids, || {
             self.tracer.build_with_context(builder, &Context::new())
         })
         .unwrap_or(all)
@@ -87,7 +87,7 @@ impl Exporter {
         let parent = parent.map_or_else(Context::new, |parent| {
             Context::new().with_remote_span_context(parent)
         });
-        let ids = Ids {
+        let ids = SpanIds {
             trace_id: is_root.then(|| wanted.trace_id()),
             span_id: wanted.span_id(),
         };
@@ -98,7 +98,7 @@ impl Exporter {
             .with_events(data.events.events)
             .with_links(data.links.links);
         let state = wanted.trace_state().clone();
-        span_override::with(ids, state, &self.parts.told, || {
+        span_override::with_span(ids, state, &self.parts.log_identity, || {
             let mut span = self.tracer.build_with_context(builder, &parent);
             let made = span.span_context();
             let is_right =

@@ -9,10 +9,10 @@ use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
 use opentelemetry_sdk::Resource;
 
 use crate::{
-    otel::{shared::ProcessorParts, span_override::Decided},
+    otel::{shared::ProcessorShared, span_override::ProbeResult},
     span::{
         event::{SpanId, TraceId},
-        record::Lasting,
+        record::Durability,
     },
     util::sync::lock,
     workflow::{
@@ -25,22 +25,22 @@ use crate::{
 /// Where spans are shown.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    pub(crate) parts: Arc<ProcessorParts>,
+    pub(crate) parts: Arc<ProcessorShared>,
     pub(crate) exporter: Option<Exporter>,
-    pub(crate) lasting: Lasting,
+    pub(crate) durability: Durability,
     source: OnceLock<u32>,
 }
 
 impl Stage {
     pub(crate) fn new(
-        parts: &Arc<ProcessorParts>,
+        parts: &Arc<ProcessorShared>,
         exporter: Option<Exporter>,
-        lasting: Lasting,
+        durability: Durability,
     ) -> Self {
         Self {
             parts: Arc::clone(parts),
             exporter,
-            lasting,
+            durability,
             source: OnceLock::new(),
         }
     }
@@ -50,7 +50,8 @@ impl Stage {
         *self.source.get_or_init(|| {
             self.parts.processes.newest().unwrap_or_else(|| {
                 let source = self.parts.processes.add();
-                self.parts.describe(source, &Resource::builder().build());
+                self.parts
+                    .set_resource(source, &Resource::builder().build());
                 source
             })
         })
@@ -64,7 +65,7 @@ pub(crate) struct Run {
     pub(crate) namespace: Arc<str>,
     pub(crate) instance: Arc<str>,
     pub(crate) trace_id: TraceId,
-    decided: OnceLock<Decided>,
+    decided: OnceLock<ProbeResult>,
     /// How often each step was made below its parent.
     made: Mutex<HashMap<(SpanId, StepKey), u64>>,
     cancelled: Mutex<Option<String>>,
@@ -94,10 +95,10 @@ impl Run {
     }
 
     /// Whether the trace is exported: asked once, so that it is exported whole or not at all.
-    pub(crate) fn decided(&self) -> &Decided {
+    pub(crate) fn decided(&self) -> &ProbeResult {
         self.decided.get_or_init(|| match &self.stage.exporter {
             Some(exporter) => exporter.decide(self.trace_id),
-            None => Decided {
+            None => ProbeResult {
                 is_sampled: true,
                 trace_state: TraceState::NONE,
             },

@@ -17,7 +17,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use crate::{
     span::{
         event::{SpanId, SpanState},
-        record::{Doing, Nature},
+        record::{SpanOrigin, StepActivity},
     },
     trace::parse,
     util::sync::lock,
@@ -56,7 +56,7 @@ pub(crate) struct OpenSpan {
 struct Shown {
     run: Arc<Run>,
     begin: Begin,
-    doing: Doing,
+    activity: StepActivity,
     start: SystemTime,
     /// Whether the engine was replaying when it began.
     replayed: bool,
@@ -88,7 +88,7 @@ impl OpenSpan {
             let stage = &run.stage;
             stage
                 .parts
-                .show_start(stage.source(), &data, shown.nature(shown.doing));
+                .enqueue_start(stage.source(), &data, shown.origin(shown.activity));
         }
         Self { shown }
     }
@@ -103,7 +103,7 @@ impl OpenSpan {
     /// The future is not ready: a step that waits by its nature waits from now on.
     pub(crate) fn paused(&mut self) {
         if let Some(shown) = &mut self.shown {
-            let rests = shown.doing == Doing::Rests;
+            let rests = shown.activity == StepActivity::Waiting;
             if !std::mem::replace(&mut shown.has_paused, true) && rests && !shown.replayed {
                 shown.wait();
             }
@@ -138,10 +138,10 @@ impl Shown {
         Self {
             run: Arc::clone(run),
             begin,
-            doing: if kind.rests() {
-                Doing::Rests
+            activity: if kind.rests() {
+                StepActivity::Waiting
             } else {
-                Doing::Works
+                StepActivity::Working
             },
             start: SystemTime::now(),
             replayed,
@@ -150,8 +150,8 @@ impl Shown {
         }
     }
 
-    fn nature(&self, doing: Doing) -> Nature {
-        Nature::Workflow(self.run.stage.lasting, doing)
+    fn origin(&self, activity: StepActivity) -> SpanOrigin {
+        SpanOrigin::Workflow(self.run.stage.durability, activity)
     }
 
     fn reporter(&self) -> Reporter {
@@ -193,32 +193,34 @@ impl Shown {
         let waiting = Some(SpanState::Waiting);
         stage
             .parts
-            .show_update(stage.source(), &data, stage.lasting, waiting);
+            .enqueue_update(stage.source(), &data, stage.durability, waiting);
     }
 
     fn end(self, failure: Option<&Failure>, replaying: bool) {
         let now = SystemTime::now();
         let mut data = self.data(now);
         self.take_progress(&mut data);
-        let mut doing = self.doing;
+        let mut activity = self.activity;
         if let Some(failure) = failure {
             data.status = Status::error(failure.to_string());
             if failure.is_cancelled() {
-                doing = Doing::Cancelled;
+                activity = StepActivity::Cancelled;
             } else {
                 data.events.events.push(exception(failure, now));
             }
         }
-        let nature = self.nature(doing);
+        let origin = self.origin(activity);
         let stage = &self.run.stage;
         if self.replayed && replaying {
             // It ended before, but that may have been lost with the process.
-            stage.parts.show_end_if_open(stage.source(), &data, nature);
+            stage
+                .parts
+                .enqueue_end_if_open(stage.source(), &data, origin);
             return;
         }
         // Asked before the end is told: then the log may forget the start.
         let first = stage.exporter.as_ref().and_then(|_| self.first_start());
-        stage.parts.show_end(stage.source(), &data, nature);
+        stage.parts.enqueue_end(stage.source(), &data, origin);
         if let Some(exporter) = &stage.exporter {
             data.start_time = first.map_or(data.start_time, |first| first.min(data.start_time));
             let parent = self.begin.parent.map(|one| self.run.span_context(one));
@@ -364,7 +366,7 @@ impl Reporter {
         let stage = &self.run.stage;
         stage
             .parts
-            .show_update(stage.source(), &data, stage.lasting, None);
+            .enqueue_update(stage.source(), &data, stage.durability, None);
     }
 }
 

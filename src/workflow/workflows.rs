@@ -7,7 +7,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use crate::{
     error::Error,
     live_spans::LiveSpans,
-    span::{event::TraceId, record::Lasting},
+    span::{event::TraceId, record::Durability},
     workflow::{
         cancel::cancel,
         export::Exporter,
@@ -41,14 +41,14 @@ impl Workflows {
     /// Shows workflows in this log. Their process and service are those of the tracer provider that the log watches
     /// when the first span is shown, or else what `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say.
     pub fn new(live: &LiveSpans) -> Self {
-        Self::lasting(live, Lasting::Durable)
+        Self::with_durability(live, Durability::Durable)
     }
 
     /// Shows workflows that last as long as this says.
-    pub(crate) fn lasting(live: &LiveSpans, lasting: Lasting) -> Self {
+    pub(crate) fn with_durability(live: &LiveSpans, durability: Durability) -> Self {
         Self {
             namespace: DEFAULT_NAMESPACE.into(),
-            stage: Arc::new(Stage::new(&live.shared.parts, None, lasting)),
+            stage: Arc::new(Stage::new(&live.shared.parts, None, durability)),
         }
     }
 
@@ -72,7 +72,7 @@ impl Workflows {
     #[must_use]
     pub fn exporting(self, provider: &SdkTracerProvider) -> Self {
         let exporter = Exporter::new(provider, &self.stage.parts);
-        let stage = Stage::new(&self.stage.parts, Some(exporter), self.stage.lasting);
+        let stage = Stage::new(&self.stage.parts, Some(exporter), self.stage.durability);
         Self {
             stage: Arc::new(stage),
             ..self

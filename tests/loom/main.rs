@@ -14,8 +14,8 @@ mod bell;
 mod handover;
 mod ingest;
 mod log;
-mod places;
 mod span;
+mod start_slots;
 mod util;
 mod wire;
 
@@ -30,8 +30,11 @@ fn check(preemptions: usize, model: fn()) {
 }
 
 fn main() {
-    loom::model(places::a_rest_finds_its_own_start);
-    check(2, places::a_rest_finds_its_own_start_in_the_other_place);
+    loom::model(start_slots::an_end_delta_finds_its_own_start);
+    check(
+        2,
+        start_slots::an_end_delta_finds_its_own_start_in_the_other_table,
+    );
     check(2, handover::nothing_is_slept_over);
     check(2, handover::what_is_taken_is_drained_before_the_end);
     check(2, handover::what_is_broken_off_is_counted);

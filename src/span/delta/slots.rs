@@ -14,43 +14,43 @@ use std::cell::Cell;
 use crate::util::sync::atomic::{AtomicU64, Ordering};
 
 /// Starts that are remembered at most: 144 KiB here.
-pub(crate) const PLACES: usize = NEAR + FAR;
+pub(crate) const SLOTS: usize = SMALL + LARGE;
 /// 16 KiB, which a processor keeps in its first cache: a place in a larger table costs each start a miss, and that is a
 /// fifth of what it costs in all.
-const NEAR: usize = 1 << NEAR_BITS;
-const NEAR_BITS: u32 = 11;
-const FAR: usize = 1 << FAR_BITS;
-const FAR_BITS: u32 = 14;
+const SMALL: usize = 1 << SMALL_BITS;
+const SMALL_BITS: u32 = 11;
+const LARGE: usize = 1 << LARGE_BITS;
+const LARGE_BITS: u32 = 14;
 
 /// Where a span has its place: one of its own in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Region {
-    Near,
+pub(crate) enum SlotTable {
+    Small,
     /// For spans that find the other place taken: where thousands are open.
-    Far,
+    Large,
 }
 
 /// What the end need not repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sent {
+pub(crate) struct SentPrefix {
     /// So many attributes, from the first on: the SDK only ever appends some.
     pub(crate) attributes: u8,
-    pub(crate) scope: Scope,
+    pub(crate) scope: StartScope,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
-    Sent,
+pub(crate) enum StartScope {
+    Recorded,
     Unknown,
 }
 
 /// In the byte of a place.
 const SCOPE_UNKNOWN: u8 = 0x80;
 
-impl Sent {
+impl SentPrefix {
     /// `None` when there are more attributes than a place has bits for.
     #[inline]
-    pub(crate) fn new(attributes: usize, scope: Scope) -> Option<Self> {
+    pub(crate) fn new(attributes: usize, scope: StartScope) -> Option<Self> {
         let attributes = u8::try_from(attributes).ok()?;
         (attributes < SCOPE_UNKNOWN - 1).then_some(Self { attributes, scope })
     }
@@ -59,8 +59,8 @@ impl Sent {
     #[inline]
     fn byte(self) -> u8 {
         let scope = match self.scope {
-            Scope::Sent => 0,
-            Scope::Unknown => SCOPE_UNKNOWN,
+            StartScope::Recorded => 0,
+            StartScope::Unknown => SCOPE_UNKNOWN,
         };
         (self.attributes + 1) | scope
     }
@@ -70,9 +70,9 @@ impl Sent {
         Self {
             attributes: (byte & !SCOPE_UNKNOWN).saturating_sub(1),
             scope: if byte & SCOPE_UNKNOWN == 0 {
-                Scope::Sent
+                StartScope::Recorded
             } else {
-                Scope::Unknown
+                StartScope::Unknown
             },
         }
     }
@@ -81,9 +81,9 @@ impl Sent {
 /// A span's ids, mixed into 64 bits. Two open spans with the same bits would be taken for one another; the worker then
 /// sees that the ids differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key(u64);
+pub(crate) struct SlotKey(u64);
 
-impl Key {
+impl SlotKey {
     #[inline]
     pub(crate) fn of(trace_id: [u8; 16], span_id: [u8; 8]) -> Self {
         let [t0, t1, t2, t3, t4, t5, t6, t7, u @ ..] = trace_id;
@@ -99,21 +99,21 @@ impl Key {
 
     /// The span's place in a region, among all of them: the upper bits.
     #[inline]
-    pub(crate) fn place(self, region: Region) -> usize {
-        match region {
-            Region::Near => self.near(),
-            Region::Far => NEAR + self.far(),
+    pub(crate) fn slot(self, table: SlotTable) -> usize {
+        match table {
+            SlotTable::Small => self.small(),
+            SlotTable::Large => SMALL + self.large(),
         }
     }
 
     #[inline]
-    fn near(self) -> usize {
-        (self.0 >> (u64::BITS - NEAR_BITS)) as usize
+    fn small(self) -> usize {
+        (self.0 >> (u64::BITS - SMALL_BITS)) as usize
     }
 
     #[inline]
-    fn far(self) -> usize {
-        (self.0 >> (u64::BITS - FAR_BITS)) as usize
+    fn large(self) -> usize {
+        (self.0 >> (u64::BITS - LARGE_BITS)) as usize
     }
 
     /// The lower bits, in the upper part of a word.
@@ -125,93 +125,93 @@ impl Key {
 
 /// The host's side.
 #[derive(Debug)]
-pub(crate) struct Leases {
-    near: Box<[AtomicU64]>,
-    far: Box<[AtomicU64]>,
+pub(crate) struct StartSlots {
+    small: Box<[AtomicU64]>,
+    large: Box<[AtomicU64]>,
 }
 
-impl Default for Leases {
+impl Default for StartSlots {
     fn default() -> Self {
-        Self::with_places(NEAR, FAR)
+        Self::with_slots(SMALL, LARGE)
     }
 }
 
-impl Leases {
+impl StartSlots {
     /// Makes as many places, powers of two; fewer than [`PLACES`] are for a model of them.
-    pub(crate) fn with_places(near: usize, far: usize) -> Self {
-        let free = |places| (0..places).map(|_| AtomicU64::new(0)).collect();
+    pub(crate) fn with_slots(small: usize, large: usize) -> Self {
+        let free = |slots| (0..slots).map(|_| AtomicU64::new(0)).collect();
         Self {
-            near: free(near),
-            far: free(far),
+            small: free(small),
+            large: free(large),
         }
     }
 
     #[inline]
-    fn place(&self, key: Key, region: Region) -> Option<&AtomicU64> {
-        let (places, at) = match region {
-            Region::Near => (&self.near, key.near()),
-            Region::Far => (&self.far, key.far()),
+    fn slot(&self, key: SlotKey, table: SlotTable) -> Option<&AtomicU64> {
+        let (slots, at) = match table {
+            SlotTable::Small => (&self.small, key.small()),
+            SlotTable::Large => (&self.large, key.large()),
         };
-        places.get(at & places.len().wrapping_sub(1))
+        slots.get(at & slots.len().wrapping_sub(1))
     }
 
     /// Takes a place of the span's, if one is free and there is something to remember.
     #[inline]
-    pub(crate) fn take(&self, key: Key, sent: Option<Sent>) -> Lease<'_> {
+    pub(crate) fn acquire(&self, key: SlotKey, sent: Option<SentPrefix>) -> SlotGuard<'_> {
         let taken = sent.and_then(|sent| {
             let word = key.tag() | u64::from(sent.byte());
-            self.take_in(key, Region::Near, word)
-                .or_else(|| self.take_in(key, Region::Far, word))
+            self.acquire_in(key, SlotTable::Small, word)
+                .or_else(|| self.acquire_in(key, SlotTable::Large, word))
         });
-        Lease(Cell::new(taken))
+        SlotGuard(Cell::new(taken))
     }
 
     #[inline]
-    fn take_in(&self, key: Key, region: Region, word: u64) -> Option<Taken<'_>> {
-        let place = self.place(key, region)?;
+    fn acquire_in(&self, key: SlotKey, table: SlotTable, word: u64) -> Option<SlotRef<'_>> {
+        let slot = self.slot(key, table)?;
         // Acquire: what was given back before is numbered before.
-        let taken = place.compare_exchange(0, word, Ordering::Acquire, Ordering::Relaxed);
-        taken.is_ok().then_some(Taken { place, region })
+        let taken = slot.compare_exchange(0, word, Ordering::Acquire, Ordering::Relaxed);
+        taken.is_ok().then_some(SlotRef { slot, table })
     }
 
     /// What was sent of the span, if it has a place.
     #[inline]
-    pub(crate) fn find(&self, key: Key) -> Option<Found<'_>> {
-        self.find_in(key, Region::Near)
-            .or_else(|| self.find_in(key, Region::Far))
+    pub(crate) fn find(&self, key: SlotKey) -> Option<OccupiedSlot<'_>> {
+        self.find_in(key, SlotTable::Small)
+            .or_else(|| self.find_in(key, SlotTable::Large))
     }
 
     #[inline]
-    fn find_in(&self, key: Key, region: Region) -> Option<Found<'_>> {
-        let place = self.place(key, region)?;
-        let word = place.load(Ordering::Relaxed);
+    fn find_in(&self, key: SlotKey, table: SlotTable) -> Option<OccupiedSlot<'_>> {
+        let slot = self.slot(key, table)?;
+        let word = slot.load(Ordering::Relaxed);
         let [byte, ..] = word.to_le_bytes();
-        (word & !0xff == key.tag() && byte != 0).then(|| Found {
-            sent: Sent::from_byte(byte),
-            taken: Taken { place, region },
+        (word & !0xff == key.tag() && byte != 0).then(|| OccupiedSlot {
+            sent: SentPrefix::from_byte(byte),
+            slot: SlotRef { slot, table },
         })
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Taken<'a> {
-    place: &'a AtomicU64,
-    region: Region,
+struct SlotRef<'a> {
+    slot: &'a AtomicU64,
+    table: SlotTable,
 }
 
-impl Taken<'_> {
+impl SlotRef<'_> {
     /// Release: the number of the record that needed the place was drawn before.
     #[inline]
-    fn give_back(self) {
-        self.place.store(0, Ordering::Release);
+    fn release(self) {
+        self.slot.store(0, Ordering::Release);
     }
 }
 
 /// A place that a start took before its record was written. It goes back unless it is kept.
 #[derive(Debug)]
-pub(crate) struct Lease<'a>(Cell<Option<Taken<'a>>>);
+pub(crate) struct SlotGuard<'a>(Cell<Option<SlotRef<'a>>>);
 
-impl Lease<'_> {
+impl SlotGuard<'_> {
     /// Of a start that is not to be remembered.
     pub(crate) const fn none() -> Self {
         Self(Cell::new(None))
@@ -219,15 +219,15 @@ impl Lease<'_> {
 
     /// Where the start is to be remembered, if it is.
     #[inline]
-    pub(crate) fn region(&self) -> Option<Region> {
-        self.0.get().map(|taken| taken.region)
+    pub(crate) fn table(&self) -> Option<SlotTable> {
+        self.0.get().map(|taken| taken.table)
     }
 
     /// Gives the place back: the start is too large to be remembered, or was not taken.
     #[inline]
-    pub(crate) fn give_back(&self) {
+    pub(crate) fn release(&self) {
         if let Some(taken) = self.0.take() {
-            taken.give_back();
+            taken.release();
         }
     }
 
@@ -238,30 +238,30 @@ impl Lease<'_> {
     }
 }
 
-impl Drop for Lease<'_> {
+impl Drop for SlotGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.give_back();
+        self.release();
     }
 }
 
 /// The place of a span that ends.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Found<'a> {
-    pub(crate) sent: Sent,
-    taken: Taken<'a>,
+pub(crate) struct OccupiedSlot<'a> {
+    pub(crate) sent: SentPrefix,
+    slot: SlotRef<'a>,
 }
 
-impl Found<'_> {
+impl OccupiedSlot<'_> {
     #[inline]
-    pub(crate) fn region(&self) -> Region {
-        self.taken.region
+    pub(crate) fn table(&self) -> SlotTable {
+        self.slot.table
     }
 
     /// Gives the place back. Only the end of the span that has it may do so.
     #[inline]
     pub(crate) fn release(self) {
-        self.taken.give_back();
+        self.slot.release();
     }
 }
 
@@ -271,99 +271,99 @@ mod tests {
 
     use super::*;
 
-    fn key(number: u64) -> Key {
-        Key::of([0; 16], number.to_be_bytes())
+    fn key(number: u64) -> SlotKey {
+        SlotKey::of([0; 16], number.to_be_bytes())
     }
 
     /// Takes a place and keeps it; which one.
-    fn taken(leases: &Leases, key: Key, sent: Sent) -> Option<Region> {
-        let lease = leases.take(key, Some(sent));
-        let region = lease.region();
-        lease.keep();
-        region
+    fn taken(slots: &StartSlots, key: SlotKey, sent: SentPrefix) -> Option<SlotTable> {
+        let guard = slots.acquire(key, Some(sent));
+        let table = guard.table();
+        guard.keep();
+        table
     }
 
-    fn found(leases: &Leases, key: Key) -> Option<(Sent, Region)> {
-        leases.find(key).map(|found| (found.sent, found.region()))
+    fn found(slots: &StartSlots, key: SlotKey) -> Option<(SentPrefix, SlotTable)> {
+        slots.find(key).map(|found| (found.sent, found.table()))
     }
 
     #[test]
     fn a_place_is_held_by_one_span_until_that_gives_it_back() {
-        let leases = Leases::default();
-        let all = [Region::Near, Region::Far];
-        let same = |one: &Key| {
-            all.map(|region| one.place(region)) == all.map(|region| key(0).place(region))
-        };
+        let slots = StartSlots::default();
+        let all = [SlotTable::Small, SlotTable::Large];
+        let same =
+            |one: &SlotKey| all.map(|table| one.slot(table)) == all.map(|table| key(0).slot(table));
         let [one, two, three] = [0, 1, 2].map(|nth| {
             let mut alike = (0..10_000_000).map(key).filter(same);
             alike.nth(nth).unwrap()
         });
-        let sent = Sent::new(4, Scope::Sent).unwrap();
-        let less = Sent::new(0, Scope::Unknown).unwrap();
-        assert_eq!(found(&leases, one), None);
-        assert_eq!(taken(&leases, one, sent), Some(Region::Near));
-        assert_eq!(taken(&leases, two, less), Some(Region::Far));
-        assert_eq!(taken(&leases, three, sent), None);
-        assert_eq!(found(&leases, one), Some((sent, Region::Near)));
-        assert_eq!(found(&leases, two), Some((less, Region::Far)));
-        assert_eq!(found(&leases, three), None);
-        leases.find(one).unwrap().release();
-        assert_eq!(found(&leases, one), None);
-        assert_eq!(found(&leases, two), Some((less, Region::Far)));
-        assert_eq!(taken(&leases, three, sent), Some(Region::Near));
-        leases.find(two).unwrap().release();
-        assert_eq!(taken(&leases, one, less), Some(Region::Far));
+        let sent = SentPrefix::new(4, StartScope::Recorded).unwrap();
+        let less = SentPrefix::new(0, StartScope::Unknown).unwrap();
+        assert_eq!(found(&slots, one), None);
+        assert_eq!(taken(&slots, one, sent), Some(SlotTable::Small));
+        assert_eq!(taken(&slots, two, less), Some(SlotTable::Large));
+        assert_eq!(taken(&slots, three, sent), None);
+        assert_eq!(found(&slots, one), Some((sent, SlotTable::Small)));
+        assert_eq!(found(&slots, two), Some((less, SlotTable::Large)));
+        assert_eq!(found(&slots, three), None);
+        slots.find(one).unwrap().release();
+        assert_eq!(found(&slots, one), None);
+        assert_eq!(found(&slots, two), Some((less, SlotTable::Large)));
+        assert_eq!(taken(&slots, three, sent), Some(SlotTable::Small));
+        slots.find(two).unwrap().release();
+        assert_eq!(taken(&slots, one, less), Some(SlotTable::Large));
     }
 
     #[test]
     fn a_place_that_is_not_kept_is_free_again() {
-        let leases = Leases::default();
-        let sent = Sent::new(4, Scope::Sent);
-        drop(leases.take(key(1), sent));
-        assert_eq!(found(&leases, key(1)), None);
-        let lease = leases.take(key(1), sent);
-        lease.give_back();
-        assert_eq!(lease.region(), None);
-        assert!(taken(&leases, key(1), sent.unwrap()).is_some());
-        drop(lease);
+        let slots = StartSlots::default();
+        let sent = SentPrefix::new(4, StartScope::Recorded);
+        drop(slots.acquire(key(1), sent));
+        assert_eq!(found(&slots, key(1)), None);
+        let guard = slots.acquire(key(1), sent);
+        guard.release();
+        assert_eq!(guard.table(), None);
+        assert!(taken(&slots, key(1), sent.unwrap()).is_some());
+        drop(guard);
         assert_eq!(
-            found(&leases, key(1)),
-            Some((sent.unwrap(), Region::Near)),
+            found(&slots, key(1)),
+            Some((sent.unwrap(), SlotTable::Small)),
             "it is another's now"
         );
-        assert_eq!(leases.take(key(2), None).region(), None);
+        assert_eq!(slots.acquire(key(2), None).table(), None);
     }
 
     #[test]
     fn what_was_sent_reads_back_and_too_much_is_refused() {
         for attributes in 0..=126 {
-            for scope in [Scope::Sent, Scope::Unknown] {
-                let sent = Sent::new(attributes, scope).unwrap();
+            for scope in [StartScope::Recorded, StartScope::Unknown] {
+                let sent = SentPrefix::new(attributes, scope).unwrap();
                 assert_ne!(sent.byte(), 0);
-                assert_eq!(Sent::from_byte(sent.byte()), sent);
+                assert_eq!(SentPrefix::from_byte(sent.byte()), sent);
             }
         }
-        assert_eq!(Sent::new(127, Scope::Sent), None);
-        assert_eq!(Sent::new(256, Scope::Sent), None);
+        assert_eq!(SentPrefix::new(127, StartScope::Recorded), None);
+        assert_eq!(SentPrefix::new(256, StartScope::Recorded), None);
     }
 
     #[test]
     fn ids_that_are_counted_up_have_bits_and_places_of_their_own() {
         let mut bits = HashSet::new();
-        let mut places = HashSet::new();
+        let mut slots = HashSet::new();
         for trace in 0..100_u64 {
             for upper in [0, trace] {
                 let trace_id = u128::from(upper) << 64 | u128::from(trace);
                 for span in 0..100_u64 {
-                    bits.insert(Key::of(trace_id.to_be_bytes(), span.to_be_bytes()).0);
+                    bits.insert(SlotKey::of(trace_id.to_be_bytes(), span.to_be_bytes()).0);
                 }
             }
-            places.insert(
-                Key::of(u128::from(trace).to_be_bytes(), trace.to_be_bytes()).place(Region::Near),
+            slots.insert(
+                SlotKey::of(u128::from(trace).to_be_bytes(), trace.to_be_bytes())
+                    .slot(SlotTable::Small),
             );
         }
         // Trace 0 is there twice.
         assert_eq!(bits.len(), 199 * 100);
-        assert!(places.len() > 95, "{}", places.len());
+        assert!(slots.len() > 95, "{}", slots.len());
     }
 }

@@ -102,11 +102,10 @@ const ATTRIBUTES_OPEN: usize = opening!("attributes").len();
 /// What every span event says.
 #[derive(Clone, Debug)]
 #[expect(
-    clippy::struct_field_names,
     clippy::struct_excessive_bools,
-    reason = "the names and flags are those of the wire"
+    reason = "the flags are those of the wire"
 )]
-pub(crate) struct Span<'a> {
+pub(crate) struct SpanFields<'a> {
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
     pub(crate) parent: Option<[u8; 8]>,
@@ -128,7 +127,7 @@ pub(crate) struct Span<'a> {
     pub(crate) truncated: bool,
 }
 
-impl Span<'_> {
+impl SpanFields<'_> {
     /// A span of which only its ids are known.
     pub(crate) fn bare(trace_id: [u8; 16], span_id: [u8; 8]) -> Self {
         Self {
@@ -155,19 +154,18 @@ impl Span<'_> {
 
 /// What the end of a span adds.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_field_names, reason = "the names are those of the wire")]
-pub(crate) struct End<'a> {
-    pub(crate) status: Status<'a>,
+pub(crate) struct EndFields<'a> {
+    pub(crate) status: EndStatus<'a>,
     pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
-    pub(crate) events: Vec<SpanMoment<'a>>,
+    pub(crate) events: Vec<TimedEvent<'a>>,
     pub(crate) dropped_events: u32,
     pub(crate) dropped_links: u32,
     pub(crate) cancelled: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Status<'a> {
+pub(crate) enum EndStatus<'a> {
     Unset,
     Ok,
     Error(Cow<'a, str>),
@@ -175,7 +173,7 @@ pub(crate) enum Status<'a> {
 
 /// An event within a span.
 #[derive(Clone, Debug)]
-pub(crate) struct SpanMoment<'a> {
+pub(crate) struct TimedEvent<'a> {
     pub(crate) name: &'a str,
     pub(crate) time: Timestamp,
     pub(crate) attributes: Pairs<'a>,
@@ -190,8 +188,7 @@ pub(crate) struct Link<'a> {
 
 /// A process as its first event introduces it.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_field_names, reason = "the names are those of the wire")]
-pub(crate) struct Process<'a> {
+pub(crate) struct ProcessFields<'a> {
     pub(crate) process: &'a str,
     pub(crate) service: &'a str,
     pub(crate) resource: Pairs<'a>,
@@ -210,19 +207,19 @@ pub(crate) enum LostReason {
 
 /// Where in a `started` event stands what the end of its span says again, so that it need not be written twice.
 #[derive(Clone, Debug)]
-pub(crate) struct Places {
+pub(crate) struct StartLayout {
     identity: Range<usize>,
     /// Up to the last of them, without the brace that closes.
     attributes: Range<usize>,
     timestamp: Range<usize>,
     traits: Range<usize>,
-    keys: Keys,
+    keys: KeySet,
 }
 
-impl Places {
+impl StartLayout {
     /// Whether these attributes can stand behind those of the start, of which this is the payload: none of them repeats
     /// another.
-    pub(crate) fn have_room_for(&self, started: &[u8], added: &Pairs<'_>) -> bool {
+    pub(crate) fn accepts_added(&self, started: &[u8], added: &Pairs<'_>) -> bool {
         if added.len() > PAIRS_UNHASHED_MAX {
             return false;
         }
@@ -232,15 +229,19 @@ impl Places {
             // What is found within a value costs time and nothing else.
             keys.add(key)
                 || (memmem::find(there, &[&*quoted(key), b":"].concat()).is_none()
-                    && !stands_before(added, index, key))
+                    && !occurs_before(added, index, key))
         });
         are_new && keys.count <= ATTRIBUTES_MAX
     }
 }
 
 /// Writes the start of a span; where its parts stand, if nothing of it was cut or is said in another place.
-pub(crate) fn started(out: &mut Vec<u8>, span: &Span<'_>, time: Timestamp) -> Option<Places> {
-    let mut writer = Writer::new(out);
+pub(crate) fn started(
+    out: &mut Vec<u8>,
+    span: &SpanFields<'_>,
+    time: Timestamp,
+) -> Option<StartLayout> {
+    let mut writer = JsonWriter::new(out);
     writer.raw(STARTED);
     let before = writer.written();
     writer.identity(span);
@@ -256,7 +257,7 @@ pub(crate) fn started(out: &mut Vec<u8>, span: &Span<'_>, time: Timestamp) -> Op
     let is_whole = writer.cut.is_empty() && !span.truncated && !span.durable;
     writer.dropped([span.dropped_attributes, 0, 0]);
     writer.end(span.truncated, span.durable);
-    Some(Places {
+    Some(StartLayout {
         identity,
         attributes,
         timestamp,
@@ -267,9 +268,9 @@ pub(crate) fn started(out: &mut Vec<u8>, span: &Span<'_>, time: Timestamp) -> Op
 
 /// What the end of a span says that its start did not, and what stands within the payload of that.
 #[derive(Debug)]
-pub(crate) struct Again<'a> {
+pub(crate) struct EndFromStart<'a> {
     pub(crate) started: &'a [u8],
-    pub(crate) places: &'a Places,
+    pub(crate) layout: &'a StartLayout,
     /// Where the start did not say it: when the span began, its scope and the version of that.
     pub(crate) start: Option<Timestamp>,
     pub(crate) scope: Option<&'a str>,
@@ -281,51 +282,51 @@ pub(crate) struct Again<'a> {
 }
 
 /// Writes what [`ended`] writes, from the payload of the span's start.
-pub(crate) fn ended_again(out: &mut Vec<u8>, again: &Again<'_>, end: &End<'_>) {
-    let copied = |range: &Range<usize>| again.started.get(range.clone()).unwrap_or_default();
-    let mut writer = Writer::new(out);
+pub(crate) fn ended_from_start(out: &mut Vec<u8>, from: &EndFromStart<'_>, end: &EndFields<'_>) {
+    let copied = |range: &Range<usize>| from.started.get(range.clone()).unwrap_or_default();
+    let mut writer = JsonWriter::new(out);
     writer.raw(b"{\"type\":\"ended\"");
-    writer.raw(copied(&again.places.identity));
-    if let Some(scope) = again.scope {
+    writer.raw(copied(&from.layout.identity));
+    if let Some(scope) = from.scope {
         writer.text("scope", opening!("scope"), scope);
     }
     writer.status(&end.status);
-    writer.raw(copied(&again.places.attributes));
+    writer.raw(copied(&from.layout.attributes));
     let mut types = Vec::new();
-    for (key, value) in again.added {
+    for (key, value) in from.added {
         writer.member("attributes", key, value, &mut types);
     }
     writer.out.push(b'}');
     writer.types(&types);
-    if let Some(start) = again.start {
+    if let Some(start) = from.start {
         writer.time(opening!("startTimestamp"), start);
     } else {
         writer.raw(opening!("startTimestamp"));
-        writer.raw(copied(&again.places.timestamp));
+        writer.raw(copied(&from.layout.timestamp));
     }
     writer.time(opening!("timestamp"), end.end);
-    writer.moments(&end.events);
+    writer.events(&end.events);
     if end.cancelled {
         writer.raw(b",\"cancelled\":true");
     }
-    writer.links(again.links);
-    writer.raw(copied(&again.places.traits));
-    if let Some(version) = again.scope_version {
+    writer.links(from.links);
+    writer.raw(copied(&from.layout.traits));
+    if let Some(version) = from.scope_version {
         writer.text("scopeVersion", opening!("scopeVersion"), version);
     }
     writer.dropped([0, end.dropped_events, end.dropped_links]);
-    writer.end(again.truncated, false);
+    writer.end(from.truncated, false);
 }
 
-pub(crate) fn ended(out: &mut Vec<u8>, span: &Span<'_>, end: &End<'_>) {
-    let mut writer = Writer::new(out);
+pub(crate) fn ended(out: &mut Vec<u8>, span: &SpanFields<'_>, end: &EndFields<'_>) {
+    let mut writer = JsonWriter::new(out);
     writer.raw(b"{\"type\":\"ended\"");
     writer.identity(span);
     writer.status(&end.status);
     writer.attributes("attributes", &span.attributes);
     writer.time(opening!("startTimestamp"), end.start);
     writer.time(opening!("timestamp"), end.end);
-    writer.moments(&end.events);
+    writer.events(&end.events);
     if end.cancelled {
         writer.raw(b",\"cancelled\":true");
     }
@@ -339,8 +340,8 @@ pub(crate) fn ended(out: &mut Vec<u8>, span: &Span<'_>, end: &End<'_>) {
     writer.end(span.truncated, span.durable);
 }
 
-pub(crate) fn process(out: &mut Vec<u8>, process: &Process<'_>) {
-    let mut writer = Writer::new(out);
+pub(crate) fn process(out: &mut Vec<u8>, process: &ProcessFields<'_>) {
+    let mut writer = JsonWriter::new(out);
     writer.raw(b"{\"type\":\"process\",\"traceId\":null,\"spanId\":null");
     writer.text("process", opening!("process"), process.process);
     writer.text("service", opening!("service"), process.service);
@@ -386,7 +387,7 @@ impl SseEvent for SpanEvent {
 /// Any event that a program made itself.
 pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
     let attributes = pairs(&event.attributes);
-    let span = Span {
+    let span = SpanFields {
         trace_id: event.trace_id.to_bytes(),
         span_id: event.span_id.to_bytes(),
         parent: event.parent.map(SpanId::to_bytes),
@@ -409,11 +410,11 @@ pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
         Phase::Started => drop(started(out, &span, event.timestamp)),
         Phase::Ended { status, start } => {
             let status = match status {
-                SpanStatus::Unset => Status::Unset,
-                SpanStatus::Ok => Status::Ok,
-                SpanStatus::Error(message) => Status::Error(message.into()),
+                SpanStatus::Unset => EndStatus::Unset,
+                SpanStatus::Ok => EndStatus::Ok,
+                SpanStatus::Error(message) => EndStatus::Error(message.into()),
             };
-            let end = End {
+            let end = EndFields {
                 status,
                 start: *start,
                 end: event.timestamp,
@@ -431,11 +432,11 @@ pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
 
 pub(crate) fn updated(
     out: &mut Vec<u8>,
-    span: &Span<'_>,
+    span: &SpanFields<'_>,
     state: Option<SpanState>,
     time: Timestamp,
 ) {
-    let mut writer = Writer::new(out);
+    let mut writer = JsonWriter::new(out);
     writer.raw(b"{\"type\":\"updated\"");
     writer.ids(span.trace_id, span.span_id);
     writer.text("process", opening!("process"), span.process);
@@ -460,8 +461,8 @@ pub(crate) fn updated(
     writer.finish(false);
 }
 
-fn log(out: &mut Vec<u8>, span: &Span<'_>, severity: &str, body: &str, time: Timestamp) {
-    let mut writer = Writer::new(out);
+fn log(out: &mut Vec<u8>, span: &SpanFields<'_>, severity: &str, body: &str, time: Timestamp) {
+    let mut writer = JsonWriter::new(out);
     writer.raw(b"{\"type\":\"log\"");
     writer.ids(span.trace_id, span.span_id);
     writer.text("process", opening!("process"), span.process);
@@ -506,7 +507,7 @@ pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) ->
         LostReason::Shutdown => "shutdown",
         LostReason::Dropped => "dropped",
     };
-    let mut out = closed(started, message, last_heard)?;
+    let mut out = ended_with_error(started, message, last_heard)?;
     field(&mut out, "lost");
     out.extend_from_slice(b"{\"reason\":");
     string(&mut out, reason);
@@ -518,13 +519,13 @@ pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) ->
 
 /// The end of a span whose workflow was cancelled, made from its `started` event; `None` when that is not one.
 pub(crate) fn cancelled(started: &[u8], reason: &str, time: Timestamp) -> Option<Vec<u8>> {
-    let mut out = closed(started, clip(reason, VALUE_BYTES_MAX).0, time)?;
+    let mut out = ended_with_error(started, clip(reason, VALUE_BYTES_MAX).0, time)?;
     out.extend_from_slice(b",\"cancelled\":true}");
     Some(out)
 }
 
 /// The end of a span that says what its start said, with a status of ERROR; it lacks what ends the object.
-fn closed(started: &[u8], message: &str, time: Timestamp) -> Option<Vec<u8>> {
+fn ended_with_error(started: &[u8], message: &str, time: Timestamp) -> Option<Vec<u8>> {
     // Values are copied as they stand: reading and writing them again could change a number or their order.
     let value_of = |wanted: &str| {
         fields(started)
@@ -623,14 +624,14 @@ pub(crate) fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// An event of which some values are replaced, all others standing as they are.
-pub(crate) struct Rewritten<'a> {
+pub(crate) struct PayloadRewriter<'a> {
     payload: &'a [u8],
     /// Up to here it is in `out`.
     copied: usize,
     out: Vec<u8>,
 }
 
-impl<'a> Rewritten<'a> {
+impl<'a> PayloadRewriter<'a> {
     pub(crate) fn of(payload: &'a [u8]) -> Self {
         Self {
             payload,
@@ -691,14 +692,14 @@ fn value_length(text: &[u8]) -> Option<usize> {
     None
 }
 
-struct Writer<'o> {
+struct JsonWriter<'o> {
     out: &'o mut Vec<u8>,
     start: usize,
     cut: Vec<u8>,
     cut_paths: usize,
 }
 
-impl<'o> Writer<'o> {
+impl<'o> JsonWriter<'o> {
     fn new(out: &'o mut Vec<u8>) -> Self {
         let start = out.len();
         Self {
@@ -787,7 +788,7 @@ impl<'o> Writer<'o> {
     }
 
     #[inline]
-    fn identity(&mut self, span: &Span<'_>) {
+    fn identity(&mut self, span: &SpanFields<'_>) {
         self.ids(span.trace_id, span.span_id);
         self.parent(span.parent);
         self.descriptors(span);
@@ -795,7 +796,7 @@ impl<'o> Writer<'o> {
 
     /// What spans that are alike have in common.
     #[inline]
-    fn descriptors(&mut self, span: &Span<'_>) {
+    fn descriptors(&mut self, span: &SpanFields<'_>) {
         self.text("name", opening!("name"), span.name);
         self.raw(kind_field(span.kind));
         self.text("process", opening!("process"), span.process);
@@ -805,14 +806,14 @@ impl<'o> Writer<'o> {
         }
     }
 
-    fn status(&mut self, status: &Status<'_>) {
+    fn status(&mut self, status: &EndStatus<'_>) {
         match status {
-            Status::Unset => self.raw(b",\"status\":{\"code\":\"OK\"}"),
-            Status::Ok => self.raw(b",\"status\":{\"code\":\"OK\",\"explicit\":true}"),
-            Status::Error(message) if message.is_empty() => {
+            EndStatus::Unset => self.raw(b",\"status\":{\"code\":\"OK\"}"),
+            EndStatus::Ok => self.raw(b",\"status\":{\"code\":\"OK\",\"explicit\":true}"),
+            EndStatus::Error(message) if message.is_empty() => {
                 self.raw(b",\"status\":{\"code\":\"ERROR\"}");
             }
-            Status::Error(message) => {
+            EndStatus::Error(message) => {
                 let (message, cut) = clip_head(message);
                 self.raw(b",\"status\":{\"code\":\"ERROR\",\"message\":");
                 string(self.out, message);
@@ -826,9 +827,9 @@ impl<'o> Writer<'o> {
 
     /// Writes the object, then the types of the values that JSON cannot carry as what they are. Gives the keys if none
     /// repeats another and there are no such types.
-    fn attributes(&mut self, key: &str, pairs: &Pairs<'_>) -> Option<Keys> {
+    fn attributes(&mut self, key: &str, pairs: &Pairs<'_>) -> Option<KeySet> {
         self.key(key);
-        let keys = Keys::of(pairs);
+        let keys = KeySet::of(pairs);
         let types = self.object(key, pairs, keys.as_ref());
         self.types(&types);
         keys.filter(|_| types.is_empty())
@@ -843,7 +844,7 @@ impl<'o> Writer<'o> {
     }
 
     /// Writes the members; their keys are given if none repeats another.
-    fn object(&mut self, path: &str, pairs: &Pairs<'_>, keys: Option<&Keys>) -> Vec<u8> {
+    fn object(&mut self, path: &str, pairs: &Pairs<'_>, keys: Option<&KeySet>) -> Vec<u8> {
         let mut types = Vec::new();
         self.out.push(b'{');
         let has_more = if keys.is_none() {
@@ -938,17 +939,17 @@ impl<'o> Writer<'o> {
         cut
     }
 
-    fn moments(&mut self, moments: &[SpanMoment<'_>]) {
-        let size = |moment: &SpanMoment<'_>| moment.name.len();
-        self.list("events", moments, size, |writer, moment, path| {
+    fn events(&mut self, events: &[TimedEvent<'_>]) {
+        let size = |event: &TimedEvent<'_>| event.name.len();
+        self.list("events", events, size, |writer, event, path| {
             writer.raw(b"{\"name\":");
-            let (name, cut) = clip(moment.name, VALUE_BYTES_MAX);
+            let (name, cut) = clip(event.name, VALUE_BYTES_MAX);
             string(writer.out, name);
             if cut {
                 writer.cut(&[path, ".name"]);
             }
-            writer.time(opening!("timestamp"), moment.time);
-            writer.nested_attributes(path, &moment.attributes);
+            writer.time(opening!("timestamp"), event.time);
+            writer.nested_attributes(path, &event.attributes);
         });
     }
 
@@ -973,7 +974,7 @@ impl<'o> Writer<'o> {
         let types = self.object(
             &format!("{path}.attributes"),
             pairs,
-            Keys::of(pairs).as_ref(),
+            KeySet::of(pairs).as_ref(),
         );
         self.types(&types);
         self.out.push(b'}');
@@ -1005,7 +1006,7 @@ impl<'o> Writer<'o> {
         self.out.push(b']');
     }
 
-    fn traits(&mut self, span: &Span<'_>) {
+    fn traits(&mut self, span: &SpanFields<'_>) {
         if span.parent_remote {
             self.raw(b",\"parentRemote\":true");
         }
@@ -1071,15 +1072,15 @@ fn last_of_each_key<'p, 'a>(
     pairs: &'p Pairs<'a>,
 ) -> impl Iterator<Item = (&'a str, &'p Value<'a>)> {
     // Spans have at most 128 attributes by the SDK's default limit; looking along them is quicker than hashing.
-    let places = (pairs.len() > PAIRS_UNHASHED_MAX).then(|| places_of(pairs));
+    let positions = (pairs.len() > PAIRS_UNHASHED_MAX).then(|| positions_of(pairs));
     pairs
         .iter()
         .enumerate()
         .filter_map(move |(index, (key, _))| {
-            let last = match &places {
-                None => last_place(pairs, index, key),
-                Some(places) => places
-                    .get(short(key))
+            let last = match &positions {
+                None => last_position(pairs, index, key),
+                Some(positions) => positions
+                    .get(clipped_key(key))
                     .and_then(|(first, last)| (*first == index).then_some(*last)),
             };
             let (_, value) = pairs.get(last?)?;
@@ -1089,19 +1090,19 @@ fn last_of_each_key<'p, 'a>(
 
 /// Keys of which no two are the same.
 #[derive(Clone, Copy, Debug, Default)]
-struct Keys {
+struct KeySet {
     seen: u128,
     count: usize,
 }
 
-impl Keys {
+impl KeySet {
     /// `None` when two of them are the same.
     #[inline]
     fn of(pairs: &Pairs<'_>) -> Option<Self> {
         let mut keys = Self::default();
         let mut pairs_and_places = pairs.iter().enumerate();
         let are_new = pairs_and_places.all(|(index, (key, _))| {
-            keys.add(key) || (index < PAIRS_UNHASHED_MAX && !stands_before(pairs, index, key))
+            keys.add(key) || (index < PAIRS_UNHASHED_MAX && !occurs_before(pairs, index, key))
         });
         are_new.then_some(keys)
     }
@@ -1110,7 +1111,7 @@ impl Keys {
     #[inline]
     fn add(&mut self, key: &str) -> bool {
         // Equal keys are equal in length and in their last byte.
-        let key = short(key);
+        let key = clipped_key(key);
         let last = key.as_bytes().last().copied().unwrap_or_default();
         let mark = 1 << ((key.len() * 7 + usize::from(last) * 3) % 128);
         let is_new = self.seen & mark == 0;
@@ -1121,36 +1122,36 @@ impl Keys {
 }
 
 /// Whether a key stands before this place.
-fn stands_before(pairs: &Pairs<'_>, index: usize, key: &str) -> bool {
-    let key = short(key);
+fn occurs_before(pairs: &Pairs<'_>, index: usize, key: &str) -> bool {
+    let key = clipped_key(key);
     let mut before = pairs.iter().take(index);
-    before.any(|(one, _)| short(one) == key)
+    before.any(|(one, _)| clipped_key(one) == key)
 }
 
 /// Keys that are the same when cut are the same key in the object.
 #[inline]
-fn short(key: &str) -> &str {
+fn clipped_key(key: &str) -> &str {
     clip(key, VALUE_BYTES_MAX).0
 }
 
 /// The first and the last place of every key.
-fn places_of<'a>(pairs: &Pairs<'a>) -> HashMap<&'a str, (usize, usize)> {
-    let mut places = HashMap::new();
+fn positions_of<'a>(pairs: &Pairs<'a>) -> HashMap<&'a str, (usize, usize)> {
+    let mut positions = HashMap::new();
     for (index, (key, _)) in pairs.iter().enumerate() {
-        let place = places.entry(clip(key, VALUE_BYTES_MAX).0);
+        let place = positions.entry(clip(key, VALUE_BYTES_MAX).0);
         place.or_insert((index, index)).1 = index;
     }
-    places
+    positions
 }
 
 /// The last place of the key that stands at `index`, unless it stands before that, too.
 #[inline]
-fn last_place(pairs: &Pairs<'_>, index: usize, key: &str) -> Option<usize> {
-    let key = short(key);
+fn last_position(pairs: &Pairs<'_>, index: usize, key: &str) -> Option<usize> {
+    let key = clipped_key(key);
     let end = key.as_bytes().last();
     let is_same = |(one, _): &(&str, Value<'_>)| {
         // Most keys differ in length or at their end, and need no look at the rest.
-        let one = short(one);
+        let one = clipped_key(one);
         one.len() == key.len() && one.as_bytes().last() == end && one == key
     };
     let (before, from) = pairs.split_at(index);

@@ -2,17 +2,17 @@
 //! are written. What it makes is what [`started`](crate::span::json::started) makes, byte for byte.
 
 use crate::span::json::{
-    ATTRIBUTES_OPEN, HIGH, Keys, Places, SAFE_INTEGER_MAX, STARTED, Span, TIMESTAMP,
-    VALUE_BYTES_MAX, Writer, byte_marks, control_marks, double, escape, integer,
+    ATTRIBUTES_OPEN, HIGH, JsonWriter, KeySet, SAFE_INTEGER_MAX, STARTED, SpanFields, StartLayout,
+    TIMESTAMP, VALUE_BYTES_MAX, byte_marks, control_marks, double, escape, integer,
 };
 use crate::util::time::Timestamp;
 
 /// Bytes without which a text is no address with a secret in it, as redaction looks for them.
-pub(crate) const ADDRESS_MARKS: [u8; 2] = *b"?@";
+pub(crate) const URL_SECRET_BYTES: [u8; 2] = *b"?@";
 
 /// The value of an attribute that needs no look at what it is in.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Plain<'a> {
+pub(crate) enum ScalarValue<'a> {
     /// UTF-8.
     Text(&'a [u8]),
     Int(i64),
@@ -21,7 +21,7 @@ pub(crate) enum Plain<'a> {
 
 /// What differs between spans that are alike, beside their values.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ids {
+pub(crate) struct StartIds {
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
     pub(crate) parent: Option<[u8; 8]>,
@@ -30,18 +30,18 @@ pub(crate) struct Ids {
 
 /// What the `started` payloads of spans that are alike have in common.
 #[derive(Debug)]
-pub(crate) struct Mould {
+pub(crate) struct PayloadTemplate {
     /// From the name to the brace that opens the attributes.
     middle: Box<[u8]>,
     /// What stands before the value of each attribute.
     members: Box<[Box<[u8]>]>,
     traits: Box<[u8]>,
-    keys: Keys,
+    keys: KeySet,
 }
 
-impl Mould {
+impl PayloadTemplate {
     /// Of a span with all its parts; `None` when its payload is more than these.
-    pub(crate) fn of(span: &Span<'_>) -> Option<Self> {
+    pub(crate) fn of(span: &SpanFields<'_>) -> Option<Self> {
         let is_plain = span.links.is_empty()
             && !span.truncated
             && !span.durable
@@ -50,9 +50,9 @@ impl Mould {
                 .attributes
                 .iter()
                 .all(|(key, _)| key.len() <= VALUE_BYTES_MAX);
-        let keys = Keys::of(&span.attributes).filter(|_| is_plain)?;
+        let keys = KeySet::of(&span.attributes).filter(|_| is_plain)?;
         let mut bytes = Vec::new();
-        let mut writer = Writer::new(&mut bytes);
+        let mut writer = JsonWriter::new(&mut bytes);
         writer.descriptors(span);
         writer.key("attributes");
         writer.out.push(b'{');
@@ -85,25 +85,25 @@ impl Mould {
     pub(crate) fn started<'v>(
         &self,
         out: &mut Vec<u8>,
-        ids: &Ids,
-        values: impl Iterator<Item = Option<Plain<'v>>>,
-    ) -> Option<Places> {
+        ids: &StartIds,
+        values: impl Iterator<Item = Option<ScalarValue<'v>>>,
+    ) -> Option<StartLayout> {
         let before = out.len();
-        let places = self.write(out, ids, values);
-        if places.is_none() {
+        let layout = self.write(out, ids, values);
+        if layout.is_none() {
             out.truncate(before);
         }
-        places
+        layout
     }
 
     #[inline]
     fn write<'v>(
         &self,
         out: &mut Vec<u8>,
-        ids: &Ids,
-        mut values: impl Iterator<Item = Option<Plain<'v>>>,
-    ) -> Option<Places> {
-        let mut writer = Writer::new(out);
+        ids: &StartIds,
+        mut values: impl Iterator<Item = Option<ScalarValue<'v>>>,
+    ) -> Option<StartLayout> {
+        let mut writer = JsonWriter::new(out);
         writer.raw(STARTED);
         let identity = writer.written();
         writer.ids(ids.trace_id, ids.span_id);
@@ -114,15 +114,15 @@ impl Mould {
         for member in &self.members {
             writer.raw(member);
             match values.next()?? {
-                Plain::Text(text) if stands_as_it_is(text) => {
+                ScalarValue::Text(text) if is_verbatim(text) => {
                     writer.out.push(b'"');
                     writer.raw(text);
                     writer.out.push(b'"');
                 }
-                Plain::Int(value) if value.unsigned_abs() <= SAFE_INTEGER_MAX => {
+                ScalarValue::Int(value) if value.unsigned_abs() <= SAFE_INTEGER_MAX => {
                     integer(writer.out, value);
                 }
-                Plain::Double(value) if value.is_finite() => double(writer.out, value),
+                ScalarValue::Double(value) if value.is_finite() => double(writer.out, value),
                 _ => return None,
             }
         }
@@ -135,7 +135,7 @@ impl Mould {
         let timestamp = end + 1 + TIMESTAMP.len()..writer.written();
         let traits = writer.written();
         writer.raw(&self.traits);
-        let places = Places {
+        let layout = StartLayout {
             identity: identity..attributes,
             attributes: attributes..end,
             timestamp,
@@ -143,18 +143,18 @@ impl Mould {
             keys: self.keys,
         };
         writer.finish(false);
-        Some(places)
+        Some(layout)
     }
 }
 
 /// Whether nothing of the text is escaped, cut or looked at by redaction.
 #[inline]
-fn stands_as_it_is(text: &[u8]) -> bool {
+fn is_verbatim(text: &[u8]) -> bool {
     let is_plain =
-        |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..=0x1f) && !ADDRESS_MARKS.contains(byte);
+        |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..=0x1f) && !URL_SECRET_BYTES.contains(byte);
     let is_plain_word = |word: &[u8; 8]| {
         let word = u64::from_le_bytes(*word);
-        let [query, user] = ADDRESS_MARKS.map(|byte| byte_marks(word, byte));
+        let [query, user] = URL_SECRET_BYTES.map(|byte| byte_marks(word, byte));
         let quotes = byte_marks(word, b'"') | byte_marks(word, b'\\');
         (control_marks(word) | quotes | query | user) & HIGH == 0
     };

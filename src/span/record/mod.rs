@@ -23,12 +23,13 @@ use opentelemetry_sdk::trace::SpanData;
 use crate::{
     ingest::write_buf::WriteBuf,
     span::{
-        delta::slots::{Found, Key, Lease, Region, Scope, Sent},
-        dropped_ends::Mark,
+        delta::slots::{OccupiedSlot, SentPrefix, SlotGuard, SlotKey, SlotTable, StartScope},
+        dropped_ends::DroppedEnd,
         event::{SpanKind, SpanState},
         json::{
-            End, Link, Pairs, Span, SpanMoment, Status, VALUE_BYTES_MAX, Value, clip,
-            template::{Ids, Plain},
+            EndFields, EndStatus, Link, Pairs, SpanFields, TimedEvent, VALUE_BYTES_MAX, Value,
+            clip,
+            template::{ScalarValue, StartIds},
         },
     },
     util::time::Timestamp,
@@ -46,13 +47,13 @@ const ARRAY_BYTES_MAX: usize = VALUE_BYTES_MAX + 16;
 
 const START: u8 = 1;
 const END: u8 = 2;
-const END_MARK: u8 = 3;
+const DROPPED_END: u8 = 3;
 const HIDE: u8 = 4;
 const SHUTDOWN: u8 = 5;
-const SETTLE: u8 = 6;
+const DROPPED_ENDS_FENCE: u8 = 6;
 const END_IF_SHOWN: u8 = 7;
 const UPDATE: u8 = 8;
-const REST: u8 = 9;
+const END_DELTA: u8 = 9;
 const FENCE: u8 = 10;
 
 /// In an array's count: values were cut off.
@@ -61,11 +62,11 @@ const ARRAY_CUT: u32 = 1 << 31;
 const PARENT_REMOTE: u8 = 1;
 const UNSAMPLED: u8 = 2;
 const DURABLE: u8 = 4;
-const RESTS: u8 = 8;
+const WAITING: u8 = 8;
 const CANCELLED: u8 = 16;
-const ONCE: u8 = 32;
+const DEDUPLICATED: u8 = 32;
 /// The start is remembered for its end.
-const LEASED: u8 = 64;
+const REMEMBERED: u8 = 64;
 /// Parts were left out.
 const TRUNCATED: u8 = 128;
 
@@ -74,23 +75,23 @@ const HAS_SCOPE: u8 = 1;
 const HAS_VERSION: u8 = 2;
 const HAS_STATE: u8 = 4;
 /// Beside them: the start is remembered in the [far](Region::Far) region.
-const FAR: u8 = 8;
+const IN_LARGE_TABLE: u8 = 8;
 
 /// The largest start that is remembered for its end.
-const LEASED_BYTES_MAX: usize = 1024;
+const REMEMBERED_BYTES_MAX: usize = 1024;
 
 /// What a span is besides what its data says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Nature {
+pub(crate) enum SpanOrigin {
     /// A span of the SDK.
-    Ordinary,
+    Sdk,
     /// A span of a workflow, which is told again when that is replayed.
-    Workflow(Lasting, Doing),
+    Workflow(Durability, StepActivity),
 }
 
 /// Who remembers a workflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lasting {
+pub(crate) enum Durability {
     /// Its engine: it may outlive its process.
     Durable,
     /// Its process alone: when that is gone, so is the workflow.
@@ -99,61 +100,61 @@ pub(crate) enum Lasting {
 
 /// What a span of a workflow does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doing {
+pub(crate) enum StepActivity {
     /// It works, or holds others that do.
-    Works,
+    Working,
     /// It only waits, for a time or an event: that it is there again does not mean that it works.
-    Rests,
+    Waiting,
     /// It ends because its workflow was cancelled.
     Cancelled,
 }
 
-impl Doing {
+impl StepActivity {
     fn from_flags(flags: u8) -> Self {
-        if flags & RESTS != 0 {
-            Self::Rests
+        if flags & WAITING != 0 {
+            Self::Waiting
         } else if flags & CANCELLED != 0 {
             Self::Cancelled
         } else {
-            Self::Works
+            Self::Working
         }
     }
 }
 
-impl Nature {
+impl SpanOrigin {
     fn flags(self) -> u8 {
-        let Self::Workflow(lasting, doing) = self else {
+        let Self::Workflow(durability, activity) = self else {
             return 0;
         };
-        let lasting = match lasting {
-            Lasting::Durable => DURABLE,
-            Lasting::Process => 0,
+        let durability = match durability {
+            Durability::Durable => DURABLE,
+            Durability::Process => 0,
         };
-        let doing = match doing {
-            Doing::Works => 0,
-            Doing::Rests => RESTS,
-            Doing::Cancelled => CANCELLED,
+        let activity = match activity {
+            StepActivity::Working => 0,
+            StepActivity::Waiting => WAITING,
+            StepActivity::Cancelled => CANCELLED,
         };
-        ONCE | lasting | doing
+        DEDUPLICATED | durability | activity
     }
 }
 
 /// What a record says.
 #[derive(Debug)]
 pub(crate) enum Record<'a> {
-    Start(Spanned<'a>),
-    End(Spanned<'a>, End<'a>),
+    Start(SpanRecord<'a>),
+    End(SpanRecord<'a>, EndFields<'a>),
     /// An end that counts only if the start was shown.
-    EndIfShown(Spanned<'a>, End<'a>),
+    EndIfShown(SpanRecord<'a>, EndFields<'a>),
     /// Attributes of an open span changed, or what it does.
-    Update(Spanned<'a>, Option<SpanState>, Timestamp),
+    Update(SpanRecord<'a>, Option<SpanState>, Timestamp),
     /// The end of this span was dropped.
-    EndMark(Mark),
+    DroppedEnd(DroppedEnd),
     /// The starts of all spans whose marks were taken before this was sent stand before it.
-    Settle,
+    DroppedEndsFence,
     /// Whoever holds this ticket is told when all that stands before it is stored and visible.
     Fence {
-        ticket: u64,
+        ack: u64,
     },
     /// This span is a viewer's own request.
     Hide {
@@ -169,60 +170,60 @@ pub(crate) enum Record<'a> {
 
 /// A span, where it came from, and when it began.
 #[derive(Debug)]
-pub(crate) struct Spanned<'a> {
+pub(crate) struct SpanRecord<'a> {
     pub(crate) source: u32,
     /// Whether it is kept only once.
-    pub(crate) once: bool,
-    pub(crate) doing: Doing,
+    pub(crate) is_deduplicated: bool,
+    pub(crate) activity: StepActivity,
     /// The place in which the record of a start must be remembered for its end.
-    pub(crate) place: Option<usize>,
+    pub(crate) slot: Option<usize>,
     pub(crate) start: Timestamp,
-    pub(crate) span: Span<'a>,
+    pub(crate) span: SpanFields<'a>,
 }
 
 /// The instrumentation scope, as far as a record says it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scoped<'a> {
+pub(crate) struct ScopeFields<'a> {
     pub(crate) scope: Option<&'a str>,
     pub(crate) version: Option<&'a str>,
 }
 
 /// What the end of a span says beyond its start.
 #[derive(Debug)]
-pub(crate) struct Rest<'a> {
+pub(crate) struct EndDelta<'a> {
     pub(crate) source: u32,
     /// The place in which the start is remembered.
-    pub(crate) place: usize,
+    pub(crate) slot: usize,
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
     /// These two when the start did not say them exactly.
     pub(crate) start: Timestamp,
-    pub(crate) scope: Scoped<'a>,
+    pub(crate) scope: ScopeFields<'a>,
     pub(crate) name: &'a str,
     pub(crate) added: Pairs<'a>,
     pub(crate) links: Vec<Link<'a>>,
     pub(crate) truncated: bool,
-    pub(crate) end: End<'a>,
+    pub(crate) end: EndFields<'a>,
 }
 
-impl<'a> Rest<'a> {
+impl<'a> EndDelta<'a> {
     /// The whole end; `None` when this is not the start of the same span.
-    pub(crate) fn join(self, begun: Spanned<'a>) -> Option<(Spanned<'a>, End<'a>)> {
-        let Spanned { ref span, .. } = begun;
+    pub(crate) fn join(self, begun: SpanRecord<'a>) -> Option<(SpanRecord<'a>, EndFields<'a>)> {
+        let SpanRecord { ref span, .. } = begun;
         if (span.trace_id, span.span_id) != (self.trace_id, self.span_id) {
             return None;
         }
         let (scope, scope_version, start) = match self.scope {
-            Scoped {
+            ScopeFields {
                 scope: Some(scope),
                 version,
             } => (Some(scope), version, self.start),
-            Scoped { scope: None, .. } => (span.scope, span.scope_version, begun.start),
+            ScopeFields { scope: None, .. } => (span.scope, span.scope_version, begun.start),
         };
         let span = begun.span;
         let mut attributes = span.attributes;
         attributes.extend(self.added);
-        let span = Span {
+        let span = SpanFields {
             name: self.name,
             scope,
             scope_version,
@@ -232,7 +233,7 @@ impl<'a> Rest<'a> {
             ..span
         };
         Some((
-            Spanned {
+            SpanRecord {
                 start,
                 span,
                 ..begun
@@ -245,269 +246,271 @@ impl<'a> Rest<'a> {
 /// Writes the start of a span. The place goes back unless the record is small and whole.
 #[inline(always)]
 pub(crate) fn write_start(
-    room: &mut WriteBuf<'_>,
+    buf: &mut WriteBuf<'_>,
     source: u32,
     span: &SpanData,
-    nature: Nature,
-    lease: &Lease<'_>,
+    origin: SpanOrigin,
+    guard: &SlotGuard<'_>,
 ) -> Option<()> {
-    let mut writer = Writer::new(std::mem::take(room));
-    let head = writer.room.chunk()?;
+    let mut writer = RecordWriter::new(std::mem::take(buf));
+    let head = writer.buf.chunk()?;
     let (has, counts) = writer.whole(span)?;
-    let (leased, far) = writer.leased(lease);
-    let flags = flags_of(span) | nature.flags() | writer.truncated | leased;
-    Head::of(span, source, flags).write(head, START, has | far, counts);
-    *room = writer.room;
+    let (remembered, in_large) = writer.slot_flags(guard);
+    let flags = flags_of(span) | origin.flags() | writer.truncated | remembered;
+    RecordHead::of(span, source, flags).write(head, START, has | in_large, counts);
+    *buf = writer.buf;
     Some(())
 }
 
 pub(crate) fn write_end(
-    room: &mut WriteBuf<'_>,
+    buf: &mut WriteBuf<'_>,
     source: u32,
     span: &SpanData,
-    nature: Nature,
+    origin: SpanOrigin,
 ) -> Option<()> {
-    write_end_as(END, room, source, span, nature)
+    write_end_as(END, buf, source, span, origin)
 }
 
 /// Writes the end of a span that is to be hidden unless its start was shown.
 pub(crate) fn write_end_if_shown(
-    room: &mut WriteBuf<'_>,
+    buf: &mut WriteBuf<'_>,
     source: u32,
     span: &SpanData,
-    nature: Nature,
+    origin: SpanOrigin,
 ) -> Option<()> {
-    write_end_as(END_IF_SHOWN, room, source, span, nature)
+    write_end_as(END_IF_SHOWN, buf, source, span, origin)
 }
 
 /// Writes that an open span changed: its attributes are those that did.
 pub(crate) fn write_update(
-    room: &mut WriteBuf<'_>,
+    buf: &mut WriteBuf<'_>,
     source: u32,
     span: &SpanData,
-    lasting: Lasting,
+    durability: Durability,
     state: Option<SpanState>,
 ) -> Option<()> {
-    let mut writer = Writer::new(std::mem::take(room));
-    let head = writer.room.chunk()?;
-    let (has, counts) = writer.aside(|writer| writer.whole(span))?;
-    let [state_byte, time @ ..] = writer.room.chunk::<9>()?;
+    let mut writer = RecordWriter::new(std::mem::take(buf));
+    let head = writer.buf.chunk()?;
+    let (has, counts) = writer.out_of_line(|writer| writer.whole(span))?;
+    let [state_byte, time @ ..] = writer.buf.chunk::<9>()?;
     *state_byte = match state {
         None => 0,
         Some(SpanState::Running) => 1,
         Some(SpanState::Waiting) => 2,
     };
     *time = nanos(span.end_time);
-    let nature = Nature::Workflow(lasting, Doing::Works);
-    let flags = flags_of(span) | nature.flags() | writer.truncated;
-    Head::of(span, source, flags).write(head, UPDATE, has, counts);
-    *room = writer.room;
+    let origin = SpanOrigin::Workflow(durability, StepActivity::Working);
+    let flags = flags_of(span) | origin.flags() | writer.truncated;
+    RecordHead::of(span, source, flags).write(head, UPDATE, has, counts);
+    *buf = writer.buf;
     Some(())
 }
 
 #[inline]
 fn write_end_as(
     kind: u8,
-    room: &mut WriteBuf<'_>,
+    buf: &mut WriteBuf<'_>,
     source: u32,
     span: &SpanData,
-    nature: Nature,
+    origin: SpanOrigin,
 ) -> Option<()> {
-    let mut writer = Writer::new(std::mem::take(room));
-    let head = writer.room.chunk()?;
-    let (has, counts) = writer.aside(|writer| writer.whole(span))?;
+    let mut writer = RecordWriter::new(std::mem::take(buf));
+    let head = writer.buf.chunk()?;
+    let (has, counts) = writer.out_of_line(|writer| writer.whole(span))?;
     writer.closing(span)?;
-    let flags = flags_of(span) | nature.flags() | writer.truncated;
-    Head::of(span, source, flags).write(head, kind, has, counts);
-    *room = writer.room;
+    let flags = flags_of(span) | origin.flags() | writer.truncated;
+    RecordHead::of(span, source, flags).write(head, kind, has, counts);
+    *buf = writer.buf;
     Some(())
 }
 
 /// The start of a span of which a sampler saw the rest.
 #[derive(Debug)]
-pub(crate) struct Begun<'a> {
+pub(crate) struct SampledStart<'a> {
     pub(crate) source: u32,
     pub(crate) context: &'a SpanContext,
     pub(crate) parent: Option<&'a SpanContext>,
     pub(crate) kind: SpanKind,
     pub(crate) start: Timestamp,
     /// What [`write_peeked`] wrote.
-    pub(crate) peeked: &'a [u8],
-    pub(crate) counts: Counts,
+    pub(crate) input: &'a [u8],
+    pub(crate) counts: PartCounts,
 }
 
 /// Writes what a sampler sees of a span.
 #[inline]
-pub(crate) fn write_peeked(
-    room: &mut WriteBuf<'_>,
+pub(crate) fn write_sampler_input(
+    buf: &mut WriteBuf<'_>,
     name: &str,
     attributes: &[KeyValue],
     links: &[OtelLink],
-) -> Option<Counts> {
-    let mut writer = Writer::new(std::mem::take(room));
+) -> Option<PartCounts> {
+    let mut writer = RecordWriter::new(std::mem::take(buf));
     writer.text(name)?;
     let counts = writer.body(attributes, links)?;
-    *room = writer.room;
+    *buf = writer.buf;
     Some(counts)
 }
 
 /// Writes the start of a span that a sampler saw.
 #[inline]
-pub(crate) fn write_begun(
-    room: &mut WriteBuf<'_>,
-    begun: &Begun<'_>,
-    lease: &Lease<'_>,
+pub(crate) fn write_sampled_start(
+    buf: &mut WriteBuf<'_>,
+    sampled: &SampledStart<'_>,
+    guard: &SlotGuard<'_>,
 ) -> Option<()> {
-    let mut writer = Writer::new(std::mem::take(room));
-    let head = writer.room.chunk()?;
-    let has = writer.trace_state(begun.context)?;
-    writer.room.bytes(begun.peeked)?;
-    let (leased, far) = writer.leased(lease);
-    let remote = match begun.parent {
+    let mut writer = RecordWriter::new(std::mem::take(buf));
+    let head = writer.buf.chunk()?;
+    let has = writer.trace_state(sampled.context)?;
+    writer.buf.bytes(sampled.input)?;
+    let (remembered, in_large) = writer.slot_flags(guard);
+    let remote = match sampled.parent {
         Some(parent) if parent.is_remote() => PARENT_REMOTE,
         _ => 0,
     };
-    let head_of = Head {
-        source: begun.source,
-        flags: remote | sampled_flag(begun.context) | writer.truncated | leased,
-        kind: begun.kind,
-        trace_id: begun.context.trace_id().to_bytes(),
-        span_id: begun.context.span_id().to_bytes(),
-        parent: begun
+    let head_of = RecordHead {
+        source: sampled.source,
+        flags: remote | sampled_flag(sampled.context) | writer.truncated | remembered,
+        kind: sampled.kind,
+        trace_id: sampled.context.trace_id().to_bytes(),
+        span_id: sampled.context.span_id().to_bytes(),
+        parent: sampled
             .parent
             .map_or([0; 8], |parent| parent.span_id().to_bytes()),
-        start: begun.start.nanos().to_le_bytes(),
+        start: sampled.start.nanos().to_le_bytes(),
         dropped_attributes: 0,
     };
-    head_of.write(head, START, has | far, begun.counts);
-    *room = writer.room;
+    head_of.write(head, START, has | in_large, sampled.counts);
+    *buf = writer.buf;
     Some(())
 }
 
 /// What tells a span from others that are open.
 #[inline]
-pub(crate) fn key_of(context: &SpanContext) -> Key {
-    Key::of(context.trace_id().to_bytes(), context.span_id().to_bytes())
+pub(crate) fn slot_key(context: &SpanContext) -> SlotKey {
+    SlotKey::of(context.trace_id().to_bytes(), context.span_id().to_bytes())
 }
 
 /// What of a start that the SDK copied is sent, if its end need not repeat that: what the SDK's limits dropped may stand
 /// among what was sent.
 #[inline]
-pub(crate) fn sent_of(span: &SpanData) -> Option<Sent> {
+pub(crate) fn sent_prefix_of(span: &SpanData) -> Option<SentPrefix> {
     let is_whole = span.dropped_attributes_count == 0;
-    Sent::new(span.attributes.len(), Scope::Sent).filter(|_| is_whole)
+    SentPrefix::new(span.attributes.len(), StartScope::Recorded).filter(|_| is_whole)
 }
 
 /// Writes what the end of a span says beyond its start, which is remembered.
 #[inline]
-pub(crate) fn write_rest(
-    room: &mut WriteBuf<'_>,
+pub(crate) fn write_end_delta(
+    buf: &mut WriteBuf<'_>,
     source: u32,
     span: &SpanData,
-    found: &Found<'_>,
+    found: &OccupiedSlot<'_>,
 ) -> Option<()> {
-    let mut writer = Writer::new(std::mem::take(room));
-    let head = writer.room.chunk()?;
+    let mut writer = RecordWriter::new(std::mem::take(buf));
+    let head = writer.buf.chunk()?;
     let (has, start) = match found.sent.scope {
-        Scope::Sent => (0, [0; 8]),
-        Scope::Unknown => (writer.scope(span)?, nanos(span.start_time)),
+        StartScope::Recorded => (0, [0; 8]),
+        StartScope::Unknown => (writer.scope(span)?, nanos(span.start_time)),
     };
     writer.text(&span.name)?;
     let added = span.attributes.get(usize::from(found.sent.attributes)..)?;
     let counts = if added.is_empty() && span.links.is_empty() {
-        Counts::NONE
+        PartCounts::NONE
     } else {
-        writer.aside(|writer| writer.body(added, &span.links))?
+        writer.out_of_line(|writer| writer.body(added, &span.links))?
     };
     writer.closing(span)?;
-    let parts = RestParts {
+    let parts = DeltaHead {
         source,
         truncated: writer.truncated,
-        has: has | far_of(found.region()),
+        has: has | table_flag(found.table()),
         counts,
         start,
     };
     parts.write(head, span);
-    *room = writer.room;
+    *buf = writer.buf;
     Some(())
 }
 
-pub(crate) fn write_end_mark(room: &mut WriteBuf<'_>, mark: &Mark) -> Option<()> {
-    room.bytes(&[END_MARK])?;
-    room.bytes(&mark.trace_id)?;
-    room.bytes(&mark.span_id)?;
-    room.bytes(&mark.end.nanos().to_le_bytes())
+pub(crate) fn write_dropped_end(buf: &mut WriteBuf<'_>, end: &DroppedEnd) -> Option<()> {
+    buf.bytes(&[DROPPED_END])?;
+    buf.bytes(&end.trace_id)?;
+    buf.bytes(&end.span_id)?;
+    buf.bytes(&end.end.nanos().to_le_bytes())
 }
 
-pub(crate) fn write_hide(room: &mut WriteBuf<'_>, span: &SpanContext) -> Option<()> {
-    room.bytes(&[HIDE])?;
-    room.bytes(&span.trace_id().to_bytes())?;
-    room.bytes(&span.span_id().to_bytes())
+pub(crate) fn write_hide(buf: &mut WriteBuf<'_>, span: &SpanContext) -> Option<()> {
+    buf.bytes(&[HIDE])?;
+    buf.bytes(&span.trace_id().to_bytes())?;
+    buf.bytes(&span.span_id().to_bytes())
 }
 
-pub(crate) fn write_shutdown(room: &mut WriteBuf<'_>, source: u32) -> Option<()> {
-    room.bytes(&[SHUTDOWN])?;
-    room.bytes(&source.to_le_bytes())?;
-    room.bytes(&Timestamp::now().nanos().to_le_bytes())
+pub(crate) fn write_shutdown(buf: &mut WriteBuf<'_>, source: u32) -> Option<()> {
+    buf.bytes(&[SHUTDOWN])?;
+    buf.bytes(&source.to_le_bytes())?;
+    buf.bytes(&Timestamp::now().nanos().to_le_bytes())
 }
 
-pub(crate) fn write_settle(room: &mut WriteBuf<'_>) -> Option<()> {
-    room.bytes(&[SETTLE])
+pub(crate) fn write_dropped_ends_fence(buf: &mut WriteBuf<'_>) -> Option<()> {
+    buf.bytes(&[DROPPED_ENDS_FENCE])
 }
 
-pub(crate) fn write_fence(room: &mut WriteBuf<'_>, ticket: u64) -> Option<()> {
-    room.bytes(&[FENCE])?;
-    room.bytes(&ticket.to_le_bytes())
+pub(crate) fn write_fence(buf: &mut WriteBuf<'_>, ack: u64) -> Option<()> {
+    buf.bytes(&[FENCE])?;
+    buf.bytes(&ack.to_le_bytes())
 }
 
 /// Whether translating the record needs all that stands before it to be stored.
 pub(crate) fn needs_stored(record: &[u8]) -> bool {
     matches!(
         record.first(),
-        Some(&(SHUTDOWN | SETTLE | END_IF_SHOWN | UPDATE | FENCE))
+        Some(&(SHUTDOWN | DROPPED_ENDS_FENCE | END_IF_SHOWN | UPDATE | FENCE))
     )
 }
 
 /// Reads an end that says only what the start, which is remembered, did not; `None` for other records.
 #[inline]
-pub(crate) fn read_rest(record: &[u8]) -> Option<Rest<'_>> {
+pub(crate) fn read_end_delta(record: &[u8]) -> Option<EndDelta<'_>> {
     let (tag, rest) = record.split_first()?;
-    let mut reader = Reader { rest };
-    if *tag == REST { reader.rest() } else { None }
+    let mut reader = RecordReader { rest };
+    if *tag == END_DELTA {
+        reader.end_delta()
+    } else {
+        None
+    }
 }
 
 /// Reads any other record; `None` when it is none, which cannot be.
-pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
-    let mut reader = Reader { rest: record };
+pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
+    let mut reader = RecordReader { rest: bytes };
     match reader.u8()? {
-        START => Some(Record::Start(reader.spanned()?)),
+        START => Some(Record::Start(reader.span()?)),
         END => {
-            let (spanned, end) = reader.ended()?;
-            Some(Record::End(spanned, end))
+            let (record, end) = reader.ended()?;
+            Some(Record::End(record, end))
         }
         END_IF_SHOWN => {
-            let (spanned, end) = reader.ended()?;
-            Some(Record::EndIfShown(spanned, end))
+            let (record, end) = reader.ended()?;
+            Some(Record::EndIfShown(record, end))
         }
         UPDATE => {
-            let spanned = reader.spanned()?;
+            let record = reader.span()?;
             let state = match reader.u8()? {
                 1 => Some(SpanState::Running),
                 2 => Some(SpanState::Waiting),
                 _ => None,
             };
             let time = Timestamp::from_nanos(reader.u64()?);
-            Some(Record::Update(spanned, state, time))
+            Some(Record::Update(record, state, time))
         }
-        END_MARK => Some(Record::EndMark(Mark {
+        DROPPED_END => Some(Record::DroppedEnd(DroppedEnd {
             trace_id: reader.array()?,
             span_id: reader.array()?,
             end: Timestamp::from_nanos(reader.u64()?),
         })),
-        SETTLE => Some(Record::Settle),
-        FENCE => Some(Record::Fence {
-            ticket: reader.u64()?,
-        }),
+        DROPPED_ENDS_FENCE => Some(Record::DroppedEndsFence),
+        FENCE => Some(Record::Fence { ack: reader.u64()? }),
         HIDE => Some(Record::Hide {
             trace_id: reader.array()?,
             span_id: reader.array()?,
@@ -521,15 +524,15 @@ pub(crate) fn read(record: &[u8]) -> Option<Record<'_>> {
 }
 
 /// The largest record that is outlined, in bytes.
-const OUTLINED_BYTES_MAX: usize = 2048;
+const OUTLINE_BYTES_MAX: usize = 2048;
 
 /// The start of an ordinary span, read as far as it may be like others: no text is looked into.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Outline<'a> {
+pub(crate) struct StartOutline<'a> {
     pub(crate) source: u32,
     /// The place in which it must be remembered for its end.
-    pub(crate) place: Option<usize>,
-    pub(crate) ids: Ids,
+    pub(crate) slot: Option<usize>,
+    pub(crate) ids: StartIds,
     /// Flags that differ between spans that are not alike, and the kind.
     pub(crate) traits: [u8; 3],
     /// Scope, version and name, as they stand in the record.
@@ -538,16 +541,16 @@ pub(crate) struct Outline<'a> {
     pairs: &'a [u8],
 }
 
-impl<'a> Outline<'a> {
+impl<'a> StartOutline<'a> {
     /// `None` for all other records, and for starts that say more.
     #[inline]
     pub(crate) fn of(record: &'a [u8]) -> Option<Self> {
-        let mut reader = Reader { rest: record };
+        let mut reader = RecordReader { rest: record };
         let [tag, flags, has, kind] = reader.array()?;
         let is_ordinary = tag == START
-            && flags & !(PARENT_REMOTE | UNSAMPLED | LEASED) == 0
+            && flags & !(PARENT_REMOTE | UNSAMPLED | REMEMBERED) == 0
             && has & HAS_STATE == 0
-            && record.len() <= OUTLINED_BYTES_MAX;
+            && record.len() <= OUTLINE_BYTES_MAX;
         if !is_ordinary {
             return None;
         }
@@ -568,14 +571,14 @@ impl<'a> Outline<'a> {
         let pairs = reader.rest;
         Some(Self {
             source,
-            place: place_of(flags, has, trace_id, span_id),
-            ids: Ids {
+            slot: slot_of(flags, has, trace_id, span_id),
+            ids: StartIds {
                 trace_id,
                 span_id,
                 parent: (parent != [0; 8]).then_some(parent),
                 start,
             },
-            traits: [flags & !LEASED, has & !FAR, kind],
+            traits: [flags & !REMEMBERED, has & !IN_LARGE_TABLE, kind],
             texts: behind_head.get(..behind_head.len() - pairs.len())?,
             attributes: counts.attributes(),
             pairs,
@@ -584,8 +587,8 @@ impl<'a> Outline<'a> {
 
     /// Its attributes up to the first whose value is not plain.
     #[inline]
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&'a [u8], Plain<'a>)> + use<'a> {
-        let mut reader = Reader { rest: self.pairs };
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&'a [u8], ScalarValue<'a>)> + use<'a> {
+        let mut reader = RecordReader { rest: self.pairs };
         std::iter::from_fn(move || reader.plain_pair())
     }
 }
@@ -623,9 +626,9 @@ fn sampled_flag(context: &SpanContext) -> u8 {
 /// How many attributes and links stand behind a head. One number, because what is stored as two and fetched as one is
 /// waited for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Counts(u64);
+pub(crate) struct PartCounts(u64);
 
-impl Counts {
+impl PartCounts {
     pub(crate) const NONE: Self = Self(0);
 
     #[inline]
@@ -647,13 +650,13 @@ impl Counts {
 
     /// What of this is sent to the worker, which the end need not repeat.
     #[inline]
-    pub(crate) fn sent(self) -> Option<Sent> {
-        Sent::new(self.attributes() as usize, Scope::Unknown)
+    pub(crate) fn sent(self) -> Option<SentPrefix> {
+        SentPrefix::new(self.attributes() as usize, StartScope::Unknown)
     }
 }
 
 /// What every span's record says first.
-struct Head {
+struct RecordHead {
     source: u32,
     flags: u8,
     kind: SpanKind,
@@ -666,7 +669,7 @@ struct Head {
 
 const HEAD: usize = 60;
 
-impl Head {
+impl RecordHead {
     #[inline]
     fn of(span: &SpanData, source: u32, flags: u8) -> Self {
         Self {
@@ -682,7 +685,7 @@ impl Head {
     }
 
     #[inline]
-    fn write(&self, head: &mut [u8; HEAD], tag: u8, has: u8, counts: Counts) {
+    fn write(&self, head: &mut [u8; HEAD], tag: u8, has: u8, counts: PartCounts) {
         let mut rest = WriteBuf::new(head);
         put(&mut rest, [tag, self.flags, has, self.kind as u8]);
         put(&mut rest, self.source.to_le_bytes());
@@ -695,22 +698,22 @@ impl Head {
     }
 }
 
-const REST_HEAD: usize = 48;
+const DELTA_HEAD: usize = 48;
 
 /// What stands in the head of a rest besides what its span says.
-struct RestParts {
+struct DeltaHead {
     source: u32,
     truncated: u8,
     has: u8,
-    counts: Counts,
+    counts: PartCounts,
     start: [u8; 8],
 }
 
-impl RestParts {
+impl DeltaHead {
     #[inline]
-    fn write(&self, head: &mut [u8; REST_HEAD], span: &SpanData) {
+    fn write(&self, head: &mut [u8; DELTA_HEAD], span: &SpanData) {
         let mut rest = WriteBuf::new(head);
-        put(&mut rest, [REST, self.truncated, self.has, 0]);
+        put(&mut rest, [END_DELTA, self.truncated, self.has, 0]);
         put(&mut rest, self.source.to_le_bytes());
         put(&mut rest, self.counts.0.to_le_bytes());
         put_halves(&mut rest, span.span_context.trace_id().to_bytes());
@@ -738,20 +741,20 @@ fn put_halves(rest: &mut WriteBuf<'_>, id: [u8; 16]) {
 
 /// What a writer that is handed on by value holds stays in registers: so what is rare is written [aside](Writer::aside).
 #[derive(Default)]
-struct Writer<'a> {
-    room: WriteBuf<'a>,
+struct RecordWriter<'a> {
+    buf: WriteBuf<'a>,
     /// What was free before.
     free: usize,
     /// [`TRUNCATED`] or nothing.
     truncated: u8,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> RecordWriter<'a> {
     #[inline]
-    fn new(room: WriteBuf<'a>) -> Self {
-        let free = room.left();
+    fn new(buf: WriteBuf<'a>) -> Self {
+        let free = buf.left();
         Self {
-            room,
+            buf,
             free,
             truncated: 0,
         }
@@ -759,27 +762,27 @@ impl<'a> Writer<'a> {
 
     /// Writes what is rare, out of the way of what is not.
     #[inline]
-    fn aside<T>(&mut self, write: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
-        let (writer, written) = std::mem::take(self).elsewhere(write)?;
+    fn out_of_line<T>(&mut self, write: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let (writer, written) = std::mem::take(self).never_inlined(write)?;
         *self = writer;
         Some(written)
     }
 
     #[inline(never)]
-    fn elsewhere<T>(mut self, write: impl FnOnce(&mut Self) -> Option<T>) -> Option<(Self, T)> {
+    fn never_inlined<T>(mut self, write: impl FnOnce(&mut Self) -> Option<T>) -> Option<(Self, T)> {
         let written = write(&mut self)?;
         Some((self, written))
     }
 
     #[inline]
     fn written(&self) -> usize {
-        self.free - self.room.left()
+        self.free - self.buf.left()
     }
 
     #[inline]
     fn text(&mut self, text: &str) -> Option<()> {
         if text.len() > TEXT_BYTES_MAX {
-            return self.aside(|writer| writer.clipped_text(text));
+            return self.out_of_line(|writer| writer.clipped_text(text));
         }
         self.whole_text(text)
     }
@@ -790,8 +793,8 @@ impl<'a> Writer<'a> {
 
     #[inline]
     fn whole_text(&mut self, text: &str) -> Option<()> {
-        *self.room.chunk()? = length_of(text);
-        self.room.text(text)
+        *self.buf.chunk()? = length_of(text);
+        self.buf.text(text)
     }
 
     /// A text that need not say where it was cut.
@@ -811,7 +814,7 @@ impl<'a> Writer<'a> {
         match scope.version() {
             None | Some("") => Some(HAS_SCOPE),
             Some(version) => {
-                self.aside(|writer| writer.short_text(version))?;
+                self.out_of_line(|writer| writer.short_text(version))?;
                 Some(HAS_SCOPE | HAS_VERSION)
             }
         }
@@ -819,7 +822,7 @@ impl<'a> Writer<'a> {
 
     /// What every record says that says a span whole: which texts it has, and how many attributes and links.
     #[inline(always)]
-    fn whole(&mut self, span: &SpanData) -> Option<(u8, Counts)> {
+    fn whole(&mut self, span: &SpanData) -> Option<(u8, PartCounts)> {
         let has = self.scope(span)? | self.trace_state(&span.span_context)?;
         self.text(&span.name)?;
         let counts = self.body(&span.attributes, &span.links)?;
@@ -833,12 +836,12 @@ impl<'a> Writer<'a> {
         if *state == TraceState::NONE {
             return Some(0);
         }
-        self.aside(|writer| writer.short_text(&state.header()))?;
+        self.out_of_line(|writer| writer.short_text(&state.header()))?;
         Some(HAS_STATE)
     }
 
     #[inline(always)]
-    fn body(&mut self, attributes: &[KeyValue], links: &[OtelLink]) -> Option<Counts> {
+    fn body(&mut self, attributes: &[KeyValue], links: &[OtelLink]) -> Option<PartCounts> {
         // Most spans have no links, and most ends add no attributes.
         let attributes = if attributes.is_empty() {
             0
@@ -848,20 +851,20 @@ impl<'a> Writer<'a> {
         let links = if links.is_empty() {
             0
         } else {
-            self.aside(|writer| writer.links(links))?
+            self.out_of_line(|writer| writer.links(links))?
         };
-        Some(Counts::new(attributes, links))
+        Some(PartCounts::new(attributes, links))
     }
 
     /// What the record says of its lease, which a start that is large or not whole loses.
     #[inline(always)]
-    fn leased(&self, lease: &Lease<'_>) -> (u8, u8) {
-        if self.truncated != 0 || self.written() > LEASED_BYTES_MAX {
-            lease.give_back();
+    fn slot_flags(&self, guard: &SlotGuard<'_>) -> (u8, u8) {
+        if self.truncated != 0 || self.written() > REMEMBERED_BYTES_MAX {
+            guard.release();
         }
-        match lease.region() {
+        match guard.table() {
             None => (0, 0),
-            Some(region) => (LEASED, far_of(region)),
+            Some(table) => (REMEMBERED, table_flag(table)),
         }
     }
 
@@ -889,7 +892,7 @@ impl<'a> Writer<'a> {
         let least = self.free.saturating_sub(RECORD_BYTES_MAX);
         let mut rest = pairs;
         while let [pair, others @ ..] = rest {
-            if self.room.left() < least {
+            if self.buf.left() < least {
                 self.truncated = TRUNCATED;
                 break;
             }
@@ -899,18 +902,18 @@ impl<'a> Writer<'a> {
                 OtelValue::String(text) if key.len() <= TEXT_BYTES_MAX => {
                     let text = text.as_str();
                     if text.len() <= TEXT_BYTES_MAX {
-                        pair_of_texts(&mut self.room, key, text)?;
+                        pair_of_texts(&mut self.buf, key, text)?;
                     } else {
-                        self.aside(|writer| writer.pair(key, &pair.value))?;
+                        self.out_of_line(|writer| writer.pair(key, &pair.value))?;
                     }
                 }
                 OtelValue::I64(value) if key.len() <= TEXT_BYTES_MAX => {
-                    pair_of_number(&mut self.room, key, b'i', value.to_le_bytes())?;
+                    pair_of_number(&mut self.buf, key, b'i', value.to_le_bytes())?;
                 }
                 OtelValue::F64(value) if key.len() <= TEXT_BYTES_MAX => {
-                    pair_of_number(&mut self.room, key, b'd', value.to_le_bytes())?;
+                    pair_of_number(&mut self.buf, key, b'd', value.to_le_bytes())?;
                 }
-                other => self.aside(|writer| writer.pair(key, other))?,
+                other => self.out_of_line(|writer| writer.pair(key, other))?,
             }
         }
         u32::try_from(pairs.len() - rest.len()).ok()
@@ -922,13 +925,13 @@ impl<'a> Writer<'a> {
         match value {
             OtelValue::String(text) => {
                 let (text, _) = clip(text.as_str(), TEXT_BYTES_MAX);
-                pair_of_texts(&mut self.room, key, text)
+                pair_of_texts(&mut self.buf, key, text)
             }
-            OtelValue::I64(value) => pair_of_number(&mut self.room, key, b'i', value.to_le_bytes()),
-            OtelValue::F64(value) => pair_of_number(&mut self.room, key, b'd', value.to_le_bytes()),
+            OtelValue::I64(value) => pair_of_number(&mut self.buf, key, b'i', value.to_le_bytes()),
+            OtelValue::F64(value) => pair_of_number(&mut self.buf, key, b'd', value.to_le_bytes()),
             other => {
-                *self.room.chunk()? = pair_head(b'v', key, "");
-                self.room.bytes(key.as_bytes())?;
+                *self.buf.chunk()? = pair_head(b'v', key, "");
+                self.buf.bytes(key.as_bytes())?;
                 self.value(other)
             }
         }
@@ -936,7 +939,7 @@ impl<'a> Writer<'a> {
 
     /// The attributes of an event or a link, which have no head to stand in.
     fn counted_pairs(&mut self, pairs: &[KeyValue]) -> Option<()> {
-        let count = self.room.chunk()?;
+        let count = self.buf.chunk()?;
         *count = self.pairs(pairs)?.to_le_bytes();
         Some(())
     }
@@ -944,8 +947,8 @@ impl<'a> Writer<'a> {
     fn links(&mut self, links: &[OtelLink]) -> Option<u32> {
         self.counted(links, |writer, link| {
             let context = &link.span_context;
-            writer.room.bytes(&context.trace_id().to_bytes())?;
-            writer.room.bytes(&context.span_id().to_bytes())?;
+            writer.buf.bytes(&context.trace_id().to_bytes())?;
+            writer.buf.bytes(&context.span_id().to_bytes())?;
             writer.counted_pairs(&link.attributes)
         })
     }
@@ -953,7 +956,7 @@ impl<'a> Writer<'a> {
     /// What only ends say.
     #[inline(always)]
     fn closing(&mut self, span: &SpanData) -> Option<()> {
-        let head = self.room.chunk::<CLOSING>()?;
+        let head = self.buf.chunk::<CLOSING>()?;
         let status = match &span.status {
             OtelStatus::Unset => 0,
             OtelStatus::Ok => 1,
@@ -965,7 +968,7 @@ impl<'a> Writer<'a> {
         let events = if span.events.is_empty() {
             0
         } else {
-            self.aside(|writer| writer.events(&span.events))?
+            self.out_of_line(|writer| writer.events(&span.events))?
         };
         let mut rest = WriteBuf::new(head);
         put(&mut rest, [status]);
@@ -979,7 +982,7 @@ impl<'a> Writer<'a> {
     fn events(&mut self, events: &[Event]) -> Option<u32> {
         self.counted(events, |writer, event| {
             writer.text(&event.name)?;
-            writer.room.bytes(&nanos(event.timestamp))?;
+            writer.buf.bytes(&nanos(event.timestamp))?;
             writer.counted_pairs(&event.attributes)
         })
     }
@@ -1008,16 +1011,16 @@ impl<'a> Writer<'a> {
     }
 
     fn bool(&mut self, value: bool) -> Option<()> {
-        self.room.bytes(&[b'b', u8::from(value)])
+        self.buf.bytes(&[b'b', u8::from(value)])
     }
 
     fn number(&mut self, kind: u8, value: [u8; 8]) -> Option<()> {
-        self.room.bytes(&[kind])?;
-        self.room.bytes(&value)
+        self.buf.bytes(&[kind])?;
+        self.buf.bytes(&value)
     }
 
     fn string(&mut self, value: &str) -> Option<()> {
-        self.room.bytes(b"s")?;
+        self.buf.bytes(b"s")?;
         self.text(value)
     }
 
@@ -1027,9 +1030,9 @@ impl<'a> Writer<'a> {
         values: &[T],
         write: impl Fn(&mut Self, &T) -> Option<()>,
     ) -> Option<()> {
-        self.room.bytes(b"a")?;
+        self.buf.bytes(b"a")?;
         let start = self.written();
-        let slot = self.room.chunk()?;
+        let slot = self.buf.chunk()?;
         let mut count = 0_u32;
         for value in values {
             if self.written() - start > ARRAY_BYTES_MAX {
@@ -1045,25 +1048,25 @@ impl<'a> Writer<'a> {
 }
 
 #[inline]
-fn far_of(region: Region) -> u8 {
-    match region {
-        Region::Near => 0,
-        Region::Far => FAR,
+fn table_flag(table: SlotTable) -> u8 {
+    match table {
+        SlotTable::Small => 0,
+        SlotTable::Large => IN_LARGE_TABLE,
     }
 }
 
 #[inline]
-fn region_of(has: u8) -> Region {
-    if has & FAR == 0 {
-        Region::Near
+fn table_of(has: u8) -> SlotTable {
+    if has & IN_LARGE_TABLE == 0 {
+        SlotTable::Small
     } else {
-        Region::Far
+        SlotTable::Large
     }
 }
 
 #[inline]
-fn place_of(flags: u8, has: u8, trace_id: [u8; 16], span_id: [u8; 8]) -> Option<usize> {
-    (flags & LEASED != 0).then(|| Key::of(trace_id, span_id).place(region_of(has)))
+fn slot_of(flags: u8, has: u8, trace_id: [u8; 16], span_id: [u8; 8]) -> Option<usize> {
+    (flags & REMEMBERED != 0).then(|| SlotKey::of(trace_id, span_id).slot(table_of(has)))
 }
 
 /// What stands before a pair: the kind of the value and both lengths. Texts are clipped, so the lengths fit.
@@ -1075,16 +1078,16 @@ fn pair_head(kind: u8, key: &str, text: &str) -> [u8; 8] {
 
 /// The most frequent pairs take their room at once.
 #[inline]
-fn pair_of_texts(room: &mut WriteBuf<'_>, key: &str, text: &str) -> Option<()> {
-    let mut pair = WriteBuf::new(room.take(8 + key.len() + text.len())?);
+fn pair_of_texts(buf: &mut WriteBuf<'_>, key: &str, text: &str) -> Option<()> {
+    let mut pair = WriteBuf::new(buf.take(8 + key.len() + text.len())?);
     *pair.chunk()? = pair_head(b's', key, text);
     pair.text(key)?;
     pair.text(text)
 }
 
 #[inline]
-fn pair_of_number(room: &mut WriteBuf<'_>, key: &str, kind: u8, value: [u8; 8]) -> Option<()> {
-    let mut pair = WriteBuf::new(room.take(16 + key.len())?);
+fn pair_of_number(buf: &mut WriteBuf<'_>, key: &str, kind: u8, value: [u8; 8]) -> Option<()> {
+    let mut pair = WriteBuf::new(buf.take(16 + key.len())?);
     *pair.chunk()? = pair_head(kind, key, "");
     *pair.chunk()? = value;
     pair.text(key)
@@ -1110,11 +1113,11 @@ fn span_kind(byte: u8) -> Option<SpanKind> {
     kinds.into_iter().find(|kind| *kind as u8 == byte)
 }
 
-struct Reader<'a> {
+struct RecordReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> RecordReader<'a> {
     #[inline]
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.rest.split_first_chunk::<N>()?;
@@ -1157,28 +1160,28 @@ impl<'a> Reader<'a> {
 
     /// A pair that [`pair`](Self::pair) reads, without a look into its texts.
     #[inline]
-    fn plain_pair(&mut self) -> Option<(&'a [u8], Plain<'a>)> {
+    fn plain_pair(&mut self) -> Option<(&'a [u8], ScalarValue<'a>)> {
         let [kind, k0, k1, k2, t0, t1, t2, t3] = self.array()?;
         let key = u32::from_le_bytes([k0, k1, k2, 0]);
         match kind {
             b's' => {
                 let key = self.bytes(key)?;
                 let text = self.bytes(u32::from_le_bytes([t0, t1, t2, t3]))?;
-                Some((key, Plain::Text(text)))
+                Some((key, ScalarValue::Text(text)))
             }
             b'i' => {
-                let value = Plain::Int(i64::from_le_bytes(self.array()?));
+                let value = ScalarValue::Int(i64::from_le_bytes(self.array()?));
                 Some((self.bytes(key)?, value))
             }
             b'd' => {
-                let value = Plain::Double(f64::from_le_bytes(self.array()?));
+                let value = ScalarValue::Double(f64::from_le_bytes(self.array()?));
                 Some((self.bytes(key)?, value))
             }
             _ => None,
         }
     }
 
-    fn spanned(&mut self) -> Option<Spanned<'a>> {
+    fn span(&mut self) -> Option<SpanRecord<'a>> {
         let [flags, has, kind] = self.array()?;
         let source = self.u32()?;
         let counts = self.counts()?;
@@ -1187,7 +1190,7 @@ impl<'a> Reader<'a> {
         let parent = self.array()?;
         let start = Timestamp::from_nanos(self.u64()?);
         let dropped_attributes = self.u32()?;
-        let Scoped { scope, version } = self.scope(has)?;
+        let ScopeFields { scope, version } = self.scope(has)?;
         let trace_state = if has & HAS_STATE == 0 {
             ""
         } else {
@@ -1196,7 +1199,7 @@ impl<'a> Reader<'a> {
         let name = self.text()?;
         let attributes = self.attributes(counts.attributes())?;
         let links = self.links(counts.links())?;
-        let span = Span {
+        let span = SpanFields {
             trace_id,
             span_id,
             parent: (parent != [0; 8]).then_some(parent),
@@ -1215,27 +1218,27 @@ impl<'a> Reader<'a> {
             links,
             truncated: flags & TRUNCATED != 0,
         };
-        Some(Spanned {
+        Some(SpanRecord {
             source,
-            once: flags & ONCE != 0,
-            doing: Doing::from_flags(flags),
-            place: place_of(flags, has, span.trace_id, span.span_id),
+            is_deduplicated: flags & DEDUPLICATED != 0,
+            activity: StepActivity::from_flags(flags),
+            slot: slot_of(flags, has, span.trace_id, span.span_id),
             start,
             span,
         })
     }
 
     #[inline]
-    fn rest(&mut self) -> Option<Rest<'a>> {
+    fn end_delta(&mut self) -> Option<EndDelta<'a>> {
         let [flags, has, _] = self.array()?;
         let source = self.u32()?;
         let counts = self.counts()?;
         let trace_id = self.array()?;
         let span_id = self.array()?;
         let start = Timestamp::from_nanos(self.u64()?);
-        Some(Rest {
+        Some(EndDelta {
             source,
-            place: Key::of(trace_id, span_id).place(region_of(has)),
+            slot: SlotKey::of(trace_id, span_id).slot(table_of(has)),
             trace_id,
             span_id,
             start,
@@ -1249,12 +1252,12 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn counts(&mut self) -> Option<Counts> {
-        Some(Counts(self.u64()?))
+    fn counts(&mut self) -> Option<PartCounts> {
+        Some(PartCounts(self.u64()?))
     }
 
     #[inline]
-    fn scope(&mut self, has: u8) -> Option<Scoped<'a>> {
+    fn scope(&mut self, has: u8) -> Option<ScopeFields<'a>> {
         let scope = if has & HAS_SCOPE == 0 {
             None
         } else {
@@ -1265,37 +1268,37 @@ impl<'a> Reader<'a> {
         } else {
             Some(self.text()?)
         };
-        Some(Scoped { scope, version })
+        Some(ScopeFields { scope, version })
     }
 
-    fn ended(&mut self) -> Option<(Spanned<'a>, End<'a>)> {
-        let spanned = self.spanned()?;
+    fn ended(&mut self) -> Option<(SpanRecord<'a>, EndFields<'a>)> {
+        let record = self.span()?;
         let end = self.end()?;
-        let cancelled = spanned.doing == Doing::Cancelled;
-        Some((spanned, End { cancelled, ..end }))
+        let cancelled = record.activity == StepActivity::Cancelled;
+        Some((record, EndFields { cancelled, ..end }))
     }
 
     #[inline]
-    fn end(&mut self) -> Option<End<'a>> {
+    fn end(&mut self) -> Option<EndFields<'a>> {
         let status = self.u8()?;
         let end = Timestamp::from_nanos(self.u64()?);
         let dropped_events = self.u32()?;
         let dropped_links = self.u32()?;
         let count = self.u32()?;
         let status = match status {
-            0 => Status::Unset,
-            1 => Status::Ok,
-            _ => Status::Error(self.text()?.into()),
+            0 => EndStatus::Unset,
+            1 => EndStatus::Ok,
+            _ => EndStatus::Error(self.text()?.into()),
         };
         let mut events = Vec::new();
         for _ in 0..count {
-            events.push(SpanMoment {
+            events.push(TimedEvent {
                 name: self.text()?,
                 time: Timestamp::from_nanos(self.u64()?),
                 attributes: self.counted_attributes()?,
             });
         }
-        Some(End {
+        Some(EndFields {
             status,
             start: Timestamp::default(),
             end,

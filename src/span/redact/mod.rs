@@ -8,16 +8,18 @@ use memchr::{memchr2, memmem};
 use crate::{
     span::{
         event::AttributeValue,
-        json::{self, End, Link, Pairs, Span, Status, Value, template::ADDRESS_MARKS},
+        json::{
+            self, EndFields, EndStatus, Link, Pairs, SpanFields, Value, template::URL_SECRET_BYTES,
+        },
     },
     util::sync::catch_panic,
 };
 
 /// What stands where a part of an address was masked: the mark of the OpenTelemetry semantic conventions for `url.full`.
-const PART: &str = "REDACTED";
+const REDACTED_PART: &str = "REDACTED";
 /// Parameters of addresses that are masked beside those whose names are: what the semantic conventions name, as signed
 /// links of cloud stores have them.
-const SIGNATURES: &[&str] = &[
+const SIGNATURE_PARAMETERS: &[&str] = &[
     "awsaccesskeyid",
     "signature",
     "sig",
@@ -52,11 +54,11 @@ pub struct Redaction {
     deny: Patterns,
     allow: Patterns,
     only: Option<Patterns>,
-    function: Option<Function>,
-    addresses: Addresses,
+    function: Option<RedactFn>,
+    url_secrets: UrlSecrets,
 }
 
-type Function = Arc<dyn Fn(&str, &str, &AttributeValue) -> Redact + Send + Sync>;
+type RedactFn = Arc<dyn Fn(&str, &str, &AttributeValue) -> Redact + Send + Sync>;
 
 /// What becomes of a value: the answer of the function of [`Redaction::with`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +74,7 @@ pub enum Redact {
 
 /// Whether secrets within addresses are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Addresses {
+enum UrlSecrets {
     Masked,
     Kept,
 }
@@ -84,7 +86,7 @@ impl fmt::Debug for Redaction {
             .field("allow", &self.allow)
             .field("only", &self.only)
             .field("function", &self.function.is_some())
-            .field("addresses", &self.addresses)
+            .field("url_secrets", &self.url_secrets)
             .finish()
     }
 }
@@ -93,7 +95,7 @@ impl Default for Redaction {
     /// Masks [`Redaction::DEFAULT_KEYS`], and secrets within addresses.
     fn default() -> Self {
         Self {
-            addresses: Addresses::Masked,
+            url_secrets: UrlSecrets::Masked,
             ..Self::none().deny(Self::DEFAULT_KEYS.iter().copied())
         }
     }
@@ -139,7 +141,7 @@ impl Redaction {
             allow: Patterns::default(),
             only: None,
             function: None,
-            addresses: Addresses::Kept,
+            url_secrets: UrlSecrets::Kept,
         }
     }
 
@@ -185,27 +187,27 @@ impl Redaction {
     }
 
     /// Whether nothing is ever masked.
-    fn is_none(&self) -> bool {
+    fn masks_nothing(&self) -> bool {
         self.deny.all.is_empty()
             && self.only.is_none()
             && self.function.is_none()
-            && self.addresses == Addresses::Kept
+            && self.url_secrets == UrlSecrets::Kept
     }
 
     /// Whether what becomes of a value hangs on more than its key and on bytes that are no
     /// [`ADDRESS_MARKS`](json::mould::ADDRESS_MARKS).
-    pub(crate) fn watches(&self, key: &str) -> bool {
+    pub(crate) fn depends_on_value(&self, key: &str) -> bool {
         self.function.is_some() || is_query(key)
     }
 
-    fn hides(&self, key: &str) -> bool {
+    fn masks_key(&self, key: &str) -> bool {
         let is_denied = self.deny.hold_for(key) && !self.allow.hold_for(key);
         is_denied || self.only.as_ref().is_some_and(|only| !only.hold_for(key))
     }
 
     /// What stands in the place of a value, if anything does.
     fn mask(&self, span: &str, key: &str, value: &Value<'_>) -> Option<String> {
-        if self.hides(key) {
+        if self.masks_key(key) {
             return Some(Self::PLACEHOLDER.to_owned());
         }
         if let Some(function) = &self.function {
@@ -216,16 +218,16 @@ impl Redaction {
                 Some(Redact::Mask) | None => return Some(Self::PLACEHOLDER.to_owned()),
             }
         }
-        if self.addresses == Addresses::Kept {
+        if self.url_secrets == UrlSecrets::Kept {
             return None;
         }
         match value {
-            Value::Text(text) => self.address(key, text),
+            Value::Text(text) => self.without_secrets(key, text),
             // An array is masked whole: a reader does not take it apart.
             Value::Array(values, _) => values
                 .iter()
                 .any(
-                    |value| matches!(value, Value::Text(text) if self.address(key, text).is_some()),
+                    |value| matches!(value, Value::Text(text) if self.without_secrets(key, text).is_some()),
                 )
                 .then(|| Self::PLACEHOLDER.to_owned()),
             _ => None,
@@ -247,13 +249,18 @@ impl Redaction {
     }
 
     /// Masks what a span says.
-    pub(crate) fn span(&self, span: &mut Span<'_>) {
-        self.parts(span.name, &mut span.attributes, &mut span.links);
+    pub(crate) fn span(&self, span: &mut SpanFields<'_>) {
+        self.attributes_and_links(span.name, &mut span.attributes, &mut span.links);
     }
 
     /// Masks these attributes and links of the span with this name.
-    pub(crate) fn parts(&self, name: &str, attributes: &mut Pairs<'_>, links: &mut [Link<'_>]) {
-        if self.is_none() {
+    pub(crate) fn attributes_and_links(
+        &self,
+        name: &str,
+        attributes: &mut Pairs<'_>,
+        links: &mut [Link<'_>],
+    ) {
+        if self.masks_nothing() {
             return;
         }
         self.pairs(name, attributes);
@@ -263,14 +270,14 @@ impl Redaction {
     }
 
     /// Masks what the end of a span adds.
-    pub(crate) fn end(&self, name: &str, end: &mut End<'_>) {
-        if self.is_none() {
+    pub(crate) fn end(&self, name: &str, end: &mut EndFields<'_>) {
+        if self.masks_nothing() {
             return;
         }
-        for moment in &mut end.events {
-            self.pairs(name, &mut moment.attributes);
+        for event in &mut end.events {
+            self.pairs(name, &mut event.attributes);
         }
-        if let Status::Error(message) = &mut end.status
+        if let EndStatus::Error(message) = &mut end.status
             && let Cow::Owned(masked) = self.text(name, "status.message", message)
         {
             *message = Cow::Owned(masked);
@@ -279,31 +286,31 @@ impl Redaction {
 
     /// Masks what a resource says.
     pub(crate) fn resource(&self, resource: &mut Pairs<'_>) {
-        if !self.is_none() {
+        if !self.masks_nothing() {
             self.pairs("", resource);
         }
     }
 
     /// An event that came encoded, with what is masked; `None` when nothing is.
     pub(crate) fn encoded(&self, payload: &[u8]) -> Option<Vec<u8>> {
-        if self.is_none() {
+        if self.masks_nothing() {
             return None;
         }
         let name = json::fields(payload).find(|(key, _)| *key == b"name");
         let name: Option<String> = name.and_then(|(_, value)| serde_json::from_slice(value).ok());
-        let mut rewritten = json::Rewritten::of(payload);
+        let mut rewritten = json::PayloadRewriter::of(payload);
         self.object(name.as_deref().unwrap_or_default(), payload, &mut rewritten);
         rewritten.finish()
     }
 
     /// Rewrites the fields of an event, or of an event or a link within it.
-    fn object(&self, span: &str, object: &[u8], rewritten: &mut json::Rewritten<'_>) {
+    fn object(&self, span: &str, object: &[u8], rewritten: &mut json::PayloadRewriter<'_>) {
         let mut masked: Vec<Vec<u8>> = Vec::new();
         for (key, value) in json::fields(object) {
             match key {
                 b"attributes" | b"resource" => {
                     for (key, value) in json::fields(value) {
-                        if let Some(mask) = self.raw(span, key, value) {
+                        if let Some(mask) = self.mask_encoded(span, key, value) {
                             rewritten.replace(value, &json::quoted(&mask));
                             masked.push(key.to_vec());
                         }
@@ -320,14 +327,14 @@ impl Redaction {
                 b"status" => {
                     for (key, value) in json::fields(value) {
                         if key == b"message"
-                            && let Some(mask) = self.raw(span, b"status.message", value)
+                            && let Some(mask) = self.mask_encoded(span, b"status.message", value)
                         {
                             rewritten.replace(value, &json::quoted(&mask));
                         }
                     }
                 }
                 b"body" => {
-                    if let Some(mask) = self.raw(span, key, value) {
+                    if let Some(mask) = self.mask_encoded(span, key, value) {
                         rewritten.replace(value, &json::quoted(&mask));
                     }
                 }
@@ -342,10 +349,10 @@ impl Redaction {
     }
 
     /// What stands in the place of a raw value.
-    fn raw(&self, span: &str, key: &[u8], value: &[u8]) -> Option<String> {
+    fn mask_encoded(&self, span: &str, key: &[u8], value: &[u8]) -> Option<String> {
         let key: String = serde_json::from_slice(&[b"\"", key, b"\""].concat()).ok()?;
         let value: serde_json::Value = serde_json::from_slice(value).ok()?;
-        let value = of_json(&value);
+        let value = attribute_value(&value);
         let pairs = vec![(key, value)];
         let mut shown = json::pairs(&pairs);
         let (key, value) = shown.first_mut()?;
@@ -354,16 +361,16 @@ impl Redaction {
 
     /// An address without its user and password, and without parameters that are secrets; `None` when it has none. What
     /// the conventions of OpenTelemetry ask for `url.full` and `url.query`.
-    fn address(&self, key: &str, text: &str) -> Option<String> {
-        let [query, user] = ADDRESS_MARKS;
+    fn without_secrets(&self, key: &str, text: &str) -> Option<String> {
+        let [query, user] = URL_SECRET_BYTES;
         memchr2(query, user, text.as_bytes()).or_else(|| is_query(key).then_some(0))?;
         let without_user = without_user(text);
         let shown = without_user.as_deref().unwrap_or(text);
-        let without_parameters = self.without_parameters(key, shown);
-        without_parameters.or(without_user)
+        let without_secret_parameters = self.without_secret_parameters(key, shown);
+        without_secret_parameters.or(without_user)
     }
 
-    fn without_parameters(&self, key: &str, text: &str) -> Option<String> {
+    fn without_secret_parameters(&self, key: &str, text: &str) -> Option<String> {
         let (before, query) = match text.split_once('?') {
             Some((before, query)) => (Some(before), query),
             None if is_query(key) => (None, text),
@@ -377,7 +384,7 @@ impl Redaction {
             let lower = name.to_ascii_lowercase();
             !name.is_empty()
                 && name.bytes().all(is_name)
-                && (SIGNATURES.contains(&&*lower) || self.hides(name))
+                && (SIGNATURE_PARAMETERS.contains(&&*lower) || self.masks_key(name))
         };
         let mut found = false;
         let pairs: Vec<Cow<'_, str>> = query
@@ -385,7 +392,7 @@ impl Redaction {
             .map(|pair| match pair.split_once('=') {
                 Some((name, value)) if !value.is_empty() && is_secret(name) => {
                     found = true;
-                    Cow::Owned(format!("{name}={PART}"))
+                    Cow::Owned(format!("{name}={REDACTED_PART}"))
                 }
                 _ => Cow::Borrowed(pair),
             })
@@ -403,7 +410,7 @@ impl Redaction {
 }
 
 /// The value of an attribute as it was before it was written.
-fn of_json(value: &serde_json::Value) -> AttributeValue {
+fn attribute_value(value: &serde_json::Value) -> AttributeValue {
     use serde_json::Value as Json;
     match value {
         Json::Bool(value) => AttributeValue::Bool(*value),
@@ -437,9 +444,9 @@ fn without_user(text: &str) -> Option<String> {
     let (authority, rest) = rest.split_at_checked(end)?;
     let (user, host) = authority.rsplit_once('@')?;
     let mask = if user.contains(':') {
-        format!("{PART}:{PART}")
+        format!("{REDACTED_PART}:{REDACTED_PART}")
     } else {
-        PART.to_owned()
+        REDACTED_PART.to_owned()
     };
     Some(format!("{scheme}{mask}@{host}{rest}"))
 }
@@ -468,7 +475,7 @@ impl Patterns {
             let mut words = Vec::new();
             for (at, part) in pattern.as_ref().split('*').enumerate() {
                 words.extend((at > 0).then(|| "*".to_owned()));
-                words.extend(Words(part).map(str::to_ascii_lowercase));
+                words.extend(KeyWords(part).map(str::to_ascii_lowercase));
             }
             let Some(last) = words.last() else { continue };
             match last.as_bytes().last_chunk::<END>() {
@@ -489,7 +496,7 @@ impl Patterns {
         if !self.may_hold_for(key) {
             return false;
         }
-        let words: Vec<&str> = Words(key).collect();
+        let words: Vec<&str> = KeyWords(key).collect();
         self.all.iter().any(|pattern| pattern.holds_for(&words))
     }
 
@@ -530,13 +537,13 @@ fn mark_of([first, second, third]: [u8; END]) -> (usize, u64) {
 }
 
 /// The words of a key.
-struct Words<'a>(&'a str);
+struct KeyWords<'a>(&'a str);
 
 fn is_separator(byte: u8) -> bool {
     byte.is_ascii_punctuation() || byte.is_ascii_whitespace()
 }
 
-impl<'a> Iterator for Words<'a> {
+impl<'a> Iterator for KeyWords<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
@@ -568,7 +575,7 @@ mod tests {
     use super::*;
 
     fn words(key: &str) -> Vec<&str> {
-        Words(key).collect()
+        KeyWords(key).collect()
     }
 
     #[test]
@@ -615,7 +622,7 @@ mod tests {
             "JSESSIONID",
             "password.",
         ] {
-            assert!(redaction.hides(key), "{key}");
+            assert!(redaction.masks_key(key), "{key}");
         }
         for key in [
             "gen_ai.usage.input_tokens",
@@ -634,13 +641,13 @@ mod tests {
             "operation",
             "",
         ] {
-            assert!(!redaction.hides(key), "{key}");
+            assert!(!redaction.masks_key(key), "{key}");
         }
     }
 
     #[test]
     fn patterns_hold_as_their_table_says() {
-        let holds = |pattern: &str, key: &str| Redaction::none().deny([pattern]).hides(key);
+        let holds = |pattern: &str, key: &str| Redaction::none().deny([pattern]).masks_key(key);
         for (pattern, yes, no) in [
             (
                 "api_key",
@@ -673,8 +680,8 @@ mod tests {
     #[test]
     fn an_allowed_key_is_kept_and_only_lists_mask_the_rest() {
         let allowed = Redaction::default().allow(["continuation_token"]);
-        assert!(!allowed.hides("page.continuation_token"));
-        assert!(allowed.hides("page.token"));
+        assert!(!allowed.masks_key("page.continuation_token"));
+        assert!(allowed.masks_key("page.token"));
         let only = Redaction::default().only(["http.*", "order.id"]);
         for (key, is_hidden) in [
             ("http.route", false),
@@ -682,7 +689,7 @@ mod tests {
             ("user.email", true),
             ("http.request.header.cookie", true),
         ] {
-            assert_eq!(only.hides(key), is_hidden, "{key}");
+            assert_eq!(only.masks_key(key), is_hidden, "{key}");
         }
     }
 

@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     engine::worker::ProcessingDelay,
-    span::json::{Pairs, Span, Value},
+    span::json::{Pairs, SpanFields, Value},
     util::{
         hash::Set,
         sync::{read, write},
@@ -25,9 +25,9 @@ use crate::{
 const PREFIXES_MAX: usize = 16;
 /// Viewers' spans that are remembered until they end: at least half as many, the newest ones. Some never end for us,
 /// because their end was dropped or the host's filter hides them anyway.
-const HIDDEN_MAX: usize = 65_536;
+const OWN_REQUESTS_MAX: usize = 65_536;
 /// How long the worker waits with a span, so that our router hears of the request around which it was made.
-const HOLD: Duration = Duration::from_millis(100);
+const IDENTIFY_DELAY: Duration = Duration::from_millis(100);
 /// Attributes in which HTTP middleware writes the path or the whole address of a request.
 const PATH_KEYS: &[&str] = &[
     "uri",
@@ -44,26 +44,26 @@ pub(crate) const ROUTES: &[&str] = &["sse", "traces", "stats", "status", "assets
 
 /// Where our routes are mounted in the host's app.
 #[derive(Debug, Default)]
-pub(crate) struct Mounts {
+pub(crate) struct MountPrefixes {
     prefixes: RwLock<Vec<String>>,
     processing_delay: Arc<ProcessingDelay>,
     /// Whether the host makes spans for viewers that do not tell their path.
-    silent: AtomicBool,
+    host_spans_lack_paths: AtomicBool,
 }
 
-impl Mounts {
+impl MountPrefixes {
     pub(crate) fn new(processing_delay: Arc<ProcessingDelay>) -> Self {
         Self {
             prefixes: RwLock::default(),
             processing_delay,
-            silent: AtomicBool::new(false),
+            host_spans_lack_paths: AtomicBool::new(false),
         }
     }
 
     /// A router was made: until its first request tells its place, the worker looks a little later.
     pub(crate) fn expect_request(&self) {
         if read(&self.prefixes).is_empty() {
-            self.processing_delay.set(HOLD);
+            self.processing_delay.set(IDENTIFY_DELAY);
         }
     }
 
@@ -85,16 +85,16 @@ impl Mounts {
     }
 
     /// The host makes no span around this request, or one that tells its path: ids are not needed.
-    pub(crate) fn need_no_ids(&self) {
-        if !self.silent.load(Ordering::Relaxed) {
+    pub(crate) fn require_no_ids(&self) {
+        if !self.host_spans_lack_paths.load(Ordering::Relaxed) {
             self.processing_delay.set(Duration::ZERO);
         }
     }
 
     /// The host made a span that only its id gives away.
-    fn need_ids(&self) {
-        self.silent.store(true, Ordering::Relaxed);
-        self.processing_delay.set(HOLD);
+    fn require_ids(&self) {
+        self.host_spans_lack_paths.store(true, Ordering::Relaxed);
+        self.processing_delay.set(IDENTIFY_DELAY);
     }
 
     /// Whether one of these texts is the path of a request to our routes.
@@ -110,14 +110,14 @@ impl Mounts {
 
 /// The worker's memory of viewers' open spans.
 #[derive(Debug)]
-pub(crate) struct Hidden {
-    mounts: Arc<Mounts>,
+pub(crate) struct OwnRequestSpans {
+    mounts: Arc<MountPrefixes>,
     spans: Set<[u8; 8]>,
     older: Set<[u8; 8]>,
 }
 
-impl Hidden {
-    pub(crate) fn new(mounts: Arc<Mounts>) -> Self {
+impl OwnRequestSpans {
+    pub(crate) fn new(mounts: Arc<MountPrefixes>) -> Self {
         Self {
             mounts,
             spans: Set::default(),
@@ -126,7 +126,7 @@ impl Hidden {
     }
 
     pub(crate) fn hide(&mut self, span_id: [u8; 8]) {
-        if self.spans.len() >= HIDDEN_MAX / 2 {
+        if self.spans.len() >= OWN_REQUESTS_MAX / 2 {
             self.older = std::mem::take(&mut self.spans);
         }
         self.spans.insert(span_id);
@@ -137,12 +137,12 @@ impl Hidden {
     }
 
     /// The router was heard of after readers saw the span.
-    pub(crate) fn heard_too_late(&self) {
-        self.mounts.need_ids();
+    pub(crate) fn identified_too_late(&self) {
+        self.mounts.require_ids();
     }
 
     /// Whether a span that starts is a viewer's, as far as its ids say.
-    pub(crate) fn knows(&self, span_id: [u8; 8], parent: Option<[u8; 8]>) -> bool {
+    pub(crate) fn contains(&self, span_id: [u8; 8], parent: Option<[u8; 8]>) -> bool {
         parent.is_some_and(|parent| self.is_hidden(parent)) || self.is_hidden(span_id)
     }
 
@@ -157,14 +157,14 @@ impl Hidden {
     }
 
     /// Whether a span that starts is a viewer's.
-    pub(crate) fn hides_start(&mut self, span: &Span<'_>) -> bool {
+    pub(crate) fn hides_start(&mut self, span: &SpanFields<'_>) -> bool {
         let by_path = self.mounts.cover(paths(&span.attributes));
         let by_parent = span.parent.is_some_and(|parent| self.is_hidden(parent));
         let by_id = self.is_hidden(span.span_id);
         if by_path {
-            self.mounts.need_no_ids();
+            self.mounts.require_no_ids();
         } else if by_id && !by_parent {
-            self.mounts.need_ids();
+            self.mounts.require_ids();
         }
         let hidden = by_path || by_parent || by_id;
         if hidden {
@@ -183,7 +183,7 @@ impl Hidden {
 /// What may tell the path of a request.
 fn paths<'a>(attributes: &Pairs<'a>) -> impl Iterator<Item = &'a str> {
     attributes.iter().filter_map(|(key, value)| match value {
-        Value::Text(text) if Hidden::is_path(key) => Some(*text),
+        Value::Text(text) if OwnRequestSpans::is_path(key) => Some(*text),
         _ => None,
     })
 }
@@ -214,8 +214,8 @@ mod tests {
     use super::*;
     use crate::span::event::SpanKind;
 
-    fn span(number: u8, path: Option<&str>) -> Span<'_> {
-        Span {
+    fn span(number: u8, path: Option<&str>) -> SpanFields<'_> {
+        SpanFields {
             trace_id: [1; 16],
             span_id: [number; 8],
             parent: None,
@@ -242,42 +242,49 @@ mod tests {
     #[test]
     fn the_worker_waits_only_while_spans_may_not_tell_their_path() {
         let processing_delay = Arc::new(ProcessingDelay::default());
-        let mounts = Arc::new(Mounts::new(Arc::clone(&processing_delay)));
-        let mut hidden = Hidden::new(Arc::clone(&mounts));
+        let mounts = Arc::new(MountPrefixes::new(Arc::clone(&processing_delay)));
+        let mut own_requests = OwnRequestSpans::new(Arc::clone(&mounts));
         assert_eq!(processing_delay.get(), Duration::ZERO, "no router was made");
         mounts.expect_request();
-        assert_eq!(processing_delay.get(), HOLD, "the first viewer may come");
+        assert_eq!(
+            processing_delay.get(),
+            IDENTIFY_DELAY,
+            "the first viewer may come"
+        );
         mounts.learn("/live/sse", "/sse");
-        assert!(hidden.hides_start(&span(1, Some("/live/sse"))));
-        assert!(!hidden.hides_start(&span(2, Some("/live-shows"))));
+        assert!(own_requests.hides_start(&span(1, Some("/live/sse"))));
+        assert!(!own_requests.hides_start(&span(2, Some("/live-shows"))));
         assert_eq!(
             processing_delay.get(),
             Duration::ZERO,
             "spans tell their path"
         );
-        hidden.hide([3; 8]);
-        assert!(hidden.hides_start(&span(3, None)));
-        assert_eq!(processing_delay.get(), HOLD, "some do not");
-        assert!(hidden.hides_start(&span(4, Some("/live/traces"))));
-        assert_eq!(processing_delay.get(), HOLD);
-        hidden.heard_too_late();
-        assert_eq!(processing_delay.get(), HOLD);
+        own_requests.hide([3; 8]);
+        assert!(own_requests.hides_start(&span(3, None)));
+        assert_eq!(processing_delay.get(), IDENTIFY_DELAY, "some do not");
+        assert!(own_requests.hides_start(&span(4, Some("/live/traces"))));
+        assert_eq!(processing_delay.get(), IDENTIFY_DELAY);
+        own_requests.identified_too_late();
+        assert_eq!(processing_delay.get(), IDENTIFY_DELAY);
     }
 
     #[test]
     fn spans_that_never_end_do_not_fill_the_memory_of_viewers() {
-        let mut hidden = Hidden::new(Arc::new(Mounts::default()));
-        let all = 3 * HIDDEN_MAX as u64;
+        let mut own_requests = OwnRequestSpans::new(Arc::new(MountPrefixes::default()));
+        let all = 3 * OWN_REQUESTS_MAX as u64;
         for span in 0..all {
-            hidden.hide(span.to_be_bytes());
+            own_requests.hide(span.to_be_bytes());
         }
-        assert!(hidden.spans.len() + hidden.older.len() <= HIDDEN_MAX);
-        for span in all - HIDDEN_MAX as u64 / 2..all {
+        assert!(own_requests.spans.len() + own_requests.older.len() <= OWN_REQUESTS_MAX);
+        for span in all - OWN_REQUESTS_MAX as u64 / 2..all {
             assert!(
-                hidden.hides_end(span.to_be_bytes()),
+                own_requests.hides_end(span.to_be_bytes()),
                 "the newest are remembered"
             );
-            assert!(!hidden.hides_end(span.to_be_bytes()), "until they end");
+            assert!(
+                !own_requests.hides_end(span.to_be_bytes()),
+                "until they end"
+            );
         }
     }
 

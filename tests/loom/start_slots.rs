@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use loom::{sync::Arc, thread};
 
 use crate::{
-    span::delta::slots::{Key, Leases, Region, Scope, Sent},
+    span::delta::slots::{SentPrefix, SlotKey, SlotTable, StartScope, StartSlots},
     util::sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -14,26 +14,26 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Record {
     /// The start is to be remembered.
-    Remember(Region, u64),
+    Remember(SlotTable, u64),
     /// The end says only what the start did not.
-    Rest(Region, u64),
+    EndDelta(SlotTable, u64),
 }
 
-fn key(span: u64) -> Key {
-    Key::of([0; 16], span.to_be_bytes())
+fn key(span: u64) -> SlotKey {
+    SlotKey::of([0; 16], span.to_be_bytes())
 }
 
 struct Log {
-    leases: Leases,
+    slots: StartSlots,
     /// As the intake numbers: one counter for all threads.
     next: AtomicU64,
 }
 
 impl Log {
     /// With so few places that all spans want the same.
-    fn new(near: usize, far: usize) -> Self {
+    fn new(small: usize, large: usize) -> Self {
         Self {
-            leases: Leases::with_places(near, far),
+            slots: StartSlots::with_slots(small, large),
             next: AtomicU64::new(0),
         }
     }
@@ -44,15 +44,15 @@ impl Log {
 
     /// Starts a span and ends it, as the processor does.
     fn span(&self, span: u64, records: &mut Vec<(u64, Record)>) {
-        let sent = Sent::new(3, Scope::Sent).unwrap();
-        let lease = self.leases.take(key(span), Some(sent));
-        if let Some(region) = lease.region() {
-            records.push((self.number(), Record::Remember(region, span)));
-            lease.keep();
+        let sent = SentPrefix::new(3, StartScope::Recorded).unwrap();
+        let guard = self.slots.acquire(key(span), Some(sent));
+        if let Some(table) = guard.table() {
+            records.push((self.number(), Record::Remember(table, span)));
+            guard.keep();
         }
-        if let Some(found) = self.leases.find(key(span)) {
+        if let Some(found) = self.slots.find(key(span)) {
             assert_eq!(found.sent, sent);
-            records.push((self.number(), Record::Rest(found.region(), span)));
+            records.push((self.number(), Record::EndDelta(found.table(), span)));
             found.release();
         }
     }
@@ -64,27 +64,27 @@ fn read(mut records: Vec<(u64, Record)>) {
     let mut remembered = BTreeMap::new();
     for (_, record) in &records {
         match *record {
-            Record::Remember(region, span) => {
-                assert_eq!(remembered.insert(region, span), None, "{records:?}");
+            Record::Remember(table, span) => {
+                assert_eq!(remembered.insert(table, span), None, "{records:?}");
             }
-            Record::Rest(region, span) => {
-                assert_eq!(remembered.remove(&region), Some(span), "{records:?}");
+            Record::EndDelta(table, span) => {
+                assert_eq!(remembered.remove(&table), Some(span), "{records:?}");
             }
         }
     }
 }
 
-pub(crate) fn a_rest_finds_its_own_start() {
+pub(crate) fn an_end_delta_finds_its_own_start() {
     threads_with(&[1, 2], 2, 1, 0);
 }
 
 /// The same where a span can have one of two places.
-pub(crate) fn a_rest_finds_its_own_start_in_the_other_place() {
+pub(crate) fn an_end_delta_finds_its_own_start_in_the_other_table() {
     threads_with(&[1, 2, 3], 1, 1, 1);
 }
 
-fn threads_with(spans: &[u64], times: u8, near: usize, far: usize) {
-    let log = Arc::new(Log::new(near, far));
+fn threads_with(spans: &[u64], times: u8, small: usize, large: usize) {
+    let log = Arc::new(Log::new(small, large));
     let threads: Vec<_> = spans
         .iter()
         .map(|span| {
