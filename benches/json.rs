@@ -218,7 +218,7 @@ fn counted(encoding: &mut Encoding, side: Side) {
 const WRITING: [(&str, &str); 2] = [
     (
         "started",
-        "livespan::span::json::template::PayloadTemplate::started*",
+        "livespan::span::json::start_template::PayloadTemplate::started*",
     ),
     ("ended", "livespan::span::json::ended_from_start*"),
 ];

@@ -2,7 +2,7 @@
 //! each place, a record of at most a kilobyte and the event that was made of it. Memory is used again, the last first, so it stays small while few spans are open.
 
 use crate::{
-    span::{delta::slots::SLOTS, json::StartLayout, record::EndDelta},
+    span::{delta::end::EndDelta, delta::slots::SLOTS, json::StartLayout},
     trace::state::Begun,
 };
 

@@ -36,7 +36,10 @@ use crate::{
         span_override,
     },
     span::{
-        delta::slots::{SlotGuard, StartSlots},
+        delta::{
+            end::{sent_prefix_of, slot_key, write_end_delta},
+            slots::{SlotGuard, StartSlots},
+        },
         record::{self, SampledStart, SpanOrigin},
     },
     util::time::Timestamp,
@@ -129,9 +132,7 @@ impl LiveSpanProcessor {
             && let Some(data) = span.exported_data()
             && self.shared.filter.wants_start(&data)
         {
-            let guard = self
-                .slots
-                .acquire(record::slot_key(context), record::sent_prefix_of(&data));
+            let guard = self.slots.acquire(slot_key(context), sent_prefix_of(&data));
             self.push_start(guard, |buf, guard| {
                 record::write_start(buf, self.source, &data, SpanOrigin::Sdk, guard)
             });
@@ -146,9 +147,7 @@ impl LiveSpanProcessor {
             return;
         }
         let start = Timestamp::now();
-        let guard = self
-            .slots
-            .acquire(record::slot_key(context), sampled.counts.sent());
+        let guard = self.slots.acquire(slot_key(context), sampled.counts.sent());
         self.push_start(guard, |buf, guard| {
             let parent = cx.span();
             let start = SampledStart {
@@ -191,7 +190,7 @@ impl LiveSpanProcessor {
             }
             return;
         }
-        let Some(found) = self.slots.find(record::slot_key(context)) else {
+        let Some(found) = self.slots.find(slot_key(context)) else {
             self.shared.enqueue_end(self.source, data, SpanOrigin::Sdk);
             return;
         };
@@ -200,8 +199,7 @@ impl LiveSpanProcessor {
         let begins = data.dropped_attributes_count == 0
             && data.attributes.len() >= usize::from(found.sent.attributes);
         let pushed = if begins {
-            let write =
-                |buf: &mut WriteBuf<'_>| record::write_end_delta(buf, self.source, data, &found);
+            let write = |buf: &mut WriteBuf<'_>| write_end_delta(buf, self.source, data, &found);
             self.buffer().push(RecordClass::End, write)
         } else {
             let write =

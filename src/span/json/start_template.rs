@@ -1,11 +1,19 @@
-//! The payload of a start that is like one before: what they have in common is copied, and only ids, values and the time
-//! are written. What it makes is what [`started`](crate::span::json::started) makes, byte for byte.
+//! The payload of a start with holes: what spans of one scope and name have in common is copied, and only ids, values and
+//! the time are written. Its bytes equal those of [`started`](crate::span::json::started). Why it exists is said in
+//! `encoder::start_templates`. Pure; the worker calls it.
 
-use crate::span::json::{
-    ATTRIBUTES_OPEN, HIGH, JsonWriter, KeySet, SAFE_INTEGER_MAX, STARTED, SpanFields, StartLayout,
-    TIMESTAMP, VALUE_BYTES_MAX, byte_marks, control_marks, double, escape, integer,
+use crate::{
+    span::json::{
+        end_from_start::StartLayout,
+        events::{ATTRIBUTES_OPEN, STARTED, TIMESTAMP},
+        fields::SpanFields,
+        primitives::{HIGH, SAFE_INTEGER_MAX, byte_marks, control_marks, double, escape, integer},
+        repeated_keys::KeySet,
+        size_limits::VALUE_BYTES_MAX,
+        writer::JsonWriter,
+    },
+    util::time::Timestamp,
 };
-use crate::util::time::Timestamp;
 
 /// Bytes without which a text is no address with a secret in it, as redaction looks for them.
 pub(crate) const URL_SECRET_BYTES: [u8; 2] = *b"?@";

@@ -1,0 +1,185 @@
+//! Ends: a record becomes an `ended` event. A delta end is joined with the start that the worker remembers. It runs on the
+//! worker thread.
+
+use std::sync::atomic::Ordering;
+
+use crate::{
+    encoder::{span_encoder::SpanEncoder, start_cache::EncodedStart},
+    ingest::buffer::RecordClass,
+    log::{
+        batch::Batch,
+        event::{Pinning, StreamKey},
+    },
+    span::{
+        delta::end::EndDelta,
+        dropped_ends::DroppedEnd,
+        json::{self, EndFields, EndFromStart, EndStatus, SpanFields},
+        record::{self, Record, SpanRecord},
+    },
+    trace::{
+        parse,
+        state::{Begun, Change, Fact, Outcome},
+    },
+    util::time::Timestamp,
+};
+
+impl SpanEncoder {
+    pub(super) fn end(&mut self, record: SpanRecord<'_>, end: EndFields<'_>, batch: &mut Batch) {
+        let SpanRecord {
+            source,
+            is_deduplicated,
+            start,
+            span,
+            ..
+        } = record;
+        self.ended_count.fetch_add(1, Ordering::Relaxed);
+        if self.own_requests.hides_end(span.span_id) {
+            return;
+        }
+        let Some(process) = self.announce_process(source, batch) else {
+            return;
+        };
+        let mut span = process.own_span(span);
+        self.redaction.span(&mut span);
+        // A workflow may have been replayed since, and not know when the span began.
+        let start = if is_deduplicated {
+            self.first_start(&span)
+                .map_or(start, |first| first.min(start))
+        } else {
+            start
+        };
+        let mut end = EndFields { start, ..end };
+        self.redaction.end(span.name, &mut end);
+        let outcome = outcome(&end);
+        let pin = Pinning::Close(u64::from_be_bytes(span.span_id));
+        batch.push_line("ended", span.trace_id, pin, |out| {
+            json::ended(out, &span, &end);
+        });
+        if is_deduplicated {
+            batch.mark_deduplicated();
+        }
+        let begun = self.span_start(&span, start);
+        self.note_fact(batch, &span, end.end, Change::Ended { begun, outcome });
+    }
+
+    /// Joins the end of a span with its start.
+    pub(super) fn end_from_delta(&mut self, delta: EndDelta<'_>, batch: &mut Batch) {
+        let dropped = DroppedEnd {
+            trace_id: delta.trace_id,
+            span_id: delta.span_id,
+            end: delta.end.end,
+        };
+        let source = delta.source as usize;
+        let cache = self.start_caches.get_mut(source);
+        let start = cache.and_then(|cache| cache.take(delta.slot));
+        let Some(mut start) = start else {
+            self.end_from_record(delta, &[], dropped, batch);
+            return;
+        };
+        match start
+            .encoded
+            .take_if(|encoded| encoded.can_make(&start.event, &delta))
+        {
+            Some(encoded) => self.end_from_start(delta, &start.event, encoded, batch),
+            None => self.end_from_record(delta, &start.record, dropped, batch),
+        }
+        if let Some(cache) = self.start_caches.get_mut(source) {
+            cache.recycle(start);
+        }
+    }
+
+    /// Makes the end of a span of the event that its start became.
+    pub(super) fn end_from_start(
+        &mut self,
+        mut delta: EndDelta<'_>,
+        started: &[u8],
+        encoded: EncodedStart,
+        batch: &mut Batch,
+    ) {
+        self.ended_count.fetch_add(1, Ordering::Relaxed);
+        if self.own_requests.hides_end(delta.span_id)
+            || self.announce_process(delta.source, batch).is_none()
+        {
+            return;
+        }
+        self.redaction
+            .attributes_and_links(delta.name, &mut delta.added, &mut delta.links);
+        self.redaction.end(delta.name, &mut delta.end);
+        let EncodedStart { layout, begun, .. } = encoded;
+        let start = delta.scope.scope.map(|_| delta.start);
+        let from_start = EndFromStart {
+            started,
+            layout: &layout,
+            start,
+            scope: delta.scope.scope,
+            scope_version: delta.scope.version,
+            added: &delta.added,
+            links: &delta.links,
+            truncated: delta.truncated,
+        };
+        let pin = Pinning::Close(u64::from_be_bytes(delta.span_id));
+        batch.push_line("ended", delta.trace_id, pin, |out| {
+            json::ended_from_start(out, &from_start, &delta.end);
+        });
+        let begun = Begun {
+            start: start.unwrap_or(begun.start),
+            links: delta.links.iter().map(|link| link.trace_id).collect(),
+            ..begun
+        };
+        let fact = Fact {
+            trace_id: delta.trace_id,
+            span_id: delta.span_id,
+            time: delta.end.end,
+            change: Change::Ended {
+                begun,
+                outcome: outcome(&delta.end),
+            },
+        };
+        self.facts.push((batch.len().saturating_sub(1), fact));
+    }
+
+    /// Makes the end of a span whole, with the record of its start.
+    pub(super) fn end_from_record(
+        &mut self,
+        delta: EndDelta<'_>,
+        start: &[u8],
+        dropped: DroppedEnd,
+        batch: &mut Batch,
+    ) {
+        let joined = match record::read(start) {
+            Some(Record::Start(begun)) => delta.join(begun),
+            _ => None,
+        };
+        if let Some((record, end)) = joined {
+            self.end(record, end, batch);
+        } else {
+            // Two open spans had the same ids, or its provider was shut down long ago: counted, and marked, as any end
+            // that is lost on the way.
+            self.log.buffer.count_dropped(RecordClass::End, 1);
+            self.dropped_ends.add(dropped, || false);
+        }
+    }
+
+    pub(super) fn is_shown(&self, span: &SpanFields<'_>) -> bool {
+        let key = StreamKey::of_id(span.trace_id);
+        let token = u64::from_be_bytes(span.span_id);
+        self.log.tail.open_event(&key, token).is_some()
+    }
+
+    /// When the span began, if its start is kept.
+    pub(super) fn first_start(&self, span: &SpanFields<'_>) -> Option<Timestamp> {
+        let key = StreamKey::of_id(span.trace_id);
+        let token = u64::from_be_bytes(span.span_id);
+        let opened = self.log.tail.open_event(&key, token)?;
+        let started = opened.events().next()?.payload();
+        parse::timestamp(&started)
+    }
+}
+
+fn outcome(end: &EndFields<'_>) -> Outcome {
+    match end.status {
+        _ if end.cancelled => Outcome::Cancelled,
+        EndStatus::Error(_) => Outcome::Error,
+        EndStatus::Ok | EndStatus::Unset => Outcome::Ok,
+    }
+}

@@ -1,0 +1,158 @@
+//! Starts: a record becomes a `started` event, from a template where one fits, and is remembered for the end of its span.
+//! It runs on the worker thread.
+
+use std::sync::Arc;
+
+use crate::{
+    encoder::{
+        span_encoder::SpanEncoder,
+        start_cache::{EncodedStart, StartCache},
+    },
+    log::{batch::Batch, event::Pinning},
+    span::{
+        event::SpanState,
+        json::{self, SpanFields},
+        record::{SpanRecord, StartOutline, StepActivity},
+    },
+    trace::{
+        index::KnownSpan,
+        state::{Change, Fact},
+    },
+};
+
+impl SpanEncoder {
+    pub(super) fn start(
+        &mut self,
+        SpanRecord {
+            source,
+            is_deduplicated,
+            activity,
+            slot,
+            start,
+            span,
+        }: SpanRecord<'_>,
+        outline: Option<&StartOutline<'_>>,
+        batch: &mut Batch,
+    ) {
+        // A start that raced the shutdown of its provider comes too late: nothing would ever end it.
+        if self.closed_sources.contains(&source) || self.own_requests.hides_start(&span) {
+            return;
+        }
+        let Some(process) = self.announce_process(source, batch) else {
+            return;
+        };
+        let mut span = process.own_span(span);
+        self.redaction.span(&mut span);
+        if is_deduplicated && activity != StepActivity::Waiting && self.is_waiting(&span) {
+            // It was started before, and waited since then.
+            self.push_update(&span, Some(SpanState::Running), start, batch);
+            return;
+        }
+        let pin = Pinning::Open(u64::from_be_bytes(span.span_id));
+        let mut layout = None;
+        batch.push_line("started", span.trace_id, pin, |out| {
+            layout = json::started(out, &span, start);
+        });
+        // What was lost with a process that alone remembered it is no replay, but done anew.
+        if is_deduplicated && (span.durable || !self.is_lost(&span)) {
+            batch.mark_deduplicated();
+        }
+        let begun = self.span_start(&span, start);
+        if let Some(outline) = outline {
+            let redaction = &self.redaction;
+            let depends_on_value = |key: &str| redaction.depends_on_value(key);
+            self.templates
+                .learn(outline, &span, &begun, depends_on_value);
+        }
+        if let (Some(slot), Some(layout), false) = (slot, layout, is_deduplicated) {
+            let encoded = EncodedStart {
+                trace_id: span.trace_id,
+                span_id: span.span_id,
+                layout,
+                begun: begun.clone(),
+            };
+            self.set_encoded(source, slot, encoded, batch);
+        }
+        self.note_fact(batch, &span, start, Change::Started(begun));
+    }
+
+    /// Takes the start of a span that looks like one before; whether it did.
+    pub(super) fn start_from_template(
+        &mut self,
+        outline: &StartOutline<'_>,
+        record: &[u8],
+        batch: &mut Batch,
+    ) -> bool {
+        let Some(template) = self.templates.find(outline) else {
+            return false;
+        };
+        let StartOutline { source, ids, .. } = *outline;
+        if self.closed_sources.contains(&source) || template.is_hidden(&self.own_requests, outline)
+        {
+            return false;
+        }
+        let template = Arc::clone(template);
+        if self.announce_process(source, batch).is_none() {
+            return false;
+        }
+        let pin = Pinning::Open(u64::from_be_bytes(ids.span_id));
+        let mut layout = None;
+        let before = batch.len();
+        batch.push_line("started", ids.trace_id, pin, |out| {
+            layout = template.write(out, outline);
+        });
+        let Some(layout) = layout else {
+            batch.truncate(before);
+            return false;
+        };
+        let begun = template.span_start(outline);
+        if let Some(slot) = outline.slot {
+            self.remember(source, slot, record);
+            let encoded = EncodedStart {
+                trace_id: ids.trace_id,
+                span_id: ids.span_id,
+                layout,
+                begun: begun.clone(),
+            };
+            self.set_encoded(source, slot, encoded, batch);
+        }
+        let fact = Fact {
+            trace_id: ids.trace_id,
+            span_id: ids.span_id,
+            time: ids.start,
+            change: Change::Started(begun),
+        };
+        self.facts.push((before, fact));
+        true
+    }
+
+    /// Keeps what the start of a span became, which is the last event of the batch, for its end.
+    pub(super) fn set_encoded(
+        &mut self,
+        source: u32,
+        slot: usize,
+        encoded: EncodedStart,
+        batch: &Batch,
+    ) {
+        if let Some(cache) = self.start_caches.get_mut(source as usize) {
+            cache.set_encoded(slot, batch.last_payload(), encoded);
+        }
+    }
+
+    /// Remembers the start of a span whose end will say only the rest.
+    pub(super) fn remember(&mut self, source: u32, slot: usize, record: &[u8]) {
+        let source = source as usize;
+        if source >= self.start_caches.len() {
+            self.start_caches
+                .resize_with(source + 1, StartCache::default);
+        }
+        if let Some(cache) = self.start_caches.get_mut(source) {
+            cache.insert(slot, record);
+        }
+    }
+
+    /// Whether the span was ended for its program, and nothing was heard of it since, as far as the log knows.
+    pub(super) fn is_lost(&self, span: &SpanFields<'_>) -> bool {
+        self.index.span_state(span.trace_id, span.span_id) == Some(KnownSpan::Lost)
+    }
+}

@@ -1,0 +1,97 @@
+//! The end of a span from its remembered start equals one that is written whole.
+
+use opentelemetry::trace::SpanContext;
+use opentelemetry::trace::SpanId;
+use opentelemetry::trace::TraceFlags;
+use opentelemetry::trace::TraceId;
+use opentelemetry::trace::TraceState;
+use opentelemetry_sdk::trace::SpanData;
+use proptest::prelude::any;
+use proptest::proptest;
+
+use crate::encoder::tests::config;
+use crate::encoder::tests::payloads::copied_start;
+use crate::encoder::tests::payloads::ended_payload;
+use crate::encoder::tests::payloads::joined_payload;
+use crate::encoder::tests::payloads::sampled_start;
+use crate::encoder::tests::payloads::written;
+use crate::encoder::tests::strategies::span;
+use crate::span::delta::end::slot_key;
+use crate::span::delta::slots::SlotTable;
+use crate::span::delta::slots::StartSlots;
+use crate::span::json;
+use crate::span::json::SpanFields;
+use crate::span::record;
+use crate::span::record::SpanOrigin;
+use crate::util::time::Timestamp;
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn an_end_delta_says_all_that_a_whole_end_does(
+        start in span(),
+        end in span(),
+        peeked in any::<bool>(),
+        small in 0_usize..2,
+    ) {
+        // The SDK appends attributes, and replaces or appends anything else that is not fixed at the start.
+        let mut end = SpanData {
+            span_context: start.span_context.clone(),
+            parent_span_id: start.parent_span_id,
+            parent_span_is_remote: start.parent_span_is_remote && start.parent_span_id != SpanId::INVALID,
+            span_kind: start.span_kind.clone(),
+            start_time: start.start_time,
+            instrumentation_scope: start.instrumentation_scope.clone(),
+            dropped_attributes_count: 0,
+            ..end
+        };
+        end.attributes.splice(..0, start.attributes.clone());
+        end.links.links.splice(..0, start.links.links.clone());
+        let parent = SpanContext::new(TraceId::from(1), end.parent_span_id, TraceFlags::default(), end.parent_span_is_remote, TraceState::NONE);
+        let slots = StartSlots::with_slots(small, 1);
+        let started = if peeked {
+            sampled_start(&start, &parent, &slots)
+        } else {
+            copied_start(&start, &slots)
+        };
+        let whole = written(|buf| record::write_end(buf, 7, &end, SpanOrigin::Sdk));
+        match slots.find(slot_key(&start.span_context)) {
+            Some(found) => {
+                let whole = ended_payload(record::read(&whole));
+                assert_eq!(String::from_utf8(joined_payload(&end, &started, &found)), String::from_utf8(whole));
+                assert_eq!(usize::from(found.sent.attributes), start.attributes.len());
+                assert_eq!(found.table(), if small == 0 { SlotTable::Large } else { SlotTable::Small });
+            }
+            None => assert!(started.len() > 1000 || (!peeked && start.dropped_attributes_count > 0)),
+        }
+    }
+}
+
+#[test]
+fn added_keys_stand_behind_those_of_the_start_unless_they_repeat_one() {
+    let pairs = |keys: &[&'static str]| -> json::Pairs<'static> {
+        keys.iter().map(|key| (*key, json::Value::Int(1))).collect()
+    };
+    let mut span = SpanFields::bare([1; 16], [2; 8]);
+    span.attributes = pairs(&["code.\"line\"", "busy_ns", "idle_ns"]);
+    let mut started = Vec::new();
+    let layout = json::started(&mut started, &span, Timestamp::default()).unwrap();
+    for (added, have_room) in [
+        (&[][..], true),
+        // Of one length and with one last letter, as those before.
+        (&["rest_ns", "wait_ns"], true),
+        (&["rest_ns", "busy_ns"], false),
+        (&["code.\"line\""], false),
+        (&["wait_ns", "rest_ns", "wait_ns"], false),
+        (&["x"; 129], false),
+    ] {
+        assert_eq!(
+            layout.accepts_added(&started, &pairs(added)),
+            have_room,
+            "{added:?}"
+        );
+    }
+    span.attributes = pairs(&["busy_ns", "idle_ns", "busy_ns"]);
+    assert!(json::started(&mut Vec::new(), &span, Timestamp::default()).is_none());
+}

@@ -1,0 +1,204 @@
+//! The ways from an SDK span to a payload: whole, from a template, from a delta end, through a sampler.
+
+use opentelemetry::trace::SpanContext;
+use opentelemetry_sdk::trace::SpanData;
+use std::cell::RefCell;
+
+use crate::encoder::start_templates::TemplateCache;
+use crate::ingest::write_buf::WriteBuf;
+use crate::span::delta::end::EndDelta;
+use crate::span::delta::end::read_end_delta;
+use crate::span::delta::end::sent_prefix_of;
+use crate::span::delta::end::slot_key;
+use crate::span::delta::end::write_end_delta;
+use crate::span::delta::slots::OccupiedSlot;
+use crate::span::delta::slots::SlotGuard;
+use crate::span::delta::slots::StartSlots;
+use crate::span::json;
+use crate::span::json::SpanFields;
+use crate::span::record;
+use crate::span::record::Record;
+use crate::span::record::SpanOrigin;
+use crate::span::record::StartOutline;
+use crate::span::redact::Redaction;
+use crate::trace::state;
+use crate::util::time::Timestamp;
+
+pub(super) const PROCESS: &str = "p7f3k2aa";
+pub(super) const SERVICE: &str = "shop \"1\"";
+
+/// A record of this log's, in the room that every start has.
+pub(super) fn written(mut write: impl FnMut(&mut WriteBuf<'_>) -> Option<()>) -> Vec<u8> {
+    thread_local! {
+        static MEMORY: RefCell<Vec<u8>> = RefCell::new(vec![0; 352 * 1024]);
+    }
+    MEMORY.with_borrow_mut(|memory| {
+        let size = memory.len();
+        let mut buf = WriteBuf::new(memory);
+        write(&mut buf).expect("there is buf for the largest record");
+        let left = buf.left();
+        memory[..size - left].to_vec()
+    })
+}
+
+/// The two payloads that a span gives: started and ended.
+pub(super) fn payloads(span: &SpanData) -> [Vec<u8>; 2] {
+    let start =
+        written(|buf| record::write_start(buf, 7, span, SpanOrigin::Sdk, &SlotGuard::none()));
+    let end = written(|buf| record::write_end(buf, 7, span, SpanOrigin::Sdk));
+    [started_payload(&start), ended_payload(record::read(&end))]
+}
+
+pub(super) fn started_payload(start: &[u8]) -> Vec<u8> {
+    let mut started = Vec::new();
+    let Some(Record::Start(spanned)) = record::read(start) else {
+        panic!("a start is read back")
+    };
+    assert_eq!(spanned.source, 7);
+    json::started(&mut started, &named(spanned.span), spanned.start);
+    started
+}
+
+pub(super) fn ended_payload(end: Option<Record<'_>>) -> Vec<u8> {
+    let mut ended = Vec::new();
+    let Some(Record::End(spanned, end)) = end else {
+        panic!("an end is read back")
+    };
+    let end = json::EndFields {
+        start: spanned.start,
+        ..end
+    };
+    json::ended(&mut ended, &named(spanned.span), &end);
+    ended
+}
+
+pub(super) fn named(span: SpanFields<'_>) -> SpanFields<'_> {
+    SpanFields {
+        process: PROCESS,
+        service: SERVICE,
+        ..span
+    }
+}
+
+/// Whether the start was written as one like those before, in which case it says what it says by itself.
+pub(super) fn written_from_template(
+    cache: &mut TemplateCache,
+    redaction: &Redaction,
+    record: &[u8],
+) -> bool {
+    let (Some(Record::Start(spanned)), Some(outline)) =
+        (record::read(record), StartOutline::of(record))
+    else {
+        return false;
+    };
+    let mut span = named(spanned.span);
+    redaction.span(&mut span);
+    let mut whole = b"before".to_vec();
+    let layout = json::started(&mut whole, &span, spanned.start);
+    let begun = state::Begun {
+        parent: span.parent,
+        parent_remote: span.parent_remote,
+        name: span.name.into(),
+        service: span.service.into(),
+        kind: span.kind,
+        start: spanned.start,
+        links: Box::default(),
+    };
+    let mut templated = b"before".to_vec();
+    let mut found = None;
+    if let Some(template) = cache.find(&outline) {
+        found = template.write(&mut templated, &outline);
+        assert_eq!(
+            format!("{:?}", template.span_start(&outline)),
+            format!("{begun:?}")
+        );
+    }
+    match &found {
+        Some(_) => {
+            let text = |payload: &[u8]| payload.escape_ascii().to_string();
+            assert_eq!(text(&templated), text(&whole));
+            assert_eq!(format!("{found:?}"), format!("{layout:?}"));
+            assert_eq!(outline.slot, spanned.slot);
+        }
+        None => assert_eq!(templated, b"before"),
+    }
+    cache.learn(&outline, &span, &begun, |key| {
+        redaction.depends_on_value(key)
+    });
+    found.is_some()
+}
+
+/// What the end of a span says when the worker remembers its start: all of it, or the start was not to be remembered.
+pub(super) fn joined_payload(span: &SpanData, start: &[u8], found: &OccupiedSlot<'_>) -> Vec<u8> {
+    let rest = written(|buf| write_end_delta(buf, 7, span, found));
+    let (Some(Record::Start(begun)), Some(rest)) = (record::read(start), read_end_delta(&rest))
+    else {
+        panic!("a start and a rest are read back")
+    };
+    let slot = slot_key(&span.span_context).slot(found.table());
+    assert_eq!((begun.slot, rest.slot), (Some(slot), slot));
+    let again = payload_from_start(&begun, &rest);
+    let (spanned, end) = rest.join(begun).expect("they are of one span");
+    let joined = ended_payload(Some(Record::End(spanned, end)));
+    if let Some(again) = again {
+        let text = |payload: &[u8]| payload.escape_ascii().to_string();
+        assert_eq!(text(&again), text(&joined));
+    }
+    joined
+}
+
+/// The same, made of the event that the start became, where that serves.
+pub(super) fn payload_from_start(
+    begun: &record::SpanRecord<'_>,
+    rest: &EndDelta<'_>,
+) -> Option<Vec<u8>> {
+    let span = named(begun.span.clone());
+    let mut started = Vec::new();
+    let layout = json::started(&mut started, &span, begun.start)?;
+    if span.name != rest.name || !layout.accepts_added(&started, &rest.added) {
+        return None;
+    }
+    let again = json::EndFromStart {
+        started: &started,
+        layout: &layout,
+        start: rest.scope.scope.map(|_| rest.start),
+        scope: rest.scope.scope,
+        scope_version: rest.scope.version,
+        added: &rest.added,
+        links: &rest.links,
+        truncated: rest.truncated,
+    };
+    let mut payload = b"before".to_vec();
+    json::ended_from_start(&mut payload, &again, &rest.end);
+    Some(payload.split_off("before".len()))
+}
+
+/// The start of a span as the SDK's copy tells it.
+pub(super) fn copied_start(span: &SpanData, slots: &StartSlots) -> Vec<u8> {
+    let guard = slots.acquire(slot_key(&span.span_context), sent_prefix_of(span));
+    let start = written(|buf| record::write_start(buf, 7, span, SpanOrigin::Sdk, &guard));
+    guard.keep();
+    start
+}
+
+/// The same, as a sampler sees it, at another moment.
+pub(super) fn sampled_start(span: &SpanData, parent: &SpanContext, slots: &StartSlots) -> Vec<u8> {
+    let mut counts = record::PartCounts::NONE;
+    let peeked = written(|buf| {
+        counts = record::write_sampler_input(buf, &span.name, &span.attributes, &span.links)?;
+        Some(())
+    });
+    let begun = record::SampledStart {
+        source: 7,
+        context: &span.span_context,
+        parent: Some(parent).filter(|parent| parent.is_valid()),
+        kind: record::kind_of(&span.span_kind),
+        start: Timestamp::from_nanos(1),
+        input: &peeked,
+        counts,
+    };
+    let guard = slots.acquire(slot_key(&span.span_context), counts.sent());
+    let start = written(|buf| record::write_sampled_start(buf, &begun, &guard));
+    guard.keep();
+    start
+}

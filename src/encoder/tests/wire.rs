@@ -1,0 +1,118 @@
+//! What is written is JSON, says exactly what the span says, and reads back.
+
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanId;
+use opentelemetry::trace::Status as OtelStatus;
+use proptest::collection::vec;
+use proptest::prelude::Just;
+use proptest::prelude::any;
+use proptest::prelude::prop_oneof;
+use proptest::proptest;
+use serde_json::Map;
+use serde_json::Value as Json;
+
+use crate::encoder::tests::config;
+use crate::encoder::tests::model::model;
+use crate::encoder::tests::model::raw_fields;
+use crate::encoder::tests::payloads::SERVICE;
+use crate::encoder::tests::payloads::payloads;
+use crate::encoder::tests::payloads::written;
+use crate::encoder::tests::strategies::plain_span;
+use crate::encoder::tests::strategies::span;
+use crate::span::json;
+use crate::span::record;
+use crate::span::record::SpanOrigin;
+use crate::trace::parse;
+use crate::trace::state::Change;
+use crate::trace::state::Outcome;
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_payload_says_exactly_what_the_span_says(span in span()) {
+        for (payload, ended) in payloads(&span).iter().zip([false, true]) {
+            let read: Json = serde_json::from_slice(payload).unwrap();
+            assert_eq!(read, model(&span, ended));
+            let ends_a_line = payload.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+            assert!(!ends_a_line, "an event is one line of an SSE frame");
+        }
+    }
+
+    #[test]
+    fn the_scanner_finds_the_fields_that_serde_finds(span in span()) {
+        for payload in payloads(&span) {
+            let read: Map<String, Json> = serde_json::from_slice(&payload).unwrap();
+            let (scanned, count) = raw_fields(&payload);
+            assert_eq!(count, read.len(), "each field once");
+            assert_eq!(scanned, read);
+        }
+    }
+
+    #[test]
+    fn the_scanner_survives_anything(payload in vec(prop_oneof![Just(b'{'), Just(b'}'), Just(b'['), Just(b']'), Just(b'"'), Just(b':'), Just(b','), Just(b'\\'), Just(b'a'), any::<u8>()], 0..40)) {
+        let bytes: usize = json::fields(&payload).map(|(key, value)| key.len() + value.len()).sum();
+        assert!(bytes <= payload.len());
+    }
+
+    #[test]
+    fn a_record_that_is_cut_short_or_damaged_is_never_a_panic(span in span(), at in any::<proptest::sample::Index>(), byte in any::<u8>()) {
+        let mut bytes = written(|buf| record::write_end(buf, 7, &span, SpanOrigin::Sdk));
+        let at = at.index(bytes.len());
+        assert!(record::read(&bytes[..at]).is_none());
+        bytes[at] = byte;
+        drop(record::read(&bytes));
+    }
+
+    #[test]
+    fn the_index_learns_the_same_from_a_payload_as_from_the_span(span in span()) {
+        let [started, ended] = payloads(&span);
+        let ids = (span.span_context.trace_id().to_bytes(), span.span_context.span_id().to_bytes());
+        let parent = (span.parent_span_id != SpanId::INVALID).then(|| span.parent_span_id.to_bytes());
+        let fact = parse::fact(&started).unwrap();
+        assert_eq!((fact.trace_id, fact.span_id, fact.time), (ids.0, ids.1, span.start_time.into()));
+        let Change::Started(begun) = fact.change else { panic!("{:?}", fact.change) };
+        assert_eq!((begun.parent, begun.parent_remote, begun.start), (parent, span.parent_span_is_remote, span.start_time.into()));
+        assert_eq!((&*begun.name, &*begun.service, begun.kind), (span.name.as_ref(), SERVICE, record::kind_of(&span.span_kind)));
+        let links: Vec<[u8; 16]> = span.links.iter().map(|link| link.span_context.trace_id().to_bytes()).collect();
+        assert_eq!(*begun.links, *links);
+        let fact = parse::fact(&ended).unwrap();
+        let failed = matches!(span.status, OtelStatus::Error { .. });
+        let Change::Ended { begun, outcome } = fact.change else { panic!("{:?}", fact.change) };
+        assert_eq!((fact.time, begun.start), (span.end_time.into(), span.start_time.into()));
+        assert_eq!(outcome, if failed { Outcome::Error } else { Outcome::Ok });
+    }
+}
+
+#[test]
+fn doubles_read_back_exactly() {
+    for value in [
+        0.1 + 0.2,
+        1e300,
+        f64::MIN_POSITIVE,
+        f64::MAX,
+        5e-324,
+        -0.0,
+        1e16,
+        123_456_789.0,
+    ] {
+        let mut span = plain_span();
+        span.attributes = vec![KeyValue::new("d", value)];
+        let [started, _] = payloads(&span);
+        let (_, object) = json::fields(&started)
+            .find(|(key, _)| *key == b"attributes")
+            .unwrap();
+        let text = std::str::from_utf8(object)
+            .unwrap()
+            .strip_prefix("{\"d\":")
+            .unwrap()
+            .strip_suffix('}')
+            .unwrap();
+        assert!(text.contains(['.', 'e']), "{text}");
+        assert_eq!(
+            text.parse::<f64>().unwrap().to_bits(),
+            value.to_bits(),
+            "{text}"
+        );
+    }
+}

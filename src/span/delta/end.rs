@@ -1,0 +1,184 @@
+//! The end of a span without what its start said: written on the host's thread, read and joined with its start on the
+//! worker. The protocol is described in [`span::delta`](crate::span::delta).
+
+use opentelemetry::trace::SpanContext;
+use opentelemetry_sdk::trace::SpanData;
+
+use crate::{
+    ingest::write_buf::WriteBuf,
+    span::{
+        delta::slots::{OccupiedSlot, SentPrefix, SlotKey, StartScope},
+        json::{EndFields, Link, Pairs, SpanFields},
+        record::{
+            ScopeFields, SpanRecord,
+            layout::{
+                END_DELTA, PartCounts, TRUNCATED, nanos, put, put_halves, table_flag, table_of,
+            },
+            read::RecordReader,
+            writer::RecordWriter,
+        },
+    },
+    util::time::Timestamp,
+};
+
+/// What the end of a span says beyond its start.
+#[derive(Debug)]
+pub(crate) struct EndDelta<'a> {
+    pub(crate) source: u32,
+    /// The place in which the start is remembered.
+    pub(crate) slot: usize,
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    /// These two when the start did not say them exactly.
+    pub(crate) start: Timestamp,
+    pub(crate) scope: ScopeFields<'a>,
+    pub(crate) name: &'a str,
+    pub(crate) added: Pairs<'a>,
+    pub(crate) links: Vec<Link<'a>>,
+    pub(crate) truncated: bool,
+    pub(crate) end: EndFields<'a>,
+}
+
+impl<'a> EndDelta<'a> {
+    /// The whole end; `None` when this is not the start of the same span.
+    pub(crate) fn join(self, begun: SpanRecord<'a>) -> Option<(SpanRecord<'a>, EndFields<'a>)> {
+        let SpanRecord { ref span, .. } = begun;
+        if (span.trace_id, span.span_id) != (self.trace_id, self.span_id) {
+            return None;
+        }
+        let (scope, scope_version, start) = match self.scope {
+            ScopeFields {
+                scope: Some(scope),
+                version,
+            } => (Some(scope), version, self.start),
+            ScopeFields { scope: None, .. } => (span.scope, span.scope_version, begun.start),
+        };
+        let span = begun.span;
+        let mut attributes = span.attributes;
+        attributes.extend(self.added);
+        let span = SpanFields {
+            name: self.name,
+            scope,
+            scope_version,
+            attributes,
+            links: self.links,
+            truncated: self.truncated,
+            ..span
+        };
+        Some((
+            SpanRecord {
+                start,
+                span,
+                ..begun
+            },
+            self.end,
+        ))
+    }
+}
+
+/// What tells a span from others that are open.
+#[inline]
+pub(crate) fn slot_key(context: &SpanContext) -> SlotKey {
+    SlotKey::of(context.trace_id().to_bytes(), context.span_id().to_bytes())
+}
+
+/// What of a start that the SDK copied is sent, if its end need not repeat that: what the SDK's limits dropped may stand
+/// among what was sent.
+#[inline]
+pub(crate) fn sent_prefix_of(span: &SpanData) -> Option<SentPrefix> {
+    let is_whole = span.dropped_attributes_count == 0;
+    SentPrefix::new(span.attributes.len(), StartScope::Recorded).filter(|_| is_whole)
+}
+
+/// Writes what the end of a span says beyond its start, which is remembered.
+#[inline]
+pub(crate) fn write_end_delta(
+    buf: &mut WriteBuf<'_>,
+    source: u32,
+    span: &SpanData,
+    found: &OccupiedSlot<'_>,
+) -> Option<()> {
+    let mut writer = RecordWriter::new(std::mem::take(buf));
+    let head = writer.buf.chunk()?;
+    let (has, start) = match found.sent.scope {
+        StartScope::Recorded => (0, [0; 8]),
+        StartScope::Unknown => (writer.scope(span)?, nanos(span.start_time)),
+    };
+    writer.text(&span.name)?;
+    let added = span.attributes.get(usize::from(found.sent.attributes)..)?;
+    let counts = if added.is_empty() && span.links.is_empty() {
+        PartCounts::NONE
+    } else {
+        writer.out_of_line(|writer| writer.body(added, &span.links))?
+    };
+    writer.closing(span)?;
+    let parts = DeltaHead {
+        source,
+        truncated: writer.truncated,
+        has: has | table_flag(found.table()),
+        counts,
+        start,
+    };
+    parts.write(head, span);
+    *buf = writer.buf;
+    Some(())
+}
+
+/// Reads an end that says only what the start, which is remembered, did not; `None` for other records.
+#[inline]
+pub(crate) fn read_end_delta(record: &[u8]) -> Option<EndDelta<'_>> {
+    let (tag, rest) = record.split_first()?;
+    let mut reader = RecordReader { rest };
+    if *tag == END_DELTA {
+        read_parts(&mut reader)
+    } else {
+        None
+    }
+}
+
+#[inline]
+fn read_parts<'a>(reader: &mut RecordReader<'a>) -> Option<EndDelta<'a>> {
+    let [flags, has, _] = reader.array()?;
+    let source = reader.u32()?;
+    let counts = reader.counts()?;
+    let trace_id = reader.array()?;
+    let span_id = reader.array()?;
+    let start = Timestamp::from_nanos(reader.u64()?);
+    Some(EndDelta {
+        source,
+        slot: SlotKey::of(trace_id, span_id).slot(table_of(has)),
+        trace_id,
+        span_id,
+        start,
+        scope: reader.scope(has)?,
+        name: reader.text()?,
+        added: reader.attributes(counts.attributes())?,
+        links: reader.links(counts.links())?,
+        truncated: flags & TRUNCATED != 0,
+        end: reader.end()?,
+    })
+}
+
+const DELTA_HEAD: usize = 48;
+
+/// What stands in the head of a rest besides what its span says.
+struct DeltaHead {
+    source: u32,
+    truncated: u8,
+    has: u8,
+    counts: PartCounts,
+    start: [u8; 8],
+}
+
+impl DeltaHead {
+    #[inline]
+    fn write(&self, head: &mut [u8; DELTA_HEAD], span: &SpanData) {
+        let mut rest = WriteBuf::new(head);
+        put(&mut rest, [END_DELTA, self.truncated, self.has, 0]);
+        put(&mut rest, self.source.to_le_bytes());
+        put(&mut rest, self.counts.0.to_le_bytes());
+        put_halves(&mut rest, span.span_context.trace_id().to_bytes());
+        put(&mut rest, span.span_context.span_id().to_bytes());
+        put(&mut rest, self.start);
+    }
+}

@@ -1,0 +1,210 @@
+//! Writes whole events: `started`, `ended`, `updated`, `log` and `process`. Pure: no clock, no I/O. The worker calls it; for
+//! events that a program dispatches itself, the dispatching thread does.
+
+use crate::{
+    log::event::{Pinning, SseEvent, StreamKey},
+    span::{
+        event::{Phase, SpanEvent, SpanId, SpanState, SpanStatus},
+        json::{
+            end_from_start::StartLayout,
+            fields::{EndFields, EndStatus, ProcessFields, SpanFields},
+            value::pairs,
+            writer::JsonWriter,
+        },
+    },
+    util::time::Timestamp,
+    wire::frame::number,
+};
+
+/// Writes the start of a span; where its parts stand, if nothing of it was cut or is said in another place.
+pub(crate) fn started(
+    out: &mut Vec<u8>,
+    span: &SpanFields<'_>,
+    time: Timestamp,
+) -> Option<StartLayout> {
+    let mut writer = JsonWriter::new(out);
+    writer.raw(STARTED);
+    let before = writer.written();
+    writer.identity(span);
+    let identity = before..writer.written();
+    let keys = writer.attributes("attributes", &span.attributes);
+    let attributes = identity.end..writer.written() - 1;
+    writer.time(TIMESTAMP, time);
+    let timestamp = attributes.end + 1 + TIMESTAMP.len()..writer.written();
+    writer.links(&span.links);
+    let before = writer.written();
+    writer.traits(span);
+    let traits = before..writer.written();
+    let is_whole = writer.cut.is_empty() && !span.truncated && !span.durable;
+    writer.dropped([span.dropped_attributes, 0, 0]);
+    writer.end(span.truncated, span.durable);
+    Some(StartLayout {
+        identity,
+        attributes,
+        timestamp,
+        traits,
+        keys: keys.filter(|_| is_whole && span.dropped_attributes == 0)?,
+    })
+}
+
+pub(crate) fn ended(out: &mut Vec<u8>, span: &SpanFields<'_>, end: &EndFields<'_>) {
+    let mut writer = JsonWriter::new(out);
+    writer.raw(b"{\"type\":\"ended\"");
+    writer.identity(span);
+    writer.status(&end.status);
+    writer.attributes("attributes", &span.attributes);
+    writer.time(opening!("startTimestamp"), end.start);
+    writer.time(opening!("timestamp"), end.end);
+    writer.events(&end.events);
+    if end.cancelled {
+        writer.raw(b",\"cancelled\":true");
+    }
+    writer.links(&span.links);
+    writer.traits(span);
+    writer.dropped([
+        span.dropped_attributes,
+        end.dropped_events,
+        end.dropped_links,
+    ]);
+    writer.end(span.truncated, span.durable);
+}
+
+pub(crate) fn updated(
+    out: &mut Vec<u8>,
+    span: &SpanFields<'_>,
+    state: Option<SpanState>,
+    time: Timestamp,
+) {
+    let mut writer = JsonWriter::new(out);
+    writer.raw(b"{\"type\":\"updated\"");
+    writer.ids(span.trace_id, span.span_id);
+    writer.text("process", opening!("process"), span.process);
+    if !span.name.is_empty() {
+        writer.text("name", opening!("name"), span.name);
+    }
+    if let Some(state) = state {
+        writer.text(
+            "state",
+            opening!("state"),
+            if state == SpanState::Waiting {
+                "waiting"
+            } else {
+                "running"
+            },
+        );
+    }
+    if !span.attributes.is_empty() {
+        writer.attributes("attributes", &span.attributes);
+    }
+    writer.time(opening!("timestamp"), time);
+    writer.finish(false);
+}
+
+fn log(out: &mut Vec<u8>, span: &SpanFields<'_>, severity: &str, body: &str, time: Timestamp) {
+    let mut writer = JsonWriter::new(out);
+    writer.raw(b"{\"type\":\"log\"");
+    writer.ids(span.trace_id, span.span_id);
+    writer.text("process", opening!("process"), span.process);
+    writer.text("severity", opening!("severity"), severity);
+    writer.text("body", opening!("body"), body);
+    writer.attributes("attributes", &span.attributes);
+    writer.time(opening!("timestamp"), time);
+    writer.finish(false);
+}
+
+pub(crate) fn process(out: &mut Vec<u8>, process: &ProcessFields<'_>) {
+    let mut writer = JsonWriter::new(out);
+    writer.raw(b"{\"type\":\"process\",\"traceId\":null,\"spanId\":null");
+    writer.text("process", opening!("process"), process.process);
+    writer.text("service", opening!("service"), process.service);
+    writer.attributes("resource", &process.resource);
+    writer.key("pid");
+    number(writer.out, process.pid.into());
+    writer.time(opening!("startTimestamp"), process.start);
+    writer.time(opening!("timestamp"), process.now);
+    writer.finish(false);
+}
+
+/// Any event that a program made itself.
+pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
+    let attributes = pairs(&event.attributes);
+    let span = SpanFields {
+        trace_id: event.trace_id.to_bytes(),
+        span_id: event.span_id.to_bytes(),
+        parent: event.parent.map(SpanId::to_bytes),
+        parent_remote: false,
+        unsampled: false,
+        durable: event.durable,
+        name: &event.name,
+        kind: event.kind,
+        process: &event.process,
+        service: &event.service,
+        scope: Some(&event.scope),
+        scope_version: None,
+        trace_state: "",
+        attributes,
+        dropped_attributes: 0,
+        links: Vec::new(),
+        truncated: false,
+    };
+    match &event.phase {
+        Phase::Started => drop(started(out, &span, event.timestamp)),
+        Phase::Ended { status, start } => {
+            let status = match status {
+                SpanStatus::Unset => EndStatus::Unset,
+                SpanStatus::Ok => EndStatus::Ok,
+                SpanStatus::Error(message) => EndStatus::Error(message.into()),
+            };
+            let end = EndFields {
+                status,
+                start: *start,
+                end: event.timestamp,
+                events: Vec::new(),
+                dropped_events: 0,
+                dropped_links: 0,
+                cancelled: false,
+            };
+            ended(out, &span, &end);
+        }
+        Phase::Updated { state } => updated(out, &span, *state, event.timestamp),
+        Phase::Log { severity, body } => log(out, &span, severity, body, event.timestamp),
+    }
+}
+
+impl SseEvent for SpanEvent {
+    fn name(&self) -> &str {
+        match &self.phase {
+            Phase::Started => "started",
+            Phase::Ended { .. } => "ended",
+            Phase::Updated { .. } => "updated",
+            Phase::Log { .. } => "log",
+        }
+    }
+
+    fn stream_key(&self) -> Option<StreamKey> {
+        Some(self.trace_id.stream_key())
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        event(out, self);
+    }
+
+    fn pin(&self) -> Pinning {
+        match &self.phase {
+            Phase::Started => Pinning::Open(self.span_id.token()),
+            Phase::Ended { .. } => Pinning::Close(self.span_id.token()),
+            Phase::Updated { .. } | Phase::Log { .. } => Pinning::None,
+        }
+    }
+
+    fn is_deduplicated(&self) -> bool {
+        self.durable
+    }
+}
+
+/// How a start begins.
+pub(super) const STARTED: &[u8] = b"{\"type\":\"started\"";
+pub(super) const TIMESTAMP: &[u8] = opening!("timestamp");
+
+/// Bytes of `,"attributes":{`.
+pub(super) const ATTRIBUTES_OPEN: usize = opening!("attributes").len();

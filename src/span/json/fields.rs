@@ -1,0 +1,106 @@
+//! What the span events say, as borrowed fields: the input of the JSON writer. Plain data.
+
+use std::borrow::Cow;
+
+use crate::{
+    span::{event::SpanKind, json::value::Pairs},
+    util::time::Timestamp,
+};
+
+/// What every span event says.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the flags are those of the wire"
+)]
+pub(crate) struct SpanFields<'a> {
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    pub(crate) parent: Option<[u8; 8]>,
+    pub(crate) parent_remote: bool,
+    pub(crate) unsampled: bool,
+    pub(crate) durable: bool,
+    pub(crate) name: &'a str,
+    pub(crate) kind: SpanKind,
+    pub(crate) process: &'a str,
+    pub(crate) service: &'a str,
+    /// Not known before the end when a sampler saw the start.
+    pub(crate) scope: Option<&'a str>,
+    pub(crate) scope_version: Option<&'a str>,
+    pub(crate) trace_state: &'a str,
+    pub(crate) attributes: Pairs<'a>,
+    pub(crate) dropped_attributes: u32,
+    pub(crate) links: Vec<Link<'a>>,
+    /// Whether parts were left out before they came here.
+    pub(crate) truncated: bool,
+}
+
+impl SpanFields<'_> {
+    /// A span of which only its ids are known.
+    pub(crate) fn bare(trace_id: [u8; 16], span_id: [u8; 8]) -> Self {
+        Self {
+            trace_id,
+            span_id,
+            parent: None,
+            parent_remote: false,
+            unsampled: false,
+            durable: false,
+            name: "",
+            kind: SpanKind::Internal,
+            process: "",
+            service: "",
+            scope: None,
+            scope_version: None,
+            trace_state: "",
+            attributes: Vec::new(),
+            dropped_attributes: 0,
+            links: Vec::new(),
+            truncated: false,
+        }
+    }
+}
+
+/// What the end of a span adds.
+#[derive(Clone, Debug)]
+pub(crate) struct EndFields<'a> {
+    pub(crate) status: EndStatus<'a>,
+    pub(crate) start: Timestamp,
+    pub(crate) end: Timestamp,
+    pub(crate) events: Vec<TimedEvent<'a>>,
+    pub(crate) dropped_events: u32,
+    pub(crate) dropped_links: u32,
+    pub(crate) cancelled: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum EndStatus<'a> {
+    Unset,
+    Ok,
+    Error(Cow<'a, str>),
+}
+
+/// An event within a span.
+#[derive(Clone, Debug)]
+pub(crate) struct TimedEvent<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) time: Timestamp,
+    pub(crate) attributes: Pairs<'a>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Link<'a> {
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    pub(crate) attributes: Pairs<'a>,
+}
+
+/// A process as its first event introduces it.
+#[derive(Clone, Debug)]
+pub(crate) struct ProcessFields<'a> {
+    pub(crate) process: &'a str,
+    pub(crate) service: &'a str,
+    pub(crate) resource: Pairs<'a>,
+    pub(crate) pid: u32,
+    pub(crate) start: Timestamp,
+    pub(crate) now: Timestamp,
+}

@@ -1,0 +1,158 @@
+//! The smallest pieces of JSON: escaped texts, numbers, hex digits. It is the worker's hot path, so eight bytes are looked
+//! at together and nothing is allocated. Pure.
+
+use std::io::Write as _;
+
+use crate::wire::frame::number;
+
+/// Integers beyond this are text: JavaScript's numbers are doubles.
+pub(super) const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
+
+#[inline]
+pub(super) fn field(out: &mut Vec<u8>, key: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+pub(super) fn integer(out: &mut Vec<u8>, value: i64) {
+    let text = value.unsigned_abs() > SAFE_INTEGER_MAX;
+    if text {
+        out.push(b'"');
+    }
+    if value < 0 {
+        out.push(b'-');
+    }
+    number(out, value.unsigned_abs());
+    if text {
+        out.push(b'"');
+    }
+}
+
+/// Rust's debug form is the shortest that reads back the same, and always has a point or an exponent.
+pub(super) fn double(out: &mut Vec<u8>, value: f64) {
+    if value.is_nan() {
+        out.extend_from_slice(b"\"NaN\"");
+    } else if value.is_infinite() {
+        out.extend_from_slice(if value > 0.0 {
+            b"\"Infinity\""
+        } else {
+            b"\"-Infinity\""
+        });
+    } else {
+        // A Vec takes every write.
+        drop(write!(out, "{value:?}"));
+    }
+}
+
+/// Appends the bytes, of which there are a multiple of four, as lowercase hex digits.
+#[inline]
+pub(crate) fn hex<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N]) {
+    const { assert!(N.is_multiple_of(4)) };
+    let mut text = [[0; 8]; N];
+    let (fours, _) = bytes.as_chunks::<4>();
+    for (digits, four) in text.iter_mut().zip(fours) {
+        *digits = hex_of_four(*four);
+    }
+    let used = text.as_flattened().get(..2 * N);
+    out.extend_from_slice(used.unwrap_or_default());
+}
+
+/// The eight digits of four bytes, all at once.
+#[inline]
+fn hex_of_four(bytes: [u8; 4]) -> [u8; 8] {
+    // Each half of a byte gets a byte of its own, in the order in which they stand.
+    let word = u64::from(u32::from_be_bytes(bytes));
+    let word = (word | word << 16) & 0x0000_ffff_0000_ffff;
+    let word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
+    let halves = (word | word << 4) & (ONES * 0x0f);
+    // Those from ten on are letters, which stand 39 behind the digit that would follow '9'.
+    let letters = ((halves + ONES * 6) >> 4) & ONES;
+    (halves + ONES * u64::from(b'0') + letters * 39).to_be_bytes()
+}
+
+#[inline]
+pub(super) fn string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    escape(out, text);
+    out.push(b'"');
+}
+
+/// RFC 8259, section 7: quote, backslash and control characters must be escaped; nothing else is.
+#[inline]
+pub(super) fn escape(out: &mut Vec<u8>, text: &str) {
+    let text = text.as_bytes();
+    let plain = plain_length(text);
+    out.extend_from_slice(text.get(..plain).unwrap_or_default());
+    if plain < text.len() {
+        escape_rest(out, text.get(plain..).unwrap_or_default());
+    }
+}
+
+fn escape_rest(out: &mut Vec<u8>, mut rest: &[u8]) {
+    while let Some((byte, tail)) = rest.split_first() {
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            other => {
+                out.extend_from_slice(b"\\u00");
+                let [.., high, low] = hex_of_four([0, 0, 0, *other]);
+                out.extend_from_slice(&[high, low]);
+            }
+        }
+        let (plain, tail) = tail.split_at(plain_length(tail));
+        out.extend_from_slice(plain);
+        rest = tail;
+    }
+}
+
+/// How many bytes stand before the first that must be escaped, eight at a time.
+#[inline]
+fn plain_length(text: &[u8]) -> usize {
+    let (words, rest) = text.as_chunks::<8>();
+    let plain = words
+        .iter()
+        .position(|word| has_escaped(u64::from_le_bytes(*word)));
+    if let Some(words) = plain {
+        let word = text.get(8 * words..).unwrap_or_default();
+        return 8 * words + plain_bytes(word);
+    }
+    // The last eight again, some of which are looked at twice, are quicker than one byte after the other.
+    match text.last_chunk::<8>() {
+        Some(last) if !has_escaped(u64::from_le_bytes(*last)) => text.len(),
+        _ => text.len() - rest.len() + plain_bytes(rest),
+    }
+}
+
+#[inline]
+fn plain_bytes(text: &[u8]) -> usize {
+    text.iter()
+        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
+        .unwrap_or(text.len())
+}
+
+/// Whether a quote, a backslash or a control character is among these eight.
+#[inline]
+fn has_escaped(word: u64) -> bool {
+    (control_marks(word) | byte_marks(word, b'"') | byte_marks(word, b'\\')) & HIGH != 0
+}
+
+const ONES: u64 = u64::MAX / 255;
+pub(super) const HIGH: u64 = ONES * 0x80;
+
+/// Sets the high bit of each of these eight bytes that is a control character. Of ASCII, the subtraction sets it where a
+/// byte is what is looked for; a borrow reaches only bytes above such a one. Other bytes have theirs set, and are none
+/// of it.
+#[inline]
+pub(super) fn control_marks(word: u64) -> u64 {
+    word.wrapping_sub(ONES * 0x20) & !word
+}
+
+/// The same where it is this ASCII character.
+#[inline]
+pub(super) fn byte_marks(word: u64, byte: u8) -> u64 {
+    (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES) & !word
+}

@@ -1,0 +1,107 @@
+//! Attributes whose key is repeated: of each key the last value is written, where the first stood. Pure.
+
+use std::collections::HashMap;
+
+use crate::span::json::{
+    size_limits::{VALUE_BYTES_MAX, clip},
+    value::{Pairs, Value},
+};
+
+/// Each key once, where it first stands, with its last value. `SdkSpan::set_attribute` appends and never replaces.
+pub(super) fn last_of_each_key<'p, 'a>(
+    pairs: &'p Pairs<'a>,
+) -> impl Iterator<Item = (&'a str, &'p Value<'a>)> {
+    // Spans have at most 128 attributes by the SDK's default limit; looking along them is quicker than hashing.
+    let positions = (pairs.len() > PAIRS_UNHASHED_MAX).then(|| positions_of(pairs));
+    pairs
+        .iter()
+        .enumerate()
+        .filter_map(move |(index, (key, _))| {
+            let last = match &positions {
+                None => last_position(pairs, index, key),
+                Some(positions) => positions
+                    .get(clipped_key(key))
+                    .and_then(|(first, last)| (*first == index).then_some(*last)),
+            };
+            let (_, value) = pairs.get(last?)?;
+            Some((*key, value))
+        })
+}
+
+/// Keys of which no two are the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct KeySet {
+    pub(super) seen: u128,
+    pub(super) count: usize,
+}
+
+impl KeySet {
+    /// `None` when two of them are the same.
+    #[inline]
+    pub(super) fn of(pairs: &Pairs<'_>) -> Option<Self> {
+        let mut keys = Self::default();
+        let mut pairs_and_places = pairs.iter().enumerate();
+        let are_new = pairs_and_places.all(|(index, (key, _))| {
+            keys.add(key) || (index < PAIRS_UNHASHED_MAX && !occurs_before(pairs, index, key))
+        });
+        are_new.then_some(keys)
+    }
+
+    /// Whether the key is none of them: sure when it says yes.
+    #[inline]
+    pub(super) fn add(&mut self, key: &str) -> bool {
+        // Equal keys are equal in length and in their last byte.
+        let key = clipped_key(key);
+        let last = key.as_bytes().last().copied().unwrap_or_default();
+        let mark = 1 << ((key.len() * 7 + usize::from(last) * 3) % 128);
+        let is_new = self.seen & mark == 0;
+        self.seen |= mark;
+        self.count += 1;
+        is_new
+    }
+}
+
+/// Whether a key stands before this place.
+pub(super) fn occurs_before(pairs: &Pairs<'_>, index: usize, key: &str) -> bool {
+    let key = clipped_key(key);
+    let mut before = pairs.iter().take(index);
+    before.any(|(one, _)| clipped_key(one) == key)
+}
+
+/// Keys that are the same when cut are the same key in the object.
+#[inline]
+fn clipped_key(key: &str) -> &str {
+    clip(key, VALUE_BYTES_MAX).0
+}
+
+/// The first and the last place of every key.
+fn positions_of<'a>(pairs: &Pairs<'a>) -> HashMap<&'a str, (usize, usize)> {
+    let mut positions = HashMap::new();
+    for (index, (key, _)) in pairs.iter().enumerate() {
+        let place = positions.entry(clip(key, VALUE_BYTES_MAX).0);
+        place.or_insert((index, index)).1 = index;
+    }
+    positions
+}
+
+/// The last place of the key that stands at `index`, unless it stands before that, too.
+#[inline]
+fn last_position(pairs: &Pairs<'_>, index: usize, key: &str) -> Option<usize> {
+    let key = clipped_key(key);
+    let end = key.as_bytes().last();
+    let is_same = |(one, _): &(&str, Value<'_>)| {
+        // Most keys differ in length or at their end, and need no look at the rest.
+        let one = clipped_key(one);
+        one.len() == key.len() && one.as_bytes().last() == end && one == key
+    };
+    let (before, from) = pairs.split_at(index);
+    if before.iter().any(is_same) {
+        return None;
+    }
+    let after = from.get(1..).unwrap_or_default();
+    let again = after.iter().rposition(is_same);
+    Some(again.map_or(index, |at| index + 1 + at))
+}
+
+/// Attributes among which repeated keys are found by looking back; among more they are found by hashing.
+pub(super) const PAIRS_UNHASHED_MAX: usize = 128;

@@ -1,0 +1,104 @@
+//! Finds fields in encoded events, and replaces some, without parsing the rest. It stops at anything that is not JSON and
+//! never panics. Pure.
+
+use crate::span::json::primitives::string;
+
+/// The fields of an event's top level, as raw key and value, in order; it stops at anything that is not JSON.
+pub(crate) fn fields(payload: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = payload.strip_prefix(b"{").unwrap_or_default();
+    std::iter::from_fn(move || {
+        rest = rest.strip_prefix(b",").unwrap_or(rest);
+        let (key, after) = rest.split_at_checked(value_length(rest)?)?;
+        let after = after.strip_prefix(b":")?;
+        let (value, after) = after.split_at_checked(value_length(after)?)?;
+        rest = after;
+        Some((key.strip_prefix(b"\"")?.strip_suffix(b"\"")?, value))
+    })
+}
+
+/// The elements of an array, as raw values, in order; it stops at anything that is not JSON.
+pub(crate) fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = array.strip_prefix(b"[").unwrap_or_default();
+    std::iter::from_fn(move || {
+        rest = rest.strip_prefix(b",").unwrap_or(rest);
+        let (element, after) = rest.split_at_checked(value_length(rest)?)?;
+        rest = after;
+        Some(element)
+    })
+}
+
+/// An event of which some values are replaced, all others standing as they are.
+pub(crate) struct PayloadRewriter<'a> {
+    payload: &'a [u8],
+    /// Up to here it is in `out`.
+    copied: usize,
+    out: Vec<u8>,
+}
+
+impl<'a> PayloadRewriter<'a> {
+    pub(crate) fn of(payload: &'a [u8]) -> Self {
+        Self {
+            payload,
+            copied: 0,
+            out: Vec::new(),
+        }
+    }
+
+    /// Replaces a value that is a part of the payload and stands behind those that were replaced before.
+    pub(crate) fn replace(&mut self, value: &[u8], with: &[u8]) {
+        let at = (value.as_ptr() as usize).wrapping_sub(self.payload.as_ptr() as usize);
+        let Some(before) = self.payload.get(self.copied..at) else {
+            return;
+        };
+        self.out.extend_from_slice(before);
+        self.out.extend_from_slice(with);
+        self.copied = at + value.len();
+    }
+
+    /// The whole event; `None` when nothing was replaced.
+    pub(crate) fn finish(mut self) -> Option<Vec<u8>> {
+        if self.copied == 0 {
+            return None;
+        }
+        let rest = self.payload.get(self.copied..).unwrap_or_default();
+        self.out.extend_from_slice(rest);
+        Some(self.out)
+    }
+}
+
+/// The JSON text of a string, to compare raw field values with.
+pub(crate) fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    string(&mut out, text);
+    out
+}
+
+/// The length of the JSON value at the start of `text`.
+fn value_length(text: &[u8]) -> Option<usize> {
+    let mut depth = 0_u32;
+    let mut quoted = false;
+    let mut escaped = false;
+    for (index, byte) in text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => {
+                quoted = !quoted;
+                if !quoted && depth == 0 {
+                    return Some(index + 1);
+                }
+            }
+            _ if quoted => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' | b',' if depth == 0 => return (index > 0).then_some(index),
+            b'}' | b']' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(index + 1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}

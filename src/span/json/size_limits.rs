@@ -1,0 +1,55 @@
+//! What is cut when a value or an event is too big: the bounds, and where a text may be cut. The writer names what it cut
+//! in the event's `cut`. Pure.
+
+use crate::span::event::SpanEvent;
+
+pub(crate) const VALUE_BYTES_MAX: usize = SpanEvent::VALUE_BYTES_MAX;
+pub(crate) const EVENT_BYTES_MAX: usize = SpanEvent::EVENT_BYTES_MAX;
+pub(crate) const ATTRIBUTES_MAX: usize = SpanEvent::ATTRIBUTES_MAX;
+
+/// Room that the fields after attributes, events and links may need: trace state, scope version, `cut`.
+pub(super) const RESERVE: usize = 40 * 1024;
+
+/// Entries of `cut` that are listed one by one.
+pub(super) const CUT_PATHS_MAX: usize = 32;
+
+/// At most `bytes_max` bytes of the text, on a character boundary, and whether something was cut.
+#[inline]
+pub(crate) fn clip(text: &str, bytes_max: usize) -> (&str, bool) {
+    if text.len() <= bytes_max {
+        return (text, false);
+    }
+    let boundary = (0..=bytes_max)
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0);
+    (text.get(..boundary).unwrap_or_default(), true)
+}
+
+/// The part of a text that stands before attributes which is written: what would take more than two values' room when
+/// it is escaped is cut, too, so that all of them leave room for the rest of the event.
+#[inline]
+pub(super) fn clip_head(text: &str) -> (&str, bool) {
+    if text.len() * 6 <= 2 * VALUE_BYTES_MAX {
+        return (text, false);
+    }
+    clip_long_head(text)
+}
+
+#[cold]
+fn clip_long_head(text: &str) -> (&str, bool) {
+    let (text, cut) = clip(text, VALUE_BYTES_MAX);
+    let mut room = 2 * VALUE_BYTES_MAX;
+    for (at, byte) in text.bytes().enumerate() {
+        let size = match byte {
+            b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 2,
+            0..=0x1f => 6,
+            _ => 1,
+        };
+        if size > room {
+            return (clip(text, at).0, true);
+        }
+        room -= size;
+    }
+    (text, cut)
+}

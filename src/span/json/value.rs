@@ -1,0 +1,95 @@
+//! Attribute values and pairs as the JSON writer takes them: borrowed from a record or from the app's own event. Pure.
+
+use crate::span::{
+    event::{AttributeValue, Attributes},
+    json::primitives::SAFE_INTEGER_MAX,
+};
+
+/// A borrowed attribute value.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value<'a> {
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    Text(&'a str),
+    /// Text that stands in the place of a value.
+    Owned(Box<str>),
+    /// Values of one kind, and whether some were cut off before they came here.
+    Array(Vec<Value<'a>>, bool),
+}
+
+impl Value<'_> {
+    /// The value as the app knows it.
+    pub(crate) fn owned(&self) -> AttributeValue {
+        match self {
+            Self::Bool(value) => AttributeValue::Bool(*value),
+            Self::Int(value) => AttributeValue::Int(*value),
+            Self::Double(value) => AttributeValue::Double(*value),
+            Self::Text(value) => AttributeValue::String((*value).to_owned()),
+            Self::Owned(value) => AttributeValue::String(value.to_string()),
+            Self::Array(values, _) => array(values),
+        }
+    }
+}
+
+/// Borrowed attributes.
+pub(crate) type Pairs<'a> = Vec<(&'a str, Value<'a>)>;
+
+pub(crate) fn pairs(attributes: &Attributes) -> Pairs<'_> {
+    fn all<'a, T>(values: &'a [T], value: impl Fn(&'a T) -> Value<'a>) -> Value<'a> {
+        Value::Array(values.iter().map(value).collect(), false)
+    }
+    fn borrow(value: &AttributeValue) -> Value<'_> {
+        match value {
+            AttributeValue::Bool(value) => Value::Bool(*value),
+            AttributeValue::Int(value) => Value::Int(*value),
+            AttributeValue::Double(value) => Value::Double(*value),
+            AttributeValue::String(value) => Value::Text(value),
+            AttributeValue::Bools(values) => all(values, |value| Value::Bool(*value)),
+            AttributeValue::Ints(values) => all(values, |value| Value::Int(*value)),
+            AttributeValue::Doubles(values) => all(values, |value| Value::Double(*value)),
+            AttributeValue::Strings(values) => all(values, |value| Value::Text(value)),
+        }
+    }
+    attributes
+        .iter()
+        .map(|(key, value)| (key.as_str(), borrow(value)))
+        .collect()
+}
+
+pub(super) fn type_lost_in_json(value: &Value<'_>) -> Option<&'static str> {
+    match value {
+        Value::Int(value) if value.unsigned_abs() > SAFE_INTEGER_MAX => Some("int"),
+        Value::Double(value) if !value.is_finite() => Some("double"),
+        Value::Array(values, _) => match values.iter().find_map(type_lost_in_json)? {
+            "int" => Some("int[]"),
+            _ => Some("double[]"),
+        },
+        _ => None,
+    }
+}
+
+/// The values of an array are of one kind: that of its first.
+fn array(values: &[Value<'_>]) -> AttributeValue {
+    fn all<T>(values: &[Value<'_>], pick: impl Fn(&Value<'_>) -> Option<T>) -> Vec<T> {
+        values.iter().filter_map(pick).collect()
+    }
+    match values.first() {
+        Some(Value::Bool(_)) => AttributeValue::Bools(all(values, |value| match value {
+            Value::Bool(value) => Some(*value),
+            _ => None,
+        })),
+        Some(Value::Int(_)) => AttributeValue::Ints(all(values, |value| match value {
+            Value::Int(value) => Some(*value),
+            _ => None,
+        })),
+        Some(Value::Double(_)) => AttributeValue::Doubles(all(values, |value| match value {
+            Value::Double(value) => Some(*value),
+            _ => None,
+        })),
+        _ => AttributeValue::Strings(all(values, |value| match value {
+            Value::Text(value) => Some((*value).to_owned()),
+            _ => None,
+        })),
+    }
+}

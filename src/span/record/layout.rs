@@ -1,0 +1,250 @@
+//! The layout of a record: tags, flags, the fixed heads, and the bounds of what is written behind them. The writers and the
+//! reader share it, and it knows neither. Host threads and the worker use it; it never allocates.
+
+use std::time::SystemTime;
+
+use opentelemetry::trace::{SpanContext, SpanKind as OtelKind};
+use opentelemetry_sdk::trace::SpanData;
+
+use crate::{
+    ingest::write_buf::WriteBuf,
+    span::{
+        delta::slots::{SentPrefix, SlotKey, SlotTable, StartScope},
+        event::SpanKind,
+        json::VALUE_BYTES_MAX,
+    },
+    util::time::Timestamp,
+};
+
+/// Bytes of one record after which further attributes, events and links are left out.
+pub(in crate::span) const RECORD_BYTES_MAX: usize = 256 * 1024;
+
+/// The longest text of a record: by one character more than the JSON form takes, which then sees that it must cut and
+/// says where.
+pub(in crate::span) const TEXT_BYTES_MAX: usize = VALUE_BYTES_MAX + 4;
+
+/// The longest trace state, in bytes, which is what W3C asks everyone to carry, and the longest scope version.
+pub(in crate::span) const SHORT_TEXT_BYTES_MAX: usize = 512;
+
+/// Bytes of one array after which further values are left out.
+pub(in crate::span) const ARRAY_BYTES_MAX: usize = VALUE_BYTES_MAX + 16;
+
+/// The largest start that is remembered for its end.
+pub(in crate::span) const REMEMBERED_BYTES_MAX: usize = 1024;
+pub(in crate::span) const START: u8 = 1;
+pub(in crate::span) const END: u8 = 2;
+pub(in crate::span) const DROPPED_END: u8 = 3;
+pub(in crate::span) const HIDE: u8 = 4;
+pub(in crate::span) const SHUTDOWN: u8 = 5;
+pub(in crate::span) const DROPPED_ENDS_FENCE: u8 = 6;
+pub(in crate::span) const END_IF_SHOWN: u8 = 7;
+pub(in crate::span) const UPDATE: u8 = 8;
+pub(in crate::span) const END_DELTA: u8 = 9;
+pub(in crate::span) const FENCE: u8 = 10;
+
+/// In an array's count: values were cut off.
+pub(in crate::span) const ARRAY_CUT: u32 = 1 << 31;
+pub(in crate::span) const PARENT_REMOTE: u8 = 1;
+pub(in crate::span) const UNSAMPLED: u8 = 2;
+pub(in crate::span) const DURABLE: u8 = 4;
+pub(in crate::span) const WAITING: u8 = 8;
+pub(in crate::span) const CANCELLED: u8 = 16;
+pub(in crate::span) const DEDUPLICATED: u8 = 32;
+
+/// The start is remembered for its end.
+pub(in crate::span) const REMEMBERED: u8 = 64;
+
+/// Parts were left out.
+pub(in crate::span) const TRUNCATED: u8 = 128;
+
+/// Which texts stand behind a head.
+pub(in crate::span) const HAS_SCOPE: u8 = 1;
+pub(in crate::span) const HAS_VERSION: u8 = 2;
+pub(in crate::span) const HAS_STATE: u8 = 4;
+
+/// Beside them: the start is remembered in the [far](Region::Far) region.
+pub(in crate::span) const IN_LARGE_TABLE: u8 = 8;
+
+/// How many attributes and links stand behind a head. One number, because what is stored as two and fetched as one is
+/// waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PartCounts(pub(in crate::span) u64);
+
+impl PartCounts {
+    pub(crate) const NONE: Self = Self(0);
+
+    #[inline]
+    pub(in crate::span) fn new(attributes: u32, links: u32) -> Self {
+        Self(u64::from(attributes) | u64::from(links) << 32)
+    }
+
+    #[inline]
+    pub(in crate::span) fn attributes(self) -> u32 {
+        let [a0, a1, a2, a3, ..] = self.0.to_le_bytes();
+        u32::from_le_bytes([a0, a1, a2, a3])
+    }
+
+    #[inline]
+    pub(in crate::span) fn links(self) -> u32 {
+        let [.., l0, l1, l2, l3] = self.0.to_le_bytes();
+        u32::from_le_bytes([l0, l1, l2, l3])
+    }
+
+    /// What of this is sent to the worker, which the end need not repeat.
+    #[inline]
+    pub(crate) fn sent(self) -> Option<SentPrefix> {
+        SentPrefix::new(self.attributes() as usize, StartScope::Unknown)
+    }
+}
+
+pub(in crate::span) const HEAD: usize = 60;
+
+/// What every span's record says first.
+pub(in crate::span) struct RecordHead {
+    pub(in crate::span) source: u32,
+    pub(in crate::span) flags: u8,
+    pub(in crate::span) kind: SpanKind,
+    pub(in crate::span) trace_id: [u8; 16],
+    pub(in crate::span) span_id: [u8; 8],
+    pub(in crate::span) parent: [u8; 8],
+    pub(in crate::span) start: [u8; 8],
+    pub(in crate::span) dropped_attributes: u32,
+}
+
+impl RecordHead {
+    #[inline]
+    pub(in crate::span) fn of(span: &SpanData, source: u32, flags: u8) -> Self {
+        Self {
+            source,
+            flags,
+            kind: kind_of(&span.span_kind),
+            trace_id: span.span_context.trace_id().to_bytes(),
+            span_id: span.span_context.span_id().to_bytes(),
+            parent: span.parent_span_id.to_bytes(),
+            start: nanos(span.start_time),
+            dropped_attributes: span.dropped_attributes_count,
+        }
+    }
+
+    #[inline]
+    pub(in crate::span) fn write(
+        &self,
+        head: &mut [u8; HEAD],
+        tag: u8,
+        has: u8,
+        counts: PartCounts,
+    ) {
+        let mut rest = WriteBuf::new(head);
+        put(&mut rest, [tag, self.flags, has, self.kind as u8]);
+        put(&mut rest, self.source.to_le_bytes());
+        put(&mut rest, counts.0.to_le_bytes());
+        put_halves(&mut rest, self.trace_id);
+        put(&mut rest, self.span_id);
+        put(&mut rest, self.parent);
+        put(&mut rest, self.start);
+        put(&mut rest, self.dropped_attributes.to_le_bytes());
+    }
+}
+
+/// Status (1), end (8), dropped events (4) and links (4), count of events (4).
+pub(in crate::span) const CLOSING: usize = 21;
+
+/// Fills the front of a head. Its size is known to the compiler, so nothing is checked when this runs.
+#[inline]
+pub(in crate::span) fn put<const SIZE: usize>(rest: &mut WriteBuf<'_>, bytes: [u8; SIZE]) {
+    if let Some(slot) = rest.chunk() {
+        *slot = bytes;
+    }
+}
+
+/// The same of an id, in the halves that the processor has it in: to fetch whole what was stored in halves a moment ago
+/// is waited for.
+#[inline]
+pub(in crate::span) fn put_halves(rest: &mut WriteBuf<'_>, id: [u8; 16]) {
+    let [u0, u1, u2, u3, u4, u5, u6, u7, lower @ ..] = id;
+    put(rest, [u0, u1, u2, u3, u4, u5, u6, u7]);
+    put(rest, lower);
+}
+
+/// What stands before a pair: the kind of the value and both lengths. Texts are clipped, so the lengths fit.
+#[inline]
+pub(in crate::span) fn pair_head(kind: u8, key: &str, text: &str) -> [u8; 8] {
+    let [key, text] = [key, text].map(|text| text.len() as u64);
+    (u64::from(kind) | key << 8 | text << 32).to_le_bytes()
+}
+
+/// The length of a text that was clipped.
+#[inline]
+pub(in crate::span) fn length_of(text: &str) -> [u8; 4] {
+    u32::try_from(text.len()).unwrap_or_default().to_le_bytes()
+}
+
+/// The kind as this crate names it.
+#[inline]
+pub(crate) fn kind_of(kind: &OtelKind) -> SpanKind {
+    match kind {
+        OtelKind::Server => SpanKind::Server,
+        OtelKind::Client => SpanKind::Client,
+        OtelKind::Producer => SpanKind::Producer,
+        OtelKind::Consumer => SpanKind::Consumer,
+        OtelKind::Internal => SpanKind::Internal,
+    }
+}
+
+pub(in crate::span) fn span_kind(byte: u8) -> Option<SpanKind> {
+    let kinds = [
+        SpanKind::Internal,
+        SpanKind::Server,
+        SpanKind::Client,
+        SpanKind::Producer,
+        SpanKind::Consumer,
+    ];
+    kinds.into_iter().find(|kind| *kind as u8 == byte)
+}
+
+#[inline]
+pub(in crate::span) fn nanos(time: SystemTime) -> [u8; 8] {
+    Timestamp::from(time).nanos().to_le_bytes()
+}
+
+#[inline]
+pub(in crate::span) fn flags_of(span: &SpanData) -> u8 {
+    let remote = if span.parent_span_is_remote {
+        PARENT_REMOTE
+    } else {
+        0
+    };
+    remote | sampled_flag(&span.span_context)
+}
+
+#[inline]
+pub(in crate::span) fn sampled_flag(context: &SpanContext) -> u8 {
+    if context.is_sampled() { 0 } else { UNSAMPLED }
+}
+
+#[inline]
+pub(in crate::span) fn table_flag(table: SlotTable) -> u8 {
+    match table {
+        SlotTable::Small => 0,
+        SlotTable::Large => IN_LARGE_TABLE,
+    }
+}
+
+#[inline]
+pub(in crate::span) fn table_of(has: u8) -> SlotTable {
+    if has & IN_LARGE_TABLE == 0 {
+        SlotTable::Small
+    } else {
+        SlotTable::Large
+    }
+}
+
+#[inline]
+pub(in crate::span) fn slot_of(
+    flags: u8,
+    has: u8,
+    trace_id: [u8; 16],
+    span_id: [u8; 8],
+) -> Option<usize> {
+    (flags & REMEMBERED != 0).then(|| SlotKey::of(trace_id, span_id).slot(table_of(has)))
+}

@@ -1,0 +1,86 @@
+//! Reads only the head of a start: enough to find the start template that fits it. No text is looked into. It runs on the
+//! worker thread.
+
+use crate::{
+    span::{
+        json::start_template::{ScalarValue, StartIds},
+        record::{
+            layout::{
+                HAS_SCOPE, HAS_STATE, HAS_VERSION, IN_LARGE_TABLE, PARENT_REMOTE, REMEMBERED,
+                START, UNSAMPLED, slot_of,
+            },
+            read::RecordReader,
+        },
+    },
+    util::time::Timestamp,
+};
+
+/// The start of an ordinary span, read as far as it may be like others: no text is looked into.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StartOutline<'a> {
+    pub(crate) source: u32,
+    /// The place in which it must be remembered for its end.
+    pub(crate) slot: Option<usize>,
+    pub(crate) ids: StartIds,
+    /// Flags that differ between spans that are not alike, and the kind.
+    pub(crate) traits: [u8; 3],
+    /// Scope, version and name, as they stand in the record.
+    pub(crate) texts: &'a [u8],
+    pub(crate) attributes: u32,
+    pairs: &'a [u8],
+}
+
+impl<'a> StartOutline<'a> {
+    /// `None` for all other records, and for starts that say more.
+    #[inline]
+    pub(crate) fn of(record: &'a [u8]) -> Option<Self> {
+        let mut reader = RecordReader { rest: record };
+        let [tag, flags, has, kind] = reader.array()?;
+        let is_ordinary = tag == START
+            && flags & !(PARENT_REMOTE | UNSAMPLED | REMEMBERED) == 0
+            && has & HAS_STATE == 0
+            && record.len() <= OUTLINE_BYTES_MAX;
+        if !is_ordinary {
+            return None;
+        }
+        let source = reader.u32()?;
+        let counts = reader.counts()?;
+        let trace_id = reader.array()?;
+        let span_id = reader.array()?;
+        let parent = reader.array()?;
+        let start = Timestamp::from_nanos(reader.u64()?);
+        if counts.links() > 0 || reader.u32()? > 0 {
+            return None;
+        }
+        let behind_head = reader.rest;
+        for _ in 0..1 + (has & HAS_SCOPE).min(1) + (has & HAS_VERSION).min(1) {
+            let length = reader.u32()?;
+            reader.bytes(length)?;
+        }
+        let pairs = reader.rest;
+        Some(Self {
+            source,
+            slot: slot_of(flags, has, trace_id, span_id),
+            ids: StartIds {
+                trace_id,
+                span_id,
+                parent: (parent != [0; 8]).then_some(parent),
+                start,
+            },
+            traits: [flags & !REMEMBERED, has & !IN_LARGE_TABLE, kind],
+            texts: behind_head.get(..behind_head.len() - pairs.len())?,
+            attributes: counts.attributes(),
+            pairs,
+        })
+    }
+
+    /// Its attributes up to the first whose value is not plain.
+    #[inline]
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&'a [u8], ScalarValue<'a>)> + use<'a> {
+        let mut reader = RecordReader { rest: self.pairs };
+        std::iter::from_fn(move || reader.plain_pair())
+    }
+}
+
+/// The largest record that is outlined, in bytes.
+const OUTLINE_BYTES_MAX: usize = 2048;

@@ -1,0 +1,314 @@
+//! Reads records back, on the worker thread. Texts are borrowed from the record. A record that is cut short or damaged is
+//! `None`, never a panic and never an allocation of its claimed size.
+
+use crate::{
+    span::{
+        dropped_ends::DroppedEnd,
+        event::SpanState,
+        json::{
+            EndFields, EndStatus, Link, Pairs, SpanFields, TimedEvent, Value,
+            start_template::ScalarValue,
+        },
+        record::{
+            layout::{
+                ARRAY_CUT, DEDUPLICATED, DROPPED_END, DROPPED_ENDS_FENCE, DURABLE, END,
+                END_IF_SHOWN, FENCE, HAS_SCOPE, HAS_STATE, HAS_VERSION, HIDE, PARENT_REMOTE,
+                PartCounts, SHUTDOWN, START, TRUNCATED, UNSAMPLED, UPDATE, slot_of, span_kind,
+            },
+            types::{Record, ScopeFields, SpanRecord, StepActivity},
+        },
+    },
+    util::time::Timestamp,
+};
+
+/// Reads any other record; `None` when it is none, which cannot be.
+pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
+    let mut reader = RecordReader { rest: bytes };
+    match reader.u8()? {
+        START => Some(Record::Start(reader.span()?)),
+        END => {
+            let (record, end) = reader.ended()?;
+            Some(Record::End(record, end))
+        }
+        END_IF_SHOWN => {
+            let (record, end) = reader.ended()?;
+            Some(Record::EndIfShown(record, end))
+        }
+        UPDATE => {
+            let record = reader.span()?;
+            let state = match reader.u8()? {
+                1 => Some(SpanState::Running),
+                2 => Some(SpanState::Waiting),
+                _ => None,
+            };
+            let time = Timestamp::from_nanos(reader.u64()?);
+            Some(Record::Update(record, state, time))
+        }
+        DROPPED_END => Some(Record::DroppedEnd(DroppedEnd {
+            trace_id: reader.array()?,
+            span_id: reader.array()?,
+            end: Timestamp::from_nanos(reader.u64()?),
+        })),
+        DROPPED_ENDS_FENCE => Some(Record::DroppedEndsFence),
+        FENCE => Some(Record::Fence { ack: reader.u64()? }),
+        HIDE => Some(Record::Hide {
+            trace_id: reader.array()?,
+            span_id: reader.array()?,
+        }),
+        SHUTDOWN => Some(Record::Shutdown {
+            source: reader.u32()?,
+            time: Timestamp::from_nanos(reader.u64()?),
+        }),
+        _ => None,
+    }
+}
+
+/// Whether translating the record needs all that stands before it to be stored.
+pub(crate) fn needs_stored(record: &[u8]) -> bool {
+    matches!(
+        record.first(),
+        Some(&(SHUTDOWN | DROPPED_ENDS_FENCE | END_IF_SHOWN | UPDATE | FENCE))
+    )
+}
+
+pub(in crate::span) struct RecordReader<'a> {
+    pub(in crate::span) rest: &'a [u8],
+}
+
+impl<'a> RecordReader<'a> {
+    #[inline]
+    pub(in crate::span) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.rest.split_first_chunk::<N>()?;
+        self.rest = rest;
+        Some(*head)
+    }
+
+    #[inline]
+    pub(in crate::span) fn u8(&mut self) -> Option<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    #[inline]
+    pub(in crate::span) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    #[inline]
+    pub(in crate::span) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    #[inline]
+    pub(in crate::span) fn text(&mut self) -> Option<&'a str> {
+        let length = self.u32()?;
+        self.text_of(length)
+    }
+
+    #[inline]
+    pub(in crate::span) fn text_of(&mut self, length: u32) -> Option<&'a str> {
+        std::str::from_utf8(self.bytes(length)?).ok()
+    }
+
+    #[inline]
+    pub(in crate::span) fn bytes(&mut self, length: u32) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.rest.split_at_checked(length as usize)?;
+        self.rest = rest;
+        Some(bytes)
+    }
+
+    /// A pair that [`pair`](Self::pair) reads, without a look into its texts.
+    #[inline]
+    pub(in crate::span) fn plain_pair(&mut self) -> Option<(&'a [u8], ScalarValue<'a>)> {
+        let [kind, k0, k1, k2, t0, t1, t2, t3] = self.array()?;
+        let key = u32::from_le_bytes([k0, k1, k2, 0]);
+        match kind {
+            b's' => {
+                let key = self.bytes(key)?;
+                let text = self.bytes(u32::from_le_bytes([t0, t1, t2, t3]))?;
+                Some((key, ScalarValue::Text(text)))
+            }
+            b'i' => {
+                let value = ScalarValue::Int(i64::from_le_bytes(self.array()?));
+                Some((self.bytes(key)?, value))
+            }
+            b'd' => {
+                let value = ScalarValue::Double(f64::from_le_bytes(self.array()?));
+                Some((self.bytes(key)?, value))
+            }
+            _ => None,
+        }
+    }
+
+    pub(in crate::span) fn span(&mut self) -> Option<SpanRecord<'a>> {
+        let [flags, has, kind] = self.array()?;
+        let source = self.u32()?;
+        let counts = self.counts()?;
+        let trace_id = self.array()?;
+        let span_id = self.array()?;
+        let parent = self.array()?;
+        let start = Timestamp::from_nanos(self.u64()?);
+        let dropped_attributes = self.u32()?;
+        let ScopeFields { scope, version } = self.scope(has)?;
+        let trace_state = if has & HAS_STATE == 0 {
+            ""
+        } else {
+            self.text()?
+        };
+        let name = self.text()?;
+        let attributes = self.attributes(counts.attributes())?;
+        let links = self.links(counts.links())?;
+        let span = SpanFields {
+            trace_id,
+            span_id,
+            parent: (parent != [0; 8]).then_some(parent),
+            parent_remote: flags & PARENT_REMOTE != 0,
+            unsampled: flags & UNSAMPLED != 0,
+            durable: flags & DURABLE != 0,
+            name,
+            kind: span_kind(kind)?,
+            process: "",
+            service: "",
+            scope,
+            scope_version: version,
+            trace_state,
+            attributes,
+            dropped_attributes,
+            links,
+            truncated: flags & TRUNCATED != 0,
+        };
+        Some(SpanRecord {
+            source,
+            is_deduplicated: flags & DEDUPLICATED != 0,
+            activity: StepActivity::from_flags(flags),
+            slot: slot_of(flags, has, span.trace_id, span.span_id),
+            start,
+            span,
+        })
+    }
+
+    #[inline]
+    pub(in crate::span) fn counts(&mut self) -> Option<PartCounts> {
+        Some(PartCounts(self.u64()?))
+    }
+
+    #[inline]
+    pub(in crate::span) fn scope(&mut self, has: u8) -> Option<ScopeFields<'a>> {
+        let scope = if has & HAS_SCOPE == 0 {
+            None
+        } else {
+            Some(self.text()?)
+        };
+        let version = if has & HAS_VERSION == 0 {
+            None
+        } else {
+            Some(self.text()?)
+        };
+        Some(ScopeFields { scope, version })
+    }
+
+    pub(in crate::span) fn ended(&mut self) -> Option<(SpanRecord<'a>, EndFields<'a>)> {
+        let record = self.span()?;
+        let end = self.end()?;
+        let cancelled = record.activity == StepActivity::Cancelled;
+        Some((record, EndFields { cancelled, ..end }))
+    }
+
+    #[inline]
+    pub(in crate::span) fn end(&mut self) -> Option<EndFields<'a>> {
+        let status = self.u8()?;
+        let end = Timestamp::from_nanos(self.u64()?);
+        let dropped_events = self.u32()?;
+        let dropped_links = self.u32()?;
+        let count = self.u32()?;
+        let status = match status {
+            0 => EndStatus::Unset,
+            1 => EndStatus::Ok,
+            _ => EndStatus::Error(self.text()?.into()),
+        };
+        let mut events = Vec::new();
+        for _ in 0..count {
+            events.push(TimedEvent {
+                name: self.text()?,
+                time: Timestamp::from_nanos(self.u64()?),
+                attributes: self.counted_attributes()?,
+            });
+        }
+        Some(EndFields {
+            status,
+            start: Timestamp::default(),
+            end,
+            events,
+            dropped_events,
+            dropped_links,
+            cancelled: false,
+        })
+    }
+
+    #[inline]
+    pub(in crate::span) fn attributes(&mut self, count: u32) -> Option<Pairs<'a>> {
+        // A damaged count must not ask for memory that is not there.
+        let mut pairs = Vec::with_capacity((count as usize).min(self.rest.len() / 8));
+        for _ in 0..count {
+            pairs.push(self.pair()?);
+        }
+        Some(pairs)
+    }
+
+    pub(in crate::span) fn pair(&mut self) -> Option<(&'a str, Value<'a>)> {
+        let [kind, k0, k1, k2, t0, t1, t2, t3] = self.array()?;
+        let key = u32::from_le_bytes([k0, k1, k2, 0]);
+        Some(match kind {
+            b's' => {
+                // Both stand side by side: one look is quicker than two.
+                let text = u32::from_le_bytes([t0, t1, t2, t3]);
+                let both = self.text_of(key.checked_add(text)?)?;
+                let (key, text) = both.split_at_checked(key as usize)?;
+                (key, Value::Text(text))
+            }
+            b'i' => {
+                let value = Value::Int(i64::from_le_bytes(self.array()?));
+                (self.text_of(key)?, value)
+            }
+            b'd' => {
+                let value = Value::Double(f64::from_le_bytes(self.array()?));
+                (self.text_of(key)?, value)
+            }
+            b'v' => (self.text_of(key)?, self.value()?),
+            _ => return None,
+        })
+    }
+
+    pub(in crate::span) fn counted_attributes(&mut self) -> Option<Pairs<'a>> {
+        let count = self.u32()?;
+        self.attributes(count)
+    }
+
+    #[inline]
+    pub(in crate::span) fn links(&mut self, count: u32) -> Option<Vec<Link<'a>>> {
+        let mut links = Vec::new();
+        for _ in 0..count {
+            links.push(Link {
+                trace_id: self.array()?,
+                span_id: self.array()?,
+                attributes: self.counted_attributes()?,
+            });
+        }
+        Some(links)
+    }
+
+    pub(in crate::span) fn value(&mut self) -> Option<Value<'a>> {
+        match self.u8()? {
+            b'b' => Some(Value::Bool(self.u8()? != 0)),
+            b'i' => Some(Value::Int(i64::from_le_bytes(self.array()?))),
+            b'd' => Some(Value::Double(f64::from_le_bytes(self.array()?))),
+            b's' => self.text().map(Value::Text),
+            b'a' => {
+                let count = self.u32()?;
+                let values: Option<Vec<Value<'a>>> =
+                    (0..count & !ARRAY_CUT).map(|_| self.value()).collect();
+                values.map(|values| Value::Array(values, count & ARRAY_CUT != 0))
+            }
+            _ => None,
+        }
+    }
+}

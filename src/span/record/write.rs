@@ -1,0 +1,197 @@
+//! Writes whole records: the start and the end of a span, its updates, and the worker's control records. It runs on the
+//! host's threads, so it never waits and never panics. Each function returns `None` when the buffer is full.
+//! An end that leaves out what its start said is written by [`span::delta`](crate::span::delta).
+
+use opentelemetry::{
+    KeyValue,
+    trace::{Link as OtelLink, SpanContext},
+};
+use opentelemetry_sdk::trace::SpanData;
+
+use crate::{
+    ingest::write_buf::WriteBuf,
+    span::{
+        delta::slots::SlotGuard,
+        dropped_ends::DroppedEnd,
+        event::{SpanKind, SpanState},
+        record::{
+            layout::{
+                DROPPED_END, DROPPED_ENDS_FENCE, END, END_IF_SHOWN, FENCE, HIDE, PARENT_REMOTE,
+                PartCounts, RecordHead, SHUTDOWN, START, UPDATE, flags_of, nanos, sampled_flag,
+            },
+            types::{Durability, SpanOrigin, StepActivity},
+            writer::RecordWriter,
+        },
+    },
+    util::time::Timestamp,
+};
+
+/// Writes the start of a span. The place goes back unless the record is small and whole.
+#[inline(always)]
+pub(crate) fn write_start(
+    buf: &mut WriteBuf<'_>,
+    source: u32,
+    span: &SpanData,
+    origin: SpanOrigin,
+    guard: &SlotGuard<'_>,
+) -> Option<()> {
+    let mut writer = RecordWriter::new(std::mem::take(buf));
+    let head = writer.buf.chunk()?;
+    let (has, counts) = writer.whole(span)?;
+    let (remembered, in_large) = writer.slot_flags(guard);
+    let flags = flags_of(span) | origin.flags() | writer.truncated | remembered;
+    RecordHead::of(span, source, flags).write(head, START, has | in_large, counts);
+    *buf = writer.buf;
+    Some(())
+}
+
+pub(crate) fn write_end(
+    buf: &mut WriteBuf<'_>,
+    source: u32,
+    span: &SpanData,
+    origin: SpanOrigin,
+) -> Option<()> {
+    write_end_as(END, buf, source, span, origin)
+}
+
+/// Writes the end of a span that is to be hidden unless its start was shown.
+pub(crate) fn write_end_if_shown(
+    buf: &mut WriteBuf<'_>,
+    source: u32,
+    span: &SpanData,
+    origin: SpanOrigin,
+) -> Option<()> {
+    write_end_as(END_IF_SHOWN, buf, source, span, origin)
+}
+
+/// Writes that an open span changed: its attributes are those that did.
+pub(crate) fn write_update(
+    buf: &mut WriteBuf<'_>,
+    source: u32,
+    span: &SpanData,
+    durability: Durability,
+    state: Option<SpanState>,
+) -> Option<()> {
+    let mut writer = RecordWriter::new(std::mem::take(buf));
+    let head = writer.buf.chunk()?;
+    let (has, counts) = writer.out_of_line(|writer| writer.whole(span))?;
+    let [state_byte, time @ ..] = writer.buf.chunk::<9>()?;
+    *state_byte = match state {
+        None => 0,
+        Some(SpanState::Running) => 1,
+        Some(SpanState::Waiting) => 2,
+    };
+    *time = nanos(span.end_time);
+    let origin = SpanOrigin::Workflow(durability, StepActivity::Working);
+    let flags = flags_of(span) | origin.flags() | writer.truncated;
+    RecordHead::of(span, source, flags).write(head, UPDATE, has, counts);
+    *buf = writer.buf;
+    Some(())
+}
+
+#[inline]
+fn write_end_as(
+    kind: u8,
+    buf: &mut WriteBuf<'_>,
+    source: u32,
+    span: &SpanData,
+    origin: SpanOrigin,
+) -> Option<()> {
+    let mut writer = RecordWriter::new(std::mem::take(buf));
+    let head = writer.buf.chunk()?;
+    let (has, counts) = writer.out_of_line(|writer| writer.whole(span))?;
+    writer.closing(span)?;
+    let flags = flags_of(span) | origin.flags() | writer.truncated;
+    RecordHead::of(span, source, flags).write(head, kind, has, counts);
+    *buf = writer.buf;
+    Some(())
+}
+
+/// The start of a span of which a sampler saw the rest.
+#[derive(Debug)]
+pub(crate) struct SampledStart<'a> {
+    pub(crate) source: u32,
+    pub(crate) context: &'a SpanContext,
+    pub(crate) parent: Option<&'a SpanContext>,
+    pub(crate) kind: SpanKind,
+    pub(crate) start: Timestamp,
+    /// What [`write_peeked`] wrote.
+    pub(crate) input: &'a [u8],
+    pub(crate) counts: PartCounts,
+}
+
+/// Writes what a sampler sees of a span.
+#[inline]
+pub(crate) fn write_sampler_input(
+    buf: &mut WriteBuf<'_>,
+    name: &str,
+    attributes: &[KeyValue],
+    links: &[OtelLink],
+) -> Option<PartCounts> {
+    let mut writer = RecordWriter::new(std::mem::take(buf));
+    writer.text(name)?;
+    let counts = writer.body(attributes, links)?;
+    *buf = writer.buf;
+    Some(counts)
+}
+
+/// Writes the start of a span that a sampler saw.
+#[inline]
+pub(crate) fn write_sampled_start(
+    buf: &mut WriteBuf<'_>,
+    sampled: &SampledStart<'_>,
+    guard: &SlotGuard<'_>,
+) -> Option<()> {
+    let mut writer = RecordWriter::new(std::mem::take(buf));
+    let head = writer.buf.chunk()?;
+    let has = writer.trace_state(sampled.context)?;
+    writer.buf.bytes(sampled.input)?;
+    let (remembered, in_large) = writer.slot_flags(guard);
+    let remote = match sampled.parent {
+        Some(parent) if parent.is_remote() => PARENT_REMOTE,
+        _ => 0,
+    };
+    let head_of = RecordHead {
+        source: sampled.source,
+        flags: remote | sampled_flag(sampled.context) | writer.truncated | remembered,
+        kind: sampled.kind,
+        trace_id: sampled.context.trace_id().to_bytes(),
+        span_id: sampled.context.span_id().to_bytes(),
+        parent: sampled
+            .parent
+            .map_or([0; 8], |parent| parent.span_id().to_bytes()),
+        start: sampled.start.nanos().to_le_bytes(),
+        dropped_attributes: 0,
+    };
+    head_of.write(head, START, has | in_large, sampled.counts);
+    *buf = writer.buf;
+    Some(())
+}
+
+pub(crate) fn write_dropped_end(buf: &mut WriteBuf<'_>, end: &DroppedEnd) -> Option<()> {
+    buf.bytes(&[DROPPED_END])?;
+    buf.bytes(&end.trace_id)?;
+    buf.bytes(&end.span_id)?;
+    buf.bytes(&end.end.nanos().to_le_bytes())
+}
+
+pub(crate) fn write_hide(buf: &mut WriteBuf<'_>, span: &SpanContext) -> Option<()> {
+    buf.bytes(&[HIDE])?;
+    buf.bytes(&span.trace_id().to_bytes())?;
+    buf.bytes(&span.span_id().to_bytes())
+}
+
+pub(crate) fn write_shutdown(buf: &mut WriteBuf<'_>, source: u32) -> Option<()> {
+    buf.bytes(&[SHUTDOWN])?;
+    buf.bytes(&source.to_le_bytes())?;
+    buf.bytes(&Timestamp::now().nanos().to_le_bytes())
+}
+
+pub(crate) fn write_dropped_ends_fence(buf: &mut WriteBuf<'_>) -> Option<()> {
+    buf.bytes(&[DROPPED_ENDS_FENCE])
+}
+
+pub(crate) fn write_fence(buf: &mut WriteBuf<'_>, ack: u64) -> Option<()> {
+    buf.bytes(&[FENCE])?;
+    buf.bytes(&ack.to_le_bytes())
+}

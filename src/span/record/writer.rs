@@ -1,0 +1,357 @@
+//! Appends the parts of a span to a record: texts, attributes, links, events. It runs on the host's threads, inside
+//! `on_start` and `on_end`, so it never allocates on the usual path, never waits and never panics. `None` means that the
+//! buffer is full.
+
+use opentelemetry::{
+    Array, KeyValue, Value as OtelValue,
+    trace::{Event, Link as OtelLink, SpanContext, Status as OtelStatus, TraceState},
+};
+use opentelemetry_sdk::trace::SpanData;
+
+use crate::{
+    ingest::write_buf::WriteBuf,
+    span::{
+        delta::slots::SlotGuard,
+        json::clip,
+        record::layout::{
+            ARRAY_BYTES_MAX, ARRAY_CUT, CLOSING, HAS_SCOPE, HAS_STATE, HAS_VERSION, PartCounts,
+            RECORD_BYTES_MAX, REMEMBERED, REMEMBERED_BYTES_MAX, SHORT_TEXT_BYTES_MAX,
+            TEXT_BYTES_MAX, TRUNCATED, length_of, nanos, pair_head, put, table_flag,
+        },
+    },
+};
+
+/// What a writer that is handed on by value holds stays in registers: so what is rare is written [aside](Writer::aside).
+#[derive(Default)]
+pub(in crate::span) struct RecordWriter<'a> {
+    pub(in crate::span) buf: WriteBuf<'a>,
+    /// What was free before.
+    pub(in crate::span) free: usize,
+    /// [`TRUNCATED`] or nothing.
+    pub(in crate::span) truncated: u8,
+}
+
+impl<'a> RecordWriter<'a> {
+    #[inline]
+    pub(in crate::span) fn new(buf: WriteBuf<'a>) -> Self {
+        let free = buf.left();
+        Self {
+            buf,
+            free,
+            truncated: 0,
+        }
+    }
+
+    /// Writes what is rare, out of the way of what is not.
+    #[inline]
+    pub(in crate::span) fn out_of_line<T>(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<T> {
+        let (writer, written) = std::mem::take(self).never_inlined(write)?;
+        *self = writer;
+        Some(written)
+    }
+
+    #[inline(never)]
+    pub(in crate::span) fn never_inlined<T>(
+        mut self,
+        write: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<(Self, T)> {
+        let written = write(&mut self)?;
+        Some((self, written))
+    }
+
+    #[inline]
+    pub(in crate::span) fn written(&self) -> usize {
+        self.free - self.buf.left()
+    }
+
+    #[inline]
+    pub(in crate::span) fn text(&mut self, text: &str) -> Option<()> {
+        if text.len() > TEXT_BYTES_MAX {
+            return self.out_of_line(|writer| writer.clipped_text(text));
+        }
+        self.whole_text(text)
+    }
+
+    pub(in crate::span) fn clipped_text(&mut self, text: &str) -> Option<()> {
+        self.whole_text(clip(text, TEXT_BYTES_MAX).0)
+    }
+
+    #[inline]
+    pub(in crate::span) fn whole_text(&mut self, text: &str) -> Option<()> {
+        *self.buf.chunk()? = length_of(text);
+        self.buf.text(text)
+    }
+
+    /// A text that need not say where it was cut.
+    pub(in crate::span) fn short_text(&mut self, text: &str) -> Option<()> {
+        let (text, cut) = clip(text, SHORT_TEXT_BYTES_MAX);
+        if cut {
+            self.truncated = TRUNCATED;
+        }
+        self.text(text)
+    }
+
+    /// The scope and its version, of which an empty one and none are the same to a reader.
+    #[inline]
+    pub(in crate::span) fn scope(&mut self, span: &SpanData) -> Option<u8> {
+        let scope = &span.instrumentation_scope;
+        self.text(scope.name())?;
+        match scope.version() {
+            None | Some("") => Some(HAS_SCOPE),
+            Some(version) => {
+                self.out_of_line(|writer| writer.short_text(version))?;
+                Some(HAS_SCOPE | HAS_VERSION)
+            }
+        }
+    }
+
+    /// What every record says that says a span whole: which texts it has, and how many attributes and links.
+    #[inline(always)]
+    pub(in crate::span) fn whole(&mut self, span: &SpanData) -> Option<(u8, PartCounts)> {
+        let has = self.scope(span)? | self.trace_state(&span.span_context)?;
+        self.text(&span.name)?;
+        let counts = self.body(&span.attributes, &span.links)?;
+        Some((has, counts))
+    }
+
+    #[inline]
+    pub(in crate::span) fn trace_state(&mut self, context: &SpanContext) -> Option<u8> {
+        // The header is built by an allocation, so it is asked for only where there is one.
+        let state = context.trace_state();
+        if *state == TraceState::NONE {
+            return Some(0);
+        }
+        self.out_of_line(|writer| writer.short_text(&state.header()))?;
+        Some(HAS_STATE)
+    }
+
+    #[inline(always)]
+    pub(in crate::span) fn body(
+        &mut self,
+        attributes: &[KeyValue],
+        links: &[OtelLink],
+    ) -> Option<PartCounts> {
+        // Most spans have no links, and most ends add no attributes.
+        let attributes = if attributes.is_empty() {
+            0
+        } else {
+            self.pairs(attributes)?
+        };
+        let links = if links.is_empty() {
+            0
+        } else {
+            self.out_of_line(|writer| writer.links(links))?
+        };
+        Some(PartCounts::new(attributes, links))
+    }
+
+    /// What the record says of its lease, which a start that is large or not whole loses.
+    #[inline(always)]
+    pub(in crate::span) fn slot_flags(&self, guard: &SlotGuard<'_>) -> (u8, u8) {
+        if self.truncated != 0 || self.written() > REMEMBERED_BYTES_MAX {
+            guard.release();
+        }
+        match guard.table() {
+            None => (0, 0),
+            Some(table) => (REMEMBERED, table_flag(table)),
+        }
+    }
+
+    /// Writes as many as the bound allows.
+    pub(in crate::span) fn counted<T>(
+        &mut self,
+        items: &[T],
+        write: impl Fn(&mut Self, &T) -> Option<()>,
+    ) -> Option<u32> {
+        let mut count = 0;
+        for item in items {
+            if self.written() > RECORD_BYTES_MAX {
+                self.truncated = TRUNCATED;
+                break;
+            }
+            write(self, item)?;
+            count += 1;
+        }
+        Some(count)
+    }
+
+    #[inline(always)]
+    pub(in crate::span) fn pairs(&mut self, pairs: &[KeyValue]) -> Option<u32> {
+        // What is left where the bound is passed.
+        let least = self.free.saturating_sub(RECORD_BYTES_MAX);
+        let mut rest = pairs;
+        while let [pair, others @ ..] = rest {
+            if self.buf.left() < least {
+                self.truncated = TRUNCATED;
+                break;
+            }
+            rest = others;
+            let key = pair.key.as_str();
+            match &pair.value {
+                OtelValue::String(text) if key.len() <= TEXT_BYTES_MAX => {
+                    let text = text.as_str();
+                    if text.len() <= TEXT_BYTES_MAX {
+                        pair_of_texts(&mut self.buf, key, text)?;
+                    } else {
+                        self.out_of_line(|writer| writer.pair(key, &pair.value))?;
+                    }
+                }
+                OtelValue::I64(value) if key.len() <= TEXT_BYTES_MAX => {
+                    pair_of_number(&mut self.buf, key, b'i', value.to_le_bytes())?;
+                }
+                OtelValue::F64(value) if key.len() <= TEXT_BYTES_MAX => {
+                    pair_of_number(&mut self.buf, key, b'd', value.to_le_bytes())?;
+                }
+                other => self.out_of_line(|writer| writer.pair(key, other))?,
+            }
+        }
+        u32::try_from(pairs.len() - rest.len()).ok()
+    }
+
+    /// A pair of any length, and with any value.
+    pub(in crate::span) fn pair(&mut self, key: &str, value: &OtelValue) -> Option<()> {
+        let (key, _) = clip(key, TEXT_BYTES_MAX);
+        match value {
+            OtelValue::String(text) => {
+                let (text, _) = clip(text.as_str(), TEXT_BYTES_MAX);
+                pair_of_texts(&mut self.buf, key, text)
+            }
+            OtelValue::I64(value) => pair_of_number(&mut self.buf, key, b'i', value.to_le_bytes()),
+            OtelValue::F64(value) => pair_of_number(&mut self.buf, key, b'd', value.to_le_bytes()),
+            other => {
+                *self.buf.chunk()? = pair_head(b'v', key, "");
+                self.buf.bytes(key.as_bytes())?;
+                self.value(other)
+            }
+        }
+    }
+
+    /// The attributes of an event or a link, which have no head to stand in.
+    pub(in crate::span) fn counted_pairs(&mut self, pairs: &[KeyValue]) -> Option<()> {
+        let count = self.buf.chunk()?;
+        *count = self.pairs(pairs)?.to_le_bytes();
+        Some(())
+    }
+
+    pub(in crate::span) fn links(&mut self, links: &[OtelLink]) -> Option<u32> {
+        self.counted(links, |writer, link| {
+            let context = &link.span_context;
+            writer.buf.bytes(&context.trace_id().to_bytes())?;
+            writer.buf.bytes(&context.span_id().to_bytes())?;
+            writer.counted_pairs(&link.attributes)
+        })
+    }
+
+    /// What only ends say.
+    #[inline(always)]
+    pub(in crate::span) fn closing(&mut self, span: &SpanData) -> Option<()> {
+        let head = self.buf.chunk::<CLOSING>()?;
+        let status = match &span.status {
+            OtelStatus::Unset => 0,
+            OtelStatus::Ok => 1,
+            OtelStatus::Error { description } => {
+                self.text(description)?;
+                2
+            }
+        };
+        let events = if span.events.is_empty() {
+            0
+        } else {
+            self.out_of_line(|writer| writer.events(&span.events))?
+        };
+        let mut rest = WriteBuf::new(head);
+        put(&mut rest, [status]);
+        put(&mut rest, nanos(span.end_time));
+        put(&mut rest, span.events.dropped_count.to_le_bytes());
+        put(&mut rest, span.links.dropped_count.to_le_bytes());
+        put(&mut rest, events.to_le_bytes());
+        Some(())
+    }
+
+    pub(in crate::span) fn events(&mut self, events: &[Event]) -> Option<u32> {
+        self.counted(events, |writer, event| {
+            writer.text(&event.name)?;
+            writer.buf.bytes(&nanos(event.timestamp))?;
+            writer.counted_pairs(&event.attributes)
+        })
+    }
+
+    pub(in crate::span) fn value(&mut self, value: &OtelValue) -> Option<()> {
+        match value {
+            OtelValue::Bool(value) => self.bool(*value),
+            OtelValue::I64(value) => self.number(b'i', value.to_le_bytes()),
+            OtelValue::F64(value) => self.number(b'd', value.to_le_bytes()),
+            OtelValue::String(value) => self.string(value.as_str()),
+            OtelValue::Array(Array::Bool(values)) => {
+                self.array(values, |writer, value| writer.bool(*value))
+            }
+            OtelValue::Array(Array::I64(values)) => self.array(values, |writer, value| {
+                writer.number(b'i', value.to_le_bytes())
+            }),
+            OtelValue::Array(Array::F64(values)) => self.array(values, |writer, value| {
+                writer.number(b'd', value.to_le_bytes())
+            }),
+            OtelValue::Array(Array::String(values)) => {
+                self.array(values, |writer, value| writer.string(value.as_str()))
+            }
+            // A kind of value that a later SDK may add is shown as the SDK writes it.
+            other => self.string(&other.as_str()),
+        }
+    }
+
+    pub(in crate::span) fn bool(&mut self, value: bool) -> Option<()> {
+        self.buf.bytes(&[b'b', u8::from(value)])
+    }
+
+    pub(in crate::span) fn number(&mut self, kind: u8, value: [u8; 8]) -> Option<()> {
+        self.buf.bytes(&[kind])?;
+        self.buf.bytes(&value)
+    }
+
+    pub(in crate::span) fn string(&mut self, value: &str) -> Option<()> {
+        self.buf.bytes(b"s")?;
+        self.text(value)
+    }
+
+    /// The count, with its top bit for "some were cut off", then the values.
+    pub(in crate::span) fn array<T>(
+        &mut self,
+        values: &[T],
+        write: impl Fn(&mut Self, &T) -> Option<()>,
+    ) -> Option<()> {
+        self.buf.bytes(b"a")?;
+        let start = self.written();
+        let slot = self.buf.chunk()?;
+        let mut count = 0_u32;
+        for value in values {
+            if self.written() - start > ARRAY_BYTES_MAX {
+                count |= ARRAY_CUT;
+                break;
+            }
+            write(self, value)?;
+            count += 1;
+        }
+        *slot = count.to_le_bytes();
+        Some(())
+    }
+}
+
+/// The most frequent pairs take their room at once.
+#[inline]
+fn pair_of_texts(buf: &mut WriteBuf<'_>, key: &str, text: &str) -> Option<()> {
+    let mut pair = WriteBuf::new(buf.take(8 + key.len() + text.len())?);
+    *pair.chunk()? = pair_head(b's', key, text);
+    pair.text(key)?;
+    pair.text(text)
+}
+
+#[inline]
+fn pair_of_number(buf: &mut WriteBuf<'_>, key: &str, kind: u8, value: [u8; 8]) -> Option<()> {
+    let mut pair = WriteBuf::new(buf.take(16 + key.len())?);
+    *pair.chunk()? = pair_head(kind, key, "");
+    *pair.chunk()? = value;
+    pair.text(key)
+}

@@ -1,0 +1,96 @@
+//! Masks an event that came encoded: only the values that are masked are replaced, all other bytes stay. It runs on the
+//! log's thread.
+
+use crate::span::{event::AttributeValue, json, redact::redaction::Redaction};
+
+impl Redaction {
+    /// An event that came encoded, with what is masked; `None` when nothing is.
+    pub(crate) fn encoded(&self, payload: &[u8]) -> Option<Vec<u8>> {
+        if self.masks_nothing() {
+            return None;
+        }
+        let name = json::fields(payload).find(|(key, _)| *key == b"name");
+        let name: Option<String> = name.and_then(|(_, value)| serde_json::from_slice(value).ok());
+        let mut rewritten = json::PayloadRewriter::of(payload);
+        self.object(name.as_deref().unwrap_or_default(), payload, &mut rewritten);
+        rewritten.finish()
+    }
+
+    /// Rewrites the fields of an event, or of an event or a link within it.
+    fn object(&self, span: &str, object: &[u8], rewritten: &mut json::PayloadRewriter<'_>) {
+        let mut masked: Vec<Vec<u8>> = Vec::new();
+        for (key, value) in json::fields(object) {
+            match key {
+                b"attributes" | b"resource" => {
+                    for (key, value) in json::fields(value) {
+                        if let Some(mask) = self.mask_encoded(span, key, value) {
+                            rewritten.replace(value, &json::quoted(&mask));
+                            masked.push(key.to_vec());
+                        }
+                    }
+                }
+                // A masked value is text, and says no other type.
+                b"attributeTypes" => {
+                    for (key, value) in json::fields(value) {
+                        if masked.iter().any(|masked| masked == key) {
+                            rewritten.replace(value, b"\"string\"");
+                        }
+                    }
+                }
+                b"status" => {
+                    for (key, value) in json::fields(value) {
+                        if key == b"message"
+                            && let Some(mask) = self.mask_encoded(span, b"status.message", value)
+                        {
+                            rewritten.replace(value, &json::quoted(&mask));
+                        }
+                    }
+                }
+                b"body" => {
+                    if let Some(mask) = self.mask_encoded(span, key, value) {
+                        rewritten.replace(value, &json::quoted(&mask));
+                    }
+                }
+                b"events" | b"links" => {
+                    for element in json::elements(value) {
+                        self.object(span, element, rewritten);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What stands in the place of a raw value.
+    fn mask_encoded(&self, span: &str, key: &[u8], value: &[u8]) -> Option<String> {
+        let key: String = serde_json::from_slice(&[b"\"", key, b"\""].concat()).ok()?;
+        let value: serde_json::Value = serde_json::from_slice(value).ok()?;
+        let value = attribute_value(&value);
+        let pairs = vec![(key, value)];
+        let mut shown = json::pairs(&pairs);
+        let (key, value) = shown.first_mut()?;
+        self.mask(span, key, value)
+    }
+}
+
+/// The value of an attribute as it was before it was written.
+fn attribute_value(value: &serde_json::Value) -> AttributeValue {
+    use serde_json::Value as Json;
+    match value {
+        Json::Bool(value) => AttributeValue::Bool(*value),
+        Json::Number(number) => match number.as_i64() {
+            Some(value) => AttributeValue::Int(value),
+            None => AttributeValue::Double(number.as_f64().unwrap_or_default()),
+        },
+        Json::String(text) => AttributeValue::String(text.clone()),
+        Json::Array(values) => {
+            let text = |value: &Json| {
+                value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned)
+            };
+            AttributeValue::Strings(values.iter().map(text).collect())
+        }
+        other => AttributeValue::String(other.to_string()),
+    }
+}
