@@ -18,7 +18,7 @@ use livespan::{
 };
 use tokio::runtime::Runtime;
 
-use super::note::Note;
+use super::test_event::Note;
 
 /// Bodies need a runtime for their timers; nothing is spawned on it.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {

@@ -13,7 +13,7 @@ use livespan::{
 
 use super::{
     connection::Connection,
-    note::{Note, builder, put},
+    test_event::{Note, builder, put},
 };
 use crate::support::{PATIENCE, block_on, until};
 
@@ -93,7 +93,7 @@ fn one_threads_events_keep_their_order() {
 fn a_shutdown_delivers_what_was_dispatched_and_ends_every_stream() {
     let target = builder().build().unwrap();
     let mut connection = Connection::open(&target, Subscribe::all());
-    let mut keyed = Connection::open(&target, Subscribe::to(super::note::key("a")));
+    let mut keyed = Connection::open(&target, Subscribe::to(super::test_event::key("a")));
     for number in 1..=3 {
         target.try_dispatch(&Note::new(number.to_string())).unwrap();
     }
@@ -261,7 +261,7 @@ fn dropping_the_last_handle_stores_what_is_buffered_and_ends_streams() {
     assert_eq!((id.epoch(), id.sequence().get()), (epoch, 1));
     assert_eq!(
         (name.as_str(), key, &payload[..]),
-        ("note", &Some(super::note::key("a")), &b"1"[..])
+        ("note", &Some(super::test_event::key("a")), &b"1"[..])
     );
 }
 
@@ -269,7 +269,7 @@ fn dropping_the_last_handle_stores_what_is_buffered_and_ends_streams() {
 fn subscribers_are_counted_while_they_last() {
     let target = builder().build().unwrap();
     let one = Connection::open(&target, Subscribe::all());
-    let two = target.subscribe(Subscribe::to(super::note::key("a")));
+    let two = target.subscribe(Subscribe::to(super::test_event::key("a")));
     assert_eq!(target.subscribers(), 2);
     drop(one);
     assert_eq!(target.subscribers(), 1);

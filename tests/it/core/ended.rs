@@ -17,8 +17,8 @@ use livespan::{
 
 use super::{
     connection::Connection,
-    note::{Note, builder, flush, key, put},
     stores::{Shared, VecStore},
+    test_event::{Note, builder, flush, key, put},
 };
 use crate::support::{PATIENCE, block_on, until};
 

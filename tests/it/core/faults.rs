@@ -20,8 +20,8 @@ use livespan::{
 
 use super::{
     connection::Connection,
-    note::{AT_ONCE, Note, builder, flush, key, put},
     stores::{Hook, VecStore},
+    test_event::{AT_ONCE, Note, builder, flush, key, put},
 };
 use crate::support::{PATIENCE, block_on, until};
 

@@ -13,8 +13,8 @@ use livespan::{
 
 use super::{
     connection::{Connection, Frame, sequence},
-    note::{Note, builder, key, put},
     stores::{Shared, VecStore},
+    test_event::{Note, builder, key, put},
 };
 
 /// On `a` and `b` by turns, and every seventh on every stream.

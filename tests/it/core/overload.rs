@@ -9,8 +9,8 @@ use livespan::{
 
 use super::{
     connection::{Connection, Frame},
-    note::{Note, builder, flush, put},
     stores::VecStore,
+    test_event::{Note, builder, flush, put},
 };
 use crate::support::{PATIENCE, until};
 
@@ -173,7 +173,7 @@ fn a_dispatch_waits_for_room_and_answers_with_the_id() {
         let patient = gated.target.clone();
         let mut dispatch =
             tokio::spawn(async move { patient.dispatch(&Note::new("patient")).await });
-        let early = tokio::time::timeout(super::note::AT_ONCE, &mut dispatch).await;
+        let early = tokio::time::timeout(super::test_event::AT_ONCE, &mut dispatch).await;
         assert!(early.is_err(), "there is no room yet");
         drop(gated.release);
         let id = tokio::time::timeout(PATIENCE, dispatch)
@@ -206,7 +206,7 @@ fn a_dispatch_that_waits_for_room_ends_when_the_log_closes_over_a_hung_store() {
         assert!(
             gated
                 .target
-                .shutdown(super::note::AT_ONCE)
+                .shutdown(super::test_event::AT_ONCE)
                 .unwrap_err()
                 .is_timeout()
         );

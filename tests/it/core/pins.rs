@@ -4,7 +4,7 @@ use livespan::{MemoryEventStore, Retention, SseTarget, sse::Subscribe};
 
 use super::{
     connection::{Connection, Frame},
-    note::{Note, builder, flush, key, put},
+    test_event::{Note, builder, flush, key, put},
 };
 
 fn keeping(events: usize) -> SseTarget<Note> {

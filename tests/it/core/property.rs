@@ -14,8 +14,8 @@ use proptest::{
 
 use super::{
     connection::{Connection, Piece, parse, sequence},
-    note::{Note, builder, flush, key},
     stores::Remembering,
+    test_event::{Note, builder, flush, key},
 };
 
 const STREAMS: [&str; 3] = ["a", "b", "c"];

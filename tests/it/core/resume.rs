@@ -4,7 +4,7 @@ use livespan::{MemoryEventStore, Retention, SseTarget, sse::Subscribe};
 
 use super::{
     connection::{Connection, normal},
-    note::{Note, builder, key, put},
+    test_event::{Note, builder, key, put},
 };
 
 fn numbered(count: u64) -> impl Iterator<Item = Note> {

@@ -6,7 +6,7 @@ use livespan::{MemoryEventStore, NullEventStore, Retention, SseTarget, sse::Subs
 
 use super::{
     connection::{Connection, Frame, Piece, parse, sequence},
-    note::{Note, builder, flush, key, put},
+    test_event::{Note, builder, flush, key, put},
 };
 use crate::support::block_on;
 

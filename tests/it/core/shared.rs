@@ -23,7 +23,7 @@ use livespan::{
 
 use super::{
     connection::Connection,
-    note::{Note, builder, flush, key, put},
+    test_event::{Note, builder, flush, key, put},
 };
 use crate::support::{PATIENCE, until};
 

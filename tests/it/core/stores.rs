@@ -15,7 +15,7 @@ use livespan::{
     store::{Appended, Batch, EpochStart, PageLimit, ReadFuture, SharedTail, StoredEvent},
 };
 
-use super::note::key;
+use super::test_event::key;
 use crate::support::PATIENCE;
 
 /// What happens before a call: nothing, an error, a panic, or a wait.

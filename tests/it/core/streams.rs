@@ -11,7 +11,7 @@ use livespan::sse::{Message, ResumePoint, Subscribe};
 
 use super::{
     connection::Wakes,
-    note::{Note, builder, key, put},
+    test_event::{Note, builder, key, put},
 };
 
 #[test]

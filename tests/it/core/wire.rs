@@ -13,7 +13,7 @@ use proptest::{
 
 use super::{
     connection::Connection,
-    note::{Note, builder, put},
+    test_event::{Note, builder, put},
 };
 use crate::support::block_on;
 

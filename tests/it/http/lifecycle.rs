@@ -10,7 +10,7 @@ use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 
 use super::app::{App, Frame, Stream, checkout, client, done, log, provider, put, sequence};
 use crate::{
-    spans::watched::GatedStore,
+    spans::live_provider::GatedStore,
     support::{PATIENCE, block_on},
 };
 

@@ -6,7 +6,7 @@ use livespan::{LiveSpans, MemoryEventStore, Retention, sse::Dropped};
 use opentelemetry::trace::{Span as _, Tracer as _};
 use serde_json::{Value as Json, json};
 
-use super::watched::Watched;
+use super::live_provider::Watched;
 
 const THREADS: u64 = 8;
 /// Of all threads together; `LIVESPAN_BURST_SPANS=1000000` makes it the burst that the log was built for.

@@ -17,8 +17,8 @@ use serde_json::json;
 use tracing::{dispatcher::with_default, info, info_span};
 
 use super::{
+    live_provider::{GatedStore, Watched, read, story},
     through_tracing::dispatch,
-    watched::{GatedStore, Watched, read, story},
 };
 use crate::support::until;
 

@@ -8,7 +8,7 @@ use opentelemetry::{
     trace::{Span as _, SpanBuilder, SpanKind, Tracer as _},
 };
 
-use super::watched::Watched;
+use super::live_provider::Watched;
 use crate::support::PATIENCE;
 
 #[test]

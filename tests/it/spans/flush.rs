@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::support::until;
 
-use super::watched::{GatedStore, Watched, payloads, provider_of, read, story};
+use super::live_provider::{GatedStore, Watched, payloads, provider_of, read, story};
 
 /// So short a time that a hung store is noticed soon.
 const SOON: Duration = Duration::from_millis(50);

@@ -14,7 +14,7 @@ use opentelemetry::trace::{Span as _, Tracer as _};
 use opentelemetry_sdk::trace::RandomIdGenerator;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
-use super::watched::{Watched, provider_of};
+use super::live_provider::{Watched, provider_of};
 use crate::support::PATIENCE;
 
 const FORKED: &str = "the event log belongs to the process that this one was forked from";

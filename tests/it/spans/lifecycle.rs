@@ -10,7 +10,7 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{RandomIdGenerator, Sampler};
 use serde_json::json;
 
-use super::watched::{Watched, provider_of, story};
+use super::live_provider::{Watched, provider_of, story};
 use crate::support::PATIENCE;
 
 #[test]

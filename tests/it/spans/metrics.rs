@@ -13,7 +13,7 @@ use opentelemetry_sdk::{
 };
 
 use crate::{
-    spans::watched::GatedStore,
+    spans::live_provider::GatedStore,
     support::{PATIENCE, until},
 };
 

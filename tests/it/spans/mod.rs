@@ -2,24 +2,24 @@
 //! something goes wrong.
 
 mod burst;
-mod dispatched;
+mod delta_ends;
+#[cfg(all(feature = "internal-logs", feature = "tracing"))]
+mod diagnostics;
+mod dispatched_events;
 mod faults;
 mod filters;
 mod flush;
 #[cfg(unix)]
 mod forked;
 mod lifecycle;
+pub(crate) mod live_provider;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod order;
 mod overload;
-mod quiet;
 mod redact;
-mod remembered;
 mod retention;
+mod self_observation;
 mod through_tracing;
-#[cfg(all(feature = "internal-logs", feature = "tracing"))]
-mod warned;
-pub(crate) mod watched;
 mod wire;
 mod wrapping;

@@ -13,7 +13,7 @@ use livespan::{
 use opentelemetry::trace::Tracer as _;
 use serde_json::{Value as Json, json};
 
-use super::watched::{Watched, payloads, read, stream_of};
+use super::live_provider::{Watched, payloads, read, stream_of};
 use crate::support::{PATIENCE, block_on};
 
 const THREADS: usize = 8;

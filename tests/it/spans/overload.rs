@@ -7,7 +7,7 @@ use livespan::{LiveSpans, Retention, SpanEvent, sse::Dropped};
 use opentelemetry::trace::{Span as _, Tracer as _};
 use serde_json::{Value as Json, json};
 
-use super::watched::{Gate, GatedStore, Watched, story};
+use super::live_provider::{Gate, GatedStore, Watched, story};
 use crate::support::{PATIENCE, until};
 
 /// Eight shards of sixteen records each: of each, eleven for starts and fifteen for ends.

@@ -20,7 +20,7 @@ use opentelemetry_sdk::{
 use serde_json::{Value, json};
 
 use crate::{
-    spans::watched::{payloads as events_of, read},
+    spans::live_provider::{payloads as events_of, read},
     support::PATIENCE,
 };
 

@@ -7,7 +7,7 @@ use livespan::{
 use opentelemetry::trace::{Span as _, Tracer as _};
 use serde_json::json;
 
-use super::watched::{Watched, payloads, read, story, stream_of};
+use super::live_provider::{Watched, payloads, read, story, stream_of};
 use crate::support::PATIENCE;
 
 const OTHERS: usize = 10_000;

@@ -11,7 +11,7 @@ use tracing::{
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use super::watched::{Watched, remote_parent, story};
+use super::live_provider::{Watched, remote_parent, story};
 use crate::support::block_on;
 
 /// What a program would install globally.

@@ -16,7 +16,7 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{Sampler, SdkTracer};
 
-use super::watched::{Watched, provider_of, read, remote_parent};
+use super::live_provider::{Watched, provider_of, read, remote_parent};
 use crate::support::{PATIENCE, block_on};
 
 /// 2026-11-22T11:39:00Z and so many nanoseconds.

@@ -24,7 +24,7 @@ use opentelemetry_sdk::{
 };
 use serde_json::json;
 
-use super::watched::{GatedStore, Watched};
+use super::live_provider::{GatedStore, Watched};
 
 const SPANS: usize = 2000;
 

@@ -13,9 +13,9 @@ use opentelemetry::trace::{Status, TraceContextExt as _, Tracer as _};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SimpleSpanProcessor};
 use serde_json::json;
 
-use super::told::{event, told, turn};
+use super::event_lines::{event, told, turn};
 use crate::{
-    spans::watched::{GatedStore, Watched, provider_of},
+    spans::live_provider::{GatedStore, Watched, provider_of},
     support::{block_on, until},
 };
 
@@ -208,8 +208,8 @@ fn an_instance_that_another_process_told_of_is_cancelled_here() {
     use futures_util::StreamExt as _;
     use livespan::sse::Subscribe;
 
-    use super::told::lines;
-    use crate::spans::watched::payloads;
+    use super::event_lines::lines;
+    use crate::spans::live_provider::payloads;
 
     let server = crate::stores::redis::server::Server::start();
     let open = || {

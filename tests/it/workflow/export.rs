@@ -15,9 +15,9 @@ use opentelemetry_sdk::trace::{
 };
 use serde_json::Value as Json;
 
-use super::told::{event, turn};
+use super::event_lines::{event, turn};
 use crate::{
-    spans::watched::{Watched, provider_of},
+    spans::live_provider::{Watched, provider_of},
     support::block_on,
 };
 

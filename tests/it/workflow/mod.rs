@@ -1,12 +1,12 @@
 //! Workflows through a real log: what is shown of them, across crashes and replays.
 
 mod cancel;
-mod declined;
+mod error_with_cause;
+mod event_lines;
 mod export;
 mod local;
 mod random;
 mod replay;
 #[cfg(feature = "http")]
 mod route;
-mod shown;
-mod told;
+mod run_events;

@@ -16,8 +16,8 @@ use livespan::workflow::{Step, StepSpan, Workflow, Workflows};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
-use super::told::turn;
-use crate::spans::watched::Watched;
+use super::event_lines::turn;
+use crate::spans::live_provider::Watched;
 
 #[derive(Clone, Debug)]
 enum Node {

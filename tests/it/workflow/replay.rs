@@ -14,9 +14,9 @@ use livespan::{
 };
 use serde_json::json;
 
-use super::told::{event, told, turn};
+use super::event_lines::{event, told, turn};
 use crate::{
-    spans::watched::{GatedStore, Watched},
+    spans::live_provider::{GatedStore, Watched},
     support::{PATIENCE, block_on, until},
 };
 

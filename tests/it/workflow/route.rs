@@ -8,7 +8,7 @@ use std::{
 use livespan::workflow::Workflows;
 use serde_json::json;
 
-use super::told::turn;
+use super::event_lines::turn;
 use crate::{
     http::app::App,
     support::{PATIENCE, block_on},

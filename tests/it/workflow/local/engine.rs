@@ -17,11 +17,11 @@ use livespan::{
 use serde_json::json;
 
 use crate::{
-    spans::watched::Watched,
+    spans::live_provider::Watched,
     support::block_on,
     workflow::{
-        declined::Declined,
-        told::{event, parent, told},
+        error_with_cause::Declined,
+        event_lines::{event, parent, told},
     },
 };
 

@@ -11,9 +11,9 @@ use livespan::{
 use serde_json::json;
 
 use crate::{
-    spans::watched::Watched,
+    spans::live_provider::Watched,
     support::block_on,
-    workflow::told::{event, told},
+    workflow::event_lines::{event, told},
 };
 
 fn log() -> LiveSpans {

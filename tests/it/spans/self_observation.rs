@@ -12,8 +12,8 @@ use tracing::{Dispatch, Subscriber, dispatcher::with_default, info, info_span, s
 use tracing_subscriber::{Layer, layer::SubscriberExt as _};
 
 use super::{
+    live_provider::{GatedStore, Watched, provider_of},
     through_tracing::dispatch,
-    watched::{GatedStore, Watched, provider_of},
 };
 
 #[test]

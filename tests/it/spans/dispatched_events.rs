@@ -3,7 +3,7 @@
 use livespan::{Error, LiveSpans, SpanEvent, View, span::SpanStatus, sse::Subscribe};
 use serde_json::json;
 
-use super::watched::{payloads, read, story};
+use super::live_provider::{payloads, read, story};
 use crate::support::{PATIENCE, block_on};
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 use futures_util::task::noop_waker_ref;
 use serde_json::Value as Json;
 
-use crate::spans::watched::Watched;
+use crate::spans::live_provider::Watched;
 
 /// All events but those of processes, a short line each, in the order of the log.
 pub(crate) fn told(watched: &Watched) -> Vec<String> {

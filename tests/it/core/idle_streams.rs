@@ -18,8 +18,8 @@ use tokio::time::Instant;
 
 use super::{
     connection::{Connection, Wakes, normal},
-    note::{Note, builder, key, put},
     stores::VecStore,
+    test_event::{Note, builder, key, put},
 };
 use crate::support::PATIENCE;
 

@@ -19,10 +19,10 @@ use serde_json::json;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::{
-    declined::Declined,
-    told::{event, parent, told, turn},
+    error_with_cause::Declined,
+    event_lines::{event, parent, told, turn},
 };
-use crate::{spans::watched::Watched, support::block_on};
+use crate::{spans::live_provider::Watched, support::block_on};
 
 fn order(watched: &Watched) -> Workflow {
     Workflows::new(&watched.live)
@@ -493,8 +493,8 @@ fn a_log_without_a_provider_shows_workflows_as_a_process_of_their_own() {
     block_on(wf.run("Order", ready(())));
     live.target().flush(crate::support::PATIENCE).unwrap();
     let mut all = live.target().subscribe(livespan::sse::Subscribe::all());
-    let story = crate::spans::watched::story(&crate::spans::watched::payloads(
-        &crate::spans::watched::read(&mut all),
+    let story = crate::spans::live_provider::story(&crate::spans::live_provider::payloads(
+        &crate::spans::live_provider::read(&mut all),
     ));
     assert_eq!(story, ["process", "started Order", "ended Order"]);
 }

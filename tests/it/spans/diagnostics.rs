@@ -12,7 +12,7 @@ use tracing_subscriber::{
 };
 
 use crate::{
-    spans::watched::GatedStore,
+    spans::live_provider::GatedStore,
     support::{PATIENCE, until},
 };
 
@@ -94,7 +94,7 @@ fn guess() {
 fn each_cause_of_trouble_is_told_once_in_the_sdks_own_log() {
     let mut command = Command::new(env::current_exe().unwrap());
     let arguments = [
-        "spans::warned::child",
+        "spans::diagnostics::child",
         "--exact",
         "--nocapture",
         "--test-threads=1",

@@ -16,7 +16,7 @@ use opentelemetry_sdk::{
 };
 use serde_json::{Value as Json, json};
 
-use super::watched::{Watched, provider_of, remote_parent, story};
+use super::live_provider::{Watched, provider_of, remote_parent, story};
 
 /// A log, and a provider that asks its sampler first.
 fn sampled(live: LiveSpans) -> Watched {
