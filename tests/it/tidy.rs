@@ -6,6 +6,34 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The rooms of the library, from the bottom up, as DESIGN §1 draws them: a room uses only rooms that stand before it.
+const ROOMS: &[&str] = &[
+    "error",
+    "util",
+    "wire",
+    "log",
+    "store",
+    "ingest",
+    "engine",
+    "reader",
+    "sse",
+    "testing",
+    "span",
+    "trace",
+    "access",
+    "encoder",
+    "otel",
+    "live_spans",
+    "workflow",
+    "dashboard",
+    "http",
+    "local_workflow",
+    "init",
+];
+
+/// The most `.rs` files in one folder: more means that it is two things.
+const FILES_OF_A_FOLDER_MAX: usize = 12;
+
 /// Every module, from the bottom up: each may use only modules that stand before it. To move one up or to add one is
 /// a design decision: say why in its commit.
 const MODULES: &[&str] = &[
@@ -212,15 +240,25 @@ const MODULES: &[&str] = &[
     "init",
 ];
 
+/// Names that stand for two things today and are to be told apart: this list only ever shrinks.
+const STILL_TO_BE_RENAMED: &[&str] = &[
+    "Begun", "Draft", "Facts", "Follower", "Function", "Head", "Key", "Limits", "OpenSpan",
+    "Outcome", "Page", "Place", "Progress", "Read", "Run", "Scope", "Seat", "Shared", "Shown",
+    "Stage", "State", "Step", "Writer",
+];
+
+/// The folder of the conformance suite, which is to be a crate of its own.
+const LEAVES_THE_LIBRARY: &str = "src/testing/";
+
 #[test]
 fn dependencies_point_one_way() {
     let mut wrong = Vec::new();
-    for (module, text) in modules() {
+    for (module, Source { code, .. }) in modules() {
         let Some(place) = MODULES.iter().position(|known| *known == module) else {
             wrong.push(format!("{module} is not in the table"));
             continue;
         };
-        for used in uses(&text) {
+        for used in uses(&module, &code) {
             let used = longest_known(&used);
             // A folder's own file declares and re-exports what is in it.
             let inside = used.starts_with(&format!("{module}::"));
@@ -239,6 +277,90 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
+fn unit_tests_use_their_own_room_and_those_below() {
+    let place = |room: &str| ROOMS.iter().position(|known| *known == room);
+    let mut wrong = Vec::new();
+    for (module, Source { tests, .. }) in modules() {
+        let own = place(room_of(&module));
+        for used in uses(&module, &tests) {
+            let used = room_of(&used);
+            if place(used).is_some_and(|used| Some(used) > own) {
+                wrong.push(format!(
+                    "the tests of {module} use {used}, which stands above"
+                ));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn the_table_has_the_rooms_in_their_order() {
+    let mut rooms: Vec<&str> = MODULES.iter().map(|module| room_of(module)).collect();
+    rooms.dedup();
+    assert_eq!(rooms, ROOMS);
+}
+
+#[test]
+fn a_folder_has_a_dozen_files_at_most() {
+    let mut counts: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    for file in files("src", "rs") {
+        *counts.entry(file.parent().unwrap().to_owned()).or_default() += 1;
+    }
+    counts.retain(|folder, count| {
+        *count > FILES_OF_A_FOLDER_MAX && !folder.starts_with(root().join(LEAVES_THE_LIBRARY))
+    });
+    assert_eq!(counts, BTreeMap::new());
+}
+
+/// One word, one meaning: what two types of one name need is a comment beside one of them,
+/// ``// Same name as `path::Type`: why``.
+#[test]
+fn no_two_types_have_one_name_without_a_reason() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in files("src", "rs") {
+        let text = fs::read_to_string(&file).unwrap();
+        let path = file.strip_prefix(root()).unwrap().display().to_string();
+        if path.starts_with(LEAVES_THE_LIBRARY) {
+            continue;
+        }
+        for name in types_without_reason(&text) {
+            places.entry(name).or_default().push(path.clone());
+        }
+    }
+    // One of them may stand without a reason: the others say why they are called the same.
+    places.retain(|name, places| places.len() > 1 && !STILL_TO_BE_RENAMED.contains(&name.as_str()));
+    assert_eq!(places, BTreeMap::new());
+}
+
+/// The names of the types that a file declares outside of traits and impls, but for those with a reason beside them.
+fn types_without_reason(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut has_reason = false;
+    for whole in text.lines() {
+        let line = whole.trim_start();
+        if line.starts_with("//") || line.starts_with('#') {
+            has_reason |= line.starts_with("// Same name as `");
+            continue;
+        }
+        let mut words = line.split_whitespace();
+        let mut word = words.next().unwrap_or_default();
+        while word.starts_with("pub") || word == "unsafe" || word.ends_with(')') {
+            word = words.next().unwrap_or_default();
+        }
+        // A type of a trait or an impl is indented, and has the trait's name.
+        let declares = ["struct", "enum", "trait", "union"].contains(&word)
+            || (word == "type" && whole == line);
+        if let Some(name) = words.next().filter(|_| declares && !has_reason) {
+            let end = |character: char| !(character.is_alphanumeric() || character == '_');
+            found.extend(name.split(end).next().map(str::to_owned));
+        }
+        has_reason = false;
+    }
+    found
+}
+
+#[test]
 fn the_table_of_modules_is_complete_and_has_no_ghosts() {
     let found: BTreeSet<String> = modules().into_keys().collect();
     let listed: BTreeSet<String> = MODULES.iter().map(|module| (*module).to_owned()).collect();
@@ -247,7 +369,7 @@ fn the_table_of_modules_is_complete_and_has_no_ghosts() {
 
 #[test]
 fn the_core_knows_no_opentelemetry_and_no_axum() {
-    for (module, text) in modules() {
+    for (module, Source { code: text, .. }) in modules() {
         if [
             "error", "util", "wire", "log", "store", "ingest", "engine", "reader", "sse",
         ]
@@ -337,7 +459,7 @@ fn nothing_left_to_do_is_marked_in_the_code() {
 #[test]
 fn nothing_is_printed_but_the_address_that_init_says() {
     let mut printed = Vec::new();
-    for (module, text) in modules() {
+    for (module, Source { code: text, .. }) in modules() {
         let code = text
             .lines()
             .filter(|line| !line.trim_start().starts_with("//"));
@@ -356,8 +478,40 @@ fn nothing_is_printed_but_the_address_that_init_says() {
     );
 }
 
-/// Every module of the library with its text, up to its own tests.
-fn modules() -> BTreeMap<String, String> {
+/// The text of one module: what is compiled into the library, and its unit tests.
+struct Source {
+    code: String,
+    tests: String,
+}
+
+impl Source {
+    /// Takes every item that stands behind a `#[cfg(test)]` for a test.
+    fn of(text: &str) -> Self {
+        let (mut code, mut tests) = (String::new(), String::new());
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            let Some(indent) = line.strip_suffix("#[cfg(test)]") else {
+                code.push_str(line);
+                code.push('\n');
+                continue;
+            };
+            for line in lines.by_ref() {
+                tests.push_str(line);
+                tests.push('\n');
+                // rustfmt puts the end of an item into the column in which it begins.
+                let item = line.strip_prefix(indent).unwrap_or_default();
+                let is_whole = item.ends_with(';') || item.ends_with('}');
+                if is_whole && !item.starts_with([' ', '#', '/']) {
+                    break;
+                }
+            }
+        }
+        Self { code, tests }
+    }
+}
+
+/// Every module of the library with its text. A folder `tests` is no module of the library.
+fn modules() -> BTreeMap<String, Source> {
     let source = root().join("src");
     let mut modules = BTreeMap::new();
     for file in files("src", "rs") {
@@ -376,14 +530,13 @@ fn modules() -> BTreeMap<String, String> {
         if fs::read_to_string(declared).is_ok_and(|declared| declared.contains(&only_for_tests)) {
             continue;
         }
-        let text = text.split("#[cfg(test)]").next().unwrap().to_owned();
-        modules.insert(parts.join("::"), text);
+        modules.insert(parts.join("::"), Source::of(&text));
     }
     modules
 }
 
-/// The modules that the text names as `crate::…`, in paths and in groups.
-fn uses(text: &str) -> BTreeSet<String> {
+/// The modules that the text of a module names as `crate::…` or `super::…`, in paths and in groups.
+fn uses(module: &str, text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let code: String = text
         .lines()
@@ -399,6 +552,19 @@ fn uses(text: &str) -> BTreeSet<String> {
         .collect();
     for rest in used.split("crate::").skip(1) {
         expand("", rest, &mut found);
+    }
+    // Each `super` of a path is one folder up; `super::*` in a module of unit tests is the file itself.
+    let mut rest = used.as_str();
+    while let Some(at) = rest.find("super::") {
+        let mut folder = module;
+        rest = rest.get(at..).unwrap_or_default();
+        while let Some(path) = rest.strip_prefix("super::") {
+            folder = folder.rsplit_once("::").map_or("", |(folder, _)| folder);
+            rest = path;
+        }
+        if !folder.is_empty() && !rest.starts_with('*') {
+            expand(&format!("{folder}::"), rest, &mut found);
+        }
     }
     found
 }
@@ -434,6 +600,10 @@ fn expand(prefix: &str, text: &str, found: &mut BTreeSet<String>) {
             found.insert(path);
         }
     }
+}
+
+fn room_of(module: &str) -> &str {
+    module.split("::").next().unwrap_or_default()
 }
 
 /// The module in which the path's last names stand.
