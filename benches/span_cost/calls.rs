@@ -16,7 +16,7 @@ use futures_util::StreamExt as _;
 use livespan::{
     Error, EventStore, LiveSpanProcessor, LiveSpans, MemoryEventStore, Retention,
     sse::{Sequence, StreamKey, Subscribe},
-    store::{Appended, Batch, EpochStart, PageLimit, ReadFuture, SharedTail},
+    store::{Appended, Batch, EpochStart, PageLimit, ReadFuture},
 };
 use opentelemetry::{Context, trace::TracerProvider as _};
 use opentelemetry_sdk::{
@@ -125,9 +125,6 @@ impl EventStore for GatedStore {
     }
     fn tail_retention(&self) -> Retention {
         self.memory.tail_retention()
-    }
-    fn shared_tail(&self) -> Option<SharedTail> {
-        self.memory.shared_tail()
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use livespan::{
     EventStore as _, SqliteEventStore,
     sse::{Pinning, Sequence, StreamKey},
-    store::{Batch, PageLimit, Synchronous},
+    store::{Batch, OpenEventRecovery as _, PageLimit, Synchronous},
 };
 use rusqlite::{Connection, params};
 

@@ -14,7 +14,7 @@ use crate::{
     log::{
         batch::Batch, event::StreamKey, retention::Retention, stream_index::WakeFlag, tail::Tail,
     },
-    store::{DEFAULT_APPEND_TIMEOUT, EventStore},
+    store::{DEFAULT_APPEND_TIMEOUT, EventStore, kind::StoreKind},
     util::sync::{
         Instant, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -30,6 +30,7 @@ use crate::{
 pub(crate) struct Log {
     pub(crate) tail: Arc<Tail>,
     pub(crate) store: Arc<dyn EventStore>,
+    is_in_memory: bool,
     pub(crate) buffer: Arc<IngestBuffer>,
     closed: AtomicBool,
     readers: Arc<ReaderRegistry>,
@@ -149,16 +150,21 @@ pub struct Status {
 
 impl Log {
     pub(crate) fn open(
-        store: Arc<dyn EventStore>,
+        store: StoreKind,
         buffer: Arc<IngestBuffer>,
         sink: Option<DiagnosticSink>,
     ) -> Result<Self, Error> {
+        let (store, own_memory) = match store {
+            StoreKind::Memory(memory) => (Arc::clone(&memory) as Arc<dyn EventStore>, Some(memory)),
+            StoreKind::Dyn(store) => (store, None),
+        };
         let head = store.open()?.get();
         if !leaves_numbers_for(1, head.saturating_add(1)) {
             return Err(Error::ended(NUMBERS_USED_UP));
         }
-        let tail = match store.shared_tail() {
-            Some(shared) => shared.0,
+        let is_in_memory = own_memory.is_some();
+        let tail = match own_memory {
+            Some(memory) => memory.share_tail(),
             None => Arc::new(Tail::new(
                 first_in_memory(&*store, head),
                 store.tail_retention(),
@@ -168,6 +174,7 @@ impl Log {
             opened_at: head,
             tail,
             store,
+            is_in_memory,
             buffer,
             closed: AtomicBool::new(false),
             readers: Arc::default(),
@@ -185,6 +192,11 @@ impl Log {
         })
     }
 
+    /// Whether the log's memory is its store: nothing older can be read from elsewhere.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.is_in_memory
+    }
+
     /// The newest event when the log was opened.
     pub(crate) fn opened_at(&self) -> u64 {
         self.opened_at
@@ -197,7 +209,7 @@ impl Log {
 
     /// Takes in what the store keeps; readers see it at the next [`Tail::publish`].
     pub(crate) fn append_stored(&self, first: u64, batch: &Batch) {
-        if self.store.shared_tail().is_none() {
+        if !self.is_in_memory {
             self.tail.append(self.epoch(), first, batch, Instant::now());
         }
     }

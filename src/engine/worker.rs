@@ -23,7 +23,7 @@ use crate::{
         write_buf::WriteBuf,
     },
     log::batch::Batch,
-    store::{AbandonedEvent, EventStore, RecoveredEvents},
+    store::{AbandonedEvent, RecoveredEvents, kind::StoreKind},
     util::sync::{
         Instant,
         atomic::{AtomicU64, Ordering},
@@ -101,7 +101,7 @@ pub(crate) struct LogRuntime {
 
 impl LogRuntime {
     pub(crate) fn start<T: RecordEncoder>(
-        store: Arc<dyn EventStore>,
+        store: StoreKind,
         settings: WorkerSettings,
         encoder: impl FnOnce(&Arc<Log>) -> T,
     ) -> Result<Self, Error> {
@@ -211,10 +211,10 @@ impl<T: RecordEncoder> Worker<T> {
     /// Wakes readers that wait for a store which does not answer, without holding anything of the log.
     fn wake_until_readers_gone(self) {
         let patience = self.log.append_timeout();
-        let is_memory = catch_panic(|| self.log.store.shared_tail().is_some());
+        let is_memory = self.log.is_in_memory();
         let readers = Arc::clone(self.log.readers());
         catch_panic(|| drop(self));
-        if is_memory != Some(true) {
+        if !is_memory {
             readers.wake_until_gone(patience);
         }
     }
@@ -337,7 +337,10 @@ impl<T: RecordEncoder> Worker<T> {
 
     /// Closes what writers left open that are gone, and opens again what others closed for this one.
     fn recover_open_events(&mut self) {
-        let tended = catch_panic(|| self.log.store.recover_open_events());
+        let tended = catch_panic(|| match self.log.store.open_event_recovery() {
+            Some(recovery) => recovery.recover_open_events(),
+            None => Ok(RecoveredEvents::default()),
+        });
         let again = self.log.is_shared() || !matches!(tended, Some(Ok(_)));
         self.recover_at = again.then(|| Instant::now() + RETRY);
         let Some(Ok(RecoveredEvents {
@@ -418,10 +421,7 @@ impl<T: RecordEncoder> Worker<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        log::{block::Slice, event::Pinning, tail::TailRead},
-        store::MemoryEventStore,
-    };
+    use crate::log::{block::Slice, event::Pinning, tail::TailRead};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -442,11 +442,9 @@ mod tests {
 
     #[test]
     fn a_translator_that_panics_costs_its_record_whole_and_no_other() {
-        let runtime = LogRuntime::start(
-            Arc::new(MemoryEventStore::new()),
-            WorkerSettings::default(),
-            |_| PanicsOnRequest,
-        )
+        let runtime = LogRuntime::start(StoreKind::default(), WorkerSettings::default(), |_| {
+            PanicsOnRequest
+        })
         .unwrap();
         for (class, record) in [
             (RecordClass::Start, "first"),

@@ -60,7 +60,7 @@ pub(crate) async fn answer(
     // Where others append, too, the index knows what was followed only.
     let is_indexed = if log.knows(&trace.stream_key()) && !log.is_shared() {
         IsIndexed::Yes
-    } else if log.store.shared_tail().is_some() {
+    } else if log.is_in_memory() {
         return Err(unknown());
     } else {
         IsIndexed::No

@@ -56,7 +56,7 @@ use crate::{
         body::{Completion, SseBody, resume_point},
         target::SseTarget,
     },
-    store::{EventStore, MemoryEventStore},
+    store::{EventStore, MemoryEventStore, kind::StoreKind},
     trace::{durations, index::TraceIndex, stored::Fold},
     util::sync::lock,
     wire::id::ResumePoint,
@@ -110,7 +110,7 @@ impl fmt::Debug for LiveSpans {
 /// Configures [`LiveSpans`].
 #[must_use]
 pub struct LiveSpansBuilder {
-    store: Option<Arc<dyn EventStore>>,
+    store: Option<StoreKind>,
     retention: Retention,
     filter: SpanFilter,
     gate: Gate,
@@ -141,7 +141,7 @@ impl LiveSpansBuilder {
 
     /// Keeps the log in this store; by default in memory.
     pub fn store(mut self, store: impl EventStore) -> Self {
-        self.store = Some(Arc::new(store));
+        self.store = Some(StoreKind::new(store));
         self
     }
 
@@ -262,7 +262,7 @@ impl LiveSpansBuilder {
         let retention = self.retention;
         let store = self
             .store
-            .unwrap_or_else(|| Arc::new(MemoryEventStore::with_retention(retention)));
+            .unwrap_or_else(|| StoreKind::new(MemoryEventStore::with_retention(retention)));
         let processing_delay = Arc::new(ProcessingDelay::default());
         let mounts = Arc::new(MountPrefixes::new(Arc::clone(&processing_delay)));
         let index = Arc::new(TraceIndex::default());
@@ -425,7 +425,7 @@ impl LiveSpans {
     ) -> Response<SseBody> {
         let id = trace.to_bytes();
         let log = self.log();
-        if log.is_shared() || (log.store.shared_tail().is_none() && !self.shared.index.knows(&id)) {
+        if log.is_shared() || (!log.is_in_memory() && !self.shared.index.knows(&id)) {
             return self.respond_until_read_end(trace, resume, open_global_events);
         }
         let start = log.resolve(resume);

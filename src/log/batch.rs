@@ -276,8 +276,8 @@ pub struct StoredEvent {
     /// The stream it belongs to, or `None` for every stream.
     pub key: Option<StreamKey>,
     /// How retention treats it, as it was appended, in what
-    /// [`recover_open_events`](crate::EventStore::recover_open_events) and
-    /// [`read_open_global_events`](crate::EventStore::read_open_global_events) hand out, because the log closes those.
+    /// [`recover_open_events`](crate::store::OpenEventRecovery::recover_open_events) and
+    /// [`read_open_global_events`](crate::store::OpenEventRecovery::read_open_global_events) hand out, because the log closes those.
     /// What other reads give back may have [`Pinning::None`] instead.
     pub pin: Pinning,
     /// The payload as it was appended, byte for byte, but that line breaks (CR, LF, CRLF) may come back as LF: SSE, and

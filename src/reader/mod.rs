@@ -387,7 +387,7 @@ impl Reader {
 
     /// Crosses the stretch before `oldest`, which is not in memory: from the store if it has it, else with a gap.
     fn read_evicted(&mut self, oldest: u64) {
-        let is_store = self.log.store.shared_tail().is_none();
+        let is_store = !self.log.is_in_memory();
         if is_store || self.log.store.oldest().get() < oldest {
             let next_page = self
                 .next_page
@@ -683,7 +683,10 @@ fn query_head(
         };
         let answer = match answer {
             Ok(head) if open_global_events.is_wanted(resume) => {
-                let open_global_events = store.read_open_global_events().await;
+                let open_global_events = match store.open_event_recovery() {
+                    Some(recovery) => recovery.read_open_global_events().await,
+                    None => Ok(Vec::new()),
+                };
                 open_global_events.map(|open_global_events| (head, open_global_events))
             }
             answer => answer.map(|head| (head, Vec::new())),

@@ -22,7 +22,7 @@ use crate::{
     },
     reader::subscription::{Subscribe, Subscription},
     sse::body::{SseBody, resume_point},
-    store::{EventStore, MemoryEventStore},
+    store::{EventStore, kind::StoreKind},
     wire::{
         control::Dropped,
         id::{EventId, ResumePoint},
@@ -80,7 +80,7 @@ impl<E> fmt::Debug for SseTarget<E> {
 /// Configures an [`SseTarget`].
 #[must_use]
 pub struct SseTargetBuilder<E> {
-    store: Option<Arc<dyn EventStore>>,
+    store: Option<StoreKind>,
     settings: WorkerSettings,
     event: PhantomData<fn(E)>,
 }
@@ -103,7 +103,7 @@ impl<E> SseTargetBuilder<E> {
 impl<E: SseEvent> SseTargetBuilder<E> {
     /// Keeps the log in this store; by default a [`MemoryEventStore`] with its default retention.
     pub fn store(mut self, store: impl EventStore) -> Self {
-        self.store = Some(Arc::new(store));
+        self.store = Some(StoreKind::new(store));
         self
     }
 
@@ -122,9 +122,7 @@ impl<E: SseEvent> SseTargetBuilder<E> {
     /// # Errors
     /// When the store cannot be opened or the thread cannot be started.
     pub fn build(self) -> Result<SseTarget<E>, Error> {
-        let store = self
-            .store
-            .unwrap_or_else(|| Arc::new(MemoryEventStore::new()));
+        let store = self.store.unwrap_or_default();
         let runtime = LogRuntime::start(store, self.settings, |_| PreEncoded)?;
         Ok(SseTarget::from_runtime(Arc::new(runtime)))
     }

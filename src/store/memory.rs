@@ -12,7 +12,7 @@ use crate::{
         retention::Retention,
         tail::{Tail, TailRead},
     },
-    store::{Appended, EpochStart, EventStore, PageLimit, ReadFuture, SharedTail},
+    store::{Appended, EpochStart, EventStore, PageLimit, ReadFuture},
     util::sync::{
         Instant,
         atomic::{AtomicBool, Ordering},
@@ -56,6 +56,12 @@ impl MemoryEventStore {
             epoch: Epoch::random(),
             shared: AtomicBool::new(false),
         }
+    }
+
+    /// Hands the memory to a log, which decides from now on when appended events are shown.
+    pub(crate) fn share_tail(&self) -> Arc<Tail> {
+        self.shared.store(true, Ordering::Release);
+        Arc::clone(&self.tail)
     }
 
     fn page(&self, keys: &[StreamKey], after: Sequence, limit: PageLimit) -> Vec<StoredEvent> {
@@ -143,11 +149,6 @@ impl EventStore for MemoryEventStore {
 
     fn tail_retention(&self) -> Retention {
         self.tail.retention()
-    }
-
-    fn shared_tail(&self) -> Option<SharedTail> {
-        self.shared.store(true, Ordering::Release);
-        Some(SharedTail(Arc::clone(&self.tail)))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no store parses a payload, so one contract serves them all.
 
+pub(crate) mod kind;
 pub(crate) mod memory;
 pub(crate) mod null;
 #[cfg(feature = "redis")]
@@ -17,13 +18,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use crate::error::Error;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use crate::store::redis::{RedisEventStore, RedisEventStoreBuilder};
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub use crate::store::sqlite::{SqliteEventStore, Synchronous};
-use crate::{error::Error, log::tail::Tail};
 #[doc(no_inline)]
 pub use crate::{
     log::event::{Pinning, StreamKey},
@@ -43,7 +44,7 @@ pub const DEFAULT_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 /// What a log is kept in.
 ///
 /// One log owns one handle on a store. [`open`](Self::open) runs once, before anything else. [`append`](Self::append)
-/// and [`recover_open_events`](Self::recover_open_events) run on the log's own thread, one call at a time, and may
+/// and [`recover_open_events`](OpenEventRecovery::recover_open_events) run on the log's own thread, one call at a time, and may
 /// block: the host never waits for them. Reads run concurrently with everything, on any thread, need no async runtime,
 /// and must not block. The log keeps the newest events in memory itself, so a store is read only for what is older than
 /// [`tail_retention`](Self::tail_retention).
@@ -105,27 +106,19 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    /// Reads the opening events that belong to every stream and are still open, oldest first: what a reader needs who
-    /// begins at the head. By default none, and the log hands out those that it appended itself.
-    fn read_open_global_events(&self) -> ReadFuture<'_> {
-        Box::pin(ready(Ok(Vec::new())))
-    }
-
-    /// Looks after events that their writer left open. It is called once after opening, and about once a second on a
-    /// store that others append to as well.
-    ///
-    /// # Errors
-    /// When the store cannot be asked; the log asks again.
-    fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
-        Ok(RecoveredEvents::default())
-    }
-
     /// Tidies up after the log's last append: the log was shut down. It may take a while, reads go on beside it, and it is
     /// not called while the store fails, nor when the process just ends. By default it does nothing.
     fn close(&self) {}
 
-    /// Returns how events that others append are awaited; `None`, the default, for a store with one writer.
+    /// Returns the access to events that other processes append to this store; `None`, the default, for a store with
+    /// one writer. It must return the same at every time.
     fn shared_log(&self) -> Option<&dyn SharedLog> {
+        None
+    }
+
+    /// Returns the access to events that their writer left open; `None`, the default, for a store that does not tell.
+    /// The log then hands out only what it appended itself. It must return the same at every time.
+    fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {
         None
     }
 
@@ -145,15 +138,29 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     fn tail_retention(&self) -> Retention {
         Retention::default().events(10_000).bytes(8 * 1024 * 1024)
     }
+}
 
-    /// The memory that the log shares with [`MemoryEventStore`]; no other store has it.
-    #[doc(hidden)]
-    fn shared_tail(&self) -> Option<SharedTail> {
-        None
+/// Events that their writer left open, because it died or stood still. A store that outlives its process has them.
+///
+/// A store returns it from [`EventStore::open_event_recovery`].
+pub trait OpenEventRecovery: Send + Sync {
+    /// Returns the open events that the log must close or append again. The log's thread calls it once after opening,
+    /// and about once a second on a [shared](EventStore::shared_log) store. It may block.
+    ///
+    /// # Errors
+    /// When the store cannot be read; the log calls it again a second later.
+    fn recover_open_events(&self) -> Result<RecoveredEvents, Error>;
+
+    /// Reads the opening events that belong to every stream and are still open, oldest first. A reader that begins at
+    /// the head gets them first. By default none: the log then hands out those that it appended itself.
+    fn read_open_global_events(&self) -> ReadFuture<'_> {
+        Box::pin(ready(Ok(Vec::new())))
     }
 }
 
-/// Waiting for what other processes append to the same store. The waits block, each on a thread of the log.
+/// Access to what other processes append to the same store. The waits block, each on a thread of the log of its own.
+///
+/// A store returns it from [`EventStore::shared_log`].
 pub trait SharedLog: Send + Sync {
     /// Reads the sequence of the newest event in the store.
     fn head(&self) -> HeadFuture<'_>;
@@ -290,8 +297,3 @@ impl Default for PageLimit {
         }
     }
 }
-
-/// A handle on the log's memory; opaque.
-#[doc(hidden)]
-#[derive(Clone, Debug)]
-pub struct SharedTail(pub(crate) Arc<Tail>);

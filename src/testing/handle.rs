@@ -269,16 +269,21 @@ impl Handle {
     }
 
     pub(crate) fn standing(&self) -> Outcome<Vec<StoredEvent>> {
+        let Some(recovery) = self.store.open_event_recovery() else {
+            return Ok(Vec::new());
+        };
         self.finish(
             "read_open_global_events()",
-            self.store.read_open_global_events(),
+            recovery.read_open_global_events(),
         )
     }
 
     /// What was left open by a writer that is gone, oldest first.
     pub(crate) fn recover_open_events(&self) -> Outcome<Vec<StoredEvent>> {
-        let tended = self
-            .store
+        let Some(recovery) = self.store.open_event_recovery() else {
+            return Ok(Vec::new());
+        };
+        let tended = recovery
             .recover_open_events()
             .map_err(|error| Broken::error("recover_open_events()", &error))?;
         holds(

@@ -63,7 +63,7 @@ pub(crate) async fn page(
     // What began in memory, the index knows: if the next page begins there, too, this one is the index's alone.
     let begun = log.tail.stats().oldest;
     let is_filled = known.next.is_some_and(|next| next > begun);
-    if is_filled || log.store.shared_tail().is_some() {
+    if is_filled || log.is_in_memory() {
         return Ok(known);
     }
     let stored = stored_page(log, index, filter, before, limit).await?;

@@ -59,6 +59,7 @@ const MODULES: &[&str] = &[
     "log",
     "store",
     "store::memory",
+    "store::kind",
     "store::null",
     "store::redis::config",
     "store::redis::client::scripts",

@@ -33,7 +33,7 @@ use crate::{
     reader::subscription::{Message, Subscribe, Subscription},
     scripted_store::{Kept, ScriptedStore, sleep},
     shared::{Heal, shared},
-    store::{EventStore, MemoryEventStore},
+    store::{MemoryEventStore, kind::StoreKind},
     util::{block_on::block_on, sync},
     wire::{
         control::Gap,
@@ -412,19 +412,23 @@ impl Run {
 }
 
 fn start(plan: &mut Plan) -> (Arc<Run>, Option<Kept>) {
-    let (stores, kept, heal): (Vec<Arc<dyn EventStore>>, Option<Kept>, Option<Heal>) =
+    let (stores, kept, heal): (Vec<StoreKind>, Option<Kept>, Option<Heal>) =
         match std::mem::replace(&mut plan.storage, Storage::Memory) {
             Storage::Memory => {
                 let store = MemoryEventStore::with_retention(plan.retention);
-                (vec![Arc::new(store)], None, None)
+                (vec![StoreKind::new(store)], None, None)
             }
             Storage::Own(script) => {
                 let (store, kept) = ScriptedStore::new(script, plan.retention);
-                (vec![Arc::new(store)], Some(kept), None)
+                (vec![StoreKind::new(store)], Some(kept), None)
             }
             Storage::Shared(scripts) => {
                 let ([one, other], kept, heal) = shared(scripts, plan.retention);
-                (vec![Arc::new(one), Arc::new(other)], Some(kept), Some(heal))
+                (
+                    vec![StoreKind::new(one), StoreKind::new(other)],
+                    Some(kept),
+                    Some(heal),
+                )
             }
         };
     let settings = || WorkerSettings {

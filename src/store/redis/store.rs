@@ -19,8 +19,8 @@ use crate::{
         retention::Retention,
     },
     store::{
-        Appended, EpochStart, EventStore, HeadFuture, PageLimit, ReadFuture, RecoveredEvents,
-        SharedLog, StreamsFuture,
+        Appended, EpochStart, EventStore, HeadFuture, OpenEventRecovery, PageLimit, ReadFuture,
+        RecoveredEvents, SharedLog, StreamsFuture,
         redis::{
             append::Writer,
             blocking_read::{BlockingReader, StreamCursor},
@@ -311,18 +311,8 @@ impl EventStore for RedisEventStore {
         })
     }
 
-    fn read_open_global_events(&self) -> ReadFuture<'_> {
-        let query = Query::new(QueryKind::Standing, Sequence::START, PageLimit::default());
-        self.events(query)
-    }
-
-    fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
-        let mut write_side = lock(&self.write_side);
-        let WriteSide {
-            writer, takeovers, ..
-        } = &mut *write_side;
-        let tended = takeovers.recover(writer);
-        tended.map_err(|error| error.into_error(TAKEOVER))
+    fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {
+        Some(self)
     }
 
     fn shared_log(&self) -> Option<&dyn SharedLog> {
@@ -344,6 +334,22 @@ impl EventStore for RedisEventStore {
         most.events(most.events_max().min(kept.events_max()))
             .bytes(most.bytes_max().min(kept.bytes_max()))
             .age(most.age_max().min(kept.age_max()))
+    }
+}
+
+impl OpenEventRecovery for RedisEventStore {
+    fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
+        let mut write_side = lock(&self.write_side);
+        let WriteSide {
+            writer, takeovers, ..
+        } = &mut *write_side;
+        let tended = takeovers.recover(writer);
+        tended.map_err(|error| error.into_error(TAKEOVER))
+    }
+
+    fn read_open_global_events(&self) -> ReadFuture<'_> {
+        let query = Query::new(QueryKind::Standing, Sequence::START, PageLimit::default());
+        self.events(query)
     }
 }
 

@@ -38,8 +38,8 @@ use crate::{
         retention::Retention,
     },
     store::{
-        Appended, EpochStart, EventStore, HeadFuture, PageLimit, ReadFuture, RecoveredEvents,
-        SharedLog, StreamsFuture,
+        Appended, EpochStart, EventStore, HeadFuture, OpenEventRecovery, PageLimit, ReadFuture,
+        RecoveredEvents, SharedLog, StreamsFuture,
     },
     wire::id::Sequence,
 };
@@ -340,10 +340,16 @@ impl EventStore for SqliteEventStore {
         })
     }
 
-    fn read_open_global_events(&self) -> ReadFuture<'_> {
-        self.ask(|reader| queries::open_global_events(&mut reader.connection, &mut reader.keys))
+    fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {
+        Some(self)
     }
 
+    fn shared_log(&self) -> Option<&dyn SharedLog> {
+        (self.mode == OpenMode::Read).then_some(self)
+    }
+}
+
+impl OpenEventRecovery for SqliteEventStore {
     fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
         let opened = self.opened()?;
         let Role::Writes(maintenance) = &opened.role else {
@@ -360,8 +366,8 @@ impl EventStore for SqliteEventStore {
         })
     }
 
-    fn shared_log(&self) -> Option<&dyn SharedLog> {
-        (self.mode == OpenMode::Read).then_some(self)
+    fn read_open_global_events(&self) -> ReadFuture<'_> {
+        self.ask(|reader| queries::open_global_events(&mut reader.connection, &mut reader.keys))
     }
 }
 

@@ -16,8 +16,8 @@ use livespan::{
     Error, EventStore, Retention, SseTarget,
     sse::{Epoch, Pinning, Sequence, StreamKey, Subscribe},
     store::{
-        Appended, Batch, EpochStart, HeadFuture, PageLimit, ReadFuture, RecoveredEvents, SharedLog,
-        StoredEvent,
+        Appended, Batch, EpochStart, HeadFuture, OpenEventRecovery, PageLimit, ReadFuture,
+        RecoveredEvents, SharedLog, StoredEvent,
     },
 };
 
@@ -187,12 +187,8 @@ impl EventStore for Handle {
         Box::pin(ready(self.server.page(after, limit.events, wanted)))
     }
 
-    fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
-        let reopened = std::mem::take(&mut *self.reopened.lock().unwrap());
-        Ok(RecoveredEvents {
-            reopened,
-            ..RecoveredEvents::default()
-        })
+    fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {
+        Some(self)
     }
 
     fn shared_log(&self) -> Option<&dyn SharedLog> {
@@ -205,6 +201,16 @@ impl EventStore for Handle {
 
     fn tail_retention(&self) -> Retention {
         Retention::default().events(50)
+    }
+}
+
+impl OpenEventRecovery for Handle {
+    fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
+        let reopened = std::mem::take(&mut *self.reopened.lock().unwrap());
+        Ok(RecoveredEvents {
+            reopened,
+            ..RecoveredEvents::default()
+        })
     }
 }
 

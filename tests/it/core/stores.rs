@@ -12,7 +12,7 @@ use std::{
 use livespan::{
     Error, EventStore, MemoryEventStore, Retention,
     sse::{Epoch, Pinning, Sequence, StreamKey},
-    store::{Appended, Batch, EpochStart, PageLimit, ReadFuture, SharedTail, StoredEvent},
+    store::{Appended, Batch, EpochStart, PageLimit, ReadFuture, StoredEvent},
 };
 
 use super::test_event::key;
@@ -261,9 +261,5 @@ impl EventStore for Remembering {
 
     fn tail_retention(&self) -> Retention {
         self.inner.tail_retention()
-    }
-
-    fn shared_tail(&self) -> Option<SharedTail> {
-        self.inner.shared_tail()
     }
 }

@@ -14,7 +14,7 @@ use futures_util::Stream as _;
 use livespan::{
     Error, EventStore, LiveSpans, LiveSpansBuilder, MemoryEventStore, Retention,
     sse::{Message, Sequence, StreamKey, Subscribe, Subscription},
-    store::{Appended, Batch, EpochStart, PageLimit, ReadFuture, SharedTail},
+    store::{Appended, Batch, EpochStart, PageLimit, ReadFuture},
 };
 use opentelemetry::{
     KeyValue, SpanId, TraceId,
@@ -261,6 +261,7 @@ impl EventStore for GatedStore {
     }
 
     fn epochs(&self) -> Arc<[EpochStart]> {
+        self.gate.panic_on_its_thread();
         self.memory.epochs()
     }
 
@@ -292,10 +293,5 @@ impl EventStore for GatedStore {
 
     fn tail_retention(&self) -> Retention {
         self.memory.tail_retention()
-    }
-
-    fn shared_tail(&self) -> Option<SharedTail> {
-        self.gate.panic_on_its_thread();
-        self.memory.shared_tail()
     }
 }

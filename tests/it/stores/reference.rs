@@ -16,8 +16,8 @@ use livespan::{
     Error, EventStore, Retention,
     sse::{Epoch, Pinning, Sequence, StreamKey},
     store::{
-        AbandonedEvent, Appended, Batch, EpochStart, HeadFuture, PageLimit, ReadFuture,
-        RecoveredEvents, SharedLog, StoredEvent, StoredStream, StreamsFuture,
+        AbandonedEvent, Appended, Batch, EpochStart, HeadFuture, OpenEventRecovery, PageLimit,
+        ReadFuture, RecoveredEvents, SharedLog, StoredEvent, StoredStream, StreamsFuture,
     },
     testing::{Fault, Place},
 };
@@ -572,20 +572,19 @@ impl EventStore for ReferenceStore {
         Box::pin(ready(Ok(streams)))
     }
 
-    fn read_open_global_events(&self) -> ReadFuture<'_> {
-        let disk = self.shared.disk.lock().unwrap();
-        let kept = disk.kept.values().map(|kept| &kept.event);
-        let all = disk.pinned.values().chain(kept);
-        let open = |event: &StoredEvent| {
-            let sequence = event.sequence.get();
-            disk.open_sequences.contains(&sequence) || self.bug == Bug::StandingWithClosed
-        };
-        let standing = all
-            .filter(|event| event.key.is_none() && open(event))
-            .cloned();
-        Box::pin(ready(Ok(standing.collect())))
+    fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {
+        Some(self)
     }
 
+    fn shared_log(&self) -> Option<&dyn SharedLog> {
+        match self.writers {
+            Writers::One => None,
+            Writers::Many => Some(self),
+        }
+    }
+}
+
+impl OpenEventRecovery for ReferenceStore {
     fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
         if self
             .tended
@@ -622,11 +621,18 @@ impl EventStore for ReferenceStore {
         })
     }
 
-    fn shared_log(&self) -> Option<&dyn SharedLog> {
-        match self.writers {
-            Writers::One => None,
-            Writers::Many => Some(self),
-        }
+    fn read_open_global_events(&self) -> ReadFuture<'_> {
+        let disk = self.shared.disk.lock().unwrap();
+        let kept = disk.kept.values().map(|kept| &kept.event);
+        let all = disk.pinned.values().chain(kept);
+        let open = |event: &StoredEvent| {
+            let sequence = event.sequence.get();
+            disk.open_sequences.contains(&sequence) || self.bug == Bug::StandingWithClosed
+        };
+        let standing = all
+            .filter(|event| event.key.is_none() && open(event))
+            .cloned();
+        Box::pin(ready(Ok(standing.collect())))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, process::Command, thread, time::Duration};
 
-use livespan::{EventStore as _, RedisEventStore};
+use livespan::{EventStore as _, RedisEventStore, store::OpenEventRecovery as _};
 
 use super::{
     handle::{Handle, note, shown, texts},

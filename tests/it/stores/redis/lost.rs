@@ -5,7 +5,7 @@ use std::time::Duration;
 use livespan::{
     EventStore as _, Retention,
     sse::{Pinning, Sequence},
-    store::PageLimit,
+    store::{OpenEventRecovery as _, PageLimit},
 };
 
 use super::{

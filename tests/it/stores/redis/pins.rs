@@ -3,9 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use livespan::{
-    EventStore as _,
     sse::Pinning,
-    store::{RecoveredEvents, StoredEvent},
+    store::{OpenEventRecovery as _, RecoveredEvents, StoredEvent},
 };
 
 use super::{

@@ -10,7 +10,7 @@ use std::{
 use livespan::{
     Error, EventStore as _, Retention, SqliteEventStore,
     sse::{Pinning, Sequence, StreamKey},
-    store::{Batch, PageLimit, StoredEvent, Synchronous},
+    store::{Batch, OpenEventRecovery as _, PageLimit, StoredEvent, Synchronous},
 };
 
 use crate::support::block_on;

@@ -3,6 +3,7 @@
 use livespan::{
     EventStore as _,
     sse::{Pinning, Sequence},
+    store::OpenEventRecovery as _,
 };
 
 use super::log::{Folder, batch, key};

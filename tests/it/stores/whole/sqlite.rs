@@ -10,7 +10,7 @@ use std::{
 use livespan::{
     Error, EventStore, LiveSpans, Retention, SqliteEventStore,
     sse::{Sequence, StreamKey},
-    store::{Appended, Batch, EpochStart, PageLimit, ReadFuture, RecoveredEvents, StreamsFuture},
+    store::{Appended, Batch, EpochStart, OpenEventRecovery, PageLimit, ReadFuture, StreamsFuture},
 };
 
 use super::{list, pairs, running, story};
@@ -62,8 +62,8 @@ impl EventStore for Forgetful {
         self.0.streams_before(before, limit)
     }
 
-    fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
-        self.0.recover_open_events()
+    fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {
+        self.0.open_event_recovery()
     }
 
     fn append_timeout(&self) -> Option<Duration> {
