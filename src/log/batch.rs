@@ -284,3 +284,22 @@ pub struct StoredEvent {
     /// so a client, has no other.
     pub payload: Bytes,
 }
+
+impl StoredEvent {
+    /// Makes an event as it was appended under this number. Without a key it belongs to every stream.
+    pub fn new(
+        sequence: Sequence,
+        name: impl Into<String>,
+        key: Option<StreamKey>,
+        pin: Pinning,
+        payload: impl Into<Bytes>,
+    ) -> Self {
+        Self {
+            sequence,
+            name: name.into(),
+            key,
+            pin,
+            payload: payload.into(),
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What can be dispatched: the event trait, the stream an event belongs to, and how long retention must keep it.
 
 use std::{
+    cmp::Ordering,
     fmt,
     hash::{Hash, Hasher},
 };
@@ -131,6 +132,44 @@ impl StreamKey {
         self.bytes
             .get(..usize::from(self.length))
             .unwrap_or_default()
+    }
+}
+
+impl AsRef<[u8]> for StreamKey {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl TryFrom<&str> for StreamKey {
+    type Error = Error;
+
+    /// Makes a key of the text's bytes.
+    ///
+    /// # Errors
+    /// As [`StreamKey::new`].
+    fn try_from(key: &str) -> Result<Self, Error> {
+        Self::new(key)
+    }
+}
+
+/// By their bytes, as slices compare.
+impl Ord for StreamKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl PartialOrd for StreamKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Writes printable ASCII as it is, and other bytes escaped as in a byte string of Rust.
+impl fmt::Display for StreamKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_bytes().escape_ascii().fmt(f)
     }
 }
 

@@ -315,7 +315,7 @@ impl SpanProcessor for LiveSpanProcessor {
 /// # drop(provider);
 /// # Ok::<(), livespan::Error>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SampledOnly<P> {
     inner: P,
 }

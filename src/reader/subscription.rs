@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_core::Stream;
+use futures_core::stream::{FusedStream, Stream};
 
 use crate::{
     engine::log::Log,
@@ -169,6 +169,12 @@ impl Subscription {
             key: event.key(),
             payload: event.payload(),
         }
+    }
+}
+
+impl FusedStream for Subscription {
+    fn is_terminated(&self) -> bool {
+        self.ended && self.current.len() == 0
     }
 }
 

@@ -8,9 +8,33 @@ use crate::{error::Error, log::event::StreamKey, util::time::Timestamp};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceId([u8; 16]);
 
+impl TryFrom<opentelemetry::trace::TraceId> for TraceId {
+    type Error = Error;
+
+    /// Takes over the bytes.
+    ///
+    /// # Errors
+    /// All zeros, OpenTelemetry's "no id", are [invalid](Error::is_invalid).
+    fn try_from(id: opentelemetry::trace::TraceId) -> Result<Self, Error> {
+        Self::from_bytes(id.to_bytes()).ok_or_else(|| Error::invalid("a trace id is not all zero"))
+    }
+}
+
 /// A span's id: 8 bytes, not all zero, written as 16 lowercase hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpanId([u8; 8]);
+
+impl TryFrom<opentelemetry::trace::SpanId> for SpanId {
+    type Error = Error;
+
+    /// Takes over the bytes.
+    ///
+    /// # Errors
+    /// All zeros, OpenTelemetry's "no id", are [invalid](Error::is_invalid).
+    fn try_from(id: opentelemetry::trace::SpanId) -> Result<Self, Error> {
+        Self::from_bytes(id.to_bytes()).ok_or_else(|| Error::invalid("a span id is not all zero"))
+    }
+}
 
 macro_rules! hex_id {
     ($name:ident, $bytes:literal, $what:literal) => {

@@ -41,48 +41,54 @@ pub use crate::{
 /// How long an append may take by default before readers get its events all the same.
 pub const DEFAULT_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a log is kept in.
+/// Storage of an event log: numbered, opaque records in order.
 ///
-/// One log owns one handle on a store. [`open`](Self::open) runs once, before anything else. [`append`](Self::append)
-/// and [`recover_open_events`](OpenEventRecovery::recover_open_events) run on the log's own thread, one call at a time, and may
-/// block: the host never waits for them. Reads run concurrently with everything, on any thread, need no async runtime,
-/// and must not block. The log keeps the newest events in memory itself, so a store is read only for what is older than
-/// [`tail_retention`](Self::tail_retention).
+/// A log opens its own handle on a store. The log keeps its newest events in memory as well, and reads from the store
+/// only what is older than [`tail_retention`](Self::tail_retention). A store never parses a payload.
+///
+/// Which thread calls what:
+///
+/// - [`open`](Self::open): the thread that builds the log, once, before everything else.
+/// - [`append`](Self::append): one thread of the log, one call at a time. It may block; the host never waits for it.
+/// - [`recover_open_events`](OpenEventRecovery::recover_open_events) and [`close`](Self::close): the log's own thread.
+/// - Reads: any thread, concurrently with everything. They return futures, need no async runtime, and must not block.
+/// - Everything else: any thread, and it must not block.
 ///
 /// Events are numbered 1, 2, 3 … over the whole life of the store, whoever appends them. `livespan::testing` (feature
-/// `testing`) has the suite that every store must pass.
+/// `testing`) has the suite that every store must pass, and a complete store as an example.
 pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Returns a short name for diagnostics, such as `memory`.
     fn kind(&self) -> &'static str;
 
-    /// Opens the store, begins a new [`EpochStart`] unless one goes on, and returns the sequence of the newest event
-    /// ever kept, or [`Sequence::START`].
+    /// Opens the store and begins a new [epoch](EpochStart), unless one goes on. Returns the sequence of the newest
+    /// event ever stored, or [`Sequence::START`].
     ///
     /// # Errors
-    /// When the store cannot be used; the log is then not made.
+    /// When the store cannot be used. The log is then not made.
     fn open(&self) -> Result<Sequence, Error>;
 
-    /// Returns the lives of the log that can still be told apart, oldest first; the last one is the current. There is
-    /// at least one once the store is open. It must not block.
+    /// Returns the epochs that the store still remembers, oldest first. The last one is the current epoch. An open
+    /// store has at least one. It must not block.
     fn epochs(&self) -> Arc<[EpochStart]>;
 
-    /// Keeps the events of the batch, all or none, under the numbers from `first` on, and returns the number of the
-    /// first. When it returns, the events are as durable as the store promises and can be read. What [must be kept only
-    /// once](crate::store::BatchRecord::is_deduplicated) and is there already, or stands twice in the batch, is left
-    /// out: it takes no number, and the store says which events those are. A store that promises nothing of the kind
-    /// keeps them all.
+    /// Stores the events of the batch, all or none, under consecutive numbers, and returns the number of the first.
+    /// When it returns, the events are as durable as the store promises, and can be read.
     ///
-    /// A log that is the only one to write hands out the numbers itself: `first` is above every earlier number, and
-    /// numbers are left out only where the store failed, for events that readers got but no store kept. A store that
-    /// others append to as well (see [`shared_log`](Self::shared_log)) ignores `first`, numbers the batch without holes
-    /// in it, and does so once, however often a batch that failed is handed in again.
+    /// An event that is [deduplicated](BatchRecord::is_deduplicated), and is stored already or stands twice in the
+    /// batch, is left out: it takes no number, and [`Appended::duplicates`] names it. A store that does not deduplicate
+    /// stores every event.
+    ///
+    /// Where the log is the only writer, it hands out the numbers: `first` is above every earlier number. Numbers are
+    /// skipped only for events that readers got while the store failed. A [shared](Self::shared_log) store ignores
+    /// `first` and numbers the batch itself, without holes. When a failed batch is handed in again, a shared store must
+    /// not store it twice.
     ///
     /// # Errors
-    /// When the events could not be kept. The log tells readers and goes on trying.
+    /// When the events could not be stored. The log tells its readers, and goes on trying.
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error>;
 
-    /// Returns the oldest sequence from which on everything can be read, or the next one to be written when nothing is
-    /// kept. It must not block.
+    /// Returns the oldest sequence from which on everything can be read, or the next one to be written when the store
+    /// is empty. It must not block.
     fn oldest(&self) -> Sequence;
 
     /// Reads events after a sequence, oldest first. An empty page means that there are none. Opening events that are
@@ -221,23 +227,35 @@ pub struct Appended {
     pub duplicates: Vec<usize>,
 }
 
-impl From<Sequence> for Appended {
-    /// Everything is kept.
-    fn from(first: Sequence) -> Self {
-        Self {
-            first,
-            duplicates: Vec::new(),
-        }
+impl Appended {
+    /// Says that the batch is stored from this number on, but for its events at these ascending places, which are
+    /// stored already.
+    pub fn new(first: Sequence, duplicates: Vec<usize>) -> Self {
+        Self { first, duplicates }
     }
 }
 
-/// One life of a log: the numbers from `first` on, up to the next life's, were given under this epoch.
+impl From<Sequence> for Appended {
+    /// Says that every event of the batch is stored.
+    fn from(first: Sequence) -> Self {
+        Self::new(first, Vec::new())
+    }
+}
+
+/// The begin of an epoch: the numbers from `first` on, up to the next epoch's, belong to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochStart {
     /// What its ids begin with.
     pub epoch: Epoch,
     /// The first number that was, or will be, given in it.
     pub first: Sequence,
+}
+
+impl EpochStart {
+    /// Says that this epoch begins with this number.
+    pub const fn new(epoch: Epoch, first: Sequence) -> Self {
+        Self { epoch, first }
+    }
 }
 
 /// One stream that a store holds events of.
@@ -251,7 +269,14 @@ pub struct StoredStream {
     pub last: Sequence,
 }
 
-/// What a store found when it looked after open events.
+impl StoredStream {
+    /// Says that the first and the last stored event of this stream have these numbers.
+    pub const fn new(key: StreamKey, first: Sequence, last: Sequence) -> Self {
+        Self { key, first, last }
+    }
+}
+
+/// Events that their writers left open, for the log to close or to append again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveredEvents {
     /// Opening events on streams whose writer died before it closed them: the log closes those that mean something to
@@ -262,6 +287,16 @@ pub struct RecoveredEvents {
     pub reopened: Vec<StoredEvent>,
 }
 
+impl RecoveredEvents {
+    /// Hands over opening events whose writer is gone, and those of this writer that others closed.
+    pub fn new(abandoned: Vec<AbandonedEvent>, reopened: Vec<StoredEvent>) -> Self {
+        Self {
+            abandoned,
+            reopened,
+        }
+    }
+}
+
 /// An opening event whose writer is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AbandonedEvent {
@@ -269,6 +304,13 @@ pub struct AbandonedEvent {
     pub event: StoredEvent,
     /// When its writer was last known to live.
     pub last_heard: SystemTime,
+}
+
+impl AbandonedEvent {
+    /// Says that the writer of this opening event was last known to live at this time.
+    pub fn new(event: StoredEvent, last_heard: SystemTime) -> Self {
+        Self { event, last_heard }
+    }
 }
 
 /// How much a page may hold: reading stops at whichever bound comes first, but never before one event. It may stop
@@ -282,6 +324,11 @@ pub struct PageLimit {
 }
 
 impl PageLimit {
+    /// Bounds a page in events and payload bytes.
+    pub const fn new(events: usize, bytes: usize) -> Self {
+        Self { events, bytes }
+    }
+
     /// What the log reads at once where no client waits for each page.
     pub(crate) const LARGE: Self = Self {
         events: 1_000,

@@ -30,6 +30,13 @@ pub struct Dropped {
 }
 
 impl Dropped {
+    /// Returns the sum of all kinds.
+    pub fn total(&self) -> u64 {
+        self.starts
+            .saturating_add(self.ends)
+            .saturating_add(self.other)
+    }
+
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             starts: self.starts - earlier.starts,

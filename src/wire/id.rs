@@ -38,7 +38,9 @@ impl fmt::Display for Sequence {
 }
 
 /// One life of a log, eight characters of `[0-9a-z]`: an id from before a restart is recognised, never misread.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// Epochs order as text does, which says nothing of their age.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch([u8; 8]);
 
 impl Epoch {
@@ -121,7 +123,9 @@ impl fmt::Display for Epoch {
 /// assert_eq!(id.to_string(), "k3x9q2a7-41");
 /// # Ok::<(), livespan::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+///
+/// Ids of one epoch order as their events do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {
     epoch: Epoch,
     sequence: Sequence,
