@@ -10,7 +10,7 @@ pub(crate) fn report(diagnostic: Diagnostic<'_>) {
     match diagnostic {
         Diagnostic::StoreFailing(error) => {
             otel_warn!(
-                name: "Livespan.StoreFailing",
+                name: "Livespan.StoreFails",
                 message = "the store of the log fails; live delivery goes on, and readers are told what is lost",
                 error = error
             );
