@@ -26,7 +26,7 @@ Options:
   --rate <N>          visitor requests per second, may be a fraction; 0 is none [default: 2]
   --requests <N>      stop the traffic after N requests; the dashboard stays up
   --store <STORE>     where events are kept: memory, null, sqlite:PATH or redis://HOST:PORT
-                      (the last two with --features sqlite or redis) [default: memory]
+                      (the last two with --features sqlite-bundled or redis) [default: memory]
   --help              print this and exit
 
 Ctrl-C ends it.";
@@ -167,7 +167,7 @@ fn parse_store(value: &str) -> Result<StoreChoice, UsageError> {
         #[cfg(feature = "redis")]
         _ if is_redis(value) => Ok(StoreChoice::Redis(value.to_owned())),
         #[cfg(not(feature = "sqlite"))]
-        _ if value.starts_with("sqlite:") => Err(lacks(value, "sqlite")),
+        _ if value.starts_with("sqlite:") => Err(lacks(value, "sqlite-bundled")),
         #[cfg(not(feature = "redis"))]
         _ if is_redis(value) => Err(lacks(value, "redis")),
         _ => Err(UsageError(format!(

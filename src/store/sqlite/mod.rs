@@ -44,7 +44,7 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Keeps the log in one SQLite file: the durable default for one machine. SQLite is compiled in.
+/// Keeps the log in one SQLite file: the durable default for one machine.
 ///
 /// What an append returned survives `kill -9` of the process at any moment; nothing that a reader was sent is lost.
 /// What a power cut loses depends on [`Synchronous`]; by default nothing. The file is opened without a scan, whatever
