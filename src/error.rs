@@ -5,8 +5,18 @@ use std::{borrow::Cow, error::Error as StdError, fmt};
 
 /// What went wrong in a call to livespan.
 ///
-/// The message is a lowercase fragment that fits after "failed to …:"; the cause, when there is one, is the
-/// [`source`](StdError::source).
+/// [`Display`](fmt::Display) is the message alone: a lowercase fragment that fits after "failed to". The cause, when
+/// there is one, is the [`source`](StdError::source). [`Debug`](fmt::Debug), in which a `main` that returns the error
+/// prints it, is the message and its causes on one line, down to the first that is not livespan's own.
+///
+/// ```
+/// use std::error::Error as _;
+///
+/// let error = livespan::Error::store("append to orders.log", std::io::Error::other("disk is full"));
+/// assert_eq!(error.to_string(), "append to orders.log");
+/// assert_eq!(error.source().unwrap().to_string(), "disk is full");
+/// assert_eq!(format!("{error:?}"), "append to orders.log: disk is full");
+/// ```
 pub struct Error {
     kind: Kind,
     message: Cow<'static, str>,
@@ -34,7 +44,7 @@ impl Error {
         self.kind == Kind::Full
     }
 
-    /// Returns whether an argument was refused; trying again with the same argument is pointless.
+    /// Returns whether an argument or a setting was refused; trying again with the same one is pointless.
     pub fn is_invalid(&self) -> bool {
         self.kind == Kind::Invalid
     }
@@ -42,6 +52,12 @@ impl Error {
     /// Returns whether the event store failed; a later call may succeed.
     pub fn is_store(&self) -> bool {
         self.kind == Kind::Store
+    }
+
+    /// Returns whether the operating system failed or refused a call, such as the binding of an address or the start of a
+    /// thread.
+    pub fn is_io(&self) -> bool {
+        self.kind == Kind::Io
     }
 
     /// Returns whether a time limit passed before the work was done.
@@ -105,6 +121,41 @@ impl Error {
         }
     }
 
+    /// Returns an error of this one's kind whose message says what failed because of it.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn while_trying(self, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            kind: self.kind,
+            message: message.into(),
+            source: Some(Box::new(self)),
+        }
+    }
+
+    /// Makes the error of a setting or a state that was refused, with the cause.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn refused(
+        message: impl Into<Cow<'static, str>>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self {
+            kind: Kind::Invalid,
+            message: message.into(),
+            source: Some(source.into()),
+        }
+    }
+
+    /// Returns the message and its causes as one line, for places that keep a text: status, diagnostics, replies. It ends
+    /// with the first cause that is not of this type: what stands behind that repeats it in other words.
+    pub(crate) fn with_causes(&self) -> String {
+        match &self.source {
+            None => self.message.clone().into_owned(),
+            Some(source) => match source.downcast_ref::<Self>() {
+                Some(cause) => format!("{}: {}", self.message, cause.with_causes()),
+                None => format!("{}: {source}", self.message),
+            },
+        }
+    }
+
     fn bare(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,
@@ -114,21 +165,16 @@ impl Error {
     }
 }
 
-/// The message as it is displayed, because what `main` returns is shown to people in this form.
+/// The message with its causes, because what `main` returns is shown to people in this form.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        f.write_str(&self.with_causes())
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        // The cause is part of the message, because most programs print an error without walking its sources.
-        match &self.source {
-            Some(source) => write!(f, ": {source}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.message)
     }
 }
 

@@ -67,8 +67,10 @@ impl Drop for InitGuard {
 /// for a store that outlives the process, and for every other setting, use [`LiveSpans::builder`].
 ///
 /// # Errors
-/// When a subscriber is installed already (then add `tracing-opentelemetry`'s layer to yours: see the README), or the
-/// address cannot be bound.
+/// - A subscriber is installed already ([invalid](Error::is_invalid)): then add `tracing-opentelemetry`'s layer to yours,
+///   see the README.
+/// - `LIVESPAN_ADDR` is no loopback address and there is no `LIVESPAN_TOKEN` ([invalid](Error::is_invalid)).
+/// - The address cannot be bound ([I/O](Error::is_io)).
 ///
 /// ```no_run
 /// fn main() -> Result<(), livespan::Error> {
@@ -92,7 +94,7 @@ pub fn init() -> Result<InitGuard, Error> {
         .try_init()
     {
         drop(live.shutdown());
-        return Err(Error::io("install the tracing subscriber", error));
+        return Err(Error::refused("install the tracing subscriber", error));
     }
     global::set_tracer_provider(provider.clone());
     global::set_text_map_propagator(TraceContextPropagator::new());
@@ -120,7 +122,7 @@ fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
     {
         Some(address) => live
             .serve_in_background(&address)
-            .map_err(|error| Error::io(format!("serve on LIVESPAN_ADDR={address}"), error)),
+            .map_err(|error| error.while_trying(format!("serve on LIVESPAN_ADDR={address}"))),
         None => live
             .serve_in_background(LiveServer::DEFAULT_ADDRESS)
             // A second program on this machine gets a place of its own.

@@ -261,7 +261,7 @@ impl BatchCommitter {
                     self.store_succeeded();
                     return kept;
                 }
-                AppendOutcome::Failed(error) => self.store_failed(error.to_string()),
+                AppendOutcome::Failed(error) => self.store_failed(error.with_causes()),
                 AppendOutcome::TimedOut => {
                     self.store_failed("the event store takes too long".to_owned());
                 }

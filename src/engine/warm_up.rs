@@ -26,7 +26,7 @@ pub(crate) fn warm_up(log: &Log, observer: &SharedObserver) {
     let from = log.tail.next();
     let mut rebuild = observer.begin_rebuild(from);
     if let Err(error) = fill(log, from, &mut *rebuild) {
-        log.fail(error.to_string());
+        log.fail(error.with_causes());
     }
     rebuild.commit();
     log.tail.skip_to(log.opened_at() + 1);

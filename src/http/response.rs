@@ -78,7 +78,7 @@ impl From<Error> for Refusal {
         } else {
             StatusCode::BAD_REQUEST
         };
-        Self::new(status, error.to_string())
+        Self::new(status, error.with_causes())
     }
 }
 

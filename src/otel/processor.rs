@@ -362,7 +362,7 @@ fn sdk_result(result: Result<(), Error>, timeout: Duration) -> OTelSdkResult {
         if error.is_timeout() {
             OTelSdkError::Timeout(timeout)
         } else {
-            OTelSdkError::InternalFailure(error.to_string())
+            OTelSdkError::InternalFailure(error.with_causes())
         }
     })
 }

@@ -331,7 +331,7 @@ impl Reader {
                 self.begin(start);
             }
             Err(error) => {
-                self.log.fail_reading(error.to_string());
+                self.log.fail_reading(error.with_causes());
                 let start = self.log.resolve_below(resume, u64::MAX);
                 let after = if start.at_head {
                     self.log.head()
@@ -509,7 +509,7 @@ impl Reader {
         match page {
             Ok(events) => self.accept_stored(&events, bound),
             Err(error) => {
-                self.log.fail(error.to_string());
+                self.log.fail(error.with_causes());
                 self.notice_degraded();
                 self.skip_evicted(bound - 1);
             }
@@ -532,7 +532,7 @@ impl Reader {
     /// Nothing is lost while a shared store cannot be read: it is read again when it works again, which rings.
     fn wait_for_store(&mut self, error: &Error) {
         self.wants_page = false;
-        self.log.fail_reading(error.to_string());
+        self.log.fail_reading(error.with_causes());
         self.notice_degraded();
     }
 

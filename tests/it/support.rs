@@ -1,6 +1,7 @@
 //! What tests of every part share: nothing waits for ever.
 
 use std::{
+    error::Error,
     future::Future,
     time::{Duration, Instant},
 };
@@ -28,4 +29,15 @@ pub(crate) fn until(condition: impl Fn() -> bool) {
         assert!(Instant::now() < deadline, "the condition holds in time");
         std::thread::yield_now();
     }
+}
+
+/// The messages of an error and of its causes, in order: each says only its own part.
+pub(crate) fn causes(error: &dyn Error) -> Vec<String> {
+    let mut messages = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        messages.push(cause.to_string());
+        source = cause.source();
+    }
+    messages
 }

@@ -135,7 +135,7 @@ impl Follower {
         });
         let answer = answer.unwrap_or_else(|| Err(Error::store_failed("the event store panicked")));
         answer
-            .map_err(|error| self.store_failed(error.to_string(), asked))
+            .map_err(|error| self.store_failed(error.with_causes(), asked))
             .ok()
     }
 

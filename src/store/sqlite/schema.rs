@@ -314,21 +314,5 @@ pub(crate) fn describe(path: &Path, error: rusqlite::Error) -> Error {
         }
         _ => return Error::store(action(path), error),
     };
-    Error::store(action(path), Explained { reason, error })
+    Error::store(action(path), Error::store(reason, error))
 }
-
-/// Our words for an error, with SQLite's own as the cause.
-#[derive(Debug)]
-struct Explained {
-    reason: &'static str,
-    error: rusqlite::Error,
-}
-
-impl std::fmt::Display for Explained {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.reason, self.error)
-    }
-}
-
-// The cause is in the message, and not said once more.
-impl std::error::Error for Explained {}

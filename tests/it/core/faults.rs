@@ -23,7 +23,7 @@ use super::{
     stores::{Hook, VecStore},
     test_event::{AT_ONCE, Note, builder, flush, key, put},
 };
-use crate::support::{PATIENCE, block_on, until};
+use crate::support::{PATIENCE, block_on, causes, until};
 
 /// A log whose store fails as `fault` says while the switch is on.
 fn failing(
@@ -472,7 +472,7 @@ fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
     }
     let error = builder().store(Locked).build().unwrap_err();
     assert!(error.is_store());
-    assert_eq!(error.to_string(), "open the file: it is locked");
+    assert_eq!(causes(&error), ["open the file", "it is locked"]);
 }
 
 /// A log with one kept event, two that readers got while the store failed, the report, and one kept event.

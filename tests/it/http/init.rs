@@ -26,7 +26,7 @@ fn child() {
             println!("\n>{}", guard.url());
             std::io::stdin().read_to_string(&mut String::new()).unwrap();
         }
-        Err(error) => println!("\n>{error}"),
+        Err(error) => println!("\n>{error:?}"),
     }
 }
 

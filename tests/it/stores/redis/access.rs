@@ -8,6 +8,7 @@ use super::{
     handle::{Handle, note, shown, texts},
     server::Server,
 };
+use crate::support::causes;
 
 fn refusal(url: &str) -> String {
     let store = RedisEventStore::builder(url)
@@ -15,7 +16,12 @@ fn refusal(url: &str) -> String {
         .build();
     let error = store.unwrap().open().unwrap_err();
     assert!(error.is_store());
-    error.to_string()
+    let causes = causes(&error);
+    assert_eq!(
+        (causes[0].as_str(), causes.len()),
+        ("open the log in Redis", 2)
+    );
+    causes[1].clone()
 }
 
 #[test]
@@ -52,8 +58,7 @@ fn password_user_and_database_open_the_log() {
     app.0.recover_open_events().unwrap();
 
     let port = server.port();
-    let wrong =
-        format!("open the log in Redis: Redis refuses the user or the password (127.0.0.1:{port})");
+    let wrong = format!("Redis refuses the user or the password (127.0.0.1:{port})");
     assert_eq!(refusal(&format!("redis://:wr0ng@127.0.0.1:{port}")), wrong);
     assert_eq!(
         refusal(&format!("redis://app:wr0ng@127.0.0.1:{port}")),
@@ -61,20 +66,19 @@ fn password_user_and_database_open_the_log() {
     );
     assert_eq!(
         refusal(&format!("redis://127.0.0.1:{port}")),
-        format!(
-            "open the log in Redis: Redis asks for a password, and the URL has none (127.0.0.1:{port})"
-        )
+        format!("Redis asks for a password, and the URL has none (127.0.0.1:{port})")
     );
     let foreign = RedisEventStore::builder(&url)
         .prefix("other")
         .build()
         .unwrap();
-    let error = foreign.open().unwrap_err().to_string();
+    let error = causes(&foreign.open().unwrap_err());
+    assert_eq!(error[0], "open the log in Redis");
     assert!(
-        error.starts_with("open the log in Redis: the Redis user lacks a permission"),
-        "{error}"
+        error[1].starts_with("the Redis user lacks a permission"),
+        "{error:?}"
     );
-    assert!(!error.contains("s3cret"), "{error}");
+    assert!(!error.concat().contains("s3cret"), "{error:?}");
 }
 
 #[test]
@@ -114,10 +118,7 @@ fn what_is_no_redis_or_is_not_there_is_said() {
     let port = nobody.local_addr().unwrap().port();
     drop(nobody);
     let error = refusal(&format!("redis://127.0.0.1:{port}"));
-    assert!(
-        error.starts_with("open the log in Redis: no connection to Redis: "),
-        "{error}"
-    );
+    assert!(error.starts_with("no connection to Redis: "), "{error}");
 
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
@@ -133,7 +134,7 @@ fn what_is_no_redis_or_is_not_there_is_said() {
     assert_eq!(
         refusal(&format!("redis://127.0.0.1:{port}")),
         format!(
-            "open the log in Redis: the server does not speak the protocol of Redis (127.0.0.1:{port})"
+            "the server does not speak the protocol of Redis (127.0.0.1:{port})"
         )
     );
     greeting.join().unwrap();
@@ -217,10 +218,7 @@ fn tls_is_spoken_to_a_server_whose_authority_is_trusted() {
     handle.append(&[note("a", "in private")]);
     assert_eq!(shown(&handle.read(0)), texts(&[(1, "in private")]));
     let error = refusal(&url);
-    assert!(
-        error.starts_with("open the log in Redis: no connection to Redis: "),
-        "{error}"
-    );
+    assert!(error.starts_with("no connection to Redis: "), "{error}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use livespan::{
 };
 
 use super::log::{ANY, Folder, Log, batch, key, story};
-use crate::support::{PATIENCE, block_on, until};
+use crate::support::{PATIENCE, block_on, causes, until};
 
 fn following(folder: &Folder) -> Log {
     Log::open(folder.store().read_only())
@@ -124,11 +124,11 @@ fn a_reader_refuses_to_append() {
         .append(Sequence::new(1), &batch(&["a . 1"]))
         .unwrap_err();
     assert_eq!(
-        error.to_string(),
-        format!(
-            "append to the event log {}: it is open for reading; the process that writes to it has to append",
-            folder.file().display()
-        )
+        causes(&error),
+        [
+            format!("append to the event log {}", folder.file().display()),
+            "it is open for reading; the process that writes to it has to append".to_owned()
+        ]
     );
     assert!(error.is_store());
 }

@@ -17,16 +17,17 @@ use super::{
     log::Folder,
     text::{Text, read_all},
 };
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, block_on, causes};
 
 fn refusal(store: &SqliteEventStore, path: &Path) -> String {
     let error = store.open().unwrap_err();
     assert!(error.is_store());
-    let message = error.to_string();
-    let prefix = format!("open the event log {}: ", path.display());
-    message
-        .strip_prefix(&prefix)
-        .unwrap_or_else(|| panic!("{message}"))
+    let message = format!("open the event log {}", path.display());
+    assert_eq!(error.to_string(), message);
+    let with_causes = format!("{error:?}");
+    with_causes
+        .strip_prefix(&format!("{message}: "))
+        .unwrap_or_else(|| panic!("{with_causes}"))
         .to_owned()
 }
 
@@ -106,7 +107,7 @@ fn a_damaged_file_is_refused() {
     // The header stays, and everything behind it is lost.
     bytes[100..].fill(0xff);
     fs::write(folder.file(), bytes).unwrap();
-    let reason = "the database in it is damaged (database disk image is malformed)";
+    let reason = "the database in it is damaged: database disk image is malformed";
     assert_eq!(refused(&folder.file()), reason);
     assert_eq!(refused_for_reading(&folder.file()), reason);
 }
@@ -176,7 +177,7 @@ fn a_file_that_another_program_locks_is_refused() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_eq!(
         refused(&folder.file()),
-        "another program has locked it (database is locked)"
+        "another program has locked it: database is locked"
     );
     other.execute_batch("COMMIT").unwrap();
     drop(folder.open());
@@ -186,16 +187,16 @@ fn a_file_that_another_program_locks_is_refused() {
 fn a_store_is_opened_once() {
     let folder = Folder::new();
     let log = folder.open();
-    let again = log.store.open().unwrap_err().to_string();
-    assert!(again.contains("one writer"), "{again}");
+    let again = causes(&log.store.open().unwrap_err());
+    assert!(again[1].contains("one writer"), "{again:?}");
     let closed = folder.store();
     let read = closed.read_after(livespan::sse::Sequence::START, super::log::ANY);
     assert_eq!(
-        crate::support::block_on(read).unwrap_err().to_string(),
-        format!(
-            "use the event log {}: it is not open",
-            folder.file().display()
-        )
+        causes(&block_on(read).unwrap_err()),
+        [
+            format!("use the event log {}", folder.file().display()),
+            "it is not open".to_owned()
+        ]
     );
 }
 
@@ -203,7 +204,7 @@ fn a_store_is_opened_once() {
 pub(super) fn tell_how_opening_went(file: &Path) {
     match SqliteEventStore::new(file).open() {
         Ok(head) => println!("> opened at {head}"),
-        Err(error) => println!("> {error}"),
+        Err(error) => println!("> {error:?}"),
     }
 }
 
@@ -243,7 +244,7 @@ fn a_file_or_directory_that_may_not_be_written_to_is_refused() {
     assert_eq!(
         open(),
         [format!(
-            "{action}it cannot be written to, it or its directory is read-only (attempt to write a readonly database)"
+            "{action}it cannot be written to, it or its directory is read-only: attempt to write a readonly database"
         )]
     );
     fs::remove_file(logs.join("events.db-lock")).unwrap();
