@@ -15,7 +15,7 @@ use std::{error::Error, io, time::Duration};
 
 use livespan::{
     LiveSpans,
-    local_workflow::{Engine, Instance, StepError, Wait, Work},
+    local_workflow::{Engine, Instance, StepError, StepOptions, WaitOptions},
 };
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -28,7 +28,7 @@ struct Order {
 /// A request without a body orders a book.
 async fn order(wf: Instance, order: Option<Order>) -> Result<String, StepError> {
     let item = order.map_or_else(|| "book".to_owned(), |order| order.item);
-    let charge = Work::new("charge")
+    let charge = StepOptions::new("charge")
         .retries(3)
         .delay(Duration::from_millis(400))
         .attribute("order.item", item.clone());
@@ -44,7 +44,7 @@ async fn order(wf: Instance, order: Option<Order>) -> Result<String, StepError> 
     })
     .await?;
     wf.sleep("cool down", Duration::from_secs(2)).await;
-    let approval = Wait::new("approval").timeout(Duration::from_secs(3600));
+    let approval = WaitOptions::new("approval").timeout(Duration::from_secs(3600));
     let by: Option<String> = wf.wait_for_event(approval).await?;
     wf.step("ship", || async { Ok::<_, io::Error>(()) }).await?;
     let by = by.as_deref().unwrap_or("somebody");

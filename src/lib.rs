@@ -22,16 +22,39 @@
 //! # Ok::<(), livespan::Error>(())
 //! ```
 //!
-//! And [`workflow`] for what outlives its process.
+//! # Modules
+//!
+//! The root has what an app names. The rest is in modules:
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`sse`] | the event log: dispatch events of any type, subscribe, answer a request with an SSE stream |
+//! | [`store`] | where a log is kept: the [`EventStore`] trait, its stores, [`Retention`] |
+//! | `span` | the span event |
+//! | `otel` | the plug-in into the OpenTelemetry SDK: processor, sampler, filters |
+//! | `access` | who may read, and what a customer's view hides |
+//! | `workflow` | instances of a durable workflow, each as one trace |
+//! | `local_workflow` | a small workflow engine within the process |
+//! | `testing` | the checks that every [`EventStore`] must pass |
 //!
 //! The README has the wire format, the routes, the limits and the costs.
 //!
 //! # Features
 //!
-//! On by default: `spans` (the span layer), `http` (routes and server), `dashboard` (the page), `tracing` ([`init`]),
-//! `internal-logs` (trouble is told in the SDK's own log).
-//! Without any, the crate is the SSE core: [`SseTarget`] and its stores. On request: `sqlite` (`SqliteEventStore`), `redis`
-//! (`RedisEventStore`), `metrics` (`LiveSpans::observe_with`), `testing` (the suite that every [`EventStore`] must pass).
+//! | feature | default | what |
+//! | --- | --- | --- |
+//! | `spans` | yes | [`LiveSpans`] and all that knows OpenTelemetry |
+//! | `http` | yes | routes and server; brings `spans` |
+//! | `dashboard` | yes | the page; brings `http` |
+//! | `tracing` | yes | [`init`]; brings `http` |
+//! | `internal-logs` | yes | one warning for each cause of trouble, in the SDK's own log; brings `spans` |
+//! | `metrics` | | `LiveSpans::observe_with`; brings `spans` |
+//! | `sqlite` | | `SqliteEventStore`, with the SQLite that the program links |
+//! | `sqlite-bundled` | | `sqlite`, with SQLite compiled in |
+//! | `redis` | | `RedisEventStore` |
+//! | `testing` | | the module `testing` |
+//!
+//! Without any, the crate is the event log: the modules [`sse`] and [`store`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // This code runs inside someone else's process: it never panics, prints or exits. Tests may.
 #![cfg_attr(

@@ -28,7 +28,7 @@ use http::request::Parts;
 
 pub use crate::{
     access::view::{View, ViewedSpan},
-    span::redact::{Redact, Redaction},
+    span::redact::{RedactAction, Redaction},
 };
 use crate::{error::Error, span::event::TraceId};
 

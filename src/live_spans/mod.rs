@@ -404,7 +404,8 @@ impl LiveSpans {
     /// point is read from the request; one at the end of a complete trace is answered with `204`, which tells an
     /// `EventSource` not to come back.
     ///
-    /// It must be called within a tokio runtime with time enabled.
+    /// # Panics
+    /// Outside of a tokio runtime with time enabled: the stream has a timer for its pings.
     pub fn respond(
         &self,
         trace: TraceId,

@@ -15,7 +15,7 @@ use serde_json::Value as Json;
 use crate::{
     live_spans::LiveSpans,
     local_workflow::{
-        error::Refused,
+        error::EngineError,
         instance::Instance,
         task::{Function, Seat, State, drive},
     },
@@ -67,7 +67,7 @@ pub struct EngineBuilder {
     body_bytes_max: usize,
 }
 
-type Start = dyn Fn(Instance, Json) -> Result<Function, Refused> + Send + Sync;
+type Start = dyn Fn(Instance, Json) -> Result<Function, EngineError> + Send + Sync;
 
 struct Shared {
     #[cfg(feature = "http")]
@@ -128,9 +128,9 @@ impl EngineBuilder {
         Way: 'static,
     {
         let name: Arc<str> = name.into().into();
-        let start = move |instance, input| -> Result<Function, Refused> {
+        let start = move |instance, input| -> Result<Function, EngineError> {
             let input = serde_json::from_value(input)
-                .map_err(|error| Refused::Invalid(format!("the input is wrong: {error}")))?;
+                .map_err(|error| EngineError::Invalid(format!("the input is wrong: {error}")))?;
             let running = function(instance, input);
             Ok(Box::pin(async move {
                 let output = running.await.map_err(|error| error.failure())?;
@@ -175,7 +175,7 @@ impl Engine {
     /// # Errors
     /// When the input is not what the function takes, when [too many](EngineBuilder::instances_max) instances run, or
     /// outside a runtime.
-    pub fn create(&self, input: impl Into<Json>) -> Result<String, Refused> {
+    pub fn create(&self, input: impl Into<Json>) -> Result<String, EngineError> {
         let id = random_id();
         self.create_with_id(&id, input).map(|()| id)
     }
@@ -186,12 +186,13 @@ impl Engine {
     /// As `create`; and when there is such an instance already, even one that has ended. One that the engine has
     /// forgotten, because it ended long ago or its process died, goes on in the old one's trace: of its steps, that
     /// shows those that had not ended.
-    pub fn create_with_id(&self, id: &str, input: impl Into<Json>) -> Result<(), Refused> {
+    pub fn create_with_id(&self, id: &str, input: impl Into<Json>) -> Result<(), EngineError> {
         if id.is_empty() || id.len() > INSTANCE_ID_BYTES_MAX {
             let message = format!("an instance id has 1 to {INSTANCE_ID_BYTES_MAX} bytes");
-            return Err(Refused::Invalid(message));
+            return Err(EngineError::Invalid(message));
         }
-        let runtime = tokio::runtime::Handle::try_current().map_err(|_none| Refused::NoRuntime)?;
+        let runtime =
+            tokio::runtime::Handle::try_current().map_err(|_none| EngineError::NoRuntime)?;
         let seat = Arc::new(Seat::new(id.to_owned()));
         let workflow = self.shared.flows.instance(id);
         let instance = Instance::new(workflow.clone(), Arc::clone(&seat));
@@ -214,14 +215,19 @@ impl Engine {
         id: &str,
         event: impl AsRef<str>,
         payload: impl Into<Json>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), EngineError> {
         self.put(id, Some(event.as_ref()), payload.into())
     }
 
-    pub(crate) fn put(&self, id: &str, event: Option<&str>, payload: Json) -> Result<(), Refused> {
+    pub(crate) fn put(
+        &self,
+        id: &str,
+        event: Option<&str>,
+        payload: Json,
+    ) -> Result<(), EngineError> {
         let seat = self.seat(id)?;
         if seat.is_over() {
-            return Err(Refused::Over);
+            return Err(EngineError::Over);
         }
         seat.inbox.put(event, payload)
     }
@@ -231,10 +237,10 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such instance or it has ended.
-    pub fn cancel(&self, id: &str, reason: impl AsRef<str>) -> Result<(), Refused> {
+    pub fn cancel(&self, id: &str, reason: impl AsRef<str>) -> Result<(), EngineError> {
         let seat = self.seat(id)?;
         if seat.is_over() {
-            return Err(Refused::Over);
+            return Err(EngineError::Over);
         }
         seat.cancel(reason.as_ref());
         Ok(())
@@ -244,7 +250,7 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such instance.
-    pub fn state(&self, id: &str) -> Result<State, Refused> {
+    pub fn state(&self, id: &str) -> Result<State, EngineError> {
         self.seat(id).map(|seat| seat.state.borrow().clone())
     }
 
@@ -252,12 +258,12 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such instance.
-    pub async fn finished(&self, id: &str) -> Result<State, Refused> {
+    pub async fn finished(&self, id: &str) -> Result<State, EngineError> {
         let seat = self.seat(id)?;
         let mut state = seat.state.subscribe();
         match state.wait_for(|state| *state != State::Running).await {
             Ok(state) => Ok(state.clone()),
-            Err(_gone) => Err(Refused::Unknown),
+            Err(_gone) => Err(EngineError::Unknown),
         }
     }
 
@@ -271,9 +277,9 @@ impl Engine {
         self.shared.flows.trace_id(id)
     }
 
-    fn seat(&self, id: &str) -> Result<Arc<Seat>, Refused> {
+    fn seat(&self, id: &str) -> Result<Arc<Seat>, EngineError> {
         let instances = lock(&self.shared.instances);
-        instances.seats.get(id).cloned().ok_or(Refused::Unknown)
+        instances.seats.get(id).cloned().ok_or(EngineError::Unknown)
     }
 }
 
@@ -289,14 +295,14 @@ impl Engine {
 }
 
 impl Instances {
-    fn seat(&mut self, seat: &Arc<Seat>, max: usize) -> Result<(), Refused> {
+    fn seat(&mut self, seat: &Arc<Seat>, max: usize) -> Result<(), EngineError> {
         if self.seats.contains_key(&seat.id) {
-            return Err(Refused::Taken);
+            return Err(EngineError::Taken);
         }
         if self.seats.len() >= max {
             let over = self.order.iter().position(|seat| seat.is_over());
             let over = over.and_then(|index| self.order.remove(index));
-            let over = over.ok_or(Refused::Full)?;
+            let over = over.ok_or(EngineError::Full)?;
             self.seats.remove(&over.id);
         }
         self.seats.insert(seat.id.clone(), Arc::clone(seat));

@@ -49,7 +49,7 @@ impl Error for StepError {}
 /// Why the engine did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Refused {
+pub enum EngineError {
     /// It knows no such instance: there never was one, or it ended and made room for others.
     Unknown,
     /// The instance has ended.
@@ -64,7 +64,7 @@ pub enum Refused {
     NoRuntime,
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Unknown => "no such instance",
@@ -77,4 +77,4 @@ impl fmt::Display for Refused {
     }
 }
 
-impl Error for Refused {}
+impl Error for EngineError {}

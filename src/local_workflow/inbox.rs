@@ -6,7 +6,7 @@ use std::{collections::VecDeque, pin::pin, sync::Mutex};
 use serde_json::Value as Json;
 use tokio::sync::Notify;
 
-use crate::{local_workflow::error::Refused, util::sync::lock};
+use crate::{local_workflow::error::EngineError, util::sync::lock};
 
 /// Events that wait for one instance.
 pub const INBOX_EVENTS_MAX: usize = 256;
@@ -29,12 +29,12 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    pub(crate) fn put(&self, event: Option<&str>, payload: Json) -> Result<(), Refused> {
+    pub(crate) fn put(&self, event: Option<&str>, payload: Json) -> Result<(), EngineError> {
         let bytes = payload.to_string().len() + event.map_or(0, str::len);
         let mut letters = lock(&self.letters);
         let waiting: usize = letters.iter().map(|letter| letter.bytes).sum();
         if letters.len() >= INBOX_EVENTS_MAX || waiting + bytes > INBOX_BYTES_MAX {
-            return Err(Refused::Full);
+            return Err(EngineError::Full);
         }
         letters.push_back(Letter {
             event: event.map(str::to_owned),

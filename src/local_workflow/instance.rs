@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     local_workflow::{
         error::StepError,
-        step_options::{Tried, Wait, Work, gave_up, pause},
+        step_options::{StepOptions, Tried, WaitOptions, gave_up, pause},
         task::{Seat, abandoned_if_dropped},
     },
     workflow::{
@@ -46,20 +46,20 @@ impl Instance {
         &self.workflow
     }
 
-    /// Runs a step, as often as [`Work::retries`] says. A panic in it is a failure like any other.
+    /// Runs a step, as often as [`StepOptions::retries`] says. A panic in it is a failure like any other.
     ///
     /// # Errors
-    /// When the last attempt failed or took longer than [`Work::timeout`].
+    /// When the last attempt failed or took longer than [`StepOptions::timeout`].
     pub fn step<T, E, Way, F>(
         &self,
-        work: impl Into<Work>,
+        work: impl Into<StepOptions>,
         run: impl FnMut() -> F,
     ) -> impl Future<Output = Result<T, StepError>>
     where
         F: Future<Output = Result<T, E>>,
         E: Cause<Way>,
     {
-        let Work { step, attempts } = work.into();
+        let StepOptions { step, attempts } = work.into();
         let tried = self.workflow.step_with(step, move |span| {
             abandoned_if_dropped(&self.workflow, attempts.run(span, run))
         });
@@ -87,12 +87,12 @@ impl Instance {
     /// of those that wait for it.
     ///
     /// # Errors
-    /// When [`Wait::timeout`] has passed, or the payload is not what was asked for.
+    /// When [`WaitOptions::timeout`] has passed, or the payload is not what was asked for.
     pub fn wait_for_event<T: DeserializeOwned>(
         &self,
-        wait: impl Into<Wait>,
+        wait: impl Into<WaitOptions>,
     ) -> impl Future<Output = Result<T, StepError>> {
-        let Wait {
+        let WaitOptions {
             step,
             event,
             timeout,

@@ -8,14 +8,14 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use livespan::{LiveSpans, local_workflow::{Engine, Instance, State, StepError, Wait, Work}};
+//! use livespan::{LiveSpans, local_workflow::{Engine, Instance, State, StepError, WaitOptions, StepOptions}};
 //!
 //! async fn order(wf: Instance, item: Option<String>) -> Result<String, StepError> {
 //!     let item = item.unwrap_or_else(|| "book".to_owned());
-//!     let charge = Work::new("charge").retries(3).delay(Duration::from_millis(10)).timeout(Duration::from_secs(5));
+//!     let charge = StepOptions::new("charge").retries(3).delay(Duration::from_millis(10)).timeout(Duration::from_secs(5));
 //!     wf.step(charge, || async { Ok::<_, std::io::Error>(()) }).await?;
 //!     wf.sleep("cool down", Duration::from_millis(1)).await;
-//!     let approval = Wait::new("approval").timeout(Duration::from_secs(3600));
+//!     let approval = WaitOptions::new("approval").timeout(Duration::from_secs(3600));
 //!     let by: String = wf.wait_for_event(approval).await?;
 //!     Ok(format!("{item}, approved by {by}"))
 //! }
@@ -50,9 +50,9 @@ pub(crate) mod task;
 pub use crate::local_workflow::engine::DEFAULT_BODY_BYTES_MAX;
 pub use crate::local_workflow::{
     engine::{DEFAULT_INSTANCES_MAX, Engine, EngineBuilder, INSTANCE_ID_BYTES_MAX},
-    error::{Refused, StepError},
+    error::{EngineError, StepError},
     inbox::{INBOX_BYTES_MAX, INBOX_EVENTS_MAX},
     instance::Instance,
-    step_options::{Backoff, Wait, Work},
+    step_options::{Backoff, StepOptions, WaitOptions},
     task::State,
 };

@@ -24,7 +24,7 @@ use crate::{
         router::{decoded, denied, harden, seated, trace_events},
     },
     live_spans::LiveSpans,
-    local_workflow::{engine::Engine, error::Refused, id_rewrite::Dialect},
+    local_workflow::{engine::Engine, error::EngineError, id_rewrite::Dialect},
 };
 
 /// What stands in a path as it is (RFC 3986, unreserved).
@@ -213,14 +213,14 @@ async fn read<T: serde::de::DeserializeOwned>(
     })
 }
 
-impl From<Refused> for Refusal {
-    fn from(refused: Refused) -> Self {
+impl From<EngineError> for Refusal {
+    fn from(refused: EngineError) -> Self {
         let status = match refused {
-            Refused::Unknown => StatusCode::NOT_FOUND,
-            Refused::Over | Refused::Taken => StatusCode::CONFLICT,
-            Refused::Full => StatusCode::TOO_MANY_REQUESTS,
-            Refused::Invalid(_) => StatusCode::BAD_REQUEST,
-            Refused::NoRuntime => StatusCode::INTERNAL_SERVER_ERROR,
+            EngineError::Unknown => StatusCode::NOT_FOUND,
+            EngineError::Over | EngineError::Taken => StatusCode::CONFLICT,
+            EngineError::Full => StatusCode::TOO_MANY_REQUESTS,
+            EngineError::Invalid(_) => StatusCode::BAD_REQUEST,
+            EngineError::NoRuntime => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self::new(status, refused.to_string())
     }

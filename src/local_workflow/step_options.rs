@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::{
     local_workflow::{error::StepError, task::caught},
     workflow::{
-        outcome::{Cause, Outcome, way},
+        outcome::{Cause, Outcome, marker},
         span::StepSpan,
         step::Step,
     },
@@ -34,9 +34,9 @@ pub enum Backoff {
 ///
 /// ```
 /// use std::time::Duration;
-/// use livespan::local_workflow::{Backoff, Work};
+/// use livespan::local_workflow::{Backoff, StepOptions};
 ///
-/// let charge = Work::new("charge")
+/// let charge = StepOptions::new("charge")
 ///     .retries(5)
 ///     .delay(Duration::from_secs(1))
 ///     .backoff(Backoff::Exponential)
@@ -45,7 +45,7 @@ pub enum Backoff {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
-pub struct Work {
+pub struct StepOptions {
     pub(crate) step: Step,
     pub(crate) attempts: Attempts,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Attempts {
     timeout: Option<Duration>,
 }
 
-impl Work {
+impl StepOptions {
     /// Names a step.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
@@ -99,13 +99,13 @@ impl Work {
     }
 }
 
-impl From<&str> for Work {
+impl From<&str> for StepOptions {
     fn from(name: &str) -> Self {
         Self::new(name)
     }
 }
 
-impl From<String> for Work {
+impl From<String> for StepOptions {
     fn from(name: String) -> Self {
         Self::new(name)
     }
@@ -116,20 +116,20 @@ impl From<String> for Work {
 ///
 /// ```
 /// use std::time::Duration;
-/// use livespan::local_workflow::Wait;
+/// use livespan::local_workflow::WaitOptions;
 ///
-/// let approval = Wait::new("approval").event("order-approved").timeout(Duration::from_secs(3600));
+/// let approval = WaitOptions::new("approval").event("order-approved").timeout(Duration::from_secs(3600));
 /// # drop(approval);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
-pub struct Wait {
+pub struct WaitOptions {
     pub(crate) step: Step,
     pub(crate) event: String,
     pub(crate) timeout: Option<Duration>,
 }
 
-impl Wait {
+impl WaitOptions {
     /// Names a step, and the event that it waits for.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
@@ -155,13 +155,13 @@ impl Wait {
     }
 }
 
-impl From<&str> for Wait {
+impl From<&str> for WaitOptions {
     fn from(name: &str) -> Self {
         Self::new(name)
     }
 }
 
-impl From<String> for Wait {
+impl From<String> for WaitOptions {
     fn from(name: String) -> Self {
         Self::new(name)
     }
@@ -170,7 +170,7 @@ impl From<String> for Wait {
 /// What a step gives; its span says what its work failed of, not how we wrap that.
 pub(crate) struct Tried<T>(pub(crate) Result<T, StepError>);
 
-impl<T> Outcome<way::Plain> for Tried<T> {
+impl<T> Outcome<marker::Plain> for Tried<T> {
     fn failed(&self) -> Option<crate::workflow::outcome::Failure> {
         self.0.as_ref().err().map(|error| error.failure.clone())
     }
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn pauses_grow_as_told_and_stay_bounded() {
         let pauses = |backoff| {
-            let work = Work::new("w")
+            let work = StepOptions::new("w")
                 .delay(Duration::from_secs(2))
                 .backoff(backoff);
             [0, 1, 2, 3, u32::MAX].map(|retries| work.attempts.delay_before(retries).as_secs())

@@ -151,7 +151,8 @@ impl<E> SseTarget<E> {
     /// Answers a request with a stream, for your own route behind your own authorisation. The resume point of the
     /// request (`Last-Event-ID`, `?lastEventId=`, `?replay=none`) replaces that of `options`.
     ///
-    /// It must be called within a tokio runtime with time enabled.
+    /// # Panics
+    /// Outside of a tokio runtime with time enabled: the stream has a timer for its pings.
     pub fn respond(&self, options: Subscribe, headers: &HeaderMap, uri: &Uri) -> Response<SseBody> {
         let resume = resume_point(headers, uri);
         let live = resume == ResumePoint::Live;

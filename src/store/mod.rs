@@ -92,7 +92,7 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     fn oldest(&self) -> Sequence;
 
     /// Reads events after a sequence, oldest first. An empty page means that there are none. Opening events that are
-    /// kept beyond retention (see [`Pinning::Open`](crate::sse::Pinning::Open)) come first, although they are older
+    /// kept beyond retention (see [`Pinning::Open`]) come first, although they are older
     /// than [`oldest`](Self::oldest). What is missing in a page but was kept once stands before what `oldest` is
     /// afterwards: so a reader tells what retention took meanwhile.
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_>;

@@ -137,11 +137,11 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         F: Future,
         F::Output: Outcome<Way>,
     {
-        self.run_judged_by(name, future, Outcome::failed)
+        self.run_classified(name, future, Outcome::failed)
     }
 
     /// [`run`](Self::run), with a word of your own about when what the future gives is a failure.
-    pub fn run_judged_by<F, J>(
+    pub fn run_classified<F, J>(
         &self,
         name: impl Into<String>,
         future: F,
@@ -183,12 +183,12 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         F: Future,
         F::Output: Outcome<Way>,
     {
-        self.step_judged_by(step, future, Outcome::failed)
+        self.step_classified(step, future, Outcome::failed)
     }
 
     /// [`step`](Self::step), with a word of your own about when what the future gives is a failure: for outputs that
     /// are no [`Outcome`], or a response that is one all the same.
-    pub fn step_judged_by<F, J>(
+    pub fn step_classified<F, J>(
         &self,
         step: impl Into<Step>,
         future: F,

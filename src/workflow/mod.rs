@@ -52,7 +52,7 @@ pub(crate) mod workflows;
 pub use crate::workflow::{
     handle::Workflow,
     ids::WorkflowIds,
-    outcome::{Cause, Failure, Outcome, way},
+    outcome::{Cause, Failure, Outcome, marker},
     span::StepSpan,
     step::{Step, StepKind},
     workflows::Workflows,

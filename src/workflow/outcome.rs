@@ -105,7 +105,7 @@ impl fmt::Display for Failure {
 /// `Box<dyn Error + Send + Sync>`, and a `Box<dyn Error>`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither an error nor a text",
-    note = "implement `std::error::Error` for it, or say with `judged_by` when it failed"
+    note = "implement `std::error::Error` for it, or say with `step_classified` when it failed"
 )]
 pub trait Cause<Way> {
     /// Returns the failure.
@@ -113,7 +113,7 @@ pub trait Cause<Way> {
 }
 
 /// The ways in which a value can be a [`Cause`] or an [`Outcome`].
-pub mod way {
+pub mod marker {
     /// It is an error.
     #[derive(Debug)]
     pub enum IsError {}
@@ -134,13 +134,13 @@ pub mod way {
     pub struct Fallible<Way>(Way);
 }
 
-impl<E: Error> Cause<way::IsError> for E {
+impl<E: Error> Cause<marker::IsError> for E {
     fn failure(&self) -> Failure {
         Failure::of(self)
     }
 }
 
-impl<E: AsRef<dyn Error + Send + Sync>> Cause<way::HoldsError> for E {
+impl<E: AsRef<dyn Error + Send + Sync>> Cause<marker::HoldsError> for E {
     fn failure(&self) -> Failure {
         let failure = Failure::of(self.as_ref());
         Failure {
@@ -152,7 +152,7 @@ impl<E: AsRef<dyn Error + Send + Sync>> Cause<way::HoldsError> for E {
 
 macro_rules! local {
     ($($type:ty),*) => {
-        $(impl Cause<way::HoldsLocalError> for $type {
+        $(impl Cause<marker::HoldsLocalError> for $type {
             fn failure(&self) -> Failure {
                 let failure = Failure::of(self.as_ref());
                 Failure {
@@ -168,13 +168,13 @@ macro_rules! local {
 // two ways.
 local![Box<dyn Error>, Box<dyn Error + Send>, Box<dyn Error + Sync>];
 
-impl<E: AsRef<str>> Cause<way::IsText> for E {
+impl<E: AsRef<str>> Cause<marker::IsText> for E {
     fn failure(&self) -> Failure {
         Failure::new(self.as_ref())
     }
 }
 
-impl Cause<way::IsError> for Failure {
+impl Cause<marker::IsError> for Failure {
     fn failure(&self) -> Failure {
         self.clone()
     }
@@ -182,11 +182,11 @@ impl Cause<way::IsError> for Failure {
 
 /// What a step's future gives: a `Result`, or a value that is never a failure. The parameter is always inferred.
 ///
-/// Types of your own need `impl Outcome<way::Plain> for Mine {}`; for those of others say with
-/// [`Workflow::step_judged_by`](crate::workflow::Workflow::step_judged_by) when they are a failure.
+/// Types of your own need `impl Outcome<marker::Plain> for Mine {}`; for those of others say with
+/// [`Workflow::step_classified`](crate::workflow::Workflow::step_classified) when they are a failure.
 #[diagnostic::on_unimplemented(
     message = "whether `{Self}` is a failure cannot be told",
-    note = "give a `Result`, or use `step_judged_by`, or `impl livespan::workflow::Outcome<livespan::workflow::way::Plain> for` it"
+    note = "give a `Result`, or use `step_classified`, or `impl livespan::workflow::Outcome<livespan::workflow::marker::Plain> for` it"
 )]
 pub trait Outcome<Way> {
     /// Returns why the step failed, if it did.
@@ -195,7 +195,7 @@ pub trait Outcome<Way> {
     }
 }
 
-impl<T, E: Cause<Way>, Way> Outcome<way::Fallible<Way>> for Result<T, E> {
+impl<T, E: Cause<Way>, Way> Outcome<marker::Fallible<Way>> for Result<T, E> {
     fn failed(&self) -> Option<Failure> {
         self.as_ref().err().map(Cause::failure)
     }
@@ -203,7 +203,7 @@ impl<T, E: Cause<Way>, Way> Outcome<way::Fallible<Way>> for Result<T, E> {
 
 macro_rules! plain {
     ($([$($generics:tt)*] $type:ty),* $(,)?) => {
-        $(impl<$($generics)*> Outcome<way::Plain> for $type {})*
+        $(impl<$($generics)*> Outcome<marker::Plain> for $type {})*
     };
 }
 

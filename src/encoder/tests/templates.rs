@@ -21,7 +21,7 @@ use crate::span::event::AttributeValue;
 use crate::span::own_requests::MountPrefixes;
 use crate::span::own_requests::OwnRequestSpans;
 use crate::span::record::StartOutline;
-use crate::span::redact::Redact;
+use crate::span::redact::RedactAction;
 use crate::span::redact::Redaction;
 
 #[test]
@@ -75,8 +75,8 @@ fn the_third_start_of_one_shape_is_written_from_its_template() {
 
 #[test]
 fn a_start_that_redaction_may_change_is_never_written_from_a_template() {
-    let mask_all = |_: &str, _: &str, _: &AttributeValue| Redact::Mask;
-    let keep_all = |_: &str, _: &str, _: &AttributeValue| Redact::Keep;
+    let mask_all = |_: &str, _: &str, _: &AttributeValue| RedactAction::Mask;
+    let keep_all = |_: &str, _: &str, _: &AttributeValue| RedactAction::Keep;
     for (redaction, from_template) in [
         (Redaction::none(), true),
         (Redaction::none().only(["route"]), true),

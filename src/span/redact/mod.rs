@@ -10,4 +10,4 @@ mod url;
 #[cfg(test)]
 mod tests;
 
-pub use self::redaction::{Redact, Redaction};
+pub use self::redaction::{RedactAction, Redaction};

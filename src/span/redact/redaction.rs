@@ -20,14 +20,14 @@ use crate::{
 /// a pattern for their keys, or with a function.
 ///
 /// ```
-/// use livespan::{LiveSpans, Redaction, access::Redact};
+/// use livespan::{LiveSpans, Redaction, access::RedactAction};
 ///
 /// let redaction = Redaction::default()
 ///     .deny(["user.email", "db.query.text", "internal.*"])
 ///     .allow(["continuation_token"])
 ///     .with(|_span, key, value| match value.as_str() {
-///         Some(text) if key == "exception.message" && text.contains("card") => Redact::Mask,
-///         _ => Redact::Keep,
+///         Some(text) if key == "exception.message" && text.contains("card") => RedactAction::Mask,
+///         _ => RedactAction::Keep,
 ///     });
 /// let live = LiveSpans::builder().redact(redaction).build()?;
 /// # drop(live);
@@ -43,12 +43,12 @@ pub struct Redaction {
     url_secrets: UrlSecrets,
 }
 
-type RedactFn = Arc<dyn Fn(&str, &str, &AttributeValue) -> Redact + Send + Sync>;
+type RedactFn = Arc<dyn Fn(&str, &str, &AttributeValue) -> RedactAction + Send + Sync>;
 
 /// What becomes of a value: the answer of the function of [`Redaction::with`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Redact {
+pub enum RedactAction {
     /// It is kept.
     Keep,
     /// [`Redaction::PLACEHOLDER`] stands in its place.
@@ -144,7 +144,7 @@ impl Redaction {
     /// without being asked again. It runs on the log's thread, so it must be quick; where it panics the value is masked.
     pub fn with(
         mut self,
-        function: impl Fn(&str, &str, &AttributeValue) -> Redact + Send + Sync + 'static,
+        function: impl Fn(&str, &str, &AttributeValue) -> RedactAction + Send + Sync + 'static,
     ) -> Self {
         self.function = Some(Arc::new(function));
         self
@@ -177,9 +177,9 @@ impl Redaction {
         if let Some(function) = &self.function {
             let value = value.owned();
             match catch_panic(|| function(span, key, &value)) {
-                Some(Redact::Keep) => {}
-                Some(Redact::With(text)) => return Some(text),
-                Some(Redact::Mask) | None => return Some(Self::PLACEHOLDER.to_owned()),
+                Some(RedactAction::Keep) => {}
+                Some(RedactAction::With(text)) => return Some(text),
+                Some(RedactAction::Mask) | None => return Some(Self::PLACEHOLDER.to_owned()),
             }
         }
         if self.url_secrets == UrlSecrets::Kept {

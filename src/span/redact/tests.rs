@@ -1,6 +1,6 @@
 //! Tests of the patterns, the defaults, and what becomes of addresses and encoded events.
 
-use crate::span::redact::{Redact, Redaction, patterns::KeyWords};
+use crate::span::redact::{RedactAction, Redaction, patterns::KeyWords};
 
 fn words(key: &str) -> Vec<&str> {
     KeyWords(key).collect()
@@ -180,10 +180,10 @@ fn the_apps_function_is_asked_about_what_its_keys_left() {
         assert_eq!(span, "a span");
         match (key, value.as_str()) {
             ("panics", _) => panic!("the app's own mistake"),
-            ("card", Some(text)) => Redact::With(format!("…{}", &text[text.len() - 4..])),
-            ("note", _) => Redact::Mask,
+            ("card", Some(text)) => RedactAction::With(format!("…{}", &text[text.len() - 4..])),
+            ("note", _) => RedactAction::Mask,
             ("password", _) => unreachable!("it is masked before"),
-            _ => Redact::Keep,
+            _ => RedactAction::Keep,
         }
     });
     assert_eq!(masked(&redaction, "card", "4242424242424242"), "…4242");

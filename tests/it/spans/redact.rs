@@ -2,7 +2,7 @@
 
 use livespan::{
     LiveSpans, LiveSpansBuilder, Redaction, SpanEvent, TraceId,
-    access::Redact,
+    access::RedactAction,
     span::{SpanKind, SpanStatus},
     sse::Subscribe,
 };
@@ -172,9 +172,9 @@ fn a_log_that_is_told_to_keeps_everything() {
 fn the_apps_function_sees_span_key_and_value() {
     let redaction =
         Redaction::default().with(|span, key, value| match (span, key, value.as_str()) {
-            ("login", "user.id", Some(name)) => Redact::With(format!("{}…", &name[..1])),
-            ("login", "status.message", _) => Redact::Mask,
-            _ => Redact::Keep,
+            ("login", "user.id", Some(name)) => RedactAction::With(format!("{}…", &name[..1])),
+            ("login", "status.message", _) => RedactAction::Mask,
+            _ => RedactAction::Keep,
         });
     let live = LiveSpans::builder().redact(redaction).build().unwrap();
     let provider = SdkTracerProvider::builder()

@@ -10,7 +10,9 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use livespan::workflow::{Failure, Step, StepKind, StepSpan, Workflow, Workflows, attributes, way};
+use livespan::workflow::{
+    Failure, Step, StepKind, StepSpan, Workflow, Workflows, attributes, marker,
+};
 use opentelemetry::{
     Context, KeyValue,
     trace::{Span as _, TraceContextExt as _, Tracer as _, TracerProvider as _},
@@ -268,7 +270,7 @@ fn a_failure_is_told_with_its_causes_in_whatever_form_it_comes() {
         wf.step("failure", ready(Err::<(), _>(Failure::new("no luck"))))
             .await
             .unwrap_err();
-        let judged = wf.step_judged_by("response", ready(Response(500)), |response| {
+        let judged = wf.step_classified("response", ready(Response(500)), |response| {
             (response.0 >= 500).then(|| Failure::new(format!("status {}", response.0)))
         });
         judged.await;
@@ -312,7 +314,7 @@ struct Response(u16);
 /// A type of one's own that is never a failure.
 struct Mine;
 
-impl livespan::workflow::Outcome<way::Plain> for Mine {}
+impl livespan::workflow::Outcome<marker::Plain> for Mine {}
 
 #[test]
 fn a_cancelled_run_ends_what_it_drops_as_cancelled() {

@@ -12,7 +12,9 @@ use std::{
 
 use livespan::{
     LiveSpans, Retention,
-    local_workflow::{Backoff, Engine, Instance, Refused, State, StepError, Wait, Work},
+    local_workflow::{
+        Backoff, Engine, EngineError, Instance, State, StepError, StepOptions, WaitOptions,
+    },
 };
 use serde_json::json;
 
@@ -83,7 +85,7 @@ fn a_retried_step_is_one_span_that_counts_its_attempts() {
     let engine = Engine::builder(&watched.live).build("Order", move |wf: Instance, (): ()| {
         let tried = Arc::clone(&counted);
         async move {
-            let flaky = Work::new("flaky")
+            let flaky = StepOptions::new("flaky")
                 .retries(5)
                 .delay(Duration::from_secs(1))
                 .backoff(Backoff::Exponential);
@@ -132,7 +134,8 @@ fn a_step_that_fails_tells_what_caused_it_and_fails_its_instance() {
     let watched = Watched::new();
     let engine = Engine::builder(&watched.live).build("Order", |wf: Instance, (): ()| async move {
         let declined = || async { Err::<(), _>(Declined(io::Error::other("no funds"))) };
-        wf.step(Work::new("charge").retries(1), declined).await
+        wf.step(StepOptions::new("charge").retries(1), declined)
+            .await
     });
     let state = block_on(async {
         let id = engine.create(()).unwrap();
@@ -162,7 +165,7 @@ fn a_step_that_fails_tells_what_caused_it_and_fails_its_instance() {
 fn an_attempt_whose_time_is_up_is_dropped_and_tried_again() {
     let watched = Watched::new();
     let engine = Engine::builder(&watched.live).build("Order", |wf: Instance, (): ()| async move {
-        let slow = Work::new("slow")
+        let slow = StepOptions::new("slow")
             .retries(1)
             .timeout(Duration::from_secs(30));
         let error = wf
@@ -261,7 +264,7 @@ fn a_cancelled_instance_ends_whole_and_says_why() {
         (id, state)
     });
     assert_eq!(state, State::Cancelled("changed my mind".to_owned()));
-    assert_eq!(engine.cancel(&id, "again"), Err(Refused::Over));
+    assert_eq!(engine.cancel(&id, "again"), Err(EngineError::Over));
     let expected = [
         "started Order",
         "started outer",
@@ -367,13 +370,13 @@ fn ended_instances_make_room_and_running_ones_do_not() {
     block_on(async {
         engine.create_with_id("a", ()).unwrap();
         engine.create_with_id("b", ()).unwrap();
-        assert_eq!(engine.create_with_id("c", ()), Err(Refused::Full));
+        assert_eq!(engine.create_with_id("c", ()), Err(EngineError::Full));
         engine.send_event("b", "go", ()).unwrap();
         engine.finished("b").await.unwrap();
         engine.create_with_id("c", ()).unwrap();
     });
     assert_eq!(engine.instances(), 2);
-    assert_eq!(engine.state("b"), Err(Refused::Unknown));
+    assert_eq!(engine.state("b"), Err(EngineError::Unknown));
     assert_eq!(engine.state("a"), Ok(State::Running));
 }
 
@@ -437,16 +440,16 @@ fn what_cannot_be_created_is_refused() {
     let engine = builder.build("Order", |_: Instance, number: u8| async move {
         Ok::<_, StepError>(number)
     });
-    assert_eq!(engine.create(1), Err(Refused::NoRuntime));
+    assert_eq!(engine.create(1), Err(EngineError::NoRuntime));
     block_on(async {
         engine.create_with_id("a", 1).unwrap();
-        assert_eq!(engine.create_with_id("a", 1), Err(Refused::Taken));
+        assert_eq!(engine.create_with_id("a", 1), Err(EngineError::Taken));
         let message = "the input is wrong: invalid value: integer `300`, expected u8";
         assert_eq!(
             engine.create(300),
-            Err(Refused::Invalid(message.to_owned()))
+            Err(EngineError::Invalid(message.to_owned()))
         );
-        let message = Refused::Invalid("an instance id has 1 to 128 bytes".to_owned());
+        let message = EngineError::Invalid("an instance id has 1 to 128 bytes".to_owned());
         assert_eq!(engine.create_with_id("", 1), Err(message.clone()));
         assert_eq!(engine.create_with_id(&"x".repeat(129), 1), Err(message));
     });
@@ -517,7 +520,7 @@ fn the_root_links_to_the_span_that_created_it() {
 fn parallel_waits_take_an_event_each() {
     let watched = Watched::new();
     let engine = Engine::builder(&watched.live).build("Order", |wf: Instance, (): ()| async move {
-        let wait = |name: &str| wf.wait_for_event::<u32>(Wait::new(name).event("go"));
+        let wait = |name: &str| wf.wait_for_event::<u32>(WaitOptions::new(name).event("go"));
         let (first, second) = (wait("first"), wait("second"));
         let (first, second) = tokio::join!(first, second);
         let mut taken = [first?, second?];

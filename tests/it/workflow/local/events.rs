@@ -5,7 +5,8 @@ use std::time::Duration;
 use livespan::{
     LiveSpans,
     local_workflow::{
-        Engine, INBOX_BYTES_MAX, INBOX_EVENTS_MAX, Instance, Refused, State, StepError, Wait,
+        Engine, EngineError, INBOX_BYTES_MAX, INBOX_EVENTS_MAX, Instance, State, StepError,
+        WaitOptions,
     },
 };
 use serde_json::json;
@@ -25,7 +26,7 @@ fn three_waits(live: &LiveSpans) -> Engine {
     Engine::builder(live).build("Order", |wf: Instance, (): ()| async move {
         let mut taken = Vec::new();
         for (name, event) in [("one", "a"), ("two", "a"), ("three", "b")] {
-            let wait = Wait::new(name).event(event);
+            let wait = WaitOptions::new(name).event(event);
             taken.push(wf.wait_for_event::<u32>(wait).await?);
         }
         Ok::<_, StepError>(taken)
@@ -70,12 +71,12 @@ fn each_event_resumes_one_wait() {
 fn a_wait_that_is_given_up_loses_no_event() {
     let watched = Watched::new();
     let engine = Engine::builder(&watched.live).build("Order", |wf: Instance, (): ()| async move {
-        let wait = Wait::new("short")
+        let wait = WaitOptions::new("short")
             .event("go")
             .timeout(Duration::from_secs(1));
         let error = wf.wait_for_event::<u32>(wait).await.unwrap_err();
         let late = wf
-            .wait_for_event::<u32>(Wait::new("long").event("go"))
+            .wait_for_event::<u32>(WaitOptions::new("long").event("go"))
             .await?;
         Ok::<_, StepError>((error.is_timed_out(), error.to_string(), late))
     });
@@ -129,7 +130,7 @@ fn what_nobody_takes_is_bounded() {
         for _ in 0..INBOX_EVENTS_MAX {
             engine.send_event("many", "nobody's", ()).unwrap();
         }
-        assert_eq!(engine.send_event("many", "a", 1), Err(Refused::Full));
+        assert_eq!(engine.send_event("many", "a", 1), Err(EngineError::Full));
         engine.create_with_id("large", ()).unwrap();
         let half = "x".repeat(INBOX_BYTES_MAX / 2);
         engine
@@ -137,7 +138,7 @@ fn what_nobody_takes_is_bounded() {
             .unwrap();
         assert_eq!(
             engine.send_event("large", "nobody's", half),
-            Err(Refused::Full)
+            Err(EngineError::Full)
         );
         engine.send_event("large", "a", 1).unwrap();
     });
@@ -146,11 +147,14 @@ fn what_nobody_takes_is_bounded() {
 #[test]
 fn events_for_nobody_are_refused() {
     let engine = three_waits(&log());
-    assert_eq!(engine.send_event("guess", "a", 1), Err(Refused::Unknown));
+    assert_eq!(
+        engine.send_event("guess", "a", 1),
+        Err(EngineError::Unknown)
+    );
     block_on(async {
         let id = engine.create(()).unwrap();
         engine.cancel(&id, "enough").unwrap();
         engine.finished(&id).await.unwrap();
-        assert_eq!(engine.send_event(&id, "a", 1), Err(Refused::Over));
+        assert_eq!(engine.send_event(&id, "a", 1), Err(EngineError::Over));
     });
 }

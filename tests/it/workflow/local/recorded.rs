@@ -8,7 +8,7 @@ use std::{
 
 use livespan::{
     LiveSpans,
-    local_workflow::{Engine, Instance, StepError, Work},
+    local_workflow::{Engine, Instance, StepError, StepOptions},
 };
 use serde_json::Value as Json;
 use tokio::{
@@ -35,7 +35,7 @@ async fn my_workflow(wf: Instance, (): ()) -> Result<(), StepError> {
     wf.sleep_until("wait-until", SystemTime::now() + Duration::from_millis(1))
         .await;
     let mut attempts = 0;
-    let flaky = Work::new("flaky")
+    let flaky = StepOptions::new("flaky")
         .retries(1)
         .delay(Duration::from_millis(1));
     wf.step(flaky, || {
