@@ -1,0 +1,52 @@
+//! Callers that wait for the id of their event: each holds a [`PendingAck`], whose number travels with the record.
+
+use tokio::sync::oneshot;
+
+use crate::{
+    ingest::buffer::push::IngestBuffer,
+    util::sync::{atomic::Ordering, lock},
+    wire::id::EventId,
+};
+
+/// The place of a caller who waits for the id of its event. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct PendingAck<'a> {
+    pub(super) buffer: &'a IngestBuffer,
+    pub(crate) number: u64,
+    pub(super) receiver: oneshot::Receiver<EventId>,
+}
+
+impl PendingAck<'_> {
+    /// The id, or `None` when there will be none.
+    pub(crate) async fn recv(&mut self) -> Option<EventId> {
+        (&mut self.receiver).await.ok()
+    }
+}
+
+impl Drop for PendingAck<'_> {
+    fn drop(&mut self) {
+        self.buffer.resolve_ack(self.number, None);
+    }
+}
+
+impl IngestBuffer {
+    pub(crate) fn pending_ack(&self) -> PendingAck<'_> {
+        let (sender, receiver) = oneshot::channel();
+        let number = self.next_ack.fetch_add(1, Ordering::Relaxed);
+        lock(&self.acks).insert(number, sender);
+        PendingAck {
+            buffer: self,
+            number,
+            receiver,
+        }
+    }
+
+    /// Answers the caller who holds the ticket, or tells it that there is no answer.
+    pub(crate) fn resolve_ack(&self, ack: u64, id: Option<EventId>) {
+        let sender = lock(&self.acks).remove(&ack);
+        if let (Some(sender), Some(id)) = (sender, id) {
+            // The caller may have stopped waiting: the event is stored all the same.
+            let _unheard = sender.send(id);
+        }
+    }
+}

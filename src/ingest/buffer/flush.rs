@@ -1,0 +1,165 @@
+//! How the buffer ends, and how a caller waits until the worker has stored everything before its call.
+
+use std::{sync::PoisonError, time::Duration};
+
+use crate::{
+    error::Error,
+    ingest::buffer::{drain::index_records, push::IngestBuffer},
+    util::sync::{Instant, atomic::Ordering, lock, thread},
+};
+
+pub(super) const FORKED: &str =
+    "the event log belongs to the process that this one was forked from";
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct DrainProgress {
+    pub(super) drained_through: u64,
+    pub(super) failures: u64,
+    /// Whether the last turn failed.
+    pub(super) failing: bool,
+    pub(super) finished: bool,
+}
+
+impl IngestBuffer {
+    /// Waits until everything pushed before the call is stored and visible.
+    pub(crate) fn flush(&self, timeout: Duration) -> Result<(), Error> {
+        if self.is_forked() {
+            return Err(self.closed_error());
+        }
+        let target = self.next_number();
+        let failures = lock(&self.drained).failures;
+        self.wait(timeout, "flush the event log", |drained| {
+            drained.drained_through >= target
+        })?;
+        if let Some(why) = self.abort_reason() {
+            return Err(Error::ended(why));
+        }
+        let drained = *lock(&self.drained);
+        if drained.failing || drained.failures > failures {
+            return Err(Error::store_failed(
+                "the event store rejected events of this flush",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Waits until the worker has drained everything after [`close`](Self::close) and ended.
+    pub(crate) fn wait_finished(&self, timeout: Duration) -> Result<(), Error> {
+        self.wait(timeout, "shut down the event log", |drained| {
+            drained.finished
+        })?;
+        self.abort_reason()
+            .map_or(Ok(()), |why| Err(Error::ended(why)))
+    }
+
+    pub(super) fn wait(
+        &self,
+        timeout: Duration,
+        what: &'static str,
+        done: impl Fn(&DrainProgress) -> bool,
+    ) -> Result<(), Error> {
+        if self.is_forked() {
+            return Err(self.closed_error());
+        }
+        if self
+            .worker
+            .get()
+            .is_some_and(|worker| worker.id() == thread::current().id())
+        {
+            return Err(Error::invalid(
+                "the event log's own thread cannot wait for itself",
+            ));
+        }
+        // Counted from the start, because a moment that far ahead may not exist.
+        let started = Instant::now();
+        let mut drained = lock(&self.drained);
+        while !done(&drained) && !drained.finished {
+            let left = timeout.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return Err(Error::timeout(format!(
+                    "{what} took longer than {timeout:?}"
+                )));
+            }
+            self.wake_now();
+            let waited = self
+                .drained_changed
+                .wait_timeout(drained, left.min(Duration::from_millis(100)));
+            drained = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
+    /// Completes when the worker made room since the future was made.
+    pub(crate) fn room_freed(&self) -> impl Future<Output = ()> {
+        self.room_freed.notified()
+    }
+
+    pub(crate) fn report_drained(&self, drained_through: u64, failed: bool) {
+        let mut drained = lock(&self.drained);
+        drained.drained_through = drained_through;
+        drained.failures += u64::from(failed);
+        drained.failing = failed;
+        drop(drained);
+        self.drained_changed.notify_all();
+    }
+
+    pub(crate) fn report_finished(&self) {
+        lock(&self.drained).finished = true;
+        self.drained_changed.notify_all();
+        lock(&self.acks).clear();
+        self.room_freed.notify_waiters();
+    }
+
+    /// Refuses every later push; the worker drains what is there and ends.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        if self.is_forked() {
+            return;
+        }
+        self.wake_now();
+        // Who waits for room waits in vain now, though the worker may hang in its store.
+        self.room_freed.notify_waiters();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Whether this is a fork of the process that has the log. It has no thread of the log, and whatever lock another
+    /// thread held at that moment is held in it for ever: so it takes none. The log is closed in it from then on. To ask
+    /// costs a call of the system: not on the way of a span, but where the worker would be woken or waited for.
+    pub(crate) fn is_forked(&self) -> bool {
+        let is_forked = std::process::id() != self.process;
+        if is_forked {
+            let _only_one = self.abort_reason.set(FORKED);
+            self.closed.store(true, Ordering::SeqCst);
+        }
+        is_forked
+    }
+
+    /// Ends the log where its thread cannot go on. What waits in the buffer is dropped and counted, and so is all that
+    /// comes from now on.
+    pub(crate) fn abort(&self, why: &'static str) {
+        // There is one thread that breaks off, and it does so once.
+        let _only_one = self.abort_reason.set(why);
+        self.close();
+        for shard in self.shards.iter() {
+            let records = std::mem::take(&mut *shard.0.lock());
+            let mut listed = Vec::new();
+            index_records(records.used(), 0, &mut listed);
+            for record in listed {
+                self.count_dropped(record.class, 1);
+            }
+        }
+    }
+
+    /// Why the log ended, if nobody shut it down.
+    pub(crate) fn abort_reason(&self) -> Option<&'static str> {
+        self.abort_reason.get().copied()
+    }
+
+    /// What a call gets that comes after the end.
+    pub(crate) fn closed_error(&self) -> Error {
+        self.abort_reason().map_or_else(Error::closed, Error::ended)
+    }
+}

@@ -1,0 +1,89 @@
+//! What happens when the buffer is full or closed: the record is dropped and counted by class. The committer reports the
+//! counts to readers as a gap (`engine::committer`). The counting runs on the host's threads and never waits.
+
+use crate::{
+    ingest::buffer::{
+        class::{PushError, RecordClass},
+        push::IngestBuffer,
+        shard::FillLevel,
+    },
+    util::sync::atomic::{AtomicU64, Ordering},
+    wire::control::Dropped,
+};
+
+/// After how many dropped records of a class it is asked again whether the process is a fork.
+pub(super) const DROPS_PER_LOOK: u64 = 256;
+
+impl IngestBuffer {
+    #[cold]
+    pub(super) fn count_rejected(&self, class: RecordClass, rejected: &PushError) {
+        #[cfg(feature = "metrics")]
+        if let (PushError::Closed, RecordClass::End) = (rejected, class) {
+            self.count_late_end();
+        }
+        match rejected {
+            PushError::Full => {
+                let before = self
+                    .counter(class)
+                    .map(|count| count.fetch_add(1, Ordering::Relaxed));
+                #[cfg(feature = "metrics")]
+                if matches!(class, RecordClass::End) {
+                    self.ends_rejected.fetch_add(1, Ordering::Relaxed);
+                }
+                // A fork that was made while someone was in a hurry would wake nobody, and find no room for ever. To ask
+                // costs more than all else here, and may wait for some more of them.
+                if before.is_some_and(|before| before.is_multiple_of(DROPS_PER_LOOK))
+                    && self.is_forked()
+                {
+                    return;
+                }
+                // The worker may have emptied the buffer meanwhile and be about to sleep: the drop is news, too.
+                self.wake_if_asleep(FillLevel::OverHalf);
+            }
+            // Who shuts a log down wants no more of it; of one that broke, nobody knows.
+            PushError::Closed if self.abort_reason().is_some() => self.count_dropped(class, 1),
+            PushError::Closed => {}
+        }
+    }
+
+    /// Ends that found no room: what the store refused later is not among them.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn ends_rejected(&self) -> u64 {
+        self.ends_rejected.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn ends_late(&self) -> u64 {
+        self.ends_late.load(Ordering::Relaxed)
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn count_late_end(&self) {
+        self.ends_late.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn dropped(&self) -> Dropped {
+        let [starts, ends, other] = &self.dropped;
+        Dropped {
+            starts: starts.load(Ordering::Relaxed),
+            ends: ends.load(Ordering::Relaxed),
+            other: other.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn count_dropped(&self, class: RecordClass, count: u64) {
+        if let Some(counter) = self.counter(class) {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn counter(&self, class: RecordClass) -> Option<&AtomicU64> {
+        let [starts, ends, other] = &self.dropped;
+        match class {
+            RecordClass::Start => Some(starts),
+            RecordClass::End => Some(ends),
+            RecordClass::Other => Some(other),
+            RecordClass::Internal => None,
+        }
+    }
+}

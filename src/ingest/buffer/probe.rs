@@ -1,0 +1,103 @@
+//! Which shard to try next when the thread's own is busy or full. It runs on the host's threads and never waits for a lock.
+
+use crate::{
+    ingest::buffer::{
+        class::{PushError, RecordClass},
+        push::IngestBuffer,
+        shard::{SHARDS, Shortage},
+    },
+    util::sync::atomic::Ordering,
+};
+
+/// Tries to find a shard that nobody is writing to. Another holder keeps a lock for one copy only. When the scheduler has
+/// stopped the holders of all shards there, this bounds the wait: the record is refused and counted, though there is room.
+pub(super) const ROUNDS: usize = 64;
+
+/// What came of a push into one shard.
+pub(super) enum PushAttempt {
+    Settled(Result<(), PushError>),
+    Busy,
+    NoRoom(Shortage),
+}
+
+/// How far a thread has come in looking for a shard with room that nobody is writing to.
+pub(super) struct ShardProbe {
+    /// The worker's turn in which it began.
+    pub(super) turn: u64,
+    pub(super) rounds: usize,
+    /// In this round: how many shards were tried, whether one was busy, and whether the others had room for no record.
+    pub(super) tried: usize,
+    pub(super) busy: bool,
+    pub(super) full: bool,
+}
+
+impl ShardProbe {
+    pub(super) fn new(turn: u64) -> Self {
+        Self {
+            turn,
+            rounds: 1,
+            tried: 0,
+            busy: false,
+            full: true,
+        }
+    }
+
+    pub(super) fn count_miss(&mut self, miss: &PushAttempt) {
+        self.tried += 1;
+        match miss {
+            PushAttempt::Settled(_) => {}
+            PushAttempt::Busy => self.busy = true,
+            PushAttempt::NoRoom(shortage) => self.full &= *shortage == Shortage::OfAnyRecord,
+        }
+    }
+
+    pub(super) fn begin_round(&mut self) {
+        *self = Self {
+            rounds: self.rounds + 1,
+            ..Self::new(self.turn)
+        };
+    }
+}
+
+impl IngestBuffer {
+    /// Which shard to try next, counted from the thread's own, which was tried first.
+    #[cold]
+    pub(super) fn next_shard(
+        &self,
+        probe: &mut Option<ShardProbe>,
+        class: RecordClass,
+        miss: &PushAttempt,
+    ) -> Result<usize, PushError> {
+        let full_since = class.of(&self.full_since);
+        let Some(probe) = probe else {
+            // Under a load that nothing can take, to look into every shard for each record would be the most of it.
+            let turn = self.drain_generation.load(Ordering::Acquire) + 1;
+            if full_since.load(Ordering::Relaxed) == turn {
+                return Err(self.rejection());
+            }
+            *probe = Some(ShardProbe::new(turn));
+            return Ok(0);
+        };
+        probe.count_miss(miss);
+        if probe.tried < SHARDS {
+            return Ok(probe.tried);
+        }
+        if !probe.busy && probe.full {
+            full_since.store(probe.turn, Ordering::Relaxed);
+        }
+        if !probe.busy || probe.rounds == ROUNDS {
+            return Err(PushError::Full);
+        }
+        probe.begin_round();
+        std::hint::spin_loop();
+        Ok(0)
+    }
+
+    pub(super) fn rejection(&self) -> PushError {
+        if self.closed.load(Ordering::Acquire) {
+            PushError::Closed
+        } else {
+            PushError::Full
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Puts a record into the buffer. It runs on the host's threads: it never waits, never allocates and never panics.
+
+use std::{collections::HashMap, sync::OnceLock};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    ingest::{
+        buffer::{
+            class::{PushError, Quota, RecordClass},
+            flush::DrainProgress,
+            probe::PushAttempt,
+            shard::{FillLevel, HEADER, PaddedShard, SHARD_BYTES_MIN, SHARDS, Shard, Shortage},
+        },
+        write_buf::WriteBuf,
+    },
+    util::sync::{
+        Condvar, Mutex, SpinMutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        lock,
+        thread::Thread,
+        thread_number,
+    },
+    wire::id::EventId,
+};
+
+#[derive(Debug)]
+pub(crate) struct IngestBuffer {
+    pub(super) shards: Box<[PaddedShard; SHARDS]>,
+    pub(super) shard_bytes: usize,
+    /// By class.
+    pub(super) quotas: [Quota; 4],
+    #[cfg(feature = "metrics")]
+    pub(super) events_max: usize,
+    /// Ends that the full buffer refused, of those that were dropped.
+    #[cfg(feature = "metrics")]
+    pub(super) ends_rejected: AtomicU64,
+    /// Ends that came after the end of the log.
+    #[cfg(feature = "metrics")]
+    pub(super) ends_late: AtomicU64,
+    pub(super) next_number: AtomicU64,
+    /// How often the worker has emptied the shards.
+    pub(super) drain_generation: AtomicU64,
+    /// By class: the turn, counted from one, since which no shard has room.
+    pub(super) full_since: [AtomicU64; 4],
+    pub(super) closed: AtomicBool,
+    /// Why the log ended, if nobody shut it down.
+    pub(super) abort_reason: OnceLock<&'static str>,
+    pub(super) asleep: AtomicBool,
+    pub(super) urgent: AtomicBool,
+    pub(super) worker: OnceLock<Thread>,
+    /// The process that has the worker.
+    pub(super) process: u32,
+    pub(super) dropped: [AtomicU64; 3],
+    pub(super) drained: Mutex<DrainProgress>,
+    pub(super) drained_changed: Condvar,
+    pub(super) room_freed: Notify,
+    pub(super) acks: Mutex<HashMap<u64, oneshot::Sender<EventId>>>,
+    pub(super) next_ack: AtomicU64,
+}
+
+impl IngestBuffer {
+    pub(crate) fn new(bytes_max: usize, events_max: usize) -> Self {
+        let shard_bytes = (bytes_max / SHARDS).max(SHARD_BYTES_MIN);
+        let shard_events = (events_max / SHARDS).max(16);
+        let shard = || PaddedShard(SpinMutex::new(Shard::new(shard_bytes)));
+        Self {
+            shards: Box::new(std::array::from_fn(|_| shard())),
+            shard_bytes,
+            quotas: [
+                RecordClass::Start,
+                RecordClass::End,
+                RecordClass::Other,
+                RecordClass::Internal,
+            ]
+            .map(|class| Quota {
+                bytes: shard_bytes / 16 * class.sixteenths(),
+                events: shard_events / 16 * class.sixteenths(),
+            }),
+            #[cfg(feature = "metrics")]
+            events_max,
+            #[cfg(feature = "metrics")]
+            ends_rejected: AtomicU64::new(0),
+            #[cfg(feature = "metrics")]
+            ends_late: AtomicU64::new(0),
+            next_number: AtomicU64::new(0),
+            drain_generation: AtomicU64::new(0),
+            full_since: Default::default(),
+            closed: AtomicBool::new(false),
+            abort_reason: OnceLock::new(),
+            asleep: AtomicBool::new(false),
+            urgent: AtomicBool::new(false),
+            worker: OnceLock::new(),
+            process: std::process::id(),
+            dropped: Default::default(),
+            drained: Mutex::default(),
+            drained_changed: Condvar::new(),
+            room_freed: Notify::new(),
+            acks: Mutex::default(),
+            next_ack: AtomicU64::new(1),
+        }
+    }
+
+    /// Takes the record that `write` writes, which is asked again when another shard may have the room that one had
+    /// not. What is refused for want of room is counted here.
+    #[inline]
+    pub(crate) fn push(
+        &self,
+        class: RecordClass,
+        write: impl Fn(&mut WriteBuf<'_>) -> Option<()>,
+    ) -> Result<(), PushError> {
+        let pushed = self.try_push(class, write);
+        if let Err(rejected) = &pushed {
+            self.count_rejected(class, rejected);
+        }
+        pushed
+    }
+
+    /// Like [`push`](Self::push), without counting.
+    #[inline]
+    pub(crate) fn try_push(
+        &self,
+        class: RecordClass,
+        write: impl Fn(&mut WriteBuf<'_>) -> Option<()>,
+    ) -> Result<(), PushError> {
+        let quota = class.of(&self.quotas);
+        let home = thread_number();
+        let (mut shard, mut probe, mut write) = (home, None, &write);
+        // One call, whichever shard it is: so what is written is compiled into this place.
+        loop {
+            match self.try_push_into(shard, class, quota, write) {
+                PushAttempt::Settled(pushed) => return pushed,
+                miss => shard = home + self.next_shard(&mut probe, class, &miss)?,
+            }
+            // A compiler that takes this for a loop would read and spill all that is to be written before the first try.
+            write = std::hint::black_box(write);
+        }
+    }
+
+    #[inline]
+    pub(super) fn try_push_into(
+        &self,
+        shard: usize,
+        class: RecordClass,
+        quota: &Quota,
+        write: impl FnOnce(&mut WriteBuf<'_>) -> Option<()>,
+    ) -> PushAttempt {
+        let Some(shard) = self.shards.get(shard % SHARDS) else {
+            return PushAttempt::NoRoom(Shortage::OfAnyRecord);
+        };
+        let Some(mut records) = shard.0.try_lock() else {
+            return PushAttempt::Busy;
+        };
+        // Asked under the lock: the worker, once it knows that the buffer is closed, looks into every shard a last time,
+        // and what came after that look would be lost.
+        if self.closed.load(Ordering::Acquire) {
+            return PushAttempt::Settled(Err(PushError::Closed));
+        }
+        let Some(fill) = self.append(&mut records, class, quota, write) else {
+            return PushAttempt::NoRoom(records.shortage(quota));
+        };
+        drop(records);
+        self.wake_if_asleep(fill);
+        PushAttempt::Settled(Ok(()))
+    }
+
+    /// Appends a record if it fits. Nothing of it counts before it is whole, so a writer that panics leaves nothing.
+    #[inline]
+    pub(super) fn append(
+        &self,
+        records: &mut Shard,
+        class: RecordClass,
+        quota: &Quota,
+        write: impl FnOnce(&mut WriteBuf<'_>) -> Option<()>,
+    ) -> Option<FillLevel> {
+        if records.count >= quota.events {
+            return None;
+        }
+        let mut room = WriteBuf::new(records.bytes.get_mut(records.length..quota.bytes)?);
+        let before = room.left();
+        let header = room.chunk::<HEADER>()?;
+        // The number is drawn under the lock: see the invariant above. And before there is anything written, for which to
+        // draw it would wait. A record that finds no room leaves a number that nothing has.
+        let number = self.next_number.fetch_add(1, Ordering::SeqCst);
+        write(&mut room)?;
+        let size = before - room.left();
+        let [l0, l1, l2, l3, ..] = size.to_le_bytes();
+        let [n0, n1, n2, n3, n4, n5, n6, n7] = number.to_le_bytes();
+        let class = class as u8;
+        *header = [l0, l1, l2, l3, class, n0, n1, n2, n3, n4, n5, n6, n7];
+        records.length += size;
+        records.count += 1;
+        Some(if records.length > self.shard_bytes / 2 {
+            FillLevel::OverHalf
+        } else {
+            FillLevel::UpToHalf
+        })
+    }
+
+    /// The next number: every record pushed before this call has a smaller one.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_number.load(Ordering::SeqCst)
+    }
+
+    /// Records that were pushed and are not stored, and those without a record among them.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn pending_records(&self) -> u64 {
+        let drained_through = lock(&self.drained).drained_through;
+        self.next_number().saturating_sub(drained_through)
+    }
+
+    /// The most records that wait at once.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn events_max(&self) -> usize {
+        self.events_max
+    }
+}

@@ -1,0 +1,66 @@
+//! One part of the buffer: a fixed piece of memory that records are appended to, under its own lock.
+
+use crate::{ingest::buffer::class::Quota, util::sync::SpinMutex};
+
+pub(super) const SHARDS: usize = 8;
+
+/// A shard with less room than this, in bytes, is taken to be full.
+pub(super) const SMALL_RECORD: usize = 256;
+
+/// Room for the largest event in the share of every class.
+pub(super) const SHARD_BYTES_MIN: usize = 512 * 1024;
+
+/// Length (4), class (1), number (8).
+pub(super) const HEADER: usize = 13;
+
+/// A cache line pair for itself, so that threads on different shards do not slow each other down.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct PaddedShard(pub(super) SpinMutex<Shard>);
+
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    /// All of its memory, of which the first `length` bytes are in use.
+    pub(super) bytes: Box<[u8]>,
+    pub(super) length: usize,
+    pub(super) count: usize,
+}
+
+impl Shard {
+    /// Zeroed memory of this size costs nothing until it is written to.
+    pub(super) fn new(size: usize) -> Self {
+        Self {
+            bytes: vec![0; size].into_boxed_slice(),
+            length: 0,
+            count: 0,
+        }
+    }
+
+    pub(super) fn used(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// Why a record found no room.
+    pub(super) fn shortage(&self, quota: &Quota) -> Shortage {
+        if self.count >= quota.events || self.length + SMALL_RECORD > quota.bytes {
+            Shortage::OfAnyRecord
+        } else {
+            Shortage::OfThisRecord
+        }
+    }
+}
+
+/// For which records a shard lacks the room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shortage {
+    OfThisRecord,
+    OfAnyRecord,
+}
+
+/// How full a shard is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FillLevel {
+    UpToHalf,
+    /// More than half: the worker is not to let it gather more.
+    OverHalf,
+}
