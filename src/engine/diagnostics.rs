@@ -21,10 +21,6 @@ pub(crate) enum Diagnostic<'a> {
     /// The log ended by itself.
     Ended(&'a str),
     /// A client showed a token, a cookie or a ticket that was never given out.
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "only clients over HTTP show any")
-    )]
     WrongCredentials,
 }
 

@@ -11,9 +11,7 @@ use crate::{
     },
     error::Error,
     ingest::buffer::IngestBuffer,
-    log::{
-        batch::Batch, event::StreamKey, retention::Retention, stream_index::WakeFlag, tail::Tail,
-    },
+    log::{batch::Batch, event::StreamKey, retention::Retention, tail::Tail, waker::WakeFlag},
     store::{DEFAULT_APPEND_TIMEOUT, EventStore, kind::StoreKind},
     util::sync::{
         Instant, Mutex,
@@ -459,7 +457,6 @@ impl Log {
         self.buffer.dropped()
     }
 
-    #[cfg(feature = "http")]
     pub(crate) fn knows(&self, key: &StreamKey) -> bool {
         self.tail.knows(key)
     }

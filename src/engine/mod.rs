@@ -1,5 +1,10 @@
 //! The running log: its worker, its commits, its outages.
 
+#![cfg_attr(
+    not(feature = "http"),
+    expect(dead_code, reason = "the layers above alone use parts of it")
+)]
+
 pub(crate) mod committer;
 pub(crate) mod diagnostics;
 pub(crate) mod encoder;

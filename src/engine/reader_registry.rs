@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    log::stream_index::{WakeFlag, WakeSet},
+    log::waker::{WakeFlag, WakeSet},
     util::sync::{Condvar, Mutex, lock},
 };
 

@@ -49,7 +49,6 @@ const PANICKED: &str = "the event log has ended: its thread panicked";
 pub(crate) struct ProcessingDelay(AtomicU64);
 
 impl ProcessingDelay {
-    #[cfg(feature = "spans")]
     pub(crate) fn set(&self, age: Duration) {
         self.0.store(
             u64::try_from(age.as_millis()).unwrap_or(u64::MAX),

@@ -25,7 +25,7 @@ use crate::{
         response::{self, Refusal},
     },
     live_spans::LiveSpans,
-    log::stream_index::WakeFlag,
+    log::waker::WakeFlag,
     span::event::TraceId,
     sse::body::{self, SseBody},
     trace::{

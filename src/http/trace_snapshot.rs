@@ -114,6 +114,8 @@ async fn read(live: &LiveSpans, trace: TraceId, is_indexed: IsIndexed) -> Read {
     let mut events = Vec::new();
     let mut fold = Fold::default();
     while let Some(item) = reader.next_below(head).await {
+        // Everything may be in memory, and then nothing else here lets other tasks run.
+        tokio::task::yield_now().await;
         if let ReadItem::Events(slice) | ReadItem::OpenGlobal(slice) = item {
             for event in slice.events() {
                 let payload = event.payload();

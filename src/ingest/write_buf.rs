@@ -39,7 +39,6 @@ impl<'a> WriteBuf<'a> {
     }
 
     /// The same for what is mostly short.
-    #[cfg(feature = "spans")]
     #[inline]
     pub(crate) fn text(&mut self, text: &str) -> Option<()> {
         fill(self.take(text.len())?, text.as_bytes());
@@ -49,7 +48,6 @@ impl<'a> WriteBuf<'a> {
 
 /// Copies bytes to a place of the same length: up to 32 of them by two moves of a fixed size, which may overlap, because
 /// a call of `memcpy` takes longer to find out how many there are.
-#[cfg(feature = "spans")]
 #[inline]
 fn fill(to: &mut [u8], from: &[u8]) {
     if from.len() > 32 {
@@ -64,7 +62,6 @@ fn fill(to: &mut [u8], from: &[u8]) {
 }
 
 /// Copies so many bytes of the front and of the back, which is all of up to twice as many.
-#[cfg(feature = "spans")]
 #[inline]
 fn ends<const SIZE: usize>(to: &mut [u8], from: &[u8]) -> bool {
     let (Some(front), Some(back)) = (from.first_chunk::<SIZE>(), from.last_chunk::<SIZE>()) else {
@@ -96,7 +93,6 @@ mod tests {
         assert_eq!(&memory, b"abcd\0");
     }
 
-    #[cfg(feature = "spans")]
     #[test]
     fn texts_of_every_length_arrive_whole_and_alone() {
         let text: String = (0..100)

@@ -2,7 +2,6 @@
 //! they may be there only once, and payload bytes. Written by the worker thread, read by stores. No store parses a payload.
 
 use bytes::Bytes;
-#[cfg(feature = "spans")]
 use memchr::memchr2;
 
 use crate::{
@@ -142,7 +141,6 @@ impl Batch {
     }
 
     /// The payload of the last event.
-    #[cfg(feature = "spans")]
     pub(crate) fn last_payload(&self) -> &[u8] {
         let before = self.heads.len().checked_sub(2);
         let start = before
@@ -177,7 +175,6 @@ impl Batch {
     }
 
     /// The same for the event of a trace whose payload has no line breaks, and is not looked through for any again.
-    #[cfg(feature = "spans")]
     #[inline]
     pub(crate) fn push_line(
         &mut self,

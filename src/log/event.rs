@@ -105,7 +105,6 @@ impl StreamKey {
     }
 
     /// The key of a trace.
-    #[cfg(feature = "spans")]
     #[inline]
     pub(crate) fn of_id(id: [u8; 16]) -> Self {
         let mut bytes = [0; Self::LENGTH_MAX];
@@ -115,14 +114,12 @@ impl StreamKey {
         Self { length: 16, bytes }
     }
 
-    #[cfg(feature = "spans")]
     #[inline]
     pub(crate) fn is_id(&self, id: [u8; 16]) -> bool {
         self.length == 16 && self.bytes.first_chunk() == Some(&id)
     }
 
     /// The key that no trace has, because an id is not all zero: a stream of which there is nothing.
-    #[cfg(feature = "http")]
     pub(crate) fn nobody() -> Self {
         Self::of_id([0; 16])
     }

@@ -1,5 +1,10 @@
 //! What an event log is made of.
 
+#![cfg_attr(
+    not(feature = "http"),
+    expect(dead_code, reason = "the layers above alone use parts of it")
+)]
+
 pub(crate) mod batch;
 pub(crate) mod block;
 pub(crate) mod dedup;
@@ -7,3 +12,4 @@ pub(crate) mod event;
 pub(crate) mod retention;
 pub(crate) mod stream_index;
 pub(crate) mod tail;
+pub(crate) mod waker;

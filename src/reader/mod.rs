@@ -1,6 +1,11 @@
 //! A subscriber's place in the log. It owns no queue: replay and live are the same read, and what a slow client
 //! costs is this place. It runs on whichever task polls it, holds no lock while it waits, and needs no runtime.
 
+#![cfg_attr(
+    not(feature = "http"),
+    expect(dead_code, reason = "the layers above alone use parts of it")
+)]
+
 pub(crate) mod subscription;
 
 use std::{
@@ -19,8 +24,8 @@ use crate::{
         batch::StoredEvent,
         block::{BlockBuilder, BlockEvent, Slice},
         event::StreamKey,
-        stream_index::WakeFlag,
         tail::TailRead,
+        waker::WakeFlag,
     },
     store::PageLimit,
     util::sync::Instant,
@@ -53,7 +58,6 @@ pub(crate) enum OpenGlobalEvents {
     /// When it begins at the head: who resumes has them.
     #[default]
     AtHead,
-    #[cfg(feature = "http")]
     Always,
 }
 
@@ -197,8 +201,8 @@ impl Reader {
         !self.scope.keys.is_empty() || self.scope.filter.is_some()
     }
 
-    /// The next thing up to `head`, and `None` where there is nothing more to wait for.
-    #[cfg(feature = "spans")]
+    /// Returns the next item up to `head`, or `None` when there is nothing more to wait for. If everything is in memory, it
+    /// never waits: a caller that reads on must let other tasks run.
     pub(crate) async fn next_below(&mut self, head: u64) -> Option<ReadItem> {
         // At the head there may be nothing more to wait for; before it, a page of the store is on its way.
         let item = std::future::poll_fn(|cx| match self.poll_next(cx) {
@@ -210,11 +214,6 @@ impl Reader {
         });
         match item.await? {
             ReadItem::Closed => None,
-            item @ (ReadItem::Events(_) | ReadItem::OpenGlobal(_)) => {
-                // Everything may be in memory, and then nothing else here lets other tasks have their turn.
-                tokio::task::yield_now().await;
-                Some(item)
-            }
             item => Some(item),
         }
     }

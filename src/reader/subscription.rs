@@ -81,14 +81,12 @@ impl Subscribe {
     }
 
     /// Reads from the beginning what the reader was told of already up to here: a gap counts only after it.
-    #[cfg(feature = "spans")]
     pub(crate) fn gaps_reported_until(mut self, upto: u64) -> Self {
         self.gaps_reported_until = Some(upto);
         self
     }
 
     /// Says when it gets what stands at the place where it goes on.
-    #[cfg(feature = "spans")]
     pub(crate) fn open_global_events(mut self, open_global_events: OpenGlobalEvents) -> Self {
         self.open_global_events = open_global_events;
         self

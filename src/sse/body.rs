@@ -53,10 +53,6 @@ pub(crate) trait Projection: Send + Sync {
 
 /// What a client gets of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "spans"),
-    expect(dead_code, reason = "views are of spans")
-)]
 pub(crate) enum Projected {
     Hidden,
     Unchanged,
@@ -66,7 +62,6 @@ pub(crate) enum Projected {
 
 impl Projected {
     /// Bytes that it keeps in memory.
-    #[cfg(feature = "spans")]
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Replaced(bytes) => bytes.len(),
@@ -136,7 +131,6 @@ impl SseBody {
     }
 
     /// Shows the client only what `projection` lets through.
-    #[cfg(feature = "spans")]
     pub(crate) fn with_projection(mut self, projection: Option<Box<dyn Projection>>) -> Self {
         if let State::New(live) = &mut self.state {
             live.projection = projection;
@@ -145,7 +139,6 @@ impl SseBody {
     }
 
     /// Tells an `EventSource` not to come back: it has everything there will ever be.
-    #[cfg(feature = "spans")]
     pub(crate) fn no_content() -> Response<Self> {
         let mut response = Response::new(Self {
             state: State::Done,

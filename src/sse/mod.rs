@@ -5,6 +5,11 @@
 //! [`SseTarget`] is the log: an app dispatches its [`SseEvent`]s to it. A reader is a [`Subscription`], a stream of
 //! [`Message`]s within the program, or an [`SseBody`], the body of an HTTP response.
 
+#![cfg_attr(
+    not(feature = "spans"),
+    expect(dead_code, reason = "the span layer alone uses parts of it")
+)]
+
 pub(crate) mod body;
 pub(crate) mod target;
 

@@ -3,11 +3,9 @@
 //! can also watch it does not belong here.
 
 use std::collections::HashMap;
-#[cfg(feature = "spans")]
 use std::collections::HashSet;
 
 pub(crate) use foldhash::fast::RandomState;
 
 pub(crate) type Map<K, V> = HashMap<K, V, RandomState>;
-#[cfg(feature = "spans")]
 pub(crate) type Set<K> = HashSet<K, RandomState>;

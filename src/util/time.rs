@@ -21,18 +21,15 @@ impl Timestamp {
         SystemTime::now().into()
     }
 
-    #[cfg(any(test, feature = "spans"))]
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    #[cfg(feature = "spans")]
     pub(crate) const fn nanos(self) -> u64 {
         self.0
     }
 
     /// The moment as the standard library has it.
-    #[cfg(feature = "spans")]
     pub(crate) fn to_system_time(self) -> Option<SystemTime> {
         UNIX_EPOCH.checked_add(std::time::Duration::from_nanos(self.0))
     }
@@ -62,7 +59,6 @@ impl Timestamp {
     }
 
     /// Reads what [`write`](Self::write) wrote; `None` for any other form.
-    #[cfg(any(test, feature = "spans"))]
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let shape = bytes.len() == 30
@@ -225,7 +221,6 @@ fn civil_from_days(days: u32) -> (u32, u32, u32) {
     (year, month, day)
 }
 
-#[cfg(any(test, feature = "spans"))]
 fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
     let year = year.checked_sub(u64::from(month <= 2))?;
     let era = year / 400;

@@ -184,7 +184,6 @@ pub(crate) fn gap(out: &mut Vec<u8>, gap: &Gap) {
 }
 
 /// What was dropped, on a stream that does not show the log's own event of it.
-#[cfg(feature = "http")]
 pub(crate) fn gap_dropped(out: &mut Vec<u8>, dropped: Dropped) {
     write(out, GAP, &dropped_gap(dropped));
 }

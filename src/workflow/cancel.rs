@@ -89,6 +89,8 @@ async fn open(log: &Arc<Log>, trace: TraceId) -> Result<Vec<(SpanId, Bytes)>, Er
     let mut reader = Subscribe::to(trace.stream_key()).reader(log);
     let mut spans: HashMap<SpanId, Begun> = HashMap::new();
     while let Some(item) = reader.next_below(head).await {
+        // Everything may be in memory, and then nothing else here lets other tasks run.
+        tokio::task::yield_now().await;
         let slice = match item {
             ReadItem::Events(slice) | ReadItem::OpenGlobal(slice) => slice,
             ReadItem::Degraded => return Err(Error::store_failed("the log cannot be read")),

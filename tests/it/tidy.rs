@@ -52,10 +52,14 @@ const MODULES: &[&str] = &[
     "log::event",
     "log::retention",
     "log::batch",
+    "log::waker",
+    "log::stream_index::entry",
     "log::stream_index",
     "log::block",
     "log::dedup",
+    "log::tail::state",
     "log::tail",
+    "log::tail::merge",
     "log",
     "store",
     "store::memory",
@@ -92,6 +96,15 @@ const MODULES: &[&str] = &[
     "store::sqlite",
     "ingest::write_buf",
     "ingest::envelope",
+    "ingest::buffer::class",
+    "ingest::buffer::shard",
+    "ingest::buffer::push",
+    "ingest::buffer::drain",
+    "ingest::buffer::flush",
+    "ingest::buffer::acks",
+    "ingest::buffer::probe",
+    "ingest::buffer::overflow",
+    "ingest::buffer::wake",
     "ingest::buffer",
     "ingest",
     "engine::outage",
@@ -416,6 +429,31 @@ fn the_root_exports_what_an_app_names_and_no_constants() {
     assert_eq!(
         names.iter().filter(is_constant).collect::<Vec<_>>(),
         Vec::<&&str>::new()
+    );
+}
+
+#[test]
+fn the_log_knows_no_feature_of_the_layers_above() {
+    let features = ["spans", "http", "metrics", "dashboard", "tracing"];
+    let mut found = Vec::new();
+    for room in [
+        "util", "wire", "log", "ingest", "engine", "reader", "sse", "store",
+    ] {
+        for file in files(&format!("src/{room}"), "rs") {
+            let text = fs::read_to_string(&file).expect("a source file is readable");
+            let cfgs = text
+                .lines()
+                .filter(|line| line.trim_start().starts_with("#[cfg"));
+            let named = cfgs.filter(|line| {
+                let is_named = |feature: &&str| line.contains(&format!("feature = \"{feature}\""));
+                features.iter().any(|feature| is_named(feature))
+            });
+            found.extend(named.map(|line| format!("{}: {}", file.display(), line.trim())));
+        }
+    }
+    assert_eq!(
+        found, [""; 0],
+        "make the item plainly pub(crate), or move it up"
     );
 }
 

@@ -9,7 +9,7 @@ use std::{
 use loom::{future::block_on, thread};
 
 use crate::{
-    log::stream_index::WakeFlag,
+    log::waker::WakeFlag,
     util::sync::atomic::{AtomicU64, Ordering},
 };
 

@@ -2,5 +2,7 @@
 
 #[path = "../../src/log/event.rs"]
 pub(crate) mod event;
-#[path = "../../src/log/stream_index.rs"]
+#[path = "../../src/log/stream_index/mod.rs"]
 pub(crate) mod stream_index;
+#[path = "../../src/log/waker.rs"]
+pub(crate) mod waker;

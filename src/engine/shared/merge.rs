@@ -55,7 +55,6 @@ fn size(page: &[StoredEvent]) -> usize {
 
 impl Log {
     /// Whether all is known of the streams that stood in the store when someone came to read everything.
-    #[cfg(feature = "http")]
     pub(crate) fn has_caught_up(&self) -> bool {
         !self.is_shared() || (self.is_index_complete() && self.demand().has_caught_up())
     }

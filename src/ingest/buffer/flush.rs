@@ -4,21 +4,15 @@ use std::{sync::PoisonError, time::Duration};
 
 use crate::{
     error::Error,
-    ingest::buffer::{drain::index_records, push::IngestBuffer},
+    ingest::buffer::{
+        drain::index_records,
+        push::{DrainProgress, IngestBuffer},
+    },
     util::sync::{Instant, atomic::Ordering, lock, thread},
 };
 
 pub(super) const FORKED: &str =
     "the event log belongs to the process that this one was forked from";
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct DrainProgress {
-    pub(super) drained_through: u64,
-    pub(super) failures: u64,
-    /// Whether the last turn failed.
-    pub(super) failing: bool,
-    pub(super) finished: bool,
-}
 
 impl IngestBuffer {
     /// Waits until everything pushed before the call is stored and visible.

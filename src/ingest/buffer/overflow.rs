@@ -17,7 +17,6 @@ pub(super) const DROPS_PER_LOOK: u64 = 256;
 impl IngestBuffer {
     #[cold]
     pub(super) fn count_rejected(&self, class: RecordClass, rejected: &PushError) {
-        #[cfg(feature = "metrics")]
         if let (PushError::Closed, RecordClass::End) = (rejected, class) {
             self.count_late_end();
         }
@@ -26,7 +25,6 @@ impl IngestBuffer {
                 let before = self
                     .counter(class)
                     .map(|count| count.fetch_add(1, Ordering::Relaxed));
-                #[cfg(feature = "metrics")]
                 if matches!(class, RecordClass::End) {
                     self.ends_rejected.fetch_add(1, Ordering::Relaxed);
                 }
@@ -47,17 +45,14 @@ impl IngestBuffer {
     }
 
     /// Ends that found no room: what the store refused later is not among them.
-    #[cfg(feature = "metrics")]
     pub(crate) fn ends_rejected(&self) -> u64 {
         self.ends_rejected.load(Ordering::Relaxed)
     }
 
-    #[cfg(feature = "metrics")]
     pub(crate) fn ends_late(&self) -> u64 {
         self.ends_late.load(Ordering::Relaxed)
     }
 
-    #[cfg(feature = "metrics")]
     pub(crate) fn count_late_end(&self) {
         self.ends_late.fetch_add(1, Ordering::Relaxed);
     }

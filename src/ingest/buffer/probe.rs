@@ -4,7 +4,7 @@ use crate::{
     ingest::buffer::{
         class::{PushError, RecordClass},
         push::IngestBuffer,
-        shard::{SHARDS, Shortage},
+        shard::{PushAttempt, SHARDS, Shortage},
     },
     util::sync::atomic::Ordering,
 };
@@ -12,13 +12,6 @@ use crate::{
 /// Tries to find a shard that nobody is writing to. Another holder keeps a lock for one copy only. When the scheduler has
 /// stopped the holders of all shards there, this bounds the wait: the record is refused and counted, though there is room.
 pub(super) const ROUNDS: usize = 64;
-
-/// What came of a push into one shard.
-pub(super) enum PushAttempt {
-    Settled(Result<(), PushError>),
-    Busy,
-    NoRoom(Shortage),
-}
 
 /// How far a thread has come in looking for a shard with room that nobody is writing to.
 pub(super) struct ShardProbe {

@@ -8,9 +8,10 @@ use crate::{
     ingest::{
         buffer::{
             class::{PushError, Quota, RecordClass},
-            flush::DrainProgress,
-            probe::PushAttempt,
-            shard::{FillLevel, HEADER, PaddedShard, SHARD_BYTES_MIN, SHARDS, Shard, Shortage},
+            shard::{
+                FillLevel, HEADER, PaddedShard, PushAttempt, SHARD_BYTES_MIN, SHARDS, Shard,
+                Shortage,
+            },
         },
         write_buf::WriteBuf,
     },
@@ -30,13 +31,10 @@ pub(crate) struct IngestBuffer {
     pub(super) shard_bytes: usize,
     /// By class.
     pub(super) quotas: [Quota; 4],
-    #[cfg(feature = "metrics")]
     pub(super) events_max: usize,
     /// Ends that the full buffer refused, of those that were dropped.
-    #[cfg(feature = "metrics")]
     pub(super) ends_rejected: AtomicU64,
     /// Ends that came after the end of the log.
-    #[cfg(feature = "metrics")]
     pub(super) ends_late: AtomicU64,
     pub(super) next_number: AtomicU64,
     /// How often the worker has emptied the shards.
@@ -59,6 +57,15 @@ pub(crate) struct IngestBuffer {
     pub(super) next_ack: AtomicU64,
 }
 
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct DrainProgress {
+    pub(super) drained_through: u64,
+    pub(super) failures: u64,
+    /// Whether the last turn failed.
+    pub(super) failing: bool,
+    pub(super) finished: bool,
+}
+
 impl IngestBuffer {
     pub(crate) fn new(bytes_max: usize, events_max: usize) -> Self {
         let shard_bytes = (bytes_max / SHARDS).max(SHARD_BYTES_MIN);
@@ -77,11 +84,8 @@ impl IngestBuffer {
                 bytes: shard_bytes / 16 * class.sixteenths(),
                 events: shard_events / 16 * class.sixteenths(),
             }),
-            #[cfg(feature = "metrics")]
             events_max,
-            #[cfg(feature = "metrics")]
             ends_rejected: AtomicU64::new(0),
-            #[cfg(feature = "metrics")]
             ends_late: AtomicU64::new(0),
             next_number: AtomicU64::new(0),
             drain_generation: AtomicU64::new(0),
@@ -203,14 +207,12 @@ impl IngestBuffer {
     }
 
     /// Records that were pushed and are not stored, and those without a record among them.
-    #[cfg(feature = "metrics")]
     pub(crate) fn pending_records(&self) -> u64 {
         let drained_through = lock(&self.drained).drained_through;
         self.next_number().saturating_sub(drained_through)
     }
 
     /// The most records that wait at once.
-    #[cfg(feature = "metrics")]
     pub(crate) fn events_max(&self) -> usize {
         self.events_max
     }

@@ -1,6 +1,9 @@
 //! One part of the buffer: a fixed piece of memory that records are appended to, under its own lock.
 
-use crate::{ingest::buffer::class::Quota, util::sync::SpinMutex};
+use crate::{
+    ingest::buffer::class::{PushError, Quota},
+    util::sync::SpinMutex,
+};
 
 pub(super) const SHARDS: usize = 8;
 
@@ -63,4 +66,11 @@ pub(super) enum FillLevel {
     UpToHalf,
     /// More than half: the worker is not to let it gather more.
     OverHalf,
+}
+
+/// What came of a push into one shard.
+pub(super) enum PushAttempt {
+    Settled(Result<(), PushError>),
+    Busy,
+    NoRoom(Shortage),
 }

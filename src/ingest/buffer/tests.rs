@@ -1,3 +1,5 @@
+//! Tests of the buffer.
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Barrier, Mutex, atomic::AtomicBool},

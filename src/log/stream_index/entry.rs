@@ -1,0 +1,320 @@
+//! One stream's entry in the index: the sequences of its events, what is open in it, what retention took, and the slab that
+//! the entries stand in. Pure.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crate::log::{event::StreamKey, waker::WakeFlag};
+
+/// Where a stream's entry is, as long as the stream is held or waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StreamSlot(u32);
+
+impl StreamSlot {
+    /// Of events that are not in the index.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
+/// One stream of the log.
+#[derive(Debug)]
+pub(super) struct StreamEntry {
+    pub(super) name: InlineKey,
+    /// The first sequence that this entry can know of: an earlier entry of the same stream may have been forgotten.
+    pub(super) since: u64,
+    /// Sequences of the retained events, ascending.
+    pub(super) sequences: SequenceList,
+    /// The block that named it last, by its first event, and where in that block's names.
+    pub(super) block_stream: (u64, u32),
+    /// Opening events that wait for their closing one: while there are any, the stream is held.
+    pub(super) open: u32,
+    /// Whether it is in the list of those to wake at the next publication.
+    pub(super) dirty: bool,
+    pub(super) evicted: EvictedCount,
+    /// Of few streams.
+    pub(super) wake_flags: Option<Box<StreamWakers>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct StreamWakers(pub(super) Vec<Arc<WakeFlag>>);
+
+impl StreamEntry {
+    pub(super) fn new(id: &StreamKey, since: u64) -> Self {
+        Self {
+            name: InlineKey::of(id),
+            since,
+            sequences: SequenceList::default(),
+            block_stream: (0, 0),
+            open: 0,
+            dirty: false,
+            evicted: EvictedCount::default(),
+            wake_flags: None,
+        }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        !self.sequences.is_empty() || self.open > 0
+    }
+
+    /// How many events of the stream in `after + 1..=to` retention took; `None` when not known.
+    pub(super) fn lost(&self, after: u64, to: u64) -> Option<u64> {
+        if after.saturating_add(1) < self.since {
+            return None;
+        }
+        self.evicted.count_in(after, to)
+    }
+}
+
+/// The bytes of a stream's key: those of most, which are ids of sixteen, stand in the entry.
+#[derive(Debug)]
+pub(super) enum InlineKey {
+    Short(u8, [u8; 22]),
+    Long(Box<[u8]>),
+}
+
+impl InlineKey {
+    pub(super) fn of(id: &StreamKey) -> Self {
+        let bytes = id.as_bytes();
+        let mut short = [0; 22];
+        match (u8::try_from(bytes.len()), short.get_mut(..bytes.len())) {
+            (Ok(length), Some(slot)) => {
+                slot.copy_from_slice(bytes);
+                Self::Short(length, short)
+            }
+            _ => Self::Long(bytes.into()),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(length, bytes) => bytes.get(..usize::from(*length)).unwrap_or_default(),
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+/// Ascending sequences. Those of a short stream stand in its entry.
+#[derive(Debug)]
+pub(super) enum SequenceList {
+    Few(u8, [u64; FEW]),
+    Many(VecDeque<u64>),
+}
+
+pub(super) const FEW: usize = 4;
+
+impl Default for SequenceList {
+    fn default() -> Self {
+        Self::Few(0, [0; FEW])
+    }
+}
+
+impl SequenceList {
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Few(length, _) => *length == 0,
+            Self::Many(all) => all.is_empty(),
+        }
+    }
+
+    pub(super) fn push(&mut self, sequence: u64) {
+        match self {
+            Self::Few(length, few) => match few.get_mut(usize::from(*length)) {
+                Some(place) => {
+                    *place = sequence;
+                    *length += 1;
+                }
+                None => *self = Self::Many(few.iter().copied().chain([sequence]).collect()),
+            },
+            Self::Many(all) => all.push_back(sequence),
+        }
+    }
+
+    pub(super) fn last(&self) -> Option<u64> {
+        match self {
+            Self::Few(length, few) => few.get(usize::from(*length).checked_sub(1)?).copied(),
+            Self::Many(all) => all.back().copied(),
+        }
+    }
+
+    /// Takes the first one away if it is this one.
+    pub(super) fn pop(&mut self, sequence: u64) -> bool {
+        match self {
+            Self::Few(length, few) => {
+                let is_first = *length > 0 && few.first() == Some(&sequence);
+                if is_first {
+                    few.rotate_left(1);
+                    *length -= 1;
+                }
+                is_first
+            }
+            Self::Many(all) => {
+                let is_first = all.front() == Some(&sequence);
+                if is_first {
+                    all.pop_front();
+                }
+                is_first
+            }
+        }
+    }
+
+    /// The first ones in `after + 1..=upto`, at most `limit`.
+    pub(super) fn range_into(&self, after: u64, upto: u64, limit: usize, found: &mut Vec<u64>) {
+        let wanted = |one: &&u64| **one <= upto;
+        match self {
+            Self::Few(length, few) => {
+                let few = few.iter().take(usize::from(*length));
+                let few = few.skip_while(|one| **one <= after);
+                found.extend(few.take_while(wanted).take(limit));
+            }
+            Self::Many(all) => {
+                let from = all.partition_point(|one| *one <= after);
+                found.extend(all.range(from..).take_while(wanted).take(limit));
+            }
+        }
+    }
+}
+
+/// What retention took from one stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EvictedCount {
+    pub(super) count: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
+}
+
+impl EvictedCount {
+    pub(crate) fn add(&mut self, sequence: u64) {
+        if self.count == 0 {
+            self.first = sequence;
+        }
+        self.count += 1;
+        self.last = sequence;
+    }
+
+    /// How many of them are in `after + 1..=to`; `None` when only some are, as their places are not kept.
+    pub(crate) fn count_in(self, after: u64, to: u64) -> Option<u64> {
+        if self.count == 0 || self.last <= after || to < self.first {
+            Some(0)
+        } else if after < self.first && self.last <= to {
+            Some(self.count)
+        } else {
+            None
+        }
+    }
+}
+
+/// Entries in pieces that never move, so that more of them cost no copy of those that are there. A place that becomes free is
+/// the next to be taken: its memory is at hand then, and where streams come and go with every event, fetching that is most
+/// of what they cost.
+#[derive(Debug, Default)]
+pub(super) struct EntrySlab {
+    pub(super) chunks: Vec<Vec<Option<StreamEntry>>>,
+    pub(super) free: Vec<u32>,
+    pub(super) count: usize,
+}
+
+/// Entries of one piece.
+pub(super) const CHUNK: usize = 256;
+
+impl EntrySlab {
+    pub(super) fn get(&self, StreamSlot(slot): StreamSlot) -> Option<&StreamEntry> {
+        let chunk = self.chunks.get(slot as usize / CHUNK)?;
+        chunk.get(slot as usize % CHUNK)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, StreamSlot(slot): StreamSlot) -> Option<&mut StreamEntry> {
+        let chunk = self.chunks.get_mut(slot as usize / CHUNK)?;
+        chunk.get_mut(slot as usize % CHUNK)?.as_mut()
+    }
+
+    pub(super) fn insert(&mut self, stream: StreamEntry) -> StreamSlot {
+        self.count += 1;
+        if let Some(slot) = self.free.pop() {
+            let chunk = self.chunks.get_mut(slot as usize / CHUNK);
+            if let Some(place) = chunk.and_then(|chunk| chunk.get_mut(slot as usize % CHUNK)) {
+                *place = Some(stream);
+            }
+            return StreamSlot(slot);
+        }
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let before = (self.chunks.len() - 1) * CHUNK;
+        let Some(chunk) = self.chunks.last_mut() else {
+            return StreamSlot::NONE;
+        };
+        chunk.push(Some(stream));
+        // Their number is bounded by retention and readers, far below.
+        StreamSlot(u32::try_from(before + chunk.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn remove(&mut self, StreamSlot(slot): StreamSlot) {
+        let chunk = self.chunks.get_mut(slot as usize / CHUNK);
+        if let Some(place) = chunk.and_then(|chunk| chunk.get_mut(slot as usize % CHUNK))
+            && place.take().is_some()
+        {
+            self.count -= 1;
+            self.free.push(slot);
+        }
+        if self.count == 0 {
+            self.chunks.truncate(1);
+            self.chunks.iter_mut().for_each(Vec::clear);
+            self.free = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_the_same_however_many_there_are() {
+        let mut sequences = SequenceList::default();
+        let mut model = VecDeque::new();
+        for step in 1..=200_u64 {
+            // More come than go in the first half, and fewer in the second.
+            let comes = if step <= 100 {
+                step % 3 > 0
+            } else {
+                step % 3 == 0
+            };
+            if comes {
+                sequences.push(step);
+                model.push_back(step);
+            } else if let Some(first) = model.pop_front() {
+                assert!(!sequences.pop(first + 1));
+                assert!(sequences.pop(first));
+            }
+            let mut found = Vec::new();
+            sequences.range_into(step / 2, step - 1, 3, &mut found);
+            let wanted = model
+                .iter()
+                .filter(|one| (step / 2 + 1..step).contains(*one));
+            let wanted: Vec<u64> = wanted.take(3).copied().collect();
+            assert_eq!(found, wanted, "{step}");
+            assert_eq!(sequences.last(), model.back().copied());
+            assert_eq!(sequences.is_empty(), model.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_loss_is_known_exactly_or_not_at_all() {
+        let mut evicted = EvictedCount::default();
+        assert_eq!(evicted.count_in(0, 100), Some(0));
+        for sequence in [10, 20, 30] {
+            evicted.add(sequence);
+        }
+        let cases = [
+            ((0, 9), Some(0)),
+            ((0, 10), None),
+            ((0, 29), None),
+            ((0, 30), Some(3)),
+            ((9, 30), Some(3)),
+            ((10, 30), None),
+            ((29, 30), None),
+            ((30, 99), Some(0)),
+        ];
+        for ((after, to), lost) in cases {
+            assert_eq!(evicted.count_in(after, to), lost, "{after} to {to}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The index by stream: where each stream's events stand, and who waits for them. Written by the worker thread,
+//! read by subscribers, under the lock of the blocks.
+
+mod entry;
+#[cfg(test)]
+mod tests;
+
+use std::{hash::BuildHasher as _, sync::Arc};
+
+use hashbrown::HashTable;
+
+pub(crate) use self::entry::{EvictedCount, StreamSlot};
+use crate::{
+    log::{
+        event::StreamKey,
+        stream_index::entry::{CHUNK, EntrySlab, StreamEntry},
+        waker::WakeFlag,
+    },
+    util::hash::RandomState,
+};
+
+/// All streams of the log. It has no lock of its own, but stands under that of the blocks, with which it must agree.
+#[derive(Debug)]
+pub(crate) struct StreamIndex {
+    /// By the hash of their names.
+    table: HashTable<StreamSlot>,
+    hashing: RandomState,
+    entries: EntrySlab,
+    /// The newest sequence of any stream.
+    newest: u64,
+    /// How many streams are held.
+    held: usize,
+    /// Streams that are waited for and have events which are not published yet.
+    dirty: Vec<StreamSlot>,
+}
+
+impl StreamIndex {
+    pub(crate) fn new(newest: u64) -> Self {
+        Self {
+            table: HashTable::new(),
+            hashing: RandomState::default(),
+            entries: EntrySlab::default(),
+            newest,
+            held: 0,
+            dirty: Vec::new(),
+        }
+    }
+
+    /// Where the stream is, if it is here.
+    pub(crate) fn find(&self, id: &StreamKey) -> Option<StreamSlot> {
+        let hash = self.hashing.hash_one(id.as_bytes());
+        let is_it = |slot: &StreamSlot| self.has_name(*slot, id);
+        self.table.find(hash, is_it).copied()
+    }
+
+    fn get(&self, id: &StreamKey) -> Option<&StreamEntry> {
+        self.entries.get(self.find(id)?)
+    }
+
+    fn has_name(&self, slot: StreamSlot, id: &StreamKey) -> bool {
+        let stream = self.entries.get(slot);
+        stream.is_some_and(|stream| stream.name.bytes() == id.as_bytes())
+    }
+
+    /// The place of a stream, which is made when it is not there yet, and then knows of events from `since` on.
+    fn find_or_insert(&mut self, id: &StreamKey, since: u64) -> StreamSlot {
+        let hash = self.hashing.hash_one(id.as_bytes());
+        let Self {
+            table,
+            hashing,
+            entries,
+            ..
+        } = self;
+        let is_it = |slot: &StreamSlot| {
+            let stream = entries.get(*slot);
+            stream.is_some_and(|stream| stream.name.bytes() == id.as_bytes())
+        };
+        if let Some(slot) = table.find(hash, is_it) {
+            return *slot;
+        }
+        let slot = entries.insert(StreamEntry::new(id, since));
+        table.insert_unique(hash, slot, |slot| {
+            let stream = entries.get(*slot);
+            hashing.hash_one(stream.map_or(&[][..], |stream| stream.name.bytes()))
+        });
+        slot
+    }
+
+    /// Adds an event to its stream, which is made when it is not there yet. `last` is the stream of the event before, which
+    /// is often the same.
+    pub(crate) fn push(&mut self, id: &StreamKey, sequence: u64, last: StreamSlot) -> StreamSlot {
+        self.newest = sequence;
+        let slot = if self.has_name(last, id) {
+            last
+        } else {
+            self.find_or_insert(id, sequence)
+        };
+        if let Some(stream) = self.entries.get_mut(slot) {
+            self.held += usize::from(!stream.is_held());
+            stream.sequences.push(sequence);
+            if stream.wake_flags.is_some() && !stream.dirty {
+                stream.dirty = true;
+                self.dirty.push(slot);
+            }
+        }
+        slot
+    }
+
+    /// Where the block that begins with the event `first` names the stream; `name` names it if it does not yet.
+    pub(crate) fn stream_in_block(
+        &mut self,
+        slot: StreamSlot,
+        first: u64,
+        name: impl FnOnce() -> u32,
+    ) -> u32 {
+        let Some(stream) = self.entries.get_mut(slot) else {
+            return name();
+        };
+        if stream.block_stream.0 != first {
+            stream.block_stream = (first, name());
+        }
+        stream.block_stream.1
+    }
+
+    pub(crate) fn opened(&mut self, slot: StreamSlot) {
+        if let Some(stream) = self.entries.get_mut(slot) {
+            stream.open += 1;
+        }
+    }
+
+    pub(crate) fn closed(&mut self, slot: StreamSlot) {
+        if let Some(stream) = self.entries.get_mut(slot) {
+            stream.open = stream.open.saturating_sub(1);
+        }
+    }
+
+    /// Whether something is open in the stream.
+    pub(crate) fn is_open(&self, slot: StreamSlot) -> bool {
+        self.entries.get(slot).is_some_and(|stream| stream.open > 0)
+    }
+
+    /// Sequences in `after + 1..=upto`, at most `limit`.
+    pub(crate) fn sequences(
+        &self,
+        id: &StreamKey,
+        after: u64,
+        upto: u64,
+        limit: usize,
+    ) -> Vec<u64> {
+        let mut found = Vec::new();
+        if let Some(stream) = self.get(id) {
+            stream.sequences.range_into(after, upto, limit, &mut found);
+        }
+        found
+    }
+
+    /// How many events of the stream in `after + 1..=to` retention took; `None` when not known.
+    pub(crate) fn lost(&self, id: &StreamKey, after: u64, to: u64) -> Option<u64> {
+        self.get(id)?.lost(after, to)
+    }
+
+    /// Whether the stream has or had events here.
+    pub(crate) fn knows(&self, id: &StreamKey) -> bool {
+        let stream = self.get(id);
+        stream.is_some_and(|stream| stream.is_held() || stream.evicted.count > 0)
+    }
+
+    pub(crate) fn holds_events(&self, id: &StreamKey) -> bool {
+        self.get(id).is_some_and(StreamEntry::is_held)
+    }
+
+    /// Forgets the oldest position of a stream; whether that now holds nothing. It is gone then, if nobody waits for it.
+    pub(crate) fn evict(&mut self, slot: StreamSlot, sequence: u64) -> bool {
+        let Some(stream) = self.entries.get_mut(slot) else {
+            return false;
+        };
+        if !stream.sequences.pop(sequence) {
+            return false;
+        }
+        stream.evicted.add(sequence);
+        if stream.is_held() {
+            return false;
+        }
+        self.held = self.held.saturating_sub(1);
+        self.forget(slot);
+        true
+    }
+
+    /// Removes the stream if it holds nothing and nobody waits for it.
+    fn forget(&mut self, slot: StreamSlot) {
+        let Some(stream) = self.entries.get(slot) else {
+            return;
+        };
+        if stream.is_held() || stream.wake_flags.is_some() {
+            return;
+        }
+        let hash = self.hashing.hash_one(stream.name.bytes());
+        if let Ok(place) = self.table.find_entry(hash, |one| *one == slot) {
+            place.remove();
+        }
+        self.entries.remove(slot);
+        if self.table.is_empty() && self.table.capacity() > 2 * CHUNK {
+            self.table = HashTable::new();
+        }
+    }
+
+    /// Joins the waiters of a stream, of which events up to `published` are. The entry of a stream that holds no event lives
+    /// as long as its waiters.
+    pub(crate) fn join(&mut self, id: &StreamKey, wake_flag: &Arc<WakeFlag>, published: u64) {
+        let slot = self.find_or_insert(id, self.newest + 1);
+        let Some(stream) = self.entries.get_mut(slot) else {
+            return;
+        };
+        let wake_flags = stream.wake_flags.get_or_insert_default();
+        wake_flags.0.push(Arc::clone(wake_flag));
+        // What is to be published next rings for those, too, who came after it was appended.
+        if !stream.dirty && stream.sequences.last() > Some(published) {
+            stream.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    pub(crate) fn leave(&mut self, id: &StreamKey, wake_flag: &Arc<WakeFlag>) {
+        let Some(slot) = self.find(id) else {
+            return;
+        };
+        if let Some(stream) = self.entries.get_mut(slot) {
+            if let Some(wake_flags) = &mut stream.wake_flags {
+                wake_flags.0.retain(|one| !Arc::ptr_eq(one, wake_flag));
+            }
+            stream
+                .wake_flags
+                .take_if(|wake_flags| wake_flags.0.is_empty());
+        }
+        self.forget(slot);
+    }
+
+    /// Who waits for the stream.
+    pub(crate) fn wake_flags(&self, id: &StreamKey) -> Vec<Arc<WakeFlag>> {
+        let wake_flags = self.get(id).and_then(|stream| stream.wake_flags.as_ref());
+        wake_flags.map_or_else(Vec::new, |wake_flags| wake_flags.0.clone())
+    }
+
+    /// Who waits for streams that have events since the last call.
+    pub(crate) fn take_dirty(&mut self) -> Vec<Arc<WakeFlag>> {
+        let mut wake_flags = Vec::new();
+        for slot in self.dirty.drain(..) {
+            // The last of them may have left, and another stream be there.
+            if let Some(stream) = self.entries.get_mut(slot)
+                && std::mem::take(&mut stream.dirty)
+            {
+                let waiting = stream
+                    .wake_flags
+                    .iter()
+                    .flat_map(|wake_flags| &wake_flags.0);
+                wake_flags.extend(waiting.map(Arc::clone));
+            }
+        }
+        wake_flags
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+}

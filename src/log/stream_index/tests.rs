@@ -1,0 +1,102 @@
+//! Tests of the index by stream.
+
+use super::*;
+
+fn id(text: &str) -> StreamKey {
+    StreamKey::new(text).unwrap()
+}
+
+impl StreamIndex {
+    /// How many streams have an entry, as the table and the entries themselves say.
+    fn counts(&self) -> (usize, usize) {
+        (self.table.len(), self.entries.count)
+    }
+}
+
+#[test]
+fn a_stream_that_nobody_knows_leaves_nothing_behind_its_readers() {
+    let mut keys = StreamIndex::new(0);
+    let (one, two) = (Arc::new(WakeFlag::default()), Arc::new(WakeFlag::default()));
+    keys.join(&id("a"), &one, 0);
+    keys.join(&id("a"), &two, 0);
+    assert!(!keys.knows(&id("a")));
+    keys.leave(&id("a"), &one);
+    assert_eq!(keys.counts(), (1, 1));
+    keys.leave(&id("a"), &two);
+    assert_eq!(keys.counts(), (0, 0));
+}
+
+#[test]
+fn a_stream_with_events_outlives_its_readers_and_goes_with_its_last_event() {
+    let mut keys = StreamIndex::new(0);
+    let wake_flag = Arc::new(WakeFlag::default());
+    keys.join(&id("a"), &wake_flag, 0);
+    let slot = keys.push(&id("a"), 1, StreamSlot::NONE);
+    assert_eq!((keys.find(&id("a")), keys.held()), (Some(slot), 1));
+    keys.leave(&id("a"), &wake_flag);
+    assert_eq!(keys.counts(), (1, 1));
+    assert!(keys.evict(slot, 1));
+    assert_eq!((keys.counts(), keys.held()), ((0, 0), 0));
+}
+
+#[test]
+fn who_joins_between_an_event_and_its_publication_is_woken_by_that() {
+    let mut keys = StreamIndex::new(0);
+    let (early, late) = (Arc::new(WakeFlag::default()), Arc::new(WakeFlag::default()));
+    keys.join(&id("a"), &early, 0);
+    keys.push(&id("a"), 1, StreamSlot::NONE);
+    keys.push(&id("b"), 2, StreamSlot::NONE);
+    keys.join(&id("b"), &late, 0);
+    let dirty = keys.take_dirty();
+    assert_eq!(dirty.len(), 2);
+    assert!(Arc::ptr_eq(&dirty[0], &early) && Arc::ptr_eq(&dirty[1], &late));
+    keys.join(&id("b"), &early, 2);
+    assert_eq!(keys.take_dirty().len(), 0, "it can see the event");
+}
+
+#[test]
+fn streams_are_found_by_their_keys_while_others_come_and_go() {
+    let mut keys = StreamIndex::new(0);
+    let name = |number: u64| {
+        // Short and long ones.
+        let length = usize::try_from(number % 5).unwrap() * 12 + 1;
+        id(&format!("{number:0length$}"))
+    };
+    let held = 1000;
+    for number in 1..=5 * held {
+        keys.push(&name(number), number, StreamSlot::NONE);
+        if let Some(gone @ 1..) = number.checked_sub(held) {
+            let slot = keys.find(&name(gone)).unwrap();
+            assert!(keys.evict(slot, gone));
+            assert_eq!(keys.find(&name(gone)), None);
+        }
+    }
+    for number in 4 * held + 1..=5 * held {
+        assert_eq!(keys.sequences(&name(number), 0, u64::MAX, 2), [number]);
+    }
+    let chunks = keys.entries.chunks.len();
+    assert!(chunks <= 5, "{chunks}");
+    for number in 4 * held + 1..=5 * held {
+        let slot = keys.find(&name(number)).unwrap();
+        assert!(keys.evict(slot, number));
+    }
+    assert_eq!((keys.counts(), keys.entries.chunks.len()), ((0, 0), 1));
+}
+
+#[test]
+fn an_entry_does_not_answer_for_the_time_before_it_was_made() {
+    let mut keys = StreamIndex::new(0);
+    let wake_flag = Arc::new(WakeFlag::default());
+    let slot = keys.push(&id("a"), 5, StreamSlot::NONE);
+    keys.join(&id("a"), &wake_flag, 0);
+    let lost = |keys: &StreamIndex, name, after| keys.lost(&id(name), after, 9);
+    assert_eq!((lost(&keys, "a", 3), lost(&keys, "a", 4)), (None, Some(0)));
+    assert!(keys.evict(slot, 5));
+    assert_eq!(
+        [3, 4, 5].map(|after| lost(&keys, "a", after)),
+        [None, Some(1), Some(0)]
+    );
+    keys.join(&id("b"), &wake_flag, 0);
+    assert_eq!((lost(&keys, "b", 4), lost(&keys, "b", 5)), (None, Some(0)));
+    assert_eq!(lost(&keys, "c", 5), None);
+}

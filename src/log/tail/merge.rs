@@ -1,0 +1,81 @@
+//! Merges the run of small blocks at the end of the tail, so that many small batches do not cost many blocks.
+//! Runs on the thread that appends, outside the state's lock as far as it copies.
+
+use std::sync::Arc;
+
+use crate::{
+    log::{
+        block::{BLOCK_BYTES_MAX, Block, BlockBuilder, Slice},
+        tail::Tail,
+    },
+    util::{
+        hash::Map,
+        sync::{read, write},
+    },
+};
+
+/// Small blocks that may stand at the end before they are merged.
+pub(super) const RUN_BLOCKS_MAX: usize = 256;
+
+/// Blocks are merged only when their ages differ by less than this part of what retention allows.
+pub(super) const MERGED_AGE_DIVISOR: u32 = 16;
+
+impl Tail {
+    /// Merges the small blocks at the end when the next one would not fit beside them in one block. Readers hold
+    /// places, not blocks, so they do not notice.
+    pub(super) fn merge_run_before(&self, size: usize) {
+        let (run, front_evicted) = {
+            let state = read(&self.state);
+            if state.run < RUN_BLOCKS_MAX && state.run_bytes + size <= BLOCK_BYTES_MAX {
+                return;
+            }
+            let from = state.blocks.len() - state.run;
+            let run: Vec<Arc<Block>> = state.blocks.range(from..).map(Arc::clone).collect();
+            (run, if from == 0 { state.front_evicted } else { 0 })
+        };
+        let merged = if self.may_merge(&run) {
+            merge(&run, front_evicted)
+        } else {
+            None
+        };
+        let mut state = write(&self.state);
+        if let Some(merged) = merged {
+            let keep = state.blocks.len() - run.len();
+            if keep == 0 {
+                state.front_evicted = 0;
+            }
+            state.blocks.truncate(keep);
+            state.blocks.push_back(Arc::new(merged));
+        }
+        state.run = 0;
+        state.run_bytes = 0;
+    }
+
+    /// Whether the blocks may become one, which then goes when the newest of them would.
+    pub(super) fn may_merge(&self, run: &[Arc<Block>]) -> bool {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else {
+            return false;
+        };
+        let spread = last.created().saturating_duration_since(first.created());
+        run.len() > 1 && spread <= self.retention.age_max() / MERGED_AGE_DIVISOR
+    }
+}
+
+pub(super) fn merge(run: &[Arc<Block>], front_evicted: usize) -> Option<Block> {
+    let bytes = run.iter().map(|block| block.size()).sum();
+    let events = run.iter().map(|block| block.len()).sum();
+    let mut builder = BlockBuilder::with_capacity(bytes, events);
+    let mut streams_by_slot = Map::default();
+    for (index, block) in run.iter().enumerate() {
+        let from = if index == 0 { front_evicted } else { 0 };
+        builder.push_slice(
+            &Slice {
+                block: Arc::clone(block),
+                range: from..block.len(),
+            },
+            &mut streams_by_slot,
+        );
+    }
+    // The newest moment: merging may keep an event a sixteenth longer, never shorter.
+    Some(builder.build(run.last()?.created()))
+}

@@ -1,0 +1,285 @@
+//! The state behind the tail's lock: the blocks, the index by stream, the open events, and what retention lets go.
+//! Called with the lock held, so it does no I/O and never waits.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use crate::{
+    log::{
+        batch::BatchRecord,
+        block::{Block, BlockBuilder, Slice},
+        dedup::DedupIndex,
+        event::{Pinning, StreamKey},
+        retention::Retention,
+        stream_index::{EvictedCount, StreamIndex, StreamSlot},
+    },
+    util::{hash::Map, sync::Instant},
+};
+
+/// Positions of single streams that are looked up at once.
+pub(super) const SEQUENCES_MAX: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct TailState {
+    pub(super) streams: StreamIndex,
+    pub(super) blocks: VecDeque<Arc<Block>>,
+    /// Events at the start of the front block that are already let go.
+    pub(super) front_evicted: usize,
+    /// Blocks at the end that are small and not merged yet, and their bytes.
+    pub(super) run: usize,
+    pub(super) run_bytes: usize,
+    pub(super) next: u64,
+    pub(super) events: usize,
+    pub(super) bytes: usize,
+    /// Events that belong to every stream.
+    pub(super) global: VecDeque<u64>,
+    pub(super) global_evicted: EvictedCount,
+    /// Whether there are such events that are not published yet.
+    pub(super) global_dirty: bool,
+    /// The last sequence whose stream was not seen here: it was written before this log was opened, or by another.
+    pub(super) unindexed_until: u64,
+    /// The opening event of each token that is open.
+    pub(super) open: Map<OpenToken, u64>,
+    /// How many of them belong to a stream.
+    pub(super) open_in_streams: usize,
+    pub(super) pinned: BTreeMap<u64, Arc<Block>>,
+    pub(super) pinned_bytes: usize,
+    pub(super) unpinned: u64,
+    pub(super) dedup: DedupIndex,
+    pub(super) evicted_keys: Vec<StreamKey>,
+}
+
+/// A stream, which is held in its place as long as something is open in it, and a token of it.
+pub(super) type OpenToken = (StreamSlot, u64);
+
+impl TailState {
+    pub(super) fn oldest(&self) -> u64 {
+        self.blocks
+            .front()
+            .map_or(self.next, |block| block.sequence(self.front_evicted))
+    }
+
+    pub(super) fn block_of(&self, sequence: u64) -> Option<&Arc<Block>> {
+        // Most readers are at the end, and a search would fetch one cold block after another.
+        let newest = self.blocks.back()?;
+        if newest.sequence(0) <= sequence {
+            return Some(newest).filter(|newest| sequence <= newest.last());
+        }
+        let index = self.blocks.partition_point(|block| block.last() < sequence);
+        self.blocks.get(index)
+    }
+
+    /// The next positions after `after` in these streams and of events that belong to every stream, ascending.
+    pub(super) fn sequences(&self, keys: &[StreamKey], after: u64, upto: u64) -> Vec<u64> {
+        let from = self.global.partition_point(|one| *one <= after);
+        let global = self.global.range(from..).take_while(|one| **one <= upto);
+        let mut sequences: Vec<u64> = global.take(SEQUENCES_MAX).copied().collect();
+        for key in keys {
+            sequences.extend(self.streams.sequences(key, after, upto, SEQUENCES_MAX));
+        }
+        // Each list holds its own first positions, so the first of all of them are exact.
+        sequences.sort_unstable();
+        sequences.truncate(SEQUENCES_MAX);
+        sequences
+    }
+
+    /// The retained events at these ascending positions that stand in the first one's block.
+    pub(super) fn slices_at(&self, sequences: &[u64]) -> Vec<Slice> {
+        let Some(block) = sequences.first().and_then(|first| self.block_of(*first)) else {
+            return Vec::new();
+        };
+        let mut slices: Vec<Slice> = Vec::new();
+        for &sequence in sequences
+            .iter()
+            .take_while(|sequence| **sequence <= block.last())
+        {
+            let index = block.index_after(sequence - 1);
+            match slices.last_mut() {
+                Some(slice) if slice.range.end == index => slice.range.end = index + 1,
+                _ => slices.push(Slice {
+                    block: Arc::clone(block),
+                    range: index..index + 1,
+                }),
+            }
+        }
+        slices
+    }
+
+    /// The event at this position, whether retained or kept beyond retention.
+    pub(super) fn retained(&self, sequence: u64) -> Option<Slice> {
+        match self.pinned.get(&sequence) {
+            Some(block) => Some(Slice::whole(Arc::clone(block))),
+            None if sequence < self.oldest() => None,
+            None => self.slices_at(&[sequence]).pop(),
+        }
+    }
+
+    /// How many events of these streams in `after + 1..=to` retention took, those kept beyond it included; `None`
+    /// when not known.
+    pub(super) fn lost(&self, keys: &[StreamKey], after: u64, to: u64) -> Option<u64> {
+        if after < self.unindexed_until {
+            return None;
+        }
+        let global = self.global_evicted.count_in(after, to)?;
+        keys.iter().try_fold(global, |lost, key| {
+            Some(lost + self.streams.lost(key, after, to)?)
+        })
+    }
+
+    pub(super) fn push(&mut self, block: Block) {
+        self.events += block.len();
+        self.bytes += block.size();
+        self.next = block.last() + 1;
+        self.run += 1;
+        self.run_bytes += block.size();
+        self.blocks.push_back(Arc::new(block));
+    }
+
+    /// Takes the events of a block that is being built into their streams' entries.
+    pub(super) fn index<'a>(
+        &mut self,
+        records: impl Iterator<Item = (BatchRecord<'a>, u64)>,
+        builder: &mut BlockBuilder,
+        map_pin: fn(Pinning) -> Pinning,
+    ) {
+        let mut first = None;
+        let mut last = StreamSlot::NONE;
+        for (place, (record, sequence)) in records.enumerate() {
+            let first = *first.get_or_insert(sequence);
+            let slot = if let Some(key) = record.stream_key() {
+                let slot = self.streams.push(key, sequence, last);
+                let stream = self
+                    .streams
+                    .stream_in_block(slot, first, || builder.add_stream(slot, key));
+                builder.set_stream(place, stream);
+                last = slot;
+                slot
+            } else {
+                self.global.push_back(sequence);
+                self.global_dirty = true;
+                StreamSlot::NONE
+            };
+            self.pin(map_pin(record.pin()), slot, sequence);
+        }
+    }
+
+    pub(super) fn pin(&mut self, pin: Pinning, slot: StreamSlot, sequence: u64) {
+        match pin {
+            Pinning::None => {}
+            Pinning::Open(token) if self.open.len() < Retention::PINNED_EVENTS_MAX => {
+                match self.open.insert((slot, token), sequence) {
+                    Some(before) => self.unpin(before),
+                    None if slot != StreamSlot::NONE => {
+                        self.streams.opened(slot);
+                        self.open_in_streams += 1;
+                    }
+                    None => {}
+                }
+            }
+            Pinning::Open(_) => self.unpinned += 1,
+            Pinning::Close(token) => {
+                let Some(sequence) = self.open.remove(&(slot, token)) else {
+                    return;
+                };
+                if slot != StreamSlot::NONE {
+                    self.streams.closed(slot);
+                    self.open_in_streams -= 1;
+                }
+                self.unpin(sequence);
+            }
+        }
+    }
+
+    /// The event opens nothing any more.
+    pub(super) fn unpin(&mut self, sequence: u64) {
+        if let Some(block) = self.pinned.remove(&sequence) {
+            self.pinned_bytes -= block.size();
+            self.dedup.forget(sequence);
+        }
+    }
+
+    /// Streams whose last event was let go may have got another since.
+    pub(super) fn keep_evicted_only(&mut self) {
+        let Self {
+            streams,
+            evicted_keys,
+            ..
+        } = self;
+        evicted_keys.retain(|key| !streams.holds_events(key));
+    }
+
+    pub(super) fn evict(&mut self, retention: &Retention, now: Instant) {
+        self.evict_while(|state, block| {
+            state.events > retention.events_max()
+                || (state.bytes > retention.bytes_max() && state.events > 1)
+                || now.saturating_duration_since(block.created()) > retention.age_max()
+        });
+    }
+
+    /// Lets go of the oldest events as long as `is_over` says so, which also sees the block of the next one.
+    pub(super) fn evict_while(&mut self, is_over: impl Fn(&Self, &Block) -> bool) {
+        while let Some(block) = self.blocks.front().map(Arc::clone) {
+            while self.front_evicted < block.len() {
+                if !is_over(self, &block) {
+                    return;
+                }
+                self.evict_event(&block, self.front_evicted);
+                self.front_evicted += 1;
+            }
+            self.blocks.pop_front();
+            self.front_evicted = 0;
+            if self.run > self.blocks.len() {
+                self.run = self.blocks.len();
+                self.run_bytes = self.blocks.iter().map(|block| block.size()).sum();
+            }
+        }
+    }
+
+    pub(super) fn evict_event(&mut self, block: &Arc<Block>, index: usize) {
+        let Some(event) = block.event(index) else {
+            return;
+        };
+        let sequence = event.sequence();
+        self.events -= 1;
+        self.bytes -= event.size();
+        let slot = if let Some((slot, key)) = event.stream() {
+            if self.streams.evict(slot, sequence) {
+                self.evicted_keys.extend(StreamKey::new(key));
+            }
+            slot
+        } else {
+            self.global.pop_front();
+            self.global_evicted.add(sequence);
+            StreamSlot::NONE
+        };
+        if (slot == StreamSlot::NONE || self.streams.is_open(slot))
+            && let Some(token) = event.opens()
+            && self.open.get(&(slot, token)) == Some(&sequence)
+        {
+            self.keep_beyond_retention(block, index);
+        }
+        if !self.pinned.contains_key(&sequence) {
+            self.dedup.forget(sequence);
+        }
+    }
+
+    /// Copies the event out of its block, so that the block's memory can go.
+    pub(super) fn keep_beyond_retention(&mut self, block: &Arc<Block>, index: usize) {
+        let slice = Slice {
+            block: Arc::clone(block),
+            range: index..index + 1,
+        };
+        let size = slice.bytes().len();
+        if self.pinned_bytes + size > Retention::PINNED_BYTES_MAX {
+            self.unpinned += 1;
+            return;
+        }
+        let mut builder = BlockBuilder::with_capacity(size, 1);
+        builder.push_slice(&slice, &mut Map::default());
+        self.pinned_bytes += size;
+        self.pinned
+            .insert(slice.last(), Arc::new(builder.build(block.created())));
+    }
+}

@@ -1,0 +1,123 @@
+//! How readers are woken: a flag for each reader, and sets of flags that are raised together. Raised by the thread that
+//! publishes, polled by the readers' tasks.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use crate::util::sync::{
+    Mutex, StaticCounter,
+    atomic::{AtomicBool, Ordering},
+    catch_panic, lock,
+};
+
+/// One subscriber's bell.
+#[derive(Debug)]
+pub(crate) struct WakeFlag {
+    /// Later ones have higher numbers.
+    number: u64,
+    notified: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Default for WakeFlag {
+    fn default() -> Self {
+        static NEXT: StaticCounter = StaticCounter::new(0);
+        Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+            notified: AtomicBool::default(),
+            waker: Mutex::default(),
+        }
+    }
+}
+
+impl WakeFlag {
+    /// Rings the bell. Rings that nobody answered yet are one.
+    pub(crate) fn wake(&self) {
+        if !self.notified.swap(true, Ordering::AcqRel) {
+            let waker = lock(&self.waker).take();
+            if let Some(waker) = waker {
+                // What panics in it is its own reader's mistake: others are still to be woken, and the log to go on.
+                catch_panic(|| waker.wake());
+            }
+        }
+    }
+
+    /// Ready when the bell rang since it was last answered. The caller looks at the log after a ring, never before
+    /// it asked here, so no ring is lost.
+    pub(crate) fn poll_notified(&self, cx: &Context<'_>) -> Poll<()> {
+        {
+            let mut waker = lock(&self.waker);
+            match &mut *waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+        }
+        if self.notified.swap(false, Ordering::AcqRel) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+/// A set of bells that ring together, the oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct WakeSet(Mutex<BTreeMap<u64, Arc<WakeFlag>>>);
+
+impl WakeSet {
+    pub(crate) fn join(&self, wake_flag: &Arc<WakeFlag>) {
+        lock(&self.0).insert(wake_flag.number, Arc::clone(wake_flag));
+    }
+
+    pub(crate) fn leave(&self, wake_flag: &Arc<WakeFlag>) {
+        lock(&self.0).remove(&wake_flag.number);
+    }
+
+    pub(crate) fn wake(&self) {
+        let wake_flags: Vec<Arc<WakeFlag>> = lock(&self.0).values().map(Arc::clone).collect();
+        for wake_flag in wake_flags {
+            wake_flag.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::AtomicUsize, task::Wake};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn rings_that_nobody_answered_are_one_and_none_is_lost() {
+        let wakes = Arc::new(Wakes::default());
+        let task = Waker::from(Arc::clone(&wakes));
+        let context = Context::from_waker(&task);
+        let wake_flag = WakeFlag::default();
+        wake_flag.wake();
+        assert_eq!(
+            wake_flag.poll_notified(&context),
+            Poll::Ready(()),
+            "a ring before the first look counts"
+        );
+        assert_eq!(wake_flag.poll_notified(&context), Poll::Pending);
+        wake_flag.wake();
+        wake_flag.wake();
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+        assert_eq!(wake_flag.poll_notified(&context), Poll::Ready(()));
+        assert_eq!(wake_flag.poll_notified(&context), Poll::Pending);
+        wake_flag.wake();
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 2);
+    }
+}
