@@ -56,14 +56,14 @@ pub(crate) const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = 1024;
 /// # Ok::<(), livespan::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Auth(pub(crate) Rule);
+pub struct Auth(pub(crate) AuthRule);
 
 pub(crate) type Check = Arc<dyn Fn(&Parts) -> Access + Send + Sync>;
 pub(crate) type CheckAsync =
     Arc<dyn Fn(Parts) -> Pin<Box<dyn Future<Output = Access> + Send>> + Send + Sync>;
 
 #[derive(Clone)]
-pub(crate) enum Rule {
+pub(crate) enum AuthRule {
     Public,
     Token(String),
     /// A token that stands in this variable of the environment.
@@ -75,9 +75,9 @@ pub(crate) enum Rule {
 impl fmt::Debug for Auth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rule = match &self.0 {
-            Rule::Public => "public",
-            Rule::Token(_) | Rule::TokenFrom(_) => "token",
-            Rule::Check(_) | Rule::CheckAsync(_) => "check",
+            AuthRule::Public => "public",
+            AuthRule::Token(_) | AuthRule::TokenFrom(_) => "token",
+            AuthRule::Check(_) | AuthRule::CheckAsync(_) => "check",
         };
         f.debug_tuple("Auth").field(&rule).finish()
     }
@@ -97,7 +97,7 @@ impl Auth {
 
     /// Anyone who can reach the address may read everything. Say this only behind your own access control.
     pub fn public() -> Self {
-        Self(Rule::Public)
+        Self(AuthRule::Public)
     }
 
     /// Who knows the token may read everything: in `Authorization: Bearer` (RFC 6750), or in a browser that has signed in
@@ -107,13 +107,13 @@ impl Auth {
     /// Use at least 16 random bytes: who has seen a cookie can try out short tokens without asking the server.
     /// [`build`](crate::LiveSpansBuilder::build) refuses an empty one, and one with characters that a header cannot carry.
     pub fn token(token: impl Into<String>) -> Self {
-        Self(Rule::Token(token.into()))
+        Self(AuthRule::Token(token.into()))
     }
 
     /// As [`token`](Self::token), with the token in a variable of the environment.
     /// [`build`](crate::LiveSpansBuilder::build) refuses one that is not set.
     pub fn token_from_env(variable: impl Into<String>) -> Self {
-        Self(Rule::TokenFrom(variable.into()))
+        Self(AuthRule::TokenFrom(variable.into()))
     }
 
     /// Asks `check` what the sender of a request may read. It runs on the connection's task, so it must be quick and must
@@ -124,7 +124,7 @@ impl Auth {
     /// enough. Of what a page of another origin makes a browser ask it sees no cookies, whether or not the origin is one of
     /// the [`allowed_origins`](crate::LiveSpansBuilder::allowed_origins).
     pub fn check(check: impl Fn(&Parts) -> Access + Send + Sync + 'static) -> Self {
-        Self(Rule::Check(Arc::new(check)))
+        Self(AuthRule::Check(Arc::new(check)))
     }
 
     /// As [`check`](Self::check), for a rule that must wait, such as for a database. Without an answer within
@@ -133,7 +133,7 @@ impl Auth {
     where
         F: Future<Output = Access> + Send + 'static,
     {
-        Self(Rule::CheckAsync(Arc::new(move |parts| {
+        Self(AuthRule::CheckAsync(Arc::new(move |parts| {
             Box::pin(check(parts))
         })))
     }
@@ -152,12 +152,12 @@ impl Auth {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
-    pub(crate) reach: Reach,
+    pub(crate) scope: AccessScope,
     pub(crate) until: Option<SystemTime>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum AccessScope {
     Nothing,
     Expired,
     Everything,
@@ -165,24 +165,24 @@ pub(crate) enum Reach {
 }
 
 impl Access {
-    fn new(reach: Reach) -> Self {
-        Self { reach, until: None }
+    fn new(scope: AccessScope) -> Self {
+        Self { scope, until: None }
     }
 
     /// Nothing: the request is answered with `403`.
     pub fn nothing() -> Self {
-        Self::new(Reach::Nothing)
+        Self::new(AccessScope::Nothing)
     }
 
     /// What there was has run out: a stream opens and ends with `end` (`expired`), which an `EventSource` survives; other
     /// requests are answered with `401`.
     pub fn expired() -> Self {
-        Self::new(Reach::Expired)
+        Self::new(AccessScope::Expired)
     }
 
     /// The whole log.
     pub fn everything() -> Self {
-        Self::new(Reach::Everything)
+        Self::new(AccessScope::Everything)
     }
 
     /// These traces only. Other traces are neither shown nor named: not in lists and searches, not by links, not by the
@@ -194,7 +194,7 @@ impl Access {
     ///
     /// Meant for some traces, not thousands: a stream looks up each event among them.
     pub fn traces(traces: impl IntoIterator<Item = TraceId>) -> Self {
-        Self::new(Reach::Traces(Arc::new(traces.into_iter().collect())))
+        Self::new(AccessScope::Traces(Arc::new(traces.into_iter().collect())))
     }
 
     /// Until this moment: then a running stream ends with `end` (`expired`).
@@ -208,17 +208,17 @@ impl Access {
     #[cfg(feature = "http")]
     pub(crate) fn at(self, now: SystemTime) -> Self {
         match self.until {
-            Some(until) if until <= now && self.reach != Reach::Nothing => Self::expired(),
+            Some(until) if until <= now && self.scope != AccessScope::Nothing => Self::expired(),
             _ => self,
         }
     }
 
-    /// Whether it reaches everything that `other` does.
+    /// Whether it covers everything that `other` does.
     #[cfg(feature = "http")]
     pub(crate) fn covers(&self, other: &Self) -> bool {
-        match (&self.reach, &other.reach) {
-            (Reach::Everything, _) => true,
-            (Reach::Traces(mine), Reach::Traces(others)) => others.is_subset(mine),
+        match (&self.scope, &other.scope) {
+            (AccessScope::Everything, _) => true,
+            (AccessScope::Traces(mine), AccessScope::Traces(others)) => others.is_subset(mine),
             _ => false,
         }
     }
@@ -226,18 +226,18 @@ impl Access {
 
 /// What the builder was told of who may connect, and how.
 #[derive(Clone, Debug)]
-pub(crate) struct Gate {
+pub(crate) struct AccessConfig {
     pub(crate) auth: Option<Auth>,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) allowed_origins: Vec<String>,
-    pub(crate) ticket_key: Option<Secret>,
+    pub(crate) ticket_key: Option<SecretBytes>,
     pub(crate) ticket_view: View,
     pub(crate) subscribers_max: usize,
     /// `None`: the default, but not on the loopback.
     pub(crate) subscribers_per_address: Option<usize>,
 }
 
-impl Default for Gate {
+impl Default for AccessConfig {
     fn default() -> Self {
         Self {
             auth: None,
@@ -253,19 +253,19 @@ impl Default for Gate {
 
 /// Bytes that no log shows.
 #[derive(Clone)]
-pub(crate) struct Secret(pub(crate) Vec<u8>);
+pub(crate) struct SecretBytes(pub(crate) Vec<u8>);
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
+        f.write_str("SecretBytes")
     }
 }
 
-impl Gate {
+impl AccessConfig {
     /// Reads what the environment has, and refuses what cannot work.
-    pub(crate) fn checked(mut self) -> Result<Self, Error> {
+    pub(crate) fn validated(mut self) -> Result<Self, Error> {
         if let Some(Auth(rule)) = &mut self.auth {
-            *rule = checked_rule(rule)?;
+            *rule = validated_rule(rule)?;
         }
         if self
             .ticket_key
@@ -277,7 +277,7 @@ impl Gate {
             )));
         }
         for origin in &mut self.allowed_origins {
-            *origin = checked_origin(origin)?;
+            *origin = validated_origin(origin)?;
         }
         Ok(self)
     }
@@ -285,7 +285,7 @@ impl Gate {
     #[cfg(feature = "http")]
     pub(crate) fn token(&self) -> Option<&str> {
         match &self.auth {
-            Some(Auth(Rule::Token(token))) => Some(token),
+            Some(Auth(AuthRule::Token(token))) => Some(token),
             _ => None,
         }
     }
@@ -294,10 +294,10 @@ impl Gate {
 /// The shortest key that tickets are signed with.
 pub(crate) const TICKET_KEY_BYTES_MIN: usize = 16;
 
-fn checked_rule(rule: &Rule) -> Result<Rule, Error> {
+fn validated_rule(rule: &AuthRule) -> Result<AuthRule, Error> {
     let (token, place) = match rule {
-        Rule::Token(token) => (token.clone(), "the token".to_owned()),
-        Rule::TokenFrom(variable) => {
+        AuthRule::Token(token) => (token.clone(), "the token".to_owned()),
+        AuthRule::TokenFrom(variable) => {
             let value = env::var_os(variable).ok_or_else(|| {
                 Error::invalid(format!(
                     "{variable} is not set: it is to hold the token that readers need"
@@ -323,11 +323,11 @@ fn checked_rule(rule: &Rule) -> Result<Rule, Error> {
             "{place} has characters that a header cannot carry: only visible ASCII, and blanks within"
         )));
     }
-    Ok(Rule::Token(token))
+    Ok(AuthRule::Token(token))
 }
 
 /// An origin as browsers write it in `Origin` (RFC 6454, section 6.2): scheme, host and, unless it is the default, port.
-fn checked_origin(origin: &str) -> Result<String, Error> {
+fn validated_origin(origin: &str) -> Result<String, Error> {
     let wrong = || {
         Error::invalid(format!(
             "{origin:?} is not an origin, such as \"https://shop.example\" or \"http://localhost:3000\""
@@ -357,7 +357,7 @@ mod tests {
             ("http://localhost:3000", "http://localhost:3000"),
             ("http://[::1]:80", "http://[::1]"),
         ] {
-            assert_eq!(checked_origin(given).unwrap(), written);
+            assert_eq!(validated_origin(given).unwrap(), written);
         }
         for wrong in [
             "*",
@@ -370,7 +370,7 @@ mod tests {
             "https://user@shop.example",
             "file://shop",
         ] {
-            let error = checked_origin(wrong).unwrap_err();
+            let error = validated_origin(wrong).unwrap_err();
             assert!(error.is_invalid());
             assert_eq!(
                 error.to_string(),
@@ -384,8 +384,8 @@ mod tests {
     #[test]
     fn a_token_that_no_header_can_carry_is_refused() {
         let refused = |token: &str| {
-            let rule = Rule::Token(token.to_owned());
-            checked_rule(&rule).map(drop).unwrap_err().to_string()
+            let rule = AuthRule::Token(token.to_owned());
+            validated_rule(&rule).map(drop).unwrap_err().to_string()
         };
         assert_eq!(refused(""), "the token is empty");
         for token in ["a\nb", "späti", " a", "a ", "a\u{7f}"] {
@@ -394,20 +394,20 @@ mod tests {
                 "the token has characters that a header cannot carry: only visible ASCII, and blanks within"
             );
         }
-        let missing = Rule::TokenFrom("LIVESPAN_TEST_NOT_SET".to_owned());
+        let missing = AuthRule::TokenFrom("LIVESPAN_TEST_NOT_SET".to_owned());
         assert_eq!(
-            checked_rule(&missing).map(drop).unwrap_err().to_string(),
+            validated_rule(&missing).map(drop).unwrap_err().to_string(),
             "LIVESPAN_TEST_NOT_SET is not set: it is to hold the token that readers need"
         );
     }
 
     #[test]
     fn nothing_of_a_secret_is_shown() {
-        let gate = Gate {
+        let config = AccessConfig {
             auth: Some(Auth::token("hush-hush")),
-            ticket_key: Some(Secret(b"hush-hush".to_vec())),
-            ..Gate::default()
+            ticket_key: Some(SecretBytes(b"hush-hush".to_vec())),
+            ..AccessConfig::default()
         };
-        assert!(!format!("{gate:?}").contains("hush"), "{gate:?}");
+        assert!(!format!("{config:?}").contains("hush"), "{config:?}");
     }
 }

@@ -10,7 +10,7 @@ use crate::span::{
 
 /// What is shown of a span that a view shows, beside its attributes. Not: scope and service, which say how a program is
 /// built; events, links, log records and trace state, which may say anything.
-const VIEWED: &[&str] = &[
+const PROJECTED_FIELDS: &[&str] = &[
     "type",
     "traceId",
     "spanId",
@@ -29,7 +29,7 @@ const VIEWED: &[&str] = &[
 
 /// What a view decides by.
 #[derive(Debug)]
-pub(crate) struct Facts<'a> {
+pub(crate) struct SpanFields<'a> {
     pub(crate) span: SpanId,
     pub(crate) name: Cow<'a, str>,
     pub(crate) kind: Cow<'a, str>,
@@ -47,8 +47,8 @@ fn text<'a>(payload: &'a [u8], wanted: &str) -> Option<Cow<'a, str>> {
 }
 
 /// What the event says of its span.
-pub(crate) fn facts(payload: &[u8]) -> Option<Facts<'_>> {
-    Some(Facts {
+pub(crate) fn span_fields(payload: &[u8]) -> Option<SpanFields<'_>> {
+    Some(SpanFields {
         span: text(payload, "spanId")?.parse().ok()?,
         name: text(payload, "name").unwrap_or_default(),
         kind: text(payload, "kind").unwrap_or_default(),
@@ -63,25 +63,31 @@ pub(crate) fn process(payload: &[u8]) -> Option<Cow<'_, str>> {
 
 /// Whether an end's status has a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Messages {
-    Shown,
-    LeftOut,
+pub(crate) enum StatusMessages {
+    Included,
+    Omitted,
 }
 
 /// A span's event with nothing but what a view shows, and these attributes.
-pub(crate) fn viewed(payload: &[u8], attributes: &HashSet<String>, messages: Messages) -> Vec<u8> {
+pub(crate) fn project_span(
+    payload: &[u8],
+    attributes: &HashSet<String>,
+    messages: StatusMessages,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(payload.len());
     out.push(b'{');
     for (key, value) in json::fields(payload) {
-        if VIEWED.iter().any(|shown| shown.as_bytes() == key) {
+        if PROJECTED_FIELDS.iter().any(|shown| shown.as_bytes() == key) {
             field(&mut out, key, value);
         } else if key == b"attributes" || key == b"attributeTypes" {
-            let kept = kept(value, |key| attributes.contains(key));
+            let kept = filter_fields(value, |key| attributes.contains(key));
             if key == b"attributes" || kept.len() > "{}".len() {
                 field(&mut out, key, &kept);
             }
         } else if key == b"status" {
-            let status = kept(value, |key| key != "message" || messages == Messages::Shown);
+            let status = filter_fields(value, |key| {
+                key != "message" || messages == StatusMessages::Included
+            });
             field(&mut out, key, &status);
         }
     }
@@ -90,7 +96,7 @@ pub(crate) fn viewed(payload: &[u8], attributes: &HashSet<String>, messages: Mes
 }
 
 /// The event without links to other traces than these; `None` when it has none, so that it can be sent as it is.
-pub(crate) fn without_links(payload: &[u8], traces: &HashSet<TraceId>) -> Option<Vec<u8>> {
+pub(crate) fn without_foreign_links(payload: &[u8], traces: &HashSet<TraceId>) -> Option<Vec<u8>> {
     let is_own = |link: &[u8]| {
         text(link, "traceId")
             .and_then(|trace| trace.parse().ok())
@@ -118,7 +124,7 @@ pub(crate) fn without_links(payload: &[u8], traces: &HashSet<TraceId>) -> Option
 }
 
 /// The object with the fields that `wanted` accepts by their keys.
-fn kept(object: &[u8], wanted: impl Fn(&str) -> bool) -> Vec<u8> {
+fn filter_fields(object: &[u8], wanted: impl Fn(&str) -> bool) -> Vec<u8> {
     let mut out = vec![b'{'];
     for (key, value) in json::fields(object) {
         let quoted = [b"\"".as_slice(), key, b"\""].concat();
@@ -158,15 +164,15 @@ mod tests {
         r#"{"traceId":"00000000000000000000000000000002","spanId":"2","attributes":{"a":"]"}}],"traceState":"a=b","cut":["x"]}"#
     );
 
-    fn shown(attributes: &[&str], messages: Messages) -> String {
+    fn shown(attributes: &[&str], messages: StatusMessages) -> String {
         let attributes = attributes.iter().map(|key| (*key).to_owned()).collect();
-        String::from_utf8(viewed(ENDED.as_bytes(), &attributes, messages)).unwrap()
+        String::from_utf8(project_span(ENDED.as_bytes(), &attributes, messages)).unwrap()
     }
 
     #[test]
     fn a_view_shows_what_it_names_and_nothing_else() {
         assert_eq!(
-            shown(&[], Messages::LeftOut),
+            shown(&[], StatusMessages::Omitted),
             concat!(
                 r#"{"type":"ended","traceId":"00000000000000000000000000000001","spanId":"0000000000000002","#,
                 r#""parentSpanId":null,"name":"pay \"now\"","kind":"SERVER","process":"p1","status":{"code":"ERROR"},"#,
@@ -174,7 +180,7 @@ mod tests {
             )
         );
         assert_eq!(
-            shown(&["step", "a\"b"], Messages::Shown),
+            shown(&["step", "a\"b"], StatusMessages::Included),
             concat!(
                 r#"{"type":"ended","traceId":"00000000000000000000000000000001","spanId":"0000000000000002","#,
                 r#""parentSpanId":null,"name":"pay \"now\"","kind":"SERVER","process":"p1","#,
@@ -189,7 +195,8 @@ mod tests {
         let trace = |number: u128| TraceId::from_bytes(number.to_be_bytes()).unwrap();
         let rest = |traces: &[u128]| {
             let traces = traces.iter().map(|number| trace(*number)).collect();
-            without_links(ENDED.as_bytes(), &traces).map(|out| String::from_utf8(out).unwrap())
+            without_foreign_links(ENDED.as_bytes(), &traces)
+                .map(|out| String::from_utf8(out).unwrap())
         };
         assert_eq!(rest(&[1, 2]), None);
         let one = r#""links":[{"traceId":"00000000000000000000000000000001","spanId":"1"}],"#;
@@ -198,20 +205,20 @@ mod tests {
         assert_eq!(rest(&[1]).unwrap(), format!("{start}{one}{end}"));
         assert_eq!(rest(&[3]).unwrap(), format!("{start}{end}"));
         assert_eq!(
-            without_links(br#"{"type":"started"}"#, &HashSet::new()),
+            without_foreign_links(br#"{"type":"started"}"#, &HashSet::new()),
             None
         );
     }
 
     #[test]
     fn what_decides_is_read_unescaped() {
-        let facts = facts(ENDED.as_bytes()).unwrap();
+        let fields = span_fields(ENDED.as_bytes()).unwrap();
         assert_eq!(
-            (&*facts.name, &*facts.kind, &*facts.scope),
+            (&*fields.name, &*fields.kind, &*fields.scope),
             ("pay \"now\"", "SERVER", "shop::cart")
         );
         assert_eq!(process(ENDED.as_bytes()).unwrap(), "p1");
-        assert!(super::facts(b"{}").is_none());
-        assert!(super::facts(b"nonsense").is_none());
+        assert!(span_fields(b"{}").is_none());
+        assert!(span_fields(b"nonsense").is_none());
     }
 }

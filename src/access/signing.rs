@@ -20,51 +20,51 @@ const LOGIN_LINKS_MAX: usize = 64;
 type Key = [u8; 32];
 
 /// The keys of one log, and its one-time codes that were not used yet.
-pub(crate) struct Seal {
+pub(crate) struct TokenSigner {
     /// Of cookies, when there is a token.
-    cookie: Option<Key>,
-    ticket: Key,
+    cookie_key: Option<Key>,
+    ticket_key: Key,
     /// Of this process alone.
-    own: Key,
+    process_key: Key,
     /// The token under `own`.
     token: Option<Key>,
-    codes: Mutex<VecDeque<Code>>,
+    codes: Mutex<VecDeque<LoginCode>>,
 }
 
-struct Code {
-    sealed: Key,
+struct LoginCode {
+    code_mac: Key,
     until: SystemTime,
 }
 
 /// What a signed text proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Proof {
-    Until(SystemTime),
+pub(crate) enum Verification {
+    ValidUntil(SystemTime),
     Expired,
     /// It was not made with our key.
-    None,
+    Invalid,
 }
 
-impl fmt::Debug for Seal {
+impl fmt::Debug for TokenSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seal")
+        f.write_str("TokenSigner")
     }
 }
 
-impl Seal {
+impl TokenSigner {
     /// Draws what is not given.
     pub(crate) fn new(token: Option<&str>, ticket_key: Option<&[u8]>) -> Result<Self, Error> {
-        let own = random()?;
+        let process_key = random_key()?;
         let ticket = match (ticket_key, token) {
             (Some(key), _) => mac(key, &[b"livespan ticket 1"]),
             (None, Some(token)) => mac(token.as_bytes(), &[b"livespan ticket 1"]),
-            (None, None) => random()?,
+            (None, None) => random_key()?,
         };
         Ok(Self {
-            cookie: token.map(|token| mac(token.as_bytes(), &[b"livespan cookie 1"])),
-            ticket,
-            own,
-            token: token.map(|token| mac(&own, &[token.as_bytes()])),
+            cookie_key: token.map(|token| mac(token.as_bytes(), &[b"livespan cookie 1"])),
+            ticket_key: ticket,
+            process_key,
+            token: token.map(|token| mac(&process_key, &[token.as_bytes()])),
             codes: Mutex::default(),
         })
     }
@@ -72,45 +72,50 @@ impl Seal {
     pub(crate) fn is_token(&self, presented: &[u8]) -> bool {
         // Both under a key that nobody else has: neither length nor content shows in the time.
         self.token
-            .is_some_and(|token| is_mac_of(&self.own, &[presented], &token))
+            .is_some_and(|token| is_mac_of(&self.process_key, &[presented], &token))
     }
 
     /// The name of the log's cookie: cookies know no ports, so two logs on one host must not share a name.
     pub(crate) fn cookie_name(&self) -> Option<String> {
-        let name = mac(&self.cookie?, &[b"name"]);
+        let name = mac(&self.cookie_key?, &[b"name"]);
         let mut text = "livespan-".to_owned();
         hex(&mut text, name.get(..4).unwrap_or_default());
         Some(text)
     }
 
     /// What a browser brings back for [`Auth::LOGIN_AGE`].
-    pub(crate) fn cookie(&self, now: SystemTime) -> Option<String> {
-        Some(signed(&self.cookie?, b"", now + Auth::LOGIN_AGE))
+    pub(crate) fn issue_cookie(&self, now: SystemTime) -> Option<String> {
+        Some(sign(&self.cookie_key?, b"", now + Auth::LOGIN_AGE))
     }
 
-    pub(crate) fn read_cookie(&self, value: &str, now: SystemTime) -> Proof {
-        match &self.cookie {
-            Some(key) => read(key, b"", value, now),
-            None => Proof::None,
+    pub(crate) fn verify_cookie(&self, value: &str, now: SystemTime) -> Verification {
+        match &self.cookie_key {
+            Some(key) => verify(key, b"", value, now),
+            None => Verification::Invalid,
         }
     }
 
-    pub(crate) fn ticket(&self, trace: TraceId, until: SystemTime) -> String {
-        signed(&self.ticket, &trace.to_bytes(), until)
+    pub(crate) fn issue_ticket(&self, trace: TraceId, until: SystemTime) -> String {
+        sign(&self.ticket_key, &trace.to_bytes(), until)
     }
 
-    pub(crate) fn read_ticket(&self, trace: TraceId, ticket: &str, now: SystemTime) -> Proof {
-        read(&self.ticket, &trace.to_bytes(), ticket, now)
+    pub(crate) fn verify_ticket(
+        &self,
+        trace: TraceId,
+        ticket: &str,
+        now: SystemTime,
+    ) -> Verification {
+        verify(&self.ticket_key, &trace.to_bytes(), ticket, now)
     }
 
     /// A code that signs one browser in, once. It is known to this process alone.
-    pub(crate) fn code(&self, now: SystemTime) -> Result<String, Error> {
-        let code = random()?;
+    pub(crate) fn issue_login_code(&self, now: SystemTime) -> Result<String, Error> {
+        let code = random_key()?;
         let mut text = String::with_capacity(32);
         hex(&mut text, code.get(..16).unwrap_or_default());
         let mut codes = lock(&self.codes);
-        codes.push_back(Code {
-            sealed: mac(&self.own, &[b"code", text.as_bytes()]),
+        codes.push_back(LoginCode {
+            code_mac: mac(&self.process_key, &[b"code", text.as_bytes()]),
             until: now + Auth::LOGIN_LINK_AGE,
         });
         if codes.len() > LOGIN_LINKS_MAX {
@@ -120,24 +125,24 @@ impl Seal {
     }
 
     /// Whether the code is good. It is not a second time.
-    pub(crate) fn use_code(&self, presented: &str, now: SystemTime) -> bool {
-        let sealed = mac(&self.own, &[b"code", presented.as_bytes()]);
+    pub(crate) fn redeem_login_code(&self, presented: &str, now: SystemTime) -> bool {
+        let code_mac = mac(&self.process_key, &[b"code", presented.as_bytes()]);
         let mut codes = lock(&self.codes);
         codes.retain(|code| code.until > now);
         let before = codes.len();
-        codes.retain(|code| code.sealed != sealed);
+        codes.retain(|code| code.code_mac != code_mac);
         codes.len() < before
     }
 }
 
-fn random() -> Result<Key, Error> {
+fn random_key() -> Result<Key, Error> {
     let mut bytes = Key::default();
     getrandom::fill(&mut bytes)
         .map_err(|error| Error::io("draw a random key", std::io::Error::from(error)))?;
     Ok(bytes)
 }
 
-fn keyed(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
+fn hmac_of(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
     let mut hmac = match Hmac::<Sha256>::new_from_slice(key) {
         Ok(hmac) => hmac,
         // HMAC takes keys of any length (RFC 2104, section 2).
@@ -152,15 +157,15 @@ fn keyed(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
 }
 
 fn mac(key: &[u8], parts: &[&[u8]]) -> Key {
-    keyed(key, parts).finalize().into_bytes().into()
+    hmac_of(key, parts).finalize().into_bytes().into()
 }
 
 fn is_mac_of(key: &[u8], parts: &[&[u8]], expected: &[u8]) -> bool {
-    keyed(key, parts).verify_slice(expected).is_ok()
+    hmac_of(key, parts).verify_slice(expected).is_ok()
 }
 
 /// `SECONDS.MAC`: until when, in whole seconds and rather later, and the proof that we said so of this subject.
-fn signed(key: &Key, subject: &[u8], until: SystemTime) -> String {
+fn sign(key: &Key, subject: &[u8], until: SystemTime) -> String {
     let since = until.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs() + u64::from(since.subsec_nanos() > 0);
     let mut text = String::with_capacity(80);
@@ -170,8 +175,8 @@ fn signed(key: &Key, subject: &[u8], until: SystemTime) -> String {
     text
 }
 
-fn read(key: &Key, subject: &[u8], text: &str, now: SystemTime) -> Proof {
-    let proven = text.split_once('.').and_then(|(digits, mac)| {
+fn verify(key: &Key, subject: &[u8], text: &str, now: SystemTime) -> Verification {
+    let verified = text.split_once('.').and_then(|(digits, mac)| {
         let seconds: u64 = digits.parse().ok()?;
         // One spelling, so that whoever knows a proof by its text knows it by each.
         if digits != seconds.to_string() {
@@ -181,14 +186,14 @@ fn read(key: &Key, subject: &[u8], text: &str, now: SystemTime) -> Proof {
         is_mac_of(key, &[subject, &seconds.to_be_bytes()], &mac).then_some(seconds)
     });
     let Some(until) =
-        proven.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
+        verified.and_then(|seconds| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
     else {
-        return Proof::None;
+        return Verification::Invalid;
     };
     if until <= now {
-        Proof::Expired
+        Verification::Expired
     } else {
-        Proof::Until(until)
+        Verification::ValidUntil(until)
     }
 }
 
@@ -222,44 +227,50 @@ mod tests {
         TraceId::from_bytes(number.to_be_bytes()).unwrap()
     }
 
-    fn seal(token: &str) -> Seal {
-        Seal::new(Some(token), None).unwrap()
+    fn signer(token: &str) -> TokenSigner {
+        TokenSigner::new(Some(token), None).unwrap()
     }
 
     #[test]
     fn a_cookie_outlives_the_process_and_ends_with_the_token() {
-        let cookie = seal("one").cookie(at(1000)).unwrap();
+        let cookie = signer("one").issue_cookie(at(1000)).unwrap();
         let age = Auth::LOGIN_AGE.as_secs();
         assert_eq!(
-            seal("one").read_cookie(&cookie, at(1000)),
-            Proof::Until(at(1000 + age))
+            signer("one").verify_cookie(&cookie, at(1000)),
+            Verification::ValidUntil(at(1000 + age))
         );
         assert_eq!(
-            seal("one").read_cookie(&cookie, at(1000 + age)),
-            Proof::Expired
+            signer("one").verify_cookie(&cookie, at(1000 + age)),
+            Verification::Expired
         );
-        assert_eq!(seal("two").read_cookie(&cookie, at(1000)), Proof::None);
-        assert_eq!(seal("one").cookie_name(), seal("one").cookie_name());
-        assert_ne!(seal("one").cookie_name(), seal("two").cookie_name());
-        let open = Seal::new(None, None).unwrap();
-        assert_eq!((open.cookie(at(0)), open.cookie_name()), (None, None));
-        assert_eq!(open.read_cookie(&cookie, at(0)), Proof::None);
+        assert_eq!(
+            signer("two").verify_cookie(&cookie, at(1000)),
+            Verification::Invalid
+        );
+        assert_eq!(signer("one").cookie_name(), signer("one").cookie_name());
+        assert_ne!(signer("one").cookie_name(), signer("two").cookie_name());
+        let open = TokenSigner::new(None, None).unwrap();
+        assert_eq!((open.issue_cookie(at(0)), open.cookie_name()), (None, None));
+        assert_eq!(open.verify_cookie(&cookie, at(0)), Verification::Invalid);
         assert!(!open.is_token(b""));
     }
 
     #[test]
     fn nothing_that_was_changed_is_believed() {
-        let seal = seal("one");
-        let ticket = seal.ticket(trace(1), at(1000));
+        let signer = signer("one");
+        let ticket = signer.issue_ticket(trace(1), at(1000));
         assert_eq!(
-            seal.read_ticket(trace(1), &ticket, at(0)),
-            Proof::Until(at(1000))
+            signer.verify_ticket(trace(1), &ticket, at(0)),
+            Verification::ValidUntil(at(1000))
         );
         assert_eq!(
-            seal.read_ticket(trace(1), &ticket, at(1000)),
-            Proof::Expired
+            signer.verify_ticket(trace(1), &ticket, at(1000)),
+            Verification::Expired
         );
-        assert_eq!(seal.read_ticket(trace(2), &ticket, at(0)), Proof::None);
+        assert_eq!(
+            signer.verify_ticket(trace(2), &ticket, at(0)),
+            Verification::Invalid
+        );
         let (seconds, mac) = ticket.split_once('.').unwrap();
         for wrong in [
             String::new(),
@@ -277,53 +288,59 @@ mod tests {
             format!("18446744073709551615.{mac}"),
         ] {
             assert_eq!(
-                seal.read_ticket(trace(1), &wrong, at(0)),
-                Proof::None,
+                signer.verify_ticket(trace(1), &wrong, at(0)),
+                Verification::Invalid,
                 "{wrong}"
             );
         }
         // A cookie is no ticket, and a ticket no cookie.
-        assert_eq!(seal.read_cookie(&ticket, at(0)), Proof::None);
+        assert_eq!(signer.verify_cookie(&ticket, at(0)), Verification::Invalid);
     }
 
     #[test]
     fn tickets_of_processes_with_one_key_are_good_on_all() {
         let key: &[u8] = b"sixteen bytes at";
-        let one = Seal::new(None, Some(key)).unwrap();
-        let other = Seal::new(Some("token"), Some(key)).unwrap();
-        let alone = Seal::new(None, None).unwrap();
-        let ticket = one.ticket(trace(1), at(10));
+        let one = TokenSigner::new(None, Some(key)).unwrap();
+        let other = TokenSigner::new(Some("token"), Some(key)).unwrap();
+        let alone = TokenSigner::new(None, None).unwrap();
+        let ticket = one.issue_ticket(trace(1), at(10));
         assert_eq!(
-            other.read_ticket(trace(1), &ticket, at(0)),
-            Proof::Until(at(10))
+            other.verify_ticket(trace(1), &ticket, at(0)),
+            Verification::ValidUntil(at(10))
         );
-        assert_eq!(alone.read_ticket(trace(1), &ticket, at(0)), Proof::None);
+        assert_eq!(
+            alone.verify_ticket(trace(1), &ticket, at(0)),
+            Verification::Invalid
+        );
     }
 
     #[test]
     fn a_code_signs_in_once_and_not_for_long() {
-        let seal = seal("one");
+        let signer = signer("one");
         let age = Auth::LOGIN_LINK_AGE.as_secs();
-        let code = seal.code(at(0)).unwrap();
-        assert!(!seal.use_code("", at(0)));
-        assert!(!seal.use_code(&code[1..], at(0)));
-        assert!(seal.use_code(&code, at(age - 1)));
-        assert!(!seal.use_code(&code, at(age - 1)));
-        let late = seal.code(at(0)).unwrap();
-        assert!(!seal.use_code(&late, at(age)));
+        let code = signer.issue_login_code(at(0)).unwrap();
+        assert!(!signer.redeem_login_code("", at(0)));
+        assert!(!signer.redeem_login_code(&code[1..], at(0)));
+        assert!(signer.redeem_login_code(&code, at(age - 1)));
+        assert!(!signer.redeem_login_code(&code, at(age - 1)));
+        let late = signer.issue_login_code(at(0)).unwrap();
+        assert!(!signer.redeem_login_code(&late, at(age)));
         let codes: Vec<String> = (0..=LOGIN_LINKS_MAX)
-            .map(|_| seal.code(at(0)).unwrap())
+            .map(|_| signer.issue_login_code(at(0)).unwrap())
             .collect();
-        assert!(!seal.use_code(&codes[0], at(0)), "the oldest gave way");
-        assert!(seal.use_code(&codes[1], at(0)));
+        assert!(
+            !signer.redeem_login_code(&codes[0], at(0)),
+            "the oldest gave way"
+        );
+        assert!(signer.redeem_login_code(&codes[1], at(0)));
     }
 
     #[test]
     fn only_the_token_is_the_token() {
-        let seal = seal("one");
-        assert!(seal.is_token(b"one"));
+        let signer = signer("one");
+        assert!(signer.is_token(b"one"));
         for wrong in ["", "on", "onee", "One", "two"] {
-            assert!(!seal.is_token(wrong.as_bytes()), "{wrong:?}");
+            assert!(!signer.is_token(wrong.as_bytes()), "{wrong:?}");
         }
     }
 }

@@ -21,13 +21,13 @@ const PROCESSES_MAX: usize = 4096;
 
 /// The sight of one reader.
 #[derive(Debug)]
-pub(crate) struct Partial {
+pub(crate) struct TraceScope {
     traces: Arc<HashSet<TraceId>>,
     /// The events of processes that did not turn up yet, by name.
     held: HashMap<String, Bytes>,
 }
 
-impl Partial {
+impl TraceScope {
     pub(crate) fn of(traces: &Arc<HashSet<TraceId>>) -> Self {
         Self {
             traces: Arc::clone(traces),
@@ -53,7 +53,7 @@ impl Partial {
     }
 }
 
-impl Projection for Partial {
+impl Projection for TraceScope {
     fn project(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected {
         let name = event.name();
         if event.is_global() {
@@ -69,7 +69,7 @@ impl Projection for Partial {
         }
         event.with_payload(|payload| {
             let process = self.introduce(payload);
-            let narrowed = projection::without_links(payload, &self.traces);
+            let narrowed = projection::without_foreign_links(payload, &self.traces);
             if process.is_none() && narrowed.is_none() {
                 return Projected::Unchanged;
             }

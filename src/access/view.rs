@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    access::projection::{self, Facts, Messages},
+    access::projection::{self, SpanFields, StatusMessages},
     log::{block::BlockEvent, event::StreamKey},
     span::event::SpanId,
     sse::body::{Projected, Projection},
@@ -40,37 +40,37 @@ const SPANS_MAX: usize = 65_536;
 /// ```
 #[derive(Clone)]
 #[must_use]
-pub struct View(Arc<Inner>);
+pub struct View(Arc<ViewInner>);
 
-struct Inner {
-    shows: Shows,
+struct ViewInner {
+    rule: SpanRule,
     attributes: HashSet<String>,
-    messages: Messages,
-    memory: Mutex<Memory>,
+    messages: StatusMessages,
+    cache: Mutex<ViewCache>,
 }
 
 type Predicate = Arc<dyn Fn(&ViewedSpan<'_>) -> bool + Send + Sync>;
 
 #[derive(Clone)]
-enum Shows {
+enum SpanRule {
     Everything,
-    Spans(Predicate),
+    Accepts(Predicate),
 }
 
 #[derive(Default)]
-struct Memory {
+struct ViewCache {
     events: HashMap<EventId, Projected>,
     order: VecDeque<EventId>,
     bytes: usize,
-    spans: HashMap<Span, bool>,
-    span_order: VecDeque<Span>,
+    spans: HashMap<SpanKey, bool>,
+    span_order: VecDeque<SpanKey>,
 }
 
-type Span = (StreamKey, SpanId);
+type SpanKey = (StreamKey, SpanId);
 
 /// A span that a [`View`] decides about.
 #[derive(Debug)]
-pub struct ViewedSpan<'a>(Facts<'a>);
+pub struct ViewedSpan<'a>(SpanFields<'a>);
 
 impl ViewedSpan<'_> {
     /// Returns the name of the instrumentation scope, such as `shop::cart`. At the start of a span it is empty when the
@@ -93,7 +93,7 @@ impl ViewedSpan<'_> {
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("View")
-            .field("everything", &matches!(self.0.shows, Shows::Everything))
+            .field("everything", &matches!(self.0.rule, SpanRule::Everything))
             .field("attributes", &self.0.attributes)
             .finish_non_exhaustive()
     }
@@ -111,20 +111,20 @@ impl View {
     /// end; what changes while a span runs is shown when its start was. A child of a span that is not shown keeps its
     /// parent's id.
     pub fn new(shows: impl Fn(&ViewedSpan<'_>) -> bool + Send + Sync + 'static) -> Self {
-        Self::of(Shows::Spans(Arc::new(shows)))
+        Self::of(SpanRule::Accepts(Arc::new(shows)))
     }
 
     /// Shows everything, as [`Access::traces`](crate::Access::traces) does: for your own colleagues.
     pub fn everything() -> Self {
-        Self::of(Shows::Everything)
+        Self::of(SpanRule::Everything)
     }
 
-    fn of(shows: Shows) -> Self {
-        Self(Arc::new(Inner {
-            shows,
+    fn of(rule: SpanRule) -> Self {
+        Self(Arc::new(ViewInner {
+            rule,
             attributes: HashSet::new(),
-            messages: Messages::LeftOut,
-            memory: Mutex::default(),
+            messages: StatusMessages::Omitted,
+            cache: Mutex::default(),
         }))
     }
 
@@ -135,57 +135,57 @@ impl View {
 
     /// Shows the messages of failed spans, too: what your errors say.
     pub fn status_messages(self) -> Self {
-        self.with(|inner| inner.messages = Messages::Shown)
+        self.with(|inner| inner.messages = StatusMessages::Included)
     }
 
     /// Changed, it is another view: nothing that it has shown before is kept.
-    fn with(self, change: impl FnOnce(&mut Inner)) -> Self {
-        let mut inner = Inner {
-            shows: self.0.shows.clone(),
+    fn with(self, change: impl FnOnce(&mut ViewInner)) -> Self {
+        let mut inner = ViewInner {
+            rule: self.0.rule.clone(),
             attributes: self.0.attributes.clone(),
             messages: self.0.messages,
-            memory: Mutex::default(),
+            cache: Mutex::default(),
         };
         change(&mut inner);
         Self(Arc::new(inner))
     }
 
     /// How a reader sees through it; `None` when it sees everything.
-    pub(crate) fn sight(&self) -> Option<Box<dyn Projection>> {
-        match self.0.shows {
-            Shows::Everything => None,
-            Shows::Spans(_) => Some(Box::new(self.clone())),
+    pub(crate) fn projection(&self) -> Option<Box<dyn Projection>> {
+        match self.0.rule {
+            SpanRule::Everything => None,
+            SpanRule::Accepts(_) => Some(Box::new(self.clone())),
         }
     }
 
     /// The event as it is shown, if it is.
     fn rewrite(
         &self,
-        memory: &mut Memory,
+        cache: &mut ViewCache,
         (name, trace): (&str, StreamKey),
         payload: &[u8],
     ) -> Option<Vec<u8>> {
-        let facts = projection::facts(payload)?;
-        let span = (trace, facts.span);
+        let fields = projection::span_fields(payload)?;
+        let span = (trace, fields.span);
         let is_shown = match name {
             "started" | "ended" => {
-                let is_shown = self.accepts(facts);
-                memory.remember(span, is_shown);
+                let is_shown = self.accepts(fields);
+                cache.remember(span, is_shown);
                 is_shown
             }
             // Where its start is not known any more, it is not shown.
-            "updated" => memory.spans.get(&span).copied().unwrap_or_default(),
+            "updated" => cache.spans.get(&span).copied().unwrap_or_default(),
             _ => false,
         };
-        is_shown.then(|| projection::viewed(payload, &self.0.attributes, self.0.messages))
+        is_shown.then(|| projection::project_span(payload, &self.0.attributes, self.0.messages))
     }
 
-    fn accepts(&self, facts: Facts<'_>) -> bool {
-        let Shows::Spans(shows) = &self.0.shows else {
+    fn accepts(&self, fields: SpanFields<'_>) -> bool {
+        let SpanRule::Accepts(shows) = &self.0.rule else {
             return true;
         };
         // The app's own function: where it panics, nothing is shown.
-        let span = ViewedSpan(facts);
+        let span = ViewedSpan(fields);
         catch_panic(|| shows(&span)).unwrap_or_default()
     }
 }
@@ -202,24 +202,24 @@ impl Projection for View {
             };
         };
         // Decided under the lock: the others wait for what they would have to do themselves.
-        let mut memory = lock(&self.0.memory);
-        if let Some(seen) = memory.events.get(&id) {
+        let mut cache = lock(&self.0.cache);
+        if let Some(seen) = cache.events.get(&id) {
             return seen.clone();
         }
         let rewritten =
-            event.with_payload(|payload| self.rewrite(&mut memory, (name, key), payload));
+            event.with_payload(|payload| self.rewrite(&mut cache, (name, key), payload));
         let seen = rewritten.map_or(Projected::Hidden, |payload| {
             let mut out = Vec::with_capacity(payload.len() + 96);
             frame::event(&mut out, name, id.epoch(), id.sequence().get(), &payload);
             Projected::Replaced(Bytes::from(out))
         });
-        memory.keep(id, seen.clone());
+        cache.insert(id, seen.clone());
         seen
     }
 }
 
-impl Memory {
-    fn remember(&mut self, span: Span, is_shown: bool) {
+impl ViewCache {
+    fn remember(&mut self, span: SpanKey, is_shown: bool) {
         if self.spans.insert(span, is_shown).is_none() {
             self.span_order.push_back(span);
         }
@@ -230,7 +230,7 @@ impl Memory {
         }
     }
 
-    fn keep(&mut self, id: EventId, seen: Projected) {
+    fn insert(&mut self, id: EventId, seen: Projected) {
         self.bytes += seen.size() + ENTRY_BYTES;
         self.events.insert(id, seen);
         self.order.push_back(id);

@@ -18,7 +18,7 @@ use crate::{
     },
     trace::{
         parse,
-        state::{Begun, Change, Fact, Outcome},
+        state::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
     },
     util::time::Timestamp,
 };
@@ -59,7 +59,15 @@ impl SpanEncoder {
             batch.mark_deduplicated();
         }
         let begun = self.span_start(&span, start);
-        self.note_fact(batch, &span, end.end, Change::Ended { begun, outcome });
+        self.note_fact(
+            batch,
+            &span,
+            end.end,
+            ChangeKind::Ended {
+                start: begun,
+                outcome,
+            },
+        );
     }
 
     /// Joins the end of a span with its start.
@@ -121,17 +129,17 @@ impl SpanEncoder {
         batch.push_line("ended", delta.trace_id, pin, |out| {
             json::ended_from_start(out, &from_start, &delta.end);
         });
-        let begun = Begun {
-            start: start.unwrap_or(begun.start),
+        let begun = SpanStart {
+            start_time: start.unwrap_or(begun.start_time),
             links: delta.links.iter().map(|link| link.trace_id).collect(),
             ..begun
         };
-        let fact = Fact {
+        let fact = SpanChange {
             trace_id: delta.trace_id,
             span_id: delta.span_id,
             time: delta.end.end,
-            change: Change::Ended {
-                begun,
+            kind: ChangeKind::Ended {
+                start: begun,
                 outcome: outcome(&delta.end),
             },
         };
@@ -176,10 +184,10 @@ impl SpanEncoder {
     }
 }
 
-fn outcome(end: &EndFields<'_>) -> Outcome {
+fn outcome(end: &EndFields<'_>) -> SpanOutcome {
     match end.status {
-        _ if end.cancelled => Outcome::Cancelled,
-        EndStatus::Error(_) => Outcome::Error,
-        EndStatus::Ok | EndStatus::Unset => Outcome::Ok,
+        _ if end.cancelled => SpanOutcome::Cancelled,
+        EndStatus::Error(_) => SpanOutcome::Error,
+        EndStatus::Ok | EndStatus::Unset => SpanOutcome::Ok,
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     },
     trace::{
         parse,
-        state::{Change, Fact},
+        state::{ChangeKind, SpanChange},
     },
     util::time::Timestamp,
 };
@@ -36,7 +36,7 @@ impl SpanEncoder {
         let Some(payload) = json::lost(started, reason, heard) else {
             return;
         };
-        let Some(fact) = parse::fact(&payload) else {
+        let Some(fact) = parse::span_change(&payload) else {
             return;
         };
         let pin = Pinning::Close(u64::from_be_bytes(fact.span_id));
@@ -67,8 +67,8 @@ impl SpanEncoder {
     }
 
     /// Notes an end that the store refused.
-    pub(super) fn note_unstored_end(&mut self, fact: &Fact, index: IndexedAs) {
-        let is_end = matches!(fact.change, Change::Ended { .. });
+    pub(super) fn note_unstored_end(&mut self, fact: &SpanChange, index: IndexedAs) {
+        let is_end = matches!(fact.kind, ChangeKind::Ended { .. });
         if is_end && self.unstored_ends.len() < Retention::PINNED_EVENTS_MAX {
             let dropped = DroppedEnd {
                 trace_id: fact.trace_id,

@@ -28,10 +28,10 @@ use crate::{
     },
     trace::{
         index::TraceIndex,
-        interner::Names,
+        interner::Interner,
         observer::IndexObserver,
         parse,
-        state::{Begun, Change, Fact},
+        state::{ChangeKind, SpanChange, SpanStart},
     },
     util::{hash::Set, time::Timestamp},
 };
@@ -55,13 +55,13 @@ pub(crate) struct SpanEncoder {
     /// The source that was shut down last: some of its ends may still come.
     pub(super) last_closed: Option<u32>,
     /// Facts of the batch that is not stored yet, each with its place in it.
-    pub(super) facts: Vec<(usize, Fact)>,
+    pub(super) facts: Vec<(usize, SpanChange)>,
     /// Spans whose end the store refused, and when that was: they would be shown as running for ever.
     pub(super) unstored_ends: Vec<(DroppedEnd, IndexedAs)>,
     /// Marks of dropped ends for which the buffer had no room.
     pub(super) dropped_ends: Arc<DroppedEnds>,
     pub(super) redaction: Redaction,
-    pub(super) names: Names,
+    pub(super) names: Interner,
     pub(super) templates: TemplateCache,
     pub(super) ended_count: Arc<AtomicU64>,
     /// Marks from the buffer, which wait until their starts, which stand before them, are stored.
@@ -102,7 +102,7 @@ impl SpanEncoder {
             unstored_ends: Vec::new(),
             dropped_ends,
             redaction: Redaction::none(),
-            names: Names::default(),
+            names: Interner::default(),
             templates: TemplateCache::default(),
             ended_count: Arc::default(),
             read_ends: Vec::new(),
@@ -123,14 +123,14 @@ impl SpanEncoder {
         self
     }
 
-    pub(super) fn span_start(&mut self, span: &SpanFields<'_>, start: Timestamp) -> Begun {
-        Begun {
+    pub(super) fn span_start(&mut self, span: &SpanFields<'_>, start: Timestamp) -> SpanStart {
+        SpanStart {
             parent: span.parent,
             parent_remote: span.parent_remote,
-            name: self.names.share(Begun::text(span.name)),
-            service: self.names.share(Begun::text(span.service)),
+            name: self.names.intern(SpanStart::text(span.name)),
+            service: self.names.intern(SpanStart::text(span.service)),
             kind: span.kind,
-            start,
+            start_time: start,
             links: span.links.iter().map(|link| link.trace_id).collect(),
         }
     }
@@ -165,13 +165,13 @@ impl SpanEncoder {
         batch: &Batch,
         span: &SpanFields<'_>,
         time: Timestamp,
-        change: Change,
+        kind: ChangeKind,
     ) {
-        let fact = Fact {
+        let fact = SpanChange {
             trace_id: span.trace_id,
             span_id: span.span_id,
             time,
-            change,
+            kind,
         };
         self.facts.push((batch.len().saturating_sub(1), fact));
     }
@@ -255,7 +255,7 @@ impl RecordEncoder for SpanEncoder {
     }
 
     fn on_pre_encoded(&mut self, place: usize, payload: &[u8]) {
-        if let Some(fact) = parse::fact(payload) {
+        if let Some(fact) = parse::span_change(payload) {
             self.facts.push((place, fact));
         }
     }

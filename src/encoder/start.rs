@@ -15,8 +15,8 @@ use crate::{
         record::{SpanRecord, StartOutline, StepActivity},
     },
     trace::{
-        index::KnownSpan,
-        state::{Change, Fact},
+        index::SpanPhase,
+        state::{ChangeKind, SpanChange},
     },
 };
 
@@ -73,7 +73,7 @@ impl SpanEncoder {
             };
             self.set_encoded(source, slot, encoded, batch);
         }
-        self.note_fact(batch, &span, start, Change::Started(begun));
+        self.note_fact(batch, &span, start, ChangeKind::Started(begun));
     }
 
     /// Takes the start of a span that looks like one before; whether it did.
@@ -116,11 +116,11 @@ impl SpanEncoder {
             };
             self.set_encoded(source, slot, encoded, batch);
         }
-        let fact = Fact {
+        let fact = SpanChange {
             trace_id: ids.trace_id,
             span_id: ids.span_id,
             time: ids.start,
-            change: Change::Started(begun),
+            kind: ChangeKind::Started(begun),
         };
         self.facts.push((before, fact));
         true
@@ -153,6 +153,6 @@ impl SpanEncoder {
 
     /// Whether the span was ended for its program, and nothing was heard of it since, as far as the log knows.
     pub(super) fn is_lost(&self, span: &SpanFields<'_>) -> bool {
-        self.index.span_state(span.trace_id, span.span_id) == Some(KnownSpan::Lost)
+        self.index.span_phase(span.trace_id, span.span_id) == Some(SpanPhase::Lost)
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     span::{delta::end::EndDelta, delta::slots::SLOTS, json::StartLayout},
-    trace::state::Begun,
+    trace::state::SpanStart,
 };
 
 /// The starts of one source that are remembered, by place.
@@ -33,7 +33,7 @@ pub(crate) struct EncodedStart {
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
     pub(crate) layout: StartLayout,
-    pub(crate) begun: Begun,
+    pub(crate) begun: SpanStart,
 }
 
 impl EncodedStart {

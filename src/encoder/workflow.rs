@@ -12,7 +12,7 @@ use crate::{
         json::{self, SpanFields},
         record::SpanRecord,
     },
-    trace::{index::KnownSpan, parse, state::Change},
+    trace::{index::SpanPhase, parse, state::ChangeKind},
     util::time::Timestamp,
 };
 
@@ -26,13 +26,13 @@ impl SpanEncoder {
         batch: &mut Batch,
     ) {
         let SpanRecord { source, span, .. } = record;
-        let known = self.index.span_state(span.trace_id, span.span_id);
+        let known = self.index.span_phase(span.trace_id, span.span_id);
         // Another run of the instance may have ended it, or have said the same.
         let is_news = match known {
             None => true,
-            Some(KnownSpan::Running) => state != Some(SpanState::Running),
-            Some(KnownSpan::Waiting) => state != Some(SpanState::Waiting),
-            Some(KnownSpan::Closed | KnownSpan::Lost) => false,
+            Some(SpanPhase::Running) => state != Some(SpanState::Running),
+            Some(SpanPhase::Waiting) => state != Some(SpanState::Waiting),
+            Some(SpanPhase::Closed | SpanPhase::Lost) => false,
         };
         if self.closed_sources.contains(&source) || !is_news {
             return;
@@ -64,8 +64,8 @@ impl SpanEncoder {
             json::updated(out, &span, state, time);
         });
         let change = match state {
-            Some(state) => Change::Waiting(state == SpanState::Waiting),
-            None => Change::Other,
+            Some(state) => ChangeKind::Waiting(state == SpanState::Waiting),
+            None => ChangeKind::Other,
         };
         self.note_fact(batch, &span, time, change);
     }
@@ -77,22 +77,22 @@ impl SpanEncoder {
             .iter()
             .rev()
             .filter(|(_, fact)| fact.span_id == span.span_id && fact.trace_id == span.trace_id)
-            .find_map(|(_, fact)| match fact.change {
-                Change::Waiting(waits) => Some(waits),
-                Change::Ended { .. } => Some(false),
-                Change::Started(_) | Change::Other => None,
+            .find_map(|(_, fact)| match fact.kind {
+                ChangeKind::Waiting(waits) => Some(waits),
+                ChangeKind::Ended { .. } => Some(false),
+                ChangeKind::Started(_) | ChangeKind::Other => None,
             });
         pending.unwrap_or_else(|| {
-            self.index.span_state(span.trace_id, span.span_id) == Some(KnownSpan::Waiting)
+            self.index.span_phase(span.trace_id, span.span_id) == Some(SpanPhase::Waiting)
         })
     }
 
     /// The span is open, and who worked on it is gone: it waits until it is taken up again.
     pub(super) fn mark_waiting(&mut self, started: &[u8], batch: &mut Batch) {
-        let Some(fact) = parse::fact(started) else {
+        let Some(fact) = parse::span_change(started) else {
             return;
         };
-        if self.index.span_state(fact.trace_id, fact.span_id) != Some(KnownSpan::Running) {
+        if self.index.span_phase(fact.trace_id, fact.span_id) != Some(SpanPhase::Running) {
             return;
         }
         let process = parse::event(started).map(|event| event.process);

@@ -15,13 +15,13 @@ use tokio::time::timeout;
 
 use crate::{
     access::{
-        Access, Auth, Check, CheckAsync, Gate, Reach, Rule,
-        signing::{Proof, Seal},
-        trace_scope::Partial,
+        Access, AccessConfig, AccessScope, Auth, AuthRule, Check, CheckAsync,
+        signing::{TokenSigner, Verification},
+        trace_scope::TraceScope,
         view::View,
     },
     engine::diagnostics::Diagnostic,
-    http::response::Refusal,
+    http::response::HttpError,
     live_spans::LiveSpans,
     reader::OpenGlobalEvents,
     span::event::TraceId,
@@ -31,80 +31,80 @@ use crate::{
 
 /// Why a request is not answered as it wishes.
 #[derive(Debug)]
-pub(crate) enum Denial {
-    Refused(Refusal),
+pub(crate) enum AuthError {
+    Http(HttpError),
     /// What its sender might read has run out.
     Expired,
 }
 
-impl From<Refusal> for Denial {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+impl From<HttpError> for AuthError {
+    fn from(error: HttpError) -> Self {
+        Self::Http(error)
     }
 }
 
-impl From<crate::error::Error> for Denial {
+impl From<crate::error::Error> for AuthError {
     fn from(error: crate::error::Error) -> Self {
-        Self::Refused(error.into())
+        Self::Http(error.into())
     }
 }
 
-impl From<Denial> for Refusal {
-    fn from(denial: Denial) -> Self {
-        match denial {
-            Denial::Refused(refusal) => refusal,
-            Denial::Expired => Self::unauthorized("access has expired: sign in again"),
+impl From<AuthError> for HttpError {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Http(error) => error,
+            AuthError::Expired => Self::unauthorized("access has expired: sign in again"),
         }
     }
 }
 
 /// What the sender of a request may read, and who is asked again while a stream of it runs.
 #[derive(Clone)]
-pub(crate) struct Permit {
+pub(crate) struct Authorization {
     pub(crate) access: Access,
     /// What the holder of a ticket sees of its trace.
     view: Option<View>,
-    pub(crate) renewal: Option<Renewal>,
+    pub(crate) recheck: Option<AccessCheck>,
 }
 
 #[derive(Clone)]
-pub(crate) enum Renewal {
+pub(crate) enum AccessCheck {
     Check(Check, Arc<Parts>),
     CheckAsync(CheckAsync, Arc<Parts>),
 }
 
-impl fmt::Debug for Permit {
+impl fmt::Debug for Authorization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit")
+        f.debug_struct("Authorization")
             .field("access", &self.access)
             .finish_non_exhaustive()
     }
 }
 
-impl Permit {
+impl Authorization {
     fn new(access: Access) -> Self {
         Self {
             access,
             view: None,
-            renewal: None,
+            recheck: None,
         }
     }
 
     /// The traces that it is for; `None` for all.
     pub(crate) fn traces(&self) -> Option<&Arc<HashSet<TraceId>>> {
-        match &self.access.reach {
-            Reach::Traces(traces) => Some(traces),
-            Reach::Everything => None,
-            // Nobody holds a permit for nothing.
-            Reach::Nothing | Reach::Expired => Some(&NO_TRACES),
+        match &self.access.scope {
+            AccessScope::Traces(traces) => Some(traces),
+            AccessScope::Everything => None,
+            // Nobody is authorized for nothing.
+            AccessScope::Nothing | AccessScope::Expired => Some(&NO_TRACES),
         }
     }
 
     /// Refuses a reader who may not read all of the log.
-    pub(crate) fn expect_everything(&self) -> Result<(), Refusal> {
+    pub(crate) fn require_full_access(&self) -> Result<(), HttpError> {
         match self.traces() {
             None => Ok(()),
-            Some(_) => Err(Refusal::new(
+            Some(_) => Err(HttpError::new(
                 StatusCode::FORBIDDEN,
                 "this tells of the whole log, and this reader may read some traces only",
             )),
@@ -112,9 +112,9 @@ impl Permit {
     }
 
     /// Refuses a reader who may not read this trace, in the same words whether or not there is one.
-    pub(crate) fn expect_trace(&self, trace: TraceId) -> Result<(), Refusal> {
+    pub(crate) fn require_trace(&self, trace: TraceId) -> Result<(), HttpError> {
         match self.traces() {
-            Some(traces) if !traces.contains(&trace) => Err(Refusal::new(
+            Some(traces) if !traces.contains(&trace) => Err(HttpError::new(
                 StatusCode::FORBIDDEN,
                 format!("this reader may not read the trace {trace}"),
             )),
@@ -132,9 +132,9 @@ impl Permit {
     }
 
     /// How its reader sees the events of its traces; `None`: as they are.
-    pub(crate) fn sight(&self) -> Option<Box<dyn Projection>> {
-        let viewed = self.view.as_ref().and_then(View::sight);
-        viewed.or_else(|| Some(Box::new(Partial::of(self.traces()?))))
+    pub(crate) fn projection(&self) -> Option<Box<dyn Projection>> {
+        let viewed = self.view.as_ref().and_then(View::projection);
+        viewed.or_else(|| Some(Box::new(TraceScope::of(self.traces()?))))
     }
 }
 
@@ -165,94 +165,97 @@ impl LiveSpans {
         let now = SystemTime::now();
         let until = now.checked_add(ttl).unwrap_or(now + Auth::TICKET_AGE_MAX);
         self.shared
-            .seal
-            .ticket(trace, until.min(now + Auth::TICKET_AGE_MAX))
+            .signer
+            .issue_ticket(trace, until.min(now + Auth::TICKET_AGE_MAX))
     }
 }
 
 /// What the request's sender may read, by what the app says of readers.
-pub(crate) async fn admit(live: &LiveSpans, request: &Parts) -> Result<Permit, Denial> {
-    let gate = &live.shared.gate;
-    check_host(gate, request)?;
-    let permit = match &gate.auth {
-        None | Some(Auth(Rule::Public)) => Permit::new(Access::everything()),
-        Some(Auth(Rule::Token(_) | Rule::TokenFrom(_))) => {
-            Permit::new(by_token(live, &request.headers)?)
+pub(crate) async fn authorize(
+    live: &LiveSpans,
+    request: &Parts,
+) -> Result<Authorization, AuthError> {
+    let config = &live.shared.access;
+    check_host(config, request)?;
+    let authorization = match &config.auth {
+        None | Some(Auth(AuthRule::Public)) => Authorization::new(Access::everything()),
+        Some(Auth(AuthRule::Token(_) | AuthRule::TokenFrom(_))) => {
+            Authorization::new(by_token(live, &request.headers)?)
         }
-        Some(Auth(Rule::Check(check))) => {
-            let renewal = Renewal::Check(Arc::clone(check), Arc::new(request.clone()));
-            asked(renewal).await?
+        Some(Auth(AuthRule::Check(check))) => {
+            let recheck = AccessCheck::Check(Arc::clone(check), Arc::new(request.clone()));
+            run_check(recheck).await?
         }
-        Some(Auth(Rule::CheckAsync(check))) => {
-            let renewal = Renewal::CheckAsync(Arc::clone(check), Arc::new(request.clone()));
-            asked(renewal).await?
+        Some(Auth(AuthRule::CheckAsync(check))) => {
+            let recheck = AccessCheck::CheckAsync(Arc::clone(check), Arc::new(request.clone()));
+            run_check(recheck).await?
         }
     };
-    usable(permit)
+    require_some_access(authorization)
 }
 
 /// The same for one trace, for which a ticket is as good.
-pub(crate) async fn admit_to(
+pub(crate) async fn authorize_trace(
     live: &LiveSpans,
     request: &Parts,
-    trace: Result<TraceId, Refusal>,
+    trace: Result<TraceId, HttpError>,
     ticket: Option<&str>,
-) -> Result<(Permit, TraceId), Denial> {
+) -> Result<(Authorization, TraceId), AuthError> {
     let Some(ticket) = ticket else {
-        let permit = admit(live, request).await?;
+        let authorization = authorize(live, request).await?;
         let trace = trace?;
-        permit.expect_trace(trace)?;
-        return Ok((permit, trace));
+        authorization.require_trace(trace)?;
+        return Ok((authorization, trace));
     };
     let trace = trace?;
     let until = match live
         .shared
-        .seal
-        .read_ticket(trace, ticket, SystemTime::now())
+        .signer
+        .verify_ticket(trace, ticket, SystemTime::now())
     {
-        Proof::Until(until) => until,
-        Proof::Expired => return Err(Denial::Expired),
-        Proof::None => {
-            note_wrong(live);
+        Verification::ValidUntil(until) => until,
+        Verification::Expired => return Err(AuthError::Expired),
+        Verification::Invalid => {
+            count_invalid_credentials(live);
             let message = format!("the ticket is not one for the trace {trace}");
-            return Err(Refusal::new(StatusCode::FORBIDDEN, message).into());
+            return Err(HttpError::new(StatusCode::FORBIDDEN, message).into());
         }
     };
-    let mut permit = Permit::new(Access::traces([trace]).until(until));
-    permit.view = Some(live.shared.gate.ticket_view.clone());
-    Ok((permit, trace))
+    let mut authorization = Authorization::new(Access::traces([trace]).until(until));
+    authorization.view = Some(live.shared.access.ticket_view.clone());
+    Ok((authorization, trace))
 }
 
-fn usable(permit: Permit) -> Result<Permit, Denial> {
-    let access = permit.access.clone().at(SystemTime::now());
-    match access.reach {
-        Reach::Nothing => Err(Refusal::new(
+fn require_some_access(authorization: Authorization) -> Result<Authorization, AuthError> {
+    let access = authorization.access.clone().at(SystemTime::now());
+    match access.scope {
+        AccessScope::Nothing => Err(HttpError::new(
             StatusCode::FORBIDDEN,
             "this reader may not read anything of this log",
         )
         .into()),
-        Reach::Expired => Err(Denial::Expired),
-        Reach::Everything | Reach::Traces(_) => Ok(permit),
+        AccessScope::Expired => Err(AuthError::Expired),
+        AccessScope::Everything | AccessScope::Traces(_) => Ok(authorization),
     }
 }
 
-async fn asked(renewal: Renewal) -> Result<Permit, Denial> {
-    let access = timeout(Auth::CHECK_TIMEOUT, renewal.ask())
+async fn run_check(recheck: AccessCheck) -> Result<Authorization, AuthError> {
+    let access = timeout(Auth::CHECK_TIMEOUT, recheck.run())
         .await
         .map_err(|_elapsed| {
             let message = "who may read was not decided in time";
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message)
+            HttpError::new(StatusCode::SERVICE_UNAVAILABLE, message)
         })?;
-    Ok(Permit {
+    Ok(Authorization {
         access,
         view: None,
-        renewal: Some(renewal),
+        recheck: Some(recheck),
     })
 }
 
-impl Renewal {
+impl AccessCheck {
     /// The app's answer; where it panics, there is nothing to read.
-    pub(crate) fn ask(&self) -> impl Future<Output = Access> + Send + 'static {
+    pub(crate) fn run(&self) -> impl Future<Output = Access> + Send + 'static {
         let asked = catch_panic(|| match self {
             Self::Check(check, parts) => Ok(check(parts)),
             Self::CheckAsync(check, parts) => Err(check(Parts::clone(parts))),
@@ -268,45 +271,45 @@ impl Renewal {
 }
 
 /// Counts a proof that is none. Nobody is slowed down for it: what can be guessed is what the token's length makes of it.
-pub(crate) fn note_wrong(live: &LiveSpans) {
+pub(crate) fn count_invalid_credentials(live: &LiveSpans) {
     live.shared
-        .wrong_credentials
+        .invalid_credentials
         .fetch_add(1, Ordering::Relaxed);
     live.log().report_diagnostic(Diagnostic::WrongCredentials);
 }
 
 /// RFC 6750, section 2.1, or the cookie of a browser that has signed in.
-fn by_token(live: &LiveSpans, headers: &HeaderMap) -> Result<Access, Denial> {
-    let seal = &live.shared.seal;
+fn by_token(live: &LiveSpans, headers: &HeaderMap) -> Result<Access, AuthError> {
+    let signer = &live.shared.signer;
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     if let Some(authorization) = given.next() {
         let token = bearer(authorization).filter(|_| given.next().is_none());
-        return if token.is_some_and(|token| seal.is_token(token)) {
+        return if token.is_some_and(|token| signer.is_token(token)) {
             Ok(Access::everything())
         } else {
-            note_wrong(live);
-            Err(Refusal::unauthorized("the token is not the one that readers need").into())
+            count_invalid_credentials(live);
+            Err(HttpError::unauthorized("the token is not the one that readers need").into())
         };
     }
     let now = SystemTime::now();
-    let proofs = cookies(seal, headers).map(|value| seal.read_cookie(value, now));
+    let verified = cookies(signer, headers).map(|value| signer.verify_cookie(value, now));
     let mut is_expired = false;
     let mut is_wrong = false;
-    for proof in proofs {
-        match proof {
-            Proof::Until(until) => return Ok(Access::everything().until(until)),
-            Proof::Expired => is_expired = true,
-            Proof::None => is_wrong = true,
+    for cookie in verified {
+        match cookie {
+            Verification::ValidUntil(until) => return Ok(Access::everything().until(until)),
+            Verification::Expired => is_expired = true,
+            Verification::Invalid => is_wrong = true,
         }
     }
     if is_wrong {
-        note_wrong(live);
+        count_invalid_credentials(live);
     }
     if is_expired {
-        return Err(Denial::Expired);
+        return Err(AuthError::Expired);
     }
     let message = "who reads this needs the token: send it as \"Authorization: Bearer …\", or sign in on the page";
-    Err(Refusal::unauthorized(message).into())
+    Err(HttpError::unauthorized(message).into())
 }
 
 fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
@@ -318,8 +321,8 @@ fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
 }
 
 /// The values of the log's cookie: there may be several, of paths within one another.
-fn cookies<'a>(seal: &Seal, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
-    let name = seal.cookie_name().unwrap_or_default();
+fn cookies<'a>(signer: &TokenSigner, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
+    let name = signer.cookie_name().unwrap_or_default();
     let lines = headers.get_all(header::COOKIE).iter();
     let pairs = lines
         .filter_map(|line| line.to_str().ok())
@@ -336,27 +339,27 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Refuses a request that names a host nobody allowed. With access control, only where hosts were allowed by name; without
 /// it, also one from another machine, which can name any host.
-pub(crate) fn check_host(gate: &Gate, request: &Parts) -> Result<(), Refusal> {
-    if gate.auth.is_none() {
+pub(crate) fn check_host(config: &AccessConfig, request: &Parts) -> Result<(), HttpError> {
+    if config.auth.is_none() {
         check_peer(request)?;
     }
-    if gate.auth.is_some() && gate.allowed_hosts.is_empty() {
+    if config.auth.is_some() && config.allowed_hosts.is_empty() {
         return Ok(());
     }
     let hosts = hosts_of(request);
     let refused = hosts
         .iter()
-        .find(|host| !is_loopback(host) && !gate.allowed_hosts.contains(host));
+        .find(|host| !is_loopback(host) && !config.allowed_hosts.contains(host));
     let host = match (refused, hosts.is_empty()) {
         (None, false) => return Ok(()),
         (refused, _) => refused.cloned().unwrap_or_default(),
     };
-    let or_auth = if gate.auth.is_some() {
+    let or_auth = if config.auth.is_some() {
         ""
     } else {
         ", or say who may read with .auth(..),"
     };
-    Err(Refusal::new(
+    Err(HttpError::new(
         StatusCode::FORBIDDEN,
         format!(
             "the host {host:?} is not a loopback host: allow it with .allowed_hosts([{host:?}]){or_auth} on \
@@ -366,7 +369,7 @@ pub(crate) fn check_host(gate: &Gate, request: &Parts) -> Result<(), Refusal> {
 }
 
 /// A server of the app's own says where a client is only when it was told to, and of what a proxy stands for nobody does.
-fn check_peer(request: &Parts) -> Result<(), Refusal> {
+fn check_peer(request: &Parts) -> Result<(), HttpError> {
     let extensions = &request.extensions;
     let told = extensions.get::<ConnectInfo<SocketAddr>>();
     let address = match (told, extensions.get::<Peer>()) {
@@ -378,7 +381,7 @@ fn check_peer(request: &Parts) -> Result<(), Refusal> {
     if address.to_canonical().is_loopback() {
         return Ok(());
     }
-    Err(Refusal::new(
+    Err(HttpError::new(
         StatusCode::FORBIDDEN,
         format!(
             "the client {address} is not on this machine: say who may read with .auth(..) on LiveSpans::builder(), such \
@@ -427,9 +430,9 @@ mod tests {
 
     #[test]
     fn only_loopback_and_allowed_hosts_pass() {
-        let gate = Gate {
+        let config = AccessConfig {
             allowed_hosts: vec!["dev.example".into()],
-            ..Gate::default()
+            ..AccessConfig::default()
         };
         for host in [
             "localhost",
@@ -442,7 +445,7 @@ mod tests {
             "[::1]",
             "dev.example:443",
         ] {
-            assert!(check_host(&gate, &request(host)).is_ok(), "{host}");
+            assert!(check_host(&config, &request(host)).is_ok(), "{host}");
         }
         for host in [
             "evil.example",
@@ -452,10 +455,10 @@ mod tests {
             "[::2]:1",
             "",
         ] {
-            assert!(check_host(&gate, &request(host)).is_err(), "{host}");
+            assert!(check_host(&config, &request(host)).is_err(), "{host}");
         }
         let none = http::Request::new(()).into_parts().0;
-        assert!(check_host(&gate, &none).is_err());
+        assert!(check_host(&config, &none).is_err());
     }
 
     #[test]

@@ -5,15 +5,15 @@
 use axum::body::Body;
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
-use crate::{access::Gate, http::response::Refusal};
+use crate::{access::AccessConfig, http::response::HttpError};
 
 /// How long a browser remembers the answer to a preflight, in seconds.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// The origin of the request, if the app allowed it.
-pub(crate) fn allowed<'a>(gate: &Gate, request: &'a Parts) -> Option<&'a HeaderValue> {
+pub(crate) fn allowed<'a>(config: &AccessConfig, request: &'a Parts) -> Option<&'a HeaderValue> {
     let origin = request.headers.get(header::ORIGIN)?;
-    let is_allowed = gate
+    let is_allowed = config
         .allowed_origins
         .iter()
         .any(|allowed| allowed.as_bytes() == origin.as_bytes());
@@ -22,7 +22,7 @@ pub(crate) fn allowed<'a>(gate: &Gate, request: &'a Parts) -> Option<&'a HeaderV
 
 /// Takes the cookies out of what another origin's page makes a browser ask, before anybody decides by them. A cookie that
 /// is strict about *sites* comes along from any other host or port of the same one.
-pub(crate) fn forget_cookies(gate: &Gate, request: &mut Parts) {
+pub(crate) fn strip_foreign_cookies(config: &AccessConfig, request: &mut Parts) {
     let is_of_other_page = match request.headers.get("sec-fetch-site") {
         Some(site) if site == "same-site" || site == "cross-site" => {
             request.headers.contains_key(header::ORIGIN)
@@ -31,7 +31,9 @@ pub(crate) fn forget_cookies(gate: &Gate, request: &mut Parts) {
         Some(_) => false,
         // Of others than the allowed ones nothing is answered. Module scripts name their own origin, which may be an
         // allowed one behind a proxy that calls us by another name; there is nothing of the log in them.
-        None => allowed(gate, request).is_some() && !is_same_origin(request) && !is_asset(request),
+        None => {
+            allowed(config, request).is_some() && !is_same_origin(request) && !is_asset(request)
+        }
     };
     if is_of_other_page {
         request.headers.remove(header::COOKIE);
@@ -59,13 +61,13 @@ pub(crate) fn is_preflight(request: &Parts) -> bool {
 /// The answer for an allowed origin: it may read, resume, and show a token. It carries nothing of the log, and a browser
 /// sends no credentials with the question.
 pub(crate) fn preflight(
-    gate: &Gate,
+    config: &AccessConfig,
     request: &Parts,
     methods: &'static str,
-) -> Result<Response<Body>, Refusal> {
-    if allowed(gate, request).is_none() {
+) -> Result<Response<Body>, HttpError> {
+    if allowed(config, request).is_none() {
         let message = "pages of this origin may not read: allow it with .allowed_origins(..) on LiveSpans::builder()";
-        return Err(Refusal::new(StatusCode::FORBIDDEN, message));
+        return Err(HttpError::new(StatusCode::FORBIDDEN, message));
     }
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -84,44 +86,44 @@ pub(crate) fn preflight(
 
 /// Marks an answer as one that the page of an allowed origin may read. Not where the browser was made to send credentials:
 /// none of them opens anything, and without the word it keeps the answer from the page.
-pub(crate) fn mark(gate: &Gate, request: &Parts, response: &mut Response<Body>) {
-    if gate.allowed_origins.is_empty() {
+pub(crate) fn mark(config: &AccessConfig, request: &Parts, response: &mut Response<Body>) {
+    if config.allowed_origins.is_empty() {
         return;
     }
     // Also where there is no origin: a cache must not give one page's answer to another.
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
-    if let Some(origin) = allowed(gate, request) {
+    if let Some(origin) = allowed(config, request) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     }
 }
 
 /// Refuses what the page of another site makes a browser ask without being allowed to see the answer: it could still hold
 /// streams open, and measure. Following a link is no such thing.
-pub(crate) fn check_reader(gate: &Gate, request: &Parts) -> Result<(), Refusal> {
+pub(crate) fn check_reader(config: &AccessConfig, request: &Parts) -> Result<(), HttpError> {
     let is_foreign = match request.headers.get("sec-fetch-site") {
         Some(site) => site == "cross-site" && !header_is(request, "sec-fetch-mode", "navigate"),
         None => !is_same_origin(request),
     };
-    if !is_foreign || allowed(gate, request).is_some() {
+    if !is_foreign || allowed(config, request).is_some() {
         return Ok(());
     }
     let message = "pages of other sites may not read: allow their origin with .allowed_origins(..) on \
                    LiveSpans::builder()";
-    Err(Refusal::new(StatusCode::FORBIDDEN, message))
+    Err(HttpError::new(StatusCode::FORBIDDEN, message))
 }
 
 /// Refuses a change that the page of another origin makes a browser ask for: no answer needs to be read for it.
-pub(crate) fn check_writer(gate: &Gate, request: &Parts) -> Result<(), Refusal> {
+pub(crate) fn check_writer(config: &AccessConfig, request: &Parts) -> Result<(), HttpError> {
     let is_own = match request.headers.get("sec-fetch-site") {
         Some(site) => site == "same-origin" || site == "none",
         None => is_same_origin(request),
     };
-    if is_own || allowed(gate, request).is_some() {
+    if is_own || allowed(config, request).is_some() {
         return Ok(());
     }
     let message = "a page of another site may not do this";
-    Err(Refusal::new(StatusCode::FORBIDDEN, message))
+    Err(HttpError::new(StatusCode::FORBIDDEN, message))
 }
 
 fn header_is(request: &Parts, name: &str, value: &str) -> bool {
@@ -154,10 +156,10 @@ mod tests {
         builder.body(()).unwrap().into_parts().0
     }
 
-    fn gate() -> Gate {
-        Gate {
+    fn config() -> AccessConfig {
+        AccessConfig {
             allowed_origins: vec!["https://shop.example".to_owned()],
-            ..Gate::default()
+            ..AccessConfig::default()
         }
     }
 
@@ -176,7 +178,7 @@ mod tests {
             ],
         ] {
             assert!(
-                check_writer(&gate(), &request(&headers)).is_ok(),
+                check_writer(&config(), &request(&headers)).is_ok(),
                 "{headers:?}"
             );
         }
@@ -193,7 +195,7 @@ mod tests {
             ],
         ] {
             assert!(
-                check_writer(&gate(), &request(&headers)).is_err(),
+                check_writer(&config(), &request(&headers)).is_err(),
                 "{headers:?}"
             );
         }
@@ -217,7 +219,7 @@ mod tests {
             ],
         ] {
             assert!(
-                check_reader(&gate(), &request(&headers)).is_ok(),
+                check_reader(&config(), &request(&headers)).is_ok(),
                 "{headers:?}"
             );
         }
@@ -236,7 +238,7 @@ mod tests {
             vec![("host", "ops.example:1"), ("origin", "null")],
         ] {
             assert!(
-                check_reader(&gate(), &request(&headers)).is_err(),
+                check_reader(&config(), &request(&headers)).is_err(),
                 "{headers:?}"
             );
         }

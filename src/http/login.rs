@@ -11,12 +11,12 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header, request::Parts}
 use tokio::time::timeout;
 
 use crate::{
-    access::{Auth, signing::Seal},
+    access::{Auth, signing::TokenSigner},
     error::Error,
     http::{
         authorize, cors,
-        query_params::Params,
-        response::{self, Refusal},
+        query_params::QueryParams,
+        response::{self, HttpError},
     },
     live_spans::LiveSpans,
 };
@@ -41,7 +41,7 @@ const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8
     <meta name=\"viewport\" content=\"width=device-width\"><title>livespan: sign in</title>";
 
 impl LiveSpans {
-    /// Returns a link that signs one browser in, once, within [`LOGIN_LINK_AGE`](crate::Auth::LOGIN_LINK_AGE), to the page at
+    /// Returns a link that signs one browser in, once, within [`Auth::LOGIN_LINK_AGE`](crate::Auth::LOGIN_LINK_AGE), to the page at
     /// this address, where [`router`](Self::router) is mounted. It is good for this process only. What it leaves in
     /// histories and logs is of no use to anyone. Without [`Auth::token`](crate::Auth::token) it is the address itself.
     ///
@@ -57,10 +57,10 @@ impl LiveSpans {
     /// # Errors
     /// When the system has no random numbers.
     pub fn login_link(&self, page: &str) -> Result<String, Error> {
-        if self.shared.gate.token().is_none() {
+        if self.shared.access.token().is_none() {
             return Ok(page.to_owned());
         }
-        let code = self.shared.seal.code(SystemTime::now())?;
+        let code = self.shared.signer.issue_login_code(SystemTime::now())?;
         let joint = if page.contains('?') { '&' } else { '?' };
         Ok(format!("{page}{joint}{CODE}={code}"))
     }
@@ -70,19 +70,22 @@ impl LiveSpans {
 pub(crate) fn by_link(
     live: &LiveSpans,
     request: &Parts,
-    params: &Params<'_>,
-) -> Result<Option<Response<Body>>, Refusal> {
+    params: &QueryParams<'_>,
+) -> Result<Option<Response<Body>>, HttpError> {
     let Some(code) = params.one(CODE)? else {
         return Ok(None);
     };
     // Without a token there is nothing to sign in to: an old link still shows the page.
-    if live.shared.gate.token().is_none() {
-        return Ok(Some(moved_on(&own_path(request), None)));
+    if live.shared.access.token().is_none() {
+        return Ok(Some(redirect_page(&own_path(request), None)));
     }
-    let seal = &live.shared.seal;
+    let signer = &live.shared.signer;
     // A preview that looks at the head only must not use the link up.
-    if request.method == http::Method::GET && seal.use_code(code, SystemTime::now()) {
-        return Ok(Some(moved_on(&own_path(request), cookie(seal, request))));
+    if request.method == http::Method::GET && signer.redeem_login_code(code, SystemTime::now()) {
+        return Ok(Some(redirect_page(
+            &own_path(request),
+            cookie(signer, request),
+        )));
     }
     Ok(Some(form(
         "This link was used before, or is too old. Ask for another, or sign in with the token.",
@@ -90,15 +93,15 @@ pub(crate) fn by_link(
 }
 
 /// The page that asks for the token, where a browser asks for the dashboard.
-pub(crate) fn page(refusal: Refusal, headers: &HeaderMap) -> Result<Response<Body>, Refusal> {
+pub(crate) fn page(error: HttpError, headers: &HeaderMap) -> Result<Response<Body>, HttpError> {
     let accepts = headers.get(header::ACCEPT);
     let wants_page = accepts
         .and_then(|accepts| accepts.to_str().ok())
         .is_some_and(|accepts| accepts.contains("text/html"));
-    if refusal.is_unauthorized() && wants_page {
+    if error.is_unauthorized() && wants_page {
         return Ok(form("Reading needs this log's token."));
     }
-    Err(refusal)
+    Err(error)
 }
 
 /// Takes the token of the form.
@@ -106,25 +109,25 @@ pub(crate) async fn by_form(
     live: &LiveSpans,
     request: &Parts,
     body: Body,
-) -> Result<Response<Body>, Refusal> {
-    if live.shared.gate.token().is_none() {
-        return Err(Refusal::method_not_allowed());
+) -> Result<Response<Body>, HttpError> {
+    if live.shared.access.token().is_none() {
+        return Err(HttpError::method_not_allowed());
     }
-    cors::check_writer(&live.shared.gate, request)?;
+    cors::check_writer(&live.shared.access, request)?;
     let read = timeout(FORM_TIMEOUT, to_bytes(body, FORM_BYTES_MAX)).await;
     let Ok(Ok(bytes)) = read else {
         let message =
             format!("the form did not come whole, or has more than {FORM_BYTES_MAX} bytes");
-        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+        return Err(HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
     };
     let token = form_urlencoded::parse(&bytes)
         .find(|(key, _)| key == "token")
         .map(|(_, token)| token.into_owned());
-    let seal = &live.shared.seal;
-    if token.is_some_and(|token| seal.is_token(token.trim().as_bytes())) {
-        Ok(moved_on(&own_path(request), cookie(seal, request)))
+    let signer = &live.shared.signer;
+    if token.is_some_and(|token| signer.is_token(token.trim().as_bytes())) {
+        Ok(redirect_page(&own_path(request), cookie(signer, request)))
     } else {
-        authorize::note_wrong(live);
+        authorize::count_invalid_credentials(live);
         Ok(form("That is not the token."))
     }
 }
@@ -139,8 +142,11 @@ fn own_path(request: &Parts) -> String {
 
 /// Without a `Path` it is sent to where the page is and below (RFC 6265, section 5.1.4), also behind a proxy that took a
 /// prefix away.
-fn cookie(seal: &Seal, request: &Parts) -> Option<HeaderValue> {
-    let (name, value) = (seal.cookie_name()?, seal.cookie(SystemTime::now())?);
+fn cookie(signer: &TokenSigner, request: &Parts) -> Option<HeaderValue> {
+    let (name, value) = (
+        signer.cookie_name()?,
+        signer.issue_cookie(SystemTime::now())?,
+    );
     let age = Auth::LOGIN_AGE.as_secs();
     let is_secure = request
         .headers
@@ -154,7 +160,7 @@ fn cookie(seal: &Seal, request: &Parts) -> Option<HeaderValue> {
 
 /// Sends the browser to the page, without the code. Not by a redirect: one that began on another site, as a link in a
 /// mail does, would not carry the cookie that is strict about sites.
-fn moved_on(path: &str, cookie: Option<HeaderValue>) -> Response<Body> {
+fn redirect_page(path: &str, cookie: Option<HeaderValue>) -> Response<Body> {
     let escaped = path.replace('&', "&amp;").replace('"', "&quot;");
     let mut response = html(&format!(
         "{HEAD}<meta http-equiv=\"refresh\" content=\"0;url={escaped}\"></head><body><p><a href=\"{escaped}\">\

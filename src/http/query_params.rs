@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::{StatusCode, Uri};
 
 use crate::{
-    http::response::Refusal,
+    http::response::HttpError,
     live_spans::LiveSpans,
     span::{
         event::{SpanKind, TraceId},
@@ -24,19 +24,19 @@ const LIMIT_MAX: usize = 500;
 /// Stored event types that a filter may name.
 const TYPES: &[&str] = &["started", "ended", "updated", "log", "process", "gap"];
 
-pub(crate) struct Params<'a> {
+pub(crate) struct QueryParams<'a> {
     pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
-impl<'a> Params<'a> {
-    pub(crate) fn of(uri: &'a Uri) -> Result<Self, Refusal> {
+impl<'a> QueryParams<'a> {
+    pub(crate) fn of(uri: &'a Uri) -> Result<Self, HttpError> {
         let query = uri.query().unwrap_or_default();
         if query.len() > LiveSpans::QUERY_LENGTH_MAX {
             let message = format!(
                 "the query is longer than {} bytes",
                 LiveSpans::QUERY_LENGTH_MAX
             );
-            return Err(Refusal::new(StatusCode::URI_TOO_LONG, message));
+            return Err(HttpError::new(StatusCode::URI_TOO_LONG, message));
         }
         Ok(Self {
             pairs: form_urlencoded::parse(query.as_bytes()).collect(),
@@ -44,7 +44,7 @@ impl<'a> Params<'a> {
     }
 
     /// The values of a parameter; an empty one is as none.
-    fn all(&self, name: &str) -> Result<Vec<&str>, Refusal> {
+    fn all(&self, name: &str) -> Result<Vec<&str>, HttpError> {
         let named = self
             .pairs
             .iter()
@@ -52,44 +52,44 @@ impl<'a> Params<'a> {
         let values: Vec<&str> = named.map(|(_, value)| &**value).collect();
         if values.len() > VALUES_MAX {
             let message = format!("the parameter {name} stands more than {VALUES_MAX} times");
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+            return Err(HttpError::new(StatusCode::BAD_REQUEST, message));
         }
         Ok(values)
     }
 
-    pub(crate) fn one(&self, name: &str) -> Result<Option<&str>, Refusal> {
+    pub(crate) fn one(&self, name: &str) -> Result<Option<&str>, HttpError> {
         Ok(self.all(name)?.into_iter().next())
     }
 
-    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Refusal> {
+    fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, HttpError> {
         let parse = |text: &str| {
             let message = format!("the parameter {name} is not a number: {text:?}");
             text.parse()
-                .map_err(|_error| Refusal::new(StatusCode::BAD_REQUEST, message))
+                .map_err(|_error| HttpError::new(StatusCode::BAD_REQUEST, message))
         };
         self.one(name)?.map(parse).transpose()
     }
 
-    pub(crate) fn limit(&self, default: usize) -> Result<usize, Refusal> {
+    pub(crate) fn limit(&self, default: usize) -> Result<usize, HttpError> {
         let limit = self.number("limit")?.unwrap_or(default);
         if !(1..=LIMIT_MAX).contains(&limit) {
             let message = format!("the parameter limit is not between 1 and {LIMIT_MAX}");
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+            return Err(HttpError::new(StatusCode::BAD_REQUEST, message));
         }
         Ok(limit)
     }
 
     /// Where a page of traces begins.
-    pub(crate) fn before(&self) -> Result<u64, Refusal> {
+    pub(crate) fn before(&self) -> Result<u64, HttpError> {
         Ok(self.number("after")?.unwrap_or(u64::MAX))
     }
 
-    pub(crate) fn trace_ids(&self) -> Result<Vec<TraceId>, Refusal> {
+    pub(crate) fn trace_ids(&self) -> Result<Vec<TraceId>, HttpError> {
         let ids = self.all("traceId")?;
         Ok(ids.into_iter().map(str::parse).collect::<Result<_, _>>()?)
     }
 
-    fn kinds(&self) -> Result<Vec<SpanKind>, Refusal> {
+    fn kinds(&self) -> Result<Vec<SpanKind>, HttpError> {
         Ok(self
             .all("kind")?
             .into_iter()
@@ -97,7 +97,7 @@ impl<'a> Params<'a> {
             .collect::<Result<_, _>>()?)
     }
 
-    fn errors(&self) -> Result<Vec<bool>, Refusal> {
+    fn errors(&self) -> Result<Vec<bool>, HttpError> {
         Ok(self
             .all("status")?
             .into_iter()
@@ -105,22 +105,22 @@ impl<'a> Params<'a> {
             .collect::<Result<_, _>>()?)
     }
 
-    fn types(&self) -> Result<Vec<String>, Refusal> {
+    fn types(&self) -> Result<Vec<String>, HttpError> {
         let types = self.all("type")?;
         if let Some(unknown) = types.iter().find(|one| !TYPES.contains(one)) {
             let message = format!("the type {unknown:?} is not one of {}", TYPES.join(", "));
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+            return Err(HttpError::new(StatusCode::BAD_REQUEST, message));
         }
         Ok(types.into_iter().map(str::to_owned).collect())
     }
 
-    fn texts(&self, name: &str) -> Result<Vec<String>, Refusal> {
+    fn texts(&self, name: &str) -> Result<Vec<String>, HttpError> {
         Ok(self.all(name)?.into_iter().map(str::to_owned).collect())
     }
 
     /// What a stream of events is narrowed to, beside its traces.
-    pub(crate) fn event_filter(&self) -> Result<EventFilter, Refusal> {
-        let quoted = |name| -> Result<Vec<Vec<u8>>, Refusal> {
+    pub(crate) fn event_filter(&self) -> Result<EventFilter, HttpError> {
+        let quoted = |name| -> Result<Vec<Vec<u8>>, HttpError> {
             Ok(self.all(name)?.into_iter().map(json::quoted).collect())
         };
         let kinds = self.kinds()?;
@@ -137,7 +137,7 @@ impl<'a> Params<'a> {
     }
 
     /// What a list of traces is narrowed to.
-    pub(crate) fn trace_filter(&self) -> Result<TraceFilter, Refusal> {
+    pub(crate) fn trace_filter(&self) -> Result<TraceFilter, HttpError> {
         let states = self
             .all("state")?
             .into_iter()

@@ -17,12 +17,12 @@ use crate::error::Error;
 
 /// A request that is answered with an error.
 #[derive(Clone, Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct HttpError {
     status: StatusCode,
     message: String,
 }
 
-impl Refusal {
+impl HttpError {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -71,7 +71,7 @@ impl Refusal {
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for HttpError {
     fn from(error: Error) -> Self {
         let status = if error.is_store() {
             StatusCode::SERVICE_UNAVAILABLE
@@ -89,11 +89,11 @@ pub(crate) fn challenge(headers: &mut HeaderMap) {
 }
 
 /// Does work that takes a while where it holds nobody up: the caller may be on the host's own runtime.
-pub(crate) async fn aside<T: Send + 'static>(
+pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Refusal> {
+) -> Result<T, HttpError> {
     let failed = |error: tokio::task::JoinError| {
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     };
     tokio::task::spawn_blocking(work).await.map_err(failed)
 }

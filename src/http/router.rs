@@ -17,12 +17,12 @@ use serde::Serialize;
 use tower_service::Service;
 
 use crate::{
-    access::Gate,
+    access::AccessConfig,
     http::{
-        authorize::{self, Denial, Peer, Permit},
+        authorize::{self, AuthError, Authorization, Peer},
         cors, login,
-        query_params::Params,
-        response::{self, Refusal},
+        query_params::QueryParams,
+        response::{self, HttpError},
         stream_guard, trace_list, trace_snapshot,
     },
     ingest::buffer::RecordClass,
@@ -94,14 +94,14 @@ impl Service<Request<Body>> for LiveService {
     fn call(&mut self, req: Request<Body>) -> Self::Future {
         // At once, not in the future: the worker must learn whose span this is before it looks at it.
         if self.mounted {
-            self.hide_viewer(&req);
+            self.hide_own_request(&req);
         }
         let live = self.live.clone();
         let (mut request, body) = req.into_parts();
-        cors::forget_cookies(&live.shared.gate, &mut request);
+        cors::strip_foreign_cookies(&live.shared.access, &mut request);
         // The one body that is read is that of the form in which a browser shows the token.
         if request.method == Method::POST && request.uri.path().trim_start_matches('/').is_empty() {
-            return Box::pin(async move { Ok(sign_in(&live, &request, body).await) });
+            return Box::pin(async move { Ok(sign_in_by_form(&live, &request, body).await) });
         }
         // Without a body the rest may be shared between threads.
         drop(body);
@@ -111,7 +111,7 @@ impl Service<Request<Body>> for LiveService {
 
 impl LiveService {
     /// Keeps the span that the host's middleware made for this request out of the log.
-    fn hide_viewer(&self, request: &Request<Body>) {
+    fn hide_own_request(&self, request: &Request<Body>) {
         let path = request.uri().path();
         let original = request.extensions().get::<OriginalUri>();
         let original = original.map_or(path, |OriginalUri(uri)| uri.path());
@@ -132,49 +132,53 @@ impl LiveService {
     }
 }
 
-async fn sign_in(live: &LiveSpans, request: &Parts, body: Body) -> Response<Body> {
-    let gate = &live.shared.gate;
-    let mut response = match authorize::check_host(gate, request) {
+async fn sign_in_by_form(live: &LiveSpans, request: &Parts, body: Body) -> Response<Body> {
+    let config = &live.shared.access;
+    let mut response = match authorize::check_host(config, request) {
         Ok(()) => login::by_form(live, request, body).await,
-        Err(refusal) => Err(refusal),
+        Err(error) => Err(error),
     }
-    .unwrap_or_else(Refusal::into_response);
-    harden(gate, request, &mut response);
+    .unwrap_or_else(HttpError::into_response);
+    set_security_headers(config, request, &mut response);
     response
 }
 
 async fn answer(live: &LiveSpans, request: &Parts) -> Response<Body> {
     let head = request.method == Method::HEAD;
-    let gate = &live.shared.gate;
+    let config = &live.shared.access;
     let routed = if cors::is_preflight(request) {
-        cors::preflight(gate, request, "GET, HEAD").map_err(Denial::from)
+        cors::preflight(config, request, "GET, HEAD").map_err(AuthError::from)
     } else {
         route(live, request).await
     };
     let mut response = match routed {
         Ok(response) => response,
-        Err(denial) => denied(request, denial),
+        Err(error) => denied(request, error),
     };
     if head {
         *response.body_mut() = Body::empty();
     }
-    harden(gate, request, &mut response);
+    set_security_headers(config, request, &mut response);
     response
 }
 
 /// An `EventSource` gives up for ever on an error, and a permission may come again.
-pub(crate) fn denied(request: &Parts, denial: Denial) -> Response<Body> {
-    match denial {
-        Denial::Expired if request.uri.path().ends_with("/sse") => {
-            stream_guard::ended(EndReason::Expired)
+pub(crate) fn denied(request: &Parts, error: AuthError) -> Response<Body> {
+    match error {
+        AuthError::Expired if request.uri.path().ends_with("/sse") => {
+            stream_guard::ended_stream(EndReason::Expired)
         }
-        denial => Refusal::from(denial).into_response(),
+        error => HttpError::from(error).into_response(),
     }
 }
 
 /// What every answer carries, so that a browser does nothing with it but what it is for.
-pub(crate) fn harden(gate: &Gate, request: &Parts, response: &mut Response<Body>) {
-    cors::mark(gate, request, response);
+pub(crate) fn set_security_headers(
+    config: &AccessConfig,
+    request: &Parts,
+    response: &mut Response<Body>,
+) {
+    cors::mark(config, request, response);
     let headers = response.headers_mut();
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
@@ -194,143 +198,156 @@ pub(crate) fn harden(gate: &Gate, request: &Parts, response: &mut Response<Body>
         ));
 }
 
-async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Denial> {
-    let gate = &live.shared.gate;
+async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, AuthError> {
+    let config = &live.shared.access;
     if !matches!(request.method, Method::GET | Method::HEAD) {
-        authorize::check_host(gate, request)?;
-        return Err(Refusal::method_not_allowed().into());
+        authorize::check_host(config, request)?;
+        return Err(HttpError::method_not_allowed().into());
     }
     let path = request.uri.path().trim_start_matches('/');
     // A module script names its origin to its own server, too, which a proxy may have called by another name.
     if !cors::is_asset(request) {
-        cors::check_reader(gate, request)?;
+        cors::check_reader(config, request)?;
     }
-    let params = Params::of(&request.uri)?;
+    let params = QueryParams::of(&request.uri)?;
     let segments: Vec<&str> = path.split('/').collect();
     let trace = match segments.as_slice() {
-        ["traces", id, "sse"] => Some(id.parse().map_err(Refusal::from)),
+        ["traces", id, "sse"] => Some(id.parse().map_err(HttpError::from)),
         ["workflows", namespace, instance, "sse"] => {
             Some(workflow_trace(live, namespace, instance))
         }
         _ => None,
     };
     if let Some(trace) = trace {
-        let (permit, trace) =
-            authorize::admit_to(live, request, trace, params.one("ticket")?).await?;
-        let stream = || trace_events(live, request, trace, (&params, &permit));
-        return Ok(seated(live, request, &permit, stream)?);
+        let (authorization, trace) =
+            authorize::authorize_trace(live, request, trace, params.one("ticket")?).await?;
+        let stream = || trace_events(live, request, trace, (&params, &authorization));
+        return Ok(with_stream_permit(live, request, &authorization, stream)?);
     }
     if segments == [""]
-        && let Some(response) = signed_in(live, request, &params)?
+        && let Some(response) = sign_in_by_link(live, request, &params)?
     {
         return Ok(response);
     }
-    let permit = match authorize::admit(live, request).await {
-        Err(denial) if segments == [""] => {
-            return Ok(login::page(denial.into(), &request.headers)?);
+    let authorization = match authorize::authorize(live, request).await {
+        Err(error) if segments == [""] => {
+            return Ok(login::page(error.into(), &request.headers)?);
         }
-        permit => permit?,
+        authorization => authorization?,
     };
     Ok(match segments.as_slice() {
         [""] => page(request).await,
         ["assets", file] => asset(request, file).await,
-        ["sse"] => seated(live, request, &permit, || {
-            all_events(live, request, (&params, &permit))
+        ["sse"] => with_stream_permit(live, request, &authorization, || {
+            all_events(live, request, (&params, &authorization))
         }),
-        ["traces"] => trace_list::page(live, (&params, &permit)).await,
-        ["traces", "sse"] => seated(live, request, &permit, || {
-            trace_list::live(live, (&params, &permit))
+        ["traces"] => trace_list::page(live, (&params, &authorization)).await,
+        ["traces", "sse"] => with_stream_permit(live, request, &authorization, || {
+            trace_list::live(live, (&params, &authorization))
         }),
         ["traces", id] => {
-            trace_snapshot::answer(live, id.parse().map_err(Refusal::from)?, (&params, &permit))
-                .await
+            trace_snapshot::answer(
+                live,
+                id.parse().map_err(HttpError::from)?,
+                (&params, &authorization),
+            )
+            .await
         }
         ["stats", "durations"] => {
-            permit.expect_everything()?;
+            authorization.require_full_access()?;
             durations(live, &params)
         }
         ["status"] => {
-            permit.expect_everything()?;
+            authorization.require_full_access()?;
             Ok(status(live))
         }
-        _ => Err(Refusal::not_found("no such route")),
+        _ => Err(HttpError::not_found("no such route")),
     }?)
 }
 
 /// Whom a one-time link lets in.
-fn signed_in(
+fn sign_in_by_link(
     live: &LiveSpans,
     request: &Parts,
-    params: &Params<'_>,
-) -> Result<Option<Response<Body>>, Refusal> {
-    authorize::check_host(&live.shared.gate, request)?;
+    params: &QueryParams<'_>,
+) -> Result<Option<Response<Body>>, HttpError> {
+    authorize::check_host(&live.shared.access, request)?;
     login::by_link(live, request, params)
 }
 
-fn workflow_trace(live: &LiveSpans, namespace: &str, instance: &str) -> Result<TraceId, Refusal> {
+fn workflow_trace(live: &LiveSpans, namespace: &str, instance: &str) -> Result<TraceId, HttpError> {
     let flows = Workflows::new(live).namespace(&*decoded(namespace)?);
     Ok(flows.trace_id(&*decoded(instance)?))
 }
 
-/// A stream, if there is a seat for its reader, for as long as it may read.
-pub(crate) fn seated(
+/// A stream, if there is a permit for its reader, for as long as it may read.
+pub(crate) fn with_stream_permit(
     live: &LiveSpans,
     request: &Parts,
-    permit: &Permit,
-    stream: impl FnOnce() -> Result<Response<Body>, Refusal>,
-) -> Result<Response<Body>, Refusal> {
+    authorization: &Authorization,
+    stream: impl FnOnce() -> Result<Response<Body>, HttpError>,
+) -> Result<Response<Body>, HttpError> {
     let peer = request.extensions.get::<Peer>();
-    let Some(seat) = live.shared.seats.take(peer.map(|Peer(address)| *address)) else {
-        return Ok(stream_guard::ended(EndReason::Overload));
+    let Some(permit) = live
+        .shared
+        .stream_limits
+        .acquire(peer.map(|Peer(address)| *address))
+    else {
+        return Ok(stream_guard::ended_stream(EndReason::Overload));
     };
     let response = stream()?;
-    let stopping = request.extensions.get::<stream_guard::Stopping>();
-    let stop = stopping.map(|stopping| stream_guard::Stop::new(live.log(), stopping));
-    Ok(stream_guard::hold(response, permit.clone(), seat, stop))
+    let signal = request.extensions.get::<stream_guard::ShutdownSignal>();
+    let shutdown = signal.map(|signal| stream_guard::ServerShutdown::new(live.log(), signal));
+    Ok(stream_guard::guard_stream(
+        response,
+        authorization.clone(),
+        permit,
+        shutdown,
+    ))
 }
 
 #[cfg(feature = "dashboard")]
-async fn page(request: &Parts) -> Result<Response<Body>, Refusal> {
+async fn page(request: &Parts) -> Result<Response<Body>, HttpError> {
     let original = request.extensions.get::<OriginalUri>();
     let path = original.map_or_else(|| request.uri.path(), |OriginalUri(uri)| uri.path());
     let forwarded = request.headers.get("x-forwarded-prefix");
     let forwarded = forwarded.and_then(|prefix| Some(prefix.to_str().ok()?.to_owned()));
     let (path, headers) = (path.to_owned(), request.headers.clone());
     let made = move || crate::dashboard::page(&path, forwarded.as_deref(), &headers);
-    response::aside(made).await
+    response::run_blocking(made).await
 }
 
 #[cfg(feature = "dashboard")]
-async fn asset(request: &Parts, file: &str) -> Result<Response<Body>, Refusal> {
+async fn asset(request: &Parts, file: &str) -> Result<Response<Body>, HttpError> {
     let (file, headers) = (file.to_owned(), request.headers.clone());
     // The first request for a file compresses it, which takes up to tens of milliseconds.
-    let made = response::aside(move || crate::dashboard::asset(&file, &headers)).await?;
-    made.ok_or_else(|| Refusal::not_found("no such asset"))
+    let made = response::run_blocking(move || crate::dashboard::asset(&file, &headers)).await?;
+    made.ok_or_else(|| HttpError::not_found("no such asset"))
 }
 
 #[cfg(not(feature = "dashboard"))]
 #[expect(clippy::unused_async, reason = "with the dashboard it waits")]
-async fn page(_request: &Parts) -> Result<Response<Body>, Refusal> {
-    Err(Refusal::not_found(
+async fn page(_request: &Parts) -> Result<Response<Body>, HttpError> {
+    Err(HttpError::not_found(
         "livespan was built without its feature `dashboard`",
     ))
 }
 
 #[cfg(not(feature = "dashboard"))]
-async fn asset(request: &Parts, _file: &str) -> Result<Response<Body>, Refusal> {
+async fn asset(request: &Parts, _file: &str) -> Result<Response<Body>, HttpError> {
     page(request).await
 }
 
 fn all_events(
     live: &LiveSpans,
     request: &Parts,
-    (params, permit): (&Params<'_>, &Permit),
-) -> Result<Response<Body>, Refusal> {
+    (params, authorization): (&QueryParams<'_>, &Authorization),
+) -> Result<Response<Body>, HttpError> {
     let filter = params.event_filter()?;
     let resume = resume_point(&request.headers, &request.uri);
     let mut options = Subscribe::all().resume(resume);
     let wanted = params.trace_ids()?;
-    match permit.traces() {
+    match authorization.traces() {
         None => {
             for trace in wanted {
                 options = options.stream(trace.stream_key());
@@ -339,7 +356,7 @@ fn all_events(
         Some(allowed) => {
             // No stream at all would mean every one.
             options = options
-                .open_global_events(permit.open_global_events())
+                .open_global_events(authorization.open_global_events())
                 .stream(StreamKey::nobody());
             let is_wanted = |trace: &&TraceId| wanted.is_empty() || wanted.contains(trace);
             for trace in allowed.iter().filter(is_wanted) {
@@ -352,7 +369,7 @@ fn all_events(
     }
     let reader = options.reader(live.log());
     let body = SseBody::new(reader, resume == ResumePoint::Live, None);
-    let body = body.with_projection(permit.sight());
+    let body = body.with_projection(authorization.projection());
     Ok(body.into_response().map(Body::new))
 }
 
@@ -360,34 +377,34 @@ pub(crate) fn trace_events(
     live: &LiveSpans,
     request: &Parts,
     trace: TraceId,
-    (params, permit): (&Params<'_>, &Permit),
-) -> Result<Response<Body>, Refusal> {
+    (params, authorization): (&QueryParams<'_>, &Authorization),
+) -> Result<Response<Body>, HttpError> {
     let resume = resume_point(&request.headers, &request.uri);
     let response = match params.one("until")? {
-        Some("end") => live.respond_until_end(trace, resume, permit.open_global_events()),
+        Some("end") => live.respond_until_end(trace, resume, authorization.open_global_events()),
         Some(other) => {
             let message = format!("the parameter until is {other:?}, not \"end\"");
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+            return Err(HttpError::new(StatusCode::BAD_REQUEST, message));
         }
         None => {
             let options = Subscribe::to(trace.stream_key()).resume(resume);
             let reader = options
-                .open_global_events(permit.open_global_events())
+                .open_global_events(authorization.open_global_events())
                 .reader(live.log());
             SseBody::new(reader, resume == ResumePoint::Live, None).into_response()
         }
     };
-    let sight = permit.sight();
-    Ok(response.map(|body| Body::new(body.with_projection(sight))))
+    let projection = authorization.projection();
+    Ok(response.map(|body| Body::new(body.with_projection(projection))))
 }
 
 /// A segment of a path as it was before it was percent-encoded.
-pub(crate) fn decoded(segment: &str) -> Result<Cow<'_, str>, Refusal> {
+pub(crate) fn decoded(segment: &str) -> Result<Cow<'_, str>, HttpError> {
     percent_decode_str(segment)
         .decode_utf8()
         .map_err(|_not_utf8| {
             let message = format!("the path segment {segment:?} is not percent-encoded UTF-8");
-            Refusal::new(StatusCode::BAD_REQUEST, message)
+            HttpError::new(StatusCode::BAD_REQUEST, message)
         })
 }
 
@@ -401,10 +418,10 @@ struct DurationStats<'a> {
     unit: &'static str,
 }
 
-fn durations(live: &LiveSpans, params: &Params<'_>) -> Result<Response<Body>, Refusal> {
+fn durations(live: &LiveSpans, params: &QueryParams<'_>) -> Result<Response<Body>, HttpError> {
     let (Some(service), Some(name)) = (params.one("service")?, params.one("name")?) else {
         let message = "the parameters service and name are both needed";
-        return Err(Refusal::new(StatusCode::BAD_REQUEST, message));
+        return Err(HttpError::new(StatusCode::BAD_REQUEST, message));
     };
     let quantiles = live.shared.index.quantiles(service, name);
     let milliseconds = |nanos: Option<u64>| nanos.map(crate::trace::state::milliseconds);
@@ -492,7 +509,7 @@ fn status(live: &LiveSpans) -> Response<Body> {
         open_spans: status.open,
         unpinned: status.unpinned,
         subscribers: status.subscribers,
-        wrong_credentials: live.shared.wrong_credentials.load(Ordering::Relaxed),
+        wrong_credentials: live.shared.invalid_credentials.load(Ordering::Relaxed),
         store: Store {
             kind: status.store.kind,
             healthy: status.store.failure.is_none(),

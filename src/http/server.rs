@@ -37,7 +37,7 @@ use crate::{
     http::{
         authorize::{Peer, is_loopback},
         router::LiveService,
-        stream_guard::Stopping,
+        stream_guard::ShutdownSignal,
     },
     live_spans::LiveSpans,
 };
@@ -206,7 +206,7 @@ impl LiveSpans {
         let open = addresses
             .iter()
             .find(|address| !is_loopback(&address.ip().to_string()));
-        if let Some(open) = open.filter(|_| self.shared.gate.auth.is_none()) {
+        if let Some(open) = open.filter(|_| self.shared.access.auth.is_none()) {
             return Err(Error::invalid(format!(
                 "{open} is not a loopback address: say who may read with .auth(..) on LiveSpans::builder(), such as \
                  Auth::token(..) or Auth::public()"
@@ -289,7 +289,7 @@ impl Acceptor {
                         }
                     };
                     if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
-                        let client = Client { stream, peer, stopping: Stopping(self.stopping.clone()) };
+                        let client = Client { stream, peer, stopping: ShutdownSignal(self.stopping.clone()) };
                         let connection = connection(&self.service, (client, &sent), &graceful, permit);
                         connections.spawn(connection.with_context(suppressed()));
                     } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
@@ -346,7 +346,7 @@ async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
 struct Client {
     stream: TcpStream,
     peer: SocketAddr,
-    stopping: Stopping,
+    stopping: ShutdownSignal,
 }
 
 /// One connection, from its first byte to its last.

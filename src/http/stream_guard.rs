@@ -1,5 +1,5 @@
 //! A stream for as long as its reader may read and its server runs: it ends as `expired` when the permission has run out
-//! or was taken back, as `shutdown` when the server stops though the log goes on, and its seat is free when it is gone. It
+//! or was taken back, as `shutdown` when the server stops though the log goes on, and its permit is released when it is gone. It
 //! runs on the connection's task.
 
 use std::{
@@ -22,9 +22,9 @@ use tokio::{
 };
 
 use crate::{
-    access::{Access, Auth, stream_limits::Seat},
+    access::{Access, Auth, stream_limits::StreamPermit},
     engine::log::Log,
-    http::authorize::Permit,
+    http::authorize::Authorization,
     sse::body::{self, jittered_retry},
     wire::{
         control::{self, EndReason},
@@ -32,11 +32,11 @@ use crate::{
     },
 };
 
-/// When a client may come back that found no seat, in milliseconds.
+/// When a client may come back that found no free permit, in milliseconds.
 const OVERLOAD_RETRY: u64 = 10_000;
 
 /// An answer that only says why there is no stream, in the one way that an `EventSource` survives.
-pub(crate) fn ended(reason: EndReason) -> Response<Body> {
+pub(crate) fn ended_stream(reason: EndReason) -> Response<Body> {
     let mut out = Vec::with_capacity(128);
     let spread = jittered_retry();
     let retry = match reason {
@@ -52,17 +52,17 @@ pub(crate) fn ended(reason: EndReason) -> Response<Body> {
 
 /// Whether the server that took a request stops: turned on once.
 #[derive(Clone)]
-pub(crate) struct Stopping(pub(crate) watch::Receiver<bool>);
+pub(crate) struct ShutdownSignal(pub(crate) watch::Receiver<bool>);
 
 /// The end of a server whose log may go on.
-pub(crate) struct Stop {
+pub(crate) struct ServerShutdown {
     log: Arc<Log>,
     stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-impl Stop {
-    pub(crate) fn new(log: &Arc<Log>, stopping: &Stopping) -> Self {
-        let Stopping(mut stopping) = stopping.clone();
+impl ServerShutdown {
+    pub(crate) fn new(log: &Arc<Log>, signal: &ShutdownSignal) -> Self {
+        let ShutdownSignal(mut stopping) = signal.clone();
         Self {
             log: Arc::clone(log),
             // It is also over when nobody is left to say so.
@@ -84,61 +84,66 @@ impl Stop {
 }
 
 /// Holds the stream to what its reader may do, until the server stops.
-pub(crate) fn hold(
+pub(crate) fn guard_stream(
     response: Response<Body>,
-    permit: Permit,
-    seat: Seat,
-    stop: Option<Stop>,
+    authorization: Authorization,
+    permit: StreamPermit,
+    shutdown: Option<ServerShutdown>,
 ) -> Response<Body> {
-    response.map(|stream| Body::new(Lasting::new(stream, permit, seat, stop)))
+    response.map(|stream| Body::new(GuardedBody::new(stream, authorization, permit, shutdown)))
 }
 
-struct Lasting {
+struct GuardedBody {
     stream: Option<Body>,
-    permit: Permit,
-    _seat: Seat,
-    /// When to look at the permission again; none for one that lasts.
+    authorization: Authorization,
+    _permit: StreamPermit,
+    /// When to look at the permission again; none for one that is permanent.
     timer: Option<Pin<Box<Sleep>>>,
-    asking: Option<Pin<Box<dyn Future<Output = Access> + Send>>>,
+    pending_check: Option<Pin<Box<dyn Future<Output = Access> + Send>>>,
     /// Dropped when it was told.
-    stop: Option<Stop>,
+    shutdown: Option<ServerShutdown>,
 }
 
-impl fmt::Debug for Lasting {
+impl fmt::Debug for GuardedBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lasting")
-            .field("permit", &self.permit)
+        f.debug_struct("GuardedBody")
+            .field("authorization", &self.authorization)
             .finish_non_exhaustive()
     }
 }
 
-impl Lasting {
-    fn new(stream: Body, permit: Permit, seat: Seat, stop: Option<Stop>) -> Self {
-        let lasts = permit.renewal.is_none() && permit.access.until.is_none();
-        let next = next_look(&permit);
+impl GuardedBody {
+    fn new(
+        stream: Body,
+        authorization: Authorization,
+        permit: StreamPermit,
+        shutdown: Option<ServerShutdown>,
+    ) -> Self {
+        let is_permanent = authorization.recheck.is_none() && authorization.access.until.is_none();
+        let next = next_check(&authorization);
         Self {
             stream: Some(stream),
-            permit,
-            _seat: seat,
-            timer: (!lasts).then(|| Box::pin(tokio::time::sleep_until(next))),
-            asking: None,
-            stop,
+            authorization,
+            _permit: permit,
+            timer: (!is_permanent).then(|| Box::pin(tokio::time::sleep_until(next))),
+            pending_check: None,
+            shutdown,
         }
     }
 
     /// Whether the permission has gone, as far as is known now.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_revoked(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
-            if let Some(asking) = &mut self.asking
-                && let Poll::Ready(access) = asking.as_mut().poll(cx)
+            if let Some(pending_check) = &mut self.pending_check
+                && let Poll::Ready(access) = pending_check.as_mut().poll(cx)
             {
-                self.asking = None;
+                self.pending_check = None;
                 let access = access.at(SystemTime::now());
-                if !access.covers(&self.permit.access) {
+                if !access.covers(&self.authorization.access) {
                     return true;
                 }
-                self.permit.access.until = access.until;
-                self.rest(next_look(&self.permit));
+                self.authorization.access.until = access.until;
+                self.check_at(next_check(&self.authorization));
             }
             let Some(timer) = &mut self.timer else {
                 return false;
@@ -147,25 +152,25 @@ impl Lasting {
                 return false;
             }
             let is_over = self
-                .permit
+                .authorization
                 .access
                 .until
                 .is_some_and(|until| until <= SystemTime::now());
             // Who was asked and does not answer has not allowed it.
-            if is_over || self.asking.is_some() {
+            if is_over || self.pending_check.is_some() {
                 return true;
             }
-            match &self.permit.renewal {
-                Some(renewal) => {
-                    self.asking = Some(Box::pin(renewal.ask()));
-                    self.rest(Instant::now() + Auth::CHECK_TIMEOUT);
+            match &self.authorization.recheck {
+                Some(recheck) => {
+                    self.pending_check = Some(Box::pin(recheck.run()));
+                    self.check_at(Instant::now() + Auth::CHECK_TIMEOUT);
                 }
-                None => self.rest(next_look(&self.permit)),
+                None => self.check_at(next_check(&self.authorization)),
             }
         }
     }
 
-    fn rest(&mut self, until: Instant) {
+    fn check_at(&mut self, until: Instant) {
         if let Some(timer) = &mut self.timer {
             timer.as_mut().reset(until);
         }
@@ -173,8 +178,8 @@ impl Lasting {
 }
 
 /// The moments of an [`Access`] are those of the wall clock, which may jump: it is looked at now and then.
-fn next_look(permit: &Permit) -> Instant {
-    let left = permit.access.until.map(|until| {
+fn next_check(authorization: &Authorization) -> Instant {
+    let left = authorization.access.until.map(|until| {
         let left = until.duration_since(SystemTime::now());
         // A moment more: timers have milliseconds, and it must be over then.
         left.unwrap_or_default() + Duration::from_millis(1)
@@ -185,7 +190,7 @@ fn next_look(permit: &Permit) -> Instant {
             .min(Auth::RECHECK_INTERVAL)
 }
 
-impl http_body::Body for Lasting {
+impl http_body::Body for GuardedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -193,7 +198,7 @@ impl http_body::Body for Lasting {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.stream.is_some() && self.poll_gone(cx) {
+        if self.stream.is_some() && self.poll_revoked(cx) {
             // The reader of the log goes with it.
             self.stream = None;
             let mut out = Vec::with_capacity(64);
@@ -212,12 +217,12 @@ impl http_body::Body for Lasting {
             }
             // What it had at hand is sent.
             Poll::Pending => {
-                let Some(stop) = &mut self.stop else {
+                let Some(shutdown) = &mut self.shutdown else {
                     return Poll::Pending;
                 };
-                let last = ready!(stop.poll(cx));
+                let last = ready!(shutdown.poll(cx));
                 self.stream = None;
-                self.stop = None;
+                self.shutdown = None;
                 Poll::Ready(Some(Ok(Frame::data(Bytes::from(last)))))
             }
         }

@@ -20,16 +20,16 @@ use tokio::time::{Instant, Sleep};
 use crate::{
     engine::log::Log,
     http::{
-        authorize::Permit,
-        query_params::Params,
-        response::{self, Refusal},
+        authorize::Authorization,
+        query_params::QueryParams,
+        response::{self, HttpError},
     },
     live_spans::LiveSpans,
     log::waker::WakeFlag,
     span::event::TraceId,
     sse::body::{self, SseBody},
     trace::{
-        index::{Older, Viewed},
+        index::{Older, ViewerState},
         search::TraceFilter,
         state::Summary,
         stored,
@@ -57,9 +57,9 @@ struct Page {
 
 pub(crate) async fn page(
     live: &LiveSpans,
-    (params, permit): (&Params<'_>, &Permit),
-) -> Result<Response<Body>, Refusal> {
-    let filter = filter(params, permit)?;
+    (params, authorization): (&QueryParams<'_>, &Authorization),
+) -> Result<Response<Body>, HttpError> {
+    let filter = filter(params, authorization)?;
     let limit = params.limit(PAGE_DEFAULT)?;
     let log = live.log();
     let page = stored::page(log, &live.shared.index, &filter, params.before()?, limit).await?;
@@ -72,20 +72,23 @@ pub(crate) async fn page(
 }
 
 /// What the reader asks for, of what it may see.
-fn filter(params: &Params<'_>, permit: &Permit) -> Result<TraceFilter, Refusal> {
+fn filter(
+    params: &QueryParams<'_>,
+    authorization: &Authorization,
+) -> Result<TraceFilter, HttpError> {
     Ok(TraceFilter {
-        within: permit.traces().map(Arc::clone),
+        within: authorization.traces().map(Arc::clone),
         ..params.trace_filter()?
     })
 }
 
 pub(crate) fn live(
     live: &LiveSpans,
-    (params, permit): (&Params<'_>, &Permit),
-) -> Result<Response<Body>, Refusal> {
+    (params, authorization): (&QueryParams<'_>, &Authorization),
+) -> Result<Response<Body>, HttpError> {
     let body = TracesBody::new(
         live.clone(),
-        filter(params, permit)?,
+        filter(params, authorization)?,
         params.limit(LIVE_DEFAULT)?,
     );
     let mut response = Response::new(Body::new(body));
@@ -112,7 +115,7 @@ struct TracesBody {
     live: LiveSpans,
     filter: TraceFilter,
     limit: usize,
-    viewed: Viewed,
+    viewed: ViewerState,
     waiter: Arc<WakeFlag>,
     state: State,
     /// What was dropped before it came, or that it was told of.
@@ -155,7 +158,7 @@ impl TracesBody {
             live,
             filter,
             limit,
-            viewed: Viewed::default(),
+            viewed: ViewerState::default(),
             waiter,
             state: State::Hello,
             dropped,

@@ -14,15 +14,15 @@ use serde::Serialize;
 use crate::{
     access::projection,
     http::{
-        authorize::Permit,
+        authorize::Authorization,
         otlp_json,
-        query_params::Params,
-        response::{self, Refusal},
+        query_params::QueryParams,
+        response::{self, HttpError},
     },
     live_spans::LiveSpans,
     reader::{ReadItem, subscription::Subscribe},
     span::event::TraceId,
-    trace::{parse, state::Summary, stored::Fold},
+    trace::{parse, state::Summary, stored::StoredTrace},
     util::time::Timestamp,
 };
 
@@ -34,7 +34,7 @@ struct Read {
     events: Vec<(String, Bytes)>,
     cursor: u64,
     /// What they say of the trace as a whole, where the index may not know it.
-    fold: Fold,
+    fold: StoredTrace,
 }
 
 /// Whether the index knows all of the trace that is retained.
@@ -47,16 +47,16 @@ enum IsIndexed {
 pub(crate) async fn answer(
     live: &LiveSpans,
     trace: TraceId,
-    (params, permit): (&Params<'_>, &Permit),
-) -> Result<Response<Body>, Refusal> {
-    permit.expect_trace(trace)?;
+    (params, authorization): (&QueryParams<'_>, &Authorization),
+) -> Result<Response<Body>, HttpError> {
+    authorization.require_trace(trace)?;
     let format = params.one("format")?.unwrap_or("json");
     if !matches!(format, "json" | "jsonl" | "otlp") {
         let message = format!("the format {format:?} is not one of json, jsonl, otlp");
-        return Err(Refusal::new(http::StatusCode::BAD_REQUEST, message));
+        return Err(HttpError::new(http::StatusCode::BAD_REQUEST, message));
     }
     let log = live.log();
-    let unknown = || Refusal::not_found(format!("the trace {trace} is not in the log"));
+    let unknown = || HttpError::not_found(format!("the trace {trace} is not in the log"));
     // Where others append, too, the index knows what was followed only.
     let is_indexed = if log.knows(&trace.stream_key()) && !log.is_shared() {
         IsIndexed::Yes
@@ -66,7 +66,7 @@ pub(crate) async fn answer(
         IsIndexed::No
     };
     let mut events = read(live, trace, is_indexed).await;
-    if let Some(traces) = permit.traces() {
+    if let Some(traces) = authorization.traces() {
         events.events = only_of(traces, events.events);
     }
     if is_indexed == IsIndexed::No && events.fold.trace().is_none() {
@@ -76,7 +76,7 @@ pub(crate) async fn answer(
         "jsonl" => Ok(lines(events)),
         "otlp" => {
             let size = events.events.len();
-            let pieces = aside(size, move || otlp_json::export(&events.events)).await?;
+            let pieces = run_blocking(size, move || otlp_json::export(&events.events)).await?;
             Ok(response::pieces(pieces, "application/json"))
         }
         _ => {
@@ -90,21 +90,22 @@ pub(crate) async fn answer(
             };
             let summary = summary.ok_or_else(unknown)?;
             let head = head(live, trace, &summary, events.cursor);
-            let pieces = aside(events.events.len(), move || whole(head, &events.events)).await?;
+            let pieces =
+                run_blocking(events.events.len(), move || whole(head, &events.events)).await?;
             Ok(response::pieces(pieces, "application/json"))
         }
     }
 }
 
 /// Does work whose time grows with the trace.
-async fn aside<T: Send + 'static>(
+async fn run_blocking<T: Send + 'static>(
     events: usize,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Refusal> {
+) -> Result<T, HttpError> {
     if events <= INLINE_EVENTS_MAX {
         return Ok(work());
     }
-    response::aside(work).await
+    response::run_blocking(work).await
 }
 
 async fn read(live: &LiveSpans, trace: TraceId, is_indexed: IsIndexed) -> Read {
@@ -112,7 +113,7 @@ async fn read(live: &LiveSpans, trace: TraceId, is_indexed: IsIndexed) -> Read {
     let head = log.tail.published();
     let mut reader = Subscribe::to(trace.stream_key()).reader(log);
     let mut events = Vec::new();
-    let mut fold = Fold::default();
+    let mut fold = StoredTrace::default();
     while let Some(item) = reader.next_below(head).await {
         // Everything may be in memory, and then nothing else here lets other tasks run.
         tokio::task::yield_now().await;
@@ -150,7 +151,7 @@ fn only_of(traces: &HashSet<TraceId>, events: Vec<(String, Bytes)>) -> Vec<(Stri
         .into_iter()
         .filter(|(name, payload)| is_seen(name, payload));
     seen.map(|(name, payload)| {
-        let narrowed = projection::without_links(&payload, traces);
+        let narrowed = projection::without_foreign_links(&payload, traces);
         (name, narrowed.map_or(payload, Bytes::from))
     })
     .collect()

@@ -25,9 +25,9 @@ use opentelemetry::Context;
 use opentelemetry_sdk::trace::ShouldSample;
 
 #[cfg(feature = "http")]
-use crate::access::{signing::Seal, stream_limits::Seats};
+use crate::access::{signing::TokenSigner, stream_limits::StreamLimits};
 use crate::{
-    access::{self, Auth, Gate, Secret, view::View},
+    access::{self, AccessConfig, Auth, SecretBytes, view::View},
     encoder::SpanEncoder,
     engine::{
         log::{Log, Status},
@@ -57,7 +57,7 @@ use crate::{
         target::SseTarget,
     },
     store::{EventStore, MemoryEventStore, kind::StoreKind},
-    trace::{durations, index::TraceIndex, stored::Fold},
+    trace::{durations, index::TraceIndex, stored::StoredTrace},
     util::sync::lock,
     wire::id::ResumePoint,
 };
@@ -86,14 +86,14 @@ pub(crate) struct Shared {
         not(feature = "http"),
         expect(dead_code, reason = "only HTTP has readers")
     )]
-    pub(crate) gate: Gate,
+    pub(crate) access: AccessConfig,
     #[cfg(feature = "http")]
-    pub(crate) seal: Arc<Seal>,
+    pub(crate) signer: Arc<TokenSigner>,
     #[cfg(feature = "http")]
-    pub(crate) seats: Arc<Seats>,
+    pub(crate) stream_limits: Arc<StreamLimits>,
     /// Requests that showed a token, a cookie or a ticket which proves nothing.
     #[cfg(feature = "http")]
-    pub(crate) wrong_credentials: AtomicU64,
+    pub(crate) invalid_credentials: AtomicU64,
     target: SseTarget<SpanEvent>,
     /// Run by `shutdown`: how the servers are told.
     on_shutdown: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
@@ -113,7 +113,7 @@ pub struct LiveSpansBuilder {
     store: Option<StoreKind>,
     retention: Retention,
     filter: SpanFilter,
-    gate: Gate,
+    access: AccessConfig,
     redaction: Redaction,
     settings: WorkerSettings,
 }
@@ -172,7 +172,7 @@ impl LiveSpansBuilder {
     /// Says who may read the log over HTTP; by default only clients that name a loopback host and are, as far as the server
     /// tells, on this machine. An app that mounts [`router`](LiveSpans::router) needs it before it listens beyond loopback.
     pub fn auth(mut self, auth: Auth) -> Self {
-        self.gate.auth = Some(auth);
+        self.access.auth = Some(auth);
         self
     }
 
@@ -180,7 +180,7 @@ impl LiveSpansBuilder {
     /// clients of others, who choose the name that they send. With [`auth`](Self::auth), where
     /// every name is answered otherwise, it narrows them to these.
     pub fn allowed_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
-        self.gate.allowed_hosts.extend(
+        self.access.allowed_hosts.extend(
             hosts
                 .into_iter()
                 .map(|host| host.into().to_ascii_lowercase()),
@@ -199,7 +199,7 @@ impl LiveSpansBuilder {
         mut self,
         origins: impl IntoIterator<Item = O>,
     ) -> Self {
-        self.gate
+        self.access
             .allowed_origins
             .extend(origins.into_iter().map(Into::into));
         self
@@ -209,14 +209,14 @@ impl LiveSpansBuilder {
     /// has it, and after a restart. By default the key is made from the token of [`Auth::token`], and without one it is
     /// drawn at random, so that a ticket is good for this process only.
     pub fn ticket_key(mut self, key: impl Into<Vec<u8>>) -> Self {
-        self.gate.ticket_key = Some(Secret(key.into()));
+        self.access.ticket_key = Some(SecretBytes(key.into()));
         self
     }
 
     /// Shows the holders of [tickets](LiveSpans::ticket) their trace through this view; by default through
     /// [`View::default`]: every span, without attributes and messages.
     pub fn ticket_view(mut self, view: View) -> Self {
-        self.gate.ticket_view = view;
+        self.access.ticket_view = view;
         self
     }
 
@@ -224,7 +224,7 @@ impl LiveSpansBuilder {
     /// [`DEFAULT_SUBSCRIBERS_MAX`](Self::DEFAULT_SUBSCRIBERS_MAX)). A further one opens and ends as `overload`, with a time
     /// after which its client comes back.
     pub fn subscribers(mut self, max: usize) -> Self {
-        self.gate.subscribers_max = max;
+        self.access.subscribers_max = max;
         self
     }
 
@@ -233,7 +233,7 @@ impl LiveSpansBuilder {
     /// where a proxy may stand for many. Addresses are those that [`serve`](LiveSpans::serve) accepts: behind a proxy set
     /// it high, and in an app of your own this is your server's business.
     pub fn subscribers_per_address(mut self, max: usize) -> Self {
-        self.gate.subscribers_per_address = Some(max);
+        self.access.subscribers_per_address = Some(max);
         self
     }
 
@@ -253,11 +253,14 @@ impl LiveSpansBuilder {
     /// When the store cannot be opened or the thread cannot be started; when a token is empty, not set, or cannot stand in a
     /// header; when an origin is none, or a ticket key too short.
     pub fn build(self) -> Result<LiveSpans, Error> {
-        let gate = self.gate.checked()?;
+        let config = self.access.validated()?;
         #[cfg(feature = "http")]
-        let seal = {
-            let key = gate.ticket_key.as_ref().map(|Secret(key)| key.as_slice());
-            Arc::new(Seal::new(gate.token(), key)?)
+        let signer = {
+            let key = config
+                .ticket_key
+                .as_ref()
+                .map(|SecretBytes(key)| key.as_slice());
+            Arc::new(TokenSigner::new(config.token(), key)?)
         };
         let retention = self.retention;
         let store = self
@@ -304,15 +307,15 @@ impl LiveSpansBuilder {
             index,
             mounts,
             #[cfg(feature = "http")]
-            seal,
+            signer,
             #[cfg(feature = "http")]
-            seats: Arc::new(Seats::new(
-                gate.subscribers_max,
-                gate.subscribers_per_address,
+            stream_limits: Arc::new(StreamLimits::new(
+                config.subscribers_max,
+                config.subscribers_per_address,
             )),
             #[cfg(feature = "http")]
-            wrong_credentials: AtomicU64::new(0),
-            gate,
+            invalid_credentials: AtomicU64::new(0),
+            access: config,
             target,
             on_shutdown: Mutex::default(),
         };
@@ -336,7 +339,7 @@ impl Completion for Indexed {
 
 /// A trace that is read from its beginning.
 struct Folded {
-    fold: Fold,
+    fold: StoredTrace,
     id: [u8; 16],
     /// The client has everything up to here.
     had: u64,
@@ -377,7 +380,7 @@ impl LiveSpans {
             store: None,
             retention: Retention::default(),
             filter: SpanFilter::default(),
-            gate: Gate::default(),
+            access: AccessConfig::default(),
             redaction: Redaction::default(),
             settings: WorkerSettings::default(),
         }
@@ -415,7 +418,7 @@ impl LiveSpans {
     ) -> Response<SseBody> {
         let resume = resume_point(headers, uri);
         let response = self.respond_until_end(trace, resume, OpenGlobalEvents::default());
-        response.map(|body| body.with_projection(view.sight()))
+        response.map(|body| body.with_projection(view.projection()))
     }
 
     pub(crate) fn respond_until_end(
@@ -475,7 +478,7 @@ impl LiveSpans {
             options = options.gaps_reported_until(had);
         }
         let complete = Folded {
-            fold: Fold::default(),
+            fold: StoredTrace::default(),
             id: trace.to_bytes(),
             had,
         };

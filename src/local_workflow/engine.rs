@@ -17,7 +17,7 @@ use crate::{
     local_workflow::{
         error::EngineError,
         instance::Instance,
-        task::{Function, Seat, State, drive},
+        task::{Function, InstanceHandle, State, run_instance},
     },
     span::{event::TraceId, record::Durability},
     util::sync::lock,
@@ -84,9 +84,9 @@ struct Shared {
 /// Those that run, and those that ended last.
 #[derive(Default)]
 struct Instances {
-    seats: HashMap<String, Arc<Seat>>,
+    by_id: HashMap<String, Arc<InstanceHandle>>,
     /// In the order in which they were made.
-    order: VecDeque<Arc<Seat>>,
+    order: VecDeque<Arc<InstanceHandle>>,
 }
 
 impl EngineBuilder {
@@ -193,15 +193,21 @@ impl Engine {
         }
         let runtime =
             tokio::runtime::Handle::try_current().map_err(|_none| EngineError::NoRuntime)?;
-        let seat = Arc::new(Seat::new(id.to_owned()));
+        let handle = Arc::new(InstanceHandle::new(id.to_owned()));
         let workflow = self.shared.flows.instance(id);
-        let instance = Instance::new(workflow.clone(), Arc::clone(&seat));
+        let instance = Instance::new(workflow.clone(), Arc::clone(&handle));
         // The function is called here, before the table is touched: it is the host's code.
         let function = (self.shared.start)(instance, input.into())?;
-        lock(&self.shared.instances).seat(&seat, self.shared.instances_max)?;
+        lock(&self.shared.instances).insert(&handle, self.shared.instances_max)?;
         let name = Arc::clone(&self.shared.name);
         // The task ends by itself, when it is cancelled, or when the last handle of the engine is gone.
-        drop(runtime.spawn(drive(workflow, name, seat, function, Context::current())));
+        drop(runtime.spawn(run_instance(
+            workflow,
+            name,
+            handle,
+            function,
+            Context::current(),
+        )));
         Ok(())
     }
 
@@ -225,11 +231,11 @@ impl Engine {
         event: Option<&str>,
         payload: Json,
     ) -> Result<(), EngineError> {
-        let seat = self.seat(id)?;
-        if seat.is_over() {
+        let handle = self.handle(id)?;
+        if handle.is_over() {
             return Err(EngineError::Over);
         }
-        seat.inbox.put(event, payload)
+        handle.inbox.put(event, payload)
     }
 
     /// Cancels an instance: its function is dropped, and what was open is shown as cancelled. It does not wait for
@@ -238,11 +244,11 @@ impl Engine {
     /// # Errors
     /// When there is no such instance or it has ended.
     pub fn cancel(&self, id: &str, reason: impl AsRef<str>) -> Result<(), EngineError> {
-        let seat = self.seat(id)?;
-        if seat.is_over() {
+        let handle = self.handle(id)?;
+        if handle.is_over() {
             return Err(EngineError::Over);
         }
-        seat.cancel(reason.as_ref());
+        handle.cancel(reason.as_ref());
         Ok(())
     }
 
@@ -251,7 +257,7 @@ impl Engine {
     /// # Errors
     /// When there is no such instance.
     pub fn state(&self, id: &str) -> Result<State, EngineError> {
-        self.seat(id).map(|seat| seat.state.borrow().clone())
+        self.handle(id).map(|handle| handle.state.borrow().clone())
     }
 
     /// Waits until an instance has ended, and returns how.
@@ -259,8 +265,8 @@ impl Engine {
     /// # Errors
     /// When there is no such instance.
     pub async fn finished(&self, id: &str) -> Result<State, EngineError> {
-        let seat = self.seat(id)?;
-        let mut state = seat.state.subscribe();
+        let handle = self.handle(id)?;
+        let mut state = handle.state.subscribe();
         match state.wait_for(|state| *state != State::Running).await {
             Ok(state) => Ok(state.clone()),
             Err(_gone) => Err(EngineError::Unknown),
@@ -269,7 +275,7 @@ impl Engine {
 
     /// Returns how many instances the engine knows.
     pub fn instances(&self) -> usize {
-        lock(&self.shared.instances).seats.len()
+        lock(&self.shared.instances).by_id.len()
     }
 
     /// Returns the trace of an instance, for [`LiveSpans::respond`] for example.
@@ -277,9 +283,9 @@ impl Engine {
         self.shared.flows.trace_id(id)
     }
 
-    fn seat(&self, id: &str) -> Result<Arc<Seat>, EngineError> {
+    fn handle(&self, id: &str) -> Result<Arc<InstanceHandle>, EngineError> {
         let instances = lock(&self.shared.instances);
-        instances.seats.get(id).cloned().ok_or(EngineError::Unknown)
+        instances.by_id.get(id).cloned().ok_or(EngineError::Unknown)
     }
 }
 
@@ -295,26 +301,26 @@ impl Engine {
 }
 
 impl Instances {
-    fn seat(&mut self, seat: &Arc<Seat>, max: usize) -> Result<(), EngineError> {
-        if self.seats.contains_key(&seat.id) {
+    fn insert(&mut self, handle: &Arc<InstanceHandle>, max: usize) -> Result<(), EngineError> {
+        if self.by_id.contains_key(&handle.id) {
             return Err(EngineError::Taken);
         }
-        if self.seats.len() >= max {
-            let over = self.order.iter().position(|seat| seat.is_over());
+        if self.by_id.len() >= max {
+            let over = self.order.iter().position(|handle| handle.is_over());
             let over = over.and_then(|index| self.order.remove(index));
             let over = over.ok_or(EngineError::Full)?;
-            self.seats.remove(&over.id);
+            self.by_id.remove(&over.id);
         }
-        self.seats.insert(seat.id.clone(), Arc::clone(seat));
-        self.order.push_back(Arc::clone(seat));
+        self.by_id.insert(handle.id.clone(), Arc::clone(handle));
+        self.order.push_back(Arc::clone(handle));
         Ok(())
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        for seat in &lock(&self.instances).order {
-            seat.cancel("the engine was dropped");
+        for handle in &lock(&self.instances).order {
+            handle.cancel("the engine was dropped");
         }
     }
 }

@@ -15,13 +15,13 @@ use crate::{span::event::TraceId, trace::parse, workflow::ids};
 
 /// What is written instead of the ids of one trace.
 #[derive(Clone, Debug)]
-pub(crate) struct Dialect {
+pub(crate) struct IdRewriter {
     trace: String,
     root: String,
     instance: String,
 }
 
-impl Dialect {
+impl IdRewriter {
     pub(crate) fn new(trace: TraceId, instance: &str) -> Self {
         let root = ids::root(trace);
         Self {
@@ -32,8 +32,8 @@ impl Dialect {
     }
 
     pub(crate) fn body(self, inner: Body) -> Body {
-        Body::new(Spoken {
-            dialect: self,
+        Body::new(RewrittenBody {
+            rewriter: self,
             inner,
         })
     }
@@ -55,7 +55,7 @@ impl Dialect {
 
     fn payload(&self, out: &mut Vec<u8>, payload: &[u8]) {
         let ids = parse::ids_of(payload);
-        if ids.first().is_none_or(|id| self.spoken(id).is_none()) {
+        if ids.first().is_none_or(|id| self.rewritten_id(id).is_none()) {
             out.extend_from_slice(payload);
             return;
         }
@@ -65,25 +65,25 @@ impl Dialect {
             let at = id.as_ptr() as usize - rest.as_ptr() as usize;
             let (before, from) = rest.split_at_checked(at).unwrap_or((rest, b""));
             out.extend_from_slice(before);
-            out.extend_from_slice(self.spoken(id).unwrap_or(id));
+            out.extend_from_slice(self.rewritten_id(id).unwrap_or(id));
             rest = from.get(id.len()..).unwrap_or_default();
         }
         out.extend_from_slice(rest);
     }
 
     /// The id of the instance, if that is what is named.
-    fn spoken(&self, id: &[u8]) -> Option<&[u8]> {
+    fn rewritten_id(&self, id: &[u8]) -> Option<&[u8]> {
         let named = id == self.trace.as_bytes() || id == self.root.as_bytes();
         named.then_some(self.instance.as_bytes())
     }
 }
 
-struct Spoken {
-    dialect: Dialect,
+struct RewrittenBody {
+    rewriter: IdRewriter,
     inner: Body,
 }
 
-impl http_body::Body for Spoken {
+impl http_body::Body for RewrittenBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -94,7 +94,7 @@ impl http_body::Body for Spoken {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         // A piece of an event stream's body is whole frames.
         Poll::Ready(frame.map(|frame| {
-            frame.map(|frame| frame.map_data(|bytes| self.dialect.frames(&bytes).into()))
+            frame.map(|frame| frame.map_data(|bytes| self.rewriter.frames(&bytes).into()))
         }))
     }
 
@@ -111,7 +111,7 @@ mod tests {
     fn only_the_ids_of_the_trace_are_rewritten() {
         let trace = TraceId::from_bytes([1; 16]).unwrap();
         let root = ids::root(trace);
-        let dialect = Dialect::new(trace, "order \"1\"");
+        let rewriter = IdRewriter::new(trace, "order \"1\"");
         let frames = format!(
             "retry: 1000\n\nevent: started\nid: e-1\ndata: {{\"type\":\"started\",\"traceId\":\"{trace}\",\"spanId\":\
              \"0000000000000002\",\"parentSpanId\":\"{root}\",\"name\":\"{trace}\",\"attributes\":{{\"traceId\":\
@@ -125,7 +125,7 @@ mod tests {
              \"order \\\"1\\\"\",\"spanId\":\"order \\\"1\\\"\",\"parentSpanId\":null,\"name\":\"a\"}}\n\nevent: ping\n\
              data: {{\"head\":\"e-2\"}}\n\nid: e-2\n\n"
         );
-        let written = String::from_utf8(dialect.frames(frames.as_bytes())).unwrap();
+        let written = String::from_utf8(rewriter.frames(frames.as_bytes())).unwrap();
         assert_eq!(written, expected);
     }
 
@@ -135,7 +135,7 @@ mod tests {
         let other = TraceId::from_bytes([2; 16]).unwrap();
         let root = ids::root(trace);
         let frames = format!("data: {{\"traceId\":\"{other}\",\"spanId\":\"{root}\"}}\n\n");
-        let written = Dialect::new(trace, "x").frames(frames.as_bytes());
+        let written = IdRewriter::new(trace, "x").frames(frames.as_bytes());
         assert_eq!(String::from_utf8(written).unwrap(), frames);
     }
 }

@@ -15,7 +15,7 @@ pub const INBOX_BYTES_MAX: usize = 256 * 1024;
 
 /// An event before a step takes it.
 #[derive(Debug)]
-struct Letter {
+struct QueuedEvent {
     /// `None` for one that is for whichever step waits.
     event: Option<String>,
     payload: Json,
@@ -24,24 +24,24 @@ struct Letter {
 
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    letters: Mutex<VecDeque<Letter>>,
+    events: Mutex<VecDeque<QueuedEvent>>,
     arrived: Notify,
 }
 
 impl Inbox {
     pub(crate) fn put(&self, event: Option<&str>, payload: Json) -> Result<(), EngineError> {
         let bytes = payload.to_string().len() + event.map_or(0, str::len);
-        let mut letters = lock(&self.letters);
-        let waiting: usize = letters.iter().map(|letter| letter.bytes).sum();
-        if letters.len() >= INBOX_EVENTS_MAX || waiting + bytes > INBOX_BYTES_MAX {
+        let mut events = lock(&self.events);
+        let waiting: usize = events.iter().map(|queued| queued.bytes).sum();
+        if events.len() >= INBOX_EVENTS_MAX || waiting + bytes > INBOX_BYTES_MAX {
             return Err(EngineError::Full);
         }
-        letters.push_back(Letter {
+        events.push_back(QueuedEvent {
             event: event.map(str::to_owned),
             payload,
             bytes,
         });
-        drop(letters);
+        drop(events);
         self.arrived.notify_waiters();
         Ok(())
     }
@@ -60,9 +60,10 @@ impl Inbox {
     }
 
     fn first(&self, event: &str) -> Option<Json> {
-        let mut letters = lock(&self.letters);
-        let fits = |letter: &Letter| letter.event.as_deref().is_none_or(|named| named == event);
-        let index = letters.iter().position(fits)?;
-        letters.remove(index).map(|letter| letter.payload)
+        let mut events = lock(&self.events);
+        let fits =
+            |queued: &QueuedEvent| queued.event.as_deref().is_none_or(|named| named == event);
+        let index = events.iter().position(fits)?;
+        events.remove(index).map(|queued| queued.payload)
     }
 }

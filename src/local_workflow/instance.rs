@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use crate::{
     local_workflow::{
         error::StepError,
-        step_options::{StepOptions, Tried, WaitOptions, gave_up, pause},
-        task::{Seat, abandoned_if_dropped},
+        step_options::{StepOptions, StepResult, WaitOptions, pause, timed_out_after},
+        task::{InstanceHandle, cancel_on_drop},
     },
     workflow::{
         handle::Workflow,
@@ -28,17 +28,17 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Instance {
     workflow: Workflow,
-    seat: Arc<Seat>,
+    handle: Arc<InstanceHandle>,
 }
 
 impl Instance {
-    pub(crate) fn new(workflow: Workflow, seat: Arc<Seat>) -> Self {
-        Self { workflow, seat }
+    pub(crate) fn new(workflow: Workflow, handle: Arc<InstanceHandle>) -> Self {
+        Self { workflow, handle }
     }
 
     /// Returns the instance's id.
     pub fn id(&self) -> &str {
-        &self.seat.id
+        &self.handle.id
     }
 
     /// Returns what shows it: for its trace, and for spans of your own.
@@ -61,14 +61,14 @@ impl Instance {
     {
         let StepOptions { step, attempts } = work.into();
         let tried = self.workflow.step_with(step, move |span| {
-            abandoned_if_dropped(&self.workflow, attempts.run(span, run))
+            cancel_on_drop(&self.workflow, attempts.run(span, run))
         });
         async { tried.await.0 }
     }
 
     /// Waits for a time.
     pub fn sleep(&self, step: impl Into<Step>, duration: Duration) -> impl Future<Output = ()> {
-        let timer = abandoned_if_dropped(&self.workflow, pause(duration));
+        let timer = cancel_on_drop(&self.workflow, pause(duration));
         self.workflow.sleep(step.into().lasting(duration), timer)
     }
 
@@ -79,7 +79,7 @@ impl Instance {
             let left = time.duration_since(SystemTime::now());
             pause(left.unwrap_or_default()).await;
         };
-        let timer = abandoned_if_dropped(&self.workflow, timer);
+        let timer = cancel_on_drop(&self.workflow, timer);
         self.workflow.sleep_until(step, time, timer)
     }
 
@@ -98,14 +98,17 @@ impl Instance {
             timeout,
         } = wait.into();
         let taken = async move {
-            let taken = self.seat.inbox.take(&event);
+            let taken = self.handle.inbox.take(&event);
             let payload = match timeout {
                 None => taken.await,
                 Some(timeout) => {
                     tokio::time::timeout(timeout, taken)
                         .await
                         .map_err(|_elapsed| {
-                            gave_up(format_args!("the event {event:?} has not come"), timeout)
+                            timed_out_after(
+                                format_args!("the event {event:?} has not come"),
+                                timeout,
+                            )
                         })?
                 }
             };
@@ -114,8 +117,8 @@ impl Instance {
                 StepError::failed(Failure::new(message))
             })
         };
-        let tried = async move { Tried(taken.await) };
-        let tried = abandoned_if_dropped(&self.workflow, tried);
+        let tried = async move { StepResult(taken.await) };
+        let tried = cancel_on_drop(&self.workflow, tried);
         let tried = self.workflow.wait(step, tried);
         async { tried.await.0 }
     }
@@ -131,8 +134,8 @@ impl Instance {
         F::Output: Outcome<Way>,
     {
         self.workflow.scope(step, |workflow| {
-            let inner = Self::new(workflow, Arc::clone(&self.seat));
-            abandoned_if_dropped(&self.workflow, work(inner))
+            let inner = Self::new(workflow, Arc::clone(&self.handle));
+            cancel_on_drop(&self.workflow, work(inner))
         })
     }
 }

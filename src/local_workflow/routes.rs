@@ -17,14 +17,14 @@ use tower_service::Service;
 
 use crate::{
     http::{
-        authorize::{self, Denial},
+        authorize::{self, AuthError},
         cors,
-        query_params::Params,
-        response::{self, Refusal},
-        router::{decoded, denied, harden, seated, trace_events},
+        query_params::QueryParams,
+        response::{self, HttpError},
+        router::{decoded, denied, set_security_headers, trace_events, with_stream_permit},
     },
     live_spans::LiveSpans,
-    local_workflow::{engine::Engine, error::EngineError, id_rewrite::Dialect},
+    local_workflow::{engine::Engine, error::EngineError, id_rewrite::IdRewriter},
 };
 
 /// What stands in a path as it is (RFC 3986, unreserved).
@@ -78,23 +78,23 @@ impl Service<Request<Body>> for Routes {
         let engine = self.engine.clone();
         Box::pin(async move {
             let (mut request, body) = req.into_parts();
-            let gate = &engine.live().shared.gate;
-            cors::forget_cookies(gate, &mut request);
+            let config = &engine.live().shared.access;
+            cors::strip_foreign_cookies(config, &mut request);
             let answer = if cors::is_preflight(&request) {
-                cors::preflight(gate, &request, "GET, POST").map_err(Denial::from)
+                cors::preflight(config, &request, "GET, POST").map_err(AuthError::from)
             } else {
                 route(&engine, &request, body).await
             };
-            let mut response = answer.unwrap_or_else(|denial| denied(&request, denial));
-            harden(gate, &request, &mut response);
+            let mut response = answer.unwrap_or_else(|error| denied(&request, error));
+            set_security_headers(config, &request, &mut response);
             Ok(response)
         })
     }
 }
 
-async fn route(engine: &Engine, request: &Parts, body: Body) -> Result<Response<Body>, Denial> {
+async fn route(engine: &Engine, request: &Parts, body: Body) -> Result<Response<Body>, AuthError> {
     let live = engine.live();
-    let gate = &live.shared.gate;
+    let config = &live.shared.access;
     let path = request.uri.path().trim_start_matches('/');
     let segments: Vec<&str> = path.split('/').collect();
     let (allowed, method) = match segments.as_slice() {
@@ -102,9 +102,9 @@ async fn route(engine: &Engine, request: &Parts, body: Body) -> Result<Response<
         _ => ("GET", Method::GET),
     };
     if request.method != method {
-        authorize::check_host(gate, request)?;
+        authorize::check_host(config, request)?;
         let message = format!("only {allowed} is answered");
-        let mut response = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response();
+        let mut response = HttpError::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response();
         let allow = HeaderValue::from_static(allowed);
         response.headers_mut().insert(header::ALLOW, allow);
         return Ok(response);
@@ -120,21 +120,21 @@ async fn route(engine: &Engine, request: &Parts, body: Body) -> Result<Response<
         }
         [instance, "sse"] => stream(engine, request, decoded(instance)).await,
         _ => {
-            authorize::admit(live, request).await?;
-            Err(Refusal::not_found("no such route").into())
+            authorize::authorize(live, request).await?;
+            Err(HttpError::not_found("no such route").into())
         }
     }
 }
 
 /// Refuses who may not read everything, as there is no other right, and what a page of another site makes a browser send:
 /// such a `POST` needs no CORS answer to be done.
-async fn expect_writer(live: &LiveSpans, request: &Parts) -> Result<(), Denial> {
-    let permit = authorize::admit(live, request).await?;
-    permit.expect_everything()?;
-    Ok(cors::check_writer(&live.shared.gate, request)?)
+async fn expect_writer(live: &LiveSpans, request: &Parts) -> Result<(), AuthError> {
+    let authorization = authorize::authorize(live, request).await?;
+    authorization.require_full_access()?;
+    Ok(cors::check_writer(&live.shared.access, request)?)
 }
 
-async fn create(engine: &Engine, request: &Parts, body: Body) -> Result<Response<Body>, Refusal> {
+async fn create(engine: &Engine, request: &Parts, body: Body) -> Result<Response<Body>, HttpError> {
     #[derive(Serialize)]
     struct Created<'a> {
         id: &'a str,
@@ -156,7 +156,7 @@ async fn create(engine: &Engine, request: &Parts, body: Body) -> Result<Response
     Ok(response)
 }
 
-async fn event(engine: &Engine, instance: &str, body: Body) -> Result<Response<Body>, Refusal> {
+async fn event(engine: &Engine, instance: &str, body: Body) -> Result<Response<Body>, HttpError> {
     #[derive(Deserialize)]
     struct Sent {
         r#type: Option<String>,
@@ -176,20 +176,21 @@ async fn event(engine: &Engine, instance: &str, body: Body) -> Result<Response<B
 async fn stream(
     engine: &Engine,
     request: &Parts,
-    instance: Result<Cow<'_, str>, Refusal>,
-) -> Result<Response<Body>, Denial> {
+    instance: Result<Cow<'_, str>, HttpError>,
+) -> Result<Response<Body>, AuthError> {
     let live = engine.live();
-    cors::check_reader(&live.shared.gate, request)?;
-    let params = Params::of(&request.uri)?;
+    cors::check_reader(&live.shared.access, request)?;
+    let params = QueryParams::of(&request.uri)?;
     let trace = match &instance {
         Ok(instance) => Ok(engine.trace_id(instance)),
-        Err(refusal) => Err(refusal.clone()),
+        Err(error) => Err(error.clone()),
     };
-    let (permit, trace) = authorize::admit_to(live, request, trace, params.one("ticket")?).await?;
-    let dialect = Dialect::new(trace, &instance?);
-    let stream = || trace_events(live, request, trace, (&params, &permit));
-    let response = seated(live, request, &permit, || {
-        Ok(stream()?.map(|body| dialect.body(body)))
+    let (authorization, trace) =
+        authorize::authorize_trace(live, request, trace, params.one("ticket")?).await?;
+    let rewriter = IdRewriter::new(trace, &instance?);
+    let stream = || trace_events(live, request, trace, (&params, &authorization));
+    let response = with_stream_permit(live, request, &authorization, || {
+        Ok(stream()?.map(|body| rewriter.body(body)))
     });
     Ok(response?)
 }
@@ -198,22 +199,22 @@ async fn stream(
 async fn read<T: serde::de::DeserializeOwned>(
     engine: &Engine,
     body: Body,
-) -> Result<Option<T>, Refusal> {
+) -> Result<Option<T>, HttpError> {
     let max = engine.body_bytes_max();
     let bytes = axum::body::to_bytes(body, max).await.map_err(|_error| {
         let message = format!("the body is not to be read, or longer than {max} bytes");
-        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+        HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     })?;
     if bytes.is_empty() {
         return Ok(None);
     }
     serde_json::from_slice(&bytes).map(Some).map_err(|error| {
         let message = format!("the body is not the JSON that is needed: {error}");
-        Refusal::new(StatusCode::BAD_REQUEST, message)
+        HttpError::new(StatusCode::BAD_REQUEST, message)
     })
 }
 
-impl From<EngineError> for Refusal {
+impl From<EngineError> for HttpError {
     fn from(refused: EngineError) -> Self {
         let status = match refused {
             EngineError::Unknown => StatusCode::NOT_FOUND,

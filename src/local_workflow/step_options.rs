@@ -6,7 +6,7 @@ use opentelemetry::Value;
 use tokio::time::Instant;
 
 use crate::{
-    local_workflow::{error::StepError, task::caught},
+    local_workflow::{error::StepError, task::panic_as_failure},
     workflow::{
         outcome::{Cause, Outcome, marker},
         span::StepSpan,
@@ -168,9 +168,9 @@ impl From<String> for WaitOptions {
 }
 
 /// What a step gives; its span says what its work failed of, not how we wrap that.
-pub(crate) struct Tried<T>(pub(crate) Result<T, StepError>);
+pub(crate) struct StepResult<T>(pub(crate) Result<T, StepError>);
 
-impl<T> Outcome<marker::Plain> for Tried<T> {
+impl<T> Outcome<marker::Plain> for StepResult<T> {
     fn failed(&self) -> Option<crate::workflow::outcome::Failure> {
         self.0.as_ref().err().map(|error| error.failure.clone())
     }
@@ -182,19 +182,19 @@ impl Attempts {
         self,
         span: StepSpan,
         mut work: impl FnMut() -> F,
-    ) -> Tried<T>
+    ) -> StepResult<T>
     where
         F: Future<Output = Result<T, E>>,
         E: Cause<Way>,
     {
         let mut retries = 0;
         loop {
-            let error = match self.once(&mut work).await {
-                Ok(value) => return Tried(Ok(value)),
+            let error = match self.attempt(&mut work).await {
+                Ok(value) => return StepResult(Ok(value)),
                 Err(error) => error,
             };
             if retries >= self.retries {
-                return Tried(Err(error));
+                return StepResult(Err(error));
             }
             span.retry(&error);
             pause(self.delay_before(retries)).await;
@@ -202,17 +202,17 @@ impl Attempts {
         }
     }
 
-    async fn once<T, E, Way, F>(self, work: &mut impl FnMut() -> F) -> Result<T, StepError>
+    async fn attempt<T, E, Way, F>(self, work: &mut impl FnMut() -> F) -> Result<T, StepError>
     where
         F: Future<Output = Result<T, E>>,
         E: Cause<Way>,
     {
-        let attempt = caught(async { work().await });
+        let attempt = panic_as_failure(async { work().await });
         let result = match self.timeout {
             None => attempt.await,
             Some(timeout) => tokio::time::timeout(timeout, attempt)
                 .await
-                .map_err(|_elapsed| gave_up("the attempt was not done", timeout))?,
+                .map_err(|_elapsed| timed_out_after("the attempt was not done", timeout))?,
         };
         result
             .map_err(StepError::failed)?
@@ -230,7 +230,7 @@ impl Attempts {
     }
 }
 
-pub(crate) fn gave_up(what: impl fmt::Display, after: Duration) -> StepError {
+pub(crate) fn timed_out_after(what: impl fmt::Display, after: Duration) -> StepError {
     StepError::timed_out(format!("{what} within {after:?}"))
 }
 

@@ -34,7 +34,7 @@ pub enum State {
 
 /// What an instance is known by to the engine and to itself.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct InstanceHandle {
     pub(crate) id: String,
     pub(crate) inbox: Inbox,
     pub(crate) state: watch::Sender<State>,
@@ -43,7 +43,7 @@ pub(crate) struct Seat {
 
 pub(crate) type Function = Pin<Box<dyn Future<Output = Result<Json, Failure>> + Send>>;
 
-impl Seat {
+impl InstanceHandle {
     pub(crate) fn new(id: String) -> Self {
         Self {
             id,
@@ -77,15 +77,15 @@ impl Seat {
 }
 
 /// Runs the function as the root span, below the span that was current where the instance was made.
-pub(crate) async fn drive(
+pub(crate) async fn run_instance(
     workflow: Workflow,
     name: Arc<str>,
-    seat: Arc<Seat>,
+    handle: Arc<InstanceHandle>,
     function: Function,
     caller: Context,
 ) {
     let state = {
-        let work = abandoned_if_dropped(&workflow, until_cancelled(&workflow, &seat, function));
+        let work = cancel_on_drop(&workflow, until_cancelled(&workflow, &handle, function));
         let mut run = pin!(workflow.run(&*name, work));
         let result = poll_fn(|cx| {
             let _attached = caller.clone().attach();
@@ -99,16 +99,16 @@ pub(crate) async fn drive(
             Err(failure) => State::Failed(failure),
         }
     };
-    seat.state.send_replace(state);
+    handle.state.send_replace(state);
 }
 
 async fn until_cancelled(
     workflow: &Workflow,
-    seat: &Seat,
+    handle: &InstanceHandle,
     function: Function,
 ) -> Result<Json, Failure> {
-    let mut cancelled = pin!(seat.cancelled());
-    let mut function = Box::pin(caught(function));
+    let mut cancelled = pin!(handle.cancelled());
+    let mut function = Box::pin(panic_as_failure(function));
     let first = poll_fn(|cx| {
         if let Poll::Ready(reason) = cancelled.as_mut().poll(cx) {
             return Poll::Ready(Err(reason));
@@ -127,7 +127,7 @@ async fn until_cancelled(
 }
 
 /// Gives a panic as a failure: a step that panics fails, and takes neither its instance's trace nor the engine with it.
-pub(crate) async fn caught<F: Future>(future: F) -> Result<F::Output, Failure> {
+pub(crate) async fn panic_as_failure<F: Future>(future: F) -> Result<F::Output, Failure> {
     let mut future = pin!(future);
     // Safe to unwind through: after a panic the future is dropped, never polled.
     poll_fn(|cx| {
@@ -152,23 +152,23 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
 /// be shown as waiting.
 ///
 /// It is boxed, because each wrapper around a future holds it twice: steps within scopes would grow to many kilobytes.
-pub(crate) fn abandoned_if_dropped<F: Future>(
+pub(crate) fn cancel_on_drop<F: Future>(
     workflow: &Workflow,
     future: F,
 ) -> impl Future<Output = F::Output> + use<'_, F> {
     let mut future = Box::pin(future);
     async move {
         // Declared here, so that it speaks before what is in the future is dropped.
-        let mut abandoned = Abandoned(Some(workflow));
+        let mut abandoned = CancelOnDrop(Some(workflow));
         let output = future.as_mut().await;
         abandoned.0 = None;
         output
     }
 }
 
-struct Abandoned<'a>(Option<&'a Workflow>);
+struct CancelOnDrop<'a>(Option<&'a Workflow>);
 
-impl Drop for Abandoned<'_> {
+impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(workflow) = self.0 {
             workflow.cancel("dropped before it was done");

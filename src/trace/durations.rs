@@ -28,7 +28,7 @@ struct Recent(Vec<Option<Found>>);
 type Found = (Arc<str>, Arc<str>, usize);
 
 impl Recent {
-    const PLACES: usize = 64;
+    const SLOTS: usize = 64;
 
     fn find(&self, service: &Arc<str>, name: &Arc<str>) -> Option<usize> {
         let (known_service, known_name, at) = self.0.get(Self::place(name))?.as_ref()?;
@@ -37,14 +37,14 @@ impl Recent {
     }
 
     fn keep(&mut self, service: &Arc<str>, name: &Arc<str>, at: usize) {
-        self.0.resize(Self::PLACES, None);
+        self.0.resize(Self::SLOTS, None);
         if let Some(place) = self.0.get_mut(Self::place(name)) {
             *place = Some((Arc::clone(service), Arc::clone(name), at));
         }
     }
 
     fn place(name: &Arc<str>) -> usize {
-        name.as_ptr() as usize / 32 % Self::PLACES
+        name.as_ptr() as usize / 32 % Self::SLOTS
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     trace::{
         durations::{Durations, Quantiles},
         search::TraceFilter,
-        state::{Change, Fact, Outcome, Summary, Trace},
+        state::{ChangeKind, SpanChange, SpanOutcome, Summary, Trace},
     },
     util::{
         hash::Map,
@@ -24,19 +24,19 @@ use crate::{
     wire::id::EventId,
 };
 
-pub(crate) use crate::trace::state::KnownSpan;
+pub(crate) use crate::trace::state::SpanPhase;
 
 #[derive(Debug, Default)]
 pub(crate) struct TraceIndex {
-    state: RwLock<State>,
+    state: RwLock<IndexState>,
     /// Counts changes, so that a viewer knows what it has not seen.
     version: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct IndexState {
     /// Boxed, so that the table is small: ids come and go by chance all over it.
-    traces: Map<[u8; 16], Box<Entry>>,
+    traces: Map<[u8; 16], Box<IndexEntry>>,
     /// By first event: the order of the list.
     order: BTreeMap<u64, [u8; 16]>,
     open: BTreeSet<u64>,
@@ -46,7 +46,7 @@ struct State {
     /// Entries of traces that were forgotten, for those that come: where traces come and go with every event, their memory
     /// is at hand then, and fetching it is most of what they cost.
     #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
-    spare: Vec<Box<Entry>>,
+    spare: Vec<Box<IndexEntry>>,
 }
 
 /// How many of them are kept.
@@ -54,27 +54,27 @@ const SPARE_MAX: usize = 2048;
 
 /// What an index is to know, before it does.
 #[derive(Debug, Default)]
-pub(crate) struct Draft(State);
+pub(crate) struct PendingIndex(IndexState);
 
-impl Draft {
+impl PendingIndex {
     /// Of all traces that begin with the event `from` or later, and of some older ones.
     pub(crate) fn new(from: u64) -> Self {
-        Self(State {
+        Self(IndexState {
             from,
-            ..State::default()
+            ..IndexState::default()
         })
     }
 
-    /// Takes in facts with their places in the log.
-    pub(crate) fn apply(&mut self, facts: impl Iterator<Item = (u64, Fact)>) {
-        for (sequence, fact) in facts {
-            self.0.apply(sequence, &fact, 0);
+    /// Takes in changes with their places in the log.
+    pub(crate) fn apply(&mut self, changes: impl Iterator<Item = (u64, SpanChange)>) {
+        for (sequence, change) in changes {
+            self.0.apply(sequence, &change, 0);
         }
     }
 }
 
 #[derive(Debug)]
-struct Entry {
+struct IndexEntry {
     trace: Trace,
     version: u64,
 }
@@ -99,7 +99,7 @@ pub(crate) enum Older {
 
 /// What changed for one viewer of the live list.
 #[derive(Debug)]
-pub(crate) struct Changes {
+pub(crate) struct ListChanges {
     pub(crate) traces: Vec<Summary>,
     pub(crate) removed: Vec<[u8; 16]>,
     /// The event before which there may be traces that are not among the newest.
@@ -108,20 +108,20 @@ pub(crate) struct Changes {
 
 /// What one viewer of the live list has seen.
 #[derive(Debug, Default)]
-pub(crate) struct Viewed {
+pub(crate) struct ViewerState {
     version: u64,
     /// Traces that were last sent, and whether they were open then.
     sent: Map<[u8; 16], bool>,
 }
 
 impl TraceIndex {
-    /// Takes in facts with their places in the log.
-    pub(crate) fn apply(&self, facts: impl Iterator<Item = (u64, Fact)>) {
+    /// Takes in changes with their places in the log.
+    pub(crate) fn apply(&self, changes: impl Iterator<Item = (u64, SpanChange)>) {
         // Under the lock: in a log that others append to as well, two threads learn of events.
         let mut state = write(&self.state);
         let version = self.version.load(Ordering::Acquire) + 1;
-        for (sequence, fact) in facts {
-            state.apply(sequence, &fact, version);
+        for (sequence, change) in changes {
+            state.apply(sequence, &change, version);
         }
         self.version.store(version, Ordering::Release);
     }
@@ -135,8 +135,8 @@ impl TraceIndex {
             .collect()
     }
 
-    /// Knows from now on what the draft does, and nothing else.
-    pub(crate) fn adopt(&self, Draft(mut learnt): Draft) {
+    /// Replaces all that the index knows with a finished rebuild.
+    pub(crate) fn adopt(&self, PendingIndex(mut learnt): PendingIndex) {
         let mut state = write(&self.state);
         let version = self.version.load(Ordering::Acquire) + 1;
         for entry in learnt.traces.values_mut() {
@@ -172,12 +172,12 @@ impl TraceIndex {
     }
 
     /// What a span does; `None` when nothing is known of its trace.
-    pub(crate) fn span_state(&self, id: [u8; 16], span: [u8; 8]) -> Option<KnownSpan> {
+    pub(crate) fn span_phase(&self, id: [u8; 16], span: [u8; 8]) -> Option<SpanPhase> {
         let state = read(&self.state);
         state
             .traces
             .get(&id)
-            .map(|entry| entry.trace.span_state(span))
+            .map(|entry| entry.trace.span_phase(span))
     }
 
     pub(crate) fn summary(&self, id: [u8; 16], to_id: impl Fn(u64) -> EventId) -> Option<Summary> {
@@ -219,11 +219,11 @@ impl TraceIndex {
     /// What a viewer of the newest and of the open traces has not seen.
     pub(crate) fn changes(
         &self,
-        viewed: &mut Viewed,
+        viewed: &mut ViewerState,
         filter: &TraceFilter,
         limit: usize,
         to_id: impl Fn(u64) -> EventId,
-    ) -> Changes {
+    ) -> ListChanges {
         let now = Timestamp::now();
         let state = read(&self.state);
         let version = self.version.load(Ordering::Acquire);
@@ -253,7 +253,7 @@ impl TraceIndex {
                 .filter(|(_, open)| **open)
                 .map(|(id, _)| *id),
         );
-        let mut changes = Changes {
+        let mut changes = ListChanges {
             traces: Vec::new(),
             removed: Vec::new(),
             older,
@@ -283,11 +283,11 @@ impl TraceIndex {
     }
 }
 
-impl State {
+impl IndexState {
     fn forget(&mut self, ids: impl Iterator<Item = [u8; 16]>) {
         // One step for all traces after another, as each has to fetch another part of an entry's memory: a processor does
         // that for several at once if little stands between.
-        let gone: Vec<Box<Entry>> = ids.filter_map(|id| self.traces.remove(&id)).collect();
+        let gone: Vec<Box<IndexEntry>> = ids.filter_map(|id| self.traces.remove(&id)).collect();
         let firsts: Vec<(u64, bool)> = gone
             .iter()
             .map(|entry| (entry.trace.first, entry.trace.is_open()))
@@ -308,21 +308,21 @@ impl State {
         let room = SPARE_MAX.saturating_sub(self.spare.len());
         self.spare
             .extend(gone.into_iter().take(room).map(|mut entry| {
-                entry.trace.let_go();
+                entry.trace.clear();
                 entry
             }));
     }
 
-    fn apply(&mut self, sequence: u64, fact: &Fact, version: u64) {
-        if let Change::Ended { begun, outcome } = &fact.change
-            && *outcome != Outcome::Lost
+    fn apply(&mut self, sequence: u64, change: &SpanChange, version: u64) {
+        if let ChangeKind::Ended { start, outcome } = &change.kind
+            && *outcome != SpanOutcome::Lost
         {
-            let nanos = fact.time.nanos().saturating_sub(begun.start.nanos());
-            self.durations.record(&begun.service, &begun.name, nanos);
+            let nanos = change.time.nanos().saturating_sub(start.start_time.nanos());
+            self.durations.record(&start.service, &start.name, nanos);
         }
-        let entry = self.traces.entry(fact.trace_id).or_insert_with(|| {
-            self.order.insert(sequence, fact.trace_id);
-            let entry = Entry {
+        let entry = self.traces.entry(change.trace_id).or_insert_with(|| {
+            self.order.insert(sequence, change.trace_id);
+            let entry = IndexEntry {
                 trace: Trace::new(sequence),
                 version,
             };
@@ -335,7 +335,7 @@ impl State {
         });
         entry.version = version;
         let was_open = entry.trace.is_open();
-        entry.trace.apply(fact, sequence);
+        entry.trace.apply(change, sequence);
         match (was_open, entry.trace.is_open()) {
             (false, true) => drop(self.open.insert(entry.trace.first)),
             (true, false) => drop(self.open.remove(&entry.trace.first)),
@@ -348,7 +348,7 @@ impl State {
 mod tests {
     use super::*;
     use crate::{
-        trace::state::{TraceState, tests::Facts},
+        trace::state::{TraceState, tests::TraceChanges},
         wire::id::Sequence,
     };
 
@@ -358,12 +358,18 @@ mod tests {
 
     fn start(index: &TraceIndex, trace: u8, sequence: u64) {
         let time = sequence;
-        index.apply([(sequence, Facts { trace }.started(1, None, time))].into_iter());
+        index.apply([(sequence, TraceChanges { trace }.started(1, None, time))].into_iter());
     }
 
     fn end(index: &TraceIndex, trace: u8, sequence: u64) {
         let times = [sequence, sequence + 1];
-        index.apply([(sequence, Facts { trace }.ended(1, None, times, Outcome::Ok))].into_iter());
+        index.apply(
+            [(
+                sequence,
+                TraceChanges { trace }.ended(1, None, times, SpanOutcome::Ok),
+            )]
+            .into_iter(),
+        );
     }
 
     fn forget(index: &TraceIndex, trace: u8) {
@@ -394,7 +400,11 @@ mod tests {
     }
 
     /// What a viewer of the newest two traces gets: updates, sorted, and removals.
-    fn look(index: &TraceIndex, viewed: &mut Viewed, filter: &TraceFilter) -> (Vec<u8>, Vec<u8>) {
+    fn look(
+        index: &TraceIndex,
+        viewed: &mut ViewerState,
+        filter: &TraceFilter,
+    ) -> (Vec<u8>, Vec<u8>) {
         let changes = index.changes(viewed, filter, 2, id);
         let mut updated = traces(&changes.traces);
         updated.sort_unstable();
@@ -476,7 +486,7 @@ mod tests {
     #[test]
     fn a_viewer_gets_each_change_once() {
         let index = TraceIndex::default();
-        let mut viewed = Viewed::default();
+        let mut viewed = ViewerState::default();
         let all = TraceFilter::default();
         start(&index, 1, 1);
         start(&index, 2, 2);
@@ -490,7 +500,7 @@ mod tests {
     #[test]
     fn a_viewer_learns_the_end_of_a_trace_that_left_the_newest() {
         let index = TraceIndex::default();
-        let mut viewed = Viewed::default();
+        let mut viewed = ViewerState::default();
         let all = TraceFilter::default();
         start(&index, 1, 1);
         assert_eq!(look(&index, &mut viewed, &all), (vec![1], vec![]));
@@ -517,7 +527,7 @@ mod tests {
     #[test]
     fn a_viewer_is_told_what_is_forgotten_or_leaves_its_filter() {
         let index = TraceIndex::default();
-        let mut viewed = Viewed::default();
+        let mut viewed = ViewerState::default();
         let running = TraceFilter {
             states: vec![TraceState::Running],
             ..TraceFilter::default()
@@ -551,10 +561,10 @@ mod tests {
     #[test]
     fn lost_ends_do_not_count_as_durations() {
         let index = TraceIndex::default();
-        let facts = Facts { trace: 1 };
-        let lost = facts.ended(1, None, [1, 9], Outcome::Lost);
-        let real = facts.ended(1, None, [1, 2], Outcome::Ok);
-        index.apply([(1, facts.started(1, None, 1)), (2, lost), (3, real)].into_iter());
+        let changes = TraceChanges { trace: 1 };
+        let lost = changes.ended(1, None, [1, 9], SpanOutcome::Lost);
+        let real = changes.ended(1, None, [1, 2], SpanOutcome::Ok);
+        index.apply([(1, changes.started(1, None, 1)), (2, lost), (3, real)].into_iter());
         assert_eq!(index.quantiles("shop", "span1").count, 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Names that were met lately, so that whatever remembers one shares it: a program has few names of spans, and every
+//! Shares one copy of each recent name: a program has few span names, and every
 //! event has one. Bounded. Runs on the worker thread.
 
 use std::{hash::BuildHasher as _, sync::Arc};
@@ -6,26 +6,26 @@ use std::{hash::BuildHasher as _, sync::Arc};
 use crate::util::hash::RandomState;
 
 /// Names that are shared at once.
-const PLACES: usize = 512;
+const SLOTS: usize = 512;
 /// Longer names are not shared: that would keep them here.
 const BYTES_MAX: usize = 256;
 
 /// One name for each place; the last one met has it.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct Interner {
     hashing: RandomState,
     places: Vec<Option<Arc<str>>>,
 }
 
-impl Names {
-    pub(crate) fn share(&mut self, name: &str) -> Arc<str> {
+impl Interner {
+    pub(crate) fn intern(&mut self, name: &str) -> Arc<str> {
         if name.len() > BYTES_MAX {
             return name.into();
         }
         if self.places.is_empty() {
-            self.places.resize(PLACES, None);
+            self.places.resize(SLOTS, None);
         }
-        let place = self.hashing.hash_one(name) % PLACES as u64;
+        let place = self.hashing.hash_one(name) % SLOTS as u64;
         let Some(place) = self.places.get_mut(usize::try_from(place).unwrap_or(0)) else {
             return name.into();
         };
@@ -42,22 +42,22 @@ mod tests {
 
     #[test]
     fn a_name_is_shared_as_long_as_it_is_met_and_no_other_is_taken_for_it() {
-        let mut names = Names::default();
-        let first = names.share("checkout");
-        assert!(Arc::ptr_eq(&first, &names.share("checkout")));
-        for number in 0..10 * PLACES {
+        let mut names = Interner::default();
+        let first = names.intern("checkout");
+        assert!(Arc::ptr_eq(&first, &names.intern("checkout")));
+        for number in 0..10 * SLOTS {
             let name = number.to_string();
-            assert_eq!(*names.share(&name), *name);
+            assert_eq!(*names.intern(&name), *name);
         }
-        assert_eq!(names.places.len(), PLACES);
-        assert_eq!(*names.share("checkout"), *first);
+        assert_eq!(names.places.len(), SLOTS);
+        assert_eq!(*names.intern("checkout"), *first);
     }
 
     #[test]
     fn long_names_are_not_kept() {
-        let mut names = Names::default();
+        let mut names = Interner::default();
         let long = "n".repeat(BYTES_MAX + 1);
-        assert_eq!(*names.share(&long), *long);
+        assert_eq!(*names.intern(&long), *long);
         assert!(names.places.is_empty());
     }
 }

@@ -6,9 +6,9 @@ use crate::{
     engine::encoder::{IndexRebuild, LogObserver},
     log::{batch::StoredEvent, event::StreamKey},
     trace::{
-        index::{Draft, TraceIndex},
+        index::{PendingIndex, TraceIndex},
         parse,
-        state::Fact,
+        state::SpanChange,
     },
 };
 
@@ -16,7 +16,7 @@ pub(crate) struct IndexObserver(pub(crate) Arc<TraceIndex>);
 
 impl LogObserver for IndexObserver {
     fn observe(&self, events: &[StoredEvent]) {
-        self.0.apply(facts(events));
+        self.0.apply(changes(events));
     }
 
     fn open_streams(&self, before: u64, limit: usize) -> Vec<StreamKey> {
@@ -25,31 +25,31 @@ impl LogObserver for IndexObserver {
     }
 
     fn begin_rebuild(&self, from: u64) -> Box<dyn IndexRebuild> {
-        Box::new(Learning {
+        Box::new(PendingRebuild {
             index: Arc::clone(&self.0),
-            draft: Draft::new(from),
+            pending: PendingIndex::new(from),
         })
     }
 }
 
-struct Learning {
+struct PendingRebuild {
     index: Arc<TraceIndex>,
-    draft: Draft,
+    pending: PendingIndex,
 }
 
-impl IndexRebuild for Learning {
+impl IndexRebuild for PendingRebuild {
     fn observe(&mut self, events: &[StoredEvent]) {
-        self.draft.apply(facts(events));
+        self.pending.apply(changes(events));
     }
 
     fn commit(self: Box<Self>) {
-        self.index.adopt(self.draft);
+        self.index.adopt(self.pending);
     }
 }
 
-fn facts(events: &[StoredEvent]) -> impl Iterator<Item = (u64, Fact)> {
+fn changes(events: &[StoredEvent]) -> impl Iterator<Item = (u64, SpanChange)> {
     events.iter().filter_map(|event| {
-        let fact = parse::fact(&event.payload)?;
-        Some((event.sequence.get(), fact))
+        let change = parse::span_change(&event.payload)?;
+        Some((event.sequence.get(), change))
     })
 }

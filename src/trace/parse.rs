@@ -11,7 +11,7 @@ use crate::{
     },
     trace::{
         search,
-        state::{Begun, Change, Fact, Outcome},
+        state::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
     },
     util::time::Timestamp,
 };
@@ -145,7 +145,7 @@ pub(crate) fn is_lost(payload: &[u8]) -> bool {
 }
 
 /// What the index learns from a stored event; `None` for one that belongs to no trace.
-pub(crate) fn fact(payload: &[u8]) -> Option<Fact> {
+pub(crate) fn span_change(payload: &[u8]) -> Option<SpanChange> {
     let parsed = event(payload)?;
     let trace_id = parsed
         .trace_id
@@ -155,44 +155,44 @@ pub(crate) fn fact(payload: &[u8]) -> Option<Fact> {
         .to_bytes();
     let span_id = parsed.span_id.as_ref()?.parse::<SpanId>().ok()?.to_bytes();
     let time = Timestamp::parse(&parsed.timestamp)?;
-    let change = match parsed.kind_of_event.as_str() {
-        "started" => Change::Started(begun(&parsed, time)),
+    let kind = match parsed.kind_of_event.as_str() {
+        "started" => ChangeKind::Started(span_start(&parsed, time)),
         "ended" => {
             let outcome = match (&parsed.lost, &parsed.status) {
-                (Some(_), _) => Outcome::Lost,
-                (None, _) if parsed.cancelled => Outcome::Cancelled,
-                (None, Some(status)) if status.code == "ERROR" => Outcome::Error,
-                _ => Outcome::Ok,
+                (Some(_), _) => SpanOutcome::Lost,
+                (None, _) if parsed.cancelled => SpanOutcome::Cancelled,
+                (None, Some(status)) if status.code == "ERROR" => SpanOutcome::Error,
+                _ => SpanOutcome::Ok,
             };
             let start = parsed.start_timestamp.as_deref().and_then(Timestamp::parse);
-            Change::Ended {
-                begun: begun(&parsed, start.unwrap_or(time)),
+            ChangeKind::Ended {
+                start: span_start(&parsed, start.unwrap_or(time)),
                 outcome,
             }
         }
         "updated" => match parsed.state.as_deref() {
-            Some(state) => Change::Waiting(state == "waiting"),
-            None => Change::Other,
+            Some(state) => ChangeKind::Waiting(state == "waiting"),
+            None => ChangeKind::Other,
         },
-        _ => Change::Other,
+        _ => ChangeKind::Other,
     };
-    Some(Fact {
+    Some(SpanChange {
         trace_id,
         span_id,
         time,
-        change,
+        kind,
     })
 }
 
-fn begun(parsed: &Parsed, start: Timestamp) -> Begun {
+fn span_start(parsed: &Parsed, start: Timestamp) -> SpanStart {
     let bytes = |id: &String| id.parse().ok().map(SpanId::to_bytes);
-    Begun {
+    SpanStart {
         parent: parsed.parent_span_id.as_ref().and_then(bytes),
         parent_remote: parsed.parent_remote,
-        name: Begun::text(&parsed.name).into(),
-        service: Begun::text(&parsed.service).into(),
+        name: SpanStart::text(&parsed.name).into(),
+        service: SpanStart::text(&parsed.service).into(),
         kind: search::kind(&parsed.kind).unwrap_or(SpanKind::Internal),
-        start,
+        start_time: start,
         links: parsed
             .links
             .iter()

@@ -404,7 +404,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        trace::state::{Begun, Change, Fact, Outcome},
+        trace::state::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
         wire::id::{EventId, Sequence},
     };
 
@@ -422,33 +422,33 @@ mod tests {
         let mut trace = Trace::new(number);
         for (span, place) in described["spans"].as_array().unwrap().iter().zip(1_u8..) {
             let at = |key: &str| Timestamp::from_nanos(span[key].as_u64().unwrap() * 1_000_000);
-            let begun = Begun {
+            let start = SpanStart {
                 parent: (place > 1).then_some([1; 8]),
                 parent_remote: false,
                 name: text(span, "name").into(),
                 service: text(span, "service").into(),
                 kind: kind(text(span, "kind")).unwrap(),
-                start: at("startMs"),
+                start_time: at("startMs"),
                 links: Box::default(),
             };
-            let (time, change) = match text(span, "outcome") {
-                "" => (at("startMs"), Change::Started(begun)),
+            let (time, kind) = match text(span, "outcome") {
+                "" => (at("startMs"), ChangeKind::Started(start)),
                 outcome => {
                     let outcome = match outcome {
-                        "ok" => Outcome::Ok,
-                        "error" => Outcome::Error,
-                        _ => Outcome::Lost,
+                        "ok" => SpanOutcome::Ok,
+                        "error" => SpanOutcome::Error,
+                        _ => SpanOutcome::Lost,
                     };
-                    (at("endMs"), Change::Ended { begun, outcome })
+                    (at("endMs"), ChangeKind::Ended { start, outcome })
                 }
             };
-            let fact = Fact {
+            let change = SpanChange {
                 trace_id: id.to_bytes(),
                 span_id: [place; 8],
                 time,
-                change,
+                kind,
             };
-            trace.apply(&fact, number);
+            trace.apply(&change, number);
         }
         (id.to_bytes(), trace)
     }

@@ -25,36 +25,39 @@ const TEXT_BYTES_MAX: usize = 1024;
 /// Lost spans of a trace that are remembered, so that their real end replaces the lost one.
 const LOST_MAX: usize = 65_536;
 
-/// One fact about a span, as the worker saw it.
+/// What changed about one span, as the worker saw it.
 #[derive(Clone, Debug)]
-pub(crate) struct Fact {
+pub(crate) struct SpanChange {
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
     pub(crate) time: Timestamp,
-    pub(crate) change: Change,
+    pub(crate) kind: ChangeKind,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Change {
-    Started(Begun),
-    Ended { begun: Begun, outcome: Outcome },
+pub(crate) enum ChangeKind {
+    Started(SpanStart),
+    Ended {
+        start: SpanStart,
+        outcome: SpanOutcome,
+    },
     Waiting(bool),
     Other,
 }
 
 /// What a span's start says, which its end repeats.
 #[derive(Clone, Debug)]
-pub(crate) struct Begun {
+pub(crate) struct SpanStart {
     pub(crate) parent: Option<[u8; 8]>,
     pub(crate) parent_remote: bool,
     pub(crate) name: Arc<str>,
     pub(crate) service: Arc<str>,
     pub(crate) kind: SpanKind,
-    pub(crate) start: Timestamp,
+    pub(crate) start_time: Timestamp,
     pub(crate) links: Box<[[u8; 16]]>,
 }
 
-impl Begun {
+impl SpanStart {
     /// The part of a name or a service that is remembered.
     pub(crate) fn text(text: &str) -> &str {
         clip(text, TEXT_BYTES_MAX).0
@@ -62,7 +65,7 @@ impl Begun {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum SpanOutcome {
     Ok,
     Error,
     Cancelled,
@@ -71,7 +74,7 @@ pub(crate) enum Outcome {
 
 /// What is known of one span of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KnownSpan {
+pub(crate) enum SpanPhase {
     Running,
     Waiting,
     /// It ended, or was never seen.
@@ -99,8 +102,8 @@ pub(crate) struct Trace {
     pub(crate) last: u64,
     root: Option<Root>,
     open: OpenSpans,
-    waiting: FewSpans,
-    lost: FewSpans,
+    waiting: SmallSpanSet,
+    lost: SmallSpanSet,
     pub(crate) total: u64,
     pub(crate) ended: u64,
     pub(crate) errors: u64,
@@ -109,12 +112,12 @@ pub(crate) struct Trace {
     end: Timestamp,
     /// Most traces have one service.
     service: Option<Service>,
-    more: Option<Box<More>>,
+    rare: Option<Box<Rare>>,
 }
 
 /// What few traces have.
 #[derive(Clone, Debug, Default)]
-struct More {
+struct Rare {
     services: Vec<Service>,
     links: Vec<[u8; 16]>,
 }
@@ -127,7 +130,7 @@ struct Root {
     kind: SpanKind,
     rank: Rank,
     start: Timestamp,
-    outcome: Option<Outcome>,
+    outcome: Option<SpanOutcome>,
 }
 
 /// How good a root a span is: of two with the same rank the one that started first, of stand-ins the one seen first.
@@ -213,9 +216,9 @@ impl Root {
 
 /// A set that in most traces is empty, and small as long as it is.
 #[derive(Clone, Debug, Default)]
-struct FewSpans(Option<Box<Set<[u8; 8]>>>);
+struct SmallSpanSet(Option<Box<Set<[u8; 8]>>>);
 
-impl FewSpans {
+impl SmallSpanSet {
     fn insert(&mut self, span: [u8; 8]) {
         self.0.get_or_insert_default().insert(span);
     }
@@ -249,7 +252,7 @@ pub(crate) struct Service {
 
 impl Service {
     fn is_named(&self, name: &Arc<str>) -> bool {
-        // Names are shared, so that most are the same one.
+        // Names are interned, so that most are the same one.
         Arc::ptr_eq(&self.name, name) || self.name == *name
     }
 }
@@ -261,8 +264,8 @@ impl Trace {
             last: first,
             root: None,
             open: OpenSpans::default(),
-            waiting: FewSpans::default(),
-            lost: FewSpans::default(),
+            waiting: SmallSpanSet::default(),
+            lost: SmallSpanSet::default(),
             total: 0,
             ended: 0,
             errors: 0,
@@ -270,119 +273,119 @@ impl Trace {
             newest: Timestamp::default(),
             end: Timestamp::default(),
             service: None,
-            more: None,
+            rare: None,
         }
     }
 
     /// Lets go of what hangs on it, because it is not needed any more.
-    pub(crate) fn let_go(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.root = None;
         self.open = OpenSpans::default();
-        self.waiting = FewSpans::default();
-        self.lost = FewSpans::default();
+        self.waiting = SmallSpanSet::default();
+        self.lost = SmallSpanSet::default();
         self.service = None;
-        self.more = None;
+        self.rare = None;
     }
 
-    pub(crate) fn apply(&mut self, fact: &Fact, sequence: u64) {
+    pub(crate) fn apply(&mut self, change: &SpanChange, sequence: u64) {
         self.last = sequence;
-        self.newest = self.newest.max(fact.time);
-        match &fact.change {
-            Change::Started(begun) => {
-                if self.lost.remove(fact.span_id) {
-                    self.take_back(fact.span_id, begun);
-                } else if self.open.insert(fact.span_id, begun.parent) {
-                    self.meet(fact.span_id, begun);
+        self.newest = self.newest.max(change.time);
+        match &change.kind {
+            ChangeKind::Started(start) => {
+                if self.lost.remove(change.span_id) {
+                    self.reopen(change.span_id, start);
+                } else if self.open.insert(change.span_id, start.parent) {
+                    self.count_new_span(change.span_id, start);
                 }
             }
-            Change::Ended { begun, outcome } => self.end(fact, begun, *outcome),
-            Change::Waiting(true) => {
+            ChangeKind::Ended { start, outcome } => self.end(change, start, *outcome),
+            ChangeKind::Waiting(true) => {
                 // Only an open span is ever taken out again.
-                if self.open.contains(fact.span_id) {
-                    self.waiting.insert(fact.span_id);
+                if self.open.contains(change.span_id) {
+                    self.waiting.insert(change.span_id);
                 }
             }
-            Change::Waiting(false) => {
-                self.waiting.remove(fact.span_id);
+            ChangeKind::Waiting(false) => {
+                self.waiting.remove(change.span_id);
             }
-            Change::Other => {}
+            ChangeKind::Other => {}
         }
     }
 
-    fn end(&mut self, fact: &Fact, begun: &Begun, outcome: Outcome) {
-        let was_open = self.open.remove(fact.span_id);
-        let was_lost = self.lost.remove(fact.span_id);
-        self.waiting.remove(fact.span_id);
+    fn end(&mut self, change: &SpanChange, start: &SpanStart, outcome: SpanOutcome) {
+        let was_open = self.open.remove(change.span_id);
+        let was_lost = self.lost.remove(change.span_id);
+        self.waiting.remove(change.span_id);
         if !was_open && !was_lost {
-            self.meet(fact.span_id, begun);
+            self.count_new_span(change.span_id, start);
         }
         if was_lost {
             // A lost end is provisional: this one replaces it.
             self.errors = self.errors.saturating_sub(1);
-            self.count(&begun.service, 0, -1);
+            self.count(&start.service, 0, -1);
         } else {
             self.ended += 1;
         }
-        if matches!(outcome, Outcome::Error | Outcome::Lost) {
+        if matches!(outcome, SpanOutcome::Error | SpanOutcome::Lost) {
             self.errors += 1;
-            self.count(&begun.service, 0, 1);
+            self.count(&start.service, 0, 1);
         }
-        if outcome == Outcome::Lost && self.lost.len() < LOST_MAX {
-            self.lost.insert(fact.span_id);
+        if outcome == SpanOutcome::Lost && self.lost.len() < LOST_MAX {
+            self.lost.insert(change.span_id);
         }
-        self.end = self.end.max(fact.time);
+        self.end = self.end.max(change.time);
         if let Some(root) = self
             .root
             .as_mut()
-            .filter(|root| root.span_id == fact.span_id)
+            .filter(|root| root.span_id == change.span_id)
         {
             root.outcome = Some(outcome);
-            root.name.clone_from(&begun.name);
+            root.name.clone_from(&start.name);
         }
     }
 
     /// A span that was taken for lost runs on: its process had only stood still.
-    fn take_back(&mut self, span_id: [u8; 8], begun: &Begun) {
-        self.open.insert(span_id, begun.parent);
+    fn reopen(&mut self, span_id: [u8; 8], start: &SpanStart) {
+        self.open.insert(span_id, start.parent);
         self.ended = self.ended.saturating_sub(1);
         self.errors = self.errors.saturating_sub(1);
-        self.count(&begun.service, 0, -1);
+        self.count(&start.service, 0, -1);
         if let Some(root) = self.root.as_mut().filter(|root| root.span_id == span_id) {
             root.outcome = None;
         }
     }
 
     /// Counts a span that is seen for the first time.
-    fn meet(&mut self, span_id: [u8; 8], begun: &Begun) {
+    fn count_new_span(&mut self, span_id: [u8; 8], start: &SpanStart) {
         self.total += 1;
         self.start = Some(
             self.start
-                .map_or(begun.start, |start| start.min(begun.start)),
+                .map_or(start.start_time, |earliest| earliest.min(start.start_time)),
         );
-        self.count(&begun.service, 1, 0);
-        for link in &*begun.links {
-            let links = &mut self.more.get_or_insert_default().links;
+        self.count(&start.service, 1, 0);
+        for link in &*start.links {
+            let links = &mut self.rare.get_or_insert_default().links;
             if links.len() < LINKS_MAX && !links.contains(link) {
                 links.push(*link);
             }
         }
-        let rank = match begun.parent {
+        let rank = match start.parent {
             None => Rank::Root,
-            Some(_) if begun.parent_remote => Rank::Remote,
+            Some(_) if start.parent_remote => Rank::Remote,
             Some(_) => Rank::StandIn,
         };
         let better = self.root.as_ref().is_none_or(|root| {
             rank > root.rank
-                || (rank == root.rank && rank > Rank::StandIn && begun.start < root.start)
+                || (rank == root.rank && rank > Rank::StandIn && start.start_time < root.start)
         });
         if better {
             self.root = Some(Root {
                 span_id,
-                name: Arc::clone(&begun.name),
-                service: Arc::clone(&begun.service),
-                kind: begun.kind,
+                name: Arc::clone(&start.name),
+                service: Arc::clone(&start.service),
+                kind: start.kind,
                 rank,
-                start: begun.start,
+                start: start.start_time,
                 outcome: None,
             });
         }
@@ -390,7 +393,7 @@ impl Trace {
 
     /// Counts spans and errors of a service; beyond the bound on services nothing is counted.
     fn count(&mut self, name: &Arc<str>, spans: i64, errors: i64) {
-        let more = self.more.iter_mut().flat_map(|more| &mut more.services);
+        let more = self.rare.iter_mut().flat_map(|more| &mut more.services);
         let mut all = self.service.iter_mut().chain(more);
         if let Some(service) = all.find(|one| one.is_named(name)) {
             service.spans = service.spans.saturating_add_signed(spans);
@@ -405,30 +408,30 @@ impl Trace {
         if self.service.is_none() {
             self.service = Some(service);
         } else if self.services().count() < SERVICES_MAX {
-            self.more.get_or_insert_default().services.push(service);
+            self.rare.get_or_insert_default().services.push(service);
         }
     }
 
     /// In the order in which they were met.
     pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
-        let more = self.more.iter().flat_map(|more| &more.services);
+        let more = self.rare.iter().flat_map(|more| &more.services);
         self.service.iter().chain(more)
     }
 
     pub(crate) fn is_linked_to(&self, trace_id: &[u8; 16]) -> bool {
-        let more = self.more.as_ref();
+        let more = self.rare.as_ref();
         more.is_some_and(|more| more.links.contains(trace_id))
     }
 
-    pub(crate) fn span_state(&self, span: [u8; 8]) -> KnownSpan {
+    pub(crate) fn span_phase(&self, span: [u8; 8]) -> SpanPhase {
         if self.lost.contains(span) {
-            KnownSpan::Lost
+            SpanPhase::Lost
         } else if !self.open.contains(span) {
-            KnownSpan::Closed
+            SpanPhase::Closed
         } else if self.waiting.contains(span) {
-            KnownSpan::Waiting
+            SpanPhase::Waiting
         } else {
-            KnownSpan::Running
+            SpanPhase::Running
         }
     }
 
@@ -470,12 +473,12 @@ impl Trace {
             .filter(|root| root.is_genuine())
             .and_then(|root| root.outcome);
         match root {
-            Some(Outcome::Error) => TraceState::Error,
-            Some(Outcome::Cancelled) => TraceState::Cancelled,
-            Some(Outcome::Lost) => TraceState::Lost,
+            Some(SpanOutcome::Error) => TraceState::Error,
+            Some(SpanOutcome::Cancelled) => TraceState::Cancelled,
+            Some(SpanOutcome::Lost) => TraceState::Lost,
             None if !self.lost.is_empty() => TraceState::Lost,
             None if self.errors > 0 => TraceState::Error,
-            Some(Outcome::Ok) | None => TraceState::Ok,
+            Some(SpanOutcome::Ok) | None => TraceState::Ok,
         }
     }
 
@@ -582,36 +585,40 @@ pub(crate) mod tests {
     use super::*;
     use crate::wire::id::Sequence;
 
-    /// Facts of one trace, made by hand: spans are numbered, times are seconds.
-    pub(crate) struct Facts {
+    /// Changes of one trace, made by hand: spans are numbered, times are seconds.
+    pub(crate) struct TraceChanges {
         pub(crate) trace: u8,
     }
 
-    impl Facts {
-        fn fact(&self, span: u8, time: u64, change: Change) -> Fact {
+    impl TraceChanges {
+        fn change(&self, span: u8, time: u64, kind: ChangeKind) -> SpanChange {
             let time = Timestamp::from_nanos(time * 1_000_000_000);
-            Fact {
+            SpanChange {
                 trace_id: [self.trace; 16],
                 span_id: [span; 8],
                 time,
-                change,
+                kind,
             }
         }
 
-        fn begun(span: u8, parent: Option<u8>, start: u64) -> Begun {
-            Begun {
+        fn span_start(span: u8, parent: Option<u8>, start: u64) -> SpanStart {
+            SpanStart {
                 parent: parent.map(|parent| [parent; 8]),
                 parent_remote: false,
                 name: format!("span{span}").into(),
                 service: "shop".into(),
                 kind: SpanKind::Internal,
-                start: Timestamp::from_nanos(start * 1_000_000_000),
+                start_time: Timestamp::from_nanos(start * 1_000_000_000),
                 links: Box::default(),
             }
         }
 
-        pub(crate) fn started(&self, span: u8, parent: Option<u8>, time: u64) -> Fact {
-            self.fact(span, time, Change::Started(Self::begun(span, parent, time)))
+        pub(crate) fn started(&self, span: u8, parent: Option<u8>, time: u64) -> SpanChange {
+            self.change(
+                span,
+                time,
+                ChangeKind::Started(Self::span_start(span, parent, time)),
+            )
         }
 
         pub(crate) fn ended(
@@ -619,32 +626,34 @@ pub(crate) mod tests {
             span: u8,
             parent: Option<u8>,
             times: [u64; 2],
-            outcome: Outcome,
-        ) -> Fact {
+            outcome: SpanOutcome,
+        ) -> SpanChange {
             let [start, end] = times;
-            let begun = Self::begun(span, parent, start);
-            self.fact(span, end, Change::Ended { begun, outcome })
+            let start = Self::span_start(span, parent, start);
+            self.change(span, end, ChangeKind::Ended { start, outcome })
         }
 
-        fn waiting(&self, span: u8, time: u64, waits: bool) -> Fact {
-            self.fact(span, time, Change::Waiting(waits))
+        fn waiting(&self, span: u8, time: u64, waits: bool) -> SpanChange {
+            self.change(span, time, ChangeKind::Waiting(waits))
         }
     }
 
-    const OF: Facts = Facts { trace: 1 };
+    const CHANGE: TraceChanges = TraceChanges { trace: 1 };
 
-    fn remote(mut fact: Fact) -> Fact {
-        match &mut fact.change {
-            Change::Started(begun) | Change::Ended { begun, .. } => begun.parent_remote = true,
-            Change::Waiting(_) | Change::Other => {}
+    fn remote(mut change: SpanChange) -> SpanChange {
+        match &mut change.kind {
+            ChangeKind::Started(start) | ChangeKind::Ended { start, .. } => {
+                start.parent_remote = true;
+            }
+            ChangeKind::Waiting(_) | ChangeKind::Other => {}
         }
-        fact
+        change
     }
 
-    fn trace(facts: impl IntoIterator<Item = Fact>) -> Trace {
+    fn trace(changes: impl IntoIterator<Item = SpanChange>) -> Trace {
         let mut trace = Trace::new(1);
-        for (fact, sequence) in facts.into_iter().zip(1..) {
-            trace.apply(&fact, sequence);
+        for (change, sequence) in changes.into_iter().zip(1..) {
+            trace.apply(&change, sequence);
         }
         trace
     }
@@ -656,41 +665,41 @@ pub(crate) mod tests {
 
     #[test]
     fn a_trace_runs_until_its_last_span_ends_and_then_is_as_its_root() {
-        use Outcome::{Error, Lost, Ok};
-        let open = [OF.started(1, None, 10), OF.started(2, Some(1), 11)];
+        use SpanOutcome::{Error, Lost, Ok};
+        let open = [CHANGE.started(1, None, 10), CHANGE.started(2, Some(1), 11)];
         let cases = [
             (
                 [
-                    OF.ended(2, Some(1), [11, 12], Ok),
-                    OF.ended(1, None, [10, 13], Ok),
+                    CHANGE.ended(2, Some(1), [11, 12], Ok),
+                    CHANGE.ended(1, None, [10, 13], Ok),
                 ],
                 TraceState::Ok,
             ),
             (
                 [
-                    OF.ended(2, Some(1), [11, 12], Error),
-                    OF.ended(1, None, [10, 13], Ok),
+                    CHANGE.ended(2, Some(1), [11, 12], Error),
+                    CHANGE.ended(1, None, [10, 13], Ok),
                 ],
                 TraceState::Ok,
             ),
             (
                 [
-                    OF.ended(2, Some(1), [11, 12], Ok),
-                    OF.ended(1, None, [10, 13], Error),
+                    CHANGE.ended(2, Some(1), [11, 12], Ok),
+                    CHANGE.ended(1, None, [10, 13], Error),
                 ],
                 TraceState::Error,
             ),
             (
                 [
-                    OF.ended(1, None, [10, 12], Error),
-                    OF.ended(2, Some(1), [11, 13], Ok),
+                    CHANGE.ended(1, None, [10, 12], Error),
+                    CHANGE.ended(2, Some(1), [11, 13], Ok),
                 ],
                 TraceState::Error,
             ),
             (
                 [
-                    OF.ended(2, Some(1), [11, 12], Ok),
-                    OF.ended(1, None, [10, 13], Lost),
+                    CHANGE.ended(2, Some(1), [11, 12], Ok),
+                    CHANGE.ended(1, None, [10, 13], Lost),
                 ],
                 TraceState::Lost,
             ),
@@ -715,20 +724,20 @@ pub(crate) mod tests {
 
     #[test]
     fn a_trace_waits_when_all_its_open_spans_wait() {
-        let mut trace = trace([OF.started(1, None, 10), OF.started(2, Some(1), 11)]);
+        let mut trace = trace([CHANGE.started(1, None, 10), CHANGE.started(2, Some(1), 11)]);
         assert_eq!(trace.state(), TraceState::Running);
         // The root is open only because its child is.
-        trace.apply(&OF.waiting(2, 12, true), 3);
+        trace.apply(&CHANGE.waiting(2, 12, true), 3);
         assert_eq!(trace.state(), TraceState::Waiting);
-        trace.apply(&OF.started(3, Some(1), 13), 4);
+        trace.apply(&CHANGE.started(3, Some(1), 13), 4);
         assert_eq!(trace.state(), TraceState::Running, "another child works");
-        trace.apply(&OF.ended(3, Some(1), [13, 14], Outcome::Ok), 5);
-        trace.apply(&OF.waiting(2, 14, false), 6);
+        trace.apply(&CHANGE.ended(3, Some(1), [13, 14], SpanOutcome::Ok), 5);
+        trace.apply(&CHANGE.waiting(2, 14, false), 6);
         assert_eq!(trace.state(), TraceState::Running);
-        trace.apply(&OF.waiting(1, 15, true), 7);
-        trace.apply(&OF.ended(2, Some(1), [11, 15], Outcome::Ok), 8);
+        trace.apply(&CHANGE.waiting(1, 15, true), 7);
+        trace.apply(&CHANGE.ended(2, Some(1), [11, 15], SpanOutcome::Ok), 8);
         assert_eq!(trace.state(), TraceState::Waiting);
-        trace.apply(&OF.ended(1, None, [10, 16], Outcome::Ok), 9);
+        trace.apply(&CHANGE.ended(1, None, [10, 16], SpanOutcome::Ok), 9);
         assert_eq!(trace.state(), TraceState::Ok);
         assert!(
             trace.waiting.is_empty() && trace.open.is_empty(),
@@ -738,12 +747,12 @@ pub(crate) mod tests {
 
     #[test]
     fn a_state_of_a_span_that_is_not_open_leaves_nothing_behind() {
-        let ended = OF.ended(1, None, [10, 11], Outcome::Ok);
+        let ended = CHANGE.ended(1, None, [10, 11], SpanOutcome::Ok);
         let trace = trace([
-            OF.waiting(9, 9, true),
-            OF.started(1, None, 10),
+            CHANGE.waiting(9, 9, true),
+            CHANGE.started(1, None, 10),
             ended,
-            OF.waiting(1, 12, true),
+            CHANGE.waiting(1, 12, true),
         ]);
         assert_eq!(trace.state(), TraceState::Ok);
         assert!(trace.waiting.is_empty(), "nothing would ever take it out");
@@ -752,8 +761,8 @@ pub(crate) mod tests {
     #[test]
     fn a_real_end_replaces_a_lost_one() {
         let lost = [
-            OF.started(1, None, 10),
-            OF.ended(1, None, [10, 11], Outcome::Lost),
+            CHANGE.started(1, None, 10),
+            CHANGE.ended(1, None, [10, 11], SpanOutcome::Lost),
         ];
         let mut one = trace(lost.clone());
         assert_eq!(one.state(), TraceState::Lost);
@@ -761,7 +770,7 @@ pub(crate) mod tests {
             summary(&one)["spans"],
             json!({"total": 1, "open": 0, "errors": 1, "lost": 1})
         );
-        one.apply(&OF.ended(1, None, [10, 12], Outcome::Ok), 3);
+        one.apply(&CHANGE.ended(1, None, [10, 12], SpanOutcome::Ok), 3);
         assert_eq!((one.state(), one.ended), (TraceState::Ok, 1));
         assert_eq!(
             summary(&one)["spans"],
@@ -771,7 +780,7 @@ pub(crate) mod tests {
             summary(&one)["services"],
             json!([{"name": "shop", "spans": 1, "errors": 0}])
         );
-        let failed = [OF.ended(1, None, [10, 12], Outcome::Error)];
+        let failed = [CHANGE.ended(1, None, [10, 12], SpanOutcome::Error)];
         let other = trace(lost.into_iter().chain(failed));
         assert_eq!((other.state(), other.errors), (TraceState::Error, 1));
     }
@@ -779,9 +788,9 @@ pub(crate) mod tests {
     #[test]
     fn a_start_that_is_told_twice_counts_once() {
         let trace = trace([
-            OF.started(1, None, 10),
-            OF.started(1, None, 10),
-            OF.ended(1, None, [10, 11], Outcome::Ok),
+            CHANGE.started(1, None, 10),
+            CHANGE.started(1, None, 10),
+            CHANGE.ended(1, None, [10, 11], SpanOutcome::Ok),
         ]);
         assert_eq!(
             summary(&trace)["spans"],
@@ -793,8 +802,8 @@ pub(crate) mod tests {
     #[test]
     fn an_end_whose_start_was_dropped_is_a_whole_span() {
         let trace = trace([
-            OF.ended(2, Some(1), [11, 12], Outcome::Ok),
-            OF.ended(1, None, [10, 13], Outcome::Ok),
+            CHANGE.ended(2, Some(1), [11, 12], SpanOutcome::Ok),
+            CHANGE.ended(1, None, [10, 13], SpanOutcome::Ok),
         ]);
         assert_eq!(
             (trace.name(), trace.state(), trace.is_complete()),
@@ -805,9 +814,9 @@ pub(crate) mod tests {
 
     #[test]
     fn the_root_is_the_span_without_a_parent_whatever_comes_first() {
-        let child = || OF.started(2, Some(1), 11);
-        let from_afar = || remote(OF.started(3, Some(9), 9));
-        let root = || OF.started(1, None, 10);
+        let child = || CHANGE.started(2, Some(1), 11);
+        let from_afar = || remote(CHANGE.started(3, Some(9), 9));
+        let root = || CHANGE.started(1, None, 10);
         let cases = [
             (vec![child()], "span2", Json::Null),
             (
@@ -827,18 +836,18 @@ pub(crate) mod tests {
                 json!("0101010101010101"),
             ),
             (
-                vec![OF.started(4, None, 12), root()],
+                vec![CHANGE.started(4, None, 12), root()],
                 "span1",
                 json!("0101010101010101"),
             ),
             (
-                vec![root(), OF.started(4, None, 12)],
+                vec![root(), CHANGE.started(4, None, 12)],
                 "span1",
                 json!("0101010101010101"),
             ),
         ];
-        for (facts, name, root) in cases {
-            let trace = trace(facts);
+        for (changes, name, root) in cases {
+            let trace = trace(changes);
             assert_eq!(
                 (trace.name(), &summary(&trace)["rootSpanId"]),
                 (name, &root)
@@ -848,7 +857,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_summary_says_everything() {
-        let mut whole = trace([OF.started(1, None, 10), OF.started(2, Some(1), 11)]);
+        let mut whole = trace([CHANGE.started(1, None, 10), CHANGE.started(2, Some(1), 11)]);
         let mut expected = json!({
             "traceId": "01010101010101010101010101010101", "name": "span1", "service": "shop", "kind": "INTERNAL", "state": "running",
             "rootSpanId": "0101010101010101", "startTimestamp": "1970-01-01T00:00:10.000000000Z",
@@ -858,8 +867,8 @@ pub(crate) mod tests {
             "firstId": "k3x9q2a7-1", "lastId": "k3x9q2a7-2",
         });
         assert_eq!(summary(&whole), expected);
-        whole.apply(&OF.ended(2, Some(1), [11, 12], Outcome::Error), 5);
-        whole.apply(&OF.ended(1, None, [10, 14], Outcome::Ok), 9);
+        whole.apply(&CHANGE.ended(2, Some(1), [11, 12], SpanOutcome::Error), 5);
+        whole.apply(&CHANGE.ended(1, None, [10, 14], SpanOutcome::Ok), 9);
         for (key, value) in [
             ("state", json!("ok")),
             ("endTimestamp", json!("1970-01-01T00:00:14.000000000Z")),
@@ -884,28 +893,28 @@ pub(crate) mod tests {
     fn what_a_trace_remembers_is_bounded() {
         let mut trace = Trace::new(1);
         for number in 0..100_000_u64 {
-            let mut begun = Facts::begun(1, Some(1), 10);
-            begun.service = format!("service{number}").into();
-            begun.links = Box::new([u128::from(number).to_be_bytes()]);
-            let change = Change::Ended {
-                begun,
-                outcome: Outcome::Lost,
+            let mut start = TraceChanges::span_start(1, Some(1), 10);
+            start.service = format!("service{number}").into();
+            start.links = Box::new([u128::from(number).to_be_bytes()]);
+            let kind = ChangeKind::Ended {
+                start,
+                outcome: SpanOutcome::Lost,
             };
-            let fact = Fact {
+            let change = SpanChange {
                 span_id: number.to_be_bytes(),
-                ..OF.fact(1, 11, change)
+                ..CHANGE.change(1, 11, kind)
             };
-            trace.apply(&fact, number + 1);
+            trace.apply(&change, number + 1);
         }
         assert_eq!(
             (trace.total, trace.ended, trace.errors),
             (100_000, 100_000, 100_000)
         );
-        let links = trace.more.as_ref().map_or(0, |more| more.links.len());
+        let links = trace.rare.as_ref().map_or(0, |more| more.links.len());
         let remembered = (trace.services().count(), links, trace.lost.len());
         assert_eq!(remembered, (SERVICES_MAX, LINKS_MAX, LOST_MAX));
         assert_eq!(
-            Begun::text(&"é".repeat(10_000)),
+            SpanStart::text(&"é".repeat(10_000)),
             "é".repeat(TEXT_BYTES_MAX / 2)
         );
     }
@@ -913,8 +922,8 @@ pub(crate) mod tests {
     #[test]
     fn clocks_that_go_back_are_no_overflow() {
         let trace = trace([
-            OF.started(1, None, 100),
-            OF.ended(1, None, [100, 50], Outcome::Ok),
+            CHANGE.started(1, None, 100),
+            CHANGE.ended(1, None, [100, 50], SpanOutcome::Ok),
         ]);
         assert_eq!(trace.duration_nanos(Timestamp::default()), 0);
         assert_eq!(

@@ -22,18 +22,19 @@ const TRACE_EVENTS_MAX: usize = 20_000;
 const STREAMS_MAX: usize = 500;
 /// What is known of a trace from its events, as they come in log order.
 #[derive(Debug, Default)]
-pub(crate) struct Fold {
+pub(crate) struct StoredTrace {
     trace: Option<Trace>,
 }
 
-impl Fold {
+impl StoredTrace {
     pub(crate) fn add(&mut self, sequence: u64, payload: &[u8], id: [u8; 16]) {
-        let Some(fact) = parse::fact(payload).filter(|fact| fact.trace_id == id) else {
+        let Some(change) = parse::span_change(payload).filter(|change| change.trace_id == id)
+        else {
             return;
         };
         self.trace
             .get_or_insert_with(|| Trace::new(sequence))
-            .apply(&fact, sequence);
+            .apply(&change, sequence);
     }
 
     /// Whether the trace is complete.
@@ -61,8 +62,8 @@ pub(crate) async fn page(
         index.page(filter, before, limit, |at| log.id(at))
     };
     // What began in memory, the index knows: if the next page begins there, too, this one is the index's alone.
-    let begun = log.tail.stats().oldest;
-    let is_filled = known.next.is_some_and(|next| next > begun);
+    let start = log.tail.stats().oldest;
+    let is_filled = known.next.is_some_and(|next| next > start);
     if is_filled || log.is_in_memory() {
         return Ok(known);
     }
@@ -99,8 +100,11 @@ async fn stored_page(
             page.next = Some(first + 1);
             return Ok(page);
         }
-        let fold = fold(log, stream, id).await?;
-        if let Some(trace) = fold.trace().filter(|trace| filter.accepts(&id, trace, now)) {
+        let stored = stored(log, stream, id).await?;
+        if let Some(trace) = stored
+            .trace()
+            .filter(|trace| filter.accepts(&id, trace, now))
+        {
             let summary = trace.summary(id, |at| log.id(at));
             page.traces.push((first, summary));
         }
@@ -108,9 +112,9 @@ async fn stored_page(
     Ok(page)
 }
 
-async fn fold(log: &Log, stream: StoredStream, id: [u8; 16]) -> Result<Fold, Error> {
+async fn stored(log: &Log, stream: StoredStream, id: [u8; 16]) -> Result<StoredTrace, Error> {
     let StoredStream { key, first, last } = stream;
-    let mut fold = Fold::default();
+    let mut stored = StoredTrace::default();
     let mut after = Sequence::new(first.get().saturating_sub(1));
     let mut read = 0;
     while after < last && read < TRACE_EVENTS_MAX {
@@ -124,10 +128,10 @@ async fn fold(log: &Log, stream: StoredStream, id: [u8; 16]) -> Result<Fold, Err
         after = newest;
         read += events.len();
         for event in events.iter().filter(|event| is_of(event, key)) {
-            fold.add(event.sequence.get(), &event.payload, id);
+            stored.add(event.sequence.get(), &event.payload, id);
         }
     }
-    Ok(fold)
+    Ok(stored)
 }
 
 fn is_of(event: &StoredEvent, key: StreamKey) -> bool {

@@ -32,11 +32,11 @@ use crate::{
 /// Ends every open span of the instance as cancelled, and returns how many that were.
 pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
     let run = &run;
-    let runtime = &run.stage.parts.runtime;
+    let runtime = &run.sink.parts.runtime;
     // What this process told before may not be there yet; and then what the log owes its readers since its store failed.
-    settled(runtime).await?;
-    settled(runtime).await?;
-    let open = open(&runtime.log, run.trace_id).await?;
+    wait_until_stored(runtime).await?;
+    wait_until_stored(runtime).await?;
+    let open = open_spans(&runtime.log, run.trace_id).await?;
     let now = Timestamp::now();
     // Children before their parents.
     for (span, started) in open.iter().rev() {
@@ -55,11 +55,11 @@ pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
             .push(RecordClass::End, |room| envelope.write(room, &ended))
             .await?;
     }
-    settled(runtime).await?;
+    wait_until_stored(runtime).await?;
     if runtime.log.is_degraded() {
         return Err(Error::store_failed("the event store fails"));
     }
-    if let Some(exporter) = &run.stage.exporter {
+    if let Some(exporter) = &run.sink.exporter {
         for (span, started) in open.iter().rev() {
             if let Some((parent, mut data)) = span_data(run, *span, started) {
                 data.status = Status::error(reason.clone());
@@ -71,7 +71,7 @@ pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
 }
 
 /// Waits until all that was told before is stored and visible.
-async fn settled(runtime: &LogRuntime) -> Result<(), Error> {
+async fn wait_until_stored(runtime: &LogRuntime) -> Result<(), Error> {
     let mut ack = runtime.buffer.pending_ack();
     let number = ack.number;
     runtime
@@ -84,10 +84,10 @@ async fn settled(runtime: &LogRuntime) -> Result<(), Error> {
 
 /// The starts of the spans of workflows that are open in the trace, in order. One that was lost is open as well: the log
 /// does not have how it ended.
-async fn open(log: &Arc<Log>, trace: TraceId) -> Result<Vec<(SpanId, Bytes)>, Error> {
+async fn open_spans(log: &Arc<Log>, trace: TraceId) -> Result<Vec<(SpanId, Bytes)>, Error> {
     let head = log.tail.published();
     let mut reader = Subscribe::to(trace.stream_key()).reader(log);
-    let mut spans: HashMap<SpanId, Begun> = HashMap::new();
+    let mut spans: HashMap<SpanId, WorkflowSpan> = HashMap::new();
     while let Some(item) = reader.next_below(head).await {
         // Everything may be in memory, and then nothing else here lets other tasks run.
         tokio::task::yield_now().await;
@@ -103,16 +103,16 @@ async fn open(log: &Arc<Log>, trace: TraceId) -> Result<Vec<(SpanId, Bytes)>, Er
             };
             match event.name() {
                 "started" if parse::is_durable(&payload) => {
-                    let begun = Begun {
+                    let workflow_span = WorkflowSpan {
                         sequence: event.sequence(),
                         started: payload,
                         is_open: true,
                     };
-                    spans.insert(span, begun);
+                    spans.insert(span, workflow_span);
                 }
                 "ended" => {
-                    if let Some(begun) = spans.get_mut(&span) {
-                        begun.is_open = parse::is_lost(&payload);
+                    if let Some(known) = spans.get_mut(&span) {
+                        known.is_open = parse::is_lost(&payload);
                     }
                 }
                 _ => {}
@@ -120,15 +120,15 @@ async fn open(log: &Arc<Log>, trace: TraceId) -> Result<Vec<(SpanId, Bytes)>, Er
         }
     }
     let mut open: Vec<_> = spans.into_iter().filter(|(_, one)| one.is_open).collect();
-    open.sort_by_key(|(_, begun)| begun.sequence);
+    open.sort_by_key(|(_, span)| span.sequence);
     Ok(open
         .into_iter()
-        .map(|(span, begun)| (span, begun.started))
+        .map(|(id, span)| (id, span.started))
         .collect())
 }
 
 /// A span of a workflow, as the log has it.
-struct Begun {
+struct WorkflowSpan {
     sequence: u64,
     started: Bytes,
     is_open: bool,

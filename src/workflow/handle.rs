@@ -19,8 +19,8 @@ use crate::{
     workflow::{
         attributes, ids,
         outcome::{Failure, Outcome},
-        run::{Run, Stage},
-        span::{Begin, OpenSpan, StepSpan},
+        run::{Run, SpanSink},
+        span::{NewSpan, OpenSpan, StepSpan},
         step::{Step, StepKind},
     },
 };
@@ -34,12 +34,12 @@ pub struct Workflow<R = fn() -> bool, E = fn(&Step) -> bool> {
     run: Arc<Run>,
     replaying: Arc<R>,
     emit_if: Arc<E>,
-    place: Place,
+    position: StepPosition,
 }
 
 /// Where steps are made.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct StepPosition {
     /// Below which span, for their ids.
     parent: SpanId,
     /// Below which span they are shown.
@@ -52,7 +52,7 @@ impl<R, E> Clone for Workflow<R, E> {
             run: Arc::clone(&self.run),
             replaying: Arc::clone(&self.replaying),
             emit_if: Arc::clone(&self.emit_if),
-            place: self.place,
+            position: self.position,
         }
     }
 }
@@ -69,19 +69,19 @@ impl<R, E> fmt::Debug for Workflow<R, E> {
 
 impl<R, E> Workflow<R, E> {
     pub(crate) fn new(
-        stage: &Arc<Stage>,
+        sink: &Arc<SpanSink>,
         namespace: &Arc<str>,
         instance: &str,
         replaying: R,
         emit_if: E,
     ) -> Self {
-        let run = Run::new(stage, namespace, instance);
+        let run = Run::new(sink, namespace, instance);
         let root = ids::root(run.trace_id);
         Self {
             run: Arc::new(run),
             replaying: Arc::new(replaying),
             emit_if: Arc::new(emit_if),
-            place: Place {
+            position: StepPosition {
                 parent: root,
                 shown: root,
             },
@@ -97,7 +97,7 @@ impl<R, E> Workflow<R, E> {
             run: self.run,
             replaying: Arc::new(replaying),
             emit_if: self.emit_if,
-            place: self.place,
+            position: self.position,
         }
     }
 
@@ -109,7 +109,7 @@ impl<R, E> Workflow<R, E> {
             run: self.run,
             replaying: self.replaying,
             emit_if: Arc::new(emit_if),
-            place: self.place,
+            position: self.position,
         }
     }
 
@@ -145,7 +145,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         &self,
         name: impl Into<String>,
         future: F,
-        judge: J,
+        classify: J,
     ) -> impl Future<Output = F::Output>
     where
         F: Future,
@@ -153,7 +153,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
     {
         let name = name.into();
         async move {
-            self.run.begin();
+            self.run.reset_steps();
             let caller = Context::current().span().span_context().clone();
             let root = ids::root(self.run.trace_id);
             let mut attributes = self.attributes();
@@ -165,7 +165,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
             let is_elsewhere =
                 caller.is_valid() && caller.trace_id().to_bytes() != self.run.trace_id.to_bytes();
             let links = is_elsewhere.then(|| Link::with_context(caller));
-            let begin = Begin {
+            let new_span = NewSpan {
                 span_id: root,
                 parent: None,
                 name,
@@ -173,7 +173,8 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
                 links: links.into_iter().collect(),
                 step: None,
             };
-            self.watch(root, Some(begin), |_| future, judge).await
+            self.run_in_span(root, Some(new_span), |_| future, classify)
+                .await
         }
     }
 
@@ -192,13 +193,13 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         &self,
         step: impl Into<Step>,
         future: F,
-        judge: J,
+        classify: J,
     ) -> impl Future<Output = F::Output>
     where
         F: Future,
         J: FnOnce(&F::Output) -> Option<Failure>,
     {
-        self.make(step.into(), |_, _| future, judge)
+        self.run_step(step.into(), |_, _| future, classify)
     }
 
     /// [`step`](Self::step) whose work says more about it while it goes on, such as that an attempt failed.
@@ -211,7 +212,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         F: Future,
         F::Output: Outcome<Way>,
     {
-        self.make(step.into(), |_, span| work(span), Outcome::failed)
+        self.run_step(step.into(), |_, span| work(span), Outcome::failed)
     }
 
     /// Waits for a time: the future is the engine's timer. Say with [`Step::lasting`] or [`Step::until`] when it wakes.
@@ -221,7 +222,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         F::Output: Outcome<Way>,
     {
         let step = step.into().of_kind(StepKind::Sleep);
-        self.make(step, |_, _| timer, Outcome::failed)
+        self.run_step(step, |_, _| timer, Outcome::failed)
     }
 
     /// Waits until a time: the future is the engine's timer.
@@ -245,7 +246,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         F::Output: Outcome<Way>,
     {
         let step = step.into().of_kind(StepKind::Wait);
-        self.make(step, |_, _| event, Outcome::failed)
+        self.run_step(step, |_, _| event, Outcome::failed)
     }
 
     /// Holds steps together: those made with the handle that `work` is given are inside it.
@@ -259,37 +260,37 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         F::Output: Outcome<Way>,
     {
         let step = step.into().of_kind(StepKind::Scope);
-        self.make(step, |place, _| work(self.at(place)), Outcome::failed)
+        self.run_step(step, |position, _| work(self.at(position)), Outcome::failed)
     }
 
-    fn at(&self, place: Place) -> Self {
+    fn at(&self, position: StepPosition) -> Self {
         Self {
-            place,
+            position,
             ..self.clone()
         }
     }
 
     /// Which step it is, is settled here; all else when the future is polled.
-    fn make<F: Future>(
+    fn run_step<F: Future>(
         &self,
         step: Step,
-        work: impl FnOnce(Place, StepSpan) -> F,
-        judge: impl FnOnce(&F::Output) -> Option<Failure>,
+        work: impl FnOnce(StepPosition, StepSpan) -> F,
+        classify: impl FnOnce(&F::Output) -> Option<Failure>,
     ) -> impl Future<Output = F::Output> {
         let key = step.step_key();
-        let Place { parent, shown } = self.place;
-        let ordinal = self.run.next(parent, &key);
+        let StepPosition { parent, shown } = self.position;
+        let ordinal = self.run.next_ordinal(parent, &key);
         let span_id = ids::step(self.run.trace_id, parent, &key, ordinal);
         async move {
             let is_shown = (self.emit_if)(&step);
-            let place = Place {
+            let position = StepPosition {
                 parent: span_id,
                 shown: if is_shown { span_id } else { shown },
             };
-            let begin = is_shown.then(|| {
+            let new_span = is_shown.then(|| {
                 let mut attributes = self.attributes();
                 attributes.extend(step.lasting_attributes());
-                Begin {
+                NewSpan {
                     span_id,
                     parent: Some(shown),
                     name: step.name().to_owned(),
@@ -298,8 +299,13 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
                     step: Some(step),
                 }
             });
-            self.watch(place.shown, begin, |span| work(place, span), judge)
-                .await
+            self.run_in_span(
+                position.shown,
+                new_span,
+                |span| work(position, span),
+                classify,
+            )
+            .await
         }
     }
 
@@ -311,16 +317,16 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
     }
 
     /// Shows the span, if there is one, while the future is polled with `current` as its context's span.
-    async fn watch<F: Future>(
+    async fn run_in_span<F: Future>(
         &self,
         current: SpanId,
-        begin: Option<Begin>,
+        new_span: Option<NewSpan>,
         work: impl FnOnce(StepSpan) -> F,
-        judge: impl FnOnce(&F::Output) -> Option<Failure>,
+        classify: impl FnOnce(&F::Output) -> Option<Failure>,
     ) -> F::Output {
         let context = self.run.span_context(current);
         // Declared before the future, so that it outlives what the future opens.
-        let mut span = OpenSpan::begin(&self.run, begin, (self.replaying)());
+        let mut span = OpenSpan::begin(&self.run, new_span, (self.replaying)());
         let attached = |context: &SpanContext| {
             Context::current()
                 .with_remote_span_context(context.clone())
@@ -340,7 +346,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
             poll
         })
         .await;
-        span.end(judge(&output).as_ref(), (self.replaying)());
+        span.end(classify(&output).as_ref(), (self.replaying)());
         output
     }
 }

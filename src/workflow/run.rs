@@ -24,14 +24,14 @@ use crate::{
 
 /// Where spans are shown.
 #[derive(Debug)]
-pub(crate) struct Stage {
+pub(crate) struct SpanSink {
     pub(crate) parts: Arc<ProcessorShared>,
     pub(crate) exporter: Option<Exporter>,
     pub(crate) durability: Durability,
     source: OnceLock<u32>,
 }
 
-impl Stage {
+impl SpanSink {
     pub(crate) fn new(
         parts: &Arc<ProcessorShared>,
         exporter: Option<Exporter>,
@@ -61,32 +61,32 @@ impl Stage {
 /// What all handles of one run share.
 #[derive(Debug)]
 pub(crate) struct Run {
-    pub(crate) stage: Arc<Stage>,
+    pub(crate) sink: Arc<SpanSink>,
     pub(crate) namespace: Arc<str>,
     pub(crate) instance: Arc<str>,
     pub(crate) trace_id: TraceId,
-    decided: OnceLock<ProbeResult>,
+    sampling: OnceLock<ProbeResult>,
     /// How often each step was made below its parent.
-    made: Mutex<HashMap<(SpanId, StepKey), u64>>,
+    step_counts: Mutex<HashMap<(SpanId, StepKey), u64>>,
     cancelled: Mutex<Option<String>>,
 }
 
 impl Run {
-    pub(crate) fn new(stage: &Arc<Stage>, namespace: &Arc<str>, instance: &str) -> Self {
+    pub(crate) fn new(sink: &Arc<SpanSink>, namespace: &Arc<str>, instance: &str) -> Self {
         Self {
-            stage: Arc::clone(stage),
+            sink: Arc::clone(sink),
             namespace: Arc::clone(namespace),
             instance: instance.into(),
             trace_id: ids::trace(namespace, instance),
-            decided: OnceLock::new(),
-            made: Mutex::default(),
+            sampling: OnceLock::new(),
+            step_counts: Mutex::default(),
             cancelled: Mutex::default(),
         }
     }
 
     /// The function begins anew: so do its steps.
-    pub(crate) fn begin(&self) {
-        lock(&self.made).clear();
+    pub(crate) fn reset_steps(&self) {
+        lock(&self.step_counts).clear();
     }
 
     /// Everything of this run that is dropped from now on is over.
@@ -95,8 +95,8 @@ impl Run {
     }
 
     /// Whether the trace is exported: asked once, so that it is exported whole or not at all.
-    pub(crate) fn decided(&self) -> &ProbeResult {
-        self.decided.get_or_init(|| match &self.stage.exporter {
+    pub(crate) fn sampling(&self) -> &ProbeResult {
+        self.sampling.get_or_init(|| match &self.sink.exporter {
             Some(exporter) => exporter.decide(self.trace_id),
             None => ProbeResult {
                 is_sampled: true,
@@ -106,14 +106,14 @@ impl Run {
     }
 
     pub(crate) fn span_context(&self, span: SpanId) -> SpanContext {
-        let decided = self.decided();
+        let sampling = self.sampling();
         SpanContext::new(
             opentelemetry::TraceId::from_bytes(self.trace_id.to_bytes()),
             opentelemetry::SpanId::from_bytes(span.to_bytes()),
-            TraceFlags::NOT_SAMPLED.with_sampled(decided.is_sampled),
+            TraceFlags::NOT_SAMPLED.with_sampled(sampling.is_sampled),
             // It is of this process: a step's child is no stranger to it.
             false,
-            decided.trace_state.clone(),
+            sampling.trace_state.clone(),
         )
     }
 
@@ -122,9 +122,9 @@ impl Run {
     }
 
     /// How often such a step was made before.
-    pub(crate) fn next(&self, parent: SpanId, key: &StepKey) -> u64 {
-        let mut made = lock(&self.made);
-        let count = made.entry((parent, key.clone())).or_default();
+    pub(crate) fn next_ordinal(&self, parent: SpanId, key: &StepKey) -> u64 {
+        let mut step_counts = lock(&self.step_counts);
+        let count = step_counts.entry((parent, key.clone())).or_default();
         let ordinal = *count;
         *count += 1;
         ordinal

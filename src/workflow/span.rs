@@ -37,7 +37,7 @@ const ATTRIBUTES_MAX: usize = 128;
 
 /// What a span begins with.
 #[derive(Debug)]
-pub(crate) struct Begin {
+pub(crate) struct NewSpan {
     pub(crate) span_id: SpanId,
     /// Below which span it is shown.
     pub(crate) parent: Option<SpanId>,
@@ -50,12 +50,12 @@ pub(crate) struct Begin {
 
 /// A span that is open as long as this lives, if it is shown at all. Dropped before it [ends](Self::end), it waits.
 pub(crate) struct OpenSpan {
-    shown: Option<Shown>,
+    shown: Option<VisibleSpan>,
 }
 
-struct Shown {
+struct VisibleSpan {
     run: Arc<Run>,
-    begin: Begin,
+    definition: NewSpan,
     activity: StepActivity,
     start: SystemTime,
     /// Whether the engine was replaying when it began.
@@ -77,18 +77,17 @@ struct Progress {
 
 impl OpenSpan {
     /// Tells that the span begins, unless that is replayed.
-    pub(crate) fn begin(run: &Arc<Run>, begin: Option<Begin>, replayed: bool) -> Self {
-        let shown = begin.map(|begin| Shown::new(run, begin, replayed));
+    pub(crate) fn begin(run: &Arc<Run>, new_span: Option<NewSpan>, replayed: bool) -> Self {
+        let shown = new_span.map(|new_span| VisibleSpan::new(run, new_span, replayed));
         if let Some(shown) = shown.as_ref().filter(|shown| !shown.replayed) {
             let mut data = shown.data(shown.start);
-            if let Some(step) = &shown.begin.step {
+            if let Some(step) = &shown.definition.step {
                 data.attributes
                     .extend(step.starting_attributes(shown.start));
             }
-            let stage = &run.stage;
-            stage
-                .parts
-                .enqueue_start(stage.source(), &data, shown.origin(shown.activity));
+            let sink = &run.sink;
+            sink.parts
+                .enqueue_start(sink.source(), &data, shown.origin(shown.activity));
         }
         Self { shown }
     }
@@ -96,7 +95,7 @@ impl OpenSpan {
     /// What the work is given to say more.
     pub(crate) fn handle(&self) -> StepSpan {
         StepSpan {
-            shown: self.shown.as_ref().map(Shown::reporter),
+            shown: self.shown.as_ref().map(VisibleSpan::reporter),
         }
     }
 
@@ -126,18 +125,23 @@ impl Drop for OpenSpan {
         };
         if let Some(cancelled) = shown.run.cancelled() {
             shown.end(Some(&cancelled), false);
-        } else if !shown.begin.step.as_ref().is_some_and(|step| step.elsewhere) {
+        } else if !shown
+            .definition
+            .step
+            .as_ref()
+            .is_some_and(|step| step.elsewhere)
+        {
             shown.wait();
         }
     }
 }
 
-impl Shown {
-    fn new(run: &Arc<Run>, begin: Begin, replayed: bool) -> Self {
-        let kind = begin.step.as_ref().map_or(StepKind::Scope, Step::kind);
+impl VisibleSpan {
+    fn new(run: &Arc<Run>, definition: NewSpan, replayed: bool) -> Self {
+        let kind = definition.step.as_ref().map_or(StepKind::Scope, Step::kind);
         Self {
             run: Arc::clone(run),
-            begin,
+            definition,
             activity: if kind.rests() {
                 StepActivity::Waiting
             } else {
@@ -151,13 +155,13 @@ impl Shown {
     }
 
     fn origin(&self, activity: StepActivity) -> SpanOrigin {
-        SpanOrigin::Workflow(self.run.stage.durability, activity)
+        SpanOrigin::Workflow(self.run.sink.durability, activity)
     }
 
-    fn reporter(&self) -> Reporter {
-        Reporter {
+    fn reporter(&self) -> StepReporter {
+        StepReporter {
             run: Arc::clone(&self.run),
-            span_id: self.begin.span_id,
+            span_id: self.definition.span_id,
             progress: Arc::clone(&self.progress),
         }
     }
@@ -165,35 +169,34 @@ impl Shown {
     fn data(&self, end: SystemTime) -> SpanData {
         SpanData {
             parent_span_id: self
-                .begin
+                .definition
                 .parent
                 .map_or(opentelemetry::SpanId::INVALID, |parent| {
                     opentelemetry::SpanId::from_bytes(parent.to_bytes())
                 }),
-            name: Cow::Owned(self.begin.name.clone()),
+            name: Cow::Owned(self.definition.name.clone()),
             start_time: self.start,
             end_time: end,
-            attributes: self.begin.attributes.clone(),
-            links: links(self.begin.links.clone()),
-            ..bare(&self.run, self.begin.span_id)
+            attributes: self.definition.attributes.clone(),
+            links: links(self.definition.links.clone()),
+            ..bare(&self.run, self.definition.span_id)
         }
     }
 
     /// Tells that the span waits, and what for.
     fn wait(&self) {
         let mut data = self.data(SystemTime::now());
-        data.attributes = match &self.begin.step {
+        data.attributes = match &self.definition.step {
             // When it wakes counts from its first start, which this may not be.
             Some(step) if self.replayed => step.lasting_waiting_attributes(),
             Some(step) => step.waiting_attributes(self.start),
             None => Vec::new(),
         };
         data.links = SpanLinks::default();
-        let stage = &self.run.stage;
+        let sink = &self.run.sink;
         let waiting = Some(SpanState::Waiting);
-        stage
-            .parts
-            .enqueue_update(stage.source(), &data, stage.durability, waiting);
+        sink.parts
+            .enqueue_update(sink.source(), &data, sink.durability, waiting);
     }
 
     fn end(self, failure: Option<&Failure>, replaying: bool) {
@@ -210,20 +213,18 @@ impl Shown {
             }
         }
         let origin = self.origin(activity);
-        let stage = &self.run.stage;
+        let sink = &self.run.sink;
         if self.replayed && replaying {
             // It ended before, but that may have been lost with the process.
-            stage
-                .parts
-                .enqueue_end_if_open(stage.source(), &data, origin);
+            sink.parts.enqueue_end_if_open(sink.source(), &data, origin);
             return;
         }
         // Asked before the end is told: then the log may forget the start.
-        let first = stage.exporter.as_ref().and_then(|_| self.first_start());
-        stage.parts.enqueue_end(stage.source(), &data, origin);
-        if let Some(exporter) = &stage.exporter {
+        let first = sink.exporter.as_ref().and_then(|_| self.first_start());
+        sink.parts.enqueue_end(sink.source(), &data, origin);
+        if let Some(exporter) = &sink.exporter {
             data.start_time = first.map_or(data.start_time, |first| first.min(data.start_time));
-            let parent = self.begin.parent.map(|one| self.run.span_context(one));
+            let parent = self.definition.parent.map(|one| self.run.span_context(one));
             exporter.export(parent, data);
         }
     }
@@ -250,9 +251,9 @@ impl Shown {
 
     /// When the span began, if that was before this run and the log still knows.
     fn first_start(&self) -> Option<SystemTime> {
-        let log = &self.run.stage.parts.runtime.log;
+        let log = &self.run.sink.parts.runtime.log;
         let key = self.run.trace_id.stream_key();
-        let opened = log.tail.open_event(&key, self.begin.span_id.token())?;
+        let opened = log.tail.open_event(&key, self.definition.span_id.token())?;
         let started = opened.events().next()?.payload();
         parse::timestamp(&started)?.to_system_time()
     }
@@ -287,11 +288,11 @@ impl Shown {
 /// ```
 #[derive(Clone)]
 pub struct StepSpan {
-    shown: Option<Reporter>,
+    shown: Option<StepReporter>,
 }
 
 #[derive(Clone)]
-struct Reporter {
+struct StepReporter {
     run: Arc<Run>,
     span_id: SpanId,
     progress: Arc<Mutex<Progress>>,
@@ -353,7 +354,7 @@ impl StepSpan {
     }
 }
 
-impl Reporter {
+impl StepReporter {
     fn open(&self) -> Option<MutexGuard<'_, Progress>> {
         Some(lock(&self.progress)).filter(|progress| !progress.has_ended)
     }
@@ -363,10 +364,9 @@ impl Reporter {
             attributes: vec![change],
             ..bare(&self.run, self.span_id)
         };
-        let stage = &self.run.stage;
-        stage
-            .parts
-            .enqueue_update(stage.source(), &data, stage.durability, None);
+        let sink = &self.run.sink;
+        sink.parts
+            .enqueue_update(sink.source(), &data, sink.durability, None);
     }
 }
 

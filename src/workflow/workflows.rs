@@ -13,7 +13,7 @@ use crate::{
         export::Exporter,
         handle::Workflow,
         ids,
-        run::{Run, Stage},
+        run::{Run, SpanSink},
         step::Step,
     },
 };
@@ -34,7 +34,7 @@ const DEFAULT_NAMESPACE: &str = "default";
 #[derive(Clone, Debug)]
 pub struct Workflows {
     namespace: Arc<str>,
-    stage: Arc<Stage>,
+    sink: Arc<SpanSink>,
 }
 
 impl Workflows {
@@ -48,7 +48,7 @@ impl Workflows {
     pub(crate) fn with_durability(live: &LiveSpans, durability: Durability) -> Self {
         Self {
             namespace: DEFAULT_NAMESPACE.into(),
-            stage: Arc::new(Stage::new(&live.shared.parts, None, durability)),
+            sink: Arc::new(SpanSink::new(&live.shared.parts, None, durability)),
         }
     }
 
@@ -71,10 +71,10 @@ impl Workflows {
     /// ids.
     #[must_use]
     pub fn exporting(self, provider: &SdkTracerProvider) -> Self {
-        let exporter = Exporter::new(provider, &self.stage.parts);
-        let stage = Stage::new(&self.stage.parts, Some(exporter), self.stage.durability);
+        let exporter = Exporter::new(provider, &self.sink.parts);
+        let sink = SpanSink::new(&self.sink.parts, Some(exporter), self.sink.durability);
         Self {
-            stage: Arc::new(stage),
+            sink: Arc::new(sink),
             ..self
         }
     }
@@ -84,7 +84,7 @@ impl Workflows {
     pub fn instance(&self, id: impl AsRef<str>) -> Workflow {
         let never: fn() -> bool = || false;
         let always: fn(&Step) -> bool = |_| true;
-        Workflow::new(&self.stage, &self.namespace, id.as_ref(), never, always)
+        Workflow::new(&self.sink, &self.namespace, id.as_ref(), never, always)
     }
 
     /// Says that an instance is cancelled at which no run is at work: what is open of it, and waits, ends as cancelled.
@@ -122,7 +122,7 @@ impl Workflows {
         instance: impl AsRef<str>,
         reason: impl Into<String>,
     ) -> Result<usize, Error> {
-        let run = Run::new(&self.stage, &self.namespace, instance.as_ref());
+        let run = Run::new(&self.sink, &self.namespace, instance.as_ref());
         cancel(run, reason.into()).await
     }
 

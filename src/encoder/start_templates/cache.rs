@@ -9,7 +9,7 @@ use crate::{
         own_requests::OwnRequestSpans,
         record::StartOutline,
     },
-    trace::state::Begun,
+    trace::state::SpanStart,
     util::hash::RandomState,
 };
 
@@ -37,7 +37,7 @@ impl TemplateCache {
         &mut self,
         outline: &StartOutline<'_>,
         span: &SpanFields<'_>,
-        span_start: &Begun,
+        span_start: &SpanStart,
         depends_on_value: impl Fn(&str) -> bool,
     ) {
         let hash = self.hash(outline);

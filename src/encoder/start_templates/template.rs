@@ -12,7 +12,7 @@ use crate::{
         own_requests::OwnRequestSpans,
         record::StartOutline,
     },
-    trace::state::Begun,
+    trace::state::SpanStart,
 };
 
 /// What starts have in common, beside their ids, values and times.
@@ -47,14 +47,14 @@ impl StartTemplate {
     }
 
     /// What is remembered of a start of this shape.
-    pub(crate) fn span_start(&self, outline: &StartOutline<'_>) -> Begun {
-        Begun {
+    pub(crate) fn span_start(&self, outline: &StartOutline<'_>) -> SpanStart {
+        SpanStart {
             parent: outline.ids.parent,
             parent_remote: self.parent_remote,
             name: Arc::clone(&self.name),
             service: Arc::clone(&self.service),
             kind: self.kind,
-            start: outline.ids.start,
+            start_time: outline.ids.start,
             links: Box::default(),
         }
     }

@@ -10,8 +10,8 @@ use crate::encoder::tests::strategies::span;
 use crate::span::json;
 use crate::span::json::LostReason;
 use crate::trace::parse;
-use crate::trace::state::Change;
-use crate::trace::state::Outcome;
+use crate::trace::state::ChangeKind;
+use crate::trace::state::SpanOutcome;
 use crate::util::time::Timestamp;
 
 proptest! {
@@ -37,7 +37,7 @@ proptest! {
             assert_eq!(raw(&lost, key), raw(&started, key), "{key}");
         }
         assert_eq!(raw(&lost, "startTimestamp"), raw(&started, "timestamp"));
-        assert!(matches!(parse::fact(&lost).unwrap().change, Change::Ended { outcome: Outcome::Lost, .. }));
+        assert!(matches!(parse::span_change(&lost).unwrap().kind, ChangeKind::Ended { outcome: SpanOutcome::Lost, .. }));
         assert_eq!(json::lost(&ended, LostReason::Shutdown, heard), None, "what has ended is not lost");
         assert_eq!(json::lost(&lost, LostReason::Shutdown, heard), None);
     }

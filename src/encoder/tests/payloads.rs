@@ -95,13 +95,13 @@ pub(super) fn written_from_template(
     redaction.span(&mut span);
     let mut whole = b"before".to_vec();
     let layout = json::started(&mut whole, &span, spanned.start);
-    let begun = state::Begun {
+    let begun = state::SpanStart {
         parent: span.parent,
         parent_remote: span.parent_remote,
         name: span.name.into(),
         service: span.service.into(),
         kind: span.kind,
-        start: spanned.start,
+        start_time: spanned.start,
         links: Box::default(),
     };
     let mut templated = b"before".to_vec();
@@ -154,7 +154,7 @@ pub(super) fn payload_from_start(
 ) -> Option<Vec<u8>> {
     let span = named(begun.span.clone());
     let mut started = Vec::new();
-    let layout = json::started(&mut started, &span, begun.start)?;
+    let layout = json::started(&mut started, &span, begun.start_time)?;
     if span.name != rest.name || !layout.accepts_added(&started, &rest.added) {
         return None;
     }

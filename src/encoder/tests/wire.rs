@@ -23,8 +23,8 @@ use crate::span::json;
 use crate::span::record;
 use crate::span::record::SpanOrigin;
 use crate::trace::parse;
-use crate::trace::state::Change;
-use crate::trace::state::Outcome;
+use crate::trace::state::ChangeKind;
+use crate::trace::state::SpanOutcome;
 
 proptest! {
     #![proptest_config(config())]
@@ -69,18 +69,18 @@ proptest! {
         let [started, ended] = payloads(&span);
         let ids = (span.span_context.trace_id().to_bytes(), span.span_context.span_id().to_bytes());
         let parent = (span.parent_span_id != SpanId::INVALID).then(|| span.parent_span_id.to_bytes());
-        let fact = parse::fact(&started).unwrap();
+        let fact = parse::span_change(&started).unwrap();
         assert_eq!((fact.trace_id, fact.span_id, fact.time), (ids.0, ids.1, span.start_time.into()));
-        let Change::Started(begun) = fact.change else { panic!("{:?}", fact.change) };
-        assert_eq!((begun.parent, begun.parent_remote, begun.start), (parent, span.parent_span_is_remote, span.start_time.into()));
+        let ChangeKind::Started(begun) = fact.kind else { panic!("{:?}", fact.kind) };
+        assert_eq!((begun.parent, begun.parent_remote, begun.start_time), (parent, span.parent_span_is_remote, span.start_time.into()));
         assert_eq!((&*begun.name, &*begun.service, begun.kind), (span.name.as_ref(), SERVICE, record::kind_of(&span.span_kind)));
         let links: Vec<[u8; 16]> = span.links.iter().map(|link| link.span_context.trace_id().to_bytes()).collect();
         assert_eq!(*begun.links, *links);
-        let fact = parse::fact(&ended).unwrap();
+        let fact = parse::span_change(&ended).unwrap();
         let failed = matches!(span.status, OtelStatus::Error { .. });
-        let Change::Ended { begun, outcome } = fact.change else { panic!("{:?}", fact.change) };
-        assert_eq!((fact.time, begun.start), (span.end_time.into(), span.start_time.into()));
-        assert_eq!(outcome, if failed { Outcome::Error } else { Outcome::Ok });
+        let ChangeKind::Ended { start: begun, outcome } = fact.kind else { panic!("{:?}", fact.kind) };
+        assert_eq!((fact.time, begun.start_time), (span.end_time.into(), span.start_time.into()));
+        assert_eq!(outcome, if failed { SpanOutcome::Error } else { SpanOutcome::Ok });
     }
 }
 
