@@ -168,9 +168,8 @@ impl Case {
             Self::Plain => "livespan",
             Self::Sampler => "livespan with LiveSampler",
             Self::WrappingNoop => "livespan wrapping a no-op processor",
-            Self::WrappingNoopSampler => "the same with LiveSampler",
             Self::Wrapping => "livespan wrapping BatchSpanProcessor",
-            Self::WrappingSampler => "the same with LiveSampler",
+            Self::WrappingNoopSampler | Self::WrappingSampler => "the same with LiveSampler",
             Self::Beside => "livespan beside BatchSpanProcessor",
         }
     }

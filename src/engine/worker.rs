@@ -430,7 +430,7 @@ mod tests {
     impl RecordEncoder for PanicsOnRequest {
         fn encode(&mut self, record: &[u8], batch: &mut Batch) {
             batch.push("one", None, Pinning::None, |out| {
-                out.extend_from_slice(record)
+                out.extend_from_slice(record);
             });
             batch.push("two", None, Pinning::None, |out| {
                 out.extend_from_slice(record);

@@ -211,9 +211,9 @@ impl SharedLog for SharedStore {
         &self,
         after: Sequence,
         limit: PageLimit,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Vec<StoredEvent>, Error> {
-        self.wait(0, patience, |events| {
+        self.wait(0, timeout, |events| {
             let from = events.partition_point(|event| event.sequence <= after);
             self.page(&events[from..], limit)
         })
@@ -221,19 +221,19 @@ impl SharedLog for SharedStore {
 
     fn wait_streams(
         &self,
-        places: &[(StreamKey, Sequence)],
-        every: Sequence,
-        patience: Duration,
+        streams: &[(StreamKey, Sequence)],
+        global_after: Sequence,
+        timeout: Duration,
     ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
-        self.wait(1, patience, |events| {
+        self.wait(1, timeout, |events| {
             let newest = |key: Option<StreamKey>, seen: Sequence| {
                 let newest = events.iter().rev().find(|event| event.key == key)?;
                 (newest.sequence > seen).then_some((key, newest.sequence))
             };
-            let news = places
+            let news = streams
                 .iter()
                 .filter_map(|(key, seen)| newest(Some(*key), *seen));
-            news.chain(newest(None, every)).collect()
+            news.chain(newest(None, global_after)).collect()
         })
     }
 

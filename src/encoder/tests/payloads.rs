@@ -154,7 +154,7 @@ pub(super) fn payload_from_start(
 ) -> Option<Vec<u8>> {
     let span = named(begun.span.clone());
     let mut started = Vec::new();
-    let layout = json::started(&mut started, &span, begun.start_time)?;
+    let layout = json::started(&mut started, &span, begun.start)?;
     if span.name != rest.name || !layout.accepts_added(&started, &rest.added) {
         return None;
     }

@@ -378,11 +378,11 @@ impl SharedLog for RedisEventStore {
 
     fn wait_streams(
         &self,
-        cursors: &[(StreamKey, Sequence)],
+        streams: &[(StreamKey, Sequence)],
         global_after: Sequence,
         timeout: Duration,
     ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
-        let mut all: Vec<StreamCursor<'_>> = cursors
+        let mut all: Vec<StreamCursor<'_>> = streams
             .iter()
             .map(|(key, after)| StreamCursor {
                 key: Some(key),

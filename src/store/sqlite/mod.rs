@@ -151,6 +151,10 @@ impl SqliteEventStore {
     }
 
     /// Bounds what is kept. Whatever a file holds beyond it is let go in short steps after opening.
+    #[expect(
+        clippy::same_name_method,
+        reason = "the option of the builder and the question of the trait are both the retention"
+    )]
     pub fn retention(self, retention: Retention) -> Self {
         Self { retention, ..self }
     }
