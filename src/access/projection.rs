@@ -29,7 +29,7 @@ const PROJECTED_FIELDS: &[&str] = &[
 
 /// What a view decides by.
 #[derive(Debug)]
-pub(crate) struct SpanFields<'a> {
+pub(crate) struct ViewFields<'a> {
     pub(crate) span: SpanId,
     pub(crate) name: Cow<'a, str>,
     pub(crate) kind: Cow<'a, str>,
@@ -47,8 +47,8 @@ fn text<'a>(payload: &'a [u8], wanted: &str) -> Option<Cow<'a, str>> {
 }
 
 /// What the event says of its span.
-pub(crate) fn span_fields(payload: &[u8]) -> Option<SpanFields<'_>> {
-    Some(SpanFields {
+pub(crate) fn view_fields(payload: &[u8]) -> Option<ViewFields<'_>> {
+    Some(ViewFields {
         span: text(payload, "spanId")?.parse().ok()?,
         name: text(payload, "name").unwrap_or_default(),
         kind: text(payload, "kind").unwrap_or_default(),
@@ -212,13 +212,13 @@ mod tests {
 
     #[test]
     fn what_decides_is_read_unescaped() {
-        let fields = span_fields(ENDED.as_bytes()).unwrap();
+        let fields = view_fields(ENDED.as_bytes()).unwrap();
         assert_eq!(
             (&*fields.name, &*fields.kind, &*fields.scope),
             ("pay \"now\"", "SERVER", "shop::cart")
         );
         assert_eq!(process(ENDED.as_bytes()).unwrap(), "p1");
-        assert!(span_fields(b"{}").is_none());
-        assert!(span_fields(b"nonsense").is_none());
+        assert!(view_fields(b"{}").is_none());
+        assert!(view_fields(b"nonsense").is_none());
     }
 }

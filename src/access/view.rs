@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    access::projection::{self, SpanFields, StatusMessages},
+    access::projection::{self, StatusMessages, ViewFields},
     log::{block::BlockEvent, event::StreamKey},
     span::event::SpanId,
     sse::body::{Projected, Projection},
@@ -70,7 +70,7 @@ type SpanKey = (StreamKey, SpanId);
 
 /// A span that a [`View`] decides about.
 #[derive(Debug)]
-pub struct ViewedSpan<'a>(SpanFields<'a>);
+pub struct ViewedSpan<'a>(ViewFields<'a>);
 
 impl ViewedSpan<'_> {
     /// Returns the name of the instrumentation scope, such as `shop::cart`. At the start of a span it is empty when the
@@ -165,7 +165,7 @@ impl View {
         (name, trace): (&str, StreamKey),
         payload: &[u8],
     ) -> Option<Vec<u8>> {
-        let fields = projection::span_fields(payload)?;
+        let fields = projection::view_fields(payload)?;
         let span = (trace, fields.span);
         let is_shown = match name {
             "started" | "ended" => {
@@ -180,7 +180,7 @@ impl View {
         is_shown.then(|| projection::project_span(payload, &self.0.attributes, self.0.messages))
     }
 
-    fn accepts(&self, fields: SpanFields<'_>) -> bool {
+    fn accepts(&self, fields: ViewFields<'_>) -> bool {
         let SpanRule::Accepts(shows) = &self.0.rule else {
             return true;
         };
