@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     engine::{
+        append_timeout::{AppendOutcome, StoreAppender},
         diagnostics::Diagnostic,
         encoder::{RecordEncoder, SharedObserver},
         log::Log,
-        store_thread::{AppendOutcome, StoreAppender},
     },
     ingest::buffer::{ClassCounts, IngestBuffer, RecordClass},
     log::{batch::Batch, event::Pinning},

@@ -20,7 +20,7 @@ use crate::{
     },
     wire::{
         control::{Dropped, LogPosition},
-        id::{Epoch, EventId, ResumePoint, Sequence},
+        id::{Epoch, EventId, Sequence},
     },
 };
 
@@ -43,7 +43,7 @@ pub(crate) struct Log {
     degradations: AtomicU64,
     /// Counts those that nothing was lost in: no event of the log closes them.
     recoveries: AtomicU64,
-    outages: Outages,
+    pub(super) outages: Outages,
     demand: Demand,
     pub(crate) merge: MergeState,
     diagnostics: Diagnostics,
@@ -86,18 +86,6 @@ fn leaves_numbers_for(events: u64, next: u64) -> bool {
     (Sequence::MAX.get() - RESERVED_NUMBERS)
         .checked_sub(next)
         .is_some_and(|left| left >= events)
-}
-
-/// Where a reader begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ResumePosition {
-    pub(crate) after: u64,
-    /// Up to here, what is missing was gone before the reader came and does not count as missed.
-    pub(crate) unreported_until: u64,
-    /// Whether the reader named a place that this log does not know.
-    pub(crate) is_unknown: bool,
-    /// Whether the reader begins at the head without a place of its own.
-    pub(crate) at_head: bool,
 }
 
 /// How the store does.
@@ -353,61 +341,6 @@ impl Log {
         };
         let epoch = self.outages.epoch(sequence.get()).unwrap_or_else(kept);
         EventId::new(epoch, sequence)
-    }
-
-    /// Where a reader begins who wants to go on at this point.
-    pub(crate) fn resolve(&self, resume: ResumePoint) -> ResumePosition {
-        self.resolve_below(resume, self.tail.published())
-    }
-
-    /// The same in a log that ends at `head`.
-    pub(crate) fn resolve_below(&self, resume: ResumePoint, head: u64) -> ResumePosition {
-        let retained = ResumePosition {
-            after: 0,
-            unreported_until: self.oldest().saturating_sub(1),
-            is_unknown: false,
-            at_head: false,
-        };
-        let unknown = ResumePosition {
-            is_unknown: true,
-            ..retained
-        };
-        match resume {
-            ResumePoint::Oldest => retained,
-            ResumePoint::Live => ResumePosition {
-                after: head,
-                unreported_until: 0,
-                at_head: true,
-                ..retained
-            },
-            ResumePoint::After(sequence) if sequence.get() <= head => ResumePosition {
-                after: sequence.get(),
-                unreported_until: 0,
-                ..retained
-            },
-            // Where events are gone, the exact gap says more than that the id was none.
-            ResumePoint::Malformed if self.oldest() > 1 => {
-                self.resolve_below(ResumePoint::After(Sequence::START), head)
-            }
-            ResumePoint::After(_) | ResumePoint::Malformed => unknown,
-            ResumePoint::AfterId(id) => {
-                if self.knows_id(id) {
-                    self.resolve_below(ResumePoint::After(id.sequence()), head)
-                } else {
-                    unknown
-                }
-            }
-        }
-    }
-
-    /// Whether the life that an id names could have given it.
-    fn knows_id(&self, id: EventId) -> bool {
-        let epochs = self.store.epochs();
-        let Some(place) = epochs.iter().position(|start| start.epoch == id.epoch()) else {
-            return self.outages.contains(id);
-        };
-        let next = epochs.get(place + 1);
-        next.is_none_or(|next| id.sequence() < next.first)
     }
 
     /// The oldest sequence that a reader can get, from memory or from the store, or the next that it will see.

@@ -5,12 +5,13 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     engine::{
+        append_timeout::StoreAppender,
         committer::{BatchCommitter, PendingBatch},
         diagnostics::{Diagnostic, DiagnosticSink},
         encoder::RecordEncoder,
         log::{Log, NUMBERS_USED_UP},
         shared::follower,
-        store_thread::{OnThread, StoreAppender, spawn_log_thread},
+        threads::{OnThread, spawn_log_thread},
         warm_up::warm_up,
     },
     error::Error,

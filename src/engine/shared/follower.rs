@@ -8,7 +8,7 @@ use crate::{
     engine::{
         encoder::SharedObserver,
         log::Log,
-        store_thread::{OnThread, spawn_log_thread},
+        threads::{OnThread, spawn_log_thread},
     },
     error::Error,
     store::{PageLimit, SharedLog},

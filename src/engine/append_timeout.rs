@@ -1,40 +1,19 @@
-//! Hands batches to the store, on a thread beside the log's own where the store may hang: then readers get what the
-//! store has not kept yet, and the log learns later what became of it.
+//! What happens when the store hangs: a batch is appended on a thread beside the log's own, and after the store's
+//! `append_timeout` the log goes on without it. Readers get the events, and the log learns later whether they were stored.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
+    engine::threads::{OnThread, spawn_log_thread},
     error::Error,
     log::batch::Batch,
     store::{Appended, DEFAULT_APPEND_TIMEOUT, EventStore},
     util::sync::{
         catch_panic,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
-        thread,
     },
     wire::id::Sequence,
 };
-
-/// What runs on each of the log's threads before anything else; what it returns lives as long as the thread.
-pub(crate) type OnThread = Arc<dyn Fn() -> Box<dyn Any> + Send + Sync>;
-
-/// Starts a thread of the log. Its handle is not kept: what waits for such a thread must be able to give up when the
-/// store hangs.
-pub(crate) fn spawn_log_thread(
-    name: &str,
-    on_thread: &OnThread,
-    run: impl FnOnce() + Send + 'static,
-) -> Result<(), Error> {
-    let on_thread = Arc::clone(on_thread);
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || {
-            let _guard = on_thread();
-            run();
-        })
-        .map(drop)
-        .map_err(|error| Error::io(format!("start the {name} thread"), error))
-}
 
 /// What became of an append.
 #[derive(Debug)]

@@ -1,0 +1,301 @@
+//! Where one reader stands in the log, and its next step. A cursor owns no queue of the log: replay and live are the same
+//! read, so a slow client costs one cursor. It runs on the task that polls it, holds no lock while it waits, and needs no
+//! runtime.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use crate::{
+    engine::log::Log,
+    error::Error,
+    log::{
+        batch::StoredEvent,
+        block::{BlockEvent, Slice},
+        event::StreamKey,
+        tail::TailRead,
+        waker::WakeFlag,
+    },
+    reader::scope::{ReadItem, Scope},
+    util::sync::Instant,
+    wire::id::{ResumePoint, Sequence},
+};
+
+/// Blocks looked through without a match before other tasks get their turn.
+pub(super) const BLOCKS_PER_TURN: usize = 16;
+
+/// Where a reader of a shared store wants to go on, and where that store ends, with what stands at its end.
+pub(super) type HeadReply = (ResumePoint, Result<(Sequence, Vec<StoredEvent>), Error>);
+
+pub(super) type HeadQuery = Pin<Box<dyn Future<Output = HeadReply> + Send>>;
+
+pub(super) type PageQuery = Pin<Box<dyn Future<Output = Result<Vec<StoredEvent>, Error>> + Send>>;
+
+pub(crate) struct Reader {
+    pub(super) log: Arc<Log>,
+    pub(super) scope: Scope,
+    pub(super) wake_flag: Arc<WakeFlag>,
+    pub(super) after: u64,
+    /// What is missing up to here was gone before this reader came, so it does not count as missed.
+    pub(super) unreported_until: u64,
+    /// Whether an event of its streams came from the store, which may know streams that memory does not.
+    pub(super) found_in_store: bool,
+    /// Never more than one block, or one page of events kept beyond retention.
+    pub(super) queue: VecDeque<ReadItem>,
+    pub(super) page: Option<PageQuery>,
+    /// The page after this sequence, which the store reads while the client takes the one before.
+    pub(super) next_page: Option<(u64, PageQuery)>,
+    /// A reader of a shared store begins when that has told where it ends.
+    pub(super) head_query: Option<HeadQuery>,
+    /// Since when it waits for the store, with a bell of its own: no event ends this wait.
+    pub(super) store_wait: Option<(Instant, Arc<WakeFlag>)>,
+    /// Whether the store may hold more for a reader that reads from it alone.
+    pub(super) wants_page: bool,
+    pub(super) degradations: u64,
+    pub(super) recoveries: u64,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("scope", &self.scope)
+            .field("after", &self.after)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    pub(crate) fn new(log: &Arc<Log>, scope: Scope, resume: ResumePoint) -> Self {
+        let wake_flag = Arc::new(WakeFlag::default());
+        // Joined before the first look at the log, so nothing falls between the look and the first wait.
+        for key in &scope.keys {
+            log.join_stream(key, &wake_flag);
+        }
+        if scope.keys.is_empty() {
+            log.join(&wake_flag);
+        }
+        log.readers().register();
+        let mut reader = Self {
+            log: Arc::clone(log),
+            scope,
+            wake_flag,
+            after: 0,
+            unreported_until: 0,
+            found_in_store: false,
+            queue: VecDeque::new(),
+            page: None,
+            next_page: None,
+            head_query: None,
+            store_wait: None,
+            wants_page: true,
+            degradations: log.degradations(),
+            recoveries: log.recoveries(),
+        };
+        if log.is_shared() {
+            reader.head_query = Some(Self::query_head(
+                log,
+                resume,
+                reader.scope.open_global_events,
+            ));
+        } else {
+            let start = log.resolve(resume);
+            if reader.scope.open_global_events.is_wanted(resume) {
+                reader.queue_open_global(log.tail.open_global_events(start.after));
+            }
+            reader.begin(start);
+        }
+        reader
+    }
+
+    /// The last sequence that was read, wanted or not.
+    pub(crate) fn after(&self) -> u64 {
+        self.after
+    }
+
+    /// Whether everything up to this sequence was read and handed out.
+    pub(crate) fn has_delivered(&self, sequence: u64) -> bool {
+        self.after >= sequence && self.queue.is_empty()
+    }
+
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// Whether a reader of single streams knows that they exist; `None` for a reader of everything.
+    pub(crate) fn known(&self) -> Option<bool> {
+        if self.scope.keys.is_empty() {
+            None
+        } else {
+            Some(self.found_in_store || self.scope.keys.iter().any(|key| self.log.tail.knows(key)))
+        }
+    }
+
+    /// Whether it waits for its store, and so cannot tell yet what there is.
+    pub(crate) fn is_paging(&self) -> bool {
+        self.page.is_some() || self.head_query.is_some()
+    }
+
+    pub(crate) fn is_filtered(&self) -> bool {
+        !self.scope.keys.is_empty() || self.scope.filter.is_some()
+    }
+
+    /// Returns the next item up to `head`, or `None` when there is nothing more to wait for. If everything is in memory, it
+    /// never waits: a caller that reads on must let other tasks run.
+    pub(crate) async fn next_below(&mut self, head: u64) -> Option<ReadItem> {
+        // At the head there may be nothing more to wait for; before it, a page of the store is on its way.
+        let item = std::future::poll_fn(|cx| match self.poll_next(cx) {
+            Poll::Ready(item) => Poll::Ready(Some(item)),
+            Poll::Pending if !self.is_paging() && (self.log.is_shared() || self.after >= head) => {
+                Poll::Ready(None)
+            }
+            Poll::Pending => Poll::Pending,
+        });
+        match item.await? {
+            ReadItem::Closed => None,
+            item => Some(item),
+        }
+    }
+
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<ReadItem> {
+        let mut turns = 0;
+        loop {
+            if let Some(item) = self.queue.pop_front() {
+                return Poll::Ready(item);
+            }
+            if let Some(head_query) = &mut self.head_query {
+                let Poll::Ready(answer) = head_query.as_mut().poll(cx) else {
+                    return self.poll_store_wait(cx);
+                };
+                self.end_store_wait();
+                self.head_query = None;
+                self.begin_after_reply(answer);
+                continue;
+            }
+            if let Some(page) = &mut self.page {
+                let Poll::Ready(result) = page.as_mut().poll(cx) else {
+                    return self.poll_store_wait(cx);
+                };
+                self.end_store_wait();
+                self.page = None;
+                self.read_ahead(&result, cx);
+                self.accept_page(result);
+                continue;
+            }
+            let notified = self.wake_flag.poll_notified(cx).is_ready();
+            self.wants_page |= notified;
+            if self.notice_degraded() {
+                continue;
+            }
+            // Before the look at the events: those until then come first.
+            let recoveries = self.log.recoveries();
+            if self.advance() {
+                turns += 1;
+                if turns >= BLOCKS_PER_TURN && self.queue.is_empty() {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            if self.notice_recovered(recoveries) {
+                continue;
+            }
+            // Closed is looked at before the head: what was published before the close is still read.
+            if self.log.is_closed() {
+                // So is what rang since it was asked.
+                self.wants_page |= self.wake_flag.poll_notified(cx).is_ready();
+                if !self.advance() && !self.notice_recovered(self.log.recoveries()) {
+                    return Poll::Ready(ReadItem::Closed);
+                }
+            } else if !notified {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Moves the place by one step; whether it moved or queued something.
+    pub(super) fn advance(&mut self) -> bool {
+        if self.is_paged() {
+            if self.wants_page {
+                self.page = Some(self.read_page(self.after));
+            }
+            return self.wants_page;
+        }
+        let read = if self.scope.keys.is_empty() {
+            self.log.tail.read_after(self.after)
+        } else {
+            self.log
+                .tail
+                .read_streams_after(&self.scope.keys, self.after)
+        };
+        match read {
+            TailRead::Events(slices) => {
+                self.accept(slices);
+                true
+            }
+            TailRead::Evicted(oldest) => {
+                let may_read = self.wants_page || !self.log.is_shared();
+                if may_read {
+                    self.read_evicted(oldest);
+                }
+                may_read
+            }
+            TailRead::Nothing(upto) => {
+                // The place moves on all the same, so that a quiet stream does not resume from an ancient id.
+                self.after = self.after.max(upto);
+                false
+            }
+        }
+    }
+
+    pub(super) fn accept(&mut self, slices: Vec<Slice>) {
+        if let Some(last) = slices.last() {
+            self.after = last.last();
+        }
+        self.queue_slices(slices);
+    }
+
+    pub(super) fn queue_slices(&mut self, slices: Vec<Slice>) {
+        let Some(filter) = self.scope.filter.clone() else {
+            let wanted = slices
+                .into_iter()
+                .flat_map(|slice| filter_streams(slice, &self.scope.keys));
+            self.queue.extend(wanted.map(ReadItem::Events));
+            return;
+        };
+        let keep = |event: &BlockEvent<'_>| {
+            event.is_global() || event.with_payload(|payload| filter(event.name(), payload))
+        };
+        for slice in slices {
+            let wanted = filter_streams(slice, &self.scope.keys)
+                .into_iter()
+                .flat_map(|slice| slice.filter(keep));
+            self.queue.extend(wanted.map(ReadItem::Events));
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        for key in &self.scope.keys {
+            self.log.leave_stream(key, &self.wake_flag);
+        }
+        if self.scope.keys.is_empty() {
+            self.log.leave(&self.wake_flag);
+        }
+        self.log.readers().unregister();
+        self.end_store_wait();
+    }
+}
+
+/// The runs of events that belong to these streams, or all of it when there are none.
+pub(super) fn filter_streams(slice: Slice, keys: &[StreamKey]) -> Vec<Slice> {
+    if keys.is_empty() {
+        return vec![slice];
+    }
+    slice.filter(|event| event.key().is_none_or(|key| keys.contains(&key)))
+}

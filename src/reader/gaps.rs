@@ -1,0 +1,97 @@
+//! Why a reader is told of a gap: retention removed events before it read them, the store lost them in an outage, or the
+//! store failed and recovered.
+
+use crate::{
+    log::batch::StoredEvent,
+    reader::{cursor::Reader, scope::ReadItem},
+    wire::control::Gap,
+};
+
+impl Reader {
+    /// Goes over what is gone, at most up to `limit`: says what was missed, and hands on what is kept of it.
+    pub(super) fn skip_evicted(&mut self, limit: u64) {
+        let limit = if self.after < self.unreported_until {
+            limit.min(self.unreported_until)
+        } else {
+            limit
+        };
+        if self.is_paged() {
+            self.report_gap(limit, None);
+            self.after = limit;
+            return;
+        }
+        let skipped = self
+            .log
+            .tail
+            .skip_evicted(&self.scope.keys, self.after, limit);
+        // How many of them the filter would have passed is not known.
+        let lost = if self.scope.filter.is_some() {
+            None
+        } else {
+            skipped.lost
+        };
+        self.report_gap(skipped.to, lost);
+        self.after = skipped.to;
+        self.queue_slices(skipped.pinned);
+    }
+
+    /// Says what is missing up to `to`, unless it was gone before this reader came.
+    pub(super) fn report_gap(&mut self, to: u64, lost: Option<u64>) {
+        if self.after >= self.unreported_until && lost != Some(0) {
+            let (from, to) = (self.log.id(self.after + 1), self.log.id(to));
+            self.queue
+                .push_back(ReadItem::Gap(Gap::Evicted { from, to, lost }));
+        }
+    }
+
+    /// Goes over what is gone before `oldest`, but for the opening events that the store keeps beyond retention.
+    pub(super) fn accept_pinned(
+        &mut self,
+        kept: &[StoredEvent],
+        oldest: u64,
+        wanted: &[StoredEvent],
+    ) {
+        let Some(last) = kept.last().map(|event| event.sequence.get()) else {
+            return self.skip_evicted(oldest - 1);
+        };
+        // A full page of them says nothing of what comes after.
+        let to = if wanted.len() > kept.len() {
+            oldest - 1
+        } else {
+            last
+        };
+        let gone = to - self.after - kept.len() as u64;
+        let missed = (self.scope.keys.is_empty() && self.scope.filter.is_none()).then_some(gone);
+        self.report_gap(to, missed);
+        self.after = to;
+        let slices = self.build_block(kept);
+        self.queue_slices(slices);
+    }
+
+    /// Queues the news that the store fails, once per stretch, before the events that it did not keep.
+    pub(super) fn notice_degraded(&mut self) -> bool {
+        let degradations = self.log.degradations();
+        let is_news = degradations > self.degradations;
+        self.degradations = degradations;
+        if is_news {
+            self.queue.push_back(ReadItem::Degraded);
+        }
+        is_news
+    }
+
+    /// Queues the news that the store works again, when no event of the log says so, after the events until then.
+    pub(super) fn notice_recovered(&mut self, recoveries: u64) -> bool {
+        let is_news = recoveries > self.recoveries;
+        self.recoveries = recoveries;
+        if is_news {
+            // Said before it rings.
+            self.wants_page = true;
+            self.queue.push_back(ReadItem::Gap(Gap::Recovered));
+            if self.log.is_degraded() {
+                // It failed again since.
+                self.queue.push_back(ReadItem::Degraded);
+            }
+        }
+        is_news
+    }
+}

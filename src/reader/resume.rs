@@ -1,0 +1,93 @@
+//! Where a reader begins: at its resume point if the log has it, else at the oldest event, after a gap that says so. In a
+//! shared log the store is asked for its head first.
+
+use std::sync::Arc;
+
+use crate::{
+    engine::{log::Log, resume::ResumePosition},
+    log::block::Slice,
+    reader::{
+        cursor::{HeadQuery, HeadReply, Reader},
+        scope::{OpenGlobalEvents, ReadItem},
+    },
+    wire::{
+        control::Gap,
+        id::{ResumePoint, Sequence},
+    },
+};
+
+impl Reader {
+    pub(super) fn begin(&mut self, start: ResumePosition) {
+        self.after = start.after;
+        self.unreported_until = self
+            .scope
+            .gaps_reported_until
+            .unwrap_or(start.unreported_until);
+        // Who was here before knows the streams, and what the store has of them is not asked for again.
+        self.found_in_store |= start.after > 0 && !start.at_head && self.log.is_shared();
+        if start.is_unknown {
+            // Before what stands anyway.
+            self.queue.push_front(ReadItem::Gap(Gap::Epoch));
+        }
+        if self.log.is_degraded() {
+            self.queue.push_back(ReadItem::Degraded);
+        }
+    }
+
+    pub(super) fn queue_open_global(&mut self, open_global_events: Vec<Slice>) {
+        self.queue
+            .extend(open_global_events.into_iter().map(ReadItem::OpenGlobal));
+    }
+
+    /// Begins once the store has told where it ends. Where it cannot, what the client says is believed.
+    pub(super) fn begin_after_reply(&mut self, (resume, answer): HeadReply) {
+        match answer {
+            Ok((head, open_global_events)) => {
+                let start = self.log.resolve_below(resume, head.get());
+                if !open_global_events.is_empty() {
+                    let slices = self.build_block(&open_global_events);
+                    self.found_in_store = false;
+                    self.queue_open_global(slices);
+                }
+                self.begin(start);
+            }
+            Err(error) => {
+                self.log.fail_reading(error.with_causes());
+                let start = self.log.resolve_below(resume, u64::MAX);
+                let after = if start.at_head {
+                    self.log.head()
+                } else {
+                    // What is known here may be less than what the client has.
+                    start.after
+                };
+                self.begin(ResumePosition { after, ..start });
+                self.degradations = self.log.degradations();
+            }
+        }
+    }
+
+    pub(super) fn query_head(
+        log: &Arc<Log>,
+        resume: ResumePoint,
+        open_global_events: OpenGlobalEvents,
+    ) -> HeadQuery {
+        let store = Arc::clone(&log.store);
+        Box::pin(async move {
+            let answer = match store.shared_log() {
+                Some(shared) => shared.head().await,
+                None => Ok(Sequence::START),
+            };
+            let answer = match answer {
+                Ok(head) if open_global_events.is_wanted(resume) => {
+                    let open_global_events = match store.open_event_recovery() {
+                        Some(recovery) => recovery.read_open_global_events().await,
+                        None => Ok(Vec::new()),
+                    };
+                    open_global_events.map(|open_global_events| (head, open_global_events))
+                }
+                answer => answer.map(|head| (head, Vec::new())),
+            };
+            (resume, answer)
+        })
+    }
+}

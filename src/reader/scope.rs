@@ -1,0 +1,60 @@
+//! What a reader follows, and what it hands out. Pure.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    log::{block::Slice, event::StreamKey},
+    wire::{control::Gap, id::ResumePoint},
+};
+
+/// Which events of its streams a reader wants. Events that belong to every stream always pass.
+pub(crate) type Filter = Arc<dyn Fn(&str, &[u8]) -> bool + Send + Sync>;
+
+/// What a reader follows.
+#[derive(Clone, Default)]
+pub(crate) struct Scope {
+    /// No key: all streams.
+    pub(crate) keys: Vec<StreamKey>,
+    pub(crate) filter: Option<Filter>,
+    /// Up to here, what is missing was told before, though it is read again.
+    pub(crate) gaps_reported_until: Option<u64>,
+    pub(crate) open_global_events: OpenGlobalEvents,
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("keys", &self.keys)
+            .field("filtered", &self.filter.is_some())
+            .field("gaps_reported_until", &self.gaps_reported_until)
+            .field("open_global_events", &self.open_global_events)
+            .finish()
+    }
+}
+
+/// When a reader gets the events, before its place, that belong to every stream and that later ones need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum OpenGlobalEvents {
+    /// When it begins at the head: who resumes has them.
+    #[default]
+    AtHead,
+    Always,
+}
+
+impl OpenGlobalEvents {
+    pub(super) fn is_wanted(self, resume: ResumePoint) -> bool {
+        resume == ResumePoint::Live || self != Self::AtHead
+    }
+}
+
+/// The next thing that a reader gets.
+#[derive(Debug)]
+pub(crate) enum ReadItem {
+    Events(Slice),
+    /// Events without which later ones make no sense, for a reader that begins at the head: not part of its place.
+    OpenGlobal(Slice),
+    Gap(Gap),
+    /// The store began to fail.
+    Degraded,
+    Closed,
+}
