@@ -75,11 +75,7 @@ impl Error {
         message: impl Into<Cow<'static, str>>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self {
-            kind: Kind::Store,
-            message: message.into(),
-            source: Some(source.into()),
-        }
+        Self::bare(Kind::Store, message).caused_by(source)
     }
 
     pub(crate) fn closed() -> Self {
@@ -114,34 +110,7 @@ impl Error {
         message: impl Into<Cow<'static, str>>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self {
-            kind: Kind::Io,
-            message: message.into(),
-            source: Some(source.into()),
-        }
-    }
-
-    /// Returns an error of this one's kind whose message says what failed because of it.
-    #[cfg(feature = "tracing")]
-    pub(crate) fn while_trying(self, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            kind: self.kind,
-            message: message.into(),
-            source: Some(Box::new(self)),
-        }
-    }
-
-    /// Makes the error of a setting or a state that was refused, with the cause.
-    #[cfg(feature = "tracing")]
-    pub(crate) fn refused(
-        message: impl Into<Cow<'static, str>>,
-        source: impl Into<Box<dyn StdError + Send + Sync>>,
-    ) -> Self {
-        Self {
-            kind: Kind::Invalid,
-            message: message.into(),
-            source: Some(source.into()),
-        }
+        Self::bare(Kind::Io, message).caused_by(source)
     }
 
     /// Returns the message and its causes as one line, for places that keep a text: status, diagnostics, replies. It ends
@@ -154,6 +123,12 @@ impl Error {
                 None => format!("{}: {source}", self.message),
             },
         }
+    }
+
+    /// Adds the cause.
+    pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
     }
 
     fn bare(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {

@@ -94,7 +94,7 @@ pub fn init() -> Result<InitGuard, Error> {
         .try_init()
     {
         drop(live.shutdown());
-        return Err(Error::refused("install the tracing subscriber", error));
+        return Err(Error::invalid("install the tracing subscriber").caused_by(error));
     }
     global::set_tracer_provider(provider.clone());
     global::set_text_map_propagator(TraceContextPropagator::new());
@@ -120,9 +120,15 @@ fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
         .ok()
         .filter(|address| !address.is_empty())
     {
-        Some(address) => live
-            .serve_in_background(&address)
-            .map_err(|error| error.while_trying(format!("serve on LIVESPAN_ADDR={address}"))),
+        Some(address) => live.serve_in_background(&address).map_err(|error| {
+            let message = format!("serve on LIVESPAN_ADDR={address}");
+            // A setting that was refused stays one: it is no failure of the operating system.
+            if error.is_invalid() {
+                Error::invalid(message).caused_by(error)
+            } else {
+                Error::io(message, error)
+            }
+        }),
         None => live
             .serve_in_background(LiveServer::DEFAULT_ADDRESS)
             // A second program on this machine gets a place of its own.

@@ -56,6 +56,7 @@ pub(crate) const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = 1024;
 /// # Ok::<(), livespan::Error>(())
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct Auth(pub(crate) AuthRule);
 
 pub(crate) type Check = Arc<dyn Fn(&Parts) -> Access + Send + Sync>;
@@ -151,6 +152,7 @@ impl Auth {
 /// # Ok::<(), livespan::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
 pub struct Access {
     pub(crate) scope: AccessScope,
     pub(crate) until: Option<SystemTime>,
@@ -198,7 +200,6 @@ impl Access {
     }
 
     /// Until this moment: then a running stream ends with `end` (`expired`).
-    #[must_use]
     pub fn until(mut self, moment: SystemTime) -> Self {
         self.until = Some(moment);
         self

@@ -119,6 +119,16 @@ impl LiveServer {
     }
 }
 
+impl IntoFuture for LiveServer {
+    type Output = ();
+    type IntoFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    /// Awaits the end of the server, as [`wait`](Self::wait) does.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.wait().await })
+    }
+}
+
 impl LiveSpans {
     /// Serves the routes and the dashboard. When it returns, the address is bound. Port 0 takes any free port.
     ///

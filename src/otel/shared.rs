@@ -6,7 +6,6 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use opentelemetry::{Array, Value};
 use opentelemetry_sdk::{Resource, trace::SpanData};
 
 use crate::{
@@ -119,7 +118,7 @@ impl ProcessorShared {
             if key.as_str() == "service.name" {
                 service = Some(value.as_str().into_owned());
             }
-            attributes.push((key.as_str().to_owned(), attribute_value(value)));
+            attributes.push((key.as_str().to_owned(), AttributeValue::from(value)));
         }
         // The SDK keeps a resource in a hash map: a sorted one reads the same in every run.
         attributes.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -154,23 +153,5 @@ impl ProcessorShared {
         self.buffer().push(RecordClass::Internal, |buf| {
             record::write_dropped_end(buf, dropped)
         })
-    }
-}
-
-fn attribute_value(value: &Value) -> AttributeValue {
-    match value {
-        Value::Bool(value) => AttributeValue::Bool(*value),
-        Value::I64(value) => AttributeValue::Int(*value),
-        Value::F64(value) => AttributeValue::Double(*value),
-        Value::Array(Array::Bool(values)) => AttributeValue::Bools(values.clone()),
-        Value::Array(Array::I64(values)) => AttributeValue::Ints(values.clone()),
-        Value::Array(Array::F64(values)) => AttributeValue::Doubles(values.clone()),
-        Value::Array(Array::String(values)) => AttributeValue::Strings(
-            values
-                .iter()
-                .map(|value| value.as_str().to_owned())
-                .collect(),
-        ),
-        other => AttributeValue::String(other.as_str().into_owned()),
     }
 }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use opentelemetry::{Array, StringValue, Value};
+use serde::{Serialize, Serializer};
+
 use crate::{error::Error, log::event::StreamKey, util::time::Timestamp};
 
 /// A trace's id: 16 bytes, not all zero, written as 32 lowercase hex digits.
@@ -95,6 +98,12 @@ macro_rules! hex_id {
             }
         }
 
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Display::fmt(self, f)
@@ -139,6 +148,31 @@ pub enum AttributeValue {
     Doubles(Vec<f64>),
     /// Texts.
     Strings(Vec<String>),
+}
+
+impl From<&Value> for AttributeValue {
+    /// A kind of value that livespan does not know becomes text.
+    fn from(value: &Value) -> Self {
+        match value {
+            Value::Bool(value) => Self::Bool(*value),
+            Value::I64(value) => Self::Int(*value),
+            Value::F64(value) => Self::Double(*value),
+            Value::Array(Array::Bool(values)) => Self::Bools(values.clone()),
+            Value::Array(Array::I64(values)) => Self::Ints(values.clone()),
+            Value::Array(Array::F64(values)) => Self::Doubles(values.clone()),
+            Value::Array(Array::String(values)) => {
+                let text = |value: &StringValue| value.as_str().to_owned();
+                Self::Strings(values.iter().map(text).collect())
+            }
+            other => Self::String(other.as_str().into_owned()),
+        }
+    }
+}
+
+impl From<Value> for AttributeValue {
+    fn from(value: Value) -> Self {
+        Self::from(&value)
+    }
 }
 
 macro_rules! from_value {
@@ -369,5 +403,52 @@ impl SpanEvent {
     pub fn durable(mut self) -> Self {
         self.durable = true;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::{Array, StringValue, Value};
+
+    use super::{AttributeValue, SpanId, TraceId};
+
+    #[test]
+    fn values_of_opentelemetry_keep_their_type() {
+        let texts = vec![StringValue::from("a"), StringValue::from("b")];
+        let pairs = [
+            (Value::Bool(true), AttributeValue::Bool(true)),
+            (Value::I64(7), AttributeValue::Int(7)),
+            (Value::F64(0.5), AttributeValue::Double(0.5)),
+            (Value::from("x"), AttributeValue::String("x".to_owned())),
+            (
+                Value::Array(Array::Bool(vec![true])),
+                AttributeValue::Bools(vec![true]),
+            ),
+            (
+                Value::Array(Array::I64(vec![7])),
+                AttributeValue::Ints(vec![7]),
+            ),
+            (
+                Value::Array(Array::F64(vec![0.5])),
+                AttributeValue::Doubles(vec![0.5]),
+            ),
+            (
+                Value::Array(Array::String(texts)),
+                AttributeValue::Strings(vec!["a".to_owned(), "b".to_owned()]),
+            ),
+        ];
+        for (value, expected) in pairs {
+            assert_eq!(AttributeValue::from(value), expected);
+        }
+    }
+
+    #[test]
+    fn ids_are_serialized_as_hex() {
+        let trace = TraceId::from_bytes([0xab; 16]).unwrap();
+        let span = SpanId::from_bytes([0x0c; 8]).unwrap();
+        assert_eq!(
+            serde_json::to_string(&(trace, span)).unwrap(),
+            r#"["abababababababababababababababab","0c0c0c0c0c0c0c0c"]"#
+        );
     }
 }

@@ -7,6 +7,8 @@ use std::{
     str::FromStr,
 };
 
+use serde::{Serialize, Serializer};
+
 use crate::error::Error;
 
 /// The place of an event in its log: 1, 2, 3 …, without holes. [`Sequence::START`] stands before the first.
@@ -115,6 +117,12 @@ impl fmt::Display for Epoch {
     }
 }
 
+impl Serialize for Epoch {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// The id of an event, `<epoch>-<sequence>`: opaque to clients, who hand it back as `Last-Event-ID`.
 ///
 /// ```
@@ -151,6 +159,12 @@ impl EventId {
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.epoch, self.sequence)
+    }
+}
+
+impl Serialize for EventId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -215,6 +229,15 @@ impl ResumePoint {
 #[cfg(test)]
 mod tests {
     use super::{Epoch, EventId, ResumePoint, Sequence};
+
+    #[test]
+    fn ids_are_serialized_as_their_text() {
+        let id: EventId = "k3x9q2a7-41".parse().unwrap();
+        assert_eq!(
+            serde_json::to_string(&(id, id.epoch())).unwrap(),
+            r#"["k3x9q2a7-41","k3x9q2a7"]"#
+        );
+    }
 
     #[test]
     fn whatever_a_client_sends_is_a_resume_point() {

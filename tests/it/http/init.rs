@@ -26,7 +26,7 @@ fn child() {
             println!("\n>{}", guard.url());
             std::io::stdin().read_to_string(&mut String::new()).unwrap();
         }
-        Err(error) => println!("\n>{error:?}"),
+        Err(error) => println!("\n>{error:?}, invalid: {}", error.is_invalid()),
     }
 }
 
@@ -160,6 +160,18 @@ fn an_address_that_was_asked_for_and_is_taken_is_an_error() {
     let (child, error) = run(&[("LIVESPAN_ADDR", &address)]);
     let expected = format!("serve on LIVESPAN_ADDR={address}: bind {address}: ");
     assert!(error.starts_with(&expected), "{error}");
+    assert!(error.ends_with(", invalid: false"), "{error}");
+    assert_eq!(finish(child), "");
+}
+
+#[test]
+fn an_address_that_needs_a_token_is_an_invalid_setting_and_no_io_error() {
+    let (child, error) = run(&[("LIVESPAN_ADDR", "0.0.0.0:0")]);
+    assert_eq!(
+        error,
+        "serve on LIVESPAN_ADDR=0.0.0.0:0: 0.0.0.0:0 is not a loopback address: say who may read with .auth(..) on \
+         LiveSpans::builder(), such as Auth::token(..) or Auth::public(), invalid: true"
+    );
     assert_eq!(finish(child), "");
 }
 

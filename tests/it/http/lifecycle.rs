@@ -40,6 +40,17 @@ fn a_program_without_tokio_serves() {
 }
 
 #[test]
+fn a_server_that_is_awaited_is_over_afterwards() {
+    let live = log();
+    let server = live.serve_in_background("127.0.0.1:0").unwrap();
+    let address = server.local_addr();
+    server.shutdown();
+    block_on(async { server.await });
+    assert!(TcpStream::connect(address).is_err());
+    live.shutdown().unwrap();
+}
+
+#[test]
 fn a_runtime_of_one_thread_may_serve_in_the_background() {
     let live = log();
     let server = block_on(async {
