@@ -112,8 +112,8 @@ impl LiveServer {
     }
 
     /// Stops accepting and ends open connections, within a second after none of them made progress, and at the latest
-    /// after [`LiveServer::DRAIN_TIMEOUT`]. Streams send what they have read, a `retry` that is spread over their clients, and `end`
-    /// (`shutdown`); the log goes on, and clients come back where they were, to this log's next server. It does not wait.
+    /// after [`DRAIN_TIMEOUT`](Self::DRAIN_TIMEOUT). Streams send what they have read, a `retry` that is spread over their
+    /// clients, and `end` (`shutdown`). The log goes on, and clients resume at this log's next server. It does not wait.
     pub fn shutdown(&self) {
         self.stop.send_replace(true);
     }

@@ -16,6 +16,7 @@ use crate::{
     live_spans::LiveSpans,
     local_workflow::{
         error::EngineError,
+        inbox,
         instance::Instance,
         task::{Function, InstanceHandle, State, run_instance},
     },
@@ -26,14 +27,6 @@ use crate::{
         workflows::Workflows,
     },
 };
-
-/// Instances that an engine knows at most, unless [`EngineBuilder::instances_max`] says otherwise.
-pub const DEFAULT_INSTANCES_MAX: usize = 1000;
-/// The longest body of a request, unless [`EngineBuilder::body_bytes_max`] says otherwise: 256 KiB.
-#[cfg(feature = "http")]
-pub const DEFAULT_BODY_BYTES_MAX: usize = 256 * 1024;
-/// The longest instance id, in bytes.
-pub const INSTANCE_ID_BYTES_MAX: usize = 128;
 
 /// Runs the instances of one workflow in this process: see [the module](crate::local_workflow). Cloning is cheap; when
 /// the last handle is gone, and the last router, what still runs is cancelled.
@@ -103,14 +96,14 @@ impl EngineBuilder {
         self
     }
 
-    /// Bounds how many instances the engine knows; the default is [`DEFAULT_INSTANCES_MAX`]. One more takes the place
-    /// of the oldest that has ended, and is refused if all run.
+    /// Bounds how many instances the engine knows; the default is [`Engine::DEFAULT_INSTANCES_MAX`]. One more takes the
+    /// place of the oldest that has ended, and is refused if all run.
     pub fn instances_max(mut self, instances_max: usize) -> Self {
         self.instances_max = instances_max;
         self
     }
 
-    /// Bounds the body of a request to the router; the default is [`DEFAULT_BODY_BYTES_MAX`].
+    /// Bounds the body of a request to the router; the default is [`Engine::DEFAULT_BODY_BYTES_MAX`].
     #[cfg(feature = "http")]
     pub fn body_bytes_max(mut self, body_bytes_max: usize) -> Self {
         self.body_bytes_max = body_bytes_max;
@@ -156,6 +149,17 @@ impl EngineBuilder {
 }
 
 impl Engine {
+    /// Default bound on the instances that an engine knows: 1,000.
+    pub const DEFAULT_INSTANCES_MAX: usize = 1000;
+    /// Default bound on the body of a request to the router, in bytes: 256 KiB.
+    pub const DEFAULT_BODY_BYTES_MAX: usize = 256 * 1024;
+    /// Upper bound on an instance's id, in bytes: 128.
+    pub const INSTANCE_ID_BYTES_MAX: usize = 128;
+    /// Upper bound on the events that wait for one instance: 256.
+    pub const INBOX_EVENTS_MAX: usize = inbox::INBOX_EVENTS_MAX;
+    /// Upper bound on the bytes of the events, as JSON, that wait for one instance: 256 KiB.
+    pub const INBOX_BYTES_MAX: usize = inbox::INBOX_BYTES_MAX;
+
     /// Begins to configure an engine whose instances are shown in this log.
     pub fn builder(live: &LiveSpans) -> EngineBuilder {
         EngineBuilder {
@@ -163,9 +167,9 @@ impl Engine {
             live: live.clone(),
             flows: Workflows::with_durability(live, Durability::Process),
             namespace: None,
-            instances_max: DEFAULT_INSTANCES_MAX,
+            instances_max: Engine::DEFAULT_INSTANCES_MAX,
             #[cfg(feature = "http")]
-            body_bytes_max: DEFAULT_BODY_BYTES_MAX,
+            body_bytes_max: Engine::DEFAULT_BODY_BYTES_MAX,
         }
     }
 
@@ -180,15 +184,19 @@ impl Engine {
         self.create_with_id(&id, input).map(|()| id)
     }
 
-    /// [`create`](Self::create) with an id of your own: 1 to [`INSTANCE_ID_BYTES_MAX`] bytes.
+    /// [`create`](Self::create) with an id of your own: 1 to
+    /// [`INSTANCE_ID_BYTES_MAX`](Self::INSTANCE_ID_BYTES_MAX) bytes.
     ///
     /// # Errors
     /// As `create`; and when there is such an instance already, even one that has ended. One that the engine has
     /// forgotten, because it ended long ago or its process died, goes on in the old one's trace: of its steps, that
     /// shows those that had not ended.
     pub fn create_with_id(&self, id: &str, input: impl Into<Json>) -> Result<(), EngineError> {
-        if id.is_empty() || id.len() > INSTANCE_ID_BYTES_MAX {
-            let message = format!("an instance id has 1 to {INSTANCE_ID_BYTES_MAX} bytes");
+        if id.is_empty() || id.len() > Self::INSTANCE_ID_BYTES_MAX {
+            let message = format!(
+                "an instance id has 1 to {} bytes",
+                Self::INSTANCE_ID_BYTES_MAX
+            );
             return Err(EngineError::Invalid(message));
         }
         let runtime =
@@ -212,7 +220,7 @@ impl Engine {
     }
 
     /// Sends an event to an instance. If no step waits for it, it is kept for one that will, within
-    /// [bounds](crate::local_workflow::INBOX_EVENTS_MAX).
+    /// [bounds](Self::INBOX_EVENTS_MAX).
     ///
     /// # Errors
     /// When there is no such instance, it has ended, or too many events wait for it.

@@ -9,9 +9,9 @@ use tokio::sync::Notify;
 use crate::{local_workflow::error::EngineError, util::sync::lock};
 
 /// Events that wait for one instance.
-pub const INBOX_EVENTS_MAX: usize = 256;
+pub(crate) const INBOX_EVENTS_MAX: usize = 256;
 /// Bytes of the events that wait for one instance, as JSON: 256 KiB.
-pub const INBOX_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const INBOX_BYTES_MAX: usize = 256 * 1024;
 
 /// An event before a step takes it.
 #[derive(Debug)]

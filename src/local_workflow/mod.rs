@@ -46,12 +46,9 @@ pub(crate) mod routes;
 pub(crate) mod step_options;
 pub(crate) mod task;
 
-#[cfg(feature = "http")]
-pub use crate::local_workflow::engine::DEFAULT_BODY_BYTES_MAX;
 pub use crate::local_workflow::{
-    engine::{DEFAULT_INSTANCES_MAX, Engine, EngineBuilder, INSTANCE_ID_BYTES_MAX},
+    engine::{Engine, EngineBuilder},
     error::{EngineError, StepError},
-    inbox::{INBOX_BYTES_MAX, INBOX_EVENTS_MAX},
     instance::Instance,
     step_options::{Backoff, StepOptions, WaitOptions},
     task::State,

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use livespan::{
     LiveSpans,
-    local_workflow::{
-        Engine, EngineError, INBOX_BYTES_MAX, INBOX_EVENTS_MAX, Instance, State, StepError,
-        WaitOptions,
-    },
+    local_workflow::{Engine, EngineError, Instance, State, StepError, WaitOptions},
 };
 use serde_json::json;
 
@@ -127,12 +124,12 @@ fn what_nobody_takes_is_bounded() {
     let engine = three_waits(&log());
     block_on(async {
         engine.create_with_id("many", ()).unwrap();
-        for _ in 0..INBOX_EVENTS_MAX {
+        for _ in 0..Engine::INBOX_EVENTS_MAX {
             engine.send_event("many", "nobody's", ()).unwrap();
         }
         assert_eq!(engine.send_event("many", "a", 1), Err(EngineError::Full));
         engine.create_with_id("large", ()).unwrap();
-        let half = "x".repeat(INBOX_BYTES_MAX / 2);
+        let half = "x".repeat(Engine::INBOX_BYTES_MAX / 2);
         engine
             .send_event("large", "nobody's", half.clone())
             .unwrap();

@@ -4,7 +4,7 @@ use axum::{Router, body::Body};
 use http::{Request, Response, StatusCode};
 use livespan::{
     LiveSpans,
-    local_workflow::{Engine, INBOX_EVENTS_MAX, Instance, State, StepError},
+    local_workflow::{Engine, Instance, State, StepError},
 };
 use opentelemetry::trace::{Span as _, Tracer as _};
 use serde_json::{Value as Json, json};
@@ -341,7 +341,7 @@ fn what_cannot_be_done_is_answered_with_why() {
             )
         );
         let id = engine.create(()).unwrap();
-        for _ in 0..INBOX_EVENTS_MAX {
+        for _ in 0..Engine::INBOX_EVENTS_MAX {
             engine.send_event(&id, "nobody's", ()).unwrap();
         }
         let event = format!("/{id}/event");
