@@ -220,7 +220,10 @@ const WRITING: [(&str, &str); 2] = [
         "started",
         "livespan::span::json::start_template::PayloadTemplate::started*",
     ),
-    ("ended", "livespan::span::json::ended_from_start*"),
+    (
+        "ended",
+        "livespan::span::json::end_from_start::ended_from_start*",
+    ),
 ];
 
 /// The span of [`ours`], through the SDK.

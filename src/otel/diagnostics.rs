@@ -1,5 +1,6 @@
-//! Where operators read of a log in trouble: in the SDK's own internal log (feature `internal-logs`), as of any other
-//! processor. Nothing is ever printed.
+//! Reports diagnostics to operators through the SDK's own internal log (feature `internal-logs`), like any other
+//! processor. It never prints anything. It runs on the thread that noticed the cause: the worker, a store thread or a
+//! request handler.
 
 use opentelemetry::otel_warn;
 

@@ -1,4 +1,5 @@
-//! Which spans are watched at all: decided on the host's thread, before the buffer.
+//! Decides which spans are shown, before they enter the ingest buffer. It runs on the host's threads, inside `on_start`
+//! and `on_end`: it never blocks, and a panic of the app's own filter stays here.
 
 use std::{
     fmt,
@@ -26,8 +27,7 @@ pub(crate) const DEFAULT_HIDDEN_TARGETS: &[&str] = &[
     "tower",
 ];
 
-/// What a filter may ask about a span. Each answer is looked up when it is asked for, so a filter pays only for what it
-/// uses.
+/// The view of a span that a filter gets. Each field is looked up on demand, so a filter pays only for what it uses.
 #[derive(Clone, Copy)]
 pub struct SpanFacts<'a> {
     span: &'a SpanData,
@@ -44,7 +44,7 @@ impl<'a> SpanFacts<'a> {
         self.span.instrumentation_scope.name()
     }
 
-    /// Returns the `tracing` target, which is the module that made the span; empty for other spans.
+    /// Returns the `tracing` target, which is the module that made the span; empty for spans of other origin.
     pub fn target(self) -> &'a str {
         self.attribute("target")
     }
@@ -89,14 +89,14 @@ impl fmt::Debug for SpanFacts<'_> {
     }
 }
 
-/// Decides which spans are watched.
+/// Decides which spans are shown.
 ///
-/// Invariant: a span whose start was shown gets an end, though the filter refuses it then, because the name or an
-/// attribute changed meanwhile. Which starts were refused is remembered roughly: forgetting one costs a look-up only.
+/// Invariant: a span whose start was shown gets an end, even if the filter refuses it by then because the name or an
+/// attribute changed. Refused starts are remembered in a lossy table: a forgotten one costs the worker one look-up.
 #[derive(Clone)]
 pub(crate) struct SpanFilter {
     wants: SpanPredicate,
-    /// Ids of spans whose start was refused, each in the one place it can have.
+    /// Ids of spans whose start was refused, one per slot; a newer id overwrites an older one.
     refused: Arc<[AtomicU64]>,
 }
 
@@ -107,7 +107,7 @@ enum SpanPredicate {
     Custom(Arc<dyn Fn(&SpanFacts<'_>) -> bool + Send + Sync>),
 }
 
-/// What to do with the end of a span.
+/// The filter's decision about the end of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EndVerdict {
     Show,
@@ -116,7 +116,7 @@ pub(crate) enum EndVerdict {
     HideUnlessShown,
 }
 
-/// Refused starts that are remembered: 32 KiB.
+/// Upper bound on remembered refused starts: 32 KiB.
 const REFUSED_STARTS_MAX: usize = 4096;
 
 impl SpanFilter {
@@ -127,7 +127,7 @@ impl SpanFilter {
         }
     }
 
-    /// Whether a span with these attributes is wanted; `None` when it takes more to tell.
+    /// Returns whether a span with these attributes is wanted; `None` if the filter needs more than attributes.
     #[inline]
     pub(crate) fn wants_attributes(&self, attributes: &[KeyValue]) -> Option<bool> {
         match self.wants {
@@ -167,7 +167,7 @@ impl SpanFilter {
         }
     }
 
-    /// A filter that panics wants nothing.
+    /// Returns whether the filter wants the span. A filter that panics refuses it.
     #[inline]
     fn wants(&self, span: &SpanData) -> bool {
         match &self.wants {
@@ -204,13 +204,13 @@ impl fmt::Debug for SpanFilter {
     }
 }
 
-/// Whether the default filter wants a span with these attributes.
+/// Returns whether the default filter wants a span with these attributes.
 #[inline]
 fn is_shown(attributes: &[KeyValue]) -> bool {
     !is_hidden_target(text_of(attributes, "target"))
 }
 
-/// Whether the target is one of [`DEFAULT_HIDDEN_TARGETS`] or a module of one.
+/// Returns whether the target is one of [`DEFAULT_HIDDEN_TARGETS`] or a module of one.
 #[inline]
 fn is_hidden_target(target: &str) -> bool {
     // Most tracers set no target.

@@ -1,8 +1,8 @@
 //! The OpenTelemetry span processor: the only file that implements the SDK's trait.
 //!
-//! `on_start` and `on_end` run on the host's threads, possibly under its locks: they copy a compact record into the
-//! intake and return. They never wait, never panic, never touch a `Context`, and never make a span or a log record,
-//! because each of these can deadlock or abort the host here (see the SDK's issues 2871, 3510 and 3262).
+//! `on_start` and `on_end` run on the host's threads, possibly under the host's locks: they copy a compact record into
+//! the ingest buffer and return. They never wait, never panic, never touch a `Context`, and never make a span or a log
+//! record, because each of these can deadlock or abort the host here (see the SDK's issues 2871, 3510 and 3262).
 
 use std::{
     fmt,
@@ -45,7 +45,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// How long `shutdown` waits at most, whatever it is told.
+/// Upper bound on the time that `shutdown` waits, whatever timeout it gets.
 const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Shows every span of a provider live: register it with
@@ -57,11 +57,11 @@ const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// - Spans that are open when the provider is shut down are ended as lost, because the SDK will not report their end.
 ///   Spans that start or end after that are not shown.
 /// - `force_flush` returns when everything that ended before the call is stored and visible, within
-///   [`Self::FLUSH_TIMEOUT`]. It and `shutdown` may be called from any thread, inside and outside of any runtime, and more
-///   than once.
-/// - A process that is *forked* without `exec` has no thread of the log. Its spans are neither shown nor kept (at most the
-///   buffer's room of them, which is there already), they cost what they did, and in it `force_flush` and `shutdown` return
-///   an error at once; the log of the parent goes on. Only these calls are for a fork: build a log of its own there.
+///   [`Self::FLUSH_TIMEOUT`]. It and `shutdown` may be called from any thread, inside and outside of any runtime, and
+///   more than once.
+/// - A process that is *forked* without `exec` has no worker thread. Its spans are discarded; they cost as much as
+///   before and use no memory beyond the buffer. In the child, `force_flush` and `shutdown` return an error at once;
+///   the log of the parent goes on. Make no other calls in the child: build a log of its own after the fork.
 pub struct LiveSpanProcessor {
     shared: Arc<ProcessorShared>,
     source: u32,
@@ -79,7 +79,7 @@ impl fmt::Debug for LiveSpanProcessor {
 }
 
 impl LiveSpanProcessor {
-    /// Time that `force_flush` waits at most: 5 seconds, as long as the SDK's own processors do.
+    /// Upper bound on the time that `force_flush` waits: 5 seconds, as in the SDK's own processors.
     pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
     pub(crate) fn new(shared: Arc<ProcessorShared>) -> Self {
@@ -93,8 +93,8 @@ impl LiveSpanProcessor {
         }
     }
 
-    /// Stands in front of another processor, which then gets exactly the *sampled* spans. The SDK copies a span's data
-    /// once for every registered processor; this way it is moved on instead.
+    /// Wraps another processor, which then gets exactly the *sampled* spans. The SDK copies a span's data once for
+    /// every registered processor; this way the data is moved on instead.
     ///
     /// ```
     /// use livespan::LiveSpans;
@@ -139,7 +139,7 @@ impl LiveSpanProcessor {
         }
     }
 
-    /// Shows the start of a span that our sampler has seen.
+    /// Pushes the start of a span that our sampler has seen.
     #[inline]
     fn enqueue_sampled(&self, context: &SpanContext, cx: &Context, sampled: &SampledSpan) {
         if !sampled.is_wanted {
@@ -153,7 +153,7 @@ impl LiveSpanProcessor {
             let start = SampledStart {
                 source: self.source,
                 context,
-                // An invalid parent is none to the SDK, too.
+                // The SDK, too, treats an invalid parent as no parent.
                 parent: Some(parent.span_context()).filter(|parent| parent.is_valid()),
                 kind: sampled.kind,
                 start,
@@ -164,14 +164,15 @@ impl LiveSpanProcessor {
         });
     }
 
-    /// Pushes a start whose place was taken before: then the writing is not waited for.
+    /// Pushes a start. The caller has taken its slot before: an atomic exchange after the copy would wait until the
+    /// store buffer has drained.
     #[inline]
     fn push_start(
         &self,
         guard: SlotGuard<'_>,
         write: impl Fn(&mut WriteBuf<'_>, &SlotGuard<'_>) -> Option<()>,
     ) {
-        // Refused and full is counted by the intake; refused and closed is as after shutdown.
+        // The buffer counts a start that it refuses because it is full. A closed buffer ignores it, as after shutdown.
         let pushed = self
             .buffer()
             .push(RecordClass::Start, |buf| write(buf, &guard));
@@ -194,8 +195,8 @@ impl LiveSpanProcessor {
             self.shared.enqueue_end(self.source, data, SpanOrigin::Sdk);
             return;
         };
-        // The start was shown, so the end is, whatever the filter says of it. What the SDK's limits dropped may stand
-        // among what was sent.
+        // The start was shown, so the end is, whatever the filter says now. If the SDK's limits dropped attributes,
+        // those of the end may not begin with those of the start: then a complete end is written.
         let begins = data.dropped_attributes_count == 0
             && data.attributes.len() >= usize::from(found.sent.attributes);
         let pushed = if begins {
@@ -218,14 +219,14 @@ impl LiveSpanProcessor {
             || span_override::is_already_logged(&self.shared.log_identity, context.span_id())
     }
 
-    /// Asks the worker to end what is open as lost.
+    /// Asks the worker to end this processor's open spans as lost.
     fn push_shutdown(&self) -> Result<(), PushError> {
         self.buffer().push(RecordClass::Internal, |buf| {
             record::write_shutdown(buf, self.source)
         })
     }
 
-    /// Waits until what was pushed is visible, and with it the note of the shutdown, if that found no room before.
+    /// Waits until everything that was pushed is visible. Pushes the shutdown record again if it found no room before.
     fn close(&self, mut noted: Result<(), PushError>, deadline: Instant) -> Result<(), Error> {
         let left = || deadline.saturating_duration_since(Instant::now());
         while noted == Err(PushError::Full) {
@@ -263,7 +264,7 @@ impl SpanProcessor for LiveSpanProcessor {
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        // First what it was without us: a store of ours that hangs must not delay it.
+        // The inner processor first: a store of ours that hangs must not delay it.
         let inner = self
             .inner
             .as_ref()
@@ -276,11 +277,11 @@ impl SpanProcessor for LiveSpanProcessor {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        // "For ever" is a time that no clock can add.
+        // `Duration::MAX` would overflow the deadline.
         let timeout = timeout.min(SHUTDOWN_TIMEOUT_MAX);
         let deadline = Instant::now() + timeout;
         let noted = self.push_shutdown();
-        // It gets all the time, as it would without us.
+        // The inner processor gets the whole timeout, as it would without us.
         let inner = self
             .inner
             .as_ref()

@@ -1,5 +1,6 @@
-//! The outermost sampler: what another sampler would drop is recorded, so that it can be watched, but not exported. It
-//! sees the span before it starts, so that the processor need not have the SDK copy it.
+//! The outermost sampler: it records spans that the inner sampler would drop, so that they can be shown, and never
+//! exports them. It also reads each span in place before it starts, so that the processor need not have the SDK copy
+//! it. It runs on the host's threads, inside the SDK's calls: it never blocks and never makes a span.
 
 use std::{fmt, sync::Arc};
 
@@ -16,13 +17,13 @@ use crate::otel::{
 };
 
 /// Lets an app that exports 1 % of its traces still show all of them live: it turns the inner sampler's `Drop` into
-/// `RecordOnly` and changes nothing else. Made by [`LiveSpans::sampler`](crate::LiveSpans::sampler).
+/// `RecordOnly` and changes nothing else. [`LiveSpans::sampler`](crate::LiveSpans::sampler) creates it.
 ///
-/// It must be the provider's own sampler, around any other. It also makes a span's start cheaper to show, by more than
-/// half: a sampler may read what a processor would have to have copied. What a sampler cannot know, `started` then does
-/// not say: it has no `scope`, its `timestamp` is when the start was seen, and its attributes are those before the
-/// provider's limits. `ended` says all of it exactly. With a [`filter`](crate::LiveSpansBuilder::filter) of your own,
-/// which may ask for the scope, the start is copied as without this sampler.
+/// It must be the provider's own sampler, around any other. It also makes showing a span's start cheaper, by more than
+/// half: a sampler reads a span in place, while the SDK copies it for a processor. A sampler does not know everything.
+/// So `started` has no `scope`, its `timestamp` is the time at which the start was seen, and its attributes are those
+/// before the provider's limits. `ended` has all of it exactly. With a [`filter`](crate::LiveSpansBuilder::filter) of
+/// your own, which may ask for the scope, the start is copied as without this sampler.
 ///
 /// The SDK's `BatchSpanProcessor` exports record-only spans too, so put it behind
 /// [`wrapping`](crate::LiveSpanProcessor::wrapping) or [`SampledOnly`](crate::SampledOnly).
@@ -69,7 +70,7 @@ impl<S: ShouldSample + Clone + 'static> ShouldSample for LiveSampler<S> {
         if result.decision == SamplingDecision::Drop {
             result.decision = SamplingDecision::RecordOnly;
         }
-        // What a sampler adds may be changed by one around it.
+        // A sampler around this one could change attributes that the inner sampler adds, so such a span is not stored.
         if result.attributes.is_empty()
             && let Some(is_wanted) = self.shared.filter.wants_attributes(attributes)
             && let Some(parent) = parent_context

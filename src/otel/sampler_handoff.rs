@@ -1,5 +1,7 @@
-//! What a sampler saw of the span that this thread is about to start, for the processor, which is asked next. Without
-//! it the processor would have to have the SDK copy the span: that is most of what showing a start costs.
+//! Hands a span from our sampler to our processor: the SDK calls both on one thread, one right after the other, so a
+//! thread-local carries name, attributes and links. Without it the SDK would copy the span for the processor, which is
+//! most of what showing a start costs. It runs on the host's threads; it never allocates, waits or calls the host's
+//! code.
 
 use std::cell::RefCell;
 
@@ -16,13 +18,13 @@ use crate::{
     },
 };
 
-/// The largest span that is noted here, in the memory of each thread; larger ones are copied by the SDK.
+/// The largest span that is stored here, in bytes per thread; the SDK copies larger ones.
 const BYTES_MAX: usize = 1024;
 
-/// Where the span stands that a sampler is asked about.
+/// Identifies the span that a sampler is asked about.
 ///
-/// The SDK asks sampler and processors with the same context, one right after the other. What another provider's
-/// sampler left behind is therefore not taken for what this one saw.
+/// The SDK calls sampler and processors with the same context, one right after the other. So a span that another
+/// provider's sampler left behind is never taken for this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SpanIdentity {
     /// The log's number, from 1.
@@ -48,17 +50,17 @@ impl SpanIdentity {
     }
 }
 
-/// A span as a sampler sees it.
+/// A span as our sampler stored it.
 #[derive(Debug)]
 pub(crate) struct SampledSpan {
-    /// [`Place::NONE`] when it was given away, or was too much.
+    /// Its log is that of [`SpanIdentity::NONE`] after the span was taken, or if it was too large.
     identity: SpanIdentity,
-    /// Whether the filter wants it.
+    /// Whether the filter wants the span.
     pub(crate) is_wanted: bool,
     pub(crate) kind: SpanKind,
     pub(crate) counts: PartCounts,
     size: usize,
-    /// Name, attributes and links, as they stand in a record.
+    /// Name, attributes and links, in the form of a record.
     bytes: [u8; BYTES_MAX],
 }
 
@@ -68,7 +70,7 @@ impl SampledSpan {
     }
 }
 
-// Nothing here needs to be dropped, so a thread that ends may still start spans.
+// The value has no destructor, so a thread that is ending may still start spans.
 thread_local! {
     static SAMPLED: RefCell<SampledSpan> = const {
         RefCell::new(SampledSpan {
@@ -82,7 +84,7 @@ thread_local! {
     };
 }
 
-/// What a sampler sees of a span, and whether the filter wants it.
+/// The arguments of a sampler, and whether the filter wants the span.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SamplerInput<'a> {
     pub(crate) is_wanted: bool,
@@ -92,12 +94,12 @@ pub(crate) struct SamplerInput<'a> {
     pub(crate) links: &'a [Link],
 }
 
-/// Notes what a sampler sees; nothing when that is too much.
+/// Stores the arguments of a sampler for the processor. Stores nothing if they are too large.
 #[inline]
 pub(crate) fn store(identity: SpanIdentity, input: &SamplerInput<'_>) {
-    // What cannot be noted is copied by the SDK.
+    // If nothing is stored, the SDK copies the span for the processor.
     let _is_stored = SAMPLED.try_with(|sampled| {
-        // Nothing that runs below can start a span, so it is not borrowed.
+        // Nothing below can start a span, so this is never borrowed already.
         let mut sampled = sampled.try_borrow_mut().ok()?;
         sampled.identity.log = SpanIdentity::NONE.log;
         let mut buf = WriteBuf::new(&mut sampled.bytes);
@@ -112,7 +114,7 @@ pub(crate) fn store(identity: SpanIdentity, input: &SamplerInput<'_>) {
     });
 }
 
-/// Gives what was noted for the span that starts here, once.
+/// Calls `show` with the stored span if it is the one that starts now, and forgets it: each is taken once.
 #[inline]
 pub(crate) fn take<T>(identity: SpanIdentity, show: impl FnOnce(&SampledSpan) -> T) -> Option<T> {
     let taken = SAMPLED.try_with(|sampled| {

@@ -1,5 +1,5 @@
-//! What every processor of one log shares, and how spans get into its buffer. It runs on the host's threads, so it never
-//! waits, never panics and never touches the current `Context`.
+//! The state that all processors of one log share, and the functions that put spans into its ingest buffer. It runs on
+//! the host's threads, so it never waits, never panics and never touches the current `Context`.
 
 use std::sync::{
     Arc,
@@ -27,10 +27,10 @@ use crate::{
     },
 };
 
-/// What every processor of one log shares.
+/// The state that all processors of one log share.
 #[derive(Debug)]
 pub(crate) struct ProcessorShared {
-    /// The log's own number among those of this program, from 1.
+    /// The log's number among the logs of this program, from 1.
     pub(crate) log_number: u64,
     pub(crate) runtime: Arc<LogRuntime>,
     pub(crate) processes: Arc<Processes>,
@@ -38,16 +38,16 @@ pub(crate) struct ProcessorShared {
     pub(crate) dropped_ends: Arc<DroppedEnds>,
     #[cfg_attr(
         not(feature = "metrics"),
-        expect(dead_code, reason = "only metrics tell it")
+        expect(dead_code, reason = "only metrics read it")
     )]
     pub(crate) ended_count: Arc<AtomicU64>,
-    /// Which spans are not to be shown, because they are there already.
+    /// Identifies this log to [`span_override`](crate::otel::span_override), which knows which spans it has already.
     pub(crate) log_identity: LogIdentity,
-    /// Whether a sampler of ours was made, which can be asked.
+    /// Whether a [`LiveSampler`](crate::LiveSampler) of this log exists, so that it can be probed.
     pub(crate) has_sampler: AtomicBool,
 }
 
-/// A number for the next log.
+/// Draws the number of the next log.
 pub(crate) fn next_log_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -61,7 +61,7 @@ impl ProcessorShared {
         }
         let guard = SlotGuard::none();
         let write = |buf: &mut WriteBuf<'_>| record::write_start(buf, source, data, origin, &guard);
-        // Refused and full is counted by the intake; refused and closed is as after shutdown.
+        // The buffer counts a start that it refuses because it is full. A closed buffer ignores it, as after shutdown.
         drop(self.buffer().push(RecordClass::Start, write));
     }
 
@@ -73,7 +73,7 @@ impl ProcessorShared {
             }),
             EndVerdict::Hide => return,
             EndVerdict::HideUnlessShown => {
-                // Nobody misses it when it is refused, so it does not count as dropped.
+                // Its start may be hidden, so a refused end does not count as dropped.
                 self.buffer().try_push(RecordClass::End, |buf| {
                     record::write_end_if_shown(buf, source, data, origin)
                 })
@@ -84,7 +84,7 @@ impl ProcessorShared {
         }
     }
 
-    /// Counts the end of a span that would have been shown, had its processor not been shut down. The SDK itself tells of
+    /// Counts an end that came after its processor was shut down, if it would have been shown. The SDK itself counts
     /// none.
     #[cfg(feature = "metrics")]
     #[cold]
@@ -94,23 +94,24 @@ impl ProcessorShared {
         }
     }
 
-    /// The last of the room is for the bare fact that the span ended, so that it is not shown running for ever.
+    /// Pushes a short record that the span ended, so that it does not appear to run for ever. The buffer reserves its
+    /// last room for such records; if that is full, too, the end goes to `dropped_ends`.
     #[cold]
     pub(crate) fn enqueue_dropped_end(&self, data: &SpanData) {
-        // In a fork the intake has noticed, or soon will.
+        // In a forked child the buffer is closed, or soon will be.
         if self.buffer().is_closed() {
             return;
         }
         let dropped = DroppedEnd::of(data);
         if self.push_dropped_end(&dropped) == Err(PushError::Full) {
             self.dropped_ends.add(dropped, || self.buffer().is_forked());
-            // Asked again: the worker may have emptied the buffer, and looked aside, before the mark was there. Told
-            // twice, it ends the span once.
+            // Pushed again: the worker may have emptied the buffer and read `dropped_ends` just before this end was
+            // added. If it arrives twice, the span still ends once.
             drop(self.push_dropped_end(&dropped));
         }
     }
 
-    /// Says of a source what its resource says.
+    /// Sets the service and the attributes of a source from its resource.
     pub(crate) fn set_resource(&self, source: u32, resource: &Resource) {
         let mut service = None;
         let mut attributes = Attributes::new();
@@ -120,18 +121,18 @@ impl ProcessorShared {
             }
             attributes.push((key.as_str().to_owned(), AttributeValue::from(value)));
         }
-        // The SDK keeps a resource in a hash map: a sorted one reads the same in every run.
+        // The SDK keeps a resource in a hash map; sorted, it reads the same in every run.
         attributes.sort_by(|(one, _), (other, _)| one.cmp(other));
         self.processes.describe(source, service, attributes);
     }
 
-    /// Puts the end of a span into the buffer that counts only if the log has its start, and no end.
+    /// Puts the end of a span into the buffer. The worker ignores it unless the log has the start and no end.
     pub(crate) fn enqueue_end_if_open(&self, source: u32, data: &SpanData, origin: SpanOrigin) {
         let write = |buf: &mut WriteBuf<'_>| record::write_end_if_shown(buf, source, data, origin);
         drop(self.buffer().try_push(RecordClass::End, write));
     }
 
-    /// Puts what changed about an open span into the buffer.
+    /// Puts a change of an open span into the buffer.
     pub(crate) fn enqueue_update(
         &self,
         source: u32,

@@ -1,6 +1,7 @@
-//! What the next span of this thread is to be, where the SDK's builder cannot be told: its ids, whether it is sampled,
-//! and that the log has it already. The SDK asks generator, sampler and processors on the thread that makes the span,
-//! so a value of that thread, set around the call, reaches all of them.
+//! Overrides what the SDK's span builder cannot set for the next span of this thread: its ids, its sampling decision,
+//! and that the log has it already. The SDK calls id generator, sampler and processors on the thread that makes the
+//! span, so thread-locals that are set around the call reach all of them. They are always reset, even after a panic. It
+//! runs on the host's threads and never waits.
 
 use std::{
     cell::{Cell, RefCell},
@@ -10,11 +11,12 @@ use std::{
 use opentelemetry::trace::{SpanId, TraceId, TraceState};
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult};
 
-/// A log's own mark: two logs may watch one provider, and what one has been told the other has not.
+/// The identity of a log, compared by address: two logs may watch one provider, and one has a span that the other has
+/// not.
 pub(crate) type LogIdentity = Arc<()>;
 
 thread_local! {
-    /// Whether any of the others is set: they are asked at every span, and this one is quick.
+    /// Whether any of the others is set. It is checked for every span, and cheaper to read than they are.
     static IS_SET: Cell<bool> = const { Cell::new(false) };
     static TRACE: Cell<Option<TraceId>> = const { Cell::new(None) };
     static SPAN: Cell<Option<SpanId>> = const { Cell::new(None) };
@@ -25,33 +27,33 @@ thread_local! {
 /// The ids of the next span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SpanIds {
-    /// Only of a root: any other span has the trace of its parent.
+    /// Set for a root only: any other span has the trace of its parent.
     pub(crate) trace_id: Option<TraceId>,
     pub(crate) span_id: SpanId,
 }
 
-/// Who decides whether the next span is sampled. Spans that others make meanwhile, in a processor for example, are none
-/// of this: what is decided is taken by the first who asks.
+/// Who decides whether the next span is sampled. The override is consumed by the first sampler call, so spans that
+/// other processors create inside this call are not affected.
 #[derive(Debug, Default)]
 enum NextSampling {
     /// The user's sampler.
     #[default]
     Inner,
-    /// The user's sampler is only asked: no span is made.
+    /// The user's sampler is only asked for its decision: no span is made.
     Probe,
     Probed(ProbeResult),
-    /// It is decided already.
+    /// The span is sampled, with this trace state; the user's sampler is not asked.
     Forced(TraceState),
 }
 
-/// What a sampler said.
+/// The decision of a probed sampler.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ProbeResult {
     pub(crate) is_sampled: bool,
     pub(crate) trace_state: TraceState,
 }
 
-/// Makes a span with these ids, sampled, of which this log is told already.
+/// Calls `make`, whose next span has these ids, is sampled, and is already in this log.
 pub(crate) fn with_span<T>(
     ids: SpanIds,
     state: TraceState,
@@ -67,8 +69,8 @@ pub(crate) fn with_span<T>(
     make()
 }
 
-/// Asks the sampler about a span with these ids: `make` builds one, which is none if a
-/// [`LiveSampler`](crate::LiveSampler) decides. `None` when another does.
+/// Asks the sampler about a span with these ids. `make` builds the span; a [`LiveSampler`](crate::LiveSampler) notes
+/// its decision and drops the span. `None` if the provider's sampler is another.
 pub(crate) fn probe_sampler<T>(ids: SpanIds, make: impl FnOnce() -> T) -> Option<ProbeResult> {
     let _reset = Reset;
     IS_SET.set(true);
@@ -82,7 +84,7 @@ pub(crate) fn probe_sampler<T>(ids: SpanIds, make: impl FnOnce() -> T) -> Option
     }
 }
 
-/// Leaves nothing behind, whatever panics meanwhile.
+/// Resets every override when it is dropped, also after a panic.
 struct Reset;
 
 impl Drop for Reset {
@@ -95,23 +97,23 @@ impl Drop for Reset {
     }
 }
 
-/// Whether the next span of this thread may be told apart from any other at all.
+/// Returns whether anything is overridden for the next span of this thread.
 #[inline]
 pub(crate) fn is_set() -> bool {
     IS_SET.get()
 }
 
-/// The trace that the next span must have, once.
+/// Takes the trace id that the next span must have.
 pub(crate) fn trace_id() -> Option<TraceId> {
     TRACE.take()
 }
 
-/// The id that the next span must have, once.
+/// Takes the id that the next span must have.
 pub(crate) fn span_id() -> Option<SpanId> {
     SPAN.take()
 }
 
-/// Whether this log has the span.
+/// Returns whether this log has the span already.
 #[inline]
 pub(crate) fn is_already_logged(log: &LogIdentity, span: SpanId) -> bool {
     is_set() && is_logged_by(log, span)
@@ -125,7 +127,7 @@ fn is_logged_by(log: &LogIdentity, span: SpanId) -> bool {
     })
 }
 
-/// What was decided about the next span before, once.
+/// Takes the forced sampling decision of the next span, if there is one.
 #[inline]
 pub(crate) fn forced_sampling() -> Option<SamplingResult> {
     if is_set() { take_forced() } else { None }
@@ -142,13 +144,13 @@ fn take_forced() -> Option<SamplingResult> {
     })
 }
 
-/// Whether the sampler is only asked.
+/// Returns whether the sampler is only asked for its decision.
 #[inline]
 pub(crate) fn is_probe() -> bool {
     is_set() && SAMPLING.with_borrow(|sampling| matches!(sampling, NextSampling::Probe))
 }
 
-/// Notes what the sampler says, and turns it into no span.
+/// Stores the sampler's decision and replaces it with `Drop`, so that no span is made.
 pub(crate) fn answer_probe(said: &mut SamplingResult) {
     let result = ProbeResult {
         is_sampled: said.decision == SamplingDecision::RecordAndSample,

@@ -1,5 +1,7 @@
-//! Ends that were dropped when not even the mark of it fitted into the buffer: kept aside, bounded, for the worker
-//! to find, so that their spans are not shown as running for ever. Host threads add, the worker takes all.
+//! Ends that were dropped when even their short `DROPPED_END` record did not fit into the ingest buffer. They are kept
+//! here for the worker, which ends the spans as lost; otherwise they would appear to run for ever. The list is bounded.
+//! Host threads add to it, the worker thread takes all of it. Its lock is never held across a callback, an await or
+//! I/O.
 
 use std::sync::{
     Mutex,
@@ -10,7 +12,7 @@ use opentelemetry_sdk::trace::SpanData;
 
 use crate::util::{sync::lock, time::Timestamp};
 
-/// Marks that are kept aside: 2 MiB. Spans beyond stay open until their provider is shut down.
+/// Upper bound on the list: 2 MiB. Spans beyond it stay open until their provider is shut down.
 const DROPPED_ENDS_MAX: usize = 65_536;
 
 /// A span whose end was dropped.
@@ -38,8 +40,9 @@ pub(crate) struct DroppedEnds {
 }
 
 impl DroppedEnds {
-    /// Keeps the mark. The lock is otherwise held for a swap or another of these pushes only; but where `is_forked` says
-    /// so, which is asked if it is held, nobody may ever give it back.
+    /// Adds an end, unless the list is full. Other holders keep the lock for one push or one swap only. In a forked
+    /// child, a lock that the parent held at the fork is never released. So if the lock is held, `is_forked` is called,
+    /// and in a child the end is discarded.
     pub(crate) fn add(&self, end: DroppedEnd, is_forked: impl FnOnce() -> bool) {
         let mut ends = match self.ends.try_lock() {
             Ok(ends) => ends,
@@ -53,7 +56,7 @@ impl DroppedEnds {
         self.is_filled.store(true, Ordering::Release);
     }
 
-    /// All that is kept, which is nothing most of the time.
+    /// Takes the whole list, which is empty most of the time.
     pub(crate) fn take(&self) -> Vec<DroppedEnd> {
         if self.is_filled.load(Ordering::Relaxed) && self.is_filled.swap(false, Ordering::AcqRel) {
             std::mem::take(&mut *lock(&self.ends))

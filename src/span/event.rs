@@ -1,4 +1,5 @@
-//! The span events, as a program builds and reads them. How they look on the wire is `json.rs`'s secret.
+//! The public span events, as an app builds and reads them. It never encodes them: [`json`](crate::span::json) alone
+//! knows their wire format. Any thread of the app runs it.
 
 use std::fmt;
 
@@ -14,7 +15,7 @@ pub struct TraceId([u8; 16]);
 impl TryFrom<opentelemetry::trace::TraceId> for TraceId {
     type Error = Error;
 
-    /// Takes over the bytes.
+    /// Converts the SDK's id.
     ///
     /// # Errors
     /// All zeros, OpenTelemetry's "no id", are [invalid](Error::is_invalid).
@@ -30,7 +31,7 @@ pub struct SpanId([u8; 8]);
 impl TryFrom<opentelemetry::trace::SpanId> for SpanId {
     type Error = Error;
 
-    /// Takes over the bytes.
+    /// Converts the SDK's id.
     ///
     /// # Errors
     /// All zeros, OpenTelemetry's "no id", are [invalid](Error::is_invalid).
@@ -51,7 +52,7 @@ macro_rules! hex_id {
                 }
             }
 
-            /// Makes the id of a hash: the one that is all zeros, of all there are, is another.
+            /// Makes an id from a hash. A hash of all zeros becomes another id.
             pub(crate) fn of_hash(mut bytes: [u8; $bytes]) -> Self {
                 if bytes == [0; $bytes] {
                     bytes = [1; $bytes];
@@ -230,7 +231,7 @@ pub enum SpanStatus {
     Error(String),
 }
 
-/// What an open span does.
+/// The state of an open span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SpanState {
@@ -240,7 +241,7 @@ pub enum SpanState {
     Waiting,
 }
 
-/// One event of the log of spans, to be dispatched by a program that has no OpenTelemetry span to show.
+/// One event of the span log, for apps that dispatch events without an OpenTelemetry span.
 ///
 /// ```
 /// use livespan::{LiveSpans, SpanEvent, span::SpanStatus};
@@ -268,7 +269,7 @@ pub struct SpanEvent {
     pub(crate) phase: Phase,
 }
 
-/// What the event says of its span.
+/// The part of its span's life that the event reports.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Phase {
     Started,
@@ -398,7 +399,7 @@ impl SpanEvent {
         self
     }
 
-    /// Marks a step that outlives its process: paused it is shown as waiting, and it is never swept as lost.
+    /// Marks a step that outlives its process: while paused it is shown as waiting, and it is never ended as lost.
     #[must_use]
     pub fn durable(mut self) -> Self {
         self.durable = true;

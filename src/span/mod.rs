@@ -1,8 +1,8 @@
-//! The span event: what it says, its compact record in the buffer, its JSON, and what of it is redacted.
-//! It never blocks and does no I/O. Records are written on the host's threads, JSON on the log's thread.
+//! Span events: their fields, their compact record in the ingest buffer, their JSON and their redaction. Nothing here
+//! blocks or does I/O. The host's threads write records; the worker thread writes JSON.
 //!
-//! An app meets a [`SpanEvent`] in [`LiveSpans::target`](crate::LiveSpans::target): it can subscribe to those of its own
-//! spans, and dispatch some that no OpenTelemetry SDK made.
+//! An app uses [`SpanEvent`] through [`LiveSpans::target`](crate::LiveSpans::target): it can subscribe to the events of
+//! its own spans, and dispatch events of spans that no OpenTelemetry SDK made.
 
 #![cfg_attr(
     not(feature = "http"),

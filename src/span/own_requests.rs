@@ -1,8 +1,14 @@
-//! Keeps viewers out of what they view: the host's own middleware makes a span for every request, also for those to
-//! our routes. The first request through a mounted router teaches us where it is mounted; from then on a span that
-//! says it serves such a path is left out, with its children. The span around that first request, and one that says
-//! nothing of its path, is left out by its id, which the router hands in before the worker looks at the span: until it
-//! is known that the host's spans tell their paths, the worker looks a little later.
+//! Hides the spans of requests to our own routes: the host's HTTP middleware makes a span for each of them, and a
+//! reader would otherwise watch itself read.
+//!
+//! - **By path.** The first request through a mounted router shows where it is mounted. From then on a span with an
+//!   attribute that names such a path is hidden, with its children.
+//! - **By id.** The span around that first request, and a span without a path, is hidden by its id. The router pushes
+//!   the id before the worker encodes the span. Until it is known that the host's spans carry their paths, the worker
+//!   therefore waits [`IDENTIFY_DELAY`] before it encodes.
+//!
+//! A span whose start readers have seen is never hidden afterwards: it gets its end. Request handlers call
+//! [`MountPrefixes`]; only the worker thread uses [`OwnRequestSpans`].
 
 use std::{
     sync::{
@@ -21,14 +27,14 @@ use crate::{
     },
 };
 
-/// Mount points that are remembered; an app has one or two.
+/// Upper bound on remembered mount points; an app has one or two.
 const PREFIXES_MAX: usize = 16;
-/// Viewers' spans that are remembered until they end: at least half as many, the newest ones. Some never end for us,
-/// because their end was dropped or the host's filter hides them anyway.
+/// Upper bound on hidden spans that are remembered until they end; at least the newest half of them is. Some never end
+/// here, because their end was dropped or the host's filter hides them anyway.
 const OWN_REQUESTS_MAX: usize = 65_536;
-/// How long the worker waits with a span, so that our router hears of the request around which it was made.
+/// How long the worker waits before it encodes a span, so that our router can report the request around it first.
 const IDENTIFY_DELAY: Duration = Duration::from_millis(100);
-/// Attributes in which HTTP middleware writes the path or the whole address of a request.
+/// Attributes in which HTTP middleware writes the path or the whole URL of a request.
 const PATH_KEYS: &[&str] = &[
     "uri",
     "url.path",
@@ -39,7 +45,7 @@ const PATH_KEYS: &[&str] = &[
     "http.path",
     "path",
 ];
-/// The first parts of our routes' paths, beside that of the page.
+/// The first path segments of our routes, except that of the page itself.
 pub(crate) const ROUTES: &[&str] = &["sse", "traces", "stats", "status", "assets", "workflows"];
 
 /// Where our routes are mounted in the host's app.
@@ -47,7 +53,7 @@ pub(crate) const ROUTES: &[&str] = &["sse", "traces", "stats", "status", "assets
 pub(crate) struct MountPrefixes {
     prefixes: RwLock<Vec<String>>,
     processing_delay: Arc<ProcessingDelay>,
-    /// Whether the host makes spans for viewers that do not tell their path.
+    /// Whether the host makes spans for our requests that carry no path.
     host_spans_lack_paths: AtomicBool,
 }
 
@@ -60,14 +66,15 @@ impl MountPrefixes {
         }
     }
 
-    /// A router was made: until its first request tells its place, the worker looks a little later.
+    /// Called when a router is made: until its first request shows where it is mounted, the worker waits before it
+    /// encodes.
     pub(crate) fn expect_request(&self) {
         if read(&self.prefixes).is_empty() {
             self.processing_delay.set(IDENTIFY_DELAY);
         }
     }
 
-    /// A request reached our routes at `path`, which the host knows as `original`.
+    /// Learns a mount point from a request that reached our routes at `path`; the host's own path for it is `original`.
     pub(crate) fn learn(&self, original: &str, path: &str) {
         let prefix = original.strip_suffix(path).or_else(|| {
             // `/live` reaches a nested router as `/`.
@@ -84,20 +91,20 @@ impl MountPrefixes {
         }
     }
 
-    /// The host makes no span around this request, or one that tells its path: ids are not needed.
+    /// Called when the host made no span around a request, or one with its path: the worker need not wait for ids.
     pub(crate) fn require_no_ids(&self) {
         if !self.host_spans_lack_paths.load(Ordering::Relaxed) {
             self.processing_delay.set(Duration::ZERO);
         }
     }
 
-    /// The host made a span that only its id gives away.
+    /// Called when only its id shows that a span belongs to one of our requests.
     fn require_ids(&self) {
         self.host_spans_lack_paths.store(true, Ordering::Relaxed);
         self.processing_delay.set(IDENTIFY_DELAY);
     }
 
-    /// Whether one of these texts is the path of a request to our routes.
+    /// Returns whether one of these texts is the path of a request to our routes.
     fn cover<'a>(&self, mut texts: impl Iterator<Item = &'a str>) -> bool {
         let prefixes = read(&self.prefixes);
         !prefixes.is_empty()
@@ -108,7 +115,7 @@ impl MountPrefixes {
     }
 }
 
-/// The worker's memory of viewers' open spans.
+/// The open spans of requests to our routes, as the worker knows them.
 #[derive(Debug)]
 pub(crate) struct OwnRequestSpans {
     mounts: Arc<MountPrefixes>,
@@ -136,27 +143,27 @@ impl OwnRequestSpans {
         self.spans.contains(&span_id) || self.older.contains(&span_id)
     }
 
-    /// The router was heard of after readers saw the span.
+    /// Called when the router reported the request after readers had seen its span.
     pub(crate) fn identified_too_late(&self) {
         self.mounts.require_ids();
     }
 
-    /// Whether a span that starts is a viewer's, as far as its ids say.
+    /// Returns whether the ids of a span that starts show that it belongs to one of our requests.
     pub(crate) fn contains(&self, span_id: [u8; 8], parent: Option<[u8; 8]>) -> bool {
         parent.is_some_and(|parent| self.is_hidden(parent)) || self.is_hidden(span_id)
     }
 
-    /// Whether one of these is the path of a viewer's request.
+    /// Returns whether one of these is the path of a request to our routes.
     pub(crate) fn covers<'a>(&self, paths: impl Iterator<Item = &'a str>) -> bool {
         self.mounts.cover(paths)
     }
 
-    /// Whether a value with this key may tell the path of a request.
+    /// Returns whether an attribute with this key may hold the path of a request.
     pub(crate) fn is_path(key: &str) -> bool {
         PATH_KEYS.contains(&key)
     }
 
-    /// Whether a span that starts is a viewer's.
+    /// Returns whether a span that starts belongs to one of our requests; it is then remembered until it ends.
     pub(crate) fn hides_start(&mut self, span: &SpanFields<'_>) -> bool {
         let by_path = self.mounts.cover(paths(&span.attributes));
         let by_parent = span.parent.is_some_and(|parent| self.is_hidden(parent));
@@ -173,14 +180,14 @@ impl OwnRequestSpans {
         hidden
     }
 
-    /// Whether a span that ends is a viewer's; it is then forgotten.
+    /// Returns whether a span that ends belongs to one of our requests; it is then forgotten.
     pub(crate) fn hides_end(&mut self, span_id: [u8; 8]) -> bool {
         let newer = self.spans.remove(&span_id);
         self.older.remove(&span_id) || newer
     }
 }
 
-/// What may tell the path of a request.
+/// The attributes that may hold the path of a request.
 fn paths<'a>(attributes: &Pairs<'a>) -> impl Iterator<Item = &'a str> {
     attributes.iter().filter_map(|(key, value)| match value {
         Value::Text(text) if OwnRequestSpans::is_path(key) => Some(*text),
@@ -188,7 +195,7 @@ fn paths<'a>(attributes: &Pairs<'a>) -> impl Iterator<Item = &'a str> {
     })
 }
 
-/// The path in what may be a path, a path with a query, or a whole address.
+/// The path within a text that is a path, a path with a query, or a whole URL.
 fn path_of(text: &str) -> &str {
     let path = match text.split_once("://") {
         Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),

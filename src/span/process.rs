@@ -1,4 +1,6 @@
-//! The processes whose spans a log holds: one per span processor, because each provider has its own resource.
+//! The processes whose spans a log holds: one per span processor, because each provider has its own resource. A process
+//! is never removed: its number stays valid as long as the log. The threads that set up providers add and describe
+//! processes, the worker thread reads them; the lock is held for a look-up or a push only.
 
 use std::{
     hash::{BuildHasher as _, RandomState},
@@ -36,8 +38,8 @@ impl Process {
         }
     }
 
-    /// Under which its own event is kept beyond retention: the eight characters of its id, so that processes of many
-    /// lives can share one log.
+    /// The token that keeps its `process` event beyond retention: the eight characters of its id, so that the processes
+    /// of many epochs can share one log.
     pub(crate) fn token(&self) -> u64 {
         <[u8; 8]>::try_from(self.id.as_bytes()).map_or(0, u64::from_be_bytes)
     }
@@ -57,7 +59,7 @@ impl Process {
         json::process(out, &process);
     }
 
-    /// The span, as one of this process.
+    /// Returns the span with this process's id and service.
     pub(crate) fn own_span<'a>(&'a self, span: json::SpanFields<'a>) -> json::SpanFields<'a> {
         json::SpanFields {
             process: &self.id,
@@ -78,7 +80,7 @@ impl Processes {
         u32::try_from(all.len() - 1).unwrap_or(u32::MAX)
     }
 
-    /// The source that was added last.
+    /// The source number that was added last.
     pub(crate) fn newest(&self) -> Option<u32> {
         u32::try_from(lock(&self.0).len().checked_sub(1)?).ok()
     }
@@ -87,7 +89,7 @@ impl Processes {
         lock(&self.0).get(source as usize).map(Arc::clone)
     }
 
-    /// Says what the provider's resource says.
+    /// Sets the provider's resource, and the service name if the resource has one.
     pub(crate) fn describe(&self, source: u32, service: Option<String>, resource: Attributes) {
         if let Some(process) = lock(&self.0).get_mut(source as usize) {
             let mut described = Process::clone(process);

@@ -1,5 +1,6 @@
-//! The end of a span without what its start said: written on the host's thread, read and joined with its start on the
-//! worker. The protocol is described in [`span::delta`](crate::span::delta).
+//! The delta end: the end of a span without the fields of its start. `on_end` writes it on the host's thread and never
+//! waits there; the worker thread reads it and joins it with the start. The protocol is described in
+//! [`span::delta`](crate::span::delta).
 
 use opentelemetry::trace::SpanContext;
 use opentelemetry_sdk::trace::SpanData;
@@ -21,15 +22,15 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// What the end of a span says beyond its start.
+/// The fields of an end that its start did not have.
 #[derive(Debug)]
 pub(crate) struct EndDelta<'a> {
     pub(crate) source: u32,
-    /// The place in which the start is remembered.
+    /// The slot in which the start is remembered.
     pub(crate) slot: usize,
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
-    /// These two when the start did not say them exactly.
+    /// `start` and `scope` are set if a sampler saw the start: it knew neither exactly.
     pub(crate) start: Timestamp,
     pub(crate) scope: ScopeFields<'a>,
     pub(crate) name: &'a str,
@@ -40,7 +41,7 @@ pub(crate) struct EndDelta<'a> {
 }
 
 impl<'a> EndDelta<'a> {
-    /// The whole end; `None` when this is not the start of the same span.
+    /// Returns the complete end; `None` if `begun` is the start of another span.
     pub(crate) fn join(self, begun: SpanRecord<'a>) -> Option<(SpanRecord<'a>, EndFields<'a>)> {
         let SpanRecord { ref span, .. } = begun;
         if (span.trace_id, span.span_id) != (self.trace_id, self.span_id) {
@@ -76,21 +77,21 @@ impl<'a> EndDelta<'a> {
     }
 }
 
-/// What tells a span from others that are open.
+/// The key that distinguishes a span from other open ones.
 #[inline]
 pub(crate) fn slot_key(context: &SpanContext) -> SlotKey {
     SlotKey::of(context.trace_id().to_bytes(), context.span_id().to_bytes())
 }
 
-/// What of a start that the SDK copied is sent, if its end need not repeat that: what the SDK's limits dropped may stand
-/// among what was sent.
+/// Returns the part of a start, copied by the SDK, that its end need not repeat. `None` if the SDK's limits dropped
+/// attributes: the end's attributes may then not begin with those of the start.
 #[inline]
 pub(crate) fn sent_prefix_of(span: &SpanData) -> Option<SentPrefix> {
     let is_whole = span.dropped_attributes_count == 0;
     SentPrefix::new(span.attributes.len(), StartScope::Recorded).filter(|_| is_whole)
 }
 
-/// Writes what the end of a span says beyond its start, which is remembered.
+/// Writes the fields of an end that its remembered start does not have.
 #[inline]
 pub(crate) fn write_end_delta(
     buf: &mut WriteBuf<'_>,
@@ -124,7 +125,7 @@ pub(crate) fn write_end_delta(
     Some(())
 }
 
-/// Reads an end that says only what the start, which is remembered, did not; `None` for other records.
+/// Reads a delta end; `None` for other records.
 #[inline]
 pub(crate) fn read_end_delta(record: &[u8]) -> Option<EndDelta<'_>> {
     let (tag, rest) = record.split_first()?;
@@ -161,7 +162,7 @@ fn read_parts<'a>(reader: &mut RecordReader<'a>) -> Option<EndDelta<'a>> {
 
 const DELTA_HEAD: usize = 48;
 
-/// What stands in the head of a rest besides what its span says.
+/// The fields in the head of a delta end that do not come from its span.
 struct DeltaHead {
     source: u32,
     truncated: u8,

@@ -1,22 +1,23 @@
-//! Delta ends: the end of a span repeats nothing that its start said.
+//! Delta ends: the end of a span repeats no field of its start.
 //!
-//! What it does: `on_start` sends name, attributes and scope to the worker. `on_end` would send them again, which costs the
-//! host's thread a second copy. So the worker remembers the record of the start, and `on_end` sends only the rest.
+//! What it does: `on_start` sends name, attributes and scope to the worker. `on_end` would send them again, which costs
+//! the host's thread a second copy. So the worker remembers the record of the start, and `on_end` sends only what is
+//! new.
 //!
 //! The protocol:
 //!
 //! 1. Before a start draws its number in the ingest buffer, `on_start` takes a slot by a compare-and-swap
 //!    ([`slots`]). The slot's index comes from the span's ids, so the end finds it without a map.
 //! 2. The start's record carries a flag. On it the worker puts the record into its own cache, under the same index.
-//! 3. `on_end` finds the slot by the ids, writes an [`end`] delta, and frees the slot *after* the delta drew its number.
+//! 3. `on_end` finds the slot by the ids, writes a delta [`end`], and frees the slot *after* that drew its number.
 //! 4. The worker takes the start out of its cache and joins both.
 //!
 //! Invariant: between taking a slot and freeing it, no other start is remembered there. The worker reads records in the
-//! order of their numbers, so it meets the delta before the next start that takes the slot. `tests/loom/start_slots.rs`
-//! checks it.
+//! order of their numbers, so it meets the delta before the next start that takes the slot.
+//! `tests/loom/start_slots.rs` checks it.
 //!
-//! A span that finds its slots taken, or whose start was too large, is written whole at its end. If the worker misses a
-//! start, the end is counted as dropped and the span ends as lost.
+//! A span that finds its slots taken, or whose start was too large, gets a complete end. If the worker misses a start,
+//! the end is counted as dropped and the span ends as lost. Nothing here waits or allocates on the host's threads.
 //!
 //! What pays for it: `cargo bench --bench span_instructions`, the rows of ends.
 

@@ -1,39 +1,39 @@
-//! Which open spans' starts the worker remembers, so that their ends need not repeat them. The host's threads decide it
-//! here, each with one store, and the worker is told with the start.
+//! The start slots: which open spans' starts the worker remembers, so that their ends need not repeat them. `on_start`
+//! and `on_end` use them on the host's threads and never wait: one compare-and-swap takes a slot, one store frees it.
+//! The worker does not read them; a flag in the start's record says that the worker must remember it.
 //!
-//! A start that finds its place free takes it until its end. Invariant: from taking a place to giving it back, no other
-//! start is remembered there. The place is taken before the start's record gets its number, and given back after that
-//! of the end got its own. So in the order of numbers, which is the worker's, the record that needs a remembered start
-//! stands before the next start that takes its place.
+//! A start that finds its slot free holds it until the end of its span. Invariant: from taking a slot to freeing it, no
+//! other start is remembered there. A slot is taken before the start's record draws its number, and freed after the
+//! end's record drew its own. The worker reads records in the order of their numbers. So it reads the record that
+//! needs a remembered start before the next start that takes the slot.
 //!
-//! A span that finds its places taken, by others that are still open, is written whole at its end: that costs a little
-//! time and nothing else.
+//! A span whose slots are held by other open spans gets a complete end. That costs a little time and nothing else.
 
 use std::cell::Cell;
 
 use crate::util::sync::atomic::{AtomicU64, Ordering};
 
-/// Starts that are remembered at most: 144 KiB here.
+/// Upper bound on remembered starts. The slots take 144 KiB.
 pub(crate) const SLOTS: usize = SMALL + LARGE;
-/// 16 KiB, which a processor keeps in its first cache: a place in a larger table costs each start a miss, and that is a
-/// fifth of what it costs in all.
+/// 16 KiB, so that the table stays in the L1 cache. A slot in a larger table costs each start a cache miss, which is a
+/// fifth of what a start costs.
 const SMALL: usize = 1 << SMALL_BITS;
 const SMALL_BITS: u32 = 11;
 const LARGE: usize = 1 << LARGE_BITS;
 const LARGE_BITS: u32 = 14;
 
-/// Where a span has its place: one of its own in each.
+/// The two tables of slots. A span has one slot in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SlotTable {
     Small,
-    /// For spans that find the other place taken: where thousands are open.
+    /// For spans whose slot in the small table is taken: needed when thousands are open.
     Large,
 }
 
-/// What the end need not repeat.
+/// The fields that the end need not repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SentPrefix {
-    /// So many attributes, from the first on: the SDK only ever appends some.
+    /// The number of attributes, counted from the first: the SDK only ever appends attributes.
     pub(crate) attributes: u8,
     pub(crate) scope: StartScope,
 }
@@ -44,18 +44,18 @@ pub(crate) enum StartScope {
     Unknown,
 }
 
-/// In the byte of a place.
+/// Flag in the low byte of a slot: the start did not have its scope.
 const SCOPE_UNKNOWN: u8 = 0x80;
 
 impl SentPrefix {
-    /// `None` when there are more attributes than a place has bits for.
+    /// `None` if there are more attributes than the byte of a slot can count.
     #[inline]
     pub(crate) fn new(attributes: usize, scope: StartScope) -> Option<Self> {
         let attributes = u8::try_from(attributes).ok()?;
         (attributes < SCOPE_UNKNOWN - 1).then_some(Self { attributes, scope })
     }
 
-    /// Never 0, which is a free place.
+    /// Never 0, because 0 is a free slot.
     #[inline]
     fn byte(self) -> u8 {
         let scope = match self.scope {
@@ -78,8 +78,8 @@ impl SentPrefix {
     }
 }
 
-/// A span's ids, mixed into 64 bits. Two open spans with the same bits would be taken for one another; the worker then
-/// sees that the ids differ.
+/// A hash of a span's ids. If two open spans have the same hash, one is taken for the other here; the worker then
+/// notices that the ids differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotKey(u64);
 
@@ -89,15 +89,15 @@ impl SlotKey {
         let [t0, t1, t2, t3, t4, t5, t6, t7, u @ ..] = trace_id;
         let upper = u64::from_be_bytes([t0, t1, t2, t3, t4, t5, t6, t7]);
         let lower = u64::from_be_bytes(u);
-        // Odd numbers without a pattern, one for each part: ids that somebody counts up, or makes of one another, give
-        // as different bits as random ones.
+        // One odd multiplier without a pattern for each part: ids that are counted up, or derived from one another,
+        // hash as evenly as random ones.
         let span = u64::from_be_bytes(span_id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let upper = upper.wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
         let lower = lower.wrapping_mul(0xd6e8_feb8_6659_fd93);
         Self(span.wrapping_add(upper).wrapping_add(lower))
     }
 
-    /// The span's place in a region, among all of them: the upper bits.
+    /// The index of the span's slot in `table`, counted over both tables. It comes from the upper bits.
     #[inline]
     pub(crate) fn slot(self, table: SlotTable) -> usize {
         match table {
@@ -116,14 +116,14 @@ impl SlotKey {
         (self.0 >> (u64::BITS - LARGE_BITS)) as usize
     }
 
-    /// The lower bits, in the upper part of a word.
+    /// The lower 56 bits of the hash, in the upper part of a word.
     #[inline]
     fn tag(self) -> u64 {
         self.0 << 8
     }
 }
 
-/// The host's side.
+/// The slots of one span processor. Host threads share them.
 #[derive(Debug)]
 pub(crate) struct StartSlots {
     small: Box<[AtomicU64]>,
@@ -137,7 +137,7 @@ impl Default for StartSlots {
 }
 
 impl StartSlots {
-    /// Makes as many places, powers of two; fewer than [`PLACES`] are for a model of them.
+    /// Makes tables of these sizes, both powers of two. Fewer than [`SLOTS`] are for the loom model.
     pub(crate) fn with_slots(small: usize, large: usize) -> Self {
         let free = |slots| (0..slots).map(|_| AtomicU64::new(0)).collect();
         Self {
@@ -155,7 +155,7 @@ impl StartSlots {
         slots.get(at & slots.len().wrapping_sub(1))
     }
 
-    /// Takes a place of the span's, if one is free and there is something to remember.
+    /// Takes one of the span's slots, if one is free and `sent` is given. The guard frees it unless it is kept.
     #[inline]
     pub(crate) fn acquire(&self, key: SlotKey, sent: Option<SentPrefix>) -> SlotGuard<'_> {
         let taken = sent.and_then(|sent| {
@@ -169,12 +169,12 @@ impl StartSlots {
     #[inline]
     fn acquire_in(&self, key: SlotKey, table: SlotTable, word: u64) -> Option<SlotRef<'_>> {
         let slot = self.slot(key, table)?;
-        // Acquire: what was given back before is numbered before.
+        // Acquire: the record of the end that freed the slot drew its number before.
         let taken = slot.compare_exchange(0, word, Ordering::Acquire, Ordering::Relaxed);
         taken.is_ok().then_some(SlotRef { slot, table })
     }
 
-    /// What was sent of the span, if it has a place.
+    /// Finds the slot that the span holds, if it holds one.
     #[inline]
     pub(crate) fn find(&self, key: SlotKey) -> Option<OccupiedSlot<'_>> {
         self.find_in(key, SlotTable::Small)
@@ -200,30 +200,30 @@ struct SlotRef<'a> {
 }
 
 impl SlotRef<'_> {
-    /// Release: the number of the record that needed the place was drawn before.
+    /// Release: the record that needed the slot drew its number before.
     #[inline]
     fn release(self) {
         self.slot.store(0, Ordering::Release);
     }
 }
 
-/// A place that a start took before its record was written. It goes back unless it is kept.
+/// A slot that a start took before its record was written. Drop frees it unless it was kept.
 #[derive(Debug)]
 pub(crate) struct SlotGuard<'a>(Cell<Option<SlotRef<'a>>>);
 
 impl SlotGuard<'_> {
-    /// Of a start that is not to be remembered.
+    /// The guard of a start that is not to be remembered.
     pub(crate) const fn none() -> Self {
         Self(Cell::new(None))
     }
 
-    /// Where the start is to be remembered, if it is.
+    /// The table of the slot, if one is held.
     #[inline]
     pub(crate) fn table(&self) -> Option<SlotTable> {
         self.0.get().map(|taken| taken.table)
     }
 
-    /// Gives the place back: the start is too large to be remembered, or was not taken.
+    /// Frees the slot: the start is too large to be remembered, or the buffer refused it.
     #[inline]
     pub(crate) fn release(&self) {
         if let Some(taken) = self.0.take() {
@@ -231,7 +231,7 @@ impl SlotGuard<'_> {
         }
     }
 
-    /// Leaves the place to the end of the span.
+    /// Holds the slot until the end of the span frees it.
     #[inline]
     pub(crate) fn keep(self) {
         self.0.take();
@@ -245,7 +245,7 @@ impl Drop for SlotGuard<'_> {
     }
 }
 
-/// The place of a span that ends.
+/// The slot of a span that ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OccupiedSlot<'a> {
     pub(crate) sent: SentPrefix,
@@ -258,7 +258,7 @@ impl OccupiedSlot<'_> {
         self.slot.table
     }
 
-    /// Gives the place back. Only the end of the span that has it may do so.
+    /// Frees the slot. Only the end of the span that holds it may do so.
     #[inline]
     pub(crate) fn release(self) {
         self.slot.release();
@@ -275,7 +275,7 @@ mod tests {
         SlotKey::of([0; 16], number.to_be_bytes())
     }
 
-    /// Takes a place and keeps it; which one.
+    /// Takes a slot and keeps it. Returns its table.
     fn taken(slots: &StartSlots, key: SlotKey, sent: SentPrefix) -> Option<SlotTable> {
         let guard = slots.acquire(key, Some(sent));
         let table = guard.table();
@@ -362,7 +362,7 @@ mod tests {
                     .slot(SlotTable::Small),
             );
         }
-        // Trace 0 is there twice.
+        // Trace 0 occurs twice.
         assert_eq!(bits.len(), 199 * 100);
         assert!(slots.len() > 95, "{}", slots.len());
     }

@@ -1,5 +1,6 @@
-//! The `ended` event made from the bytes of its `started` event: what both say is copied, not written again. Pure; the
-//! worker calls it.
+//! Makes the `ended` event from the bytes of its `started` event: fields that both have are copied, not encoded again.
+//! The result must equal the bytes that [`ended`](crate::span::json::ended) would write. Pure; the worker thread calls
+//! it.
 
 use std::ops::Range;
 
@@ -17,11 +18,11 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Where in a `started` event stands what the end of its span says again, so that it need not be written twice.
+/// The byte ranges of a `started` event that the `ended` event of its span repeats.
 #[derive(Clone, Debug)]
 pub(crate) struct StartLayout {
     pub(super) identity: Range<usize>,
-    /// Up to the last of them, without the brace that closes.
+    /// Ends with the last attribute, before the closing brace.
     pub(super) attributes: Range<usize>,
     pub(super) timestamp: Range<usize>,
     pub(super) traits: Range<usize>,
@@ -29,8 +30,8 @@ pub(crate) struct StartLayout {
 }
 
 impl StartLayout {
-    /// Whether these attributes can stand behind those of the start, of which this is the payload: none of them repeats
-    /// another.
+    /// Returns whether these attributes can follow those of the start, whose payload is `started`: no key may be
+    /// repeated.
     pub(crate) fn accepts_added(&self, started: &[u8], added: &Pairs<'_>) -> bool {
         if added.len() > PAIRS_UNHASHED_MAX {
             return false;
@@ -38,7 +39,7 @@ impl StartLayout {
         let there = started.get(self.attributes.clone()).unwrap_or_default();
         let mut keys = self.keys;
         let are_new = added.iter().enumerate().all(|(index, (key, _))| {
-            // What is found within a value costs time and nothing else.
+            // The search may also match inside a value: that costs time and nothing else.
             keys.add(key)
                 || (memmem::find(there, &[&*quoted(key), b":"].concat()).is_none()
                     && !occurs_before(added, index, key))
@@ -47,22 +48,22 @@ impl StartLayout {
     }
 }
 
-/// What the end of a span says that its start did not, and what stands within the payload of that.
+/// The payload of a start, and the fields of the end that it does not have.
 #[derive(Debug)]
 pub(crate) struct EndFromStart<'a> {
     pub(crate) started: &'a [u8],
     pub(crate) layout: &'a StartLayout,
-    /// Where the start did not say it: when the span began, its scope and the version of that.
+    /// `start`, `scope` and `scope_version` are set if the start did not have them exactly.
     pub(crate) start: Option<Timestamp>,
     pub(crate) scope: Option<&'a str>,
     pub(crate) scope_version: Option<&'a str>,
-    /// The places must [have room](Places::have_room_for) for them.
+    /// The layout must [accept](StartLayout::accepts_added) them.
     pub(crate) added: &'a Pairs<'a>,
     pub(crate) links: &'a [Link<'a>],
     pub(crate) truncated: bool,
 }
 
-/// Writes what [`ended`] writes, from the payload of the span's start.
+/// Writes the `ended` event from the payload of the span's start.
 pub(crate) fn ended_from_start(out: &mut Vec<u8>, from: &EndFromStart<'_>, end: &EndFields<'_>) {
     let copied = |range: &Range<usize>| from.started.get(range.clone()).unwrap_or_default();
     let mut writer = JsonWriter::new(out);

@@ -1,5 +1,5 @@
-//! Writes whole events: `started`, `ended`, `updated`, `log` and `process`. Pure: no clock, no I/O. The worker calls it; for
-//! events that a program dispatches itself, the dispatching thread does.
+//! Writes whole events: `started`, `ended`, `updated`, `log` and `process`. Pure: no clock, no I/O. The worker calls
+//! it; for events that a program dispatches itself, the dispatching thread does.
 
 use crate::{
     log::event::{Pinning, SseEvent, StreamKey},
@@ -16,7 +16,7 @@ use crate::{
     wire::frame::number,
 };
 
-/// Writes the start of a span; where its parts stand, if nothing of it was cut or is said in another place.
+/// Writes the start of a span. Returns the layout of its parts if nothing of it was cut or is written elsewhere.
 pub(crate) fn started(
     out: &mut Vec<u8>,
     span: &SpanFields<'_>,
@@ -125,7 +125,7 @@ pub(crate) fn process(out: &mut Vec<u8>, process: &ProcessFields<'_>) {
     writer.finish(false);
 }
 
-/// Any event that a program made itself.
+/// Writes an event that an app dispatched itself.
 pub(crate) fn event(out: &mut Vec<u8>, event: &SpanEvent) {
     let attributes = pairs(&event.attributes);
     let span = SpanFields {
@@ -202,7 +202,7 @@ impl SseEvent for SpanEvent {
     }
 }
 
-/// How a start begins.
+/// The first bytes of every start.
 pub(super) const STARTED: &[u8] = b"{\"type\":\"started\"";
 pub(super) const TIMESTAMP: &[u8] = opening!("timestamp");
 

@@ -1,4 +1,4 @@
-//! What the span events say, as borrowed fields: the input of the JSON writer. Plain data.
+//! The contents of span events as borrowed fields: the input of the JSON writer. Plain data; the worker thread uses it.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// What every span event says.
+/// The fields that every span event has.
 #[derive(Clone, Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -24,19 +24,19 @@ pub(crate) struct SpanFields<'a> {
     pub(crate) kind: SpanKind,
     pub(crate) process: &'a str,
     pub(crate) service: &'a str,
-    /// Not known before the end when a sampler saw the start.
+    /// `None` at the start if a sampler saw it: a sampler does not know the scope.
     pub(crate) scope: Option<&'a str>,
     pub(crate) scope_version: Option<&'a str>,
     pub(crate) trace_state: &'a str,
     pub(crate) attributes: Pairs<'a>,
     pub(crate) dropped_attributes: u32,
     pub(crate) links: Vec<Link<'a>>,
-    /// Whether parts were left out before they came here.
+    /// Whether the record already left parts out.
     pub(crate) truncated: bool,
 }
 
 impl SpanFields<'_> {
-    /// A span of which only its ids are known.
+    /// A span with only its ids.
     pub(crate) fn bare(trace_id: [u8; 16], span_id: [u8; 8]) -> Self {
         Self {
             trace_id,
@@ -60,7 +60,7 @@ impl SpanFields<'_> {
     }
 }
 
-/// What the end of a span adds.
+/// The fields that the end of a span adds.
 #[derive(Clone, Debug)]
 pub(crate) struct EndFields<'a> {
     pub(crate) status: EndStatus<'a>,
@@ -94,7 +94,7 @@ pub(crate) struct Link<'a> {
     pub(crate) attributes: Pairs<'a>,
 }
 
-/// A process as its first event introduces it.
+/// The fields of a `process` event.
 #[derive(Clone, Debug)]
 pub(crate) struct ProcessFields<'a> {
     pub(crate) process: &'a str,

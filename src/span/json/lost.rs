@@ -1,5 +1,5 @@
-//! Ends a span for its program: the `ended` event of a span that is lost or whose workflow was cancelled, made from its
-//! `started` event. Pure; the worker calls it.
+//! Makes the `ended` event of a span that is lost or whose workflow was cancelled, from its `started` event. Values are
+//! copied and never decoded. Pure; the worker thread calls it.
 
 use crate::{
     span::json::{
@@ -10,7 +10,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Why a span was ended for its program.
+/// Why a span was ended as lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LostReason {
     Crashed,
@@ -18,7 +18,7 @@ pub(crate) enum LostReason {
     Dropped,
 }
 
-/// The end of a span that can no longer end, made from its `started` event; `None` when that is not one.
+/// Returns the `ended` event of a lost span; `None` if `started` is not a `started` event.
 pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) -> Option<Vec<u8>> {
     let message = match reason {
         LostReason::Crashed => "lost: the process died while the span was open",
@@ -40,16 +40,16 @@ pub(crate) fn lost(started: &[u8], reason: LostReason, last_heard: Timestamp) ->
     Some(out)
 }
 
-/// The end of a span whose workflow was cancelled, made from its `started` event; `None` when that is not one.
+/// Returns the `ended` event of a span whose workflow was cancelled; `None` if `started` is not a `started` event.
 pub(crate) fn cancelled(started: &[u8], reason: &str, time: Timestamp) -> Option<Vec<u8>> {
     let mut out = ended_with_error(started, clip(reason, VALUE_BYTES_MAX).0, time)?;
     out.extend_from_slice(b",\"cancelled\":true}");
     Some(out)
 }
 
-/// The end of a span that says what its start said, with a status of ERROR; it lacks what ends the object.
+/// Writes an end with the fields of the start and the status ERROR, without the brace that closes the object.
 fn ended_with_error(started: &[u8], message: &str, time: Timestamp) -> Option<Vec<u8>> {
-    // Values are copied as they stand: reading and writing them again could change a number or their order.
+    // Values are copied: decoding and encoding them again could change a number or their order.
     let value_of = |wanted: &str| {
         fields(started)
             .find(|(key, _)| *key == wanted.as_bytes())

@@ -1,9 +1,10 @@
 //! Span events as JSON bytes, and back: the only folder that spells their field names. Pure: no clock, no I/O.
 //!
-//! [`events`] writes whole events with the parts of [`writer`]; [`size_limits`] says what is cut when one is too big, and
-//! [`lost`] ends a span for a program that cannot. [`scan`] reads fields back.
+//! [`events`] writes complete events with the parts of [`writer`]; [`size_limits`] decides what is cut when an event is
+//! too big, and [`lost`] ends a span whose own end will never come. [`scan`] reads fields back. The worker thread runs
+//! it.
 
-/// `,"key":"` of a key that is known when this is compiled: one copy instead of three.
+/// `,"key":"` for a key that is known at compile time: one copy instead of three.
 macro_rules! opening {
     ($key:literal) => {
         concat!(",\"", $key, "\":\"").as_bytes()

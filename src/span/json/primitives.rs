@@ -1,5 +1,5 @@
-//! The smallest pieces of JSON: escaped texts, numbers, hex digits. It is the worker's hot path, so eight bytes are looked
-//! at together and nothing is allocated. Pure.
+//! The smallest pieces of JSON: escaped texts, numbers, hex digits. This is the hot path of the worker thread, so it
+//! checks eight bytes at a time and never allocates. Pure.
 
 use std::io::Write as _;
 
@@ -45,7 +45,7 @@ pub(super) fn double(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// Appends the bytes, of which there are a multiple of four, as lowercase hex digits.
+/// Appends the bytes as lowercase hex digits. `N` is a multiple of four.
 #[inline]
 pub(crate) fn hex<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N]) {
     const { assert!(N.is_multiple_of(4)) };
@@ -61,12 +61,12 @@ pub(crate) fn hex<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N]) {
 /// The eight digits of four bytes, all at once.
 #[inline]
 fn hex_of_four(bytes: [u8; 4]) -> [u8; 8] {
-    // Each half of a byte gets a byte of its own, in the order in which they stand.
+    // Each half byte gets a byte of its own, in order.
     let word = u64::from(u32::from_be_bytes(bytes));
     let word = (word | word << 16) & 0x0000_ffff_0000_ffff;
     let word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
     let halves = (word | word << 4) & (ONES * 0x0f);
-    // Those from ten on are letters, which stand 39 behind the digit that would follow '9'.
+    // Half bytes from ten on are letters: 'a' is 39 after the character that follows '9'.
     let letters = ((halves + ONES * 6) >> 4) & ONES;
     (halves + ONES * u64::from(b'0') + letters * 39).to_be_bytes()
 }
@@ -109,7 +109,7 @@ fn escape_rest(out: &mut Vec<u8>, mut rest: &[u8]) {
     }
 }
 
-/// How many bytes stand before the first that must be escaped, eight at a time.
+/// Returns the number of bytes before the first that must be escaped. Checks eight at a time.
 #[inline]
 fn plain_length(text: &[u8]) -> usize {
     let (words, rest) = text.as_chunks::<8>();
@@ -120,7 +120,7 @@ fn plain_length(text: &[u8]) -> usize {
         let word = text.get(8 * words..).unwrap_or_default();
         return 8 * words + plain_bytes(word);
     }
-    // The last eight again, some of which are looked at twice, are quicker than one byte after the other.
+    // Checking the last eight bytes, some of them twice, is quicker than going byte by byte.
     match text.last_chunk::<8>() {
         Some(last) if !has_escaped(u64::from_le_bytes(*last)) => text.len(),
         _ => text.len() - rest.len() + plain_bytes(rest),
@@ -134,7 +134,7 @@ fn plain_bytes(text: &[u8]) -> usize {
         .unwrap_or(text.len())
 }
 
-/// Whether a quote, a backslash or a control character is among these eight.
+/// Returns whether a quote, a backslash or a control character is among these eight bytes.
 #[inline]
 fn has_escaped(word: u64) -> bool {
     (control_marks(word) | byte_marks(word, b'"') | byte_marks(word, b'\\')) & HIGH != 0
@@ -143,15 +143,15 @@ fn has_escaped(word: u64) -> bool {
 const ONES: u64 = u64::MAX / 255;
 pub(super) const HIGH: u64 = ONES * 0x80;
 
-/// Sets the high bit of each of these eight bytes that is a control character. Of ASCII, the subtraction sets it where a
-/// byte is what is looked for; a borrow reaches only bytes above such a one. Other bytes have theirs set, and are none
-/// of it.
+/// Sets the high bit of each of these eight bytes that is a control character. For ASCII, the subtraction sets it where
+/// a byte matches; a borrow reaches only bytes above a match. Bytes that are not ASCII have the high bit set already,
+/// and are masked out.
 #[inline]
 pub(super) fn control_marks(word: u64) -> u64 {
     word.wrapping_sub(ONES * 0x20) & !word
 }
 
-/// The same where it is this ASCII character.
+/// Sets the high bit of each of these eight bytes that is this ASCII character.
 #[inline]
 pub(super) fn byte_marks(word: u64, byte: u8) -> u64 {
     (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES) & !word

@@ -1,4 +1,5 @@
-//! Attributes whose key is repeated: of each key the last value is written, where the first stood. Pure.
+//! Attributes with repeated keys: of each key the last value is written, at the position of the first. Pure; the worker
+//! thread calls it.
 
 use std::collections::HashMap;
 
@@ -7,11 +8,12 @@ use crate::span::json::{
     value::{Pairs, Value},
 };
 
-/// Each key once, where it first stands, with its last value. `SdkSpan::set_attribute` appends and never replaces.
+/// Returns each key once, at its first position, with its last value. `SdkSpan::set_attribute` appends and never
+/// replaces.
 pub(super) fn last_of_each_key<'p, 'a>(
     pairs: &'p Pairs<'a>,
 ) -> impl Iterator<Item = (&'a str, &'p Value<'a>)> {
-    // Spans have at most 128 attributes by the SDK's default limit; looking along them is quicker than hashing.
+    // Spans have at most 128 attributes by the SDK's default limit; a linear search is quicker than hashing.
     let positions = (pairs.len() > PAIRS_UNHASHED_MAX).then(|| positions_of(pairs));
     pairs
         .iter()
@@ -28,7 +30,7 @@ pub(super) fn last_of_each_key<'p, 'a>(
         })
 }
 
-/// Keys of which no two are the same.
+/// A lossy set of keys, all of them different.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct KeySet {
     pub(super) seen: u128,
@@ -36,7 +38,7 @@ pub(super) struct KeySet {
 }
 
 impl KeySet {
-    /// `None` when two of them are the same.
+    /// `None` if a key is repeated.
     #[inline]
     pub(super) fn of(pairs: &Pairs<'_>) -> Option<Self> {
         let mut keys = Self::default();
@@ -47,7 +49,7 @@ impl KeySet {
         are_new.then_some(keys)
     }
 
-    /// Whether the key is none of them: sure when it says yes.
+    /// Adds the key. Returns `true` only if it is certainly new.
     #[inline]
     pub(super) fn add(&mut self, key: &str) -> bool {
         // Equal keys are equal in length and in their last byte.
@@ -61,20 +63,20 @@ impl KeySet {
     }
 }
 
-/// Whether a key stands before this place.
+/// Returns whether the key occurs before this index.
 pub(super) fn occurs_before(pairs: &Pairs<'_>, index: usize, key: &str) -> bool {
     let key = clipped_key(key);
     let mut before = pairs.iter().take(index);
     before.any(|(one, _)| clipped_key(one) == key)
 }
 
-/// Keys that are the same when cut are the same key in the object.
+/// The key as it is written: keys that are equal when cut are one key in the object.
 #[inline]
 fn clipped_key(key: &str) -> &str {
     clip(key, VALUE_BYTES_MAX).0
 }
 
-/// The first and the last place of every key.
+/// The first and the last index of every key.
 fn positions_of<'a>(pairs: &Pairs<'a>) -> HashMap<&'a str, (usize, usize)> {
     let mut positions = HashMap::new();
     for (index, (key, _)) in pairs.iter().enumerate() {
@@ -84,13 +86,13 @@ fn positions_of<'a>(pairs: &Pairs<'a>) -> HashMap<&'a str, (usize, usize)> {
     positions
 }
 
-/// The last place of the key that stands at `index`, unless it stands before that, too.
+/// Returns the last index of the key at `index`; `None` if it also occurs before.
 #[inline]
 fn last_position(pairs: &Pairs<'_>, index: usize, key: &str) -> Option<usize> {
     let key = clipped_key(key);
     let end = key.as_bytes().last();
     let is_same = |(one, _): &(&str, Value<'_>)| {
-        // Most keys differ in length or at their end, and need no look at the rest.
+        // Most keys differ in length or at their end, so the rest is not compared.
         let one = clipped_key(one);
         one.len() == key.len() && one.as_bytes().last() == end && one == key
     };
@@ -103,5 +105,5 @@ fn last_position(pairs: &Pairs<'_>, index: usize, key: &str) -> Option<usize> {
     Some(again.map_or(index, |at| index + 1 + at))
 }
 
-/// Attributes among which repeated keys are found by looking back; among more they are found by hashing.
+/// Up to this number of attributes, repeated keys are found by a linear search; beyond, by hashing.
 pub(super) const PAIRS_UNHASHED_MAX: usize = 128;

@@ -1,5 +1,5 @@
-//! Finds fields in encoded events, and replaces some, without parsing the rest. It stops at anything that is not JSON and
-//! never panics. Pure.
+//! Finds and replaces fields of encoded events without parsing the rest. It stops at anything that is not JSON and
+//! never panics. Pure; the worker thread and the tasks of HTTP readers call it.
 
 use crate::span::json::primitives::string;
 
@@ -27,10 +27,10 @@ pub(crate) fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// An event of which some values are replaced, all others standing as they are.
+/// Replaces some values of an event and copies all others.
 pub(crate) struct PayloadRewriter<'a> {
     payload: &'a [u8],
-    /// Up to here it is in `out`.
+    /// The payload up to here has been copied to `out`.
     copied: usize,
     out: Vec<u8>,
 }
@@ -44,7 +44,7 @@ impl<'a> PayloadRewriter<'a> {
         }
     }
 
-    /// Replaces a value that is a part of the payload and stands behind those that were replaced before.
+    /// Replaces a value. It must be a slice of the payload, after all values that were replaced before.
     pub(crate) fn replace(&mut self, value: &[u8], with: &[u8]) {
         let at = (value.as_ptr() as usize).wrapping_sub(self.payload.as_ptr() as usize);
         let Some(before) = self.payload.get(self.copied..at) else {
@@ -55,7 +55,7 @@ impl<'a> PayloadRewriter<'a> {
         self.copied = at + value.len();
     }
 
-    /// The whole event; `None` when nothing was replaced.
+    /// Returns the complete event; `None` if nothing was replaced.
     pub(crate) fn finish(mut self) -> Option<Vec<u8>> {
         if self.copied == 0 {
             return None;

@@ -1,5 +1,5 @@
-//! What is cut when a value or an event is too big: the bounds, and where a text may be cut. The writer names what it cut
-//! in the event's `cut`. Pure.
+//! The bounds of values and events, and where a text may be cut. The writer lists in the event's `cut` what it cut;
+//! nothing is cut in silence. Pure; host threads and the worker call it.
 
 use crate::span::event::SpanEvent;
 
@@ -7,13 +7,13 @@ pub(crate) const VALUE_BYTES_MAX: usize = SpanEvent::VALUE_BYTES_MAX;
 pub(crate) const EVENT_BYTES_MAX: usize = SpanEvent::EVENT_BYTES_MAX;
 pub(crate) const ATTRIBUTES_MAX: usize = SpanEvent::ATTRIBUTES_MAX;
 
-/// Room that the fields after attributes, events and links may need: trace state, scope version, `cut`.
+/// Room for the fields after attributes, events and links: trace state, scope version, `cut`.
 pub(super) const RESERVE: usize = 40 * 1024;
 
-/// Entries of `cut` that are listed one by one.
+/// Upper bound on the entries of `cut` that are listed one by one.
 pub(super) const CUT_PATHS_MAX: usize = 32;
 
-/// At most `bytes_max` bytes of the text, on a character boundary, and whether something was cut.
+/// Returns at most `bytes_max` bytes of the text, up to a character boundary, and whether something was cut.
 #[inline]
 pub(crate) fn clip(text: &str, bytes_max: usize) -> (&str, bool) {
     if text.len() <= bytes_max {
@@ -26,8 +26,8 @@ pub(crate) fn clip(text: &str, bytes_max: usize) -> (&str, bool) {
     (text.get(..boundary).unwrap_or_default(), true)
 }
 
-/// The part of a text that stands before attributes which is written: what would take more than two values' room when
-/// it is escaped is cut, too, so that all of them leave room for the rest of the event.
+/// Returns the part of a text before the attributes (name, service, scope) that is written. A text that takes more room
+/// than two values when it is escaped is cut, too, so that these texts always leave room for the rest of the event.
 #[inline]
 pub(super) fn clip_head(text: &str) -> (&str, bool) {
     if text.len() * 6 <= 2 * VALUE_BYTES_MAX {

@@ -1,6 +1,6 @@
-//! The payload of a start with holes: what spans of one scope and name have in common is copied, and only ids, values and
-//! the time are written. Its bytes equal those of [`started`](crate::span::json::started). Why it exists is said in
-//! `encoder::start_templates`. Pure; the worker calls it.
+//! The template of a `started` payload: the bytes that spans of one scope and name have in common are copied, and only
+//! ids, values and the time are written. The result must equal the bytes of [`started`](crate::span::json::started).
+//! See `encoder::start_templates` for the reason. Pure; the worker thread calls it.
 
 use crate::{
     span::json::{
@@ -15,10 +15,10 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Bytes without which a text is no address with a secret in it, as redaction looks for them.
+/// The bytes that redaction looks for in URLs: a text without them contains no URL with a secret.
 pub(crate) const URL_SECRET_BYTES: [u8; 2] = *b"?@";
 
-/// The value of an attribute that needs no look at what it is in.
+/// The value of an attribute that is a text or a number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ScalarValue<'a> {
     /// UTF-8.
@@ -27,7 +27,7 @@ pub(crate) enum ScalarValue<'a> {
     Double(f64),
 }
 
-/// What differs between spans that are alike, beside their values.
+/// The fields that differ between spans of one template, except their values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StartIds {
     pub(crate) trace_id: [u8; 16],
@@ -36,19 +36,19 @@ pub(crate) struct StartIds {
     pub(crate) start: Timestamp,
 }
 
-/// What the `started` payloads of spans that are alike have in common.
+/// The bytes that the `started` payloads of one template have in common.
 #[derive(Debug)]
 pub(crate) struct PayloadTemplate {
     /// From the name to the brace that opens the attributes.
     middle: Box<[u8]>,
-    /// What stands before the value of each attribute.
+    /// The bytes before the value of each attribute.
     members: Box<[Box<[u8]>]>,
     traits: Box<[u8]>,
     keys: KeySet,
 }
 
 impl PayloadTemplate {
-    /// Of a span with all its parts; `None` when its payload is more than these.
+    /// Makes the template of a span; `None` if its payload has parts that a template cannot have.
     pub(crate) fn of(span: &SpanFields<'_>) -> Option<Self> {
         let is_plain = span.links.is_empty()
             && !span.truncated
@@ -88,8 +88,8 @@ impl PayloadTemplate {
         })
     }
 
-    /// Writes the start of a span that is alike but for these; `None`, and nothing, when a value is missing or cannot
-    /// stand as it is.
+    /// Writes the start of a span of this template. If a value is missing or cannot be copied verbatim, returns `None`
+    /// and writes nothing.
     pub(crate) fn started<'v>(
         &self,
         out: &mut Vec<u8>,
@@ -117,7 +117,7 @@ impl PayloadTemplate {
         writer.ids(ids.trace_id, ids.span_id);
         writer.parent(ids.parent);
         writer.raw(&self.middle);
-        // As where it is written whole: their key and the brace belong to the attributes.
+        // As in `started`: the key "attributes" and its brace belong to the range of the attributes.
         let attributes = writer.written() - ATTRIBUTES_OPEN;
         for member in &self.members {
             writer.raw(member);
@@ -155,7 +155,7 @@ impl PayloadTemplate {
     }
 }
 
-/// Whether nothing of the text is escaped, cut or looked at by redaction.
+/// Returns whether the text can be copied: nothing of it is escaped, cut or examined by redaction.
 #[inline]
 fn is_verbatim(text: &[u8]) -> bool {
     let is_plain =

@@ -1,4 +1,5 @@
-//! Attribute values and pairs as the JSON writer takes them: borrowed from a record or from the app's own event. Pure.
+//! Attribute values and pairs, the input of the JSON writer: borrowed from a record or from the app's own event. Pure;
+//! the worker thread uses it.
 
 use crate::span::{
     event::{AttributeValue, Attributes},
@@ -12,14 +13,14 @@ pub(crate) enum Value<'a> {
     Int(i64),
     Double(f64),
     Text(&'a str),
-    /// Text that stands in the place of a value.
+    /// Text that redaction put in place of a value.
     Owned(Box<str>),
-    /// Values of one kind, and whether some were cut off before they came here.
+    /// Values of one kind, and whether the record already cut some off.
     Array(Vec<Value<'a>>, bool),
 }
 
 impl Value<'_> {
-    /// The value as the app knows it.
+    /// Returns the value as the app's own type.
     pub(crate) fn owned(&self) -> AttributeValue {
         match self {
             Self::Bool(value) => AttributeValue::Bool(*value),
@@ -69,7 +70,7 @@ pub(super) fn type_lost_in_json(value: &Value<'_>) -> Option<&'static str> {
     }
 }
 
-/// The values of an array are of one kind: that of its first.
+/// Returns an array of the kind of its first value; all values have one kind.
 fn array(values: &[Value<'_>]) -> AttributeValue {
     fn all<T>(values: &[Value<'_>], pick: impl Fn(&Value<'_>) -> Option<T>) -> Vec<T> {
         values.iter().filter_map(pick).collect()

@@ -1,6 +1,6 @@
-//! Writes the parts of an event: ids, texts, attributes, links, events within a span. Every field name of more than one
-//! event stands here. By hand, because it is the worker's hot path: fixed keys are copied, numbers and escapes are
-//! written in place, nothing is allocated. Pure.
+//! Writes the parts of an event: ids, texts, attributes, links, events within a span. Field names that several events
+//! share are spelled here only. It is written by hand because it is the hot path of the worker thread: fixed keys are
+//! copied, numbers and escapes are written in place. The usual path allocates nothing. Pure.
 
 use crate::{
     span::{
@@ -53,12 +53,12 @@ impl<'o> JsonWriter<'o> {
         self.out.len() - self.start
     }
 
-    /// Whether something of this size still fits before the reserve.
+    /// Returns whether this many bytes still fit before the reserve.
     pub(super) fn fits(&self, size: usize) -> bool {
         self.written() + size <= EVENT_BYTES_MAX - RESERVE
     }
 
-    /// Notes that something was cut or left out.
+    /// Records in `cut` that something was cut or left out.
     pub(super) fn cut(&mut self, path: &[&str]) {
         self.cut_paths += 1;
         if self.cut_paths > CUT_PATHS_MAX {
@@ -69,7 +69,7 @@ impl<'o> JsonWriter<'o> {
         }
         self.cut.push(b'"');
         for part in path {
-            // A path is for people: a very long key is named by its beginning.
+            // People read these paths: a very long key is shortened to its beginning.
             let (part, _) = clip(part, 64);
             escape(&mut self.cut, part);
         }
@@ -122,7 +122,7 @@ impl<'o> JsonWriter<'o> {
         self.descriptors(span);
     }
 
-    /// What spans that are alike have in common.
+    /// Writes the fields that spans of one template have in common.
     #[inline]
     pub(super) fn descriptors(&mut self, span: &SpanFields<'_>) {
         self.text("name", opening!("name"), span.name);
@@ -153,8 +153,8 @@ impl<'o> JsonWriter<'o> {
         }
     }
 
-    /// Writes the object, then the types of the values that JSON cannot carry as what they are. Gives the keys if none
-    /// repeats another and there are no such types.
+    /// Writes the object, then the types that JSON cannot express. Returns the keys if no key is repeated and there are
+    /// no such types.
     pub(super) fn attributes(&mut self, key: &str, pairs: &Pairs<'_>) -> Option<KeySet> {
         self.key(key);
         let keys = KeySet::of(pairs);
@@ -171,7 +171,7 @@ impl<'o> JsonWriter<'o> {
         }
     }
 
-    /// Writes the members; their keys are given if none repeats another.
+    /// Writes the members. Returns their keys if no key is repeated.
     pub(super) fn object(
         &mut self,
         path: &str,
@@ -203,7 +203,7 @@ impl<'o> JsonWriter<'o> {
     pub(super) fn member(&mut self, path: &str, key: &str, value: &Value<'_>, types: &mut Vec<u8>) {
         let (key, key_cut) = clip(key, VALUE_BYTES_MAX);
         let before = self.out.len();
-        // No member ends with a brace that opens.
+        // No member ends with an opening brace.
         let is_first = self.out.last() == Some(&b'{');
         self.raw(if is_first { b"\"" } else { b",\"" });
         escape(self.out, key);
@@ -211,7 +211,7 @@ impl<'o> JsonWriter<'o> {
         let key_size = self.out.len() - before;
         let cut = self.value(value) || key_cut;
         let kind = type_lost_in_json(value);
-        // A key may stand among the types, too.
+        // The key may occur among the types, too.
         let type_size = kind.map_or(0, |kind| key_size + kind.len() + 4);
         if !self.fits(types.len() + type_size) {
             self.out.truncate(before);
@@ -232,7 +232,7 @@ impl<'o> JsonWriter<'o> {
         }
     }
 
-    /// Whether the value was cut.
+    /// Writes a value. Returns whether it was cut.
     pub(super) fn value(&mut self, value: &Value<'_>) -> bool {
         match value {
             Value::Bool(value) => self.raw(if *value { b"true" } else { b"false" }),
@@ -354,7 +354,7 @@ impl<'o> JsonWriter<'o> {
         }
     }
 
-    /// How much the SDK's limits dropped.
+    /// Writes how much the SDK's limits dropped.
     pub(super) fn dropped(&mut self, [attributes, events, links]: [u32; 3]) {
         if attributes > 0 || events > 0 || links > 0 {
             self.raw(b",\"dropped\":{\"attributes\":");
@@ -400,7 +400,7 @@ fn kind_field(kind: SpanKind) -> &'static [u8] {
     }
 }
 
-/// The kind as the wire names it.
+/// The wire name of a span kind.
 pub(crate) fn kind_name(kind: SpanKind) -> &'static str {
     match kind {
         SpanKind::Internal => "INTERNAL",

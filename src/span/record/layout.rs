@@ -1,5 +1,5 @@
-//! The layout of a record: tags, flags, the fixed heads, and the bounds of what is written behind them. The writers and the
-//! reader share it, and it knows neither. Host threads and the worker use it; it never allocates.
+//! The layout of a record: tags, flags, the heads of fixed size, and the bounds of the parts that follow. The writers
+//! and the reader share it; it uses neither. Host threads and the worker run it; it never allocates.
 
 use std::time::SystemTime;
 
@@ -19,17 +19,18 @@ use crate::{
 /// Bytes of one record after which further attributes, events and links are left out.
 pub(in crate::span) const RECORD_BYTES_MAX: usize = 256 * 1024;
 
-/// The longest text of a record: by one character more than the JSON form takes, which then sees that it must cut and
-/// says where.
+/// The longest text of a record, in bytes: one character more than the JSON writer keeps, so that the JSON writer
+/// notices that it must cut the text, and says where.
 pub(in crate::span) const TEXT_BYTES_MAX: usize = VALUE_BYTES_MAX + 4;
 
-/// The longest trace state, in bytes, which is what W3C asks everyone to carry, and the longest scope version.
+/// The longest trace state and the longest scope version, in bytes. W3C requires everybody to carry a trace state of
+/// 512.
 pub(in crate::span) const SHORT_TEXT_BYTES_MAX: usize = 512;
 
 /// Bytes of one array after which further values are left out.
 pub(in crate::span) const ARRAY_BYTES_MAX: usize = VALUE_BYTES_MAX + 16;
 
-/// The largest start that is remembered for its end.
+/// The largest start that the worker remembers for its end, in bytes.
 pub(in crate::span) const REMEMBERED_BYTES_MAX: usize = 1024;
 pub(in crate::span) const START: u8 = 1;
 pub(in crate::span) const END: u8 = 2;
@@ -42,7 +43,7 @@ pub(in crate::span) const UPDATE: u8 = 8;
 pub(in crate::span) const END_DELTA: u8 = 9;
 pub(in crate::span) const FENCE: u8 = 10;
 
-/// In an array's count: values were cut off.
+/// Flag in the count of an array: values were cut off.
 pub(in crate::span) const ARRAY_CUT: u32 = 1 << 31;
 pub(in crate::span) const PARENT_REMOTE: u8 = 1;
 pub(in crate::span) const UNSAMPLED: u8 = 2;
@@ -51,22 +52,22 @@ pub(in crate::span) const WAITING: u8 = 8;
 pub(in crate::span) const CANCELLED: u8 = 16;
 pub(in crate::span) const DEDUPLICATED: u8 = 32;
 
-/// The start is remembered for its end.
+/// The worker must remember the start for its end.
 pub(in crate::span) const REMEMBERED: u8 = 64;
 
 /// Parts were left out.
 pub(in crate::span) const TRUNCATED: u8 = 128;
 
-/// Which texts stand behind a head.
+/// The texts that follow a head.
 pub(in crate::span) const HAS_SCOPE: u8 = 1;
 pub(in crate::span) const HAS_VERSION: u8 = 2;
 pub(in crate::span) const HAS_STATE: u8 = 4;
 
-/// Beside them: the start is remembered in the [far](Region::Far) region.
+/// In the same byte: the slot of the start is in the [large](SlotTable::Large) table.
 pub(in crate::span) const IN_LARGE_TABLE: u8 = 8;
 
-/// How many attributes and links stand behind a head. One number, because what is stored as two and fetched as one is
-/// waited for.
+/// The number of attributes and of links that follow a head. Both are in one integer: two 4-byte stores and one 8-byte
+/// load later would miss store-to-load forwarding.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PartCounts(pub(in crate::span) u64);
 
@@ -90,7 +91,7 @@ impl PartCounts {
         u32::from_le_bytes([l0, l1, l2, l3])
     }
 
-    /// What of this is sent to the worker, which the end need not repeat.
+    /// Returns the part that the worker gets with the start, so that the end need not repeat it.
     #[inline]
     pub(crate) fn sent(self) -> Option<SentPrefix> {
         SentPrefix::new(self.attributes() as usize, StartScope::Unknown)
@@ -99,7 +100,7 @@ impl PartCounts {
 
 pub(in crate::span) const HEAD: usize = 60;
 
-/// What every span's record says first.
+/// The head of a span's record.
 pub(in crate::span) struct RecordHead {
     pub(in crate::span) source: u32,
     pub(in crate::span) flags: u8,
@@ -149,7 +150,7 @@ impl RecordHead {
 /// Status (1), end (8), dropped events (4) and links (4), count of events (4).
 pub(in crate::span) const CLOSING: usize = 21;
 
-/// Fills the front of a head. Its size is known to the compiler, so nothing is checked when this runs.
+/// Writes the next bytes of a head. The compiler knows the size of the head, so it removes the bounds checks.
 #[inline]
 pub(in crate::span) fn put<const SIZE: usize>(rest: &mut WriteBuf<'_>, bytes: [u8; SIZE]) {
     if let Some(slot) = rest.chunk() {
@@ -157,8 +158,8 @@ pub(in crate::span) fn put<const SIZE: usize>(rest: &mut WriteBuf<'_>, bytes: [u
     }
 }
 
-/// The same of an id, in the halves that the processor has it in: to fetch whole what was stored in halves a moment ago
-/// is waited for.
+/// Writes an id as two 8-byte stores because it arrives in two registers; one 16-byte load later would miss
+/// store-to-load forwarding.
 #[inline]
 pub(in crate::span) fn put_halves(rest: &mut WriteBuf<'_>, id: [u8; 16]) {
     let [u0, u1, u2, u3, u4, u5, u6, u7, lower @ ..] = id;
@@ -166,7 +167,7 @@ pub(in crate::span) fn put_halves(rest: &mut WriteBuf<'_>, id: [u8; 16]) {
     put(rest, lower);
 }
 
-/// What stands before a pair: the kind of the value and both lengths. Texts are clipped, so the lengths fit.
+/// The head of a pair: the kind of the value and both lengths. Texts are clipped, so the lengths fit.
 #[inline]
 pub(in crate::span) fn pair_head(kind: u8, key: &str, text: &str) -> [u8; 8] {
     let [key, text] = [key, text].map(|text| text.len() as u64);

@@ -1,14 +1,14 @@
-//! Spans on their way from the host's thread to the worker: compact bytes, written without allocation, read back as
-//! borrowed fields. Both sides are of one build, so the format has no version. Pure, but for the clock that a shutdown
-//! record reads.
+//! The compact binary record that carries a span from the host's thread to the worker. The host's thread writes it
+//! without allocation; the worker reads it as borrowed fields. Both sides are of one build, so the format has no
+//! version. Pure, except for the clock that a shutdown record reads.
 //!
-//! A record is a head of fixed size, which the compiler writes in a few stores, with texts and values behind it.
-//! [`layout`] defines it, [`write`] and [`read`] are its two sides, and [`outline`] reads just enough of a start to find
-//! its template.
+//! A record is a head of fixed size, which the compiler writes in a few stores, followed by texts and values.
+//! [`layout`] defines it, [`write`] and [`read`] are its two sides, and [`outline`] reads just enough of a start to
+//! find its template.
 
 #![expect(
     clippy::inline_always,
-    reason = "what a compiler inlines by itself changes with the number of callers, and with it what a span costs by 8 %"
+    reason = "the compiler's own choice changes with the number of callers, and with it the cost of a span by 8 %"
 )]
 
 pub(in crate::span) mod layout;

@@ -1,5 +1,5 @@
-//! Reads only the head of a start: enough to find the start template that fits it. No text is looked into. It runs on the
-//! worker thread.
+//! Reads only the outline of a start: enough to find the start template that fits it. It never looks into a text or a
+//! value before that. It runs on the worker thread.
 
 use crate::{
     span::{
@@ -15,23 +15,23 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// The start of an ordinary span, read as far as it may be like others: no text is looked into.
+/// The outline of an ordinary span's start: its head, and its texts and pairs as raw bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StartOutline<'a> {
     pub(crate) source: u32,
-    /// The place in which it must be remembered for its end.
+    /// The slot in which the worker must remember it for its end.
     pub(crate) slot: Option<usize>,
     pub(crate) ids: StartIds,
-    /// Flags that differ between spans that are not alike, and the kind.
+    /// The flags that starts of one template share, and the kind.
     pub(crate) traits: [u8; 3],
-    /// Scope, version and name, as they stand in the record.
+    /// Scope, version and name, as raw bytes of the record.
     pub(crate) texts: &'a [u8],
     pub(crate) attributes: u32,
     pairs: &'a [u8],
 }
 
 impl<'a> StartOutline<'a> {
-    /// `None` for all other records, and for starts that say more.
+    /// `None` for all other records, and for starts with fields that a template cannot have.
     #[inline]
     pub(crate) fn of(record: &'a [u8]) -> Option<Self> {
         let mut reader = RecordReader { rest: record };
@@ -74,7 +74,7 @@ impl<'a> StartOutline<'a> {
         })
     }
 
-    /// Its attributes up to the first whose value is not plain.
+    /// Its attributes, up to the first whose value is not a scalar.
     #[inline]
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (&'a [u8], ScalarValue<'a>)> + use<'a> {
         let mut reader = RecordReader { rest: self.pairs };

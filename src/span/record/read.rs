@@ -1,5 +1,5 @@
-//! Reads records back, on the worker thread. Texts are borrowed from the record. A record that is cut short or damaged is
-//! `None`, never a panic and never an allocation of its claimed size.
+//! Reads records back, on the worker thread. Texts are borrowed from the record. A record that is cut short or damaged
+//! is `None`, never a panic and never an allocation of its claimed size.
 
 use crate::{
     span::{
@@ -21,7 +21,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Reads any other record; `None` when it is none, which cannot be.
+/// Reads any record but a delta end; `None` if the bytes are not a record, which our own writers never produce.
 pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
     let mut reader = RecordReader { rest: bytes };
     match reader.u8()? {
@@ -63,7 +63,7 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Record<'_>> {
     }
 }
 
-/// Whether translating the record needs all that stands before it to be stored.
+/// Returns whether all records before this one must be stored before it is encoded.
 pub(crate) fn needs_stored(record: &[u8]) -> bool {
     matches!(
         record.first(),
@@ -116,7 +116,7 @@ impl<'a> RecordReader<'a> {
         Some(bytes)
     }
 
-    /// A pair that [`pair`](Self::pair) reads, without a look into its texts.
+    /// Reads a pair with a scalar value, like [`pair`](Self::pair), but does not check that its texts are UTF-8.
     #[inline]
     pub(in crate::span) fn plain_pair(&mut self) -> Option<(&'a [u8], ScalarValue<'a>)> {
         let [kind, k0, k1, k2, t0, t1, t2, t3] = self.array()?;
@@ -246,7 +246,7 @@ impl<'a> RecordReader<'a> {
 
     #[inline]
     pub(in crate::span) fn attributes(&mut self, count: u32) -> Option<Pairs<'a>> {
-        // A damaged count must not ask for memory that is not there.
+        // A damaged count must not cause a huge allocation.
         let mut pairs = Vec::with_capacity((count as usize).min(self.rest.len() / 8));
         for _ in 0..count {
             pairs.push(self.pair()?);
@@ -259,7 +259,7 @@ impl<'a> RecordReader<'a> {
         let key = u32::from_le_bytes([k0, k1, k2, 0]);
         Some(match kind {
             b's' => {
-                // Both stand side by side: one look is quicker than two.
+                // Key and value are adjacent: one UTF-8 check of both is quicker than two.
                 let text = u32::from_le_bytes([t0, t1, t2, t3]);
                 let both = self.text_of(key.checked_add(text)?)?;
                 let (key, text) = both.split_at_checked(key as usize)?;

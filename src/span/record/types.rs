@@ -1,4 +1,5 @@
-//! What a record says: the types that the reader returns and the writers take. Plain data, no I/O, no clock.
+//! The contents of a record: the types that the reader returns and the writers accept. Plain data, no I/O, no clock.
+//! Host threads and the worker use it.
 
 use crate::{
     span::{
@@ -10,24 +11,24 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// What a record says.
+/// A decoded record.
 #[derive(Debug)]
 pub(crate) enum Record<'a> {
     Start(SpanRecord<'a>),
     End(SpanRecord<'a>, EndFields<'a>),
-    /// An end that counts only if the start was shown.
+    /// An end that is ignored unless the start was shown.
     EndIfShown(SpanRecord<'a>, EndFields<'a>),
-    /// Attributes of an open span changed, or what it does.
+    /// The attributes or the state of an open span changed.
     Update(SpanRecord<'a>, Option<SpanState>, Timestamp),
     /// The end of this span was dropped.
     DroppedEnd(DroppedEnd),
-    /// The starts of all spans whose marks were taken before this was sent stand before it.
+    /// The starts of all spans whose dropped ends were collected before this was pushed come before it.
     DroppedEndsFence,
-    /// Whoever holds this ticket is told when all that stands before it is stored and visible.
+    /// The holder of this ticket is woken when all records before this one are stored and visible.
     Fence {
         ack: u64,
     },
-    /// This span is a viewer's own request.
+    /// This span belongs to a request to our own routes.
     Hide {
         trace_id: [u8; 16],
         span_id: [u8; 8],
@@ -39,50 +40,50 @@ pub(crate) enum Record<'a> {
     },
 }
 
-/// A span, where it came from, and when it began.
+/// A span, its source, and when it began.
 #[derive(Debug)]
 pub(crate) struct SpanRecord<'a> {
     pub(crate) source: u32,
-    /// Whether it is kept only once.
+    /// Whether the log keeps its event only once.
     pub(crate) is_deduplicated: bool,
     pub(crate) activity: StepActivity,
-    /// The place in which the record of a start must be remembered for its end.
+    /// The slot in which the worker must remember the record of a start for its end.
     pub(crate) slot: Option<usize>,
     pub(crate) start: Timestamp,
     pub(crate) span: SpanFields<'a>,
 }
 
-/// The instrumentation scope, as far as a record says it.
+/// The instrumentation scope, as far as a record has it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScopeFields<'a> {
     pub(crate) scope: Option<&'a str>,
     pub(crate) version: Option<&'a str>,
 }
 
-/// What a span is besides what its data says.
+/// Where a span comes from, which its `SpanData` does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SpanOrigin {
     /// A span of the SDK.
     Sdk,
-    /// A span of a workflow, which is told again when that is replayed.
+    /// A span of a workflow: a replay of the workflow reports it again.
     Workflow(Durability, StepActivity),
 }
 
-/// Who remembers a workflow.
+/// Whether a workflow outlives its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// Its engine: it may outlive its process.
+    /// Its engine stores it, so it may outlive its process.
     Durable,
-    /// Its process alone: when that is gone, so is the workflow.
+    /// Only its process remembers it: the workflow is lost with the process.
     Process,
 }
 
-/// What a span of a workflow does.
+/// The activity of a workflow's span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StepActivity {
-    /// It works, or holds others that do.
+    /// It works, or contains spans that do.
     Working,
-    /// It only waits, for a time or an event: that it is there again does not mean that it works.
+    /// It only waits, for a time or an event: a replay that reports its start again does not mean that it works.
     Waiting,
     /// It ends because its workflow was cancelled.
     Cancelled,

@@ -26,7 +26,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Writes the start of a span. The place goes back unless the record is small and whole.
+/// Writes the start of a span. Frees the slot unless the record is small and complete.
 #[inline(always)]
 pub(crate) fn write_start(
     buf: &mut WriteBuf<'_>,
@@ -54,7 +54,7 @@ pub(crate) fn write_end(
     write_end_as(END, buf, source, span, origin)
 }
 
-/// Writes the end of a span that is to be hidden unless its start was shown.
+/// Writes an end that the worker ignores unless the start was shown.
 pub(crate) fn write_end_if_shown(
     buf: &mut WriteBuf<'_>,
     source: u32,
@@ -64,7 +64,7 @@ pub(crate) fn write_end_if_shown(
     write_end_as(END_IF_SHOWN, buf, source, span, origin)
 }
 
-/// Writes that an open span changed: its attributes are those that did.
+/// Writes a change of an open span. `span` has only the attributes that changed.
 pub(crate) fn write_update(
     buf: &mut WriteBuf<'_>,
     source: u32,
@@ -107,7 +107,7 @@ fn write_end_as(
     Some(())
 }
 
-/// The start of a span of which a sampler saw the rest.
+/// The start of a span whose name, attributes and links a sampler has written already.
 #[derive(Debug)]
 pub(crate) struct SampledStart<'a> {
     pub(crate) source: u32,
@@ -115,12 +115,12 @@ pub(crate) struct SampledStart<'a> {
     pub(crate) parent: Option<&'a SpanContext>,
     pub(crate) kind: SpanKind,
     pub(crate) start: Timestamp,
-    /// What [`write_peeked`] wrote.
+    /// The bytes that [`write_sampler_input`] wrote.
     pub(crate) input: &'a [u8],
     pub(crate) counts: PartCounts,
 }
 
-/// Writes what a sampler sees of a span.
+/// Writes the arguments of a sampler: name, attributes and links.
 #[inline]
 pub(crate) fn write_sampler_input(
     buf: &mut WriteBuf<'_>,

@@ -1,6 +1,6 @@
 //! Appends the parts of a span to a record: texts, attributes, links, events. It runs on the host's threads, inside
-//! `on_start` and `on_end`, so it never allocates on the usual path, never waits and never panics. `None` means that the
-//! buffer is full.
+//! `on_start` and `on_end`, so it never allocates on the usual path, never waits and never panics. `None` means that
+//! the buffer is full.
 
 use opentelemetry::{
     Array, KeyValue, Value as OtelValue,
@@ -21,11 +21,12 @@ use crate::{
     },
 };
 
-/// What a writer that is handed on by value holds stays in registers: so what is rare is written [aside](Writer::aside).
+/// Writes the parts of one record. A writer that is passed by value stays in registers, so rare parts are written
+/// [out of line](RecordWriter::out_of_line).
 #[derive(Default)]
 pub(in crate::span) struct RecordWriter<'a> {
     pub(in crate::span) buf: WriteBuf<'a>,
-    /// What was free before.
+    /// The bytes that were free at the beginning.
     pub(in crate::span) free: usize,
     /// [`TRUNCATED`] or nothing.
     pub(in crate::span) truncated: u8,
@@ -42,7 +43,7 @@ impl<'a> RecordWriter<'a> {
         }
     }
 
-    /// Writes what is rare, out of the way of what is not.
+    /// Writes a rare part in a function that is never inlined, so that the usual path stays in registers.
     #[inline]
     pub(in crate::span) fn out_of_line<T>(
         &mut self,
@@ -85,7 +86,7 @@ impl<'a> RecordWriter<'a> {
         self.buf.text(text)
     }
 
-    /// A text that need not say where it was cut.
+    /// Writes a text that is cut without saying where.
     pub(in crate::span) fn short_text(&mut self, text: &str) -> Option<()> {
         let (text, cut) = clip(text, SHORT_TEXT_BYTES_MAX);
         if cut {
@@ -94,7 +95,7 @@ impl<'a> RecordWriter<'a> {
         self.text(text)
     }
 
-    /// The scope and its version, of which an empty one and none are the same to a reader.
+    /// Writes the scope and its version. An empty version is the same as none.
     #[inline]
     pub(in crate::span) fn scope(&mut self, span: &SpanData) -> Option<u8> {
         let scope = &span.instrumentation_scope;
@@ -108,7 +109,7 @@ impl<'a> RecordWriter<'a> {
         }
     }
 
-    /// What every record says that says a span whole: which texts it has, and how many attributes and links.
+    /// Writes a complete span. Returns which texts it has, and how many attributes and links.
     #[inline(always)]
     pub(in crate::span) fn whole(&mut self, span: &SpanData) -> Option<(u8, PartCounts)> {
         let has = self.scope(span)? | self.trace_state(&span.span_context)?;
@@ -119,7 +120,7 @@ impl<'a> RecordWriter<'a> {
 
     #[inline]
     pub(in crate::span) fn trace_state(&mut self, context: &SpanContext) -> Option<u8> {
-        // The header is built by an allocation, so it is asked for only where there is one.
+        // `header` allocates, so it is called only if there is a trace state.
         let state = context.trace_state();
         if *state == TraceState::NONE {
             return Some(0);
@@ -148,7 +149,7 @@ impl<'a> RecordWriter<'a> {
         Some(PartCounts::new(attributes, links))
     }
 
-    /// What the record says of its lease, which a start that is large or not whole loses.
+    /// Returns the two flags of the record's slot. Frees the slot if the start is large or not complete.
     #[inline(always)]
     pub(in crate::span) fn slot_flags(&self, guard: &SlotGuard<'_>) -> (u8, u8) {
         if self.truncated != 0 || self.written() > REMEMBERED_BYTES_MAX {
@@ -160,7 +161,7 @@ impl<'a> RecordWriter<'a> {
         }
     }
 
-    /// Writes as many as the bound allows.
+    /// Writes as many items as fit into the record's bound. Returns their number.
     pub(in crate::span) fn counted<T>(
         &mut self,
         items: &[T],
@@ -180,7 +181,7 @@ impl<'a> RecordWriter<'a> {
 
     #[inline(always)]
     pub(in crate::span) fn pairs(&mut self, pairs: &[KeyValue]) -> Option<u32> {
-        // What is left where the bound is passed.
+        // The room that is left when the record reaches its bound.
         let least = self.free.saturating_sub(RECORD_BYTES_MAX);
         let mut rest = pairs;
         while let [pair, others @ ..] = rest {
@@ -211,7 +212,7 @@ impl<'a> RecordWriter<'a> {
         u32::try_from(pairs.len() - rest.len()).ok()
     }
 
-    /// A pair of any length, and with any value.
+    /// Writes a pair of any length and with any value.
     pub(in crate::span) fn pair(&mut self, key: &str, value: &OtelValue) -> Option<()> {
         let (key, _) = clip(key, TEXT_BYTES_MAX);
         match value {
@@ -229,7 +230,8 @@ impl<'a> RecordWriter<'a> {
         }
     }
 
-    /// The attributes of an event or a link, which have no head to stand in.
+    /// Writes the attributes of an event or a link, after their count: events and links have no head that could hold
+    /// it.
     pub(in crate::span) fn counted_pairs(&mut self, pairs: &[KeyValue]) -> Option<()> {
         let count = self.buf.chunk()?;
         *count = self.pairs(pairs)?.to_le_bytes();
@@ -245,7 +247,7 @@ impl<'a> RecordWriter<'a> {
         })
     }
 
-    /// What only ends say.
+    /// Writes the fields that only ends have.
     #[inline(always)]
     pub(in crate::span) fn closing(&mut self, span: &SpanData) -> Option<()> {
         let head = self.buf.chunk::<CLOSING>()?;
@@ -297,7 +299,7 @@ impl<'a> RecordWriter<'a> {
             OtelValue::Array(Array::String(values)) => {
                 self.array(values, |writer, value| writer.string(value.as_str()))
             }
-            // A kind of value that a later SDK may add is shown as the SDK writes it.
+            // A kind of value that a later SDK may add is shown as the SDK formats it.
             other => self.string(&other.as_str()),
         }
     }
@@ -316,7 +318,7 @@ impl<'a> RecordWriter<'a> {
         self.text(value)
     }
 
-    /// The count, with its top bit for "some were cut off", then the values.
+    /// Writes the count, whose top bit means that values were cut off, then the values.
     pub(in crate::span) fn array<T>(
         &mut self,
         values: &[T],
@@ -339,7 +341,7 @@ impl<'a> RecordWriter<'a> {
     }
 }
 
-/// The most frequent pairs take their room at once.
+/// Writes a text pair, the most frequent kind: its room is taken in one step.
 #[inline]
 fn pair_of_texts(buf: &mut WriteBuf<'_>, key: &str, text: &str) -> Option<()> {
     let mut pair = WriteBuf::new(buf.take(8 + key.len() + text.len())?);

@@ -1,10 +1,10 @@
-//! Masks an event that came encoded: only the values that are masked are replaced, all other bytes stay. It runs on the
-//! log's thread.
+//! Masks an event that its caller encoded: masked values are replaced, and no other byte changes. It runs on the worker
+//! thread.
 
 use crate::span::{event::AttributeValue, json, redact::redaction::Redaction};
 
 impl Redaction {
-    /// An event that came encoded, with what is masked; `None` when nothing is.
+    /// Returns an encoded event with its masked values; `None` if nothing is masked.
     pub(crate) fn encoded(&self, payload: &[u8]) -> Option<Vec<u8>> {
         if self.masks_nothing() {
             return None;
@@ -29,7 +29,7 @@ impl Redaction {
                         }
                     }
                 }
-                // A masked value is text, and says no other type.
+                // A masked value is text, so its entry in the types is removed.
                 b"attributeTypes" => {
                     for (key, value) in json::fields(value) {
                         if masked.iter().any(|masked| masked == key) {
@@ -61,7 +61,7 @@ impl Redaction {
         }
     }
 
-    /// What stands in the place of a raw value.
+    /// Returns the text that replaces a raw value, if it is masked.
     fn mask_encoded(&self, span: &str, key: &[u8], value: &[u8]) -> Option<String> {
         let key: String = serde_json::from_slice(&[b"\"", key, b"\""].concat()).ok()?;
         let value: serde_json::Value = serde_json::from_slice(value).ok()?;
@@ -73,7 +73,7 @@ impl Redaction {
     }
 }
 
-/// The value of an attribute as it was before it was written.
+/// The value of an attribute, decoded from JSON.
 fn attribute_value(value: &serde_json::Value) -> AttributeValue {
     use serde_json::Value as Json;
     match value {

@@ -1,6 +1,6 @@
-//! Redaction: which values of spans, events, links, log records and resources are masked. [`redaction`] holds the rules and
-//! asks them, [`patterns`] compares keys, [`url`] finds secrets within URLs, [`encoded`] masks events that came as JSON.
-//! It runs on the log's thread, before an event is stored or sent.
+//! Redaction: which values of spans, events, links, log records and resources are masked. [`redaction`] holds and
+//! applies the rules, [`patterns`] compares keys, [`url`] finds secrets within URLs, [`encoded`] masks events that
+//! arrive as JSON. It runs on the worker thread. No event is stored or sent before it is redacted.
 
 mod encoded;
 mod patterns;

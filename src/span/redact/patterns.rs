@@ -1,15 +1,15 @@
-//! Patterns of attribute keys, compared word by word from the end. Pure. Nearly every key matches none, so that is decided
-//! first, by the key's last three letters.
+//! Patterns of attribute keys, compared word by word from the end. Nearly every key matches none, so the key's last
+//! three letters are checked first. Pure; the worker thread calls it.
 
 /// Patterns of keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Patterns {
     pub(super) all: Vec<Pattern>,
-    /// The last letters of their last words: most keys are told apart by them.
+    /// The last letters of their last words: they rule most keys out.
     pub(super) ends: Vec<[u8; END]>,
-    /// A mark for each of these, so that most keys are told apart at one look.
+    /// A bit for each of these, so that one look-up rules most keys out.
     pub(super) marks: [u64; 16],
-    /// Whether a pattern has no such letters.
+    /// Whether a pattern has no such letters, so that every key must be compared.
     pub(super) has_short: bool,
 }
 
@@ -56,12 +56,12 @@ impl Patterns {
     }
 }
 
-/// Words, of which a `*` stands for any number.
+/// The words of a pattern; `*` matches any number of words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern(Vec<String>);
 
 impl Pattern {
-    /// Whether the key ends in the pattern.
+    /// Returns whether the key ends in the pattern.
     fn holds_for(&self, words: &[&str]) -> bool {
         fn ends(pattern: &[String], words: &[&str]) -> bool {
             match pattern.split_last() {
@@ -112,7 +112,7 @@ fn is_separator(byte: u8) -> bool {
     byte.is_ascii_punctuation() || byte.is_ascii_whitespace()
 }
 
-/// Which of 1024 bits these letters have.
+/// Returns which of 1024 bits belongs to these letters.
 fn mark_of([first, second, third]: [u8; END]) -> (usize, u64) {
     let mixed = usize::from(first) * 37 + usize::from(second) * 11 + usize::from(third);
     (mixed / 64 % 16, 1 << (mixed % 64))

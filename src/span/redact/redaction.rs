@@ -1,5 +1,5 @@
-//! [`Redaction`]: what of a span's values is kept. Secrets are masked before an event is encoded, on the log's own thread, so
-//! nothing that is stored or sent ever had them. Pure, but for the app's own function.
+//! [`Redaction`]: which values of a span are kept. The worker thread masks secrets before it encodes an event, so
+//! nothing that is stored or sent ever contains them. Pure, except for the app's own function.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -12,12 +12,12 @@ use crate::{
     util::sync::catch_panic,
 };
 
-/// Decides what of attributes, of spans, their events and links, of log records, resources and status messages is kept.
+/// Decides which values of spans, their events and links, of log records, resources and status messages are kept.
 ///
-/// The default masks values whose keys end in one of [`Redaction::DEFAULT_KEYS`], and in addresses the user, the password and
-/// such parameters. Masked values are the text [`Redaction::PLACEHOLDER`], so a reader sees that there was one. Keys, and the names of
-/// spans, events and services, are kept as they are, and so are free texts such as error messages and SQL: mask those with
-/// a pattern for their keys, or with a function.
+/// The default masks values whose keys end in one of [`Redaction::DEFAULT_KEYS`]. Within URLs it masks the user, the
+/// password and parameters with such names. A masked value becomes the text [`Redaction::PLACEHOLDER`], so a reader
+/// sees that there was one. Keys, the names of spans, events and services, and free texts such as error messages and
+/// SQL are kept: mask those texts with a pattern for their keys, or with a function.
 ///
 /// ```
 /// use livespan::{LiveSpans, Redaction, access::RedactAction};
@@ -45,19 +45,19 @@ pub struct Redaction {
 
 type RedactFn = Arc<dyn Fn(&str, &str, &AttributeValue) -> RedactAction + Send + Sync>;
 
-/// What becomes of a value: the answer of the function of [`Redaction::with`].
+/// The answer of the function of [`Redaction::with`] about a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedactAction {
-    /// It is kept.
+    /// Keeps the value.
     Keep,
-    /// [`Redaction::PLACEHOLDER`] stands in its place.
+    /// Replaces the value with [`Redaction::PLACEHOLDER`].
     Mask,
-    /// This text stands in its place.
+    /// Replaces the value with this text.
     With(String),
 }
 
-/// Whether secrets within addresses are looked for.
+/// Whether secrets within URLs are masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum UrlSecrets {
     Masked,
@@ -95,7 +95,7 @@ impl Redaction {
         "phpsessid",
     ];
 
-    /// Text that stands in the place of a masked value.
+    /// Text that replaces a masked value.
     pub const PLACEHOLDER: &'static str = "[redacted]";
 
     /// Masks nothing.
@@ -111,8 +111,8 @@ impl Redaction {
 
     /// Masks values of these keys, too.
     ///
-    /// A pattern is compared word by word, whatever the case; `.`, `-`, `_`, other punctuation and a capital letter within
-    /// a name begin a word. It holds for keys that *end* in its words, and `*` stands for any words:
+    /// A pattern is compared word by word, whatever the case; `.`, `-`, `_`, other punctuation and a capital letter
+    /// within a name begin a word. It holds for keys that *end* in its words, and `*` stands for any words:
     ///
     /// | pattern | holds for | not for |
     /// | --- | --- | --- |
@@ -124,8 +124,8 @@ impl Redaction {
         self
     }
 
-    /// Keeps values of keys for which these patterns hold, though a pattern of [`deny`](Self::deny) does, too. Addresses in
-    /// them are still looked through, and the [function](Self::with) is still asked.
+    /// Keeps values of keys for which these patterns hold, even if a pattern of [`deny`](Self::deny) holds, too. URLs
+    /// in them are still masked, and the [function](Self::with) is still called.
     pub fn allow<P: AsRef<str>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
         self.allow.add(patterns);
         self
@@ -138,10 +138,10 @@ impl Redaction {
         self
     }
 
-    /// Asks `function` about every value that is not masked by its key: it gets the name of the span (`""` for a resource),
-    /// the key and the value. The message of a failed span has the key `status.message`, the text of a log record `body`;
-    /// patterns hold for these, too. What it said of a value at the start of a span may hold for that value at its end,
-    /// without being asked again. It runs on the log's thread, so it must be quick; where it panics the value is masked.
+    /// Calls `function` for every value that is not masked by its key, with the name of the span (`""` for a resource),
+    /// the key and the value. The message of a failed span has the key `status.message`, the text of a log record
+    /// `body`; patterns apply to these, too. Its answer about a value at the start of a span may be reused for that
+    /// value at the end. It runs on the log's thread, so it must be quick. If it panics, the value is masked.
     pub fn with(
         mut self,
         function: impl Fn(&str, &str, &AttributeValue) -> RedactAction + Send + Sync + 'static,
@@ -150,7 +150,7 @@ impl Redaction {
         self
     }
 
-    /// Whether nothing is ever masked.
+    /// Returns whether nothing is ever masked.
     pub(super) fn masks_nothing(&self) -> bool {
         self.deny.all.is_empty()
             && self.only.is_none()
@@ -158,8 +158,9 @@ impl Redaction {
             && self.url_secrets == UrlSecrets::Kept
     }
 
-    /// Whether what becomes of a value hangs on more than its key and on bytes that are no
-    /// [`ADDRESS_MARKS`](json::mould::ADDRESS_MARKS).
+    /// Returns whether redaction must examine the values of this key, beyond the search for
+    /// [`URL_SECRET_BYTES`](crate::span::json::start_template::URL_SECRET_BYTES). A start template cannot hold such
+    /// values.
     pub(crate) fn depends_on_value(&self, key: &str) -> bool {
         self.function.is_some() || is_query(key)
     }
@@ -169,7 +170,7 @@ impl Redaction {
         is_denied || self.only.as_ref().is_some_and(|only| !only.hold_for(key))
     }
 
-    /// What stands in the place of a value, if anything does.
+    /// Returns the text that replaces a value, if it is masked.
     pub(super) fn mask(&self, span: &str, key: &str, value: &Value<'_>) -> Option<String> {
         if self.masks_key(key) {
             return Some(Self::PLACEHOLDER.to_owned());
@@ -187,7 +188,7 @@ impl Redaction {
         }
         match value {
             Value::Text(text) => self.without_secrets(key, text),
-            // An array is masked whole: a reader does not take it apart.
+            // An array is masked as a whole.
             Value::Array(values, _) => values
                 .iter()
                 .any(
@@ -198,7 +199,7 @@ impl Redaction {
         }
     }
 
-    /// A text for which a rule holds by its key, or as the function says.
+    /// Returns a text, masked if a rule or the function says so.
     pub(super) fn text<'a>(&self, span: &str, key: &str, text: &'a str) -> Cow<'a, str> {
         self.mask(span, key, &Value::Text(text))
             .map_or(Cow::Borrowed(text), Cow::Owned)
@@ -212,7 +213,7 @@ impl Redaction {
         }
     }
 
-    /// Masks what a span says.
+    /// Masks the attributes and links of a span.
     pub(crate) fn span(&self, span: &mut SpanFields<'_>) {
         self.attributes_and_links(span.name, &mut span.attributes, &mut span.links);
     }
@@ -233,7 +234,7 @@ impl Redaction {
         }
     }
 
-    /// Masks what the end of a span adds.
+    /// Masks the fields that the end of a span adds.
     pub(crate) fn end(&self, name: &str, end: &mut EndFields<'_>) {
         if self.masks_nothing() {
             return;
@@ -248,7 +249,7 @@ impl Redaction {
         }
     }
 
-    /// Masks what a resource says.
+    /// Masks the attributes of a resource.
     pub(crate) fn resource(&self, resource: &mut Pairs<'_>) {
         if !self.masks_nothing() {
             self.pairs("", resource);
@@ -257,7 +258,7 @@ impl Redaction {
 }
 
 impl Default for Redaction {
-    /// Masks [`Redaction::DEFAULT_KEYS`], and secrets within addresses.
+    /// Masks [`Redaction::DEFAULT_KEYS`], and secrets within URLs.
     fn default() -> Self {
         Self {
             url_secrets: UrlSecrets::Masked,
@@ -278,7 +279,7 @@ impl fmt::Debug for Redaction {
     }
 }
 
-/// Whether the value is the query of an address, without what stands before it.
+/// Returns whether the value is the query of a URL only, without the parts before it.
 pub(super) fn is_query(key: &str) -> bool {
     key == "query" || key == "url.query"
 }

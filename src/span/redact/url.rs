@@ -1,5 +1,5 @@
-//! Secrets within URLs: the user, the password and secret parameters are masked, as OpenTelemetry's conventions ask for
-//! `url.full` and `url.query`. Pure.
+//! Secrets within URLs: the user, the password and secret parameters are masked, as OpenTelemetry's conventions require
+//! for `url.full` and `url.query`. It never changes a URL without secrets. Pure; the worker thread calls it.
 
 use std::borrow::Cow;
 
@@ -11,8 +11,8 @@ use crate::span::{
 };
 
 impl Redaction {
-    /// An address without its user and password, and without parameters that are secrets; `None` when it has none. What
-    /// the conventions of OpenTelemetry ask for `url.full` and `url.query`.
+    /// Returns the URL with its user, its password and its secret parameters masked; `None` if it has no secret. The
+    /// conventions of OpenTelemetry require this for `url.full` and `url.query`.
     pub(super) fn without_secrets(&self, key: &str, text: &str) -> Option<String> {
         let [query, user] = URL_SECRET_BYTES;
         memchr2(query, user, text.as_bytes()).or_else(|| is_query(key).then_some(0))?;
@@ -61,7 +61,7 @@ impl Redaction {
     }
 }
 
-/// The address without user and password (RFC 3986, section 3.2.1); `None` when it has none.
+/// Returns the URL with user and password masked (RFC 3986, section 3.2.1); `None` if it has none.
 fn without_user(text: &str) -> Option<String> {
     let at = memmem::find(text.as_bytes(), b"://")? + "://".len();
     let (scheme, rest) = text.split_at_checked(at)?;
@@ -76,11 +76,11 @@ fn without_user(text: &str) -> Option<String> {
     Some(format!("{scheme}{mask}@{host}{rest}"))
 }
 
-/// What stands where a part of an address was masked: the mark of the OpenTelemetry semantic conventions for `url.full`.
+/// Replaces a masked part of a URL: the placeholder of the OpenTelemetry semantic conventions for `url.full`.
 const REDACTED_PART: &str = "REDACTED";
 
-/// Parameters of addresses that are masked beside those whose names are: what the semantic conventions name, as signed
-/// links of cloud stores have them.
+/// URL parameters that are masked in addition to those whose names a pattern matches: the ones that the semantic
+/// conventions list, from signed links of cloud storage.
 const SIGNATURE_PARAMETERS: &[&str] = &[
     "awsaccesskeyid",
     "signature",
