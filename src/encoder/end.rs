@@ -18,7 +18,7 @@ use crate::{
     },
     trace::{
         parse,
-        state::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
+        span_change::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
     },
     util::time::Timestamp,
 };

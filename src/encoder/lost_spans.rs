@@ -19,7 +19,7 @@ use crate::{
     },
     trace::{
         parse,
-        state::{ChangeKind, SpanChange},
+        span_change::{ChangeKind, SpanChange},
     },
     util::time::Timestamp,
 };

@@ -31,7 +31,7 @@ use crate::{
         interner::Interner,
         observer::IndexObserver,
         parse,
-        state::{ChangeKind, SpanChange, SpanStart},
+        span_change::{ChangeKind, SpanChange, SpanStart},
     },
     util::{hash::Set, time::Timestamp},
 };

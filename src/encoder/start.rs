@@ -16,7 +16,7 @@ use crate::{
     },
     trace::{
         index::SpanPhase,
-        state::{ChangeKind, SpanChange},
+        span_change::{ChangeKind, SpanChange},
     },
 };
 

@@ -3,7 +3,7 @@
 
 use crate::{
     span::{delta::end::EndDelta, delta::slots::SLOTS, json::StartLayout},
-    trace::state::SpanStart,
+    trace::span_change::SpanStart,
 };
 
 /// The starts of one source that are remembered, by place.

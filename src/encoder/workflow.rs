@@ -12,7 +12,7 @@ use crate::{
         json::{self, SpanFields},
         record::SpanRecord,
     },
-    trace::{index::SpanPhase, parse, state::ChangeKind},
+    trace::{index::SpanPhase, parse, span_change::ChangeKind},
     util::time::Timestamp,
 };
 

@@ -12,8 +12,9 @@ use crate::{
         json,
     },
     trace::{
+        filter::TraceFilter,
         parse::EventFilter,
-        search::{self, Search, TraceFilter},
+        search::{self, Search},
     },
 };
 

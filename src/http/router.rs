@@ -424,7 +424,7 @@ fn durations(live: &LiveSpans, params: &QueryParams<'_>) -> Result<Response<Body
         return Err(HttpError::new(StatusCode::BAD_REQUEST, message));
     };
     let quantiles = live.shared.index.quantiles(service, name);
-    let milliseconds = |nanos: Option<u64>| nanos.map(crate::trace::state::milliseconds);
+    let milliseconds = |nanos: Option<u64>| nanos.map(crate::trace::summary::milliseconds);
     Ok(response::json(&DurationStats {
         service,
         name,

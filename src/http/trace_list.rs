@@ -29,10 +29,10 @@ use crate::{
     span::event::TraceId,
     sse::body::{self, SseBody},
     trace::{
+        filter::TraceFilter,
         index::{Older, ViewerState},
-        search::TraceFilter,
-        state::Summary,
         stored,
+        summary::Summary,
     },
     util::time::Timestamp,
     wire::{

@@ -22,7 +22,7 @@ use crate::{
     live_spans::LiveSpans,
     reader::{ReadItem, subscription::Subscribe},
     span::event::TraceId,
-    trace::{parse, state::Summary, stored::StoredTrace},
+    trace::{parse, stored::StoredTrace, summary::Summary},
     util::time::Timestamp,
 };
 

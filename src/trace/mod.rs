@@ -6,10 +6,13 @@
 )]
 
 pub(crate) mod durations;
+pub(crate) mod filter;
 pub(crate) mod index;
 pub(crate) mod interner;
 pub(crate) mod observer;
 pub(crate) mod parse;
 pub(crate) mod search;
+pub(crate) mod span_change;
 pub(crate) mod state;
 pub(crate) mod stored;
+pub(crate) mod summary;

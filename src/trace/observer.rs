@@ -8,7 +8,7 @@ use crate::{
     trace::{
         index::{PendingIndex, TraceIndex},
         parse,
-        state::SpanChange,
+        span_change::SpanChange,
     },
 };
 

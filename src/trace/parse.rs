@@ -11,7 +11,7 @@ use crate::{
     },
     trace::{
         search,
-        state::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
+        span_change::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
     },
     util::time::Timestamp,
 };

@@ -1,4 +1,5 @@
-//! What to ask of the list of traces: the search grammar of the dashboard, and the filters of the routes. Pure.
+//! The search grammar of the list of traces: parses `?q=` and decides whether a trace matches. Pure; it runs on the task of
+//! the request.
 //!
 //! Grammar: terms separated by blanks, all of which must hold. `text` and `"quoted text"` are looked for in name,
 //! services and trace id, of either case; `key:value` asks one property; `duration>10ms`, `spans>=5` and `errors<1`
@@ -8,7 +9,7 @@
 //! The dashboard reads the same grammar for the spans of one trace, where every other key is that of an attribute, and
 //! for the rows it already has: `tests/search.json` holds both to one meaning.
 
-use std::{cmp::Ordering, collections::HashSet, sync::Arc};
+use std::cmp::Ordering;
 
 use crate::{
     error::Error,
@@ -19,67 +20,6 @@ use crate::{
 
 /// The longest search text, in bytes.
 pub(crate) const QUERY_BYTES_MAX: usize = 1024;
-
-/// What a list of traces is narrowed to. Values of one list are alternatives; lists must all hold.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TraceFilter {
-    /// What the reader may see at all; `None`: everything.
-    pub(crate) within: Option<Arc<HashSet<TraceId>>>,
-    pub(crate) trace_ids: Vec<TraceId>,
-    pub(crate) services: Vec<String>,
-    pub(crate) names: Vec<String>,
-    pub(crate) kinds: Vec<SpanKind>,
-    /// Whether traces with status ERROR are wanted, and those with OK.
-    pub(crate) error: Vec<bool>,
-    pub(crate) types: Vec<String>,
-    pub(crate) states: Vec<TraceState>,
-    pub(crate) duration_nanos_min: Option<u64>,
-    pub(crate) linked_to: Option<TraceId>,
-    pub(crate) search: Search,
-}
-
-impl TraceFilter {
-    pub(crate) fn accepts(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
-        fn any<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
-            wanted.is_empty() || wanted.iter().any(holds)
-        }
-        self.may_see(id)
-            && any(&self.trace_ids, |one| one.to_bytes() == *id)
-            && any(&self.services, |name| {
-                trace.services().any(|service| *service.name == **name)
-            })
-            && any(&self.names, |name| trace.name() == name)
-            && any(&self.kinds, |kind| trace.kind() == *kind)
-            && any(&self.error, |error| is_error(trace) == *error)
-            && any(&self.types, |one| match one.as_str() {
-                "started" => trace.total > 0,
-                "ended" => trace.ended > 0,
-                _ => false,
-            })
-            && any(&self.states, |state| trace.state() == *state)
-            && self
-                .duration_nanos_min
-                .is_none_or(|min| trace.duration_nanos(now) >= min)
-            && self
-                .linked_to
-                .map(TraceId::to_bytes)
-                .is_none_or(|linked| self.may_see(&linked) && trace.is_linked_to(&linked))
-            && self.search.accepts(id, trace, now)
-    }
-}
-
-impl TraceFilter {
-    /// Whether the reader may know of this trace.
-    pub(crate) fn may_see(&self, id: &[u8; 16]) -> bool {
-        self.within
-            .as_ref()
-            .is_none_or(|within| TraceId::from_bytes(*id).is_some_and(|id| within.contains(&id)))
-    }
-}
-
-fn is_error(trace: &Trace) -> bool {
-    matches!(trace.state(), TraceState::Error | TraceState::Lost)
-}
 
 /// A parsed search.
 #[derive(Clone, Debug, Default)]
@@ -125,7 +65,7 @@ impl Search {
             .map(Self)
     }
 
-    fn accepts(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
+    pub(super) fn accepts(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
         self.0
             .iter()
             .all(|term| term.test.holds(id, trace, now) != term.negated)
@@ -166,6 +106,11 @@ impl Test {
             }
         }
     }
+}
+
+/// Whether a trace counts as failed: its status would be ERROR.
+pub(super) fn is_error(trace: &Trace) -> bool {
+    matches!(trace.state(), TraceState::Error | TraceState::Lost)
 }
 
 /// One term as written.
@@ -404,7 +349,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        trace::state::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
+        trace::span_change::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
         wire::id::{EventId, Sequence},
     };
 

@@ -7,9 +7,9 @@ use crate::{
     log::{batch::StoredEvent, event::StreamKey},
     store::{PageLimit, StoredStream},
     trace::{
+        filter::TraceFilter,
         index::{TraceIndex, TracePage},
         parse,
-        search::TraceFilter,
         state::Trace,
     },
     util::time::Timestamp,

@@ -9,7 +9,7 @@ use crate::{
         own_requests::OwnRequestSpans,
         record::StartOutline,
     },
-    trace::state::SpanStart,
+    trace::span_change::SpanStart,
     util::hash::RandomState,
 };
 

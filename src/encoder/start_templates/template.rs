@@ -12,7 +12,7 @@ use crate::{
         own_requests::OwnRequestSpans,
         record::StartOutline,
     },
-    trace::state::SpanStart,
+    trace::span_change::SpanStart,
 };
 
 /// What starts have in common, beside their ids, values and times.

@@ -10,8 +10,8 @@ use crate::encoder::tests::strategies::span;
 use crate::span::json;
 use crate::span::json::LostReason;
 use crate::trace::parse;
-use crate::trace::state::ChangeKind;
-use crate::trace::state::SpanOutcome;
+use crate::trace::span_change::ChangeKind;
+use crate::trace::span_change::SpanOutcome;
 use crate::util::time::Timestamp;
 
 proptest! {

@@ -21,7 +21,7 @@ use crate::span::record::Record;
 use crate::span::record::SpanOrigin;
 use crate::span::record::StartOutline;
 use crate::span::redact::Redaction;
-use crate::trace::state;
+use crate::trace::span_change;
 use crate::util::time::Timestamp;
 
 pub(super) const PROCESS: &str = "p7f3k2aa";
@@ -95,7 +95,7 @@ pub(super) fn written_from_template(
     redaction.span(&mut span);
     let mut whole = b"before".to_vec();
     let layout = json::started(&mut whole, &span, spanned.start);
-    let begun = state::SpanStart {
+    let begun = span_change::SpanStart {
         parent: span.parent,
         parent_remote: span.parent_remote,
         name: span.name.into(),

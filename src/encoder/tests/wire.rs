@@ -23,8 +23,8 @@ use crate::span::json;
 use crate::span::record;
 use crate::span::record::SpanOrigin;
 use crate::trace::parse;
-use crate::trace::state::ChangeKind;
-use crate::trace::state::SpanOutcome;
+use crate::trace::span_change::ChangeKind;
+use crate::trace::span_change::SpanOutcome;
 
 proptest! {
     #![proptest_config(config())]

@@ -1,0 +1,67 @@
+//! Which traces a list shows: the filters of `GET /traces` and `GET /traces/sse`, of which the search text is one. Pure.
+
+use std::{collections::HashSet, sync::Arc};
+
+use crate::{
+    span::event::{SpanKind, TraceId},
+    trace::{
+        search::{Search, is_error},
+        state::{Trace, TraceState},
+    },
+    util::time::Timestamp,
+};
+
+/// What a list of traces is narrowed to. Values of one list are alternatives; lists must all hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TraceFilter {
+    /// What the reader may see at all; `None`: everything.
+    pub(crate) within: Option<Arc<HashSet<TraceId>>>,
+    pub(crate) trace_ids: Vec<TraceId>,
+    pub(crate) services: Vec<String>,
+    pub(crate) names: Vec<String>,
+    pub(crate) kinds: Vec<SpanKind>,
+    /// Whether traces with status ERROR are wanted, and those with OK.
+    pub(crate) error: Vec<bool>,
+    pub(crate) types: Vec<String>,
+    pub(crate) states: Vec<TraceState>,
+    pub(crate) duration_nanos_min: Option<u64>,
+    pub(crate) linked_to: Option<TraceId>,
+    pub(crate) search: Search,
+}
+
+impl TraceFilter {
+    pub(crate) fn accepts(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
+        fn any<T>(wanted: &[T], holds: impl FnMut(&T) -> bool) -> bool {
+            wanted.is_empty() || wanted.iter().any(holds)
+        }
+        self.may_see(id)
+            && any(&self.trace_ids, |one| one.to_bytes() == *id)
+            && any(&self.services, |name| {
+                trace.services().any(|service| *service.name == **name)
+            })
+            && any(&self.names, |name| trace.name() == name)
+            && any(&self.kinds, |kind| trace.kind() == *kind)
+            && any(&self.error, |error| is_error(trace) == *error)
+            && any(&self.types, |one| match one.as_str() {
+                "started" => trace.total > 0,
+                "ended" => trace.ended > 0,
+                _ => false,
+            })
+            && any(&self.states, |state| trace.state() == *state)
+            && self
+                .duration_nanos_min
+                .is_none_or(|min| trace.duration_nanos(now) >= min)
+            && self
+                .linked_to
+                .map(TraceId::to_bytes)
+                .is_none_or(|linked| self.may_see(&linked) && trace.is_linked_to(&linked))
+            && self.search.accepts(id, trace, now)
+    }
+
+    /// Whether the reader may know of this trace.
+    pub(crate) fn may_see(&self, id: &[u8; 16]) -> bool {
+        self.within
+            .as_ref()
+            .is_none_or(|within| TraceId::from_bytes(*id).is_some_and(|id| within.contains(&id)))
+    }
+}

@@ -1,0 +1,219 @@
+//! Pages, live changes and what is forgotten, of an index that is fed by hand.
+
+use super::*;
+use crate::{
+    trace::state::{TraceState, tests::TraceChanges},
+    wire::id::Sequence,
+};
+
+fn id(sequence: u64) -> EventId {
+    EventId::new("k3x9q2a7".parse().unwrap(), Sequence::new(sequence))
+}
+
+fn start(index: &TraceIndex, trace: u8, sequence: u64) {
+    let time = sequence;
+    index.apply([(sequence, TraceChanges { trace }.started(1, None, time))].into_iter());
+}
+
+fn end(index: &TraceIndex, trace: u8, sequence: u64) {
+    let times = [sequence, sequence + 1];
+    index.apply(
+        [(
+            sequence,
+            TraceChanges { trace }.ended(1, None, times, SpanOutcome::Ok),
+        )]
+        .into_iter(),
+    );
+}
+
+fn forget(index: &TraceIndex, trace: u8) {
+    index.forget(&[StreamKey::new([trace; 16]).unwrap()]);
+}
+
+/// The traces by the byte that their id repeats.
+fn traces(summaries: &[Summary]) -> Vec<u8> {
+    let first_byte = |summary: &Summary| {
+        let summary = serde_json::to_value(summary).unwrap();
+        u8::from_str_radix(summary["traceId"].as_str()?.get(..2)?, 16).ok()
+    };
+    summaries
+        .iter()
+        .map(|summary| first_byte(summary).unwrap())
+        .collect()
+}
+
+fn page(
+    index: &TraceIndex,
+    filter: &TraceFilter,
+    before: u64,
+    limit: usize,
+) -> (Vec<u8>, Option<u64>) {
+    let page = index.page(filter, before, limit, id);
+    let summaries: Vec<Summary> = page.traces.into_iter().map(|(_, one)| one).collect();
+    (traces(&summaries), page.next)
+}
+
+/// What a viewer of the newest two traces gets: updates, sorted, and removals.
+fn look(index: &TraceIndex, viewed: &mut ViewerState, filter: &TraceFilter) -> (Vec<u8>, Vec<u8>) {
+    let changes = index.changes(viewed, filter, 2, id);
+    let mut updated = traces(&changes.traces);
+    updated.sort_unstable();
+    let mut removed: Vec<u8> = changes.removed.iter().map(|id| id[0]).collect();
+    removed.sort_unstable();
+    (updated, removed)
+}
+
+#[test]
+fn pages_hold_every_trace_once_newest_first() {
+    let index = TraceIndex::default();
+    for trace in 1..=7 {
+        start(&index, trace, u64::from(trace) * 10);
+    }
+    // A later event of a trace does not move it in the list.
+    end(&index, 2, 80);
+    let all = TraceFilter::default();
+    assert_eq!(page(&index, &all, u64::MAX, 3), (vec![7, 6, 5], Some(41)));
+    assert_eq!(page(&index, &all, 41, 3), (vec![4, 3, 2], Some(11)));
+    assert_eq!(page(&index, &all, 11, 3), (vec![1], None));
+    assert_eq!(
+        page(&index, &all, u64::MAX, 7),
+        (vec![7, 6, 5, 4, 3, 2, 1], None)
+    );
+    let ended = TraceFilter {
+        states: vec![TraceState::Ok],
+        ..TraceFilter::default()
+    };
+    assert_eq!(page(&index, &ended, u64::MAX, 3), (vec![2], None));
+}
+
+#[test]
+fn a_trace_is_complete_only_for_who_has_read_all_of_it() {
+    let index = TraceIndex::default();
+    start(&index, 1, 10);
+    assert!(!index.is_complete([1; 16], 10), "it runs");
+    end(&index, 1, 12);
+    assert!(!index.is_complete([1; 16], 11), "its end is not read");
+    assert!(index.is_complete([1; 16], 12));
+    assert!(!index.is_complete([9; 16], 12), "nobody knows it");
+}
+
+#[test]
+fn a_forgotten_trace_leaves_nothing_behind() {
+    let index = TraceIndex::default();
+    for trace in 1..=4 {
+        start(&index, trace, u64::from(trace));
+    }
+    end(&index, 1, 5);
+    for trace in 1..=4 {
+        forget(&index, trace);
+    }
+    forget(&index, 4);
+    let state = read(&index.state);
+    assert!(
+        state.traces.is_empty() && state.order.is_empty() && state.open.is_empty(),
+        "{state:?}"
+    );
+}
+
+#[test]
+fn an_entry_that_is_used_again_knows_nothing_of_the_trace_before() {
+    let index = TraceIndex::default();
+    start(&index, 1, 1);
+    start(&index, 2, 2);
+    forget(&index, 2);
+    assert_eq!(read(&index.state).spare.len(), 1);
+    end(&index, 3, 5);
+    let fresh = TraceIndex::default();
+    end(&fresh, 3, 5);
+    let told = |index: &TraceIndex| serde_json::to_value(index.summary([3; 16], id)).unwrap();
+    assert_eq!(told(&index), told(&fresh));
+    assert!(index.is_complete([3; 16], 5));
+    forget(&index, 1);
+    forget(&index, 3);
+    assert_eq!(read(&index.state).spare.len(), 0, "nothing comes");
+}
+
+#[test]
+fn a_viewer_gets_each_change_once() {
+    let index = TraceIndex::default();
+    let mut viewed = ViewerState::default();
+    let all = TraceFilter::default();
+    start(&index, 1, 1);
+    start(&index, 2, 2);
+    assert_eq!(look(&index, &mut viewed, &all), (vec![1, 2], vec![]));
+    assert_eq!(look(&index, &mut viewed, &all), (vec![], vec![]));
+    end(&index, 2, 3);
+    assert_eq!(look(&index, &mut viewed, &all), (vec![2], vec![]));
+    assert_eq!(look(&index, &mut viewed, &all), (vec![], vec![]));
+}
+
+#[test]
+fn a_viewer_learns_the_end_of_a_trace_that_left_the_newest() {
+    let index = TraceIndex::default();
+    let mut viewed = ViewerState::default();
+    let all = TraceFilter::default();
+    start(&index, 1, 1);
+    assert_eq!(look(&index, &mut viewed, &all), (vec![1], vec![]));
+    // Two older open traces would be enough to fill the viewer's share of open ones: it keeps what it was shown.
+    for trace in 2..=9 {
+        start(&index, trace, u64::from(trace));
+        look(&index, &mut viewed, &all);
+    }
+    end(&index, 5, 20);
+    assert_eq!(
+        look(&index, &mut viewed, &all),
+        (vec![5], vec![]),
+        "neither among the newest nor the oldest open"
+    );
+    end(&index, 5, 21);
+    assert_eq!(
+        look(&index, &mut viewed, &all),
+        (vec![], vec![]),
+        "what is over and old is no longer followed"
+    );
+    assert_eq!(viewed.sent.len(), 8);
+}
+
+#[test]
+fn a_viewer_is_told_what_is_forgotten_or_leaves_its_filter() {
+    let index = TraceIndex::default();
+    let mut viewed = ViewerState::default();
+    let running = TraceFilter {
+        states: vec![TraceState::Running],
+        ..TraceFilter::default()
+    };
+    start(&index, 1, 1);
+    start(&index, 2, 2);
+    assert_eq!(look(&index, &mut viewed, &running), (vec![1, 2], vec![]));
+    end(&index, 1, 3);
+    assert_eq!(look(&index, &mut viewed, &running), (vec![], vec![1]));
+    forget(&index, 2);
+    assert_eq!(look(&index, &mut viewed, &running), (vec![], vec![2]));
+    assert_eq!(look(&index, &mut viewed, &running), (vec![], vec![]));
+    assert!(viewed.sent.is_empty());
+}
+
+#[test]
+fn a_poisoned_lock_is_entered() {
+    let index = TraceIndex::default();
+    let poisoning = || {
+        let _guard = index.state.write();
+        panic!("a test poisons the lock");
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(poisoning)).unwrap_err();
+    start(&index, 1, 1);
+    assert_eq!(
+        page(&index, &TraceFilter::default(), u64::MAX, 3),
+        (vec![1], None)
+    );
+}
+
+#[test]
+fn lost_ends_do_not_count_as_durations() {
+    let index = TraceIndex::default();
+    let changes = TraceChanges { trace: 1 };
+    let lost = changes.ended(1, None, [1, 9], SpanOutcome::Lost);
+    let real = changes.ended(1, None, [1, 2], SpanOutcome::Ok);
+    index.apply([(1, changes.started(1, None, 1)), (2, lost), (3, real)].into_iter());
+    assert_eq!(index.quantiles("shop", "span1").count, 1);
+}

@@ -1,0 +1,59 @@
+//! What the index learns of one span from one event: it started, it ended, or it waits. Plain data: the worker makes it
+//! from records, and [`parse`](crate::trace::parse) from stored events.
+
+use std::sync::Arc;
+
+use crate::{
+    span::{event::SpanKind, json::clip},
+    util::time::Timestamp,
+};
+
+/// Bytes of a name or a service that are remembered; longer ones are known by their beginning.
+pub(super) const TEXT_BYTES_MAX: usize = 1024;
+
+/// What changed about one span, as the worker saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct SpanChange {
+    pub(crate) trace_id: [u8; 16],
+    pub(crate) span_id: [u8; 8],
+    pub(crate) time: Timestamp,
+    pub(crate) kind: ChangeKind,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ChangeKind {
+    Started(SpanStart),
+    Ended {
+        start: SpanStart,
+        outcome: SpanOutcome,
+    },
+    Waiting(bool),
+    Other,
+}
+
+/// What a span's start says, which its end repeats.
+#[derive(Clone, Debug)]
+pub(crate) struct SpanStart {
+    pub(crate) parent: Option<[u8; 8]>,
+    pub(crate) parent_remote: bool,
+    pub(crate) name: Arc<str>,
+    pub(crate) service: Arc<str>,
+    pub(crate) kind: SpanKind,
+    pub(crate) start_time: Timestamp,
+    pub(crate) links: Box<[[u8; 16]]>,
+}
+
+impl SpanStart {
+    /// The part of a name or a service that is remembered.
+    pub(crate) fn text(text: &str) -> &str {
+        clip(text, TEXT_BYTES_MAX).0
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpanOutcome {
+    Ok,
+    Error,
+    Cancelled,
+    Lost,
+}

@@ -1,0 +1,372 @@
+//! The state of one trace: its root, open spans, counts and services. The worker thread applies each change of a span; the
+//! list of traces and `/traces/{id}` read it. Bounded: services, links and lost spans are remembered up to a limit. Pure.
+
+mod open_spans;
+
+use std::sync::Arc;
+
+use serde::{Serialize, Serializer};
+
+use crate::{
+    span::event::SpanKind,
+    trace::{
+        span_change::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
+        state::open_spans::{OpenSpans, SmallSpanSet},
+    },
+    util::{hash::Set, time::Timestamp},
+};
+
+/// Services listed with a trace.
+const SERVICES_MAX: usize = 16;
+/// Linked traces remembered with a trace.
+const LINKS_MAX: usize = 64;
+/// Lost spans of a trace that are remembered, so that their real end replaces the lost one.
+const LOST_MAX: usize = 65_536;
+
+/// What is known of one span of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpanPhase {
+    Running,
+    Waiting,
+    /// It ended, or was never seen.
+    Closed,
+    /// The log ended it for its program.
+    Lost,
+}
+
+/// The state of a trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TraceState {
+    Running,
+    Waiting,
+    Ok,
+    Error,
+    Cancelled,
+    Lost,
+}
+
+/// One trace.
+#[derive(Clone, Debug)]
+pub(crate) struct Trace {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(super) root: Option<Root>,
+    pub(super) open: OpenSpans,
+    pub(super) waiting: SmallSpanSet,
+    pub(super) lost: SmallSpanSet,
+    pub(crate) total: u64,
+    pub(crate) ended: u64,
+    pub(crate) errors: u64,
+    pub(super) start: Option<Timestamp>,
+    pub(super) newest: Timestamp,
+    pub(super) end: Timestamp,
+    /// Most traces have one service.
+    pub(super) service: Option<Service>,
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// What few traces have.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rare {
+    pub(super) services: Vec<Service>,
+    pub(super) links: Vec<[u8; 16]>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Root {
+    pub(super) span_id: [u8; 8],
+    pub(super) name: Arc<str>,
+    pub(super) service: Arc<str>,
+    pub(super) kind: SpanKind,
+    pub(super) rank: Rank,
+    pub(super) start: Timestamp,
+    pub(super) outcome: Option<SpanOutcome>,
+}
+
+/// How good a root a span is: of two with the same rank the one that started first, of stand-ins the one seen first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// Its parent is of this process and not seen yet.
+    StandIn,
+    /// Its parent is in another process. That one's clock may be ahead, so its start does not compare with `Root`.
+    Remote,
+    /// It has no parent.
+    Root,
+}
+
+impl Root {
+    pub(super) fn is_genuine(&self) -> bool {
+        self.rank > Rank::StandIn
+    }
+}
+
+/// A service's share in a trace.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Service {
+    #[serde(serialize_with = "shared")]
+    pub(crate) name: Arc<str>,
+    spans: u64,
+    errors: u64,
+}
+
+impl Service {
+    fn is_named(&self, name: &Arc<str>) -> bool {
+        // Names are interned, so that most are the same one.
+        Arc::ptr_eq(&self.name, name) || self.name == *name
+    }
+}
+
+impl Trace {
+    pub(crate) fn new(first: u64) -> Self {
+        Self {
+            first,
+            last: first,
+            root: None,
+            open: OpenSpans::default(),
+            waiting: SmallSpanSet::default(),
+            lost: SmallSpanSet::default(),
+            total: 0,
+            ended: 0,
+            errors: 0,
+            start: None,
+            newest: Timestamp::default(),
+            end: Timestamp::default(),
+            service: None,
+            rare: None,
+        }
+    }
+
+    /// Lets go of what hangs on it, because it is not needed any more.
+    pub(crate) fn clear(&mut self) {
+        self.root = None;
+        self.open = OpenSpans::default();
+        self.waiting = SmallSpanSet::default();
+        self.lost = SmallSpanSet::default();
+        self.service = None;
+        self.rare = None;
+    }
+
+    pub(crate) fn apply(&mut self, change: &SpanChange, sequence: u64) {
+        self.last = sequence;
+        self.newest = self.newest.max(change.time);
+        match &change.kind {
+            ChangeKind::Started(start) => {
+                if self.lost.remove(change.span_id) {
+                    self.reopen(change.span_id, start);
+                } else if self.open.insert(change.span_id, start.parent) {
+                    self.count_new_span(change.span_id, start);
+                }
+            }
+            ChangeKind::Ended { start, outcome } => self.end(change, start, *outcome),
+            ChangeKind::Waiting(true) => {
+                // Only an open span is ever taken out again.
+                if self.open.contains(change.span_id) {
+                    self.waiting.insert(change.span_id);
+                }
+            }
+            ChangeKind::Waiting(false) => {
+                self.waiting.remove(change.span_id);
+            }
+            ChangeKind::Other => {}
+        }
+    }
+
+    fn end(&mut self, change: &SpanChange, start: &SpanStart, outcome: SpanOutcome) {
+        let was_open = self.open.remove(change.span_id);
+        let was_lost = self.lost.remove(change.span_id);
+        self.waiting.remove(change.span_id);
+        if !was_open && !was_lost {
+            self.count_new_span(change.span_id, start);
+        }
+        if was_lost {
+            // A lost end is provisional: this one replaces it.
+            self.errors = self.errors.saturating_sub(1);
+            self.count(&start.service, 0, -1);
+        } else {
+            self.ended += 1;
+        }
+        if matches!(outcome, SpanOutcome::Error | SpanOutcome::Lost) {
+            self.errors += 1;
+            self.count(&start.service, 0, 1);
+        }
+        if outcome == SpanOutcome::Lost && self.lost.len() < LOST_MAX {
+            self.lost.insert(change.span_id);
+        }
+        self.end = self.end.max(change.time);
+        if let Some(root) = self
+            .root
+            .as_mut()
+            .filter(|root| root.span_id == change.span_id)
+        {
+            root.outcome = Some(outcome);
+            root.name.clone_from(&start.name);
+        }
+    }
+
+    /// A span that was taken for lost runs on: its process had only stood still.
+    fn reopen(&mut self, span_id: [u8; 8], start: &SpanStart) {
+        self.open.insert(span_id, start.parent);
+        self.ended = self.ended.saturating_sub(1);
+        self.errors = self.errors.saturating_sub(1);
+        self.count(&start.service, 0, -1);
+        if let Some(root) = self.root.as_mut().filter(|root| root.span_id == span_id) {
+            root.outcome = None;
+        }
+    }
+
+    /// Counts a span that is seen for the first time.
+    fn count_new_span(&mut self, span_id: [u8; 8], start: &SpanStart) {
+        self.total += 1;
+        self.start = Some(
+            self.start
+                .map_or(start.start_time, |earliest| earliest.min(start.start_time)),
+        );
+        self.count(&start.service, 1, 0);
+        for link in &*start.links {
+            let links = &mut self.rare.get_or_insert_default().links;
+            if links.len() < LINKS_MAX && !links.contains(link) {
+                links.push(*link);
+            }
+        }
+        let rank = match start.parent {
+            None => Rank::Root,
+            Some(_) if start.parent_remote => Rank::Remote,
+            Some(_) => Rank::StandIn,
+        };
+        let better = self.root.as_ref().is_none_or(|root| {
+            rank > root.rank
+                || (rank == root.rank && rank > Rank::StandIn && start.start_time < root.start)
+        });
+        if better {
+            self.root = Some(Root {
+                span_id,
+                name: Arc::clone(&start.name),
+                service: Arc::clone(&start.service),
+                kind: start.kind,
+                rank,
+                start: start.start_time,
+                outcome: None,
+            });
+        }
+    }
+
+    /// Counts spans and errors of a service; beyond the bound on services nothing is counted.
+    fn count(&mut self, name: &Arc<str>, spans: i64, errors: i64) {
+        let more = self.rare.iter_mut().flat_map(|more| &mut more.services);
+        let mut all = self.service.iter_mut().chain(more);
+        if let Some(service) = all.find(|one| one.is_named(name)) {
+            service.spans = service.spans.saturating_add_signed(spans);
+            service.errors = service.errors.saturating_add_signed(errors);
+            return;
+        }
+        let service = Service {
+            name: Arc::clone(name),
+            spans: 0_u64.saturating_add_signed(spans),
+            errors: 0_u64.saturating_add_signed(errors),
+        };
+        if self.service.is_none() {
+            self.service = Some(service);
+        } else if self.services().count() < SERVICES_MAX {
+            self.rare.get_or_insert_default().services.push(service);
+        }
+    }
+
+    /// In the order in which they were met.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
+        let more = self.rare.iter().flat_map(|more| &more.services);
+        self.service.iter().chain(more)
+    }
+
+    pub(crate) fn is_linked_to(&self, trace_id: &[u8; 16]) -> bool {
+        let more = self.rare.as_ref();
+        more.is_some_and(|more| more.links.contains(trace_id))
+    }
+
+    pub(crate) fn span_phase(&self, span: [u8; 8]) -> SpanPhase {
+        if self.lost.contains(span) {
+            SpanPhase::Lost
+        } else if !self.open.contains(span) {
+            SpanPhase::Closed
+        } else if self.waiting.contains(span) {
+            SpanPhase::Waiting
+        } else {
+            SpanPhase::Running
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Whether every open span waits: for a time or an event, or for an open span below it.
+    fn is_waiting(&self) -> bool {
+        if self.waiting.is_empty() {
+            return false;
+        }
+        let parents: Set<[u8; 8]> = self.open.iter().filter_map(|(_, parent)| parent).collect();
+        self.open
+            .iter()
+            .all(|(span, _)| self.waiting.contains(span) || parents.contains(&span))
+    }
+
+    /// Whether the root and everything below it has ended.
+    pub(crate) fn is_complete(&self) -> bool {
+        !self.is_open()
+            && self
+                .root
+                .as_ref()
+                .is_some_and(|root| root.is_genuine() && root.outcome.is_some())
+    }
+
+    pub(crate) fn state(&self) -> TraceState {
+        if self.is_open() {
+            return if self.is_waiting() {
+                TraceState::Waiting
+            } else {
+                TraceState::Running
+            };
+        }
+        let root = self
+            .root
+            .as_ref()
+            .filter(|root| root.is_genuine())
+            .and_then(|root| root.outcome);
+        match root {
+            Some(SpanOutcome::Error) => TraceState::Error,
+            Some(SpanOutcome::Cancelled) => TraceState::Cancelled,
+            Some(SpanOutcome::Lost) => TraceState::Lost,
+            None if !self.lost.is_empty() => TraceState::Lost,
+            None if self.errors > 0 => TraceState::Error,
+            Some(SpanOutcome::Ok) | None => TraceState::Ok,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.root.as_ref().map_or("", |root| &*root.name)
+    }
+
+    pub(crate) fn service_name(&self) -> &str {
+        self.root.as_ref().map_or("", |root| &*root.service)
+    }
+
+    pub(crate) fn kind(&self) -> SpanKind {
+        self.root
+            .as_ref()
+            .map_or(SpanKind::Internal, |root| root.kind)
+    }
+
+    /// How long the trace took, or has taken until `now`.
+    pub(crate) fn duration_nanos(&self, now: Timestamp) -> u64 {
+        let start = self.start.unwrap_or(self.newest);
+        let end = if self.is_open() { now } else { self.end };
+        end.nanos().saturating_sub(start.nanos())
+    }
+}
+
+fn shared<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

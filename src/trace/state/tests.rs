@@ -1,0 +1,357 @@
+//! What a trace says of itself after changes that are made by hand.
+
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::{
+    span::event::SpanKind,
+    trace::span_change::TEXT_BYTES_MAX,
+    wire::id::{EventId, Sequence},
+};
+
+/// Changes of one trace, made by hand: spans are numbered, times are seconds.
+pub(crate) struct TraceChanges {
+    pub(crate) trace: u8,
+}
+
+impl TraceChanges {
+    fn change(&self, span: u8, time: u64, kind: ChangeKind) -> SpanChange {
+        let time = Timestamp::from_nanos(time * 1_000_000_000);
+        SpanChange {
+            trace_id: [self.trace; 16],
+            span_id: [span; 8],
+            time,
+            kind,
+        }
+    }
+
+    fn span_start(span: u8, parent: Option<u8>, start: u64) -> SpanStart {
+        SpanStart {
+            parent: parent.map(|parent| [parent; 8]),
+            parent_remote: false,
+            name: format!("span{span}").into(),
+            service: "shop".into(),
+            kind: SpanKind::Internal,
+            start_time: Timestamp::from_nanos(start * 1_000_000_000),
+            links: Box::default(),
+        }
+    }
+
+    pub(crate) fn started(&self, span: u8, parent: Option<u8>, time: u64) -> SpanChange {
+        self.change(
+            span,
+            time,
+            ChangeKind::Started(Self::span_start(span, parent, time)),
+        )
+    }
+
+    pub(crate) fn ended(
+        &self,
+        span: u8,
+        parent: Option<u8>,
+        times: [u64; 2],
+        outcome: SpanOutcome,
+    ) -> SpanChange {
+        let [start, end] = times;
+        let start = Self::span_start(span, parent, start);
+        self.change(span, end, ChangeKind::Ended { start, outcome })
+    }
+
+    fn waiting(&self, span: u8, time: u64, waits: bool) -> SpanChange {
+        self.change(span, time, ChangeKind::Waiting(waits))
+    }
+}
+
+const CHANGE: TraceChanges = TraceChanges { trace: 1 };
+
+fn remote(mut change: SpanChange) -> SpanChange {
+    match &mut change.kind {
+        ChangeKind::Started(start) | ChangeKind::Ended { start, .. } => {
+            start.parent_remote = true;
+        }
+        ChangeKind::Waiting(_) | ChangeKind::Other => {}
+    }
+    change
+}
+
+fn trace(changes: impl IntoIterator<Item = SpanChange>) -> Trace {
+    let mut trace = Trace::new(1);
+    for (change, sequence) in changes.into_iter().zip(1..) {
+        trace.apply(&change, sequence);
+    }
+    trace
+}
+
+fn summary(trace: &Trace) -> Json {
+    let id = |sequence| EventId::new("k3x9q2a7".parse().unwrap(), Sequence::new(sequence));
+    serde_json::to_value(trace.summary([1; 16], id)).unwrap()
+}
+
+#[test]
+fn a_trace_runs_until_its_last_span_ends_and_then_is_as_its_root() {
+    use SpanOutcome::{Error, Lost, Ok};
+    let open = [CHANGE.started(1, None, 10), CHANGE.started(2, Some(1), 11)];
+    let cases = [
+        (
+            [
+                CHANGE.ended(2, Some(1), [11, 12], Ok),
+                CHANGE.ended(1, None, [10, 13], Ok),
+            ],
+            TraceState::Ok,
+        ),
+        (
+            [
+                CHANGE.ended(2, Some(1), [11, 12], Error),
+                CHANGE.ended(1, None, [10, 13], Ok),
+            ],
+            TraceState::Ok,
+        ),
+        (
+            [
+                CHANGE.ended(2, Some(1), [11, 12], Ok),
+                CHANGE.ended(1, None, [10, 13], Error),
+            ],
+            TraceState::Error,
+        ),
+        (
+            [
+                CHANGE.ended(1, None, [10, 12], Error),
+                CHANGE.ended(2, Some(1), [11, 13], Ok),
+            ],
+            TraceState::Error,
+        ),
+        (
+            [
+                CHANGE.ended(2, Some(1), [11, 12], Ok),
+                CHANGE.ended(1, None, [10, 13], Lost),
+            ],
+            TraceState::Lost,
+        ),
+    ];
+    for (ends, expected) in cases {
+        let mut trace = trace(open.clone());
+        assert_eq!(
+            (trace.state(), trace.is_complete()),
+            (TraceState::Running, false)
+        );
+        for (end, sequence) in ends.iter().zip(3..) {
+            assert!(!trace.is_complete());
+            assert_eq!(trace.state(), TraceState::Running);
+            trace.apply(end, sequence);
+        }
+        assert_eq!(
+            (trace.state(), trace.is_complete(), trace.is_open()),
+            (expected, true, false)
+        );
+    }
+}
+
+#[test]
+fn a_trace_waits_when_all_its_open_spans_wait() {
+    let mut trace = trace([CHANGE.started(1, None, 10), CHANGE.started(2, Some(1), 11)]);
+    assert_eq!(trace.state(), TraceState::Running);
+    // The root is open only because its child is.
+    trace.apply(&CHANGE.waiting(2, 12, true), 3);
+    assert_eq!(trace.state(), TraceState::Waiting);
+    trace.apply(&CHANGE.started(3, Some(1), 13), 4);
+    assert_eq!(trace.state(), TraceState::Running, "another child works");
+    trace.apply(&CHANGE.ended(3, Some(1), [13, 14], SpanOutcome::Ok), 5);
+    trace.apply(&CHANGE.waiting(2, 14, false), 6);
+    assert_eq!(trace.state(), TraceState::Running);
+    trace.apply(&CHANGE.waiting(1, 15, true), 7);
+    trace.apply(&CHANGE.ended(2, Some(1), [11, 15], SpanOutcome::Ok), 8);
+    assert_eq!(trace.state(), TraceState::Waiting);
+    trace.apply(&CHANGE.ended(1, None, [10, 16], SpanOutcome::Ok), 9);
+    assert_eq!(trace.state(), TraceState::Ok);
+    assert!(
+        trace.waiting.is_empty() && trace.open.is_empty(),
+        "{trace:?}"
+    );
+}
+
+#[test]
+fn a_state_of_a_span_that_is_not_open_leaves_nothing_behind() {
+    let ended = CHANGE.ended(1, None, [10, 11], SpanOutcome::Ok);
+    let trace = trace([
+        CHANGE.waiting(9, 9, true),
+        CHANGE.started(1, None, 10),
+        ended,
+        CHANGE.waiting(1, 12, true),
+    ]);
+    assert_eq!(trace.state(), TraceState::Ok);
+    assert!(trace.waiting.is_empty(), "nothing would ever take it out");
+}
+
+#[test]
+fn a_real_end_replaces_a_lost_one() {
+    let lost = [
+        CHANGE.started(1, None, 10),
+        CHANGE.ended(1, None, [10, 11], SpanOutcome::Lost),
+    ];
+    let mut one = trace(lost.clone());
+    assert_eq!(one.state(), TraceState::Lost);
+    assert_eq!(
+        summary(&one)["spans"],
+        json!({"total": 1, "open": 0, "errors": 1, "lost": 1})
+    );
+    one.apply(&CHANGE.ended(1, None, [10, 12], SpanOutcome::Ok), 3);
+    assert_eq!((one.state(), one.ended), (TraceState::Ok, 1));
+    assert_eq!(
+        summary(&one)["spans"],
+        json!({"total": 1, "open": 0, "errors": 0, "lost": 0})
+    );
+    assert_eq!(
+        summary(&one)["services"],
+        json!([{"name": "shop", "spans": 1, "errors": 0}])
+    );
+    let failed = [CHANGE.ended(1, None, [10, 12], SpanOutcome::Error)];
+    let other = trace(lost.into_iter().chain(failed));
+    assert_eq!((other.state(), other.errors), (TraceState::Error, 1));
+}
+
+#[test]
+fn a_start_that_is_told_twice_counts_once() {
+    let trace = trace([
+        CHANGE.started(1, None, 10),
+        CHANGE.started(1, None, 10),
+        CHANGE.ended(1, None, [10, 11], SpanOutcome::Ok),
+    ]);
+    assert_eq!(
+        summary(&trace)["spans"],
+        json!({"total": 1, "open": 0, "errors": 0, "lost": 0})
+    );
+    assert_eq!(trace.ended, 1);
+}
+
+#[test]
+fn an_end_whose_start_was_dropped_is_a_whole_span() {
+    let trace = trace([
+        CHANGE.ended(2, Some(1), [11, 12], SpanOutcome::Ok),
+        CHANGE.ended(1, None, [10, 13], SpanOutcome::Ok),
+    ]);
+    assert_eq!(
+        (trace.name(), trace.state(), trace.is_complete()),
+        ("span1", TraceState::Ok, true)
+    );
+    assert_eq!(trace.duration_nanos(Timestamp::default()), 3_000_000_000);
+}
+
+#[test]
+fn the_root_is_the_span_without_a_parent_whatever_comes_first() {
+    let child = || CHANGE.started(2, Some(1), 11);
+    let from_afar = || remote(CHANGE.started(3, Some(9), 9));
+    let root = || CHANGE.started(1, None, 10);
+    let cases = [
+        (vec![child()], "span2", Json::Null),
+        (
+            vec![child(), from_afar()],
+            "span3",
+            json!("0303030303030303"),
+        ),
+        (
+            vec![child(), from_afar(), root()],
+            "span1",
+            json!("0101010101010101"),
+        ),
+        // The clock of another process is behind ours, so its span seems to start before its parent.
+        (
+            vec![root(), from_afar(), child()],
+            "span1",
+            json!("0101010101010101"),
+        ),
+        (
+            vec![CHANGE.started(4, None, 12), root()],
+            "span1",
+            json!("0101010101010101"),
+        ),
+        (
+            vec![root(), CHANGE.started(4, None, 12)],
+            "span1",
+            json!("0101010101010101"),
+        ),
+    ];
+    for (changes, name, root) in cases {
+        let trace = trace(changes);
+        assert_eq!(
+            (trace.name(), &summary(&trace)["rootSpanId"]),
+            (name, &root)
+        );
+    }
+}
+
+#[test]
+fn a_summary_says_everything() {
+    let mut whole = trace([CHANGE.started(1, None, 10), CHANGE.started(2, Some(1), 11)]);
+    let mut expected = json!({
+        "traceId": "01010101010101010101010101010101", "name": "span1", "service": "shop", "kind": "INTERNAL", "state": "running",
+        "rootSpanId": "0101010101010101", "startTimestamp": "1970-01-01T00:00:10.000000000Z",
+        "endTimestamp": null, "lastTimestamp": "1970-01-01T00:00:11.000000000Z", "durationMs": null,
+        "spans": {"total": 2, "open": 2, "errors": 0, "lost": 0},
+        "services": [{"name": "shop", "spans": 2, "errors": 0}],
+        "firstId": "k3x9q2a7-1", "lastId": "k3x9q2a7-2",
+    });
+    assert_eq!(summary(&whole), expected);
+    whole.apply(&CHANGE.ended(2, Some(1), [11, 12], SpanOutcome::Error), 5);
+    whole.apply(&CHANGE.ended(1, None, [10, 14], SpanOutcome::Ok), 9);
+    for (key, value) in [
+        ("state", json!("ok")),
+        ("endTimestamp", json!("1970-01-01T00:00:14.000000000Z")),
+        ("lastTimestamp", json!("1970-01-01T00:00:14.000000000Z")),
+        ("durationMs", json!(4000.0)),
+        (
+            "spans",
+            json!({"total": 2, "open": 0, "errors": 1, "lost": 0}),
+        ),
+        (
+            "services",
+            json!([{"name": "shop", "spans": 2, "errors": 1}]),
+        ),
+        ("lastId", json!("k3x9q2a7-9")),
+    ] {
+        expected[key] = value;
+    }
+    assert_eq!(summary(&whole), expected);
+}
+
+#[test]
+fn what_a_trace_remembers_is_bounded() {
+    let mut trace = Trace::new(1);
+    for number in 0..100_000_u64 {
+        let mut start = TraceChanges::span_start(1, Some(1), 10);
+        start.service = format!("service{number}").into();
+        start.links = Box::new([u128::from(number).to_be_bytes()]);
+        let kind = ChangeKind::Ended {
+            start,
+            outcome: SpanOutcome::Lost,
+        };
+        let change = SpanChange {
+            span_id: number.to_be_bytes(),
+            ..CHANGE.change(1, 11, kind)
+        };
+        trace.apply(&change, number + 1);
+    }
+    assert_eq!(
+        (trace.total, trace.ended, trace.errors),
+        (100_000, 100_000, 100_000)
+    );
+    let links = trace.rare.as_ref().map_or(0, |more| more.links.len());
+    let remembered = (trace.services().count(), links, trace.lost.len());
+    assert_eq!(remembered, (SERVICES_MAX, LINKS_MAX, LOST_MAX));
+    assert_eq!(
+        SpanStart::text(&"é".repeat(10_000)),
+        "é".repeat(TEXT_BYTES_MAX / 2)
+    );
+}
+
+#[test]
+fn clocks_that_go_back_are_no_overflow() {
+    let trace = trace([
+        CHANGE.started(1, None, 100),
+        CHANGE.ended(1, None, [100, 50], SpanOutcome::Ok),
+    ]);
+    assert_eq!(trace.duration_nanos(Timestamp::default()), 0);
+    assert_eq!(
+        summary(&trace)["endTimestamp"],
+        json!("1970-01-01T00:01:40.000000000Z")
+    );
+}
