@@ -1,5 +1,5 @@
-//! Ends: a record becomes an `ended` event. A delta end is joined with the start that the worker remembers. It runs on the
-//! worker thread.
+//! Encodes ends: turns a record into an `ended` event. A delta end is joined with the start that the worker remembers;
+//! one without its start is counted as dropped, never discarded in silence. It runs on the worker thread.
 
 use std::sync::atomic::Ordering;
 
@@ -41,7 +41,7 @@ impl SpanEncoder {
         };
         let mut span = process.own_span(span);
         self.redaction.span(&mut span);
-        // A workflow may have been replayed since, and not know when the span began.
+        // A replayed workflow does not know when the span first began.
         let start = if is_deduplicated {
             self.first_start(&span)
                 .map_or(start, |first| first.min(start))
@@ -58,19 +58,19 @@ impl SpanEncoder {
         if is_deduplicated {
             batch.mark_deduplicated();
         }
-        let begun = self.span_start(&span, start);
-        self.note_fact(
+        let span_start = self.span_start(&span, start);
+        self.push_change(
             batch,
             &span,
             end.end,
             ChangeKind::Ended {
-                start: begun,
+                start: span_start,
                 outcome,
             },
         );
     }
 
-    /// Joins the end of a span with its start.
+    /// Encodes a delta end: from the event of the remembered start if possible, else from its record.
     pub(super) fn end_from_delta(&mut self, delta: EndDelta<'_>, batch: &mut Batch) {
         let dropped = DroppedEnd {
             trace_id: delta.trace_id,
@@ -96,7 +96,7 @@ impl SpanEncoder {
         }
     }
 
-    /// Makes the end of a span of the event that its start became.
+    /// Encodes a delta end from the `started` event of its span.
     pub(super) fn end_from_start(
         &mut self,
         mut delta: EndDelta<'_>,
@@ -113,7 +113,9 @@ impl SpanEncoder {
         self.redaction
             .attributes_and_links(delta.name, &mut delta.added, &mut delta.links);
         self.redaction.end(delta.name, &mut delta.end);
-        let EncodedStart { layout, begun, .. } = encoded;
+        let EncodedStart {
+            layout, span_start, ..
+        } = encoded;
         let start = delta.scope.scope.map(|_| delta.start);
         let from_start = EndFromStart {
             started,
@@ -129,24 +131,25 @@ impl SpanEncoder {
         batch.push_line("ended", delta.trace_id, pin, |out| {
             json::ended_from_start(out, &from_start, &delta.end);
         });
-        let begun = SpanStart {
-            start_time: start.unwrap_or(begun.start_time),
+        let span_start = SpanStart {
+            start_time: start.unwrap_or(span_start.start_time),
             links: delta.links.iter().map(|link| link.trace_id).collect(),
-            ..begun
+            ..span_start
         };
-        let fact = SpanChange {
+        let change = SpanChange {
             trace_id: delta.trace_id,
             span_id: delta.span_id,
             time: delta.end.end,
             kind: ChangeKind::Ended {
-                start: begun,
+                start: span_start,
                 outcome: outcome(&delta.end),
             },
         };
-        self.facts.push((batch.len().saturating_sub(1), fact));
+        self.pending_changes
+            .push((batch.len().saturating_sub(1), change));
     }
 
-    /// Makes the end of a span whole, with the record of its start.
+    /// Encodes a delta end from the record of its start.
     pub(super) fn end_from_record(
         &mut self,
         delta: EndDelta<'_>,
@@ -155,14 +158,14 @@ impl SpanEncoder {
         batch: &mut Batch,
     ) {
         let joined = match record::read(start) {
-            Some(Record::Start(begun)) => delta.join(begun),
+            Some(Record::Start(start)) => delta.join(start),
             _ => None,
         };
         if let Some((record, end)) = joined {
             self.end(record, end, batch);
         } else {
-            // Two open spans had the same ids, or its provider was shut down long ago: counted, and marked, as any end
-            // that is lost on the way.
+            // Two open spans had the same ids, or the provider was shut down long ago. The end counts as dropped, and
+            // the span ends as lost.
             self.log.buffer.count_dropped(RecordClass::End, 1);
             self.dropped_ends.add(dropped, || false);
         }
@@ -174,7 +177,7 @@ impl SpanEncoder {
         self.log.tail.open_event(&key, token).is_some()
     }
 
-    /// When the span began, if its start is kept.
+    /// Returns when the span first began, if its start is still in memory.
     pub(super) fn first_start(&self, span: &SpanFields<'_>) -> Option<Timestamp> {
         let key = StreamKey::of_id(span.trace_id);
         let token = u64::from_be_bytes(span.span_id);

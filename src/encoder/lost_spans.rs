@@ -1,5 +1,6 @@
-//! Ends spans whose own end will never come: the end was dropped by a full buffer, the store rejected it, the process died,
-//! or the provider was shut down. Each is ended as `lost`, once, from its stored start. It runs on the worker thread.
+//! Ends spans whose own end will never come: the end was dropped by a full buffer, the store rejected it, the process
+//! died, or the provider was shut down. Each is ended as `lost`, once, from its stored start. It runs on the worker
+//! thread.
 
 use crate::{
     encoder::{
@@ -25,7 +26,7 @@ use crate::{
 };
 
 impl SpanEncoder {
-    /// Ends a span for its program, from its stored start; nothing when that is not there or has ended.
+    /// Ends a span as lost, from its stored `started` event. Does nothing if `started` is not one.
     pub(super) fn end_as_lost(
         &mut self,
         started: &[u8],
@@ -36,13 +37,14 @@ impl SpanEncoder {
         let Some(payload) = json::lost(started, reason, heard) else {
             return;
         };
-        let Some(fact) = parse::span_change(&payload) else {
+        let Some(change) = parse::span_change(&payload) else {
             return;
         };
-        let pin = Pinning::Close(u64::from_be_bytes(fact.span_id));
-        let key = Some(StreamKey::of_id(fact.trace_id));
+        let pin = Pinning::Close(u64::from_be_bytes(change.span_id));
+        let key = Some(StreamKey::of_id(change.trace_id));
         batch.push("ended", key, pin, |out| out.extend_from_slice(&payload));
-        self.facts.push((batch.len().saturating_sub(1), fact));
+        self.pending_changes
+            .push((batch.len().saturating_sub(1), change));
     }
 
     pub(super) fn end_dropped(
@@ -66,33 +68,33 @@ impl SpanEncoder {
         }
     }
 
-    /// Notes an end that the store refused.
-    pub(super) fn note_unstored_end(&mut self, fact: &SpanChange, index: IndexedAs) {
-        let is_end = matches!(fact.kind, ChangeKind::Ended { .. });
+    /// Remembers the span of an end that the store rejected, up to a bound.
+    pub(super) fn note_unstored_end(&mut self, change: &SpanChange, index: IndexedAs) {
+        let is_end = matches!(change.kind, ChangeKind::Ended { .. });
         if is_end && self.unstored_ends.len() < Retention::PINNED_EVENTS_MAX {
             let dropped = DroppedEnd {
-                trace_id: fact.trace_id,
-                span_id: fact.span_id,
-                end: fact.time,
+                trace_id: change.trace_id,
+                span_id: change.span_id,
+                end: change.time,
             };
             self.unstored_ends.push((dropped, index));
         }
     }
 
-    /// Ends the spans whose end the store refused.
+    /// Ends the spans whose end the store rejected.
     pub(super) fn end_unstored(&mut self, batch: &mut Batch) {
         for (dropped, index) in std::mem::take(&mut self.unstored_ends) {
-            let facts = self.facts.len();
+            let change_count = self.pending_changes.len();
             self.end_dropped(&dropped, batch);
             if index == IndexedAs::Ended {
-                // A lost end never takes the place of a real one.
-                self.facts.truncate(facts);
+                // The index has the real end, which a lost end never replaces.
+                self.pending_changes.truncate(change_count);
             }
         }
     }
 
-    /// Takes the marks that were kept aside. Starts of their spans may still be on the way, so they are looked at when
-    /// a note that is sent now, behind those starts, arrives here.
+    /// Takes the dropped ends that found no room in the buffer. Their starts may still be in the buffer. So a fence is
+    /// pushed behind them now, and the ends are handled when it arrives.
     pub(super) fn collect_dropped_ends(&mut self) {
         if self.is_fence_sent {
             return;
@@ -109,7 +111,7 @@ impl SpanEncoder {
         }
     }
 
-    /// Ends the spans of the marks that were kept aside.
+    /// Ends the spans of the collected ends: the fence has arrived.
     pub(super) fn end_collected(&mut self, batch: &mut Batch) {
         self.is_fence_sent = false;
         for dropped in std::mem::take(&mut self.collected_ends) {
@@ -117,7 +119,7 @@ impl SpanEncoder {
         }
     }
 
-    /// Ends everything that a source left open.
+    /// Ends the spans that a source left open, when its provider is shut down. Durable steps wait instead.
     pub(super) fn end_source(&mut self, source: u32, heard: Timestamp, batch: &mut Batch) {
         self.closed_sources.insert(source);
         let before = self

@@ -1,5 +1,6 @@
-//! On the worker thread: records become events, and the trace index learns of them before readers see them.
-//! [`start`], [`end`], [`workflow`] and [`lost_spans`] are the steps of [`SpanEncoder`].
+//! The span encoder: it turns records into events and updates the trace index before readers see them. [`start`],
+//! [`end`], [`workflow`] and [`lost_spans`] are the steps of [`SpanEncoder`]. It runs on the worker thread only and
+//! does no I/O.
 
 mod end;
 mod lost_spans;

@@ -1,5 +1,6 @@
-//! [`SpanEncoder`]: records become events, and the trace index learns of them before readers see them. It runs on the
-//! log's worker thread only. It holds what the steps in the files beside it share.
+//! [`SpanEncoder`]: the state that the steps in the files beside it share, and the implementation of [`RecordEncoder`].
+//! It updates the trace index before readers see the events. It runs on the worker thread only; it never blocks and
+//! does no I/O.
 
 use std::{
     borrow::Cow,
@@ -44,34 +45,37 @@ pub(crate) struct SpanEncoder {
     pub(super) announced: Set<u32>,
     /// Sources whose provider was shut down.
     pub(super) closed_sources: Set<u32>,
-    /// Processes announced in the batch that is not stored yet.
+    /// Processes whose `process` event is in the batch that is not stored yet.
     pub(super) pending_processes: Vec<u32>,
-    /// Processes announced to readers while the store failed.
+    /// Processes whose `process` event readers got while the store failed. It is written again when the store recovers.
     pub(super) unstored_processes: Vec<u32>,
-    /// The last process that was looked up: most batches are of one.
+    /// The last process that was looked up: most batches have one process only.
     pub(super) current: Option<(u32, Arc<Process>)>,
-    /// Starts whose ends say only the rest, by source.
+    /// Starts whose ends will be delta ends, by source.
     pub(super) start_caches: Vec<StartCache>,
-    /// The source that was shut down last: some of its ends may still come.
+    /// The source that was shut down last. Its cache is kept, because some of its ends may still arrive.
     pub(super) last_closed: Option<u32>,
-    /// Facts of the batch that is not stored yet, each with its place in it.
-    pub(super) facts: Vec<(usize, SpanChange)>,
-    /// Spans whose end the store refused, and when that was: they would be shown as running for ever.
+    /// Changes of the batch that is not stored yet, each with the position of its event in the batch.
+    pub(super) pending_changes: Vec<(usize, SpanChange)>,
+    /// Spans whose `ended` event the store rejected, with their end time. They are ended as lost at the next
+    /// opportunity; otherwise they would appear to run for ever.
     pub(super) unstored_ends: Vec<(DroppedEnd, IndexedAs)>,
-    /// Marks of dropped ends for which the buffer had no room.
+    /// Dropped ends whose record found no room in the buffer. Host threads add to it.
     pub(super) dropped_ends: Arc<DroppedEnds>,
     pub(super) redaction: Redaction,
     pub(super) names: Interner,
     pub(super) templates: TemplateCache,
     pub(super) ended_count: Arc<AtomicU64>,
-    /// Marks from the buffer, which wait until their starts, which stand before them, are stored.
+    /// Dropped ends that were read from the buffer. They wait until the batch with their starts is stored.
     pub(super) read_ends: Vec<DroppedEnd>,
-    /// Marks for which there was no room, that a note, which may be on its way, will settle.
+    /// Dropped ends taken from `dropped_ends`. They are handled when the fence arrives that is pushed behind their
+    /// starts.
     pub(super) collected_ends: Vec<DroppedEnd>,
+    /// Whether that fence is in the buffer.
     pub(super) is_fence_sent: bool,
 }
 
-/// What the index knows of a span whose end the store refused.
+/// The state in which the index has a span whose end the store rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum IndexedAs {
     Open,
@@ -98,7 +102,7 @@ impl SpanEncoder {
             current: None,
             start_caches: Vec::new(),
             last_closed: None,
-            facts: Vec::new(),
+            pending_changes: Vec::new(),
             unstored_ends: Vec::new(),
             dropped_ends,
             redaction: Redaction::none(),
@@ -111,13 +115,13 @@ impl SpanEncoder {
         }
     }
 
-    /// Counts here.
+    /// Sets the counter of encoded ends.
     pub(crate) fn counting_ends(mut self, ended_count: Arc<AtomicU64>) -> Self {
         self.ended_count = ended_count;
         self
     }
 
-    /// Masks what this says.
+    /// Sets the redaction that masks values.
     pub(crate) fn redacting(mut self, redaction: Redaction) -> Self {
         self.redaction = redaction;
         self
@@ -135,7 +139,7 @@ impl SpanEncoder {
         }
     }
 
-    /// The process of a source, whose own event stands before the first of its spans.
+    /// Returns the process of a source. Its `process` event is appended before the first event of its spans.
     pub(super) fn announce_process(
         &mut self,
         source: u32,
@@ -159,21 +163,23 @@ impl SpanEncoder {
         Some(process)
     }
 
-    /// Notes what the last event of the batch says. An event whose encoding panics is not there, and so is its fact.
-    pub(super) fn note_fact(
+    /// Adds the change that the last event of the batch reports. If encoding panics, the batch has no such event, and
+    /// this is not reached.
+    pub(super) fn push_change(
         &mut self,
         batch: &Batch,
         span: &SpanFields<'_>,
         time: Timestamp,
         kind: ChangeKind,
     ) {
-        let fact = SpanChange {
+        let change = SpanChange {
             trace_id: span.trace_id,
             span_id: span.span_id,
             time,
             kind,
         };
-        self.facts.push((batch.len().saturating_sub(1), fact));
+        self.pending_changes
+            .push((batch.len().saturating_sub(1), change));
     }
 }
 
@@ -183,7 +189,7 @@ impl RecordEncoder for SpanEncoder {
             return;
         };
         let key = StreamKey::of_id(trace_id);
-        // A start that readers have seen must be followed by its end: then it is too late to hide the span.
+        // If readers have seen the start, they must get the end: it is too late to hide the span.
         if self
             .log
             .tail
@@ -211,7 +217,8 @@ impl RecordEncoder for SpanEncoder {
         {
             return;
         }
-        // Nearly all others are these: and as one of many kinds it would be moved about.
+        // Most of the remaining records are delta ends, so this is tried first. As a variant of the large `Record`
+        // enum, a delta end would be copied around.
         if let Some(delta) = read_end_delta(record) {
             self.end_from_delta(delta, batch);
             return;
@@ -255,14 +262,14 @@ impl RecordEncoder for SpanEncoder {
     }
 
     fn on_pre_encoded(&mut self, place: usize, payload: &[u8]) {
-        if let Some(fact) = parse::span_change(payload) {
-            self.facts.push((place, fact));
+        if let Some(change) = parse::span_change(payload) {
+            self.pending_changes.push((place, change));
         }
     }
 
     fn on_duplicates(&mut self, places: &[usize]) {
-        // What is left out says nothing new, and what stands behind it moves up.
-        self.facts.retain_mut(|(position, _)| {
+        // Duplicates are removed from the batch, so their changes are too, and the positions behind them move up.
+        self.pending_changes.retain_mut(|(position, _)| {
             let before = places.partition_point(|one| *one < *position);
             let is_kept = places.get(before) != Some(position);
             *position -= before;
@@ -273,21 +280,21 @@ impl RecordEncoder for SpanEncoder {
     fn on_stored(&mut self, first: u64) {
         self.pending_processes.clear();
         self.unstored_processes.clear();
-        if !self.facts.is_empty() {
-            let facts = self.facts.drain(..);
+        if !self.pending_changes.is_empty() {
+            let changes = self.pending_changes.drain(..);
             self.index
-                .apply(facts.map(|(position, fact)| (first + position as u64, fact)));
+                .apply(changes.map(|(position, change)| (first + position as u64, change)));
         }
     }
 
     fn on_already_observed(&mut self) {
         self.pending_processes.clear();
-        self.facts.clear();
+        self.pending_changes.clear();
     }
 
     fn on_rejected(&mut self) {
-        for (_, fact) in std::mem::take(&mut self.facts) {
-            self.note_unstored_end(&fact, IndexedAs::Open);
+        for (_, change) in std::mem::take(&mut self.pending_changes) {
+            self.note_unstored_end(&change, IndexedAs::Open);
         }
         for source in self.pending_processes.drain(..) {
             self.announced.remove(&source);
@@ -295,13 +302,13 @@ impl RecordEncoder for SpanEncoder {
     }
 
     fn on_unstored(&mut self, first: u64) {
-        let facts = std::mem::take(&mut self.facts);
-        for (_, fact) in &facts {
-            self.note_unstored_end(fact, IndexedAs::Ended);
+        let changes = std::mem::take(&mut self.pending_changes);
+        for (_, change) in &changes {
+            self.note_unstored_end(change, IndexedAs::Ended);
         }
-        let facts = facts.into_iter();
+        let changes = changes.into_iter();
         self.index
-            .apply(facts.map(|(position, fact)| (first + position as u64, fact)));
+            .apply(changes.map(|(position, change)| (first + position as u64, change)));
         self.unstored_processes.append(&mut self.pending_processes);
     }
 
@@ -338,7 +345,7 @@ impl RecordEncoder for SpanEncoder {
     fn on_evicted(&mut self, keys: &[StreamKey]) {
         self.index.forget(keys);
         if !keys.is_empty() {
-            // The live list tells its viewers what is gone, and nothing else may happen for long.
+            // Wakes the live lists so that they remove these traces; otherwise nothing might wake them for a long time.
             self.log.tail.wake_watchers();
         }
     }

@@ -1,5 +1,6 @@
-//! Starts: a record becomes a `started` event, from a template where one fits, and is remembered for the end of its span.
-//! It runs on the worker thread.
+//! Encodes starts: turns a record into a `started` event, with a start template if one fits, and remembers it for the
+//! end of the span. A start of a closed source or of a request to our own routes is never encoded. It runs on the
+//! worker thread.
 
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ impl SpanEncoder {
         outline: Option<&StartOutline<'_>>,
         batch: &mut Batch,
     ) {
-        // A start that raced the shutdown of its provider comes too late: nothing would ever end it.
+        // A start that arrives after the shutdown of its provider is discarded: nothing would ever end it.
         if self.closed_sources.contains(&source) || self.own_requests.hides_start(&span) {
             return;
         }
@@ -44,7 +45,7 @@ impl SpanEncoder {
         let mut span = process.own_span(span);
         self.redaction.span(&mut span);
         if is_deduplicated && activity != StepActivity::Waiting && self.is_waiting(&span) {
-            // It was started before, and waited since then.
+            // A replayed start of a step that was waiting: the step works again.
             self.push_update(&span, Some(SpanState::Running), start, batch);
             return;
         }
@@ -53,30 +54,31 @@ impl SpanEncoder {
         batch.push_line("started", span.trace_id, pin, |out| {
             layout = json::started(out, &span, start);
         });
-        // What was lost with a process that alone remembered it is no replay, but done anew.
+        // A non-durable span that was ended as lost: only its process remembered it, and that died. So this start is
+        // new work, not a replay, and must not be dropped as a duplicate.
         if is_deduplicated && (span.durable || !self.is_lost(&span)) {
             batch.mark_deduplicated();
         }
-        let begun = self.span_start(&span, start);
+        let span_start = self.span_start(&span, start);
         if let Some(outline) = outline {
             let redaction = &self.redaction;
             let depends_on_value = |key: &str| redaction.depends_on_value(key);
             self.templates
-                .learn(outline, &span, &begun, depends_on_value);
+                .learn(outline, &span, &span_start, depends_on_value);
         }
         if let (Some(slot), Some(layout), false) = (slot, layout, is_deduplicated) {
             let encoded = EncodedStart {
                 trace_id: span.trace_id,
                 span_id: span.span_id,
                 layout,
-                begun: begun.clone(),
+                span_start: span_start.clone(),
             };
             self.set_encoded(source, slot, encoded, batch);
         }
-        self.note_fact(batch, &span, start, ChangeKind::Started(begun));
+        self.push_change(batch, &span, start, ChangeKind::Started(span_start));
     }
 
-    /// Takes the start of a span that looks like one before; whether it did.
+    /// Encodes a start with a template. Returns `false`, and changes nothing, if no template fits.
     pub(super) fn start_from_template(
         &mut self,
         outline: &StartOutline<'_>,
@@ -105,28 +107,28 @@ impl SpanEncoder {
             batch.truncate(before);
             return false;
         };
-        let begun = template.span_start(outline);
+        let span_start = template.span_start(outline);
         if let Some(slot) = outline.slot {
             self.remember(source, slot, record);
             let encoded = EncodedStart {
                 trace_id: ids.trace_id,
                 span_id: ids.span_id,
                 layout,
-                begun: begun.clone(),
+                span_start: span_start.clone(),
             };
             self.set_encoded(source, slot, encoded, batch);
         }
-        let fact = SpanChange {
+        let change = SpanChange {
             trace_id: ids.trace_id,
             span_id: ids.span_id,
             time: ids.start,
-            kind: ChangeKind::Started(begun),
+            kind: ChangeKind::Started(span_start),
         };
-        self.facts.push((before, fact));
+        self.pending_changes.push((before, change));
         true
     }
 
-    /// Keeps what the start of a span became, which is the last event of the batch, for its end.
+    /// Keeps the encoded start, the last event of the batch, for the end of its span.
     pub(super) fn set_encoded(
         &mut self,
         source: u32,
@@ -139,7 +141,7 @@ impl SpanEncoder {
         }
     }
 
-    /// Remembers the start of a span whose end will say only the rest.
+    /// Remembers the record of a start whose end will be a delta end.
     pub(super) fn remember(&mut self, source: u32, slot: usize, record: &[u8]) {
         let source = source as usize;
         if source >= self.start_caches.len() {
@@ -151,7 +153,7 @@ impl SpanEncoder {
         }
     }
 
-    /// Whether the span was ended for its program, and nothing was heard of it since, as far as the log knows.
+    /// Returns whether the log has ended the span as lost, and nothing has reported it since.
     pub(super) fn is_lost(&self, span: &SpanFields<'_>) -> bool {
         self.index.span_phase(span.trace_id, span.span_id) == Some(SpanPhase::Lost)
     }

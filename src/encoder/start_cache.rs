@@ -1,52 +1,53 @@
-//! The worker's memory of starts whose ends will say only the rest (see [`lease`](crate::span::delta::slots)): at most one for
-//! each place, a record of at most a kilobyte and the event that was made of it. Memory is used again, the last first, so it stays small while few spans are open.
+//! The start cache: the starts that delta ends will be joined with (see [`delta`](crate::span::delta)). It holds at
+//! most one start for each slot: a record of at most 1 KiB, and its encoded event. Memory is reused, the last freed
+//! first, so it stays small while few spans are open. The worker thread alone uses it.
 
 use crate::{
     span::{delta::end::EndDelta, delta::slots::SLOTS, json::StartLayout},
     trace::span_change::SpanStart,
 };
 
-/// The starts of one source that are remembered, by place.
+/// The remembered starts of one source, by slot.
 #[derive(Debug, Default)]
 pub(crate) struct StartCache {
-    /// For each place, where its start is, and one more; 0 for none.
+    /// For each slot, the index of its start plus 1; 0 for none.
     slots: Vec<u32>,
-    /// None where it was taken and not given back yet. Boxed, because they come and go at every end.
+    /// `None` after a start was taken and until its memory is recycled. Boxed, because each end moves one out and back.
     starts: Vec<Option<Box<CachedStart>>>,
     free: Vec<u32>,
 }
 
-/// One start.
+/// One remembered start.
 #[derive(Debug, Default)]
 pub(crate) struct CachedStart {
-    /// As it came from the host.
+    /// The record from the host's thread.
     pub(crate) record: Vec<u8>,
-    /// The payload of the event that was made of it.
+    /// The payload of its `started` event.
     pub(crate) event: Vec<u8>,
-    /// What else there is to know to make the end of that payload.
+    /// The rest that is needed to make the end from that payload, if it was encoded.
     pub(crate) encoded: Option<EncodedStart>,
 }
 
-/// A start that readers were told of.
+/// The ids, layout and index entry of a start whose event is in the log.
 #[derive(Debug)]
 pub(crate) struct EncodedStart {
     pub(crate) trace_id: [u8; 16],
     pub(crate) span_id: [u8; 8],
     pub(crate) layout: StartLayout,
-    pub(crate) begun: SpanStart,
+    pub(crate) span_start: SpanStart,
 }
 
 impl EncodedStart {
-    /// Whether the end of this span can be made of the payload of its start, which this is.
+    /// Returns whether the end can be made from `started`, the payload of this start.
     pub(crate) fn can_make(&self, started: &[u8], delta: &EndDelta<'_>) -> bool {
         (self.trace_id, self.span_id) == (delta.trace_id, delta.span_id)
-            && *self.begun.name == *delta.name
+            && *self.span_start.name == *delta.name
             && self.layout.accepts_added(started, &delta.added)
     }
 }
 
 impl StartCache {
-    /// Keeps a record. One that is in its place already belongs to a span whose end was dropped.
+    /// Keeps a record. A record that is in the slot already belongs to a span whose end was dropped, and is replaced.
     pub(crate) fn insert(&mut self, slot: usize, record: &[u8]) {
         if self.slots.is_empty() {
             self.slots = vec![0; SLOTS];
@@ -68,7 +69,7 @@ impl StartCache {
         }
     }
 
-    /// Keeps what the record became.
+    /// Keeps the event of the record in this slot.
     pub(crate) fn set_encoded(&mut self, slot: usize, event: &[u8], encoded: EncodedStart) {
         let at = self.slots.get(slot).map_or(0, |at| *at);
         if let Some(Some(start)) = self.starts.get_mut((at as usize).wrapping_sub(1)) {
@@ -78,7 +79,7 @@ impl StartCache {
         }
     }
 
-    /// Gives the start of a place, and forgets it.
+    /// Removes and returns the start in this slot.
     pub(crate) fn take(&mut self, slot: usize) -> Option<Box<CachedStart>> {
         let at = std::mem::take(self.slots.get_mut(slot)?);
         let start = self.starts.get_mut((at as usize).checked_sub(1)?)?;
@@ -86,7 +87,7 @@ impl StartCache {
         start.take()
     }
 
-    /// Gives the memory of the start that was taken last back, for the next one.
+    /// Gives back the memory of the start that was taken last, for the next start.
     pub(crate) fn recycle(&mut self, memory: Box<CachedStart>) {
         let slot = self.free.last().map_or(0, |slot| *slot as usize);
         if let Some(free) = self.starts.get_mut(slot.wrapping_sub(1)) {

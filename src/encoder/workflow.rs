@@ -1,5 +1,5 @@
-//! Spans of workflows: what changed while they are open, and steps that wait because nobody works on them. It runs on the
-//! worker thread.
+//! Encodes changes of workflow spans: updates of open spans, and steps that wait because their process is gone. A
+//! closed span is never updated. It runs on the worker thread.
 
 use crate::{
     encoder::span_encoder::SpanEncoder,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl SpanEncoder {
-    /// An open span of a workflow changed.
+    /// Encodes a change of an open span, unless the log knows it already.
     pub(super) fn update(
         &mut self,
         record: SpanRecord<'_>,
@@ -27,7 +27,7 @@ impl SpanEncoder {
     ) {
         let SpanRecord { source, span, .. } = record;
         let known = self.index.span_phase(span.trace_id, span.span_id);
-        // Another run of the instance may have ended it, or have said the same.
+        // Another run of the instance may have ended the span, or reported the same state.
         let is_news = match known {
             None => true,
             Some(SpanPhase::Running) => state != Some(SpanState::Running),
@@ -57,27 +57,29 @@ impl SpanEncoder {
             ..*span
         };
         self.redaction.span(&mut span);
-        // The name is the span's own, and no change.
+        // The name did not change, so the event leaves it out.
         span.name = "";
         let key = Some(StreamKey::of_id(span.trace_id));
         batch.push("updated", key, Pinning::None, |out| {
             json::updated(out, &span, state, time);
         });
-        let change = match state {
+        let kind = match state {
             Some(state) => ChangeKind::Waiting(state == SpanState::Waiting),
             None => ChangeKind::Other,
         };
-        self.note_fact(batch, &span, time, change);
+        self.push_change(batch, &span, time, kind);
     }
 
-    /// Whether the span waits, as far as the log or the batch knows.
+    /// Returns whether the span waits, according to the batch or else the index.
     pub(super) fn is_waiting(&self, span: &SpanFields<'_>) -> bool {
         let pending = self
-            .facts
+            .pending_changes
             .iter()
             .rev()
-            .filter(|(_, fact)| fact.span_id == span.span_id && fact.trace_id == span.trace_id)
-            .find_map(|(_, fact)| match fact.kind {
+            .filter(|(_, change)| {
+                change.span_id == span.span_id && change.trace_id == span.trace_id
+            })
+            .find_map(|(_, change)| match change.kind {
                 ChangeKind::Waiting(waits) => Some(waits),
                 ChangeKind::Ended { .. } => Some(false),
                 ChangeKind::Started(_) | ChangeKind::Other => None,
@@ -87,18 +89,18 @@ impl SpanEncoder {
         })
     }
 
-    /// The span is open, and who worked on it is gone: it waits until it is taken up again.
+    /// Marks a durable span as waiting: its process is gone, and it waits until another one resumes it.
     pub(super) fn mark_waiting(&mut self, started: &[u8], batch: &mut Batch) {
-        let Some(fact) = parse::span_change(started) else {
+        let Some(change) = parse::span_change(started) else {
             return;
         };
-        if self.index.span_phase(fact.trace_id, fact.span_id) != Some(SpanPhase::Running) {
+        if self.index.span_phase(change.trace_id, change.span_id) != Some(SpanPhase::Running) {
             return;
         }
         let process = parse::event(started).map(|event| event.process);
         let span = SpanFields {
             process: process.as_deref().unwrap_or_default(),
-            ..SpanFields::bare(fact.trace_id, fact.span_id)
+            ..SpanFields::bare(change.trace_id, change.span_id)
         };
         self.push_update(&span, Some(SpanState::Waiting), Timestamp::now(), batch);
     }

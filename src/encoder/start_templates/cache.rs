@@ -1,4 +1,5 @@
-//! The start templates that were used lately, found by a hash of a start's outline. Bounded.
+//! The cache of start templates, found by a hash of a start's outline. It never holds more than [`ENTRIES`] templates.
+//! The worker thread alone uses it.
 
 use std::{hash::BuildHasher as _, sync::Arc};
 
@@ -13,7 +14,7 @@ use crate::{
     util::hash::RandomState,
 };
 
-/// The shapes that were met lately.
+/// The start templates of recent starts.
 #[derive(Debug, Default)]
 pub(crate) struct TemplateCache {
     hashing: RandomState,
@@ -21,7 +22,7 @@ pub(crate) struct TemplateCache {
 }
 
 impl TemplateCache {
-    /// A shape that the start may be of: its keys are not compared.
+    /// Returns a template that may fit the start. Its keys are not compared yet.
     #[inline]
     pub(crate) fn find(&self, outline: &StartOutline<'_>) -> Option<&Arc<StartTemplate>> {
         let entry = self.entries.get(entry_of(self.hash(outline)))?;
@@ -31,8 +32,8 @@ impl TemplateCache {
             .filter(|template| template.matches(outline))
     }
 
-    /// Learns the shape of this start, which became this span, unless a value of it must be looked at each time: one that
-    /// was replaced, or whose key is watched.
+    /// Makes a template from a start, its span and its index entry. Makes none if a value must be examined each time:
+    /// it was masked, or `depends_on_value` holds for its key.
     pub(crate) fn learn(
         &mut self,
         outline: &StartOutline<'_>,
@@ -95,8 +96,8 @@ impl TemplateCache {
 #[derive(Debug, Default)]
 struct CacheEntry {
     template: Option<Arc<StartTemplate>>,
-    /// The hash of the last start that was of another shape: only the second in a row is learnt, so that names which are
-    /// met once cost no more than a look.
+    /// The hash of the last start that did not match. A template is made only for the second such start in a row, so
+    /// that a name that occurs once costs one look-up only.
     last_miss: u64,
 }
 
@@ -105,5 +106,5 @@ fn entry_of(hash: u64) -> usize {
     usize::try_from(hash % ENTRIES as u64).unwrap_or(0)
 }
 
-/// Shapes that are known at once; each is of a record of at most two kilobytes.
+/// Upper bound on templates; each comes from a record of at most 2 KiB.
 const ENTRIES: usize = 256;

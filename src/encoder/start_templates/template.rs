@@ -1,4 +1,5 @@
-//! One start template: what starts of one scope, name and set of keys have in common.
+//! One start template: the bytes and fields that starts of one scope, name and list of keys have in common. It never
+//! writes a part of a payload: it writes all of it or nothing. The worker thread alone uses it.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::{
     trace::span_change::SpanStart,
 };
 
-/// What starts have in common, beside their ids, values and times.
+/// The common part of similar starts: everything but their ids, values and times.
 #[derive(Debug)]
 pub(crate) struct StartTemplate {
     pub(super) source: u32,
@@ -31,8 +32,8 @@ pub(crate) struct StartTemplate {
 }
 
 impl StartTemplate {
-    /// Writes the payload of a start of this shape; `None`, and nothing, when it is of another, or has a value that needs a
-    /// closer look.
+    /// Writes the payload of a start. If its keys differ, or a value must be examined, returns `None` and writes
+    /// nothing.
     pub(crate) fn write(
         &self,
         out: &mut Vec<u8>,
@@ -46,7 +47,7 @@ impl StartTemplate {
         self.payload.started(out, &outline.ids, values)
     }
 
-    /// What is remembered of a start of this shape.
+    /// Returns the index entry of a start of this template.
     pub(crate) fn span_start(&self, outline: &StartOutline<'_>) -> SpanStart {
         SpanStart {
             parent: outline.ids.parent,
@@ -59,8 +60,8 @@ impl StartTemplate {
         }
     }
 
-    /// Whether a span that starts, which is of this shape, is a viewer's. To ask changes nothing, unlike to
-    /// [tell](Hidden::hides_start) of the start.
+    /// Returns whether a start of this template belongs to a request to our own routes. It changes nothing, unlike
+    /// [`hides_start`](OwnRequestSpans::hides_start).
     pub(crate) fn is_hidden(
         &self,
         own_requests: &OwnRequestSpans,

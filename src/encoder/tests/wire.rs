@@ -69,17 +69,17 @@ proptest! {
         let [started, ended] = payloads(&span);
         let ids = (span.span_context.trace_id().to_bytes(), span.span_context.span_id().to_bytes());
         let parent = (span.parent_span_id != SpanId::INVALID).then(|| span.parent_span_id.to_bytes());
-        let fact = parse::span_change(&started).unwrap();
-        assert_eq!((fact.trace_id, fact.span_id, fact.time), (ids.0, ids.1, span.start_time.into()));
-        let ChangeKind::Started(begun) = fact.kind else { panic!("{:?}", fact.kind) };
-        assert_eq!((begun.parent, begun.parent_remote, begun.start_time), (parent, span.parent_span_is_remote, span.start_time.into()));
-        assert_eq!((&*begun.name, &*begun.service, begun.kind), (span.name.as_ref(), SERVICE, record::kind_of(&span.span_kind)));
+        let change = parse::span_change(&started).unwrap();
+        assert_eq!((change.trace_id, change.span_id, change.time), (ids.0, ids.1, span.start_time.into()));
+        let ChangeKind::Started(span_start) = change.kind else { panic!("{:?}", change.kind) };
+        assert_eq!((span_start.parent, span_start.parent_remote, span_start.start_time), (parent, span.parent_span_is_remote, span.start_time.into()));
+        assert_eq!((&*span_start.name, &*span_start.service, span_start.kind), (span.name.as_ref(), SERVICE, record::kind_of(&span.span_kind)));
         let links: Vec<[u8; 16]> = span.links.iter().map(|link| link.span_context.trace_id().to_bytes()).collect();
-        assert_eq!(*begun.links, *links);
-        let fact = parse::span_change(&ended).unwrap();
+        assert_eq!(*span_start.links, *links);
+        let change = parse::span_change(&ended).unwrap();
         let failed = matches!(span.status, OtelStatus::Error { .. });
-        let ChangeKind::Ended { start: begun, outcome } = fact.kind else { panic!("{:?}", fact.kind) };
-        assert_eq!((fact.time, begun.start_time), (span.end_time.into(), span.start_time.into()));
+        let ChangeKind::Ended { start: span_start, outcome } = change.kind else { panic!("{:?}", change.kind) };
+        assert_eq!((change.time, span_start.start_time), (span.end_time.into(), span.start_time.into()));
         assert_eq!(outcome, if failed { SpanOutcome::Error } else { SpanOutcome::Ok });
     }
 }
