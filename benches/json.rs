@@ -13,7 +13,6 @@ mod measure;
 
 use std::{hint::black_box, time::SystemTime};
 
-use callgrind::Profile;
 use livespan::{
     LiveSpans, SpanEvent, SpanId, SseEvent as _, TraceId,
     span::{SpanKind, SpanStatus},
@@ -268,8 +267,9 @@ fn make_spans() {
 /// Instructions of one.
 #[expect(clippy::cast_precision_loss, reason = "they are some thousands a time")]
 fn instructions(name: &str, side: &str) -> f64 {
-    let profile = Profile::of(Some("json::counted*"), &["run", name, side]);
-    profile.total() as f64 / f64::from(COUNTED)
+    let arguments = ["run", name, side].map(str::to_owned);
+    let counted = callgrind::count_function("json::counted*", &arguments);
+    counted.all as f64 / f64::from(COUNTED)
 }
 
 fn main() {
@@ -333,7 +333,7 @@ fn main() {
 /// Instructions of one event on the worker.
 #[expect(clippy::cast_precision_loss, reason = "they are some millions at most")]
 fn worker_instructions(function: &str) -> f64 {
-    let profile = Profile::of(Some(function), &["make"]);
-    assert!(profile.total() > 0, "{function} is a function by itself");
-    profile.total() as f64 / f64::from(COUNTED)
+    let counted = callgrind::count_function(function, &["make".to_owned()]);
+    assert!(counted.all > 0, "{function} is a function by itself");
+    counted.all as f64 / f64::from(COUNTED)
 }

@@ -25,8 +25,18 @@ pub(crate) struct Instructions {
 
 /// Runs this bench with these arguments and counts what all of its threads do from start to end.
 pub(crate) fn count_process(arguments: &[String]) -> Instructions {
+    count(&[], arguments)
+}
+
+/// Runs this bench with these arguments and counts what all calls of `function`, which is a pattern, do together, on the
+/// threads that call it.
+pub(crate) fn count_function(function: &str, arguments: &[String]) -> Instructions {
+    count(&[format!("--toggle-collect={function}")], arguments)
+}
+
+fn count(options: &[String], arguments: &[String]) -> Instructions {
     let file = env::temp_dir().join(format!("callgrind.{}", std::process::id()));
-    run(&[], arguments, &file);
+    run(options, arguments, &file);
     let text = fs::read_to_string(&file).expect("callgrind wrote its profile");
     // It is a temporary file: the next run writes it anew.
     drop(fs::remove_file(&file));
