@@ -14,7 +14,6 @@
 
 #![expect(
     dead_code,
-    unexpected_cfgs,
     unreachable_pub,
     unused_imports,
     reason = "the modules are the crate's, and the tests in them are compiled and not called"
