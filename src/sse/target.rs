@@ -101,7 +101,7 @@ impl<E> SseTargetBuilder<E> {
 }
 
 impl<E: SseEvent> SseTargetBuilder<E> {
-    /// Keeps the log in this store; by default a [`MemoryEventStore`] with its default retention.
+    /// Keeps the log in this store; by default a [`MemoryEventStore`](crate::MemoryEventStore) with its default retention.
     pub fn store(mut self, store: impl EventStore) -> Self {
         self.store = Some(StoreKind::new(store));
         self
