@@ -1,17 +1,16 @@
-//! The HTTP surface: routes, access, server. It alone knows status codes and headers.
+//! The HTTP surface: routes, access, server. Only this folder knows status codes and headers.
 //!
-//! [`service`] takes a request apart; [`guard`] and [`origin`] decide whether it is answered, [`login`] lets browsers in;
-//! [`params`] reads its query; [`traces`], [`snapshot`] and [`otlp`] answer it, streams for as long as [`lasting`] allows;
-//! [`server`] listens.
+//! [`router`] takes a request apart. [`auth`] decides whether it is answered and what its sender may read: [`auth::authorize`]
+//! answers 401 and 403 by what the app said of readers, [`auth::host_check`] by the `Host`, [`auth::cors`] by the page that
+//! makes a browser ask, and [`auth::login`] lets browsers in. [`routes`] has one file for each family of routes.
+//! [`stream_guard`] ends a stream when its reader may no longer read. [`server`] listens.
 
-pub(crate) mod authorize;
-pub(crate) mod cors;
-pub(crate) mod login;
-pub(crate) mod otlp_json;
+pub(crate) mod auth;
+pub(crate) mod blocking;
+pub(crate) mod error;
 pub(crate) mod query_params;
 pub(crate) mod response;
 pub(crate) mod router;
+pub(crate) mod routes;
 pub(crate) mod server;
 pub(crate) mod stream_guard;
-pub(crate) mod trace_list;
-pub(crate) mod trace_snapshot;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::{StatusCode, Uri};
 
 use crate::{
-    http::response::HttpError,
+    http::error::HttpError,
     live_spans::LiveSpans,
     span::{
         event::{SpanKind, TraceId},

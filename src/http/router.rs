@@ -5,7 +5,6 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::atomic::Ordering,
     task::{Context as TaskContext, Poll},
 };
 
@@ -13,29 +12,27 @@ use axum::{Router, body::Body, extract::OriginalUri};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use opentelemetry::{Context, trace::TraceContextExt as _};
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
 use tower_service::Service;
 
 use crate::{
     access::AccessConfig,
     http::{
-        authorize::{self, AuthError, Authorization, Peer},
-        cors, login,
+        auth::authorize::{self, AuthError, Authorization},
+        auth::cors,
+        auth::host_check::{self, Peer},
+        auth::login,
+        blocking,
+        error::HttpError,
         query_params::QueryParams,
-        response::{self, HttpError},
-        stream_guard, trace_list, trace_snapshot,
+        routes, stream_guard,
     },
     ingest::buffer::RecordClass,
     live_spans::LiveSpans,
-    log::{event::StreamKey, retention::Retention},
+    log::event::StreamKey,
     reader::subscription::Subscribe,
     span::{event::TraceId, own_requests::ROUTES, record},
     sse::body::{SseBody, resume_point},
-    util::time::Timestamp,
-    wire::{
-        control::{Dropped, EndReason, PROTOCOL, SERVER},
-        id::ResumePoint,
-    },
+    wire::{control::EndReason, id::ResumePoint},
     workflow::Workflows,
 };
 
@@ -134,7 +131,7 @@ impl LiveService {
 
 async fn sign_in_by_form(live: &LiveSpans, request: &Parts, body: Body) -> Response<Body> {
     let config = &live.shared.access;
-    let mut response = match authorize::check_host(config, request) {
+    let mut response = match host_check::check_host(config, request) {
         Ok(()) => login::by_form(live, request, body).await,
         Err(error) => Err(error),
     }
@@ -201,7 +198,7 @@ pub(crate) fn set_security_headers(
 async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, AuthError> {
     let config = &live.shared.access;
     if !matches!(request.method, Method::GET | Method::HEAD) {
-        authorize::check_host(config, request)?;
+        host_check::check_host(config, request)?;
         return Err(HttpError::method_not_allowed().into());
     }
     let path = request.uri.path().trim_start_matches('/');
@@ -241,12 +238,12 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Auth
         ["sse"] => with_stream_permit(live, request, &authorization, || {
             all_events(live, request, (&params, &authorization))
         }),
-        ["traces"] => trace_list::page(live, (&params, &authorization)).await,
+        ["traces"] => routes::trace_list::page(live, (&params, &authorization)).await,
         ["traces", "sse"] => with_stream_permit(live, request, &authorization, || {
-            trace_list::live(live, (&params, &authorization))
+            routes::trace_list::live(live, (&params, &authorization))
         }),
         ["traces", id] => {
-            trace_snapshot::answer(
+            routes::trace_snapshot::answer(
                 live,
                 id.parse().map_err(HttpError::from)?,
                 (&params, &authorization),
@@ -255,11 +252,11 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Auth
         }
         ["stats", "durations"] => {
             authorization.require_full_access()?;
-            durations(live, &params)
+            routes::durations::durations(live, &params)
         }
         ["status"] => {
             authorization.require_full_access()?;
-            Ok(status(live))
+            Ok(routes::status::status(live))
         }
         _ => Err(HttpError::not_found("no such route")),
     }?)
@@ -271,7 +268,7 @@ fn sign_in_by_link(
     request: &Parts,
     params: &QueryParams<'_>,
 ) -> Result<Option<Response<Body>>, HttpError> {
-    authorize::check_host(&live.shared.access, request)?;
+    host_check::check_host(&live.shared.access, request)?;
     login::by_link(live, request, params)
 }
 
@@ -314,14 +311,14 @@ async fn page(request: &Parts) -> Result<Response<Body>, HttpError> {
     let forwarded = forwarded.and_then(|prefix| Some(prefix.to_str().ok()?.to_owned()));
     let (path, headers) = (path.to_owned(), request.headers.clone());
     let made = move || crate::dashboard::page(&path, forwarded.as_deref(), &headers);
-    response::run_blocking(made).await
+    blocking::run_blocking(made).await
 }
 
 #[cfg(feature = "dashboard")]
 async fn asset(request: &Parts, file: &str) -> Result<Response<Body>, HttpError> {
     let (file, headers) = (file.to_owned(), request.headers.clone());
     // The first request for a file compresses it, which takes up to tens of milliseconds.
-    let made = response::run_blocking(move || crate::dashboard::asset(&file, &headers)).await?;
+    let made = blocking::run_blocking(move || crate::dashboard::asset(&file, &headers)).await?;
     made.ok_or_else(|| HttpError::not_found("no such asset"))
 }
 
@@ -406,118 +403,4 @@ pub(crate) fn decoded(segment: &str) -> Result<Cow<'_, str>, HttpError> {
             let message = format!("the path segment {segment:?} is not percent-encoded UTF-8");
             HttpError::new(StatusCode::BAD_REQUEST, message)
         })
-}
-
-#[derive(Serialize)]
-struct DurationStats<'a> {
-    service: &'a str,
-    name: &'a str,
-    count: u64,
-    p50: Option<f64>,
-    p95: Option<f64>,
-    unit: &'static str,
-}
-
-fn durations(live: &LiveSpans, params: &QueryParams<'_>) -> Result<Response<Body>, HttpError> {
-    let (Some(service), Some(name)) = (params.one("service")?, params.one("name")?) else {
-        let message = "the parameters service and name are both needed";
-        return Err(HttpError::new(StatusCode::BAD_REQUEST, message));
-    };
-    let quantiles = live.shared.index.quantiles(service, name);
-    let milliseconds = |nanos: Option<u64>| nanos.map(crate::trace::summary::milliseconds);
-    Ok(response::json(&DurationStats {
-        service,
-        name,
-        count: quantiles.count,
-        p50: milliseconds(quantiles.p50),
-        p95: milliseconds(quantiles.p95),
-        unit: "ms",
-    }))
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct StatusReport {
-    server: &'static str,
-    protocol: u32,
-    epoch: String,
-    oldest: String,
-    head: String,
-    retained: Retained,
-    limits: Limits,
-    dropped: Dropped,
-    open_spans: usize,
-    unpinned: u64,
-    subscribers: usize,
-    wrong_credentials: u64,
-    store: Store,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ended: Option<&'static str>,
-    uptime_seconds: f64,
-    now: String,
-}
-
-#[derive(Serialize)]
-struct Retained {
-    events: usize,
-    bytes: usize,
-    traces: usize,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Limits {
-    events: usize,
-    bytes: usize,
-    age_seconds: u64,
-}
-
-#[derive(Serialize)]
-struct Store {
-    kind: &'static str,
-    healthy: bool,
-    error: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limits: Option<Limits>,
-}
-
-impl From<Retention> for Limits {
-    fn from(retention: Retention) -> Self {
-        Self {
-            events: retention.events_max(),
-            bytes: retention.bytes_max(),
-            age_seconds: retention.age_max().as_secs(),
-        }
-    }
-}
-
-fn status(live: &LiveSpans) -> Response<Body> {
-    let status = live.status();
-    response::json(&StatusReport {
-        server: SERVER,
-        protocol: PROTOCOL,
-        epoch: status.head.epoch().to_string(),
-        oldest: status.oldest.to_string(),
-        head: status.head.to_string(),
-        retained: Retained {
-            events: status.retained_events,
-            bytes: status.retained_bytes,
-            traces: status.retained_streams,
-        },
-        limits: status.retention.into(),
-        dropped: status.dropped,
-        open_spans: status.open,
-        unpinned: status.unpinned,
-        subscribers: status.subscribers,
-        wrong_credentials: live.shared.invalid_credentials.load(Ordering::Relaxed),
-        store: Store {
-            kind: status.store.kind,
-            healthy: status.store.failure.is_none(),
-            error: status.store.failure,
-            limits: status.store.retention.map(Limits::from),
-        },
-        ended: status.ended,
-        uptime_seconds: status.uptime.as_secs_f64(),
-        now: Timestamp::now().text(),
-    })
 }

@@ -35,7 +35,7 @@ use tokio::{
 use crate::{
     error::Error,
     http::{
-        authorize::{Peer, is_loopback},
+        auth::host_check::{Peer, is_loopback},
         router::LiveService,
         stream_guard::ShutdownSignal,
     },

@@ -24,7 +24,7 @@ use tokio::{
 use crate::{
     access::{Access, Auth, stream_limits::StreamPermit},
     engine::log::Log,
-    http::authorize::Authorization,
+    http::auth::authorize::Authorization,
     sse::body::{self, jittered_retry},
     wire::{
         control::{self, EndReason},

@@ -17,10 +17,12 @@ use tower_service::Service;
 
 use crate::{
     http::{
-        authorize::{self, AuthError},
-        cors,
+        auth::authorize::{self, AuthError},
+        auth::cors,
+        auth::host_check,
+        error::HttpError,
         query_params::QueryParams,
-        response::{self, HttpError},
+        response,
         router::{decoded, denied, set_security_headers, trace_events, with_stream_permit},
     },
     live_spans::LiveSpans,
@@ -102,7 +104,7 @@ async fn route(engine: &Engine, request: &Parts, body: Body) -> Result<Response<
         _ => ("GET", Method::GET),
     };
     if request.method != method {
-        authorize::check_host(config, request)?;
+        host_check::check_host(config, request)?;
         let message = format!("only {allowed} is answered");
         let mut response = HttpError::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response();
         let allow = HeaderValue::from_static(allowed);

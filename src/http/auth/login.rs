@@ -14,9 +14,11 @@ use crate::{
     access::{Auth, signing::TokenSigner},
     error::Error,
     http::{
-        authorize, cors,
+        auth::authorize,
+        auth::cors,
+        error::{HttpError, challenge},
         query_params::QueryParams,
-        response::{self, HttpError},
+        response,
     },
     live_spans::LiveSpans,
 };
@@ -180,7 +182,7 @@ fn form(text: &str) -> Response<Body> {
     ));
     *response.status_mut() = StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
-    response::challenge(headers);
+    challenge(headers);
     // With "no-referrer" a browser would send the form without its origin (WHATWG Fetch, section 3.1).
     headers.insert(
         header::REFERRER_POLICY,

@@ -1,27 +1,25 @@
-//! Who is answered, and what they may read. Without access control, only requests that name a loopback host, so that a
-//! page on another site cannot read a developer's traces by pointing its own name at 127.0.0.1 (DNS rebinding).
+//! Who is told 401 or 403, and what everyone else may read: by token, cookie, ticket, or the app's own check. It runs on the
+//! connection's task.
 
 use std::{
     collections::HashSet,
     fmt,
-    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
-use axum::extract::ConnectInfo;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
 use tokio::time::timeout;
 
 use crate::{
     access::{
-        Access, AccessConfig, AccessScope, Auth, AuthRule, Check, CheckAsync,
+        Access, AccessScope, Auth, AuthRule, Check, CheckAsync,
         signing::{TokenSigner, Verification},
         trace_scope::TraceScope,
         view::View,
     },
     engine::diagnostics::Diagnostic,
-    http::response::HttpError,
+    http::{auth::host_check, error::HttpError},
     live_spans::LiveSpans,
     reader::OpenGlobalEvents,
     span::event::TraceId,
@@ -176,7 +174,7 @@ pub(crate) async fn authorize(
     request: &Parts,
 ) -> Result<Authorization, AuthError> {
     let config = &live.shared.access;
-    check_host(config, request)?;
+    host_check::check_host(config, request)?;
     let authorization = match &config.auth {
         None | Some(Auth(AuthRule::Public)) => Authorization::new(Access::everything()),
         Some(Auth(AuthRule::Token(_) | AuthRule::TokenFrom(_))) => {
@@ -333,133 +331,9 @@ fn cookies<'a>(signer: &TokenSigner, headers: &'a HeaderMap) -> impl Iterator<It
     })
 }
 
-/// The address of a client that our own listener accepted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) IpAddr);
-
-/// Refuses a request that names a host nobody allowed. With access control, only where hosts were allowed by name; without
-/// it, also one from another machine, which can name any host.
-pub(crate) fn check_host(config: &AccessConfig, request: &Parts) -> Result<(), HttpError> {
-    if config.auth.is_none() {
-        check_peer(request)?;
-    }
-    if config.auth.is_some() && config.allowed_hosts.is_empty() {
-        return Ok(());
-    }
-    let hosts = hosts_of(request);
-    let refused = hosts
-        .iter()
-        .find(|host| !is_loopback(host) && !config.allowed_hosts.contains(host));
-    let host = match (refused, hosts.is_empty()) {
-        (None, false) => return Ok(()),
-        (refused, _) => refused.cloned().unwrap_or_default(),
-    };
-    let or_auth = if config.auth.is_some() {
-        ""
-    } else {
-        ", or say who may read with .auth(..),"
-    };
-    Err(HttpError::new(
-        StatusCode::FORBIDDEN,
-        format!(
-            "the host {host:?} is not a loopback host: allow it with .allowed_hosts([{host:?}]){or_auth} on \
-             LiveSpans::builder()"
-        ),
-    ))
-}
-
-/// A server of the app's own says where a client is only when it was told to, and of what a proxy stands for nobody does.
-fn check_peer(request: &Parts) -> Result<(), HttpError> {
-    let extensions = &request.extensions;
-    let told = extensions.get::<ConnectInfo<SocketAddr>>();
-    let address = match (told, extensions.get::<Peer>()) {
-        (Some(ConnectInfo(address)), _) => address.ip(),
-        (None, Some(Peer(address))) => *address,
-        (None, None) => return Ok(()),
-    };
-    // A socket for both versions of IP shows 127.0.0.1 as ::ffff:127.0.0.1.
-    if address.to_canonical().is_loopback() {
-        return Ok(());
-    }
-    Err(HttpError::new(
-        StatusCode::FORBIDDEN,
-        format!(
-            "the client {address} is not on this machine: say who may read with .auth(..) on LiveSpans::builder(), such \
-             as Auth::token(..) or Auth::public()"
-        ),
-    ))
-}
-
-/// Every host that the client named, in headers and in the request line: a request that names several is only as good
-/// as the worst of them.
-fn hosts_of(request: &Parts) -> Vec<String> {
-    let headers = request.headers.get_all(header::HOST).iter();
-    let named = headers.map(|host| host.to_str().unwrap_or_default());
-    let line = request.uri.authority().map(http::uri::Authority::as_str);
-    named.chain(line).map(host_of).collect()
-}
-
-/// The host, lowercase, without port, brackets and trailing dot.
-fn host_of(named: &str) -> String {
-    let named = named.trim();
-    let host = match named.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => named.rsplit_once(':').map_or(named, |(host, _)| host),
-    };
-    let shown = host.trim_end_matches('.').to_ascii_lowercase();
-    // It is repeated in an answer: at most what a host name can be.
-    shown.chars().take(255).collect()
-}
-
-pub(crate) fn is_loopback(host: &str) -> bool {
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn request(host: &str) -> Parts {
-        let request = http::Request::builder().uri("/").header(header::HOST, host);
-        request.body(()).unwrap().into_parts().0
-    }
-
-    #[test]
-    fn only_loopback_and_allowed_hosts_pass() {
-        let config = AccessConfig {
-            allowed_hosts: vec!["dev.example".into()],
-            ..AccessConfig::default()
-        };
-        for host in [
-            "localhost",
-            "LOCALHOST:4380",
-            "localhost.",
-            "app.localhost:1",
-            "127.0.0.1:4380",
-            "127.8.9.1",
-            "[::1]:4380",
-            "[::1]",
-            "dev.example:443",
-        ] {
-            assert!(check_host(&config, &request(host)).is_ok(), "{host}");
-        }
-        for host in [
-            "evil.example",
-            "localhost.evil.example",
-            "0.0.0.0:4380",
-            "192.168.0.1",
-            "[::2]:1",
-            "",
-        ] {
-            assert!(check_host(&config, &request(host)).is_err(), "{host}");
-        }
-        let none = http::Request::new(()).into_parts().0;
-        assert!(check_host(&config, &none).is_err());
-    }
 
     #[test]
     fn a_bearer_token_is_found_whatever_the_case_of_its_scheme() {

@@ -14,10 +14,8 @@ use serde::Serialize;
 use crate::{
     access::projection,
     http::{
-        authorize::Authorization,
-        otlp_json,
-        query_params::QueryParams,
-        response::{self, HttpError},
+        auth::authorize::Authorization, blocking, error::HttpError, query_params::QueryParams,
+        response, routes::otlp_json,
     },
     live_spans::LiveSpans,
     reader::{ReadItem, subscription::Subscribe},
@@ -105,7 +103,7 @@ async fn run_blocking<T: Send + 'static>(
     if events <= INLINE_EVENTS_MAX {
         return Ok(work());
     }
-    response::run_blocking(work).await
+    blocking::run_blocking(work).await
 }
 
 async fn read(live: &LiveSpans, trace: TraceId, is_indexed: IsIndexed) -> Read {

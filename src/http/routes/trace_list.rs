@@ -19,11 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::{
     engine::log::Log,
-    http::{
-        authorize::Authorization,
-        query_params::QueryParams,
-        response::{self, HttpError},
-    },
+    http::{auth::authorize::Authorization, error::HttpError, query_params::QueryParams, response},
     live_spans::LiveSpans,
     log::waker::WakeFlag,
     span::event::TraceId,

@@ -1,0 +1,81 @@
+//! A request that is answered with an error: which status each cause has, 401 and 405 with the header that they need. It runs
+//! on the connection's task.
+
+use axum::body::Body;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+
+use crate::{error::Error, http::response};
+
+/// A request that is answered with an error.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpError {
+    status: StatusCode,
+    message: String,
+}
+
+impl HttpError {
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+
+    /// The sender did not show that it may read, and could.
+    pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, message)
+    }
+
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET and HEAD are answered",
+        )
+    }
+
+    pub(crate) fn into_response(self) -> Response<Body> {
+        #[derive(Serialize)]
+        struct ErrorBody {
+            error: String,
+        }
+        let mut response = response::json(&ErrorBody {
+            error: self.message,
+        });
+        *response.status_mut() = self.status;
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            response
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            challenge(response.headers_mut());
+        }
+        response
+    }
+}
+
+impl From<Error> for HttpError {
+    fn from(error: Error) -> Self {
+        let status = if error.is_store() {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        Self::new(status, error.with_causes())
+    }
+}
+
+/// Says how to show who one is (RFC 6750, section 3).
+pub(crate) fn challenge(headers: &mut HeaderMap) {
+    let scheme = HeaderValue::from_static("Bearer realm=\"livespan\"");
+    headers.insert(header::WWW_AUTHENTICATE, scheme);
+}

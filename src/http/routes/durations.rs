@@ -1,0 +1,41 @@
+//! `GET /stats/durations`: how long ended spans of one name took. It runs on the connection's task and reads the trace index.
+
+use axum::body::Body;
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use crate::{
+    http::{error::HttpError, query_params::QueryParams, response},
+    live_spans::LiveSpans,
+    trace::summary::milliseconds,
+};
+
+#[derive(Serialize)]
+struct DurationStats<'a> {
+    service: &'a str,
+    name: &'a str,
+    count: u64,
+    p50: Option<f64>,
+    p95: Option<f64>,
+    unit: &'static str,
+}
+
+pub(crate) fn durations(
+    live: &LiveSpans,
+    params: &QueryParams<'_>,
+) -> Result<Response<Body>, HttpError> {
+    let (Some(service), Some(name)) = (params.one("service")?, params.one("name")?) else {
+        let message = "the parameters service and name are both needed";
+        return Err(HttpError::new(StatusCode::BAD_REQUEST, message));
+    };
+    let quantiles = live.shared.index.quantiles(service, name);
+    let to_milliseconds = |nanos: Option<u64>| nanos.map(milliseconds);
+    Ok(response::json(&DurationStats {
+        service,
+        name,
+        count: quantiles.count,
+        p50: to_milliseconds(quantiles.p50),
+        p95: to_milliseconds(quantiles.p95),
+        unit: "ms",
+    }))
+}

@@ -1,0 +1,7 @@
+//! One file for each family of routes.
+
+pub(crate) mod durations;
+pub(crate) mod otlp_json;
+pub(crate) mod status;
+pub(crate) mod trace_list;
+pub(crate) mod trace_snapshot;

@@ -1,0 +1,103 @@
+//! `GET /status`: what the log holds, what it dropped, who reads it and how its store does, as JSON. It runs on the
+//! connection's task and takes no lock for longer than a copy.
+
+use std::sync::atomic::Ordering;
+
+use axum::body::Body;
+use http::Response;
+use serde::Serialize;
+
+use crate::{
+    http::response,
+    live_spans::LiveSpans,
+    log::retention::Retention,
+    util::time::Timestamp,
+    wire::control::{Dropped, PROTOCOL, SERVER},
+};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatusReport {
+    server: &'static str,
+    protocol: u32,
+    epoch: String,
+    oldest: String,
+    head: String,
+    retained: Retained,
+    limits: RetentionLimits,
+    dropped: Dropped,
+    open_spans: usize,
+    unpinned: u64,
+    subscribers: usize,
+    wrong_credentials: u64,
+    store: StoreReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<&'static str>,
+    uptime_seconds: f64,
+    now: String,
+}
+
+#[derive(Serialize)]
+struct Retained {
+    events: usize,
+    bytes: usize,
+    traces: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RetentionLimits {
+    events: usize,
+    bytes: usize,
+    age_seconds: u64,
+}
+
+#[derive(Serialize)]
+struct StoreReport {
+    kind: &'static str,
+    healthy: bool,
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<RetentionLimits>,
+}
+
+impl From<Retention> for RetentionLimits {
+    fn from(retention: Retention) -> Self {
+        Self {
+            events: retention.events_max(),
+            bytes: retention.bytes_max(),
+            age_seconds: retention.age_max().as_secs(),
+        }
+    }
+}
+
+pub(crate) fn status(live: &LiveSpans) -> Response<Body> {
+    let status = live.status();
+    response::json(&StatusReport {
+        server: SERVER,
+        protocol: PROTOCOL,
+        epoch: status.head.epoch().to_string(),
+        oldest: status.oldest.to_string(),
+        head: status.head.to_string(),
+        retained: Retained {
+            events: status.retained_events,
+            bytes: status.retained_bytes,
+            traces: status.retained_streams,
+        },
+        limits: status.retention.into(),
+        dropped: status.dropped,
+        open_spans: status.open,
+        unpinned: status.unpinned,
+        subscribers: status.subscribers,
+        wrong_credentials: live.shared.invalid_credentials.load(Ordering::Relaxed),
+        store: StoreReport {
+            kind: status.store.kind,
+            healthy: status.store.failure.is_none(),
+            error: status.store.failure,
+            limits: status.store.retention.map(RetentionLimits::from),
+        },
+        ended: status.ended,
+        uptime_seconds: status.uptime.as_secs_f64(),
+        now: Timestamp::now().text(),
+    })
+}
