@@ -1,5 +1,6 @@
 //! What happens when the store hangs: a batch is appended on a thread beside the log's own, and after the store's
-//! `append_timeout` the log goes on without it. Readers get the events, and the log learns later whether they were stored.
+//! `append_timeout` the log goes on without it. Readers get the events, and the log learns later whether they were
+//! stored.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,24 +16,24 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// What became of an append.
+/// The outcome of an append.
 #[derive(Debug)]
 pub(crate) enum AppendOutcome {
-    /// The store keeps the batch, from this number on, but for what it has already.
+    /// The store kept the batch, from this number on, except for duplicates.
     Stored(Appended),
     Failed(Error),
-    /// The store takes longer than it may. [`StoreAppender::settle`] knows the rest.
+    /// The store exceeded its time-out. [`StoreAppender::settle`] returns the outcome later.
     TimedOut,
 }
 
-/// The only one who appends to the store.
+/// Appends to the store. Nothing else does.
 #[derive(Debug)]
 pub(crate) struct StoreAppender {
     store: Arc<dyn EventStore>,
     thread: Option<StoreThread>,
 }
 
-/// The thread beside the log's own.
+/// The thread beside the worker thread.
 #[derive(Debug)]
 struct StoreThread {
     requests: SyncSender<(Sequence, Arc<Batch>)>,
@@ -76,7 +77,7 @@ impl StoreAppender {
             .is_some_and(|thread| thread.has_timed_out)
     }
 
-    /// What became of the append that took too long, once that is known.
+    /// Returns the outcome of the late append, once it is known.
     pub(crate) fn poll_timed_out(&mut self) -> Option<Result<(), Error>> {
         let thread = self.thread.as_mut().filter(|thread| thread.has_timed_out)?;
         let result = match thread.results.try_recv() {
@@ -126,7 +127,7 @@ impl StoreThread {
     }
 }
 
-/// A store is foreign code: what panics in it ends there.
+/// A store is foreign code: a panic in it is caught here.
 fn append(store: &dyn EventStore, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
     catch_panic(|| store.append(first, batch))
         .unwrap_or_else(|| Err(Error::store_failed("the event store panicked")))

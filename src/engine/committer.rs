@@ -1,5 +1,5 @@
-//! What a batch goes through: kept by the store, taken into memory, shown, and counted and reported where the store
-//! failed. It runs on the log's thread only.
+//! [`BatchCommitter`]: stores a batch, adds it to the tail and publishes it; counts and reports what the store refused.
+//! It runs on the worker thread only. No event is lost without being counted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,24 +17,24 @@ use crate::{
     wire::control::{self, Dropped},
 };
 
-/// How soon a batch is handed again to a store that others append to as well; doubled up to the next one.
+/// Delay before a batch is appended again to a shared store; doubled up to the next bound.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
-/// How often that is tried after the log was shut down.
+/// Number of such retries after the log was shut down.
 const CLOSING_ATTEMPTS: u32 = 3;
 
-/// The next batch and what is to be known about it.
+/// The next batch and its bookkeeping.
 #[derive(Debug, Default)]
 pub(crate) struct PendingBatch {
     pub(crate) batch: Batch,
-    /// To be counted as dropped when the store refuses them.
+    /// Counted as dropped if the store refuses the batch.
     counts: ClassCounts,
-    /// Places in the batch whose callers want to know the id.
+    /// Positions in the batch whose callers wait for the id.
     pub(crate) acks: Vec<(usize, u64)>,
 }
 
 impl PendingBatch {
-    /// Takes the memory of a batch that is dealt with, unless a thread that is late still holds it.
+    /// Reuses the memory of a finished batch, unless a late append still holds it.
     fn recycle(&mut self, batch: Arc<Batch>) {
         if let Ok(mut batch) = Arc::try_unwrap(batch) {
             batch.clear();
@@ -58,15 +58,15 @@ pub(crate) struct BatchCommitter {
     appender: StoreAppender,
     observer: SharedObserver,
     drops_reported: Dropped,
-    /// What is to be announced: drops that were counted before the records of this turn were taken. Later ones come
-    /// after the records that stood in their way.
+    /// Drops to be announced: those that were counted before the records of this turn were taken. Later drops come
+    /// after the records that filled the buffer.
     drops_to_report: Dropped,
-    /// Whether the store failed the last time it was asked.
+    /// Whether the last call of the store failed.
     is_failing: bool,
     timed_out: TimedOutAppend,
 }
 
-/// What is not known yet to be lost, because its append takes too long.
+/// A batch whose append is late, so that it is not known yet whether it is lost.
 #[derive(Clone, Copy, Debug, Default)]
 struct TimedOutAppend {
     counts: ClassCounts,
@@ -87,14 +87,14 @@ impl BatchCommitter {
         }
     }
 
-    /// Begins a turn: what was dropped until now is reported at its end. What the store refused comes before what it
-    /// may take now. Whether the store works.
+    /// Begins a turn: what was dropped until now is reported at its end. What the store refused earlier is reported
+    /// before anything new is stored. Returns whether the store works.
     pub(crate) fn begin_turn(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         self.drops_to_report = self.buffer.dropped();
         !self.is_failing || self.recover(encoder)
     }
 
-    /// Ends a turn; whether everything that was to be reported is in the log.
+    /// Ends a turn. Returns whether everything that was to be reported is in the log.
     pub(crate) fn finish_turn(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         if self.is_failing {
             self.recover(encoder)
@@ -103,7 +103,7 @@ impl BatchCommitter {
         }
     }
 
-    /// Whether drops wait to be reported, or the store to be asked again.
+    /// Returns whether drops are not reported yet, or the store must be tried again.
     pub(crate) fn has_work_left(&self) -> bool {
         self.is_failing || self.buffer.dropped() != self.drops_reported
     }
@@ -112,13 +112,13 @@ impl BatchCommitter {
         self.is_failing
     }
 
-    /// Counts what a store that takes too long still holds: nobody will learn what becomes of it. For the end of the log.
+    /// Counts the events of a late append as dropped: nobody will learn its outcome. Called at the end of the log.
     pub(crate) fn count_timed_out(&mut self) {
         let timed_out = std::mem::take(&mut self.timed_out);
         self.count_unstored(timed_out.counts);
     }
 
-    /// Counts what this thread itself could not keep: it is announced at the end of the turn.
+    /// Counts events that this thread could not keep. They are announced at the end of the turn.
     pub(crate) fn count_dropped(&mut self, class: RecordClass, count: u64) {
         self.buffer.count_dropped(class, count);
         match class {
@@ -129,8 +129,8 @@ impl BatchCommitter {
         }
     }
 
-    /// Stores the batch and shows it; whether the store took it. Readers get also what it refuses, unless others
-    /// append to it too: then they would get numbers that are not the store's.
+    /// Stores the batch and publishes it. Returns whether the store kept it. Readers get a refused batch, too, unless
+    /// the store is shared: its numbers would then not be the store's.
     pub(crate) fn store(
         &mut self,
         pending: &mut PendingBatch,
@@ -166,7 +166,7 @@ impl BatchCommitter {
         false
     }
 
-    /// Takes in what the store has just taken, and shows it.
+    /// Adds the batch that the store has just kept, and publishes it.
     fn publish_stored(
         &mut self,
         appended: &Appended,
@@ -193,7 +193,8 @@ impl BatchCommitter {
         self.publish(encoder);
     }
 
-    /// Tells callers the ids of their events; of what was kept before, nobody knows it any more.
+    /// Tells callers the ids of their events. An event left out as a duplicate gets no id: the id of its first copy is
+    /// no longer known.
     fn resolve_stored_acks(&self, acks: Vec<(usize, u64)>, appended: &Appended) {
         for (place, ack) in acks {
             let before = appended.duplicates.partition_point(|one| *one < place);
@@ -204,7 +205,8 @@ impl BatchCommitter {
         }
     }
 
-    /// Takes in what the store keeps; `taken` is told whether it was not there yet.
+    /// Adds a stored batch. Calls `on_taken(true)` if this thread inserted it, `on_taken(false)` if the follower had
+    /// read it from the store first.
     fn append_to_tail(&self, first: u64, batch: &Batch, on_taken: impl FnOnce(bool)) {
         if self.log.is_shared() {
             self.log.merge_own(first, batch, &self.observer, on_taken);
@@ -221,7 +223,7 @@ impl BatchCommitter {
         });
     }
 
-    /// Counts what the store refused, and shows it all the same.
+    /// Counts the batch as dropped and publishes it all the same.
     fn publish_unstored(
         &mut self,
         batch: &Batch,
@@ -249,7 +251,7 @@ impl BatchCommitter {
         self.count_dropped(RecordClass::Other, other);
     }
 
-    /// Hands the batch to the store; to one that others append to, too, until it takes it.
+    /// Appends the batch to the store. A shared store is tried until it accepts.
     fn append(&mut self, batch: &Arc<Batch>) -> AppendOutcome {
         let is_shared = self.log.is_shared();
         let mut wait = RETRY_MIN;
@@ -289,12 +291,12 @@ impl BatchCommitter {
         if self.log.is_shared() && self.buffer.dropped() == self.drops_reported {
             self.log.recover_without_loss();
         } else {
-            // What was lost is reported next, or is what the store has just taken.
+            // The loss is reported next, or the store has just kept the report.
             self.log.recover();
         }
     }
 
-    /// Asks the store whether it works again, with the report of what it lost; whether it does.
+    /// Tries the store again with the report of what it lost. Returns whether it works.
     fn recover(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         if self.appender.has_timed_out() {
             let timed_out = match self.appender.poll_timed_out() {
@@ -309,7 +311,7 @@ impl BatchCommitter {
             }
         }
         if self.drops_to_report == self.drops_reported {
-            // What took so long is kept after all.
+            // The late append was stored after all.
             self.is_failing = false;
             self.log.recover_without_loss();
             return true;
@@ -317,7 +319,7 @@ impl BatchCommitter {
         self.report_drops(encoder)
     }
 
-    /// Stores what was dropped since the last report as an event of the log; whether the store took it.
+    /// Stores the drops since the last report as an event of the log. Returns whether the store kept it.
     fn report_drops(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         let dropped = self.drops_to_report;
         let new = dropped.since(self.drops_reported);
@@ -341,7 +343,7 @@ impl BatchCommitter {
                 true
             }
             AppendOutcome::TimedOut => {
-                // Its number may be taken in the store now, so it is also taken here.
+                // The store may have used its number, so it is used here, too.
                 self.timed_out.drops_reported = Some(dropped);
                 self.log.append_unstored(&batch);
                 self.publish(encoder);

@@ -1,5 +1,5 @@
-//! What operators are told of a log in trouble: each cause once, however often it comes back. `/status` and the streams
-//! say the rest.
+//! Diagnostics for operators: each cause is reported once, however often it recurs; `/status` and the streams have the
+//! rest. It never prints, and a panic of the sink stays here. It runs on the thread that notices the cause.
 
 use std::{fmt, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
 /// Something that operators should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Diagnostic<'a> {
-    /// The store fails, and says so.
+    /// The store fails, with its message.
     StoreFailing(&'a str),
     /// The buffer was full, or the store failed for too long.
     Dropped(Dropped),
@@ -24,10 +24,10 @@ pub(crate) enum Diagnostic<'a> {
     WrongCredentials,
 }
 
-/// Takes a diagnostic to where operators read it. It runs on the log's threads and on those of readers.
+/// Delivers a diagnostic to operators. It runs on the threads of the log and of readers.
 pub(crate) type DiagnosticSink = Arc<dyn Fn(Diagnostic<'_>) + Send + Sync>;
 
-/// Tells each cause once.
+/// Reports each cause once.
 pub(crate) struct Diagnostics {
     sink: Option<DiagnosticSink>,
     reported: [AtomicBool; 4],

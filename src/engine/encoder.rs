@@ -1,4 +1,6 @@
-//! The seam between records and events: what the span layer does on the log's thread.
+//! The interface between the engine and the layer above: [`RecordEncoder`] turns records into events, [`LogObserver`]
+//! follows events that other processes append. It defines traits only and knows no span. The worker thread calls the
+//! encoder.
 
 use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
@@ -7,32 +9,32 @@ use crate::log::{
     event::StreamKey,
 };
 
-/// What learns of events that this log did not make, as they stand in the store. It is called on any thread, one call at
-/// a time.
+/// Observes events that this log did not write, in the form in which the store has them. It is called on any thread,
+/// one call at a time.
 pub(crate) trait LogObserver: Send + Sync {
-    /// Takes in events, in the order of the log.
+    /// Observes events, in the order of the log.
     fn observe(&self, events: &[StoredEvent]);
 
-    /// Streams from before this event in which something is open, as far as is known here: not more than this many.
+    /// Returns at most `limit` known streams that began before this event and have something open.
     fn open_streams(&self, before: u64, limit: usize) -> Vec<StreamKey>;
 
-    /// Begins to learn anew, beside what is known: all of the streams that begin with the event `from` or later, and some
-    /// of older ones.
+    /// Begins a rebuild beside the current state. It gets all events of the streams that begin with the event `from` or
+    /// later, and some of older ones.
     fn begin_rebuild(&self, from: u64) -> Box<dyn IndexRebuild>;
 }
 
 pub(crate) type SharedObserver = Arc<dyn LogObserver>;
 
-/// What is being learnt anew.
+/// A rebuild that is under way.
 pub(crate) trait IndexRebuild {
-    /// Takes in events, those of each stream in the order of the log.
+    /// Observes events; those of each stream come in the order of the log.
     fn observe(&mut self, events: &[StoredEvent]);
 
-    /// Takes the place of what was known.
+    /// Replaces the current state with the rebuilt one.
     fn commit(self: Box<Self>);
 }
 
-/// Learns nothing.
+/// Ignores all events.
 struct NoopObserver;
 
 impl LogObserver for NoopObserver {
@@ -55,49 +57,51 @@ impl IndexRebuild for NoopObserver {
 
 /// Turns records into events. It runs on the worker thread only.
 pub(crate) trait RecordEncoder: Send + 'static {
-    /// Sees every note of a turn before any of its records is translated.
+    /// Gets every internal record of a turn before any record of the turn is encoded.
     fn on_hint(&mut self, _record: &[u8]) {}
 
-    /// Whether everything before the record must be stored before it is translated.
+    /// Returns whether all events before the record must be stored before it is encoded.
     fn needs_commit_before(&self, _record: &[u8]) -> bool {
         false
     }
 
-    /// What is kept of an event that its caller had encoded.
+    /// Returns the payload of an event that its caller encoded, with redacted values.
     fn redact_encoded<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
         Cow::Borrowed(payload)
     }
 
-    /// An event that its caller had encoded stands at this place of the batch.
+    /// Called for an event that its caller encoded. `_place` is its position in the batch.
     fn on_pre_encoded(&mut self, _place: usize, _payload: &[u8]) {}
 
-    /// Appends the events that the record stands for.
+    /// Appends the events of the record.
     fn encode(&mut self, record: &[u8], batch: &mut Batch);
 
-    /// Everything that was translated is stored, or refused: appends the events that had to wait for that.
+    /// Called when everything encoded so far is stored or refused: appends the events that had to wait for that.
     fn on_committed(&mut self, _batch: &mut Batch) {}
 
-    /// The store has these events of the batch already, at ascending places: they take no number, and are not in it.
+    /// Called with the ascending positions of events that the store has already: they get no number, and are removed
+    /// from the batch.
     fn on_duplicates(&mut self, _places: &[usize]) {}
 
-    /// The batch, of all events translated since the last call, is stored as `first..` and not yet visible.
+    /// Called when the batch, all events encoded since the last call, is stored as `first..` and not yet visible.
     fn on_stored(&mut self, _first: u64) {}
 
-    /// The batch is stored, and the observer has seen it there already.
+    /// The follower thread already indexed this batch from the store; discard the pending changes.
     fn on_already_observed(&mut self) {}
 
-    /// The batch of all events translated since the last call was refused by the store.
+    /// Called when the store refused the batch, all events encoded since the last call.
     fn on_rejected(&mut self) {}
 
-    /// The store works again: appends what must stand before all else that it keeps from now on.
+    /// Called when the store works again: appends the events that must come before all others that it keeps from now
+    /// on.
     fn on_store_recovered(&mut self, _batch: &mut Batch) {}
 
-    /// That batch was refused by the store, but readers will get it, once, as `first..`.
+    /// Called when the store refused the batch, but readers get it, once, as `first..`.
     fn on_unstored(&mut self, _first: u64) {
         self.on_rejected();
     }
 
-    /// The writer of this opening event is gone: appends what closes it, if that is known.
+    /// Called for an opening event whose writer is gone: appends its closing event, if it is known.
     fn close_abandoned(
         &mut self,
         _event: &StoredEvent,
@@ -106,11 +110,11 @@ pub(crate) trait RecordEncoder: Send + 'static {
     ) {
     }
 
-    /// What learns of events that others made.
+    /// Returns the observer of events that other processes append.
     fn observer(&self) -> SharedObserver {
         Arc::new(NoopObserver)
     }
 
-    /// These streams hold no event any more.
+    /// Called with streams that hold no event any more.
     fn on_evicted(&mut self, _keys: &[StreamKey]) {}
 }

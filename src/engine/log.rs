@@ -1,4 +1,5 @@
-//! Joins a store with the memory before it: what the worker appends to and what readers read from.
+//! [`Log`]: joins a store with the tail of blocks in memory. The worker thread appends to it, readers read from it on
+//! their own tasks. It never blocks a reader.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,16 +33,17 @@ pub(crate) struct Log {
     pub(crate) buffer: Arc<IngestBuffer>,
     closed: AtomicBool,
     readers: Arc<ReaderRegistry>,
-    /// Up to where HTTP streams still send what they read; [`NO_END`] as long as they go on.
+    /// HTTP streams end when they have sent everything up to here; [`NO_END`] as long as they go on.
     streams_end_at: AtomicU64,
-    /// Streams that the end of the log, of a server or of all streams has ended.
+    /// The number of streams that were ended by the end of the log or of a server, or by `end_streams`.
     streams_shut_down: AtomicU64,
     failure: Mutex<Option<String>>,
     /// Whether a reader waits until the store can be read again.
     is_read_blocked: AtomicBool,
-    /// Counts the stretches in which the store failed; readers compare it to announce each once.
+    /// Counts the store outages; readers compare it to announce each outage once.
     degradations: AtomicU64,
-    /// Counts those that nothing was lost in: no event of the log closes them.
+    /// Counts the outages in which nothing was lost. No event in the log marks their end, so readers learn of it from
+    /// this counter.
     recoveries: AtomicU64,
     pub(super) outages: Outages,
     demand: Demand,
@@ -51,27 +53,27 @@ pub(crate) struct Log {
     opened_at: u64,
 }
 
-/// Who moves the memory of a log on that others append to as well.
+/// Coordinates the two threads that advance the tail of a shared log.
 #[derive(Debug, Default)]
 pub(crate) struct MergeState {
-    /// Held by who moves it on: this log's own thread, or the one that follows the others.
+    /// Held while the tail is advanced, by the worker thread or by the follower thread.
     pub(crate) merging: Mutex<()>,
-    /// Whether nothing was left out since all was learnt anew. Written while `merging` is held.
+    /// Whether no event was skipped since the last rebuild. Written while `merging` is held.
     pub(crate) is_index_complete: AtomicBool,
 }
 
-/// Events that were there before that are taken into memory at most, so that opening takes milliseconds.
+/// Upper bound on stored events loaded into memory at open; keeps opening in the millisecond range.
 pub(crate) const WARM_UP_EVENTS_MAX: u64 = 10_000;
 
 /// No event has this number.
 const NO_END: u64 = u64::MAX;
 
-/// Numbers at the end that only what the log says of itself may have.
+/// The last numbers of a log are reserved for its own events.
 const RESERVED_NUMBERS: u64 = 1 << 16;
-/// Why a log cannot go on that has given its last number.
+/// The reason of a log that ended because all its numbers were used.
 pub(crate) const NUMBERS_USED_UP: &str = "the event log has ended: its numbers are used up";
 
-/// Where the memory of a log begins that is opened at this head.
+/// Returns the number at which the memory of a log begins that is opened with this head.
 fn first_in_memory(store: &dyn EventStore, head: u64) -> u64 {
     let wanted = (store.tail_retention().events_max() as u64).min(WARM_UP_EVENTS_MAX);
     let first = store.oldest().get().max((head + 1).saturating_sub(wanted));
@@ -92,11 +94,11 @@ fn leaves_numbers_for(events: u64, next: u64) -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreHealth {
-    /// What the store calls itself.
+    /// The name of the store.
     pub kind: &'static str,
     /// The last failure, until an append succeeds again.
     pub failure: Option<String>,
-    /// The bounds of what it keeps, if it tells.
+    /// The bounds of its retention, if it reports them.
     pub retention: Option<Retention>,
 }
 
@@ -110,13 +112,13 @@ pub struct Status {
     pub head: EventId,
     /// Events in memory.
     pub retained_events: usize,
-    /// Their bytes, as SSE frames.
+    /// The bytes of the events in memory, as SSE frames.
     pub retained_bytes: usize,
     /// Streams, such as traces, with an event in memory.
     pub retained_streams: usize,
     /// Opening events of streams, such as starts of spans, that wait for their closing one.
     pub open: usize,
-    /// Of these, how many could not be kept beyond retention.
+    /// The number of opening events that could not be kept beyond retention.
     pub unpinned: u64,
     /// Events dropped by the full buffer or a failing store.
     pub dropped: Dropped,
@@ -124,9 +126,8 @@ pub struct Status {
     pub subscribers: usize,
     /// How the store does.
     pub store: StoreHealth,
-    /// Why the log ended, if nobody shut it down: its thread panicked, or its numbers were used up. Its streams have
-    /// ended then, nothing more is taken, and what comes is counted as dropped. Only a restart of the program begins
-    /// another one.
+    /// Why the log ended by itself: its thread panicked, or its numbers were used up. Then its streams have ended, and
+    /// further events are refused and counted as dropped. Only a restart of the program begins another log.
     pub ended: Option<&'static str>,
     /// How long the log has been open.
     pub uptime: Duration,
@@ -178,7 +179,7 @@ impl Log {
         })
     }
 
-    /// Whether the log's memory is its store: nothing older can be read from elsewhere.
+    /// Returns whether the memory is the store, so that nothing older can be read from elsewhere.
     pub(crate) fn is_in_memory(&self) -> bool {
         self.is_in_memory
     }
@@ -188,19 +189,20 @@ impl Log {
         self.opened_at
     }
 
-    /// Whether as many events can have numbers.
+    /// Returns whether there are numbers left for this many events.
     pub(crate) fn has_numbers_for(&self, events: usize) -> bool {
         leaves_numbers_for(events as u64, self.tail.next())
     }
 
-    /// Takes in what the store keeps; readers see it at the next [`Tail::publish`].
+    /// Adds the events that the store keeps; readers see them at the next [`Tail::publish`].
     pub(crate) fn append_stored(&self, first: u64, batch: &Batch) {
         if !self.is_in_memory {
             self.tail.append(self.epoch(), first, batch, Instant::now());
         }
     }
 
-    /// Takes in what the store refused, for those who read on; returns the number of the first event.
+    /// Adds the events that the store refused, for readers that are connected now; returns the number of the first
+    /// event.
     pub(crate) fn append_unstored(&self, batch: &Batch) -> u64 {
         let first = self.tail.next();
         let epoch = self.outages.begin(first);
@@ -209,20 +211,20 @@ impl Log {
         first
     }
 
-    /// The store works again, and an event of the log tells what was lost.
+    /// Ends an outage: the store works again, and an event of the log reports what was lost.
     pub(crate) fn recover(&self) {
         self.outages.end(self.tail.next() - 1);
         *lock(&self.failure) = None;
     }
 
-    /// The store works again, and nothing was lost.
+    /// Ends an outage in which nothing was lost.
     pub(crate) fn recover_without_loss(&self) {
         self.recover();
         self.recoveries.fetch_add(1, Ordering::Release);
         self.tail.wake_everyone();
     }
 
-    /// The store can be read again; what was appended meanwhile has been told otherwise.
+    /// The store can be read again. The report of drops announces what became of appends in the meantime.
     pub(crate) fn recover_reading(&self) {
         if lock(&self.failure).take().is_some() {
             self.recoveries.fetch_add(1, Ordering::Release);
@@ -230,7 +232,7 @@ impl Log {
         self.tail.wake_everyone();
     }
 
-    /// The first stretch of `from..=to` in which the store may have kept nothing of what readers got.
+    /// Returns the first part of `from..=to` that was shown in an outage, so that the store may have nothing of it.
     pub(crate) fn first_outage(&self, from: u64, to: u64) -> Option<(u64, u64)> {
         self.outages.first_within(from, to)
     }
@@ -239,12 +241,12 @@ impl Log {
         &self.demand
     }
 
-    /// Whether others append to the store, too.
+    /// Returns whether other processes append to the store, too.
     pub(crate) fn is_shared(&self) -> bool {
         self.store.shared_log().is_some()
     }
 
-    /// Notes that the store failed and tells every reader, once per stretch.
+    /// Records that the store failed and informs every reader, once per outage.
     pub(crate) fn fail(&self, message: String) {
         self.diagnostics.report(Diagnostic::StoreFailing(&message));
         if lock(&self.failure).replace(message).is_none() {
@@ -253,14 +255,14 @@ impl Log {
         }
     }
 
-    /// The same, where a reader of a shared store waits until that can be read again.
+    /// Like [`fail`](Self::fail), for a reader of a shared store that waits until it can be read again.
     pub(crate) fn fail_reading(&self, message: String) {
         self.fail(message);
-        // Afterwards: who sees it takes the failure away.
+        // Set last: whoever observes this flag clears the failure, so the failure must be set before it.
         self.is_read_blocked.store(true, Ordering::Release);
     }
 
-    /// Whether a reader has waited since the last call.
+    /// Returns whether a reader has waited since the last call.
     pub(crate) fn take_read_blocked(&self) -> bool {
         self.is_read_blocked.load(Ordering::Relaxed)
             && self.is_read_blocked.swap(false, Ordering::Acquire)
@@ -300,8 +302,8 @@ impl Log {
         }
     }
 
-    /// Ends every HTTP stream once it has sent what it has at hand, and at the latest what there is now, while the log goes
-    /// on: a stream that keeps reading would never end in a busy one.
+    /// Ends every HTTP stream; the log goes on. A stream sends what it has ready and stops at the present head at the
+    /// latest: in a busy log it would otherwise never reach the end.
     pub(crate) fn end_streams(&self) {
         let head = self.tail.published();
         let first =
@@ -313,7 +315,7 @@ impl Log {
         }
     }
 
-    /// Up to where HTTP streams send what they read, when they are to end.
+    /// Returns the number up to which HTTP streams send, if they are to end.
     pub(crate) fn streams_end_at(&self) -> Option<u64> {
         let end = self.streams_end_at.load(Ordering::Acquire);
         (end != NO_END).then_some(end)
@@ -330,7 +332,7 @@ impl Log {
             .map_or(Epoch::NONE, |start| start.epoch)
     }
 
-    /// The id of an event, in the life of the log that wrote it.
+    /// Returns the id of an event, with the epoch that wrote it.
     pub(crate) fn id(&self, sequence: u64) -> EventId {
         let sequence = Sequence::new(sequence);
         let kept = || {
@@ -343,7 +345,8 @@ impl Log {
         EventId::new(epoch, sequence)
     }
 
-    /// The oldest sequence that a reader can get, from memory or from the store, or the next that it will see.
+    /// Returns the oldest sequence that a reader can get, from memory or from the store, or the next one if there is
+    /// none.
     pub(crate) fn oldest(&self) -> u64 {
         let held = self.tail.stats().oldest.min(self.store.oldest().get());
         held.min(self.head() + 1)
@@ -394,7 +397,7 @@ impl Log {
         self.tail.knows(key)
     }
 
-    /// Joins those who are told of every event.
+    /// Registers a reader that is woken at every event.
     pub(crate) fn join(&self, wake_flag: &Arc<WakeFlag>) {
         self.tail.join(wake_flag);
         if self.is_shared() {
@@ -409,7 +412,7 @@ impl Log {
         }
     }
 
-    /// Joins those who are told of the events of this stream.
+    /// Registers a reader that is woken at the events of this stream.
     pub(crate) fn join_stream(&self, key: &StreamKey, wake_flag: &Arc<WakeFlag>) {
         self.tail.join_stream(key, wake_flag);
         if let Some(shared) = self.store.shared_log()
@@ -430,14 +433,14 @@ impl Log {
         &self.readers
     }
 
-    /// How long a store may take to answer readers when the log has ended.
+    /// Returns how long a store may take to answer readers after the log has ended.
     pub(crate) fn append_timeout(&self) -> Duration {
         catch_panic(|| self.store.append_timeout())
             .flatten()
             .unwrap_or(DEFAULT_APPEND_TIMEOUT)
     }
 
-    /// How many streams were sent away before this one.
+    /// Returns how many streams were ended before this one.
     pub(crate) fn count_shut_down_stream(&self) -> u64 {
         self.streams_shut_down.fetch_add(1, Ordering::Relaxed)
     }

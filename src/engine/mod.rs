@@ -1,4 +1,5 @@
-//! The running log: its worker, its commits, its outages.
+//! The running log: the worker thread, commits to the store, outages, shared stores, shutdown. It knows no span:
+//! [`encoder`] is its interface to the layer above.
 
 #![cfg_attr(
     not(feature = "http"),

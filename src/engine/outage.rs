@@ -1,22 +1,23 @@
-//! Stretches in which the store failed while readers went on: their events have numbers of the log, but ids of an
-//! epoch of their own, because no store will ever give them back. Pure.
+//! Outages: the stretches of events that readers got while the store failed. Such events have numbers of the log, but
+//! ids of an epoch of their own, because no store will ever return them. Pure; the worker thread and readers call it
+//! under the log's lock.
 
 use crate::{
     util::sync::{RwLock, read, write},
     wire::id::{Epoch, EventId},
 };
 
-/// Ended stretches whose ids are still told from foreign ones.
+/// Upper bound on remembered ended outages: ids of older ones are no longer recognised.
 const OUTAGES_MAX: usize = 64;
 
-/// All stretches of a log, oldest first.
+/// All outages of a log, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Outages(RwLock<OutageHistory>);
 
 #[derive(Debug, Default)]
 struct OutageHistory {
     outages: Vec<Outage>,
-    /// The last number of those that are forgotten: before it, any may have been of one.
+    /// The last number of the forgotten outages: any event up to it may belong to one.
     forgotten_until: u64,
 }
 
@@ -24,7 +25,7 @@ struct OutageHistory {
 struct Outage {
     epoch: Epoch,
     first: u64,
-    /// `None` while it goes on.
+    /// `None` while the outage lasts.
     last: Option<u64>,
 }
 
@@ -35,7 +36,7 @@ impl Outage {
 }
 
 impl Outages {
-    /// The epoch of the stretch that goes on, which begins with `first` if there was none.
+    /// Returns the epoch of the current outage. Begins one with `first` if there is none.
     pub(crate) fn begin(&self, first: u64) -> Epoch {
         let OutageHistory {
             outages,
@@ -56,14 +57,14 @@ impl Outages {
         epoch
     }
 
-    /// Ends the stretch that goes on, if there is one.
+    /// Ends the current outage, if there is one.
     pub(crate) fn end(&self, last: u64) {
         if let Some(outage) = write(&self.0).outages.last_mut() {
             outage.last.get_or_insert(last);
         }
     }
 
-    /// The epoch of an event that was shown in a stretch.
+    /// Returns the epoch of an event that was shown in an outage.
     pub(crate) fn epoch(&self, sequence: u64) -> Option<Epoch> {
         let outages = &read(&self.0).outages;
         let outage = outages
@@ -73,7 +74,7 @@ impl Outages {
         Some(outage.epoch)
     }
 
-    /// The first stretch of `from..=to` of which a store may have nothing.
+    /// Returns the first part of `from..=to` that a store may not have.
     pub(crate) fn first_within(&self, from: u64, to: u64) -> Option<(u64, u64)> {
         let known = read(&self.0);
         if from > to {
@@ -87,7 +88,7 @@ impl Outages {
         (outage.first <= to).then(|| (outage.first.max(from), last(outage).min(to)))
     }
 
-    /// Whether the id is of an event that was shown in a stretch.
+    /// Returns whether the id belongs to an event that was shown in an outage.
     pub(crate) fn contains(&self, id: EventId) -> bool {
         let outages = &read(&self.0).outages;
         let outage = outages.iter().find(|outage| outage.epoch == id.epoch());

@@ -1,6 +1,6 @@
-//! Who reads the log: how many, and which of them wait for the store. A store may never answer, and a reader needs no
-//! runtime that could wake it: so when the log has ended, its own thread, which has nothing else left to do, wakes those
-//! that wait until they are gone.
+//! The registry of readers: how many there are, and which of them wait for the store. A store may never answer, and a
+//! reader has no runtime that could wake it. So when the log has ended, the worker thread wakes those readers until all
+//! are gone. Readers register on their own tasks; the lock is never held while a waker runs.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -12,7 +12,7 @@ use crate::{
     util::sync::{Condvar, Mutex, lock},
 };
 
-/// How often those that wait are woken at most.
+/// Lower bound on the time between two wake-ups.
 const WAKE_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Default)]
@@ -39,7 +39,7 @@ impl ReaderRegistry {
         }
     }
 
-    /// Begins to wait for the store.
+    /// Registers a reader that waits for the store.
     pub(crate) fn wait_for_store(&self, flag: &Arc<WakeFlag>) {
         self.waiting_for_store.join(flag);
     }
@@ -48,12 +48,12 @@ impl ReaderRegistry {
         self.waiting_for_store.leave(flag);
     }
 
-    /// Wakes those that wait for the store, to look at something else.
+    /// Wakes the readers that wait for the store, so that they check for something else.
     pub(crate) fn wake_waiting(&self) {
         self.waiting_for_store.wake();
     }
 
-    /// Wakes those that wait for the store, again and again, until nobody reads any more.
+    /// Wakes the readers that wait for the store, again and again, until no reader is left.
     pub(crate) fn wake_until_gone(&self, patience: Duration) {
         let mut count = lock(&self.count);
         while *count > 0 {

@@ -1,5 +1,6 @@
-//! Where a reconnect finds its place: turns what a client sent as its last event id into a position of this log. An id of an
-//! earlier epoch that the store still knows is a place; any other is unknown, and never an error. Runs on the reader's task.
+//! Where a reconnect finds its place: turns what a client sent as its last event id into a position of this log. An id
+//! of an earlier epoch that the store still knows is a place; any other is unknown, and never an error. Runs on the
+//! reader's task.
 
 use crate::{
     engine::log::Log,
@@ -10,21 +11,21 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ResumePosition {
     pub(crate) after: u64,
-    /// Up to here, what is missing was gone before the reader came and does not count as missed.
+    /// Events up to here that are missing were removed before the reader came, so they do not count as missed.
     pub(crate) unreported_until: u64,
-    /// Whether the reader named a place that this log does not know.
+    /// Whether the reader named an id that this log does not know.
     pub(crate) is_unknown: bool,
-    /// Whether the reader begins at the head without a place of its own.
+    /// Whether the reader begins at the head without an id of its own.
     pub(crate) at_head: bool,
 }
 
 impl Log {
-    /// Where a reader begins who wants to go on at this point.
+    /// Returns where a reader with this resume point begins.
     pub(crate) fn resolve(&self, resume: ResumePoint) -> ResumePosition {
         self.resolve_below(resume, self.tail.published())
     }
 
-    /// The same in a log that ends at `head`.
+    /// Like [`resolve`](Self::resolve), in a log whose newest event is `head`.
     pub(crate) fn resolve_below(&self, resume: ResumePoint, head: u64) -> ResumePosition {
         let retained = ResumePosition {
             after: 0,
@@ -49,7 +50,7 @@ impl Log {
                 unreported_until: 0,
                 ..retained
             },
-            // Where events are gone, the exact gap says more than that the id was none.
+            // If events are gone, the exact gap says more than an unknown id.
             ResumePoint::Malformed if self.oldest() > 1 => {
                 self.resolve_below(ResumePoint::After(Sequence::START), head)
             }
@@ -64,7 +65,7 @@ impl Log {
         }
     }
 
-    /// Whether the life that an id names could have given it.
+    /// Returns whether the epoch of an id can have given it out.
     fn knows_id(&self, id: EventId) -> bool {
         let epochs = self.store.epochs();
         let Some(place) = epochs.iter().position(|start| start.epoch == id.epoch()) else {

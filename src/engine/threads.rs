@@ -4,7 +4,7 @@ use std::{any::Any, sync::Arc};
 
 use crate::{error::Error, util::sync::thread};
 
-/// What runs on each of the log's threads before anything else; what it returns lives as long as the thread.
+/// A hook that runs on each thread of the log before anything else. Its result lives as long as the thread.
 pub(crate) type OnThread = Arc<dyn Fn() -> Box<dyn Any> + Send + Sync>;
 
 /// Starts a thread of the log. Its handle is not kept: what waits for such a thread must be able to give up when the

@@ -1,5 +1,6 @@
-//! Opens a log where its last life ended: the newest events of the store are taken into memory, and what is known of
-//! their streams is learnt again, so that lists show what was there before.
+//! Opens a log where its last epoch ended: loads the newest events of the store into memory, and rebuilds the state of
+//! their streams, so that lists show what was there before. It runs on the thread that opens the log, before the worker
+//! starts. A store that cannot be read never prevents the start.
 
 use std::collections::HashSet;
 
@@ -15,13 +16,13 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Streams that are looked at because they may have begun before those events.
+/// Upper bound on streams that are checked because they may have begun before those events.
 pub(crate) const STREAMS_MAX: usize = 1_000;
-/// Earlier events of such streams that are read.
+/// Upper bound on the earlier events of such streams that are read.
 const EARLIER_EVENTS_MAX: usize = 10_000;
 
-/// Fills the log's memory up to where the log was opened. Where the store cannot be read, readers are told, and get the
-/// rest from the store when they ask.
+/// Loads the memory up to the head at which the log was opened. If the store cannot be read, readers are informed, and
+/// read the rest from the store on demand.
 pub(crate) fn warm_up(log: &Log, observer: &SharedObserver) {
     let from = log.tail.next();
     let mut rebuild = observer.begin_rebuild(from);
@@ -52,7 +53,7 @@ fn fill(log: &Log, from: u64, rebuild: &mut dyn IndexRebuild) -> Result<(), Erro
     Ok(())
 }
 
-/// Learns what was said before the event `from` in the streams that go on from there, and in these open ones.
+/// Observes the events before `from` of the streams that continue from there, and of these open ones.
 pub(crate) fn read_earlier(
     log: &Log,
     from: u64,
@@ -67,7 +68,7 @@ pub(crate) fn read_earlier(
         .iter()
         .map(|stream| (stream.key, stream.first.get() - 1));
     let others = open.iter().filter(|key| !going_on.contains(key));
-    // Where these begin, only the store knows.
+    // Only the store knows where these streams begin.
     let places = places.chain(others.map(|key| (*key, 0)));
     let mut left = EARLIER_EVENTS_MAX;
     for (key, place) in places {

@@ -1,5 +1,5 @@
-//! What is wanted of a store that others append to as well: everything, while someone reads everything, or the streams
-//! that someone reads. It knows no store and no thread.
+//! Demand: which events of a shared store are needed here. Everything, while somebody reads everything, or else the
+//! streams that somebody reads. Readers and the follower threads call it; it knows no store and no thread.
 
 use std::{collections::HashMap, sync::PoisonError, time::Duration};
 
@@ -9,7 +9,7 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Who wants what, and whether it was closed.
+/// The current demand, and whether it was closed.
 #[derive(Debug, Default)]
 pub(crate) struct Demand {
     state: Mutex<DemandState>,
@@ -20,9 +20,9 @@ pub(crate) struct Demand {
 struct DemandState {
     /// Readers of everything.
     all: usize,
-    /// Whether what stood in the store when the first of them came has been taken in.
+    /// Whether the events that the store had when the first of them came have been read.
     has_caught_up: bool,
-    /// Readers of single streams, and how far the watch has seen each of these.
+    /// Readers of single streams, and the position up to which each of these has been read.
     streams: HashMap<StreamKey, WatchedStream>,
     closed: bool,
 }
@@ -45,7 +45,7 @@ impl Demand {
         state.has_caught_up &= state.all > 0;
     }
 
-    /// Notes that everything has been taken in that stood in the store when someone came to read everything.
+    /// Records that everything has been read that the store had when the first reader of everything came.
     pub(crate) fn note_caught_up(&self) {
         let mut state = lock(&self.state);
         state.has_caught_up = state.all > 0;
@@ -55,12 +55,12 @@ impl Demand {
         lock(&self.state).has_caught_up
     }
 
-    /// Whether someone reads everything.
+    /// Returns whether somebody reads everything.
     pub(crate) fn is_all_wanted(&self) -> bool {
         lock(&self.state).all > 0
     }
 
-    /// Whether the stream is a new one: a wait that goes on does not know of it.
+    /// Returns whether the stream is new: a wait that is under way does not include it.
     pub(crate) fn add_stream_reader(&self, key: &StreamKey) -> bool {
         let mut state = lock(&self.state);
         let watched = state.streams.entry(*key).or_default();
@@ -80,7 +80,7 @@ impl Demand {
         }
     }
 
-    /// The streams that are watched and the places up to which their readers know of events.
+    /// The watched streams and the positions up to which their readers have seen events.
     pub(crate) fn cursors(&self) -> Vec<(StreamKey, Sequence)> {
         let state = lock(&self.state);
         let cursors = state.streams.iter();
@@ -102,12 +102,12 @@ impl Demand {
         lock(&self.state).closed
     }
 
-    /// Waits until someone wants everything; false when it was closed.
+    /// Waits until somebody wants everything. Returns `false` when it was closed.
     pub(crate) fn await_all(&self) -> bool {
         self.wait(|state| state.all > 0)
     }
 
-    /// Waits until someone wants a stream; false when it was closed.
+    /// Waits until somebody wants a stream. Returns `false` when it was closed.
     pub(crate) fn await_streams(&self) -> bool {
         self.wait(|state| !state.streams.is_empty())
     }
@@ -121,7 +121,7 @@ impl Demand {
         !state.closed
     }
 
-    /// Rests, unless it is closed meanwhile.
+    /// Pauses, unless it is closed meanwhile.
     pub(crate) fn back_off(&self, time: Duration) {
         let state = lock(&self.state);
         drop(

@@ -1,6 +1,6 @@
-//! Takes in what other processes append to the log's store: all of it while someone here reads everything, else only
-//! the news of streams that someone here reads. Two threads, which wait in the store, and which no panic ends: it counts
-//! as a failure of the store.
+//! The follower: reads what other processes append to a shared store. It reads everything while a reader here reads
+//! everything, else only the streams that are read here. It runs on two threads of its own, which wait in the store. A
+//! panic never ends them: it counts as a failure of the store.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,9 +19,9 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// How long one wait in the store takes at most.
+/// Upper bound on one wait in the store.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a thread rests after its store failed; doubled up to the next one.
+/// Pause of a thread after its store failed; doubled up to the next bound.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 const PANICKED: &str = "what follows the event store panicked";
@@ -56,14 +56,14 @@ impl Follower {
         while self.log.demand().await_all() {
             let turn = catch_panic(|| self.follow_while_wanted(observer));
             if turn.is_none() {
-                // What the panic left half done is learnt anew.
+                // The panic may have left a half-done step, so the state is rebuilt.
                 self.log.invalidate();
                 self.store_failed(PANICKED.to_owned(), Instant::now());
             }
         }
     }
 
-    /// Follows until nobody reads everything any more, the store fails, or memory has to be learnt anew.
+    /// Follows until nobody reads everything any more, the store fails, or the memory must be rebuilt.
     fn follow_while_wanted(&mut self, observer: &SharedObserver) {
         let log = Arc::clone(&self.log);
         let demand = log.demand();
@@ -103,7 +103,7 @@ impl Follower {
         }
     }
 
-    /// Waits once for news of the streams that are read here, and of those events that are of every stream.
+    /// Waits once for new events of the streams that are read here, and for events that belong to every stream.
     fn watch_once(&mut self, every: &mut Sequence) {
         let cursors = self.log.demand().cursors();
         let Some(news) = self.call_store(|shared| shared.wait_streams(&cursors, *every, PATIENCE))
@@ -122,7 +122,7 @@ impl Follower {
         self.store_succeeded();
     }
 
-    /// Asks the store, and rests when it fails.
+    /// Calls the store, and pauses if it fails.
     fn call_store<R>(
         &mut self,
         call: impl FnOnce(&dyn SharedLog) -> Result<R, Error>,
@@ -139,21 +139,21 @@ impl Follower {
             .ok()
     }
 
-    /// Says that the store fails, and rests.
+    /// Reports that the store fails, and pauses.
     fn store_failed(&mut self, message: String, asked: Instant) {
         if self.log.demand().is_closed() {
             return;
         }
         self.log.fail(message);
-        // A store that failed slowly has used up some of the rest.
+        // The time of a slow failure counts towards the pause.
         let rest = self.retry.saturating_sub(asked.elapsed());
         self.log.demand().back_off(rest);
         self.retry = (self.retry * 2).min(RETRY_MAX);
     }
 
-    /// What the store told has been taken in. When it works again, readers look again at what they missed.
+    /// Called after new events were added. When the store works again, readers read again what they missed.
     fn store_succeeded(&mut self) {
-        // A reader may have failed where this did not.
+        // A read may have failed for a reader though it succeeds here.
         let reads_again = self.log.take_read_blocked();
         if reads_again || self.retry > RETRY_MIN {
             self.retry = RETRY_MIN;

@@ -1,6 +1,6 @@
-//! How the memory of a log goes on that others append to as well: in the order of the log, by whoever is first, this
-//! log's own thread or the one that follows the others. Where nobody reads everything, nobody follows, and memory keeps
-//! only what was appended here: what is known of the streams is then learnt anew before it is shown to anyone.
+//! Advances the tail of a shared log in the order of the log. The worker thread or the follower thread does it,
+//! whichever is first. While nobody reads everything, nobody follows, and memory holds only what was appended here. The
+//! state of the streams is then rebuilt before a reader sees it.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -23,10 +23,10 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Events that are read at most while memory stands still.
+/// Upper bound on the events that are read while the tail does not advance.
 const LOCKED_EVENTS_MAX: u64 = PageLimit::LARGE.events as u64;
 
-/// What was learnt anew, up to `to`.
+/// The result of a rebuild, up to `to`.
 struct Rebuild {
     index: Box<dyn IndexRebuild>,
     /// The newest pages, for memory.
@@ -54,12 +54,12 @@ fn size(page: &[StoredEvent]) -> usize {
 }
 
 impl Log {
-    /// Whether all is known of the streams that stood in the store when someone came to read everything.
+    /// Returns whether the state of all streams is known that the store had when a reader of everything came.
     pub(crate) fn has_caught_up(&self) -> bool {
         !self.is_shared() || (self.is_index_complete() && self.demand().has_caught_up())
     }
 
-    /// Whether nothing was left out since all was learnt anew.
+    /// Returns whether no event was skipped since the last rebuild.
     pub(crate) fn is_index_complete(&self) -> bool {
         self.merge.is_index_complete.load(Ordering::Acquire)
     }
@@ -68,14 +68,15 @@ impl Log {
         self.merge.is_index_complete.store(false, Ordering::Release);
     }
 
-    /// Has all learnt anew, after something went wrong over it.
+    /// Requests a rebuild, after an error.
     pub(crate) fn invalidate(&self) {
         let _advancing = lock(&self.merge.merging);
         self.mark_incomplete();
     }
 
-    /// Takes in what this log appended: after what others appended before it, where someone reads everything. `taken`
-    /// is told whether it was not there yet: who follows the store may have been quicker.
+    /// Adds a batch that this log appended, after foreign events before it if somebody reads everything. Calls
+    /// `on_taken(true)` if this thread inserted the batch, `on_taken(false)` if the follower had read it from the store
+    /// first.
     pub(crate) fn merge_own(
         &self,
         first: u64,
@@ -94,8 +95,8 @@ impl Log {
         if next <= first {
             self.append_stored(first, batch);
         } else {
-            // Who follows the store may have a part of it only. The rest is at hand: a store that cannot be read just now
-            // must not keep it from readers.
+            // The follower may have read only a part of the batch. The rest is at hand: readers must get it even if the
+            // store cannot be read just now.
             let rest = batch
                 .stored_as(first)
                 .filter(|event| event.sequence.get() >= next);
@@ -107,7 +108,7 @@ impl Log {
         on_taken(next <= first);
     }
 
-    /// Takes one page of what stands in the store before `first`; whether there may be more.
+    /// Reads one page of the events before `first` from the store. Returns whether there may be more.
     fn merge_page_before(&self, first: u64, observer: &SharedObserver) -> bool {
         let next = self.tail.next();
         let missing = first.saturating_sub(next);
@@ -132,7 +133,7 @@ impl Log {
         }
     }
 
-    /// Takes in and shows what others appended.
+    /// Adds and publishes events of other processes.
     pub(crate) fn merge_foreign(&self, events: &[StoredEvent], observer: &SharedObserver) {
         let _advancing = lock(&self.merge.merging);
         self.merge_stored(events, observer);
@@ -147,11 +148,11 @@ impl Log {
             .zip(new)
             .any(|(expected, event)| event.sequence.get() != expected);
         if has_holes {
-            // It was trimmed before it was read here.
+            // The store trimmed it before it was read here.
             self.mark_incomplete();
         }
         if catch_panic(|| observer.observe(new)).is_none() {
-            // Readers are not to wait for what is known of the streams: that is learnt anew.
+            // Readers must not wait for the state of the streams: that is rebuilt.
             self.mark_incomplete();
         }
         self.append_events(new);
@@ -162,13 +163,13 @@ impl Log {
             .append_stored(|sequence| self.id(sequence).epoch(), events, Instant::now());
     }
 
-    /// Runs `forget` with the streams of which memory holds nothing any more, between the steps of whoever moves it on.
+    /// Calls `forget` with the streams that memory holds nothing of any more, while neither thread advances the tail.
     pub(crate) fn forget_evicted(&self, forget: impl FnOnce(&[StreamKey])) {
         let _advancing = lock(&self.merge.merging);
         forget(&self.tail.take_evicted_keys());
     }
 
-    /// Learns anew what the newest events of the store say, which ends at `head`, and goes on behind them.
+    /// Rebuilds the state from the newest events of the store, whose head is `head`, and continues after them.
     pub(crate) fn catch_up(&self, head: u64, observer: &SharedObserver) -> Result<(), Error> {
         let begin = (head + 1).saturating_sub(WARM_UP_EVENTS_MAX);
         let from = begin.max(self.store.oldest().get()).max(1);
@@ -199,7 +200,7 @@ impl Log {
                 .read_after(Sequence::new(rebuild.to), PageLimit::LARGE),
         )?;
         if page.is_empty() {
-            // Numbers that stand for nothing, or for nothing any more.
+            // Numbers without an event, or whose event is gone.
             rebuild.to = to;
         } else {
             rebuild.take(page, self.tail.retention().bytes_max());
@@ -207,8 +208,8 @@ impl Log {
         Ok(())
     }
 
-    /// Makes what was learnt the known, with what was appended here meanwhile; gives it back when that is so much that
-    /// memory should not stand still for it.
+    /// Commits the rebuild together with what was appended here meanwhile. Returns the rebuild if that is too much: the
+    /// tail should not stand still for it.
     fn commit_rebuild(&self, mut rebuild: Rebuild) -> Result<Option<Rebuild>, Error> {
         let _advancing = lock(&self.merge.merging);
         let head = self.tail.next() - 1;
