@@ -464,7 +464,7 @@ fn the_log_knows_no_feature_of_the_layers_above() {
                 .filter(|line| line.trim_start().starts_with("#[cfg"));
             let named = cfgs.filter(|line| {
                 let is_named = |feature: &&str| line.contains(&format!("feature = \"{feature}\""));
-                features.iter().any(|feature| is_named(feature))
+                features.iter().any(is_named)
             });
             found.extend(named.map(|line| format!("{}: {}", file.display(), line.trim())));
         }

@@ -387,7 +387,7 @@ mod tests {
         let mut large = Batch::default();
         for _ in 0..10 {
             large.push("note", None, Pinning::Open(1), |out| {
-                out.resize(10_000, b'x')
+                out.resize(10_000, b'x');
             });
         }
         for _ in 0..3 {

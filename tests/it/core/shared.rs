@@ -229,19 +229,19 @@ impl SharedLog for Handle {
         &self,
         after: Sequence,
         limit: PageLimit,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Vec<StoredEvent>, Error> {
         self.server.waits_for_all.fetch_add(1, Ordering::SeqCst);
-        self.wait(patience, || self.server.page(after, limit.events, |_| true))
+        self.wait(timeout, || self.server.page(after, limit.events, |_| true))
     }
 
     fn wait_streams(
         &self,
-        places: &[(StreamKey, Sequence)],
-        every: Sequence,
-        patience: Duration,
+        streams: &[(StreamKey, Sequence)],
+        global_after: Sequence,
+        timeout: Duration,
     ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
-        self.wait(patience, || {
+        self.wait(timeout, || {
             self.server.check()?;
             let events = self.server.events.lock().unwrap();
             let newest = |key: Option<StreamKey>| {
@@ -249,12 +249,12 @@ impl SharedLog for Handle {
                 of_key.map(|event| event.sequence)
             };
             let mut news = Vec::new();
-            for (key, after) in places {
+            for (key, after) in streams {
                 if let Some(seen) = newest(Some(*key)).filter(|seen| seen > after) {
                     news.push((Some(*key), seen));
                 }
             }
-            if let Some(seen) = newest(None).filter(|seen| *seen > every) {
+            if let Some(seen) = newest(None).filter(|seen| *seen > global_after) {
                 news.push((None, seen));
             }
             Ok(news)

@@ -646,19 +646,19 @@ impl SharedLog for ReferenceStore {
         &self,
         after: Sequence,
         limit: PageLimit,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Vec<StoredEvent>, Error> {
-        let found = self.wait(patience, |disk| (disk.head > after.get()).then_some(()))?;
+        let found = self.wait(timeout, |disk| (disk.head > after.get()).then_some(()))?;
         Ok(found.map_or(Vec::new(), |()| self.page(after, limit, |_| true)))
     }
 
     fn wait_streams(
         &self,
-        places: &[(StreamKey, Sequence)],
-        every: Sequence,
-        patience: Duration,
+        streams: &[(StreamKey, Sequence)],
+        global_after: Sequence,
+        timeout: Duration,
     ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
-        let news = self.wait(patience, |disk| {
+        let news = self.wait(timeout, |disk| {
             let newest = |key: Option<StreamKey>, after: Sequence| {
                 let mut events = disk.kept.values().map(|kept| &kept.event).rev();
                 let newest = events.find(|event| {
@@ -667,10 +667,13 @@ impl SharedLog for ReferenceStore {
                 let newest = newest.map_or(Sequence::START, |event| event.sequence);
                 (newest > after).then_some((key, newest))
             };
-            let streams = places
+            let of_streams = streams
                 .iter()
                 .filter_map(|(key, after)| newest(Some(*key), *after));
-            let news: Vec<_> = newest(None, every).into_iter().chain(streams).collect();
+            let news: Vec<_> = newest(None, global_after)
+                .into_iter()
+                .chain(of_streams)
+                .collect();
             (!news.is_empty()).then_some(news)
         })?;
         Ok(news.unwrap_or_default())
