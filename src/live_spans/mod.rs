@@ -8,14 +8,12 @@
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
 
-#[cfg(feature = "http")]
-use std::sync::atomic::AtomicU64;
 use std::{
     any::Any,
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };

@@ -18,6 +18,8 @@ mod types;
 mod write;
 pub(in crate::span) mod writer;
 
+#[cfg(feature = "http")]
+pub(crate) use self::write::write_hide;
 pub(crate) use self::{
     layout::{PartCounts, kind_of},
     outline::StartOutline,
@@ -25,7 +27,7 @@ pub(crate) use self::{
     types::{Durability, Record, ScopeFields, SpanOrigin, SpanRecord, StepActivity},
     write::{
         SampledStart, write_dropped_end, write_dropped_ends_fence, write_end, write_end_if_shown,
-        write_fence, write_hide, write_sampled_start, write_sampler_input, write_shutdown,
-        write_start, write_update,
+        write_fence, write_sampled_start, write_sampler_input, write_shutdown, write_start,
+        write_update,
     },
 };
