@@ -1,6 +1,6 @@
-//! Outages: the stretches of events that readers got while the store failed. Such events have numbers of the log, but
-//! ids of an epoch of their own, because no store will ever return them. Pure; the worker thread and readers call it
-//! under the log's lock.
+//! Outages: the events that readers got while the store failed. Such events have numbers of the log, but ids of an
+//! epoch of their own, because no store will ever return them. The worker thread writes the list and readers read it,
+//! under a lock of its own; it does no I/O.
 
 use crate::{
     util::sync::{RwLock, read, write},

@@ -1,5 +1,6 @@
 //! Encoded events on their way into a store, not yet numbered, and on their way back: names, stream keys, pins, whether
-//! they may be there only once, and payload bytes. Written by the worker thread, read by stores. No store parses a payload.
+//! they are deduplicated, and payload bytes. The worker thread writes them, stores read them. No store parses a
+//! payload.
 
 use bytes::Bytes;
 use memchr::memchr2;
@@ -14,22 +15,22 @@ use crate::{
 pub struct Batch {
     bytes: Vec<u8>,
     heads: Vec<Head>,
-    /// Names, most of them once: events have few.
+    /// Names, nearly without repetition: logs have few.
     names: Vec<Box<str>>,
-    /// Streams, once where events of the same one follow each other.
+    /// Streams; consecutive events of one stream share an entry.
     keys: Vec<StreamKey>,
 }
 
-/// How many of the last names are looked through for one that is there already, and how many are kept for later.
+/// The number of recent names that are searched for a repetition, and kept for the next batch.
 const NAMES_MAX: usize = 16;
 
 #[derive(Debug)]
 struct Head {
     pin: Pinning,
     end: usize,
-    /// Its place among the names.
+    /// The index of its name.
     name: u32,
-    /// The place of its stream among the keys, and one more; 0 when it belongs to every stream.
+    /// The index of its stream's key plus 1; 0 if it belongs to every stream.
     key: u32,
     once: bool,
     /// Whether the payload is known to have no line break.
@@ -63,11 +64,11 @@ impl<'a> BatchRecord<'a> {
         self.pin
     }
 
-    /// Returns whether the event must be kept only once: one that [opens](Pinning::Open) a token of its stream is left
-    /// out while the stream keeps another such event that opens or closes it, one that [closes](Pinning::Close) a token
-    /// while the stream keeps another such event that closes it. Without a stream or a token it says nothing.
+    /// Returns whether the log keeps the event only once. An event that [opens](Pinning::Open) a token of its stream is
+    /// left out while the stream keeps another such event that opens or closes it; one that [closes](Pinning::Close) a
+    /// token, while the stream keeps another such event that closes it. Without a stream or a token it has no effect.
     ///
-    /// So what is replayed, by this process or another, is in the log once: the first start, and the first end.
+    /// So a replay, by this process or another, adds nothing: the log keeps the first start and the first end.
     pub fn is_deduplicated(&self) -> bool {
         self.once && self.key.is_some() && self.pin != Pinning::None
     }
@@ -111,7 +112,7 @@ impl Batch {
         })
     }
 
-    /// The events as a store gives them back that took them as `first..`.
+    /// Returns the events in the form in which a store returns them that numbered them `first..`.
     pub(crate) fn stored_as(&self, first: u64) -> impl Iterator<Item = StoredEvent> {
         self.iter()
             .zip(first..)
@@ -124,8 +125,7 @@ impl Batch {
             })
     }
 
-    /// Appends an event that must be kept [only once](BatchRecord::is_deduplicated): how a test of a store makes a
-    /// batch.
+    /// Appends an event that is kept [only once](BatchRecord::is_deduplicated). For tests of a store.
     #[cfg(feature = "testing")]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn add_deduplicated(&mut self, name: &str, key: StreamKey, pin: Pinning, payload: &[u8]) {
@@ -133,7 +133,7 @@ impl Batch {
         self.mark_deduplicated();
     }
 
-    /// Appends an event: how a test or a bench of a store makes a batch. The log makes its own.
+    /// Appends an event. For tests and benches of a store: the log makes its own batches.
     #[cfg(feature = "testing")]
     #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn add(&mut self, name: &str, key: Option<StreamKey>, pin: Pinning, payload: &[u8]) {
@@ -174,7 +174,7 @@ impl Batch {
         self.push_at(name, key, pin, write);
     }
 
-    /// The same for the event of a trace whose payload has no line breaks, and is not looked through for any again.
+    /// Like `push`, for an event of a trace whose payload has no line breaks, so that it is not searched for any.
     #[inline]
     pub(crate) fn push_line(
         &mut self,
@@ -183,7 +183,7 @@ impl Batch {
         pin: Pinning,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        // A key is many bytes: it is made where the trace is another than that of the event before.
+        // A key is large, so it is made only if the trace is another than that of the event before.
         if !self.keys.last().is_some_and(|last| last.is_id(trace_id)) {
             self.keys.push(StreamKey::of_id(trace_id));
         }
@@ -208,7 +208,7 @@ impl Batch {
         });
     }
 
-    /// The place of a stream among the keys, and one more.
+    /// Returns the index of a stream's key, plus 1.
     fn place_of_key(&mut self, key: StreamKey) -> u32 {
         if self.keys.last() != Some(&key) {
             self.keys.push(key);
@@ -220,7 +220,7 @@ impl Batch {
         u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
     }
 
-    /// The place of a name among the names.
+    /// Returns the index of a name.
     fn place_of(&mut self, name: &str) -> usize {
         let from = self.names.len().saturating_sub(NAMES_MAX);
         let last = self.names.get(from..).unwrap_or_default();
@@ -231,14 +231,14 @@ impl Batch {
         self.names.len() - 1
     }
 
-    /// Says that the last event must be kept only once: see [`BatchRecord::is_deduplicated`].
+    /// Marks the last event as kept only once: see [`BatchRecord::is_deduplicated`].
     pub(crate) fn mark_deduplicated(&mut self) {
         if let Some(head) = self.heads.last_mut() {
             head.once = true;
         }
     }
 
-    /// Copies the batch, but for the events at these ascending places.
+    /// Copies the batch without the events at these ascending indexes.
     pub(crate) fn without(&self, places: &[usize]) -> Self {
         let mut batch = Self::default();
         for (place, record) in self.iter().enumerate() {
@@ -255,7 +255,7 @@ impl Batch {
         batch
     }
 
-    /// Keeps the first `len` events, and nothing of what a panicking writer left behind them.
+    /// Keeps the first `len` events. Removes bytes that a panicking writer left behind them, too.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.heads.truncate(len);
         self.bytes
@@ -263,10 +263,10 @@ impl Batch {
     }
 }
 
-/// One event as a store gives it back.
+/// One event that a store returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
-    /// Its place in the log.
+    /// Its position in the log.
     pub sequence: Sequence,
     /// The SSE event name.
     pub name: String,
@@ -277,8 +277,8 @@ pub struct StoredEvent {
     /// [`read_open_global_events`](crate::store::OpenEventRecovery::read_open_global_events) hand out, because the log closes those.
     /// What other reads give back may have [`Pinning::None`] instead.
     pub pin: Pinning,
-    /// The payload as it was appended, byte for byte, but that line breaks (CR, LF, CRLF) may come back as LF: SSE, and
-    /// so a client, has no other.
+    /// The payload as it was appended, byte for byte, except that line breaks (CR, LF, CRLF) may come back as LF: SSE,
+    /// and so a client, has no other.
     pub payload: Bytes,
 }
 

@@ -1,4 +1,5 @@
-//! Immutable runs of ready SSE bytes with a small index per event, and the slices that readers take of them.
+//! Immutable blocks of encoded SSE frames with a small index per event, and the slices that readers take of them. A
+//! published block never changes. The worker thread builds blocks; readers read them without a lock.
 
 use std::{ops::Range, sync::Arc};
 
@@ -14,18 +15,18 @@ use crate::{
     wire::{frame, id::Epoch},
 };
 
-/// The size at which a block is closed; only an event that is larger by itself makes a larger block.
+/// The size at which a block is closed; only a single event that is larger makes a larger block.
 pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024;
 
-/// One event's place in its block.
+/// The index entry of one event in its block.
 #[derive(Clone, Debug)]
 pub(crate) struct EventEntry {
-    /// Where its frame ends; it begins where the one before ends.
+    /// The end of its frame, which begins at the end of the frame before.
     end: u32,
     /// Bytes of the frame before the payload; 0 when the payload spans several `data:` lines.
     head: u16,
     opens: bool,
-    /// The place of its stream among the block's, and one more; 0 when it belongs to every stream.
+    /// The index of its stream in the block's streams, plus 1; 0 if it belongs to every stream.
     stream: u32,
 }
 
@@ -33,12 +34,12 @@ pub(crate) struct EventEntry {
 #[derive(Clone, Copy, Debug)]
 struct BlockStream {
     slot: StreamSlot,
-    /// Where the bytes of its key end; they begin where those of the one before end.
+    /// The end of the bytes of its key, which begin at the end of the key before.
     end: u32,
 }
 
-/// Streams that have events in a block. What a reader holds of them must outlive their entries in the index, so their keys
-/// stand here, too.
+/// Streams that have events in a block. A reader may hold a block longer than the index holds its streams, so the keys
+/// are stored here, too.
 #[derive(Clone, Debug, Default)]
 struct BlockStreams {
     all: Vec<BlockStream>,
@@ -46,7 +47,7 @@ struct BlockStreams {
 }
 
 impl BlockStreams {
-    /// Adds one; its place, and one more.
+    /// Adds a stream. Returns its index plus 1.
     fn add(&mut self, slot: StreamSlot, key: &[u8]) -> u32 {
         self.keys.extend_from_slice(key);
         let end = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
@@ -54,7 +55,7 @@ impl BlockStreams {
         u32::try_from(self.all.len()).unwrap_or(u32::MAX)
     }
 
-    /// With no more memory than it needs.
+    /// Frees unused memory.
     fn shrunk_to_fit(mut self) -> Self {
         self.all.shrink_to_fit();
         self.keys.shrink_to_fit();
@@ -70,7 +71,7 @@ impl BlockStreams {
     }
 }
 
-/// Frames that are published, replayed and let go together.
+/// Frames that are published, replayed and removed together.
 #[derive(Debug)]
 pub(crate) struct Block {
     sequences: Sequences,
@@ -84,7 +85,7 @@ pub(crate) struct Block {
 
 #[derive(Debug)]
 enum Sequences {
-    /// The first of a run without holes.
+    /// The first sequence; the following ones have no holes.
     Dense(u64),
     Sparse(Box<[u64]>),
 }
@@ -115,19 +116,19 @@ impl BlockBuilder {
         self.bytes.len()
     }
 
-    /// Says that the block has events of a stream; returns by what [`Self::set_stream`] knows it.
+    /// Adds a stream of the block. Returns the number by which [`Self::set_stream`] knows it.
     pub(crate) fn add_stream(&mut self, slot: StreamSlot, key: &StreamKey) -> u32 {
         self.streams.add(slot, key.as_bytes())
     }
 
-    /// Says to which of the named streams the event at this place belongs.
+    /// Sets the stream of the event at this index.
     pub(crate) fn set_stream(&mut self, place: usize, stream: u32) {
         if let Some(entry) = self.entries.get_mut(place) {
             entry.stream = stream;
         }
     }
 
-    /// Appends an event that as yet belongs to every stream.
+    /// Appends an event; it belongs to every stream until its stream is set.
     pub(crate) fn push(&mut self, epoch: Epoch, sequence: u64, record: &BatchRecord<'_>) {
         let (out, name, payload) = (&mut self.bytes, record.name(), record.payload());
         let head = if record.is_line() {
@@ -142,7 +143,7 @@ impl BlockBuilder {
         self.finish_entry(sequence, head, opens, 0);
     }
 
-    /// Appends an event of a page, with its key if the block is looked through for that.
+    /// Appends an event of a page. `key` is given only if the block will be searched by stream.
     pub(crate) fn push_stored(
         &mut self,
         epoch: Epoch,
@@ -269,7 +270,7 @@ impl Block {
     }
 }
 
-/// One event as it stands in a block.
+/// One event in a block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockEvent<'a> {
     block: &'a Block,
@@ -284,7 +285,7 @@ impl<'a> BlockEvent<'a> {
         self.sequence
     }
 
-    /// Whether it belongs to every stream.
+    /// Returns whether it belongs to every stream.
     pub(crate) fn is_global(&self) -> bool {
         self.entry.stream == 0
     }
@@ -294,7 +295,7 @@ impl<'a> BlockEvent<'a> {
         StreamKey::new(key).ok()
     }
 
-    /// Its stream's place in the index, which is right as long as that retains the event, and its key.
+    /// Its stream's slot in the index, which is valid while the index retains the event, and its key.
     pub(crate) fn stream(&self) -> Option<(StreamSlot, &'a [u8])> {
         self.block.streams.get(self.entry.stream)
     }
@@ -335,7 +336,7 @@ impl<'a> BlockEvent<'a> {
             .slice(self.start + usize::from(self.entry.head)..end)
     }
 
-    /// The payload without taking a handle on the block, when it is one run of bytes.
+    /// Returns the payload without cloning a handle on the block, if it is one run of bytes.
     pub(crate) fn with_payload<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
         if self.entry.head == 0 {
             return read(&frame::payload_of(self.text()));
@@ -378,7 +379,7 @@ impl Slice {
         self.block.sequence(self.range.end.saturating_sub(1))
     }
 
-    /// The bytes of all its frames, without a copy.
+    /// Returns the bytes of all its frames, without a copy.
     pub(crate) fn bytes(&self) -> Bytes {
         let start = self
             .block
@@ -389,7 +390,7 @@ impl Slice {
         self.block.bytes.slice(start..end)
     }
 
-    /// The runs of events that `keep` wants.
+    /// Returns the runs of events that `keep` accepts.
     pub(crate) fn filter(&self, mut keep: impl FnMut(&BlockEvent<'_>) -> bool) -> Vec<Self> {
         let mut runs: Vec<Self> = Vec::new();
         for index in self.range.clone() {

@@ -1,5 +1,5 @@
-//! Which events that must be kept only once are kept: the openings and closings of a stream's tokens. It follows what
-//! retention lets go, so it is bounded by it. Pure.
+//! Deduplication: which opening and closing events of a stream's tokens are kept already. It forgets what retention
+//! removes, so its memory has the bounds of retention. Pure; stores call it on the thread that appends.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,10 +11,10 @@ use crate::log::{
     event::{Pinning, StreamKey},
 };
 
-/// A stream and a token in it.
+/// A stream and a token of it.
 type TokenKey = (StreamKey, u64);
 
-/// Sequences of such a token's events that are kept.
+/// The sequences of the kept events of such a token.
 #[derive(Clone, Copy, Debug, Default)]
 struct TokenSequences {
     opening: Option<u64>,
@@ -28,7 +28,8 @@ pub(crate) struct KeptEvents {
     pub(crate) closing: bool,
 }
 
-/// The places of the batch whose events are kept already, or stand in it twice: `kept` knows what is kept.
+/// Returns the indexes of the batch's events that are kept already, or that the batch has twice. `kept` looks up what
+/// is kept.
 pub(crate) fn duplicates<E>(
     batch: &Batch,
     mut kept: impl FnMut(&StreamKey, u64) -> Result<KeptEvents, E>,
@@ -42,7 +43,7 @@ pub(crate) fn duplicates<E>(
         let kept = kept(&place.0, place.1)?;
         let is_closed = kept.closing || here.contains(&(place, true));
         let is_opened = kept.opening || here.contains(&(place, false));
-        // A start must never come after its own end, even where the first start is gone.
+        // A start must never follow its own end, even if the first start is gone.
         if is_closed || (!closes && is_opened) {
             duplicates.push(index);
         } else {
@@ -52,7 +53,7 @@ pub(crate) fn duplicates<E>(
     Ok(duplicates)
 }
 
-/// All such events that are kept.
+/// All deduplicated events that are kept.
 #[derive(Debug, Default)]
 pub(crate) struct DedupIndex {
     kept: HashMap<TokenKey, TokenSequences>,
@@ -70,7 +71,7 @@ fn token(record: &BatchRecord<'_>) -> Option<(TokenKey, bool)> {
 }
 
 impl DedupIndex {
-    /// The places of the batch whose events are kept already, or stand in it twice.
+    /// Returns the indexes of the batch's events that are kept already, or that the batch has twice.
     pub(crate) fn duplicates(&self, batch: &Batch) -> Vec<usize> {
         let kept = |key: &StreamKey, token| {
             let places = self.kept.get(&(*key, token)).copied().unwrap_or_default();
@@ -83,7 +84,7 @@ impl DedupIndex {
         duplicates
     }
 
-    /// Notes that the event is kept under this sequence.
+    /// Records that the event is kept under this sequence.
     pub(crate) fn insert(&mut self, record: &BatchRecord<'_>, sequence: u64) {
         let Some((place, closes)) = token(record) else {
             return;
@@ -100,7 +101,7 @@ impl DedupIndex {
         self.places.insert(sequence, place);
     }
 
-    /// Forgets the event, which is kept no longer.
+    /// Forgets an event that is no longer kept.
     pub(crate) fn forget(&mut self, sequence: u64) {
         if self.places.is_empty() {
             return;

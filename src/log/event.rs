@@ -1,4 +1,5 @@
-//! What can be dispatched: the event trait, the stream an event belongs to, and how long retention must keep it.
+//! The event trait, the stream that an event belongs to, and how long retention must keep it. Any thread of the app
+//! runs it; it does no I/O.
 
 use std::{
     cmp::Ordering,
@@ -8,7 +9,7 @@ use std::{
 
 use crate::error::Error;
 
-/// An event of a program: what [`SseTarget`](crate::SseTarget) stores and fans out.
+/// An event of an app, which [`SseTarget`](crate::SseTarget) stores and sends to all readers.
 ///
 /// ```
 /// use livespan::{SseEvent, sse::StreamKey};
@@ -44,12 +45,12 @@ pub trait SseEvent: Send + 'static {
     /// has no other way to carry them. It runs once per event, on the thread that dispatches it.
     fn encode(&self, out: &mut Vec<u8>);
 
-    /// Returns how retention treats the event; by default it may go when it is the oldest.
+    /// Returns how retention treats the event; by default it may be removed when it is the oldest.
     fn pin(&self) -> Pinning {
         Pinning::None
     }
 
-    /// Returns whether the log keeps the event only once, which needs a stream and a [token](Self::pin): a second one
+    /// Returns whether the log keeps the event only once, which needs a stream and a [token](Self::pin): a second event
     /// that opens, or that closes, the same token is left out while the first is kept. By default every event is kept.
     fn is_deduplicated(&self) -> bool {
         false
@@ -64,8 +65,8 @@ pub enum Pinning {
     #[default]
     None,
     /// Kept until an event of the same stream closes this token, or opens it again. The token of an event that belongs
-    /// to every stream is its writer's own: what another life of the log, or another process, opens and closes under
-    /// the same number is another thing.
+    /// to every stream is its writer's own: the same number used by another epoch of the log, or by another process, is
+    /// another token.
     Open(u64),
     /// Releases the opening event of this token.
     Close(u64),
@@ -119,7 +120,7 @@ impl StreamKey {
         self.length == 16 && self.bytes.first_chunk() == Some(&id)
     }
 
-    /// The key that no trace has, because an id is not all zero: a stream of which there is nothing.
+    /// A key that no trace has, because an id is never all zero: an empty stream.
     pub(crate) fn nobody() -> Self {
         Self::of_id([0; 16])
     }
@@ -150,7 +151,7 @@ impl TryFrom<&str> for StreamKey {
     }
 }
 
-/// By their bytes, as slices compare.
+/// Compares the bytes, as slices do.
 impl Ord for StreamKey {
     fn cmp(&self, other: &Self) -> Ordering {
         self.as_bytes().cmp(other.as_bytes())
@@ -170,8 +171,8 @@ impl fmt::Display for StreamKey {
     }
 }
 
-/// Of the bytes that are used: most keys are ids of sixteen. Behind them all bytes are zero, so equal keys have equal
-/// hashes.
+/// Hashes the bytes that are used: most keys are ids of sixteen. All bytes behind them are zero, so equal keys have
+/// equal hashes.
 impl Hash for StreamKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_bytes().hash(state);
@@ -184,7 +185,7 @@ impl fmt::Debug for StreamKey {
     }
 }
 
-/// Whether `text` may stand after `event: `. A line break there would forge frames.
+/// Returns whether `text` may follow `event: `. A line break there would forge frames.
 pub(crate) fn is_event_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text

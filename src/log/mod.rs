@@ -1,4 +1,5 @@
-//! What an event log is made of.
+//! The parts of an event log in memory: events, batches, blocks, the tail of blocks, the index by stream, retention,
+//! deduplication. They do no I/O and start no thread. The worker thread writes them, readers read them.
 
 #![cfg_attr(
     not(feature = "http"),

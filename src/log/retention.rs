@@ -1,4 +1,4 @@
-//! How much of a log is kept in memory. Every bound holds at once.
+//! [`Retention`]: the bounds of what a log keeps. All of them hold at once. Plain data.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! How readers are woken: a flag for each reader, and sets of flags that are raised together. Raised by the thread that
-//! publishes, polled by the readers' tasks.
+//! How readers are woken: a flag for each reader, and sets of flags that are raised together. The publishing thread
+//! raises them, the readers' tasks poll them. A panic of one reader's waker never stops the others.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use crate::util::sync::{
     catch_panic, lock,
 };
 
-/// One subscriber's bell.
+/// The wake flag of one reader.
 #[derive(Debug)]
 pub(crate) struct WakeFlag {
     /// Later ones have higher numbers.
@@ -34,19 +34,20 @@ impl Default for WakeFlag {
 }
 
 impl WakeFlag {
-    /// Rings the bell. Rings that nobody answered yet are one.
+    /// Raises the flag and wakes the reader. Raising it again before the reader has polled changes nothing.
     pub(crate) fn wake(&self) {
         if !self.notified.swap(true, Ordering::AcqRel) {
             let waker = lock(&self.waker).take();
             if let Some(waker) = waker {
-                // What panics in it is its own reader's mistake: others are still to be woken, and the log to go on.
+                // A panic of a waker is its own reader's mistake: the others must still be woken, and the log must go
+                // on.
                 catch_panic(|| waker.wake());
             }
         }
     }
 
-    /// Ready when the bell rang since it was last answered. The caller looks at the log after a ring, never before
-    /// it asked here, so no ring is lost.
+    /// Ready if the flag was raised since the last poll that was ready. The caller reads the log after a poll, never
+    /// before it polled here, so no wake-up is lost.
     pub(crate) fn poll_notified(&self, cx: &Context<'_>) -> Poll<()> {
         {
             let mut waker = lock(&self.waker);
@@ -63,7 +64,7 @@ impl WakeFlag {
     }
 }
 
-/// A set of bells that ring together, the oldest first.
+/// A set of flags that are raised together, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct WakeSet(Mutex<BTreeMap<u64, Arc<WakeFlag>>>);
 

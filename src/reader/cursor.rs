@@ -1,6 +1,6 @@
-//! Where one reader stands in the log, and its next step. A cursor owns no queue of the log: replay and live are the same
-//! read, so a slow client costs one cursor. It runs on the task that polls it, holds no lock while it waits, and needs no
-//! runtime.
+//! [`Reader`]: the position of one reader in the log, and its next step. A cursor owns no queue: replay and live are
+//! the same read, so a slow client costs one cursor. It runs on the task that polls it, holds no lock while it waits,
+//! and needs no runtime.
 
 use std::{
     collections::VecDeque,
@@ -26,10 +26,10 @@ use crate::{
     wire::id::{ResumePoint, Sequence},
 };
 
-/// Blocks looked through without a match before other tasks get their turn.
+/// Blocks searched without a match before other tasks get their turn.
 pub(super) const BLOCKS_PER_TURN: usize = 16;
 
-/// Where a reader of a shared store wants to go on, and where that store ends, with what stands at its end.
+/// The resume point of a reader of a shared store, and the pending read of that store's head.
 pub(super) type HeadReply = (ResumePoint, Result<(Sequence, Vec<StoredEvent>), Error>);
 
 pub(super) type HeadQuery = Pin<Box<dyn Future<Output = HeadReply> + Send>>;
@@ -41,18 +41,18 @@ pub(crate) struct Reader {
     pub(super) scope: Scope,
     pub(super) wake_flag: Arc<WakeFlag>,
     pub(super) after: u64,
-    /// What is missing up to here was gone before this reader came, so it does not count as missed.
+    /// Events up to here that are missing were removed before this reader came, so they do not count as missed.
     pub(super) unreported_until: u64,
     /// Whether an event of its streams came from the store, which may know streams that memory does not.
     pub(super) found_in_store: bool,
-    /// Never more than one block, or one page of events kept beyond retention.
+    /// Items to hand out: never more than one block, or one page of events kept beyond retention.
     pub(super) queue: VecDeque<ReadItem>,
     pub(super) page: Option<PageQuery>,
-    /// The page after this sequence, which the store reads while the client takes the one before.
+    /// The page after this sequence, which the store reads while the client handles the one before.
     pub(super) next_page: Option<(u64, PageQuery)>,
-    /// A reader of a shared store begins when that has told where it ends.
+    /// Set until a shared store has reported its head, where the reader begins.
     pub(super) head_query: Option<HeadQuery>,
-    /// Since when it waits for the store, with a bell of its own: no event ends this wait.
+    /// Since when it waits for the store, and its own wake flag: no event ends this wait.
     pub(super) store_wait: Option<(Instant, Arc<WakeFlag>)>,
     /// Whether the store may hold more for a reader that reads from it alone.
     pub(super) wants_page: bool,
@@ -72,7 +72,7 @@ impl fmt::Debug for Reader {
 impl Reader {
     pub(crate) fn new(log: &Arc<Log>, scope: Scope, resume: ResumePoint) -> Self {
         let wake_flag = Arc::new(WakeFlag::default());
-        // Joined before the first look at the log, so nothing falls between the look and the first wait.
+        // Registered before the first look at the log, so no event falls between the look and the first wait.
         for key in &scope.keys {
             log.join_stream(key, &wake_flag);
         }
@@ -117,7 +117,7 @@ impl Reader {
         self.after
     }
 
-    /// Whether everything up to this sequence was read and handed out.
+    /// Returns whether everything up to this sequence was read and handed out.
     pub(crate) fn has_delivered(&self, sequence: u64) -> bool {
         self.after >= sequence && self.queue.is_empty()
     }
@@ -126,7 +126,7 @@ impl Reader {
         &self.log
     }
 
-    /// Whether a reader of single streams knows that they exist; `None` for a reader of everything.
+    /// Returns whether a reader of single streams knows that they exist; `None` for a reader of everything.
     pub(crate) fn known(&self) -> Option<bool> {
         if self.scope.keys.is_empty() {
             None
@@ -135,7 +135,7 @@ impl Reader {
         }
     }
 
-    /// Whether it waits for its store, and so cannot tell yet what there is.
+    /// Returns whether it waits for its store, and so cannot say yet what there is.
     pub(crate) fn is_paging(&self) -> bool {
         self.page.is_some() || self.head_query.is_some()
     }
@@ -147,7 +147,7 @@ impl Reader {
     /// Returns the next item up to `head`, or `None` when there is nothing more to wait for. If everything is in memory, it
     /// never waits: a caller that reads on must let other tasks run.
     pub(crate) async fn next_below(&mut self, head: u64) -> Option<ReadItem> {
-        // At the head there may be nothing more to wait for; before it, a page of the store is on its way.
+        // At the head there may be nothing more to wait for; before it, the store is still reading a page.
         let item = std::future::poll_fn(|cx| match self.poll_next(cx) {
             Poll::Ready(item) => Poll::Ready(Some(item)),
             Poll::Pending if !self.is_paging() && (self.log.is_shared() || self.after >= head) => {
@@ -191,7 +191,7 @@ impl Reader {
             if self.notice_degraded() {
                 continue;
             }
-            // Before the look at the events: those until then come first.
+            // Read before the events: the events up to this point come first.
             let recoveries = self.log.recoveries();
             if self.advance() {
                 turns += 1;
@@ -204,9 +204,9 @@ impl Reader {
             if self.notice_recovered(recoveries) {
                 continue;
             }
-            // Closed is looked at before the head: what was published before the close is still read.
+            // `closed` is read before the head: events that were published before the close are still read.
             if self.log.is_closed() {
-                // So is what rang since it was asked.
+                // So are events that raised the wake flag since it was checked.
                 self.wants_page |= self.wake_flag.poll_notified(cx).is_ready();
                 if !self.advance() && !self.notice_recovered(self.log.recoveries()) {
                     return Poll::Ready(ReadItem::Closed);
@@ -217,7 +217,7 @@ impl Reader {
         }
     }
 
-    /// Moves the place by one step; whether it moved or queued something.
+    /// Advances by one step. Returns whether the position moved or something was queued.
     pub(super) fn advance(&mut self) -> bool {
         if self.is_paged() {
             if self.wants_page {
@@ -245,7 +245,7 @@ impl Reader {
                 may_read
             }
             TailRead::Nothing(upto) => {
-                // The place moves on all the same, so that a quiet stream does not resume from an ancient id.
+                // The position advances all the same, so that a quiet stream does not resume from an ancient id.
                 self.after = self.after.max(upto);
                 false
             }
@@ -292,7 +292,7 @@ impl Drop for Reader {
     }
 }
 
-/// The runs of events that belong to these streams, or all of it when there are none.
+/// Returns the runs of events that belong to these streams, or the whole slice if there are no streams.
 pub(super) fn filter_streams(slice: Slice, keys: &[StreamKey]) -> Vec<Slice> {
     if keys.is_empty() {
         return vec![slice];

@@ -1,5 +1,5 @@
-//! Why a reader is told of a gap: retention removed events before it read them, the store lost them in an outage, or the
-//! store failed and recovered.
+//! When a reader gets a gap: retention removed events before it read them, the store lost them in an outage, or the
+//! store failed and recovered. It never skips an event in silence. It runs on the reader's task.
 
 use crate::{
     log::batch::StoredEvent,
@@ -8,7 +8,8 @@ use crate::{
 };
 
 impl Reader {
-    /// Goes over what is gone, at most up to `limit`: says what was missed, and hands on what is kept of it.
+    /// Crosses removed events, at most up to `limit`: queues a gap for what was missed, and hands out what is kept of
+    /// them.
     pub(super) fn skip_evicted(&mut self, limit: u64) {
         let limit = if self.after < self.unreported_until {
             limit.min(self.unreported_until)
@@ -24,7 +25,7 @@ impl Reader {
             .log
             .tail
             .skip_evicted(&self.scope.keys, self.after, limit);
-        // How many of them the filter would have passed is not known.
+        // It is not known how many of them the filter would have passed.
         let lost = if self.scope.filter.is_some() {
             None
         } else {
@@ -35,7 +36,7 @@ impl Reader {
         self.queue_slices(skipped.pinned);
     }
 
-    /// Says what is missing up to `to`, unless it was gone before this reader came.
+    /// Queues a gap up to `to`, unless the events were removed before this reader came.
     pub(super) fn report_gap(&mut self, to: u64, lost: Option<u64>) {
         if self.after >= self.unreported_until && lost != Some(0) {
             let (from, to) = (self.log.id(self.after + 1), self.log.id(to));
@@ -44,7 +45,7 @@ impl Reader {
         }
     }
 
-    /// Goes over what is gone before `oldest`, but for the opening events that the store keeps beyond retention.
+    /// Crosses removed events before `oldest`, but hands out the opening events that the store keeps beyond retention.
     pub(super) fn accept_pinned(
         &mut self,
         kept: &[StoredEvent],
@@ -54,7 +55,7 @@ impl Reader {
         let Some(last) = kept.last().map(|event| event.sequence.get()) else {
             return self.skip_evicted(oldest - 1);
         };
-        // A full page of them says nothing of what comes after.
+        // After a full page there may be more of them.
         let to = if wanted.len() > kept.len() {
             oldest - 1
         } else {
@@ -68,7 +69,7 @@ impl Reader {
         self.queue_slices(slices);
     }
 
-    /// Queues the news that the store fails, once per stretch, before the events that it did not keep.
+    /// Queues the item that the store fails, once per outage, before the events that the store did not keep.
     pub(super) fn notice_degraded(&mut self) -> bool {
         let degradations = self.log.degradations();
         let is_news = degradations > self.degradations;
@@ -79,16 +80,16 @@ impl Reader {
         is_news
     }
 
-    /// Queues the news that the store works again, when no event of the log says so, after the events until then.
+    /// Queues the item that the store works again, if no event of the log says so, after the events until then.
     pub(super) fn notice_recovered(&mut self, recoveries: u64) -> bool {
         let is_news = recoveries > self.recoveries;
         self.recoveries = recoveries;
         if is_news {
-            // Said before it rings.
+            // The counter is raised before readers are woken.
             self.wants_page = true;
             self.queue.push_back(ReadItem::Gap(Gap::Recovered));
             if self.log.is_degraded() {
-                // It failed again since.
+                // The store has failed again since.
                 self.queue.push_back(ReadItem::Degraded);
             }
         }

@@ -1,5 +1,6 @@
-//! Readers of the log: [`cursor`] is the place of one reader, [`resume`] where it begins, [`paging`] how it reads what only
-//! the store has, [`gaps`] what it is told of losses, and [`subscription`] the stream for Rust code.
+//! Readers of the log: [`cursor`] is the position of one reader, [`resume`] where it begins, [`paging`] how it reads
+//! older events from the store, [`gaps`] how it reports losses, and [`subscription`] the stream for Rust code.
+//! Everything runs on the tasks of the readers; a slow reader never delays the log.
 
 #![cfg_attr(
     not(feature = "http"),

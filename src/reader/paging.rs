@@ -1,5 +1,5 @@
-//! Reads pages from the store: what is no longer in memory, and everything of a stream in a shared log. The reader's task
-//! polls the store's future; the store does the I/O on threads of its own.
+//! Reads pages from the store: events that are no longer in memory, and all events of a stream in a shared log. The
+//! reader's task polls the store's future; the store does the I/O on threads of its own.
 
 use std::{
     future::ready,
@@ -24,12 +24,12 @@ use crate::{
 };
 
 impl Reader {
-    /// Whether it reads its streams from the store alone: memory has only what was followed.
+    /// Returns whether it reads its streams from the store alone: memory has only the streams that are followed.
     pub(super) fn is_paged(&self) -> bool {
         !self.scope.keys.is_empty() && self.log.is_shared()
     }
 
-    /// Crosses the stretch before `oldest`, which is not in memory: from the store if it has it, else with a gap.
+    /// Crosses the events before `oldest`, which are not in memory: from the store if it has them, else with a gap.
     pub(super) fn read_evicted(&mut self, oldest: u64) {
         let is_store = !self.log.is_in_memory();
         if is_store || self.log.store.oldest().get() < oldest {
@@ -58,7 +58,7 @@ impl Reader {
         })
     }
 
-    /// Has the store begin with the next page where memory does not have it: a store does nothing before it is polled.
+    /// Starts the read of the next page if memory does not have it: a store does nothing before it is polled.
     pub(super) fn read_ahead(
         &mut self,
         page: &Result<Vec<StoredEvent>, Error>,
@@ -84,7 +84,7 @@ impl Reader {
         if let (Err(error), true) = (&page, self.log.is_shared()) {
             return self.wait_for_store(error);
         }
-        // From here on the memory has it, or it is not visible yet.
+        // From here on memory has the events, or they are not visible yet.
         let bound = self
             .log
             .tail
@@ -101,10 +101,10 @@ impl Reader {
         }
     }
 
-    /// Takes a page of streams that are read from the store alone, up to whatever it holds.
+    /// Accepts a page of streams that are read from the store alone, whatever its end.
     pub(super) fn accept_paged(&mut self, page: Result<Vec<StoredEvent>, Error>) {
         match page {
-            // What comes later rings.
+            // A later event raises the wake flag.
             Ok(events) if events.is_empty() => self.wants_page = false,
             Ok(events) => {
                 let last = events.last().map_or(0, |event| event.sequence.get());
@@ -114,15 +114,16 @@ impl Reader {
         }
     }
 
-    /// Nothing is lost while a shared store cannot be read: it is read again when it works again, which rings.
+    /// Nothing is lost while a shared store cannot be read: the reader reads it again when it works again, which wakes
+    /// it.
     pub(super) fn wait_for_store(&mut self, error: &Error) {
         self.wants_page = false;
         self.log.fail_reading(error.with_causes());
         self.notice_degraded();
     }
 
-    /// Takes the events of a page that are before `bound`. What is missing among them is a gap: the store may have
-    /// let go of events since it was asked.
+    /// Accepts the events of a page that are before `bound`. Missing events among them are a gap: the store may have
+    /// removed events since the read began.
     pub(super) fn accept_stored(&mut self, events: &[StoredEvent], bound: u64) {
         let next = self.after + 1;
         let oldest = self.log.store.oldest().get().min(bound);
@@ -133,7 +134,7 @@ impl Reader {
         };
         let wanted = places(next, bound);
         let first = wanted.first().map_or(bound, |event| event.sequence.get());
-        // What is there is no loss, though the store has let go of it since.
+        // An event in the page is not lost, even if the store has removed it since.
         if next < oldest && (next < first || !self.scope.keys.is_empty()) {
             return self.accept_pinned(places(next, oldest), oldest, wanted);
         }
@@ -151,7 +152,8 @@ impl Reader {
         self.accept_run(run.unwrap_or_default(), bound);
     }
 
-    /// Takes events of single streams: what stands between them is of others, but where the store failed.
+    /// Accepts events of single streams. Sequences between them belong to other streams, except during an outage of the
+    /// store.
     pub(super) fn accept_stream_events(&mut self, wanted: &[StoredEvent], bound: u64) {
         let next = self.after + 1;
         let to = wanted
@@ -164,7 +166,7 @@ impl Reader {
         if next < from {
             return self.accept_run(wanted.get(..before).unwrap_or_default(), from);
         }
-        // A store that took too long may have kept some of it after all.
+        // A store that exceeded its time-out may have kept some of the batch after all.
         let kept = wanted.partition_point(|event| event.sequence.get() <= to);
         let kept = wanted.get(..kept).unwrap_or_default();
         let lost = self.log.tail.lost(&self.scope.keys, from - 1, to);
@@ -174,10 +176,10 @@ impl Reader {
         self.after = to;
     }
 
-    /// Takes events of a page that have no hole of this reader's between them.
+    /// Accepts consecutive events of a page: none of this reader's events is missing between them.
     pub(super) fn accept_run(&mut self, run: &[StoredEvent], bound: u64) {
         if run.is_empty() {
-            // Nothing more of this stream in the store: the rest is in memory.
+            // The store has nothing more of this stream: the rest is in memory.
             self.after = self.after.max(bound - 1);
         } else {
             let slices = self.build_block(run);
@@ -196,14 +198,14 @@ impl Reader {
         vec![Slice::whole(Arc::new(builder.build(Instant::now())))]
     }
 
-    /// Waits for the store, as long as the log is open, and a while longer.
+    /// Waits for the store while the log is open, and for a bounded time after.
     pub(super) fn poll_store_wait(&mut self, cx: &Context<'_>) -> Poll<ReadItem> {
         let (since, flag) = self.store_wait.get_or_insert_with(|| {
             let flag = Arc::new(WakeFlag::default());
             self.log.readers().wait_for_store(&flag);
             (Instant::now(), flag)
         });
-        // Registered before the look at the log, so no ring is lost.
+        // Registered before the look at the log, so no wake-up is lost.
         let notified = flag.poll_notified(cx).is_ready();
         if notified && self.log.is_closed() && since.elapsed() >= self.log.append_timeout() {
             return Poll::Ready(ReadItem::Closed);

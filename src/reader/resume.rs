@@ -1,5 +1,5 @@
-//! Where a reader begins: at its resume point if the log has it, else at the oldest event, after a gap that says so. In a
-//! shared log the store is asked for its head first.
+//! Where a reader begins: at its resume point if the log has it, else at the oldest event, after a gap. In a shared log
+//! the store is asked for its head first. An unknown id is never an error. It runs on the reader's task.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl Reader {
             .scope
             .gaps_reported_until
             .unwrap_or(start.unreported_until);
-        // Who was here before knows the streams, and what the store has of them is not asked for again.
+        // A reader that resumes knows its streams, so the store is not asked for them again.
         self.found_in_store |= start.after > 0 && !start.at_head && self.log.is_shared();
         if start.is_unknown {
             // Before what stands anyway.
@@ -39,7 +39,7 @@ impl Reader {
             .extend(open_global_events.into_iter().map(ReadItem::OpenGlobal));
     }
 
-    /// Begins once the store has told where it ends. Where it cannot, what the client says is believed.
+    /// Begins once the store has reported its head. If the store cannot be read, the client's id is trusted.
     pub(super) fn begin_after_reply(&mut self, (resume, answer): HeadReply) {
         match answer {
             Ok((head, open_global_events)) => {
@@ -57,7 +57,7 @@ impl Reader {
                 let after = if start.at_head {
                     self.log.head()
                 } else {
-                    // What is known here may be less than what the client has.
+                    // This process may know fewer events than the client has.
                     start.after
                 };
                 self.begin(ResumePosition { after, ..start });

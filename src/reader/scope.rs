@@ -1,4 +1,4 @@
-//! What a reader follows, and what it hands out. Pure.
+//! The options of a reader, and the items that it hands out. Plain data; the reader's task uses it.
 
 use std::{fmt, sync::Arc};
 
@@ -10,13 +10,13 @@ use crate::{
 /// Which events of its streams a reader wants. Events that belong to every stream always pass.
 pub(crate) type Filter = Arc<dyn Fn(&str, &[u8]) -> bool + Send + Sync>;
 
-/// What a reader follows.
+/// The streams that a reader follows, and its options.
 #[derive(Clone, Default)]
 pub(crate) struct Scope {
     /// No key: all streams.
     pub(crate) keys: Vec<StreamKey>,
     pub(crate) filter: Option<Filter>,
-    /// Up to here, what is missing was told before, though it is read again.
+    /// Gaps up to here were reported before, so they are not reported again when the events are read again.
     pub(crate) gaps_reported_until: Option<u64>,
     pub(crate) open_global_events: OpenGlobalEvents,
 }
@@ -32,10 +32,10 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// When a reader gets the events, before its place, that belong to every stream and that later ones need.
+/// When a reader gets the earlier events that belong to every stream and that later ones need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum OpenGlobalEvents {
-    /// When it begins at the head: who resumes has them.
+    /// When it begins at the head: a reader that resumes has them.
     #[default]
     AtHead,
     Always,
@@ -51,7 +51,7 @@ impl OpenGlobalEvents {
 #[derive(Debug)]
 pub(crate) enum ReadItem {
     Events(Slice),
-    /// Events without which later ones make no sense, for a reader that begins at the head: not part of its place.
+    /// Events that later ones need, for a reader that begins at the head. They do not move its position.
     OpenGlobal(Slice),
     Gap(Gap),
     /// The store began to fail.

@@ -1,4 +1,5 @@
-//! A stream of events for Rust code: the same read as an HTTP client's, without its framing.
+//! [`Subscription`]: a stream of events for Rust code. It is the same read as an HTTP client's, without its framing. It
+//! runs on the task that polls it, and never delays the log.
 
 use std::{
     fmt,
@@ -20,7 +21,7 @@ use crate::{
     },
 };
 
-/// What to follow, and from where: everything retained of every stream, unless narrowed.
+/// The streams to follow, and the resume point: by default everything retained of every stream.
 ///
 /// ```
 /// use livespan::sse::{ResumePoint, StreamKey, Subscribe};
@@ -74,19 +75,19 @@ impl Subscribe {
         self
     }
 
-    /// Goes on from this point.
+    /// Resumes from this point.
     pub fn resume(mut self, resume: ResumePoint) -> Self {
         self.resume = resume;
         self
     }
 
-    /// Reads from the beginning what the reader was told of already up to here: a gap counts only after it.
+    /// Reads from the beginning, for a reader that was informed of all losses up to here: only later gaps are reported.
     pub(crate) fn gaps_reported_until(mut self, upto: u64) -> Self {
         self.gaps_reported_until = Some(upto);
         self
     }
 
-    /// Says when it gets what stands at the place where it goes on.
+    /// Sets when it gets the opening events of what runs at the point where it resumes.
     pub(crate) fn open_global_events(mut self, open_global_events: OpenGlobalEvents) -> Self {
         self.open_global_events = open_global_events;
         self
@@ -114,9 +115,9 @@ pub enum Message {
     Event(Event),
     /// Events that this subscription will not get.
     Gap(Gap),
-    /// The store is failing. Where the log is its only writer, what is dispatched until it recovers is delivered under an
-    /// epoch of its own and counted as dropped, because no store will give it back; else it waits, and what the buffer
-    /// has no room for is counted. A gap closes the stretch.
+    /// The store is failing. If the log is its only writer, events until it recovers are delivered under an epoch of
+    /// their own and counted as dropped, because no store will return them. In a shared store, events wait, and those
+    /// that do not fit into the buffer are counted. A gap ends the outage.
     Degraded,
     /// Nothing more will come.
     End(EndReason),
@@ -136,13 +137,12 @@ pub struct Event {
     pub payload: Bytes,
 }
 
-/// A stream of [`Message`]s: what was asked for, replayed, then live, in log order, until the log is shut down. A slow
-/// subscriber costs no memory: it is only a place in the log.
+/// A stream of [`Message`]s: the requested events, replayed, then live, in log order, until the log is shut down. A
+/// slow subscriber costs no memory: it is only a position in the log.
 ///
-/// What it has not read when the log is shut down still comes, and then [`Message::End`]. A store that is asked for it
-/// and does not answer within its [append time-out](crate::EventStore::append_timeout) is not waited for: then the end
-/// comes without it, within twice that time. A subscription that begins only after the shutdown waits as long as the
-/// store takes.
+/// After the log is shut down, the events that it has not read still come, then [`Message::End`]. If the store does not
+/// answer within its [append time-out](crate::EventStore::append_timeout), the end comes without them, within twice
+/// that time. A subscription that begins only after the shutdown waits as long as the store takes.
 #[derive(Debug)]
 #[must_use]
 pub struct Subscription {

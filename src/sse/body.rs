@@ -1,5 +1,6 @@
-//! The body of an SSE response: `hello`, then what a reader reads, pings when it is quiet, `end` when it is over. It
-//! holds one unsent piece at most and runs on the connection's task.
+//! [`SseBody`], the body of an SSE response: `hello`, then the reader's events, pings when it is quiet, `end` when it
+//! is over. It holds at most one unsent piece and runs on the connection's task. It never fails: every end is announced
+//! to the client.
 
 use std::{
     convert::Infallible,
@@ -29,39 +30,39 @@ use crate::{
 /// Reconnection times told to clients are spread over this range, so that they do not all come back at once.
 const RETRY_MILLISECONDS: std::ops::Range<u64> = 1000..3000;
 
-/// How far apart streams that a shutdown ends tell their clients to come back, in milliseconds, in the order in which they
-/// end; and when that begins anew.
+/// The spread of reconnects after a shutdown, in milliseconds: the distance between the delays of two streams that end
+/// one after the other, and the delay at which the spread starts over.
 const RETURN_STEP: u64 = 5;
 const RETURN_WIDTH: u64 = 60_000;
 
-/// Decides whether what a stream follows is complete.
+/// Decides whether the subject of a stream is complete.
 pub(crate) trait Completion: Send + Sync {
-    /// Sees every event that the reader reads, and says whether the client is to get it.
+    /// Gets every event that the reader reads. Returns whether the client gets it.
     fn read(&mut self, _event: &BlockEvent<'_>) -> bool {
         true
     }
 
-    /// Whether the stream is over once its reader has read up to this sequence.
+    /// Returns whether the stream is over once its reader has read up to this sequence.
     fn is_complete(&self, after: u64) -> bool;
 }
 
-/// Decides what of each event a client gets who may not see all of it.
+/// Decides what a restricted client gets of each event.
 pub(crate) trait Projection: Send + Sync {
-    /// Sees every event that the reader reads, in log order.
+    /// Gets every event that the reader reads, in log order.
     fn project(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected;
 }
 
-/// What a client gets of an event.
+/// The part of an event that a client gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Projected {
     Hidden,
     Unchanged,
-    /// Whole frames in its place.
+    /// Complete frames instead of it.
     Replaced(Bytes),
 }
 
 impl Projected {
-    /// Bytes that it keeps in memory.
+    /// Returns the bytes that it keeps in memory.
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Replaced(bytes) => bytes.len(),
@@ -91,9 +92,9 @@ struct Live {
     complete: Option<Box<dyn Completion>>,
     projection: Option<Box<dyn Projection>>,
     timer: Pin<Box<Sleep>>,
-    /// When a stream whose key was not known at first gives up, if it is not known then either.
+    /// When a stream with an unknown key gives up, if the key is still unknown then.
     unknown_until: Option<Instant>,
-    /// Whether the client was not told yet that the key is not known.
+    /// Whether the client still has to be informed that the key is unknown.
     unknown_unsaid: bool,
     /// Whether the reader began at the head and the client's cursor still has to be moved there.
     at_head: bool,
@@ -138,7 +139,7 @@ impl SseBody {
         self
     }
 
-    /// Tells an `EventSource` not to come back: it has everything there will ever be.
+    /// Tells an `EventSource` not to reconnect: it has every event there will ever be.
     pub(crate) fn no_content() -> Response<Self> {
         let mut response = Response::new(Self {
             state: State::Done,
@@ -156,7 +157,7 @@ impl SseBody {
     }
 }
 
-/// Sets what makes an answer an event stream that no proxy holds back.
+/// Sets the headers of an event stream that no proxy buffers.
 pub(crate) fn stream_headers(headers: &mut HeaderMap) {
     headers.insert(
         header::CONTENT_TYPE,
@@ -169,14 +170,15 @@ pub(crate) fn stream_headers(headers: &mut HeaderMap) {
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
 }
 
-/// The reconnection time for one client, in milliseconds.
+/// Returns the reconnection time for one client, in milliseconds.
 pub(crate) fn jittered_retry() -> u64 {
     let width = RETRY_MILLISECONDS.end - RETRY_MILLISECONDS.start;
     RETRY_MILLISECONDS.start + RandomState::new().hash_one(0) % width
 }
 
-/// The last words of a stream that is ended with many others: by the shutdown of its log or server. Clients that are sent
-/// away at once must not come back at once: each is told a time of its own, so many after the one that ended before it.
+/// Returns the last frames of a stream that is ended with many others, by the shutdown of its log or server. Their
+/// clients must not all reconnect at once: each gets a delay that is a fixed step longer than that of the stream that
+/// ended before it.
 pub(crate) fn write_shutdown_frames(out: &mut Vec<u8>, log: &Log) {
     let place = log.count_shut_down_stream();
     let retry = jittered_retry() + place.wrapping_mul(RETURN_STEP) % RETURN_WIDTH;
@@ -211,13 +213,13 @@ impl Live {
         frame::cursor(out, id.epoch(), id.sequence().get());
     }
 
-    /// The bytes of what was read, if there are any for the client, or why the stream is over.
+    /// Returns the bytes of the items that were read, if there are any for the client, or why the stream is over.
     fn encode(&mut self, item: &ReadItem) -> Result<Option<Bytes>, EndReason> {
         let mut out = Vec::new();
         match item {
             ReadItem::Events(slice) => return Ok(self.events(slice)),
             ReadItem::OpenGlobal(slice) => {
-                // Without an id: this reader begins later, and must not be sent back before its place.
+                // Without an id: this reader begins later, and the client's cursor must not move back.
                 for event in slice.events() {
                     let id = self.reader.log().id(event.sequence());
                     match self
@@ -239,7 +241,7 @@ impl Live {
         Ok((!out.is_empty()).then(|| Bytes::from(out)))
     }
 
-    /// The events that are for the client, as they are for it.
+    /// Returns the events that the client gets, in the form in which it gets them.
     fn events(&mut self, slice: &Slice) -> Option<Bytes> {
         let wanted = match self.complete.as_deref_mut() {
             Some(complete) => slice.clone().filter(|event| complete.read(event)),
@@ -265,13 +267,13 @@ impl Live {
         (!out.is_empty()).then(|| Bytes::from(out))
     }
 
-    /// What a client is told once, when the stream has read what there was at first.
+    /// Returns the frames that a client gets once, when the stream has replayed everything.
     fn initial_notices(&mut self) -> Option<Bytes> {
         let mut out = Vec::new();
         if std::mem::take(&mut self.at_head) {
             self.cursor(&mut out);
         }
-        // Only the store knows whether there is an older event of this stream.
+        // Only the store knows whether this stream has an older event.
         if self.unknown_unsaid && !self.reader.is_paging() {
             self.unknown_unsaid = false;
             if self.reader.known() == Some(false) {
@@ -281,7 +283,7 @@ impl Live {
         (!out.is_empty()).then(|| Bytes::from(out))
     }
 
-    /// The next piece, or why there is none.
+    /// Returns the next piece, or why there is none.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, EndReason>> {
         loop {
             if let Some(last) = self.reader.log().streams_end_at()
@@ -311,7 +313,7 @@ impl Live {
         {
             return Poll::Ready(Err(EndReason::Complete));
         }
-        // Looked at after the reader left its waker. What a store has not answered yet is not waited for.
+        // Checked after the reader stored its waker. A pending read of the store is not waited for.
         if self.reader.log().streams_end_at().is_some() {
             return Poll::Ready(Err(EndReason::Shutdown));
         }
@@ -326,7 +328,7 @@ impl Live {
             return Poll::Ready(Err(EndReason::Unknown));
         }
         if self.reader.log().is_closed() {
-            // What is left stands in a store that does not answer: the client is not to wait for it.
+            // The remaining events are in a store that does not answer: the client must not wait for it.
             return Poll::Ready(Err(EndReason::Shutdown));
         }
         self.timer
@@ -356,7 +358,7 @@ impl Body for SseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let retry = self.retry;
         let (next, bytes) = match std::mem::replace(&mut self.state, State::Done) {
-            // It would only be sent away after all it has to read.
+            // The stream would end anyway after everything that it has to read.
             State::New(live) if live.reader.log().streams_end_at().is_some() => {
                 (State::Done, end(live.reader.log(), EndReason::Shutdown))
             }

@@ -17,7 +17,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Polls the future until it is ready. It is for threads of our own: it blocks.
+/// Polls the future until it is ready. It blocks, so only threads of our own may call it.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);

@@ -1,6 +1,6 @@
-//! Maps by ids, of which every event looks up several. Ids may come from outside, so the hash is seeded by chance for
-//! each process, and of keys alone nobody finds out which of them collide. What needs a hash that withstands someone who
-//! can also watch it does not belong here.
+//! Hash maps by ids, several of which every event looks up. Ids may come from outside, so each process seeds the hash
+//! at random: from keys alone, nobody can find collisions. Do not use it where an attacker can also measure the
+//! process.
 
 use std::collections::HashMap;
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! What every room uses.
+//! Helpers that every module uses: locks, time, hashing, futures on a thread. They know nothing of events or spans.
 
 #![cfg_attr(
     not(feature = "spans"),

@@ -29,7 +29,7 @@ impl Timestamp {
         self.0
     }
 
-    /// The moment as the standard library has it.
+    /// Returns the time as the standard library's type.
     pub(crate) fn to_system_time(self) -> Option<SystemTime> {
         UNIX_EPOCH.checked_add(std::time::Duration::from_nanos(self.0))
     }
@@ -40,7 +40,7 @@ impl Timestamp {
         let mut text = text_of_second(seconds);
         // The remainder fits.
         let nanos = u32::try_from(self.0 % NANOS_PER_SECOND).unwrap_or(0);
-        // Nine digits: the first pair begins with the point, which is written again after it.
+        // Nine digits: the first pair covers the point, which is written again after it.
         pair(&mut text, 19, nanos / 100_000_000);
         pair(&mut text, 21, nanos / 1_000_000);
         pair(&mut text, 23, nanos / 10_000);
@@ -58,7 +58,7 @@ impl Timestamp {
         out.into_iter().map(char::from).collect()
     }
 
-    /// Reads what [`write`](Self::write) wrote; `None` for any other form.
+    /// Reads the form that [`write`](Self::write) writes; `None` for any other form.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let shape = bytes.len() == 30
@@ -104,9 +104,9 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
-/// The numbers that make up a `SystemTime`, as it tells them to a hasher: seconds and nanoseconds since the epoch on
-/// every Unix. To subtract the epoch, which is the other way to get at them, takes fifty instructions more, and this is
-/// done at every start and end. Where a `SystemTime` is made of anything else, it is subtracted.
+/// The numbers inside a `SystemTime`, read through its `Hash`: seconds and nanoseconds since the epoch on every Unix.
+/// Subtracting the epoch, the other way to read them, takes fifty instructions more, at every start and every end. If a
+/// `SystemTime` consists of anything else, the epoch is subtracted.
 #[derive(Default)]
 struct Parts {
     seconds: Option<i64>,
@@ -114,7 +114,7 @@ struct Parts {
     others: bool,
 }
 
-/// In these many seconds, and any number of nanoseconds that a `u32` holds, are fewer nanoseconds than a `u64` holds.
+/// This many seconds, plus any number of nanoseconds that a `u32` holds, fit into a `u64` of nanoseconds.
 const QUICK_SECONDS: u64 = u64::MAX / NANOS_PER_SECOND - 4;
 
 impl Parts {
@@ -122,7 +122,7 @@ impl Parts {
     fn nanos(&self) -> Option<Timestamp> {
         match (self.seconds, self.nanos, self.others) {
             (Some(seconds), Some(nanos), false) => {
-                // One look for both ends: of what is before the epoch, the sign makes it large.
+                // One comparison checks both bounds: a time before the epoch is a large unsigned number.
                 let seconds = seconds.cast_unsigned();
                 (seconds < QUICK_SECONDS)
                     .then(|| Timestamp(seconds * NANOS_PER_SECOND + u64::from(nanos)))
@@ -162,11 +162,12 @@ impl Timestamp {
 }
 
 thread_local! {
-    /// The second whose text was made last on this thread, and that: most times are of the same as the one before.
+    /// The last second that was formatted on this thread, and its text: most times have the same second as the one
+    /// before.
     static LAST: Cell<(u64, [u8; 30])> = const { Cell::new((0, *b"1970-01-01T00:00:00.000000000Z")) };
 }
 
-/// The text of this second's first nanosecond.
+/// Returns the text of this second's first nanosecond.
 #[inline]
 fn text_of_second(seconds: u64) -> [u8; 30] {
     let (last, text) = LAST.get();
@@ -194,7 +195,7 @@ fn written_second(seconds: u64) -> [u8; 30] {
     text
 }
 
-/// Writes the last two digits at a place that the compiler knows.
+/// Writes the last two digits at an offset that the compiler knows.
 #[inline]
 fn pair(text: &mut [u8; 30], at: usize, value: u32) {
     let digits = [b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8];

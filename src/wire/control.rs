@@ -1,4 +1,5 @@
-//! Control events: what a log says about itself on a stream. The only file that spells their fields. Pure.
+//! Control events: the events in which a log reports its own state on a stream. This file alone spells their fields.
+//! Pure; the worker thread and the tasks of readers call it.
 
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ use crate::{
 
 /// The version of the wire format; a breaking change raises it.
 pub(crate) const PROTOCOL: u32 = 1;
-/// What the server calls itself in `hello` and `/status`.
+/// The name of the server in `hello` and `/status`.
 pub(crate) const SERVER: &str = concat!("livespan/", env!("CARGO_PKG_VERSION"));
 /// The name of the stored event that reports drops.
 pub(crate) const GAP: &str = "gap";
@@ -50,11 +51,11 @@ impl Dropped {
     }
 }
 
-/// What a reader could have had and will not get.
+/// Events that a reader will not get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Gap {
-    /// Retention removed events between the reader's place and the oldest retained one.
+    /// Retention removed events between the reader's position and the oldest retained one.
     Evicted {
         /// The first id in the removed stretch.
         from: EventId,
@@ -63,7 +64,7 @@ pub enum Gap {
         /// How many events of this reader's stream were in it and are not replayed; `None` when not known.
         lost: Option<u64>,
     },
-    /// The reader's id is of an epoch or a place that this log does not know.
+    /// The reader's id has an epoch or a sequence that this log does not know.
     Epoch,
     /// The store works again after it [failed](crate::sse::Message::Degraded), and nothing was lost.
     Recovered,
@@ -74,7 +75,7 @@ pub enum Gap {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum EndReason {
-    /// What the stream follows is complete.
+    /// The subject of the stream, such as a trace, is complete.
     Complete,
     /// The log was shut down.
     Shutdown,
@@ -183,7 +184,7 @@ pub(crate) fn gap(out: &mut Vec<u8>, gap: &Gap) {
     write(out, GAP, &gap);
 }
 
-/// What was dropped, on a stream that does not show the log's own event of it.
+/// The drops, on a stream that does not show the log's own event of them.
 pub(crate) fn gap_dropped(out: &mut Vec<u8>, dropped: Dropped) {
     write(out, GAP, &dropped_gap(dropped));
 }
@@ -202,7 +203,7 @@ pub(crate) fn end(out: &mut Vec<u8>, reason: EndReason) {
     write(out, "end", &Control::End { reason });
 }
 
-/// The payload of the stored event that reports drops: a fact of the log, so it has an id.
+/// The payload of the stored event that reports drops. It is an event of the log, so it has an id.
 pub(crate) fn dropped_payload(out: &mut Vec<u8>, dropped: Dropped) {
     json(out, &dropped_gap(dropped));
 }
@@ -223,7 +224,7 @@ fn write(out: &mut Vec<u8>, name: &str, control: &Control) {
 }
 
 fn json(out: &mut Vec<u8>, control: &Control) {
-    // A Vec takes every write and these structs have string keys only, so there is no error to lose.
+    // Writing to a `Vec` cannot fail and these structs have string keys only, so no error is discarded.
     let written = serde_json::to_writer(out, control);
     debug_assert!(written.is_ok());
 }
@@ -251,7 +252,7 @@ mod tests {
         let mut out = Vec::new();
         write(&mut out);
         let text = String::from_utf8(out).unwrap();
-        // The moment of writing is the one thing that differs between runs.
+        // The time of writing is the only thing that differs between runs.
         match (text.find("\"now\":\""), text.find("Z\"")) {
             (Some(from), Some(to)) => format!("{}\"now\":\"T{}", &text[..from], &text[to..]),
             _ => text,

@@ -1,4 +1,5 @@
-//! The bytes of SSE: lines, frames and nothing else (WHATWG HTML, section 9.2). Pure.
+//! The bytes of SSE: lines and frames (WHATWG HTML, section 9.2). It never looks into a payload, except for line
+//! breaks. Pure; the worker thread and the tasks of readers call it.
 
 use memchr::memchr2;
 
@@ -9,8 +10,8 @@ pub(crate) fn number(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Appends one event with its id and returns how many bytes stand before the payload; `None` when the payload
-/// had line breaks and so is not one run of bytes in the frame.
+/// Appends one event with its id. Returns the number of bytes before the payload; `None` if the payload had line breaks
+/// and so is not one run of bytes in the frame.
 pub(crate) fn event(
     out: &mut Vec<u8>,
     name: &str,
@@ -24,7 +25,7 @@ pub(crate) fn event(
     single.then_some(head)
 }
 
-/// The same of a payload that is known to have no line breaks.
+/// Like [`event`], for a payload that is known to have no line breaks.
 pub(crate) fn line_event(
     out: &mut Vec<u8>,
     name: &str,
@@ -38,7 +39,7 @@ pub(crate) fn line_event(
     head
 }
 
-/// Appends what stands before the payload of an event; how many bytes.
+/// Appends the bytes before the payload of an event. Returns their number.
 fn head(out: &mut Vec<u8>, name: &str, epoch: Epoch, sequence: u64) -> usize {
     let start = out.len();
     out.extend_from_slice(b"event: ");
@@ -98,7 +99,8 @@ pub(crate) fn payload_of(frame: &[u8]) -> Vec<u8> {
     payload
 }
 
-/// Appends the payload after an open `data: `, one further `data:` line at each line break; whether it had none.
+/// Appends the payload after an open `data: `, with a further `data:` line at each line break. Returns whether it had
+/// no line break.
 fn data(out: &mut Vec<u8>, payload: &[u8]) -> bool {
     let mut rest = payload;
     while let Some(at) = memchr2(b'\n', b'\r', rest) {

@@ -1,5 +1,5 @@
-//! Where an event stands in a log: sequence, epoch, and the id that a browser keeps. Pure; parsing never fails,
-//! because a browser cannot recover from an error status.
+//! The position of an event in a log: sequence, epoch, and the id that a browser keeps. Parsing a client's id never
+//! fails, because a browser cannot recover from an error status. Pure; any thread calls it.
 
 use std::{
     fmt,
@@ -11,15 +11,15 @@ use serde::{Serialize, Serializer};
 
 use crate::error::Error;
 
-/// The place of an event in its log: 1, 2, 3 …, without holes. [`Sequence::START`] stands before the first.
+/// The position of an event in its log: 1, 2, 3 …, without holes. [`Sequence::START`] is the position before the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sequence(u64);
 
 impl Sequence {
-    /// The place before the first event: reading after it reads everything.
+    /// The position before the first event: reading after it reads everything.
     pub const START: Self = Self(0);
-    /// The last place of any log: 2^53 − 1, up to which every client, whatever its language, and every store can count.
-    /// A log ends before it gives a number twice.
+    /// The last position of any log: 2^53 − 1, up to which every client, whatever its language, and every store can
+    /// count. A log ends before it reuses a number.
     pub const MAX: Self = Self((1 << 53) - 1);
 
     /// Makes a sequence from its number.
@@ -39,14 +39,14 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// One life of a log, eight characters of `[0-9a-z]`: an id from before a restart is recognised, never misread.
+/// One life of a log, eight characters of `[0-9a-z]`: an id from before a restart is recognised and never misread.
 ///
-/// Epochs order as text does, which says nothing of their age.
+/// Epochs are ordered as text, not by age.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch([u8; 8]);
 
 impl Epoch {
-    /// Stands in where a store names no life, which no store that keeps its promises does.
+    /// Used if a store names no epoch, which no correct store does.
     pub(crate) const NONE: Self = Self(*b"00000000");
 
     /// Draws a random epoch.
@@ -123,7 +123,7 @@ impl Serialize for Epoch {
     }
 }
 
-/// The id of an event, `<epoch>-<sequence>`: opaque to clients, who hand it back as `Last-Event-ID`.
+/// The id of an event, `<epoch>-<sequence>`: opaque to clients, which send it back as `Last-Event-ID`.
 ///
 /// ```
 /// let id: livespan::sse::EventId = "k3x9q2a7-41".parse()?;
@@ -132,7 +132,7 @@ impl Serialize for Epoch {
 /// # Ok::<(), livespan::Error>(())
 /// ```
 ///
-/// Ids of one epoch order as their events do.
+/// Ids of one epoch have the order of their events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {
     epoch: Epoch,
@@ -145,12 +145,12 @@ impl EventId {
         Self { epoch, sequence }
     }
 
-    /// Returns the life of the log that the id belongs to.
+    /// Returns the epoch of the log that wrote the event.
     pub const fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// Returns the place in the log.
+    /// Returns the position in the log.
     pub const fn sequence(&self) -> Sequence {
         self.sequence
     }
@@ -194,26 +194,26 @@ fn number(text: &str) -> Option<Sequence> {
     }
 }
 
-/// Where a reader wants to go on.
+/// The point from which a reader resumes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResumePoint {
-    /// No point given: everything retained, and nothing counts as missed.
+    /// No point: everything retained, and nothing counts as missed.
     #[default]
     Oldest,
     /// Live events only.
     Live,
-    /// After this sequence of the current epoch; `0` is the beginning, so what was evicted since counts as missed.
+    /// After this sequence of the current epoch. `0` is the beginning, so events that were evicted count as missed.
     After(Sequence),
     /// After this id, which may be of an earlier or a foreign epoch.
     AfterId(EventId),
-    /// The beginning, because what the client sent is no id; it is told so by a gap.
+    /// The beginning, because the client sent a malformed id. A gap says so.
     Malformed,
 }
 
 impl ResumePoint {
-    /// Reads what a client sent as `Last-Event-ID`. Anything malformed is the beginning: never an error,
-    /// because a browser cannot recover from one.
+    /// Reads a client's `Last-Event-ID`. A malformed id means the beginning, never an error, because a browser cannot
+    /// recover from one.
     pub fn parse(text: &[u8]) -> Self {
         let Ok(text) = std::str::from_utf8(text) else {
             return Self::Malformed;

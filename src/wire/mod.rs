@@ -1,4 +1,5 @@
-//! What is on the wire: ids, frames, control events.
+//! The wire format below the span layer: ids, SSE frames and control events. Pure: no I/O, and no clock except for the
+//! time that control events report.
 
 #![cfg_attr(
     not(feature = "http"),

@@ -1,16 +1,16 @@
-//! One stream's entry in the index: the sequences of its events, what is open in it, what retention took, and the slab that
-//! the entries stand in. Pure.
+//! The index entry of one stream: the sequences of its events, what is open in it, and what retention removed; and the
+//! slab that holds the entries. Pure; it is called under the lock of the tail.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::log::{event::StreamKey, waker::WakeFlag};
 
-/// Where a stream's entry is, as long as the stream is held or waited for.
+/// The slot of a stream's entry, valid while the stream is held or a reader waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StreamSlot(u32);
 
 impl StreamSlot {
-    /// Of events that are not in the index.
+    /// The slot of events that are not in the index.
     pub(crate) const NONE: Self = Self(u32::MAX);
 }
 
@@ -22,14 +22,14 @@ pub(super) struct StreamEntry {
     pub(super) since: u64,
     /// Sequences of the retained events, ascending.
     pub(super) sequences: SequenceList,
-    /// The block that named it last, by its first event, and where in that block's names.
+    /// The last block that names it, by its first event, and its index among that block's streams.
     pub(super) block_stream: (u64, u32),
-    /// Opening events that wait for their closing one: while there are any, the stream is held.
+    /// The number of opening events without their closing one: while there are any, the stream is held.
     pub(super) open: u32,
-    /// Whether it is in the list of those to wake at the next publication.
+    /// Whether it is in the list of streams to wake at the next publication.
     pub(super) dirty: bool,
     pub(super) evicted: EvictedCount,
-    /// Of few streams.
+    /// Set for few streams only.
     pub(super) wake_flags: Option<Box<StreamWakers>>,
 }
 
@@ -63,7 +63,7 @@ impl StreamEntry {
     }
 }
 
-/// The bytes of a stream's key: those of most, which are ids of sixteen, stand in the entry.
+/// The bytes of a stream's key. Most are ids of sixteen bytes, which are stored in the entry.
 #[derive(Debug)]
 pub(super) enum InlineKey {
     Short(u8, [u8; 22]),
@@ -91,7 +91,7 @@ impl InlineKey {
     }
 }
 
-/// Ascending sequences. Those of a short stream stand in its entry.
+/// Ascending sequences. Those of a short stream are stored in its entry.
 #[derive(Debug)]
 pub(super) enum SequenceList {
     Few(u8, [u64; FEW]),
@@ -134,7 +134,7 @@ impl SequenceList {
         }
     }
 
-    /// Takes the first one away if it is this one.
+    /// Removes the first one if it is this one.
     pub(super) fn pop(&mut self, sequence: u64) -> bool {
         match self {
             Self::Few(length, few) => {
@@ -155,7 +155,7 @@ impl SequenceList {
         }
     }
 
-    /// The first ones in `after + 1..=upto`, at most `limit`.
+    /// Returns the first ones in `after + 1..=upto`, at most `limit`.
     pub(super) fn range_into(&self, after: u64, upto: u64, limit: usize, found: &mut Vec<u64>) {
         let wanted = |one: &&u64| **one <= upto;
         match self {
@@ -172,7 +172,7 @@ impl SequenceList {
     }
 }
 
-/// What retention took from one stream.
+/// The events that retention removed from one stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EvictedCount {
     pub(super) count: u64,
@@ -189,7 +189,8 @@ impl EvictedCount {
         self.last = sequence;
     }
 
-    /// How many of them are in `after + 1..=to`; `None` when only some are, as their places are not kept.
+    /// Returns how many of them are in `after + 1..=to`; `None` if only some are, because their sequences are not
+    /// stored.
     pub(crate) fn count_in(self, after: u64, to: u64) -> Option<u64> {
         if self.count == 0 || self.last <= after || to < self.first {
             Some(0)
@@ -201,9 +202,8 @@ impl EvictedCount {
     }
 }
 
-/// Entries in pieces that never move, so that more of them cost no copy of those that are there. A place that becomes free is
-/// the next to be taken: its memory is at hand then, and where streams come and go with every event, fetching that is most
-/// of what they cost.
+/// A slab in fixed chunks: growth never moves entries. Free slots are reused last in, first out, while they are still
+/// in the cache. If streams come and go with every event, fetching cold memory is most of their cost.
 #[derive(Debug, Default)]
 pub(super) struct EntrySlab {
     pub(super) chunks: Vec<Vec<Option<StreamEntry>>>,
@@ -211,7 +211,7 @@ pub(super) struct EntrySlab {
     pub(super) count: usize,
 }
 
-/// Entries of one piece.
+/// Entries per chunk.
 pub(super) const CHUNK: usize = 256;
 
 impl EntrySlab {
@@ -271,7 +271,7 @@ mod tests {
         let mut sequences = SequenceList::default();
         let mut model = VecDeque::new();
         for step in 1..=200_u64 {
-            // More come than go in the first half, and fewer in the second.
+            // In the first half more streams come than go, in the second half fewer.
             let comes = if step <= 100 {
                 step % 3 > 0
             } else {

@@ -1,5 +1,5 @@
-//! The index by stream: where each stream's events stand, and who waits for them. Written by the worker thread,
-//! read by subscribers, under the lock of the blocks.
+//! The index by stream: the positions of each stream's events, and the readers that wait for them. The worker thread
+//! writes it and readers read it, both under the lock of the tail. It does no I/O.
 
 mod entry;
 #[cfg(test)]
@@ -19,10 +19,10 @@ use crate::{
     util::hash::RandomState,
 };
 
-/// All streams of the log. It has no lock of its own, but stands under that of the blocks, with which it must agree.
+/// All streams of the log. It has no lock of its own: the lock of the tail guards both, because they must agree.
 #[derive(Debug)]
 pub(crate) struct StreamIndex {
-    /// By the hash of their names.
+    /// Entries by the hash of their names.
     table: HashTable<StreamSlot>,
     hashing: RandomState,
     entries: EntrySlab,
@@ -30,7 +30,7 @@ pub(crate) struct StreamIndex {
     newest: u64,
     /// How many streams are held.
     held: usize,
-    /// Streams that are waited for and have events which are not published yet.
+    /// Streams that readers wait for and that have events which are not published yet.
     dirty: Vec<StreamSlot>,
 }
 
@@ -46,7 +46,7 @@ impl StreamIndex {
         }
     }
 
-    /// Where the stream is, if it is here.
+    /// Returns the slot of the stream, if it is here.
     pub(crate) fn find(&self, id: &StreamKey) -> Option<StreamSlot> {
         let hash = self.hashing.hash_one(id.as_bytes());
         let is_it = |slot: &StreamSlot| self.has_name(*slot, id);
@@ -62,7 +62,7 @@ impl StreamIndex {
         stream.is_some_and(|stream| stream.name.bytes() == id.as_bytes())
     }
 
-    /// The place of a stream, which is made when it is not there yet, and then knows of events from `since` on.
+    /// Returns the slot of a stream. A new entry knows only events from `since` on.
     fn find_or_insert(&mut self, id: &StreamKey, since: u64) -> StreamSlot {
         let hash = self.hashing.hash_one(id.as_bytes());
         let Self {
@@ -86,8 +86,8 @@ impl StreamIndex {
         slot
     }
 
-    /// Adds an event to its stream, which is made when it is not there yet. `last` is the stream of the event before, which
-    /// is often the same.
+    /// Adds an event to its stream, which is created if needed. `last` is the stream of the event before, which is
+    /// often the same.
     pub(crate) fn push(&mut self, id: &StreamKey, sequence: u64, last: StreamSlot) -> StreamSlot {
         self.newest = sequence;
         let slot = if self.has_name(last, id) {
@@ -106,7 +106,8 @@ impl StreamIndex {
         slot
     }
 
-    /// Where the block that begins with the event `first` names the stream; `name` names it if it does not yet.
+    /// Returns the stream's index in the block that begins with the event `first`; calls `name` to add it if it is
+    /// missing.
     pub(crate) fn stream_in_block(
         &mut self,
         slot: StreamSlot,
@@ -134,12 +135,12 @@ impl StreamIndex {
         }
     }
 
-    /// Whether something is open in the stream.
+    /// Returns whether something is open in the stream.
     pub(crate) fn is_open(&self, slot: StreamSlot) -> bool {
         self.entries.get(slot).is_some_and(|stream| stream.open > 0)
     }
 
-    /// Sequences in `after + 1..=upto`, at most `limit`.
+    /// Returns sequences in `after + 1..=upto`, at most `limit`.
     pub(crate) fn sequences(
         &self,
         id: &StreamKey,
@@ -159,7 +160,7 @@ impl StreamIndex {
         self.get(id)?.lost(after, to)
     }
 
-    /// Whether the stream has or had events here.
+    /// Returns whether the stream has or had events here.
     pub(crate) fn knows(&self, id: &StreamKey) -> bool {
         let stream = self.get(id);
         stream.is_some_and(|stream| stream.is_held() || stream.evicted.count > 0)
@@ -169,7 +170,8 @@ impl StreamIndex {
         self.get(id).is_some_and(StreamEntry::is_held)
     }
 
-    /// Forgets the oldest position of a stream; whether that now holds nothing. It is gone then, if nobody waits for it.
+    /// Removes the oldest position of a stream. Returns whether the stream now holds nothing; it is then removed if no
+    /// reader waits for it.
     pub(crate) fn evict(&mut self, slot: StreamSlot, sequence: u64) -> bool {
         let Some(stream) = self.entries.get_mut(slot) else {
             return false;
@@ -186,7 +188,7 @@ impl StreamIndex {
         true
     }
 
-    /// Removes the stream if it holds nothing and nobody waits for it.
+    /// Removes the stream if it holds nothing and no reader waits for it.
     fn forget(&mut self, slot: StreamSlot) {
         let Some(stream) = self.entries.get(slot) else {
             return;
@@ -204,8 +206,8 @@ impl StreamIndex {
         }
     }
 
-    /// Joins the waiters of a stream, of which events up to `published` are. The entry of a stream that holds no event lives
-    /// as long as its waiters.
+    /// Adds a waiter to a stream whose events up to `published` are published. The entry of a stream without events
+    /// lives as long as its waiters.
     pub(crate) fn join(&mut self, id: &StreamKey, wake_flag: &Arc<WakeFlag>, published: u64) {
         let slot = self.find_or_insert(id, self.newest + 1);
         let Some(stream) = self.entries.get_mut(slot) else {
@@ -213,7 +215,7 @@ impl StreamIndex {
         };
         let wake_flags = stream.wake_flags.get_or_insert_default();
         wake_flags.0.push(Arc::clone(wake_flag));
-        // What is to be published next rings for those, too, who came after it was appended.
+        // A reader that joins between append and publish must be woken by that publish.
         if !stream.dirty && stream.sequences.last() > Some(published) {
             stream.dirty = true;
             self.dirty.push(slot);
@@ -235,17 +237,17 @@ impl StreamIndex {
         self.forget(slot);
     }
 
-    /// Who waits for the stream.
+    /// Returns the waiters of the stream.
     pub(crate) fn wake_flags(&self, id: &StreamKey) -> Vec<Arc<WakeFlag>> {
         let wake_flags = self.get(id).and_then(|stream| stream.wake_flags.as_ref());
         wake_flags.map_or_else(Vec::new, |wake_flags| wake_flags.0.clone())
     }
 
-    /// Who waits for streams that have events since the last call.
+    /// Takes the waiters of the streams that got events since the last call.
     pub(crate) fn take_dirty(&mut self) -> Vec<Arc<WakeFlag>> {
         let mut wake_flags = Vec::new();
         for slot in self.dirty.drain(..) {
-            // The last of them may have left, and another stream be there.
+            // Its last waiter may have left, and another stream may use the slot.
             if let Some(stream) = self.entries.get_mut(slot)
                 && std::mem::take(&mut stream.dirty)
             {

@@ -1,5 +1,5 @@
-//! Merges the run of small blocks at the end of the tail, so that many small batches do not cost many blocks.
-//! Runs on the thread that appends, outside the state's lock as far as it copies.
+//! Merges the small blocks at the end of the tail, so that many small batches do not cost many blocks. It runs on the
+//! thread that appends, and copies outside the state's lock.
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use crate::{
     },
 };
 
-/// Small blocks that may stand at the end before they are merged.
+/// Upper bound on small blocks at the end before they are merged.
 pub(super) const RUN_BLOCKS_MAX: usize = 256;
 
 /// Blocks are merged only when their ages differ by less than this part of what retention allows.
 pub(super) const MERGED_AGE_DIVISOR: u32 = 16;
 
 impl Tail {
-    /// Merges the small blocks at the end when the next one would not fit beside them in one block. Readers hold
-    /// places, not blocks, so they do not notice.
+    /// Merges the small blocks at the end if the next one would not fit into one block with them. Readers hold
+    /// positions, not blocks, so they do not notice.
     pub(super) fn merge_run_before(&self, size: usize) {
         let (run, front_evicted) = {
             let state = read(&self.state);
@@ -51,7 +51,7 @@ impl Tail {
         state.run_bytes = 0;
     }
 
-    /// Whether the blocks may become one, which then goes when the newest of them would.
+    /// Returns whether the blocks may become one, which is then removed when the newest of them would be.
     pub(super) fn may_merge(&self, run: &[Arc<Block>]) -> bool {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return false;
@@ -76,6 +76,6 @@ pub(super) fn merge(run: &[Arc<Block>], front_evicted: usize) -> Option<Block> {
             &mut streams_by_slot,
         );
     }
-    // The newest moment: merging may keep an event a sixteenth longer, never shorter.
+    // The newest time of them: merging may keep an event a sixteenth longer, never shorter.
     Some(builder.build(run.last()?.created()))
 }

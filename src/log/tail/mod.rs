@@ -1,5 +1,5 @@
-//! The newest blocks of a log, in memory: appended by one thread at a time, read by every subscriber. Replay and
-//! live are the same read. It does no I/O and knows no clock but the one it is handed.
+//! The tail: the newest blocks of a log, in memory. One thread at a time appends, every reader reads. Replay and live
+//! are the same read. It does no I/O and reads no clock: callers pass the time.
 //!
 //! Invariant: an event is indexed under its stream before it is published, and readers look at nothing that is
 //! not published, so a reader of several streams never sees a later event before an earlier one.
@@ -36,7 +36,7 @@ use crate::{
     wire::{frame, id::Epoch},
 };
 
-/// Events kept beyond retention that are handed to a reader at once: a reader's memory is bounded, too.
+/// Upper bound on the events kept beyond retention that a reader gets at once: a reader's memory is bounded, too.
 const PINNED_PAGE_EVENTS: usize = 256;
 
 #[derive(Debug)]
@@ -48,29 +48,29 @@ pub(crate) struct Tail {
     readers_of_all: WakeSet,
     /// Readers of some streams, for the events that belong to every stream.
     readers_of_streams: WakeSet,
-    /// Held by whoever appends: the run of small blocks is merged outside the state's lock.
+    /// Held by the appending thread: it merges small blocks outside the state's lock.
     appending: Mutex<()>,
 }
 
-/// What a reader finds after its place.
+/// The result of a read after a position.
 #[derive(Debug)]
 pub(crate) enum TailRead {
-    /// Of one block, so that a reader holds no more than that.
+    /// Events of one block, so that a reader holds no more than that.
     Events(Vec<Slice>),
-    /// The place is before the oldest retained event, which is this one.
+    /// The position is before the oldest retained event, which is this one.
     Evicted(u64),
     /// There is nothing up to this sequence.
     Nothing(u64),
 }
 
-/// A stretch that is not in memory any more, as a reader of some streams sees it.
+/// A range of events that is no longer in memory, as a reader of some streams sees it.
 #[derive(Debug)]
 pub(crate) struct SkippedRange {
     /// Its last sequence.
     pub(crate) to: u64,
     /// Events of these streams in it that are gone; `None` when not known.
     pub(crate) lost: Option<u64>,
-    /// Opening events in it that are kept beyond retention.
+    /// Its opening events that are kept beyond retention.
     pub(crate) pinned: Vec<Slice>,
 }
 
@@ -144,7 +144,7 @@ impl Tail {
         }
     }
 
-    /// Stores the batch as the events `first..` of this epoch, without showing them to readers yet.
+    /// Appends the batch as the events `first..` of this epoch. Readers do not see it until it is published.
     pub(crate) fn append(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
         let map_pin = |pin| pin;
         self.append_as(
@@ -158,7 +158,7 @@ impl Tail {
         );
     }
 
-    /// The places of the batch whose events may be here only once, and are.
+    /// Returns the indexes of the batch's deduplicated events that are here already.
     pub(crate) fn duplicates(&self, batch: &Batch) -> Vec<usize> {
         if batch.iter().any(|record| record.is_deduplicated()) {
             read(&self.state).dedup.duplicates(batch)
@@ -167,7 +167,7 @@ impl Tail {
         }
     }
 
-    /// Stores a batch that no store keeps. What it closes stays open, because in the store it is.
+    /// Appends a batch that no store keeps. A token that it closes stays open, because it is open in the store.
     pub(crate) fn append_unstored(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
         let map_pin = |pin| match pin {
             Pinning::Close(_) => Pinning::None,
@@ -187,7 +187,7 @@ impl Tail {
     fn append_as(&self, first: u64, batch: &Batch, context: AppendContext) {
         let _appending = lock(&self.appending);
         if first != self.next() {
-            // The store numbered events that did not pass here; what stands before them is no longer adjacent.
+            // The store numbered events that did not pass here, so the events before them are not adjacent.
             self.reset_to(first);
         }
         let mut records = batch.iter().zip(first..);
@@ -217,7 +217,8 @@ impl Tail {
         state.evict(&self.retention, context.now);
     }
 
-    /// Takes in events that a store gave back, without showing them to readers yet. What is already here is left out.
+    /// Adds events that a store returned. Readers do not see them until they are published. Events that are here
+    /// already are left out.
     pub(crate) fn append_stored(
         &self,
         epoch: impl Fn(u64) -> Epoch,
@@ -245,11 +246,11 @@ impl Tail {
         }
     }
 
-    /// Shows everything appended to readers and wakes those concerned.
+    /// Publishes everything appended and wakes the readers concerned.
     pub(crate) fn publish(&self) {
         let (streams, is_global_dirty) = {
-            // Not while another thread appends: it would show less than was shown before, or take the bells of what it
-            // does not show yet.
+            // Waits for a running append. Otherwise `published` could move backwards, or readers' wakers could be taken
+            // for events that are not visible yet.
             let _appending = lock(&self.appending);
             let mut state = write(&self.state);
             let head = state.next - 1;
@@ -269,13 +270,13 @@ impl Tail {
         }
     }
 
-    /// Wakes every reader, to look at something other than new events.
+    /// Wakes every reader, for a reason other than new events.
     pub(crate) fn wake_everyone(&self) {
         self.readers_of_all.wake();
         self.readers_of_streams.wake();
     }
 
-    /// Wakes those who read this stream.
+    /// Wakes the readers of this stream.
     pub(crate) fn wake_stream(&self, key: &StreamKey) {
         // A waker is foreign code: it never runs under our lock.
         let wake_flags = read(&self.state).streams.wake_flags(key);
@@ -284,17 +285,17 @@ impl Tail {
         }
     }
 
-    /// Wakes those who read some streams.
+    /// Wakes the readers of some streams.
     pub(crate) fn wake_streams(&self) {
         self.readers_of_streams.wake();
     }
 
-    /// Wakes those who watch everything: what the log keeps has changed.
+    /// Wakes the readers of everything: the contents of the log have changed.
     pub(crate) fn wake_watchers(&self) {
         self.readers_of_all.wake();
     }
 
-    /// Lets go of what is too old; the moment at which the next event will be.
+    /// Removes events that are too old. Returns the time at which the next one will be.
     pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
         let _appending = lock(&self.appending);
         let mut state = write(&self.state);
@@ -305,12 +306,12 @@ impl Tail {
             .and_then(|block| block.created().checked_add(self.retention.age_max()))
     }
 
-    /// The streams whose last event was let go since the last call.
+    /// Takes the streams whose last event was removed since the last call.
     pub(crate) fn take_evicted_keys(&self) -> Vec<StreamKey> {
         std::mem::take(&mut write(&self.state).evicted_keys)
     }
 
-    /// Everything after `after`, one block at a time.
+    /// Returns the events after `after`, one block at a time.
     pub(crate) fn read_after(&self, after: u64) -> TailRead {
         let upto = self.published();
         let state = read(&self.state);
@@ -330,10 +331,10 @@ impl Tail {
         }
     }
 
-    /// What these streams hold after `after`, and events that belong to every stream, one block at a time.
+    /// Returns the events of these streams after `after`, and those that belong to every stream, one block at a time.
     pub(crate) fn read_streams_after(&self, keys: &[StreamKey], after: u64) -> TailRead {
         let upto = self.published();
-        // One look for the place, the index and the blocks: retention must not pass between them unseen.
+        // Position, index and blocks are read under one lock: retention must not change them in between.
         let state = read(&self.state);
         let oldest = state.oldest().min(upto + 1);
         let mut after = after;
@@ -351,7 +352,7 @@ impl Tail {
         }
     }
 
-    /// The stretch after `after` that is not in memory any more, at most up to `limit`. A reader of no single stream
+    /// Returns the range after `after` that is no longer in memory, at most up to `limit`. A reader of no single stream
     /// reads all of them.
     pub(crate) fn skip_evicted(&self, keys: &[StreamKey], after: u64, limit: u64) -> SkippedRange {
         let upto = self.published();
@@ -387,7 +388,7 @@ impl Tail {
         read(&self.state).lost(keys, after, to)
     }
 
-    /// The opening events up to `upto` of what still runs and belongs to every stream, in order.
+    /// Returns the opening events up to `upto` of everything that still runs and belongs to every stream, in order.
     pub(crate) fn open_global_events(&self, upto: u64) -> Vec<Slice> {
         let state = read(&self.state);
         let global = state
@@ -402,7 +403,7 @@ impl Tail {
             .collect()
     }
 
-    /// The opening events of everything in a stream that still runs, in order.
+    /// Returns the opening events of everything in a stream that still runs, in order.
     pub(crate) fn open_events(&self) -> Vec<Slice> {
         let state = read(&self.state);
         let mut sequences: Vec<u64> = state.open.values().copied().collect();
@@ -413,7 +414,7 @@ impl Tail {
             .collect()
     }
 
-    /// The opening event of this token, while it is open.
+    /// Returns the opening event of this token, while it is open.
     pub(crate) fn open_event(&self, key: &StreamKey, token: u64) -> Option<Slice> {
         let state = read(&self.state);
         let slot = state.streams.find(key)?;
@@ -421,7 +422,7 @@ impl Tail {
         state.retained(*sequence)
     }
 
-    /// Whether the stream has or had events here.
+    /// Returns whether the stream has or had events here.
     pub(crate) fn knows(&self, key: &StreamKey) -> bool {
         read(&self.state).streams.knows(key)
     }
@@ -437,7 +438,7 @@ impl Tail {
     pub(crate) fn join_stream(&self, key: &StreamKey, wake_flag: &Arc<WakeFlag>) {
         self.readers_of_streams.join(wake_flag);
         let mut state = write(&self.state);
-        // Under the lock, which whoever publishes holds, too.
+        // Under the lock, which the publishing thread holds, too.
         let published = self.published();
         state.streams.join(key, wake_flag, published);
     }
@@ -447,7 +448,7 @@ impl Tail {
         write(&self.state).streams.leave(key, wake_flag);
     }
 
-    /// Goes on at a later place, as the events until there are not to be had in order.
+    /// Continues at a later sequence because the events before it cannot be had in order; drops everything held so far.
     pub(crate) fn skip_to(&self, next: u64) {
         let _appending = lock(&self.appending);
         if self.next() < next {
@@ -463,12 +464,12 @@ impl Tail {
     }
 }
 
-/// What the events of one batch share.
+/// The fields that the events of one batch share.
 #[derive(Clone, Copy)]
 struct AppendContext {
     epoch: Epoch,
     now: Instant,
-    /// What becomes of an event's pin.
+    /// How the pins of the events are treated.
     map_pin: fn(Pinning) -> Pinning,
 }
 

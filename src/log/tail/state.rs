@@ -1,5 +1,5 @@
-//! The state behind the tail's lock: the blocks, the index by stream, the open events, and what retention lets go.
-//! Called with the lock held, so it does no I/O and never waits.
+//! The state that the tail's lock guards: the blocks, the index by stream, the open events, and the removal of old
+//! events. It is called with the lock held, so it does no I/O and never waits.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,16 +18,16 @@ use crate::{
     util::{hash::Map, sync::Instant},
 };
 
-/// Positions of single streams that are looked up at once.
+/// Upper bound on positions of single streams per look-up.
 pub(super) const SEQUENCES_MAX: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct TailState {
     pub(super) streams: StreamIndex,
     pub(super) blocks: VecDeque<Arc<Block>>,
-    /// Events at the start of the front block that are already let go.
+    /// The number of events at the start of the front block that are removed already.
     pub(super) front_evicted: usize,
-    /// Blocks at the end that are small and not merged yet, and their bytes.
+    /// The number of blocks at the end that are small and not merged yet, and their bytes.
     pub(super) run: usize,
     pub(super) run_bytes: usize,
     pub(super) next: u64,
@@ -36,11 +36,11 @@ pub(super) struct TailState {
     /// Events that belong to every stream.
     pub(super) global: VecDeque<u64>,
     pub(super) global_evicted: EvictedCount,
-    /// Whether there are such events that are not published yet.
+    /// Whether some of them are not published yet.
     pub(super) global_dirty: bool,
-    /// The last sequence whose stream was not seen here: it was written before this log was opened, or by another.
+    /// The last sequence whose stream is unknown: it was written before this log was opened, or by another process.
     pub(super) unindexed_until: u64,
-    /// The opening event of each token that is open.
+    /// The opening event of each open token.
     pub(super) open: Map<OpenToken, u64>,
     /// How many of them belong to a stream.
     pub(super) open_in_streams: usize,
@@ -51,7 +51,7 @@ pub(super) struct TailState {
     pub(super) evicted_keys: Vec<StreamKey>,
 }
 
-/// A stream, which is held in its place as long as something is open in it, and a token of it.
+/// A stream, whose slot is held while something is open in it, and a token of it.
 pub(super) type OpenToken = (StreamSlot, u64);
 
 impl TailState {
@@ -62,7 +62,7 @@ impl TailState {
     }
 
     pub(super) fn block_of(&self, sequence: u64) -> Option<&Arc<Block>> {
-        // Most readers are at the end, and a search would fetch one cold block after another.
+        // Most readers are near the end, and a binary search would fetch one cold block after another.
         let newest = self.blocks.back()?;
         if newest.sequence(0) <= sequence {
             return Some(newest).filter(|newest| sequence <= newest.last());
@@ -79,13 +79,13 @@ impl TailState {
         for key in keys {
             sequences.extend(self.streams.sequences(key, after, upto, SEQUENCES_MAX));
         }
-        // Each list holds its own first positions, so the first of all of them are exact.
+        // Each list has its own first positions, so the first of all of them are exact.
         sequences.sort_unstable();
         sequences.truncate(SEQUENCES_MAX);
         sequences
     }
 
-    /// The retained events at these ascending positions that stand in the first one's block.
+    /// Returns the retained events at these ascending positions that are in the block of the first one.
     pub(super) fn slices_at(&self, sequences: &[u64]) -> Vec<Slice> {
         let Some(block) = sequences.first().and_then(|first| self.block_of(*first)) else {
             return Vec::new();
@@ -137,7 +137,7 @@ impl TailState {
         self.blocks.push_back(Arc::new(block));
     }
 
-    /// Takes the events of a block that is being built into their streams' entries.
+    /// Adds the events of the block under construction to the index entries of their streams.
     pub(super) fn index<'a>(
         &mut self,
         records: impl Iterator<Item = (BatchRecord<'a>, u64)>,
@@ -192,7 +192,7 @@ impl TailState {
         }
     }
 
-    /// The event opens nothing any more.
+    /// Stops keeping the event beyond retention: its token was closed, or opened again.
     pub(super) fn unpin(&mut self, sequence: u64) {
         if let Some(block) = self.pinned.remove(&sequence) {
             self.pinned_bytes -= block.size();
@@ -200,7 +200,7 @@ impl TailState {
         }
     }
 
-    /// Streams whose last event was let go may have got another since.
+    /// Forgets evicted streams that have got another event since.
     pub(super) fn keep_evicted_only(&mut self) {
         let Self {
             streams,
@@ -218,7 +218,7 @@ impl TailState {
         });
     }
 
-    /// Lets go of the oldest events as long as `is_over` says so, which also sees the block of the next one.
+    /// Removes the oldest events while `is_over` returns true for the state and the block of the next one.
     pub(super) fn evict_while(&mut self, is_over: impl Fn(&Self, &Block) -> bool) {
         while let Some(block) = self.blocks.front().map(Arc::clone) {
             while self.front_evicted < block.len() {
@@ -265,7 +265,7 @@ impl TailState {
         }
     }
 
-    /// Copies the event out of its block, so that the block's memory can go.
+    /// Copies the event out of its block, so that the block's memory can be freed.
     pub(super) fn keep_beyond_retention(&mut self, block: &Arc<Block>, index: usize) {
         let slice = Slice {
             block: Arc::clone(block),

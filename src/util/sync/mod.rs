@@ -1,5 +1,5 @@
-//! Threads, locks, atomics and the clock: the standard library's. What one thread of the log sees of another goes through
-//! here, so that the models in `tests/loom` and `tests/simulation` can put their own in its place.
+//! Threads, locks, atomics and the clock of the standard library. All state that threads of the log share goes through
+//! here, so that the models in `tests/loom` and `tests/simulation` can replace it.
 
 pub(crate) mod locks;
 pub(crate) mod spin;
@@ -16,16 +16,16 @@ pub(crate) use crate::util::sync::{
     spin::SpinMutex,
 };
 
-/// Counts for as long as the process lives: the standard library's in models, too.
+/// Counts during the whole life of the process: it is the standard library's in models, too.
 pub(crate) type StaticCounter = atomic::AtomicU64;
 
-/// Tells threads apart as they come: 0 for the first that asks here, 1 for the next one.
+/// Numbers threads in the order of their first call: 0, 1, 2 …
 pub(crate) fn thread_number() -> usize {
     static NEXT: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
     thread_local! {
         static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
     }
-    // A thread that is being torn down has none of its own any more.
+    // A thread that is ending has no thread-locals any more.
     NUMBER
         .try_with(|number| {
             number.get().unwrap_or_else(|| {

@@ -1,4 +1,5 @@
-//! A lock for what is held for the time of a copy.
+//! A spin lock for critical sections that copy a few bytes. A host thread only tries it and never waits for it; only
+//! the worker thread waits.
 
 use std::time::Duration;
 
@@ -6,14 +7,14 @@ use spin::mutex::{SpinMutex as Inner, SpinMutexGuard};
 
 use crate::util::sync::thread;
 
-/// Tries before the processor is given up for another thread, and before it is given up for a time: who is in the lock may
-/// be of a lower priority, and get none as long as someone else can run.
+/// Tries before the thread yields, and before it sleeps: the holder may have a lower priority, and get no processor as
+/// long as another thread can run.
 const SPINS: u32 = 32;
 const YIELDS: u32 = 64;
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// To leave it is one store. To leave a `std::sync::Mutex` is an exchange, which waits until all that was written before
-/// has reached the cache: so a thread of the host would wait for what it wrote for another.
+/// Unlocking is a plain release store. `std::sync::Mutex` unlocks with an atomic swap, which must wait for the store
+/// buffer to drain: a host thread would wait for its own earlier writes.
 #[derive(Debug)]
 pub(crate) struct SpinMutex<T>(Inner<T>);
 
@@ -22,13 +23,13 @@ impl<T> SpinMutex<T> {
         Self(Inner::new(value))
     }
 
-    /// `None` while another thread is in it.
+    /// Returns `None` while another thread holds the lock.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<SpinMutexGuard<'_, T>> {
         self.0.try_lock()
     }
 
-    /// Waits for it. Who is in it may have lost its processor, so this gives up its own: not for the host's threads.
+    /// Waits for the lock. The holder may have lost its processor, so this gives up its own: not for host threads.
     pub(crate) fn lock(&self) -> SpinMutexGuard<'_, T> {
         let mut tries = 0;
         loop {
@@ -41,7 +42,7 @@ impl<T> SpinMutex<T> {
             } else if tries < SPINS + YIELDS {
                 thread::yield_now();
             } else {
-                // Whoever is unparked here looks at what it was unparked for before it parks.
+                // A thread that is unparked here checks its condition before it parks again.
                 thread::park_timeout(PAUSE);
                 tries = SPINS;
             }
