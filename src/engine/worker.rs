@@ -453,7 +453,7 @@ mod tests {
         ] {
             runtime
                 .buffer
-                .push(class, |room| room.bytes(record.as_bytes()))
+                .push(class, |buf| buf.put_slice(record.as_bytes()))
                 .unwrap();
         }
         runtime.buffer.flush(PATIENCE).unwrap();

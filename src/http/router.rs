@@ -119,7 +119,7 @@ impl LiveService {
         // A span that does not record never comes, so its id would be kept for nothing.
         if is_recording && !span.is_remote() {
             let buffer = &self.live.shared.parts.runtime.buffer;
-            drop(buffer.push(RecordClass::Internal, |room| record::write_hide(room, span)));
+            drop(buffer.push(RecordClass::Internal, |buf| record::write_hide(buf, span)));
         }
         let mounts = &self.live.shared.mounts;
         mounts.learn(original, path);

@@ -23,23 +23,23 @@ pub(crate) struct Envelope<'a> {
 const ONCE: u8 = 0x80;
 
 impl Envelope<'_> {
-    pub(crate) fn write(&self, room: &mut WriteBuf<'_>, payload: &[u8]) -> Option<()> {
+    pub(crate) fn write(&self, buf: &mut WriteBuf<'_>, payload: &[u8]) -> Option<()> {
         let (kind, token) = match self.pin {
             Pinning::None => (0, 0),
             Pinning::Open(token) => (1, token),
             Pinning::Close(token) => (2, token),
         };
-        room.bytes(&[ENCODED])?;
-        room.bytes(&self.ack.to_le_bytes())?;
-        room.bytes(&[if self.once { kind | ONCE } else { kind }])?;
-        room.bytes(&token.to_le_bytes())?;
+        buf.put_slice(&[ENCODED])?;
+        buf.put_slice(&self.ack.to_le_bytes())?;
+        buf.put_slice(&[if self.once { kind | ONCE } else { kind }])?;
+        buf.put_slice(&token.to_le_bytes())?;
         let key = self.key.as_ref().map_or(&[][..], StreamKey::as_bytes);
         // A key has at most 63 bytes and a name at most 64.
-        room.bytes(&[u8::try_from(key.len()).unwrap_or(0)])?;
-        room.bytes(key)?;
-        room.bytes(&[u8::try_from(self.name.len()).unwrap_or(0)])?;
-        room.bytes(self.name.as_bytes())?;
-        room.bytes(payload)
+        buf.put_slice(&[u8::try_from(key.len()).unwrap_or(0)])?;
+        buf.put_slice(key)?;
+        buf.put_slice(&[u8::try_from(self.name.len()).unwrap_or(0)])?;
+        buf.put_slice(self.name.as_bytes())?;
+        buf.put_slice(payload)
     }
 }
 

@@ -14,13 +14,13 @@ impl<'a> WriteBuf<'a> {
 
     /// Bytes that are left.
     #[inline]
-    pub(crate) fn left(&self) -> usize {
+    pub(crate) fn remaining(&self) -> usize {
         self.rest.len()
     }
 
     /// The next bytes, for the caller to fill: now, or when what stands behind them is known.
     #[inline]
-    pub(crate) fn take(&mut self, size: usize) -> Option<&'a mut [u8]> {
+    pub(crate) fn reserve(&mut self, size: usize) -> Option<&'a mut [u8]> {
         let (head, rest) = std::mem::take(&mut self.rest).split_at_mut_checked(size)?;
         self.rest = rest;
         Some(head)
@@ -28,20 +28,20 @@ impl<'a> WriteBuf<'a> {
 
     /// The same, of a size that the compiler knows.
     #[inline]
-    pub(crate) fn chunk<const SIZE: usize>(&mut self) -> Option<&'a mut [u8; SIZE]> {
-        self.take(SIZE)?.first_chunk_mut()
+    pub(crate) fn reserve_array<const SIZE: usize>(&mut self) -> Option<&'a mut [u8; SIZE]> {
+        self.reserve(SIZE)?.first_chunk_mut()
     }
 
     #[inline]
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
-        self.take(bytes.len())?.copy_from_slice(bytes);
+    pub(crate) fn put_slice(&mut self, bytes: &[u8]) -> Option<()> {
+        self.reserve(bytes.len())?.copy_from_slice(bytes);
         Some(())
     }
 
     /// The same for what is mostly short.
     #[inline]
-    pub(crate) fn text(&mut self, text: &str) -> Option<()> {
-        fill(self.take(text.len())?, text.as_bytes());
+    pub(crate) fn put_str(&mut self, text: &str) -> Option<()> {
+        fill(self.reserve(text.len())?, text.as_bytes());
         Some(())
     }
 }
@@ -83,12 +83,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused_and_so_is_all_that_follows() {
         let mut memory = [0; 5];
-        let mut room = WriteBuf::new(&mut memory);
-        let first = room.chunk::<2>().unwrap();
-        assert_eq!(room.bytes(b"cd"), Some(()));
-        assert_eq!(room.left(), 1);
-        assert_eq!(room.bytes(b"xy"), None);
-        assert_eq!(room.bytes(b"x"), None);
+        let mut buf = WriteBuf::new(&mut memory);
+        let first = buf.reserve_array::<2>().unwrap();
+        assert_eq!(buf.put_slice(b"cd"), Some(()));
+        assert_eq!(buf.remaining(), 1);
+        assert_eq!(buf.put_slice(b"xy"), None);
+        assert_eq!(buf.put_slice(b"x"), None);
         *first = *b"ab";
         assert_eq!(&memory, b"abcd\0");
     }
@@ -101,12 +101,12 @@ mod tests {
         for length in 0..=text.len() {
             let text = &text[..length];
             let mut memory = [0; 101];
-            assert_eq!(WriteBuf::new(&mut memory[..length]).text(text), Some(()));
+            assert_eq!(WriteBuf::new(&mut memory[..length]).put_str(text), Some(()));
             assert_eq!(memory[..length], *text.as_bytes());
             assert_eq!(memory[length..], [0; 101][length..]);
             let mut memory = [0; 101];
             if let Some(less) = length.checked_sub(1) {
-                assert_eq!(WriteBuf::new(&mut memory[..less]).text(text), None);
+                assert_eq!(WriteBuf::new(&mut memory[..less]).put_str(text), None);
                 assert_eq!(memory, [0; 101]);
             }
         }

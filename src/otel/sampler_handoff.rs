@@ -105,7 +105,7 @@ pub(crate) fn store(identity: SpanIdentity, input: &SamplerInput<'_>) {
         let mut buf = WriteBuf::new(&mut sampled.bytes);
         let counts =
             record::write_sampler_input(&mut buf, input.name, input.attributes, input.links)?;
-        sampled.size = BYTES_MAX - buf.left();
+        sampled.size = BYTES_MAX - buf.remaining();
         sampled.counts = counts;
         sampled.kind = record::kind_of(input.kind);
         sampled.is_wanted = input.is_wanted;

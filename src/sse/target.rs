@@ -232,7 +232,7 @@ impl<E: SseEvent> SseTarget<E> {
     pub fn try_dispatch(&self, event: &E) -> Result<(), Error> {
         let payload = payload_of(event)?;
         let envelope = envelope(event, 0);
-        let write = |room: &mut WriteBuf<'_>| envelope.write(room, &payload);
+        let write = |buf: &mut WriteBuf<'_>| envelope.write(buf, &payload);
         let pushed = self.runtime.buffer.push(RecordClass::Other, write);
         pushed.map_err(|refused| match refused {
             PushError::Full => Error::full(),
@@ -253,7 +253,7 @@ impl<E: SseEvent> SseTarget<E> {
         let mut ack = self.runtime.buffer.pending_ack();
         let envelope = envelope(event, ack.number);
         self.runtime
-            .push(RecordClass::Other, |room| envelope.write(room, &payload))
+            .push(RecordClass::Other, |buf| envelope.write(buf, &payload))
             .await?;
         match ack.recv().await {
             Some(id) => Ok(id),

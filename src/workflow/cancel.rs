@@ -52,7 +52,7 @@ pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
             once: true,
         };
         runtime
-            .push(RecordClass::End, |room| envelope.write(room, &ended))
+            .push(RecordClass::End, |buf| envelope.write(buf, &ended))
             .await?;
     }
     wait_until_stored(runtime).await?;
@@ -75,8 +75,8 @@ async fn wait_until_stored(runtime: &LogRuntime) -> Result<(), Error> {
     let mut ack = runtime.buffer.pending_ack();
     let number = ack.number;
     runtime
-        .push(RecordClass::Internal, |room| {
-            record::write_fence(room, number)
+        .push(RecordClass::Internal, |buf| {
+            record::write_fence(buf, number)
         })
         .await?;
     ack.recv().await.map(drop).ok_or_else(Error::closed)

@@ -19,7 +19,7 @@ fn buffer() -> Arc<IngestBuffer> {
 /// Pushes this many records; how many were taken.
 fn push(buffer: &IngestBuffer, records: u8) -> usize {
     let pushed =
-        (0..records).map(|record| buffer.push(RecordClass::Other, |room| room.bytes(&[record])));
+        (0..records).map(|record| buffer.push(RecordClass::Other, |buf| buf.put_slice(&[record])));
     pushed
         .filter(|pushed| {
             assert_ne!(*pushed, Err(PushError::Full));

@@ -237,9 +237,9 @@ impl Run {
     fn push(&self, site: usize, class: RecordClass, mood: Mood) {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let began = self.stamp();
-        let pushed = self.log(site).buffer.push(class, |room| {
-            room.bytes(&[PLAIN, class as u8, mood as u8])?;
-            room.bytes(&number.to_le_bytes())
+        let pushed = self.log(site).buffer.push(class, |buf| {
+            buf.put_slice(&[PLAIN, class as u8, mood as u8])?;
+            buf.put_slice(&number.to_le_bytes())
         });
         self.tell(Told {
             site,
@@ -270,12 +270,12 @@ impl Run {
             pin: Pinning::None,
             once: false,
         };
-        let write = |room: &mut WriteBuf<'_>| envelope.write(room, payload.as_bytes());
+        let write = |buf: &mut WriteBuf<'_>| envelope.write(buf, payload.as_bytes());
         let pushed = block_on(async {
             loop {
                 let room = log.buffer.room_freed();
                 match log.buffer.try_push(RecordClass::Other, write) {
-                    Err(PushError::Full) => room.await,
+                    Err(PushError::Full) => buf.await,
                     settled => return settled,
                 }
             }

@@ -36,7 +36,7 @@ pub(super) fn written(mut write: impl FnMut(&mut WriteBuf<'_>) -> Option<()>) ->
         let size = memory.len();
         let mut buf = WriteBuf::new(memory);
         write(&mut buf).expect("there is buf for the largest record");
-        let left = buf.left();
+        let left = buf.remaining();
         memory[..size - left].to_vec()
     })
 }

@@ -180,14 +180,14 @@ impl IngestBuffer {
         if records.count >= quota.events {
             return None;
         }
-        let mut room = WriteBuf::new(records.bytes.get_mut(records.length..quota.bytes)?);
-        let before = room.left();
-        let header = room.chunk::<HEADER>()?;
+        let mut buf = WriteBuf::new(records.bytes.get_mut(records.length..quota.bytes)?);
+        let before = buf.remaining();
+        let header = buf.reserve_array::<HEADER>()?;
         // The number is drawn under the lock: see the invariant above. And before there is anything written, for which to
         // draw it would wait. A record that finds no room leaves a number that nothing has.
         let number = self.next_number.fetch_add(1, Ordering::SeqCst);
-        write(&mut room)?;
-        let size = before - room.left();
+        write(&mut buf)?;
+        let size = before - buf.remaining();
         let [l0, l1, l2, l3, ..] = size.to_le_bytes();
         let [n0, n1, n2, n3, n4, n5, n6, n7] = number.to_le_bytes();
         let class = class as u8;

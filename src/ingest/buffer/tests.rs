@@ -14,7 +14,7 @@ use crate::{
 };
 
 fn push(buffer: &IngestBuffer, class: RecordClass, text: &str) -> Result<(), PushError> {
-    buffer.push(class, |room| room.bytes(text.as_bytes()))
+    buffer.push(class, |buf| buf.put_slice(text.as_bytes()))
 }
 
 /// What a turn up to everything that was pushed so far gives.
@@ -158,8 +158,8 @@ fn bytes_are_bounded_as_events_are() {
 fn a_writer_that_panics_leaves_no_half_record() {
     let buffer = IngestBuffer::new(0, 1000);
     push(&buffer, RecordClass::Other, "before").unwrap();
-    let write = |room: &mut WriteBuf<'_>| {
-        room.bytes(b"half")?;
+    let write = |buf: &mut WriteBuf<'_>| {
+        buf.put_slice(b"half")?;
         panic!("the writer of a test panics");
     };
     assert!(catch_unwind(AssertUnwindSafe(|| buffer.push(RecordClass::Other, write))).is_err());
@@ -211,10 +211,10 @@ fn a_push_does_not_wait_for_writers_that_hold_every_shard_but_is_counted() {
     thread::scope(|scope| {
         for _ in 0..SHARDS {
             scope.spawn(|| {
-                let write = |room: &mut WriteBuf<'_>| {
+                let write = |buf: &mut WriteBuf<'_>| {
                     meeting.wait();
                     meeting.wait();
-                    room.bytes(b"held")
+                    buf.put_slice(b"held")
                 };
                 buffer.push(RecordClass::Other, write).unwrap();
             });

@@ -100,7 +100,7 @@ pub(crate) fn write_end_delta(
     found: &OccupiedSlot<'_>,
 ) -> Option<()> {
     let mut writer = RecordWriter::new(std::mem::take(buf));
-    let head = writer.buf.chunk()?;
+    let head = writer.buf.reserve_array()?;
     let (has, start) = match found.sent.scope {
         StartScope::Recorded => (0, [0; 8]),
         StartScope::Unknown => (writer.scope(span)?, nanos(span.start_time)),

@@ -153,7 +153,7 @@ pub(in crate::span) const CLOSING: usize = 21;
 /// Writes the next bytes of a head. The compiler knows the size of the head, so it removes the bounds checks.
 #[inline]
 pub(in crate::span) fn put<const SIZE: usize>(rest: &mut WriteBuf<'_>, bytes: [u8; SIZE]) {
-    if let Some(slot) = rest.chunk() {
+    if let Some(slot) = rest.reserve_array() {
         *slot = bytes;
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn write_start(
     guard: &SlotGuard<'_>,
 ) -> Option<()> {
     let mut writer = RecordWriter::new(std::mem::take(buf));
-    let head = writer.buf.chunk()?;
+    let head = writer.buf.reserve_array()?;
     let (has, counts) = writer.whole(span)?;
     let (remembered, in_large) = writer.slot_flags(guard);
     let flags = flags_of(span) | origin.flags() | writer.truncated | remembered;
@@ -73,9 +73,9 @@ pub(crate) fn write_update(
     state: Option<SpanState>,
 ) -> Option<()> {
     let mut writer = RecordWriter::new(std::mem::take(buf));
-    let head = writer.buf.chunk()?;
+    let head = writer.buf.reserve_array()?;
     let (has, counts) = writer.out_of_line(|writer| writer.whole(span))?;
-    let [state_byte, time @ ..] = writer.buf.chunk::<9>()?;
+    let [state_byte, time @ ..] = writer.buf.reserve_array::<9>()?;
     *state_byte = match state {
         None => 0,
         Some(SpanState::Running) => 1,
@@ -98,7 +98,7 @@ fn write_end_as(
     origin: SpanOrigin,
 ) -> Option<()> {
     let mut writer = RecordWriter::new(std::mem::take(buf));
-    let head = writer.buf.chunk()?;
+    let head = writer.buf.reserve_array()?;
     let (has, counts) = writer.out_of_line(|writer| writer.whole(span))?;
     writer.closing(span)?;
     let flags = flags_of(span) | origin.flags() | writer.truncated;
@@ -143,9 +143,9 @@ pub(crate) fn write_sampled_start(
     guard: &SlotGuard<'_>,
 ) -> Option<()> {
     let mut writer = RecordWriter::new(std::mem::take(buf));
-    let head = writer.buf.chunk()?;
+    let head = writer.buf.reserve_array()?;
     let has = writer.trace_state(sampled.context)?;
-    writer.buf.bytes(sampled.input)?;
+    writer.buf.put_slice(sampled.input)?;
     let (remembered, in_large) = writer.slot_flags(guard);
     let remote = match sampled.parent {
         Some(parent) if parent.is_remote() => PARENT_REMOTE,
@@ -169,29 +169,29 @@ pub(crate) fn write_sampled_start(
 }
 
 pub(crate) fn write_dropped_end(buf: &mut WriteBuf<'_>, end: &DroppedEnd) -> Option<()> {
-    buf.bytes(&[DROPPED_END])?;
-    buf.bytes(&end.trace_id)?;
-    buf.bytes(&end.span_id)?;
-    buf.bytes(&end.end.nanos().to_le_bytes())
+    buf.put_slice(&[DROPPED_END])?;
+    buf.put_slice(&end.trace_id)?;
+    buf.put_slice(&end.span_id)?;
+    buf.put_slice(&end.end.nanos().to_le_bytes())
 }
 
 pub(crate) fn write_hide(buf: &mut WriteBuf<'_>, span: &SpanContext) -> Option<()> {
-    buf.bytes(&[HIDE])?;
-    buf.bytes(&span.trace_id().to_bytes())?;
-    buf.bytes(&span.span_id().to_bytes())
+    buf.put_slice(&[HIDE])?;
+    buf.put_slice(&span.trace_id().to_bytes())?;
+    buf.put_slice(&span.span_id().to_bytes())
 }
 
 pub(crate) fn write_shutdown(buf: &mut WriteBuf<'_>, source: u32) -> Option<()> {
-    buf.bytes(&[SHUTDOWN])?;
-    buf.bytes(&source.to_le_bytes())?;
-    buf.bytes(&Timestamp::now().nanos().to_le_bytes())
+    buf.put_slice(&[SHUTDOWN])?;
+    buf.put_slice(&source.to_le_bytes())?;
+    buf.put_slice(&Timestamp::now().nanos().to_le_bytes())
 }
 
 pub(crate) fn write_dropped_ends_fence(buf: &mut WriteBuf<'_>) -> Option<()> {
-    buf.bytes(&[DROPPED_ENDS_FENCE])
+    buf.put_slice(&[DROPPED_ENDS_FENCE])
 }
 
 pub(crate) fn write_fence(buf: &mut WriteBuf<'_>, ack: u64) -> Option<()> {
-    buf.bytes(&[FENCE])?;
-    buf.bytes(&ack.to_le_bytes())
+    buf.put_slice(&[FENCE])?;
+    buf.put_slice(&ack.to_le_bytes())
 }

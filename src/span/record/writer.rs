@@ -35,7 +35,7 @@ pub(in crate::span) struct RecordWriter<'a> {
 impl<'a> RecordWriter<'a> {
     #[inline]
     pub(in crate::span) fn new(buf: WriteBuf<'a>) -> Self {
-        let free = buf.left();
+        let free = buf.remaining();
         Self {
             buf,
             free,
@@ -65,7 +65,7 @@ impl<'a> RecordWriter<'a> {
 
     #[inline]
     pub(in crate::span) fn written(&self) -> usize {
-        self.free - self.buf.left()
+        self.free - self.buf.remaining()
     }
 
     #[inline]
@@ -82,8 +82,8 @@ impl<'a> RecordWriter<'a> {
 
     #[inline]
     pub(in crate::span) fn whole_text(&mut self, text: &str) -> Option<()> {
-        *self.buf.chunk()? = length_of(text);
-        self.buf.text(text)
+        *self.buf.reserve_array()? = length_of(text);
+        self.buf.put_str(text)
     }
 
     /// Writes a text that is cut without saying where.
@@ -185,7 +185,7 @@ impl<'a> RecordWriter<'a> {
         let least = self.free.saturating_sub(RECORD_BYTES_MAX);
         let mut rest = pairs;
         while let [pair, others @ ..] = rest {
-            if self.buf.left() < least {
+            if self.buf.remaining() < least {
                 self.truncated = TRUNCATED;
                 break;
             }
@@ -223,8 +223,8 @@ impl<'a> RecordWriter<'a> {
             OtelValue::I64(value) => pair_of_number(&mut self.buf, key, b'i', value.to_le_bytes()),
             OtelValue::F64(value) => pair_of_number(&mut self.buf, key, b'd', value.to_le_bytes()),
             other => {
-                *self.buf.chunk()? = pair_head(b'v', key, "");
-                self.buf.bytes(key.as_bytes())?;
+                *self.buf.reserve_array()? = pair_head(b'v', key, "");
+                self.buf.put_slice(key.as_bytes())?;
                 self.value(other)
             }
         }
@@ -233,7 +233,7 @@ impl<'a> RecordWriter<'a> {
     /// Writes the attributes of an event or a link, after their count: events and links have no head that could hold
     /// it.
     pub(in crate::span) fn counted_pairs(&mut self, pairs: &[KeyValue]) -> Option<()> {
-        let count = self.buf.chunk()?;
+        let count = self.buf.reserve_array()?;
         *count = self.pairs(pairs)?.to_le_bytes();
         Some(())
     }
@@ -241,8 +241,8 @@ impl<'a> RecordWriter<'a> {
     pub(in crate::span) fn links(&mut self, links: &[OtelLink]) -> Option<u32> {
         self.counted(links, |writer, link| {
             let context = &link.span_context;
-            writer.buf.bytes(&context.trace_id().to_bytes())?;
-            writer.buf.bytes(&context.span_id().to_bytes())?;
+            writer.buf.put_slice(&context.trace_id().to_bytes())?;
+            writer.buf.put_slice(&context.span_id().to_bytes())?;
             writer.counted_pairs(&link.attributes)
         })
     }
@@ -250,7 +250,7 @@ impl<'a> RecordWriter<'a> {
     /// Writes the fields that only ends have.
     #[inline(always)]
     pub(in crate::span) fn closing(&mut self, span: &SpanData) -> Option<()> {
-        let head = self.buf.chunk::<CLOSING>()?;
+        let head = self.buf.reserve_array::<CLOSING>()?;
         let status = match &span.status {
             OtelStatus::Unset => 0,
             OtelStatus::Ok => 1,
@@ -276,7 +276,7 @@ impl<'a> RecordWriter<'a> {
     pub(in crate::span) fn events(&mut self, events: &[Event]) -> Option<u32> {
         self.counted(events, |writer, event| {
             writer.text(&event.name)?;
-            writer.buf.bytes(&nanos(event.timestamp))?;
+            writer.buf.put_slice(&nanos(event.timestamp))?;
             writer.counted_pairs(&event.attributes)
         })
     }
@@ -305,16 +305,16 @@ impl<'a> RecordWriter<'a> {
     }
 
     pub(in crate::span) fn bool(&mut self, value: bool) -> Option<()> {
-        self.buf.bytes(&[b'b', u8::from(value)])
+        self.buf.put_slice(&[b'b', u8::from(value)])
     }
 
     pub(in crate::span) fn number(&mut self, kind: u8, value: [u8; 8]) -> Option<()> {
-        self.buf.bytes(&[kind])?;
-        self.buf.bytes(&value)
+        self.buf.put_slice(&[kind])?;
+        self.buf.put_slice(&value)
     }
 
     pub(in crate::span) fn string(&mut self, value: &str) -> Option<()> {
-        self.buf.bytes(b"s")?;
+        self.buf.put_slice(b"s")?;
         self.text(value)
     }
 
@@ -324,9 +324,9 @@ impl<'a> RecordWriter<'a> {
         values: &[T],
         write: impl Fn(&mut Self, &T) -> Option<()>,
     ) -> Option<()> {
-        self.buf.bytes(b"a")?;
+        self.buf.put_slice(b"a")?;
         let start = self.written();
-        let slot = self.buf.chunk()?;
+        let slot = self.buf.reserve_array()?;
         let mut count = 0_u32;
         for value in values {
             if self.written() - start > ARRAY_BYTES_MAX {
@@ -344,16 +344,16 @@ impl<'a> RecordWriter<'a> {
 /// Writes a text pair, the most frequent kind: its room is taken in one step.
 #[inline]
 fn pair_of_texts(buf: &mut WriteBuf<'_>, key: &str, text: &str) -> Option<()> {
-    let mut pair = WriteBuf::new(buf.take(8 + key.len() + text.len())?);
-    *pair.chunk()? = pair_head(b's', key, text);
-    pair.text(key)?;
-    pair.text(text)
+    let mut pair = WriteBuf::new(buf.reserve(8 + key.len() + text.len())?);
+    *pair.reserve_array()? = pair_head(b's', key, text);
+    pair.put_str(key)?;
+    pair.put_str(text)
 }
 
 #[inline]
 fn pair_of_number(buf: &mut WriteBuf<'_>, key: &str, kind: u8, value: [u8; 8]) -> Option<()> {
-    let mut pair = WriteBuf::new(buf.take(16 + key.len())?);
-    *pair.chunk()? = pair_head(kind, key, "");
-    *pair.chunk()? = value;
-    pair.text(key)
+    let mut pair = WriteBuf::new(buf.reserve(16 + key.len())?);
+    *pair.reserve_array()? = pair_head(kind, key, "");
+    *pair.reserve_array()? = value;
+    pair.put_str(key)
 }
