@@ -60,7 +60,7 @@ impl Diagnostics {
         if let Some(sink) = &self.sink
             && !reported.swap(true, Ordering::Relaxed)
         {
-            // What listens is the host's, and its mistakes are not to end the log.
+            // The sink is the host's code: its panic must not end the log.
             catch_panic(|| sink(diagnostic));
         }
     }

@@ -55,7 +55,7 @@ impl IndexRebuild for NoopObserver {
     fn commit(self: Box<Self>) {}
 }
 
-/// Turns records into events. It runs on the worker thread only.
+/// Turns records into events. Runs on the worker thread only.
 pub(crate) trait RecordEncoder: Send + 'static {
     /// Gets every internal record of a turn before any record of the turn is encoded.
     fn on_hint(&mut self, _record: &[u8]) {}

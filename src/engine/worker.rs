@@ -1,5 +1,5 @@
-//! The one thread between the intake and the log: drains, encodes and hands on to the writer. It needs no runtime of the
-//! host, and nothing that goes wrong on it reaches the host: a panic in an encoder or a store is caught and counted.
+//! The log's thread: drains the ingest buffer, encodes its records and hands batches to the committer. It needs no
+//! async runtime, and no failure on it reaches the host: a panic in an encoder or a store is caught and counted.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -34,18 +34,19 @@ use crate::{
 
 /// Payload bytes after which a batch is stored, though more is waiting.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
-/// How long records gather after a turn that found some. A turn that found none sleeps until the next record.
+/// How long records gather after a turn that found some. After a turn that found none, the thread parks until the next
+/// record.
 const GATHER_TIME: Duration = Duration::from_millis(1);
-/// The longest nap while records are held back.
+/// The longest single park while records are delayed.
 const DELAY_STEP: Duration = Duration::from_millis(10);
-/// How soon unreported drops are reported again after the store refused the report, and how often a store is asked what
-/// its writers left open, where there can be others.
+/// How soon a rejected report of drops is offered again, and how often a shared store is asked for events that dead
+/// writers left open.
 const RETRY: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3600);
 const PANICKED: &str = "the event log has ended: its thread panicked";
 
-/// How old a record is before the worker looks at it, so that what is learnt about it within that time still decides
-/// about it. Nothing, unless someone asks for it.
+/// The age at which the worker processes a record. What is learnt about a span within that time (for example that it
+/// belongs to one of our own requests) can still hide it. Zero by default.
 #[derive(Debug, Default)]
 pub(crate) struct ProcessingDelay(AtomicU64);
 
@@ -68,7 +69,7 @@ pub(crate) struct WorkerSettings {
     pub(crate) buffer_events: usize,
     pub(crate) on_thread: OnThread,
     pub(crate) processing_delay: Arc<ProcessingDelay>,
-    /// Where operators read of trouble.
+    /// Receives diagnostics for operators.
     pub(crate) on_diagnostic: Option<DiagnosticSink>,
 }
 
@@ -181,13 +182,12 @@ struct Worker<T> {
     processing_delay: Arc<ProcessingDelay>,
     /// When the store is asked next what writers left open.
     recover_at: Option<Instant>,
-    /// Records that were taken from the buffer and are neither stored nor counted yet: lost, should this thread panic.
+    /// Records taken from the buffer that are neither stored nor counted yet. They are lost if this thread panics.
     unaccounted: ClassCounts,
 }
 
 impl<T: RecordEncoder> Worker<T> {
-    /// Runs until the log is shut down. What panics here leaves nothing that could be gone on with: then the log ends,
-    /// and says so.
+    /// Runs until the log is shut down. After a panic here the state cannot be trusted: the log ends and reports it.
     fn run(mut self) {
         self.buffer.attach_worker();
         let ended = catch_panic(|| self.work()).unwrap_or(Err(PANICKED));
@@ -232,7 +232,7 @@ impl<T: RecordEncoder> Worker<T> {
         self.buffer.abort(why);
     }
 
-    /// Takes, stores and shows until the log is shut down, or tells why it cannot go on.
+    /// Drains, stores and publishes until the log is shut down. Returns an error if the log cannot go on.
     fn work(&mut self) -> Result<(), &'static str> {
         self.recover_open_events();
         loop {
@@ -258,7 +258,7 @@ impl<T: RecordEncoder> Worker<T> {
         Ok(())
     }
 
-    /// The number up to which this turn goes.
+    /// Returns the record number at which this turn stops.
     fn cut(&self) -> u64 {
         let cut = self.buffer.next_number();
         let mut waited = Duration::ZERO;
@@ -267,8 +267,8 @@ impl<T: RecordEncoder> Worker<T> {
             if left.is_zero() {
                 return cut;
             }
-            // In short naps: while the whole process stands still, for a debugger or its share of the processor, no
-            // more than one of them passes.
+            // In short parks: while the whole process is stopped, by a debugger or by throttling, only one of them
+            // elapses.
             let step = left.min(DELAY_STEP);
             let begun = Instant::now();
             self.buffer.park_batch(step);
@@ -277,7 +277,7 @@ impl<T: RecordEncoder> Worker<T> {
         self.buffer.next_number()
     }
 
-    /// Stores and publishes everything below `cut`; whether there was anything.
+    /// Stores and publishes everything below `cut`. Returns whether there was anything.
     fn turn(&mut self, cut: u64) -> Result<bool, &'static str> {
         let mut drain = std::mem::replace(&mut self.drain, Drain::empty());
         let mut works = self.committer.begin_turn(&mut self.encoder);
@@ -285,7 +285,7 @@ impl<T: RecordEncoder> Worker<T> {
         self.unaccounted = drain.counts();
         let mut translated = ClassCounts::default();
         let mut busy = false;
-        // Also those after the cut: they may decide about a record before it.
+        // Also those above the cut: they may decide about a record below it.
         for record in drain.internal_records() {
             catch_panic(|| self.encoder.on_hint(record));
         }
@@ -307,7 +307,7 @@ impl<T: RecordEncoder> Worker<T> {
         Ok(busy)
     }
 
-    /// Stores what was translated; whether the store took it. Either way it is accounted for.
+    /// Commits what was encoded. Returns whether the store took it; otherwise it is counted as dropped.
     fn commit(&mut self, translated: &mut ClassCounts) -> Result<bool, &'static str> {
         let mut works = true;
         loop {
@@ -323,7 +323,7 @@ impl<T: RecordEncoder> Worker<T> {
         }
     }
 
-    /// Takes the events that `translate` appends, all or none.
+    /// Adds the events that `append` appends: all of them, or none if it panics.
     fn encode_with(&mut self, class: RecordClass, append: impl FnOnce(&mut T, &mut Batch)) {
         let batch = &mut self.pending.batch;
         let before = batch.len();
@@ -335,7 +335,7 @@ impl<T: RecordEncoder> Worker<T> {
         self.pending.count(class, events);
     }
 
-    /// Closes what writers left open that are gone, and opens again what others closed for this one.
+    /// Closes what dead writers left open, and opens again what other processes closed for this one.
     fn recover_open_events(&mut self) {
         let tended = catch_panic(|| match self.log.store.open_event_recovery() {
             Some(recovery) => recovery.recover_open_events(),

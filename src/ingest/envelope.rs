@@ -1,17 +1,18 @@
-//! An event that its caller has already encoded, as it stands in the intake: framing around opaque bytes. Pure.
+//! The envelope of an event that its caller has already encoded, as it stands in the ingest buffer: framing around
+//! opaque bytes. Pure.
 
 use crate::{
     ingest::write_buf::WriteBuf,
     log::event::{Pinning, StreamKey},
 };
 
-/// The first byte of every record tells who reads the rest.
+/// The first byte of a record says which decoder reads the rest.
 pub(crate) const ENCODED: u8 = 0;
 
-/// What stands around the payload of an encoded event.
+/// The fields around the payload of an encoded event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope<'a> {
-    /// Answered with the event's id; 0 when nobody asks.
+    /// Number of the pending acknowledgement that gets the event's id; 0 if nobody waits for it.
     pub(crate) ack: u64,
     pub(crate) name: &'a str,
     pub(crate) key: Option<StreamKey>,
@@ -43,7 +44,7 @@ impl Envelope<'_> {
     }
 }
 
-/// Reads what [`Envelope::write`] wrote: what stands around the payload, and the payload; `None` when it is no such record.
+/// Reads what [`Envelope::write`] wrote. Returns the envelope and the payload, or `None` for a record of another kind.
 pub(crate) fn unpack(record: &[u8]) -> Option<(Envelope<'_>, &[u8])> {
     let (&kind, rest) = record.split_first()?;
     if kind != ENCODED {

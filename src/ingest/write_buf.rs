@@ -1,6 +1,6 @@
-//! Where a record is written: memory that is there already, so that writing neither allocates nor grows anything. Pure.
+//! A cursor over memory that is already allocated: writing a record never allocates and never grows anything. Pure.
 
-/// Free bytes, filled from the front. Whoever asks for more than is left gets `None`, and the record is not taken.
+/// Free bytes, filled from the front. A write that needs more than remains returns `None`, and the record is rejected.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBuf<'a> {
     rest: &'a mut [u8],
@@ -12,13 +12,13 @@ impl<'a> WriteBuf<'a> {
         Self { rest }
     }
 
-    /// Bytes that are left.
+    /// Returns how many bytes remain.
     #[inline]
     pub(crate) fn remaining(&self) -> usize {
         self.rest.len()
     }
 
-    /// The next bytes, for the caller to fill: now, or when what stands behind them is known.
+    /// Reserves the next bytes. The caller may fill them at once, or after the bytes behind them.
     #[inline]
     pub(crate) fn reserve(&mut self, size: usize) -> Option<&'a mut [u8]> {
         let (head, rest) = std::mem::take(&mut self.rest).split_at_mut_checked(size)?;
@@ -26,7 +26,7 @@ impl<'a> WriteBuf<'a> {
         Some(head)
     }
 
-    /// The same, of a size that the compiler knows.
+    /// Reserves a number of bytes that is known at compile time.
     #[inline]
     pub(crate) fn reserve_array<const SIZE: usize>(&mut self) -> Option<&'a mut [u8; SIZE]> {
         self.reserve(SIZE)?.first_chunk_mut()
@@ -38,7 +38,7 @@ impl<'a> WriteBuf<'a> {
         Some(())
     }
 
-    /// The same for what is mostly short.
+    /// Writes a text that is usually short.
     #[inline]
     pub(crate) fn put_str(&mut self, text: &str) -> Option<()> {
         fill(self.reserve(text.len())?, text.as_bytes());
@@ -46,8 +46,8 @@ impl<'a> WriteBuf<'a> {
     }
 }
 
-/// Copies bytes to a place of the same length: up to 32 of them by two moves of a fixed size, which may overlap, because
-/// a call of `memcpy` takes longer to find out how many there are.
+/// Copies a slice into one of the same length. Up to 32 bytes are copied by two moves of fixed size, which may overlap:
+/// a call of `memcpy` would take longer to branch on the length.
 #[inline]
 fn fill(to: &mut [u8], from: &[u8]) {
     if from.len() > 32 {
@@ -61,7 +61,7 @@ fn fill(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// Copies so many bytes of the front and of the back, which is all of up to twice as many.
+/// Copies the first and the last `SIZE` bytes, which covers any length from `SIZE` to twice that.
 #[inline]
 fn ends<const SIZE: usize>(to: &mut [u8], from: &[u8]) -> bool {
     let (Some(front), Some(back)) = (from.first_chunk::<SIZE>(), from.last_chunk::<SIZE>()) else {

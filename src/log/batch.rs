@@ -274,8 +274,8 @@ pub struct StoredEvent {
     pub key: Option<StreamKey>,
     /// How retention treats it, as it was appended, in what
     /// [`recover_open_events`](crate::store::OpenEventRecovery::recover_open_events) and
-    /// [`read_open_global_events`](crate::store::OpenEventRecovery::read_open_global_events) hand out, because the log closes those.
-    /// What other reads give back may have [`Pinning::None`] instead.
+    /// [`read_open_global_events`](crate::store::OpenEventRecovery::read_open_global_events) hand out, because the log
+    /// closes those. What other reads give back may have [`Pinning::None`] instead.
     pub pin: Pinning,
     /// The payload as it was appended, byte for byte, except that line breaks (CR, LF, CRLF) may come back as LF: SSE,
     /// and so a client, has no other.

@@ -43,7 +43,7 @@ pub(crate) struct Reader {
     pub(super) after: u64,
     /// Events up to here that are missing were removed before this reader came, so they do not count as missed.
     pub(super) unreported_until: u64,
-    /// Whether an event of its streams came from the store, which may know streams that memory does not.
+    /// Whether the store returned an event of its streams: the store may know streams that memory does not.
     pub(super) found_in_store: bool,
     /// Items to hand out: never more than one block, or one page of events kept beyond retention.
     pub(super) queue: VecDeque<ReadItem>,
@@ -144,8 +144,8 @@ impl Reader {
         !self.scope.keys.is_empty() || self.scope.filter.is_some()
     }
 
-    /// Returns the next item up to `head`, or `None` when there is nothing more to wait for. If everything is in memory, it
-    /// never waits: a caller that reads on must let other tasks run.
+    /// Returns the next item up to `head`, or `None` when there is nothing more to wait for. If everything is in
+    /// memory, it never waits: a caller that reads on must let other tasks run.
     pub(crate) async fn next_below(&mut self, head: u64) -> Option<ReadItem> {
         // At the head there may be nothing more to wait for; before it, the store is still reading a page.
         let item = std::future::poll_fn(|cx| match self.poll_next(cx) {

@@ -26,7 +26,7 @@ impl Reader {
         // A reader that resumes knows its streams, so the store is not asked for them again.
         self.found_in_store |= start.after > 0 && !start.at_head && self.log.is_shared();
         if start.is_unknown {
-            // Before what stands anyway.
+            // Before the open events.
             self.queue.push_front(ReadItem::Gap(Gap::Epoch));
         }
         if self.log.is_degraded() {

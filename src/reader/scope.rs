@@ -47,7 +47,7 @@ impl OpenGlobalEvents {
     }
 }
 
-/// The next thing that a reader gets.
+/// The next item that a reader gets.
 #[derive(Debug)]
 pub(crate) enum ReadItem {
     Events(Slice),

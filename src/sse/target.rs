@@ -101,7 +101,8 @@ impl<E> SseTargetBuilder<E> {
 }
 
 impl<E: SseEvent> SseTargetBuilder<E> {
-    /// Keeps the log in this store; by default a [`MemoryEventStore`](crate::MemoryEventStore) with its default retention.
+    /// Keeps the log in this store; by default a [`MemoryEventStore`](crate::MemoryEventStore) with its default
+    /// retention.
     pub fn store(mut self, store: impl EventStore) -> Self {
         self.store = Some(StoreKind::new(store));
         self
@@ -128,7 +129,7 @@ impl<E: SseEvent> SseTargetBuilder<E> {
     }
 }
 
-/// Every event of a target is encoded by its caller: nothing is left to translate.
+/// The encoder of a target whose events are encoded by their callers: nothing is left to do.
 struct PreEncoded;
 
 impl RecordEncoder for PreEncoded {
@@ -196,8 +197,8 @@ impl<E> SseTarget<E> {
 
     /// Ends every HTTP stream, and further ones at once, while the log goes on: each sends what it has at hand, then a
     /// `retry` that is spread over their clients, and `end` (`shutdown`). It is for a server of your own that ends
-    /// gracefully, which waits for open streams, while what is under way still has events to dispatch; it does not wait.
-    /// Each [`Subscription`] goes on. It cannot be taken back; [`shutdown`](Self::shutdown) comes after it.
+    /// gracefully, which waits for open streams, while what is under way still has events to dispatch; it does not
+    /// wait. Each [`Subscription`] goes on. It cannot be taken back; [`shutdown`](Self::shutdown) comes after it.
     pub fn end_streams(&self) {
         self.runtime.log.end_streams();
     }
@@ -224,8 +225,8 @@ impl<E: SseEvent> SseTarget<E> {
     }
 
     /// Stores and streams the event. It never waits: when the buffer is full, the event is dropped, counted, and
-    /// reported to readers as a gap. The same happens, rarely, when other threads are writing to every part of the buffer
-    /// and the scheduler has stopped them all.
+    /// reported to readers as a gap. The same happens, rarely, when other threads are writing to every part of the
+    /// buffer and the scheduler has stopped them all.
     ///
     /// # Errors
     /// When the buffer is full ([`is_full`](Error::is_full)), the log is shut down, or the event's name is invalid.

@@ -1,4 +1,4 @@
-//! Waits for a future on a thread of the log, which has no async runtime.
+//! Blocks a thread of the log on a future: those threads have no async runtime. Never for the host's threads.
 
 use std::{
     future::Future,

@@ -275,7 +275,7 @@ impl Run {
             loop {
                 let room = log.buffer.room_freed();
                 match log.buffer.try_push(RecordClass::Other, write) {
-                    Err(PushError::Full) => buf.await,
+                    Err(PushError::Full) => room.await,
                     settled => return settled,
                 }
             }

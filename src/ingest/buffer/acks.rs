@@ -8,7 +8,7 @@ use crate::{
     wire::id::EventId,
 };
 
-/// The place of a caller who waits for the id of its event. Dropped, it leaves nothing behind.
+/// A caller that waits for the id of its event. Dropping it removes its entry from the buffer.
 #[derive(Debug)]
 pub(crate) struct PendingAck<'a> {
     pub(super) buffer: &'a IngestBuffer,
@@ -41,11 +41,11 @@ impl IngestBuffer {
         }
     }
 
-    /// Answers the caller who holds the ticket, or tells it that there is no answer.
+    /// Resolves a pending acknowledgement with the event's id, or with `None` if the event was not stored.
     pub(crate) fn resolve_ack(&self, ack: u64, id: Option<EventId>) {
         let sender = lock(&self.acks).remove(&ack);
         if let (Some(sender), Some(id)) = (sender, id) {
-            // The caller may have stopped waiting: the event is stored all the same.
+            // The caller may have stopped waiting; the event is stored in any case.
             let _unheard = sender.send(id);
         }
     }

@@ -6,13 +6,13 @@ pub(crate) const DEFAULT_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 /// Records that wait for the worker, by default.
 pub(crate) const DEFAULT_BUFFER_EVENTS: usize = 131_072;
 
-/// What a record is, for the bounds and for the counts.
+/// The kind of a record, which decides its bound and its counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecordClass {
     Start,
     End,
     Other,
-    /// Our own notes: never counted, first in line for the last of the room.
+    /// Our own messages to the worker: never counted as dropped, and allowed to fill the buffer completely.
     Internal,
 }
 
@@ -26,7 +26,7 @@ impl RecordClass {
         }
     }
 
-    /// What belongs to the class, of what each has one of.
+    /// Picks the element of this class.
     #[inline]
     pub(super) fn of<T>(self, [start, end, other, note]: &[T; 4]) -> &T {
         match self {
@@ -37,7 +37,7 @@ impl RecordClass {
         }
     }
 
-    /// Sixteenths of the buffer that the class may fill: starts yield to ends, and ends to notes.
+    /// Sixteenths of the buffer that the class may fill: starts yield to ends, and ends to internal records.
     pub(super) fn sixteenths(self) -> usize {
         match self {
             Self::Start | Self::Other => 11,
@@ -47,7 +47,7 @@ impl RecordClass {
     }
 }
 
-/// Why a record was not taken.
+/// Why a record was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PushError {
     Full,
@@ -72,7 +72,7 @@ impl ClassCounts {
         }
     }
 
-    /// What is left of it without these.
+    /// Subtracts `other`, class by class.
     pub(crate) fn without(self, other: Self) -> Self {
         Self {
             starts: self.starts.saturating_sub(other.starts),
@@ -82,7 +82,7 @@ impl ClassCounts {
     }
 }
 
-/// What a class may fill of each shard.
+/// The part of each shard that a class may fill.
 #[derive(Debug)]
 pub(super) struct Quota {
     pub(super) bytes: usize,

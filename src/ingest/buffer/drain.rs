@@ -9,7 +9,7 @@ use crate::{
     util::sync::atomic::Ordering,
 };
 
-/// The worker's side: buffers that are swapped with the shards', and what was left for the next turn.
+/// The worker's side: spare shards to swap in, and the records that were left for the next turn.
 #[derive(Debug)]
 pub(crate) struct Drain {
     pub(super) spares: Vec<Shard>,
@@ -20,7 +20,7 @@ pub(crate) struct Drain {
 impl Drain {
     pub(crate) fn new(buffer: &IngestBuffer) -> Self {
         let spare = |_| Shard::new(buffer.shard_bytes);
-        // One more than the shards: the last holds what was left for the next turn.
+        // One more than there are shards: the last holds the records that were left for the next turn.
         let mut spares: Vec<Shard> = buffer.shards.iter().map(spare).collect();
         spares.push(Shard::default());
         Self {
@@ -48,7 +48,7 @@ impl Drain {
             spare.count = 0;
             std::mem::swap(spare, &mut *shard.0.lock());
         }
-        // After the last of them: who found no room before this may find some now, and who looks later looks anew.
+        // After the last swap, so that a push that finds every shard full records the generation in which it looked.
         buffer.drain_generation.fetch_add(1, Ordering::Release);
         self.records.clear();
         for (index, spare) in self.spares.iter().enumerate() {
@@ -68,7 +68,7 @@ impl Drain {
         below_cut.map(|record| (record.class, self.bytes(record, HEADER)))
     }
 
-    /// How many records were taken, wherever the cut is.
+    /// Counts all records that were taken, also those above the cut.
     pub(crate) fn counts(&self) -> ClassCounts {
         let mut counts = ClassCounts::default();
         for record in &self.records {
@@ -77,7 +77,7 @@ impl Drain {
         counts
     }
 
-    /// All notes that were taken, wherever the cut is.
+    /// Returns all internal records that were taken, also those above the cut.
     pub(crate) fn internal_records(&self) -> impl Iterator<Item = &[u8]> {
         let internal = self
             .records
@@ -86,7 +86,7 @@ impl Drain {
         internal.map(|record| self.bytes(record, HEADER))
     }
 
-    /// Moves the records that the last turn left into the last buffer.
+    /// Moves the records that the last turn left into the last spare.
     pub(super) fn carry_over(&mut self, cut: u64) {
         let mut rest = Vec::new();
         for record in self.records.iter().filter(|record| record.number >= cut) {
@@ -106,7 +106,7 @@ impl Drain {
     }
 }
 
-/// One record in its place within a [`Drain`].
+/// The location of one record within a [`Drain`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RecordRef {
     pub(super) number: u64,

@@ -64,7 +64,7 @@ impl IngestBuffer {
                 "the event log's own thread cannot wait for itself",
             ));
         }
-        // Counted from the start, because a moment that far ahead may not exist.
+        // Elapsed time is compared, because `started + timeout` may overflow `Instant`.
         let started = Instant::now();
         let mut drained = lock(&self.drained);
         while !done(&drained) && !drained.finished {
@@ -83,7 +83,7 @@ impl IngestBuffer {
         Ok(())
     }
 
-    /// Completes when the worker made room since the future was made.
+    /// Completes when the worker has freed space after this call.
     pub(crate) fn room_freed(&self) -> impl Future<Output = ()> {
         self.room_freed.notified()
     }
@@ -104,14 +104,14 @@ impl IngestBuffer {
         self.room_freed.notify_waiters();
     }
 
-    /// Refuses every later push; the worker drains what is there and ends.
+    /// Rejects every later push. The worker drains what is buffered and ends.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         if self.is_forked() {
             return;
         }
         self.wake_now();
-        // Who waits for room waits in vain now, though the worker may hang in its store.
+        // Callers that wait for space must see the close now, even while the worker hangs in its store.
         self.room_freed.notify_waiters();
     }
 
@@ -119,9 +119,10 @@ impl IngestBuffer {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Whether this is a fork of the process that has the log. It has no thread of the log, and whatever lock another
-    /// thread held at that moment is held in it for ever: so it takes none. The log is closed in it from then on. To ask
-    /// costs a call of the system: not on the way of a span, but where the worker would be woken or waited for.
+    /// Returns whether this process is a fork of the one that opened the log, and closes the log in it if so. A fork
+    /// has no worker thread, and a lock that another thread held at the fork stays locked for ever, so a fork takes no
+    /// lock. The check is a system call: it must not run for each span, only where the worker would be woken or waited
+    /// for.
     pub(crate) fn is_forked(&self) -> bool {
         let is_forked = std::process::id() != self.process;
         if is_forked {
@@ -131,10 +132,10 @@ impl IngestBuffer {
         is_forked
     }
 
-    /// Ends the log where its thread cannot go on. What waits in the buffer is dropped and counted, and so is all that
-    /// comes from now on.
+    /// Ends the log because its thread cannot go on. Records in the buffer are dropped and counted, and so is every
+    /// later one.
     pub(crate) fn abort(&self, why: &'static str) {
-        // There is one thread that breaks off, and it does so once.
+        // Only the worker aborts, and once.
         let _only_one = self.abort_reason.set(why);
         self.close();
         for shard in self.shards.iter() {
@@ -147,12 +148,12 @@ impl IngestBuffer {
         }
     }
 
-    /// Why the log ended, if nobody shut it down.
+    /// Why the log ended by itself; unset if it is open or was shut down.
     pub(crate) fn abort_reason(&self) -> Option<&'static str> {
         self.abort_reason.get().copied()
     }
 
-    /// What a call gets that comes after the end.
+    /// Returns the error for calls after the end.
     pub(crate) fn closed_error(&self) -> Error {
         self.abort_reason().map_or_else(Error::closed, Error::ended)
     }

@@ -1,5 +1,5 @@
-//! What happens when the buffer is full or closed: the record is dropped and counted by class. The committer reports the
-//! counts to readers as a gap (`engine::committer`). The counting runs on the host's threads and never waits.
+//! What happens when the buffer is full or closed: the record is dropped and counted by class. The committer reports
+//! the counts to readers as a gap (`engine::committer`). The counting runs on the host's threads and never waits.
 
 use crate::{
     ingest::buffer::{
@@ -11,7 +11,7 @@ use crate::{
     wire::control::Dropped,
 };
 
-/// After how many dropped records of a class it is asked again whether the process is a fork.
+/// Every so many dropped records of a class, the process checks whether it is a fork.
 pub(super) const DROPS_PER_LOOK: u64 = 256;
 
 impl IngestBuffer {
@@ -28,23 +28,25 @@ impl IngestBuffer {
                 if matches!(class, RecordClass::End) {
                     self.ends_rejected.fetch_add(1, Ordering::Relaxed);
                 }
-                // A fork that was made while someone was in a hurry would wake nobody, and find no room for ever. To ask
-                // costs more than all else here, and may wait for some more of them.
+                // In a fork there is no worker, so the buffer stays full. The check is a system call, so it runs only
+                // for every 256th drop.
                 if before.is_some_and(|before| before.is_multiple_of(DROPS_PER_LOOK))
                     && self.is_forked()
                 {
                     return;
                 }
-                // The worker may have emptied the buffer meanwhile and be about to sleep: the drop is news, too.
+                // The worker may have emptied the buffer meanwhile and be about to sleep, but the drop must be
+                // reported.
                 self.wake_if_asleep(FillLevel::OverHalf);
             }
-            // Who shuts a log down wants no more of it; of one that broke, nobody knows.
+            // A log that was shut down wants no more records. One that aborted did so unnoticed: its losses are
+            // counted.
             PushError::Closed if self.abort_reason().is_some() => self.count_dropped(class, 1),
             PushError::Closed => {}
         }
     }
 
-    /// Ends that found no room: what the store refused later is not among them.
+    /// Returns how many ends the full buffer rejected. Ends that the store rejected later do not count.
     pub(crate) fn ends_rejected(&self) -> u64 {
         self.ends_rejected.load(Ordering::Relaxed)
     }

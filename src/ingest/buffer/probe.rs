@@ -1,4 +1,5 @@
-//! Which shard to try next when the thread's own is busy or full. It runs on the host's threads and never waits for a lock.
+//! Which shard to try next when the thread's own is busy or full. It runs on the host's threads and never waits for a
+//! lock.
 
 use crate::{
     ingest::buffer::{
@@ -9,11 +10,11 @@ use crate::{
     util::sync::atomic::Ordering,
 };
 
-/// Tries to find a shard that nobody is writing to. Another holder keeps a lock for one copy only. When the scheduler has
-/// stopped the holders of all shards there, this bounds the wait: the record is refused and counted, though there is room.
+/// Rounds over all shards before a push gives up. Another holder keeps a lock for one copy only. If the scheduler has
+/// stopped the holders of all shards, this bounds the wait: the record is rejected and counted although there is space.
 pub(super) const ROUNDS: usize = 64;
 
-/// How far a thread has come in looking for a shard with room that nobody is writing to.
+/// The progress of a search for a shard with space that no other thread is writing to.
 pub(super) struct ShardProbe {
     /// The worker's turn in which it began.
     pub(super) turn: u64,
@@ -53,7 +54,7 @@ impl ShardProbe {
 }
 
 impl IngestBuffer {
-    /// Which shard to try next, counted from the thread's own, which was tried first.
+    /// Returns which shard to try next, as an offset from the thread's own, which was tried first.
     #[cold]
     pub(super) fn next_shard(
         &self,
@@ -63,7 +64,7 @@ impl IngestBuffer {
     ) -> Result<usize, PushError> {
         let full_since = class.of(&self.full_since);
         let Some(probe) = probe else {
-            // Under a load that nothing can take, to look into every shard for each record would be the most of it.
+            // Under overload, probing every shard for each record would cost more than everything else.
             let turn = self.drain_generation.load(Ordering::Acquire) + 1;
             if full_since.load(Ordering::Relaxed) == turn {
                 return Err(self.rejection());

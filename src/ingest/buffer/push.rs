@@ -42,7 +42,7 @@ pub(crate) struct IngestBuffer {
     /// By class: the turn, counted from one, since which no shard has room.
     pub(super) full_since: [AtomicU64; 4],
     pub(super) closed: AtomicBool,
-    /// Why the log ended, if nobody shut it down.
+    /// Why the log ended by itself; unset if it is open or was shut down.
     pub(super) abort_reason: OnceLock<&'static str>,
     pub(super) asleep: AtomicBool,
     pub(super) urgent: AtomicBool,
@@ -105,8 +105,8 @@ impl IngestBuffer {
         }
     }
 
-    /// Takes the record that `write` writes, which is asked again when another shard may have the room that one had
-    /// not. What is refused for want of room is counted here.
+    /// Pushes the record that `write` writes. `write` is called again for another shard if one had no space. A record
+    /// that no shard has space for is counted as dropped.
     #[inline]
     pub(crate) fn push(
         &self,
@@ -130,13 +130,14 @@ impl IngestBuffer {
         let quota = class.of(&self.quotas);
         let home = thread_number();
         let (mut shard, mut probe, mut write) = (home, None, &write);
-        // One call, whichever shard it is: so what is written is compiled into this place.
+        // A single call site, so that `write` is inlined once.
         loop {
             match self.try_push_into(shard, class, quota, write) {
                 PushAttempt::Settled(pushed) => return pushed,
                 miss => shard = home + self.next_shard(&mut probe, class, &miss)?,
             }
-            // A compiler that takes this for a loop would read and spill all that is to be written before the first try.
+            // `black_box` hides that this is a loop: LLVM would otherwise hoist and spill every captured field before
+            // the first attempt.
             write = std::hint::black_box(write);
         }
     }
@@ -155,8 +156,8 @@ impl IngestBuffer {
         let Some(mut records) = shard.0.try_lock() else {
             return PushAttempt::Busy;
         };
-        // Asked under the lock: the worker, once it knows that the buffer is closed, looks into every shard a last time,
-        // and what came after that look would be lost.
+        // Checked under the lock: after it sees `closed`, the worker drains every shard once more, and a record pushed
+        // after that drain would be lost.
         if self.closed.load(Ordering::Acquire) {
             return PushAttempt::Settled(Err(PushError::Closed));
         }
@@ -168,7 +169,8 @@ impl IngestBuffer {
         PushAttempt::Settled(Ok(()))
     }
 
-    /// Appends a record if it fits. Nothing of it counts before it is whole, so a writer that panics leaves nothing.
+    /// Appends a record if it fits. `length` and `count` change only when the record is complete, so a `write` that
+    /// panics leaves nothing behind.
     #[inline]
     pub(super) fn append(
         &self,
@@ -183,8 +185,9 @@ impl IngestBuffer {
         let mut buf = WriteBuf::new(records.bytes.get_mut(records.length..quota.bytes)?);
         let before = buf.remaining();
         let header = buf.reserve_array::<HEADER>()?;
-        // The number is drawn under the lock: see the invariant above. And before there is anything written, for which to
-        // draw it would wait. A record that finds no room leaves a number that nothing has.
+        // Invariant: the number is drawn under the lock (see the module's documentation). It is drawn before the copy
+        // for the same reason as everything atomic. If the record then does not fit, its number stays unused; numbers
+        // need to be ordered, not dense.
         let number = self.next_number.fetch_add(1, Ordering::SeqCst);
         write(&mut buf)?;
         let size = before - buf.remaining();
@@ -201,18 +204,18 @@ impl IngestBuffer {
         })
     }
 
-    /// The next number: every record pushed before this call has a smaller one.
+    /// Returns the next record's number: every record pushed before this call has a smaller one.
     pub(crate) fn next_number(&self) -> u64 {
         self.next_number.load(Ordering::SeqCst)
     }
 
-    /// Records that were pushed and are not stored, and those without a record among them.
+    /// Returns how many records were pushed and are not stored yet. Numbers that no record uses count, too.
     pub(crate) fn pending_records(&self) -> u64 {
         let drained_through = lock(&self.drained).drained_through;
         self.next_number().saturating_sub(drained_through)
     }
 
-    /// The most records that wait at once.
+    /// Returns the bound on waiting records.
     pub(crate) fn events_max(&self) -> usize {
         self.events_max
     }

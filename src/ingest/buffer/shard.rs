@@ -7,30 +7,30 @@ use crate::{
 
 pub(super) const SHARDS: usize = 8;
 
-/// A shard with less room than this, in bytes, is taken to be full.
+/// A shard with less free space than this, in bytes, counts as full.
 pub(super) const SMALL_RECORD: usize = 256;
 
-/// Room for the largest event in the share of every class.
+/// Enough for the largest event within the quota of every class.
 pub(super) const SHARD_BYTES_MIN: usize = 512 * 1024;
 
 /// Length (4), class (1), number (8).
 pub(super) const HEADER: usize = 13;
 
-/// A cache line pair for itself, so that threads on different shards do not slow each other down.
+/// A shard on its own pair of cache lines: no false sharing between threads on different shards.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct PaddedShard(pub(super) SpinMutex<Shard>);
 
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    /// All of its memory, of which the first `length` bytes are in use.
+    /// All memory of the shard; the first `length` bytes are in use.
     pub(super) bytes: Box<[u8]>,
     pub(super) length: usize,
     pub(super) count: usize,
 }
 
 impl Shard {
-    /// Zeroed memory of this size costs nothing until it is written to.
+    /// Zeroed memory of this size comes from the system untouched: it costs nothing until it is written.
     pub(super) fn new(size: usize) -> Self {
         Self {
             bytes: vec![0; size].into_boxed_slice(),
@@ -43,7 +43,7 @@ impl Shard {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// Why a record found no room.
+    /// Returns whether the shard lacks space for any record or only for this one.
     pub(super) fn shortage(&self, quota: &Quota) -> Shortage {
         if self.count >= quota.events || self.length + SMALL_RECORD > quota.bytes {
             Shortage::OfAnyRecord
@@ -53,7 +53,7 @@ impl Shard {
     }
 }
 
-/// For which records a shard lacks the room.
+/// Which records a shard has no space for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shortage {
     OfThisRecord,
@@ -64,11 +64,11 @@ pub(super) enum Shortage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FillLevel {
     UpToHalf,
-    /// More than half: the worker is not to let it gather more.
+    /// More than half: the worker must not wait for more records.
     OverHalf,
 }
 
-/// What came of a push into one shard.
+/// The outcome of a push into one shard.
 pub(super) enum PushAttempt {
     Settled(Result<(), PushError>),
     Busy,

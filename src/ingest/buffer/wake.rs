@@ -13,7 +13,7 @@ impl IngestBuffer {
         drop(self.worker.set(thread::current()));
     }
 
-    /// Sleeps until a record arrives or the time has passed, unless a record numbered `cut` or later is there.
+    /// Parks until a record arrives or the time has passed, unless a record numbered `cut` or later is there.
     pub(crate) fn park_until_work(&self, cut: u64, timeout: Duration) {
         self.asleep.store(true, Ordering::SeqCst);
         if self.next_number() == cut
@@ -25,14 +25,14 @@ impl IngestBuffer {
         self.asleep.store(false, Ordering::SeqCst);
     }
 
-    /// Rests while records gather, unless someone is in a hurry.
+    /// Parks while records gather into a batch, unless someone has called [`wake_now`](Self::wake_now).
     pub(crate) fn park_batch(&self, timeout: Duration) {
         if !self.urgent.swap(false, Ordering::SeqCst) && !self.is_closed() {
             thread::park_timeout(timeout);
         }
     }
 
-    /// Rests for all of this time, whoever is in a hurry, unless the log is shut down.
+    /// Parks for all of this time, even if someone calls [`wake_now`](Self::wake_now), unless the log is shut down.
     pub(crate) fn back_off(&self, time: Duration) {
         let begun = Instant::now();
         while !self.is_closed() {
@@ -44,12 +44,12 @@ impl IngestBuffer {
         }
     }
 
-    /// Whether someone waits for the worker or a shard is half full.
+    /// Returns whether someone waits for the worker or a shard is half full.
     pub(crate) fn is_urgent(&self) -> bool {
         self.urgent.load(Ordering::SeqCst) || self.is_closed()
     }
 
-    /// Wakes the worker at once, whatever it waits for.
+    /// Wakes the worker at once, whichever park it is in.
     pub(crate) fn wake_now(&self) {
         self.urgent.store(true, Ordering::SeqCst);
         self.asleep.store(false, Ordering::SeqCst);

@@ -18,7 +18,7 @@ impl StreamSlot {
 #[derive(Debug)]
 pub(super) struct StreamEntry {
     pub(super) name: InlineKey,
-    /// The first sequence that this entry can know of: an earlier entry of the same stream may have been forgotten.
+    /// The first sequence that this entry covers: an earlier entry of the same stream may have been removed.
     pub(super) since: u64,
     /// Sequences of the retained events, ascending.
     pub(super) sequences: SequenceList,
@@ -54,7 +54,7 @@ impl StreamEntry {
         !self.sequences.is_empty() || self.open > 0
     }
 
-    /// How many events of the stream in `after + 1..=to` retention took; `None` when not known.
+    /// Returns how many events of the stream in `after + 1..=to` were evicted, or `None` if that is not known.
     pub(super) fn lost(&self, after: u64, to: u64) -> Option<u64> {
         if after.saturating_add(1) < self.since {
             return None;

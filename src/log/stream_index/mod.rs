@@ -155,7 +155,7 @@ impl StreamIndex {
         found
     }
 
-    /// How many events of the stream in `after + 1..=to` retention took; `None` when not known.
+    /// Returns how many events of the stream in `after + 1..=to` were evicted, or `None` if that is not known.
     pub(crate) fn lost(&self, id: &StreamKey, after: u64, to: u64) -> Option<u64> {
         self.get(id)?.lost(after, to)
     }

@@ -116,8 +116,8 @@ impl TailState {
         }
     }
 
-    /// How many events of these streams in `after + 1..=to` retention took, those kept beyond it included; `None`
-    /// when not known.
+    /// Returns how many events of these streams in `after + 1..=to` were evicted, pinned ones included, or `None` if
+    /// that is not known.
     pub(super) fn lost(&self, keys: &[StreamKey], after: u64, to: u64) -> Option<u64> {
         if after < self.unindexed_until {
             return None;

@@ -1,5 +1,5 @@
-//! Locks and calls from which no panic spreads. Every value behind our locks is valid at each step, so a poisoned lock is
-//! entered: a panic in one of our threads must not spread to the host's.
+//! Locks and calls from which no panic spreads. Every value behind our locks is valid at each step, so a poisoned lock
+//! is entered: a panic in one of our threads must not spread to the host's.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
