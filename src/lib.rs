@@ -35,7 +35,6 @@
 //! | `access` | who may read, and what a customer's view hides |
 //! | `workflow` | instances of a durable workflow, each as one trace |
 //! | `local_workflow` | a small workflow engine within the process |
-//! | `testing` | the checks that every [`EventStore`] must pass |
 //!
 //! The README has the wire format, the routes, the limits and the costs.
 //!
@@ -52,7 +51,6 @@
 //! | `sqlite` | | `SqliteEventStore`, with the SQLite that the program links |
 //! | `sqlite-bundled` | | `sqlite`, with SQLite compiled in |
 //! | `redis` | | `RedisEventStore` |
-//! | `testing` | | the module `testing` |
 //!
 //! Without any, the crate is the event log: the modules [`sse`] and [`store`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -100,9 +98,6 @@ mod reader;
 pub mod span;
 pub mod sse;
 pub mod store;
-#[cfg(feature = "testing")]
-#[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
-pub mod testing;
 #[cfg(feature = "spans")]
 mod trace;
 mod util;

@@ -126,16 +126,12 @@ impl Batch {
     }
 
     /// Appends an event that is kept [only once](BatchRecord::is_deduplicated). For tests of a store.
-    #[cfg(feature = "testing")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn add_deduplicated(&mut self, name: &str, key: StreamKey, pin: Pinning, payload: &[u8]) {
         self.add(name, Some(key), pin, payload);
         self.mark_deduplicated();
     }
 
     /// Appends an event. For tests and benches of a store: the log makes its own batches.
-    #[cfg(feature = "testing")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "testing")))]
     pub fn add(&mut self, name: &str, key: Option<StreamKey>, pin: Pinning, payload: &[u8]) {
         self.push(name, key, pin, |out| out.extend_from_slice(payload));
     }

@@ -54,8 +54,9 @@ pub const DEFAULT_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 /// - Reads: any thread, concurrently with everything. They return futures, need no async runtime, and must not block.
 /// - Everything else: any thread, and it must not block.
 ///
-/// Events are numbered 1, 2, 3 … over the whole life of the store, whoever appends them. `livespan::testing` (feature
-/// `testing`) has the suite that every store must pass, and a complete store as an example.
+/// Events are numbered 1, 2, 3 … over the whole life of the store, whoever appends them. The crate
+/// [`livespan-conformance`](https://docs.rs/livespan-conformance) has the suite that every store must pass, and a
+/// complete store as an example.
 pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Returns a short name for diagnostics, such as `memory`.
     fn kind(&self) -> &'static str;

@@ -7,7 +7,6 @@ mod fuzz;
 mod http;
 #[cfg(feature = "spans")]
 mod spans;
-#[cfg(feature = "testing")]
 mod stores;
 mod supply;
 mod support;

@@ -17,7 +17,6 @@ const ROOMS: &[&str] = &[
     "engine",
     "reader",
     "sse",
-    "testing",
     "span",
     "trace",
     "access",
@@ -133,28 +132,6 @@ const MODULES: &[&str] = &[
     "sse::body",
     "sse::target",
     "sse",
-    "testing::random",
-    "testing::place",
-    "testing::draft",
-    "testing::failure",
-    "testing::model",
-    "testing::handle",
-    "testing::stage",
-    "testing::checks::once",
-    "testing::checks::order",
-    "testing::checks::paging",
-    "testing::checks::streams",
-    "testing::checks::payloads",
-    "testing::checks::retention",
-    "testing::checks::pins",
-    "testing::checks::lives",
-    "testing::checks::concurrency",
-    "testing::checks::faults",
-    "testing::checks::follow",
-    "testing::checks::histories",
-    "testing::checks",
-    "testing::suite",
-    "testing",
     "span::event",
     "span::json::primitives",
     "span::json::value",
@@ -274,13 +251,8 @@ const MODULES: &[&str] = &[
 
 /// Names that stand for two things today and are to be told apart: this list only ever shrinks.
 const STILL_TO_BE_RENAMED: &[&str] = &[
-    "Begun", "Draft", "Facts", "Follower", "Function", "Head", "Key", "Limits", "OpenSpan",
-    "Outcome", "Page", "Place", "Progress", "Read", "Run", "Scope", "Seat", "Shared", "Shown",
-    "Stage", "State", "Step", "Writer",
+    "Follower", "Head", "Limits", "Page", "Progress", "Scope", "Shared", "State", "Writer",
 ];
-
-/// The folder of the conformance suite, which is to be a crate of its own.
-const LEAVES_THE_LIBRARY: &str = "src/testing/";
 
 #[test]
 fn dependencies_point_one_way() {
@@ -336,12 +308,13 @@ fn the_table_has_the_rooms_in_their_order() {
 #[test]
 fn a_folder_has_a_dozen_files_at_most() {
     let mut counts: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    for file in files("src", "rs") {
+    for file in ["src", "conformance"]
+        .map(|folder| files(folder, "rs"))
+        .concat()
+    {
         *counts.entry(file.parent().unwrap().to_owned()).or_default() += 1;
     }
-    counts.retain(|folder, count| {
-        *count > FILES_OF_A_FOLDER_MAX && !folder.starts_with(root().join(LEAVES_THE_LIBRARY))
-    });
+    counts.retain(|_, count| *count > FILES_OF_A_FOLDER_MAX);
     assert_eq!(counts, BTreeMap::new());
 }
 
@@ -353,9 +326,6 @@ fn no_two_types_have_one_name_without_a_reason() {
     for file in files("src", "rs") {
         let text = fs::read_to_string(&file).unwrap();
         let path = file.strip_prefix(root()).unwrap().display().to_string();
-        if path.starts_with(LEAVES_THE_LIBRARY) {
-            continue;
-        }
         for name in types_without_reason(&text) {
             places.entry(name).or_default().push(path.clone());
         }
@@ -477,7 +447,7 @@ fn the_log_knows_no_feature_of_the_layers_above() {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    for folder in ["src", "examples", "tests"] {
+    for folder in ["src", "conformance", "examples", "tests"] {
         for file in files(folder, "rs") {
             let text = fs::read_to_string(&file).unwrap();
             assert!(text.starts_with("//!"), "{}", file.display());
@@ -499,7 +469,7 @@ fn this_version_has_a_heading_in_the_changelog() {
 fn nothing_left_to_do_is_marked_in_the_code() {
     // Put together here, so that this file does not hold them.
     let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X"]].map(|parts| parts.concat());
-    for folder in ["src", "examples", "tests", "scripts"] {
+    for folder in ["src", "conformance", "examples", "tests", "scripts"] {
         for extension in ["rs", "mjs", "css", "html", ""] {
             for file in files(folder, extension) {
                 let Ok(text) = fs::read_to_string(&file) else {

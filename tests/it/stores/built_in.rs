@@ -5,7 +5,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use livespan::{MemoryEventStore, NullEventStore, testing::Suite};
+use livespan::{MemoryEventStore, NullEventStore};
+use livespan_conformance::Suite;
 
 use crate::core::stores::{Shared, VecStore};
 

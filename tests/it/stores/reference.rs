@@ -19,8 +19,8 @@ use livespan::{
         AbandonedEvent, Appended, Batch, EpochStart, HeadFuture, OpenEventRecovery, PageLimit,
         ReadFuture, RecoveredEvents, SharedLog, StoredEvent, StoredStream, StreamsFuture,
     },
-    testing::{Fault, Place},
 };
+use livespan_conformance::{Fault, Place};
 
 /// One way to break a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

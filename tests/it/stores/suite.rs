@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use livespan::testing::{Check, Suite, conformance};
+use livespan_conformance::{Check, Suite, conformance};
 
 use super::reference::{Bug, World, Writers};
 

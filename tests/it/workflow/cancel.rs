@@ -181,7 +181,7 @@ fn a_log_that_keeps_nothing_has_nothing_to_end() {
     assert_eq!(block_on(flows.cancel("order-42", REASON)).unwrap(), 0);
 }
 
-#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[cfg(feature = "sqlite")]
 #[test]
 fn an_instance_of_a_process_that_is_gone_is_cancelled_from_its_file() {
     let folder = crate::stores::sqlite::log::Folder::new();
@@ -202,7 +202,7 @@ fn an_instance_of_a_process_that_is_gone_is_cancelled_from_its_file() {
     assert_eq!(told(&watched), [&SUSPENDED[..], &CANCELLED].concat());
 }
 
-#[cfg(all(feature = "redis", feature = "testing"))]
+#[cfg(feature = "redis")]
 #[test]
 fn an_instance_that_another_process_told_of_is_cancelled_here() {
     use futures_util::StreamExt as _;

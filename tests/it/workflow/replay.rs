@@ -362,7 +362,7 @@ fn an_end_that_a_full_buffer_drops_is_lost_until_a_replay_tells_it() {
     );
 }
 
-#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[cfg(feature = "sqlite")]
 #[test]
 fn a_log_in_sqlite_goes_on_with_a_workflow_after_reopening() {
     let folder = crate::stores::sqlite::log::Folder::new();

@@ -2,10 +2,8 @@
 
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
-use livespan::{
-    RedisEventStore,
-    testing::{Fault, Place, Suite},
-};
+use livespan::RedisEventStore;
+use livespan_conformance::{Fault, Place, Suite};
 
 use super::{proxy::Proxy, server::Server};
 use crate::support::PATIENCE;

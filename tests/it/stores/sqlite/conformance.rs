@@ -1,10 +1,7 @@
 //! The suite that every store must pass.
 
-use livespan::{
-    SqliteEventStore,
-    store::Synchronous,
-    testing::{Fault, Place, Suite},
-};
+use livespan::{SqliteEventStore, store::Synchronous};
+use livespan_conformance::{Fault, Place, Suite};
 use rusqlite::Connection;
 
 /// Makes appends fail from within the file, as a trigger of it.

@@ -1,8 +1,8 @@
 //! A whole log over a durable store: routes, restarts, lost spans and many processes, as clients see them.
 
-#[cfg(all(feature = "redis", feature = "testing"))]
+#[cfg(feature = "redis")]
 mod crowd;
-#[cfg(all(feature = "redis", feature = "testing"))]
+#[cfg(feature = "redis")]
 mod redis;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -539,7 +539,7 @@ fn parallel_waits_take_an_event_each() {
 }
 
 /// An engine whose workflow charges and waits for an approval.
-#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[cfg(feature = "sqlite")]
 fn approved(live: &LiveSpans) -> Engine {
     Engine::builder(live).build("Order", |wf: Instance, (): ()| async move {
         wf.step("charge", ok).await?;
@@ -548,7 +548,7 @@ fn approved(live: &LiveSpans) -> Engine {
 }
 
 /// A log in a file showed for ever that such an instance waits, though nobody would ever resume it.
-#[cfg(all(feature = "sqlite", feature = "testing"))]
+#[cfg(feature = "sqlite")]
 #[test]
 fn what_waits_when_its_process_dies_is_lost_and_may_be_done_anew() {
     let folder = crate::stores::sqlite::log::Folder::new();

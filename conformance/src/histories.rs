@@ -1,21 +1,18 @@
 //! Random histories, compared with the naive model after every step; the one that is told of a failure is short.
 
+use livespan::{
+    Retention,
+    store::{PageLimit, Pinning, StoredEvent, StreamKey},
+};
+
 use crate::{
-    log::{
-        batch::StoredEvent,
-        event::{Pinning, StreamKey},
-        retention::Retention,
-    },
-    store::PageLimit,
-    testing::{
-        draft::{Draft, stream},
-        failure::{Broken, Outcome, Trail, holds, same},
-        handle::{ANY, Handle},
-        model::{Model, Scope, same_abandoned},
-        place::Place,
-        random::Random,
-        stage::Stage,
-    },
+    context::Stage,
+    handle::{ANY, Handle},
+    location::Place,
+    model::{Model, Scope, same_abandoned},
+    random::Random,
+    report::{Broken, Outcome, Trail, holds, same},
+    test_event::{Draft, stream},
 };
 
 /// Histories that are tried in search of a shorter one that fails.

@@ -1,14 +1,13 @@
 //! Events that must be kept only once: the first opening and the first closing of a token, as long as they are kept.
 
+use livespan::Retention;
+
 use crate::{
-    log::retention::Retention,
-    testing::{
-        draft::{Draft, stream},
-        failure::{Outcome, same},
-        handle::{ANY, Handle},
-        model::{Model, Scope},
-        stage::{Fault, Stage},
-    },
+    context::{Fault, Stage},
+    handle::{ANY, Handle},
+    model::{Model, Scope},
+    report::{Outcome, same},
+    test_event::{Draft, stream},
 };
 
 /// Events of the stream `flow`: `o7` opens and `c7` closes the token 7, once; anything else is an event like any other.

@@ -1,11 +1,10 @@
 //! The promises, one function each, and the table of their names.
 
 mod concurrency;
+mod dedup;
+mod epochs;
 mod faults;
 mod follow;
-mod histories;
-mod lives;
-mod once;
 mod order;
 mod paging;
 mod payloads;
@@ -13,9 +12,10 @@ mod pins;
 mod retention;
 mod streams;
 
-use crate::testing::{
-    failure::Outcome,
-    stage::{Check, Needs, Stage},
+use crate::{
+    context::{Check, Needs, Stage},
+    histories,
+    report::Outcome,
 };
 
 const fn check(
@@ -69,17 +69,17 @@ pub(crate) const CHECKS: &[Check] = &[
         "no more opening events and bytes are kept beyond retention than the bounds allow"),
     check("lists_standing_events", Needs::Events, pins::lists_standing_events,
         "read_open_global_events() gives the open events of every stream, oldest first, or none at all times"),
-    check("keeps_once", Needs::Events, once::keeps_once,
+    check("keeps_once", Needs::Events, dedup::keeps_once,
         "of what must be kept only once, the first opening and the first closing of a token are kept, and no opening after its closing"),
-    check("keeps_once_as_long_as_retained", Needs::Events, once::keeps_once_as_long_as_retained,
+    check("keeps_once_as_long_as_retained", Needs::Events, dedup::keeps_once_as_long_as_retained,
         "what must be kept only once is left out as long as the first is kept, beyond retention while it is open"),
-    check("survives_reopening", Needs::Storage, lives::survives_reopening,
+    check("survives_reopening", Needs::Storage, epochs::survives_reopening,
         "a log that is opened again has its events and goes on numbering where it was"),
-    check("keeps_once_after_reopening", Needs::Storage, once::keeps_once_after_reopening,
+    check("keeps_once_after_reopening", Needs::Storage, dedup::keeps_once_after_reopening,
         "what must be kept only once, and was kept in an earlier life, is left out"),
-    check("tells_epochs_apart", Needs::Storage, lives::tells_epochs_apart,
+    check("tells_epochs_apart", Needs::Storage, epochs::tells_epochs_apart,
         "epochs are told apart after reopening, and a new one was never there before"),
-    check("hands_out_abandoned_events", Needs::Storage, lives::hands_out_abandoned_events,
+    check("hands_out_abandoned_events", Needs::Storage, epochs::hands_out_abandoned_events,
         "recover_open_events() hands out what a writer that is gone left open, once, and only that"),
     check("serves_readers_beside_a_writer", Needs::Events, concurrency::serves_readers_beside_a_writer,
         "readers beside a writer see whole batches, in order, from when append() returned"),
@@ -93,7 +93,7 @@ pub(crate) const CHECKS: &[Check] = &[
         "equal batches that were appended one after the other are all kept"),
     check("shares_one_log", Needs::ManyWriters, follow::shares_one_log,
         "all handles read one sequence, and each batch of each stands in it whole, once"),
-    check("keeps_once_for_all_writers", Needs::ManyWriters, once::keeps_once_for_all_writers,
+    check("keeps_once_for_all_writers", Needs::ManyWriters, dedup::keeps_once_for_all_writers,
         "what must be kept only once is left out whoever kept it, and a retried batch is told the same again"),
     check("wakes_followers", Needs::Followers, follow::wakes_followers,
         "wait_after() and head() tell of what another handle appends; a wait ends with its patience or when interrupted"),

@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
-use super::{
+use livespan::EventStore;
+
+use crate::{
     checks::CHECKS,
-    failure::{Broken, Trail},
-    place::Place,
-    stage::{Check, Fault, Keeping, Setup, Stage},
+    context::{Check, Fault, Keeping, Setup, Stage},
+    location::Place,
+    report::{Broken, Trail},
 };
-use crate::store::EventStore;
 
 /// The seed of the random histories, unless another is [set](Suite::seed).
 pub const DEFAULT_SEED: u64 = 20_261_122;
@@ -31,7 +32,7 @@ pub fn conformance<S: EventStore>(open: impl Fn(&Place) -> S + Send + Sync + 'st
     Suite::new(open).run();
 }
 
-/// The checks, for stores that are made in one way. See the [module](crate::testing) for an example.
+/// The checks, for stores that are made in one way. See the [crate](crate) for an example.
 #[must_use]
 #[derive(Debug)]
 pub struct Suite(Setup);
@@ -69,7 +70,7 @@ impl Suite {
     }
 
     /// Opens handles that only follow what the one writer appends, for a store that is
-    /// [followed](crate::EventStore::shared_log) by handles of another kind than those that append.
+    /// [followed](livespan::EventStore::shared_log) by handles of another kind than those that append.
     pub fn followers<S: EventStore>(
         self,
         open: impl Fn(&Place) -> S + Send + Sync + 'static,
@@ -99,7 +100,7 @@ impl Suite {
         self
     }
 
-    /// Says that the store keeps what [must be kept only once](crate::store::BatchRecord::is_deduplicated) as often as
+    /// Says that the store keeps what [must be kept only once](livespan::store::BatchRecord::is_deduplicated) as often as
     /// it is appended: a workflow that is replayed over it is then shown again.
     pub fn keeping_repeats(self) -> Self {
         let once = CHECKS
@@ -158,7 +159,6 @@ impl Suite {
         self.report(&broken);
     }
 
-    #[expect(clippy::panic, reason = "that is how a test says that it failed")]
     fn report(&self, broken: &[String]) {
         if !broken.is_empty() {
             let count = broken.len();
@@ -195,10 +195,6 @@ impl Suite {
     }
 }
 
-#[expect(
-    clippy::panic,
-    reason = "a name that is misspelt must not pass as a check that holds"
-)]
 fn find(name: &str) -> &'static Check {
     let found = CHECKS.iter().find(|check| check.name == name);
     found.unwrap_or_else(|| {

@@ -2,17 +2,17 @@
 
 use std::collections::HashSet;
 
+use livespan::{
+    Retention,
+    store::{Epoch, EpochStart, PageLimit},
+};
+
 use crate::{
-    log::retention::Retention,
-    store::{EpochStart, PageLimit},
-    testing::{
-        draft::{Draft, mixed, stream},
-        failure::{self, Outcome, holds, same},
-        handle::{ANY, Handle, streams},
-        model::{Model, Scope, same_abandoned},
-        stage::Stage,
-    },
-    wire::id::Epoch,
+    context::Stage,
+    handle::{ANY, Handle, streams},
+    model::{Model, Scope, same_abandoned},
+    report::{self, Outcome, holds, same},
+    test_event::{Draft, mixed, stream},
 };
 
 pub(crate) fn survives_reopening(stage: &Stage<'_>) -> Outcome {
@@ -216,6 +216,6 @@ fn await_abandoned(handle: &Handle, model: &Model) -> Outcome {
         again.is_empty(),
         "recover_open_events() hands out each abandoned event once",
         "none",
-        failure::events(&again, 0),
+        report::events(&again, 0),
     )
 }

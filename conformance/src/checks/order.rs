@@ -1,11 +1,11 @@
 //! Numbers and order, without anything else going on.
 
-use crate::testing::{
-    draft::{Draft, mixed, stream},
-    failure::{Outcome, holds, same},
+use crate::{
+    context::Stage,
     handle::{ANY, streams},
     model::{Model, Scope},
-    stage::Stage,
+    report::{Outcome, holds, same},
+    test_event::{Draft, mixed, stream},
 };
 
 pub(crate) fn opens_empty(stage: &Stage<'_>) -> Outcome {

@@ -7,11 +7,11 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::{log::retention::Retention, wire::id::Epoch};
+use livespan::{Retention, store::Epoch};
 
 /// One place for a log, empty at first. The suite asks for a store at a place, and asks again at the same place to open
 /// the same log once more: after it let go of the first handle or, if the store can be followed
-/// ([`EventStore::follow`](crate::EventStore::shared_log)), beside it.
+/// ([`EventStore::follow`](livespan::EventStore::shared_log)), beside it.
 #[derive(Debug)]
 pub struct Place {
     name: String,

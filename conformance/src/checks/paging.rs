@@ -1,14 +1,13 @@
 //! Pages: every cut, every limit.
 
+use livespan::store::PageLimit;
+
 use crate::{
-    store::PageLimit,
-    testing::{
-        draft::{Draft, mixed, stream},
-        failure::{Outcome, same},
-        handle::{ANY, streams},
-        model::{Model, Scope},
-        stage::Stage,
-    },
+    context::Stage,
+    handle::{ANY, streams},
+    model::{Model, Scope},
+    report::{Outcome, same},
+    test_event::{Draft, mixed, stream},
 };
 
 pub(crate) fn pages_at_every_cut(stage: &Stage<'_>) -> Outcome {

@@ -6,13 +6,11 @@ use std::{
     ops::RangeInclusive,
 };
 
-use super::{
-    draft::Draft,
-    failure::{self, Broken, Outcome, same},
-};
-use crate::log::{
-    batch::StoredEvent,
-    event::{Pinning, StreamKey},
+use livespan::store::{Pinning, StoredEvent, StreamKey};
+
+use crate::{
+    report::{self, Broken, Outcome, same},
+    test_event::Draft,
 };
 
 /// What is read: everything, or some streams and what belongs to every stream.
@@ -77,7 +75,6 @@ impl Model {
         for (draft, sequence) in drafts.iter().zip(first..) {
             self.events.insert(sequence, draft.numbered(sequence));
             match draft.pin {
-                Pinning::None => {}
                 Pinning::Open(token) => {
                     let token = Token::of(draft, writer, token);
                     self.abandoned.remove(&token);
@@ -88,6 +85,8 @@ impl Model {
                     self.abandoned.remove(&token);
                     self.open.remove(&token);
                 }
+                // Nothing, or what a later version of livespan adds.
+                _ => {}
             }
         }
     }
@@ -179,8 +178,8 @@ impl Model {
         }
         Err(Broken::new(
             promise,
-            failure::events(expected, wrong),
-            failure::events(came, wrong),
+            report::events(expected, wrong),
+            report::events(came, wrong),
         ))
     }
 
@@ -247,7 +246,7 @@ pub(crate) fn same_events(
     if expected.len() == came.len() && expected.iter().zip(came).all(fits) {
         return Ok(());
     }
-    let show = |events: &[StoredEvent]| failure::events(events, 0);
+    let show = |events: &[StoredEvent]| report::events(events, 0);
     same(promise, &show(expected), &show(came))
 }
 

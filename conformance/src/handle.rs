@@ -13,16 +13,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    draft::{Draft, batch},
-    failure::{self, Broken, Outcome, Trail, holds},
-    model::{Model, Read, Scope, Writer},
+use livespan::{
+    Error, EventStore,
+    store::{
+        Appended, EpochStart, PageLimit, Sequence, SharedLog, StoredEvent, StoredStream, StreamKey,
+    },
 };
+
 use crate::{
-    error::Error,
-    log::{batch::StoredEvent, event::StreamKey},
-    store::{Appended, EpochStart, EventStore, PageLimit, SharedLog, StoredStream},
-    wire::id::Sequence,
+    model::{Model, Read, Scope, Writer},
+    report::{self, Broken, Outcome, Trail, holds},
+    test_event::{Draft, batch},
 };
 
 /// Between two looks at a condition.
@@ -290,13 +291,13 @@ impl Handle {
             tended.reopened.is_empty(),
             "recover_open_events() gives nothing back to a writer that never stood still",
             "no reopened event",
-            failure::events(&tended.reopened, 0),
+            report::events(&tended.reopened, 0),
         )?;
         let mut events: Vec<StoredEvent> =
             tended.abandoned.into_iter().map(|one| one.event).collect();
         events.sort_by_key(|event| event.sequence);
         if !events.is_empty() {
-            self.note(format!("tend: {}", failure::events(&events, 0)));
+            self.note(format!("tend: {}", report::events(&events, 0)));
         }
         Ok(events)
     }
@@ -374,7 +375,7 @@ fn show(drafts: &[Draft]) -> String {
     let shown: Vec<String> = drafts
         .iter()
         .take(SHOWN_DRAFTS_MAX)
-        .map(failure::draft)
+        .map(report::draft)
         .collect();
     let more = if drafts.len() > shown.len() {
         "; …"
@@ -386,7 +387,7 @@ fn show(drafts: &[Draft]) -> String {
 
 fn check_page(scope: &Scope, after: u64, limit: PageLimit, page: &[StoredEvent]) -> Outcome {
     let asked = format!("a page of {} after {after}, {limit:?}", scope.show());
-    let came = || failure::events(page, 0);
+    let came = || report::events(page, 0);
     let ascending = page.is_sorted_by(|one, other| one.sequence < other.sequence)
         && page
             .first()

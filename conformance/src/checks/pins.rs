@@ -1,15 +1,16 @@
 //! Opening events: kept beyond retention until they are closed, within bounds.
 
+use livespan::{
+    Retention,
+    store::{PageLimit, StoredEvent},
+};
+
 use crate::{
-    log::{batch::StoredEvent, retention::Retention},
-    store::PageLimit,
-    testing::{
-        draft::{Draft, mixed, stream},
-        failure::{Outcome, holds, same},
-        handle::{ANY, Handle, streams},
-        model::{Model, Scope, same_events},
-        stage::Stage,
-    },
+    context::Stage,
+    handle::{ANY, Handle, streams},
+    model::{Model, Scope, same_events},
+    report::{Outcome, holds, same},
+    test_event::{Draft, mixed, stream},
 };
 
 /// Events on a stream of their own, more than retention allows here and some stores let go of in a lump.

@@ -6,17 +6,15 @@ use std::{
     thread,
 };
 
+use livespan::store::{PageLimit, StoredEvent};
+
 use super::retention::joined;
 use crate::{
-    log::batch::StoredEvent,
-    store::PageLimit,
-    testing::{
-        draft::{mixed, stream},
-        failure::{Outcome, holds},
-        handle::{ANY, Handle, streams},
-        model::{Model, Read, Scope},
-        stage::Stage,
-    },
+    context::Stage,
+    handle::{ANY, Handle, streams},
+    model::{Model, Read, Scope},
+    report::{Outcome, holds},
+    test_event::{mixed, stream},
 };
 
 /// What one reader got.

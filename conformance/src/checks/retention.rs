@@ -6,16 +6,17 @@ use std::{
     time::Duration,
 };
 
+use livespan::{
+    Retention,
+    store::{PageLimit, StoredEvent},
+};
+
 use crate::{
-    log::{batch::StoredEvent, retention::Retention},
-    store::PageLimit,
-    testing::{
-        draft::{Draft, mixed, stream},
-        failure::{self, Broken, Outcome, holds, same},
-        handle::{ANY, Handle, streams},
-        model::{Model, Scope, is_kept},
-        stage::Stage,
-    },
+    context::Stage,
+    handle::{ANY, Handle, streams},
+    model::{Model, Scope, is_kept},
+    report::{self, Broken, Outcome, holds, same},
+    test_event::{Draft, mixed, stream},
 };
 
 /// Events that a store may keep beyond twice what it is told: some let go of them in lumps.
@@ -290,13 +291,13 @@ fn check_page(model: &Model, scope: &Scope, page: &Page) -> Outcome {
         let whole = model
             .event(event.sequence.get())
             .is_some_and(|appended| is_kept(appended, event));
-        let expected = model.event(event.sequence.get()).map(failure::event);
+        let expected = model.event(event.sequence.get()).map(report::event);
         let promise = format!("{asked}: every event is whole");
         holds(
             whole,
             promise,
             format!("{expected:?}"),
-            failure::event(event),
+            report::event(event),
         )?;
     }
     let upto = page
@@ -321,8 +322,8 @@ fn check_page(model: &Model, scope: &Scope, page: &Page) -> Outcome {
     };
     Err(Broken::new(
         format!("{asked}: what is left out is gone, and oldest() is beyond it"),
-        failure::event(&missing),
-        failure::events(&page.came, 0),
+        report::event(&missing),
+        report::events(&page.came, 0),
     ))
 }
 

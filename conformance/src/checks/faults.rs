@@ -1,12 +1,12 @@
 //! Appends that fail, and appends that are tried again.
 
-use crate::testing::{
-    draft::{Draft, mixed, stream},
-    failure::{Broken, Outcome, holds, same},
+use crate::{
+    context::{Fault, Stage},
     handle::{ANY, Handle, streams},
+    location::Place,
     model::{Model, Scope},
-    place::Place,
-    stage::{Fault, Stage},
+    report::{Broken, Outcome, holds, same},
+    test_event::{Draft, mixed, stream},
 };
 
 /// The faults that cost a whole batch.

@@ -1,14 +1,7 @@
 //! Events as the checks write them, before a store numbers them.
 
 use bytes::Bytes;
-
-use crate::{
-    log::{
-        batch::{Batch, StoredEvent},
-        event::{Pinning, StreamKey},
-    },
-    wire::id::Sequence,
-};
+use livespan::store::{Batch, Pinning, Sequence, StoredEvent, StreamKey};
 
 /// An event without a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,21 +73,18 @@ impl Draft {
 pub(crate) fn batch(drafts: &[Draft]) -> Batch {
     let mut batch = Batch::default();
     for draft in drafts {
-        batch.push(&draft.name, draft.key, draft.pin, |out| {
-            out.extend_from_slice(&draft.payload);
-        });
-        if draft.once {
-            batch.mark_deduplicated();
+        let Draft {
+            name, pin, payload, ..
+        } = draft;
+        match draft.key {
+            Some(key) if draft.once => batch.add_deduplicated(name, key, *pin, payload),
+            key => batch.add(name, key, *pin, payload),
         }
     }
     batch
 }
 
 /// A stream by its name.
-#[expect(
-    clippy::expect_used,
-    reason = "the names are literals of the suite, of 1 to 63 bytes"
-)]
 pub(crate) fn stream(name: impl AsRef<[u8]>) -> StreamKey {
     StreamKey::new(name).expect("a name of 1 to 63 bytes")
 }

@@ -1,10 +1,11 @@
-//! The conformance suite of [`EventStore`](crate::EventStore): what the trait promises, checked on a store of yours, in
+//! The conformance suite of [`EventStore`](livespan::EventStore): what the trait promises, checked on a store of yours, in
 //! three lines of a test:
 //!
 //! ```no_run
 //! // #[test]
 //! fn my_store_keeps_its_promises() {
-//!     # use livespan::{MemoryEventStore, testing::{Place, conformance}};
+//!     # use livespan::MemoryEventStore;
+//!     # use livespan_conformance::{Place, conformance};
 //!     # fn my_store(place: &Place) -> MemoryEventStore { MemoryEventStore::with_retention(place.retention()) }
 //!     conformance(|place| my_store(place)); // at `place.directory()`, with `place.retention()`
 //! }
@@ -17,7 +18,7 @@
 //!
 //! [`Suite`] says more about a store: that its log goes with its handle ([`volatile`](Suite::volatile)), what it does
 //! not do ([`without`](Suite::without)), how to make it fail ([`faults`](Suite::faults)). Each check can be [run
-//! alone](Suite::run_only). For a store that [several append to](crate::EventStore::shared_log), handles at one place
+//! alone](Suite::run_only). For a store that [several append to](livespan::EventStore::shared_log), handles at one place
 //! are open side by side, and the checks of following run, too.
 //!
 //! What the suite cannot check: that a read does not block, that what is kept survives a crash or a power cut, and that
@@ -41,8 +42,8 @@
 //!     Error, EventStore,
 //!     sse::{Epoch, Pinning, Sequence, StreamKey},
 //!     store::{Appended, Batch, EpochStart, PageLimit, ReadFuture, StoredEvent},
-//!     testing::Suite,
 //! };
+//! use livespan_conformance::Suite;
 //!
 //! #[derive(Debug)]
 //! struct LineStore {
@@ -184,17 +185,18 @@
 //! ```
 
 mod checks;
-mod draft;
-mod failure;
+mod context;
 mod handle;
+mod histories;
+mod location;
 mod model;
-mod place;
 mod random;
-mod stage;
+mod report;
 mod suite;
+mod test_event;
 
 pub use self::{
-    place::Place,
-    stage::{Check, Fault},
+    context::{Check, Fault},
+    location::Place,
     suite::{DEFAULT_HISTORIES, DEFAULT_PATIENCE, DEFAULT_SEED, Suite, conformance},
 };

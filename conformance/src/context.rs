@@ -2,13 +2,14 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{
-    failure::{Broken, Outcome, Trail},
+use livespan::{EventStore, Retention};
+
+use crate::{
     handle::Handle,
-    place::Place,
+    location::Place,
     random::Random,
+    report::{Broken, Outcome, Trail},
 };
-use crate::{log::retention::Retention, store::EventStore};
 
 /// One promise that the suite checks.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +21,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// Returns the name, by which it is [run alone](crate::testing::Suite::run_only) or [left out](crate::testing::Suite::without).
+    /// Returns the name, by which it is [run alone](crate::Suite::run_only) or [left out](crate::Suite::without).
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -51,7 +52,7 @@ pub(crate) enum Needs {
     Oblivion,
 }
 
-/// What goes wrong in a store, at the wish of the suite (see [`Suite::faults`](crate::testing::Suite::faults)).
+/// What goes wrong in a store, at the wish of the suite (see [`Suite::faults`](crate::Suite::faults)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -60,7 +61,7 @@ pub enum Fault {
     /// The next append fails halfway through its batch, and all works again. Nothing of it is kept.
     BreakAppend,
     /// The next append is kept, but fails all the same, such as when a connection breaks before the answer comes; then
-    /// all works again. It concerns stores that [follow](crate::EventStore::shared_log).
+    /// all works again. It concerns stores that [follow](livespan::EventStore::shared_log).
     LoseAnswer,
     /// Nothing: all works again.
     None,

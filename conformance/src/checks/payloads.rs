@@ -1,18 +1,17 @@
 //! Bytes of any value and number, in payloads, names and stream keys.
 
+use livespan::{SseTarget, store::StreamKey};
+
 use crate::{
-    log::event::StreamKey,
-    testing::{
-        draft::{Draft, stream},
-        failure::Outcome,
-        handle::{ANY, streams},
-        model::{Model, Scope},
-        stage::Stage,
-    },
+    context::Stage,
+    handle::{ANY, streams},
+    model::{Model, Scope},
+    report::Outcome,
+    test_event::{Draft, stream},
 };
 
-/// The longest payload that a log takes, as `sse::target` has it.
-const PAYLOAD_BYTES_MAX: usize = crate::sse::target::PAYLOAD_BYTES_MAX;
+/// The longest payload that a log takes, as the log has it.
+const PAYLOAD_BYTES_MAX: usize = SseTarget::<()>::PAYLOAD_BYTES_MAX;
 
 pub(crate) fn keeps_payloads(stage: &Stage<'_>) -> Outcome {
     let place = stage.place()?;

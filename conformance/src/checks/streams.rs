@@ -2,17 +2,14 @@
 
 use std::collections::HashMap;
 
+use livespan::store::{PageLimit, Sequence, StoredStream, StreamKey};
+
 use crate::{
-    log::event::StreamKey,
-    store::{PageLimit, StoredStream},
-    testing::{
-        draft::{Draft, mixed, stream},
-        failure::{Outcome, same},
-        handle::{ANY, Handle, streams},
-        model::{Model, Scope},
-        stage::Stage,
-    },
-    wire::id::Sequence,
+    context::Stage,
+    handle::{ANY, Handle, streams},
+    model::{Model, Scope},
+    report::{Outcome, same},
+    test_event::{Draft, mixed, stream},
 };
 
 pub(crate) fn reads_streams(stage: &Stage<'_>) -> Outcome {

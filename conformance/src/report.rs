@@ -2,18 +2,15 @@
 
 use std::{
     fmt::{Debug, Write as _},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::draft::Draft;
-use crate::{
-    error::Error,
-    log::{
-        batch::StoredEvent,
-        event::{Pinning, StreamKey},
-    },
-    util::sync::lock,
+use livespan::{
+    Error,
+    store::{Pinning, StoredEvent, StreamKey},
 };
+
+use crate::test_event::Draft;
 
 /// Payload bytes that a message shows of one event.
 const SHOWN_BYTES_MAX: usize = 24;
@@ -113,11 +110,16 @@ pub(crate) struct Trail(Arc<Mutex<Vec<String>>>);
 
 impl Trail {
     pub(crate) fn note(&self, step: impl Into<String>) {
-        lock(&self.0).push(step.into());
+        self.lock().push(step.into());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        // The list is valid at every step of a check that panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn show(&self) -> String {
-        let steps = lock(&self.0);
+        let steps = self.lock();
         let skipped = steps.len().saturating_sub(SHOWN_STEPS_MAX);
         let mut text = String::new();
         if skipped > 0 {
@@ -154,9 +156,10 @@ fn described(name: &str, key: Option<&StreamKey>, pin: Pinning, payload: &[u8]) 
         write!(text, " on {}", key.as_bytes().escape_ascii()).ok();
     }
     match pin {
-        Pinning::None => {}
         Pinning::Open(token) => write!(text, ", opens {token}").unwrap_or_default(),
         Pinning::Close(token) => write!(text, ", closes {token}").unwrap_or_default(),
+        // Nothing, or what a later version of livespan adds.
+        _ => {}
     }
     write!(text, ", {}", bytes(payload)).ok();
     text

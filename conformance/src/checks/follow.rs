@@ -6,18 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use livespan::store::{PageLimit, Sequence, StoredEvent, StreamKey};
+
 use super::retention::joined;
 use crate::{
-    log::{batch::StoredEvent, event::StreamKey},
-    store::PageLimit,
-    testing::{
-        draft::{Draft, mixed, stream},
-        failure::{self, Broken, Outcome, holds, same},
-        handle::{ANY, Handle, streams},
-        model::{Model, Read, Scope, Writer},
-        stage::Stage,
-    },
-    wire::id::Sequence,
+    context::Stage,
+    handle::{ANY, Handle, streams},
+    model::{Model, Read, Scope, Writer},
+    report::{self, Broken, Outcome, holds, same},
+    test_event::{Draft, mixed, stream},
 };
 
 const WRITERS: u64 = 3;
@@ -107,7 +104,7 @@ pub(crate) fn wakes_followers(stage: &Stage<'_>) -> Outcome {
             !came.is_empty() && begun.elapsed() < reader.patience,
             "wait_after() ends when another handle appends",
             format!("events after {after}, before patience ends"),
-            format!("{} after {:?}", failure::events(&came, 0), begun.elapsed()),
+            format!("{} after {:?}", report::events(&came, 0), begun.elapsed()),
         )?;
         check_after(&model, after, &came)?;
         same(
