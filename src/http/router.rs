@@ -15,7 +15,7 @@ use percent_encoding::percent_decode_str;
 use tower_service::Service;
 
 use crate::{
-    access::AccessConfig,
+    access::config::AccessConfig,
     http::{
         auth::authorize::{self, AuthError, Authorization},
         auth::cors,

@@ -5,7 +5,7 @@
 use axum::body::Body;
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
-use crate::{access::AccessConfig, http::error::HttpError};
+use crate::{access::config::AccessConfig, http::error::HttpError};
 
 /// How long a browser remembers the answer to a preflight, in seconds.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");

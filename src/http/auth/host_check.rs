@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use axum::extract::ConnectInfo;
 use http::{StatusCode, header, request::Parts};
 
-use crate::{access::AccessConfig, http::error::HttpError};
+use crate::{access::config::AccessConfig, http::error::HttpError};
 
 /// The address of a client that our own listener accepted.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,267 @@
+//! Configures a log of spans, and wires its store, worker, index and processor together. `build` runs on the caller's thread.
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64},
+    },
+};
+
+use opentelemetry::Context;
+
+#[cfg(feature = "http")]
+use crate::access::{signing::TokenSigner, stream_limits::StreamLimits};
+use crate::{
+    access::{
+        self, Auth,
+        config::{AccessConfig, SecretBytes},
+        view::View,
+    },
+    encoder::SpanEncoder,
+    engine::worker::{LogRuntime, ProcessingDelay, WorkerSettings},
+    error::Error,
+    ingest::buffer,
+    log::retention::Retention,
+    otel::{
+        diagnostics,
+        filter::{self, SpanFacts, SpanFilter},
+        shared::{self, ProcessorShared},
+        span_override::LogIdentity,
+    },
+    span::{
+        dropped_ends::DroppedEnds,
+        own_requests::{MountPrefixes, OwnRequestSpans},
+        process::Processes,
+        redact::Redaction,
+    },
+    sse::target::SseTarget,
+    store::{EventStore, MemoryEventStore, kind::StoreKind},
+    trace::index::TraceIndex,
+};
+
+use crate::live_spans::{LiveSpans, Shared};
+
+/// Configures [`LiveSpans`].
+#[must_use]
+pub struct LiveSpansBuilder {
+    pub(super) store: Option<StoreKind>,
+    pub(super) retention: Retention,
+    pub(super) filter: SpanFilter,
+    pub(super) access: AccessConfig,
+    pub(super) redaction: Redaction,
+    pub(super) settings: WorkerSettings,
+}
+
+impl fmt::Debug for LiveSpansBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveSpansBuilder")
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LiveSpansBuilder {
+    /// Targets whose spans are internals of HTTP libraries. The default filter hides their spans and those of their
+    /// modules.
+    pub const DEFAULT_HIDDEN_TARGETS: &'static [&'static str] = filter::DEFAULT_HIDDEN_TARGETS;
+    /// Default bound on the bytes that wait for the log's thread: 16 MiB. Twice as much address space is reserved.
+    pub const DEFAULT_BUFFER_BYTES: usize = buffer::DEFAULT_BUFFER_BYTES;
+    /// Default bound on the records that wait for the log's thread: 131,072.
+    pub const DEFAULT_BUFFER_EVENTS: usize = buffer::DEFAULT_BUFFER_EVENTS;
+    /// Default bound on the streams that are open over HTTP at once: 16,384.
+    pub const DEFAULT_SUBSCRIBERS_MAX: usize = access::DEFAULT_SUBSCRIBERS_MAX;
+    /// Default bound on the streams that clients of one address, other than a loopback address, have open at once: 1,024.
+    pub const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = access::DEFAULT_SUBSCRIBERS_PER_ADDRESS;
+
+    /// Keeps the log in this store; by default in memory.
+    pub fn store(mut self, store: impl EventStore) -> Self {
+        self.store = Some(StoreKind::new(store));
+        self
+    }
+
+    /// Bounds the default store, in memory. A store given with [`store`](Self::store) has bounds of its own.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// Watches only spans that `filter` accepts. It runs on the host's threads, before the buffer, at every start,
+    /// and at an end unless it is known that the start was shown; so it must be quick and must not block. The default hides the spans of HTTP libraries' internals
+    /// ([`DEFAULT_HIDDEN_TARGETS`](Self::DEFAULT_HIDDEN_TARGETS)); yours replaces it.
+    pub fn filter(
+        mut self,
+        filter: impl Fn(&SpanFacts<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.filter = SpanFilter::new(filter);
+        self
+    }
+
+    /// Masks secrets before anything is stored; by default as [`Redaction::default`] says. Yours replaces that, so begin with
+    /// it unless you mean to keep what it masks.
+    pub fn redact(mut self, redaction: Redaction) -> Self {
+        self.redaction = redaction;
+        self
+    }
+
+    /// Says who may read the log over HTTP; by default only clients that name a loopback host and are, as far as the server
+    /// tells, on this machine. An app that mounts [`router`](LiveSpans::router) needs it before it listens beyond loopback.
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.access.auth = Some(auth);
+        self
+    }
+
+    /// Answers requests with these `Host` names too, without port, beside the loopback ones: for names of this machine, not for
+    /// clients of others, who choose the name that they send. With [`auth`](Self::auth), where
+    /// every name is answered otherwise, it narrows them to these.
+    pub fn allowed_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
+        self.access.allowed_hosts.extend(
+            hosts
+                .into_iter()
+                .map(|host| host.into().to_ascii_lowercase()),
+        );
+        self
+    }
+
+    /// Lets pages of these origins read (CORS): scheme, host and, unless it is the default, port, such as
+    /// `https://shop.example`. By default no page of another origin can read anything.
+    ///
+    /// Where [`auth`](Self::auth) says who may read, such a page shows a [ticket](LiveSpans::ticket) or an `Authorization`
+    /// header of its own. Cookies of its visitor's browser are not looked at, not by [`Auth::check`] either, and
+    /// `withCredentials` is not answered: a mistake in that page must not open what its visitor may read here. Without
+    /// `auth`, and with [`Auth::public`], these pages read the *whole log* in any browser that reaches it.
+    pub fn allowed_origins<O: Into<String>>(
+        mut self,
+        origins: impl IntoIterator<Item = O>,
+    ) -> Self {
+        self.access
+            .allowed_origins
+            .extend(origins.into_iter().map(Into::into));
+        self
+    }
+
+    /// Signs [tickets](LiveSpans::ticket) with this key, of at least 16 bytes, so that they are good on every process that
+    /// has it, and after a restart. By default the key is made from the token of [`Auth::token`], and without one it is
+    /// drawn at random, so that a ticket is good for this process only.
+    pub fn ticket_key(mut self, key: impl Into<Vec<u8>>) -> Self {
+        self.access.ticket_key = Some(SecretBytes(key.into()));
+        self
+    }
+
+    /// Shows the holders of [tickets](LiveSpans::ticket) their trace through this view; by default through
+    /// [`View::default`]: every span, without attributes and messages.
+    pub fn ticket_view(mut self, view: View) -> Self {
+        self.access.ticket_view = view;
+        self
+    }
+
+    /// Bounds the streams that are open over HTTP at once (default
+    /// [`DEFAULT_SUBSCRIBERS_MAX`](Self::DEFAULT_SUBSCRIBERS_MAX)). A further one opens and ends as `overload`, with a time
+    /// after which its client comes back.
+    pub fn subscribers(mut self, max: usize) -> Self {
+        self.access.subscribers_max = max;
+        self
+    }
+
+    /// Bounds the streams that clients of one address have open at once, an IPv6 network of 64 bits counting as one; by
+    /// default [`DEFAULT_SUBSCRIBERS_PER_ADDRESS`](Self::DEFAULT_SUBSCRIBERS_PER_ADDRESS), and none for loopback addresses,
+    /// where a proxy may stand for many. Addresses are those that [`serve`](LiveSpans::serve) accepts: behind a proxy set
+    /// it high, and in an app of your own this is your server's business.
+    pub fn subscribers_per_address(mut self, max: usize) -> Self {
+        self.access.subscribers_per_address = Some(max);
+        self
+    }
+
+    /// Bounds what waits for the worker thread: bytes (default
+    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES)) and events (default
+    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS)). Two thirds of it are for starts, the rest is reserved
+    /// for ends.
+    pub fn buffer(mut self, bytes_max: usize, events_max: usize) -> Self {
+        self.settings.buffer_bytes = bytes_max;
+        self.settings.buffer_events = events_max;
+        self
+    }
+
+    /// Opens the store and starts the log's thread.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or the thread cannot be started; when a token is empty, not set, or cannot stand in a
+    /// header; when an origin is none, or a ticket key too short.
+    pub fn build(self) -> Result<LiveSpans, Error> {
+        let config = self.access.validated()?;
+        #[cfg(feature = "http")]
+        let signer = {
+            let key = config
+                .ticket_key
+                .as_ref()
+                .map(|SecretBytes(key)| key.as_slice());
+            Arc::new(TokenSigner::new(config.token(), key)?)
+        };
+        let retention = self.retention;
+        let store = self
+            .store
+            .unwrap_or_else(|| StoreKind::new(MemoryEventStore::with_retention(retention)));
+        let processing_delay = Arc::new(ProcessingDelay::default());
+        let mounts = Arc::new(MountPrefixes::new(Arc::clone(&processing_delay)));
+        let index = Arc::new(TraceIndex::default());
+        let processes = Arc::new(Processes::default());
+        let dropped_ends = Arc::new(DroppedEnds::default());
+        let ended_count = Arc::new(AtomicU64::default());
+        let settings = WorkerSettings {
+            on_thread: Arc::new(suppress_telemetry),
+            processing_delay,
+            on_diagnostic: Some(Arc::new(diagnostics::report)),
+            ..self.settings
+        };
+        let runtime = LogRuntime::start(store, settings, |log| {
+            let own_requests = OwnRequestSpans::new(Arc::clone(&mounts));
+            SpanEncoder::new(
+                log,
+                Arc::clone(&index),
+                Arc::clone(&processes),
+                own_requests,
+                Arc::clone(&dropped_ends),
+            )
+            .redacting(self.redaction)
+            .counting_ends(Arc::clone(&ended_count))
+        })?;
+        let runtime = Arc::new(runtime);
+        let target = SseTarget::from_runtime(Arc::clone(&runtime));
+        let parts = Arc::new(ProcessorShared {
+            log_number: shared::next_log_number(),
+            runtime,
+            processes,
+            filter: self.filter,
+            dropped_ends,
+            ended_count,
+            log_identity: LogIdentity::default(),
+            has_sampler: AtomicBool::new(false),
+        });
+        let shared = Shared {
+            parts,
+            index,
+            mounts,
+            #[cfg(feature = "http")]
+            signer,
+            #[cfg(feature = "http")]
+            stream_limits: Arc::new(StreamLimits::new(
+                config.subscribers_max,
+                config.subscribers_per_address,
+            )),
+            #[cfg(feature = "http")]
+            invalid_credentials: AtomicU64::new(0),
+            access: config,
+            target,
+            on_shutdown: Mutex::default(),
+        };
+        Ok(LiveSpans {
+            shared: Arc::new(shared),
+        })
+    }
+}
+
+/// The observer never observes itself: nothing on the worker thread makes telemetry.
+fn suppress_telemetry() -> Box<dyn Any> {
+    Box::new(Context::enter_telemetry_suppressed_scope())
+}

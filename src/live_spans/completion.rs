@@ -1,0 +1,42 @@
+//! When the stream of one trace is complete: the index says so, or, where only the store knows the whole trace, its events do as
+//! they are read. It runs on the connection's task.
+
+use std::sync::Arc;
+
+use crate::{
+    log::block::BlockEvent,
+    sse::body::Completion,
+    trace::{index::TraceIndex, stored::StoredTrace},
+};
+
+/// A trace that the index knows.
+pub(super) struct CompleteByIndex {
+    pub(super) index: Arc<TraceIndex>,
+    pub(super) id: [u8; 16],
+}
+
+impl Completion for CompleteByIndex {
+    fn is_complete(&self, after: u64) -> bool {
+        self.index.is_complete(self.id, after)
+    }
+}
+
+/// A trace that is read from its beginning.
+pub(super) struct CompleteByEvents {
+    pub(super) fold: StoredTrace,
+    pub(super) id: [u8; 16],
+    /// The client has everything up to here.
+    pub(super) had: u64,
+}
+
+impl Completion for CompleteByEvents {
+    fn read(&mut self, event: &BlockEvent<'_>) -> bool {
+        let sequence = event.sequence();
+        event.with_payload(|payload| self.fold.add(sequence, payload, self.id));
+        sequence > self.had
+    }
+
+    fn is_complete(&self, _after: u64) -> bool {
+        self.fold.is_complete()
+    }
+}
