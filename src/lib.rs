@@ -3,7 +3,7 @@
 //!
 //! Four steps, each usable alone:
 //!
-//! 1. [`init`] for a first look: provider, `tracing` subscriber and server in one line.
+//! 1. [`init()`] for a first look: provider, `tracing` subscriber and server in one line.
 //! 2. [`LiveSpans::builder`] for an app.
 //! 3. Its parts, for those who own the rest: [`LiveSpans::span_processor`], [`LiveSpans::router`],
 //!    [`LiveSpans::respond`], [`LiveSpans::target`].
@@ -45,7 +45,7 @@
 //! | `spans` | yes | [`LiveSpans`] and all that knows OpenTelemetry |
 //! | `http` | yes | routes and server; brings `spans` |
 //! | `dashboard` | yes | the page; brings `http` |
-//! | `tracing` | yes | [`init`]; brings `http` |
+//! | `tracing` | yes | [`init()`]; brings `http` |
 //! | `internal-logs` | yes | one warning for each cause of trouble, in the SDK's own log; brings `spans` |
 //! | `metrics` | | `LiveSpans::observe_with`; brings `spans` |
 //! | `sqlite` | | `SqliteEventStore`, with the SQLite that the program links |

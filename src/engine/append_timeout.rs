@@ -22,7 +22,7 @@ pub(crate) enum AppendOutcome {
     /// The store kept the batch, from this number on, except for duplicates.
     Stored(Appended),
     Failed(Error),
-    /// The store exceeded its time-out. [`StoreAppender::settle`] returns the outcome later.
+    /// The store exceeded its time-out. [`StoreAppender::poll_timed_out`] returns the outcome later.
     TimedOut,
 }
 
@@ -53,7 +53,7 @@ impl StoreAppender {
         })
     }
 
-    /// Appends the batch. It must not be called while an earlier append [is late](Self::is_late).
+    /// Appends the batch. It must not be called while an earlier append [has timed out](Self::has_timed_out).
     pub(crate) fn append(&mut self, first: u64, batch: &Arc<Batch>) -> AppendOutcome {
         let first = Sequence::new(first);
         match &mut self.thread {

@@ -39,7 +39,7 @@ impl Drain {
         }
     }
 
-    /// Takes what is there; [`below`](Self::below) then gives the records numbered below `cut`.
+    /// Takes what is there; [`records_below_cut`](Self::records_below_cut) then gives the records numbered below `cut`.
     pub(crate) fn take_records(&mut self, buffer: &IngestBuffer, cut: u64) {
         self.carry_over(self.cut);
         self.cut = cut;

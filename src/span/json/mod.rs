@@ -1,7 +1,7 @@
 //! Span events as JSON bytes, and back: the only folder that spells their field names. Pure: no clock, no I/O.
 //!
 //! [`events`] writes complete events with the parts of [`writer`]; [`size_limits`] decides what is cut when an event is
-//! too big, and [`lost`] ends a span whose own end will never come. [`scan`] reads fields back. The worker thread runs
+//! too big, and [`mod@lost`] ends a span whose own end will never come. [`scan`] reads fields back. The worker thread runs
 //! it.
 
 /// `,"key":"` for a key that is known at compile time: one copy instead of three.

@@ -3,7 +3,7 @@
 //! version. Pure, except for the clock that a shutdown record reads.
 //!
 //! A record is a head of fixed size, which the compiler writes in a few stores, followed by texts and values.
-//! [`layout`] defines it, [`write`] and [`read`] are its two sides, and [`outline`] reads just enough of a start to
+//! [`layout`] defines it, [`mod@write`] and [`mod@read`] are its two sides, and [`outline`] reads just enough of a start to
 //! find its template.
 
 #![expect(

@@ -48,7 +48,7 @@ use crate::{
 ///
 /// What an append returned survives `kill -9` of the process at any moment; nothing that a reader was sent is lost.
 /// What a power cut loses depends on [`Synchronous`]; by default nothing. The file is opened without a scan, whatever
-/// its size. Each opening for writing begins a new [`EpochStart`](crate::store::EpochStart), and ids of earlier ones
+/// its size. Each opening for writing begins a new [`EpochStart`], and ids of earlier ones
 /// resume in place.
 ///
 /// One process writes; a second one is refused. Any number may read at the same time, each through a handle of its own
