@@ -43,7 +43,18 @@ use crate::{
 
 use crate::live_spans::{LiveSpans, Shared};
 
-/// Configures [`LiveSpans`].
+/// Configures [`LiveSpans`]: each method sets one thing, and [`build`](Self::build) opens the log.
+///
+/// ```
+/// use livespan::{LiveSpans, Redaction, Retention};
+///
+/// let live = LiveSpans::builder()
+///     .retention(Retention::default().events(10_000))
+///     .redact(Redaction::default().deny(["card number"]))
+///     .build()?;
+/// # live.shutdown()?;
+/// # Ok::<(), livespan::Error>(())
+/// ```
 #[must_use]
 pub struct LiveSpansBuilder {
     pub(super) store: Option<StoreKind>,

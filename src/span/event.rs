@@ -9,6 +9,12 @@ use serde::{Serialize, Serializer};
 use crate::{error::Error, log::event::StreamKey, util::time::Timestamp};
 
 /// A trace's id: 16 bytes, not all zero, written as 32 lowercase hex digits.
+///
+/// ```
+/// let id: livespan::TraceId = "4bf92f3577b34da6a3ce929d0e0e4736".parse()?;
+/// assert_eq!(id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
+/// # Ok::<(), livespan::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceId([u8; 16]);
 
@@ -25,6 +31,12 @@ impl TryFrom<opentelemetry::trace::TraceId> for TraceId {
 }
 
 /// A span's id: 8 bytes, not all zero, written as 16 lowercase hex digits.
+///
+/// ```
+/// let id: livespan::SpanId = "00f067aa0ba902b7".parse()?;
+/// assert_eq!(id.to_string(), "00f067aa0ba902b7");
+/// # Ok::<(), livespan::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpanId([u8; 8]);
 

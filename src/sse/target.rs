@@ -77,7 +77,27 @@ impl<E> fmt::Debug for SseTarget<E> {
     }
 }
 
-/// Configures an [`SseTarget`].
+/// Configures an [`SseTarget`]: each method sets one thing, and [`build`](Self::build) opens the log.
+///
+/// ```
+/// use livespan::{MemoryEventStore, Retention, SseEvent, SseTarget};
+///
+/// # struct Tick(u64);
+/// # impl SseEvent for Tick {
+/// #     fn name(&self) -> &str {
+/// #         "tick"
+/// #     }
+/// #     fn encode(&self, out: &mut Vec<u8>) {
+/// #         out.extend_from_slice(self.0.to_string().as_bytes());
+/// #     }
+/// # }
+/// let retention = Retention::default().events(1_000);
+/// let target = SseTarget::<Tick>::builder()
+///     .store(MemoryEventStore::with_retention(retention))
+///     .build()?;
+/// # drop(target);
+/// # Ok::<(), livespan::Error>(())
+/// ```
 #[must_use]
 pub struct SseTargetBuilder<E> {
     store: Option<StoreKind>,

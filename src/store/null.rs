@@ -12,6 +12,14 @@ use crate::{
 
 /// Keeps nothing beyond what is in flight: the newest 4,096 events, 1 MiB or 10 seconds, whichever is least. A reader
 /// that was away longer gets a `gap`.
+///
+/// ```
+/// use livespan::{LiveSpans, NullEventStore};
+///
+/// let live = LiveSpans::builder().store(NullEventStore::new()).build()?;
+/// # live.shutdown()?;
+/// # Ok::<(), livespan::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct NullEventStore {
     next: AtomicU64,

@@ -128,7 +128,20 @@ pub(crate) fn label(client: &Client) -> String {
     client.get_connection_info().addr().to_string()
 }
 
-/// Sets a [`RedisEventStore`](crate::RedisEventStore) up.
+/// Configures a [`RedisEventStore`](crate::RedisEventStore). [`build`](Self::build) checks the settings; the log connects
+/// when it opens the store.
+///
+/// ```
+/// use std::time::Duration;
+/// use livespan::RedisEventStore;
+///
+/// let store = RedisEventStore::builder("redis://127.0.0.1:6379")
+///     .prefix("shop")
+///     .connect_timeout(Duration::from_secs(1))
+///     .build()?;
+/// # drop(store);
+/// # Ok::<(), livespan::Error>(())
+/// ```
 #[must_use]
 pub struct RedisEventStoreBuilder {
     urls: Vec<String>,
@@ -187,9 +200,9 @@ impl RedisEventStoreBuilder {
         self
     }
 
-    /// Bounds what the log keeps; by default [`DEFAULT_RETENTION_EVENTS`](crate::Retention::DEFAULT_EVENTS) events,
-    /// [`DEFAULT_RETENTION_BYTES`](crate::Retention::DEFAULT_BYTES) and
-    /// [`DEFAULT_RETENTION_AGE`](crate::Retention::DEFAULT_AGE). Exact, not approximate: the stream is trimmed in the
+    /// Bounds what the log keeps; by default [`Retention::DEFAULT_EVENTS`] events,
+    /// [`Retention::DEFAULT_BYTES`] and
+    /// [`Retention::DEFAULT_AGE`]. Exact, not approximate: the stream is trimmed in the
     /// call that appends, and about once a second for age. Bytes are those of SSE frames; Redis needs about twice as
     /// much memory, because an event is in the log and in its stream's own key. When processes of one log have
     /// different bounds, the narrowest holds.
