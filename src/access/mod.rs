@@ -1,6 +1,8 @@
-//! Who may read the log over HTTP, as the app says it: data, and the app's own functions. `http::auth` decides by them on each
-//! request; what a reader of some traces or through a [`View`](view::View) gets of an event is decided in [`trace_scope`] and
-//! [`view`].
+//! Who may read the log over HTTP, and what of it: data and functions that the app gives.
+//! It answers no request: `http::auth` asks it about each one, on the task of the connection.
+//!
+//! [`Auth`] says who a reader is and, by [`Access`], which traces that reader may see. A [`View`] says what of a trace a
+//! customer sees. [`Redaction`] masks what nobody sees, before it is stored.
 
 #![cfg_attr(
     not(feature = "http"),

@@ -2,7 +2,7 @@
 //!
 //! **It is not durable.** What runs, what waits and which events came lives in memory: when the process ends, it is
 //! gone, and no instance goes on after a restart. To survive that is the work of an engine such as those that
-//! [the module above](crate::workflow) wraps. So its spans do not carry `"durable":true`: in a log that outlives the
+//! the module [`workflow`](crate::workflow) wraps. So its spans do not carry `"durable":true`: in a log that outlives the
 //! process, what a *killed* process left open is shown as lost, like ordinary spans, and what waits is no exception. An
 //! instance that is cancelled, panics, or ends with its engine or its runtime is shown as over.
 //!

@@ -201,8 +201,7 @@ impl RedisEventStoreBuilder {
     }
 
     /// Bounds what the log keeps; by default [`Retention::DEFAULT_EVENTS`] events,
-    /// [`Retention::DEFAULT_BYTES`] and
-    /// [`Retention::DEFAULT_AGE`]. Exact, not approximate: the stream is trimmed in the
+    /// [`Retention::DEFAULT_BYTES`] and [`Retention::DEFAULT_AGE`]. Exact, not approximate: the stream is trimmed in the
     /// call that appends, and about once a second for age. Bytes are those of SSE frames; Redis needs about twice as
     /// much memory, because an event is in the log and in its stream's own key. When processes of one log have
     /// different bounds, the narrowest holds.
