@@ -178,7 +178,7 @@ fn sign(key: &Key, subject: &[u8], until: SystemTime) -> String {
 fn verify(key: &Key, subject: &[u8], text: &str, now: SystemTime) -> Verification {
     let verified = text.split_once('.').and_then(|(digits, mac)| {
         let seconds: u64 = digits.parse().ok()?;
-        // One spelling, so that whoever knows a proof by its text knows it by each.
+        // Only one spelling of a number is valid, so that no second text carries the same signature.
         if digits != seconds.to_string() {
             return None;
         }

@@ -138,7 +138,7 @@ impl View {
         self.with(|inner| inner.messages = StatusMessages::Included)
     }
 
-    /// Changed, it is another view: nothing that it has shown before is kept.
+    /// A changed view is a new one: it starts with an empty cache, since what was cached may differ now.
     fn with(self, change: impl FnOnce(&mut ViewInner)) -> Self {
         let mut inner = ViewInner {
             rule: self.0.rule.clone(),
@@ -201,7 +201,7 @@ impl Projection for View {
                 Projected::Hidden
             };
         };
-        // Decided under the lock: the others wait for what they would have to do themselves.
+        // Decided under the lock: other readers wait for the result instead of computing it again.
         let mut cache = lock(&self.0.cache);
         if let Some(seen) = cache.events.get(&id) {
             return seen.clone();

@@ -543,7 +543,9 @@ mod tests {
         }
         drop(first);
         // There is room again as soon as the server has noticed.
-        while exchange(server.local_addr()).await.as_bytes() == OVERLOAD {}
+        let admitted =
+            async { while exchange(server.local_addr()).await.as_bytes() == OVERLOAD {} };
+        timeout(Duration::from_secs(120), admitted).await.unwrap();
         server.shutdown();
         running.await.unwrap();
     }

@@ -120,7 +120,8 @@ impl Authorization {
         }
     }
 
-    /// Who shows processes later than they come needs those from before.
+    /// A reader of some traces learns of a process only with its first event, so the process events from before its cursor are
+    /// replayed to it.
     pub(crate) fn open_global_events(&self) -> OpenGlobalEvents {
         if self.traces().is_some() {
             OpenGlobalEvents::Always

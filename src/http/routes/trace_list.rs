@@ -245,7 +245,7 @@ impl TracesBody {
 
     fn poll_resting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
         if self.timer.as_mut().poll(cx).is_pending() {
-            // Closing does not wait for the rest to end.
+            // While throttled, this does not watch for shutdown: the 250 ms timer bounds the delay.
             return Poll::Pending;
         }
         self.state = State::Waiting;

@@ -3,6 +3,7 @@
 use livespan::LiveSpans;
 
 use super::app::{App, Stream, ask, open, until};
+use crate::support::PATIENCE;
 
 /// The one event of a stream for which there was no room.
 async fn overloaded(mut stream: Stream) -> bool {
@@ -48,12 +49,15 @@ async fn one_address_leaves_room_for_others_and_its_own_again() {
     assert!(overloaded(app.stream("/sse").await).await);
     drop(held.pop());
     until(|| app.live.status().subscribers == 1).await;
-    // The seat is given back with the stream, a moment after its reader.
-    loop {
-        let mut stream = app.stream("/sse").await;
-        let first = stream.next().await.unwrap();
-        if first.retry.parse::<u64>().unwrap() < 10_000 {
-            break;
+    // The permit is released with the stream, a moment after its reader.
+    let admitted = async {
+        loop {
+            let mut stream = app.stream("/sse").await;
+            let first = stream.next().await.unwrap();
+            if first.retry.parse::<u64>().unwrap() < 10_000 {
+                break;
+            }
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, admitted).await.unwrap();
 }
