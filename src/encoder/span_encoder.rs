@@ -261,17 +261,17 @@ impl RecordEncoder for SpanEncoder {
         redacted.map_or(Cow::Borrowed(payload), Cow::Owned)
     }
 
-    fn on_pre_encoded(&mut self, place: usize, payload: &[u8]) {
+    fn on_pre_encoded(&mut self, position: usize, payload: &[u8]) {
         if let Some(change) = parse::span_change(payload) {
-            self.pending_changes.push((place, change));
+            self.pending_changes.push((position, change));
         }
     }
 
-    fn on_duplicates(&mut self, places: &[usize]) {
+    fn on_duplicates(&mut self, positions: &[usize]) {
         // Duplicates are removed from the batch, so their changes are too, and the positions behind them move up.
         self.pending_changes.retain_mut(|(position, _)| {
-            let before = places.partition_point(|one| *one < *position);
-            let is_kept = places.get(before) != Some(position);
+            let before = positions.partition_point(|one| *one < *position);
+            let is_kept = positions.get(before) != Some(position);
             *position -= before;
             is_kept
         });

@@ -196,10 +196,10 @@ impl BatchCommitter {
     /// Tells callers the ids of their events. An event left out as a duplicate gets no id: the id of its first copy is
     /// no longer known.
     fn resolve_stored_acks(&self, acks: Vec<(usize, u64)>, appended: &Appended) {
-        for (place, ack) in acks {
-            let before = appended.duplicates.partition_point(|one| *one < place);
-            let is_kept = appended.duplicates.get(before) != Some(&place);
-            let sequence = appended.first.get() + (place - before) as u64;
+        for (position, ack) in acks {
+            let before = appended.duplicates.partition_point(|one| *one < position);
+            let is_kept = appended.duplicates.get(before) != Some(&position);
+            let sequence = appended.first.get() + (position - before) as u64;
             let id = is_kept.then(|| self.log.id(sequence));
             self.buffer.resolve_ack(ack, id);
         }

@@ -70,8 +70,8 @@ pub(crate) trait RecordEncoder: Send + 'static {
         Cow::Borrowed(payload)
     }
 
-    /// Called for an event that its caller encoded. `_place` is its position in the batch.
-    fn on_pre_encoded(&mut self, _place: usize, _payload: &[u8]) {}
+    /// Called for an event that its caller encoded. `_position` is its index in the batch.
+    fn on_pre_encoded(&mut self, _position: usize, _payload: &[u8]) {}
 
     /// Appends the events of the record.
     fn encode(&mut self, record: &[u8], batch: &mut Batch);
@@ -81,7 +81,7 @@ pub(crate) trait RecordEncoder: Send + 'static {
 
     /// Called with the ascending positions of events that the store has already: they get no number, and are removed
     /// from the batch.
-    fn on_duplicates(&mut self, _places: &[usize]) {}
+    fn on_duplicates(&mut self, _positions: &[usize]) {}
 
     /// Called when the batch, all events encoded since the last call, is stored as `first..` and not yet visible.
     fn on_stored(&mut self, _first: u64) {}

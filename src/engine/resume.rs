@@ -1,5 +1,5 @@
-//! Where a reconnect finds its place: turns what a client sent as its last event id into a position of this log. An id
-//! of an earlier epoch that the store still knows is a place; any other is unknown, and never an error. Runs on the
+//! Resolves a resume point: turns what a client sent as its last event id into a position of this log. An id
+//! of an earlier epoch that the store still knows is a position; any other is unknown, and never an error. Runs on the
 //! reader's task.
 
 use crate::{

@@ -400,7 +400,7 @@ impl<T: RecordEncoder> Worker<T> {
         }
         batch.truncate(before);
         self.committer.count_dropped(class, 1);
-        while let Some((_, ack)) = acks.pop_if(|(place, _)| *place >= before) {
+        while let Some((_, ack)) = acks.pop_if(|(position, _)| *position >= before) {
             self.buffer.resolve_ack(ack, None);
         }
     }

@@ -235,10 +235,10 @@ impl Batch {
     }
 
     /// Copies the batch without the events at these ascending indexes.
-    pub(crate) fn without(&self, places: &[usize]) -> Self {
+    pub(crate) fn without(&self, positions: &[usize]) -> Self {
         let mut batch = Self::default();
-        for (place, record) in self.iter().enumerate() {
-            if places.binary_search(&place).is_err() {
+        for (position, record) in self.iter().enumerate() {
+            if positions.binary_search(&position).is_err() {
                 batch.push(record.name, record.key.copied(), record.pin, |out| {
                     out.extend_from_slice(record.payload);
                 });

@@ -181,7 +181,7 @@ impl<E> SseTarget<E> {
         SseBody::new(reader, live, None).into_response()
     }
 
-    /// Returns the id of the newest visible event, or that of the place before the first.
+    /// Returns the id of the newest visible event, or that of the position before the first.
     pub fn head(&self) -> EventId {
         self.runtime.log.id(self.runtime.log.tail.published())
     }

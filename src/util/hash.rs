@@ -1,6 +1,6 @@
 //! Hash maps by ids, several of which every event looks up. Ids may come from outside, so each process seeds the hash
-//! at random: from keys alone, nobody can find collisions. Do not use it where an attacker can also measure the
-//! process.
+//! at random: from keys alone, nobody can find collisions. Any thread uses it. Do not use it where an attacker can also
+//! measure the process.
 
 use std::collections::HashMap;
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! However hostile a span is, its event keeps within its bounds and says what was cut.
+//! However hostile a span is, its event keeps within its bounds and names the parts that were cut.
 
 use opentelemetry::Array;
 use opentelemetry::InstrumentationScope;

@@ -1,4 +1,4 @@
-//! The end of a span from its remembered start equals one that is written whole.
+//! The end of a span from its remembered start equals its complete end.
 
 use opentelemetry::trace::SpanContext;
 use opentelemetry::trace::SpanId;

@@ -1,5 +1,5 @@
-//! Properties of the way from the SDK's data to the wire, for arbitrary spans: what is written is JSON, says exactly what the
-//! span says, and keeps within its bounds however hostile the span is.
+//! Properties of the path from the SDK's data to the wire, for arbitrary spans: each payload is JSON, has exactly the
+//! content of its span, and keeps within its bounds however hostile the span is.
 
 mod bounds;
 mod delta_ends;

@@ -1,4 +1,4 @@
-//! The naive model: what `serde_json` would write for a span.
+//! The naive model: the payload that `serde_json` would write for a span.
 
 use opentelemetry::Array;
 use opentelemetry::KeyValue;

@@ -1,4 +1,4 @@
-//! The ways from an SDK span to a payload: whole, from a template, from a delta end, through a sampler.
+//! The paths from an SDK span to a payload: complete, from a template, from a delta end, through a sampler.
 
 use opentelemetry::trace::SpanContext;
 use opentelemetry_sdk::trace::SpanData;
@@ -27,7 +27,7 @@ use crate::util::time::Timestamp;
 pub(super) const PROCESS: &str = "p7f3k2aa";
 pub(super) const SERVICE: &str = "shop \"1\"";
 
-/// A record of this log's, in the room that every start has.
+/// Returns a record in the room that every start has.
 pub(super) fn written(mut write: impl FnMut(&mut WriteBuf<'_>) -> Option<()>) -> Vec<u8> {
     thread_local! {
         static MEMORY: RefCell<Vec<u8>> = RefCell::new(vec![0; 352 * 1024]);
@@ -41,7 +41,7 @@ pub(super) fn written(mut write: impl FnMut(&mut WriteBuf<'_>) -> Option<()>) ->
     })
 }
 
-/// The two payloads that a span gives: started and ended.
+/// Returns the two payloads of a span: started and ended.
 pub(super) fn payloads(span: &SpanData) -> [Vec<u8>; 2] {
     let start =
         written(|buf| record::write_start(buf, 7, span, SpanOrigin::Sdk, &SlotGuard::none()));
@@ -80,7 +80,7 @@ pub(super) fn named(span: SpanFields<'_>) -> SpanFields<'_> {
     }
 }
 
-/// Whether the start was written as one like those before, in which case it says what it says by itself.
+/// Returns whether the start was written with a template; asserts that its bytes equal those without one.
 pub(super) fn written_from_template(
     cache: &mut TemplateCache,
     redaction: &Redaction,
@@ -128,7 +128,7 @@ pub(super) fn written_from_template(
     found.is_some()
 }
 
-/// What the end of a span says when the worker remembers its start: all of it, or the start was not to be remembered.
+/// Returns the complete end, joined from a delta end and its remembered start.
 pub(super) fn joined_payload(span: &SpanData, start: &[u8], found: &OccupiedSlot<'_>) -> Vec<u8> {
     let rest = written(|buf| write_end_delta(buf, 7, span, found));
     let (Some(Record::Start(begun)), Some(rest)) = (record::read(start), read_end_delta(&rest))
@@ -147,7 +147,7 @@ pub(super) fn joined_payload(span: &SpanData, start: &[u8], found: &OccupiedSlot
     joined
 }
 
-/// The same, made of the event that the start became, where that serves.
+/// Returns the end made from the event of the start, if that is possible.
 pub(super) fn payload_from_start(
     begun: &record::SpanRecord<'_>,
     rest: &EndDelta<'_>,
@@ -173,7 +173,7 @@ pub(super) fn payload_from_start(
     Some(payload.split_off("before".len()))
 }
 
-/// The start of a span as the SDK's copy tells it.
+/// Returns the start of a span from the SDK's copy.
 pub(super) fn copied_start(span: &SpanData, slots: &StartSlots) -> Vec<u8> {
     let guard = slots.acquire(slot_key(&span.span_context), sent_prefix_of(span));
     let start = written(|buf| record::write_start(buf, 7, span, SpanOrigin::Sdk, &guard));
@@ -181,7 +181,7 @@ pub(super) fn copied_start(span: &SpanData, slots: &StartSlots) -> Vec<u8> {
     start
 }
 
-/// The same, as a sampler sees it, at another moment.
+/// Returns the start of a span as a sampler sees it, at another time.
 pub(super) fn sampled_start(span: &SpanData, parent: &SpanContext, slots: &StartSlots) -> Vec<u8> {
     let mut counts = record::PartCounts::NONE;
     let peeked = written(|buf| {

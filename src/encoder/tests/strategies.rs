@@ -1,5 +1,5 @@
-//! Arbitrary spans, and hostile ones: texts, values and numbers that are special to JSON, SSE, JavaScript and UTF-8 more often
-//! than chance would have it.
+//! Arbitrary spans, and hostile ones: texts, values and numbers that are special to JSON, SSE, JavaScript or UTF-8
+//! occur more often than by chance.
 
 use opentelemetry::Array;
 use opentelemetry::InstrumentationScope;
@@ -29,7 +29,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::span::json::VALUE_BYTES_MAX;
 
-/// Any text, with what is special to JSON, SSE, JavaScript and UTF-8 more often than chance would have it.
+/// Any text; characters that are special to JSON, SSE, JavaScript or UTF-8 occur more often than by chance.
 pub(super) fn text() -> impl Strategy<Value = String> {
     let special = vec(
         prop_oneof![

@@ -1,4 +1,4 @@
-//! What is written is JSON, says exactly what the span says, and reads back.
+//! Each payload is JSON, has exactly the content of its span, and reads back.
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanId;

@@ -1,4 +1,5 @@
-//! Callers that wait for the id of their event: each holds a [`PendingAck`], whose number travels with the record.
+//! Callers that wait for the id of their event: each holds a [`PendingAck`], whose number travels with the record. They
+//! wait on tasks of the app; the worker thread resolves them. An acknowledgement that is dropped leaves nothing behind.
 
 use tokio::sync::oneshot;
 

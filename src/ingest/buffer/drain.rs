@@ -1,4 +1,5 @@
-//! The worker's side: takes all records out of the buffer and hands them on in the order of their numbers.
+//! The worker's side: takes all records out of the buffer and returns them in the order of their numbers. The worker
+//! thread alone uses it; it holds a shard's lock for a swap only.
 
 use crate::{
     ingest::buffer::{

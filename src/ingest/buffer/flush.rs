@@ -1,4 +1,5 @@
-//! How the buffer ends, and how a caller waits until the worker has stored everything before its call.
+//! How the buffer ends, and how a caller waits until the worker has stored everything before its call. These calls
+//! block the caller's thread, with a time limit: they never run on the path of a span.
 
 use std::{sync::PoisonError, time::Duration};
 

@@ -1,4 +1,5 @@
-//! One part of the buffer: a fixed piece of memory that records are appended to, under its own lock.
+//! One part of the buffer: a fixed piece of memory that records are appended to, under its own lock. It never grows.
+//! Host threads append, the worker thread swaps it for an empty one.
 
 use crate::{
     ingest::buffer::class::{PushError, Quota},

@@ -1,4 +1,5 @@
-//! How the worker sleeps, and who wakes it. A push wakes it only when it sleeps or a shard is half full.
+//! How the worker thread sleeps, and who wakes it. Host threads wake it only when it sleeps or a shard is half full,
+//! and never wait for it.
 
 use std::time::Duration;
 

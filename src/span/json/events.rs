@@ -1,5 +1,5 @@
-//! Writes whole events: `started`, `ended`, `updated`, `log` and `process`. Pure: no clock, no I/O. The worker calls
-//! it; for events that a program dispatches itself, the dispatching thread does.
+//! Writes complete events: `started`, `ended`, `updated`, `log` and `process`. Pure: no clock, no I/O. The worker
+//! thread calls it; for events that an app dispatches itself, the dispatching thread does.
 
 use crate::{
     log::event::{Pinning, SseEvent, StreamKey},

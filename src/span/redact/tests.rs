@@ -1,4 +1,4 @@
-//! Tests of the patterns, the defaults, and what becomes of addresses and encoded events.
+//! Tests of the patterns, the defaults, URLs and encoded events.
 
 use crate::span::redact::{RedactAction, Redaction, patterns::KeyWords};
 
