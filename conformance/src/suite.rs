@@ -32,7 +32,7 @@ pub fn conformance<S: EventStore>(open: impl Fn(&Place) -> S + Send + Sync + 'st
     Suite::new(open).run();
 }
 
-/// The checks, for stores that are made in one way. See the [crate](crate) for an example.
+/// The checks, for stores that are made in one way. See the [crate] for an example.
 #[must_use]
 #[derive(Debug)]
 pub struct Suite(Setup);
