@@ -1,14 +1,15 @@
-//! What a check gets: stores to try, faults to cause, and the steps done so far.
+//! What a check gets: stores to open, faults to cause, and the log of its steps. It knows no check and no kind of
+//! store, and each check gets one of its own.
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use fastrand::Rng;
 use livespan::{EventStore, Retention};
 
 use crate::{
     handle::Handle,
-    location::Place,
-    random::Random,
-    report::{Broken, Outcome, Trail},
+    location::StoreLocation,
+    report::{Outcome, StepLog, Violation},
 };
 
 /// One promise that the suite checks.
@@ -16,12 +17,12 @@ use crate::{
 pub struct Check {
     pub(crate) name: &'static str,
     pub(crate) promise: &'static str,
-    pub(crate) needs: Needs,
-    pub(crate) run: fn(&Stage<'_>) -> Outcome,
+    pub(crate) requires: Requires,
+    pub(crate) run: fn(&CheckContext<'_>) -> Outcome,
 }
 
 impl Check {
-    /// Returns the name, by which it is [run alone](crate::Suite::run_only) or [left out](crate::Suite::without).
+    /// Returns the name, by which it is [run alone](crate::Suite::run_only) or [skipped](crate::Suite::skip_check).
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -32,14 +33,14 @@ impl Check {
     }
 }
 
-/// What a store must be like for a promise to concern it.
+/// What a store must be able to do for a check to concern it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Needs {
+pub(crate) enum Requires {
     Nothing,
     /// It keeps what is appended.
     Events,
     /// What it keeps outlives the handle.
-    Storage,
+    Persistence,
     /// One log alone appends to it.
     OneWriter,
     /// Several append to it.
@@ -49,10 +50,10 @@ pub(crate) enum Needs {
     /// It can be made to fail.
     Faults,
     /// It keeps nothing.
-    Oblivion,
+    NothingStored,
 }
 
-/// What goes wrong in a store, at the wish of the suite (see [`Suite::faults`](crate::Suite::faults)).
+/// A fault that the suite causes in a store (see [`Suite::faults`](crate::Suite::faults)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -68,34 +69,37 @@ pub enum Fault {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keeping {
-    Storage,
+pub(crate) enum Lifetime {
+    /// A log that is opened again has its events.
+    Persistent,
+    /// The log is gone when its handle is.
     Handle,
-    Nothing,
+    /// Nothing that is appended can be read.
+    WriteOnly,
 }
 
-type Open = dyn Fn(&Place) -> Arc<dyn EventStore> + Send + Sync;
-type Inject = dyn Fn(&Place, Fault) -> bool + Send + Sync;
+type Open = dyn Fn(&StoreLocation) -> Arc<dyn EventStore> + Send + Sync;
+type Inject = dyn Fn(&StoreLocation, Fault) -> bool + Send + Sync;
 
-/// How stores are made, and what is asked of them.
+/// How stores are made, and which checks they are to pass.
 pub(crate) struct Setup {
     pub(crate) open: Box<Open>,
-    /// How a handle is made that only follows.
+    /// Makes a handle that only follows.
     pub(crate) follower: Option<Box<Open>>,
     pub(crate) inject: Option<Box<Inject>>,
-    pub(crate) keeping: Keeping,
-    /// Checks that are left out, and why.
-    pub(crate) without: Vec<(&'static str, &'static str)>,
+    pub(crate) lifetime: Lifetime,
+    /// Checks that are skipped, and why.
+    pub(crate) skipped: Vec<(&'static str, &'static str)>,
     pub(crate) seed: u64,
     pub(crate) histories: usize,
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl fmt::Debug for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Setup")
-            .field("keeping", &self.keeping)
-            .field("without", &self.without)
+            .field("lifetime", &self.lifetime)
+            .field("skipped", &self.skipped)
             .field("seed", &self.seed)
             .field("histories", &self.histories)
             .finish_non_exhaustive()
@@ -104,53 +108,54 @@ impl fmt::Debug for Setup {
 
 impl Setup {
     pub(crate) fn skips(&self, name: &str) -> bool {
-        self.without.iter().any(|(without, _)| *without == name)
+        self.skipped.iter().any(|(skipped, _)| *skipped == name)
     }
 }
 
 /// What a check gets: stores, and the steps done so far.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stage<'a> {
+pub(crate) struct CheckContext<'a> {
     setup: &'a Setup,
-    trail: &'a Trail,
+    step_log: &'a StepLog,
 }
 
-impl<'a> Stage<'a> {
-    pub(crate) fn new(setup: &'a Setup, trail: &'a Trail) -> Self {
-        Self { setup, trail }
+impl<'a> CheckContext<'a> {
+    pub(crate) fn new(setup: &'a Setup, step_log: &'a StepLog) -> Self {
+        Self { setup, step_log }
     }
 
-    /// The same stage with steps of its own.
-    pub(crate) fn with_trail<'b>(&'b self, trail: &'b Trail) -> Stage<'b>
+    /// The same context with steps of its own.
+    pub(crate) fn with_step_log<'b>(&'b self, step_log: &'b StepLog) -> CheckContext<'b>
     where
         'a: 'b,
     {
-        Stage {
+        CheckContext {
             setup: self.setup,
-            trail,
+            step_log,
         }
     }
 
-    pub(crate) fn trail(&self) -> &Trail {
-        self.trail
+    pub(crate) fn step_log(&self) -> &StepLog {
+        self.step_log
     }
 
-    pub(crate) fn random(&self) -> Random {
-        Random::new(self.setup.seed)
+    pub(crate) fn random(&self) -> Rng {
+        Rng::with_seed(self.setup.seed)
     }
 
     pub(crate) fn histories(&self) -> usize {
         self.setup.histories
     }
 
-    pub(crate) fn place(&self) -> Outcome<Place> {
-        self.place_with(Retention::default())
+    pub(crate) fn location(&self) -> Outcome<StoreLocation> {
+        self.location_with(Retention::default())
     }
 
-    pub(crate) fn place_with(&self, retention: Retention) -> Outcome<Place> {
-        self.trail.note(format!("a new place with {retention:?}"));
-        Place::new(retention).map_err(|error| {
-            Broken::new(
+    pub(crate) fn location_with(&self, retention: Retention) -> Outcome<StoreLocation> {
+        self.step_log
+            .note(format!("a new location with {retention:?}"));
+        StoreLocation::new(retention).map_err(|error| {
+            Violation::new(
                 "there is a folder for the store",
                 "a new folder",
                 error.to_string(),
@@ -158,66 +163,66 @@ impl<'a> Stage<'a> {
         })
     }
 
-    pub(crate) fn open(&self, place: &Place) -> Outcome<Handle> {
-        self.open_labelled(place, String::new())
+    pub(crate) fn open(&self, location: &StoreLocation) -> Outcome<Handle> {
+        self.open_labelled(location, String::new())
     }
 
     /// One of several handles.
-    pub(crate) fn open_as(&self, place: &Place, label: &str) -> Outcome<Handle> {
-        self.open_labelled(place, format!("{label}: "))
+    pub(crate) fn open_as(&self, location: &StoreLocation, label: &str) -> Outcome<Handle> {
+        self.open_labelled(location, format!("{label}: "))
     }
 
     /// A handle that follows what another appends.
-    pub(crate) fn open_follower(&self, place: &Place, label: &str) -> Outcome<Handle> {
+    pub(crate) fn open_follower(&self, location: &StoreLocation, label: &str) -> Outcome<Handle> {
         let open = self.setup.follower.as_ref().unwrap_or(&self.setup.open);
         let label = format!("{label}: ");
-        Handle::open(open(place), self.trail, label, self.setup.patience)
+        Handle::open(open(location), self.step_log, label, self.setup.timeout)
     }
 
-    fn open_labelled(&self, place: &Place, label: String) -> Outcome<Handle> {
-        let store = (self.setup.open)(place);
-        Handle::open(store, self.trail, label, self.setup.patience)
+    fn open_labelled(&self, location: &StoreLocation, label: String) -> Outcome<Handle> {
+        let store = (self.setup.open)(location);
+        Handle::open(store, self.step_log, label, self.setup.timeout)
     }
 
     /// Makes the store fail, or work again; whether it can.
-    pub(crate) fn inject(&self, place: &Place, fault: Fault) -> bool {
+    pub(crate) fn inject(&self, location: &StoreLocation, fault: Fault) -> bool {
         let injected = self
             .setup
             .inject
             .as_ref()
-            .is_some_and(|inject| inject(place, fault));
+            .is_some_and(|inject| inject(location, fault));
         if injected {
-            self.trail.note(format!("inject {fault:?}"));
+            self.step_log.note(format!("inject {fault:?}"));
         }
         injected
     }
 
     pub(crate) fn reopens(&self) -> bool {
-        self.setup.keeping == Keeping::Storage
+        self.setup.lifetime == Lifetime::Persistent
     }
 
     pub(crate) fn skips(&self, name: &str) -> bool {
         self.setup.skips(name)
     }
 
-    /// Whether a promise with these needs concerns the stores.
-    pub(crate) fn meets(&self, needs: Needs) -> Outcome<bool> {
-        let keeps = self.setup.keeping != Keeping::Nothing;
-        Ok(match needs {
-            Needs::Nothing => true,
-            Needs::Events => keeps,
-            Needs::Storage => self.reopens(),
-            Needs::OneWriter => keeps && !self.follows()?,
-            Needs::ManyWriters => keeps && self.follows()?,
-            Needs::Followers => keeps && (self.setup.follower.is_some() || self.follows()?),
-            Needs::Faults => keeps && self.setup.inject.is_some(),
-            Needs::Oblivion => !keeps,
+    /// Whether a check with this requirement concerns the stores.
+    pub(crate) fn meets(&self, requires: Requires) -> Outcome<bool> {
+        let keeps = self.setup.lifetime != Lifetime::WriteOnly;
+        Ok(match requires {
+            Requires::Nothing => true,
+            Requires::Events => keeps,
+            Requires::Persistence => self.reopens(),
+            Requires::OneWriter => keeps && !self.follows()?,
+            Requires::ManyWriters => keeps && self.follows()?,
+            Requires::Followers => keeps && (self.setup.follower.is_some() || self.follows()?),
+            Requires::Faults => keeps && self.setup.inject.is_some(),
+            Requires::NothingStored => !keeps,
         })
     }
 
     pub(crate) fn follows(&self) -> Outcome<bool> {
-        let place = self.place()?;
-        let store = (self.setup.open)(&place);
+        let location = self.location()?;
+        let store = (self.setup.open)(&location);
         Ok(store.shared_log().is_some())
     }
 }

@@ -1,4 +1,5 @@
-//! One open store, driven as the log drives it, with a note of every step.
+//! One open store, driven as the log drives it. It logs every step, checks what holds for every answer, and never waits
+//! longer than its time-out. Reads run on the calling thread, without an async runtime.
 
 use std::{
     fmt,
@@ -22,12 +23,12 @@ use livespan::{
 
 use crate::{
     model::{Model, Read, Scope, Writer},
-    report::{self, Broken, Outcome, Trail, holds},
-    test_event::{Draft, batch},
+    report::{self, Outcome, StepLog, Violation, holds},
+    test_event::{TestEvent, batch},
 };
 
-/// Between two looks at a condition.
-const LOOK: Duration = Duration::from_millis(1);
+/// How long to wait before a condition is looked at again.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A page that ends only where the events do.
 pub(crate) const ANY: PageLimit = PageLimit {
@@ -37,13 +38,13 @@ pub(crate) const ANY: PageLimit = PageLimit {
 
 pub(crate) struct Handle {
     pub(crate) store: Arc<dyn EventStore>,
-    trail: Trail,
+    step_log: StepLog,
     /// What the steps call it, when there are several.
     label: String,
     writer: Writer,
     next: u64,
     /// The backstop of every wait.
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl fmt::Debug for Handle {
@@ -57,27 +58,27 @@ impl fmt::Debug for Handle {
 impl Handle {
     pub(crate) fn open(
         store: Arc<dyn EventStore>,
-        trail: &Trail,
+        step_log: &StepLog,
         label: String,
-        patience: Duration,
+        timeout: Duration,
     ) -> Outcome<Self> {
         static WRITERS: AtomicU64 = AtomicU64::new(0);
         let head = store
             .open()
-            .map_err(|error| Broken::error("open()", &error))?;
+            .map_err(|error| Violation::error("open()", &error))?;
         let handle = Self {
             store,
-            trail: trail.clone(),
+            step_log: step_log.clone(),
             label,
             writer: Writer(WRITERS.fetch_add(1, Ordering::Relaxed)),
             next: head.get() + 1,
-            patience,
+            timeout,
         };
         handle.note(format!("open, head {head}, epochs {:?}", handle.epochs()));
         holds(
             !handle.epochs().is_empty(),
-            "there is at least one life once the store is open",
-            "a life",
+            "there is at least one epoch once the store is open",
+            "an epoch",
             "none",
         )?;
         Ok(handle)
@@ -87,16 +88,16 @@ impl Handle {
     pub(crate) fn share(&self, label: &str) -> Self {
         Self {
             store: Arc::clone(&self.store),
-            trail: self.trail.clone(),
+            step_log: self.step_log.clone(),
             label: format!("{label}: "),
             writer: self.writer,
             next: self.next,
-            patience: self.patience,
+            timeout: self.timeout,
         }
     }
 
     pub(crate) fn note(&self, step: impl fmt::Display) {
-        self.trail.note(format!("{}{step}", self.label));
+        self.step_log.note(format!("{}{step}", self.label));
     }
 
     pub(crate) fn writer(&self) -> Writer {
@@ -123,23 +124,25 @@ impl Handle {
     }
 
     /// Appends one batch, which must succeed; the sequence of its first event.
-    pub(crate) fn append(&mut self, drafts: &[Draft]) -> Outcome<u64> {
-        self.try_append(drafts)?
-            .map_err(|error| Broken::error("append()", &error))
+    pub(crate) fn append(&mut self, test_events: &[TestEvent]) -> Outcome<u64> {
+        self.try_append(test_events)?
+            .map_err(|error| Violation::error("append()", &error))
     }
 
     /// Appends one batch, whatever comes of it.
-    pub(crate) fn try_append(&mut self, drafts: &[Draft]) -> Outcome<Result<u64, Error>> {
-        let appended = self.hand_in(drafts)?;
+    pub(crate) fn try_append(&mut self, test_events: &[TestEvent]) -> Outcome<Result<u64, Error>> {
+        let appended = self.hand_in(test_events)?;
         Ok(appended.map(|appended| appended.first.get()))
     }
 
-    fn hand_in(&mut self, drafts: &[Draft]) -> Outcome<Result<Appended, Error>> {
-        let result = self.store.append(Sequence::new(self.next), &batch(drafts));
+    fn hand_in(&mut self, test_events: &[TestEvent]) -> Outcome<Result<Appended, Error>> {
+        let result = self
+            .store
+            .append(Sequence::new(self.next), &batch(test_events));
         let appended = match result {
             Ok(appended) => appended,
             Err(error) => {
-                self.note(format!("append {}: {error}", show(drafts)));
+                self.note(format!("append {}: {error}", show(test_events)));
                 return Ok(Err(error));
             }
         };
@@ -147,10 +150,14 @@ impl Handle {
         let duplicates = &appended.duplicates;
         self.note(format!(
             "append {} from {given}, left out: {duplicates:?}",
-            show(drafts)
+            show(test_events)
         ));
-        let once: Vec<usize> = (0..drafts.len())
-            .filter(|place| drafts.get(*place).is_some_and(|draft| draft.once))
+        let once: Vec<usize> = (0..test_events.len())
+            .filter(|place| {
+                test_events
+                    .get(*place)
+                    .is_some_and(|test_event| test_event.deduplicated)
+            })
             .collect();
         holds(
             duplicates.is_sorted() && duplicates.iter().all(|place| once.contains(place)),
@@ -173,29 +180,33 @@ impl Handle {
                 given.to_string(),
             )?;
         }
-        self.next = given + (drafts.len() - duplicates.len()) as u64;
+        self.next = given + (test_events.len() - duplicates.len()) as u64;
         Ok(Ok(appended))
     }
 
     /// Appends one batch, to the store and to the model, but for what the store says that it keeps already: the places
     /// of that.
-    pub(crate) fn put_once(&mut self, model: &mut Model, drafts: &[Draft]) -> Outcome<Vec<usize>> {
+    pub(crate) fn put_once(
+        &mut self,
+        model: &mut Model,
+        test_events: &[TestEvent],
+    ) -> Outcome<Vec<usize>> {
         let appended = self
-            .hand_in(drafts)?
-            .map_err(|error| Broken::error("append()", &error))?;
-        let places = drafts.iter().enumerate();
-        let kept: Vec<Draft> = places
+            .hand_in(test_events)?
+            .map_err(|error| Violation::error("append()", &error))?;
+        let places = test_events.iter().enumerate();
+        let kept: Vec<TestEvent> = places
             .filter(|(place, _)| !appended.duplicates.contains(place))
-            .map(|(_, draft)| draft.clone())
+            .map(|(_, test_event)| test_event.clone())
             .collect();
         model.append(self.writer, appended.first.get(), &kept);
         Ok(appended.duplicates)
     }
 
     /// Appends one batch, to the store and to the model.
-    pub(crate) fn put(&mut self, model: &mut Model, drafts: &[Draft]) -> Outcome<u64> {
-        let first = self.append(drafts)?;
-        model.append(self.writer, first, drafts);
+    pub(crate) fn put(&mut self, model: &mut Model, test_events: &[TestEvent]) -> Outcome<u64> {
+        let first = self.append(test_events)?;
+        model.append(self.writer, first, test_events);
         Ok(first)
     }
 
@@ -269,7 +280,7 @@ impl Handle {
         self.finish("streams_before()", list)
     }
 
-    pub(crate) fn standing(&self) -> Outcome<Vec<StoredEvent>> {
+    pub(crate) fn open_global_events(&self) -> Outcome<Vec<StoredEvent>> {
         let Some(recovery) = self.store.open_event_recovery() else {
             return Ok(Vec::new());
         };
@@ -284,20 +295,23 @@ impl Handle {
         let Some(recovery) = self.store.open_event_recovery() else {
             return Ok(Vec::new());
         };
-        let tended = recovery
+        let recovered = recovery
             .recover_open_events()
-            .map_err(|error| Broken::error("recover_open_events()", &error))?;
+            .map_err(|error| Violation::error("recover_open_events()", &error))?;
         holds(
-            tended.reopened.is_empty(),
+            recovered.reopened.is_empty(),
             "recover_open_events() gives nothing back to a writer that never stood still",
             "no reopened event",
-            report::events(&tended.reopened, 0),
+            report::events(&recovered.reopened, 0),
         )?;
-        let mut events: Vec<StoredEvent> =
-            tended.abandoned.into_iter().map(|one| one.event).collect();
+        let mut events: Vec<StoredEvent> = recovered
+            .abandoned
+            .into_iter()
+            .map(|one| one.event)
+            .collect();
         events.sort_by_key(|event| event.sequence);
         if !events.is_empty() {
-            self.note(format!("tend: {}", report::events(&events, 0)));
+            self.note(format!("recover: {}", report::events(&events, 0)));
         }
         Ok(events)
     }
@@ -309,7 +323,7 @@ impl Handle {
 
     pub(crate) fn shared_log(&self) -> Outcome<&dyn SharedLog> {
         self.store.shared_log().ok_or_else(|| {
-            Broken::new(
+            Violation::new(
                 "shared_log() is the same for every handle and at every time",
                 "Some",
                 "None",
@@ -319,20 +333,20 @@ impl Handle {
 
     /// Runs a read on this thread, without a runtime.
     fn finish<T>(&self, call: &str, read: impl Future<Output = Result<T, Error>>) -> Outcome<T> {
-        let waker = Waker::from(Arc::new(Bell(thread::current())));
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut context = Context::from_waker(&waker);
         let mut read = pin!(read);
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.timeout;
         loop {
             if let Poll::Ready(result) = read.as_mut().poll(&mut context) {
-                return result.map_err(|error| Broken::error(call, &error));
+                return result.map_err(|error| Violation::error(call, &error));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             holds(
                 !left.is_zero(),
                 format!("{call} comes to an end and wakes its task, without an async runtime"),
                 "an answer",
-                format!("none in {:?}", self.patience),
+                format!("none in {:?}", self.timeout),
             )?;
             thread::park_timeout(left);
         }
@@ -340,10 +354,10 @@ impl Handle {
 
     /// Looks until there is an answer; `None` when there is none in time.
     pub(crate) fn until<T>(
-        patience: Duration,
+        timeout: Duration,
         mut look: impl FnMut() -> Outcome<Option<T>>,
     ) -> Outcome<Option<T>> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         loop {
             if let Some(found) = look()? {
                 return Ok(Some(found));
@@ -351,7 +365,7 @@ impl Handle {
             if Instant::now() >= deadline {
                 return Ok(None);
             }
-            thread::park_timeout(LOOK);
+            thread::park_timeout(POLL_INTERVAL);
         }
     }
 
@@ -369,20 +383,20 @@ impl Handle {
 }
 
 /// Events of a batch that a step shows.
-const SHOWN_DRAFTS_MAX: usize = 5;
+const SHOWN_TEST_EVENTS_MAX: usize = 5;
 
-fn show(drafts: &[Draft]) -> String {
-    let shown: Vec<String> = drafts
+fn show(test_events: &[TestEvent]) -> String {
+    let shown: Vec<String> = test_events
         .iter()
-        .take(SHOWN_DRAFTS_MAX)
-        .map(report::draft)
+        .take(SHOWN_TEST_EVENTS_MAX)
+        .map(report::test_event)
         .collect();
-    let more = if drafts.len() > shown.len() {
+    let more = if test_events.len() > shown.len() {
         "; …"
     } else {
         ""
     };
-    format!("{} events [{}{more}]", drafts.len(), shown.join("; "))
+    format!("{} events [{}{more}]", test_events.len(), shown.join("; "))
 }
 
 fn check_page(scope: &Scope, after: u64, limit: PageLimit, page: &[StoredEvent]) -> Outcome {
@@ -419,9 +433,9 @@ fn check_page(scope: &Scope, after: u64, limit: PageLimit, page: &[StoredEvent])
     )
 }
 
-struct Bell(Thread);
+struct Unpark(Thread);
 
-impl Wake for Bell {
+impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
     }

@@ -1,18 +1,19 @@
-//! Random histories, compared with the naive model after every step; the one that is told of a failure is short.
+//! Random histories of appends, reads and reopenings, compared with the naive model after every step. A history that
+//! fails is shortened before it is reported. The seed decides the histories: no clock, no other randomness.
 
+use fastrand::Rng;
 use livespan::{
     Retention,
     store::{PageLimit, Pinning, StoredEvent, StreamKey},
 };
 
 use crate::{
-    context::Stage,
+    context::CheckContext,
     handle::{ANY, Handle},
-    location::Place,
+    location::StoreLocation,
     model::{Model, Scope, same_abandoned},
-    random::Random,
-    report::{Broken, Outcome, Trail, holds, same},
-    test_event::{Draft, stream},
+    report::{Outcome, StepLog, Violation, holds, same},
+    test_event::{TestEvent, random_bytes, stream},
 };
 
 /// Histories that are tried in search of a shorter one that fails.
@@ -20,10 +21,10 @@ const SHORTER_TRIES_MAX: usize = 200;
 const STEPS_MAX: usize = 40;
 const STREAMS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// One step; each stands for itself, so that a history without it is a history, too.
+/// One step. No step depends on another, so a history without it is a history, too.
 #[derive(Clone, Debug)]
 enum Step {
-    Append(Side, Vec<Draft>),
+    Append(Side, Vec<TestEvent>),
     LeaveOut(u64),
     Read {
         scope: Scope,
@@ -47,86 +48,90 @@ struct History {
     steps: Vec<Step>,
 }
 
-pub(crate) fn agrees_with_the_model(stage: &Stage<'_>) -> Outcome {
-    let mut random = stage.random();
-    for number in 0..stage.histories() {
+pub(crate) fn agrees_with_the_model(context: &CheckContext<'_>) -> Outcome {
+    let mut random = context.random();
+    for number in 0..context.histories() {
         let history = draw(&mut random);
-        if let Err(broken) = play(stage, &history) {
-            let (shortest, broken) = shorten(stage, history, broken);
-            stage.trail().note(format!(
+        if let Err(violation) = play(context, &history) {
+            let (shortest, violation) = shorten(context, history, violation);
+            context.step_log().note(format!(
                 "history {number} fails, and so does this part of it: {} steps, {:?}",
                 shortest.steps.len(),
                 shortest.retention
             ));
-            return Err(broken);
+            return Err(violation);
         }
     }
     Ok(())
 }
 
-fn draw(random: &mut Random) -> History {
-    let events = random.pick(&[1, 3, 10, 30, usize::MAX], usize::MAX);
-    let bytes = random.pick(&[1000, 100_000, usize::MAX, usize::MAX], usize::MAX);
+fn draw(random: &mut Rng) -> History {
+    let events = random
+        .choice([1, 3, 10, 30, usize::MAX])
+        .unwrap_or(usize::MAX);
+    let bytes = random
+        .choice([1000, 100_000, usize::MAX, usize::MAX])
+        .unwrap_or(usize::MAX);
     let retention = Retention::default().events(events).bytes(bytes);
-    let count = 1 + random.index(STEPS_MAX);
+    let count = 1 + random.usize(..STEPS_MAX);
     let steps = (0..count).map(|_| step(random)).collect();
     History { retention, steps }
 }
 
-fn step(random: &mut Random) -> Step {
-    match random.below(20) {
+fn step(random: &mut Rng) -> Step {
+    match random.u64(..20) {
         0 => Step::Reopen,
-        1 => Step::LeaveOut(1 + random.below(5)),
+        1 => Step::LeaveOut(1 + random.u64(..5)),
         2..10 => {
-            let side = if random.once_in(3) {
+            let side = if random.u64(..3) == 0 {
                 Side::Other
             } else {
                 Side::One
             };
-            let most = if random.once_in(8) { 100 } else { 6 };
-            let count = 1 + random.index(most);
+            let most = if random.u64(..8) == 0 { 100 } else { 6 };
+            let count = 1 + random.usize(..most);
             Step::Append(side, (0..count).map(|_| event(random)).collect())
         }
         _ => Step::Read {
             scope: scope(random),
-            place: random.below(1001),
+            place: random.u64(..1001),
             limit: PageLimit {
-                events: random.pick(&[1, 2, 5, 256, usize::MAX], 1),
-                bytes: random.pick(&[0, 10, 1000, usize::MAX], 1),
+                events: random.choice([1, 2, 5, 256, usize::MAX]).unwrap_or(1),
+                bytes: random.choice([0, 10, 1000, usize::MAX]).unwrap_or(1),
             },
         },
     }
 }
 
-fn event(random: &mut Random) -> Draft {
-    let length = match random.below(20) {
+fn event(random: &mut Rng) -> TestEvent {
+    let length = match random.u64(..20) {
         0 => 0,
-        1 => random.index(20_000),
-        _ => random.index(40),
+        1 => random.usize(..20_000),
+        _ => random.usize(..40),
     };
-    let mut draft =
-        Draft::new(random.bytes(length)).named(random.pick(&["started", "ended", "n"], "n"));
-    if !random.once_in(5) {
-        draft = draft.on(any_stream(random));
+    let mut test_event = TestEvent::new(random_bytes(random, length))
+        .named(random.choice(["started", "ended", "n"]).unwrap_or("n"));
+    if random.u64(..5) != 0 {
+        test_event = test_event.on(any_stream(random));
     }
-    let token = random.below(4);
-    match random.below(6) {
-        0 => draft.opening(token),
-        1 => draft.closing(token),
-        _ => draft,
+    let token = random.u64(..4);
+    match random.u64(..6) {
+        0 => test_event.opening(token),
+        1 => test_event.closing(token),
+        _ => test_event,
     }
 }
 
-fn any_stream(random: &mut Random) -> StreamKey {
-    stream(random.pick(&STREAMS, "a"))
+fn any_stream(random: &mut Rng) -> StreamKey {
+    stream(random.choice(STREAMS).unwrap_or("a"))
 }
 
-fn scope(random: &mut Random) -> Scope {
-    if random.once_in(2) {
+fn scope(random: &mut Rng) -> Scope {
+    if random.u64(..2) == 0 {
         return Scope::All;
     }
     let mut keys = vec![any_stream(random)];
-    for _ in 0..random.below(3) {
+    for _ in 0..random.u64(..3) {
         let key = any_stream(random);
         if !keys.contains(&key) {
             keys.push(key);
@@ -136,34 +141,38 @@ fn scope(random: &mut Random) -> Scope {
 }
 
 /// Leaves out steps, many at once and then one by one, as long as what is left still fails.
-fn shorten(stage: &Stage<'_>, history: History, broken: Broken) -> (History, Broken) {
-    let (mut history, mut broken) = (history, broken);
+fn shorten(
+    context: &CheckContext<'_>,
+    history: History,
+    violation: Violation,
+) -> (History, Violation) {
+    let (mut history, mut violation) = (history, violation);
     let mut tries = 0;
     let mut chunk = history.steps.len().div_ceil(2);
     while chunk > 0 {
         let mut from = 0;
         while from < history.steps.len() {
             if tries == SHORTER_TRIES_MAX {
-                return (history, broken);
+                return (history, violation);
             }
             tries += 1;
             let mut shorter = history.clone();
             let to = (from + chunk).min(shorter.steps.len());
             shorter.steps.drain(from..to);
-            match play(stage, &shorter) {
+            match play(context, &shorter) {
                 Ok(()) => from += chunk,
-                Err(fails) => (history, broken) = (shorter, fails),
+                Err(fails) => (history, violation) = (shorter, fails),
             }
         }
         chunk = if chunk == 1 { 0 } else { chunk.div_ceil(2) };
     }
-    (history, broken)
+    (history, violation)
 }
 
 /// The state of a history that is played.
 struct Run<'a> {
-    stage: Stage<'a>,
-    place: &'a Place,
+    context: CheckContext<'a>,
+    location: &'a StoreLocation,
     /// Always there, but between the closing of one and the opening of the next.
     handle: Option<Handle>,
     /// The second handle of a store that several append to.
@@ -171,29 +180,31 @@ struct Run<'a> {
     model: Model,
 }
 
-fn play(stage: &Stage<'_>, history: &History) -> Outcome {
-    let trail = Trail::default();
-    let stage = stage.with_trail(&trail);
-    let outcome = stage.place_with(history.retention).and_then(|place| {
-        let mut run = Run::begin(stage, &place)?;
-        for step in &history.steps {
-            run.step(step)?;
-        }
-        run.read(&Scope::All, 0, ANY)
-    });
-    outcome.map_err(|broken| broken.after(&trail))
+fn play(context: &CheckContext<'_>, history: &History) -> Outcome {
+    let step_log = StepLog::default();
+    let context = context.with_step_log(&step_log);
+    let outcome = context
+        .location_with(history.retention)
+        .and_then(|location| {
+            let mut run = Run::begin(context, &location)?;
+            for step in &history.steps {
+                run.step(step)?;
+            }
+            run.read(&Scope::All, 0, ANY)
+        });
+    outcome.map_err(|violation| violation.after(&step_log))
 }
 
 impl<'a> Run<'a> {
-    fn begin(stage: Stage<'a>, place: &'a Place) -> Outcome<Self> {
-        let handle = stage.open(place)?;
+    fn begin(context: CheckContext<'a>, location: &'a StoreLocation) -> Outcome<Self> {
+        let handle = context.open(location)?;
         let other = match handle.store.shared_log() {
-            Some(_) => Some(stage.open_as(place, "other")?),
+            Some(_) => Some(context.open_as(location, "other")?),
             None => None,
         };
         Ok(Self {
-            stage,
-            place,
+            context,
+            location,
             handle: Some(handle),
             other,
             model: Model::default(),
@@ -201,13 +212,13 @@ impl<'a> Run<'a> {
     }
 
     fn handle(&mut self) -> Outcome<&mut Handle> {
-        let gone = || Broken::new("the store can be opened again", "a handle", "none");
+        let gone = || Violation::new("the store can be opened again", "a handle", "none");
         self.handle.as_mut().ok_or_else(gone)
     }
 
     fn step(&mut self, step: &Step) -> Outcome {
         match step {
-            Step::Append(side, drafts) => self.append(*side, drafts),
+            Step::Append(side, test_events) => self.append(*side, test_events),
             Step::LeaveOut(count) if self.other.is_none() => {
                 self.handle()?.leave_out(*count);
                 Ok(())
@@ -221,19 +232,19 @@ impl<'a> Run<'a> {
                 self.read(scope, after, *limit)
             }
             // Several writers go at different times; what is then left open has a check of its own.
-            Step::Reopen if self.stage.reopens() && self.other.is_none() => self.reopen(),
+            Step::Reopen if self.context.reopens() && self.other.is_none() => self.reopen(),
             Step::LeaveOut(_) | Step::Reopen => Ok(()),
         }
     }
 
-    fn append(&mut self, side: Side, drafts: &[Draft]) -> Outcome {
+    fn append(&mut self, side: Side, test_events: &[TestEvent]) -> Outcome {
         let before = self.model.head();
         let writer = match (&mut self.other, side) {
             (Some(other), Side::Other) => Some(other),
             _ => self.handle.as_mut(),
         };
         let first = match writer {
-            Some(writer) => writer.put(&mut self.model, drafts)?,
+            Some(writer) => writer.put(&mut self.model, test_events)?,
             None => 0,
         };
         holds(
@@ -255,7 +266,7 @@ impl<'a> Run<'a> {
         if let Some(handle) = self.handle.take() {
             handle.close()?;
         }
-        let handle = self.stage.open(self.place)?;
+        let handle = self.context.open(self.location)?;
         self.model.abandon();
         same(
             "open() returns the newest sequence ever kept",
@@ -263,7 +274,7 @@ impl<'a> Run<'a> {
             &handle.head(),
         )?;
         self.handle = Some(handle);
-        if !self.stage.skips("hands_out_abandoned_events") {
+        if !self.context.skips("hands_out_abandoned_events") {
             self.take_back(&open)?;
         }
         self.read(&Scope::All, 0, ANY)
@@ -271,15 +282,15 @@ impl<'a> Run<'a> {
 
     /// Closes what was left open, as the log does.
     fn take_back(&mut self, open: &[StoredEvent]) -> Outcome {
-        let tended = self.handle()?.recover_open_events()?;
+        let recovered = self.handle()?.recover_open_events()?;
         let mut expected = self.model.abandoned();
         expected.retain(|event| event.key.is_none() || open.contains(event));
-        same_abandoned(&expected, &tended)?;
-        let closing: Vec<Draft> = tended
+        same_abandoned(&expected, &recovered)?;
+        let closing: Vec<TestEvent> = recovered
             .iter()
             .filter_map(|event| match (event.key, event.pin) {
                 (Some(key), Pinning::Open(token)) => {
-                    Some(Draft::new("lost").on(key).closing(token))
+                    Some(TestEvent::new("lost").on(key).closing(token))
                 }
                 _ => None,
             })

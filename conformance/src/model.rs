@@ -9,8 +9,8 @@ use std::{
 use livespan::store::{Pinning, StoredEvent, StreamKey};
 
 use crate::{
-    report::{self, Broken, Outcome, same},
-    test_event::Draft,
+    report::{self, Outcome, Violation, same},
+    test_event::TestEvent,
 };
 
 /// What is read: everything, or some streams and what belongs to every stream.
@@ -50,8 +50,8 @@ enum Token {
 }
 
 impl Token {
-    fn of(draft: &Draft, writer: Writer, token: u64) -> Self {
-        match draft.key {
+    fn of(test_event: &TestEvent, writer: Writer, token: u64) -> Self {
+        match test_event.key {
             Some(key) => Self::Stream(key, token),
             None => Self::Writer(writer, token),
         }
@@ -71,17 +71,17 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn append(&mut self, writer: Writer, first: u64, drafts: &[Draft]) {
-        for (draft, sequence) in drafts.iter().zip(first..) {
-            self.events.insert(sequence, draft.numbered(sequence));
-            match draft.pin {
+    pub(crate) fn append(&mut self, writer: Writer, first: u64, test_events: &[TestEvent]) {
+        for (test_event, sequence) in test_events.iter().zip(first..) {
+            self.events.insert(sequence, test_event.numbered(sequence));
+            match test_event.pin {
                 Pinning::Open(token) => {
-                    let token = Token::of(draft, writer, token);
+                    let token = Token::of(test_event, writer, token);
                     self.abandoned.remove(&token);
                     self.open.insert(token, sequence);
                 }
                 Pinning::Close(token) => {
-                    let token = Token::of(draft, writer, token);
+                    let token = Token::of(test_event, writer, token);
                     self.abandoned.remove(&token);
                     self.open.remove(&token);
                 }
@@ -176,7 +176,7 @@ impl Model {
         } else if let Some(came) = came.get(wrong) {
             promise.push_str(self.why_not(came.sequence.get()));
         }
-        Err(Broken::new(
+        Err(Violation::new(
             promise,
             report::events(expected, wrong),
             report::events(came, wrong),

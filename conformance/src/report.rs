@@ -1,4 +1,5 @@
-//! What a broken promise is told with: expected, came, and the steps that led there. Pure text.
+//! The report of a broken promise: what was expected, what came, and the steps that led there. It only makes text, and
+//! touches no store.
 
 use std::{
     fmt::{Debug, Write as _},
@@ -10,7 +11,7 @@ use livespan::{
     store::{Pinning, StoredEvent, StreamKey},
 };
 
-use crate::test_event::Draft;
+use crate::test_event::TestEvent;
 
 /// Payload bytes that a message shows of one event.
 const SHOWN_BYTES_MAX: usize = 24;
@@ -19,27 +20,27 @@ const SHOWN_EVENTS_MAX: usize = 12;
 /// Steps of a history that a message shows: the newest ones.
 const SHOWN_STEPS_MAX: usize = 40;
 
-pub(crate) type Outcome<T = ()> = Result<T, Broken>;
+pub(crate) type Outcome<T = ()> = Result<T, Violation>;
 
 /// One broken promise.
 #[derive(Debug)]
-pub(crate) struct Broken(Box<Facts>);
+pub(crate) struct Violation(Box<Details>);
 
 #[derive(Debug)]
-struct Facts {
+struct Details {
     promise: String,
     expected: String,
     came: String,
     history: Option<String>,
 }
 
-impl Broken {
+impl Violation {
     pub(crate) fn new(
         promise: impl Into<String>,
         expected: impl Into<String>,
         came: impl Into<String>,
     ) -> Self {
-        Self(Box::new(Facts {
+        Self(Box::new(Details {
             promise: promise.into(),
             expected: expected.into(),
             came: came.into(),
@@ -52,13 +53,13 @@ impl Broken {
     }
 
     /// Adds the steps, unless those of a shorter history are there already.
-    pub(crate) fn after(mut self, trail: &Trail) -> Self {
-        self.0.history.get_or_insert_with(|| trail.show());
+    pub(crate) fn after(mut self, step_log: &StepLog) -> Self {
+        self.0.history.get_or_insert_with(|| step_log.show());
         self
     }
 
     pub(crate) fn show(&self) -> String {
-        let Facts {
+        let Details {
             promise,
             expected,
             came,
@@ -83,7 +84,7 @@ pub(crate) fn same<T: Debug + PartialEq>(
     if expected == came {
         return Ok(());
     }
-    Err(Broken::new(
+    Err(Violation::new(
         promise,
         format!("{expected:?}"),
         format!("{came:?}"),
@@ -100,15 +101,15 @@ pub(crate) fn holds(
     if condition {
         Ok(())
     } else {
-        Err(Broken::new(promise, expected, came))
+        Err(Violation::new(promise, expected, came))
     }
 }
 
 /// What was done to a store, step by step.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Trail(Arc<Mutex<Vec<String>>>);
+pub(crate) struct StepLog(Arc<Mutex<Vec<String>>>);
 
-impl Trail {
+impl StepLog {
     pub(crate) fn note(&self, step: impl Into<String>) {
         self.lock().push(step.into());
     }
@@ -146,8 +147,13 @@ pub(crate) fn event(event: &StoredEvent) -> String {
 }
 
 /// The same of one that has no number yet.
-pub(crate) fn draft(draft: &Draft) -> String {
-    described(&draft.name, draft.key.as_ref(), draft.pin, &draft.payload)
+pub(crate) fn test_event(test_event: &TestEvent) -> String {
+    described(
+        &test_event.name,
+        test_event.key.as_ref(),
+        test_event.pin,
+        &test_event.payload,
+    )
 }
 
 fn described(name: &str, key: Option<&StreamKey>, pin: Pinning, payload: &[u8]) -> String {

@@ -1,4 +1,5 @@
-//! The suite as its users see it: how a store is made, what it is not asked for, and the run.
+//! The suite as its users see it: how a store is made, which checks are skipped, and the run. It runs on the thread of
+//! the test, and panics only to report.
 
 use std::{
     any::Any,
@@ -11,24 +12,17 @@ use livespan::EventStore;
 
 use crate::{
     checks::CHECKS,
-    context::{Check, Fault, Keeping, Setup, Stage},
-    location::Place,
-    report::{Broken, Trail},
+    context::{Check, CheckContext, Fault, Lifetime, Setup},
+    location::StoreLocation,
+    report::{StepLog, Violation},
 };
 
-/// The seed of the random histories, unless another is [set](Suite::seed).
-pub const DEFAULT_SEED: u64 = 20_261_122;
-/// How long something is awaited, unless another time is [set](Suite::patience).
-pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
-/// How many random histories are tried, unless another number is [set](Suite::histories).
-pub const DEFAULT_HISTORIES: usize = 24;
-
-/// Checks every promise of [`EventStore`] on the stores that `open` makes: it is [`Suite::new`] and [`Suite::run`] in
-/// one, for a store whose log is still there when it is opened again.
+/// Checks every promise of [`EventStore`] on the stores that `open` makes: [`Suite::new`] and [`Suite::run`] in one. It
+/// is for a store whose log is still there when it is opened again.
 ///
 /// # Panics
-/// When a promise is broken. The message says which, what was expected, what came, what led there, and the seed.
-pub fn conformance<S: EventStore>(open: impl Fn(&Place) -> S + Send + Sync + 'static) {
+/// When the store breaks a promise. The message has the promise, what was expected, what came, the steps, and the seed.
+pub fn conformance<S: EventStore>(open: impl Fn(&StoreLocation) -> S + Send + Sync + 'static) {
     Suite::new(open).run();
 }
 
@@ -38,87 +32,98 @@ pub fn conformance<S: EventStore>(open: impl Fn(&Place) -> S + Send + Sync + 'st
 pub struct Suite(Setup);
 
 impl Suite {
-    /// Makes the suite for stores that `open` makes. It is called once for each handle, with a new [`Place`] for a log
-    /// that is not there yet, and with the same place for one that is; it must not call [`EventStore::open`].
-    pub fn new<S: EventStore>(open: impl Fn(&Place) -> S + Send + Sync + 'static) -> Self {
+    /// Seed of the random histories by default.
+    pub const DEFAULT_SEED: u64 = 20_261_122;
+    /// How long a check waits by default: 60 seconds.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+    /// How many random histories are tried by default: 24.
+    pub const DEFAULT_HISTORIES: usize = 24;
+
+    /// Makes the suite for the stores that `open` makes. The suite calls `open` once for each handle: with a new
+    /// [`StoreLocation`] for a new log, with the same location to open a log again. `open` must not call
+    /// [`EventStore::open`].
+    pub fn new<S: EventStore>(open: impl Fn(&StoreLocation) -> S + Send + Sync + 'static) -> Self {
         Self(Setup {
-            open: Box::new(move |place| Arc::new(open(place))),
+            open: Box::new(move |location| Arc::new(open(location))),
             follower: None,
             inject: None,
-            keeping: Keeping::Storage,
-            without: Vec::new(),
-            seed: DEFAULT_SEED,
-            histories: DEFAULT_HISTORIES,
-            patience: DEFAULT_PATIENCE,
+            lifetime: Lifetime::Persistent,
+            skipped: Vec::new(),
+            seed: Self::DEFAULT_SEED,
+            histories: Self::DEFAULT_HISTORIES,
+            timeout: Self::DEFAULT_TIMEOUT,
         })
     }
 
-    /// Says that the log goes with its handle, as in memory: nothing is opened again.
+    /// Says that the log is gone when its handle is, as in memory: the suite opens no log again.
     pub fn volatile(self) -> Self {
         Self(Setup {
-            keeping: Keeping::Handle,
+            lifetime: Lifetime::Handle,
             ..self.0
         })
     }
 
     /// Says that nothing that is appended can be read from the store.
-    pub fn keeping_nothing(self) -> Self {
+    pub fn write_only(self) -> Self {
         Self(Setup {
-            keeping: Keeping::Nothing,
+            lifetime: Lifetime::WriteOnly,
             ..self.0
         })
     }
 
-    /// Opens handles that only follow what the one writer appends, for a store that is
-    /// [followed](livespan::EventStore::shared_log) by handles of another kind than those that append.
+    /// Opens handles that only follow what the one writer appends. It is for a store whose
+    /// [followers](livespan::EventStore::shared_log) are handles of another kind than its writer.
     pub fn followers<S: EventStore>(
         self,
-        open: impl Fn(&Place) -> S + Send + Sync + 'static,
+        open: impl Fn(&StoreLocation) -> S + Send + Sync + 'static,
     ) -> Self {
         Self(Setup {
-            follower: Some(Box::new(move |place| Arc::new(open(place)))),
+            follower: Some(Box::new(move |location| Arc::new(open(location)))),
             ..self.0
         })
     }
 
-    /// Lets the suite make the stores at a place fail: `inject` returns whether it can cause that fault. It is called
-    /// while handles at the place are open.
-    pub fn faults(self, inject: impl Fn(&Place, Fault) -> bool + Send + Sync + 'static) -> Self {
+    /// Lets the suite make the stores at a location fail. `inject` causes the fault and returns `true`, or returns
+    /// `false` when it cannot. The suite calls it while handles at the location are open.
+    pub fn faults(
+        self,
+        inject: impl Fn(&StoreLocation, Fault) -> bool + Send + Sync + 'static,
+    ) -> Self {
         Self(Setup {
             inject: Some(Box::new(inject)),
             ..self.0
         })
     }
 
-    /// Leaves out one check, such as that of retention for a store that keeps everything, and why.
+    /// Skips one check, such as that of retention for a store that keeps everything, for the reason given.
     ///
     /// # Panics
     /// When there is no check of this name.
-    pub fn without(mut self, name: &'static str, reason: &'static str) -> Self {
+    pub fn skip_check(mut self, name: &'static str, reason: &'static str) -> Self {
         let check = find(name);
-        self.0.without.push((check.name, reason));
+        self.0.skipped.push((check.name, reason));
         self
     }
 
-    /// Says that the store keeps what [must be kept only once](livespan::store::BatchRecord::is_deduplicated) as often as
-    /// it is appended: a workflow that is replayed over it is then shown again.
-    pub fn keeping_repeats(self) -> Self {
-        let once = CHECKS
+    /// Says that the store does not [deduplicate](livespan::store::BatchRecord::is_deduplicated): it stores an event as
+    /// often as it is appended, so a replayed workflow is shown again.
+    pub fn without_dedup(self) -> Self {
+        let dedup = CHECKS
             .iter()
             .filter(|check| check.name.starts_with("keeps_once"));
         let reason = "the store promises nothing of the kind";
-        let without = once.map(|check| (check.name, reason));
+        let skipped = dedup.map(|check| (check.name, reason));
         let mut setup = self.0;
-        setup.without.extend(without);
+        setup.skipped.extend(skipped);
         Self(setup)
     }
 
-    /// Draws the random histories from this seed instead of [`DEFAULT_SEED`].
+    /// Draws the random histories from this seed instead of [`DEFAULT_SEED`](Self::DEFAULT_SEED).
     pub fn seed(self, seed: u64) -> Self {
         Self(Setup { seed, ..self.0 })
     }
 
-    /// Tries this many random histories instead of [`DEFAULT_HISTORIES`].
+    /// Tries this many random histories instead of [`DEFAULT_HISTORIES`](Self::DEFAULT_HISTORIES).
     pub fn histories(self, histories: usize) -> Self {
         Self(Setup {
             histories,
@@ -126,10 +131,10 @@ impl Suite {
         })
     }
 
-    /// Waits at most this long for an answer, for retention, or for news, instead of [`DEFAULT_PATIENCE`]. A store that
-    /// keeps its promises makes no one wait for it.
-    pub fn patience(self, patience: Duration) -> Self {
-        Self(Setup { patience, ..self.0 })
+    /// Waits at most this long for an answer, for retention, or for news, instead of
+    /// [`DEFAULT_TIMEOUT`](Self::DEFAULT_TIMEOUT). A store that keeps its promises never makes the suite wait so long.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self(Setup { timeout, ..self.0 })
     }
 
     /// Returns every check, in the order in which they run.
@@ -142,12 +147,12 @@ impl Suite {
     /// # Panics
     /// When a promise is broken; the message has all that are.
     pub fn run(&self) {
-        let broken: Vec<String> = CHECKS
+        let violations: Vec<String> = CHECKS
             .iter()
             .filter(|check| !self.0.skips(check.name))
             .filter_map(|check| self.try_check(check))
             .collect();
-        self.report(&broken);
+        self.report(&violations);
     }
 
     /// Runs one check alone, if it concerns such a store.
@@ -155,16 +160,16 @@ impl Suite {
     /// # Panics
     /// When the promise is broken, or when there is no check of this name.
     pub fn run_only(&self, name: &str) {
-        let broken: Vec<String> = self.try_check(find(name)).into_iter().collect();
-        self.report(&broken);
+        let violations: Vec<String> = self.try_check(find(name)).into_iter().collect();
+        self.report(&violations);
     }
 
-    fn report(&self, broken: &[String]) {
-        if !broken.is_empty() {
-            let count = broken.len();
-            let broken = broken.join("\n");
+    fn report(&self, violations: &[String]) {
+        if !violations.is_empty() {
+            let count = violations.len();
+            let violations = violations.join("\n");
             panic!(
-                "the event store breaks {count} of its promises (seed {})\n\n{broken}",
+                "the event store breaks {count} of its promises (seed {})\n\n{violations}",
                 self.0.seed
             );
         }
@@ -172,25 +177,25 @@ impl Suite {
 
     /// What to tell of a check; `None` when the promise is kept or does not concern the store.
     fn try_check(&self, check: &Check) -> Option<String> {
-        let trail = Trail::default();
-        let stage = Stage::new(&self.0, &trail);
+        let step_log = StepLog::default();
+        let context = CheckContext::new(&self.0, &step_log);
         let run = || {
-            if stage.meets(check.needs)? {
-                (check.run)(&stage)
+            if context.meets(check.requires)? {
+                (check.run)(&context)
             } else {
                 Ok(())
             }
         };
-        let broken = match catch_unwind(AssertUnwindSafe(run)) {
+        let violation = match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(())) => return None,
-            Ok(Err(broken)) => broken,
-            Err(panic) => Broken::new("a store never panics", "no panic", message(&*panic)),
+            Ok(Err(violation)) => violation,
+            Err(panic) => Violation::new("a store never panics", "no panic", message(&*panic)),
         };
         Some(format!(
             "{}: {}\n{}",
             check.name,
             check.promise,
-            broken.after(&trail).show()
+            violation.after(&step_log).show()
         ))
     }
 }

@@ -1,26 +1,27 @@
-//! Events as the checks write them, before a store numbers them.
+//! Events as the checks append them, before a store numbers them. Whole values only: nothing here reads a store.
 
 use bytes::Bytes;
+use fastrand::Rng;
 use livespan::store::{Batch, Pinning, Sequence, StoredEvent, StreamKey};
 
 /// An event without a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Draft {
+pub(crate) struct TestEvent {
     pub(crate) name: String,
     pub(crate) key: Option<StreamKey>,
     pub(crate) pin: Pinning,
-    pub(crate) once: bool,
+    pub(crate) deduplicated: bool,
     pub(crate) payload: Bytes,
 }
 
-impl Draft {
+impl TestEvent {
     /// An event of every stream.
     pub(crate) fn new(payload: impl Into<Vec<u8>>) -> Self {
         Self {
             name: "note".to_owned(),
             key: None,
             pin: Pinning::None,
-            once: false,
+            deduplicated: false,
             payload: Bytes::from(payload.into()),
         }
     }
@@ -54,8 +55,11 @@ impl Draft {
     }
 
     /// To be kept only once.
-    pub(crate) fn once(self) -> Self {
-        Self { once: true, ..self }
+    pub(crate) fn deduplicated(self) -> Self {
+        Self {
+            deduplicated: true,
+            ..self
+        }
     }
 
     /// The event as a store should give it back.
@@ -70,18 +74,27 @@ impl Draft {
     }
 }
 
-pub(crate) fn batch(drafts: &[Draft]) -> Batch {
+pub(crate) fn batch(test_events: &[TestEvent]) -> Batch {
     let mut batch = Batch::default();
-    for draft in drafts {
-        let Draft {
+    for test_event in test_events {
+        let TestEvent {
             name, pin, payload, ..
-        } = draft;
-        match draft.key {
-            Some(key) if draft.once => batch.add_deduplicated(name, key, *pin, payload),
+        } = test_event;
+        match test_event.key {
+            Some(key) if test_event.deduplicated => {
+                batch.add_deduplicated(name, key, *pin, payload);
+            }
             key => batch.add(name, key, *pin, payload),
         }
     }
     batch
+}
+
+/// Bytes of any value.
+pub(crate) fn random_bytes(random: &mut Rng, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    random.fill(&mut bytes);
+    bytes
 }
 
 /// A stream by its name.
@@ -89,16 +102,16 @@ pub(crate) fn stream(name: impl AsRef<[u8]>) -> StreamKey {
     StreamKey::new(name).expect("a name of 1 to 63 bytes")
 }
 
-/// Drafts on the streams `a`, `b` and `c` by turns, and every fifth on every stream, whose payloads are their place.
-pub(crate) fn mixed(range: std::ops::RangeInclusive<u64>) -> Vec<Draft> {
+/// Events on the streams `a`, `b` and `c` by turns, every fifth on every stream. The payload is the position.
+pub(crate) fn mixed(range: std::ops::RangeInclusive<u64>) -> Vec<TestEvent> {
     range
         .map(|place| {
-            let draft = Draft::new(place.to_string());
+            let test_event = TestEvent::new(place.to_string());
             match place % 5 {
-                0 => draft,
-                1 | 3 => draft.on(stream("a")),
-                2 => draft.on(stream("b")),
-                _ => draft.on(stream("c")),
+                0 => test_event,
+                1 | 3 => test_event.on(stream("a")),
+                2 => test_event.on(stream("b")),
+                _ => test_event.on(stream("c")),
             }
         })
         .collect()

@@ -1,4 +1,4 @@
-//! Readers beside a writer: what they see, and from when on.
+//! Readers on threads beside a writer: they see whole batches, in order, once `append()` has returned.
 
 use std::{
     collections::BTreeSet,
@@ -8,9 +8,9 @@ use std::{
 
 use livespan::store::{PageLimit, StoredEvent};
 
-use super::retention::joined;
+use super::retention::join;
 use crate::{
-    context::Stage,
+    context::CheckContext,
     handle::{ANY, Handle, streams},
     model::{Model, Read, Scope},
     report::{Outcome, holds},
@@ -18,15 +18,15 @@ use crate::{
 };
 
 /// What one reader got.
-struct Story {
+struct Observed {
     events: Vec<StoredEvent>,
     /// Where it found nothing more.
     ends: Vec<u64>,
 }
 
-pub(crate) fn serves_readers_beside_a_writer(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn serves_readers_beside_a_writer(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
     let scopes = [
         Scope::All,
@@ -49,15 +49,15 @@ pub(crate) fn serves_readers_beside_a_writer(stage: &Stage<'_>) -> Outcome {
         for size in (0..120).map(|batch| 1 + batch * 7 % 23) {
             match handle.put(&mut model, &mixed(1..=size)) {
                 Ok(_) => visible.store(handle.head(), Ordering::Release),
-                Err(broken) => written = Err(broken),
+                Err(violation) => written = Err(violation),
             }
             batches.insert(handle.head());
         }
         done.store(true, Ordering::Release);
         let stories = readers
             .into_iter()
-            .map(joined)
-            .collect::<Outcome<Vec<Story>>>()?;
+            .map(join)
+            .collect::<Outcome<Vec<Observed>>>()?;
         written.map(|()| stories)
     })?;
     for (scope, story) in scopes.iter().zip(&stories) {
@@ -87,8 +87,8 @@ fn follow(
     scope: &Scope,
     visible: &AtomicU64,
     done: &AtomicBool,
-) -> Outcome<Story> {
-    let mut story = Story {
+) -> Outcome<Observed> {
+    let mut story = Observed {
         events: Vec::new(),
         ends: Vec::new(),
     };

@@ -1,4 +1,4 @@
-//! What outlives a handle: events, numbers, epochs, and what was left open.
+//! Reopening a log: events, numbers and epochs survive, and what was left open is handed out.
 
 use std::collections::HashSet;
 
@@ -8,19 +8,19 @@ use livespan::{
 };
 
 use crate::{
-    context::Stage,
+    context::CheckContext,
     handle::{ANY, Handle, streams},
     model::{Model, Scope, same_abandoned},
     report::{self, Outcome, holds, same},
-    test_event::{Draft, mixed, stream},
+    test_event::{TestEvent, mixed, stream},
 };
 
-pub(crate) fn survives_reopening(stage: &Stage<'_>) -> Outcome {
+pub(crate) fn survives_reopening(context: &CheckContext<'_>) -> Outcome {
     for events in [usize::MAX, 20] {
-        let place = stage.place_with(Retention::default().events(events))?;
+        let location = context.location_with(Retention::default().events(events))?;
         let mut model = Model::default();
         for size in [0, 1, 40, 3, 0, 300] {
-            let mut handle = stage.open(&place)?;
+            let mut handle = context.open(&location)?;
             check_reopened(&handle, &model)?;
             if size > 0 {
                 let first = model.head() + 1;
@@ -30,7 +30,7 @@ pub(crate) fn survives_reopening(stage: &Stage<'_>) -> Outcome {
             }
             handle.close()?;
         }
-        check_reopened(&stage.open(&place)?, &model)?;
+        check_reopened(&context.open(&location)?, &model)?;
     }
     Ok(())
 }
@@ -68,13 +68,13 @@ fn check_reopened(handle: &Handle, model: &Model) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn tells_epochs_apart(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
+pub(crate) fn tells_epochs_apart(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
     let mut known: Vec<EpochStart> = Vec::new();
     let mut seen: HashSet<Epoch> = HashSet::new();
     let mut model = Model::default();
     for round in 0..6_u64 {
-        let mut handle = stage.open(&place)?;
+        let mut handle = context.open(&location)?;
         let epochs = handle.epochs();
         check_epochs(&epochs, &known, &model)?;
         let new = epochs
@@ -153,48 +153,53 @@ fn check_epochs(epochs: &[EpochStart], known: &[EpochStart], model: &Model) -> O
     )
 }
 
-pub(crate) fn hands_out_abandoned_events(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place_with(Retention::default().events(10))?;
+pub(crate) fn hands_out_abandoned_events(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location_with(Retention::default().events(10))?;
     let (a, b) = (stream("a"), stream("b"));
     let mut model = Model::default();
-    let mut handle = stage.open(&place)?;
+    let mut handle = context.open(&location)?;
     let opening = [
-        Draft::new("left open").on(a).opening(1),
-        Draft::new("left open, too").on(b).opening(1),
-        Draft::new("left open everywhere").opening(1),
-        Draft::new("replaced").on(a).opening(2),
-        Draft::new("in the end").on(a).opening(2),
-        Draft::new("closed").on(b).opening(3),
-        Draft::new("closed").on(b).closing(3),
+        TestEvent::new("left open").on(a).opening(1),
+        TestEvent::new("left open, too").on(b).opening(1),
+        TestEvent::new("left open everywhere").opening(1),
+        TestEvent::new("replaced").on(a).opening(2),
+        TestEvent::new("in the end").on(a).opening(2),
+        TestEvent::new("closed").on(b).opening(3),
+        TestEvent::new("closed").on(b).closing(3),
     ];
     handle.put(&mut model, &opening)?;
     let none = handle.recover_open_events()?;
-    same("a writer that epochs abandons nothing", &Vec::new(), &none)?;
+    same("A writer that lives abandons nothing", &Vec::new(), &none)?;
     for batch in 0..5 {
-        let drafts = vec![Draft::new(batch.to_string()).on(stream("filler")); 100];
-        handle.put(&mut model, &drafts)?;
+        let events = vec![TestEvent::new(batch.to_string()).on(stream("filler")); 100];
+        handle.put(&mut model, &events)?;
     }
-    handle.put(&mut model, &[Draft::new("left open late").on(b).opening(9)])?;
+    handle.put(
+        &mut model,
+        &[TestEvent::new("left open late").on(b).opening(9)],
+    )?;
     handle.close()?;
     model.abandon();
 
-    let mut handle = stage.open(&place)?;
+    let mut handle = context.open(&location)?;
     await_abandoned(&handle, &model)?;
     handle.check(&model, &Scope::All, 0, ANY)?;
     let closing = [
-        Draft::new("lost").on(a).closing(1),
-        Draft::new("lost").on(b).closing(1),
-        Draft::new("lost").closing(1),
-        Draft::new("lost").on(a).closing(2),
-        Draft::new("lost").on(b).closing(9),
-        Draft::new("left open in the second life").on(a).opening(1),
+        TestEvent::new("lost").on(a).closing(1),
+        TestEvent::new("lost").on(b).closing(1),
+        TestEvent::new("lost").closing(1),
+        TestEvent::new("lost").on(a).closing(2),
+        TestEvent::new("lost").on(b).closing(9),
+        TestEvent::new("left open in the second epoch")
+            .on(a)
+            .opening(1),
     ];
     handle.put(&mut model, &closing)?;
     handle.check(&model, &Scope::All, 0, ANY)?;
     handle.close()?;
     model.abandon();
 
-    let handle = stage.open(&place)?;
+    let handle = context.open(&location)?;
     await_abandoned(&handle, &model)
 }
 
@@ -204,7 +209,7 @@ fn await_abandoned(handle: &Handle, model: &Model) -> Outcome {
     let mut came = handle.recover_open_events()?;
     if handle.store.shared_log().is_some() {
         // A store that several processes share finds out only after a while that one of them is gone.
-        Handle::until(handle.patience, || {
+        Handle::until(handle.timeout, || {
             came.extend(handle.recover_open_events()?);
             Ok((came.len() >= least).then_some(()))
         })?;

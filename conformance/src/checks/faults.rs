@@ -1,25 +1,28 @@
-//! Appends that fail, and appends that are tried again.
+//! Appends that fail, and appends that are retried, by [faults](Fault) that the user of the suite causes.
 
 use crate::{
-    context::{Fault, Stage},
+    context::{CheckContext, Fault},
     handle::{ANY, Handle, streams},
-    location::Place,
+    location::StoreLocation,
     model::{Model, Scope},
-    report::{Broken, Outcome, holds, same},
-    test_event::{Draft, mixed, stream},
+    report::{Outcome, Violation, holds, same},
+    test_event::{TestEvent, mixed, stream},
 };
 
 /// The faults that cost a whole batch.
 const REFUSALS: [Fault; 2] = [Fault::RefuseAppends, Fault::BreakAppend];
 
-pub(crate) fn refuses_batches_whole(stage: &Stage<'_>) -> Outcome {
+pub(crate) fn refuses_batches_whole(context: &CheckContext<'_>) -> Outcome {
     for fault in REFUSALS {
-        let place = stage.place()?;
-        let mut handle = stage.open(&place)?;
+        let location = context.location()?;
+        let mut handle = context.open(&location)?;
         let mut model = Model::default();
         handle.put(&mut model, &mixed(1..=10))?;
-        handle.put(&mut model, &[Draft::new("open").on(stream("a")).opening(1)])?;
-        if !stage.inject(&place, fault) {
+        handle.put(
+            &mut model,
+            &[TestEvent::new("open").on(stream("a")).opening(1)],
+        )?;
+        if !context.inject(&location, fault) {
             continue;
         }
         let refused = refused();
@@ -28,7 +31,7 @@ pub(crate) fn refuses_batches_whole(stage: &Stage<'_>) -> Outcome {
             fails(&mut handle, fault, &refused)?;
             check(&handle, &model)?;
         }
-        stage.inject(&place, Fault::None);
+        context.inject(&location, Fault::None);
         check(&handle, &model)?;
         if handle.store.shared_log().is_none() {
             // The log has shown those events to readers, so their numbers are spent.
@@ -51,18 +54,18 @@ pub(crate) fn refuses_batches_whole(stage: &Stage<'_>) -> Outcome {
 }
 
 /// A batch whose every part would show: events of all streams, an opening and a closing one.
-fn refused() -> Vec<Draft> {
+fn refused() -> Vec<TestEvent> {
     let mut refused = mixed(101..=110);
-    refused.push(Draft::new("opens").opening(8));
-    refused.push(Draft::new("closes").on(stream("a")).closing(1));
-    refused.push(Draft::new("last").on(stream("new")));
+    refused.push(TestEvent::new("opens").opening(8));
+    refused.push(TestEvent::new("closes").on(stream("a")).closing(1));
+    refused.push(TestEvent::new("last").on(stream("new")));
     refused
 }
 
-fn fails(handle: &mut Handle, fault: Fault, drafts: &[Draft]) -> Outcome {
-    match handle.try_append(drafts)? {
+fn fails(handle: &mut Handle, fault: Fault, events: &[TestEvent]) -> Outcome {
+    match handle.try_append(events)? {
         Err(_) => Ok(()),
-        Ok(first) => Err(Broken::new(
+        Ok(first) => Err(Violation::new(
             format!("append() returns an error under {fault:?}"),
             "an error",
             format!("kept from {first}"),
@@ -86,23 +89,23 @@ fn check(handle: &Handle, model: &Model) -> Outcome {
     same("no stream is listed for refused events", &None, &ghost)
 }
 
-pub(crate) fn keeps_refused_events_out_after_reopening(stage: &Stage<'_>) -> Outcome {
-    if !stage.reopens() {
+pub(crate) fn keeps_refused_events_out_after_reopening(context: &CheckContext<'_>) -> Outcome {
+    if !context.reopens() {
         return Ok(());
     }
     for fault in REFUSALS {
-        let place = stage.place()?;
-        let mut handle = stage.open(&place)?;
+        let location = context.location()?;
+        let mut handle = context.open(&location)?;
         let mut model = Model::default();
         handle.put(&mut model, &mixed(1..=10))?;
-        if !stage.inject(&place, fault) {
+        if !context.inject(&location, fault) {
             continue;
         }
         fails(&mut handle, fault, &refused())?;
-        stage.inject(&place, Fault::None);
+        context.inject(&location, Fault::None);
         handle.close()?;
         model.abandon();
-        let mut handle = stage.open(&place)?;
+        let mut handle = context.open(&location)?;
         check(&handle, &model)?;
         handle.put(&mut model, &mixed(1..=7))?;
         check(&handle, &model)?;
@@ -110,25 +113,25 @@ pub(crate) fn keeps_refused_events_out_after_reopening(stage: &Stage<'_>) -> Out
     Ok(())
 }
 
-pub(crate) fn numbers_retried_batches_once(stage: &Stage<'_>) -> Outcome {
-    if !stage.follows()? {
+pub(crate) fn numbers_retried_batches_once(context: &CheckContext<'_>) -> Outcome {
+    if !context.follows()? {
         return Ok(());
     }
-    let place = stage.place()?;
-    let mut handle = stage.open_as(&place, "writer")?;
-    let mut other = stage.open_as(&place, "other")?;
+    let location = context.location()?;
+    let mut handle = context.open_as(&location, "writer")?;
+    let mut other = context.open_as(&location, "other")?;
     let mut model = Model::default();
     handle.put(&mut model, &mixed(1..=10))?;
     for times in 1..=3 {
         let batch = mixed(11..=20);
         let first = model.head() + 1;
         for _ in 0..times {
-            if !stage.inject(&place, Fault::LoseAnswer) {
+            if !context.inject(&location, Fault::LoseAnswer) {
                 return Ok(());
             }
             fails(&mut handle, Fault::LoseAnswer, &batch)?;
         }
-        stage.inject(&place, Fault::None);
+        context.inject(&location, Fault::None);
         // Others do not wait for the retry.
         let between = other.append(&mixed(1..=3))?;
         same(
@@ -141,11 +144,11 @@ pub(crate) fn numbers_retried_batches_once(stage: &Stage<'_>) -> Outcome {
         handle.check(&model, &Scope::All, 0, ANY)?;
         handle.check(&model, &streams(&[stream("a")]), 0, ANY)?;
     }
-    refused_then_retried(stage, &place, &mut handle, &mut model)
+    refused_then_retried(context, &location, &mut handle, &mut model)
 }
 
 /// Hands the batch in again: it was kept from `first` on.
-fn retry(handle: &mut Handle, model: &mut Model, first: u64, batch: &[Draft]) -> Outcome {
+fn retry(handle: &mut Handle, model: &mut Model, first: u64, batch: &[TestEvent]) -> Outcome {
     let given = handle.put(model, batch)?;
     same(
         "a retried batch has the numbers that it was kept under",
@@ -155,32 +158,32 @@ fn retry(handle: &mut Handle, model: &mut Model, first: u64, batch: &[Draft]) ->
 }
 
 fn refused_then_retried(
-    stage: &Stage<'_>,
-    place: &Place,
+    context: &CheckContext<'_>,
+    location: &StoreLocation,
     handle: &mut Handle,
     model: &mut Model,
 ) -> Outcome {
-    if !stage.inject(place, Fault::BreakAppend) {
+    if !context.inject(location, Fault::BreakAppend) {
         return Ok(());
     }
     let batch = mixed(31..=40);
     fails(handle, Fault::BreakAppend, &batch)?;
-    stage.inject(place, Fault::None);
+    context.inject(location, Fault::None);
     handle.put(model, &batch)?;
     // An equal batch is another one once its like has been kept.
     handle.put(model, &batch)?;
     handle.check(model, &Scope::All, 0, ANY)
 }
 
-pub(crate) fn keeps_equal_batches(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn keeps_equal_batches(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
     for _ in 0..5 {
-        handle.put(&mut model, &[Draft::new("same").on(stream("a"))])?;
+        handle.put(&mut model, &[TestEvent::new("same").on(stream("a"))])?;
     }
     for _ in 0..3 {
-        handle.put(&mut model, &vec![Draft::new("same"); 10])?;
+        handle.put(&mut model, &vec![TestEvent::new("same"); 10])?;
     }
     same("every event has a number of its own", &35, &handle.head())?;
     handle.check(&model, &Scope::All, 0, ANY)

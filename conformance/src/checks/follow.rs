@@ -1,4 +1,4 @@
-//! Stores that several handles append to: one sequence for all, and waiting for what others append.
+//! Shared logs: several handles append to one sequence, and wait for what others append.
 
 use std::{
     sync::mpsc,
@@ -8,13 +8,13 @@ use std::{
 
 use livespan::store::{PageLimit, Sequence, StoredEvent, StreamKey};
 
-use super::retention::joined;
+use super::retention::join;
 use crate::{
-    context::Stage,
+    context::CheckContext,
     handle::{ANY, Handle, streams},
     model::{Model, Read, Scope, Writer},
-    report::{self, Broken, Outcome, holds, same},
-    test_event::{Draft, mixed, stream},
+    report::{self, Outcome, Violation, holds, same},
+    test_event::{TestEvent, mixed, stream},
 };
 
 const WRITERS: u64 = 3;
@@ -23,10 +23,10 @@ const BATCHES: u64 = 40;
 /// Streams, or every stream, with the newest sequence of each.
 type News = Vec<(Option<StreamKey>, u64)>;
 
-pub(crate) fn shares_one_log(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
+pub(crate) fn shares_one_log(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
     let mut handles = (0..WRITERS)
-        .map(|writer| stage.open_as(&place, &format!("writer {writer}")))
+        .map(|writer| context.open_as(&location, &format!("writer {writer}")))
         .collect::<Outcome<Vec<Handle>>>()?;
     let written = thread::scope(|threads| {
         let writers: Vec<_> = handles
@@ -34,13 +34,13 @@ pub(crate) fn shares_one_log(stage: &Stage<'_>) -> Outcome {
             .zip(0..)
             .map(|(handle, writer)| threads.spawn(move || write(handle, writer)))
             .collect();
-        writers.into_iter().map(joined).collect::<Outcome<Vec<_>>>()
+        writers.into_iter().map(join).collect::<Outcome<Vec<_>>>()
     })?;
     let mut model = Model::default();
-    for (writer, first, drafts) in written.into_iter().flatten() {
-        let taken = model.events(first..=first + drafts.len() as u64 - 1, &Scope::All);
+    for (writer, first, test_events) in written.into_iter().flatten() {
+        let taken = model.events(first..=first + test_events.len() as u64 - 1, &Scope::All);
         same("no number is given twice", &Vec::new(), &taken)?;
-        model.append(writer, first, &drafts);
+        model.append(writer, first, &test_events);
     }
     let count = model.events(1..=u64::MAX, &Scope::All).len() as u64;
     same("numbers have no holes", &count, &model.head())?;
@@ -70,20 +70,20 @@ pub(crate) fn shares_one_log(stage: &Stage<'_>) -> Outcome {
 }
 
 /// Appends batches; each with the first number that it got.
-fn write(handle: &mut Handle, writer: u64) -> Outcome<Vec<(Writer, u64, Vec<Draft>)>> {
+fn write(handle: &mut Handle, writer: u64) -> Outcome<Vec<(Writer, u64, Vec<TestEvent>)>> {
     (0..BATCHES)
         .map(|batch| {
             let from = writer * 1000 + batch * 20;
-            let drafts = mixed(from..=from + (batch + writer) % 17);
-            Ok((handle.writer(), handle.append(&drafts)?, drafts))
+            let test_events = mixed(from..=from + (batch + writer) % 17);
+            Ok((handle.writer(), handle.append(&test_events)?, test_events))
         })
         .collect()
 }
 
-pub(crate) fn wakes_followers(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
-    let mut writer = stage.open_as(&place, "writer")?;
-    let reader = stage.open_follower(&place, "reader")?;
+pub(crate) fn wakes_followers(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let mut writer = context.open_as(&location, "writer")?;
+    let reader = context.open_follower(&location, "reader")?;
     let mut model = Model::default();
     same(
         "all handles are in the same epochs",
@@ -92,18 +92,18 @@ pub(crate) fn wakes_followers(stage: &Stage<'_>) -> Outcome {
     )?;
     for batch in 0..20 {
         let after = model.head();
-        let drafts = mixed(1..=1 + batch % 4);
+        let test_events = mixed(1..=1 + batch % 4);
         let begun = Instant::now();
         let came = thread::scope(|threads| {
-            let waiting = begun_on(threads, || wait(&reader, after, reader.patience));
-            let first = writer.put(&mut model, &drafts);
-            let came = joined(waiting)?;
+            let waiting = begun_on(threads, || wait(&reader, after, reader.timeout));
+            let first = writer.put(&mut model, &test_events);
+            let came = join(waiting)?;
             first.map(|_| came)
         })?;
         holds(
-            !came.is_empty() && begun.elapsed() < reader.patience,
+            !came.is_empty() && begun.elapsed() < reader.timeout,
             "wait_after() ends when another handle appends",
-            format!("events after {after}, before patience ends"),
+            format!("events after {after}, before the timeout"),
             format!("{} after {:?}", report::events(&came, 0), begun.elapsed()),
         )?;
         check_after(&model, after, &came)?;
@@ -114,7 +114,7 @@ pub(crate) fn wakes_followers(stage: &Stage<'_>) -> Outcome {
         )?;
     }
     for after in 0..model.head() {
-        let came = wait(&reader, after, reader.patience)?;
+        let came = wait(&reader, after, reader.timeout)?;
         holds(
             !came.is_empty(),
             "wait_after() does not wait for what is there",
@@ -128,9 +128,9 @@ pub(crate) fn wakes_followers(stage: &Stage<'_>) -> Outcome {
         .wait_after(
             Sequence::START,
             PageLimit { events: 1, ..ANY },
-            reader.patience,
+            reader.timeout,
         )
-        .map_err(|error| Broken::error("wait_after()", &error))?;
+        .map_err(|error| Violation::error("wait_after()", &error))?;
     same("wait_after() keeps to its limit", &1, &one.len())?;
     for scope in [
         Scope::All,
@@ -161,11 +161,11 @@ fn begun_on<'scope, T: Send + 'scope>(
     thread
 }
 
-fn wait(reader: &Handle, after: u64, patience: Duration) -> Outcome<Vec<StoredEvent>> {
+fn wait(reader: &Handle, after: u64, timeout: Duration) -> Outcome<Vec<StoredEvent>> {
     reader
         .shared_log()?
-        .wait_after(Sequence::new(after), ANY, patience)
-        .map_err(|error| Broken::error("wait_after()", &error))
+        .wait_after(Sequence::new(after), ANY, timeout)
+        .map_err(|error| Violation::error("wait_after()", &error))
 }
 
 fn head(reader: &Handle) -> Outcome<u64> {
@@ -185,7 +185,7 @@ fn check_after(model: &Model, after: u64, came: &[StoredEvent]) -> Outcome {
 
 fn ends_without_news(reader: &Handle, head: u64) -> Outcome {
     let came = wait(reader, head, Duration::from_millis(1))?;
-    same("a wait ends with its patience", &Vec::new(), &came)?;
+    same("a wait ends at its timeout", &Vec::new(), &came)?;
     for waiting in ["the next wait", "the wait that goes on"] {
         let begun = Instant::now();
         let follow = reader.shared_log()?;
@@ -193,62 +193,64 @@ fn ends_without_news(reader: &Handle, head: u64) -> Outcome {
             if waiting == "the next wait" {
                 follow.interrupt();
             }
-            let thread = begun_on(threads, || wait(reader, head, reader.patience));
+            let thread = begun_on(threads, || wait(reader, head, reader.timeout));
             if waiting != "the next wait" {
                 follow.interrupt();
             }
-            joined(thread)
+            join(thread)
         })?;
         same("an interrupted wait finds nothing", &Vec::new(), &came)?;
         holds(
-            begun.elapsed() < reader.patience,
+            begun.elapsed() < reader.timeout,
             format!("interrupt() ends {waiting}"),
             "an end at once",
             format!(
-                "the wait went on for its whole patience of {:?}",
-                reader.patience
+                "the wait went on for the whole timeout of {:?}",
+                reader.timeout
             ),
         )?;
     }
     Ok(())
 }
 
-pub(crate) fn wakes_followers_of_streams(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
-    let mut writer = stage.open_as(&place, "writer")?;
-    let reader = stage.open_follower(&place, "reader")?;
+pub(crate) fn wakes_followers_of_streams(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let mut writer = context.open_as(&location, "writer")?;
+    let reader = context.open_follower(&location, "reader")?;
     let (a, b, c) = (stream("a"), stream("b"), stream("c"));
-    let on = |key: StreamKey| Draft::new("news").on(key);
-    writer.append(&[on(a), on(b), on(c), Draft::new("everywhere")])?;
+    let on = |key: StreamKey| TestEvent::new("news").on(key);
+    writer.append(&[on(a), on(b), on(c), TestEvent::new("everywhere")])?;
     let head = writer.head();
     let place_of = |key| (key, Sequence::new(head));
     let places = [place_of(a), place_of(b)];
 
-    let cases: [(&[Draft], News); 4] = [
+    let cases: [(&[TestEvent], News); 4] = [
         (&[on(a)], vec![(Some(a), 1)]),
         (&[on(c), on(b), on(c)], vec![(Some(b), 2)]),
-        (&[Draft::new("everywhere")], vec![(None, 1)]),
+        (&[TestEvent::new("everywhere")], vec![(None, 1)]),
         (
-            &[on(b), on(a), Draft::new("everywhere"), on(a), on(c)],
+            &[on(b), on(a), TestEvent::new("everywhere"), on(a), on(c)],
             vec![(None, 3), (Some(a), 4), (Some(b), 1)],
         ),
     ];
     let mut places = places;
     let mut every = Sequence::new(head);
-    for (drafts, news) in &cases {
+    for (test_events, news) in &cases {
         let before = writer.head();
         let mut left: News = news
             .iter()
             .map(|(key, place)| (*key, before + place))
             .collect();
-        let mut first = Some(drafts);
+        let mut first = Some(test_events);
         while !left.is_empty() {
             let came = thread::scope(|threads| {
                 let waiting = begun_on(threads, || {
-                    wait_streams(&reader, &places, every, reader.patience)
+                    wait_streams(&reader, &places, every, reader.timeout)
                 });
-                let appended = first.take().map_or(Ok(0), |drafts| writer.append(drafts));
-                let came = joined(waiting)?;
+                let appended = first
+                    .take()
+                    .map_or(Ok(0), |test_events| writer.append(test_events));
+                let came = join(waiting)?;
                 appended.map(|_| came)
             })?;
             holds(
@@ -266,15 +268,15 @@ pub(crate) fn wakes_followers_of_streams(stage: &Stage<'_>) -> Outcome {
     same("other streams are no news", &Vec::new(), &none)?;
     let begun = Instant::now();
     reader.shared_log()?.interrupt();
-    let none = wait_streams(&reader, &places, every, reader.patience)?;
+    let none = wait_streams(&reader, &places, every, reader.timeout)?;
     same("an interrupted wait finds nothing", &Vec::new(), &none)?;
     holds(
-        begun.elapsed() < reader.patience,
+        begun.elapsed() < reader.timeout,
         "interrupt() ends the next wait",
         "an end at once",
         format!(
-            "the wait went on for its whole patience of {:?}",
-            reader.patience
+            "the wait went on for the whole timeout of {:?}",
+            reader.timeout
         ),
     )
 }
@@ -301,12 +303,12 @@ fn wait_streams(
     reader: &Handle,
     places: &[(StreamKey, Sequence)],
     every: Sequence,
-    patience: Duration,
+    timeout: Duration,
 ) -> Outcome<News> {
     let news = reader
         .shared_log()?
-        .wait_streams(places, every, patience)
-        .map_err(|error| Broken::error("wait_streams()", &error))?;
+        .wait_streams(places, every, timeout)
+        .map_err(|error| Violation::error("wait_streams()", &error))?;
     let mut news: News = news
         .into_iter()
         .map(|(key, newest)| (key, newest.get()))

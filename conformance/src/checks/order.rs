@@ -1,16 +1,16 @@
-//! Numbers and order, without anything else going on.
+//! Numbers and order, with one handle and no retention.
 
 use crate::{
-    context::Stage,
+    context::CheckContext,
     handle::{ANY, streams},
     model::{Model, Scope},
     report::{Outcome, holds, same},
-    test_event::{Draft, mixed, stream},
+    test_event::{TestEvent, mixed, stream},
 };
 
-pub(crate) fn opens_empty(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
-    let handle = stage.open(&place)?;
+pub(crate) fn opens_empty(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let handle = context.open(&location)?;
     same("open() of a new log is the start", &0, &handle.head())?;
     same(
         "oldest() is the next number when nothing is kept",
@@ -20,9 +20,9 @@ pub(crate) fn opens_empty(stage: &Stage<'_>) -> Outcome {
     let firsts: Vec<u64> = handle
         .epochs()
         .iter()
-        .map(|life| life.first.get())
+        .map(|epoch| epoch.first.get())
         .collect();
-    same("a new log has one life, from 1 on", &vec![1], &firsts)?;
+    same("a new log has one epoch, from 1 on", &vec![1], &firsts)?;
     let model = Model::default();
     handle.check(&model, &Scope::All, 0, ANY)?;
     handle.check(&model, &streams(&[stream("a")]), 0, ANY)?;
@@ -31,13 +31,13 @@ pub(crate) fn opens_empty(stage: &Stage<'_>) -> Outcome {
     same("a new log has no streams", &Vec::new(), &none)?;
     let none = handle.recover_open_events()?;
     same("a new log has no abandoned events", &Vec::new(), &none)?;
-    let none = handle.standing()?;
-    same("a new log has no standing events", &Vec::new(), &none)
+    let none = handle.open_global_events()?;
+    same("a new log has no open global events", &Vec::new(), &none)
 }
 
-pub(crate) fn keeps_nothing(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn keeps_nothing(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let mut handle = context.open(&location)?;
     for size in [1, 5, 300] {
         handle.append(&mixed(1..=size))?;
         let next = handle.head() + 1;
@@ -57,9 +57,9 @@ pub(crate) fn keeps_nothing(stage: &Stage<'_>) -> Outcome {
     same("no events are abandoned", &Vec::new(), &none)
 }
 
-pub(crate) fn keeps_order(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn keeps_order(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
     for size in [1, 1, 2, 17, 1, 256, 1000, 3] {
         let first = model.head() + 1;
@@ -76,14 +76,14 @@ pub(crate) fn keeps_order(stage: &Stage<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn leaves_out_numbers(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn leaves_out_numbers(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
     for left_out in [0, 1, 7, 100_000, 0] {
         handle.leave_out(left_out);
         let first = handle.put(&mut model, &mixed(1..=9))?;
-        handle.put(&mut model, &[Draft::new("next").on(stream("a"))])?;
+        handle.put(&mut model, &[TestEvent::new("next").on(stream("a"))])?;
         let oldest = handle.oldest();
         holds(
             oldest <= first,

@@ -1,18 +1,18 @@
-//! Pages: every cut, every limit.
+//! Pages: from every position, with every limit.
 
 use livespan::store::PageLimit;
 
 use crate::{
-    context::Stage,
+    context::CheckContext,
     handle::{ANY, streams},
     model::{Model, Scope},
     report::{Outcome, same},
-    test_event::{Draft, mixed, stream},
+    test_event::{TestEvent, mixed, stream},
 };
 
-pub(crate) fn pages_at_every_cut(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn pages_at_every_cut(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
     for range in [1..=20, 21..=21, 22..=40] {
         handle.put(&mut model, &mixed(range))?;
@@ -34,16 +34,16 @@ pub(crate) fn pages_at_every_cut(stage: &Stage<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn pages_within_limits(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn pages_within_limits(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
     let sizes = [0, 1, 10, 100, 1000, 0, 0, 10_000, 1, 100_000, 5];
-    let drafts: Vec<Draft> = sizes
+    let test_events: Vec<TestEvent> = sizes
         .iter()
-        .map(|size| Draft::new(vec![b'x'; *size]).on(stream("a")))
+        .map(|size| TestEvent::new(vec![b'x'; *size]).on(stream("a")))
         .collect();
-    handle.put(&mut model, &drafts)?;
+    handle.put(&mut model, &test_events)?;
     handle.put(&mut model, &mixed(1..=20))?;
     let bytes = [0, 1, 10, 11, 1111, 1112, 100_000, usize::MAX];
     let events = [0, 1, 2, 31, usize::MAX];

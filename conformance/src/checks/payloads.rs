@@ -1,24 +1,27 @@
-//! Bytes of any value and number, in payloads, names and stream keys.
+//! Payloads, names and stream keys: any bytes, up to the longest allowed.
 
 use livespan::{SseTarget, store::StreamKey};
 
 use crate::{
-    context::Stage,
+    context::CheckContext,
     handle::{ANY, streams},
     model::{Model, Scope},
     report::Outcome,
-    test_event::{Draft, stream},
+    test_event::{TestEvent, random_bytes, stream},
 };
 
 /// The longest payload that a log takes, as the log has it.
 const PAYLOAD_BYTES_MAX: usize = SseTarget::<()>::PAYLOAD_BYTES_MAX;
 
-pub(crate) fn keeps_payloads(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn keeps_payloads(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
     let every_byte: Vec<u8> = (0..=u8::MAX).collect();
-    let each: Vec<Draft> = every_byte.iter().map(|byte| Draft::new([*byte])).collect();
+    let each: Vec<TestEvent> = every_byte
+        .iter()
+        .map(|byte| TestEvent::new([*byte]))
+        .collect();
     handle.put(&mut model, &each)?;
     let texts: [&[u8]; 12] = [
         b"",
@@ -34,9 +37,9 @@ pub(crate) fn keeps_payloads(stage: &Stage<'_>) -> Outcome {
         b"'; DROP TABLE events; --",
         b"$3\r\nfoo\r\n%s%n",
     ];
-    handle.put(&mut model, &texts.map(Draft::new))?;
-    handle.put(&mut model, &[Draft::new(every_byte.clone())])?;
-    let mut random = stage.random();
+    handle.put(&mut model, &texts.map(TestEvent::new))?;
+    handle.put(&mut model, &[TestEvent::new(every_byte.clone())])?;
+    let mut random = context.random();
     let sizes = [
         1,
         2,
@@ -53,8 +56,8 @@ pub(crate) fn keeps_payloads(stage: &Stage<'_>) -> Outcome {
         PAYLOAD_BYTES_MAX - 1,
     ];
     for size in sizes {
-        let draft = Draft::new(random.bytes(size)).on(stream("random"));
-        handle.put(&mut model, &[draft])?;
+        let event = TestEvent::new(random_bytes(&mut random, size)).on(stream("random"));
+        handle.put(&mut model, &[event])?;
     }
     let turning: Vec<u8> = every_byte
         .iter()
@@ -63,38 +66,38 @@ pub(crate) fn keeps_payloads(stage: &Stage<'_>) -> Outcome {
         .take(PAYLOAD_BYTES_MAX)
         .collect();
     let largest = [
-        Draft::new(turning).on(stream("random")),
-        Draft::new(vec![0; PAYLOAD_BYTES_MAX]),
-        Draft::new(vec![0xff; PAYLOAD_BYTES_MAX]),
-        Draft::new(Vec::new()),
+        TestEvent::new(turning).on(stream("random")),
+        TestEvent::new(vec![0; PAYLOAD_BYTES_MAX]),
+        TestEvent::new(vec![0xff; PAYLOAD_BYTES_MAX]),
+        TestEvent::new(Vec::new()),
     ];
     handle.put(&mut model, &largest)?;
     handle.check(&model, &Scope::All, 0, ANY)?;
     handle.check(&model, &streams(&[stream("random")]), 0, ANY)
 }
 
-pub(crate) fn keeps_names(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn keeps_names(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
     let lengths = (1..=64).map(|length| alphabet.chars().cycle().take(length).collect());
     let rotated =
         (0..alphabet.len()).map(|from| alphabet.chars().cycle().skip(from).take(64).collect());
-    let names: Vec<Draft> = lengths
+    let names: Vec<TestEvent> = lengths
         .chain(rotated)
-        .map(|name: String| Draft::new("named").named(name))
+        .map(|name: String| TestEvent::new("named").named(name))
         .collect();
     handle.put(&mut model, &names)?;
 
     let keys = keys();
-    let drafts: Vec<Draft> = keys
+    let events: Vec<TestEvent> = keys
         .iter()
         .enumerate()
-        .map(|(place, key)| Draft::new(place.to_string()).on(*key))
+        .map(|(place, key)| TestEvent::new(place.to_string()).on(*key))
         .collect();
-    handle.put(&mut model, &drafts)?;
-    handle.put(&mut model, &drafts)?;
+    handle.put(&mut model, &events)?;
+    handle.put(&mut model, &events)?;
     handle.check(&model, &Scope::All, 0, ANY)?;
     let from = names.len() as u64;
     for key in &keys {

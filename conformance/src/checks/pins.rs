@@ -6,18 +6,18 @@ use livespan::{
 };
 
 use crate::{
-    context::Stage,
+    context::CheckContext,
     handle::{ANY, Handle, streams},
     model::{Model, Scope, same_events},
     report::{Outcome, holds, same},
-    test_event::{Draft, mixed, stream},
+    test_event::{TestEvent, mixed, stream},
 };
 
 /// Events on a stream of their own, more than retention allows here and some stores let go of in a lump.
 fn filler(handle: &mut Handle, model: &mut Model) -> Outcome {
     for batch in 0..5 {
-        let drafts = vec![Draft::new(batch.to_string()).on(stream("filler")); 100];
-        handle.put(model, &drafts)?;
+        let events = vec![TestEvent::new(batch.to_string()).on(stream("filler")); 100];
+        handle.put(model, &events)?;
     }
     Ok(())
 }
@@ -41,21 +41,21 @@ fn check_everywhere(handle: &Handle, model: &Model) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn keeps_open_events(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place_with(Retention::default().events(10))?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn keeps_open_events(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location_with(Retention::default().events(10))?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
     let (a, b) = (stream("a"), stream("b"));
     let opening = [
-        Draft::new("before").on(a),
-        Draft::new("first").on(a).opening(1),
+        TestEvent::new("before").on(a),
+        TestEvent::new("first").on(a).opening(1),
         // The same token on another stream, and on every stream, is another thing.
-        Draft::new("first of b").on(b).opening(1),
-        Draft::new("everywhere").opening(1),
-        Draft::new("second").on(a).opening(u64::MAX),
-        Draft::new("at once").on(a).opening(3),
-        Draft::new("over").on(a).closing(3),
-        Draft::new("between").on(b),
+        TestEvent::new("first of b").on(b).opening(1),
+        TestEvent::new("everywhere").opening(1),
+        TestEvent::new("second").on(a).opening(u64::MAX),
+        TestEvent::new("at once").on(a).opening(3),
+        TestEvent::new("over").on(a).closing(3),
+        TestEvent::new("between").on(b),
     ];
     handle.put(&mut model, &opening)?;
     check_everywhere(&handle, &model)?;
@@ -64,29 +64,29 @@ pub(crate) fn keeps_open_events(stage: &Stage<'_>) -> Outcome {
 
     // Nothing is open under these tokens.
     let foreign = [
-        Draft::new("").on(a).closing(7),
-        Draft::new("").closing(u64::MAX),
-        Draft::new("").on(stream("c")).closing(1),
+        TestEvent::new("").on(a).closing(7),
+        TestEvent::new("").closing(u64::MAX),
+        TestEvent::new("").on(stream("c")).closing(1),
     ];
     handle.put(&mut model, &foreign)?;
     check_everywhere(&handle, &model)?;
 
     // Opening a token again replaces its event, whether that is beyond retention or not.
     let again = [
-        Draft::new("first again").on(a).opening(1),
-        Draft::new("soon again").on(b).opening(2),
-        Draft::new("and again").on(b).opening(2),
+        TestEvent::new("first again").on(a).opening(1),
+        TestEvent::new("soon again").on(b).opening(2),
+        TestEvent::new("and again").on(b).opening(2),
     ];
     handle.put(&mut model, &again)?;
     filler(&mut handle, &mut model)?;
     check_everywhere(&handle, &model)?;
 
     for closing in [
-        Draft::new("closed").on(a).closing(1),
-        Draft::new("closed").closing(1),
-        Draft::new("closed").on(b).closing(1),
-        Draft::new("closed").on(a).closing(u64::MAX),
-        Draft::new("closed").on(b).closing(2),
+        TestEvent::new("closed").on(a).closing(1),
+        TestEvent::new("closed").closing(1),
+        TestEvent::new("closed").on(b).closing(1),
+        TestEvent::new("closed").on(a).closing(u64::MAX),
+        TestEvent::new("closed").on(b).closing(2),
     ] {
         handle.put(&mut model, &[closing])?;
         check_everywhere(&handle, &model)?;
@@ -96,18 +96,18 @@ pub(crate) fn keeps_open_events(stage: &Stage<'_>) -> Outcome {
     check_everywhere(&handle, &model)
 }
 
-pub(crate) fn bounds_open_events(stage: &Stage<'_>) -> Outcome {
+pub(crate) fn bounds_open_events(context: &CheckContext<'_>) -> Outcome {
     const BATCH: usize = 4096;
-    let place = stage.place_with(Retention::default().events(10))?;
-    let mut handle = stage.open(&place)?;
+    let location = context.location_with(Retention::default().events(10))?;
+    let mut handle = context.open(&location)?;
     let mut token = 0..;
     for _ in 0..Retention::PINNED_EVENTS_MAX / BATCH + 2 {
-        let drafts: Vec<Draft> = token
+        let events: Vec<TestEvent> = token
             .by_ref()
             .take(BATCH)
-            .map(|token| Draft::new("").on(stream("a")).opening(token))
+            .map(|token| TestEvent::new("").on(stream("a")).opening(token))
             .collect();
-        handle.append(&drafts)?;
+        handle.append(&events)?;
     }
     let (opened, kept) = beyond_retention(&mut handle)?;
     within(
@@ -117,12 +117,12 @@ pub(crate) fn bounds_open_events(stage: &Stage<'_>) -> Outcome {
         "opening events beyond retention",
     )?;
 
-    let place = stage.place_with(Retention::default().events(10))?;
-    let mut handle = stage.open(&place)?;
+    let location = context.location_with(Retention::default().events(10))?;
+    let mut handle = context.open(&location)?;
     let large = 200_000;
     for token in (0..).take(Retention::PINNED_BYTES_MAX / large + 5) {
-        let draft = Draft::new(vec![b'x'; large]).opening(token);
-        handle.append(&[draft.on(stream("a"))])?;
+        let event = TestEvent::new(vec![b'x'; large]).opening(token);
+        handle.append(&[event.on(stream("a"))])?;
     }
     let (opened, kept) = beyond_retention(&mut handle)?;
     within(
@@ -159,18 +159,18 @@ fn within(came: usize, opened: usize, most: usize, what: &str) -> Outcome {
     )
 }
 
-pub(crate) fn lists_standing_events(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place_with(Retention::default().events(10))?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn lists_open_global_events(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location_with(Retention::default().events(10))?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
     let opening = [
-        Draft::new("one").opening(1),
-        Draft::new("of a stream").on(stream("a")).opening(2),
-        Draft::new("two").opening(2),
-        Draft::new("three").opening(3),
+        TestEvent::new("one").opening(1),
+        TestEvent::new("of a stream").on(stream("a")).opening(2),
+        TestEvent::new("two").opening(2),
+        TestEvent::new("three").opening(3),
     ];
     handle.put(&mut model, &opening)?;
-    if handle.standing()?.is_empty() {
+    if handle.open_global_events()?.is_empty() {
         // The log then hands out those that it appended itself.
         return Ok(());
     }
@@ -180,19 +180,19 @@ pub(crate) fn lists_standing_events(stage: &Stage<'_>) -> Outcome {
         same_events(
             "read_open_global_events() gives the open events of every stream with their pins, oldest first",
             &expected,
-            &handle.standing()?,
+            &handle.open_global_events()?,
         )
     };
     check(&handle, &model)?;
     filler(&mut handle, &mut model)?;
     check(&handle, &model)?;
-    handle.put(&mut model, &[Draft::new("").closing(2)])?;
+    handle.put(&mut model, &[TestEvent::new("").closing(2)])?;
     check(&handle, &model)?;
-    handle.put(&mut model, &[Draft::new("again").opening(1)])?;
+    handle.put(&mut model, &[TestEvent::new("again").opening(1)])?;
     check(&handle, &model)?;
     handle.put(
         &mut model,
-        &[Draft::new("").closing(3), Draft::new("").closing(1)],
+        &[TestEvent::new("").closing(3), TestEvent::new("").closing(1)],
     )?;
     handle.put(&mut model, &mixed(1..=10))?;
     check(&handle, &model)

@@ -1,4 +1,4 @@
-//! What goes, when, and what a reader sees of it.
+//! Retention: what is evicted, when, and what a reader sees of it.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,11 +12,11 @@ use livespan::{
 };
 
 use crate::{
-    context::Stage,
+    context::CheckContext,
     handle::{ANY, Handle, streams},
     model::{Model, Scope, is_kept},
-    report::{self, Broken, Outcome, holds, same},
-    test_event::{Draft, mixed, stream},
+    report::{self, Outcome, Violation, holds, same},
+    test_event::{TestEvent, mixed, stream},
 };
 
 /// Events that a store may keep beyond twice what it is told: some let go of them in lumps.
@@ -24,10 +24,10 @@ const LUMP_EVENTS: u64 = 256;
 /// The same for bytes.
 const LUMP_BYTES: usize = 64 * 1024;
 
-pub(crate) fn retains_by_events(stage: &Stage<'_>) -> Outcome {
+pub(crate) fn retains_by_events(context: &CheckContext<'_>) -> Outcome {
     for max in [1_u16, 100] {
-        let place = stage.place_with(Retention::default().events(max.into()))?;
-        let mut handle = stage.open(&place)?;
+        let location = context.location_with(Retention::default().events(max.into()))?;
+        let mut handle = context.open(&location)?;
         let mut model = Model::default();
         for batch in 0..100 {
             handle.put(&mut model, &mixed(batch * 20..=batch * 20 + 19))?;
@@ -51,13 +51,13 @@ pub(crate) fn retains_by_events(stage: &Stage<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn retains_by_bytes(stage: &Stage<'_>) -> Outcome {
+pub(crate) fn retains_by_bytes(context: &CheckContext<'_>) -> Outcome {
     const MAX: usize = 512 * 1024;
     const PAYLOAD: usize = 4096;
-    let place = stage.place_with(Retention::default().bytes(MAX))?;
-    let mut handle = stage.open(&place)?;
+    let location = context.location_with(Retention::default().bytes(MAX))?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
-    let payload = |byte| Draft::new(vec![byte; PAYLOAD]).on(stream("a"));
+    let payload = |byte| TestEvent::new(vec![byte; PAYLOAD]).on(stream("a"));
     for byte in b'a'..=b'z' {
         handle.put(&mut model, &vec![payload(byte); 20])?;
         let kept = kept_bytes(&handle, &model);
@@ -76,11 +76,11 @@ pub(crate) fn retains_by_bytes(stage: &Stage<'_>) -> Outcome {
     })?;
     read_around_oldest(&handle, &model)?;
 
-    let place = stage.place_with(Retention::default().bytes(PAYLOAD))?;
-    let mut handle = stage.open(&place)?;
+    let location = context.location_with(Retention::default().bytes(PAYLOAD))?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
     for byte in b'a'..=b'd' {
-        let large = Draft::new(vec![byte; 16 * PAYLOAD]);
+        let large = TestEvent::new(vec![byte; 16 * PAYLOAD]);
         let newest = handle.put(&mut model, &[large])?;
         holds(
             handle.oldest() <= newest,
@@ -93,9 +93,9 @@ pub(crate) fn retains_by_bytes(stage: &Stage<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn retains_by_age(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place_with(Retention::default().age(Duration::from_millis(1)))?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn retains_by_age(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location_with(Retention::default().age(Duration::from_millis(1)))?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
     let last = handle.put(&mut model, &mixed(1..=30))? + 29;
     let bound = format!("oldest() beyond {last}, as those events are too old");
@@ -104,8 +104,8 @@ pub(crate) fn retains_by_age(stage: &Stage<'_>) -> Outcome {
     })?;
     read_around_oldest(&handle, &model)?;
 
-    let place = stage.place_with(Retention::default().age(Duration::from_secs(3600)))?;
-    let mut handle = stage.open(&place)?;
+    let location = context.location_with(Retention::default().age(Duration::from_secs(3600)))?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
     for _ in 0..50 {
         handle.put(&mut model, &mixed(1..=5))?;
@@ -121,16 +121,16 @@ fn settle(
     bound: &str,
     condition: impl Fn(&Handle, &Model) -> bool,
 ) -> Outcome {
-    let settled = Handle::until(handle.patience, || {
+    let settled = Handle::until(handle.timeout, || {
         if condition(handle, model) {
             return Ok(Some(()));
         }
         handle.recover_open_events()?;
-        handle.put(model, &[Draft::new("later")])?;
+        handle.put(model, &[TestEvent::new("later")])?;
         Ok(None)
     })?;
     settled.ok_or_else(|| {
-        Broken::new(
+        Violation::new(
             "retention lets go of old events",
             bound,
             format!(
@@ -183,13 +183,13 @@ struct Page {
     oldest: u64,
 }
 
-pub(crate) fn trims_under_readers(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place_with(Retention::default().events(50))?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn trims_under_readers(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location_with(Retention::default().events(50))?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
     let opening = [
-        Draft::new("open").on(stream("a")).opening(1),
-        Draft::new("open everywhere").opening(2),
+        TestEvent::new("open").on(stream("a")).opening(1),
+        TestEvent::new("open everywhere").opening(2),
     ];
     handle.put(&mut model, &opening)?;
     // First by turns: each page is followed by more than retention allows.
@@ -237,11 +237,11 @@ fn beside_a_writer(handle: &mut Handle, model: &mut Model) -> Outcome<Vec<Vec<Pa
             let first = batch * 20;
             match handle.put(model, &mixed(first..=first + batch % 20)) {
                 Ok(_) => visible.store(handle.head(), Ordering::Release),
-                Err(broken) => written = Err(broken),
+                Err(violation) => written = Err(violation),
             }
         }
         done.store(true, Ordering::Release);
-        let pages = readers.into_iter().map(joined).collect::<Outcome<_>>()?;
+        let pages = readers.into_iter().map(join).collect::<Outcome<_>>()?;
         written.map(|()| pages)
     })
 }
@@ -320,7 +320,7 @@ fn check_page(model: &Model, scope: &Scope, page: &Page) -> Outcome {
     let Some(missing) = missing else {
         return Ok(());
     };
-    Err(Broken::new(
+    Err(Violation::new(
         format!("{asked}: what is left out is gone, and oldest() is beyond it"),
         report::event(&missing),
         report::events(&page.came, 0),
@@ -328,7 +328,7 @@ fn check_page(model: &Model, scope: &Scope, page: &Page) -> Outcome {
 }
 
 /// The result of a thread; its panic goes on here.
-pub(crate) fn joined<T>(thread: thread::ScopedJoinHandle<'_, Outcome<T>>) -> Outcome<T> {
+pub(crate) fn join<T>(thread: thread::ScopedJoinHandle<'_, Outcome<T>>) -> Outcome<T> {
     match thread.join() {
         Ok(outcome) => outcome,
         Err(panic) => std::panic::resume_unwind(panic),

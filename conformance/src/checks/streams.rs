@@ -5,29 +5,29 @@ use std::collections::HashMap;
 use livespan::store::{PageLimit, Sequence, StoredStream, StreamKey};
 
 use crate::{
-    context::Stage,
+    context::CheckContext,
     handle::{ANY, Handle, streams},
     model::{Model, Scope},
     report::{Outcome, same},
-    test_event::{Draft, mixed, stream},
+    test_event::{TestEvent, mixed, stream},
 };
 
-pub(crate) fn reads_streams(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn reads_streams(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let mut handle = context.open(&location)?;
     let mut model = Model::default();
-    handle.put(&mut model, &[Draft::new("only").on(stream("lonely"))])?;
+    handle.put(&mut model, &[TestEvent::new("only").on(stream("lonely"))])?;
     for batch in 0..8 {
         handle.put(&mut model, &mixed(batch * 11..=batch * 11 + 10))?;
     }
     // Many streams at once, each with its events far apart.
     let many: Vec<StreamKey> = (0..40).map(|one| stream(format!("many-{one}"))).collect();
     for round in 0..3 {
-        let drafts: Vec<Draft> = many
+        let test_events: Vec<TestEvent> = many
             .iter()
-            .map(|key| Draft::new(round.to_string()).on(*key))
+            .map(|key| TestEvent::new(round.to_string()).on(*key))
             .collect();
-        handle.put(&mut model, &drafts)?;
+        handle.put(&mut model, &test_events)?;
     }
     let named = |names: &[&str]| -> Scope {
         Scope::Streams(names.iter().map(|name| stream(*name)).collect())
@@ -52,18 +52,18 @@ pub(crate) fn reads_streams(stage: &Stage<'_>) -> Outcome {
     Ok(())
 }
 
-pub(crate) fn lists_streams(stage: &Stage<'_>) -> Outcome {
-    let place = stage.place()?;
-    let mut handle = stage.open(&place)?;
+pub(crate) fn lists_streams(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let mut handle = context.open(&location)?;
     let mut expected: Vec<StoredStream> = Vec::new();
     for round in 0..3_u64 {
-        let drafts: Vec<Draft> = (0..12)
-            .map(|one| Draft::new("").on(stream(format!("stream-{}", one * (round + 1) % 17))))
-            .chain([Draft::new("of every stream")])
+        let test_events: Vec<TestEvent> = (0..12)
+            .map(|one| TestEvent::new("").on(stream(format!("stream-{}", one * (round + 1) % 17))))
+            .chain([TestEvent::new("of every stream")])
             .collect();
-        let first = handle.append(&drafts)?;
-        for (draft, sequence) in drafts.iter().zip(first..) {
-            note(&mut expected, draft.key, sequence);
+        let first = handle.append(&test_events)?;
+        for (test_event, sequence) in test_events.iter().zip(first..) {
+            note(&mut expected, test_event.key, sequence);
         }
     }
     expected.reverse();

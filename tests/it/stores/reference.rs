@@ -20,7 +20,7 @@ use livespan::{
         ReadFuture, RecoveredEvents, SharedLog, StoredEvent, StoredStream, StreamsFuture,
     },
 };
-use livespan_conformance::{Fault, Place};
+use livespan_conformance::{Fault, StoreLocation};
 
 /// One way to break a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub(crate) enum Bug {
     /// Tokens of different streams are one.
     SharesTokens,
     PinsWithoutBound,
-    StandingWithClosed,
+    OpenGlobalWithClosed,
     ListsStreamsOldestFirst,
     /// Numbers begin anew when everything is gone.
     ReusesNumbers,
@@ -154,15 +154,20 @@ struct Shared {
 pub(crate) struct World(Arc<Mutex<HashMap<String, Arc<Shared>>>>);
 
 impl World {
-    fn at(&self, place: &Place) -> Arc<Shared> {
+    fn at(&self, location: &StoreLocation) -> Arc<Shared> {
         let mut places = self.0.lock().unwrap();
-        Arc::clone(places.entry(place.name().to_owned()).or_default())
+        Arc::clone(places.entry(location.name().to_owned()).or_default())
     }
 
-    pub(crate) fn open(&self, place: &Place, writers: Writers, bug: Bug) -> ReferenceStore {
+    pub(crate) fn open(
+        &self,
+        location: &StoreLocation,
+        writers: Writers,
+        bug: Bug,
+    ) -> ReferenceStore {
         ReferenceStore {
-            shared: self.at(place),
-            retention: place.retention(),
+            shared: self.at(location),
+            retention: location.retention(),
             writers,
             bug,
             id: AtomicU64::new(0),
@@ -171,9 +176,9 @@ impl World {
         }
     }
 
-    pub(crate) fn inject(&self, place: &Place, fault: Fault) -> bool {
+    pub(crate) fn inject(&self, location: &StoreLocation, fault: Fault) -> bool {
         let fault = (fault != Fault::None).then_some(fault);
-        self.at(place).disk.lock().unwrap().fault = fault;
+        self.at(location).disk.lock().unwrap().fault = fault;
         true
     }
 }
@@ -627,7 +632,7 @@ impl OpenEventRecovery for ReferenceStore {
         let all = disk.pinned.values().chain(kept);
         let open = |event: &StoredEvent| {
             let sequence = event.sequence.get();
-            disk.open_sequences.contains(&sequence) || self.bug == Bug::StandingWithClosed
+            disk.open_sequences.contains(&sequence) || self.bug == Bug::OpenGlobalWithClosed
         };
         let standing = all
             .filter(|event| event.key.is_none() && open(event))

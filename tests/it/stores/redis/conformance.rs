@@ -3,16 +3,16 @@
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use livespan::RedisEventStore;
-use livespan_conformance::{Fault, Place, Suite};
+use livespan_conformance::{Fault, StoreLocation, Suite};
 
 use super::{proxy::Proxy, server::Server};
 use crate::support::PATIENCE;
 
-fn open(url: &str, place: &Place) -> RedisEventStore {
-    let prefix = place.name().to_owned();
+fn open(url: &str, location: &StoreLocation) -> RedisEventStore {
+    let prefix = location.name().to_owned();
     RedisEventStore::builder(url)
         .prefix(prefix)
-        .retention(place.retention())
+        .retention(location.retention())
         .heartbeat(Duration::from_millis(500), Duration::from_secs(600))
         .connect_timeout(PATIENCE)
         .response_timeout(PATIENCE)
@@ -30,16 +30,16 @@ fn the_redis_store_keeps_its_promises() {
         std::sync::Arc::clone(&shared),
         std::sync::Arc::clone(&shared),
     );
-    Suite::new(move |place| {
+    Suite::new(move |location| {
         let mut proxies = opening.1.lock().unwrap();
         let proxy = proxies
-            .entry(place.name().to_owned())
+            .entry(location.name().to_owned())
             .or_insert_with(|| Proxy::start(opening.0.port()));
-        open(&proxy.url(), place)
+        open(&proxy.url(), location)
     })
-    .faults(move |place, fault| {
+    .faults(move |location, fault| {
         let proxies = failing.1.lock().unwrap();
-        let Some(proxy) = proxies.get(place.name()) else {
+        let Some(proxy) = proxies.get(location.name()) else {
             return false;
         };
         let full = |bytes| {

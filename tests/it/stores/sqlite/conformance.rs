@@ -1,11 +1,11 @@
 //! The suite that every store must pass.
 
 use livespan::{SqliteEventStore, store::Synchronous};
-use livespan_conformance::{Fault, Place, Suite};
+use livespan_conformance::{Fault, StoreLocation, Suite};
 use rusqlite::Connection;
 
 /// Makes appends fail from within the file, as a trigger of it.
-fn inject(place: &Place, fault: Fault) -> bool {
+fn inject(location: &StoreLocation, fault: Fault) -> bool {
     let refuse = |when: &str| {
         format!(
             "CREATE TRIGGER refuse BEFORE INSERT ON event WHEN {when}
@@ -19,16 +19,16 @@ fn inject(place: &Place, fault: Fault) -> bool {
         Fault::None => "DROP TRIGGER refuse".to_owned(),
         _ => return false,
     };
-    let connection = Connection::open(place.directory().join("events.db")).unwrap();
+    let connection = Connection::open(location.directory().join("events.db")).unwrap();
     connection.execute_batch(&sql).unwrap();
     true
 }
 
 #[test]
 fn the_sqlite_store_keeps_its_promises() {
-    Suite::new(|place| {
-        SqliteEventStore::new(place.directory().join("events.db"))
-            .retention(place.retention())
+    Suite::new(|location| {
+        SqliteEventStore::new(location.directory().join("events.db"))
+            .retention(location.retention())
             .synchronous(Synchronous::Off)
     })
     .faults(inject)
