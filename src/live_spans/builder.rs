@@ -41,7 +41,7 @@ use crate::{
     trace::index::TraceIndex,
 };
 
-use crate::live_spans::{LiveSpans, Shared};
+use crate::live_spans::{LiveSpans, LiveSpansShared};
 
 /// Configures [`LiveSpans`]: each method sets one thing, and [`build`](Self::build) opens the log.
 ///
@@ -249,7 +249,7 @@ impl LiveSpansBuilder {
             log_identity: LogIdentity::default(),
             has_sampler: AtomicBool::new(false),
         });
-        let shared = Shared {
+        let shared = LiveSpansShared {
             parts,
             index,
             mounts,

@@ -67,10 +67,10 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct LiveSpans {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<LiveSpansShared>,
 }
 
-pub(crate) struct Shared {
+pub(crate) struct LiveSpansShared {
     pub(crate) parts: Arc<ProcessorShared>,
     pub(crate) index: Arc<TraceIndex>,
     pub(crate) mounts: Arc<MountPrefixes>,

@@ -18,7 +18,7 @@ use crate::{
         error::EngineError,
         inbox,
         instance::Instance,
-        task::{Function, InstanceHandle, State, run_instance},
+        task::{Function, InstanceHandle, InstanceState, run_instance},
     },
     span::{event::TraceId, record::Durability},
     util::sync::lock,
@@ -264,7 +264,7 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such instance.
-    pub fn state(&self, id: &str) -> Result<State, EngineError> {
+    pub fn state(&self, id: &str) -> Result<InstanceState, EngineError> {
         self.handle(id).map(|handle| handle.state.borrow().clone())
     }
 
@@ -272,10 +272,13 @@ impl Engine {
     ///
     /// # Errors
     /// When there is no such instance.
-    pub async fn finished(&self, id: &str) -> Result<State, EngineError> {
+    pub async fn finished(&self, id: &str) -> Result<InstanceState, EngineError> {
         let handle = self.handle(id)?;
         let mut state = handle.state.subscribe();
-        match state.wait_for(|state| *state != State::Running).await {
+        match state
+            .wait_for(|state| *state != InstanceState::Running)
+            .await
+        {
             Ok(state) => Ok(state.clone()),
             Err(_gone) => Err(EngineError::Unknown),
         }

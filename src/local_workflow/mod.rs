@@ -8,7 +8,7 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use livespan::{LiveSpans, local_workflow::{Engine, Instance, State, StepError, WaitOptions, StepOptions}};
+//! use livespan::{LiveSpans, local_workflow::{Engine, Instance, InstanceState, StepError, WaitOptions, StepOptions}};
 //!
 //! async fn order(wf: Instance, item: Option<String>) -> Result<String, StepError> {
 //!     let item = item.unwrap_or_else(|| "book".to_owned());
@@ -27,7 +27,7 @@
 //!
 //! let id = orders.create("pen")?;
 //! orders.send_event(&id, "approval", "Ada")?;
-//! assert_eq!(orders.finished(&id).await?, State::Done("pen, approved by Ada".into()));
+//! assert_eq!(orders.finished(&id).await?, InstanceState::Done("pen, approved by Ada".into()));
 //! # Ok(())
 //! # }
 //! ```
@@ -51,5 +51,5 @@ pub use crate::local_workflow::{
     error::{EngineError, StepError},
     instance::Instance,
     step_options::{Backoff, StepOptions, WaitOptions},
-    task::State,
+    task::InstanceState,
 };

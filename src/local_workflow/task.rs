@@ -21,7 +21,7 @@ use crate::{
 /// How an instance does.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum State {
+pub enum InstanceState {
     /// It runs, or waits.
     Running,
     /// It ended with this.
@@ -37,7 +37,7 @@ pub enum State {
 pub(crate) struct InstanceHandle {
     pub(crate) id: String,
     pub(crate) inbox: Inbox,
-    pub(crate) state: watch::Sender<State>,
+    pub(crate) state: watch::Sender<InstanceState>,
     cancelled: watch::Sender<Option<String>>,
 }
 
@@ -48,13 +48,13 @@ impl InstanceHandle {
         Self {
             id,
             inbox: Inbox::default(),
-            state: watch::Sender::new(State::Running),
+            state: watch::Sender::new(InstanceState::Running),
             cancelled: watch::Sender::new(None),
         }
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        *self.state.borrow() != State::Running
+        *self.state.borrow() != InstanceState::Running
     }
 
     /// Tells the task to stop; the first reason counts.
@@ -92,11 +92,11 @@ pub(crate) async fn run_instance(
             run.as_mut().poll(cx)
         });
         match result.await {
-            Ok(value) => State::Done(value),
+            Ok(value) => InstanceState::Done(value),
             Err(failure) if failure.is_cancelled() => {
-                State::Cancelled(failure.message().to_owned())
+                InstanceState::Cancelled(failure.message().to_owned())
             }
-            Err(failure) => State::Failed(failure),
+            Err(failure) => InstanceState::Failed(failure),
         }
     };
     handle.state.send_replace(state);

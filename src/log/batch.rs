@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
-    heads: Vec<Head>,
+    entries: Vec<BatchEntry>,
     /// Names, nearly without repetition: logs have few.
     names: Vec<Box<str>>,
     /// Streams; consecutive events of one stream share an entry.
@@ -25,7 +25,7 @@ pub struct Batch {
 const NAMES_MAX: usize = 16;
 
 #[derive(Debug)]
-struct Head {
+struct BatchEntry {
     pin: Pinning,
     end: usize,
     /// The index of its name.
@@ -87,18 +87,18 @@ impl<'a> BatchRecord<'a> {
 impl Batch {
     /// Returns how many events the batch holds.
     pub fn len(&self) -> usize {
-        self.heads.len()
+        self.entries.len()
     }
 
     /// Returns whether the batch holds no event.
     pub fn is_empty(&self) -> bool {
-        self.heads.is_empty()
+        self.entries.is_empty()
     }
 
     /// Returns the events in log order.
     pub fn iter(&self) -> impl Iterator<Item = BatchRecord<'_>> + Clone {
         let mut start = 0;
-        self.heads.iter().map(move |head| {
+        self.entries.iter().map(move |head| {
             let payload = self.bytes.get(start..head.end).unwrap_or_default();
             start = head.end;
             BatchRecord {
@@ -138,9 +138,9 @@ impl Batch {
 
     /// The payload of the last event.
     pub(crate) fn last_payload(&self) -> &[u8] {
-        let before = self.heads.len().checked_sub(2);
+        let before = self.entries.len().checked_sub(2);
         let start = before
-            .and_then(|at| self.heads.get(at))
+            .and_then(|at| self.entries.get(at))
             .map_or(0, |head| head.end);
         self.bytes.get(start..).unwrap_or_default()
     }
@@ -151,7 +151,7 @@ impl Batch {
 
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
-        self.heads.clear();
+        self.entries.clear();
         self.keys.clear();
         if self.names.len() > NAMES_MAX {
             self.names.clear();
@@ -184,7 +184,7 @@ impl Batch {
             self.keys.push(StreamKey::of_id(trace_id));
         }
         self.push_at(name, self.keys_end(), pin, write);
-        if let Some(head) = self.heads.last_mut() {
+        if let Some(head) = self.entries.last_mut() {
             head.line = true;
         }
         debug_assert_eq!(memchr2(b'\n', b'\r', self.last_payload()), None);
@@ -194,7 +194,7 @@ impl Batch {
     fn push_at(&mut self, name: &str, key: u32, pin: Pinning, write: impl FnOnce(&mut Vec<u8>)) {
         let name = u32::try_from(self.place_of(name)).unwrap_or(u32::MAX);
         write(&mut self.bytes);
-        self.heads.push(Head {
+        self.entries.push(BatchEntry {
             pin,
             end: self.bytes.len(),
             name,
@@ -229,7 +229,7 @@ impl Batch {
 
     /// Marks the last event as kept only once: see [`BatchRecord::is_deduplicated`].
     pub(crate) fn mark_deduplicated(&mut self) {
-        if let Some(head) = self.heads.last_mut() {
+        if let Some(head) = self.entries.last_mut() {
             head.once = true;
         }
     }
@@ -242,7 +242,7 @@ impl Batch {
                 batch.push(record.name, record.key.copied(), record.pin, |out| {
                     out.extend_from_slice(record.payload);
                 });
-                if let Some(head) = batch.heads.last_mut() {
+                if let Some(head) = batch.entries.last_mut() {
                     head.once = record.once;
                     head.line = record.line;
                 }
@@ -253,9 +253,9 @@ impl Batch {
 
     /// Keeps the first `len` events. Removes bytes that a panicking writer left behind them, too.
     pub(crate) fn truncate(&mut self, len: usize) {
-        self.heads.truncate(len);
+        self.entries.truncate(len);
         self.bytes
-            .truncate(self.heads.last().map_or(0, |head| head.end));
+            .truncate(self.entries.last().map_or(0, |head| head.end));
     }
 }
 

@@ -76,11 +76,11 @@ impl Projected {
 /// It needs a tokio runtime with time enabled, for the pings.
 #[must_use]
 pub struct SseBody {
-    state: State,
+    state: BodyState,
     retry: u64,
 }
 
-enum State {
+enum BodyState {
     /// The head was not sent yet.
     New(Box<Live>),
     Live(Box<Live>),
@@ -126,14 +126,14 @@ impl SseBody {
             at_head: live,
         };
         Self {
-            state: State::New(Box::new(live)),
+            state: BodyState::New(Box::new(live)),
             retry: jittered_retry(),
         }
     }
 
     /// Shows the client only what `projection` lets through.
     pub(crate) fn with_projection(mut self, projection: Option<Box<dyn Projection>>) -> Self {
-        if let State::New(live) = &mut self.state {
+        if let BodyState::New(live) = &mut self.state {
             live.projection = projection;
         }
         self
@@ -142,7 +142,7 @@ impl SseBody {
     /// Tells an `EventSource` not to reconnect: it has every event there will ever be.
     pub(crate) fn no_content() -> Response<Self> {
         let mut response = Response::new(Self {
-            state: State::Done,
+            state: BodyState::Done,
             retry: 0,
         });
         *response.status_mut() = http::StatusCode::NO_CONTENT;
@@ -357,31 +357,31 @@ impl Body for SseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let retry = self.retry;
-        let (next, bytes) = match std::mem::replace(&mut self.state, State::Done) {
+        let (next, bytes) = match std::mem::replace(&mut self.state, BodyState::Done) {
             // The stream would end anyway after everything that it has to read.
-            State::New(live) if live.reader.log().streams_end_at().is_some() => {
-                (State::Done, end(live.reader.log(), EndReason::Shutdown))
+            BodyState::New(live) if live.reader.log().streams_end_at().is_some() => {
+                (BodyState::Done, end(live.reader.log(), EndReason::Shutdown))
             }
-            State::New(mut live) => {
+            BodyState::New(mut live) => {
                 let hello = live.hello(retry);
-                (State::Live(live), hello)
+                (BodyState::Live(live), hello)
             }
-            State::Live(mut live) => match live.poll(cx) {
+            BodyState::Live(mut live) => match live.poll(cx) {
                 Poll::Pending => {
-                    self.state = State::Live(live);
+                    self.state = BodyState::Live(live);
                     return Poll::Pending;
                 }
-                Poll::Ready(Ok(bytes)) => (State::Live(live), bytes),
-                Poll::Ready(Err(reason)) => (State::Done, end(live.reader.log(), reason)),
+                Poll::Ready(Ok(bytes)) => (BodyState::Live(live), bytes),
+                Poll::Ready(Err(reason)) => (BodyState::Done, end(live.reader.log(), reason)),
             },
-            State::Done => return Poll::Ready(None),
+            BodyState::Done => return Poll::Ready(None),
         };
         self.state = next;
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, BodyState::Done)
     }
 }
 

@@ -65,7 +65,7 @@ impl MemoryEventStore {
     }
 
     fn page(&self, keys: &[StreamKey], after: Sequence, limit: PageLimit) -> Vec<StoredEvent> {
-        let mut page = Page::new(limit);
+        let mut page = MemoryPage::new(limit);
         let mut after = after.get();
         loop {
             let read = if keys.is_empty() {
@@ -153,13 +153,13 @@ impl EventStore for MemoryEventStore {
 }
 
 /// A page that is filled until it is full.
-struct Page {
+struct MemoryPage {
     limit: PageLimit,
     events: Vec<StoredEvent>,
     bytes: usize,
 }
 
-impl Page {
+impl MemoryPage {
     fn new(limit: PageLimit) -> Self {
         Self {
             limit,

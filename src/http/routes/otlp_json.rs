@@ -19,11 +19,11 @@ const IS_REMOTE: u32 = 0x200;
 /// The spans of one process.
 struct Resource {
     attributes: Vec<Json>,
-    scopes: Vec<Scope>,
+    scopes: Vec<OtlpScope>,
 }
 
 /// Those of them that one instrumentation scope made, as JSON already: much smaller than what it is made from.
-struct Scope {
+struct OtlpScope {
     scope: Json,
     spans: Vec<u8>,
 }
@@ -63,7 +63,7 @@ pub(crate) fn export(events: &[(String, Bytes)]) -> VecDeque<Bytes> {
             };
             let scope = (place, span.scope.clone(), span.scope_version.clone());
             let scope = *scopes.entry(scope).or_insert_with(|| {
-                resource.scopes.push(Scope {
+                resource.scopes.push(OtlpScope {
                     scope: scope_of(&span),
                     spans: Vec::new(),
                 });

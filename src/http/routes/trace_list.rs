@@ -44,7 +44,7 @@ const PAGE_DEFAULT: usize = 50;
 const LIVE_DEFAULT: usize = 100;
 
 #[derive(Serialize)]
-struct Page {
+struct ListPage {
     traces: Vec<Summary>,
     next: Option<String>,
     head: String,
@@ -59,7 +59,7 @@ pub(crate) async fn page(
     let limit = params.limit(PAGE_DEFAULT)?;
     let log = live.log();
     let page = stored::page(log, &live.shared.index, &filter, params.before()?, limit).await?;
-    Ok(response::json(&Page {
+    Ok(response::json(&ListPage {
         traces: page.traces.into_iter().map(|(_, trace)| trace).collect(),
         next: page.next.map(|next| next.to_string()),
         head: log.id(log.head()).to_string(),
@@ -113,7 +113,7 @@ struct TracesBody {
     limit: usize,
     viewed: ViewerState,
     waiter: Arc<WakeFlag>,
-    state: State,
+    state: ListStreamState,
     /// What was dropped before it came, or that it was told of.
     dropped: Dropped,
     /// Whether it was told that the store fails.
@@ -126,7 +126,7 @@ struct TracesBody {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ListStreamState {
     Hello,
     /// Until all is known that the list shows.
     CatchingUp,
@@ -156,7 +156,7 @@ impl TracesBody {
             limit,
             viewed: ViewerState::default(),
             waiter,
-            state: State::Hello,
+            state: ListStreamState::Hello,
             dropped,
             is_degraded: false,
             timer: Box::pin(tokio::time::sleep_until(Instant::now() + CATCH_UP_MAX)),
@@ -220,7 +220,7 @@ impl TracesBody {
     }
 
     fn rest(&mut self) {
-        self.state = State::Resting;
+        self.state = ListStreamState::Resting;
         self.timer
             .as_mut()
             .reset(Instant::now() + LiveSpans::LIST_INTERVAL);
@@ -248,7 +248,7 @@ impl TracesBody {
             // While throttled, this does not watch for shutdown: the 250 ms timer bounds the delay.
             return Poll::Pending;
         }
-        self.state = State::Waiting;
+        self.state = ListStreamState::Waiting;
         let ping_at = self.ping_at;
         self.timer.as_mut().reset(ping_at);
         Poll::Ready(None)
@@ -257,7 +257,7 @@ impl TracesBody {
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
         let rung = self.waiter.poll_notified(cx).is_ready();
         if is_over(self.live.log()) {
-            self.state = State::Ended;
+            self.state = ListStreamState::Ended;
             let mut out = self.update(false).unwrap_or_default();
             body::write_shutdown_frames(&mut out, self.live.log());
             return Poll::Ready(Some(out));
@@ -305,20 +305,20 @@ impl http_body::Body for TracesBody {
         loop {
             let out = match self.state {
                 // It came too late.
-                State::Hello if self.live.log().streams_end_at().is_some() => {
-                    self.state = State::Ended;
+                ListStreamState::Hello if self.live.log().streams_end_at().is_some() => {
+                    self.state = ListStreamState::Ended;
                     let mut out = Vec::with_capacity(96);
                     body::write_shutdown_frames(&mut out, self.live.log());
                     Some(out)
                 }
-                State::Hello => {
-                    self.state = State::CatchingUp;
+                ListStreamState::Hello => {
+                    self.state = ListStreamState::CatchingUp;
                     Some(self.hello())
                 }
-                State::CatchingUp => std::task::ready!(self.poll_catching_up(cx)),
-                State::Resting => std::task::ready!(self.poll_resting(cx)),
-                State::Waiting => std::task::ready!(self.poll_waiting(cx)),
-                State::Ended => return Poll::Ready(None),
+                ListStreamState::CatchingUp => std::task::ready!(self.poll_catching_up(cx)),
+                ListStreamState::Resting => std::task::ready!(self.poll_resting(cx)),
+                ListStreamState::Waiting => std::task::ready!(self.poll_waiting(cx)),
+                ListStreamState::Ended => return Poll::Ready(None),
             };
             if let Some(out) = out {
                 self.ping_at = Instant::now() + SseBody::PING_INTERVAL;

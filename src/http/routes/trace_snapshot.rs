@@ -166,7 +166,7 @@ fn lines(events: Read) -> Response<Body> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Head<'a> {
+struct SnapshotHead<'a> {
     trace_id: String,
     cursor: String,
     now: String,
@@ -175,7 +175,7 @@ struct Head<'a> {
 
 /// The answer up to its lists, which follow within the same object.
 fn head(live: &LiveSpans, trace: TraceId, summary: &Summary, cursor: u64) -> Vec<u8> {
-    let head = Head {
+    let head = SnapshotHead {
         trace_id: trace.to_string(),
         cursor: live.log().id(cursor).to_string(),
         now: Timestamp::now().text(),

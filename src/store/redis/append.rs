@@ -36,7 +36,7 @@ const FORMING_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The writing side of a store.
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct RedisWriter {
     pub(crate) id: Arc<str>,
     pub(crate) connection: Connection,
     pub(crate) known: Arc<KnownState>,
@@ -77,7 +77,7 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     duration.as_millis().min(MILLIS_MAX) as u64
 }
 
-impl Writer {
+impl RedisWriter {
     pub(crate) fn new(id: Arc<str>, settings: Arc<Settings>, known: Arc<KnownState>) -> Self {
         Self {
             id,

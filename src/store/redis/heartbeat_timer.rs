@@ -7,12 +7,12 @@ use crate::util::sync::{Condvar, Instant, Mutex, lock};
 /// Tells the thread when to send the next heartbeat, and when to stop.
 #[derive(Debug, Default)]
 pub(crate) struct HeartbeatTimer {
-    state: Mutex<State>,
+    state: Mutex<TimerState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct TimerState {
     /// Whether the next heartbeat is due now.
     now: bool,
     stopping: bool,

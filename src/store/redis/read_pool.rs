@@ -29,12 +29,12 @@ pub(crate) type SharedResult = Result<Arc<QueryResult>, StoreError>;
 
 #[derive(Debug, Default)]
 pub(crate) struct ReadQueue {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     queue: VecDeque<Job>,
     /// Waiters for the result of a query that no thread has sent yet.
     waiting: HashMap<Query, Vec<oneshot::Sender<SharedResult>>>,

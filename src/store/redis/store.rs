@@ -22,7 +22,7 @@ use crate::{
         Appended, EpochStart, EventStore, HeadFuture, OpenEventRecovery, PageLimit, ReadFuture,
         RecoveredEvents, SharedLog, StreamsFuture,
         redis::{
-            append::Writer,
+            append::RedisWriter,
             blocking_read::{BlockingReader, StreamCursor},
             client::error::{StoreError, StoreErrorKind},
             config::{self, RedisEventStoreBuilder, Settings},
@@ -114,7 +114,7 @@ pub struct RedisEventStore {
 
 #[derive(Debug)]
 struct WriteSide {
-    writer: Writer,
+    writer: RedisWriter,
     takeovers: Takeovers,
     open: bool,
 }
@@ -178,7 +178,7 @@ impl RedisEventStore {
     fn with_settings(settings: Arc<Settings>) -> Self {
         let heartbeat_timer = Arc::new(HeartbeatTimer::default());
         let known = Arc::new(KnownState::new(Arc::clone(&heartbeat_timer)));
-        let writer = Writer::new(writer_id(), Arc::clone(&settings), Arc::clone(&known));
+        let writer = RedisWriter::new(writer_id(), Arc::clone(&settings), Arc::clone(&known));
         Self {
             write_side: Mutex::new(WriteSide {
                 writer,
@@ -413,7 +413,7 @@ fn writer_id() -> Arc<str> {
 }
 
 /// Checks the version of the server.
-fn check_server(writer: &mut Writer) -> Result<(), StoreError> {
+fn check_server(writer: &mut RedisWriter) -> Result<(), StoreError> {
     let timeout = writer.connection.settings().response_timeout;
     let mut command = redis::cmd("INFO");
     command.arg("server");

@@ -13,7 +13,7 @@ use redis::Value;
 use crate::store::{
     AbandonedEvent, RecoveredEvents,
     redis::{
-        append::{Writer, begin, millis},
+        append::{RedisWriter, begin, millis},
         client::{
             error::StoreError,
             reply::{self, Reply},
@@ -41,7 +41,10 @@ pub(crate) struct Takeovers {
 }
 
 impl Takeovers {
-    pub(crate) fn recover(&mut self, writer: &mut Writer) -> Result<RecoveredEvents, StoreError> {
+    pub(crate) fn recover(
+        &mut self,
+        writer: &mut RedisWriter,
+    ) -> Result<RecoveredEvents, StoreError> {
         writer.wait_for_backoff();
         let result = self.ask(writer);
         self.is_reply_lost = result.is_err();
@@ -66,7 +69,7 @@ impl Takeovers {
 
     fn ask(
         &mut self,
-        writer: &mut Writer,
+        writer: &mut RedisWriter,
     ) -> Result<(Vec<AbandonedEvent>, Vec<Vec<u8>>), StoreError> {
         // A batch that is still to be appended may close some of them.
         let confirmed: &[Vec<u8>] = if writer.has_failed() {
@@ -133,7 +136,7 @@ fn abandoned(value: Value) -> Result<(Vec<u8>, AbandonedEvent), StoreError> {
 }
 
 /// Reclaims the pins that are still open. Returns those that Redis has lost.
-fn reclaim(writer: &mut Writer) -> Result<Vec<Vec<u8>>, StoreError> {
+fn reclaim(writer: &mut RedisWriter) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut lost = Vec::new();
     for names in writer.own.names().chunks(RECLAIM_PINS) {
         let room = (names.len(), 64 * names.len());

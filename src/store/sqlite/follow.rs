@@ -18,7 +18,7 @@ use crate::{
 const INTERVAL: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
-pub(crate) struct Follower {
+pub(crate) struct FileFollower {
     path: PathBuf,
     connection: Mutex<ReadConnection>,
     /// A wait for any event and a wait for streams may run side by side, so each has its own interrupt.
@@ -51,7 +51,7 @@ impl Interrupt {
     }
 }
 
-impl Follower {
+impl FileFollower {
     pub(crate) fn new(path: &Path, bounds: &Arc<LogBounds>) -> Result<Self, Error> {
         Ok(Self {
             path: path.to_owned(),

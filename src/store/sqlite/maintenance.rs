@@ -13,7 +13,7 @@ use crate::{
     store::sqlite::{
         read_pool::LogBounds,
         schema::now,
-        writer::{PendingMaintenance, Writer},
+        writer::{PendingMaintenance, SqliteWriter},
     },
     util::sync::{
         Condvar, Mutex, MutexGuard,
@@ -29,7 +29,7 @@ const SLEEP_MAX: u64 = 60_000;
 /// The writer, shared by the log and the maintenance thread. The log goes first.
 #[derive(Debug)]
 pub(crate) struct SharedWriter {
-    writer: Mutex<Writer>,
+    writer: Mutex<SqliteWriter>,
     /// How many calls of the log wait for the writer.
     waiting: AtomicUsize,
     signals: Mutex<Signals>,
@@ -43,7 +43,7 @@ struct Signals {
 }
 
 impl SharedWriter {
-    pub(crate) fn new(writer: Writer) -> Self {
+    pub(crate) fn new(writer: SqliteWriter) -> Self {
         Self {
             writer: Mutex::new(writer),
             waiting: AtomicUsize::new(0),
@@ -53,7 +53,7 @@ impl SharedWriter {
     }
 
     /// Locks the writer for a call of the log.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Writer> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, SqliteWriter> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let writer = lock(&self.writer);
         self.waiting.fetch_sub(1, Ordering::AcqRel);
@@ -117,7 +117,7 @@ pub(crate) struct MaintenanceThread {
 }
 
 impl MaintenanceThread {
-    pub(crate) fn start(writer: Writer, bounds: &Arc<LogBounds>) -> Result<Self, Error> {
+    pub(crate) fn start(writer: SqliteWriter, bounds: &Arc<LogBounds>) -> Result<Self, Error> {
         let writer = Arc::new(SharedWriter::new(writer));
         let (shared, bounds) = (Arc::clone(&writer), Arc::clone(bounds));
         let thread = thread::Builder::new()

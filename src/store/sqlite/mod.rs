@@ -25,10 +25,10 @@ use std::{
 
 pub use crate::store::sqlite::schema::Synchronous;
 use crate::store::sqlite::{
-    follow::Follower,
+    follow::FileFollower,
     maintenance::MaintenanceThread,
     read_pool::{LogBounds, PoolFuture, ReadConnection, ReadPool, failed},
-    writer::{PendingMaintenance, Writer},
+    writer::{PendingMaintenance, SqliteWriter},
 };
 use crate::{
     error::Error,
@@ -113,7 +113,7 @@ struct OpenStore {
 #[derive(Debug)]
 enum Role {
     Writes(MaintenanceThread),
-    Follows(Box<Follower>),
+    Follows(Box<FileFollower>),
 }
 
 impl SqliteEventStore {
@@ -181,7 +181,7 @@ impl SqliteEventStore {
         schema::check_header(&path)?;
         let lock = write_lock::lock_for_writing(&path)?;
         let connection = schema::connect_writer(&path, self.synchronous)?;
-        let writer = Writer::open(connection, lock, self.retention, &path)?;
+        let writer = SqliteWriter::open(connection, lock, self.retention, &path)?;
         let bounds = Arc::new(LogBounds::default());
         bounds.set_oldest(writer.oldest());
         bounds.set_epochs(writer.epochs());
@@ -200,7 +200,7 @@ impl SqliteEventStore {
         let path = schema::locate(&self.path)?;
         schema::check_header(&path)?;
         let bounds = Arc::new(LogBounds::default());
-        let follower = Follower::new(&path, &bounds)?;
+        let follower = FileFollower::new(&path, &bounds)?;
         let connect = || ReadConnection::following(&path, &bounds);
         let head = queries::head(&connect()?.connection)
             .map_err(|error| schema::describe(&path, error))?;
@@ -231,7 +231,7 @@ impl SqliteEventStore {
         }
     }
 
-    fn follower(&self) -> Result<&Follower, Error> {
+    fn follower(&self) -> Result<&FileFollower, Error> {
         match &self.opened()?.role {
             Role::Follows(follower) => Ok(follower),
             Role::Writes(_) => Err(refused("follow", &self.path, "it is open for writing")),

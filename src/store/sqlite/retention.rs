@@ -52,7 +52,7 @@ impl Limits {
 
 /// Whether another step is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(crate) enum TrimProgress {
     Done,
     More,
 }
@@ -111,7 +111,7 @@ pub(crate) fn trim_step(
     state: &mut LogState,
     limits: Limits,
     now: u64,
-) -> rusqlite::Result<Progress> {
+) -> rusqlite::Result<TrimProgress> {
     let target = trim_target(connection, state, limits, now)?;
     let scanned = if target.is_met(state) {
         Vec::new()
@@ -130,7 +130,11 @@ pub(crate) fn trim_step(
     if after > state.oldest {
         trim_to(connection, state, &scanned, after)?;
     }
-    Ok(if full { Progress::More } else { Progress::Done })
+    Ok(if full {
+        TrimProgress::More
+    } else {
+        TrimProgress::Done
+    })
 }
 
 /// Moves `oldest` to `after`, past the scanned events.

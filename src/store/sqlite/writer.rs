@@ -14,7 +14,7 @@ use crate::{
         AbandonedEvent, EpochStart,
         sqlite::{
             queries::{StreamKeyCache, event_at},
-            retention::{self, Limits, Progress},
+            retention::{self, Limits, TrimProgress},
             schema::{describe, int, moment},
             state::{EVENT_BYTES, EpochRecord, LogState, deduplication_state, pack},
             stream_ids::{StreamNumber, stream_bytes},
@@ -31,7 +31,7 @@ const CHECKPOINT_TIMEOUT: Duration = Duration::from_millis(200);
 const EPOCHS_MAX: usize = 4_096;
 
 #[derive(Debug)]
-pub(crate) struct Writer {
+pub(crate) struct SqliteWriter {
     connection: Connection,
     state: LogState,
     /// Whether a transaction failed, so that `state` may differ from the file.
@@ -49,7 +49,7 @@ pub(crate) enum PendingMaintenance {
     Some,
 }
 
-impl Writer {
+impl SqliteWriter {
     /// Takes over the file and begins a new epoch.
     pub(crate) fn open(
         connection: Connection,
@@ -105,19 +105,20 @@ impl Writer {
             let new = (!duplicates.is_empty()).then(|| batch.without(&duplicates));
             let batch = new.as_ref().unwrap_or(batch);
             if batch.is_empty() {
-                return Ok(Progress::Done);
+                return Ok(TrimProgress::Done);
             }
             retention::record_commit_time(connection, state, limits, first.get(), now)?;
             insert(connection, state, first.get(), batch)?;
             let mut progress = retention::trim_step(connection, state, limits, now)?;
             // A second step balances a large batch; the maintenance thread does the rest.
-            if progress == Progress::More {
+            if progress == TrimProgress::More {
                 progress = retention::trim_step(connection, state, limits, now)?;
             }
             Ok(progress)
         })?;
         let sooner = self.state.expires < expires;
-        if progress == Progress::More || sooner || retention::has_spare_pages(&self.connection)? {
+        if progress == TrimProgress::More || sooner || retention::has_spare_pages(&self.connection)?
+        {
             Ok((duplicates, PendingMaintenance::Some))
         } else {
             Ok((duplicates, PendingMaintenance::None))
@@ -131,7 +132,7 @@ impl Writer {
             let progress = self.transact(|connection, state, limits| {
                 retention::trim_step(connection, state, limits, now)
             })?;
-            if progress == Progress::More || now >= self.state.expires {
+            if progress == TrimProgress::More || now >= self.state.expires {
                 return Ok(PendingMaintenance::Some);
             }
         }
@@ -333,15 +334,15 @@ mod tests {
     const NOON: u64 = 1_767_225_600_000;
 
     /// A log that keeps its events for ten hours.
-    fn keeping_ten_hours(folder: &Folder) -> Writer {
+    fn keeping_ten_hours(folder: &Folder) -> SqliteWriter {
         let path = locate(&folder.0.join("spans.db")).unwrap();
         let retention = Retention::default().age(Duration::from_millis(10 * HOUR));
         let lock = lock_for_writing(&path).unwrap();
         let connection = connect_writer(&path, Synchronous::Normal).unwrap();
-        Writer::open(connection, lock, retention, &path).unwrap()
+        SqliteWriter::open(connection, lock, retention, &path).unwrap()
     }
 
-    fn append(writer: &mut Writer, now: u64) {
+    fn append(writer: &mut SqliteWriter, now: u64) {
         let mut batch = Batch::default();
         batch.push("note", None, Pinning::None, |out| out.push(b'x'));
         let first = Sequence::new(writer.head() + 1);
@@ -349,7 +350,7 @@ mod tests {
     }
 
     /// The oldest event that is left when everything that is due was done.
-    fn oldest(writer: &mut Writer, now: u64) -> u64 {
+    fn oldest(writer: &mut SqliteWriter, now: u64) -> u64 {
         while writer.maintain(now).unwrap() == PendingMaintenance::Some {}
         writer.oldest()
     }
@@ -378,7 +379,7 @@ mod tests {
             .connection
             .pragma_query_value(None, "page_count", |row| row.get(0))
             .unwrap();
-        let room = |writer: &Writer, pages: i64| {
+        let room = |writer: &SqliteWriter, pages: i64| {
             let set = format!("PRAGMA max_page_count = {pages}");
             let query = writer.connection.query_row(&set, [], |_row| Ok(()));
             query.unwrap();

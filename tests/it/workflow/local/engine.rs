@@ -13,7 +13,7 @@ use std::{
 use livespan::{
     LiveSpans, Retention,
     local_workflow::{
-        Backoff, Engine, EngineError, Instance, State, StepError, StepOptions, WaitOptions,
+        Backoff, Engine, EngineError, Instance, InstanceState, StepError, StepOptions, WaitOptions,
     },
 };
 use serde_json::json;
@@ -57,7 +57,7 @@ fn kinds_and_nesting_are_on_the_wire() {
         let id = engine.create(()).unwrap();
         engine.send_event(&id, "approval", ()).unwrap();
         let state = engine.finished(&id).await.unwrap();
-        assert_eq!(state, State::Done(json!(null)));
+        assert_eq!(state, InstanceState::Done(json!(null)));
     });
     let events = watched.events();
     let kinds = ["charge", "cool down", "open", "ship", "label", "approval"].map(|name| {
@@ -108,7 +108,7 @@ fn a_retried_step_is_one_span_that_counts_its_attempts() {
         let id = engine.create(()).unwrap();
         engine.finished(&id).await.unwrap()
     });
-    assert_eq!(state, State::Done(json!(1 + 2 + 4)));
+    assert_eq!(state, InstanceState::Done(json!(1 + 2 + 4)));
     let updated = "updated flaky";
     let expected = [
         "started Order",
@@ -141,7 +141,7 @@ fn a_step_that_fails_tells_what_caused_it_and_fails_its_instance() {
         let id = engine.create(()).unwrap();
         engine.finished(&id).await.unwrap()
     });
-    let State::Failed(failure) = state else {
+    let InstanceState::Failed(failure) = state else {
         panic!("{state:?} is no failure");
     };
     assert_eq!(failure.to_string(), "card declined: no funds");
@@ -179,7 +179,7 @@ fn an_attempt_whose_time_is_up_is_dropped_and_tried_again() {
         engine.finished(&id).await.unwrap()
     });
     let message = "the attempt was not done within 30s";
-    assert_eq!(state, State::Done(json!([true, message])));
+    assert_eq!(state, InstanceState::Done(json!([true, message])));
     let expected = [
         "started Order",
         "started slow",
@@ -210,11 +210,11 @@ fn a_step_that_panics_fails_and_the_engine_goes_on() {
             engine.finished(&ids[1]).await.unwrap(),
         ]
     });
-    let State::Failed(failure) = &states[0] else {
+    let InstanceState::Failed(failure) = &states[0] else {
         panic!("{states:?}");
     };
     assert_eq!(failure.to_string(), "panicked: out of luck");
-    assert_eq!(states[1], State::Done(json!(null)));
+    assert_eq!(states[1], InstanceState::Done(json!(null)));
 }
 
 #[test]
@@ -263,7 +263,10 @@ fn a_cancelled_instance_ends_whole_and_says_why() {
         let state = engine.finished(&id).await.unwrap();
         (id, state)
     });
-    assert_eq!(state, State::Cancelled("changed my mind".to_owned()));
+    assert_eq!(
+        state,
+        InstanceState::Cancelled("changed my mind".to_owned())
+    );
     assert_eq!(engine.cancel(&id, "again"), Err(EngineError::Over));
     let expected = [
         "started Order",
@@ -377,7 +380,7 @@ fn ended_instances_make_room_and_running_ones_do_not() {
     });
     assert_eq!(engine.instances(), 2);
     assert_eq!(engine.state("b"), Err(EngineError::Unknown));
-    assert_eq!(engine.state("a"), Ok(State::Running));
+    assert_eq!(engine.state("a"), Ok(InstanceState::Running));
 }
 
 #[test]
@@ -429,7 +432,7 @@ fn a_step_is_told_before_its_work_begins() {
     });
     assert_eq!(
         state,
-        State::Done(json!(["started Order", "started charge"]))
+        InstanceState::Done(json!(["started Order", "started charge"]))
     );
 }
 
@@ -535,7 +538,7 @@ fn parallel_waits_take_an_event_each() {
         }
         engine.finished(&id).await.unwrap()
     });
-    assert_eq!(state, State::Done(json!([1, 2])));
+    assert_eq!(state, InstanceState::Done(json!([1, 2])));
 }
 
 /// An engine whose workflow charges and waits for an approval.

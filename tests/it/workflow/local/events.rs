@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use livespan::{
     LiveSpans,
-    local_workflow::{Engine, EngineError, Instance, State, StepError, WaitOptions},
+    local_workflow::{Engine, EngineError, Instance, InstanceState, StepError, WaitOptions},
 };
 use serde_json::json;
 
@@ -40,7 +40,7 @@ fn events_that_come_before_their_waits_are_kept_in_order() {
         }
         engine.finished(&id).await.unwrap()
     });
-    assert_eq!(state, State::Done(json!([1, 2, 3])));
+    assert_eq!(state, InstanceState::Done(json!([1, 2, 3])));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_wait_that_is_given_up_loses_no_event() {
         engine.finished(&id).await.unwrap()
     });
     let message = "the event \"go\" has not come within 1s";
-    assert_eq!(state, State::Done(json!([true, message, 7])));
+    assert_eq!(state, InstanceState::Done(json!([true, message, 7])));
     let events = watched.events();
     let short = event(&events, "ended", "short");
     assert_eq!(
@@ -111,7 +111,7 @@ fn a_payload_of_another_shape_fails_the_wait() {
         engine.send_event(&id, "a", "text").unwrap();
         engine.finished(&id).await.unwrap()
     });
-    let State::Failed(failure) = state else {
+    let InstanceState::Failed(failure) = state else {
         panic!("{state:?} is no failure");
     };
     let message =

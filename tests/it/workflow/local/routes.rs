@@ -4,7 +4,7 @@ use axum::{Router, body::Body};
 use http::{Request, Response, StatusCode};
 use livespan::{
     LiveSpans,
-    local_workflow::{Engine, Instance, State, StepError},
+    local_workflow::{Engine, Instance, InstanceState, StepError},
 };
 use opentelemetry::trace::{Span as _, Tracer as _};
 use serde_json::{Value as Json, json};
@@ -117,7 +117,10 @@ fn an_instance_is_created_with_its_input_and_resumed_by_its_event() {
         let sent = read(post(&router, &event, sent).await).await;
         assert_eq!(sent, (StatusCode::NO_CONTENT, Json::Null));
         let state = engine.finished(id).await.unwrap();
-        assert_eq!(state, State::Done(json!([{"item": "pen"}, {"by": "Ada"}])));
+        assert_eq!(
+            state,
+            InstanceState::Done(json!([{"item": "pen"}, {"by": "Ada"}]))
+        );
     });
 }
 
@@ -239,7 +242,10 @@ fn an_event_is_seen_while_its_step_still_runs() {
         let mut stream = stream(&router, Request::get(format!("/{id}/sse"))).await;
         while stream.event("started").await.json()["name"] != "long" {}
         seen.send(true).unwrap();
-        assert_eq!(engine.finished(&id).await, Ok(State::Done(Json::Null)));
+        assert_eq!(
+            engine.finished(&id).await,
+            Ok(InstanceState::Done(Json::Null))
+        );
     });
 }
 
@@ -378,7 +384,7 @@ fn pages_of_other_sites_and_foreign_hosts_start_and_resume_nothing() {
         assert_eq!(foreign.await.unwrap().status(), 403);
         assert_eq!(
             (engine.instances(), engine.state("a")),
-            (1, Ok(State::Running))
+            (1, Ok(InstanceState::Running))
         );
     });
 }
