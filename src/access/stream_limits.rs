@@ -1,28 +1,30 @@
-//! How many streams are open over HTTP, in all and for each address: a bound that no client can push.
+//! Limits how many streams are open over HTTP, in all and for each address. The tasks of all connections share it. It
+//! must never scan the map while it holds an entry: that would deadlock.
 
 use std::{
-    collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use crate::{access::DEFAULT_SUBSCRIBERS_PER_ADDRESS, util::sync::lock};
+use dashmap::{DashMap, Entry};
+
+use crate::access::DEFAULT_SUBSCRIBERS_PER_ADDRESS;
 
 #[derive(Debug)]
 pub(crate) struct StreamLimits {
     max: usize,
     /// `None`: the default, but not on the loopback, where a proxy may stand for many.
     per_address: Option<usize>,
-    in_use: Mutex<InUse>,
+    /// Open streams, in all.
+    total: AtomicUsize,
+    /// Open streams of each address that has any.
+    by_address: DashMap<IpAddr, usize>,
 }
 
-#[derive(Debug, Default)]
-struct InUse {
-    total: usize,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-/// The place of one stream, until it is dropped.
+/// The permit of one stream, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct StreamPermit {
     limits: Arc<StreamLimits>,
@@ -34,30 +36,49 @@ impl StreamLimits {
         Self {
             max,
             per_address,
-            in_use: Mutex::default(),
+            total: AtomicUsize::new(0),
+            by_address: DashMap::new(),
         }
     }
 
-    /// A place for a stream to this address, if there is one.
+    /// Returns a permit for a stream to this address, if there is one.
     pub(crate) fn acquire(self: &Arc<Self>, address: Option<IpAddr>) -> Option<StreamPermit> {
-        let mut in_use = lock(&self.in_use);
-        if in_use.total >= self.max {
-            return None;
-        }
         // A client has one IPv4 address, but as many IPv6 addresses as it likes within its network.
         let address = address.map(network);
-        if let Some(address) = address {
-            let count = in_use.by_address.entry(address).or_default();
-            if *count >= self.max_of(address) {
-                return None;
-            }
-            *count += 1;
+        match address {
+            Some(address) => self.reserve_for(address)?,
+            None => self.reserve()?,
         }
-        in_use.total += 1;
         Some(StreamPermit {
             limits: Arc::clone(self),
             address,
         })
+    }
+
+    /// Counts a stream to this address, or nothing. The entry is held meanwhile, so that a client over its own limit never
+    /// takes from the total, not even for a moment.
+    fn reserve_for(&self, address: IpAddr) -> Option<()> {
+        let entry = self.by_address.entry(address);
+        let count = match &entry {
+            Entry::Occupied(occupied) => *occupied.get(),
+            Entry::Vacant(_) => 0,
+        };
+        if count >= self.max_of(address) {
+            return None;
+        }
+        self.reserve()?;
+        entry.insert(count + 1);
+        Some(())
+    }
+
+    fn reserve(&self) -> Option<()> {
+        // Relaxed: the count guards no other memory.
+        self.total
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |total| {
+                (total < self.max).then_some(total + 1)
+            })
+            .ok()
+            .map(drop)
     }
 
     fn max_of(&self, address: IpAddr) -> usize {
@@ -82,16 +103,15 @@ fn network(address: IpAddr) -> IpAddr {
 
 impl Drop for StreamPermit {
     fn drop(&mut self) {
-        let mut in_use = lock(&self.limits.in_use);
-        in_use.total -= 1;
         if let Some(address) = self.address
-            && let Some(count) = in_use.by_address.get_mut(&address)
+            && let Entry::Occupied(mut entry) = self.limits.by_address.entry(address)
         {
-            *count -= 1;
-            if *count == 0 {
-                in_use.by_address.remove(&address);
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
             }
         }
+        self.limits.total.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -126,7 +146,7 @@ mod tests {
         let _local = limits.acquire(Some(at("127.0.0.1"))).unwrap();
         assert!(limits.acquire(Some(at("::ffff:127.0.0.1"))).is_none());
         drop(held);
-        assert_eq!(lock(&limits.in_use).by_address.len(), 2);
+        assert_eq!(limits.by_address.len(), 2);
         let _again = limits.acquire(Some(at("2001:db8::2"))).unwrap();
     }
 

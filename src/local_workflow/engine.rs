@@ -1,12 +1,16 @@
-//! The instances of one workflow: bounded, and ended with the engine.
+//! The instances of one workflow: bounded, and ended with the engine. Called from any of the host's threads and tasks;
+//! it never scans the map of instances while it holds an entry, which would deadlock.
 
 use std::{
-    collections::{HashMap, VecDeque},
     fmt,
     future::Future,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
+use dashmap::{DashMap, Entry};
 use opentelemetry::Context;
 use opentelemetry_sdk::trace::{IdGenerator as _, RandomIdGenerator, SdkTracerProvider};
 use serde::{Serialize, de::DeserializeOwned};
@@ -21,7 +25,6 @@ use crate::{
         task::{Function, InstanceHandle, InstanceState, run_instance},
     },
     span::{event::TraceId, record::Durability},
-    util::sync::lock,
     workflow::{
         outcome::{Cause, Failure},
         workflows::Workflows,
@@ -68,18 +71,19 @@ struct Shared {
     flows: Workflows,
     name: Arc<str>,
     start: Box<Start>,
-    instances_max: usize,
     #[cfg(feature = "http")]
     body_bytes_max: usize,
-    instances: Mutex<Instances>,
+    instances: Instances,
 }
 
-/// Those that run, and those that ended last.
-#[derive(Default)]
+/// The instances that run, and those that ended last.
 struct Instances {
-    by_id: HashMap<String, Arc<InstanceHandle>>,
-    /// In the order in which they were made.
-    order: VecDeque<Arc<InstanceHandle>>,
+    by_id: DashMap<String, Arc<InstanceHandle>>,
+    /// Invariant: at least the number of entries in `by_id`, at most `max`. A thread reserves before it inserts.
+    reserved: AtomicUsize,
+    max: usize,
+    /// The number of the next instance.
+    next_number: AtomicU64,
 }
 
 impl EngineBuilder {
@@ -137,10 +141,9 @@ impl EngineBuilder {
             live: self.live,
             name,
             start: Box::new(start),
-            instances_max: self.instances_max,
             #[cfg(feature = "http")]
             body_bytes_max: self.body_bytes_max,
-            instances: Mutex::default(),
+            instances: Instances::new(self.instances_max),
         };
         Engine {
             shared: Arc::new(shared),
@@ -201,12 +204,13 @@ impl Engine {
         }
         let runtime =
             tokio::runtime::Handle::try_current().map_err(|_none| EngineError::NoRuntime)?;
-        let handle = Arc::new(InstanceHandle::new(id.to_owned()));
+        let number = self.shared.instances.next_number();
+        let handle = Arc::new(InstanceHandle::new(id.to_owned(), number));
         let workflow = self.shared.flows.instance(id);
         let instance = Instance::new(workflow.clone(), Arc::clone(&handle));
-        // The function is called here, before the table is touched: it is the host's code.
+        // The function is called here, before the map is touched: it is the host's code.
         let function = (self.shared.start)(instance, input.into())?;
-        lock(&self.shared.instances).insert(&handle, self.shared.instances_max)?;
+        self.shared.instances.insert(&handle)?;
         let name = Arc::clone(&self.shared.name);
         // The task ends by itself, when it is cancelled, or when the last handle of the engine is gone.
         drop(runtime.spawn(run_instance(
@@ -286,7 +290,7 @@ impl Engine {
 
     /// Returns how many instances the engine knows.
     pub fn instances(&self) -> usize {
-        lock(&self.shared.instances).by_id.len()
+        self.shared.instances.by_id.len()
     }
 
     /// Returns the trace of an instance, for [`LiveSpans::respond`] for example.
@@ -295,8 +299,9 @@ impl Engine {
     }
 
     fn handle(&self, id: &str) -> Result<Arc<InstanceHandle>, EngineError> {
-        let instances = lock(&self.shared.instances);
-        instances.by_id.get(id).cloned().ok_or(EngineError::Unknown)
+        let instance = self.shared.instances.by_id.get(id);
+        let handle = instance.map(|instance| Arc::clone(&instance));
+        handle.ok_or(EngineError::Unknown)
     }
 }
 
@@ -312,25 +317,75 @@ impl Engine {
 }
 
 impl Instances {
-    fn insert(&mut self, handle: &Arc<InstanceHandle>, max: usize) -> Result<(), EngineError> {
+    fn new(max: usize) -> Self {
+        Self {
+            by_id: DashMap::new(),
+            reserved: AtomicUsize::new(0),
+            max,
+            next_number: AtomicU64::new(0),
+        }
+    }
+
+    fn next_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn insert(&self, handle: &Arc<InstanceHandle>) -> Result<(), EngineError> {
+        // Checked before the reservation too: an id that is taken must evict no instance.
         if self.by_id.contains_key(&handle.id) {
             return Err(EngineError::Taken);
         }
-        if self.by_id.len() >= max {
-            let over = self.order.iter().position(|handle| handle.is_over());
-            let over = over.and_then(|index| self.order.remove(index));
-            let over = over.ok_or(EngineError::Full)?;
-            self.by_id.remove(&over.id);
+        self.reserve()?;
+        match self.by_id.entry(handle.id.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(Arc::clone(handle));
+                Ok(())
+            }
+            Entry::Occupied(_) => {
+                self.reserved.fetch_sub(1, Ordering::Relaxed);
+                Err(EngineError::Taken)
+            }
         }
-        self.by_id.insert(handle.id.clone(), Arc::clone(handle));
-        self.order.push_back(Arc::clone(handle));
-        Ok(())
+    }
+
+    /// Reserves room for one instance. When there is none, the oldest instance that has ended gives up its own.
+    fn reserve(&self) -> Result<(), EngineError> {
+        // Relaxed: the count guards no other memory.
+        let reserved =
+            self.reserved
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |reserved| {
+                    (reserved < self.max).then_some(reserved + 1)
+                });
+        if reserved.is_ok() || self.evict_oldest_ended() {
+            Ok(())
+        } else {
+            Err(EngineError::Full)
+        }
+    }
+
+    fn evict_oldest_ended(&self) -> bool {
+        loop {
+            let ended = self.by_id.iter().filter(|instance| instance.is_over());
+            let oldest = ended
+                .map(|instance| Arc::clone(&instance))
+                .min_by_key(|handle| handle.number);
+            let Some(oldest) = oldest else {
+                return false;
+            };
+            let evicted = self
+                .by_id
+                .remove_if(&oldest.id, |_, handle| Arc::ptr_eq(handle, &oldest));
+            // If it is gone already, another thread has evicted it for an instance of its own.
+            if evicted.is_some() {
+                return true;
+            }
+        }
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        for handle in &lock(&self.instances).order {
+        for handle in &self.instances.by_id {
             handle.cancel("the engine was dropped");
         }
     }

@@ -36,6 +36,8 @@ pub enum InstanceState {
 #[derive(Debug)]
 pub(crate) struct InstanceHandle {
     pub(crate) id: String,
+    /// Counts the instances of the engine in the order in which they were made.
+    pub(crate) number: u64,
     pub(crate) inbox: Inbox,
     pub(crate) state: watch::Sender<InstanceState>,
     cancelled: watch::Sender<Option<String>>,
@@ -44,9 +46,10 @@ pub(crate) struct InstanceHandle {
 pub(crate) type Function = Pin<Box<dyn Future<Output = Result<Json, Failure>> + Send>>;
 
 impl InstanceHandle {
-    pub(crate) fn new(id: String) -> Self {
+    pub(crate) fn new(id: String, number: u64) -> Self {
         Self {
             id,
+            number,
             inbox: Inbox::default(),
             state: watch::Sender::new(InstanceState::Running),
             cancelled: watch::Sender::new(None),

@@ -1,10 +1,8 @@
 //! One run of a workflow's function: its trace, which steps it made, and where its spans are shown.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, OnceLock},
-};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use dashmap::DashMap;
 use opentelemetry::trace::{SpanContext, TraceFlags, TraceState};
 use opentelemetry_sdk::Resource;
 
@@ -58,6 +56,9 @@ impl SpanSink {
     }
 }
 
+/// Shards of the map of steps: a run's steps are made by few tasks, mostly by one.
+const STEP_SHARDS: usize = 2;
+
 /// What all handles of one run share.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -67,7 +68,7 @@ pub(crate) struct Run {
     pub(crate) trace_id: TraceId,
     sampling: OnceLock<ProbeResult>,
     /// How often each step was made below its parent.
-    step_counts: Mutex<HashMap<(SpanId, StepKey), u64>>,
+    step_counts: DashMap<(SpanId, StepKey), u64>,
     cancelled: Mutex<Option<String>>,
 }
 
@@ -79,14 +80,14 @@ impl Run {
             instance: instance.into(),
             trace_id: ids::trace(namespace, instance),
             sampling: OnceLock::new(),
-            step_counts: Mutex::default(),
+            step_counts: DashMap::with_shard_amount(STEP_SHARDS),
             cancelled: Mutex::default(),
         }
     }
 
     /// The function begins anew: so do its steps.
     pub(crate) fn reset_steps(&self) {
-        lock(&self.step_counts).clear();
+        self.step_counts.clear();
     }
 
     /// Everything of this run that is dropped from now on is over.
@@ -123,8 +124,7 @@ impl Run {
 
     /// How often such a step was made before.
     pub(crate) fn next_ordinal(&self, parent: SpanId, key: &StepKey) -> u64 {
-        let mut step_counts = lock(&self.step_counts);
-        let count = step_counts.entry((parent, key.clone())).or_default();
+        let mut count = self.step_counts.entry((parent, key.clone())).or_default();
         let ordinal = *count;
         *count += 1;
         ordinal
