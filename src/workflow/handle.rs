@@ -19,7 +19,7 @@ use crate::{
     workflow::{
         attributes, ids,
         outcome::{Failure, Outcome},
-        run::{Run, SpanSink},
+        run::{Run, SpanSink, StepCounts},
         span::{NewSpan, OpenSpan, StepSpan},
         step::{Step, StepKind},
     },
@@ -35,6 +35,8 @@ pub struct Workflow<R = fn() -> bool, E = fn(&Step) -> bool> {
     replaying: Arc<R>,
     emit_if: Arc<E>,
     position: StepPosition,
+    /// Those below `position.parent`.
+    step_counts: Arc<StepCounts>,
 }
 
 /// Where steps are made.
@@ -53,6 +55,7 @@ impl<R, E> Clone for Workflow<R, E> {
             replaying: Arc::clone(&self.replaying),
             emit_if: Arc::clone(&self.emit_if),
             position: self.position,
+            step_counts: Arc::clone(&self.step_counts),
         }
     }
 }
@@ -78,6 +81,7 @@ impl<R, E> Workflow<R, E> {
         let run = Run::new(sink, namespace, instance);
         let root = ids::root(run.trace_id);
         Self {
+            step_counts: Arc::clone(&run.root_step_counts),
             run: Arc::new(run),
             replaying: Arc::new(replaying),
             emit_if: Arc::new(emit_if),
@@ -98,6 +102,7 @@ impl<R, E> Workflow<R, E> {
             replaying: Arc::new(replaying),
             emit_if: self.emit_if,
             position: self.position,
+            step_counts: self.step_counts,
         }
     }
 
@@ -110,6 +115,7 @@ impl<R, E> Workflow<R, E> {
             replaying: self.replaying,
             emit_if: Arc::new(emit_if),
             position: self.position,
+            step_counts: self.step_counts,
         }
     }
 
@@ -263,9 +269,11 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         self.run_step(step, |position, _| work(self.at(position)), Outcome::failed)
     }
 
+    /// A handle of a scope that begins.
     fn at(&self, position: StepPosition) -> Self {
         Self {
             position,
+            step_counts: Arc::default(),
             ..self.clone()
         }
     }
@@ -279,7 +287,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
     ) -> impl Future<Output = F::Output> {
         let key = step.step_key();
         let StepPosition { parent, shown } = self.position;
-        let ordinal = self.run.next_ordinal(parent, &key);
+        let ordinal = self.step_counts.next_ordinal(&key);
         let span_id = ids::step(self.run.trace_id, parent, &key, ordinal);
         async move {
             let is_shown = (self.emit_if)(&step);
@@ -348,5 +356,26 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         .await;
         span.end(classify(&output).as_ref(), (self.replaying)());
         output
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::*;
+    use crate::{live_spans::LiveSpans, workflow::workflows::Workflows};
+
+    #[tokio::test]
+    async fn scope_that_has_ended_keeps_no_counts_of_its_steps() {
+        let live = LiveSpans::builder().build().unwrap();
+        let wf = Workflows::new(&live).instance("actor");
+        let mut counts = Weak::new();
+        wf.scope("tick", |wf| {
+            counts = Arc::downgrade(&wf.step_counts);
+            async move { wf.step("poll", async {}).await }
+        })
+        .await;
+        assert!(counts.upgrade().is_none());
     }
 }

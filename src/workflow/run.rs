@@ -56,8 +56,13 @@ impl SpanSink {
     }
 }
 
-/// Shards of the map of steps: a run's steps are made by few tasks, mostly by one.
+/// Shards of a map of steps: the steps of one parent are made by few tasks, mostly by one.
 const STEP_SHARDS: usize = 2;
+
+/// How often each step was made below one parent. The handles of that parent share it, and it goes with the last of them:
+/// an instance that makes scopes for ever does not grow.
+#[derive(Debug)]
+pub(crate) struct StepCounts(DashMap<StepKey, u64>);
 
 /// What all handles of one run share.
 #[derive(Debug)]
@@ -67,8 +72,8 @@ pub(crate) struct Run {
     pub(crate) instance: Arc<str>,
     pub(crate) trace_id: TraceId,
     sampling: OnceLock<ProbeResult>,
-    /// How often each step was made below its parent.
-    step_counts: DashMap<(SpanId, StepKey), u64>,
+    /// Those below the root.
+    pub(crate) root_step_counts: Arc<StepCounts>,
     cancelled: Mutex<Option<String>>,
 }
 
@@ -80,14 +85,14 @@ impl Run {
             instance: instance.into(),
             trace_id: ids::trace(namespace, instance),
             sampling: OnceLock::new(),
-            step_counts: DashMap::with_shard_amount(STEP_SHARDS),
+            root_step_counts: Arc::default(),
             cancelled: Mutex::default(),
         }
     }
 
     /// The function begins anew: so do its steps.
     pub(crate) fn reset_steps(&self) {
-        self.step_counts.clear();
+        self.root_step_counts.0.clear();
     }
 
     /// Everything of this run that is dropped from now on is over.
@@ -121,10 +126,18 @@ impl Run {
     pub(crate) fn cancelled(&self) -> Option<Failure> {
         lock(&self.cancelled).clone().map(Failure::cancelled)
     }
+}
 
-    /// How often such a step was made before.
-    pub(crate) fn next_ordinal(&self, parent: SpanId, key: &StepKey) -> u64 {
-        let mut count = self.step_counts.entry((parent, key.clone())).or_default();
+impl Default for StepCounts {
+    fn default() -> Self {
+        Self(DashMap::with_shard_amount(STEP_SHARDS))
+    }
+}
+
+impl StepCounts {
+    /// Counts a step, and returns how often it was made before.
+    pub(crate) fn next_ordinal(&self, key: &StepKey) -> u64 {
+        let mut count = self.0.entry(key.clone()).or_default();
         let ordinal = *count;
         *count += 1;
         ordinal
