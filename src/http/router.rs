@@ -21,7 +21,6 @@ use crate::{
         auth::cors,
         auth::host_check::{self, Peer},
         auth::login,
-        blocking,
         error::HttpError,
         query_params::QueryParams,
         routes, stream_guard,
@@ -311,14 +310,16 @@ async fn page(request: &Parts) -> Result<Response<Body>, HttpError> {
     let forwarded = forwarded.and_then(|prefix| Some(prefix.to_str().ok()?.to_owned()));
     let (path, headers) = (path.to_owned(), request.headers.clone());
     let made = move || crate::dashboard::page(&path, forwarded.as_deref(), &headers);
-    blocking::run_blocking(made).await
+    crate::http::blocking::run_blocking(made).await
 }
 
 #[cfg(feature = "dashboard")]
 async fn asset(request: &Parts, file: &str) -> Result<Response<Body>, HttpError> {
     let (file, headers) = (file.to_owned(), request.headers.clone());
     // The first request for a file compresses it, which takes up to tens of milliseconds.
-    let made = blocking::run_blocking(move || crate::dashboard::asset(&file, &headers)).await?;
+    let made =
+        crate::http::blocking::run_blocking(move || crate::dashboard::asset(&file, &headers))
+            .await?;
     made.ok_or_else(|| HttpError::not_found("no such asset"))
 }
 
