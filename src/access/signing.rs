@@ -12,7 +12,12 @@ use std::{
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::{access::Auth, error::Error, span::event::TraceId, util::sync::lock};
+use crate::{
+    access::Auth,
+    error::Error,
+    span::event::TraceId,
+    util::{hex, sync::lock},
+};
 
 /// One-time links that can be used at once; a further one ends the oldest.
 const LOGIN_LINKS_MAX: usize = 64;
@@ -79,7 +84,7 @@ impl TokenSigner {
     pub(crate) fn cookie_name(&self) -> Option<String> {
         let name = mac(&self.cookie_key?, &[b"name"]);
         let mut text = "livespan-".to_owned();
-        hex(&mut text, name.get(..4).unwrap_or_default());
+        text.push_str(&hex::encode(name.get(..4).unwrap_or_default()));
         Some(text)
     }
 
@@ -111,8 +116,7 @@ impl TokenSigner {
     /// A code that signs one browser in, once. It is known to this process alone.
     pub(crate) fn issue_login_code(&self, now: SystemTime) -> Result<String, Error> {
         let code = random_key()?;
-        let mut text = String::with_capacity(32);
-        hex(&mut text, code.get(..16).unwrap_or_default());
+        let text = hex::encode(code.get(..16).unwrap_or_default());
         let mut codes = lock(&self.codes);
         codes.push_back(LoginCode {
             code_mac: mac(&self.process_key, &[b"code", text.as_bytes()]),
@@ -171,7 +175,7 @@ fn sign(key: &Key, subject: &[u8], until: SystemTime) -> String {
     let mut text = String::with_capacity(80);
     text.push_str(&seconds.to_string());
     text.push('.');
-    hex(&mut text, &mac(key, &[subject, &seconds.to_be_bytes()]));
+    text.push_str(&hex::encode(&mac(key, &[subject, &seconds.to_be_bytes()])));
     text
 }
 
@@ -182,7 +186,7 @@ fn verify(key: &Key, subject: &[u8], text: &str, now: SystemTime) -> Verificatio
         if digits != seconds.to_string() {
             return None;
         }
-        let mac = unhex(mac)?;
+        let mac = hex::decode::<32>(mac)?;
         is_mac_of(key, &[subject, &seconds.to_be_bytes()], &mac).then_some(seconds)
     });
     let Some(until) =
@@ -195,24 +199,6 @@ fn verify(key: &Key, subject: &[u8], text: &str, now: SystemTime) -> Verificatio
     } else {
         Verification::ValidUntil(until)
     }
-}
-
-fn hex(out: &mut String, bytes: &[u8]) {
-    let digit = |four: u8| char::from_digit(four.into(), 16).unwrap_or_default();
-    for byte in bytes {
-        out.extend([digit(byte >> 4), digit(byte & 15)]);
-    }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if text.len() != 64 || !text.bytes().all(is_digit) {
-        return None;
-    }
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
-        .collect()
 }
 
 #[cfg(test)]

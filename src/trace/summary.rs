@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::{
     span::json,
     trace::state::{Service, Trace, TraceState},
+    util::hex,
     wire::id::EventId,
 };
 
@@ -43,12 +44,12 @@ impl Trace {
         let root = self.root.as_ref().filter(|root| root.is_genuine());
         let duration = self.duration_nanos(self.end);
         Summary {
-            trace_id: hex(&trace_id),
+            trace_id: hex::encode(&trace_id),
             name: self.name().to_owned(),
             service: self.service_name().to_owned(),
             kind: json::kind_name(self.kind()),
             state: self.state(),
-            root_span_id: root.map(|root| hex(&root.span_id)),
+            root_span_id: root.map(|root| hex::encode(&root.span_id)),
             start_timestamp: self.start.unwrap_or(self.newest).text(),
             end_timestamp: (!open).then(|| self.end.max(self.start.unwrap_or_default()).text()),
             last_timestamp: self.newest.text(),
@@ -73,10 +74,4 @@ impl Trace {
 )]
 pub(crate) fn milliseconds(nanos: u64) -> f64 {
     nanos as f64 / 1e6
-}
-
-fn hex<const N: usize>(bytes: &[u8; N]) -> String {
-    let mut digits = Vec::with_capacity(2 * bytes.len());
-    json::hex(&mut digits, bytes);
-    digits.into_iter().map(char::from).collect()
 }

@@ -38,6 +38,7 @@ const FILES_OF_A_FOLDER_MAX: usize = 12;
 const MODULES: &[&str] = &[
     "error",
     "util::hash",
+    "util::hex",
     "util::sync",
     "util::sync::locks",
     "util::sync::spin",

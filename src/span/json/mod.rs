@@ -28,7 +28,6 @@ pub(crate) use self::{
     events::{ended, process, started, updated},
     fields::{EndFields, EndStatus, Link, ProcessFields, SpanFields, TimedEvent},
     lost::{LostReason, cancelled, lost},
-    primitives::hex,
     scan::{PayloadRewriter, elements, fields, quoted},
     size_limits::{VALUE_BYTES_MAX, clip},
     value::{Pairs, Value, pairs},

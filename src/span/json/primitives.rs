@@ -1,9 +1,9 @@
-//! The smallest pieces of JSON: escaped texts, numbers, hex digits. This is the hot path of the worker thread, so it
+//! The smallest pieces of JSON: escaped texts, numbers. This is the hot path of the worker thread, so it
 //! checks eight bytes at a time and never allocates. Pure.
 
 use std::io::Write as _;
 
-use crate::wire::frame::number;
+use crate::{util::hex, wire::frame::number};
 
 /// Integers beyond this are text: JavaScript's numbers are doubles.
 pub(super) const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
@@ -45,32 +45,6 @@ pub(super) fn double(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// Appends the bytes as lowercase hex digits. `N` is a multiple of four.
-#[inline]
-pub(crate) fn hex<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N]) {
-    const { assert!(N.is_multiple_of(4)) };
-    let mut text = [[0; 8]; N];
-    let (fours, _) = bytes.as_chunks::<4>();
-    for (digits, four) in text.iter_mut().zip(fours) {
-        *digits = hex_of_four(*four);
-    }
-    let used = text.as_flattened().get(..2 * N);
-    out.extend_from_slice(used.unwrap_or_default());
-}
-
-/// The eight digits of four bytes, all at once.
-#[inline]
-fn hex_of_four(bytes: [u8; 4]) -> [u8; 8] {
-    // Each half byte gets a byte of its own, in order.
-    let word = u64::from(u32::from_be_bytes(bytes));
-    let word = (word | word << 16) & 0x0000_ffff_0000_ffff;
-    let word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
-    let halves = (word | word << 4) & (ONES * 0x0f);
-    // Half bytes from ten on are letters: 'a' is 39 after the character that follows '9'.
-    let letters = ((halves + ONES * 6) >> 4) & ONES;
-    (halves + ONES * u64::from(b'0') + letters * 39).to_be_bytes()
-}
-
 #[inline]
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
@@ -99,7 +73,7 @@ fn escape_rest(out: &mut Vec<u8>, mut rest: &[u8]) {
             b'\t' => out.extend_from_slice(b"\\t"),
             other => {
                 out.extend_from_slice(b"\\u00");
-                let [.., high, low] = hex_of_four([0, 0, 0, *other]);
+                let [.., high, low] = hex::eight_digits([0, 0, 0, *other]);
                 out.extend_from_slice(&[high, low]);
             }
         }

@@ -7,7 +7,7 @@ use crate::{
         event::SpanKind,
         json::{
             fields::{EndStatus, Link, SpanFields, TimedEvent},
-            primitives::{double, escape, field, hex, integer, string},
+            primitives::{double, escape, field, integer, string},
             repeated_keys::{KeySet, last_of_each_key},
             size_limits::{
                 ATTRIBUTES_MAX, CUT_PATHS_MAX, EVENT_BYTES_MAX, RESERVE, VALUE_BYTES_MAX, clip,
@@ -16,7 +16,7 @@ use crate::{
             value::{Pairs, Value, type_lost_in_json},
         },
     },
-    util::time::Timestamp,
+    util::{hex, time::Timestamp},
     wire::frame::number,
 };
 
@@ -97,9 +97,9 @@ impl<'o> JsonWriter<'o> {
     #[inline]
     pub(super) fn ids(&mut self, trace_id: [u8; 16], span_id: [u8; 8]) {
         self.raw(b",\"traceId\":\"");
-        hex(self.out, &trace_id);
+        hex::push(self.out, &trace_id);
         self.raw(b"\",\"spanId\":\"");
-        hex(self.out, &span_id);
+        hex::push(self.out, &span_id);
         self.raw(b"\"");
     }
 
@@ -109,7 +109,7 @@ impl<'o> JsonWriter<'o> {
             None => self.raw(b",\"parentSpanId\":null"),
             Some(parent) => {
                 self.raw(b",\"parentSpanId\":\"");
-                hex(self.out, parent);
+                hex::push(self.out, parent);
                 self.raw(b"\"");
             }
         }
@@ -293,9 +293,9 @@ impl<'o> JsonWriter<'o> {
             |_| 0,
             |writer, link, path| {
                 writer.raw(b"{\"traceId\":\"");
-                hex(writer.out, &link.trace_id);
+                hex::push(writer.out, &link.trace_id);
                 writer.raw(b"\",\"spanId\":\"");
-                hex(writer.out, &link.span_id);
+                hex::push(writer.out, &link.span_id);
                 writer.raw(b"\"");
                 writer.nested_attributes(path, &link.attributes);
             },

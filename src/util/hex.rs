@@ -1,0 +1,96 @@
+//! Lowercase hexadecimal digits: written for ids and codes, and read back from what clients send. Pure.
+
+#![cfg_attr(
+    all(feature = "spans", not(feature = "http")),
+    expect(dead_code, reason = "only requests have digits to read")
+)]
+
+/// Every byte of this is one.
+const ONES: u64 = u64::from_ne_bytes([1; 8]);
+
+/// Appends the bytes as hexadecimal digits. `N` is a multiple of four.
+#[inline]
+pub(crate) fn push<const N: usize>(out: &mut Vec<u8>, bytes: &[u8; N]) {
+    const { assert!(N.is_multiple_of(4)) };
+    let mut text = [[0; 8]; N];
+    let (fours, _) = bytes.as_chunks::<4>();
+    for (digits, four) in text.iter_mut().zip(fours) {
+        *digits = eight_digits(*four);
+    }
+    let used = text.as_flattened().get(..2 * N);
+    out.extend_from_slice(used.unwrap_or_default());
+}
+
+/// Returns the digits of four bytes, computed all at once.
+#[inline]
+pub(crate) fn eight_digits(bytes: [u8; 4]) -> [u8; 8] {
+    // Each half byte gets a byte of its own, in order.
+    let word = u64::from(u32::from_be_bytes(bytes));
+    let word = (word | word << 16) & 0x0000_ffff_0000_ffff;
+    let word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
+    let halves = (word | word << 4) & (ONES * 0x0f);
+    // Half bytes from ten on are letters: 'a' is 39 after the character that follows '9'.
+    let letters = ((halves + ONES * 6) >> 4) & ONES;
+    (halves + ONES * u64::from(b'0') + letters * 39).to_be_bytes()
+}
+
+/// Returns any number of bytes as hexadecimal digits.
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0x0f)])
+        .collect()
+}
+
+/// Reads exactly `N` bytes from lowercase digits. Returns `None` for anything else.
+pub(crate) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = value(*high)? << 4 | value(*low)?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: [u8; 8] = [0x00, 0x09, 0x0a, 0x0f, 0x90, 0xa9, 0xf0, 0xff];
+    const TEXT: &str = "00090a0f90a9f0ff";
+
+    #[test]
+    fn both_ways_of_writing_give_the_same_digits() {
+        let mut out = b"id: ".to_vec();
+        push(&mut out, &BYTES);
+        assert_eq!(out, format!("id: {TEXT}").into_bytes());
+        assert_eq!(encode(&BYTES), TEXT);
+        assert_eq!(encode(&[]), "");
+        for byte in 0..=u8::MAX {
+            let mut out = Vec::new();
+            push(&mut out, &[byte; 4]);
+            assert_eq!(out, format!("{byte:02x}").repeat(4).into_bytes());
+            assert_eq!(encode(&[byte]), format!("{byte:02x}"));
+        }
+    }
+
+    #[test]
+    fn only_as_many_lowercase_digits_as_asked_for_are_read() {
+        assert_eq!(decode(TEXT), Some(BYTES));
+        assert_eq!(decode::<0>(""), Some([]));
+        for text in [
+            "", "0", "0g", "0G", "0A", "+1", " 1", "001", "0001", "\u{e9}",
+        ] {
+            assert_eq!(decode::<1>(text), None, "{text}");
+        }
+    }
+}
