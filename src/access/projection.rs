@@ -1,4 +1,4 @@
-//! An event as somebody gets it who may not see all of it: parts of what `json.rs` wrote are left out, and what stays is
+//! An event as somebody gets it who may not see all of it: parts of what `span/json/` wrote are left out, and what stays is
 //! copied as it stands. Pure.
 
 use std::{borrow::Cow, collections::HashSet};

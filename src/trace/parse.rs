@@ -1,4 +1,4 @@
-//! Reads what `json.rs` wrote: for events that a program made itself, for routes that show a trace in another form,
+//! Reads what `span/json/` wrote: for events that a program made itself, for routes that show a trace in another form,
 //! and for filters. Pure.
 
 use serde::Deserialize;

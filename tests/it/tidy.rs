@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The rooms of the library, from the bottom up, as DESIGN §1 draws them: a room uses only rooms that stand before it.
+/// The rooms of the library, from the bottom up, as ARCHITECTURE.md draws them: a room uses only rooms that stand before it.
 const ROOMS: &[&str] = &[
     "error",
     "util",

@@ -33,7 +33,7 @@ fn pushing(buffer: &Arc<IngestBuffer>, records: u8) -> JoinHandle<usize> {
     thread::spawn(move || push(&buffer, records))
 }
 
-/// Takes turns as the worker does, until it took `enough` or the intake is closed; how many it took. On a thread of its
+/// Takes turns as the worker does, until it took `enough` or the buffer is closed. Returns how many it took. On a thread of its
 /// own: one that is unparked must not wait for another in loom.
 fn working(buffer: &Arc<IngestBuffer>, enough: usize) -> JoinHandle<usize> {
     let buffer = Arc::clone(buffer);

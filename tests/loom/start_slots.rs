@@ -25,7 +25,7 @@ fn key(span: u64) -> SlotKey {
 
 struct Log {
     slots: StartSlots,
-    /// As the intake numbers: one counter for all threads.
+    /// As the ingest buffer numbers: one counter for all threads.
     next: AtomicU64,
 }
 

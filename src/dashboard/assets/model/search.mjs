@@ -1,5 +1,5 @@
 // @ts-check
-// The search grammar, for lists of traces and for the spans of one trace. The server reads the same (`src/spans/query.rs`):
+// The search grammar, for lists of traces and for the spans of one trace. The server reads the same (`src/trace/search.rs`):
 // `tests/search.json` holds both to one meaning. Must never touch the DOM or a clock.
 
 /**
