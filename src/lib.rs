@@ -1,13 +1,17 @@
 //! Watch your program run: every OpenTelemetry span is streamed to a browser the moment it starts, and again when it
 //! ends, from a log that can be replayed.
 //!
-//! Four steps, each usable alone:
+//! # Pick your way in
 //!
-//! 1. [`init()`] for a first look: provider, `tracing` subscriber and server in one line.
-//! 2. [`LiveSpans::builder`] for an app.
-//! 3. Its parts, for those who own the rest: [`LiveSpans::span_processor`], [`LiveSpans::router`],
-//!    [`LiveSpans::respond`], [`LiveSpans::target`].
-//! 4. [`EventStore`] for storage of your own, and [`SseTarget`] for events that are no spans.
+//! | you have | you use |
+//! | --- | --- |
+//! | five minutes | [`init()`]: provider, `tracing` subscriber and page in one line |
+//! | an app with a tracer provider | [`LiveSpans::span_processor`] and [`LiveSpans::serve_in_background`] |
+//! | an axum app | [`LiveSpans::router`], nested under any prefix |
+//! | customers who wait for their job | [`LiveSpans::respond`] behind your own route, through a [`View`] |
+//! | a durable workflow engine | the module `workflow` |
+//! | events that are no spans | [`SseTarget`], with no feature at all |
+//! | storage of your own | the trait [`EventStore`] |
 //!
 //! ```
 //! use livespan::LiveSpans;
@@ -22,6 +26,9 @@
 //! # Ok::<(), livespan::Error>(())
 //! ```
 //!
+//! **The guide** is the module `_guide`: an app of your own, exporters and sampling, a customer's page, workflows,
+//! stores, production, the wire format, the routes, limits and costs.
+//!
 //! # Modules
 //!
 //! The root has what an app names. The rest is in modules:
@@ -35,8 +42,6 @@
 //! | `access` | who may read, and what a customer's view hides |
 //! | `workflow` | instances of a durable workflow, each as one trace |
 //! | `local_workflow` | a small workflow engine within the process |
-//!
-//! The README has the wire format, the routes, the limits and the costs.
 //!
 //! # Features
 //!
@@ -69,6 +74,9 @@
     )
 )]
 
+// The pages of the guide name items of these features.
+#[cfg(all(any(doc, doctest), feature = "dashboard", feature = "tracing"))]
+pub mod _guide;
 #[cfg(feature = "spans")]
 #[cfg_attr(docsrs, doc(cfg(feature = "spans")))]
 pub mod access;

@@ -1,12 +1,13 @@
-//! What livespan depends on is what `deny.toml` allows and what the README says. Asks cargo, offline; `cargo deny` itself
+//! What livespan depends on is what `deny.toml` allows and what the guide says. Asks cargo, offline; `cargo deny` itself
 //! is not needed. Covers Linux; licences and versions of other platforms are for `cargo deny`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
     process::Command,
 };
+
+use crate::support::root;
 
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 
@@ -70,9 +71,9 @@ fn everything_locked_comes_from_a_registry_of_the_policy() {
 }
 
 #[test]
-fn readme_counts_the_crates_of_each_feature() {
-    let readme = read("README.md");
-    let rows: BTreeMap<String, String> = section(&readme, "## Features, and what they bring")
+fn guide_counts_the_crates_of_each_feature() {
+    let costs = read("docs/guide/costs.md");
+    let rows: BTreeMap<String, String> = section(&costs, "## What it compiles")
         .lines()
         .filter_map(|line| {
             let mut cells = line.trim_matches('|').split('|').map(str::trim);
@@ -285,13 +286,6 @@ fn cargo(arguments: &[&str]) -> String {
 }
 
 /// The top of the repository.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .find(|folder| folder.join("Cargo.lock").is_file())
-        .expect("these tests stand in the workspace")
-}
-
 fn read(file: &str) -> String {
     fs::read_to_string(root().join(file)).unwrap()
 }

@@ -3,11 +3,20 @@
 use std::{
     error::Error,
     future::Future,
+    path::Path,
     time::{Duration, Instant},
 };
 
 /// The backstop of every wait; no test is expected to reach it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The folder of the workspace.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .find(|folder| folder.join("Cargo.lock").is_file())
+        .expect("these tests stand in the workspace")
+}
 
 /// Runs the future on a current-thread runtime, as a small program would.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
@@ -22,12 +31,13 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     })
 }
 
-/// Waits until the condition holds.
+/// Waits until the condition holds. It looks once a millisecond: a loop without a pause takes the processor, and the
+/// locks that the condition reads, from the threads that it waits for.
 pub(crate) fn until(condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "the condition holds in time");
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(1));
     }
 }
 

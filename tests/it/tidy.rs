@@ -28,6 +28,7 @@ const ROOMS: &[&str] = &[
     "http",
     "local_workflow",
     "init",
+    "_guide",
 ];
 
 /// The most `.rs` files in one folder: more means that it is two things.
@@ -251,6 +252,7 @@ const MODULES: &[&str] = &[
     "local_workflow::id_rewrite",
     "local_workflow::routes",
     "init",
+    "_guide",
 ];
 
 #[test]

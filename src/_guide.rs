@@ -1,0 +1,51 @@
+//! The guide. Each page answers one question in its first paragraph, then shows the task step by step, then its limits
+//! and the reasons for them.
+//!
+//! | page | question |
+//! | --- | --- |
+//! | [`app`] | How do I add livespan to an app? axum, other OpenTelemetry versions, forks |
+//! | [`exporters_and_sampling`] | What does my exporter get? |
+//! | [`dashboard`] | What do I see, and how do I search? |
+//! | [`customer_page`] | How do I show a customer the progress of their own job? |
+//! | [`workflows`] | How do I watch a durable workflow? |
+//! | [`stores`] | Memory, SQLite, Redis or a store of my own? |
+//! | [`production`] | Who may read, what is in spans, shutdown, alerts, clocks |
+//! | [`wire_format`] | What is on the wire? |
+//! | [`routes`] | Which routes are there? |
+//! | [`limits`] | What is bounded, and at what? |
+//! | [`costs`] | What does it cost? |
+//! | [`import_export`] | How do I take a trace elsewhere? |
+//! | [`how_it_works`] | What happens to a span? |
+
+/// Makes a module of a page. The links that come first win over those at the end of the page, which are for readers of
+/// the repository.
+macro_rules! page {
+    ($name:ident, $text:literal) => {
+        #[doc = include_str!("../docs/guide/links.rustdoc")]
+        #[cfg_attr(
+            feature = "sqlite",
+            doc = "[SqliteEventStore]: crate::store::SqliteEventStore"
+        )]
+        #[cfg_attr(
+            feature = "redis",
+            doc = "[RedisEventStore]: crate::store::RedisEventStore"
+        )]
+        #[doc = ""]
+        #[doc = include_str!(concat!("../docs/guide/", $text))]
+        pub mod $name {}
+    };
+}
+
+page!(app, "app.md");
+page!(exporters_and_sampling, "exporters_and_sampling.md");
+page!(dashboard, "dashboard.md");
+page!(customer_page, "customer_page.md");
+page!(workflows, "workflows.md");
+page!(stores, "stores.md");
+page!(production, "production.md");
+page!(wire_format, "wire_format.md");
+page!(routes, "routes.md");
+page!(limits, "limits.md");
+page!(costs, "costs.md");
+page!(import_export, "import_export.md");
+page!(how_it_works, "how_it_works.md");
