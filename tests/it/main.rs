@@ -1,6 +1,7 @@
 //! Integration tests: the crate as its users see it, one module a part.
 
 mod core;
+mod documents;
 #[cfg(all(feature = "http", feature = "sqlite"))]
 mod fuzz;
 #[cfg(feature = "http")]
