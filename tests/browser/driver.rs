@@ -10,7 +10,7 @@ use std::{
 };
 
 use fantoccini::{
-    Client, ClientBuilder, Locator,
+    Client, ClientBuilder,
     wd::{WebDriverCompatibleCommand, WindowHandle},
 };
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -108,18 +108,44 @@ impl Browser {
             .expect("the script runs")
     }
 
+    /// Clicks the element where the pointer would land, as [`Self::click_on`] does.
     pub(crate) async fn click(&self, css: &str) {
-        let found = self
-            .page
-            .wait()
-            .at_most(PATIENCE)
-            .for_element(Locator::Css(css))
+        let shown = format!(
+            "[...document.querySelectorAll({css:?})].find(node => node.checkVisibility()) ?? null"
+        );
+        self.click_on(&shown).await;
+    }
+
+    /// Presses the mouse in the middle of the element that a JavaScript expression gives, once the page is at rest and
+    /// nothing else is hit there. `WebDriver`'s own click scrolls the element into view first, also in boxes that no person
+    /// can scroll.
+    pub(crate) async fn click_on(&self, element: &str) {
+        let place = format!(
+            "const node = {element};
+             const box = node?.getBoundingClientRect();
+             const [x, y] = [box?.left + box?.width / 2, box?.top + box?.height / 2];
+             return node?.contains(document.elementFromPoint(x, y)) ? [x, y] : null"
+        );
+        let what = format!("a pointer lands on {element}");
+        let place = self.until(&what, &place).await;
+        let place: [f64; 2] = serde_json::from_value(place).expect("a place is two numbers");
+        self.press_mouse(place).await;
+    }
+
+    /// Presses the mouse at a place of the window, in pixels, and lets it go there.
+    pub(crate) async fn press_mouse(&self, [x, y]: [f64; 2]) {
+        for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
+            let event = json!({ "type": kind, "x": x, "y": y, "button": "left", "clickCount": 1 });
+            self.command("Input.dispatchMouseEvent", event).await;
+        }
+    }
+
+    /// Presses a key, as a keyboard does: whatever has the focus gets it.
+    pub(crate) async fn press_key(&self, key: &str) {
+        let event = |kind: &str| json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": virtual_key(key) });
+        self.command("Input.dispatchKeyEvent", event("keyDown"))
             .await;
-        found
-            .expect("the element is there")
-            .click()
-            .await
-            .expect("the element can be clicked");
+        self.command("Input.dispatchKeyEvent", event("keyUp")).await;
     }
 
     /// Opens another window at this address and goes there; the others stay open, and in view.
@@ -154,6 +180,21 @@ impl Browser {
     pub(crate) async fn close(self) {
         let page = self.page.clone();
         page.close().await.expect("the browser closes");
+    }
+}
+
+/// What Windows calls a key, which decides what a browser does by itself.
+fn virtual_key(key: &str) -> u32 {
+    match key {
+        "Tab" => 9,
+        "Enter" => 13,
+        "Escape" => 27,
+        _ => key
+            .bytes()
+            .next()
+            .unwrap_or_default()
+            .to_ascii_uppercase()
+            .into(),
     }
 }
 

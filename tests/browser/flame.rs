@@ -7,7 +7,6 @@ use opentelemetry::{
     trace::{Span as _, TraceContextExt as _, Tracer as _},
 };
 use opentelemetry_sdk::trace::SdkTracer;
-use serde_json::json;
 
 use crate::{
     app::{App, trace_of},
@@ -58,10 +57,7 @@ async fn click(browser: &Browser, share: f64, row: u32) {
         place[0] + place[2] * share,
         place[1] + f64::from(row) * 22.0 + 11.0,
     );
-    for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
-        let event = json!({ "type": kind, "x": x, "y": y, "button": "left", "clickCount": 1 });
-        browser.command("Input.dispatchMouseEvent", event).await;
-    }
+    browser.press_mouse([x, y]).await;
 }
 
 const PAINTED: &str = "const canvas = document.querySelector('.flame-canvas');

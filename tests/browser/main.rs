@@ -2,6 +2,7 @@
 //!
 //! Needs the Debian packages `chromium` and `chromium-driver`; without them it fails and says so.
 
+mod accessibility;
 mod app;
 mod attacks;
 mod cut;

@@ -15,11 +15,11 @@ use crate::{
 
 const IS_LIVE: &str = "return document.querySelector('#status').dataset.state === 'live'";
 const TEXT: &str = "return document.querySelector('#status-text').textContent";
-const ROWS: &str = "document.querySelector('#tree').getAttribute('aria-rowcount')";
+const ROWS: &str = "document.querySelector('#tree-rows').getAttribute('aria-rowcount')";
 
 /// Whether the trace on show has this many spans.
 fn has_spans(count: usize) -> String {
-    format!("return {ROWS} === '{}'", count + 1)
+    format!("return {ROWS} === '{count}'")
 }
 
 fn says(text: &str) -> String {
@@ -116,8 +116,8 @@ async fn all_tabs_find_a_restarted_server_and_say_so() {
     server.wait().await;
     for window in &windows {
         browser.go_to(window).await;
-        let cut = "return document.querySelector('#status').dataset.state === 'reconnecting'";
-        browser.until("the cut is told", cut).await;
+        let cut = "return document.querySelector('#status').dataset.state === 'ended'";
+        browser.until("the end is told", cut).await;
     }
     let app = App::on(&address).await;
     let next = open(&app.tracer(), "after the restart", &Context::new());

@@ -67,7 +67,7 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
     browser
         .goto(&app.url(&format!("?trace={}", trace_of(&root))))
         .await;
-    let now = json!([["job", "running"], ["load", "error"], ["store", "ok"]]);
+    let now = json!([["job", "failing"], ["load", "error"], ["store", "ok"]]);
     browser.until("the trace is there", &rows_are(&now)).await;
     browser.click("#history").await;
     browser
@@ -82,12 +82,12 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
             "ArrowRight",
             json!([["job", "running"], ["load", "running"]]),
         ),
-        ("ArrowRight", json!([["job", "running"], ["load", "error"]])),
+        ("ArrowRight", json!([["job", "failing"], ["load", "error"]])),
         (
             "ArrowRight",
-            json!([["job", "running"], ["load", "error"], ["store", "running"]]),
+            json!([["job", "failing"], ["load", "error"], ["store", "running"]]),
         ),
-        ("ArrowLeft", json!([["job", "running"], ["load", "error"]])),
+        ("ArrowLeft", json!([["job", "failing"], ["load", "error"]])),
     ];
     for (key, rows) in &moments {
         press(&browser, key).await;
@@ -111,7 +111,7 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
     assert_eq!(browser.ask(&rows_are(&moments[4].1)).await, true);
     press(&browser, "End").await;
     let grown = json!([
-        ["job", "running"],
+        ["job", "failing"],
         ["load", "error"],
         ["store", "ok"],
         ["late", "running"]
@@ -150,11 +150,11 @@ async fn an_exported_trace_opens_again_and_nothing_is_sent() {
     browser
         .goto(&app.url(&format!("?trace={}", trace_of(&root))))
         .await;
-    let live = json!([["job", "running"], ["load", "error"], ["store", "ok"]]);
+    let live = json!([["job", "failing"], ["load", "error"], ["store", "ok"]]);
     browser.until("the trace is there", &rows_are(&live)).await;
     let events = exported(&browser, "#export-events").await;
     root.span().end();
-    let ended = json!([["job", "ok"], ["load", "error"], ["store", "ok"]]);
+    let ended = json!([["job", "below"], ["load", "error"], ["store", "ok"]]);
     browser.until("the trace ended", &rows_are(&ended)).await;
     let otlp = exported(&browser, "#export-otlp").await;
 
@@ -177,9 +177,9 @@ async fn an_exported_trace_opens_again_and_nothing_is_sent() {
             .await;
     }
     browser
-        .ask(
+        .click_on(
             "[...document.querySelectorAll('#tree-rows [data-span-id]')]
-                .find(row => row.textContent.includes('store')).click()",
+                .find(row => row.textContent.includes('store'))",
         )
         .await;
     let exact = "return document.querySelector('#inspector tr[data-attribute=\"rows\"] .value')?.textContent";
@@ -246,9 +246,7 @@ async fn a_file_that_is_malformed_or_hostile_does_no_harm() {
         .await;
     let drawn = "return document.querySelector('#tree-rows [data-span-id]')?.textContent.includes('onerror')";
     browser.until("the span is drawn", drawn).await;
-    browser
-        .ask("document.querySelector('#tree-rows [data-span-id]').click()")
-        .await;
+    browser.click("#tree-rows [data-span-id]").await;
     browser
         .until(
             "the inspector is open",

@@ -1,4 +1,4 @@
-//! The waterfall in a browser: zoom, minimap, follow, idle gaps, folding, roll-up, and spans that never ended.
+//! The waterfall in a browser: zoom, minimap, follow, gaps between spans, folding, roll-up, and spans that never ended.
 
 use std::time::{Duration, SystemTime};
 
@@ -134,7 +134,9 @@ async fn a_trace_is_zoomed_about_the_cursor_panned_and_fitted() {
     browser.until("it is panned to the other end", &back).await;
     press(&browser, "f").await;
     browser.until("all of it is on show again", WHOLE).await;
-    browser.ask(&bar("late", ".click()")).await;
+    browser
+        .click_on("[...document.querySelectorAll('#tree-rows [data-span-id]:not([hidden])')].find(row => row.querySelector('.span-name').textContent === 'late')")
+        .await;
     let selected = bar("late", ".getAttribute('aria-selected') === 'true'");
     browser.until("one is selected", &selected).await;
     press(&browser, "f").await;
@@ -236,7 +238,7 @@ async fn follow_stops_at_any_touch_and_says_what_came_since() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn idle_time_of_a_live_trace_is_offered_to_be_drawn_narrow() {
+async fn time_between_spans_of_a_live_trace_is_offered_to_be_drawn_narrow() {
     let app = App::start().await;
     let tracer = app.tracer();
     let since = Duration::from_secs(40);
@@ -245,12 +247,11 @@ async fn idle_time_of_a_live_trace_is_offered_to_be_drawn_narrow() {
     done(&tracer, "prepare", &root, since, length);
     let browser = Browser::open().await;
     show(&app, &browser, &root).await;
-    let offer = "return /^\\d\\d\\.\\d s, 9\\d(\\.\\d)? % idle · compress\\?$/.test(document.querySelector('#gap-offer:not([hidden])')?.textContent)";
+    let offer = "return /^\\d\\d\\.\\d s, 9\\d(\\.\\d)? % between spans · compress\\?$/.test(document.querySelector('#gap-offer:not([hidden])')?.textContent)";
     browser.until("the offer stands in place", offer).await;
     let before = width_of(&browser, "prepare").await;
     browser.click("#gap-offer").await;
-    let band =
-        "return document.querySelector('.gap-band:not([hidden])')?.textContent.endsWith(' idle')";
+    let band = "return document.querySelector('.gap-band:not([hidden])')?.textContent.endsWith(' between spans')";
     browser
         .until("the gap is a band that says how long", band)
         .await;
@@ -260,7 +261,7 @@ async fn idle_time_of_a_live_trace_is_offered_to_be_drawn_narrow() {
     let length = browser.ask(text).await;
     let goes_on = format!("return document.querySelector('.gap-text').textContent !== {length}");
     browser.until("the gap goes on growing", &goes_on).await;
-    browser.picture("idle").await;
+    browser.picture("between-spans").await;
     let half = Duration::from_millis(500);
     done(&tracer, "finish", &root, half, half);
     root.span().end();
@@ -295,7 +296,7 @@ async fn folding_hides_rows_and_an_error_inside_stays_marked() {
     browser.until("the error inside is marked", &mark).await;
     let said = bar(
         "root",
-        ".querySelector('.hidden-count').textContent === '1 of 2 done · 1 failed · 1 running'",
+        ".querySelector('.hidden-count').textContent === '1 of 2 done · 1 failed · 1 with errors below · 1 running'",
     );
     browser.until("what is inside is summed up", &said).await;
     for (key, rows) in [
@@ -354,7 +355,8 @@ async fn of_a_thousand_children_the_open_and_the_failed_are_seen() {
     )
     .await;
     browser.click("#tree-rows [data-roll-up]").await;
-    let all = "return document.querySelector('#tree').getAttribute('aria-rowcount') === '1002'";
+    let all =
+        "return document.querySelector('#tree-rows').getAttribute('aria-rowcount') === '1001'";
     browser.until("a click shows all of them", all).await;
     root.span().end();
     browser.close().await;
@@ -470,7 +472,8 @@ async fn a_trace_two_thousand_levels_deep_is_shown_to_its_end() {
     }
     let browser = Browser::open().await;
     show(&app, &browser, &root).await;
-    let rows = "return document.querySelector('#tree').getAttribute('aria-rowcount') === '2001'";
+    let rows =
+        "return document.querySelector('#tree-rows').getAttribute('aria-rowcount') === '2000'";
     browser.until("all levels are rows", rows).await;
     press(&browser, "End").await;
     let last =

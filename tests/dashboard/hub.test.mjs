@@ -270,6 +270,7 @@ test("a restarted log is told to those who had read of the old one, and only to 
   desk.log.cut(source);
   desk.log = new FakeLog("bbbbbbbb");
   const after = [desk.log.append(trace(1)), desk.log.append(trace(2))];
+  desk.world.pass(1_000);
   desk.settle();
   const two = desk.tab().follow(trace(2), desk.log.head());
   desk.settle();

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { OLDER_MAX, createList, hasOlder, listCounts, reduceList, selectTraces } from "../../src/dashboard/assets/model/list-model.mjs";
+import { OLDER_MAX, countsWords, createList, hasOlder, keptText, listCounts, reduceList, selectTraces, shownStateOfSummary } from "../../src/dashboard/assets/model/list-model.mjs";
 import { parseQuery } from "../../src/dashboard/assets/model/search.mjs";
 import { at, hello } from "./build.mjs";
 
@@ -70,7 +70,27 @@ test("open traces stand first when asked for, else the newest", () => {
   const list = reduceList(createList(), frame([summary("a", 1, "running"), summary("b", 2), summary("c", 3, "waiting")]));
   assert.deepEqual(ids(list, { order: "running" }), ["c", "a", "b"]);
   assert.deepEqual(ids(list, { order: "newest" }), ["c", "b", "a"]);
-  assert.deepEqual(listCounts(list), { total: 3, open: 2, errors: 0 });
+  assert.deepEqual(listCounts(list), { total: 3, open: 2, failing: 0, failed: 0, below: 0 });
+});
+
+test("errors below are told of a trace that runs, and of one that ended ok", () => {
+  const errors = (/** @type {number} */ count) => ({ spans: { total: 9, open: 0, errors: count, lost: 0 } });
+  const traces = [
+    summary("a", 1, "running", errors(2)), summary("b", 2, "waiting", errors(1)), summary("c", 3, "ok", errors(1)), summary("d", 4, "error", errors(1)),
+    summary("e", 5, "lost", errors(1)), summary("f", 6), summary("g", 7, "running"), summary("h", 8, "cancelled", errors(1)),
+  ];
+  assert.deepEqual(traces.map(shownStateOfSummary), ["failing", "failing", "below", "error", "lost", "ok", "running", "cancelled"]);
+  const counts = listCounts(reduceList(createList(), frame(traces)));
+  assert.deepEqual(counts, { total: 8, open: 3, failing: 2, failed: 2, below: 1 });
+  assert.equal(countsWords(counts), "3 running, 2 of them failing · 2 failed · 1 ok, errors below");
+  assert.equal(countsWords({ total: 1_200, open: 1_200, failing: 0, failed: 0, below: 0 }), "1,200 running · 0 failed");
+});
+
+test("a trace of which a part is no longer kept says how much is left", () => {
+  const spans = { total: 1_756, open: 0, errors: 20, lost: 0 };
+  assert.equal(keptText(summary("a", 1, "ok", { spans, evicted: { events: 2_888, spans: 1_444 } })), "312 of 1,756 spans kept");
+  assert.equal(keptText(summary("a", 1, "ok", { spans, evicted: { events: 2_888, spans: null } })), "a part of it is no longer kept");
+  assert.deepEqual([keptText(summary("a", 1)), keptText(summary("a", 1, "ok", { evicted: null }))], ["", ""]);
 });
 
 test("pages of history are added below, and updates find their traces there", () => {

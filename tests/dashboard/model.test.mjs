@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  LOGS_MAX, SPANS_MAX, attributesOf, barEnd, createTrace, indexOf, readChanges, reduceTrace, selfTime, spanAt, traceName, traceState,
-  stateOf, waitText,
+  LOGS_MAX, SPANS_MAX, attributesOf, barEnd, createTrace, evictedText, indexOf, isPartial, readChanges, reduceTrace, selfTime, shownStateOf,
+  shownTraceState, spanAt, traceName, traceState, stateOf, waitText,
 } from "../../src/dashboard/assets/model/model.mjs";
 import { lostEvents, noLosses } from "../../src/dashboard/assets/model/gaps.mjs";
 import { flatten, openTo } from "../../src/dashboard/assets/model/visible-rows.mjs";
@@ -73,9 +73,57 @@ test("a remote parent is marked as remote, and the trace is named after the loca
   assert.equal(traceName(trace), "GET /");
 });
 
-test("a true root names the trace, though an orphan started before it", () => {
-  const trace = traceOf(started("orphan", "gone", 1), started("root", null, 2));
-  assert.equal(traceName(trace), "root");
+test("the first span without a known parent names the trace, in whatever order they come", () => {
+  const one = [started("orphan", "gone", 1), started("root", null, 2)];
+  for (const events of [one, [...one].reverse()]) assert.equal(traceName(traceOf(...events)), "orphan");
+  // Of two that started together, the one that comes first in the log.
+  const two = [started("b", null, 1), started("a", null, 1)];
+  assert.deepEqual([traceName(traceOf(...two)), traceName(traceOf(...[...two].reverse()))], ["b", "a"]);
+  // A span that is named as a parent before it is seen comes where its own event comes.
+  assert.equal(traceName(traceOf(started("child", "late", 5), started("early", null, 1), started("late", null, 1))), "early");
+  // A start that is corrected may change it.
+  const trace = traceOf(started("a", null, 1), started("b", null, 2));
+  reduceTrace(trace, ended("b", null, 0, 3));
+  assert.equal(traceName(trace), "b");
+});
+
+test("where parents form a circle, the one of it that started first names the trace", () => {
+  const circle = [started("a", "c", 1), started("c", "b", 3), started("b", "a", 2)];
+  for (const order of [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]) {
+    assert.equal(traceName(traceOf(...order.map((at) => circle[at]))), "a", String(order));
+  }
+  assert.equal(traceName(traceOf(started("self", "self", 1))), "self");
+  assert.equal(traceName(traceOf(...circle, started("root", null, 0.5))), "root");
+});
+
+test("of a trace that has lost a part, it is told how much, and it is never whole", () => {
+  const snapshot = (/** @type {any} */ evicted) => ({ type: "snapshot", id: "", data: { spans: [started("a", null, 1).data, ended("b", "a", 1, 2).data], processes: [], updates: [], logs: [], evicted } });
+  const said = (/** @type {any} */ evicted, /** @type {any[]} */ more = []) => {
+    const trace = traceOf(snapshot(evicted), ...more);
+    return [isPartial(trace), evictedText(trace)];
+  };
+  assert.deepEqual(said(undefined), [false, ""]);
+  assert.deepEqual(said(null), [false, ""]);
+  assert.deepEqual(said({ events: 0, spans: 0 }), [false, ""]);
+  assert.deepEqual(said({ events: 2_888, spans: 1_444 }), [true, "1,444 of 1,446 spans are no longer kept"]);
+  assert.deepEqual(said({ events: 1, spans: 1 }), [true, "1 of 3 spans is no longer kept"]);
+  assert.deepEqual(said({ events: 7, spans: 0 }), [true, "7 events of this trace are no longer kept"]);
+  assert.deepEqual(said({ events: 2_888, spans: null }), [true, "2,888 events of this trace are no longer kept"]);
+  const gap = (/** @type {object} */ more) => ({ type: "gap", id: "", data: { type: "gap", reason: "evicted", from: "a-1", to: "a-9", lost: 5, ...more } });
+  assert.deepEqual(said(undefined, [gap({})]), [true, "5 events of this trace are no longer kept"]);
+  assert.deepEqual(said(undefined, [gap({ traces: 3 })]), [true, "up to 5 events of this trace are no longer kept"]);
+  assert.deepEqual(said({ events: 8, spans: 4 }, [gap({})]), [true, "4 of 6 spans are no longer kept"], "what the server counted is exact");
+});
+
+test("a span that is open or ok says what failed below it", () => {
+  const trace = traceOf(started("root", null, 0), started("open", "root", 1), ended("bad", "open", 1, 2, { status: { code: "ERROR" } }), ended("fine", "root", 1, 2));
+  const state = (/** @type {string} */ id) => shownStateOf(trace, indexOf(trace, id));
+  assert.deepEqual(["root", "open", "bad", "fine"].map(state), ["failing", "failing", "error", "ok"]);
+  assert.equal(shownTraceState(trace), "failing");
+  reduceTrace(trace, ended("open", "root", 1, 3));
+  reduceTrace(trace, ended("root", null, 0, 4));
+  assert.deepEqual(["root", "open", "bad", "fine"].map(state), ["below", "below", "error", "ok"]);
+  assert.deepEqual([traceState(trace), shownTraceState(trace)], ["ok", "below"]);
 });
 
 test("a lost span is not open, ends where it was last heard, and marks its ancestors", () => {
@@ -183,8 +231,9 @@ test("types, fields and traces that are not known change nothing", () => {
 
 test("after a restart of the log nothing stays running, and the new log may take that back", () => {
   const trace = traceOf(hello("aaaaaaaa"), started("a", null, 1), started("b", null, 2), hello("bbbbbbbb"));
-  assert.deepEqual(picture(trace), ["a lost 1–5000", "b lost 2–5000"]);
-  assert.deepEqual(span(trace, "a").loss, { reason: "restarted", lastHeard: 5000, local: true });
+  // Up to the last event of the trace, which every tab has alike; when a span was last heard, only the log could say.
+  assert.deepEqual(picture(trace), ["a lost 1–2", "b lost 2–2"]);
+  assert.deepEqual(span(trace, "a").loss, { reason: "restarted", lastHeard: NaN, local: true });
   assert.equal(trace.restarts, 1);
   reduceTrace(trace, started("a", null, 1));
   reduceTrace(trace, ended("b", null, 2, 7));

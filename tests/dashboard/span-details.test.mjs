@@ -75,3 +75,13 @@ test("scope and what was dropped are told in words", () => {
   assert.deepEqual([scopeText(null), scopeText({ scope: "shop" }), scopeText({ scope: "shop", scopeVersion: "1.2" })], [null, "shop", "shop 1.2"]);
   assert.deepEqual([droppedText({}), droppedText({ dropped: { attributes: 3, links: 1 } })], [null, "3 attributes, 1 links"]);
 });
+
+test("a path in a registry begins with its crate, and all of it is at hand", () => {
+  const source = (/** @type {string} */ path) => codeFields({ "code.file.path": path, "code.line.number": 12 }).fields;
+  const long = "/home/me/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/tokio-1.38.0/src/runtime/task/harness.rs";
+  assert.deepEqual(source(long), [{ name: "Source", text: "tokio-1.38.0/src/runtime/task/harness.rs:12", key: "code.file.path", whole: `${long}:12` }]);
+  assert.equal(source("C:\\Users\\me\\.cargo\\registry\\src\\github.com-1ecc6299db9ec823\\serde-1.0.0\\src\\de.rs")[0].text, "serde-1.0.0\\src\\de.rs:12");
+  assert.equal(source("/home/me/.cargo/git/checkouts/axum-3cc96d3b8a8c4a5b/3f3a1b2/axum/src/lib.rs")[0].text, "3f3a1b2/axum/src/lib.rs:12");
+  assert.equal(source("/rustc/f6e511eec7342f59a25f7c0534f1dbea00d01b14/library/std/src/panicking.rs")[0].text, "library/std/src/panicking.rs:12");
+  assert.deepEqual(source("src/cart.rs"), [{ name: "Source", text: "src/cart.rs:12", key: "code.file.path" }]);
+});

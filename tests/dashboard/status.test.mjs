@@ -4,7 +4,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createTrace, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
-import { HEALED_MS, pageStatus, refusedText, statusNews } from "../../src/dashboard/assets/model/status.mjs";
+import { HEALED_MS, pageStatus, partialText, refusedText, statusNews } from "../../src/dashboard/assets/model/status.mjs";
+import { formatClock } from "../../src/dashboard/assets/model/time.mjs";
 import { TRACE } from "./build.mjs";
 
 const NONE = { starts: 0, ends: 0, other: 0 };
@@ -12,7 +13,7 @@ const DROPPED_NONE = "dropped by the host, ever: 0 starts, 0 ends, 0 other";
 
 /** @param {any} word @param {object} [more] of the stream's status @param {object} [feed] @returns {any} */
 function watched(word, more = {}, feed = {}) {
-  return { status: { word, reason: "", lastId: "aaaaaaaa-9", attempt: 0, malformed: 0, outage: null, ...more }, paused: false, news: 0, lag: null, ...feed };
+  return { status: { word, reason: "", lastId: "aaaaaaaa-9", attempt: 0, malformed: 0, outage: null, since: 0, next: 0, ...more }, paused: false, news: 0, lag: null, ...feed };
 }
 
 /** @param {any} feed @param {object[]} [gaps] @param {object} [known] */
@@ -49,8 +50,21 @@ test("a stream that is not live says so, whatever was lost", () => {
     ["connecting", "paused", "ended", "reconnecting"].map((word) => statusOf(watched(word), restarted).text),
     ["Connecting", "Paused", "Ended", "Reconnecting"],
   );
-  assert.equal(statusOf(watched("reconnecting", { reason: "refused", attempt: 3 })).text, "Reconnecting · 3");
+  const away = statusOf(watched("reconnecting", { reason: "refused", attempt: 3, since: 1_000_000 - 12_000, next: 1_000_000 + 2_500 }));
+  assert.deepEqual([away.state, away.text, away.lines.slice(0, 3)], [
+    "reconnecting", "Reconnecting · 12 s",
+    ["the server refuses or does not answer", `nothing heard since ${formatClock(988_000)}, 12 s ago`, "next try in 3 s, the 3rd; press to try now"],
+  ]);
   assert.deepEqual(statusOf(watched("connecting", { reason: "crowded" })).lines[0], "other tabs use all connections; close one of them");
+});
+
+test("a program that has ended says when, and is no fault", () => {
+  const status = statusOf(watched("ended", { reason: "shutdown", attempt: 12, since: 1_000_000 - 180_000, next: 1_000_000 + 20_000 }));
+  assert.deepEqual([status.state, status.text, status.lines.slice(0, 3)], [
+    "ended", `Ended at ${formatClock(820_000)}`,
+    ["the program shut its server down", `ended at ${formatClock(820_000)}, 3 min ago`, "next try in 20 s, the 12th; press to try now"],
+  ]);
+  assert.equal(statusOf(watched("ended", { reason: "complete" })).text, "Ended");
 });
 
 test("a pause counts what waits behind it", () => {
@@ -106,4 +120,12 @@ test("a moment of the past is told before everything else, and a file is never l
   const past = statusOf(watched("live"), [], { past: "+13.9 s" });
   assert.deepEqual([past.state, past.text, past.lines[0]], ["paused", "At +13.9 s", "the trace as it looked then; press to go back to now"]);
   assert.deepEqual(statusOf(watched("ended", {}, { file: "a.jsonl" })), { state: "file", text: "File", lines: ["from the file a.jsonl", "nothing of it was sent to the server"] });
+});
+
+test("a page that shows a part says of what, and what it therefore does not tell", () => {
+  const trace = createTrace(TRACE);
+  assert.equal(partialText(trace), "");
+  trace.evicted = { events: 2_888, spans: 1_444 };
+  trace.counts.total = 312;
+  assert.equal(partialText(trace), "1,444 of 1,756 spans are no longer kept: retention let them go. Critical path, self time and time between spans are not told of such a trace; durations and errors are those of what is left.");
 });

@@ -32,7 +32,7 @@ test("events are handed over as text, with type and id", () => {
     { type: "started", id: "aaaaaaaa-1", text: '{"type":"started","spanId":"a"}' },
   ]);
   assert.deepEqual(words, ["connecting", "live"]);
-  assert.deepEqual(stream.status(), { word: "live", reason: "", lastId: "aaaaaaaa-1", attempt: 0, malformed: 0, outage: null });
+  assert.deepEqual(stream.status(), { word: "live", reason: "", lastId: "aaaaaaaa-1", attempt: 0, malformed: 0, outage: null, since: 0, next: 0 });
 });
 
 test("control events that cannot be read change nothing", () => {
@@ -49,14 +49,19 @@ test("the resume point goes into the query", () => {
   assert.equal(opened().world.last().url, "/x/traces/sse?limit=5");
 });
 
-test("a broken connection is left to the browser", () => {
-  const { world, words } = opened();
+test("a broken connection is made anew, and until then it is told since when and when", () => {
+  const { world, words, stream } = opened();
   world.last().send("hello", hello("aaaaaaaa").data);
+  world.pass(2_000);
   world.last().breakOff();
-  world.pass(10_000);
-  assert.equal(world.sources.length, 1);
+  assert.deepEqual([stream.status().since, stream.status().next, stream.status().attempt], [0, 3_000, 1]);
+  world.pass(999);
+  assert.deepEqual([world.sources.length, world.sources[0].readyState], [1, 2]);
+  world.pass(1);
+  assert.deepEqual([world.sources.length, stream.status().next], [2, 0]);
   world.last().send("hello", hello("aaaaaaaa").data);
-  assert.deepEqual(words, ["connecting", "live", "reconnecting: connection lost", "live"]);
+  assert.deepEqual([stream.status().since, stream.status().next], [0, 0]);
+  assert.deepEqual(words, ["connecting", "live", "reconnecting: connection lost", "reconnecting: connection lost", "live"]);
 });
 
 test("a refused connection is made anew with the last id, after a growing pause", () => {
@@ -194,15 +199,33 @@ test("complete and unknown end the stream until the reader asks again", () => {
   }
 });
 
-test("after a shutdown the browser comes back by itself", () => {
-  const { world, words } = opened();
+test("a program that ends is told as ended, at its time, while it is looked for again", () => {
+  const { world, words, stream } = opened();
   world.last().send("hello", hello("aaaaaaaa").data);
+  world.pass(2_000);
   world.last().send("end", { type: "end", reason: "shutdown" });
   world.last().breakOff();
-  world.pass(5_000);
+  assert.deepEqual([stream.status().word, stream.status().since, stream.status().next], ["ended", 2_000, 3_000]);
+  for (const pause of [1_000, 2_000, 4_000]) {
+    world.pass(pause);
+    world.last().refuse();
+    assert.deepEqual([stream.status().word, stream.status().reason, stream.status().since], ["ended", "shutdown", 2_000]);
+  }
+  assert.equal(world.sources.length, 4);
+  world.pass(8_000);
   world.last().send("hello", hello("bbbbbbbb").data);
-  assert.equal(world.sources.length, 1);
-  assert.deepEqual(words, ["connecting", "live", "reconnecting: shutdown", "reconnecting: shutdown", "live"]);
+  assert.deepEqual([words.at(-1), stream.status().since, stream.status().outage], ["live", 0, { reason: "shutdown", milliseconds: 15_000, at: 17_000 }]);
+  world.last().breakOff();
+  assert.equal(stream.status().word, "reconnecting", "the next outage is a fault again");
+});
+
+test("an end for a reason that nobody knows is an outage", () => {
+  const { world, words } = opened();
+  world.last().send("hello", hello("aaaaaaaa").data);
+  world.last().send("end", { type: "end", reason: "moved" });
+  world.last().breakOff();
+  world.pass(1_000);
+  assert.deepEqual([world.sources.length, words.slice(1)], [2, ["live", "reconnecting: moved", "reconnecting: moved", "reconnecting: moved"]]);
 });
 
 test("after overload or an expired token it comes back slowly", () => {

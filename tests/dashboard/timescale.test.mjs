@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createTrace, reduceTrace } from "../../src/dashboard/assets/model/model.mjs";
-import { GAP_WIDTH, STRETCH_MIN, Scale, fitTo, idleGaps, pan, wholeStretch, within, zoomAbout } from "../../src/dashboard/assets/model/timescale.mjs";
+import { GAP_WIDTH, STRETCH_MIN, Scale, fitTo, spanGaps, pan, wholeStretch, within, zoomAbout } from "../../src/dashboard/assets/model/timescale.mjs";
 import { TRACE, ended, started } from "./build.mjs";
 
 /** @param {...any} events */
@@ -77,28 +77,28 @@ test("pan and zoom never leave the bounds", () => {
 
 test("a stretch in which no innermost span runs is a gap, with exact borders", () => {
   const trace = traceOf(ended("root", null, 0, 1000), ended("a", "root", 0, 100.25), ended("b", "root", 50, 90), ended("c", "root", 800.5, 1000));
-  assert.deepEqual(idleGaps(trace, NaN, { start: 0, end: 1000 }), [{ start: 100.25, end: 800.5 }]);
+  assert.deepEqual(spanGaps(trace, NaN, { start: 0, end: 1000 }), [{ start: 100.25, end: 800.5 }]);
 });
 
 test("a slow span is work, not a gap; one that waits is none", () => {
   const slow = traceOf(ended("root", null, 0, 1000), ended("a", "root", 0, 100), ended("slow", "root", 100, 900), ended("c", "root", 900, 1000));
-  assert.deepEqual(idleGaps(slow, NaN, { start: 0, end: 1000 }), []);
+  assert.deepEqual(spanGaps(slow, NaN, { start: 0, end: 1000 }), []);
   const waits = traceOf(ended("root", null, 0, 1000), ended("a", "root", 0, 100), ended("sleep", "root", 100, 900, { durable: true }), ended("c", "root", 900, 1000));
-  assert.deepEqual(idleGaps(waits, NaN, { start: 0, end: 1000 }), [{ start: 100, end: 900 }]);
+  assert.deepEqual(spanGaps(waits, NaN, { start: 0, end: 1000 }), [{ start: 100, end: 900 }]);
   const kind = { attributes: { "workflow.step.kind": "sleep" } };
   const local = traceOf(ended("root", null, 0, 1000), ended("a", "root", 0, 100), ended("nap", "root", 100, 900, kind), ended("c", "root", 900, 1000));
-  assert.deepEqual(idleGaps(local, NaN, { start: 0, end: 1000 }), [{ start: 100, end: 900 }]);
+  assert.deepEqual(spanGaps(local, NaN, { start: 0, end: 1000 }), [{ start: 100, end: 900 }]);
 });
 
 test("on a live trace the gap reaches the live edge and not beyond", () => {
   const trace = traceOf(started("root", null, 0), ended("a", "root", 0, 100));
-  assert.deepEqual(idleGaps(trace, 1000, { start: 0, end: 1050 }), [{ start: 100, end: 1000 }]);
+  assert.deepEqual(spanGaps(trace, 1000, { start: 0, end: 1050 }), [{ start: 100, end: 1000 }]);
   reduceTrace(trace, started("b", "root", 700));
-  assert.deepEqual(idleGaps(trace, 1000, { start: 0, end: 1050 }), [{ start: 100, end: 700 }]);
+  assert.deepEqual(spanGaps(trace, 1000, { start: 0, end: 1050 }), [{ start: 100, end: 700 }]);
 });
 
 test("only gaps inside the stretch count, and short ones do not", () => {
   const trace = traceOf(ended("root", null, 0, 1000), ended("a", "root", 0, 100), ended("b", "root", 140, 500), ended("c", "root", 800, 1000));
-  assert.deepEqual(idleGaps(trace, NaN, { start: 0, end: 1000 }), [{ start: 500, end: 800 }]);
-  assert.deepEqual(idleGaps(trace, NaN, { start: 50, end: 200 }), [{ start: 100, end: 140 }]);
+  assert.deepEqual(spanGaps(trace, NaN, { start: 0, end: 1000 }), [{ start: 500, end: 800 }]);
+  assert.deepEqual(spanGaps(trace, NaN, { start: 50, end: 200 }), [{ start: 100, end: 140 }]);
 });

@@ -17,7 +17,7 @@ function picture(trace) {
   /** @param {number} index @returns {any} */
   const node = (index) => {
     const { id, state, end, errorBelow, childCount, childOpen, childFailed } = spanAt(trace, index);
-    return { id, state, end, errorBelow, counts: [childCount, childOpen, childFailed], children: childrenOf(trace, index).map(node) };
+    return { id, state, end, errorBelow, counts: [childCount, childOpen, childFailed, trace.spans.childBelow[index]], children: childrenOf(trace, index).map(node) };
   };
   return {
     roots: [...trace.roots].map(node).sort((a, b) => (a.id < b.id ? -1 : 1)), counts: trace.counts,

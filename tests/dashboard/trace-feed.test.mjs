@@ -16,6 +16,7 @@ function worldOf(answers) {
   const environment = fake.environment();
   /** @type {string[]} */
   const asked = [];
+  const ended = { at: 0 };
   return {
     fake, asked,
     world: {
@@ -36,8 +37,9 @@ function worldOf(answers) {
         onEvent: ({ type, id, text }) => onEvent({ type, id, data: parseObject(text) }),
       }),
       setTimeout: environment.setTimeout, clearTimeout: environment.clearTimeout,
-      onClock: () => {}, onChange: () => {}, serverNow: () => epochMilliseconds(at(100)),
+      onClock: () => {}, onChange: () => {}, serverNow: () => epochMilliseconds(at(100)), now: environment.now, endedAt: () => ended.at,
     },
+    ended,
   };
 }
 
@@ -83,15 +85,31 @@ test("a malformed id is an error and opens no stream", async () => {
   assert.deepEqual([feed.phase, feed.error, fake.sources.length], ["refused", "malformed trace id", 0]);
 });
 
-test("a server that does not answer is asked again", async () => {
-  const { asked, fake, world } = worldOf([{ status: 0, body: null }, snapshot([], "aaaaaaaa-1")]);
+test("a server that does not answer is asked again, less and less often, and it is told when", async () => {
+  const silent = { status: 0, body: null };
+  const { asked, fake, world } = worldOf([silent, { status: 503, body: null }, snapshot([], "aaaaaaaa-1")]);
+  fake.pass(1_000);
   const feed = new TraceFeed(world, TRACE);
   feed.open();
   await settled();
-  assert.deepEqual([feed.status.word, fake.sources.length], ["reconnecting", 0]);
+  assert.deepEqual([feed.status.word, feed.status.since, feed.status.next, fake.sources.length], ["reconnecting", 1_000, 3_000, 0]);
   fake.pass(2_000);
   await settled();
-  assert.deepEqual([asked.length, fake.sources.length], [2, 1]);
+  assert.deepEqual([feed.status.since, feed.status.next, asked.length], [1_000, 7_000, 2]);
+  fake.pass(4_000);
+  await settled();
+  assert.deepEqual([asked.length, fake.sources.length], [3, 1]);
+});
+
+test("a trace that is opened after the program has ended says so, and does not load for ever", async () => {
+  const { fake, world, ended: end } = worldOf([{ status: 0, body: null }]);
+  end.at = 500;
+  fake.pass(1_000);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  const { word, reason, since, next } = feed.status;
+  assert.deepEqual({ word, reason, since, next }, { word: "ended", reason: "shutdown", since: 500, next: 3_000 });
 });
 
 test("after a restart the new log's snapshot replaces what the old one had left open", async () => {
@@ -103,6 +121,7 @@ test("after a restart the new log's snapshot replaces what the old one had left 
   await settled();
   fake.last().send("hello", hello("aaaaaaaa").data);
   fake.last().breakOff();
+  fake.pass(1_000);
   fake.last().send("hello", hello("bbbbbbbb").data);
   assert.deepEqual(states(feed), { a: "lost", b: "lost" });
   await settled();

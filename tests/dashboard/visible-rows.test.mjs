@@ -181,3 +181,60 @@ test("a trace 100,000 spans deep works in both directions", () => {
     assert.equal(trace.spans.flags[rows.spans[0]] & 1, 1);
   }
 });
+
+/** A root with 100 children that are ok, each with a child of its own. @param {number[]} bad whose child failed */
+function fanOut(bad) {
+  const events = [started("root", null, 0)];
+  for (let at = 0; at < 100; at += 1) {
+    events.push(started(`c${at}`, "root", at + 1), ended(`g${at}`, `c${at}`, at + 1, at + 1.5, bad.includes(at) ? FAILED : {}), ended(`c${at}`, "root", at + 1, at + 2));
+  }
+  return traceOf(...events);
+}
+
+test("failures below the children of a rolled-up parent are seen, and marked on every ancestor", () => {
+  const trace = fanOut([3, 70]);
+  const fold = unfolded();
+  assert.deepEqual(ids(trace), ["root", "c3", "g3", "c70", "g70", "100 done · 2 with errors below"]);
+  assert.deepEqual(["root", "c3", "g3", "c4"].map((id) => trace.spans.has(indexOf(trace, id), FLAG.errorBelow)), [true, true, false, false]);
+  const rows = flatten(trace, fold);
+  assert.equal(unhide(trace, fold, rows, indexOf(trace, "g70")), false, "nothing hides it");
+  // One that comes later becomes a row as well.
+  reduceTrace(trace, ended("late", "g4", 6, 6.2, FAILED));
+  assert.deepEqual(ids(trace), ["root", "c3", "g3", "c4", "g4", "late", "c70", "g70", "100 done · 3 with errors below"]);
+});
+
+test("of more failures below than there are rows, the sum tells all", () => {
+  const trace = fanOut(Array.from({ length: 80 }, (_, at) => at));
+  const all = ids(trace);
+  assert.deepEqual([all.length, all.at(-1)], [1 + 2 * ROLLED_ROWS_MAX + 1, "100 done · 80 with errors below"]);
+});
+
+test("a failure that is taken back takes its marks back, at every depth", () => {
+  const trace = fanOut([]);
+  reduceTrace(trace, lost("x", "g5", 6, 7, 6.5));
+  assert.deepEqual(ids(trace), ["root", "c5", "g5", "x", "100 done · 1 with errors below"]);
+  reduceTrace(trace, ended("x", "g5", 6, 8));
+  assert.deepEqual(ids(trace), ["root", "100 done"]);
+});
+
+test("the count of children with failures below is what counting says, after any history", () => {
+  let seed = 7;
+  const random = (/** @type {number} */ below) => (seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31) % below;
+  for (let history = 0; history < 300; history += 1) {
+    const trace = createTrace(TRACE);
+    for (let step = 0; step < 40; step += 1) {
+      const [id, parent, kind] = [`s${random(12)}`, `s${random(12)}`, random(5)];
+      const event = kind === 0 ? started(id, parent, step) : kind === 1 ? lost(id, parent, step, step + 2, step + 1) : ended(id, parent, step, step + 1, kind === 2 ? FAILED : {});
+      reduceTrace(trace, event);
+    }
+    flatten(trace, unfolded());
+    const { spans } = trace;
+    for (let index = 0; index < spans.count; index += 1) {
+      let below = 0;
+      for (let child = spans.firstChild[index]; child >= 0; child = spans.nextSibling[child]) {
+        if (spans.has(child, FLAG.errorBelow) && ![3, 5].includes(spans.state[child])) below += 1;
+      }
+      assert.equal(spans.childBelow[index], below, `history ${history}, ${spans.ids[index]}`);
+    }
+  }
+});

@@ -28,6 +28,17 @@ export function isBadState(state) {
   return state === STATE.error || state === STATE.lost;
 }
 
+/**
+ * @typedef {SpanState | "failing" | "below"} ShownState as people are told it: `failing` is open with errors below, `below`
+ *   is ok itself with errors below
+ */
+
+/** @param {SpanState} state @param {boolean} errors whether there are any below, or in the trace @returns {ShownState} */
+export function shownState(state, errors) {
+  if (errors && (state === "running" || state === "waiting")) return "failing";
+  return errors && state === "ok" ? "below" : state;
+}
+
 /** Texts that many spans share, each held once under a number. */
 export class Strings {
   constructor() {
@@ -68,6 +79,8 @@ export class SpanColumns {
     this.childCount = new Int32Array(CAPACITY_FIRST);
     this.childOpen = new Int32Array(CAPACITY_FIRST);
     this.childFailed = new Int32Array(CAPACITY_FIRST);
+    /** Direct children that are no failures themselves, and have some below them. */
+    this.childBelow = new Int32Array(CAPACITY_FIRST);
     this.start = new Float64Array(CAPACITY_FIRST);
     /** NaN while open. */
     this.end = new Float64Array(CAPACITY_FIRST);
@@ -77,6 +90,8 @@ export class SpanColumns {
     this.service = new Int32Array(CAPACITY_FIRST);
     this.scope = new Int32Array(CAPACITY_FIRST);
     this.kind = new Int32Array(CAPACITY_FIRST);
+    /** The place of its first own event among those of all spans, from 1; 0 for a placeholder. */
+    this.seen = new Int32Array(CAPACITY_FIRST);
     /** Of the row; written when rows are made, and by nobody else. */
     this.depth = new Int32Array(CAPACITY_FIRST);
     /** The trace's version at the span's last change. */

@@ -13,7 +13,7 @@ export const FILE_PREFIX = "file:";
 export const FILE_TRACES_MAX = 2_000;
 
 /** @type {import("../net/stream.mjs").StreamStatus} */
-const STILL = { word: "ended", reason: "", lastId: "", attempt: 0, malformed: 0, outage: null };
+const STILL = { word: "ended", reason: "", lastId: "", attempt: 0, malformed: 0, outage: null, since: 0, next: 0 };
 
 /** One trace of a file, with what the views ask of a feed. */
 export class FileFeed {
@@ -27,7 +27,6 @@ export class FileFeed {
     /** @type {"open" | "refused"} */
     this.phase = "open";
     this.error = "";
-    this.generation = 0;
     this.paused = false;
     this.news = 0;
     this.lag = null;

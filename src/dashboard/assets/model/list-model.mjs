@@ -2,8 +2,10 @@
 // The list of traces as a state that events are applied to, and the selection of rows from it.
 // Must never touch the DOM, the network or a clock. Changed in place behind `(state, event) => state`.
 
+import { shownState } from "./columns.mjs";
 import { addGap, droppedOf, noLosses } from "./gaps.mjs";
 import { traceMatches } from "./search.mjs";
+import { formatCount, plural } from "./time.mjs";
 
 /**
  * @typedef {object} Summary one trace, as `GET traces` and `traces/sse` describe it
@@ -19,6 +21,7 @@ import { traceMatches } from "./search.mjs";
  * @property {number | null} durationMs
  * @property {{total: number, open: number, errors: number, lost: number}} spans
  * @property {{name: string, spans: number, errors: number}[]} services
+ * @property {{events: number, spans: number | null}} [evicted] what retention has let go of it
  * @property {string} [firstId] of its first event: the order of the server's list
  * @typedef {object} TraceList
  * @property {Map<string, Summary>} traces the newest, and those that were open
@@ -133,15 +136,42 @@ export function selectTraces(list, { terms, order, now }) {
   return [...rows.filter(isOpenTrace), ...rows.filter((trace) => !isOpenTrace(trace))];
 }
 
-/** @param {TraceList} list @returns {{total: number, open: number, errors: number}} of what is loaded */
+/** @param {Summary} trace @returns {import("./columns.mjs").ShownState} its state, with the errors of its spans */
+export function shownStateOfSummary(trace) {
+  return shownState(trace.state, (trace.spans?.errors ?? 0) > 0);
+}
+
+/**
+ * @typedef {{total: number, open: number, failing: number, failed: number, below: number}} ListCounts `failing`: of the
+ *   open ones; `failed`: ended as an error, or lost; `below`: ended ok, with errors below
+ */
+
+/** @param {TraceList} list @returns {ListCounts} of what is loaded */
 export function listCounts(list) {
-  let open = 0;
-  let errors = 0;
+  const counts = { total: list.traces.size + list.older.size, open: 0, failing: 0, failed: 0, below: 0 };
   for (const traces of [list.traces, list.older]) for (const trace of traces.values()) {
-    if (isOpenTrace(trace)) open += 1;
-    if (trace.state === "error" || trace.state === "lost") errors += 1;
+    const state = shownStateOfSummary(trace);
+    if (isOpenTrace(trace)) counts.open += 1;
+    if (state === "failing") counts.failing += 1;
+    if (state === "error" || state === "lost") counts.failed += 1;
+    if (state === "below") counts.below += 1;
   }
-  return { total: list.traces.size + list.older.size, open, errors };
+  return counts;
+}
+
+/** @param {ListCounts} counts @returns {string} `12 running, 1 of them failing · 3 failed · 2 ok, errors below` */
+export function countsWords({ open, failing, failed, below }) {
+  const parts = [`${formatCount(open)} running${failing > 0 ? `, ${formatCount(failing)} of them failing` : ""}`];
+  parts.push(`${formatCount(failed)} failed`);
+  if (below > 0) parts.push(`${formatCount(below)} ok, errors below`);
+  return parts.join(" · ");
+}
+
+/** @param {Summary} trace @returns {string} `312 of 1,756 spans kept`, or nothing where all are */
+export function keptText({ evicted, spans }) {
+  if (evicted === undefined || evicted === null) return "";
+  if (evicted.spans === null) return "a part of it is no longer kept";
+  return `${formatCount(Math.max(0, (spans?.total ?? 0) - evicted.spans))} of ${plural(spans?.total ?? 0, "span")} kept`;
 }
 
 /** @param {Summary} trace @returns {boolean} */

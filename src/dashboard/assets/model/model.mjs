@@ -23,6 +23,9 @@ export * from "./span.mjs";
  * @property {Map<string, {name: string, spans: number}>} services in the order first seen
  * @property {Map<string, any>} processes
  * @property {number} newest index of the span that appeared last, −1 before the first
+ * @property {number} introduced spans that were seen themselves
+ * @property {number} latest the largest time that any event names, NaN before the first: as the log has it, whoever reads it
+ * @property {{events: number, spans: number | null} | null} evicted what retention has let go of this trace, as the server says
  * @property {number} lastParent that was looked up
  * @property {Map<number, Record<string, unknown>>} changes attributes from `updated` events, of spans that had any
  * @property {Map<number, Record<string, string>>} changedTypes their `attributeTypes`
@@ -56,7 +59,7 @@ export const LOGS_MAX = 50_000;
 export function createTrace(traceId) {
   return {
     ...createTree(), traceId, originSeconds: NaN, start: NaN, end: NaN,
-    services: new Map(), processes: new Map(), newest: -1, lastParent: -1,
+    services: new Map(), processes: new Map(), newest: -1, introduced: 0, latest: NaN, evicted: null, lastParent: -1,
     changes: new Map(), changedTypes: new Map(), logs: new Map(), lost: new Map(), parentIds: new Map(),
     epoch: null, restarts: 0, heard: "", unknownToServer: false, degraded: false, ended: null,
     losses: noLosses(), hostDropped: droppedOf(null),
@@ -114,7 +117,15 @@ function snapshot(trace, body) {
   }
   for (const event of list(body.updates)) updated(trace, event);
   for (const event of list(body.logs)) log(trace, event, "");
+  trace.evicted = evictedOf(body.evicted) ?? trace.evicted;
   hearClock(trace, body.now);
+}
+
+/** @param {any} data @returns {Facts["evicted"]} */
+export function evictedOf(data) {
+  const events = Number(data?.events) || 0;
+  const spans = Number.isFinite(data?.spans) ? Number(data.spans) : null;
+  return events > 0 || Number(spans) > 0 ? { events, spans } : null;
 }
 
 /** @param {Trace} trace @param {any} data */
@@ -144,6 +155,8 @@ function ended(trace, data) {
   const start = spans.start[index];
   const end = timeOf(trace, data.timestamp);
   spans.end[index] = Number.isNaN(end) ? start : Math.max(end, start);
+  // The end of a lost span is when that was noticed, and not something that it did.
+  hear(trace, data.lost ? timeOf(trace, data.lost.lastHeard) : end);
   if (data.lost) trace.lost.set(index, { reason: text(data.lost.reason), lastHeard: timeOf(trace, data.lost.lastHeard), local: false });
   else if (trace.lost.size > 0) trace.lost.delete(index);
   setState(trace, index, endState(data));
@@ -155,6 +168,11 @@ function forgetChanges(trace, index) {
   trace.spans.clear(index, FLAG.renamed);
   if (trace.changes.size > 0) trace.changes.delete(index);
   if (trace.changedTypes.size > 0) trace.changedTypes.delete(index);
+}
+
+/** @param {Trace} trace @param {number} time of an event of the log */
+function hear(trace, time) {
+  if (!(trace.latest >= time) && !Number.isNaN(time)) trace.latest = time;
 }
 
 /** @param {Trace} trace @param {number} end */
@@ -182,6 +200,7 @@ function fill(trace, index, data, startText) {
   spans.events[index] = data;
   if (!spans.has(index, FLAG.renamed)) spans.name[index] = strings.add(text(data.name));
   const start = timeOf(trace, startText);
+  hear(trace, start);
   if (start !== spans.start[index]) setStart(trace, index, start);
   if (!(trace.start <= start) && !Number.isNaN(start)) trace.start = start;
   if (first) introduce(trace, index, data);
@@ -210,6 +229,8 @@ function introduce(trace, index, data) {
   if (service) service.spans += 1;
   else trace.services.set(name, { name, spans: 1 });
   trace.newest = index;
+  trace.introduced += 1;
+  spans.seen[index] = trace.introduced;
   trace.unknownToServer = false;
   adopt(trace, index, data);
 }
@@ -235,6 +256,7 @@ function updated(trace, data) {
   const { spans } = trace;
   // The end is self-contained: an update from before it has nothing to add.
   if (!Number.isNaN(spans.end[index]) && !trace.lost.has(index)) return;
+  hear(trace, timeOf(trace, data.timestamp));
   if (data.attributes) trace.changes.set(index, { ...trace.changes.get(index), ...data.attributes });
   if (data.attributeTypes) trace.changedTypes.set(index, { ...trace.changedTypes.get(index), ...data.attributeTypes });
   if (typeof data.name === "string") {
@@ -259,6 +281,7 @@ function log(trace, data, id) {
   if (index < 0) return;
   trace.seen.add(key);
   trace.logCount += 1;
+  hear(trace, timeOf(trace, data.timestamp));
   const logs = trace.logs.get(index);
   if (logs === undefined) trace.logs.set(index, [data]);
   else logs.push(data);
@@ -298,19 +321,19 @@ function gap(trace, data, id) {
 
 /**
  * The log that would have told the ends of these spans is gone: nobody may be shown them as running. A guess, so a later
- * `started` or `ended` from the new log takes it back.
+ * `started` or `ended` from the new log takes it back. When a span was last heard, only the log knows; it is drawn up to
+ * the last event of the trace, which is the same for whoever has read the trace.
  * @param {Trace} trace
  */
 function forgetOpen(trace) {
-  const clock = parseTimestamp(trace.heard, trace.originSeconds);
-  const heard = Number.isNaN(clock) ? trace.end : clock;
+  const heard = trace.latest;
   const { spans } = trace;
   for (let index = 0; index < spans.count; index += 1) {
     if (!isOpenState(spans.state[index])) continue;
     const start = spans.start[index];
     const end = Math.max(start, Number.isNaN(heard) ? start : heard);
     spans.end[index] = end;
-    trace.lost.set(index, { reason: "restarted", lastHeard: end, local: true });
+    trace.lost.set(index, { reason: "restarted", lastHeard: NaN, local: true });
     setState(trace, index, STATE.lost);
     reach(trace, end);
   }

@@ -1,40 +1,31 @@
 // @ts-check
-// One colour per service, given out in the order in which services are first seen, and remembered, so that a reload or
-// another trace does not repaint a service. A trace of one service is coloured by the names of its spans instead.
+// One colour per name, decided by the name alone: the same at each load, in each tab and for every reader, whatever was
+// drawn first. A trace of several services is coloured by service, a trace of one service by the names of its spans.
 // Must never hand out a red: red means error.
 
 import { nameOf, serviceOf } from "./span.mjs";
 
 /** The style sheet defines `--service-0` to `--service-11` for light and dark. */
 export const SERVICE_COLOURS = 12;
-const REMEMBERED_MAX = 200;
-/** No name of a service begins with it: what it begins is the name of a span. */
-const NAME_MARK = "\u0000";
+const REMEMBERED_MAX = 5_000;
 
 /** @param {import("./model.mjs").Trace} trace @param {number} index @returns {string} what decides on a span's colour */
 export function colourKey(trace, index) {
-  return trace.services.size > 1 ? serviceOf(trace, index) : NAME_MARK + nameOf(trace, index);
+  return trace.services.size > 1 ? serviceOf(trace, index) : nameOf(trace, index);
 }
 
-/** Slots by service name. */
+/** Slots by name; they are computed, and only kept because a frame asks for thousands. */
 export class Palette {
-  /** @param {string[]} names in the order first seen */
-  constructor(names) {
-    /** @type {Map<string, number>} */
-    this.slots = new Map();
-    /** Of span names: for this page only. @type {Map<string, number>} */
-    this.nameSlots = new Map();
-    for (const name of names.slice(0, REMEMBERED_MAX)) this.slot(name);
-  }
+  /** @type {Map<string, number>} */
+  slots = new Map();
 
-  /** @param {string} key a service, or what `colourKey` says @returns {number} from 0 to SERVICE_COLOURS − 1 */
+  /** @param {string} key a service, or the name of a span @returns {number} from 0 to SERVICE_COLOURS − 1 */
   slot(key) {
-    const slots = key.startsWith(NAME_MARK) ? this.nameSlots : this.slots;
-    let slot = slots.get(key);
+    let slot = this.slots.get(key);
     if (slot === undefined) {
-      slot = slots.size % SERVICE_COLOURS;
-      // Past the bound all get one colour, without growing the map for ever.
-      if (slots.size < REMEMBERED_MAX) slots.set(key, slot);
+      slot = hash(key) % SERVICE_COLOURS;
+      if (this.slots.size >= REMEMBERED_MAX) this.slots.clear();
+      this.slots.set(key, slot);
     }
     return slot;
   }
@@ -48,9 +39,13 @@ export class Palette {
   colour(key) {
     return `var(--service-${this.slot(key)})`;
   }
+}
 
-  /** @returns {string[]} */
-  names() {
-    return [...this.slots.keys()];
-  }
+/** FNV-1a, and a last mix so that the low digits depend on all of the text. @param {string} text @returns {number} of 32 bits */
+function hash(text) {
+  let value = 0x811c9dc5;
+  for (let at = 0; at < text.length; at += 1) value = Math.imul(value ^ text.charCodeAt(at), 0x01000193);
+  value = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
+  value = Math.imul(value ^ (value >>> 13), 0xc2b2ae35);
+  return (value ^ (value >>> 16)) >>> 0;
 }

@@ -10,7 +10,8 @@ import { formatDuration } from "./time.mjs";
 /**
  * @typedef {import("./model.mjs").Trace} Trace
  * @typedef {Record<string, unknown>} Attributes
- * @typedef {{name: string, text: string, key: string}} Field `key`: the attribute that finds spans alike
+ * @typedef {{name: string, text: string, key: string, whole?: string}} Field `key`: the attribute that finds spans alike;
+ *   `whole`: what the text is an abbreviation of
  */
 
 /** Of the longest value, what a search is made of. */
@@ -38,8 +39,10 @@ export function codeFields(attributes) {
   };
   /** @type {Field[]} */
   const fields = [];
-  const add = (/** @type {string} */ name, /** @type {{key: string, text: string} | null} */ found, text = found?.text) => {
-    if (found !== null) fields.push({ name, text: String(text), key: found.key });
+  const add = (/** @type {string} */ name, /** @type {{key: string, text: string} | null} */ found, whole = found?.text) => {
+    if (found === null) return;
+    const text = name === "Source" ? shortPath(String(whole)) : String(whole);
+    fields.push(text === whole ? { name, text, key: found.key } : { name, text, key: found.key, whole });
   };
   const file = take(FILE_KEYS);
   const [line, column] = [take(LINE_KEYS), take(COLUMN_KEYS)];
@@ -60,6 +63,18 @@ export function codeFields(attributes) {
   add("Busy", busy, share(busy));
   add("Idle", idle, share(idle));
   return { fields, others: Object.entries(attributes).filter(([key]) => !used.has(key)) };
+}
+
+/**
+ * A path from where it begins to tell something: a crate of a registry, or the standard library, lies deep in directories
+ * that are the same for all.
+ * @param {string} path
+ * @returns {string}
+ */
+export function shortPath(path) {
+  return path
+    .replace(/^.*[/\\](?:registry[/\\]src|git[/\\]checkouts)[/\\][^/\\]+[/\\]/, "")
+    .replace(/^(?:.*[/\\])?rustc[/\\][0-9a-f]{40}[/\\]/, "");
 }
 
 /**

@@ -2,13 +2,15 @@
 // What can be asked of a trace and of one span of it. Reads the columns, changes nothing, and keeps nothing.
 // Must never touch the DOM, the network or a clock: every "now" is an argument.
 
-import { FLAG, STATE, STATE_NAMES, isOpenState } from "./columns.mjs";
-import { formatTicking, parseTimestamp } from "./time.mjs";
+import { FLAG, STATE, STATE_NAMES, isOpenState, shownState } from "./columns.mjs";
+import { shortId } from "./ids.mjs";
+import { formatCount, formatOpen, parseTimestamp, plural } from "./time.mjs";
 import { sortChildren } from "./tree.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
  * @typedef {import("./columns.mjs").SpanState} SpanState
+ * @typedef {import("./columns.mjs").ShownState} ShownState
  */
 
 /** @param {Trace} trace @param {number} index @returns {string} */
@@ -36,11 +38,16 @@ export function stateOf({ spans }, index) {
   return STATE_NAMES[spans.state[index]];
 }
 
+/** @param {Trace} trace @param {number} index @returns {ShownState} its state, with what is below it */
+export function shownStateOf({ spans }, index) {
+  return shownState(STATE_NAMES[spans.state[index]], spans.has(index, FLAG.errorBelow));
+}
+
 /** @param {Trace} trace @param {number} index @returns {string} its name, or what can be said about a span that was never seen */
 export function shownName(trace, index) {
   const { spans } = trace;
   if (spans.state[index] !== STATE.placeholder) return nameOf(trace, index) || "(no name)";
-  const id = spans.ids[index].slice(0, 8);
+  const id = shortId(spans.ids[index]);
   return spans.has(index, FLAG.remote) ? `remote parent ${id}` : `parent not seen ${id}`;
 }
 
@@ -135,6 +142,26 @@ export function traceState(trace) {
   return roots.includes(STATE.cancelled) ? "cancelled" : "ok";
 }
 
+/** @param {Trace} trace @returns {ShownState} */
+export function shownTraceState(trace) {
+  return shownState(traceState(trace), trace.counts.errors + trace.counts.lost > 0);
+}
+
+/** @param {Trace} trace @returns {boolean} whether a part of it is no longer kept: then what is left must not be taken for all of it */
+export function isPartial({ evicted, losses }) {
+  return evicted !== null || losses.evicted > 0;
+}
+
+/** @param {Trace} trace @returns {string} `1,444 of 1,756 spans are no longer kept`, or nothing where all are */
+export function evictedText({ evicted, losses, counts }) {
+  if (evicted !== null && evicted.spans !== null) {
+    return evicted.spans === 0 ? `${plural(evicted.events, "event")} of this trace ${evicted.events === 1 ? "is" : "are"} no longer kept`
+      : `${formatCount(evicted.spans)} of ${plural(evicted.spans + counts.total, "span")} ${evicted.spans === 1 ? "is" : "are"} no longer kept`;
+  }
+  const events = evicted?.events ?? losses.evicted;
+  return events === 0 ? "" : `${evicted === null && losses.atMost ? "up to " : ""}${plural(events, "event")} of this trace ${events === 1 ? "is" : "are"} no longer kept`;
+}
+
 /**
  * Whether every open span waits, or is open only because a span below it is: as the list has it.
  * @param {Trace} trace
@@ -147,14 +174,50 @@ function waits({ counts, spans }) {
   return true;
 }
 
-/** @param {Trace} trace @returns {string} the root's name, or that of the earliest top span */
+/** @param {Trace} trace @returns {string} the name of its first span */
 export function traceName(trace) {
+  const first = firstSpan(trace);
+  return first < 0 ? "" : nameOf(trace, first);
+}
+
+/** What was found for a trace, and for which of its shapes. @type {WeakMap<Trace, {structure: number, first: number}>} */
+const firstSpans = new WeakMap();
+
+/**
+ * The span that a trace is called after, by the rule that the server's list has: of the spans without a known parent the
+ * one that started first; of those that started together, the one whose first event comes first in the log. Where parents
+ * form a circle, all of the circle are looked at.
+ * @param {Trace} trace
+ * @returns {number} −1 where no span was seen
+ */
+export function firstSpan(trace) {
+  const known = firstSpans.get(trace);
+  if (known !== undefined && known.structure === trace.structure) return known.first;
   const { spans } = trace;
-  let best = -1;
-  for (const index of topSpans(trace)) {
-    if (best < 0 || rank(trace, index) < rank(trace, best) || (rank(trace, index) === rank(trace, best) && spans.start[index] < spans.start[best])) best = index;
+  let first = -1;
+  const look = (/** @type {number} */ index) => {
+    if (spans.state[index] !== STATE.placeholder && (first < 0 || startsBefore(spans, index, first))) first = index;
+  };
+  for (const root of trace.roots) {
+    look(root);
+    if (spans.state[root] === STATE.placeholder) for (let child = spans.firstChild[root]; child >= 0; child = spans.nextSibling[child]) look(child);
+    else if (trace.parentIds.size > 0) circleOf(trace, root).forEach(look);
   }
-  return best < 0 ? "" : nameOf(trace, best);
+  firstSpans.set(trace, { structure: trace.structure, first });
+  return first;
+}
+
+/** @param {import("./columns.mjs").SpanColumns} spans @param {number} one @param {number} other */
+function startsBefore({ start, seen }, one, other) {
+  return start[one] < start[other] || (start[one] === start[other] && seen[one] < seen[other]);
+}
+
+/** @param {Trace} trace @param {number} root @returns {number[]} the spans on the way from the parent that it names up to itself; none where that is no span below it */
+function circleOf({ spans, parentIds }, root) {
+  const circle = [];
+  let step = spans.byId.get(parentIds.get(root) ?? "") ?? -1;
+  for (; step >= 0 && step !== root; step = spans.parent[step]) circle.push(step);
+  return step === root ? circle : [];
 }
 
 const EVENT_SHOWN_MAX = 60;
@@ -162,17 +225,17 @@ const EVENT_SHOWN_MAX = 60;
 /**
  * `for approval, gives up in 4 m 10 s`: what a waiting workflow step waits for, as far as it says.
  * @param {Trace} trace @param {number} index
- * @param {number} now in tree time
+ * @param {number} now in tree time @param {boolean} moving whether it goes on
  * @returns {string} empty for a span that does not wait
  */
-export function waitText(trace, index, now) {
+export function waitText(trace, index, now, moving = true) {
   if (trace.spans.state[index] !== STATE.waiting) return "";
   const attributes = attributesOf(trace, index);
   const event = attributes["workflow.wait.event"];
   const wakes = attributes["workflow.sleep.until"];
   const until = parseTimestamp(wakes ?? attributes["workflow.wait.until"], trace.originSeconds);
   const parts = typeof event === "string" && event !== "" ? [`for ${event.slice(0, EVENT_SHOWN_MAX)}`] : [];
-  if (until > now) parts.push(`${wakes === undefined ? "gives up" : "wakes"} in ${formatTicking(until - now)}`);
+  if (until > now) parts.push(`${wakes === undefined ? "gives up" : "wakes"} in ${formatOpen(until - now, moving)}`);
   return parts.join(", ");
 }
 
@@ -188,11 +251,6 @@ function topSpans(trace) {
     else for (let child = spans.firstChild[root]; child >= 0 && top.length < TOP_MAX; child = spans.nextSibling[child]) top.push(child);
   }
   return top;
-}
-
-/** @param {Trace} trace @param {number} index @returns {number} a true root stands before an orphan */
-function rank({ spans }, index) {
-  return spans.events[index]?.parentSpanId == null ? 0 : 1;
 }
 
 /** One span under the names of its facts, for code that looks at few spans. */

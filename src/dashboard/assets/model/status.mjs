@@ -3,7 +3,8 @@
 
 import { lostEvents } from "./gaps.mjs";
 import { LOGS_MAX, SPANS_MAX } from "./model.mjs";
-import { formatCount, formatDuration, plural } from "./time.mjs";
+import { evictedText } from "./span.mjs";
+import { formatClock, formatCount, formatDuration, formatSeconds, plural } from "./time.mjs";
 
 /**
  * @typedef {import("../net/stream.mjs").StreamStatus} StreamStatus
@@ -26,7 +27,7 @@ const REASONS = {
   "connection lost": "the connection was lost",
   silent: "nothing was heard, not even a ping",
   asleep: "this computer, or this page, was asleep",
-  shutdown: "the server was shut down",
+  shutdown: "the program shut its server down",
   overload: "the server has too many viewers",
   expired: "access has expired: reload the page to sign in again",
   complete: "the trace is complete",
@@ -52,10 +53,10 @@ export function pageStatus(feed, known, now) {
 function word({ status, paused, news }, { losses, degraded, past }, now) {
   if (past !== undefined) return { state: "paused", text: `At ${past}` };
   if (paused) return { state: "paused", text: news > 0 ? `Paused · ${formatCount(news)} new` : "Paused" };
-  if (status.word === "reconnecting") return { state: "reconnecting", text: status.attempt > 1 ? `Reconnecting · ${status.attempt}` : "Reconnecting" };
+  if (status.word === "reconnecting") return { state: "reconnecting", text: status.since > 0 ? `Reconnecting · ${formatSeconds(now - status.since)}` : "Reconnecting" };
   if (status.word === "connecting") return { state: "connecting", text: status.reason === "crowded" ? "Waiting" : "Connecting" };
   if (status.word === "paused") return { state: "paused", text: "Paused" };
-  if (status.word === "ended") return { state: "ended", text: "Ended" };
+  if (status.word === "ended") return { state: "ended", text: status.since > 0 ? `Ended at ${formatClock(status.since)}` : "Ended" };
   if (degraded) return { state: "degraded", text: "Degraded" };
   const lost = lostEvents(losses);
   if (lost > 0) return { state: "gap", text: `Gap · ${losses.atMost ? "up to " : ""}${formatCount(lost)} lost` };
@@ -79,6 +80,7 @@ function detailLines({ status, paused, news, lag, head }, { losses, restarts, de
   const lines = past === undefined ? [] : ["the trace as it looked then; press to go back to now"];
   const { outage } = status;
   if (status.reason !== "") lines.push(REASONS[status.reason] ?? status.reason);
+  lines.push(...outageLines(status, now));
   if (paused && news > 0) lines.push(`${plural(news, "event")} wait${news === 1 ? "s" : ""} for you to go on`);
   if (degraded) lines.push("the store is failing: what comes now comes late, or cannot be replayed");
   const { evicted, starts, ends, other, unknown, atMost } = losses;
@@ -95,9 +97,37 @@ function detailLines({ status, paused, news, lag, head }, { losses, restarts, de
   return lines;
 }
 
+/** Since when nothing is heard, and when it is tried again. @param {StreamStatus} status @param {number} now @returns {string[]} */
+function outageLines({ word: is, reason, since, next, attempt }, now) {
+  if (is !== "reconnecting" && !(is === "ended" && reason === "shutdown")) return [];
+  const lines = since > 0 ? [`${is === "ended" ? "ended at" : "nothing heard since"} ${formatClock(since)}, ${formatSeconds(now - since)} ago`] : [];
+  if (next > now) lines.push(`next try in ${formatSeconds(next - now)}, the ${ordinal(attempt)}; press to try now`);
+  else lines.push("trying now");
+  return lines;
+}
+
+/** @param {number} count @returns {string} */
+function ordinal(count) {
+  const last = count % 100 >= 11 && count % 100 <= 13 ? 0 : count % 10;
+  return `${count}${["th", "st", "nd", "rd"][last] ?? "th"}`;
+}
+
 /** @param {number} milliseconds @returns {string} whole minutes, so that the text stands still */
 function ago(milliseconds) {
   return milliseconds < 60_000 ? "just now" : `${Math.floor(milliseconds / 60_000)} min ago`;
+}
+
+/**
+ * @param {import("./model.mjs").Trace} trace
+ * @returns {string} what the log, or this page, did not keep, or nothing
+ */
+export function partialText(trace) {
+  const evicted = evictedText(trace);
+  const parts = evicted === "" ? [] : [
+    `${evicted[0].toUpperCase()}${evicted.slice(1)}: retention let them go. Critical path, self time and time between spans are not told of such a trace; durations and errors are those of what is left.`,
+  ];
+  const refused = refusedText(trace);
+  return (refused === "" ? parts : [...parts, refused]).join(" ");
 }
 
 /**

@@ -1,12 +1,13 @@
 // @ts-check
 // Time travel of the page: which moment is on show, when its index is made anew, and playing. Must never touch the DOM.
 
+import { identityOf } from "./identity.mjs";
 import { Moments, historyOf } from "./trace-at-time.mjs";
 
 /**
  * @typedef {import("./trace-at-time.mjs").History} History
  * @typedef {import("./model.mjs").Trace} Trace
- * @typedef {{model: Trace, traceId: string, generation: number, history?: History | null, fixedNow?: number}} Travelled a feed;
+ * @typedef {{model: Trace, traceId: string, history?: History | null, fixedNow?: number}} Travelled a feed;
  *   one of a file has its history at hand
  * @typedef {object} TravelWorld
  * @property {(traceId: string) => Promise<any[] | null>} events the log of a trace, or null when there is none
@@ -31,7 +32,7 @@ export class Travel {
     this.key = "";
     this.madeAt = -Infinity;
     this.cost = 0;
-    /** @type {{traceId: string, history: History | null} | null} */
+    /** @type {{model: Trace, history: History | null} | null} */
     this.loaded = null;
     this.speed = 1;
     /** Where and when playing began; null while it stands. @type {{moment: number, at: number} | null} */
@@ -66,7 +67,7 @@ export class Travel {
   momentsOf(feed, liveNow) {
     const { model } = feed;
     const history = feed.history ?? this.historyFor(feed);
-    const key = `${feed.traceId} ${feed.generation} ${history === null}`;
+    const key = `${identityOf(model)} ${history === null}`;
     const begin = this.world.clock();
     const isOld = begin - this.madeAt > Math.max(REFRESH_MS, this.cost * REFRESH_SHARE);
     const hasGrown = this.moments !== null && (this.moments.version !== model.version || model.counts.open > 0);
@@ -84,8 +85,8 @@ export class Travel {
 
   /** @param {Travelled} feed @returns {History | null} null until it is there, or when it will not be */
   historyFor({ model, traceId }) {
-    if (this.loaded?.traceId === traceId) return this.loaded.history;
-    const loaded = { traceId, history: /** @type {History | null} */ (null) };
+    if (this.loaded?.model === model) return this.loaded.history;
+    const loaded = { model, history: /** @type {History | null} */ (null) };
     this.loaded = loaded;
     if (model.spans.count <= HISTORY_SPANS_MAX) {
       void this.world.events(traceId).then((events) => {

@@ -93,6 +93,15 @@ export function formatTicking(milliseconds) {
 }
 
 /**
+ * The duration of what is open: calm while it moves; of a moment that stands still, all that is known.
+ * @param {number} milliseconds @param {boolean} moving
+ * @returns {string}
+ */
+export function formatOpen(milliseconds, moving) {
+  return moving ? formatTicking(milliseconds) : formatDuration(Math.max(0, milliseconds));
+}
+
+/**
  * How long ago something was, in one unit.
  * @param {number} milliseconds
  * @returns {string}
@@ -124,6 +133,18 @@ export function formatOffset(milliseconds) {
  */
 export function formatAbsolute(text) {
   return typeof text === "string" ? text.replace("T", " ").replace(/Z$/, " UTC") : "–";
+}
+
+/** @param {number} milliseconds since 1970 @returns {string} the time of day where the reader is: `09:03:11` */
+export function formatClock(milliseconds) {
+  const date = new Date(milliseconds);
+  return Number.isNaN(date.getTime()) ? "–" : [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
+}
+
+/** @param {number} milliseconds @returns {string} in whole seconds, and whole minutes from the first on: what stands still for a while */
+export function formatSeconds(milliseconds) {
+  const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
+  return seconds < 60 ? `${seconds} s` : seconds < 3600 ? `${Math.floor(seconds / 60)} min` : `${Math.floor(seconds / 3600)} h`;
 }
 
 // Making one takes longer than using it a hundred times.

@@ -160,15 +160,15 @@ export function fitTo(stretch, bounds) {
 const BUCKETS = 2_048;
 
 /**
- * The stretches in which nothing works: no span without children covers them, other than one that only waits. What a
- * parent does between its children is not seen here, so a reader decides whether such a stretch is drawn narrow.
+ * The stretches between spans: no span without children covers them, other than one that only waits. They are not called
+ * idle: what a parent does between its children is not seen here, so a reader decides whether one is drawn narrow.
  * One pass over the spans, into buckets; the borders are exact, not those of buckets.
  * @param {import("./model.mjs").Trace} trace
  * @param {number} now
  * @param {Stretch} stretch
  * @returns {Stretch[]} in order, each at least GAP_SHARE_MIN of the stretch
  */
-export function idleGaps(trace, now, stretch) {
+export function spanGaps(trace, now, stretch) {
   const { spans } = trace;
   const length = stretch.end - stretch.start;
   const perBucket = BUCKETS / length;
@@ -189,7 +189,7 @@ export function idleGaps(trace, now, stretch) {
     if (start < firstStart[from]) firstStart[from] = start;
     if (end > lastEnd[to]) lastEnd[to] = end;
   }
-  // What is beyond the live edge is not idle: it has not happened.
+  // What is beyond the live edge has not happened.
   const edge = Math.min(stretch.end, trace.counts.open > 0 ? now : stretch.end);
   return emptyRuns(change, lastEnd, firstStart, { start: stretch.start, end: edge }, length);
 }

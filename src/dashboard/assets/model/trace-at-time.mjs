@@ -78,7 +78,7 @@ export class Moments {
     return {
       place, parent, start: pick(spans.start), end: pick(spans.end), state: pick(spans.state), flags: pick(spans.flags),
       name: pick(spans.name), service: pick(spans.service), scope: pick(spans.scope), kind: pick(spans.kind),
-      ids: pick(spans.ids), appears: pick(this.appears),
+      ids: pick(spans.ids), seen: pick(spans.seen), appears: pick(this.appears),
     };
   }
 
@@ -89,9 +89,9 @@ export class Moments {
     const spans = new SpanColumns();
     const numbers = () => new Int32Array(size);
     Object.assign(spans, {
-      ids: fixed.ids, parent: fixed.parent, name: fixed.name, service: fixed.service, scope: fixed.scope, kind: fixed.kind,
+      ids: fixed.ids, parent: fixed.parent, name: fixed.name, service: fixed.service, scope: fixed.scope, kind: fixed.kind, seen: fixed.seen,
       firstChild: numbers(), lastChild: numbers(), nextSibling: numbers(), previousSibling: numbers(),
-      childCount: numbers(), childOpen: numbers(), childFailed: numbers(), depth: numbers(),
+      childCount: numbers(), childOpen: numbers(), childFailed: numbers(), childBelow: numbers(), depth: numbers(),
       start: new Float64Array(size), end: new Float64Array(size), stamp: new Float64Array(size),
       state: new Uint8Array(size), flags: new Uint8Array(size),
       events: new Proxy([], { get: (_none, key) => (typeof key === "string" && /^\d+$/.test(key) ? this.eventAt(Number(key)) : undefined) }),
@@ -134,7 +134,7 @@ export class Moments {
     view.journal.written += view.journal.ring.length + 1;
     this.setStates(moment);
     for (const column of [spans.firstChild, spans.lastChild, spans.nextSibling, spans.previousSibling]) column.fill(-1, 0, spans.count);
-    for (const column of [spans.childCount, spans.childOpen, spans.childFailed]) column.fill(0, 0, spans.count);
+    for (const column of [spans.childCount, spans.childOpen, spans.childFailed, spans.childBelow]) column.fill(0, 0, spans.count);
     spans.stamp.fill(view.version, 0, spans.count);
     view.roots.clear();
     view.openLeaves.clear();
@@ -204,7 +204,10 @@ export class Moments {
       if (isBad) spans.childFailed[parent] += 1;
     }
     // An ancestor appears before its descendants, so its marks are made after its flags were.
-    for (let step = isBad ? parent : -1; step >= 0 && !spans.has(step, FLAG.errorBelow); step = spans.parent[step]) spans.set(step, FLAG.errorBelow);
+    for (let step = isBad ? parent : -1; step >= 0 && !spans.has(step, FLAG.errorBelow); step = spans.parent[step]) {
+      spans.set(step, FLAG.errorBelow);
+      if (spans.parent[step] >= 0 && !isBadState(spans.state[step])) spans.childBelow[spans.parent[step]] += 1;
+    }
   }
 
   /** @param {string} id @returns {number | undefined} */

@@ -67,6 +67,7 @@ export function link(tree, child, parent) {
   const state = spans.state[child];
   if (isOpenState(state)) childOpened(tree, parent);
   if (isBadState(state)) spans.childFailed[parent] += 1;
+  if (hasBelow(spans, child)) spans.childBelow[parent] += 1;
   if (isBadState(state) || spans.has(child, FLAG.errorBelow)) markAncestors(tree, child);
   tree.structure += 1;
   touch(tree, parent);
@@ -82,6 +83,7 @@ export function setState(tree, index, next) {
   const { spans } = tree;
   const previous = spans.state[index];
   if (previous === next) return;
+  const before = hasBelow(spans, index);
   spans.state[index] = next;
   count(tree.counts, previous, -1);
   count(tree.counts, next, 1);
@@ -94,6 +96,7 @@ export function setState(tree, index, next) {
     tree.openLeaves.delete(index);
     if (parent >= 0) childClosed(tree, parent);
   }
+  if (parent >= 0) spans.childBelow[parent] += Number(hasBelow(spans, index)) - Number(before);
   if (isBadState(next) && !isBadState(previous)) {
     if (parent >= 0) spans.childFailed[parent] += 1;
     markAncestors(tree, index);
@@ -137,11 +140,13 @@ export function refreshErrorMarks(tree) {
   if (!tree.errorMarksStale) return;
   const { spans } = tree;
   for (let index = 0; index < spans.count; index += 1) {
+    spans.childBelow[index] = 0;
     if (spans.has(index, FLAG.errorBelow)) {
       spans.clear(index, FLAG.errorBelow);
       touch(tree, index);
     }
   }
+  tree.structure += 1;
   for (let index = 0; index < spans.count; index += 1) if (isBadState(spans.state[index])) markAncestors(tree, index);
   tree.errorMarksStale = false;
 }
@@ -220,8 +225,19 @@ function markAncestors(tree, index) {
   const { spans } = tree;
   for (let step = spans.parent[index]; step >= 0 && !spans.has(step, FLAG.errorBelow); step = spans.parent[step]) {
     spans.set(step, FLAG.errorBelow);
+    const parent = spans.parent[step];
+    if (parent >= 0 && !isBadState(spans.state[step])) {
+      spans.childBelow[parent] += 1;
+      // It becomes a row of its rolled-up parent.
+      if (spans.childCount[parent] >= ROLLUP_MIN) tree.structure += 1;
+    }
     touch(tree, step);
   }
+}
+
+/** @param {SpanColumns} spans @param {number} index @returns {boolean} whether it failed in what is below it, and not itself */
+export function hasBelow(spans, index) {
+  return spans.has(index, FLAG.errorBelow) && !isBadState(spans.state[index]);
 }
 
 /** @param {Tree} tree @param {number} parent */

@@ -2,13 +2,13 @@
 // Which spans are rows, and in which order: folding, rolling up, and the ways from row to row.
 // Must never touch the DOM or a clock, nor recurse. It writes one column, `depth`, and nothing else of a trace.
 
-import { isBadState, isOpenState } from "./columns.mjs";
+import { FLAG, isBadState, isOpenState } from "./columns.mjs";
 import { formatCount } from "./time.mjs";
 import { ROLLUP_MIN, refreshErrorMarks, sortChildren, sortedRoots } from "./tree.mjs";
 
 /**
  * @typedef {import("./tree.mjs").Tree} Tree
- * @typedef {"open" | "closed" | "rolled"} FoldState `rolled`: of many children only the open and the failed ones are rows
+ * @typedef {"open" | "closed" | "rolled"} FoldState `rolled`: of many children only the open, the failed, and those with failures below are rows
  * @typedef {{depth: number, rollUp: boolean, except: Map<string, FoldState>}} Fold spans shallower than `depth` are open
  *   (those with many children rolled up, if `rollUp`), but for the exceptions, by span id. In this shape "collapse all"
  *   costs nothing and holds for spans still to come
@@ -113,7 +113,7 @@ function pick({ spans }, rolled, parent, from) {
   if (top.shown >= ROLLED_ROWS_MAX) return -1;
   for (let child = from; child >= 0; child = spans.nextSibling[child]) {
     const state = spans.state[child];
-    if (isOpenState(state) || isBadState(state)) {
+    if (isOpenState(state) || isBadState(state) || spans.has(child, FLAG.errorBelow)) {
       top.shown += 1;
       return child;
     }
@@ -177,11 +177,12 @@ export function unhide(tree, fold, rows, index) {
 function isRolledRow({ spans }, index) {
   const state = spans.state[index];
   const parent = spans.parent[index];
-  return (isOpenState(state) || isBadState(state)) && spans.childOpen[parent] + spans.childFailed[parent] <= ROLLED_ROWS_MAX;
+  const isOne = isOpenState(state) || isBadState(state) || spans.has(index, FLAG.errorBelow);
+  return isOne && spans.childOpen[parent] + spans.childFailed[parent] + spans.childBelow[parent] <= ROLLED_ROWS_MAX;
 }
 
 /**
- * `412 of 1,000 done · 3 failed · 5 running`: the children of a span in one line.
+ * `412 of 1,000 done · 3 failed · 2 with errors below · 5 running`: the children of a span in one line.
  * @param {Tree} tree @param {number} index
  * @returns {string}
  */
@@ -189,8 +190,10 @@ export function rollUpText({ spans }, index) {
   const all = spans.childCount[index];
   const open = spans.childOpen[index];
   const failed = spans.childFailed[index];
+  const below = spans.childBelow[index];
   const parts = [open === 0 && failed === 0 ? `${formatCount(all)} done` : `${formatCount(all - open)} of ${formatCount(all)} done`];
   if (failed > 0) parts.push(`${formatCount(failed)} failed`);
+  if (below > 0) parts.push(`${formatCount(below)} with errors below`);
   if (open > 0) parts.push(`${formatCount(open)} running`);
   return parts.join(" · ");
 }

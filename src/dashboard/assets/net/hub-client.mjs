@@ -148,12 +148,13 @@ class SharedStream {
     /** The page's own sleep, which the hub may not have shared. @type {import("./stream.mjs").Outage | null} */
     this.nap = null;
     /** @type {StreamStatus} */
-    this.told = { word: "connecting", reason: "", lastId: this.lastId, attempt: 0, malformed: 0, outage: null };
+    this.told = { word: "connecting", reason: "", lastId: this.lastId, attempt: 0, malformed: 0, outage: null, since: 0, next: 0 };
   }
 
   /** @returns {boolean} whether it expects to hear something */
   waits() {
-    return this.told.word !== "paused" && this.told.word !== "ended";
+    // A program that was shut down may be started again.
+    return this.told.word !== "paused" && (this.told.word !== "ended" || this.told.reason === "shutdown");
   }
 
   ask() {

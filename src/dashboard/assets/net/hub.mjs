@@ -30,7 +30,7 @@ const MESSAGE_MAX = 1_000;
 const SWEEP_MS = 10_000;
 
 /** @type {StreamStatus} */
-const CROWDED = { word: "connecting", reason: "crowded", lastId: "", attempt: 0, malformed: 0, outage: null };
+const CROWDED = { word: "connecting", reason: "crowded", lastId: "", attempt: 0, malformed: 0, outage: null, since: 0, next: 0 };
 
 export class Hub {
   /** @param {{environment: import("./stream.mjs").Environment, base: string}} options `base`: the page's address */

@@ -9,8 +9,9 @@
  * @typedef {"connecting" | "live" | "reconnecting" | "ended" | "paused"} StatusWord
  * @typedef {{reason: string, milliseconds: number, at: number}} Outage why and for how long nothing came, and when it was
  *   over, in milliseconds since 1970
- * @typedef {{word: StatusWord, reason: string, lastId: string, attempt: number, malformed: number, outage: Outage | null}} StreamStatus
- *   `outage` is the last one that is over
+ * @typedef {{word: StatusWord, reason: string, lastId: string, attempt: number, malformed: number, outage: Outage | null, since: number,
+ *   next: number}} StreamStatus `outage` is the last one that is over; `since`: when this one began, or the server said that
+ *   it ends, and `next`: when it is tried again, in milliseconds since 1970, 0 for never
  * @typedef {object} Environment what the stream needs of the world, so that a test can be the world
  * @property {new (url: string) => EventSource} EventSource
  * @property {(callback: () => void, milliseconds: number) => any} setTimeout
@@ -62,9 +63,9 @@ export function browserEnvironment() {
 /**
  * A stream that stays open from `connect` until `close`.
  *
- * EventSource reconnects by itself after a broken connection, but gives up for ever on any answer other than 200, and
- * never notices a connection that is open and dead. Both are repaired here: it is made anew, with a growing pause and
- * the last id in the query.
+ * EventSource reconnects by itself after a broken connection, without saying when, gives up for ever on any answer other
+ * than 200, and never notices a connection that is open and dead. All of it is repaired here: it is made anew, with a
+ * growing pause and the last id in the query.
  */
 export class ResilientStream {
   /** @param {StreamOptions} options */
@@ -81,6 +82,10 @@ export class ResilientStream {
     this.pingSeconds = DEFAULT_PING_SECONDS;
     this.lastHeard = 0;
     this.due = 0;
+    /** When the server said that it shuts down, 0 when it did not. Until another one answers, that is no fault. */
+    this.over = 0;
+    /** When it is tried again, 0 while nothing is planned. */
+    this.next = 0;
     /** When the outage that is under way began, and why; null while there is none. @type {{reason: string, since: number} | null} */
     this.cut = null;
     /** @type {Outage | null} */
@@ -93,8 +98,8 @@ export class ResilientStream {
 
   /** @returns {StreamStatus} */
   status() {
-    const { word, reason, lastId, attempt, outage } = this;
-    return { word, reason, lastId, attempt, malformed: 0, outage };
+    const { word, reason, lastId, attempt, outage, next } = this;
+    return { word, reason, lastId, attempt, malformed: 0, outage, since: this.over || (this.cut?.since ?? 0), next };
   }
 
   /** Ends the stream for good. */
@@ -107,6 +112,7 @@ export class ResilientStream {
     if (this.word === "paused") return;
     this.release();
     this.cut = null;
+    this.over = 0;
     this.report("paused", "");
   }
 
@@ -137,7 +143,7 @@ export class ResilientStream {
 
   connect() {
     this.release();
-    this.report(this.attempt === 0 && this.cut === null ? "connecting" : "reconnecting", this.reason);
+    this.report(this.attempt === 0 && this.cut === null ? "connecting" : this.outWord(), this.reason);
     const source = new this.environment.EventSource(withLastEventId(this.options.url, this.lastId));
     this.source = source;
     for (const type of EVENT_TYPES) {
@@ -175,6 +181,7 @@ export class ResilientStream {
   }
 
   live() {
+    this.over = 0;
     if (this.cut !== null) {
       const at = this.environment.now();
       this.outage = { reason: this.cut.reason, milliseconds: Math.max(0, at - this.cut.since), at };
@@ -192,21 +199,24 @@ export class ResilientStream {
     } else if (SLOW_REASONS.has(reason)) {
       this.attempt = Math.max(this.attempt, 3);
       this.reconnectLater(reason);
-    } else {
-      // A shutdown, or a reason from a newer server: the body ends next, and EventSource comes back by itself.
+    } else if (reason === "shutdown") {
+      this.over = this.environment.now();
+      this.reconnectLater(reason);
+    } else if (reason !== "") {
+      // A reason from a newer server. The body ends next.
       this.cutOff(reason);
       this.report("reconnecting", reason);
     }
   }
 
-  /** @param {EventSource} source */
+  /** @returns {StatusWord} what to call it that nothing is heard */
+  outWord() {
+    return this.over > 0 ? "ended" : "reconnecting";
+  }
+
+  /** A browser that comes back by itself does not say when, so it is done here. @param {EventSource} source */
   failed(source) {
-    if (source.readyState === CLOSED) {
-      this.reconnectLater(this.reason || "refused");
-    } else {
-      this.cutOff(this.reason || "connection lost");
-      this.report("reconnecting", this.reason || "connection lost");
-    }
+    this.reconnectLater(this.reason || (source.readyState === CLOSED ? "refused" : "connection lost"));
   }
 
   /** An outage begins with the last thing heard. @param {string} reason */
@@ -220,9 +230,10 @@ export class ResilientStream {
     this.cutOff(reason);
     const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(this.attempt, 10));
     this.attempt += 1;
-    this.report("reconnecting", reason);
     // Half fixed, half random: many pages that lost one server must not come back in step.
     const pause = ceiling / 2 + (ceiling / 2) * this.environment.random();
+    this.next = this.environment.now() + pause;
+    this.report(this.outWord(), reason);
     this.retry = this.environment.setTimeout(() => this.connect(), pause);
   }
 
@@ -264,6 +275,7 @@ export class ResilientStream {
     for (const timer of [this.pulse, this.retry]) if (timer !== null) this.environment.clearTimeout(timer);
     this.pulse = null;
     this.retry = null;
+    this.next = 0;
   }
 
   /** @param {StatusWord} word @param {string} reason */

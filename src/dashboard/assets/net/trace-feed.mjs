@@ -19,16 +19,19 @@ import { traceRoute } from "./api.mjs";
  * @property {(timer: any) => void} clearTimeout
  * @property {(serverNow: unknown) => void} onClock hears what the server's clock says
  * @property {() => number} serverNow what it says now, in milliseconds since 1970
+ * @property {() => number} now milliseconds since 1970, by this machine
+ * @property {() => number} endedAt when the program said that it ends, 0 where it did not
  * @property {() => void} onChange something may look different now
  */
 
 /** Events held while paused; for more, the stream is let go and asked again from its place. */
 export const HELD_MAX = 20_000;
 const SNAPSHOT_RETRY_MS = 2_000;
+const SNAPSHOT_RETRY_MAX_MS = 30_000;
 const LAG_EVERY_MS = 250;
 
 /** @type {StreamStatus} */
-export const CONNECTING = { word: "connecting", reason: "", lastId: "", attempt: 0, malformed: 0, outage: null };
+export const CONNECTING = { word: "connecting", reason: "", lastId: "", attempt: 0, malformed: 0, outage: null, since: 0, next: 0 };
 
 /** One trace: its snapshot, then its stream. */
 export class TraceFeed {
@@ -56,9 +59,10 @@ export class TraceFeed {
     this.lagAt = -Infinity;
     /** @type {any} */
     this.retry = null;
-    /** Grows when the model is replaced: a view drops what it knew of the old one. */
-    this.generation = 0;
     this.loads = 0;
+    /** Snapshots asked for in vain, and since when. */
+    this.attempt = 0;
+    this.unreachableSince = 0;
     /** Spans of the snapshot that have come. */
     this.loaded = 0;
   }
@@ -111,7 +115,8 @@ export class TraceFeed {
       if (old.restarts > 0) this.model.epoch = old.epoch;
       // A durable log has everything from before; another one has less, and the reader must be told.
       if (this.model.counts.total < old.counts.total) this.model.losses.unknown = true;
-      this.generation += 1;
+      this.attempt = 0;
+      this.unreachableSince = 0;
       this.phase = "open";
       this.world.onClock(answer.body.now);
       this.follow(answer.body.cursor);
@@ -119,14 +124,25 @@ export class TraceFeed {
       if (this.model.counts.total === 0) this.phase = "waiting";
       if (this.stream === null) this.follow("");
     } else if (answer.status === 0 || answer.status >= 500 || answer.status === 429) {
-      this.status = { ...CONNECTING, word: "reconnecting", reason: "refused" };
-      this.retry = this.world.setTimeout(() => void this.load(), SNAPSHOT_RETRY_MS);
+      this.loadLater();
     } else {
       this.phase = "refused";
       this.error = String(answer.body?.error ?? `the server answered ${answer.status}`);
       this.status = { ...CONNECTING, word: "ended", reason: "refused" };
     }
     this.world.onChange();
+  }
+
+  /** Nobody answered. That is no fault where the program said that it ends. */
+  loadLater() {
+    const now = this.world.now();
+    const endedAt = this.world.endedAt();
+    this.unreachableSince ||= now;
+    const pause = Math.min(SNAPSHOT_RETRY_MAX_MS, SNAPSHOT_RETRY_MS * 2 ** Math.min(this.attempt, 10));
+    this.attempt += 1;
+    const word = endedAt > 0 ? /** @type {const} */ ("ended") : /** @type {const} */ ("reconnecting");
+    this.status = { ...CONNECTING, word, reason: endedAt > 0 ? "shutdown" : "refused", attempt: this.attempt, since: endedAt || this.unreachableSince, next: now + pause };
+    this.retry = this.world.setTimeout(() => void this.load(), pause);
   }
 
   /** @param {unknown} cursor */

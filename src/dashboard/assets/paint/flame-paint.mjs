@@ -6,7 +6,7 @@ import { STATE, isOpenState } from "../model/columns.mjs";
 import { barOfSpan, visitVisible } from "../model/flame.mjs";
 import { CUT_MARGIN } from "../model/layout.mjs";
 import { barEnd, shownName } from "../model/span.mjs";
-import { formatDuration, formatTicking } from "../model/time.mjs";
+import { formatDuration, formatOpen } from "../model/time.mjs";
 import { shortened } from "../views/dom.mjs";
 import { markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
 
@@ -98,11 +98,11 @@ function paintFlameLabel({ pen, frame, colours, width }, index, box) {
 }
 
 /** @param {TraceFrame} frame @param {number} index @returns {string} */
-export function durationText({ trace, now }, index) {
+export function durationText({ trace, now, moving }, index) {
   const { start, state } = trace.spans;
   const length = barEnd(trace, index, now) - start[index];
   if (Number.isNaN(length)) return "";
-  return isOpenState(state[index]) ? formatTicking(length) : formatDuration(length);
+  return isOpenState(state[index]) ? formatOpen(length, moving) : formatDuration(length);
 }
 
 /** @param {Picture} picture @param {number} index @param {number} thickness @param {string} colour */

@@ -2,9 +2,9 @@
 // Paints what of the waterfall's rows is no text: indentation, fold marks, states and bars, all on one canvas that moves with
 // the rows. It must never decide what a row is, nor hold a colour of its own.
 
-import { STATE, STATE_NAMES } from "../model/columns.mjs";
+import { STATE } from "../model/columns.mjs";
 import { CUT_MARGIN, barGeometry, labelPlace } from "../model/layout.mjs";
-import { barEnd } from "../model/span.mjs";
+import { barEnd, shownStateOf } from "../model/span.mjs";
 import { calm, element, setStyle, shapePath } from "../views/dom.mjs";
 import { EDGE, TWISTY, indentOf } from "../views/span-row-view.mjs";
 import { markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
@@ -37,7 +37,7 @@ export class RowCanvas {
    * @param {{first: number, rowsMax: number, nameWidth: number, stale: boolean}} place `first`: the row at the top; `stale`: some row changed
    */
   draw(frame, rows, { first, rowsMax, nameWidth, stale }) {
-    const key = `${frame.key} ${first} ${rows.length} ${rowsMax} ${nameWidth} ${colours().key}`;
+    const key = `${frame.key} ${first} ${rows.length} ${rowsMax} ${nameWidth} ${colours().key} ${globalThis.devicePixelRatio}`;
     if ((key === this.paintedFor && !stale) || !(frame.scale.width > 0)) return;
     this.paintedFor = key;
     const pen = this.resize(nameWidth + frame.scale.width + CUT_MARGIN, rowsMax * ROW_HEIGHT);
@@ -107,8 +107,9 @@ function paintHead(sheet, row, y) {
   pen.fillStyle = state === STATE.placeholder ? by.faint : services[palette.slotOf(trace, row.index)];
   pen.fillRect(0, y, 3, ROW_HEIGHT);
   if (row.twisty !== "") paintShape(sheet, row.twisty === "open" ? "unfolded" : "chevron", by.muted, { x: row.left + 2, y: y + 8, size: 12 });
-  const name = STATE_NAMES[state];
-  paintShape(sheet, name, by[name] ?? by.faint, { x: row.left + TWISTY, y: y + 7, size: 14 });
+  const name = shownStateOf(trace, row.index);
+  paintShape(sheet, name, stateColour(by, name), { x: row.left + TWISTY, y: y + 7, size: 14 });
+  if (name === "below") paintSpot(sheet, row.left + TWISTY + 12, y + 18);
 }
 
 /** @param {Sheet} sheet @param {string} shape @param {string} colour @param {{x: number, y: number, size: number}} place */
@@ -121,6 +122,19 @@ function paintShape({ pen }, shape, colour, { x, y, size }) {
   pen.lineCap = pen.lineJoin = "round";
   pen.stroke(shapePath(shape));
   pen.restore();
+}
+
+/** @param {Record<string, string>} by @param {import("../model/span.mjs").ShownState} state @returns {string} */
+function stateColour(by, state) {
+  return state === "failing" ? by.error : state === "below" ? by.ok : (by[state] ?? by.faint);
+}
+
+/** That something below failed. @param {Sheet} sheet @param {number} x @param {number} y */
+function paintSpot({ pen, colours: { by } }, x, y) {
+  pen.beginPath();
+  pen.arc(x, y, 2.6, 0, 7);
+  pen.fillStyle = by.error;
+  pen.fill();
 }
 
 /** The bar, and what lies on it. @param {Sheet} sheet @param {SpanRow} row @param {number} y */
@@ -143,6 +157,11 @@ function paintTime(sheet, row, y) {
   const bar = barGeometry(scale.x(start), scale.x(barEnd(trace, index, now)), scale.width);
   let isShaped = false;
   if (bar.outside === "") isShaped = paintBar(sheet, { x: bar.x, y: y + ROW_BAR_TOP, width: bar.width, height: ROW_BAR }, services[palette.slotOf(trace, index)], { state });
+  const shown = shownStateOf(trace, index);
+  if (bar.outside === "" && (shown === "failing" || shown === "below")) {
+    pen.fillStyle = by.error;
+    pen.fillRect(bar.x, y + ROW_BAR_TOP + ROW_BAR, bar.width, 2);
+  }
   for (const stretch of row.stretches) paintDecoration(sheet, stretch, stretch.kind === "critical" ? y + ROW_BAR_TOP : y + 4, stretch.kind === "critical" ? ROW_BAR + 2 : ROW_HEIGHT - 8);
   for (const mark of row.marks) paintMark(sheet, mark, y + ROW_HEIGHT / 2);
   paintTimeLabel(sheet, row, bar, { y: y + ROW_HEIGHT / 2, state, isShaped });
@@ -196,7 +215,7 @@ function paintMeter({ pen, colours: { by }, frame: { trace, scale } }, { index, 
   const { spans } = trace;
   const width = Math.min(METER_WIDTH_MAX, scale.width * 0.6);
   const all = spans.childCount[index];
-  const shares = [[spans.childFailed[index], by.error], [spans.childOpen[index], by.running]];
+  const shares = [[spans.childFailed[index] + spans.childBelow[index], by.error], [spans.childOpen[index], by.running]];
   pen.fillStyle = by.ok;
   pen.fillRect(0, y + 10, width, 8);
   let x = width;

@@ -85,7 +85,7 @@ export class AxisView {
       if (gap === undefined) continue;
       setStyle(band, "transform", `translateX(${gap.x.toFixed(1)}px)`);
       setStyle(band, "width", `${gap.width.toFixed(1)}px`);
-      setText(/** @type {Node} */ (band.firstChild), `${formatDuration(gap.end - gap.start)} idle`);
+      setText(/** @type {Node} */ (band.firstChild), `${formatDuration(gap.end - gap.start)} between spans`);
     }
   }
 

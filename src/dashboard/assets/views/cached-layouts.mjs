@@ -2,7 +2,8 @@
 // Looks at all spans of a trace, kept until they are out of date and made no more often than a page can afford: its rows, and
 // the gaps in which nothing works. It must never touch the DOM, nor change a trace.
 
-import { idleGaps } from "../model/timescale.mjs";
+import { isPartial } from "../model/span.mjs";
+import { spanGaps } from "../model/timescale.mjs";
 import { flatten, noRows } from "../model/visible-rows.mjs";
 
 /** @typedef {import("../model/model.mjs").Trace} Trace */
@@ -62,7 +63,7 @@ export class KeptRows {
   }
 }
 
-export class IdleGaps {
+export class SpanGaps {
   /** @type {import("../model/timescale.mjs").Stretch[]} */
   gaps = [];
   foundAt = -Infinity;
@@ -95,7 +96,8 @@ export class IdleGaps {
     this.foundFor = key;
     this.foundAt = at;
     this.edge = now;
-    this.gaps = trace.counts.total === 0 ? [] : idleGaps(trace, now, stretch);
+    // What is left of a trace does not say when nothing ran.
+    this.gaps = trace.counts.total === 0 || isPartial(trace) ? [] : spanGaps(trace, now, stretch);
     this.cost = performance.now() - at;
     return live ? GAPS_EVERY_MS : Infinity;
   }

@@ -69,6 +69,18 @@ export function shortened(text, length = NAME_SHOWN_MAX) {
   return text.length <= length ? text : `${text.slice(0, length - 1).replace(/[\ud800-\udbff]$/, "")}…`;
 }
 
+/** Long keys and paths break behind their dots and strokes, and not in a word. @param {string} text @returns {(Node | string)[]} */
+export function breakable(text) {
+  return text.split(/(?<=[._/:-])(?=[^._/:-])/).flatMap((part, at) => (at === 0 ? [part] : [document.createElement("wbr"), part]));
+}
+
+/** The ends of a name tell more than its middle. @param {string} text @param {number} length at most @returns {string} */
+export function shortenedMiddle(text, length) {
+  if (text.length <= length) return text;
+  const tail = Math.floor((length - 1) / 2);
+  return `${text.slice(0, length - 1 - tail).replace(/[\ud800-\udbff]$/, "")}…${text.slice(-tail).replace(/^[\udc00-\udfff]/, "")}`;
+}
+
 /** @param {HTMLElement} node @param {boolean} shown */
 export function setShown(node, shown) {
   if (node.hidden === shown) node.hidden = !shown;
@@ -93,6 +105,8 @@ const SHAPES = {
   ok: "M3 8.5l3.2 3.2L13 4.8",
   error: "M4 4l8 8M12 4l-8 8",
   cancelled: "M8 2a6 6 0 1 0 .01 0M4 12l8-8",
+  failing: "M8 2a6 6 0 1 1-6 6M8 5v3.4M8 11v.2",
+  below: "M3 8.5l3.2 3.2L13 4.8",
   lost: "M2.5 8h3l1.5-4 2 8 1.2-3M13 5.5v3M13 11.4v.2",
   placeholder: "M8 2.5a5.5 5.5 0 0 1 3 .9M13 6a5.5 5.5 0 0 1 0 4M11 12.6a5.5 5.5 0 0 1-6 0M3 10a5.5 5.5 0 0 1 0-4M5 3.4a5.5 5.5 0 0 1 1-.6",
   chevron: "M6 4l4 4-4 4",
@@ -103,12 +117,15 @@ const SHAPES = {
   close: "M4 4l8 8M12 4l-8 8",
 };
 
+const SPOT = "M13 12.6v.01";
+
 // Asked of the logo, not spelled: no asset holds the address of another host, and a test can simply look for one.
 const svgNamespace = () => byId("logo").namespaceURI;
 
 /** What a state is called where people read it. @type {Record<string, string>} */
 export const STATE_WORDS = {
   running: "running", waiting: "waiting", ok: "ok", error: "error", cancelled: "cancelled", lost: "lost",
+  failing: "failing", below: "ok, errors below",
   placeholder: "not seen",
 };
 
@@ -121,7 +138,7 @@ export function icon(shape) {
   svg.setAttribute("viewBox", "0 0 16 16");
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
-  svg.append(document.createElementNS(svgNamespace(), "path"));
+  svg.append(document.createElementNS(svgNamespace(), "path"), document.createElementNS(svgNamespace(), "path"));
   setIcon(svg, shape);
   return svg;
 }
@@ -130,6 +147,8 @@ export function icon(shape) {
 export function setIcon(svg, shape) {
   setAttribute(svg, "data-shape", shape);
   setAttribute(/** @type {Element} */ (svg.firstChild), "d", SHAPES[shape] ?? SHAPES.placeholder);
+  // The dot of what failed below is red beside whatever colour the shape has.
+  setAttribute(/** @type {Element} */ (svg.lastChild), "d", shape === "below" ? SPOT : "");
 }
 
 /** @type {Map<string, Path2D>} */

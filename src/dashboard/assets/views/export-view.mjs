@@ -4,6 +4,7 @@
 
 import { address, exportRoute } from "../net/api.mjs";
 import { element, setAttribute, setShown } from "./dom.mjs";
+import { attachMenu } from "./menu.mjs";
 
 export class ExportMenu {
   /** @param {HTMLElement} root @param {import("./travel-view.mjs").TravelView} travelView */
@@ -15,18 +16,10 @@ export class ExportMenu {
     });
     this.otlp = element("a", { id: "export-otlp" }, "OTLP/JSON", element("small", { text: "Ended spans, for other tools" }));
     this.events = element("a", { id: "export-events" }, "Event log, JSON lines", element("small", { text: "Everything, spans that still run too" }));
+    this.button = element("button", { id: "export", type: "button", class: "button quiet", text: "Export", title: "Save this trace as a file" });
     const items = element("div", { class: "menu-items" }, this.otlp, this.events);
-    this.menu = element("details", { class: "menu" }, element("summary", { class: "button quiet", text: "Export" }), items);
-    items.addEventListener("click", () => this.menu.removeAttribute("open"));
-    this.menu.addEventListener("focusout", (event) => {
-      if (!this.menu.contains(/** @type {Node | null} */ (event.relatedTarget))) this.menu.removeAttribute("open");
-    });
-    this.menu.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !this.menu.open) return;
-      event.stopPropagation();
-      this.menu.removeAttribute("open");
-    });
-    root.append(this.history, this.menu);
+    attachMenu(this.button, items);
+    root.append(this.history, this.button, items);
   }
 
   /** @param {{traceId: string, file?: string, model: import("../model/model.mjs").Trace}} feed */
@@ -34,10 +27,10 @@ export class ExportMenu {
     setAttribute(this.history, "aria-pressed", String(this.travelView.open));
     this.history.disabled = model.spans.count === 0;
     // A file is a file already.
-    setShown(this.menu, file === undefined && model.counts.total > 0);
+    setShown(this.button, file === undefined && model.counts.total > 0);
     if (this.shownFor === traceId) return;
     this.shownFor = traceId;
-    const name = `trace-${model.traceId.slice(0, 16)}`;
+    const name = `trace-${model.traceId}`;
     for (const [link, format, ending] of /** @type {const} */ ([[this.otlp, "otlp", "otlp.json"], [this.events, "jsonl", "events.jsonl"]])) {
       setAttribute(link, "href", address(exportRoute(traceId, format)));
       setAttribute(link, "download", `${name}.${ending}`);

@@ -2,11 +2,10 @@
 // The flame view of a trace: a canvas below the same axis and minimap as the waterfall, with the same colours, selection,
 // zoom and moment. It must never change the model, nor say where a span lies: `flame.mjs` does.
 
-import { STATE_NAMES } from "../model/columns.mjs";
 import { flameRow, layoutFlame, spanAtPlace } from "../model/flame.mjs";
 import { scrollToShow } from "../model/layout.mjs";
 import { childrenOf, indexOf } from "../model/model.mjs";
-import { barEnd, serviceOf, shownName } from "../model/span.mjs";
+import { barEnd, serviceOf, shownName, shownStateOf } from "../model/span.mjs";
 import { formatOffset, plural } from "../model/time.mjs";
 import { fitTo, openEdge, wholeStretch } from "../model/timescale.mjs";
 import { colours } from "../paint/colours.mjs";
@@ -27,7 +26,7 @@ export class FlameView {
   /** @type {import("../model/flame.mjs").FlameLayout | null} */
   layout = null;
   laidOutFor = "";
-  generation = "";
+  identity = 0;
   /** @type {number | null} */
   moment = null;
   laidOutAt = -Infinity;
@@ -40,11 +39,12 @@ export class FlameView {
 
   /**
    * @param {{ui: import("./ui-state.mjs").Ui, actions: {select: (spanId: string | null) => void, goTo: (spanId: string) => void, announce: (text: string) => void},
-   *   decorators: import("./span-row-view.mjs").Decorator[]}} context
+   *   decorators: import("./span-row-view.mjs").Decorator[], follower: import("../model/follow.mjs").Follower}} context
    */
-  constructor({ ui, actions, decorators }) {
+  constructor({ ui, actions, decorators, follower }) {
     this.ui = ui;
     this.decorators = decorators;
+    this.follower = follower;
     this.actions = actions;
     this.root = byId("flame");
     this.canvas = element("canvas", { class: "flame-canvas", role: "application", "aria-roledescription": "flame graph", "aria-label": "Flame view", tabindex: "0" });
@@ -110,16 +110,16 @@ export class FlameView {
 
   /** Lays out a large trace that grows less often than every frame; another trace or moment at once. @param {TraceFrame} frame @returns {number} */
   layOut(frame) {
-    const generation = String(frame.generation);
-    const key = `${generation} ${frame.trace.version} ${frame.moment}`;
+    const { identity } = frame;
+    const key = `${identity} ${frame.trace.version} ${frame.moment}`;
     if (this.layout !== null && key === this.laidOutFor) return Infinity;
-    const grown = this.layout !== null && generation === this.generation && frame.moment === this.moment;
+    const grown = this.layout !== null && identity === this.identity && frame.moment === this.moment;
     const wait = grown && this.layoutCost > CHEAP_MS ? this.laidOutAt + this.layoutCost * LAYOUT_PATIENCE - performance.now() : 0;
     if (wait > 0) return wait;
     const began = performance.now();
     this.layout = layoutFlame(frame.trace);
     this.laidOutFor = key;
-    this.generation = generation;
+    this.identity = identity;
     this.moment = frame.moment;
     this.laidOutAt = performance.now();
     this.layoutCost = this.laidOutAt - began;
@@ -128,16 +128,17 @@ export class FlameView {
 
   /** A new selection comes into view, and the newest span while the reader follows. @param {TraceFrame} frame @param {import("../model/flame.mjs").FlameLayout} layout @param {number} selected */
   keepInView(frame, layout, selected) {
-    const key = `${frame.generation} ${frame.ui.spanId}`;
+    const key = `${frame.identity} ${frame.ui.spanId}`;
     let row = -1;
-    if (frame.ui.follow && frame.live) row = flameRow(layout, frame.trace.newest);
+    if (frame.ui.follow && frame.live) row = flameRow(layout, this.follower.target(frame.trace, performance.now()));
     else if (key !== this.selectedFor) row = flameRow(layout, selected);
     if (key !== this.selectedFor && (selected < 0 || flameRow(layout, selected) >= 0)) {
       const first = this.selectedFor === "";
       this.selectedFor = key;
-      setAttribute(this.canvas, "aria-label", selected < 0 ? "Flame view" : `Flame view: ${this.words(frame, selected)}`);
       if (!first && selected >= 0 && document.activeElement === this.canvas) this.actions.announce(this.words(frame, selected));
     }
+    // Its state and duration change while it is selected.
+    setAttribute(this.canvas, "aria-label", selected < 0 ? "Flame view" : `Flame view: ${this.words(frame, selected)}`);
     if (row < 0) return;
     const before = this.root.scrollTop;
     const to = scrollToShow({ index: row, scrollTop: before, viewport: this.viewport, rowHeight: FLAME_ROW, margin: FLAME_ROW });
@@ -147,7 +148,7 @@ export class FlameView {
   /** @param {TraceFrame} frame @param {number} index @returns {string} */
   words(frame, index) {
     const { trace } = frame;
-    return [shortened(shownName(trace, index)), STATE_WORDS[STATE_NAMES[trace.spans.state[index]]], durationText(frame, index)].filter((word) => word !== "").join(", ");
+    return [shortened(shownName(trace, index)), STATE_WORDS[shownStateOf(trace, index)], trace.spans.end[index] === trace.spans.end[index] ? durationText(frame, index) : ""].filter((word) => word !== "").join(", ");
   }
 
   /** @param {TraceFrame} frame @param {import("../model/flame.mjs").FlameLayout} layout @param {number} top @returns {number} the span under the pointer, or −1 */
@@ -188,7 +189,7 @@ export class FlameView {
     const at = spans.start[hovered];
     const children = spans.childCount[hovered];
     const facts = [
-      STATE_WORDS[STATE_NAMES[spans.state[hovered]]], durationText(frame, hovered), Number.isNaN(at) ? "" : `at ${formatOffset(at - trace.start)}`,
+      STATE_WORDS[shownStateOf(trace, hovered)], durationText(frame, hovered), Number.isNaN(at) ? "" : `at ${formatOffset(at - trace.start)}`,
       serviceOf(trace, hovered), children > 0 ? plural(children, "child", "children") : "",
     ];
     setText(this.tipFacts, facts.filter((fact) => fact !== "").join(" · "));

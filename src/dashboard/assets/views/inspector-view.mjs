@@ -1,14 +1,16 @@
 // @ts-check
 // Draws what is known of one span. Everything is text from outside: it goes in as text, and must never be read as markup.
 
+import { identityOf } from "../model/identity.mjs";
+import { shortId } from "../model/ids.mjs";
 import { indexOf } from "../model/model.mjs";
 import { colourKey } from "../model/palette.mjs";
 import { BackLinks, codeFields, droppedText, scopeText, selfText, termFor, timelineOf, typeOf, valueText } from "../model/span-details.mjs";
-import { attributeTypesOf, attributesOf, shownName, spanAt, waitText } from "../model/span.mjs";
-import { formatAbsolute, formatCount, formatDuration, formatOffset, formatTicking, parseTimestamp } from "../model/time.mjs";
+import { attributeTypesOf, attributesOf, isPartial, shownName, shownStateOf, spanAt, waitText } from "../model/span.mjs";
+import { formatAbsolute, formatCount, formatDuration, formatOffset, formatOpen, parseTimestamp } from "../model/time.mjs";
 import { listRoute } from "../net/api.mjs";
 import { isSlow, timesUsual } from "../net/duration-baseline.mjs";
-import { STATE_WORDS, byId, element, icon, setShown, setStyle, setText } from "./dom.mjs";
+import { STATE_WORDS, breakable, byId, element, icon, setShown, setStyle, setText, shortened } from "./dom.mjs";
 
 /**
  * @typedef {import("../model/span.mjs").SpanFacts} Span
@@ -18,11 +20,22 @@ import { STATE_WORDS, byId, element, icon, setShown, setStyle, setText } from ".
  *   linkHref: (traceId: string, spanId: string | null) => string, goTo: (spanId: string) => void, find: (term: string) => void,
  *   usual: (service: string, name: string) => Usual | null, getJson: (route: string) => Promise<{status: number, body: any}>,
  *   changed: () => void}} InspectorActions
- * @typedef {{trace: Trace, generation: string | number, spanId: string | null, now: number, file: boolean,
+ * @typedef {{trace: Trace, spanId: string | null, now: number, moving: boolean, file: boolean,
  *   palette: import("../model/palette.mjs").Palette}} InspectorFrame `file`: it is not of this server
  */
 
-const TIMELINE_MAX = 500;
+/** Characters of a name in the title of the inspector, of which three lines are seen at first. */
+const NAME_LONGEST = 2_000;
+/** Entries of a section that are shown at first, and that come with each wish for more. */
+const ENTRIES_FIRST = 100;
+const ENTRIES_MORE = 500;
+/** Entries of a table inside of an event or a link. */
+const NESTED_MAX = 50;
+/** Characters and lines that surely fit into the box of a value, also in the narrowest inspector. */
+const VALUE_FITS = 200;
+const LINES_FIT = 10;
+/** Characters of the raw JSON that are shown; all of it can be copied. */
+const RAW_MAX = 200_000;
 // A busy span changes faster than anybody reads.
 const REBUILD_EVERY_MS = 200;
 const LINKED_LIMIT = 20;
@@ -53,6 +66,10 @@ export class InspectorView {
   waits = null;
   /** @type {ReturnType<typeof setTimeout> | null} */
   timer = null;
+  /** The trace and the span on show. */
+  shownOf = "";
+  /** How many entries of a section are shown, where a reader asked for more than the first. @type {Map<string, number>} */
+  limits = new Map();
 
   /** @param {InspectorActions} actions */
   constructor(actions) {
@@ -73,8 +90,13 @@ export class InspectorView {
     const slow = usual !== null && span.state !== "waiting" && isSlow(usual, (span.end ?? frame.now) - span.start);
     this.askLinked(frame);
     const links = this.backLinks.to(frame.trace, span.id);
-    const key = `${frame.generation} ${span.id} ${span.stamp} ${span.state} ${span.childCount} ${usual?.count} ${slow} ${this.linked.at} ${links.length}`;
-    const sameSpan = this.node.dataset.spanId === span.id;
+    const { trace } = frame;
+    const of = `${identityOf(trace)} ${span.id}`;
+    const process = trace.processes.get(span.event?.process);
+    const around = `${trace.start} ${trace.services.size > 1} ${isPartial(trace)} ${process === undefined ? 0 : identityOf(process)} ${frame.file}`;
+    const linkers = links.map((index) => trace.spans.stamp[index]).join();
+    const key = `${of} ${span.stamp} ${span.childCount} ${around} ${usual?.count} ${usual?.p50} ${slow} ${this.linked.at} ${linkers}`;
+    const sameSpan = this.shownOf === of;
     const wait = this.drawnAt + REBUILD_EVERY_MS - performance.now();
     if (key !== this.drawn && sameSpan && this.drawn !== "" && wait > 0) {
       this.timer ??= setTimeout(() => {
@@ -84,35 +106,65 @@ export class InspectorView {
     } else if (key !== this.drawn) {
       this.drawn = key;
       this.drawnAt = performance.now();
-      this.rebuild(span, frame, usual, slow, links);
+      if (!sameSpan) this.limits.clear();
+      this.shownOf = of;
+      this.rebuild(span, frame, { usual, slow, links, of, around, linkers, process });
       if (!sameSpan) this.node.scrollTop = 0;
     }
-    if (this.ticking !== null) setText(this.ticking, `${formatTicking(frame.now - span.start)} so far`);
-    if (this.waits !== null) setText(this.waits, waitText(frame.trace, span.index, frame.now) || "until it is resumed");
+    if (this.ticking !== null) setText(this.ticking, `${formatOpen(frame.now - span.start, frame.moving)} so far`);
+    if (this.waits !== null) setText(this.waits, waitText(frame.trace, span.index, frame.now, frame.moving) || "until it is resumed");
   }
 
-  /** @param {Span} span @param {InspectorFrame} frame @param {Usual | null} usual @param {boolean} slow @param {number[]} links */
-  rebuild(span, frame, usual, slow, links) {
-    this.node.dataset.spanId = span.id;
-    this.node.dataset.state = span.state;
+  /**
+   * @param {Span} span @param {InspectorFrame} frame
+   * @param {{usual: Usual | null, slow: boolean, links: number[], of: string, around: string, linkers: string, process: any}} known `of`,
+   *   `around` and `linkers` name what is drawn beside the span's own events
+   */
+  rebuild(span, frame, { usual, slow, links, of, around, linkers, process }) {
     const { trace } = frame;
+    const { event } = span;
+    this.node.dataset.spanId = span.id;
+    this.node.dataset.state = shownStateOf(trace, span.index);
     const attributes = attributesOf(trace, span.index);
     const types = attributeTypesOf(trace, span.index);
     const { fields, others } = codeFields(attributes);
-    const process = trace.processes.get(span.event?.process);
-    const of = `${frame.generation} ${span.id} ${span.state}`;
-    const { event } = span;
     const seen = event !== null;
-    this.show("head", `${of} ${span.name} ${trace.services.size > 1}`, () => this.head(span, frame));
-    this.show("message", `${of} ${event?.status?.message} ${span.loss?.lastHeard}`, () => this.message(span, frame));
-    this.show("facts", `${of} ${span.stamp} ${span.childCount} ${usual?.count} ${slow}`, () => this.facts(span, frame, usual, slow));
-    this.show("attributes", `${of} ${JSON.stringify([others, types])}`, () => (seen || others.length > 0 ? section("Attributes", others.length, this.table(others, types)) : null));
+    const all = `${of} ${around} ${span.stamp}`;
+    // A parent is touched by each child that comes: what is selected in its attributes stays, so they are named by what they are.
+    const shown = others.slice(0, this.limit("attributes"));
+    this.show("head", all, () => this.head(span, frame));
+    this.show("message", all, () => this.message(span, frame));
+    this.show("facts", `${all} ${span.childCount} ${usual?.count} ${usual?.p50} ${slow}`, () => this.facts(span, frame, usual, slow));
+    this.show("attributes", `${of} ${seen} ${others.length} ${JSON.stringify([shown, types])}`, () => (seen || others.length > 0 ? section("Attributes", others.length, this.bounded("attributes", others, types)) : null));
     this.show("code", `${of} ${JSON.stringify(fields)}`, () => (fields.length === 0 ? null : section("Code and thread", null, this.fields(fields, attributes))));
-    this.show("timeline", `${of} ${event?.events?.length} ${span.logs?.length}`, () => this.timeline(span, frame));
-    this.show("links", `${of} ${JSON.stringify(event?.links ?? [])}`, () => this.links(span));
-    this.show("back", `${of} ${links.length} ${this.linked.at}`, () => this.back(trace, links));
-    this.show("process", `${of} ${process !== undefined}`, () => this.process(span, process));
-    this.show("raw", `${of} ${span.stamp}`, () => (seen ? this.raw(span) : null));
+    this.show("timeline", `${all} ${span.logs?.length} ${this.limit("timeline")}`, () => this.timeline(span, frame));
+    this.show("links", `${all} ${this.limit("links")}`, () => this.links(span));
+    this.show("back", `${of} ${around} ${this.linked.at} ${linkers} ${this.limit("back")}`, () => this.back(trace, links, frame.file));
+    this.show("process", `${of} ${around} ${this.limit("process")}`, () => this.process(span, process));
+    this.show("raw", all, () => (seen ? this.raw(span) : null));
+  }
+
+  /** @param {string} name of a section @returns {number} entries of it that are shown */
+  limit(name) {
+    return this.limits.get(name) ?? ENTRIES_FIRST;
+  }
+
+  /** What leads to the entries that are not shown: thousands of them at once would hold the page. @param {string} name @param {number} count of all @returns {HTMLElement | null} */
+  moreOf(name, count) {
+    const left = count - this.limit(name);
+    if (left <= 0) return null;
+    return element("button", { type: "button", class: "link more-of", "data-of": name, text: `${formatCount(left)} more`, on: {
+      click: () => {
+        this.limits.set(name, this.limit(name) + ENTRIES_MORE);
+        this.drawn = "";
+        this.actions.changed();
+      },
+    } });
+  }
+
+  /** A table of the first entries. @param {string} name @param {[string, unknown][]} entries @param {Record<string, string>} types @returns {HTMLElement} */
+  bounded(name, entries, types) {
+    return element("div", {}, this.table(entries.slice(0, this.limit(name)), types), this.moreOf(name, entries.length));
   }
 
   /** @param {string} name @param {string} key what it depends on @param {() => HTMLElement | null} build */
@@ -132,14 +184,15 @@ export class InspectorView {
   /** @param {Span} span @param {InspectorFrame} frame @returns {HTMLElement} */
   head(span, frame) {
     const dot = element("span", { class: "service-dot" });
+    const state = shownStateOf(frame.trace, span.index);
     setStyle(dot, "background", frame.palette.colour(colourKey(frame.trace, span.index)));
     return element(
       "div", { class: "inspector-head" },
       element("div", { class: "inspector-title" },
-        element("h2", { id: "inspector-name", text: shownName(frame.trace, span.index) }),
+        element("h2", { id: "inspector-name", text: shortened(shownName(frame.trace, span.index), NAME_LONGEST), title: shownName(frame.trace, span.index).slice(0, NAME_LONGEST) }),
         element("button", { type: "button", class: "button quiet icon-only", title: "Close (Esc)", "aria-label": "Close", on: { click: () => this.actions.close() } }, icon("close"))),
       element("p", { class: "badges" },
-        element("span", { id: "inspector-state", class: "badge", "data-state": span.state }, icon(span.state), STATE_WORDS[span.state]),
+        element("span", { id: "inspector-state", class: "badge", "data-state": state }, icon(state), STATE_WORDS[state]),
         span.service === "" ? null : element("span", { class: "chip" }, dot, element("span", { class: "chip-name", text: span.service })),
         span.event?.kind ? element("span", { class: "chip", text: String(span.event.kind).toLowerCase() }) : null,
         span.event?.durable === true ? element("span", { class: "chip", text: "durable", title: "Outlives its process" }) : null,
@@ -157,6 +210,7 @@ export class InspectorView {
     }
     if (span.loss !== null) {
       lines.push(LOSS_WORDS[span.loss.reason] ?? `Lost: ${span.loss.reason}.`);
+      if (span.loss.local) lines.push(`The last event of this trace is from ${formatOffset(frame.trace.latest - frame.trace.start)} into it.`);
       if (!Number.isNaN(span.loss.lastHeard)) lines.push(`Last heard ${formatOffset(span.loss.lastHeard - frame.trace.start)} into the trace.`);
     }
     if (span.event?.status?.message && (span.loss === null || !span.loss.local)) lines.push(String(span.event.status.message));
@@ -174,7 +228,7 @@ export class InspectorView {
       ["Duration", this.ticking ?? (span.end === null || span.loss !== null ? null : formatDuration(span.end - span.start))],
       ["Waits", this.waits],
       ["Usually", usual === null ? null : usualText(usual, span, slow)],
-      ["Self time", span.loss !== null ? null : selfText(span)],
+      ["Self time", span.loss !== null ? null : isPartial(trace) && span.childCount > 0 ? "not told: a part of this trace is no longer kept" : selfText(span)],
       ["Offset", event === null ? null : formatOffset(span.start - trace.start)],
       ["Start", event === null ? null : formatAbsolute(event.startTimestamp ?? event.timestamp)],
       ["End", event?.type === "ended" && span.loss === null ? formatAbsolute(event.timestamp) : null],
@@ -217,21 +271,28 @@ export class InspectorView {
     const body = element("tbody");
     for (const [name, value] of entries) {
       body.append(element("tr", { "data-attribute": name },
-        element("th", { scope: "row", text: name }),
+        element("th", { scope: "row" }, ...breakable(name)),
         element("td", {},
           element("span", { class: "type faint", text: Object.hasOwn(types, name) ? types[name] : typeOf(value) }),
-          element("span", { class: "value", "data-type": typeOf(value), text: valueText(value) }),
+          textOf("span", valueText(value), { class: "value", "data-type": typeOf(value) }),
           this.tools(name, value))));
     }
     return element("table", { class: "attributes" }, body);
   }
 
+  /** @param {[string, unknown][]} entries @param {Record<string, string>} types @returns {HTMLElement} */
+  nested(entries, types) {
+    const left = entries.length - NESTED_MAX;
+    const table = this.table(entries.slice(0, NESTED_MAX), types);
+    return left <= 0 ? table : element("div", {}, table, element("p", { class: "muted", text: `${formatCount(left)} more are in the raw JSON.` }));
+  }
+
   /** @param {import("../model/span-details.mjs").Field[]} fields @param {Record<string, unknown>} attributes @returns {HTMLElement} */
   fields(fields, attributes) {
     const body = element("tbody");
-    for (const { name, text, key } of fields) {
-      body.append(element("tr", { "data-field": name, title: key },
-        element("th", { scope: "row", text: name }), element("td", {}, element("span", { class: "value", text }), this.tools(key, attributes[key], text))));
+    for (const { name, text, key, whole } of fields) {
+      body.append(element("tr", { "data-field": name, title: whole === undefined ? key : `${key}: ${whole}` },
+        element("th", { scope: "row", text: name }), element("td", {}, element("span", { class: "value" }, ...breakable(text)), this.tools(key, attributes[key], whole ?? text))));
     }
     return element("table", { class: "attributes" }, body);
   }
@@ -253,11 +314,12 @@ export class InspectorView {
     const merged = timelineOf(span.event, span.logs);
     if (merged.length === 0) return null;
     const list = element("ol", { class: "timeline" });
-    for (const { kind, entry } of merged.slice(0, TIMELINE_MAX)) {
+    for (const { kind, entry } of merged.slice(0, this.limit("timeline"))) {
       const at = parseTimestamp(entry.timestamp, trace.originSeconds) - span.start;
       list.append(kind === "log" ? this.logItem(entry, at) : this.eventItem(entry, at));
     }
-    if (merged.length > TIMELINE_MAX) list.append(element("li", { class: "muted", text: `${merged.length - TIMELINE_MAX} more are not shown.` }));
+    const more = this.moreOf("timeline", merged.length);
+    if (more !== null) list.append(element("li", {}, more));
     return section("Events and logs", merged.length, list);
   }
 
@@ -286,8 +348,8 @@ export class InspectorView {
     return element("li", { "data-kind": kind, "data-severity": severity === "" ? null : severity },
       element("p", { class: "timeline-head" }, element("span", { class: "at", text: formatOffset(at), title: formatAbsolute(entry?.timestamp) }),
         severity === "" ? null : element("span", { class: "severity", text: severity }), element("span", { class: "what", text: what })),
-      stack === undefined ? null : element("pre", { text: String(stack) }),
-      others.length === 0 ? null : this.table(others, entry?.attributeTypes ?? {}),
+      stack === undefined ? null : textOf("pre", String(stack)),
+      others.length === 0 ? null : this.nested(others, entry?.attributeTypes ?? {}),
       places.length === 0 ? null : element("p", { class: "faint place", text: places.map(({ text }) => text).join(" · ") }));
   }
 
@@ -296,14 +358,16 @@ export class InspectorView {
     const links = Array.isArray(span.event?.links) ? span.event.links : [];
     if (links.length === 0) return null;
     const list = element("ul", { class: "links" });
-    for (const link of links) {
+    for (const link of links.slice(0, this.limit("links"))) {
       const traceId = String(link?.traceId ?? "");
       const spanId = String(link?.spanId ?? "");
       const here = traceId === span.trace.traceId;
       const entries = Object.entries(link?.attributes ?? {});
-      list.append(element("li", {}, this.anchor(traceId, spanId, here ? `this trace / ${spanId}` : `${traceId.slice(0, 8)}… / ${spanId}`),
-        entries.length === 0 ? null : this.table(entries, link.attributeTypes ?? {})));
+      list.append(element("li", {}, this.anchor(traceId, spanId, here ? `this trace / ${spanId}` : `${shortId(traceId)}… / ${spanId}`),
+        entries.length === 0 ? null : this.nested(entries, link.attributeTypes ?? {})));
     }
+    const more = this.moreOf("links", links.length);
+    if (more !== null) list.append(element("li", {}, more));
     return section("Links", links.length, list);
   }
 
@@ -333,17 +397,20 @@ export class InspectorView {
     });
   }
 
-  /** Where it is linked from: spans of this trace by name, other traces as a whole. @param {Trace} trace @param {number[]} links @returns {HTMLElement | null} */
-  back(trace, links) {
-    const { traces, more } = this.linked;
+  /** Where it is linked from: spans of this trace by name, other traces as a whole. @param {Trace} trace @param {number[]} links @param {boolean} file @returns {HTMLElement | null} */
+  back(trace, links, file) {
+    // What the server knows of is not about a file.
+    const { traces, more } = file ? { traces: [], more: false } : this.linked;
     if (links.length + traces.length === 0) return null;
     const list = element("ul", { class: "links" });
-    for (const index of links.slice(0, LINKED_LIMIT)) list.append(element("li", {}, this.anchor(trace.traceId, trace.spans.ids[index], shownName(trace, index)), element("span", { class: "faint", text: " to this span" })));
+    for (const index of links.slice(0, this.limit("back"))) list.append(element("li", {}, this.anchor(trace.traceId, trace.spans.ids[index], shownName(trace, index)), element("span", { class: "faint", text: " to this span" })));
     for (const one of traces) {
       list.append(element("li", { "data-state": one.state }, icon(String(one.state)), " ", this.anchor(String(one.traceId), null, String(one.name || "(no name)").slice(0, 200)),
-        element("span", { class: "faint", text: ` ${String(one.traceId).slice(0, 8)}, to this trace` })));
+        element("span", { class: "faint", text: ` ${shortId(String(one.traceId))}, to this trace` })));
     }
-    if (more || links.length > LINKED_LIMIT) list.append(element("li", { class: "muted", text: "and more" }));
+    const moreHere = this.moreOf("back", links.length);
+    if (moreHere !== null) list.append(element("li", {}, moreHere, element("span", { class: "faint", text: " spans of this trace" })));
+    if (more) list.append(element("li", { class: "muted", text: "and further traces" }));
     return section("Linked from", links.length + traces.length, list);
   }
 
@@ -355,7 +422,7 @@ export class InspectorView {
     if (process?.pid !== undefined) entries.push(["pid", process.pid]);
     if (process?.startTimestamp) entries.push(["started", formatAbsolute(process.startTimestamp)]);
     entries.push(...Object.entries(process?.resource ?? {}));
-    return this.details("Process and resource", () => [this.table(entries, process?.attributeTypes ?? {})]);
+    return this.details("Process and resource", () => [this.bounded("process", entries, process?.attributeTypes ?? {})]);
   }
 
   /** @param {string} title @param {() => Node[]} fill written out only when somebody looks @returns {HTMLElement} */
@@ -376,15 +443,23 @@ export class InspectorView {
     return this.details("Raw JSON", () => {
       const changes = span.trace.changes.get(span.index);
       const json = JSON.stringify(changes === undefined ? span.event : { ...span.event, updated: changes }, null, 2);
-      return [this.copyButton(json, "Copy the JSON"), element("pre", { text: json })];
+      const rest = json.length - RAW_MAX;
+      return [this.copyButton(json, "Copy the JSON"), textOf("pre", json.slice(0, RAW_MAX)),
+        rest > 0 ? element("p", { class: "muted", text: `${formatCount(rest)} more characters are copied, and not shown.` }) : element("span")];
     });
   }
+}
+
+/** Text that may be longer than its box: then the keyboard must get into it to scroll. @param {"span" | "pre"} tag @param {string} text @param {Record<string, string>} [properties] @returns {HTMLElement} */
+function textOf(tag, text, properties = {}) {
+  const mayScroll = tag === "pre" || text.length > VALUE_FITS || text.split("\n", LINES_FIT + 1).length > LINES_FIT;
+  return element(tag, { ...properties, text, tabindex: mayScroll ? 0 : null });
 }
 
 /** @param {string} title @param {number | null} count @param {HTMLElement} body @returns {HTMLElement} */
 function section(title, count, body) {
   return element("section", { class: "section" },
-    element("h3", {}, title, count === null || count === 0 ? null : element("span", { class: "faint", text: ` ${count}` })), body);
+    element("h3", {}, title, count === null || count === 0 ? null : element("span", { class: "faint", text: ` ${formatCount(count)}` })), body);
 }
 
 /** @param {Usual} usual @param {Span} span @param {boolean} slow @returns {HTMLElement} */

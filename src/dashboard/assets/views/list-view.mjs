@@ -2,9 +2,11 @@
 // Draws the list of traces. It must never change the model: what a reader does comes out as calls of `actions`.
 
 import { rowWindow, scrollToShow } from "../model/layout.mjs";
-import { OLDER_MAX, isOpenTrace, listCounts, selectTraces } from "../model/list-model.mjs";
+import { identityOf } from "../model/identity.mjs";
+import { shortId } from "../model/ids.mjs";
+import { OLDER_MAX, countsWords, isOpenTrace, keptText, listCounts, selectTraces, shownStateOfSummary } from "../model/list-model.mjs";
 import { dependsOnTime, parseQuery } from "../model/search.mjs";
-import { epochMilliseconds, formatAbsolute, formatAge, formatCount, formatDuration, formatTicking, plural } from "../model/time.mjs";
+import { epochMilliseconds, formatAbsolute, formatAge, formatCount, formatDuration, formatOpen, plural } from "../model/time.mjs";
 import { RowPool, STATE_WORDS, byId, element, icon, setAttribute, setIcon, setShown, setStyle, setText, shortened } from "./dom.mjs";
 import { ServiceChips } from "./service-chips.mjs";
 
@@ -12,8 +14,10 @@ import { ServiceChips } from "./service-chips.mjs";
  * @typedef {import("../model/list-model.mjs").Summary} Summary
  * @typedef {{openTrace: (traceId: string) => void, traceHref: (traceId: string) => string, loadOlder: () => void, forgetOlder: () => void,
  *   changed: () => void, setOrder: (order: "running" | "newest") => void}} ListActions
- * @typedef {{feed: import("../net/list-feed.mjs").ListFeed, query: string, order: "running" | "newest", now: number,
- *   palette: import("../model/palette.mjs").Palette}} ListFrame
+ * @typedef {{feed: import("../net/list-feed.mjs").ListFeed, query: string, order: "running" | "newest", now: number, age: number,
+ *   moving: boolean, hrefs: string, palette: import("../model/palette.mjs").Palette}} ListFrame
+ * `now`: up to when durations are known; `age`: what ages count from, which goes on when nothing is heard; `moving`: whether
+ * `now` goes on; `hrefs`: what addresses depend on beside the trace
  * @typedef {ReturnType<typeof makeRow>["row"]} ListRow
  */
 
@@ -42,6 +46,7 @@ export class ListView {
     /** @type {string | null} */
     this.activeId = null;
     this.emptyKind = "";
+    this.isActiveDrawn = false;
     /** Rows that came above what the reader looks at. */
     this.above = 0;
     this.heldUntil = -Infinity;
@@ -67,7 +72,7 @@ export class ListView {
     setAttribute(byId("order-running"), "aria-pressed", String(order === "running"));
     setAttribute(byId("order-newest"), "aria-pressed", String(order === "newest"));
     setText(byId("list-counts"), this.countsText(frame));
-    setAttribute(byId("traces"), "aria-rowcount", this.rows.length + 1);
+    setAttribute(this.rowsNode, "aria-rowcount", this.rows.length);
     this.drawFoot(frame);
     this.drawEmpty(frame);
     const { model } = feed;
@@ -91,7 +96,7 @@ export class ListView {
       this.heldUntil = -Infinity;
     }
     const second = dependsOnTime(this.terms) ? Math.floor(now / 1000) : 0;
-    const selection = `${feed.model.version} ${order} ${query} ${second}`;
+    const selection = `${identityOf(feed.model)} ${feed.model.version} ${order} ${query} ${second}`;
     if (selection === this.selectedFor) return Infinity;
     const held = this.heldUntil - performance.now();
     if (held > 0 && this.selectedFor.endsWith(` ${order} ${query} ${second}`)) return held;
@@ -137,14 +142,18 @@ export class ListView {
     const longest = shown.reduce((most, trace) => Math.max(most, durationOf(trace, frame.now)), 1);
     if (this.activeIndex() < 0) this.activeId = this.rows[0]?.traceId ?? null;
     const hadFocus = this.rowsNode.contains(document.activeElement);
+    const active = this.activeIndex();
+    // Where the active row is out of view, the list itself is the way in.
+    this.isActiveDrawn = active >= first && active < last;
+    setAttribute(this.rowsNode, "tabindex", this.isActiveDrawn || this.rows.length === 0 ? -1 : 0);
     this.pool.show(first, last, rowHeight, (row, index, node) => {
       const trace = shown[index - first];
-      setAttribute(node, "aria-rowindex", index + 2);
+      setAttribute(node, "aria-rowindex", index + 1);
       setAttribute(node, "tabindex", trace.traceId === this.activeId ? 0 : -1);
       drawRow(row, node, trace, frame, longest, this.actions);
     });
     if (hadFocus) this.focusActive();
-    if (shown.some(isOpenTrace)) return DURATION_TICK_MS;
+    if (frame.moving && shown.some(isOpenTrace)) return DURATION_TICK_MS;
     return this.rows.length > 0 ? AGE_TICK_MS : Infinity;
   }
 
@@ -159,8 +168,11 @@ export class ListView {
     return this.rows.findIndex((trace) => trace.traceId === this.activeId);
   }
 
+  /** The row that is active has the focus, or, while that is not drawn, the list. */
   focusActive() {
-    this.pool.nodeAt(this.activeIndex())?.focus({ preventScroll: true });
+    const row = this.isActiveDrawn ? this.pool.nodeAt(this.activeIndex()) : null;
+    const node = row === null || row.hidden ? this.rowsNode : row;
+    if (document.activeElement !== node) node.focus({ preventScroll: true });
   }
 
   /** @param {number} by rows; ±Infinity for the ends */
@@ -183,15 +195,15 @@ export class ListView {
 
   /** @param {ListFrame} frame @returns {string} */
   countsText({ feed, query }) {
-    const { total, open, errors } = listCounts(feed.model);
-    if (total === 0) return "";
+    const counts = listCounts(feed.model);
+    if (counts.total === 0) return "";
     const gone = feed.model.goneWithLog;
     const restart = gone === 0 ? "" : ` · log restarted, ${plural(gone, "earlier trace")} gone`;
     if (query.trim() !== "") {
       const more = feed.loadingOlder ? " · searching older ones…" : feed.hasOlder() ? " and more" : "";
       return `${plural(this.rows.length, "match", "matches")}${more}${restart}`;
     }
-    return `${formatCount(total)}${feed.hasOlder() ? "+" : ""} · ${formatCount(open)} running · ${formatCount(errors)} with errors${restart}`;
+    return `${formatCount(counts.total)}${feed.hasOlder() ? "+" : ""} · ${countsWords(counts)}${restart}`;
   }
 
   /** @param {ListFrame} frame */
@@ -254,6 +266,8 @@ function makeRow(actions) {
     shape: icon("running"),
     link: element("a", { class: "trace-link", tabindex: "-1" }),
     id: element("span", { class: "mono faint short-id" }),
+    kept: element("span", { class: "chip kept", hidden: true }),
+    linked: "",
     stateWord: element("span", { class: "state-word" }),
     total: element("span", { class: "figure" }),
     spans,
@@ -266,7 +280,7 @@ function makeRow(actions) {
   const node = element(
     "div", { class: "list-row", role: "row", tabindex: "-1" },
     row.started,
-    element("span", { class: "c-name", role: "gridcell" }, row.link, row.id),
+    element("span", { class: "c-name", role: "gridcell" }, row.link, row.id, row.kept),
     element("span", { class: "c-state", role: "gridcell" }, row.shape, row.stateWord),
     row.spans,
     element("span", { class: "c-duration", role: "gridcell" }, row.duration, row.bar),
@@ -289,29 +303,43 @@ function makeRow(actions) {
 function drawRow(row, node, trace, frame, longest, actions) {
   const duration = durationOf(trace, frame.now);
   const open = isOpenTrace(trace);
+  const state = shownStateOfSummary(trace);
   if (row.traceId !== trace.traceId) {
     row.traceId = trace.traceId;
     setAttribute(node, "data-trace-id", trace.traceId);
-    setAttribute(row.link, "href", actions.traceHref(trace.traceId));
-    setText(row.id, trace.traceId.replace(/^file:/, "").slice(0, 8));
+    setText(row.id, shortId(trace.traceId.replace(/^file:/, "")));
     setAttribute(row.id, "title", trace.traceId);
   }
-  setAttribute(node, "data-state", trace.state);
+  // The address has the search and the order as well.
+  const linked = `${trace.traceId} ${frame.hrefs}`;
+  if (row.linked !== linked) {
+    row.linked = linked;
+    setAttribute(row.link, "href", actions.traceHref(trace.traceId));
+  }
+  setAttribute(node, "data-state", state);
   const name = trace.name || "(no name)";
   setText(row.link, shortened(name));
   setAttribute(row.link, "title", name.slice(0, 1_000));
-  setText(row.started, formatAge(frame.now - epochMilliseconds(trace.startTimestamp)));
+  const kept = keptText(trace);
+  setShown(row.kept, kept !== "");
+  setText(row.kept, kept);
+  setText(row.started, formatAge(frame.age - epochMilliseconds(trace.startTimestamp)));
   setAttribute(row.started, "title", formatAbsolute(trace.startTimestamp));
-  setIcon(row.shape, trace.state);
-  setText(row.stateWord, STATE_WORDS[trace.state] ?? trace.state);
+  setIcon(row.shape, state);
+  setText(row.stateWord, STATE_WORDS[state] ?? state);
   setText(row.total, spansText(trace));
-  setText(row.duration, open ? formatTicking(duration) : formatDuration(duration));
+  const length = open ? formatOpen(duration, frame.moving) : formatDuration(duration);
+  setText(row.duration, kept === "" ? length : `≥ ${length}`);
   setStyle(row.bar, "background-size", `${Math.max(1, (duration / longest) * 100).toFixed(1)}% 100%`);
   // Lost spans are among the errors.
   const errors = trace.spans?.errors ?? 0;
   setText(row.errors, errors > 0 ? formatCount(errors) : "");
   setAttribute(row.errors, "title", errors > 0 ? `${plural(errors, "error")}, of which ${formatCount(trace.spans?.lost ?? 0)} lost` : null);
   drawChips(row, trace, frame);
+  // A duration that ticks would be told again and again: of what is open, the cell has it.
+  setAttribute(node, "aria-label", [
+    STATE_WORDS[state] ?? state, shortened(name), trace.service, open ? "" : row.duration.textContent, plural(trace.spans?.total ?? 0, "span"), errors > 0 ? plural(errors, "error") : "", kept,
+  ].filter((part) => part !== "").join(", "));
 }
 
 /** @param {Summary} trace @returns {string} */

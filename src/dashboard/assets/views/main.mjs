@@ -3,8 +3,9 @@
 // It must never interpret an event or build elements of the lists: those are the models' and the views' work.
 
 import { FILE_PREFIX, missingFile } from "../model/files.mjs";
+import { Follower } from "../model/follow.mjs";
 import { isOwnKey, keyTables } from "../model/keys.mjs";
-import { listCounts } from "../model/list-model.mjs";
+import { countsWords, listCounts } from "../model/list-model.mjs";
 import { Palette } from "../model/palette.mjs";
 import { elsewhere } from "../model/route.mjs";
 import { withTerm } from "../model/span-details.mjs";
@@ -22,14 +23,17 @@ import { ExportMenu } from "./export-view.mjs";
 import { FileView } from "./file-view.mjs";
 import { FlameView } from "./flame-view.mjs";
 import { fillHelp } from "./help-view.mjs";
+import { FocusKeeper } from "./focus.mjs";
 import { InspectorView } from "./inspector-view.mjs";
 import { ListView } from "./list-view.mjs";
+import { attachMenu, isMenuOpen } from "./menu.mjs";
 import { pageHubClient } from "./page-hub.mjs";
 import { SearchView } from "./search-view.mjs";
+import { StateNews } from "./state-news.mjs";
 import { StatusView } from "./status-view.mjs";
 import { TraceView } from "./trace-view.mjs";
 import { TravelView } from "./travel-view.mjs";
-import { ServerClock, initResizer, initTheme, recall, remember } from "./ui-preferences.mjs";
+import { ServerClock, initResizer, initTheme } from "./ui-preferences.mjs";
 import { Ui } from "./ui-state.mjs";
 import { WaitingView } from "./waiting-view.mjs";
 
@@ -41,10 +45,9 @@ const NEWS_PATIENCE = 6;
 const ANNOUNCE_MS = 5_000;
 
 const clock = new ServerClock();
-const palette = new Palette(recall("services", /** @type {string[]} */ ([])));
+const palette = new Palette();
 const ui = new Ui(() => askFrame());
 const bar = new AddressBar(follow);
-let rememberedServices = palette.slots.size;
 /** @type {TraceFeed | import("../model/files.mjs").FileFeed | null} */
 let traceFeed = null;
 let frameAsked = false;
@@ -54,6 +57,8 @@ let tick = null;
 let newsDue = null;
 /** Milliseconds that the last drawing took. */
 let drawCost = 0;
+/** When the program said that it ends, in milliseconds since 1970; 0 while it runs. */
+let endedAt = 0;
 
 const hubClient = pageHubClient();
 /** @type {import("../net/trace-feed.mjs").World} */
@@ -65,6 +70,8 @@ const world = {
   clearTimeout: (timer) => clearTimeout(timer),
   onClock: (serverNow) => clock.hear(serverNow),
   serverNow: () => clock.reading(),
+  now: () => Date.now(),
+  endedAt: () => endedAt,
   onChange: newsCame,
 };
 const listFeed = new ListFeed(world);
@@ -88,8 +95,11 @@ const actions = {
 };
 /** What other views add to the rows of the waterfall. @type {import("./span-row-view.mjs").Decorator[]} */
 const decorators = [];
-const traceView = new TraceView({ ui, actions, decorators });
-const flameView = new FlameView({ ui, actions, decorators });
+const follower = new Follower();
+const traceView = new TraceView({ ui, actions, decorators, follower });
+const flameView = new FlameView({ ui, actions, decorators, follower });
+const keeper = new FocusKeeper(() => focusPage());
+const news = new StateNews(announce);
 const searchView = new SearchView(ui, actions);
 const expectations = new Expectations({ getJson, now: () => performance.now(), changed: askFrame });
 const waitingView = new WaitingView(ui, actions, expectations);
@@ -145,6 +155,8 @@ function setView(view) {
 /** One stream at a time: what a page does not show costs the server nothing. */
 function openFeed() {
   if (bar.route.trace === null) {
+    // The row that was opened is where the reader goes on.
+    if (traceFeed !== null) listView.activeId = traceFeed.traceId;
     leaveTrace();
     shownList().open();
   } else if (traceFeed?.traceId !== bar.route.trace) {
@@ -196,17 +208,24 @@ function draw() {
   tick = newsDue = null;
   const began = performance.now();
   const feed = traceFeed ?? shownList();
-  // What is not heard is not known: without a connection the clocks on the page stand still.
+  hearEnd(feed.status);
+  // What is not heard is not known: without a connection durations stand still. Ages go on.
   clock.setRunning(feed.status.word === "live" && !feed.paused);
   setShown(byId("list-page"), traceFeed === null);
   setShown(byId("trace-page"), traceFeed !== null);
   const wait = traceFeed === null ? drawList() : drawTrace(traceFeed);
   statusView.draw(feed, traceFeed?.model ?? null, ui.moment);
-  rememberServices();
+  keeper.check();
   drawCost = performance.now() - began;
-  if (wait < Infinity && (clock.running || travel.play !== null) && !document.hidden) {
+  if (wait < Infinity && (clock.running || travel.play !== null || traceFeed === null) && !document.hidden) {
     tick = setTimeout(askFrame, calm.matches ? Math.max(wait, CALM_TICK_MS) : wait);
   }
+}
+
+/** @param {import("../net/stream.mjs").StreamStatus} status */
+function hearEnd({ word, reason, since }) {
+  if (word === "live") endedAt = 0;
+  else if (word === "ended" && reason === "shutdown") endedAt = since;
 }
 
 /** @returns {number} milliseconds until the page changes by itself */
@@ -214,7 +233,11 @@ function drawList() {
   setText(document.querySelector("title") ?? document.head, titleOf("livespan"));
   searchView.drawList(bar.route.query);
   const feed = /** @type {any} */ (shownList());
-  return listView.draw({ feed, query: bar.route.query, order: bar.route.order, now: feed.fixedNow ?? clock.now(), palette });
+  const now = feed.fixedNow ?? clock.now();
+  const { query, order } = bar.route;
+  return listView.draw({
+    feed, query, order, now, age: feed.fixedNow ?? (feed.paused ? now : clock.reading()), moving: clock.running && feed.file === undefined, hrefs: `${query} ${order}`, palette,
+  });
 }
 
 /** @param {any} feed of the server or of a file @returns {number} */
@@ -228,37 +251,27 @@ function drawTrace(feed) {
   const now = shown.now ?? liveNow;
   searchView.drawTrace(trace, bar.route.find, now);
   const frame = traceView.layOut({
-    trace, feed, generation: feed.generation, ui, now, moment: ui.moment, live: trace.counts.open > 0 && ui.moment === null && feed.file === undefined, palette,
+    trace, feed, ui, now, moment: ui.moment, live: trace.counts.open > 0 && ui.moment === null && feed.file === undefined,
+    moving: travel.play !== null || (ui.moment === null && feed.file === undefined && clock.running), palette,
   });
   waitingView.draw(frame);
   drawViewChoice();
   const wait = Math.min(traceView.draw(frame), flameView.draw(frame), travelView.draw({ ...frame, liveNow }));
   exportMenu.draw(feed);
-  inspector.draw({ trace, generation: feed.generation, spanId: ui.spanId, now, palette, file: feed.file !== undefined });
+  inspector.draw({ trace, spanId: ui.spanId, now, moving: frame.moving, palette, file: feed.file !== undefined });
+  news.hear(frame);
   setText(document.querySelector("title") ?? document.head, titleOf(traceName(trace) || "trace"));
   return wait;
 }
 
 function drawViewChoice() {
-  const tree = byId("tree");
-  setAttribute(tree, "data-view", ui.view);
-  // A canvas is no grid of rows: then the head of the columns is only the axis above it.
-  const isFlame = ui.view === "flame";
-  setAttribute(tree, "role", isFlame ? "group" : "treegrid");
-  setAttribute(tree.children[0], "role", isFlame ? "presentation" : "row");
-  setAttribute(byId("axis"), "role", isFlame ? "presentation" : "columnheader");
+  setAttribute(byId("tree"), "data-view", ui.view);
   for (const view of /** @type {const} */ (["waterfall", "flame"])) setAttribute(byId(`view-${view}`), "aria-pressed", String(ui.view === view));
 }
 
 /** @param {string} what @returns {string} */
 function titleOf(what) {
   return what === "livespan" ? "livespan" : `${what} · livespan`;
-}
-
-function rememberServices() {
-  if (palette.slots.size === rememberedServices) return;
-  rememberedServices = palette.slots.size;
-  remember("services", palette.names());
 }
 
 // What a reader can do.
@@ -285,9 +298,16 @@ function announceCounts() {
   if (traceFeed !== null) {
     announce(traceView.announcement());
   } else if (shownList().model.loaded) {
-    const { total, open, errors } = listCounts(shownList().model);
-    announce(`${total} traces, ${open} running, ${errors} with errors`);
+    const counts = listCounts(shownList().model);
+    announce(`${counts.total} traces, ${countsWords(counts).replaceAll(" · ", ", ")}`);
   }
+}
+
+/** Where a reader goes on when what had the focus is gone. */
+function focusPage() {
+  if (traceFeed === null) listView.focusActive();
+  else if (ui.view === "flame") flameView.canvas.focus({ preventScroll: true });
+  else traceView.focusActive();
 }
 
 function back() {
@@ -318,7 +338,7 @@ const keys = keyTables({
 /** @param {KeyboardEvent} event */
 function keyPressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  if (/** @type {HTMLDialogElement} */ (byId("help")).open) return;
+  if (/** @type {HTMLDialogElement} */ (byId("help")).open || isMenuOpen()) return;
   const target = /** @type {HTMLElement} */ (event.target);
   if (target.id === "filter" && (event.key === "Escape" || event.key === "Enter")) return leaveFilter(event);
   if (isOwnKey(target, event.key)) return;
@@ -385,6 +405,7 @@ function listen() {
 }
 
 fillHelp();
+attachMenu(byId("more"), byId("more-items"));
 initTheme(askFrame);
 initResizer(askFrame);
 listen();

@@ -54,7 +54,7 @@ export class MinimapView {
   draw(frame, scale, effort) {
     this.scale = scale;
     this.drawWindow(scale);
-    const key = `${frame.generation} ${frame.trace.version} ${scale.key} ${colours().key}`;
+    const key = `${frame.identity} ${frame.trace.version} ${scale.key} ${colours().key}`;
     if (key === this.drawnFor || !(scale.width > 0)) return Infinity;
     const now = performance.now();
     const wait = this.drawnAt + Math.max(INTERVAL_MIN_MS, this.cost * PICTURE_PATIENCE) - now;

@@ -3,7 +3,7 @@
 // change with every frame. It must never decide on a colour.
 
 import { formatCount, plural } from "../model/time.mjs";
-import { element, setAttribute, setShown, setStyle, setText, shortened } from "./dom.mjs";
+import { element, setAttribute, setShown, setStyle, setText, shortenedMiddle } from "./dom.mjs";
 
 const NAME_MAX = 20;
 
@@ -21,7 +21,7 @@ export class ServiceChips {
   draw(services, colour) {
     const rest = services.slice(this.max);
     const shown = services.slice(0, this.max).map(({ name, spans, errors = 0 }) => ({
-      text: `${shortened(name || "(no service)", NAME_MAX)} ${formatCount(spans)}${errors > 0 ? " !" : ""}`, colour: colour(name), errors,
+      text: `${shortenedMiddle(name || "(no service)", NAME_MAX)} ${formatCount(spans)}${errors > 0 ? " !" : ""}`, colour: colour(name), errors,
       title: `${name}: ${plural(spans, "span")}${errors > 0 ? `, ${plural(errors, "error")}` : ""}`,
     }));
     if (rest.length > 0) shown.push({ text: `+${rest.length}`, colour: "", errors: 0, title: rest.map((service) => service.name).join("\n") });
@@ -40,7 +40,7 @@ export class ServiceChips {
 
   make() {
     const dot = element("span", { class: "service-dot" });
-    const text = element("span");
+    const text = element("span", { class: "chip-name" });
     const chip = element("span", { class: "chip" }, dot, text);
     this.parent.append(chip);
     return { chip, dot, text };

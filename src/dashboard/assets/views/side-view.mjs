@@ -1,5 +1,5 @@
 // @ts-check
-// Draws what stands beside the minimap: what is zoomed to, and the offer to draw idle gaps narrow.
+// Draws what stands beside the minimap: what is zoomed to, and the offer to draw the time between spans narrow.
 // It must never decide what a gap is.
 
 import { formatDuration, formatOffset } from "../model/time.mjs";
@@ -22,7 +22,7 @@ export class SideView {
     const offer = byId("gap-offer");
     setShown(offer, gaps.length > 0 || ui.compress);
     setAttribute(offer, "aria-pressed", String(ui.compress));
-    setText(offer, idleText(gaps, scale, ui.compress));
+    setText(offer, gapsText(gaps, scale, ui.compress));
   }
 }
 
@@ -32,15 +32,15 @@ export function stretchText(zoom, start) {
 }
 
 /**
- * `36.0 s, 99.6 % idle · compress?`
+ * `36.0 s, 99.6 % between spans · compress?`
  * @param {import("../model/timescale.mjs").Stretch[]} gaps
  * @param {import("../model/timescale.mjs").Stretch} stretch on show
  * @param {boolean} compressed
  * @returns {string}
  */
-export function idleText(gaps, stretch, compressed) {
-  const idle = gaps.reduce((sum, gap) => sum + Math.max(0, Math.min(gap.end, stretch.end) - Math.max(gap.start, stretch.start)), 0);
-  if (idle === 0) return compressed ? "no idle time" : "";
-  const share = Math.min(99.9, (idle / (stretch.end - stretch.start)) * 100);
-  return `${formatDuration(idle)}, ${share.toFixed(share > 99 ? 1 : 0)} % idle · ${compressed ? "compressed" : "compress?"}`;
+export function gapsText(gaps, stretch, compressed) {
+  const between = gaps.reduce((sum, gap) => sum + Math.max(0, Math.min(gap.end, stretch.end) - Math.max(gap.start, stretch.start)), 0);
+  if (between === 0) return compressed ? "no time between spans" : "";
+  const share = Math.min(99.9, (between / (stretch.end - stretch.start)) * 100);
+  return `${formatDuration(between)}, ${share.toFixed(share > 99 ? 1 : 0)} % between spans · ${compressed ? "compressed" : "compress?"}`;
 }

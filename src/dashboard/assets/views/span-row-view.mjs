@@ -3,9 +3,9 @@
 // elements for them would cost more than a frame. It must never keep more than what it drew last: the same element shows
 // another span after the next scroll.
 
-import { FLAG, STATE, STATE_NAMES, isOpenState } from "../model/columns.mjs";
-import { serviceOf, shownName, waitText } from "../model/span.mjs";
-import { formatCount, formatDuration, formatOffset, formatTicking, parseTimestamp } from "../model/time.mjs";
+import { FLAG, STATE, isOpenState } from "../model/columns.mjs";
+import { serviceOf, shownName, shownStateOf, waitText } from "../model/span.mjs";
+import { formatCount, formatDuration, formatOffset, formatOpen, parseTimestamp } from "../model/time.mjs";
 import { ROLLUP_MIN } from "../model/tree.mjs";
 import { rollUpText } from "../model/visible-rows.mjs";
 import { STATE_WORDS, element, setAttribute, setShown, setStyle, setText, shortened } from "./dom.mjs";
@@ -95,7 +95,10 @@ export function drawSpanRow(row, node, index, frame, look) {
   const { spans } = frame.trace;
   const { matches } = frame.ui;
   const match = matches === null ? null : String(matches.bits[index] === 1);
-  const drawn = `${frame.generation} ${index} ${spans.stamp[index]} ${spans.depth[index]} ${look.fold} ${look.selected} ${match} ${look.nameWidth} ${frame.trace.services.size > 1}`;
+  const parent = spans.parent[index];
+  // The parent's service decides whether its own is told, and may come later; offsets count from the start of the trace.
+  const around = `${parent < 0 ? -1 : spans.service[parent]} ${frame.trace.start} ${frame.trace.services.size > 1} ${frame.moving}`;
+  const drawn = `${frame.identity} ${index} ${spans.stamp[index]} ${spans.depth[index]} ${look.fold} ${look.selected} ${match} ${look.nameWidth} ${around}`;
   const changed = drawn !== row.drawn;
   if (changed) {
     row.drawn = drawn;
@@ -111,6 +114,8 @@ export function drawSpanRow(row, node, index, frame, look) {
     row.label = labelOf(index, frame);
     setAttribute(row.time, "aria-label", row.label);
   }
+  // A duration that ticks would be told again and again: of what is open, the cell has it.
+  if (changed) setAttribute(node, "aria-label", spokenName(frame.trace, index, isOpen ? "" : row.label));
   const decorated = drawDecorations(row, frame, look.decorators);
   if (decorated || changed) drawExtras(row, look.nameWidth);
   return decorated || changed || isOpen;
@@ -119,15 +124,16 @@ export function drawSpanRow(row, node, index, frame, look) {
 /** The row that sums up what a rolled-up parent does not show. @param {SpanRow} row @param {HTMLElement} node @param {number} parent @param {TraceFrame} frame @param {RowLook} look @returns {boolean} whether it must be painted anew */
 export function drawRollUpRow(row, node, parent, frame, look) {
   const { spans } = frame.trace;
-  const drawn = `~${parent} ${spans.stamp[parent]} ${spans.depth[parent]} ${look.nameWidth} ${frame.generation}`;
+  const drawn = `~${parent} ${spans.stamp[parent]} ${spans.depth[parent]} ${look.nameWidth} ${frame.identity}`;
   if (drawn === row.drawn) return false;
   Object.assign(row, { drawn, decorated: "", index: parent, rollUp: true, twisty: "", dimmed: false, marks: [], stretches: [], label: "show all", flags: [], isBadBelow: false, hidden: "" });
+  const text = rollUpText(frame.trace, parent);
   setAttributes(node, {
-    "data-span-id": null, "data-roll-up": spans.ids[parent], "data-state": null, "data-match": null,
-    "aria-level": spans.depth[parent] + 2, "aria-expanded": "false", "aria-selected": "false",
+    "data-span-id": null, "data-roll-up": spans.ids[parent], "data-state": null, "data-match": null, "aria-label": `${text}, show all`,
+    "data-errors": spans.childFailed[parent] + spans.childBelow[parent] > 0, "aria-level": spans.depth[parent] + 2, "aria-expanded": "false", "aria-selected": "false",
   });
   indent(row, spans.depth[parent] + 1, look.nameWidth);
-  setText(row.name, rollUpText(frame.trace, parent));
+  setText(row.name, text);
   setText(row.service, "");
   setAttribute(row.time, "aria-label", null);
   drawExtras(row, look.nameWidth);
@@ -163,7 +169,7 @@ function drawName(row, node, frame, look) {
   const closed = look.fold === "closed";
   row.twisty = children === 0 ? "" : closed ? "closed" : "open";
   setAttributes(node, {
-    "data-roll-up": null, "data-span-id": spans.ids[index], "data-state": STATE_NAMES[spans.state[index]], "aria-level": spans.depth[index] + 1,
+    "data-roll-up": null, "data-errors": null, "data-span-id": spans.ids[index], "data-state": shownStateOf(trace, index), "aria-level": spans.depth[index] + 1,
     "aria-expanded": children > 0 ? String(!closed) : null, "aria-selected": String(look.selected),
   });
   indent(row, spans.depth[index], look.nameWidth);
@@ -171,7 +177,7 @@ function drawName(row, node, frame, look) {
   const parent = spans.parent[index];
   setText(row.service, parent < 0 || spans.service[parent] !== spans.service[index] ? serviceOf(trace, index) : "");
   row.isBadBelow = children > 0 && look.fold !== "open" && spans.has(index, FLAG.errorBelow);
-  const telling = children >= ROLLUP_MIN || spans.childOpen[index] > 0 || spans.childFailed[index] > 0;
+  const telling = children >= ROLLUP_MIN || spans.childOpen[index] > 0 || spans.childFailed[index] > 0 || spans.childBelow[index] > 0;
   row.hidden = !closed || children === 0 ? "" : telling ? rollUpText(trace, index) : formatCount(children);
 }
 
@@ -199,11 +205,16 @@ function drawExtras(row, nameWidth) {
 /** What a row says when the pointer rests on it. @param {import("../model/model.mjs").Trace} trace @param {number} index @returns {string} */
 export function rowTitle(trace, index) {
   const service = serviceOf(trace, index);
-  return `${shownName(trace, index).slice(0, 1_000)}\n${STATE_WORDS[STATE_NAMES[trace.spans.state[index]]]}${service === "" ? "" : ` · ${service}`}`;
+  return `${shownName(trace, index).slice(0, 1_000)}\n${STATE_WORDS[shownStateOf(trace, index)]}${service === "" ? "" : ` · ${service}`}`;
+}
+
+/** What is told of a row to whoever does not see it. @param {import("../model/model.mjs").Trace} trace @param {number} index @param {string} duration @returns {string} `error, POST /checkout, shop, 255 ms` */
+function spokenName(trace, index, duration) {
+  return [STATE_WORDS[shownStateOf(trace, index)], shortened(shownName(trace, index)), serviceOf(trace, index), duration].filter((part) => part !== "").join(", ");
 }
 
 /** @param {number} index @param {TraceFrame} frame @returns {string} */
-function labelOf(index, { now, trace }) {
+function labelOf(index, { now, trace, moving }) {
   const { spans } = trace;
   if (spans.state[index] === STATE.placeholder || Number.isNaN(spans.start[index])) return "";
   if (spans.state[index] === STATE.lost) {
@@ -212,7 +223,7 @@ function labelOf(index, { now, trace }) {
   }
   const end = spans.end[index];
   if (!Number.isNaN(end)) return formatDuration(end - spans.start[index]);
-  return [formatTicking(now - spans.start[index]), waitText(trace, index, now)].filter((part) => part !== "").join(" · ");
+  return [formatOpen(now - spans.start[index], moving), waitText(trace, index, now, moving)].filter((part) => part !== "").join(" · ");
 }
 
 /** Span events and log records. @param {import("../model/model.mjs").Trace} trace @param {number} index @returns {Mark[]} */

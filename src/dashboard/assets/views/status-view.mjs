@@ -2,15 +2,17 @@
 // The status pill, what stands behind it on hover and focus, and the banner of what the page did not keep. It must never
 // decide what the status is.
 
-import { HEALED_MS, pageStatus, refusedText, statusNews } from "../model/status.mjs";
+import { HEALED_MS, pageStatus, partialText, statusNews } from "../model/status.mjs";
 import { formatOffset } from "../model/time.mjs";
 import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
+
+const SECOND_MS = 1_000;
 
 export class StatusView {
   /** @type {import("../model/status.mjs").PageStatus | null} */
   shown = null;
   /** @type {ReturnType<typeof setTimeout> | null} */
-  healed = null;
+  due = null;
 
   /** @param {{announce: (text: string) => void, changed: () => void}} context */
   constructor({ announce, changed }) {
@@ -27,14 +29,15 @@ export class StatusView {
     const news = this.shown === null ? "" : statusNews(this.shown, status);
     this.shown = status;
     if (news !== "") this.announce(news);
-    // The word that an outage is over goes away even when nothing else happens.
-    if (status.state === "live" && status.text !== "Live") {
-      this.healed ??= setTimeout(() => {
-        this.healed = null;
+    // The word that an outage is over goes away even when nothing else happens; that it goes on is told by the second.
+    const wait = status.state === "live" && status.text !== "Live" ? HEALED_MS : feed.status.next > 0 || status.state === "reconnecting" ? SECOND_MS : 0;
+    if (wait > 0) {
+      this.due ??= setTimeout(() => {
+        this.due = null;
         this.changed();
-      }, HEALED_MS);
+      }, wait);
     }
-    const banner = trace === null ? "" : refusedText(trace);
+    const banner = trace === null ? "" : partialText(trace);
     setShown(byId("banner"), banner !== "");
     setText(byId("banner"), banner);
     const pause = byId("pause");

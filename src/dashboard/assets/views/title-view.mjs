@@ -1,8 +1,9 @@
 // @ts-check
 // Draws the line above a trace: state, name, id, duration, counts and services. It must never look at a single span.
 
-import { traceName, traceState } from "../model/span.mjs";
-import { formatCount, formatDuration, formatTicking, plural } from "../model/time.mjs";
+import { shortId } from "../model/ids.mjs";
+import { isPartial, shownTraceState, traceName } from "../model/span.mjs";
+import { formatCount, formatDuration, formatOpen, plural } from "../model/time.mjs";
 import { STATE_WORDS, byId, icon, setAttribute, setIcon, setText } from "./dom.mjs";
 import { ServiceChips } from "./service-chips.mjs";
 
@@ -14,9 +15,9 @@ export class TitleView {
   chips = new ServiceChips(byId("trace-services"), SERVICES_MAX);
 
   /** @param {TraceFrame} frame */
-  draw({ trace, feed, now, palette }) {
+  draw({ trace, feed, now, moving, palette }) {
     const { counts } = trace;
-    const state = traceState(trace);
+    const state = shownTraceState(trace);
     const shape = byId("trace-state");
     if (shape.firstElementChild === null) shape.append(icon(state));
     setIcon(/** @type {any} */ (shape.firstElementChild), state);
@@ -26,13 +27,16 @@ export class TitleView {
     const name = traceName(trace) || (feed.phase === "loading" ? "Loading…" : "Trace");
     setText(byId("trace-name"), name);
     setAttribute(byId("trace-name"), "title", name);
-    setText(byId("trace-id"), trace.traceId.slice(0, 8));
+    setText(byId("trace-id"), shortId(trace.traceId));
     setAttribute(byId("trace-id"), "data-copy", trace.traceId);
     const elapsed = (counts.open > 0 ? Math.max(now, trace.start) : trace.end) - trace.start;
-    setText(byId("trace-duration"), counts.total === 0 ? "" : counts.open > 0 ? formatTicking(elapsed) : formatDuration(elapsed));
-    setText(byId("trace-counts"), countsText(counts));
-    const none = counts.errors + counts.lost === 0;
-    for (const id of ["next-error", "previous-error"]) /** @type {HTMLButtonElement} */ (byId(id)).disabled = none;
+    const duration = counts.open > 0 ? formatOpen(elapsed, moving) : formatDuration(elapsed);
+    // What is gone may have begun earlier, or ended later.
+    setText(byId("trace-duration"), counts.total === 0 ? "" : isPartial(trace) ? `≥ ${duration}` : duration);
+    setText(byId("trace-counts"), countsText(trace));
+    // Not disabled by the browser's word: that would take the focus from whoever steps through.
+    for (const id of ["next-error", "previous-error"]) setAttribute(byId(id), "aria-disabled", counts.errors + counts.lost === 0 ? "true" : null);
+    for (const [id, title] of [["next-error", "Next error (])"], ["previous-error", "Previous error ([)"]]) setAttribute(byId(id), "title", isPartial(trace) ? `${title}, of the spans that are kept` : title);
     this.drawServices(trace, palette);
   }
 
@@ -43,10 +47,11 @@ export class TitleView {
   }
 }
 
-/** @param {import("../model/tree.mjs").Counts} counts @returns {string} */
-function countsText(counts) {
+/** @param {import("../model/model.mjs").Trace} trace @returns {string} */
+function countsText({ counts, evicted }) {
   if (counts.total === 0) return "";
-  const parts = [plural(counts.total, "span")];
+  const gone = evicted?.spans ?? 0;
+  const parts = [gone > 0 ? `${formatCount(counts.total)} of ${plural(counts.total + gone, "span")} kept` : plural(counts.total, "span")];
   if (counts.open > 0) parts.push(`${formatCount(counts.open)} open`);
   if (counts.errors > 0) parts.push(plural(counts.errors, "error"));
   if (counts.lost > 0) parts.push(`${formatCount(counts.lost)} lost`);

@@ -53,7 +53,18 @@ export class TraceKeys {
     if (this.view.trace === null) return;
     const found = nextBad(this.view.trace, this.view.active(), direction);
     // The pass over all spans wrote depths as if nothing were folded, which is what they are.
-    if (found >= 0) this.view.goTo(this.view.trace.spans.ids[found]);
+    if (found < 0) return;
+    this.view.goTo(this.view.trace.spans.ids[found]);
+    this.focusSoon();
+  }
+
+  /** The row may not be drawn yet; after the frame that draws it, it takes the focus, unless something else has it. */
+  focusSoon() {
+    if (this.ui.view !== "waterfall") return;
+    requestAnimationFrame(() => requestAnimationFrame(() => {
+      const at = document.activeElement;
+      if (at === document.body || this.view.rowsNode.contains(at)) this.view.focusActive();
+    }));
   }
 
   /** @param {number} factor */

@@ -3,6 +3,8 @@
 // by: rows and time scale. It must never change the model.
 
 import { rowWindow, scrollToShow } from "../model/layout.mjs";
+import { FOLLOW_EVERY_MS } from "../model/follow.mjs";
+import { identityOf } from "../model/identity.mjs";
 import { indexOf } from "../model/model.mjs";
 import { barEnd } from "../model/span.mjs";
 import { formatCount } from "../model/time.mjs";
@@ -10,7 +12,7 @@ import { Scale, fitTo, openEdge, wholeStretch } from "../model/timescale.mjs";
 import { foldOf, nearestRow, unhide } from "../model/visible-rows.mjs";
 import { ROW_HEIGHT, RowCanvas } from "../paint/row-paint.mjs";
 import { AxisView } from "./axis-view.mjs";
-import { CHEAP_MS, IdleGaps, KeptRows } from "./cached-layouts.mjs";
+import { CHEAP_MS, SpanGaps, KeptRows } from "./cached-layouts.mjs";
 import { RowPool, byId, element, setAttribute, setShown, setStyle } from "./dom.mjs";
 import { FollowView } from "./follow-view.mjs";
 import { MinimapView } from "./minimap-view.mjs";
@@ -26,11 +28,12 @@ import { attachWheel, attachZoom } from "./zoom-input.mjs";
  * @typedef {object} TraceFrame what one drawing of a trace goes by
  * @property {Trace} trace
  * @property {import("../net/trace-feed.mjs").TraceFeed} feed
- * @property {string | number} generation changes when the trace is another object
+ * @property {number} identity of the trace: the same trace may come again as another object
  * @property {import("./ui-state.mjs").Ui} ui
  * @property {number} now in tree time
  * @property {number | null} moment the moment travelled to, or null
- * @property {boolean} live something is open, and `now` moves
+ * @property {boolean} live something is open, and it is looked at as it is now
+ * @property {boolean} moving whether `now` goes on by itself
  * @property {import("../model/palette.mjs").Palette} palette
  * @property {Scale} scale of the waterfall
  * @property {Rows} rows
@@ -39,6 +42,7 @@ import { attachWheel, attachZoom } from "./zoom-input.mjs";
  * @property {import("./ui-state.mjs").Ui} ui
  * @property {{select: (spanId: string | null) => void}} actions
  * @property {import("./span-row-view.mjs").Decorator[]} decorators
+ * @property {import("../model/follow.mjs").Follower} follower
  */
 
 // Each row costs every frame of a scroll a share; two are on their way when the next one comes into view.
@@ -51,16 +55,19 @@ export class TraceView {
   frame = null;
   /** @type {Trace | null} */
   trace = null;
-  idle = new IdleGaps();
-  /** Grows when another trace object is on show, because marks of the one mean nothing in the other. */
-  serial = 0;
+  spanGaps = new SpanGaps();
   revealed = "";
+  /** The span that is selected, or was last. @type {string | null} */
+  lastId = null;
   scrollTop = 0;
   /** Where it was when rows were last drawn, and whether that was far away. */
   drawnTop = 0;
+  isActiveDrawn = false;
   isBusy = false;
   gapsWait = Infinity;
   leapt = false;
+  /** When following moved the picture. */
+  jumpedAt = -Infinity;
   width = 0;
   nameWidth = 0;
   left = 0;
@@ -141,8 +148,9 @@ export class TraceView {
     this.trace = null;
     this.frame = null;
     this.kept = new KeptRows(this.ui);
-    this.idle = new IdleGaps();
+    this.spanGaps = new SpanGaps();
     this.revealed = "";
+    this.lastId = null;
     this.follow.reset();
     this.scroller.scrollTop = 0;
     this.scrollTop = 0;
@@ -150,7 +158,7 @@ export class TraceView {
 
   /**
    * Decides which rows there are and where times are drawn.
-   * @param {Omit<TraceFrame, "scale" | "rows" | "key">} given
+   * @param {Omit<TraceFrame, "identity" | "scale" | "rows" | "key">} given
    * @returns {TraceFrame}
    */
   layOut(given) {
@@ -160,21 +168,21 @@ export class TraceView {
     this.scrollTop = this.scroller.scrollTop;
     if (trace !== this.trace) {
       this.trace = trace;
-      this.serial += 1;
       this.kept.forget();
-      this.idle.forget();
+      this.spanGaps.forget();
     }
+    this.lastId = ui.spanId ?? this.lastId;
     this.kept.refresh(trace);
     const whole = wholeStretch(trace, openEdge(given));
     const stretch = ui.zoom ?? whole;
     // Of the three looks at all spans (rows, gaps, minimap), one is enough for a frame.
     this.isBusy = performance.now() - began > CHEAP_MS;
-    this.gapsWait = this.isBusy && this.idle.foundFor !== "" ? 0 : this.idle.refresh(given, stretch);
+    this.gapsWait = this.isBusy && this.spanGaps.foundFor !== "" ? 0 : this.spanGaps.refresh(given, stretch);
     this.isBusy ||= performance.now() - began > CHEAP_MS;
-    const scale = new Scale(stretch, ui.compress ? this.idle.gaps : [], this.width);
-    const generation = `${given.generation}.${this.serial}`;
-    const key = `${generation} ${scale.key} ${trace.services.size > 1}`;
-    this.frame = { ...given, generation, scale, rows: this.rows, key };
+    const scale = new Scale(stretch, ui.compress ? this.spanGaps.gaps : [], this.width);
+    const identity = identityOf(trace);
+    const key = `${identity} ${scale.key} ${trace.services.size > 1}`;
+    this.frame = { ...given, identity, scale, rows: this.rows, key };
     return this.frame;
   }
 
@@ -183,14 +191,14 @@ export class TraceView {
     const { trace, feed } = frame;
     this.follow.decide(frame);
     this.revealOnce(frame);
-    if (this.ui.follow && frame.live) this.scrollTo(nearestRow(trace, this.rows, trace.newest), FOLLOW_MARGIN);
+    this.followNewest(frame);
     this.title.draw(frame);
     this.drawEmpty(feed, trace);
     this.axis.draw(frame, this.nameWidth);
-    const overview = new Scale(this.whole(), this.ui.compress ? this.idle.gaps : [], this.width);
+    const overview = new Scale(this.whole(), this.ui.compress ? this.spanGaps.gaps : [], this.width);
     const minimapWait = this.minimap.draw(frame, overview, this.isBusy ? "spare" : "paint");
     this.drawRows(frame);
-    this.side.draw(frame, this.idle.gaps);
+    this.side.draw(frame, this.spanGaps.gaps);
     this.follow.draw(frame);
     const wait = Math.min(minimapWait, this.kept.wait(trace), this.gapsWait);
     // Of its own: the clock of the page stands still when nothing is heard, and a file has none.
@@ -198,6 +206,15 @@ export class TraceView {
     if (!frame.live) return wait;
     // As often as the live edge moves by a pixel, within what an eye and a battery want.
     return Math.min(wait, Math.max(16, Math.min(100, (frame.scale.end - frame.scale.start) / Math.max(1, this.width))));
+  }
+
+  /** Rows that come above the target move it away; that, too, is put right once a second at most. @param {TraceFrame} frame */
+  followNewest({ trace, ui, live }) {
+    const at = performance.now();
+    if (!ui.follow || !live) return;
+    const target = this.context.follower.target(trace, at);
+    if (at - this.jumpedAt < FOLLOW_EVERY_MS) return;
+    if (this.scrollTo(nearestRow(trace, this.rows, target), FOLLOW_MARGIN)) this.jumpedAt = at;
   }
 
   /** @returns {import("../model/timescale.mjs").Stretch} all of the trace */
@@ -216,17 +233,20 @@ export class TraceView {
       scrollTop: this.scrollTop, viewport: this.viewport, rowHeight: ROW_HEIGHT, count: this.rows.count, overscan: this.leapt ? 0 : OVERSCAN,
     });
     setStyle(this.rowsNode, "height", `${height}px`);
-    setAttribute(byId("tree"), "aria-rowcount", this.rows.count + 1);
+    setAttribute(this.rowsNode, "aria-rowcount", this.rows.count);
     setStyle(this.rowsNode, "--name", `${this.nameWidth}px`);
     const active = Math.max(0, this.activeRow());
     const selected = indexOf(trace, ui.spanId);
     const hadFocus = this.rowsNode.contains(document.activeElement);
+    // Where the active row is out of view, the tree itself is the way in.
+    this.isActiveDrawn = active >= first && active < last;
+    setAttribute(this.rowsNode, "tabindex", this.isActiveDrawn || this.rows.count === 0 ? -1 : 0);
     /** @type {import("./span-row-view.mjs").SpanRow[]} */
     const shown = [];
     let stale = false;
     this.pool.show(first, last, ROW_HEIGHT, (row, at, node) => {
       const index = this.rows.spans[at];
-      setAttribute(node, "aria-rowindex", at + 2);
+      setAttribute(node, "aria-rowindex", at + 1);
       setAttribute(node, "tabindex", at === active ? 0 : -1);
       const look = {
         fold: index < 0 ? /** @type {const} */ ("rolled") : foldOf(trace, ui.fold, index), selected: index === selected, nameWidth: this.nameWidth,
@@ -241,9 +261,11 @@ export class TraceView {
     if (hadFocus) this.focusActive();
   }
 
+  /** The row that is active has the focus, or, while that is not drawn, the tree. */
   focusActive() {
-    const node = this.pool.nodeAt(Math.max(0, this.activeRow()));
-    if (node !== null && !node.hidden && document.activeElement !== node) node.focus({ preventScroll: true });
+    const row = this.isActiveDrawn ? this.pool.nodeAt(Math.max(0, this.activeRow())) : null;
+    const node = row === null || row.hidden ? this.rowsNode : row;
+    if (document.activeElement !== node) node.focus({ preventScroll: true });
   }
 
   /** @param {import("../net/trace-feed.mjs").TraceFeed} feed @param {Trace} trace */
@@ -252,11 +274,14 @@ export class TraceView {
     const empty = trace.spans.count === 0;
     setShown(node, empty);
     setAttribute(byId("tree"), "data-empty", empty);
-    const phase = `${feed.phase} ${feed.error} ${feed.loaded}`;
+    const { word } = feed.status;
+    const phase = `${feed.phase} ${feed.error} ${feed.loaded} ${word}`;
     if (!empty || this.emptyFor === phase) return;
     this.emptyFor = phase;
     const words = {
-      loading: ["Loading…", feed.loaded > 0 ? `${formatCount(feed.loaded)} spans so far` : ""],
+      loading: word === "ended" ? ["The program has ended", "This trace was not loaded before, so there is nothing to show. It appears here when a program answers that still has it."]
+        : word === "reconnecting" ? ["The server does not answer", "Since when, and when it is asked again, is said above."]
+        : ["Loading…", feed.loaded > 0 ? `${formatCount(feed.loaded)} spans so far` : ""],
       open: ["No span yet", "The trace is known, but none of its spans is retained."],
       waiting: ["Waiting for this trace", "The server has not seen it yet, or no longer keeps it. It appears here the moment its first span starts."],
       refused: ["This trace cannot be shown", feed.error],
@@ -264,17 +289,18 @@ export class TraceView {
     node.replaceChildren(element("h2", { text: words[0] }), element("p", { class: "muted", text: words[1] }));
   }
 
-  /** @param {number} row @param {number} margin */
+  /** @param {number} row @param {number} margin @returns {boolean} whether it was out of view */
   scrollTo(row, margin) {
-    if (row < 0) return;
+    if (row < 0) return false;
     // The height must be there before the position can be.
     setStyle(this.rowsNode, "height", `${this.rows.count * ROW_HEIGHT}px`);
     const before = this.scrollTop;
     const target = scrollToShow({ index: row, scrollTop: before, viewport: this.viewport, rowHeight: ROW_HEIGHT, margin });
-    if (Math.abs(target - before) < 1) return;
+    if (Math.abs(target - before) < 1) return false;
     this.scroller.scrollTop = target;
     this.scrollTop = this.scroller.scrollTop;
     this.follow.expected = this.scrollTop;
+    return true;
   }
 
   // Selection and folds.
@@ -284,9 +310,9 @@ export class TraceView {
     return this.trace === null ? -1 : indexOf(this.trace, this.ui.spanId);
   }
 
-  /** @returns {number} */
+  /** @returns {number} the row that keys go on from: that of the selected span, or of the one that was last */
   activeRow() {
-    return this.trace === null ? -1 : nearestRow(this.trace, this.rows, this.active());
+    return this.trace === null ? -1 : nearestRow(this.trace, this.rows, indexOf(this.trace, this.lastId));
   }
 
   /** @param {number} index */
@@ -315,8 +341,8 @@ export class TraceView {
   }
 
   /** The span of a deep link, as soon as it is there. @param {TraceFrame} frame */
-  revealOnce({ trace, ui, generation }) {
-    const key = `${generation} ${ui.spanId}`;
+  revealOnce({ trace, ui, identity }) {
+    const key = `${identity} ${ui.spanId}`;
     const index = ui.spanId === null || this.revealed === key ? -1 : indexOf(trace, ui.spanId);
     if (index < 0) return;
     this.revealed = key;

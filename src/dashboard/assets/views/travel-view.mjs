@@ -2,6 +2,7 @@
 // The scrubber: a slider over the time of a trace, with what happened when drawn behind it. It must never decide what a
 // moment looks like.
 
+import { identityOf } from "../model/identity.mjs";
 import { SPEEDS, speedFor } from "../model/time-travel.mjs";
 import { formatDuration, formatOffset, plural } from "../model/time.mjs";
 import { countUpTo } from "../model/trace-at-time.mjs";
@@ -24,7 +25,7 @@ export class TravelView {
     this.colours = colours;
     this.open = false;
     this.drawnFor = "";
-    this.speedSetFor = "";
+    this.speedSetFor = 0;
     /** @type {any} */
     this.frame = null;
     this.build();
@@ -135,8 +136,8 @@ export class TravelView {
 
   /** @param {import("../model/time-travel.mjs").Travelled} feed @param {number} length */
   chooseSpeed(feed, length) {
-    if (this.speedSetFor === feed.traceId) return;
-    this.speedSetFor = feed.traceId;
+    if (this.speedSetFor === identityOf(feed.model)) return;
+    this.speedSetFor = identityOf(feed.model);
     this.travel.speed = speedFor(length);
     this.speed.value = String(this.travel.speed);
   }
@@ -147,7 +148,7 @@ export class TravelView {
     const width = this.canvas.clientWidth;
     const ratio = globalThis.devicePixelRatio || 1;
     const colours = this.colours();
-    const key = `${moments.version} ${feed.generation} ${feed.traceId} ${width} ${ratio} ${colours.key}`;
+    const key = `${identityOf(feed.model)} ${moments.version} ${width} ${ratio} ${colours.key}`;
     if (key === this.drawnFor || width === 0) return;
     this.drawnFor = key;
     this.canvas.width = Math.round(width * ratio);

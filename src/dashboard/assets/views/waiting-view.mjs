@@ -5,12 +5,13 @@
 import { STATE, isOpenState } from "../model/columns.mjs";
 import { criticalPath, drawable } from "../model/critical-path.mjs";
 import { indexOf } from "../model/model.mjs";
-import { nameOf, serviceOf, shownName, stateOf, waitText } from "../model/span.mjs";
-import { formatCount, formatDuration, formatTicking } from "../model/time.mjs";
+import { identityOf } from "../model/identity.mjs";
+import { isPartial, nameOf, serviceOf, shownName, stateOf, waitText } from "../model/span.mjs";
+import { formatCount, formatDuration, formatOpen, plural } from "../model/time.mjs";
 import { nextWhere } from "../model/visible-rows.mjs";
 import { waitingChains } from "../model/waits-for.mjs";
 import { isSlow, timesUsual } from "../net/duration-baseline.mjs";
-import { byId, element, icon, setAttribute, setShown, setText, shortened } from "./dom.mjs";
+import { byId, element, icon, setAttribute, setIcon, setShown, setText, shortened } from "./dom.mjs";
 
 /**
  * @typedef {import("./trace-view.mjs").TraceFrame} TraceFrame
@@ -19,21 +20,34 @@ import { byId, element, icon, setAttribute, setShown, setText, shortened } from 
 
 const CHAINS_MAX = 3;
 const SHARES_MAX = 3;
+/** Pixels that a link to an ancestor, a chain's leaf with its time, and a share take at least. */
+const LINK_WIDTH = 80;
+const LEAF_WIDTH = 190;
+const SHARE_WIDTH = 170;
+const LINKS_MAX = 4;
 const LINK_LENGTH_MAX = 48;
 const LOOK_EVERY_MS = 200;
+const HOLD_MS = 1_200;
 // A trace that has just ended may go on; the path is worth a walk over all spans only when it is quiet.
 const QUIET_MS = 300;
 const SEGMENTS_MAX = 6;
 
 export class WaitingView {
   node = byId("waiting-for");
+  /** In pixels, as last told: asking would lay out the page. */
+  width = 0;
   drawnFor = "";
   lookedAt = -Infinity;
+  /** Under a pointer that has just moved, what a click would hit stays what it is. */
+  heldUntil = -Infinity;
   /** @type {import("../model/waits-for.mjs").Chain[]} */
   chains = [];
   total = 0;
-  /** @type {{time: HTMLElement, slow: HTMLElement, leaf: number}[]} */
-  ticking = [];
+  lead = element("span", { class: "lead" });
+  /** @type {Line[]} kept and written anew, so that a link that has the focus keeps it */
+  lines = [];
+  more = element("button", { type: "button", class: "chip", title: "Go to the next innermost open span", hidden: true, on: { click: () => this.next() } });
+  rest = element("span", { class: "faint rest" });
   /** @type {import("../model/model.mjs").Trace | null} */
   trace = null;
   version = -1;
@@ -51,7 +65,14 @@ export class WaitingView {
     this.ui = ui;
     this.actions = actions;
     this.expectations = expectations;
+    this.node.append(this.lead, this.more, this.rest);
     byId("critical").addEventListener("click", () => ui.setCriticalPath(!ui.criticalPath));
+    new ResizeObserver(() => {
+      this.width = this.node.clientWidth;
+      ui.changed();
+    }).observe(this.node);
+    this.node.addEventListener("pointermove", () => (this.heldUntil = performance.now() + HOLD_MS), { passive: true });
+    this.node.addEventListener("pointerleave", () => (this.heldUntil = -Infinity));
   }
 
   /** @param {TraceFrame} frame */
@@ -59,14 +80,15 @@ export class WaitingView {
     const { trace } = frame;
     const at = performance.now();
     if (trace !== this.trace || trace.version !== this.version) {
-      if (trace !== this.trace) this.lookedAt = -Infinity;
+      if (trace !== this.trace) this.lookedAt = this.heldUntil = -Infinity;
       this.trace = trace;
       this.version = trace.version;
       this.changedAt = at;
       this.path = null;
     }
     const open = trace.counts.open > 0;
-    setShown(byId("critical"), !open && trace.counts.total > 0);
+    // What is left of a trace does not say what made the whole of it take so long.
+    setShown(byId("critical"), !open && trace.counts.total > 0 && !isPartial(trace));
     setAttribute(byId("critical"), "aria-pressed", String(this.ui.criticalPath));
     const wait = open ? this.drawWaiting(frame, at) : this.drawPath(frame, at);
     // Of its own: with the stream at its end, no clock of the page asks for frames.
@@ -79,46 +101,50 @@ export class WaitingView {
   /** @param {TraceFrame} frame @param {number} at @returns {number} milliseconds until it must look again; Infinity for never */
   drawWaiting(frame, at) {
     const { trace } = frame;
-    if (this.changedAt > this.lookedAt && at - this.lookedAt >= LOOK_EVERY_MS) {
+    const due = Math.max(this.lookedAt + LOOK_EVERY_MS, this.heldUntil);
+    if (this.changedAt > this.lookedAt && at >= due) {
       this.lookedAt = at;
       ({ chains: this.chains, total: this.total } = waitingChains(trace));
     }
-    const shown = this.chains.slice(0, CHAINS_MAX);
+    const room = Math.max(1, Math.floor(this.width / LEAF_WIDTH));
+    const shown = this.chains.slice(0, Math.min(CHAINS_MAX, room));
+    const links = Math.max(1, Math.min(LINKS_MAX, Math.floor((this.width - shown.length * LEAF_WIDTH) / LINK_WIDTH / Math.max(1, shown.length))));
     const more = this.total - shown.length;
-    const key = `${more} ${shown.map(({ links, hidden }) => `${links.map((link) => `${link} ${stateOf(trace, link)} ${trace.spans.name[link]}`)} ${hidden}`).join("\n")}`;
+    const key = `${identityOf(trace)} ${more} ${links} ${shown.map((chain) => `${chain.links.map((link) => `${link} ${stateOf(trace, link)} ${trace.spans.name[link]}`)} ${chain.hidden}`).join("\n")}`;
     if (key !== this.drawnFor) {
       this.drawnFor = key;
-      this.ticking = [];
-      this.node.replaceChildren(element("span", { class: "lead", text: shown.every(({ leaf }) => trace.spans.state[leaf] === STATE.waiting) ? "Waits in" : "Waits for" }),
-        ...shown.map((chain) => this.chain(trace, chain)),
-        ...(more > 0 ? [element("button", { type: "button", class: "chip", text: `+${formatCount(more)} more`, title: "Go to the next innermost open span", on: { click: () => this.next() } })] : []));
+      setText(this.lead, shown.every(({ leaf }) => trace.spans.state[leaf] === STATE.waiting) ? "Waits in" : "Waits for");
+      for (const [place, chain] of shown.entries()) this.line(place).showChain(trace, chain, links);
+      this.finish(shown.length, more > 0 ? `+${formatCount(more)} more` : "", "");
     }
-    for (const { time, slow, leaf } of this.ticking) {
+    for (const [place, { leaf }] of shown.entries()) {
+      const { time, slow } = this.lines[place];
       const elapsed = frame.now - trace.spans.start[leaf];
-      setText(time, [formatTicking(elapsed), waitText(trace, leaf, frame.now)].filter((part) => part !== "").join(" "));
+      setText(time, [formatOpen(elapsed, frame.moving), waitText(trace, leaf, frame.now, frame.moving)].filter((part) => part !== "").join(" "));
       const usual = trace.spans.state[leaf] === STATE.waiting ? null : this.usual(frame, leaf);
       setText(slow, usual !== null && isSlow(usual, elapsed) ? `slower than usual: ${timesUsual(usual, elapsed)}` : "");
     }
-    return this.changedAt > this.lookedAt ? Math.max(0, LOOK_EVERY_MS - (at - this.lookedAt)) : Infinity;
+    return this.changedAt > this.lookedAt ? Math.max(0, due - at) : Infinity;
   }
 
-  /** From the leaf up: what is waited for comes first, and survives on a narrow screen. @param {import("../model/model.mjs").Trace} trace @param {import("../model/waits-for.mjs").Chain} chain @returns {HTMLElement} */
-  chain(trace, { links, hidden, leaf }) {
-    const time = element("span", { class: "figure" });
-    const slow = element("span", { class: "slow" });
-    this.ticking.push({ time, slow, leaf });
-    const parts = [icon(stateOf(trace, leaf)), this.link(trace, leaf, "leaf"), time, slow];
-    const above = links.slice(0, -1);
-    for (let at = above.length - 1; at >= 0; at -= 1) {
-      parts.push(element("span", { class: "faint", text: at === 0 && hidden > 0 ? `‹ ${formatCount(hidden)} … ‹` : "‹" }), this.link(trace, above[at], ""));
+  /** @param {number} place @returns {Line} */
+  line(place) {
+    while (this.lines.length <= place) {
+      const line = new Line(this.actions);
+      this.lines.push(line);
+      this.more.before(line.node);
     }
-    return element("span", { class: "chain" }, ...parts);
+    return this.lines[place];
   }
 
-  /** @param {import("../model/model.mjs").Trace} trace @param {number} index @param {string} kind @returns {HTMLElement} */
-  link(trace, index, kind) {
-    const name = shownName(trace, index);
-    return element("button", { type: "button", class: `link ${kind}`, text: shortened(name, LINK_LENGTH_MAX), title: name.slice(0, 500), on: { click: () => this.actions.goTo(trace.spans.ids[index]) } });
+  /** What stands behind the lines. @param {number} lines that are shown @param {string} more @param {string} rest */
+  finish(lines, more, rest) {
+    for (const [place, line] of this.lines.entries()) setShown(line.node, place < lines);
+    setShown(this.lead, lines > 0 || rest !== "");
+    setShown(this.more, more !== "");
+    setText(this.more, more);
+    setShown(this.rest, rest !== "");
+    setText(this.rest, rest);
   }
 
   /** The next innermost open span, in reading order. */
@@ -131,25 +157,26 @@ export class WaitingView {
 
   /** @param {TraceFrame} frame @param {number} at @returns {number} */
   drawPath({ trace }, at) {
-    if (trace.counts.total > 0 && this.path === null) {
+    const isWhole = !isPartial(trace);
+    if (isWhole && trace.counts.total > 0 && this.path === null) {
       const wait = this.changedAt + QUIET_MS - at;
       // The first look at a trace that ended long ago needs no patience.
       if (wait > 0 && this.drawnFor !== "") return wait;
       this.path = criticalPath(trace);
     }
-    const key = `path ${this.version} ${trace.traceId}`;
+    const room = Math.max(1, Math.min(SHARES_MAX, Math.floor((this.width - LEAF_WIDTH) / SHARE_WIDTH)));
+    const key = `path ${identityOf(trace)} ${this.version} ${room} ${isWhole}`;
     if (key === this.drawnFor) return Infinity;
     this.drawnFor = key;
     const { path } = this;
-    if (path === null || path.total === 0) {
-      this.node.replaceChildren();
-      return Infinity;
+    setText(this.lead, "Critical path");
+    if (!isWhole) this.finish(0, "", "not told: a part of this trace is no longer kept");
+    else if (path === null || path.total === 0) this.finish(0, "", "");
+    else {
+      const shares = path.shares(trace);
+      for (const [place, share] of shares.slice(0, room).entries()) this.line(place).showShare(trace, share, path.total);
+      this.finish(Math.min(room, shares.length), "", shares.length > room ? `and ${plural(shares.length - room, "more name", "more names")}` : "");
     }
-    const shares = path.shares(trace);
-    this.node.replaceChildren(element("span", { class: "lead", text: "Took longest" }), ...shares.slice(0, SHARES_MAX).map(({ time, count, longest }) => element("span", { class: "chain share" },
-      this.link(trace, longest, "leaf"), count > 1 ? element("span", { class: "faint", text: `×${formatCount(count)}` }) : null,
-      element("span", { class: "figure", text: formatDuration(time) }), element("span", { class: "faint", text: `${Math.round((time / path.total) * 100)} %` }))),
-    shares.length > SHARES_MAX ? element("span", { class: "faint", text: `and ${formatCount(shares.length - SHARES_MAX)} more names` }) : "");
     return Infinity;
   }
 
@@ -171,6 +198,67 @@ export class WaitingView {
     const inView = this.path.segmentsOf(index).filter((segment) => segment.end >= scale.start && segment.start <= scale.end);
     const pixel = (scale.end - scale.start) / Math.max(1, scale.width);
     return drawable(inView, pixel * 2, SEGMENTS_MAX).map((segment) => ({ kind: "critical", ...segment }));
+  }
+}
+
+/** One chain of open spans, or one share of the critical path. Its elements stay, whatever they show. */
+class Line {
+  /** @param {{goTo: (spanId: string) => void}} actions */
+  constructor(actions) {
+    this.actions = actions;
+    this.shape = icon("running");
+    this.leaf = this.link("leaf");
+    this.count = element("span", { class: "faint" });
+    this.time = element("span", { class: "figure" });
+    this.slow = element("span", { class: "slow" });
+    /** From the leaf up: what is waited for comes first, and survives on a narrow screen. */
+    this.above = Array.from({ length: LINKS_MAX }, () => ({ sign: element("span", { class: "faint" }), link: this.link("") }));
+    this.node = element("span", { class: "chain" }, this.shape, this.leaf.node, this.count, this.time, this.slow, ...this.above.flatMap(({ sign, link }) => [sign, link.node]));
+  }
+
+  /** @param {string} kind */
+  link(kind) {
+    const link = { node: element("button", { type: "button", class: `link ${kind}`, on: { click: () => this.actions.goTo(link.spanId) } }), spanId: "" };
+    return link;
+  }
+
+  /** @param {{node: HTMLElement, spanId: string}} link @param {import("../model/model.mjs").Trace} trace @param {number} index */
+  lead(link, trace, index) {
+    const name = shownName(trace, index);
+    link.spanId = trace.spans.ids[index];
+    setText(link.node, shortened(name, LINK_LENGTH_MAX));
+    setAttribute(link.node, "title", name.slice(0, 500));
+  }
+
+  /** @param {import("../model/model.mjs").Trace} trace @param {import("../model/waits-for.mjs").Chain} chain @param {number} max links above the leaf */
+  showChain(trace, { links, hidden, leaf }, max) {
+    setAttribute(this.node, "data-kind", "chain");
+    setIcon(this.shape, stateOf(trace, leaf));
+    setAttribute(this.shape, "hidden", false);
+    this.lead(this.leaf, trace, leaf);
+    setText(this.count, "");
+    const above = links.slice(0, -1).reverse();
+    // The root always, the others as far as there is room.
+    const shown = above.length <= max ? above : [...above.slice(0, max - 1), above[above.length - 1]];
+    const left = hidden + above.length - shown.length;
+    for (const [place, { sign, link }] of this.above.entries()) {
+      const isShown = place < shown.length;
+      for (const node of [sign, link.node]) setShown(node, isShown);
+      if (!isShown) continue;
+      setText(sign, place === shown.length - 1 && left > 0 ? `‹ ${formatCount(left)} … ‹` : "‹");
+      this.lead(link, trace, shown[place]);
+    }
+  }
+
+  /** @param {import("../model/model.mjs").Trace} trace @param {import("../model/critical-path.mjs").Share} share @param {number} total */
+  showShare(trace, { time, count, longest }, total) {
+    setAttribute(this.node, "data-kind", "share");
+    setAttribute(this.shape, "hidden", true);
+    this.lead(this.leaf, trace, longest);
+    setText(this.count, count > 1 ? `×${formatCount(count)}` : "");
+    setText(this.time, `${formatDuration(time)} · ${Math.round((time / total) * 100)} %`);
+    setText(this.slow, "");
+    for (const { sign, link } of this.above) for (const node of [sign, link.node]) setShown(node, false);
   }
 }
 

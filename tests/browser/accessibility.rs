@@ -1,0 +1,375 @@
+//! What everybody must be able to do: click what is drawn, at any width; read it, in both themes; and go on by keyboard from
+//! where they are.
+
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{Link, Span as _, Status, TraceContextExt as _, Tracer as _, TracerProvider as _},
+};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{SdkTracer, SdkTracerProvider},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    app::{App, open, trace_of},
+    driver::Browser,
+};
+
+/// Which controls cannot be clicked where they are drawn.
+const CONTROLS: &str = include_str!("controls.js");
+const WIDTHS: [u32; 3] = [1440, 1024, 400];
+const ROWS: &str =
+    "return document.querySelector('#tree-rows [data-span-id]:not([hidden])') !== null";
+
+/// The rules of accessibility, as the tools of the field check them. `scripts/test` installs them.
+fn axe() -> String {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../node_modules/axe-core/axe.min.js"
+    );
+    std::fs::read_to_string(path).expect("axe-core is installed (`npm ci --ignore-scripts`)")
+}
+
+/// A page that is looked at in all views, widths and themes.
+struct Visit {
+    browser: Browser,
+    axe: String,
+    width: u32,
+    faults: Vec<String>,
+}
+
+impl Visit {
+    async fn set_width(&mut self, width: u32) {
+        self.width = width;
+        let height = if width < 500 { 800 } else { 900 };
+        let size =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.browser
+            .command("Emulation.setDeviceMetricsOverride", size)
+            .await;
+    }
+
+    /// Goes to an address, and waits until `shown` holds there.
+    async fn goto(&self, url: &str, shown: &str) {
+        self.browser.goto(url).await;
+        self.browser.until("the view is drawn", shown).await;
+    }
+
+    /// Looks at what is on show. Rules hold for all widths alike but for what is hidden, so they are asked at the widest and
+    /// at the narrowest.
+    async fn look(&mut self, view: &str) {
+        let settled = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 30)))";
+        self.browser
+            .page
+            .execute_async(settled, Vec::new())
+            .await
+            .expect("the page draws");
+        let mut faults: Vec<String> =
+            serde_json::from_value(self.browser.ask(CONTROLS).await).unwrap();
+        let fits = "return document.documentElement.scrollWidth <= innerWidth";
+        if self.browser.ask(fits).await != json!(true) {
+            faults.push("the page is wider than its window".to_owned());
+        }
+        if self.width != WIDTHS[1] {
+            for theme in ["light", "dark"] {
+                faults.extend(self.rules_broken(theme).await);
+            }
+        }
+        self.browser
+            .picture(&format!("{view}-{}", self.width))
+            .await;
+        self.faults.extend(
+            faults
+                .into_iter()
+                .map(|fault| format!("{view}, {} pixels: {fault}", self.width)),
+        );
+    }
+
+    async fn rules_broken(&self, theme: &str) -> Vec<String> {
+        let wish = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
+        self.browser
+            .command("Emulation.setEmulatedMedia", wish)
+            .await;
+        if self.browser.ask("return window.axe === undefined").await == json!(true) {
+            // As a classic script, whose `this` is the window.
+            self.browser
+                .ask(&format!("(function () {{ {} }}).call(window)", self.axe))
+                .await;
+        }
+        let run = "const done = arguments[0];
+            axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => done(violations.map(({ id, impact, nodes }) =>
+                `${impact} ${id}: ${nodes.map((node) => node.target.join(' ')).join(', ')}`)), (error) => done([String(error)]))";
+        let broken = self.browser.page.execute_async(run, Vec::new()).await;
+        serde_json::from_value(broken.expect("the rules are asked")).unwrap()
+    }
+}
+
+/// A trace that runs, with more of everything than fits: branches, services, long names, an error.
+fn busy(app: &App) -> (Context, Vec<Context>) {
+    let tracer = app.tracer();
+    let root = open(
+        &tracer,
+        "a root span with a name that goes on and on and on",
+        &Context::new(),
+    );
+    let mut open_spans = Vec::new();
+    for branch in 0..6 {
+        let provider = SdkTracerProvider::builder()
+            .with_resource(
+                Resource::builder()
+                    .with_service_name(format!("service-number-{branch}-of-many"))
+                    .build(),
+            )
+            .with_span_processor(app.live.span_processor())
+            .build();
+        let tracer = provider.tracer("shop::branch");
+        let mut parent = root.clone();
+        for level in 0..5 {
+            let span = tracer
+                .span_builder(format!(
+                    "level {level} of branch {branch} with a long name/and/a/path"
+                ))
+                .start_with_context(&tracer, &parent);
+            parent = parent.with_span(span);
+            open_spans.push(parent.clone());
+        }
+    }
+    let mut failed = tracer.start_with_context("charge card", &root);
+    failed.set_attribute(KeyValue::new("http.response.status_code", 402));
+    failed.set_attribute(KeyValue::new("a.key_that/goes-on", "v".repeat(3_000)));
+    failed.add_event(
+        "exception",
+        vec![KeyValue::new("exception.stacktrace", "at x\n".repeat(40))],
+    );
+    failed.add_link(
+        Link::with_context(root.span().span_context().clone()).span_context,
+        Vec::new(),
+    );
+    failed.set_status(Status::error("card declined"));
+    failed.end();
+    open_spans.push(root.clone());
+    (root, open_spans)
+}
+
+/// A trace that has ended, with many names on its critical path.
+fn finished(app: &App) -> Context {
+    let tracer = app.tracer();
+    let root = open(&tracer, "many names", &Context::new());
+    for step in 0..9 {
+        tracer
+            .span_builder(format!("operation {step} with a long name of its own"))
+            .start_with_context(&tracer, &root)
+            .end();
+    }
+    root.span().end();
+    root
+}
+
+impl Visit {
+    /// Clicks, and waits until that did something.
+    async fn click(&self, css: &str, then: &str) {
+        self.browser.click(css).await;
+        self.browser.until(css, then).await;
+    }
+
+    async fn look_at_the_list(&mut self, app: &App) {
+        let listed = "return document.querySelectorAll('#traces-rows [data-trace-id]:not([hidden])').length === 2";
+        self.goto(&app.url(""), listed).await;
+        self.look("list").await;
+        if self.width == 400 {
+            let is_open = "return document.querySelector('#more-items:popover-open') !== null";
+            self.click("#more", is_open).await;
+            self.look("more").await;
+        }
+        let wrong = "return !document.querySelector('#filter-wrong').hidden";
+        self.goto(&app.url("?q=state:gone"), wrong).await;
+        self.look("wrong-search").await;
+    }
+
+    async fn look_at_what_runs(&mut self, trace: &str) {
+        self.goto(trace, ROWS).await;
+        self.look("trace").await;
+        let is_open = "return document.querySelector('.menu-items:popover-open') !== null";
+        self.click("#export", is_open).await;
+        self.look("export").await;
+        self.browser.press_key("Escape").await;
+        let closed = "return document.querySelector(':popover-open') === null && location.search.includes('trace=')";
+        self.browser
+            .until("Esc closes the menu and nothing else", closed)
+            .await;
+        let scrubber = "return document.querySelector('#scrubber:not([hidden])') !== null";
+        self.click("#history", scrubber).await;
+        self.look("history").await;
+        self.goto(&format!("{trace}&find=charge"), ROWS).await;
+        let inspected =
+            "return document.querySelector('#inspector-state')?.textContent === 'error'";
+        self.click("#find-next", inspected).await;
+        // Opened by script: they lie below the fold.
+        self.browser
+            .ask("for (const details of document.querySelectorAll('#inspector details')) details.open = true")
+            .await;
+        self.look("inspector").await;
+        let flame = "return document.querySelector('.flame-canvas').clientHeight > 100";
+        self.click("#view-flame", flame).await;
+        self.look("flame").await;
+    }
+
+    async fn look_at_what_ended(&mut self, app: &App, trace: &str) {
+        self.goto(trace, ROWS).await;
+        let path =
+            "return document.querySelector('#waiting-for .lead').textContent === 'Critical path'";
+        self.browser.until("the path is told", path).await;
+        self.look("ended").await;
+        self.browser.press_key("?").await;
+        let sheet = "return document.querySelector('#help').open";
+        self.browser.until("the sheet is open", sheet).await;
+        self.look("help").await;
+        let unknown = app.url(&format!("?trace={}", "1".repeat(32)));
+        let waits = "return document.querySelector('#trace-empty').textContent.includes('Waiting')";
+        self.goto(&unknown, waits).await;
+        self.look("unknown").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_that_is_drawn_can_be_clicked_and_read_by_everybody() {
+    let app = App::start().await;
+    let (root, open_spans) = busy(&app);
+    let ended = finished(&app);
+    app.provider.force_flush().unwrap();
+    let mut visit = Visit {
+        browser: Browser::open().await,
+        axe: axe(),
+        width: 0,
+        faults: Vec::new(),
+    };
+    let address = |context: &Context| app.url(&format!("?trace={}", trace_of(context)));
+    for width in WIDTHS {
+        visit.set_width(width).await;
+        visit.look_at_the_list(&app).await;
+        visit.look_at_what_runs(&address(&root)).await;
+        visit.look_at_what_ended(&app, &address(&ended)).await;
+    }
+    assert_eq!(visit.faults, Vec::<String>::new());
+    for context in open_spans.iter().rev() {
+        context.span().end();
+    }
+    visit.browser.close().await;
+    app.stop();
+}
+
+/// What has the focus, as a person would name it.
+const FOCUS: &str = "const at = document.activeElement;
+    return at === document.body ? 'nothing' : at.getAttribute('aria-label') ?? at.textContent";
+
+async fn focus_is(browser: &Browser, what: &str, begins: &str) {
+    let script = format!("return (() => {{ {FOCUS} }})().startsWith({begins:?})");
+    browser.until(what, &script).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_focus_stays_on_the_page_and_rows_say_what_they_are() {
+    let app = App::start().await;
+    let tracer = app.tracer();
+    let root = open(&tracer, "order", &Context::new());
+    let first = open(&tracer, "reserve", &root);
+    let second = open(&tracer, "audit", &root);
+    let mut failed = tracer.start_with_context("charge", &root);
+    failed.set_status(Status::error("declined"));
+    failed.end();
+    app.provider.force_flush().unwrap();
+    let browser = Browser::open().await;
+    browser.goto(&app.url("")).await;
+    let listed =
+        "return document.querySelector('#traces-rows [data-trace-id]:not([hidden])') !== null";
+    browser.until("the list is drawn", listed).await;
+    browser.press_key("ArrowDown").await;
+    focus_is(
+        &browser,
+        "a row of the list",
+        "failing, order, shop, 4 spans, 1 error",
+    )
+    .await;
+    browser.press_key("Enter").await;
+    focus_is(
+        &browser,
+        "then the first row of the trace",
+        "failing, order, shop",
+    )
+    .await;
+    browser.press_key("]").await;
+    focus_is(
+        &browser,
+        "then the row of the error",
+        "error, charge, shop, ",
+    )
+    .await;
+    browser.press_key("Enter").await;
+    focus_is(&browser, "then the inspector", "Span").await;
+    browser.press_key("Escape").await;
+    focus_is(&browser, "then its row again", "error, charge").await;
+    the_waiting_line_keeps_its_elements(&browser, &first).await;
+    the_tree_keeps_the_focus_while_it_is_scrolled(&browser, &tracer, &root).await;
+    second.span().end();
+    root.span().end();
+    let told =
+        "return document.querySelector('#live').textContent.includes('order: ok, errors below')";
+    browser.until("that it ended is told", told).await;
+    browser
+        .ask("document.querySelector('#tree-rows').focus()")
+        .await;
+    browser.press_key("Escape").await;
+    browser.press_key("Escape").await;
+    focus_is(
+        &browser,
+        "and the row of the list is back",
+        "ok, errors below, order, shop, ",
+    )
+    .await;
+    assert_eq!(browser.ask("return location.search").await, Value::from(""));
+    browser.close().await;
+    app.stop();
+}
+
+async fn the_tree_keeps_the_focus_while_it_is_scrolled(
+    browser: &Browser,
+    tracer: &SdkTracer,
+    root: &Context,
+) {
+    browser.click("#follow").await;
+    browser
+        .ask("document.querySelector('#tree-rows [tabindex=\"0\"]:not([hidden])').focus()")
+        .await;
+    for _ in 0..80 {
+        let mut row = tracer.start_with_context("row", root);
+        row.set_status(Status::error("no"));
+        row.end();
+    }
+    let all = "return document.querySelector('#tree-rows').getAttribute('aria-rowcount') === '84'";
+    browser
+        .until("rows have come, and the tree was scrolled", all)
+        .await;
+    let inside = "return document.querySelector('#tree-rows').contains(document.activeElement)";
+    browser.until("the tree has the focus still", inside).await;
+    browser.press_key("Tab").await;
+    assert_ne!(browser.ask(FOCUS).await, json!("nothing"));
+}
+
+async fn the_waiting_line_keeps_its_elements(browser: &Browser, first: &Context) {
+    browser.click("#waiting-for .chip").await;
+    focus_is(browser, "what was clicked keeps the focus", "+1 more").await;
+    let kept = "const links = [...document.querySelectorAll('#waiting-for .link')];
+        window.kept ??= links; return links.every((link, at) => link === window.kept[at]) && links.length > 0";
+    assert_eq!(browser.ask(kept).await, json!(true));
+    first.span().end();
+    let went_on = "return document.querySelector('#waiting-for .leaf').textContent === 'audit'";
+    browser.until("the line goes on", went_on).await;
+    assert_eq!(
+        browser.ask(kept).await,
+        json!(true),
+        "its links are the same elements"
+    );
+    focus_is(browser, "a button that goes hands the focus on", "").await;
+    assert_ne!(browser.ask(FOCUS).await, json!("nothing"));
+}
