@@ -10,6 +10,7 @@ use crate::{
         encoder::{RecordEncoder, SharedObserver},
         log::Log,
     },
+    error::Error,
     ingest::buffer::{ClassCounts, IngestBuffer, RecordClass},
     log::{batch::Batch, event::Pinning},
     store::Appended,
@@ -108,8 +109,24 @@ impl BatchCommitter {
         self.is_failing || self.buffer.dropped() != self.drops_reported
     }
 
-    pub(crate) fn is_failing(&self) -> bool {
-        self.is_failing
+    /// Returns whether an append is late, so that a further call of the store may hang as well.
+    pub(crate) fn has_timed_out(&self) -> bool {
+        self.appender.has_timed_out()
+    }
+
+    /// Has the store look whether what it keeps is still there.
+    pub(crate) fn check_store(&mut self) {
+        if !self.appender.has_timed_out()
+            && let Err(error) = self.ask_store()
+        {
+            self.store_failed(error.with_causes());
+        }
+    }
+
+    /// A store is foreign code: a panic in it is caught here.
+    fn ask_store(&self) -> Result<(), Error> {
+        catch_panic(|| self.log.store.check())
+            .unwrap_or_else(|| Err(Error::store_failed("the event store panicked")))
     }
 
     /// Counts the events of a late append as dropped: nobody will learn its outcome. Called at the end of the log.
@@ -309,6 +326,9 @@ impl BatchCommitter {
                 }
                 (Err(_), timed_out) => self.count_unstored(timed_out.counts),
             }
+        }
+        if self.ask_store().is_err() {
+            return false;
         }
         if self.drops_to_report == self.drops_reported {
             // The late append was stored after all.

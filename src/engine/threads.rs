@@ -1,11 +1,9 @@
 //! Starts the threads of a log. Each is named, and each runs what the layer above wants to run on it first.
 
-use std::{any::Any, sync::Arc};
+use std::sync::Arc;
 
+pub(crate) use crate::store::threads::OnThread;
 use crate::{error::Error, util::sync::thread};
-
-/// A hook that runs on each thread of the log before anything else. Its result lives as long as the thread.
-pub(crate) type OnThread = Arc<dyn Fn() -> Box<dyn Any> + Send + Sync>;
 
 /// Starts a thread of the log. Its handle is not kept: what waits for such a thread must be able to give up when the
 /// store hangs.

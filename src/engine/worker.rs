@@ -24,7 +24,7 @@ use crate::{
         write_buf::WriteBuf,
     },
     log::batch::Batch,
-    store::{AbandonedEvent, RecoveredEvents, kind::StoreKind},
+    store::{AbandonedEvent, RecoveredEvents, kind::StoreKind, threads::with_thread_hook},
     util::sync::{
         Instant,
         atomic::{AtomicU64, Ordering},
@@ -111,11 +111,11 @@ impl LogRuntime {
             settings.buffer_events,
         ));
         let on_thread = settings.on_thread;
-        let log = Arc::new(Log::open(
-            store,
-            Arc::clone(&buffer),
-            settings.on_diagnostic,
-        )?);
+        let log = with_thread_hook(&on_thread, || {
+            let on_diagnostic = settings.on_diagnostic;
+            Log::open(store, Arc::clone(&buffer), on_diagnostic)
+        });
+        let log = Arc::new(log?);
         let appender = StoreAppender::new(&log.store, &on_thread)?;
         let encoder = encoder(&log);
         let observer = encoder.observer();
@@ -133,6 +133,7 @@ impl LogRuntime {
             pending: PendingBatch::default(),
             processing_delay: settings.processing_delay,
             recover_at: None,
+            check_at: None,
             unaccounted: ClassCounts::default(),
         };
         spawn_log_thread("livespan", &on_thread, move || worker.run())?;
@@ -182,6 +183,8 @@ struct Worker<T> {
     processing_delay: Arc<ProcessingDelay>,
     /// When the store is asked next what writers left open.
     recover_at: Option<Instant>,
+    /// When the store is asked next whether what it keeps is still there.
+    check_at: Option<Instant>,
     /// Records taken from the buffer that are neither stored nor counted yet. They are lost if this thread panics.
     unaccounted: ClassCounts,
 }
@@ -194,13 +197,9 @@ impl<T: RecordEncoder> Worker<T> {
         if let Err(why) = ended {
             self.abort(why);
         }
+        let is_hanging = self.committer.has_timed_out();
         catch_panic(|| self.committer.count_timed_out());
-        let closes = if ended.is_ok() {
-            !self.committer.has_work_left()
-        } else {
-            !self.committer.is_failing()
-        };
-        if closes {
+        if !is_hanging {
             catch_panic(|| self.log.store.close());
         }
         catch_panic(|| self.log.close());
@@ -235,9 +234,14 @@ impl<T: RecordEncoder> Worker<T> {
     /// Drains, stores and publishes until the log is shut down. Returns an error if the log cannot go on.
     fn work(&mut self) -> Result<(), &'static str> {
         self.recover_open_events();
+        self.check_at = self.next_check();
         loop {
             if self.recover_at.is_some_and(|at| at <= Instant::now()) {
                 self.recover_open_events();
+            }
+            if self.check_at.is_some_and(|at| at <= Instant::now()) {
+                self.check_at = self.next_check();
+                self.committer.check_store();
             }
             // Read before the counter: what is pushed after this look keeps the loop running once more.
             let closed = self.buffer.is_closed();
@@ -335,6 +339,11 @@ impl<T: RecordEncoder> Worker<T> {
         self.pending.count(class, events);
     }
 
+    fn next_check(&self) -> Option<Instant> {
+        let interval = catch_panic(|| self.log.store.check_interval()).flatten()?;
+        Instant::now().checked_add(interval)
+    }
+
     /// Closes what dead writers left open, and opens again what other processes closed for this one.
     fn recover_open_events(&mut self) {
         let tended = catch_panic(|| match self.log.store.open_event_recovery() {
@@ -413,7 +422,8 @@ impl<T: RecordEncoder> Worker<T> {
         if self.committer.has_work_left() || self.recover_at.is_some() {
             return RETRY;
         }
-        let left = expiry.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));
+        let next = expiry.into_iter().chain(self.check_at).min();
+        let left = next.map_or(IDLE, |at| at.saturating_duration_since(Instant::now()));
         left.clamp(GATHER_TIME, IDLE)
     }
 }

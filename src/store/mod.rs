@@ -9,6 +9,7 @@ pub(crate) mod null;
 pub(crate) mod redis;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+pub(crate) mod threads;
 
 use std::{
     fmt,
@@ -113,8 +114,25 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    /// Tidies up after the log's last append: the log was shut down. It may take a while, reads go on beside it, and it is
-    /// not called while the store fails, nor when the process just ends. By default it does nothing.
+    /// Returns how often the log calls [`check`](Self::check); `None`, the default, for a store that learns from its calls
+    /// alone how it does.
+    fn check_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Looks whether what was appended is still where it was, and can be appended to: the file of the log may have been
+    /// removed. It must be quick and must not wait for other calls.
+    ///
+    /// # Errors
+    /// When it is not. The log is then degraded until a later call succeeds.
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Tidies up after the log's last append, and gives back what keeps others from opening the store for writing: the
+    /// log was shut down, though it may not be dropped for long. It may take a while when the store works, but must not
+    /// when it is known to fail. Reads go on beside it. It is not called while an append hangs, nor when the process just
+    /// ends. By default it does nothing.
     fn close(&self) {}
 
     /// Returns the access to events that other processes append to this store; `None`, the default, for a store with

@@ -21,7 +21,7 @@ use crate::{
         known_state::KnownState,
         queries::{self, Query, QueryResult},
     },
-    util::sync::{Condvar, Mutex, lock},
+    util::sync::{Condvar, Mutex, catch_panic, lock},
 };
 
 /// The result of a query, shared by all who wait for it.
@@ -98,20 +98,34 @@ impl ReadQueue {
         let mut connection = Connection::new(Arc::clone(settings));
         while let Some(job) = self.next() {
             match job {
-                Job::Unblock(interrupt) => interrupt.unblock_client(&mut connection),
+                Job::Unblock(interrupt) => {
+                    catch_panic(|| interrupt.unblock_client(&mut connection));
+                }
                 Job::Read(query) => {
-                    let waiters = self.begin(&query);
-                    // The waiters may have dropped their receivers meanwhile.
-                    if waiters.iter().any(|waiter| !waiter.is_closed()) {
-                        let answer = queries::read(&mut connection, known, &query).map(Arc::new);
-                        for waiter in waiters {
-                            drop(waiter.send(answer.clone()));
-                        }
-                    }
-                    self.end(query);
+                    self.run_query(query, |query| queries::read(&mut connection, known, query));
                 }
             }
         }
+    }
+
+    /// Runs a query for all who wait for it. A panic in it is their error: the thread goes on, and so does everybody who
+    /// asks the same later.
+    fn run_query(
+        &self,
+        query: Query,
+        read: impl FnOnce(&Query) -> Result<QueryResult, StoreError>,
+    ) {
+        let waiters = self.begin(&query);
+        // The waiters may have dropped their receivers meanwhile.
+        if waiters.iter().any(|waiter| !waiter.is_closed()) {
+            let answer = catch_panic(|| read(&query)).unwrap_or_else(|| Err(panicked()));
+            let answer = answer.map(Arc::new);
+            for waiter in waiters {
+                // A waker is foreign code.
+                catch_panic(|| drop(waiter.send(answer.clone())));
+            }
+        }
+        self.end(query);
     }
 
     fn next(&self) -> Option<Job> {
@@ -155,6 +169,28 @@ impl ReadQueue {
     }
 }
 
+fn panicked() -> StoreError {
+    StoreError::new(StoreErrorKind::Refused, "a query of the store panicked")
+}
+
 fn closed() -> StoreError {
     StoreError::new(StoreErrorKind::Refused, "the store is closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{store::PageLimit, store::redis::queries::QueryKind, wire::id::Sequence};
+
+    #[test]
+    fn a_query_that_panics_is_an_error_and_can_be_asked_again() {
+        let queue = ReadQueue::default();
+        let query = Query::new(QueryKind::Head, Sequence::START, PageLimit::default());
+        let mut waiting = queue.query(query.clone());
+        queue.run_query(query.clone(), |_| panic!("the query of a test panics"));
+        assert_eq!(waiting.try_recv().unwrap().unwrap_err(), panicked());
+        let mut again = queue.query(query.clone());
+        queue.run_query(query, |_| Ok(QueryResult::default()));
+        assert!(again.try_recv().unwrap().is_ok());
+    }
 }

@@ -10,7 +10,10 @@ use std::{
 
 use crate::{
     error::Error,
-    store::sqlite::read_pool::{LogBounds, ReadConnection, failed},
+    store::sqlite::{
+        file::{check::FileCheck, descriptor::DataFile},
+        read_pool::{LogBounds, ReadConnection, failed},
+    },
     util::sync::{Condvar, Instant, Mutex, lock},
 };
 
@@ -21,6 +24,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) struct FileFollower {
     path: PathBuf,
     connection: Mutex<ReadConnection>,
+    pub(crate) file: FileCheck,
     /// A wait for any event and a wait for streams may run side by side, so each has its own interrupt.
     pub(crate) all: Interrupt,
     pub(crate) streams: Interrupt,
@@ -52,10 +56,15 @@ impl Interrupt {
 }
 
 impl FileFollower {
-    pub(crate) fn new(path: &Path, bounds: &Arc<LogBounds>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        path: &Path,
+        data: &DataFile,
+        bounds: &Arc<LogBounds>,
+    ) -> Result<Self, Error> {
         Ok(Self {
             path: path.to_owned(),
-            connection: Mutex::new(ReadConnection::following(path, bounds)?),
+            connection: Mutex::new(ReadConnection::following(path, data, bounds)?),
+            file: FileCheck::new(path, data),
             all: Interrupt::default(),
             streams: Interrupt::default(),
         })

@@ -4,21 +4,24 @@
 //! system. It works in short steps and gives way to the log between them.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, TryLockError},
     time::Duration,
 };
 
 use crate::{
     error::Error,
-    store::sqlite::{
-        read_pool::LogBounds,
-        schema::now,
-        writer::{PendingMaintenance, SqliteWriter},
+    store::{
+        sqlite::{
+            read_pool::LogBounds,
+            schema::now,
+            writer::{PendingMaintenance, SqliteWriter},
+        },
+        threads::spawn_store_thread,
     },
     util::sync::{
         Condvar, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
-        lock,
+        catch_panic, lock,
         thread::{self, JoinHandle},
     },
 };
@@ -26,10 +29,10 @@ use crate::{
 /// Longest sleep of the thread, in milliseconds: the clock may be set meanwhile.
 const SLEEP_MAX: u64 = 60_000;
 
-/// The writer, shared by the log and the maintenance thread. The log goes first.
+/// The writer, shared by the log and the maintenance thread. The log goes first. `None` once the store is closed.
 #[derive(Debug)]
 pub(crate) struct SharedWriter {
-    writer: Mutex<SqliteWriter>,
+    writer: Mutex<Option<SqliteWriter>>,
     /// How many calls of the log wait for the writer.
     waiting: AtomicUsize,
     signals: Mutex<Signals>,
@@ -45,7 +48,7 @@ struct Signals {
 impl SharedWriter {
     pub(crate) fn new(writer: SqliteWriter) -> Self {
         Self {
-            writer: Mutex::new(writer),
+            writer: Mutex::new(Some(writer)),
             waiting: AtomicUsize::new(0),
             signals: Mutex::default(),
             changed: Condvar::new(),
@@ -53,11 +56,20 @@ impl SharedWriter {
     }
 
     /// Locks the writer for a call of the log.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, SqliteWriter> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Option<SqliteWriter>> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let writer = lock(&self.writer);
         self.waiting.fetch_sub(1, Ordering::AcqRel);
         writer
+    }
+
+    /// Locks the writer unless a call is under way, which may hang.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Option<SqliteWriter>>> {
+        match self.writer.try_lock() {
+            Ok(writer) => Some(writer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     pub(crate) fn wake(&self) {
@@ -77,16 +89,20 @@ impl SharedWriter {
             thread::yield_now();
         }
         let mut writer = lock(&self.writer);
+        let Some(writer) = &mut *writer else {
+            return Duration::from_millis(SLEEP_MAX);
+        };
         let now = now();
-        let done = writer.maintain(now);
+        // A panic must not end the thread: the writer reads its state again before the next call.
+        let done = catch_panic(|| writer.maintain(now));
         bounds.set_oldest(writer.oldest());
         let sleep = match done {
-            Ok(PendingMaintenance::Some) => 0,
-            Ok(PendingMaintenance::None) => {
+            Some(Ok(PendingMaintenance::Some)) => 0,
+            Some(Ok(PendingMaintenance::None)) => {
                 writer.expires().saturating_sub(now).clamp(1, SLEEP_MAX)
             }
             // The next append meets the same fault and reports it.
-            Err(_) => SLEEP_MAX,
+            Some(Err(_)) | None => SLEEP_MAX,
         };
         Duration::from_millis(sleep)
     }
@@ -113,29 +129,43 @@ impl SharedWriter {
 #[derive(Debug)]
 pub(crate) struct MaintenanceThread {
     pub(crate) writer: Arc<SharedWriter>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl MaintenanceThread {
     pub(crate) fn start(writer: SqliteWriter, bounds: &Arc<LogBounds>) -> Result<Self, Error> {
         let writer = Arc::new(SharedWriter::new(writer));
         let (shared, bounds) = (Arc::clone(&writer), Arc::clone(bounds));
-        let thread = thread::Builder::new()
-            .name("livespan-keep".to_owned())
-            .spawn(move || shared.run(&bounds))
-            .map_err(|error| Error::io("start the thread that keeps the event log", error))?;
+        let thread = spawn_store_thread("livespan-keep", move || shared.run(&bounds))?;
         Ok(Self {
             writer,
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
         })
+    }
+}
+
+impl MaintenanceThread {
+    /// Ends the thread and gives the file back: what was written is moved into the database, and another writer may open
+    /// it from now on.
+    pub(crate) fn close(&self) {
+        let mut writer = self.writer.lock();
+        if let Some(writer) = writer.take() {
+            writer.checkpoint();
+        }
+        drop(writer);
+        self.end();
+    }
+
+    fn end(&self) {
+        self.writer.close();
+        if let Some(thread) = lock(&self.thread).take() {
+            drop(thread.join());
+        }
     }
 }
 
 impl Drop for MaintenanceThread {
     fn drop(&mut self) {
-        self.writer.close();
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
-        }
+        self.end();
     }
 }

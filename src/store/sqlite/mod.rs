@@ -1,9 +1,10 @@
 //! The event log in one SQLite file: the public type.
 //!
-//! Behind it, from the file up: [`schema`] (tables, and what can be wrong with a file), [`state`] (what the writer knows
+//! Behind it, from the file up: [`file`] (its path, lock and identity), [`schema`] (tables), [`state`] (what the writer knows
 //! without a query), [`writer`] and [`retention`] (transactions), [`maintenance`] (a thread that trims the file while
 //! nothing is appended), [`queries`], [`read_pool`] (threads that read), [`follow`] (a file that another process writes).
 
+pub(crate) mod file;
 pub(crate) mod follow;
 pub(crate) mod maintenance;
 pub(crate) mod open_events;
@@ -13,11 +14,11 @@ pub(crate) mod retention;
 pub(crate) mod schema;
 pub(crate) mod state;
 pub(crate) mod stream_ids;
-pub(crate) mod write_lock;
 pub(crate) mod writer;
 
 use std::{
     future::ready,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::Duration,
@@ -25,6 +26,13 @@ use std::{
 
 pub use crate::store::sqlite::schema::Synchronous;
 use crate::store::sqlite::{
+    file::{
+        check::other_name,
+        descriptor::DataFile,
+        errors::{describe, refused as refused_at_opening, unusable},
+        path::{check_header, locate},
+        write_lock::lock_for_writing,
+    },
     follow::FileFollower,
     maintenance::MaintenanceThread,
     read_pool::{LogBounds, PoolFuture, ReadConnection, ReadPool, failed},
@@ -44,6 +52,9 @@ use crate::{
     wire::id::Sequence,
 };
 
+/// How often the log has the store look whether its file is still there.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Keeps the log in one SQLite file: the durable default for one machine.
 ///
 /// What an append returned survives `kill -9` of the process at any moment; nothing that a reader was sent is lost.
@@ -51,10 +62,15 @@ use crate::{
 /// its size. Each opening for writing begins a new [`EpochStart`], and ids of earlier ones
 /// resume in place.
 ///
-/// One process writes; a second one is refused. Any number may read at the same time, each through a handle of its own
+/// One process writes; a second one is refused, by whatever name of the file (on Linux also by a hard link or another
+/// mount). Any number may read at the same time, each through a handle of its own
 /// that is [`read_only`](Self::read_only): it sees new events within a twentieth of a second. Beside the file stand
 /// `-wal` and `-shm`, which belong to SQLite, and `-lock`, which holds the right to write. The file must be on a local
-/// disk: network file systems lack the locks.
+/// disk: network file systems lack the locks. New files can be read and written by their owner only (mode 0600); a file
+/// that is there keeps its mode.
+///
+/// A file that is removed, replaced or truncated while the log is open takes no more events: the log is degraded within
+/// a few seconds, until the file is back or the log is opened again.
 ///
 /// The defaults keep 10 million events, 8 GiB and 30 days, whichever is least. Bytes are counted as SSE frames, and
 /// twice the name of each stream; the file is 1.17 times as large as payloads of 300 bytes (measured), at most twice.
@@ -81,10 +97,10 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// When the log is shut down, SQLite moves its write-ahead log, at most some 16 MB, into the database and leaves an empty
-/// `-wal`, unless another process is reading then. When the log, and with it the store, is dropped, its threads end and
-/// `-wal` and `-shm` go: the thread that drops the last handle waits for that. What a process that just ends leaves beside
-/// the file belongs to it, and the next opening takes it in.
+/// When the log is shut down, SQLite moves its write-ahead log, at most some 16 MB, into the database, and `-wal` and
+/// `-shm` go unless somebody is reading then. From then on the file can be opened for writing again, by this process or
+/// another. When the log, and with it the store, is dropped, its threads end: the thread that drops the last handle waits
+/// for that. What a process that just ends leaves beside the file belongs to it, and the next opening takes it in.
 #[derive(Debug)]
 #[must_use]
 pub struct SqliteEventStore {
@@ -177,16 +193,25 @@ impl SqliteEventStore {
     }
 
     fn open_for_writing(&self) -> Result<(OpenStore, Sequence), Error> {
-        let path = schema::locate(&self.path)?;
-        schema::check_header(&path)?;
-        let lock = write_lock::lock_for_writing(&path)?;
+        let path = locate(&self.path)?;
+        let data = DataFile::open_or_create(&path).map_err(|error| unusable(&path, error))?;
+        check_header(&path, &data)?;
+        let lock = lock_for_writing(&path, &data)?;
         let connection = schema::connect_writer(&path, self.synchronous)?;
         let writer = SqliteWriter::open(connection, lock, self.retention, &path)?;
+        if let Some(problem) = writer.file_problem() {
+            // It was replaced between two of these steps.
+            return Err(refused_at_opening(&path, problem));
+        }
         let bounds = Arc::new(LogBounds::default());
         bounds.set_oldest(writer.oldest());
         bounds.set_epochs(writer.epochs());
         let head = Sequence::new(writer.head());
-        let read_pool = ReadPool::start(&path, || ReadConnection::beside_writer(&path, &bounds))?;
+        let connect = {
+            let (path, bounds) = (path.clone(), Arc::clone(&bounds));
+            move || ReadConnection::beside_writer(&path, &data, &bounds)
+        };
+        let read_pool = ReadPool::start(&path, connect)?;
         let opened = OpenStore {
             read_pool,
             role: Role::Writes(MaintenanceThread::start(writer, &bounds)?),
@@ -197,13 +222,22 @@ impl SqliteEventStore {
     }
 
     fn open_for_reading(&self) -> Result<(OpenStore, Sequence), Error> {
-        let path = schema::locate(&self.path)?;
-        schema::check_header(&path)?;
+        let path = locate(&self.path)?;
+        let data = DataFile::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => refused_at_opening(&path, "there is no such file"),
+            _ => unusable(&path, error),
+        })?;
+        check_header(&path, &data)?;
+        if let Some(problem) = other_name(&path, &data) {
+            return Err(refused_at_opening(&path, problem));
+        }
         let bounds = Arc::new(LogBounds::default());
-        let follower = FileFollower::new(&path, &bounds)?;
-        let connect = || ReadConnection::following(&path, &bounds);
-        let head = queries::head(&connect()?.connection)
-            .map_err(|error| schema::describe(&path, error))?;
+        let follower = FileFollower::new(&path, &data, &bounds)?;
+        let connect = {
+            let (path, bounds) = (path.clone(), Arc::clone(&bounds));
+            move || ReadConnection::following(&path, &data, &bounds)
+        };
+        let head = queries::head(&connect()?.connection).map_err(|error| describe(&path, error))?;
         let read_pool = ReadPool::start(&path, connect)?;
         let opened = OpenStore {
             read_pool,
@@ -239,8 +273,15 @@ impl SqliteEventStore {
     }
 }
 
-fn refused(action: &str, path: &Path, reason: &'static str) -> Error {
-    Error::store(format!("{action} the event log {}", path.display()), reason)
+fn refused(action: &str, path: &Path, reason: impl Into<String>) -> Error {
+    Error::store(
+        format!("{action} the event log {}", path.display()),
+        reason.into(),
+    )
+}
+
+fn closed(action: &str, path: &Path) -> Error {
+    refused(action, path, "it was closed, because its log was shut down")
 }
 
 impl EventStore for SqliteEventStore {
@@ -283,6 +324,12 @@ impl EventStore for SqliteEventStore {
         };
         let failed = |error| failed("append to", &opened.path, error);
         let mut writer = maintenance.writer.lock();
+        let Some(writer) = &mut *writer else {
+            return Err(closed("append to", &opened.path));
+        };
+        if let Some(problem) = writer.file_problem() {
+            return Err(refused("append to", &opened.path, problem));
+        }
         writer.refresh().map_err(failed)?;
         if first.get() <= writer.head() {
             return Err(Error::store_failed(format!(
@@ -293,7 +340,6 @@ impl EventStore for SqliteEventStore {
         }
         let (duplicates, pending) = writer.append(first, batch, schema::now()).map_err(failed)?;
         opened.bounds.set_oldest(writer.oldest());
-        drop(writer);
         if pending == PendingMaintenance::Some {
             maintenance.writer.wake();
         }
@@ -305,14 +351,37 @@ impl EventStore for SqliteEventStore {
         (self.mode == OpenMode::Write).then_some(self.retention)
     }
 
-    /// Moves the write-ahead log into the database, so that the file is whole without it.
+    fn check_interval(&self) -> Option<Duration> {
+        Some(CHECK_INTERVAL)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let opened = self.opened()?;
+        let problem = match &opened.role {
+            // Busy is well: an append looks at the file itself.
+            Role::Writes(maintenance) => maintenance
+                .writer
+                .try_lock()
+                .and_then(|writer| writer.as_ref()?.file_problem()),
+            Role::Follows(follower) => follower.file.problem_of_reader(),
+        };
+        problem.map_or(Ok(()), |problem| {
+            Err(refused("keep", &opened.path, problem))
+        })
+    }
+
+    /// Moves the write-ahead log into the database, so that the file is whole without it, and gives up the right to
+    /// write.
     fn close(&self) {
         if let Some(OpenStore {
+            read_pool,
             role: Role::Writes(maintenance),
             ..
         }) = self.opened.get()
         {
-            maintenance.writer.lock().checkpoint();
+            // SQLite removes what it keeps beside the file when the last connection goes, if that may write.
+            read_pool.close_idle_connections();
+            maintenance.close();
         }
     }
 
@@ -359,9 +428,11 @@ impl OpenEventRecovery for SqliteEventStore {
         let Role::Writes(maintenance) = &opened.role else {
             return Ok(RecoveredEvents::default());
         };
-        let abandoned = maintenance
-            .writer
-            .lock()
+        let mut writer = maintenance.writer.lock();
+        let Some(writer) = &mut *writer else {
+            return Err(closed("read", &opened.path));
+        };
+        let abandoned = writer
             .abandoned()
             .map_err(|error| failed("read", &opened.path, error))?;
         Ok(RecoveredEvents {

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, TryLockError,
         mpsc::{Receiver, Sender, channel},
     },
 };
@@ -21,15 +21,20 @@ use crate::{
     store::{
         EpochStart,
         sqlite::{
+            file::{
+                descriptor::{DataFile, FileId},
+                errors::{describe, refused},
+            },
             queries::StreamKeyCache,
-            schema::{connect_reader, describe, number},
+            schema::{connect_reader, number},
             state::load_epochs,
         },
+        threads::spawn_store_thread,
     },
     util::sync::{
         Mutex,
         atomic::{AtomicU64, Ordering},
-        lock,
+        catch_panic, lock,
         thread::{self, JoinHandle},
     },
     wire::id::Sequence,
@@ -88,22 +93,37 @@ pub(crate) struct ReadConnection {
     bounds: Arc<LogBounds>,
     /// The `data_version` at which `bounds` was last read, when another process writes the file.
     version: Option<i64>,
+    /// Closed after the connection.
+    _data: DataFile,
 }
 
 impl ReadConnection {
     /// Opens a connection on a file that this process writes to.
-    pub(crate) fn beside_writer(path: &Path, bounds: &Arc<LogBounds>) -> Result<Self, Error> {
+    pub(crate) fn beside_writer(
+        path: &Path,
+        data: &DataFile,
+        bounds: &Arc<LogBounds>,
+    ) -> Result<Self, Error> {
+        if FileId::at(path).is_ok_and(|now| now != data.id()) {
+            // Its events would be taken for those of this log.
+            return Err(refused(path, "another file has taken its place"));
+        }
         Ok(Self {
             connection: connect_reader(path)?,
             keys: StreamKeyCache::default(),
             bounds: Arc::clone(bounds),
             version: None,
+            _data: data.clone(),
         })
     }
 
     /// Opens a connection on a file that another process writes to.
-    pub(crate) fn following(path: &Path, bounds: &Arc<LogBounds>) -> Result<Self, Error> {
-        let mut reader = Self::beside_writer(path, bounds)?;
+    pub(crate) fn following(
+        path: &Path,
+        data: &DataFile,
+        bounds: &Arc<LogBounds>,
+    ) -> Result<Self, Error> {
+        let mut reader = Self::beside_writer(path, data, bounds)?;
         reader.version = Some(-1);
         reader.refresh().map_err(|error| describe(path, error))?;
         Ok(reader)
@@ -161,10 +181,17 @@ fn bounds(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
         })
 }
 
-type Request = Box<dyn FnOnce(&mut ReadConnection) + Send>;
+/// Opens the connection of a thread.
+type Connect = Arc<dyn Fn() -> Result<ReadConnection, Error> + Send + Sync>;
+
+/// The connection of one thread, unless it was given back.
+type Slot = Mutex<Option<ReadConnection>>;
+
+type Request = Box<dyn FnOnce(&mut Option<ReadConnection>, &Connect) + Send>;
 
 pub(crate) struct ReadPool {
     path: PathBuf,
+    slots: Vec<Arc<Slot>>,
     requests: Option<Sender<Request>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -181,22 +208,23 @@ impl ReadPool {
     /// Starts the threads, each with one of these connections.
     pub(crate) fn start(
         path: &Path,
-        connect: impl Fn() -> Result<ReadConnection, Error>,
+        connect: impl Fn() -> Result<ReadConnection, Error> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
+        let connect: Connect = Arc::new(connect);
         let (sender, receiver) = channel();
         let receiver = Arc::new(Mutex::new(receiver));
         let mut read_pool = Self {
             path: path.to_owned(),
+            slots: Vec::with_capacity(READ_THREADS),
             requests: Some(sender),
             threads: Vec::with_capacity(READ_THREADS),
         };
         for _ in 0..READ_THREADS {
-            let connection = connect()?;
-            let receiver = Arc::clone(&receiver);
-            let thread = thread::Builder::new()
-                .name("livespan-read".to_owned())
-                .spawn(move || serve(connection, &receiver))
-                .map_err(|error| Error::io("start a thread that reads the event log", error))?;
+            let slot = Arc::new(Slot::new(Some(connect()?)));
+            read_pool.slots.push(Arc::clone(&slot));
+            let (receiver, connect) = (Arc::clone(&receiver), Arc::clone(&connect));
+            let serve = move || serve(&slot, &connect, &receiver);
+            let thread = spawn_store_thread("livespan-read", serve)?;
             read_pool.threads.push(thread);
         }
         Ok(read_pool)
@@ -209,12 +237,13 @@ impl ReadPool {
     ) -> PoolFuture<R> {
         let (reply, answer) = oneshot::channel();
         let path = self.path.clone();
-        let request: Request = Box::new(move |connection| {
+        let request: Request = Box::new(move |slot, connect| {
             if !reply.is_closed() {
-                let result = connection.run(read);
-                let result = result.map_err(|error| failed("read", &path, error));
+                // A panic is this caller's error: the thread goes on.
+                let result = catch_panic(|| run(slot, connect, &path, read));
+                let panicked = || Err(failed_without_cause(&path, "the query panicked"));
                 // The caller may have dropped its future while the page was read.
-                drop(reply.send(result));
+                drop(reply.send(result.unwrap_or_else(panicked)));
             }
         });
         if let Some(requests) = &self.requests {
@@ -222,6 +251,17 @@ impl ReadPool {
             drop(requests.send(request));
         }
         Box::pin(async move { answer.await.map_err(|_gone| Error::closed())? })
+    }
+
+    /// Closes the connections that nothing is read with. The next read opens one again.
+    pub(crate) fn close_idle_connections(&self) {
+        for slot in &self.slots {
+            match slot.try_lock() {
+                Ok(mut slot) => *slot = None,
+                Err(TryLockError::Poisoned(slot)) => *slot.into_inner() = None,
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
     }
 }
 
@@ -237,17 +277,74 @@ impl Drop for ReadPool {
     }
 }
 
-fn serve(mut connection: ReadConnection, requests: &Mutex<Receiver<Request>>) {
+fn serve(slot: &Slot, connect: &Connect, requests: &Mutex<Receiver<Request>>) {
     loop {
         let request = lock(requests).recv();
         let Ok(request) = request else {
             return;
         };
-        request(&mut connection);
+        let mut slot = lock(slot);
+        // An answer wakes its caller, and wakers are foreign code.
+        catch_panic(|| request(&mut slot, connect));
     }
+}
+
+fn run<R>(
+    slot: &mut Option<ReadConnection>,
+    connect: &Connect,
+    path: &Path,
+    read: impl FnOnce(&mut ReadConnection) -> rusqlite::Result<R>,
+) -> Result<R, Error> {
+    let connection = match slot {
+        Some(connection) => connection,
+        None => slot.insert(connect()?),
+    };
+    connection
+        .run(read)
+        .map_err(|error| failed("read", path, error))
+}
+
+fn failed_without_cause(path: &Path, reason: &str) -> Error {
+    Error::store_failed(format!("read the event log {}: {reason}", path.display()))
 }
 
 /// An error at run time, with the file that it concerns.
 pub(crate) fn failed(action: &str, path: &Path, error: rusqlite::Error) -> Error {
     Error::store(format!("{action} the event log {}", path.display()), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::util::block_on::block_on;
+
+    /// A connection to a database in memory, with any file in the place of its own.
+    fn connection() -> ReadConnection {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch("CREATE TABLE state(oldest, head); INSERT INTO state VALUES(1, 0)")
+            .unwrap();
+        ReadConnection {
+            connection,
+            keys: StreamKeyCache::default(),
+            bounds: Arc::default(),
+            version: None,
+            _data: DataFile::open(&std::env::current_exe().unwrap()).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_query_that_panics_is_its_callers_error_and_ends_no_thread() {
+        let path = Path::new("events.db");
+        let pool = ReadPool::start(path, || Ok(connection())).unwrap();
+        for _ in 0..=READ_THREADS {
+            let asked = pool.ask(|_| -> rusqlite::Result<u64> { panic!("a test panics") });
+            let error = block_on(asked).unwrap_err();
+            assert_eq!(
+                error.with_causes(),
+                "read the event log events.db: the query panicked"
+            );
+        }
+        assert_eq!(block_on(pool.ask(|_| Ok(7))).unwrap(), 7);
+    }
 }

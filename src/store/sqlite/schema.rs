@@ -1,28 +1,29 @@
-//! The file: its tables, how values stand in their columns, the settings of a connection, and every message about a
-//! file that cannot be used.
+//! The tables, how values stand in their columns, how older files get the tables of today, and the settings of a
+//! connection.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Row, types::ValueRef};
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    store::sqlite::file::{
+        errors::{FOREIGN, describe, refused},
+        path::APPLICATION_ID,
+    },
+};
 
-/// Stands in the header of every file of ours: `livs`.
-const APPLICATION_ID: i64 = 0x6c69_7673;
-const FOREIGN: &str = "it is the database of another program";
-/// The header of a database file, <https://www.sqlite.org/fileformat.html#the_database_header>: what it begins with, and
-/// where the schema's version and the application stand in it.
-const HEADER_SIZE: u64 = 100;
-const MAGIC: &[u8] = b"SQLite format 3\0";
-const SCHEMA_COOKIE_AT: usize = 40;
-const APPLICATION_AT: usize = 68;
-/// The tables below. A file with a higher number is of a later livespan.
-const FORMAT: i64 = 1;
+/// The format of a file that is made now: what `user_version` says. A file with a higher number is of a later livespan.
+const FORMAT: i64 = 2;
+/// What a file of format 1, 2, … needs to have the next one. A released step is never changed: a new format is a new
+/// step, and `TABLES` stays as it was in format 1.
+const MIGRATIONS: [&str; 1] = [
+    // Events that must be kept only once. Some files of format 1 have the index already.
+    "CREATE INDEX IF NOT EXISTS event_once ON event(stream, token) WHERE pin >= 3;",
+];
 /// How long a statement waits for another connection: nobody but a foreign program ever makes one wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Enough for every statement of the store.
@@ -66,9 +67,6 @@ const TABLES: &str = "
     );
     INSERT INTO state VALUES(1, 0, 1, 0, 0, 0, 0);";
 
-// Events that must be kept only once. A log of before there were such ones gets the index when it is opened.
-const ONCE: &str = "CREATE INDEX IF NOT EXISTS event_once ON event(stream, token) WHERE pin >= 3;";
-
 /// What a commit waits for.
 ///
 /// No setting loses anything to a crash of the process, `kill -9` included: what an append returned is with the
@@ -109,6 +107,19 @@ pub(crate) fn number(int: i64) -> u64 {
     u64::try_from(int).unwrap_or(0)
 }
 
+/// Reads a column of integers that may hold anything when somebody else wrote to the file.
+pub(crate) fn int_of(row: &Row<'_>, column: usize) -> Option<i64> {
+    row.get_ref(column).ok()?.as_i64().ok()
+}
+
+/// Returns the bytes of a column, none if it holds a number or nothing.
+pub(crate) fn bytes_of(value: ValueRef<'_>) -> &[u8] {
+    match value {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes,
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => &[],
+    }
+}
+
 /// Returns the current time in milliseconds since 1970.
 pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -127,58 +138,6 @@ pub(crate) fn moment(millis: u64) -> SystemTime {
         .unwrap_or(UNIX_EPOCH)
 }
 
-/// Finds the file that the path names, so that two names of one file meet at one lock.
-pub(crate) fn locate(path: &Path) -> Result<PathBuf, Error> {
-    let Some(name) = path.file_name() else {
-        return Err(refused(path, "it names no file"));
-    };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let folder = fs::canonicalize(folder).map_err(|error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            refused(
-                path,
-                format!("the directory {} does not exist", folder.display()),
-            )
-        } else {
-            unusable(path, error)
-        }
-    })?;
-    let file = folder.join(name);
-    match fs::metadata(&file) {
-        Ok(found) if found.is_dir() => Err(refused(path, "it is a directory")),
-        Ok(_) => fs::canonicalize(&file).map_err(|error| unusable(path, error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(file),
-        Err(error) => Err(unusable(path, error)),
-    }
-}
-
-/// Refuses what is plainly no log of ours by its first bytes, before anything is made beside it. What this lets pass,
-/// the database itself may still refuse.
-pub(crate) fn check_header(path: &Path) -> Result<(), Error> {
-    let mut header = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(HEADER_SIZE).read_to_end(&mut header));
-    if read.is_err() || header.is_empty() {
-        // There is none yet, or what is wrong with it is said when it is opened.
-        return Ok(());
-    }
-    if !header.starts_with(MAGIC) {
-        return Err(refused(path, "it is not an SQLite database"));
-    }
-    let word = |at: usize| {
-        let bytes = header.get(at..at + 4).and_then(|word| word.try_into().ok());
-        u32::from_be_bytes(bytes.unwrap_or_default())
-    };
-    let application = i64::from(word(APPLICATION_AT));
-    // A log whose first transaction is still beside the file has neither.
-    if application != APPLICATION_ID && (application, word(SCHEMA_COOKIE_AT)) != (0, 0) {
-        return Err(refused(path, FOREIGN));
-    }
-    Ok(())
-}
-
 /// Opens the file for writing, and makes it when there is none.
 pub(crate) fn connect_writer(path: &Path, synchronous: Synchronous) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -189,8 +148,7 @@ pub(crate) fn connect_writer(path: &Path, synchronous: Synchronous) -> Result<Co
     if let Some(reason) = kind.refusal() {
         return Err(refused(path, reason));
     }
-    prepare(&connection, synchronous, kind == FileKind::Empty)
-        .map_err(|error| describe(path, error))?;
+    prepare(&connection, synchronous, kind).map_err(|error| describe(path, error))?;
     let mode: String = connection
         .pragma_query_value(None, "journal_mode", |row| row.get(0))
         .map_err(|error| describe(path, error))?;
@@ -214,6 +172,17 @@ pub(crate) fn connect_reader(path: &Path) -> Result<Connection, Error> {
     if kind == FileKind::Empty {
         return Err(refused(path, "no log was ever written to it"));
     }
+    if let FileKind::Ours(format) = kind
+        && format < FORMAT
+    {
+        return Err(refused(
+            path,
+            format!(
+                "it has format {format} of an earlier livespan; a log that writes to it has to open it first, \
+                 which gives it format {FORMAT}"
+            ),
+        ));
+    }
     if let Some(reason) = kind.refusal() {
         return Err(refused(path, reason));
     }
@@ -236,7 +205,8 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileKind {
     Empty,
-    Ours,
+    /// Of this or an earlier format.
+    Ours(i64),
     Later(i64),
     Foreign,
 }
@@ -244,7 +214,7 @@ enum FileKind {
 impl FileKind {
     fn refusal(self) -> Option<String> {
         match self {
-            Self::Empty | Self::Ours => None,
+            Self::Empty | Self::Ours(_) => None,
             Self::Later(format) => Some(format!(
                 "it has format {format} of a later livespan; this one knows format {FORMAT}"
             )),
@@ -259,8 +229,8 @@ fn kind_of(connection: &Connection) -> rusqlite::Result<FileKind> {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     Ok(match (number("application_id")?, number("user_version")?) {
         (0, 0) if tables == 0 => FileKind::Empty,
-        (APPLICATION_ID, FORMAT) => FileKind::Ours,
         (APPLICATION_ID, later) if later > FORMAT => FileKind::Later(later),
+        (APPLICATION_ID, format @ 1..) => FileKind::Ours(format),
         _ => FileKind::Foreign,
     })
 }
@@ -268,7 +238,7 @@ fn kind_of(connection: &Connection) -> rusqlite::Result<FileKind> {
 fn prepare(
     connection: &Connection,
     synchronous: Synchronous,
-    is_new: bool,
+    kind: FileKind,
 ) -> rusqlite::Result<()> {
     // The first has no effect once the second has written the file's header.
     connection.execute_batch("PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL;")?;
@@ -277,42 +247,30 @@ fn prepare(
          PRAGMA cache_size=-16384; PRAGMA temp_store=MEMORY;",
         synchronous.word()
     ))?;
-    if is_new {
-        connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id={APPLICATION_ID};
-             PRAGMA user_version={FORMAT}; COMMIT;"
-        ))?;
+    if let FileKind::Ours(format) = kind {
+        return migrate(connection, format);
     }
-    connection.execute_batch(ONCE)
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id={APPLICATION_ID};
+         PRAGMA user_version=1; COMMIT;"
+    ))?;
+    migrate(connection, 1)
 }
 
-/// An error for a file that cannot be used for a reason of our own.
-pub(crate) fn refused(path: &Path, reason: impl Into<String>) -> Error {
-    Error::store(action(path), reason.into())
-}
-
-pub(crate) fn unusable(path: &Path, error: io::Error) -> Error {
-    Error::store(action(path), error)
-}
-
-fn action(path: &Path) -> String {
-    format!("open the event log {}", path.display())
-}
-
-/// What SQLite says at opening, in words that say what to do where it is terse.
-pub(crate) fn describe(path: &Path, error: rusqlite::Error) -> Error {
-    let reason = match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => "it is not an SQLite database",
-        Some(ErrorCode::DatabaseCorrupt) => "the database in it is damaged",
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another program has locked it"
-        }
-        Some(ErrorCode::DiskFull) => "the disk is full",
-        Some(ErrorCode::ReadOnly) => "it cannot be written to, it or its directory is read-only",
-        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            "it, its directory, or a file beside it cannot be opened or made"
-        }
-        _ => return Error::store(action(path), error),
-    };
-    Error::store(action(path), Error::store(reason, error))
+/// Gives a file of this format the tables of today, all steps or none.
+fn migrate(connection: &Connection, format: i64) -> rusqlite::Result<()> {
+    debug_assert_eq!(i64::try_from(MIGRATIONS.len()), Ok(FORMAT - 1));
+    if format == FORMAT {
+        return Ok(());
+    }
+    let transaction = connection.unchecked_transaction()?;
+    for (step, _) in MIGRATIONS
+        .iter()
+        .zip(1..)
+        .filter(|(_, from)| *from >= format)
+    {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.commit()
 }

@@ -13,12 +13,12 @@ use crate::{
     store::{
         AbandonedEvent, EpochStart,
         sqlite::{
+            file::{check::FileCheck, errors::describe, write_lock::WriteLock},
             queries::{StreamKeyCache, event_at},
             retention::{self, Limits, TrimProgress},
-            schema::{describe, int, moment},
+            schema::{int, moment},
             state::{EVENT_BYTES, EpochRecord, LogState, deduplication_state, pack},
             stream_ids::{StreamNumber, stream_bytes},
-            write_lock::WriteLock,
         },
     },
     wire::id::{Epoch, Sequence},
@@ -39,6 +39,7 @@ pub(crate) struct SqliteWriter {
     limits: Limits,
     /// Whether the open events of earlier epochs have been returned.
     has_recovered: bool,
+    file: FileCheck,
     _lock: WriteLock,
 }
 
@@ -65,6 +66,7 @@ impl SqliteWriter {
                 stale: false,
                 limits: retention.into(),
                 has_recovered: false,
+                file: FileCheck::new(path, lock.data()),
                 _lock: lock,
             };
             writer.transact(|connection, state, _| begin_epoch(connection, state))?;
@@ -141,6 +143,11 @@ impl SqliteWriter {
             return Ok(PendingMaintenance::Some);
         }
         Ok(PendingMaintenance::None)
+    }
+
+    /// Returns what is wrong with the file, so that nothing that is written to it would stay.
+    pub(crate) fn file_problem(&self) -> Option<String> {
+        self.file.problem()
     }
 
     /// Moves the write-ahead log into the database. If that fails, the next opening does it.
@@ -305,8 +312,8 @@ mod tests {
     use crate::{
         log::event::Pinning,
         store::sqlite::{
-            schema::{Synchronous, connect_writer, locate},
-            write_lock::lock_for_writing,
+            file::{descriptor::DataFile, path::locate, write_lock::lock_for_writing},
+            schema::{Synchronous, connect_writer},
         },
     };
 
@@ -337,7 +344,8 @@ mod tests {
     fn keeping_ten_hours(folder: &Folder) -> SqliteWriter {
         let path = locate(&folder.0.join("spans.db")).unwrap();
         let retention = Retention::default().age(Duration::from_millis(10 * HOUR));
-        let lock = lock_for_writing(&path).unwrap();
+        let data = DataFile::open_or_create(&path).unwrap();
+        let lock = lock_for_writing(&path, &data).unwrap();
         let connection = connect_writer(&path, Synchronous::Normal).unwrap();
         SqliteWriter::open(connection, lock, retention, &path).unwrap()
     }

@@ -39,6 +39,8 @@ fn task() {
         "write" => super::killed::write_until_killed(&file),
         "hold" => super::opening::hold_until_killed(&file),
         "open" => super::opening::tell_how_opening_went(&file),
+        "glance" => super::names::open_and_close(&file),
+        "modes" => super::permissions::tell_modes(&file),
         "fill" => super::faults::tell_how_filling_went(&file),
         other => panic!("no such task: {other}"),
     }

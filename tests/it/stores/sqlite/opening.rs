@@ -31,11 +31,11 @@ fn refusal(store: &SqliteEventStore, path: &Path) -> String {
         .to_owned()
 }
 
-fn refused(path: &Path) -> String {
+pub(super) fn refused(path: &Path) -> String {
     refusal(&SqliteEventStore::new(path), path)
 }
 
-fn refused_for_reading(path: &Path) -> String {
+pub(super) fn refused_for_reading(path: &Path) -> String {
     refusal(&SqliteEventStore::new(path).read_only(), path)
 }
 
@@ -92,9 +92,41 @@ fn a_format_of_a_later_livespan_is_refused() {
     let later = Connection::open(folder.file()).unwrap();
     later.pragma_update(None, "user_version", 7).unwrap();
     drop(later);
-    let reason = "it has format 7 of a later livespan; this one knows format 1";
+    let reason = "it has format 7 of a later livespan; this one knows format 2";
     assert_eq!(refused(&folder.file()), reason);
     assert_eq!(refused_for_reading(&folder.file()), reason);
+}
+
+#[test]
+fn a_file_of_an_earlier_format_is_brought_up_to_date_by_its_next_writer() {
+    let folder = Folder::new();
+    let mut log = folder.open();
+    log.put(&["a +1 one", "* . two"]);
+    drop(log);
+    let earlier = Connection::open(folder.file()).unwrap();
+    earlier
+        .execute_batch("DROP INDEX event_once; PRAGMA user_version = 1")
+        .unwrap();
+    drop(earlier);
+    let reason = "it has format 1 of an earlier livespan; a log that writes to it has to open it first, which gives it \
+                  format 2";
+    assert_eq!(refused_for_reading(&folder.file()), reason);
+    let mut log = folder.open();
+    assert_eq!(log.all(), ["1 a +1 one", "2 * . two"]);
+    log.put(&["a -1 three"]);
+    drop(log);
+    let now = Connection::open(folder.file()).unwrap();
+    let format: i64 = now
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .unwrap();
+    let indexes: i64 = now
+        .query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE name = 'event_once'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!((format, indexes), (2, 1));
 }
 
 #[test]

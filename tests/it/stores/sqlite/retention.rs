@@ -2,9 +2,9 @@
 
 use std::{fs, time::Duration};
 
-use livespan::{EventStore as _, Retention, SqliteEventStore};
+use livespan::{EventStore as _, Retention, SqliteEventStore, sse::Sequence};
 
-use super::log::{Folder, Log, keeping};
+use super::log::{ANY, Folder, Log, keeping};
 use crate::support::until;
 
 fn size(folder: &Folder) -> u64 {
@@ -31,9 +31,7 @@ fn a_large_bound_is_kept_with_a_64th_of_slack() {
     for _ in 0..100 {
         log.fill(100);
         let kept = log.all().len();
-        let head = log
-            .store
-            .read_after(livespan::sse::Sequence::START, super::log::ANY);
+        let head = log.store.read_after(Sequence::START, ANY);
         drop(head);
         assert!(kept <= 6_400);
     }
@@ -166,4 +164,27 @@ fn a_new_file_can_give_space_back() {
         mode("journal_mode"),
         rusqlite::types::Value::Text("wal".to_owned())
     );
+}
+
+#[test]
+fn any_age_can_be_set_and_any_time_be_waited() {
+    for age in [Duration::ZERO, Duration::MAX] {
+        let folder = Folder::new();
+        let retention = SqliteEventStore::default_retention().age(age);
+        let mut log = Log::open(folder.store().retention(retention));
+        log.put(&["a . 1"]);
+        log.put(&["a . 2"]);
+        if age == Duration::MAX {
+            assert_eq!(log.all(), ["1 a . 1", "2 a . 2"]);
+        }
+        let reader = Log::open(folder.store().read_only());
+        let shared = reader.store.shared_log().unwrap();
+        shared.interrupt();
+        shared
+            .wait_after(Sequence::new(2), ANY, Duration::MAX)
+            .unwrap();
+        shared
+            .wait_after(Sequence::new(2), ANY, Duration::ZERO)
+            .unwrap();
+    }
 }

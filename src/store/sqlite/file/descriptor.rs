@@ -1,0 +1,234 @@
+//! The database files that this process has open, one descriptor each.
+//!
+//! When a process closes *any* descriptor of a file, POSIX drops all locks that the process has on that file, and
+//! SQLite's locks are of that kind. So a second descriptor of a file that SQLite has open must not be closed before
+//! SQLite closes its own. All stores on one file share one descriptor here, by device and inode, whatever name each
+//! was given. It is closed when the last connection of the last store is closed.
+//!
+//! Any thread calls it. The registry's lock is held while a file is opened or closed: the protocol is about that order.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, Metadata, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use crate::util::sync::{Mutex, lock};
+
+/// Size of the header of a database, in bytes.
+const HEADER_SIZE: usize = 100;
+
+static OPEN_FILES: Mutex<BTreeMap<FileId, OpenFile>> = Mutex::new(BTreeMap::new());
+
+/// Names a file on this machine, whatever its path is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    #[cfg(unix)]
+    fn of(_path: &Path, metadata: &Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+
+    /// Elsewhere the standard library tells no such number: the real path stands for it.
+    #[cfg(not(unix))]
+    fn of(path: &Path, _metadata: &Metadata) -> Self {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        let mut hasher = DefaultHasher::new();
+        fs::canonicalize(path).ok().hash(&mut hasher);
+        Self {
+            device: 0,
+            inode: hasher.finish(),
+        }
+    }
+
+    /// Returns the file that is at this path now.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|metadata| Self::of(path, &metadata))
+    }
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    file: File,
+    handles: usize,
+    /// The path by which a store of this process writes to it, and that process: a fork inherits this registry.
+    writer: Option<(PathBuf, u32)>,
+    /// Descriptors that were opened beside `file` because the file was renamed at that moment. They must not be closed
+    /// before it.
+    spare: Vec<File>,
+}
+
+/// A handle on an open database file. Whoever has a connection to the file holds one until after it is closed.
+#[derive(Debug)]
+pub(crate) struct DataFile(FileId);
+
+/// Who writes to a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FileWriter {
+    /// A store of this process, by this path.
+    ThisProcess(PathBuf),
+    OtherProcess,
+}
+
+impl DataFile {
+    /// Opens the file.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Self::open_with(path, || File::open(path))
+    }
+
+    /// Opens the file, and makes it when there is none: only its owner may read and write a new file.
+    pub(crate) fn open_or_create(path: &Path) -> io::Result<Self> {
+        Self::open_with(path, || match create_private(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(path),
+            created => created,
+        })
+    }
+
+    fn open_with(path: &Path, open: impl FnOnce() -> io::Result<File>) -> io::Result<Self> {
+        let mut open_files = lock(&OPEN_FILES);
+        if let Ok(id) = FileId::at(path)
+            && let Some(known) = open_files.get_mut(&id)
+        {
+            known.handles += 1;
+            return Ok(Self(id));
+        }
+        let file = open()?;
+        let id = FileId::of(path, &file.metadata()?);
+        if let Some(known) = open_files.get_mut(&id) {
+            known.handles += 1;
+            known.spare.push(file);
+        } else {
+            let opened = OpenFile {
+                file,
+                handles: 1,
+                writer: None,
+                spare: Vec::new(),
+            };
+            open_files.insert(id, opened);
+        }
+        Ok(Self(id))
+    }
+
+    fn with<R>(&self, run: impl FnOnce(&mut OpenFile) -> io::Result<R>) -> io::Result<R> {
+        let mut open_files = lock(&OPEN_FILES);
+        // Invariant: a file stands in the registry as long as there is a handle on it.
+        let known = open_files.get_mut(&self.0);
+        run(known.ok_or(io::ErrorKind::NotFound)?)
+    }
+
+    pub(crate) fn id(&self) -> FileId {
+        self.0
+    }
+
+    /// Reads the header of the database; less than its size of a shorter file.
+    pub(crate) fn header(&self) -> io::Result<Vec<u8>> {
+        self.with(|known| {
+            let mut header = Vec::with_capacity(HEADER_SIZE);
+            known.file.seek(SeekFrom::Start(0))?;
+            let limit = HEADER_SIZE as u64;
+            (&known.file).take(limit).read_to_end(&mut header)?;
+            Ok(header)
+        })
+    }
+
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        self.with(|known| known.file.metadata())
+    }
+
+    /// Takes the right to write to the file. Returns who has it if that is somebody else.
+    ///
+    /// On Linux, `flock` and SQLite's locks do not know of each other. On other systems they do, so there the lock file
+    /// alone keeps other processes out.
+    pub(crate) fn try_lock(&self, path: &Path) -> io::Result<Option<FileWriter>> {
+        self.with(|known| {
+            if let Some((path, _)) = &known.writer {
+                return Ok(Some(FileWriter::ThisProcess(path.clone())));
+            }
+            if cfg!(any(target_os = "linux", target_os = "android")) {
+                match known.file.try_lock() {
+                    Ok(()) => {}
+                    Err(TryLockError::WouldBlock) => return Ok(Some(FileWriter::OtherProcess)),
+                    Err(TryLockError::Error(error)) => return Err(error),
+                }
+            }
+            known.writer = Some((path.to_owned(), std::process::id()));
+            Ok(None)
+        })
+    }
+
+    /// Gives back the right to write that [`try_lock`](Self::try_lock) took.
+    pub(crate) fn unlock(&self) {
+        let unlocked = self.with(|known| match known.writer.take() {
+            // In a fork, this would take the lock from the parent, which shares it.
+            Some((_, process)) if process == std::process::id() => known.file.unlock(),
+            _ => Ok(()),
+        });
+        // The lock goes with the descriptor at the latest.
+        drop(unlocked);
+    }
+
+    /// Returns who writes to the file.
+    pub(crate) fn writer(&self) -> io::Result<Option<FileWriter>> {
+        self.with(|known| {
+            if let Some((path, _)) = &known.writer {
+                return Ok(Some(FileWriter::ThisProcess(path.clone())));
+            }
+            if cfg!(any(target_os = "linux", target_os = "android")) {
+                match known.file.try_lock_shared() {
+                    // A writer that tries at this moment tries again.
+                    Ok(()) => known.file.unlock()?,
+                    Err(TryLockError::WouldBlock) => return Ok(Some(FileWriter::OtherProcess)),
+                    Err(TryLockError::Error(error)) => return Err(error),
+                }
+            }
+            Ok(None)
+        })
+    }
+}
+
+impl Clone for DataFile {
+    fn clone(&self) -> Self {
+        if let Some(known) = lock(&OPEN_FILES).get_mut(&self.0) {
+            known.handles += 1;
+        }
+        Self(self.0)
+    }
+}
+
+impl Drop for DataFile {
+    fn drop(&mut self) {
+        let mut open_files = lock(&OPEN_FILES);
+        if let Some(known) = open_files.get_mut(&self.0) {
+            known.handles -= 1;
+            if known.handles == 0 {
+                // Closed under the lock: a file that is opened after this has its own descriptor, with its own locks.
+                drop(open_files.remove(&self.0));
+            }
+        }
+    }
+}
+
+/// Makes a file that only its owner may read and write, whatever the umask is.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+        let file = options.mode(0o600).open(path)?;
+        // The umask may have taken even the owner's.
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        Ok(file)
+    }
+    #[cfg(not(unix))]
+    options.open(path)
+}

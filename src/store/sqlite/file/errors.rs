@@ -1,0 +1,40 @@
+//! Every message about a file that cannot be used.
+
+use std::{io, path::Path};
+
+use rusqlite::ErrorCode;
+
+use crate::error::Error;
+
+pub(crate) const FOREIGN: &str = "it is the database of another program";
+
+/// An error for a file that cannot be used for a reason of our own.
+pub(crate) fn refused(path: &Path, reason: impl Into<String>) -> Error {
+    Error::store(action(path), reason.into())
+}
+
+pub(crate) fn unusable(path: &Path, error: io::Error) -> Error {
+    Error::store(action(path), error)
+}
+
+fn action(path: &Path) -> String {
+    format!("open the event log {}", path.display())
+}
+
+/// What SQLite says at opening, in words that say what to do where it is terse.
+pub(crate) fn describe(path: &Path, error: rusqlite::Error) -> Error {
+    let reason = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => "it is not an SQLite database",
+        Some(ErrorCode::DatabaseCorrupt) => "the database in it is damaged",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another program has locked it"
+        }
+        Some(ErrorCode::DiskFull) => "the disk is full",
+        Some(ErrorCode::ReadOnly) => "it cannot be written to, it or its directory is read-only",
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            "it, its directory, or a file beside it cannot be opened or made"
+        }
+        _ => return Error::store(action(path), error),
+    };
+    Error::store(action(path), Error::store(reason, error))
+}
