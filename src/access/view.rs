@@ -206,6 +206,9 @@ impl Projection for View {
         if let Some(seen) = cache.events.get(&id) {
             return seen.clone();
         }
+        if event.with_payload(|payload| control::is_damaged(name, payload)) {
+            return Projected::Unchanged;
+        }
         let rewritten =
             event.with_payload(|payload| self.rewrite(&mut cache, (name, key), payload));
         let seen = rewritten.map_or(Projected::Hidden, |payload| {

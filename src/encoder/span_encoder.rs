@@ -27,6 +27,7 @@ use crate::{
         record::{self, Record, StartOutline},
         redact::Redaction,
     },
+    store::validated::PayloadFormat,
     trace::{
         index::TraceIndex,
         interner::Interner,
@@ -184,6 +185,8 @@ impl SpanEncoder {
 }
 
 impl RecordEncoder for SpanEncoder {
+    const PAYLOAD_FORMAT: PayloadFormat = PayloadFormat::JsonObject;
+
     fn on_hint(&mut self, record: &[u8]) {
         let Some(Record::Hide { trace_id, span_id }) = record::read(record) else {
             return;

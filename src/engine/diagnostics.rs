@@ -8,7 +8,7 @@ use crate::{
         atomic::{AtomicBool, Ordering},
         catch_panic,
     },
-    wire::control::Dropped,
+    wire::{control::Dropped, id::Sequence},
 };
 
 /// Something that operators should know.
@@ -16,6 +16,8 @@ use crate::{
 pub(crate) enum Diagnostic<'a> {
     /// The store fails, with its message.
     StoreFailing(&'a str),
+    /// Stored events are damaged: this is the first that was read.
+    DamagedEvents(Sequence),
     /// The buffer was full, or the store failed for too long.
     Dropped(Dropped),
     /// The log ended by itself.
@@ -30,7 +32,7 @@ pub(crate) type DiagnosticSink = Arc<dyn Fn(Diagnostic<'_>) + Send + Sync>;
 /// Reports each cause once.
 pub(crate) struct Diagnostics {
     sink: Option<DiagnosticSink>,
-    reported: [AtomicBool; 4],
+    reported: [AtomicBool; 5],
 }
 
 impl fmt::Debug for Diagnostics {
@@ -50,9 +52,10 @@ impl Diagnostics {
     }
 
     pub(crate) fn report(&self, diagnostic: Diagnostic<'_>) {
-        let [store, dropped, ended, credentials] = &self.reported;
+        let [store, damaged, dropped, ended, credentials] = &self.reported;
         let reported = match diagnostic {
             Diagnostic::StoreFailing(_) => store,
+            Diagnostic::DamagedEvents(_) => damaged,
             Diagnostic::Dropped(_) => dropped,
             Diagnostic::Ended(_) => ended,
             Diagnostic::WrongCredentials => credentials,

@@ -4,9 +4,12 @@
 
 use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
-use crate::log::{
-    batch::{Batch, StoredEvent},
-    event::StreamKey,
+use crate::{
+    log::{
+        batch::{Batch, StoredEvent},
+        event::StreamKey,
+    },
+    store::validated::PayloadFormat,
 };
 
 /// Observes events that this log did not write, in the form in which the store has them. It is called on any thread,
@@ -57,6 +60,9 @@ impl IndexRebuild for NoopObserver {
 
 /// Turns records into events. Runs on the worker thread only.
 pub(crate) trait RecordEncoder: Send + 'static {
+    /// What the payloads of its events are. An event that a store returns with any other is damaged.
+    const PAYLOAD_FORMAT: PayloadFormat = PayloadFormat::Text;
+
     /// Gets every internal record of a turn before any record of the turn is encoded.
     fn on_hint(&mut self, _record: &[u8]) {}
 

@@ -13,7 +13,11 @@ use crate::{
     error::Error,
     ingest::buffer::IngestBuffer,
     log::{batch::Batch, event::StreamKey, retention::Retention, tail::Tail, waker::WakeFlag},
-    store::{DEFAULT_APPEND_TIMEOUT, EventStore, kind::StoreKind},
+    store::{
+        DEFAULT_APPEND_TIMEOUT, EventStore,
+        kind::StoreKind,
+        validated::{DamagedEvents, PayloadFormat, ValidatedStore},
+    },
     util::sync::{
         Instant, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -29,6 +33,7 @@ use crate::{
 pub(crate) struct Log {
     pub(crate) tail: Arc<Tail>,
     pub(crate) store: Arc<dyn EventStore>,
+    damaged: Arc<DamagedEvents>,
     is_in_memory: bool,
     pub(crate) buffer: Arc<IngestBuffer>,
     closed: AtomicBool,
@@ -48,7 +53,7 @@ pub(crate) struct Log {
     pub(super) outages: Outages,
     demand: Demand,
     pub(crate) merge: MergeState,
-    diagnostics: Diagnostics,
+    diagnostics: Arc<Diagnostics>,
     started: Instant,
     opened_at: u64,
 }
@@ -100,6 +105,9 @@ pub struct StoreHealth {
     pub failure: Option<String>,
     /// The bounds of its retention, if it reports them.
     pub retention: Option<Retention>,
+    /// How many stored events were read so far that the log cannot have written, at most 4,096: the file or server of
+    /// the store was damaged or changed by somebody else. Readers got a `gap` in place of each.
+    pub damaged_events: usize,
 }
 
 /// The state of a log.
@@ -138,12 +146,21 @@ pub struct Status {
 impl Log {
     pub(crate) fn open(
         store: StoreKind,
+        format: PayloadFormat,
         buffer: Arc<IngestBuffer>,
         sink: Option<DiagnosticSink>,
     ) -> Result<Self, Error> {
+        let diagnostics = Arc::new(Diagnostics::new(sink));
+        let reporting = Arc::clone(&diagnostics);
+        let damaged = Arc::new(DamagedEvents::new(move |sequence| {
+            reporting.report(Diagnostic::DamagedEvents(sequence));
+        }));
         let (store, own_memory) = match store {
             StoreKind::Memory(memory) => (Arc::clone(&memory) as Arc<dyn EventStore>, Some(memory)),
-            StoreKind::Dyn(store) => (store, None),
+            StoreKind::Dyn(store) => {
+                let validated = ValidatedStore::new(store, format, Arc::clone(&damaged));
+                (Arc::new(validated) as Arc<dyn EventStore>, None)
+            }
         };
         let head = store.open()?.get();
         if !leaves_numbers_for(1, head.saturating_add(1)) {
@@ -161,6 +178,7 @@ impl Log {
             opened_at: head,
             tail,
             store,
+            damaged,
             is_in_memory,
             buffer,
             closed: AtomicBool::new(false),
@@ -174,7 +192,7 @@ impl Log {
             outages: Outages::default(),
             demand: Demand::default(),
             merge: MergeState::default(),
-            diagnostics: Diagnostics::new(sink),
+            diagnostics,
             started: Instant::now(),
         })
     }
@@ -289,6 +307,7 @@ impl Log {
             kind: self.store.kind(),
             failure: lock(&self.failure).clone(),
             retention: self.store.retention(),
+            damaged_events: self.damaged.count(),
         }
     }
 

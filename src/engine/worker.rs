@@ -113,7 +113,7 @@ impl LogRuntime {
         let on_thread = settings.on_thread;
         let log = with_thread_hook(&on_thread, || {
             let on_diagnostic = settings.on_diagnostic;
-            Log::open(store, Arc::clone(&buffer), on_diagnostic)
+            Log::open(store, T::PAYLOAD_FORMAT, Arc::clone(&buffer), on_diagnostic)
         });
         let log = Arc::new(log?);
         let appender = StoreAppender::new(&log.store, &on_thread)?;

@@ -16,6 +16,13 @@ pub(crate) fn report(diagnostic: Diagnostic<'_>) {
                 error = error
             );
         }
+        Diagnostic::DamagedEvents(sequence) => {
+            otel_warn!(
+                name: "Livespan.DamagedEvents",
+                message = "the store of the log has events that the log cannot have written; readers get a gap in their place, and further ones are only counted, in /status",
+                first = sequence.get()
+            );
+        }
         Diagnostic::Dropped(dropped) => {
             otel_warn!(
                 name: "Livespan.Dropped",

@@ -23,7 +23,10 @@ use crate::{
     },
     reader::scope::{ReadItem, Scope},
     util::sync::Instant,
-    wire::id::{ResumePoint, Sequence},
+    wire::{
+        control,
+        id::{ResumePoint, Sequence},
+    },
 };
 
 /// Blocks searched without a match before other tasks get their turn.
@@ -268,7 +271,10 @@ impl Reader {
             return;
         };
         let keep = |event: &BlockEvent<'_>| {
-            event.is_global() || event.with_payload(|payload| filter(event.name(), payload))
+            event.is_global()
+                || event.with_payload(|payload| {
+                    filter(event.name(), payload) || control::is_damaged(event.name(), payload)
+                })
         };
         for slice in slices {
             let wanted = filter_streams(slice, &self.scope.keys)

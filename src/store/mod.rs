@@ -10,6 +10,7 @@ pub(crate) mod redis;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 pub(crate) mod threads;
+pub(crate) mod validated;
 
 use std::{
     fmt,

@@ -208,6 +208,14 @@ pub(crate) fn dropped_payload(out: &mut Vec<u8>, dropped: Dropped) {
     json(out, &dropped_gap(dropped));
 }
 
+/// The payload that stands in for a stored event that is damaged: it has the event's id and stream.
+pub(crate) const DAMAGED: &[u8] = br#"{"type":"gap","reason":"damaged","lost":1}"#;
+
+/// Returns whether this stands in for a damaged event: like every control event, no filter or view leaves it out.
+pub(crate) fn is_damaged(name: &str, payload: &[u8]) -> bool {
+    name == GAP && payload == DAMAGED
+}
+
 fn dropped_gap(dropped: Dropped) -> Control {
     Control::Gap {
         reason: "dropped",

@@ -67,6 +67,7 @@ const MODULES: &[&str] = &[
     "store::memory",
     "store::kind",
     "store::null",
+    "store::validated",
     "store::redis::config",
     "store::redis::client::scripts",
     "store::redis::client::error",

@@ -242,7 +242,7 @@ mod tests {
         engine::encoder::LogObserver,
         ingest::buffer::IngestBuffer,
         log::{event::Pinning, tail::TailRead},
-        store::{NullEventStore, kind::StoreKind},
+        store::{NullEventStore, kind::StoreKind, validated::PayloadFormat},
     };
 
     struct Panicking;
@@ -283,7 +283,13 @@ mod tests {
     #[test]
     fn the_rest_of_what_the_follower_saw_a_part_of_needs_no_store() {
         let buffer = Arc::new(IngestBuffer::new(1 << 16, 64));
-        let log = Log::open(StoreKind::new(NullEventStore::new()), buffer, None).unwrap();
+        let log = Log::open(
+            StoreKind::new(NullEventStore::new()),
+            PayloadFormat::Text,
+            buffer,
+            None,
+        )
+        .unwrap();
         log.merge.is_index_complete.store(true, Ordering::Release);
         let mut batch = Batch::default();
         for text in ["one", "two", "three"] {
@@ -305,7 +311,13 @@ mod tests {
     #[test]
     fn readers_get_what_an_observer_panics_over_and_all_is_to_be_learnt_anew() {
         let buffer = Arc::new(IngestBuffer::new(1 << 16, 64));
-        let log = Log::open(StoreKind::new(NullEventStore::new()), buffer, None).unwrap();
+        let log = Log::open(
+            StoreKind::new(NullEventStore::new()),
+            PayloadFormat::Text,
+            buffer,
+            None,
+        )
+        .unwrap();
         log.merge.is_index_complete.store(true, Ordering::Release);
         let event = StoredEvent {
             sequence: Sequence::new(1),

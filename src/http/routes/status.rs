@@ -53,10 +53,13 @@ struct RetentionLimits {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct StoreReport {
     kind: &'static str,
     healthy: bool,
     error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damaged_events: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<RetentionLimits>,
 }
@@ -94,6 +97,7 @@ pub(crate) fn status(live: &LiveSpans) -> Response<Body> {
             kind: status.store.kind,
             healthy: status.store.failure.is_none(),
             error: status.store.failure,
+            damaged_events: Some(status.store.damaged_events).filter(|count| *count > 0),
             limits: status.store.retention.map(RetentionLimits::from),
         },
         ended: status.ended,

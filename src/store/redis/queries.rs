@@ -133,7 +133,10 @@ fn read_once(
         ..QueryResult::default()
     };
     match query.kind {
-        QueryKind::Before => answer.streams = found.map(reply::stream).collect::<Result<_, _>>()?,
+        QueryKind::Before => {
+            let streams = found.filter_map(|stream| reply::stream(stream).transpose());
+            answer.streams = streams.collect::<Result<_, _>>()?;
+        }
         QueryKind::Newest => answer.cursors = found.map(reply::place).collect::<Result<_, _>>()?,
         QueryKind::All | QueryKind::Streams | QueryKind::Standing | QueryKind::Head => {
             answer.events = found.map(event).collect::<Result<_, _>>()?;

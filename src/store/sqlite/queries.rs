@@ -3,6 +3,7 @@
 //! Every function reads one snapshot of the file, and its cost depends on what it returns, not on the size of the log.
 
 use std::{
+    borrow::Cow,
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, HashSet},
     ops::Range,
@@ -10,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use rusqlite::{
-    Connection, Row, Rows, fallible_streaming_iterator::FallibleStreamingIterator as _, params,
-    types::FromSqlError,
+    Connection, OptionalExtension as _, Row, Rows,
+    fallible_streaming_iterator::FallibleStreamingIterator as _, params, types::ValueRef,
 };
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     store::{
         PageLimit, StoredStream,
         sqlite::{
-            schema::{int, number},
+            schema::{bytes_of, int, int_of, number},
             state::{load_epochs, unpack},
             stream_ids::find,
         },
@@ -38,6 +39,8 @@ const CACHED_KEYS_BITS: u32 = 12;
 pub(crate) struct StreamKeyCache(Vec<Option<(i64, StreamKey)>>);
 
 impl StreamKeyCache {
+    /// Returns the key of a stream, or `None` if the file does not have it: there is no stream 0, and the file may be
+    /// damaged.
     fn get(&mut self, connection: &Connection, stream: i64) -> rusqlite::Result<Option<StreamKey>> {
         if stream == 0 {
             return Ok(None);
@@ -58,13 +61,14 @@ impl StreamKeyCache {
         let key = connection
             .prepare_cached("SELECT key FROM stream WHERE first = ?1")?
             .query_row([stream], |row| {
-                let bytes = row.get_ref(0)?.as_blob()?;
-                Ok(StreamKey::new(bytes).map_err(|error| FromSqlError::Other(Box::new(error)))?)
-            })?;
-        if let Some(slot) = slot {
+                Ok(StreamKey::new(bytes_of(row.get_ref(0)?)).ok())
+            })
+            .optional()?
+            .flatten();
+        if let (Some(slot), Some(key)) = (slot, key) {
             *slot = Some((stream, key));
         }
-        Ok(Some(key))
+        Ok(key)
     }
 }
 
@@ -85,14 +89,16 @@ impl PageBuilder {
         }
     }
 
-    /// Adds the row `sequence, stream, name, pin, token, payload`, and returns whether the page has room for more.
+    /// Adds the row `sequence, stream, name, pin, token, payload`, and returns whether the page has room for more. A column
+    /// may hold anything when somebody else wrote to the file: what cannot be read is left empty, and an event without a
+    /// name is recognised as damaged by whoever gets the page.
     fn push_row(
         &mut self,
         connection: &Connection,
         key_cache: &mut StreamKeyCache,
         row: &Row<'_>,
     ) -> rusqlite::Result<bool> {
-        let payload = row.get_ref(5)?.as_blob()?;
+        let payload = bytes_of(row.get_ref(5)?);
         let start = self.payloads.len();
         let fits =
             self.events.len() < self.limit.events && start + payload.len() <= self.limit.bytes;
@@ -100,11 +106,17 @@ impl PageBuilder {
             return Ok(false);
         }
         self.payloads.extend_from_slice(payload);
+        let stream = int_of(row, 1).unwrap_or(-1);
+        let key = key_cache.get(connection, stream)?;
+        let name = match row.get_ref(2)? {
+            ValueRef::Text(name) if key.is_some() || stream == 0 => String::from_utf8_lossy(name),
+            _ => Cow::Borrowed(""),
+        };
         let event = StoredEvent {
             sequence: Sequence::new(number(row.get(0)?)),
-            name: row.get(2)?,
-            key: key_cache.get(connection, row.get(1)?)?,
-            pin: unpack(row.get(3)?, row.get(4)?),
+            name: name.into_owned(),
+            key,
+            pin: unpack(int_of(row, 3), int_of(row, 4)),
             payload: Bytes::new(),
         };
         self.events.push((event, start..self.payloads.len()));
@@ -251,7 +263,7 @@ pub(crate) fn open_global_events(
             let begun = epochs.partition_point(|record| record.start.first.get() <= sequence);
             let life = epochs.get(begun.saturating_sub(1));
             let owner = life.map_or(-1, |record| -int(record.start.first.get()));
-            match unpack(row.get(1)?, row.get(2)?) {
+            match unpack(int_of(row, 1), int_of(row, 2)) {
                 Pinning::Open(token) => drop(open.insert((owner, token), sequence)),
                 Pinning::Close(token) => drop(open.remove(&(owner, token))),
                 Pinning::None => {}

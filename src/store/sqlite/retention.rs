@@ -9,7 +9,7 @@ use crate::{
     log::retention::Retention,
     store::sqlite::{
         open_events::{OpenEvent, PinKey},
-        schema::{int, millis, number},
+        schema::{int, int_of, millis, number},
         state::{EVENT_BYTES, LogState},
     },
 };
@@ -228,8 +228,8 @@ fn scan(
     while let Some(row) = rows.next()? {
         let event = ScannedEvent {
             sequence: number(row.get(0)?),
-            stream: row.get(1)?,
-            bytes: number(row.get(2)?) + EVENT_BYTES,
+            stream: int_of(row, 1).unwrap_or(0),
+            bytes: number(int_of(row, 2).unwrap_or(0)) + EVENT_BYTES,
         };
         // The newest event is kept even when it is too large.
         let goes = (scanned.len() as u64) < target.events

@@ -15,7 +15,7 @@ use crate::{
         EpochStart,
         sqlite::{
             open_events::{OpenEvent, OpenEvents, PinKey},
-            schema::{int, number},
+            schema::{int, int_of, number},
             stream_ids::StreamNumbers,
         },
     },
@@ -97,9 +97,9 @@ impl LogState {
         )?;
         let mut rows = statement.query([int(self.open.checked())])?;
         while let Some(row) = rows.next()? {
-            let pin = unpack(row.get(2)?, row.get(3)?);
-            let bytes = number(row.get(4)?) + EVENT_BYTES;
-            self.pin(row.get(1)?, pin, number(row.get(0)?), bytes);
+            let pin = unpack(int_of(row, 2), int_of(row, 3));
+            let bytes = number(int_of(row, 4).unwrap_or(0)) + EVENT_BYTES;
+            self.pin(int_of(row, 1).unwrap_or(0), pin, number(row.get(0)?), bytes);
         }
         Ok(())
     }
@@ -215,7 +215,7 @@ pub(crate) fn deduplication_state(
     let mut rows = statement.query(params![key.as_bytes(), token.cast_signed()])?;
     let mut kept = KeptEvents::default();
     while let Some(row) = rows.next()? {
-        if row.get::<_, i64>(0)? == CLOSES + ONCE {
+        if int_of(row, 0) == Some(CLOSES + ONCE) {
             kept.closing = true;
         } else {
             kept.opening = true;

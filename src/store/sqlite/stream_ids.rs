@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::log::event::StreamKey;
+use crate::{log::event::StreamKey, store::sqlite::schema::bytes_of};
 
 /// Keys in memory: two generations of half as many each, some 6 MiB.
 const CACHED_KEYS_MAX: usize = 65_536;
@@ -61,7 +61,11 @@ impl StreamNumbers {
     pub(crate) fn remove(&mut self, connection: &Connection, number: i64) -> rusqlite::Result<u64> {
         let mut statement =
             connection.prepare_cached("DELETE FROM stream WHERE first = ?1 RETURNING key")?;
-        let key: Vec<u8> = statement.query_row([number], |row| row.get(0))?;
+        let key = statement.query_row([number], |row| Ok(bytes_of(row.get_ref(0)?).to_vec()));
+        // In a damaged file there may be events of a stream that has no row.
+        let Some(key) = key.optional()? else {
+            return Ok(0);
+        };
         if let Ok(key) = StreamKey::new(&key) {
             self.recent.remove(&key);
             self.older.remove(&key);

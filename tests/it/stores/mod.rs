@@ -7,5 +7,7 @@ mod reference;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 mod suite;
+#[cfg(any(feature = "sqlite", feature = "redis"))]
+mod tail;
 #[cfg(all(feature = "http", any(feature = "sqlite", feature = "redis")))]
 mod whole;

@@ -79,31 +79,33 @@ pub(crate) fn parse_epochs(text: &str) -> Result<Vec<EpochStart>, StoreError> {
     lives.ok_or_else(StoreError::unexpected)
 }
 
-/// Reads an event, and returns the values that follow it.
+/// Reads an event, and returns the values that follow it. Somebody else may have written it: what cannot be read is left
+/// empty, and an event without a name is recognised as damaged by whoever gets it.
 pub(crate) fn event(value: Value) -> Result<(StoredEvent, std::vec::IntoIter<Value>), StoreError> {
     let mut values = array(value)?.into_iter();
     let sequence = Sequence::new(number(values.next())?);
-    let name = text(values.next())?;
-    let key = bytes(values.next())?;
-    let pin = text(values.next())?;
+    let name = String::from_utf8(bytes(values.next())?);
+    let key = stream_key(&bytes(values.next())?);
+    let pin = text(values.next()).and_then(|pin| read_pin(&pin));
     let payload = bytes(values.next())?;
     let event = StoredEvent {
         sequence,
-        name,
-        key: stream_key(&key)?,
-        pin: read_pin(&pin)?,
+        name: name.ok().filter(|_| key.is_ok()).unwrap_or_default(),
+        key: key.unwrap_or_default(),
+        pin: pin.unwrap_or_default(),
         payload: Bytes::from(payload),
     };
     Ok((event, values))
 }
 
-/// Reads `first, key, last`.
-pub(crate) fn stream(value: Value) -> Result<StoredStream, StoreError> {
+/// Reads `first, key, last`; `None` if that is no stream of ours.
+pub(crate) fn stream(value: Value) -> Result<Option<StoredStream>, StoreError> {
     let mut values = array(value)?.into_iter();
     let first = Sequence::new(number(values.next())?);
-    let key = stream_key(&bytes(values.next())?)?.ok_or_else(StoreError::unexpected)?;
+    let key = stream_key(&bytes(values.next())?);
     let last = Sequence::new(number(values.next())?);
-    Ok(StoredStream { key, first, last })
+    let key = key.unwrap_or_default();
+    Ok(key.map(|key| StoredStream { key, first, last }))
 }
 
 /// Reads `sequence, key`; no key stands for global events.
@@ -208,6 +210,25 @@ mod tests {
         for text in ["o", "x1", "o-1", "c1 "] {
             assert_eq!(read_pin(text), Err(StoreError::unexpected()), "{text}");
         }
+    }
+
+    #[test]
+    fn an_event_that_others_wrote_has_no_name() {
+        let read = |name: &[u8], key: &[u8], pin: &str| {
+            let texts = [&b"7"[..], name, key, pin.as_bytes(), b"{}"];
+            let values = texts.map(|text| Value::BulkString(text.to_vec()));
+            let (event, _) = event(Value::Array(values.to_vec())).unwrap();
+            (event.name, event.key, event.pin)
+        };
+        let key = StreamKey::new("a").unwrap();
+        let none = Pinning::None;
+        assert_eq!(
+            read(b"note", b"a", "o1"),
+            ("note".to_owned(), Some(key), Pinning::Open(1))
+        );
+        assert_eq!(read(b"n\xff", b"a", ""), (String::new(), Some(key), none));
+        assert_eq!(read(b"note", &[b'a'; 64], ""), (String::new(), None, none));
+        assert_eq!(read(b"note", b"", "x1"), ("note".to_owned(), None, none));
     }
 
     #[test]

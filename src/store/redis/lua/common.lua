@@ -80,12 +80,13 @@ local function kept_place(key, sequence)
   return kept_prefix(key) .. string.format('%016.0f', sequence)
 end
 
+-- A key that others set to something else has no entries.
 local function first_entry(stream, from)
-  return redis.call('XRANGE', stream, from, '+', 'COUNT', 1)[1]
+  return redis.pcall('XRANGE', stream, from, '+', 'COUNT', 1)[1]
 end
 
 local function last_entry(stream)
-  return redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+  return redis.pcall('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
 end
 
 -- Calls a command of many members in pieces that Lua's stack can hold.
@@ -97,15 +98,27 @@ local function in_pieces(command, key, list, each)
 end
 
 -- Events are {name, key, pin, payload} here. Entries of the log have the fields n, k, p, b (bytes before it), t (when),
--- d (payload), in this order; entries of one stream have n, p, d.
+-- d (payload), in this order; entries of one stream have n, p, d. What others wrote by hand becomes an event without a
+-- name, which tells the reader that it is damaged.
 local function event_of_log(entry)
   local fields = entry[2]
-  return { fields[2] or '', fields[4] or '', fields[6] or '', fields[12] or '' }
+  if fields[1] ~= 'n' or fields[3] ~= 'k' or fields[5] ~= 'p' or fields[11] ~= 'd' then return { '', '', '', '' } end
+  return { fields[2], fields[4], fields[6], fields[12] }
 end
 
 local function event_of_stream(entry, key)
   local fields = entry[2]
-  return { fields[2] or '', key, fields[4] or '', fields[6] or '' }
+  if fields[1] ~= 'n' or fields[3] ~= 'p' or fields[5] ~= 'd' then return { '', key, '', '' } end
+  return { fields[2], key, fields[4], fields[6] }
+end
+
+local function event_of_kept(kept)
+  local is_packed, event = pcall(cmsgpack.unpack, kept)
+  if not is_packed or type(event) ~= 'table' then return { '', '', '', '' } end
+  for field = 1, 4 do
+    if type(event[field]) ~= 'string' then return { '', '', '', '' } end
+  end
+  return event
 end
 
 local function load_state()

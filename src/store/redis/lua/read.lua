@@ -29,7 +29,7 @@ local function cursor(stream, from, to_event)
   return function()
     at = at + 1
     if at > #entries and not ended then
-      entries = redis.call('XRANGE', stream, id(start), '+', 'COUNT', CHUNK)
+      entries = redis.pcall('XRANGE', stream, id(start), '+', 'COUNT', CHUNK)
       at, ended = 1, #entries < CHUNK
       if #entries > 0 then start = sequence_of(entries[#entries]) + 1 end
     end
@@ -55,7 +55,7 @@ local function kept_cursor(key)
       end
       local sequence = tonumber(string.sub(places[at], #prefix + 1))
       local kept = sequence < state.oldest and redis.call('HGET', KEPT, text(sequence))
-      if kept then return sequence, cmsgpack.unpack(kept) end
+      if kept then return sequence, event_of_kept(kept) end
     end
   end
 end
@@ -88,7 +88,7 @@ local function read_all()
     for _, sequence in ipairs(kept) do
       local event = redis.call('HGET', KEPT, sequence)
       if event then
-        event = cmsgpack.unpack(event)
+        event = event_of_kept(event)
         if is_full(event) then return end
         put(tonumber(sequence), event)
       end
@@ -168,7 +168,7 @@ local function read_standing()
       local at = id(sequence)
       local entry = redis.call('XRANGE', LOG, at, at)[1]
       local kept = not entry and redis.call('HGET', KEPT, at:sub(1, -3))
-      if entry then put(sequence, event_of_log(entry)) elseif kept then put(sequence, cmsgpack.unpack(kept)) end
+      if entry then put(sequence, event_of_log(entry)) elseif kept then put(sequence, event_of_kept(kept)) end
     end
   end
 end
@@ -199,7 +199,7 @@ local function list_before()
     if key == '' or seen[key] then return end
     seen[key] = true
     local first, last = range_of(key)
-    if first and first < after then found[#found + 1] = { text(first), key, text(last) } end
+    if first and first < after then found[#found + 1] = { text(first), key, text(last or first) } end
   end
   for _, key in ipairs(redis.call('ZREVRANGEBYSCORE', KEPT_FIRST, below, '-inf', 'LIMIT', 0, events_max)) do
     take(key)

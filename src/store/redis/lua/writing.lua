@@ -6,6 +6,8 @@
 
 -- Streams cleaned in one call, beside those that a batch itself could have filled.
 local CLEANED_MAX = 512
+-- Entries of others in a row that are passed to find one of ours.
+local FOREIGN_MAX = 100
 
 local function begin_life(state, epoch, first)
   local lives = {}
@@ -88,7 +90,7 @@ local function fetch(sequence, key)
   local entry = redis.call('XRANGE', LOG, at, at)[1]
   if entry then return event_of_log(entry) end
   local kept = redis.call('HGET', KEPT, text(sequence))
-  if kept then return cmsgpack.unpack(kept) end
+  if kept then return event_of_kept(kept) end
   -- Others may have trimmed the log alone.
   entry = redis.call('XRANGE', key == '' and EVERY or stream_of(key), at, at)[1]
   if entry then return event_of_stream(entry, key) end
@@ -114,7 +116,7 @@ local function release(state, sequence)
   local at = text(sequence)
   local kept = redis.call('HGET', KEPT, at)
   if not kept then return end
-  local event = cmsgpack.unpack(kept)
+  local event = event_of_kept(kept)
   redis.call('HDEL', KEPT, at)
   redis.call('ZREM', KEPT_ALL, at)
   redis.call('ZREMRANGEBYSCORE', ONCE, at, at)
@@ -271,15 +273,27 @@ local function first_retained(state, first, keeps)
   return high
 end
 
+-- The first entry from this one on that says when it was written and after how many bytes: what others wrote to the log
+-- by hand does not.
+local function own_entry(entry)
+  for _ = 1, FOREIGN_MAX do
+    if not entry or (tonumber(entry[2][8]) and tonumber(entry[2][10])) then return entry end
+    entry = first_entry(LOG, '(' .. entry[1])
+  end
+  return nil
+end
+
 -- Lets go of what is over the bounds of retention, and notices what others let go.
 local function trim(state, now, batch)
   local events_from = state.head - tonumber(ARGV[7]) + 1
   local bytes_max, time_from = tonumber(ARGV[8]), now - tonumber(ARGV[9])
   local function keeps(entry)
-    local sequence, fields = sequence_of(entry), entry[2]
-    return sequence >= events_from
-      and (sequence >= state.head or state.total - (tonumber(fields[8]) or 0) <= bytes_max)
-      and (tonumber(fields[10]) or 0) >= time_from
+    local sequence, own = sequence_of(entry), own_entry(entry)
+    if sequence < events_from then return false end
+    if not own then return true end
+    local fields = own[2]
+    return (sequence >= state.head or state.total - tonumber(fields[8]) <= bytes_max)
+      and tonumber(fields[10]) >= time_from
   end
   local first = first_entry(LOG, '-')
   local target = first and sequence_of(first) or state.head + 1

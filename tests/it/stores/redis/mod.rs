@@ -2,6 +2,7 @@
 
 mod access;
 mod conformance;
+mod damage;
 mod handle;
 mod lives;
 mod lost;

@@ -1,79 +1,15 @@
 //! One process and its file: what was there before is there after.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, fs, time::Instant};
 
-use livespan::{
-    Error, EventStore, LiveSpans, Retention, SqliteEventStore,
-    sse::{Sequence, StreamKey},
-    store::{Appended, Batch, EpochStart, OpenEventRecovery, PageLimit, ReadFuture, StreamsFuture},
-};
+use livespan::{LiveSpans, SqliteEventStore};
 
 use super::{list, pairs, running, story};
 use crate::{
     http::app::{App, Frame, checkout, done, put, span, trace},
-    stores::sqlite::log::Folder,
+    stores::{sqlite::log::Folder, tail::WithTail},
     support::PATIENCE,
 };
-
-/// The same store with four events in memory before it.
-#[derive(Debug)]
-struct Forgetful(SqliteEventStore);
-
-impl EventStore for Forgetful {
-    fn kind(&self) -> &'static str {
-        self.0.kind()
-    }
-
-    fn open(&self) -> Result<Sequence, Error> {
-        self.0.open()
-    }
-
-    fn epochs(&self) -> Arc<[EpochStart]> {
-        self.0.epochs()
-    }
-
-    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
-        self.0.append(first, batch)
-    }
-
-    fn oldest(&self) -> Sequence {
-        self.0.oldest()
-    }
-
-    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
-        self.0.read_after(after, limit)
-    }
-
-    fn read_streams_after(
-        &self,
-        keys: &[StreamKey],
-        after: Sequence,
-        limit: PageLimit,
-    ) -> ReadFuture<'_> {
-        self.0.read_streams_after(keys, after, limit)
-    }
-
-    fn streams_before(&self, before: Sequence, limit: usize) -> StreamsFuture<'_> {
-        self.0.streams_before(before, limit)
-    }
-
-    fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {
-        self.0.open_event_recovery()
-    }
-
-    fn append_timeout(&self) -> Option<Duration> {
-        self.0.append_timeout()
-    }
-
-    fn tail_retention(&self) -> Retention {
-        Retention::default().events(4)
-    }
-}
 
 /// Opens the log, once an earlier one of this test has let go of the file.
 async fn open(folder: &Folder) -> App {
@@ -131,7 +67,7 @@ async fn after_a_restart_lists_traces_and_streams_show_what_was_before() {
 #[tokio::test]
 async fn a_trace_that_memory_has_let_go_of_is_read_from_the_file() {
     let folder = Folder::new();
-    let store = Forgetful(folder.store());
+    let store = WithTail(folder.store(), 4);
     let app = App::serve(LiveSpans::builder().store(store).build().unwrap()).await;
     put(&app.live, checkout(1));
     for number in 2..=9 {
@@ -197,7 +133,7 @@ async fn the_status_tells_the_limits_of_the_file_beside_those_of_memory() {
 #[tokio::test]
 async fn the_live_list_says_where_history_goes_on() {
     let folder = Folder::new();
-    let store = Forgetful(folder.store());
+    let store = WithTail(folder.store(), 4);
     let app = App::serve(LiveSpans::builder().store(store).build().unwrap()).await;
     let look = async || {
         let mut live = app.stream("/traces/sse").await;
@@ -291,4 +227,65 @@ async fn a_second_process_that_only_reads_shows_what_the_first_one_writes() {
         list(&reader, 10).await,
         pairs(&[("import", "ok"), ("checkout", "ok")])
     );
+}
+
+#[tokio::test]
+async fn what_somebody_else_wrote_into_the_file_is_a_gap_of_one_on_every_route() {
+    let folder = Folder::new();
+    let app = open(&folder).await;
+    put(&app.live, checkout(1));
+    put(&app.live, done(2, "import", 7));
+    app.live.shutdown().unwrap();
+    drop(app);
+    let other = rusqlite::Connection::open(folder.file()).unwrap();
+    other
+        .execute_batch(
+            "UPDATE event SET name = 'x' || char(10) || 'id: evil-1' WHERE sequence = 2;
+             UPDATE event SET payload = x'fffefd' WHERE sequence = 3;
+             UPDATE event SET payload = CAST('[1,2]' AS BLOB) WHERE sequence = 5",
+        )
+        .unwrap();
+    drop(other);
+
+    let app = open(&folder).await;
+    let gap = serde_json::json!({"type": "gap", "reason": "damaged", "lost": 1});
+    for (path, sequences) in [
+        ("/sse", &[1, 2, 3, 4, 5, 6][..]),
+        // A control event passes every filter.
+        ("/sse?type=ended", &[2, 3, 4, 5, 6]),
+        (
+            "/traces/00000000000000000000000000000001/sse",
+            &[1, 2, 3, 4],
+        ),
+        ("/traces/00000000000000000000000000000002/sse", &[5, 6]),
+    ] {
+        let mut stream = app.stream(path).await;
+        stream.event("hello").await;
+        for sequence in sequences {
+            let frame = stream.next().await.unwrap();
+            assert_eq!(frame.sequence(), *sequence, "{path}");
+            let is_gap = matches!(sequence, 2 | 3 | 5);
+            assert_eq!(frame.event == "gap", is_gap, "{path} {sequence}");
+            assert_eq!(frame.json() == gap, is_gap, "{path} {sequence}");
+        }
+    }
+    assert_eq!(list(&app, 10).await.len(), 2);
+    let status = app.json("/status").await;
+    assert_eq!(status["store"]["healthy"], true);
+    assert_eq!(status["store"]["damagedEvents"], 3);
+}
+
+#[test]
+fn a_file_is_given_back_at_shutdown_though_the_tracer_lives_on() {
+    let folder = Folder::new();
+    let live = LiveSpans::builder().store(folder.store()).build().unwrap();
+    let provider = crate::http::app::provider(&live);
+    let tracer = opentelemetry::trace::TracerProvider::tracer(&provider, "global");
+    put(&live, checkout(1));
+    provider.shutdown().unwrap();
+    live.shutdown().unwrap();
+    let next = LiveSpans::builder().store(folder.store()).build().unwrap();
+    put(&next, done(2, "import", 7));
+    next.shutdown().unwrap();
+    drop((tracer, provider, live));
 }

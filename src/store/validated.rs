@@ -1,0 +1,322 @@
+//! What a store gives back is not trusted: a file or a server may be damaged, or changed by somebody else. A name with a
+//! line break would forge a frame of a stream, and bytes that are no text would end it.
+//!
+//! An event that the log cannot have written is replaced by a `gap` under its own sequence, on its own stream. So its
+//! readers learn of exactly that one event, numbers stay dense, and reading goes on. Every read of the log passes here.
+
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+
+use crate::{
+    error::Error,
+    log::{
+        batch::{Batch, StoredEvent},
+        event::{StreamKey, is_event_name},
+        retention::Retention,
+    },
+    store::{
+        Appended, EpochStart, EventStore, HeadFuture, OpenEventRecovery, PageLimit, ReadFuture,
+        RecoveredEvents, SharedLog, StreamsFuture,
+    },
+    util::sync::{Mutex, lock},
+    wire::{
+        control::{DAMAGED, GAP},
+        id::Sequence,
+    },
+};
+
+/// What the payloads of a log are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PayloadFormat {
+    /// Text in UTF-8.
+    #[default]
+    Text,
+    /// A JSON object in UTF-8.
+    JsonObject,
+}
+
+impl PayloadFormat {
+    fn accepts(self, payload: &[u8]) -> bool {
+        let Ok(text) = std::str::from_utf8(payload) else {
+            return false;
+        };
+        match self {
+            Self::Text => true,
+            Self::JsonObject => {
+                text.starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok()
+            }
+        }
+    }
+}
+
+/// Counts the damaged events of a store, and tells of the first.
+pub(crate) struct DamagedEvents {
+    seen: Mutex<BTreeSet<u64>>,
+    on_first: Box<dyn Fn(Sequence) + Send + Sync>,
+}
+
+impl fmt::Debug for DamagedEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DamagedEvents")
+            .field("count", &self.count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl DamagedEvents {
+    /// Upper bound on damaged events that are counted.
+    const COUNTED_MAX: usize = 4_096;
+
+    pub(crate) fn new(on_first: impl Fn(Sequence) + Send + Sync + 'static) -> Self {
+        Self {
+            seen: Mutex::default(),
+            on_first: Box::new(on_first),
+        }
+    }
+
+    /// Returns how many different ones were read, at most [`COUNTED_MAX`](Self::COUNTED_MAX).
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.seen).len()
+    }
+
+    fn note(&self, sequence: Sequence) {
+        let mut seen = lock(&self.seen);
+        let is_first = seen.is_empty();
+        if seen.len() < Self::COUNTED_MAX {
+            seen.insert(sequence.get());
+        }
+        drop(seen);
+        if is_first {
+            (self.on_first)(sequence);
+        }
+    }
+}
+
+/// A store whose events are checked as they are read.
+pub(crate) struct ValidatedStore {
+    store: Arc<dyn EventStore>,
+    format: PayloadFormat,
+    damaged: Arc<DamagedEvents>,
+}
+
+impl fmt::Debug for ValidatedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.store.fmt(f)
+    }
+}
+
+impl ValidatedStore {
+    pub(crate) fn new(
+        store: Arc<dyn EventStore>,
+        format: PayloadFormat,
+        damaged: Arc<DamagedEvents>,
+    ) -> Self {
+        Self {
+            store,
+            format,
+            damaged,
+        }
+    }
+
+    fn replace_damaged(&self, event: &mut StoredEvent) {
+        if is_event_name(&event.name) && self.format.accepts(&event.payload) {
+            return;
+        }
+        self.damaged.note(event.sequence);
+        GAP.clone_into(&mut event.name);
+        event.payload = Bytes::from_static(DAMAGED);
+    }
+
+    fn check_page<'a>(&'a self, read: ReadFuture<'a>) -> ReadFuture<'a> {
+        Box::pin(async move {
+            let mut events = read.await?;
+            for event in &mut events {
+                self.replace_damaged(event);
+            }
+            Ok(events)
+        })
+    }
+
+    fn shared(&self) -> Result<&dyn SharedLog, Error> {
+        let gone = || Error::store_failed("the event store is shared no more");
+        self.store.shared_log().ok_or_else(gone)
+    }
+}
+
+impl EventStore for ValidatedStore {
+    fn kind(&self) -> &'static str {
+        self.store.kind()
+    }
+
+    fn open(&self) -> Result<Sequence, Error> {
+        self.store.open()
+    }
+
+    fn epochs(&self) -> Arc<[EpochStart]> {
+        self.store.epochs()
+    }
+
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
+        self.store.append(first, batch)
+    }
+
+    fn oldest(&self) -> Sequence {
+        self.store.oldest()
+    }
+
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        self.check_page(self.store.read_after(after, limit))
+    }
+
+    fn read_streams_after(
+        &self,
+        keys: &[StreamKey],
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_> {
+        self.check_page(self.store.read_streams_after(keys, after, limit))
+    }
+
+    fn streams_before(&self, before: Sequence, limit: usize) -> StreamsFuture<'_> {
+        self.store.streams_before(before, limit)
+    }
+
+    fn check_interval(&self) -> Option<Duration> {
+        self.store.check_interval()
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.store.check()
+    }
+
+    fn close(&self) {
+        self.store.close();
+    }
+
+    fn shared_log(&self) -> Option<&dyn SharedLog> {
+        self.store.shared_log().map(|_| self as &dyn SharedLog)
+    }
+
+    fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {
+        let recovery = self.store.open_event_recovery();
+        recovery.map(|_| self as &dyn OpenEventRecovery)
+    }
+
+    fn append_timeout(&self) -> Option<Duration> {
+        self.store.append_timeout()
+    }
+
+    fn retention(&self) -> Option<Retention> {
+        self.store.retention()
+    }
+
+    fn tail_retention(&self) -> Retention {
+        self.store.tail_retention()
+    }
+}
+
+impl OpenEventRecovery for ValidatedStore {
+    fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
+        let Some(recovery) = self.store.open_event_recovery() else {
+            return Ok(RecoveredEvents::default());
+        };
+        let mut recovered = recovery.recover_open_events()?;
+        let abandoned = recovered.abandoned.iter_mut().map(|one| &mut one.event);
+        for event in abandoned.chain(&mut recovered.reopened) {
+            self.replace_damaged(event);
+        }
+        Ok(recovered)
+    }
+
+    fn read_open_global_events(&self) -> ReadFuture<'_> {
+        match self.store.open_event_recovery() {
+            Some(recovery) => self.check_page(recovery.read_open_global_events()),
+            None => Box::pin(std::future::ready(Ok(Vec::new()))),
+        }
+    }
+}
+
+impl SharedLog for ValidatedStore {
+    fn head(&self) -> HeadFuture<'_> {
+        match self.shared() {
+            Ok(shared) => shared.head(),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        }
+    }
+
+    fn known_head(&self) -> Sequence {
+        self.store
+            .shared_log()
+            .map_or(Sequence::START, SharedLog::known_head)
+    }
+
+    fn wait_after(
+        &self,
+        after: Sequence,
+        limit: PageLimit,
+        timeout: Duration,
+    ) -> Result<Vec<StoredEvent>, Error> {
+        let mut events = self.shared()?.wait_after(after, limit, timeout)?;
+        for event in &mut events {
+            self.replace_damaged(event);
+        }
+        Ok(events)
+    }
+
+    fn wait_streams(
+        &self,
+        streams: &[(StreamKey, Sequence)],
+        global_after: Sequence,
+        timeout: Duration,
+    ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error> {
+        self.shared()?.wait_streams(streams, global_after, timeout)
+    }
+
+    fn interrupt(&self) {
+        if let Some(shared) = self.store.shared_log() {
+            shared.interrupt();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_text_and_of_spans_a_json_object() {
+        let cases: [(&[u8], bool, bool); 8] = [
+            (b"{}", true, true),
+            ("{\"name\":\"\u{e9}\"}".as_bytes(), true, true),
+            (b"{\"a\":[{\"b\":null}]}", true, true),
+            (b"", true, false),
+            (b"[]", true, false),
+            (b"{\"a\":1", true, false),
+            (b"{} {}", true, false),
+            (b"{\"name\":\"\xe9\"}", false, false),
+        ];
+        for (payload, is_text, is_object) in cases {
+            let accepted =
+                [PayloadFormat::Text, PayloadFormat::JsonObject].map(|it| it.accepts(payload));
+            assert_eq!(accepted, [is_text, is_object], "{}", payload.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn damaged_events_are_counted_once_each_and_within_a_bound() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&told);
+        let damaged = DamagedEvents::new(move |sequence| lock(&sink).push(sequence.get()));
+        for sequence in [7, 7, 8] {
+            damaged.note(Sequence::new(sequence));
+        }
+        assert_eq!(damaged.count(), 2);
+        for sequence in 1..=DamagedEvents::COUNTED_MAX as u64 + 1 {
+            damaged.note(Sequence::new(sequence));
+        }
+        assert_eq!(damaged.count(), DamagedEvents::COUNTED_MAX);
+        assert_eq!(*lock(&told), [7]);
+    }
+}

@@ -1,0 +1,83 @@
+//! A store with few events in memory before it, so that readers have to ask the store itself.
+
+use std::{sync::Arc, time::Duration};
+
+use livespan::{
+    Error, EventStore, Retention,
+    sse::{Sequence, StreamKey},
+    store::{
+        Appended, Batch, EpochStart, OpenEventRecovery, PageLimit, ReadFuture, SharedLog,
+        StreamsFuture,
+    },
+};
+
+/// This store with so many events in memory before it.
+#[derive(Debug)]
+pub(crate) struct WithTail<S>(pub(crate) S, pub(crate) usize);
+
+impl<S: EventStore> EventStore for WithTail<S> {
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    fn open(&self) -> Result<Sequence, Error> {
+        self.0.open()
+    }
+
+    fn epochs(&self) -> Arc<[EpochStart]> {
+        self.0.epochs()
+    }
+
+    fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
+        self.0.append(first, batch)
+    }
+
+    fn oldest(&self) -> Sequence {
+        self.0.oldest()
+    }
+
+    fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+        self.0.read_after(after, limit)
+    }
+
+    fn read_streams_after(
+        &self,
+        keys: &[StreamKey],
+        after: Sequence,
+        limit: PageLimit,
+    ) -> ReadFuture<'_> {
+        self.0.read_streams_after(keys, after, limit)
+    }
+
+    fn streams_before(&self, before: Sequence, limit: usize) -> StreamsFuture<'_> {
+        self.0.streams_before(before, limit)
+    }
+
+    fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {
+        self.0.open_event_recovery()
+    }
+
+    fn shared_log(&self) -> Option<&dyn SharedLog> {
+        self.0.shared_log()
+    }
+
+    fn check_interval(&self) -> Option<Duration> {
+        self.0.check_interval()
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.0.check()
+    }
+
+    fn close(&self) {
+        self.0.close();
+    }
+
+    fn append_timeout(&self) -> Option<Duration> {
+        self.0.append_timeout()
+    }
+
+    fn tail_retention(&self) -> Retention {
+        Retention::default().events(self.1)
+    }
+}
