@@ -132,7 +132,9 @@ impl RedisWriter {
             self.number += 1;
         }
         self.wait_for_backoff();
-        match self.append_once(batch) {
+        let appended = self.append_once(batch);
+        self.known.note_outcome(&appended);
+        match appended {
             Ok(appended) => {
                 self.number += 1;
                 self.failed = None;

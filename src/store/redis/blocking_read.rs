@@ -109,7 +109,7 @@ impl ReadInterrupt {
 
     /// Waits in this process, not in Redis. Returns whether it was raised.
     fn wait(&self, time: Duration) -> bool {
-        let deadline = Instant::now() + time;
+        let deadline = end_of(time);
         let mut state = lock(&self.state);
         while !state.is_raised {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -139,6 +139,13 @@ impl ReadInterrupt {
     }
 }
 
+/// Returns the end of a wait. One that is longer than the clock reaches ends after a year.
+fn end_of(time: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now + YEAR)
+}
+
 /// A stream, or all global events (`None`), and the sequence after which to wait.
 pub(crate) struct StreamCursor<'a> {
     pub(crate) key: Option<&'a StreamKey>,
@@ -161,7 +168,7 @@ impl BlockingReader {
         limit: PageLimit,
         patience: Duration,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let deadline = Instant::now() + patience;
+        let deadline = end_of(patience);
         let mut held = lock(&self.connection);
         let (connection, client) = &mut *held;
         if !self.recover(connection, deadline) {
@@ -192,7 +199,7 @@ impl BlockingReader {
         cursors: &[StreamCursor<'_>],
         patience: Duration,
     ) -> Result<Vec<(Option<StreamKey>, Sequence)>, StoreError> {
-        let deadline = Instant::now() + patience;
+        let deadline = end_of(patience);
         let mut held = lock(&self.connection);
         let (connection, client) = &mut *held;
         if !self.recover(connection, deadline) {

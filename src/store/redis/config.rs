@@ -17,6 +17,12 @@ pub(crate) const DEFAULT_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
 pub(crate) const DEFAULT_DEAD_AFTER: Duration = Duration::from_secs(20);
 
+/// The bounds of the settings. A time without any bound would overflow the clock.
+pub(crate) const HEARTBEAT_MAX: Duration = Duration::from_secs(60 * 60);
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(60 * 60);
+const DEAD_AFTER_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+const DURATION_MIN: Duration = Duration::from_millis(1);
+
 /// The longest prefix, in bytes.
 const PREFIX_LENGTH_MAX: usize = 128;
 
@@ -218,25 +224,33 @@ impl RedisEventStoreBuilder {
         self
     }
 
-    /// Bounds how long connecting may take; by default [`DEFAULT_CONNECT_TIMEOUT`](crate::RedisEventStore::DEFAULT_CONNECT_TIMEOUT). Looking up a host's name is
-    /// the system's business and not in it.
+    /// Bounds how long connecting may take: 1 ms to [`TIMEOUT_MAX`](crate::RedisEventStore::TIMEOUT_MAX), by default
+    /// [`DEFAULT_CONNECT_TIMEOUT`](crate::RedisEventStore::DEFAULT_CONNECT_TIMEOUT). Looking up a host's name is the
+    /// system's business and not in it.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout.max(Duration::from_millis(1));
+        self.connect_timeout = timeout.clamp(DURATION_MIN, TIMEOUT_MAX);
         self
     }
 
-    /// Bounds how long Redis may take to answer; by default [`DEFAULT_RESPONSE_TIMEOUT`](crate::RedisEventStore::DEFAULT_RESPONSE_TIMEOUT).
+    /// Bounds how long Redis may take to answer: 1 ms to [`TIMEOUT_MAX`](crate::RedisEventStore::TIMEOUT_MAX), by default
+    /// [`DEFAULT_RESPONSE_TIMEOUT`](crate::RedisEventStore::DEFAULT_RESPONSE_TIMEOUT).
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
-        self.response_timeout = timeout.max(Duration::from_millis(1));
+        self.response_timeout = timeout.clamp(DURATION_MIN, TIMEOUT_MAX);
         self
     }
 
-    /// Says every `interval` that this process lives, and takes a process for dead that was silent for `dead_after`;
-    /// by default [`DEFAULT_HEARTBEAT`](crate::RedisEventStore::DEFAULT_HEARTBEAT) and [`DEFAULT_DEAD_AFTER`](crate::RedisEventStore::DEFAULT_DEAD_AFTER). The same on all processes of a log;
-    /// `dead_after` is at least twice the interval.
-    pub fn heartbeat(mut self, interval: Duration, dead_after: Duration) -> Self {
-        self.heartbeat = interval.max(Duration::from_millis(1));
-        self.dead_after = dead_after.max(self.heartbeat * 2);
+    /// Says so often that this process lives: 1 ms to [`HEARTBEAT_MAX`](crate::RedisEventStore::HEARTBEAT_MAX), by default
+    /// [`DEFAULT_HEARTBEAT`](crate::RedisEventStore::DEFAULT_HEARTBEAT). The same on all processes of a log.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.heartbeat = interval.clamp(DURATION_MIN, HEARTBEAT_MAX);
+        self
+    }
+
+    /// Takes a process for dead that was silent for this time; by default
+    /// [`DEFAULT_DEAD_AFTER`](crate::RedisEventStore::DEFAULT_DEAD_AFTER), and at least two
+    /// [heartbeats](Self::heartbeat). The same on all processes of a log.
+    pub fn dead_after(mut self, silence: Duration) -> Self {
+        self.dead_after = silence;
         self
     }
 
@@ -278,7 +292,7 @@ impl RedisEventStoreBuilder {
             connect_timeout: self.connect_timeout,
             response_timeout: self.response_timeout,
             heartbeat: self.heartbeat,
-            dead_after: self.dead_after,
+            dead_after: self.dead_after.clamp(self.heartbeat * 2, DEAD_AFTER_MAX),
         })
     }
 
@@ -309,4 +323,34 @@ fn refused(secrets: &[String], error: &RedisError) -> Error {
         "cannot use the Redis URL ({reason}): it has the form redis://user:password@host:port/database, where all but the \
          host may be left out, rediss:// for TLS, or unix:///path for a socket"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_duration_can_be_any() {
+        for time in [Duration::ZERO, Duration::MAX] {
+            let builder = RedisEventStoreBuilder::new("redis://127.0.0.1".to_owned())
+                .heartbeat(time)
+                .dead_after(time)
+                .connect_timeout(time)
+                .response_timeout(time)
+                .trace_ttl(time)
+                .retention(Retention::default().age(time));
+            let settings = builder.check().unwrap();
+            assert!(settings.dead_after >= settings.heartbeat * 2, "{time:?}");
+            assert!(settings.grace() > settings.heartbeat, "{time:?}");
+            let bounds = [
+                (settings.heartbeat, HEARTBEAT_MAX),
+                (settings.connect_timeout, TIMEOUT_MAX),
+                (settings.response_timeout, TIMEOUT_MAX),
+            ];
+            for (value, max) in bounds {
+                let expected = if time.is_zero() { DURATION_MIN } else { max };
+                assert_eq!(value, expected);
+            }
+        }
+    }
 }

@@ -3,17 +3,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::store::redis::{
-    append::begin,
-    client::{
-        connection::Connection,
-        error::StoreError,
-        reply::Reply,
-        scripts::{HEARTBEAT, LEAVE},
+use crate::{
+    store::redis::{
+        append::begin,
+        client::{
+            connection::Connection,
+            error::StoreError,
+            reply::Reply,
+            scripts::{HEARTBEAT, LEAVE},
+        },
+        config::Settings,
+        heartbeat_timer::HeartbeatTimer,
+        known_state::KnownState,
     },
-    config::Settings,
-    heartbeat_timer::HeartbeatTimer,
-    known_state::KnownState,
+    util::sync::catch_panic,
 };
 
 /// Shortest interval before a failed heartbeat is sent again.
@@ -29,16 +32,22 @@ pub(crate) fn run(
     let mut connection = Connection::new(Arc::clone(settings));
     let mut interval = settings.heartbeat;
     while heartbeat_timer.wait(interval) {
-        interval = match send_heartbeat(&mut connection, writer, known) {
-            Ok(()) => settings.heartbeat,
+        // A panic must not end the thread: without heartbeats, other processes would take this one for dead.
+        let sent = catch_panic(|| {
+            let sent = send_heartbeat(&mut connection, writer, known);
+            known.note_outcome(&sent);
+            sent
+        });
+        interval = match sent {
+            Some(Ok(())) => settings.heartbeat,
             // The connection has its own back-off. While a new epoch forms, the next heartbeat follows soon.
-            Err(_error) => settings.heartbeat.min(RETRY.max(connection.delay())),
+            Some(Err(_)) | None => settings.heartbeat.min(RETRY.max(connection.delay())),
         };
     }
     let mut command = connection.script(&LEAVE, 1, writer.len());
     command.arg(writer);
     // If this fails, other processes notice that the heartbeats stay away.
-    drop(connection.call(&LEAVE, &command));
+    catch_panic(|| drop(connection.call(&LEAVE, &command)));
     heartbeat_timer.end();
 }
 

@@ -9,7 +9,7 @@ use crate::{
         EpochStart,
         redis::{
             client::{
-                error::StoreError,
+                error::{StoreError, StoreErrorKind},
                 reply::{self, ServerState},
             },
             heartbeat_timer::HeartbeatTimer,
@@ -30,6 +30,8 @@ pub(crate) struct KnownState {
     /// Whether the log in Redis contradicts what is known. The next heartbeat resolves it.
     contradicted: AtomicBool,
     heartbeat_timer: Arc<HeartbeatTimer>,
+    /// Whether the last heartbeat or append failed.
+    away: AtomicBool,
     /// Whether Redis took this writer for dead, or lost what it wrote: then it must reclaim its open events.
     reclaim: AtomicBool,
 }
@@ -60,6 +62,7 @@ impl KnownState {
             oldest: AtomicU64::new(1),
             contradicted: AtomicBool::new(false),
             heartbeat_timer,
+            away: AtomicBool::new(false),
             reclaim: AtomicBool::new(false),
         }
     }
@@ -74,6 +77,19 @@ impl KnownState {
 
     pub(crate) fn oldest(&self) -> Sequence {
         Sequence::new(self.oldest.load(Ordering::Acquire))
+    }
+
+    /// Returns whether the server did not answer the last heartbeat or append.
+    pub(crate) fn is_away(&self) -> bool {
+        self.away.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether a heartbeat or an append failed.
+    pub(crate) fn note_outcome<R>(&self, outcome: &Result<R, StoreError>) {
+        let is_away = outcome
+            .as_ref()
+            .is_err_and(|error| error.kind == StoreErrorKind::Connection);
+        self.away.store(is_away, Ordering::Relaxed);
     }
 
     pub(crate) fn request_reclaim(&self) {

@@ -33,8 +33,9 @@ use crate::{
             read_pool::{ReadQueue, SharedResult},
             takeover::Takeovers,
         },
+        threads::spawn_store_thread,
     },
-    util::sync::{Mutex, lock, thread},
+    util::sync::{Mutex, lock},
     wire::id::Sequence,
 };
 
@@ -148,6 +149,10 @@ impl RedisEventStore {
     pub const DEFAULT_HEARTBEAT: Duration = config::DEFAULT_HEARTBEAT;
     /// Time without a heartbeat after which a process is taken for dead by default: 20 seconds.
     pub const DEFAULT_DEAD_AFTER: Duration = config::DEFAULT_DEAD_AFTER;
+    /// Longest time between two heartbeats: 1 hour. A new epoch of the log waits for a heartbeat of every process.
+    pub const HEARTBEAT_MAX: Duration = config::HEARTBEAT_MAX;
+    /// Longest time-out: 1 hour. A store that is dropped waits for its server as long at most.
+    pub const TIMEOUT_MAX: Duration = config::TIMEOUT_MAX;
 
     /// Makes a store with default settings.
     ///
@@ -196,7 +201,6 @@ impl RedisEventStore {
 
     /// Starts the threads, which end when the store is dropped.
     fn start(&self, writer: &Arc<str>) -> Result<(), Error> {
-        let failed = |error| Error::io("start a thread of the Redis store", error);
         for _ in 0..READERS {
             let (read_queue, settings, known) = (
                 Arc::clone(&self.read_queue),
@@ -204,10 +208,7 @@ impl RedisEventStore {
                 Arc::clone(&self.known),
             );
             // The handles are not kept: a thread that waits for a server that hangs ends after its time-out.
-            thread::Builder::new()
-                .name("livespan-redis".to_owned())
-                .spawn(move || read_queue.run(&settings, &known))
-                .map_err(failed)?;
+            spawn_store_thread("livespan-redis", move || read_queue.run(&settings, &known))?;
         }
         let (heartbeat_timer, settings, known, writer) = (
             Arc::clone(&self.heartbeat_timer),
@@ -215,10 +216,9 @@ impl RedisEventStore {
             Arc::clone(&self.known),
             Arc::clone(writer),
         );
-        thread::Builder::new()
-            .name("livespan-beat".to_owned())
-            .spawn(move || heartbeat::run(&heartbeat_timer, &writer, &settings, &known))
-            .map_err(failed)?;
+        spawn_store_thread("livespan-beat", move || {
+            heartbeat::run(&heartbeat_timer, &writer, &settings, &known);
+        })?;
         Ok(())
     }
 
@@ -244,10 +244,7 @@ impl RedisEventStore {
 impl Drop for RedisEventStore {
     fn drop(&mut self) {
         self.read_queue.stop();
-        if lock(&self.write_side).open {
-            // Waits until Redis knows that this process leaves, but not long for a server that hangs.
-            self.heartbeat_timer.stop(self.settings.response_timeout);
-        }
+        self.close();
     }
 }
 
@@ -275,6 +272,19 @@ impl EventStore for RedisEventStore {
     fn append(&self, _first: Sequence, batch: &Batch) -> Result<Appended, Error> {
         let appended = lock(&self.write_side).writer.append(batch);
         appended.map_err(|error| error.into_error(APPEND))
+    }
+
+    /// Ends the heartbeats and tells Redis that this process leaves. It waits for that, but not long for a server that
+    /// hangs, and not at all for one that is known to be away.
+    fn close(&self) {
+        if lock(&self.write_side).open {
+            let timeout = if self.known.is_away() {
+                Duration::ZERO
+            } else {
+                self.settings.response_timeout
+            };
+            self.heartbeat_timer.stop(timeout);
+        }
     }
 
     fn oldest(&self) -> Sequence {

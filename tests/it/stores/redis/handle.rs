@@ -61,7 +61,8 @@ impl Handle {
     ) -> Self {
         // No test depends on speed, unless it says so.
         let builder = RedisEventStore::builder(url)
-            .heartbeat(LIVELY.0, LIVELY.1)
+            .heartbeat(LIVELY.0)
+            .dead_after(LIVELY.1)
             .connect_timeout(PATIENCE)
             .response_timeout(PATIENCE);
         Self(Arc::new(set_up(builder).build().unwrap()))

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fs, sync::Arc, thread, time::Duration};
 use livespan::{EventStore as _, store::EpochStart};
 
 use super::{
-    handle::{Handle, LIVELY, note, shown, texts},
+    handle::{Handle, note, shown, texts},
     server::Server,
 };
 use crate::support::{causes, until};
@@ -85,7 +85,7 @@ fn every_living_writer_is_heard_before_a_life_begins() {
     let server = Server::start();
     // Others are listened to for longer than the test is patient, unless the test ends it.
     let set_up = |builder: livespan::store::RedisEventStoreBuilder| {
-        builder.heartbeat(Duration::from_secs(300), LIVELY.1)
+        builder.heartbeat(Duration::from_secs(300))
     };
     let ahead = Handle::open_with(&server.url(), set_up);
     let behind = Handle::open_with(&server.url(), set_up);
@@ -111,7 +111,7 @@ fn a_writer_that_comes_late_with_more_begins_another_life() {
     let server = Server::start();
     // Its heart does not beat in this test.
     let quiet = |builder: livespan::store::RedisEventStoreBuilder| {
-        builder.heartbeat(Duration::from_secs(300), LIVELY.1)
+        builder.heartbeat(Duration::from_secs(300))
     };
     let late = Handle::open_with(&server.url(), quiet);
     late.append(&[note("a", "old 1"), note("a", "old 2"), note("a", "old 3")]);

@@ -10,7 +10,7 @@ use super::{
     proxy::{Hold, Proxy},
     server::Server,
 };
-use crate::support::{causes, until};
+use crate::support::{PATIENCE, causes, until};
 
 const DURABLE: [&str; 6] = [
     "--save",
@@ -193,4 +193,61 @@ fn a_slot_that_moved_to_another_node_is_followed() {
     handle.append(&[note("a", "1"), note("", "2")]);
     assert_eq!(shown(&handle.read(0)), texts(&[(1, "1"), (2, "2")]));
     assert_eq!(second.command::<u64>(&["XLEN", "{livespan}:log"]), 2);
+}
+
+/// A store that is closed says good-bye to a server that answers, and waits for none that is known to be away.
+#[test]
+fn a_store_whose_server_is_away_is_closed_at_once() {
+    const TIMEOUT: Duration = Duration::from_secs(3);
+    let server = Server::start();
+    let handle = Handle::open_with(&server.url(), |builder| {
+        builder.connect_timeout(TIMEOUT).response_timeout(TIMEOUT)
+    });
+    handle.insist(&[note("a", "1")]);
+    server.signal("-STOP");
+    handle.try_append(&[note("a", "2")]).unwrap_err();
+    let begun = Instant::now();
+    handle.0.close();
+    handle.0.close();
+    drop(handle);
+    assert!(begun.elapsed() < TIMEOUT);
+    server.signal("-CONT");
+}
+
+#[test]
+fn a_store_that_is_closed_is_no_living_writer_any_more() {
+    let server = Server::start();
+    let handle = Handle::open(&server.url());
+    handle.append(&[note("a", "1")]);
+    let writers = || server.command::<u64>(&["ZCARD", "{livespan}:writers"]);
+    assert_eq!(writers(), 1);
+    handle.0.close();
+    assert_eq!(writers(), 0);
+    assert_eq!(handle.read(0).len(), 1, "reads go on");
+}
+
+#[test]
+fn a_store_with_any_duration_opens_waits_and_ends() {
+    for time in [Duration::ZERO, Duration::MAX] {
+        let server = Server::start();
+        let handle = Handle::make(&server.url(), |builder| {
+            builder
+                .heartbeat(time)
+                .dead_after(time)
+                .connect_timeout(time.max(PATIENCE))
+                .response_timeout(time.max(PATIENCE))
+                .trace_ttl(time)
+                .retention(livespan::Retention::default().age(Duration::MAX))
+        });
+        handle.0.open().unwrap();
+        handle.append(&[note("a", "1")]);
+        let shared = handle.0.shared_log().unwrap();
+        let start = livespan::sse::Sequence::START;
+        let page = shared.wait_after(start, livespan::store::PageLimit::default(), time);
+        assert_eq!(page.unwrap().len(), 1);
+        let streams = [(super::handle::key("a"), start)];
+        let news = shared.wait_streams(&streams, start, time).unwrap();
+        assert_eq!(news.len(), 1);
+        drop(handle);
+    }
 }

@@ -17,7 +17,9 @@ use crate::support::{block_on, until};
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn open(server: &Server) -> Handle {
-    Handle::open_with(&server.url(), |builder| builder.heartbeat(HOUR, HOUR * 2))
+    Handle::open_with(&server.url(), |builder| {
+        builder.heartbeat(HOUR).dead_after(HOUR * 2)
+    })
 }
 
 /// Makes the last writer of these pins look silent for three hours, as a paused process does.
@@ -252,7 +254,10 @@ fn a_gone_process_is_described_as_long_as_its_events_are_there() {
     let server = Server::start();
     let retention = livespan::Retention::default().events(5);
     let set_up = |builder: livespan::store::RedisEventStoreBuilder| {
-        builder.retention(retention).heartbeat(HOUR, HOUR * 2)
+        builder
+            .retention(retention)
+            .heartbeat(HOUR)
+            .dead_after(HOUR * 2)
     };
     let gone = Handle::open_with(&server.url(), set_up);
     let living = Handle::open_with(&server.url(), set_up);

@@ -34,7 +34,7 @@ fn calls(server: &Server, command: &str) -> u64 {
 fn the_same_question_of_many_is_asked_once() {
     let server = Server::start();
     let handle = Handle::open_with(&server.url(), |builder| {
-        builder.heartbeat(Duration::from_secs(600), Duration::from_secs(1200))
+        builder.heartbeat(Duration::from_secs(600))
     });
     handle.append(&[note("a", "1")]);
     handle.read_stream("a", 0);
@@ -100,7 +100,7 @@ fn payloads_of_every_byte_and_size_come_back() {
 fn a_wait_for_one_stream_costs_nothing_when_others_have_events() {
     let server = Server::start();
     let handle = Handle::open_with(&server.url(), |builder| {
-        builder.heartbeat(Duration::from_secs(600), Duration::from_secs(1200))
+        builder.heartbeat(Duration::from_secs(600))
     });
     handle.append(&[note("a", "1")]);
     let store = Arc::clone(&handle.0);

@@ -23,7 +23,8 @@ const DEAD_AFTER: Duration = Duration::from_millis(200);
 
 async fn open(server: &Server) -> App {
     let store = RedisEventStore::builder(server.url())
-        .heartbeat(HEARTBEAT, DEAD_AFTER)
+        .heartbeat(HEARTBEAT)
+        .dead_after(DEAD_AFTER)
         .build()
         .unwrap();
     App::serve(LiveSpans::builder().store(store).build().unwrap()).await
@@ -48,7 +49,8 @@ const RUNNING: &str = "the job runs";
 #[ignore = "not a test: what another test starts as a process of its own, and kills"]
 fn a_process_that_is_killed_in_a_job() {
     let store = RedisEventStore::builder(env::var(URL).unwrap())
-        .heartbeat(HEARTBEAT, DEAD_AFTER)
+        .heartbeat(HEARTBEAT)
+        .dead_after(DEAD_AFTER)
         .build()
         .unwrap();
     let live = LiveSpans::builder().store(store).build().unwrap();
