@@ -1,6 +1,6 @@
 //! What happens when the store hangs: a batch is appended on a thread beside the log's own, and after the store's
 //! `append_timeout` the log goes on without it. Readers get the events, and the log learns later whether they were
-//! stored.
+//! stored. Only over a shared store does the log wait for the late answer, because only that has the events' numbers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,8 @@ pub(crate) enum AppendOutcome {
     /// The store kept the batch, from this number on, except for duplicates.
     Stored(Appended),
     Failed(Error),
-    /// The store exceeded its time-out. [`StoreAppender::poll_timed_out`] returns the outcome later.
+    /// The store exceeded its time-out. [`StoreAppender::poll_timed_out`] returns the outcome later. Until then the
+    /// batch must not be appended again: it may be stored.
     TimedOut,
 }
 
@@ -53,8 +54,10 @@ impl StoreAppender {
         })
     }
 
-    /// Appends the batch. It must not be called while an earlier append [has timed out](Self::has_timed_out).
+    /// Appends the batch. It must not be called while an earlier append [has timed out](Self::has_timed_out): the
+    /// answer to that one would be taken for the answer to this one.
     pub(crate) fn append(&mut self, first: u64, batch: &Arc<Batch>) -> AppendOutcome {
+        debug_assert!(!self.has_timed_out(), "an earlier append is not answered");
         let first = Sequence::new(first);
         match &mut self.thread {
             None => match append(&*self.store, first, batch) {
@@ -78,12 +81,24 @@ impl StoreAppender {
     }
 
     /// Returns the outcome of the late append, once it is known.
-    pub(crate) fn poll_timed_out(&mut self) -> Option<Result<(), Error>> {
+    pub(crate) fn poll_timed_out(&mut self) -> Option<Result<Appended, Error>> {
         let thread = self.thread.as_mut().filter(|thread| thread.has_timed_out)?;
         let result = match thread.results.try_recv() {
-            Ok(result) => result.map(drop),
+            Ok(result) => result,
             Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => Err(thread_gone()),
+        };
+        thread.has_timed_out = false;
+        Some(result)
+    }
+
+    /// Waits for the outcome of the late append, at most for this time.
+    pub(crate) fn wait_timed_out(&mut self, time: Duration) -> Option<Result<Appended, Error>> {
+        let thread = self.thread.as_mut().filter(|thread| thread.has_timed_out)?;
+        let result = match thread.results.recv_timeout(time) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => return None,
+            Err(RecvTimeoutError::Disconnected) => Err(thread_gone()),
         };
         thread.has_timed_out = false;
         Some(result)

@@ -14,7 +14,7 @@ use crate::{
     ingest::buffer::{ClassCounts, IngestBuffer, RecordClass},
     log::{batch::Batch, event::Pinning},
     store::Appended,
-    util::sync::catch_panic,
+    util::sync::{Instant, catch_panic},
     wire::control::{self, Dropped},
 };
 
@@ -23,6 +23,8 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Number of such retries after the log was shut down.
 const CLOSING_ATTEMPTS: u32 = 3;
+/// How often the end of the log is looked for while a shared store is late with its answer.
+const ANSWER_CHECK: Duration = Duration::from_millis(50);
 
 /// The next batch and its bookkeeping.
 #[derive(Debug, Default)]
@@ -274,25 +276,48 @@ impl BatchCommitter {
         let mut wait = RETRY_MIN;
         let mut attempts_left = CLOSING_ATTEMPTS;
         loop {
-            let kept = self.appender.append(self.log.tail.next(), batch);
-            match &kept {
+            let mut outcome = self.appender.append(self.log.tail.next(), batch);
+            if matches!(outcome, AppendOutcome::TimedOut) {
+                self.store_failed("the event store takes too long".to_owned());
+                if is_shared {
+                    outcome = self.await_late_answer();
+                }
+            }
+            match &outcome {
                 AppendOutcome::Stored(_) => {
                     self.store_succeeded();
-                    return kept;
+                    return outcome;
                 }
+                AppendOutcome::TimedOut => return outcome,
                 AppendOutcome::Failed(error) => self.store_failed(error.with_causes()),
-                AppendOutcome::TimedOut => {
-                    self.store_failed("the event store takes too long".to_owned());
-                }
             }
             if self.buffer.is_closed() {
                 attempts_left -= 1;
             }
             if !is_shared || attempts_left == 0 {
-                return kept;
+                return outcome;
             }
             self.buffer.back_off(wait);
             wait = (wait * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Waits for the answer to a late append to a shared store. A time-out is no refusal: appended again, the batch could
+    /// be stored twice. After the log was shut down, it waits for one more append time-out.
+    fn await_late_answer(&mut self) -> AppendOutcome {
+        let mut closing = None;
+        loop {
+            match self.appender.wait_timed_out(ANSWER_CHECK) {
+                Some(Ok(appended)) => return AppendOutcome::Stored(appended),
+                Some(Err(error)) => return AppendOutcome::Failed(error),
+                None => {}
+            }
+            if self.buffer.is_closed() {
+                let since: Instant = *closing.get_or_insert_with(Instant::now);
+                if since.elapsed() >= self.log.append_timeout() {
+                    return AppendOutcome::TimedOut;
+                }
+            }
         }
     }
 
@@ -321,7 +346,7 @@ impl BatchCommitter {
                 Some(settled) => (settled, std::mem::take(&mut self.timed_out)),
             };
             match timed_out {
-                (Ok(()), timed_out) => {
+                (Ok(_), timed_out) => {
                     self.drops_reported = timed_out.drops_reported.unwrap_or(self.drops_reported);
                 }
                 (Err(_), timed_out) => self.count_unstored(timed_out.counts),
@@ -363,10 +388,12 @@ impl BatchCommitter {
                 true
             }
             AppendOutcome::TimedOut => {
-                // The store may have used its number, so it is used here, too.
                 self.timed_out.drops_reported = Some(dropped);
-                self.log.append_unstored(&batch);
-                self.publish(encoder);
+                if !self.log.is_shared() {
+                    // The store may have used its number, so it is used here, too.
+                    self.log.append_unstored(&batch);
+                    self.publish(encoder);
+                }
                 false
             }
             AppendOutcome::Failed(_) => false,

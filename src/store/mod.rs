@@ -151,6 +151,10 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Returns how long an append may take before readers get its events though they are not kept yet, as if the store
     /// had failed. `None` means that an append never takes long, or that the store bounds the time itself: it then runs
     /// on the log's own thread, else on one beside it. Which of the two is decided at opening.
+    ///
+    /// A [shared](Self::shared_log) store alone numbers its events, so readers cannot get them before it answers: after
+    /// this time they are told that the store fails, and the log waits for the answer. It hands the batch in again only
+    /// when the answer is an error.
     fn append_timeout(&self) -> Option<Duration> {
         Some(DEFAULT_APPEND_TIMEOUT)
     }

@@ -1,10 +1,12 @@
 //! One store that several logs append to and read: the model of a store that processes share.
 
 use std::{
+    collections::VecDeque,
     future::ready,
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
     },
     task::{Context, Wake, Waker},
     thread,
@@ -25,7 +27,7 @@ use super::{
     connection::Connection,
     test_event::{Note, builder, flush, key, put},
 };
-use crate::support::{PATIENCE, until};
+use crate::support::{PATIENCE, block_on, until};
 
 /// What all logs share, and the switch that makes it fail.
 #[derive(Debug, Default)]
@@ -38,7 +40,15 @@ struct Server {
     /// Events from before this one are gone.
     oldest: AtomicU64,
     waits_for_all: AtomicU64,
+    /// What each of the next appends waits for, and whether it is then refused.
+    slow_appends: Mutex<VecDeque<(mpsc::Receiver<()>, bool)>>,
 }
+
+/// The limit of a log in which an append is late at once.
+const SHORT_TIMEOUT: Duration = Duration::from_millis(20);
+/// Enough for a log to do what it must not do: append a batch again whose first append is not answered.
+const SEVERAL_RETRIES: Duration = Duration::from_millis(400);
+const TOO_LONG: &str = "the event store takes too long";
 
 impl Server {
     fn check(&self) -> Result<(), Error> {
@@ -81,6 +91,43 @@ impl Server {
     fn open(self: &Arc<Self>) -> SseTarget<Note> {
         builder().store(Handle::new(self)).build().unwrap()
     }
+
+    /// Opens a log that leaves its append time-out to the trait, except that it is short.
+    fn open_with_timeout(self: &Arc<Self>) -> SseTarget<Note> {
+        let handle = Handle {
+            append_timeout: Some(SHORT_TIMEOUT),
+            ..Handle::new(self)
+        };
+        builder().store(handle).build().unwrap()
+    }
+
+    /// Holds a further append until the sender is dropped.
+    fn hold_append(&self, refuses: bool) -> mpsc::Sender<()> {
+        let (release, held) = mpsc::channel();
+        self.slow_appends.lock().unwrap().push_back((held, refuses));
+        release
+    }
+
+    fn await_release(&self) -> Result<(), Error> {
+        let slow = self.slow_appends.lock().unwrap().pop_front();
+        if let Some((held, refuses)) = slow {
+            // Nothing is ever sent: it ends when the sender is dropped.
+            let _released = held.recv_timeout(PATIENCE);
+            if refuses {
+                return Err(Error::store("append", std::io::Error::other("no room")));
+            }
+        }
+        Ok(())
+    }
+
+    fn stored(&self) -> Vec<(u64, String)> {
+        let events = self.events.lock().unwrap();
+        let text = |event: &StoredEvent| String::from_utf8(event.payload.to_vec()).unwrap();
+        events
+            .iter()
+            .map(|event| (event.sequence.get(), text(event)))
+            .collect()
+    }
 }
 
 /// One process's way to the store.
@@ -90,6 +137,7 @@ struct Handle {
     heard: AtomicU64,
     interrupted: AtomicU64,
     reopened: Mutex<Vec<StoredEvent>>,
+    append_timeout: Option<Duration>,
 }
 
 impl Handle {
@@ -99,6 +147,7 @@ impl Handle {
             heard: AtomicU64::new(0),
             interrupted: AtomicU64::new(0),
             reopened: Mutex::default(),
+            append_timeout: None,
         }
     }
 
@@ -149,6 +198,7 @@ impl EventStore for Handle {
     }
 
     fn append(&self, _first: Sequence, batch: &Batch) -> Result<Appended, Error> {
+        self.server.await_release()?;
         self.server.check()?;
         let mut events = self.server.events.lock().unwrap();
         let first = events.len() as u64 + 1;
@@ -196,7 +246,7 @@ impl EventStore for Handle {
     }
 
     fn append_timeout(&self) -> Option<Duration> {
-        None
+        self.append_timeout
     }
 
     fn tail_retention(&self) -> Retention {
@@ -285,6 +335,16 @@ fn told(connection: &mut Connection, expected: &[String]) {
     }
     story.extend(news(connection));
     assert_eq!(story, expected);
+}
+
+/// Reads until the connection has told this.
+fn until_told(connection: &mut Connection, story: &mut Vec<String>, last: &str) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !story.iter().any(|line| line == last) {
+        assert!(std::time::Instant::now() < deadline, "{story:?} in time");
+        story.extend(news(connection));
+        thread::yield_now();
+    }
 }
 
 fn notes(numbers: impl IntoIterator<Item = u64>) -> Vec<String> {
@@ -493,4 +553,100 @@ fn an_opening_that_others_closed_too_early_is_appended_again() {
             .collect::<Vec<_>>(),
         [(1, Pinning::Open(7), &b"job"[..])]
     );
+}
+
+/// Dispatches three events while the store is late with the first, long enough for several retries.
+fn through_a_late_append(target: &SseTarget<Note>) {
+    target.try_dispatch(&Note::new("1")).unwrap();
+    until(|| target.health().failure.is_some());
+    for number in 2..=3 {
+        target.try_dispatch(&Note::new(number.to_string())).unwrap();
+    }
+    assert!(target.flush(SEVERAL_RETRIES).unwrap_err().is_timeout());
+    assert_eq!(target.health().failure.as_deref(), Some(TOO_LONG));
+}
+
+fn numbered(numbers: std::ops::RangeInclusive<u64>) -> Vec<(u64, String)> {
+    numbers.map(|number| (number, number.to_string())).collect()
+}
+
+#[test]
+fn a_batch_whose_append_is_late_is_stored_once_and_later_ones_get_their_own_numbers() {
+    let server = Arc::new(Server::default());
+    let target = server.open_with_timeout();
+    let mut all = Connection::open(&target, Subscribe::all());
+    told(&mut all, &[]);
+    let release = server.hold_append(false);
+    through_a_late_append(&target);
+    assert_eq!(server.stored(), []);
+    drop(release);
+    flush(&target);
+    let id = block_on(target.dispatch(&Note::new("4"))).unwrap();
+    assert_eq!(id.sequence().get(), 4);
+    assert_eq!(server.stored(), numbered(1..=4));
+    let mut story = Vec::new();
+    until_told(&mut all, &mut story, "note 4 4");
+    story.retain(|line| line.starts_with("note"));
+    assert_eq!(story, notes(1..=4));
+    assert_eq!((target.health().failure, target.dropped().other), (None, 0));
+}
+
+#[test]
+fn a_batch_that_is_refused_late_is_handed_in_again_once() {
+    let server = Arc::new(Server::default());
+    let target = server.open_with_timeout();
+    let release = server.hold_append(true);
+    through_a_late_append(&target);
+    drop(release);
+    flush(&target);
+    assert_eq!(server.stored(), numbered(1..=3));
+    assert_eq!((target.health().failure, target.dropped().other), (None, 0));
+}
+
+#[test]
+fn appends_that_are_late_one_after_the_other_are_each_stored_once() {
+    let server = Arc::new(Server::default());
+    let target = server.open_with_timeout();
+    for number in 1..=3 {
+        let release = server.hold_append(number == 2);
+        target.try_dispatch(&Note::new(number.to_string())).unwrap();
+        until(|| target.health().failure.as_deref() == Some(TOO_LONG));
+        drop(release);
+        flush(&target);
+    }
+    assert_eq!(server.stored(), numbered(1..=3));
+    assert_eq!(target.health().failure, None);
+}
+
+#[test]
+fn a_log_that_is_shut_down_over_a_late_append_stores_the_rest_when_it_is_answered() {
+    let server = Arc::new(Server::default());
+    let handle = Handle {
+        // The end waits for the answer as long as this.
+        append_timeout: Some(Duration::from_secs(1)),
+        ..Handle::new(&server)
+    };
+    let target = builder().store(handle).build().unwrap();
+    let release = server.hold_append(false);
+    target.try_dispatch(&Note::new("1")).unwrap();
+    until(|| target.health().failure.is_some());
+    target.try_dispatch(&Note::new("2")).unwrap();
+    assert!(target.shutdown(SHORT_TIMEOUT).unwrap_err().is_timeout());
+    drop(release);
+    target.shutdown(PATIENCE).unwrap();
+    assert_eq!(server.stored(), numbered(1..=2));
+    assert_eq!(target.dropped().other, 0);
+}
+
+#[test]
+fn a_log_that_is_shut_down_over_an_append_that_is_never_answered_counts_what_waits() {
+    let server = Arc::new(Server::default());
+    let target = server.open_with_timeout();
+    let release = server.hold_append(false);
+    target.try_dispatch(&Note::new("1")).unwrap();
+    until(|| target.health().failure.is_some());
+    target.try_dispatch(&Note::new("2")).unwrap();
+    target.shutdown(PATIENCE).unwrap();
+    assert_eq!((server.stored(), target.dropped().other), (vec![], 2));
+    drop(release);
 }
