@@ -330,7 +330,7 @@ impl BatchCommitter {
         if !std::mem::take(&mut self.is_failing) && !self.log.is_degraded() {
             return;
         }
-        if self.log.is_shared() && self.buffer.dropped() == self.drops_reported {
+        if self.buffer.dropped() == self.drops_reported {
             self.log.recover_without_loss();
         } else {
             // The loss is reported next, or the store has just kept the report.

@@ -18,6 +18,8 @@ pub(crate) enum Diagnostic<'a> {
     StoreFailing(&'a str),
     /// Stored events are damaged: this is the first that was read.
     DamagedEvents(Sequence),
+    /// A reader could not read from the store, with its message. The log itself goes on.
+    ReadFailed(&'a str),
     /// The buffer was full, or the store failed for too long.
     Dropped(Dropped),
     /// The log ended by itself.
@@ -32,7 +34,7 @@ pub(crate) type DiagnosticSink = Arc<dyn Fn(Diagnostic<'_>) + Send + Sync>;
 /// Reports each cause once.
 pub(crate) struct Diagnostics {
     sink: Option<DiagnosticSink>,
-    reported: [AtomicBool; 5],
+    reported: [AtomicBool; 6],
 }
 
 impl fmt::Debug for Diagnostics {
@@ -52,10 +54,11 @@ impl Diagnostics {
     }
 
     pub(crate) fn report(&self, diagnostic: Diagnostic<'_>) {
-        let [store, damaged, dropped, ended, credentials] = &self.reported;
+        let [store, damaged, read, dropped, ended, credentials] = &self.reported;
         let reported = match diagnostic {
             Diagnostic::StoreFailing(_) => store,
             Diagnostic::DamagedEvents(_) => damaged,
+            Diagnostic::ReadFailed(_) => read,
             Diagnostic::Dropped(_) => dropped,
             Diagnostic::Ended(_) => ended,
             Diagnostic::WrongCredentials => credentials,
@@ -84,12 +87,14 @@ mod tests {
         };
         let diagnostics = Diagnostics::new(Some(sink));
         for text in ["the disk is full", "the disk is still full"] {
+            diagnostics.report(Diagnostic::ReadFailed(text));
             diagnostics.report(Diagnostic::StoreFailing(text));
             diagnostics.report(Diagnostic::Ended(text));
         }
         assert_eq!(
             *reported.lock().unwrap(),
             [
+                "ReadFailed(\"the disk is full\")",
                 "StoreFailing(\"the disk is full\")",
                 "Ended(\"the disk is full\")"
             ]

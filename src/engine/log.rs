@@ -8,7 +8,7 @@ use crate::{
         diagnostics::{Diagnostic, DiagnosticSink, Diagnostics},
         outage::Outages,
         reader_registry::ReaderRegistry,
-        shared::demand::Demand,
+        shared::{blocked_readers::BlockedReaders, demand::Demand},
     },
     error::Error,
     ingest::buffer::IngestBuffer,
@@ -43,8 +43,7 @@ pub(crate) struct Log {
     /// The number of streams that were ended by the end of the log or of a server, or by `end_streams`.
     streams_shut_down: AtomicU64,
     failure: Mutex<Option<String>>,
-    /// Whether a reader waits until the store can be read again.
-    is_read_blocked: AtomicBool,
+    blocked_readers: BlockedReaders,
     /// Counts the store outages; readers compare it to announce each outage once.
     degradations: AtomicU64,
     /// Counts the outages in which nothing was lost. No event in the log marks their end, so readers learn of it from
@@ -186,7 +185,7 @@ impl Log {
             streams_end_at: AtomicU64::new(NO_END),
             streams_shut_down: AtomicU64::new(0),
             failure: Mutex::default(),
-            is_read_blocked: AtomicBool::new(false),
+            blocked_readers: BlockedReaders::default(),
             degradations: AtomicU64::new(0),
             recoveries: AtomicU64::new(0),
             outages: Outages::default(),
@@ -273,17 +272,9 @@ impl Log {
         }
     }
 
-    /// Like [`fail`](Self::fail), for a reader of a shared store that waits until it can be read again.
-    pub(crate) fn fail_reading(&self, message: String) {
-        self.fail(message);
-        // Set last: whoever observes this flag clears the failure, so the failure must be set before it.
-        self.is_read_blocked.store(true, Ordering::Release);
-    }
-
-    /// Returns whether a reader has waited since the last call.
-    pub(crate) fn take_read_blocked(&self) -> bool {
-        self.is_read_blocked.load(Ordering::Relaxed)
-            && self.is_read_blocked.swap(false, Ordering::Acquire)
+    /// The readers of a shared store whose last read failed.
+    pub(crate) fn blocked_readers(&self) -> &BlockedReaders {
+        &self.blocked_readers
     }
 
     pub(crate) fn report_diagnostic(&self, diagnostic: Diagnostic<'_>) {

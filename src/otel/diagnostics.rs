@@ -23,6 +23,13 @@ pub(crate) fn report(diagnostic: Diagnostic<'_>) {
                 first = sequence.get()
             );
         }
+        Diagnostic::ReadFailed(error) => {
+            otel_warn!(
+                name: "Livespan.ReadFails",
+                message = "a reader could not read from the store and is told; the log and other readers go on",
+                error = error
+            );
+        }
         Diagnostic::Dropped(dropped) => {
             otel_warn!(
                 name: "Livespan.Dropped",

@@ -61,6 +61,9 @@ pub(crate) struct Reader {
     pub(super) wants_page: bool,
     pub(super) degradations: u64,
     pub(super) recoveries: u64,
+    /// Set while this reader's own read of a shared store has failed: the number of rounds in which such readers were
+    /// woken before.
+    pub(super) blocked_since: Option<u64>,
 }
 
 impl fmt::Debug for Reader {
@@ -98,6 +101,7 @@ impl Reader {
             wants_page: true,
             degradations: log.degradations(),
             recoveries: log.recoveries(),
+            blocked_since: None,
         };
         if log.is_shared() {
             reader.head_query = Some(Self::query_head(
@@ -204,7 +208,7 @@ impl Reader {
                 }
                 continue;
             }
-            if self.notice_recovered(recoveries) {
+            if self.notice_recovered(recoveries) || self.notice_unblocked() {
                 continue;
             }
             // `closed` is read before the head: events that were published before the close are still read.
@@ -295,6 +299,9 @@ impl Drop for Reader {
         }
         self.log.readers().unregister();
         self.end_store_wait();
+        if self.blocked_since.is_some() {
+            self.log.blocked_readers().leave(&self.wake_flag);
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! store failed and recovered. It never skips an event in silence. It runs on the reader's task.
 
 use crate::{
+    engine::diagnostics::Diagnostic,
+    error::Error,
     log::batch::StoredEvent,
     reader::{cursor::Reader, scope::ReadItem},
     wire::control::Gap,
@@ -42,6 +44,11 @@ impl Reader {
             let (from, to) = (self.log.id(self.after + 1), self.log.id(to));
             self.queue
                 .push_back(ReadItem::Gap(Gap::Evicted { from, to, lost }));
+            if self.log.is_degraded() {
+                // A gap closes the outage for the client, and this one did not end it.
+                self.degradations = self.log.degradations();
+                self.queue.push_back(ReadItem::Degraded);
+            }
         }
     }
 
@@ -69,12 +76,61 @@ impl Reader {
         self.queue_slices(slices);
     }
 
+    /// Crosses the events up to `limit`, which the store could not return. It is this reader's trouble alone, and the gap
+    /// behind `degraded` closes it: if nothing of it is missing, there is nothing to tell.
+    pub(super) fn skip_unread(&mut self, error: &Error, limit: u64) {
+        let message = error.with_causes();
+        self.log.report_diagnostic(Diagnostic::ReadFailed(&message));
+        let place = self.queue.len();
+        self.skip_evicted(limit);
+        let has_gap = matches!(self.queue.get(place), Some(ReadItem::Gap(_)));
+        if has_gap && !self.log.is_degraded() {
+            self.queue.insert(place, ReadItem::Degraded);
+        }
+    }
+
+    /// Waits until a shared store, which this reader alone may have failed to read, can be read again. Queues the item
+    /// that it fails, once.
+    pub(super) fn block(&mut self, error: &Error) {
+        let message = error.with_causes();
+        self.log.report_diagnostic(Diagnostic::ReadFailed(&message));
+        let is_told =
+            self.blocked_since.is_some() || self.notice_degraded() || self.log.is_degraded();
+        if !is_told {
+            self.queue.push_back(ReadItem::Degraded);
+        }
+        self.blocked_since = Some(self.log.blocked_readers().join(&self.wake_flag));
+    }
+
+    /// The store was read for this reader: ends what [`block`](Self::block) began. Where the log's own outage goes on, or
+    /// its end is still to be told, that end is told to every reader.
+    pub(super) fn unblock(&mut self) {
+        if self.blocked_since.take().is_none() {
+            return;
+        }
+        self.log.blocked_readers().leave(&self.wake_flag);
+        if !self.log.is_degraded() && self.log.recoveries() == self.recoveries {
+            self.queue.push_back(ReadItem::Gap(Gap::Recovered));
+        }
+    }
+
+    /// Unblocks a reader that reads from memory, and so reads no page that would: the follower has read the store since.
+    pub(super) fn notice_unblocked(&mut self) -> bool {
+        let rounds = self.log.blocked_readers().rounds();
+        let is_over = !self.is_paged() && self.blocked_since.is_some_and(|since| rounds > since);
+        if is_over {
+            self.wants_page = true;
+            self.unblock();
+        }
+        is_over
+    }
+
     /// Queues the item that the store fails, once per outage, before the events that the store did not keep.
     pub(super) fn notice_degraded(&mut self) -> bool {
         let degradations = self.log.degradations();
         let is_news = degradations > self.degradations;
         self.degradations = degradations;
-        if is_news {
+        if is_news && self.blocked_since.is_none() {
             self.queue.push_back(ReadItem::Degraded);
         }
         is_news
@@ -88,8 +144,8 @@ impl Reader {
             // The counter is raised before readers are woken.
             self.wants_page = true;
             self.queue.push_back(ReadItem::Gap(Gap::Recovered));
-            if self.log.is_degraded() {
-                // The store has failed again since.
+            if self.log.is_degraded() || self.blocked_since.is_some() {
+                // The store has failed again since, or only this reader cannot read it yet.
                 self.queue.push_back(ReadItem::Degraded);
             }
         }

@@ -84,6 +84,7 @@ impl Reader {
         if let (Err(error), true) = (&page, self.log.is_shared()) {
             return self.wait_for_store(error);
         }
+        self.unblock();
         // From here on memory has the events, or they are not visible yet.
         let bound = self
             .log
@@ -93,16 +94,15 @@ impl Reader {
             .min(self.log.tail.published() + 1);
         match page {
             Ok(events) => self.accept_stored(&events, bound),
-            Err(error) => {
-                self.log.fail(error.with_causes());
-                self.notice_degraded();
-                self.skip_evicted(bound - 1);
-            }
+            Err(error) => self.skip_unread(&error, bound - 1),
         }
     }
 
     /// Accepts a page of streams that are read from the store alone, whatever its end.
     pub(super) fn accept_paged(&mut self, page: Result<Vec<StoredEvent>, Error>) {
+        if page.is_ok() {
+            self.unblock();
+        }
         match page {
             // A later event raises the wake flag.
             Ok(events) if events.is_empty() => self.wants_page = false,
@@ -118,8 +118,7 @@ impl Reader {
     /// it.
     pub(super) fn wait_for_store(&mut self, error: &Error) {
         self.wants_page = false;
-        self.log.fail_reading(error.with_causes());
-        self.notice_degraded();
+        self.block(error);
     }
 
     /// Accepts the events of a page that are before `bound`. Missing events among them are a gap: the store may have

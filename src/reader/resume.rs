@@ -29,6 +29,7 @@ impl Reader {
             // Before the open events.
             self.queue.push_front(ReadItem::Gap(Gap::Epoch));
         }
+        (self.degradations, self.recoveries) = (self.log.degradations(), self.log.recoveries());
         if self.log.is_degraded() {
             self.queue.push_back(ReadItem::Degraded);
         }
@@ -52,7 +53,6 @@ impl Reader {
                 self.begin(start);
             }
             Err(error) => {
-                self.log.fail_reading(error.with_causes());
                 let start = self.log.resolve_below(resume, u64::MAX);
                 let after = if start.at_head {
                     self.log.head()
@@ -61,7 +61,7 @@ impl Reader {
                     start.after
                 };
                 self.begin(ResumePosition { after, ..start });
-                self.degradations = self.log.degradations();
+                self.block(&error);
             }
         }
     }

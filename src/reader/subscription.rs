@@ -115,9 +115,9 @@ pub enum Message {
     Event(Event),
     /// Events that this subscription will not get.
     Gap(Gap),
-    /// The store is failing. If the log is its only writer, events until it recovers are delivered under an epoch of
-    /// their own and counted as dropped, because no store will return them. In a shared store, events wait, and those
-    /// that do not fit into the buffer are counted. A gap ends the outage.
+    /// The store is failing, or could not be read for this subscription. If the log is its only writer, events until it
+    /// recovers are delivered under an epoch of their own and counted as dropped, because no store will return them. In
+    /// a shared store, events wait, and those that do not fit into the buffer are counted. A gap ends the outage.
     Degraded,
     /// Nothing more will come.
     End(EndReason),

@@ -117,6 +117,7 @@ const MODULES: &[&str] = &[
     "ingest",
     "engine::outage",
     "engine::shared::demand",
+    "engine::shared::blocked_readers",
     "engine::encoder",
     "engine::diagnostics",
     "engine::reader_registry",

@@ -153,11 +153,11 @@ impl Follower {
 
     /// Called after new events were added. When the store works again, readers read again what they missed.
     fn store_succeeded(&mut self) {
-        // A read may have failed for a reader though it succeeds here.
-        let reads_again = self.log.take_read_blocked();
-        if reads_again || self.retry > RETRY_MIN {
+        if self.retry > RETRY_MIN {
             self.retry = RETRY_MIN;
             self.log.recover_reading();
         }
+        // A read may have failed for a reader though it succeeds here.
+        self.log.blocked_readers().wake();
     }
 }

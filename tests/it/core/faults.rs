@@ -274,14 +274,95 @@ fn a_read_that_fails_in_the_middle_of_a_replay_is_an_exact_gap() {
         told,
         [page, vec!["degraded {}".to_owned(), gap], rest].concat()
     );
-    assert_eq!(target.health(), health(Some("read a page: broken")));
+    assert_eq!(target.health(), health(None));
     put(&target, [Note::new("on")]);
     assert_eq!(connection.story(), ["note 651 on"]);
-    assert_eq!(target.health(), health(None));
     // The failure was one reader's: the store still has it all.
     assert_eq!(
         Connection::open(&target, Subscribe::all()).frames().len(),
         651
+    );
+}
+
+#[test]
+fn a_read_that_fails_for_one_reader_is_told_to_no_other() {
+    let breaks = Arc::new(AtomicBool::new(false));
+    let mut store = VecStore::new(10).with_history(600, |_| Some("a"));
+    store.on_read = Box::new({
+        let breaks = Arc::clone(&breaks);
+        move || {
+            if breaks.swap(false, Ordering::SeqCst) {
+                broken()
+            } else {
+                Ok(())
+            }
+        }
+    });
+    let target = builder().store(store.share().0).build().unwrap();
+    let live = |options| Connection::request(&target, options, "/?replay=none", None);
+    let mut others = [live(Subscribe::all()), live(Subscribe::to(key("a")))];
+    let first = others.each_mut().map(Connection::story);
+    for options in [Subscribe::all(), Subscribe::to(key("a"))] {
+        breaks.store(true, Ordering::SeqCst);
+        let mut unlucky = Connection::resume(&target, options, "0");
+        let story = unlucky.story();
+        assert_eq!(story[0], "degraded {}");
+        assert!(story[1].starts_with("gap {\"from\":1,"), "{story:?}");
+        assert_eq!(target.health(), health(None));
+        assert_eq!(unlucky.story(), [""; 0]);
+    }
+    assert_eq!(others.each_mut().map(Connection::story), [[""; 0], []]);
+    assert_eq!(first, [vec!["cursor 600"], vec!["cursor 600"]]);
+    let mut late = Connection::open(&target, Subscribe::all());
+    assert_eq!(late.story(), notes(1..=600));
+}
+
+#[test]
+fn a_read_that_fails_where_the_reader_misses_nothing_is_not_told() {
+    let mut store = VecStore::new(10).with_history(600, |_| None);
+    store.on_read = at(AFTER_OPENING + 1, broken);
+    let (store, kept) = store.share();
+    let target = builder().store(store).build().unwrap();
+    // Gone before the reader came, so nothing of it counts as missed, and the next page has the rest.
+    kept.let_go_before(300);
+    let mut connection = Connection::open(&target, Subscribe::all());
+    assert_eq!(connection.story(), notes(300..=600));
+}
+
+#[test]
+fn a_log_whose_history_could_not_be_read_at_opening_says_when_its_store_works() {
+    let mut store = VecStore::new(10).with_history(600, |_| None);
+    store.on_read = at(AFTER_OPENING, broken);
+    let target = builder().store(store.share().0).build().unwrap();
+    assert_eq!(target.health(), health(Some("read a page: broken")));
+    let mut connection = Connection::open(&target, Subscribe::all());
+    let degraded = vec!["degraded {}".to_owned()];
+    assert_eq!(connection.story(), [degraded, notes(1..=600)].concat());
+    put(&target, [Note::new("on")]);
+    assert_eq!(target.health(), health(None));
+    assert_eq!(connection.story(), ["note 601 on", RECOVERED]);
+}
+
+#[test]
+fn a_gap_in_the_middle_of_an_outage_does_not_end_it() {
+    let (target, on) = failing_behind(2, refuse);
+    put(&target, [Note::new("kept")]);
+    on.store(true, Ordering::SeqCst);
+    for _ in 0..4 {
+        target.try_dispatch(&Note::new("refused")).unwrap();
+        assert!(target.flush(PATIENCE).unwrap_err().is_store());
+    }
+    let mut connection = Connection::resume(&target, Subscribe::all(), "0");
+    assert_eq!(
+        connection.story(),
+        [
+            "degraded {}",
+            "note 1 kept",
+            "gap {\"from\":2,\"lost\":2,\"reason\":\"evicted\",\"to\":3}",
+            "degraded {}",
+            "note 4 refused",
+            "note 5 refused"
+        ]
     );
 }
 

@@ -40,6 +40,8 @@ struct Server {
     /// Events from before this one are gone.
     oldest: AtomicU64,
     waits_for_all: AtomicU64,
+    /// How many of the next pages of single streams cannot be read.
+    failing_pages: AtomicU64,
     /// What each of the next appends waits for, and whether it is then refused.
     slow_appends: Mutex<VecDeque<(mpsc::Receiver<()>, bool)>>,
 }
@@ -233,6 +235,14 @@ impl EventStore for Handle {
         after: Sequence,
         limit: PageLimit,
     ) -> ReadFuture<'_> {
+        let failing = &self.server.failing_pages;
+        let fails = failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+            left.checked_sub(1)
+        });
+        if fails.is_ok() {
+            let cause = std::io::Error::other("broken");
+            return Box::pin(ready(Err(Error::store("read a page", cause))));
+        }
         let wanted = |event: &StoredEvent| event.key.is_none_or(|key| keys.contains(&key));
         Box::pin(ready(self.server.page(after, limit.events, wanted)))
     }
@@ -649,4 +659,34 @@ fn a_log_that_is_shut_down_over_an_append_that_is_never_answered_counts_what_wai
     target.shutdown(PATIENCE).unwrap();
     assert_eq!((server.stored(), target.dropped().other), (vec![], 2));
     drop(release);
+}
+
+#[test]
+fn a_page_that_one_reader_cannot_read_is_told_to_it_alone_until_it_can() {
+    let server = Arc::new(Server::default());
+    let (one, two) = (server.open(), server.open());
+    let mut all = Connection::open(&one, Subscribe::all());
+    let mut stream = Connection::open(&one, Subscribe::to(key("a")));
+    put(&two, [Note::new("1").on("a")]);
+    told(&mut all, &notes(1..=1));
+    told(&mut stream, &notes(1..=1));
+    // Twice, which is told once.
+    server.failing_pages.store(2, Ordering::SeqCst);
+    put(&two, [Note::new("2").on("a")]);
+    told(&mut stream, &["degraded {}".to_owned()]);
+    assert_eq!(one.health().failure, None);
+    let mut story = Vec::new();
+    let mut number = 3;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    // The follower's next look at the store wakes it, and each event is one.
+    while !story.iter().any(|line| line == "note 2 2") {
+        assert!(std::time::Instant::now() < deadline, "{story:?} in time");
+        put(&two, [Note::new(number.to_string()).on("a")]);
+        number += 1;
+        story.extend(news(&mut stream));
+    }
+    let recovered = "gap {\"lost\":{\"ends\":0,\"other\":0,\"starts\":0},\"reason\":\"dropped\"}";
+    assert_eq!(story[..2], [recovered, "note 2 2"]);
+    told(&mut all, &notes(2..number));
+    assert_eq!(one.health().failure, None);
 }

@@ -1,0 +1,47 @@
+//! The readers of a shared store whose last read failed. Nothing is lost to them: each reads again when the follower has
+//! read the store, and then is told that its trouble is over. Others hear nothing of it. Readers register on their own
+//! tasks, the follower threads wake them.
+
+use std::sync::Arc;
+
+use crate::{
+    log::waker::{WakeFlag, WakeSet},
+    util::sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+#[derive(Debug, Default)]
+pub(crate) struct BlockedReaders {
+    flags: WakeSet,
+    /// Whether one has registered since they were woken.
+    is_waiting: AtomicBool,
+    /// How often they were woken.
+    rounds: AtomicU64,
+}
+
+impl BlockedReaders {
+    /// Registers a reader. Returns a number that [`rounds`](Self::rounds) exceeds once the store was read again.
+    pub(crate) fn join(&self, wake_flag: &Arc<WakeFlag>) -> u64 {
+        let rounds = self.rounds();
+        self.flags.join(wake_flag);
+        // Set last: the thread that takes this flag wakes who has registered before.
+        self.is_waiting.store(true, Ordering::Release);
+        rounds
+    }
+
+    pub(crate) fn leave(&self, wake_flag: &Arc<WakeFlag>) {
+        self.flags.leave(wake_flag);
+    }
+
+    pub(crate) fn rounds(&self) -> u64 {
+        self.rounds.load(Ordering::Acquire)
+    }
+
+    /// The store was read just now: wakes the readers that have registered since the last call.
+    pub(crate) fn wake(&self) {
+        if self.is_waiting.load(Ordering::Relaxed) && self.is_waiting.swap(false, Ordering::Acquire)
+        {
+            self.rounds.fetch_add(1, Ordering::Release);
+            self.flags.wake();
+        }
+    }
+}
