@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// Blocks searched without a match before other tasks get their turn.
+/// Blocks and pages searched without a match before other tasks get their turn.
 pub(super) const BLOCKS_PER_TURN: usize = 16;
 
 /// The resume point of a reader of a shared store, and the pending read of that store's head.
@@ -59,6 +59,8 @@ pub(crate) struct Reader {
     pub(super) store_wait: Option<(Instant, Arc<WakeFlag>)>,
     /// Whether the store may hold more for a reader that reads from it alone.
     pub(super) wants_page: bool,
+    /// Whether the last poll ended only to let other tasks run.
+    pub(super) is_yielding: bool,
     pub(super) degradations: u64,
     pub(super) recoveries: u64,
     /// Set while this reader's own read of a shared store has failed: the number of rounds in which such readers were
@@ -99,6 +101,7 @@ impl Reader {
             head_query: None,
             store_wait: None,
             wants_page: true,
+            is_yielding: false,
             degradations: log.degradations(),
             recoveries: log.recoveries(),
             blocked_since: None,
@@ -142,9 +145,9 @@ impl Reader {
         }
     }
 
-    /// Returns whether it waits for its store, and so cannot say yet what there is.
+    /// Returns whether it waits for its store, or for its next turn, and so cannot say yet what there is.
     pub(crate) fn is_paging(&self) -> bool {
-        self.page.is_some() || self.head_query.is_some()
+        self.page.is_some() || self.head_query.is_some() || self.is_yielding
     }
 
     pub(crate) fn is_filtered(&self) -> bool {
@@ -170,6 +173,7 @@ impl Reader {
 
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<ReadItem> {
         let mut turns = 0;
+        self.is_yielding = false;
         loop {
             if let Some(item) = self.queue.pop_front() {
                 return Poll::Ready(item);
@@ -191,6 +195,9 @@ impl Reader {
                 self.page = None;
                 self.read_ahead(&result, cx);
                 self.accept_page(result);
+                if self.must_yield(&mut turns, cx) {
+                    return Poll::Pending;
+                }
                 continue;
             }
             let notified = self.wake_flag.poll_notified(cx).is_ready();
@@ -201,9 +208,7 @@ impl Reader {
             // Read before the events: the events up to this point come first.
             let recoveries = self.log.recoveries();
             if self.advance() {
-                turns += 1;
-                if turns >= BLOCKS_PER_TURN && self.queue.is_empty() {
-                    cx.waker().wake_by_ref();
+                if self.must_yield(&mut turns, cx) {
                     return Poll::Pending;
                 }
                 continue;
@@ -222,6 +227,16 @@ impl Reader {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Returns whether other tasks are to get their turn now. This one goes on after them.
+    fn must_yield(&mut self, turns: &mut usize, cx: &Context<'_>) -> bool {
+        *turns += 1;
+        self.is_yielding = *turns >= BLOCKS_PER_TURN && self.queue.is_empty();
+        if self.is_yielding {
+            cx.waker().wake_by_ref();
+        }
+        self.is_yielding
     }
 
     /// Advances by one step. Returns whether the position moved or something was queued.

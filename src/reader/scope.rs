@@ -58,3 +58,13 @@ pub(crate) enum ReadItem {
     Degraded,
     Closed,
 }
+
+impl ReadItem {
+    /// Returns the number of events in it.
+    pub(crate) fn events(&self) -> usize {
+        match self {
+            Self::Events(slice) | Self::OpenGlobal(slice) => slice.range.len(),
+            Self::Gap(_) | Self::Degraded | Self::Closed => 0,
+        }
+    }
+}

@@ -35,6 +35,10 @@ const RETRY_MILLISECONDS: std::ops::Range<u64> = 1000..3000;
 const RETURN_STEP: u64 = 5;
 const RETURN_WIDTH: u64 = 60_000;
 
+/// Events that one poll passes over because the client does not get them, beyond which other tasks get their turn. The
+/// last block may exceed it.
+const HIDDEN_EVENTS_PER_TURN: usize = 128;
+
 /// Decides whether the subject of a stream is complete.
 pub(crate) trait Completion: Send + Sync {
     /// Gets every event that the reader reads. Returns whether the client gets it.
@@ -285,6 +289,7 @@ impl Live {
 
     /// Returns the next piece, or why there is none.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, EndReason>> {
+        let mut hidden = 0;
         loop {
             if let Some(last) = self.reader.log().streams_end_at()
                 && self.reader.has_delivered(last)
@@ -300,6 +305,12 @@ impl Live {
                     .as_mut()
                     .reset(Instant::now() + SseBody::PING_INTERVAL);
                 return Poll::Ready(Ok(bytes));
+            }
+            hidden += item.events();
+            if hidden >= HIDDEN_EVENTS_PER_TURN {
+                // Everything may be in memory, so nothing else here would let other tasks run.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
         if let Some(bytes) = self.initial_notices() {

@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
+    task::{Context, Waker},
     thread,
     time::Duration,
 };
@@ -842,4 +843,29 @@ fn a_subscription_ends_with_the_log_though_its_store_never_answers() {
     }
     drop((all, stream));
     assert_eq!(target.subscribers(), 0);
+}
+
+#[test]
+fn a_filter_that_passes_nothing_of_many_pages_gives_other_tasks_their_turn() {
+    const HISTORY: u64 = 20_000;
+    for options in [Subscribe::all(), Subscribe::to(key("a"))] {
+        let store = VecStore::new(10).with_history(HISTORY, |_| Some("a"));
+        let target = builder().store(store.share().0).build().unwrap();
+        let calls = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&calls);
+        let mut messages = target.subscribe(options.filter(move |_, _| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            false
+        }));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut longest = 0;
+        while calls.load(Ordering::SeqCst) < HISTORY {
+            let before = calls.load(Ordering::SeqCst);
+            assert!(messages.poll_next_unpin(&mut context).is_pending());
+            longest = longest.max(calls.load(Ordering::SeqCst) - before);
+            assert!(longest > 0, "the reader goes on");
+        }
+        // Sixteen pages, at most 256 events each.
+        assert!(longest <= 4096, "{longest} events in one poll");
+    }
 }

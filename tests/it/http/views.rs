@@ -273,3 +273,67 @@ async fn a_tickets_holder_sees_what_tickets_show() {
     let whole = shown(LiveSpans::builder().ticket_view(View::everything())).await;
     assert!(whole.contains("eve@"), "{whole}");
 }
+
+/// A trace with so many open spans under its root, in memory.
+fn crowd(spans: u64) -> LiveSpans {
+    let live = log();
+    let events = (1..=spans).map(|number| {
+        let event = SpanEvent::started(trace(1), span(number), "query").at(at(1));
+        if number == 1 {
+            event
+        } else {
+            event.parent(span(1))
+        }
+    });
+    put(&live, events);
+    live
+}
+
+/// Polls the body until it waits: the most that `calls` counted in one poll, and how many polls there were.
+fn longest_poll(live: &LiveSpans, view: &View, calls: &AtomicUsize) -> (usize, usize) {
+    let response = live.respond(trace(1), view, &HeaderMap::new(), &Uri::from_static("/"));
+    let mut body = std::pin::pin!(response.into_body());
+    let turns = Arc::new(Woken::default());
+    let waker = std::task::Waker::from(Arc::clone(&turns));
+    let (mut longest, mut polls) = (0, 0);
+    loop {
+        let before = calls.load(Ordering::SeqCst);
+        let before_poll = turns.0.load(Ordering::SeqCst);
+        let polled =
+            http_body::Body::poll_frame(body.as_mut(), &mut std::task::Context::from_waker(&waker));
+        polls += 1;
+        longest = longest.max(calls.load(Ordering::SeqCst) - before);
+        if polled.is_pending() && turns.0.load(Ordering::SeqCst) == before_poll {
+            return (longest, polls);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl std::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn a_view_that_hides_almost_everything_gives_other_tasks_their_turn() {
+    const SPANS: usize = 20_000;
+    let live = crowd(SPANS as u64);
+    for shown in ["nothing", "query"] {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let view = View::new({
+            let calls = Arc::clone(&calls);
+            move |span| {
+                calls.fetch_add(1, Ordering::SeqCst);
+                span.name() == shown
+            }
+        });
+        let (longest, polls) = longest_poll(&live, &view, &calls);
+        assert_eq!(calls.load(Ordering::SeqCst), SPANS);
+        // A block, and what stands before it.
+        assert!(longest <= 512, "{longest} spans in one poll of {polls}");
+    }
+}
