@@ -24,6 +24,8 @@ pub(crate) enum Diagnostic<'a> {
     Dropped(Dropped),
     /// The log ended by itself.
     Ended(&'a str),
+    /// So many readers were not dropped long after the end of the log.
+    ReadersLeft(usize),
     /// A client showed a token, a cookie or a ticket that was never given out.
     WrongCredentials,
 }
@@ -34,7 +36,7 @@ pub(crate) type DiagnosticSink = Arc<dyn Fn(Diagnostic<'_>) + Send + Sync>;
 /// Reports each cause once.
 pub(crate) struct Diagnostics {
     sink: Option<DiagnosticSink>,
-    reported: [AtomicBool; 6],
+    reported: [AtomicBool; 7],
 }
 
 impl fmt::Debug for Diagnostics {
@@ -54,13 +56,14 @@ impl Diagnostics {
     }
 
     pub(crate) fn report(&self, diagnostic: Diagnostic<'_>) {
-        let [store, damaged, read, dropped, ended, credentials] = &self.reported;
+        let [store, damaged, read, dropped, ended, left, credentials] = &self.reported;
         let reported = match diagnostic {
             Diagnostic::StoreFailing(_) => store,
             Diagnostic::DamagedEvents(_) => damaged,
             Diagnostic::ReadFailed(_) => read,
             Diagnostic::Dropped(_) => dropped,
             Diagnostic::Ended(_) => ended,
+            Diagnostic::ReadersLeft(_) => left,
             Diagnostic::WrongCredentials => credentials,
         };
         if let Some(sink) = &self.sink

@@ -277,6 +277,10 @@ impl Log {
         &self.blocked_readers
     }
 
+    pub(crate) fn diagnostics(&self) -> &Arc<Diagnostics> {
+        &self.diagnostics
+    }
+
     pub(crate) fn report_diagnostic(&self, diagnostic: Diagnostic<'_>) {
         self.diagnostics.report(diagnostic);
     }

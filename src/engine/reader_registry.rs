@@ -1,6 +1,6 @@
 //! The registry of readers: how many there are, and which of them wait for the store. A store may never answer, and a
 //! reader has no runtime that could wake it. So when the log has ended, the worker thread wakes those readers until all
-//! are gone. Readers register on their own tasks; the lock is never held while a waker runs.
+//! are gone, for a bounded time: a reader that was leaked never goes. Readers register on their own tasks; the lock is never held while a waker runs.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -9,11 +9,21 @@ use std::{
 
 use crate::{
     log::waker::{WakeFlag, WakeSet},
-    util::sync::{Condvar, Mutex, lock},
+    util::sync::{Condvar, Instant, Mutex, lock},
 };
 
 /// Lower bound on the time between two wake-ups.
 const WAKE_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// Bounds on the time in which readers are woken after the end of the log.
+pub(crate) const WAKE_TIME_MIN: Duration = Duration::from_secs(60);
+pub(crate) const WAKE_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Returns how long readers are woken whose store gets `patience`: one that waits now is ended within twice that.
+pub(crate) fn wake_time(patience: Duration) -> Duration {
+    patience
+        .saturating_mul(3)
+        .clamp(WAKE_TIME_MIN, WAKE_TIME_MAX)
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct ReaderRegistry {
@@ -53,17 +63,23 @@ impl ReaderRegistry {
         self.waiting_for_store.wake();
     }
 
-    /// Wakes the readers that wait for the store, again and again, until no reader is left.
-    pub(crate) fn wake_until_gone(&self, patience: Duration) {
+    /// Wakes the readers that wait for the store, again and again, until no reader is left or `time` has passed. Returns
+    /// the number of readers that are left.
+    pub(crate) fn wake_until_gone(&self, patience: Duration, time: Duration) -> usize {
+        let begun = Instant::now();
         let mut count = lock(&self.count);
         while *count > 0 {
-            let waited = self
-                .all_gone
-                .wait_timeout(count, patience.max(WAKE_INTERVAL_MIN));
+            let left = time.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            let interval = patience.max(WAKE_INTERVAL_MIN).min(left);
+            let waited = self.all_gone.wait_timeout(count, interval);
             drop(waited.unwrap_or_else(PoisonError::into_inner));
             self.waiting_for_store.wake();
             count = lock(&self.count);
         }
+        *count
     }
 }
 
@@ -82,7 +98,7 @@ mod tests {
         readers.wait_for_store(&flag);
         let context = Context::from_waker(Waker::noop());
         std::thread::scope(|scope| {
-            scope.spawn(|| readers.wake_until_gone(Duration::ZERO));
+            scope.spawn(|| readers.wake_until_gone(Duration::ZERO, WAKE_TIME_MAX));
             for _ in 0..3 {
                 while flag.poll_notified(&context) == Poll::Pending {
                     std::thread::yield_now();
@@ -94,5 +110,26 @@ mod tests {
             readers.unregister();
         });
         assert_eq!(readers.count(), 0);
+    }
+
+    #[test]
+    fn a_reader_that_was_leaked_is_given_up_after_a_bounded_time() {
+        let readers = ReaderRegistry::default();
+        readers.register();
+        readers.register();
+        let time = Duration::from_millis(30);
+        let begun = Instant::now();
+        assert_eq!(readers.wake_until_gone(Duration::MAX, time), 2);
+        assert!(begun.elapsed() >= time);
+        readers.unregister();
+        assert_eq!(readers.wake_until_gone(Duration::ZERO, time), 1);
+    }
+
+    #[test]
+    fn readers_are_woken_long_enough_for_their_store_and_not_for_ever() {
+        let times = [0, 3, 50, 1_000].map(|seconds| wake_time(Duration::from_secs(seconds)));
+        let expected = [60, 60, 150, 600].map(Duration::from_secs);
+        assert_eq!(times, expected);
+        assert_eq!(wake_time(Duration::MAX), WAKE_TIME_MAX);
     }
 }

@@ -10,6 +10,7 @@ use crate::{
         diagnostics::{Diagnostic, DiagnosticSink},
         encoder::RecordEncoder,
         log::{Log, NUMBERS_USED_UP},
+        reader_registry::wake_time,
         shared::follower,
         threads::{OnThread, spawn_log_thread},
         warm_up::warm_up,
@@ -207,14 +208,19 @@ impl<T: RecordEncoder> Worker<T> {
         self.wake_until_readers_gone();
     }
 
-    /// Wakes readers that wait for a store which does not answer, without holding anything of the log.
+    /// Wakes readers that wait for a store which does not answer, without holding anything of the log. Leaked readers are
+    /// reported, and given up.
     fn wake_until_readers_gone(self) {
         let patience = self.log.append_timeout();
         let is_memory = self.log.is_in_memory();
         let readers = Arc::clone(self.log.readers());
+        let diagnostics = Arc::clone(self.log.diagnostics());
         catch_panic(|| drop(self));
         if !is_memory {
-            readers.wake_until_gone(patience);
+            let left = readers.wake_until_gone(patience, wake_time(patience));
+            if left > 0 {
+                diagnostics.report(Diagnostic::ReadersLeft(left));
+            }
         }
     }
 

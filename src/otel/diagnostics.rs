@@ -42,6 +42,13 @@ pub(crate) fn report(diagnostic: Diagnostic<'_>) {
         Diagnostic::Ended(why) => {
             otel_warn!(name: "Livespan.Ended", message = why);
         }
+        Diagnostic::ReadersLeft(count) => {
+            otel_warn!(
+                name: "Livespan.ReadersLeft",
+                message = "subscriptions were not dropped long after the end of the log: its thread ends without them",
+                count = count as u64
+            );
+        }
         Diagnostic::WrongCredentials => {
             otel_warn!(
                 name: "Livespan.WrongCredentials",

@@ -142,7 +142,8 @@ pub struct Event {
 ///
 /// After the log is shut down, the events that it has not read still come, then [`Message::End`]. If the store does not
 /// answer within its [append time-out](crate::EventStore::append_timeout), the end comes without them, within twice
-/// that time. A subscription that begins only after the shutdown waits as long as the store takes.
+/// that time. A subscription that begins only after the shutdown waits as long as the store takes. One that is never
+/// dropped keeps the log's thread for a bounded time: three append time-outs, at least a minute and at most ten.
 #[derive(Debug)]
 #[must_use]
 pub struct Subscription {
