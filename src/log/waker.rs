@@ -36,13 +36,21 @@ impl Default for WakeFlag {
 impl WakeFlag {
     /// Raises the flag and wakes the reader. Raising it again before the reader has polled changes nothing.
     pub(crate) fn wake(&self) {
-        if !self.notified.swap(true, Ordering::AcqRel) {
-            let waker = lock(&self.waker).take();
-            if let Some(waker) = waker {
-                // A panic of a waker is its own reader's mistake: the others must still be woken, and the log must go
-                // on.
-                catch_panic(|| waker.wake());
-            }
+        if self.raise() {
+            self.wake_task();
+        }
+    }
+
+    /// Raises the flag. Returns whether its task is to be woken.
+    fn raise(&self) -> bool {
+        !self.notified.swap(true, Ordering::AcqRel)
+    }
+
+    fn wake_task(&self) {
+        let waker = lock(&self.waker).take();
+        if let Some(waker) = waker {
+            // A panic of a waker is its own reader's mistake: the others must still be woken, and the log must go on.
+            catch_panic(|| waker.wake());
         }
     }
 
@@ -77,10 +85,15 @@ impl WakeSet {
         lock(&self.0).remove(&wake_flag.number);
     }
 
+    /// Raises all flags. Only the tasks whose flag was not raised are woken, and without the lock: a waker is foreign
+    /// code. In a busy log most readers have not had their turn since the last time.
     pub(crate) fn wake(&self) {
-        let wake_flags: Vec<Arc<WakeFlag>> = lock(&self.0).values().map(Arc::clone).collect();
-        for wake_flag in wake_flags {
-            wake_flag.wake();
+        let wake_flags = lock(&self.0);
+        let raised = wake_flags.values().filter(|wake_flag| wake_flag.raise());
+        let raised: Vec<Arc<WakeFlag>> = raised.map(Arc::clone).collect();
+        drop(wake_flags);
+        for wake_flag in raised {
+            wake_flag.wake_task();
         }
     }
 }

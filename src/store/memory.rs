@@ -33,6 +33,8 @@ use crate::{
 pub struct MemoryEventStore {
     tail: Arc<Tail>,
     epoch: Epoch,
+    /// Made once: it is asked for the id of each event.
+    epochs: Arc<[EpochStart]>,
     /// Whether a log shares the memory: it then decides when appended events are shown.
     shared: AtomicBool,
 }
@@ -51,9 +53,12 @@ impl MemoryEventStore {
 
     /// Makes a store with this retention.
     pub fn with_retention(retention: Retention) -> Self {
+        let epoch = Epoch::random();
+        let first = Sequence::new(1);
         Self {
             tail: Arc::new(Tail::new(1, retention)),
-            epoch: Epoch::random(),
+            epoch,
+            epochs: Arc::new([EpochStart { epoch, first }]),
             shared: AtomicBool::new(false),
         }
     }
@@ -102,10 +107,7 @@ impl EventStore for MemoryEventStore {
     }
 
     fn epochs(&self) -> Arc<[EpochStart]> {
-        Arc::new([EpochStart {
-            epoch: self.epoch,
-            first: Sequence::new(1),
-        }])
+        Arc::clone(&self.epochs)
     }
 
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {

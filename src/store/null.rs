@@ -23,7 +23,8 @@ use crate::{
 #[derive(Debug)]
 pub struct NullEventStore {
     next: AtomicU64,
-    epoch: Epoch,
+    /// Made once: it is asked for the id of each event.
+    epochs: Arc<[EpochStart]>,
 }
 
 impl Default for NullEventStore {
@@ -35,9 +36,10 @@ impl Default for NullEventStore {
 impl NullEventStore {
     /// Makes the store.
     pub fn new() -> Self {
+        let (epoch, first) = (Epoch::random(), Sequence::new(1));
         Self {
             next: AtomicU64::new(1),
-            epoch: Epoch::random(),
+            epochs: Arc::new([EpochStart { epoch, first }]),
         }
     }
 }
@@ -52,10 +54,7 @@ impl EventStore for NullEventStore {
     }
 
     fn epochs(&self) -> Arc<[EpochStart]> {
-        Arc::new([EpochStart {
-            epoch: self.epoch,
-            first: Sequence::new(1),
-        }])
+        Arc::clone(&self.epochs)
     }
 
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
