@@ -101,8 +101,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         })
         .await?;
     // Not before: requests in flight still end their spans.
-    provider.shutdown()?;
+    let exported = provider.shutdown();
     live.shutdown()?;
+    exported?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! One line for a first look: provider, `tracing` subscriber and server at once. The only place that writes to the
 //! host's standard error, and it writes one line.
 
-use std::{env, fmt};
+use std::{env, fmt, time::Instant};
 
 use opentelemetry::{Key, global, trace::TracerProvider as _};
 use opentelemetry_sdk::{
@@ -51,9 +51,12 @@ impl InitGuard {
 
 impl Drop for InitGuard {
     fn drop(&mut self) {
-        // There is nobody left to tell about an error.
-        drop(self.provider.shutdown());
-        drop(self.live.shutdown());
+        // One limit for both. There is nobody left to tell about an error.
+        let begun = Instant::now();
+        let timeout = LiveSpans::SHUTDOWN_TIMEOUT;
+        drop(self.provider.shutdown_with_timeout(timeout / 2));
+        let left = timeout.saturating_sub(begun.elapsed());
+        drop(self.live.shutdown_within(left));
     }
 }
 

@@ -133,8 +133,9 @@ async fn run(options: Options) -> Result<u64, String> {
         after: settled(before).await?,
         dropped: dropped(&live),
     };
-    provider.shutdown().map_err(|error| error.to_string())?;
+    let exported = provider.shutdown();
     live.shutdown().map_err(|error| error.to_string())?;
+    exported.map_err(|error| error.to_string())?;
     server.wait().await;
     run.check(&ledger);
     run.table(&ledger);

@@ -44,6 +44,8 @@ const DELAY_STEP: Duration = Duration::from_millis(10);
 /// writers left open.
 const RETRY: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_secs(3600);
+/// How long the end of the program waits for a store that is known to fail.
+pub(crate) const FAILING_STORE_TIMEOUT: Duration = Duration::from_millis(500);
 const PANICKED: &str = "the event log has ended: its thread panicked";
 
 /// The age at which the worker processes a record. What is learnt about a span within that time (for example that it
@@ -165,6 +167,32 @@ impl LogRuntime {
     pub(crate) fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
         self.buffer.close();
         self.buffer.wait_finished(timeout)
+    }
+
+    /// Like [`shutdown`](Self::shutdown), but gives up on a store that fails for [`FAILING_STORE_TIMEOUT`].
+    pub(crate) fn shutdown_unless_failing(&self, timeout: Duration) -> Result<(), Error> {
+        self.buffer.close();
+        self.buffer
+            .wait_finished_unless(timeout, self.fails_too_long())
+    }
+
+    /// Waits until everything pushed before the call is visible, but gives up on a store that fails for
+    /// [`FAILING_STORE_TIMEOUT`].
+    pub(crate) fn flush_unless_failing(&self, timeout: Duration) -> Result<(), Error> {
+        self.buffer.flush_unless(timeout, self.fails_too_long())
+    }
+
+    /// Returns a function that says whether the store has failed at every call of that time.
+    fn fails_too_long(&self) -> impl FnMut() -> bool {
+        let mut failing_since = None;
+        move || {
+            if !self.log.is_degraded() {
+                failing_since = None;
+                return false;
+            }
+            let since: Instant = *failing_since.get_or_insert_with(Instant::now);
+            since.elapsed() >= FAILING_STORE_TIMEOUT
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -44,6 +44,8 @@ use crate::{
 
 /// How long a shutdown waits while no client takes anything of what is still to be sent.
 const GRACE: Duration = Duration::from_secs(1);
+/// How much earlier than `LiveSpans::shutdown` a server ends, so that its thread is seen to end.
+const HEAD_START: Duration = Duration::from_millis(50);
 /// How long the server rests when it cannot accept, such as when the process has no file descriptor left.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How long a connection beyond the bound is kept, so that its client reads the answer before the socket is closed.
@@ -173,9 +175,10 @@ impl LiveSpans {
             .recv()
             .map_err(|error| Error::io("start the server", error))??;
         // The program may end when `shutdown` returns: viewers get their last events before.
-        self.on_shutdown(move || {
-            // Nothing is ever sent: it ends with the thread, or with patience.
-            let _ended = finished.recv_timeout(LiveServer::DRAIN_TIMEOUT + GRACE);
+        self.before_shutdown_returns(move |deadline| {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            // Nothing is ever sent: it ends with the thread, or when time is up.
+            let _ended = finished.recv_timeout(left);
         });
         Ok(server)
     }
@@ -243,7 +246,10 @@ impl LiveSpans {
             stopped,
         };
         let stop = Arc::clone(&server.stop);
-        self.on_shutdown(move || {
+        let end_by = Arc::new(OnceLock::new());
+        let ends_by = Arc::clone(&end_by);
+        self.on_shutdown(move |deadline| {
+            _ = ends_by.set(deadline);
             stop.send_replace(true);
         });
         let service = LiveService {
@@ -258,6 +264,7 @@ impl LiveSpans {
                 service,
                 stopping,
                 done,
+                end_by,
                 room,
             },
         ))
@@ -278,6 +285,8 @@ struct Acceptor {
     service: LiveService,
     stopping: watch::Receiver<bool>,
     done: watch::Sender<bool>,
+    /// When `LiveSpans::shutdown`, if that stops the server, is over.
+    end_by: Arc<OnceLock<std::time::Instant>>,
     /// For how many more connections there is room.
     room: Arc<Semaphore>,
 }
@@ -312,20 +321,27 @@ impl Acceptor {
         }
         drop(self.listener);
         // What does not end in time ends with the set.
-        finish(graceful, &sent).await;
+        let left = self
+            .end_by
+            .get()
+            .map_or(LiveServer::DRAIN_TIMEOUT, |end_by| {
+                end_by.saturating_duration_since(std::time::Instant::now() + HEAD_START)
+            });
+        finish(graceful, &sent, left.min(LiveServer::DRAIN_TIMEOUT)).await;
         connections.shutdown().await;
         self.done.send_replace(true);
     }
 }
 
-/// Waits for the connections to end, as long as their clients take what they are sent: one that does not read holds
-/// nobody up.
-async fn finish(graceful: GracefulShutdown, sent: &AtomicU64) {
-    let begun = Instant::now();
+/// Waits for the connections to end, at most for `time`, and as long as their clients take what they are sent: one that
+/// does not read holds nobody up.
+async fn finish(graceful: GracefulShutdown, sent: &AtomicU64, time: Duration) {
+    let end = Instant::now() + time;
     let mut ended = std::pin::pin!(graceful.shutdown());
     let mut before = sent.load(Ordering::Relaxed);
-    while begun.elapsed() < LiveServer::DRAIN_TIMEOUT {
-        if timeout(GRACE, ended.as_mut()).await.is_ok() {
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if timeout(GRACE.min(left), ended.as_mut()).await.is_ok() || left <= GRACE {
             return;
         }
         let now = sent.load(Ordering::Relaxed);

@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicU64;
 use std::{
     fmt,
     sync::{Arc, Mutex, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use http::{HeaderMap, Response, Uri};
@@ -31,7 +31,7 @@ use crate::{
     access::{config::AccessConfig, view::View},
     engine::{
         log::{Log, Status},
-        worker::WorkerSettings,
+        worker::{FAILING_STORE_TIMEOUT, WorkerSettings},
     },
     error::Error,
     log::retention::Retention,
@@ -87,8 +87,16 @@ pub(crate) struct LiveSpansShared {
     #[cfg(feature = "http")]
     pub(crate) invalid_credentials: AtomicU64,
     target: SseTarget<SpanEvent>,
-    /// Run by `shutdown`: how the servers are told.
-    on_shutdown: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+    on_shutdown: Mutex<ShutdownHooks>,
+}
+
+/// What `shutdown` runs, with the moment at which it has to be over.
+#[derive(Default)]
+struct ShutdownHooks {
+    /// Each tells a server to stop, and does not wait.
+    stop: Vec<Box<dyn FnOnce(Instant) + Send>>,
+    /// Each waits until a server has stopped.
+    wait: Vec<Box<dyn FnOnce(Instant) + Send>>,
 }
 
 impl fmt::Debug for LiveSpans {
@@ -100,8 +108,12 @@ impl fmt::Debug for LiveSpans {
 }
 
 impl LiveSpans {
-    /// Time that [`shutdown`](Self::shutdown) waits for the store at most: 5 seconds.
+    /// Time that [`shutdown`](Self::shutdown) takes at most, for the store, the streams and the servers together:
+    /// 5 seconds. The store gets four of them, so that clients get their `end` though it hangs.
     pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+    /// Time that [`shutdown`](Self::shutdown), and that of a provider, wait for a store that is known to fail: half a
+    /// second.
+    pub const FAILING_STORE_TIMEOUT: Duration = FAILING_STORE_TIMEOUT;
     /// Upper bound on the span names, over all services, whose durations are counted: 4,096. Further names are not
     /// counted.
     pub const DURATION_NAMES_MAX: usize = durations::DURATION_NAMES_MAX;
@@ -248,8 +260,9 @@ impl LiveSpans {
     ///         streams.end_streams();
     ///     })
     ///     .await?;
-    /// provider.shutdown()?;
+    /// let exported = provider.shutdown();
     /// live.shutdown()?;
+    /// exported?;
     /// # Ok(())
     /// # }
     /// ```
@@ -258,21 +271,35 @@ impl LiveSpans {
     }
 
     /// Stores what is buffered, ends every stream with `end` (`shutdown`) and stops the servers. Shut the tracer
-    /// provider down first, so that what it leaves open is shown as lost. It blocks until that is done, for at most
-    /// [`Self::SHUTDOWN_TIMEOUT`]; a second call does nothing more. A server of your own that still has requests in flight is to
-    /// be told [`end_streams`](Self::end_streams) first, and this when it has ended.
+    /// provider down first, so that what it leaves open is shown as lost, and call this also when that failed, because an
+    /// exporter did. It blocks until all is done, for at most [`Self::SHUTDOWN_TIMEOUT`]; a second call does nothing more. A
+    /// server of your own that still has requests in flight is to be told [`end_streams`](Self::end_streams) first, and
+    /// this when it has ended.
     ///
     /// # Errors
-    /// When the store did not answer in time; the log then ends by itself when it does.
+    /// When the store did not answer in time ([`is_timeout`](Error::is_timeout)), or has failed for
+    /// [`Self::FAILING_STORE_TIMEOUT`] ([`is_store`](Error::is_store)); the log then ends by itself when it answers.
     pub fn shutdown(&self) -> Result<(), Error> {
-        let result = self.shared.target.shutdown(Self::SHUTDOWN_TIMEOUT);
-        if self.shared.parts.buffer().is_forked() {
+        self.shutdown_within(Self::SHUTDOWN_TIMEOUT)
+    }
+
+    /// Like [`shutdown`](Self::shutdown), with one time limit for all of it.
+    pub(crate) fn shutdown_within(&self, timeout: Duration) -> Result<(), Error> {
+        let begun = Instant::now();
+        let runtime = &self.shared.parts.runtime;
+        let result = runtime.shutdown_unless_failing(timeout - timeout / 5);
+        if runtime.buffer.is_forked() {
             // The servers are the other process's.
             return result;
         }
-        let told = std::mem::take(&mut *lock(&self.shared.on_shutdown));
-        for tell in told {
-            tell();
+        if result.is_err() {
+            // The log would end them only after its store.
+            self.end_streams();
+        }
+        let deadline = begun + timeout;
+        let hooks = std::mem::take(&mut *lock(&self.shared.on_shutdown));
+        for hook in hooks.stop.into_iter().chain(hooks.wait) {
+            hook(deadline);
         }
         result
     }
@@ -284,8 +311,14 @@ impl LiveSpans {
 
 #[cfg(feature = "http")]
 impl LiveSpans {
-    pub(crate) fn on_shutdown(&self, tell: impl FnOnce() + Send + 'static) {
-        lock(&self.shared.on_shutdown).push(Box::new(tell));
+    /// Has `shutdown` call this before it waits for any server. It must not block.
+    pub(crate) fn on_shutdown(&self, stop: impl FnOnce(Instant) + Send + 'static) {
+        lock(&self.shared.on_shutdown).stop.push(Box::new(stop));
+    }
+
+    /// Has `shutdown` call this after every server was told to stop. It must return by the moment that it gets.
+    pub(crate) fn before_shutdown_returns(&self, wait: impl FnOnce(Instant) + Send + 'static) {
+        lock(&self.shared.on_shutdown).wait.push(Box::new(wait));
     }
 }
 
@@ -299,4 +332,107 @@ pub fn current_trace_id() -> Option<TraceId> {
     let context = Context::current();
     let span = context.span();
     TraceId::from_bytes(span.span_context().trace_id().to_bytes())
+}
+
+#[cfg(all(test, feature = "http"))]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::store::{
+        Appended, Batch, EpochStart, EventStore, MemoryEventStore, PageLimit, ReadFuture, Sequence,
+        StreamKey,
+    };
+
+    /// Appends only when the sender is dropped.
+    #[derive(Debug)]
+    struct Hung {
+        memory: MemoryEventStore,
+        released: Mutex<mpsc::Receiver<()>>,
+    }
+
+    impl EventStore for Hung {
+        fn kind(&self) -> &'static str {
+            "hung"
+        }
+
+        fn open(&self) -> Result<Sequence, Error> {
+            self.memory.open()
+        }
+
+        fn epochs(&self) -> Arc<[EpochStart]> {
+            self.memory.epochs()
+        }
+
+        fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
+            // Nothing is ever sent: it ends when the sender is dropped.
+            let _released = lock(&self.released).recv();
+            self.memory.append(first, batch)
+        }
+
+        fn oldest(&self) -> Sequence {
+            self.memory.oldest()
+        }
+
+        fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
+            self.memory.read_after(after, limit)
+        }
+
+        fn read_streams_after(
+            &self,
+            keys: &[StreamKey],
+            after: Sequence,
+            limit: PageLimit,
+        ) -> ReadFuture<'_> {
+            self.memory.read_streams_after(keys, after, limit)
+        }
+
+        fn append_timeout(&self) -> Option<Duration> {
+            None
+        }
+    }
+
+    type Calls = Arc<Mutex<Vec<(&'static str, Instant)>>>;
+
+    /// What `shutdown` calls, for two servers.
+    fn record_hooks(live: &LiveSpans) -> Calls {
+        let calls = Calls::default();
+        for _ in 0..2 {
+            let (stops, waits) = (Arc::clone(&calls), Arc::clone(&calls));
+            live.on_shutdown(move |deadline| lock(&stops).push(("stop", deadline)));
+            live.before_shutdown_returns(move |deadline| lock(&waits).push(("wait", deadline)));
+        }
+        calls
+    }
+
+    #[test]
+    fn servers_are_told_before_one_is_waited_for_and_share_the_time_with_the_store() {
+        let (release, released) = mpsc::channel();
+        let hung = Hung {
+            memory: MemoryEventStore::new(),
+            released: Mutex::new(released),
+        };
+        let live = LiveSpans::builder().store(hung).build().unwrap();
+        let calls = record_hooks(&live);
+        let trace = TraceId::from_bytes([1; 16]).unwrap();
+        let span = crate::span::event::SpanId::from_bytes([1; 8]).unwrap();
+        let event = SpanEvent::started(trace, span, "job");
+        live.target().try_dispatch(&event).unwrap();
+        let timeout = Duration::from_millis(250);
+        let begun = Instant::now();
+        let error = live.shutdown_within(timeout).unwrap_err();
+        let latest = Instant::now() + timeout;
+        assert_eq!(
+            error.to_string(),
+            "shut down the event log took longer than 200ms"
+        );
+        let calls = lock(&calls).clone();
+        let (names, deadlines): (Vec<&str>, Vec<Instant>) = calls.into_iter().unzip();
+        assert_eq!(names, ["stop", "stop", "wait", "wait"]);
+        assert!(begun + timeout <= deadlines[0] && deadlines[0] < latest);
+        assert_eq!(deadlines, [deadlines[0]; 4]);
+        // Clients get their end though the log has not ended.
+        assert_eq!(live.log().streams_end_at(), Some(0));
+        drop(release);
+    }
 }

@@ -55,7 +55,7 @@ const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 ///   [`LiveSampler`](crate::LiveSampler) for spans that would be dropped).
 /// - A span ended twice ends once, on whichever thread; one that is dropped without `end` ends then.
 /// - Spans that are open when the provider is shut down are ended as lost, because the SDK will not report their end.
-///   Spans that start or end after that are not shown.
+///   Spans that start or end after that are not shown. A store that is known to fail is waited for only half a second.
 /// - `force_flush` returns when everything that ended before the call is stored and visible, within
 ///   [`Self::FLUSH_TIMEOUT`]. It and `shutdown` may be called from any thread, inside and outside of any runtime, and
 ///   more than once.
@@ -230,14 +230,14 @@ impl LiveSpanProcessor {
     fn close(&self, mut noted: Result<(), PushError>, deadline: Instant) -> Result<(), Error> {
         let left = || deadline.saturating_duration_since(Instant::now());
         while noted == Err(PushError::Full) {
-            self.buffer().flush(left())?;
+            self.shared.runtime.flush_unless_failing(left())?;
             // Other threads may have filled the buffer again.
             if left().is_zero() {
                 return Err(Error::full());
             }
             noted = self.push_shutdown();
         }
-        self.buffer().flush(left())
+        self.shared.runtime.flush_unless_failing(left())
     }
 }
 

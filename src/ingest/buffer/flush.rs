@@ -18,14 +18,22 @@ pub(super) const FORKED: &str =
 impl IngestBuffer {
     /// Waits until everything pushed before the call is stored and visible.
     pub(crate) fn flush(&self, timeout: Duration) -> Result<(), Error> {
+        self.flush_unless(timeout, || false)
+    }
+
+    /// Like [`flush`](Self::flush), but gives up when `is_hopeless`, which is asked ten times a second.
+    pub(crate) fn flush_unless(
+        &self,
+        timeout: Duration,
+        is_hopeless: impl FnMut() -> bool,
+    ) -> Result<(), Error> {
         if self.is_forked() {
             return Err(self.closed_error());
         }
         let target = self.next_number();
         let failures = lock(&self.drained).failures;
-        self.wait(timeout, "flush the event log", |drained| {
-            drained.drained_through >= target
-        })?;
+        let is_flushed = |drained: &DrainProgress| drained.drained_through >= target;
+        self.wait(timeout, "flush the event log", is_flushed, is_hopeless)?;
         if let Some(why) = self.abort_reason() {
             return Err(Error::ended(why));
         }
@@ -40,9 +48,17 @@ impl IngestBuffer {
 
     /// Waits until the worker has drained everything after [`close`](Self::close) and ended.
     pub(crate) fn wait_finished(&self, timeout: Duration) -> Result<(), Error> {
-        self.wait(timeout, "shut down the event log", |drained| {
-            drained.finished
-        })?;
+        self.wait_finished_unless(timeout, || false)
+    }
+
+    /// Like [`wait_finished`](Self::wait_finished), but gives up when `is_hopeless`, which is asked ten times a second.
+    pub(crate) fn wait_finished_unless(
+        &self,
+        timeout: Duration,
+        is_hopeless: impl FnMut() -> bool,
+    ) -> Result<(), Error> {
+        let is_finished = |drained: &DrainProgress| drained.finished;
+        self.wait(timeout, "shut down the event log", is_finished, is_hopeless)?;
         self.abort_reason()
             .map_or(Ok(()), |why| Err(Error::ended(why)))
     }
@@ -52,6 +68,7 @@ impl IngestBuffer {
         timeout: Duration,
         what: &'static str,
         done: impl Fn(&DrainProgress) -> bool,
+        mut is_hopeless: impl FnMut() -> bool,
     ) -> Result<(), Error> {
         if self.is_forked() {
             return Err(self.closed_error());
@@ -73,6 +90,11 @@ impl IngestBuffer {
             if left.is_zero() {
                 return Err(Error::timeout(format!(
                     "{what} took longer than {timeout:?}"
+                )));
+            }
+            if is_hopeless() {
+                return Err(Error::store_failed(format!(
+                    "{what}: its store is failing and is not waited for"
                 )));
             }
             self.wake_now();

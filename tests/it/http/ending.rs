@@ -1,8 +1,17 @@
 //! Streams that are ended while the log goes on, as an app of its own does when it is told to stop.
 
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::Instant,
+};
+
 use axum::{Router, routing::get};
 use http::{HeaderMap, Uri};
-use livespan::{LiveSpans, View};
+use livespan::{Error, LiveSpans, View};
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracer, SdkTracerProvider};
 use serde_json::Value;
@@ -13,7 +22,7 @@ use tokio::{
 };
 
 use super::app::{Frame, Stream, ask, client, done, log, open, put, text, trace};
-use crate::support::PATIENCE;
+use crate::{core::stores::VecStore, support::PATIENCE};
 
 /// An app with the log's routes, a page of a product, and a request that is at work until it is told to be done.
 fn app(live: &LiveSpans, tracer: SdkTracer, work: watch::Receiver<bool>) -> Router {
@@ -156,4 +165,59 @@ async fn streams_that_are_ended_send_what_there_was() {
     assert!((200..250).contains(&names.len()), "{}", names.len());
     assert_eq!(names[..200], vec!["before"; 200]);
     assert_eq!(live.target().head().sequence().get(), 250);
+}
+
+/// A log whose store does as it is told: 0 works, 1 refuses, 2 hangs until the sender is dropped.
+fn over_a_store() -> (LiveSpans, Arc<AtomicUsize>, mpsc::Sender<()>) {
+    let mode = Arc::new(AtomicUsize::new(0));
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    let mut store = VecStore::new(1000);
+    let switch = Arc::clone(&mode);
+    store.on_append = Box::new(move || match switch.load(Ordering::SeqCst) {
+        0 => Ok(()),
+        1 => Err(Error::store("append", std::io::Error::other("it is full"))),
+        _ => {
+            let _released = released.lock().unwrap().recv();
+            Ok(())
+        }
+    });
+    let live = LiveSpans::builder().store(store.share().0);
+    (live.build().unwrap(), mode, release)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_waits_for_no_store_that_is_known_to_fail_and_clients_get_theirs() {
+    let (live, store, release) = over_a_store();
+    let provider = SdkTracerProvider::builder()
+        .with_span_processor(live.span_processor())
+        .build();
+    let server = live.serve_in_background("127.0.0.1:0").unwrap();
+    put(&live, [done(1, "a job", 1)[0].clone()]);
+    let response = client().get(format!("{}sse", server.url())).send();
+    let mut reader = Stream::of(response.await.unwrap());
+    reader.event("started").await;
+    store.store(1, Ordering::SeqCst);
+    let open = provider.tracer("test").start("open");
+    assert!(live.target().flush(PATIENCE).unwrap_err().is_store());
+    store.store(2, Ordering::SeqCst);
+    let begun = Instant::now();
+    let ending = live.clone();
+    let (exported, ended) = tokio::task::spawn_blocking(move || {
+        let exported = provider.shutdown();
+        (exported, ending.shutdown())
+    })
+    .await
+    .unwrap();
+    assert!(begun.elapsed() < LiveSpans::SHUTDOWN_TIMEOUT);
+    assert_eq!(
+        exported.unwrap_err().to_string(),
+        "Operation failed: Shutdown errors: [InternalFailure(\"flush the event log: its store is failing and is not waited for\")]"
+    );
+    assert_eq!(
+        ended.unwrap_err().to_string(),
+        "shut down the event log: its store is failing and is not waited for"
+    );
+    sent_away(&reader.rest().await);
+    drop((open, release));
 }
