@@ -38,17 +38,21 @@ impl Reader {
         self.queue_slices(skipped.pinned);
     }
 
-    /// Queues a gap up to `to`, unless the events were removed before this reader came.
+    /// Queues a gap up to `to`, except for events that were removed before this reader came.
     pub(super) fn report_gap(&mut self, to: u64, lost: Option<u64>) {
-        if self.after >= self.unreported_until && lost != Some(0) {
-            let (from, to) = (self.log.id(self.after + 1), self.log.id(to));
-            self.queue
-                .push_back(ReadItem::Gap(Gap::Evicted { from, to, lost }));
-            if self.log.is_degraded() {
-                // A gap closes the outage for the client, and this one did not end it.
-                self.degradations = self.log.degradations();
-                self.queue.push_back(ReadItem::Degraded);
-            }
+        let after = self.after.max(self.unreported_until);
+        if to <= after || lost == Some(0) {
+            return;
+        }
+        // How many of them are among the unreported ones is not known.
+        let lost = lost.filter(|_| after == self.after);
+        let (from, to) = (self.log.id(after + 1), self.log.id(to));
+        self.queue
+            .push_back(ReadItem::Gap(Gap::Evicted { from, to, lost }));
+        if self.log.is_degraded() {
+            // A gap closes the outage for the client, and this one did not end it.
+            self.degradations = self.log.degradations();
+            self.queue.push_back(ReadItem::Degraded);
         }
     }
 
@@ -68,12 +72,24 @@ impl Reader {
         } else {
             last
         };
-        let gone = to - self.after - kept.len() as u64;
+        // What was removed before the reader came is not reported, and what was removed since is.
+        let unreported = self.unreported_until.max(self.after).min(to);
+        let earlier = kept.partition_point(|event| event.sequence.get() <= unreported);
+        let (earlier, later) = kept.split_at(earlier);
+        self.queue_stored(earlier);
+        self.after = unreported;
+        let gone = to - self.after - later.len() as u64;
         let missed = (self.scope.keys.is_empty() && self.scope.filter.is_none()).then_some(gone);
         self.report_gap(to, missed);
         self.after = to;
-        let slices = self.build_block(kept);
-        self.queue_slices(slices);
+        self.queue_stored(later);
+    }
+
+    fn queue_stored(&mut self, events: &[StoredEvent]) {
+        if !events.is_empty() {
+            let slices = self.build_block(events);
+            self.queue_slices(slices);
+        }
     }
 
     /// Crosses the events up to `limit`, which the store could not return. It is this reader's trouble alone, and the gap

@@ -15,7 +15,7 @@ use std::{
 use futures_util::StreamExt as _;
 use livespan::{
     Error, SseEvent, SseTarget,
-    sse::{EndReason, Message, StoreHealth, Subscribe},
+    sse::{EndReason, Message, Pinning, Sequence, StoreHealth, Subscribe},
     store::StoredEvent,
 };
 
@@ -328,6 +328,41 @@ fn a_read_that_fails_where_the_reader_misses_nothing_is_not_told() {
     kept.let_go_before(300);
     let mut connection = Connection::open(&target, Subscribe::all());
     assert_eq!(connection.story(), notes(300..=600));
+}
+
+#[test]
+fn what_is_let_go_of_after_a_reader_came_is_a_gap_behind_an_older_event_that_is_kept() {
+    let kept = StoredEvent {
+        sequence: Sequence::new(100),
+        name: "note".to_owned(),
+        key: None,
+        pin: Pinning::Open(7),
+        payload: "100".into(),
+    };
+    let first_page = at(AFTER_OPENING + 1, refuse);
+    let gone = Arc::new(AtomicU64::new(0));
+    let mut store = VecStore::new(10).with_history(600, |_| None);
+    store.on_page = Box::new({
+        let gone = Arc::clone(&gone);
+        move |page| {
+            if first_page().is_err() {
+                // Retention goes on between the reader's first look and its first page.
+                gone.store(400, Ordering::SeqCst);
+                page.retain(|event| event.sequence.get() >= 400);
+                page.insert(0, kept.clone());
+            }
+        }
+    });
+    store.oldest_moves_to = Arc::clone(&gone);
+    let (store, vec) = store.share();
+    let target = builder().store(store).build().unwrap();
+    vec.let_go_before(300);
+    let story = Connection::open(&target, Subscribe::all()).story();
+    let gap = "gap {\"from\":300,\"lost\":100,\"reason\":\"evicted\",\"to\":399}".to_owned();
+    assert_eq!(
+        story,
+        [notes(100..=100), vec![gap], notes(400..=600)].concat()
+    );
 }
 
 #[test]

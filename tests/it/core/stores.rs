@@ -35,6 +35,8 @@ pub(crate) struct VecStore {
     pub(crate) on_page: OnPage,
     /// Whether reads are never answered.
     pub(crate) hangs: AtomicBool,
+    /// What a hook raises to forget everything before it.
+    pub(crate) oldest_moves_to: Arc<AtomicU64>,
     events: Mutex<Vec<StoredEvent>>,
     oldest: AtomicU64,
 }
@@ -52,6 +54,7 @@ impl VecStore {
             on_read: Box::new(|| Ok(())),
             on_page: Box::new(|_| ()),
             hangs: AtomicBool::new(false),
+            oldest_moves_to: Arc::default(),
             events: Mutex::default(),
             oldest: AtomicU64::new(1),
         }
@@ -169,7 +172,8 @@ impl EventStore for Shared {
     }
 
     fn oldest(&self) -> Sequence {
-        Sequence::new(self.0.oldest.load(Ordering::SeqCst))
+        let oldest = self.0.oldest.load(Ordering::SeqCst);
+        Sequence::new(oldest.max(self.0.oldest_moves_to.load(Ordering::SeqCst)))
     }
 
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
