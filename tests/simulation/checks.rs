@@ -69,6 +69,7 @@ pub(crate) struct Reader {
 }
 
 /// What the log says at the end.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
 pub(crate) struct Verdict {
     /// The newest event that each log shows.
@@ -81,7 +82,13 @@ pub(crate) struct Verdict {
     pub(crate) ends_early: bool,
     /// Whether the memory of a log may be behind a shared store, which cannot be read now and then.
     pub(crate) is_behind: bool,
-    /// All that its store keeps, if that keeps all.
+    /// Whether everybody was idle before it ended, with all that there was.
+    pub(crate) was_idle: bool,
+    /// Whether its log alone appends to its store, and no append fails: no reader has news of another's trouble.
+    pub(crate) has_one_writer_that_works: bool,
+    /// Whether a shared store was late, a read failed, a store let go of events.
+    pub(crate) witnessed: [bool; 3],
+    /// All that its store ever stored.
     pub(crate) kept: Option<Vec<StoredEvent>>,
 }
 
@@ -100,7 +107,7 @@ pub(crate) struct Happened {
     counts: [u64; HAPPENINGS.len()],
 }
 
-const HAPPENINGS: [&str; 9] = [
+const HAPPENINGS: [&str; 12] = [
     "a full buffer",
     "a gap",
     "a gap with events that are kept beyond it",
@@ -110,6 +117,9 @@ const HAPPENINGS: [&str; 9] = [
     "an id that was asked for",
     "a flush",
     "a log that ends by itself",
+    "a shared store that answers late",
+    "a read that fails",
+    "a store that lets go of events",
 ];
 
 impl Happened {
@@ -153,6 +163,7 @@ impl Outcome {
                 self.verdict.heads[reader.site]
             };
             Place::of(reader, is_shared).follow(&reader.seen, &events, head);
+            self.check_outages(reader);
         }
         for site in 0..self.verdict.heads.len() {
             self.check_order(site, &numbers);
@@ -178,6 +189,7 @@ impl Outcome {
             }) => *lost > 0 && *lost <= to.sequence().get() - from.sequence().get(),
             _ => false,
         };
+        let [was_late, had_failed_read, had_evictions] = self.verdict.witnessed;
         let was_degraded = seen().any(|seen| matches!(seen, Seen::Degraded));
         let had = [
             self.told
@@ -191,6 +203,9 @@ impl Outcome {
             !self.answered.is_empty(),
             !self.flushed.is_empty(),
             self.verdict.broken.is_some(),
+            was_late,
+            had_failed_read,
+            had_evictions,
         ];
         Happened {
             counts: had.map(u64::from),
@@ -325,6 +340,34 @@ impl Outcome {
             }
             if latest.is_none_or(|latest| latest.began < told.began) {
                 latest = Some(told);
+            }
+        }
+    }
+
+    /// A reader hears the end of each outage that it hears of, and of none that is only another reader's.
+    fn check_outages(&self, reader: &Reader) {
+        let is_closing = |seen: &Seen| match seen {
+            Seen::Gap(_) => true,
+            Seen::Event(event) => event.name == "gap",
+            _ => false,
+        };
+        let begins = |seen: &Seen| matches!(seen, Seen::Begins { .. });
+        for (place, _) in reader
+            .seen
+            .iter()
+            .enumerate()
+            .filter(|(_, seen)| matches!(seen, Seen::Degraded))
+        {
+            let after = &reader.seen[place + 1..];
+            let is_cut = after.is_empty() || after.iter().any(begins);
+            if self.verdict.has_one_writer_that_works && !after.is_empty() && !begins(&after[0]) {
+                assert!(is_closing(&after[0]), "an outage of nobody: {:?}", after[0]);
+            }
+            if self.verdict.was_idle && !is_cut && !self.verdict.is_degraded {
+                assert!(
+                    after.iter().any(is_closing),
+                    "an outage that never ends for {reader:?}"
+                );
             }
         }
     }

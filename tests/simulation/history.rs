@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -31,7 +31,7 @@ use crate::{
     plan::{End, LONG, Mood, Op, Plan, ReaderPlan, Storage, stream_of},
     random::Random,
     reader::subscription::{Message, Subscribe, Subscription},
-    scripted_store::{Kept, ScriptedStore, sleep},
+    scripted_store::{Kept, ScriptedStore, Witness, sleep},
     shared::{Heal, shared},
     store::{MemoryEventStore, kind::StoreKind},
     util::{block_on::block_on, sync},
@@ -148,13 +148,16 @@ impl Site {
         let streams = plan.streams.iter();
         let options = streams.fold(Subscribe::all(), |options, key| options.stream(*key));
         let mut subscription = Subscription::new(options.resume(from).reader(&self.log));
-        let oldest = self.log.oldest();
-        let begins = |head| Seen::Begins { from, oldest, head };
+        let begins = || Seen::Begins {
+            from,
+            oldest: self.log.oldest(),
+            head: self.head(),
+        };
         let place = seen.len();
-        seen.push(begins(self.head()));
+        seen.push(begins());
         // What it need not get.
         match from {
-            ResumePoint::Oldest => self.arrive(reader, plan, oldest - 1),
+            ResumePoint::Oldest => self.arrive(reader, plan, self.log.oldest() - 1),
             ResumePoint::Live => self.arrive(reader, plan, self.head()),
             _ => {}
         }
@@ -163,7 +166,7 @@ impl Site {
             let message = block_on(poll_fn(|cx| Pin::new(&mut subscription).poll_next(cx)));
             if self.log.is_shared() && seen.len() == place + 1 {
                 // It asked its store where that ends, and begins there.
-                seen[place] = begins(self.head());
+                seen[place] = begins();
             }
             match message.unwrap() {
                 Message::Event(event) => {
@@ -346,7 +349,7 @@ impl Run {
     }
 
     /// Ends the logs when it is time, and waits until they are over.
-    fn end(&self, end: End, writers: Vec<JoinHandle<()>>, may_be_idle: bool) {
+    fn end(&self, end: End, writers: Vec<JoinHandle<()>>, may_be_idle: bool) -> bool {
         let turns = match end {
             End::Late => 0,
             End::Early(turns) | End::Dropped(turns) => turns,
@@ -354,6 +357,7 @@ impl Run {
         for _ in 0..turns {
             thread::yield_now();
         }
+        let mut was_idle = false;
         let mut writers = Some(writers);
         let mut join = || {
             for writer in writers.take().into_iter().flatten() {
@@ -367,6 +371,7 @@ impl Run {
             }
             if may_be_idle && (0..self.sites.len()).all(|site| self.flush(site)) {
                 self.check_idle();
+                was_idle = true;
             }
         }
         for site in &self.sites {
@@ -378,9 +383,10 @@ impl Run {
             let over = || site.log.buffer.wait_finished(LONG);
             while over().is_err_and(|error| error.is_timeout()) {}
         }
+        was_idle
     }
 
-    fn verdict(&self, kept: Option<Kept>, end: End, is_behind: bool) -> Verdict {
+    fn verdict(&self, kept: Option<Kept>, end: End, known: &Known) -> Verdict {
         let mut dropped = [0; 3];
         for site in &self.sites {
             let counted = site.log.dropped();
@@ -405,9 +411,32 @@ impl Run {
                 .find_map(|site| site.log.buffer.abort_reason()),
             is_degraded: self.sites.iter().any(|site| site.log.is_degraded()),
             ends_early: end != End::Late,
-            is_behind,
+            is_behind: known.is_behind,
+            was_idle: known.was_idle,
+            has_one_writer_that_works: known.has_one_writer_that_works,
+            witnessed: [
+                known.witnessed(|witness| &witness.is_late),
+                known.witnessed(|witness| &witness.has_failed_read),
+                known.witnessed(|witness| &witness.has_evicted),
+            ],
             kept: kept.map(|kept| kept()),
         }
+    }
+}
+
+/// What is known of a history beside what its logs say at its end.
+struct Known {
+    is_behind: bool,
+    was_idle: bool,
+    has_one_writer_that_works: bool,
+    witnesses: Vec<Arc<Witness>>,
+}
+
+impl Known {
+    fn witnessed(&self, what: impl Fn(&Witness) -> &AtomicBool) -> bool {
+        self.witnesses
+            .iter()
+            .any(|witness| what(witness).load(Ordering::Relaxed))
     }
 }
 
@@ -451,6 +480,9 @@ pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
     let mut plan = Plan::of(&mut random, is_eager);
     let time_max = plan.time_max().filter(|_| !is_eager);
     let is_behind = plan.storage.is_unreadable_shared();
+    let (witnesses, appends) = plan.storage.witnesses();
+    // Where time passes faster than the log can follow, an append that works is late.
+    let has_one_writer_that_works = appends && witnesses.len() == 1 && time_max.is_some();
     let (run, kept) = start(&mut plan);
     let site_of = |number: usize| number % run.sites.len();
     let readers: Vec<JoinHandle<Reader>> = plan
@@ -471,19 +503,25 @@ pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
             thread::spawn(move || run.write(site, &ops))
         })
         .collect();
-    run.end(plan.end, writers, !is_eager);
+    let was_idle = run.end(plan.end, writers, !is_eager);
     let readers = readers.into_iter().map(|reader| reader.join().unwrap());
     let readers = readers.collect();
     // What a store was late with ends, too.
     clock::stop();
     clock.join().unwrap();
     let passed = clock::now().saturating_sub(begun);
+    let known = Known {
+        is_behind,
+        was_idle,
+        has_one_writer_that_works,
+        witnesses,
+    };
     let outcome = Outcome {
         told: std::mem::take(&mut run.told.lock().unwrap()),
         flushed: std::mem::take(&mut run.flushed.lock().unwrap()),
         answered: std::mem::take(&mut run.answered.lock().unwrap()),
         readers,
-        verdict: run.verdict(kept, plan.end, is_behind),
+        verdict: run.verdict(kept, plan.end, &known),
     };
     if tells {
         println!("{}", outcome.story());

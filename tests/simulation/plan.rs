@@ -1,12 +1,12 @@
 //! What is to happen in a history: who does what, how the store fares, and how it ends. A seed decides.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     ingest::buffer::RecordClass,
     log::{event::StreamKey, retention::Retention},
     random::Random,
-    scripted_store::{Fault, Script},
+    scripted_store::{Fault, PATIENCE, Script, Witness},
     wire::id::ResumePoint,
 };
 
@@ -107,13 +107,35 @@ impl Storage {
         let own = |random: &mut Random| Script {
             // Where time passes while all could go on, a page that comes late may come too late.
             reads_wait: !is_eager,
+            append_timeout: Some(PATIENCE),
             ..script(random, &FAULTS)
         };
         match random.below(6) {
             0 => Self::Memory,
-            1 | 2 => Self::Shared([(); 2].map(|()| script(random, &SHARED_FAULTS))),
+            1 | 2 => {
+                // What the trait does where a store does not say, too.
+                let timeout = |random: &mut Random| random.one_of(&[None, Some(PATIENCE)]);
+                let keeps = keeps(random);
+                Self::Shared([(); 2].map(|()| Script {
+                    append_timeout: timeout(random),
+                    keeps,
+                    ..script(random, &SHARED_FAULTS)
+                }))
+            }
             _ => Self::Own(own(random)),
         }
+    }
+
+    /// What its stores do beside what readers see, and whether all their appends succeed.
+    pub(crate) fn witnesses(&self) -> (Vec<Arc<Witness>>, bool) {
+        let scripts: &[Script] = match self {
+            Self::Memory => &[],
+            Self::Own(script) => std::slice::from_ref(script),
+            Self::Shared(scripts) => scripts,
+        };
+        let witnesses = scripts.iter().map(|script| Arc::clone(&script.witness));
+        let appends = scripts.iter().all(|script| script.stretches.is_empty());
+        (witnesses.collect(), appends)
     }
 
     /// Whether it is a shared one that cannot be read now and then.
@@ -160,12 +182,19 @@ const FAULTS: [Fault; 6] = [
     Fault::IsLateAndRefuses,
     Fault::EndsTheLog,
 ];
-const SHARED_FAULTS: [Fault; 4] = [
+const SHARED_FAULTS: [Fault; 6] = [
     Fault::Refuses,
     Fault::KeepsUnheard,
     Fault::Panics,
     Fault::IsLate,
+    Fault::IsLate,
+    Fault::IsLateAndRefuses,
 ];
+
+/// How many events a store keeps.
+fn keeps(random: &mut Random) -> Option<usize> {
+    random.one_of(&[None, None, Some(4), Some(20)])
+}
 
 fn script(random: &mut Random, faults: &[Fault]) -> Script {
     let stretches = if random.once_in(3) {
@@ -180,9 +209,12 @@ fn script(random: &mut Random, faults: &[Fault]) -> Script {
     });
     Script {
         stretches: stretches.collect(),
-        reads_fail: random.once_in(6),
+        reads_fail: random.once_in(4),
         reads_wait: false,
+        append_timeout: None,
+        keeps: keeps(random),
         random: random.split(),
+        witness: Arc::default(),
     }
 }
 

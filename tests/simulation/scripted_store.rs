@@ -2,8 +2,12 @@
 //! does one of these. Its reads come late, short, or not at all.
 
 use std::{
+    collections::HashSet,
     future::{Future, poll_fn},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -13,7 +17,7 @@ use crate::{
     error::Error,
     log::{
         batch::{Batch, BatchRecord, StoredEvent},
-        event::StreamKey,
+        event::{Pinning, StreamKey},
         retention::Retention,
     },
     random::Random,
@@ -49,7 +53,28 @@ pub(crate) struct Script {
     pub(crate) reads_fail: bool,
     /// Whether others have their turn before a page comes, now and then.
     pub(crate) reads_wait: bool,
+    /// How long an append may take; without a limit, the log's own thread appends.
+    pub(crate) append_timeout: Option<Duration>,
+    /// How many of its newest events it keeps; all when it is not set.
+    pub(crate) keeps: Option<usize>,
     pub(crate) random: Random,
+    pub(crate) witness: Arc<Witness>,
+}
+
+/// What stores have done that a history cannot tell from what readers saw.
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    /// An append to a shared store was not answered in time.
+    pub(crate) is_late: AtomicBool,
+    /// A read failed.
+    pub(crate) has_failed_read: AtomicBool,
+    /// Events were let go of in the middle of streams.
+    pub(crate) has_evicted: AtomicBool,
+}
+
+/// Says that something has happened.
+pub(crate) fn note(happened: &AtomicBool) {
+    happened.store(true, Ordering::Relaxed);
 }
 
 #[derive(Debug)]
@@ -97,11 +122,12 @@ impl ScriptedStore {
             }
             let mut state = state.lock().unwrap();
             let State { script, events, .. } = &mut *state;
-            if script.reads_fail && script.random.once_in(6) {
+            if script.fails() {
                 return Poll::Ready(Err(Error::store_failed("it cannot be read")));
             }
             let events_max = limit.events.min(1 + script.random.below(8));
-            let wanted = events.iter().filter(|event| {
+            let kept = script.kept(events);
+            let wanted = kept.iter().filter(|event| {
                 let key = event.key;
                 event.sequence > after
                     && (keys.is_empty() || key.is_none_or(|key| keys.contains(&key)))
@@ -115,6 +141,50 @@ impl Script {
     /// Whether nothing in it fails.
     pub(crate) fn works(&self) -> bool {
         self.stretches.is_empty() && !self.reads_fail
+    }
+
+    /// Whether a read fails now.
+    pub(crate) fn fails(&mut self) -> bool {
+        let fails = self.reads_fail && self.random.once_in(6);
+        if fails {
+            note(&self.witness.has_failed_read);
+        }
+        fails
+    }
+
+    /// The oldest event from which on it keeps all.
+    pub(crate) fn oldest(&self, events: &[StoredEvent]) -> Sequence {
+        let gone = self
+            .keeps
+            .map_or(0, |keeps| events.len().saturating_sub(keeps));
+        events
+            .get(gone)
+            .filter(|_| gone > 0)
+            .map_or(Sequence::new(1), |event| event.sequence)
+    }
+
+    /// What it keeps of all events that it ever stored: the newest, and what is still open of the others.
+    pub(crate) fn kept(&self, events: &[StoredEvent]) -> Vec<StoredEvent> {
+        let oldest = self.oldest(events);
+        let mut later = HashSet::new();
+        let mut kept = Vec::new();
+        for event in events.iter().rev() {
+            let is_open = match event.pin {
+                Pinning::None => false,
+                Pinning::Open(token) => later.insert((event.key, token)),
+                Pinning::Close(token) => {
+                    later.insert((event.key, token));
+                    false
+                }
+            };
+            if event.sequence >= oldest || is_open {
+                kept.push(event.clone());
+            } else {
+                note(&self.witness.has_evicted);
+            }
+        }
+        kept.reverse();
+        kept
     }
 
     fn waits(&mut self) -> bool {
@@ -169,7 +239,8 @@ impl EventStore for ScriptedStore {
     }
 
     fn oldest(&self) -> Sequence {
-        Sequence::new(1)
+        let state = self.state.lock().unwrap();
+        state.script.oldest(&state.events)
     }
 
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {

@@ -17,7 +17,7 @@ use crate::{
         event::StreamKey,
         retention::Retention,
     },
-    scripted_store::{Fault, Kept, PATIENCE, Script, epochs, sleep, stored},
+    scripted_store::{Fault, Kept, PATIENCE, Script, epochs, note, sleep, stored},
     store::{Appended, EpochStart, EventStore, HeadFuture, PageLimit, ReadFuture, SharedLog},
     util::sync::{Condvar, Instant, Mutex, lock},
     wire::id::Sequence,
@@ -71,8 +71,12 @@ pub(crate) fn shared(scripts: [Script; 2], tail: Retention) -> ([SharedStore; 2]
 
 impl SharedStore {
     fn fails(&self) -> bool {
-        let mut script = self.script.lock().unwrap();
-        script.reads_fail && script.random.once_in(6)
+        self.script.lock().unwrap().fails()
+    }
+
+    /// What is kept of these events, which are all that were ever stored.
+    fn kept(&self, events: &[StoredEvent]) -> Vec<StoredEvent> {
+        self.script.lock().unwrap().kept(events)
     }
 
     fn page(&self, events: &[StoredEvent], limit: PageLimit) -> Vec<StoredEvent> {
@@ -88,11 +92,8 @@ impl SharedStore {
             let key = event.key;
             event.sequence > after && (keys.is_empty() || key.is_none_or(|key| keys.contains(&key)))
         };
-        let events: Vec<StoredEvent> = lock(&self.database.events)
-            .iter()
-            .filter(wanted)
-            .cloned()
-            .collect();
+        let kept = self.kept(&lock(&self.database.events));
+        let events: Vec<StoredEvent> = kept.iter().filter(wanted).cloned().collect();
         Box::pin(ready(Ok(self.page(&events, limit))))
     }
 
@@ -138,12 +139,25 @@ impl EventStore for SharedStore {
     }
 
     fn append(&self, _first: Sequence, batch: &Batch) -> Result<Appended, Error> {
-        let fault = self.script.lock().unwrap().next();
+        let (fault, time) = {
+            let mut script = self.script.lock().unwrap();
+            (script.next(), PATIENCE * script.random.one_of(&[1, 3]))
+        };
         match fault {
             Some(Fault::Refuses) => return Err(Error::store_failed("it refuses")),
             Some(Fault::Panics) => panic!("the store of a simulation panics"),
-            Some(Fault::IsLate) => sleep(PATIENCE),
+            Some(Fault::IsLate | Fault::IsLateAndRefuses) => {
+                if self.append_timeout().is_some() && time > PATIENCE {
+                    note(&self.script.lock().unwrap().witness.is_late);
+                }
+                sleep(time);
+            }
+            // A batch that is handed in again before it is answered would be there twice.
+            Some(Fault::KeepsUnheard) if time > PATIENCE => sleep(time),
             _ => {}
+        }
+        if fault == Some(Fault::IsLateAndRefuses) {
+            return Err(Error::store_failed("it refuses after a while"));
         }
         let payloads: Vec<Vec<u8>> = batch
             .iter()
@@ -168,7 +182,8 @@ impl EventStore for SharedStore {
     }
 
     fn oldest(&self) -> Sequence {
-        Sequence::new(1)
+        let events = lock(&self.database.events);
+        self.script.lock().unwrap().oldest(&events)
     }
 
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_> {
@@ -189,7 +204,7 @@ impl EventStore for SharedStore {
     }
 
     fn append_timeout(&self) -> Option<Duration> {
-        None
+        self.script.lock().unwrap().append_timeout
     }
 
     fn tail_retention(&self) -> Retention {
@@ -214,8 +229,9 @@ impl SharedLog for SharedStore {
         timeout: Duration,
     ) -> Result<Vec<StoredEvent>, Error> {
         self.wait(0, timeout, |events| {
-            let from = events.partition_point(|event| event.sequence <= after);
-            self.page(&events[from..], limit)
+            let kept = self.kept(events);
+            let from = kept.partition_point(|event| event.sequence <= after);
+            self.page(&kept[from..], limit)
         })
     }
 
