@@ -16,6 +16,7 @@ use crate::{
         parse::EventFilter,
         search::{self, Search},
     },
+    util::query::{self, NotUtf8, QueryValue},
 };
 
 /// Values of one filter.
@@ -26,7 +27,7 @@ const LIMIT_MAX: usize = 500;
 const TYPES: &[&str] = &["started", "ended", "updated", "log", "process", "gap"];
 
 pub(crate) struct QueryParams<'a> {
-    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    pairs: Vec<(Cow<'a, str>, QueryValue<'a>)>,
 }
 
 impl<'a> QueryParams<'a> {
@@ -40,17 +41,21 @@ impl<'a> QueryParams<'a> {
             return Err(HttpError::new(StatusCode::URI_TOO_LONG, message));
         }
         Ok(Self {
-            pairs: form_urlencoded::parse(query.as_bytes()).collect(),
+            pairs: query::pairs(query).collect(),
         })
     }
 
     /// The values of a parameter; an empty one is as none.
     fn all(&self, name: &str) -> Result<Vec<&str>, HttpError> {
-        let named = self
-            .pairs
-            .iter()
-            .filter(|(key, value)| key == name && !value.is_empty());
-        let values: Vec<&str> = named.map(|(_, value)| &**value).collect();
+        let named = self.pairs.iter().filter(|(key, _)| key == name);
+        let values = named.map(|(_, value)| value.as_deref().map_err(|error| *error));
+        let values: Result<Vec<&str>, NotUtf8> = values
+            .filter(|value| value.is_err() || value.is_ok_and(|value| !value.is_empty()))
+            .collect();
+        let values = values.map_err(|NotUtf8| {
+            let message = format!("the parameter {name} is not percent-encoded UTF-8");
+            HttpError::new(StatusCode::BAD_REQUEST, message)
+        })?;
         if values.len() > VALUES_MAX {
             let message = format!("the parameter {name} stands more than {VALUES_MAX} times");
             return Err(HttpError::new(StatusCode::BAD_REQUEST, message));

@@ -11,7 +11,6 @@ use std::{
 use axum::{Router, body::Body, extract::OriginalUri};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use opentelemetry::{Context, trace::TraceContextExt as _};
-use percent_encoding::percent_decode_str;
 use tower_service::Service;
 
 use crate::{
@@ -31,6 +30,7 @@ use crate::{
     reader::subscription::Subscribe,
     span::{event::TraceId, own_requests::ROUTES, record},
     sse::body::{SseBody, resume_point},
+    util::query::{self, NotUtf8},
     wire::{control::EndReason, id::ResumePoint},
     workflow::Workflows,
 };
@@ -161,11 +161,14 @@ async fn answer(live: &LiveSpans, request: &Parts) -> Response<Body> {
 /// An `EventSource` gives up for ever on an error, and a permission may come again.
 pub(crate) fn denied(request: &Parts, error: AuthError) -> Response<Body> {
     match error {
-        AuthError::Expired if request.uri.path().ends_with("/sse") => {
-            stream_guard::ended_stream(EndReason::Expired)
-        }
+        AuthError::Expired if is_stream(request) => stream_guard::ended_stream(EndReason::Expired),
         error => HttpError::from(error).into_response(),
     }
+}
+
+fn is_stream(request: &Parts) -> bool {
+    let segments = segments(request.uri.path()).unwrap_or_default();
+    segments.last().is_some_and(|segment| segment == "sse")
 }
 
 /// What every answer carries, so that a browser does nothing with it but what it is for.
@@ -200,18 +203,18 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Auth
         host_check::check_host(config, request)?;
         return Err(HttpError::method_not_allowed().into());
     }
-    let path = request.uri.path().trim_start_matches('/');
     // A module script names its origin to its own server, too, which a proxy may have called by another name.
     if !cors::is_asset(request) {
         cors::check_reader(config, request)?;
     }
     let params = QueryParams::of(&request.uri)?;
-    let segments: Vec<&str> = path.split('/').collect();
+    let decoded = segments(request.uri.path())?;
+    let segments: Vec<&str> = decoded.iter().map(|segment| &**segment).collect();
     let trace = match segments.as_slice() {
         ["traces", id, "sse"] => Some(id.parse().map_err(HttpError::from)),
-        ["workflows", namespace, instance, "sse"] => {
-            Some(workflow_trace(live, namespace, instance))
-        }
+        ["workflows", namespace, instance, "sse"] => Some(Ok(Workflows::new(live)
+            .namespace(*namespace)
+            .trace_id(instance))),
         _ => None,
     };
     if let Some(trace) = trace {
@@ -269,11 +272,6 @@ fn sign_in_by_link(
 ) -> Result<Option<Response<Body>>, HttpError> {
     host_check::check_host(&live.shared.access, request)?;
     login::by_link(live, request, params)
-}
-
-fn workflow_trace(live: &LiveSpans, namespace: &str, instance: &str) -> Result<TraceId, HttpError> {
-    let flows = Workflows::new(live).namespace(&*decoded(namespace)?);
-    Ok(flows.trace_id(&*decoded(instance)?))
 }
 
 /// A stream, if there is a permit for its reader, for as long as it may read.
@@ -396,12 +394,14 @@ pub(crate) fn trace_events(
     Ok(response.map(|body| Body::new(body.with_projection(projection))))
 }
 
-/// A segment of a path as it was before it was percent-encoded.
-pub(crate) fn decoded(segment: &str) -> Result<Cow<'_, str>, HttpError> {
-    percent_decode_str(segment)
-        .decode_utf8()
-        .map_err(|_not_utf8| {
+/// The segments of a path, as they were before they were percent-encoded.
+pub(crate) fn segments(path: &str) -> Result<Vec<Cow<'_, str>>, HttpError> {
+    let segments = path.trim_start_matches('/').split('/');
+    let decoded = segments.map(|segment| {
+        query::segment(segment).map_err(|NotUtf8| {
             let message = format!("the path segment {segment:?} is not percent-encoded UTF-8");
             HttpError::new(StatusCode::BAD_REQUEST, message)
         })
+    });
+    decoded.collect()
 }

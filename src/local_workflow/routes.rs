@@ -1,7 +1,6 @@
 //! The three routes of an engine: start an instance, watch it, send it an event. It runs on the connection's task.
 
 use std::{
-    borrow::Cow,
     convert::Infallible,
     future::Future,
     pin::Pin,
@@ -23,7 +22,7 @@ use crate::{
         error::HttpError,
         query_params::QueryParams,
         response,
-        router::{decoded, denied, set_security_headers, trace_events, with_stream_permit},
+        router::{denied, segments, set_security_headers, trace_events, with_stream_permit},
     },
     live_spans::LiveSpans,
     local_workflow::{engine::Engine, error::EngineError, id_rewrite::IdRewriter},
@@ -97,8 +96,8 @@ impl Service<Request<Body>> for Routes {
 async fn route(engine: &Engine, request: &Parts, body: Body) -> Result<Response<Body>, AuthError> {
     let live = engine.live();
     let config = &live.shared.access;
-    let path = request.uri.path().trim_start_matches('/');
-    let segments: Vec<&str> = path.split('/').collect();
+    let decoded = segments(request.uri.path())?;
+    let segments: Vec<&str> = decoded.iter().map(|segment| &**segment).collect();
     let (allowed, method) = match segments.as_slice() {
         [""] | [_, "event"] => ("POST", Method::POST),
         _ => ("GET", Method::GET),
@@ -118,9 +117,9 @@ async fn route(engine: &Engine, request: &Parts, body: Body) -> Result<Response<
         }
         [instance, "event"] => {
             expect_writer(live, request).await?;
-            Ok(event(engine, &decoded(instance)?, body).await?)
+            Ok(event(engine, instance, body).await?)
         }
-        [instance, "sse"] => stream(engine, request, decoded(instance)).await,
+        [instance, "sse"] => stream(engine, request, instance).await,
         _ => {
             authorize::authorize(live, request).await?;
             Err(HttpError::not_found("no such route").into())
@@ -178,18 +177,15 @@ async fn event(engine: &Engine, instance: &str, body: Body) -> Result<Response<B
 async fn stream(
     engine: &Engine,
     request: &Parts,
-    instance: Result<Cow<'_, str>, HttpError>,
+    instance: &str,
 ) -> Result<Response<Body>, AuthError> {
     let live = engine.live();
     cors::check_reader(&live.shared.access, request)?;
     let params = QueryParams::of(&request.uri)?;
-    let trace = match &instance {
-        Ok(instance) => Ok(engine.trace_id(instance)),
-        Err(error) => Err(error.clone()),
-    };
+    let trace = Ok(engine.trace_id(instance));
     let (authorization, trace) =
         authorize::authorize_trace(live, request, trace, params.one("ticket")?).await?;
-    let rewriter = IdRewriter::new(trace, &instance?);
+    let rewriter = IdRewriter::new(trace, instance);
     let stream = || trace_events(live, request, trace, (&params, &authorization));
     let response = with_stream_permit(live, request, &authorization, || {
         Ok(stream()?.map(|body| rewriter.body(body)))

@@ -20,6 +20,7 @@ use crate::{
     engine::log::Log,
     log::block::{BlockEvent, Slice},
     reader::{ReadItem, Reader},
+    util::query,
     wire::{
         control::{self, EndReason},
         frame,
@@ -412,18 +413,13 @@ pub fn resume_point(headers: &HeaderMap, uri: &Uri) -> ResumePoint {
         return ResumePoint::parse(id.as_bytes());
     }
     let query = uri.query().unwrap_or_default();
-    let value = |name: &str| {
-        query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(key, _)| *key == name)
-    };
-    // An id has no character that a query must escape, so a value with escapes is malformed anyway.
-    if let Some((_, id)) = value("lastEventId").filter(|(_, id)| !id.is_empty()) {
-        return ResumePoint::parse(id.as_bytes());
+    match query::first(query, "lastEventId") {
+        Some(Ok(id)) => return ResumePoint::parse(id.as_bytes()),
+        Some(Err(_not_utf8)) => return ResumePoint::Malformed,
+        None => {}
     }
-    match value("replay") {
-        Some((_, "none")) => ResumePoint::Live,
+    match query::first(query, "replay") {
+        Some(Ok(replay)) if replay == "none" => ResumePoint::Live,
         _ => ResumePoint::Oldest,
     }
 }

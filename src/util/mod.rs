@@ -8,5 +8,6 @@
 pub(crate) mod block_on;
 pub(crate) mod hash;
 pub(crate) mod hex;
+pub(crate) mod query;
 pub(crate) mod sync;
 pub(crate) mod time;

@@ -40,6 +40,7 @@ const MODULES: &[&str] = &[
     "error",
     "util::hash",
     "util::hex",
+    "util::query",
     "util::sync",
     "util::sync::locks",
     "util::sync::spin",

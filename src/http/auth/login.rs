@@ -21,6 +21,7 @@ use crate::{
         response,
     },
     live_spans::LiveSpans,
+    util::query,
 };
 
 /// A form with a token, in bytes.
@@ -122,9 +123,8 @@ pub(crate) async fn by_form(
             format!("the form did not come whole, or has more than {FORM_BYTES_MAX} bytes");
         return Err(HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
     };
-    let token = form_urlencoded::parse(&bytes)
-        .find(|(key, _)| key == "token")
-        .map(|(_, token)| token.into_owned());
+    let fields = std::str::from_utf8(&bytes).unwrap_or_default();
+    let token = query::first(fields, "token").and_then(Result::ok);
     let signer = &live.shared.signer;
     if token.is_some_and(|token| signer.is_token(token.trim().as_bytes())) {
         Ok(redirect_page(&own_path(request), cookie(signer, request)))
