@@ -235,6 +235,8 @@ const MODULES: &[&str] = &[
     "http::response",
     "http::error",
     "http::blocking",
+    "http::task_body",
+    "http::auth::host_port",
     "http::auth::cors",
     "http::auth::host_check",
     "http::auth::authorize",

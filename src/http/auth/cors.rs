@@ -5,7 +5,10 @@
 use axum::body::Body;
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
 
-use crate::{access::config::AccessConfig, http::error::HttpError};
+use crate::{
+    access::config::AccessConfig,
+    http::{auth::host_port::HostPort, error::HttpError},
+};
 
 /// How long a browser remembers the answer to a preflight, in seconds.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
@@ -136,12 +139,15 @@ fn is_same_origin(request: &Parts) -> bool {
     let Some(origin) = request.headers.get(header::ORIGIN) else {
         return true;
     };
-    let authority = origin
-        .to_str()
-        .ok()
-        .and_then(|origin| origin.split_once("://"));
+    let origin = origin.to_str().ok().and_then(HostPort::of_origin);
     let host = request.headers.get(header::HOST);
-    authority.is_some_and(|(_, authority)| host.is_some_and(|host| host == authority))
+    let host = host.and_then(|host| HostPort::parse(host.to_str().ok()?));
+    origin.is_some_and(|(scheme, origin)| {
+        host.is_some_and(|host| {
+            host.host == origin.host
+                && host.port_or_default(scheme) == origin.port_or_default(scheme)
+        })
+    })
 }
 
 #[cfg(test)]
@@ -169,6 +175,10 @@ mod tests {
         for headers in [
             vec![own],
             vec![own, ("origin", "https://ops.example:1")],
+            vec![
+                ("host", "Ops.example."),
+                ("origin", "https://ops.example:443"),
+            ],
             vec![own, ("sec-fetch-site", "same-origin")],
             vec![own, ("sec-fetch-site", "none")],
             vec![
@@ -186,6 +196,12 @@ mod tests {
             vec![own, ("origin", "https://evil.example")],
             vec![own, ("origin", "https://ops.example")],
             vec![own, ("origin", "null")],
+            vec![own, ("origin", "https://ops.example:1@evil.example")],
+            vec![own, ("origin", "https://evil.example/ops.example:1")],
+            vec![
+                ("host", "evil.example@"),
+                ("origin", "https://evil.example@"),
+            ],
             vec![own, ("sec-fetch-site", "cross-site")],
             vec![own, ("sec-fetch-site", "same-site")],
             vec![

@@ -7,7 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use axum::extract::ConnectInfo;
 use http::{StatusCode, header, request::Parts};
 
-use crate::{access::config::AccessConfig, http::error::HttpError};
+use crate::{
+    access::config::AccessConfig,
+    http::{auth::host_port::HostPort, error::HttpError},
+};
 
 /// The address of a client that our own listener accepted.
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +19,13 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 /// Refuses a request that names a host nobody allowed. With access control, only where hosts were allowed by name; without
 /// it, also one from another machine, which can name any host.
 pub(crate) fn check_host(config: &AccessConfig, request: &Parts) -> Result<(), HttpError> {
+    let hosts = hosts_of(request)?;
     if config.auth.is_none() {
         check_peer(request)?;
     }
     if config.auth.is_some() && config.allowed_hosts.is_empty() {
         return Ok(());
     }
-    let hosts = hosts_of(request);
     let refused = hosts
         .iter()
         .find(|host| !is_loopback(host) && !config.allowed_hosts.contains(host));
@@ -67,24 +70,24 @@ fn check_peer(request: &Parts) -> Result<(), HttpError> {
 }
 
 /// Every host that the client named, in headers and in the request line: a request that names several is only as good
-/// as the worst of them.
-fn hosts_of(request: &Parts) -> Vec<String> {
+/// as the worst of them. What is no host is refused (RFC 9112, section 3.2).
+fn hosts_of(request: &Parts) -> Result<Vec<String>, HttpError> {
     let headers = request.headers.get_all(header::HOST).iter();
-    let named = headers.map(|host| host.to_str().unwrap_or_default());
+    // A header that is not ASCII is no host either.
+    let named = headers.map(|host| host.to_str().unwrap_or("\u{fffd}"));
     let line = request.uri.authority().map(http::uri::Authority::as_str);
-    named.chain(line).map(host_of).collect()
-}
-
-/// The host, lowercase, without port, brackets and trailing dot.
-fn host_of(named: &str) -> String {
-    let named = named.trim();
-    let host = match named.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => named.rsplit_once(':').map_or(named, |(host, _)| host),
-    };
-    let shown = host.trim_end_matches('.').to_ascii_lowercase();
-    // It is repeated in an answer: at most what a host name can be.
-    shown.chars().take(255).collect()
+    let hosts = named.chain(line).filter(|named| !named.is_empty());
+    let read = hosts.map(|named| {
+        let host = HostPort::parse(named).ok_or_else(|| {
+            // It is repeated in an answer: at most what a host name can be.
+            let shown: String = named.chars().take(255).collect();
+            let message =
+                format!("the host {shown:?} is not a host name or address with or without a port");
+            HttpError::new(StatusCode::BAD_REQUEST, message)
+        })?;
+        Ok(host.host)
+    });
+    read.collect()
 }
 
 pub(crate) fn is_loopback(host: &str) -> bool {
@@ -130,6 +133,9 @@ mod tests {
             "192.168.0.1",
             "[::2]:1",
             "",
+            "localhost:80@evil.com",
+            "localhost:evil.com",
+            "evil.com:80@localhost",
         ] {
             assert!(check_host(&config, &request(host)).is_err(), "{host}");
         }

@@ -3,4 +3,5 @@
 pub(crate) mod authorize;
 pub(crate) mod cors;
 pub(crate) mod host_check;
+pub(crate) mod host_port;
 pub(crate) mod login;

@@ -28,6 +28,10 @@ async fn only_requests_that_name_a_loopback_host_are_answered() {
         "127.0.0.1",
         "127.0.0.1:9",
         "[::1]:4380",
+        "[0:0:0:0:0:0:0:1]",
+        "localhost.",
+        "localhost:",
+        "LOCALHOST.:80",
     ] {
         assert_eq!(status(&app, host).await.0, 200, "{host}");
     }
@@ -47,6 +51,36 @@ async fn only_requests_that_name_a_loopback_host_are_answered() {
         );
         assert_eq!((status, body), (403, expected), "{host}");
     }
+}
+
+#[tokio::test]
+async fn a_host_that_is_none_is_refused_whoever_asks() {
+    let open = App::start().await;
+    let auth = Auth::token("hush-hush-hush-hush");
+    let closed = App::serve(LiveSpans::builder().auth(auth).build().unwrap()).await;
+    for host in [
+        "localhost:80@evil.com",
+        "localhost:evil.com",
+        "evil.com:80@localhost",
+        "localhost:80:80",
+        "localhost:65536",
+        "[::1",
+        "[::1]evil.com",
+        "::1",
+        "localhost..",
+        "localhost/evil.com",
+    ] {
+        for app in [&open, &closed] {
+            let expected = format!(
+                "{{\"error\":\"the host \\\"{host}\\\" is not a host name or address with or without a port\"}}"
+            );
+            assert_eq!(status(app, host).await, (400, expected), "{host}");
+        }
+    }
+    // What a client writes in the request line counts as much.
+    let request = "GET http://localhost:80@evil.com/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let answer = open.raw_answer(request).await;
+    assert_eq!(answer.lines().next(), Some("HTTP/1.1 400 Bad Request"));
 }
 
 #[tokio::test]
