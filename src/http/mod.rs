@@ -9,6 +9,7 @@ pub(crate) mod auth;
 pub(crate) mod blocking;
 pub(crate) mod error;
 pub(crate) mod query_params;
+pub(crate) mod request_line;
 pub(crate) mod response;
 pub(crate) mod router;
 pub(crate) mod routes;

@@ -36,6 +36,7 @@ use crate::{
     error::Error,
     http::{
         auth::host_check::{Peer, is_loopback},
+        request_line,
         router::LiveService,
         stream_guard::ShutdownSignal,
     },
@@ -82,7 +83,7 @@ impl LiveServer {
     /// Upper bound on the connections that are open at once: 16,384. A further one gets a stream that ends at once as
     /// `overload`.
     pub const CONNECTIONS_MAX: usize = 16_384;
-    /// Time that a client may take to send the head of a request: 30 seconds.
+    /// Time that a client may take to send the head of a request, and before that its first byte: 30 seconds each.
     pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
     /// Time that a client may take nothing of what waits for it before its connection is closed: 60 seconds.
     pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -352,14 +353,19 @@ async fn finish(graceful: GracefulShutdown, sent: &AtomicU64, time: Duration) {
     }
 }
 
-/// Answers a connection for which there is no room. The request is read first, because a socket that is closed over
-/// unread bytes is reset, and the answer may be lost with it.
-async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
+/// Answers a connection for which there is no room.
+async fn refuse(stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    answer_and_close(stream, OVERLOAD).await;
+}
+
+/// Answers one request without looking at it. It is read first, because a socket that is closed over unread bytes is reset,
+/// and the answer may be lost with it.
+async fn answer_and_close(mut stream: TcpStream, answer: &[u8]) {
     let exchange = async {
         let mut request = [0; 4096];
         // One read takes a request in; what more there is of a larger one does not matter.
         if stream.read(&mut request).await? > 0 {
-            stream.write_all(OVERLOAD).await?;
+            stream.write_all(answer).await?;
             stream.shutdown().await?;
             while stream.read(&mut request).await? > 0 {}
         }
@@ -397,6 +403,19 @@ fn connection(
         let _permit = permit;
         // It fails when the client is gone already, and is no more than a delay otherwise.
         drop((prompt, gone));
+        let mut stopped = stopping.0.clone();
+        let refusal = tokio::select! {
+            biased;
+            begun = timeout(LiveServer::HEAD_TIMEOUT, request_line::refusal(&stream)) => begun,
+            // Nothing was asked.
+            () = turned_on(&mut stopped) => return,
+        };
+        match refusal {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(answer))) => return answer_and_close(stream, &answer).await,
+            // The client is gone, or says nothing.
+            Ok(Err(_)) | Err(_) => return,
+        }
         let service =
             hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
                 let service = service.clone();

@@ -251,6 +251,7 @@ const MODULES: &[&str] = &[
     "http::routes::trace_list",
     "http::routes",
     "http::router",
+    "http::request_line",
     "http::server",
     "http",
     "local_workflow::error",

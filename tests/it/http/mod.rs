@@ -2,6 +2,7 @@
 
 mod abuse;
 mod access;
+mod addresses;
 pub(crate) mod app;
 #[cfg(feature = "dashboard")]
 mod assets;

@@ -1,0 +1,86 @@
+//! Explains why the first request of a connection cannot be read, where its address is not percent-encoded: hyper answers such a
+//! request by itself, with a status and nothing else. It looks at the bytes without taking them, on the connection's task.
+
+use std::io;
+
+use http::Uri;
+use serde::Serialize;
+use tokio::net::TcpStream;
+
+/// Bytes of a request that are looked at: what people write by hand is shorter.
+const LOOKED_AT: usize = 2048;
+
+/// Waits for the first bytes, and returns the whole answer if they begin a request that hyper could not read.
+pub(crate) async fn refusal(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
+    let mut head = vec![0; LOOKED_AT];
+    let length = stream.peek(&mut head).await?;
+    let message = head.get(..length).and_then(unencoded_address);
+    Ok(message.map(|message| answer(&message)))
+}
+
+fn answer(message: &str) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct RefusalBody<'a> {
+        error: &'a str,
+    }
+    let body = serde_json::to_vec(&RefusalBody { error: message }).unwrap_or_default();
+    let head = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         x-content-type-options: nosniff\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    [head.into_bytes(), body].concat()
+}
+
+/// What is wrong with the address of a request line, if it is whole.
+fn unencoded_address(head: &[u8]) -> Option<String> {
+    let line = head.get(..memchr::memchr(b'\n', head)?)?;
+    let line = std::str::from_utf8(line.trim_ascii_end()).ok()?;
+    let (_, rest) = line.split_once(' ')?;
+    let (target, version) = rest.rsplit_once(' ')?;
+    if !version.starts_with("HTTP/1.") || Uri::try_from(target).is_ok() {
+        return None;
+    }
+    let is_wrong = |char: &char| Uri::try_from(format!("/?{char}")).is_err();
+    // A `#` is no error for our parser: it would end the address.
+    let wrong = target.chars().find(|char| *char != '#' && is_wrong(char))?;
+    // What our parser refuses is ASCII.
+    let encoded = u32::from(wrong);
+    Some(format!(
+        "the address is not percent-encoded: write %{encoded:02X} for {wrong:?}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_is_not_encoded_is_explained() {
+        let message = |line: &str| unencoded_address(line.as_bytes());
+        for (target, wrong) in [
+            ("/traces?q=duration>10ms", "%3E for '>'"),
+            ("/traces?q=spans<5", "%3C for '<'"),
+            ("/traces?q=a b", "%20 for ' '"),
+            ("/traces?q=\"a\"", "%22 for '\"'"),
+        ] {
+            assert_eq!(
+                message(&format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n")),
+                Some(format!("the address is not percent-encoded: write {wrong}")),
+                "{target}"
+            );
+        }
+        for line in [
+            "",
+            "GET / HTTP/1.1",
+            "GET /traces?q=a%3Eb HTTP/1.1\r\n",
+            "GET /k\u{e4}se?q=k\u{e4}se HTTP/1.1\r\n",
+            "GET http://localhost/ HTTP/1.1\r\n",
+            "GET /a>b SMTP\r\n",
+            "nonsense\r\n",
+            "\r\n",
+        ] {
+            assert_eq!(message(line), None, "{line}");
+        }
+    }
+}
