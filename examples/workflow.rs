@@ -59,11 +59,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await
         .map_err(|error| format!("failed to listen on {address}, give another: {error}"))?;
     let live = LiveSpans::builder().build()?;
-    let server = match live.serve("127.0.0.1:4380").await {
-        Ok(server) => server,
-        // Another program is watched there.
-        Err(_taken) => live.serve("127.0.0.1:0").await?,
-    };
+    // On a free port where another program is watched on this one.
+    let server = live.serve_in_background("127.0.0.1:4380")?;
     let orders = Engine::builder(&live)
         .namespace("orders")
         .build("Order", order);

@@ -4,7 +4,7 @@
 use std::{
     convert::Infallible,
     fmt, io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -78,8 +78,11 @@ impl fmt::Debug for LiveServer {
 }
 
 impl LiveServer {
-    /// Address at which [`init`](fn@crate::init) and the examples serve unless told otherwise.
+    /// Address at which [`init`](fn@crate::init) and the examples serve unless told otherwise. Where its port is taken, a
+    /// free one is bound instead, so that a second program starts as well as the first.
     pub const DEFAULT_ADDRESS: &'static str = "127.0.0.1:4380";
+    /// Port of [`DEFAULT_ADDRESS`](Self::DEFAULT_ADDRESS): 4380.
+    pub const DEFAULT_PORT: u16 = 4380;
     /// Upper bound on the connections that are open at once: 16,384. A further one gets a stream that ends at once as
     /// `overload`.
     pub const CONNECTIONS_MAX: usize = 16_384;
@@ -95,9 +98,16 @@ impl LiveServer {
         self.address
     }
 
-    /// Returns the dashboard's address, with a slash at the end.
+    /// Returns the dashboard's address, with a slash at the end. A server on all addresses of a machine is named by its
+    /// loopback address, since a browser can open no other on every machine.
     pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
+        let mut address = self.address;
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        format!("http://{address}/")
     }
 
     /// Returns the dashboard's address as a [one-time link](LiveSpans::login_link), for an app to print where only its
@@ -133,7 +143,11 @@ impl IntoFuture for LiveServer {
 }
 
 impl LiveSpans {
-    /// Serves the routes and the dashboard. When it returns, the address is bound. Port 0 takes any free port.
+    /// Serves the routes and the dashboard. When it returns, the address is bound. Port 0 takes any free port, and so does
+    /// [`DEFAULT_PORT`](LiveServer::DEFAULT_PORT) of a loopback address when it is taken: [`url`](LiveServer::url) says which.
+    ///
+    /// It serves on the runtime of the caller: while your program blocks that, the page does not answer. To see what a program
+    /// does that hangs, use [`serve_in_background`](Self::serve_in_background).
     ///
     /// # Errors
     /// When the address cannot be bound, or it is not a loopback address and
@@ -145,7 +159,8 @@ impl LiveSpans {
         Ok(server)
     }
 
-    /// Serves on a thread and a runtime of its own, for programs without tokio.
+    /// As [`serve`](Self::serve), on a thread and a runtime of its own: the page answers while the program hangs. It needs no
+    /// tokio, and may be called inside a runtime.
     ///
     /// # Errors
     /// As [`serve`](Self::serve), and when the thread cannot be started.
@@ -226,12 +241,17 @@ impl LiveSpans {
                  Auth::token(..) or Auth::public()"
             )));
         }
-        TcpListener::bind(addresses.as_slice())
-            .await
-            .map_err(|error| {
-                let shown: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
-                Error::io(format!("bind {}", shown.join(", ")), error)
-            })
+        let bound = match TcpListener::bind(addresses.as_slice()).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_default(&addresses) => {
+                let free = addresses.iter().map(|address| (address.ip(), 0).into());
+                TcpListener::bind(free.collect::<Vec<SocketAddr>>().as_slice()).await
+            }
+            bound => bound,
+        };
+        bound.map_err(|error| {
+            let shown: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+            Error::io(format!("bind {}", shown.join(", ")), error)
+        })
     }
 
     fn acceptor(&self, listener: TcpListener) -> Result<(LiveServer, Acceptor), Error> {
@@ -270,6 +290,13 @@ impl LiveSpans {
             },
         ))
     }
+}
+
+/// Whether this is the address that nobody chose: then any other port of this machine does.
+fn is_default(addresses: &[SocketAddr]) -> bool {
+    addresses
+        .iter()
+        .all(|address| address.port() == LiveServer::DEFAULT_PORT && address.ip().is_loopback())
 }
 
 /// Completes when the flag is set, or nobody is left to set it.
