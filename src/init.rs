@@ -1,7 +1,7 @@
 //! One line for a first look: provider, `tracing` subscriber and server at once. The only place that writes to the
 //! host's standard error, and it writes one line.
 
-use std::{env, fmt, time::Instant};
+use std::{env, io::Write as _, time::Instant};
 
 use opentelemetry::{Key, global, trace::TracerProvider as _};
 use opentelemetry_sdk::{
@@ -9,7 +9,12 @@ use opentelemetry_sdk::{
     propagation::TraceContextPropagator,
     trace::{Sampler, SdkTracerProvider},
 };
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing::{
+    level_filters::LevelFilter,
+    subscriber::{NoSubscriber, set_global_default, with_default},
+};
+use tracing_log::{AsLog as _, LogTracer};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _};
 
 use crate::{
     access::Auth,
@@ -29,8 +34,8 @@ pub struct InitGuard {
     server: LiveServer,
 }
 
-impl fmt::Debug for InitGuard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl std::fmt::Debug for InitGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("InitGuard")
             .field("server", &self.server)
             .finish_non_exhaustive()
@@ -62,16 +67,21 @@ impl Drop for InitGuard {
 
 /// Shows every `tracing` span of this program live, at an address that it prints on standard error.
 ///
-/// It installs a tracer provider (global, with W3C trace-context propagation), a `tracing` subscriber with
-/// `tracing-opentelemetry`, and serves the dashboard from a thread of its own. The environment decides: `LIVESPAN_ADDR`
-/// (default [`LiveServer::DEFAULT_ADDRESS`]; when that port is taken, any free one), `LIVESPAN_QUIET=1` (prints nothing),
-/// `LIVESPAN_TOKEN` (readers need it, see [`Auth::token`]; the printed address then signs one browser in),
-/// `RUST_LOG` (which spans; `info` when it is not set or makes no sense), `OTEL_SERVICE_NAME`. The log is kept in memory;
-/// for a store that outlives the process, and for every other setting, use [`LiveSpans::builder`].
+/// It installs a tracer provider (global, with W3C trace-context propagation) and a `tracing` subscriber, and serves the
+/// dashboard from a thread of its own. The subscriber prints events to standard output, records of the crate `log` too, as
+/// `tracing_subscriber::fmt::init()` does, and makes spans with `tracing-opentelemetry`.
+///
+/// The environment decides: `LIVESPAN_ADDR`
+/// (default [`LiveServer::DEFAULT_ADDRESS`]; when that port is taken, any free one), `LIVESPAN_QUIET=1` (the address is not
+/// printed), `LIVESPAN_TOKEN` (readers need it, see [`Auth::token`]; the printed address then signs one browser in),
+/// `RUST_LOG` (which spans and events; `info` when it is not set or makes no sense), `OTEL_SERVICE_NAME`. The log is kept in
+/// memory; for a store that outlives the process, and for every other setting, use [`LiveSpans::builder`].
 ///
 /// # Errors
-/// - A subscriber is installed already ([invalid](Error::is_invalid)): then add `tracing-opentelemetry`'s layer to yours,
-///   see the README.
+/// An error leaves nothing behind: no subscriber, no provider, no server.
+///
+/// - A subscriber is installed already ([invalid](Error::is_invalid)): leave it out, or add `tracing-opentelemetry`'s layer
+///   to it, see the README.
 /// - `LIVESPAN_ADDR` is no loopback address and there is no `LIVESPAN_TOKEN` ([invalid](Error::is_invalid)).
 /// - The address cannot be bound ([I/O](Error::is_io)).
 ///
@@ -84,30 +94,52 @@ impl Drop for InitGuard {
 /// ```
 pub fn init() -> Result<InitGuard, Error> {
     let live = builder().build()?;
-    let server = serve(&live)?;
+    install(&live).inspect_err(|_error| {
+        // The server and the log's thread are all that has begun.
+        drop(live.shutdown());
+    })
+}
+
+/// Sets everything up. Invariant: what is global is installed after everything else that can fail.
+fn install(live: &LiveSpans) -> Result<InitGuard, Error> {
+    let server = serve(live)?;
+    let announced = announcement(&server)?;
     let provider = SdkTracerProvider::builder()
         .with_resource(resource())
         .with_sampler(live.sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn))))
         .with_span_processor(live.span_processor())
         .build();
-    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("livespan"));
-    if let Err(error) = tracing_subscriber::registry()
+    let subscriber = tracing_subscriber::registry()
         .with(filter())
-        .with(layer)
-        .try_init()
-    {
-        drop(live.shutdown());
-        return Err(Error::invalid("install the tracing subscriber").caused_by(error));
+        .with(fmt::layer())
+        .with(tracing_opentelemetry::layer().with_tracer(provider.tracer("livespan")));
+    if let Err(error) = set_global_default(subscriber) {
+        drop(provider.shutdown());
+        return Err(Error::invalid(SUBSCRIBER_TAKEN).caused_by(error));
     }
-    global::set_tracer_provider(provider.clone());
+    // Records of the crate `log` are printed, unless the program has another logger for them.
+    drop(
+        LogTracer::builder()
+            .with_max_level(LevelFilter::current().as_log())
+            .init(),
+    );
+    // The SDK would print a line about it.
+    with_default(NoSubscriber::default(), || {
+        global::set_tracer_provider(provider.clone());
+    });
     global::set_text_map_propagator(TraceContextPropagator::new());
-    announce(&server)?;
+    print_line(announced.as_deref());
     Ok(InitGuard {
-        live,
+        live: live.clone(),
         provider,
         server,
     })
 }
+
+/// What to do where a program has a subscriber already.
+const SUBSCRIBER_TAKEN: &str = "install the tracing subscriber, because there is one already: leave out \
+    `tracing_subscriber::fmt::init()`, as `livespan::init()` prints to the console as well, or keep your subscriber and add \
+    `tracing_opentelemetry::layer()` to its registry (\"An app with a provider of its own\" in livespan's README)";
 
 /// Readers need a token where the environment has one.
 fn builder() -> LiveSpansBuilder {
@@ -118,25 +150,25 @@ fn builder() -> LiveSpansBuilder {
     }
 }
 
-fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
-    match env::var("LIVESPAN_ADDR")
+fn address_from_env() -> Option<String> {
+    env::var("LIVESPAN_ADDR")
         .ok()
         .filter(|address| !address.is_empty())
-    {
-        Some(address) => live.serve_in_background(&address).map_err(|error| {
-            let message = format!("serve on LIVESPAN_ADDR={address}");
-            // A setting that was refused stays one: it is no failure of the operating system.
-            if error.is_invalid() {
-                Error::invalid(message).caused_by(error)
-            } else {
-                Error::io(message, error)
-            }
-        }),
-        None => live
-            .serve_in_background(LiveServer::DEFAULT_ADDRESS)
-            // A second program on this machine gets a place of its own.
-            .or_else(|_| live.serve_in_background("127.0.0.1:0")),
-    }
+}
+
+fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
+    let Some(address) = address_from_env() else {
+        return live.serve_in_background(LiveServer::DEFAULT_ADDRESS);
+    };
+    live.serve_in_background(&address).map_err(|error| {
+        let message = format!("serve on LIVESPAN_ADDR={address}");
+        // A setting that was refused stays one: it is no failure of the operating system.
+        if error.is_invalid() {
+            Error::invalid(message).caused_by(error)
+        } else {
+            Error::io(message, error)
+        }
+    })
 }
 
 /// Which spans are made. Reading the variable strictly, because the lenient way prints what it does not understand.
@@ -167,10 +199,25 @@ fn resource() -> Resource {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one line that `init` promises")]
-fn announce(server: &LiveServer) -> Result<(), Error> {
-    if env::var_os("LIVESPAN_QUIET").is_none_or(|quiet| quiet != "1") {
-        eprintln!("livespan: {}", server.login_url()?);
+/// The line to print, unless the environment wants none.
+fn announcement(server: &LiveServer) -> Result<Option<String>, Error> {
+    if env::var_os("LIVESPAN_QUIET").is_some_and(|quiet| quiet == "1") {
+        return Ok(None);
     }
-    Ok(())
+    let url = server.login_url()?;
+    let wanted = LiveServer::DEFAULT_PORT;
+    let is_other = address_from_env().is_none() && server.local_addr().port() != wanted;
+    let why = if is_other {
+        format!(" (port {wanted} is taken)")
+    } else {
+        String::new()
+    };
+    Ok(Some(format!("livespan: {url}{why}\n")))
+}
+
+fn print_line(line: Option<&str>) {
+    if let Some(line) = line {
+        // A program may have closed its standard error, and `eprintln!` would panic then.
+        drop(std::io::stderr().write_all(line.as_bytes()));
+    }
 }

@@ -8,6 +8,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use opentelemetry::{
+    global,
+    trace::{Span as _, Tracer as _},
+};
+
 use super::app::{Stream, client};
 
 /// Tells the child what it is.
@@ -16,21 +21,41 @@ const ROLE: &str = "LIVESPAN_TEST_INIT";
 /// A program that begins with `init()` and ends when its standard input does.
 #[test]
 fn child() {
-    if env::var_os(ROLE).is_none() {
+    let Some(role) = env::var_os(ROLE) else {
         return;
+    };
+    if role == "subscribed" {
+        tracing_subscriber::fmt().with_writer(std::io::sink).init();
     }
     match livespan::init() {
         Ok(guard) => {
             let _open = tracing::info_span!("work", order = 7).entered();
+            tracing::info!(lamps = 2, "packed");
+            tracing::debug!("not by default");
             drop(tracing::debug_span!("detail").entered());
             println!("\n>{}", guard.url());
             std::io::stdin().read_to_string(&mut String::new()).unwrap();
         }
-        Err(error) => println!("\n>{error:?}, invalid: {}", error.is_invalid()),
+        Err(error) => {
+            println!("\n>{error:?}, invalid: {}", error.is_invalid());
+            let span = global::tracer("test").start("nobody makes it");
+            let address = env::var("LIVESPAN_ADDR").unwrap();
+            println!(
+                ">provider: {}, address is free: {}",
+                span.span_context().is_valid(),
+                TcpListener::bind(address).is_ok()
+            );
+        }
     }
 }
 
 fn run(variables: &[(&str, &str)]) -> (Child, String) {
+    let (child, mut lines) = run_as("1", variables);
+    (child, lines.pop().unwrap())
+}
+
+/// Starts the program; what it printed on standard output until it was set up or had failed.
+fn run_as(role: &str, variables: &[(&str, &str)]) -> (Child, Vec<String>) {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args([
         "http::init::child",
@@ -48,17 +73,29 @@ fn run(variables: &[(&str, &str)]) -> (Child, String) {
     ] {
         command.env_remove(name);
     }
-    command.env(ROLE, "1").envs(variables.iter().copied());
+    command.env(ROLE, role).envs(variables.iter().copied());
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
-    let told = lines
-        .map(Result::unwrap)
-        .find_map(|line| line.strip_prefix('>').map(str::to_owned));
-    (child, told.unwrap())
+    let mut printed = Vec::new();
+    for line in BufReader::new(child.stdout.as_mut().unwrap()).lines() {
+        let line = line.unwrap();
+        let told = line.strip_prefix('>').map(str::to_owned);
+        let is_told = told.is_some();
+        printed.push(told.unwrap_or(line));
+        if is_told {
+            break;
+        }
+    }
+    (child, printed)
+}
+
+/// What the program still prints on standard output, until it ends.
+fn rest_of(child: &mut Child) -> Vec<String> {
+    let rest = BufReader::new(child.stdout.take().unwrap()).lines();
+    rest.map(Result::unwrap).collect()
 }
 
 /// Lets the program end; what it wrote on standard error.
@@ -129,15 +166,15 @@ async fn the_environment_decides_and_quiet_is_quiet() {
 async fn a_token_in_the_environment_opens_other_addresses_and_is_needed() {
     let variables = [("LIVESPAN_ADDR", "0.0.0.0:0"), ("LIVESPAN_TOKEN", "hush")];
     let (child, url) = run(&variables);
-    let url = url.replace("0.0.0.0", "127.0.0.1");
+    // An address that a browser can open.
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
     let status = client().get(format!("{url}status")).send().await.unwrap();
     assert_eq!(status.status(), 401);
     let status = client().get(format!("{url}status")).bearer_auth("hush");
     assert_eq!(status.send().await.unwrap().status(), 200);
     let written = finish(child);
-    let address = url.replace("127.0.0.1", "0.0.0.0");
     assert!(
-        written.starts_with(&format!("livespan: {address}?login=")),
+        written.starts_with(&format!("livespan: {url}?login=")),
         "{written}"
     );
     assert!(!written.contains("hush"), "{written}");
@@ -184,5 +221,47 @@ fn a_default_address_that_is_taken_gives_way_to_another() {
         url,
         format!("http://{}/", livespan::LiveServer::DEFAULT_ADDRESS)
     );
-    assert_eq!(finish(child), format!("livespan: {url}\n"));
+    assert_eq!(
+        finish(child),
+        format!("livespan: {url} (port 4380 is taken)\n")
+    );
+}
+
+#[test]
+fn events_are_printed_as_before() {
+    let variables = [("LIVESPAN_ADDR", "127.0.0.1:0"), ("NO_COLOR", "1")];
+    let (mut child, mut printed) = run_as("1", &variables);
+    drop(child.stdin.take());
+    printed.extend(rest_of(&mut child));
+    // Behind the time.
+    let events: Vec<&str> = printed
+        .iter()
+        .filter_map(|line| Some(line.split_once("Z ")?.1))
+        .collect();
+    assert_eq!(
+        events,
+        [" INFO work{order=7}: it::http::init: packed lamps=2"]
+    );
+    finish(child);
+}
+
+#[test]
+fn a_program_with_a_subscriber_learns_what_to_do_and_nothing_is_left_behind() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let (mut child, printed) = run_as("subscribed", &[("LIVESPAN_ADDR", &address)]);
+    assert_eq!(
+        printed.last().unwrap(),
+        "install the tracing subscriber, because there is one already: leave out `tracing_subscriber::fmt::init()`, as \
+         `livespan::init()` prints to the console as well, or keep your subscriber and add \
+         `tracing_opentelemetry::layer()` to its registry (\"An app with a provider of its own\" in livespan's README): a \
+         global default trace dispatcher has already been set, invalid: true"
+    );
+    let rest = rest_of(&mut child);
+    assert!(
+        rest.contains(&">provider: false, address is free: true".to_owned()),
+        "{rest:?}"
+    );
+    assert_eq!(finish(child), "");
 }
