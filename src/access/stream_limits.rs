@@ -11,7 +11,7 @@ use std::{
 
 use dashmap::{DashMap, Entry};
 
-use crate::access::DEFAULT_SUBSCRIBERS_PER_ADDRESS;
+use crate::access::{DEFAULT_SUBSCRIBERS_PER_ADDRESS, config::AccessConfig};
 
 #[derive(Debug)]
 pub(crate) struct StreamLimits {
@@ -32,6 +32,10 @@ pub(crate) struct StreamPermit {
 }
 
 impl StreamLimits {
+    pub(crate) fn of(config: &AccessConfig) -> Self {
+        Self::new(config.subscribers_max, config.subscribers_per_address)
+    }
+
     pub(crate) fn new(max: usize, per_address: Option<usize>) -> Self {
         Self {
             max,

@@ -245,7 +245,7 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Auth
             routes::trace_list::live(live, (&params, &authorization))
         }),
         ["traces", id] => {
-            routes::trace_snapshot::answer(
+            routes::trace_snapshot::route::answer(
                 live,
                 id.parse().map_err(HttpError::from)?,
                 (&params, &authorization),

@@ -11,8 +11,6 @@ use std::{
 
 use opentelemetry::Context;
 
-#[cfg(feature = "http")]
-use crate::access::{signing::TokenSigner, stream_limits::StreamLimits};
 use crate::{
     access::{
         self, Auth,
@@ -39,6 +37,11 @@ use crate::{
     sse::target::SseTarget,
     store::{EventStore, MemoryEventStore, kind::StoreKind},
     trace::index::TraceIndex,
+};
+#[cfg(feature = "http")]
+use crate::{
+    access::{signing::TokenSigner, stream_limits::StreamLimits},
+    live_spans::read_permits::ReadPermits,
 };
 
 use crate::live_spans::{LiveSpans, LiveSpansShared};
@@ -256,10 +259,9 @@ impl LiveSpansBuilder {
             #[cfg(feature = "http")]
             signer,
             #[cfg(feature = "http")]
-            stream_limits: Arc::new(StreamLimits::new(
-                config.subscribers_max,
-                config.subscribers_per_address,
-            )),
+            stream_limits: Arc::new(StreamLimits::of(&config)),
+            #[cfg(feature = "http")]
+            read_permits: ReadPermits::default(),
             #[cfg(feature = "http")]
             invalid_credentials: AtomicU64::new(0),
             access: config,

@@ -9,6 +9,8 @@ pub(crate) mod builder;
 pub(crate) mod completion;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
+#[cfg(feature = "http")]
+pub(crate) mod read_permits;
 
 pub use crate::live_spans::builder::LiveSpansBuilder;
 use crate::live_spans::completion::{CompleteByEvents, CompleteByIndex};
@@ -27,6 +29,8 @@ use opentelemetry_sdk::trace::ShouldSample;
 
 #[cfg(feature = "http")]
 use crate::access::{signing::TokenSigner, stream_limits::StreamLimits};
+#[cfg(feature = "http")]
+use crate::live_spans::read_permits::ReadPermits;
 use crate::{
     access::{config::AccessConfig, view::View},
     engine::{
@@ -83,6 +87,8 @@ pub(crate) struct LiveSpansShared {
     pub(crate) signer: Arc<TokenSigner>,
     #[cfg(feature = "http")]
     pub(crate) stream_limits: Arc<StreamLimits>,
+    #[cfg(feature = "http")]
+    pub(crate) read_permits: ReadPermits,
     /// Requests that showed a token, a cookie or a ticket which proves nothing.
     #[cfg(feature = "http")]
     pub(crate) invalid_credentials: AtomicU64,
@@ -122,6 +128,16 @@ impl LiveSpans {
     /// Time between two messages of the live list of traces at least: 250 milliseconds. A trace that changes more often
     /// is sent once.
     pub const LIST_INTERVAL: Duration = Duration::from_millis(250);
+    /// Time that a request for a page of the list waits while others are read from the store: 10 seconds. Then it is answered
+    /// with status 503.
+    pub const LIST_PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
+    /// Upper bound on the answers to `GET /traces/{traceId}` that are written at once: 8. Each costs at most 32 MiB, and less
+    /// than 1 MiB for a trace of up to 10,000 spans. A further request waits for [`TRACE_PERMIT_TIMEOUT`](Self::TRACE_PERMIT_TIMEOUT).
+    pub const TRACES_AT_ONCE_MAX: usize = 8;
+    /// Time that a request for a trace waits while others are written: 10 seconds. Then it is answered with status 503.
+    pub const TRACE_PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
+    /// Time that the reader of a trace may take nothing of what waits for it: 60 seconds. Then its answer breaks off.
+    pub const TRACE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
     /// Begins to configure a log of spans.
     pub fn builder() -> LiveSpansBuilder {

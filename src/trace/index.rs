@@ -173,6 +173,13 @@ impl TraceIndex {
         read(&self.state).traces.contains_key(id)
     }
 
+    /// The first event of a trace.
+    #[cfg(feature = "http")]
+    pub(crate) fn first(&self, id: [u8; 16]) -> Option<u64> {
+        let state = read(&self.state);
+        state.traces.get(&id).map(|entry| entry.trace.first)
+    }
+
     /// What a span does; `None` when nothing is known of its trace.
     pub(crate) fn span_phase(&self, id: [u8; 16], span: [u8; 8]) -> Option<SpanPhase> {
         let state = read(&self.state);

@@ -118,25 +118,12 @@ pub(crate) fn event(payload: &[u8]) -> Option<Parsed> {
     serde_json::from_slice(payload).ok()
 }
 
-/// The raw `spanId` of a stored event, sharing its memory.
-#[cfg(feature = "http")]
-pub(crate) fn span_of(payload: &bytes::Bytes) -> Option<bytes::Bytes> {
-    let (_, value) = json::fields(payload).find(|(key, _)| *key == b"spanId")?;
-    Some(payload.slice_ref(value))
-}
-
 /// The raw ids of a stored event: of its trace, its span and that span's parent, in the order in which they stand in it.
 #[cfg(feature = "http")]
 pub(crate) fn ids_of(payload: &[u8]) -> Vec<&[u8]> {
     let is_id = |key: &[u8]| matches!(key, b"traceId" | b"spanId" | b"parentSpanId");
     let ids = json::fields(payload).filter(|(key, _)| is_id(key));
     ids.map(|(_, value)| value).collect()
-}
-
-/// Whether a later end of a span takes the place of an earlier one: a lost end never that of a real one.
-#[cfg(feature = "http")]
-pub(crate) fn replaces(later: &[u8], earlier: &[u8]) -> bool {
-    !is_lost(later) || is_lost(earlier)
 }
 
 /// Whether an end is one that the log made itself, because the real one can no longer come.

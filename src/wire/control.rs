@@ -216,6 +216,23 @@ pub(crate) fn is_damaged(name: &str, payload: &[u8]) -> bool {
     name == GAP && payload == DAMAGED
 }
 
+/// The payload of a gap in an answer that is no stream, so that its reader cannot resume within it.
+#[cfg_attr(
+    not(feature = "http"),
+    expect(dead_code, reason = "only HTTP has such answers")
+)]
+pub(crate) fn evicted_payload(out: &mut Vec<u8>, lost: Option<u64>) {
+    json(
+        out,
+        &Control::Gap {
+            reason: "evicted",
+            from: None,
+            to: None,
+            lost: Lost::Events(lost),
+        },
+    );
+}
+
 fn dropped_gap(dropped: Dropped) -> Control {
     Control::Gap {
         reason: "dropped",

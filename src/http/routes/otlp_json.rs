@@ -2,9 +2,8 @@
 //! specification: ids in hex, 64-bit integers as text, enums as numbers). Pure. Spans that have not ended are left out:
 //! OTLP has no form for them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
-use bytes::Bytes;
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
@@ -17,106 +16,116 @@ const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
 /// The spans of one process.
+#[derive(Debug)]
 struct Resource {
     attributes: Vec<Json>,
     scopes: Vec<OtlpScope>,
 }
 
 /// Those of them that one instrumentation scope made, as JSON already: much smaller than what it is made from.
+#[derive(Debug)]
 struct OtlpScope {
     scope: Json,
     spans: Vec<u8>,
 }
 
-/// The ended spans, grouped by process and scope, as the pieces of one JSON text.
-pub(crate) fn export(events: &[(String, Bytes)]) -> VecDeque<Bytes> {
-    let ends = ends(events);
-    let mut processes = HashMap::new();
-    let mut resources: Vec<Resource> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
-    let mut scopes: HashMap<(usize, String, Option<String>), usize> = HashMap::new();
-    for (index, (name, payload)) in events.iter().enumerate() {
-        let is_wanted =
-            || parse::span_of(payload).is_some_and(|span| ends.get(&span) == Some(&index));
-        if name == "process" {
-            if let Some(process) = parse::event(payload) {
-                processes.insert(
-                    process.process,
-                    attributes(&process.resource, &process.attribute_types),
-                );
-            }
-        } else if name == "ended" && is_wanted() {
-            let Some(span) = parse::event(payload) else {
-                continue;
-            };
-            let place = *places.entry(span.process.clone()).or_insert_with(|| {
-                let named = || vec![attribute("service.name", &json!(span.service), None)];
-                let attributes = processes.remove(&span.process).unwrap_or_else(named);
-                resources.push(Resource {
-                    attributes,
-                    scopes: Vec::new(),
-                });
-                resources.len() - 1
-            });
-            let Some(resource) = resources.get_mut(place) else {
-                continue;
-            };
-            let scope = (place, span.scope.clone(), span.scope_version.clone());
-            let scope = *scopes.entry(scope).or_insert_with(|| {
-                resource.scopes.push(OtlpScope {
-                    scope: scope_of(&span),
-                    spans: Vec::new(),
-                });
-                resource.scopes.len() - 1
-            });
-            if let Some(scope) = resource.scopes.get_mut(scope) {
-                separated(&mut scope.spans, &span_of(&span));
-            }
-        }
-    }
-    text(resources)
+/// Writes ended spans as one JSON text, batch by batch. Within a batch they are grouped by process and scope.
+#[derive(Debug, Default)]
+pub(crate) struct OtlpWriter {
+    /// Attributes by process.
+    processes: HashMap<String, Vec<Json>>,
+    resources: Vec<Resource>,
+    places: HashMap<String, usize>,
+    scopes: HashMap<(usize, String, Option<String>), usize>,
+    size: usize,
+    has_written: bool,
 }
 
-/// Which end of each span counts, by its place among the events. A lost end does not when the span goes on after it.
-fn ends(events: &[(String, Bytes)]) -> HashMap<Bytes, usize> {
-    let mut ends: HashMap<Bytes, usize> = HashMap::new();
-    for (index, (name, payload)) in events.iter().enumerate() {
-        let Some(span) = parse::span_of(payload) else {
-            continue;
+impl OtlpWriter {
+    pub(crate) fn begin(out: &mut Vec<u8>) -> Self {
+        out.extend_from_slice(b"{\"resourceSpans\":[");
+        Self::default()
+    }
+
+    /// Takes in who spans belong to, before the first of them.
+    pub(crate) fn process(&mut self, payload: &[u8]) {
+        if let Some(process) = parse::event(payload) {
+            let attributes = attributes(&process.resource, &process.attribute_types);
+            self.processes.insert(process.process, attributes);
+        }
+    }
+
+    pub(crate) fn ended(&mut self, payload: &[u8]) {
+        let Some(span) = parse::event(payload) else {
+            return;
         };
-        let earlier = ends.get(&span).and_then(|end| events.get(*end));
-        match name.as_str() {
-            "ended" if earlier.is_none_or(|(_, end)| parse::replaces(payload, end)) => {
-                ends.insert(span, index);
-            }
-            "started" if earlier.is_some_and(|(_, end)| parse::is_lost(end)) => {
-                ends.remove(&span);
-            }
-            _ => {}
+        let place = self.place_of(&span);
+        let Some(resource) = self.resources.get_mut(place) else {
+            return;
+        };
+        let scope = (place, span.scope.clone(), span.scope_version.clone());
+        let scope = *self.scopes.entry(scope).or_insert_with(|| {
+            resource.scopes.push(OtlpScope {
+                scope: scope_of(&span),
+                spans: Vec::new(),
+            });
+            resource.scopes.len() - 1
+        });
+        if let Some(scope) = resource.scopes.get_mut(scope) {
+            let before = scope.spans.len();
+            separated(&mut scope.spans, &span_of(&span));
+            self.size += scope.spans.len() - before;
         }
     }
-    ends
-}
 
-fn text(resources: Vec<Resource>) -> VecDeque<Bytes> {
-    let mut pieces = VecDeque::from([Bytes::from_static(b"{\"resourceSpans\":[")]);
-    for (index, resource) in resources.into_iter().enumerate() {
-        let comma = if index == 0 { "" } else { "," };
-        let attributes = Json::from(resource.attributes);
-        pieces.push_back(
-            format!("{comma}{{\"resource\":{{\"attributes\":{attributes}}},\"scopeSpans\":[")
-                .into(),
-        );
-        for (index, scope) in resource.scopes.into_iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            pieces.push_back(format!("{comma}{{\"scope\":{},\"spans\":[", scope.scope).into());
-            pieces.push_back(scope.spans.into());
-            pieces.push_back(Bytes::from_static(b"]}"));
+    /// Where in the batch the spans of this one's process stand.
+    fn place_of(&mut self, span: &Parsed) -> usize {
+        if let Some(place) = self.places.get(&span.process) {
+            return *place;
         }
-        pieces.push_back(Bytes::from_static(b"]}"));
+        let named = || vec![attribute("service.name", &json!(span.service), None)];
+        let attributes = self.processes.get(&span.process).cloned();
+        self.resources.push(Resource {
+            attributes: attributes.unwrap_or_else(named),
+            scopes: Vec::new(),
+        });
+        let place = self.resources.len() - 1;
+        self.places.insert(span.process.clone(), place);
+        place
     }
-    pieces.push_back(Bytes::from_static(b"]}"));
-    pieces
+
+    /// Bytes of spans that wait to be written.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Writes what was taken in.
+    pub(crate) fn write(&mut self, out: &mut Vec<u8>) {
+        self.places.clear();
+        self.scopes.clear();
+        self.size = 0;
+        for resource in std::mem::take(&mut self.resources) {
+            let comma = if self.has_written { "," } else { "" };
+            self.has_written = true;
+            let attributes = Json::from(resource.attributes);
+            let head =
+                format!("{comma}{{\"resource\":{{\"attributes\":{attributes}}},\"scopeSpans\":[");
+            out.extend_from_slice(head.as_bytes());
+            for (index, scope) in resource.scopes.into_iter().enumerate() {
+                let comma = if index == 0 { "" } else { "," };
+                let head = format!("{comma}{{\"scope\":{},\"spans\":[", scope.scope);
+                out.extend_from_slice(head.as_bytes());
+                out.extend_from_slice(&scope.spans);
+                out.extend_from_slice(b"]}");
+            }
+            out.extend_from_slice(b"]}");
+        }
+    }
+
+    pub(crate) fn end(mut self, out: &mut Vec<u8>) {
+        self.write(out);
+        out.extend_from_slice(b"]}");
+    }
 }
 
 /// Appends a value to those of a JSON array.

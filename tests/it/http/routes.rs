@@ -141,7 +141,8 @@ async fn a_trace_is_answered_whole() {
     assert_eq!(header(&response, "cache-control"), "no-store");
     let expected = json!({
         "traceId": TRACE, "cursor": "EPOCH-4", "now": "NOW", "summary": summary(), "processes": [],
-        "spans": [root(), child()], "updates": [], "logs": [],
+        // In log order.
+        "spans": [child(), root()], "updates": [], "logs": [],
     });
     assert_eq!(normal(response.json().await.unwrap(), &app.live), expected);
     // Hex digits of either case.

@@ -1,7 +1,7 @@
 //! A snapshot and the stream from its cursor are the whole trace, whenever it is taken.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -44,18 +44,18 @@ fn write(live: &LiveSpans, written: &AtomicU64) {
     live.target().flush(PATIENCE).unwrap();
 }
 
-/// What a snapshot shows after these events: of each span the last payload, in order of appearance.
+/// What a snapshot shows after these events: of each span the last payload, in log order.
 fn shown(events: &[Frame]) -> Vec<Value> {
-    let mut order = Vec::new();
-    let mut spans = BTreeMap::new();
-    for event in events {
-        let payload = event.json();
-        let id = payload["spanId"].as_str().unwrap().to_owned();
-        if spans.insert(id.clone(), payload).is_none() {
-            order.push(id);
-        }
+    let mut last = BTreeMap::new();
+    for (place, event) in events.iter().enumerate() {
+        let id = event.json()["spanId"].as_str().unwrap().to_owned();
+        last.insert(id, place);
     }
-    order.iter().map(|id| spans[id].clone()).collect()
+    let places: BTreeSet<usize> = last.into_values().collect();
+    places
+        .into_iter()
+        .map(|place| events[place].json())
+        .collect()
 }
 
 #[tokio::test]

@@ -1,0 +1,389 @@
+//! Which event of each span says most: its newest end, a real one before a lost one, else its start, also when that comes
+//! again after a lost end. Pure.
+//!
+//! A trace may have millions of spans, so they are compared in parts: as many at once as [`SPANS_AT_ONCE`], each part in a
+//! pass over the whole trace. What a pass finds is kept as a list of sequences, at one to two bytes a span.
+
+use std::hash::BuildHasher as _;
+
+use crate::{
+    trace::parse,
+    util::hash::{Map, RandomState, Set},
+};
+
+/// Spans that are compared at once: with 17 bytes each, and half as much again while the table grows, less than 32 MiB.
+pub(super) const SPANS_AT_ONCE: usize = 800_000;
+
+/// An event of a span, as far as it decides which of them counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SpanEventKind {
+    Started,
+    Ended,
+    /// An end that the log made itself, because the real one can no longer come.
+    LostEnd,
+    Updated,
+}
+
+impl SpanEventKind {
+    /// `None` for an event that is not about the course of a span.
+    pub(super) fn of(name: &str, payload: &[u8]) -> Option<Self> {
+        match name {
+            "started" => Some(Self::Started),
+            "ended" if parse::is_lost(payload) => Some(Self::LostEnd),
+            "ended" => Some(Self::Ended),
+            "updated" => Some(Self::Updated),
+            _ => None,
+        }
+    }
+}
+
+/// The sequence of the event that says most of a span, above three flags. Sequences end below 2^53.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct SpanVerdict(u64);
+
+impl SpanVerdict {
+    const ENDED: u64 = 1;
+    const LOST: u64 = 2;
+    const UPDATED: u64 = 4;
+    const FLAG_BITS: u32 = 3;
+
+    fn sequence(self) -> u64 {
+        self.0 >> Self::FLAG_BITS
+    }
+
+    fn has(self, flag: u64) -> bool {
+        self.0 & flag != 0
+    }
+
+    fn add(&mut self, sequence: u64, kind: SpanEventKind) {
+        let flags = match kind {
+            SpanEventKind::Started => 0,
+            SpanEventKind::Ended => Self::ENDED,
+            SpanEventKind::LostEnd => Self::ENDED | Self::LOST,
+            SpanEventKind::Updated => {
+                self.0 |= Self::UPDATED;
+                return;
+            }
+        };
+        // A real end is replaced by a later real end only.
+        let is_final = self.has(Self::ENDED) && !self.has(Self::LOST);
+        if !is_final || kind == SpanEventKind::Ended {
+            self.0 = sequence << Self::FLAG_BITS | flags | self.0 & Self::UPDATED;
+        }
+    }
+}
+
+/// Finds the event of each span that says most, in one pass over the trace or several.
+#[derive(Debug)]
+pub(super) struct LatestBuilder {
+    spans: Map<u64, SpanVerdict>,
+    spans_at_once: usize,
+    /// Spans fall into 2^`part_bits` parts by their hash.
+    part_bits: u32,
+    hash: RandomState,
+    /// Of the parts that were compared already.
+    parts: Vec<SequenceSet>,
+    updated: Option<Set<u64>>,
+}
+
+impl LatestBuilder {
+    pub(super) fn new(spans_at_once: usize) -> Self {
+        Self {
+            spans: Map::default(),
+            spans_at_once: spans_at_once.max(1),
+            part_bits: 0,
+            hash: RandomState::default(),
+            parts: Vec::new(),
+            updated: Some(Set::default()),
+        }
+    }
+
+    /// Takes an event in. Every pass must take in the same ones, in log order.
+    pub(super) fn add(&mut self, sequence: u64, kind: SpanEventKind, span: u64) {
+        if part_of(&self.hash, self.part_bits, span) != self.parts.len() {
+            return;
+        }
+        self.spans.entry(span).or_default().add(sequence, kind);
+        // In the first pass it is not known yet how many parts there are. Later parts are about as large as the first.
+        while self.parts.is_empty() && self.spans.len() > self.spans_at_once {
+            self.part_bits += 1;
+            let (hash, part_bits) = (&self.hash, self.part_bits);
+            self.spans
+                .retain(|span, _| part_of(hash, part_bits, *span) == 0);
+        }
+    }
+
+    /// Ends a pass. Returns whether another one is needed.
+    pub(super) fn end_pass(&mut self) -> bool {
+        let mut sequences = Vec::with_capacity(self.spans.len());
+        for (span, verdict) in self.spans.drain() {
+            if verdict.sequence() > 0 {
+                sequences.push(verdict.sequence());
+            }
+            if verdict.has(SpanVerdict::UPDATED)
+                && !verdict.has(SpanVerdict::ENDED)
+                && let Some(updated) = &mut self.updated
+            {
+                updated.insert(span);
+            }
+        }
+        if self
+            .updated
+            .as_ref()
+            .is_some_and(|updated| updated.len() > self.spans_at_once)
+        {
+            self.updated = None;
+        }
+        sequences.sort_unstable();
+        self.parts.push(SequenceSet::from_sorted(&sequences));
+        self.parts.len() < 1 << self.part_bits
+    }
+
+    pub(super) fn finish(self) -> Latest {
+        Latest {
+            part_bits: self.part_bits,
+            hash: self.hash,
+            parts: self.parts,
+            updated: self.updated,
+        }
+    }
+}
+
+fn part_of(hash: &RandomState, part_bits: u32, span: u64) -> usize {
+    if part_bits == 0 {
+        return 0;
+    }
+    // A table places by the low bits of a hash and tells apart by the highest.
+    let hash = hash.hash_one(span) >> 32;
+    usize::try_from(hash & ((1 << part_bits) - 1)).unwrap_or_default()
+}
+
+/// Which event of each span says most.
+#[derive(Debug)]
+pub(super) struct Latest {
+    part_bits: u32,
+    hash: RandomState,
+    parts: Vec<SequenceSet>,
+    /// Spans that have not ended and were updated; `None` when they are too many to be remembered.
+    updated: Option<Set<u64>>,
+}
+
+impl Latest {
+    /// The number of spans with an event that counts.
+    pub(super) fn len(&self) -> u64 {
+        self.parts.iter().map(|part| part.len).sum()
+    }
+
+    /// Whether what was updated of the span is not said by its end. Where too many spans are open to be remembered, all
+    /// updates are told: to a reader that takes the ends as the last word they change nothing.
+    pub(super) fn wants_updates_of(&self, span: u64) -> bool {
+        self.updated
+            .as_ref()
+            .is_none_or(|updated| updated.contains(&span))
+    }
+
+    pub(super) fn wants_updates(&self) -> bool {
+        self.updated
+            .as_ref()
+            .is_none_or(|updated| !updated.is_empty())
+    }
+
+    /// Begins another pass.
+    pub(super) fn cursor(&self) -> LatestCursor<'_> {
+        LatestCursor {
+            latest: self,
+            parts: self.parts.iter().map(SequenceSet::cursor).collect(),
+        }
+    }
+}
+
+/// One pass over the events that count.
+#[derive(Debug)]
+pub(super) struct LatestCursor<'a> {
+    latest: &'a Latest,
+    parts: Vec<SequenceCursor<'a>>,
+}
+
+impl LatestCursor<'_> {
+    /// Whether this event of the span counts. It must be asked in log order.
+    pub(super) fn is_latest(&mut self, sequence: u64, span: u64) -> bool {
+        let part = part_of(&self.latest.hash, self.latest.part_bits, span);
+        self.parts
+            .get_mut(part)
+            .is_some_and(|part| part.contains(sequence))
+    }
+}
+
+/// Ascending sequences, each as its distance to the one before, seven bits a byte, lowest first.
+#[derive(Debug, Default)]
+struct SequenceSet {
+    distances: Vec<u8>,
+    len: u64,
+}
+
+impl SequenceSet {
+    fn from_sorted(sequences: &[u64]) -> Self {
+        let mut set = Self {
+            distances: Vec::with_capacity(sequences.len()),
+            len: sequences.len() as u64,
+        };
+        let mut before = 0;
+        for sequence in sequences {
+            let mut distance = sequence - before;
+            before = *sequence;
+            while distance >= 0x80 {
+                set.distances.push(distance.to_le_bytes()[0] | 0x80);
+                distance >>= 7;
+            }
+            set.distances.push(distance.to_le_bytes()[0]);
+        }
+        set.distances.shrink_to_fit();
+        set
+    }
+
+    fn cursor(&self) -> SequenceCursor<'_> {
+        let mut cursor = SequenceCursor {
+            rest: &self.distances,
+            next: Some(0),
+        };
+        cursor.advance();
+        cursor
+    }
+}
+
+#[derive(Debug)]
+struct SequenceCursor<'a> {
+    rest: &'a [u8],
+    next: Option<u64>,
+}
+
+impl SequenceCursor<'_> {
+    fn advance(&mut self) {
+        let mut distance = 0;
+        for (place, byte) in self.rest.iter().enumerate() {
+            distance |= u64::from(byte & 0x7f) << (7 * place);
+            if byte & 0x80 == 0 {
+                self.rest = self.rest.get(place + 1..).unwrap_or_default();
+                self.next = self.next.map(|before| before + distance);
+                return;
+            }
+        }
+        self.next = None;
+    }
+
+    fn contains(&mut self, sequence: u64) -> bool {
+        while self.next.is_some_and(|next| next < sequence) {
+            self.advance();
+        }
+        self.next == Some(sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn kinds() -> impl Strategy<Value = SpanEventKind> {
+        prop_oneof![
+            4 => Just(SpanEventKind::Started),
+            4 => Just(SpanEventKind::Ended),
+            1 => Just(SpanEventKind::LostEnd),
+            2 => Just(SpanEventKind::Updated),
+        ]
+    }
+
+    /// The events that count, and the spans whose updates do, by the rules as they are told.
+    fn model(events: &[(u64, SpanEventKind, u64)]) -> (BTreeSet<u64>, BTreeSet<u64>) {
+        let mut latest: BTreeMap<u64, (u64, SpanEventKind)> = BTreeMap::new();
+        for (sequence, kind, span) in events {
+            let replaces = match (latest.get(span), kind) {
+                (_, SpanEventKind::Updated) => false,
+                (None, _) | (_, SpanEventKind::Ended) => true,
+                (Some((_, before)), _) => *before != SpanEventKind::Ended,
+            };
+            if replaces {
+                latest.insert(*span, (*sequence, *kind));
+            }
+        }
+        let is_open = |span: &u64| {
+            latest
+                .get(span)
+                .is_none_or(|(_, kind)| *kind == SpanEventKind::Started)
+        };
+        let updated = events
+            .iter()
+            .filter(|(_, kind, _)| *kind == SpanEventKind::Updated)
+            .map(|(_, _, span)| *span)
+            .filter(is_open)
+            .collect();
+        let sequences = latest.values().map(|(sequence, _)| *sequence).collect();
+        (sequences, updated)
+    }
+
+    proptest! {
+        #[test]
+        fn however_few_spans_are_compared_at_once_the_same_events_count(
+            events in vec((1..1_000_000_u64, kinds(), 0..40_u64), 0..300),
+            spans_at_once in 1..64_usize,
+        ) {
+            let mut sequence = 0;
+            let events: Vec<(u64, SpanEventKind, u64)> = events
+                .into_iter()
+                .map(|(distance, kind, span)| {
+                    sequence += distance;
+                    (sequence, kind, span)
+                })
+                .collect();
+            let mut builder = LatestBuilder::new(spans_at_once);
+            loop {
+                for (sequence, kind, span) in &events {
+                    builder.add(*sequence, *kind, *span);
+                }
+                if !builder.end_pass() {
+                    break;
+                }
+            }
+            let latest = builder.finish();
+            let (expected, updated) = model(&events);
+            prop_assert_eq!(latest.len(), expected.len() as u64);
+            let mut cursor = latest.cursor();
+            for (sequence, _, span) in &events {
+                prop_assert_eq!(cursor.is_latest(*sequence, *span), expected.contains(sequence));
+            }
+            if latest.updated.is_some() {
+                for (_, _, span) in &events {
+                    prop_assert_eq!(latest.wants_updates_of(*span), updated.contains(span));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn many_spans_are_compared_in_parts_that_stay_small() {
+        let mut builder = LatestBuilder::new(20_000);
+        let mut passes = 0;
+        loop {
+            for span in 0..200_000 {
+                builder.add(2 * span + 1, SpanEventKind::Started, span);
+                builder.add(2 * span + 2, SpanEventKind::Ended, span);
+                assert!(builder.spans.capacity() < 60_000);
+            }
+            passes += 1;
+            if !builder.end_pass() {
+                break;
+            }
+        }
+        let latest = builder.finish();
+        let bytes: usize = latest
+            .parts
+            .iter()
+            .map(|part| part.distances.capacity())
+            .sum();
+        assert_eq!((passes, latest.len()), (16, 200_000));
+        assert!(bytes <= 400_000, "{bytes}");
+    }
+}

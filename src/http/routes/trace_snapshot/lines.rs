@@ -1,0 +1,104 @@
+//! A trace in the forms that are written in one pass: our events, a line each, and OTLP/JSON.
+
+use crate::{
+    access::projection,
+    http::{
+        routes::{
+            otlp_json::OtlpWriter,
+            trace_snapshot::{
+                overview::{Overview, Snapshot, span_of},
+                read::{Loss, TracePages},
+            },
+        },
+        task_body::{BodyWriter, ClientGone},
+    },
+    wire::control,
+};
+
+/// The size at which spans are written: spans of one process and scope stand together within it.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// Writes the events, a line each. Where some were evicted before they were written, the last line is a `gap`.
+pub(super) async fn write_jsonl(
+    snapshot: Snapshot,
+    mut body: BodyWriter,
+) -> Result<(), ClientGone> {
+    // To all others, every process is shown.
+    let overview = match snapshot.within {
+        Some(_) => Some(Overview::read(&snapshot, &mut body).await?),
+        None => None,
+    };
+    let mut pages = snapshot.events.pages();
+    while let Some(page) = pages.next().await {
+        let out = &mut body.out;
+        pages.read(&page, |event| {
+            let is_shown = event.name != "process"
+                || overview
+                    .as_ref()
+                    .is_none_or(|overview| overview.shows_process(&snapshot, event.payload));
+            if is_shown {
+                out.extend_from_slice(&snapshot.narrowed(event.payload));
+                out.push(b'\n');
+            }
+        });
+        drop(page);
+        body.send_if_large().await?;
+    }
+    match loss(&pages, overview.as_ref()) {
+        None => {}
+        Some(Loss::Evicted { lost }) => {
+            control::evicted_payload(&mut body.out, lost);
+            body.out.push(b'\n');
+        }
+        Some(Loss::Unreadable) => return Err(ClientGone),
+    }
+    body.finish().await
+}
+
+/// Writes the ended spans. OTLP has no word for a part that is missing, so such an answer breaks off.
+pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Result<(), ClientGone> {
+    let overview = Overview::read(&snapshot, &mut body).await?;
+    let mut latest = overview.latest.cursor();
+    let mut pages = snapshot.events.pages();
+    let mut spans = 0;
+    let mut otlp = OtlpWriter::begin(&mut body.out);
+    while let Some(page) = pages.next().await {
+        pages.read(&page, |event| match event.name {
+            "process" => {
+                let process = projection::process(event.payload).unwrap_or_default();
+                if overview.is_working(&process) {
+                    otlp.process(event.payload);
+                }
+            }
+            "started" | "ended" if latest.is_latest(event.sequence, span_of(event.payload)) => {
+                spans += 1;
+                if event.name == "ended" {
+                    let payload = snapshot.narrowed(event.payload);
+                    otlp.ended(&payload);
+                }
+            }
+            _ => {}
+        });
+        drop(page);
+        if otlp.size() >= BATCH_BYTES {
+            otlp.write(&mut body.out);
+            body.send_if_large().await?;
+        }
+    }
+    if loss(&pages, Some(&overview)).is_some() || spans != overview.latest.len() {
+        return Err(ClientGone);
+    }
+    otlp.end(&mut body.out);
+    body.finish().await
+}
+
+/// What is missing in this pass or was in the one before.
+fn loss(pages: &TracePages<'_>, overview: Option<&Overview>) -> Option<Loss> {
+    let Some(overview) = overview else {
+        return pages.loss();
+    };
+    let is_short = overview.events != pages.events();
+    overview
+        .loss
+        .or_else(|| is_short.then(|| pages.loss_of(overview.events)))
+}

@@ -1,0 +1,282 @@
+//! One trace, read page by page as often as it is needed, each time up to the same event. It runs on the task that writes the
+//! answer, and holds one page.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::{
+    engine::log::Log,
+    http::error::HttpError,
+    live_spans::LiveSpans,
+    log::{batch::StoredEvent, block::Slice, event::StreamKey},
+    reader::{ReadItem, Reader, subscription::Subscribe},
+    span::event::TraceId,
+    store::PageLimit,
+    wire::{
+        control::Gap,
+        id::{EventId, Sequence},
+    },
+};
+
+/// A trace up to the event at which its answer ends.
+#[derive(Debug)]
+pub(super) struct TraceEvents {
+    log: Arc<Log>,
+    key: StreamKey,
+    /// The newest event of the log when the trace was asked for: its stream goes on after it.
+    head: u64,
+    /// The first event of the trace then.
+    first: u64,
+    /// What was evicted before then is no loss of this answer.
+    evicted_until: u64,
+}
+
+/// Why an answer is not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "reason", rename_all = "lowercase")]
+pub(super) enum Loss {
+    /// So many events of the trace were evicted while it was read; `None` where that is not known.
+    Evicted { lost: Option<u64> },
+    /// The rest could not be read.
+    Unreadable,
+}
+
+impl TraceEvents {
+    /// Finds a trace that the index knows all of.
+    pub(super) fn indexed(live: &LiveSpans, trace: TraceId) -> Self {
+        let log = live.log();
+        Self {
+            log: Arc::clone(log),
+            key: trace.stream_key(),
+            head: log.tail.published(),
+            first: live.shared.index.first(trace.to_bytes()).unwrap_or(0),
+            evicted_until: log.oldest().saturating_sub(1),
+        }
+    }
+
+    /// Finds a trace that only the store may know; `None` when it does not.
+    pub(super) async fn stored(
+        live: &LiveSpans,
+        trace: TraceId,
+    ) -> Result<Option<Self>, HttpError> {
+        let log = live.log();
+        let head = match log.store.shared_log() {
+            Some(shared) => shared.head().await?.get(),
+            None => log.tail.published(),
+        };
+        let mut events = Self {
+            log: Arc::clone(log),
+            key: trace.stream_key(),
+            head,
+            first: 0,
+            evicted_until: log.oldest().saturating_sub(1),
+        };
+        let mut after = Sequence::START;
+        while events.first == 0 {
+            let page = events.read_stored(after).await?;
+            let Some(last) = page.last() else {
+                return Ok(None);
+            };
+            after = last.sequence;
+            let own = page.iter().find(|event| event.key == Some(events.key));
+            events.first = own.map_or(0, |event| event.sequence.get());
+        }
+        Ok((events.first <= head).then_some(events))
+    }
+
+    async fn read_stored(&self, after: Sequence) -> Result<Vec<StoredEvent>, HttpError> {
+        let keys = [self.key];
+        let page = self
+            .log
+            .store
+            .read_streams_after(&keys, after, PageLimit::LARGE);
+        let page = page.await;
+        page.map_err(|error| HttpError::new(StatusCode::SERVICE_UNAVAILABLE, error.with_causes()))
+    }
+
+    /// The id from which the trace's stream goes on.
+    pub(super) fn cursor(&self) -> String {
+        self.id(self.head).to_string()
+    }
+
+    pub(super) fn id(&self, sequence: u64) -> EventId {
+        self.log.id(sequence)
+    }
+
+    /// Begins to read the trace.
+    pub(super) fn pages(&self) -> TracePages<'_> {
+        let source = if self.log.is_shared() {
+            PageSource::Store(Sequence::START)
+        } else {
+            let options = Subscribe::to(self.key).gaps_reported_until(self.evicted_until);
+            PageSource::Reader(Box::new(options.reader(&self.log)))
+        };
+        TracePages {
+            trace: self,
+            source,
+            events: 0,
+            loss: None,
+        }
+    }
+}
+
+/// One pass over a trace.
+#[derive(Debug)]
+pub(super) struct TracePages<'a> {
+    trace: &'a TraceEvents,
+    source: PageSource,
+    events: u64,
+    loss: Option<Loss>,
+}
+
+#[derive(Debug)]
+enum PageSource {
+    /// What is in memory, and in the store of a log of our own.
+    Reader(Box<Reader>),
+    /// Where others append, too, the store alone has every event. The last sequence that was read.
+    Store(Sequence),
+}
+
+/// Events in log order.
+#[derive(Debug)]
+pub(super) enum EventPage {
+    Slice(Slice),
+    Stored(Vec<StoredEvent>),
+}
+
+impl TracePages<'_> {
+    /// The next page, or `None` at the end of the trace, or where it cannot be read further.
+    pub(super) async fn next(&mut self) -> Option<EventPage> {
+        // Everything may be in memory, and then nothing else here lets other tasks run.
+        tokio::task::yield_now().await;
+        let page = match &mut self.source {
+            PageSource::Reader(_) => self.next_slice().await,
+            PageSource::Store(after) => {
+                let after = *after;
+                self.next_stored(after).await
+            }
+        };
+        page.filter(|page| page.first() <= self.trace.head)
+    }
+
+    async fn next_slice(&mut self) -> Option<EventPage> {
+        let PageSource::Reader(reader) = &mut self.source else {
+            return None;
+        };
+        let (head, first) = (self.trace.head, self.trace.first);
+        loop {
+            match reader.next_below(head).await {
+                Some(ReadItem::Events(slice) | ReadItem::OpenGlobal(slice)) => {
+                    return Some(EventPage::Slice(slice));
+                }
+                // Of what was before the trace, nothing is missing in it.
+                Some(ReadItem::Gap(Gap::Evicted { to, lost, .. }))
+                    if lost != Some(0) && to.sequence().get() >= first =>
+                {
+                    self.loss = Some(Loss::Evicted {
+                        lost: add(self.loss, lost),
+                    });
+                }
+                Some(_) => {}
+                None => {
+                    if reader.after() < head {
+                        self.loss = Some(Loss::Unreadable);
+                    }
+                    return None;
+                }
+            }
+        }
+    }
+
+    async fn next_stored(&mut self, after: Sequence) -> Option<EventPage> {
+        if after.get() >= self.trace.head {
+            return None;
+        }
+        let Ok(page) = self.trace.read_stored(after).await else {
+            self.loss = Some(Loss::Unreadable);
+            return None;
+        };
+        self.source = PageSource::Store(page.last()?.sequence);
+        Some(EventPage::Stored(page))
+    }
+
+    /// Hands out the events of a page that belong to the answer.
+    pub(super) fn read(&mut self, page: &EventPage, mut event: impl FnMut(TraceEvent<'_>)) {
+        let head = self.trace.head;
+        match page {
+            EventPage::Slice(slice) => {
+                for stored in slice.events().take_while(|event| event.sequence() <= head) {
+                    self.events += 1;
+                    stored.with_payload(|payload| {
+                        event(TraceEvent {
+                            sequence: stored.sequence(),
+                            name: stored.name(),
+                            payload,
+                        });
+                    });
+                }
+            }
+            EventPage::Stored(events) => {
+                for stored in events
+                    .iter()
+                    .take_while(|event| event.sequence.get() <= head)
+                {
+                    self.events += 1;
+                    event(TraceEvent {
+                        sequence: stored.sequence.get(),
+                        name: &stored.name,
+                        payload: &stored.payload,
+                    });
+                }
+            }
+        }
+    }
+
+    /// The events that were handed out.
+    pub(super) fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// What is missing after a pass that did not find so many events.
+    pub(super) fn loss_of(&self, events: u64) -> Loss {
+        match self.loss {
+            Some(Loss::Unreadable) => Loss::Unreadable,
+            _ => Loss::Evicted {
+                lost: Some(events.saturating_sub(self.events)),
+            },
+        }
+    }
+
+    /// What is known to be missing so far.
+    pub(super) fn loss(&self) -> Option<Loss> {
+        self.loss
+    }
+}
+
+impl EventPage {
+    fn first(&self) -> u64 {
+        match self {
+            Self::Slice(slice) => slice.events().next().map_or(0, |event| event.sequence()),
+            Self::Stored(events) => events.first().map_or(0, |event| event.sequence.get()),
+        }
+    }
+}
+
+/// One event of a trace, or one that belongs to every stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TraceEvent<'a> {
+    pub(super) sequence: u64,
+    pub(super) name: &'a str,
+    pub(super) payload: &'a [u8],
+}
+
+/// What several gaps of one pass lost.
+fn add(before: Option<Loss>, lost: Option<u64>) -> Option<u64> {
+    match before {
+        None => lost,
+        Some(Loss::Evicted { lost: before }) => Some(before? + lost?),
+        Some(Loss::Unreadable) => None,
+    }
+}

@@ -1,0 +1,45 @@
+//! Bounds what readers have written or read for them at once, where each costs memory or a thread of the store. The tasks of all
+//! connections share it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::live_spans::LiveSpans;
+
+#[derive(Debug)]
+pub(crate) struct ReadPermits {
+    traces: Arc<Semaphore>,
+    stored_pages: Arc<Semaphore>,
+}
+
+impl Default for ReadPermits {
+    fn default() -> Self {
+        Self {
+            traces: Arc::new(Semaphore::new(LiveSpans::TRACES_AT_ONCE_MAX)),
+            // Of the threads that read a store, one is always left to those who follow a stream.
+            stored_pages: Arc::new(Semaphore::new(1)),
+        }
+    }
+}
+
+impl ReadPermits {
+    /// Waits for a permit to write a whole trace; `None` when others took too long.
+    pub(crate) async fn for_trace(&self) -> Option<OwnedSemaphorePermit> {
+        acquire(&self.traces, LiveSpans::TRACE_PERMIT_TIMEOUT).await
+    }
+
+    /// Waits for a permit to read a page of the list from the store; `None` when others took too long.
+    pub(crate) async fn for_stored_page(&self) -> Option<OwnedSemaphorePermit> {
+        acquire(&self.stored_pages, LiveSpans::LIST_PERMIT_TIMEOUT).await
+    }
+}
+
+async fn acquire(permits: &Arc<Semaphore>, patience: Duration) -> Option<OwnedSemaphorePermit> {
+    let permit = timeout(patience, Arc::clone(permits).acquire_owned()).await;
+    // The semaphore is never closed.
+    permit.ok()?.ok()
+}

@@ -1,0 +1,296 @@
+//! A whole trace is written page by page: what it costs does not grow with it, a slow client holds nobody up, and a part is
+//! never shown as the whole.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use livespan::{LiveSpans, Retention, SpanEvent, span::SpanStatus};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use tower::ServiceExt as _;
+
+use super::app::{done, log, put, span, trace};
+use crate::{core::stores::VecStore, support::PATIENCE};
+
+const SPANS: u64 = 3000;
+
+/// A trace of ended spans, with a kilobyte in each.
+fn spans(count: u64) -> impl Iterator<Item = SpanEvent> {
+    (1..=count).flat_map(|number| {
+        let text = format!("{number:01000}");
+        [
+            SpanEvent::started(trace(1), span(number), "row"),
+            SpanEvent::ended(trace(1), span(number), "row", SpanStatus::Ok).attribute("text", text),
+        ]
+    })
+}
+
+fn fill(live: &LiveSpans, events: impl Iterator<Item = SpanEvent>) {
+    let mut events = events.peekable();
+    while events.peek().is_some() {
+        put(live, events.by_ref().take(1000));
+    }
+}
+
+async fn ask(live: &LiveSpans, query: &str) -> Response<Body> {
+    let request = Request::builder()
+        .uri(format!("/traces/{}{query}", trace(1)))
+        .header("host", "localhost")
+        .body(Body::empty())
+        .unwrap();
+    let answered = live.router().oneshot(request);
+    timeout(PATIENCE, answered).await.unwrap().unwrap()
+}
+
+async fn next(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
+    let frame = timeout(PATIENCE, body.frame()).await.unwrap()?;
+    Some(frame.map(|frame| frame.into_data().unwrap()))
+}
+
+/// The rest of a body, and whether it came to its end.
+async fn rest(mut body: Body) -> (Vec<u8>, bool) {
+    let mut rest = Vec::new();
+    while let Some(piece) = next(&mut body).await {
+        match piece {
+            Ok(piece) => rest.extend_from_slice(&piece),
+            Err(_broken) => return (rest, false),
+        }
+    }
+    (rest, true)
+}
+
+fn ids(spans: &Value) -> Vec<u64> {
+    let spans = spans.as_array().unwrap().iter();
+    spans
+        .map(|span| u64::from_str_radix(span["spanId"].as_str().unwrap(), 16).unwrap())
+        .collect()
+}
+
+/// Counts the bytes of the pages that somebody holds.
+struct HeldPayload {
+    bytes: Vec<u8>,
+    held: Arc<AtomicU64>,
+}
+
+impl AsRef<[u8]> for HeldPayload {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for HeldPayload {
+    fn drop(&mut self) {
+        self.held
+            .fetch_sub(self.bytes.len() as u64, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_client_holds_no_more_than_a_page() {
+    let held = Arc::new(AtomicU64::new(0));
+    let pages = Arc::new(AtomicU64::new(0));
+    let mut store = VecStore::new(100);
+    store.on_page = Box::new({
+        let (held, pages) = (Arc::clone(&held), Arc::clone(&pages));
+        move |page| {
+            pages.fetch_add(1, Ordering::SeqCst);
+            for event in page {
+                let bytes = event.payload.to_vec();
+                held.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+                let held = Arc::clone(&held);
+                event.payload = Bytes::from_owner(HeldPayload { bytes, held });
+            }
+        }
+    });
+    let live = LiveSpans::builder().store(store.share().0).build().unwrap();
+    fill(&live, spans(SPANS));
+    for format in ["", "?format=jsonl", "?format=otlp"] {
+        pages.store(0, Ordering::SeqCst);
+        let mut body = ask(&live, format).await.into_body();
+        let mut whole = next(&mut body).await.unwrap().unwrap().to_vec();
+        // The task that writes has every chance to read on.
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
+        let read = pages.load(Ordering::SeqCst);
+        let mut held_max = 0;
+        while let Some(piece) = next(&mut body).await {
+            whole.extend_from_slice(&piece.unwrap());
+            held_max = held_max.max(held.load(Ordering::SeqCst));
+        }
+        assert!(held_max <= 64 * 1024, "{format}: {held_max} bytes");
+        let all = pages.load(Ordering::SeqCst);
+        assert!(all - read > 10, "{format}: {read} of {all} pages");
+        assert!(whole.len() > 1000 * 3000, "{format}");
+        assert_eq!(held.load(Ordering::SeqCst), 0, "{format}");
+    }
+}
+
+/// A log that forgets the trace while its answer is written, and what came of the answer.
+async fn evicted_while_written(query: &str) -> (Vec<u8>, bool) {
+    let live = LiveSpans::builder()
+        .retention(Retention::default().events(4000))
+        .build()
+        .unwrap();
+    put(&live, spans(500));
+    let mut body = ask(&live, query).await.into_body();
+    let mut begun = next(&mut body).await.unwrap().unwrap().to_vec();
+    fill(&live, (2..5000).flat_map(|number| done(number, "other", 1)));
+    let (rest, is_whole) = rest(body).await;
+    begun.extend(rest);
+    (begun, is_whole)
+}
+
+#[tokio::test]
+async fn a_document_says_that_a_part_was_evicted_while_it_was_written() {
+    let (text, is_whole) = evicted_while_written("").await;
+    assert!(is_whole);
+    let document: Value = serde_json::from_slice(&text).unwrap();
+    let shown = ids(&document["spans"]);
+    assert!(!shown.is_empty() && shown.len() < 500, "{}", shown.len());
+    assert_eq!(shown, (1..=shown.len() as u64).collect::<Vec<u64>>());
+    let lost = 1000 - 2 * shown.len();
+    let told = document["incomplete"]["lost"].as_u64().unwrap();
+    // The starts of spans that ended are in no list.
+    assert!(told.abs_diff(lost as u64) <= 1, "{told} of {lost}");
+    assert_eq!(document["incomplete"]["reason"], "evicted");
+    assert_eq!(document["updates"], json!([]));
+    assert_eq!(document["logs"], json!([]));
+}
+
+#[tokio::test]
+async fn lines_end_with_a_gap_for_what_was_evicted_while_they_were_written() {
+    let (text, is_whole) = evicted_while_written("?format=jsonl").await;
+    assert!(is_whole);
+    let text = String::from_utf8(text).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    let gap: Value = serde_json::from_str(lines.pop().unwrap()).unwrap();
+    assert!(lines.len() < 1000);
+    // All of the trace is gone, and with it how much there was.
+    assert_eq!(
+        gap,
+        json!({"type": "gap", "reason": "evicted", "lost": null})
+    );
+}
+
+#[tokio::test]
+async fn otlp_breaks_off_where_a_part_was_evicted_while_it_was_written() {
+    let (text, is_whole) = evicted_while_written("?format=otlp").await;
+    assert!(!is_whole);
+    assert!(serde_json::from_slice::<Value>(&text).is_err());
+}
+
+#[tokio::test]
+async fn a_trace_that_is_whole_says_nothing_of_losses() {
+    let live = LiveSpans::builder()
+        .retention(Retention::default().events(4000))
+        .build()
+        .unwrap();
+    // Others were evicted before, and are while it is written.
+    fill(&live, (2..5000).flat_map(|number| done(number, "other", 1)));
+    put(&live, spans(500));
+    let mut body = ask(&live, "").await.into_body();
+    let mut text = next(&mut body).await.unwrap().unwrap().to_vec();
+    fill(
+        &live,
+        (5000..6000).flat_map(|number| done(number, "other", 1)),
+    );
+    let (rest, is_whole) = rest(body).await;
+    text.extend(rest);
+    assert!(is_whole);
+    let document: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(document.get("incomplete"), None);
+    assert_eq!(ids(&document["spans"]), (1..=500).collect::<Vec<u64>>());
+}
+
+#[tokio::test]
+async fn a_document_says_that_its_rest_could_not_be_read() {
+    let fails = Arc::new(AtomicU64::new(u64::MAX));
+    let mut store = VecStore::new(100);
+    store.on_read = Box::new({
+        let fails = Arc::clone(&fails);
+        move || {
+            let left = fails.load(Ordering::SeqCst);
+            fails.store(left.saturating_sub(1), Ordering::SeqCst);
+            if left > 0 {
+                return Ok(());
+            }
+            Err(livespan::Error::store(
+                "read the disk",
+                std::io::Error::other("it is broken"),
+            ))
+        }
+    });
+    let live = LiveSpans::builder().store(store.share().0).build().unwrap();
+    fill(&live, spans(500));
+    fails.store(2, Ordering::SeqCst);
+    let (text, is_whole) = rest(ask(&live, "").await.into_body()).await;
+    assert!(is_whole);
+    let document: Value = serde_json::from_slice(&text).unwrap();
+    assert!(ids(&document["spans"]).len() < 500);
+    assert_ne!(document.get("incomplete"), None);
+}
+
+/// As many answers as are written at once, none of which is read.
+async fn unread(live: &LiveSpans) -> Vec<Body> {
+    let bodies = futures_util::stream::iter(0..LiveSpans::TRACES_AT_ONCE_MAX).then(async |_| {
+        let response = ask(live, "").await;
+        assert_eq!(response.status(), 200);
+        response.into_body()
+    });
+    bodies.collect().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn traces_that_are_read_at_once_are_bounded() {
+    let live = log();
+    put(&live, spans(500));
+    let mut bodies = unread(&live).await;
+    let begun = tokio::time::Instant::now();
+    let refused = ask(&live, "").await;
+    assert_eq!(begun.elapsed(), LiveSpans::TRACE_PERMIT_TIMEOUT);
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(
+        rest(refused.into_body()).await.0,
+        br#"{"error":"8 traces are being read already: try again"}"#
+    );
+    let waiting = ask(&live, "");
+    drop(bodies.pop());
+    assert_eq!(waiting.await.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_takes_nothing_gives_its_turn_to_others() {
+    let live = log();
+    put(&live, spans(500));
+    let stalled = unread(&live).await;
+    let begun = tokio::time::Instant::now();
+    let answer = loop {
+        let answer = ask(&live, "").await;
+        if answer.status() == 200 {
+            break answer;
+        }
+    };
+    let waited = begun.elapsed();
+    let patience = LiveSpans::TRACE_STALL_TIMEOUT + LiveSpans::TRACE_PERMIT_TIMEOUT;
+    assert!(waited >= LiveSpans::TRACE_STALL_TIMEOUT, "{waited:?}");
+    assert!(waited <= patience, "{waited:?}");
+    let (text, is_whole) = rest(answer.into_body()).await;
+    assert!(is_whole);
+    let document: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(ids(&document["spans"]).len(), 500);
+    for body in stalled {
+        assert!(
+            !rest(body).await.1,
+            "what breaks off is not taken for whole"
+        );
+    }
+}
