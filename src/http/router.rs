@@ -22,7 +22,8 @@ use crate::{
         auth::login,
         error::HttpError,
         query_params::QueryParams,
-        routes, stream_guard,
+        routes::{self, trace_list::LiveListQuery},
+        stream_guard,
     },
     ingest::buffer::RecordClass,
     live_spans::LiveSpans,
@@ -241,9 +242,12 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Auth
             all_events(live, request, (&params, &authorization))
         }),
         ["traces"] => routes::trace_list::page(live, (&params, &authorization)).await,
-        ["traces", "sse"] => with_stream_permit(live, request, &authorization, || {
-            routes::trace_list::live(live, (&params, &authorization))
-        }),
+        ["traces", "sse"] => {
+            let query = LiveListQuery::of(live, (&params, &authorization)).await?;
+            with_stream_permit(live, request, &authorization, || {
+                Ok(routes::trace_list::live(live, query))
+            })
+        }
         ["traces", id] => {
             routes::trace_snapshot::route::answer(
                 live,

@@ -58,6 +58,19 @@ impl TraceFilter {
             && self.search.accepts(id, trace, now)
     }
 
+    /// The only traces that it can accept, where that is known without looking at any.
+    pub(crate) fn few(&self) -> Option<Vec<TraceId>> {
+        let may_see = |id: &TraceId| self.may_see(&id.to_bytes());
+        let mut few: Vec<TraceId> = if self.trace_ids.is_empty() {
+            self.within.as_ref()?.iter().copied().collect()
+        } else {
+            self.trace_ids.iter().copied().filter(may_see).collect()
+        };
+        few.sort_unstable_by_key(|id| id.to_bytes());
+        few.dedup();
+        Some(few)
+    }
+
     /// Whether the reader may know of this trace.
     pub(crate) fn may_see(&self, id: &[u8; 16]) -> bool {
         self.within

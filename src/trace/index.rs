@@ -88,6 +88,8 @@ pub(crate) struct TracePage {
     pub(crate) traces: Vec<(u64, Summary)>,
     /// Where the next page begins, if there is more.
     pub(crate) next: Option<u64>,
+    /// Whether reading on would have taken too long: the next page goes on.
+    pub(crate) stopped_early: bool,
 }
 
 /// Where a viewer's newest traces end.
@@ -222,7 +224,11 @@ impl TraceIndex {
             }
             traces.push((*first, entry.trace.summary(*id, &to_id)));
         }
-        TracePage { traces, next }
+        TracePage {
+            traces,
+            next,
+            stopped_early: false,
+        }
     }
 
     /// What a viewer of the newest and of the open traces has not seen.

@@ -1,10 +1,16 @@
 //! Traces that only the store knows: too old for memory, or made by others. What the index has ready is worked out from
-//! their events.
+//! their events, within a budget: the threads that read the store also serve every replay.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use crate::{
     engine::log::Log,
     error::Error,
     log::{batch::StoredEvent, event::StreamKey},
+    span::event::TraceId,
     store::{PageLimit, StoredStream},
     trace::{
         filter::TraceFilter,
@@ -16,10 +22,15 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Events of one trace that are read for its summary; a larger one is summed up by its beginning.
+/// Events of one trace that are read for its summary; a larger one is summed up by its beginning, and says so.
 const TRACE_EVENTS_MAX: usize = 20_000;
-/// Streams that one page of the list looks at; a filter that few of them pass makes short pages.
-const STREAMS_MAX: usize = 500;
+/// Streams that are asked for at once.
+const STREAMS_AT_ONCE: usize = 500;
+/// Events, or else streams, that one page of the list reads from the store.
+const PAGE_ROWS_MAX: usize = 50_000;
+/// Time after which a page reads no further.
+const PAGE_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// What is known of a trace from its events, as they come in log order.
 #[derive(Debug, Default)]
 pub(crate) struct StoredTrace {
@@ -47,14 +58,14 @@ impl StoredTrace {
     }
 }
 
-/// The page of the list from before the event `before` on: of what the index knows and of what only the store does.
-pub(crate) async fn page(
+/// The page of the list from before the event `before` on, as far as the index knows it, and whether that is all.
+pub(crate) fn indexed_page(
     log: &Log,
     index: &TraceIndex,
     filter: &TraceFilter,
     before: u64,
     limit: usize,
-) -> Result<TracePage, Error> {
+) -> (TracePage, bool) {
     let known = if log.is_shared() {
         // The index knows what was followed only.
         TracePage::default()
@@ -64,11 +75,30 @@ pub(crate) async fn page(
     // What began in memory, the index knows: if the next page begins there, too, this one is the index's alone.
     let start = log.tail.stats().oldest;
     let is_filled = known.next.is_some_and(|next| next > start);
-    if is_filled || log.is_in_memory() {
-        return Ok(known);
-    }
+    (known, is_filled || log.is_in_memory())
+}
+
+/// The page with what only the store knows, too.
+pub(crate) async fn whole_page(
+    log: &Log,
+    index: &TraceIndex,
+    filter: &TraceFilter,
+    (known, before, limit): (TracePage, u64, usize),
+) -> Result<TracePage, Error> {
     let stored = stored_page(log, index, filter, before, limit).await?;
     Ok(merged(known, stored, limit))
+}
+
+/// Where the page begins that has the newest trace of these which the index does not know.
+#[cfg(feature = "http")]
+pub(crate) async fn older_than_index(
+    log: &Log,
+    index: &TraceIndex,
+    filter: &TraceFilter,
+) -> Result<Option<u64>, Error> {
+    let page = stored_page(log, index, filter, u64::MAX, 1).await?;
+    let found = page.traces.first().map(|(first, _)| first + 1);
+    Ok(found.or(page.next))
 }
 
 async fn stored_page(
@@ -81,43 +111,146 @@ async fn stored_page(
     let mut page = TracePage::default();
     // SQLite numbers are signed.
     let before = Sequence::new(before.min(i64::MAX as u64));
-    let streams = log.store.streams_before(before, STREAMS_MAX).await?;
-    let now = Timestamp::now();
-    let looked_at = streams.len();
-    for stream in streams {
-        if looked_at == STREAMS_MAX {
-            // There may be more than were looked at.
-            page.next = Some(stream.first.get());
+    let is_unknown = |id: &[u8; 16]| log.is_shared() || !index.knows(id);
+    let mut streams = match filter.few() {
+        Some(few) => {
+            let few = few.into_iter().filter(|id| is_unknown(&id.to_bytes()));
+            Streams::Few(locate(log, few, before).await?)
         }
+        None => Streams::All {
+            before: Some(before),
+            page: VecDeque::new(),
+        },
+    };
+    let now = Timestamp::now();
+    let mut budget = PageBudget::new();
+    while let Some(stream) = streams.next(log).await? {
+        let first = stream.first.get();
+        if budget.is_spent() {
+            page.next = Some(first + 1);
+            page.stopped_early = true;
+            break;
+        }
+        budget.spend(1);
         let Ok(id) = <[u8; 16]>::try_from(stream.key.as_bytes()) else {
             continue;
         };
-        if !filter.may_see(&id) || (!log.is_shared() && index.knows(&id)) {
+        if !filter.may_see(&id) || !is_unknown(&id) {
             continue;
         }
-        let first = stream.first.get();
+        let (stored, partial) = stored(log, stream, id, &mut budget).await?;
+        let accepted = stored
+            .trace()
+            .filter(|trace| filter.accepts(&id, trace, now));
+        let Some(trace) = accepted else {
+            continue;
+        };
         if page.traces.len() == limit {
             page.next = Some(first + 1);
-            return Ok(page);
+            break;
         }
-        let stored = stored(log, stream, id).await?;
-        if let Some(trace) = stored
-            .trace()
-            .filter(|trace| filter.accepts(&id, trace, now))
-        {
-            let summary = trace.summary(id, |at| log.id(at));
-            page.traces.push((first, summary));
-        }
+        let summary = trace.summary(id, |at| log.id(at)).partial(partial);
+        page.traces.push((first, summary));
     }
     Ok(page)
 }
 
-async fn stored(log: &Log, stream: StoredStream, id: [u8; 16]) -> Result<StoredTrace, Error> {
+/// How much more one page may read. It reads at least one trace, so that every page gets somewhere.
+#[derive(Debug)]
+struct PageBudget {
+    rows: usize,
+    begun: Instant,
+}
+
+impl PageBudget {
+    fn new() -> Self {
+        Self {
+            rows: 0,
+            begun: Instant::now(),
+        }
+    }
+
+    fn spend(&mut self, rows: usize) {
+        self.rows += rows;
+    }
+
+    fn is_spent(&self) -> bool {
+        self.rows >= PAGE_ROWS_MAX || self.rows > 0 && self.begun.elapsed() >= PAGE_TIME_MAX
+    }
+}
+
+/// Streams of the store, newest first.
+#[derive(Debug)]
+enum Streams {
+    All {
+        /// Where the next ones begin, if there may be more.
+        before: Option<Sequence>,
+        page: VecDeque<StoredStream>,
+    },
+    /// The only ones that are asked for: what it costs to find them, and where they stand, says nothing of others.
+    Few(VecDeque<StoredStream>),
+}
+
+impl Streams {
+    async fn next(&mut self, log: &Log) -> Result<Option<StoredStream>, Error> {
+        match self {
+            Self::Few(streams) => Ok(streams.pop_front()),
+            Self::All { before, page } => {
+                if let (true, Some(from)) = (page.is_empty(), *before) {
+                    let streams = log.store.streams_before(from, STREAMS_AT_ONCE).await?;
+                    let is_full = streams.len() == STREAMS_AT_ONCE;
+                    *before = streams.last().map(|last| last.first).filter(|_| is_full);
+                    *page = streams.into();
+                }
+                Ok(page.pop_front())
+            }
+        }
+    }
+}
+
+/// Where these traces begin in the store, newest first, of those that begin before an event.
+async fn locate(
+    log: &Log,
+    traces: impl Iterator<Item = TraceId>,
+    before: Sequence,
+) -> Result<VecDeque<StoredStream>, Error> {
+    const FIRST_EVENTS: PageLimit = PageLimit::new(16, 64 * 1024);
+    let mut streams = Vec::new();
+    for trace in traces {
+        let key = trace.stream_key();
+        let mut after = Sequence::START;
+        // Events that belong to every stream may stand before its first.
+        while after < before {
+            let page = log.store.read_streams_after(&[key], after, FIRST_EVENTS);
+            let page = page.await?;
+            let Some(last) = page.last() else {
+                break;
+            };
+            after = last.sequence;
+            if let Some(first) = page.iter().find(|event| is_of(event, key)) {
+                // Its last event is not known, and not needed.
+                let stream = StoredStream::new(key, first.sequence, Sequence::MAX);
+                streams.extend((first.sequence < before).then_some(stream));
+                break;
+            }
+        }
+    }
+    streams.sort_by_key(|stream| std::cmp::Reverse(stream.first));
+    Ok(streams.into())
+}
+
+/// What the store has of a trace, and how many events that is where there are more.
+async fn stored(
+    log: &Log,
+    stream: StoredStream,
+    id: [u8; 16],
+    budget: &mut PageBudget,
+) -> Result<(StoredTrace, Option<usize>), Error> {
     let StoredStream { key, first, last } = stream;
     let mut stored = StoredTrace::default();
     let mut after = Sequence::new(first.get().saturating_sub(1));
     let mut read = 0;
-    while after < last && read < TRACE_EVENTS_MAX {
+    while after < last {
         let events = log
             .store
             .read_streams_after(&[key], after, PageLimit::LARGE)
@@ -125,13 +258,18 @@ async fn stored(log: &Log, stream: StoredStream, id: [u8; 16]) -> Result<StoredT
         let Some(newest) = events.last().map(|event| event.sequence) else {
             break;
         };
+        budget.spend(events.len());
+        let own = events.iter().filter(|event| is_of(event, key));
+        if read >= TRACE_EVENTS_MAX && own.clone().next().is_some() {
+            return Ok((stored, Some(read)));
+        }
         after = newest;
-        read += events.len();
-        for event in events.iter().filter(|event| is_of(event, key)) {
+        for event in own {
+            read += 1;
             stored.add(event.sequence.get(), &event.payload, id);
         }
     }
-    Ok(stored)
+    Ok((stored, None))
 }
 
 fn is_of(event: &StoredEvent, key: StreamKey) -> bool {
@@ -142,6 +280,7 @@ fn is_of(event: &StoredEvent, key: StreamKey) -> bool {
 fn merged(known: TracePage, stored: TracePage, limit: usize) -> TracePage {
     // Beyond the end of a page that goes on, the other one must wait for it.
     let ends = [known.next, stored.next];
+    let stopped_early = known.stopped_early || stored.stopped_early;
     let reach = ends.into_iter().flatten().max().unwrap_or(0);
     let mut traces = known.traces;
     traces.extend(stored.traces);
@@ -151,5 +290,9 @@ fn merged(known: TracePage, stored: TracePage, limit: usize) -> TracePage {
     let left_out = traces.get(taken).map(|(first, _)| first + 1);
     traces.truncate(taken);
     let next = left_out.into_iter().chain(ends.into_iter().flatten()).max();
-    TracePage { traces, next }
+    TracePage {
+        traces,
+        next,
+        stopped_early,
+    }
 }

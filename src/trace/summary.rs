@@ -28,6 +28,16 @@ pub(crate) struct Summary {
     services: Vec<Service>,
     first_id: String,
     last_id: String,
+    /// Set where the trace goes on after what is summed up here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial: Option<PartialSummary>,
+}
+
+/// How much of a trace is summed up.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct PartialSummary {
+    /// Its first so many events.
+    events: usize,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -63,7 +73,16 @@ impl Trace {
             services: self.services().cloned().collect(),
             first_id: id(self.first).to_string(),
             last_id: id(self.last).to_string(),
+            partial: None,
         }
+    }
+}
+
+impl Summary {
+    /// Says that only so many events are summed up, if there are more.
+    pub(crate) fn partial(mut self, events: Option<usize>) -> Self {
+        self.partial = events.map(|events| PartialSummary { events });
+        self
     }
 }
 

@@ -12,10 +12,13 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use http_body::Frame;
 use serde::Serialize;
-use tokio::time::{Instant, Sleep};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep},
+};
 
 use crate::{
     engine::log::Log,
@@ -44,9 +47,13 @@ const PAGE_DEFAULT: usize = 50;
 const LIVE_DEFAULT: usize = 100;
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ListPage {
     traces: Vec<Summary>,
     next: Option<String>,
+    /// Whether the page is short because reading on would have taken too long.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stopped_early: bool,
     head: String,
     now: String,
 }
@@ -57,14 +64,29 @@ pub(crate) async fn page(
 ) -> Result<Response<Body>, HttpError> {
     let filter = filter(params, authorization)?;
     let limit = params.limit(PAGE_DEFAULT)?;
-    let log = live.log();
-    let page = stored::page(log, &live.shared.index, &filter, params.before()?, limit).await?;
+    let before = params.before()?;
+    let (log, index) = (live.log(), &live.shared.index);
+    let (mut page, is_whole) = stored::indexed_page(log, index, &filter, before, limit);
+    if !is_whole {
+        let _permit = permit(live).await?;
+        page = stored::whole_page(log, index, &filter, (page, before, limit)).await?;
+    }
     Ok(response::json(&ListPage {
         traces: page.traces.into_iter().map(|(_, trace)| trace).collect(),
         next: page.next.map(|next| next.to_string()),
+        stopped_early: page.stopped_early,
         head: log.id(log.head()).to_string(),
         now: Timestamp::now().text(),
     }))
+}
+
+/// Waits for a turn to read a page from the store.
+async fn permit(live: &LiveSpans) -> Result<OwnedSemaphorePermit, HttpError> {
+    let permit = live.shared.read_permits.for_stored_page().await;
+    permit.ok_or_else(|| {
+        let message = "other pages of the list are being read from the store: try again";
+        HttpError::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    })
 }
 
 /// What the reader asks for, of what it may see.
@@ -78,18 +100,49 @@ fn filter(
     })
 }
 
-pub(crate) fn live(
-    live: &LiveSpans,
-    (params, authorization): (&QueryParams<'_>, &Authorization),
-) -> Result<Response<Body>, HttpError> {
-    let body = TracesBody::new(
-        live.clone(),
-        filter(params, authorization)?,
-        params.limit(LIVE_DEFAULT)?,
-    );
+/// What a live list shows.
+#[derive(Debug)]
+pub(crate) struct LiveListQuery {
+    filter: TraceFilter,
+    limit: usize,
+    /// For a reader of some traces: where the page begins with those of them that the index does not know. Where others
+    /// begin, it must not learn.
+    own_older: Option<u64>,
+}
+
+impl LiveListQuery {
+    pub(crate) async fn of(
+        live: &LiveSpans,
+        (params, authorization): (&QueryParams<'_>, &Authorization),
+    ) -> Result<Self, HttpError> {
+        let filter = filter(params, authorization)?;
+        let limit = params.limit(LIVE_DEFAULT)?;
+        let log = live.log();
+        let own_older = if filter.within.is_none() || log.is_in_memory() {
+            None
+        } else {
+            // A stream must not fail because its store does: then there may be older ones.
+            let older = own_older(live, &filter).await;
+            older.unwrap_or_else(|_error| Some(log.head() + 1))
+        };
+        Ok(Self {
+            filter,
+            limit,
+            own_older,
+        })
+    }
+}
+
+async fn own_older(live: &LiveSpans, filter: &TraceFilter) -> Result<Option<u64>, HttpError> {
+    let _permit = permit(live).await?;
+    Ok(stored::older_than_index(live.log(), &live.shared.index, filter).await?)
+}
+
+pub(crate) fn live(live: &LiveSpans, query: LiveListQuery) -> Response<Body> {
+    let body = TracesBody::new(live.clone(), query);
     let mut response = Response::new(Body::new(body));
     body::stream_headers(response.headers_mut());
-    Ok(response)
+    response
 }
 
 #[derive(Serialize)]
@@ -109,8 +162,7 @@ struct Update {
 /// The body of the live list.
 struct TracesBody {
     live: LiveSpans,
-    filter: TraceFilter,
-    limit: usize,
+    query: LiveListQuery,
     viewed: ViewerState,
     waiter: Arc<WakeFlag>,
     state: ListStreamState,
@@ -145,15 +197,14 @@ impl fmt::Debug for TracesBody {
 }
 
 impl TracesBody {
-    fn new(live: LiveSpans, filter: TraceFilter, limit: usize) -> Self {
+    fn new(live: LiveSpans, query: LiveListQuery) -> Self {
         let waiter = Arc::new(WakeFlag::default());
         live.log().join(&waiter);
         live.log().readers().register();
         let dropped = live.log().dropped();
         Self {
             live,
-            filter,
-            limit,
+            query,
             viewed: ViewerState::default(),
             waiter,
             state: ListStreamState::Hello,
@@ -200,11 +251,14 @@ impl TracesBody {
     fn write_changes(&mut self, snapshot: bool, out: &mut Vec<u8>) {
         let log = self.live.log();
         let index = &self.live.shared.index;
-        let changes = index.changes(&mut self.viewed, &self.filter, self.limit, |at| log.id(at));
+        let LiveListQuery { filter, limit, .. } = &self.query;
+        let changes = index.changes(&mut self.viewed, filter, *limit, |at| log.id(at));
         if !snapshot && changes.traces.is_empty() && changes.removed.is_empty() {
             return;
         }
-        let next = snapshot.then(|| next(log, changes.older)).flatten();
+        let next = snapshot
+            .then(|| next(log, &self.query, changes.older))
+            .flatten();
         let hex = |id: &[u8; 16]| TraceId::from_bytes(*id).map(|id| id.to_string());
         let update = Update {
             kind: "traces",
@@ -287,9 +341,10 @@ fn is_over(log: &Log) -> bool {
 }
 
 /// The event before which traces may have begun that a list does not show.
-fn next(log: &Log, older: Older) -> Option<u64> {
+fn next(log: &Log, query: &LiveListQuery, older: Older) -> Option<u64> {
     match older {
         Older::Indexed(event) => Some(event),
+        Older::Stored(_) if query.filter.within.is_some() => query.own_older,
         Older::Stored(event) => (log.store.oldest().get() < event).then_some(event),
     }
 }

@@ -1,6 +1,8 @@
 //! Stores that do what a test tells them: a `Vec` with history, faults on demand, and one that remembers.
 
 use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
     future::{pending, ready},
     sync::{
         Arc, Mutex,
@@ -12,7 +14,10 @@ use std::{
 use livespan::{
     Error, EventStore, MemoryEventStore, Retention,
     sse::{Epoch, Pinning, Sequence, StreamKey},
-    store::{Appended, Batch, EpochStart, PageLimit, ReadFuture, StoredEvent},
+    store::{
+        Appended, Batch, EpochStart, PageLimit, ReadFuture, StoredEvent, StoredStream,
+        StreamsFuture,
+    },
 };
 
 use super::test_event::key;
@@ -189,6 +194,23 @@ impl EventStore for Shared {
         self.0.page(after, limit, |event| {
             event.key.is_none_or(|of| keys.contains(&of))
         })
+    }
+
+    fn streams_before(&self, before: Sequence, limit: usize) -> StreamsFuture<'_> {
+        let events = self.0.events.lock().unwrap();
+        let mut streams: BTreeMap<&[u8], StoredStream> = BTreeMap::new();
+        for event in events.iter() {
+            let Some(key) = &event.key else {
+                continue;
+            };
+            let new = StoredStream::new(*key, event.sequence, event.sequence);
+            streams.entry(key.as_bytes()).or_insert(new).last = event.sequence;
+        }
+        let mut streams: Vec<StoredStream> = streams.into_values().collect();
+        streams.retain(|stream| stream.first < before);
+        streams.sort_by_key(|stream| Reverse(stream.first));
+        streams.truncate(limit);
+        Box::pin(ready(Ok(streams)))
     }
 
     fn append_timeout(&self) -> Option<Duration> {

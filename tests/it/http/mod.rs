@@ -12,6 +12,8 @@ mod ending;
 mod filters;
 #[cfg(feature = "tracing")]
 mod init;
+mod large_lists;
+mod large_traces;
 mod lifecycle;
 mod list;
 mod mounting;
