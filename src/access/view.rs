@@ -1,5 +1,5 @@
 //! What an end user may see of a trace. A view is used by many readers at once: it decides and rewrites each event once and
-//! keeps the result for the others, bounded.
+//! keeps the result for the others, bounded. No lock is held while the app's own function decides.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -68,6 +68,15 @@ struct ViewCache {
 
 type SpanKey = (StreamKey, SpanId);
 
+/// What became of one event.
+#[derive(Default)]
+struct ViewDecision {
+    /// The span that it decides about, and whether that is shown.
+    decided: Option<(SpanKey, bool)>,
+    /// Its payload as it is shown, if it is.
+    rewritten: Option<Vec<u8>>,
+}
+
 /// A span that a [`View`] decides about.
 #[derive(Debug)]
 pub struct ViewedSpan<'a>(ViewFields<'a>);
@@ -108,7 +117,7 @@ impl Default for View {
 
 impl View {
     /// Shows the spans that `shows` accepts, without attributes and status messages. It is asked once for each start and
-    /// end; what changes while a span runs is shown when its start was. A child of a span that is not shown keeps its
+    /// end, or again by readers that come to the same event at the same time; what changes while a span runs is shown when its start was. A child of a span that is not shown keeps its
     /// parent's id.
     pub fn new(shows: impl Fn(&ViewedSpan<'_>) -> bool + Send + Sync + 'static) -> Self {
         Self::of(SpanRule::Accepts(Arc::new(shows)))
@@ -158,26 +167,24 @@ impl View {
         }
     }
 
-    /// The event as it is shown, if it is.
-    fn rewrite(
-        &self,
-        cache: &mut ViewCache,
-        (name, trace): (&str, StreamKey),
-        payload: &[u8],
-    ) -> Option<Vec<u8>> {
-        let fields = projection::view_fields(payload)?;
+    /// Decides about an event without the lock, as the app's own function does.
+    fn decide(&self, (name, trace): (&str, StreamKey), payload: &[u8]) -> ViewDecision {
+        let Some(fields) = projection::view_fields(payload) else {
+            return ViewDecision::default();
+        };
         let span = (trace, fields.span);
-        let is_shown = match name {
+        let (is_shown, decided) = match name {
             "started" | "ended" => {
                 let is_shown = self.accepts(fields);
-                cache.remember(span, is_shown);
-                is_shown
+                (is_shown, Some((span, is_shown)))
             }
             // Where its start is not known any more, it is not shown.
-            "updated" => cache.spans.get(&span).copied().unwrap_or_default(),
-            _ => false,
+            "updated" => (lock(&self.0.cache).shows(&span), None),
+            _ => (false, None),
         };
-        is_shown.then(|| projection::project_span(payload, &self.0.attributes, self.0.messages))
+        let rewritten = is_shown
+            .then(|| projection::project_span(payload, &self.0.attributes, self.0.messages));
+        ViewDecision { decided, rewritten }
     }
 
     fn accepts(&self, fields: ViewFields<'_>) -> bool {
@@ -201,27 +208,36 @@ impl Projection for View {
                 Projected::Hidden
             };
         };
-        // Decided under the lock: other readers wait for the result instead of computing it again.
-        let mut cache = lock(&self.0.cache);
-        if let Some(seen) = cache.events.get(&id) {
+        if let Some(seen) = lock(&self.0.cache).events.get(&id) {
             return seen.clone();
         }
         if event.with_payload(|payload| control::is_damaged(name, payload)) {
             return Projected::Unchanged;
         }
-        let rewritten =
-            event.with_payload(|payload| self.rewrite(&mut cache, (name, key), payload));
-        let seen = rewritten.map_or(Projected::Hidden, |payload| {
+        let decision = event.with_payload(|payload| self.decide((name, key), payload));
+        let seen = decision.rewritten.map_or(Projected::Hidden, |payload| {
             let mut out = Vec::with_capacity(payload.len() + 96);
             frame::event(&mut out, name, id.epoch(), id.sequence().get(), &payload);
             Projected::Replaced(Bytes::from(out))
         });
+        let mut cache = lock(&self.0.cache);
+        // Another reader may have been quicker: all are to see the same.
+        if let Some(seen) = cache.events.get(&id) {
+            return seen.clone();
+        }
+        if let Some((span, is_shown)) = decision.decided {
+            cache.remember(span, is_shown);
+        }
         cache.insert(id, seen.clone());
         seen
     }
 }
 
 impl ViewCache {
+    fn shows(&self, span: &SpanKey) -> bool {
+        self.spans.get(span).copied().unwrap_or_default()
+    }
+
     fn remember(&mut self, span: SpanKey, is_shown: bool) {
         if self.spans.insert(span, is_shown).is_none() {
             self.span_order.push_back(span);

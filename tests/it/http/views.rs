@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -24,6 +24,7 @@ use opentelemetry::{
 use serde_json::{Value, json};
 
 use super::app::{Frame, Stream, ask, at, log, provider, put, span, trace};
+use crate::support::{PATIENCE, block_on};
 
 fn watch(live: &LiveSpans, view: &View, uri: &'static str) -> Stream {
     let response = live.respond(trace(1), view, &HeaderMap::new(), &Uri::from_static(uri));
@@ -226,7 +227,7 @@ async fn a_view_is_told_scope_name_and_kind() {
         .span_builder("pay \"now\"")
         .with_kind(opentelemetry::trace::SpanKind::Client);
     tracer.build_with_context(builder, &in_the_trace()).end();
-    live.target().flush(crate::support::PATIENCE).unwrap();
+    live.target().flush(PATIENCE).unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let view = {
         let seen = Arc::clone(&seen);
@@ -336,4 +337,30 @@ async fn a_view_that_hides_almost_everything_gives_other_tasks_their_turn() {
         // A block, and what stands before it.
         assert!(longest <= 512, "{longest} spans in one poll of {polls}");
     }
+}
+
+/// A view whose rule looks at the trace through the view itself, on another thread, before it answers.
+fn nested(live: &LiveSpans) -> View {
+    let own: Arc<OnceLock<View>> = Arc::default();
+    let (live, view, asked) = (live.clone(), Arc::clone(&own), AtomicUsize::new(0));
+    let rule = View::new(move |_| {
+        if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            let (live, view) = (live.clone(), view.get().unwrap().clone());
+            let other = std::thread::spawn(move || block_on(story(&live, &view)));
+            assert_eq!(other.join().unwrap().len(), 6);
+        }
+        true
+    });
+    assert!(own.set(rule.clone()).is_ok());
+    rule
+}
+
+#[test]
+fn a_rule_that_waits_for_another_reader_of_its_view_holds_nobody_up() {
+    let live = log();
+    put(&live, order());
+    let view = nested(&live);
+    let (told, frames) = std::sync::mpsc::channel();
+    std::thread::spawn(move || told.send(block_on(story(&live, &view)).len()));
+    assert_eq!(frames.recv_timeout(PATIENCE), Ok(6));
 }
