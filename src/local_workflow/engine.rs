@@ -1,5 +1,5 @@
-//! The instances of one workflow: bounded, and ended with the engine. Called from any of the host's threads and tasks;
-//! it never scans the map of instances while it holds an entry, which would deadlock.
+//! The engine of one workflow: creates, bounds and cancels its instances. The host calls it from any thread or task. It
+//! never scans the map of instances while it holds an entry of that map, because that would deadlock.
 
 use std::{
     fmt,
@@ -31,8 +31,8 @@ use crate::{
     },
 };
 
-/// Runs the instances of one workflow in this process: see [the module](crate::local_workflow). Cloning is cheap; when
-/// the last handle is gone, and the last router, what still runs is cancelled.
+/// Runs the instances of one workflow in this process: see [the module](crate::local_workflow). Cloning is cheap. When
+/// the last clone and the last router are dropped, instances that still run are cancelled.
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
@@ -76,7 +76,7 @@ struct Shared {
     instances: Instances,
 }
 
-/// The instances that run, and those that ended last.
+/// The running instances, and those that ended most recently.
 struct Instances {
     by_id: DashMap<String, Arc<InstanceHandle>>,
     /// Invariant: at least the number of entries in `by_id`, at most `max`. A thread reserves before it inserts.
@@ -87,34 +87,37 @@ struct Instances {
 }
 
 impl EngineBuilder {
-    /// Sets the namespace of the instances, from which with their ids their traces follow; by default it is the
-    /// workflow's name.
+    /// Sets the namespace of the instances. The default is the workflow's name. An instance's trace id is derived from
+    /// its namespace and its id.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = Some(namespace.into());
         self
     }
 
-    /// Hands the spans to other exporters too: see [`Workflows::exporting`].
+    /// Also hands the spans to the other processors of this provider: see [`Workflows::exporting`].
     pub fn exporting(mut self, provider: &SdkTracerProvider) -> Self {
         self.flows = self.flows.exporting(provider);
         self
     }
 
-    /// Bounds how many instances the engine knows; the default is [`Engine::DEFAULT_INSTANCES_MAX`]. One more takes the
-    /// place of the oldest that has ended, and is refused if all run.
+    /// Sets the upper bound on the instances that the engine knows, running or ended. The default is
+    /// [`Engine::DEFAULT_INSTANCES_MAX`]. At the bound, a new instance evicts the oldest one that has ended. If all are
+    /// running, the new one is refused.
     pub fn instances_max(mut self, instances_max: usize) -> Self {
         self.instances_max = instances_max;
         self
     }
 
-    /// Bounds the body of a request to the router; the default is [`Engine::DEFAULT_BODY_BYTES_MAX`].
+    /// Sets the upper bound on the body of a request to the router, in bytes. The default is
+    /// [`Engine::DEFAULT_BODY_BYTES_MAX`].
     #[cfg(feature = "http")]
     pub fn body_bytes_max(mut self, body_bytes_max: usize) -> Self {
         self.body_bytes_max = body_bytes_max;
         self
     }
 
-    /// Names the workflow and its function, which is given its instance and what the instance is created with.
+    /// Builds the engine of a workflow with this name. `function` gets the instance and the input with which the
+    /// instance was created.
     pub fn build<F, Fut, I, O, E, Way>(self, name: impl Into<String>, function: F) -> Engine
     where
         F: Fn(Instance, I) -> Fut + Send + Sync + 'static,
@@ -127,7 +130,7 @@ impl EngineBuilder {
         let name: Arc<str> = name.into().into();
         let start = move |instance, input| -> Result<Function, EngineError> {
             let input = serde_json::from_value(input)
-                .map_err(|error| EngineError::Invalid(format!("the input is wrong: {error}")))?;
+                .map_err(|error| EngineError::Invalid(format!("invalid input: {error}")))?;
             let running = function(instance, input);
             Ok(Box::pin(async move {
                 let output = running.await.map_err(|error| error.failure())?;
@@ -152,18 +155,18 @@ impl EngineBuilder {
 }
 
 impl Engine {
-    /// Default bound on the instances that an engine knows: 1,000.
+    /// Default upper bound on the instances that an engine knows: 1,000.
     pub const DEFAULT_INSTANCES_MAX: usize = 1000;
-    /// Default bound on the body of a request to the router, in bytes: 256 KiB.
+    /// Default upper bound on the body of a request to the router, in bytes: 256 KiB.
     pub const DEFAULT_BODY_BYTES_MAX: usize = 256 * 1024;
     /// Upper bound on an instance's id, in bytes: 128.
     pub const INSTANCE_ID_BYTES_MAX: usize = 128;
     /// Upper bound on the events that wait for one instance: 256.
     pub const INBOX_EVENTS_MAX: usize = inbox::INBOX_EVENTS_MAX;
-    /// Upper bound on the bytes of the events, as JSON, that wait for one instance: 256 KiB.
+    /// Upper bound on the size of the events that wait for one instance, in bytes of JSON: 256 KiB.
     pub const INBOX_BYTES_MAX: usize = inbox::INBOX_BYTES_MAX;
 
-    /// Begins to configure an engine whose instances are shown in this log.
+    /// Returns a builder of an engine whose instances are shown in this log.
     pub fn builder(live: &LiveSpans) -> EngineBuilder {
         EngineBuilder {
             #[cfg(feature = "http")]
@@ -176,28 +179,29 @@ impl Engine {
         }
     }
 
-    /// Starts an instance, on the tokio runtime of the caller, and returns its id: a random UUID. If a span is current,
-    /// the root span links to it.
+    /// Starts an instance on the caller's tokio runtime. Returns its id, a random UUID. If a span is current, the
+    /// instance's root span links to it.
     ///
     /// # Errors
-    /// When the input is not what the function takes, when [too many](EngineBuilder::instances_max) instances run, or
-    /// outside a runtime.
+    /// When the input does not deserialize into the function's input type, when
+    /// [too many](EngineBuilder::instances_max) instances are running, or when there is no tokio runtime.
     pub fn create(&self, input: impl Into<Json>) -> Result<String, EngineError> {
         let id = random_id();
         self.create_with_id(&id, input).map(|()| id)
     }
 
-    /// [`create`](Self::create) with an id of your own: 1 to
+    /// Starts an instance like [`create`](Self::create), with an id of your own: 1 to
     /// [`INSTANCE_ID_BYTES_MAX`](Self::INSTANCE_ID_BYTES_MAX) bytes.
     ///
+    /// The engine forgets an instance that ended long ago or whose process died. A new instance with its id continues
+    /// in the old trace, which then shows only the steps that had not ended.
+    ///
     /// # Errors
-    /// As `create`; and when there is such an instance already, even one that has ended. One that the engine has
-    /// forgotten, because it ended long ago or its process died, goes on in the old one's trace: of its steps, that
-    /// shows those that had not ended.
+    /// As [`create`](Self::create); and when the engine knows an instance with this id, even one that has ended.
     pub fn create_with_id(&self, id: &str, input: impl Into<Json>) -> Result<(), EngineError> {
         if id.is_empty() || id.len() > Self::INSTANCE_ID_BYTES_MAX {
             let message = format!(
-                "an instance id has 1 to {} bytes",
+                "an instance id must have 1 to {} bytes",
                 Self::INSTANCE_ID_BYTES_MAX
             );
             return Err(EngineError::Invalid(message));
@@ -223,11 +227,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Sends an event to an instance. If no step waits for it, it is kept for one that will, within
-    /// [bounds](Self::INBOX_EVENTS_MAX).
+    /// Sends an event to an instance. If no step waits for the event, the instance keeps it for a later step, up to
+    /// [`INBOX_EVENTS_MAX`](Self::INBOX_EVENTS_MAX) events and [`INBOX_BYTES_MAX`](Self::INBOX_BYTES_MAX) bytes.
     ///
     /// # Errors
-    /// When there is no such instance, it has ended, or too many events wait for it.
+    /// When there is no such instance, when it has ended, or when too many events wait for it.
     pub fn send_event(
         &self,
         id: &str,
@@ -250,11 +254,11 @@ impl Engine {
         handle.inbox.put(event, payload)
     }
 
-    /// Cancels an instance: its function is dropped, and what was open is shown as cancelled. It does not wait for
-    /// that; [`finished`](Self::finished) does.
+    /// Cancels an instance: the engine drops its function, and its open spans end as cancelled. This call does not wait
+    /// until that has happened; [`finished`](Self::finished) does.
     ///
     /// # Errors
-    /// When there is no such instance or it has ended.
+    /// When there is no such instance, or when it has ended.
     pub fn cancel(&self, id: &str, reason: impl AsRef<str>) -> Result<(), EngineError> {
         let handle = self.handle(id)?;
         if handle.is_over() {
@@ -264,7 +268,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Returns how an instance does.
+    /// Returns the state of an instance.
     ///
     /// # Errors
     /// When there is no such instance.
@@ -272,7 +276,7 @@ impl Engine {
         self.handle(id).map(|handle| handle.state.borrow().clone())
     }
 
-    /// Waits until an instance has ended, and returns how.
+    /// Waits until an instance has ended. Returns its final state.
     ///
     /// # Errors
     /// When there is no such instance.
@@ -288,12 +292,12 @@ impl Engine {
         }
     }
 
-    /// Returns how many instances the engine knows.
+    /// Returns the number of instances that the engine knows, running or ended.
     pub fn instances(&self) -> usize {
         self.shared.instances.by_id.len()
     }
 
-    /// Returns the trace of an instance, for [`LiveSpans::respond`] for example.
+    /// Returns the trace id of an instance, for [`LiveSpans::respond`] for example.
     pub fn trace_id(&self, id: &str) -> TraceId {
         self.shared.flows.trace_id(id)
     }
@@ -331,7 +335,7 @@ impl Instances {
     }
 
     fn insert(&self, handle: &Arc<InstanceHandle>) -> Result<(), EngineError> {
-        // Checked before the reservation too: an id that is taken must evict no instance.
+        // Also checked before the reservation: a duplicate id must not evict another instance.
         if self.by_id.contains_key(&handle.id) {
             return Err(EngineError::Taken);
         }
@@ -348,7 +352,7 @@ impl Instances {
         }
     }
 
-    /// Reserves room for one instance. When there is none, the oldest instance that has ended gives up its own.
+    /// Reserves room for one instance. If there is none, evicts the oldest instance that has ended.
     fn reserve(&self) -> Result<(), EngineError> {
         // Relaxed: the count guards no other memory.
         let reserved =
@@ -375,7 +379,7 @@ impl Instances {
             let evicted = self
                 .by_id
                 .remove_if(&oldest.id, |_, handle| Arc::ptr_eq(handle, &oldest));
-            // If it is gone already, another thread has evicted it for an instance of its own.
+            // If it is not in the map any more, another thread has evicted it for its own instance: try the next one.
             if evicted.is_some() {
                 return true;
             }
@@ -400,7 +404,7 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// A UUID of version 4.
+/// Returns a random UUID of version 4.
 fn random_id() -> String {
     let random = u128::from_be_bytes(RandomIdGenerator::default().new_trace_id().to_bytes());
     let fixed = (random & !(0xf << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);

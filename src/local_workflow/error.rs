@@ -1,11 +1,11 @@
-//! Why a step failed, and why a request to the engine was refused.
+//! The errors of a local workflow: why a step failed, and why the engine refused a call. They hold text only.
 
 use std::{error::Error, fmt};
 
 use crate::workflow::outcome::Failure;
 
-/// Why a step of a local workflow failed for good. What its work returned as an error is kept as text, with its
-/// sources, as an engine that writes it down would keep it.
+/// Why a step of a local workflow failed after its last attempt. It keeps the error of the step's work, and the error's
+/// sources, as text, as an engine that persists errors would.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepError {
     pub(crate) failure: Failure,
@@ -27,12 +27,12 @@ impl StepError {
         }
     }
 
-    /// Returns whether the time of the step's last attempt, or of the wait, was up.
+    /// Returns whether the step's last attempt, or the wait, timed out.
     pub fn is_timed_out(&self) -> bool {
         self.timed_out
     }
 
-    /// Returns what the step's span says.
+    /// Returns the failure that the step's span shows.
     pub fn failure(&self) -> &Failure {
         &self.failure
     }
@@ -46,21 +46,21 @@ impl fmt::Display for StepError {
 
 impl Error for StepError {}
 
-/// Why the engine did not do what it was asked.
+/// Why the engine refused a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// It knows no such instance: there never was one, or it ended and made room for others.
+    /// The engine does not know this instance: it never existed, or it ended and was evicted.
     Unknown,
     /// The instance has ended.
     Over,
-    /// There is an instance of this id already.
+    /// An instance with this id exists already.
     Taken,
-    /// As many instances run as may, or as many events wait for the instance as may.
+    /// The maximum number of instances is running, or the maximum number of events waits for the instance.
     Full,
-    /// What was given is not what the workflow takes.
+    /// The id or the input of the new instance is invalid, for this reason.
     Invalid(String),
-    /// There is no tokio runtime here to run the instance.
+    /// The call was made outside a tokio runtime.
     NoRuntime,
 }
 
@@ -69,10 +69,10 @@ impl fmt::Display for EngineError {
         f.write_str(match self {
             Self::Unknown => "no such instance",
             Self::Over => "the instance has ended",
-            Self::Taken => "there is an instance of this id already",
-            Self::Full => "there is no room for more: try again later",
+            Self::Taken => "an instance with this id exists already",
+            Self::Full => "too many running instances or waiting events: try again later",
             Self::Invalid(why) => why,
-            Self::NoRuntime => "there is no tokio runtime here to run the instance",
+            Self::NoRuntime => "no tokio runtime to run the instance on",
         })
     }
 }

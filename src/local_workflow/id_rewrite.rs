@@ -1,6 +1,6 @@
-//! The stream of one instance in the dialect of `@oselvar/ssetarget`: the trace's id and the root span's id are the
-//! instance's own, in every event of the trace. What is stored keeps its hexadecimal ids; only these bytes change, on
-//! the connection's task.
+//! Rewrites ids in the event stream of one instance, for `@oselvar/ssetarget`: in every event of the trace, the trace
+//! id and the root span's id become the instance's id. It changes only the bytes of the response, on the connection's
+//! task, and never the stored events, which keep their hexadecimal ids.
 
 use std::{
     pin::Pin,
@@ -13,7 +13,7 @@ use http_body::Frame;
 
 use crate::{span::event::TraceId, trace::parse, workflow::ids};
 
-/// What is written instead of the ids of one trace.
+/// Replaces the trace id and the root span's id of one trace by the instance's id.
 #[derive(Clone, Debug)]
 pub(crate) struct IdRewriter {
     trace: String,
@@ -61,7 +61,7 @@ impl IdRewriter {
         }
         let mut rest = payload;
         for id in ids {
-            // Each id is a piece of the payload, in order.
+            // Each id is a subslice of the payload, and the ids are in order.
             let at = id.as_ptr() as usize - rest.as_ptr() as usize;
             let (before, from) = rest.split_at_checked(at).unwrap_or((rest, b""));
             out.extend_from_slice(before);
@@ -71,7 +71,7 @@ impl IdRewriter {
         out.extend_from_slice(rest);
     }
 
-    /// The id of the instance, if that is what is named.
+    /// Returns the instance's id if `id` is the trace's or the root span's.
     fn rewritten_id(&self, id: &[u8]) -> Option<&[u8]> {
         let named = id == self.trace.as_bytes() || id == self.root.as_bytes();
         named.then_some(self.instance.as_bytes())
@@ -92,7 +92,7 @@ impl http_body::Body for RewrittenBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        // A piece of an event stream's body is whole frames.
+        // Each chunk of an event stream's body consists of whole SSE frames.
         Poll::Ready(frame.map(|frame| {
             frame.map(|frame| frame.map_data(|bytes| self.rewriter.frames(&bytes).into()))
         }))

@@ -1,5 +1,5 @@
-//! The events that were sent to one instance and that no step has taken yet: bounded, and kept for a wait that comes
-//! later.
+//! The inbox of one instance: a bounded queue of the events that no step has taken yet. The host's tasks put events in,
+//! and the instance's task takes them. A full inbox refuses an event; it never waits for room.
 
 use std::{collections::VecDeque, pin::pin, sync::Mutex};
 
@@ -8,15 +8,15 @@ use tokio::sync::Notify;
 
 use crate::{local_workflow::error::EngineError, util::sync::lock};
 
-/// Events that wait for one instance.
+/// Upper bound on the events that wait for one instance.
 pub(crate) const INBOX_EVENTS_MAX: usize = 256;
-/// Bytes of the events that wait for one instance, as JSON: 256 KiB.
+/// Upper bound on the size of the events that wait for one instance, in bytes of JSON: 256 KiB.
 pub(crate) const INBOX_BYTES_MAX: usize = 256 * 1024;
 
-/// An event before a step takes it.
+/// An event that no step has taken yet.
 #[derive(Debug)]
 struct QueuedEvent {
-    /// `None` for one that is for whichever step waits.
+    /// The event's name. `None` if any step that waits may take it.
     event: Option<String>,
     payload: Json,
     bytes: usize,
@@ -46,11 +46,12 @@ impl Inbox {
         Ok(())
     }
 
-    /// Waits for an event. It is taken in the very poll that returns it, so that a wait that is given up loses none.
+    /// Waits for an event and takes it. The poll that takes the event also returns it, so a dropped wait loses no
+    /// event.
     pub(crate) async fn take(&self, event: &str) -> Json {
         loop {
             let mut arrived = pin!(self.arrived.notified());
-            // Before the look, so that what arrives after it wakes us.
+            // Enabled before the queue is read, so an event that arrives after the read wakes this task.
             arrived.as_mut().enable();
             if let Some(payload) = self.first(event) {
                 return payload;

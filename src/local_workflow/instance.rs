@@ -1,4 +1,4 @@
-//! What a workflow's function works with: its instance.
+//! The handle with which a workflow's function makes its steps. It runs on the instance's task and never blocks.
 
 use std::{
     future::Future,
@@ -21,10 +21,10 @@ use crate::{
     },
 };
 
-/// One instance of a local workflow, as its function sees it. Cloning is cheap.
+/// The instance of a local workflow, passed to the workflow's function. Cloning is cheap.
 ///
-/// Which step it is, is settled when a method is called; a future that it returns and that is dropped before it is done
-/// is over, and shown as cancelled.
+/// A step gets its span id when the method is called, not when the future is polled. If a returned future is dropped
+/// before it finishes, its step ends and is shown as cancelled.
 #[derive(Clone, Debug)]
 pub struct Instance {
     workflow: Workflow,
@@ -41,12 +41,12 @@ impl Instance {
         &self.handle.id
     }
 
-    /// Returns what shows it: for its trace, and for spans of your own.
+    /// Returns the [`Workflow`] that shows the instance. Use it for the trace id, and for spans of your own.
     pub fn workflow(&self) -> &Workflow {
         &self.workflow
     }
 
-    /// Runs a step, as often as [`StepOptions::retries`] says. A panic in it is a failure like any other.
+    /// Runs a step, and tries it again up to [`StepOptions::retries`] times. A panic counts as a failed attempt.
     ///
     /// # Errors
     /// When the last attempt failed or took longer than [`StepOptions::timeout`].
@@ -66,14 +66,14 @@ impl Instance {
         async { tried.await.0 }
     }
 
-    /// Waits for a time.
+    /// Sleeps for a duration.
     pub fn sleep(&self, step: impl Into<Step>, duration: Duration) -> impl Future<Output = ()> {
         let timer = cancel_on_drop(&self.workflow, pause(duration));
         self.workflow.sleep(step.into().lasting(duration), timer)
     }
 
-    /// Waits until a time; not at all if that is past. What the clock says counts when the wait begins: setting it later
-    /// changes nothing.
+    /// Sleeps until a time. Returns at once if that time has passed. The wall clock is read once, when the sleep
+    /// begins; setting it later has no effect.
     pub fn sleep_until(&self, step: impl Into<Step>, time: SystemTime) -> impl Future<Output = ()> {
         let timer = async move {
             let left = time.duration_since(SystemTime::now());
@@ -83,11 +83,11 @@ impl Instance {
         self.workflow.sleep_until(step, time, timer)
     }
 
-    /// Waits for an event and gives its payload. One that came before is taken at once; each is taken once, by one step
-    /// of those that wait for it.
+    /// Waits for an event and returns its payload. An event that arrived earlier is taken at once. If several steps
+    /// wait for an event, only one of them gets it.
     ///
     /// # Errors
-    /// When [`WaitOptions::timeout`] has passed, or the payload is not what was asked for.
+    /// When [`WaitOptions::timeout`] has passed, or when the payload does not deserialize into `T`.
     pub fn wait_for_event<T: DeserializeOwned>(
         &self,
         wait: impl Into<WaitOptions>,
@@ -106,14 +106,14 @@ impl Instance {
                         .await
                         .map_err(|_elapsed| {
                             timed_out_after(
-                                format_args!("the event {event:?} has not come"),
+                                format_args!("the event {event:?} did not arrive"),
                                 timeout,
                             )
                         })?
                 }
             };
             serde_json::from_value(payload).map_err(|error| {
-                let message = format!("the event {event:?} has another payload: {error}");
+                let message = format!("the event {event:?} has a payload of another type: {error}");
                 StepError::failed(Failure::new(message))
             })
         };
@@ -123,7 +123,7 @@ impl Instance {
         async { tried.await.0 }
     }
 
-    /// Holds steps together: those made with the instance that `work` is given are inside it.
+    /// Groups steps: `work` gets an instance, and every step made with it is inside the scope.
     pub fn scope<F, Way>(
         &self,
         step: impl Into<Step>,

@@ -1,10 +1,12 @@
 //! A small workflow engine within this process, for development, tests and simple apps.
 //!
-//! **It is not durable.** What runs, what waits and which events came lives in memory: when the process ends, it is
-//! gone, and no instance goes on after a restart. To survive that is the work of an engine such as those that
-//! the module [`workflow`](crate::workflow) wraps. So its spans do not carry `"durable":true`: in a log that outlives the
-//! process, what a *killed* process left open is shown as lost, like ordinary spans, and what waits is no exception. An
-//! instance that is cancelled, panics, or ends with its engine or its runtime is shown as over.
+//! **It is not durable.** Instances, waits and events live in memory. They are gone when the process ends, and no
+//! instance continues after a restart. For that you need an engine such as those that the module
+//! [`workflow`](crate::workflow) wraps.
+//!
+//! Therefore its spans do not carry `"durable":true`. If a process is *killed*, a log that outlives it shows the
+//! process's open spans as lost, like ordinary spans, even those that were waiting. An instance that is cancelled,
+//! panics, or ends with its engine or its runtime is shown as ended.
 //!
 //! ```
 //! use std::time::Duration;

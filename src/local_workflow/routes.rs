@@ -1,4 +1,5 @@
-//! The three routes of an engine: start an instance, watch it, send it an event. It runs on the connection's task.
+//! The three HTTP routes of an engine: start an instance, stream its spans, send it an event. They run on the
+//! connection's task and never block.
 
 use std::{
     convert::Infallible,
@@ -28,7 +29,7 @@ use crate::{
     local_workflow::{engine::Engine, error::EngineError, id_rewrite::IdRewriter},
 };
 
-/// What stands in a path as it is (RFC 3986, unreserved).
+/// The bytes to percent-encode in a path: all but the unreserved characters of RFC 3986.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -36,20 +37,22 @@ const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 impl Engine {
-    /// Returns the routes, for your axum app: at its root, or under any prefix with `.nest_service("/orders", ..)`.
+    /// Returns the routes for your axum app. Mount them at its root, or under a prefix with
+    /// `.nest_service("/orders", ..)`.
     ///
-    /// - `POST /` starts an instance with the JSON body, if there is one, as its input: `201`, `Location: /{id}` and
-    ///   `{"id":…}`.
-    /// - `GET /{id}/sse` streams its spans, with the same resume rules and control events as the log's own routes, and
-    ///   `?until=end`. In these events the ids of the trace and of the root span are the instance's own; the log's own
-    ///   routes show the same events with hexadecimal ids. An instance that nobody knows is answered as an
-    ///   `EventSource` needs it: the stream opens, says `"known":false`, and ends as `unknown` after 5 minutes.
-    /// - `POST /{id}/event` sends an event, `{"type":…,"payload":…}`, and is answered with `204`; without a body, or
-    ///   without a `type`, it is for the step that waits, or for the first that will. `404` where there is no such
-    ///   instance, `409` where it has ended, `429` where too many events wait.
+    /// - `POST /` starts an instance. Its input is the JSON body, or `null` without a body. The response is `201` with
+    ///   `Location: /{id}` and `{"id":…}`.
+    /// - `GET /{id}/sse` streams the instance's spans, with the resume rules, the control events and the `?until=end`
+    ///   of the log's own routes. In these events the trace id and the root span's id are the instance's id. The log's
+    ///   own routes send the same events with hexadecimal ids. An unknown instance does not get an error status, from
+    ///   which `EventSource` could not recover: the stream opens, reports `"known":false`, and ends with the reason
+    ///   `unknown` after 5 minutes.
+    /// - `POST /{id}/event` sends the event `{"type":…,"payload":…}`. Without a body or a `type`, the event is for the
+    ///   step that waits, or for the next step that does. The response is `204`; `404` if there is no such instance,
+    ///   `409` if it has ended, or `429` if too many events wait for it.
     ///
-    /// The access rules are those of the log: without [`auth`](crate::LiveSpansBuilder::auth) only loopback hosts are
-    /// answered, and no page of another site may start or resume anything.
+    /// The access rules are those of the log. Without [`auth`](crate::LiveSpansBuilder::auth), only requests to
+    /// loopback hosts are answered. A page of another site may not start or resume an instance.
     pub fn router(&self) -> Router {
         let routes = Routes {
             engine: self.clone(),
@@ -104,7 +107,7 @@ async fn route(engine: &Engine, request: &Parts, body: Body) -> Result<Response<
     };
     if request.method != method {
         host_check::check_host(config, request)?;
-        let message = format!("only {allowed} is answered");
+        let message = format!("only {allowed} is allowed");
         let mut response = HttpError::new(StatusCode::METHOD_NOT_ALLOWED, message).into_response();
         let allow = HeaderValue::from_static(allowed);
         response.headers_mut().insert(header::ALLOW, allow);
@@ -127,8 +130,8 @@ async fn route(engine: &Engine, request: &Parts, body: Body) -> Result<Response<
     }
 }
 
-/// Refuses who may not read everything, as there is no other right, and what a page of another site makes a browser send:
-/// such a `POST` needs no CORS answer to be done.
+/// Refuses clients without access to the whole log, because there is no separate permission to write. Also refuses
+/// requests from pages of other sites, because a browser sends such a `POST` without a CORS preflight.
 async fn expect_writer(live: &LiveSpans, request: &Parts) -> Result<(), AuthError> {
     let authorization = authorize::authorize(live, request).await?;
     authorization.require_full_access()?;
@@ -164,7 +167,7 @@ async fn event(engine: &Engine, instance: &str, body: Body) -> Result<Response<B
         #[serde(default)]
         payload: Json,
     }
-    // Before the body is read: a guess costs nothing.
+    // Checked before the body is read, so a request with a guessed id costs the server nothing.
     engine.state(instance)?;
     let sent: Option<Sent> = read(engine, body).await?;
     let (event, payload) = sent.map_or((None, Json::Null), |sent| (sent.r#type, sent.payload));
@@ -193,21 +196,21 @@ async fn stream(
     Ok(response?)
 }
 
-/// The JSON of a body; `None` for an empty one.
+/// Reads a body as JSON. Returns `None` for an empty body.
 async fn read<T: serde::de::DeserializeOwned>(
     engine: &Engine,
     body: Body,
 ) -> Result<Option<T>, HttpError> {
     let max = engine.body_bytes_max();
     let bytes = axum::body::to_bytes(body, max).await.map_err(|_error| {
-        let message = format!("the body is not to be read, or longer than {max} bytes");
+        let message = format!("the body is unreadable or longer than {max} bytes");
         HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     })?;
     if bytes.is_empty() {
         return Ok(None);
     }
     serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-        let message = format!("the body is not the JSON that is needed: {error}");
+        let message = format!("the body is not the expected JSON: {error}");
         HttpError::new(StatusCode::BAD_REQUEST, message)
     })
 }

@@ -1,4 +1,5 @@
-//! What is said of a step before it runs: how often it is tried, how long it may take, what it waits for.
+//! The description of a local workflow's step before it runs: its retries, its timeout, the event that it waits for.
+//! Its attempts run on the instance's task.
 
 use std::{fmt, future::Future, time::Duration};
 
@@ -17,20 +18,20 @@ use crate::{
 /// The longest pause before an attempt.
 const DELAY_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How the pause before an attempt grows.
+/// How the pause between attempts grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backoff {
-    /// It is always the same.
+    /// Every pause is as long as the first.
     #[default]
     Constant,
-    /// It grows by the first pause each time.
+    /// Each pause is longer than the one before by the length of the first.
     Linear,
-    /// It doubles each time.
+    /// Each pause is twice as long as the one before.
     Exponential,
 }
 
-/// A step that works, before it runs. A name alone is one, too: it is tried once, and takes as long as it takes.
+/// The options of a step that does work. A name converts into options with one attempt and no timeout.
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,7 +51,7 @@ pub struct StepOptions {
     pub(crate) attempts: Attempts,
 }
 
-/// How a step is tried.
+/// The retry options of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Attempts {
     retries: u32,
@@ -60,7 +61,7 @@ pub(crate) struct Attempts {
 }
 
 impl StepOptions {
-    /// Names a step.
+    /// Creates the options of a step with this name.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             step: Step::new(name),
@@ -68,25 +69,26 @@ impl StepOptions {
         }
     }
 
-    /// Tries it again after a failure, at most so often; by default never.
+    /// Sets how often the step is tried again after a failure. The default is 0.
     pub fn retries(mut self, retries_max: u32) -> Self {
         self.attempts.retries = retries_max;
         self
     }
 
-    /// Pauses so long before the second attempt; by default not at all.
+    /// Sets the pause before the second attempt. The default is no pause.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.attempts.delay = delay;
         self
     }
 
-    /// Says how the pause grows from attempt to attempt, up to a day; by default it is [constant](Backoff::Constant).
+    /// Sets how the pause grows from attempt to attempt, up to 24 hours. The default is [`Backoff::Constant`].
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.attempts.backoff = backoff;
         self
     }
 
-    /// Gives up each attempt after this time: its future is dropped, and the attempt has failed.
+    /// Sets the time limit of each attempt. An attempt that exceeds it fails, and its future is dropped. The default is
+    /// no limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.attempts.timeout = Some(timeout);
         self
@@ -111,8 +113,8 @@ impl From<String> for StepOptions {
     }
 }
 
-/// A step that waits for an event, before it runs. A name alone is one, too: it waits for the event of that name, as
-/// long as the instance lives.
+/// The options of a step that waits for an event. A name converts into options that wait for the event of that name,
+/// without a timeout.
 ///
 /// ```
 /// use std::time::Duration;
@@ -130,7 +132,7 @@ pub struct WaitOptions {
 }
 
 impl WaitOptions {
-    /// Names a step, and the event that it waits for.
+    /// Creates the options of a step with this name, which waits for the event of the same name.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
         Self {
@@ -140,14 +142,14 @@ impl WaitOptions {
         }
     }
 
-    /// Names the event, if it is not called like the step.
+    /// Sets the name of the event, if it is not the step's name.
     pub fn event(mut self, event: impl Into<String>) -> Self {
         self.event = event.into();
         self.step = self.step.event(self.event.clone());
         self
     }
 
-    /// Fails when the event has not come after this time.
+    /// Sets the time limit. The step fails if the event has not arrived by then. The default is no limit.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self.step = self.step.timeout(timeout);
@@ -167,7 +169,7 @@ impl From<String> for WaitOptions {
     }
 }
 
-/// What a step gives; its span says what its work failed of, not how we wrap that.
+/// The output of a step. Its span shows the failure of the step's work, not the [`StepError`] around it.
 pub(crate) struct StepResult<T>(pub(crate) Result<T, StepError>);
 
 impl<T> Outcome<marker::Plain> for StepResult<T> {
@@ -177,7 +179,7 @@ impl<T> Outcome<marker::Plain> for StepResult<T> {
 }
 
 impl Attempts {
-    /// Tries until it succeeds or there is no further attempt.
+    /// Runs attempts until one succeeds or none is left.
     pub(crate) async fn run<T, E, Way, F>(
         self,
         span: StepSpan,
@@ -212,14 +214,14 @@ impl Attempts {
             None => attempt.await,
             Some(timeout) => tokio::time::timeout(timeout, attempt)
                 .await
-                .map_err(|_elapsed| timed_out_after("the attempt was not done", timeout))?,
+                .map_err(|_elapsed| timed_out_after("the attempt did not finish", timeout))?,
         };
         result
             .map_err(StepError::failed)?
             .map_err(|error| StepError::failed(error.failure()))
     }
 
-    /// How long to pause after so many retries.
+    /// Returns the pause after this many retries.
     fn delay_before(self, retries: u32) -> Duration {
         let factor = match self.backoff {
             Backoff::Constant => 1,
@@ -234,7 +236,7 @@ pub(crate) fn timed_out_after(what: impl fmt::Display, after: Duration) -> StepE
     StepError::timed_out(format!("{what} within {after:?}"))
 }
 
-/// Pauses on tokio's clock; one that never ends for a duration that no clock can count.
+/// Pauses on tokio's clock. The pause never ends if its end is beyond the clock's range.
 pub(crate) async fn pause(duration: Duration) {
     match Instant::now().checked_add(duration) {
         Some(until) => tokio::time::sleep_until(until).await,

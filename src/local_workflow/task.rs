@@ -1,4 +1,5 @@
-//! What runs one instance: a task that ends as the workflow's function does, when it is cancelled, or with the runtime.
+//! The tokio task that runs one instance. The task ends with the workflow's function, when the instance is cancelled,
+//! or with the runtime. A panic of the function never leaves the task.
 
 use std::{
     any::Any,
@@ -18,25 +19,25 @@ use crate::{
     workflow::{handle::Workflow, outcome::Failure},
 };
 
-/// How an instance does.
+/// The state of an instance.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum InstanceState {
-    /// It runs, or waits.
+    /// The instance runs or waits.
     Running,
-    /// It ended with this.
+    /// The instance ended with this output.
     Done(Json),
-    /// It failed.
+    /// The instance failed.
     Failed(Failure),
-    /// It was cancelled, for this reason.
+    /// The instance was cancelled, for this reason.
     Cancelled(String),
 }
 
-/// What an instance is known by to the engine and to itself.
+/// The state of an instance that the engine and the instance's task share.
 #[derive(Debug)]
 pub(crate) struct InstanceHandle {
     pub(crate) id: String,
-    /// Counts the instances of the engine in the order in which they were made.
+    /// The instance's number, in the order in which the engine created its instances.
     pub(crate) number: u64,
     pub(crate) inbox: Inbox,
     pub(crate) state: watch::Sender<InstanceState>,
@@ -60,7 +61,7 @@ impl InstanceHandle {
         *self.state.borrow() != InstanceState::Running
     }
 
-    /// Tells the task to stop; the first reason counts.
+    /// Asks the task to stop. Only the first reason counts.
     pub(crate) fn cancel(&self, reason: &str) {
         self.cancelled.send_if_modified(|cancelled| {
             let is_first = cancelled.is_none();
@@ -71,7 +72,7 @@ impl InstanceHandle {
 
     async fn cancelled(&self) -> String {
         let mut cancelled = self.cancelled.subscribe();
-        // The sender is our own: it cannot go before us.
+        // The sender is a field of `self`, so it cannot be dropped before this future.
         let reason = cancelled.wait_for(Option::is_some).await;
         reason
             .map_or(None, |reason| reason.clone())
@@ -79,7 +80,7 @@ impl InstanceHandle {
     }
 }
 
-/// Runs the function as the root span, below the span that was current where the instance was made.
+/// Runs the function as the root span. The root links to the span that was current when the instance was created.
 pub(crate) async fn run_instance(
     workflow: Workflow,
     name: Arc<str>,
@@ -121,7 +122,7 @@ async fn until_cancelled(
     match first.await {
         Ok(result) => result.flatten(),
         Err(reason) => {
-            // Before the function is dropped: its open steps end with this reason, and before the root.
+            // Cancelled before the function is dropped, so its open steps end with this reason and before the root.
             workflow.cancel(reason.clone());
             drop(function);
             Err(Failure::cancelled(reason))
@@ -129,10 +130,10 @@ async fn until_cancelled(
     }
 }
 
-/// Gives a panic as a failure: a step that panics fails, and takes neither its instance's trace nor the engine with it.
+/// Turns a panic of the future into a failure. A step that panics fails; the instance's trace and the engine continue.
 pub(crate) async fn panic_as_failure<F: Future>(future: F) -> Result<F::Output, Failure> {
     let mut future = pin!(future);
-    // Safe to unwind through: after a panic the future is dropped, never polled.
+    // Unwind safe, because the future is never polled again after a panic.
     poll_fn(|cx| {
         let poll = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
         match poll {
@@ -151,17 +152,19 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
     Failure::new(format!("panicked: {}", text.unwrap_or("(no message)")))
 }
 
-/// Says when the future is dropped unfinished that it is over: nothing here comes back to it, so that its span must not
-/// be shown as waiting.
+/// Cancels the workflow's spans if the future is dropped before it finishes. This engine never resumes a dropped
+/// future, so its span must not be shown as waiting.
 ///
-/// It is boxed, because each wrapper around a future holds it twice: steps within scopes would grow to many kilobytes.
+/// The future is boxed, because each wrapper around a future holds it twice: steps in nested scopes would grow to many
+/// kilobytes.
 pub(crate) fn cancel_on_drop<F: Future>(
     workflow: &Workflow,
     future: F,
 ) -> impl Future<Output = F::Output> + use<'_, F> {
     let mut future = Box::pin(future);
     async move {
-        // Declared here, so that it speaks before what is in the future is dropped.
+        // A local of this block is dropped before the captured future: so it cancels before the future's spans are
+        // dropped.
         let mut abandoned = CancelOnDrop(Some(workflow));
         let output = future.as_mut().await;
         abandoned.0 = None;
@@ -174,7 +177,7 @@ struct CancelOnDrop<'a>(Option<&'a Workflow>);
 impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(workflow) = self.0 {
-            workflow.cancel("dropped before it was done");
+            workflow.cancel("dropped before it finished");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Ends what a log shows open of an instance that nobody runs. It runs on the task of whoever asks, waits for the log's
-//! thread and reads the log as its readers do.
+//! Cancels an instance that no process is running: ends the spans that the log shows as open. It runs on the caller's
+//! task, waits for the log's worker thread and reads the log as any reader does.
 
 use std::{borrow::Cow, collections::HashMap, sync::Arc, time::SystemTime};
 
@@ -29,11 +29,12 @@ use crate::{
     },
 };
 
-/// Ends every open span of the instance as cancelled, and returns how many that were.
+/// Ends every open span of the instance as cancelled. Returns the number of these spans.
 pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
     let run = &run;
     let runtime = &run.sink.parts.runtime;
-    // What this process told before may not be there yet; and then what the log owes its readers since its store failed.
+    // The first fence waits for the records that this process pushed before. The second waits for the events that the
+    // log owes its readers after a store failure, because the encoder adds those only with its next record.
     wait_until_stored(runtime).await?;
     wait_until_stored(runtime).await?;
     let open = open_spans(&runtime.log, run.trace_id).await?;
@@ -48,7 +49,7 @@ pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
             name: "ended",
             key: Some(run.trace_id.stream_key()),
             pin: Pinning::Close(span.token()),
-            // It may have ended since it was looked for.
+            // The span may have ended since `open_spans` read the log.
             once: true,
         };
         runtime
@@ -57,7 +58,7 @@ pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
     }
     wait_until_stored(runtime).await?;
     if runtime.log.is_degraded() {
-        return Err(Error::store_failed("the event store fails"));
+        return Err(Error::store_failed("the event store is failing"));
     }
     if let Some(exporter) = &run.sink.exporter {
         for (span, started) in open.iter().rev() {
@@ -70,7 +71,7 @@ pub(crate) async fn cancel(run: Run, reason: String) -> Result<usize, Error> {
     Ok(open.len())
 }
 
-/// Waits until all that was told before is stored and visible.
+/// Waits until every record that was pushed before this call is stored and visible.
 async fn wait_until_stored(runtime: &LogRuntime) -> Result<(), Error> {
     let mut ack = runtime.buffer.pending_ack();
     let number = ack.number;
@@ -82,14 +83,14 @@ async fn wait_until_stored(runtime: &LogRuntime) -> Result<(), Error> {
     ack.recv().await.map(drop).ok_or_else(Error::closed)
 }
 
-/// The starts of the spans of workflows that are open in the trace, in order. One that was lost is open as well: the log
-/// does not have how it ended.
+/// Returns the ids and `started` payloads of the trace's open workflow spans, in log order. A span that was ended as
+/// lost counts as open, because the log does not have its real end.
 async fn open_spans(log: &Arc<Log>, trace: TraceId) -> Result<Vec<(SpanId, Bytes)>, Error> {
     let head = log.tail.published();
     let mut reader = Subscribe::to(trace.stream_key()).reader(log);
     let mut spans: HashMap<SpanId, WorkflowSpan> = HashMap::new();
     while let Some(item) = reader.next_below(head).await {
-        // Everything may be in memory, and then nothing else here lets other tasks run.
+        // If all events are in memory, the loop has no other await that is ever pending.
         tokio::task::yield_now().await;
         let slice = match item {
             ReadItem::Events(slice) | ReadItem::OpenGlobal(slice) => slice,
@@ -127,14 +128,14 @@ async fn open_spans(log: &Arc<Log>, trace: TraceId) -> Result<Vec<(SpanId, Bytes
         .collect())
 }
 
-/// A span of a workflow, as the log has it.
+/// A workflow span, as read from the log.
 struct WorkflowSpan {
     sequence: u64,
     started: Bytes,
     is_open: bool,
 }
 
-/// The span of the SDK that the event began, which ends now, and its parent.
+/// Builds the SDK's span, and its parent, from a `started` payload. The span ends now.
 fn span_data(run: &Run, span: SpanId, started: &[u8]) -> Option<(Option<SpanContext>, SpanData)> {
     let parsed = parse::event(started)?;
     let parent = parsed
@@ -183,7 +184,7 @@ fn pairs(values: &Map<String, Json>, types: &Map<String, Json>) -> Vec<KeyValue>
     pairs.collect()
 }
 
-/// The value, with the type that JSON could not carry restored.
+/// Converts a JSON value. `kind` restores a type that JSON cannot carry.
 fn value(json: &Json, kind: Option<&str>) -> Value {
     match json {
         Json::Bool(value) => Value::Bool(*value),
@@ -201,7 +202,7 @@ fn value(json: &Json, kind: Option<&str>) -> Value {
     }
 }
 
-/// The array, of numbers or of truths where it has nothing else, or else of texts.
+/// Converts a JSON array. It becomes an array of Booleans, integers or floats if all its values are, else of strings.
 fn array(values: &[Json]) -> Array {
     if let Some(values) = values.iter().map(Json::as_bool).collect() {
         return Array::Bool(values);

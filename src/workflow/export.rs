@@ -1,5 +1,5 @@
-//! The OpenTelemetry span of a step, for the other processors of a provider: made when the step has ended, because a
-//! span of the SDK that is dropped ends. It runs in the host's tasks.
+//! Exports workflow spans to the other processors of a provider. The SDK's span is created only when the step has
+//! ended, because an SDK span that is dropped ends. It runs in the host's tasks and never keeps an SDK span open.
 
 use std::{
     fmt,
@@ -29,14 +29,14 @@ use crate::{
 
 /// The instrumentation scope of workflow spans.
 pub(crate) const SCOPE: &str = "livespan.workflow";
-/// What the one span says that is exported without the ids it should have.
-const NO_IDS: &str = "livespan: the spans of workflows are not exported, because the tracer provider does not have \
+/// The status of the first span that got the wrong ids. No span is exported after it.
+const NO_IDS: &str = "livespan: workflow spans are not exported, because the tracer provider does not have \
                       livespan::workflow::WorkflowIds as its id generator";
 
 pub(crate) struct Exporter {
     tracer: SdkTracer,
     parts: Arc<ProcessorShared>,
-    /// Whether a span got other ids than it should: what follows would be in traces of its own.
+    /// Whether a span got the wrong ids. Every further span would then be in a trace of its own, so none is exported.
     lacks_ids: AtomicBool,
 }
 
@@ -56,7 +56,8 @@ impl Exporter {
         }
     }
 
-    /// Asks the sampler about the trace. Without [`LiveSampler`](crate::LiveSampler) it cannot be asked.
+    /// Returns the sampler's decision about the trace. Without a [`LiveSampler`](crate::LiveSampler) the sampler cannot
+    /// be asked, and the trace counts as sampled.
     pub(crate) fn decide(&self, trace: TraceId) -> ProbeResult {
         let all = ProbeResult {
             is_sampled: true,
@@ -77,7 +78,7 @@ impl Exporter {
         .unwrap_or(all)
     }
 
-    /// Makes the span below its parent, with its own ids and its true start, and ends it.
+    /// Creates the SDK's span below its parent, with its workflow ids and its real start time, and ends it.
     pub(crate) fn export(&self, parent: Option<SpanContext>, data: SpanData) {
         if !data.span_context.is_sampled() || self.lacks_ids.load(Ordering::Relaxed) {
             return;

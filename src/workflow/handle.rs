@@ -1,5 +1,5 @@
-//! One run of a workflow's function, and what wraps its futures. It works in the host's tasks: it never blocks, and
-//! what it wraps is polled as it would be without it.
+//! One run of a workflow's function: wraps its futures in spans. It runs in the host's tasks. It never blocks and never
+//! changes when or how often a wrapped future is polled.
 
 use std::{
     fmt,
@@ -25,26 +25,26 @@ use crate::{
     },
 };
 
-/// One run of a workflow's function; cloning is cheap, and a clone is the same run. It is `Send` if what
-/// [`replaying`](Self::replaying) and [`emit_if`](Self::emit_if) are given is `Send` and `Sync`.
+/// One run of a workflow's function. Cloning is cheap, and a clone belongs to the same run. It is `Send` if the
+/// closures passed to [`replaying`](Self::replaying) and [`emit_if`](Self::emit_if) are `Send` and `Sync`.
 ///
-/// The futures it returns do nothing until they are polled, like any other; which step it is, is settled before, when
-/// the method is called.
+/// The returned futures do nothing until they are polled. A step gets its span id when the method is called, not when
+/// the future is polled.
 pub struct Workflow<R = fn() -> bool, E = fn(&Step) -> bool> {
     run: Arc<Run>,
     replaying: Arc<R>,
     emit_if: Arc<E>,
     position: StepPosition,
-    /// Those below `position.parent`.
+    /// The counts of the steps below `position.parent`.
     step_counts: Arc<StepCounts>,
 }
 
-/// Where steps are made.
+/// The place of new steps in the trace.
 #[derive(Clone, Copy, Debug)]
 struct StepPosition {
-    /// Below which span, for their ids.
+    /// The enclosing step, shown or not. The ids of new steps are derived from it.
     parent: SpanId,
-    /// Below which span they are shown.
+    /// The nearest enclosing step that is shown. It becomes the parent of new spans.
     shown: SpanId,
 }
 
@@ -92,9 +92,9 @@ impl<R, E> Workflow<R, E> {
         }
     }
 
-    /// Asks the engine, at the start and at the end of each step, whether it replays what was done before: then nothing
-    /// is shown, but an end that the log misses. An engine that cannot tell needs none of this: what it shows again is
-    /// left out by the log.
+    /// Sets a function that returns whether the engine is replaying. It is called at the start and at the end of each
+    /// step. A replayed start is not shown, and a replayed end only if the log lacks it. An engine that cannot tell
+    /// whether it replays does not need this function, because the log leaves out repeated events.
     #[must_use]
     pub fn replaying<F: Fn() -> bool>(self, replaying: F) -> Workflow<F, E> {
         Workflow {
@@ -106,8 +106,8 @@ impl<R, E> Workflow<R, E> {
         }
     }
 
-    /// Shows only steps that this accepts; what is inside the others hangs under the nearest step that is shown. The
-    /// root is always shown.
+    /// Shows only the steps that `emit_if` accepts. A step inside a hidden one becomes a child of the nearest shown
+    /// step. The root is always shown.
     #[must_use]
     pub fn emit_if<F: Fn(&Step) -> bool>(self, emit_if: F) -> Workflow<R, F> {
         Workflow {
@@ -119,25 +119,25 @@ impl<R, E> Workflow<R, E> {
         }
     }
 
-    /// Returns the trace of the instance.
+    /// Returns the trace id of the instance.
     pub fn trace_id(&self) -> TraceId {
         self.run.trace_id
     }
 
-    /// Returns the instance's own id.
+    /// Returns the id of the instance.
     pub fn instance_id(&self) -> &str {
         &self.run.instance
     }
 
-    /// Says that the instance is cancelled: spans of this run whose futures are dropped from now on are over, as
-    /// cancelled, and do not wait for anything.
+    /// Marks the instance as cancelled. From now on, a span of this run whose future is dropped ends as cancelled and
+    /// is not shown as waiting. Only the first reason counts.
     pub fn cancel(&self, reason: impl Into<String>) {
         self.run.cancel(reason.into());
     }
 }
 
 impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
-    /// Runs the workflow's function as the root span. If a span is current here, the root links to it.
+    /// Runs the workflow's function as the root span. If a span of another trace is current, the root links to it.
     pub fn run<F, Way>(&self, name: impl Into<String>, future: F) -> impl Future<Output = F::Output>
     where
         F: Future,
@@ -146,7 +146,8 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         self.run_classified(name, future, Outcome::failed)
     }
 
-    /// [`run`](Self::run), with a word of your own about when what the future gives is a failure.
+    /// Runs the workflow's function like [`run`](Self::run), and calls `classify` to decide whether its output is a
+    /// failure.
     pub fn run_classified<F, J>(
         &self,
         name: impl Into<String>,
@@ -184,7 +185,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         }
     }
 
-    /// Runs a step. A `Result` that is an error makes the step an error, with the error's sources.
+    /// Runs a step. If its output is an `Err`, the span's status is an error with the error's message and sources.
     pub fn step<F, Way>(&self, step: impl Into<Step>, future: F) -> impl Future<Output = F::Output>
     where
         F: Future,
@@ -193,8 +194,8 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         self.step_classified(step, future, Outcome::failed)
     }
 
-    /// [`step`](Self::step), with a word of your own about when what the future gives is a failure: for outputs that
-    /// are no [`Outcome`], or a response that is one all the same.
+    /// Runs a step like [`step`](Self::step), and calls `classify` to decide whether its output is a failure. Use it
+    /// for outputs that do not implement [`Outcome`], and for an `Ok` that is a failure, such as an HTTP response.
     pub fn step_classified<F, J>(
         &self,
         step: impl Into<Step>,
@@ -208,7 +209,8 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         self.run_step(step.into(), |_, _| future, classify)
     }
 
-    /// [`step`](Self::step) whose work says more about it while it goes on, such as that an attempt failed.
+    /// Runs a step like [`step`](Self::step), and passes `work` a [`StepSpan`]. With it, the work reports on the step
+    /// while it runs: a failed attempt, for example.
     pub fn step_with<F, Way>(
         &self,
         step: impl Into<Step>,
@@ -221,7 +223,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         self.run_step(step.into(), |_, span| work(span), Outcome::failed)
     }
 
-    /// Waits for a time: the future is the engine's timer. Say with [`Step::lasting`] or [`Step::until`] when it wakes.
+    /// Runs a step that sleeps: `timer` is the engine's timer. Set its end with [`Step::lasting`] or [`Step::until`].
     pub fn sleep<F, Way>(&self, step: impl Into<Step>, timer: F) -> impl Future<Output = F::Output>
     where
         F: Future,
@@ -231,7 +233,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         self.run_step(step, |_, _| timer, Outcome::failed)
     }
 
-    /// Waits until a time: the future is the engine's timer.
+    /// Runs a step that sleeps until a time: `timer` is the engine's timer.
     pub fn sleep_until<F, Way>(
         &self,
         step: impl Into<Step>,
@@ -245,7 +247,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         self.sleep(step.into().until(time), timer)
     }
 
-    /// Waits for an event, which has the step's name unless [`Step::event`] says another.
+    /// Runs a step that waits for an event. The event has the step's name unless [`Step::event`] sets another.
     pub fn wait<F, Way>(&self, step: impl Into<Step>, event: F) -> impl Future<Output = F::Output>
     where
         F: Future,
@@ -255,7 +257,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         self.run_step(step, |_, _| event, Outcome::failed)
     }
 
-    /// Holds steps together: those made with the handle that `work` is given are inside it.
+    /// Groups steps: `work` gets a handle, and every step made with this handle is inside the scope.
     pub fn scope<F, Way>(
         &self,
         step: impl Into<Step>,
@@ -269,7 +271,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         self.run_step(step, |position, _| work(self.at(position)), Outcome::failed)
     }
 
-    /// A handle of a scope that begins.
+    /// Returns the handle of a new scope.
     fn at(&self, position: StepPosition) -> Self {
         Self {
             position,
@@ -278,7 +280,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         }
     }
 
-    /// Which step it is, is settled here; all else when the future is polled.
+    /// Derives the step's span id now. Everything else happens when the future is polled.
     fn run_step<F: Future>(
         &self,
         step: Step,
@@ -324,7 +326,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         )]
     }
 
-    /// Shows the span, if there is one, while the future is polled with `current` as its context's span.
+    /// Polls the future with `current` as the current span, and shows `new_span`, if there is one, meanwhile.
     async fn run_in_span<F: Future>(
         &self,
         current: SpanId,
@@ -333,7 +335,7 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         classify: impl FnOnce(&F::Output) -> Option<Failure>,
     ) -> F::Output {
         let context = self.run.span_context(current);
-        // Declared before the future, so that it outlives what the future opens.
+        // Declared before the future, so it is dropped after the spans that the future holds.
         let mut span = OpenSpan::begin(&self.run, new_span, (self.replaying)());
         let attached = |context: &SpanContext| {
             Context::current()

@@ -1,5 +1,5 @@
-//! The ids of a workflow's spans, which follow from names alone: whoever runs the instance again, in whichever process,
-//! gives its spans the same ids. Pure, but for the generator, which runs on the host's threads.
+//! Derives the ids of workflow spans from names alone, so every run of an instance, in any process, gives its spans the
+//! same ids. Pure, except for [`WorkflowIds`], which the SDK calls on the host's threads.
 
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use sha2::{Digest as _, Sha256};
@@ -9,29 +9,29 @@ use crate::{
     span::event::{SpanId, TraceId},
 };
 
-/// Names one step among those of the same parent.
+/// Identifies a step among the steps of the same parent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum StepKey {
-    /// By its name.
+    /// The step's name.
     Name(String),
-    /// By the engine's own number or name of it.
+    /// The number or name that the engine uses for the step.
     Own(String),
 }
 
-/// Returns the trace of an instance.
+/// Returns the trace id of an instance.
 ///
-/// It is hashed, not the instance's own bits, though these may be a UUID: samplers by ratio look at bits that are the
-/// same in every UUID.
+/// The id is a hash, even if the instance's id is a UUID, which would fit: ratio samplers read bits that are the same
+/// in every UUID.
 pub(crate) fn trace(namespace: &str, instance: &str) -> TraceId {
     TraceId::of_hash(hash(&[b"trace", namespace.as_bytes(), instance.as_bytes()]))
 }
 
-/// Returns the root span of a trace.
+/// Returns the id of a trace's root span.
 pub(crate) fn root(trace: TraceId) -> SpanId {
     span(&[b"root", &trace.to_bytes()])
 }
 
-/// Returns the span of the step that has this key for the `ordinal`-th time below its parent.
+/// Returns the span id of a step. `ordinal` is the number of earlier steps with the same key and parent.
 pub(crate) fn step(trace: TraceId, parent: SpanId, key: &StepKey, ordinal: u64) -> SpanId {
     let (kind, key) = match key {
         StepKey::Name(name) => (&b"name"[..], name),
@@ -51,7 +51,8 @@ fn span(parts: &[&[u8]]) -> SpanId {
     SpanId::of_hash(hash(parts))
 }
 
-/// The beginning of a SHA-256. Every part is preceded by its length, so that no two lists of parts are the same bytes.
+/// Returns the first `N` bytes of a SHA-256. Each part is hashed after its length, so two different lists of parts
+/// never hash the same bytes.
 fn hash<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     let mut hasher = Sha256::new();
     for part in parts {
@@ -65,8 +66,8 @@ fn hash<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     bytes
 }
 
-/// Gives the spans of workflows their own ids, and all others those of your generator: for a provider to which
-/// [`Workflows::exporting`](crate::workflow::Workflows::exporting) hands spans.
+/// An id generator that gives workflow spans their derived ids and all other spans the ids of an inner generator. A
+/// provider passed to [`Workflows::exporting`](crate::workflow::Workflows::exporting) needs it.
 ///
 /// ```
 /// use livespan::workflow::WorkflowIds;

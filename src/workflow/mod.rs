@@ -1,8 +1,9 @@
-//! Workflows: one trace per instance, each span started once and ended once, across crashes and replays.
+//! Workflows: one trace per instance. Each span starts once and ends once, across crashes and replays.
 //!
-//! A durable workflow outlives its process: its engine keeps what is done, and runs the function again from its
-//! beginning after a crash, or at every turn. Spans put around its steps would then be started and ended again and
-//! again, in trace after trace. This module wraps the futures that an engine hands out, whichever it is:
+//! A durable workflow outlives its process. Its engine stores the results of finished steps. After a crash, or whenever
+//! the workflow continues, the engine runs the function again from the beginning. Ordinary spans around its steps would
+//! start and end again in every such run, each time in a new trace. This module avoids that. It wraps the futures of
+//! any engine:
 //!
 //! ```
 //! use livespan::{LiveSpans, workflow::Workflows};
@@ -26,16 +27,17 @@
 //! # }
 //! ```
 //!
-//! - The ids follow from namespace, instance, step and how often that step was made ([`Workflow::trace_id`]), so every
-//!   replay says the same, and the log keeps the first `started` and the first `ended` of each span as long as it
-//!   [retains](crate::Retention) them: a log in memory within its process, one in SQLite or Redis across processes.
-//! - A future that is dropped before it is done is suspended, not over: its span is shown as waiting, never as lost.
-//! - [`Workflows::cancel`] ends an instance that its engine cancels while no run is at work on it.
-//! - What is opened inside a step by `tracing` or `opentelemetry` becomes its child.
-//! - Other exporters get each span when it ends, from [`Workflows::exporting`].
+//! - The ids are derived from the namespace, the instance, the step and how often that step was made before
+//!   ([`Workflow::trace_id`]). So every replay emits the same events. The log keeps the first `started` and the first
+//!   `ended` of each span as long as it [retains](crate::Retention) them: in memory within one process, in SQLite or
+//!   Redis across processes.
+//! - A future that is dropped before it finishes is suspended, not ended: its span is shown as waiting, never as lost.
+//! - [`Workflows::cancel`] ends an instance that the engine cancels while no process is running it.
+//! - A span that `tracing` or `opentelemetry` opens inside a step becomes a child of the step.
+//! - [`Workflows::exporting`] hands each span, when it ends, to other exporters.
 //!
-//! Two runs of one instance at the same time, which an engine's split brain makes, tell the same spans: the first that
-//! starts and the first that ends are shown, whichever run that was, and ordinary spans that both open inside a step are
+//! Two processes may run one instance at the same time (split brain). Both emit the same spans; the first start and the
+//! first end of each are shown, whichever run they are from. An ordinary span that both runs open inside a step is
 //! shown twice.
 
 pub mod attributes;

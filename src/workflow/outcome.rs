@@ -1,10 +1,10 @@
-//! How a step ended, read off what its future gave: whether that is a failure, and what caused it. Pure.
+//! Decides from a step's output whether the step failed, and collects the error's causes. Pure.
 
 use std::{
     borrow::Cow, collections::HashMap, error::Error, fmt, rc::Rc, sync::Arc, time::Duration,
 };
 
-/// Causes of an error that are told; one that goes round in circles has no end.
+/// Upper bound on the causes that are kept of an error: a chain of sources that contains a cycle never ends.
 const CAUSES_MAX: usize = 32;
 
 /// Why a step failed.
@@ -24,7 +24,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Says why with a text alone.
+    /// Creates a failure from a message alone.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -34,7 +34,7 @@ impl Failure {
         }
     }
 
-    /// Takes the message of an error, and those of its sources.
+    /// Creates a failure from an error: its message, and those of its first 32 sources.
     pub fn of<E: Error + ?Sized>(error: &E) -> Self {
         let mut causes = Vec::new();
         let mut source = error.source();
@@ -49,7 +49,7 @@ impl Failure {
         }
     }
 
-    /// Says that the step was cancelled, which is no error.
+    /// Creates the failure of a cancelled step. A cancellation is not an error: the span gets no `exception` event.
     pub fn cancelled(reason: impl Into<String>) -> Self {
         Self {
             cancelled: true,
@@ -73,7 +73,7 @@ impl Failure {
         !self.causes.is_empty()
     }
 
-    /// The error and what caused it, a line each.
+    /// Returns the message and each cause, one per line.
     pub(crate) fn chain(&self) -> String {
         let mut text = self.message.clone();
         for cause in &self.causes {
@@ -84,7 +84,7 @@ impl Failure {
     }
 }
 
-/// The message, then each cause that the text before it does not say already.
+/// Writes the message and then each cause, except a cause with which the text before it already ends.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = self.message.clone();
@@ -98,38 +98,38 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What an error in a `Result` is, so that the failure can be told with its causes. The parameter only tells the ways
-/// apart; it is always inferred.
+/// The error type of a `Result`, from which livespan reads the failure and its causes. The parameter only keeps the
+/// implementations apart; it is always inferred.
 ///
-/// Every [`Error`] is one, every text, everything that can be seen as an error, such as `anyhow::Error` and
-/// `Box<dyn Error + Send + Sync>`, and a `Box<dyn Error>`.
+/// It is implemented for every [`Error`], for text (`AsRef<str>`), for every `AsRef<dyn Error + Send + Sync>`, such as
+/// `anyhow::Error` and `Box<dyn Error + Send + Sync>`, and for `Box<dyn Error>`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is neither an error nor a text",
-    note = "implement `std::error::Error` for it, or say with `step_classified` when it failed"
+    message = "`{Self}` is neither an error nor text",
+    note = "implement `std::error::Error` for it, or decide with `step_classified` whether the step failed"
 )]
 pub trait Cause<Way> {
     /// Returns the failure.
     fn failure(&self) -> Failure;
 }
 
-/// The ways in which a value can be a [`Cause`] or an [`Outcome`].
+/// Marker types that keep the implementations of [`Cause`] and [`Outcome`] apart.
 pub mod marker {
-    /// It is an error.
+    /// For types that implement [`Error`](std::error::Error).
     #[derive(Debug)]
     pub enum IsError {}
-    /// It can be seen as an error.
+    /// For types that implement `AsRef<dyn Error + Send + Sync>`.
     #[derive(Debug)]
     pub enum HoldsError {}
-    /// It is the box of an error of one thread.
+    /// For boxed errors that are not both `Send` and `Sync`.
     #[derive(Debug)]
     pub enum HoldsLocalError {}
-    /// It is text.
+    /// For text.
     #[derive(Debug)]
     pub enum IsText {}
-    /// It is no `Result`.
+    /// For outputs that are not a `Result`.
     #[derive(Debug)]
     pub enum Plain {}
-    /// It is a `Result`, whose error is a cause in this way.
+    /// For a `Result` whose error type is a [`Cause`](super::Cause) with the marker `Way`.
     #[derive(Debug)]
     pub struct Fallible<Way>(Way);
 }
@@ -164,8 +164,8 @@ macro_rules! local {
     };
 }
 
-// Not whatever can be seen as a local error: much that can be is seen as one for all threads, too, and then there would be
-// two ways.
+// Not for every `AsRef<dyn Error>`: many of these types also implement `AsRef<dyn Error + Send + Sync>`, so two
+// implementations would apply and inference would fail.
 local![Box<dyn Error>, Box<dyn Error + Send>, Box<dyn Error + Sync>];
 
 impl<E: AsRef<str>> Cause<marker::IsText> for E {
@@ -180,12 +180,12 @@ impl Cause<marker::IsError> for Failure {
     }
 }
 
-/// What a step's future gives: a `Result`, or a value that is never a failure. The parameter is always inferred.
+/// The output of a step's future: a `Result`, or a value that is never a failure. The parameter is always inferred.
 ///
-/// Types of your own need `impl Outcome<marker::Plain> for Mine {}`; for those of others say with
-/// [`Workflow::step_classified`](crate::workflow::Workflow::step_classified) when they are a failure.
+/// For a type of your own, write `impl Outcome<marker::Plain> for Mine {}`. For a type of another crate, use
+/// [`Workflow::step_classified`](crate::workflow::Workflow::step_classified).
 #[diagnostic::on_unimplemented(
-    message = "whether `{Self}` is a failure cannot be told",
+    message = "livespan cannot tell whether `{Self}` is a failure",
     note = "give a `Result`, or use `step_classified`, or `impl livespan::workflow::Outcome<livespan::workflow::marker::Plain> for` it"
 )]
 pub trait Outcome<Way> {

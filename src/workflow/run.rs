@@ -1,4 +1,5 @@
-//! One run of a workflow's function: its trace, which steps it made, and where its spans are shown.
+//! The state that all handles of one run share: its trace, the counts of its steps, and the log that shows its spans.
+//! The host's tasks use it; its locks are held for single map or field accesses only.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -20,7 +21,7 @@ use crate::{
     },
 };
 
-/// Where spans are shown.
+/// The log, and perhaps an exporter, that get the spans.
 #[derive(Debug)]
 pub(crate) struct SpanSink {
     pub(crate) parts: Arc<ProcessorShared>,
@@ -43,7 +44,7 @@ impl SpanSink {
         }
     }
 
-    /// The process of the spans: that of the log's tracer provider, or one of its own where there is none.
+    /// Returns the process of the spans: that of the log's newest tracer provider, or a new one if there is none.
     pub(crate) fn source(&self) -> u32 {
         *self.source.get_or_init(|| {
             self.parts.processes.newest().unwrap_or_else(|| {
@@ -56,15 +57,15 @@ impl SpanSink {
     }
 }
 
-/// Shards of a map of steps: the steps of one parent are made by few tasks, mostly by one.
+/// Number of shards of a map of steps. Few tasks, mostly one, make the steps of one parent.
 const STEP_SHARDS: usize = 2;
 
-/// How often each step was made below one parent. The handles of that parent share it, and it goes with the last of them:
-/// an instance that makes scopes for ever does not grow.
+/// How often each step was made below one parent. The handles of the parent share it. The last handle frees it, so an
+/// instance that keeps making scopes does not grow.
 #[derive(Debug)]
 pub(crate) struct StepCounts(DashMap<StepKey, u64>);
 
-/// What all handles of one run share.
+/// The state that all handles of one run share.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) sink: Arc<SpanSink>,
@@ -72,7 +73,7 @@ pub(crate) struct Run {
     pub(crate) instance: Arc<str>,
     pub(crate) trace_id: TraceId,
     sampling: OnceLock<ProbeResult>,
-    /// Those below the root.
+    /// The counts of the steps below the root.
     pub(crate) root_step_counts: Arc<StepCounts>,
     cancelled: Mutex<Option<String>>,
 }
@@ -90,17 +91,17 @@ impl Run {
         }
     }
 
-    /// The function begins anew: so do its steps.
+    /// Resets the counts of the root's steps, because the function starts again.
     pub(crate) fn reset_steps(&self) {
         self.root_step_counts.0.clear();
     }
 
-    /// Everything of this run that is dropped from now on is over.
+    /// Ends, as cancelled, every span of this run whose future is dropped from now on. Only the first reason counts.
     pub(crate) fn cancel(&self, reason: String) {
         lock(&self.cancelled).get_or_insert(reason);
     }
 
-    /// Whether the trace is exported: asked once, so that it is exported whole or not at all.
+    /// Returns whether the trace is exported. The sampler is asked once, so a trace is exported whole or not at all.
     pub(crate) fn sampling(&self) -> &ProbeResult {
         self.sampling.get_or_init(|| match &self.sink.exporter {
             Some(exporter) => exporter.decide(self.trace_id),
@@ -117,7 +118,7 @@ impl Run {
             opentelemetry::TraceId::from_bytes(self.trace_id.to_bytes()),
             opentelemetry::SpanId::from_bytes(span.to_bytes()),
             TraceFlags::NOT_SAMPLED.with_sampled(sampling.is_sampled),
-            // It is of this process: a step's child is no stranger to it.
+            // Not remote: the parent of a step's child span is in this process.
             false,
             sampling.trace_state.clone(),
         )
@@ -135,7 +136,7 @@ impl Default for StepCounts {
 }
 
 impl StepCounts {
-    /// Counts a step, and returns how often it was made before.
+    /// Counts a step. Returns how often it was made before.
     pub(crate) fn next_ordinal(&self, key: &StepKey) -> u64 {
         let mut count = self.0.entry(key.clone()).or_default();
         let ordinal = *count;

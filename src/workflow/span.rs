@@ -1,5 +1,5 @@
-//! One open span of a workflow: told when it begins, when it pauses and when it ends. It runs in the host's tasks and
-//! puts records into the log's buffer, as the span processor does.
+//! One open span of a workflow: pushes a record into the log's buffer when the span starts, waits and ends, as the span
+//! processor does. It runs in the host's tasks and never waits for the log.
 
 use std::{
     borrow::Cow,
@@ -30,16 +30,16 @@ use crate::{
     },
 };
 
-/// Events of one span: retries, and its failure.
+/// Upper bound on the `retry` events of one span.
 const EVENTS_MAX: usize = 128;
-/// Attributes that a step's work adds.
+/// Upper bound on the attributes that a step's work adds.
 const ATTRIBUTES_MAX: usize = 128;
 
-/// What a span begins with.
+/// The data of a span at its start.
 #[derive(Debug)]
 pub(crate) struct NewSpan {
     pub(crate) span_id: SpanId,
-    /// Below which span it is shown.
+    /// The span below which it is shown.
     pub(crate) parent: Option<SpanId>,
     pub(crate) name: String,
     pub(crate) attributes: Vec<KeyValue>,
@@ -48,7 +48,8 @@ pub(crate) struct NewSpan {
     pub(crate) step: Option<Step>,
 }
 
-/// A span that is open as long as this lives, if it is shown at all. Dropped before it [ends](Self::end), it waits.
+/// A span, if it is shown at all. It is open while this value lives. If the value is dropped before it
+/// [ends](Self::end), the span is shown as waiting.
 pub(crate) struct OpenSpan {
     shown: Option<VisibleSpan>,
 }
@@ -58,13 +59,13 @@ struct VisibleSpan {
     definition: NewSpan,
     activity: StepActivity,
     start: SystemTime,
-    /// Whether the engine was replaying when it began.
+    /// Whether the engine was replaying when the span started.
     replayed: bool,
     has_paused: bool,
     progress: Arc<Mutex<Progress>>,
 }
 
-/// What the work says about its span.
+/// What a step's work has reported about its span.
 #[derive(Debug, Default)]
 struct Progress {
     attempts: u32,
@@ -76,7 +77,7 @@ struct Progress {
 }
 
 impl OpenSpan {
-    /// Tells that the span begins, unless that is replayed.
+    /// Opens the span, and pushes its start unless the engine is replaying.
     pub(crate) fn begin(run: &Arc<Run>, new_span: Option<NewSpan>, replayed: bool) -> Self {
         let shown = new_span.map(|new_span| VisibleSpan::new(run, new_span, replayed));
         if let Some(shown) = shown.as_ref().filter(|shown| !shown.replayed) {
@@ -92,14 +93,14 @@ impl OpenSpan {
         Self { shown }
     }
 
-    /// What the work is given to say more.
+    /// Returns the handle with which the step's work reports on the span.
     pub(crate) fn handle(&self) -> StepSpan {
         StepSpan {
             shown: self.shown.as_ref().map(VisibleSpan::reporter),
         }
     }
 
-    /// The future is not ready: a step that waits by its nature waits from now on.
+    /// Reports that the future returned `Pending`. A sleep or a wait is shown as waiting from the first such call on.
     pub(crate) fn paused(&mut self) {
         if let Some(shown) = &mut self.shown {
             let rests = shown.activity == StepActivity::Waiting;
@@ -109,7 +110,7 @@ impl OpenSpan {
         }
     }
 
-    /// Tells that the span ends, unless that is replayed.
+    /// Ends the span. If both its start and its end are replayed, the log keeps the end only if it lacks one.
     pub(crate) fn end(mut self, failure: Option<&Failure>, replaying: bool) {
         if let Some(shown) = self.shown.take() {
             shown.end(failure, replaying);
@@ -118,7 +119,7 @@ impl OpenSpan {
 }
 
 impl Drop for OpenSpan {
-    /// The future was dropped: the engine suspends the workflow, or it is cancelled.
+    /// The future was dropped, because the engine suspends the workflow or the workflow was cancelled.
     fn drop(&mut self) {
         let Some(shown) = self.shown.take() else {
             return;
@@ -183,11 +184,11 @@ impl VisibleSpan {
         }
     }
 
-    /// Tells that the span waits, and what for.
+    /// Reports that the span waits, and for what.
     fn wait(&self) {
         let mut data = self.data(SystemTime::now());
         data.attributes = match &self.definition.step {
-            // When it wakes counts from its first start, which this may not be.
+            // A duration counts from the step's first start, and this start may be a later one.
             Some(step) if self.replayed => step.lasting_waiting_attributes(),
             Some(step) => step.waiting_attributes(self.start),
             None => Vec::new(),
@@ -215,11 +216,11 @@ impl VisibleSpan {
         let origin = self.origin(activity);
         let sink = &self.run.sink;
         if self.replayed && replaying {
-            // It ended before, but that may have been lost with the process.
+            // The step ended in an earlier run, but that end may have been lost with its process.
             sink.parts.enqueue_end_if_open(sink.source(), &data, origin);
             return;
         }
-        // Asked before the end is told: then the log may forget the start.
+        // Read before the end is pushed, because the log may forget the start after it.
         let first = sink.exporter.as_ref().and_then(|_| self.first_start());
         sink.parts.enqueue_end(sink.source(), &data, origin);
         if let Some(exporter) = &sink.exporter {
@@ -249,7 +250,7 @@ impl VisibleSpan {
         data.events = events;
     }
 
-    /// When the span began, if that was before this run and the log still knows.
+    /// Returns the time of the span's first start, if the log still has it. It may be in an earlier run.
     fn first_start(&self) -> Option<SystemTime> {
         let log = &self.run.sink.parts.runtime.log;
         let key = self.run.trace_id.stream_key();
@@ -259,8 +260,8 @@ impl VisibleSpan {
     }
 }
 
-/// A step that is running, for its own work to say more about it. Cloning is cheap. What comes after the step has ended
-/// is left out.
+/// The span of a running step, on which the step's work reports. Cloning is cheap. Calls after the step has ended do
+/// nothing.
 ///
 /// ```
 /// use livespan::{LiveSpans, workflow::Workflows};
@@ -305,8 +306,8 @@ impl fmt::Debug for StepSpan {
 }
 
 impl StepSpan {
-    /// Tells that an attempt failed and another follows: the span counts it, and keeps the error as an event named
-    /// `retry`; the first 128 of them.
+    /// Reports that an attempt failed and that another follows. The span counts the attempt and keeps the error as an
+    /// event named `retry`. It keeps the first 128 of these events and counts the rest as dropped.
     pub fn retry(&self, error: &impl fmt::Display) {
         let Some(reporter) = &self.shown else {
             return;
@@ -334,7 +335,8 @@ impl StepSpan {
         reporter.tell(KeyValue::new(attributes::ATTEMPTS, attempt + 1));
     }
 
-    /// Sets an attribute of the span, which viewers see at once; the first 128 keys.
+    /// Sets an attribute of the span. Viewers see it at once. The span keeps the first 128 keys and counts further ones
+    /// as dropped.
     pub fn set_attribute(&self, key: impl Into<String>, value: impl Into<Value>) {
         let Some(reporter) = &self.shown else {
             return;
@@ -370,7 +372,7 @@ impl StepReporter {
     }
 }
 
-/// A span of which only its ids are known, now.
+/// Returns a span that has its ids, the current time as its start and end, and nothing else.
 pub(crate) fn bare(run: &Run, span_id: SpanId) -> SpanData {
     let now = SystemTime::now();
     SpanData {
@@ -396,7 +398,7 @@ pub(crate) fn links(all: Vec<Link>) -> SpanLinks {
     links
 }
 
-/// Sets an attribute, in the place of an earlier one of that key.
+/// Sets an attribute. It replaces an earlier one with the same key.
 fn set(attributes: &mut Vec<KeyValue>, pair: KeyValue) {
     match attributes.iter_mut().find(|one| one.key == pair.key) {
         Some(slot) => *slot = pair,

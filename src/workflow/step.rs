@@ -1,4 +1,4 @@
-//! What is said of a step before it runs: its name, its kind, and what it waits for.
+//! The description of a step before it runs: its name, its kind, and what it waits for. Pure.
 
 use std::{
     fmt,
@@ -12,18 +12,18 @@ use crate::{
     workflow::{attributes, ids::StepKey},
 };
 
-/// What a step does.
+/// The kind of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StepKind {
-    /// It works.
+    /// The step does work.
     #[default]
     Do,
-    /// It waits for a time.
+    /// The step waits for a time.
     Sleep,
-    /// It waits for an event.
+    /// The step waits for an event.
     Wait,
-    /// It holds other steps.
+    /// The step groups other steps.
     Scope,
 }
 
@@ -38,7 +38,7 @@ impl StepKind {
         }
     }
 
-    /// Whether such a step waits by its nature.
+    /// Returns whether a step of this kind waits instead of working.
     pub(crate) fn rests(self) -> bool {
         matches!(self, Self::Sleep | Self::Wait)
     }
@@ -50,7 +50,7 @@ impl fmt::Display for StepKind {
     }
 }
 
-/// A step before it runs. A name alone is one, too: `"charge"` is `Step::new("charge")`.
+/// The description of a step. A name converts into one: `"charge"` is `Step::new("charge")`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,7 +75,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// Names a step.
+    /// Creates a step with this name.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -91,49 +91,50 @@ impl Step {
         }
     }
 
-    /// Sets what the step is known again by, if its engine has a number or a name for it that is the same in every
-    /// replay. Without one, it is the name and how often that was used below the same parent, in the order in which the
-    /// steps were made: right for every program that makes its steps in the same order each time. Branches that run at once
-    /// do not, where one goes on as soon as its own result is there: their steps have keys, or names, or a
-    /// [`scope`](crate::workflow::Workflow::scope), that no other branch uses.
+    /// Sets the key that identifies the step in every replay: the engine's own number or name for it, for example.
+    ///
+    /// Without a key, a step is identified by its name and by how often that name was used before below the same
+    /// parent. This is correct if the program makes its steps in the same order in each run. Concurrent branches may
+    /// not, because each continues as soon as its own result is there. Give their steps keys, names or a
+    /// [`scope`](crate::workflow::Workflow::scope) that no other branch uses.
     pub fn key(mut self, key: impl fmt::Display) -> Self {
         self.key = Some(key.to_string());
         self
     }
 
-    /// Says how long a sleep lasts from now, which tells when it wakes up.
+    /// Sets the duration of a sleep. It counts from the start of the step.
     pub fn lasting(mut self, duration: Duration) -> Self {
         self.lasting = Some(duration);
         self
     }
 
-    /// Says when a sleep wakes up.
+    /// Sets the time at which a sleep ends.
     pub fn until(mut self, time: SystemTime) -> Self {
         self.until = Some(time);
         self
     }
 
-    /// Names the event that a wait is for; by default it is the step's name.
+    /// Sets the name of the event that a wait is for. The default is the step's name.
     pub fn event(mut self, name: impl Into<String>) -> Self {
         self.event = Some(name.into());
         self
     }
 
-    /// Says after which time a wait gives up.
+    /// Sets the time after which a wait times out. It is only shown: the engine must enforce it.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Says which attempt this is, from 1 on, where the engine runs the step again itself. For attempts that you make
-    /// yourself see [`StepSpan::retry`](crate::workflow::StepSpan::retry).
+    /// Sets the number of this attempt, from 1, for an engine that itself runs the step again. For a retry loop of your
+    /// own, use [`StepSpan::retry`](crate::workflow::StepSpan::retry).
     pub fn attempt(mut self, attempt: u32) -> Self {
         self.attempt = Some(attempt);
         self
     }
 
-    /// Says that the work goes on elsewhere while the future is dropped, in an activity worker for example: the step is
-    /// then shown as running, not as waiting.
+    /// Declares that the work continues elsewhere after the future is dropped, in an activity worker for example. The
+    /// step is then shown as running, not as waiting.
     pub fn elsewhere(mut self) -> Self {
         self.elsewhere = true;
         self
@@ -167,7 +168,7 @@ impl Step {
         }
     }
 
-    /// What the end of the step repeats.
+    /// Returns the attributes that both the start and the end of the step have.
     pub(crate) fn lasting_attributes(&self) -> Vec<KeyValue> {
         let mut all = vec![KeyValue::new(attributes::STEP_KIND, self.kind.as_str())];
         if let Some(until) = self.until {
@@ -190,7 +191,8 @@ impl Step {
         all
     }
 
-    /// What counts from when the step began: only the first start knows it, a replay would say another time.
+    /// Returns the attributes that are computed from the step's start time. Only the first start may send them, because
+    /// a replay starts at another time.
     pub(crate) fn starting_attributes(&self, start: SystemTime) -> Vec<KeyValue> {
         let moment = |duration: Option<Duration>| duration.and_then(|one| start.checked_add(one));
         let mut all = Vec::new();
@@ -203,7 +205,7 @@ impl Step {
         all
     }
 
-    /// What is said of a step that waits, whenever it began: what for, or until when if that is a fixed time.
+    /// Returns the attributes of a waiting step that do not depend on its start time: the event, or a fixed end time.
     pub(crate) fn lasting_waiting_attributes(&self) -> Vec<KeyValue> {
         let mut all = self.lasting_attributes();
         all.retain(|pair| {
@@ -212,7 +214,7 @@ impl Step {
         all
     }
 
-    /// The same, and when it goes on or gives up.
+    /// Returns the attributes of a waiting step, with the time at which it continues or times out.
     pub(crate) fn waiting_attributes(&self, start: SystemTime) -> Vec<KeyValue> {
         let mut all = self.lasting_waiting_attributes();
         all.extend(self.starting_attributes(start));

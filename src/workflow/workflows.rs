@@ -1,4 +1,5 @@
-//! The workflows of a log: what all their instances share.
+//! The entry point for workflows: creates instances, cancels them and returns their trace ids. It runs in the host's
+//! tasks.
 
 use std::sync::Arc;
 
@@ -18,10 +19,10 @@ use crate::{
     },
 };
 
-/// The namespace of instances where none is given.
+/// The namespace of instances if none is set.
 const DEFAULT_NAMESPACE: &str = "default";
 
-/// Shows the workflows of one kind in a log: see [the module](crate::workflow). Cloning is cheap.
+/// Shows the workflows of one namespace in a log: see [the module](crate::workflow). Cloning is cheap.
 ///
 /// ```
 /// use livespan::{LiveSpans, workflow::Workflows};
@@ -38,13 +39,14 @@ pub struct Workflows {
 }
 
 impl Workflows {
-    /// Shows workflows in this log. Their process and service are those of the tracer provider that the log watches
-    /// when the first span is shown, or else what `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` say.
+    /// Creates the workflows of this log, in the namespace `default`. Their process and service are those of the tracer
+    /// provider that the log watches when the first span is shown. If it watches none, they come from
+    /// `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`.
     pub fn new(live: &LiveSpans) -> Self {
         Self::with_durability(live, Durability::Durable)
     }
 
-    /// Shows workflows that last as long as this says.
+    /// Creates workflows with this durability.
     pub(crate) fn with_durability(live: &LiveSpans, durability: Durability) -> Self {
         Self {
             namespace: DEFAULT_NAMESPACE.into(),
@@ -52,8 +54,8 @@ impl Workflows {
         }
     }
 
-    /// Sets what tells instances of the same id apart: the kind of workflow, usually; by default `default`. An instance
-    /// that is to be run anew in a trace of its own needs another namespace, or another id.
+    /// Sets the namespace, usually the kind of workflow. It keeps instances with the same id apart. The default is
+    /// `default`. To run an instance again in a new trace, use another namespace or another id.
     #[must_use]
     pub fn namespace(self, namespace: impl AsRef<str>) -> Self {
         Self {
@@ -62,13 +64,12 @@ impl Workflows {
         }
     }
 
-    /// Hands each span, when it ends, to the other processors of this provider, with its own ids and its true start.
+    /// Hands each span, when it ends, to the other processors of this provider, with its own ids and its real start.
     ///
-    /// The provider needs [`WorkflowIds`](crate::workflow::WorkflowIds) as its id generator; without it the first span
-    /// says so in its status, and no other follows. A sampler other than the default goes into
-    /// [`LiveSpans::sampler`]: it is then asked once per instance, so that a trace is exported whole or not at all. A
-    /// span that is replayed by an engine that does not [tell](Workflow::replaying) is exported again, under the same
-    /// ids.
+    /// The provider needs [`WorkflowIds`](crate::workflow::WorkflowIds) as its id generator. Without it, the status of
+    /// the first span reports this, and no further span is exported. Wrap a sampler other than the default in
+    /// [`LiveSpans::sampler`]: it is then asked once per run, so that a trace is exported whole or not at all. A
+    /// replayed span is exported again, under the same ids, unless the engine [reports replays](Workflow::replaying).
     #[must_use]
     pub fn exporting(self, provider: &SdkTracerProvider) -> Self {
         let exporter = Exporter::new(provider, &self.sink.parts);
@@ -79,22 +80,23 @@ impl Workflows {
         }
     }
 
-    /// Begins to watch an instance. What it returns belongs to one run of the workflow's function: an engine that runs
-    /// the function again asks again.
+    /// Returns a handle for one run of an instance. Call this again each time the engine runs the workflow's function
+    /// again.
     pub fn instance(&self, id: impl AsRef<str>) -> Workflow {
         let never: fn() -> bool = || false;
         let always: fn(&Step) -> bool = |_| true;
         Workflow::new(&self.sink, &self.namespace, id.as_ref(), never, always)
     }
 
-    /// Says that an instance is cancelled at which no run is at work: what is open of it, and waits, ends as cancelled.
-    /// For an engine that cancels an instance without loading it; [`Workflow::cancel`] is for a run that it drops.
-    /// Returns how many spans that were: none, if there is no such instance, it is over, or the log's store keeps
-    /// nothing.
+    /// Cancels an instance that no process is running: its open spans end as cancelled. It is for an engine that
+    /// cancels an instance without loading it. For a run that the engine drops, use [`Workflow::cancel`].
     ///
-    /// It reads the instance's trace, also where other processes told of it, and waits for room in the buffer and for
-    /// the store. What ended meanwhile stays as it ended. A run that goes on all the same shows only steps that had not
-    /// begun.
+    /// Returns the number of spans that it ended. The number is 0 if there is no such instance, if the instance has
+    /// ended, or if the log's store keeps nothing.
+    ///
+    /// It reads the instance's trace, including events from other processes, and waits for room in the buffer and for
+    /// the store. A span that ends in the meantime keeps its own end. If a process is running the instance
+    /// nevertheless, only steps that start later are shown.
     ///
     /// ```
     /// use std::{future::pending, pin::pin};
@@ -116,7 +118,7 @@ impl Workflows {
     /// ```
     ///
     /// # Errors
-    /// When the log is shut down, cannot be read, or its store fails: try again, nothing is told twice.
+    /// When the log is shut down, cannot be read, or its store fails. A second call is safe: no span ends twice.
     pub async fn cancel(
         &self,
         instance: impl AsRef<str>,
@@ -126,7 +128,7 @@ impl Workflows {
         cancel(run, reason.into()).await
     }
 
-    /// Returns the trace of an instance, for [`LiveSpans::respond`] for example.
+    /// Returns the trace id of an instance, for [`LiveSpans::respond`] for example.
     pub fn trace_id(&self, instance: impl AsRef<str>) -> TraceId {
         ids::trace(&self.namespace, instance.as_ref())
     }

@@ -257,7 +257,7 @@ fn a_provider_without_the_generator_is_told_once_and_gets_nothing_more() {
     let spans = exporter.get_finished_spans().unwrap();
     assert_eq!(spans.len(), 1);
     let expected = Status::error(
-        "livespan: the spans of workflows are not exported, because the tracer provider does not have \
+        "livespan: workflow spans are not exported, because the tracer provider does not have \
          livespan::workflow::WorkflowIds as its id generator",
     );
     assert_eq!(spans[0].status, expected);

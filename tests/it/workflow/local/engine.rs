@@ -178,7 +178,7 @@ fn an_attempt_whose_time_is_up_is_dropped_and_tried_again() {
         let id = engine.create(()).unwrap();
         engine.finished(&id).await.unwrap()
     });
-    let message = "the attempt was not done within 30s";
+    let message = "the attempt did not finish within 30s";
     assert_eq!(state, InstanceState::Done(json!([true, message])));
     let expected = [
         "started Order",
@@ -447,12 +447,12 @@ fn what_cannot_be_created_is_refused() {
     block_on(async {
         engine.create_with_id("a", 1).unwrap();
         assert_eq!(engine.create_with_id("a", 1), Err(EngineError::Taken));
-        let message = "the input is wrong: invalid value: integer `300`, expected u8";
+        let message = "invalid input: invalid value: integer `300`, expected u8";
         assert_eq!(
             engine.create(300),
             Err(EngineError::Invalid(message.to_owned()))
         );
-        let message = EngineError::Invalid("an instance id has 1 to 128 bytes".to_owned());
+        let message = EngineError::Invalid("an instance id must have 1 to 128 bytes".to_owned());
         assert_eq!(engine.create_with_id("", 1), Err(message.clone()));
         assert_eq!(engine.create_with_id(&"x".repeat(129), 1), Err(message));
     });

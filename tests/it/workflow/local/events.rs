@@ -92,7 +92,7 @@ fn a_wait_that_is_given_up_loses_no_event() {
         engine.send_event(&id, "go", 7).unwrap();
         engine.finished(&id).await.unwrap()
     });
-    let message = "the event \"go\" has not come within 1s";
+    let message = "the event \"go\" did not arrive within 1s";
     assert_eq!(state, InstanceState::Done(json!([true, message, 7])));
     let events = watched.events();
     let short = event(&events, "ended", "short");
@@ -114,8 +114,7 @@ fn a_payload_of_another_shape_fails_the_wait() {
     let InstanceState::Failed(failure) = state else {
         panic!("{state:?} is no failure");
     };
-    let message =
-        "the event \"a\" has another payload: invalid type: string \"text\", expected u32";
+    let message = "the event \"a\" has a payload of another type: invalid type: string \"text\", expected u32";
     assert_eq!(failure.to_string(), message);
 }
 

@@ -323,10 +323,10 @@ fn what_cannot_be_done_is_answered_with_why() {
         let router = engine.router();
         let refused = |message: &str| json!({ "error": message });
         let too_large = read(post(&router, "/", &"1".repeat(1001)).await).await;
-        let message = "the body is not to be read, or longer than 1000 bytes";
+        let message = "the body is unreadable or longer than 1000 bytes";
         assert_eq!(too_large, (StatusCode::PAYLOAD_TOO_LARGE, refused(message)));
         let no_json = read(post(&router, "/", "pen").await).await;
-        let message = "the body is not the JSON that is needed: expected value at line 1 column 1";
+        let message = "the body is not the expected JSON: expected value at line 1 column 1";
         assert_eq!(no_json, (StatusCode::BAD_REQUEST, refused(message)));
         let get = send(&router, Request::get("/"), "").await;
         assert_eq!(get.headers()["allow"], "POST");
@@ -334,7 +334,7 @@ fn what_cannot_be_done_is_answered_with_why() {
             read(get).await,
             (
                 StatusCode::METHOD_NOT_ALLOWED,
-                refused("only POST is answered")
+                refused("only POST is allowed")
             )
         );
         let posted = post(&router, "/x/sse", "").await;
@@ -343,7 +343,7 @@ fn what_cannot_be_done_is_answered_with_why() {
             read(posted).await,
             (
                 StatusCode::METHOD_NOT_ALLOWED,
-                refused("only GET is answered")
+                refused("only GET is allowed")
             )
         );
         let id = engine.create(()).unwrap();
@@ -351,7 +351,7 @@ fn what_cannot_be_done_is_answered_with_why() {
             engine.send_event(&id, "nobody's", ()).unwrap();
         }
         let event = format!("/{id}/event");
-        let message = "there is no room for more: try again later";
+        let message = "too many running instances or waiting events: try again later";
         assert_eq!(
             read(post(&router, &event, "").await).await,
             (StatusCode::TOO_MANY_REQUESTS, refused(message))
