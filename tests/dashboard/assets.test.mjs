@@ -128,5 +128,7 @@ test("what is installed for contributors is locked, and its lock names no regist
   const { devDependencies, dependencies } = JSON.parse(readFileSync(new URL("package.json", ROOT), "utf8"));
   assert.equal(dependencies, undefined);
   for (const version of Object.values(devDependencies)) assert.match(version, /^\d+\.\d+\.\d+$/);
-  assert.equal(/"resolved"|:\/\//.test(readFileSync(new URL("package-lock.json", ROOT), "utf8")), false);
+  // Where to send money is no place that anything is installed from.
+  const lock = readFileSync(new URL("package-lock.json", ROOT), "utf8").replace(/^ *"url": ".*"$/gm, "");
+  assert.equal(/"resolved"|:\/\//.test(lock), false);
 });

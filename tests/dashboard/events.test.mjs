@@ -2,10 +2,14 @@
 // Claims about what is read from files.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { EventReader } from "../../src/dashboard/assets/model/events.mjs";
 import { FILE_TRACES_MAX, FileTraces, missingFile } from "../../src/dashboard/assets/model/files.mjs";
+import { parseExactly } from "../../src/dashboard/assets/model/exact-json.mjs";
+import { selectTraces } from "../../src/dashboard/assets/model/list-model.mjs";
 import { spanAt, stateOf } from "../../src/dashboard/assets/model/model.mjs";
+import { parseQuery } from "../../src/dashboard/assets/model/search.mjs";
 import { Malformed } from "../../src/dashboard/assets/model/otlp.mjs";
 import { at } from "./build.mjs";
 
@@ -91,8 +95,9 @@ test("what is wrong is named with its line", () => {
   const brokenDocument = JSON.stringify(OTLP, null, 1).replace('"kind": 2,', '"kind": 2,,');
   const wrong = {
     [`${good}\n{"type":`]: /^line 2: not JSON: /,
-    [`${good}\n\n[1]\n`]: /^line 3: is neither an event nor a request of OTLP$/,
-    [`${good}\n{}`]: /^line 2: is no event: it has no type$/,
+    [`${good}\n\n7\n`]: /^line 3: is neither an event nor a request of OTLP$/,
+    [`${good}\n\n[1]\n`]: /^line 3: is a list, but neither of spans as Zipkin has them nor of requests of OTLP$/,
+    [`${good}\n{}`]: /^line 2: is no event, nor anything of OTLP, Tempo, Jaeger or Zipkin: it has no fields$/,
     [`${JSON.stringify(event({ traceId: "x" }))}\n${good}`]: /^line 1: the event has no trace id: "x"$/,
     [JSON.stringify(event({ spanId: 7 }))]: /^line 1: the event has no span id: 7$/,
     [JSON.stringify(event({ timestamp: "2026-11-22T25:00:00Z" }))]: /^line 1: the timestamp is no time: /,
@@ -146,4 +151,119 @@ test("a file of more traces than a page lists says how many were left out", () =
 test("a trace whose file is gone says so", () => {
   const feed = missingFile(`file:${TRACE}`);
   assert.deepEqual([feed.phase, feed.model.traceId], ["refused", TRACE]);
+});
+
+/** Reads a text as a file is read. @param {string} text */
+function taken(text) {
+  const reader = new EventReader();
+  const events = [...reader.read(text), ...reader.end()];
+  return { events, leftOut: Object.fromEntries(reader.left), source: reader.source };
+}
+
+test("the cases of OTLP/JSON that whoever reads it must agree on", () => {
+  const cases = JSON.parse(readFileSync(new URL("../otlp.json", import.meta.url), "utf8"));
+  assert.ok(cases.length > 50);
+  for (const { claim, text, refused, source = "", ...expected } of cases) {
+    if (refused !== undefined) assert.equal(refusal(text), refused, claim);
+    else assert.deepEqual(taken(text), { ...expected, source }, claim);
+  }
+});
+
+test("integers of any size keep their digits, and texts stay as they are", () => {
+  const same = ['{"a":1,"b":-2.5e300,"c":"1234567890123456789","d":[true,null,"\\\\"]}', "9007199254740991", '"\\"12345678901234567890"', "[1e400]"];
+  for (const text of same) assert.deepEqual(parseExactly(text), JSON.parse(text), text);
+  assert.deepEqual(parseExactly('{"a":12345678901234567890,"b":[-9007199254740993, 9007199254740993],"c":1234567890123456.5,"d":12345678901234567e3}'), {
+    a: "12345678901234567890", b: ["-9007199254740993", "9007199254740993"], c: 1234567890123456.5, d: 12345678901234567e3,
+  });
+  assert.deepEqual(parseExactly('{"\\\\":12345678901234567890,"x\\"":12345678901234567891}'), { "\\": "12345678901234567890", 'x"': "12345678901234567891" });
+  assert.throws(() => parseExactly('{"a":1234567890123456789'), SyntaxError);
+});
+
+const JAEGER = {
+  data: [{
+    traceID: "a3ce929d0e0e4736",
+    spans: [
+      { traceID: "a3ce929d0e0e4736", spanID: "1", operationName: "GET /", references: [], startTime: 1795347540123456, duration: 1500, processID: "p1",
+        tags: [{ key: "span.kind", type: "string", value: "server" }, { key: "n", type: "int64", value: 7 }, { key: "big", type: "int64", value: "9007199254740993" }, { key: "otel.scope.name", type: "string", value: "web" }],
+        logs: [{ timestamp: 1795347540123500, fields: [{ key: "event", type: "string", value: "cache miss" }, { key: "key", type: "string", value: "k" }] }], warnings: ["clock skew"] },
+      { traceID: "a3ce929d0e0e4736", spanID: "00f067aa0ba902b8", operationName: "SELECT", startTime: 1795347540123500, duration: 10, processID: "p2",
+        references: [{ refType: "FOLLOWS_FROM", traceID: "b", spanID: "2" }, { refType: "CHILD_OF", traceID: "a3ce929d0e0e4736", spanID: "1" }],
+        tags: [{ key: "error", type: "bool", value: true }, { key: "otel.status_description", type: "string", value: "gone" }], logs: null },
+    ],
+    processes: { p1: { serviceName: "web", tags: [{ key: "host.name", type: "string", value: "box" }] }, p2: { serviceName: "db" } },
+  }],
+};
+
+test("a file of Jaeger is opened", () => {
+  const trace = "0000000000000000a3ce929d0e0e4736";
+  const { events, leftOut, source } = taken(JSON.stringify(JAEGER, null, 2));
+  assert.deepEqual([leftOut, source], [{ "warnings of Jaeger": 1 }, "Jaeger"]);
+  assert.deepEqual(events, [
+    { type: "process", process: "0-p1", service: "web", resource: { "service.name": "web", "host.name": "box" } },
+    { type: "process", process: "0-p2", service: "db", resource: { "service.name": "db" } },
+    {
+      type: "ended", traceId: trace, spanId: "0000000000000001", parentSpanId: null, name: "GET /", kind: "SERVER", process: "0-p1", service: "web", scope: "web",
+      attributes: { n: 7, big: "9007199254740993" }, attributeTypes: { big: "int" }, startTimestamp: "2026-11-22T11:39:00.123456000Z", timestamp: "2026-11-22T11:39:00.124956000Z",
+      status: { code: "OK" }, events: [{ name: "cache miss", timestamp: "2026-11-22T11:39:00.123500000Z", attributes: { key: "k" } }],
+    },
+    {
+      type: "ended", traceId: trace, spanId: "00f067aa0ba902b8", parentSpanId: "0000000000000001", name: "SELECT", kind: "INTERNAL", process: "0-p2", service: "db", scope: "", attributes: {},
+      startTimestamp: "2026-11-22T11:39:00.123500000Z", timestamp: "2026-11-22T11:39:00.123510000Z", status: { code: "ERROR", message: "gone" },
+      links: [{ traceId: "b".padStart(32, "0"), spanId: "2".padStart(16, "0"), attributes: {} }],
+    },
+  ]);
+  assert.deepEqual(taken(JSON.stringify(JAEGER.data[0])).events, events, "one trace of it, too");
+});
+
+test("a file of Zipkin is opened", () => {
+  const spans = [
+    { traceId: "a3ce929d0e0e4736", id: "0000000000000001", name: "get", kind: "CLIENT", timestamp: 1795347540000000, duration: 2000, localEndpoint: { serviceName: "web" }, remoteEndpoint: { port: 80 }, tags: { "http.path": "/" } },
+    { traceId: "a3ce929d0e0e4736", id: "0000000000000001", shared: true, name: "get", kind: "SERVER", timestamp: 1795347540000500, localEndpoint: { serviceName: "api" }, annotations: [{ timestamp: 1795347540000600, value: "wr" }] },
+    { traceId: "a3ce929d0e0e4736", id: "0000000000000002", parentId: "0000000000000001", timestamp: 1795347540000700, duration: 1, tags: { error: "timeout" } },
+    { traceId: "a3ce929d0e0e4736", id: "0000000000000003", name: "never started" },
+  ];
+  const { events, leftOut, source } = taken(JSON.stringify(spans));
+  assert.deepEqual([leftOut, source], [{ "spans of servers with the id of their client, which got one of their own": 1, "spans without a start": 1 }, "Zipkin"]);
+  assert.deepEqual(events.map(({ type, spanId, parentSpanId, name, kind, service, status }) => [type, spanId, parentSpanId, name, kind, service, status]), [
+    ["process", undefined, undefined, undefined, undefined, "web", undefined],
+    ["ended", "0000000000000001", null, "get", "CLIENT", "web", { code: "OK" }],
+    ["process", undefined, undefined, undefined, undefined, "api", undefined],
+    ["started", "8000000000000001", "0000000000000001", "get", "SERVER", "api", undefined],
+    ["process", undefined, undefined, undefined, undefined, "unknown_service", undefined],
+    ["ended", "0000000000000002", "0000000000000001", "", "INTERNAL", "unknown_service", { code: "ERROR", message: "timeout" }],
+  ]);
+  assert.deepEqual(taken("[]"), { events: [], leftOut: {}, source: "Zipkin" });
+});
+
+test("of two spans with one id one is shown, and the other is counted", () => {
+  const traces = new FileTraces("log.jsonl");
+  // The same end again is a repetition, and the end of a lost span is replaced.
+  const lost = { lost: { reason: "crashed", lastHeard: at(3) }, spanId: "00f067aa0ba902b8" };
+  traces.take([event(), event(), event({ name: "another", startTimestamp: at(2) }), event(lost), event({ spanId: lost.spanId, timestamp: at(11) })]);
+  traces.left = [["metrics", 3]];
+  traces.finish();
+  assert.deepEqual(traces.leftOut(), ["metrics (3)", "further spans with an id that is there already (1)"]);
+  assert.equal(spanAt(/** @type {any} */ (traces.feed(`file:${TRACE}`)).model, 0).name, "a");
+});
+
+test("what was evicted before a file was made is told of it", () => {
+  const snapshot = { traceId: TRACE, cursor: "x-1", processes: [], spans: [event()], updates: [], logs: [], evicted: { events: 8, spans: 4 } };
+  const traces = new FileTraces("trace.json");
+  traces.take(read(JSON.stringify(snapshot)));
+  traces.finish();
+  assert.deepEqual(traces.feed(`file:${TRACE}`)?.model.evicted, { events: 8, spans: 4 });
+  assert.deepEqual([...traces.list.model.traces.values()].map(({ evicted }) => evicted), [{ events: 8, spans: 4 }]);
+  const log = new FileTraces("log.jsonl");
+  log.take(read([event(), { type: "gap", reason: "evicted", from: "a-1", to: "a-3", lost: 3 }].map((one) => JSON.stringify(one)).join("\n")));
+  log.finish();
+  assert.equal(log.feed(`file:${TRACE}`)?.model.losses.evicted, 3);
+});
+
+test("the list of a file is searched by all that the grammar has, and names a trace as the page does", () => {
+  const traces = new FileTraces("log.jsonl");
+  const late = event({ spanId: "00f067aa0ba902b8", name: "first", kind: "SERVER", service: "front", startTimestamp: at(1) });
+  traces.take([event({ kind: "CLIENT", name: "second", startTimestamp: at(2) }), late]);
+  traces.finish();
+  const found = (/** @type {string} */ query) => selectTraces(traces.list.model, { terms: parseQuery(query, "list").terms, order: "newest", now: 0 }).map(({ name, service }) => [name, service]);
+  assert.deepEqual([found("kind:server"), found("kind:client"), found("name:first")], [[["first", "front"]], [], [["first", "front"]]]);
 });

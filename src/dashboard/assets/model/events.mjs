@@ -1,8 +1,11 @@
 // @ts-check
-// Text of a file as events: a log with an event a line, OTLP/JSON (one document, or a request a line), or the snapshot of
-// a trace. Must never trust what it reads, and never take half of a file in silence: what is wrong is named with its line.
+// Text of a file as events: a log with an event a line, OTLP/JSON (one document, or a request a line), the snapshot of a
+// trace, or what Tempo, Jaeger and Zipkin save. Must never trust what it reads, and never take half of a file in silence:
+// what is wrong is named with its line, and what is left out is counted.
 
-import { Malformed, eventsOfOtlp } from "./otlp.mjs";
+import { parseExactly } from "./exact-json.mjs";
+import { eventsOfJaeger, eventsOfZipkin } from "./foreign-traces.mjs";
+import { Malformed, eventsOfOtlp, leave, listAt } from "./otlp.mjs";
 
 /** A document that is not in lines is read at once, and browsers have no longer strings. */
 export const DOCUMENT_MAX = 256 * 1024 * 1024;
@@ -10,6 +13,9 @@ export const DOCUMENT_MAX = 256 * 1024 * 1024;
 const FIRST_LINE_MAX = 1024 * 1024;
 /** What is nested deeper would break whoever walks it. */
 const DEPTH_MAX = 40;
+/** Of what is not known, so many fields are named, each with so many letters. */
+const FIELDS_TOLD = 5;
+const FIELD_TOLD = 30;
 const SPAN_TYPES = new Set(["started", "ended", "updated", "log"]);
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$/;
 
@@ -23,6 +29,10 @@ export class EventReader {
     /** @type {"unknown" | "lines" | "document"} */
     this.form = "unknown";
     this.requests = 0;
+    /** What was not taken, and how many of each. @type {import("./otlp.mjs").LeftOut} */
+    this.left = new Map();
+    /** Whose form the file has, where it is neither ours nor that of OpenTelemetry. */
+    this.source = "";
   }
 
   /** @param {string} piece @returns {Generator<any>} events */
@@ -77,7 +87,7 @@ export class EventReader {
   /** @param {string} text @returns {any} */
   parse(text) {
     try {
-      return JSON.parse(text);
+      return parseExactly(text);
     } catch (error) {
       const message = String(/** @type {Error} */ (error).message);
       // Browsers name the place by its position, or by line and column.
@@ -89,13 +99,60 @@ export class EventReader {
 
   /** @param {any} value @returns {Generator<any>} */
   *eventsOfValue(value) {
-    if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Malformed("is neither an event nor a request of OTLP");
-    if ("resourceSpans" in value) {
-      for (const event of eventsOfOtlp(value, this.requests++)) yield checked(event);
-    } else if (Array.isArray(value.spans) && Array.isArray(value.processes)) {
-      for (const event of [...value.processes, ...value.spans, ...(value.updates ?? []), ...(value.logs ?? [])]) yield checked(event);
+    if (Array.isArray(value)) yield* this.eventsOfList(value);
+    else if (value === null || typeof value !== "object") throw new Malformed("is neither an event nor a request of OTLP");
+    else if (isSignal(value)) yield* this.eventsOfSignals(value);
+    else if (value.trace !== null && typeof value.trace === "object") yield* this.eventsOfValue(value.trace);
+    else if (Array.isArray(value.spans) && Array.isArray(value.processes)) yield* eventsOfSnapshot(value);
+    else if (Array.isArray(value.data) || (Array.isArray(value.spans) && "traceID" in value)) {
+      this.source = "Jaeger";
+      for (const event of eventsOfJaeger(value, this.left)) yield checked(event);
     } else yield checked(value);
   }
+
+  /** What a collector writes: traces, and log records and metrics between them. @param {any} value @returns {Generator<any>} */
+  *eventsOfSignals(value) {
+    if ("batches" in value) this.source = "Tempo";
+    if ("resourceSpans" in value || "batches" in value) for (const event of eventsOfOtlp(value, this.left, this.requests++)) yield checked(event);
+    leave(this.left, "log records", counted(value.resourceLogs, "scopeLogs", "logRecords"));
+    leave(this.left, "metrics", counted(value.resourceMetrics, "scopeMetrics", "metrics"));
+    leave(this.left, "profiles", counted(value.resourceProfiles, "scopeProfiles", "profiles"));
+  }
+
+  /** @param {any[]} values @returns {Generator<any>} */
+  *eventsOfList(values) {
+    const isZipkin = values.every((one) => typeof one?.id === "string" && typeof one?.traceId === "string");
+    if (!isZipkin && !values.every((one) => one !== null && typeof one === "object" && isSignal(one))) {
+      throw new Malformed("is a list, but neither of spans as Zipkin has them nor of requests of OTLP");
+    }
+    if (isZipkin) {
+      this.source = "Zipkin";
+      for (const event of eventsOfZipkin(values, this.left)) yield checked(event);
+    } else for (const one of values) yield* this.eventsOfSignals(one);
+  }
+}
+
+/** @param {any} value of a snapshot of a trace @returns {Generator<any>} */
+function* eventsOfSnapshot(value) {
+  for (const event of [...value.processes, ...value.spans, ...listAt(value.updates, "updates"), ...listAt(value.logs, "logs")]) yield checked(event);
+  // What was gone when the snapshot was made is gone from the file as well.
+  if (value.evicted != null && typeof value.traceId === "string") yield { type: "evicted", traceId: value.traceId, evicted: value.evicted };
+}
+
+const SIGNALS = ["resourceSpans", "batches", "resourceLogs", "resourceMetrics", "resourceProfiles"];
+
+/** @param {any} value @returns {boolean} whether it is a request of OTLP, of whatever kind */
+function isSignal(value) {
+  return SIGNALS.some((name) => name in value);
+}
+
+/** @param {any} resources @param {string} scopes @param {string} items @returns {number} how many there are; what cannot be counted is one */
+function counted(resources, scopes, items) {
+  if (resources == null) return 0;
+  if (!Array.isArray(resources)) return 1;
+  let count = 0;
+  for (const resource of resources) for (const scope of Array.isArray(resource?.[scopes]) ? resource[scopes] : []) count += Array.isArray(scope?.[items]) ? scope[items].length : 0;
+  return count;
 }
 
 /** @param {string} line @returns {boolean} */
@@ -115,7 +172,11 @@ function isWhole(line) {
  * @returns {any} the same
  */
 function checked(event) {
-  if (event === null || typeof event !== "object" || typeof event.type !== "string") throw new Malformed("is no event: it has no type");
+  if (event === null || typeof event !== "object") throw new Malformed("is no event");
+  if (typeof event.type !== "string") {
+    const fields = Object.keys(event).slice(0, FIELDS_TOLD).map((field) => field.slice(0, FIELD_TOLD));
+    throw new Malformed(`is no event, nor anything of OTLP, Tempo, Jaeger or Zipkin: ${fields.length === 0 ? "it has no fields" : `it has ${fields.join(", ")}`}`);
+  }
   if (isDeeper(event, DEPTH_MAX)) throw new Malformed(`the event is nested deeper than ${DEPTH_MAX} levels`);
   if (!SPAN_TYPES.has(event.type)) return event;
   if (!/^[0-9a-f]{32}$/.test(event.traceId)) throw new Malformed(`the event has no trace id: ${told(event.traceId)}`);

@@ -3,8 +3,8 @@
 
 import { isBadState } from "./columns.mjs";
 import { createList, reduceList } from "./list-model.mjs";
-import { createTrace, reduceTrace, traceName, traceState } from "./model.mjs";
-import { epochMilliseconds, parseTimestamp } from "./time.mjs";
+import { createTrace, evictedOf, firstSpan, reduceTrace, traceName, traceState } from "./model.mjs";
+import { epochMilliseconds, formatCount, parseTimestamp } from "./time.mjs";
 import { historyOf } from "./trace-at-time.mjs";
 
 /** What stands before a trace's id in the address, so that it is never asked of the server. */
@@ -31,6 +31,8 @@ export class FileFeed {
     this.news = 0;
     this.lag = null;
     this.last = "";
+    /** Spans left out because another one has their id. */
+    this.repeated = 0;
     /** @type {any[]} */
     this.past = [];
     /** @type {import("./trace-at-time.mjs").History | null} */
@@ -44,10 +46,22 @@ export class FileFeed {
 
   /** @param {any} event */
   take(event) {
+    if (event.type === "evicted") {
+      this.model.evicted = evictedOf(event.evicted);
+      return;
+    }
+    if (this.repeats(event)) this.repeated += 1;
     reduceTrace(this.model, { type: event.type, data: event });
     // Timestamps of one form are in order as texts.
     for (const time of [event.timestamp, event.startTimestamp]) if (typeof time === "string" && time > this.last) this.last = time;
     if (event.type === "started" || event.type === "updated") this.past.push(event);
+  }
+
+  /** A second end of a span that is no repetition of the first: two spans with one id, of which a trace has room for one. @param {any} event @returns {boolean} */
+  repeats(event) {
+    const before = this.model.spans.events[this.model.spans.byId.get(event.spanId) ?? -1];
+    if (event.type !== "ended" || before?.type !== "ended" || before.lost != null || event.lost != null) return false;
+    return ["name", "startTimestamp", "timestamp", "parentSpanId"].some((field) => before[field] !== event[field]);
   }
 
   finish() {
@@ -79,6 +93,12 @@ export class FileTraces {
     /** @type {Map<string, any>} */
     this.processes = new Map();
     this.refused = new Set();
+    /** What the reader of the file did not take. @type {[string, number][]} */
+    this.left = [];
+    /** Whose file it is, where that is not ours nor OpenTelemetry's. */
+    this.source = "";
+    /** Gaps of the log, which are those of each of its traces. @type {any[]} */
+    this.gaps = [];
     this.list = new FileList(name);
   }
 
@@ -86,6 +106,7 @@ export class FileTraces {
   take(events) {
     for (const event of events) {
       if (event.type === "process" && typeof event.process === "string") this.processes.set(event.process, event);
+      if (event.type === "gap") this.gaps.push(event);
       if (typeof event.traceId !== "string") continue;
       let feed = this.feeds.get(event.traceId);
       if (feed === undefined) {
@@ -100,8 +121,20 @@ export class FileTraces {
     }
   }
 
+  /** @returns {string[]} what of the file is not on show, or not as it stands there, each with its number */
+  leftOut() {
+    const parts = this.left.map(([what, count]) => `${what} (${formatCount(count)})`);
+    const repeated = [...this.feeds.values()].reduce((sum, feed) => sum + feed.repeated, 0);
+    if (repeated > 0) parts.push(`further spans with an id that is there already (${formatCount(repeated)})`);
+    if (this.refused.size > 0) parts.push(`further traces (${formatCount(this.refused.size)})`);
+    return parts;
+  }
+
   finish() {
-    for (const feed of this.feeds.values()) feed.finish();
+    for (const feed of this.feeds.values()) {
+      for (const gap of this.gaps) reduceTrace(feed.model, { type: "gap", data: gap });
+      feed.finish();
+    }
     const traces = [...this.feeds.values()].filter((feed) => feed.model.counts.total > 0).map(summaryOf);
     this.list.fixedNow = Math.max(0, ...traces.map((trace) => epochMilliseconds(trace.lastTimestamp)));
     reduceList(this.list.model, { type: "traces", data: { snapshot: true, traces, removed: [] } });
@@ -153,13 +186,15 @@ function summaryOf({ model, traceId, last }) {
   }
   const state = traceState(model);
   const end = counts.open > 0 ? null : model.end;
-  const root = [...model.roots][0] ?? -1;
+  const first = firstSpan(model);
+  const isRoot = first >= 0 && spans.parent[first] < 0 && !model.parentIds.has(first);
   return {
-    traceId, name: traceName(model), service: strings.list[spans.service[root]] ?? "", state: state === "placeholder" ? "lost" : state,
-    rootSpanId: spans.ids[root] ?? null, startTimestamp: wireTime(model.originSeconds, model.start),
+    traceId, name: traceName(model), service: strings.list[spans.service[first]] ?? "", kind: strings.list[spans.kind[first]] ?? "", state: state === "placeholder" ? "lost" : state,
+    rootSpanId: isRoot ? spans.ids[first] : null, startTimestamp: wireTime(model.originSeconds, model.start),
     endTimestamp: end === null ? null : wireTime(model.originSeconds, end), lastTimestamp: last,
     durationMs: end === null ? null : end - model.start,
     spans: { total: counts.total, open: counts.open, errors: counts.errors, lost: counts.lost }, services: [...services.values()],
+    ...(model.evicted === null ? {} : { evicted: model.evicted }),
   };
 }
 

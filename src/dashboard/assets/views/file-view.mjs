@@ -23,6 +23,8 @@ export class FileView {
     this.worker = null;
     /** Drags come in and out of every element; only the last out is out. */
     this.depth = 0;
+    /** What was said of the file that is open. */
+    this.told = "";
     this.input = element("input", { id: "file-input", type: "file", "aria-label": "File", accept: ".json,.jsonl,.ndjson,application/json", hidden: true, on: { change: () => this.chosen() } });
     this.text = element("span", {});
     this.bar = element("progress", { max: 1, "aria-label": "Read so far" });
@@ -70,7 +72,10 @@ export class FileView {
     worker.onmessage = ({ data }) => {
       if (this.worker !== worker) return;
       if (typeof data.error === "string") this.failed(file, data.error);
-      else if (data.done) this.finish(traces);
+      else if (data.done) {
+        Object.assign(traces, { left: data.left, source: data.source });
+        this.finish(traces);
+      }
       else {
         traces.take(data.events);
         this.bar.value = data.share;
@@ -91,10 +96,16 @@ export class FileView {
     this.stop();
     traces.finish();
     const count = traces.list.model.traces.size;
-    if (count === 0) return this.say("error", `There is no span in ${traces.name}.`, "Dismiss");
+    const left = traces.leftOut();
+    const without = left.length === 0 ? "" : ` Left out or changed: ${left.join(", ")}.`;
+    if (count === 0) {
+      const why = without || " An export as OTLP holds what has ended: what still runs is in the event log.";
+      return this.say("error", `There is no span in ${traces.name}.${why}`, "Dismiss");
+    }
     this.file = traces;
-    const left = traces.refused.size > 0 ? `, ${plural(traces.refused.size, "further trace")} left out` : "";
-    this.say("file", `From the file ${traces.name}: ${plural(count, "trace")}${left}. Nothing of it was sent to the server.`, "Close file");
+    const source = traces.source === "" ? "" : ` of ${traces.source}`;
+    this.told = `From the file ${traces.name}${source}: ${plural(count, "trace")}.${without} Nothing of it was sent to the server.`;
+    this.say("file", this.told, "Close file");
     this.actions.opened(traces);
   }
 
@@ -117,7 +128,7 @@ export class FileView {
       this.file = null;
       this.actions.closed();
     } else if (this.file !== null) {
-      this.say("file", `From the file ${this.file.name}. Nothing of it was sent to the server.`, "Close file");
+      this.say("file", this.told, "Close file");
     }
   }
 

@@ -38,7 +38,7 @@ async function read(file) {
     }
     await send(events, share);
   }
-  postMessage({ done: true });
+  postMessage({ done: true, left: [...reader.left], source: reader.source });
 }
 
 addEventListener("message", ({ data }) => {

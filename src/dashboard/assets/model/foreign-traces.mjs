@@ -1,0 +1,135 @@
+// @ts-check
+// Files of Jaeger and Zipkin as our events. Must never trust what it reads, and counts what it leaves out.
+
+import { Malformed, leave, listAt, timestamp, typed } from "./otlp.mjs";
+
+/** @typedef {import("./otlp.mjs").LeftOut} LeftOut */
+
+/**
+ * What Jaeger's page saves and its query service answers: traces with spans and the processes that they name.
+ * @param {any} value `{"data": [trace]}`, or one trace
+ * @param {LeftOut} left
+ * @returns {Generator<any>} events
+ */
+export function* eventsOfJaeger(value, left) {
+  for (const [t, trace] of ("data" in value ? listAt(value.data, "data") : [value]).entries()) {
+    const processes = Object.entries(trace?.processes ?? {});
+    for (const [key, process] of processes) {
+      const { values, types } = tagsOf(process?.tags);
+      yield { type: "process", process: `${t}-${key}`, service: textOf(process?.serviceName), resource: { "service.name": textOf(process?.serviceName), ...values }, ...typed(types) };
+    }
+    for (const [n, span] of listAt(trace?.spans, `data[${t}].spans`).entries()) {
+      const process = trace?.processes?.[span?.processID] ?? span?.process;
+      yield jaegerSpan(span, { process: `${t}-${span?.processID}`, service: textOf(process?.serviceName) }, left, `data[${t}].spans[${n}]`);
+    }
+  }
+}
+
+/** @param {any} span @param {{process: string, service: string}} of @param {LeftOut} left @param {string} path */
+function jaegerSpan(span, of, left, path) {
+  if (span === null || typeof span !== "object") throw new Malformed(`${path} is no span`);
+  const { values, types } = tagsOf(span.tags);
+  const references = listAt(span.references, `${path}.references`).map((one) => ({ type: one?.refType, traceId: hex(one?.traceID, 32), spanId: hex(one?.spanID, 16) }));
+  const traceId = hex(span.traceID, 32);
+  const at = references.findIndex((one) => one.type === "CHILD_OF" && one.traceId === traceId);
+  const parent = at >= 0 ? references[at].spanId : hex(span.parentSpanID, 16);
+  const links = references.filter((_, index) => index !== at).map((one) => ({ traceId: one.traceId, spanId: one.spanId, attributes: {} }));
+  const start = micros(span.startTime, `${path}.startTime`);
+  const { "span.kind": kind, error, "otel.status_code": code, "otel.status_description": message, "otel.scope.name": scope, "otel.library.name": library, ...rest } = values;
+  const failed = error === true || error === "true" || code === "ERROR";
+  leave(left, "warnings of Jaeger", listAt(span.warnings, `${path}.warnings`).length);
+  const moments = listAt(span.logs, `${path}.logs`).map((log, n) => {
+    const { values: { event, ...fields }, types: own } = tagsOf(log?.fields);
+    return { name: textOf(event) || textOf(fields.message) || "log", timestamp: timestamp(micros(log?.timestamp, `${path}.logs[${n}].timestamp`)), attributes: fields, ...typed(own) };
+  });
+  return {
+    type: "ended", traceId, spanId: hex(span.spanID, 16), parentSpanId: parent === "" || /^0+$/.test(parent) ? null : parent, name: textOf(span.operationName),
+    kind: kindOf(kind), ...of, scope: textOf(scope ?? library), attributes: rest, ...typed(types),
+    startTimestamp: timestamp(start), timestamp: timestamp(start + micros(span.duration, `${path}.duration`)),
+    status: failed ? { code: "ERROR", ...(textOf(message) === "" ? {} : { message: textOf(message) }) } : code === "OK" ? { code: "OK", explicit: true } : { code: "OK" },
+    ...(moments.length > 0 ? { events: moments } : {}), ...(links.length > 0 ? { links } : {}),
+  };
+}
+
+/** @param {any} tags `[{key, type, value}]` @returns {{values: Record<string, any>, types: Record<string, string>}} */
+function tagsOf(tags) {
+  const list = listAt(tags, "tags").filter((tag) => typeof tag?.key === "string");
+  const isWide = (/** @type {any} */ tag) => tag.type === "int64" && typeof tag.value === "string";
+  return {
+    values: Object.fromEntries(list.map((tag) => [tag.key, tag.value ?? null])),
+    types: Object.fromEntries(list.filter((tag) => isWide(tag) || tag.type === "float64").map((tag) => [tag.key, tag.type === "int64" ? "int" : "double"])),
+  };
+}
+
+/**
+ * Zipkin's second format: a list of spans.
+ * @param {any[]} spans
+ * @param {LeftOut} left
+ * @returns {Generator<any>} events
+ */
+export function* eventsOfZipkin(spans, left) {
+  const services = new Set();
+  for (const [n, span] of spans.entries()) {
+    const path = `[${n}]`;
+    if (span === null || typeof span !== "object") throw new Malformed(`${path} is no span`);
+    if (span.timestamp === undefined) {
+      leave(left, "spans without a start");
+      continue;
+    }
+    const service = textOf(span.localEndpoint?.serviceName) || "unknown_service";
+    if (!services.has(service)) yield { type: "process", process: service, service, resource: { "service.name": service } };
+    services.add(service);
+    yield zipkinSpan(span, service, left, path);
+  }
+}
+
+/** @param {any} span @param {string} service @param {LeftOut} left @param {string} path */
+function zipkinSpan(span, service, left, path) {
+  const own = hex(span.id, 16);
+  const isShared = span.shared === true;
+  if (isShared) leave(left, "spans of servers with the id of their client, which got one of their own");
+  const parent = isShared ? own : hex(span.parentId, 16);
+  const { error, ...tags } = span.tags ?? {};
+  const start = micros(span.timestamp, `${path}.timestamp`);
+  const isOpen = span.duration === undefined;
+  const moments = listAt(span.annotations, `${path}.annotations`).map((one, n) => ({ name: textOf(one?.value), timestamp: timestamp(micros(one?.timestamp, `${path}.annotations[${n}].timestamp`)), attributes: {} }));
+  const remote = Object.entries(span.remoteEndpoint ?? {}).map(([key, value]) => [`remoteEndpoint.${key}`, value]);
+  return {
+    type: isOpen ? "started" : "ended", traceId: hex(span.traceId, 32), spanId: isShared ? sibling(own) : own, parentSpanId: parent === "" ? null : parent,
+    name: textOf(span.name), kind: kindOf(span.kind), process: service, service, scope: "", attributes: { ...tags, ...Object.fromEntries(remote) },
+    ...(isOpen ? { timestamp: timestamp(start) } : {
+      startTimestamp: timestamp(start), timestamp: timestamp(start + micros(span.duration, `${path}.duration`)),
+      status: error === undefined ? { code: "OK" } : { code: "ERROR", ...(textOf(error) === "" ? {} : { message: textOf(error) }) },
+    }),
+    ...(moments.length > 0 ? { events: moments } : {}),
+  };
+}
+
+/** @param {string} id @returns {string} another one, the same for the same */
+function sibling(id) {
+  return ((BigInt(`0x${id || 0}`) ^ 0x8000000000000000n) & 0xffffffffffffffffn).toString(16).padStart(16, "0");
+}
+
+/** @param {any} from @param {number} digits @returns {string} with the zeros at its beginning that these formats leave out; "" for none */
+function hex(from, digits) {
+  const text = textOf(from).toLowerCase();
+  return text === "" ? "" : text.padStart(digits, "0");
+}
+
+/** @param {any} from microseconds @param {string} path @returns {bigint} nanoseconds */
+function micros(from, path) {
+  const value = Number(from ?? 0);
+  if (!Number.isFinite(value) || value < 0 || value > 18_446_744_073_709_551) throw new Malformed(`${path} is no time: ${JSON.stringify(from)?.slice(0, 40)}`);
+  return BigInt(Math.round(value)) * 1_000n;
+}
+
+/** @param {any} from @returns {string} */
+function kindOf(from) {
+  const kind = textOf(from).toUpperCase();
+  return ["SERVER", "CLIENT", "PRODUCER", "CONSUMER"].includes(kind) ? kind : "INTERNAL";
+}
+
+/** @param {any} from @returns {string} */
+function textOf(from) {
+  return typeof from === "string" ? from : "";
+}
