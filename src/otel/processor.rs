@@ -16,7 +16,7 @@ use std::{
 
 use opentelemetry::{
     Context,
-    trace::{Span as _, SpanContext, TraceContextExt as _},
+    trace::{Span as _, SpanContext, SpanId, TraceContextExt as _},
 };
 use opentelemetry_sdk::{
     Resource,
@@ -37,8 +37,8 @@ use crate::{
     },
     span::{
         delta::{
-            end::{sent_prefix_of, slot_key, write_end_delta},
-            slots::{SlotGuard, StartSlots},
+            end::{sent_prefix_of, slot_key, slot_key_of, write_end_delta},
+            slots::{SentPrefix, SlotGuard, StartSlots},
         },
         record::{self, SampledStart, SpanOrigin},
     },
@@ -132,7 +132,9 @@ impl LiveSpanProcessor {
             && let Some(data) = span.exported_data()
             && self.shared.filter.wants_start(&data)
         {
-            let guard = self.slots.acquire(slot_key(context), sent_prefix_of(&data));
+            let guard = self
+                .slots
+                .acquire(slot_key_of(&data), sent_prefix_of(&data));
             self.push_start(guard, |buf, guard| {
                 record::write_start(buf, self.source, &data, SpanOrigin::Sdk, guard)
             });
@@ -147,14 +149,17 @@ impl LiveSpanProcessor {
             return;
         }
         let start = Timestamp::now();
-        let guard = self.slots.acquire(slot_key(context), sampled.counts.sent());
+        let parent = cx.span();
+        // The SDK, too, treats an invalid parent as no parent.
+        let parent = Some(parent.span_context()).filter(|parent| parent.is_valid());
+        let parent_id = parent.map_or(SpanId::INVALID, SpanContext::span_id);
+        let key = slot_key(context, parent_id, sampled.kind);
+        let guard = self.slots.acquire(key, sampled.counts.sent());
         self.push_start(guard, |buf, guard| {
-            let parent = cx.span();
             let start = SampledStart {
                 source: self.source,
                 context,
-                // The SDK, too, treats an invalid parent as no parent.
-                parent: Some(parent.span_context()).filter(|parent| parent.is_valid()),
+                parent,
                 kind: sampled.kind,
                 start,
                 input: sampled.bytes(),
@@ -191,16 +196,19 @@ impl LiveSpanProcessor {
             }
             return;
         }
-        let Some(found) = self.slots.find(slot_key(context)) else {
+        let Some(found) = self.slots.find(slot_key_of(data)) else {
             self.shared.enqueue_end(self.source, data, SpanOrigin::Sdk);
             return;
         };
         // The start was shown, so the end is, whatever the filter says now. If the SDK's limits dropped attributes,
         // those of the end may not begin with those of the start: then a complete end is written.
-        let begins = data.dropped_attributes_count == 0
-            && data.attributes.len() >= usize::from(found.sent.attributes);
-        let pushed = if begins {
-            let write = |buf: &mut WriteBuf<'_>| write_end_delta(buf, self.source, data, &found);
+        let begins = |sent: &SentPrefix| {
+            data.dropped_attributes_count == 0
+                && data.attributes.len() >= usize::from(sent.attributes)
+        };
+        let pushed = if let Some(sent) = found.sent.filter(begins) {
+            let write =
+                |buf: &mut WriteBuf<'_>| write_end_delta(buf, self.source, data, (&found, sent));
             self.buffer().push(RecordClass::End, write)
         } else {
             let write =

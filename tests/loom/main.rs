@@ -35,6 +35,7 @@ fn main() {
         2,
         start_slots::an_end_delta_finds_its_own_start_in_the_other_table,
     );
+    check(3, start_slots::an_end_delta_never_finds_the_start_of_a_twin);
     check(2, handover::nothing_is_slept_over);
     check(2, handover::what_is_taken_is_drained_before_the_end);
     check(2, handover::what_is_broken_off_is_counted);

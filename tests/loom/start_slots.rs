@@ -51,11 +51,61 @@ impl Log {
             guard.keep();
         }
         if let Some(found) = self.slots.find(key(span)) {
-            assert_eq!(found.sent, sent);
+            assert_eq!(found.sent, Some(sent));
             records.push((self.number(), Record::EndDelta(found.table(), span)));
             found.release();
         }
     }
+}
+
+/// A span and its twin, which differ in nothing that a slot knows: only one of them may have an end that says what its
+/// start did not, and only if no twin was open.
+struct Twin(u64);
+
+impl Twin {
+    fn run(&self, log: &Log, records: &mut Vec<(u64, Record)>) {
+        let sent = SentPrefix::new(3, StartScope::Recorded).unwrap();
+        let guard = log.slots.acquire(key(0), Some(sent));
+        if let Some(table) = guard.table() {
+            records.push((log.number(), Record::Remember(table, self.0)));
+        }
+        guard.keep();
+        if let Some(found) = log.slots.find(key(0)) {
+            if found.sent.is_some() {
+                records.push((log.number(), Record::EndDelta(found.table(), self.0)));
+            }
+            found.release();
+        }
+    }
+}
+
+/// The end of a span is never joined with the start of its twin.
+pub(crate) fn an_end_delta_never_finds_the_start_of_a_twin() {
+    let log = Arc::new(Log::new(1, 0));
+    let threads: Vec<_> = [1, 2]
+        .into_iter()
+        .map(|span| {
+            let log = Arc::clone(&log);
+            thread::spawn(move || {
+                let mut records = Vec::new();
+                Twin(span).run(&log, &mut records);
+                Twin(span + 2).run(&log, &mut records);
+                records
+            })
+        })
+        .collect();
+    let records = threads.into_iter().map(|thread| thread.join().unwrap());
+    let mut records: Vec<(u64, Record)> = records.flatten().collect();
+    records.sort_unstable();
+    let mut remembered = None;
+    for (_, record) in &records {
+        match *record {
+            // A start whose span got a complete end is still there.
+            Record::Remember(_, span) => remembered = Some(span),
+            Record::EndDelta(_, span) => assert_eq!(remembered.take(), Some(span), "{records:?}"),
+        }
+    }
+    assert!(log.slots.find(key(0)).is_none());
 }
 
 /// Reads the records as the worker does.

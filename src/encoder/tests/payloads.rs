@@ -1,6 +1,6 @@
 //! The paths from an SDK span to a payload: complete, from a template, from a delta end, through a sampler.
 
-use opentelemetry::trace::SpanContext;
+use opentelemetry::trace::{SpanContext, SpanId};
 use opentelemetry_sdk::trace::SpanData;
 use std::cell::RefCell;
 
@@ -10,8 +10,10 @@ use crate::span::delta::end::EndDelta;
 use crate::span::delta::end::read_end_delta;
 use crate::span::delta::end::sent_prefix_of;
 use crate::span::delta::end::slot_key;
+use crate::span::delta::end::slot_key_of;
 use crate::span::delta::end::write_end_delta;
 use crate::span::delta::slots::OccupiedSlot;
+use crate::span::delta::slots::SentPrefix;
 use crate::span::delta::slots::SlotGuard;
 use crate::span::delta::slots::StartSlots;
 use crate::span::json;
@@ -129,13 +131,17 @@ pub(super) fn written_from_template(
 }
 
 /// Returns the complete end, joined from a delta end and its remembered start.
-pub(super) fn joined_payload(span: &SpanData, start: &[u8], found: &OccupiedSlot<'_>) -> Vec<u8> {
-    let rest = written(|buf| write_end_delta(buf, 7, span, found));
+pub(super) fn joined_payload(
+    span: &SpanData,
+    start: &[u8],
+    (found, sent): (&OccupiedSlot<'_>, SentPrefix),
+) -> Vec<u8> {
+    let rest = written(|buf| write_end_delta(buf, 7, span, (found, sent)));
     let (Some(Record::Start(begun)), Some(rest)) = (record::read(start), read_end_delta(&rest))
     else {
         panic!("a start and a rest are read back")
     };
-    let slot = slot_key(&span.span_context).slot(found.table());
+    let slot = slot_key_of(span).slot(found.table());
     assert_eq!((begun.slot, rest.slot), (Some(slot), slot));
     let again = payload_from_start(&begun, &rest);
     let (spanned, end) = rest.join(begun).expect("they are of one span");
@@ -175,7 +181,7 @@ pub(super) fn payload_from_start(
 
 /// Returns the start of a span from the SDK's copy.
 pub(super) fn copied_start(span: &SpanData, slots: &StartSlots) -> Vec<u8> {
-    let guard = slots.acquire(slot_key(&span.span_context), sent_prefix_of(span));
+    let guard = slots.acquire(slot_key_of(span), sent_prefix_of(span));
     let start = written(|buf| record::write_start(buf, 7, span, SpanOrigin::Sdk, &guard));
     guard.keep();
     start
@@ -188,16 +194,19 @@ pub(super) fn sampled_start(span: &SpanData, parent: &SpanContext, slots: &Start
         counts = record::write_sampler_input(buf, &span.name, &span.attributes, &span.links)?;
         Some(())
     });
+    let parent = Some(parent).filter(|parent| parent.is_valid());
     let begun = record::SampledStart {
         source: 7,
         context: &span.span_context,
-        parent: Some(parent).filter(|parent| parent.is_valid()),
+        parent,
         kind: record::kind_of(&span.span_kind),
         start: Timestamp::from_nanos(1),
         input: &peeked,
         counts,
     };
-    let guard = slots.acquire(slot_key(&span.span_context), counts.sent());
+    let parent_id = parent.map_or(SpanId::INVALID, SpanContext::span_id);
+    let key = slot_key(&span.span_context, parent_id, begun.kind);
+    let guard = slots.acquire(key, counts.sent());
     let start = written(|buf| record::write_sampled_start(buf, &begun, &guard));
     guard.keep();
     start

@@ -2,18 +2,20 @@
 //! waits there; the worker thread reads it and joins it with the start. The protocol is described in
 //! [`span::delta`](crate::span::delta).
 
-use opentelemetry::trace::SpanContext;
+use opentelemetry::trace::{SpanContext, SpanId};
 use opentelemetry_sdk::trace::SpanData;
 
 use crate::{
     ingest::write_buf::WriteBuf,
     span::{
         delta::slots::{OccupiedSlot, SentPrefix, SlotKey, StartScope},
+        event::SpanKind,
         json::{EndFields, Link, Pairs, SpanFields},
         record::{
             ScopeFields, SpanRecord,
             layout::{
-                END_DELTA, PartCounts, TRUNCATED, nanos, put, put_halves, table_flag, table_of,
+                END_DELTA, PartCounts, TRUNCATED, kind_of, nanos, put, put_halves, table_flag,
+                table_of,
             },
             read::RecordReader,
             writer::RecordWriter,
@@ -77,10 +79,18 @@ impl<'a> EndDelta<'a> {
     }
 }
 
-/// The key that distinguishes a span from other open ones.
+/// The key that distinguishes a span from other open ones. The start and the end of a span give the same one.
 #[inline]
-pub(crate) fn slot_key(context: &SpanContext) -> SlotKey {
+pub(crate) fn slot_key(context: &SpanContext, parent: SpanId, kind: SpanKind) -> SlotKey {
     SlotKey::of(context.trace_id().to_bytes(), context.span_id().to_bytes())
+        .with_origin(parent.to_bytes(), kind as u8)
+}
+
+/// The key of a span that the SDK copied.
+#[inline]
+pub(crate) fn slot_key_of(span: &SpanData) -> SlotKey {
+    let kind = kind_of(&span.span_kind);
+    slot_key(&span.span_context, span.parent_span_id, kind)
 }
 
 /// Returns the part of a start, copied by the SDK, that its end need not repeat. `None` if the SDK's limits dropped
@@ -97,16 +107,16 @@ pub(crate) fn write_end_delta(
     buf: &mut WriteBuf<'_>,
     source: u32,
     span: &SpanData,
-    found: &OccupiedSlot<'_>,
+    (found, sent): (&OccupiedSlot<'_>, SentPrefix),
 ) -> Option<()> {
     let mut writer = RecordWriter::new(std::mem::take(buf));
     let head = writer.buf.reserve_array()?;
-    let (has, start) = match found.sent.scope {
+    let (has, start) = match sent.scope {
         StartScope::Recorded => (0, [0; 8]),
         StartScope::Unknown => (writer.scope(span)?, nanos(span.start_time)),
     };
     writer.text(&span.name)?;
-    let added = span.attributes.get(usize::from(found.sent.attributes)..)?;
+    let added = span.attributes.get(usize::from(sent.attributes)..)?;
     let counts = if added.is_empty() && span.links.is_empty() {
         PartCounts::NONE
     } else {

@@ -20,6 +20,7 @@ mod overload;
 mod redact;
 mod retention;
 mod self_observation;
+mod shared_ids;
 mod through_tracing;
 mod wire;
 mod wrapping;
