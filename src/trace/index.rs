@@ -145,6 +145,7 @@ impl TraceIndex {
         let version = self.version.load(Ordering::Acquire) + 1;
         for entry in learnt.traces.values_mut() {
             entry.version = version;
+            entry.trace.forget_twins();
         }
         *state = learnt;
         self.version.store(version, Ordering::Release);

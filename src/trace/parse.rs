@@ -118,6 +118,29 @@ pub(crate) fn event(payload: &[u8]) -> Option<Parsed> {
     serde_json::from_slice(payload).ok()
 }
 
+/// A hash of the parent and the kind of an event's span: open spans that share an id usually differ in one of them.
+/// Different kinds never have the same hash.
+#[cfg(feature = "http")]
+pub(crate) fn origin_of(payload: &[u8]) -> u8 {
+    let mut parent = 0_u64;
+    for (key, value) in json::fields(payload) {
+        match key {
+            b"parentSpanId" => {
+                let digits = value.iter().map(|digit| u64::from(*digit));
+                parent = digits.fold(0, |hash, digit| hash.wrapping_mul(31).wrapping_add(digit));
+            }
+            b"kind" => {
+                let [.., parent] = parent.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
+                let kind = std::str::from_utf8(value).unwrap_or_default();
+                let kind = search::kind(kind.trim_matches('"')).unwrap_or_default();
+                return parent & !7 | kind as u8;
+            }
+            _ => {}
+        }
+    }
+    0
+}
+
 /// The raw ids of a stored event: of its trace, its span and that span's parent, in the order in which they stand in it.
 #[cfg(feature = "http")]
 pub(crate) fn ids_of(payload: &[u8]) -> Vec<&[u8]> {

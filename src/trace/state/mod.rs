@@ -11,7 +11,7 @@ use crate::{
     span::event::SpanKind,
     trace::{
         span_change::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
-        state::open_spans::{OpenSpans, SmallSpanSet},
+        state::open_spans::{OpenEntry, OpenSpans, Opened, SmallSpanSet},
     },
     util::{hash::Set, time::Timestamp},
 };
@@ -20,6 +20,8 @@ use crate::{
 const SERVICES_MAX: usize = 16;
 /// Linked traces remembered with a trace.
 const LINKS_MAX: usize = 64;
+/// Open spans above a span that are looked at for a circle of parents.
+const DEPTH_MAX: usize = 64;
 /// Lost spans of a trace that are remembered, so that their real end replaces the lost one.
 const LOST_MAX: usize = 65_536;
 
@@ -58,7 +60,10 @@ pub(crate) struct Trace {
     pub(crate) total: u64,
     pub(crate) ended: u64,
     pub(crate) errors: u64,
+    /// When its first span started: as its end says, or while it is open as its start said.
     pub(super) start: Option<Timestamp>,
+    /// The same of the spans that have ended: their starts change no more.
+    ended_start: Option<Timestamp>,
     pub(super) newest: Timestamp,
     pub(super) end: Timestamp,
     /// Most traces have one service.
@@ -76,6 +81,7 @@ pub(super) struct Rare {
 #[derive(Clone, Debug)]
 pub(super) struct Root {
     pub(super) span_id: [u8; 8],
+    parent: Option<[u8; 8]>,
     pub(super) name: Arc<str>,
     pub(super) service: Arc<str>,
     pub(super) kind: SpanKind,
@@ -84,7 +90,7 @@ pub(super) struct Root {
     pub(super) outcome: Option<SpanOutcome>,
 }
 
-/// How good a root a span is: of two with the same rank the one that started first, of stand-ins the one seen first.
+/// How good a root a span is: of two with the same rank the one that started first, of those the one seen first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     /// Its parent is of this process and not seen yet.
@@ -93,6 +99,16 @@ pub(super) enum Rank {
     Remote,
     /// It has no parent.
     Root,
+}
+
+impl Rank {
+    fn of(start: &SpanStart) -> Self {
+        match start.parent {
+            None => Self::Root,
+            Some(_) if start.parent_remote => Self::Remote,
+            Some(_) => Self::StandIn,
+        }
+    }
 }
 
 impl Root {
@@ -130,6 +146,7 @@ impl Trace {
             ended: 0,
             errors: 0,
             start: None,
+            ended_start: None,
             newest: Timestamp::default(),
             end: Timestamp::default(),
             service: None,
@@ -154,7 +171,7 @@ impl Trace {
             ChangeKind::Started(start) => {
                 if self.lost.remove(change.span_id) {
                     self.reopen(change.span_id, start);
-                } else if self.open.insert(change.span_id, start.parent) {
+                } else if self.open.insert(change.span_id, OpenEntry::of(start)) == Opened::New {
                     self.count_new_span(change.span_id, start);
                 }
             }
@@ -173,10 +190,10 @@ impl Trace {
     }
 
     fn end(&mut self, change: &SpanChange, start: &SpanStart, outcome: SpanOutcome) {
-        let was_open = self.open.remove(change.span_id);
+        let opened = self.open.remove(change.span_id, &OpenEntry::of(start));
         let was_lost = self.lost.remove(change.span_id);
         self.waiting.remove(change.span_id);
-        if !was_open && !was_lost {
+        if opened.is_none() && !was_lost {
             self.count_new_span(change.span_id, start);
         }
         if was_lost {
@@ -194,19 +211,42 @@ impl Trace {
             self.lost.insert(change.span_id);
         }
         self.end = self.end.max(change.time);
-        if let Some(root) = self
-            .root
-            .as_mut()
-            .filter(|root| root.span_id == change.span_id)
-        {
-            root.outcome = Some(outcome);
+        self.settle_start(opened, start.start_time);
+        if opened.is_some_and(|opened| start.start_time < opened.start) {
+            self.consider_root(change.span_id, start);
+        }
+        self.end_root(change.span_id, start, outcome);
+    }
+
+    /// The start that an end says is authoritative: it replaces what the start itself said. That is later as a rule, so
+    /// what replaces it is the earliest all the more, or changes nothing.
+    fn settle_start(&mut self, opened: Option<OpenEntry>, start: Timestamp) {
+        self.ended_start = Some(earlier(self.ended_start, start));
+        self.start = match (self.start, opened) {
+            (Some(earliest), Some(opened)) if opened.start == earliest && earliest < start => {
+                // The span was the first, and is later now: only then all open ones are looked at.
+                let open = self.open.iter().map(|(_, span)| span.start);
+                open.chain(self.ended_start).min()
+            }
+            (earliest, _) => Some(earlier(earliest, start)),
+        };
+    }
+
+    /// The root's end says its name, its start and its outcome.
+    fn end_root(&mut self, span_id: [u8; 8], start: &SpanStart, outcome: SpanOutcome) {
+        let root = self.root.as_mut().filter(|root| {
+            root.span_id == span_id && (root.parent, root.kind) == (start.parent, start.kind)
+        });
+        if let Some(root) = root {
             root.name.clone_from(&start.name);
+            root.start = start.start_time;
+            root.outcome = Some(outcome);
         }
     }
 
     /// A span that was taken for lost runs on: its process had only stood still.
     fn reopen(&mut self, span_id: [u8; 8], start: &SpanStart) {
-        self.open.insert(span_id, start.parent);
+        self.open.insert(span_id, OpenEntry::of(start));
         self.ended = self.ended.saturating_sub(1);
         self.errors = self.errors.saturating_sub(1);
         self.count(&start.service, 0, -1);
@@ -218,10 +258,7 @@ impl Trace {
     /// Counts a span that is seen for the first time.
     fn count_new_span(&mut self, span_id: [u8; 8], start: &SpanStart) {
         self.total += 1;
-        self.start = Some(
-            self.start
-                .map_or(start.start_time, |earliest| earliest.min(start.start_time)),
-        );
+        self.start = Some(earlier(self.start, start.start_time));
         self.count(&start.service, 1, 0);
         for link in &*start.links {
             let links = &mut self.rare.get_or_insert_default().links;
@@ -229,18 +266,26 @@ impl Trace {
                 links.push(*link);
             }
         }
-        let rank = match start.parent {
-            None => Rank::Root,
-            Some(_) if start.parent_remote => Rank::Remote,
-            Some(_) => Rank::StandIn,
-        };
-        let better = self.root.as_ref().is_none_or(|root| {
-            rank > root.rank
-                || (rank == root.rank && rank > Rank::StandIn && start.start_time < root.start)
+        self.consider_root(span_id, start);
+    }
+
+    /// Takes the span for the root if it is a better one.
+    fn consider_root(&mut self, span_id: [u8; 8], start: &SpanStart) {
+        let rank = Rank::of(start);
+        let is_better = self.root.as_ref().is_none_or(|root| {
+            if rank != root.rank {
+                rank > root.rank
+            } else if root.parent == Some(span_id) {
+                // It is the parent that was missed. In a circle of parents, the first that started stays.
+                start.start_time < root.start || !self.is_below(start.parent, root.span_id)
+            } else {
+                start.start_time < root.start && !self.is_known(start.parent)
+            }
         });
-        if better {
+        if is_better {
             self.root = Some(Root {
                 span_id,
+                parent: start.parent,
                 name: Arc::clone(&start.name),
                 service: Arc::clone(&start.service),
                 kind: start.kind,
@@ -249,6 +294,30 @@ impl Trace {
                 outcome: None,
             });
         }
+    }
+
+    /// Whether a span of this trace has this id, as far as that is remembered: it is open, or the root.
+    fn is_known(&self, span: Option<[u8; 8]>) -> bool {
+        let is_root = |span| self.root.as_ref().is_some_and(|root| root.span_id == span);
+        span.is_some_and(|span| self.open.contains(span) || is_root(span))
+    }
+
+    /// Whether `ancestor` stands above a span or is it, as far as the open spans tell.
+    fn is_below(&self, span: Option<[u8; 8]>, ancestor: [u8; 8]) -> bool {
+        let mut above = span;
+        for _ in 0..DEPTH_MAX {
+            match above {
+                Some(span) if span == ancestor => return true,
+                Some(span) => above = self.open.parent(span),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Forgets open spans that share their id with another one: a rebuilt index may have missed their end.
+    pub(crate) fn forget_twins(&mut self) {
+        self.open.forget_twins();
     }
 
     /// Counts spans and errors of a service; beyond the bound on services nothing is counted.
@@ -304,7 +373,11 @@ impl Trace {
         if self.waiting.is_empty() {
             return false;
         }
-        let parents: Set<[u8; 8]> = self.open.iter().filter_map(|(_, parent)| parent).collect();
+        let parents: Set<[u8; 8]> = self
+            .open
+            .iter()
+            .filter_map(|(_, span)| span.parent)
+            .collect();
         self.open
             .iter()
             .all(|(span, _)| self.waiting.contains(span) || parents.contains(&span))
@@ -362,6 +435,10 @@ impl Trace {
         let end = if self.is_open() { now } else { self.end };
         end.nanos().saturating_sub(start.nanos())
     }
+}
+
+fn earlier(known: Option<Timestamp>, time: Timestamp) -> Timestamp {
+    known.map_or(time, |known| known.min(time))
 }
 
 fn shared<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,55 +1,149 @@
-//! The spans of one trace that are open, and small sets of spans. Most traces have one open span at a time and empty sets, so
-//! both allocate only beyond that. Pure.
+//! The spans of one trace that are open, and small sets of spans. Most traces have one open span at a time and empty sets,
+//! so both allocate only beyond that. Pure.
 
-use crate::util::hash::{Map, Set};
+use crate::{
+    span::event::SpanKind,
+    trace::span_change::SpanStart,
+    util::{
+        hash::{Map, Set},
+        time::Timestamp,
+    },
+};
 
-/// Open spans, each with its parent. Where one is open at a time, as in a trace of one span, nothing is allocated.
-#[derive(Clone, Debug, Default)]
-pub(in crate::trace) struct OpenSpans {
-    one: Option<SpanAndParent>,
-    others: Option<Box<Parents>>,
+/// Upper bound on open spans of a trace that share their id with another open span; further ones are not counted.
+pub(in crate::trace) const TWINS_MAX: usize = 256;
+
+/// What is remembered of an open span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::trace) struct OpenEntry {
+    pub(in crate::trace) parent: Option<[u8; 8]>,
+    pub(in crate::trace) kind: SpanKind,
+    /// As its start said; the end may say otherwise.
+    pub(in crate::trace) start: Timestamp,
 }
 
-type SpanAndParent = ([u8; 8], Option<[u8; 8]>);
+impl OpenEntry {
+    pub(in crate::trace) fn of(start: &SpanStart) -> Self {
+        Self {
+            parent: start.parent,
+            kind: start.kind,
+            start: start.start_time,
+        }
+    }
 
-type Parents = Map<[u8; 8], Option<[u8; 8]>>;
+    /// Whether parent and kind, which never change, are those of `other`: ids alone do not identify a span.
+    fn is_alike(&self, other: &Self) -> bool {
+        (self.parent, self.kind) == (other.parent, other.kind)
+    }
+}
+
+/// What became of a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::trace) enum Opened {
+    /// A span that was not open.
+    New,
+    /// A span that is open already.
+    Again,
+}
+
+/// Open spans by id. Where one is open at a time, as in a trace of one span, nothing is allocated.
+#[derive(Clone, Debug, Default)]
+pub(in crate::trace) struct OpenSpans {
+    one: Option<([u8; 8], OpenEntry)>,
+    others: Option<Box<Others>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Others {
+    by_id: Map<[u8; 8], OpenEntry>,
+    /// Open spans with the id of another open one.
+    twins: Vec<([u8; 8], OpenEntry)>,
+}
 
 impl OpenSpans {
-    /// Whether it was not there.
-    pub(in crate::trace) fn insert(&mut self, span: [u8; 8], parent: Option<[u8; 8]>) -> bool {
+    pub(in crate::trace) fn insert(&mut self, id: [u8; 8], span: OpenEntry) -> Opened {
+        let Some(known) = self.get(id) else {
+            if self.one.is_none() {
+                self.one = Some((id, span));
+            } else {
+                self.others.get_or_insert_default().by_id.insert(id, span);
+            }
+            return Opened::New;
+        };
+        if known.is_alike(&span) {
+            return Opened::Again;
+        }
+        let twins = &mut self.others.get_or_insert_default().twins;
+        let is_known = twins
+            .iter()
+            .any(|(twin, other)| *twin == id && other.is_alike(&span));
+        if is_known || twins.len() >= TWINS_MAX {
+            return Opened::Again;
+        }
+        twins.push((id, span));
+        Opened::New
+    }
+
+    /// Removes the span of this id, or of those with this id the one that is like `ended`. Returns what was known of it.
+    pub(in crate::trace) fn remove(&mut self, id: [u8; 8], ended: &OpenEntry) -> Option<OpenEntry> {
+        let twin = self.take_twin(id, ended);
+        if let Some((known, span)) = self.one
+            && known == id
+        {
+            self.one = twin.map(|twin| (id, twin));
+            return Some(span);
+        }
+        let Some(others) = &mut self.others else {
+            return None;
+        };
+        match twin {
+            // It takes the place of the one that goes.
+            Some(twin) => others.by_id.insert(id, twin),
+            None => others.by_id.remove(&id),
+        }
+    }
+
+    /// Takes out the twin that stays when the span like `ended` goes; `None` if no other has the id.
+    fn take_twin(&mut self, id: [u8; 8], ended: &OpenEntry) -> Option<OpenEntry> {
+        let others = self
+            .others
+            .as_mut()
+            .filter(|others| !others.twins.is_empty())?;
+        let goes = |(twin, span): &([u8; 8], OpenEntry)| *twin == id && span.is_alike(ended);
+        if let Some(place) = others.twins.iter().position(goes) {
+            // The twin goes: so it changes places with the one that is known by the id.
+            let (_, twin) = others.twins.swap_remove(place);
+            let known = match &mut self.one {
+                Some((one, span)) if *one == id => std::mem::replace(span, twin),
+                _ => others.by_id.insert(id, twin)?,
+            };
+            return Some(known);
+        }
+        let place = others.twins.iter().position(|(twin, _)| *twin == id)?;
+        Some(others.twins.swap_remove(place).1)
+    }
+
+    /// Forgets those that share their id with another one: nothing may ever end them.
+    pub(in crate::trace) fn forget_twins(&mut self) {
+        if let Some(others) = &mut self.others {
+            others.twins = Vec::new();
+        }
+    }
+
+    fn get(&self, id: [u8; 8]) -> Option<OpenEntry> {
         match self.one {
-            Some((one, _)) if one == span => {
-                self.one = Some((span, parent));
-                false
-            }
-            None if !self.is_other(span) => {
-                self.one = Some((span, parent));
-                true
-            }
-            _ => {
-                let others = self.others.get_or_insert_default();
-                others.insert(span, parent).is_none()
-            }
+            Some((one, span)) if one == id => Some(span),
+            _ => self.others.as_ref()?.by_id.get(&id).copied(),
         }
     }
 
-    /// Whether it was there.
-    pub(in crate::trace) fn remove(&mut self, span: [u8; 8]) -> bool {
-        if self.one.is_some_and(|(one, _)| one == span) {
-            self.one = None;
-            return true;
-        }
-        let others = self.others.as_mut();
-        others.is_some_and(|others| others.remove(&span).is_some())
+    pub(in crate::trace) fn contains(&self, id: [u8; 8]) -> bool {
+        self.get(id).is_some()
     }
 
-    pub(in crate::trace) fn is_other(&self, span: [u8; 8]) -> bool {
-        let others = self.others.as_ref();
-        others.is_some_and(|others| others.contains_key(&span))
-    }
-
-    pub(in crate::trace) fn contains(&self, span: [u8; 8]) -> bool {
-        self.one.is_some_and(|(one, _)| one == span) || self.is_other(span)
+    /// The parent of an open span; `None` if it is not open or has none.
+    pub(in crate::trace) fn parent(&self, id: [u8; 8]) -> Option<[u8; 8]> {
+        self.get(id)?.parent
     }
 
     pub(in crate::trace) fn is_empty(&self) -> bool {
@@ -57,13 +151,20 @@ impl OpenSpans {
     }
 
     pub(in crate::trace) fn len(&self) -> usize {
-        let others = self.others.as_ref().map_or(0, |others| others.len());
+        let others = self.others.as_ref();
+        let others = others.map_or(0, |others| others.by_id.len() + others.twins.len());
         usize::from(self.one.is_some()) + others
     }
 
-    pub(in crate::trace) fn iter(&self) -> impl Iterator<Item = SpanAndParent> {
-        let others = self.others.iter().flat_map(|others| others.iter());
-        let others = others.map(|(span, parent)| (*span, *parent));
+    pub(in crate::trace) fn iter(&self) -> impl Iterator<Item = ([u8; 8], OpenEntry)> {
+        let others = self.others.iter();
+        let others = others.flat_map(|others| {
+            others
+                .by_id
+                .iter()
+                .map(|(id, span)| (*id, *span))
+                .chain(others.twins.iter().copied())
+        });
         self.one.into_iter().chain(others)
     }
 }

@@ -355,3 +355,151 @@ fn clocks_that_go_back_are_no_overflow() {
         json!("1970-01-01T00:01:40.000000000Z")
     );
 }
+
+/// The same change of a span of another kind.
+fn of_kind(kind: SpanKind, mut change: SpanChange) -> SpanChange {
+    match &mut change.kind {
+        ChangeKind::Started(start) | ChangeKind::Ended { start, .. } => start.kind = kind,
+        ChangeKind::Waiting(_) | ChangeKind::Other => {}
+    }
+    change
+}
+
+#[test]
+fn spans_that_share_an_id_are_counted_one_by_one_and_open_until_the_last_has_ended() {
+    use SpanOutcome::{Error, Ok};
+    let server = |change| of_kind(SpanKind::Server, change);
+    let client = |change| of_kind(SpanKind::Client, change);
+    let mut trace = trace([
+        server(CHANGE.started(1, None, 10)),
+        client(CHANGE.started(1, None, 11)),
+        // Told again: no further span.
+        server(CHANGE.started(1, None, 10)),
+        client(CHANGE.started(1, None, 11)),
+        client(CHANGE.ended(1, None, [11, 12], Error)),
+    ]);
+    assert_eq!((trace.is_open(), trace.is_complete()), (true, false));
+    assert_eq!(
+        summary(&trace)["spans"],
+        json!({"total": 2, "open": 1, "errors": 1, "lost": 0})
+    );
+    trace.apply(&server(CHANGE.ended(1, None, [10, 14], Ok)), 6);
+    assert_eq!((trace.is_open(), trace.is_complete()), (false, true));
+    assert_eq!(
+        (trace.state(), trace.kind(), trace.ended),
+        (TraceState::Ok, SpanKind::Server, 2)
+    );
+    assert_eq!(
+        summary(&trace)["spans"],
+        json!({"total": 2, "open": 0, "errors": 1, "lost": 0})
+    );
+}
+
+#[test]
+fn open_spans_with_one_id_end_in_any_order() {
+    let kinds = [SpanKind::Server, SpanKind::Client, SpanKind::Consumer];
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
+        // Alone, and behind another open span, which is remembered elsewhere.
+        for before in [None, Some(9)] {
+            let first = before.map(|span| CHANGE.started(span, None, 1));
+            let starts = kinds.map(|kind| of_kind(kind, CHANGE.started(1, Some(9), 10)));
+            let mut trace = trace(first.into_iter().chain(starts));
+            let others = u64::from(before.is_some());
+            for (left, place) in [2_u64, 1, 0].into_iter().zip(order) {
+                let ended = CHANGE.ended(1, Some(9), [10, 11], SpanOutcome::Ok);
+                trace.apply(&of_kind(kinds[place], ended), 9);
+                let open: Vec<SpanKind> = trace.open.iter().map(|(_, span)| span.kind).collect();
+                assert_eq!(open.len() as u64, left + others, "{order:?}");
+                assert!(others > 0 || !open.contains(&kinds[place]), "{order:?}");
+            }
+            assert_eq!(trace.total, 3 + others);
+        }
+    }
+}
+
+#[test]
+fn twins_are_bounded_and_are_forgotten_when_their_ends_may_be_missed() {
+    let mut trace = Trace::new(1);
+    for parent in 0..10_000_u64 {
+        let mut change = CHANGE.started(1, None, 10);
+        if let ChangeKind::Started(start) = &mut change.kind {
+            start.parent = Some(parent.to_be_bytes());
+        }
+        trace.apply(&change, parent + 1);
+    }
+    assert_eq!(trace.open.len(), open_spans::TWINS_MAX + 1);
+    trace.forget_twins();
+    assert_eq!(trace.open.len(), 1);
+}
+
+#[test]
+fn the_start_that_an_end_says_replaces_what_the_start_said() {
+    use SpanOutcome::Ok;
+    let text = |second: u64| format!("1970-01-01T00:00:{second:02}.000000000Z");
+    // Told late: when it was seen is not when it began.
+    let mut late = trace([CHANGE.started(1, None, 50)]);
+    late.apply(&CHANGE.ended(1, None, [10, 50], Ok), 2);
+    assert_eq!(late.duration_nanos(Timestamp::default()), 40_000_000_000);
+    assert_eq!(summary(&late)["startTimestamp"], json!(text(10)));
+    assert_eq!(summary(&late)["durationMs"], json!(40_000.0));
+    // A child begins later than its start said, so the trace does, too.
+    let mut early = trace([
+        CHANGE.started(2, Some(1), 10),
+        CHANGE.started(1, None, 20),
+        CHANGE.started(3, Some(1), 15),
+    ]);
+    early.apply(&CHANGE.ended(2, Some(1), [30, 31], Ok), 4);
+    assert_eq!(summary(&early)["startTimestamp"], json!(text(15)));
+    early.apply(&CHANGE.ended(3, Some(1), [25, 32], Ok), 5);
+    assert_eq!(summary(&early)["startTimestamp"], json!(text(20)));
+    early.apply(&CHANGE.ended(1, None, [22, 33], Ok), 6);
+    assert_eq!(summary(&early)["startTimestamp"], json!(text(22)));
+    // A root that began first after all.
+    let mut roots = trace([CHANGE.started(1, None, 10), CHANGE.started(2, None, 20)]);
+    assert_eq!(roots.name(), "span1");
+    roots.apply(&CHANGE.ended(2, None, [5, 21], Ok), 3);
+    assert_eq!((roots.name(), roots.is_open()), ("span2", true));
+    roots.apply(&CHANGE.ended(1, None, [10, 22], SpanOutcome::Error), 4);
+    assert_eq!((roots.state(), roots.is_complete()), (TraceState::Ok, true));
+}
+
+#[test]
+fn the_name_is_that_of_the_earliest_span_whose_parent_is_not_known() {
+    let cases = [
+        // The parent of the first is missed, and comes later.
+        (vec![(2, 1, 11), (1, 9, 10)], "span1"),
+        // It is seen first, but another one began before it.
+        (vec![(2, 8, 12), (3, 9, 11)], "span3"),
+        (vec![(3, 9, 11), (2, 8, 12)], "span3"),
+        // Of two that began at once, the one that is first in the log.
+        (vec![(2, 8, 11), (3, 9, 11)], "span2"),
+        // Its clock is behind, but its parent is known.
+        (vec![(1, 9, 10), (2, 1, 5)], "span1"),
+        // Circles of parents, in any order.
+        (vec![(1, 3, 10), (2, 1, 11), (3, 2, 12)], "span1"),
+        (vec![(3, 2, 12), (2, 1, 11), (1, 3, 10)], "span1"),
+        (vec![(2, 1, 11), (1, 3, 10), (3, 2, 12)], "span1"),
+        (vec![(1, 2, 10), (2, 1, 11)], "span1"),
+        (vec![(2, 1, 11), (1, 2, 10)], "span1"),
+        (vec![(1, 1, 10)], "span1"),
+    ];
+    for (starts, name) in cases {
+        let changes = starts
+            .iter()
+            .map(|&(span, parent, time)| CHANGE.started(span, Some(parent), time));
+        let mut trace = trace(changes);
+        assert_eq!(trace.name(), name, "{starts:?}");
+        for &(span, parent, time) in &starts {
+            let ended = CHANGE.ended(span, Some(parent), [time, 20], SpanOutcome::Ok);
+            trace.apply(&ended, 9);
+        }
+        assert_eq!(trace.name(), name, "{starts:?} after their ends");
+    }
+}

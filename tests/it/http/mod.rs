@@ -14,6 +14,7 @@ mod filters;
 mod init;
 mod large_lists;
 mod large_traces;
+mod late_starts;
 mod lifecycle;
 mod list;
 mod mounting;

@@ -8,10 +8,13 @@ use std::{
     },
 };
 
-use livespan::{LiveSpans, SpanEvent, span::SpanStatus};
+use livespan::{
+    LiveSpans, SpanEvent,
+    span::{SpanKind, SpanStatus},
+};
 use serde_json::Value;
 
-use super::app::{App, Frame, Stream, checkout, done, log, put, replay, sequence, span, trace};
+use super::app::{App, Frame, Stream, at, checkout, done, log, put, replay, sequence, span, trace};
 use crate::support::PATIENCE;
 
 const SPANS: u64 = 3000;
@@ -161,4 +164,89 @@ async fn the_newest_end_of_a_span_is_shown() {
         .map(|span| span["name"].as_str().unwrap())
         .collect();
     assert_eq!(names, ["c"]);
+}
+
+/// What the list counts, and the spans of the snapshot: type, name and whether it failed.
+async fn counted(app: &App, number: u128) -> (Value, Vec<String>) {
+    let answer = app.json(&format!("/traces/{}", trace(number))).await;
+    let list = app.json("/traces").await;
+    let all = list["traces"].as_array().unwrap();
+    let summary = all.iter().find(|one| one["traceId"] == answer["traceId"]);
+    assert_eq!(summary, Some(&answer["summary"]));
+    let line = |span: &Value| {
+        let text = |key: &str| span[key].as_str().unwrap_or_default().to_owned();
+        let code = span["status"]["code"].as_str().unwrap_or("-");
+        format!("{} {} {code}", text("type"), text("name"))
+    };
+    let spans = answer["spans"].as_array().unwrap();
+    (
+        answer["summary"]["spans"].clone(),
+        spans.iter().map(line).collect(),
+    )
+}
+
+/// The names of the spans in an export.
+async fn exported(app: &App, number: u128) -> Vec<String> {
+    let export = app
+        .json(&format!("/traces/{}?format=otlp", trace(number)))
+        .await;
+    let scopes = export["resourceSpans"].as_array().unwrap().iter();
+    let scopes = scopes.flat_map(|resource| resource["scopeSpans"].as_array().unwrap());
+    let spans = scopes.flat_map(|scope| scope["spans"].as_array().unwrap());
+    spans
+        .map(|span| span["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn spans_that_share_an_id_are_all_in_list_snapshot_and_export() {
+    let started = |name, kind, time| {
+        SpanEvent::started(trace(1), span(1), name)
+            .kind(kind)
+            .at(at(time))
+    };
+    let ended = |name, kind, [start, end]: [u64; 2], status| {
+        SpanEvent::ended(trace(1), span(1), name, status)
+            .kind(kind)
+            .started_at(at(start))
+            .at(at(end))
+    };
+    let app = App::start().await;
+    let (server, client) = (SpanKind::Server, SpanKind::Client);
+    put(
+        &app.live,
+        [started("outer", server, 0), started("inner", client, 1)],
+    );
+    let spans = |total, open, errors| serde_json::json!({"total": total, "open": open, "errors": errors, "lost": 0});
+    assert_eq!(
+        counted(&app, 1).await,
+        (
+            spans(2, 2, 0),
+            vec!["started outer -".to_owned(), "started inner -".to_owned()]
+        )
+    );
+    let failed = SpanStatus::Error("no".to_owned());
+    put(&app.live, [ended("inner", client, [1, 2], failed)]);
+    assert_eq!(
+        counted(&app, 1).await,
+        (
+            spans(2, 1, 1),
+            vec!["started outer -".to_owned(), "ended inner ERROR".to_owned()]
+        )
+    );
+    put(&app.live, [ended("outer", server, [0, 3], SpanStatus::Ok)]);
+    // The id is used again.
+    put(
+        &app.live,
+        [
+            started("again", server, 4),
+            ended("again", server, [4, 5], SpanStatus::Ok),
+        ],
+    );
+    let lines = ["ended outer OK", "ended inner ERROR", "ended again OK"];
+    assert_eq!(
+        counted(&app, 1).await,
+        (spans(3, 0, 1), lines.map(str::to_owned).to_vec())
+    );
+    assert_eq!(exported(&app, 1).await, ["inner", "outer", "again"]);
 }

@@ -1,6 +1,9 @@
 //! Which event of each span says most: its newest end, a real one before a lost one, else its start, also when that comes
 //! again after a lost end. Pure.
 //!
+//! Several spans may share an id: those that are open at once are told apart by parent and kind, and a start after a real
+//! end is that of another span.
+//!
 //! A trace may have millions of spans, so they are compared in parts: as many at once as [`SPANS_AT_ONCE`], each part in a
 //! pass over the whole trace. What a pass finds is kept as a list of sequences, at one to two bytes a span.
 
@@ -37,7 +40,15 @@ impl SpanEventKind {
     }
 }
 
-/// The sequence of the event that says most of a span, above three flags. Sequences end below 2^53.
+/// How an event names its span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct SpanName {
+    pub(super) id: u64,
+    /// A hash of the parent and the kind, in which kinds never collide.
+    pub(super) origin: u8,
+}
+
+/// The sequence of the event that says most of a span, above the span's origin and three flags. Sequences end below 2^53.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct SpanVerdict(u64);
 
@@ -46,16 +57,27 @@ impl SpanVerdict {
     const LOST: u64 = 2;
     const UPDATED: u64 = 4;
     const FLAG_BITS: u32 = 3;
+    const ORIGIN_BITS: u32 = 8;
 
     fn sequence(self) -> u64 {
-        self.0 >> Self::FLAG_BITS
+        self.0 >> (Self::FLAG_BITS + Self::ORIGIN_BITS)
+    }
+
+    /// Whether it is of a span with this origin, or of none yet.
+    fn is_of(self, origin: u8) -> bool {
+        let [own, ..] = (self.0 >> Self::FLAG_BITS).to_le_bytes();
+        self.sequence() == 0 || own == origin
+    }
+
+    fn is_final(self) -> bool {
+        self.has(Self::ENDED) && !self.has(Self::LOST)
     }
 
     fn has(self, flag: u64) -> bool {
         self.0 & flag != 0
     }
 
-    fn add(&mut self, sequence: u64, kind: SpanEventKind) {
+    fn add(&mut self, sequence: u64, kind: SpanEventKind, origin: u8) {
         let flags = match kind {
             SpanEventKind::Started => 0,
             SpanEventKind::Ended => Self::ENDED,
@@ -66,9 +88,9 @@ impl SpanVerdict {
             }
         };
         // A real end is replaced by a later real end only.
-        let is_final = self.has(Self::ENDED) && !self.has(Self::LOST);
-        if !is_final || kind == SpanEventKind::Ended {
-            self.0 = sequence << Self::FLAG_BITS | flags | self.0 & Self::UPDATED;
+        if !self.is_final() || kind == SpanEventKind::Ended {
+            let event = sequence << Self::ORIGIN_BITS | u64::from(origin);
+            self.0 = event << Self::FLAG_BITS | flags | self.0 & Self::UPDATED;
         }
     }
 }
@@ -77,6 +99,10 @@ impl SpanVerdict {
 #[derive(Debug)]
 pub(super) struct LatestBuilder {
     spans: Map<u64, SpanVerdict>,
+    /// Spans that were open with the id of another one: at most as many of one id as there are origins.
+    twins: Map<SpanName, SpanVerdict>,
+    /// Spans whose id was used again, and the end that counts.
+    done: Vec<(u64, u64)>,
     spans_at_once: usize,
     /// Spans fall into 2^`part_bits` parts by their hash.
     part_bits: u32,
@@ -90,6 +116,8 @@ impl LatestBuilder {
     pub(super) fn new(spans_at_once: usize) -> Self {
         Self {
             spans: Map::default(),
+            twins: Map::default(),
+            done: Vec::new(),
             spans_at_once: spans_at_once.max(1),
             part_bits: 0,
             hash: RandomState::default(),
@@ -99,23 +127,46 @@ impl LatestBuilder {
     }
 
     /// Takes an event in. Every pass must take in the same ones, in log order.
-    pub(super) fn add(&mut self, sequence: u64, kind: SpanEventKind, span: u64) {
-        if part_of(&self.hash, self.part_bits, span) != self.parts.len() {
+    pub(super) fn add(&mut self, sequence: u64, kind: SpanEventKind, span: SpanName) {
+        if part_of(&self.hash, self.part_bits, span.id) != self.parts.len() {
             return;
         }
-        self.spans.entry(span).or_default().add(sequence, kind);
+        let first = self.spans.entry(span.id).or_default();
+        let is_twin = match kind {
+            SpanEventKind::Updated => false,
+            _ if first.is_of(span.origin) => false,
+            SpanEventKind::Started => true,
+            // An end without an open span of its own is that of the one that is open.
+            SpanEventKind::Ended | SpanEventKind::LostEnd => {
+                first.has(SpanVerdict::ENDED) || self.twins.contains_key(&span)
+            }
+        };
+        let verdict = if is_twin {
+            self.twins.entry(span).or_default()
+        } else {
+            first
+        };
+        if kind == SpanEventKind::Started && verdict.is_final() {
+            self.done.push((span.id, verdict.sequence()));
+            *verdict = SpanVerdict::default();
+        }
+        verdict.add(sequence, kind, span.origin);
         // In the first pass it is not known yet how many parts there are. Later parts are about as large as the first.
         while self.parts.is_empty() && self.spans.len() > self.spans_at_once {
             self.part_bits += 1;
             let (hash, part_bits) = (&self.hash, self.part_bits);
-            self.spans
-                .retain(|span, _| part_of(hash, part_bits, *span) == 0);
+            let is_held = |span: u64| part_of(hash, part_bits, span) == 0;
+            self.spans.retain(|span, _| is_held(*span));
+            self.twins.retain(|span, _| is_held(span.id));
+            self.done.retain(|(span, _)| is_held(*span));
         }
     }
 
     /// Ends a pass. Returns whether another one is needed.
     pub(super) fn end_pass(&mut self) -> bool {
         let mut sequences = Vec::with_capacity(self.spans.len());
+        sequences.extend(self.done.drain(..).map(|(_, sequence)| sequence));
+        sequences.extend(self.twins.values().map(|verdict| verdict.sequence()));
         for (span, verdict) in self.spans.drain() {
             if verdict.sequence() > 0 {
                 sequences.push(verdict.sequence());
@@ -125,6 +176,14 @@ impl LatestBuilder {
                 && let Some(updated) = &mut self.updated
             {
                 updated.insert(span);
+            }
+        }
+        // Updates say no origin: so they may be of any open span with the id.
+        for (span, verdict) in self.twins.drain() {
+            if !verdict.has(SpanVerdict::ENDED)
+                && let Some(updated) = &mut self.updated
+            {
+                updated.insert(span.id);
             }
         }
         if self
@@ -299,9 +358,13 @@ mod tests {
     /// The events that count, and the spans whose updates do, by the rules as they are told.
     fn model(events: &[(u64, SpanEventKind, u64)]) -> (BTreeSet<u64>, BTreeSet<u64>) {
         let mut latest: BTreeMap<u64, (u64, SpanEventKind)> = BTreeMap::new();
+        let mut before = BTreeSet::new();
         for (sequence, kind, span) in events {
             let replaces = match (latest.get(span), kind) {
                 (_, SpanEventKind::Updated) => false,
+                (Some((ended, SpanEventKind::Ended)), SpanEventKind::Started) => {
+                    before.insert(*ended)
+                }
                 (None, _) | (_, SpanEventKind::Ended) => true,
                 (Some((_, before)), _) => *before != SpanEventKind::Ended,
             };
@@ -320,8 +383,12 @@ mod tests {
             .map(|(_, _, span)| *span)
             .filter(is_open)
             .collect();
-        let sequences = latest.values().map(|(sequence, _)| *sequence).collect();
-        (sequences, updated)
+        let sequences = latest.values().map(|(sequence, _)| *sequence);
+        (sequences.chain(before).collect(), updated)
+    }
+
+    fn named(id: u64) -> SpanName {
+        SpanName { id, origin: 0 }
     }
 
     proptest! {
@@ -341,7 +408,7 @@ mod tests {
             let mut builder = LatestBuilder::new(spans_at_once);
             loop {
                 for (sequence, kind, span) in &events {
-                    builder.add(*sequence, *kind, *span);
+                    builder.add(*sequence, *kind, named(*span));
                 }
                 if !builder.end_pass() {
                     break;
@@ -362,14 +429,66 @@ mod tests {
         }
     }
 
+    /// The events that count, and whether updates of the span do.
+    fn counted(events: &[(SpanEventKind, u8)]) -> (Vec<u64>, bool) {
+        let mut builder = LatestBuilder::new(SPANS_AT_ONCE);
+        for ((kind, origin), sequence) in events.iter().zip(1..) {
+            let origin = *origin;
+            builder.add(sequence, *kind, SpanName { id: 7, origin });
+        }
+        assert!(!builder.end_pass());
+        let latest = builder.finish();
+        let mut cursor = latest.cursor();
+        let all = 1..=events.len() as u64;
+        let found: Vec<u64> = all.filter(|one| cursor.is_latest(*one, 7)).collect();
+        assert_eq!(latest.len(), found.len() as u64);
+        (found, latest.wants_updates_of(7))
+    }
+
+    #[test]
+    fn spans_that_share_an_id_count_one_by_one() {
+        use SpanEventKind::{Ended, LostEnd, Started};
+        for (events, found, is_open) in [
+            (vec![(Started, 1), (Started, 2)], vec![1, 2], true),
+            (vec![(Started, 1), (Started, 1)], vec![2], false),
+            (
+                vec![(Started, 1), (Started, 2), (Ended, 2), (Ended, 1)],
+                vec![3, 4],
+                false,
+            ),
+            (
+                vec![(Started, 1), (Started, 2), (Ended, 1), (LostEnd, 2)],
+                vec![3, 4],
+                false,
+            ),
+            // An id that is used again.
+            (
+                vec![(Started, 1), (Ended, 1), (Started, 1), (Ended, 1)],
+                vec![2, 4],
+                false,
+            ),
+            // An end that says another kind than its start.
+            (vec![(Started, 1), (Ended, 2)], vec![2], false),
+            (vec![(Ended, 1), (Ended, 2)], vec![1, 2], false),
+            (vec![(Ended, 1), (Ended, 1)], vec![2], false),
+            (
+                vec![(Started, 1), (LostEnd, 1), (Started, 1)],
+                vec![3],
+                false,
+            ),
+        ] {
+            assert_eq!(counted(&events), (found, is_open), "{events:?}");
+        }
+    }
+
     #[test]
     fn many_spans_are_compared_in_parts_that_stay_small() {
         let mut builder = LatestBuilder::new(20_000);
         let mut passes = 0;
         loop {
             for span in 0..200_000 {
-                builder.add(2 * span + 1, SpanEventKind::Started, span);
-                builder.add(2 * span + 2, SpanEventKind::Ended, span);
+                builder.add(2 * span + 1, SpanEventKind::Started, named(span));
+                builder.add(2 * span + 2, SpanEventKind::Ended, named(span));
                 assert!(builder.spans.capacity() < 60_000);
             }
             passes += 1;

@@ -11,7 +11,7 @@ use crate::{
     access::projection,
     http::{
         routes::trace_snapshot::{
-            latest::{Latest, LatestBuilder, SPANS_AT_ONCE, SpanEventKind},
+            latest::{Latest, LatestBuilder, SPANS_AT_ONCE, SpanEventKind, SpanName},
             read::{Loss, TraceEvent, TraceEvents},
         },
         task_body::{BodyWriter, ClientGone},
@@ -82,7 +82,7 @@ impl Overview {
             while let Some(page) = pages.next().await {
                 pages.read(&page, |event| {
                     if let Some(kind) = SpanEventKind::of(event.name, event.payload) {
-                        builder.add(event.sequence, kind, span_of(event.payload));
+                        builder.add(event.sequence, kind, span_name(event.payload));
                     }
                     if first_pass.is_some() {
                         return;
@@ -166,4 +166,12 @@ impl ProcessCounts {
 pub(super) fn span_of(payload: &[u8]) -> u64 {
     let span = parse::span_id(payload).map(SpanId::to_bytes);
     u64::from_be_bytes(span.unwrap_or_default())
+}
+
+/// How the event names its span.
+fn span_name(payload: &[u8]) -> SpanName {
+    SpanName {
+        id: span_of(payload),
+        origin: parse::origin_of(payload),
+    }
 }
