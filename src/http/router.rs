@@ -9,7 +9,9 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::OriginalUri};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode, header, request::Parts, uri::Authority,
+};
 use opentelemetry::{Context, trace::TraceContextExt as _};
 use tower_service::Service;
 
@@ -47,7 +49,9 @@ impl LiveSpans {
     /// that tells ([`ConnectInfo`](axum::extract::ConnectInfo), by `into_make_service_with_connect_info::<SocketAddr>()`),
     /// clients of other machines are refused; a proxy on this machine is not one of those.
     ///
-    /// Spans that your own middleware makes around these routes are not shown. A client that stops reading is closed by
+    /// Spans that your own middleware makes around these routes are not shown, and `/status` counts them. Where only
+    /// their ids tell them apart, as at the root, all events are shown 100 ms later, so that the ids are known in time.
+    /// A client that stops reading is closed by
     /// *your* server's write time-out, if it has one; until then it costs one block of at most 64 KiB.
     ///
     /// An open stream keeps a graceful shutdown of your server waiting: call [`end_streams`](LiveSpans::end_streams) in the
@@ -122,7 +126,10 @@ impl LiveService {
             drop(buffer.push(RecordClass::Internal, |buf| record::write_hide(buf, span)));
         }
         let mounts = &self.live.shared.mounts;
-        mounts.learn(original, path);
+        let host = request.headers().get(header::HOST);
+        let host = host.and_then(|host| host.to_str().ok());
+        let uri = request.uri().authority().map(Authority::as_str);
+        mounts.learn(original, path, uri.or(host));
         if !is_recording {
             mounts.require_no_ids();
         }

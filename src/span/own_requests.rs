@@ -1,26 +1,32 @@
 //! Hides the spans of requests to our own routes: the host's HTTP middleware makes a span for each of them, and a
 //! reader would otherwise watch itself read.
 //!
-//! - **By path.** The first request through a mounted router shows where it is mounted. From then on a span with an
-//!   attribute that names such a path is hidden, with its children.
-//! - **By id.** The span around that first request, and a span without a path, is hidden by its id. The router pushes
-//!   the id before the worker encodes the span. Until it is known that the host's spans carry their paths, the worker
-//!   therefore waits [`IDENTIFY_DELAY`] before it encodes.
+//! - **By id.** The router pushes the id of the span around a request that it serves. That is proof, but it comes
+//!   after the start of that span. Until it is known that paths are enough, the worker therefore waits
+//!   [`IDENTIFY_DELAY`] before it encodes.
+//! - **By path.** The first request through a mounted router shows where it is mounted. From then on a span that stands
+//!   for a request to this process ([`RequestTarget`]) and names such a path is hidden, with its children. The paths of
+//!   a router at the root prove nothing: the host and its other servers have a `/` and a `/status` of their own. Its
+//!   requests are found by id only.
 //!
-//! A span whose start readers have seen is never hidden afterwards: it gets its end. Request handlers call
-//! [`MountPrefixes`]; only the worker thread uses [`OwnRequestSpans`].
+//! A span whose start readers have seen is never hidden afterwards: it gets its end. Each hidden span is counted, and
+//! `/status` shows the number. Request handlers call [`MountPrefixes`]; only the worker thread uses
+//! [`OwnRequestSpans`].
 
 use std::{
     sync::{
         Arc, RwLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use crate::{
     engine::worker::ProcessingDelay,
-    span::json::{Pairs, SpanFields, Value},
+    span::{
+        event::SpanKind,
+        json::{SpanFields, Value},
+    },
     util::{
         hash::Set,
         sync::{read, write},
@@ -34,8 +40,12 @@ const PREFIXES_MAX: usize = 16;
 const OWN_REQUESTS_MAX: usize = 65_536;
 /// How long the worker waits before it encodes a span, so that our router can report the request around it first.
 const IDENTIFY_DELAY: Duration = Duration::from_millis(100);
+/// Upper bound on remembered hosts under which our routes were asked for. Requests under later ones are found by id.
+const AUTHORITIES_MAX: usize = 16;
+/// Upper bound on the length of such a host, in bytes: what a client sends as `Host` is remembered.
+const AUTHORITY_BYTES_MAX: usize = 255;
 /// Attributes in which HTTP middleware writes the path or the whole URL of a request.
-const PATH_KEYS: &[&str] = &[
+const TARGET_KEYS: &[&str] = &[
     "uri",
     "url.path",
     "url.full",
@@ -43,8 +53,11 @@ const PATH_KEYS: &[&str] = &[
     "http.url",
     "http.uri",
     "http.path",
-    "path",
 ];
+/// Attributes in which it writes the host that a client asked for, the most exact first.
+const HOST_KEYS: &[&str] = &["http.host", "server.address", "net.host.name"];
+/// Attributes in which it writes the method of a request.
+const METHOD_KEYS: &[&str] = &["method", "http.request.method", "http.method"];
 /// The first path segments of our routes, except that of the page itself.
 pub(crate) const ROUTES: &[&str] = &["sse", "traces", "stats", "status", "assets", "workflows"];
 
@@ -52,17 +65,19 @@ pub(crate) const ROUTES: &[&str] = &["sse", "traces", "stats", "status", "assets
 #[derive(Debug, Default)]
 pub(crate) struct MountPrefixes {
     prefixes: RwLock<Vec<String>>,
+    /// The hosts under which clients asked for our routes.
+    authorities: RwLock<Vec<String>>,
     processing_delay: Arc<ProcessingDelay>,
-    /// Whether the host makes spans for our requests that carry no path.
-    host_spans_lack_paths: AtomicBool,
+    /// Whether the host makes spans for our requests that only their ids identify.
+    needs_ids: AtomicBool,
+    hidden: AtomicU64,
 }
 
 impl MountPrefixes {
     pub(crate) fn new(processing_delay: Arc<ProcessingDelay>) -> Self {
         Self {
-            prefixes: RwLock::default(),
             processing_delay,
-            host_spans_lack_paths: AtomicBool::new(false),
+            ..Self::default()
         }
     }
 
@@ -74,45 +89,126 @@ impl MountPrefixes {
         }
     }
 
-    /// Learns a mount point from a request that reached our routes at `path`; the host's own path for it is `original`.
-    pub(crate) fn learn(&self, original: &str, path: &str) {
+    /// Learns a mount point from a request that reached our routes at `path`; the host's own path for it is `original`,
+    /// and the client asked for it under `authority`.
+    pub(crate) fn learn(&self, original: &str, path: &str, authority: Option<&str>) {
         let prefix = original.strip_suffix(path).or_else(|| {
             // `/live` reaches a nested router as `/`.
             (path == "/").then_some(original)
         });
-        let Some(prefix) = prefix else { return };
-        let prefix = prefix.trim_end_matches('/');
-        if read(&self.prefixes).iter().any(|known| known == prefix) {
-            return;
+        if let Some(prefix) = prefix {
+            add(&self.prefixes, prefix.trim_end_matches('/'), PREFIXES_MAX);
         }
-        let mut prefixes = write(&self.prefixes);
-        if prefixes.len() < PREFIXES_MAX && !prefixes.iter().any(|known| known == prefix) {
-            prefixes.push(prefix.to_owned());
+        if let Some(authority) = authority.filter(|one| one.len() <= AUTHORITY_BYTES_MAX) {
+            add(&self.authorities, authority, AUTHORITIES_MAX);
         }
     }
 
     /// Called when the host made no span around a request, or one with its path: the worker need not wait for ids.
     pub(crate) fn require_no_ids(&self) {
-        if !self.host_spans_lack_paths.load(Ordering::Relaxed) {
+        if !self.needs_ids.load(Ordering::Relaxed) {
             self.processing_delay.set(Duration::ZERO);
         }
     }
 
+    /// Returns how many spans of requests to our routes were hidden.
+    pub(crate) fn hidden(&self) -> u64 {
+        self.hidden.load(Ordering::Relaxed)
+    }
+
     /// Called when only its id shows that a span belongs to one of our requests.
     fn require_ids(&self) {
-        self.host_spans_lack_paths.store(true, Ordering::Relaxed);
+        self.needs_ids.store(true, Ordering::Relaxed);
         self.processing_delay.set(IDENTIFY_DELAY);
     }
 
-    /// Returns whether one of these texts is the path of a request to our routes.
-    fn cover<'a>(&self, mut texts: impl Iterator<Item = &'a str>) -> bool {
-        let prefixes = read(&self.prefixes);
-        !prefixes.is_empty()
-            && texts.any(|text| {
-                let path = path_of(text);
-                prefixes.iter().any(|prefix| is_ours(prefix, path))
-            })
+    /// Returns whether a request is one to our routes.
+    fn cover(&self, request: &RequestTarget<'_>) -> bool {
+        let Some(path) = request.path else {
+            return false;
+        };
+        request.host.is_none_or(|host| self.knows(host))
+            && read(&self.prefixes)
+                .iter()
+                .any(|prefix| !prefix.is_empty() && is_ours(prefix, path))
     }
+
+    /// Returns whether a client asked for our routes under this host, which may lack its port.
+    fn knows(&self, host: &str) -> bool {
+        read(&self.authorities)
+            .iter()
+            .flat_map(|known| [known.as_str(), without_port(known)])
+            .any(|known| known.eq_ignore_ascii_case(host))
+    }
+}
+
+/// Adds a text, if it is new and there is room.
+fn add(texts: &RwLock<Vec<String>>, text: &str, max: usize) {
+    let is_known = |known: &[String]| known.len() >= max || known.iter().any(|one| one == text);
+    if is_known(&read(texts)) {
+        return;
+    }
+    let mut texts = write(texts);
+    if !is_known(&texts) {
+        texts.push(text.to_owned());
+    }
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+/// What the attributes of a span say of the request that it stands for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RequestTarget<'a> {
+    path: Option<&'a str>,
+    host: Option<&'a str>,
+    has_method: bool,
+}
+
+impl<'a> RequestTarget<'a> {
+    /// Reads the attributes whose values are texts.
+    pub(crate) fn of(attributes: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut target = Self::default();
+        let mut host_rank = HOST_KEYS.len();
+        for (key, text) in attributes {
+            if TARGET_KEYS.contains(&key) {
+                let (host, path) = split(text);
+                target.path = target.path.or(Some(path));
+                if host.is_some() {
+                    target.host = host;
+                    host_rank = 0;
+                }
+            } else if let Some(rank) = HOST_KEYS.iter().position(|one| *one == key) {
+                if rank < host_rank {
+                    target.host = Some(text);
+                    host_rank = rank;
+                }
+            } else if METHOD_KEYS.contains(&key) {
+                target.has_method = true;
+            }
+        }
+        target
+    }
+
+    /// Returns whether the span is surely a request that this process serves. The span of a client, of a message or of
+    /// any other work may name the same path. `tracing` spans have no kind of their own: middleware such as
+    /// `TraceLayer` makes an internal span with the method and the URI of the request, and no local parent.
+    fn is_served(&self, kind: SpanKind, has_local_parent: bool) -> bool {
+        match kind {
+            SpanKind::Server => true,
+            SpanKind::Internal => self.has_method && !has_local_parent,
+            SpanKind::Client | SpanKind::Producer | SpanKind::Consumer => false,
+        }
+    }
+}
+
+/// Returns whether an attribute with this key may say for which request a span is.
+fn is_target_key(key: &str) -> bool {
+    TARGET_KEYS.contains(&key)
 }
 
 /// The open spans of requests to our routes, as the worker knows them.
@@ -153,19 +249,35 @@ impl OwnRequestSpans {
         parent.is_some_and(|parent| self.is_hidden(parent)) || self.is_hidden(span_id)
     }
 
-    /// Returns whether one of these is the path of a request to our routes.
-    pub(crate) fn covers<'a>(&self, paths: impl Iterator<Item = &'a str>) -> bool {
-        self.mounts.cover(paths)
+    /// Returns whether a span of this kind stands for a request to our routes.
+    pub(crate) fn covers(
+        &self,
+        kind: SpanKind,
+        has_local_parent: bool,
+        target: &RequestTarget<'_>,
+    ) -> bool {
+        target.is_served(kind, has_local_parent) && self.mounts.cover(target)
     }
 
-    /// Returns whether an attribute with this key may hold the path of a request.
-    pub(crate) fn is_path(key: &str) -> bool {
-        PATH_KEYS.contains(&key)
+    /// Returns whether a span of this kind with an attribute of this key may stand for a request.
+    pub(crate) fn may_cover(kind: SpanKind, key: &str) -> bool {
+        matches!(kind, SpanKind::Server | SpanKind::Internal) && is_target_key(key)
     }
 
-    /// Returns whether a span that starts belongs to one of our requests; it is then remembered until it ends.
+    /// Returns whether a span that starts belongs to one of our requests; it is then counted, and remembered until it
+    /// ends.
     pub(crate) fn hides_start(&mut self, span: &SpanFields<'_>) -> bool {
-        let by_path = self.mounts.cover(paths(&span.attributes));
+        let texts = span
+            .attributes
+            .iter()
+            .filter_map(|(key, value)| match value {
+                Value::Text(text) => Some((*key, *text)),
+                _ => None,
+            });
+        let has_local_parent = span.parent.is_some() && !span.parent_remote;
+        let may_cover = |(key, _): &(&str, _)| Self::may_cover(span.kind, key);
+        let by_path = span.attributes.iter().any(may_cover)
+            && self.covers(span.kind, has_local_parent, &RequestTarget::of(texts));
         let by_parent = span.parent.is_some_and(|parent| self.is_hidden(parent));
         let by_id = self.is_hidden(span.span_id);
         if by_path {
@@ -175,6 +287,7 @@ impl OwnRequestSpans {
         }
         let hidden = by_path || by_parent || by_id;
         if hidden {
+            self.mounts.hidden.fetch_add(1, Ordering::Relaxed);
             self.hide(span.span_id);
         }
         hidden
@@ -187,21 +300,18 @@ impl OwnRequestSpans {
     }
 }
 
-/// The attributes that may hold the path of a request.
-fn paths<'a>(attributes: &Pairs<'a>) -> impl Iterator<Item = &'a str> {
-    attributes.iter().filter_map(|(key, value)| match value {
-        Value::Text(text) if OwnRequestSpans::is_path(key) => Some(*text),
-        _ => None,
-    })
-}
-
-/// The path within a text that is a path, a path with a query, or a whole URL.
-fn path_of(text: &str) -> &str {
-    let path = match text.split_once("://") {
-        Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
-        None => text,
+/// The host, if there is one, and the path within a text that is a path, a path with a query, or a whole URL.
+fn split(text: &str) -> (Option<&str>, &str) {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    let Some((_, rest)) = text.split_once("://") else {
+        return (None, text);
     };
-    path.split(['?', '#']).next().unwrap_or_default()
+    let (authority, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, "/"),
+    };
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    (Some(host), path)
 }
 
 fn is_ours(prefix: &str, path: &str) -> bool {
@@ -209,7 +319,6 @@ fn is_ours(prefix: &str, path: &str) -> bool {
         return false;
     };
     match rest.strip_prefix('/') {
-        // Mounted at the root, the page itself is the host's `/` too; it is ours, since we answer it.
         None => rest.is_empty(),
         Some("") => true,
         Some(rest) => ROUTES.contains(&rest.split('/').next().unwrap_or_default()),
@@ -217,110 +326,4 @@ fn is_ours(prefix: &str, path: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::span::event::SpanKind;
-
-    fn span(number: u8, path: Option<&str>) -> SpanFields<'_> {
-        SpanFields {
-            trace_id: [1; 16],
-            span_id: [number; 8],
-            parent: None,
-            parent_remote: false,
-            unsampled: false,
-            durable: false,
-            name: "request",
-            kind: SpanKind::Server,
-            process: "",
-            service: "",
-            scope: None,
-            scope_version: None,
-            trace_state: "",
-            attributes: path
-                .map(|path| ("uri", Value::Text(path)))
-                .into_iter()
-                .collect(),
-            dropped_attributes: 0,
-            links: Vec::new(),
-            truncated: false,
-        }
-    }
-
-    #[test]
-    fn the_worker_waits_only_while_spans_may_not_tell_their_path() {
-        let processing_delay = Arc::new(ProcessingDelay::default());
-        let mounts = Arc::new(MountPrefixes::new(Arc::clone(&processing_delay)));
-        let mut own_requests = OwnRequestSpans::new(Arc::clone(&mounts));
-        assert_eq!(processing_delay.get(), Duration::ZERO, "no router was made");
-        mounts.expect_request();
-        assert_eq!(
-            processing_delay.get(),
-            IDENTIFY_DELAY,
-            "the first viewer may come"
-        );
-        mounts.learn("/live/sse", "/sse");
-        assert!(own_requests.hides_start(&span(1, Some("/live/sse"))));
-        assert!(!own_requests.hides_start(&span(2, Some("/live-shows"))));
-        assert_eq!(
-            processing_delay.get(),
-            Duration::ZERO,
-            "spans tell their path"
-        );
-        own_requests.hide([3; 8]);
-        assert!(own_requests.hides_start(&span(3, None)));
-        assert_eq!(processing_delay.get(), IDENTIFY_DELAY, "some do not");
-        assert!(own_requests.hides_start(&span(4, Some("/live/traces"))));
-        assert_eq!(processing_delay.get(), IDENTIFY_DELAY);
-        own_requests.identified_too_late();
-        assert_eq!(processing_delay.get(), IDENTIFY_DELAY);
-    }
-
-    #[test]
-    fn spans_that_never_end_do_not_fill_the_memory_of_viewers() {
-        let mut own_requests = OwnRequestSpans::new(Arc::new(MountPrefixes::default()));
-        let all = 3 * OWN_REQUESTS_MAX as u64;
-        for span in 0..all {
-            own_requests.hide(span.to_be_bytes());
-        }
-        assert!(own_requests.spans.len() + own_requests.older.len() <= OWN_REQUESTS_MAX);
-        for span in all - OWN_REQUESTS_MAX as u64 / 2..all {
-            assert!(
-                own_requests.hides_end(span.to_be_bytes()),
-                "the newest are remembered"
-            );
-            assert!(
-                !own_requests.hides_end(span.to_be_bytes()),
-                "until they end"
-            );
-        }
-    }
-
-    #[test]
-    fn only_paths_of_our_routes_are_ours() {
-        for (prefix, path) in [
-            ("/live", "/live"),
-            ("/live", "/live/"),
-            ("/live", "/live/sse"),
-            ("/live", "/live/traces/4bf9/sse"),
-            ("", "/"),
-            ("", "/status"),
-        ] {
-            assert!(is_ours(prefix, path), "{prefix} {path}");
-        }
-        for (prefix, path) in [
-            ("/live", "/lively"),
-            ("/live", "/live/stream"),
-            ("/live", "/"),
-            ("", "/checkout"),
-        ] {
-            assert!(!is_ours(prefix, path), "{prefix} {path}");
-        }
-    }
-
-    #[test]
-    fn a_path_is_found_in_an_address() {
-        assert_eq!(path_of("http://localhost:3000/live/sse?x=1"), "/live/sse");
-        assert_eq!(path_of("/live/sse?x=1"), "/live/sse");
-        assert_eq!(path_of("http://localhost:3000"), "/");
-    }
-}
+mod tests;

@@ -77,10 +77,10 @@ impl TemplateCache {
             service: Arc::clone(&span_start.service),
             kind: span.kind,
             parent_remote: span.parent_remote,
-            has_path: span
+            may_be_own_request: span
                 .attributes
                 .iter()
-                .any(|(key, _)| OwnRequestSpans::is_path(key)),
+                .any(|(key, _)| OwnRequestSpans::may_cover(span.kind, key)),
         }));
     }
 

@@ -10,7 +10,7 @@ use crate::{
             StartLayout,
             start_template::{PayloadTemplate, ScalarValue},
         },
-        own_requests::OwnRequestSpans,
+        own_requests::{OwnRequestSpans, RequestTarget},
         record::StartOutline,
     },
     trace::span_change::SpanStart,
@@ -28,7 +28,7 @@ pub(crate) struct StartTemplate {
     pub(super) service: Arc<str>,
     pub(super) kind: SpanKind,
     pub(super) parent_remote: bool,
-    pub(super) has_path: bool,
+    pub(super) may_be_own_request: bool,
 }
 
 impl StartTemplate {
@@ -67,16 +67,17 @@ impl StartTemplate {
         own_requests: &OwnRequestSpans,
         outline: &StartOutline<'_>,
     ) -> bool {
-        let paths = outline.pairs().filter_map(|(key, value)| match value {
-            ScalarValue::Text(text)
-                if std::str::from_utf8(key).is_ok_and(OwnRequestSpans::is_path) =>
-            {
-                std::str::from_utf8(text).ok()
-            }
+        let texts = outline.pairs().filter_map(|(key, value)| match value {
+            ScalarValue::Text(text) => Some((
+                std::str::from_utf8(key).ok()?,
+                std::str::from_utf8(text).ok()?,
+            )),
             _ => None,
         });
+        let has_local_parent = outline.ids.parent.is_some() && !self.parent_remote;
         own_requests.contains(outline.ids.span_id, outline.ids.parent)
-            || (self.has_path && own_requests.covers(paths))
+            || (self.may_be_own_request
+                && own_requests.covers(self.kind, has_local_parent, &RequestTarget::of(texts)))
     }
 
     pub(super) fn has_keys_of(&self, outline: &StartOutline<'_>) -> bool {

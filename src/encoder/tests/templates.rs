@@ -4,6 +4,7 @@
 use opentelemetry::KeyValue;
 use opentelemetry::trace::SpanContext;
 use opentelemetry::trace::SpanId;
+use opentelemetry::trace::SpanKind;
 use opentelemetry_sdk::trace::SpanData;
 use opentelemetry_sdk::trace::SpanLinks;
 use proptest::prelude::any;
@@ -138,6 +139,7 @@ fn an_own_request_is_hidden_though_its_shape_has_a_template() {
         let span = SpanData {
             attributes: vec![KeyValue::new("url.path", path)],
             parent_span_id: parent,
+            span_kind: SpanKind::Server,
             ..plain_span()
         };
         copied_start(&span, &StartSlots::default())
@@ -152,7 +154,7 @@ fn an_own_request_is_hidden_though_its_shape_has_a_template() {
         cache.find(&outline).unwrap().is_hidden(hidden, &outline)
     };
     assert!(!is_hidden(&hidden, "/live/sse", SpanId::INVALID));
-    mounts.learn("/live/sse", "/sse");
+    mounts.learn("/live/sse", "/sse", None);
     assert!(is_hidden(&hidden, "/live/sse", SpanId::INVALID));
     assert!(!is_hidden(&hidden, "/shop", SpanId::INVALID));
     hidden.hide([0, 0, 0, 0, 0, 0, 0, 9]);

@@ -30,6 +30,7 @@ struct StatusReport {
     unpinned: u64,
     subscribers: usize,
     wrong_credentials: u64,
+    own_request_spans: u64,
     store: StoreReport,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended: Option<&'static str>,
@@ -93,6 +94,7 @@ pub(crate) fn status(live: &LiveSpans) -> Response<Body> {
         unpinned: status.unpinned,
         subscribers: status.subscribers,
         wrong_credentials: live.shared.invalid_credentials.load(Ordering::Relaxed),
+        own_request_spans: live.shared.mounts.hidden(),
         store: StoreReport {
             kind: status.store.kind,
             healthy: status.store.failure.is_none(),

@@ -2,8 +2,12 @@
 
 use axum::{Router, body::Body, extract::Request, routing::get};
 use livespan::LiveSpans;
-use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{Span as _, SpanKind, TraceContextExt as _, Tracer as _, TracerProvider as _},
+};
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use serde_json::Value;
 use tower::{Layer as _, ServiceExt as _};
 use tower_http::trace::{DefaultMakeSpan, TraceLayer};
 use tracing::{Instrument as _, Level, Span};
@@ -91,6 +95,16 @@ async fn ask(app: &Router, path: &str) -> http::Response<Body> {
     app.clone().oneshot(request).await.unwrap()
 }
 
+async fn body_json(response: http::Response<Body>) -> Value {
+    let body = axum::body::to_bytes(response.into_body(), usize::MAX)
+        .await
+        .unwrap();
+    serde_json::from_slice(&body).unwrap()
+}
+
+/// How many requests a visit makes.
+const VISIT_REQUESTS: u64 = 9;
+
 /// A visit of the dashboard: the page, its files, the list, and streams that are read for a while.
 async fn visit(app: &Router, prefix: &str) {
     // Under `.nest`, axum does not answer the page with a slash at its end.
@@ -174,6 +188,106 @@ async fn viewers_of_a_router_at_the_root_are_hidden() {
         drop(app);
         assert_eq!(host.story().await, own("request", "/hello"));
     }
+}
+
+/// Spans whose attributes look like requests to a router at the root, and each with a child of its own.
+fn make_lookalikes(provider: &SdkTracerProvider) -> Vec<String> {
+    let tracer = provider.tracer("app");
+    let lookalikes = [
+        (
+            "stripe",
+            SpanKind::Client,
+            "url.full",
+            "https://api.stripe.com/",
+        ),
+        ("bucket", SpanKind::Client, "uri", "/assets/logo.png"),
+        ("publish", SpanKind::Producer, "http.target", "/sse"),
+        ("consume", SpanKind::Consumer, "url.path", "/traces"),
+        ("resize", SpanKind::Internal, "path", "/assets/logo.png"),
+        (
+            "crawl",
+            SpanKind::Internal,
+            "url.full",
+            "http://localhost/status",
+        ),
+        ("public page", SpanKind::Server, "url.path", "/"),
+        (
+            "public status",
+            SpanKind::Server,
+            "http.target",
+            "/status?full=1",
+        ),
+        (
+            "other host",
+            SpanKind::Server,
+            "http.url",
+            "http://other.example/",
+        ),
+    ];
+    let mut expected = Vec::new();
+    for (name, kind, key, value) in lookalikes {
+        let attributes = [
+            KeyValue::new(key, value),
+            KeyValue::new("http.request.method", "GET"),
+        ];
+        let span = tracer
+            .span_builder(name)
+            .with_kind(kind)
+            .with_attributes(attributes)
+            .start(&tracer);
+        let context = Context::new().with_span(span);
+        tracer.start_with_context("child", &context).end();
+        context.span().end();
+        let path = if matches!(key, "uri" | "url.path") {
+            value
+        } else {
+            "-"
+        };
+        expected.extend([
+            format!("started {name} {path}"),
+            "started child -".to_owned(),
+            "ended child -".to_owned(),
+            format!("ended {name} {path}"),
+        ]);
+    }
+    expected
+}
+
+#[tokio::test]
+async fn only_requests_to_a_router_at_the_root_are_hidden_and_they_are_counted() {
+    let host = Instrumented::new();
+    let app = traced!(hello().fallback_service(host.live.router()));
+    visit(&app, "").await;
+    let expected = make_lookalikes(&host.provider);
+    visit(&app, "").await;
+    let live = host.live.clone();
+    assert_eq!(host.story().await, expected);
+    let status: Value = body_json(ask(&live.router(), "/status").await).await;
+    assert_eq!(status["ownRequestSpans"], 2 * VISIT_REQUESTS);
+}
+
+#[tokio::test]
+async fn outgoing_requests_below_the_path_of_a_mounted_router_are_shown() {
+    let host = Instrumented::new();
+    let app = traced!(hello().nest_service("/live", host.live.router()));
+    visit(&app, "/live").await;
+    let tracer = host.provider.tracer("app");
+    for (name, kind) in [("fetch", SpanKind::Client), ("job", SpanKind::Internal)] {
+        let url = KeyValue::new("url.full", "https://other.example/live/sse");
+        tracer
+            .span_builder(name)
+            .with_kind(kind)
+            .with_attributes([url])
+            .start(&tracer)
+            .end();
+    }
+    let expected = [
+        "started fetch -",
+        "ended fetch -",
+        "started job -",
+        "ended job -",
+    ];
+    assert_eq!(host.story().await, expected);
 }
 
 #[tokio::test]

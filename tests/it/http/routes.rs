@@ -228,7 +228,7 @@ async fn the_status_is_answered_whole() {
         "retained": {"events": 5, "bytes": bytes, "traces": 2},
         "limits": {"events": 250_000, "bytes": 67_108_864, "ageSeconds": 86_400},
         "dropped": {"starts": 0, "ends": 0, "other": 0}, "openSpans": 1, "unpinned": 0, "subscribers": 1,
-        "wrongCredentials": 0, "store": {"kind": "memory", "healthy": true, "error": null}, "uptimeSeconds": null, "now": "NOW",
+        "wrongCredentials": 0, "ownRequestSpans": 0, "store": {"kind": "memory", "healthy": true, "error": null}, "uptimeSeconds": null, "now": "NOW",
     });
     assert_eq!(status, expected);
 }
