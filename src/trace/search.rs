@@ -2,19 +2,26 @@
 //! the request.
 //!
 //! Grammar: terms separated by blanks, all of which must hold. `text` and `"quoted text"` are looked for in name,
-//! services and trace id, of either case; `key:value` asks one property; `duration>10ms`, `spans>=5` and `errors<1`
-//! compare; a leading `-` turns a term round. A quote inside a term keeps its blanks (`name:"a b"`); a term that begins
-//! with one is only text, as are paths (`shop::cart`) and addresses. What cannot be read is refused with its place.
+//! services and trace id, whatever the case, the spelling of a character (`é` as one or as two) and the kind of blank;
+//! `key:value` asks one property; `duration>10ms`, `spans>=5` and `errors<1` compare; a leading `-` turns a term round.
+//! A quote inside a term keeps its blanks (`name:"a b"`); between quotes, `\"` is a quote and `\\` a backslash. A term
+//! that begins with a quote is only text, as are paths (`shop::cart`) and addresses. What cannot be read is refused with
+//! its place.
 //!
 //! The dashboard reads the same grammar for the spans of one trace, where every other key is that of an attribute, and
 //! for the rows it already has: `tests/search.json` holds both to one meaning.
+
+mod folded_text;
 
 use std::cmp::Ordering;
 
 use crate::{
     error::Error,
     span::event::{SpanKind, TraceId},
-    trace::state::{Trace, TraceState},
+    trace::{
+        search::folded_text::FoldedText,
+        state::{Trace, TraceState},
+    },
     util::time::Timestamp,
 };
 
@@ -33,10 +40,10 @@ struct Term {
 
 #[derive(Clone, Debug)]
 enum Test {
-    Text(String),
-    Name(String),
-    Service(String),
-    Trace(String),
+    Text(FoldedText),
+    Name(FoldedText),
+    Service(FoldedText),
+    Trace(FoldedText),
     State(TraceState),
     Error(bool),
     Kind(SpanKind),
@@ -74,7 +81,6 @@ impl Search {
 
 impl Test {
     fn holds(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
-        let contains = |text: &str, part: &str| text.to_lowercase().contains(part);
         let id = || {
             TraceId::from_bytes(*id)
                 .map(|id| id.to_string())
@@ -82,16 +88,12 @@ impl Test {
         };
         match self {
             Self::Text(text) => {
-                contains(trace.name(), text)
-                    || trace
-                        .services()
-                        .any(|service| contains(&service.name, text))
+                text.is_in(trace.name())
+                    || trace.services().any(|service| text.is_in(&service.name))
                     || id().starts_with(text.as_str())
             }
-            Self::Name(text) => contains(trace.name(), text),
-            Self::Service(text) => trace
-                .services()
-                .any(|service| contains(&service.name, text)),
+            Self::Name(text) => text.is_in(trace.name()),
+            Self::Service(text) => trace.services().any(|service| text.is_in(&service.name)),
             Self::Trace(text) => id().starts_with(text.as_str()),
             Self::State(state) => trace.state() == *state,
             Self::Error(error) => is_error(trace) == *error,
@@ -127,7 +129,8 @@ fn words(text: &str) -> Result<Vec<Word>, Error> {
     let mut words: Vec<Word> = Vec::new();
     let mut current: Option<Word> = None;
     let mut quote: Option<usize> = None;
-    for (character, at) in text.chars().zip(1..) {
+    let mut characters = text.chars().zip(1..).peekable();
+    while let Some((character, at)) = characters.next() {
         if character.is_whitespace() && quote.is_none() {
             words.extend(current.take());
             continue;
@@ -138,6 +141,15 @@ fn words(text: &str) -> Result<Vec<Word>, Error> {
             negated: false,
             quoted: false,
         });
+        // Elsewhere a backslash is one, as in `C:\temp`.
+        let mut escaped = || characters.next_if(|(next, _)| matches!(next, '"' | '\\'));
+        if quote.is_some()
+            && character == '\\'
+            && let Some((escaped, _)) = escaped()
+        {
+            word.text.push(escaped);
+            continue;
+        }
         if character != '"' {
             word.text.push(character);
             continue;
@@ -166,7 +178,7 @@ fn words(text: &str) -> Result<Vec<Word>, Error> {
 
 fn term(word: &Word) -> Result<Term, Error> {
     let test = if word.quoted {
-        Test::Text(word.text.to_lowercase())
+        Test::Text(FoldedText::of(&word.text))
     } else {
         test(&word.text)
             .map_err(|error| Error::invalid(format!("{error}, at character {}", word.at)))?
@@ -178,7 +190,7 @@ fn term(word: &Word) -> Result<Term, Error> {
 }
 
 fn test(text: &str) -> Result<Test, Error> {
-    let only_text = || Ok(Test::Text(text.to_lowercase()));
+    let only_text = || Ok(Test::Text(FoldedText::of(text)));
     let is_key = |character: char| character.is_ascii_alphanumeric() || "_.-".contains(character);
     let bare = text.strip_prefix('@').unwrap_or(text);
     let key = bare.split(|character| !is_key(character)).next();
@@ -203,12 +215,12 @@ fn test(text: &str) -> Result<Test, Error> {
 }
 
 fn property(key: &str, value: &str) -> Result<Test, Error> {
-    let lower = value.to_lowercase();
+    let folded = FoldedText::of(value);
     match key {
-        "name" => Ok(Test::Name(lower)),
-        "service" => Ok(Test::Service(lower)),
-        "trace" | "id" => Ok(Test::Trace(lower)),
-        "state" => state(&lower).map(Test::State),
+        "name" => Ok(Test::Name(folded)),
+        "service" => Ok(Test::Service(folded)),
+        "trace" | "id" => Ok(Test::Trace(folded)),
+        "state" => state(&value.to_lowercase()).map(Test::State),
         "status" => status(value).map(Test::Error),
         "kind" => kind(value).map(Test::Kind),
         "duration" | "spans" | "errors" => comparison(key, value),

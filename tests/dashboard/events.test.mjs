@@ -11,6 +11,7 @@ import { selectTraces } from "../../src/dashboard/assets/model/list-model.mjs";
 import { spanAt, stateOf } from "../../src/dashboard/assets/model/model.mjs";
 import { parseQuery } from "../../src/dashboard/assets/model/search.mjs";
 import { Malformed } from "../../src/dashboard/assets/model/otlp.mjs";
+import { parseQuery, traceMatches } from "../../src/dashboard/assets/model/search.mjs";
 import { at } from "./build.mjs";
 
 const TRACE = "0af7651916cd43dd8448eb211c80319c";
@@ -139,6 +140,25 @@ test("the traces of a file are feeds that stand still at its last moment", () =>
     { traceId: `file:${TRACE}`, state: "running", durationMs: null, spans: { total: 2, open: 1, errors: 0, lost: 0 }, startTimestamp: at(0) },
     { traceId: `file:${"1".repeat(32)}`, state: "error", durationMs: 10, spans: { total: 1, open: 0, errors: 1, lost: 0 }, startTimestamp: at(0) },
   ]);
+});
+
+test("the list of a file is searched by every property that the live list has", () => {
+  const traces = new FileTraces("log.jsonl");
+  const other = event({ traceId: "1".repeat(32), name: "import", service: "batch", kind: "CONSUMER", status: { code: "ERROR" }, timestamp: at(30) });
+  const child = event({ spanId: "00f067aa0ba902b8", parentSpanId: SPAN, kind: "CLIENT" });
+  traces.take([event({ kind: "SERVER" }), child, other, event({ traceId: "2".repeat(32), parentSpanId: "00f067aa0ba902b9", kind: "INTERNAL" })]);
+  traces.finish();
+  const all = [...traces.list.model.traces.values()];
+  /** @type {[string, number[]][]} */
+  const claims = [
+    ["kind:server", [0]], ["kind:CONSUMER", [1]], ["kind:client", []], ["-kind:server", [1, 2]], ["name:import", [1]], ["service:batch", [1]], ["state:error", [1]],
+    ["status:ok", [0, 2]], ["duration>20ms", [1]], ["spans>=2", [0]], ["errors>0", [1]],
+    ["trace:1111", [1]], ["0af7651916", [0]], ["file", []],
+  ];
+  for (const [query, found] of claims) {
+    const { terms } = parseQuery(query, "list");
+    assert.deepEqual(all.flatMap((trace, at) => (traceMatches(trace, terms, traces.list.fixedNow) ? [at] : [])), found, query);
+  }
 });
 
 test("a file of more traces than a page lists says how many were left out", () => {

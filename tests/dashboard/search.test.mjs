@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { parseQuery, quoteTerm, traceMatches } from "../../src/dashboard/assets/model/search.mjs";
+import { contains, fold, parseQuery, quoteTerm, traceMatches } from "../../src/dashboard/assets/model/search.mjs";
 
 const SHARED = JSON.parse(readFileSync(new URL("../search.json", import.meta.url), "utf8"));
 
@@ -43,9 +43,31 @@ test("inside a trace every other key is that of an attribute", () => {
   assert.equal(parseQuery("x spans>3", "trace").wrong?.message, '"spans" is asked of traces, in the list; of an attribute with @ before it, at character 3');
 });
 
-test("a quoted term finds the text that it was made from", () => {
-  for (const text of ["GET /cart", "plain", "-5", "<img src=x onerror=alert(1)>", "שלום עולם", "🛒 x", ""]) {
-    assert.deepEqual(parseQuery(`name:${quoteTerm(text)}`, "trace").terms.map((term) => term.value), [text.toLowerCase()], text);
+test("texts fold as the shared examples say", () => {
+  for (const { text, folded } of SHARED.folds) assert.equal(fold(text), folded, text);
+});
+
+test("folding is stable, and blind to case and spelling, for every character", () => {
+  for (let code = 0; code < 0x110000; code += 1) {
+    if (code >= 0xd800 && code < 0xe000) continue;
+    const character = String.fromCodePoint(code);
+    const folded = fold(character);
+    for (const other of [folded, character.toLowerCase(), character.toUpperCase(), character.normalize("NFD")]) {
+      if (fold(other) !== folded) assert.equal(fold(other), folded, `U+${code.toString(16)}`);
+    }
   }
-  assert.equal(quoteTerm('say "hi"'), '"say hi"');
+});
+
+test("a quoted term finds the text that it was made from", () => {
+  const texts = [
+    "GET /cart", "plain", "-5", "<img src=x onerror=alert(1)>", "שלום עולם", "🛒 x", "", 'say "hi"', '"', '""', "\\", 'C:\\tmp\\', 'a\\"b', '\\\\"',
+    'he said: "no\\" -x', "SELECT *\n  FROM t\t-- x", "\n", "é", "e\u0301 Straße", "x:y", "a.*b(c)",
+  ];
+  for (const text of texts) {
+    const [{ value }, ...more] = parseQuery(`name:${quoteTerm(text)}`, "trace").terms;
+    assert.deepEqual([value, more], [fold(text), []], text);
+    assert.equal(contains(value)(text), true, text);
+    assert.equal(contains(value)(`x${text}y`), true, text);
+  }
+  assert.equal(quoteTerm('say "hi"'), '"say \\"hi\\""');
 });

@@ -181,6 +181,7 @@ const MODULES: &[&str] = &[
     "trace::state::open_spans",
     "trace::state",
     "trace::summary",
+    "trace::search::folded_text",
     "trace::search",
     "trace::filter",
     "trace::parse",

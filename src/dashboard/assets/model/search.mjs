@@ -8,7 +8,7 @@
  * @property {boolean} negated
  * @property {number} at place in the query, in code units from 0
  * @property {string} key "" for text; of an attribute with `@` before it
- * @property {string} value in lower case
+ * @property {string} value folded, as `fold` says
  * @property {Operator | ""} operator "" where the value is to be contained
  * @property {number} number what is compared with: nanoseconds for `duration`; NaN where nothing is
  * @typedef {{message: string, at: number, length: number}} Wrong what cannot be read, and where
@@ -56,6 +56,35 @@ function refuse(message, at = 0, length = 1) {
   return Object.assign(new Refused(message), { at, length });
 }
 
+/**
+ * Text as it is compared: without case, in one spelling of each character, with one kind of blank. NFD, then full lower,
+ * upper and lower case, then NFC: this tells apart what Unicode's case folding tells apart, except that `ı` is an `i`.
+ * @param {string} text @returns {string}
+ */
+export function fold(text) {
+  if (isAscii(text)) return text.toLowerCase().replace(/[\t-\r]/g, " ");
+  // At the end of a word, `toLowerCase` makes a final sigma.
+  const lower = text.normalize("NFD").toLowerCase().toUpperCase().toLowerCase().replaceAll("ς", "σ");
+  return lower.replace(/\p{White_Space}/gu, " ").normalize("NFC");
+}
+
+/** @param {string} text @returns {boolean} */
+function isAscii(text) {
+  return !/[^\0-\x7f]/.test(text);
+}
+
+/**
+ * Whether a text contains a folded one. Most texts are ASCII, and a trace has a million of them: those are searched
+ * where they are.
+ * @param {string} value folded
+ * @returns {(text: string) => boolean}
+ */
+export function contains(value) {
+  const escaped = value.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&").replaceAll(" ", "[\t-\r ]");
+  const pattern = isAscii(value) ? new RegExp(escaped, "i") : null;
+  return (text) => (isAscii(text) ? pattern !== null && pattern.test(text) : fold(text).includes(value));
+}
+
 /** @typedef {{at: number, end: number, text: string, negated: boolean, quoted: boolean}} Word */
 
 /** @param {string} query @returns {Word[]} */
@@ -67,12 +96,18 @@ function wordsOf(query) {
   let quote = -1;
   for (let at = 0; at < query.length; at += 1) {
     const character = query[at];
-    if (quote < 0 && /\s/.test(character)) {
+    if (quote < 0 && /\p{White_Space}/u.test(character)) {
       word = null;
       continue;
     }
     if (word === null) words.push((word = { at, end: at, text: "", negated: false, quoted: false }));
     word.end = at + 1;
+    // Elsewhere a backslash is one, as in `C:\temp`.
+    if (quote >= 0 && character === "\\" && /["\\]/.test(query[at + 1] ?? "")) {
+      at += 1;
+      word.text += query[at];
+      continue;
+    }
     if (character !== '"') {
       word.text += character;
       continue;
@@ -107,7 +142,7 @@ function termOf(word, subject) {
 
 /** @param {string} text @returns {Test} */
 function asText(text) {
-  return { key: "", value: text.toLowerCase(), operator: "", number: NaN };
+  return { key: "", value: fold(text), operator: "", number: NaN };
 }
 
 /** @param {string} text @param {Subject} subject @returns {Test} */
@@ -123,7 +158,7 @@ function testOf(text, subject) {
   if (operator === ":" && known) return property(key, value);
   if (subject === "list") throw refuse(`"${key}" is not one of ${KEYS.list.filter((one) => one !== "id").join(", ")}, and attributes are searched inside a trace`);
   if (mark === "" && (KEYS.list.includes(key))) throw refuse(`"${key}" is asked of traces, in the list; of an attribute with @ before it`);
-  return { key: `@${key}`, value: value.toLowerCase(), operator: operator === ":" ? "" : operatorOf(operator), number };
+  return { key: `@${key}`, value: fold(value), operator: operator === ":" ? "" : operatorOf(operator), number };
 }
 
 /** @param {string} key @param {string} value @returns {Test} */
@@ -167,9 +202,11 @@ export function compares(actual, operator, wanted) {
   return operator === ">=" ? actual >= wanted : actual === wanted;
 }
 
-/** @param {string} text @returns {string} a term that finds this text, whatever is in it but quotes */
+/** @param {string} text @returns {string} a term that finds this text, whatever is in it */
 export function quoteTerm(text) {
-  return /^[^\s"-][^\s"]*$/.test(text) ? text : `"${text.replaceAll('"', "")}"`;
+  if (/^[^\p{White_Space}"-][^\p{White_Space}"]*$/u.test(text)) return text;
+  // A search field has one line; any blank finds any other.
+  return `"${text.replace(/["\\]/g, "\\$&").replace(/\p{White_Space}/gu, " ")}"`;
 }
 
 /**
@@ -183,10 +220,13 @@ export function traceMatches(trace, terms, now) {
 
 /** @param {import("./list-model.mjs").Summary} trace @param {Term} term @param {number} now @returns {boolean} */
 function traceHolds(trace, { key, value, operator, number }, now) {
-  const has = (/** @type {unknown} */ text) => String(text ?? "").toLowerCase().includes(value);
+  const contained = contains(value);
+  const has = (/** @type {unknown} */ text) => contained(String(text ?? ""));
   const services = () => (trace.services ?? []).some((service) => has(service.name));
+  // That of a file has the mark of files before it.
+  const id = () => trace.traceId.slice(trace.traceId.lastIndexOf(":") + 1).startsWith(value);
   switch (key) {
-    case "": return has(trace.name) || services() || trace.traceId.startsWith(value);
+    case "": return has(trace.name) || services() || id();
     case "name": return has(trace.name);
     case "service": return services();
     case "state": return trace.state === value;
@@ -195,7 +235,7 @@ function traceHolds(trace, { key, value, operator, number }, now) {
     case "duration": return compares(Math.round((trace.durationMs ?? Math.max(0, now - Date.parse(trace.startTimestamp))) * 1e6), operator, number);
     case "spans": return compares(trace.spans?.total ?? 0, operator, number);
     case "errors": return compares(trace.spans?.errors ?? 0, operator, number);
-    default: return trace.traceId.startsWith(value);
+    default: return id();
   }
 }
 

@@ -5,7 +5,7 @@
 
 import { STATE, STATE_NAMES, isBadState, isOpenState } from "./columns.mjs";
 import { readChanges } from "./model.mjs";
-import { compares, dependsOnTime, parseQuery } from "./search.mjs";
+import { compares, contains, dependsOnTime, parseQuery } from "./search.mjs";
 import { flatten, nextWhere, openTo } from "./visible-rows.mjs";
 
 /**
@@ -149,25 +149,18 @@ function passes({ strings }, test, id) {
     larger.set(test.tested);
     test.tested = larger;
   }
-  if (test.tested[id] === 0) test.tested[id] = contains(strings.list[id], test.term.value) ? 2 : 1;
+  if (test.tested[id] === 0) test.tested[id] = test.has(strings.list[id]) ? 2 : 1;
   return test.tested[id] === 2;
 }
 
-/** @param {string} text @param {string} value @returns {boolean} */
-function contains(text, value) {
-  return text.toLowerCase().includes(value);
-}
-
 /**
- * Whether a value of any type holds the text. A trace has a million of them: nothing is copied to lower case where a
- * pattern does, and a number is written out only for a text that can be in one.
- * @param {string} value in lower case
+ * Whether a value of any type holds the text. A number is written out only for a text that can be in one.
+ * @param {string} value folded
  * @returns {(given: unknown) => boolean}
  */
 function inside(value) {
-  const pattern = /^[\x20-\x7e]*$/.test(value) ? new RegExp(value.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&"), "i") : null;
+  const text = contains(value);
   const numeric = /^[-+.e\d]*$/.test(value);
-  const text = (/** @type {string} */ given) => (pattern === null ? contains(given, value) : pattern.test(given));
   return (given) => {
     if (typeof given === "string") return text(given);
     if (typeof given === "number") return numeric && String(given).includes(value);

@@ -1,0 +1,111 @@
+//! Text as a search compares it: without case, in one spelling of each character, with one kind of blank. The dashboard
+//! does the same (`dashboard/assets/model/search.mjs`); `tests/search.json` holds both to it. Pure; it runs on the task
+//! of a request, for every trace that is searched.
+
+use memchr::memchr2_iter;
+use unicode_normalization::UnicodeNormalization as _;
+
+/// The folded text of a search term.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FoldedText(String);
+
+impl FoldedText {
+    pub(super) fn of(text: &str) -> Self {
+        Self(fold(text))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns whether the text contains this one, both folded. ASCII is compared in place.
+    pub(super) fn is_in(&self, text: &str) -> bool {
+        if !text.is_ascii() {
+            return fold(text).contains(&self.0);
+        }
+        let wanted = self.0.as_bytes();
+        let Some(first) = wanted.first() else {
+            return true;
+        };
+        let starts_at = |at: usize| {
+            let there = text.as_bytes().get(at..at + wanted.len());
+            there.is_some_and(|there| {
+                there
+                    .iter()
+                    .zip(wanted)
+                    .all(|(byte, wanted)| fold_ascii(*byte) == *wanted)
+            })
+        };
+        if *first == b' ' {
+            return (0..text.len()).any(starts_at);
+        }
+        memchr2_iter(*first, first.to_ascii_uppercase(), text.as_bytes()).any(starts_at)
+    }
+}
+
+/// Folds a text: NFD, then full lower, upper and lower case, then NFC. This tells apart what Unicode's case folding
+/// tells apart, except that `ı` is an `i`. JavaScript has these mappings, and no case folding.
+fn fold(text: &str) -> String {
+    if text.is_ascii() {
+        return text
+            .bytes()
+            .map(|byte| char::from(fold_ascii(byte)))
+            .collect();
+    }
+    text.nfd()
+        .flat_map(char::to_lowercase)
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .map(|character| {
+            if character.is_whitespace() {
+                ' '
+            } else {
+                character
+            }
+        })
+        .nfc()
+        .collect()
+}
+
+fn fold_ascii(byte: u8) -> u8 {
+    match byte {
+        b'\t'..=b'\r' => b' ',
+        byte => byte.to_ascii_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+    use serde_json::Value as Json;
+
+    use super::*;
+
+    #[test]
+    fn texts_fold_as_the_shared_examples_say() {
+        let shared: Json =
+            serde_json::from_str(include_str!("../../../tests/search.json")).unwrap();
+        for example in shared["folds"].as_array().unwrap() {
+            let [text, folded] = ["text", "folded"].map(|key| example[key].as_str().unwrap());
+            assert_eq!(fold(text), folded, "{example}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_is_in_a_text_as_its_folded_form_is(text in "[\\PC\\s]{0,12}", part in "[a-zA-Z \\t\\né]{0,3}") {
+            let wanted = FoldedText::of(&part);
+            prop_assert_eq!(wanted.is_in(&text), fold(&text).contains(wanted.as_str()));
+        }
+
+        #[test]
+        fn folding_is_stable_and_blind_to_case_and_spelling(text in "\\PC{0,12}") {
+            let folded = fold(&text);
+            prop_assert_eq!(&fold(&folded), &folded);
+            prop_assert_eq!(&fold(&text.to_uppercase()), &folded);
+            prop_assert_eq!(&fold(&text.to_lowercase()), &folded);
+            prop_assert_eq!(&fold(&text.nfd().collect::<String>()), &folded);
+            prop_assert!(FoldedText::of(&text).is_in(&text));
+        }
+    }
+}
