@@ -39,7 +39,9 @@ impl SpanEncoder {
         let Some(process) = self.announce_process(source, batch) else {
             return;
         };
+        let masked_name = self.redaction.name(span.name);
         let mut span = process.own_span(span);
+        span.name = masked_name.as_deref().unwrap_or(span.name);
         self.redaction.span(&mut span);
         // A replayed workflow does not know when the span first began.
         let start = if is_deduplicated {

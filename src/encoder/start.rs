@@ -42,7 +42,9 @@ impl SpanEncoder {
         let Some(process) = self.announce_process(source, batch) else {
             return;
         };
+        let masked_name = self.redaction.name(span.name);
         let mut span = process.own_span(span);
+        span.name = masked_name.as_deref().unwrap_or(span.name);
         self.redaction.span(&mut span);
         if is_deduplicated && activity != StepActivity::Waiting && self.is_waiting(&span) {
             // A replayed start of a step that was waiting: the step works again.
@@ -100,8 +102,9 @@ impl SpanEncoder {
         let pin = Pinning::Open(u64::from_be_bytes(ids.span_id));
         let mut layout = None;
         let before = batch.len();
+        let redaction = &self.redaction;
         batch.push_line("started", ids.trace_id, pin, |out| {
-            layout = template.write(out, outline);
+            layout = template.write(out, outline, redaction);
         });
         let Some(layout) = layout else {
             batch.truncate(before);

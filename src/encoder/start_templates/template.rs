@@ -12,6 +12,7 @@ use crate::{
         },
         own_requests::{OwnRequestSpans, RequestTarget},
         record::StartOutline,
+        redact::Redaction,
     },
     trace::span_change::SpanStart,
 };
@@ -38,13 +39,15 @@ impl StartTemplate {
         &self,
         out: &mut Vec<u8>,
         outline: &StartOutline<'_>,
+        redaction: &Redaction,
     ) -> Option<StartLayout> {
         let mut pairs = outline.pairs();
         let values = self.keys.iter().map(|key| {
             let (of, value) = pairs.next()?;
             (**key == *of).then_some(value)
         });
-        self.payload.started(out, &outline.ids, values)
+        let keeps = |text: &[u8]| redaction.keeps(text);
+        self.payload.started(out, &outline.ids, values, keeps)
     }
 
     /// Returns the index entry of a start of this template.

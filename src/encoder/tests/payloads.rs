@@ -109,7 +109,7 @@ pub(super) fn written_from_template(
     let mut templated = b"before".to_vec();
     let mut found = None;
     if let Some(template) = cache.find(&outline) {
-        found = template.write(&mut templated, &outline);
+        found = template.write(&mut templated, &outline, redaction);
         assert_eq!(
             format!("{:?}", template.span_start(&outline)),
             format!("{begun:?}")

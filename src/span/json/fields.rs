@@ -82,7 +82,7 @@ pub(crate) enum EndStatus<'a> {
 /// An event within a span.
 #[derive(Clone, Debug)]
 pub(crate) struct TimedEvent<'a> {
-    pub(crate) name: &'a str,
+    pub(crate) name: Cow<'a, str>,
     pub(crate) time: Timestamp,
     pub(crate) attributes: Pairs<'a>,
 }

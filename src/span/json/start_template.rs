@@ -15,8 +15,8 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// The bytes that redaction looks for in URLs: a text without them contains no URL with a secret.
-pub(crate) const URL_SECRET_BYTES: [u8; 2] = *b"?@";
+/// Redaction finds no secret in a text that has none of these bytes and no quote.
+pub(crate) const SECRET_HINT_BYTES: [u8; 2] = *b"=:";
 
 /// The value of an attribute that is a text or a number.
 #[derive(Clone, Copy, Debug)]
@@ -89,15 +89,16 @@ impl PayloadTemplate {
     }
 
     /// Writes the start of a span of this template. If a value is missing or cannot be copied verbatim, returns `None`
-    /// and writes nothing.
+    /// and writes nothing. `keeps` says whether redaction keeps a text that has one of [`SECRET_HINT_BYTES`].
     pub(crate) fn started<'v>(
         &self,
         out: &mut Vec<u8>,
         ids: &StartIds,
         values: impl Iterator<Item = Option<ScalarValue<'v>>>,
+        keeps: impl Fn(&[u8]) -> bool,
     ) -> Option<StartLayout> {
         let before = out.len();
-        let layout = self.write(out, ids, values);
+        let layout = self.write(out, ids, values, keeps);
         if layout.is_none() {
             out.truncate(before);
         }
@@ -110,6 +111,7 @@ impl PayloadTemplate {
         out: &mut Vec<u8>,
         ids: &StartIds,
         mut values: impl Iterator<Item = Option<ScalarValue<'v>>>,
+        keeps: impl Fn(&[u8]) -> bool,
     ) -> Option<StartLayout> {
         let mut writer = JsonWriter::new(out);
         writer.raw(STARTED);
@@ -122,7 +124,7 @@ impl PayloadTemplate {
         for member in &self.members {
             writer.raw(member);
             match values.next()?? {
-                ScalarValue::Text(text) if is_verbatim(text) => {
+                ScalarValue::Text(text) if is_verbatim(text, &keeps) => {
                     writer.out.push(b'"');
                     writer.raw(text);
                     writer.out.push(b'"');
@@ -155,23 +157,29 @@ impl PayloadTemplate {
     }
 }
 
-/// Returns whether the text can be copied: nothing of it is escaped, cut or examined by redaction.
+/// Returns whether the text can be copied: nothing of it is escaped, cut or masked.
 #[inline]
-fn is_verbatim(text: &[u8]) -> bool {
-    let is_plain =
-        |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..=0x1f) && !URL_SECRET_BYTES.contains(byte);
-    let is_plain_word = |word: &[u8; 8]| {
-        let word = u64::from_le_bytes(*word);
-        let [query, user] = URL_SECRET_BYTES.map(|byte| byte_marks(word, byte));
-        let quotes = byte_marks(word, b'"') | byte_marks(word, b'\\');
-        (control_marks(word) | quotes | query | user) & HIGH == 0
-    };
+fn is_verbatim(text: &[u8], keeps: impl Fn(&[u8]) -> bool) -> bool {
     if text.len() > VALUE_BYTES_MAX {
         return false;
     }
+    let (mut escapes, mut hints) = (0, 0);
+    let mut look_at = |word: u64| {
+        let [equals, colon] = SECRET_HINT_BYTES.map(|byte| byte_marks(word, byte));
+        escapes |= control_marks(word) | byte_marks(word, b'"') | byte_marks(word, b'\\');
+        hints |= equals | colon;
+    };
     let (words, _) = text.as_chunks::<8>();
-    match text.last_chunk::<8>() {
-        Some(last) => words.iter().chain([last]).all(is_plain_word),
-        None => text.iter().all(is_plain),
+    if let Some(last) = text.last_chunk::<8>() {
+        for word in words.iter().chain([last]) {
+            look_at(u64::from_le_bytes(*word));
+        }
+    } else {
+        let mut word = [b' '; 8];
+        for (byte, to) in text.iter().zip(&mut word) {
+            *to = *byte;
+        }
+        look_at(u64::from_le_bytes(word));
     }
+    escapes & HIGH == 0 && (hints & HIGH == 0 || keeps(text))
 }

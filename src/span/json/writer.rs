@@ -276,7 +276,7 @@ impl<'o> JsonWriter<'o> {
         let size = |event: &TimedEvent<'_>| event.name.len();
         self.list("events", events, size, |writer, event, path| {
             writer.raw(b"{\"name\":");
-            let (name, cut) = clip(event.name, VALUE_BYTES_MAX);
+            let (name, cut) = clip(&event.name, VALUE_BYTES_MAX);
             string(writer.out, name);
             if cut {
                 writer.cut(&[path, ".name"]);

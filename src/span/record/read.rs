@@ -228,7 +228,7 @@ impl<'a> RecordReader<'a> {
         let mut events = Vec::new();
         for _ in 0..count {
             events.push(TimedEvent {
-                name: self.text()?,
+                name: self.text()?.into(),
                 time: Timestamp::from_nanos(self.u64()?),
                 attributes: self.counted_attributes()?,
             });

@@ -1,6 +1,8 @@
 //! Masks an event that its caller encoded: masked values are replaced, and no other byte changes. It runs on the worker
 //! thread.
 
+use serde::de::IgnoredAny;
+
 use crate::span::{event::AttributeValue, json, redact::redaction::Redaction};
 
 impl Redaction {
@@ -21,10 +23,16 @@ impl Redaction {
         let mut masked: Vec<Vec<u8>> = Vec::new();
         for (key, value) in json::fields(object) {
             match key {
+                b"name" => {
+                    let name: Option<String> = serde_json::from_slice(value).ok();
+                    if let Some(masked) = name.and_then(|name| self.name(&name)) {
+                        rewritten.replace(value, &json::quoted(&masked));
+                    }
+                }
                 b"attributes" | b"resource" => {
                     for (key, value) in json::fields(value) {
                         if let Some(mask) = self.mask_encoded(span, key, value) {
-                            rewritten.replace(value, &json::quoted(&mask));
+                            rewritten.replace(value, &mask);
                             masked.push(key.to_vec());
                         }
                     }
@@ -42,13 +50,13 @@ impl Redaction {
                         if key == b"message"
                             && let Some(mask) = self.mask_encoded(span, b"status.message", value)
                         {
-                            rewritten.replace(value, &json::quoted(&mask));
+                            rewritten.replace(value, &mask);
                         }
                     }
                 }
                 b"body" => {
                     if let Some(mask) = self.mask_encoded(span, key, value) {
-                        rewritten.replace(value, &json::quoted(&mask));
+                        rewritten.replace(value, &mask);
                     }
                 }
                 b"events" | b"links" => {
@@ -61,15 +69,25 @@ impl Redaction {
         }
     }
 
-    /// Returns the text that replaces a raw value, if it is masked.
-    fn mask_encoded(&self, span: &str, key: &[u8], value: &[u8]) -> Option<String> {
+    /// Returns the JSON that replaces a raw value, if it is masked.
+    fn mask_encoded(&self, span: &str, key: &[u8], raw: &[u8]) -> Option<Vec<u8>> {
         let key: String = serde_json::from_slice(&[b"\"", key, b"\""].concat()).ok()?;
-        let value: serde_json::Value = serde_json::from_slice(value).ok()?;
+        let value: serde_json::Value = serde_json::from_slice(raw).ok()?;
+        let is_object = value.is_object();
         let value = attribute_value(&value);
         let pairs = vec![(key, value)];
         let mut shown = json::pairs(&pairs);
         let (key, value) = shown.first_mut()?;
-        self.mask(span, key, value)
+        let masked = self.mask(span, key, value)?;
+        // What is masked within an object leaves an object.
+        let is_json = is_object
+            && masked.starts_with('{')
+            && serde_json::from_str::<IgnoredAny>(&masked).is_ok();
+        Some(if is_json {
+            masked.into_bytes()
+        } else {
+            json::quoted(&masked)
+        })
     }
 }
 

@@ -1,11 +1,14 @@
 //! Redaction: which values of spans, events, links, log records and resources are masked. [`redaction`] holds and
-//! applies the rules, [`patterns`] compares keys, [`url`] finds secrets within URLs, [`encoded`] masks events that
+//! applies the rules, [`patterns`] compares keys, [`text`] finds secrets within texts, [`encoded`] masks events that
 //! arrive as JSON. It runs on the worker thread. No event is stored or sent before it is redacted.
 
 mod encoded;
+mod name;
 mod patterns;
 mod redaction;
-mod url;
+mod text;
+mod user_info;
+mod value;
 
 #[cfg(test)]
 mod tests;

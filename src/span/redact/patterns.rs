@@ -1,28 +1,25 @@
-//! Patterns of attribute keys, compared word by word from the end. Nearly every key matches none, so the key's last
-//! three letters are checked first. Pure; the worker thread calls it.
+//! Patterns of attribute keys, compared from the end. Nearly every key matches none, so the key's last three letters are
+//! checked first. Pure; the worker thread calls it.
 
 /// Patterns of keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Patterns {
     pub(super) all: Vec<Pattern>,
-    /// The last letters of their last words: they rule most keys out.
-    pub(super) ends: Vec<[u8; END]>,
+    /// The last letters of the patterns: they rule most keys out.
+    ends: Vec<[u8; END]>,
     /// A bit for each of these, so that one look-up rules most keys out.
-    pub(super) marks: [u64; 16],
+    marks: [u64; 16],
     /// Whether a pattern has no such letters, so that every key must be compared.
-    pub(super) has_short: bool,
+    has_short: bool,
 }
 
 impl Patterns {
     pub(super) fn add<P: AsRef<str>>(&mut self, patterns: impl IntoIterator<Item = P>) {
         for pattern in patterns {
-            let mut words = Vec::new();
-            for (at, part) in pattern.as_ref().split('*').enumerate() {
-                words.extend((at > 0).then(|| "*".to_owned()));
-                words.extend(KeyWords(part).map(str::to_ascii_lowercase));
-            }
-            let Some(last) = words.last() else { continue };
-            match last.as_bytes().last_chunk::<END>() {
+            let Some(pattern) = Pattern::of(pattern.as_ref()) else {
+                continue;
+            };
+            match pattern.last_letters().as_bytes().last_chunk::<END>() {
                 Some(end) => {
                     self.ends.push(*end);
                     let (word, bit) = mark_of(*end);
@@ -32,7 +29,7 @@ impl Patterns {
                 }
                 None => self.has_short = true,
             }
-            self.all.push(Pattern(words));
+            self.all.push(pattern);
         }
     }
 
@@ -40,29 +37,82 @@ impl Patterns {
         if !self.may_hold_for(key) {
             return false;
         }
-        let words: Vec<&str> = KeyWords(key).collect();
-        self.all.iter().any(|pattern| pattern.holds_for(&words))
+        let stem = without_index(key);
+        self.any_holds_for(key) || (stem.len() < key.len() && self.any_holds_for(stem))
     }
 
-    pub(super) fn may_hold_for(&self, key: &str) -> bool {
-        match key.as_bytes().last_chunk::<END>() {
-            Some(end) if !self.has_short && !end.iter().any(|byte| is_separator(*byte)) => {
-                let end = end.map(|byte| byte.to_ascii_lowercase());
-                let (word, bit) = mark_of(end);
-                self.marks.get(word).is_some_and(|word| word & bit != 0) && self.ends.contains(&end)
-            }
-            _ => !self.all.is_empty(),
+    fn any_holds_for(&self, key: &str) -> bool {
+        let words: Vec<&str> = KeyWords(key).collect();
+        self.all
+            .iter()
+            .any(|pattern| pattern.holds_for(key, &words))
+    }
+
+    fn may_hold_for(&self, key: &str) -> bool {
+        if self.all.is_empty() || self.has_short {
+            return !self.all.is_empty();
         }
+        match key.as_bytes().last_chunk::<END>() {
+            Some(end)
+                if end
+                    .iter()
+                    .all(|byte| !is_separator(*byte) && !byte.is_ascii_digit()) =>
+            {
+                self.may_end_in(*end)
+            }
+            _ => [key, without_index(key)].into_iter().any(|key| {
+                let mut letters = key.bytes().rev().filter(|byte| !is_separator(*byte));
+                match (letters.next(), letters.next(), letters.next()) {
+                    (Some(third), Some(second), Some(first)) => {
+                        self.may_end_in([first, second, third])
+                    }
+                    _ => false,
+                }
+            }),
+        }
+    }
+
+    fn may_end_in(&self, end: [u8; END]) -> bool {
+        let end = end.map(|byte| byte.to_ascii_lowercase());
+        let (word, bit) = mark_of(end);
+        self.marks.get(word).is_some_and(|word| word & bit != 0) && self.ends.contains(&end)
     }
 }
 
-/// The words of a pattern; `*` matches any number of words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern(Vec<String>);
+pub(super) enum Pattern {
+    /// Words that a key ends in; `*` matches any number of words.
+    Words(Vec<String>),
+    /// Letters that the last part of a key ends in, whatever divides its words.
+    Letters(String),
+}
 
 impl Pattern {
-    /// Returns whether the key ends in the pattern.
-    fn holds_for(&self, words: &[&str]) -> bool {
+    /// Reads a pattern; `None` if it is empty.
+    fn of(pattern: &str) -> Option<Self> {
+        if let Some(letters) = pattern.strip_prefix('*')
+            && !letters.is_empty()
+            && letters.bytes().all(|byte| !is_separator(byte))
+        {
+            return Some(Self::Letters(letters.to_ascii_lowercase()));
+        }
+        let mut words = Vec::new();
+        for (at, part) in pattern.split('*').enumerate() {
+            words.extend((at > 0).then(|| "*".to_owned()));
+            words.extend(KeyWords(part).map(str::to_ascii_lowercase));
+        }
+        (!words.is_empty()).then_some(Self::Words(words))
+    }
+
+    fn last_letters(&self) -> &str {
+        match self {
+            Self::Words(words) => words.last().map_or("", String::as_str),
+            Self::Letters(letters) => letters,
+        }
+    }
+
+    /// Returns whether the key, whose words are `words`, ends in the pattern.
+    fn holds_for(&self, key: &str, words: &[&str]) -> bool {
         fn ends(pattern: &[String], words: &[&str]) -> bool {
             match pattern.split_last() {
                 None => true,
@@ -74,7 +124,17 @@ impl Pattern {
                 }),
             }
         }
-        ends(&self.0, words)
+        match self {
+            Self::Words(pattern) => ends(pattern, words),
+            Self::Letters(letters) => {
+                let part = key.bytes().rev().take_while(|byte| !ends_part(*byte));
+                let mut part = part.filter(|byte| !is_separator(*byte));
+                letters.bytes().rev().all(|letter| {
+                    part.next()
+                        .is_some_and(|byte| byte.eq_ignore_ascii_case(&letter))
+                })
+            }
+        }
     }
 }
 
@@ -108,8 +168,20 @@ impl<'a> Iterator for KeyWords<'a> {
     }
 }
 
+/// Returns the key without the number at its end: that of `password.0`, `tokens[12]` and `token2`.
+fn without_index(key: &str) -> &str {
+    key.trim_end_matches(|character: char| {
+        character.is_ascii_digit() || (character.is_ascii() && is_separator(character as u8))
+    })
+}
+
 fn is_separator(byte: u8) -> bool {
     byte.is_ascii_punctuation() || byte.is_ascii_whitespace()
+}
+
+/// Returns whether the byte divides the parts of a key, not only its words.
+fn ends_part(byte: u8) -> bool {
+    is_separator(byte) && !b"_- ".contains(&byte)
 }
 
 /// Returns which of 1024 bits belongs to these letters.

@@ -7,17 +7,30 @@ use crate::{
     span::{
         event::AttributeValue,
         json::{EndFields, EndStatus, Link, Pairs, SpanFields, Value},
-        redact::patterns::Patterns,
+        redact::{name::is_command, patterns::Patterns},
     },
     util::sync::catch_panic,
 };
 
 /// Decides which values of spans, their events and links, of log records, resources and status messages are kept.
 ///
-/// The default masks values whose keys end in one of [`Redaction::DEFAULT_KEYS`]. Within URLs it masks the user, the
-/// password and parameters with such names. A masked value becomes the text [`Redaction::PLACEHOLDER`], so a reader
-/// sees that there was one. Keys, the names of spans, events and services, and free texts such as error messages and
-/// SQL are kept: mask those texts with a pattern for their keys, or with a function.
+/// The default, [`Redaction::default`], masks before anything is stored:
+///
+/// - **By key**: attributes of spans, events, links, log records and resources whose keys end in one of
+///   [`Redaction::DEFAULT_KEYS`]. The value becomes [`Redaction::PLACEHOLDER`], so a reader sees that there was one.
+/// - **In URLs**, each of a text: user and password, and parameters of query and fragment whose names end in one of
+///   these keys, also percent-encoded and within a parameter. They become `REDACTED`.
+/// - **In texts that are pairs**: the values of such names in JSON (also as text within JSON), `Debug`, maps and
+///   records of other languages, lists of headers, forms, connection strings, `name=value`, `-H "name: value"`, the flags
+///   of a command line (keys that end in `command`, `args` and the like), and in texts of several lines `name: value`.
+///
+/// Texts are the values of attributes, status messages, the bodies of log records, and the names of spans and events.
+///
+/// It does **not** look at keys, names of services and scopes, `tracestate`, and ids, and finds no secret that nothing
+/// names: a password in a sentence, in SQL with blanks around the `=`, in a path, or behind an abbreviation such as
+/// `-p`, a bare `user:password@host` without a scheme, or anything encoded otherwise than as percent-encoding. A
+/// password with a raw `@` in the path of an `http` URL, or an unquoted one that looks like the pair after it, may be
+/// masked only in part. Mask such values with a pattern for their keys, or with a function.
 ///
 /// ```
 /// use livespan::{LiveSpans, Redaction, access::RedactAction};
@@ -40,7 +53,7 @@ pub struct Redaction {
     allow: Patterns,
     only: Option<Patterns>,
     function: Option<RedactFn>,
-    url_secrets: UrlSecrets,
+    text_secrets: TextSecrets,
 }
 
 type RedactFn = Arc<dyn Fn(&str, &str, &AttributeValue) -> RedactAction + Send + Sync>;
@@ -57,9 +70,9 @@ pub enum RedactAction {
     With(String),
 }
 
-/// Whether secrets within URLs are masked.
+/// Whether secrets within texts are masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum UrlSecrets {
+enum TextSecrets {
     Masked,
     Kept,
 }
@@ -67,56 +80,66 @@ enum UrlSecrets {
 impl Redaction {
     /// Keys whose values [`Redaction::default`] masks, as patterns of [`deny`](Self::deny).
     pub const DEFAULT_KEYS: &'static [&'static str] = &[
-        "authorization",
-        "cookie",
-        "cookies",
-        "set-cookie",
-        "password",
-        "passwords",
-        "passwd",
-        "pwd",
-        "passphrase",
-        "password hash",
-        "secret",
-        "secrets",
-        "token",
+        "*authorization",
+        "*cookie",
+        "*cookies",
+        "*password",
+        "*passwords",
+        "*passwordhash",
+        "*passwordconfirmation",
+        "*passwd",
+        "*pwd",
+        "*passphrase",
+        "*secret",
+        "*secrets",
+        "*token",
+        "*apikey",
+        "*accesskey",
+        "*secretkey",
+        "*privatekey",
+        "*signingkey",
+        "*encryptionkey",
         "api_key",
-        "apikey",
         "access_key",
         "secret_key",
         "private_key",
         "signing_key",
         "encryption_key",
-        "credential",
-        "credentials",
-        "jwt",
-        "sessionid",
-        "jsessionid",
-        "phpsessid",
+        "*credential",
+        "*credentials",
+        "*jwt",
+        "*sessionid",
+        "*phpsessid",
     ];
 
     /// Text that replaces a masked value.
     pub const PLACEHOLDER: &'static str = "[redacted]";
 
-    /// Masks nothing.
+    /// Masks nothing, and looks into no text.
     pub fn none() -> Self {
         Self {
             deny: Patterns::default(),
             allow: Patterns::default(),
             only: None,
             function: None,
-            url_secrets: UrlSecrets::Kept,
+            text_secrets: TextSecrets::Kept,
         }
     }
 
     /// Masks values of these keys, too.
     ///
-    /// A pattern is compared word by word, whatever the case; `.`, `-`, `_`, other punctuation and a capital letter
-    /// within a name begin a word. It holds for keys that *end* in its words, and `*` stands for any words:
+    /// A pattern holds for keys that *end* in it, whatever the case. A number at the end of a key is passed over.
+    ///
+    /// - It is compared word by word: `.`, `-`, `_`, other punctuation and a capital letter within a name begin a word.
+    ///   `*` stands for any words.
+    /// - A `*` with nothing but letters behind it, such as `*token`, holds for keys whose last part, behind the last
+    ///   `.`, ends in these letters, whether or not `_`, `-` or a capital letter divides them.
     ///
     /// | pattern | holds for | not for |
     /// | --- | --- | --- |
-    /// | `token` | `token`, `user.access_token`, `X-Auth-Token`, `authToken` | `token_count`, `usage.input_tokens`, `tokenizer` |
+    /// | `token` | `token`, `user.access_token`, `X-Auth-Token`, `authToken`, `token.0` | `token_count`, `usage.input_tokens`, `csrftoken` |
+    /// | `*token` | all of these, and `csrftoken` | `token_count`, `usage.input_tokens`, `tokenizer` |
+    /// | `*sessionid` | `session_id`, `PHPSESSIONID` | `session.id` |
     /// | `api_key` | `api_key`, `http.request.header.x-api-key`, `apiKey` | `apikey`, `api_key_id` |
     /// | `internal.*` | `internal.note`, `shop.internal.a.b` | `internals` |
     pub fn deny<P: AsRef<str>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
@@ -124,8 +147,8 @@ impl Redaction {
         self
     }
 
-    /// Keeps values of keys for which these patterns hold, even if a pattern of [`deny`](Self::deny) holds, too. URLs
-    /// in them are still masked, and the [function](Self::with) is still called.
+    /// Keeps values of keys for which these patterns hold, even if a pattern of [`deny`](Self::deny) holds, too. Secrets
+    /// within them are still masked, and the [function](Self::with) is still called.
     pub fn allow<P: AsRef<str>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
         self.allow.add(patterns);
         self
@@ -155,19 +178,30 @@ impl Redaction {
         self.deny.all.is_empty()
             && self.only.is_none()
             && self.function.is_none()
-            && self.url_secrets == UrlSecrets::Kept
+            && self.text_secrets == TextSecrets::Kept
     }
 
-    /// Returns whether redaction must examine the values of this key, beyond the search for
-    /// [`URL_SECRET_BYTES`](crate::span::json::start_template::URL_SECRET_BYTES). A start template cannot hold such
-    /// values.
+    /// Returns whether each value of this key must be redacted in full. A start template cannot hold such values; of all
+    /// others it asks [`keeps`](Self::keeps).
     pub(crate) fn depends_on_value(&self, key: &str) -> bool {
-        self.function.is_some() || is_query(key)
+        self.function.is_some() || is_command(key)
+    }
+
+    /// Returns whether a text with one of
+    /// [`SECRET_HINT_BYTES`](crate::span::json::start_template::SECRET_HINT_BYTES), of a key that is not masked, is kept
+    /// as it is. `text` is UTF-8.
+    pub(crate) fn keeps(&self, text: &[u8]) -> bool {
+        self.text_secrets == TextSecrets::Kept
+            || std::str::from_utf8(text).is_ok_and(|text| self.without_secrets("", text).is_none())
+    }
+
+    /// Returns whether a pattern denies what has this name.
+    pub(super) fn denies(&self, name: &str) -> bool {
+        self.deny.hold_for(name) && !self.allow.hold_for(name)
     }
 
     pub(super) fn masks_key(&self, key: &str) -> bool {
-        let is_denied = self.deny.hold_for(key) && !self.allow.hold_for(key);
-        is_denied || self.only.as_ref().is_some_and(|only| !only.hold_for(key))
+        self.denies(key) || self.only.as_ref().is_some_and(|only| !only.hold_for(key))
     }
 
     /// Returns the text that replaces a value, if it is masked.
@@ -183,20 +217,37 @@ impl Redaction {
                 Some(RedactAction::Mask) | None => return Some(Self::PLACEHOLDER.to_owned()),
             }
         }
-        if self.url_secrets == UrlSecrets::Kept {
+        if self.text_secrets == TextSecrets::Kept {
             return None;
         }
         match value {
+            Value::Text(text) if is_command(key) => {
+                let without_flags = self.without_flags(text);
+                let text = without_flags.as_deref().unwrap_or(text);
+                self.without_secrets(key, text).or(without_flags)
+            }
             Value::Text(text) => self.without_secrets(key, text),
             // An array is masked as a whole.
-            Value::Array(values, _) => values
-                .iter()
-                .any(
-                    |value| matches!(value, Value::Text(text) if self.without_secrets(key, text).is_some()),
-                )
+            Value::Array(values, _) => self
+                .is_any_secret(key, values)
                 .then(|| Self::PLACEHOLDER.to_owned()),
             _ => None,
         }
+    }
+
+    fn is_any_secret(&self, key: &str, values: &[Value<'_>]) -> bool {
+        let is_secret = |value: &Value<'_>| matches!(value, Value::Text(text) if self.without_secrets(key, text).is_some());
+        let is_flag =
+            |value: &Value<'_>| matches!(value, Value::Text(text) if self.is_secret_flag(text));
+        let (_, flags) = values.split_last().unwrap_or((&Value::Bool(false), &[]));
+        values.iter().any(is_secret) || flags.iter().any(is_flag)
+    }
+
+    /// Returns the name of a span or an event with its secrets masked; `None` if it has none.
+    pub(crate) fn name(&self, name: &str) -> Option<String> {
+        (self.text_secrets == TextSecrets::Masked)
+            .then(|| self.without_secrets("", name))
+            .flatten()
     }
 
     /// Returns a text, masked if a rule or the function says so.
@@ -240,6 +291,9 @@ impl Redaction {
             return;
         }
         for event in &mut end.events {
+            if let Some(masked) = self.name(&event.name) {
+                event.name = Cow::Owned(masked);
+            }
             self.pairs(name, &mut event.attributes);
         }
         if let EndStatus::Error(message) = &mut end.status
@@ -258,10 +312,10 @@ impl Redaction {
 }
 
 impl Default for Redaction {
-    /// Masks [`Redaction::DEFAULT_KEYS`], and secrets within URLs.
+    /// Masks [`Redaction::DEFAULT_KEYS`], and secrets within texts.
     fn default() -> Self {
         Self {
-            url_secrets: UrlSecrets::Masked,
+            text_secrets: TextSecrets::Masked,
             ..Self::none().deny(Self::DEFAULT_KEYS.iter().copied())
         }
     }
@@ -274,12 +328,7 @@ impl fmt::Debug for Redaction {
             .field("allow", &self.allow)
             .field("only", &self.only)
             .field("function", &self.function.is_some())
-            .field("url_secrets", &self.url_secrets)
+            .field("text_secrets", &self.text_secrets)
             .finish()
     }
-}
-
-/// Returns whether the value is the query of a URL only, without the parts before it.
-pub(super) fn is_query(key: &str) -> bool {
-    key == "query" || key == "url.query"
 }

@@ -1,6 +1,11 @@
 //! Tests of the patterns, the defaults, URLs and encoded events.
 
-use crate::span::redact::{RedactAction, Redaction, patterns::KeyWords};
+use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+use crate::span::{
+    json,
+    redact::{RedactAction, Redaction, patterns::KeyWords},
+};
 
 fn words(key: &str) -> Vec<&str> {
     KeyWords(key).collect()
@@ -49,6 +54,20 @@ fn by_default_secrets_are_masked_and_nothing_that_only_sounds_like_them() {
         "credentials",
         "JSESSIONID",
         "password.",
+        "dbpassword",
+        "PGPASSWORD",
+        "password.0",
+        "user.passwords[12].",
+        "token2",
+        "user[password]",
+        "user[password_confirmation]",
+        "session_id",
+        "user.session-id",
+        "sessionId",
+        "X-CSRFToken",
+        "csrf_token_1",
+        "ssh.private.key",
+        "CLIENTSECRET",
     ] {
         assert!(redaction.masks_key(key), "{key}");
     }
@@ -63,6 +82,13 @@ fn by_default_secrets_are_masked_and_nothing_that_only_sounds_like_them() {
         "cookie_consent",
         "http.route",
         "session.id",
+        "password.length",
+        "passwordless",
+        "http.status_code.2",
+        "port.1",
+        "12",
+        "x2",
+        "--",
         "key",
         "messaging.kafka.message.key",
         "passenger",
@@ -94,6 +120,24 @@ fn patterns_hold_as_their_table_says() {
         ),
         ("ip", vec!["client.ip", "IP"], vec!["zip"]),
         ("*", vec!["anything", "a.b"], vec![]),
+        (
+            "token",
+            vec!["token", "user.access_token", "authToken", "token.0"],
+            vec!["token_count", "usage.input_tokens", "csrftoken"],
+        ),
+        (
+            "*token",
+            vec!["token", "user.access_token", "authToken", "csrftoken"],
+            vec!["token_count", "usage.input_tokens", "tokenizer", "to.ken"],
+        ),
+        (
+            "*sessionid",
+            vec!["session_id", "PHPSESSIONID", "a.session-id"],
+            vec!["session.id", "sessionids"],
+        ),
+        ("*id", vec!["user_id", "grid", "ID"], vec!["id.a", "d"]),
+        ("address1", vec!["home.address1"], vec!["home.address2"]),
+        ("*größe", vec!["die_größe", "schuhgröße"], vec!["größer"]),
         ("", vec![], vec!["anything", ""]),
     ] {
         for key in yes {
@@ -171,6 +215,432 @@ fn addresses_lose_users_and_secret_parameters() {
     ] {
         let expected = if text == "://@" { "://REDACTED@" } else { text };
         assert_eq!(masked(&redaction, "note", text), expected);
+    }
+}
+
+/// Texts, and how they are kept. The secret always begins with `s3`.
+const TEXTS: &[(&str, &str, &str)] = &[
+    // Several URLs, and passwords that were not encoded.
+    (
+        "u",
+        "amqp://u:s31@a:5672,amqp://u:s32@b:5672",
+        "amqp://REDACTED:REDACTED@a:5672,amqp://REDACTED:REDACTED@b:5672",
+    ),
+    (
+        "u",
+        "from http://s3@a/x to https://u:s3@b/?q=1",
+        "from http://REDACTED@a/x to https://REDACTED:REDACTED@b/?q=1",
+    ),
+    (
+        "u",
+        "mongodb://u:s3,1@h1:27017,h2:27017/db",
+        "mongodb://REDACTED:REDACTED@h1:27017,h2:27017/db",
+    ),
+    (
+        "u",
+        "postgres://u:s3a/s3b@h/db",
+        "postgres://REDACTED:REDACTED@h/db",
+    ),
+    (
+        "u",
+        "postgres://u:s3@a/s3b@h/db?x=1",
+        "postgres://REDACTED:REDACTED@h/db?x=1",
+    ),
+    (
+        "u",
+        "redis://:s3a?s3b@h:6379/0",
+        "redis://REDACTED:REDACTED@h:6379/0",
+    ),
+    (
+        "u",
+        "https://u:s3a/s3b@h/x",
+        "https://REDACTED:REDACTED@h/x",
+    ),
+    (
+        "u",
+        "jdbc:postgresql://h/db?user=u&password=s3",
+        "jdbc:postgresql://h/db?user=u&password=REDACTED",
+    ),
+    (
+        "u",
+        "[\"redis://u:s3@h\",\"redis://i\"]",
+        "[\"redis://REDACTED:REDACTED@h\",\"redis://i\"]",
+    ),
+    // Parameters of queries, fragments and forms.
+    (
+        "u",
+        "https://h/#access_token=s3&expires=9",
+        "https://h/#access_token=REDACTED&expires=9",
+    ),
+    (
+        "u",
+        "https://h/a?x=1#id_token=s3",
+        "https://h/a?x=1#id_token=REDACTED",
+    ),
+    (
+        "u",
+        "https://h/?user%5Bpassword%5D=s3&a=1",
+        "https://h/?user%5Bpassword%5D=REDACTED&a=1",
+    ),
+    (
+        "u",
+        "https://h/?p%2561ssword=s3",
+        "https://h/?p%2561ssword=REDACTED",
+    ),
+    (
+        "u",
+        "https://h/?p%61ssword=s3,s3;s3'(s3)",
+        "https://h/?p%61ssword=REDACTED",
+    ),
+    (
+        "u",
+        "/cb?next=%2Fa%3Faccess_token%3Ds3&b=1",
+        "/cb?next=REDACTED&b=1",
+    ),
+    (
+        "u",
+        "/cb?next=https%253A%252F%252Fu%253As3%2540h%252F",
+        "/cb?next=REDACTED",
+    ),
+    ("u", "/cb?next=%2Fa%3Fpage%3D2", "/cb?next=%2Fa%3Fpage%3D2"),
+    ("http.query", "token=s3,s3", "token=REDACTED"),
+    (
+        "form",
+        "name=me&password=s3;s3",
+        "name=me&password=REDACTED",
+    ),
+    (
+        "name",
+        "GET /cb?token=s3 HTTP/1.1",
+        "GET /cb?token=REDACTED HTTP/1.1",
+    ),
+    // JSON, also within JSON.
+    (
+        "request",
+        r#"{"authorization": "Bearer s3cret", "n": 1}"#,
+        r#"{"authorization": "[redacted]", "n": 1}"#,
+    ),
+    (
+        "request",
+        r#"{"password":"s3\"s3","a":2}"#,
+        r#"{"password":"[redacted]","a":2}"#,
+    ),
+    (
+        "request",
+        r#"{"pin":1,"password":35,"a":[1]}"#,
+        r#"{"pin":1,"password":"[redacted]","a":[1]}"#,
+    ),
+    (
+        "request",
+        r#"{"credentials":{"u":"s3}","p":["s3"]},"a":1}"#,
+        r#"{"credentials":"[redacted]","a":1}"#,
+    ),
+    (
+        "request",
+        r#"{"set-cookie" : ["s3","s3"]}"#,
+        r#"{"set-cookie" : "[redacted]"}"#,
+    ),
+    (
+        "request",
+        r#"{\"authorization\":\"Bearer s3\",\"a\":1}"#,
+        r#"{\"authorization\":\"[redacted]\",\"a\":1}"#,
+    ),
+    (
+        "request",
+        r#"{\"token\":35,\"a\":1}"#,
+        r#"{\"token\":\"[redacted]\",\"a\":1}"#,
+    ),
+    (
+        "request",
+        r#"{"url":"https://h/?token=s3","a":1}"#,
+        r#"{"url":"https://h/?token=REDACTED","a":1}"#,
+    ),
+    (
+        "request",
+        r#"{"password":"s3"#,
+        r#"{"password":"[redacted]"#,
+    ),
+    // What `Debug` and others print.
+    (
+        "request",
+        r#"Headers { cookie: "s3; s3", host: "h" }"#,
+        r#"Headers { cookie: "[redacted]", host: "h" }"#,
+    ),
+    (
+        "request",
+        r#"Login { user: "u", password: Some("s3"), n: 1 }"#,
+        r#"Login { user: "u", password: [redacted], n: 1 }"#,
+    ),
+    (
+        "request",
+        "Login { token: Secret { inner: 35 }, n: 1 }",
+        "Login { token: [redacted], n: 1 }",
+    ),
+    (
+        "request",
+        "Pin { password: 35, n: 1 }",
+        "Pin { password: [redacted], n: 1 }",
+    ),
+    (
+        "request",
+        "Pin {\n    n: 1,\n    password: 35,\n}",
+        "Pin {\n    n: 1,\n    password: [redacted],\n}",
+    ),
+    (
+        "request",
+        "Headers {\n    cookie: Some(\n        \"s3\",\n    ),\n    host: 1,\n}",
+        "Headers {\n    cookie: [redacted],\n    host: 1,\n}",
+    ),
+    (
+        "request",
+        r#"A { key: b"x", token: b"s3" }"#,
+        r#"A { key: b"x", token: b"[redacted]" }"#,
+    ),
+    (
+        "request",
+        r#"[("cookie", "s3"), ("host", "h")]"#,
+        r#"[("cookie", "[redacted]"), ("host", "h")]"#,
+    ),
+    (
+        "request",
+        r#"[["authorization","Bearer s3"],["host","h"]]"#,
+        r#"[["authorization","[redacted]"],["host","h"]]"#,
+    ),
+    (
+        "request",
+        "{'authorization': 'Bearer s3', 'host': 'h'}",
+        "{'authorization': '[redacted]', 'host': 'h'}",
+    ),
+    (
+        "request",
+        "{'tokens': {}, 'secrets': ['s3]', 's3']}",
+        "{'tokens': {}, 'secrets': [redacted]}",
+    ),
+    (
+        "request",
+        "{authorization=Bearer s3, host=h}",
+        "{authorization=[redacted], host=h}",
+    ),
+    (
+        "request",
+        "Login[user=u, password=s3 s3, n=1]",
+        "Login[user=u, password=[redacted], n=1]",
+    ),
+    (
+        "request",
+        "Login(user='u', password='s3', n=1)",
+        "Login(user='u', password='[redacted]', n=1)",
+    ),
+    (
+        "request",
+        r#"{"token"=>"s3", :a=>1}"#,
+        r#"{"token"=>"[redacted]", :a=>1}"#,
+    ),
+    // Headers, settings, commands.
+    (
+        "dump",
+        "GET / HTTP/1.1\r\nAuthorization: Basic s3\r\nHost: h",
+        "GET / HTTP/1.1\r\nAuthorization: [redacted]\r\nHost: h",
+    ),
+    ("header", "Cookie: a=s3; b=s3", "Cookie: [redacted]"),
+    (
+        "yaml",
+        "user: u\npassword: s3 s3\nn: 1",
+        "user: u\npassword: [redacted]\nn: 1",
+    ),
+    (
+        "ini",
+        "[db]\npassword = s3 s3\nn = 1",
+        "[db]\npassword = [redacted]\nn = 1",
+    ),
+    (
+        "curl",
+        "curl -H \"Authorization: Bearer s3\" http://h/",
+        "curl -H \"Authorization: [redacted]\" http://h/",
+    ),
+    (
+        "dsn",
+        "Server=h;Password=s3 s3,s3;Database=d",
+        "Server=h;Password=[redacted];Database=d",
+    ),
+    (
+        "dsn",
+        "host=h password='s3 s3''s3' user=u",
+        "host=h password='[redacted]' user=u",
+    ),
+    ("dsn", "password=s3 host=h", "password=[redacted] host=h"),
+    ("command", "PGPASSWORD=s3 psql", "PGPASSWORD=[redacted]"),
+    (
+        "log",
+        "retry user=u token=s3 n=2",
+        "retry user=u token=[redacted] n=2",
+    ),
+    (
+        "process.command_line",
+        "app --port 80 --token s3 --db-password=s3 x",
+        "app --port 80 --token [redacted] --db-password=[redacted] x",
+    ),
+];
+
+#[test]
+fn secrets_are_masked_in_texts_of_every_promised_form() {
+    let redaction = Redaction::default();
+    for (key, text, expected) in TEXTS {
+        assert_eq!(masked(&redaction, key, text), *expected, "{text}");
+        assert_eq!(masked(&redaction, key, expected), *expected, "again");
+        assert_eq!(masked(&Redaction::none(), key, text), *text);
+        assert_eq!(redaction.keeps(text.as_bytes()), text == expected, "{text}");
+    }
+}
+
+#[test]
+fn texts_without_secrets_stay_as_they_are() {
+    let redaction = Redaction::default();
+    for text in [
+        "shop::token::parse",
+        "token: expected a name",
+        "the token was: wrong",
+        "max_tokens=5 token_count=3",
+        "a == b && token == c",
+        "key <= token",
+        "https://shop.example/@eve:x",
+        "https://shop.example:8080/@eve",
+        "http://[::1]:8080/a@b",
+        "s3://bucket/a@b",
+        "registry/app:1.2@sha256:ab",
+        "{\"usage\":{\"input_tokens\":5}}",
+        "{\"password\":\"\"}",
+        "[\"password\", \"login\"]",
+        "password=",
+        "/checkout/{id}",
+        "12:30:00",
+        "=:=:\"\",\",",
+        "größe: \"x\", ✓=ü",
+    ] {
+        assert_eq!(masked(&redaction, "note", text), text);
+        assert!(redaction.keeps(text.as_bytes()), "{text}");
+    }
+}
+
+#[test]
+fn patterns_of_the_app_hold_for_names_in_texts_too() {
+    let redaction = Redaction::default()
+        .deny(["card number"])
+        .allow(["continuation_token"])
+        .only(["note"]);
+    let text = "https://h/?card_number=4242&continuation_token=7&token=8";
+    let expected = "https://h/?card_number=REDACTED&continuation_token=7&token=REDACTED";
+    assert_eq!(masked(&redaction, "note", text), expected);
+}
+
+#[test]
+fn a_url_that_was_cut_before_its_at_sign_keeps_no_password() {
+    let url = "postgres://eve:s3cret";
+    let text = format!("{}{url}", " ".repeat(json::VALUE_BYTES_MAX - url.len()));
+    let expected = text.replace("eve:s3cret", "REDACTED:REDACTED");
+    assert_eq!(masked(&Redaction::default(), "note", &text), expected);
+    assert_eq!(masked(&Redaction::default(), "note", url), url);
+}
+
+#[test]
+fn arrays_with_a_secret_are_masked_as_a_whole() {
+    for (values, expected) in [
+        (vec!["app", "--token", "s3"], true),
+        (vec!["app", "--token"], false),
+        (vec!["app", "--port", "80"], false),
+        (vec!["a=1", "token=s3"], true),
+        (vec!["redis://u:s3@h"], true),
+        (vec!["token", "s3"], false),
+        (vec![], false),
+    ] {
+        let value = json::Value::Array(
+            values.iter().map(|text| json::Value::Text(text)).collect(),
+            false,
+        );
+        let masked = Redaction::default().mask("a span", "list", &value);
+        assert_eq!(masked.is_some(), expected, "{values:?}");
+    }
+}
+
+/// Bytes that mean something in these texts.
+fn hostile_text() -> impl Strategy<Value = String> {
+    let part = prop_oneof![
+        Just("token"),
+        Just("password"),
+        Just("="),
+        Just(":"),
+        Just("://"),
+        Just("@"),
+        Just("\""),
+        Just("'"),
+        Just("\\"),
+        Just("{"),
+        Just("}"),
+        Just("["),
+        Just("("),
+        Just(")"),
+        Just(","),
+        Just(";"),
+        Just("&"),
+        Just("?"),
+        Just("#"),
+        Just("%3D"),
+        Just("%"),
+        Just(" "),
+        Just("\n"),
+        Just("é"),
+        Just("x"),
+        Just("/"),
+        Just("-"),
+    ];
+    proptest::collection::vec(part, 0..40).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #[test]
+    fn masking_masked_text_changes_nothing_more(text in hostile_text()) {
+        let redaction = Redaction::default();
+        for key in ["note", "url.query"] {
+            let once = masked(&redaction, key, &text);
+            prop_assert_eq!(masked(&redaction, key, &once).len() <= once.len() + 64, true);
+        }
+    }
+
+    #[test]
+    fn json_stays_json(user in ".*", secret in "s3[a-z\"\\\\,}{é]{0,12}", extra in any::<i32>()) {
+        let inner = serde_json::json!({"user": user, "token": secret, "n": extra, "api_key": extra}).to_string();
+        let outer = serde_json::json!({"body": inner, "password": [secret], "secret": {"a": secret}}).to_string();
+        let shown = masked(&Redaction::default(), "note", &outer);
+        prop_assert!(!shown.contains("s3"), "{}", shown);
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        let inner: serde_json::Value = serde_json::from_str(shown["body"].as_str().unwrap()).unwrap();
+        prop_assert_eq!(inner, serde_json::json!({"user": user, "token": "[redacted]", "n": extra, "api_key": "[redacted]"}));
+    }
+
+    #[test]
+    fn a_parameter_leaves_nothing_of_its_value(
+        value in "s3[a-zA-Z0-9!'()*,;:@/?$=+._~|{}\\[\\]%-]{0,20}",
+        before in "[a-z=&]{0,8}",
+    ) {
+        let text = format!("https://h/p?{before}&client_secret={value}&z=1");
+        let shown = masked(&Redaction::default(), "url.full", &text);
+        prop_assert!(shown.ends_with("client_secret=REDACTED&z=1"), "{}", shown);
+    }
+}
+
+#[test]
+fn long_texts_cost_time_in_proportion() {
+    for unit in [
+        "token=", "a=", "://", "\":", "\",", "[", "token:{", "x://u:", "?a=%3", "token=a ", ",\n-",
+        "=     ",
+    ] {
+        let text = unit.repeat(262_144 / unit.len());
+        let begun = std::time::Instant::now();
+        masked(&Redaction::default(), "note", &text);
+        assert!(
+            begun.elapsed() < std::time::Duration::from_secs(5),
+            "{unit}"
+        );
     }
 }
 

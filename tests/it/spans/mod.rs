@@ -19,6 +19,8 @@ mod order;
 mod overload;
 mod redact;
 mod retention;
+#[cfg(all(feature = "http", feature = "sqlite"))]
+mod secrets;
 mod self_observation;
 mod shared_ids;
 mod through_tracing;
