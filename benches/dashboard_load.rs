@@ -1,11 +1,12 @@
-//! The load behind `benches/dashboard.mjs`: a server, and spans as they are asked for on standard input, a line each.
-//! Answers every line with one line of JSON.
+//! The load behind `benches/dashboard.mjs`: a server that makes the requested spans. It reads one command per line from
+//! standard input and answers each with one line of JSON. It runs on the bench's main thread.
 //!
 //! - `wide N`: one finished trace of about N spans, 24 leaves to a step and 20 steps to a batch
 //! - `deep N`: one finished trace, N spans deep
 //! - `busy N`: one running trace, with N ended spans so far
-//! - `flood SPANS EVENTS SECONDS`: SPANS a second in traces of five, and EVENTS a second in the busy trace
-//! - `status`: what the server counts
+//! - `flood SPANS EVENTS SECONDS`: for SECONDS, SPANS per second in traces of five, and EVENTS per second in the busy
+//!   trace
+//! - `status`: the server's own counts
 
 use std::{
     io::{BufRead as _, Write as _},
@@ -25,9 +26,9 @@ use opentelemetry_sdk::{
 const LEAVES: u64 = 24;
 const STEPS: u64 = 20;
 const TICK: Duration = Duration::from_millis(10);
-/// Spans made between two flushes, so that nothing is dropped where nothing should be.
+/// Spans made between two flushes. It is low enough that the log drops none.
 const BURST: u64 = 2_000;
-/// Of one finished span.
+/// Duration of one finished span.
 const WORK: Duration = Duration::from_micros(300);
 
 fn main() {
@@ -111,7 +112,7 @@ impl Load {
         parent.with_span(span)
     }
 
-    /// A finished span; every 997th failed.
+    /// Makes a finished span. Every 997th has failed.
     fn leaf(&mut self, name: String, parent: &Context, start: SystemTime, end: SystemTime) {
         let number = self.made;
         let tracer = self.tracer(number / LEAVES);
@@ -194,7 +195,7 @@ impl Load {
         root
     }
 
-    /// At an even pace, caught up when the machine was late.
+    /// Makes spans and events at an even pace. Catches up after the machine was late.
     fn flood(&mut self, spans: u64, events: u64, length: Duration) {
         let root = self.busy.clone().unwrap_or_default();
         let begin = Instant::now();

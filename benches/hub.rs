@@ -1,9 +1,9 @@
-//! The log as a hub, under load: what reaches clients, how fast, and what it costs, beside a raw TCP server that writes
-//! the bytes of the same worker (the limit of the loopback) and beside the usual hand-made way.
+//! The log as a hub, under load: which events reach the clients, how fast, and at which cost. It is compared with a raw
+//! TCP server that writes the bytes of the same worker (the limit of the loopback), and with the usual hand-made way.
 //!
-//! `cargo bench -p livespan-benches --bench hub`; names after `--` choose among `fanout`, `replay`, `latency`, `idle`,
-//! `stalled`, `quiet` and `filtered`. Everything that serves runs on one processor and the clients, a process of their
-//! own, on another. Peers are interleaved in rounds, and medians are printed: compare the ratios.
+//! Run it with `cargo bench -p livespan-benches --bench hub`. Names after `--` choose among `fanout`, `replay`,
+//! `latency`, `idle`, `stalled`, `quiet` and `filtered`. All servers run on one processor. The clients are a process of
+//! their own on another. Peers are interleaved in rounds, and medians are printed: compare the ratios.
 
 #[path = "hub/clients.rs"]
 mod clients;

@@ -1,11 +1,12 @@
-//! The JSON of span events, beside `serde_json` of derived structs with the same fields, both into a reused buffer.
+//! The JSON of span events, compared with `serde_json` of derived structs with the same fields. Both write into a
+//! reused buffer.
 //!
-//! `cargo bench -p livespan-benches --bench json`. Ids are written as hex and times as RFC 3339 on both sides, in every event. Instructions
-//! are counted by valgrind's callgrind: unlike times, they are the same on a busy machine.
+//! Run it with `cargo bench -p livespan-benches --bench json`. Both sides write ids as hex and times as RFC 3339 in
+//! every event. Valgrind's callgrind counts instructions, because a busy machine does not change them.
 //!
-//! The first rows are of events that a program made itself and hands over. The last are of spans on the worker, where an
-//! event is written from the record that the host's thread left: what callgrind counts within the functions that write
-//! it, in a run of the real thing.
+//! The first rows are for events that an application makes and dispatches. The last rows are for spans: the worker
+//! writes each event from the record that the host's thread left. There, callgrind counts the instructions within the
+//! writing functions, in a run of the whole log.
 
 #[path = "measure/callgrind.rs"]
 mod callgrind;
@@ -154,7 +155,7 @@ fn derived(is_end: bool, now: SystemTime) -> Event<'static> {
     }
 }
 
-/// One encoding, by either side, of either event.
+/// One encoding of either event, by either side.
 struct Encoding {
     ours: SpanEvent,
     derived: Event<'static>,
@@ -194,7 +195,7 @@ impl Encoding {
         black_box(&self.buffer);
     }
 
-    /// CPU nanoseconds of one.
+    /// Returns the CPU time of one encoding, in nanoseconds.
     fn nanos(&mut self, side: Side) -> f64 {
         let before = thread_cpu();
         for _ in 0..EVENTS {
@@ -204,7 +205,7 @@ impl Encoding {
     }
 }
 
-/// What callgrind counts, and nothing else.
+/// The only function in which callgrind counts.
 #[inline(never)]
 fn counted(encoding: &mut Encoding, side: Side) {
     for _ in 0..COUNTED {
@@ -212,8 +213,8 @@ fn counted(encoding: &mut Encoding, side: Side) {
     }
 }
 
-/// Functions that write a payload on the worker: a start like those before it, and the end of a span whose start it
-/// remembers. All spans of [`make_spans`] but the first two go that way.
+/// The functions that write a payload on the worker: a start that fits the template of an earlier one, and the end of a
+/// span whose start is cached. All spans of [`make_spans`] except the first two take this path.
 const WRITING: [(&str, &str); 2] = [
     (
         "started",
@@ -225,7 +226,7 @@ const WRITING: [(&str, &str); 2] = [
     ),
 ];
 
-/// The span of [`ours`], through the SDK.
+/// Makes the span of [`ours`] through the SDK.
 fn make_spans() {
     let live = LiveSpans::builder().build().expect("memory is enough");
     let resource = Resource::builder_empty().with_service_name("shop").build();
@@ -264,7 +265,7 @@ fn make_spans() {
     );
 }
 
-/// Instructions of one.
+/// Returns the number of instructions of one encoding.
 #[expect(clippy::cast_precision_loss, reason = "they are some thousands a time")]
 fn instructions(name: &str, side: &str) -> f64 {
     let arguments = ["run", name, side].map(str::to_owned);
@@ -330,7 +331,7 @@ fn main() {
     }
 }
 
-/// Instructions of one event on the worker.
+/// Returns the number of instructions per event on the worker.
 #[expect(clippy::cast_precision_loss, reason = "they are some millions at most")]
 fn worker_instructions(function: &str) -> f64 {
     let counted = callgrind::count_function(function, &["make".to_owned()]);

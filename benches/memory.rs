@@ -1,9 +1,10 @@
-//! What the log keeps in memory, counted by the allocator of the whole process:
+//! The memory of the log, counted by the allocator of the whole process:
 //!
-//! - `cargo bench -p livespan-benches --bench memory -- retained`: bytes allocated for each retained event, the indexes included;
-//! - `… -- evicted`: memory in use after everything was let go, and after the log was filled many times over;
-//! - `… -- stalled`: what a client holds that takes nothing while a million events pass;
-//! - `… -- seen`: what an event costs the worker when it has seen a million traces.
+//! - `cargo bench -p livespan-benches --bench memory -- retained`: allocated bytes per retained event, including the
+//!   indexes;
+//! - `… -- evicted`: memory in use after all events were evicted, and after the log was filled many times over;
+//! - `… -- stalled`: memory held by a client that reads nothing while a million events pass;
+//! - `… -- seen`: the worker's cost per event after it has seen a million traces.
 
 #[path = "measure/machine.rs"]
 mod machine;
@@ -28,7 +29,7 @@ use measure::{PATIENCE, is_wanted, median};
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// Events dispatched between two flushes, so that none is dropped.
+/// Events dispatched between two flushes. It is low enough that none is dropped.
 const BURST: u32 = 10_000;
 const GIBIBYTE: usize = 1024 * 1024 * 1024;
 
@@ -57,7 +58,7 @@ fn allocated() -> f64 {
     float(ALLOCATOR.allocated())
 }
 
-/// Exact up to four thousand gigabytes, in kibibytes.
+/// Converts a number of bytes. It is exact up to 4 TB, in kibibytes.
 fn float(bytes: usize) -> f64 {
     let kibibytes = u32::try_from(bytes / 1024).expect("no machine has that much");
     let rest = u32::try_from(bytes % 1024).expect("it is small");
@@ -71,7 +72,7 @@ fn live(retention: Retention) -> LiveSpans {
         .expect("memory is enough")
 }
 
-/// One of the two events of a span, of about 300 bytes.
+/// Returns one of the two events of a span, of about 300 bytes.
 fn event(number: u32, events_per_trace: u32) -> SpanEvent {
     let trace = u128::from(number / events_per_trace) + 1;
     let trace = TraceId::from_bytes((trace << 64).to_be_bytes()).expect("it is not zero");
@@ -108,7 +109,7 @@ fn dispatch(live: &LiveSpans, numbers: std::ops::Range<u32>, events_per_trace: u
 fn retained(events_per_trace: u32) {
     const TARGET: f64 = 1.25;
     const EVENTS: u32 = 400_000;
-    // The first events make what every log has: the buffers of the worker.
+    // The first events allocate the worker's buffers, which every log has.
     const FIRST: u32 = 3 * BURST;
     let live = live(Retention::default().events(1 << 30).bytes(GIBIBYTE));
     dispatch(&live, 0..FIRST, events_per_trace);
@@ -173,7 +174,7 @@ fn stalled() {
         stream
     };
     dispatch(&live, 0..300_000, 50);
-    // What the first client makes once.
+    // The first client pays one-time costs, so it is not measured.
     drop(connect());
     wait_for(&live, 0);
     let bare = allocated();
@@ -211,7 +212,7 @@ fn seen() {
     let mut figures = Vec::new();
     for first in (0..TRACES).step_by(STEP as usize) {
         let before = cpu_of("livespan");
-        // A start and an end each.
+        // Each span has a start and an end.
         dispatch(&live, 2 * first..2 * (first + STEP), 2);
         let each = nanos_each(
             cpu_of("livespan").saturating_sub(before),
@@ -224,7 +225,7 @@ fn seen() {
             allocated() / 1_048_576.0
         );
     }
-    // Nothing is let go in the first step.
+    // Nothing is evicted in the first step.
     let (early, late) = (figures[1..4].to_vec(), figures[7..].to_vec());
     println!(
         "the last three beside the first three that let go: {:.2}",

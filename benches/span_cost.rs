@@ -1,10 +1,12 @@
-//! What a span costs the thread that makes it, beside the SDK's own `BatchSpanProcessor` in the same run:
+//! The cost of a span for the thread that makes it, compared with the SDK's own `BatchSpanProcessor` in the same run:
 //!
-//! - `cargo bench -p livespan-benches --bench span_cost -- cpu`: CPU time of start + end with 4 attributes, added over a provider without a
-//!   processor, through the tracer's API and through `tracing`, with one thread and with two;
-//! - `… -- calls`: one call of the processor, while nothing, readers, a full buffer or a hung store are in the way;
-//! - `… -- loop`: spans lost when they are made as fast as can be;
-//! - `… -- process`: CPU time of the whole process a span, beside an exporter that encodes OTLP and sends nothing.
+//! - `cargo bench -p livespan-benches --bench span_cost -- cpu`: CPU time of a start and an end with 4 attributes, over
+//!   that of a provider without a processor, through the tracer's API and through `tracing`, with one thread and with
+//!   two;
+//! - `… -- calls`: one call of the processor: undisturbed, with readers, with a hung store, and with a full buffer;
+//! - `… -- loop`: the number of lost spans if they are made as fast as possible;
+//! - `… -- process`: CPU time of the whole process per span, compared with an exporter that encodes OTLP and sends
+//!   nothing.
 //!
 //! Cases are interleaved in rounds, and medians are printed: compare the ratios, not the nanoseconds.
 
@@ -38,9 +40,9 @@ use providers::{Case, live};
 use spans::Api;
 
 const ROUNDS: usize = 9;
-/// Bursts of a thread in a round.
+/// Bursts per thread and round.
 const BURSTS: u32 = 20;
-/// Spans made between two pauses in which the background threads catch up, so that nothing is dropped.
+/// Spans between two pauses. In a pause the background threads catch up, so that nothing is dropped.
 const BURST: u32 = 1_000;
 
 fn main() {
@@ -112,7 +114,7 @@ fn cpu(api: Api, threads: u32) {
     );
 }
 
-/// Of all bursts of a case: the median, and the 10th percentile, which is what nothing disturbed.
+/// The median of all bursts of a case, and the 10th percentile, which stands for an undisturbed burst.
 #[derive(Clone, Copy)]
 struct Taken {
     median: f64,
@@ -144,7 +146,7 @@ impl Taken {
     }
 }
 
-/// CPU nanoseconds of one span on the thread that makes it, burst by burst.
+/// Returns the CPU time of one span on the thread that makes it, in nanoseconds, for each burst.
 fn measure(api: Api, threads: u32, provider: &SdkTracerProvider) -> Vec<f64> {
     let barrier = Barrier::new(threads as usize);
     thread::scope(|scope| {
@@ -158,7 +160,7 @@ fn measure(api: Api, threads: u32, provider: &SdkTracerProvider) -> Vec<f64> {
     })
 }
 
-/// Makes spans on this thread, at the same time as the others do.
+/// Makes spans on this thread, at the same time as the other threads.
 fn bursts(make: &dyn Fn(u32), barrier: &Barrier, provider: &SdkTracerProvider) -> Vec<f64> {
     let burst = |_| {
         barrier.wait();
@@ -170,6 +172,6 @@ fn bursts(make: &dyn Fn(u32), barrier: &Barrier, provider: &SdkTracerProvider) -
         }
         used.as_secs_f64() * 1e9 / f64::from(BURST)
     };
-    // In the first, memory that a new thread uses is touched for the first time.
+    // The first burst is skipped: it touches a new thread's memory for the first time.
     (0..=BURSTS).map(burst).skip(1).collect()
 }

@@ -1,20 +1,22 @@
-//! What a span costs the thread that makes it, in instructions. This is a gate:
-//! `cargo bench -p livespan-benches --bench span_instructions` counts with valgrind's callgrind and fails when a bound is
-//! passed. No other process or machine changes what is gated:
+//! The cost of a span for the thread that makes it, in instructions. This is a gate:
+//! `cargo bench -p livespan-benches --bench span_instructions` counts with valgrind's callgrind and fails if a bound is
+//! exceeded. No other process or machine changes the gated figures:
 //!
-//! - Each case makes many bursts of spans in one process, and the smallest counts. What another thread causes, such as a
-//!   wake-up or a lock that is taken, only adds.
-//! - Only instructions in this program's own object count. Which `memcpy` and which allocator the C library has is its
-//!   own affair; that a span allocates nothing more is what `tests/allocations` holds.
-//! - What is gated is the difference to a peer of the same run, which does what any processor must.
+//! - Each case makes many bursts of spans in one process, and the smallest burst counts. Disturbances by other threads,
+//!   such as a wake-up or a contended lock, can only add instructions.
+//! - Only instructions in this program's own object count. Those of the C library's `memcpy` and allocator are
+//!   excluded. That a span allocates nothing more is checked by `tests/allocations`.
+//! - The gated figure is the difference to a peer of the same run, which does the least work that any processor must
+//!   do.
 //! - Ids are drawn from a counter, not at random.
 //!
-//! Cases with a `BatchSpanProcessor` have no bound: its channel and its thread decide what they cost.
+//! Cases with a `BatchSpanProcessor` have no bound, because its channel and its thread determine their cost.
 //!
-//! - `-- all` prints those, too.
-//! - `-- bounds` measures and prints the table of bounds for this file: for a change that is worth its instructions.
-//! - `-- --annotate <case> <api>` keeps one case's profile, for `callgrind_annotate`.
-//! - `-- process` counts the whole process, beside an exporter that encodes OTLP, and has no bounds.
+//! - `-- all` also prints those cases.
+//! - `-- bounds` measures and prints the table of bounds for this file. Use it after a change that is worth its
+//!   instructions.
+//! - `-- --annotate <case> <api>` keeps the profile of one case, for `callgrind_annotate`.
+//! - `-- process` counts the whole process, compared with an exporter that encodes OTLP. It has no bounds.
 
 #[path = "measure/callgrind.rs"]
 mod callgrind;
@@ -39,15 +41,16 @@ use otlp::exporting;
 use providers::{Case, live};
 use spans::Api;
 
-/// Spans of a burst: so few that valgrind, which runs one thread at a time, seldom changes to another within it.
+/// Spans per burst. Valgrind runs one thread at a time; a burst is so short that valgrind seldom switches threads
+/// within it.
 const SPANS: u32 = 100;
-/// Bursts that are counted, of which the smallest is taken.
+/// Number of counted bursts. The smallest of them is used.
 const BURSTS: u32 = 12;
-/// Bursts before those: they fill caches, touch memory and bind the functions of other objects.
+/// Number of bursts before the counted ones. They fill caches, touch memory and bind functions of other objects.
 const WARM_UP_BURSTS: u32 = 3;
 
-/// Instructions per span that livespan may add to what its peer does (see [`peer_of`]). `-- bounds` prints this table: what
-/// it measures, and [`ALLOWANCE_PERCENT`] more.
+/// Upper bound on the instructions per span that livespan adds to those of its peer (see [`peer_of`]). `-- bounds`
+/// prints this table: the measured value plus [`ALLOWANCE_PERCENT`].
 const BOUNDS: [(Api, Case, u64); 8] = [
     (Api::Tracer, Case::Plain, 992),
     (Api::Tracer, Case::Sampler, 1_150),
@@ -59,11 +62,11 @@ const BOUNDS: [(Api, Case, u64); 8] = [
     (Api::Macros, Case::WrappingNoopSampler, 2_324),
 ];
 
-/// Two builds of the same source differ by less, and a change that costs 5 % fails.
+/// Two builds of the same source differ by less than this. A change that costs 5 % fails.
 const ALLOWANCE_PERCENT: u64 = 4;
 
-/// What a processor that is worth its name cannot do without: the SDK's copy of a starting span, which alone tells a
-/// processor what is in it, or with `LiveSampler` nothing.
+/// Returns the case with the least work that a processor needs: the SDK's copy of a starting span, which alone shows
+/// the span to a processor. With `LiveSampler` a processor needs no copy.
 fn peer_of(case: Case) -> Option<Case> {
     match case {
         Case::Plain | Case::WrappingNoop => Some(Case::Snapshot),
@@ -72,7 +75,7 @@ fn peer_of(case: Case) -> Option<Case> {
     }
 }
 
-/// Cases that a bound, or the difference that it is for, is made of.
+/// The cases from which the bounds, and the differences that they bound, are computed.
 const GATED: [Case; 7] = [
     Case::None,
     Case::Noop,
@@ -119,7 +122,7 @@ fn case_of(name: &str) -> Case {
     found.unwrap_or_else(|| panic!("no case is named {name}"))
 }
 
-/// The peer that encodes, or a case.
+/// The name of the peer that encodes OTLP. Every other name is that of a case.
 const OTLP: &str = "Otlp";
 
 fn provider_of(name: &str) -> SdkTracerProvider {
@@ -135,7 +138,7 @@ fn api_of(name: &str) -> Api {
     found.unwrap_or_else(|| panic!("no API is named {name}"))
 }
 
-/// Within callgrind: makes the bursts of a case.
+/// Makes the bursts of a case. It runs in the child under callgrind.
 fn make_bursts(case: Case, api: Api) {
     let builder = SdkTracerProvider::builder().with_id_generator(CountedIds::default());
     let provider = case.register(&live(), builder).build();
@@ -152,21 +155,21 @@ fn make_bursts(case: Case, api: Api) {
     });
 }
 
-/// Callgrind counts between entering and leaving this function, on this thread only.
+/// The only function in which callgrind counts, on its own thread only.
 #[inline(never)]
 fn counted(make: &dyn Fn(u32)) {
     make(std::hint::black_box(SPANS));
 }
 
-/// The function in which instructions are counted. `--dump-after` matches nothing by a pattern that begins with the crate.
+/// The pattern of the counted function. `--dump-after` matches nothing if the pattern begins with the crate's name.
 const COUNTED: &str = "*::counted";
 
-/// Ids that look random and are the same in every run, so that tables which are keyed by them are equally full.
+/// An id generator. Its ids look random and are the same in every run, so hash tables with these keys are equally full.
 #[derive(Debug, Default)]
 struct CountedIds(AtomicU64);
 
 impl CountedIds {
-    /// The finalizer of `SplitMix64`, of a counter.
+    /// Returns the next id: the `SplitMix64` finalizer applied to a counter.
     fn next(&self) -> u64 {
         let count = self.0.fetch_add(1, Ordering::Relaxed) + 1;
         let mut bits = count.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -186,7 +189,7 @@ impl IdGenerator for CountedIds {
     }
 }
 
-/// What makes callgrind's child make the bursts of these cases, one case after the other.
+/// Returns the arguments with which callgrind's child makes the bursts of these cases, one case after the other.
 fn arguments(api: Api, cases: &[Case]) -> Vec<String> {
     let cases = cases.iter().map(|case| format!("{case:?}"));
     ["run".to_owned(), format!("{api:?}")]
@@ -195,7 +198,7 @@ fn arguments(api: Api, cases: &[Case]) -> Vec<String> {
         .collect()
 }
 
-/// The smallest burst, each of its counts by itself.
+/// Returns the smallest value of each count over all bursts.
 fn smallest(bursts: &[Instructions]) -> Instructions {
     let least = |count: fn(&Instructions) -> u64| bursts.iter().map(count).min().unwrap_or(0);
     Instructions {
@@ -205,11 +208,11 @@ fn smallest(bursts: &[Instructions]) -> Instructions {
     }
 }
 
-/// The smallest bursts of some cases through one API.
+/// The smallest bursts of several cases, made through one API.
 struct Counts(Vec<(Case, Instructions)>);
 
 impl Counts {
-    /// Counts all cases in one child: callgrind takes longer to start than to count.
+    /// Counts all cases in one child, because callgrind takes longer to start than to count.
     fn take(api: Api, cases: &[Case]) -> Self {
         let bursts = callgrind::count_calls(COUNTED, &arguments(api, cases));
         assert_eq!(
@@ -226,13 +229,13 @@ impl Counts {
         found.expect("every case that is needed was counted").1
     }
 
-    /// What a case adds to another one, for each span.
+    /// Returns the instructions per span that a case adds to another one.
     fn added(&self, case: Case, peer: Case, count: fn(Instructions) -> u64) -> u64 {
         let added = count(self.of(case)).saturating_sub(count(self.of(peer)));
         (added + u64::from(SPANS) / 2) / u64::from(SPANS)
     }
 
-    /// What is gated.
+    /// Returns the gated figure.
     fn over_peer(&self, case: Case) -> Option<u64> {
         Some(self.added(case, peer_of(case)?, |counted| counted.own))
     }
@@ -311,7 +314,8 @@ fn annotate(case: Case, api: Api) {
     println!("{} spans; read {}", SPANS * BURSTS, file.display());
 }
 
-/// What the whole process does for a span, from its making to its last byte, added over a no-op processor.
+/// Prints the instructions of the whole process per span, from its creation to its last byte, over those of a no-op
+/// processor.
 fn report_process() {
     println!(
         "{:<26} {:>12} {:>10} {:>6} {:>14} {:>6}",
@@ -330,7 +334,8 @@ fn report_process() {
     }
 }
 
-/// Of one span: what a longer run does more than a shorter one, so that neither start nor end of the process counts.
+/// Returns the instructions per span: the difference between a longer and a shorter run, so that neither start nor end
+/// of the process counts.
 #[expect(clippy::cast_precision_loss, reason = "they are some billions at most")]
 fn process_instructions(case: &str, api: Api, children: u32) -> f64 {
     const SHORT: u32 = 10_000;

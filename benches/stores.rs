@@ -1,9 +1,9 @@
-//! What the durable stores cost, beside a bare loop that does the same job in the same run with the same settings.
+//! The cost of the durable stores, compared with a bare loop that does the same job in the same run with the same
+//! settings.
 //!
-//! `cargo bench -p livespan-benches --bench stores`. Cases are interleaved in rounds, and medians are printed: compare the
-//! ratios, not the rates. Names after `--` choose among `append`, `normal`, `short`, `one`, `bound`, `read`,
-//! `replay` and `open`.
-//! Files are made in the temporary directory, or in `LIVESPAN_BENCH_DIR`.
+//! Run it with `cargo bench -p livespan-benches --bench stores`. Names after `--` choose among `append`, `normal`,
+//! `short`, `one`, `bound`, `read`, `replay` and `open`. Cases are interleaved in rounds, and medians are printed:
+//! compare the ratios, not the rates. Files are created in `LIVESPAN_BENCH_DIR`, or else in the temporary directory.
 
 mod measure;
 #[path = "stores/replay.rs"]
@@ -26,7 +26,7 @@ fn main() {
     sqlite::run(&scratch.0);
 }
 
-/// A directory that goes when the run ends.
+/// A directory that is deleted at the end of the run.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -57,7 +57,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits for a future as the smallest executor would.
+/// Blocks this thread on a future, with the smallest possible executor.
 pub(crate) fn wait<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);

@@ -1,5 +1,6 @@
-//! What is fuzzed: whatever bytes come from outside, the log answers without a panic, and what it answers makes sense.
-//! `cargo fuzz` runs these for long, and the tests run them over the seeds and mutations of them.
+//! The fuzz targets. For any bytes from outside, the log must answer without a panic, and its answer must be well
+//! formed. `cargo fuzz` runs these functions for long; the tests run them with the seeds and with mutations of the
+//! seeds.
 
 use std::{
     cell::OnceCell,
@@ -18,7 +19,7 @@ use livespan::{
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-/// Ids, in every place where a client names one.
+/// Fuzzes ids, in every place where a client sends one.
 pub(crate) fn ids(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         return;
@@ -43,7 +44,7 @@ pub(crate) fn ids(data: &[u8]) {
     }
 }
 
-/// A rule that lets everything in.
+/// Returns a builder of a log whose access rule admits every request.
 fn open_to_all() -> LiveSpansBuilder {
     LiveSpans::builder().auth(Auth::check(|request| {
         if request.headers.contains_key("x-nothing") {
@@ -54,10 +55,10 @@ fn open_to_all() -> LiveSpansBuilder {
     }))
 }
 
-/// Traces of the small log.
+/// Number of traces in the small log.
 const TRACES: usize = 2;
 
-/// A small log.
+/// Returns a small log.
 fn log(builder: LiveSpansBuilder) -> LiveSpans {
     let live = builder.build().expect("a log in memory opens");
     let trace = |byte| TraceId::from_bytes([byte; 16]).expect("it is not zero");
@@ -74,7 +75,7 @@ fn log(builder: LiveSpansBuilder) -> LiveSpans {
     live.target()
         .flush(Duration::from_secs(30))
         .expect("memory takes it");
-    // Streams end at once.
+    // The log is shut down, so streams end at once.
     live.shutdown().expect("memory ends at once");
     live
 }
@@ -86,8 +87,8 @@ fn runtime() -> tokio::runtime::Runtime {
         .expect("a runtime starts")
 }
 
-/// Requests: the first line is the path with its query, each further one a header. Every answer is whole and is what its
-/// type says.
+/// Fuzzes requests. The first line is the path with its query; each further line is a header. Every response must be
+/// complete and match its content type.
 pub(crate) fn requests(data: &[u8]) {
     thread_local! {
         static LOG: OnceCell<(LiveSpans, tokio::runtime::Runtime)> = const { OnceCell::new() };
@@ -111,7 +112,7 @@ pub(crate) fn requests(data: &[u8]) {
     });
 }
 
-/// Adds those lines that are headers.
+/// Adds the lines that are valid headers.
 fn with_headers(mut request: http::request::Builder, lines: &[u8]) -> http::request::Builder {
     for line in lines.split(|byte| *byte == b'\n') {
         let mut parts = line.splitn(2, |byte| *byte == b':');
@@ -124,7 +125,7 @@ fn with_headers(mut request: http::request::Builder, lines: &[u8]) -> http::requ
     request
 }
 
-/// The answer, which is whole and is what its type says.
+/// Sends a request and returns the response. Panics if the response is incomplete or does not match its content type.
 async fn answered(live: &LiveSpans, request: Request<Body>) -> (http::response::Parts, Vec<u8>) {
     let shown = format!("{request:?}");
     let has_body = request.method() != http::Method::HEAD;
@@ -152,7 +153,7 @@ async fn answered(live: &LiveSpans, request: Request<Body>) -> (http::response::
     (parts, body.into())
 }
 
-/// A log whose readers need a token that nobody can guess, and what proves to it that one may read.
+/// A log whose readers need a token that nobody can guess, and the credentials that it accepts.
 struct Locked {
     live: LiveSpans,
     token: String,
@@ -176,7 +177,7 @@ impl Locked {
         self.live.ticket(self.trace, Duration::from_secs(600))
     }
 
-    /// What a browser that has signed in sends back.
+    /// Returns the cookie that a browser sends after it has signed in.
     fn cookie(&self) -> String {
         let form = Request::post("/").header("sec-fetch-site", "same-origin");
         let form = form.body(Body::from(format!("token={}", self.token)));
@@ -195,7 +196,7 @@ impl Locked {
         self.runtime.block_on(answered(&self.live, request))
     }
 
-    /// Whether this answer tells what only readers may know, or makes its reader one.
+    /// Returns whether this response reveals what only readers may see, or signs its client in.
     fn is_open((parts, body): &(http::response::Parts, Vec<u8>)) -> bool {
         let name = b"checkout";
         parts.headers.contains_key("set-cookie") || body.windows(name.len()).any(|one| one == name)
@@ -218,8 +219,8 @@ fn replace(data: &mut Vec<u8>, what: &[u8], with: impl Fn() -> String) -> bool {
     true
 }
 
-/// Those who want to read: a method and a path, headers, an empty line, and a form. `{token}`, `{cookie}`, `{ticket}` and
-/// `{code}` stand for good ones. Who has none of them gets nothing.
+/// Fuzzes clients that want to read. The input is a method and a path, headers, an empty line, and a form. `{token}`,
+/// `{cookie}`, `{ticket}` and `{code}` are replaced by valid ones. A request without any of them must reveal nothing.
 pub(crate) fn readers(data: &[u8]) {
     locked(|locked| {
         let mut data = data.to_vec();
@@ -251,8 +252,8 @@ pub(crate) fn readers(data: &[u8]) {
     });
 }
 
-/// A good ticket in which bytes are replaced, left out or put in, as pairs of a place and a byte say: no other text is as
-/// good.
+/// Fuzzes tickets. Each pair of bytes names a position and a byte, and replaces, removes or inserts a byte of a valid
+/// ticket. No other text than the valid ticket may be accepted.
 pub(crate) fn tickets(data: &[u8]) {
     locked(|locked| {
         let good = locked.ticket();
@@ -271,13 +272,14 @@ pub(crate) fn tickets(data: &[u8]) {
             .body(Body::empty())
             .expect("it is a request");
         let answer = locked.answer(request);
-        // Until when it is good stands in it.
+        // A ticket contains its expiry time, so a second valid ticket may differ from the first.
         let is_good = bytes == good.as_bytes() || bytes == locked.ticket().as_bytes();
         assert_eq!(Locked::is_open(&answer), is_good, "{good} {text}");
     });
 }
 
-/// Searches, as the list of traces takes them: read or refused. Of one word and its opposite, one holds for each trace.
+/// Fuzzes searches in the list of traces. Each must be answered or refused. For a single word, each trace must match
+/// either the word or its negation.
 pub(crate) fn searches(data: &[u8]) {
     thread_local! {
         static LOG: OnceCell<(LiveSpans, tokio::runtime::Runtime)> = const { OnceCell::new() };
@@ -309,8 +311,8 @@ pub(crate) fn searches(data: &[u8]) {
     });
 }
 
-/// Rows of a log file as somebody else may have left them: its tables with these bytes in their columns. It is opened or
-/// refused, and read to its end.
+/// Fuzzes a log file that another program has changed: it has livespan's tables, with these bytes in a column. The
+/// store must open or refuse it, and reading it to its end must not panic.
 pub(crate) fn rows(data: &[u8]) {
     let place = std::env::temp_dir().join(format!("livespan-fuzz-{}", std::process::id()));
     fs::create_dir_all(&place).expect("there is a place for files");
@@ -356,7 +358,7 @@ pub(crate) fn rows(data: &[u8]) {
     drop(fs::remove_dir_all(&place));
 }
 
-/// The first byte says which column of which table, the rest is put into it.
+/// The first byte selects a table and a column. The rest is written into that column.
 fn spoil(file: &std::path::Path, data: &[u8]) {
     let Some((&choice, bytes)) = data.split_first() else {
         return;
@@ -375,7 +377,7 @@ fn spoil(file: &std::path::Path, data: &[u8]) {
         .expect("it has tables");
     let (table, column) = &columns[usize::from(choice) % columns.len()];
     let update = format!("UPDATE \"{table}\" SET \"{column}\" = ?1");
-    // A constraint may forbid it, which is as well.
+    // A constraint may refuse the value, which is fine.
     let _changed = match str::from_utf8(bytes).ok().map(str::parse::<i64>) {
         Some(Ok(number)) => database.execute(&update, [number]),
         Some(Err(_)) => database.execute(&update, [str::from_utf8(bytes).unwrap_or_default()]),

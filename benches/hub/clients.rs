@@ -1,5 +1,5 @@
-//! The clients of every peer: one thread in a process of its own that reads all connections, and does as little with
-//! the bytes as the question allows.
+//! The clients of every peer: one thread, in a process of its own, reads all connections. It does as little with the
+//! bytes as the question allows.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
@@ -17,33 +17,33 @@ use rustix::{
 
 use crate::machine::{CLIENTS_CPU, pin};
 
-/// The first argument of a process that is clients.
+/// The first argument of a client process.
 pub(crate) const ROLE: &str = "clients";
-/// What the last event of a load says.
+/// The content of the last event of a load.
 pub(crate) const LAST: &str = "the-last-event";
-/// The attribute that says when an event was dispatched, as it stands in JSON.
+/// The JSON attribute that holds the time of an event's dispatch.
 pub(crate) const SENT: &str = "sent";
 
-/// In a path: the trace of this client, each of which has its own.
+/// Placeholder in a path. Each client replaces it by a trace id of its own.
 pub(crate) const TRACE: &str = "TRACE";
 
 const BUFFER: usize = 256 * 1024;
-/// Bytes at the end of a read among which the last event is looked for.
+/// Number of bytes at the end of a read in which the last event is searched for.
 const END: usize = 2048;
-/// Connections that are opened before the server has to answer them.
+/// Number of connections opened before the server must have answered them.
 const CONNECTED_AT_ONCE: usize = 500;
 const STDIN: u64 = u64::MAX;
 
-/// What the clients do.
+/// The task of the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// Reads until the last event has come on every connection.
+    /// Reads until every connection has got the last event.
     UntilLast,
-    /// Reads whatever comes.
+    /// Reads everything that arrives.
     Hold,
-    /// Reads so many events on every connection, and how long each took from its dispatch.
+    /// Reads this many events on every connection, and measures the time of each from its dispatch.
     Latency(u32),
-    /// Reads nothing after the head.
+    /// Reads nothing after the response head.
     Stall,
 }
 
@@ -72,14 +72,14 @@ pub(crate) fn monotonic_nanos() -> i64 {
     now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
-/// The process, as the one that started it sees it.
+/// The client process, as its parent sees it.
 pub(crate) struct Clients {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
-/// What the clients found, in nanoseconds of the monotonic clock.
+/// The clients' measurements, in nanoseconds of the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
     pub(crate) begun: i64,
@@ -89,7 +89,7 @@ pub(crate) struct Found {
 }
 
 impl Clients {
-    /// Starts the clients, and waits until each has got the first bytes of its answer.
+    /// Starts the clients, and waits until each has got the first bytes of its response.
     pub(crate) fn connect(address: SocketAddr, path: &str, count: u32, job: Job) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program has a file"))
             .args([ROLE, &address.to_string(), path])
@@ -109,7 +109,7 @@ impl Clients {
         clients
     }
 
-    /// Waits until their job is done.
+    /// Waits until the clients have finished their job.
     pub(crate) fn found(mut self) -> Found {
         let line = self.line();
         let mut words = line.split(' ');
@@ -137,13 +137,13 @@ fn parsed<T: FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
 
 impl Drop for Clients {
     fn drop(&mut self) {
-        // It ends when its input does.
+        // The process ends when its input closes.
         drop(self.input.take());
         self.child.wait().expect("the clients end");
     }
 }
 
-/// The whole life of the process.
+/// Runs the client process from start to end.
 pub(crate) fn run(arguments: &[String]) {
     let [address, path, count, job] = arguments else {
         panic!("an address, a path, how many, and what they do: {arguments:?}");
@@ -161,7 +161,7 @@ pub(crate) fn run(arguments: &[String]) {
 
 struct Connection {
     stream: TcpStream,
-    /// The end of what was read, where an event may have been cut.
+    /// The end of the last read, which may hold part of an event.
     rest: Vec<u8>,
     events: u32,
     is_done: bool,
@@ -214,7 +214,7 @@ impl All {
         all
     }
 
-    /// Reads the head of the answers and `hello`, and goes on without blocking.
+    /// Reads the response heads and `hello`, then makes the connections non-blocking.
     fn greet(&mut self, from: usize) {
         for (number, connection) in self.connections.iter_mut().enumerate().skip(from) {
             let mut first = [0; 1];
@@ -300,7 +300,7 @@ impl All {
 }
 
 impl Connection {
-    /// Whether the last event is among the last bytes that have come.
+    /// Returns whether the last event is among the latest bytes.
     fn finds_last(&mut self, read: &[u8]) -> bool {
         let end = &read[read.len().saturating_sub(END)..];
         self.rest.extend_from_slice(end);
@@ -310,7 +310,7 @@ impl Connection {
         found
     }
 
-    /// Takes the time of every event that has come whole.
+    /// Records the latency of every event that has arrived completely.
     fn time(&mut self, read: &[u8], latencies: &mut Vec<f64>) {
         let now = monotonic_nanos();
         self.rest.extend_from_slice(read);

@@ -1,4 +1,4 @@
-//! Live events to many clients, as fast as they go.
+//! Delivers live events to many clients, as fast as possible.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +12,14 @@ use crate::{
 
 const ROUNDS: usize = 5;
 
-/// Clients, events, the target beside the raw hub.
+/// Clients, events, and the target ratio to the raw hub.
 const SIZES: [(u32, u32, f64); 4] = [
     (1, 400_000, 0.65),
     (10, 200_000, 0.75),
     (100, 40_000, 0.9),
     (1_000, 5_000, 0.7),
 ];
-/// Of the hand-made way, which takes longer.
+/// Number of events for the hand-made way, which is slower.
 const HANDMADE_EVENTS: u32 = 5_000;
 const HANDMADE_TARGET: f64 = 10.0;
 
@@ -67,7 +67,7 @@ pub(crate) fn report() {
                 ));
             }
         }
-        // Of the same round, because what else the machine does changes.
+        // Compared within one round, because the other load of the machine changes.
         let beside_raw = |figures: &Figures| {
             let pairs = figures.rates.iter().zip(&raw.rates);
             median(pairs.map(|(one, raw)| one / raw).collect())
@@ -90,7 +90,7 @@ pub(crate) fn report() {
     println!("the target beside the hand-made way, with 100 clients: {HANDMADE_TARGET}");
 }
 
-/// Million events a second, and what each cost the sender.
+/// Returns the rate in million events per second, and the sender's cost per event.
 fn deliver(peer: Peer, clients: u32, events: u32) -> (f64, f64) {
     let served = peer.serve();
     let connected = Clients::connect(served.address, "/sse", clients, Job::UntilLast);

@@ -1,4 +1,5 @@
-//! The usual way: axum's `Sse` over a tokio `broadcast` channel, JSON by `serde_json` for each client.
+//! The usual way to build a hub: axum's `Sse` over a tokio `broadcast` channel. `serde_json` encodes each event once
+//! per client.
 
 use std::{
     collections::BTreeMap, convert::Infallible, net::SocketAddr, sync::mpsc, thread, time::Duration,
@@ -17,7 +18,7 @@ use futures_util::{Stream, stream::unfold};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-/// An event as a program would define it, with the same content as ours.
+/// An event as an application would define it, with the same content as ours.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Started {
@@ -57,7 +58,7 @@ async fn stream(
     Sse::new(all).keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
 }
 
-/// Serves from a thread of its own, with room for so many events, so that no client loses one.
+/// Serves from a thread of its own. The channel holds `room` events, so that no client loses one.
 pub(crate) fn serve(room: usize) -> (SocketAddr, Sender) {
     let (sender, _) = broadcast::channel(room);
     let app = Router::new()
@@ -66,10 +67,10 @@ pub(crate) fn serve(room: usize) -> (SocketAddr, Sender) {
     (serve_app(app), sender)
 }
 
-/// The thread that serves an app.
+/// Name of the thread that serves an app.
 pub(crate) const THREAD: &str = "app";
 
-/// Serves an app by axum, from a thread of its own.
+/// Serves an app with axum, from a thread of its own.
 pub(crate) fn serve_app(app: Router) -> SocketAddr {
     let (answer, answered) = mpsc::channel();
     let serving = thread::Builder::new().name(THREAD.to_owned());

@@ -1,4 +1,4 @@
-//! What clients cost that have nothing to do, or take nothing.
+//! The cost of clients that have nothing to read, and of clients that read nothing.
 
 use std::{
     thread,
@@ -14,14 +14,14 @@ use crate::{
 
 const CLIENTS: u32 = 10_000;
 const TARGET_KIB: f64 = 18.0;
-/// Long enough to see a timer that should not be there, and over before the first ping.
+/// Long enough to show an unwanted timer, and short enough to end before the first ping.
 const QUIET: Duration = Duration::from_secs(8);
-/// What the last connections still do after they are counted.
+/// Time in which the last connections finish their work after they are counted.
 const SETTLING: Duration = Duration::from_secs(2);
 
 pub(crate) fn report() {
     let served = Peer::Ours.serve();
-    // What the first client costs once.
+    // The first client pays one-time costs, so it is not measured.
     drop(Clients::connect(served.address, "/sse", 100, Job::Hold));
     wait_for(&served, 0);
     let before = resident_bytes();
@@ -59,7 +59,7 @@ const EVENTS: u32 = 200_000;
 const ROUNDS: usize = 5;
 const STALLED_TARGET: f64 = 0.95;
 
-/// One client that takes nothing, among others.
+/// Measures one client that reads nothing, among others that do.
 pub(crate) fn report_stalled() {
     let (mut without, mut with, mut ratios) = <(Vec<f64>, Vec<f64>, Vec<f64>)>::default();
     for _ in 0..ROUNDS {

@@ -1,4 +1,4 @@
-//! From dispatch to the bytes at the client, at rates that leave everything idle in between.
+//! The time from dispatch to the bytes at the client, at rates at which everything is idle between two events.
 
 use std::{
     thread,

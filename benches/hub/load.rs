@@ -1,4 +1,4 @@
-//! The events of every load, and the servers that they go through.
+//! The events of every load, and the servers that deliver them.
 
 use std::net::SocketAddr;
 
@@ -15,27 +15,27 @@ use crate::{clients::LAST, handmade, measure::PATIENCE, raw};
 
 /// Events dispatched between two flushes, so that none is dropped.
 const BURST: usize = 20_000;
-/// Different events, of traces with 50 events each.
+/// Number of different events. They belong to traces of 50 events each.
 const EVENTS: u32 = 1_000;
 const EVENTS_PER_TRACE: u32 = 50;
 
-/// What stands between the worker and the sockets.
+/// The server between the worker and the sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Peer {
     Raw,
     Ours,
-    /// Our router, in an app that axum serves.
+    /// Our router, in an app served by axum.
     Router,
 }
 
-/// A log of spans, and what serves it.
+/// A log of spans and its server.
 pub(crate) struct Served {
     pub(crate) live: LiveSpans,
     pub(crate) address: SocketAddr,
 }
 
 impl Peer {
-    /// The thread that writes to the sockets.
+    /// Returns the name of the thread that writes to the sockets.
     pub(crate) fn sender(self) -> &'static str {
         match self {
             Self::Raw => raw::THREAD,
@@ -68,7 +68,7 @@ impl Peer {
     }
 }
 
-/// Serves one log in both ways: the raw hub, and ours.
+/// Serves one log in two ways: through the raw hub, and through our server. Returns both addresses.
 pub(crate) fn serve_beside_raw(live: &LiveSpans) -> (SocketAddr, SocketAddr) {
     let ours = live
         .serve_in_background("127.0.0.1:0")
@@ -78,13 +78,13 @@ pub(crate) fn serve_beside_raw(live: &LiveSpans) -> (SocketAddr, SocketAddr) {
 }
 
 impl Served {
-    /// Ends what serves it.
+    /// Shuts the log down, which ends its server.
     pub(crate) fn end(self) {
         self.live.shutdown().expect("it ends");
     }
 }
 
-/// Everything, from the oldest event on.
+/// Returns a stream of all events, from the oldest on.
 fn body(live: &LiveSpans) -> SseBody {
     live.target()
         .respond(
@@ -95,7 +95,7 @@ fn body(live: &LiveSpans) -> SseBody {
         .into_body()
 }
 
-/// A store that keeps whatever a load makes.
+/// Returns a store that retains every event of a load.
 pub(crate) fn store() -> MemoryEventStore {
     let retention = Retention::default()
         .events(10_000_000)
@@ -111,7 +111,7 @@ pub(crate) fn span_id(number: u32) -> SpanId {
     SpanId::from_bytes((u64::from(number) + 1).to_be_bytes()).expect("it is not zero")
 }
 
-/// About 300 bytes of JSON each.
+/// Returns an event of about 300 bytes of JSON.
 pub(crate) fn event(number: u32) -> SpanEvent {
     let span = number / 2;
     let trace = trace_id(number / EVENTS_PER_TRACE);
@@ -128,14 +128,14 @@ pub(crate) fn event(number: u32) -> SpanEvent {
         .scope("shop::orders")
 }
 
-/// How a log came to be full.
+/// How the events of a log are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Filling {
-    /// A thousand events at a time.
+    /// In batches of a thousand events.
     Bursts,
-    /// One event at a time.
+    /// In batches of one event.
     Singly,
-    /// In bursts, with as many traces beside each other as there are.
+    /// In batches of a thousand events, with all traces interleaved.
     Mixed,
 }
 
@@ -155,7 +155,7 @@ impl Filling {
         }
     }
 
-    /// The trace of the event with this number, from 0, in a log of a million.
+    /// Returns the trace of the event with this number, counted from 0, in a log of a million events.
     pub(crate) fn trace_of(self, number: u32) -> u32 {
         match self {
             Self::Bursts | Self::Singly => number / EVENTS_PER_TRACE,
@@ -164,7 +164,7 @@ impl Filling {
     }
 }
 
-/// A store with so many events, of which the last one says so.
+/// Returns a store with this many events. The last of them is [`last`].
 pub(crate) fn filled(events: u32, filling: Filling) -> MemoryEventStore {
     let store = store();
     let mut next = 0;
@@ -188,17 +188,17 @@ pub(crate) fn filled(events: u32, filling: Filling) -> MemoryEventStore {
     store
 }
 
-/// Different events, to be dispatched again and again.
+/// Returns different events, which a load dispatches again and again.
 pub(crate) fn events() -> Vec<SpanEvent> {
     (0..EVENTS).map(event).collect()
 }
 
-/// The event that ends a load.
+/// Returns the event that ends a load.
 pub(crate) fn last() -> SpanEvent {
     SpanEvent::started(trace_id(0), span_id(0), LAST)
 }
 
-/// Dispatches so many events as fast as they are taken, and the last one.
+/// Dispatches this many events as fast as the log takes them, and then [`last`].
 pub(crate) fn dispatch(live: &LiveSpans, count: usize) {
     let events = events();
     for (number, event) in events.iter().cycle().take(count).enumerate() {

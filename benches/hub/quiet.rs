@@ -1,4 +1,4 @@
-//! Many traces, one of them busy: what readers of the others cost.
+//! Many traces, of which one is busy: the cost of the other traces' readers.
 
 use std::{
     pin::Pin,
@@ -25,7 +25,7 @@ use crate::{
 const TRACES: u32 = 10_000;
 const READERS: u32 = 10;
 const QUIET_READERS: u32 = 1_000;
-/// Events of one measurement, stored and shown in as many turns of the worker as there are bursts.
+/// Events of one measurement. The worker stores and publishes each burst in one turn.
 const EVENTS: u32 = 50_000;
 const BURST: u32 = 100;
 const ROUNDS: usize = 7;
@@ -77,7 +77,7 @@ fn flush(live: &LiveSpans) {
     live.target().flush(PATIENCE).expect("the log goes on");
 }
 
-/// CPU of the worker for each event of the busy trace.
+/// Returns the worker's CPU time per event of the busy trace.
 fn busy(served: &Served) -> f64 {
     let before = cpu_of(WORKER);
     for _ in 0..EVENTS / BURST {
@@ -98,7 +98,7 @@ impl Wake for Count {
     }
 }
 
-/// Counts who is woken by one event of the busy trace.
+/// Counts the readers that one event of the busy trace wakes.
 fn count_wakes(live: &LiveSpans) {
     let subscribe = |number| {
         let options = Subscribe::to(trace_id(number).stream_key()).resume(ResumePoint::Live);

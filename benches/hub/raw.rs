@@ -1,5 +1,5 @@
-//! The loopback limit: one thread that takes the bytes that the same worker has encoded and writes what is pending to
-//! each socket, all at once. No HTTP, no timer, no filter, no bound on memory.
+//! The limit of the loopback: one thread takes the bytes that the same worker has encoded and writes all pending bytes
+//! to each socket. It has no HTTP, no timer, no filter and no bound on memory.
 
 use std::{
     io::{self, IoSlice, Read as _, Write as _},
@@ -23,11 +23,11 @@ pub(crate) const THREAD: &str = "raw-hub";
 
 const FEED: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
-/// Pieces written by one call.
+/// Maximum number of slices that one call writes.
 const SLICES: usize = 256;
 
-/// Serves everything that the stream says, from its first byte, until the stream ends. When it returns, what was there
-/// at first is ready to be written.
+/// Serves all bytes of the stream, from the first, until the stream ends. When it returns, the bytes that existed at
+/// the start are ready to be written.
 pub(crate) fn serve(body: impl FnOnce() -> SseBody + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
@@ -35,7 +35,7 @@ pub(crate) fn serve(body: impl FnOnce() -> SseBody + Send + 'static) -> SocketAd
     thread::Builder::new()
         .name(THREAD.to_owned())
         .spawn(move || {
-            // The stream has a timer for its pings. Nobody drives it here.
+            // The stream needs a runtime for the timer of its pings. Nothing drives that timer here.
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_time()
                 .build()
@@ -51,7 +51,7 @@ pub(crate) fn serve(body: impl FnOnce() -> SseBody + Send + 'static) -> SocketAd
     address
 }
 
-/// Wakes the thread where it waits.
+/// Wakes the thread from its poll.
 struct Bell(OwnedFd);
 
 impl Wake for Bell {
@@ -64,7 +64,7 @@ struct Client {
     stream: TcpStream,
     is_greeted: bool,
     is_writable: bool,
-    /// The next piece to write, and how much of it is written.
+    /// Index of the next slice to write, and the number of its bytes already written.
     piece: usize,
     written: usize,
 }
@@ -128,7 +128,7 @@ impl Hub {
         }
     }
 
-    /// Takes what is encoded.
+    /// Takes the encoded bytes from the stream.
     fn take(&mut self) {
         let waker = Waker::from(Arc::clone(&self.bell));
         let mut context = Context::from_waker(&waker);
@@ -158,7 +158,7 @@ impl Hub {
         }
     }
 
-    /// Reads the request, which comes in one piece, and answers with the shortest head.
+    /// Reads the request, which arrives in one read, and sends the shortest possible response head.
     fn greet(&mut self, number: usize) {
         let client = &mut self.clients[number];
         let mut request = [0; 1024];
@@ -194,7 +194,7 @@ impl Hub {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     client.is_writable = false;
                 }
-                // It went away.
+                // The client has disconnected.
                 Err(_) => client.is_greeted = false,
             }
         }

@@ -1,4 +1,4 @@
-//! A log that is full already, to clients that come late.
+//! Replays a full log to late clients.
 
 use livespan::{LiveSpans, MemoryEventStore};
 
@@ -66,7 +66,7 @@ fn live(store: MemoryEventStore) -> LiveSpans {
         .expect("livespan starts")
 }
 
-/// One trace out of a log in which its 50 events stand far from each other.
+/// Replays one trace whose 50 events are spread over the whole log.
 pub(crate) fn report_filtered() {
     let live = live(filled(FILTERED_EVENTS, Filling::Mixed));
     let (_, ours) = serve_beside_raw(&live);

@@ -1,6 +1,6 @@
-//! Runs a bench under valgrind's callgrind and reads the profiles that it writes: instructions, unlike times, do not
-//! depend on what else the machine does. It knows the format and nothing of what is counted. The bench's own thread runs
-//! it; the program that is counted is a child process.
+//! Runs a bench under valgrind's callgrind and reads the resulting profiles. Instructions, unlike times, do not depend
+//! on the other load of the machine. It knows callgrind's format and nothing about the measured code. It runs on the
+//! bench's own thread; the measured program is a child process.
 
 #![allow(dead_code, reason = "each bench takes what it needs")]
 
@@ -11,25 +11,26 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Instructions by where they are.
+/// Numbers of instructions, by the object that contains them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Instructions {
-    /// All, those of the C library included: of which kind its `memcpy` and its allocator are hangs on its version and on
-    /// the processor.
+    /// All instructions, including those of the C library. These depend on the library's version and on the processor,
+    /// which select its `memcpy` and its allocator.
     pub(crate) all: u64,
-    /// Those in the object of the program itself: what rustc made of our code, of the SDK's and of the standard library's.
+    /// Instructions in the program's own object: the code that rustc compiled of this crate, the SDK and the standard
+    /// library.
     pub(crate) own: u64,
-    /// How often the program's own object calls another one.
+    /// Number of calls from the program's own object into another one.
     pub(crate) calls_out: u64,
 }
 
-/// Runs this bench with these arguments and counts what all of its threads do from start to end.
+/// Runs this bench with these arguments and counts all instructions of all its threads.
 pub(crate) fn count_process(arguments: &[String]) -> Instructions {
     count(&[], arguments)
 }
 
-/// Runs this bench with these arguments and counts what all calls of `function`, which is a pattern, do together, on the
-/// threads that call it.
+/// Runs this bench with these arguments and counts the instructions of all calls of `function`, on all threads
+/// together. `function` is a pattern.
 pub(crate) fn count_function(function: &str, arguments: &[String]) -> Instructions {
     count(&[format!("--toggle-collect={function}")], arguments)
 }
@@ -38,16 +39,16 @@ fn count(options: &[String], arguments: &[String]) -> Instructions {
     let file = env::temp_dir().join(format!("callgrind.{}", std::process::id()));
     run(options, arguments, &file);
     let text = fs::read_to_string(&file).expect("callgrind wrote its profile");
-    // It is a temporary file: the next run writes it anew.
+    // A failure is harmless: the file is temporary, and the next run overwrites it.
     drop(fs::remove_file(&file));
     read(&text)
 }
 
-/// Runs this bench with these arguments and counts what each call of `function`, which is a pattern, does on the thread
-/// that calls it: one element for each call.
+/// Runs this bench with these arguments and counts the instructions of each call of `function` on its own thread.
+/// `function` is a pattern. Returns one element per call.
 pub(crate) fn count_calls(function: &str, arguments: &[String]) -> Vec<Instructions> {
     let folder = env::temp_dir().join(format!("callgrind.{}.calls", std::process::id()));
-    // One that was left behind by a process of the same number.
+    // A process with the same id may have left one behind.
     drop(fs::remove_dir_all(&folder));
     fs::create_dir(&folder).expect("the temporary folder can be written to");
     let file = folder.join("profile");
@@ -56,7 +57,7 @@ pub(crate) fn count_calls(function: &str, arguments: &[String]) -> Vec<Instructi
         format!("--dump-after={function}"),
     ];
     run(&options, arguments, &file);
-    // What is counted after the last call stands in `profile` itself, and is nothing.
+    // `profile` itself holds the counts after the last call, which are zero.
     let calls = (1..).map_while(|part: u32| {
         let text = fs::read_to_string(file.with_extension(part.to_string())).ok()?;
         Some(read(&text))
@@ -66,7 +67,8 @@ pub(crate) fn count_calls(function: &str, arguments: &[String]) -> Vec<Instructi
     calls
 }
 
-/// Runs this bench with these arguments and leaves in `file` one profile of all calls of `function`, a pattern.
+/// Runs this bench with these arguments and writes one profile of all calls of `function` to `file`. `function` is a
+/// pattern.
 pub(crate) fn keep_profile(function: &str, arguments: &[String], file: &Path) {
     run(&[format!("--toggle-collect={function}")], arguments, file);
 }
@@ -92,10 +94,10 @@ fn program() -> PathBuf {
 fn read(text: &str) -> Instructions {
     let own = program().display().to_string();
     let mut counted = Instructions::default();
-    // Objects have a table of names of their own, which `ob=` and `cob=` share.
+    // Objects have their own name table, shared by `ob=` and `cob=`.
     let mut objects = HashMap::new();
     let mut is_own = false;
-    // Without `cob=` the called function is in the caller's object.
+    // Without `cob=`, the called function is in the caller's object.
     let mut called = None;
     let mut total = None;
     let mut lines = text.lines();
@@ -109,7 +111,8 @@ fn read(text: &str) -> Instructions {
                 counted.calls_out += number(calls.split(' ').next());
             }
             called = None;
-            // What the called function took stands in the next line, and is counted where it is.
+            // The next line holds the called function's inclusive cost. That cost is already counted at the function
+            // itself.
             lines.next();
         } else if let Some(counts) = line.strip_prefix("totals: ") {
             total = Some(number(counts.split(' ').next()));
@@ -138,7 +141,7 @@ fn number(text: Option<&str>) -> u64 {
         .expect("callgrind writes a number here")
 }
 
-/// A name stands in full where it is used first, `(1) /usr/bin/env`, then as its number alone, `(1)`.
+/// Reads a name. Its first use is `(1) /usr/bin/env`; later uses are only its number, `(1)`.
 fn name_of(reference: &str, names: &mut HashMap<String, String>) -> String {
     match reference.split_once(' ') {
         Some((number, name)) => {

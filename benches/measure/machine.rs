@@ -1,4 +1,4 @@
-//! What the operating system counts: processor time by thread, memory, and where a process runs.
+//! Figures of the operating system: processor time per thread, memory, and the processor on which a thread runs.
 
 #![allow(dead_code, reason = "each bench takes what it needs")]
 
@@ -10,21 +10,21 @@ use rustix::{
     time::{ClockId, clock_gettime},
 };
 
-/// Where everything that serves runs: what makes events, encodes and sends them.
+/// The processor of the server's threads: those that make, encode and send events.
 pub(crate) const SERVER_CPU: usize = 0;
 pub(crate) const CLIENTS_CPU: usize = 1;
 
-/// Keeps this thread, and those that it starts from now on, on one processor.
+/// Pins this thread, and the threads that it starts later, to one processor.
 pub(crate) fn pin(cpu: usize) {
     let mut set = CpuSet::new();
     set.set(cpu);
-    // A machine with one processor has no other place for them.
+    // On a machine with one processor, the threads stay where they are.
     if let Err(error) = sched_setaffinity(None, &set) {
         eprintln!("not kept on processor {cpu}: {error}");
     }
 }
 
-/// As many open sockets as the system lets this process have.
+/// Raises the limit of open files to the maximum that the system allows this process.
 pub(crate) fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -34,14 +34,14 @@ pub(crate) fn raise_open_files() {
     setrlimit(Resource::Nofile, raised).expect("up to the hard limit it may be raised");
 }
 
-/// Processor time of all threads of this process.
+/// Returns the processor time of all threads of this process.
 pub(crate) fn process_cpu() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.try_into()
         .expect("a clock that started at zero is not negative")
 }
 
-/// Processor time of the threads of this process with this name that still run.
+/// Returns the processor time of this process's running threads with this name.
 pub(crate) fn cpu_of(name: &str) -> Duration {
     let mut nanos = 0;
     for task in fs::read_dir("/proc/self/task")
@@ -49,7 +49,7 @@ pub(crate) fn cpu_of(name: &str) -> Duration {
         .flatten()
     {
         let read = |file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
-        // The kernel keeps 15 bytes of a name.
+        // The kernel keeps only 15 bytes of a thread's name.
         if read("comm").trim_end() == &name[..name.len().min(15)] {
             let spent = read("schedstat");
             let first = spent.split(' ').next();
@@ -61,7 +61,7 @@ pub(crate) fn cpu_of(name: &str) -> Duration {
     Duration::from_nanos(nanos)
 }
 
-/// Memory of this process that is in use, in bytes.
+/// Returns the resident memory of this process, in bytes.
 pub(crate) fn resident_bytes() -> f64 {
     let status = fs::read_to_string("/proc/self/status").expect("proc is mounted");
     let kibibytes: u32 = status
@@ -72,7 +72,7 @@ pub(crate) fn resident_bytes() -> f64 {
     f64::from(kibibytes) * 1024.0
 }
 
-/// Nanoseconds of processor time for each of so many things.
+/// Returns the processor time per thing, in nanoseconds.
 pub(crate) fn nanos_each(spent: Duration, things: f64) -> f64 {
     spent.as_secs_f64() * 1e9 / things
 }

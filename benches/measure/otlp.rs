@@ -1,4 +1,4 @@
-//! The peer that does for an exporter what livespan does for its readers: encodes each span once.
+//! The peer of livespan among exporters: it encodes each span once, as OTLP.
 
 use opentelemetry_proto::{
     tonic::collector::trace::v1::ExportTraceServiceRequest,
@@ -14,7 +14,7 @@ use opentelemetry_sdk::{
 };
 use prost::Message as _;
 
-/// Encodes what an OTLP exporter sends, and sends it nowhere.
+/// An exporter that encodes spans as OTLP and sends nothing.
 #[derive(Debug, Default)]
 struct Encoding {
     resource: ResourceAttributesWithSchema,
@@ -34,7 +34,7 @@ impl SpanExporter for Encoding {
     }
 }
 
-/// With a `BatchSpanProcessor` whose exporter encodes.
+/// Returns a provider with a `BatchSpanProcessor` and the exporter above.
 pub(crate) fn exporting() -> SdkTracerProvider {
     let config = BatchConfigBuilder::default()
         .with_max_queue_size(65_536)

@@ -30,7 +30,8 @@ impl SpanExporter for NoopExporter {
     }
 }
 
-/// Does nothing, or takes one snapshot at the start, as anything that shows a span's start must, and drops it.
+/// Does nothing, or copies the span once at its start and drops the copy. Every processor that shows a span's start
+/// needs that copy.
 #[derive(Debug)]
 enum PeerProcessor {
     Noop,
@@ -52,11 +53,11 @@ impl SpanProcessor for PeerProcessor {
     }
 }
 
-/// What no hand-over of starts and ends can do without.
+/// The least work with which any processor could hand starts and ends over to another thread.
 ///
-/// At the start: the time, which the SDK tells nobody without a snapshot; and at both ends: a lock of one of a few buffers,
-/// a number for the order, and the bytes of a record, which are not made here but only copied. A start also leaves a word
-/// for its end, so that this need not repeat it.
+/// At a start, it reads the clock, because the SDK reveals the start time only with a copy of the span. At a start and
+/// an end, it locks one of a few buffers, draws a sequence number and copies the bytes of a record, which it does not
+/// encode. A start also leaves a word for its end, so that the end need not repeat the start.
 #[derive(Debug)]
 struct Least {
     buffers: [SpinMutex<(Box<[u8]>, usize)>; 8],
@@ -64,10 +65,10 @@ struct Least {
     words: Box<[AtomicU64]>,
 }
 
-/// Bytes of the bench's span, as livespan writes them.
+/// The bench's span as bytes, in the sizes that livespan writes.
 const START: [u8; 217] = [b's'; 217];
 const END: [u8; 103] = [b'e'; 103];
-/// As much as livespan fills between two flushes of the bench.
+/// The number of bytes that livespan fills between two flushes of the bench.
 const BUFFER: usize = 512 * 1024;
 
 impl Least {
@@ -125,7 +126,7 @@ impl SpanProcessor for Least {
     }
 }
 
-/// What is registered with the provider.
+/// The processor registered with the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Case {
     None,
@@ -178,18 +179,18 @@ impl Case {
         self.provider_of(&live())
     }
 
-    /// Of this log, where the case has one.
+    /// Returns a provider. Cases with livespan use this log.
     pub(crate) fn provider_of(self, live: &LiveSpans) -> SdkTracerProvider {
         self.register(live, SdkTracerProvider::builder()).build()
     }
 
-    /// Adds to a provider what the case is about.
+    /// Adds the case's processor and sampler to a provider.
     pub(crate) fn register(
         self,
         live: &LiveSpans,
         builder: TracerProviderBuilder,
     ) -> TracerProviderBuilder {
-        // What the SDK uses by default.
+        // The SDK's default sampler.
         let sampler = live.sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
         match self {
             Self::None => builder,
@@ -218,7 +219,7 @@ impl Case {
     }
 }
 
-/// The SDK's batch processor, with room for what is made between two flushes.
+/// Returns the SDK's batch processor, with room for all spans between two flushes.
 fn batch() -> BatchSpanProcessor {
     let config = BatchConfigBuilder::default()
         .with_max_queue_size(65_536)

@@ -1,4 +1,4 @@
-//! The span that the benches make: start and end, with 4 attributes, through either API.
+//! The benches' span: a start and an end with 4 attributes, made through either API.
 
 #![allow(dead_code, reason = "each bench takes what it needs")]
 
@@ -9,7 +9,7 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::layer::SubscriberExt as _;
 
-/// How spans are made.
+/// The API through which spans are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Api {
     /// The tracer of the `opentelemetry` crate.
@@ -28,7 +28,7 @@ impl Api {
         }
     }
 
-    /// Runs `measure` with what makes so many spans of this provider.
+    /// Calls `measure` with a function that makes this many spans with this provider.
     pub(crate) fn with<T>(
         self,
         provider: &SdkTracerProvider,
@@ -46,11 +46,11 @@ impl Api {
     }
 }
 
-/// Spans made between two flushes, so that nothing is dropped.
+/// Spans made between two flushes. It is low enough that none is dropped.
 const BURST: u32 = 2_000;
 
 impl Api {
-    /// Makes so many spans, in traces of a root and its children, and waits until they have gone where they go.
+    /// Makes this many spans, in traces of a root and its children, and waits until the provider has processed them.
     pub(crate) fn make_traces(self, provider: &SdkTracerProvider, children: u32, spans: u32) {
         let tracer = provider.tracer("bench");
         self.with(provider, |make| {

@@ -1,5 +1,5 @@
-//! Appends in batches of 256 events of 300 bytes, beside a loop that makes the same script call with the same arguments
-//! on a bare client, and one that sends the two `XADD` of each event in a pipeline.
+//! Appends batches of 256 events of 300 bytes. It is compared with two loops: one makes the same script call with the
+//! same arguments on a bare client, and one sends the two `XADD` of each event in a pipeline.
 
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,10 @@ const EVENTS: usize = 256;
 const PAYLOAD: usize = 300;
 /// `BATCHES` times `EVENTS`.
 const ROUND_EVENTS: u32 = 60 * 256;
-/// Traces that are written to at the same time.
+/// Number of traces that are written concurrently.
 const STREAMS: usize = 32;
 
-/// One event: its stream, its pin, as a span's start or its end.
+/// Returns the stream and the pin of an event. Even numbers are span starts, odd ones span ends.
 fn event(number: usize, batch: usize) -> (String, Pinning) {
     let span = (number / 2 + batch * EVENTS / 2) as u64;
     let pin = if number.is_multiple_of(2) {
@@ -29,7 +29,7 @@ fn event(number: usize, batch: usize) -> (String, Pinning) {
     } else {
         Pinning::Close(span)
     };
-    // 32 characters, as a trace id has.
+    // 32 characters, like a trace id.
     let trace = number / 2 % STREAMS + batch / 20 * STREAMS;
     (format!("{trace:032x}"), pin)
 }
@@ -38,7 +38,7 @@ fn payload() -> Vec<u8> {
     (b'a'..=b'z').cycle().take(PAYLOAD).collect()
 }
 
-/// The store's own batches.
+/// Appends batches through the store.
 fn through_store(store: &RedisEventStore, from: usize) -> Duration {
     let payload = payload();
     let batches: Vec<Batch> = (from..from + BATCHES)
@@ -62,7 +62,7 @@ fn through_store(store: &RedisEventStore, from: usize) -> Duration {
     begun.elapsed()
 }
 
-/// The same call of the same script.
+/// Calls the store's script directly.
 fn through_script(
     connection: &mut Connection,
     sha: &str,
@@ -101,7 +101,7 @@ fn through_script(
     begun.elapsed()
 }
 
-/// Two streams written in a pipeline, without numbers of our own, pins or retention: what the data itself costs.
+/// Writes two streams in a pipeline, without sequences of our own, pins or retention: the cost of the data itself.
 fn through_pipeline(connection: &mut Connection, from: usize) -> Duration {
     let payload = payload();
     let begun = Instant::now();

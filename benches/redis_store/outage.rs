@@ -1,5 +1,5 @@
-//! What the start and the end of a span cost the thread that makes it, in CPU time and in voluntary context switches, while
-//! Redis answers, stands still, is full, and is gone.
+//! The cost of a span's start and end for the thread that makes it, in CPU time and voluntary context switches, while
+//! Redis answers, is stopped, is full, and is gone.
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,11 @@ use crate::{
 
 const ROUNDS: usize = 5;
 const BURSTS: u32 = 40;
-/// Spans made at once: their events fit into the buffer, so that the healthy case drops none.
+/// Spans per burst. Their events fit into the buffer, so the healthy case drops none.
 const BURST: u32 = 1_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a span cost in one round.
+/// The cost of a span in one round.
 struct Cost {
     nanoseconds: f64,
     switches: u64,
@@ -46,7 +46,7 @@ impl Host {
         Self { live, provider }
     }
 
-    /// Makes the spans in bursts, and calls `between` after each, which does not count.
+    /// Makes the spans in bursts. Calls `between` after each burst, which is not measured.
     fn measure(&self, between: impl Fn(&Self)) -> Cost {
         let tracer = self.provider.tracer("bench");
         let mut used = Duration::ZERO;
@@ -72,14 +72,14 @@ impl Host {
         })
     }
 
-    /// Waits until the log says that the store fails.
+    /// Waits until the log reports that the store fails.
     fn until_failing(&self) {
         let deadline = Instant::now() + PATIENCE;
         let tracer = self.provider.tracer("bench");
         while self.live.status().store.failure.is_none() {
             assert!(Instant::now() < deadline, "the store does not fail");
             tracer.start("probe").end();
-            // Fails at once or after the limit: either way this does not spin.
+            // The flush fails at once or after the limit. Either way this loop does not spin.
             self.live.target().flush(Duration::from_millis(100)).ok();
         }
     }
@@ -97,11 +97,11 @@ pub(crate) fn run() {
         let server = Server::start();
         server.connect();
         let host = Host::start(&server, &format!("bench{round}"));
-        // Threads and memory are in place after this one.
+        // The first round starts threads and touches memory, so it is not counted.
         host.measure_healthy();
         costs[0].push(host.measure_healthy());
         server.signal("STOP");
-        // Some bursts fill the buffer, the others find it full.
+        // Some bursts fill the buffer; the others find it full.
         costs[1].push(host.measure(|_| ()));
         server.signal("CONT");
         host.live.target().flush(PATIENCE).ok();

@@ -1,4 +1,4 @@
-//! A `redis-server` of the bench's own, which keeps a log on disk and listens on a socket in a temporary directory.
+//! A `redis-server` of the bench's own. It keeps a log on disk and listens on a socket in a temporary directory.
 
 use std::{
     fs,
@@ -30,7 +30,7 @@ impl Server {
         Self { child, folder }
     }
 
-    /// Stops the process where it is (`STOP`), lets it go on (`CONT`), or kills it (`KILL`).
+    /// Stops the process (`STOP`), continues it (`CONT`) or kills it (`KILL`).
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill")
             .args(["-s", name, &self.child.id().to_string()])

@@ -1,7 +1,6 @@
-//! One call of `on_start` or `on_end`: its thread's CPU time at the 99.9th percentile and its voluntary context switches,
-//! while nothing is in the way, while 100 readers follow, while the store hangs and the buffer fills, and when it is full.
-//! Beside it the SDK's own copy of each span, taken just before: what else the machine does on this thread's time, and
-//! caches that others have emptied, show in both.
+//! One call of `on_start` or `on_end`: CPU time at the 99.9th percentile, and voluntary context switches. The cases
+//! are: nothing in the way, 100 readers, a hung store while the buffer fills, and a full buffer. Just before each call,
+//! the SDK's own copy of the span is measured too. Interrupts and cold caches affect both figures alike.
 
 use std::{
     sync::{
@@ -32,7 +31,7 @@ use crate::{
 const BURST: u32 = 1_000;
 const BURSTS: u32 = 40;
 
-/// Times every call of the processor behind it.
+/// Measures every call of the inner processor.
 #[derive(Debug)]
 struct Timed {
     inner: LiveSpanProcessor,
@@ -49,7 +48,7 @@ fn time(times: &Mutex<Vec<Duration>>, call: impl FnOnce()) {
     let before = thread_cpu();
     call();
     let used = thread_cpu().saturating_sub(before);
-    // Only this thread makes spans, so it never waits here.
+    // Only this thread makes spans, so the lock is never contended.
     times.lock().expect("nothing panics").push(used);
 }
 
@@ -71,7 +70,7 @@ impl SpanProcessor for Timed {
     }
 }
 
-/// A store whose appends hang while it is shut.
+/// A store whose appends hang while its gate is shut.
 #[derive(Debug, Default)]
 struct Gate {
     shut: Mutex<bool>,
@@ -165,7 +164,8 @@ impl Host {
         }
     }
 
-    /// Nanoseconds at the 99.9th percentile, at the median, and context switches in all, of the spans that are made.
+    /// Makes spans and prints the nanoseconds per call at the 99.9th percentile and at the median, and the total of
+    /// context switches.
     fn run(&self, what: &str, flush: bool) {
         let tracer = self.provider.tracer("bench");
         let all = [&self.times.calls, &self.times.copies];
@@ -215,7 +215,7 @@ pub(crate) fn report() {
     host.gate.set(false);
 }
 
-/// Runs it while 100 readers follow all events on another thread.
+/// Calls `run` while 100 readers on another thread follow all events.
 fn with_readers(host: &Host, run: impl FnOnce()) {
     let (live, done) = (host.live.clone(), Arc::new(AtomicBool::new(false)));
     let over = Arc::clone(&done);

@@ -1,5 +1,5 @@
-//! What a span costs the whole process: made, handed over, encoded and kept, on whichever threads; in traces of 25
-//! spans, and where every span is a trace.
+//! The cost of a span for the whole process, on all threads: to make it, hand it over, encode it and keep it. It is
+//! measured in traces of 25 spans, and with a trace per span.
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
@@ -7,7 +7,7 @@ use crate::{machine::process_cpu, measure::median, otlp::exporting, providers::C
 
 const ROUNDS: usize = 9;
 const SPANS: u32 = 50_000;
-/// The other spans of a trace beside its root.
+/// Spans of a trace, without the root.
 const CHILDREN: u32 = 24;
 const TARGET: f64 = 1.0;
 

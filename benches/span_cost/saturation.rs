@@ -1,4 +1,5 @@
-//! Spans made in a tight loop for ten seconds: how many are lost, by the SDK's own processor as it comes, and by ours.
+//! Spans made in a tight loop for ten seconds: how many the SDK's own processor loses with its defaults, and how many
+//! ours loses.
 
 use std::{
     sync::{
@@ -77,7 +78,7 @@ fn percent(lost: u64, of: u64) -> String {
     format!("{}.{} %", thousandths / 10, thousandths % 10)
 }
 
-/// Makes spans until the time is over, and says how many.
+/// Makes spans until the time is over. Returns their number.
 fn run(provider: &SdkTracerProvider, threads: usize) -> u64 {
     let begun = Instant::now();
     thread::scope(|scope| {

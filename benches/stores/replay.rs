@@ -1,4 +1,4 @@
-//! A late client gets a whole log out of SQLite through HTTP.
+//! Replays a whole log from SQLite to a late client over HTTP.
 
 use std::{
     io::{Read as _, Write as _},
@@ -12,7 +12,7 @@ use axum::{Router, body::Body, extract::State, routing::get};
 use http::{HeaderMap, Response, Uri};
 use livespan::{SqliteEventStore, SseEvent, SseTarget, sse::Subscribe};
 
-/// The events are in the file already.
+/// The event type of the log. Nothing is dispatched, because the events are already in the file.
 struct Stored;
 
 impl SseEvent for Stored {
@@ -33,7 +33,7 @@ async fn all(
         .map(Body::new)
 }
 
-/// Opens the log and serves it from a thread of its own until the process ends.
+/// Opens the log, and serves it from a thread of its own until the process ends.
 pub(crate) fn serve(store: SqliteEventStore) -> SocketAddr {
     let target = SseTarget::<Stored>::builder()
         .store(store)
@@ -58,7 +58,7 @@ pub(crate) fn serve(store: SqliteEventStore) -> SocketAddr {
     receiver.recv().expect("the server starts")
 }
 
-/// Reads until the event with this number has come; how long that took.
+/// Reads until the event with this number has arrived. Returns the time taken.
 pub(crate) fn read(address: SocketAddr, last: u64) -> Duration {
     let begun = Instant::now();
     let mut stream = TcpStream::connect(address).expect("the server listens");
@@ -80,7 +80,7 @@ pub(crate) fn read(address: SocketAddr, last: u64) -> Duration {
         {
             return begun.elapsed();
         }
-        // Enough for an id that comes in two pieces.
+        // Long enough to keep an id that is split between two reads.
         let tail = all.min(512);
         bytes.copy_within(all - tail..all, 0);
         kept = tail;

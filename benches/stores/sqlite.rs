@@ -24,19 +24,19 @@ const ROUNDS: usize = 5;
 const EVENTS: u64 = 256_000;
 const BATCH: u64 = 256;
 const PAYLOAD: usize = 300;
-/// Traces under way at a time, and events of each: the shape of a busy server.
+/// Number of concurrent traces, and of the events of each: the shape of a busy server.
 const ACTIVE: u64 = 512;
 const PER_TRACE: u64 = 50;
-/// A million, in whole batches.
+/// About a million events, in whole batches.
 const READ_EVENTS: u64 = 3_907 * BATCH;
 const OPEN_EVENTS: u64 = 10_000_000;
 
-/// The shape of a load: which trace each event belongs to.
+/// The shape of a load: the trace of each event.
 #[derive(Clone, Copy)]
 enum Shape {
-    /// 512 traces at a time, 50 events each.
+    /// 512 concurrent traces of 50 events each.
     Interleaved,
-    /// Two events a trace, one after the other.
+    /// Traces of two events, one after the other.
     Short,
 }
 
@@ -81,13 +81,13 @@ pub(crate) fn run(folder: &Path) {
     }
 }
 
-/// Events in a second.
+/// Returns the rate in events per second.
 fn rate(events: u64, time: Duration) -> f64 {
     let events = u32::try_from(events).expect("a bench makes fewer than four billion events");
     f64::from(events) / time.as_secs_f64()
 }
 
-/// Sixteen bytes that look random and are the same in every run.
+/// Returns sixteen bytes that look random and are the same in every run.
 fn trace_id(trace: u64) -> [u8; 16] {
     let mix = |seed: u64| {
         let mut bits = trace.wrapping_add(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -101,7 +101,7 @@ fn trace_id(trace: u64) -> [u8; 16] {
     id
 }
 
-/// One event of every pair opens what the other closes, as spans do.
+/// Returns the pin of an event. Of each pair, one event opens a span and the other closes it.
 fn pin(sequence: u64, shape: Shape) -> Pinning {
     let trace = shape.trace(sequence);
     let place = match shape {
@@ -139,7 +139,7 @@ fn fresh(folder: &Path, name: &str) -> std::path::PathBuf {
     for end in ["", "-wal", "-shm", "-lock"] {
         let mut file = path.clone().into_os_string();
         file.push(end);
-        // There is none the first time.
+        // In the first round there is no such file.
         fs::remove_file(file).ok();
     }
     path
@@ -161,7 +161,7 @@ fn connect(path: &Path, synchronous: Synchronous) -> Connection {
     connection
 }
 
-/// The loop that somebody would write who needs the same tables: streams by number, remembered in a map.
+/// Appends with a loop as a user would write it for the same tables: streams have numbers, which a map remembers.
 fn append_bare(path: &Path, shape: Shape, synchronous: Synchronous, total: u64, size: u64) -> f64 {
     let mut connection = connect(path, synchronous);
     connection
@@ -248,7 +248,7 @@ fn append(folder: &Path, what: &str, shape: Shape, synchronous: Synchronous) {
     compare(what, "events/s", bare, store);
 }
 
-/// Each event in a batch of its own: what the log does when nothing else happens.
+/// Appends each event in a batch of its own, as the log does without other load.
 fn append_one(folder: &Path) {
     const COUNT: u64 = 5_000;
     let (mut bare, mut store) = (Vec::new(), Vec::new());
@@ -268,7 +268,7 @@ fn append_one(folder: &Path) {
     compare("append, batches of one", "events/s", bare, store);
 }
 
-/// A store at its bound, which lets go of as much as it takes.
+/// Appends to a store at its bound, which evicts as much as it takes.
 fn trimmed(folder: &Path) {
     let mut rates = Vec::new();
     let mut size = 0;
@@ -309,7 +309,7 @@ fn read_bare(path: &Path) -> f64 {
     rate(count, begun.elapsed())
 }
 
-/// The same without the names of the streams, which a reader of everything might do without.
+/// Reads like the loop above, without the streams' names, which a reader of all events may not need.
 fn read_bare_unnamed(path: &Path) -> f64 {
     let connection = Connection::open(path).expect("the file opens");
     let begun = Instant::now();
@@ -374,7 +374,7 @@ fn read(folder: &Path) {
     read_traces(&store);
 }
 
-/// The whole file through HTTP, beside the same loop.
+/// Reads the whole file over HTTP, compared with the same loop.
 fn replay(folder: &Path) {
     let path = fresh(folder, "store.db");
     let store = SqliteEventStore::new(&path);
@@ -389,7 +389,7 @@ fn replay(folder: &Path) {
     compare("replay through HTTP", "events/s", bare, served);
 }
 
-/// One trace of 50 events after the other, from all over the file.
+/// Reads traces of 50 events one after the other, from all over the file.
 fn read_traces(store: &SqliteEventStore) {
     let traces = READ_EVENTS / PER_TRACE;
     let mut times = Vec::new();

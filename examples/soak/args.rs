@@ -1,4 +1,4 @@
-//! The command line of the soak: what it does not know is one line that says what would have been right.
+//! The command line of the soak. An invalid argument yields one line that names the valid ones.
 
 use std::{ffi::OsString, time::Duration};
 
@@ -15,7 +15,7 @@ Options:
   --everything <N>  how many of them read all events; each of the others reads one trace [default: 40]
   --help            print this and exit";
 
-/// What the user asked for.
+/// The user's options.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     pub(crate) length: Duration,
@@ -24,11 +24,11 @@ pub(crate) struct Options {
     pub(crate) everything: usize,
 }
 
-/// Reads the arguments after the program's name; `None` is a wish for help.
+/// Reads the arguments after the program's name. Returns `None` if the user asks for help.
 ///
 /// # Errors
 ///
-/// The first flag that is unknown, or has no number that makes sense.
+/// Names the first flag that is unknown or lacks a valid number.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Option<Options>, String> {
     let mut arguments = arguments.map(|argument| argument.to_string_lossy().into_owned());
     let mut seconds = 30 * 60;

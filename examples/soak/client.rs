@@ -1,4 +1,5 @@
-//! Clients that come, read, stall, are cut, resume and go, until the load is over; then they read what is left.
+//! Clients that connect, read, stall, disconnect, resume and leave until the load is over. Then they read the remaining
+//! events. Each runs on a task of its own.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -16,18 +17,18 @@ use crate::{
     wire::{Opened, Stream},
 };
 
-/// How long the last events may take to reach a client that reads.
+/// Time limit for the last events to reach a client that reads.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How far the run is.
+/// The phase of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Load,
-    /// The load is over and this is the newest event.
+    /// The load is over. The number is the sequence of the newest event.
     Drain(u64),
 }
 
-/// What all clients share.
+/// The state that all clients share.
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) address: SocketAddr,
@@ -38,7 +39,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Waits, but not longer than the load goes on.
+    /// Pauses for this long, but not beyond the end of the load.
     async fn pause(&mut self, length: Duration) {
         let over = self.phase.wait_for(|phase| *phase != Phase::Load);
         timeout(length, over).await.ok();
@@ -49,20 +50,20 @@ impl World {
     }
 }
 
-/// What a client reads.
+/// The stream that a client reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Everything,
     OneTrace,
-    /// The reports of drops, without a pause.
+    /// The reports of drops, read without a pause.
     Drops,
 }
 
-/// Why a client does not read its stream any more.
+/// Why a client stopped reading its stream.
 enum Left {
-    /// It comes back and resumes.
+    /// The client disconnects, and resumes later.
     Cut,
-    /// There is nothing more for it, or it does not want it.
+    /// The stream has ended, or the client leaves it for good.
     Over,
 }
 
@@ -84,7 +85,7 @@ impl Client {
     }
 
     pub(crate) async fn run(mut self) {
-        // They do not all come at once.
+        // Spread out, so that the clients do not all connect at once.
         if self.kind != Kind::Drops {
             let wait = self.random.milliseconds(0..4_000);
             self.world.pause(wait).await;
@@ -107,7 +108,7 @@ impl Client {
         }
     }
 
-    /// Reads one thing, over as many connections as it takes.
+    /// Follows one stream, over as many connections as that takes.
     async fn follow(&mut self, follow: Follow) {
         let path = match &follow {
             Follow::Everything => "/sse".to_owned(),
@@ -156,7 +157,7 @@ impl Client {
         }
     }
 
-    /// One connection: reads for a while, then stalls and goes on, is cut, or goes.
+    /// Runs one connection: reads for a while, then stalls and continues, disconnects, or leaves.
     async fn visit(
         &mut self,
         stream: &mut Stream,
@@ -182,7 +183,7 @@ impl Client {
         }
     }
 
-    /// Reads for a while, and after the load to the end; whether there is nothing more to come.
+    /// Reads for a while, or to the end once the load is over. Returns whether the stream has ended.
     async fn read(
         &mut self,
         stream: &mut Stream,
@@ -218,14 +219,14 @@ impl Client {
                 },
                 _ = over, if phase == Phase::Load => {}
             }
-            // The deadline of a busy stream would never be looked at.
+            // The timeout of a read never fires on a busy stream, so the deadline is also checked here.
             if phase == Phase::Load && Instant::now() >= deadline {
                 return Ok(false);
             }
         }
     }
 
-    /// Whether the stream said its end, or will not because its trace is forgotten.
+    /// Returns whether the stream has ended, or never will because the log has forgotten its trace.
     fn is_over(&self, sequence: &Sequence) -> Result<bool, String> {
         match sequence.end.as_deref() {
             None => Ok(sequence.forgotten),

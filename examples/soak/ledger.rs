@@ -1,14 +1,14 @@
-//! What all clients count together, and what was wrong.
+//! The counters that all clients share, and the violations found.
 
 use std::sync::{
     Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
-/// Violations that are named; further ones are counted.
+/// Upper bound on the violations that are printed. Further ones are only counted.
 const NAMED_MAX: usize = 100;
 
-/// A number that many tasks add to.
+/// A counter that many tasks increment.
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
 

@@ -1,5 +1,5 @@
-//! The instrumented program: small traces at a rate, some long traces among them for readers of one trace, and from time
-//! to time a burst that is more than the log's buffer takes.
+//! The instrumented program: small traces at a fixed rate, some long traces for readers of one trace, and now and then
+//! a burst that overflows the log's buffer. It runs on one task.
 
 use std::{
     sync::{
@@ -19,27 +19,28 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{ledger::Ledger, random::Random};
 
-/// How often spans are made, so that they come evenly.
+/// Interval at which spans are made, so that they come evenly.
 const TICK: Duration = Duration::from_millis(5);
-/// A load that was held up longer than this does not make up for it: it would be a burst.
+/// A load that was delayed for longer than this does not catch up, because that would be a burst.
 const CATCH_UP: Duration = Duration::from_secs(2);
 const SPANS_OF_SMALL_TRACE: u64 = 5;
 const LONG_TRACES: usize = 24;
-/// Ticks between two spans of a long trace.
+/// Number of ticks between two spans of a long trace.
 const LONG_TICKS: u64 = 20;
 const FIRST_BURST: Duration = Duration::from_secs(8);
 const BURST_INTERVAL: Duration = Duration::from_secs(30);
 const BURST_TRACES: u64 = 6_000;
-/// The log has reported what it dropped after this.
+/// Time after which the log has reported its drops.
 const REPORT_TIME: Duration = Duration::from_secs(2);
 
-/// A trace that goes on for some seconds and of which it is known how many spans it has.
+/// A trace that lasts several seconds, with a known number of spans.
 #[derive(Debug)]
 pub(crate) struct LongTrace {
     pub(crate) id: String,
     spans: AtomicU64,
     over: AtomicBool,
-    /// What the log had dropped before it began; `None` when it may have reported that later.
+    /// The number of events that the log had dropped before the trace began. `None` if it may have reported some of
+    /// them later.
     pub(crate) dropped_before: Option<u64>,
 }
 
@@ -54,14 +55,14 @@ impl LongTrace {
         }
     }
 
-    /// How many events it has, once all are there.
+    /// Returns the number of the trace's events, once all of them exist.
     pub(crate) fn events(&self) -> Option<u64> {
         let spans = self.spans.load(Ordering::Acquire);
         self.over.load(Ordering::Acquire).then_some(spans * 2)
     }
 }
 
-/// The long traces that go on, for who wants to read one.
+/// The long traces that are running, from which readers pick one.
 #[derive(Debug, Default)]
 pub(crate) struct LongTraces(Mutex<Vec<Arc<LongTrace>>>);
 
@@ -78,7 +79,7 @@ impl LongTraces {
     }
 }
 
-/// Everything that was dropped, whatever it was.
+/// Returns the number of all dropped events, of any kind.
 pub(crate) fn dropped(live: &LiveSpans) -> u64 {
     let dropped = live.status().dropped;
     dropped.starts + dropped.ends + dropped.other
@@ -91,7 +92,7 @@ struct Running {
     phase: u64,
 }
 
-/// Where the load is.
+/// The current state of the load.
 #[derive(Clone, Copy)]
 struct Moment {
     now: Instant,
@@ -108,7 +109,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Makes spans until the time is over, and ends all of them. Returns how many spans it made at its rate.
+    /// Makes spans until the time is over, and ends all of them. Returns the number of spans made at the fixed rate.
     pub(crate) async fn run(self, length: Duration) -> u64 {
         let mut random = Random::new(7);
         let mut ticks = interval(TICK);
@@ -116,7 +117,7 @@ impl Load {
         let start = Instant::now();
         let mut running = Vec::new();
         let (mut made, mut due_from, mut tick) = (0_u64, start, 0_u64);
-        // In millionths of a span: how many there should be by now.
+        // The number of spans due by now, in millionths of a span.
         let mut due = 0;
         let mut next_burst = start + FIRST_BURST;
         let mut last_burst = None;
@@ -176,14 +177,14 @@ impl Load {
         self.ledger.spans.add(SPANS_OF_SMALL_TRACE);
     }
 
-    /// More than the buffer takes, at once: what is dropped has to be announced.
+    /// Makes more spans at once than the buffer holds. The log must announce the dropped ones.
     fn burst(&self) {
         for number in 0..BURST_TRACES {
             self.small_trace(number);
         }
     }
 
-    /// Moves the long traces on by a tick; returns how many spans it began.
+    /// Advances the long traces by one tick. Returns the number of spans that it started.
     fn long_traces(&self, running: &mut Vec<Running>, moment: Moment, random: &mut Random) -> u64 {
         let Moment { now, tick, .. } = moment;
         let mut made = 0;
@@ -204,7 +205,7 @@ impl Load {
         for one in running.extract_if(.., |one| one.until <= now) {
             Self::end(one);
         }
-        // A few a second, so that they do not all end together.
+        // Started a few per second, so that they do not all end together.
         if running.len() < LONG_TRACES && tick.is_multiple_of(LONG_TICKS) {
             running.push(self.begin(moment, random));
             made += 1;
@@ -239,7 +240,7 @@ impl Load {
         }
     }
 
-    /// Readers know how many events there are before they can see the last of them.
+    /// Sets the flag before the root ends. So readers know the number of events before they can see the last one.
     fn end(mut one: Running) {
         one.trace.over.store(true, Ordering::Release);
         one.root.end();

@@ -1,12 +1,12 @@
-//! A load and its readers in one process, for as long as one says, with every reader's sequence checked.
+//! A load and its readers in one process, for a given time. Every reader checks the sequence of its events.
 //!
 //! ```text
 //! cargo run --release --example soak -- --minutes 30
 //! ```
 //!
-//! A load goes through the OpenTelemetry SDK into a log that keeps little, so that it is full soon. Clients over TCP
-//! come, read, stall, are cut, resume and go. What they get has to be without a hole or a repetition that is not
-//! announced, and the process must not grow. It exits with 1 and names what was wrong.
+//! The load goes through the OpenTelemetry SDK into a log with a small retention, which is soon full. Clients connect
+//! over TCP, read, stall, disconnect, resume and leave. Every gap and every repetition in their events must be
+//! announced, and the process must not grow. The soak exits with 1 and names each violation.
 
 mod args;
 mod client;
@@ -49,9 +49,9 @@ const RETAINED_BYTES: usize = 32 * 1024 * 1024;
 const BUFFER_EVENTS: usize = 16_384;
 const BUFFER_BYTES: usize = 4 * 1024 * 1024;
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
-/// Samples between two lines.
+/// Number of samples between two printed lines.
 const SAMPLES_PER_LINE: usize = 10;
-/// How long clients may take to read what is left, and the server to notice that they have gone.
+/// Time limit for clients to read the remaining events, and for the server to notice that they have disconnected.
 const CLIENTS_TIMEOUT: Duration = Duration::from_secs(120);
 const FILES_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs it and returns how many violations there were.
+/// Runs the soak. Returns the number of violations.
 async fn run(options: Options) -> Result<u64, String> {
     let retention = Retention::default()
         .events(RETAINED_EVENTS)
@@ -156,8 +156,8 @@ fn clients(world: &World, options: Options) -> JoinSet<()> {
     clients
 }
 
-/// Looks at the process once a second until the load is over. Returns what the load made, the samples, and how many of
-/// them were taken before the log was full.
+/// Samples the process once a second until the load is over. Returns the number of spans made, the samples, and how
+/// many of these were taken before the log was full.
 async fn watch_load(
     mut load: JoinHandle<u64>,
     world: &World,
@@ -189,7 +189,7 @@ async fn watch_load(
     }
 }
 
-/// Waits for the clients; one that panics or does not come to its end is a violation.
+/// Waits for the clients. A client that panics or does not finish in time is a violation.
 async fn join(mut clients: JoinSet<()>, ledger: &Ledger) {
     let all = async {
         while let Some(client) = clients.join_next().await {
@@ -204,7 +204,7 @@ async fn join(mut clients: JoinSet<()>, ledger: &Ledger) {
     }
 }
 
-/// The process when the server has closed what the clients left, or could have.
+/// Samples the process after the server has closed the clients' connections, or after a time limit.
 async fn settled(before: Sample) -> Result<Sample, String> {
     let deadline = Instant::now() + FILES_TIMEOUT;
     let mut ticks = interval(SAMPLE_INTERVAL);

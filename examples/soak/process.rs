@@ -1,8 +1,8 @@
-//! What the operating system counts of this process.
+//! Figures of the operating system about this process.
 
 use std::fs;
 
-/// One look.
+/// One sample.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) resident_kib: u64,
@@ -10,11 +10,11 @@ pub(crate) struct Sample {
     pub(crate) files: u64,
 }
 
-/// Looks at memory, threads and open files.
+/// Samples memory, threads and open files.
 ///
 /// # Errors
 ///
-/// When `/proc` does not tell, as on systems that are not Linux.
+/// When `/proc` lacks the figures, as on systems other than Linux.
 pub(crate) fn sample() -> Result<Sample, String> {
     let status = fs::read_to_string("/proc/self/status")
         .map_err(|error| format!("/proc/self/status: {error}"))?;
@@ -29,7 +29,7 @@ pub(crate) fn sample() -> Result<Sample, String> {
     Ok(Sample {
         resident_kib: number("VmRSS:")?,
         threads: number("Threads:")?,
-        // Reading the directory is one of them.
+        // The directory that is being read is one of the open files.
         files: (files.count() as u64).saturating_sub(1),
     })
 }

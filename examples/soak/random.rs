@@ -1,4 +1,4 @@
-//! Numbers that look random and are the same in every run (`SplitMix64`).
+//! A generator of numbers that look random and are the same in every run (`SplitMix64`).
 
 use std::{ops::Range, time::Duration};
 

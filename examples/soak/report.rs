@@ -1,4 +1,4 @@
-//! What was measured over the run, what of it is held to a bound, and the table at the end.
+//! The figures of the run, the bounds on some of them, and the table at the end.
 
 use std::{ops::Range, time::Duration};
 
@@ -6,34 +6,34 @@ use livespan::sse::Status;
 
 use crate::{args::Options, ledger::Ledger, process::Sample};
 
-/// Fewer samples than this, taken once a second after the log was full, say nothing of memory.
+/// With fewer samples than this after the log was full, memory growth cannot be judged. One sample is taken per second.
 const SAMPLES_MIN: usize = 60;
-/// How much more the last third may have resident than the middle one, at the median.
+/// Upper bound on the growth of resident memory, from the median of the middle third to that of the last third.
 const GROWTH_PERCENT_MAX: u64 = 10;
-/// Sockets of connections that one side has left and the other has not noticed yet.
+/// Allowance for the sockets of connections that one side has closed and the other has not noticed yet.
 const FILES_SLACK: u64 = 64;
-/// A machine that makes less than this share of the load did not run what was asked for.
+/// Below this share of the requested load, the machine was too slow for the test.
 const LOAD_PERCENT_MIN: u64 = 80;
 
-/// What was seen of the process and the log.
+/// The figures of the process and the log.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) options: Options,
     pub(crate) took: Duration,
-    /// Spans made at the rate, the bursts not among them.
+    /// Spans made at the fixed rate, without the bursts.
     pub(crate) made: u64,
-    /// Before the first client came.
+    /// Before the first client connected.
     pub(crate) before: Sample,
-    /// Once a second.
+    /// One sample per second.
     pub(crate) samples: Vec<Sample>,
-    /// How many of the samples were taken before the log was full.
+    /// Number of samples taken before the log was full.
     pub(crate) filling: usize,
-    /// After the last client had gone.
+    /// After the last client had disconnected.
     pub(crate) after: Sample,
     pub(crate) dropped: u64,
 }
 
-/// One line each ten seconds.
+/// Prints the line that appears every ten seconds.
 pub(crate) fn line(elapsed: Duration, sample: &Sample, status: &Status, ledger: &Ledger) {
     println!(
         "{:>6} s  {} spans  {} events read  {} MiB resident  {} threads  {} files  {} streams  {} kept  {} gaps  \
@@ -52,7 +52,7 @@ pub(crate) fn line(elapsed: Duration, sample: &Sample, status: &Status, ledger: 
 }
 
 impl Run {
-    /// Names what does not hold of the process.
+    /// Reports each figure of the process that exceeds its bound as a violation.
     pub(crate) fn check(&self, ledger: &Ledger) {
         let rate = self.rate();
         if rate * 100 < self.options.rate * LOAD_PERCENT_MIN {
@@ -74,7 +74,7 @@ impl Run {
         if low != high {
             ledger.violate(format!("there were {low} to {high} threads"));
         }
-        // A connection is a file on both its sides.
+        // Both ends of a connection are files of this process.
         let files_max = self.before.files + 2 * (self.options.clients as u64 + 1) + FILES_SLACK;
         let [_, files] = self.range(|one| one.files);
         if files > files_max {
@@ -159,7 +159,7 @@ impl Run {
         [all().min().unwrap_or(0), all().max().unwrap_or(0)]
     }
 
-    /// The medians of the middle and the last third, in KiB.
+    /// Returns the medians of the middle and the last third, in KiB.
     fn memory(&self) -> Option<[u64; 2]> {
         let full = self.samples.get(self.filling..)?;
         if full.len() < SAMPLES_MIN {

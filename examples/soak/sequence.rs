@@ -1,4 +1,4 @@
-//! What one client got, checked frame by frame against what the wire format promises. Pure.
+//! Checks the frames of one client, one by one, against the guarantees of the wire format. Pure.
 
 use std::sync::Arc;
 
@@ -6,16 +6,16 @@ use serde_json::Value;
 
 use crate::{ledger::Ledger, load::LongTrace, wire::Frame};
 
-/// What a client reads.
+/// The stream that a client reads.
 #[derive(Clone, Debug)]
 pub(crate) enum Follow {
     Everything,
     Trace(Arc<LongTrace>),
-    /// The stored reports of what was dropped.
+    /// The stored reports of dropped events.
     Drops,
 }
 
-/// A stretch that is gone, some of which may still come: starts of open spans are kept longer.
+/// A gap. Some of its events may still arrive, because starts of open spans are retained longer.
 #[derive(Debug)]
 struct Gone {
     from: u64,
@@ -32,15 +32,15 @@ pub(crate) struct Sequence {
     epoch: String,
     last: u64,
     gone: Option<Gone>,
-    /// On a stream that does not resume, what was gone when it began is no loss.
+    /// On a stream that does not resume, events before this sequence were gone at its start and do not count as lost.
     silent: u64,
     greeted: bool,
     seen: u64,
     lost: u64,
-    /// Whether every event of the trace has to be among those seen and lost.
+    /// Whether every event of the trace must be either seen or lost.
     counts: bool,
     pub(crate) end: Option<String>,
-    /// Whether the log says that it does not know the trace any more.
+    /// Whether the log reports that it no longer knows the trace.
     pub(crate) forgotten: bool,
 }
 
@@ -63,7 +63,7 @@ impl Sequence {
         }
     }
 
-    /// Where to resume, if there is anything to resume.
+    /// Returns the id from which to resume, if any event was seen.
     pub(crate) fn last_id(&self) -> Option<String> {
         (self.last > 0).then(|| format!("{}-{}", self.epoch, self.last))
     }
@@ -72,7 +72,7 @@ impl Sequence {
         self.last
     }
 
-    /// A new connection: a gap after which nothing with an id came is told again.
+    /// Resets the state for a new connection. The server repeats a gap if no event with an id followed it.
     pub(crate) fn connected(&mut self) {
         if self.gone.take().is_some_and(|gone| gone.kept > 0) {
             self.counts = false;
@@ -94,7 +94,7 @@ impl Sequence {
         }
         let empty = frame.event.is_empty() && frame.data.is_empty();
         if frame.id.is_empty() {
-            // `retry` alone is no event.
+            // A `retry` without data is not an event.
             if !empty {
                 self.control(frame);
             }
@@ -107,7 +107,7 @@ impl Sequence {
             return;
         };
         if empty {
-            // A cursor: nothing of this stream is up to here that was not told.
+            // A cursor frame: the client has got every event of this stream up to this id.
             self.settle(number);
             if number < self.last {
                 self.wrong(&format!("the cursor went back to {number}"));
@@ -119,7 +119,7 @@ impl Sequence {
         self.event(number, frame);
     }
 
-    /// The number of an id of this epoch.
+    /// Returns the sequence of an id, if it has this epoch.
     fn number(&mut self, id: &[u8]) -> Option<u64> {
         let text = String::from_utf8_lossy(id);
         let parts = text.split_once('-');
@@ -164,21 +164,21 @@ impl Sequence {
     }
 
     fn of_trace(&mut self, is_own: bool, number: u64, frame: &Frame<'_>) {
-        // What belongs to every stream: who the spans belong to, and what was dropped.
+        // `process` and `gap` events belong to every stream.
         if !is_own && !matches!(frame.event, b"process" | b"gap") {
             let data = String::from_utf8_lossy(frame.data);
             self.wrong(&format!("the event {number} is of another trace: {data}"));
         }
         if is_own && self.seen == 0 {
-            // What was gone before this client came is not announced: others after a kept start, or the first ones of a
-            // trace that is over.
+            // Events that were gone before this client connected are not announced. These are the events after a
+            // retained start, or the first events of a trace that has ended.
             let is_root = memchr::memmem::find(frame.data, b"\"parentSpanId\":null").is_some();
             self.counts &= frame.event == b"started" && is_root && number >= self.silent;
         }
         self.seen += u64::from(is_own);
     }
 
-    /// Closes the gap that is open when an event or a cursor comes from beyond it.
+    /// Closes the open gap if an event or a cursor is beyond it.
     fn settle(&mut self, number: u64) {
         let Some(gone) = self.gone.take_if(|gone| number > gone.to) else {
             return;
@@ -218,7 +218,8 @@ impl Sequence {
                 self.end = data["reason"].as_str().map(str::to_owned);
             }
             "gap" if data["reason"] == "evicted" => self.gap(&data),
-            // A stream that is live only gets it; ours are not.
+            // Only streams that read nothing but live events get the other control events, and no client here reads
+            // such a stream.
             _ => self.wrong(&format!("the control event {name}: {data}")),
         }
     }
@@ -251,7 +252,7 @@ impl Sequence {
         });
     }
 
-    /// A resume was answered with 204.
+    /// Checks a resume that was answered with 204.
     pub(crate) fn no_content(&self, dropped: u64) {
         if self.last == 0 || !matches!(self.follow, Follow::Trace(_)) {
             self.wrong("204 where nothing was read");

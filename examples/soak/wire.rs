@@ -1,4 +1,4 @@
-//! An event stream over HTTP/1.1 and a real socket: the request, the head of the answer, its chunks, its frames.
+//! An event stream over HTTP/1.1 and a real socket: the request, the response head, its chunks and its frames.
 
 use std::{io, net::SocketAddr};
 
@@ -7,12 +7,12 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What one read takes from the socket at most.
+/// Upper bound on the bytes that one read takes from the socket.
 const READ_BYTES: usize = 64 * 1024;
-/// No head of an answer and no frame of the load is nearly as long.
+/// Upper bound on a response head and on a frame. No valid one is nearly as long.
 const PIECE_BYTES_MAX: usize = 1024 * 1024;
 
-/// One block of fields; what is not there is empty.
+/// The fields of one frame. An absent field is empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Frame<'a> {
     pub(crate) event: &'a [u8],
@@ -20,10 +20,10 @@ pub(crate) struct Frame<'a> {
     pub(crate) data: &'a [u8],
 }
 
-/// How a server answered.
+/// The server's response.
 pub(crate) enum Opened {
     Stream(Stream),
-    /// 204: there is nothing more to come.
+    /// Status 204: no event will follow.
     NoContent,
 }
 
@@ -32,11 +32,11 @@ enum Chunk {
     Data(usize),
     /// The line end after a chunk.
     Tail,
-    /// The empty chunk was seen.
+    /// The final, empty chunk was read.
     Last,
 }
 
-/// An open stream. It holds what one read brought, never more.
+/// An open stream. It holds at most the bytes of one read and an incomplete frame.
 pub(crate) struct Stream {
     socket: TcpStream,
     raw: Vec<u8>,
@@ -47,7 +47,7 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Asks for a stream, and for what comes after an id if there is one.
+    /// Requests a stream, after `last_id` if there is one.
     pub(crate) async fn open(
         address: SocketAddr,
         path: &str,
@@ -89,7 +89,7 @@ impl Stream {
         Ok(Opened::Stream(stream))
     }
 
-    /// Reads once; `false` at the end of the answer. What it has read is not lost when the future is dropped.
+    /// Reads once. Returns `false` at the end of the response. A dropped future loses no bytes.
     pub(crate) async fn fill(&mut self) -> io::Result<bool> {
         if matches!(self.chunk, Chunk::Last) {
             return Ok(false);
@@ -109,7 +109,7 @@ impl Stream {
         Ok(true)
     }
 
-    /// Moves what the chunks hold to the text.
+    /// Decodes the chunks and appends their content to the text.
     fn decode(&mut self) -> io::Result<()> {
         let mut rest = self.raw.as_slice();
         loop {
@@ -156,7 +156,7 @@ impl Stream {
         Ok(())
     }
 
-    /// The next whole frame that was read.
+    /// Returns the next complete frame.
     pub(crate) fn next_frame(&mut self) -> Option<Result<Frame<'_>, String>> {
         let text = self.text.get(self.at..)?;
         let end = memchr::memmem::find(text, b"\n\n")?;

@@ -1,4 +1,4 @@
-//! What the tests of the durable examples share: a process that is killed, and what a log shows of an order.
+//! Helpers of the durable examples' tests: a process that can be killed, and the events of an order in the log.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,21 +9,21 @@ use std::{
 
 use serde_json::Value as Json;
 
-/// The backstop of every wait.
+/// The time limit of every wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A process that does not outlive the test. Dropped, it is killed with SIGKILL, and gone.
+/// A process that does not outlive the test: dropping it kills it with SIGKILL and waits for it.
 pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended by itself.
         drop(self.0.kill());
         self.0.wait().expect("the process is our own");
     }
 }
 
-/// Starts an example, and reads as many lines of what it prints.
+/// Starts an example and reads the first `LINES` lines of its output.
 pub(crate) fn start<const LINES: usize>(command: &mut Command) -> (Process, [String; LINES]) {
     let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut process = Process(spawned.expect("the example starts"));
@@ -33,12 +33,12 @@ pub(crate) fn start<const LINES: usize>(command: &mut Command) -> (Process, [Str
         printed.read_line(&mut line).expect("the example prints");
         line.trim().to_owned()
     });
-    // Kept open: what the engine prints must not end it.
+    // The output is read to its end, so that the engine can go on printing.
     std::thread::spawn(move || printed.lines().for_each(drop));
     (process, lines)
 }
 
-/// The events of the instance, until they are as asked for or the stream ends.
+/// Reads the instance's events, until `enough` accepts them or the stream ends.
 pub(crate) async fn events(
     dashboard: &str,
     query: &str,
@@ -74,8 +74,8 @@ pub(crate) fn waits_for_approval(events: &[Json]) -> bool {
     })
 }
 
-/// Holds that the order is one trace of five spans, each started once and ended once, none of them lost, and that the
-/// approval was waited for across the crash.
+/// Asserts that the order is one trace of five spans, each started once and ended once, and none lost. Also asserts
+/// that one process started the wait for the approval and another ended it.
 pub(crate) fn hold_exactly_once(whole: &[Json]) {
     let mut spans: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
     for (at, kind) in ["started", "ended"].into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! See `bodies::ids`.
+//! Fuzzes `bodies::ids`.
 #![no_main]
 
 #[path = "../bodies.rs"]

@@ -1,4 +1,4 @@
-//! See `bodies::readers`.
+//! Fuzzes `bodies::readers`.
 #![no_main]
 
 #[path = "../bodies.rs"]

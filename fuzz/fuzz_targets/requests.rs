@@ -1,4 +1,4 @@
-//! See `bodies::requests`.
+//! Fuzzes `bodies::requests`.
 #![no_main]
 
 #[path = "../bodies.rs"]

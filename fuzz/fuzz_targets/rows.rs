@@ -1,4 +1,4 @@
-//! See `bodies::rows`.
+//! Fuzzes `bodies::rows`.
 #![no_main]
 
 #[path = "../bodies.rs"]

@@ -1,4 +1,4 @@
-//! See `bodies::searches`.
+//! Fuzzes `bodies::searches`.
 #![no_main]
 
 #[path = "../bodies.rs"]

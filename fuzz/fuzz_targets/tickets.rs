@@ -1,4 +1,4 @@
-//! See `bodies::tickets`.
+//! Fuzzes `bodies::tickets`.
 #![no_main]
 
 #[path = "../bodies.rs"]

@@ -1,5 +1,6 @@
-//! What the host's thread allocates because of us: nothing, beyond the copy of a starting span that only the SDK can
-//! make, and that `LiveSampler` makes needless. In a binary of its own, whose allocator counts.
+//! Checks that livespan allocates nothing on the host's threads. The only exception is the copy of a starting span,
+//! which the SDK makes and `LiveSampler` avoids. It is a binary of its own, because it replaces the allocator with a
+//! counting one.
 
 #[path = "../../benches/measure/providers.rs"]
 mod providers;
@@ -11,11 +12,11 @@ use spans::Api;
 
 const SPANS: u32 = 1000;
 
-/// Allocations of so many spans on the thread that makes them.
+/// Returns the number of allocations for 1,000 spans on the thread that makes them.
 fn allocations(api: Api, case: Case) -> u64 {
     let provider = case.provider();
     api.with(&provider, |make| {
-        // Threads, buffers and thread locals come to be with the first spans.
+        // The first spans allocate threads, buffers and thread-locals, so they are not counted.
         make(SPANS);
         provider.force_flush().unwrap();
         allocation_counter::measure(|| make(SPANS)).count_total

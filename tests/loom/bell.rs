@@ -1,4 +1,4 @@
-//! Who waits for events is woken by the ring that comes after its last look, however they meet.
+//! Models `WakeFlag`: a waiting reader is woken by every ring that comes after its last check, in any interleaving.
 
 use std::{
     future::poll_fn,
@@ -25,7 +25,8 @@ pub(crate) fn no_ring_is_lost() {
             }
         })
     };
-    // As a reader does: it looks once it asked whether it rang, and waits only if it did not.
+    // This is a reader's order: it first polls the flag, then checks for events, and waits only if the flag was not
+    // set.
     let read = |context: &mut Context<'_>| loop {
         let rung = waiter.poll_notified(context);
         if published.load(Ordering::Acquire) == 2 {

@@ -1,4 +1,4 @@
-//! The file of `span::delta` that a model needs.
+//! Mounts the files of `span::delta` that a model needs.
 
 #[path = "../../src/span/delta/slots.rs"]
 pub(crate) mod slots;

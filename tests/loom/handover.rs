@@ -1,5 +1,5 @@
-//! From the threads of the host to the worker: nothing that was taken is lost, passed over or slept over, whatever ends
-//! the log meanwhile.
+//! Models the hand-over of records from the host's threads to the worker. No accepted record is lost or skipped, and
+//! the worker never sleeps while one is in the buffer, even if the log ends meanwhile.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn buffer() -> Arc<IngestBuffer> {
     Arc::new(IngestBuffer::new(0, 128))
 }
 
-/// Pushes this many records; how many were taken.
+/// Pushes this many records. Returns how many the buffer accepted.
 fn push(buffer: &IngestBuffer, records: u8) -> usize {
     let pushed =
         (0..records).map(|record| buffer.push(RecordClass::Other, |buf| buf.put_slice(&[record])));
@@ -33,8 +33,8 @@ fn pushing(buffer: &Arc<IngestBuffer>, records: u8) -> JoinHandle<usize> {
     thread::spawn(move || push(&buffer, records))
 }
 
-/// Takes turns as the worker does, until it took `enough` or the buffer is closed. Returns how many it took. On a thread of its
-/// own: one that is unparked must not wait for another in loom.
+/// Takes records as the worker does, until it has `enough` or the buffer is closed. Returns how many it took. It runs
+/// on a thread of its own, because in loom an unparked thread must not wait for another one.
 fn working(buffer: &Arc<IngestBuffer>, enough: usize) -> JoinHandle<usize> {
     let buffer = Arc::clone(buffer);
     thread::spawn(move || work(&buffer, enough))
@@ -58,7 +58,7 @@ fn work(buffer: &IngestBuffer, enough: usize) -> usize {
     }
 }
 
-/// The worker never sleeps while there is something that was pushed.
+/// The worker never sleeps while the buffer holds a pushed record.
 pub(crate) fn nothing_is_slept_over() {
     let buffer = buffer();
     let writers = [1, 1].map(|records| pushing(&buffer, records));
@@ -68,7 +68,7 @@ pub(crate) fn nothing_is_slept_over() {
     }
 }
 
-/// What a push said it took comes out, though the log is closed at that moment.
+/// The worker gets every accepted record, even if the log is closed at that moment.
 pub(crate) fn what_is_taken_is_drained_before_the_end() {
     let buffer = buffer();
     let writer = pushing(&buffer, 2);
@@ -77,7 +77,7 @@ pub(crate) fn what_is_taken_is_drained_before_the_end() {
     assert_eq!(writer.join().unwrap(), worker.join().unwrap());
 }
 
-/// When the worker cannot go on, what is pushed is in its hands, or counted.
+/// If the worker is aborted, each pushed record was either taken or is counted as dropped.
 pub(crate) fn what_is_broken_off_is_counted() {
     let buffer = buffer();
     let writer = pushing(&buffer, 2);
@@ -89,7 +89,7 @@ pub(crate) fn what_is_broken_off_is_counted() {
     assert_eq!(taken + buffer.dropped().other, 2);
 }
 
-/// Who waits for what it pushed is told, and it is out then.
+/// A flush is answered, and only after the worker has taken the records pushed before it.
 pub(crate) fn a_flush_is_answered() {
     let buffer = buffer();
     let worker = working(&buffer, usize::MAX);

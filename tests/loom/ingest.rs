@@ -1,4 +1,4 @@
-//! The files of `ingest` that a model needs.
+//! Mounts the files of `ingest` that a model needs.
 
 #[path = "../../src/ingest/buffer/mod.rs"]
 pub(crate) mod buffer;

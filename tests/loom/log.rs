@@ -1,4 +1,4 @@
-//! The files of `log` that a model needs.
+//! Mounts the files of `log` that a model needs.
 
 #[path = "../../src/log/event.rs"]
 pub(crate) mod event;

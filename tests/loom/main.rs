@@ -1,7 +1,7 @@
-//! Every order in which a few threads can take their steps, by loom's model of memory, for the protocols that use no lock
-//! or more than one. Where the whole log takes turns at random is `tests/simulation`.
+//! Checks the protocols that use no lock, or more than one, with loom: every interleaving of a few threads under loom's
+//! memory model. `tests/simulation` runs the whole log in random interleavings.
 //!
-//! There is no test harness, because the tests of the modules themselves do not run in a model.
+//! There is no test harness, because the modules' own tests do not run in a model.
 
 #![expect(
     dead_code,
@@ -22,7 +22,7 @@ mod wire;
 #[path = "../../src/error.rs"]
 mod error;
 
-/// Checks with so many forced switches from one thread to another at most, which bounds the number of orders.
+/// Checks a model with at most this many preemptions, which bounds the number of interleavings.
 fn check(preemptions: usize, model: fn()) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);

@@ -1,4 +1,4 @@
-//! The files of `span` that a model needs.
+//! Mounts the files of `span` that a model needs.
 
 #[path = "delta.rs"]
 pub(crate) mod delta;

@@ -1,5 +1,5 @@
-//! A rest finds its own start: the worker, which goes by the numbers of records, never finds another start in the place of
-//! the one that an end needs.
+//! Models the start slots: an end delta always finds its own start. The worker processes records by their numbers, so
+//! it must never find another start in the slot that an end delta names.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use crate::{
     util::sync::atomic::{AtomicU64, Ordering},
 };
 
-/// What a record tells the worker of a place.
+/// A record's instruction to the worker about a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Record {
-    /// The start is to be remembered.
+    /// The worker caches the start in the slot.
     Remember(SlotTable, u64),
-    /// The end says only what the start did not.
+    /// The end has only the fields that the start lacks. The worker takes the start from the slot.
     EndDelta(SlotTable, u64),
 }
 
@@ -25,12 +25,12 @@ fn key(span: u64) -> SlotKey {
 
 struct Log {
     slots: StartSlots,
-    /// As the ingest buffer numbers: one counter for all threads.
+    /// Numbers records as the ingest buffer does: one counter for all threads.
     next: AtomicU64,
 }
 
 impl Log {
-    /// With so few places that all spans want the same.
+    /// Makes so few slots that all spans compete for the same one.
     fn new(small: usize, large: usize) -> Self {
         Self {
             slots: StartSlots::with_slots(small, large),
@@ -42,7 +42,7 @@ impl Log {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Starts a span and ends it, as the processor does.
+    /// Starts and ends a span as the processor does.
     fn span(&self, span: u64, records: &mut Vec<(u64, Record)>) {
         let sent = SentPrefix::new(3, StartScope::Recorded).unwrap();
         let guard = self.slots.acquire(key(span), Some(sent));
@@ -128,7 +128,7 @@ pub(crate) fn an_end_delta_finds_its_own_start() {
     threads_with(&[1, 2], 2, 1, 0);
 }
 
-/// The same where a span can have one of two places.
+/// The same check where a span has two possible slots.
 pub(crate) fn an_end_delta_finds_its_own_start_in_the_other_table() {
     threads_with(&[1, 2, 3], 1, 1, 1);
 }

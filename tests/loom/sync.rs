@@ -1,5 +1,5 @@
-//! What the modules take from [`crate::util::sync`], in loom's model. Time never passes in it: who is not woken waits for ever,
-//! and loom says so.
+//! Replaces [`crate::util::sync`] in loom's model. Time never passes in the model: a thread that nobody wakes waits for
+//! ever, and loom reports that.
 
 #[path = "../../src/util/sync/locks.rs"]
 mod locks;
@@ -16,15 +16,15 @@ pub(crate) use self::{
 };
 pub(crate) use std::time::Instant;
 
-/// For statics, which outlive a run of the model.
+/// A counter for statics. They outlive a run of the model, so loom must not track them.
 pub(crate) type StaticCounter = std::sync::atomic::AtomicU64;
 
-/// All threads are at home in the same place, where they meet.
+/// Returns the same number for all threads, so that they compete for the same shard.
 pub(crate) fn thread_number() -> usize {
     0
 }
 
-/// Parking by a token and a condition: loom's own `unpark` wakes a thread from whatever it waits for.
+/// Parking with a token and a condition variable. Loom's own `unpark` would wake a thread from any kind of wait.
 pub(crate) mod thread {
     use std::time::Duration;
 
@@ -73,9 +73,9 @@ pub(crate) mod thread {
     }
 }
 
-/// Loom's atomics, which take `SeqCst` for `AcqRel`. Here such a load or store changes the value, if to what it is: so it
-/// has a place in the one order of all changes of it, and sees the last one. That is what `SeqCst` says of an atomic that
-/// is used with no other ordering, and less than it says of others.
+/// Loom's atomics. Loom treats `SeqCst` as `AcqRel`. So here a `SeqCst` load or store is a read-modify-write; a load
+/// leaves the value unchanged. Each thus has a place in the modification order and reads the latest value. For an
+/// atomic that is used with `SeqCst` only, this equals what `SeqCst` guarantees; for others it is weaker.
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! The files of `wire` that a model needs.
+//! Mounts the files of `wire` that a model needs.
 
 #[path = "../../src/wire/control.rs"]
 pub(crate) mod control;

@@ -1,4 +1,5 @@
-//! The crate's `SpinMutex` in a model: the model's own lock, which knows who waits and does not spin.
+//! Replaces the crate's `SpinMutex` in a model by the model's own lock, which does not spin and shows the model who
+//! waits.
 
 use std::sync::TryLockError;
 
@@ -12,7 +13,7 @@ impl<T> SpinMutex<T> {
         Self(Mutex::new(value))
     }
 
-    /// A thread that panicked in it is no reason not to go on, as it is none for the crate's.
+    /// A poisoned lock is entered, as the crate's own spin lock is after a panic.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),

@@ -1,11 +1,12 @@
 //! A durable workflow of DBOS: it charges, cools down, waits for an approval and ships. Kill it with `kill -9` while it
-//! waits, start it again, and press Enter: the dashboard shows one trace, each span started once and ended once.
+//! waits, start it again, and press Enter. The dashboard then shows one trace, in which each span started once and
+//! ended once.
 //!
 //! ```text
 //! DBOS_DATABASE_URL=postgres://localhost/orders cargo run -- orders.db
 //! ```
 //!
-//! PostgreSQL is what remembers the workflow; `orders.db` is livespan's log.
+//! PostgreSQL stores the workflow's state; `orders.db` is livespan's log.
 
 use std::{error::Error, time::Duration};
 
@@ -32,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("{}", server.url());
 
     let flows = Workflows::new(&live).namespace("orders");
-    // An executor of the same version goes on with what another has left.
+    // An executor of the same version continues the workflows that another one left unfinished.
     let dbos = DBOS::new(Config {
         app_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
         ..Config::from_env("livespan-dbos-example")
@@ -43,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         workflow_id: Some(INSTANCE),
         ..StartOptions::default()
     };
-    // Where there is such an instance, this joins it.
+    // If such an instance exists, this call joins it.
     let handle = workflow.start_with("pen".to_owned(), options).await?;
 
     eprintln!("press Enter to approve the order");
@@ -61,9 +62,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The workflow. After a crash the engine runs it again from its beginning, and gives what is done already; `flows` gives
-/// each span the same ids every time. The engine does not say when it replays, and need not: what is told again is left
-/// out by the log.
+/// The workflow. After a crash the engine runs it again from the beginning and returns stored results for finished
+/// steps. `flows` gives each span the same ids in every run. The engine does not report when it replays, and need not:
+/// the log leaves out repeated events.
 async fn order(flows: Workflows, item: String) -> dbos::Result<String> {
     let wf = flows.instance(dbos::workflow_id().unwrap_or_default());
     wf.run("Order", async {

@@ -1,4 +1,4 @@
-//! The workflow, killed while it waits: what its log shows. It needs a PostgreSQL, whose variables
+//! Kills the workflow while it waits, and checks the events in its log. It needs a PostgreSQL server, whose variables
 //! `pg_virtualenv cargo test` sets.
 
 #[path = "../../watching/mod.rs"]
@@ -8,7 +8,7 @@ use std::{env, io::Write as _, process::Command};
 
 use watching::{PATIENCE, events, hold_exactly_once, start, waits_for_approval};
 
-/// The address of a database of this test, which DBOS makes.
+/// Returns the address of a database for this test. DBOS creates the database.
 fn postgres() -> String {
     let [host, port, user, password] = ["PGHOST", "PGPORT", "PGUSER", "PGPASSWORD"].map(|name| {
         env::var(name)

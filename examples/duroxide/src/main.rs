@@ -1,13 +1,14 @@
-//! A durable workflow of duroxide: it charges, cools down, waits for an approval and ships. Kill it with `kill -9` while
-//! it waits, start it again, and press Enter: the dashboard shows one trace, each span started once and ended once.
+//! A durable workflow of duroxide: it charges, cools down, waits for an approval and ships. Kill it with `kill -9`
+//! while it waits, start it again, and press Enter. The dashboard then shows one trace, in which each span started once
+//! and ended once.
 //!
 //! ```text
 //! redis-server --port 6390
 //! cargo run -- orders.db redis://127.0.0.1:6390
 //! ```
 //!
-//! Without a Redis URL the log is in memory: the engine goes on after a crash all the same, but the dashboard shows only
-//! what happened since.
+//! Without a Redis URL the log is in memory. The engine still continues the workflow after a crash, but the dashboard
+//! shows only the events after the restart.
 
 use std::{error::Error, fs::File, path::Path, sync::Arc, time::Duration};
 
@@ -63,8 +64,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The workflow. The engine drops its future at the end of each turn and runs it again from its beginning; `flows` gives
-/// each span the same ids every time, and tells only what is new.
+/// The workflow. The engine drops its future at the end of each turn and runs it again from the beginning. `flows`
+/// gives each span the same ids in every run and emits only new events.
 async fn order(
     flows: Workflows,
     ctx: OrchestrationContext,
@@ -75,14 +76,15 @@ async fn order(
         .instance(ctx.instance_id())
         .replaying(move || engine.is_replaying());
     wf.run("Order", async {
-        // An activity goes on in a worker while this future is dropped: it runs, and does not wait.
+        // An activity continues in a worker after this future is dropped, so it is shown as running, not as waiting.
         let charge = Step::new("charge").elsewhere();
         let receipt = wf
             .step(charge, ctx.schedule_activity("Charge", item))
             .await?;
         let cool_down = Step::new("cool down").lasting(COOL_DOWN);
         wf.sleep(cool_down, ctx.schedule_timer(COOL_DOWN)).await;
-        // From a queue: an approval that comes before the engine has written down that it waits is kept.
+        // The event comes from a queue, so an approval that arrives before the engine has persisted the wait is not
+        // lost.
         let by = wf.wait("approval", ctx.dequeue_event("approval")).await;
         let ship = Step::new("ship").elsewhere();
         let shipped = format!("{receipt}, approved by {by}");

@@ -1,4 +1,4 @@
-//! The workflow, killed while it waits: what its log shows. It needs `redis-server`.
+//! Kills the workflow while it waits, and checks the events in its log. It needs `redis-server`.
 
 #[path = "../../watching/mod.rs"]
 mod watching;

@@ -1,5 +1,6 @@
-//! A durable workflow of Restate: it charges, cools down, waits for an approval and ships. Kill it with `kill -9` while it
-//! waits, start it again, and approve: the dashboard shows one trace, each span started once and ended once.
+//! A durable workflow of Restate: it charges, cools down, waits for an approval and ships. Kill it with `kill -9` while
+//! it waits, start it again, and approve. The dashboard then shows one trace, in which each span started once and ended
+//! once.
 //!
 //! ```text
 //! npx @restatedev/restate-server --bind-ip 127.0.0.1
@@ -9,7 +10,7 @@
 //! curl localhost:8080/Order/order-1/approve --json '"Ada"'
 //! ```
 //!
-//! The server is what remembers the workflow; `orders.db` is livespan's log.
+//! The Restate server stores the workflow's state; `orders.db` is livespan's log.
 
 use std::{error::Error, time::Duration};
 
@@ -26,9 +27,9 @@ struct Order {
     flows: Workflows,
 }
 
-/// Restate drops the function's future when nothing has happened for a while, here soon, and runs it again from its
-/// beginning; `flows` gives each span the same ids every time. The SDK does not say when it replays, and need not: what is
-/// told again is left out by the log.
+/// Restate drops the function's future after a short inactivity and runs it again from the beginning. `flows` gives
+/// each span the same ids in every run. The SDK does not report when it replays, and need not: the log leaves out
+/// repeated events.
 #[restate_sdk::workflow(inactivity_timeout = "500ms")]
 impl Order {
     #[handler]

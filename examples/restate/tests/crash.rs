@@ -1,5 +1,5 @@
-//! The workflow, killed while it waits: what its log shows. `RESTATE_SERVER` names the server's binary: that itself, not npm's
-//! script of that name, which would outlive the test.
+//! Kills the workflow while it waits, and checks the events in its log. `RESTATE_SERVER` names the server's binary. Do
+//! not name npm's script of that name: the server that the script starts would outlive the test.
 
 #[path = "../../watching/mod.rs"]
 mod watching;
@@ -17,7 +17,7 @@ use tokio::{
 };
 use watching::{PATIENCE, Process, events, hold_exactly_once, start, waits_for_approval};
 
-/// A server of its own, which listens on sockets in its folder and on no port.
+/// A Restate server of the test's own. It listens on sockets in its folder and on no port.
 struct Restate {
     _process: Process,
     sockets: PathBuf,
@@ -39,7 +39,7 @@ impl Restate {
         }
     }
 
-    /// Posts JSON to a door of the server, until it is open.
+    /// Posts JSON to a socket of the server. Tries again until the server accepts it.
     async fn post(&self, door: &str, path: &str, body: serde_json::Value) {
         let client = reqwest::Client::builder()
             .unix_socket(self.sockets.join(door))
@@ -49,7 +49,7 @@ impl Restate {
             let sent = client.post(format!("http://restate{path}")).json(&body);
             match sent.send().await {
                 Ok(answer) if answer.status().is_success() => return,
-                // It starts, or has not heard yet of what was registered.
+                // The server is still starting, or does not know the new registration yet.
                 Ok(answer) if answer.status().is_server_error() || answer.status() == 404 => {}
                 Ok(answer) => panic!("{path}: {}: {:?}", answer.status(), answer.text().await),
                 Err(_not_open) => {}
@@ -59,7 +59,8 @@ impl Restate {
     }
 }
 
-/// Stands before the example at one address, as a load balancer would: Restate knows its services by their addresses.
+/// Forwards connections from one address to the example, as a load balancer would. Restate identifies a service by its
+/// address, which must survive a restart of the example.
 async fn front(example: Arc<Mutex<String>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -67,7 +68,7 @@ async fn front(example: Arc<Mutex<String>>) -> String {
         while let Ok((mut client, _)) = listener.accept().await {
             let behind = example.lock().unwrap().clone();
             tokio::spawn(async move {
-                // While the example is dead, the connection ends, and Restate tries again.
+                // While the example is down, the connection ends, and Restate tries again.
                 if let Ok(mut example) = TcpStream::connect(behind).await {
                     drop(copy_bidirectional(&mut client, &mut example).await);
                 }

@@ -1,4 +1,4 @@
-//! That each violation is seen, and that what is announced is none.
+//! Tests that each violation is reported, and that announced losses are not violations.
 
 use super::*;
 
@@ -32,7 +32,8 @@ fn hello(sequence: &mut Sequence, oldest: u64) {
     feed(sequence, "hello", "", &data);
 }
 
-/// What is said of a client that follows this and gets these frames, from a log whose oldest event is number 3.
+/// Returns the violations of a client that follows this stream and gets these frames, from a log whose oldest event is
+/// number 3.
 fn said(follow: Follow, sent: &[Sent]) -> Vec<String> {
     let ledger = Arc::new(Ledger::default());
     let mut sequence = Sequence::new("it".to_owned(), follow, Arc::clone(&ledger));
@@ -72,7 +73,7 @@ fn everything(sent: &[Sent]) -> Vec<String> {
     said(Follow::Everything, sent)
 }
 
-/// Of a trace of two spans.
+/// Follows a trace of two spans.
 fn trace(sent: &[Sent]) -> Vec<String> {
     said(Follow::Trace(Arc::new(LongTrace::over(OWN, 2))), sent)
 }
