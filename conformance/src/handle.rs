@@ -31,10 +31,7 @@ use crate::{
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A page that ends only where the events do.
-pub(crate) const ANY: PageLimit = PageLimit {
-    events: usize::MAX,
-    bytes: usize::MAX,
-};
+pub(crate) const ANY: PageLimit = PageLimit::UNBOUNDED;
 
 pub(crate) struct Handle {
     pub(crate) store: Arc<dyn EventStore>,

@@ -95,10 +95,9 @@ fn step(random: &mut Rng) -> Step {
         _ => Step::Read {
             scope: scope(random),
             place: random.u64(..1001),
-            limit: PageLimit {
-                events: random.choice([1, 2, 5, 256, usize::MAX]).unwrap_or(1),
-                bytes: random.choice([0, 10, 1000, usize::MAX]).unwrap_or(1),
-            },
+            limit: PageLimit::default()
+                .events(random.choice([1, 2, 5, 256, usize::MAX]).unwrap_or(1))
+                .bytes(random.choice([0, 10, 1000, usize::MAX]).unwrap_or(1)),
         },
     }
 }
@@ -253,7 +252,7 @@ impl<'a> Run<'a> {
             format!("more than {before}"),
             first.to_string(),
         )?;
-        self.read(&Scope::All, 0, PageLimit { events: 7, ..ANY })
+        self.read(&Scope::All, 0, ANY.events(7))
     }
 
     fn read(&self, scope: &Scope, after: u64, limit: PageLimit) -> Outcome {

@@ -159,14 +159,13 @@
 //!         let mut word = || words.next();
 //!         let number = |word: &str| word.parse().ok().map(Sequence::new);
 //!         match word()? {
-//!             "epoch" => self.epochs.push(EpochStart { epoch: word()?.parse().ok()?, first: number(word()?)? }),
-//!             sequence => self.events.push(StoredEvent {
-//!                 sequence: number(sequence)?,
-//!                 name: word()?.to_owned(),
-//!                 key: StreamKey::new(unhex(word()?)).ok(),
-//!                 pin: Pinning::None,
-//!                 payload: unhex(word()?).into(),
-//!             }),
+//!             "epoch" => self.epochs.push(EpochStart::new(word()?.parse().ok()?, number(word()?)?)),
+//!             sequence => {
+//!                 let (name, key) = (word()?, StreamKey::new(unhex(word()?)).ok());
+//!                 let payload = unhex(word()?);
+//!                 let sequence = number(sequence)?;
+//!                 self.events.push(StoredEvent::new(sequence, name, key, Pinning::None, payload));
+//!             }
 //!         }
 //!         Some(())
 //!     }

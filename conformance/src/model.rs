@@ -210,6 +210,7 @@ pub(crate) fn is_kept(appended: &StoredEvent, came: &StoredEvent) -> bool {
         key,
         pin,
         payload,
+        ..
     } = came;
     *sequence == appended.sequence
         && *name == appended.name

@@ -141,6 +141,7 @@ pub(crate) fn event(event: &StoredEvent) -> String {
         key,
         pin,
         payload,
+        ..
     } = event;
     let text = described(name, key.as_ref(), *pin, payload);
     format!("{sequence} {text}")

@@ -64,13 +64,8 @@ impl TestEvent {
 
     /// The event as a store should give it back.
     pub(crate) fn numbered(&self, sequence: u64) -> StoredEvent {
-        StoredEvent {
-            sequence: Sequence::new(sequence),
-            name: self.name.clone(),
-            key: self.key,
-            pin: self.pin,
-            payload: self.payload.clone(),
-        }
+        let (name, payload) = (self.name.clone(), self.payload.clone());
+        StoredEvent::new(Sequence::new(sequence), name, self.key, self.pin, payload)
     }
 }
 

@@ -261,6 +261,7 @@ impl Batch {
 
 /// One event that a store returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredEvent {
     /// Its position in the log.
     pub sequence: Sequence,

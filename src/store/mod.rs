@@ -15,6 +15,7 @@ pub(crate) mod validated;
 use std::{
     fmt,
     future::{Future, ready},
+    ops::RangeInclusive,
     pin::Pin,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -244,6 +245,7 @@ pub type StreamsFuture<'a> =
 
 /// What became of a batch that a store took.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Appended {
     /// The number of the first event that is kept, or that would have been.
     pub first: Sequence,
@@ -268,6 +270,7 @@ impl From<Sequence> for Appended {
 
 /// The begin of an epoch: the numbers from `first` on, up to the next epoch's, belong to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EpochStart {
     /// What its ids begin with.
     pub epoch: Epoch,
@@ -284,6 +287,7 @@ impl EpochStart {
 
 /// One stream that a store holds events of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredStream {
     /// Its name.
     pub key: StreamKey,
@@ -294,14 +298,16 @@ pub struct StoredStream {
 }
 
 impl StoredStream {
-    /// Says that the first and the last stored event of this stream have these numbers.
-    pub const fn new(key: StreamKey, first: Sequence, last: Sequence) -> Self {
+    /// Says that the stored events of this stream begin and end with these numbers.
+    pub fn new(key: StreamKey, sequences: RangeInclusive<Sequence>) -> Self {
+        let (first, last) = sequences.into_inner();
         Self { key, first, last }
     }
 }
 
 /// Events that their writers left open, for the log to close or to append again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecoveredEvents {
     /// Opening events on streams whose writer died before it closed them: the log closes those that mean something to
     /// it. Each is handed to one log once, unless that log dies over it. Events that belong to every stream need not be
@@ -323,6 +329,7 @@ impl RecoveredEvents {
 
 /// An opening event whose writer is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AbandonedEvent {
     /// The opening event.
     pub event: StoredEvent,
@@ -340,6 +347,7 @@ impl AbandonedEvent {
 /// How much a page may hold: reading stops at whichever bound comes first, but never before one event. It may stop
 /// earlier; only an empty page means that there is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PageLimit {
     /// Events in a page.
     pub events: usize,
@@ -348,9 +356,22 @@ pub struct PageLimit {
 }
 
 impl PageLimit {
-    /// Bounds a page in events and payload bytes.
-    pub const fn new(events: usize, bytes: usize) -> Self {
-        Self { events, bytes }
+    /// A page that ends only where the events do.
+    pub const UNBOUNDED: Self = Self {
+        events: usize::MAX,
+        bytes: usize::MAX,
+    };
+
+    /// Bounds the events in a page.
+    #[must_use]
+    pub const fn events(self, events: usize) -> Self {
+        Self { events, ..self }
+    }
+
+    /// Bounds the payload bytes in a page.
+    #[must_use]
+    pub const fn bytes(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
     }
 
     /// What the log reads at once where no client waits for each page.

@@ -214,7 +214,7 @@ async fn locate(
     traces: impl Iterator<Item = TraceId>,
     before: Sequence,
 ) -> Result<VecDeque<StoredStream>, Error> {
-    const FIRST_EVENTS: PageLimit = PageLimit::new(16, 64 * 1024);
+    const FIRST_EVENTS: PageLimit = PageLimit::UNBOUNDED.events(16).bytes(64 * 1024);
     let mut streams = Vec::new();
     for trace in traces {
         let key = trace.stream_key();
@@ -229,7 +229,7 @@ async fn locate(
             after = last.sequence;
             if let Some(first) = page.iter().find(|event| is_of(event, key)) {
                 // Its last event is not known, and not needed.
-                let stream = StoredStream::new(key, first.sequence, Sequence::MAX);
+                let stream = StoredStream::new(key, first.sequence..=Sequence::MAX);
                 streams.extend((first.sequence < before).then_some(stream));
                 break;
             }

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use livespan::store::{PageLimit, StoredEvent};
+use livespan::store::StoredEvent;
 
 use super::retention::join;
 use crate::{
@@ -92,7 +92,7 @@ fn follow(
         events: Vec::new(),
         ends: Vec::new(),
     };
-    let limit = PageLimit { events: 50, ..ANY };
+    let limit = ANY.events(50);
     loop {
         // Read before the page: what is written after this look keeps the loop running once more.
         let over = done.load(Ordering::Acquire);

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use livespan::{
     Retention,
-    store::{Epoch, EpochStart, PageLimit},
+    store::{Epoch, EpochStart},
 };
 
 use crate::{
@@ -61,7 +61,7 @@ fn check_reopened(handle: &Handle, model: &Model) -> Outcome {
     ] {
         for after in [0, oldest - 1, oldest, model.head()] {
             for events in [3, usize::MAX] {
-                handle.check(model, &scope, after, PageLimit { events, ..ANY })?;
+                handle.check(model, &scope, after, ANY.events(events))?;
             }
         }
     }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use livespan::store::{PageLimit, Sequence, StoredEvent, StreamKey};
+use livespan::store::{Sequence, StoredEvent, StreamKey};
 
 use super::retention::join;
 use crate::{
@@ -62,7 +62,7 @@ pub(crate) fn shares_one_log(context: &CheckContext<'_>) -> Outcome {
                 upto: model.head(),
                 oldest: (1, 1),
             };
-            let came = handle.read(&scope, 0, PageLimit { events: 64, ..ANY })?;
+            let came = handle.read(&scope, 0, ANY.events(64))?;
             model.check(&read, &came)?;
         }
     }
@@ -125,11 +125,7 @@ pub(crate) fn wakes_followers(context: &CheckContext<'_>) -> Outcome {
     }
     let one = reader
         .shared_log()?
-        .wait_after(
-            Sequence::START,
-            PageLimit { events: 1, ..ANY },
-            reader.timeout,
-        )
+        .wait_after(Sequence::START, ANY.events(1), reader.timeout)
         .map_err(|error| Violation::error("wait_after()", &error))?;
     same("wait_after() keeps to its limit", &1, &one.len())?;
     for scope in [
@@ -137,7 +133,7 @@ pub(crate) fn wakes_followers(context: &CheckContext<'_>) -> Outcome {
         streams(&[stream("a")]),
         streams(&[stream("b"), stream("c")]),
     ] {
-        reader.check(&model, &scope, 0, PageLimit { events: 7, ..ANY })?;
+        reader.check(&model, &scope, 0, ANY.events(7))?;
     }
     ends_without_news(&reader, model.head())
 }

@@ -26,7 +26,7 @@ pub(crate) fn pages_at_every_cut(context: &CheckContext<'_>) -> Outcome {
     for scope in &scopes {
         for after in 0..=model.head() + 1 {
             for events in [1, 2, 7, 20, 41] {
-                let limit = PageLimit { events, ..ANY };
+                let limit = ANY.events(events);
                 handle.check(&model, scope, after, limit)?;
             }
         }
@@ -48,12 +48,10 @@ pub(crate) fn pages_within_limits(context: &CheckContext<'_>) -> Outcome {
     let bytes = [0, 1, 10, 11, 1111, 1112, 100_000, usize::MAX];
     let events = [0, 1, 2, 31, usize::MAX];
     for scope in [Scope::All, streams(&[stream("a")])] {
-        for limit in events.iter().flat_map(|events| {
-            bytes.map(|bytes| PageLimit {
-                events: *events,
-                bytes,
-            })
-        }) {
+        for limit in events
+            .iter()
+            .flat_map(|events| bytes.map(|bytes| PageLimit::default().events(*events).bytes(bytes)))
+        {
             handle.check(&model, &scope, 0, limit)?;
             for after in (0..model.head()).step_by(3) {
                 let first = handle.page(&scope, after, limit)?.first().cloned();

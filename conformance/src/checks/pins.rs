@@ -1,9 +1,6 @@
 //! Opening events: kept beyond retention until they are closed, within bounds.
 
-use livespan::{
-    Retention,
-    store::{PageLimit, StoredEvent},
-};
+use livespan::{Retention, store::StoredEvent};
 
 use crate::{
     context::CheckContext,
@@ -34,7 +31,7 @@ fn check_everywhere(handle: &Handle, model: &Model) -> Outcome {
     for scope in &scopes {
         for after in [0, 1, 2, 3, 5, oldest - 1, oldest] {
             for events in [1, 2, usize::MAX] {
-                handle.check(model, scope, after, PageLimit { events, ..ANY })?;
+                handle.check(model, scope, after, ANY.events(events))?;
             }
         }
     }
@@ -138,10 +135,7 @@ pub(crate) fn bounds_open_events(context: &CheckContext<'_>) -> Outcome {
 fn beyond_retention(handle: &mut Handle) -> Outcome<(usize, Vec<StoredEvent>)> {
     let opened = handle.head();
     filler(handle, &mut Model::default())?;
-    let limit = PageLimit {
-        events: 1000,
-        ..ANY
-    };
+    let limit = ANY.events(1000);
     let oldest = handle.oldest();
     let mut kept = handle.read(&Scope::All, 0, limit)?;
     kept.retain(|event| event.sequence.get() < oldest);

@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use livespan::{
-    Retention,
-    store::{PageLimit, StoredEvent},
-};
+use livespan::{Retention, store::StoredEvent};
 
 use crate::{
     context::CheckContext,
@@ -166,7 +163,7 @@ fn read_around_oldest(handle: &Handle, model: &Model) -> Outcome {
     ] {
         for after in places {
             for events in [1, 7, usize::MAX] {
-                handle.check(model, &scope, after, PageLimit { events, ..ANY })?;
+                handle.check(model, &scope, after, ANY.events(events))?;
             }
         }
     }
@@ -268,7 +265,7 @@ fn read_pages(
 }
 
 fn read_page(reader: &Handle, scope: &Scope, after: u64, visible: u64) -> Outcome<Page> {
-    let limit = PageLimit { events: 7, ..ANY };
+    let limit = ANY.events(7);
     let came = reader.page(scope, after, limit)?;
     Ok(Page {
         after,

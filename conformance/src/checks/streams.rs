@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use livespan::store::{PageLimit, Sequence, StoredStream, StreamKey};
+use livespan::store::{Sequence, StoredStream, StreamKey};
 
 use crate::{
     context::CheckContext,
@@ -45,7 +45,7 @@ pub(crate) fn reads_streams(context: &CheckContext<'_>) -> Outcome {
     for scope in &scopes {
         for after in [0, 1, 5, 6, 44, 88, 89, 100, model.head() - 1, model.head()] {
             for events in [4, usize::MAX] {
-                handle.check(&model, scope, after, PageLimit { events, ..ANY })?;
+                handle.check(&model, scope, after, ANY.events(events))?;
             }
         }
     }
@@ -97,11 +97,7 @@ fn note(streams: &mut Vec<StoredStream>, key: Option<StreamKey>, sequence: u64) 
     let last = Sequence::new(sequence);
     match streams.iter_mut().find(|one| one.key == key) {
         Some(known) => known.last = last,
-        None => streams.push(StoredStream {
-            key,
-            first: last,
-            last,
-        }),
+        None => streams.push(StoredStream::new(key, last..=last)),
     }
 }
 

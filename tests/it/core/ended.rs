@@ -116,10 +116,7 @@ fn what_a_panic_of_the_thread_costs_is_counted_to_the_last_event() {
 /// A store whose newest event has this number.
 fn at(head: Sequence) -> VecStore {
     let mut store = VecStore::new(1000);
-    store.epochs = vec![EpochStart {
-        epoch: Epoch::random(),
-        first: Sequence::new(1),
-    }];
+    store.epochs = vec![EpochStart::new(Epoch::random(), Sequence::new(1))];
     store.let_go_before(head.get());
     store.with_last(head)
 }

@@ -332,13 +332,8 @@ fn a_read_that_fails_where_the_reader_misses_nothing_is_not_told() {
 
 #[test]
 fn what_is_let_go_of_after_a_reader_came_is_a_gap_behind_an_older_event_that_is_kept() {
-    let kept = StoredEvent {
-        sequence: Sequence::new(100),
-        name: "note".to_owned(),
-        key: None,
-        pin: Pinning::Open(7),
-        payload: "100".into(),
-    };
+    let (sequence, open) = (Sequence::new(100), Pinning::Open(7));
+    let kept = StoredEvent::new(sequence, "note", None, open, "100");
     let first_page = at(AFTER_OPENING + 1, refuse);
     let gone = Arc::new(AtomicU64::new(0));
     let mut store = VecStore::new(10).with_history(600, |_| None);

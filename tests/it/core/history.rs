@@ -213,10 +213,7 @@ fn ids_of_earlier_lives_resume_in_place_and_keep_their_names() {
     store.epochs = [1, 101, 301]
         .into_iter()
         .zip(epochs)
-        .map(|(first, epoch)| EpochStart {
-            epoch,
-            first: Sequence::new(first),
-        })
+        .map(|(first, epoch)| EpochStart::new(epoch, Sequence::new(first)))
         .collect();
     let target = builder().store(store.share().0).build().unwrap();
     put(&target, live(301..=320));

@@ -25,6 +25,7 @@ use livespan::{
 
 use super::{
     connection::Connection,
+    stores::stored,
     test_event::{Note, builder, flush, key, put},
 };
 use crate::support::{PATIENCE, block_on, until};
@@ -196,7 +197,7 @@ impl EventStore for Handle {
         assert!(!(panics && follows), "the store of a test panics");
         let epoch: Epoch = "sharedlg".parse().unwrap();
         let first = Sequence::new(1);
-        Arc::new([EpochStart { epoch, first }])
+        Arc::new([EpochStart::new(epoch, first)])
     }
 
     fn append(&self, _first: Sequence, batch: &Batch) -> Result<Appended, Error> {
@@ -208,13 +209,7 @@ impl EventStore for Handle {
             batch
                 .iter()
                 .zip(first..)
-                .map(|(record, sequence)| StoredEvent {
-                    sequence: Sequence::new(sequence),
-                    name: record.name().to_owned(),
-                    key: record.stream_key().copied(),
-                    pin: record.pin(),
-                    payload: record.payload().to_vec().into(),
-                }),
+                .map(|(record, sequence)| stored(&record, sequence)),
         );
         self.server.changed.notify_all();
         self.heard.store(events.len() as u64, Ordering::SeqCst);
@@ -267,10 +262,7 @@ impl EventStore for Handle {
 impl OpenEventRecovery for Handle {
     fn recover_open_events(&self) -> Result<RecoveredEvents, Error> {
         let reopened = std::mem::take(&mut *self.reopened.lock().unwrap());
-        Ok(RecoveredEvents {
-            reopened,
-            ..RecoveredEvents::default()
-        })
+        Ok(RecoveredEvents::new(Vec::new(), reopened))
     }
 }
 
@@ -545,13 +537,9 @@ fn what_the_shared_store_let_go_of_is_a_gap_on_every_log() {
 fn an_opening_that_others_closed_too_early_is_appended_again() {
     let server = Arc::new(Server::default());
     let handle = Handle::new(&server);
-    handle.reopened.lock().unwrap().push(StoredEvent {
-        sequence: Sequence::new(1),
-        name: "note".to_owned(),
-        key: Some(key("a")),
-        pin: Pinning::Open(7),
-        payload: "job".into(),
-    });
+    let (first, open) = (Sequence::new(1), Pinning::Open(7));
+    let event = StoredEvent::new(first, "note", Some(key("a")), open, "job");
+    handle.reopened.lock().unwrap().push(event);
     let target = builder().store(handle).build().unwrap();
     until(|| !server.events.lock().unwrap().is_empty());
     flush(&target);

@@ -15,7 +15,7 @@ use livespan::{
     Error, EventStore, MemoryEventStore, Retention,
     sse::{Epoch, Pinning, Sequence, StreamKey},
     store::{
-        Appended, Batch, EpochStart, PageLimit, ReadFuture, StoredEvent, StoredStream,
+        Appended, Batch, BatchRecord, EpochStart, PageLimit, ReadFuture, StoredEvent, StoredStream,
         StreamsFuture,
     },
 };
@@ -49,10 +49,7 @@ pub(crate) struct VecStore {
 impl VecStore {
     pub(crate) fn new(tail_events: usize) -> Self {
         Self {
-            epochs: vec![EpochStart {
-                epoch: Epoch::random(),
-                first: Sequence::new(1),
-            }],
+            epochs: vec![EpochStart::new(Epoch::random(), Sequence::new(1))],
             tail: Retention::default().events(tail_events),
             append_timeout: Box::new(|| PATIENCE),
             on_append: Box::new(|| Ok(())),
@@ -71,12 +68,10 @@ impl VecStore {
         count: u64,
         stream: impl Fn(u64) -> Option<&'static str>,
     ) -> Self {
-        let events = (1..=count).map(|sequence| StoredEvent {
-            sequence: Sequence::new(sequence),
-            name: "note".to_owned(),
-            key: stream(sequence).map(key),
-            pin: Pinning::None,
-            payload: sequence.to_string().into(),
+        let events = (1..=count).map(|sequence| {
+            let key = stream(sequence).map(key);
+            let payload = sequence.to_string();
+            StoredEvent::new(Sequence::new(sequence), "note", key, Pinning::None, payload)
         });
         *self.events.lock().unwrap() = events.collect();
         self
@@ -84,13 +79,8 @@ impl VecStore {
 
     /// Adds one event of an earlier run with this number.
     pub(crate) fn with_last(self, sequence: Sequence) -> Self {
-        self.events.lock().unwrap().push(StoredEvent {
-            sequence,
-            name: "note".to_owned(),
-            key: None,
-            pin: Pinning::None,
-            payload: "last".into(),
-        });
+        let event = StoredEvent::new(sequence, "note", None, Pinning::None, "last");
+        self.events.lock().unwrap().push(event);
         self
     }
 
@@ -165,13 +155,7 @@ impl EventStore for Shared {
             batch
                 .iter()
                 .zip(first.get()..)
-                .map(|(record, sequence)| StoredEvent {
-                    sequence: Sequence::new(sequence),
-                    name: record.name().to_owned(),
-                    key: record.stream_key().copied(),
-                    pin: record.pin(),
-                    payload: record.payload().to_vec().into(),
-                }),
+                .map(|(record, sequence)| stored(&record, sequence)),
         );
         Ok(first.into())
     }
@@ -203,7 +187,7 @@ impl EventStore for Shared {
             let Some(key) = &event.key else {
                 continue;
             };
-            let new = StoredStream::new(*key, event.sequence, event.sequence);
+            let new = StoredStream::new(*key, event.sequence..=event.sequence);
             streams.entry(key.as_bytes()).or_insert(new).last = event.sequence;
         }
         let mut streams: Vec<StoredStream> = streams.into_values().collect();
@@ -288,4 +272,15 @@ impl EventStore for Remembering {
     fn tail_retention(&self) -> Retention {
         self.inner.tail_retention()
     }
+}
+
+/// The event as a store gives it back that gave it this number.
+pub(crate) fn stored(record: &BatchRecord<'_>, sequence: u64) -> StoredEvent {
+    StoredEvent::new(
+        Sequence::new(sequence),
+        record.name(),
+        record.stream_key().copied(),
+        record.pin(),
+        record.payload().to_vec(),
+    )
 }

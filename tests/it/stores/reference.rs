@@ -203,15 +203,14 @@ impl ReferenceStore {
         batch
             .iter()
             .zip(first..)
-            .map(|(record, sequence)| StoredEvent {
-                sequence: Sequence::new(sequence),
-                name: match self.bug {
+            .map(|(record, sequence)| {
+                let name: String = match self.bug {
                     Bug::CutsNames => record.name().chars().take(63).collect(),
                     _ => record.name().to_owned(),
-                },
-                key: record.stream_key().copied(),
-                pin: record.pin(),
-                payload: self.payload(record.payload()),
+                };
+                let key = record.stream_key().copied();
+                let payload = self.payload(record.payload());
+                StoredEvent::new(Sequence::new(sequence), name, key, record.pin(), payload)
             })
             .collect()
     }
@@ -424,18 +423,15 @@ impl ReferenceStore {
         }
         let answered = fault != Some(Fault::LoseAnswer);
         let duplicates = self.duplicates(disk, batch, first);
-        let appended = Appended {
-            first: Sequence::new(first),
-            duplicates: duplicates.clone(),
-        };
+        let appended = Appended::new(Sequence::new(first), duplicates.clone());
         disk.last_batch
             .insert(self.id(), (events.clone(), appended.clone(), answered));
         let kept = (0..)
             .zip(events)
             .filter(|(place, _)| !duplicates.contains(place));
-        for ((_, event), sequence) in kept.zip(first..) {
-            let sequence = Sequence::new(sequence);
-            self.keep(disk, StoredEvent { sequence, ..event });
+        for ((_, mut event), sequence) in kept.zip(first..) {
+            event.sequence = Sequence::new(sequence);
+            self.keep(disk, event);
         }
         self.trim(disk);
         if answered {
@@ -501,7 +497,7 @@ impl EventStore for ReferenceStore {
                 _ => Epoch::random(),
             };
             let first = Sequence::new(disk.head + 1);
-            disk.epochs.push(EpochStart { epoch, first });
+            disk.epochs.push(EpochStart::new(epoch, first));
         }
         Ok(Sequence::new(disk.head))
     }
@@ -562,11 +558,7 @@ impl EventStore for ReferenceStore {
             };
             match streams.iter_mut().find(|one| one.key == key) {
                 Some(known) => known.last = event.sequence,
-                None => streams.push(StoredStream {
-                    key,
-                    first: event.sequence,
-                    last: event.sequence,
-                }),
+                None => streams.push(StoredStream::new(key, event.sequence..=event.sequence)),
             }
         }
         streams.retain(|one| one.first < before);
@@ -608,10 +600,7 @@ impl OpenEventRecovery for ReferenceStore {
             let gone = opener.is_some_and(|opener| !disk.alive.contains(&opener));
             if gone && (disk.open_sequences.contains(&sequence) || self.bug == Bug::AbandonsTooMuch)
             {
-                abandoned.push(AbandonedEvent {
-                    event: event.clone(),
-                    last_heard: SystemTime::UNIX_EPOCH,
-                });
+                abandoned.push(AbandonedEvent::new(event.clone(), SystemTime::UNIX_EPOCH));
             }
         }
         if self.bug != Bug::AbandonsAgain {
@@ -620,10 +609,7 @@ impl OpenEventRecovery for ReferenceStore {
                 disk.openers.insert(one.event.sequence.get(), self.id());
             }
         }
-        Ok(RecoveredEvents {
-            abandoned,
-            reopened: Vec::new(),
-        })
+        Ok(RecoveredEvents::new(abandoned, Vec::new()))
     }
 
     fn read_open_global_events(&self) -> ReadFuture<'_> {

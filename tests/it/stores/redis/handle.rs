@@ -134,10 +134,7 @@ impl Handle {
 }
 
 /// Small, so that every read takes several pages.
-const LIMIT: PageLimit = PageLimit {
-    events: 7,
-    bytes: 64 * 1024,
-};
+const LIMIT: PageLimit = PageLimit::UNBOUNDED.events(7).bytes(64 * 1024);
 
 /// Events as `(sequence, payload)`.
 pub(crate) fn shown(events: &[StoredEvent]) -> Vec<(u64, String)> {

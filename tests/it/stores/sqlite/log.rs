@@ -143,10 +143,7 @@ impl Log {
 }
 
 /// A page that ends only where the events do.
-pub(crate) const ANY: PageLimit = PageLimit {
-    events: usize::MAX,
-    bytes: usize::MAX,
-};
+pub(crate) const ANY: PageLimit = PageLimit::UNBOUNDED;
 
 pub(crate) fn key(stream: &str) -> StreamKey {
     StreamKey::new(stream).unwrap()

@@ -49,7 +49,7 @@ fn pages_of_every_size_add_up_to_the_same() {
             log.of(streams, 0)
         };
         for (events, bytes) in [(1, 0), (1, 1_000), (2, 80), (7, 1_000_000), (1_000, 100)] {
-            let limit = PageLimit { events, bytes };
+            let limit = PageLimit::default().events(events).bytes(bytes);
             let pages = pages(&log, streams, limit);
             for page in &pages {
                 let size: usize = page.iter().map(|event| event.payload.len()).sum();
