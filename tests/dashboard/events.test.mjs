@@ -9,7 +9,6 @@ import { FILE_TRACES_MAX, FileTraces, missingFile } from "../../src/dashboard/as
 import { parseExactly } from "../../src/dashboard/assets/model/exact-json.mjs";
 import { selectTraces } from "../../src/dashboard/assets/model/list-model.mjs";
 import { spanAt, stateOf } from "../../src/dashboard/assets/model/model.mjs";
-import { parseQuery } from "../../src/dashboard/assets/model/search.mjs";
 import { Malformed } from "../../src/dashboard/assets/model/otlp.mjs";
 import { parseQuery, traceMatches } from "../../src/dashboard/assets/model/search.mjs";
 import { at } from "./build.mjs";
