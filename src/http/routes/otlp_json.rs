@@ -122,9 +122,10 @@ impl OtlpWriter {
         }
     }
 
+    /// Writes the rest, up to the last brace.
     pub(crate) fn end(mut self, out: &mut Vec<u8>) {
         self.write(out);
-        out.extend_from_slice(b"]}");
+        out.push(b']');
     }
 }
 

@@ -181,10 +181,18 @@ async fn lines_end_with_a_gap_for_what_was_evicted_while_they_were_written() {
 }
 
 #[tokio::test]
-async fn otlp_breaks_off_where_a_part_was_evicted_while_it_was_written() {
+async fn otlp_says_that_a_part_was_evicted_while_it_was_written() {
     let (text, is_whole) = evicted_while_written("?format=otlp").await;
-    assert!(!is_whole);
-    assert!(serde_json::from_slice::<Value>(&text).is_err());
+    assert!(is_whole);
+    let document: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(document["incomplete"]["reason"], "evicted");
+    let spans: usize = document["resourceSpans"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|resource| resource["scopeSpans"][0]["spans"].as_array().unwrap().len())
+        .sum();
+    assert!(spans > 0 && spans < 500, "{spans}");
 }
 
 #[tokio::test]
@@ -235,7 +243,31 @@ async fn a_document_says_that_its_rest_could_not_be_read() {
     assert!(is_whole);
     let document: Value = serde_json::from_slice(&text).unwrap();
     assert!(ids(&document["spans"]).len() < 500);
-    assert_ne!(document.get("incomplete"), None);
+    assert_eq!(document["incomplete"], json!({"reason": "unreadable"}));
+}
+
+#[tokio::test]
+async fn damaged_events_are_missing_in_no_form_without_a_word() {
+    let mut store = VecStore::new(100);
+    store.on_page = Box::new(|page| {
+        for event in page {
+            if matches!(event.sequence.get(), 7 | 8 | 500) {
+                event.name = "no\nname".to_owned();
+            }
+        }
+    });
+    let live = LiveSpans::builder().store(store.share().0).build().unwrap();
+    fill(&live, spans(500));
+    let lost = json!({"reason": "damaged", "lost": 3});
+    for format in ["", "?format=otlp"] {
+        let (text, _) = rest(ask(&live, format).await.into_body()).await;
+        let document: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(document["incomplete"], lost, "{format}");
+    }
+    let (text, _) = rest(ask(&live, "?format=jsonl").await.into_body()).await;
+    let text = String::from_utf8(text).unwrap();
+    let gap = r#"{"type":"gap","reason":"damaged","lost":1}"#;
+    assert_eq!(text.lines().filter(|line| *line == gap).count(), 3);
 }
 
 /// As many answers as are written at once, none of which is read.

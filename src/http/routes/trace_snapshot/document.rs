@@ -30,7 +30,6 @@ struct SnapshotSummary {
 
 #[derive(Serialize)]
 struct SnapshotTail {
-    #[serde(skip_serializing_if = "Option::is_none")]
     incomplete: Option<Loss>,
 }
 
@@ -79,8 +78,18 @@ pub(super) async fn write(snapshot: Snapshot, mut body: BodyWriter) -> Result<()
     lists
         .write("logs", Expected::Items(overview.log_records), is_log)
         .await?;
-    let Lists { mut body, loss, .. } = lists;
-    fields(&mut body.out, b',', &SnapshotTail { incomplete: loss });
+    let Lists { body, loss, .. } = lists;
+    finish(body, loss).await
+}
+
+/// Ends an object, after what is missing in it, if anything is.
+pub(super) async fn finish(
+    mut body: BodyWriter,
+    incomplete: Option<Loss>,
+) -> Result<(), ClientGone> {
+    if incomplete.is_some() {
+        fields(&mut body.out, b',', &SnapshotTail { incomplete });
+    }
     body.out.push(b'}');
     body.finish().await
 }
@@ -147,14 +156,12 @@ impl Lists<'_> {
     }
 }
 
-/// Appends the fields of an object, if it has any, after a brace or a comma.
+/// Appends the fields of an object after a brace or a comma.
 fn fields(out: &mut Vec<u8>, separator: u8, object: &impl Serialize) {
     let text = serde_json::to_vec(object).unwrap_or_default();
     let inside = text
         .strip_prefix(b"{")
         .and_then(|text| text.strip_suffix(b"}"));
-    if let Some(fields) = inside.filter(|fields| !fields.is_empty()) {
-        out.push(separator);
-        out.extend_from_slice(fields);
-    }
+    out.push(separator);
+    out.extend_from_slice(inside.unwrap_or_default());
 }

@@ -6,6 +6,7 @@ use crate::{
         routes::{
             otlp_json::OtlpWriter,
             trace_snapshot::{
+                document,
                 overview::{Overview, Snapshot, span_of},
                 read::{Loss, TracePages},
             },
@@ -45,22 +46,23 @@ pub(super) async fn write_jsonl(
         body.send_if_large().await?;
     }
     match loss(&pages, overview.as_ref()) {
-        None => {}
+        // Damaged events stand in lines of their own.
+        None | Some(Loss::Damaged { .. }) => {}
         Some(Loss::Evicted { lost }) => {
             control::evicted_payload(&mut body.out, lost);
             body.out.push(b'\n');
         }
+        // A line for what could not be read is no event that we have.
         Some(Loss::Unreadable) => return Err(ClientGone),
     }
     body.finish().await
 }
 
-/// Writes the ended spans. OTLP has no word for a part that is missing, so such an answer breaks off.
+/// Writes the ended spans. OTLP has no word for a part that is missing, but its receivers ignore fields that they do not know.
 pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Result<(), ClientGone> {
     let overview = Overview::read(&snapshot, &mut body).await?;
     let mut latest = overview.latest.cursor();
     let mut pages = snapshot.events.pages();
-    let mut spans = 0;
     let mut otlp = OtlpWriter::begin(&mut body.out);
     while let Some(page) = pages.next().await {
         pages.read(&page, |event| match event.name {
@@ -70,12 +72,8 @@ pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Resu
                     otlp.process(event.payload);
                 }
             }
-            "started" | "ended" if latest.is_latest(event.sequence, span_of(event.payload)) => {
-                spans += 1;
-                if event.name == "ended" {
-                    let payload = snapshot.narrowed(event.payload);
-                    otlp.ended(&payload);
-                }
+            "ended" if latest.is_latest(event.sequence, span_of(event.payload)) => {
+                otlp.ended(&snapshot.narrowed(event.payload));
             }
             _ => {}
         });
@@ -85,11 +83,8 @@ pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Resu
             body.send_if_large().await?;
         }
     }
-    if loss(&pages, Some(&overview)).is_some() || spans != overview.latest.len() {
-        return Err(ClientGone);
-    }
     otlp.end(&mut body.out);
-    body.finish().await
+    document::finish(body, loss(&pages, Some(&overview))).await
 }
 
 /// What is missing in this pass or was in the one before.

@@ -18,7 +18,7 @@ use crate::{
     },
     span::event::{SpanId, TraceId},
     trace::{parse, stored::StoredTrace, summary::Summary},
-    wire::id::EventId,
+    wire::{control, id::EventId},
 };
 
 /// Pages after which what was written already is sent, so that a client waits for a large trace but not for its first byte.
@@ -74,7 +74,7 @@ impl Overview {
         let mut builder = LatestBuilder::new(SPANS_AT_ONCE);
         let mut processes = ProcessCounts::default();
         let mut fold = StoredTrace::default();
-        let mut log_records = 0;
+        let (mut log_records, mut damaged) = (0, 0);
         let mut first_pass = None;
         loop {
             let mut pages = snapshot.events.pages();
@@ -88,6 +88,7 @@ impl Overview {
                         return;
                     }
                     log_records += u64::from(event.name == "log");
+                    damaged += u64::from(control::is_damaged(event.name, event.payload));
                     processes.add(&event);
                     if snapshot.summary.is_none() {
                         fold.add(event.sequence, event.payload, snapshot.trace.to_bytes());
@@ -114,7 +115,7 @@ impl Overview {
             log_records,
             events,
             fold,
-            loss,
+            loss: loss.or((damaged > 0).then_some(Loss::Damaged { lost: damaged })),
             processes,
         })
     }

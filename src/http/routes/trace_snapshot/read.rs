@@ -39,8 +39,22 @@ pub(super) struct TraceEvents {
 pub(super) enum Loss {
     /// So many events of the trace were evicted while it was read; `None` where that is not known.
     Evicted { lost: Option<u64> },
-    /// The rest could not be read.
+    /// The store could not be read.
     Unreadable,
+    /// So many stored events are damaged.
+    Damaged { lost: u64 },
+}
+
+impl Loss {
+    /// This, and so many evicted events more.
+    fn and(self, more: Option<u64>) -> Self {
+        match self {
+            Self::Evicted { lost } => Self::Evicted {
+                lost: lost.zip(more).map(|(lost, more)| lost + more),
+            },
+            other => other,
+        }
+    }
 }
 
 impl TraceEvents {
@@ -166,6 +180,7 @@ impl TracePages<'_> {
             return None;
         };
         let (head, first) = (self.trace.head, self.trace.first);
+        let mut is_unread = false;
         loop {
             match reader.next_below(head).await {
                 Some(ReadItem::Events(slice) | ReadItem::OpenGlobal(slice)) => {
@@ -175,11 +190,14 @@ impl TracePages<'_> {
                 Some(ReadItem::Gap(Gap::Evicted { to, lost, .. }))
                     if lost != Some(0) && to.sequence().get() >= first =>
                 {
-                    self.loss = Some(Loss::Evicted {
-                        lost: add(self.loss, lost),
+                    self.loss = Some(match self.loss {
+                        _ if is_unread => Loss::Unreadable,
+                        None => Loss::Evicted { lost },
+                        Some(before) => before.and(lost),
                     });
                 }
-                Some(_) => {}
+                // It stands before the gap for what could not be read.
+                Some(item) => is_unread = matches!(item, ReadItem::Degraded),
                 None => {
                     if reader.after() < head {
                         self.loss = Some(Loss::Unreadable);
@@ -243,7 +261,7 @@ impl TracePages<'_> {
     pub(super) fn loss_of(&self, events: u64) -> Loss {
         match self.loss {
             Some(Loss::Unreadable) => Loss::Unreadable,
-            _ => Loss::Evicted {
+            None | Some(_) => Loss::Evicted {
                 lost: Some(events.saturating_sub(self.events)),
             },
         }
@@ -270,13 +288,4 @@ pub(super) struct TraceEvent<'a> {
     pub(super) sequence: u64,
     pub(super) name: &'a str,
     pub(super) payload: &'a [u8],
-}
-
-/// What several gaps of one pass lost.
-fn add(before: Option<Loss>, lost: Option<u64>) -> Option<u64> {
-    match before {
-        None => lost,
-        Some(Loss::Evicted { lost: before }) => Some(before? + lost?),
-        Some(Loss::Unreadable) => None,
-    }
 }
