@@ -16,12 +16,17 @@
 //! - `-- bounds` measures and prints the table of bounds for this file. Use it after a change that is worth its
 //!   instructions.
 //! - `-- --annotate <case> <api>` keeps the profile of one case, for `callgrind_annotate`.
-//! - `-- process` counts the whole process, compared with an exporter that encodes OTLP. It has no bounds.
+//! - `-- process`, with the feature `otlp`, counts the whole process, compared with an exporter that encodes OTLP. It has
+//!   no bounds.
 
 #[path = "measure/callgrind.rs"]
 mod callgrind;
+#[cfg(feature = "otlp")]
 #[path = "measure/otlp.rs"]
 mod otlp;
+#[cfg(feature = "otlp")]
+#[path = "measure/process_instructions.rs"]
+mod process_instructions;
 #[path = "measure/providers.rs"]
 mod providers;
 #[path = "measure/spans.rs"]
@@ -37,7 +42,6 @@ use std::{
 use callgrind::Instructions;
 use opentelemetry::trace::{SpanId, TraceId};
 use opentelemetry_sdk::trace::{IdGenerator, SdkTracerProvider};
-use otlp::exporting;
 use providers::{Case, live};
 use spans::Api;
 
@@ -95,12 +99,14 @@ fn main() -> ExitCode {
                 make_bursts(case_of(case), api_of(api));
             }
         }
+        #[cfg(feature = "otlp")]
         ["run-process", case, api, children, spans] => {
             let number = |text: &str| text.parse().expect("a number");
-            let provider = provider_of(case);
+            let provider = process_instructions::provider_of(case);
             api_of(api).make_traces(&provider, number(children), number(spans));
         }
-        ["process"] => report_process(),
+        #[cfg(feature = "otlp")]
+        ["process"] => process_instructions::report(),
         ["--annotate", case, api] => annotate(case_of(case), api_of(api)),
         ["bounds"] => print_bounds(),
         ["all"] => return report(&Case::ALL),
@@ -120,17 +126,6 @@ fn case_of(name: &str) -> Case {
         .into_iter()
         .find(|case| format!("{case:?}") == name);
     found.unwrap_or_else(|| panic!("no case is named {name}"))
-}
-
-/// The name of the peer that encodes OTLP. Every other name is that of a case.
-const OTLP: &str = "Otlp";
-
-fn provider_of(name: &str) -> SdkTracerProvider {
-    if name == OTLP {
-        exporting()
-    } else {
-        case_of(name).provider()
-    }
 }
 
 fn api_of(name: &str) -> Api {
@@ -312,43 +307,4 @@ fn annotate(case: Case, api: Api) {
     let file = Path::new("callgrind.out");
     callgrind::keep_profile(COUNTED, &arguments(api, &[case]), file);
     println!("{} spans; read {}", SPANS * BURSTS, file.display());
-}
-
-/// Prints the instructions of the whole process per span, from its creation to its last byte, over those of a no-op
-/// processor.
-fn report_process() {
-    println!(
-        "{:<26} {:>12} {:>10} {:>6} {:>14} {:>6}",
-        "instructions a span", "OTLP encoded", "livespan", "ratio", "with sampler", "ratio"
-    );
-    for (api, children) in [(Api::Tracer, 24), (Api::Macros, 24), (Api::Tracer, 0)] {
-        let count = |case: &str| process_instructions(case, api, children);
-        let noop = count("Noop");
-        let [otlp, plain, sampler] = [OTLP, "Plain", "Sampler"].map(|case| count(case) - noop);
-        println!(
-            "{:<26} {otlp:>12.0} {plain:>10.0} {:>6.2} {sampler:>14.0} {:>6.2}",
-            format!("{}, traces of {}", api.name(), children + 1),
-            plain / otlp,
-            sampler / otlp
-        );
-    }
-}
-
-/// Returns the instructions per span: the difference between a longer and a shorter run, so that neither start nor end
-/// of the process counts.
-#[expect(clippy::cast_precision_loss, reason = "they are some billions at most")]
-fn process_instructions(case: &str, api: Api, children: u32) -> f64 {
-    const SHORT: u32 = 10_000;
-    const LONG: u32 = 30_000;
-    let total = |spans: u32| {
-        let arguments = [
-            "run-process".to_owned(),
-            case.to_owned(),
-            format!("{api:?}"),
-            children.to_string(),
-            spans.to_string(),
-        ];
-        callgrind::count_process(&arguments).all as f64
-    };
-    (total(LONG) - total(SHORT)) / f64::from(LONG - SHORT)
 }
