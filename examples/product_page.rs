@@ -1,11 +1,12 @@
-//! A product's own page that shows its user how far *their* job is: one trace, behind the app's own route and login.
+//! A product's own page that shows its users the progress of *their* jobs: one trace, behind the app's own route and
+//! login.
 //!
 //! ```text
 //! cargo run --release --example product_page
 //! ```
 //!
-//! The job is instrumented with `tracing` as any code is. The page needs twenty lines of JavaScript, and no dashboard
-//! is served: a user sees their own trace and nothing else, and of it what a view shows.
+//! The job is instrumented with `tracing`, like any code. The page needs twenty lines of JavaScript, and no dashboard
+//! is served. A user sees only their own trace, and of it only what the view allows.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -63,9 +64,9 @@ const PAGE: &str = r#"<!doctype html>
 #[derive(Clone)]
 struct App {
     live: LiveSpans,
-    /// What a user sees of a job: its steps, and why it failed, but nothing else that the program says of itself.
+    /// The part of a job that its user sees: its steps and the reason of a failure, but none of the app's other data.
     view: View,
-    /// Who started which job. A real product keeps this with its jobs.
+    /// The owner of each job. A real product stores this with its jobs.
     owners: Arc<Mutex<HashMap<TraceId, String>>>,
 }
 
@@ -96,18 +97,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
             told_to_stop().await;
-            // They would hold up the end for as long as browsers stay.
+            // Open streams would delay the shutdown for as long as browsers stay.
             streams.end_streams();
         })
         .await?;
-    // Not before: requests in flight still end their spans.
+    // Shut down after the server, because requests in flight still end their spans.
     let exported = provider.shutdown();
     live.shutdown()?;
     exported?;
     Ok(())
 }
 
-/// Ctrl-C, or what a service manager sends.
+/// Waits for Ctrl-C, or for the signal of a service manager.
 async fn told_to_stop() {
     let interrupted = tokio::signal::ctrl_c();
     #[cfg(unix)]
@@ -121,7 +122,7 @@ async fn told_to_stop() {
     interrupted.await.ok();
 }
 
-/// The page; a first visit begins a session.
+/// Serves the page. The first visit begins a session.
 async fn page(headers: HeaderMap) -> Response {
     match session(&headers) {
         Some(_) => Html(PAGE).into_response(),
@@ -129,11 +130,11 @@ async fn page(headers: HeaderMap) -> Response {
     }
 }
 
-/// Starts a job for the session that asks, and says where its progress is.
+/// Starts a job for the requesting session. Returns the address of its progress.
 async fn start(State(app): State<App>, headers: HeaderMap) -> Result<Json<Value>, StatusCode> {
     let session = session(&headers).ok_or(StatusCode::UNAUTHORIZED)?;
     let job = info_span!(parent: None, "make report", months = i64::from(MONTHS));
-    // The job's trace id is known before its first step.
+    // The job's trace id is known before its first step starts.
     let trace = job
         .in_scope(livespan::current_trace_id)
         .ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
@@ -147,7 +148,7 @@ async fn start(State(app): State<App>, headers: HeaderMap) -> Result<Json<Value>
     ))
 }
 
-/// The stream of one job, for its owner only.
+/// Streams one job, to its owner only.
 async fn progress(
     State(app): State<App>,
     Path(trace): Path<String>,
@@ -167,7 +168,7 @@ async fn progress(
             .live
             .respond(trace, &app.view, &headers, &uri)
             .into_response()),
-        // The same answer for a job of somebody else and for none: ids cannot be probed.
+        // The same response for another user's job and for an unknown one, so that nobody can probe for ids.
         _ => Err(StatusCode::NOT_FOUND),
     }
 }
@@ -178,14 +179,14 @@ async fn make_report() {
     for month in 1..=MONTHS {
         match add_up(month).await {
             Ok(sum) => total = total.wrapping_add(sum),
-            // On the job's own span: the page shows it.
+            // Recorded on the job's own span, so that the page shows it.
             Err(error) => return tracing::error!(%error),
         }
     }
     tracing::info!(checksum = format!("{total:016x}"), "report is ready");
 }
 
-// A signed number: `tracing-opentelemetry` writes unsigned ones as text.
+// The number is signed, because `tracing-opentelemetry` writes unsigned ones as text.
 #[instrument(name = "add up month", err, skip_all, fields(month = i64::from(month)))]
 async fn add_up(month: u32) -> Result<u64, JoinError> {
     task::spawn_blocking(move || {
@@ -196,7 +197,7 @@ async fn add_up(month: u32) -> Result<u64, JoinError> {
     .await
 }
 
-/// Returns the session of a request, from its cookie. This is the place of the product's own login.
+/// Returns the session of a request, from its cookie. A real product uses its own login here.
 fn session(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get(COOKIE)?.to_str().ok()?;
     cookies
@@ -204,13 +205,13 @@ fn session(headers: &HeaderMap) -> Option<&str> {
         .find_map(|cookie| cookie.strip_prefix("session="))
 }
 
-/// Makes a session nobody can guess: hashes under keys that the standard library draws from the system.
+/// Returns a session that nobody can guess: hashes with keys that the standard library draws from the system.
 fn new_session() -> String {
     let [high, low] = [(); 2].map(|()| RandomState::new().hash_one("session"));
     format!("session={high:016x}{low:016x}; Path=/; HttpOnly; SameSite=Strict")
 }
 
-/// Reads `--addr HOST:PORT`; by default any free port of this machine.
+/// Reads `--addr HOST:PORT`. The default is any free port of this machine.
 fn address() -> Result<String, String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments

@@ -1,11 +1,11 @@
-//! The SSE core alone: an import job reports its progress to a web page. No spans, no OpenTelemetry.
+//! The SSE core alone: an import job reports its progress to a web page, without spans and without OpenTelemetry.
 //!
 //! ```text
 //! cargo run --release --example progress
 //! ```
 //!
-//! Reload the page in the middle of an import, or cut the network: the browser goes on where it was, because every
-//! event is in the log under an id.
+//! Reload the page in the middle of an import, or cut the network. The browser resumes where it stopped, because every
+//! event is in the log with an id.
 
 use std::error::Error;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -53,7 +53,7 @@ const PAGE: &str = r#"<!doctype html>
 </script>
 "#;
 
-/// One report of one job.
+/// A progress report of a job.
 #[derive(Serialize)]
 struct Progress {
     job: u32,
@@ -72,12 +72,12 @@ impl SseEvent for Progress {
     }
 
     fn encode(&self, out: &mut Vec<u8>) {
-        // Numbers and fixed words: they always have a JSON form, and a `Vec` takes every write.
+        // Cannot fail: numbers and fixed words always serialize, and a `Vec` accepts every write.
         serde_json::to_writer(out, self).ok();
     }
 }
 
-/// Each job is a stream of its own; who follows one pays nothing for the others.
+/// Returns the stream of a job. Each job has its own, so a reader of one does not pay for the others.
 fn stream_of(job: u32) -> Option<StreamKey> {
     StreamKey::new(format!("job-{job}")).ok()
 }
@@ -108,7 +108,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     axum::serve(listener, router)
         .with_graceful_shutdown(async move {
             tokio::signal::ctrl_c().await.ok();
-            // They would hold up the end for as long as browsers stay.
+            // Open streams would delay the shutdown for as long as browsers stay.
             streams.end_streams();
         })
         .await?;
@@ -138,7 +138,7 @@ async fn follow(
     }
 }
 
-/// Reads all rows, checks them, and says so on the way.
+/// Reads and checks all rows, and reports its progress.
 async fn import(events: SseTarget<Progress>, job: u32) {
     let reports = events.clone();
     let checked = task::spawn_blocking(move || {
@@ -152,14 +152,14 @@ async fn import(events: SseTarget<Progress>, job: u32) {
             };
             match reports.try_dispatch(&progress) {
                 Err(error) if error.is_closed() => return None,
-                // A report that finds no room is no loss: the next one says more.
+                // A report that finds no room may be dropped, because the next one supersedes it.
                 Ok(()) | Err(_) => checksum ^= check(job, chunk),
             }
         }
         Some(checksum)
     });
     if let Ok(Some(_checksum)) = checked.await {
-        // The last one must arrive, so this waits for room.
+        // The last report must arrive, so this waits for room.
         let last = Progress {
             job,
             done: CHUNKS,
@@ -172,7 +172,7 @@ async fn import(events: SseTarget<Progress>, job: u32) {
     }
 }
 
-/// The work of the import: looks at every row of a chunk.
+/// The work of the import: checks every row of a chunk.
 fn check(job: u32, chunk: u32) -> u64 {
     let mut hasher = DefaultHasher::new();
     for row in 0..ROWS_PER_CHUNK {
@@ -181,7 +181,7 @@ fn check(job: u32, chunk: u32) -> u64 {
     hasher.finish()
 }
 
-/// Reads `--addr HOST:PORT`; by default any free port of this machine.
+/// Reads `--addr HOST:PORT`. The default is any free port of this machine.
 fn address() -> Result<String, String> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments

@@ -1,6 +1,6 @@
-//! The first look: one line in `main`, and every `tracing` span of the program is live in a browser.
+//! The first look: one line in `main`, and a browser shows every `tracing` span of the program live.
 //!
-//! Run it with `cargo run --example quickstart`, open the address that it prints, stop it with Ctrl-C.
+//! Run it with `cargo run --example quickstart`, open the printed address, and stop it with Ctrl-C.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ async fn reserve(number: u32) {
     );
 }
 
-/// Stands for a call to somewhere else.
+/// Stands in for a call to another service.
 async fn work(milliseconds: u64) {
     let never = std::future::pending::<()>();
     drop(tokio::time::timeout(Duration::from_millis(milliseconds), never).await);

@@ -1,5 +1,5 @@
 //! Two processes, one Redis, one log: a shop that takes orders and a warehouse that picks them. Each order is one trace
-//! across both, and both serve a dashboard that shows all of it.
+//! across both. Both serve a dashboard that shows the whole log.
 //!
 //! ```text
 //! redis-server --port 6390 --appendonly yes --dir /tmp
@@ -7,8 +7,8 @@
 //! cargo run --features redis --example two_processes -- shop      redis://127.0.0.1:6390
 //! ```
 //!
-//! Open either address, then kill one of the two (`kill -9`) while you watch: what it left open is shown as lost within
-//! half a minute, and when it is started again its new spans stand beside the old ones, in either dashboard.
+//! Open either address, then kill one of the two processes (`kill -9`). Within half a minute, both dashboards show its
+//! open spans as lost. After a restart, its new spans appear beside the old ones.
 
 use std::{error::Error, io::Write as _, time::Duration};
 
@@ -32,9 +32,9 @@ type BoxError = Box<dyn Error + Send + Sync>;
 const USAGE: &str = "usage: two_processes shop|warehouse REDIS-URL";
 const SHOP_DASHBOARD: &str = "127.0.0.1:4381";
 const WAREHOUSE_DASHBOARD: &str = "127.0.0.1:4382";
-/// Where the warehouse takes picking orders.
+/// The address at which the warehouse takes picking orders.
 const WAREHOUSE: &str = "127.0.0.1:4390";
-/// How often a customer orders, and how fast the picking robot is.
+/// The interval between two orders, and between two shelves of the picking robot.
 const ORDER_INTERVAL: Duration = Duration::from_secs(2);
 const SHELF_INTERVAL: Duration = Duration::from_millis(700);
 
@@ -57,7 +57,7 @@ async fn main() -> Result<(), BoxError> {
     }
 }
 
-/// Everything that livespan needs of a process. What it returns keeps the dashboard up.
+/// Sets up livespan for a process. The dashboard runs until the returned value is dropped.
 async fn watch(
     service: &'static str,
     redis: &str,
@@ -79,7 +79,7 @@ async fn watch(
     Ok((live, server))
 }
 
-/// The shop: one order at a time, each handed to the warehouse with its trace context.
+/// The shop: takes one order at a time and sends it to the warehouse with its trace context.
 async fn take_orders() -> Result<(), BoxError> {
     let client = reqwest::Client::new();
     let mut customers = time::interval(ORDER_INTERVAL);
@@ -134,7 +134,7 @@ async fn pick(Path(number): Path<u64>, headers: HeaderMap) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// Prints a line for who started the program; whether anybody reads it does not matter.
+/// Prints a line for the user. A closed pipe does not matter.
 fn say(line: &str) {
     writeln!(std::io::stdout(), "{line}").ok();
 }

@@ -1,7 +1,7 @@
-//! Orders as workflows: each is charged (the first attempt fails), cools down, waits for an approval and ships. Watch one
-//! in the dashboard while it waits, and approve it with curl.
+//! Orders as workflows: each is charged (the first attempt fails), cools down, waits for an approval and ships. Watch
+//! one in the dashboard while it waits, and approve it with curl.
 //!
-//! `cargo run --example workflow`, then in another terminal:
+//! Start it with `cargo run --example workflow`. Then, in another terminal:
 //!
 //! ```sh
 //! curl -i -X POST http://127.0.0.1:4381/ -H 'content-type: application/json' -d '{"item":"book"}'
@@ -9,7 +9,7 @@
 //! curl -X POST http://127.0.0.1:4381/ID/event
 //! ```
 //!
-//! Where that port is taken, give another address: `cargo run --example workflow -- 127.0.0.1:4391`.
+//! If that port is taken, pass another address: `cargo run --example workflow -- 127.0.0.1:4391`.
 
 use std::{error::Error, io, time::Duration};
 
@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await
         .map_err(|error| format!("failed to listen on {address}, give another: {error}"))?;
     let live = LiveSpans::builder().build()?;
-    // On a free port where another program is watched on this one.
+    // Takes a free port if another program's dashboard already uses this one.
     let server = live.serve_in_background("127.0.0.1:4380")?;
     let orders = Engine::builder(&live)
         .namespace("orders")

@@ -3,11 +3,11 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
-/// What went wrong in a call to livespan.
+/// The error of a call to livespan.
 ///
-/// [`Display`](fmt::Display) is the message alone: a lowercase fragment that fits after "failed to". The cause, when
-/// there is one, is the [`source`](StdError::source). [`Debug`](fmt::Debug), in which a `main` that returns the error
-/// prints it, is the message and its causes on one line, down to the first that is not livespan's own.
+/// [`Display`](fmt::Display) writes the message alone: a lowercase fragment that fits after "failed to". The cause, if
+/// there is one, is the [`source`](StdError::source). [`Debug`](fmt::Debug), which a `main` that returns the error
+/// prints, writes the message and its causes on one line. It ends with the first cause that is not livespan's own.
 ///
 /// ```
 /// use std::error::Error as _;
@@ -39,17 +39,17 @@ impl Error {
         self.kind == Kind::Closed
     }
 
-    /// Returns whether the buffer had no room; the event was counted as dropped.
+    /// Returns whether the buffer had no room. The event was then counted as dropped.
     pub fn is_full(&self) -> bool {
         self.kind == Kind::Full
     }
 
-    /// Returns whether an argument or a setting was refused; trying again with the same one is pointless.
+    /// Returns whether an argument or a setting was invalid. A second call with the same one fails too.
     pub fn is_invalid(&self) -> bool {
         self.kind == Kind::Invalid
     }
 
-    /// Returns whether the event store failed; a later call may succeed.
+    /// Returns whether the event store failed. A later call may succeed.
     pub fn is_store(&self) -> bool {
         self.kind == Kind::Store
     }
@@ -65,7 +65,7 @@ impl Error {
         self.kind == Kind::Timeout
     }
 
-    /// Makes the error that an [`EventStore`](crate::EventStore) returns for its own failure.
+    /// Creates the error that an [`EventStore`](crate::EventStore) returns for its own failure.
     ///
     /// ```
     /// let error = livespan::Error::store("append to orders.log", std::io::Error::other("disk is full"));
@@ -82,7 +82,7 @@ impl Error {
         Self::bare(Kind::Closed, "the event log is shut down")
     }
 
-    /// The log ended by itself.
+    /// Returns the error of a log that ended without a shutdown, for this reason.
     pub(crate) fn ended(why: &'static str) -> Self {
         Self::bare(Kind::Closed, why)
     }
@@ -113,8 +113,8 @@ impl Error {
         Self::bare(Kind::Io, message).caused_by(source)
     }
 
-    /// Returns the message and its causes as one line, for places that keep a text: status, diagnostics, replies. It ends
-    /// with the first cause that is not of this type: what stands behind that repeats it in other words.
+    /// Returns the message and its causes on one line, for status, diagnostics and responses. It ends with the first
+    /// cause of another type, because the causes behind that one repeat it in other words.
     pub(crate) fn with_causes(&self) -> String {
         match &self.source {
             None => self.message.clone().into_owned(),
@@ -140,7 +140,7 @@ impl Error {
     }
 }
 
-/// The message with its causes, because what `main` returns is shown to people in this form.
+/// Writes the message with its causes, because an error that `main` returns is printed with `Debug`.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.with_causes())

@@ -1,18 +1,18 @@
-//! The command line of the demo: four flags, read by hand.
+//! The command line of the demo: four flags, parsed without a library.
 //!
-//! Every problem is one line that says what was wrong and what would have been right.
+//! An invalid command line yields one line that names the problem and the valid choices.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
-/// Where the dashboard listens when `--addr` is not given.
+/// The dashboard's address without `--addr`.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:4380";
 
-/// Visitor requests per second when `--rate` is not given.
+/// Visitor requests per second without `--rate`.
 const DEFAULT_RATE: f64 = 2.0;
 
-/// More than this the traffic generator does not promise to send.
+/// Upper bound on the rate. The traffic generator does not promise to send more.
 const RATE_MAX: f64 = 10_000.0;
 
 pub(crate) const HELP: &str = "\
@@ -31,7 +31,7 @@ Options:
 
 Ctrl-C ends it.";
 
-/// What the user asked for.
+/// The user's request.
 #[derive(Debug)]
 pub(crate) enum Command {
     Run(Options),
@@ -46,7 +46,7 @@ pub(crate) struct Options {
     pub(crate) store: StoreChoice,
 }
 
-/// The event stores this build can offer.
+/// The event stores that this build offers.
 #[derive(Debug, Clone)]
 pub(crate) enum StoreChoice {
     Memory,
@@ -57,7 +57,7 @@ pub(crate) enum StoreChoice {
     Redis(String),
 }
 
-/// A command line that cannot be followed, as one line for the terminal.
+/// An invalid command line, as one line for the terminal.
 #[derive(Debug)]
 pub(crate) struct UsageError(String);
 
@@ -73,7 +73,7 @@ impl std::error::Error for UsageError {}
 ///
 /// # Errors
 ///
-/// The first flag that is unknown, or lacks its value, or has one that makes no sense.
+/// Names the first flag that is unknown, lacks its value, or has an invalid one.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut address = DEFAULT_ADDRESS.to_owned();
     let mut requests_per_second = DEFAULT_RATE;
@@ -82,7 +82,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     let mut words = arguments.map(text);
     while let Some(word) = words.next() {
         let word = word?;
-        // Both `--rate 5` and `--rate=5`.
+        // Accepts both `--rate 5` and `--rate=5`.
         let (flag, inline) = match word.split_once('=') {
             Some((flag, value)) if flag.starts_with("--") => (flag, Some(value.to_owned())),
             _ => (word.as_str(), None),

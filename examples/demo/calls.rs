@@ -1,4 +1,4 @@
-//! Outgoing HTTP calls: a client span each, and the trace context in the request's headers.
+//! Outgoing HTTP calls: each has a client span, and sends the trace context in the request's headers.
 
 use std::error::Error;
 use std::fmt;
@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use tracing::{Span, field, instrument};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-/// One service this program calls.
+/// A service that this program calls.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
     client: reqwest::Client,
     base: String,
 }
 
-/// The body of every answer that is not a success.
+/// The body of every response that is not a success.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Problem {
     pub(crate) error: String,
@@ -44,7 +44,7 @@ impl Peer {
         Self { client, base }
     }
 
-    /// Posts `body` as JSON and reads the answer.
+    /// Posts `body` as JSON and reads the response.
     #[instrument(name = "http.client", skip_all, err, fields(
         otel.name = format!("POST {path}"),
         otel.kind = "client",
@@ -99,7 +99,7 @@ impl Peer {
     }
 }
 
-/// Returns the W3C headers by which the other side joins the current trace.
+/// Returns the W3C headers with which the callee joins the current trace.
 fn trace_context() -> HeaderMap {
     let mut headers = HeaderMap::new();
     let context = Span::current().context();

@@ -1,4 +1,4 @@
-//! What the shop sells and what was ordered before the demo began: the schema and its seed.
+//! The shop's products, and its orders from before the demo began: the schema and the seed data.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tracing::{info, instrument};
@@ -10,7 +10,7 @@ use crate::telemetry::count;
 pub(crate) const PRODUCTS: u32 = 2_000;
 pub(crate) const CATEGORIES: [&str; 6] =
     ["garden", "kitchen", "outdoor", "office", "music", "toys"];
-/// Every word a product is described with; visitors search for them too.
+/// The words in product descriptions. Visitors also search for them.
 pub(crate) const WORDS: [&str; 48] = [
     "amber", "anchor", "basket", "beech", "bold", "brass", "bright", "canvas", "cedar", "clever",
     "cobalt", "compact", "copper", "cotton", "crisp", "daily", "deep", "double", "dusk", "ember",
@@ -22,7 +22,7 @@ pub(crate) const WORDS: [&str; 48] = [
 const PAST_ORDERS: u32 = 6_000;
 const ITEMS_PER_ORDER_MAX: u32 = 6;
 const WORDS_PER_DESCRIPTION: u32 = 120;
-/// Every so many products the supplier's feed was cut off in the middle of a JSON document.
+/// One in so many products has a supplier's feed that breaks off in the middle of a JSON document.
 const BROKEN_EVERY: u32 = 97;
 
 const SCHEMA: Statement = Statement {
@@ -122,7 +122,7 @@ fn insert_orders(connection: &mut Connection, sql: &str) -> rusqlite::Result<()>
     })
 }
 
-/// Runs `work` in a transaction that takes the write lock at once, so that it waits its turn instead of failing.
+/// Runs `work` in a transaction that takes the write lock at once, so that it waits for the lock instead of failing.
 pub(crate) fn in_transaction<T>(
     connection: &mut Connection,
     work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,

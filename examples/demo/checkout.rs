@@ -1,7 +1,7 @@
-//! Checking out: the one thing in the shop that takes several services.
+//! The checkout: the only request in the shop that needs several services.
 //!
-//! checkout → inventory (over HTTP, to this shop's own routes) → payments (over HTTP) → the order, and its way into
-//! the queue. The trace context travels in the requests' headers, so that all of it is one trace.
+//! checkout → inventory (over HTTP, to this shop's own routes) → payments (over HTTP) → the order, and its place in the
+//! queue. The requests' headers carry the trace context, so that the whole checkout is one trace.
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::time::Duration;
@@ -23,9 +23,9 @@ use crate::telemetry::count;
 
 const ITEMS_MAX: usize = 20;
 const INVENTORY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Some banks take longer; then the charge is given up.
+/// Some banks take longer. The charge is then abandoned.
 const PAYMENT_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// Rounds of hashing: dear for who tries many devices, cheap for a buyer.
+/// Rounds of hashing. They are costly for someone who tries many devices, and cheap for a buyer.
 const FINGERPRINT_ROUNDS: u32 = 400_000;
 
 const CART_PRICE: Statement = Statement {
@@ -66,7 +66,7 @@ pub(crate) struct Item {
     pub(crate) quantity: u32,
 }
 
-/// Sells a cart, or leaves everything as it was.
+/// Sells a cart, or changes nothing.
 #[instrument(name = "checkout", skip_all, err, fields(
     cart.items = count(cart.items.len()),
     customer.id = cart.customer,
@@ -79,7 +79,7 @@ pub(crate) async fn checkout(
 ) -> Result<(StatusCode, Json<Value>), ShopError> {
     let total_cents = price(&shop.store, &cart).await?;
     Span::current().record("order.total_cents", total_cents);
-    // Before any money moves: an order that is paid for has its place in the queue.
+    // Reserved before the payment, so that a paid order always has its place in the queue.
     let place = shop.orders.place()?;
     let (reserved, risk) = tokio::join!(
         reserve(&shop, &cart),
@@ -102,7 +102,7 @@ pub(crate) async fn checkout(
     ))
 }
 
-/// Looks up what the cart costs, an item after the other: the kind of loop that a trace makes visible.
+/// Looks up the price of each item, one after the other. A trace makes such a loop visible.
 #[instrument(name = "price cart", skip_all, err)]
 async fn price(store: &Store, cart: &Cart) -> Result<i64, ShopError> {
     if cart.items.is_empty() || cart.items.len() > ITEMS_MAX {
@@ -138,7 +138,7 @@ async fn release(shop: &Shop, cart: &Cart) {
     }
 }
 
-/// Compares the customer's past with the device at hand.
+/// Compares the customer's history with the current device.
 #[instrument(name = "assess risk", skip_all, err, fields(risk.score = field::Empty))]
 async fn assess_risk(store: &Store, customer: &str) -> Result<i64, ShopError> {
     let owner = customer.to_owned();
@@ -157,7 +157,7 @@ async fn assess_risk(store: &Store, customer: &str) -> Result<i64, ShopError> {
     Ok(percent)
 }
 
-/// Charges the card and writes the order down; returns its number.
+/// Charges the card and stores the order. Returns the order's number.
 #[instrument(name = "buy", skip_all, err)]
 async fn buy(shop: &Shop, cart: &Cart, total_cents: i64, risk: i64) -> Result<i64, ShopError> {
     let charge = Charge {
@@ -196,7 +196,7 @@ pub(crate) async fn reserve_stock(
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for item in &items {
             if transaction.execute(sql, [item.product, item.quantity])? == 0 {
-                // Dropping the transaction puts back what was taken for the items before.
+                // Dropping the transaction returns the earlier items to stock.
                 return Ok(false);
             }
         }
@@ -211,7 +211,7 @@ pub(crate) async fn reserve_stock(
     }
 }
 
-/// `POST /inventory/releases`: puts reserved items back.
+/// `POST /inventory/releases`: returns reserved items to stock.
 pub(crate) async fn release_stock(
     State(shop): State<Shop>,
     Json(items): Json<Vec<Item>>,
@@ -229,7 +229,7 @@ pub(crate) async fn release_stock(
     Ok(Json(json!({ "released": released })))
 }
 
-/// Hashes `seed`, then the hash, and so on: the cost is the point.
+/// Hashes `seed`, then the hash, and so on. Only the time that this takes matters.
 pub(crate) fn digest_repeatedly(seed: &impl Hash, rounds: u32) -> u64 {
     let mut digest = 0;
     for _ in 0..rounds {

@@ -1,6 +1,6 @@
-//! What happens to an order once the customer has gone: a queue, and workers that pick, label and ship.
+//! The fulfilment of an order after the checkout: a queue, and workers that pick, label and ship.
 //!
-//! A fulfilment is a trace of its own, *linked* to the checkout that asked for it: it may start much later.
+//! Each fulfilment is a trace of its own, *linked* to its checkout, because it may start much later.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -42,16 +42,16 @@ const RESTOCK: Statement = Statement {
     sql: "UPDATE products SET stock = stock + 150 WHERE id = ?1 AND stock < 10",
 };
 
-/// The shop's end of the queue.
+/// The sending half of the queue, for the shop.
 #[derive(Debug, Clone)]
 pub(crate) struct OrderQueue {
     sender: mpsc::Sender<Order>,
 }
 
-/// The workers' end.
+/// The receiving half of the queue, for the workers.
 pub(crate) type Orders = Arc<Mutex<mpsc::Receiver<Order>>>;
 
-/// A place in the queue, held for an order that is being paid.
+/// A reserved place in the queue, for an order that is being paid.
 #[derive(Debug)]
 pub(crate) struct Place(OwnedPermit<Order>);
 
@@ -62,7 +62,7 @@ pub(crate) struct Order {
     requested_by: SpanContext,
 }
 
-/// What a worker works with.
+/// The services that a worker uses.
 #[derive(Debug, Clone)]
 pub(crate) struct Warehouse {
     pub(crate) store: Store,
@@ -75,7 +75,7 @@ pub(crate) fn queue() -> (OrderQueue, Orders) {
 }
 
 impl OrderQueue {
-    /// Holds a place for an order, if there is one.
+    /// Reserves a place for an order, if there is one.
     pub(crate) fn place(&self) -> Result<Place, ShopError> {
         self.sender
             .clone()
@@ -104,10 +104,10 @@ impl Place {
     }
 }
 
-/// Works on orders, one after the other, until the queue is closed.
+/// Processes orders, one after the other, until the queue is closed.
 pub(crate) async fn work(worker: u32, warehouse: Warehouse, orders: Orders) {
     loop {
-        // The lock is held while waiting: the others queue up behind it.
+        // A worker holds the lock while it waits for an order. The other workers wait for the lock.
         let next = orders.lock().await.recv().await;
         let Some(order) = next else { return };
         let span = info_span!(
@@ -180,7 +180,7 @@ async fn write_invoice(warehouse: &Warehouse, order: i64) -> Result<String, Shop
     Ok(invoice)
 }
 
-/// Has a label printed; tries again when the printer is too busy.
+/// Has a label printed. Tries again if the printer is too busy.
 #[instrument(name = "label parcel", skip_all, err, fields(attempts = field::Empty))]
 async fn label(warehouse: &Warehouse, order: &Order) -> Result<Label, ShopError> {
     let items = order.items.iter().map(|item| item.quantity).sum();

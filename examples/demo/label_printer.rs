@@ -1,6 +1,6 @@
-//! The warehouse's label printer: one device, one label at a time, at a device's pace.
+//! The warehouse's label printer: one device, which prints one label at a time and takes its time for each line.
 //!
-//! When several orders want their label, the later ones wait, and some give up: `fulfilment.rs` tries again.
+//! If several orders need a label, the later ones wait, and some give up. `fulfilment.rs` then tries again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use tracing::{Instrument as _, info, info_span};
 
 use crate::shop::Shop;
 
-/// How long the device takes for one line of a label.
+/// The time that the device takes for one line of a label.
 const LINE: Duration = Duration::from_millis(90);
-/// Address and bar code; each item adds a line.
+/// The lines for address and bar code. Each item adds a line.
 const LINES_MIN: u32 = 5;
 
-/// The device; who holds the lock has it.
+/// The device. Whoever holds the lock may print.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LabelPrinter {
     device: Arc<Mutex<u64>>,
@@ -36,7 +36,7 @@ pub(crate) struct Label {
     pub(crate) number: u64,
 }
 
-/// `POST /labels`: answers when the label is printed.
+/// `POST /labels`: responds when the label is printed.
 pub(crate) async fn print_label(
     State(shop): State<Shop>,
     Json(request): Json<LabelRequest>,
@@ -57,7 +57,7 @@ pub(crate) async fn print_label(
 
 async fn print_lines(lines: u32) {
     let mut device = interval(LINE);
-    // The first tick is at once: the device starts with the first line.
+    // The first tick fires at once, when the device starts the first line.
     for _ in 0..=lines {
         device.tick().await;
     }

@@ -1,12 +1,12 @@
-//! A small web shop, instrumented as services are, and watched live by livespan.
+//! A small web shop, instrumented like any service, and shown live by livespan.
 //!
 //! ```text
 //! cargo run --release --example demo
 //! ```
 //!
-//! It prints the dashboard's address. The shop itself listens on another port of this machine; its visitors are made
-//! by `traffic.rs`. Everything that takes time does so for a reason: SQLite statements, hashing, a label printer that
-//! prints one label at a time, a bank that answers in batches.
+//! It prints the dashboard's address. The shop itself listens on another port of this machine, and `traffic.rs` makes
+//! its visitors. Every delay has a real cause: SQLite statements, hashing, a label printer that prints one label at a
+//! time, a bank that answers in batches.
 
 mod args;
 mod calls;
@@ -50,11 +50,11 @@ use crate::store::Store;
 type BoxError = Box<dyn Error + Send + Sync>;
 
 const FULFILMENT_WORKERS: u32 = 3;
-/// How long work that cannot be interrupted may hold up the end.
+/// Time limit at shutdown for work that cannot be interrupted.
 const LAST_WORK_TIMEOUT: Duration = Duration::from_millis(400);
-/// How long the last spans may take to reach the store.
+/// Time limit for the last spans to reach the store.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the dashboard may take to hear that this is the end.
+/// Time limit for the dashboards to receive the end of their streams.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
@@ -102,7 +102,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
             .store(livespan::RedisEventStore::new(url)?)
             .build()?,
     };
-    // The dashboard first: if its port is taken, nothing else has to be undone.
+    // The dashboard starts first: if its port is taken, nothing else has to be undone.
     let address = options.address.to_string();
     let server = live
         .serve(&address)
@@ -123,7 +123,7 @@ async fn run(options: Options) -> Result<(), BoxError> {
         failed = trade => failed,
         () = end.wanted() => Ok(()),
     };
-    // The providers first: work that is cut off here is shown as lost, not as done.
+    // The providers are shut down first, so that interrupted work is shown as lost, not as ended.
     for provider in &providers {
         if let Err(error) = provider.shutdown_with_timeout(FLUSH_TIMEOUT) {
             eprintln!("demo: {error}");
@@ -133,12 +133,12 @@ async fn run(options: Options) -> Result<(), BoxError> {
     if let Err(error) = live.shutdown() {
         eprintln!("demo: {}", chain(&error));
     }
-    // Lets open streams say their `end`.
+    // Lets open streams send their `end`.
     timeout(GOODBYE_TIMEOUT, server.wait()).await.ok();
     outcome
 }
 
-/// Opens the shop and its payment service, and lets the visitors in.
+/// Opens the shop and its payment service, and starts the visitors.
 async fn open(
     tasks: &mut JoinSet<()>,
     options: &Options,
@@ -146,7 +146,7 @@ async fn open(
 ) -> Result<(), BoxError> {
     let store = Store::create()?;
     catalogue::seed(&store).await?;
-    // Loopback needs no proxy, whatever the environment says.
+    // Requests to loopback must not use a proxy, even if the environment names one.
     let client = reqwest::Client::builder().no_proxy().build()?;
     let (shop_listener, shop_base) = listen().await?;
     let (payments_listener, payments_base) = listen().await?;
@@ -201,7 +201,8 @@ async fn serve(listener: TcpListener, router: Router) {
     }
 }
 
-/// Ctrl-C, or what a service manager sends. Heard from `listen` on: none is missed between two waits.
+/// Ctrl-C, or the signal of a service manager. Signals are received from `listen` on, so none between two waits is
+/// missed.
 #[cfg(unix)]
 struct End {
     interrupted: Signal,
@@ -243,7 +244,7 @@ impl End {
     }
 }
 
-/// Prints a line on stdout; a reader that has gone is no reason to stop.
+/// Prints a line to stdout. A closed pipe does not stop the demo.
 fn say(line: &str) {
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{line}")
@@ -251,7 +252,7 @@ fn say(line: &str) {
         .ok();
 }
 
-/// An error and what caused it, in one line.
+/// Returns an error and its causes, on one line.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut source = error.source();

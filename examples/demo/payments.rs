@@ -1,6 +1,6 @@
 //! The payment service: a second logical service in this process, instrumented by hand with OpenTelemetry's own API.
 //!
-//! It answers for its cards as test cards of payment providers do: the number decides the outcome.
+//! The card's number decides the outcome, as with the test cards of payment providers.
 
 use std::error::Error;
 use std::fmt;
@@ -20,7 +20,7 @@ use tokio::time::interval;
 
 use crate::calls::Problem;
 
-/// A card that pays, and cards that don't: declined, empty, and one whose bank takes its time.
+/// A card that pays, and cards that do not: declined, without funds, and one whose bank is slow.
 pub(crate) const GOOD_CARD: &str = "4242424242424242";
 pub(crate) const DECLINED_CARD: &str = "4000000000000002";
 pub(crate) const EMPTY_CARD: &str = "4000000000009995";
@@ -29,7 +29,7 @@ pub(crate) const SLOW_CARD: &str = "4000000000003220";
 pub(crate) const MISTYPED_CARD: &str = "4242424242424224";
 
 const LIMIT_CENTS: i64 = 60_000;
-/// The banks' batch window: an answer comes at the end of one.
+/// The banks' batch window. A bank answers at the end of a window.
 const BANK_WINDOW: Duration = Duration::from_millis(45);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ enum Declined {
 
 type Payments = Arc<SdkTracer>;
 
-/// Makes the payment service's routes.
+/// Returns the payment service's routes.
 pub(crate) fn router(tracer: SdkTracer) -> Router {
     Router::new()
         .route("/charges", post(charge))
@@ -125,7 +125,7 @@ async fn authorise(tracer: &SdkTracer, charge: &Charge) -> Result<Receipt, Decli
     ask_bank(tracer, charge).await
 }
 
-/// Asks the card's bank, which answers after a number of its batch windows.
+/// Asks the card's bank, which answers after several of its batch windows.
 async fn ask_bank(tracer: &SdkTracer, charge: &Charge) -> Result<Receipt, Declined> {
     let (windows, answer) = match charge.card.as_str() {
         DECLINED_CARD => (3, Err(Declined::ByBank("card declined"))),
@@ -160,7 +160,7 @@ async fn ask_bank(tracer: &SdkTracer, charge: &Charge) -> Result<Receipt, Declin
     answer.map(|()| Receipt { charge })
 }
 
-/// The check digit of card numbers.
+/// Checks the check digit of a card number.
 fn passes_luhn(card: &str) -> bool {
     let doubled = |digit: u32| if digit > 4 { digit * 2 - 9 } else { digit * 2 };
     let digits: Option<Vec<u32>> = card.chars().rev().map(|c| c.to_digit(10)).collect();

@@ -1,6 +1,6 @@
-//! A small seeded generator (xorshift64*): whom the visitors are and what they want.
+//! A small seeded generator (xorshift64*), which chooses the visitors and their requests.
 //!
-//! Good enough to spread traffic, and the catalogue comes out the same on every start.
+//! It is good enough to spread traffic. With the same seed, every start makes the same catalogue.
 
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
@@ -20,11 +20,11 @@ impl Random {
     /// Returns a number from 0 to `bound - 1`; 0 when `bound` is 0.
     pub(crate) fn below(&mut self, bound: u32) -> u32 {
         let high = self.next() >> 32;
-        // A product of two 32-bit numbers, shifted back: always below `bound`.
+        // The upper half of a product of two 32-bit numbers, so always below `bound`.
         u32::try_from((high * u64::from(bound)) >> 32).unwrap_or(0)
     }
 
-    /// Returns a number below `bound` that is usually small: a few best sellers, a long tail.
+    /// Returns a number below `bound` that is usually small, as with a few best sellers and a long tail.
     pub(crate) fn favourite_below(&mut self, bound: u32) -> u32 {
         let first = self.below(bound);
         let second = self.below(first + 1);

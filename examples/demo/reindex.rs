@@ -1,7 +1,7 @@
-//! The long job: `rebuild-search-index` reads the whole catalogue, page by page, and takes some minutes.
+//! The long job: `rebuild-search-index` reads the whole catalogue, page by page, and takes several minutes.
 //!
-//! It goes slowly on purpose, a step per tick, to leave the machine to the visitors. An exporter would show each run
-//! only when it is over; the open phases and steps are what livespan is for.
+//! It is slow on purpose, with one step per tick, to leave the machine to the visitors. An exporter would show a run
+//! only after its end. Livespan shows its open phases and steps.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use crate::telemetry::count;
 const PAGE: u32 = 20;
 const PAGES: u32 = PRODUCTS / PAGE;
 const SHARDS: u32 = 3;
-/// A page of the analysis is half a page of the catalogue: it is the dear part.
+/// The analysis is the expensive part, so its pages are half as long as those of the catalogue.
 const ANALYSIS_PAGE: u32 = PAGE / 2;
 const STEP_EVERY: Duration = Duration::from_millis(500);
-/// Each shard of the analysis by itself.
+/// The interval between two steps of one shard of the analysis.
 const SHARD_STEP_EVERY: Duration = Duration::from_millis(1_100);
 const REST_BETWEEN_RUNS: Duration = Duration::from_secs(15);
 
@@ -49,7 +49,7 @@ const INDEX_PAGE: Statement = Statement {
           SELECT id, name, description FROM products WHERE id >= ?1 AND id < ?2",
 };
 
-/// What was bought together with the products of a page, more than once; the dear query of the night.
+/// Products that were bought more than once together with those of a page: the most expensive query of the job.
 const COMPANIONS: Statement = Statement {
     name: "SELECT companions",
     sql: "SELECT mine.product_id, theirs.product_id,
@@ -90,7 +90,7 @@ const SWAP: Statement = Statement {
     sql: "DROP TABLE search; ALTER TABLE search_next RENAME TO search",
 };
 
-/// Rebuilds the index again and again, with a rest in between; each run is linked to the one before.
+/// Rebuilds the index again and again, with a pause in between. Each run links to the one before.
 pub(crate) async fn run_nightly(store: Store) {
     let mut previous: Option<SpanContext> = None;
     let mut rest = interval(REST_BETWEEN_RUNS);
@@ -117,7 +117,7 @@ async fn rebuild(store: &Store) -> Result<(), ShopError> {
     publish(store).await
 }
 
-/// Phase 1: reads every description, in shards side by side.
+/// Phase 1: reads every description, in concurrent shards.
 #[instrument(name = "analyse", skip_all, err, fields(shards = i64::from(SHARDS), quarantined = field::Empty))]
 async fn analyse(store: &Store) -> Result<(), ShopError> {
     let mut shards = JoinSet::new();
@@ -191,7 +191,7 @@ async fn write_index(store: &Store) -> Result<(), ShopError> {
     Ok(())
 }
 
-/// Writes a page, then has the whole index checked against the texts: the longer the index, the longer it takes.
+/// Writes a page, then has the whole index checked against the texts. The check takes longer as the index grows.
 #[instrument(name = "index page", skip_all, err, fields(page = i64::from(page), rows.written = field::Empty))]
 async fn index_page(store: &Store, page: u32) -> Result<(), ShopError> {
     let (first, end) = bounds(page, PAGE);
@@ -208,7 +208,7 @@ async fn index_page(store: &Store, page: u32) -> Result<(), ShopError> {
     Ok(())
 }
 
-/// Phase 3: who buys this also buys that.
+/// Phase 3: finds products that are often bought together.
 #[instrument(name = "relate products", skip_all, err, fields(steps = i64::from(PAGES)))]
 async fn relate(store: &Store) -> Result<(), ShopError> {
     let mut pace = pace(STEP_EVERY);
@@ -241,7 +241,7 @@ async fn relate_page(store: &Store, page: u32) -> Result<(), ShopError> {
     Ok(())
 }
 
-/// Phase 4: looks every word up, and reads all texts to see whether the index is right.
+/// Phase 4: looks every word up, and reads all texts to check the index.
 #[instrument(name = "verify", skip_all, err, fields(steps = count(WORDS.len())))]
 async fn verify(store: &Store) -> Result<(), ShopError> {
     let mut pace = pace(STEP_EVERY);
@@ -267,7 +267,7 @@ async fn verify_word(store: &Store, word: &'static str) -> Result<(), ShopError>
     Ok(())
 }
 
-/// Phase 5: puts the new index in place of the old.
+/// Phase 5: replaces the old index by the new one.
 #[instrument(name = "publish", skip_all, err)]
 async fn publish(store: &Store) -> Result<(), ShopError> {
     store
@@ -282,7 +282,7 @@ async fn publish(store: &Store) -> Result<(), ShopError> {
     Ok(())
 }
 
-/// Returns the first product of a page, and the first after it.
+/// Returns the number of a page's first product, and that of the next page's first product.
 fn bounds(page: u32, size: u32) -> (u32, u32) {
     (1 + page * size, 1 + (page + 1) * size)
 }

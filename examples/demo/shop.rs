@@ -1,6 +1,6 @@
-//! The shop: its routes for visitors, and what they read.
+//! The shop: its routes for visitors, and their queries.
 //!
-//! Checking out is in `checkout.rs`. Handlers know `tracing` and nothing of who watches.
+//! The checkout is in `checkout.rs`. The handlers use `tracing` and do not know livespan.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::label_printer::{LabelPrinter, print_label};
 use crate::store::{Statement, Store, StoreError, rows};
 use crate::{checkout, telemetry};
 
-/// A page that recommends nothing is better than one that never comes.
+/// A page without recommendations is better than a page that never arrives.
 const RECOMMENDATIONS_TIMEOUT: Duration = Duration::from_millis(300);
 
 const LIST_PRODUCTS: Statement = Statement {
@@ -40,8 +40,8 @@ const RELATED: Statement = Statement {
           WHERE r.product_id = ?1 ORDER BY r.affinity DESC LIMIT 6",
 };
 
-/// Bought with this one, the rare ones first. No index on `order_items.product_id` helps the counting: best sellers,
-/// with their many companions, take longer than a page can wait.
+/// The products bought together with this one, the rarest first. No index on `order_items.product_id` speeds up the
+/// counting. Best sellers have many companions, so their query takes longer than a page can wait.
 const RECOMMENDATIONS: Statement = Statement {
     name: "SELECT recommendations",
     sql: "SELECT p.id, p.name, p.price_cents,
@@ -59,7 +59,7 @@ const SEARCH: Statement = Statement {
           WHERE search MATCH ?1 ORDER BY rank LIMIT 20",
 };
 
-/// What every handler has at hand.
+/// The state that every handler gets.
 #[derive(Debug, Clone)]
 pub(crate) struct Shop {
     pub(crate) store: Store,
@@ -88,7 +88,7 @@ pub(crate) enum ShopError {
     Worker(tokio::task::JoinError),
 }
 
-/// Makes the shop's routes, each request in a span of its own.
+/// Returns the shop's routes. Each request gets a span of its own.
 pub(crate) fn router(shop: Shop) -> Router {
     let traced = TraceLayer::new_for_http()
         .make_span_with(telemetry::server_span)
@@ -162,7 +162,7 @@ async fn search(
     State(shop): State<Shop>,
     Query(search): Query<Search>,
 ) -> Result<Json<Vec<Product>>, ShopError> {
-    // Each word in quotes: what a visitor types is text, never FTS5's query language.
+    // Each word is quoted, so a visitor's input is text and never FTS5's query language.
     let quoted: Vec<String> = search
         .q
         .split_whitespace()
@@ -207,7 +207,7 @@ impl ShopError {
 }
 
 impl IntoResponse for ShopError {
-    /// Called inside the span of the request, so that a failure of ours is noted there.
+    /// Called inside the span of the request, so that the span records a failure of ours.
     fn into_response(self) -> Response {
         let status = self.status();
         if status.is_server_error() {

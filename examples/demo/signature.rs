@@ -1,6 +1,6 @@
-//! The computing part of the long job: a signature per product, by which similar descriptions are found.
+//! The computation of the long job: a signature per product, with which similar descriptions are found.
 //!
-//! Pure but for its spans; runs on tokio's blocking threads.
+//! Pure except for its spans. It runs on tokio's blocking threads.
 
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 
@@ -9,7 +9,7 @@ use tracing::{Span, error, field, instrument};
 
 use crate::telemetry::count;
 
-/// More functions make a finer signature, and take longer.
+/// More functions make a finer signature and take longer.
 const HASH_FUNCTIONS: u32 = 500;
 
 #[derive(Debug, Deserialize)]
@@ -18,7 +18,7 @@ pub(crate) struct Supplier {
     origin: String,
 }
 
-/// What is known of a product before it is signed.
+/// The data of a product before it is signed.
 #[derive(Debug)]
 pub(crate) struct Text {
     product: u32,
@@ -26,7 +26,7 @@ pub(crate) struct Text {
     supplier: Supplier,
 }
 
-/// Reads the suppliers' feeds of `(product, description, feed)`; products whose feed is broken are left out.
+/// Reads the suppliers' feeds of `(product, description, feed)`. Leaves out products with a broken feed.
 #[instrument(name = "read feeds", skip_all, fields(products = count(pages.len()), broken = field::Empty))]
 pub(crate) fn read_feeds(pages: Vec<(u32, String, String)>) -> Vec<Text> {
     let products = pages.len();
@@ -38,7 +38,7 @@ pub(crate) fn read_feeds(pages: Vec<(u32, String, String)>) -> Vec<Text> {
                 supplier,
             }),
             Err(error) => {
-                // An exception on this span, which turns it red; the job itself goes on.
+                // Adds an exception to this span, which the dashboard shows in red. The job continues.
                 error!(product = i64::from(product), %error);
                 None
             }
@@ -68,7 +68,7 @@ fn sign(text: &Text) -> i64 {
             .unwrap_or_default();
         signature = hash(&(signature, smallest));
     }
-    // SQLite's integers are signed: the same bits.
+    // SQLite's integers are signed, so the bits are reinterpreted.
     (signature ^ hash(&(text.supplier.weight_grams, &text.supplier.origin))).cast_signed()
 }
 

@@ -1,7 +1,7 @@
-//! The shop's database: SQLite in a scratch directory, a few connections, one span per statement.
+//! The shop's database: SQLite in a temporary directory, several connections, and one span per statement.
 //!
-//! Queries run on tokio's blocking threads. A query whose caller goes away (a time-out, Ctrl-C) is interrupted
-//! rather than left to run.
+//! Queries run on tokio's blocking threads. If a query's caller goes away (a time-out, Ctrl-C), the query is
+//! interrupted.
 
 use std::error::Error;
 use std::fmt;
@@ -16,20 +16,20 @@ use tracing::{Span, field, instrument};
 
 use crate::telemetry::count;
 
-/// How many statements run at the same time; the others wait, and their spans show it.
+/// Upper bound on concurrent statements. Further ones wait, and their spans show the wait.
 const CONNECTIONS_MAX: usize = 8;
 
 /// How long a writer waits for another writer.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One SQL statement under the name its spans carry.
+/// An SQL statement, and the name of its spans.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Statement {
     pub(crate) name: &'static str,
     pub(crate) sql: &'static str,
 }
 
-/// A handle on the database; clones share its connections.
+/// A handle to the database. Clones share its connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     shared: Arc<Shared>,
@@ -51,14 +51,14 @@ pub(crate) enum StoreError {
 }
 
 impl Store {
-    /// Makes an empty database in a new directory under the system's temporary one.
+    /// Creates an empty database in a new directory under the system's temporary one.
     pub(crate) fn create() -> Result<Self, StoreError> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let name = format!("livespan-demo-{}-{}", std::process::id(), now.as_nanos());
         let directory = std::env::temp_dir().join(name);
-        // Fails when it exists: whoever made it, it is not ours.
+        // Fails if the directory exists, because another program made it.
         std::fs::create_dir(&directory).map_err(StoreError::Directory)?;
         let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         Ok(Self {
@@ -70,7 +70,7 @@ impl Store {
         })
     }
 
-    /// Runs `work` on a connection; `statement` names the span and is handed to `work`.
+    /// Runs `work` on a connection. `statement` names the span and is passed to `work`.
     #[instrument(name = "sqlite", skip_all, err, fields(
         otel.name = statement.name,
         otel.kind = "client",
@@ -83,7 +83,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Connection, &'static str) -> rusqlite::Result<T> + Send + 'static,
     {
-        // Closed never happens; a permit that is missing would only let one more connection open.
+        // The semaphore is never closed. Without the permit, only one more connection would open.
         let permit = Arc::clone(&self.shared.permits).acquire_owned().await.ok();
         let mut connection = self.shared.connection()?;
         let mut interrupt = InterruptOnDrop(Some(connection.get_interrupt_handle()));
@@ -100,7 +100,7 @@ impl Store {
     }
 }
 
-/// Runs a query inside [`Store::run`], and notes on its span how many rows came back.
+/// Runs a query inside [`Store::run`], and records the number of its rows on the span.
 pub(crate) fn rows<T>(
     connection: &Connection,
     sql: &str,
@@ -132,7 +132,7 @@ impl Shared {
         let connection = Connection::open(self.directory.join("shop.sqlite"))?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
-        // The file is thrown away at the end: nothing to keep safe on the disk.
+        // The file is deleted at the end, so its data need not be safe on disk.
         connection.pragma_update(None, "synchronous", "off")?;
         Ok(connection)
     }
@@ -157,7 +157,7 @@ impl Drop for Shared {
     }
 }
 
-/// Stops the statement when the future that waits for it is dropped.
+/// Interrupts the statement if the future that waits for it is dropped.
 struct InterruptOnDrop(Option<InterruptHandle>);
 
 impl Drop for InterruptOnDrop {

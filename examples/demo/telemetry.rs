@@ -1,5 +1,5 @@
-//! How the shop is instrumented: nothing here, or anywhere else in the demo, knows how spans are watched, but for the
-//! one line that registers livespan's processor.
+//! The shop's instrumentation. It is independent of livespan, except for the one line that registers livespan's
+//! processor.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-/// Makes the tracer provider of one logical service, watched live.
+/// Returns the tracer provider of one logical service, with livespan's processor.
 pub(crate) fn provider(live: &LiveSpans, service: &'static str) -> SdkTracerProvider {
     let resource = Resource::builder()
         .with_service_name(service)
@@ -31,10 +31,10 @@ pub(crate) fn provider(live: &LiveSpans, service: &'static str) -> SdkTracerProv
         .build()
 }
 
-/// Sends what the `tracing` macros of this program record to `provider`.
+/// Sends the spans and events of this program's `tracing` macros to `provider`.
 pub(crate) fn subscribe(provider: &SdkTracerProvider) -> Result<(), TryInitError> {
     global::set_text_map_propagator(TraceContextPropagator::new());
-    // Only the shop's own spans: not those of its HTTP libraries.
+    // Only the shop's own spans, not those of its HTTP libraries.
     let own = Targets::new().with_target(env!("CARGO_CRATE_NAME"), LevelFilter::INFO);
     tracing_subscriber::registry()
         .with(own)
@@ -42,7 +42,7 @@ pub(crate) fn subscribe(provider: &SdkTracerProvider) -> Result<(), TryInitError
         .try_init()
 }
 
-/// Makes the span of one request, as a child of the caller's span if the request names one.
+/// Makes the span of a request, as a child of the caller's span if the request names one.
 pub(crate) fn server_span(request: &Request) -> Span {
     let route = request
         .extensions()
@@ -69,7 +69,7 @@ pub(crate) fn server_span(request: &Request) -> Span {
     span
 }
 
-/// Notes the answer on the span of its request.
+/// Records the response on the span of its request.
 pub(crate) fn on_response<B>(response: &Response<B>, _latency: Duration, span: &Span) {
     span.record(
         "http.response.status_code",
@@ -80,7 +80,7 @@ pub(crate) fn on_response<B>(response: &Response<B>, _latency: Duration, span: &
     }
 }
 
-/// Returns a number as spans take it: `tracing-opentelemetry` writes unsigned ones as text.
+/// Converts a number for an attribute: `tracing-opentelemetry` would write an unsigned one as text.
 pub(crate) fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

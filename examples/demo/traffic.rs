@@ -1,6 +1,6 @@
-//! The visitors: a plain HTTP client that knows the shop only by its address, and is not traced.
+//! The visitors: a plain HTTP client that knows only the shop's address and is not traced.
 //!
-//! It sends at its own rate, whether or not the shop keeps up; what it cannot send it gives up.
+//! It sends at its own rate, even if the shop falls behind. A request that would exceed its bound is skipped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::checkout::{Cart, Item};
 use crate::payments::{DECLINED_CARD, EMPTY_CARD, GOOD_CARD, MISTYPED_CARD, SLOW_CARD};
 use crate::random::Random;
 
-/// Visitors that wait for an answer at the same time; others find the street full and leave.
+/// Upper bound on the visitors that wait for a response. Further ones are not sent.
 const WAITING_MAX: usize = 128;
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// What visitors do, and how many of a hundred do it.
+/// The visitors' actions, and the percentage of each.
 const HABITS: [(u32, Habit); 7] = [
     (28, Habit::Browse),
     (24, Habit::Look),
@@ -41,7 +41,8 @@ enum Habit {
     BuyNothing,
 }
 
-/// Sends `requests_per_second` to `shop` (its base address), at most `requests_max` in all, and waits for the answers.
+/// Sends `requests_per_second` to `shop` (its base address), at most `requests_max` in all, and waits for the
+/// responses.
 pub(crate) async fn visit(
     client: Client,
     shop: String,
@@ -52,7 +53,7 @@ pub(crate) async fn visit(
     if requests_per_second <= 0.0 || left == 0 {
         return;
     }
-    // A rate too small to write as a duration is no traffic either.
+    // A rate whose interval is too long for a `Duration` means no traffic.
     let Ok(every) = Duration::try_from_secs_f64(1.0 / requests_per_second) else {
         return;
     };
@@ -70,7 +71,7 @@ pub(crate) async fn visit(
         };
         let request = request(&mut random, &client, &shop).timeout(PATIENCE);
         visitors.spawn(async move {
-            // Answers and failures alike are the shop's to report.
+            // The shop reports successes and failures itself.
             drop(request.send().await);
             drop(permit);
         });

@@ -12,14 +12,14 @@ pub(crate) fn report(diagnostic: Diagnostic<'_>) {
         Diagnostic::StoreFailing(error) => {
             otel_warn!(
                 name: "Livespan.StoreFails",
-                message = "the store of the log fails; live delivery goes on, and readers are told what is lost",
+                message = "the store of the log fails; live delivery continues, and readers are told what is lost",
                 error = error
             );
         }
         Diagnostic::DamagedEvents(sequence) => {
             otel_warn!(
                 name: "Livespan.DamagedEvents",
-                message = "the store of the log has events that the log cannot have written; readers get a gap in their place, and further ones are only counted, in /status",
+                message = "the store of the log has events that the log cannot have written; readers get a gap instead, and further such events are only counted, in /status",
                 first = sequence.get()
             );
         }
@@ -33,7 +33,7 @@ pub(crate) fn report(diagnostic: Diagnostic<'_>) {
         Diagnostic::Dropped(dropped) => {
             otel_warn!(
                 name: "Livespan.Dropped",
-                message = "events were dropped, by a full buffer or a failing store; further ones are only counted",
+                message = "events were dropped by a full buffer or a failing store; further drops are only counted",
                 starts = dropped.starts,
                 ends = dropped.ends,
                 other = dropped.other
@@ -52,7 +52,7 @@ pub(crate) fn report(diagnostic: Diagnostic<'_>) {
         Diagnostic::WrongCredentials => {
             otel_warn!(
                 name: "Livespan.WrongCredentials",
-                message = "a client showed a wrong token, cookie or ticket and read nothing; further ones are only counted, in /status"
+                message = "a client sent a wrong token, cookie or ticket and read nothing; further attempts are only counted, in /status"
             );
         }
     }

@@ -1,5 +1,5 @@
 //! Decides which spans are shown, before they enter the ingest buffer. It runs on the host's threads, inside `on_start`
-//! and `on_end`: it never blocks, and a panic of the app's own filter stays here.
+//! and `on_end`. It never blocks, and it catches a panic of the app's own filter.
 
 use std::{
     fmt,
@@ -44,12 +44,12 @@ impl<'a> SpanFacts<'a> {
         self.span.instrumentation_scope.name()
     }
 
-    /// Returns the `tracing` target, which is the module that made the span; empty for spans of other origin.
+    /// Returns the `tracing` target, which is the module that made the span. It is empty if `tracing` did not make it.
     pub fn target(self) -> &'a str {
         self.attribute("target")
     }
 
-    /// Returns the `tracing` level, when the subscriber's OpenTelemetry layer records it; else empty.
+    /// Returns the `tracing` level. It is empty unless the subscriber's OpenTelemetry layer records levels.
     pub fn level(self) -> &'a str {
         self.attribute("level")
     }
@@ -59,13 +59,14 @@ impl<'a> SpanFacts<'a> {
         record::kind_of(&self.span.span_kind)
     }
 
-    /// Returns a text attribute; empty when there is none of that key.
+    /// Returns the text of an attribute. It is empty if there is no attribute with this key or if its value is not
+    /// text.
     pub fn attribute(self, key: &str) -> &'a str {
         text_of(&self.span.attributes, key)
     }
 }
 
-/// The text of the first attribute of this key.
+/// Returns the text of the first attribute with this key.
 #[inline]
 fn text_of<'a>(attributes: &'a [KeyValue], key: &str) -> &'a str {
     match attributes.iter().find(|pair| pair.key.as_str() == key) {
@@ -92,7 +93,7 @@ impl fmt::Debug for SpanFacts<'_> {
 /// Decides which spans are shown.
 ///
 /// Invariant: a span whose start was shown gets an end, even if the filter refuses it by then because the name or an
-/// attribute changed. Refused starts are remembered in a lossy table: a forgotten one costs the worker one look-up.
+/// attribute changed. A lossy table remembers refused starts. For a forgotten one, the worker looks the span up once.
 #[derive(Clone)]
 pub(crate) struct SpanFilter {
     wants: SpanPredicate,

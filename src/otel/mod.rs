@@ -1,9 +1,9 @@
-//! The plug-in into the OpenTelemetry SDK: the processor that shows spans, the sampler that keeps unsampled ones
-//! recording. It runs on the host's threads, inside the SDK's calls: it never blocks, panics or makes spans of its own.
+//! The plug-in into the OpenTelemetry SDK: the processor that shows spans, and the sampler that makes unsampled spans
+//! record. It runs on the host's threads, inside the SDK's calls: it never blocks, panics or makes spans of its own.
 //!
 //! [`LiveSpans::span_processor`](crate::LiveSpans::span_processor) and
-//! [`LiveSpans::sampler`](crate::LiveSpans::sampler) create them. [`SampledOnly`] keeps spans that record only because
-//! of livespan away from an exporter beside it.
+//! [`LiveSpans::sampler`](crate::LiveSpans::sampler) create them. [`SampledOnly`] wraps an exporter that is registered
+//! beside livespan, and hides from it the spans that record only because of livespan.
 
 pub(crate) mod diagnostics;
 pub(crate) mod filter;

@@ -53,15 +53,15 @@ const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 ///
 /// - A span is shown when it starts and when it ends, sampled or not, as long as it records (see
 ///   [`LiveSampler`](crate::LiveSampler) for spans that would be dropped).
-/// - A span ended twice ends once, on whichever thread; one that is dropped without `end` ends then.
+/// - A span ended twice, even on two threads, ends once. A span dropped without `end` ends when it is dropped.
 /// - Spans that are open when the provider is shut down are ended as lost, because the SDK will not report their end.
 ///   Spans that start or end after that are not shown. A store that is known to fail is waited for only half a second.
 /// - `force_flush` returns when everything that ended before the call is stored and visible, within
-///   [`Self::FLUSH_TIMEOUT`]. It and `shutdown` may be called from any thread, inside and outside of any runtime, and
+///   [`Self::FLUSH_TIMEOUT`]. You may call it and `shutdown` from any thread, inside and outside of any runtime, and
 ///   more than once.
 /// - A process that is *forked* without `exec` has no worker thread. Its spans are discarded; they cost as much as
-///   before and use no memory beyond the buffer. In the child, `force_flush` and `shutdown` return an error at once;
-///   the log of the parent goes on. Make no other calls in the child: build a log of its own after the fork.
+///   before and use no memory beyond the buffer. In the child, `force_flush` and `shutdown` return an error at once.
+///   The parent's log is not affected. Make no other calls in the child: build a log of its own after the fork.
 pub struct LiveSpanProcessor {
     shared: Arc<ProcessorShared>,
     source: u32,
@@ -94,7 +94,7 @@ impl LiveSpanProcessor {
     }
 
     /// Wraps another processor, which then gets exactly the *sampled* spans. The SDK copies a span's data once for
-    /// every registered processor; this way the data is moved on instead.
+    /// every registered processor; a wrapped processor gets the data without a further copy.
     ///
     /// ```
     /// use livespan::LiveSpans;
@@ -169,7 +169,7 @@ impl LiveSpanProcessor {
         });
     }
 
-    /// Pushes a start. The caller has taken its slot before: an atomic exchange after the copy would wait until the
+    /// Pushes a start. The caller has already acquired the slot: an atomic exchange after the copy would wait until the
     /// store buffer has drained.
     #[inline]
     fn push_start(
@@ -200,8 +200,8 @@ impl LiveSpanProcessor {
             self.shared.enqueue_end(self.source, data, SpanOrigin::Sdk);
             return;
         };
-        // The start was shown, so the end is, whatever the filter says now. If the SDK's limits dropped attributes,
-        // those of the end may not begin with those of the start: then a complete end is written.
+        // The start was shown, so the end is shown too, even if the filter would refuse it now. If the SDK's limits
+        // dropped attributes, those of the end may not begin with those of the start. Then a complete end is written.
         let begins = |sent: &SentPrefix| {
             data.dropped_attributes_count == 0
                 && data.attributes.len() >= usize::from(sent.attributes)
@@ -251,7 +251,7 @@ impl LiveSpanProcessor {
 
 impl SpanProcessor for LiveSpanProcessor {
     fn on_start(&self, span: &mut Span, cx: &Context) {
-        // A panic here would poison the span and can abort the host; ours ends with us.
+        // A panic here would poison the span and can abort the host, so it is caught.
         drop(catch_unwind(AssertUnwindSafe(|| {
             self.enqueue_start(span, cx);
         })));
@@ -306,9 +306,9 @@ impl SpanProcessor for LiveSpanProcessor {
     }
 }
 
-/// Hands only sampled spans on: for a processor that is registered *beside* [`LiveSpanProcessor`] when
-/// [`LiveSampler`](crate::LiveSampler) makes unsampled spans record. The SDK's `BatchSpanProcessor` itself would export
-/// those too.
+/// Passes only sampled spans to an inner processor. Use it for a processor that is registered *beside*
+/// [`LiveSpanProcessor`] if [`LiveSampler`](crate::LiveSampler) makes unsampled spans record. The SDK's
+/// `BatchSpanProcessor` would export those too.
 ///
 /// ```
 /// use livespan::{LiveSpans, SampledOnly};

@@ -20,10 +20,10 @@ use crate::otel::{
 /// `RecordOnly` and changes nothing else. [`LiveSpans::sampler`](crate::LiveSpans::sampler) creates it.
 ///
 /// It must be the provider's own sampler, around any other. It also makes showing a span's start cheaper, by more than
-/// half: a sampler reads a span in place, while the SDK copies it for a processor. A sampler does not know everything.
-/// So `started` has no `scope`, its `timestamp` is the time at which the start was seen, and its attributes are those
-/// before the provider's limits. `ended` has all of it exactly. With a [`filter`](crate::LiveSpansBuilder::filter) of
-/// your own, which may ask for the scope, the start is copied as without this sampler.
+/// half: a sampler reads a span in place, while the SDK copies it for a processor. A sampler does not see all fields.
+/// So `started` has no `scope`, its `timestamp` is the time at which the sampler saw the start, and its attributes are
+/// those before the provider's limits. `ended` has the exact values. With a [`filter`](crate::LiveSpansBuilder::filter)
+/// of your own, which may ask for the scope, the SDK copies the start as without this sampler.
 ///
 /// The SDK's `BatchSpanProcessor` exports record-only spans too, so put it behind
 /// [`wrapping`](crate::LiveSpanProcessor::wrapping) or [`SampledOnly`](crate::SampledOnly).

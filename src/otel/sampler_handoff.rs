@@ -53,7 +53,7 @@ impl SpanIdentity {
 /// A span as our sampler stored it.
 #[derive(Debug)]
 pub(crate) struct SampledSpan {
-    /// Its log is that of [`SpanIdentity::NONE`] after the span was taken, or if it was too large.
+    /// Its log is that of [`SpanIdentity::NONE`] if the span was taken or was too large to store.
     identity: SpanIdentity,
     /// Whether the filter wants the span.
     pub(crate) is_wanted: bool,
@@ -114,7 +114,7 @@ pub(crate) fn store(identity: SpanIdentity, input: &SamplerInput<'_>) {
     });
 }
 
-/// Calls `show` with the stored span if it is the one that starts now, and forgets it: each is taken once.
+/// Calls `show` with the stored span if that is the span that starts now. Each stored span is taken only once.
 #[inline]
 pub(crate) fn take<T>(identity: SpanIdentity, show: impl FnOnce(&SampledSpan) -> T) -> Option<T> {
     let taken = SAMPLED.try_with(|sampled| {

@@ -41,7 +41,7 @@ pub(crate) struct ProcessorShared {
         expect(dead_code, reason = "only metrics read it")
     )]
     pub(crate) ended_count: Arc<AtomicU64>,
-    /// Identifies this log to [`span_override`](crate::otel::span_override), which knows which spans it has already.
+    /// Identifies this log to [`span_override`](crate::otel::span_override), which knows the spans that it already has.
     pub(crate) log_identity: LogIdentity,
     /// Whether a [`LiveSampler`](crate::LiveSampler) of this log exists, so that it can be probed.
     pub(crate) has_sampler: AtomicBool,
@@ -84,8 +84,8 @@ impl ProcessorShared {
         }
     }
 
-    /// Counts an end that came after its processor was shut down, if it would have been shown. The SDK itself counts
-    /// none.
+    /// Counts an end that came after its processor was shut down, if it would have been shown. The SDK does not count
+    /// such ends.
     #[cfg(feature = "metrics")]
     #[cold]
     pub(crate) fn count_late_end(&self, data: &SpanData) {
@@ -94,8 +94,8 @@ impl ProcessorShared {
         }
     }
 
-    /// Pushes a short record that the span ended, so that it does not appear to run for ever. The buffer reserves its
-    /// last room for such records; if that is full, too, the end goes to `dropped_ends`.
+    /// Pushes a short record of the span's end, so that the span does not appear to run for ever. The buffer reserves
+    /// its last room for such records. If that is full too, the end goes to `dropped_ends`.
     #[cold]
     pub(crate) fn enqueue_dropped_end(&self, data: &SpanData) {
         // In a forked child the buffer is closed, or soon will be.

@@ -1,6 +1,6 @@
-//! Overrides what the SDK's span builder cannot set for the next span of this thread: its ids, its sampling decision,
+//! Sets properties of this thread's next span that the SDK's span builder cannot set: its ids, its sampling decision,
 //! and that the log has it already. The SDK calls id generator, sampler and processors on the thread that makes the
-//! span, so thread-locals that are set around the call reach all of them. They are always reset, even after a panic. It
+//! span. So thread-locals that are set around the call reach all of them. They are always reset, even after a panic. It
 //! runs on the host's threads and never waits.
 
 use std::{
@@ -11,12 +11,12 @@ use std::{
 use opentelemetry::trace::{SpanId, TraceId, TraceState};
 use opentelemetry_sdk::trace::{SamplingDecision, SamplingResult};
 
-/// The identity of a log, compared by address: two logs may watch one provider, and one has a span that the other has
-/// not.
+/// The identity of a log, compared by address. Two logs may watch one provider, and one may lack a span of the other.
 pub(crate) type LogIdentity = Arc<()>;
 
 thread_local! {
-    /// Whether any of the others is set. It is checked for every span, and cheaper to read than they are.
+    /// Whether any of the other overrides is set. Every span reads this flag, because it is cheaper to read than they
+    /// are.
     static IS_SET: Cell<bool> = const { Cell::new(false) };
     static TRACE: Cell<Option<TraceId>> = const { Cell::new(None) };
     static SPAN: Cell<Option<SpanId>> = const { Cell::new(None) };
@@ -32,15 +32,16 @@ pub(crate) struct SpanIds {
     pub(crate) span_id: SpanId,
 }
 
-/// Who decides whether the next span is sampled. The override is consumed by the first sampler call, so spans that
-/// other processors create inside this call are not affected.
+/// Who decides whether the next span is sampled. The first sampler call consumes the override, so spans that other
+/// processors create inside this call are not affected.
 #[derive(Debug, Default)]
 enum NextSampling {
     /// The user's sampler.
     #[default]
     Inner,
-    /// The user's sampler is only asked for its decision: no span is made.
+    /// The user's sampler is only asked for its decision. No span is made.
     Probe,
+    /// The user's sampler has answered a probe.
     Probed(ProbeResult),
     /// The span is sampled, with this trace state; the user's sampler is not asked.
     Forced(TraceState),
@@ -69,8 +70,8 @@ pub(crate) fn with_span<T>(
     make()
 }
 
-/// Asks the sampler about a span with these ids. `make` builds the span; a [`LiveSampler`](crate::LiveSampler) notes
-/// its decision and drops the span. `None` if the provider's sampler is another.
+/// Asks the sampler about a span with these ids. `make` builds the span; a [`LiveSampler`](crate::LiveSampler) stores
+/// the decision and drops the span. Returns `None` if the provider's sampler is not a `LiveSampler`.
 pub(crate) fn probe_sampler<T>(ids: SpanIds, make: impl FnOnce() -> T) -> Option<ProbeResult> {
     let _reset = Reset;
     IS_SET.set(true);

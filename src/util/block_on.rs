@@ -1,4 +1,5 @@
-//! Blocks a thread of the log on a future: those threads have no async runtime. Never for the host's threads.
+//! Blocks a thread of the log on a future, because those threads have no async runtime. The host's threads must never
+//! call it.
 
 use std::{
     future::Future,
@@ -17,7 +18,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Polls the future until it is ready. It blocks, so only threads of our own may call it.
+/// Polls the future until it is ready. It blocks, so only the log's own threads may call it.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);

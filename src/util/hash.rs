@@ -1,6 +1,6 @@
-//! Hash maps by ids, several of which every event looks up. Ids may come from outside, so each process seeds the hash
-//! at random: from keys alone, nobody can find collisions. Any thread uses it. Do not use it where an attacker can also
-//! measure the process.
+//! The hash maps with ids as keys; every event looks up several of them. Ids may come from outside, so each process
+//! seeds the hash at random, and nobody can find collisions from keys alone. Any thread uses it. Do not use it where an
+//! attacker can also measure the process.
 
 use std::collections::HashMap;
 use std::collections::HashSet;

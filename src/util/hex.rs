@@ -1,11 +1,11 @@
-//! Lowercase hexadecimal digits: written for ids and codes, and read back from what clients send. Pure.
+//! Lowercase hexadecimal digits: writes those of ids and codes, and reads those that clients send. Pure.
 
 #![cfg_attr(
     all(feature = "spans", not(feature = "http")),
-    expect(dead_code, reason = "only requests have digits to read")
+    expect(dead_code, reason = "only HTTP requests have digits to read")
 )]
 
-/// Every byte of this is one.
+/// Each byte of this number is 1.
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 
 /// Appends the bytes as hexadecimal digits. `N` is a multiple of four.
@@ -29,7 +29,7 @@ pub(crate) fn eight_digits(bytes: [u8; 4]) -> [u8; 8] {
     let word = (word | word << 16) & 0x0000_ffff_0000_ffff;
     let word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
     let halves = (word | word << 4) & (ONES * 0x0f);
-    // Half bytes from ten on are letters: 'a' is 39 after the character that follows '9'.
+    // Half bytes from ten on are letters: 'a' is 39 code points after the one that follows '9'.
     let letters = ((halves + ONES * 6) >> 4) & ONES;
     (halves + ONES * u64::from(b'0') + letters * 39).to_be_bytes()
 }

@@ -1,8 +1,9 @@
-//! Helpers that every module uses: locks, time, hashing, futures on a thread. They know nothing of events or spans.
+//! Helpers for every module: locks, time, hashing, hexadecimal digits, and blocking on a future. They know nothing of
+//! events or spans.
 
 #![cfg_attr(
     not(feature = "spans"),
-    expect(dead_code, reason = "the span layer alone uses parts of it")
+    expect(dead_code, reason = "only the span layer uses parts of it")
 )]
 
 pub(crate) mod block_on;

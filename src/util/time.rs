@@ -38,9 +38,9 @@ impl Timestamp {
     pub(crate) fn write(self, out: &mut Vec<u8>) {
         let seconds = (self.0 / NANOS_PER_SECOND).min(LAST_SECOND);
         let mut text = text_of_second(seconds);
-        // The remainder fits.
+        // The remainder is below a billion, so it fits.
         let nanos = u32::try_from(self.0 % NANOS_PER_SECOND).unwrap_or(0);
-        // Nine digits: the first pair covers the point, which is written again after it.
+        // Five pairs for nine digits: the first pair overwrites the decimal point, which is restored below.
         pair(&mut text, 19, nanos / 100_000_000);
         pair(&mut text, 21, nanos / 1_000_000);
         pair(&mut text, 23, nanos / 10_000);
@@ -105,8 +105,8 @@ impl From<SystemTime> for Timestamp {
 }
 
 /// The numbers inside a `SystemTime`, read through its `Hash`: seconds and nanoseconds since the epoch on every Unix.
-/// Subtracting the epoch, the other way to read them, takes fifty instructions more, at every start and every end. If a
-/// `SystemTime` consists of anything else, the epoch is subtracted.
+/// The alternative, to subtract the epoch, takes fifty more instructions at every start and every end. It is used only
+/// if a `SystemTime` consists of other numbers.
 #[derive(Default)]
 struct Parts {
     seconds: Option<i64>,
@@ -114,7 +114,7 @@ struct Parts {
     others: bool,
 }
 
-/// This many seconds, plus any number of nanoseconds that a `u32` holds, fit into a `u64` of nanoseconds.
+/// A bound on seconds: fewer seconds than this, plus any `u32` of nanoseconds, fit into a `u64` of nanoseconds.
 const QUICK_SECONDS: u64 = u64::MAX / NANOS_PER_SECOND - 4;
 
 impl Parts {
@@ -162,8 +162,7 @@ impl Timestamp {
 }
 
 thread_local! {
-    /// The last second that was formatted on this thread, and its text: most times have the same second as the one
-    /// before.
+    /// The last second that this thread formatted, and its text. Most times are in the same second as the one before.
     static LAST: Cell<(u64, [u8; 30])> = const { Cell::new((0, *b"1970-01-01T00:00:00.000000000Z")) };
 }
 
@@ -180,7 +179,7 @@ fn text_of_second(seconds: u64) -> [u8; 30] {
 }
 
 fn written_second(seconds: u64) -> [u8; 30] {
-    // All of them fit: until the year 9999 there are three million days.
+    // All these numbers fit: until the year 9999 there are three million days.
     let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let (year, month, day) = civil_from_days(small(seconds / SECONDS_PER_DAY));
     let of_day = small(seconds % SECONDS_PER_DAY);
@@ -195,7 +194,7 @@ fn written_second(seconds: u64) -> [u8; 30] {
     text
 }
 
-/// Writes the last two digits at an offset that the compiler knows.
+/// Writes the last two digits of a number. Callers pass a constant offset, so the compiler removes the bounds check.
 #[inline]
 fn pair(text: &mut [u8; 30], at: usize, value: u32) {
     let digits = [b'0' + (value / 10 % 10) as u8, b'0' + (value % 10) as u8];

@@ -1,5 +1,5 @@
-//! Control events: the events in which a log reports its own state on a stream. This file alone spells their fields.
-//! Pure; the worker thread and the tasks of readers call it.
+//! Control events: the events in which a log reports its own state on a stream. Only this file names their fields. Pure
+//! except for the time that it reports; the worker thread and the readers' tasks call it.
 
 use serde::Serialize;
 
@@ -11,14 +11,14 @@ use crate::{
     },
 };
 
-/// The version of the wire format; a breaking change raises it.
+/// The version of the wire format. A breaking change increments it.
 pub(crate) const PROTOCOL: u32 = 1;
 /// The name of the server in `hello` and `/status`.
 pub(crate) const SERVER: &str = concat!("livespan/", env!("CARGO_PKG_VERSION"));
 /// The name of the stored event that reports drops.
 pub(crate) const GAP: &str = "gap";
 
-/// Events that the host's full buffer refused, since the log was opened.
+/// The number of dropped events since the log was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Dropped {
@@ -61,7 +61,8 @@ pub enum Gap {
         from: EventId,
         /// The last id in the removed stretch.
         to: EventId,
-        /// How many events of this reader's stream were in it and are not replayed; `None` when not known.
+        /// The number of events of this reader's stream that were in the stretch and are not replayed. `None` if it is
+        /// not known.
         lost: Option<u64>,
     },
     /// The reader's id has an epoch or a sequence that this log does not know.
@@ -184,7 +185,7 @@ pub(crate) fn gap(out: &mut Vec<u8>, gap: &Gap) {
     write(out, GAP, &gap);
 }
 
-/// The drops, on a stream that does not show the log's own event of them.
+/// Writes a report of drops, for a stream that does not include the log's own event of them.
 pub(crate) fn gap_dropped(out: &mut Vec<u8>, dropped: Dropped) {
     write(out, GAP, &dropped_gap(dropped));
 }
@@ -203,15 +204,15 @@ pub(crate) fn end(out: &mut Vec<u8>, reason: EndReason) {
     write(out, "end", &Control::End { reason });
 }
 
-/// The payload of the stored event that reports drops. It is an event of the log, so it has an id.
+/// Writes the payload of the stored event that reports drops. As an event of the log, it has an id.
 pub(crate) fn dropped_payload(out: &mut Vec<u8>, dropped: Dropped) {
     json(out, &dropped_gap(dropped));
 }
 
-/// The payload that stands in for a stored event that is damaged: it has the event's id and stream.
+/// The payload that replaces that of a damaged stored event. The replacement keeps the event's id and stream.
 pub(crate) const DAMAGED: &[u8] = br#"{"type":"gap","reason":"damaged","lost":1}"#;
 
-/// Returns whether this stands in for a damaged event: like every control event, no filter or view leaves it out.
+/// Returns whether this replaces a damaged event. Like every control event, no filter or view may leave it out.
 pub(crate) fn is_damaged(name: &str, payload: &[u8]) -> bool {
     name == GAP && payload == DAMAGED
 }

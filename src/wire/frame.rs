@@ -1,5 +1,5 @@
-//! The bytes of SSE: lines and frames (WHATWG HTML, section 9.2). It never looks into a payload, except for line
-//! breaks. Pure; the worker thread and the tasks of readers call it.
+//! The bytes of SSE: lines and frames (WHATWG HTML, section 9.2). It searches a payload for line breaks, but never
+//! interprets it. Pure; the worker thread and the readers' tasks call it.
 
 use memchr::memchr2;
 
@@ -10,8 +10,8 @@ pub(crate) fn number(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
-/// Appends one event with its id. Returns the number of bytes before the payload; `None` if the payload had line breaks
-/// and so is not one run of bytes in the frame.
+/// Appends one event with its id. Returns the number of bytes before the payload. Returns `None` if the payload has
+/// line breaks, because the frame then does not contain it as one run of bytes.
 pub(crate) fn event(
     out: &mut Vec<u8>,
     name: &str,
@@ -52,13 +52,14 @@ fn head(out: &mut Vec<u8>, name: &str, epoch: Epoch, sequence: u64) -> usize {
     out.len() - start
 }
 
-/// The exact size of the frame that [`event`] writes for a payload without line breaks, and a floor for others.
+/// Returns the exact size of the frame that [`event`] writes for a payload without line breaks. For other payloads, it
+/// is a lower bound.
 pub(crate) fn event_size(name: &str, sequence: u64, payload: &[u8]) -> usize {
     let digits = sequence.checked_ilog10().map_or(1, |log| log as usize + 1);
     "event: \nid: 12345678-\ndata: \n\n".len() + name.len() + digits + payload.len()
 }
 
-/// Appends a control event: no `id:` line, so it never moves a client's cursor.
+/// Appends a control event. It has no `id:` line, so it never moves a client's cursor.
 pub(crate) fn control(out: &mut Vec<u8>, name: &str, payload: &[u8]) {
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(name.as_bytes());
@@ -67,7 +68,7 @@ pub(crate) fn control(out: &mut Vec<u8>, name: &str, payload: &[u8]) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// Appends a cursor frame: it moves the browser's last event id and dispatches nothing.
+/// Appends a cursor frame, which moves the browser's last event id and dispatches no event.
 pub(crate) fn cursor(out: &mut Vec<u8>, epoch: Epoch, sequence: u64) {
     out.extend_from_slice(b"id: ");
     out.extend_from_slice(epoch.as_bytes());
@@ -99,8 +100,8 @@ pub(crate) fn payload_of(frame: &[u8]) -> Vec<u8> {
     payload
 }
 
-/// Appends the payload after an open `data: `, with a further `data:` line at each line break. Returns whether it had
-/// no line break.
+/// Appends the payload after an open `data: `, with a further `data:` line at each line break. Returns whether the
+/// payload had no line break.
 fn data(out: &mut Vec<u8>, payload: &[u8]) -> bool {
     let mut rest = payload;
     while let Some(at) = memchr2(b'\n', b'\r', rest) {

@@ -16,13 +16,13 @@ use crate::error::Error;
 pub struct Sequence(u64);
 
 impl Sequence {
-    /// The position before the first event: reading after it reads everything.
+    /// The position before the first event. A read after it returns every retained event.
     pub const START: Self = Self(0);
-    /// The last position of any log: 2^53 − 1, up to which every client, whatever its language, and every store can
-    /// count. A log ends before it reuses a number.
+    /// The last position of any log: 2^53 − 1. Clients in every language, and every store, represent numbers up to it
+    /// exactly. A log ends before it reuses a number.
     pub const MAX: Self = Self((1 << 53) - 1);
 
-    /// Makes a sequence from its number.
+    /// Creates a sequence from its number.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
@@ -39,17 +39,17 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// One life of a log, eight characters of `[0-9a-z]`: an id from before a restart is recognised and never misread.
+/// One life of a log: eight characters of `[0-9a-z]`. With it, a log recognises an id from before a restart.
 ///
 /// Epochs are ordered as text, not by age.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch([u8; 8]);
 
 impl Epoch {
-    /// Used if a store names no epoch, which no correct store does.
+    /// Used if a store names no epoch. Every correct store names one.
     pub(crate) const NONE: Self = Self(*b"00000000");
 
-    /// Draws a random epoch.
+    /// Returns a random epoch.
     pub fn random() -> Self {
         let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
         hasher.write_u128(
@@ -85,10 +85,10 @@ impl Epoch {
 impl FromStr for Epoch {
     type Err = Error;
 
-    /// Reads the eight characters.
+    /// Parses eight characters of `[0-9a-z]`.
     ///
     /// # Errors
-    /// Any other length or alphabet is [invalid](Error::is_invalid).
+    /// Text of another length or alphabet is [invalid](Error::is_invalid).
     fn from_str(text: &str) -> Result<Self, Error> {
         match <[u8; 8]>::try_from(text.as_bytes()) {
             Ok(bytes)
@@ -123,7 +123,7 @@ impl Serialize for Epoch {
     }
 }
 
-/// The id of an event, `<epoch>-<sequence>`: opaque to clients, which send it back as `Last-Event-ID`.
+/// The id of an event, `<epoch>-<sequence>`. Clients treat it as opaque and send it back as `Last-Event-ID`.
 ///
 /// ```
 /// let id: livespan::sse::EventId = "k3x9q2a7-41".parse()?;
@@ -132,7 +132,7 @@ impl Serialize for Epoch {
 /// # Ok::<(), livespan::Error>(())
 /// ```
 ///
-/// Ids of one epoch have the order of their events.
+/// Within an epoch, ids are ordered like their events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {
     epoch: Epoch,
@@ -140,7 +140,7 @@ pub struct EventId {
 }
 
 impl EventId {
-    /// Joins an epoch and a sequence.
+    /// Creates an id from an epoch and a sequence.
     pub const fn new(epoch: Epoch, sequence: Sequence) -> Self {
         Self { epoch, sequence }
     }
@@ -171,10 +171,10 @@ impl Serialize for EventId {
 impl FromStr for EventId {
     type Err = Error;
 
-    /// Reads `<epoch>-<sequence>`.
+    /// Parses `<epoch>-<sequence>`.
     ///
     /// # Errors
-    /// Any other form is [invalid](Error::is_invalid).
+    /// Text of another form is [invalid](Error::is_invalid).
     fn from_str(text: &str) -> Result<Self, Error> {
         let refused = || Error::invalid("an event id is <epoch>-<sequence>");
         let (epoch, sequence) = text.split_once('-').ok_or_else(refused)?;
@@ -198,22 +198,22 @@ fn number(text: &str) -> Option<Sequence> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ResumePoint {
-    /// No point: everything retained, and nothing counts as missed.
+    /// No point: the reader gets all retained events, and no evicted event counts as missed.
     #[default]
     Oldest,
     /// Live events only.
     Live,
-    /// After this sequence of the current epoch. `0` is the beginning, so events that were evicted count as missed.
+    /// After this sequence of the current epoch. `0` is the beginning, so all evicted events count as missed.
     After(Sequence),
-    /// After this id, which may be of an earlier or a foreign epoch.
+    /// After this id. Its epoch may be an earlier one, or that of another log.
     AfterId(EventId),
-    /// The beginning, because the client sent a malformed id. A gap says so.
+    /// The beginning, because the client sent a malformed id. A gap reports this.
     Malformed,
 }
 
 impl ResumePoint {
-    /// Reads a client's `Last-Event-ID`. A malformed id means the beginning, never an error, because a browser cannot
-    /// recover from one.
+    /// Parses a client's `Last-Event-ID`. A malformed id means the beginning. It is never an error, because a browser
+    /// cannot recover from one.
     pub fn parse(text: &[u8]) -> Self {
         let Ok(text) = std::str::from_utf8(text) else {
             return Self::Malformed;

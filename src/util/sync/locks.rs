@@ -1,5 +1,6 @@
-//! Locks and calls from which no panic spreads. Every value behind our locks is valid at each step, so a poisoned lock
-//! is entered: a panic in one of our threads must not spread to the host's.
+//! Locks that ignore poisoning, and calls that catch a panic. A panic in one of our threads must not spread to the
+//! host's threads. Every value behind our locks is valid at each step, so a poisoned lock can be entered. Any thread
+//! uses them.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,5 +1,5 @@
-//! Threads, locks, atomics and the clock of the standard library. All state that threads of the log share goes through
-//! here, so that the models in `tests/loom` and `tests/simulation` can replace it.
+//! Re-exports threads, locks, atomics and the clock of the standard library. All code of the log must take them from
+//! here, so that the models in `tests/loom` and `tests/simulation` can replace them. Any thread uses them.
 
 pub(crate) mod locks;
 pub(crate) mod spin;
@@ -16,16 +16,16 @@ pub(crate) use crate::util::sync::{
     spin::SpinMutex,
 };
 
-/// Counts during the whole life of the process: it is the standard library's in models, too.
+/// A counter in a static. It outlives a run of a model, so it is the standard library's type in models, too.
 pub(crate) type StaticCounter = atomic::AtomicU64;
 
-/// Numbers threads in the order of their first call: 0, 1, 2 …
+/// Returns this thread's number. Threads are numbered in the order of their first call: 0, 1, 2 …
 pub(crate) fn thread_number() -> usize {
     static NEXT: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
     thread_local! {
         static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
     }
-    // A thread that is ending has no thread-locals any more.
+    // A thread that is ending may have no thread-locals any more. It gets the number 0.
     NUMBER
         .try_with(|number| {
             number.get().unwrap_or_else(|| {

@@ -7,14 +7,14 @@ use spin::mutex::{SpinMutex as Inner, SpinMutexGuard};
 
 use crate::util::sync::thread;
 
-/// Tries before the thread yields, and before it sleeps: the holder may have a lower priority, and get no processor as
-/// long as another thread can run.
+/// Number of tries before the thread yields, and of yields before it sleeps. It must sleep, because a holder with a
+/// lower priority gets no processor as long as another thread can run.
 const SPINS: u32 = 32;
 const YIELDS: u32 = 64;
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// Unlocking is a plain release store. `std::sync::Mutex` unlocks with an atomic swap, which must wait for the store
-/// buffer to drain: a host thread would wait for its own earlier writes.
+/// A spin lock. Unlocking is a plain release store. `std::sync::Mutex` unlocks with an atomic swap, which must wait for
+/// the store buffer to drain: a host thread would wait for its own earlier writes.
 #[derive(Debug)]
 pub(crate) struct SpinMutex<T>(Inner<T>);
 
@@ -23,13 +23,14 @@ impl<T> SpinMutex<T> {
         Self(Inner::new(value))
     }
 
-    /// Returns `None` while another thread holds the lock.
+    /// Locks without waiting. Returns `None` while another thread holds the lock.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<SpinMutexGuard<'_, T>> {
         self.0.try_lock()
     }
 
-    /// Waits for the lock. The holder may have lost its processor, so this gives up its own: not for host threads.
+    /// Waits for the lock. The holder may have lost its processor, so a waiting thread yields and sleeps. Host threads
+    /// must not call this.
     pub(crate) fn lock(&self) -> SpinMutexGuard<'_, T> {
         let mut tries = 0;
         loop {
