@@ -148,7 +148,8 @@ impl LatestBuilder {
         };
         if kind == SpanEventKind::Started && verdict.is_final() {
             self.done.push((span.id, verdict.sequence()));
-            *verdict = SpanVerdict::default();
+            // Updates say no more than the id, so they may be of the span that begins.
+            *verdict = SpanVerdict(verdict.0 & SpanVerdict::UPDATED);
         }
         verdict.add(sequence, kind, span.origin);
         // In the first pass it is not known yet how many parts there are. Later parts are about as large as the first.
