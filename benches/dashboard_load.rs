@@ -80,7 +80,7 @@ fn main() {
 
 fn say(line: &str) {
     println!("{line}");
-    std::io::stdout().flush().expect("somebody reads");
+    std::io::stdout().flush().expect("stdout is open");
 }
 
 fn trace(context: &Context) -> String {
@@ -234,7 +234,7 @@ impl Load {
 }
 
 fn attributes(number: u64) -> Vec<KeyValue> {
-    let number = i64::try_from(number).expect("not so many");
+    let number = i64::try_from(number).expect("the number fits");
     vec![
         KeyValue::new("order.id", format!("o-{number:07}")),
         KeyValue::new("order.items", number % 7),

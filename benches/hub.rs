@@ -1,5 +1,6 @@
 //! The log as a hub, under load: which events reach the clients, how fast, and at which cost. It is compared with a raw
-//! TCP server that writes the bytes of the same worker (the limit of the loopback), and with the usual hand-made way.
+//! TCP server that writes the bytes of the same worker (the limit of the loopback), and with the usual alternative,
+//! axum's `Sse` over a `broadcast` channel.
 //!
 //! Run it with `cargo bench -p livespan-benches --bench hub`. Names after `--` choose among `fanout`, `replay`,
 //! `latency`, `idle`, `stalled`, `quiet` and `filtered`. All servers run on one processor. The clients are a process of

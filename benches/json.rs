@@ -182,7 +182,7 @@ impl Encoding {
         self.write(Side::Ours);
         let written: serde_json::Value = serde_json::from_slice(&self.buffer).expect("it is JSON");
         let same = serde_json::to_value(&self.derived).expect("it is JSON");
-        assert_eq!(written, same, "both say the same");
+        assert_eq!(written, same, "both sides write the same JSON");
     }
 
     fn write(&mut self, side: Side) {
@@ -256,7 +256,7 @@ fn make_spans() {
             .start_with_context(&tracer, &parent)
             .end();
     }
-    provider.force_flush().expect("the log goes on");
+    provider.force_flush().expect("the log is open");
     let status = live.status();
     assert_eq!(
         (status.dropped.starts, status.dropped.ends),

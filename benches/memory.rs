@@ -58,7 +58,7 @@ fn allocated() -> f64 {
     float(ALLOCATOR.allocated())
 }
 
-/// Converts a number of bytes. It is exact up to 4 TB, in kibibytes.
+/// Converts a number of bytes to a float. The result is exact below 4 TiB.
 fn float(bytes: usize) -> f64 {
     let kibibytes = u32::try_from(bytes / 1024).expect("no machine has that much");
     let rest = u32::try_from(bytes % 1024).expect("it is small");
@@ -97,13 +97,13 @@ fn event(number: u32, events_per_trace: u32) -> SpanEvent {
 fn dispatch(live: &LiveSpans, numbers: std::ops::Range<u32>, events_per_trace: u32) {
     for number in numbers {
         if number.is_multiple_of(BURST) {
-            live.target().flush(PATIENCE).expect("the log goes on");
+            live.target().flush(PATIENCE).expect("the log is open");
         }
         live.target()
             .try_dispatch(&event(number, events_per_trace))
             .expect("the buffer has room");
     }
-    live.target().flush(PATIENCE).expect("the log goes on");
+    live.target().flush(PATIENCE).expect("the log is open");
 }
 
 fn retained(events_per_trace: u32) {
@@ -133,7 +133,7 @@ fn evicted() {
     let full = resident_bytes();
     dispatch(&live, EVENTS..10 * EVENTS, 50);
     println!(
-        "\nRSS after the log was filled ten times: {:.2} of what it was after once; target 1.10",
+        "\nRSS after the log was filled ten times: {:.2} of the RSS after once; target 1.10",
         resident_bytes() / full
     );
     live.shutdown().expect("it ends");
@@ -152,7 +152,7 @@ fn evicted() {
         thread::park_timeout(age / 10);
     }
     println!(
-        "RSS when all was let go: {:.2} of what it was before ({:.2} when full); allocated: {:.2} ({:.2})",
+        "RSS after all events were evicted: {:.2} of the RSS before ({:.2} when full); allocated: {:.2} ({:.2})",
         resident_bytes() / empty,
         full / empty,
         allocated() / empty_allocated,
@@ -228,7 +228,7 @@ fn seen() {
     // Nothing is evicted in the first step.
     let (early, late) = (figures[1..4].to_vec(), figures[7..].to_vec());
     println!(
-        "the last three beside the first three that let go: {:.2}",
+        "the last three steps, relative to the first three with evictions: {:.2}",
         median(late) / median(early)
     );
     live.shutdown().expect("it ends");

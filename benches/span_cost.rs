@@ -108,7 +108,7 @@ fn cpu(api: Api, threads: u32) {
         );
     }
     println!(
-        "wrapping adds {} of what both side by side add; with LiveSampler {}",
+        "wrapping adds {} of the cost that both processors side by side add; with LiveSampler {}",
         of(Case::Wrapping).ratio_to(of(Case::Beside)),
         of(Case::WrappingSampler).ratio_to(of(Case::Beside))
     );

@@ -5,7 +5,7 @@
 //! - Each case makes many bursts of spans in one process, and the smallest burst counts. Disturbances by other threads,
 //!   such as a wake-up or a contended lock, can only add instructions.
 //! - Only instructions in this program's own object count. Those of the C library's `memcpy` and allocator are
-//!   excluded. That a span allocates nothing more is checked by `tests/allocations`.
+//!   excluded. `tests/allocations` checks that livespan adds no allocation.
 //! - The gated figure is the difference to a peer of the same run, which does the least work that any processor must
 //!   do.
 //! - Ids are drawn from a counter, not at random.
@@ -69,8 +69,8 @@ const BOUNDS: [(Api, Case, u64); 8] = [
 /// Two builds of the same source differ by less than this. A change that costs 5 % fails.
 const ALLOWANCE_PERCENT: u64 = 4;
 
-/// Returns the case with the least work that a processor needs: the SDK's copy of a starting span, which alone shows
-/// the span to a processor. With `LiveSampler` a processor needs no copy.
+/// Returns the peer of a case: the case that does only the work that every processor must do. Without `LiveSampler`,
+/// that work is the SDK's copy of a starting span, because a processor can read a span only from a copy.
 fn peer_of(case: Case) -> Option<Case> {
     match case {
         Case::Plain | Case::WrappingNoop => Some(Case::Snapshot),
@@ -79,7 +79,7 @@ fn peer_of(case: Case) -> Option<Case> {
     }
 }
 
-/// The cases from which the bounds, and the differences that they bound, are computed.
+/// All cases that have a bound, and their peers.
 const GATED: [Case; 7] = [
     Case::None,
     Case::Noop,

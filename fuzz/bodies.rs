@@ -196,7 +196,7 @@ impl Locked {
         self.runtime.block_on(answered(&self.live, request))
     }
 
-    /// Returns whether this response reveals what only readers may see, or signs its client in.
+    /// Returns whether this response contains data that only readers may see, or signs its client in.
     fn is_open((parts, body): &(http::response::Parts, Vec<u8>)) -> bool {
         let name = b"checkout";
         parts.headers.contains_key("set-cookie") || body.windows(name.len()).any(|one| one == name)

@@ -1,5 +1,5 @@
-//! The one error type of the crate: opaque, with questions a caller can act on and the cause as `source()`.
-//! It never prints and never carries a type of an optional dependency in its signature.
+//! The crate's only error type. It is opaque: callers ask it questions such as `is_closed()`, and `source()` is the
+//! cause. It never prints and never names a type of an optional dependency in its signature. Any thread uses it.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
@@ -54,8 +54,7 @@ impl Error {
         self.kind == Kind::Store
     }
 
-    /// Returns whether the operating system failed or refused a call, such as the binding of an address or the start of a
-    /// thread.
+    /// Returns whether a call to the operating system failed: to bind an address or to start a thread, for example.
     pub fn is_io(&self) -> bool {
         self.kind == Kind::Io
     }

@@ -146,7 +146,7 @@ impl Drop for Clients {
 /// Runs the client process from start to end.
 pub(crate) fn run(arguments: &[String]) {
     let [address, path, count, job] = arguments else {
-        panic!("an address, a path, how many, and what they do: {arguments:?}");
+        panic!("expected an address, a path, a count and a job: {arguments:?}");
     };
     pin(CLIENTS_CPU);
     let mut all = All::connect(
@@ -179,7 +179,7 @@ struct All {
 
 impl All {
     fn connect(address: SocketAddr, path: &str, count: usize, job: Job) -> Self {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll is there");
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("the system has epoll");
         let mut all = Self {
             job,
             epoll,
@@ -238,7 +238,7 @@ impl All {
         epoll::add(&self.epoll, &stdin, data, epoll::EventFlags::IN).expect("it is a pipe");
         if self.job == Job::Stall {
             for connection in &self.connections {
-                epoll::delete(&self.epoll, &connection.stream).expect("it is there");
+                epoll::delete(&self.epoll, &connection.stream).expect("the socket is registered");
             }
         }
         let mut events = Vec::with_capacity(1024);
@@ -263,7 +263,8 @@ impl All {
             let connection = &mut self.connections[number];
             let size = match connection.stream.read(&mut self.buffer) {
                 Ok(0) if matches!(self.job, Job::Hold) => {
-                    epoll::delete(&self.epoll, &connection.stream).expect("it is there");
+                    epoll::delete(&self.epoll, &connection.stream)
+                        .expect("the socket is registered");
                     return;
                 }
                 Ok(0) => panic!("the server ended the stream"),

@@ -118,7 +118,7 @@ fn deliver_by_hand(clients: u32, events: u32) -> f64 {
             "GET /orders/{id}/items"
         };
         let sent = sender.send((u64::from(number), started(number, name)));
-        assert!(sent.is_ok(), "somebody reads");
+        assert!(sent.is_ok(), "a reader is connected");
     }
     let found = connected.found();
     rate(f64::from(events) * f64::from(clients), begun, found.ended)

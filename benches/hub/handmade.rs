@@ -1,5 +1,5 @@
-//! The usual way to build a hub: axum's `Sse` over a tokio `broadcast` channel. `serde_json` encodes each event once
-//! per client.
+//! A hub as most apps write it by hand: axum's `Sse` over a tokio `broadcast` channel. `serde_json` encodes each event
+//! once per client.
 
 use std::{
     collections::BTreeMap, convert::Infallible, net::SocketAddr, sync::mpsc, thread, time::Duration,
@@ -85,8 +85,10 @@ pub(crate) fn serve_app(app: Router) -> SocketAddr {
                     .await
                     .expect("a port is free");
                 let address = listener.local_addr().expect("it is bound");
-                answer.send(address).expect("somebody waits for it");
-                axum::serve(listener, app).await.expect("it goes on");
+                answer
+                    .send(address)
+                    .expect("the caller waits for the address");
+                axum::serve(listener, app).await.expect("the server runs");
             });
         })
         .expect("a thread starts");

@@ -203,7 +203,7 @@ pub(crate) fn dispatch(live: &LiveSpans, count: usize) {
     let events = events();
     for (number, event) in events.iter().cycle().take(count).enumerate() {
         if number.is_multiple_of(BURST) {
-            live.target().flush(PATIENCE).expect("the log goes on");
+            live.target().flush(PATIENCE).expect("the log is open");
         }
         live.target()
             .try_dispatch(event)

@@ -74,7 +74,7 @@ fn dispatch(live: &LiveSpans, number: u32) {
 }
 
 fn flush(live: &LiveSpans) {
-    live.target().flush(PATIENCE).expect("the log goes on");
+    live.target().flush(PATIENCE).expect("the log is open");
 }
 
 /// Returns the worker's CPU time per event of the busy trace.

@@ -43,7 +43,7 @@ pub(crate) fn serve(body: impl FnOnce() -> SseBody + Send + 'static) -> SocketAd
             let _entered = runtime.enter();
             let mut hub = Hub::new(listener, body());
             hub.take();
-            ready.send(()).expect("somebody waits");
+            ready.send(()).expect("the caller waits");
             hub.run();
         })
         .expect("a thread starts");
@@ -81,8 +81,8 @@ struct Hub {
 
 impl Hub {
     fn new(listener: TcpListener, body: SseBody) -> Self {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll is there");
-        let bell = eventfd(0, EventfdFlags::NONBLOCK).expect("eventfd is there");
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("the system has epoll");
+        let bell = eventfd(0, EventfdFlags::NONBLOCK).expect("the system has eventfd");
         listener.set_nonblocking(true).expect("it is a socket");
         let add = |source: &dyn std::os::fd::AsFd, name| {
             let data = epoll::EventData::new_u64(name);

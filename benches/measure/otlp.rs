@@ -1,4 +1,4 @@
-//! The peer of livespan among exporters: it encodes each span once, as OTLP.
+//! An exporter to compare livespan with: like livespan, it encodes each span once, but as OTLP.
 
 use opentelemetry_proto::{
     tonic::collector::trace::v1::ExportTraceServiceRequest,

@@ -1,4 +1,4 @@
-//! Counts what the whole process does for a span, beside an exporter that encodes OTLP.
+//! Counts the instructions of the whole process per span, and compares them with an exporter that encodes OTLP.
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 

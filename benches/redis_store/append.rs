@@ -57,7 +57,7 @@ fn through_store(store: &RedisEventStore, from: usize) -> Duration {
     for batch in &batches {
         store
             .append(Sequence::START, batch)
-            .expect("Redis is there");
+            .expect("Redis is running");
     }
     begun.elapsed()
 }
@@ -88,7 +88,7 @@ fn through_script(
             command.arg(stream).arg(name).arg(pin).arg(&payload);
         }
         let (head, _oldest, lives): (u64, u64, String) = {
-            let values: Vec<redis::Value> = command.query(connection).expect("Redis is there");
+            let values: Vec<redis::Value> = command.query(connection).expect("Redis is running");
             let text = |at: usize| redis::from_redis_value_ref::<String>(&values[at]);
             let number = |at: usize| text(at).expect("text").parse().expect("a number");
             (number(0), number(1), text(2).expect("text"))
@@ -121,7 +121,7 @@ fn through_pipeline(connection: &mut Connection, from: usize) -> Duration {
             pipe.cmd("XADD").arg(format!("plain:s:{stream}")).arg("*");
             pipe.arg("n").arg(name).arg("d").arg(&payload).ignore();
         }
-        pipe.query::<()>(connection).expect("Redis is there");
+        pipe.query::<()>(connection).expect("Redis is running");
     }
     begun.elapsed()
 }
@@ -142,7 +142,7 @@ pub(crate) fn run() {
         .load(&mut connection)
         .expect("the script is one");
     let store = RedisEventStore::new(server.url()).expect("the URL is one");
-    store.open().expect("Redis is there");
+    store.open().expect("Redis is running");
     let mut known = (String::new(), 0);
     let mut figures = [Vec::new(), Vec::new(), Vec::new()];
     for round in 0..ROUNDS {

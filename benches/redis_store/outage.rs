@@ -39,7 +39,7 @@ impl Host {
         let live = LiveSpans::builder()
             .store(store)
             .build()
-            .expect("Redis is there");
+            .expect("Redis is running");
         let provider = SdkTracerProvider::builder()
             .with_span_processor(live.span_processor())
             .build();
@@ -68,7 +68,7 @@ impl Host {
         self.measure(|host| {
             host.provider
                 .force_flush()
-                .expect("Redis takes what it is sent");
+                .expect("Redis accepts the command");
         })
     }
 
@@ -88,7 +88,7 @@ impl Host {
 pub(crate) fn run() {
     let names = [
         "Redis answers",
-        "Redis stands still (SIGSTOP)",
+        "Redis is stopped (SIGSTOP)",
         "Redis is full (noeviction)",
         "Redis was killed",
     ];

@@ -50,9 +50,11 @@ pub(crate) fn serve(store: SqliteEventStore) -> SocketAddr {
                 .await
                 .expect("a port is free");
             let address = listener.local_addr().expect("it is bound");
-            sender.send(address).expect("somebody waits for it");
+            sender
+                .send(address)
+                .expect("the caller waits for the address");
             let app = Router::new().route("/", get(all)).with_state(target);
-            axum::serve(listener, app).await.expect("it goes on");
+            axum::serve(listener, app).await.expect("the server runs");
         });
     });
     receiver.recv().expect("the server starts")

@@ -1,4 +1,4 @@
-//! `SqliteEventStore` beside bare `rusqlite` loops: appending, reading back, opening.
+//! Compares `SqliteEventStore` with bare `rusqlite` loops that append, read back and open.
 
 use std::{
     fs,
@@ -24,14 +24,14 @@ const ROUNDS: usize = 5;
 const EVENTS: u64 = 256_000;
 const BATCH: u64 = 256;
 const PAYLOAD: usize = 300;
-/// Number of concurrent traces, and of the events of each: the shape of a busy server.
+/// Number of concurrent traces, and number of events of each, as on a busy server.
 const ACTIVE: u64 = 512;
 const PER_TRACE: u64 = 50;
 /// About a million events, in whole batches.
 const READ_EVENTS: u64 = 3_907 * BATCH;
 const OPEN_EVENTS: u64 = 10_000_000;
 
-/// The shape of a load: the trace of each event.
+/// How the events of a load are spread over traces.
 #[derive(Clone, Copy)]
 enum Shape {
     /// 512 concurrent traces of 50 events each.
@@ -161,7 +161,7 @@ fn connect(path: &Path, synchronous: Synchronous) -> Connection {
     connection
 }
 
-/// Appends with a loop as a user would write it for the same tables: streams have numbers, which a map remembers.
+/// Appends with the loop that a user would write for the same tables. A map holds the number of each stream.
 fn append_bare(path: &Path, shape: Shape, synchronous: Synchronous, total: u64, size: u64) -> f64 {
     let mut connection = connect(path, synchronous);
     connection
@@ -180,7 +180,7 @@ fn append_bare(path: &Path, shape: Shape, synchronous: Synchronous, total: u64, 
         let begun = Instant::now();
         let transaction = connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-            .expect("nobody else writes");
+            .expect("no other connection writes");
         {
             let mut insert = transaction
                 .prepare_cached("INSERT INTO event VALUES(?1, ?2, ?3, ?4, ?5, ?6)")
@@ -309,7 +309,7 @@ fn read_bare(path: &Path) -> f64 {
     rate(count, begun.elapsed())
 }
 
-/// Reads like the loop above, without the streams' names, which a reader of all events may not need.
+/// Reads like the loop above, but without the streams' names. A reader of all events may not need the names.
 fn read_bare_unnamed(path: &Path) -> f64 {
     let connection = Connection::open(path).expect("the file opens");
     let begun = Instant::now();

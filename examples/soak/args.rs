@@ -3,16 +3,16 @@
 use std::{ffi::OsString, time::Duration};
 
 pub(crate) const HELP: &str = "\
-Load, readers and checks for as long as you say; it exits with 1 and names what was wrong.
+Runs a load whose readers check every event, for a given time. Exits with 1 and names each violation.
 
 Usage: soak [--minutes N | --seconds N] [OPTIONS]
 
 Options:
-  --minutes <N>     how long [default: 30]
-  --seconds <N>     the same in seconds, at least 10
+  --minutes <N>     run time in minutes [default: 30]
+  --seconds <N>     run time in seconds, at least 10
   --rate <N>        spans per second [default: 5000]
   --clients <N>     readers over TCP [default: 200]
-  --everything <N>  how many of them read all events; each of the others reads one trace [default: 40]
+  --everything <N>  readers that read all events; each of the others reads one trace [default: 40]
   --help            print this and exit";
 
 /// The user's options.
@@ -46,9 +46,8 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Option<
             let value = arguments.next().unwrap_or_default();
             let parsed = value.parse().ok().filter(|number| range.contains(number));
             let (low, high) = (range.start(), range.end());
-            parsed.ok_or_else(|| {
-                format!("{flag} takes a number from {low} to {high}, and not {value:?}")
-            })
+            parsed
+                .ok_or_else(|| format!("{flag} takes a number from {low} to {high}, not {value:?}"))
         };
         match flag.as_str() {
             "--minutes" => seconds = number(1..=10_000)? * 60,
@@ -56,11 +55,11 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Option<
             "--rate" => options.rate = number(100..=1_000_000)?,
             "--clients" => options.clients = small(number(2..=5_000)?),
             "--everything" => options.everything = small(number(1..=5_000)?),
-            _ => return Err(format!("{flag:?} is no flag; see --help")),
+            _ => return Err(format!("unknown flag {flag:?}; see --help")),
         }
     }
     if options.everything > options.clients {
-        return Err("--everything is more than --clients".to_owned());
+        return Err("--everything must not exceed --clients".to_owned());
     }
     options.length = Duration::from_secs(seconds);
     Ok(Some(options))

@@ -212,7 +212,7 @@ impl Client {
             tokio::select! {
                 read = timeout_at(deadline, stream.fill()) => match read {
                     Ok(Ok(true)) => {}
-                    Ok(Ok(false)) => return Err("the stream ended without saying so".to_owned()),
+                    Ok(Ok(false)) => return Err("the stream ended without an end event".to_owned()),
                     Ok(Err(error)) => return Err(error.to_string()),
                     Err(_) if phase == Phase::Load => return Ok(false),
                     Err(_) => return Err(format!("{phase:?} was not reached in {DRAIN_TIMEOUT:?}")),
@@ -226,7 +226,7 @@ impl Client {
         }
     }
 
-    /// Returns whether the stream has ended, or never will because the log has forgotten its trace.
+    /// Returns whether the stream has ended, or whether the log has forgotten its trace, so that no end will come.
     fn is_over(&self, sequence: &Sequence) -> Result<bool, String> {
         match sequence.end.as_deref() {
             None => Ok(sequence.forgotten),

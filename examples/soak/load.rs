@@ -39,8 +39,8 @@ pub(crate) struct LongTrace {
     pub(crate) id: String,
     spans: AtomicU64,
     over: AtomicBool,
-    /// The number of events that the log had dropped before the trace began. `None` if it may have reported some of
-    /// them later.
+    /// The number of events that the log had dropped before the trace began. `None` if a burst had just ended, because
+    /// the log may report some of its drops later.
     pub(crate) dropped_before: Option<u64>,
 }
 

@@ -171,7 +171,7 @@ async fn watch_load(
     loop {
         tokio::select! {
             made = &mut load => {
-                let made = made.map_err(|error| format!("the load broke: {error}"))?;
+                let made = made.map_err(|error| format!("the load failed: {error}"))?;
                 let filling = filling.unwrap_or(samples.len());
                 return Ok((made, samples, filling));
             }
@@ -194,13 +194,13 @@ async fn join(mut clients: JoinSet<()>, ledger: &Ledger) {
     let all = async {
         while let Some(client) = clients.join_next().await {
             if let Err(error) = client {
-                ledger.violate(format!("a client broke: {error}"));
+                ledger.violate(format!("a client failed: {error}"));
             }
         }
     };
     if timeout(CLIENTS_TIMEOUT, all).await.is_err() {
         let left = clients.len();
-        ledger.violate(format!("{left} clients did not come to their end"));
+        ledger.violate(format!("{left} clients did not finish"));
     }
 }
 

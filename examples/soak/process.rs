@@ -23,7 +23,7 @@ pub(crate) fn sample() -> Result<Sample, String> {
         let value = line.and_then(|line| line.split_whitespace().next());
         value
             .and_then(|value| value.parse().ok())
-            .ok_or_else(|| format!("/proc/self/status says no {name}"))
+            .ok_or_else(|| format!("/proc/self/status has no {name}"))
     };
     let files = fs::read_dir("/proc/self/fd").map_err(|error| format!("/proc/self/fd: {error}"))?;
     Ok(Sample {

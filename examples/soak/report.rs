@@ -57,11 +57,13 @@ impl Run {
         let rate = self.rate();
         if rate * 100 < self.options.rate * LOAD_PERCENT_MIN {
             let asked = self.options.rate;
-            ledger.violate(format!("the load was {rate} spans/s and not {asked}"));
+            ledger.violate(format!("the load was {rate} spans/s instead of {asked}"));
         }
         if ledger.announced_drops.get() != self.dropped {
             let (told, dropped) = (ledger.announced_drops.get(), self.dropped);
-            ledger.violate(format!("{dropped} were dropped and {told} announced"));
+            ledger.violate(format!(
+                "{dropped} events were dropped but {told} were announced"
+            ));
         }
         if let Some([middle, last]) = self.memory()
             && last * 100 > middle * (100 + GROWTH_PERCENT_MAX)
@@ -79,12 +81,14 @@ impl Run {
         let [_, files] = self.range(|one| one.files);
         if files > files_max {
             ledger.violate(format!(
-                "{files} files were open, and {files_max} are explained"
+                "{files} files were open; at most {files_max} were expected"
             ));
         }
         let (before, after) = (self.before.files, self.after.files);
         if after > before {
-            ledger.violate(format!("{after} files stay open, and {before} were before"));
+            ledger.violate(format!(
+                "{after} files are still open; {before} were open before the load"
+            ));
         }
         if ledger.resumed.get() == 0 || ledger.traces.get() == 0 {
             ledger.violate("no client resumed, or none read a trace to its end".to_owned());

@@ -125,7 +125,7 @@ impl Sequence {
         let parts = text.split_once('-');
         let parsed = parts.and_then(|(epoch, number)| Some((epoch, number.parse().ok()?)));
         let Some((epoch, number)) = parsed else {
-            self.wrong(&format!("the id {text:?}"));
+            self.wrong(&format!("an invalid id: {text:?}"));
             return None;
         };
         if self.epoch.is_empty() {
@@ -140,14 +140,14 @@ impl Sequence {
 
     fn event(&mut self, number: u64, frame: &Frame<'_>) {
         if number <= self.last {
-            return self.wrong(&format!("the event {number} comes again or late"));
+            return self.wrong(&format!("the event {number} is repeated or late"));
         }
         self.settle(number);
         let is_kept = self.gone.as_ref().is_some_and(|gone| number <= gone.to);
         match &self.follow {
             Follow::Everything => {
                 if !is_kept && number != self.last + 1 && number > self.silent {
-                    self.wrong(&format!("what is before {number} is missing"));
+                    self.wrong(&format!("events before {number} are missing"));
                 }
                 self.seen += 1;
             }
@@ -199,11 +199,11 @@ impl Sequence {
     fn control(&mut self, frame: &Frame<'_>) {
         let data: Value = match serde_json::from_slice(frame.data) {
             Ok(data) => data,
-            Err(error) => return self.wrong(&format!("data that is no JSON: {error}")),
+            Err(error) => return self.wrong(&format!("data that is not JSON: {error}")),
         };
         let name = String::from_utf8_lossy(frame.event);
         if self.greeted == (name == "hello") {
-            self.wrong(&format!("{name} where hello belongs, or hello again"));
+            self.wrong(&format!("{name} instead of hello, or a second hello"));
         }
         match &*name {
             "hello" => {
@@ -220,13 +220,13 @@ impl Sequence {
             "gap" if data["reason"] == "evicted" => self.gap(&data),
             // Only streams that read nothing but live events get the other control events, and no client here reads
             // such a stream.
-            _ => self.wrong(&format!("the control event {name}: {data}")),
+            _ => self.wrong(&format!("an unexpected control event {name}: {data}")),
         }
     }
 
     fn gap(&mut self, data: &Value) {
         let (Some(from), Some(to)) = (place(&data["from"]), place(&data["to"])) else {
-            return self.wrong(&format!("a gap without places: {data}"));
+            return self.wrong(&format!("a gap without ids: {data}"));
         };
         self.settle(from);
         let lost = data["lost"].as_u64();
@@ -242,7 +242,7 @@ impl Sequence {
             self.wrong(&format!("a gap that does not follow: {data}"));
         }
         if matches!(self.follow, Follow::Drops) {
-            self.wrong("the reader of drops was behind retention: its sum says nothing");
+            self.wrong("the reader of drops fell behind retention, so its sum is incomplete");
         }
         self.gone = Some(Gone {
             from,
@@ -255,7 +255,7 @@ impl Sequence {
     /// Checks a resume that was answered with 204.
     pub(crate) fn no_content(&self, dropped: u64) {
         if self.last == 0 || !matches!(self.follow, Follow::Trace(_)) {
-            self.wrong("204 where nothing was read");
+            self.wrong("status 204 before any event was read");
         }
         self.check_complete(dropped);
     }
@@ -267,7 +267,7 @@ impl Sequence {
         let data: Value = serde_json::from_slice(frame.data).unwrap_or_default();
         let numbers = ["starts", "ends", "other"].map(|of| data["lost"][of].as_u64());
         if frame.event != b"gap" || numbers.contains(&None) {
-            return self.wrong(&format!("no report of drops: {data}"));
+            return self.wrong(&format!("an event that does not report drops: {data}"));
         }
         self.ledger
             .announced_drops
@@ -281,14 +281,14 @@ impl Sequence {
         };
         self.ledger.traces.add(1);
         let Some(events) = trace.events() else {
-            return self.wrong("its trace is told to be complete and is not over");
+            return self.wrong("its trace was reported as complete but is still running");
         };
         if self.counts && trace.dropped_before == Some(dropped) {
             self.ledger.traces_counted.add(1);
             if self.seen + self.lost != events {
                 let (seen, lost) = (self.seen, self.lost);
                 self.wrong(&format!(
-                    "of {events} events {seen} came and {lost} are lost"
+                    "of {events} events, {seen} arrived and {lost} were lost"
                 ));
             }
         } else if self.seen > events {

@@ -65,7 +65,7 @@ impl Stream {
                 break end + 4;
             }
             if raw.len() > PIECE_BYTES_MAX || socket.read_buf(&mut raw).await? == 0 {
-                return Err(broken("no whole head of an answer"));
+                return Err(broken("an incomplete response head"));
             }
         };
         let head = String::from_utf8_lossy(raw.get(..end).unwrap_or_default()).to_lowercase();
@@ -74,7 +74,7 @@ impl Stream {
         }
         let is_chunked = head.contains("\r\ntransfer-encoding: chunked\r\n");
         if !head.starts_with("http/1.1 200") || !is_chunked {
-            return Err(broken(&format!("the answer was {head:?}")));
+            return Err(broken(&format!("an unexpected response head: {head:?}")));
         }
         raw.drain(..end);
         let mut stream = Self {
@@ -97,13 +97,13 @@ impl Stream {
         self.raw.reserve(READ_BYTES.saturating_sub(self.raw.len()));
         let read = self.socket.read_buf(&mut self.raw).await?;
         if read == 0 {
-            return Err(broken("the connection was cut within the answer"));
+            return Err(broken("the connection was closed within the response"));
         }
         self.bytes += read as u64;
         self.text.drain(..self.at);
         self.at = 0;
         if self.text.len() > PIECE_BYTES_MAX {
-            return Err(broken("a frame of more than a mebibyte"));
+            return Err(broken("a frame longer than 1 MiB"));
         }
         self.decode()?;
         Ok(true)
@@ -120,7 +120,7 @@ impl Stream {
                     };
                     let size = std::str::from_utf8(&rest[..end]).ok();
                     let size = size.and_then(|size| usize::from_str_radix(size, 16).ok());
-                    let size = size.ok_or_else(|| broken("a chunk whose size is no number"))?;
+                    let size = size.ok_or_else(|| broken("a chunk whose size is not a number"))?;
                     rest = &rest[end + 2..];
                     self.chunk = if size == 0 {
                         Chunk::Last
@@ -176,7 +176,12 @@ fn frame(text: &[u8]) -> Result<Frame<'_>, String> {
             b"id" => frame.id = value,
             b"data" => frame.data = value,
             b"retry" => {}
-            _ => return Err(format!("the line {:?}", String::from_utf8_lossy(line))),
+            _ => {
+                return Err(format!(
+                    "an invalid line: {:?}",
+                    String::from_utf8_lossy(line)
+                ));
+            }
         }
     }
     Ok(frame)

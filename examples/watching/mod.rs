@@ -33,7 +33,7 @@ pub(crate) fn start<const LINES: usize>(command: &mut Command) -> (Process, [Str
         printed.read_line(&mut line).expect("the example prints");
         line.trim().to_owned()
     });
-    // The output is read to its end, so that the engine can go on printing.
+    // The rest of the output is read and discarded, so that the engine can continue to print.
     std::thread::spawn(move || printed.lines().for_each(drop));
     (process, lines)
 }

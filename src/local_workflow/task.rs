@@ -163,8 +163,8 @@ pub(crate) fn cancel_on_drop<F: Future>(
 ) -> impl Future<Output = F::Output> + use<'_, F> {
     let mut future = Box::pin(future);
     async move {
-        // A local of this block is dropped before the captured future: so it cancels before the future's spans are
-        // dropped.
+        // A local variable of this block is dropped before the captured `future`. So the workflow is cancelled before
+        // the spans inside the future are dropped.
         let mut abandoned = CancelOnDrop(Some(workflow));
         let output = future.as_mut().await;
         abandoned.0 = None;

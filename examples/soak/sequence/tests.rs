@@ -85,11 +85,11 @@ fn what_is_dense_or_announced_is_right() {
     assert_eq!(
         everything(&[Event(1), Event(3), Event(4)]),
         none,
-        "a kept start"
+        "a retained start"
     );
     assert_eq!(everything(&[Event(3), Gap(4, 9, Some(6)), Event(10)]), none);
     let kept = [Event(3), Gap(4, 9, Some(5)), Event(6), Event(10)];
-    assert_eq!(everything(&kept), none, "one of the gap was kept");
+    assert_eq!(everything(&kept), none, "one event of the gap was retained");
     let again = [
         Event(3),
         Gap(4, 9, Some(6)),
@@ -97,7 +97,7 @@ fn what_is_dense_or_announced_is_right() {
         Gap(4, 12, Some(9)),
         Event(13),
     ];
-    assert_eq!(everything(&again), none, "told again after a cut");
+    assert_eq!(everything(&again), none, "repeated after a cut");
     let whole = [
         Event(3),
         Cursor(7),
@@ -113,7 +113,7 @@ fn what_is_dense_or_announced_is_right() {
     assert_eq!(
         trace(&late),
         none,
-        "what was gone before it came is no loss"
+        "events gone before it connected are not lost"
     );
 }
 
@@ -124,15 +124,15 @@ fn what_is_missing_repeated_or_foreign_is_named() {
     let cases = [
         (
             named(&[Event(3), Event(5)]),
-            "it after 3: what is before 5 is missing",
+            "it after 3: events before 5 are missing",
         ),
         (
             named(&[Event(3), Cut, Event(5)]),
-            "it after 3: what is before 5 is missing",
+            "it after 3: events before 5 are missing",
         ),
         (
             named(&[Event(3), Event(3)]),
-            "it after 3: the event 3 comes again or late",
+            "it after 3: the event 3 is repeated or late",
         ),
         (
             named(&[Event(3), Gap(4, 9, Some(5)), Event(10)]),
@@ -140,7 +140,7 @@ fn what_is_missing_repeated_or_foreign_is_named() {
         ),
         (
             named(&[Event(3), Gap(4, 9, Some(6)), Event(11)]),
-            "it after 9: what is before 11 is missing",
+            "it after 9: events before 11 are missing",
         ),
         (
             named(&[Event(3), Epoch("bbbbbbbb-4")]),
@@ -152,15 +152,15 @@ fn what_is_missing_repeated_or_foreign_is_named() {
         ),
         (
             of_trace(&[Event(5), Event(4)]),
-            "it after 5: the event 4 comes again or late",
+            "it after 5: the event 4 is repeated or late",
         ),
         (
             of_trace(&[Event(3), Event(4), Event(5), Complete]),
-            "it after 5: of 4 events 3 came and 0 are lost",
+            "it after 5: of 4 events, 3 arrived and 0 were lost",
         ),
         (
             of_trace(&[Event(3), Event(4), Event(5), Event(6), Event(7), Complete]),
-            "it after 7: of 4 events 5 came and 0 are lost",
+            "it after 7: of 4 events, 5 arrived and 0 were lost",
         ),
         (
             of_trace(&[Event(3), Cursor(2)]),
@@ -187,6 +187,6 @@ fn reports_of_drops_are_added_up() {
     );
     assert_eq!(
         said(Follow::Drops, &[Dropped(4), Gap(5, 9, None)]),
-        ["it after 4: the reader of drops was behind retention: its sum says nothing"]
+        ["it after 4: the reader of drops fell behind retention, so its sum is incomplete"]
     );
 }
