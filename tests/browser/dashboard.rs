@@ -194,6 +194,30 @@ async fn a_reload_shows_the_same_trace_and_the_same_span() {
     app.stop();
 }
 
+/// What the list, and a trace that is opened now, say after the program has ended.
+async fn an_end_is_told_as_one(browser: &Browser) {
+    let ended = "return /^Ended at \\d\\d:\\d\\d:\\d\\d$/.test(document.querySelector('#status-text').textContent)
+        && [...document.querySelectorAll('#status-detail li')].some(line => /^next try in \\d s, the \\d/.test(line.textContent))";
+    browser
+        .until("the end is told, and the next try", ended)
+        .await;
+    let age = "return document.querySelector('#traces-rows .c-started').textContent";
+    let before = browser.ask(age).await;
+    let later = format!("return (() => {{ {age} }})() !== {before}");
+    browser.until("ages go on", &later).await;
+    browser
+        .click("#traces-rows [data-trace-id]:not([hidden]) .trace-link")
+        .await;
+    let said =
+        "return document.querySelector('#trace-empty h2')?.textContent === 'The program has ended'
+        && document.querySelector('#status').dataset.state === 'ended'";
+    browser
+        .until("a trace that was not loaded says so", said)
+        .await;
+    browser.picture("ended").await;
+    browser.click("#back").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_server_is_found_again_and_old_spans_do_not_run_for_ever() {
     let app = App::start().await;
@@ -217,6 +241,7 @@ async fn a_restarted_server_is_found_again_and_old_spans_do_not_run_for_ever() {
             "return document.querySelector('#status').dataset.state !== 'live'",
         )
         .await;
+    an_end_is_told_as_one(&browser).await;
     let app = App::on(&address).await;
     let next = open(&app.tracer(), "after the restart", &Context::new());
     assert_eq!(

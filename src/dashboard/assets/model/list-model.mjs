@@ -5,7 +5,7 @@
 import { shownState } from "./columns.mjs";
 import { addGap, droppedOf, noLosses } from "./gaps.mjs";
 import { traceMatches } from "./search.mjs";
-import { formatCount, plural } from "./time.mjs";
+import { formatCount } from "./time.mjs";
 
 /**
  * @typedef {object} Summary one trace, as `GET traces` and `traces/sse` describe it
@@ -167,11 +167,11 @@ export function countsWords({ open, failing, failed, below }) {
   return parts.join(" · ");
 }
 
-/** @param {Summary} trace @returns {string} `312 of 1,756 spans kept`, or nothing where all are */
+/** @param {Summary} trace @returns {string} `312 of 1,756 kept`, or nothing where all spans are */
 export function keptText({ evicted, spans }) {
   if (evicted === undefined || evicted === null) return "";
-  if (evicted.spans === null) return "a part of it is no longer kept";
-  return `${formatCount(Math.max(0, (spans?.total ?? 0) - evicted.spans))} of ${plural(spans?.total ?? 0, "span")} kept`;
+  if (evicted.spans === null) return "a part is no longer kept";
+  return `${formatCount(Math.max(0, (spans?.total ?? 0) - evicted.spans))} of ${formatCount(spans?.total ?? 0)} kept`;
 }
 
 /** @param {Summary} trace @returns {boolean} */

@@ -38,6 +38,8 @@ export const SILENT_PINGS_MAX = 3;
 export const DEFAULT_PING_SECONDS = 15;
 export const BACKOFF_FIRST_MS = 1_000;
 export const BACKOFF_MAX_MS = 30_000;
+/** The same after a program has ended: whoever works on it starts it again, and looks here. */
+export const ENDED_BACKOFF_MAX_MS = 5_000;
 /** How often a live connection is looked at. */
 export const PULSE_MS = 5_000;
 /** A pulse that comes this much late means that the machine, or the page, slept. */
@@ -228,7 +230,7 @@ export class ResilientStream {
   reconnectLater(reason) {
     this.release();
     this.cutOff(reason);
-    const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(this.attempt, 10));
+    const ceiling = Math.min(this.over > 0 ? ENDED_BACKOFF_MAX_MS : BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** Math.min(this.attempt, 10));
     this.attempt += 1;
     // Half fixed, half random: many pages that lost one server must not come back in step.
     const pause = ceiling / 2 + (ceiling / 2) * this.environment.random();

@@ -5,6 +5,7 @@
 import { createTrace, reduceTrace } from "../model/model.mjs";
 import { epochMilliseconds } from "../model/time.mjs";
 import { traceRoute } from "./api.mjs";
+import { BACKOFF_MAX_MS, ENDED_BACKOFF_MAX_MS } from "./stream.mjs";
 
 /**
  * @typedef {import("./stream.mjs").Stream} Stream
@@ -27,7 +28,7 @@ import { traceRoute } from "./api.mjs";
 /** Events held while paused; for more, the stream is let go and asked again from its place. */
 export const HELD_MAX = 20_000;
 const SNAPSHOT_RETRY_MS = 2_000;
-const SNAPSHOT_RETRY_MAX_MS = 30_000;
+
 const LAG_EVERY_MS = 250;
 
 /** @type {StreamStatus} */
@@ -138,7 +139,7 @@ export class TraceFeed {
     const now = this.world.now();
     const endedAt = this.world.endedAt();
     this.unreachableSince ||= now;
-    const pause = Math.min(SNAPSHOT_RETRY_MAX_MS, SNAPSHOT_RETRY_MS * 2 ** Math.min(this.attempt, 10));
+    const pause = Math.min(endedAt > 0 ? ENDED_BACKOFF_MAX_MS : BACKOFF_MAX_MS, SNAPSHOT_RETRY_MS * 2 ** Math.min(this.attempt, 10));
     this.attempt += 1;
     const word = endedAt > 0 ? /** @type {const} */ ("ended") : /** @type {const} */ ("reconnecting");
     this.status = { ...CONNECTING, word, reason: endedAt > 0 ? "shutdown" : "refused", attempt: this.attempt, since: endedAt || this.unreachableSince, next: now + pause };

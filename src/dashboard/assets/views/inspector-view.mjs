@@ -10,7 +10,7 @@ import { attributeTypesOf, attributesOf, isPartial, shownName, shownStateOf, spa
 import { formatAbsolute, formatCount, formatDuration, formatOffset, formatOpen, parseTimestamp } from "../model/time.mjs";
 import { listRoute } from "../net/api.mjs";
 import { isSlow, timesUsual } from "../net/duration-baseline.mjs";
-import { STATE_WORDS, breakable, byId, element, icon, setShown, setStyle, setText, shortened } from "./dom.mjs";
+import { STATE_WORDS, breakable, byId, element, icon, setShown, setStyle, setText, shortened, shortenedMiddle } from "./dom.mjs";
 
 /**
  * @typedef {import("../model/span.mjs").SpanFacts} Span
@@ -26,6 +26,8 @@ import { STATE_WORDS, breakable, byId, element, icon, setShown, setStyle, setTex
 
 /** Characters of a name in the title of the inspector, of which three lines are seen at first. */
 const NAME_LONGEST = 2_000;
+/** Characters of a service that fit into its chip. */
+const SERVICE_LENGTH = 24;
 /** Entries of a section that are shown at first, and that come with each wish for more. */
 const ENTRIES_FIRST = 100;
 const ENTRIES_MORE = 500;
@@ -193,7 +195,7 @@ export class InspectorView {
         element("button", { type: "button", class: "button quiet icon-only", title: "Close (Esc)", "aria-label": "Close", on: { click: () => this.actions.close() } }, icon("close"))),
       element("p", { class: "badges" },
         element("span", { id: "inspector-state", class: "badge", "data-state": state }, icon(state), STATE_WORDS[state]),
-        span.service === "" ? null : element("span", { class: "chip" }, dot, element("span", { class: "chip-name", text: span.service })),
+        span.service === "" ? null : element("span", { class: "chip", title: span.service.slice(0, NAME_LONGEST) }, dot, element("span", { class: "chip-name", text: shortenedMiddle(span.service, SERVICE_LENGTH) })),
         span.event?.kind ? element("span", { class: "chip", text: String(span.event.kind).toLowerCase() }) : null,
         span.event?.durable === true ? element("span", { class: "chip", text: "durable", title: "Outlives its process" }) : null,
         span.event?.sampled === false ? element("span", { class: "chip", text: "not sampled", title: "Shown here, not exported" }) : null),

@@ -323,6 +323,7 @@ function drawRow(row, node, trace, frame, longest, actions) {
   const kept = keptText(trace);
   setShown(row.kept, kept !== "");
   setText(row.kept, kept);
+  setAttribute(row.kept, "title", kept === "" ? null : "Retention has let go of the other spans of this trace");
   setText(row.started, formatAge(frame.age - epochMilliseconds(trace.startTimestamp)));
   setAttribute(row.started, "title", formatAbsolute(trace.startTimestamp));
   setIcon(row.shape, state);

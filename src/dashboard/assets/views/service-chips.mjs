@@ -8,7 +8,7 @@ import { element, setAttribute, setShown, setStyle, setText, shortenedMiddle } f
 const NAME_MAX = 20;
 
 export class ServiceChips {
-  /** @type {{chip: HTMLElement, dot: HTMLElement, text: HTMLElement}[]} */
+  /** @type {{chip: HTMLElement, dot: HTMLElement, text: HTMLElement, count: HTMLElement}[]} */
   chips = [];
 
   /** @param {HTMLElement} parent @param {number} max */
@@ -21,16 +21,17 @@ export class ServiceChips {
   draw(services, colour) {
     const rest = services.slice(this.max);
     const shown = services.slice(0, this.max).map(({ name, spans, errors = 0 }) => ({
-      text: `${shortenedMiddle(name || "(no service)", NAME_MAX)} ${formatCount(spans)}${errors > 0 ? " !" : ""}`, colour: colour(name), errors,
+      text: shortenedMiddle(name || "(no service)", NAME_MAX), count: ` ${formatCount(spans)}${errors > 0 ? " !" : ""}`, colour: colour(name), errors,
       title: `${name}: ${plural(spans, "span")}${errors > 0 ? `, ${plural(errors, "error")}` : ""}`,
     }));
-    if (rest.length > 0) shown.push({ text: `+${rest.length}`, colour: "", errors: 0, title: rest.map((service) => service.name).join("\n") });
+    if (rest.length > 0) shown.push({ text: `+${rest.length}`, count: "", colour: "", errors: 0, title: rest.map((service) => service.name).join("\n") });
     while (this.chips.length < shown.length) this.chips.push(this.make());
-    for (const [at, { chip, dot, text }] of this.chips.entries()) {
+    for (const [at, { chip, dot, text, count }] of this.chips.entries()) {
       const one = shown[at];
       setShown(chip, one !== undefined);
       if (one === undefined) continue;
       setText(text, one.text);
+      setText(count, one.count);
       setShown(dot, one.colour !== "");
       setStyle(dot, "background", one.colour);
       setAttribute(chip, "data-errors", one.errors > 0);
@@ -41,8 +42,10 @@ export class ServiceChips {
   make() {
     const dot = element("span", { class: "service-dot" });
     const text = element("span", { class: "chip-name" });
-    const chip = element("span", { class: "chip" }, dot, text);
+    // Of a name that has no room the middle goes, of its number nothing.
+    const count = element("span", { class: "chip-count" });
+    const chip = element("span", { class: "chip" }, dot, element("span", { class: "chip-text" }, text, count));
     this.parent.append(chip);
-    return { chip, dot, text };
+    return { chip, dot, text, count };
   }
 }

@@ -20,8 +20,9 @@ import { byId, element, icon, setAttribute, setIcon, setShown, setText, shortene
 
 const CHAINS_MAX = 3;
 const SHARES_MAX = 3;
-/** Pixels that a link to an ancestor, a chain's leaf with its time, and a share take at least. */
+/** Pixels that a link to an ancestor, what stands before the line, a chain's leaf with its time, and a share take at least. */
 const LINK_WIDTH = 80;
+const LEAD_WIDTH = 70;
 const LEAF_WIDTH = 190;
 const SHARE_WIDTH = 170;
 const LINKS_MAX = 4;
@@ -108,7 +109,7 @@ export class WaitingView {
     }
     const room = Math.max(1, Math.floor(this.width / LEAF_WIDTH));
     const shown = this.chains.slice(0, Math.min(CHAINS_MAX, room));
-    const links = Math.max(1, Math.min(LINKS_MAX, Math.floor((this.width - shown.length * LEAF_WIDTH) / LINK_WIDTH / Math.max(1, shown.length))));
+    const links = Math.max(1, Math.min(LINKS_MAX, Math.floor((this.width - LEAD_WIDTH - shown.length * LEAF_WIDTH) / LINK_WIDTH / Math.max(1, shown.length))));
     const more = this.total - shown.length;
     const key = `${identityOf(trace)} ${more} ${links} ${shown.map((chain) => `${chain.links.map((link) => `${link} ${stateOf(trace, link)} ${trace.spans.name[link]}`)} ${chain.hidden}`).join("\n")}`;
     if (key !== this.drawnFor) {
