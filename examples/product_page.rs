@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The job is instrumented with `tracing`, like any code. The page needs twenty lines of JavaScript, and no dashboard
-//! is served. A user sees only their own trace, and of it only what the view allows.
+//! is served. A user sees only their own trace, and only the parts of it that the view allows.
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -1,4 +1,5 @@
-//! The time from dispatch to the bytes at the client, at rates at which everything is idle between two events.
+//! The time from an event's dispatch until its bytes are at the client. The rates are so low that everything is idle
+//! between two events.
 
 use std::{
     thread,

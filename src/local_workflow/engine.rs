@@ -194,7 +194,7 @@ impl Engine {
     /// [`INSTANCE_ID_BYTES_MAX`](Self::INSTANCE_ID_BYTES_MAX) bytes.
     ///
     /// The engine forgets an instance that ended long ago or whose process died. A new instance with its id continues
-    /// in the old trace, which then shows only the steps that had not ended.
+    /// in the old trace, and its steps that had already ended there are not shown again.
     ///
     /// # Errors
     /// As [`create`](Self::create); and when the engine knows an instance with this id, even one that has ended.
@@ -379,7 +379,7 @@ impl Instances {
             let evicted = self
                 .by_id
                 .remove_if(&oldest.id, |_, handle| Arc::ptr_eq(handle, &oldest));
-            // If it is not in the map any more, another thread has evicted it for its own instance: try the next one.
+            // If it was no longer in the map, another thread has evicted it for its own instance. Try the next one.
             if evicted.is_some() {
                 return true;
             }

@@ -55,7 +55,8 @@ const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 ///   [`LiveSampler`](crate::LiveSampler) for spans that would be dropped).
 /// - A span ended twice, even on two threads, ends once. A span dropped without `end` ends when it is dropped.
 /// - Spans that are open when the provider is shut down are ended as lost, because the SDK will not report their end.
-///   Spans that start or end after that are not shown. A store that is known to fail is waited for only half a second.
+///   Spans that start or end after that are not shown. Shutdown waits only half a second for a store that is known to
+///   fail.
 /// - `force_flush` returns when everything that ended before the call is stored and visible, within
 ///   [`Self::FLUSH_TIMEOUT`]. You may call it and `shutdown` from any thread, inside and outside of any runtime, and
 ///   more than once.

@@ -1,6 +1,6 @@
 //! The outermost sampler: it records spans that the inner sampler would drop, so that they can be shown, and never
-//! exports them. It also reads each span in place before it starts, so that the processor need not have the SDK copy
-//! it. It runs on the host's threads, inside the SDK's calls: it never blocks and never makes a span.
+//! exports them. It also reads each span in place before it starts, so that the SDK need not copy it for the processor.
+//! It runs on the host's threads, inside the SDK's calls: it never blocks and never makes a span.
 
 use std::{fmt, sync::Arc};
 

@@ -1,7 +1,7 @@
 //! Hands a span from our sampler to our processor: the SDK calls both on one thread, one right after the other, so a
-//! thread-local carries name, attributes and links. Without it the SDK would copy the span for the processor, which is
-//! most of what showing a start costs. It runs on the host's threads; it never allocates, waits or calls the host's
-//! code.
+//! thread-local carries name, attributes and links. Without it the SDK would copy the span for the processor, and that
+//! copy is most of the cost of a shown start. It runs on the host's threads; it never allocates, waits or calls the
+//! host's code.
 
 use std::cell::RefCell;
 

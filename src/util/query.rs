@@ -1,19 +1,19 @@
-//! Reads queries (`a=b&c=d`) and segments of paths, both percent-encoded (RFC 3986, section 2.1): the one parser for every
-//! route, so that no two of them understand an address differently. Pure.
+//! Parses queries (`a=b&c=d`) and path segments, both percent-encoded (RFC 3986, section 2.1). Every route must use
+//! this parser, so that no two routes decode an address differently. Pure.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// A text that is not percent-encoded UTF-8.
+/// The error of a text that is not percent-encoded UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotUtf8;
 
-/// A value, or that it cannot be read. Each parameter has its own way to fail.
+/// The value of a parameter. The caller decides what an invalid value means for its parameter.
 pub(crate) type QueryValue<'a> = Result<Cow<'a, str>, NotUtf8>;
 
-/// Returns the parameters of a query in their order. A `+` is a space, as in the forms of HTML. A key that cannot be read is
-/// left out: no parameter has such a name.
+/// Returns the parameters of a query in their order. A `+` is a space, as in HTML forms. A parameter whose key is not
+/// UTF-8 is left out, because no route has a parameter of such a name.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, QueryValue<'_>)> {
     query.split('&').filter_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -21,7 +21,7 @@ pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, QueryVal
     })
 }
 
-/// Returns the first value of a parameter that is not empty.
+/// Returns the first non-empty value of a parameter.
 pub(crate) fn first<'a>(query: &'a str, name: &str) -> Option<QueryValue<'a>> {
     let is_empty = |value: &QueryValue<'_>| value.as_ref().is_ok_and(|value| value.is_empty());
     pairs(query)
@@ -29,7 +29,7 @@ pub(crate) fn first<'a>(query: &'a str, name: &str) -> Option<QueryValue<'a>> {
         .map(|(_, value)| value)
 }
 
-/// Returns a segment of a path as it was before it was percent-encoded.
+/// Decodes a percent-encoded path segment.
 pub(crate) fn segment(text: &str) -> QueryValue<'_> {
     percent_decode_str(text)
         .decode_utf8()

@@ -217,10 +217,11 @@ pub(crate) fn is_damaged(name: &str, payload: &[u8]) -> bool {
     name == GAP && payload == DAMAGED
 }
 
-/// The payload of a gap in an answer that is no stream, so that its reader cannot resume within it.
+/// Writes the payload of a gap in a response that is not a stream. It has no ids, because such a response cannot be
+/// resumed.
 #[cfg_attr(
     not(feature = "http"),
-    expect(dead_code, reason = "only HTTP has such answers")
+    expect(dead_code, reason = "only HTTP has such responses")
 )]
 pub(crate) fn evicted_payload(out: &mut Vec<u8>, lost: Option<u64>) {
     json(

@@ -90,7 +90,7 @@ async fn open_spans(log: &Arc<Log>, trace: TraceId) -> Result<Vec<(SpanId, Bytes
     let mut reader = Subscribe::to(trace.stream_key()).reader(log);
     let mut spans: HashMap<SpanId, WorkflowSpan> = HashMap::new();
     while let Some(item) = reader.next_below(head).await {
-        // If all events are in memory, the loop has no other await that is ever pending.
+        // If all events are in memory, no other await of this loop is ever pending. This one lets other tasks run.
         tokio::task::yield_now().await;
         let slice = match item {
             ReadItem::Events(slice) | ReadItem::OpenGlobal(slice) => slice,

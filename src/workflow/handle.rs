@@ -326,7 +326,8 @@ impl<R: Fn() -> bool, E: Fn(&Step) -> bool> Workflow<R, E> {
         )]
     }
 
-    /// Polls the future with `current` as the current span, and shows `new_span`, if there is one, meanwhile.
+    /// Opens `new_span`, if there is one, polls the future with `current` as the current span, and ends `new_span` with
+    /// the future's output.
     async fn run_in_span<F: Future>(
         &self,
         current: SpanId,

@@ -4,7 +4,7 @@ use std::{
     borrow::Cow, collections::HashMap, error::Error, fmt, rc::Rc, sync::Arc, time::Duration,
 };
 
-/// Upper bound on the causes that are kept of an error: a chain of sources that contains a cycle never ends.
+/// Upper bound on the causes kept of an error. Without it, a chain of sources with a cycle would never end.
 const CAUSES_MAX: usize = 32;
 
 /// Why a step failed.
@@ -84,7 +84,7 @@ impl Failure {
     }
 }
 
-/// Writes the message and then each cause, except a cause with which the text before it already ends.
+/// Writes the message and then each cause. Omits a cause if the text before it already ends with it.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = self.message.clone();

@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// The log, and perhaps an exporter, that get the spans.
+/// The destinations of the spans: the log, and an optional exporter.
 #[derive(Debug)]
 pub(crate) struct SpanSink {
     pub(crate) parts: Arc<ProcessorShared>,

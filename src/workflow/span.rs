@@ -188,7 +188,7 @@ impl VisibleSpan {
     fn wait(&self) {
         let mut data = self.data(SystemTime::now());
         data.attributes = match &self.definition.step {
-            // A duration counts from the step's first start, and this start may be a later one.
+            // A duration counts from the step's first start, which may have been in an earlier run.
             Some(step) if self.replayed => step.lasting_waiting_attributes(),
             Some(step) => step.waiting_attributes(self.start),
             None => Vec::new(),
