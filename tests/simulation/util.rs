@@ -4,6 +4,8 @@
 pub(crate) mod block_on;
 #[path = "../../src/util/hash.rs"]
 pub(crate) mod hash;
+#[path = "../../src/util/query.rs"]
+pub(crate) mod query;
 #[path = "sync.rs"]
 pub(crate) mod sync;
 #[path = "../../src/util/time.rs"]
