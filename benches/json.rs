@@ -83,7 +83,10 @@ fn hex<const N: usize, S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::
     serializer.serialize_str(std::str::from_utf8(&text).expect("digits"))
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde requires this signature"
+)]
 fn hex8<S: Serializer>(id: &[u8; 8], serializer: S) -> Result<S::Ok, S::Error> {
     hex::<16, S>(id, serializer)
 }
@@ -92,7 +95,7 @@ fn hex16<S: Serializer>(id: &[u8; 16], serializer: S) -> Result<S::Ok, S::Error>
     hex::<32, S>(id, serializer)
 }
 
-#[expect(clippy::ref_option, reason = "serde asks for it")]
+#[expect(clippy::ref_option, reason = "serde requires this signature")]
 fn maybe_hex8<S: Serializer>(id: &Option<[u8; 8]>, serializer: S) -> Result<S::Ok, S::Error> {
     match id {
         Some(id) => hex8(id, serializer),
@@ -104,7 +107,7 @@ fn time<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Err
     serializer.collect_str(&humantime::format_rfc3339_nanos(*time))
 }
 
-#[expect(clippy::ref_option, reason = "serde asks for it")]
+#[expect(clippy::ref_option, reason = "serde requires this signature")]
 fn maybe_time<S: Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => time(at, serializer),
@@ -266,7 +269,7 @@ fn make_spans() {
 }
 
 /// Returns the number of instructions of one encoding.
-#[expect(clippy::cast_precision_loss, reason = "they are some thousands a time")]
+#[expect(clippy::cast_precision_loss, reason = "the counts are some thousands")]
 fn instructions(name: &str, side: &str) -> f64 {
     let arguments = ["run", name, side].map(str::to_owned);
     let counted = callgrind::count_function("json::counted*", &arguments);
@@ -332,7 +335,10 @@ fn main() {
 }
 
 /// Returns the number of instructions per event on the worker.
-#[expect(clippy::cast_precision_loss, reason = "they are some millions at most")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "the counts are some millions at most"
+)]
 fn worker_instructions(function: &str) -> f64 {
     let counted = callgrind::count_function(function, &["make".to_owned()]);
     assert!(counted.all > 0, "{function} is a function by itself");

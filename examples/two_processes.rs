@@ -119,7 +119,7 @@ async fn pick(Path(number): Path<u64>, headers: HeaderMap) -> StatusCode {
         propagator.extract(&HeaderExtractor(&headers))
     });
     if let Err(error) = span.set_parent(caller) {
-        say(&format!("the caller's trace is not continued: {error}"));
+        say(&format!("cannot continue the caller's trace: {error}"));
     }
     let shelves = async {
         let mut robot = time::interval(SHELF_INTERVAL);

@@ -2,7 +2,7 @@
 //! on the other load of the machine. It knows callgrind's format and nothing about the measured code. It runs on the
 //! bench's own thread; the measured program is a child process.
 
-#![allow(dead_code, reason = "each bench takes what it needs")]
+#![allow(dead_code, reason = "each bench uses only a part")]
 
 use std::{
     collections::HashMap,

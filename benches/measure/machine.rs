@@ -1,6 +1,6 @@
 //! Figures of the operating system: processor time per thread, memory, and the processor on which a thread runs.
 
-#![allow(dead_code, reason = "each bench takes what it needs")]
+#![allow(dead_code, reason = "each bench uses only a part")]
 
 use std::{fs, time::Duration};
 

@@ -1,6 +1,6 @@
 //! Helpers of all benches: choice of cases, clocks and medians.
 
-#![allow(dead_code, reason = "each bench takes what it needs")]
+#![allow(dead_code, reason = "each bench uses only a part")]
 
 use std::{fs, time::Duration};
 

@@ -37,7 +37,10 @@ pub(crate) fn report() {
 
 /// Returns the instructions of one span: the difference between a longer and a shorter run, so that neither the start nor
 /// the end of the process counts.
-#[expect(clippy::cast_precision_loss, reason = "they are some billions at most")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "the counts are some billions at most"
+)]
 fn process_instructions(case: &str, api: Api, children: u32) -> f64 {
     const SHORT: u32 = 10_000;
     const LONG: u32 = 30_000;

@@ -1,6 +1,6 @@
 //! The tracer providers that the benches compare: without a processor, with the SDK's own, and with livespan.
 
-#![allow(dead_code, reason = "each bench takes what it needs")]
+#![allow(dead_code, reason = "each bench uses only a part")]
 
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},

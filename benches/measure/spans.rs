@@ -1,6 +1,6 @@
 //! The benches' span: a start and an end with 4 attributes, made through either API.
 
-#![allow(dead_code, reason = "each bench takes what it needs")]
+#![allow(dead_code, reason = "each bench uses only a part")]
 
 use opentelemetry::{
     KeyValue,

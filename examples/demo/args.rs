@@ -21,15 +21,15 @@ A small web shop with live traffic, watched by livespan.
 Usage: demo [OPTIONS]
 
 Options:
-  --addr <HOST:PORT>  where the dashboard listens; port 0 takes any free port
+  --addr <HOST:PORT>  address of the dashboard; port 0 takes any free port
                       [default: 127.0.0.1:4380]
-  --rate <N>          visitor requests per second, may be a fraction; 0 is none [default: 2]
+  --rate <N>          visitor requests per second, may be a fraction; 0 for none [default: 2]
   --requests <N>      stop the traffic after N requests; the dashboard stays up
-  --store <STORE>     where events are kept: memory, null, sqlite:PATH or redis://HOST:PORT
+  --store <STORE>     the store of the events: memory, null, sqlite:PATH or redis://HOST:PORT
                       (the last two with --features sqlite-bundled or redis) [default: memory]
   --help              print this and exit
 
-Ctrl-C ends it.";
+Press Ctrl-C to stop it.";
 
 /// The user's request.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             Some(value) => Ok(value),
             None => words
                 .next()
-                .unwrap_or_else(|| Err(UsageError(format!("`{flag}` wants a value (see --help)")))),
+                .unwrap_or_else(|| Err(UsageError(format!("`{flag}` needs a value (see --help)")))),
         };
         match flag {
             "--help" | "-h" => return Ok(Command::Help),
@@ -148,7 +148,7 @@ fn parse_requests(value: &str) -> Result<u64, UsageError> {
     match value.parse() {
         Ok(requests) => Ok(requests),
         Err(error) => Err(UsageError(format!(
-            "`--requests {value}` is not a whole number from 0 up: {error}"
+            "`--requests {value}` is not a whole number of at least 0: {error}"
         ))),
     }
 }
@@ -158,7 +158,7 @@ fn parse_store(value: &str) -> Result<StoreChoice, UsageError> {
         "memory" => Ok(StoreChoice::Memory),
         "null" => Ok(StoreChoice::Null),
         "sqlite:" => Err(UsageError(
-            "`--store sqlite:` wants a path, such as sqlite:spans.db".to_owned(),
+            "`--store sqlite:` needs a path, such as sqlite:spans.db".to_owned(),
         )),
         #[cfg(feature = "sqlite")]
         _ if value.starts_with("sqlite:") => Ok(StoreChoice::Sqlite(

@@ -64,7 +64,7 @@ pub(crate) fn server_span(request: &Request) -> Span {
         propagator.extract(&HeaderExtractor(request.headers()))
     });
     if let Err(error) = span.set_parent(caller) {
-        tracing::warn!(%error, "the caller's trace is not continued");
+        tracing::warn!(%error, "cannot continue the caller's trace");
     }
     span
 }

@@ -99,7 +99,7 @@ impl FromStr for Epoch {
                 Ok(Self(bytes))
             }
             _ => Err(Error::invalid(
-                "an epoch is eight characters of 0-9 and a-z",
+                "an epoch must be eight characters of 0-9 and a-z",
             )),
         }
     }
@@ -176,7 +176,7 @@ impl FromStr for EventId {
     /// # Errors
     /// Text of another form is [invalid](Error::is_invalid).
     fn from_str(text: &str) -> Result<Self, Error> {
-        let refused = || Error::invalid("an event id is <epoch>-<sequence>");
+        let refused = || Error::invalid("an event id must be <epoch>-<sequence>");
         let (epoch, sequence) = text.split_once('-').ok_or_else(refused)?;
         Ok(Self {
             epoch: epoch.parse()?,

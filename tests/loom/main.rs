@@ -7,7 +7,7 @@
     dead_code,
     unreachable_pub,
     unused_imports,
-    reason = "the modules are the crate's, and the tests in them are compiled and not called"
+    reason = "the modules are the crate's; their tests are compiled but not called"
 )]
 
 mod bell;
