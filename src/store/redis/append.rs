@@ -132,8 +132,9 @@ impl RedisWriter {
             self.number += 1;
         }
         self.wait_for_backoff();
+        let sent = Instant::now();
         let appended = self.append_once(batch);
-        self.known.note_outcome(&appended);
+        self.known.note_outcome(sent, &appended);
         match appended {
             Ok(appended) => {
                 self.number += 1;

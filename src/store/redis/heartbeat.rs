@@ -16,7 +16,7 @@ use crate::{
         heartbeat_timer::HeartbeatTimer,
         known_state::KnownState,
     },
-    util::sync::catch_panic,
+    util::sync::{Instant, catch_panic},
 };
 
 /// Shortest interval before a failed heartbeat is sent again.
@@ -34,8 +34,11 @@ pub(crate) fn run(
     while heartbeat_timer.wait(interval) {
         // A panic must not end the thread: without heartbeats, other processes would take this one for dead.
         let sent = catch_panic(|| {
+            let (is_tried, begun) = (connection.delay().is_zero(), Instant::now());
             let sent = send_heartbeat(&mut connection, writer, known);
-            known.note_outcome(&sent);
+            if is_tried {
+                known.note_outcome(begun, &sent);
+            }
             sent
         });
         interval = match sent {

@@ -16,7 +16,7 @@ use crate::{
         },
     },
     util::sync::{
-        Mutex,
+        Instant, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
         lock,
     },
@@ -30,10 +30,18 @@ pub(crate) struct KnownState {
     /// Whether the log in Redis contradicts what is known. The next heartbeat resolves it.
     contradicted: AtomicBool,
     heartbeat_timer: Arc<HeartbeatTimer>,
-    /// Whether the last heartbeat or append failed.
-    away: AtomicBool,
+    server: Mutex<ServerHealth>,
     /// Whether Redis took this writer for dead, or lost what it wrote: then it must reclaim its open events.
     reclaim: AtomicBool,
+}
+
+/// Whether the server answers.
+#[derive(Debug, Default)]
+struct ServerHealth {
+    /// Why it did not answer the last heartbeat or append, if it did not.
+    away: Option<StoreError>,
+    /// When it answered last.
+    answered: Option<Instant>,
 }
 
 /// The epochs, and the newest sequence seen so far with its epoch.
@@ -62,7 +70,7 @@ impl KnownState {
             oldest: AtomicU64::new(1),
             contradicted: AtomicBool::new(false),
             heartbeat_timer,
-            away: AtomicBool::new(false),
+            server: Mutex::default(),
             reclaim: AtomicBool::new(false),
         }
     }
@@ -79,17 +87,31 @@ impl KnownState {
         Sequence::new(self.oldest.load(Ordering::Acquire))
     }
 
-    /// Returns whether the server did not answer the last heartbeat or append.
-    pub(crate) fn is_away(&self) -> bool {
-        self.away.load(Ordering::Relaxed)
+    /// Returns why the server did not answer the last heartbeat or append, if it did not. Until one is answered, nothing
+    /// else waits for it: the waits of many queries would add up.
+    pub(crate) fn away(&self) -> Option<StoreError> {
+        lock(&self.server).away.clone()
     }
 
-    /// Notes whether a heartbeat or an append failed.
-    pub(crate) fn note_outcome<R>(&self, outcome: &Result<R, StoreError>) {
-        let is_away = outcome
-            .as_ref()
-            .is_err_and(|error| error.kind == StoreErrorKind::Connection);
-        self.away.store(is_away, Ordering::Relaxed);
+    /// Notes what became of a heartbeat or an append that was sent at `sent`. If the server did not answer, heartbeats
+    /// follow until it does.
+    pub(crate) fn note_outcome<R>(&self, sent: Instant, outcome: &Result<R, StoreError>) {
+        let mut server = lock(&self.server);
+        let error = outcome.as_ref().err();
+        let Some(error) = error.filter(|error| error.kind == StoreErrorKind::Connection) else {
+            server.away = None;
+            server.answered = Some(Instant::now());
+            return;
+        };
+        if server.answered.is_some_and(|answered| answered > sent) {
+            // It was back before this failed.
+            return;
+        }
+        let was_away = server.away.replace(error.clone()).is_some();
+        drop(server);
+        if !was_away {
+            self.heartbeat_timer.beat_now();
+        }
     }
 
     pub(crate) fn request_reclaim(&self) {

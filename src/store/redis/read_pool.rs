@@ -102,7 +102,10 @@ impl ReadQueue {
                     catch_panic(|| interrupt.unblock_client(&mut connection));
                 }
                 Job::Read(query) => {
-                    self.run_query(query, |query| queries::read(&mut connection, known, query));
+                    self.run_query(query, |query| match known.away() {
+                        Some(error) => Err(error),
+                        None => queries::read(&mut connection, known, query),
+                    });
                 }
             }
         }

@@ -278,7 +278,7 @@ impl EventStore for RedisEventStore {
     /// hangs, and not at all for one that is known to be away.
     fn close(&self) {
         if lock(&self.write_side).open {
-            let timeout = if self.known.is_away() {
+            let timeout = if self.known.away().is_some() {
                 Duration::ZERO
             } else {
                 self.settings.response_timeout

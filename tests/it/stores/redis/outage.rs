@@ -10,7 +10,7 @@ use super::{
     proxy::{Hold, Proxy},
     server::Server,
 };
-use crate::support::{PATIENCE, causes, until};
+use crate::support::{PATIENCE, block_on, causes, until};
 
 const DURABLE: [&str; 6] = [
     "--save",
@@ -197,7 +197,7 @@ fn a_slot_that_moved_to_another_node_is_followed() {
 
 /// A store that is closed says good-bye to a server that answers, and waits for none that is known to be away.
 #[test]
-fn a_store_whose_server_is_away_is_closed_at_once() {
+fn a_store_whose_server_is_away_answers_and_closes_at_once() {
     const TIMEOUT: Duration = Duration::from_secs(3);
     let server = Server::start();
     let handle = Handle::open_with(&server.url(), |builder| {
@@ -207,6 +207,17 @@ fn a_store_whose_server_is_away_is_closed_at_once() {
     server.signal("-STOP");
     handle.try_append(&[note("a", "2")]).unwrap_err();
     let begun = Instant::now();
+    // One that is known to be away is not waited for by each who asks.
+    let reads = (0..10).map(|after| {
+        let after = livespan::sse::Sequence::new(after);
+        handle
+            .0
+            .read_after(after, livespan::store::PageLimit::default())
+    });
+    for read in block_on(futures_util::future::join_all(reads)) {
+        let reason = format!("Redis did not answer in time (127.0.0.1:{})", server.port());
+        assert_eq!(causes(&read.unwrap_err())[1], reason);
+    }
     handle.0.close();
     handle.0.close();
     drop(handle);
