@@ -268,9 +268,9 @@ impl LiveSpans {
         };
         let stop = Arc::clone(&server.stop);
         let end_by = Arc::new(OnceLock::new());
-        let ends_by = Arc::clone(&end_by);
+        let limit = Arc::clone(&end_by);
         self.on_shutdown(move |deadline| {
-            _ = ends_by.set(deadline);
+            _ = limit.set(deadline);
             stop.send_replace(true);
         });
         let service = LiveService {

@@ -303,7 +303,7 @@ impl LiveSpans {
     pub(crate) fn shutdown_within(&self, timeout: Duration) -> Result<(), Error> {
         let begun = Instant::now();
         let runtime = &self.shared.parts.runtime;
-        let result = runtime.shutdown_unless_failing(timeout - timeout / 5);
+        let result = runtime.shutdown_unless_failing(timeout.saturating_sub(timeout / 5));
         if runtime.buffer.is_forked() {
             // The servers are the other process's.
             return result;

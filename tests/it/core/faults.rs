@@ -306,9 +306,9 @@ fn a_read_that_fails_for_one_reader_is_told_to_no_other() {
     for options in [Subscribe::all(), Subscribe::to(key("a"))] {
         breaks.store(true, Ordering::SeqCst);
         let mut unlucky = Connection::resume(&target, options, "0");
-        let story = unlucky.story();
-        assert_eq!(story[0], "degraded {}");
-        assert!(story[1].starts_with("gap {\"from\":1,"), "{story:?}");
+        let told = unlucky.story();
+        assert_eq!(told[0], "degraded {}");
+        assert!(told[1].starts_with("gap {\"from\":1,"), "{told:?}");
         assert_eq!(target.health(), health(None));
         assert_eq!(unlucky.story(), [""; 0]);
     }
@@ -352,10 +352,10 @@ fn what_is_let_go_of_after_a_reader_came_is_a_gap_behind_an_older_event_that_is_
     let (store, vec) = store.share();
     let target = builder().store(store).build().unwrap();
     vec.let_go_before(300);
-    let story = Connection::open(&target, Subscribe::all()).story();
+    let told = Connection::open(&target, Subscribe::all()).story();
     let gap = "gap {\"from\":300,\"lost\":100,\"reason\":\"evicted\",\"to\":399}".to_owned();
     assert_eq!(
-        story,
+        told,
         [notes(100..=100), vec![gap], notes(400..=600)].concat()
     );
 }
@@ -558,7 +558,7 @@ fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
         fn kind(&self) -> &'static str {
             "locked"
         }
-        fn open(&self) -> Result<livespan::sse::Sequence, Error> {
+        fn open(&self) -> Result<Sequence, Error> {
             Err(Error::store(
                 "open the file",
                 std::io::Error::other("it is locked"),
@@ -569,17 +569,17 @@ fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
         }
         fn append(
             &self,
-            first: livespan::sse::Sequence,
+            first: Sequence,
             _batch: &livespan::store::Batch,
         ) -> Result<livespan::store::Appended, Error> {
             refuse().map(|()| first.into())
         }
-        fn oldest(&self) -> livespan::sse::Sequence {
-            livespan::sse::Sequence::START
+        fn oldest(&self) -> Sequence {
+            Sequence::START
         }
         fn read_after(
             &self,
-            _after: livespan::sse::Sequence,
+            _after: Sequence,
             _limit: livespan::store::PageLimit,
         ) -> livespan::store::ReadFuture<'_> {
             Box::pin(std::future::ready(Ok(Vec::new())))
@@ -587,7 +587,7 @@ fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
         fn read_streams_after(
             &self,
             _keys: &[livespan::sse::StreamKey],
-            after: livespan::sse::Sequence,
+            after: Sequence,
             limit: livespan::store::PageLimit,
         ) -> livespan::store::ReadFuture<'_> {
             self.read_after(after, limit)
