@@ -28,7 +28,7 @@ pub(crate) const SENT: &str = "sent";
 pub(crate) const TRACE: &str = "TRACE";
 
 const BUFFER: usize = 256 * 1024;
-/// Number of bytes at the end of a read in which the last event is searched for.
+/// Number of bytes at the end of a read that are searched for the last event.
 const END: usize = 2048;
 /// Number of connections opened before the server must have answered them.
 const CONNECTED_AT_ONCE: usize = 500;
@@ -41,7 +41,7 @@ pub(crate) enum Job {
     UntilLast,
     /// Reads everything that arrives.
     Hold,
-    /// Reads this many events on every connection, and measures the time of each from its dispatch.
+    /// Reads this many events on every connection, and measures the latency of each since its dispatch.
     Latency(u32),
     /// Reads nothing after the response head.
     Stall,

@@ -22,7 +22,7 @@ pub(crate) const WORDS: [&str; 48] = [
 const PAST_ORDERS: u32 = 6_000;
 const ITEMS_PER_ORDER_MAX: u32 = 6;
 const WORDS_PER_DESCRIPTION: u32 = 120;
-/// One in so many products has a supplier's feed that breaks off in the middle of a JSON document.
+/// The supplier's feed of every 97th product breaks off in the middle of a JSON document.
 const BROKEN_EVERY: u32 = 97;
 
 const SCHEMA: Statement = Statement {

@@ -1,5 +1,6 @@
-//! Checks the protocols that use no lock, or more than one, with loom: every interleaving of a few threads under loom's
-//! memory model. `tests/simulation` runs the whole log in random interleavings.
+//! Checks the protocols that use no lock, or more than one, with loom. Loom runs the interleavings of a few threads
+//! under its memory model, up to a number of preemptions. `tests/simulation` runs the whole log in random
+//! interleavings.
 //!
 //! There is no test harness, because the modules' own tests do not run in a model.
 

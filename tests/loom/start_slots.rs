@@ -58,8 +58,8 @@ impl Log {
     }
 }
 
-/// A span and its twin, which differ in nothing that a slot knows: only one of them may have an end that says what its
-/// start did not, and only if no twin was open.
+/// One of two spans that a slot cannot tell apart. At most one of the two may get an end delta, and only if the other
+/// was not open.
 struct Twin(u64);
 
 impl Twin {
@@ -79,7 +79,7 @@ impl Twin {
     }
 }
 
-/// The end of a span is never joined with the start of its twin.
+/// The worker never combines the end of a span with the start of its twin.
 pub(crate) fn an_end_delta_never_finds_the_start_of_a_twin() {
     let log = Arc::new(Log::new(1, 0));
     let threads: Vec<_> = [1, 2]
@@ -100,7 +100,7 @@ pub(crate) fn an_end_delta_never_finds_the_start_of_a_twin() {
     let mut remembered = None;
     for (_, record) in &records {
         match *record {
-            // A start whose span got a complete end is still there.
+            // If the span got a complete end, the worker still remembers its start.
             Record::Remember(_, span) => remembered = Some(span),
             Record::EndDelta(_, span) => assert_eq!(remembered.take(), Some(span), "{records:?}"),
         }
