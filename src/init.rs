@@ -14,7 +14,7 @@ use tracing::{
     subscriber::{NoSubscriber, set_global_default, with_default},
 };
 use tracing_log::{AsLog as _, LogTracer};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _};
+use tracing_subscriber::{filter::Targets, fmt, layer::SubscriberExt as _};
 
 use crate::{
     access::Auth,
@@ -74,7 +74,8 @@ impl Drop for InitGuard {
 /// The environment decides: `LIVESPAN_ADDR`
 /// (default [`LiveServer::DEFAULT_ADDRESS`]; when that port is taken, any free one), `LIVESPAN_QUIET=1` (the address is not
 /// printed), `LIVESPAN_TOKEN` (readers need it, see [`Auth::token`]; the printed address then signs one browser in),
-/// `RUST_LOG` (which spans and events; `info` when it is not set or makes no sense), `OTEL_SERVICE_NAME`. The log is kept in
+/// `RUST_LOG` (which spans and events, by target and level as in `shop=debug,warn`; `info` when it is not set or makes no
+/// sense), `OTEL_SERVICE_NAME`. The log is kept in
 /// memory; for a store that outlives the process, and for every other setting, use [`LiveSpans::builder`].
 ///
 /// # Errors
@@ -171,13 +172,15 @@ fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
     })
 }
 
-/// Which spans are made. Reading the variable strictly, because the lenient way prints what it does not understand.
-fn filter() -> EnvFilter {
-    let builder = || EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
-    let wanted = env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
-    builder()
-        .parse(wanted)
-        .unwrap_or_else(|_error| builder().parse_lossy(""))
+/// Returns the levels of `RUST_LOG`, or `info` for all targets if it is unset, empty or malformed. It is no `EnvFilter`:
+/// that needs a feature of `tracing-subscriber` which changes every program that has livespan in its build, because
+/// `tracing_subscriber::fmt::init()` then prints errors only.
+fn filter() -> Targets {
+    env::var("RUST_LOG")
+        .ok()
+        .filter(|wanted| !wanted.is_empty())
+        .and_then(|wanted| wanted.parse().ok())
+        .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
 }
 
 /// What the environment says of the program; a service without a name gets that of its file.

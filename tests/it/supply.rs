@@ -91,6 +91,41 @@ fn guide_counts_the_crates_of_each_feature() {
     assert_eq!(rows, counted);
 }
 
+/// With `env-filter`, for example, `tracing_subscriber::fmt::init()` of a program prints errors only, where it printed
+/// `info`: features are those of the whole build.
+#[test]
+fn features_of_tracing_subscriber_change_no_other_subscriber() {
+    let tree = cargo(&[
+        "tree",
+        "--package=livespan",
+        "--edges=features,normal",
+        "--features=tracing",
+        "--invert=tracing-subscriber",
+        "--prefix=none",
+        "--target",
+        PLATFORM,
+    ]);
+    let on: BTreeSet<&str> = tree
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("tracing-subscriber feature \"")?
+                .split('"')
+                .next()
+        })
+        .collect();
+    let harmless = [
+        "alloc",
+        "ansi",
+        "fmt",
+        "nu-ansi-term",
+        "registry",
+        "sharded-slab",
+        "std",
+        "thread_local",
+    ];
+    assert_eq!(on, BTreeSet::from(harmless));
+}
+
 #[test]
 fn expressions_of_licences_are_read_as_spdx_says() {
     let allowed = BTreeSet::from(["MIT".to_owned(), "ISC".to_owned()]);
