@@ -366,6 +366,12 @@ impl Handle {
         }
     }
 
+    /// Closes the store, as the end of a log does whose handles live on.
+    pub(crate) fn close_store(&self) {
+        self.note("close()");
+        self.store.close();
+    }
+
     /// Lets go of the store, as its process does when it ends.
     pub(crate) fn close(self) -> Outcome {
         self.note("close");

@@ -35,6 +35,24 @@ pub(crate) fn survives_reopening(context: &CheckContext<'_>) -> Outcome {
     Ok(())
 }
 
+pub(crate) fn gives_back_when_closed(context: &CheckContext<'_>) -> Outcome {
+    let location = context.location()?;
+    let mut model = Model::default();
+    let mut closed = context.open_as(&location, "closed")?;
+    closed.put(&mut model, &mixed(1..=20))?;
+    closed.close_store();
+    closed.close_store();
+    // Readers may be in the middle of the log.
+    closed.check(&model, &Scope::All, 0, ANY.events(7))?;
+    let mut next = context.open_as(&location, "next")?;
+    check_reopened(&next, &model)?;
+    next.put(&mut model, &mixed(21..=30))?;
+    check_reopened(&next, &model)?;
+    closed.close()?;
+    next.put(&mut model, &mixed(31..=40))?;
+    check_reopened(&next, &model)
+}
+
 fn check_reopened(handle: &Handle, model: &Model) -> Outcome {
     same(
         "open() returns the newest sequence ever kept",

@@ -75,6 +75,8 @@ pub(crate) const CHECKS: &[Check] = &[
         "what must be kept only once is left out as long as the first is kept, beyond retention while it is open"),
     check("survives_reopening", Requires::Persistence, epochs::survives_reopening,
         "a log that is opened again has its events and goes on numbering where it was"),
+    check("gives_back_when_closed", Requires::Persistence, epochs::gives_back_when_closed,
+        "after close() reads go on, and the store can be opened for writing again though the closed handle lives"),
     check("keeps_once_after_reopening", Requires::Persistence, dedup::keeps_once_after_reopening,
         "what must be kept only once, and was kept in an earlier epoch, is left out"),
     check("tells_epochs_apart", Requires::Persistence, epochs::tells_epochs_apart,

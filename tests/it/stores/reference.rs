@@ -64,6 +64,8 @@ pub(crate) enum Bug {
     ListsStreamsOldestFirst,
     /// Numbers begin anew when everything is gone.
     ReusesNumbers,
+    /// A handle that is closed keeps others out until it is dropped.
+    KeepsItsPlaceWhenClosed,
     ReusesEpochs,
     ForgetsLives,
     /// Closed events are handed out, too.
@@ -477,6 +479,9 @@ impl EventStore for ReferenceStore {
 
     fn open(&self) -> Result<Sequence, Error> {
         let mut disk = self.shared.disk.lock().unwrap();
+        if self.bug == Bug::KeepsItsPlaceWhenClosed && !disk.alive.is_empty() {
+            return Err(Error::store("open the log", "another handle has it"));
+        }
         disk.handles += 1;
         self.id.store(disk.handles, Ordering::SeqCst);
         let id = disk.handles;

@@ -73,6 +73,7 @@ const BROKEN: &[(Writers, Bug, &str)] = &[
     (Writers::One, Bug::PinsWithoutBound, "bounds_open_events"),
     (Writers::One, Bug::OpenGlobalWithClosed, "lists_open_global_events"),
     (Writers::One, Bug::ReusesNumbers, "survives_reopening"),
+    (Writers::One, Bug::KeepsItsPlaceWhenClosed, "gives_back_when_closed"),
     (Writers::One, Bug::ReusesEpochs, "tells_epochs_apart"),
     (Writers::One, Bug::ForgetsLives, "tells_epochs_apart"),
     (Writers::One, Bug::AbandonsTooMuch, "hands_out_abandoned_events"),
