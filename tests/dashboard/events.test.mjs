@@ -272,6 +272,10 @@ test("what was evicted before a file was made is told of it", () => {
   traces.finish();
   assert.deepEqual(traces.feed(`file:${TRACE}`)?.model.evicted, { events: 8, spans: 4 });
   assert.deepEqual([...traces.list.model.traces.values()].map(({ evicted }) => evicted), [{ events: 8, spans: 4 }]);
+  const cut = new FileTraces("cut.json");
+  cut.take(read(JSON.stringify({ ...OTLP, incomplete: { reason: "evicted", lost: 2 } })));
+  cut.finish();
+  assert.deepEqual(cut.feed(`file:${TRACE}`)?.model.incomplete, { reason: "evicted", lost: 2 });
   const log = new FileTraces("log.jsonl");
   log.take(read([event(), { type: "gap", reason: "evicted", from: "a-1", to: "a-3", lost: 3 }].map((one) => JSON.stringify(one)).join("\n")));
   log.finish();

@@ -112,6 +112,8 @@ test("of a trace that has lost a part, it is told how much, and it is never whol
   const gap = (/** @type {object} */ more) => ({ type: "gap", id: "", data: { type: "gap", reason: "evicted", from: "a-1", to: "a-9", lost: 5, ...more } });
   assert.deepEqual(said(undefined, [gap({})]), [true, "5 events of this trace are no longer kept"]);
   assert.deepEqual(said(undefined, [gap({ traces: 3 })]), [true, "up to 5 events of this trace are no longer kept"]);
+  const cut = traceOf({ type: "snapshot", id: "", data: { spans: [started("a", null, 1).data], summary: { evicted: { events: 3, spans: 2 } }, incomplete: { reason: "evicted", lost: 3 } } });
+  assert.deepEqual([isPartial(cut), cut.evicted, cut.incomplete], [true, { events: 3, spans: 2 }, { reason: "evicted", lost: 3 }]);
   assert.deepEqual(said({ events: 8, spans: 4 }, [gap({})]), [true, "4 of 6 spans are no longer kept"], "what the server counted is exact");
 });
 

@@ -127,5 +127,18 @@ test("a page that shows a part says of what, and what it therefore does not tell
   assert.equal(partialText(trace), "");
   trace.evicted = { events: 2_888, spans: 1_444 };
   trace.counts.total = 312;
-  assert.equal(partialText(trace), "1,444 of 1,756 spans are no longer kept: retention let them go. Critical path, self time and time between spans are not told of such a trace; durations and errors are those of what is left.");
+  const rest = "Critical path, self time and time between spans are not told of such a trace; durations and errors are those of what is there.";
+  assert.equal(partialText(trace), `1,444 of 1,756 spans are no longer kept: retention let them go. ${rest}`);
+  trace.incomplete = { reason: "evicted", lost: 3 };
+  assert.equal(partialText(trace), `1,444 of 1,756 spans are no longer kept: retention let them go. 3 events of this trace were evicted while it was read. ${rest}`);
+  trace.evicted = null;
+  /** @type {[string, number | null, string][]} */
+  const others = [
+    ["evicted", null, "A part of this trace was evicted while it was read."], ["damaged", 1, "1 event of this trace is damaged in the store."],
+    ["unreadable", null, "The store could not be read to the end of this trace."], ["burnt", null, "A part of this trace is missing (burnt)."],
+  ];
+  for (const [reason, lost, said] of others) {
+    trace.incomplete = { reason, lost };
+    assert.equal(partialText(trace), `${said} ${rest}`);
+  }
 });

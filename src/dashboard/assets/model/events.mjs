@@ -114,6 +114,8 @@ export class EventReader {
   *eventsOfSignals(value) {
     if ("batches" in value) this.source = "Tempo";
     if ("resourceSpans" in value || "batches" in value) for (const event of eventsOfOtlp(value, this.left, this.requests++)) yield checked(event);
+    // As our own server ends a document that it could not write to its end.
+    if (value.incomplete != null) yield { type: "missing", evicted: null, incomplete: value.incomplete };
     leave(this.left, "log records", counted(value.resourceLogs, "scopeLogs", "logRecords"));
     leave(this.left, "metrics", counted(value.resourceMetrics, "scopeMetrics", "metrics"));
     leave(this.left, "profiles", counted(value.resourceProfiles, "scopeProfiles", "profiles"));
@@ -136,7 +138,9 @@ export class EventReader {
 function* eventsOfSnapshot(value) {
   for (const event of [...value.processes, ...value.spans, ...listAt(value.updates, "updates"), ...listAt(value.logs, "logs")]) yield checked(event);
   // What was gone when the snapshot was made is gone from the file as well.
-  if (value.evicted != null && typeof value.traceId === "string") yield { type: "evicted", traceId: value.traceId, evicted: value.evicted };
+  const { traceId, incomplete = null } = value;
+  const evicted = value.evicted ?? value.summary?.evicted ?? null;
+  if (evicted !== null || incomplete !== null) yield { type: "missing", ...(typeof traceId === "string" ? { traceId } : {}), evicted, incomplete };
 }
 
 const SIGNALS = ["resourceSpans", "batches", "resourceLogs", "resourceMetrics", "resourceProfiles"];

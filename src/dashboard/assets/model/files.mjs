@@ -3,7 +3,7 @@
 
 import { isBadState } from "./columns.mjs";
 import { createList, reduceList } from "./list-model.mjs";
-import { createTrace, evictedOf, firstSpan, reduceTrace, traceName, traceState } from "./model.mjs";
+import { createTrace, evictedOf, firstSpan, incompleteOf, reduceTrace, traceName, traceState } from "./model.mjs";
 import { epochMilliseconds, formatCount, parseTimestamp } from "./time.mjs";
 import { historyOf } from "./trace-at-time.mjs";
 
@@ -46,8 +46,9 @@ export class FileFeed {
 
   /** @param {any} event */
   take(event) {
-    if (event.type === "evicted") {
-      this.model.evicted = evictedOf(event.evicted);
+    if (event.type === "missing") {
+      this.model.evicted ??= evictedOf(event.evicted);
+      this.model.incomplete ??= incompleteOf(event.incomplete);
       return;
     }
     if (this.repeats(event)) this.repeated += 1;
@@ -97,8 +98,8 @@ export class FileTraces {
     this.left = [];
     /** Whose file it is, where that is not ours nor OpenTelemetry's. */
     this.source = "";
-    /** Gaps of the log, which are those of each of its traces. @type {any[]} */
-    this.gaps = [];
+    /** What is missing of the log, and so of each of its traces. @type {any[]} */
+    this.ofAll = [];
     this.list = new FileList(name);
   }
 
@@ -106,7 +107,7 @@ export class FileTraces {
   take(events) {
     for (const event of events) {
       if (event.type === "process" && typeof event.process === "string") this.processes.set(event.process, event);
-      if (event.type === "gap") this.gaps.push(event);
+      if (event.type === "gap" || (event.type === "missing" && event.traceId === undefined)) this.ofAll.push(event);
       if (typeof event.traceId !== "string") continue;
       let feed = this.feeds.get(event.traceId);
       if (feed === undefined) {
@@ -132,7 +133,7 @@ export class FileTraces {
 
   finish() {
     for (const feed of this.feeds.values()) {
-      for (const gap of this.gaps) reduceTrace(feed.model, { type: "gap", data: gap });
+      for (const event of this.ofAll) feed.take(event);
       feed.finish();
     }
     const traces = [...this.feeds.values()].filter((feed) => feed.model.counts.total > 0).map(summaryOf);

@@ -22,6 +22,7 @@ import { formatCount } from "./time.mjs";
  * @property {{total: number, open: number, errors: number, lost: number}} spans
  * @property {{name: string, spans: number, errors: number}[]} services
  * @property {{events: number, spans: number | null}} [evicted] what retention has let go of it
+ * @property {{events: number}} [partial] it was made of the first so many events alone
  * @property {string} [firstId] of its first event: the order of the server's list
  * @typedef {object} TraceList
  * @property {Map<string, Summary>} traces the newest, and those that were open
@@ -167,8 +168,9 @@ export function countsWords({ open, failing, failed, below }) {
   return parts.join(" · ");
 }
 
-/** @param {Summary} trace @returns {string} `312 of 1,756 kept`, or nothing where all spans are */
-export function keptText({ evicted, spans }) {
+/** @param {Summary} trace @returns {string} `312 of 1,756 kept`, or nothing where all is there */
+export function keptText({ evicted, partial, spans }) {
+  if (partial != null) return `of ${formatCount(Number(partial.events) || 0)} events`;
   if (evicted === undefined || evicted === null) return "";
   if (evicted.spans === null) return "a part is no longer kept";
   return `${formatCount(Math.max(0, (spans?.total ?? 0) - evicted.spans))} of ${formatCount(spans?.total ?? 0)} kept`;

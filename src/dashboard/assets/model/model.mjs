@@ -26,6 +26,7 @@ export * from "./span.mjs";
  * @property {number} introduced spans that were seen themselves
  * @property {number} latest the largest time that any event names, NaN before the first: as the log has it, whoever reads it
  * @property {{events: number, spans: number | null} | null} evicted what retention has let go of this trace, as the server says
+ * @property {{reason: string, lost: number | null} | null} incomplete what the server could not write of it when it was asked
  * @property {number} lastParent that was looked up
  * @property {Map<number, Record<string, unknown>>} changes attributes from `updated` events, of spans that had any
  * @property {Map<number, Record<string, string>>} changedTypes their `attributeTypes`
@@ -59,7 +60,7 @@ export const LOGS_MAX = 50_000;
 export function createTrace(traceId) {
   return {
     ...createTree(), traceId, originSeconds: NaN, start: NaN, end: NaN,
-    services: new Map(), processes: new Map(), newest: -1, introduced: 0, latest: NaN, evicted: null, lastParent: -1,
+    services: new Map(), processes: new Map(), newest: -1, introduced: 0, latest: NaN, evicted: null, incomplete: null, lastParent: -1,
     changes: new Map(), changedTypes: new Map(), logs: new Map(), lost: new Map(), parentIds: new Map(),
     epoch: null, restarts: 0, heard: "", unknownToServer: false, degraded: false, ended: null,
     losses: noLosses(), hostDropped: droppedOf(null),
@@ -117,7 +118,8 @@ function snapshot(trace, body) {
   }
   for (const event of list(body.updates)) updated(trace, event);
   for (const event of list(body.logs)) log(trace, event, "");
-  trace.evicted = evictedOf(body.evicted) ?? trace.evicted;
+  trace.evicted = evictedOf(body.evicted ?? body.summary?.evicted) ?? trace.evicted;
+  trace.incomplete = incompleteOf(body.incomplete) ?? trace.incomplete;
   hearClock(trace, body.now);
 }
 
@@ -126,6 +128,11 @@ export function evictedOf(data) {
   const events = Number(data?.events) || 0;
   const spans = Number.isFinite(data?.spans) ? Number(data.spans) : null;
   return events > 0 || Number(spans) > 0 ? { events, spans } : null;
+}
+
+/** @param {any} data @returns {Facts["incomplete"]} */
+export function incompleteOf(data) {
+  return typeof data?.reason === "string" ? { reason: data.reason, lost: Number.isFinite(data.lost) ? Number(data.lost) : null } : null;
 }
 
 /** @param {Trace} trace @param {any} data */

@@ -147,19 +147,32 @@ export function shownTraceState(trace) {
   return shownState(traceState(trace), trace.counts.errors + trace.counts.lost > 0);
 }
 
-/** @param {Trace} trace @returns {boolean} whether a part of it is no longer kept: then what is left must not be taken for all of it */
-export function isPartial({ evicted, losses }) {
-  return evicted !== null || losses.evicted > 0;
+/** @param {Trace} trace @returns {boolean} whether a part of it is missing: then what is there must not be taken for all of it */
+export function isPartial({ evicted, losses, incomplete }) {
+  return evicted !== null || losses.evicted > 0 || incomplete !== null;
 }
 
 /** @param {Trace} trace @returns {string} `1,444 of 1,756 spans are no longer kept`, or nothing where all are */
 export function evictedText({ evicted, losses, counts }) {
-  if (evicted !== null && evicted.spans !== null) {
-    return evicted.spans === 0 ? `${plural(evicted.events, "event")} of this trace ${evicted.events === 1 ? "is" : "are"} no longer kept`
-      : `${formatCount(evicted.spans)} of ${plural(evicted.spans + counts.total, "span")} ${evicted.spans === 1 ? "is" : "are"} no longer kept`;
+  if (evicted !== null && evicted.spans !== null && evicted.spans > 0) {
+    return `${formatCount(evicted.spans)} of ${plural(evicted.spans + counts.total, "span")} ${evicted.spans === 1 ? "is" : "are"} no longer kept`;
   }
   const events = evicted?.events ?? losses.evicted;
-  return events === 0 ? "" : `${evicted === null && losses.atMost ? "up to " : ""}${plural(events, "event")} of this trace ${events === 1 ? "is" : "are"} no longer kept`;
+  return events === 0 ? "" : `${evicted === null && losses.atMost ? "up to " : ""}${eventsText(events)} no longer kept`;
+}
+
+/** @param {Trace} trace @returns {string} what the server could not write when it was asked, or nothing */
+export function incompleteText({ incomplete }) {
+  if (incomplete === null) return "";
+  const { reason, lost } = incomplete;
+  if (reason === "evicted") return lost === null ? "a part of this trace was evicted while it was read" : `${plural(lost, "event")} of this trace ${lost === 1 ? "was" : "were"} evicted while it was read`;
+  if (reason === "damaged") return lost === null ? "a part of what is stored of this trace is damaged" : `${eventsText(lost)} damaged in the store`;
+  return reason === "unreadable" ? "the store could not be read to the end of this trace" : `a part of this trace is missing (${reason.slice(0, 40)})`;
+}
+
+/** @param {number} count @returns {string} */
+function eventsText(count) {
+  return `${plural(count, "event")} of this trace ${count === 1 ? "is" : "are"}`;
 }
 
 /**

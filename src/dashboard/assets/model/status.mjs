@@ -3,7 +3,7 @@
 
 import { lostEvents } from "./gaps.mjs";
 import { LOGS_MAX, SPANS_MAX } from "./model.mjs";
-import { evictedText } from "./span.mjs";
+import { evictedText, incompleteText, isPartial } from "./span.mjs";
 import { formatClock, formatCount, formatDuration, formatSeconds, plural } from "./time.mjs";
 
 /**
@@ -123,9 +123,9 @@ function ago(milliseconds) {
  */
 export function partialText(trace) {
   const evicted = evictedText(trace);
-  const parts = evicted === "" ? [] : [
-    `${evicted[0].toUpperCase()}${evicted.slice(1)}: retention let them go. Critical path, self time and time between spans are not told of such a trace; durations and errors are those of what is left.`,
-  ];
+  const missing = [evicted === "" ? "" : `${evicted}: retention let them go`, incompleteText(trace)].filter((part) => part !== "");
+  const parts = missing.map((part) => `${part[0].toUpperCase()}${part.slice(1)}.`);
+  if (isPartial(trace)) parts.push("Critical path, self time and time between spans are not told of such a trace; durations and errors are those of what is there.");
   const refused = refusedText(trace);
   return (refused === "" ? parts : [...parts, refused]).join(" ");
 }

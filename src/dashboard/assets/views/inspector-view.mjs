@@ -230,7 +230,7 @@ export class InspectorView {
       ["Duration", this.ticking ?? (span.end === null || span.loss !== null ? null : formatDuration(span.end - span.start))],
       ["Waits", this.waits],
       ["Usually", usual === null ? null : usualText(usual, span, slow)],
-      ["Self time", span.loss !== null ? null : isPartial(trace) && span.childCount > 0 ? "not told: a part of this trace is no longer kept" : selfText(span)],
+      ["Self time", span.loss !== null ? null : isPartial(trace) && span.childCount > 0 ? "not told: a part of this trace is missing" : selfText(span)],
       ["Offset", event === null ? null : formatOffset(span.start - trace.start)],
       ["Start", event === null ? null : formatAbsolute(event.startTimestamp ?? event.timestamp)],
       ["End", event?.type === "ended" && span.loss === null ? formatAbsolute(event.timestamp) : null],

@@ -323,7 +323,7 @@ function drawRow(row, node, trace, frame, longest, actions) {
   const kept = keptText(trace);
   setShown(row.kept, kept !== "");
   setText(row.kept, kept);
-  setAttribute(row.kept, "title", kept === "" ? null : "Retention has let go of the other spans of this trace");
+  setAttribute(row.kept, "title", kept === "" ? null : trace.partial != null ? "Only the first events of this trace were read for the list" : "Retention has let go of the other spans of this trace");
   setText(row.started, formatAge(frame.age - epochMilliseconds(trace.startTimestamp)));
   setAttribute(row.started, "title", formatAbsolute(trace.startTimestamp));
   setIcon(row.shape, state);

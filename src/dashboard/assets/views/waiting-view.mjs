@@ -171,7 +171,7 @@ export class WaitingView {
     this.drawnFor = key;
     const { path } = this;
     setText(this.lead, "Critical path");
-    if (!isWhole) this.finish(0, "", "not told: a part of this trace is no longer kept");
+    if (!isWhole) this.finish(0, "", "not told: a part of this trace is missing");
     else if (path === null || path.total === 0) this.finish(0, "", "");
     else {
       const shares = path.shares(trace);
