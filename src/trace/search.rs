@@ -45,6 +45,10 @@ enum Test {
     Service(FoldedText),
     Trace(FoldedText),
     State(TraceState),
+    /// Open, with errors below.
+    Failing,
+    /// Ended ok, with errors below.
+    Below,
     Error(bool),
     Kind(SpanKind),
     Number(Property, Vec<Ordering>, u64),
@@ -96,6 +100,8 @@ impl Test {
             Self::Service(text) => trace.services().any(|service| text.is_in(&service.name)),
             Self::Trace(text) => id().starts_with(text.as_str()),
             Self::State(state) => trace.state() == *state,
+            Self::Failing => trace.errors > 0 && trace.is_open(),
+            Self::Below => trace.errors > 0 && trace.state() == TraceState::Ok,
             Self::Error(error) => is_error(trace) == *error,
             Self::Kind(kind) => trace.kind() == *kind,
             Self::Number(property, orderings, value) => {
@@ -220,7 +226,7 @@ fn property(key: &str, value: &str) -> Result<Test, Error> {
         "name" => Ok(Test::Name(folded)),
         "service" => Ok(Test::Service(folded)),
         "trace" | "id" => Ok(Test::Trace(folded)),
-        "state" => state(&value.to_lowercase()).map(Test::State),
+        "state" => shown_state(&value.to_lowercase()),
         "status" => status(value).map(Test::Error),
         "kind" => kind(value).map(Test::Kind),
         "duration" | "spans" | "errors" => comparison(key, value),
@@ -313,6 +319,19 @@ pub(crate) fn nanos(value: f64) -> Result<u64, Error> {
         reason = "the range is checked above"
     )]
     Ok(value.round() as u64)
+}
+
+/// Reads the state of a trace as people are told it: its own, and what its spans add to it.
+fn shown_state(text: &str) -> Result<Test, Error> {
+    match text {
+        "failing" => Ok(Test::Failing),
+        "below" => Ok(Test::Below),
+        other => state(other).map(Test::State).map_err(|_refused| {
+            Error::invalid(format!(
+                "the state \"{other}\" is not one of running, waiting, ok, error, cancelled, lost, failing, below"
+            ))
+        }),
+    }
 }
 
 /// Reads the state of a trace.

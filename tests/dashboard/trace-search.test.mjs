@@ -64,7 +64,7 @@ test("nothing is found by nothing, nor by what cannot be read", () => {
   const search = new TraceSearch();
   assert.equal(search.update(sample(), "  ", 0), null);
   assert.equal(search.update(sample(), "state:gone", 0), null);
-  assert.deepEqual(search.wrong, { message: 'the state "gone" is not one of running, waiting, ok, error, cancelled, lost, at character 1', at: 0, length: 10 });
+  assert.deepEqual(search.wrong, { message: 'the state "gone" is not one of running, waiting, ok, error, cancelled, lost, failing, below, at character 1', at: 0, length: 10 });
 });
 
 test("matches follow the spans as they arrive, change and end", () => {
@@ -99,6 +99,17 @@ test("another trace begins anew", () => {
   const search = new TraceSearch();
   assert.equal(search.update(sample(), "state:running", 0)?.count, 2);
   assert.equal(search.update(traceOf([started("a", null, 0)]), "state:running", 0)?.count, 1);
+});
+
+test("what fails below a span is found as it comes, above it too", () => {
+  const trace = traceOf([started("root", null, 0), started("a", "root", 1), ended("fine", "root", 1, 2)]);
+  const search = new TraceSearch();
+  const ids = (/** @type {string} */ query) => (search.update(trace, query, 1000)?.list() ?? []).map((index) => trace.spans.ids[index]);
+  assert.deepEqual(ids("state:failing"), []);
+  reduceTrace(trace, ended("bad", "a", 2, 3, { status: { code: "ERROR" } }));
+  assert.deepEqual([ids("state:failing"), found(trace, "state:running"), found(trace, "state:below")], [["root", "a"], ["root", "a"], []]);
+  reduceTrace(trace, ended("a", "root", 1, 4));
+  assert.deepEqual([ids("state:failing"), found(trace, "state:below"), found(trace, "state:ok")], [["root"], ["a"], ["a", "fine"]]);
 });
 
 test("fewer spans, as on a journey in time, leave no match behind", () => {

@@ -2,6 +2,8 @@
 // The search grammar, for lists of traces and for the spans of one trace. The server reads the same (`src/trace/search.rs`):
 // `tests/search.json` holds both to one meaning. Must never touch the DOM or a clock.
 
+import { shownState } from "./columns.mjs";
+
 /**
  * @typedef {"<" | "<=" | ">" | ">=" | "="} Operator
  * @typedef {object} Term
@@ -22,7 +24,7 @@ const KEYS = {
 };
 /** @type {Record<string, string[]>} */
 const VALUES = {
-  state: ["running", "waiting", "ok", "error", "cancelled", "lost"],
+  state: ["running", "waiting", "ok", "error", "cancelled", "lost", "failing", "below"],
   status: ["OK", "ERROR"],
   kind: ["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"],
 };
@@ -229,7 +231,8 @@ function traceHolds(trace, { key, value, operator, number }, now) {
     case "": return has(trace.name) || services() || id();
     case "name": return has(trace.name);
     case "service": return services();
-    case "state": return trace.state === value;
+    // As it is on the wire, or as people are told it: a trace that fails also runs.
+    case "state": return trace.state === value || shownState(trace.state, (trace.spans?.errors ?? 0) > 0) === value;
     case "status": return (trace.state === "error" || trace.state === "lost") === (value === "error");
     case "kind": return String(trace.kind ?? "").toLowerCase() === value;
     case "duration": return compares(Math.round((trace.durationMs ?? Math.max(0, now - Date.parse(trace.startTimestamp))) * 1e6), operator, number);

@@ -4,7 +4,7 @@
 // Must never touch the DOM or a clock.
 
 import { STATE, STATE_NAMES, isBadState, isOpenState } from "./columns.mjs";
-import { readChanges } from "./model.mjs";
+import { readChanges, shownStateOf } from "./model.mjs";
 import { compares, contains, dependsOnTime, parseQuery } from "./search.mjs";
 import { flatten, nextWhere, openTo } from "./visible-rows.mjs";
 
@@ -131,7 +131,7 @@ function holds(trace, index, test, now) {
     case "service": return passes(trace, test, spans.service[index]);
     case "scope": return passes(trace, test, spans.scope[index]);
     case "span": case "id": return spans.ids[index].startsWith(value);
-    case "state": return STATE_NAMES[state] === value;
+    case "state": return STATE_NAMES[state] === value || shownStateOf(trace, index) === value;
     case "status": return isBadState(state) === (value === "error");
     case "kind": return trace.strings.list[spans.kind[index]].toLowerCase() === value;
     case "duration": {

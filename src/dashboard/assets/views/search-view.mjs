@@ -14,8 +14,8 @@ import { byId, element, setAttribute, setShown, setText } from "./dom.mjs";
  */
 
 const HINTS = {
-  list: ["checkout", '"two words"', "-not", "service:pay", "duration>10ms", "status:error", "state:running", "spans>100"],
-  trace: ["query", '"two words"', "-not", "service:pay", "duration>10ms", "status:error", "state:running", "http.method:GET", "cart.items>3"],
+  list: ["checkout", '"two words"', "-not", "service:pay", "duration>10ms", "status:error", "state:failing", "spans>100"],
+  trace: ["query", '"two words"', "-not", "service:pay", "duration>10ms", "status:error", "state:failing", "http.method:GET", "cart.items>3"],
 };
 const PLACEHOLDERS = { list: "Search: name, service, id, state:error", trace: "Find in this trace: text, key:value" };
 // On a busy trace, the place among the matches is counted this often.
