@@ -104,7 +104,7 @@ fn ends(events: &[Json]) -> Vec<Json> {
 }
 
 /// What [`ends`] says of one span.
-fn said(who: &str, kind: &str, trace: &str, parent: Json, [from, to]: [u64; 2]) -> Json {
+fn said(who: &str, kind: &str, trace: &str, parent: &str, [from, to]: [u64; 2]) -> Json {
     let text = |second: u64| format!("13:46:{:02}", 40 + second);
     json!([who, kind, trace, parent, {"who": who, "ended": to}, text(from), text(to)])
 }
@@ -120,8 +120,8 @@ fn two_open_spans_with_one_id_each_end_as_themselves() {
         assert_eq!(
             ends(&watched.events()),
             [
-                said("inner", "CLIENT", "7", json!("5"), [1, 2]),
-                said("outer", "SERVER", "7", json!("5"), [0, 3]),
+                said("inner", "CLIENT", "7", "5", [1, 2]),
+                said("outer", "SERVER", "7", "5", [0, 3]),
             ]
         );
     }
@@ -138,7 +138,7 @@ fn open_spans_that_share_all_but_attributes_each_end_as_themselves() {
         }
         let mut again = start(&watched, "again", 4, SpanKind::Internal, &cx);
         end(&mut again, 5);
-        let internal = |who, times| said(who, "INTERNAL", "7", json!("5"), times);
+        let internal = |who, times| said(who, "INTERNAL", "7", "5", times);
         assert_eq!(
             ends(&watched.events()),
             [
@@ -162,7 +162,7 @@ fn a_twin_that_starts_while_others_are_open_never_takes_their_end() {
         let mut three = start(&watched, "three", 3, kind(), &cx);
         end(&mut two, 4);
         end(&mut three, 5);
-        let internal = |who, times| said(who, "INTERNAL", "7", json!("5"), times);
+        let internal = |who, times| said(who, "INTERNAL", "7", "5", times);
         assert_eq!(
             ends(&watched.events()),
             [
@@ -218,7 +218,7 @@ fn an_id_in_two_traces_and_an_id_that_is_used_again_are_spans_of_their_own() {
         let mut again = start(&watched, "again", 3, SpanKind::Server, &below(1, 5));
         end(&mut again, 4);
         end(&mut two, 5);
-        let server = |who, trace, times| said(who, "SERVER", trace, json!("5"), times);
+        let server = |who, trace, times| said(who, "SERVER", trace, "5", times);
         assert_eq!(
             ends(&watched.events()),
             [
@@ -247,7 +247,7 @@ fn two_providers_of_one_log_may_use_one_id() {
         live.target().flush(PATIENCE).unwrap();
         let mut subscription = live.target().subscribe(livespan::sse::Subscribe::all());
         let events = payloads(&read(&mut subscription));
-        let internal = |who, times| said(who, "INTERNAL", "7", json!("5"), times);
+        let internal = |who, times| said(who, "INTERNAL", "7", "5", times);
         assert_eq!(
             ends(&events),
             [internal("inner", [1, 2]), internal("outer", [0, 3])]
