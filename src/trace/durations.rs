@@ -1,4 +1,5 @@
-//! How long spans of one name usually take: a small histogram for each service and name, bounded in number.
+//! How long spans of one name usually take: a small histogram for each service and name, bounded in number. When there
+//! are as many as that, a new name takes the place of one that was not met lately.
 //!
 //! Buckets grow by a sixteenth of a power of two, so a quantile is right within 3.2 % of its value.
 
@@ -6,7 +7,7 @@ use std::sync::Arc;
 
 use crate::util::hash::Map;
 
-/// Names, over all services, whose durations are remembered. Further names are not counted.
+/// Names, over all services, whose durations are remembered.
 pub(crate) const DURATION_NAMES_MAX: usize = 4096;
 
 const SUB_BUCKETS: u32 = 16;
@@ -16,6 +17,8 @@ pub(crate) struct Durations {
     /// The places of the histograms.
     by_service: Map<Arc<str>, Map<Arc<str>, usize>>,
     histograms: Vec<Histogram>,
+    /// The histogram that is looked at next when a name needs a place.
+    hand: usize,
     recent: Recent,
 }
 
@@ -43,14 +46,25 @@ impl Recent {
         }
     }
 
+    /// Forgets every name that was found at this place.
+    fn forget(&mut self, at: usize) {
+        for found in &mut self.0 {
+            found.take_if(|(_, _, place)| *place == at);
+        }
+    }
+
     fn place(name: &Arc<str>) -> usize {
         name.as_ptr() as usize / 32 % Self::SLOTS
     }
 }
 
 /// Counts of durations, in nanoseconds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Histogram {
+    service: Arc<str>,
+    name: Arc<str>,
+    /// Whether the name was met again since the hand passed.
+    is_used: bool,
     count: u64,
     /// Bucket and count, ascending; most names use a handful.
     buckets: Vec<(u32, u64)>,
@@ -73,22 +87,50 @@ impl Durations {
         }
     }
 
-    /// The place of the histogram, which is made when it is not there yet and there is room.
+    /// The place of the histogram, which is made when it is not there yet.
     fn place(&mut self, service: &Arc<str>, name: &Arc<str>) -> Option<usize> {
         let names = self.by_service.get(service);
-        let at = match names.and_then(|names| names.get(name)) {
-            Some(at) => *at,
-            None if self.histograms.len() < DURATION_NAMES_MAX => {
-                let at = self.histograms.len();
-                self.histograms.push(Histogram::default());
-                let names = self.by_service.entry(Arc::clone(service)).or_default();
-                names.insert(Arc::clone(name), at);
+        let at = if let Some(at) = names.and_then(|names| names.get(name)) {
+            *at
+        } else {
+            let histogram = Histogram::new(service, name);
+            let at = if self.histograms.len() < DURATION_NAMES_MAX {
+                self.histograms.push(histogram);
+                self.histograms.len() - 1
+            } else {
+                let at = self.free_place();
+                *self.histograms.get_mut(at)? = histogram;
                 at
-            }
-            None => return None,
+            };
+            let names = self.by_service.entry(Arc::clone(service)).or_default();
+            names.insert(Arc::clone(name), at);
+            at
         };
         self.recent.keep(service, name, at);
         Some(at)
+    }
+
+    /// Forgets a name that was not met since the hand last passed it, and returns its place. A name that comes once goes
+    /// before one that comes again and again. The hand passes each place twice at most.
+    fn free_place(&mut self) -> usize {
+        loop {
+            let at = self.hand;
+            self.hand = (at + 1) % DURATION_NAMES_MAX;
+            let Some(histogram) = self.histograms.get_mut(at) else {
+                return at;
+            };
+            if std::mem::take(&mut histogram.is_used) {
+                continue;
+            }
+            if let Some(names) = self.by_service.get_mut(&histogram.service) {
+                names.remove(&histogram.name);
+                if names.is_empty() {
+                    self.by_service.remove(&histogram.service);
+                }
+            }
+            self.recent.forget(at);
+            return at;
+        }
     }
 
     pub(crate) fn quantiles(&self, service: &str, name: &str) -> Quantiles {
@@ -104,7 +146,18 @@ impl Durations {
 }
 
 impl Histogram {
+    fn new(service: &Arc<str>, name: &Arc<str>) -> Self {
+        Self {
+            service: Arc::clone(service),
+            name: Arc::clone(name),
+            is_used: false,
+            count: 0,
+            buckets: Vec::new(),
+        }
+    }
+
     fn record(&mut self, nanos: u64) {
+        self.is_used = self.count > 0;
         self.count += 1;
         let bucket = bucket_of(nanos);
         match self
@@ -177,17 +230,39 @@ mod tests {
     }
 
     #[test]
-    fn names_beyond_the_bound_are_not_counted() {
+    fn names_beyond_the_bound_take_the_place_of_those_that_do_not_come_again() {
         let mut durations = Durations::default();
-        for number in 0..=DURATION_NAMES_MAX {
-            durations.record(&"shop".into(), &number.to_string().into(), 1);
+        let (service, usual) = ("shop".into(), "usual".into());
+        for round in 1..=3 * DURATION_NAMES_MAX {
+            durations.record(&service, &usual, 1);
+            durations.record(
+                &format!("service{round}").into(),
+                &round.to_string().into(),
+                1,
+            );
+            let newest = durations.quantiles(&format!("service{round}"), &round.to_string());
+            assert_eq!(newest.count, 1, "a new name is counted at once");
         }
+        let usual = durations.quantiles("shop", "usual").count;
+        assert_eq!(usual, 3 * DURATION_NAMES_MAX as u64);
+        assert_eq!(durations.quantiles("service1", "1").count, 0);
+        let names: usize = durations.by_service.values().map(Map::len).sum();
         assert_eq!(
-            durations
-                .quantiles("shop", &DURATION_NAMES_MAX.to_string())
-                .count,
-            0
+            (names, durations.histograms.len()),
+            (DURATION_NAMES_MAX, DURATION_NAMES_MAX)
         );
-        assert_eq!(durations.quantiles("shop", "0").count, 1);
+    }
+
+    #[test]
+    fn a_name_that_was_forgotten_is_not_counted_as_the_one_in_its_place() {
+        let mut durations = Durations::default();
+        let (service, first): (Arc<str>, Arc<str>) = ("shop".into(), "first".into());
+        durations.record(&service, &first, 1);
+        for number in 0..DURATION_NAMES_MAX {
+            durations.record(&service, &number.to_string().into(), 1);
+        }
+        assert_eq!(durations.quantiles("shop", "first").count, 0);
+        durations.record(&service, &first, 1);
+        assert_eq!(durations.quantiles("shop", "first").count, 1);
     }
 }
