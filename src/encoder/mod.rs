@@ -3,6 +3,7 @@
 //! does no I/O.
 
 mod end;
+mod eviction_query;
 mod lost_spans;
 mod span_encoder;
 mod start;

@@ -9,7 +9,9 @@ use std::{
 };
 
 use crate::{
-    encoder::{start_cache::StartCache, start_templates::TemplateCache},
+    encoder::{
+        eviction_query::EvictionQuery, start_cache::StartCache, start_templates::TemplateCache,
+    },
     engine::{
         encoder::{RecordEncoder, SharedObserver},
         log::Log,
@@ -17,6 +19,7 @@ use crate::{
     log::{
         batch::{Batch, StoredEvent},
         event::{Pinning, StreamKey},
+        tail::Evictions,
     },
     span::{
         delta::end::read_end_delta,
@@ -65,6 +68,7 @@ pub(crate) struct SpanEncoder {
     pub(super) dropped_ends: Arc<DroppedEnds>,
     pub(super) redaction: Redaction,
     pub(super) names: Interner,
+    eviction_query: EvictionQuery,
     pub(super) templates: TemplateCache,
     pub(super) ended_count: Arc<AtomicU64>,
     /// Dropped ends that were read from the buffer. They wait until the batch with their starts is stored.
@@ -108,6 +112,7 @@ impl SpanEncoder {
             dropped_ends,
             redaction: Redaction::none(),
             names: Interner::default(),
+            eviction_query: EvictionQuery::default(),
             templates: TemplateCache::default(),
             ended_count: Arc::default(),
             read_ends: Vec::new(),
@@ -345,10 +350,17 @@ impl RecordEncoder for SpanEncoder {
         Arc::new(IndexObserver(Arc::clone(&self.index)))
     }
 
-    fn on_evicted(&mut self, keys: &[StreamKey]) {
-        self.index.forget(keys);
-        if !keys.is_empty() {
-            // Wakes the live lists so that they remove these traces; otherwise nothing might wake them for a long time.
+    fn awaits_store(&self) -> bool {
+        self.eviction_query.is_pending()
+    }
+
+    fn on_evicted(&mut self, evictions: &Evictions) {
+        self.index.forget(&evictions.streams);
+        self.index.set_evicted(&evictions.shortened);
+        let is_news = !evictions.streams.is_empty() || !evictions.shortened.is_empty();
+        if is_news | self.eviction_query.poll(&self.log, &self.index) {
+            // Wakes the live lists so that they remove or change these traces; otherwise nothing might wake them for a
+            // long time.
             self.log.tail.wake_watchers();
         }
     }

@@ -8,6 +8,8 @@ use crate::{
     log::{
         batch::{Batch, StoredEvent},
         event::StreamKey,
+        retention::EvictedEvents,
+        tail::Evictions,
     },
     store::validated::PayloadFormat,
 };
@@ -20,6 +22,14 @@ pub(crate) trait LogObserver: Send + Sync {
 
     /// Returns at most `limit` known streams that began before this event and have something open.
     fn open_streams(&self, before: u64, limit: usize) -> Vec<StreamKey>;
+
+    /// Returns at most `limit` known streams, those that began first.
+    fn oldest_streams(&self, _limit: usize) -> Vec<StreamKey> {
+        Vec::new()
+    }
+
+    /// Observes what retention has let go of streams.
+    fn observe_evicted(&self, _evicted: &[(StreamKey, EvictedEvents)]) {}
 
     /// Begins a rebuild beside the current state. It gets all events of the streams that begin with the event `from` or
     /// later, and some of older ones.
@@ -121,6 +131,11 @@ pub(crate) trait RecordEncoder: Send + 'static {
         Arc::new(NoopObserver)
     }
 
-    /// Called with streams that hold no event any more.
-    fn on_evicted(&mut self, _keys: &[StreamKey]) {}
+    /// Returns whether it waits for an answer of the store: it is called again soon, although nothing happens.
+    fn awaits_store(&self) -> bool {
+        false
+    }
+
+    /// Called with what retention did to streams.
+    fn on_evicted(&mut self, _evictions: &Evictions) {}
 }

@@ -12,7 +12,13 @@ use crate::{
     },
     error::Error,
     ingest::buffer::IngestBuffer,
-    log::{batch::Batch, event::StreamKey, retention::Retention, tail::Tail, waker::WakeFlag},
+    log::{
+        batch::Batch,
+        event::StreamKey,
+        retention::{EvictedEvents, Retention},
+        tail::Tail,
+        waker::WakeFlag,
+    },
     store::{
         DEFAULT_APPEND_TIMEOUT, EventStore,
         kind::StoreKind,
@@ -405,6 +411,39 @@ impl Log {
 
     pub(crate) fn dropped(&self) -> Dropped {
         self.buffer.dropped()
+    }
+
+    /// Returns what retention has let go of this stream; `None` if that is not known, or the store cannot be read.
+    pub(crate) async fn evicted(&self, key: StreamKey) -> Option<EvictedEvents> {
+        self.evicted_of(&[key]).await.pop().flatten()
+    }
+
+    /// Returns what retention has let go of each of these streams, as [`evicted`](Self::evicted) does.
+    pub(crate) async fn evicted_of(&self, keys: &[StreamKey]) -> Vec<Option<EvictedEvents>> {
+        if self.is_in_memory {
+            return keys.iter().map(|key| self.tail.evicted(key)).collect();
+        }
+        // A process that only reads may not have heard of the oldest event yet.
+        if keys.is_empty() || (self.store.oldest().get() <= 1 && !self.is_shared()) {
+            return vec![None; keys.len()];
+        }
+        let evicted = self.store.evicted(keys).await.unwrap_or_default();
+        let unknown = std::iter::repeat(None);
+        let evicted = evicted.into_iter().chain(unknown);
+        let known = keys.iter().zip(evicted);
+        known
+            .map(|(key, evicted)| Some(self.without_held(key, evicted?)))
+            .collect()
+    }
+
+    /// Leaves out what the store has let go of a stream and memory still has.
+    pub(crate) fn without_held(&self, key: &StreamKey, evicted: EvictedEvents) -> EvictedEvents {
+        let held = self.tail.count_before(key, self.store.oldest().get());
+        EvictedEvents {
+            events: evicted.events.saturating_sub(held),
+            // It is not known how many of those that are held close something.
+            closings: evicted.closings.filter(|_| held == 0),
+        }
     }
 
     pub(crate) fn knows(&self, key: &StreamKey) -> bool {

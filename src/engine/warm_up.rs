@@ -30,9 +30,24 @@ pub(crate) fn warm_up(log: &Log, observer: &SharedObserver) {
         log.fail(error.with_causes());
     }
     rebuild.commit();
+    observe_evicted(log, observer);
     log.tail.skip_to(log.opened_at() + 1);
     log.tail.publish();
-    drop(log.tail.take_evicted_keys());
+    drop(log.tail.take_evictions());
+}
+
+/// Tells what retention let go of the streams that are known now. A store that cannot say leaves it unknown.
+fn observe_evicted(log: &Log, observer: &SharedObserver) {
+    let keys = observer.oldest_streams(STREAMS_MAX);
+    if keys.is_empty() || log.store.oldest().get() <= 1 {
+        return;
+    }
+    let evicted = block_on(log.evicted_of(&keys));
+    let known = keys.into_iter().zip(evicted);
+    let known: Vec<_> = known
+        .filter_map(|(key, evicted)| Some((key, evicted?)))
+        .collect();
+    observer.observe_evicted(&known);
 }
 
 fn fill(log: &Log, from: u64, rebuild: &mut dyn IndexRebuild) -> Result<(), Error> {

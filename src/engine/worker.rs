@@ -43,6 +43,8 @@ const DELAY_STEP: Duration = Duration::from_millis(10);
 /// How soon a rejected report of drops is offered again, and how often a shared store is asked for events that dead
 /// writers left open.
 const RETRY: Duration = Duration::from_secs(1);
+/// How soon an idle worker looks again for what the store was asked.
+const STORE_ANSWER: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_secs(3600);
 /// How long the end of the program waits for a store that is known to fail.
 pub(crate) const FAILING_STORE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -453,6 +455,9 @@ impl<T: RecordEncoder> Worker<T> {
         self.log.forget_evicted(|evicted| {
             catch_panic(|| self.encoder.on_evicted(evicted));
         });
+        if self.encoder.awaits_store() {
+            return STORE_ANSWER;
+        }
         if self.committer.has_work_left() || self.recover_at.is_some() {
             return RETRY;
         }

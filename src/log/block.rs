@@ -26,6 +26,7 @@ pub(crate) struct EventEntry {
     /// Bytes of the frame before the payload; 0 when the payload spans several `data:` lines.
     head: u16,
     opens: bool,
+    closes: bool,
     /// The index of its stream in the block's streams, plus 1; 0 if it belongs to every stream.
     stream: u32,
 }
@@ -136,11 +137,7 @@ impl BlockBuilder {
         } else {
             frame::event(out, name, epoch, sequence, payload)
         };
-        let opens = match record.pin() {
-            Pinning::Open(token) => Some(token),
-            Pinning::None | Pinning::Close(_) => None,
-        };
-        self.finish_entry(sequence, head, opens, 0);
+        self.finish_entry(sequence, head, record.pin(), 0);
     }
 
     /// Appends an event of a page. `key` is given only if the block will be searched by stream.
@@ -159,7 +156,7 @@ impl BlockBuilder {
             &event.payload,
         );
         let stream = key.map_or(0, |key| self.add_stream(StreamSlot::NONE, &key));
-        self.finish_entry(sequence, head, None, stream);
+        self.finish_entry(sequence, head, Pinning::None, stream);
     }
 
     /// Appends retained events.
@@ -172,17 +169,21 @@ impl BlockBuilder {
                 let add = || self.streams.add(slot, key);
                 *streams_by_slot.entry(slot).or_insert_with(add)
             });
-            self.finish_entry(event.sequence, head, event.opens(), stream);
+            let pin = match event.opens() {
+                Some(token) => Pinning::Open(token),
+                // The token is not needed any more.
+                None if event.closes() => Pinning::Close(0),
+                None => Pinning::None,
+            };
+            self.finish_entry(event.sequence, head, pin, stream);
         }
     }
 
-    fn finish_entry(
-        &mut self,
-        sequence: u64,
-        head: Option<usize>,
-        opens: Option<u64>,
-        stream: u32,
-    ) {
+    fn finish_entry(&mut self, sequence: u64, head: Option<usize>, pin: Pinning, stream: u32) {
+        let opens = match pin {
+            Pinning::Open(token) => Some(token),
+            Pinning::None | Pinning::Close(_) => None,
+        };
         // An event is cut to 256 KiB long before 4 GiB, and its head is at most 7 + 64 + 5 + 29 + 7 bytes.
         let end = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         let head = head.and_then(|head| u16::try_from(head).ok()).unwrap_or(0);
@@ -190,6 +191,7 @@ impl BlockBuilder {
             end,
             head,
             opens: opens.is_some(),
+            closes: matches!(pin, Pinning::Close(_)),
             stream,
         });
         self.tokens.extend(opens);
@@ -298,6 +300,11 @@ impl<'a> BlockEvent<'a> {
     /// Its stream's slot in the index, which is valid while the index retains the event, and its key.
     pub(crate) fn stream(&self) -> Option<(StreamSlot, &'a [u8])> {
         self.block.streams.get(self.entry.stream)
+    }
+
+    /// Returns whether it closes a token.
+    pub(crate) fn closes(&self) -> bool {
+        self.entry.closes
     }
 
     /// The token that it opens.

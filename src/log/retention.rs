@@ -1,4 +1,5 @@
-//! [`Retention`]: the bounds of what a log keeps. All of them hold at once. Plain data.
+//! [`Retention`]: the bounds of what a log keeps. All of them hold at once. [`EvictedEvents`]: what it has let go. Plain
+//! data.
 
 use std::time::Duration;
 
@@ -78,5 +79,22 @@ impl Retention {
     /// Returns the bound on age.
     pub fn age_max(&self) -> Duration {
         self.age
+    }
+}
+
+/// What retention has let go of one stream, since the stream began or was last let go of as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EvictedEvents {
+    /// The number of its events that can no longer be read.
+    pub events: u64,
+    /// How many of them closed something (see [`Pinning::Close`](crate::sse::Pinning::Close)), such as the ends of
+    /// spans; `None` when not known.
+    pub closings: Option<u64>,
+}
+
+impl EvictedEvents {
+    /// Says that so many events are gone, and how many of them closed something, if that is known.
+    pub const fn new(events: u64, closings: Option<u64>) -> Self {
+        Self { events, closings }
     }
 }

@@ -32,8 +32,19 @@ use crate::{
 /// Blocks and pages searched without a match before other tasks get their turn.
 pub(super) const BLOCKS_PER_TURN: usize = 16;
 
-/// The resume point of a reader of a shared store, and the pending read of that store's head.
-pub(super) type HeadReply = (ResumePoint, Result<(Sequence, Vec<StoredEvent>), Error>);
+/// What a store says before a reader begins.
+#[derive(Debug, Default)]
+pub(super) struct HeadAnswer {
+    /// The newest event of a shared store.
+    pub(super) head: Sequence,
+    /// The open events that belong to every stream.
+    pub(super) open_global_events: Vec<StoredEvent>,
+    /// The events of the reader's streams that retention has let go, as far as that is known.
+    pub(super) evicted: u64,
+}
+
+/// The resume point of a reader, and the answer to what it asked the store.
+pub(super) type HeadReply = (ResumePoint, Result<HeadAnswer, Error>);
 
 pub(super) type HeadQuery = Pin<Box<dyn Future<Output = HeadReply> + Send>>;
 
@@ -53,7 +64,7 @@ pub(crate) struct Reader {
     pub(super) page: Option<PageQuery>,
     /// The page after this sequence, which the store reads while the client handles the one before.
     pub(super) next_page: Option<(u64, PageQuery)>,
-    /// Set until a shared store has reported its head, where the reader begins.
+    /// Set until the store has answered what a reader must know before it begins.
     pub(super) head_query: Option<HeadQuery>,
     /// Since when it waits for the store, and its own wake flag: no event ends this wait.
     pub(super) store_wait: Option<(Instant, Arc<WakeFlag>)>,
@@ -106,18 +117,11 @@ impl Reader {
             recoveries: log.recoveries(),
             blocked_since: None,
         };
-        if log.is_shared() {
-            reader.head_query = Some(Self::query_head(
-                log,
-                resume,
-                reader.scope.open_global_events,
-            ));
+        if log.is_shared() || reader.must_ask_for_evicted(resume) {
+            reader.head_query = Some(Self::query_head(log, resume, &reader.scope));
         } else {
-            let start = log.resolve(resume);
-            if reader.scope.open_global_events.is_wanted(resume) {
-                reader.queue_open_global(log.tail.open_global_events(start.after));
-            }
-            reader.begin(start);
+            let evicted = log.tail.evicted_events(&reader.scope.keys);
+            reader.begin_in_memory(resume, evicted);
         }
         reader
     }

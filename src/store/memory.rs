@@ -12,7 +12,7 @@ use crate::{
         retention::Retention,
         tail::{Tail, TailRead},
     },
-    store::{Appended, EpochStart, EventStore, PageLimit, ReadFuture},
+    store::{Appended, EpochStart, EventStore, EvictedFuture, PageLimit, ReadFuture},
     util::sync::{
         Instant,
         atomic::{AtomicBool, Ordering},
@@ -122,7 +122,7 @@ impl EventStore for MemoryEventStore {
         if !self.shared.load(Ordering::Acquire) {
             self.tail.publish();
             // Nobody else asks for them.
-            drop(self.tail.take_evicted_keys());
+            drop(self.tail.take_evictions());
         }
         Ok(Appended { first, duplicates })
     }
@@ -143,6 +143,11 @@ impl EventStore for MemoryEventStore {
     ) -> ReadFuture<'_> {
         // A stream that is not known here still gets the events that belong to every stream.
         Box::pin(ready(Ok(self.page(keys, after, limit))))
+    }
+
+    fn evicted(&self, keys: &[StreamKey]) -> EvictedFuture<'_> {
+        let evicted = keys.iter().map(|key| self.tail.evicted(key)).collect();
+        Box::pin(ready(Ok(evicted)))
     }
 
     fn append_timeout(&self) -> Option<Duration> {

@@ -36,7 +36,7 @@ pub use crate::{
 pub use crate::{
     log::{
         batch::{Batch, BatchRecord, StoredEvent},
-        retention::Retention,
+        retention::{EvictedEvents, Retention},
     },
     store::{memory::MemoryEventStore, null::NullEventStore},
 };
@@ -114,6 +114,12 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// tell lists none: what the log itself remembers is then all that its lists show.
     fn streams_before(&self, _before: Sequence, _limit: usize) -> StreamsFuture<'_> {
         Box::pin(ready(Ok(Vec::new())))
+    }
+
+    /// Returns for each of these streams, in their order, what retention has let go of it. `None` means that the store
+    /// does not know, as by default for every stream. The counts must outlive a restart, or be unknown after it.
+    fn evicted(&self, keys: &[StreamKey]) -> EvictedFuture<'_> {
+        Box::pin(ready(Ok(vec![None; keys.len()])))
     }
 
     /// Returns how often the log calls [`check`](Self::check); `None`, the default, for a store that learns from its calls
@@ -242,6 +248,10 @@ pub type HeadFuture<'a> = Pin<Box<dyn Future<Output = Result<Sequence, Error>> +
 /// What a list of streams is read into.
 pub type StreamsFuture<'a> =
     Pin<Box<dyn Future<Output = Result<Vec<StoredStream>, Error>> + Send + 'a>>;
+
+/// What the counts of evicted events are read into.
+pub type EvictedFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Vec<Option<EvictedEvents>>, Error>> + Send + 'a>>;
 
 /// What became of a batch that a store took.
 #[derive(Clone, Debug, PartialEq, Eq)]

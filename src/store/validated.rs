@@ -17,8 +17,8 @@ use crate::{
         retention::Retention,
     },
     store::{
-        Appended, EpochStart, EventStore, HeadFuture, OpenEventRecovery, PageLimit, ReadFuture,
-        RecoveredEvents, SharedLog, StreamsFuture,
+        Appended, EpochStart, EventStore, EvictedFuture, HeadFuture, OpenEventRecovery, PageLimit,
+        ReadFuture, RecoveredEvents, SharedLog, StreamsFuture,
     },
     util::sync::{Mutex, lock},
     wire::{
@@ -181,6 +181,10 @@ impl EventStore for ValidatedStore {
 
     fn streams_before(&self, before: Sequence, limit: usize) -> StreamsFuture<'_> {
         self.store.streams_before(before, limit)
+    }
+
+    fn evicted(&self, keys: &[StreamKey]) -> EvictedFuture<'_> {
+        self.store.evicted(keys)
     }
 
     fn check_interval(&self) -> Option<Duration> {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    log::event::StreamKey,
+    log::{event::StreamKey, retention::EvictedEvents},
     trace::{
         durations::{Durations, Quantiles},
         filter::TraceFilter,
@@ -163,6 +163,35 @@ impl TraceIndex {
         let version = self.version.load(Ordering::Acquire) + 1;
         state.forget(ids);
         self.version.store(version, Ordering::Release);
+    }
+
+    /// Takes in what retention has let go of traces. Returns whether that is news.
+    pub(crate) fn set_evicted(&self, evicted: &[(StreamKey, EvictedEvents)]) -> bool {
+        if evicted.is_empty() {
+            return false;
+        }
+        let mut state = write(&self.state);
+        let version = self.version.load(Ordering::Acquire) + 1;
+        let mut is_news = false;
+        for (key, evicted) in evicted {
+            let id = <[u8; 16]>::try_from(key.as_bytes());
+            if let Some(entry) = id.ok().and_then(|id| state.traces.get_mut(&id))
+                && entry.trace.evicted() != *evicted
+            {
+                entry.trace.set_evicted(*evicted);
+                entry.version = version;
+                is_news = true;
+            }
+        }
+        self.version.store(version, Ordering::Release);
+        is_news
+    }
+
+    /// The traces whose first known event is before this one, oldest first.
+    pub(crate) fn begun_before(&self, sequence: u64, limit: usize) -> Vec<StreamKey> {
+        let state = read(&self.state);
+        let begun = state.order.range(..sequence).take(limit);
+        begun.map(|(_, id)| StreamKey::of_id(*id)).collect()
     }
 
     /// Whether the trace is complete and a reader at `after` has read all of it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     engine::encoder::{IndexRebuild, LogObserver},
-    log::{batch::StoredEvent, event::StreamKey},
+    log::{batch::StoredEvent, event::StreamKey, retention::EvictedEvents},
     trace::{
         index::{PendingIndex, TraceIndex},
         parse,
@@ -22,6 +22,14 @@ impl LogObserver for IndexObserver {
     fn open_streams(&self, before: u64, limit: usize) -> Vec<StreamKey> {
         let traces = self.0.open_traces(before, limit).into_iter();
         traces.map(StreamKey::of_id).collect()
+    }
+
+    fn oldest_streams(&self, limit: usize) -> Vec<StreamKey> {
+        self.0.begun_before(u64::MAX, limit)
+    }
+
+    fn observe_evicted(&self, evicted: &[(StreamKey, EvictedEvents)]) {
+        self.0.set_evicted(evicted);
     }
 
     fn begin_rebuild(&self, from: u64) -> Box<dyn IndexRebuild> {

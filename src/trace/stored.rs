@@ -17,6 +17,7 @@ use crate::{
         index::{TraceIndex, TracePage},
         parse,
         state::Trace,
+        summary::EvictedParts,
     },
     util::time::Timestamp,
     wire::id::Sequence,
@@ -85,7 +86,16 @@ pub(crate) async fn whole_page(
     filter: &TraceFilter,
     (known, before, limit): (TracePage, u64, usize),
 ) -> Result<TracePage, Error> {
-    let stored = stored_page(log, index, filter, before, limit).await?;
+    let mut stored = stored_page(log, index, filter, before, limit).await?;
+    let keys: Vec<StreamKey> = stored
+        .traces
+        .iter()
+        .map(|(_, summary)| StreamKey::of_id(summary.id))
+        .collect();
+    let evicted = log.evicted_of(&keys).await;
+    for ((_, summary), evicted) in stored.traces.iter_mut().zip(evicted) {
+        summary.evicted = evicted.and_then(EvictedParts::of);
+    }
     Ok(merged(known, stored, limit))
 }
 

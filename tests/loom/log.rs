@@ -2,6 +2,8 @@
 
 #[path = "../../src/log/event.rs"]
 pub(crate) mod event;
+#[path = "../../src/log/retention.rs"]
+pub(crate) mod retention;
 #[path = "../../src/log/stream_index/mod.rs"]
 pub(crate) mod stream_index;
 #[path = "../../src/log/waker.rs"]

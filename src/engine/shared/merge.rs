@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     log::{
         batch::{Batch, StoredEvent},
-        event::StreamKey,
+        tail::Evictions,
     },
     store::PageLimit,
     util::{
@@ -163,10 +163,15 @@ impl Log {
             .append_stored(|sequence| self.id(sequence).epoch(), events, Instant::now());
     }
 
-    /// Calls `forget` with the streams that memory holds nothing of any more, while neither thread advances the tail.
-    pub(crate) fn forget_evicted(&self, forget: impl FnOnce(&[StreamKey])) {
+    /// Calls `forget` with what retention did to the streams in memory, while neither thread advances the tail.
+    pub(crate) fn forget_evicted(&self, forget: impl FnOnce(&Evictions)) {
         let _advancing = lock(&self.merge.merging);
-        forget(&self.tail.take_evicted_keys());
+        let mut evictions = self.tail.take_evictions();
+        if !self.is_in_memory() {
+            // The store has them still, and counts what it lets go itself.
+            evictions.shortened = Vec::new();
+        }
+        forget(&evictions);
     }
 
     /// Rebuilds the state from the newest events of the store, whose head is `head`, and continues after them.
@@ -223,7 +228,7 @@ impl Log {
             self.append_events(page);
         }
         self.tail.skip_to(rebuild.to + 1);
-        drop(self.tail.take_evicted_keys());
+        drop(self.tail.take_evictions());
         rebuild.index.commit();
         self.merge.is_index_complete.store(true, Ordering::Release);
         self.tail.publish();
@@ -241,7 +246,10 @@ mod tests {
     use crate::{
         engine::encoder::LogObserver,
         ingest::buffer::IngestBuffer,
-        log::{event::Pinning, tail::TailRead},
+        log::{
+            event::{Pinning, StreamKey},
+            tail::TailRead,
+        },
         store::{NullEventStore, kind::StoreKind, validated::PayloadFormat},
     };
 

@@ -7,7 +7,10 @@ use std::collections::HashMap;
 use serde_json::{Map, Value as Json, json};
 
 use crate::{
-    trace::parse::{self, Parsed, ParsedMoment},
+    trace::{
+        parse::{self, Parsed, ParsedMoment},
+        summary::EvictedParts,
+    },
     util::time::Timestamp,
 };
 
@@ -39,12 +42,18 @@ pub(crate) struct OtlpWriter {
     scopes: HashMap<(usize, String, Option<String>), usize>,
     size: usize,
     has_written: bool,
+    evicted: Option<EvictedParts>,
 }
 
 impl OtlpWriter {
-    pub(crate) fn begin(out: &mut Vec<u8>) -> Self {
+    /// Begins the text. If retention has let go of a part of the trace, each resource says so in the attributes
+    /// `livespan.evicted.events` and `livespan.evicted.spans`: OTLP has no field for it.
+    pub(crate) fn begin(out: &mut Vec<u8>, evicted: Option<EvictedParts>) -> Self {
         out.extend_from_slice(b"{\"resourceSpans\":[");
-        Self::default()
+        Self {
+            evicted,
+            ..Self::default()
+        }
     }
 
     /// Takes in who spans belong to, before the first of them.
@@ -85,8 +94,10 @@ impl OtlpWriter {
         }
         let named = || vec![attribute("service.name", &json!(span.service), None)];
         let attributes = self.processes.get(&span.process).cloned();
+        let mut attributes = attributes.unwrap_or_else(named);
+        attributes.extend(evicted_attributes(self.evicted));
         self.resources.push(Resource {
-            attributes: attributes.unwrap_or_else(named),
+            attributes,
             scopes: Vec::new(),
         });
         let place = self.resources.len() - 1;
@@ -127,6 +138,14 @@ impl OtlpWriter {
         self.write(out);
         out.push(b']');
     }
+}
+
+fn evicted_attributes(evicted: Option<EvictedParts>) -> impl Iterator<Item = Json> {
+    let events = evicted.map(|evicted| ("livespan.evicted.events", evicted.events));
+    let spans = evicted.and_then(|evicted| evicted.spans);
+    let spans = spans.map(|spans| ("livespan.evicted.spans", spans));
+    let both = events.into_iter().chain(spans);
+    both.map(|(key, count)| attribute(key, &json!(count), None))
 }
 
 /// Appends a value to those of a JSON array.

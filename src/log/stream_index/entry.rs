@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::log::{event::StreamKey, waker::WakeFlag};
+use crate::log::{event::StreamKey, retention::EvictedEvents, waker::WakeFlag};
 
 /// The slot of a stream's entry, valid while the stream is held or a reader waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +29,12 @@ pub(super) struct StreamEntry {
     /// Whether it is in the list of streams to wake at the next publication.
     pub(super) dirty: bool,
     pub(super) evicted: EvictedCount,
+    /// The number of closing events among the evicted ones.
+    pub(super) evicted_closings: u64,
+    /// The number of evicted events that are kept all the same, because they open something.
+    pub(super) pinned: u32,
+    /// Whether it is in the list of streams that retention took events of since the last look.
+    pub(super) is_eviction_listed: bool,
     /// Set for few streams only.
     pub(super) wake_flags: Option<Box<StreamWakers>>,
 }
@@ -46,12 +52,21 @@ impl StreamEntry {
             open: 0,
             dirty: false,
             evicted: EvictedCount::default(),
+            evicted_closings: 0,
+            pinned: 0,
+            is_eviction_listed: false,
             wake_flags: None,
         }
     }
 
     pub(super) fn is_held(&self) -> bool {
         !self.sequences.is_empty() || self.open > 0
+    }
+
+    /// Returns what retention has let go of the stream, of what is kept because it opens something nothing.
+    pub(super) fn evicted_events(&self) -> EvictedEvents {
+        let events = self.evicted.count.saturating_sub(u64::from(self.pinned));
+        EvictedEvents::new(events, Some(self.evicted_closings))
     }
 
     /// Returns how many events of the stream in `after + 1..=to` were evicted, or `None` if that is not known.
@@ -153,6 +168,18 @@ impl SequenceList {
                 is_first
             }
         }
+    }
+
+    /// Returns how many are less than `sequence`.
+    pub(super) fn count_before(&self, sequence: u64) -> u64 {
+        let count = match self {
+            Self::Few(length, few) => {
+                let few = few.iter().take(usize::from(*length));
+                few.take_while(|one| **one < sequence).count()
+            }
+            Self::Many(all) => all.partition_point(|one| *one < sequence),
+        };
+        count as u64
     }
 
     /// Returns the first ones in `after + 1..=upto`, at most `limit`.
@@ -292,6 +319,8 @@ mod tests {
             let wanted: Vec<u64> = wanted.take(3).copied().collect();
             assert_eq!(found, wanted, "{step}");
             assert_eq!(sequences.last(), model.back().copied());
+            let before = model.iter().filter(|one| **one < step / 2).count();
+            assert_eq!(sequences.count_before(step / 2), before as u64);
             assert_eq!(sequences.is_empty(), model.is_empty());
         }
     }

@@ -13,6 +13,7 @@ pub(crate) use self::entry::{EvictedCount, StreamSlot};
 use crate::{
     log::{
         event::StreamKey,
+        retention::EvictedEvents,
         stream_index::entry::{CHUNK, EntrySlab, StreamEntry},
         waker::WakeFlag,
     },
@@ -32,6 +33,8 @@ pub(crate) struct StreamIndex {
     held: usize,
     /// Streams that readers wait for and that have events which are not published yet.
     dirty: Vec<StreamSlot>,
+    /// Streams that retention took a part of since the last look.
+    shortened: Vec<StreamSlot>,
 }
 
 impl StreamIndex {
@@ -43,6 +46,7 @@ impl StreamIndex {
             newest,
             held: 0,
             dirty: Vec::new(),
+            shortened: Vec::new(),
         }
     }
 
@@ -170,6 +174,63 @@ impl StreamIndex {
         self.get(id).is_some_and(StreamEntry::is_held)
     }
 
+    /// Returns how many positions of a stream are before this one.
+    pub(crate) fn count_before(&self, id: &StreamKey, sequence: u64) -> u64 {
+        let stream = self.get(id);
+        stream.map_or(0, |stream| stream.sequences.count_before(sequence))
+    }
+
+    /// Returns what retention has let go of a stream; `None` if the stream is not here.
+    pub(crate) fn evicted(&self, id: &StreamKey) -> Option<EvictedEvents> {
+        self.get(id).map(StreamEntry::evicted_events)
+    }
+
+    /// Records that an evicted event is kept all the same.
+    pub(crate) fn pinned(&mut self, slot: StreamSlot) {
+        if let Some(stream) = self.entries.get_mut(slot) {
+            stream.pinned += 1;
+        }
+    }
+
+    /// Records that such an event is let go.
+    pub(crate) fn unpinned(&mut self, slot: StreamSlot) {
+        if let Some(stream) = self.entries.get_mut(slot) {
+            stream.pinned = stream.pinned.saturating_sub(1);
+            self.list_shortened(slot);
+        }
+    }
+
+    fn list_shortened(&mut self, slot: StreamSlot) {
+        if let Some(stream) = self.entries.get_mut(slot)
+            && !stream.is_eviction_listed
+        {
+            stream.is_eviction_listed = true;
+            self.shortened.push(slot);
+        }
+    }
+
+    /// Takes the streams that retention took a part of since the last call, as far as something of them is left.
+    pub(crate) fn take_shortened(&mut self) -> Vec<(StreamKey, EvictedEvents)> {
+        let mut shortened = Vec::new();
+        for slot in self.shortened.drain(..) {
+            // Another stream may use the slot by now.
+            if let Some(stream) = self.entries.get_mut(slot)
+                && std::mem::take(&mut stream.is_eviction_listed)
+                && let Ok(key) = StreamKey::new(stream.name.bytes())
+            {
+                shortened.push((key, stream.evicted_events()));
+            }
+        }
+        shortened
+    }
+
+    /// Counts a closing event that is about to be evicted.
+    pub(crate) fn count_evicted_closing(&mut self, slot: StreamSlot) {
+        if let Some(stream) = self.entries.get_mut(slot) {
+            stream.evicted_closings += 1;
+        }
+    }
+
     /// Removes the oldest position of a stream. Returns whether the stream now holds nothing; it is then removed if no
     /// reader waits for it.
     pub(crate) fn evict(&mut self, slot: StreamSlot, sequence: u64) -> bool {
@@ -181,6 +242,7 @@ impl StreamIndex {
         }
         stream.evicted.add(sequence);
         if stream.is_held() {
+            self.list_shortened(slot);
             return false;
         }
         self.held = self.held.saturating_sub(1);

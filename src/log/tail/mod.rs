@@ -20,7 +20,7 @@ use crate::{
         block::{BLOCK_BYTES_MAX, BlockBuilder, Slice},
         dedup::DedupIndex,
         event::{Pinning, StreamKey},
-        retention::Retention,
+        retention::{EvictedEvents, Retention},
         stream_index::{EvictedCount, StreamIndex, StreamSlot},
         tail::state::TailState,
         waker::{WakeFlag, WakeSet},
@@ -72,6 +72,15 @@ pub(crate) struct SkippedRange {
     pub(crate) lost: Option<u64>,
     /// Its opening events that are kept beyond retention.
     pub(crate) pinned: Vec<Slice>,
+}
+
+/// What retention did to streams.
+#[derive(Debug, Default)]
+pub(crate) struct Evictions {
+    /// Those whose last event is gone.
+    pub(crate) streams: Vec<StreamKey>,
+    /// Those that have lost a part, and what they have lost in all.
+    pub(crate) shortened: Vec<(StreamKey, EvictedEvents)>,
 }
 
 /// What the tail holds now.
@@ -306,9 +315,34 @@ impl Tail {
             .and_then(|block| block.created().checked_add(self.retention.age_max()))
     }
 
-    /// Takes the streams whose last event was removed since the last call.
-    pub(crate) fn take_evicted_keys(&self) -> Vec<StreamKey> {
-        std::mem::take(&mut write(&self.state).evicted_keys)
+    /// Takes what retention has done to streams since the last call.
+    pub(crate) fn take_evictions(&self) -> Evictions {
+        let mut state = write(&self.state);
+        Evictions {
+            streams: std::mem::take(&mut state.evicted_keys),
+            shortened: state.streams.take_shortened(),
+        }
+    }
+
+    /// Returns how many events of this stream are held that come before this one.
+    pub(crate) fn count_before(&self, key: &StreamKey, sequence: u64) -> u64 {
+        let state = read(&self.state);
+        if state.oldest() >= sequence {
+            return 0;
+        }
+        state.streams.count_before(key, sequence)
+    }
+
+    /// Returns how many events of these streams retention has let go.
+    pub(crate) fn evicted_events(&self, keys: &[StreamKey]) -> u64 {
+        let state = read(&self.state);
+        let evicted = keys.iter().filter_map(|key| state.streams.evicted(key));
+        evicted.map(|evicted| evicted.events).sum()
+    }
+
+    /// Returns what retention has let go of this stream; `None` if it is not known here.
+    pub(crate) fn evicted(&self, key: &StreamKey) -> Option<EvictedEvents> {
+        read(&self.state).streams.evicted(key)
     }
 
     /// Returns the events after `after`, one block at a time.

@@ -197,6 +197,9 @@ impl TailState {
         if let Some(block) = self.pinned.remove(&sequence) {
             self.pinned_bytes -= block.size();
             self.dedup.forget(sequence);
+            if let Some((slot, _)) = block.event(0).and_then(|event| event.stream()) {
+                self.streams.unpinned(slot);
+            }
         }
     }
 
@@ -245,6 +248,9 @@ impl TailState {
         self.events -= 1;
         self.bytes -= event.size();
         let slot = if let Some((slot, key)) = event.stream() {
+            if event.closes() {
+                self.streams.count_evicted_closing(slot);
+            }
             if self.streams.evict(slot, sequence) {
                 self.evicted_keys.extend(StreamKey::new(key));
             }
@@ -258,7 +264,7 @@ impl TailState {
             && let Some(token) = event.opens()
             && self.open.get(&(slot, token)) == Some(&sequence)
         {
-            self.keep_beyond_retention(block, index);
+            self.keep_beyond_retention(block, index, slot);
         }
         if !self.pinned.contains_key(&sequence) {
             self.dedup.forget(sequence);
@@ -266,7 +272,12 @@ impl TailState {
     }
 
     /// Copies the event out of its block, so that the block's memory can be freed.
-    pub(super) fn keep_beyond_retention(&mut self, block: &Arc<Block>, index: usize) {
+    pub(super) fn keep_beyond_retention(
+        &mut self,
+        block: &Arc<Block>,
+        index: usize,
+        stream: StreamSlot,
+    ) {
         let slice = Slice {
             block: Arc::clone(block),
             range: index..index + 1,
@@ -281,5 +292,6 @@ impl TailState {
         self.pinned_bytes += size;
         self.pinned
             .insert(slice.last(), Arc::new(builder.build(block.created())));
+        self.streams.pinned(stream);
     }
 }

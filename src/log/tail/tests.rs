@@ -86,7 +86,10 @@ fn events_go_when_they_are_older_than_retention_and_not_before() {
         (log.held(), log.tail.stats().bytes, log.tail.stats().streams),
         ((4, 0, 0), 0, 0)
     );
-    assert_eq!(log.tail.take_evicted_keys(), [StreamKey::new("a").unwrap()]);
+    assert_eq!(
+        log.tail.take_evictions().streams,
+        [StreamKey::new("a").unwrap()]
+    );
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub(crate) enum QueryKind {
     Before,
     /// The newest sequence of some streams.
     Newest,
+    /// How many events of some streams are gone.
+    Evicted,
     /// The newest sequence of the log.
     Head,
 }
@@ -48,6 +50,7 @@ impl QueryKind {
             Self::Standing => "standing",
             Self::Before => "before",
             Self::Newest => "newest",
+            Self::Evicted => "evicted",
             Self::Head => "head",
         }
     }
@@ -69,6 +72,7 @@ pub(crate) struct QueryResult {
     pub(crate) head: Sequence,
     pub(crate) events: Vec<StoredEvent>,
     pub(crate) streams: Vec<StoredStream>,
+    /// Of each stream its newest sequence, or the number of its events that are gone.
     pub(crate) cursors: Vec<(Option<StreamKey>, Sequence)>,
 }
 
@@ -137,7 +141,9 @@ fn read_once(
             let streams = found.filter_map(|stream| reply::stream(stream).transpose());
             answer.streams = streams.collect::<Result<_, _>>()?;
         }
-        QueryKind::Newest => answer.cursors = found.map(reply::place).collect::<Result<_, _>>()?,
+        QueryKind::Newest | QueryKind::Evicted => {
+            answer.cursors = found.map(reply::place).collect::<Result<_, _>>()?;
+        }
         QueryKind::All | QueryKind::Streams | QueryKind::Standing | QueryKind::Head => {
             answer.events = found.map(event).collect::<Result<_, _>>()?;
         }

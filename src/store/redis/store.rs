@@ -16,11 +16,11 @@ use crate::{
     log::{
         batch::{Batch, StoredEvent},
         event::StreamKey,
-        retention::Retention,
+        retention::{EvictedEvents, Retention},
     },
     store::{
-        Appended, EpochStart, EventStore, HeadFuture, OpenEventRecovery, PageLimit, ReadFuture,
-        RecoveredEvents, SharedLog, StreamsFuture,
+        Appended, EpochStart, EventStore, EvictedFuture, HeadFuture, OpenEventRecovery, PageLimit,
+        ReadFuture, RecoveredEvents, SharedLog, StreamsFuture,
         redis::{
             append::RedisWriter,
             blocking_read::{BlockingReader, StreamCursor},
@@ -318,6 +318,25 @@ impl EventStore for RedisEventStore {
             let answer = self.answer(query).await;
             let answer = answer.map_err(|error| error.into_error(READ))?;
             Ok(answer.streams.clone())
+        })
+    }
+
+    /// The server counts no closing events: it would have to read what it trims.
+    fn evicted(&self, keys: &[StreamKey]) -> EvictedFuture<'_> {
+        let query = Query::new(QueryKind::Evicted, Sequence::START, PageLimit::default());
+        let query = query.with_keys(keys.iter().copied().map(Some));
+        let keys = keys.to_vec();
+        Box::pin(async move {
+            let answer = self.answer(query).await;
+            let answer = answer.map_err(|error| error.into_error(READ))?;
+            let evicted = |key: &StreamKey| {
+                let found = answer
+                    .cursors
+                    .iter()
+                    .find(|(one, _)| one.as_ref() == Some(key));
+                found.map(|(_, events)| EvictedEvents::new(events.get(), None))
+            };
+            Ok(keys.iter().map(evicted).collect())
         })
     }
 

@@ -46,8 +46,8 @@ use crate::{
         retention::Retention,
     },
     store::{
-        Appended, EpochStart, EventStore, HeadFuture, OpenEventRecovery, PageLimit, ReadFuture,
-        RecoveredEvents, SharedLog, StreamsFuture,
+        Appended, EpochStart, EventStore, EvictedFuture, HeadFuture, OpenEventRecovery, PageLimit,
+        ReadFuture, RecoveredEvents, SharedLog, StreamsFuture,
     },
     wire::id::Sequence,
 };
@@ -411,6 +411,11 @@ impl EventStore for SqliteEventStore {
         self.ask(move |reader| {
             queries::streams_before(&mut reader.connection, &mut reader.keys, before, limit)
         })
+    }
+
+    fn evicted(&self, keys: &[StreamKey]) -> EvictedFuture<'_> {
+        let keys = keys.to_vec();
+        self.ask(move |reader| queries::evicted(&mut reader.connection, &keys))
     }
 
     fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {

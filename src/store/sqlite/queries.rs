@@ -19,6 +19,7 @@ use crate::{
     log::{
         batch::StoredEvent,
         event::{Pinning, StreamKey},
+        retention::EvictedEvents,
     },
     store::{
         PageLimit, StoredStream,
@@ -235,6 +236,38 @@ pub(crate) fn streams_before(
         }
     }
     Ok(streams)
+}
+
+/// Returns what retention has deleted of each of these streams; `None` for a stream that is not here, or that began before
+/// the file counted.
+pub(crate) fn evicted(
+    connection: &mut Connection,
+    keys: &[StreamKey],
+) -> rusqlite::Result<Vec<Option<EvictedEvents>>> {
+    let snapshot = connection.transaction()?;
+    let exists = "SELECT 1 FROM sqlite_schema WHERE name = 'evicted'";
+    if !snapshot.prepare_cached(exists)?.exists([])? {
+        return Ok(vec![None; keys.len()]);
+    }
+    let mut counts =
+        snapshot.prepare_cached("SELECT events, closings FROM evicted WHERE stream = ?1")?;
+    let mut count = |stream: i64| {
+        let count = |row: &Row<'_>| {
+            let count = |column| int_of(row, column).map_or(0, number);
+            Ok(EvictedEvents::new(count(0), Some(count(1))))
+        };
+        counts.query_row([stream], count).optional()
+    };
+    let counted_since = count(0)?.map_or(0, |since| int(since.events));
+    let none = EvictedEvents::new(0, Some(0));
+    let mut evicted = Vec::with_capacity(keys.len());
+    for key in keys {
+        evicted.push(match find(&snapshot, key)? {
+            Some(stream) if stream >= counted_since => Some(count(stream)?.unwrap_or(none)),
+            _ => None,
+        });
+    }
+    Ok(evicted)
 }
 
 /// Returns the global events that are still open: those in the table, and those appended after it was written.

@@ -6,11 +6,14 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::{
-    log::retention::Retention,
+    log::{
+        event::Pinning,
+        retention::{EvictedEvents, Retention},
+    },
     store::sqlite::{
         open_events::{OpenEvent, PinKey},
         schema::{int, int_of, millis, number},
-        state::{EVENT_BYTES, LogState},
+        state::{EVENT_BYTES, LogState, unpack},
     },
 };
 
@@ -78,6 +81,9 @@ struct ScannedEvent {
     sequence: u64,
     stream: i64,
     bytes: u64,
+    closes: bool,
+    /// Whether it stays, because it opens something.
+    stays: bool,
 }
 
 /// Records when a batch that begins with `first` was committed. A row of `moment` covers all events up to the next row:
@@ -113,7 +119,7 @@ pub(crate) fn trim_step(
     now: u64,
 ) -> rusqlite::Result<TrimProgress> {
     let target = trim_target(connection, state, limits, now)?;
-    let scanned = if target.is_met(state) {
+    let mut scanned = if target.is_met(state) {
         Vec::new()
     } else {
         scan(connection, state, &target)?
@@ -128,7 +134,7 @@ pub(crate) fn trim_step(
         state.expires = target.expires;
     }
     if after > state.oldest {
-        trim_to(connection, state, &scanned, after)?;
+        trim_to(connection, state, &mut scanned, after)?;
     }
     Ok(if full {
         TrimProgress::More
@@ -141,7 +147,7 @@ pub(crate) fn trim_step(
 fn trim_to(
     connection: &Connection,
     state: &mut LogState,
-    scanned: &[ScannedEvent],
+    scanned: &mut [ScannedEvent],
     after: u64,
 ) -> rusqlite::Result<()> {
     let before = state.oldest;
@@ -219,7 +225,7 @@ fn scan(
     target: &TrimTarget,
 ) -> rusqlite::Result<Vec<ScannedEvent>> {
     let mut statement = connection.prepare_cached(
-        "SELECT sequence, stream, octet_length(name) + octet_length(payload)
+        "SELECT sequence, stream, octet_length(name) + octet_length(payload), pin
          FROM event WHERE sequence >= ?1 ORDER BY sequence LIMIT ?2",
     )?;
     let mut rows = statement.query(params![int(state.oldest), int(STEP_EVENTS)])?;
@@ -230,6 +236,8 @@ fn scan(
             sequence: number(row.get(0)?),
             stream: int_of(row, 1).unwrap_or(0),
             bytes: number(int_of(row, 2).unwrap_or(0)) + EVENT_BYTES,
+            closes: matches!(unpack(int_of(row, 3), None), Pinning::Close(_)),
+            stays: false,
         };
         // The newest event is kept even when it is too large.
         let goes = (scanned.len() as u64) < target.events
@@ -248,14 +256,15 @@ fn scan(
 fn remove(
     connection: &Connection,
     state: &mut LogState,
-    scanned: &[ScannedEvent],
+    scanned: &mut [ScannedEvent],
     after: u64,
 ) -> rusqlite::Result<()> {
     let mut start = state.oldest;
     for event in scanned {
         state.events = state.events.saturating_sub(1);
         state.bytes = state.bytes.saturating_sub(event.bytes);
-        if state.open.keep(event.sequence) {
+        event.stays = state.open.keep(event.sequence);
+        if event.stays {
             delete(connection, start, event.sequence)?;
             start = event.sequence + 1;
         }
@@ -273,29 +282,35 @@ fn delete(connection: &Connection, start: u64, end: u64) -> rusqlite::Result<()>
     Ok(())
 }
 
-/// Finds the first kept event of every stream that lost one.
+/// Finds the first kept event of every stream that lost one, and counts what it lost.
 fn update_first_events(
     connection: &Connection,
     state: &mut LogState,
-    scanned: &[ScannedEvent],
+    scanned: &mut [ScannedEvent],
     before: u64,
 ) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM shifted WHERE first >= ?1 AND first < ?2")?
         .execute(params![int(before), int(state.oldest)])?;
-    let mut streams: Vec<i64> = scanned.iter().map(|event| event.stream).collect();
-    streams.sort_unstable();
-    streams.dedup();
-    for stream in streams {
-        update_first_event(connection, state, stream)?;
+    scanned.sort_unstable_by_key(|event| event.stream);
+    for events in scanned.chunk_by(|one, other| one.stream == other.stream) {
+        let Some(stream) = events.first().map(|event| event.stream) else {
+            continue;
+        };
+        let gone = || events.iter().filter(|event| !event.stays);
+        let closings = gone().filter(|event| event.closes).count() as u64;
+        let evicted = EvictedEvents::new(gone().count() as u64, Some(closings));
+        update_first_event(connection, state, stream, evicted)?;
     }
     Ok(())
 }
 
+/// Finds the first kept event of a stream, which lost these, or forgets the stream if it has none.
 fn update_first_event(
     connection: &Connection,
     state: &mut LogState,
     stream: i64,
+    evicted: EvictedEvents,
 ) -> rusqlite::Result<()> {
     if stream == 0 {
         return Ok(());
@@ -307,9 +322,19 @@ fn update_first_event(
         connection
             .prepare_cached("INSERT OR REPLACE INTO shifted VALUES(?1, ?2)")?
             .execute([first, stream])?;
+        let closings = evicted.closings.unwrap_or(0);
+        connection
+            .prepare_cached(
+                "INSERT INTO evicted VALUES(?1, ?2, ?3) ON CONFLICT(stream) DO UPDATE
+                 SET events = events + excluded.events, closings = closings + excluded.closings",
+            )?
+            .execute([stream, int(evicted.events), int(closings)])?;
     } else {
         let bytes = state.streams.remove(connection, stream)?;
         state.bytes = state.bytes.saturating_sub(bytes);
+        connection
+            .prepare_cached("DELETE FROM evicted WHERE stream = ?1")?
+            .execute([stream])?;
     }
     Ok(())
 }
@@ -329,7 +354,8 @@ pub(crate) fn release_closed(
         connection
             .prepare_cached("DELETE FROM shifted WHERE first = ?1")?
             .execute([int(opened.sequence)])?;
-        update_first_event(connection, state, key.owner)?;
+        let evicted = EvictedEvents::new(1, Some(0));
+        update_first_event(connection, state, key.owner, evicted)?;
     }
     match state.epoch_index(opened.sequence) {
         Some(place) => sweep_epoch(connection, state, place),

@@ -17,12 +17,16 @@ use crate::{
 };
 
 /// The format of a file that is made now: what `user_version` says. A file with a higher number is of a later livespan.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// What a file of format 1, 2, … needs to have the next one. A released step is never changed: a new format is a new
 /// step, and `TABLES` stays as it was in format 1.
-const MIGRATIONS: [&str; 1] = [
+const MIGRATIONS: [&str; 2] = [
     // Events that must be kept only once. Some files of format 1 have the index already.
     "CREATE INDEX IF NOT EXISTS event_once ON event(stream, token) WHERE pin >= 3;",
+    // What retention deleted of streams that have events left. The row of stream 0, which no stream has, says since which
+    // event it is counted.
+    "CREATE TABLE evicted(stream INTEGER PRIMARY KEY, events INTEGER NOT NULL, closings INTEGER NOT NULL);
+     INSERT INTO evicted SELECT 0, oldest, 0 FROM state;",
 ];
 /// How long a statement waits for another connection: nobody but a foreign program ever makes one wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 
 use crate::{
+    log::retention::EvictedEvents,
     span::event::SpanKind,
     trace::{
         span_change::{ChangeKind, SpanChange, SpanOutcome, SpanStart},
@@ -76,6 +77,7 @@ pub(crate) struct Trace {
 pub(super) struct Rare {
     pub(super) services: Vec<Service>,
     pub(super) links: Vec<[u8; 16]>,
+    evicted: EvictedEvents,
 }
 
 #[derive(Clone, Debug)]
@@ -339,6 +341,17 @@ impl Trace {
         } else if self.services().count() < SERVICES_MAX {
             self.rare.get_or_insert_default().services.push(service);
         }
+    }
+
+    /// What retention has let go of it.
+    pub(crate) fn evicted(&self) -> EvictedEvents {
+        self.rare
+            .as_ref()
+            .map_or_else(EvictedEvents::default, |more| more.evicted)
+    }
+
+    pub(crate) fn set_evicted(&mut self, evicted: EvictedEvents) {
+        self.rare.get_or_insert_default().evicted = evicted;
     }
 
     /// In the order in which they were met.

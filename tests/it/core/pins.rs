@@ -48,11 +48,11 @@ fn an_open_event_outlives_retention_and_comes_first_under_its_own_id() {
         "it has the open event already"
     );
 
+    let keyed = "gap {\"from\":1,\"lost\":1,\"reason\":\"evicted\",\"to\":7}";
     assert_eq!(
         Connection::open(&target, Subscribe::to(key("a"))).story(),
-        ["note 2 open", "note 9 now"]
+        [keyed, "note 2 open", "note 9 now"]
     );
-    let keyed = "gap {\"from\":1,\"lost\":1,\"reason\":\"evicted\",\"to\":7}";
     let mut watcher = Connection::resume(&target, Subscribe::to(key("a")), "0");
     assert_eq!(watcher.story(), [keyed, "note 2 open", "note 9 now"]);
 }
@@ -137,7 +137,10 @@ fn opening_a_token_again_replaces_its_event() {
     put(&target, filler(2));
     assert_eq!(
         Connection::open(&target, Subscribe::to(key("a"))).story(),
-        ["note 2 second"]
+        [
+            "gap {\"from\":1,\"lost\":1,\"reason\":\"evicted\",\"to\":3}",
+            "note 2 second"
+        ]
     );
 }
 

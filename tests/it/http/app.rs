@@ -290,6 +290,16 @@ impl Stream {
         }
     }
 
+    /// The next event of the log.
+    pub(crate) async fn event_with_id(&mut self) -> Frame {
+        loop {
+            let frame = self.next().await.expect("the stream goes on");
+            if !frame.id.is_empty() && !frame.data.is_empty() {
+                return frame;
+            }
+        }
+    }
+
     /// What comes until the body ends.
     pub(crate) async fn rest(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();

@@ -9,6 +9,7 @@ mod assets;
 mod auth;
 mod clocks;
 mod ending;
+pub(crate) mod evicted;
 mod filters;
 #[cfg(feature = "tracing")]
 mod init;

@@ -243,7 +243,7 @@ async fn spans_that_share_an_id_are_all_in_list_snapshot_and_export() {
             ended("again", server, [4, 5], SpanStatus::Ok),
         ],
     );
-    let lines = ["ended outer OK", "ended inner ERROR", "ended again OK"];
+    let lines = ["ended inner ERROR", "ended outer OK", "ended again OK"];
     assert_eq!(
         counted(&app, 1).await,
         (spans(3, 0, 1), lines.map(str::to_owned).to_vec())

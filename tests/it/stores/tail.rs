@@ -6,8 +6,8 @@ use livespan::{
     Error, EventStore, Retention,
     sse::{Sequence, StreamKey},
     store::{
-        Appended, Batch, EpochStart, OpenEventRecovery, PageLimit, ReadFuture, SharedLog,
-        StreamsFuture,
+        Appended, Batch, EpochStart, EvictedFuture, OpenEventRecovery, PageLimit, ReadFuture,
+        SharedLog, StreamsFuture,
     },
 };
 
@@ -51,6 +51,10 @@ impl<S: EventStore> EventStore for WithTail<S> {
 
     fn streams_before(&self, before: Sequence, limit: usize) -> StreamsFuture<'_> {
         self.0.streams_before(before, limit)
+    }
+
+    fn evicted(&self, keys: &[StreamKey]) -> EvictedFuture<'_> {
+        self.0.evicted(keys)
     }
 
     fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {

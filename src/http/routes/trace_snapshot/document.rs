@@ -10,7 +10,7 @@ use crate::{
         },
         task_body::{BodyWriter, ClientGone},
     },
-    trace::summary::Summary,
+    trace::summary::{EvictedParts, Summary},
     util::time::Timestamp,
 };
 
@@ -20,6 +20,9 @@ struct SnapshotHead {
     trace_id: String,
     cursor: String,
     now: String,
+    /// What retention had let go of before the answer began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evicted: Option<EvictedParts>,
 }
 
 #[derive(Serialize)]
@@ -39,6 +42,7 @@ pub(super) async fn write(snapshot: Snapshot, mut body: BodyWriter) -> Result<()
         trace_id: snapshot.trace.to_string(),
         cursor: snapshot.events.cursor(),
         now: Timestamp::now().text(),
+        evicted: snapshot.evicted,
     };
     fields(&mut body.out, b'{', &head);
     let overview = Overview::read(&snapshot, &mut body).await?;

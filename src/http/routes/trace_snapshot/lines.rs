@@ -19,7 +19,8 @@ use crate::{
 /// The size at which spans are written: spans of one process and scope stand together within it.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// Writes the events, a line each. Where some were evicted before they were written, the last line is a `gap`.
+/// Writes the events, a line each. If some are gone, the first line is a `gap` that counts them. Where more were evicted
+/// before they were written, so is the last line.
 pub(super) async fn write_jsonl(
     snapshot: Snapshot,
     mut body: BodyWriter,
@@ -29,6 +30,10 @@ pub(super) async fn write_jsonl(
         Some(_) => Some(Overview::read(&snapshot, &mut body).await?),
         None => None,
     };
+    if let Some(evicted) = snapshot.evicted {
+        control::evicted_payload(&mut body.out, Some(evicted.events));
+        body.out.push(b'\n');
+    }
     let mut pages = snapshot.events.pages();
     while let Some(page) = pages.next().await {
         let out = &mut body.out;
@@ -63,7 +68,7 @@ pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Resu
     let overview = Overview::read(&snapshot, &mut body).await?;
     let mut latest = overview.latest.cursor();
     let mut pages = snapshot.events.pages();
-    let mut otlp = OtlpWriter::begin(&mut body.out);
+    let mut otlp = OtlpWriter::begin(&mut body.out, snapshot.evicted);
     while let Some(page) = pages.next().await {
         pages.read(&page, |event| match event.name {
             "process" => {

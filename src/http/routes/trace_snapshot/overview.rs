@@ -17,7 +17,11 @@ use crate::{
         task_body::{BodyWriter, ClientGone},
     },
     span::event::{SpanId, TraceId},
-    trace::{parse, stored::StoredTrace, summary::Summary},
+    trace::{
+        parse,
+        stored::StoredTrace,
+        summary::{EvictedParts, Summary},
+    },
     wire::{control, id::EventId},
 };
 
@@ -29,6 +33,8 @@ const PAGES_OF_SILENCE: u64 = 256;
 pub(super) struct Snapshot {
     pub(super) trace: TraceId,
     pub(super) events: TraceEvents,
+    /// What retention has let go of it.
+    pub(super) evicted: Option<EvictedParts>,
     /// What the index says of it; `None` where only its events do.
     pub(super) summary: Option<Summary>,
     /// The traces that the reader may read; `None`: all.
@@ -129,7 +135,8 @@ impl Overview {
             let trace = self.fold.trace()?;
             Some(trace.summary(snapshot.trace.to_bytes(), to_id))
         };
-        snapshot.summary.clone().or_else(folded)
+        let summary = snapshot.summary.clone().or_else(folded);
+        summary.map(|summary| summary.with_evicted(snapshot.evicted))
     }
 
     /// The number of `process` events that the reader gets.

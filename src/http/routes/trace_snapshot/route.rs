@@ -16,6 +16,7 @@ use crate::{
     },
     live_spans::LiveSpans,
     span::event::TraceId,
+    trace::summary::EvictedParts,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +70,11 @@ pub(crate) async fn answer(
         let events = TraceEvents::stored(live, trace).await?;
         (events.ok_or_else(unknown)?, None)
     };
+    let evicted = log.evicted(trace.stream_key()).await;
     let snapshot = Snapshot {
         trace,
         events,
+        evicted: evicted.and_then(EvictedParts::of),
         summary,
         within: authorization.traces().map(Arc::clone),
     };

@@ -24,6 +24,7 @@ local WROTE = base .. 'wrote'       -- zset: writer -> the last event by it or a
 local FORMER = base .. 'former'     -- hash: pin -> the writer that it was taken from
 local LOST = base .. 'lost'           -- zset: stream -> up to where its own key misses events; '' for EVERY
 local ONCE = base .. 'once'         -- zset: pin of an event that may be there only once -> its sequence
+local EVICTED = base .. 'evicted'     -- hash: stream -> how many of its entries were trimmed; '?' when not known
 local GONE = base .. 'gone'         -- hash: dead writer -> its opening events of every stream
 
 local LIVES_MAX = 32

@@ -1,5 +1,5 @@
 -- Reads a page, in one moment of the log. ARGV: 1 the epoch that the caller knows, 2 what to read (`all`, `streams`,
--- `standing`, `before`, `newest`, `head`), 3 after or before which sequence, 4 and 5 how many events and bytes at most, then the
+-- `standing`, `before`, `newest`, `evicted`, `head`), 3 after or before which sequence, 4 and 5 how many events and bytes at most, then the
 -- streams.
 --
 -- Returned: head, oldest, lives if new, where to go on (0: nothing was left out), and the events.
@@ -7,6 +7,8 @@
 local what, after, events_max, bytes_max = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 -- Entries fetched at a time: at 256 KiB each, this many are 4 MiB.
 local CHUNK = 16
+-- Entries of one stream that are counted though they are not trimmed yet.
+local LATE_MAX = 1000
 -- Events looked through in one call where a stream's own key is incomplete.
 local SIFTED_MAX = 2000
 
@@ -227,12 +229,28 @@ local function list_newest()
   end
 end
 
+-- How many events of each stream are gone; a stream of which that is not known is left out.
+local function list_evicted()
+  for index = 6, #ARGV do
+    local key = ARGV[index]
+    local trimmed = tonumber(redis.call('HGET', EVICTED, key) or 0)
+    if trimmed and not redis.call('ZSCORE', LOST, key) then
+      -- Entries that are not trimmed yet, but cannot be read any more.
+      local late = redis.call('XRANGE', stream_of(key), '-', '(' .. id(state.oldest), 'COUNT', LATE_MAX)
+      local prefix = kept_prefix(key)
+      local kept = redis.call('ZLEXCOUNT', KEPT_BY, '[' .. prefix, '(' .. prefix .. ':')
+      found[#found + 1] = { text(math.max(0, trimmed + #late - kept)), key }
+    end
+  end
+end
+
 local readers = {
   all = read_all,
   streams = read_streams,
   standing = read_standing,
   before = list_before,
   newest = list_newest,
+  evicted = list_evicted,
   head = function() end,
 }
 readers[what]()

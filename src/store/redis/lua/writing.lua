@@ -19,7 +19,8 @@ local function begin_life(state, epoch, first)
   local from = math.max(1, #lives - LIVES_MAX + 1)
   if state.lives == '' and not first_entry(LOG, '-') then
     -- What an earlier log left behind would be taken for this one's.
-    redis.call('DEL', EVERY, STREAMS, OPENS, STANDING, KEPT, KEPT_ALL, KEPT_BY, KEPT_FIRST, FORMER, GONE, LOST, ONCE)
+    redis.call('DEL', EVERY, STREAMS, OPENS, STANDING, KEPT, KEPT_ALL, KEPT_BY, KEPT_FIRST, FORMER, GONE, LOST, ONCE,
+      EVICTED)
     state.every, state.kept_bytes, state.oldest = 0, 0, first
   end
   state.lives = table.concat(lives, ' ', from)
@@ -111,6 +112,23 @@ local function set_first_kept(key)
   end
 end
 
+-- Forgets what was trimmed of a stream of which nothing is left.
+local function forget_evicted(key)
+  if not redis.call('ZSCORE', STREAMS, key) and not redis.call('ZSCORE', KEPT_FIRST, key) then
+    redis.call('HDEL', EVICTED, key)
+  end
+end
+
+-- Counts what was trimmed of a stream's own key; nil says that others have deleted of it.
+local function count_evicted(key, trimmed)
+  if key == '' or trimmed == 0 then return end
+  if not trimmed then
+    redis.call('HSET', EVICTED, key, '?')
+  elseif redis.call('HGET', EVICTED, key) ~= '?' then
+    redis.call('HINCRBY', EVICTED, key, trimmed)
+  end
+end
+
 -- Lets go of an opening event that was kept beyond retention.
 local function release(state, sequence)
   local at = text(sequence)
@@ -123,7 +141,10 @@ local function release(state, sequence)
   redis.call('ZREM', KEPT_BY, kept_place(event[2], sequence))
   state.kept_bytes = math.max(0, state.kept_bytes - size_of(event))
   redis.call('HSET', META, 'kept', text(state.kept_bytes))
-  if event[2] ~= '' then set_first_kept(event[2]) end
+  if event[2] ~= '' then
+    set_first_kept(event[2])
+    forget_evicted(event[2])
+  end
 end
 
 -- Takes a pin from whoever holds it, except `writer`. The former holder is told when it was given up before.
@@ -192,8 +213,9 @@ local function trim_stream(state, key, stream, registered)
   local first = first_entry(stream, '-')
   if not first or sequence_of(first) ~= registered then
     redis.call('ZADD', LOST, 'NX', text(state.head), key)
+    count_evicted(key, nil)
   end
-  redis.call('XTRIM', stream, 'MINID', id(state.oldest))
+  count_evicted(key, redis.call('XTRIM', stream, 'MINID', id(state.oldest)))
   local lost = redis.call('ZSCORE', LOST, key)
   if lost and tonumber(lost) < state.oldest then
     redis.call('ZREM', LOST, key)
@@ -223,6 +245,7 @@ local function clean_streams(state, limit)
       else
         redis.call('DEL', stream_of(key))
         redis.call('ZREM', STREAMS, key)
+        forget_evicted(key)
       end
     end
   end

@@ -7,12 +7,15 @@ use std::{
     time::Duration,
 };
 
-use livespan::{LiveSpans, RedisEventStore, SpanEvent, span::SpanStatus};
-use serde_json::Value as Json;
+use livespan::{LiveSpans, RedisEventStore, Retention, SpanEvent, span::SpanStatus};
+use serde_json::{Value as Json, json};
 
 use super::{list, pairs, running, story};
 use crate::{
-    http::app::{self, App, Stream, checkout, done, put, sequence, span, trace},
+    http::{
+        app::{self, App, Stream, checkout, done, put, sequence, span, trace},
+        evicted,
+    },
     stores::redis::server::Server,
     support::{PATIENCE, until},
 };
@@ -28,6 +31,42 @@ async fn open(server: &Server) -> App {
         .build()
         .unwrap();
     App::serve(LiveSpans::builder().store(store).build().unwrap()).await
+}
+
+#[tokio::test]
+async fn what_the_log_in_redis_has_let_go_of_a_trace_is_told_by_every_process() {
+    let server = Server::start();
+    let open = async || {
+        let store = RedisEventStore::builder(server.url())
+            .heartbeat(HEARTBEAT)
+            .dead_after(DEAD_AFTER)
+            .retention(Retention::default().events(20))
+            .build()
+            .unwrap();
+        App::serve(LiveSpans::builder().store(store).build().unwrap()).await
+    };
+    let (app, other) = (open().await, open().await);
+    put(&app.live, evicted::long_trace(1));
+    put(&app.live, done(2, "whole", 1));
+    let gone = json!({"events": 42, "spans": null});
+    let path = format!("/traces/{}/sse", trace(1));
+    for app in [&app, &other] {
+        evicted::until_gone(app, 1, &gone).await;
+        let (told, sequences) = evicted::stream(app, &path, 19).await;
+        assert_eq!(told.unwrap()["lost"], 42);
+        let kept: Vec<u64> = [1].into_iter().chain(44..=61).collect();
+        assert_eq!(sequences, kept);
+        let path = format!("/traces/{}/sse", trace(2));
+        let (told, sequences) = evicted::stream(app, &path, 2).await;
+        assert_eq!((told, sequences), (None, vec![62, 63]));
+    }
+    // The start of the root is let go with its end.
+    put(
+        &app.live,
+        [SpanEvent::ended(trace(1), span(1), "job", SpanStatus::Ok)],
+    );
+    let gone = json!({"events": 44, "spans": null});
+    evicted::until_gone(&other, 1, &gone).await;
 }
 
 async fn sequences(stream: &mut Stream, count: usize) -> Vec<u64> {

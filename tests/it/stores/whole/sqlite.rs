@@ -2,11 +2,15 @@
 
 use std::{collections::BTreeSet, fs, time::Instant};
 
-use livespan::{LiveSpans, SqliteEventStore};
+use livespan::{LiveSpans, Retention, SqliteEventStore};
+use serde_json::json;
 
 use super::{list, pairs, running, story};
 use crate::{
-    http::app::{App, Frame, checkout, done, put, span, trace},
+    http::{
+        app::{App, Frame, checkout, done, put, span, trace},
+        evicted,
+    },
     stores::{sqlite::log::Folder, tail::WithTail},
     support::PATIENCE,
 };
@@ -21,6 +25,57 @@ async fn open(folder: &Folder) -> App {
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// Opens a log that keeps twenty events, four of them in memory.
+async fn open_short(folder: &Folder) -> App {
+    let retention = Retention::default().events(20);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let store = WithTail(folder.store().retention(retention), 4);
+        match LiveSpans::builder().store(store).build() {
+            Ok(live) => return App::serve(live).await,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_the_file_has_let_go_of_a_trace_is_told_before_and_after_a_restart() {
+    let folder = Folder::new();
+    let app = open_short(&folder).await;
+    put(&app.live, evicted::long_trace(1));
+    put(&app.live, done(2, "whole", 1));
+    // 63 events, of which the newest 20 and the start of the open root are kept.
+    let gone = json!({"events": 42, "spans": 21});
+    evicted::until_gone(&app, 1, &gone).await;
+    let path = format!("/traces/{}/sse", trace(1));
+    let (told, sequences) = evicted::stream(&app, &path, 19).await;
+    assert_eq!(told.unwrap()["lost"], 42);
+    assert_eq!(
+        sequences,
+        [1].into_iter().chain(44..=61).collect::<Vec<_>>()
+    );
+    let (told, sequences) = evicted::stream(&app, &format!("/traces/{}/sse", trace(2)), 2).await;
+    assert_eq!((told, sequences), (None, vec![62, 63]));
+    app.live.shutdown().unwrap();
+    drop(app);
+
+    // The root is ended as lost: so its start goes, and one event more.
+    let app = open_short(&folder).await;
+    let gone = json!({"events": 44, "spans": 21});
+    evicted::until_gone(&app, 1, &gone).await;
+    let (told, sequences) = evicted::stream(&app, &path, 18).await;
+    assert_eq!(told.unwrap()["lost"], 44);
+    assert_eq!(sequences, (45..=61).chain([64]).collect::<Vec<_>>());
+    // So it is when only the file knows the trace.
+    put(
+        &app.live,
+        (0..2).flat_map(|number| done(10 + number, "other", 1)),
+    );
+    let gone = json!({"events": 48, "spans": 23});
+    evicted::until_gone(&app, 1, &gone).await;
 }
 
 #[tokio::test]

@@ -1,0 +1,89 @@
+//! Asks a durable store what its retention has let go of the traces that the index knows. The memory tells it unasked.
+//! It runs on the worker thread, which never waits for the store: it looks again in a later turn.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use crate::{
+    engine::log::Log,
+    error::Error,
+    log::{event::StreamKey, retention::EvictedEvents},
+    trace::index::TraceIndex,
+};
+
+/// Upper bound on the traces of one query: those that began first. Only long-running traces are as old as that.
+const TRACES_MAX: usize = 1_000;
+
+type Answer = (Vec<StreamKey>, Result<Vec<Option<EvictedEvents>>, Error>);
+
+/// The query that is under way, and up to where earlier ones have asked.
+#[derive(Default)]
+pub(super) struct EvictionQuery {
+    pending: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
+    /// The oldest event of the store when it was last asked.
+    oldest: u64,
+}
+
+impl fmt::Debug for EvictionQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EvictionQuery")
+            .field("is_pending", &self.pending.is_some())
+            .field("oldest", &self.oldest)
+            .finish()
+    }
+}
+
+impl EvictionQuery {
+    pub(super) fn is_pending(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Takes in an answer, or asks if the store has let events go since it was last asked. Returns whether the index
+    /// has changed.
+    pub(super) fn poll(&mut self, log: &Log, index: &TraceIndex) -> bool {
+        if log.is_in_memory() {
+            return false;
+        }
+        if self.pending.is_none() {
+            self.ask(log, index);
+        }
+        let Some(pending) = &mut self.pending else {
+            return false;
+        };
+        let Poll::Ready((keys, answer)) = pending
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        else {
+            return false;
+        };
+        self.pending = None;
+        // A store that cannot be read says so to its readers; the next step of retention asks again.
+        let known = keys.iter().zip(answer.unwrap_or_default());
+        let known: Vec<_> = known
+            .filter_map(|(key, evicted)| Some((*key, log.without_held(key, evicted?))))
+            .collect();
+        index.set_evicted(&known)
+    }
+
+    fn ask(&mut self, log: &Log, index: &TraceIndex) {
+        let oldest = log.store.oldest().get();
+        if oldest == self.oldest {
+            return;
+        }
+        self.oldest = oldest;
+        let keys = index.begun_before(oldest, TRACES_MAX);
+        if keys.is_empty() {
+            return;
+        }
+        let store = Arc::clone(&log.store);
+        self.pending = Some(Box::pin(async move {
+            let answer = store.evicted(&keys).await;
+            (keys, answer)
+        }));
+    }
+}
