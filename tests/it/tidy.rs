@@ -199,6 +199,7 @@ const MODULES: &[&str] = &[
     "access::config",
     "access::signing",
     "access::stream_limits",
+    "encoder::eviction_query",
     "encoder::start_cache",
     "encoder::start_templates::template",
     "encoder::start_templates::cache",
