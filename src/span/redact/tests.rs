@@ -602,7 +602,7 @@ proptest! {
         let redaction = Redaction::default();
         for key in ["note", "url.query"] {
             let once = masked(&redaction, key, &text);
-            prop_assert_eq!(masked(&redaction, key, &once).len() <= once.len() + 64, true);
+            prop_assert_eq!(&masked(&redaction, key, &once), &once);
         }
     }
 
