@@ -8,6 +8,8 @@ use std::{
     time::SystemTime,
 };
 
+use serde::de::IgnoredAny;
+
 use crate::{
     encoder::{
         eviction_query::EvictionQuery, start_cache::StartCache, start_templates::TemplateCache,
@@ -190,7 +192,7 @@ impl SpanEncoder {
 }
 
 impl RecordEncoder for SpanEncoder {
-    const PAYLOAD_FORMAT: PayloadFormat = PayloadFormat::JsonObject;
+    const PAYLOAD_FORMAT: PayloadFormat = PayloadFormat(is_json_object);
 
     fn on_hint(&mut self, record: &[u8]) {
         let Some(Record::Hide { trace_id, span_id }) = record::read(record) else {
@@ -362,6 +364,31 @@ impl RecordEncoder for SpanEncoder {
             // Wakes the live lists so that they remove or change these traces; otherwise nothing might wake them for a
             // long time.
             self.log.tail.wake_watchers();
+        }
+    }
+}
+
+fn is_json_object(text: &str) -> bool {
+    text.starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_of_spans_is_one_json_object() {
+        let cases = [
+            ("{}", true),
+            ("{\"name\":\"\u{e9}\"}", true),
+            ("{\"a\":[{\"b\":null}]}", true),
+            ("", false),
+            ("[]", false),
+            ("{\"a\":1", false),
+            ("{} {}", false),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(is_json_object(text), expected, "{text}");
         }
     }
 }

@@ -71,7 +71,7 @@ impl IndexRebuild for NoopObserver {
 /// Turns records into events. Runs on the worker thread only.
 pub(crate) trait RecordEncoder: Send + 'static {
     /// What the payloads of its events are. An event that a store returns with any other is damaged.
-    const PAYLOAD_FORMAT: PayloadFormat = PayloadFormat::Text;
+    const PAYLOAD_FORMAT: PayloadFormat = PayloadFormat::TEXT;
 
     /// Gets every internal record of a turn before any record of the turn is encoded.
     fn on_hint(&mut self, _record: &[u8]) {}

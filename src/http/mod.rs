@@ -6,6 +6,7 @@
 //! [`task_body`] is an answer that is written page by page, [`stream_guard`] ends a stream when its reader may no longer read. [`server`] listens.
 
 pub(crate) mod auth;
+#[cfg(feature = "dashboard")]
 pub(crate) mod blocking;
 pub(crate) mod error;
 pub(crate) mod query_params;

@@ -293,7 +293,7 @@ mod tests {
         let buffer = Arc::new(IngestBuffer::new(1 << 16, 64));
         let log = Log::open(
             StoreKind::new(NullEventStore::new()),
-            PayloadFormat::Text,
+            PayloadFormat::TEXT,
             buffer,
             None,
         )
@@ -321,7 +321,7 @@ mod tests {
         let buffer = Arc::new(IngestBuffer::new(1 << 16, 64));
         let log = Log::open(
             StoreKind::new(NullEventStore::new()),
-            PayloadFormat::Text,
+            PayloadFormat::TEXT,
             buffer,
             None,
         )
