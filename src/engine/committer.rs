@@ -330,7 +330,9 @@ impl BatchCommitter {
         if !std::mem::take(&mut self.is_failing) && !self.log.is_degraded() {
             return;
         }
-        if self.buffer.dropped() == self.drops_reported {
+        // Readers of a shared store may have read the report before this thread learns that it is stored, and so take it
+        // for the end of an earlier outage: they are told.
+        if self.log.is_shared() || self.buffer.dropped() == self.drops_reported {
             self.log.recover_without_loss();
         } else {
             // The loss is reported next, or the store has just kept the report.
