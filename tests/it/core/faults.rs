@@ -249,6 +249,20 @@ fn at(nth: u64, fault: impl Fn() -> Result<(), Error> + Send + Sync + 'static) -
 /// Opening a log reads what it takes into memory, here in one page.
 const AFTER_OPENING: u64 = 1;
 
+/// A switch: turned on, it breaks the next read.
+fn breaks_next_read(store: &mut VecStore) -> Arc<AtomicBool> {
+    let breaks = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&breaks);
+    store.on_read = Box::new(move || {
+        if switch.swap(false, Ordering::SeqCst) {
+            broken()
+        } else {
+            Ok(())
+        }
+    });
+    breaks
+}
+
 fn broken() -> Result<(), Error> {
     Err(Error::store("read a page", std::io::Error::other("broken")))
 }
@@ -287,18 +301,8 @@ fn a_read_that_fails_in_the_middle_of_a_replay_is_an_exact_gap() {
 
 #[test]
 fn a_read_that_fails_for_one_reader_is_told_to_no_other() {
-    let breaks = Arc::new(AtomicBool::new(false));
     let mut store = VecStore::new(10).with_history(600, |_| Some("a"));
-    store.on_read = Box::new({
-        let breaks = Arc::clone(&breaks);
-        move || {
-            if breaks.swap(false, Ordering::SeqCst) {
-                broken()
-            } else {
-                Ok(())
-            }
-        }
-    });
+    let breaks = breaks_next_read(&mut store);
     let target = builder().store(store.share().0).build().unwrap();
     let live = |options| Connection::request(&target, options, "/?replay=none", None);
     let mut others = [live(Subscribe::all()), live(Subscribe::to(key("a")))];
@@ -406,12 +410,13 @@ fn a_read_that_fails_on_one_stream_is_a_gap_of_unknown_size() {
             Some("b")
         }
     });
-    store.on_read = at(AFTER_OPENING + 1, broken);
+    let breaks = breaks_next_read(&mut store);
     let target = builder().store(store.share().0).build().unwrap();
     put(
         &target,
         (601..=650).map(|number| Note::new(number.to_string()).on("a")),
     );
+    breaks.store(true, Ordering::SeqCst);
     let told = Connection::open(&target, Subscribe::to(key("a"))).story();
     let gap = "gap {\"from\":1,\"lost\":null,\"reason\":\"evicted\",\"to\":640}".to_owned();
     let rest = (641..=650).map(|number| format!("note {number} {number}"));
