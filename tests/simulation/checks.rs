@@ -86,6 +86,8 @@ pub(crate) struct Verdict {
     pub(crate) was_idle: bool,
     /// Whether its log alone appends to its store, and no append fails: no reader has news of another's trouble.
     pub(crate) has_one_writer_that_works: bool,
+    /// Whether a log gives up on appends to a shared store that take long, once it is shut down.
+    pub(crate) may_be_late: bool,
     /// Whether a shared store was late, a read failed, a store let go of events.
     pub(crate) witnessed: [bool; 3],
     /// All that its store ever stored.
@@ -179,8 +181,7 @@ impl Outcome {
     /// Whether a log may have ended over an append that is answered later: what that has is counted, and kept all the
     /// same.
     fn may_have_given_up(&self) -> bool {
-        let [was_late, _, _] = self.verdict.witnessed;
-        was_late && !self.verdict.was_idle
+        self.verdict.may_be_late && !self.verdict.was_idle
     }
 
     pub(crate) fn happened(&self) -> Happened {

@@ -414,6 +414,7 @@ impl Run {
             is_behind: known.is_behind,
             was_idle: known.was_idle,
             has_one_writer_that_works: known.has_one_writer_that_works,
+            may_be_late: known.may_be_late,
             witnessed: [
                 known.witnessed(|witness| &witness.is_late),
                 known.witnessed(|witness| &witness.has_failed_read),
@@ -429,6 +430,7 @@ struct Known {
     is_behind: bool,
     was_idle: bool,
     has_one_writer_that_works: bool,
+    may_be_late: bool,
     witnesses: Vec<Arc<Witness>>,
 }
 
@@ -480,6 +482,7 @@ pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
     let mut plan = Plan::of(&mut random, is_eager);
     let time_max = plan.time_max().filter(|_| !is_eager);
     let is_behind = plan.storage.is_unreadable_shared();
+    let may_be_late = plan.storage.may_be_late();
     let (witnesses, appends) = plan.storage.witnesses();
     // Where time passes faster than the log can follow, an append that works is late.
     let has_one_writer_that_works = appends && witnesses.len() == 1 && time_max.is_some();
@@ -514,6 +517,7 @@ pub(crate) fn play(seed: u64, is_eager: bool, tells: bool) -> Happened {
         is_behind,
         was_idle,
         has_one_writer_that_works,
+        may_be_late,
         witnesses,
     };
     let outcome = Outcome {

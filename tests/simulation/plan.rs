@@ -126,6 +126,11 @@ impl Storage {
         }
     }
 
+    /// Whether it is a shared one whose appends have a time-out.
+    pub(crate) fn may_be_late(&self) -> bool {
+        matches!(self, Self::Shared(scripts) if scripts.iter().any(|script| script.append_timeout.is_some()))
+    }
+
     /// What its stores do beside what readers see, and whether all their appends succeed.
     pub(crate) fn witnesses(&self) -> (Vec<Arc<Witness>>, bool) {
         let scripts: &[Script] = match self {
