@@ -95,6 +95,11 @@ async fn the_scrubber_shows_the_trace_as_it_looked_at_any_moment() {
     }
     let says = "return document.querySelector('#status-text').textContent.startsWith('At +')";
     browser.until("the page says when", says).await;
+    let exact = "const label = document.querySelector('#tree-rows [data-state=failing]:not([hidden])').lastElementChild.getAttribute('aria-label');
+        return [label, document.querySelector('#trace-duration').textContent].every(text => /^[\\d.]+ (ns|µs|ms)$/.test(text))";
+    browser
+        .until("a moment that stands still is exact", exact)
+        .await;
     let said = "return document.querySelector('.scrubber-slider').getAttribute('aria-valuetext')";
     let said = browser.ask(said).await;
     assert!(
@@ -260,6 +265,69 @@ async fn a_file_that_is_malformed_or_hostile_does_no_harm() {
         "return document.querySelector('#trace-empty').textContent.includes('open the file again')";
     browser.until("a reload says that it is gone", gone).await;
     std::fs::remove_dir_all(&folder).unwrap();
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_inspector_shows_the_trace_on_show_and_of_many_attributes_the_first() {
+    let app = App::start().await;
+    let browser = Browser::open().await;
+    browser.goto(&app.server.url()).await;
+    browser.until("the page is live", IS_LIVE).await;
+    let file = |value: &str, second: u32, attributes: u32| {
+        let mut all: serde_json::Map<String, Value> = (0..attributes)
+            .map(|at| (format!("key.{at}"), json!(at)))
+            .collect();
+        all.insert("a".to_owned(), json!(value));
+        json!({
+            "type": "ended", "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "00f067aa0ba902b7", "parentSpanId": null,
+            "name": "job", "status": { "code": "OK" }, "attributes": all,
+            "startTimestamp": format!("2026-11-22T11:39:0{second}.000000000Z"), "timestamp": "2026-11-22T11:39:09.000000000Z",
+        })
+        .to_string()
+    };
+    let lasts = |length: &str| {
+        format!("return document.querySelector('#trace-duration').textContent === {length:?}")
+    };
+    let shows = |value: &str, start: &str| {
+        format!(
+            "return document.querySelector('#inspector tr[data-attribute=a] .value')?.textContent === {value:?}
+                && document.querySelector('#inspector .facts').textContent.includes({start:?})"
+        )
+    };
+    for (name, text) in [("one", file("first", 1, 0)), ("two", file("second", 2, 0))] {
+        drop_file(&browser, &format!("{name}.jsonl"), &text).await;
+        let length = if name == "one" { "8.00 s" } else { "7.00 s" };
+        browser.until("the file is drawn", &lasts(length)).await;
+        browser.click("#tree-rows [data-span-id]").await;
+        let (value, start) = match name {
+            "one" => ("first", "11:39:01"),
+            _ => ("second", "11:39:02"),
+        };
+        browser
+            .until("all of it is this trace's", &shows(value, start))
+            .await;
+    }
+    drop_file(&browser, "many.jsonl", &file("third", 3, 20_000)).await;
+    browser.until("the file is drawn", &lasts("6.00 s")).await;
+    browser.click("#tree-rows [data-span-id]").await;
+    let rows = |count: u32, left: &str| {
+        format!(
+            "return document.querySelectorAll('#inspector tr[data-attribute]').length === {count}
+                && document.querySelector('#inspector .more-of').textContent === '{left} more'"
+        )
+    };
+    browser
+        .until("the first are shown", &rows(100, "19,901"))
+        .await;
+    browser
+        .ask("const box = document.querySelector('#inspector'); box.scrollTop = box.scrollHeight")
+        .await;
+    browser.click("#inspector .more-of").await;
+    browser
+        .until("and more when asked", &rows(600, "19,401"))
+        .await;
     browser.close().await;
     app.stop();
 }

@@ -143,6 +143,28 @@ test("after a restart that forgot the trace it stays on show, and nothing in it 
   assert.deepEqual([states(feed), feed.phase, fake.sources.length], [{ a: "lost" }, "open", 1]);
 });
 
+test("what was evicted unread is asked of the snapshot, now and then, and stays told", async () => {
+  const open = snapshot([started("a", null, 1).data], "aaaaaaaa-5");
+  const over = snapshot([ended("a", null, 1, 3).data], "aaaaaaaa-90");
+  const { fake, asked, world } = worldOf([open, over, over]);
+  const feed = new TraceFeed(world, TRACE);
+  feed.open();
+  await settled();
+  const gap = (/** @type {number} */ to) => ({ type: "gap", reason: "evicted", from: "aaaaaaaa-6", to: `aaaaaaaa-${to}`, lost: 2 });
+  fake.last().send("hello", hello("aaaaaaaa").data);
+  fake.last().send("gap", gap(80));
+  await settled();
+  assert.deepEqual([states(feed), feed.model.losses.evicted, asked.length, fake.last().url], [{ a: "ok" }, 2, 2, `/sse?traceId=${TRACE}&lastEventId=aaaaaaaa-90`]);
+  fake.last().send("hello", hello("aaaaaaaa").data);
+  fake.last().send("gap", gap(95));
+  await settled();
+  assert.deepEqual([asked.length, feed.model.losses.evicted], [2, 4], "not in a loop");
+  fake.pass(5_000);
+  fake.last().send("gap", gap(99));
+  await settled();
+  assert.deepEqual([asked.length, feed.model.losses.evicted], [3, 6]);
+});
+
 test("a closed feed ignores the answer that comes too late", async () => {
   const { fake, world } = worldOf([snapshot([started("a", null, 1).data], "aaaaaaaa-5")]);
   const feed = new TraceFeed(world, TRACE);

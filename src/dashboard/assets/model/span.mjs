@@ -213,8 +213,11 @@ export function firstSpan(trace) {
   };
   for (const root of trace.roots) {
     look(root);
-    if (spans.state[root] === STATE.placeholder) for (let child = spans.firstChild[root]; child >= 0; child = spans.nextSibling[child]) look(child);
-    else if (trace.parentIds.size > 0) circleOf(trace, root).forEach(look);
+    if (spans.state[root] === STATE.placeholder) {
+      // In order, the first of them are enough.
+      const earliest = spans.has(root, FLAG.unsorted) ? Infinity : spans.start[spans.firstChild[root]];
+      for (let child = spans.firstChild[root]; child >= 0 && !(spans.start[child] > earliest); child = spans.nextSibling[child]) look(child);
+    } else if (trace.parentIds.size > 0) circleOf(trace, root).forEach(look);
   }
   firstSpans.set(trace, { structure: trace.structure, first });
   return first;

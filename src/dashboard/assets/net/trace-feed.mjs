@@ -30,6 +30,8 @@ export const HELD_MAX = 20_000;
 const SNAPSHOT_RETRY_MS = 2_000;
 
 const LAG_EVERY_MS = 250;
+/** The snapshot is not asked for more often than this because events were evicted. */
+const RELOAD_EVERY_MS = 5_000;
 
 /** @type {StreamStatus} */
 export const CONNECTING = { word: "connecting", reason: "", lastId: "", attempt: 0, malformed: 0, outage: null, since: 0, next: 0 };
@@ -64,6 +66,7 @@ export class TraceFeed {
     /** Snapshots asked for in vain, and since when. */
     this.attempt = 0;
     this.unreachableSince = 0;
+    this.reloadedAt = -Infinity;
     /** Spans of the snapshot that have come. */
     this.loaded = 0;
   }
@@ -112,6 +115,7 @@ export class TraceFeed {
       const old = this.model;
       this.model = reduceTrace(fresh, { type: "snapshot", data: answer.body });
       this.model.restarts = old.restarts;
+      if (old.losses.evicted > 0) this.model.losses = old.losses;
       // The snapshot is of the epoch just greeted: the next `hello` is news only if it names yet another.
       if (old.restarts > 0) this.model.epoch = old.epoch;
       // A durable log has everything from before; another one has less, and the reader must be told.
@@ -189,6 +193,11 @@ export class TraceFeed {
     if (this.phase === "waiting" && this.model.counts.total > 0) this.phase = "open";
     // The log was restarted. Its replay would tell the new spans, but not what became of the old: the snapshot does.
     if (this.model.restarts !== restarts) void this.load();
+    // Ends may be among what was evicted: the snapshot knows of each span whether it runs.
+    else if (event.type === "gap" && event.data.reason === "evicted" && this.world.now() - this.reloadedAt >= RELOAD_EVERY_MS) {
+      this.reloadedAt = this.world.now();
+      void this.load();
+    }
   }
 
   /** A look now and then is enough for a reader, and costs a busy trace nothing. @param {unknown} timestamp */
