@@ -44,6 +44,8 @@ pub(crate) const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = 1024;
 /// Who may read the log over HTTP. Without any, only requests with a loopback `Host` are answered, and none that are known
 /// to come from another machine.
 ///
+/// The guide: [who may read](crate::_guide::production).
+///
 /// ```
 /// use livespan::{Access, Auth, LiveSpans};
 ///

@@ -32,6 +32,8 @@ const SPANS_MAX: usize = 65_536;
 ///
 /// Keep one view and use it for all readers: each event is decided and encoded once for all of them. Cloning shares that.
 ///
+/// The guide: [a customer's page](crate::_guide::customer_page).
+///
 /// ```
 /// use livespan::View;
 ///

@@ -48,6 +48,8 @@ use crate::live_spans::{LiveSpans, LiveSpansShared};
 
 /// Configures [`LiveSpans`]: each method sets one thing, and [`build`](Self::build) opens the log.
 ///
+/// The guide: [limits and defaults](crate::_guide::limits).
+///
 /// ```
 /// use livespan::{LiveSpans, Redaction, Retention};
 ///

@@ -60,6 +60,8 @@ use crate::{
 
 /// A log of spans with its processor, its index and its server: the handle that an app keeps. Cloning is cheap.
 ///
+/// The guide: [an app of your own](crate::_guide::app), [production](crate::_guide::production).
+///
 /// ```
 /// use livespan::LiveSpans;
 /// use opentelemetry_sdk::trace::SdkTracerProvider;

@@ -63,6 +63,8 @@ const SHUTDOWN_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// - A process that is *forked* without `exec` has no worker thread. Its spans are discarded; they cost as much as
 ///   before and use no memory beyond the buffer. In the child, `force_flush` and `shutdown` return an error at once.
 ///   The parent's log is not affected. Make no other calls in the child: build a log of its own after the fork.
+///
+/// The guide: [exporters and sampling](crate::_guide::exporters_and_sampling), [costs](crate::_guide::costs).
 pub struct LiveSpanProcessor {
     shared: Arc<ProcessorShared>,
     source: u32,

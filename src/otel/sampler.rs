@@ -27,6 +27,8 @@ use crate::otel::{
 ///
 /// The SDK's `BatchSpanProcessor` exports record-only spans too, so put it behind
 /// [`wrapping`](crate::LiveSpanProcessor::wrapping) or [`SampledOnly`](crate::SampledOnly).
+///
+/// The guide: [exporters and sampling](crate::_guide::exporters_and_sampling).
 #[derive(Clone)]
 pub struct LiveSampler<S> {
     inner: S,

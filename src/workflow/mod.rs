@@ -1,4 +1,5 @@
 //! Workflows: one trace per instance. Each span starts once and ends once, across crashes and replays.
+//! The guide: [workflows](crate::_guide::workflows).
 //!
 //! A durable workflow outlives its process. Its engine stores the results of finished steps. After a crash, or whenever
 //! the workflow continues, the engine runs the function again from the beginning. Ordinary spans around its steps would

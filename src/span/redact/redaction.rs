@@ -32,6 +32,8 @@ use crate::{
 /// password with a raw `@` in the path of an `http` URL, or an unquoted one that looks like the pair after it, may be
 /// masked only in part. Mask such values with a pattern for their keys, or with a function.
 ///
+/// The guide: [what is in spans](crate::_guide::production).
+///
 /// ```
 /// use livespan::{LiveSpans, Redaction, access::RedactAction};
 ///

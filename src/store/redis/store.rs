@@ -51,6 +51,8 @@ const TAKEOVER: &str = "look after the log in Redis";
 /// Keeps the log in Redis (7 or later) or Valkey: many processes write and serve one log, with the same ids in the same
 /// order everywhere.
 ///
+/// The guide: [stores](crate::_guide::stores).
+///
 /// ```no_run
 /// use livespan::{LiveSpans, RedisEventStore};
 ///

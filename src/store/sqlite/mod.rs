@@ -76,6 +76,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// twice the name of each stream; the file is 1.17 times as large as payloads of 300 bytes (measured), at most twice.
 /// Space that retention frees is used again, and what is more than an eighth of the file goes back to the file system.
 ///
+/// The guide: [stores](crate::_guide::stores).
+///
 /// ```
 /// use livespan::{Retention, SqliteEventStore, SseTarget};
 /// # struct Tick;
