@@ -1,11 +1,15 @@
 //! The start cache: the starts that delta ends will be joined with (see [`delta`](crate::span::delta)). It holds at
 //! most one start for each slot: a record of at most 1 KiB, and its encoded event. Memory is reused, the last freed
-//! first, so it stays small while few spans are open. The worker thread alone uses it.
+//! first, so it stays small while few spans are open. After a burst of open spans, all but [`SPARE_STARTS_MAX`] are given
+//! back. The worker thread alone uses it.
 
 use crate::{
     span::{delta::end::EndDelta, delta::slots::SLOTS, json::StartLayout},
     trace::span_change::SpanStart,
 };
+
+/// Upper bound on the starts whose memory is kept for the next ones: a few hundred KiB, as most starts are small.
+const SPARE_STARTS_MAX: usize = 256;
 
 /// The remembered starts of one source, by slot.
 #[derive(Debug, Default)]
@@ -15,6 +19,8 @@ pub(crate) struct StartCache {
     /// `None` after a start was taken and until its memory is recycled. Boxed, because each end moves one out and back.
     starts: Vec<Option<Box<CachedStart>>>,
     free: Vec<u32>,
+    /// The number of free places whose memory is kept.
+    spare: usize,
 }
 
 /// One remembered start.
@@ -55,13 +61,17 @@ impl StartCache {
         let Some(at) = self.slots.get_mut(slot) else {
             return;
         };
-        if *at == 0 {
+        let is_new = *at == 0;
+        if is_new {
             *at = self.free.pop().unwrap_or_else(|| {
                 self.starts.push(None);
                 u32::try_from(self.starts.len()).unwrap_or(0)
             });
         }
         if let Some(start) = self.starts.get_mut((*at as usize).wrapping_sub(1)) {
+            if is_new && start.is_some() {
+                self.spare -= 1;
+            }
             let start = start.get_or_insert_default();
             start.encoded = None;
             start.record.clear();
@@ -87,12 +97,32 @@ impl StartCache {
         start.take()
     }
 
-    /// Gives back the memory of the start that was taken last, for the next start.
+    /// Gives back the memory of the start that was taken last, for the next start. If more than enough is kept, that which
+    /// was given back first is freed.
     pub(crate) fn recycle(&mut self, memory: Box<CachedStart>) {
         let slot = self.free.last().map_or(0, |slot| *slot as usize);
         if let Some(free) = self.starts.get_mut(slot.wrapping_sub(1)) {
             *free = Some(memory);
+            self.spare += 1;
         }
+        if self.spare <= SPARE_STARTS_MAX {
+            return;
+        }
+        if self.free.len() == self.starts.len() {
+            // Nothing is remembered: the places that a burst of open spans has left can go as well.
+            self.starts = Vec::new();
+            self.free = Vec::new();
+            self.spare = 0;
+            return;
+        }
+        // Invariant: the places that were freed last have the memory.
+        let first = self.free.len().checked_sub(self.spare);
+        let slot = first.and_then(|first| self.free.get(first));
+        let slot = slot.map_or(0, |slot| *slot as usize);
+        if let Some(spare) = self.starts.get_mut(slot.wrapping_sub(1)) {
+            *spare = None;
+        }
+        self.spare -= 1;
     }
 }
 
@@ -120,6 +150,31 @@ mod tests {
             assert_eq!(again.record.as_ptr(), address);
         }
         assert_eq!(cache.starts.len(), 2);
+    }
+
+    #[test]
+    fn what_a_burst_of_open_spans_needed_is_given_back() {
+        let mut cache = StartCache::default();
+        for round in 0..3 {
+            for slot in 0..SLOTS {
+                cache.insert(slot, &[round; 1024]);
+            }
+            let held = |cache: &StartCache| cache.starts.iter().flatten().count();
+            assert_eq!(held(&cache), SLOTS);
+            for slot in 0..SLOTS - 1 {
+                let start = cache.take(slot).unwrap();
+                assert_eq!(start.record, [round; 1024]);
+                cache.recycle(start);
+                // Each look goes over all places.
+                if slot % 2_000 == 0 {
+                    assert!(held(&cache) < SLOTS - slot + SPARE_STARTS_MAX);
+                }
+            }
+            assert_eq!(held(&cache), 1 + SPARE_STARTS_MAX);
+            let last = cache.take(SLOTS - 1).unwrap();
+            cache.recycle(last);
+            assert_eq!((cache.starts.capacity(), cache.free.capacity()), (0, 0));
+        }
     }
 
     #[test]
