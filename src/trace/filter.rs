@@ -71,6 +71,11 @@ impl TraceFilter {
         Some(few)
     }
 
+    /// Whether a trace that is open may pass or not pass though nothing happens to it.
+    pub(super) fn depends_on_time(&self) -> bool {
+        self.duration_nanos_min.is_some() || self.search.depends_on_time()
+    }
+
     /// Whether the reader may know of this trace.
     pub(crate) fn may_see(&self, id: &[u8; 16]) -> bool {
         self.within

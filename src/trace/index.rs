@@ -2,7 +2,7 @@
 //! what the log retains: a trace goes when its last event goes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         RwLock,
         atomic::{AtomicU64, Ordering},
@@ -30,26 +30,31 @@ pub(crate) use crate::trace::state::SpanPhase;
 
 #[derive(Debug, Default)]
 pub(crate) struct TraceIndex {
-    state: RwLock<IndexState>,
+    pub(super) state: RwLock<IndexState>,
     /// Counts changes, so that a viewer knows what it has not seen.
-    version: AtomicU64,
+    pub(super) version: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct IndexState {
+pub(super) struct IndexState {
     /// Boxed, so that the table is small: ids come and go by chance all over it.
-    traces: Map<[u8; 16], Box<IndexEntry>>,
+    pub(super) traces: Map<[u8; 16], Box<IndexEntry>>,
     /// By first event: the order of the list.
-    order: BTreeMap<u64, [u8; 16]>,
-    open: BTreeSet<u64>,
+    pub(super) order: BTreeMap<u64, [u8; 16]>,
+    pub(super) open: BTreeSet<u64>,
+    /// In order of their last changes, so that a viewer need not look at what did not change.
+    changed: ChangeLog,
     durations: Durations,
     /// All traces are here that begin with this event or a later one.
-    from: u64,
+    pub(super) from: u64,
     /// Entries of traces that were forgotten, for those that come: where traces come and go with every event, their memory
     /// is at hand then, and fetching it is most of what they cost.
     #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
     spare: Vec<Box<IndexEntry>>,
 }
+
+/// The version of an entry that is in no change log yet.
+const NO_VERSION: u64 = u64::MAX;
 
 /// How many of them are kept.
 const SPARE_MAX: usize = 2048;
@@ -76,9 +81,34 @@ impl PendingIndex {
 }
 
 #[derive(Debug)]
-struct IndexEntry {
-    trace: Trace,
-    version: u64,
+pub(super) struct IndexEntry {
+    pub(super) trace: Trace,
+    pub(super) version: u64,
+}
+
+/// The versions at which traces changed, ascending. The last change of each trace is in it, and earlier ones may be.
+#[derive(Debug, Default)]
+struct ChangeLog(VecDeque<(u64, [u8; 16])>);
+
+impl ChangeLog {
+    /// Changes beyond two for each trace that are kept before those that were followed by another one are removed.
+    const SLACK: usize = 1024;
+
+    fn push(&mut self, version: u64, id: [u8; 16], traces: &Map<[u8; 16], Box<IndexEntry>>) {
+        self.0.push_back((version, id));
+        if self.0.len() > 2 * traces.len() + Self::SLACK {
+            self.0.retain(|(version, id)| {
+                let entry = traces.get(id);
+                entry.is_some_and(|entry| entry.version == *version)
+            });
+            self.0.shrink_to(traces.len() + Self::SLACK);
+        }
+    }
+
+    fn after(&self, version: u64) -> impl Iterator<Item = [u8; 16]> {
+        let from = self.0.partition_point(|(at, _)| *at <= version);
+        self.0.range(from..).map(|(_, id)| *id)
+    }
 }
 
 /// One page of the list.
@@ -90,32 +120,6 @@ pub(crate) struct TracePage {
     pub(crate) next: Option<u64>,
     /// Whether reading on would have taken too long: the next page goes on.
     pub(crate) stopped_early: bool,
-}
-
-/// Where a viewer's newest traces end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Older {
-    /// Before this event, the index knows more.
-    Indexed(u64),
-    /// Before this event, only the store may.
-    Stored(u64),
-}
-
-/// What changed for one viewer of the live list.
-#[derive(Debug)]
-pub(crate) struct ListChanges {
-    pub(crate) traces: Vec<Summary>,
-    pub(crate) removed: Vec<[u8; 16]>,
-    /// The event before which there may be traces that are not among the newest.
-    pub(crate) older: Older,
-}
-
-/// What one viewer of the live list has seen.
-#[derive(Debug, Default)]
-pub(crate) struct ViewerState {
-    version: u64,
-    /// Traces that were last sent, and whether they were open then.
-    sent: Map<[u8; 16], bool>,
 }
 
 impl TraceIndex {
@@ -143,9 +147,11 @@ impl TraceIndex {
     pub(crate) fn adopt(&self, PendingIndex(mut learnt): PendingIndex) {
         let mut state = write(&self.state);
         let version = self.version.load(Ordering::Acquire) + 1;
-        for entry in learnt.traces.values_mut() {
+        learnt.changed = ChangeLog::default();
+        for (id, entry) in &mut learnt.traces {
             entry.version = version;
             entry.trace.forget_twins();
+            learnt.changed.0.push_back((version, *id));
         }
         *state = learnt;
         self.version.store(version, Ordering::Release);
@@ -175,11 +181,15 @@ impl TraceIndex {
         let mut is_news = false;
         for (key, evicted) in evicted {
             let id = <[u8; 16]>::try_from(key.as_bytes());
-            if let Some(entry) = id.ok().and_then(|id| state.traces.get_mut(&id))
+            let Ok(id) = id else {
+                continue;
+            };
+            if let Some(entry) = state.traces.get_mut(&id)
                 && entry.trace.evicted() != *evicted
             {
                 entry.trace.set_evicted(*evicted);
                 entry.version = version;
+                state.log_change(version, id);
                 is_news = true;
             }
         }
@@ -261,68 +271,6 @@ impl TraceIndex {
         }
     }
 
-    /// What a viewer of the newest and of the open traces has not seen.
-    pub(crate) fn changes(
-        &self,
-        viewed: &mut ViewerState,
-        filter: &TraceFilter,
-        limit: usize,
-        to_id: impl Fn(u64) -> EventId,
-    ) -> ListChanges {
-        let now = Timestamp::now();
-        let state = read(&self.state);
-        let version = self.version.load(Ordering::Acquire);
-        let wanted = |id: &[u8; 16]| {
-            state
-                .traces
-                .get(id)
-                .is_some_and(|entry| filter.accepts(id, &entry.trace, now))
-        };
-        let newest = state.order.iter().rev().filter(|(_, id)| wanted(id));
-        let newest = newest.map(|(first, id)| (*first, *id));
-        let mut newest: Vec<(u64, [u8; 16])> = newest.take(limit + 1).collect();
-        let has_older = newest.len() > limit;
-        newest.truncate(limit);
-        let older = match newest.last() {
-            Some((first, _)) if has_older => Older::Indexed(*first),
-            _ => Older::Stored(state.from),
-        };
-        let open = state.open.iter().filter_map(|first| state.order.get(first));
-        let open = open.filter(|id| wanted(id)).take(limit).copied();
-        let mut ids: Vec<[u8; 16]> = newest.into_iter().map(|(_, id)| id).chain(open).collect();
-        // A trace that ended or left the filter since it was sent is sent once more, or removed.
-        ids.extend(
-            viewed
-                .sent
-                .iter()
-                .filter(|(_, open)| **open)
-                .map(|(id, _)| *id),
-        );
-        let mut changes = ListChanges {
-            traces: Vec::new(),
-            removed: Vec::new(),
-            older,
-        };
-        let mut sent = Map::default();
-        sent.reserve(ids.len());
-        for id in ids {
-            let Some(entry) = state.traces.get(&id).filter(|_| wanted(&id)) else {
-                continue;
-            };
-            let is_new = sent.insert(id, entry.trace.is_open()).is_none();
-            if is_new && (entry.version > viewed.version || !viewed.sent.contains_key(&id)) {
-                changes.traces.push(entry.trace.summary(id, &to_id));
-            }
-        }
-        let gone = |id: &&[u8; 16]| {
-            !sent.contains_key(*id) && (!state.traces.contains_key(*id) || !wanted(id))
-        };
-        changes.removed = viewed.sent.keys().filter(gone).copied().collect();
-        viewed.sent = sent;
-        viewed.version = version;
-        changes
-    }
-
     pub(crate) fn quantiles(&self, service: &str, name: &str) -> Quantiles {
         read(&self.state).durations.quantiles(service, name)
     }
@@ -347,6 +295,7 @@ impl IndexState {
         if self.traces.is_empty() {
             // Nothing comes: so the memory of all that was here can go.
             self.traces = Map::default();
+            self.changed = ChangeLog::default();
             self.spare = Vec::new();
             return;
         }
@@ -369,7 +318,7 @@ impl IndexState {
             self.order.insert(sequence, change.trace_id);
             let entry = IndexEntry {
                 trace: Trace::new(sequence),
-                version,
+                version: NO_VERSION,
             };
             if let Some(mut spare) = self.spare.pop() {
                 *spare = entry;
@@ -378,6 +327,7 @@ impl IndexState {
                 Box::new(entry)
             }
         });
+        let is_logged = entry.version == version;
         entry.version = version;
         let was_open = entry.trace.is_open();
         entry.trace.apply(change, sequence);
@@ -386,6 +336,18 @@ impl IndexState {
             (true, false) => drop(self.open.remove(&entry.trace.first)),
             _ => {}
         }
+        if !is_logged {
+            self.log_change(version, change.trace_id);
+        }
+    }
+
+    fn log_change(&mut self, version: u64, id: [u8; 16]) {
+        self.changed.push(version, id, &self.traces);
+    }
+
+    /// The traces that changed after this version.
+    pub(super) fn changed_after(&self, version: u64) -> impl Iterator<Item = [u8; 16]> {
+        self.changed.after(version)
     }
 }
 

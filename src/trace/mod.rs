@@ -9,6 +9,7 @@ pub(crate) mod durations;
 pub(crate) mod filter;
 pub(crate) mod index;
 pub(crate) mod interner;
+pub(crate) mod live_list;
 pub(crate) mod observer;
 pub(crate) mod parse;
 pub(crate) mod search;

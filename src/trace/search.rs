@@ -76,6 +76,13 @@ impl Search {
             .map(Self)
     }
 
+    /// Whether it asks for durations: that of an open trace grows.
+    pub(super) fn depends_on_time(&self) -> bool {
+        let is_duration =
+            |term: &Term| matches!(term.test, Test::Number(Property::DurationNanos, ..));
+        self.0.iter().any(is_duration)
+    }
+
     pub(super) fn accepts(&self, id: &[u8; 16], trace: &Trace, now: Timestamp) -> bool {
         self.0
             .iter()

@@ -189,6 +189,7 @@ const MODULES: &[&str] = &[
     "trace::filter",
     "trace::parse",
     "trace::index",
+    "trace::live_list",
     "trace::observer",
     "trace::stored",
     "trace",

@@ -29,7 +29,7 @@ use crate::{
     sse::body::{self, SseBody},
     trace::{
         filter::TraceFilter,
-        index::{Older, ViewerState},
+        live_list::{Older, ViewerState},
         stored,
         summary::Summary,
     },

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    trace::state::{TraceState, tests::TraceChanges},
+    trace::{
+        live_list::ViewerState,
+        state::{TraceState, tests::TraceChanges},
+    },
     wire::id::Sequence,
 };
 
@@ -216,4 +219,100 @@ fn lost_ends_do_not_count_as_durations() {
     let real = changes.ended(1, None, [1, 2], SpanOutcome::Ok);
     index.apply([(1, changes.started(1, None, 1)), (2, lost), (3, real)].into_iter());
     assert_eq!(index.quantiles("shop", "span1").count, 1);
+}
+
+#[test]
+fn a_filter_that_matches_nothing_costs_a_look_no_more_than_what_changed() {
+    const TRACES: u64 = 20_000;
+    let index = TraceIndex::default();
+    let trace = |number: u64, sequence: u64| {
+        let mut change = TraceChanges { trace: 1 }.started(1, None, sequence);
+        change.trace_id = u128::from(number).to_be_bytes();
+        (sequence, change)
+    };
+    index.apply((1..=TRACES).map(|number| trace(number, number)));
+    let nothing = TraceFilter {
+        names: vec!["nothing".to_owned()],
+        ..TraceFilter::default()
+    };
+    let mut viewed = ViewerState::default();
+    assert_eq!(look(&index, &mut viewed, &nothing), (vec![], vec![]));
+    assert!(viewed.comparisons >= TRACES, "{}", viewed.comparisons);
+    for round in 0..100 {
+        let before = viewed.comparisons;
+        // Ten traces go on, each in two batches, and one comes.
+        for _ in 0..2 {
+            let first = TRACES + 100 * (round + 1);
+            index.apply((1..=10).map(|number| trace(number, first + number)));
+        }
+        index.apply([trace(TRACES + 1 + round, TRACES + 100 * round + 99)].into_iter());
+        assert_eq!(look(&index, &mut viewed, &nothing), (vec![], vec![]));
+        let compared = viewed.comparisons - before;
+        assert!(compared <= 21, "{compared}");
+    }
+    let log = read(&index.state).changed.0.len() as u64;
+    assert!(log <= 3 * TRACES + ChangeLog::SLACK as u64, "{log}");
+}
+
+#[test]
+fn changes_of_few_traces_leave_a_short_log() {
+    let index = TraceIndex::default();
+    for sequence in 1..=100_000 {
+        start(&index, 1, sequence);
+    }
+    let log = read(&index.state).changed.0.len();
+    assert!(log <= 2 + ChangeLog::SLACK, "{log}");
+}
+
+#[test]
+fn a_list_that_becomes_shorter_is_filled_with_older_traces() {
+    let index = TraceIndex::default();
+    let mut viewed = ViewerState::default();
+    let running = TraceFilter {
+        states: vec![TraceState::Running],
+        ..TraceFilter::default()
+    };
+    for trace in 1..=200 {
+        start(&index, trace, u64::from(trace));
+    }
+    // The newest two and the oldest two that are open.
+    assert_eq!(
+        look(&index, &mut viewed, &running),
+        (vec![1, 2, 199, 200], vec![])
+    );
+    for trace in [1, 199, 200] {
+        end(&index, trace, 1000 + u64::from(trace));
+    }
+    assert_eq!(
+        look(&index, &mut viewed, &running),
+        (vec![3, 197, 198], vec![1, 199, 200])
+    );
+    // One that comes is the newest, and one that goes on after its end is open again.
+    start(&index, 201, 2000);
+    start(&index, 199, 2001);
+    assert_eq!(
+        look(&index, &mut viewed, &running),
+        (vec![199, 201], vec![])
+    );
+    assert_eq!(look(&index, &mut viewed, &running), (vec![], vec![]));
+}
+
+#[test]
+fn a_running_trace_passes_a_filter_by_duration_when_its_time_has_come() {
+    let index = TraceIndex::default();
+    let mut viewed = ViewerState::default();
+    let now = Timestamp::now();
+    let mut change = TraceChanges { trace: 1 }.started(1, None, 1);
+    if let ChangeKind::Started(start) = &mut change.kind {
+        start.start_time = now;
+    }
+    index.apply([(1, change)].into_iter());
+    let lasting = |nanos| TraceFilter {
+        duration_nanos_min: Some(nanos),
+        ..TraceFilter::default()
+    };
+    let hour = 3_600_000_000_000;
+    assert_eq!(look(&index, &mut viewed, &lasting(hour)), (vec![], vec![]));
+    // The same viewer, as it would be asked an hour later.
+    assert_eq!(look(&index, &mut viewed, &lasting(0)), (vec![1], vec![]));
 }
