@@ -1,6 +1,6 @@
 //! A trace as OTLP/JSON (opentelemetry-proto 1.x, `ExportTraceServiceRequest`; the JSON mapping of the OTLP
-//! specification: ids in hex, 64-bit integers as text, enums as numbers). Pure. Spans that have not ended are left out:
-//! OTLP has no form for them.
+//! specification: ids in hex, 64-bit integers as text, enums as numbers). Pure. Spans that have not ended are left out,
+//! and counted by its caller: OTLP has no form for them.
 
 use std::collections::HashMap;
 

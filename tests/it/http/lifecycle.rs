@@ -1,11 +1,13 @@
 //! The server's life: where it runs, how it ends, and what its clients notice.
 
 use std::{
+    collections::HashSet,
     io::{Read as _, Write as _},
     net::TcpStream,
     time::{Duration, Instant},
 };
 
+use livespan::LiveServer;
 use opentelemetry::trace::{Span as _, Tracer as _, TracerProvider as _};
 
 use super::app::{App, Frame, Stream, checkout, client, done, log, provider, put, sequence};
@@ -255,7 +257,7 @@ async fn a_client_that_does_not_read_does_not_hold_the_end_up() {
         .await
         .unwrap();
     assert!(
-        begun.elapsed() < livespan::LiveServer::STALL_TIMEOUT / 2,
+        begun.elapsed() < LiveServer::STALL_TIMEOUT / 2,
         "{:?}",
         begun.elapsed()
     );
@@ -391,4 +393,35 @@ async fn a_client_that_leaves_is_noticed() {
     assert_eq!(app.live.status().subscribers, 2);
     drop(streams);
     super::app::until(|| app.live.status().subscribers == 0).await;
+}
+
+#[tokio::test]
+async fn a_second_program_on_the_default_port_gets_a_free_one() {
+    let live = log();
+    // The first takes the port, unless some other program has it already.
+    let first = live.serve(LiveServer::DEFAULT_ADDRESS).await.unwrap();
+    let second = live.serve("localhost:4380").await.unwrap();
+    let third = live.serve_in_background("127.0.0.1:4380").unwrap();
+    let ports: HashSet<u16> = [&first, &second, &third]
+        .map(|server| server.local_addr().port())
+        .into();
+    assert_eq!(ports.len(), 3);
+    for server in [&second, &third] {
+        assert!(server.local_addr().ip().is_loopback());
+        assert_ne!(server.local_addr().port(), LiveServer::DEFAULT_PORT);
+        let status = client().get(format!("{}status", server.url()));
+        assert_eq!(status.send().await.unwrap().status(), 200);
+    }
+    // Any other port is no wish.
+    let taken = second.local_addr().to_string();
+    assert!(live.serve(&taken).await.unwrap_err().is_io());
+}
+
+#[tokio::test]
+async fn the_page_answers_while_the_program_blocks_its_runtime() {
+    let live = log();
+    let server = live.serve_in_background("127.0.0.1:0").unwrap();
+    // This thread is the whole runtime, and waits for the answer without giving it back.
+    let answer = get(server.local_addr(), "/status");
+    assert_eq!(answer.lines().next(), Some("HTTP/1.1 200 OK"));
 }

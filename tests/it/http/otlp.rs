@@ -24,7 +24,10 @@ use opentelemetry_sdk::{
     trace::{InMemorySpanExporter, SdkTracerProvider, SimpleSpanProcessor},
 };
 
-use super::app::{App, at, log};
+use livespan::{SpanEvent, span::SpanStatus};
+
+use super::app::{App, at, log, span, trace};
+use crate::support::PATIENCE;
 
 /// What does not matter in both: the order of attributes, resources, scopes and spans.
 fn sorted(mut all: Vec<ResourceSpans>) -> Vec<ResourceSpans> {
@@ -187,7 +190,7 @@ async fn a_real_end_replaces_a_lost_one() {
     // A second process knows better.
     let trace: livespan::TraceId = context.trace_id().to_string().parse().unwrap();
     let span = context.span_id().to_string().parse().unwrap();
-    let real = livespan::SpanEvent::ended(trace, span, "real", livespan::span::SpanStatus::Ok);
+    let real = SpanEvent::ended(trace, span, "real", SpanStatus::Ok);
     super::app::put(&app.live, [real]);
     let text = app
         .get(&format!("/traces/{trace}?format=otlp"))
@@ -209,4 +212,24 @@ async fn a_real_end_replaces_a_lost_one() {
         (&answer["spans"][0]["name"], &answer["summary"]["state"]),
         (&"real".into(), &"ok".into())
     );
+}
+
+#[tokio::test]
+async fn spans_that_run_are_counted_where_they_are_left_out() {
+    let live = log();
+    let event = |event: SpanEvent| live.target().try_dispatch(&event).unwrap();
+    let ended = SpanStatus::Ok;
+    event(SpanEvent::started(trace(1), span(1), "root"));
+    event(SpanEvent::started(trace(1), span(2), "call"));
+    event(SpanEvent::started(trace(1), span(3), "done"));
+    event(SpanEvent::ended(trace(1), span(3), "done", ended));
+    live.target().flush(PATIENCE).unwrap();
+    let app = App::serve(live).await;
+    let path = format!("/traces/{}?format=otlp", trace(1));
+    let answer = app.json(&path).await;
+    assert_eq!(answer["omittedSpans"], serde_json::json!({"running": 2}));
+    // The specification has receivers ignore what they do not know.
+    let request: ExportTraceServiceRequest = serde_json::from_value(answer).unwrap();
+    let spans = &request.resource_spans[0].scope_spans[0].spans;
+    assert_eq!(spans.len(), 1);
 }

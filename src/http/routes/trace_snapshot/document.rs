@@ -161,7 +161,7 @@ impl Lists<'_> {
 }
 
 /// Appends the fields of an object after a brace or a comma.
-fn fields(out: &mut Vec<u8>, separator: u8, object: &impl Serialize) {
+pub(super) fn fields(out: &mut Vec<u8>, separator: u8, object: &impl Serialize) {
     let text = serde_json::to_vec(object).unwrap_or_default();
     let inside = text
         .strip_prefix(b"{")

@@ -1,5 +1,7 @@
 //! A trace in the forms that are written in one pass: our events, a line each, and OTLP/JSON.
 
+use serde::Serialize;
+
 use crate::{
     access::projection,
     http::{
@@ -63,11 +65,25 @@ pub(super) async fn write_jsonl(
     body.finish().await
 }
 
-/// Writes the ended spans. OTLP has no word for a part that is missing, but its receivers ignore fields that they do not know.
+/// The spans that OTLP has no form for.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OtlpTail {
+    omitted_spans: OmittedSpans,
+}
+
+#[derive(Serialize)]
+struct OmittedSpans {
+    /// Those that have not ended.
+    running: u64,
+}
+
+/// Writes the ended spans. OTLP has no word for what is missing, but its receivers ignore fields that they do not know.
 pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Result<(), ClientGone> {
     let overview = Overview::read(&snapshot, &mut body).await?;
     let mut latest = overview.latest.cursor();
     let mut pages = snapshot.events.pages();
+    let mut running = 0;
     let mut otlp = OtlpWriter::begin(&mut body.out, snapshot.evicted);
     while let Some(page) = pages.next().await {
         pages.read(&page, |event| match event.name {
@@ -80,6 +96,7 @@ pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Resu
             "ended" if latest.is_latest(event.sequence, span_of(event.payload)) => {
                 otlp.ended(&snapshot.narrowed(event.payload));
             }
+            "started" if latest.is_latest(event.sequence, span_of(event.payload)) => running += 1,
             _ => {}
         });
         drop(page);
@@ -89,6 +106,10 @@ pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Resu
         }
     }
     otlp.end(&mut body.out);
+    if running > 0 {
+        let omitted_spans = OmittedSpans { running };
+        document::fields(&mut body.out, b',', &OtlpTail { omitted_spans });
+    }
     document::finish(body, loss(&pages, Some(&overview))).await
 }
 
