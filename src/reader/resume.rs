@@ -49,7 +49,12 @@ impl Reader {
 
     /// Queues a gap with what is gone of streams that are read from their beginning, before everything else.
     fn report_evicted(&mut self, evicted: u64) {
-        let oldest = self.log.oldest();
+        // Memory says nothing of a log that others append to: it may have followed nothing.
+        let oldest = if self.log.is_shared() {
+            self.log.store.oldest().get()
+        } else {
+            self.log.oldest()
+        };
         if evicted == 0 || oldest <= 1 || self.scope.gaps_reported_until.is_some() {
             return;
         }
