@@ -88,7 +88,8 @@ async fn run(options: Options) -> Result<u64, String> {
         .bytes(RETAINED_BYTES);
     let live = LiveSpans::builder()
         .retention(retention)
-        .buffer(BUFFER_BYTES, BUFFER_EVENTS)
+        .buffer_bytes(BUFFER_BYTES)
+        .buffer_events(BUFFER_EVENTS)
         .build()
         .map_err(|error| error.to_string())?;
     let provider = SdkTracerProvider::builder()

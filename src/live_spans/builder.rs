@@ -189,13 +189,18 @@ impl LiveSpansBuilder {
         self
     }
 
-    /// Bounds what waits for the worker thread: bytes (default
-    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES)) and events (default
-    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS)). Two thirds of it are for starts, the rest is reserved
-    /// for ends.
-    pub fn buffer(mut self, bytes_max: usize, events_max: usize) -> Self {
-        self.settings.buffer_bytes = bytes_max;
-        self.settings.buffer_events = events_max;
+    /// Bounds the bytes that wait for the worker thread; by default
+    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES). Two thirds are for starts, the rest is reserved for ends.
+    pub fn buffer_bytes(mut self, max: usize) -> Self {
+        self.settings.buffer_bytes = max;
+        self
+    }
+
+    /// Bounds the events that wait for the worker thread; by default
+    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). They are divided as the
+    /// [bytes](Self::buffer_bytes) are.
+    pub fn buffer_events(mut self, max: usize) -> Self {
+        self.settings.buffer_events = max;
         self
     }
 

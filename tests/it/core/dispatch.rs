@@ -143,7 +143,7 @@ fn after_a_shutdown_nothing_is_taken_and_a_second_one_changes_nothing() {
 #[test]
 fn every_event_that_was_taken_is_stored_though_a_shutdown_comes_between() {
     for _ in 0..200 {
-        let target = builder().buffer(0, 0).build().unwrap();
+        let target = builder().buffer_bytes(0).buffer_events(0).build().unwrap();
         let accepted: u64 = thread::scope(|scope| {
             let writers: Vec<_> = (0..3)
                 .map(|_| scope.spawn(|| dispatch_until_closed(&target)))
@@ -168,7 +168,7 @@ fn every_event_that_was_taken_is_stored_though_a_shutdown_comes_between() {
 fn every_event_is_stored_or_counted_and_every_reader_ends_though_all_of_it_races() {
     const EACH: u64 = 400;
     for round in 0..40 {
-        let target = builder().buffer(0, 0).build().unwrap();
+        let target = builder().buffer_bytes(0).buffer_events(0).build().unwrap();
         let taken = AtomicU64::new(0);
         let refused = AtomicU64::new(0);
         let tried = AtomicU64::new(0);

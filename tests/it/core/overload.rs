@@ -35,7 +35,8 @@ impl Gated {
         });
         let target = builder()
             .store(store.share().0)
-            .buffer(0, buffer_events)
+            .buffer_bytes(0)
+            .buffer_events(buffer_events)
             .build()
             .unwrap();
         Self {
@@ -124,7 +125,11 @@ fn dropped(other: u64) -> Dropped {
 fn delivered_and_dropped_together_are_what_threads_dispatched() {
     const THREADS: u64 = 4;
     const EACH: u64 = 5_000;
-    let target = builder().buffer(0, 512).build().unwrap();
+    let target = builder()
+        .buffer_bytes(0)
+        .buffer_events(512)
+        .build()
+        .unwrap();
     let mut connection = Connection::open(&target, Subscribe::all());
     let accepted: u64 = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..THREADS)

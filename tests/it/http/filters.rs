@@ -120,7 +120,11 @@ async fn process_events_pass_every_filter_before_the_first_span() {
 
 #[tokio::test]
 async fn a_gap_of_dropped_events_passes_every_filter() {
-    let live = LiveSpans::builder().buffer(64 * 1024, 100).build().unwrap();
+    let live = LiveSpans::builder()
+        .buffer_bytes(64 * 1024)
+        .buffer_events(100)
+        .build()
+        .unwrap();
     let event = SpanEvent::started(trace(1), span(1), "x".repeat(1000));
     let refused = (0..10_000).find(|_| live.target().try_dispatch(&event).is_err());
     assert!(refused.is_some(), "the buffer fills");

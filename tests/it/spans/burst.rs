@@ -31,7 +31,8 @@ fn a_burst_from_eight_threads_adds_up_and_no_start_comes_after_its_end() {
         LiveSpans::builder()
             .store(MemoryEventStore::with_retention(retention))
             // A quarter of the default, so that some are dropped however fast the worker is.
-            .buffer(4 << 20, 16_384),
+            .buffer_bytes(4 << 20)
+            .buffer_events(16_384),
     );
     thread::scope(|scope| {
         for _ in 0..THREADS {

@@ -64,7 +64,11 @@ fn fork_while_others_make_spans() {
     if env::var_os("LIVESPAN_TEST_FORKS").is_none() {
         return;
     }
-    let live = LiveSpans::builder().buffer(0, BUFFER).build().unwrap();
+    let live = LiveSpans::builder()
+        .buffer_bytes(0)
+        .buffer_events(BUFFER)
+        .build()
+        .unwrap();
     let provider = provider_of(&live)
         .with_id_generator(RandomIdGenerator::default())
         .build();

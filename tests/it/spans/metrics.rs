@@ -83,7 +83,11 @@ fn metered(builder: LiveSpansBuilder) -> (LiveSpans, SdkMeterProvider, InMemoryM
 
 #[test]
 fn ended_spans_and_the_queue_are_counted_by_the_conventions() {
-    let (live, meters, exporter) = metered(LiveSpans::builder().buffer(1 << 20, 4096));
+    let (live, meters, exporter) = metered(
+        LiveSpans::builder()
+            .buffer_bytes(1 << 20)
+            .buffer_events(4096),
+    );
     let provider = SdkTracerProvider::builder()
         .with_span_processor(live.span_processor())
         .build();

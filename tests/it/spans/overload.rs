@@ -18,7 +18,12 @@ const ENDS: u64 = 8 * 15;
 /// A log whose thread hangs in its store, with an empty buffer.
 fn hanging() -> (Watched, Arc<Gate>) {
     let (store, gate) = GatedStore::new(Retention::default());
-    let watched = Watched::with(LiveSpans::builder().store(store).buffer(0, EVENTS));
+    let watched = Watched::with(
+        LiveSpans::builder()
+            .store(store)
+            .buffer_bytes(0)
+            .buffer_events(EVENTS),
+    );
     drop(watched.tracer().start("first"));
     assert_eq!(watched.story(), ["process", "started first", "ended first"]);
     gate.shut();

@@ -88,7 +88,12 @@ fn our_thread_traces_nothing() {
     // The default of every thread, of other tests as well: only what runs on ours counts.
     tracing::dispatcher::set_global_default(everything).unwrap();
     let (store, gate) = GatedStore::new(Retention::default().events(10));
-    let watched = Watched::with(LiveSpans::builder().store(store).buffer(0, 128));
+    let watched = Watched::with(
+        LiveSpans::builder()
+            .store(store)
+            .buffer_bytes(0)
+            .buffer_events(128),
+    );
     gate.shut();
     for _ in 0..500 {
         watched.tracer().start("job").end();

@@ -329,7 +329,12 @@ fn a_durable_step_is_not_lost_when_its_provider_is_shut_down() {
 #[test]
 fn an_end_that_a_full_buffer_drops_is_lost_until_a_replay_tells_it() {
     let (store, gate) = GatedStore::new(Retention::default());
-    let watched = Watched::with(LiveSpans::builder().store(store).buffer(0, 0));
+    let watched = Watched::with(
+        LiveSpans::builder()
+            .store(store)
+            .buffer_bytes(0)
+            .buffer_events(0),
+    );
     let flows = Workflows::new(&watched.live);
     let wf = flows.instance("order-42");
     {
