@@ -145,10 +145,15 @@ const SUBSCRIBER_TAKEN: &str = "install the tracing subscriber, because there is
 /// Readers need a token where the environment has one.
 fn builder() -> LiveSpansBuilder {
     let builder = LiveSpans::builder();
-    match env::var_os(TOKEN) {
-        Some(token) if !token.is_empty() => builder.auth(Auth::token_from_env(TOKEN)),
-        _ => builder,
+    if has_token() {
+        builder.auth(Auth::token_from_env(TOKEN))
+    } else {
+        builder
     }
+}
+
+fn has_token() -> bool {
+    env::var_os(TOKEN).is_some_and(|token| !token.is_empty())
 }
 
 fn address_from_env() -> Option<String> {
@@ -162,7 +167,10 @@ fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
         return live.serve_in_background(LiveServer::DEFAULT_ADDRESS);
     };
     live.serve_in_background(&address).map_err(|error| {
-        let message = format!("serve on LIVESPAN_ADDR={address}");
+        let mut message = format!("serve on LIVESPAN_ADDR={address}");
+        if error.is_invalid() && !has_token() {
+            message.push_str(" without LIVESPAN_TOKEN");
+        }
         // A setting that was refused stays one: it is no failure of the operating system.
         if error.is_invalid() {
             Error::invalid(message).caused_by(error)

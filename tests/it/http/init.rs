@@ -206,7 +206,7 @@ fn an_address_that_needs_a_token_is_an_invalid_setting_and_no_io_error() {
     let (child, error) = run(&[("LIVESPAN_ADDR", "0.0.0.0:0")]);
     assert_eq!(
         error,
-        "serve on LIVESPAN_ADDR=0.0.0.0:0: 0.0.0.0:0 is not a loopback address: say who may read with .auth(..) on \
+        "serve on LIVESPAN_ADDR=0.0.0.0:0 without LIVESPAN_TOKEN: 0.0.0.0:0 is not a loopback address: say who may read with .auth(..) on \
          LiveSpans::builder(), such as Auth::token(..) or Auth::public(), invalid: true"
     );
     assert_eq!(finish(child), "");
