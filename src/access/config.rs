@@ -1,5 +1,5 @@
-//! What the builder was told of who may connect: validated once, when the log is built, and read by `http::auth` on each
-//! request. It shows no secret in its `Debug`.
+//! The access settings of the builder. They are validated once, when the log is built, and `http::auth` reads them on
+//! each request. `Debug` must never print a secret.
 
 use std::{env, fmt};
 
@@ -8,7 +8,7 @@ use crate::{
     error::Error,
 };
 
-/// What the builder was told of who may connect, and how.
+/// The access settings of the builder: who may connect, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct AccessConfig {
     pub(crate) auth: Option<Auth>,
@@ -17,7 +17,7 @@ pub(crate) struct AccessConfig {
     pub(crate) ticket_key: Option<SecretBytes>,
     pub(crate) ticket_view: View,
     pub(crate) subscribers_max: usize,
-    /// `None`: the default, but not on the loopback.
+    /// `None`: the default applies, except to loopback addresses.
     pub(crate) subscribers_per_address: Option<usize>,
 }
 
@@ -35,7 +35,7 @@ impl Default for AccessConfig {
     }
 }
 
-/// Bytes that no log shows.
+/// Bytes that `Debug` never prints.
 #[derive(Clone)]
 pub(crate) struct SecretBytes(pub(crate) Vec<u8>);
 
@@ -46,7 +46,7 @@ impl fmt::Debug for SecretBytes {
 }
 
 impl AccessConfig {
-    /// Reads what the environment has, and refuses what cannot work.
+    /// Reads the token from the environment if it is there, and rejects settings that cannot work.
     pub(crate) fn validated(mut self) -> Result<Self, Error> {
         if let Some(Auth(rule)) = &mut self.auth {
             *rule = validated_rule(rule)?;
@@ -75,7 +75,7 @@ impl AccessConfig {
     }
 }
 
-/// The shortest key that tickets are signed with.
+/// Lower bound on the length of the key that signs tickets, in bytes.
 pub(crate) const TICKET_KEY_BYTES_MIN: usize = 16;
 
 fn validated_rule(rule: &AuthRule) -> Result<AuthRule, Error> {
@@ -97,7 +97,7 @@ fn validated_rule(rule: &AuthRule) -> Result<AuthRule, Error> {
     if token.is_empty() {
         return Err(Error::invalid(format!("{place} is empty")));
     }
-    // RFC 9110, section 5.5: what a field value may hold without ambiguity.
+    // RFC 9110, section 5.5: the characters that a field value may hold without ambiguity.
     if !token
         .bytes()
         .all(|byte| byte.is_ascii_graphic() || byte == b' ')
@@ -110,7 +110,8 @@ fn validated_rule(rule: &AuthRule) -> Result<AuthRule, Error> {
     Ok(AuthRule::Token(token))
 }
 
-/// An origin as browsers write it in `Origin` (RFC 6454, section 6.2): scheme, host and, unless it is the default, port.
+/// Returns the origin as browsers write it in `Origin` (RFC 6454, section 6.2): scheme, host and, unless it is the
+/// default, port.
 fn validated_origin(origin: &str) -> Result<String, Error> {
     let wrong = || {
         Error::invalid(format!(

@@ -1,8 +1,8 @@
-//! Who may read the log over HTTP, and what of it: data and functions that the app gives.
-//! It answers no request: `http::auth` asks it about each one, on the task of the connection.
+//! Who may read the log over HTTP, and which part of it: data and functions that the app supplies. This module answers
+//! no request: `http::auth` calls it for each one, on the task of the connection.
 //!
-//! [`Auth`] says who a reader is and, by [`Access`], which traces that reader may see. A [`View`] says what of a trace a
-//! customer sees. [`Redaction`] masks what nobody sees, before it is stored.
+//! [`Auth`] identifies a reader and returns an [`Access`]: the traces that this reader may see. A [`View`] selects the
+//! parts of a trace that a customer sees. [`Redaction`] masks values before they are stored, so nobody sees them.
 
 #![cfg_attr(
     not(feature = "http"),
@@ -41,8 +41,8 @@ pub(crate) const DEFAULT_SUBSCRIBERS_MAX: usize = 16_384;
 /// [`LiveSpansBuilder::DEFAULT_SUBSCRIBERS_PER_ADDRESS`](crate::LiveSpansBuilder::DEFAULT_SUBSCRIBERS_PER_ADDRESS).
 pub(crate) const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = 1024;
 
-/// Who may read the log over HTTP. Without any, only requests with a loopback `Host` are answered, and none that are known
-/// to come from another machine.
+/// Who may read the log over HTTP. Without an `Auth`, the routes answer only requests that name a loopback `Host`, and
+/// refuse clients that are known to be on another machine.
 ///
 /// The guide: [who may read](crate::_guide::production).
 ///
@@ -73,7 +73,7 @@ pub(crate) type CheckAsync =
 pub(crate) enum AuthRule {
     Public,
     Token(String),
-    /// A token that stands in this variable of the environment.
+    /// A token that is read from this environment variable.
     TokenFrom(String),
     Check(Check),
     CheckAsync(CheckAsync),
@@ -91,51 +91,54 @@ impl fmt::Debug for Auth {
 }
 
 impl Auth {
-    /// Time that one answer of [`check_async`](Self::check_async) may take: 10 seconds.
+    /// Time limit for one answer of [`check_async`](Self::check_async): 10 seconds.
     pub const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
-    /// Time after which a running stream's permission is asked for again: 30 seconds.
+    /// Interval at which the permission of a running stream is checked again: 30 seconds.
     pub const RECHECK_INTERVAL: Duration = Duration::from_secs(30);
-    /// Time that a browser stays signed in: 7 days.
+    /// Time for which a browser stays signed in: 7 days.
     pub const LOGIN_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
     /// Time within which a one-time login link can be used: 10 minutes.
     pub const LOGIN_LINK_AGE: Duration = Duration::from_secs(10 * 60);
-    /// Upper bound on the time that a [ticket](crate::LiveSpans::ticket) is good for: 365 days.
+    /// Upper bound on the lifetime of a [ticket](crate::LiveSpans::ticket): 365 days.
     pub const TICKET_AGE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-    /// Anyone who can reach the address may read everything. Say this only behind your own access control.
+    /// Lets anyone who can reach the address read everything. Use this only behind access control of your own.
     pub fn public() -> Self {
         Self(AuthRule::Public)
     }
 
-    /// Who knows the token may read everything: in `Authorization: Bearer` (RFC 6750), or in a browser that has signed in
-    /// with it, or with the one-time link of [`LiveServer::login_url`](crate::LiveServer::login_url). The browser's cookie
-    /// is made from the token, so it outlives a restart, and a new token ends it. The token is compared in constant time.
+    /// Lets everyone who has the token read everything. A program sends it in `Authorization: Bearer` (RFC 6750). A
+    /// browser signs in with the token, or with the one-time link of
+    /// [`LiveServer::login_url`](crate::LiveServer::login_url), and gets a cookie. The cookie is derived from the
+    /// token, so it outlives a restart, and a new token invalidates it. The token is compared in constant time.
     ///
-    /// Use at least 16 random bytes: who has seen a cookie can try out short tokens without asking the server.
-    /// [`build`](crate::LiveSpansBuilder::build) refuses an empty one, and one with characters that a header cannot carry.
+    /// Use at least 16 random bytes: someone who has seen a cookie can guess short tokens offline.
+    /// [`build`](crate::LiveSpansBuilder::build) rejects an empty token, and one with characters that a header cannot
+    /// carry.
     pub fn token(token: impl Into<String>) -> Self {
         Self(AuthRule::Token(token.into()))
     }
 
-    /// As [`token`](Self::token), with the token in a variable of the environment.
-    /// [`build`](crate::LiveSpansBuilder::build) refuses one that is not set.
+    /// Works as [`token`](Self::token) does, but reads the token from an environment variable.
+    /// [`build`](crate::LiveSpansBuilder::build) returns an error if the variable is not set.
     pub fn token_from_env(variable: impl Into<String>) -> Self {
         Self(AuthRule::TokenFrom(variable.into()))
     }
 
-    /// Asks `check` what the sender of a request may read. It runs on the connection's task, so it must be quick and must
-    /// not block. While a stream runs it is asked again every [`RECHECK_INTERVAL`](Self::RECHECK_INTERVAL) with the head
-    /// of the same request; what it takes back ends the stream with `end` (`expired`).
+    /// Calls `check` to learn what the sender of a request may read. `check` runs on the connection's task, so it must
+    /// be quick and must not block. While a stream runs, `check` is called again every
+    /// [`RECHECK_INTERVAL`](Self::RECHECK_INTERVAL) with the head of the same request. If it then grants less, the
+    /// stream ends with `end` (`expired`).
     ///
-    /// State-changing requests never reach the log, so it needs no protection against forged ones; a session cookie is
-    /// enough. Of what a page of another origin makes a browser ask it sees no cookies, whether or not the origin is one of
-    /// the [`allowed_origins`](crate::LiveSpansBuilder::allowed_origins).
+    /// State-changing requests never reach the log, so `check` needs no protection against forged requests (CSRF), and
+    /// a session cookie is enough. When a page of another origin makes a browser send a request, `check` sees no
+    /// cookies, even if the origin is one of the [`allowed_origins`](crate::LiveSpansBuilder::allowed_origins).
     pub fn check(check: impl Fn(&Parts) -> Access + Send + Sync + 'static) -> Self {
         Self(AuthRule::Check(Arc::new(check)))
     }
 
-    /// As [`check`](Self::check), for a rule that must wait, such as for a database. Without an answer within
-    /// [`CHECK_TIMEOUT`](Self::CHECK_TIMEOUT) the request is refused, and a running stream ends.
+    /// Works as [`check`](Self::check) does, for a rule that must wait, for example for a database. If `check` does not
+    /// answer within [`CHECK_TIMEOUT`](Self::CHECK_TIMEOUT), the request is refused, and a running stream ends.
     pub fn check_async<F>(check: impl Fn(Parts) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Access> + Send + 'static,
@@ -146,7 +149,7 @@ impl Auth {
     }
 }
 
-/// What one reader may read: the answer of [`Auth::check`].
+/// The part of the log that one reader may read: the answer of [`Auth::check`].
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
@@ -177,41 +180,41 @@ impl Access {
         Self { scope, until: None }
     }
 
-    /// Nothing: the request is answered with `403`.
+    /// Grants nothing: the request is answered with `403`.
     pub fn nothing() -> Self {
         Self::new(AccessScope::Nothing)
     }
 
-    /// What there was has run out: a stream opens and ends with `end` (`expired`), which an `EventSource` survives; other
-    /// requests are answered with `401`.
+    /// Reports that the reader's access has run out. A stream opens and ends with `end` (`expired`), so that an
+    /// `EventSource` reconnects. Other requests are answered with `401`.
     pub fn expired() -> Self {
         Self::new(AccessScope::Expired)
     }
 
-    /// The whole log.
+    /// Grants the whole log.
     pub fn everything() -> Self {
         Self::new(AccessScope::Everything)
     }
 
-    /// These traces only. Other traces are neither shown nor named: not in lists and searches, not by links, not by the
-    /// processes that worked on them; a request for another trace is answered with `403` whether or not there is one.
-    /// `/status` and `/stats/durations`, which tell of the whole log, are refused.
+    /// Grants these traces only. Other traces appear nowhere: not in lists and searches, not in links, and not through
+    /// the processes that worked on them. A request for another trace is answered with `403`, whether or not that trace
+    /// exists. `/status` and `/stats/durations` cover the whole log, so they are refused.
     ///
-    /// What the numbers still tell: ids are places in the whole log, and `hello`, `ping` and `gap` give its head, its
-    /// oldest event and its counts of dropped events, so such a reader can see how busy the log is.
+    /// Sequence numbers still reveal how busy the log is: ids are positions in the whole log, and `hello`, `ping` and
+    /// `gap` carry its head, its oldest event and its counts of dropped events.
     ///
-    /// Meant for some traces, not thousands: a stream looks up each event among them.
+    /// Use this for a few traces, not for thousands: a stream looks up the trace of each event in this set.
     pub fn traces(traces: impl IntoIterator<Item = TraceId>) -> Self {
         Self::new(AccessScope::Traces(Arc::new(traces.into_iter().collect())))
     }
 
-    /// Until this moment: then a running stream ends with `end` (`expired`).
+    /// Limits the access to the time until this moment. A stream that still runs then ends with `end` (`expired`).
     pub fn until(mut self, moment: SystemTime) -> Self {
         self.until = Some(moment);
         self
     }
 
-    /// What is left of it at this moment.
+    /// Returns the access that remains at this moment.
     #[cfg(feature = "http")]
     pub(crate) fn at(self, now: SystemTime) -> Self {
         match self.until {
@@ -220,7 +223,7 @@ impl Access {
         }
     }
 
-    /// Whether it covers everything that `other` does.
+    /// Returns whether this access includes everything that `other` grants.
     #[cfg(feature = "http")]
     pub(crate) fn covers(&self, other: &Self) -> bool {
         match (&self.scope, &other.scope) {

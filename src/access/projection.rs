@@ -1,5 +1,5 @@
-//! An event as somebody gets it who may not see all of it: parts of what `span/json/` wrote are left out, and what stays is
-//! copied as it stands. Pure.
+//! Rewrites an event for a reader who may see only a part of it: fields that `span/json/` wrote are left out, and all
+//! other bytes are copied unchanged. Pure.
 
 use std::{borrow::Cow, collections::HashSet};
 
@@ -8,8 +8,9 @@ use crate::span::{
     json,
 };
 
-/// What is shown of a span that a view shows, beside its attributes. Not: scope and service, which say how a program is
-/// built; events, links, log records and trace state, which may say anything.
+/// The fields of a shown span that a view passes on, beside its attributes. Scope and service are left out because they
+/// reveal how a program is built. Events, links, log records and trace state are left out because they may contain
+/// anything.
 const PROJECTED_FIELDS: &[&str] = &[
     "type",
     "traceId",
@@ -27,7 +28,7 @@ const PROJECTED_FIELDS: &[&str] = &[
     "durable",
 ];
 
-/// What a view decides by.
+/// The fields of an event by which a view decides.
 #[derive(Debug)]
 pub(crate) struct ViewFields<'a> {
     pub(crate) span: SpanId,
@@ -36,7 +37,7 @@ pub(crate) struct ViewFields<'a> {
     pub(crate) scope: Cow<'a, str>,
 }
 
-/// The text of the field, if it has one.
+/// Returns the text of the field, if the event has that field.
 fn text<'a>(payload: &'a [u8], wanted: &str) -> Option<Cow<'a, str>> {
     let (_, value) = json::fields(payload).find(|(key, _)| *key == wanted.as_bytes())?;
     let plain = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
@@ -46,7 +47,7 @@ fn text<'a>(payload: &'a [u8], wanted: &str) -> Option<Cow<'a, str>> {
     str::from_utf8(plain).ok().map(Cow::Borrowed)
 }
 
-/// What the event says of its span.
+/// Returns the fields of the event's span by which a view decides.
 pub(crate) fn view_fields(payload: &[u8]) -> Option<ViewFields<'_>> {
     Some(ViewFields {
         span: text(payload, "spanId")?.parse().ok()?,
@@ -56,19 +57,19 @@ pub(crate) fn view_fields(payload: &[u8]) -> Option<ViewFields<'_>> {
     })
 }
 
-/// The process that the event is of.
+/// Returns the name of the process that the event belongs to.
 pub(crate) fn process(payload: &[u8]) -> Option<Cow<'_, str>> {
     text(payload, "process")
 }
 
-/// Whether an end's status has a message.
+/// Whether the status message of an ended span is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StatusMessages {
     Included,
     Omitted,
 }
 
-/// A span's event with nothing but what a view shows, and these attributes.
+/// Returns the event of a span, reduced to the fields that a view shows and to these attributes.
 pub(crate) fn project_span(
     payload: &[u8],
     attributes: &HashSet<String>,
@@ -95,7 +96,8 @@ pub(crate) fn project_span(
     out
 }
 
-/// The event without links to other traces than these; `None` when it has none, so that it can be sent as it is.
+/// Returns the event without its links to traces outside this set, or `None` if it has no such link and can be sent
+/// unchanged.
 pub(crate) fn without_foreign_links(payload: &[u8], traces: &HashSet<TraceId>) -> Option<Vec<u8>> {
     let is_own = |link: &[u8]| {
         text(link, "traceId")
@@ -123,7 +125,7 @@ pub(crate) fn without_foreign_links(payload: &[u8], traces: &HashSet<TraceId>) -
     Some(out)
 }
 
-/// The object with the fields that `wanted` accepts by their keys.
+/// Returns the object, reduced to the fields whose keys `wanted` accepts.
 fn filter_fields(object: &[u8], wanted: impl Fn(&str) -> bool) -> Vec<u8> {
     let mut out = vec![b'{'];
     for (key, value) in json::fields(object) {

@@ -1,6 +1,6 @@
-//! What is signed, so that a later request can prove what an earlier one was given: cookies, tickets, and the codes of
-//! one-time links. HMAC-SHA-256 (RFC 2104); every comparison takes the same time wherever the texts differ. The clock is
-//! handed in.
+//! Signs cookies, tickets and the codes of one-time links, and verifies them when a client presents them. It uses
+//! HMAC-SHA-256 (RFC 2104). Every comparison takes the same time, wherever the texts differ. It reads no clock: callers
+//! pass the time. It runs on the connection's task.
 
 use std::{
     collections::VecDeque,
@@ -19,19 +19,19 @@ use crate::{
     util::{hex, sync::lock},
 };
 
-/// One-time links that can be used at once; a further one ends the oldest.
+/// Upper bound on the one-time links that are valid at once. A further link invalidates the oldest.
 const LOGIN_LINKS_MAX: usize = 64;
 
 type Key = [u8; 32];
 
-/// The keys of one log, and its one-time codes that were not used yet.
+/// The keys of one log, and its unused one-time codes.
 pub(crate) struct TokenSigner {
-    /// Of cookies, when there is a token.
+    /// Signs cookies; set if readers need a token.
     cookie_key: Option<Key>,
     ticket_key: Key,
-    /// Of this process alone.
+    /// A random key that only this process has.
     process_key: Key,
-    /// The token under `own`.
+    /// The MAC of the token under `process_key`.
     token: Option<Key>,
     codes: Mutex<VecDeque<LoginCode>>,
 }
@@ -41,12 +41,12 @@ struct LoginCode {
     until: SystemTime,
 }
 
-/// What a signed text proves.
+/// The result of verifying a signed text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verification {
     ValidUntil(SystemTime),
     Expired,
-    /// It was not made with our key.
+    /// The signature was not made with our key.
     Invalid,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Debug for TokenSigner {
 }
 
 impl TokenSigner {
-    /// Draws what is not given.
+    /// Creates a signer; draws random keys in place of those that are not given.
     pub(crate) fn new(token: Option<&str>, ticket_key: Option<&[u8]>) -> Result<Self, Error> {
         let process_key = random_key()?;
         let ticket = match (ticket_key, token) {
@@ -75,12 +75,12 @@ impl TokenSigner {
     }
 
     pub(crate) fn is_token(&self, presented: &[u8]) -> bool {
-        // Both under a key that nobody else has: neither length nor content shows in the time.
+        // Compares two MACs under a key that nobody else has, so the time reveals neither the length nor the content.
         self.token
             .is_some_and(|token| is_mac_of(&self.process_key, &[presented], &token))
     }
 
-    /// The name of the log's cookie: cookies know no ports, so two logs on one host must not share a name.
+    /// Returns the name of the log's cookie. Cookies ignore ports, so two logs on one host need different names.
     pub(crate) fn cookie_name(&self) -> Option<String> {
         let name = mac(&self.cookie_key?, &[b"name"]);
         let mut text = "livespan-".to_owned();
@@ -88,7 +88,7 @@ impl TokenSigner {
         Some(text)
     }
 
-    /// What a browser brings back for [`Auth::LOGIN_AGE`].
+    /// Returns the value of a cookie that is valid for [`Auth::LOGIN_AGE`].
     pub(crate) fn issue_cookie(&self, now: SystemTime) -> Option<String> {
         Some(sign(&self.cookie_key?, b"", now + Auth::LOGIN_AGE))
     }
@@ -113,7 +113,7 @@ impl TokenSigner {
         verify(&self.ticket_key, &trace.to_bytes(), ticket, now)
     }
 
-    /// A code that signs one browser in, once. It is known to this process alone.
+    /// Returns a code that signs in one browser, once. Only this process accepts the code.
     pub(crate) fn issue_login_code(&self, now: SystemTime) -> Result<String, Error> {
         let code = random_key()?;
         let text = hex::encode(code.get(..16).unwrap_or_default());
@@ -128,7 +128,7 @@ impl TokenSigner {
         Ok(text)
     }
 
-    /// Whether the code is good. It is not a second time.
+    /// Returns whether the code is valid, and invalidates it.
     pub(crate) fn redeem_login_code(&self, presented: &str, now: SystemTime) -> bool {
         let code_mac = mac(&self.process_key, &[b"code", presented.as_bytes()]);
         let mut codes = lock(&self.codes);
@@ -153,7 +153,7 @@ fn hmac_of(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
         Err(_never) => Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()),
     };
     for part in parts {
-        // With its length before it, a part cannot run into the next one.
+        // The length precedes each part, so that no two lists of parts have the same bytes.
         hmac.update(&(part.len() as u64).to_be_bytes());
         hmac.update(part);
     }
@@ -168,7 +168,7 @@ fn is_mac_of(key: &[u8], parts: &[&[u8]], expected: &[u8]) -> bool {
     hmac_of(key, parts).verify_slice(expected).is_ok()
 }
 
-/// `SECONDS.MAC`: until when, in whole seconds and rather later, and the proof that we said so of this subject.
+/// Returns `SECONDS.MAC`: the expiry in whole seconds, rounded up, and the MAC of subject and expiry.
 fn sign(key: &Key, subject: &[u8], until: SystemTime) -> String {
     let since = until.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs() + u64::from(since.subsec_nanos() > 0);
@@ -279,7 +279,7 @@ mod tests {
                 "{wrong}"
             );
         }
-        // A cookie is no ticket, and a ticket no cookie.
+        // A cookie is not accepted as a ticket, nor a ticket as a cookie.
         assert_eq!(signer.verify_cookie(&ticket, at(0)), Verification::Invalid);
     }
 

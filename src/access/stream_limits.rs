@@ -16,15 +16,15 @@ use crate::access::{DEFAULT_SUBSCRIBERS_PER_ADDRESS, config::AccessConfig};
 #[derive(Debug)]
 pub(crate) struct StreamLimits {
     max: usize,
-    /// `None`: the default, but not on the loopback, where a proxy may stand for many.
+    /// `None`: the default applies, except to loopback addresses, where a proxy may connect for many clients.
     per_address: Option<usize>,
-    /// Open streams, in all.
+    /// The number of open streams.
     total: AtomicUsize,
-    /// Open streams of each address that has any.
+    /// The number of open streams of each address that has any.
     by_address: DashMap<IpAddr, usize>,
 }
 
-/// The permit of one stream, until it is dropped.
+/// The permit of one stream. Dropping it releases the stream's place.
 #[derive(Debug)]
 pub(crate) struct StreamPermit {
     limits: Arc<StreamLimits>,
@@ -45,9 +45,9 @@ impl StreamLimits {
         }
     }
 
-    /// Returns a permit for a stream to this address, if there is one.
+    /// Returns a permit for a stream to this address, or `None` if a limit is reached.
     pub(crate) fn acquire(self: &Arc<Self>, address: Option<IpAddr>) -> Option<StreamPermit> {
-        // A client has one IPv4 address, but as many IPv6 addresses as it likes within its network.
+        // A client has one IPv4 address, but can use any number of IPv6 addresses within its network.
         let address = address.map(network);
         match address {
             Some(address) => self.reserve_for(address)?,
@@ -59,8 +59,8 @@ impl StreamLimits {
         })
     }
 
-    /// Counts a stream to this address, or nothing. The entry is held meanwhile, so that a client over its own limit never
-    /// takes from the total, not even for a moment.
+    /// Counts a stream to this address, unless the address or the total has reached its limit. The map entry stays
+    /// locked meanwhile, so that a client over its own limit never takes from the total, even briefly.
     fn reserve_for(&self, address: IpAddr) -> Option<()> {
         let entry = self.by_address.entry(address);
         let count = match &entry {
@@ -94,7 +94,8 @@ impl StreamLimits {
     }
 }
 
-/// The address that counts as one client: an IPv6 address by the 64 bits that name its network (RFC 4291, section 2.5.4).
+/// Returns the address that counts as one client: an IPv6 address is reduced to the 64 bits of its network (RFC 4291,
+/// section 2.5.4).
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {

@@ -1,4 +1,5 @@
-//! What a reader of some traces gets of them: no links to others, and of the processes only those that worked on them.
+//! The projection for a reader of some traces: it removes links to other traces, and shows only the processes that
+//! worked on the reader's traces. It runs on the reader's task.
 
 use std::{
     borrow::Cow,
@@ -16,14 +17,14 @@ use crate::{
     wire::{control, frame, id::EventId},
 };
 
-/// Processes that a reader remembers until they turn up in its traces.
+/// Upper bound on the `process` events that are held back until the process works on one of the reader's traces.
 const PROCESSES_MAX: usize = 4096;
 
-/// The sight of one reader.
+/// The projection state of one reader.
 #[derive(Debug)]
 pub(crate) struct TraceScope {
     traces: Arc<HashSet<TraceId>>,
-    /// The events of processes that did not turn up yet, by name.
+    /// The `process` events that the reader has not been sent yet, by process name.
     held: HashMap<String, Bytes>,
 }
 
@@ -44,7 +45,7 @@ impl TraceScope {
         }
     }
 
-    /// The process of this event, when the reader has not heard of it.
+    /// Returns the held `process` event of this event's process, if the reader has not been sent it yet.
     fn introduce(&mut self, payload: &[u8]) -> Option<Bytes> {
         if self.held.is_empty() {
             return None;
@@ -60,7 +61,7 @@ impl Projection for TraceScope {
             if name == "process" {
                 self.hold(event.payload());
             }
-            // What was lost is told to all.
+            // Every reader is told of losses.
             return if name == control::GAP {
                 Projected::Unchanged
             } else {
@@ -75,7 +76,7 @@ impl Projection for TraceScope {
             }
             let mut out = Vec::with_capacity(payload.len() + 512);
             if let Some(process) = process {
-                // Its own id is of before, and ids never go backwards.
+                // Sent without its own id: that id is older than this event's, and ids must never go backwards.
                 frame::control(&mut out, "process", &process);
             }
             let payload = narrowed.as_deref().unwrap_or(payload);

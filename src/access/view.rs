@@ -1,5 +1,6 @@
-//! What an end user may see of a trace. A view is used by many readers at once: it decides and rewrites each event once and
-//! keeps the result for the others, bounded. No lock is held while the app's own function decides.
+//! The part of a trace that an end user may see. Many readers share one view: it decides and rewrites each event once,
+//! and caches the result, within a bound, for the other readers. It runs on the readers' tasks. No lock is held while
+//! the app's own function decides.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -18,19 +19,21 @@ use crate::{
     wire::{control, frame, id::EventId},
 };
 
-/// Bytes of rewritten events that a view keeps for further readers, with 128 more for each event.
+/// Upper bound on the rewritten events that a view caches, in bytes; each event counts 128 bytes more than its length.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const ENTRY_BYTES: usize = 128;
-/// Spans whose start a view remembers to have shown or not.
+/// Upper bound on the spans for which a view remembers whether it showed their start.
 const SPANS_MAX: usize = 65_536;
 
-/// What an end user may see of a trace: which spans, by scope, name and kind, and which of their attributes: none unless
-/// allowed. Span names and SQL texts of a shop are not for its customers.
+/// The part of a trace that an end user may see: the spans that a rule accepts by scope, name and kind, and those of
+/// their attributes that are allowed (none by default). It keeps a shop's internal span names and SQL texts from its
+/// customers.
 ///
-/// Shown of a span: its ids, name, kind, times, whether it failed, was cancelled or lost, and the allowed attributes. Never
-/// shown: service, resource, scope, span events (where exceptions stand), links, log records.
+/// A shown span has its ids, name, kind, times, whether it failed, was cancelled or lost, and the allowed attributes.
+/// Never shown are service, resource, scope, span events (which hold exceptions), links and log records.
 ///
-/// Keep one view and use it for all readers: each event is decided and encoded once for all of them. Cloning shares that.
+/// Create one view and use it for all readers: each event is then decided and encoded once for all of them. Clones
+/// share the cache.
 ///
 /// The guide: [a customer's page](crate::_guide::customer_page).
 ///
@@ -70,22 +73,22 @@ struct ViewCache {
 
 type SpanKey = (StreamKey, SpanId);
 
-/// What became of one event.
+/// The decision about one event.
 #[derive(Default)]
 struct ViewDecision {
-    /// The span that it decides about, and whether that is shown.
+    /// The span that the event belongs to, and whether it is shown.
     decided: Option<(SpanKey, bool)>,
-    /// Its payload as it is shown, if it is.
+    /// The payload to send, or `None` if the event is hidden.
     rewritten: Option<Vec<u8>>,
 }
 
-/// A span that a [`View`] decides about.
+/// The span that the rule of a [`View`] decides about.
 #[derive(Debug)]
 pub struct ViewedSpan<'a>(ViewFields<'a>);
 
 impl ViewedSpan<'_> {
-    /// Returns the name of the instrumentation scope, such as `shop::cart`. At the start of a span it is empty when the
-    /// provider's sampler is a [`LiveSampler`](crate::LiveSampler), which does not see it.
+    /// Returns the name of the instrumentation scope, such as `shop::cart`. It is empty at the start of a span if the
+    /// provider's sampler is a [`LiveSampler`](crate::LiveSampler), because a sampler does not see the scope.
     pub fn scope(&self) -> &str {
         &self.0.scope
     }
@@ -111,21 +114,22 @@ impl fmt::Debug for View {
 }
 
 impl Default for View {
-    /// Every span, without attributes and status messages.
+    /// Returns a view that shows every span, without attributes and status messages.
     fn default() -> Self {
         Self::new(|_| true)
     }
 }
 
 impl View {
-    /// Shows the spans that `shows` accepts, without attributes and status messages. It is asked once for each start and
-    /// end, or again by readers that come to the same event at the same time; what changes while a span runs is shown when its start was. A child of a span that is not shown keeps its
-    /// parent's id.
+    /// Shows the spans that `shows` accepts, without attributes and status messages. `shows` is called once for each
+    /// start and each end; it may be called again if several readers reach the same event at the same time. Updates of
+    /// a running span are shown if its start was shown. A child of a hidden span keeps its parent's id.
     pub fn new(shows: impl Fn(&ViewedSpan<'_>) -> bool + Send + Sync + 'static) -> Self {
         Self::of(SpanRule::Accepts(Arc::new(shows)))
     }
 
-    /// Shows everything, as [`Access::traces`](crate::Access::traces) does: for your own colleagues.
+    /// Shows everything in the trace, as [`Access::traces`](crate::Access::traces) does. It is meant for your own
+    /// colleagues.
     pub fn everything() -> Self {
         Self::of(SpanRule::Everything)
     }
@@ -139,17 +143,17 @@ impl View {
         }))
     }
 
-    /// Shows attributes with these keys, too.
+    /// Also shows the attributes with these keys.
     pub fn attributes<K: Into<String>>(self, keys: impl IntoIterator<Item = K>) -> Self {
         self.with(|inner| inner.attributes.extend(keys.into_iter().map(Into::into)))
     }
 
-    /// Shows the messages of failed spans, too: what your errors say.
+    /// Also shows the status messages of failed spans, that is, the texts of your errors.
     pub fn status_messages(self) -> Self {
         self.with(|inner| inner.messages = StatusMessages::Included)
     }
 
-    /// A changed view is a new one: it starts with an empty cache, since what was cached may differ now.
+    /// Returns the changed view with an empty cache, because a cached decision may differ now.
     fn with(self, change: impl FnOnce(&mut ViewInner)) -> Self {
         let mut inner = ViewInner {
             rule: self.0.rule.clone(),
@@ -161,7 +165,7 @@ impl View {
         Self(Arc::new(inner))
     }
 
-    /// How a reader sees through it; `None` when it sees everything.
+    /// Returns the projection for a reader, or `None` if the reader sees everything.
     pub(crate) fn projection(&self) -> Option<Box<dyn Projection>> {
         match self.0.rule {
             SpanRule::Everything => None,
@@ -169,7 +173,7 @@ impl View {
         }
     }
 
-    /// Decides about an event without the lock, as the app's own function does.
+    /// Decides about an event. The lock must not be held, because this calls the app's own function.
     fn decide(&self, (name, trace): (&str, StreamKey), payload: &[u8]) -> ViewDecision {
         let Some(fields) = projection::view_fields(payload) else {
             return ViewDecision::default();
@@ -180,7 +184,7 @@ impl View {
                 let is_shown = self.accepts(fields);
                 (is_shown, Some((span, is_shown)))
             }
-            // Where its start is not known any more, it is not shown.
+            // If the view no longer remembers the span's start, the update is hidden.
             "updated" => (lock(&self.0.cache).shows(&span), None),
             _ => (false, None),
         };
@@ -193,7 +197,7 @@ impl View {
         let SpanRule::Accepts(shows) = &self.0.rule else {
             return true;
         };
-        // The app's own function: where it panics, nothing is shown.
+        // If the app's own function panics, the span is hidden.
         let span = ViewedSpan(fields);
         catch_panic(|| shows(&span)).unwrap_or_default()
     }
@@ -203,7 +207,7 @@ impl Projection for View {
     fn project(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected {
         let name = event.name();
         let Some(key) = event.key() else {
-            // What was lost is told to all; what processes there are is not.
+            // Every reader is told of losses. `process` events are hidden.
             return if name == control::GAP {
                 Projected::Unchanged
             } else {
@@ -223,7 +227,7 @@ impl Projection for View {
             Projected::Replaced(Bytes::from(out))
         });
         let mut cache = lock(&self.0.cache);
-        // Another reader may have been quicker: all are to see the same.
+        // Another reader may have decided first; all readers must see the same decision.
         if let Some(seen) = cache.events.get(&id) {
             return seen.clone();
         }

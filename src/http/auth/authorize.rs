@@ -1,5 +1,5 @@
-//! Who is told 401 or 403, and what everyone else may read: by token, cookie, ticket, or the app's own check. It runs on the
-//! connection's task.
+//! Authorizes each request: decides between 401, 403 and what the sender may read, by token, cookie, ticket or the
+//! app's own check. It runs on the connection's task.
 
 use std::{
     collections::HashSet,
@@ -27,11 +27,11 @@ use crate::{
     util::sync::catch_panic,
 };
 
-/// Why a request is not answered as it wishes.
+/// The reason why a request is refused.
 #[derive(Debug)]
 pub(crate) enum AuthError {
     Http(HttpError),
-    /// What its sender might read has run out.
+    /// The sender's access has run out.
     Expired,
 }
 
@@ -56,11 +56,11 @@ impl From<AuthError> for HttpError {
     }
 }
 
-/// What the sender of a request may read, and who is asked again while a stream of it runs.
+/// What the sender of a request may read, and the check that is repeated while its stream runs.
 #[derive(Clone)]
 pub(crate) struct Authorization {
     pub(crate) access: Access,
-    /// What the holder of a ticket sees of its trace.
+    /// The view through which the holder of a ticket sees the trace.
     view: Option<View>,
     pub(crate) recheck: Option<AccessCheck>,
 }
@@ -88,17 +88,17 @@ impl Authorization {
         }
     }
 
-    /// The traces that it is for; `None` for all.
+    /// Returns the traces that the sender may read, or `None` for all.
     pub(crate) fn traces(&self) -> Option<&Arc<HashSet<TraceId>>> {
         match &self.access.scope {
             AccessScope::Traces(traces) => Some(traces),
             AccessScope::Everything => None,
-            // Nobody is authorized for nothing.
+            // `require_some_access` has refused these requests already.
             AccessScope::Nothing | AccessScope::Expired => Some(&NO_TRACES),
         }
     }
 
-    /// Refuses a reader who may not read all of the log.
+    /// Returns an error for a reader who may not read the whole log.
     pub(crate) fn require_full_access(&self) -> Result<(), HttpError> {
         match self.traces() {
             None => Ok(()),
@@ -109,7 +109,7 @@ impl Authorization {
         }
     }
 
-    /// Refuses a reader who may not read this trace, in the same words whether or not there is one.
+    /// Returns an error for a reader who may not read this trace. The text is the same whether or not the trace exists.
     pub(crate) fn require_trace(&self, trace: TraceId) -> Result<(), HttpError> {
         match self.traces() {
             Some(traces) if !traces.contains(&trace) => Err(HttpError::new(
@@ -120,8 +120,9 @@ impl Authorization {
         }
     }
 
-    /// A reader of some traces learns of a process only with its first event, so the process events from before its cursor are
-    /// replayed to it.
+    /// Returns when the reader gets earlier events that belong to every stream. A reader of some traces is shown a
+    /// process only with that process's first visible event, so the `process` events from before its cursor are
+    /// replayed.
     pub(crate) fn open_global_events(&self) -> OpenGlobalEvents {
         if self.traces().is_some() {
             OpenGlobalEvents::Always
@@ -130,7 +131,7 @@ impl Authorization {
         }
     }
 
-    /// How its reader sees the events of its traces; `None`: as they are.
+    /// Returns the projection through which the reader sees events, or `None` if events are sent unchanged.
     pub(crate) fn projection(&self) -> Option<Box<dyn Projection>> {
         let viewed = self.view.as_ref().and_then(View::projection);
         viewed.or_else(|| Some(Box::new(TraceScope::of(self.traces()?))))
@@ -141,13 +142,13 @@ static NO_TRACES: std::sync::LazyLock<Arc<HashSet<TraceId>>> =
     std::sync::LazyLock::new(Arc::default);
 
 impl LiveSpans {
-    /// Signs a ticket for one trace: whoever has it may read `/traces/{trace}/sse?ticket=…` (and the stream of a workflow
-    /// instance with that trace) until `ttl` is over, through the
-    /// [`ticket_view`](crate::LiveSpansBuilder::ticket_view). It is for product pages, also of
-    /// [another origin](crate::LiveSpansBuilder::allowed_origins), where an `EventSource` can send no header. A stream that
-    /// runs when the time is up ends with `end` (`expired`).
+    /// Signs a ticket for one trace. Until `ttl` has passed, everyone who has the ticket may read
+    /// `/traces/{trace}/sse?ticket=…`, and the stream of a workflow instance with that trace, through the
+    /// [`ticket_view`](crate::LiveSpansBuilder::ticket_view). Tickets are for product pages, also of [another
+    /// origin](crate::LiveSpansBuilder::allowed_origins), because an `EventSource` cannot send headers. A stream that
+    /// still runs when the ticket expires ends with `end` (`expired`).
     ///
-    /// A ticket stands in an address, and addresses are logged: keep the time short, and hand out a new one when it ends.
+    /// A ticket is part of a URL, and URLs are logged: choose a short `ttl`, and issue a new ticket when it has passed.
     ///
     /// ```
     /// use std::time::Duration;
@@ -169,7 +170,7 @@ impl LiveSpans {
     }
 }
 
-/// What the request's sender may read, by what the app says of readers.
+/// Returns what the sender of the request may read, by the access settings of the app.
 pub(crate) async fn authorize(
     live: &LiveSpans,
     request: &Parts,
@@ -193,7 +194,7 @@ pub(crate) async fn authorize(
     require_some_access(authorization)
 }
 
-/// The same for one trace, for which a ticket is as good.
+/// Authorizes a request for one trace; a valid ticket for that trace suffices.
 pub(crate) async fn authorize_trace(
     live: &LiveSpans,
     request: &Parts,
@@ -253,7 +254,7 @@ async fn run_check(recheck: AccessCheck) -> Result<Authorization, AuthError> {
 }
 
 impl AccessCheck {
-    /// The app's answer; where it panics, there is nothing to read.
+    /// Calls the app's check. If the check panics, it grants nothing.
     pub(crate) fn run(&self) -> impl Future<Output = Access> + Send + 'static {
         let asked = catch_panic(|| match self {
             Self::Check(check, parts) => Ok(check(parts)),
@@ -269,7 +270,8 @@ impl AccessCheck {
     }
 }
 
-/// Counts a proof that is none. Nobody is slowed down for it: what can be guessed is what the token's length makes of it.
+/// Counts a wrong token, cookie or ticket. There is no delay afterwards: how hard a token is to guess depends on its
+/// length alone.
 pub(crate) fn count_invalid_credentials(live: &LiveSpans) {
     live.shared
         .invalid_credentials
@@ -277,7 +279,7 @@ pub(crate) fn count_invalid_credentials(live: &LiveSpans) {
     live.log().report_diagnostic(Diagnostic::WrongCredentials);
 }
 
-/// RFC 6750, section 2.1, or the cookie of a browser that has signed in.
+/// Authorizes by `Authorization: Bearer` (RFC 6750, section 2.1), or by the cookie of a browser that has signed in.
 fn by_token(live: &LiveSpans, headers: &HeaderMap) -> Result<Access, AuthError> {
     let signer = &live.shared.signer;
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
@@ -319,7 +321,7 @@ fn bearer(authorization: &HeaderValue) -> Option<&[u8]> {
         .then(|| rest.trim_ascii_start())
 }
 
-/// The values of the log's cookie: there may be several, of paths within one another.
+/// Returns the values of the log's cookie. A browser may send several, set under nested paths.
 fn cookies<'a>(signer: &TokenSigner, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
     let name = signer.cookie_name().unwrap_or_default();
     let lines = headers.get_all(header::COOKIE).iter();

@@ -1,6 +1,7 @@
-//! What pages of other origins may do: nothing, unless the app allowed their origin by name. Then they may read (CORS,
-//! WHATWG Fetch, section 3.2) what they show a ticket or a token for: never what a browser's cookie opens, because that
-//! says who sits before the page and not who wrote it. Pure.
+//! Which requests pages of other origins may make. By default they may make none. If the app allowed their origin by
+//! name, they may read (CORS, WHATWG Fetch, section 3.2) what a ticket or a token grants. A browser's cookie never
+//! grants such a page anything: the cookie identifies the person at the browser, not the author of the page. Pure; it
+//! runs on the connection's task.
 
 use axum::body::Body;
 use http::{HeaderValue, Method, Response, StatusCode, header, request::Parts};
@@ -10,10 +11,10 @@ use crate::{
     http::{auth::host_port::HostPort, error::HttpError},
 };
 
-/// How long a browser remembers the answer to a preflight, in seconds.
+/// The time for which a browser caches the answer to a preflight, in seconds.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// The origin of the request, if the app allowed it.
+/// Returns the origin of the request, if the app allowed it.
 pub(crate) fn allowed<'a>(config: &AccessConfig, request: &'a Parts) -> Option<&'a HeaderValue> {
     let origin = request.headers.get(header::ORIGIN)?;
     let is_allowed = config
@@ -23,8 +24,8 @@ pub(crate) fn allowed<'a>(config: &AccessConfig, request: &'a Parts) -> Option<&
     is_allowed.then_some(origin)
 }
 
-/// Takes the cookies out of what another origin's page makes a browser ask, before anybody decides by them. A cookie that
-/// is strict about *sites* comes along from any other host or port of the same one.
+/// Removes the cookies from a request that a page of another origin caused, before anything is authorized by them. This
+/// is needed because a `SameSite=Strict` cookie is also sent for pages on other hosts and ports of the same *site*.
 pub(crate) fn strip_foreign_cookies(config: &AccessConfig, request: &mut Parts) {
     let is_of_other_page = match request.headers.get("sec-fetch-site") {
         Some(site) if site == "same-site" || site == "cross-site" => {
@@ -32,8 +33,9 @@ pub(crate) fn strip_foreign_cookies(config: &AccessConfig, request: &mut Parts) 
                 || !header_is(request, "sec-fetch-mode", "navigate")
         }
         Some(_) => false,
-        // Of others than the allowed ones nothing is answered. Module scripts name their own origin, which may be an
-        // allowed one behind a proxy that calls us by another name; there is nothing of the log in them.
+        // Requests from origins that are not allowed are refused elsewhere. Module scripts carry their own origin,
+        // which may be an allowed one if a proxy reaches us under another name. Assets hold nothing of the log, so they
+        // keep their cookies.
         None => {
             allowed(config, request).is_some() && !is_same_origin(request) && !is_asset(request)
         }
@@ -43,7 +45,7 @@ pub(crate) fn strip_foreign_cookies(config: &AccessConfig, request: &mut Parts) 
     }
 }
 
-/// Whether this asks for a file of the dashboard.
+/// Returns whether the request is for a file of the dashboard.
 pub(crate) fn is_asset(request: &Parts) -> bool {
     request
         .uri
@@ -52,7 +54,7 @@ pub(crate) fn is_asset(request: &Parts) -> bool {
         .starts_with("assets/")
 }
 
-/// Whether this is the question whether another may be asked.
+/// Returns whether the request is a CORS preflight.
 pub(crate) fn is_preflight(request: &Parts) -> bool {
     request.method == Method::OPTIONS
         && request.headers.contains_key(header::ORIGIN)
@@ -61,8 +63,8 @@ pub(crate) fn is_preflight(request: &Parts) -> bool {
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// The answer for an allowed origin: it may read, resume, and show a token. It carries nothing of the log, and a browser
-/// sends no credentials with the question.
+/// Answers a preflight from an allowed origin: its page may read, resume and send a token. The answer carries nothing
+/// of the log, and a browser sends no credentials with a preflight.
 pub(crate) fn preflight(
     config: &AccessConfig,
     request: &Parts,
@@ -87,13 +89,14 @@ pub(crate) fn preflight(
     Ok(response)
 }
 
-/// Marks an answer as one that the page of an allowed origin may read. Not where the browser was made to send credentials:
-/// none of them opens anything, and without the word it keeps the answer from the page.
+/// Marks a response as readable for a page of an allowed origin. `Access-Control-Allow-Credentials` is left out: no
+/// credentials grant such a page anything, and without that header the browser keeps the answer to a request with
+/// credentials from the page.
 pub(crate) fn mark(config: &AccessConfig, request: &Parts, response: &mut Response<Body>) {
     if config.allowed_origins.is_empty() {
         return;
     }
-    // Also where there is no origin: a cache must not give one page's answer to another.
+    // Also set if the request has no origin: a cache must not give one page's answer to another.
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = allowed(config, request) {
@@ -101,8 +104,8 @@ pub(crate) fn mark(config: &AccessConfig, request: &Parts, response: &mut Respon
     }
 }
 
-/// Refuses what the page of another site makes a browser ask without being allowed to see the answer: it could still hold
-/// streams open, and measure. Following a link is no such thing.
+/// Refuses a request that a page of another site caused, unless its origin is allowed. Such a page cannot see the
+/// answer, but it could hold streams open and measure times. Following a link is permitted.
 pub(crate) fn check_reader(config: &AccessConfig, request: &Parts) -> Result<(), HttpError> {
     let is_foreign = match request.headers.get("sec-fetch-site") {
         Some(site) => site == "cross-site" && !header_is(request, "sec-fetch-mode", "navigate"),
@@ -116,7 +119,8 @@ pub(crate) fn check_reader(config: &AccessConfig, request: &Parts) -> Result<(),
     Err(HttpError::new(StatusCode::FORBIDDEN, message))
 }
 
-/// Refuses a change that the page of another origin makes a browser ask for: no answer needs to be read for it.
+/// Refuses a change that a page of another origin caused. Such a change would take effect even though the page cannot
+/// read the answer.
 pub(crate) fn check_writer(config: &AccessConfig, request: &Parts) -> Result<(), HttpError> {
     let is_own = match request.headers.get("sec-fetch-site") {
         Some(site) => site == "same-origin" || site == "none",
@@ -133,8 +137,8 @@ fn header_is(request: &Parts, name: &str, value: &str) -> bool {
     request.headers.get(name).is_some_and(|is| is == value)
 }
 
-/// For browsers that say no more, which they do only to HTTPS and to the loopback (W3C Fetch Metadata, section 2), and for
-/// programs, which send no origin.
+/// Compares the `Origin` with the `Host`, for clients without `Sec-Fetch-Site`. Browsers send that header only to HTTPS
+/// and loopback addresses (W3C Fetch Metadata, section 2). Programs send no origin and count as the same origin.
 fn is_same_origin(request: &Parts) -> bool {
     let Some(origin) = request.headers.get(header::ORIGIN) else {
         return true;

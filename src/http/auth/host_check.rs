@@ -1,6 +1,6 @@
-//! Refuses requests by the `Host` that they name and the address that they come from. Without access control, only loopback
-//! hosts are answered: otherwise a page of another site could read a developer's traces by pointing its own name at 127.0.0.1
-//! (DNS rebinding). Pure; it runs on the connection's task.
+//! Refuses requests by the `Host` that they name and the address that they come from. Without access control, only
+//! loopback hosts are answered. Otherwise a page of another site could read a developer's traces by resolving its own
+//! name to 127.0.0.1 (DNS rebinding). Pure; it runs on the connection's task.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,8 +16,8 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Refuses a request that names a host nobody allowed. With access control, only where hosts were allowed by name; without
-/// it, also one from another machine, which can name any host.
+/// Refuses a request whose `Host` is not allowed. With access control, hosts are checked only if `allowed_hosts` was
+/// set. Without it, a client on another machine is refused too, because it can name any host.
 pub(crate) fn check_host(config: &AccessConfig, request: &Parts) -> Result<(), HttpError> {
     let hosts = hosts_of(request)?;
     if config.auth.is_none() {
@@ -47,7 +47,8 @@ pub(crate) fn check_host(config: &AccessConfig, request: &Parts) -> Result<(), H
     ))
 }
 
-/// A server of the app's own says where a client is only when it was told to, and of what a proxy stands for nobody does.
+/// Refuses a client on another machine. An app that mounts our router provides the client's address only if it was set
+/// up to (`ConnectInfo`); otherwise this check is skipped. Behind a proxy, only the proxy's address is known.
 fn check_peer(request: &Parts) -> Result<(), HttpError> {
     let extensions = &request.extensions;
     let told = extensions.get::<ConnectInfo<SocketAddr>>();
@@ -56,7 +57,7 @@ fn check_peer(request: &Parts) -> Result<(), HttpError> {
         (None, Some(Peer(address))) => *address,
         (None, None) => return Ok(()),
     };
-    // A socket for both versions of IP shows 127.0.0.1 as ::ffff:127.0.0.1.
+    // A dual-stack socket reports 127.0.0.1 as ::ffff:127.0.0.1.
     if address.to_canonical().is_loopback() {
         return Ok(());
     }
@@ -69,17 +70,17 @@ fn check_peer(request: &Parts) -> Result<(), HttpError> {
     ))
 }
 
-/// Every host that the client named, in headers and in the request line: a request that names several is only as good
-/// as the worst of them. What is no host is refused (RFC 9112, section 3.2).
+/// Returns every host that the client named, in headers and in the request line; each of them must be allowed. A value
+/// that is not a host is an error (RFC 9112, section 3.2).
 fn hosts_of(request: &Parts) -> Result<Vec<String>, HttpError> {
     let headers = request.headers.get_all(header::HOST).iter();
-    // A header that is not ASCII is no host either.
+    // A header that is not ASCII is not a valid host either.
     let named = headers.map(|host| host.to_str().unwrap_or("\u{fffd}"));
     let line = request.uri.authority().map(http::uri::Authority::as_str);
     let hosts = named.chain(line).filter(|named| !named.is_empty());
     let read = hosts.map(|named| {
         let host = HostPort::parse(named).ok_or_else(|| {
-            // It is repeated in an answer: at most what a host name can be.
+            // The response repeats the value, so it is cut to 255 characters, the longest host name.
             let shown: String = named.chars().take(255).collect();
             let message =
                 format!("the host {shown:?} is not a host name or address with or without a port");

@@ -1,21 +1,21 @@
-//! Reads `host[:port]`, as `Host` and `Origin` have it (RFC 9110, section 7.2; RFC 3986, section 3.2). What has more in it, such
-//! as user information, is none, so that no two parsers take different parts of it for the host. Pure.
+//! Parses `host[:port]`, the form of `Host` and `Origin` (RFC 9110, section 7.2; RFC 3986, section 3.2). Text with
+//! other parts, such as user information, is rejected, so that no two parsers can disagree about the host. Pure.
 
 use std::net::Ipv6Addr;
 
-/// The longest host name (RFC 1035, section 2.3.4).
+/// Upper bound on the length of a host name, in bytes (RFC 1035, section 2.3.4).
 const HOST_LENGTH_MAX: usize = 255;
 
-/// A host, and a port where one is named.
+/// A host, and its port if one is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostPort {
-    /// Lowercase, without brackets and trailing dot.
+    /// Lowercase, without brackets and without a trailing dot.
     pub(crate) host: String,
     pub(crate) port: Option<u16>,
 }
 
 impl HostPort {
-    /// `None` for what is no host with or without a port.
+    /// Parses the text; returns `None` if it is not a host with an optional port.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let (address, port) = rest.split_once(']')?;
@@ -26,7 +26,7 @@ impl HostPort {
             (name(host)?, port)
         };
         let port = match port.strip_prefix(':') {
-            // An empty port is the default one.
+            // An empty port means the default port.
             Some("") => None,
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
                 Some(digits.parse().ok()?)
@@ -37,13 +37,14 @@ impl HostPort {
         Some(Self { host, port })
     }
 
-    /// Reads an origin; `None` for `null` and for what is none. A port that is its scheme's default is one like any other.
+    /// Parses an origin into its scheme and host; returns `None` for `null` and for invalid text. A port is kept even
+    /// if it is the scheme's default.
     pub(crate) fn of_origin(origin: &str) -> Option<(&str, Self)> {
         let (scheme, authority) = origin.split_once("://")?;
         Some((scheme, Self::parse(authority)?))
     }
 
-    /// The port, or the default one of this scheme.
+    /// Returns the port, or the default port of this scheme.
     pub(crate) fn port_or_default(&self, scheme: &str) -> u16 {
         let default = if scheme.eq_ignore_ascii_case("https") {
             443
@@ -54,7 +55,7 @@ impl HostPort {
     }
 }
 
-/// A host name or an IPv4 address.
+/// Parses a host name or an IPv4 address.
 fn name(host: &str) -> Option<String> {
     let name = host.strip_suffix('.').unwrap_or(host);
     let is_label = |label: &str| {

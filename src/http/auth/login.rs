@@ -1,5 +1,5 @@
-//! How a browser signs in where a token is needed: with the token in a form, or with a one-time link. Afterwards a cookie
-//! proves it, and no address that is kept or logged holds the token.
+//! Signs in a browser when a token is needed: with the token in a form, or with a one-time link. Afterwards a cookie
+//! proves it. No URL that is kept or logged may contain the token. It runs on the connection's task.
 
 use std::time::{Duration, SystemTime};
 
@@ -24,15 +24,15 @@ use crate::{
     util::query,
 };
 
-/// A form with a token, in bytes.
+/// Upper bound on a login form, in bytes.
 const FORM_BYTES_MAX: usize = 8 * 1024;
-/// How long a client may take to send it.
+/// Time within which a client must send the whole form: 10 seconds.
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
-/// The parameter of a one-time link.
+/// The query parameter of a one-time link.
 const CODE: &str = "login";
 
-/// The style of the page below stands in it; a browser takes it by its hash (CSP level 3, section 2.3.1), which a test
-/// compares. The form may be sent here only.
+/// The style of the page below is inline. A browser accepts it by its hash (CSP level 3, section 2.3.1), and a test
+/// compares the hash. The form may be submitted only to this origin.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'sha256-mACrKx1shMYXIOexsTXkh8YxZ5yBNAKwr+oG5/mA5a8='; img-src 'self'; form-action 'self'; base-uri 'none'; \
      frame-ancestors 'none'",
@@ -44,9 +44,10 @@ const HEAD: &str = "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8
     <meta name=\"viewport\" content=\"width=device-width\"><title>livespan: sign in</title>";
 
 impl LiveSpans {
-    /// Returns a link that signs one browser in, once, within [`Auth::LOGIN_LINK_AGE`](crate::Auth::LOGIN_LINK_AGE), to the page at
-    /// this address, where [`router`](Self::router) is mounted. It is good for this process only. What it leaves in
-    /// histories and logs is of no use to anyone. Without [`Auth::token`](crate::Auth::token) it is the address itself.
+    /// Returns a link that signs in one browser, once, within [`Auth::LOGIN_LINK_AGE`](crate::Auth::LOGIN_LINK_AGE).
+    /// `page` is the address at which [`router`](Self::router) is mounted. Only this process accepts the link. Once
+    /// used, the link is worthless, so it may stay in histories and logs. Without [`Auth::token`](crate::Auth::token),
+    /// this returns `page` unchanged.
     ///
     /// ```
     /// use livespan::{Auth, LiveSpans};
@@ -58,7 +59,7 @@ impl LiveSpans {
     /// ```
     ///
     /// # Errors
-    /// When the system has no random numbers.
+    /// Returns an error if the system cannot provide random numbers.
     pub fn login_link(&self, page: &str) -> Result<String, Error> {
         if self.shared.access.token().is_none() {
             return Ok(page.to_owned());
@@ -69,7 +70,7 @@ impl LiveSpans {
     }
 }
 
-/// What the page answers to a one-time link, if it is one.
+/// Answers a request with a one-time link; returns `None` for other requests.
 pub(crate) fn by_link(
     live: &LiveSpans,
     request: &Parts,
@@ -78,12 +79,12 @@ pub(crate) fn by_link(
     let Some(code) = params.one(CODE)? else {
         return Ok(None);
     };
-    // Without a token there is nothing to sign in to: an old link still shows the page.
+    // Without a token no login is needed: an old link still shows the page.
     if live.shared.access.token().is_none() {
         return Ok(Some(redirect_page(&own_path(request), None)));
     }
     let signer = &live.shared.signer;
-    // A preview that looks at the head only must not use the link up.
+    // A link preview that sends only a `HEAD` request must not use up the link.
     if request.method == http::Method::GET && signer.redeem_login_code(code, SystemTime::now()) {
         return Ok(Some(redirect_page(
             &own_path(request),
@@ -95,7 +96,7 @@ pub(crate) fn by_link(
     )))
 }
 
-/// The page that asks for the token, where a browser asks for the dashboard.
+/// Returns the page that asks for the token if a browser requests the dashboard; otherwise returns `error`.
 pub(crate) fn page(error: HttpError, headers: &HeaderMap) -> Result<Response<Body>, HttpError> {
     let accepts = headers.get(header::ACCEPT);
     let wants_page = accepts
@@ -107,7 +108,7 @@ pub(crate) fn page(error: HttpError, headers: &HeaderMap) -> Result<Response<Bod
     Err(error)
 }
 
-/// Takes the token of the form.
+/// Signs in with the token that the form contains.
 pub(crate) async fn by_form(
     live: &LiveSpans,
     request: &Parts,
@@ -134,7 +135,8 @@ pub(crate) async fn by_form(
     }
 }
 
-/// The path that the browser asked for, as far as we know it: only its last part matters, as a relative address.
+/// Returns the path that the browser requested, as a relative address. Only its last segment is used, because a proxy
+/// may have removed a prefix.
 fn own_path(request: &Parts) -> String {
     let original = request.extensions.get::<OriginalUri>();
     let path = original.map_or_else(|| request.uri.path(), |OriginalUri(uri)| uri.path());
@@ -142,8 +144,8 @@ fn own_path(request: &Parts) -> String {
     format!("./{last}")
 }
 
-/// Without a `Path` it is sent to where the page is and below (RFC 6265, section 5.1.4), also behind a proxy that took a
-/// prefix away.
+/// Returns the cookie. It has no `Path`, so a browser sends it to the page's directory and below (RFC 6265, section
+/// 5.1.4), also behind a proxy that removed a prefix.
 fn cookie(signer: &TokenSigner, request: &Parts) -> Option<HeaderValue> {
     let (name, value) = (
         signer.cookie_name()?,
@@ -160,8 +162,8 @@ fn cookie(signer: &TokenSigner, request: &Parts) -> Option<HeaderValue> {
     HeaderValue::from_str(&text).ok()
 }
 
-/// Sends the browser to the page, without the code. Not by a redirect: one that began on another site, as a link in a
-/// mail does, would not carry the cookie that is strict about sites.
+/// Sends the browser to the page, without the code in the address. A redirect would not do: if it starts on another
+/// site, as a link in a mail does, the browser does not send the `SameSite=Strict` cookie.
 fn redirect_page(path: &str, cookie: Option<HeaderValue>) -> Response<Body> {
     let escaped = path.replace('&', "&amp;").replace('"', "&quot;");
     let mut response = html(&format!(
@@ -183,7 +185,7 @@ fn form(text: &str) -> Response<Body> {
     *response.status_mut() = StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
     challenge(headers);
-    // With "no-referrer" a browser would send the form without its origin (WHATWG Fetch, section 3.1).
+    // With `no-referrer`, a browser would send the form without its origin (WHATWG Fetch, section 3.1).
     headers.insert(
         header::REFERRER_POLICY,
         HeaderValue::from_static("same-origin"),
@@ -205,7 +207,7 @@ mod tests {
 
     use super::*;
 
-    /// RFC 4648, section 4.
+    /// Encodes as base64 (RFC 4648, section 4).
     fn base64(bytes: &[u8]) -> String {
         const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Who is answered and what they may read: authorization, host check, other origins, sign-in.
+//! Decides which requests are answered and what they may read: authorization, host check, cross-origin rules, sign-in.
 
 pub(crate) mod authorize;
 pub(crate) mod cors;

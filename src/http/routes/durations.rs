@@ -1,4 +1,5 @@
-//! `GET /stats/durations`: how long ended spans of one name took. It runs on the connection's task and reads the trace index.
+//! `GET /stats/durations`: the durations of ended spans of one name. It runs on the connection's task and reads the
+//! trace index.
 
 use axum::body::Body;
 use http::{Response, StatusCode};

@@ -1,4 +1,4 @@
-//! One file for each family of routes.
+//! The routes, one file for each family. They run on the connections' tasks.
 
 pub(crate) mod durations;
 pub(crate) mod otlp_json;

@@ -1,6 +1,6 @@
-//! A trace as OTLP/JSON (opentelemetry-proto 1.x, `ExportTraceServiceRequest`; the JSON mapping of the OTLP
-//! specification: ids in hex, 64-bit integers as text, enums as numbers). Pure. Spans that have not ended are left out,
-//! and counted by its caller: OTLP has no form for them.
+//! A trace as OTLP/JSON (opentelemetry-proto 1.x, `ExportTraceServiceRequest`). In the JSON mapping of the OTLP
+//! specification, ids are hex, 64-bit integers are text and enums are numbers. Spans that have not ended are left out,
+//! because OTLP has no form for them; the caller counts them. Pure.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// `SpanFlags`: the parent's remoteness is known, and it is remote.
+/// `SpanFlags`: it is known whether the parent is remote.
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
@@ -25,7 +25,8 @@ struct Resource {
     scopes: Vec<OtlpScope>,
 }
 
-/// Those of them that one instrumentation scope made, as JSON already: much smaller than what it is made from.
+/// The spans of one instrumentation scope within a [`Resource`]. They are kept as JSON text, which is much smaller than
+/// the parsed spans.
 #[derive(Debug)]
 struct OtlpScope {
     scope: Json,
@@ -35,7 +36,7 @@ struct OtlpScope {
 /// Writes ended spans as one JSON text, batch by batch. Within a batch they are grouped by process and scope.
 #[derive(Debug, Default)]
 pub(crate) struct OtlpWriter {
-    /// Attributes by process.
+    /// Resource attributes by process name.
     processes: HashMap<String, Vec<Json>>,
     resources: Vec<Resource>,
     places: HashMap<String, usize>,
@@ -46,8 +47,8 @@ pub(crate) struct OtlpWriter {
 }
 
 impl OtlpWriter {
-    /// Begins the text. If retention has let go of a part of the trace, each resource says so in the attributes
-    /// `livespan.evicted.events` and `livespan.evicted.spans`: OTLP has no field for it.
+    /// Begins the text. If retention has evicted a part of the trace, each resource carries the attributes
+    /// `livespan.evicted.events` and `livespan.evicted.spans`: OTLP has no field for this.
     pub(crate) fn begin(out: &mut Vec<u8>, evicted: Option<EvictedParts>) -> Self {
         out.extend_from_slice(b"{\"resourceSpans\":[");
         Self {
@@ -56,7 +57,7 @@ impl OtlpWriter {
         }
     }
 
-    /// Takes in who spans belong to, before the first of them.
+    /// Records the attributes of a process. It must be called before the first span of that process is added.
     pub(crate) fn process(&mut self, payload: &[u8]) {
         if let Some(process) = parse::event(payload) {
             let attributes = attributes(&process.resource, &process.attribute_types);
@@ -87,7 +88,7 @@ impl OtlpWriter {
         }
     }
 
-    /// Where in the batch the spans of this one's process stand.
+    /// Returns the index of the span's process in the batch.
     fn place_of(&mut self, span: &Parsed) -> usize {
         if let Some(place) = self.places.get(&span.process) {
             return *place;
@@ -105,12 +106,12 @@ impl OtlpWriter {
         place
     }
 
-    /// Bytes of spans that wait to be written.
+    /// Returns the bytes of the spans that are not written yet.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    /// Writes what was taken in.
+    /// Writes the spans that were added since the last call.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>) {
         self.places.clear();
         self.scopes.clear();
@@ -133,7 +134,7 @@ impl OtlpWriter {
         }
     }
 
-    /// Writes the rest, up to the last brace.
+    /// Writes the remaining spans and closes the JSON text.
     pub(crate) fn end(mut self, out: &mut Vec<u8>) {
         self.write(out);
         out.push(b']');
@@ -148,12 +149,12 @@ fn evicted_attributes(evicted: Option<EvictedParts>) -> impl Iterator<Item = Jso
     both.map(|(key, count)| attribute(key, &json!(count), None))
 }
 
-/// Appends a value to those of a JSON array.
+/// Appends a value to the elements of a JSON array.
 fn separated(out: &mut Vec<u8>, value: &Json) {
     if !out.is_empty() {
         out.push(b',');
     }
-    // A Vec takes every write, and a value in memory has text for keys, so there is no error to lose.
+    // Writing to a `Vec` cannot fail, and a `Json` value has text keys only, so no error is lost here.
     drop(serde_json::to_writer(out, value));
 }
 
@@ -235,11 +236,11 @@ fn attribute(key: &str, value: &Json, kind: Option<&str>) -> Json {
     json!({ "key": key, "value": any_value(value, kind) })
 }
 
-/// OTLP's `AnyValue`, with the type that JSON could not carry restored.
+/// Returns OTLP's `AnyValue`, and restores the type that JSON could not carry.
 fn any_value(value: &Json, kind: Option<&str>) -> Json {
     match (value, kind) {
         (Json::String(text), Some("int")) => json!({ "intValue": text }),
-        // The protobuf JSON mapping writes these as text too.
+        // The protobuf JSON mapping also writes these as text.
         (Json::String(text), Some("double")) => json!({ "doubleValue": text }),
         (Json::String(text), _) => json!({ "stringValue": text }),
         (Json::Bool(value), _) => json!({ "boolValue": value }),

@@ -1,5 +1,5 @@
-//! `GET /status`: what the log holds, what it dropped, who reads it and how its store does, as JSON. It runs on the
-//! connection's task and takes no lock for longer than a copy.
+//! `GET /status`: the contents of the log, its dropped events, its readers and the health of its store, as JSON. It
+//! runs on the connection's task and holds locks for no longer than a copy takes.
 
 use std::sync::atomic::Ordering;
 

@@ -1,5 +1,6 @@
-//! The list of traces: one page of it, and the live one, whose load does not grow with the rate of spans: a viewer
-//! looks at most every [`LiveSpans::LIST_INTERVAL`], and a trace that changed a thousand times since is sent once.
+//! The list of traces: single pages, and the live list. The load of the live list does not grow with the rate of spans:
+//! each viewer is updated at most once per [`LiveSpans::LIST_INTERVAL`], and a trace that changed a thousand times
+//! meanwhile is sent once. It runs on the connection's task.
 
 use std::{
     convert::Infallible,
@@ -40,7 +41,8 @@ use crate::{
     },
 };
 
-/// How long a viewer waits at most until what others put into the store is known here.
+/// Upper bound on the time that a new viewer waits until this process has read the events of other processes from the
+/// store.
 const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
 const PAGE_DEFAULT: usize = 50;
@@ -51,7 +53,7 @@ const LIVE_DEFAULT: usize = 100;
 struct ListPage {
     traces: Vec<Summary>,
     next: Option<String>,
-    /// Whether the page is short because reading on would have taken too long.
+    /// Whether the page is short because searching further would have taken too long.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     stopped_early: bool,
     head: String,
@@ -80,7 +82,7 @@ pub(crate) async fn page(
     }))
 }
 
-/// Waits for a turn to read a page from the store.
+/// Waits for a permit to read a page from the store.
 async fn permit(live: &LiveSpans) -> Result<OwnedSemaphorePermit, HttpError> {
     let permit = live.shared.read_permits.for_stored_page().await;
     permit.ok_or_else(|| {
@@ -89,7 +91,7 @@ async fn permit(live: &LiveSpans) -> Result<OwnedSemaphorePermit, HttpError> {
     })
 }
 
-/// What the reader asks for, of what it may see.
+/// Returns the filter that the reader asked for, limited to the traces that it may see.
 fn filter(
     params: &QueryParams<'_>,
     authorization: &Authorization,
@@ -100,13 +102,13 @@ fn filter(
     })
 }
 
-/// What a live list shows.
+/// The filter and the length of a live list.
 #[derive(Debug)]
 pub(crate) struct LiveListQuery {
     filter: TraceFilter,
     limit: usize,
-    /// For a reader of some traces: where the page begins with those of them that the index does not know. Where others
-    /// begin, it must not learn.
+    /// For a reader of some traces: the event before which the next page begins, counting only its own traces that the
+    /// index does not know. It must not learn where other traces begin.
     own_older: Option<u64>,
 }
 
@@ -121,7 +123,8 @@ impl LiveListQuery {
         let own_older = if filter.within.is_none() || log.is_in_memory() {
             None
         } else {
-            // A stream must not fail because its store does: then there may be older ones.
+            // A stream must not fail because its store does. If the store cannot be read, assume that there are older
+            // traces.
             let older = own_older(live, &filter).await;
             older.unwrap_or_else(|_error| Some(log.head() + 1))
         };
@@ -152,7 +155,8 @@ struct Update {
     snapshot: bool,
     traces: Vec<Summary>,
     removed: Vec<String>,
-    /// Of a snapshot: where the page of `GET /traces` begins that goes on from it, if there may be more.
+    /// Only in a snapshot, and only if there may be more traces: the event before which the next page of `GET /traces`
+    /// begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
     head: String,
@@ -166,23 +170,23 @@ struct TracesBody {
     viewed: ViewerState,
     waiter: Arc<WakeFlag>,
     state: ListStreamState,
-    /// What was dropped before it came, or that it was told of.
+    /// The count of dropped events that was sent last, or that stood when the viewer came.
     dropped: Dropped,
-    /// Whether it was told that the store fails.
+    /// Whether the viewer was last told that the store fails.
     is_degraded: bool,
-    /// When it may look again, or, while it waits for a change, when it pings; before the first look, when it waits no
-    /// longer.
+    /// While catching up, the time at which the wait ends. While resting, the time of the next update. While waiting
+    /// for a change, the time of the next ping.
     timer: Pin<Box<Sleep>>,
-    /// When it pings, unless there is something to send before.
+    /// The time of the next ping, unless something else is sent first.
     ping_at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ListStreamState {
     Hello,
-    /// Until all is known that the list shows.
+    /// Waits until the index has all traces that the list shows.
     CatchingUp,
-    /// Just looked: changes gather until the timer rings.
+    /// Just sent an update: changes gather until the timer fires.
     Resting,
     Waiting,
     Ended,
@@ -226,7 +230,7 @@ impl TracesBody {
         out
     }
 
-    /// Frames with what changed, if anything did.
+    /// Returns frames with the changes, or `None` if nothing changed.
     fn update(&mut self, snapshot: bool) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         self.write_health(&mut out);
@@ -234,7 +238,7 @@ impl TracesBody {
         (!out.is_empty()).then_some(out)
     }
 
-    /// Says that the store fails, or that it works again and what was lost.
+    /// Writes that the store fails, or that it works again and how many events were lost.
     fn write_health(&mut self, out: &mut Vec<u8>) {
         let log = self.live.log();
         let is_degraded = log.is_degraded();
@@ -280,7 +284,7 @@ impl TracesBody {
             .reset(Instant::now() + LiveSpans::LIST_INTERVAL);
     }
 
-    /// The first look, once all is known or cannot be.
+    /// Sends the snapshot once the index has caught up, or when it cannot or the wait is over.
     fn poll_catching_up(&mut self, cx: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
         loop {
             let rung = self.waiter.poll_notified(cx).is_ready();
@@ -317,7 +321,7 @@ impl TracesBody {
             return Poll::Ready(Some(out));
         }
         if rung {
-            // It rests whether or not it found something: a look costs the same.
+            // Rests whether or not the look-up found a change, because it costs the same in both cases.
             self.rest();
             let update = self.update(false);
             if update.is_some() || Instant::now() < self.ping_at {
@@ -335,12 +339,12 @@ impl TracesBody {
     }
 }
 
-/// Whether the list ends when it has said what it knows.
+/// Returns whether the list ends after its next update.
 fn is_over(log: &Log) -> bool {
     log.is_closed() || log.streams_end_at().is_some()
 }
 
-/// The event before which traces may have begun that a list does not show.
+/// Returns the event before which traces that the list does not show may have begun.
 fn next(log: &Log, query: &LiveListQuery, older: Older) -> Option<u64> {
     match older {
         Older::Indexed(event) => Some(event),
@@ -359,7 +363,7 @@ impl http_body::Body for TracesBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         loop {
             let out = match self.state {
-                // It came too late.
+                // The viewer came after the shutdown began.
                 ListStreamState::Hello if self.live.log().streams_end_at().is_some() => {
                     self.state = ListStreamState::Ended;
                     let mut out = Vec::with_capacity(96);

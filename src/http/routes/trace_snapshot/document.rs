@@ -1,4 +1,5 @@
-//! A trace as one JSON document, written in passes over the trace: a list after another, a page at a time.
+//! Writes a trace as one JSON document. It makes several passes over the trace: one for each list, page by page. It
+//! runs on the task that writes the answer.
 
 use serde::Serialize;
 
@@ -20,14 +21,14 @@ struct SnapshotHead {
     trace_id: String,
     cursor: String,
     now: String,
-    /// What retention had let go of before the answer began.
+    /// The events that retention had evicted before the answer began.
     #[serde(skip_serializing_if = "Option::is_none")]
     evicted: Option<EvictedParts>,
 }
 
 #[derive(Serialize)]
 struct SnapshotSummary {
-    /// Of a trace that was evicted while it was read, nothing may be known.
+    /// `None` if the trace was evicted entirely while it was read.
     summary: Option<Summary>,
 }
 
@@ -36,7 +37,7 @@ struct SnapshotTail {
     incomplete: Option<Loss>,
 }
 
-/// Writes the document. Where a part of the trace was evicted before it was written, its last field says so.
+/// Writes the document. If a part of the trace was evicted before it was written, the last field says so.
 pub(super) async fn write(snapshot: Snapshot, mut body: BodyWriter) -> Result<(), ClientGone> {
     let head = SnapshotHead {
         trace_id: snapshot.trace.to_string(),
@@ -86,7 +87,7 @@ pub(super) async fn write(snapshot: Snapshot, mut body: BodyWriter) -> Result<()
     finish(body, loss).await
 }
 
-/// Ends an object, after what is missing in it, if anything is.
+/// Ends the object; if events are missing, writes the loss first.
 pub(super) async fn finish(
     mut body: BodyWriter,
     incomplete: Option<Loss>,
@@ -98,12 +99,12 @@ pub(super) async fn finish(
     body.finish().await
 }
 
-/// When a list is whole.
+/// The condition under which a list is complete.
 #[derive(Clone, Copy, Debug)]
 enum Expected {
-    /// With so many items.
+    /// The list has this many items.
     Items(u64),
-    /// When so many events were looked at.
+    /// The pass has looked at this many events.
     AllOf(u64),
 }
 
@@ -111,7 +112,7 @@ enum Expected {
 struct Lists<'a> {
     snapshot: &'a Snapshot,
     body: BodyWriter,
-    /// All events of the trace.
+    /// The number of events of the trace.
     events: u64,
     loss: Option<Loss>,
 }
@@ -144,7 +145,7 @@ impl Lists<'_> {
                     out.extend_from_slice(&snapshot.narrowed(event.payload));
                 }
             });
-            // A slow client holds no page of the log.
+            // Dropped before the wait for the client, so that a slow client does not keep a page in memory.
             drop(page);
             self.body.send_if_large().await?;
         }

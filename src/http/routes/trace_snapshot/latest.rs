@@ -1,11 +1,11 @@
-//! Which event of each span says most: its newest end, a real one before a lost one, else its start, also when that comes
-//! again after a lost end. Pure.
+//! Selects the event of each span that counts: its newest real end; else its newest lost end; else its start. A start
+//! after a lost end replaces that end. Pure.
 //!
-//! Several spans may share an id: those that are open at once are told apart by parent and kind, and a start after a real
-//! end is that of another span.
+//! Several spans may share an id. Spans that are open at once are told apart by parent and kind. A start after a real
+//! end begins another span.
 //!
-//! A trace may have millions of spans, so they are compared in parts: as many at once as [`SPANS_AT_ONCE`], each part in a
-//! pass over the whole trace. What a pass finds is kept as a list of sequences, at one to two bytes a span.
+//! A trace may have millions of spans, so they are compared in parts of at most [`SPANS_AT_ONCE`] spans. Each part
+//! takes one pass over the whole trace. The result of a pass is a list of sequences, at one to two bytes a span.
 
 use std::hash::BuildHasher as _;
 
@@ -14,21 +14,22 @@ use crate::{
     util::hash::{Map, RandomState, Set},
 };
 
-/// Spans that are compared at once: with 17 bytes each, and half as much again while the table grows, less than 32 MiB.
+/// Upper bound on the spans that are compared at once. Each takes 17 bytes, and half as much again while the table
+/// grows: less than 32 MiB in all.
 pub(super) const SPANS_AT_ONCE: usize = 800_000;
 
-/// An event of a span, as far as it decides which of them counts.
+/// The kind of a span event, as far as it decides which event counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SpanEventKind {
     Started,
     Ended,
-    /// An end that the log made itself, because the real one can no longer come.
+    /// An end that the log wrote itself, because the real one can no longer arrive.
     LostEnd,
     Updated,
 }
 
 impl SpanEventKind {
-    /// `None` for an event that is not about the course of a span.
+    /// Returns the kind, or `None` for an event that neither starts, updates nor ends a span.
     pub(super) fn of(name: &str, payload: &[u8]) -> Option<Self> {
         match name {
             "started" => Some(Self::Started),
@@ -40,15 +41,16 @@ impl SpanEventKind {
     }
 }
 
-/// How an event names its span.
+/// The identity of a span, as an event gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SpanName {
     pub(super) id: u64,
-    /// A hash of the parent and the kind, in which kinds never collide.
+    /// A hash of parent and kind. Different kinds never collide.
     pub(super) origin: u8,
 }
 
-/// The sequence of the event that says most of a span, above the span's origin and three flags. Sequences end below 2^53.
+/// The event of a span that counts: its sequence in the upper bits, then the span's origin, then three flags. Sequences
+/// end below 2^53.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct SpanVerdict(u64);
 
@@ -63,7 +65,7 @@ impl SpanVerdict {
         self.0 >> (Self::FLAG_BITS + Self::ORIGIN_BITS)
     }
 
-    /// Whether it is of a span with this origin, or of none yet.
+    /// Returns whether this is the verdict of a span with this origin, or has no event yet.
     fn is_of(self, origin: u8) -> bool {
         let [own, ..] = (self.0 >> Self::FLAG_BITS).to_le_bytes();
         self.sequence() == 0 || own == origin
@@ -87,7 +89,7 @@ impl SpanVerdict {
                 return;
             }
         };
-        // A real end is replaced by a later real end only.
+        // Only a later real end replaces a real end.
         if !self.is_final() || kind == SpanEventKind::Ended {
             let event = sequence << Self::ORIGIN_BITS | u64::from(origin);
             self.0 = event << Self::FLAG_BITS | flags | self.0 & Self::UPDATED;
@@ -95,19 +97,20 @@ impl SpanVerdict {
     }
 }
 
-/// Finds the event of each span that says most, in one pass over the trace or several.
+/// Finds the event of each span that counts, in one or more passes over the trace.
 #[derive(Debug)]
 pub(super) struct LatestBuilder {
     spans: Map<u64, SpanVerdict>,
-    /// Spans that were open with the id of another one: at most as many of one id as there are origins.
+    /// Spans that were open while another span with their id was open. Each id has at most as many as there are
+    /// origins.
     twins: Map<SpanName, SpanVerdict>,
-    /// Spans whose id was used again, and the end that counts.
+    /// Spans whose id was used again, with the sequence of their end.
     done: Vec<(u64, u64)>,
     spans_at_once: usize,
-    /// Spans fall into 2^`part_bits` parts by their hash.
+    /// Spans are divided into 2^`part_bits` parts by their hash.
     part_bits: u32,
     hash: RandomState,
-    /// Of the parts that were compared already.
+    /// The results of the parts that were compared already.
     parts: Vec<SequenceSet>,
     updated: Option<Set<u64>>,
 }
@@ -126,7 +129,7 @@ impl LatestBuilder {
         }
     }
 
-    /// Takes an event in. Every pass must take in the same ones, in log order.
+    /// Adds an event. Every pass must add the same events, in log order.
     pub(super) fn add(&mut self, sequence: u64, kind: SpanEventKind, span: SpanName) {
         if part_of(&self.hash, self.part_bits, span.id) != self.parts.len() {
             return;
@@ -136,7 +139,7 @@ impl LatestBuilder {
             SpanEventKind::Updated => false,
             _ if first.is_of(span.origin) => false,
             SpanEventKind::Started => true,
-            // An end without an open span of its own is that of the one that is open.
+            // An end that matches no open span by origin is the end of the one span that is open.
             SpanEventKind::Ended | SpanEventKind::LostEnd => {
                 first.has(SpanVerdict::ENDED) || self.twins.contains_key(&span)
             }
@@ -148,11 +151,11 @@ impl LatestBuilder {
         };
         if kind == SpanEventKind::Started && verdict.is_final() {
             self.done.push((span.id, verdict.sequence()));
-            // Updates say no more than the id, so they may be of the span that begins.
+            // An update carries only the id, so earlier updates may belong to the span that begins here.
             *verdict = SpanVerdict(verdict.0 & SpanVerdict::UPDATED);
         }
         verdict.add(sequence, kind, span.origin);
-        // In the first pass it is not known yet how many parts there are. Later parts are about as large as the first.
+        // The number of parts is not known before the first pass. Later parts are about as large as the first.
         while self.parts.is_empty() && self.spans.len() > self.spans_at_once {
             self.part_bits += 1;
             let (hash, part_bits) = (&self.hash, self.part_bits);
@@ -179,7 +182,7 @@ impl LatestBuilder {
                 updated.insert(span);
             }
         }
-        // Updates say no origin: so they may be of any open span with the id.
+        // An update carries no origin, so it may belong to any open span with the id.
         for (span, verdict) in self.twins.drain() {
             if !verdict.has(SpanVerdict::ENDED)
                 && let Some(updated) = &mut self.updated
@@ -213,29 +216,30 @@ fn part_of(hash: &RandomState, part_bits: u32, span: u64) -> usize {
     if part_bits == 0 {
         return 0;
     }
-    // A table places by the low bits of a hash and tells apart by the highest.
+    // The hash table uses the lowest and the highest bits of a hash, so parts use the middle ones.
     let hash = hash.hash_one(span) >> 32;
     usize::try_from(hash & ((1 << part_bits) - 1)).unwrap_or_default()
 }
 
-/// Which event of each span says most.
+/// The event of each span that counts.
 #[derive(Debug)]
 pub(super) struct Latest {
     part_bits: u32,
     hash: RandomState,
     parts: Vec<SequenceSet>,
-    /// Spans that have not ended and were updated; `None` when they are too many to be remembered.
+    /// Spans that were updated and have not ended; `None` if there are too many to remember.
     updated: Option<Set<u64>>,
 }
 
 impl Latest {
-    /// The number of spans with an event that counts.
+    /// Returns the number of events that count.
     pub(super) fn len(&self) -> u64 {
         self.parts.iter().map(|part| part.len).sum()
     }
 
-    /// Whether what was updated of the span is not said by its end. Where too many spans are open to be remembered, all
-    /// updates are told: to a reader that takes the ends as the last word they change nothing.
+    /// Returns whether the updates of the span are needed because no end contains them. If there are too many open
+    /// spans to remember, this is true for all spans. A reader that prefers ends to updates then gets superfluous
+    /// updates, which change nothing.
     pub(super) fn wants_updates_of(&self, span: u64) -> bool {
         self.updated
             .as_ref()
@@ -265,7 +269,7 @@ pub(super) struct LatestCursor<'a> {
 }
 
 impl LatestCursor<'_> {
-    /// Whether this event of the span counts. It must be asked in log order.
+    /// Returns whether this event of the span counts. It must be called in log order.
     pub(super) fn is_latest(&mut self, sequence: u64, span: u64) -> bool {
         let part = part_of(&self.latest.hash, self.latest.part_bits, span);
         self.parts
@@ -274,7 +278,7 @@ impl LatestCursor<'_> {
     }
 }
 
-/// Ascending sequences, each as its distance to the one before, seven bits a byte, lowest first.
+/// Ascending sequences, stored as differences in a variable-length encoding: seven bits a byte, lowest first.
 #[derive(Debug, Default)]
 struct SequenceSet {
     distances: Vec<u8>,
@@ -356,7 +360,7 @@ mod tests {
         ]
     }
 
-    /// The events that count, and the spans whose updates do, by the rules as they are told.
+    /// The events that count, and the spans whose updates count, computed directly from the rules.
     fn model(events: &[(u64, SpanEventKind, u64)]) -> (BTreeSet<u64>, BTreeSet<u64>) {
         let mut latest: BTreeMap<u64, (u64, SpanEventKind)> = BTreeMap::new();
         let mut before = BTreeSet::new();
@@ -430,7 +434,7 @@ mod tests {
         }
     }
 
-    /// The events that count, and whether updates of the span do.
+    /// The events that count, and whether updates of the span count.
     fn counted(events: &[(SpanEventKind, u8)]) -> (Vec<u64>, bool) {
         let mut builder = LatestBuilder::new(SPANS_AT_ONCE);
         for ((kind, origin), sequence) in events.iter().zip(1..) {
@@ -468,7 +472,7 @@ mod tests {
                 vec![2, 4],
                 false,
             ),
-            // An end that says another kind than its start.
+            // An end with another kind than its start.
             (vec![(Started, 1), (Ended, 2)], vec![2], false),
             (vec![(Ended, 1), (Ended, 2)], vec![1, 2], false),
             (vec![(Ended, 1), (Ended, 1)], vec![2], false),

@@ -1,4 +1,5 @@
-//! A trace in the forms that are written in one pass: our events, a line each, and OTLP/JSON.
+//! Writes a trace in the formats that need a single pass: our events, one a line, and OTLP/JSON. It runs on the task
+//! that writes the answer.
 
 use serde::Serialize;
 
@@ -18,16 +19,17 @@ use crate::{
     wire::control,
 };
 
-/// The size at which spans are written: spans of one process and scope stand together within it.
+/// The number of bytes after which collected spans are written. Within such a batch, spans are grouped by process and
+/// scope.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// Writes the events, a line each. If some are gone, the first line is a `gap` that counts them. Where more were evicted
-/// before they were written, so is the last line.
+/// Writes the events, one a line. If some were evicted before the answer began, the first line is a `gap` with their
+/// count. If more were evicted before they were written, so is the last line.
 pub(super) async fn write_jsonl(
     snapshot: Snapshot,
     mut body: BodyWriter,
 ) -> Result<(), ClientGone> {
-    // To all others, every process is shown.
+    // A reader of all traces gets every `process` event, so the overview is not needed.
     let overview = match snapshot.within {
         Some(_) => Some(Overview::read(&snapshot, &mut body).await?),
         None => None,
@@ -53,19 +55,19 @@ pub(super) async fn write_jsonl(
         body.send_if_large().await?;
     }
     match loss(&pages, overview.as_ref()) {
-        // Damaged events stand in lines of their own.
+        // Damaged events have lines of their own.
         None | Some(Loss::Damaged { .. }) => {}
         Some(Loss::Evicted { lost }) => {
             control::evicted_payload(&mut body.out, lost);
             body.out.push(b'\n');
         }
-        // A line for what could not be read is no event that we have.
+        // No event of ours can express an unreadable store, so the answer is cut off.
         Some(Loss::Unreadable) => return Err(ClientGone),
     }
     body.finish().await
 }
 
-/// The spans that OTLP has no form for.
+/// The spans for which OTLP has no form.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct OtlpTail {
@@ -74,11 +76,11 @@ struct OtlpTail {
 
 #[derive(Serialize)]
 struct OmittedSpans {
-    /// Those that have not ended.
+    /// The number of spans that have not ended.
     running: u64,
 }
 
-/// Writes the ended spans. OTLP has no word for what is missing, but its receivers ignore fields that they do not know.
+/// Writes the ended spans. OTLP has no field for missing data, but its receivers ignore fields that they do not know.
 pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Result<(), ClientGone> {
     let overview = Overview::read(&snapshot, &mut body).await?;
     let mut latest = overview.latest.cursor();
@@ -113,7 +115,7 @@ pub(super) async fn write_otlp(snapshot: Snapshot, mut body: BodyWriter) -> Resu
     document::finish(body, loss(&pages, Some(&overview))).await
 }
 
-/// What is missing in this pass or was in the one before.
+/// Returns the loss in this pass, or in the overview's pass before it.
 fn loss(pages: &TracePages<'_>, overview: Option<&Overview>) -> Option<Loss> {
     let Some(overview) = overview else {
         return pages.loss();

@@ -1,10 +1,10 @@
-//! `GET /traces/{id}`: one whole trace as it stood when it was asked for, up to a cursor from which its stream goes on
+//! `GET /traces/{id}`: one whole trace as of the request. It ends at a cursor from which the trace's stream continues
 //! without a hole.
 //!
-//! A trace may be larger than memory, so nothing here holds one: [`read`] reads it page by page, as often as it is needed,
-//! [`overview`] finds out what there is and which event of each span counts ([`latest`]), and [`document`] and [`lines`] write
-//! a page and drop it before the next. [`route`] answers the request. What is evicted in the meantime is told, never left out
-//! in silence.
+//! A trace may be larger than memory, so nothing here holds a whole one. [`read`] reads it page by page, as often as
+//! needed. [`overview`] counts the events and finds which event of each span counts ([`latest`]). [`document`] and
+//! [`lines`] write one page and drop it before the next. [`route`] answers the request. Events that are evicted
+//! meanwhile are reported, never left out in silence.
 
 pub(crate) mod document;
 pub(crate) mod latest;

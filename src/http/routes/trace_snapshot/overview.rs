@@ -1,5 +1,5 @@
-//! What there is in a trace, found out before any of it is written: which events count, how many there are of each list, and
-//! which processes worked on it. It holds no event.
+//! The first pass over a trace, before any of it is written. It finds which events count, the length of each list, and
+//! the processes that worked on the trace. It keeps no event. It runs on the task that writes the answer.
 
 use std::{
     borrow::Cow,
@@ -25,24 +25,25 @@ use crate::{
     wire::{control, id::EventId},
 };
 
-/// Pages after which what was written already is sent, so that a client waits for a large trace but not for its first byte.
+/// The number of pages after which the output so far is sent, so that the client of a large trace gets its first byte
+/// early.
 const PAGES_OF_SILENCE: u64 = 256;
 
-/// What is to be written, and for whom.
+/// The trace to be written, and the limits of its reader.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) trace: TraceId,
     pub(super) events: TraceEvents,
-    /// What retention has let go of it.
+    /// The events of the trace that retention has evicted.
     pub(super) evicted: Option<EvictedParts>,
-    /// What the index says of it; `None` where only its events do.
+    /// The summary in the index; `None` if it must be computed from the events.
     pub(super) summary: Option<Summary>,
-    /// The traces that the reader may read; `None`: all.
+    /// The traces that the reader may read; `None` means all.
     pub(super) within: Option<Arc<HashSet<TraceId>>>,
 }
 
 impl Snapshot {
-    /// The event as the reader may see it: without links to traces that it may not read.
+    /// Returns the event as the reader may see it: without links to traces that it may not read.
     pub(super) fn narrowed<'a>(&self, payload: &'a [u8]) -> Cow<'a, [u8]> {
         let narrowed = self
             .within
@@ -52,20 +53,20 @@ impl Snapshot {
     }
 }
 
-/// What there is in a trace.
+/// The result of the first pass over a trace.
 #[derive(Debug)]
 pub(super) struct Overview {
     pub(super) latest: Latest,
     pub(super) log_records: u64,
-    /// All events, those that no list shows as well.
+    /// The number of all events, including those that appear in no list.
     pub(super) events: u64,
     pub(super) fold: StoredTrace,
-    /// What was lost of the trace while it was read.
+    /// The events that were lost while the trace was read.
     pub(super) loss: Option<Loss>,
     processes: ProcessCounts,
 }
 
-/// The `process` events by process, and the processes that worked on the trace.
+/// The number of `process` events of each process, and the processes that worked on the trace.
 #[derive(Debug, Default)]
 struct ProcessCounts {
     announced: HashMap<String, u64>,
@@ -108,7 +109,7 @@ impl Overview {
             }
             let (events, loss) = first_pass.get_or_insert((pages.events(), pages.loss()));
             if *events != pages.events() {
-                // What is missing in a later pass was there in the first.
+                // Events that are missing in a later pass were present in the first.
                 *loss = Some(pages.loss_of(*events));
             }
             if !builder.end_pass() {
@@ -139,7 +140,7 @@ impl Overview {
         summary.map(|summary| summary.with_evicted(snapshot.evicted))
     }
 
-    /// The number of `process` events that the reader gets.
+    /// Returns the number of `process` events that the reader gets.
     pub(super) fn process_events(&self, snapshot: &Snapshot) -> u64 {
         let announced = self.processes.announced.iter();
         announced
@@ -148,7 +149,8 @@ impl Overview {
             .sum()
     }
 
-    /// Whether the reader gets this `process` event: one of some traces learns of the processes that worked on this one.
+    /// Returns whether the reader gets this `process` event. A reader of some traces gets only the processes that
+    /// worked on this one.
     pub(super) fn shows_process(&self, snapshot: &Snapshot, payload: &[u8]) -> bool {
         snapshot.within.is_none()
             || projection::process(payload).is_some_and(|process| self.is_working(&process))
@@ -170,13 +172,13 @@ impl ProcessCounts {
     }
 }
 
-/// The span that an event is about, as a number.
+/// Returns the id of the event's span as a number.
 pub(super) fn span_of(payload: &[u8]) -> u64 {
     let span = parse::span_id(payload).map(SpanId::to_bytes);
     u64::from_be_bytes(span.unwrap_or_default())
 }
 
-/// How the event names its span.
+/// Returns the identity of the event's span.
 fn span_name(payload: &[u8]) -> SpanName {
     SpanName {
         id: span_of(payload),

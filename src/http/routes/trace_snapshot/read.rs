@@ -1,5 +1,5 @@
-//! One trace, read page by page as often as it is needed, each time up to the same event. It runs on the task that writes the
-//! answer, and holds one page.
+//! Reads one trace page by page. It can be read several times, each time up to the same event. It runs on the task that
+//! writes the answer, and holds one page at a time.
 
 use std::sync::Arc;
 
@@ -20,33 +20,33 @@ use crate::{
     },
 };
 
-/// A trace up to the event at which its answer ends.
+/// A trace, up to the last event of its answer.
 #[derive(Debug)]
 pub(super) struct TraceEvents {
     log: Arc<Log>,
     key: StreamKey,
-    /// The newest event of the log when the trace was asked for: its stream goes on after it.
+    /// The newest event of the log at the time of the request. The trace's stream continues after it.
     head: u64,
-    /// The first event of the trace then.
+    /// The first event of the trace at the time of the request.
     first: u64,
-    /// What was evicted before then is no loss of this answer.
+    /// Events up to here were evicted before the request, so they are no loss of this answer.
     evicted_until: u64,
 }
 
-/// Why an answer is not whole.
+/// The reason why an answer is incomplete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "lowercase")]
 pub(super) enum Loss {
-    /// So many events of the trace were evicted while it was read; `None` where that is not known.
+    /// This many events of the trace were evicted while it was read; `None` if the number is unknown.
     Evicted { lost: Option<u64> },
     /// The store could not be read.
     Unreadable,
-    /// So many stored events are damaged.
+    /// This many stored events are damaged.
     Damaged { lost: u64 },
 }
 
 impl Loss {
-    /// This, and so many evicted events more.
+    /// Returns this loss, increased by `more` evicted events.
     fn and(self, more: Option<u64>) -> Self {
         match self {
             Self::Evicted { lost } => Self::Evicted {
@@ -58,7 +58,7 @@ impl Loss {
 }
 
 impl TraceEvents {
-    /// Finds a trace that the index knows all of.
+    /// Opens a trace of which the index has every event.
     pub(super) fn indexed(live: &LiveSpans, trace: TraceId) -> Self {
         let log = live.log();
         Self {
@@ -70,7 +70,7 @@ impl TraceEvents {
         }
     }
 
-    /// Finds a trace that only the store may know; `None` when it does not.
+    /// Opens a trace that may be in the store only; returns `None` if the store does not have it.
     pub(super) async fn stored(
         live: &LiveSpans,
         trace: TraceId,
@@ -110,7 +110,7 @@ impl TraceEvents {
         page.map_err(|error| HttpError::new(StatusCode::SERVICE_UNAVAILABLE, error.with_causes()))
     }
 
-    /// The id from which the trace's stream goes on.
+    /// Returns the id after which the trace's stream continues.
     pub(super) fn cursor(&self) -> String {
         self.id(self.head).to_string()
     }
@@ -119,7 +119,7 @@ impl TraceEvents {
         self.log.id(sequence)
     }
 
-    /// Begins to read the trace.
+    /// Starts a pass over the trace.
     pub(super) fn pages(&self) -> TracePages<'_> {
         let source = if self.log.is_shared() {
             PageSource::Store(Sequence::START)
@@ -147,7 +147,7 @@ pub(super) struct TracePages<'a> {
 
 #[derive(Debug)]
 enum PageSource {
-    /// What is in memory, and in the store of a log of our own.
+    /// Reads from memory and, in a log with one writer, from its store.
     Reader(Box<Reader>),
     /// Where others append, too, the store alone has every event. The last sequence that was read.
     Store(Sequence),
@@ -161,9 +161,9 @@ pub(super) enum EventPage {
 }
 
 impl TracePages<'_> {
-    /// The next page, or `None` at the end of the trace, or where it cannot be read further.
+    /// Returns the next page, or `None` at the end of the trace or after a failed read.
     pub(super) async fn next(&mut self) -> Option<EventPage> {
-        // Everything may be in memory, and then nothing else here lets other tasks run.
+        // If everything is in memory, nothing else in this loop lets other tasks run.
         tokio::task::yield_now().await;
         let page = match &mut self.source {
             PageSource::Reader(_) => self.next_slice().await,
@@ -186,7 +186,7 @@ impl TracePages<'_> {
                 Some(ReadItem::Events(slice) | ReadItem::OpenGlobal(slice)) => {
                     return Some(EventPage::Slice(slice));
                 }
-                // Of what was before the trace, nothing is missing in it.
+                // A gap before the first event of the trace loses none of its events.
                 Some(ReadItem::Gap(Gap::Evicted { to, lost, .. }))
                     if lost != Some(0) && to.sequence().get() >= first =>
                 {
@@ -196,7 +196,7 @@ impl TracePages<'_> {
                         Some(before) => before.and(lost),
                     });
                 }
-                // It stands before the gap for what could not be read.
+                // `Degraded` precedes the gap for events that could not be read.
                 Some(item) => is_unread = matches!(item, ReadItem::Degraded),
                 None => {
                     if reader.after() < head {
@@ -220,7 +220,7 @@ impl TracePages<'_> {
         Some(EventPage::Stored(page))
     }
 
-    /// Hands out the events of a page that belong to the answer.
+    /// Calls `event` for the events of the page that belong to the answer.
     pub(super) fn read(&mut self, page: &EventPage, mut event: impl FnMut(TraceEvent<'_>)) {
         let head = self.trace.head;
         match page {
@@ -252,12 +252,12 @@ impl TracePages<'_> {
         }
     }
 
-    /// The events that were handed out.
+    /// Returns the number of events that this pass has handed out.
     pub(super) fn events(&self) -> u64 {
         self.events
     }
 
-    /// What is missing after a pass that did not find so many events.
+    /// Returns the loss of a pass that should have found this many events.
     pub(super) fn loss_of(&self, events: u64) -> Loss {
         match self.loss {
             Some(Loss::Unreadable) => Loss::Unreadable,
@@ -267,7 +267,7 @@ impl TracePages<'_> {
         }
     }
 
-    /// What is known to be missing so far.
+    /// Returns the loss that is known so far.
     pub(super) fn loss(&self) -> Option<Loss> {
         self.loss
     }

@@ -1,5 +1,5 @@
-//! Answers `GET /traces/{id}`: whether there is such a trace, and in which form it is written. The answer is written by a task
-//! of its own, on the runtime of the connection.
+//! Answers `GET /traces/{id}`: checks that the trace exists, and selects the format. A task of its own, on the runtime
+//! of the connection, writes the answer.
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ pub(crate) async fn answer(
     })?;
     let unknown = || HttpError::not_found(format!("the trace {trace} is not in the log"));
     let log = live.log();
-    // Where others append, too, the index knows what was followed only.
+    // In a shared log, the index has only the traces that this process followed.
     let is_indexed = log.knows(&trace.stream_key()) && !log.is_shared();
     let (events, summary) = if is_indexed {
         let id = trace.to_bytes();
