@@ -23,7 +23,10 @@ impl App {
     }
 
     pub(crate) async fn on(address: &str) -> Self {
-        let live = LiveSpans::builder().build().unwrap();
+        Self::of(LiveSpans::builder().build().unwrap(), address).await
+    }
+
+    pub(crate) async fn of(live: LiveSpans, address: &str) -> Self {
         let provider = SdkTracerProvider::builder()
             .with_resource(Resource::builder().with_service_name("shop").build())
             .with_span_processor(live.span_processor())

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::Router;
-use livespan::LiveSpans;
+use livespan::{LiveSpans, Retention};
 use opentelemetry::{
     Context, KeyValue,
     trace::{Span as _, Status, TraceContextExt as _, Tracer as _, TracerProvider as _},
@@ -382,6 +382,40 @@ async fn a_busy_program_keeps_the_page_usable_on_a_narrow_screen() {
     browser.picture("narrow").await;
     busy.store(false, Ordering::Relaxed);
     work.await.unwrap();
+    browser.close().await;
+    app.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_trace_that_retention_took_a_part_of_the_page_says_how_much() {
+    let retention = Retention::default().events(40);
+    let live = LiveSpans::builder().retention(retention).build().unwrap();
+    let app = App::of(live, "127.0.0.1:0").await;
+    let tracer = app.tracer();
+    let root = open(&tracer, "import", &Context::new());
+    for _ in 0..100 {
+        tracer.start_with_context("row", &root).end();
+        // A batch of its own: only whole blocks are let go.
+        app.provider.force_flush().unwrap();
+    }
+    root.span().end();
+    app.provider.force_flush().unwrap();
+    let browser = Browser::open().await;
+    browser.goto(&app.url("")).await;
+    let listed = "return /^\\d+ of 101 kept$/.test(document.querySelector('#traces-rows .kept:not([hidden])')?.textContent)
+        && document.querySelector('#traces-rows .duration-text').textContent.startsWith('≥ ')";
+    browser.until("the list says it", listed).await;
+    browser
+        .goto(&app.url(&format!("?trace={}", trace_of(&root))))
+        .await;
+    let said = "return /^\\d+ of 101 spans are no longer kept: retention let them go\\./.test(document.querySelector('#banner:not([hidden])')?.textContent)
+        && /^\\d+ of 101 spans kept$/.test(document.querySelector('#trace-counts').textContent)
+        && document.querySelector('#critical').hidden && document.querySelector('#gap-offer').hidden
+        && document.querySelector('#waiting-for').textContent === 'Critical pathnot told: a part of this trace is missing'";
+    browser
+        .until("the trace says it, and derives nothing", said)
+        .await;
+    browser.picture("partial").await;
     browser.close().await;
     app.stop();
 }

@@ -276,6 +276,11 @@ test("what was evicted before a file was made is told of it", () => {
   cut.take(read(JSON.stringify({ ...OTLP, incomplete: { reason: "evicted", lost: 2 } })));
   cut.finish();
   assert.deepEqual(cut.feed(`file:${TRACE}`)?.model.incomplete, { reason: "evicted", lost: 2 });
+  const resource = { attributes: [{ key: "livespan.evicted.events", value: { intValue: "8" } }, { key: "livespan.evicted.spans", value: { intValue: "4" } }] };
+  const otlp = new FileTraces("trace.otlp.json");
+  otlp.take(read(JSON.stringify({ resourceSpans: [{ ...OTLP.resourceSpans[0], resource }] })));
+  otlp.finish();
+  assert.deepEqual(otlp.feed(`file:${TRACE}`)?.model.evicted, { events: 8, spans: 4 });
   const log = new FileTraces("log.jsonl");
   log.take(read([event(), { type: "gap", reason: "evicted", from: "a-1", to: "a-3", lost: 3 }].map((one) => JSON.stringify(one)).join("\n")));
   log.finish();

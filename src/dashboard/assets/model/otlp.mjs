@@ -38,6 +38,9 @@ export function* eventsOfOtlp(request, left, fileCount = 0) {
     const service = String(values["service.name"] ?? "unknown_service");
     const process = `file-${fileCount}-${r}`;
     yield { type: "process", process, service, resource: values, ...typed(types) };
+    // As our own server says in an export what retention had let go of.
+    const [events, spans] = ["events", "spans"].map((what) => values[`livespan.evicted.${what}`]);
+    if (events !== undefined) yield { type: "missing", evicted: { events, spans: spans ?? null }, incomplete: null };
     const scopes = resourceSpans.scopeSpans != null ? "scopeSpans" : "instrumentationLibrarySpans";
     for (const [s, one] of listAt(resourceSpans[scopes], `${path}.${scopes}`).entries()) {
       const place = `${path}.${scopes}[${s}]`;

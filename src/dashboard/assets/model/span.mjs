@@ -147,9 +147,15 @@ export function shownTraceState(trace) {
   return shownState(traceState(trace), trace.counts.errors + trace.counts.lost > 0);
 }
 
-/** @param {Trace} trace @returns {boolean} whether a part of it is missing: then what is there must not be taken for all of it */
+/**
+ * Whether spans are missing: then what is there must not be taken for all of it. Where every span has its end, which repeats
+ * what its start said, none is missing, whatever other events are gone.
+ * @param {Trace} trace
+ * @returns {boolean}
+ */
 export function isPartial({ evicted, losses, incomplete }) {
-  return evicted !== null || losses.evicted > 0 || incomplete !== null;
+  const isEvicted = evicted === null ? losses.evicted > 0 : evicted.spans !== 0;
+  return isEvicted || incomplete !== null;
 }
 
 /** @param {Trace} trace @returns {string} `1,444 of 1,756 spans are no longer kept`, or nothing where all are */
