@@ -104,7 +104,8 @@ impl Reader {
             self.unblock();
         }
         match page {
-            // A later event raises the wake flag.
+            // A later event raises the wake flag. Events that the store has let go of meanwhile are told with it: without
+            // one, it is not known whether any was of these streams.
             Ok(events) if events.is_empty() => self.wants_page = false,
             Ok(events) => {
                 let last = events.last().map_or(0, |event| event.sequence.get());

@@ -165,6 +165,12 @@ impl Outcome {
                 own if self.may_have_given_up() => own.min(published),
                 own => own,
             };
+            // A reader of single streams of a shared store learns only with their next event that the store has let go of
+            // others, and there may be none. See `Reader::accept_paged`.
+            let head = match self.verdict.witnessed {
+                [.., true] if is_shared && !reader.streams.is_empty() => 0,
+                _ => head,
+            };
             Place::of(reader, is_shared).follow(&reader.seen, &events, head);
             self.check_outages(reader);
         }

@@ -148,13 +148,14 @@ impl Site {
         let streams = plan.streams.iter();
         let options = streams.fold(Subscribe::all(), |options, key| options.stream(*key));
         let mut subscription = Subscription::new(options.resume(from).reader(&self.log));
-        let begins = || Seen::Begins {
+        let begins = |head| Seen::Begins {
             from,
             oldest: self.log.oldest(),
-            head: self.head(),
+            head,
         };
         let place = seen.len();
-        seen.push(begins());
+        let mut head = self.head();
+        seen.push(begins(head));
         // What it need not get.
         match from {
             ResumePoint::Oldest => self.arrive(reader, plan, self.log.oldest() - 1),
@@ -164,9 +165,12 @@ impl Site {
         let mut left = plan.cut;
         loop {
             let message = block_on(poll_fn(|cx| Pin::new(&mut subscription).poll_next(cx)));
-            if self.log.is_shared() && seen.len() == place + 1 {
-                // It asked its store where that ends, and begins there.
-                seen[place] = begins();
+            if seen.len() == place + 1 {
+                // It may have asked its store, and begins there: at its end, or at the oldest event that it keeps.
+                if self.log.is_shared() {
+                    head = self.head();
+                }
+                seen[place] = begins(head);
             }
             match message.unwrap() {
                 Message::Event(event) => {
