@@ -212,7 +212,9 @@ impl StartSlots {
         // Acquire: the record of the end that freed the slot drew its number before.
         match slot.compare_exchange(0, word, Ordering::Acquire, Ordering::Relaxed) {
             Ok(_) => Entry::Acquired(SlotRef { slot, table }),
-            Err(found) if key.is_tag_of(found) => SlotRef { slot, table }.count_twin(key, found),
+            Err(found) if key.is_tag_of(found) => {
+                SlotRef { slot, table }.count_twin(key, word, found)
+            }
             Err(_) => Entry::Occupied,
         }
     }
@@ -255,26 +257,33 @@ struct SlotRef<'a> {
 }
 
 impl<'a> SlotRef<'a> {
-    /// Counts one more span in a slot that a twin of it holds.
+    /// Counts one more span in a slot that a twin of it holds, or takes the slot if the twin ends just now: a span that
+    /// went on to its other slot would be taken for the next twin here.
     #[cold]
-    fn count_twin(self, key: SlotKey, mut found: u64) -> Entry<'a> {
-        while key.is_tag_of(found) {
-            let [byte, ..] = found.to_le_bytes();
-            let byte = match byte & WHOLE {
-                0 => WHOLE | 1,
-                // More twins than can be counted: the slot stays as it is for good.
-                _ => WHOLE | (byte & COUNT).saturating_add(1).min(COUNT),
+    fn count_twin(self, key: SlotKey, word: u64, mut found: u64) -> Entry<'a> {
+        loop {
+            let next = if found == 0 {
+                word
+            } else if key.is_tag_of(found) {
+                let [byte, ..] = found.to_le_bytes();
+                let byte = match byte & WHOLE {
+                    0 => WHOLE | 1,
+                    // More twins than can be counted: the slot stays as it is for good.
+                    _ => WHOLE | (byte & COUNT).saturating_add(1).min(COUNT),
+                };
+                key.tag() | u64::from(byte)
+            } else {
+                return Entry::Occupied;
             };
-            let counted = key.tag() | u64::from(byte);
             let swapped =
                 self.slot
-                    .compare_exchange(found, counted, Ordering::Relaxed, Ordering::Relaxed);
+                    .compare_exchange(found, next, Ordering::Acquire, Ordering::Relaxed);
             match swapped {
+                Ok(0) => return Entry::Acquired(self),
                 Ok(_) => return Entry::Counted,
                 Err(now) => found = now,
             }
         }
-        Entry::Occupied
     }
 
     /// Takes one span out of a slot that counts twins.
