@@ -65,6 +65,8 @@ pub(crate) const ROUTES: &[&str] = &["sse", "traces", "stats", "status", "assets
 #[derive(Debug, Default)]
 pub(crate) struct MountPrefixes {
     prefixes: RwLock<Vec<String>>,
+    /// Whether one of them is not the root, so that a path can show whose request it is of.
+    has_prefix: AtomicBool,
     /// The hosts under which clients asked for our routes.
     authorities: RwLock<Vec<String>>,
     processing_delay: Arc<ProcessingDelay>,
@@ -97,7 +99,11 @@ impl MountPrefixes {
             (path == "/").then_some(original)
         });
         if let Some(prefix) = prefix {
-            add(&self.prefixes, prefix.trim_end_matches('/'), PREFIXES_MAX);
+            let prefix = prefix.trim_end_matches('/');
+            add(&self.prefixes, prefix, PREFIXES_MAX);
+            if !prefix.is_empty() {
+                self.has_prefix.store(true, Ordering::Relaxed);
+            }
         }
         if let Some(authority) = authority.filter(|one| one.len() <= AUTHORITY_BYTES_MAX) {
             add(&self.authorities, authority, AUTHORITIES_MAX);
@@ -249,6 +255,11 @@ impl OwnRequestSpans {
         parent.is_some_and(|parent| self.is_hidden(parent)) || self.is_hidden(span_id)
     }
 
+    /// Returns whether the path of a request can show that it is ours. Most programs never mount a router.
+    pub(crate) fn judges_by_path(&self) -> bool {
+        self.mounts.has_prefix.load(Ordering::Relaxed)
+    }
+
     /// Returns whether a span of this kind stands for a request to our routes.
     pub(crate) fn covers(
         &self,
@@ -276,7 +287,8 @@ impl OwnRequestSpans {
             });
         let has_local_parent = span.parent.is_some() && !span.parent_remote;
         let may_cover = |(key, _): &(&str, _)| Self::may_cover(span.kind, key);
-        let by_path = span.attributes.iter().any(may_cover)
+        let by_path = self.judges_by_path()
+            && span.attributes.iter().any(may_cover)
             && self.covers(span.kind, has_local_parent, &RequestTarget::of(texts));
         let by_parent = span.parent.is_some_and(|parent| self.is_hidden(parent));
         let by_id = self.is_hidden(span.span_id);

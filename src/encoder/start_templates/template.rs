@@ -80,6 +80,7 @@ impl StartTemplate {
         let has_local_parent = outline.ids.parent.is_some() && !self.parent_remote;
         own_requests.contains(outline.ids.span_id, outline.ids.parent)
             || (self.may_be_own_request
+                && own_requests.judges_by_path()
                 && own_requests.covers(self.kind, has_local_parent, &RequestTarget::of(texts)))
     }
 

@@ -26,7 +26,9 @@ impl Redaction {
     fn scanned(&self, key: &str, text: &str, nested: Nested) -> Option<String> {
         let bytes = text.as_bytes();
         let first = memchr3(b'=', b':', b'"', bytes)?;
-        let lists = memmem::find(bytes.get(first..)?, b"\",").is_some();
+        let quote = memchr(b'"', bytes);
+        let quoted = quote.and_then(|quote| bytes.get(quote..));
+        let lists = quoted.is_some_and(|quoted| memmem::find(quoted, b"\",").is_some());
         let mut scan = Scan {
             redaction: self,
             text,

@@ -1,7 +1,7 @@
 //! Users and passwords in URLs (RFC 3986, section 3.2.1), also where a password was not encoded as it should be. Pure;
 //! the worker thread calls it.
 
-use memchr::{memchr, memchr2, memmem, memrchr};
+use memchr::{memchr, memchr_iter, memchr2, memrchr};
 
 use crate::span::json::VALUE_BYTES_MAX;
 
@@ -52,7 +52,9 @@ pub(super) fn find(text: &[u8], sign: usize) -> Option<UserInfo> {
 
 /// Returns the length of the URL at the start of a text: up to a byte that no URL has, or to the next URL.
 fn url_end(rest: &[u8]) -> usize {
-    let next = memmem::find(rest, b"://").map(|sign| scheme_start(rest, sign));
+    let is_scheme_end = |sign: &usize| rest.get(sign + 1..sign + 3) == Some(b"//");
+    let next = memchr_iter(b':', rest).find(is_scheme_end);
+    let next = next.map(|sign| scheme_start(rest, sign));
     let rest = rest.get(..next.unwrap_or(rest.len())).unwrap_or(rest);
     rest.iter()
         .position(|byte| byte.is_ascii_whitespace() || b"\"<>`".contains(byte))
