@@ -55,10 +55,14 @@ impl Reader {
         } else {
             self.log.oldest()
         };
-        if evicted == 0 || oldest <= 1 || self.scope.gaps_reported_until.is_some() {
+        if oldest <= 1 || self.scope.gaps_reported_until.is_some() {
             return;
         }
+        // What was gone before is said here, or is nothing of these streams.
         self.unreported_until = oldest - 1;
+        if evicted == 0 {
+            return;
+        }
         let (from, to) = (self.log.id(1), self.log.id(oldest - 1));
         // It is not known how many of them the filter would have passed.
         let lost = self.scope.filter.is_none().then_some(evicted);
