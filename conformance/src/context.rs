@@ -1,5 +1,5 @@
-//! What a check gets: stores to open, faults to cause, and the log of its steps. It knows no check and no kind of
-//! store, and each check gets one of its own.
+//! The environment of one check: stores to open, faults to inject, and the log of its steps. It knows no check and no
+//! kind of store. Each check gets a context of its own.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -22,34 +22,35 @@ pub struct Check {
 }
 
 impl Check {
-    /// Returns the name, by which it is [run alone](crate::Suite::run_only) or [skipped](crate::Suite::skip_check).
+    /// Returns the name, under which the check can be [run alone](crate::Suite::run_only) or
+    /// [skipped](crate::Suite::skip_check).
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Returns what the store promises.
+    /// Returns the text of the promise.
     pub fn promise(&self) -> &'static str {
         self.promise
     }
 }
 
-/// What a store must be able to do for a check to concern it.
+/// The property of a store without which a check is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Requires {
     Nothing,
-    /// It keeps what is appended.
+    /// The store keeps the events that are appended.
     Events,
-    /// What it keeps outlives the handle.
+    /// The events outlive the handle.
     Persistence,
-    /// One log alone appends to it.
+    /// Exactly one log appends to the store.
     OneWriter,
-    /// Several append to it.
+    /// Several logs append to the store.
     ManyWriters,
-    /// It can be followed.
+    /// The store can be followed.
     Followers,
-    /// It can be made to fail.
+    /// The suite can make the store fail.
     Faults,
-    /// It keeps nothing.
+    /// The store keeps no events.
     NothingStored,
 }
 
@@ -57,14 +58,14 @@ pub(crate) enum Requires {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Every append from now on fails and is not kept, such as on a full disk.
+    /// Every append from now on fails and nothing of it is kept, as on a full disk.
     RefuseAppends,
-    /// The next append fails halfway through its batch, and all works again. Nothing of it is kept.
+    /// The next append fails halfway through its batch, and nothing of it is kept. Later appends succeed.
     BreakAppend,
-    /// The next append is kept, but fails all the same, such as when a connection breaks before the answer comes; then
-    /// all works again. It concerns stores that [follow](livespan::EventStore::shared_log).
+    /// The next append is kept, but returns an error, as when a connection breaks before the answer arrives. Later
+    /// appends succeed. This concerns only stores with a [shared log](livespan::EventStore::shared_log).
     LoseAnswer,
-    /// Nothing: all works again.
+    /// No fault: the store works again.
     None,
 }
 
@@ -72,23 +73,23 @@ pub enum Fault {
 pub(crate) enum Lifetime {
     /// A log that is opened again has its events.
     Persistent,
-    /// The log is gone when its handle is.
+    /// The log is lost when its handle is dropped.
     Handle,
-    /// Nothing that is appended can be read.
+    /// Appended events cannot be read.
     WriteOnly,
 }
 
 type Open = dyn Fn(&StoreLocation) -> Arc<dyn EventStore> + Send + Sync;
 type Inject = dyn Fn(&StoreLocation, Fault) -> bool + Send + Sync;
 
-/// How stores are made, and which checks they are to pass.
+/// How stores are made, and which checks run.
 pub(crate) struct Setup {
     pub(crate) open: Box<Open>,
     /// Makes a handle that only follows.
     pub(crate) follower: Option<Box<Open>>,
     pub(crate) inject: Option<Box<Inject>>,
     pub(crate) lifetime: Lifetime,
-    /// Checks that are skipped, and why.
+    /// The skipped checks, each with its reason.
     pub(crate) skipped: Vec<(&'static str, &'static str)>,
     pub(crate) seed: u64,
     pub(crate) histories: usize,
@@ -112,7 +113,7 @@ impl Setup {
     }
 }
 
-/// What a check gets: stores, and the steps done so far.
+/// The environment of one check: stores, and the steps so far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CheckContext<'a> {
     setup: &'a Setup,
@@ -124,7 +125,7 @@ impl<'a> CheckContext<'a> {
         Self { setup, step_log }
     }
 
-    /// The same context with steps of its own.
+    /// Returns the same context with a separate log of steps.
     pub(crate) fn with_step_log<'b>(&'b self, step_log: &'b StepLog) -> CheckContext<'b>
     where
         'a: 'b,
@@ -167,12 +168,12 @@ impl<'a> CheckContext<'a> {
         self.open_labelled(location, String::new())
     }
 
-    /// One of several handles.
+    /// Opens one of several handles; `label` names it in the steps.
     pub(crate) fn open_as(&self, location: &StoreLocation, label: &str) -> Outcome<Handle> {
         self.open_labelled(location, format!("{label}: "))
     }
 
-    /// A handle that follows what another appends.
+    /// Opens a handle that follows the events that another handle appends.
     pub(crate) fn open_follower(&self, location: &StoreLocation, label: &str) -> Outcome<Handle> {
         let open = self.setup.follower.as_ref().unwrap_or(&self.setup.open);
         let label = format!("{label}: ");
@@ -184,7 +185,7 @@ impl<'a> CheckContext<'a> {
         Handle::open(store, self.step_log, label, self.setup.timeout)
     }
 
-    /// Makes the store fail, or work again; whether it can.
+    /// Injects the fault. Returns whether the user of the suite can cause it.
     pub(crate) fn inject(&self, location: &StoreLocation, fault: Fault) -> bool {
         let injected = self
             .setup
@@ -205,7 +206,7 @@ impl<'a> CheckContext<'a> {
         self.setup.skips(name)
     }
 
-    /// Whether a check with this requirement concerns the stores.
+    /// Returns whether the stores meet this requirement.
     pub(crate) fn meets(&self, requires: Requires) -> Outcome<bool> {
         let keeps = self.setup.lifetime != Lifetime::WriteOnly;
         Ok(match requires {

@@ -1,5 +1,5 @@
-//! One open store, driven as the log drives it. It logs every step, checks what holds for every answer, and never waits
-//! longer than its time-out. Reads run on the calling thread, without an async runtime.
+//! One open store, called as the log calls it. The handle records every step and checks every answer for the rules that
+//! always hold. It must never wait longer than its time-out. Reads run on the calling thread, without an async runtime.
 
 use std::{
     fmt,
@@ -27,20 +27,20 @@ use crate::{
     test_event::{TestEvent, batch},
 };
 
-/// How long to wait before a condition is looked at again.
+/// The pause between two checks of a condition.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A page that ends only where the events do.
+/// A page without bounds: it ends only where the events do.
 pub(crate) const ANY: PageLimit = PageLimit::UNBOUNDED;
 
 pub(crate) struct Handle {
     pub(crate) store: Arc<dyn EventStore>,
     step_log: StepLog,
-    /// What the steps call it, when there are several.
+    /// The handle's name in the steps; empty if there is only one.
     label: String,
     writer: Writer,
     next: u64,
-    /// The backstop of every wait.
+    /// Upper bound on every wait.
     pub(crate) timeout: Duration,
 }
 
@@ -81,7 +81,7 @@ impl Handle {
         Ok(handle)
     }
 
-    /// A second user of the same open store, for another thread.
+    /// Returns another handle to the same open store, for another thread.
     pub(crate) fn share(&self, label: &str) -> Self {
         Self {
             store: Arc::clone(&self.store),
@@ -101,7 +101,7 @@ impl Handle {
         self.writer
     }
 
-    /// The newest sequence that this handle knows of.
+    /// Returns the newest sequence that this handle knows of.
     pub(crate) fn head(&self) -> u64 {
         self.next - 1
     }
@@ -114,19 +114,19 @@ impl Handle {
         self.store.oldest().get()
     }
 
-    /// Leaves out numbers, as a log does whose store failed.
+    /// Skips numbers, as a log does whose store failed.
     pub(crate) fn leave_out(&mut self, count: u64) {
         self.note(format!("leave out {count} numbers"));
         self.next += count;
     }
 
-    /// Appends one batch, which must succeed; the sequence of its first event.
+    /// Appends one batch, which must succeed. Returns the sequence of its first event.
     pub(crate) fn append(&mut self, test_events: &[TestEvent]) -> Outcome<u64> {
         self.try_append(test_events)?
             .map_err(|error| Violation::error("append()", &error))
     }
 
-    /// Appends one batch, whatever comes of it.
+    /// Appends one batch, which may fail. Returns the sequence of its first event, or the store's error.
     pub(crate) fn try_append(&mut self, test_events: &[TestEvent]) -> Outcome<Result<u64, Error>> {
         let appended = self.hand_in(test_events)?;
         Ok(appended.map(|appended| appended.first.get()))
@@ -181,8 +181,8 @@ impl Handle {
         Ok(Ok(appended))
     }
 
-    /// Appends one batch, to the store and to the model, but for what the store says that it keeps already: the places
-    /// of that.
+    /// Appends one batch to the store, and to the model without the events that the store reports as duplicates.
+    /// Returns the indexes of the duplicates.
     pub(crate) fn put_once(
         &mut self,
         model: &mut Model,
@@ -200,14 +200,14 @@ impl Handle {
         Ok(appended.duplicates)
     }
 
-    /// Appends one batch, to the store and to the model.
+    /// Appends one batch to the store and to the model. Returns the sequence of its first event.
     pub(crate) fn put(&mut self, model: &mut Model, test_events: &[TestEvent]) -> Outcome<u64> {
         let first = self.append(test_events)?;
         model.append(self.writer, first, test_events);
         Ok(first)
     }
 
-    /// One page, checked for what holds for every page.
+    /// Reads one page, and checks the rules that hold for every page.
     pub(crate) fn page(
         &self,
         scope: &Scope,
@@ -227,7 +227,7 @@ impl Handle {
         Ok(page)
     }
 
-    /// Everything after a place, in pages of this size.
+    /// Reads everything after a sequence, in pages of this size.
     pub(crate) fn read(
         &self,
         scope: &Scope,
@@ -245,7 +245,7 @@ impl Handle {
         }
     }
 
-    /// Reads everything after a place and compares it with the model.
+    /// Reads everything after a sequence, and compares it with the model.
     pub(crate) fn check(
         &self,
         model: &Model,
@@ -287,7 +287,7 @@ impl Handle {
         )
     }
 
-    /// What was left open by a writer that is gone, oldest first.
+    /// Returns the events that a writer left open when it went away, oldest first.
     pub(crate) fn recover_open_events(&self) -> Outcome<Vec<StoredEvent>> {
         let Some(recovery) = self.store.open_event_recovery() else {
             return Ok(Vec::new());
@@ -313,7 +313,7 @@ impl Handle {
         Ok(events)
     }
 
-    /// The newest sequence in the store, whoever appended it.
+    /// Returns the newest sequence in the store, whichever handle appended it.
     pub(crate) fn head_in_store(&self) -> Outcome<Sequence> {
         self.finish("head()", self.shared_log()?.head())
     }
@@ -328,7 +328,7 @@ impl Handle {
         })
     }
 
-    /// Runs a read on this thread, without a runtime.
+    /// Runs a read on this thread, without an async runtime.
     fn finish<T>(&self, call: &str, read: impl Future<Output = Result<T, Error>>) -> Outcome<T> {
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut context = Context::from_waker(&waker);
@@ -349,7 +349,7 @@ impl Handle {
         }
     }
 
-    /// Looks until there is an answer; `None` when there is none in time.
+    /// Calls the function until it returns an answer; returns `None` if there is none within the time-out.
     pub(crate) fn until<T>(
         timeout: Duration,
         mut look: impl FnMut() -> Outcome<Option<T>>,
@@ -366,13 +366,13 @@ impl Handle {
         }
     }
 
-    /// Closes the store, as the end of a log does whose handles live on.
+    /// Closes the store, as a log does at its end while other handles to the store still exist.
     pub(crate) fn close_store(&self) {
         self.note("close()");
         self.store.close();
     }
 
-    /// Lets go of the store, as its process does when it ends.
+    /// Closes and drops the store, as its process does when it ends.
     pub(crate) fn close(self) -> Outcome {
         self.note("close");
         let Self { store, .. } = self;
@@ -385,7 +385,7 @@ impl Handle {
     }
 }
 
-/// Events of a batch that a step shows.
+/// Upper bound on the events of a batch that a step shows.
 const SHOWN_TEST_EVENTS_MAX: usize = 5;
 
 fn show(test_events: &[TestEvent]) -> String {
@@ -444,7 +444,7 @@ impl Wake for Unpark {
     }
 }
 
-/// The scope of these streams.
+/// Returns the scope of these streams.
 pub(crate) fn streams(keys: &[StreamKey]) -> Scope {
     Scope::Streams(keys.to_vec())
 }

@@ -1,5 +1,6 @@
 //! Random histories of appends, reads and reopenings, compared with the naive model after every step. A history that
-//! fails is shortened before it is reported. The seed decides the histories: no clock, no other randomness.
+//! fails is shortened before it is reported. The seed alone decides the histories: there is no clock and no other
+//! randomness.
 
 use fastrand::Rng;
 use livespan::{
@@ -16,19 +17,19 @@ use crate::{
     test_event::{TestEvent, random_bytes, stream},
 };
 
-/// Histories that are tried in search of a shorter one that fails.
+/// Upper bound on the attempts to find a shorter history that fails.
 const SHORTER_TRIES_MAX: usize = 200;
 const STEPS_MAX: usize = 40;
 const STREAMS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// One step. No step depends on another, so a history without it is a history, too.
+/// One step. No step depends on another, so a history without one of its steps is valid, too.
 #[derive(Clone, Debug)]
 enum Step {
     Append(Side, Vec<TestEvent>),
     LeaveOut(u64),
     Read {
         scope: Scope,
-        /// Where in the log, in thousandths.
+        /// The position in the log, in thousandths of its length.
         place: u64,
         limit: PageLimit,
     },
@@ -38,7 +39,7 @@ enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     One,
-    /// A second handle, where there can be one.
+    /// The next step uses the second handle, if the store allows one.
     Other,
 }
 
@@ -139,7 +140,7 @@ fn scope(random: &mut Rng) -> Scope {
     Scope::Streams(keys)
 }
 
-/// Leaves out steps, many at once and then one by one, as long as what is left still fails.
+/// Removes steps, first many at once and then one by one, while the rest still fails.
 fn shorten(
     context: &CheckContext<'_>,
     history: History,
@@ -168,13 +169,13 @@ fn shorten(
     (history, violation)
 }
 
-/// The state of a history that is played.
+/// The state of a history while it runs.
 struct Run<'a> {
     context: CheckContext<'a>,
     location: &'a StoreLocation,
-    /// Always there, but between the closing of one and the opening of the next.
+    /// Always set, except between closing one handle and opening the next.
     handle: Option<Handle>,
-    /// The second handle of a store that several append to.
+    /// The second handle, if several logs may append to the store.
     other: Option<Handle>,
     model: Model,
 }
@@ -230,7 +231,7 @@ impl<'a> Run<'a> {
                 let after = self.model.head() * place / 1000;
                 self.read(scope, after, *limit)
             }
-            // Several writers go at different times; what is then left open has a check of its own.
+            // Several writers may go at different times; a separate check covers the events that they leave open.
             Step::Reopen if self.context.reopens() && self.other.is_none() => self.reopen(),
             Step::LeaveOut(_) | Step::Reopen => Ok(()),
         }
@@ -279,7 +280,7 @@ impl<'a> Run<'a> {
         self.read(&Scope::All, 0, ANY)
     }
 
-    /// Closes what was left open, as the log does.
+    /// Closes the events that were left open, as the log does.
     fn take_back(&mut self, open: &[StoredEvent]) -> Outcome {
         let recovered = self.handle()?.recover_open_events()?;
         let mut expected = self.model.abandoned();

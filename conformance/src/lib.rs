@@ -18,27 +18,27 @@
 //! names the promise, what was expected, what came, and the steps that led there. The suite shortens a random history
 //! that fails before it reports it.
 //!
-//! A [`Suite`] is told more about the store:
+//! Methods of [`Suite`] describe the store further:
 //!
-//! - [`volatile`](Suite::volatile): the log is gone when its handle is.
+//! - [`volatile`](Suite::volatile): the log is lost when its handle is dropped.
 //! - [`skip_check`](Suite::skip_check): the store does not keep one of the promises.
 //! - [`faults`](Suite::faults): how to make the store fail.
-//! - [`run_only`](Suite::run_only) runs one check alone.
+//! - [`run_only`](Suite::run_only) runs a single check.
 //!
-//! For a store with a [shared log](livespan::EventStore::shared_log), the suite opens several handles at one location
-//! side by side, and runs the checks of following, too.
+//! If the store has a [shared log](livespan::EventStore::shared_log), the suite opens several handles at one location
+//! side by side, and also runs the checks of following.
 //!
 //! The suite cannot check these:
 //!
-//! - A read does not block.
-//! - What is stored survives a crash or a power cut.
+//! - Reads do not block.
+//! - Stored events survive a crash or a power cut.
 //! - A store that allows one writer refuses a second one.
 //!
 //! Retention is checked to a factor of two, because some stores evict events in lumps.
 //!
 //! # Example
 //!
-//! A store that keeps everything in one file, one line for each event, and holds the events in memory, too:
+//! A store that keeps everything in one file, one event a line, and also holds the events in memory:
 //!
 //! ```
 //! use std::{

@@ -1,5 +1,5 @@
-//! Where a store under test keeps its log: a folder and a name of its own. The check that made it
-//! removes it.
+//! The place where a store under test keeps its log: a folder and a name of its own. Dropping the location removes the
+//! folder.
 
 use std::{
     env, fs, io,
@@ -10,9 +10,9 @@ use std::{
 
 use livespan::{Retention, store::Epoch};
 
-/// Where one log is kept; empty at first. The suite asks for a store at a location, and asks again at the same location
-/// to open the same log once more: after it dropped the first handle or, if the store has a
-/// [shared log](livespan::EventStore::shared_log), beside it.
+/// The place of one log; empty at first. The suite opens the same log again by asking for another store at the same
+/// location. It does so after it dropped the first handle or, if the store has a [shared
+/// log](livespan::EventStore::shared_log), while the first handle is open.
 #[derive(Debug)]
 pub struct StoreLocation {
     name: String,
@@ -34,17 +34,18 @@ impl StoreLocation {
         })
     }
 
-    /// Returns a folder that exists, is empty at first, and is removed with the location.
+    /// Returns the path of a folder. It exists, is empty at first, and is removed with the location.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Returns a name that no other location has, of `[a-z0-9-]`: for a prefix of keys or a table on a server.
+    /// Returns a name of characters in `[a-z0-9-]` that no other location has. Use it as a prefix of keys or as a table
+    /// name on a server.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns the bounds of what the log keeps.
+    /// Returns the bounds of the log.
     pub fn retention(&self) -> Retention {
         self.retention
     }
@@ -52,7 +53,7 @@ impl StoreLocation {
 
 impl Drop for StoreLocation {
     fn drop(&mut self) {
-        // What cannot be removed stays in the folder for temporary files; that breaks no promise of the store.
+        // If the folder cannot be removed, it stays among the temporary files; that breaks no promise of the store.
         fs::remove_dir_all(&self.directory).ok();
     }
 }

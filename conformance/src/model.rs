@@ -1,5 +1,5 @@
-//! The naive model that every store is compared with: a list of all events that were ever kept, and what is open.
-//! It knows no retention: what a store may have let go of is what stands before its own `oldest()`.
+//! The naive model that every store is compared with: a list of all events that were ever kept, and of the open ones.
+//! It has no retention of its own: it permits a store to have evicted any event before the store's `oldest()`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -13,7 +13,7 @@ use crate::{
     test_event::TestEvent,
 };
 
-/// What is read: everything, or some streams and what belongs to every stream.
+/// The scope of a read: everything, or some streams and the events that belong to every stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     All,
@@ -42,7 +42,8 @@ impl Scope {
     }
 }
 
-/// A token of a stream, whoever opens and closes it, or of one writer's events of every stream.
+/// A token. In a stream, any writer may open and close it. Among the events that belong to every stream, each writer
+/// has tokens of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Token {
     Stream(StreamKey, u64),
@@ -58,7 +59,7 @@ impl Token {
     }
 }
 
-/// Tells handles apart.
+/// Identifies a handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Writer(pub(crate) u64);
 
@@ -66,7 +67,7 @@ pub(crate) struct Writer(pub(crate) u64);
 pub(crate) struct Model {
     events: BTreeMap<u64, StoredEvent>,
     open: HashMap<Token, u64>,
-    /// Left open by a writer that is gone: a store may keep them or let them go.
+    /// Open events of writers that are gone. A store may keep or evict them.
     abandoned: HashMap<Token, u64>,
 }
 
@@ -85,13 +86,13 @@ impl Model {
                     self.abandoned.remove(&token);
                     self.open.remove(&token);
                 }
-                // Nothing, or what a later version of livespan adds.
+                // `None`, or a variant that a later version of livespan adds.
                 _ => {}
             }
         }
     }
 
-    /// Every writer is gone.
+    /// Records that every writer is gone.
     pub(crate) fn abandon(&mut self) {
         self.abandoned.extend(self.open.drain());
     }
@@ -104,7 +105,7 @@ impl Model {
         self.events.get(&sequence)
     }
 
-    /// The events of these numbers, as they were appended.
+    /// Returns the events in this range of numbers, as they were appended.
     pub(crate) fn events(&self, range: RangeInclusive<u64>, scope: &Scope) -> Vec<StoredEvent> {
         let (from, to) = range.into_inner();
         self.events
@@ -116,7 +117,7 @@ impl Model {
             .collect()
     }
 
-    /// The opening events that are still open, oldest first.
+    /// Returns the opening events that are still open, oldest first.
     pub(crate) fn open(&self) -> Vec<StoredEvent> {
         self.all_of(self.open.values())
     }
@@ -133,8 +134,8 @@ impl Model {
             .collect()
     }
 
-    /// Compares what a store gave back for a read after a place, up to `upto`, with what it must and may give. `oldest`
-    /// is what the store called its oldest before and after the read.
+    /// Compares the events that a store returned for a read after a sequence, up to `upto`, with those that it must and
+    /// may return. `oldest` is the store's `oldest()` before and after the read.
     pub(crate) fn check(&self, read: &Read<'_>, came: &[StoredEvent]) -> Outcome {
         let open: BTreeSet<u64> = self.open.values().copied().collect();
         let abandoned: BTreeSet<u64> = self.abandoned.values().copied().collect();
@@ -201,8 +202,8 @@ pub(crate) struct Read<'a> {
     pub(crate) oldest: (u64, u64),
 }
 
-/// Whether an event came back as it was appended. The pin may be left out of what is read, and line breaks may have
-/// become LF, as a client gets them in any case.
+/// Returns whether an event came back as it was appended. A read may omit the pin, and may return any line break as LF,
+/// because a client gets LF in any case.
 pub(crate) fn is_kept(appended: &StoredEvent, came: &StoredEvent) -> bool {
     let StoredEvent {
         sequence,
@@ -219,8 +220,8 @@ pub(crate) fn is_kept(appended: &StoredEvent, came: &StoredEvent) -> bool {
         && (*payload == appended.payload || **payload == line_feeds(&appended.payload))
 }
 
-/// Compares what `recover_open_events()` handed out, oldest first, with what was left open. A store may leave out
-/// events of every stream: no log closes those of another writer.
+/// Compares the events that `recover_open_events()` returned, oldest first, with those that were left open. A store may
+/// omit events that belong to every stream: no log closes those of another writer.
 pub(crate) fn same_abandoned(expected: &[StoredEvent], came: &[StoredEvent]) -> Outcome {
     let given = |event: &&StoredEvent| came.iter().any(|one| one.sequence == event.sequence);
     let expected: Vec<StoredEvent> = expected
@@ -235,7 +236,7 @@ pub(crate) fn same_abandoned(expected: &[StoredEvent], came: &[StoredEvent]) -> 
     )
 }
 
-/// Compares whole lists, pins included.
+/// Compares whole lists, including the pins.
 pub(crate) fn same_events(
     promise: impl Into<String>,
     expected: &[StoredEvent],

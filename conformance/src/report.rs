@@ -1,5 +1,5 @@
-//! The report of a broken promise: what was expected, what came, and the steps that led there. It only makes text, and
-//! touches no store.
+//! The report of a broken promise: the expected value, the actual one, and the steps that led there. It only formats
+//! text, and must never call a store.
 
 use std::{
     fmt::{Debug, Write as _},
@@ -13,11 +13,11 @@ use livespan::{
 
 use crate::test_event::TestEvent;
 
-/// Payload bytes that a message shows of one event.
+/// Upper bound on the payload bytes of one event in a message.
 const SHOWN_BYTES_MAX: usize = 24;
-/// Events that a message shows on either side of the first difference.
+/// Upper bound on the events in a message, on either side of the first difference.
 const SHOWN_EVENTS_MAX: usize = 12;
-/// Steps of a history that a message shows: the newest ones.
+/// Upper bound on the steps in a message; the newest ones are shown.
 const SHOWN_STEPS_MAX: usize = 40;
 
 pub(crate) type Outcome<T = ()> = Result<T, Violation>;
@@ -52,7 +52,7 @@ impl Violation {
         Self::new(format!("{call} succeeds"), "no error", error.to_string())
     }
 
-    /// Adds the steps, unless those of a shorter history are there already.
+    /// Adds the steps, unless the report already has those of a shorter history.
     pub(crate) fn after(mut self, step_log: &StepLog) -> Self {
         self.0.history.get_or_insert_with(|| step_log.show());
         self
@@ -75,7 +75,7 @@ impl Violation {
     }
 }
 
-/// Compares two values whole.
+/// Compares two whole values.
 pub(crate) fn same<T: Debug + PartialEq>(
     promise: impl Into<String>,
     expected: &T,
@@ -91,7 +91,7 @@ pub(crate) fn same<T: Debug + PartialEq>(
     ))
 }
 
-/// Says that something does not hold.
+/// Returns a violation of the promise unless the condition holds.
 pub(crate) fn holds(
     condition: bool,
     promise: impl Into<String>,
@@ -105,7 +105,7 @@ pub(crate) fn holds(
     }
 }
 
-/// What was done to a store, step by step.
+/// The operations on a store, step by step.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StepLog(Arc<Mutex<Vec<String>>>);
 
@@ -133,7 +133,7 @@ impl StepLog {
     }
 }
 
-/// One event on one line: `5 note on a, opens 7, 12 bytes "…"`.
+/// Formats one event on one line: `5 note on a, opens 7, 12 bytes "…"`.
 pub(crate) fn event(event: &StoredEvent) -> String {
     let StoredEvent {
         sequence,
@@ -147,7 +147,7 @@ pub(crate) fn event(event: &StoredEvent) -> String {
     format!("{sequence} {text}")
 }
 
-/// The same of one that has no number yet.
+/// Formats an event that has no number yet.
 pub(crate) fn test_event(test_event: &TestEvent) -> String {
     described(
         &test_event.name,
@@ -165,14 +165,14 @@ fn described(name: &str, key: Option<&StreamKey>, pin: Pinning, payload: &[u8]) 
     match pin {
         Pinning::Open(token) => write!(text, ", opens {token}").unwrap_or_default(),
         Pinning::Close(token) => write!(text, ", closes {token}").unwrap_or_default(),
-        // Nothing, or what a later version of livespan adds.
+        // `None`, or a variant that a later version of livespan adds.
         _ => {}
     }
     write!(text, ", {}", bytes(payload)).ok();
     text
 }
 
-/// The length of the payload and what it begins with.
+/// Formats the length of the payload and its first bytes.
 pub(crate) fn bytes(payload: &[u8]) -> String {
     let shown = payload.get(..SHOWN_BYTES_MAX).unwrap_or(payload);
     let more = if shown.len() < payload.len() {
@@ -183,7 +183,7 @@ pub(crate) fn bytes(payload: &[u8]) -> String {
     format!("{} bytes \"{}{more}\"", payload.len(), shown.escape_ascii())
 }
 
-/// A list of events, around this place in it when it is long.
+/// Formats a list of events; a long one only around the given index.
 pub(crate) fn events(events: &[StoredEvent], around: usize) -> String {
     let from = around.saturating_sub(SHOWN_EVENTS_MAX);
     let to = events.len().min(around + SHOWN_EVENTS_MAX);

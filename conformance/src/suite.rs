@@ -1,5 +1,5 @@
-//! The suite as its users see it: how a store is made, which checks are skipped, and the run. It runs on the thread of
-//! the test, and panics only to report.
+//! The public interface of the suite: how a store is made, which checks are skipped, and the run. It runs on the thread
+//! of the test, and panics only to report a broken promise or an unknown name of a check.
 
 use std::{
     any::Any,
@@ -17,26 +17,27 @@ use crate::{
     report::{StepLog, Violation},
 };
 
-/// Checks every promise of [`EventStore`] on the stores that `open` makes: [`Suite::new`] and [`Suite::run`] in one. It
-/// is for a store whose log is still there when it is opened again.
+/// Checks every promise of [`EventStore`] on the stores that `open` makes. It combines [`Suite::new`] and
+/// [`Suite::run`]. It is for a store whose log still exists when it is opened again.
 ///
 /// # Panics
-/// When the store breaks a promise. The message has the promise, what was expected, what came, the steps, and the seed.
+/// Panics if the store breaks a promise. The message has the promise, the expected value, the actual one, the steps,
+/// and the seed.
 pub fn conformance<S: EventStore>(open: impl Fn(&StoreLocation) -> S + Send + Sync + 'static) {
     Suite::new(open).run();
 }
 
-/// The checks, for stores that are made in one way. See the [crate] for an example.
+/// The checks, for stores that one function makes. See the [crate] for an example.
 #[must_use]
 #[derive(Debug)]
 pub struct Suite(Setup);
 
 impl Suite {
-    /// Seed of the random histories by default.
+    /// Default seed of the random histories.
     pub const DEFAULT_SEED: u64 = 20_261_122;
-    /// How long a check waits by default: 60 seconds.
+    /// Default bound on each wait of a check: 60 seconds.
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-    /// How many random histories are tried by default: 24.
+    /// Default number of random histories: 24.
     pub const DEFAULT_HISTORIES: usize = 24;
 
     /// Makes the suite for the stores that `open` makes. The suite calls `open` once for each handle: with a new
@@ -55,7 +56,7 @@ impl Suite {
         })
     }
 
-    /// Says that the log is gone when its handle is, as in memory: the suite opens no log again.
+    /// States that the log is lost when its handle is dropped, as in memory. The suite then opens no log again.
     pub fn volatile(self) -> Self {
         Self(Setup {
             lifetime: Lifetime::Handle,
@@ -63,7 +64,7 @@ impl Suite {
         })
     }
 
-    /// Says that nothing that is appended can be read from the store.
+    /// States that appended events cannot be read from the store.
     pub fn write_only(self) -> Self {
         Self(Setup {
             lifetime: Lifetime::WriteOnly,
@@ -95,18 +96,18 @@ impl Suite {
         })
     }
 
-    /// Skips one check, such as that of retention for a store that keeps everything, for the reason given.
+    /// Skips one check, for the reason given; for example, a store that keeps everything skips the checks of retention.
     ///
     /// # Panics
-    /// When there is no check of this name.
+    /// Panics if there is no check of this name.
     pub fn skip_check(mut self, name: &'static str, reason: &'static str) -> Self {
         let check = find(name);
         self.0.skipped.push((check.name, reason));
         self
     }
 
-    /// Says that the store does not [deduplicate](livespan::store::BatchRecord::is_deduplicated): it stores an event as
-    /// often as it is appended, so a replayed workflow is shown again.
+    /// States that the store does not [deduplicate](livespan::store::BatchRecord::is_deduplicated): it stores an event
+    /// as often as it is appended, so a replayed workflow is shown again.
     pub fn without_dedup(self) -> Self {
         let dedup = CHECKS
             .iter()
@@ -132,7 +133,7 @@ impl Suite {
     }
 
     /// Waits at most this long for an answer, for retention, or for news, instead of
-    /// [`DEFAULT_TIMEOUT`](Self::DEFAULT_TIMEOUT). A store that keeps its promises never makes the suite wait so long.
+    /// [`DEFAULT_TIMEOUT`](Self::DEFAULT_TIMEOUT). If the store keeps its promises, the suite never waits this long.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self(Setup { timeout, ..self.0 })
     }
@@ -142,10 +143,10 @@ impl Suite {
         CHECKS
     }
 
-    /// Runs every check that concerns such a store.
+    /// Runs every check that concerns the store.
     ///
     /// # Panics
-    /// When a promise is broken; the message has all that are.
+    /// Panics if a promise is broken; the message lists all broken promises.
     pub fn run(&self) {
         let violations: Vec<String> = CHECKS
             .iter()
@@ -155,10 +156,10 @@ impl Suite {
         self.report(&violations);
     }
 
-    /// Runs one check alone, if it concerns such a store.
+    /// Runs one check, if it concerns the store.
     ///
     /// # Panics
-    /// When the promise is broken, or when there is no check of this name.
+    /// Panics if the promise is broken, or if there is no check of this name.
     pub fn run_only(&self, name: &str) {
         let violations: Vec<String> = self.try_check(find(name)).into_iter().collect();
         self.report(&violations);
@@ -175,7 +176,7 @@ impl Suite {
         }
     }
 
-    /// What to tell of a check; `None` when the promise is kept or does not concern the store.
+    /// Runs the check. Returns its report, or `None` if the promise is kept or the check does not concern the store.
     fn try_check(&self, check: &Check) -> Option<String> {
         let step_log = StepLog::default();
         let context = CheckContext::new(&self.0, &step_log);

@@ -1,4 +1,4 @@
-//! Events as the checks append them, before a store numbers them. Whole values only: nothing here reads a store.
+//! Events as the checks append them, before a store numbers them. Plain data: nothing here reads a store.
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -15,7 +15,7 @@ pub(crate) struct TestEvent {
 }
 
 impl TestEvent {
-    /// An event of every stream.
+    /// Creates an event that belongs to every stream.
     pub(crate) fn new(payload: impl Into<Vec<u8>>) -> Self {
         Self {
             name: "note".to_owned(),
@@ -54,7 +54,7 @@ impl TestEvent {
         }
     }
 
-    /// To be kept only once.
+    /// Marks the event as deduplicated.
     pub(crate) fn deduplicated(self) -> Self {
         Self {
             deduplicated: true,
@@ -62,7 +62,7 @@ impl TestEvent {
         }
     }
 
-    /// The event as a store should give it back.
+    /// Returns the event as a store should return it.
     pub(crate) fn numbered(&self, sequence: u64) -> StoredEvent {
         let (name, payload) = (self.name.clone(), self.payload.clone());
         StoredEvent::new(Sequence::new(sequence), name, self.key, self.pin, payload)
@@ -85,19 +85,20 @@ pub(crate) fn batch(test_events: &[TestEvent]) -> Batch {
     batch
 }
 
-/// Bytes of any value.
+/// Returns random bytes of any value.
 pub(crate) fn random_bytes(random: &mut Rng, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
     random.fill(&mut bytes);
     bytes
 }
 
-/// A stream by its name.
+/// Returns the key of the stream with this name.
 pub(crate) fn stream(name: impl AsRef<[u8]>) -> StreamKey {
     StreamKey::new(name).expect("a name of 1 to 63 bytes")
 }
 
-/// Events on the streams `a`, `b` and `c` by turns, every fifth on every stream. The payload is the position.
+/// Returns events on the streams `a`, `b` and `c` in turn; every fifth belongs to every stream. The payload is the
+/// position.
 pub(crate) fn mixed(range: std::ops::RangeInclusive<u64>) -> Vec<TestEvent> {
     range
         .map(|place| {

@@ -1,4 +1,4 @@
-//! The envelope of an event that its caller has already encoded, as it stands in the ingest buffer: framing around
+//! The envelope of an event that its caller has already encoded, as it is stored in the ingest buffer: framing around
 //! opaque bytes. Pure.
 
 use crate::{
@@ -6,13 +6,13 @@ use crate::{
     log::event::{Pinning, StreamKey},
 };
 
-/// The first byte of a record says which decoder reads the rest.
+/// The first byte of such a record. The first byte selects the decoder for the rest.
 pub(crate) const ENCODED: u8 = 0;
 
 /// The fields around the payload of an encoded event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Envelope<'a> {
-    /// Number of the pending acknowledgement that gets the event's id; 0 if nobody waits for it.
+    /// The number of the pending acknowledgement that gets the event's id; 0 if nobody waits for it.
     pub(crate) ack: u64,
     pub(crate) name: &'a str,
     pub(crate) key: Option<StreamKey>,
@@ -20,7 +20,7 @@ pub(crate) struct Envelope<'a> {
     pub(crate) once: bool,
 }
 
-/// In the byte of the pin: the event must be kept only once.
+/// A flag in the byte of the pin: the event is deduplicated.
 const ONCE: u8 = 0x80;
 
 impl Envelope<'_> {
@@ -44,7 +44,8 @@ impl Envelope<'_> {
     }
 }
 
-/// Reads what [`Envelope::write`] wrote. Returns the envelope and the payload, or `None` for a record of another kind.
+/// Reads the output of [`Envelope::write`]. Returns the envelope and the payload, or `None` if the record is of another
+/// kind.
 pub(crate) fn unpack(record: &[u8]) -> Option<(Envelope<'_>, &[u8])> {
     let (&kind, rest) = record.split_first()?;
     if kind != ENCODED {

@@ -1,6 +1,7 @@
-//! A cursor over memory that is already allocated: writing a record never allocates and never grows anything. Pure.
+//! A cursor over memory that is already allocated, so that writing a record never allocates. Pure.
 
-/// Free bytes, filled from the front. A write that needs more than remains returns `None`, and the record is rejected.
+/// Free bytes that are filled from the front. A write that needs more bytes than remain returns `None`; the record is
+/// then rejected.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBuf<'a> {
     rest: &'a mut [u8],
@@ -18,7 +19,7 @@ impl<'a> WriteBuf<'a> {
         self.rest.len()
     }
 
-    /// Reserves the next bytes. The caller may fill them at once, or after the bytes behind them.
+    /// Reserves the next bytes. The caller may fill them at once, or after it has written the bytes behind them.
     #[inline]
     pub(crate) fn reserve(&mut self, size: usize) -> Option<&'a mut [u8]> {
         let (head, rest) = std::mem::take(&mut self.rest).split_at_mut_checked(size)?;
@@ -46,8 +47,8 @@ impl<'a> WriteBuf<'a> {
     }
 }
 
-/// Copies a slice into one of the same length. Up to 32 bytes are copied by two moves of fixed size, which may overlap:
-/// a call of `memcpy` would take longer to branch on the length.
+/// Copies a slice into one of the same length. Up to 32 bytes are copied with two fixed-size moves, which may overlap:
+/// a call of `memcpy` would spend longer on branching by length.
 #[inline]
 fn fill(to: &mut [u8], from: &[u8]) {
     if from.len() > 32 {
@@ -61,7 +62,7 @@ fn fill(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// Copies the first and the last `SIZE` bytes, which covers any length from `SIZE` to twice that.
+/// Copies the first and the last `SIZE` bytes. Together they cover any length from `SIZE` to twice that.
 #[inline]
 fn ends<const SIZE: usize>(to: &mut [u8], from: &[u8]) -> bool {
     let (Some(front), Some(back)) = (from.first_chunk::<SIZE>(), from.last_chunk::<SIZE>()) else {

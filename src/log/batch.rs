@@ -1,6 +1,6 @@
-//! Encoded events on their way into a store, not yet numbered, and on their way back: names, stream keys, pins, whether
-//! they are deduplicated, and payload bytes. The worker thread writes them, stores read them. No store parses a
-//! payload.
+//! Batches of encoded events, on their way into a store (not numbered yet) and back. A batch holds names, stream keys,
+//! pins, deduplication flags and payload bytes. The worker thread writes batches, stores read them. No store may parse
+//! a payload.
 
 use bytes::Bytes;
 use memchr::memchr2;
@@ -15,25 +15,25 @@ use crate::{
 pub struct Batch {
     bytes: Vec<u8>,
     entries: Vec<BatchEntry>,
-    /// Names, nearly without repetition: logs have few.
+    /// The distinct names. A repetition is found only among the last [`NAMES_MAX`].
     names: Vec<Box<str>>,
-    /// Streams; consecutive events of one stream share an entry.
+    /// The keys of the streams; consecutive events of one stream share an entry.
     keys: Vec<StreamKey>,
 }
 
-/// The number of recent names that are searched for a repetition, and kept for the next batch.
+/// Upper bound on the recent names that are searched for a repetition, and that are kept for the next batch.
 const NAMES_MAX: usize = 16;
 
 #[derive(Debug)]
 struct BatchEntry {
     pin: Pinning,
     end: usize,
-    /// The index of its name.
+    /// Index into the names.
     name: u32,
-    /// The index of its stream's key plus 1; 0 if it belongs to every stream.
+    /// Index into the keys, plus 1; 0 if the event belongs to every stream.
     key: u32,
     once: bool,
-    /// Whether the payload is known to have no line break.
+    /// Whether the payload is known to contain no line break.
     line: bool,
 }
 
@@ -65,15 +65,16 @@ impl<'a> BatchRecord<'a> {
     }
 
     /// Returns whether the log keeps the event only once. An event that [opens](Pinning::Open) a token of its stream is
-    /// left out while the stream keeps another such event that opens or closes it; one that [closes](Pinning::Close) a
-    /// token, while the stream keeps another such event that closes it. Without a stream or a token it has no effect.
+    /// left out while the stream keeps another deduplicated event that opens or closes that token. An event that
+    /// [closes](Pinning::Close) a token is left out while the stream keeps another such event that closes it. The flag
+    /// has no effect without a stream or a token.
     ///
     /// So a replay, by this process or another, adds nothing: the log keeps the first start and the first end.
     pub fn is_deduplicated(&self) -> bool {
         self.once && self.key.is_some() && self.pin != Pinning::None
     }
 
-    /// Whether the payload is known to have no line break.
+    /// Returns whether the payload is known to contain no line break.
     pub(crate) fn is_line(&self) -> bool {
         self.line
     }
@@ -112,7 +113,7 @@ impl Batch {
         })
     }
 
-    /// Returns the events in the form in which a store returns them that numbered them `first..`.
+    /// Returns the events as a store would return them after numbering them `first..`.
     pub(crate) fn stored_as(&self, first: u64) -> impl Iterator<Item = StoredEvent> {
         self.iter()
             .zip(first..)
@@ -125,18 +126,18 @@ impl Batch {
             })
     }
 
-    /// Appends an event that is kept [only once](BatchRecord::is_deduplicated). For tests of a store.
+    /// Appends an event that the log keeps [only once](BatchRecord::is_deduplicated). It is meant for tests of a store.
     pub fn add_deduplicated(&mut self, name: &str, key: StreamKey, pin: Pinning, payload: &[u8]) {
         self.add(name, Some(key), pin, payload);
         self.mark_deduplicated();
     }
 
-    /// Appends an event. For tests and benches of a store: the log makes its own batches.
+    /// Appends an event. It is meant for tests and benchmarks of a store; the log makes its own batches.
     pub fn add(&mut self, name: &str, key: Option<StreamKey>, pin: Pinning, payload: &[u8]) {
         self.push(name, key, pin, |out| out.extend_from_slice(payload));
     }
 
-    /// The payload of the last event.
+    /// Returns the payload of the last event.
     pub(crate) fn last_payload(&self) -> &[u8] {
         let before = self.entries.len().checked_sub(2);
         let start = before
@@ -158,7 +159,7 @@ impl Batch {
         }
     }
 
-    /// Appends one event; `write` appends its payload and must not touch what stands before.
+    /// Appends one event. `write` appends the event's payload to the buffer, and must not change the bytes before it.
     pub(crate) fn push(
         &mut self,
         name: &str,
@@ -170,7 +171,8 @@ impl Batch {
         self.push_at(name, key, pin, write);
     }
 
-    /// Like `push`, for an event of a trace whose payload has no line breaks, so that it is not searched for any.
+    /// Works as `push` does, for an event of a trace. Its payload must have no line breaks, so it is not searched for
+    /// them.
     #[inline]
     pub(crate) fn push_line(
         &mut self,
@@ -179,7 +181,7 @@ impl Batch {
         pin: Pinning,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
-        // A key is large, so it is made only if the trace is another than that of the event before.
+        // A key is large, so a new one is made only if the trace differs from that of the event before.
         if !self.keys.last().is_some_and(|last| last.is_id(trace_id)) {
             self.keys.push(StreamKey::of_id(trace_id));
         }
@@ -204,7 +206,7 @@ impl Batch {
         });
     }
 
-    /// Returns the index of a stream's key, plus 1.
+    /// Returns the index of a stream's key, plus 1, and adds the key if needed.
     fn place_of_key(&mut self, key: StreamKey) -> u32 {
         if self.keys.last() != Some(&key) {
             self.keys.push(key);
@@ -216,7 +218,7 @@ impl Batch {
         u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
     }
 
-    /// Returns the index of a name.
+    /// Returns the index of a name, and adds the name if needed.
     fn place_of(&mut self, name: &str) -> usize {
         let from = self.names.len().saturating_sub(NAMES_MAX);
         let last = self.names.get(from..).unwrap_or_default();
@@ -227,14 +229,14 @@ impl Batch {
         self.names.len() - 1
     }
 
-    /// Marks the last event as kept only once: see [`BatchRecord::is_deduplicated`].
+    /// Marks the last event as deduplicated: see [`BatchRecord::is_deduplicated`].
     pub(crate) fn mark_deduplicated(&mut self) {
         if let Some(head) = self.entries.last_mut() {
             head.once = true;
         }
     }
 
-    /// Copies the batch without the events at these ascending indexes.
+    /// Returns a copy of the batch without the events at these ascending indexes.
     pub(crate) fn without(&self, positions: &[usize]) -> Self {
         let mut batch = Self::default();
         for (position, record) in self.iter().enumerate() {
@@ -251,7 +253,7 @@ impl Batch {
         batch
     }
 
-    /// Keeps the first `len` events. Removes bytes that a panicking writer left behind them, too.
+    /// Keeps the first `len` events, and removes the bytes that a panicking writer left behind them.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.entries.truncate(len);
         self.bytes
@@ -259,7 +261,7 @@ impl Batch {
     }
 }
 
-/// One event that a store returns.
+/// One event as a store returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredEvent {
@@ -269,18 +271,18 @@ pub struct StoredEvent {
     pub name: String,
     /// The stream it belongs to, or `None` for every stream.
     pub key: Option<StreamKey>,
-    /// How retention treats it, as it was appended, in what
+    /// How retention treats it. It must equal the appended value in the results of
     /// [`recover_open_events`](crate::store::OpenEventRecovery::recover_open_events) and
-    /// [`read_open_global_events`](crate::store::OpenEventRecovery::read_open_global_events) hand out, because the log
-    /// closes those. What other reads give back may have [`Pinning::None`] instead.
+    /// [`read_open_global_events`](crate::store::OpenEventRecovery::read_open_global_events), because the log closes
+    /// those events. Other reads may return [`Pinning::None`] instead.
     pub pin: Pinning,
-    /// The payload as it was appended, byte for byte, except that line breaks (CR, LF, CRLF) may come back as LF: SSE,
-    /// and so a client, has no other.
+    /// The payload as it was appended, byte for byte. Only line breaks (CR, LF, CRLF) may come back as LF, because SSE
+    /// delivers every line break as LF.
     pub payload: Bytes,
 }
 
 impl StoredEvent {
-    /// Makes an event as it was appended under this number. Without a key it belongs to every stream.
+    /// Creates an event as it was appended under this number. Without a key it belongs to every stream.
     pub fn new(
         sequence: Sequence,
         name: impl Into<String>,

@@ -1,5 +1,5 @@
-//! Immutable blocks of encoded SSE frames with a small index per event, and the slices that readers take of them. A
-//! published block never changes. The worker thread builds blocks; readers read them without a lock.
+//! Immutable blocks of encoded SSE frames with a small index entry per event, and the slices that readers take of them.
+//! A published block never changes. The worker thread builds blocks; readers read them without a lock.
 
 use std::{ops::Range, sync::Arc};
 
@@ -15,19 +15,19 @@ use crate::{
     wire::{frame, id::Epoch},
 };
 
-/// The size at which a block is closed; only a single event that is larger makes a larger block.
+/// The size at which a block is closed: 64 KiB. A block is larger only if its single event is.
 pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024;
 
 /// The index entry of one event in its block.
 #[derive(Clone, Debug)]
 pub(crate) struct EventEntry {
-    /// The end of its frame, which begins at the end of the frame before.
+    /// The end of the event's frame, which begins at the end of the previous frame.
     end: u32,
-    /// Bytes of the frame before the payload; 0 when the payload spans several `data:` lines.
+    /// The bytes of the frame before the payload; 0 if the payload spans several `data:` lines.
     head: u16,
     opens: bool,
     closes: bool,
-    /// The index of its stream in the block's streams, plus 1; 0 if it belongs to every stream.
+    /// Index into the block's streams, plus 1; 0 if the event belongs to every stream.
     stream: u32,
 }
 
@@ -35,12 +35,12 @@ pub(crate) struct EventEntry {
 #[derive(Clone, Copy, Debug)]
 struct BlockStream {
     slot: StreamSlot,
-    /// The end of the bytes of its key, which begin at the end of the key before.
+    /// The end of the bytes of its key, which begin at the end of the previous key.
     end: u32,
 }
 
-/// Streams that have events in a block. A reader may hold a block longer than the index holds its streams, so the keys
-/// are stored here, too.
+/// The streams that have events in a block. The keys are stored here, too, because a reader may hold a block for longer
+/// than the index holds its streams.
 #[derive(Clone, Debug, Default)]
 struct BlockStreams {
     all: Vec<BlockStream>,
@@ -56,7 +56,7 @@ impl BlockStreams {
         u32::try_from(self.all.len()).unwrap_or(u32::MAX)
     }
 
-    /// Frees unused memory.
+    /// Frees unused capacity.
     fn shrunk_to_fit(mut self) -> Self {
         self.all.shrink_to_fit();
         self.keys.shrink_to_fit();
@@ -72,21 +72,21 @@ impl BlockStreams {
     }
 }
 
-/// Frames that are published, replayed and removed together.
+/// Frames that are published together and whose memory is freed together.
 #[derive(Debug)]
 pub(crate) struct Block {
     sequences: Sequences,
     bytes: Bytes,
     entries: Box<[EventEntry]>,
     streams: BlockStreams,
-    /// Tokens of its opening events, in order.
+    /// The tokens of its opening events, in order.
     tokens: Box<[u64]>,
     created: Instant,
 }
 
 #[derive(Debug)]
 enum Sequences {
-    /// The first sequence; the following ones have no holes.
+    /// Holds the first sequence; the following ones have no holes.
     Dense(u64),
     Sparse(Box<[u64]>),
 }
@@ -112,12 +112,12 @@ impl BlockBuilder {
         }
     }
 
-    /// The bytes of the frames.
+    /// Returns the bytes of all frames.
     pub(crate) fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Adds a stream of the block. Returns the number by which [`Self::set_stream`] knows it.
+    /// Adds a stream to the block. Returns the number to pass to [`Self::set_stream`].
     pub(crate) fn add_stream(&mut self, slot: StreamSlot, key: &StreamKey) -> u32 {
         self.streams.add(slot, key.as_bytes())
     }
@@ -129,7 +129,7 @@ impl BlockBuilder {
         }
     }
 
-    /// Appends an event; it belongs to every stream until its stream is set.
+    /// Appends an event. It belongs to every stream until its stream is set.
     pub(crate) fn push(&mut self, epoch: Epoch, sequence: u64, record: &BatchRecord<'_>) {
         let (out, name, payload) = (&mut self.bytes, record.name(), record.payload());
         let head = if record.is_line() {
@@ -171,7 +171,7 @@ impl BlockBuilder {
             });
             let pin = match event.opens() {
                 Some(token) => Pinning::Open(token),
-                // The token is not needed any more.
+                // Nothing reads the token of a closing event again.
                 None if event.closes() => Pinning::Close(0),
                 None => Pinning::None,
             };
@@ -184,7 +184,7 @@ impl BlockBuilder {
             Pinning::Open(token) => Some(token),
             Pinning::None | Pinning::Close(_) => None,
         };
-        // An event is cut to 256 KiB long before 4 GiB, and its head is at most 7 + 64 + 5 + 29 + 7 bytes.
+        // An event is cut to 256 KiB, far below 4 GiB. Its head is at most 7 + 64 + 5 + 29 + 7 bytes.
         let end = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         let head = head.and_then(|head| u16::try_from(head).ok()).unwrap_or(0);
         self.entries.push(EventEntry {
@@ -246,7 +246,7 @@ impl Block {
         self.sequence(self.len().saturating_sub(1))
     }
 
-    /// The index of the first event after `sequence`.
+    /// Returns the index of the first event after `sequence`.
     pub(crate) fn index_after(&self, sequence: u64) -> usize {
         match &self.sequences {
             Sequences::Dense(first) => usize::try_from((sequence + 1).saturating_sub(*first))
@@ -287,7 +287,7 @@ impl<'a> BlockEvent<'a> {
         self.sequence
     }
 
-    /// Returns whether it belongs to every stream.
+    /// Returns whether the event belongs to every stream.
     pub(crate) fn is_global(&self) -> bool {
         self.entry.stream == 0
     }
@@ -297,17 +297,17 @@ impl<'a> BlockEvent<'a> {
         StreamKey::new(key).ok()
     }
 
-    /// Its stream's slot in the index, which is valid while the index retains the event, and its key.
+    /// Returns the stream's slot in the index and its key. The slot is valid while the index retains the event.
     pub(crate) fn stream(&self) -> Option<(StreamSlot, &'a [u8])> {
         self.block.streams.get(self.entry.stream)
     }
 
-    /// Returns whether it closes a token.
+    /// Returns whether the event closes a token.
     pub(crate) fn closes(&self) -> bool {
         self.entry.closes
     }
 
-    /// The token that it opens.
+    /// Returns the token that the event opens.
     pub(crate) fn opens(&self) -> Option<u64> {
         if !self.entry.opens {
             return None;
@@ -343,7 +343,7 @@ impl<'a> BlockEvent<'a> {
             .slice(self.start + usize::from(self.entry.head)..end)
     }
 
-    /// Returns the payload without cloning a handle on the block, if it is one run of bytes.
+    /// Calls `read` with the payload. It avoids cloning a handle to the block if the payload is one run of bytes.
     pub(crate) fn with_payload<T>(&self, read: impl FnOnce(&[u8]) -> T) -> T {
         if self.entry.head == 0 {
             return read(&frame::payload_of(self.text()));

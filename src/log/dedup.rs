@@ -1,5 +1,6 @@
-//! Deduplication: which opening and closing events of a stream's tokens are kept already. It forgets what retention
-//! removes, so its memory has the bounds of retention. Pure; stores call it on the thread that appends.
+//! Deduplication: which opening and closing events of a stream's tokens the log has kept. It forgets events that
+//! retention removes, so the bounds of retention also bound its memory. Pure; stores call it on the thread that
+//! appends.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,25 +12,25 @@ use crate::log::{
     event::{Pinning, StreamKey},
 };
 
-/// A stream and a token of it.
+/// A stream and one of its tokens.
 type TokenKey = (StreamKey, u64);
 
-/// The sequences of the kept events of such a token.
+/// The sequences of a token's kept events.
 #[derive(Clone, Copy, Debug, Default)]
 struct TokenSequences {
     opening: Option<u64>,
     closing: Option<u64>,
 }
 
-/// Which events of such a token are kept.
+/// Which events of a token are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeptEvents {
     pub(crate) opening: bool,
     pub(crate) closing: bool,
 }
 
-/// Returns the indexes of the batch's events that are kept already, or that the batch has twice. `kept` looks up what
-/// is kept.
+/// Returns the indexes of the batch's events that are duplicates of kept events, or of earlier events in the batch.
+/// `kept` returns which events of a token are kept.
 pub(crate) fn duplicates<E>(
     batch: &Batch,
     mut kept: impl FnMut(&StreamKey, u64) -> Result<KeptEvents, E>,
@@ -43,7 +44,7 @@ pub(crate) fn duplicates<E>(
         let kept = kept(&place.0, place.1)?;
         let is_closed = kept.closing || here.contains(&(place, true));
         let is_opened = kept.opening || here.contains(&(place, false));
-        // A start must never follow its own end, even if the first start is gone.
+        // A start must never follow its own end, even if retention has removed the first start.
         if is_closed || (!closes && is_opened) {
             duplicates.push(index);
         } else {
@@ -53,14 +54,14 @@ pub(crate) fn duplicates<E>(
     Ok(duplicates)
 }
 
-/// All deduplicated events that are kept.
+/// All deduplicated events that the log keeps.
 #[derive(Debug, Default)]
 pub(crate) struct DedupIndex {
     kept: HashMap<TokenKey, TokenSequences>,
     places: HashMap<u64, TokenKey>,
 }
 
-/// A token, and whether its event closes it.
+/// Returns the event's token, and whether the event closes it.
 fn token(record: &BatchRecord<'_>) -> Option<(TokenKey, bool)> {
     let key = *record.stream_key().filter(|_| record.is_deduplicated())?;
     match record.pin() {
@@ -71,7 +72,7 @@ fn token(record: &BatchRecord<'_>) -> Option<(TokenKey, bool)> {
 }
 
 impl DedupIndex {
-    /// Returns the indexes of the batch's events that are kept already, or that the batch has twice.
+    /// Returns the indexes of the batch's events that are duplicates of kept events, or of earlier events in the batch.
     pub(crate) fn duplicates(&self, batch: &Batch) -> Vec<usize> {
         let kept = |key: &StreamKey, token| {
             let places = self.kept.get(&(*key, token)).copied().unwrap_or_default();
@@ -84,7 +85,7 @@ impl DedupIndex {
         duplicates
     }
 
-    /// Records that the event is kept under this sequence.
+    /// Records that the log keeps the event under this sequence.
     pub(crate) fn insert(&mut self, record: &BatchRecord<'_>, sequence: u64) {
         let Some((place, closes)) = token(record) else {
             return;
@@ -101,7 +102,7 @@ impl DedupIndex {
         self.places.insert(sequence, place);
     }
 
-    /// Forgets an event that is no longer kept.
+    /// Forgets an event that the log no longer keeps.
     pub(crate) fn forget(&mut self, sequence: u64) {
         if self.places.is_empty() {
             return;
@@ -127,7 +128,8 @@ impl DedupIndex {
 mod tests {
     use super::*;
 
-    /// Events of one stream: `o7` opens and `c7` closes the token 7, once; in capitals any number of times.
+    /// Events of one stream: `o7` opens the token 7 and `c7` closes it, both deduplicated. Events in capitals are not
+    /// deduplicated.
     fn batch(events: &[&str]) -> Batch {
         let mut batch = Batch::default();
         let key = StreamKey::new("a").unwrap();

@@ -1,5 +1,5 @@
-//! The event trait, the stream that an event belongs to, and how long retention must keep it. Any thread of the app
-//! runs it; it does no I/O.
+//! The event trait, the key of an event's stream, and how long retention must keep an event. Plain data without I/O;
+//! any thread of the app may use it.
 
 use std::{
     cmp::Ordering,
@@ -9,7 +9,7 @@ use std::{
 
 use crate::error::Error;
 
-/// An event of an app, which [`SseTarget`](crate::SseTarget) stores and sends to all readers.
+/// An event of an app. [`SseTarget`](crate::SseTarget) stores it and sends it to all readers.
 ///
 /// ```
 /// use livespan::{SseEvent, sse::StreamKey};
@@ -33,40 +33,42 @@ use crate::error::Error;
 /// }
 /// ```
 pub trait SseEvent: Send + 'static {
-    /// Returns the SSE event name: 1 to 64 characters of `[A-Za-z0-9._-]`; any other is refused by the dispatch.
+    /// Returns the SSE event name: 1 to 64 characters of `[A-Za-z0-9._-]`. The dispatch rejects any other name.
     fn name(&self) -> &str;
 
-    /// Returns the stream that the event belongs to; an event without one is delivered on every stream.
+    /// Returns the stream that the event belongs to. An event without one is delivered on every stream.
     fn stream_key(&self) -> Option<StreamKey> {
         None
     }
 
-    /// Appends the payload, UTF-8 text, usually JSON. Line breaks in it (CR, LF, CRLF) reach a client as LF, as SSE
-    /// has no other way to carry them. It runs once per event, on the thread that dispatches it.
+    /// Appends the payload: UTF-8 text, usually JSON. Line breaks in it (CR, LF, CRLF) reach clients as LF, because SSE
+    /// has no other way to carry them. It runs once per event, on the thread that dispatches the event.
     fn encode(&self, out: &mut Vec<u8>);
 
-    /// Returns how retention treats the event; by default it may be removed when it is the oldest.
+    /// Returns how retention treats the event. By default, retention may remove it when it is the oldest.
     fn pin(&self) -> Pinning {
         Pinning::None
     }
 
-    /// Returns whether the log keeps the event only once, which needs a stream and a [token](Self::pin): a second event
-    /// that opens, or that closes, the same token is left out while the first is kept. By default every event is kept.
+    /// Returns whether the log keeps the event only once. This requires a stream and a [token](Self::pin): a second
+    /// event that opens, or that closes, the same token is left out while the first is kept. By default every event is
+    /// kept.
     fn is_deduplicated(&self) -> bool {
         false
     }
 }
 
-/// Keeps the opening event of something that still runs beyond retention, until its closing event arrives.
+/// Keeps the opening event of something that still runs, beyond the bounds of retention, until its closing event
+/// arrives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pinning {
-    /// Retained like any other.
+    /// Retained like any other event.
     #[default]
     None,
-    /// Kept until an event of the same stream closes this token, or opens it again. The token of an event that belongs
-    /// to every stream is its writer's own: the same number used by another epoch of the log, or by another process, is
-    /// another token.
+    /// Kept until an event of the same stream closes this token, or opens it again. If the event belongs to every
+    /// stream, the token is private to its writer: the same number in another epoch of the log, or in another process,
+    /// is a different token.
     Open(u64),
     /// Releases the opening event of this token.
     Close(u64),
@@ -80,13 +82,14 @@ pub struct StreamKey {
 }
 
 impl StreamKey {
-    /// The longest key, in bytes.
+    /// Upper bound on the length of a key, in bytes: 63.
     pub const LENGTH_MAX: usize = 63;
 
-    /// Makes a key.
+    /// Creates a key.
     ///
     /// # Errors
-    /// An empty key or one longer than [`LENGTH_MAX`](Self::LENGTH_MAX) is [invalid](Error::is_invalid).
+    /// Returns an [invalid](Error::is_invalid) error if the key is empty or longer than
+    /// [`LENGTH_MAX`](Self::LENGTH_MAX).
     ///
     /// ```
     /// let key = livespan::sse::StreamKey::new("job-42")?;
@@ -105,7 +108,7 @@ impl StreamKey {
         }
     }
 
-    /// The key of a trace.
+    /// Returns the key of a trace's stream.
     #[inline]
     pub(crate) fn of_id(id: [u8; 16]) -> Self {
         let mut bytes = [0; Self::LENGTH_MAX];
@@ -120,12 +123,12 @@ impl StreamKey {
         self.length == 16 && self.bytes.first_chunk() == Some(&id)
     }
 
-    /// A key that no trace has, because an id is never all zero: an empty stream.
+    /// Returns a key that no trace has, because a trace id is never all zero. Its stream is always empty.
     pub(crate) fn nobody() -> Self {
         Self::of_id([0; 16])
     }
 
-    /// Returns the bytes.
+    /// Returns the bytes of the key.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes
             .get(..usize::from(self.length))
@@ -142,16 +145,16 @@ impl AsRef<[u8]> for StreamKey {
 impl TryFrom<&str> for StreamKey {
     type Error = Error;
 
-    /// Makes a key of the text's bytes.
+    /// Creates a key from the bytes of the text.
     ///
     /// # Errors
-    /// As [`StreamKey::new`].
+    /// Returns the same errors as [`StreamKey::new`].
     fn try_from(key: &str) -> Result<Self, Error> {
         Self::new(key)
     }
 }
 
-/// Compares the bytes, as slices do.
+/// Compares the used bytes, as slices do.
 impl Ord for StreamKey {
     fn cmp(&self, other: &Self) -> Ordering {
         self.as_bytes().cmp(other.as_bytes())
@@ -164,15 +167,15 @@ impl PartialOrd for StreamKey {
     }
 }
 
-/// Writes printable ASCII as it is, and other bytes escaped as in a byte string of Rust.
+/// Writes printable ASCII unchanged, and escapes other bytes as a Rust byte string does.
 impl fmt::Display for StreamKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_bytes().escape_ascii().fmt(f)
     }
 }
 
-/// Hashes the bytes that are used: most keys are ids of sixteen. All bytes behind them are zero, so equal keys have
-/// equal hashes.
+/// Hashes only as many bytes as are in use, because most keys are ids of 16 bytes. All bytes behind them are zero, so
+/// equal keys have equal hashes.
 impl Hash for StreamKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_bytes().hash(state);
@@ -185,7 +188,7 @@ impl fmt::Debug for StreamKey {
     }
 }
 
-/// Returns whether `text` may follow `event: `. A line break there would forge frames.
+/// Returns whether `text` may follow `event: ` in a frame. A line break in it would let an app forge frames.
 pub(crate) fn is_event_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text

@@ -1,4 +1,4 @@
-//! The parts of an event log in memory: events, batches, blocks, the tail of blocks, the index by stream, retention,
+//! The in-memory parts of an event log: events, batches, blocks, the tail of blocks, the stream index, retention and
 //! deduplication. They do no I/O and start no thread. The worker thread writes them, readers read them.
 
 #![cfg_attr(

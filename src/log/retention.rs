@@ -1,10 +1,10 @@
-//! [`Retention`]: the bounds of what a log keeps. All of them hold at once. [`EvictedEvents`]: what it has let go. Plain
-//! data.
+//! [`Retention`]: the bounds of a log, which all hold at once. [`EvictedEvents`]: a count of the events that retention
+//! has removed. Plain data.
 
 use std::time::Duration;
 
-/// The bounds of what a log keeps: events, bytes and age. The oldest events go first, except the opening events of
-/// what still runs (see [`Pinning`](crate::sse::Pinning)).
+/// The bounds of a log: events, bytes and age. The oldest events are evicted first, except the opening events of
+/// whatever still runs (see [`Pinning`](crate::sse::Pinning)).
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,19 +33,20 @@ impl Default for Retention {
 }
 
 impl Retention {
-    /// Events kept by default: 250,000.
+    /// Default bound on events: 250,000.
     pub const DEFAULT_EVENTS: usize = 250_000;
-    /// Bytes of SSE frames kept by default: 64 MiB. In memory, the index adds a tenth for events of 300 bytes.
+    /// Default bound on the bytes of SSE frames: 64 MiB. In memory, the index adds a tenth to that for events of 300
+    /// bytes.
     pub const DEFAULT_BYTES: usize = 64 * 1024 * 1024;
-    /// Age, since it was stored, at which an event is evicted by default: one day.
+    /// Default age at which an event is evicted: one day after it was stored.
     pub const DEFAULT_AGE: Duration = Duration::from_secs(24 * 60 * 60);
-    /// Upper bound on the opening events, of what still runs, that are kept beyond retention: 65,536. The excess is
-    /// evicted and counted.
+    /// Upper bound on the opening events that are kept beyond retention: 65,536. Events above the bound are evicted and
+    /// counted.
     pub const PINNED_EVENTS_MAX: usize = 65_536;
     /// Upper bound on the bytes of the events kept beyond retention: 16 MiB.
     pub const PINNED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-    /// Keeps at most this many events; 0 is taken as 1.
+    /// Sets the bound on events; 0 is treated as 1.
     pub fn events(self, max: usize) -> Self {
         Self {
             events: max.max(1),
@@ -53,7 +54,7 @@ impl Retention {
         }
     }
 
-    /// Keeps at most this many bytes of SSE frames. The newest event is kept even when it is larger.
+    /// Sets the bound on the bytes of SSE frames. The newest event is kept even if it is larger.
     pub fn bytes(self, max: usize) -> Self {
         Self {
             bytes: max.max(1),
@@ -61,7 +62,7 @@ impl Retention {
         }
     }
 
-    /// Lets events go when they are older than this, or at most a sixteenth later.
+    /// Sets the age at which events are evicted. They may be evicted later by up to a sixteenth of it.
     pub fn age(self, max: Duration) -> Self {
         Self { age: max, ..self }
     }
@@ -82,18 +83,19 @@ impl Retention {
     }
 }
 
-/// What retention has let go of one stream, since the stream began or was last let go of as a whole.
+/// The number of events that retention has removed from one stream. The count starts over when the stream begins again
+/// after all its events were removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EvictedEvents {
-    /// The number of its events that can no longer be read.
+    /// The number of the stream's events that can no longer be read.
     pub events: u64,
-    /// How many of them closed something (see [`Pinning::Close`](crate::sse::Pinning::Close)), such as the ends of
-    /// spans; `None` when not known.
+    /// The number of closing events among them (see [`Pinning::Close`](crate::sse::Pinning::Close)), such as the ends
+    /// of spans; `None` if unknown.
     pub closings: Option<u64>,
 }
 
 impl EvictedEvents {
-    /// Says that so many events are gone, and how many of them closed something, if that is known.
+    /// Creates a count of evicted events, and of the closing events among them if that is known.
     pub const fn new(events: u64, closings: Option<u64>) -> Self {
         Self { events, closings }
     }

@@ -1,5 +1,5 @@
-//! How readers are woken: a flag for each reader, and sets of flags that are raised together. The publishing thread
-//! raises them, the readers' tasks poll them. A panic of one reader's waker never stops the others.
+//! How readers are woken: a wake flag for each reader, and sets of flags that are raised together. The publishing
+//! thread raises them; the readers' tasks poll them. A panic in one reader's waker must never affect the others.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::util::sync::{
 /// The wake flag of one reader.
 #[derive(Debug)]
 pub(crate) struct WakeFlag {
-    /// Later ones have higher numbers.
+    /// A creation number: later flags have higher ones.
     number: u64,
     notified: AtomicBool,
     waker: Mutex<Option<Waker>>,
@@ -34,14 +34,14 @@ impl Default for WakeFlag {
 }
 
 impl WakeFlag {
-    /// Raises the flag and wakes the reader. Raising it again before the reader has polled changes nothing.
+    /// Raises the flag and wakes the reader. Raising it again before the reader has polled it has no effect.
     pub(crate) fn wake(&self) {
         if self.raise() {
             self.wake_task();
         }
     }
 
-    /// Raises the flag. Returns whether its task is to be woken.
+    /// Raises the flag. Returns whether its task must be woken.
     fn raise(&self) -> bool {
         !self.notified.swap(true, Ordering::AcqRel)
     }
@@ -49,13 +49,14 @@ impl WakeFlag {
     fn wake_task(&self) {
         let waker = lock(&self.waker).take();
         if let Some(waker) = waker {
-            // A panic of a waker is its own reader's mistake: the others must still be woken, and the log must go on.
+            // A panicking waker is the mistake of its own reader: the others must still be woken, and the log must go
+            // on.
             catch_panic(|| waker.wake());
         }
     }
 
-    /// Ready if the flag was raised since the last poll that was ready. The caller reads the log after a poll, never
-    /// before it polled here, so no wake-up is lost.
+    /// Returns `Ready` if the flag was raised since the last poll that returned `Ready`. The caller must poll first and
+    /// read the log afterwards, so that no wake-up is lost.
     pub(crate) fn poll_notified(&self, cx: &Context<'_>) -> Poll<()> {
         {
             let mut waker = lock(&self.waker);
@@ -72,7 +73,7 @@ impl WakeFlag {
     }
 }
 
-/// A set of flags that are raised together, the oldest first.
+/// A set of flags that are raised together, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct WakeSet(Mutex<BTreeMap<u64, Arc<WakeFlag>>>);
 
@@ -85,8 +86,8 @@ impl WakeSet {
         lock(&self.0).remove(&wake_flag.number);
     }
 
-    /// Raises all flags. Only the tasks whose flag was not raised are woken, and without the lock: a waker is foreign
-    /// code. In a busy log most readers have not had their turn since the last time.
+    /// Raises all flags, and wakes the tasks whose flag was not raised before. Wakers are foreign code, so they run
+    /// without the lock. In a busy log, most readers have not run since the last call, so few tasks are woken.
     pub(crate) fn wake(&self) {
         let wake_flags = lock(&self.0);
         let raised = wake_flags.values().filter(|wake_flag| wake_flag.raise());

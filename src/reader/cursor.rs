@@ -1,6 +1,6 @@
-//! [`Reader`]: the position of one reader in the log, and its next step. A cursor owns no queue: replay and live are
-//! the same read, so a slow client costs one cursor. It runs on the task that polls it, holds no lock while it waits,
-//! and needs no runtime.
+//! [`Reader`]: the position of one reader in the log, and its next step. A cursor owns no queue of events: replay and
+//! live delivery are the same read, so a slow client costs one cursor. It runs on the task that polls it, holds no lock
+//! while it waits, and needs no runtime.
 
 use std::{
     collections::VecDeque,
@@ -29,21 +29,21 @@ use crate::{
     },
 };
 
-/// Blocks and pages searched without a match before other tasks get their turn.
+/// Upper bound on the blocks and pages that are searched without a match before other tasks get their turn.
 pub(super) const BLOCKS_PER_TURN: usize = 16;
 
-/// What a store says before a reader begins.
+/// The store's answer that a reader needs before it begins.
 #[derive(Debug, Default)]
 pub(super) struct HeadAnswer {
     /// The newest event of a shared store.
     pub(super) head: Sequence,
     /// The open events that belong to every stream.
     pub(super) open_global_events: Vec<StoredEvent>,
-    /// The events of the reader's streams that retention has let go, as far as that is known.
+    /// The number of events of the reader's streams that retention has removed, as far as it is known.
     pub(super) evicted: u64,
 }
 
-/// The resume point of a reader, and the answer to what it asked the store.
+/// The resume point of a reader, and the store's answer to its query.
 pub(super) type HeadReply = (ResumePoint, Result<HeadAnswer, Error>);
 
 pub(super) type HeadQuery = Pin<Box<dyn Future<Output = HeadReply> + Send>>;
@@ -55,27 +55,28 @@ pub(crate) struct Reader {
     pub(super) scope: Scope,
     pub(super) wake_flag: Arc<WakeFlag>,
     pub(super) after: u64,
-    /// Events up to here that are missing were removed before this reader came, so they do not count as missed.
+    /// Missing events up to here were removed before this reader came, so they do not count as missed.
     pub(super) unreported_until: u64,
-    /// Whether the store returned an event of its streams: the store may know streams that memory does not.
+    /// Whether the store has returned an event of the reader's streams. The store may know streams that memory does
+    /// not.
     pub(super) found_in_store: bool,
-    /// Items to hand out: never more than one block, or one page of events kept beyond retention.
+    /// Items to hand out: at most one block, or one page of events kept beyond retention.
     pub(super) queue: VecDeque<ReadItem>,
     pub(super) page: Option<PageQuery>,
-    /// The page after this sequence, which the store reads while the client handles the one before.
+    /// The read of the page after this sequence. The store reads it while the client handles the previous page.
     pub(super) next_page: Option<(u64, PageQuery)>,
-    /// Set until the store has answered what a reader must know before it begins.
+    /// The query to the store; set until the store has answered it.
     pub(super) head_query: Option<HeadQuery>,
-    /// Since when it waits for the store, and its own wake flag: no event ends this wait.
+    /// The start of the wait for the store, and a wake flag for this wait, which no event raises.
     pub(super) store_wait: Option<(Instant, Arc<WakeFlag>)>,
-    /// Whether the store may hold more for a reader that reads from it alone.
+    /// Whether the store may hold more events for a reader that reads from it alone.
     pub(super) wants_page: bool,
     /// Whether the last poll ended only to let other tasks run.
     pub(super) is_yielding: bool,
     pub(super) degradations: u64,
     pub(super) recoveries: u64,
-    /// Set while this reader's own read of a shared store has failed: the number of rounds in which such readers were
-    /// woken before.
+    /// Set while this reader cannot read a shared store: the number of rounds in which blocked readers had been woken
+    /// before.
     pub(super) blocked_since: Option<u64>,
 }
 
@@ -91,7 +92,7 @@ impl fmt::Debug for Reader {
 impl Reader {
     pub(crate) fn new(log: &Arc<Log>, scope: Scope, resume: ResumePoint) -> Self {
         let wake_flag = Arc::new(WakeFlag::default());
-        // Registered before the first look at the log, so no event falls between the look and the first wait.
+        // Registered before the first look at the log, so that no event falls between that look and the first wait.
         for key in &scope.keys {
             log.join_stream(key, &wake_flag);
         }
@@ -126,7 +127,7 @@ impl Reader {
         reader
     }
 
-    /// The last sequence that was read, wanted or not.
+    /// Returns the last sequence that was read, whether or not the reader wanted the event.
     pub(crate) fn after(&self) -> u64 {
         self.after
     }
@@ -140,7 +141,7 @@ impl Reader {
         &self.log
     }
 
-    /// Returns whether a reader of single streams knows that they exist; `None` for a reader of everything.
+    /// Returns whether the streams of this reader are known to exist, or `None` for a reader of all streams.
     pub(crate) fn known(&self) -> Option<bool> {
         if self.scope.keys.is_empty() {
             None
@@ -149,7 +150,8 @@ impl Reader {
         }
     }
 
-    /// Returns whether it waits for its store, or for its next turn, and so cannot say yet what there is.
+    /// Returns whether the reader waits for its store or for its next turn. Until then it is unknown whether there are
+    /// more events.
     pub(crate) fn is_paging(&self) -> bool {
         self.page.is_some() || self.head_query.is_some() || self.is_yielding
     }
@@ -158,10 +160,10 @@ impl Reader {
         !self.scope.keys.is_empty() || self.scope.filter.is_some()
     }
 
-    /// Returns the next item up to `head`, or `None` when there is nothing more to wait for. If everything is in
-    /// memory, it never waits: a caller that reads on must let other tasks run.
+    /// Returns the next item up to `head`, or `None` if no more items will come. If everything is in memory, this never
+    /// waits, so a caller that reads in a loop must let other tasks run.
     pub(crate) async fn next_below(&mut self, head: u64) -> Option<ReadItem> {
-        // At the head there may be nothing more to wait for; before it, the store is still reading a page.
+        // At the head, no more items may come. Before the head, the store is still reading a page.
         let item = std::future::poll_fn(|cx| match self.poll_next(cx) {
             Poll::Ready(item) => Poll::Ready(Some(item)),
             Poll::Pending if !self.is_paging() && (self.log.is_shared() || self.after >= head) => {
@@ -209,7 +211,7 @@ impl Reader {
             if self.notice_degraded() {
                 continue;
             }
-            // Read before the events: the events up to this point come first.
+            // Loaded before the events are read, because the events up to this point must be handed out first.
             let recoveries = self.log.recoveries();
             if self.advance() {
                 if self.must_yield(&mut turns, cx) {
@@ -220,9 +222,9 @@ impl Reader {
             if self.notice_recovered(recoveries) || self.notice_unblocked() {
                 continue;
             }
-            // `closed` is read before the head: events that were published before the close are still read.
+            // `closed` is read before the head, so events that were published before the close are still read.
             if self.log.is_closed() {
-                // So are events that raised the wake flag since it was checked.
+                // Events that raised the wake flag since it was checked are read, too.
                 self.wants_page |= self.wake_flag.poll_notified(cx).is_ready();
                 if !self.advance() && !self.notice_recovered(self.log.recoveries()) {
                     return Poll::Ready(ReadItem::Closed);
@@ -233,7 +235,7 @@ impl Reader {
         }
     }
 
-    /// Returns whether other tasks are to get their turn now. This one goes on after them.
+    /// Returns whether other tasks must get their turn now. The reader continues after them.
     fn must_yield(&mut self, turns: &mut usize, cx: &Context<'_>) -> bool {
         *turns += 1;
         self.is_yielding = *turns >= BLOCKS_PER_TURN && self.queue.is_empty();
@@ -243,7 +245,7 @@ impl Reader {
         self.is_yielding
     }
 
-    /// Advances by one step. Returns whether the position moved or something was queued.
+    /// Advances by one step. Returns whether the position moved or an item was queued.
     pub(super) fn advance(&mut self) -> bool {
         if self.is_paged() {
             if self.wants_page {
@@ -271,7 +273,8 @@ impl Reader {
                 may_read
             }
             TailRead::Nothing(upto) => {
-                // The position advances all the same, so that a quiet stream does not resume from an ancient id.
+                // The position advances all the same, so that the reader of a quiet stream does not resume from a very
+                // old id.
                 self.after = self.after.max(upto);
                 false
             }
@@ -324,7 +327,7 @@ impl Drop for Reader {
     }
 }
 
-/// Returns the runs of events that belong to these streams, or the whole slice if there are no streams.
+/// Returns the runs of events that belong to these streams, or the whole slice if `keys` is empty.
 pub(super) fn filter_streams(slice: Slice, keys: &[StreamKey]) -> Vec<Slice> {
     if keys.is_empty() {
         return vec![slice];

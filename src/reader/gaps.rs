@@ -1,5 +1,5 @@
-//! When a reader gets a gap: retention removed events before it read them, the store lost them in an outage, or the
-//! store failed and recovered. It never skips an event in silence. It runs on the reader's task.
+//! When a reader gets a gap: retention removed events before the reader got them, the store lost them in an outage, or
+//! the store failed and recovered. A reader must never skip an event in silence. It runs on the reader's task.
 
 use crate::{
     engine::diagnostics::Diagnostic,
@@ -10,8 +10,8 @@ use crate::{
 };
 
 impl Reader {
-    /// Crosses removed events, at most up to `limit`: queues a gap for what was missed, and hands out what is kept of
-    /// them.
+    /// Moves past removed events, at most up to `limit`. Queues a gap for the missed events, and then those of them
+    /// that are kept beyond retention.
     pub(super) fn skip_evicted(&mut self, limit: u64) {
         let limit = if self.after < self.unreported_until {
             limit.min(self.unreported_until)
@@ -27,7 +27,7 @@ impl Reader {
             .log
             .tail
             .skip_evicted(&self.scope.keys, self.after, limit);
-        // It is not known how many of them the filter would have passed.
+        // It is unknown how many of the missed events the filter would have accepted.
         let lost = if self.scope.filter.is_some() {
             None
         } else {
@@ -38,25 +38,26 @@ impl Reader {
         self.queue_slices(skipped.pinned);
     }
 
-    /// Queues a gap up to `to`, except for events that were removed before this reader came.
+    /// Queues a gap up to `to`, without the events that were removed before this reader came.
     pub(super) fn report_gap(&mut self, to: u64, lost: Option<u64>) {
         let after = self.after.max(self.unreported_until);
         if to <= after || lost == Some(0) {
             return;
         }
-        // How many of them are among the unreported ones is not known.
+        // It is unknown how many of the lost events were removed before the reader came.
         let lost = lost.filter(|_| after == self.after);
         let (from, to) = (self.log.id(after + 1), self.log.id(to));
         self.queue
             .push_back(ReadItem::Gap(Gap::Evicted { from, to, lost }));
         if self.log.is_degraded() {
-            // A gap closes the outage for the client, and this one did not end it.
+            // A gap ends the outage for the client, but the outage goes on, so `Degraded` is queued again.
             self.degradations = self.log.degradations();
             self.queue.push_back(ReadItem::Degraded);
         }
     }
 
-    /// Crosses removed events before `oldest`, but hands out the opening events that the store keeps beyond retention.
+    /// Moves past removed events before `oldest`, but hands out the opening events that the store keeps beyond
+    /// retention.
     pub(super) fn accept_pinned(
         &mut self,
         kept: &[StoredEvent],
@@ -66,13 +67,13 @@ impl Reader {
         let Some(last) = kept.last().map(|event| event.sequence.get()) else {
             return self.skip_evicted(oldest - 1);
         };
-        // After a full page there may be more of them.
+        // If the whole page was kept events, more of them may follow.
         let to = if wanted.len() > kept.len() {
             oldest - 1
         } else {
             last
         };
-        // What was removed before the reader came is not reported, and what was removed since is.
+        // Events that were removed before the reader came are not reported; events that were removed since then are.
         let unreported = self.unreported_until.max(self.after).min(to);
         let earlier = kept.partition_point(|event| event.sequence.get() <= unreported);
         let (earlier, later) = kept.split_at(earlier);
@@ -92,8 +93,8 @@ impl Reader {
         }
     }
 
-    /// Crosses the events up to `limit`, which the store could not return. It is this reader's trouble alone, and the gap
-    /// behind `degraded` closes it: if nothing of it is missing, there is nothing to tell.
+    /// Moves past the events up to `limit`, which the store could not return. The failure concerns this reader alone,
+    /// and the gap after `Degraded` ends it. If no event is missing, nothing is reported.
     pub(super) fn skip_unread(&mut self, error: &Error, limit: u64) {
         let message = error.with_causes();
         self.log.report_diagnostic(Diagnostic::ReadFailed(&message));
@@ -105,8 +106,8 @@ impl Reader {
         }
     }
 
-    /// Waits until a shared store, which this reader alone may have failed to read, can be read again. Queues the item
-    /// that it fails, once.
+    /// Waits until a shared store can be read again; perhaps only this reader failed to read it. Queues `Degraded`,
+    /// once.
     pub(super) fn block(&mut self, error: &Error) {
         let message = error.with_causes();
         self.log.report_diagnostic(Diagnostic::ReadFailed(&message));
@@ -118,8 +119,8 @@ impl Reader {
         self.blocked_since = Some(self.log.blocked_readers().join(&self.wake_flag));
     }
 
-    /// The store was read for this reader: ends what [`block`](Self::block) began. Where the log's own outage goes on, or
-    /// its end is still to be told, that end is told to every reader.
+    /// Ends the wait that [`block`](Self::block) began, because the store was read for this reader. If the log's own
+    /// outage goes on, or its end is not reported yet, the recovery is reported later, to every reader.
     pub(super) fn unblock(&mut self) {
         if self.blocked_since.take().is_none() {
             return;
@@ -130,7 +131,8 @@ impl Reader {
         }
     }
 
-    /// Unblocks a reader that reads from memory, and so reads no page that would: the follower has read the store since.
+    /// Unblocks a reader that reads from memory, once the follower has read the store again. Such a reader reads no
+    /// page that would unblock it.
     pub(super) fn notice_unblocked(&mut self) -> bool {
         let rounds = self.log.blocked_readers().rounds();
         let is_over = !self.is_paged() && self.blocked_since.is_some_and(|since| rounds > since);
@@ -141,7 +143,8 @@ impl Reader {
         is_over
     }
 
-    /// Queues the item that the store fails, once per outage, before the events that the store did not keep.
+    /// Queues `Degraded`, once per outage, before the events that the store did not keep. Returns whether the outage is
+    /// new.
     pub(super) fn notice_degraded(&mut self) -> bool {
         let degradations = self.log.degradations();
         let is_news = degradations > self.degradations;
@@ -152,7 +155,8 @@ impl Reader {
         is_news
     }
 
-    /// Queues the item that the store works again, if no event of the log says so, after the events until then.
+    /// Queues the gap that reports a recovery, if no event of the log reports it, after the events before the recovery.
+    /// Returns whether the recovery is new.
     pub(super) fn notice_recovered(&mut self, recoveries: u64) -> bool {
         let is_news = recoveries > self.recoveries;
         self.recoveries = recoveries;

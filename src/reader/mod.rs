@@ -1,6 +1,6 @@
-//! Readers of the log: [`cursor`] is the position of one reader, [`resume`] where it begins, [`paging`] how it reads
-//! older events from the store, [`gaps`] how it reports losses, and [`subscription`] the stream for Rust code.
-//! Everything runs on the tasks of the readers; a slow reader never delays the log.
+//! The readers of a log. [`cursor`] is the position of one reader, [`resume`] decides where it begins, [`paging`] reads
+//! older events from the store, [`gaps`] reports losses, and [`subscription`] is the stream for Rust code. Everything
+//! runs on the readers' tasks. A slow reader must never delay the log.
 
 #![cfg_attr(
     not(feature = "http"),

@@ -24,12 +24,14 @@ use crate::{
 };
 
 impl Reader {
-    /// Returns whether it reads its streams from the store alone: memory has only the streams that are followed.
+    /// Returns whether the reader reads its streams from the store alone, because memory has only the streams that this
+    /// process follows.
     pub(super) fn is_paged(&self) -> bool {
         !self.scope.keys.is_empty() && self.log.is_shared()
     }
 
-    /// Crosses the events before `oldest`, which are not in memory: from the store if it has them, else with a gap.
+    /// Moves past the events before `oldest`, which are not in memory: reads them from the store if it has them, else
+    /// queues a gap.
     pub(super) fn read_evicted(&mut self, oldest: u64) {
         let is_store = !self.log.is_in_memory();
         if is_store || self.log.store.oldest().get() < oldest {
@@ -58,7 +60,8 @@ impl Reader {
         })
     }
 
-    /// Starts the read of the next page if memory does not have it: a store does nothing before it is polled.
+    /// Starts the read of the next page, unless memory has it. It polls the future once, because a store does nothing
+    /// before the first poll.
     pub(super) fn read_ahead(
         &mut self,
         page: &Result<Vec<StoredEvent>, Error>,
@@ -85,7 +88,7 @@ impl Reader {
             return self.wait_for_store(error);
         }
         self.unblock();
-        // From here on memory has the events, or they are not visible yet.
+        // From this bound on, events are in memory or not visible yet.
         let bound = self
             .log
             .tail
@@ -98,7 +101,7 @@ impl Reader {
         }
     }
 
-    /// Accepts a page of streams that are read from the store alone, whatever its end.
+    /// Accepts a page of streams that are read from the store alone, wherever the page ends.
     pub(super) fn accept_paged(&mut self, page: Result<Vec<StoredEvent>, Error>) {
         if page.is_ok() {
             self.unblock();
@@ -115,15 +118,14 @@ impl Reader {
         }
     }
 
-    /// Nothing is lost while a shared store cannot be read: the reader reads it again when it works again, which wakes
-    /// it.
+    /// Waits until a shared store works again, which wakes the reader to read it again. No event is lost meanwhile.
     pub(super) fn wait_for_store(&mut self, error: &Error) {
         self.wants_page = false;
         self.block(error);
     }
 
-    /// Accepts the events of a page that are before `bound`. Missing events among them are a gap: the store may have
-    /// removed events since the read began.
+    /// Accepts the events of a page that are before `bound`. If events are missing among them, a gap is queued, because
+    /// the store may have removed events since the read began.
     pub(super) fn accept_stored(&mut self, events: &[StoredEvent], bound: u64) {
         let next = self.after + 1;
         let oldest = self.log.store.oldest().get().min(bound);
@@ -152,8 +154,8 @@ impl Reader {
         self.accept_run(run.unwrap_or_default(), bound);
     }
 
-    /// Accepts events of single streams. Sequences between them belong to other streams, except during an outage of the
-    /// store.
+    /// Accepts events of single streams. Missing sequences between them belong to other streams, unless the store had
+    /// an outage.
     pub(super) fn accept_stream_events(&mut self, wanted: &[StoredEvent], bound: u64) {
         let next = self.after + 1;
         let to = wanted
@@ -166,7 +168,7 @@ impl Reader {
         if next < from {
             return self.accept_run(wanted.get(..before).unwrap_or_default(), from);
         }
-        // A store that exceeded its time-out may have kept some of the batch after all.
+        // A store that exceeded its time-out may still have kept a part of the batch.
         let kept = wanted.partition_point(|event| event.sequence.get() <= to);
         let kept = wanted.get(..kept).unwrap_or_default();
         let lost = self.log.tail.lost(&self.scope.keys, from - 1, to);
@@ -176,10 +178,10 @@ impl Reader {
         self.after = to;
     }
 
-    /// Accepts consecutive events of a page: none of this reader's events is missing between them.
+    /// Accepts consecutive events of a page. No event of this reader is missing between them.
     pub(super) fn accept_run(&mut self, run: &[StoredEvent], bound: u64) {
         if run.is_empty() {
-            // The store has nothing more of this stream: the rest is in memory.
+            // The store has no more events of this stream before `bound`; later events are in memory.
             self.after = self.after.max(bound - 1);
         } else {
             let slices = self.build_block(run);
@@ -198,14 +200,14 @@ impl Reader {
         vec![Slice::whole(Arc::new(builder.build(Instant::now())))]
     }
 
-    /// Waits for the store while the log is open, and for a bounded time after.
+    /// Waits for the store while the log is open, and for a bounded time after that.
     pub(super) fn poll_store_wait(&mut self, cx: &Context<'_>) -> Poll<ReadItem> {
         let (since, flag) = self.store_wait.get_or_insert_with(|| {
             let flag = Arc::new(WakeFlag::default());
             self.log.readers().wait_for_store(&flag);
             (Instant::now(), flag)
         });
-        // Registered before the look at the log, so no wake-up is lost.
+        // Registered before the look at the log, so that no wake-up is lost.
         let notified = flag.poll_notified(cx).is_ready();
         if notified && self.log.is_closed() && since.elapsed() >= self.log.append_timeout() {
             return Poll::Ready(ReadItem::Closed);

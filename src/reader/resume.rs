@@ -1,5 +1,5 @@
-//! Where a reader begins: at its resume point if the log has it, else at the oldest event, after a gap. In a shared log
-//! the store is asked for its head first. An unknown id is never an error. It runs on the reader's task.
+//! Where a reader begins: at its resume point if the log has it, else at the oldest event, after a gap. For a shared
+//! log, the store is asked for its head first. An unknown id must never be an error. It runs on the reader's task.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::{
 };
 
 impl Reader {
-    /// Begins where this log, whose only writer it is, has the resume point. `evicted` counts the events of the
-    /// reader's streams that retention has let go.
+    /// Begins at the resume point in a log that has no other writer. `evicted` is the number of events of the reader's
+    /// streams that retention has removed.
     pub(super) fn begin_in_memory(&mut self, resume: ResumePoint, evicted: u64) {
         let start = self.log.resolve(resume);
         if self.scope.open_global_events.is_wanted(resume) {
@@ -35,10 +35,10 @@ impl Reader {
         if start.after == 0 && !self.scope.keys.is_empty() {
             self.report_evicted(evicted);
         }
-        // A reader that resumes knows its streams, so the store is not asked for them again.
+        // A reader that resumes knows that its streams exist, so the store is not asked for them again.
         self.found_in_store |= start.after > 0 && !start.at_head && self.log.is_shared();
         if start.is_unknown {
-            // Before the open events.
+            // Queued before the open events.
             self.queue.push_front(ReadItem::Gap(Gap::Epoch));
         }
         (self.degradations, self.recoveries) = (self.log.degradations(), self.log.recoveries());
@@ -47,9 +47,11 @@ impl Reader {
         }
     }
 
-    /// Queues a gap with what is gone of streams that are read from their beginning, before everything else.
+    /// Queues a gap with the number of removed events, before everything else. It is for streams that are read from
+    /// their beginning.
     fn report_evicted(&mut self, evicted: u64) {
-        // Memory says nothing of a log that others append to: it may have followed nothing.
+        // In a shared log, the oldest event in memory is no guide, because this process may not have followed these
+        // streams.
         let oldest = if self.log.is_shared() {
             self.log.store.oldest().get()
         } else {
@@ -64,13 +66,13 @@ impl Reader {
             return;
         }
         let (from, to) = (self.log.id(1), self.log.id(oldest - 1));
-        // It is not known how many of them the filter would have passed.
+        // It is unknown how many of the removed events the filter would have accepted.
         let lost = self.scope.filter.is_none().then_some(evicted);
         self.queue
             .push_front(ReadItem::Gap(Gap::Evicted { from, to, lost }));
     }
 
-    /// Whether only the store knows what is gone of the reader's streams, and the reader is to be told.
+    /// Returns whether the number of removed events must be reported to the reader and only the store knows it.
     pub(super) fn must_ask_for_evicted(&self, resume: ResumePoint) -> bool {
         let log = &self.log;
         !self.scope.keys.is_empty()
@@ -85,10 +87,10 @@ impl Reader {
             .extend(open_global_events.into_iter().map(ReadItem::OpenGlobal));
     }
 
-    /// Begins once the store has answered. If it cannot be read, the client's id is trusted.
+    /// Begins after the store has answered. If the store cannot be read, the client's id is trusted.
     pub(super) fn begin_after_reply(&mut self, (resume, answer): HeadReply) {
         if !self.log.is_shared() {
-            // What the store cannot say is left out.
+            // If the store does not know the number of removed events, it is not reported.
             let evicted = answer.map_or(0, |answer| answer.evicted);
             return self.begin_in_memory(resume, evicted);
         }

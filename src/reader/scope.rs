@@ -7,13 +7,13 @@ use crate::{
     wire::{control::Gap, id::ResumePoint},
 };
 
-/// Which events of its streams a reader wants. Events that belong to every stream always pass.
+/// A function that accepts the events that a reader wants. Events that belong to every stream always pass.
 pub(crate) type Filter = Arc<dyn Fn(&str, &[u8]) -> bool + Send + Sync>;
 
 /// The streams that a reader follows, and its options.
 #[derive(Clone, Default)]
 pub(crate) struct Scope {
-    /// No key: all streams.
+    /// The streams; empty means all streams.
     pub(crate) keys: Vec<StreamKey>,
     pub(crate) filter: Option<Filter>,
     /// Gaps up to here were reported before, so they are not reported again when the events are read again.
@@ -32,10 +32,10 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// When a reader gets the earlier events that belong to every stream and that later ones need.
+/// Whether a reader gets the earlier events that belong to every stream and that later events need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum OpenGlobalEvents {
-    /// When it begins at the head: a reader that resumes has them.
+    /// If the reader begins at the head. A reader that resumes has these events already.
     #[default]
     AtHead,
     Always,
@@ -47,20 +47,20 @@ impl OpenGlobalEvents {
     }
 }
 
-/// The next item that a reader gets.
+/// The next item for a reader.
 #[derive(Debug)]
 pub(crate) enum ReadItem {
     Events(Slice),
-    /// Events that later ones need, for a reader that begins at the head. They do not move its position.
+    /// Events that later events need, for a reader that begins at the head. They do not move the reader's position.
     OpenGlobal(Slice),
     Gap(Gap),
-    /// The store began to fail.
+    /// The store has begun to fail.
     Degraded,
     Closed,
 }
 
 impl ReadItem {
-    /// Returns the number of events in it.
+    /// Returns the number of events in the item.
     pub(crate) fn events(&self) -> usize {
         match self {
             Self::Events(slice) | Self::OpenGlobal(slice) => slice.range.len(),

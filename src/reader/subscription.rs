@@ -1,5 +1,5 @@
-//! [`Subscription`]: a stream of events for Rust code. It is the same read as an HTTP client's, without its framing. It
-//! runs on the task that polls it, and never delays the log.
+//! [`Subscription`]: a stream of events for Rust code. It reads the log as an HTTP client does, but without SSE
+//! framing. It runs on the task that polls it, and must never delay the log.
 
 use std::{
     fmt,
@@ -21,7 +21,8 @@ use crate::{
     },
 };
 
-/// The streams to follow, and the resume point: by default everything retained of every stream.
+/// The options of a [`Subscription`]: its streams and its resume point. By default it gets all retained events of every
+/// stream.
 ///
 /// ```
 /// use livespan::sse::{ResumePoint, StreamKey, Subscribe};
@@ -55,12 +56,12 @@ impl Subscribe {
         Self::default()
     }
 
-    /// Follows one stream; its cost does not depend on the traffic of others.
+    /// Follows one stream. The cost does not depend on the traffic of other streams.
     pub fn to(key: StreamKey) -> Self {
         Self::all().stream(key)
     }
 
-    /// Adds a stream; the first one turns "all streams" into "these streams".
+    /// Adds a stream. The first call limits the subscription from all streams to this one.
     pub fn stream(mut self, key: StreamKey) -> Self {
         if !self.keys.contains(&key) {
             self.keys.push(key);
@@ -68,8 +69,8 @@ impl Subscribe {
         self
     }
 
-    /// Wants only events that `filter` accepts by name and payload. Events that belong to every stream always pass.
-    /// It runs once per event and subscriber, on the task that reads, so it must be quick and must not block.
+    /// Delivers only events whose name and payload `filter` accepts. Events that belong to every stream always pass.
+    /// `filter` runs once per event and subscriber, on the task that reads, so it must be quick and must not block.
     pub fn filter(mut self, filter: impl Fn(&str, &[u8]) -> bool + Send + Sync + 'static) -> Self {
         self.filter = Some(Arc::new(filter));
         self
@@ -81,13 +82,14 @@ impl Subscribe {
         self
     }
 
-    /// Reads from the beginning, for a reader that was informed of all losses up to here: only later gaps are reported.
+    /// Sets the last sequence up to which the reader was told of all losses. It then reads from the beginning, and only
+    /// later gaps are reported.
     pub(crate) fn gaps_reported_until(mut self, upto: u64) -> Self {
         self.gaps_reported_until = Some(upto);
         self
     }
 
-    /// Sets when it gets the opening events of what runs at the point where it resumes.
+    /// Sets whether the reader first gets the events that opened what is still open at its resume point.
     pub(crate) fn open_global_events(mut self, open_global_events: OpenGlobalEvents) -> Self {
         self.open_global_events = open_global_events;
         self
@@ -119,7 +121,7 @@ pub enum Message {
     /// recovers are delivered under an epoch of their own and counted as dropped, because no store will return them. In
     /// a shared store, events wait, and those that do not fit into the buffer are counted. A gap ends the outage.
     Degraded,
-    /// Nothing more will come.
+    /// No more messages will come.
     End(EndReason),
 }
 
@@ -133,7 +135,7 @@ pub struct Event {
     pub name: String,
     /// The stream it belongs to, or `None` for every stream.
     pub key: Option<StreamKey>,
-    /// Its payload, sharing the log's memory.
+    /// Its payload, which shares the log's memory.
     pub payload: Bytes,
 }
 

@@ -1,4 +1,4 @@
-//! What tests of every part share: nothing waits for ever.
+//! Helpers that all integration tests share. No helper waits for ever.
 
 use std::{
     error::Error,
@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The backstop of every wait; no test is expected to reach it.
+/// Upper bound on every wait; no test should reach it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The folder of the workspace.
+/// Returns the root folder of the workspace.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
@@ -31,8 +31,8 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     })
 }
 
-/// Waits until the condition holds. It looks once a millisecond: a loop without a pause takes the processor, and the
-/// locks that the condition reads, from the threads that it waits for.
+/// Waits until the condition holds, and checks it once a millisecond. A loop without a pause would take the processor,
+/// and the locks that the condition reads, from the threads that it waits for.
 pub(crate) fn until(condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
@@ -41,7 +41,7 @@ pub(crate) fn until(condition: impl Fn() -> bool) {
     }
 }
 
-/// The messages of an error and of its causes, in order: each says only its own part.
+/// Returns the messages of an error and of its causes, in order. Each error must give only its own message.
 pub(crate) fn causes(error: &dyn Error) -> Vec<String> {
     let mut messages = vec![error.to_string()];
     let mut source = error.source();

@@ -1,4 +1,4 @@
-//! Readers on threads beside a writer: they see whole batches, in order, once `append()` has returned.
+//! Checks of readers on threads beside a writer: they see whole batches, in order, as soon as `append()` has returned.
 
 use std::{
     collections::BTreeSet,
@@ -17,10 +17,10 @@ use crate::{
     test_event::{mixed, stream},
 };
 
-/// What one reader got.
+/// The events that one reader got.
 struct Observed {
     events: Vec<StoredEvent>,
-    /// Where it found nothing more.
+    /// The sequences after which it found nothing more.
     ends: Vec<u64>,
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn serves_readers_beside_a_writer(context: &CheckContext<'_>) -> Outc
     Ok(())
 }
 
-/// Reads until the writer is done, and to the end.
+/// Reads until the writer is done, and then to the end.
 fn follow(
     reader: &Handle,
     scope: &Scope,
@@ -94,7 +94,7 @@ fn follow(
     };
     let limit = ANY.events(50);
     loop {
-        // Read before the page: what is written after this look keeps the loop running once more.
+        // Loaded before the page is read: events that are written after this load are read in one more round.
         let over = done.load(Ordering::Acquire);
         let appended = visible.load(Ordering::Acquire);
         let after = story.events.last().map_or(0, |event| event.sequence.get());

@@ -1,4 +1,5 @@
-//! Deduplication: the first opening and the first closing of a token are stored, later ones are left out.
+//! Checks of deduplication: the store keeps the first opening and the first closing event of a token, and leaves out
+//! later ones.
 
 use livespan::Retention;
 
@@ -10,7 +11,8 @@ use crate::{
     test_event::{TestEvent, stream},
 };
 
-/// Events of the stream `flow`: `o7` opens and `c7` closes the token 7, once; anything else is an event like any other.
+/// Builds events of the stream `flow`. `o7` opens the token 7 and `c7` closes it, both deduplicated; any other text is
+/// an ordinary event.
 fn test_events(events: &[&str]) -> Vec<TestEvent> {
     let test_event = |event: &&str| {
         let test_event = TestEvent::new(*event).on(stream("flow"));
@@ -23,7 +25,7 @@ fn test_events(events: &[&str]) -> Vec<TestEvent> {
     events.iter().map(test_event).collect()
 }
 
-/// Appends, and compares what is said to be left out.
+/// Appends the events, and compares the duplicates that the store reports with the expected ones.
 fn put(handle: &mut Handle, model: &mut Model, events: &[&str], duplicates: &[usize]) -> Outcome {
     let left_out = handle.put_once(model, &test_events(events))?;
     same(
@@ -48,7 +50,7 @@ pub(crate) fn keeps_once(context: &CheckContext<'_>) -> Outcome {
     )?;
     put(&mut handle, &mut model, &["c2", "o2", "c1", "z"], &[0, 1])?;
     put(&mut handle, &mut model, &["c3", "o3", "c3"], &[1, 2])?;
-    // The same token of another stream is another thing, and so are events that may be there many times.
+    // Tokens of another stream are separate, and events that are not deduplicated may repeat.
     let other = TestEvent::new("o1")
         .on(stream("other"))
         .opening(1)
@@ -68,7 +70,7 @@ pub(crate) fn keeps_once_as_long_as_retained(context: &CheckContext<'_>) -> Outc
         let filler = vec![TestEvent::new("").on(stream("filler")); 100];
         handle.put(&mut model, &filler)?;
     }
-    // What is open is kept beyond retention, and what is over is gone.
+    // Open events outlive retention; closed ones do not.
     put(&mut handle, &mut model, &["o1", "o2", "c2"], &[0])?;
     put(
         &mut handle,
@@ -112,7 +114,7 @@ pub(crate) fn keeps_once_for_all_writers(context: &CheckContext<'_>) -> Outcome 
         &[0, 1, 2],
     )?;
     put(&mut one, &mut model, &["c2", "o3"], &[0])?;
-    // What is left out is said again when the answer was lost.
+    // If the answer of an append is lost, the retry reports the same duplicates again.
     if !context.inject(&location, Fault::LoseAnswer) {
         return Ok(());
     }

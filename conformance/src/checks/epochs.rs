@@ -1,4 +1,4 @@
-//! Reopening a log: events, numbers and epochs survive, and what was left open is handed out.
+//! Checks of reopening a log: events, numbers and epochs survive, and open events are handed out.
 
 use std::collections::HashSet;
 
@@ -42,7 +42,7 @@ pub(crate) fn gives_back_when_closed(context: &CheckContext<'_>) -> Outcome {
     closed.put(&mut model, &mixed(1..=20))?;
     closed.close_store();
     closed.close_store();
-    // Readers may be in the middle of the log.
+    // Readers may be in the middle of the log when it closes.
     closed.check(&model, &Scope::All, 0, ANY.events(7))?;
     let mut next = context.open_as(&location, "next")?;
     check_reopened(&next, &model)?;
@@ -125,7 +125,7 @@ pub(crate) fn tells_epochs_apart(context: &CheckContext<'_>) -> Outcome {
     Ok(())
 }
 
-/// Compares the epochs of a log that was just opened with those that were known when it was closed.
+/// Compares the epochs of a log that was just opened with those that it had when it was closed.
 fn check_epochs(epochs: &[EpochStart], known: &[EpochStart], model: &Model) -> Outcome {
     let show = || format!("{epochs:?}");
     holds(
@@ -151,7 +151,7 @@ fn check_epochs(epochs: &[EpochStart], known: &[EpochStart], model: &Model) -> O
         next.to_string(),
         begun.to_string(),
     )?;
-    // An epoch in which no number was given needs not be told apart.
+    // An epoch in which no number was given need not be distinguishable.
     let empty = |at: usize| {
         let next_first = known.get(at + 1).map_or(next, |start| start.first.get());
         known
@@ -226,7 +226,7 @@ fn await_abandoned(handle: &Handle, model: &Model) -> Outcome {
     let least = expected.iter().filter(|event| event.key.is_some()).count();
     let mut came = handle.recover_open_events()?;
     if handle.store.shared_log().is_some() {
-        // A store that several processes share finds out only after a while that one of them is gone.
+        // A shared store notices only after a while that one of its processes has gone.
         Handle::until(handle.timeout, || {
             came.extend(handle.recover_open_events()?);
             Ok((came.len() >= least).then_some(()))

@@ -1,4 +1,4 @@
-//! Appends that fail, and appends that are retried, by [faults](Fault) that the user of the suite causes.
+//! Checks of appends that fail and appends that are retried, with [faults](Fault) that the user of the suite injects.
 
 use crate::{
     context::{CheckContext, Fault},
@@ -9,7 +9,7 @@ use crate::{
     test_event::{TestEvent, mixed, stream},
 };
 
-/// The faults that cost a whole batch.
+/// The faults that lose a whole batch.
 const REFUSALS: [Fault; 2] = [Fault::RefuseAppends, Fault::BreakAppend];
 
 pub(crate) fn refuses_batches_whole(context: &CheckContext<'_>) -> Outcome {
@@ -34,10 +34,10 @@ pub(crate) fn refuses_batches_whole(context: &CheckContext<'_>) -> Outcome {
         context.inject(&location, Fault::None);
         check(&handle, &model)?;
         if handle.store.shared_log().is_none() {
-            // The log has shown those events to readers, so their numbers are spent.
+            // The log has shown those events to readers, so their numbers are used up.
             handle.leave_out(refused.len() as u64);
         } else {
-            // A batch that failed is handed in again before any other.
+            // A batch that failed is appended again before any other.
             handle.put(&mut model, &refused)?;
         }
         let oldest = handle.oldest();
@@ -53,7 +53,7 @@ pub(crate) fn refuses_batches_whole(context: &CheckContext<'_>) -> Outcome {
     Ok(())
 }
 
-/// A batch whose every part would show: events of all streams, an opening and a closing one.
+/// A batch in which every kept part would be noticed: events of all streams, an opening and a closing one.
 fn refused() -> Vec<TestEvent> {
     let mut refused = mixed(101..=110);
     refused.push(TestEvent::new("opens").opening(8));
@@ -132,7 +132,7 @@ pub(crate) fn numbers_retried_batches_once(context: &CheckContext<'_>) -> Outcom
             fails(&mut handle, Fault::LoseAnswer, &batch)?;
         }
         context.inject(&location, Fault::None);
-        // Others do not wait for the retry.
+        // Other handles do not wait for the retry.
         let between = other.append(&mixed(1..=3))?;
         same(
             "a kept batch has its numbers before its retry",
@@ -147,7 +147,7 @@ pub(crate) fn numbers_retried_batches_once(context: &CheckContext<'_>) -> Outcom
     refused_then_retried(context, &location, &mut handle, &mut model)
 }
 
-/// Hands the batch in again: it was kept from `first` on.
+/// Appends the batch again; the store has kept it from `first` on.
 fn retry(handle: &mut Handle, model: &mut Model, first: u64, batch: &[TestEvent]) -> Outcome {
     let given = handle.put(model, batch)?;
     same(
@@ -170,7 +170,7 @@ fn refused_then_retried(
     fails(handle, Fault::BreakAppend, &batch)?;
     context.inject(location, Fault::None);
     handle.put(model, &batch)?;
-    // An equal batch is another one once its like has been kept.
+    // An equal batch counts as a new one once the first has been acknowledged.
     handle.put(model, &batch)?;
     handle.check(model, &Scope::All, 0, ANY)
 }

@@ -1,4 +1,4 @@
-//! Shared logs: several handles append to one sequence, and wait for what others append.
+//! Checks of shared logs: several handles append to one sequence, and each waits for the events that others append.
 
 use std::{
     sync::mpsc,
@@ -20,7 +20,7 @@ use crate::{
 const WRITERS: u64 = 3;
 const BATCHES: u64 = 40;
 
-/// Streams, or every stream, with the newest sequence of each.
+/// The newest sequence of each stream that has news; `None` stands for events of every stream.
 type News = Vec<(Option<StreamKey>, u64)>;
 
 pub(crate) fn shares_one_log(context: &CheckContext<'_>) -> Outcome {
@@ -69,7 +69,7 @@ pub(crate) fn shares_one_log(context: &CheckContext<'_>) -> Outcome {
     Ok(())
 }
 
-/// Appends batches; each with the first number that it got.
+/// Appends batches. Returns each with the first number that it got.
 fn write(handle: &mut Handle, writer: u64) -> Outcome<Vec<(Writer, u64, Vec<TestEvent>)>> {
     (0..BATCHES)
         .map(|batch| {
@@ -138,8 +138,8 @@ pub(crate) fn wakes_followers(context: &CheckContext<'_>) -> Outcome {
     ends_without_news(&reader, model.head())
 }
 
-/// Begins a wait on another thread, most often before this returns: what is asked of the store holds for every order of
-/// the two.
+/// Starts a wait on another thread. The wait has usually begun when this returns, but need not: the store must behave
+/// correctly in either order.
 fn begun_on<'scope, T: Send + 'scope>(
     threads: &'scope thread::Scope<'scope, '_>,
     wait: impl FnOnce() -> T + Send + 'scope,
@@ -149,7 +149,7 @@ fn begun_on<'scope, T: Send + 'scope>(
         drop(waits_for_a_processor);
         wait()
     });
-    // On a busy machine a thread that was started does not run for longer than all that is done here takes.
+    // On a busy machine, a new thread may not run before this function is done.
     let _is_over = runs.recv();
     for _ in 0..100 {
         thread::yield_now();
@@ -277,7 +277,7 @@ pub(crate) fn wakes_followers_of_streams(context: &CheckContext<'_>) -> Outcome 
     )
 }
 
-/// Moves the places to what a wait told of.
+/// Moves the positions to the sequences that a wait reported.
 fn move_on(
     came: &[(Option<StreamKey>, u64)],
     places: &mut [(StreamKey, Sequence)],
@@ -294,7 +294,7 @@ fn move_on(
     }
 }
 
-/// What has news, every stream first, then by key.
+/// Returns the streams that have news: every stream first, then by key.
 fn wait_streams(
     reader: &Handle,
     places: &[(StreamKey, Sequence)],

@@ -1,4 +1,5 @@
-//! The checks, one function for each promise, and the table of their names. A check uses only what the trait offers.
+//! The checks, one function for each promise, and the table of their names. A check uses only the methods of the trait.
+//! It runs on the thread of the test.
 
 mod concurrency;
 mod dedup;
@@ -32,7 +33,7 @@ const fn check(
     }
 }
 
-/// Every check, the plainest first: when one fails, later ones often follow from it.
+/// Every check, the most basic first: when one fails, later ones often fail because of it.
 #[rustfmt::skip]
 pub(crate) const CHECKS: &[Check] = &[
     check("opens_empty", Requires::Nothing, order::opens_empty,

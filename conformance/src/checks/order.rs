@@ -1,4 +1,4 @@
-//! Numbers and order, with one handle and no retention.
+//! Checks of numbers and order, with one handle and no retention.
 
 use crate::{
     context::CheckContext,

@@ -1,4 +1,4 @@
-//! Pages: from every position, with every limit.
+//! Checks of pages: from every position, with every limit.
 
 use livespan::store::PageLimit;
 

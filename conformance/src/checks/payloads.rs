@@ -1,4 +1,4 @@
-//! Payloads, names and stream keys: any bytes, up to the longest allowed.
+//! Checks of payloads, names and stream keys: any bytes, up to the longest allowed.
 
 use livespan::{SseTarget, store::StreamKey};
 
@@ -10,7 +10,7 @@ use crate::{
     test_event::{TestEvent, random_bytes, stream},
 };
 
-/// The longest payload that a log takes, as the log has it.
+/// Upper bound on the bytes of a payload, as the log enforces it.
 const PAYLOAD_BYTES_MAX: usize = SseTarget::<()>::PAYLOAD_BYTES_MAX;
 
 pub(crate) fn keeps_payloads(context: &CheckContext<'_>) -> Outcome {
@@ -106,7 +106,7 @@ pub(crate) fn keeps_names(context: &CheckContext<'_>) -> Outcome {
     Ok(())
 }
 
-/// Keys that a careless comparison takes for one another, and every byte in every place.
+/// Returns keys that a careless comparison would confuse, and keys with every byte value in every position.
 fn keys() -> Vec<StreamKey> {
     let alike: [&[u8]; 16] = [
         b"a",

@@ -1,4 +1,4 @@
-//! Opening events: kept beyond retention until they are closed, within bounds.
+//! Checks of opening events: the store keeps them beyond retention until they are closed, within bounds.
 
 use livespan::{Retention, store::StoredEvent};
 
@@ -10,7 +10,7 @@ use crate::{
     test_event::{TestEvent, mixed, stream},
 };
 
-/// Events on a stream of their own, more than retention allows here and some stores let go of in a lump.
+/// Appends events to a stream of their own: more than this retention allows, plus the lump in which some stores evict.
 fn filler(handle: &mut Handle, model: &mut Model) -> Outcome {
     for batch in 0..5 {
         let events = vec![TestEvent::new(batch.to_string()).on(stream("filler")); 100];
@@ -46,7 +46,7 @@ pub(crate) fn keeps_open_events(context: &CheckContext<'_>) -> Outcome {
     let opening = [
         TestEvent::new("before").on(a),
         TestEvent::new("first").on(a).opening(1),
-        // The same token on another stream, and on every stream, is another thing.
+        // The same token on another stream, or on every stream, is a separate token.
         TestEvent::new("first of b").on(b).opening(1),
         TestEvent::new("everywhere").opening(1),
         TestEvent::new("second").on(a).opening(u64::MAX),
@@ -59,7 +59,7 @@ pub(crate) fn keeps_open_events(context: &CheckContext<'_>) -> Outcome {
     filler(&mut handle, &mut model)?;
     check_everywhere(&handle, &model)?;
 
-    // Nothing is open under these tokens.
+    // These tokens have no open event.
     let foreign = [
         TestEvent::new("").on(a).closing(7),
         TestEvent::new("").closing(u64::MAX),
@@ -68,7 +68,7 @@ pub(crate) fn keeps_open_events(context: &CheckContext<'_>) -> Outcome {
     handle.put(&mut model, &foreign)?;
     check_everywhere(&handle, &model)?;
 
-    // Opening a token again replaces its event, whether that is beyond retention or not.
+    // Opening a token again replaces its event, whether or not that event is beyond retention.
     let again = [
         TestEvent::new("first again").on(a).opening(1),
         TestEvent::new("soon again").on(b).opening(2),
@@ -130,8 +130,8 @@ pub(crate) fn bounds_open_events(context: &CheckContext<'_>) -> Outcome {
     )
 }
 
-/// How many opening events, which all came first, stand before `oldest()` after much else was appended, and those of
-/// them that are kept.
+/// Appends filler after opening events. Returns how many of the opening events are before `oldest()`, and which of them
+/// are kept.
 fn beyond_retention(handle: &mut Handle) -> Outcome<(usize, Vec<StoredEvent>)> {
     let opened = handle.head();
     filler(handle, &mut Model::default())?;
@@ -165,7 +165,7 @@ pub(crate) fn lists_open_global_events(context: &CheckContext<'_>) -> Outcome {
     ];
     handle.put(&mut model, &opening)?;
     if handle.open_global_events()?.is_empty() {
-        // The log then hands out those that it appended itself.
+        // The log then hands out the open events that it appended itself.
         return Ok(());
     }
     let check = |handle: &Handle, model: &Model| {

@@ -1,4 +1,4 @@
-//! Retention: what is evicted, when, and what a reader sees of it.
+//! Checks of retention: which events are evicted, when, and what a reader sees of it.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -16,9 +16,9 @@ use crate::{
     test_event::{TestEvent, mixed, stream},
 };
 
-/// Events that a store may keep beyond twice what it is told: some let go of them in lumps.
+/// Events that a store may keep beyond twice its bound, because some stores evict in lumps.
 const LUMP_EVENTS: u64 = 256;
-/// The same for bytes.
+/// Bytes that a store may keep beyond twice its bound, for the same reason.
 const LUMP_BYTES: usize = 64 * 1024;
 
 pub(crate) fn retains_by_events(context: &CheckContext<'_>) -> Outcome {
@@ -111,7 +111,7 @@ pub(crate) fn retains_by_age(context: &CheckContext<'_>) -> Outcome {
     handle.check(&model, &Scope::All, 0, ANY)
 }
 
-/// Appends until the condition holds: a store may let go of events with a later append, or on its own.
+/// Appends until the condition holds, because a store may evict with a later append or on its own.
 fn settle(
     handle: &mut Handle,
     model: &mut Model,
@@ -170,13 +170,13 @@ fn read_around_oldest(handle: &Handle, model: &Model) -> Outcome {
     Ok(())
 }
 
-/// One page, and what the reader knew around it.
+/// One page, and the bounds of the log when it was read.
 struct Page {
     after: u64,
-    /// Up to here everything could be read when it was asked for.
+    /// The last sequence that could be read when the page was requested.
     visible: u64,
     came: Vec<StoredEvent>,
-    /// What the store called its oldest afterwards.
+    /// The `oldest()` of the store after the read.
     oldest: u64,
 }
 
@@ -189,7 +189,7 @@ pub(crate) fn trims_under_readers(context: &CheckContext<'_>) -> Outcome {
         TestEvent::new("open everywhere").opening(2),
     ];
     handle.put(&mut model, &opening)?;
-    // First by turns: each page is followed by more than retention allows.
+    // The scopes take turns, because after each page more is appended than retention allows.
     for scope in scopes() {
         let mut after = 0;
         for round in 0..4 {
@@ -216,7 +216,7 @@ fn scopes() -> [Scope; 3] {
     ]
 }
 
-/// Reads in small pages, on threads, while the log grows and retention runs.
+/// Reads small pages on several threads while the log grows and retention runs.
 fn beside_a_writer(handle: &mut Handle, model: &mut Model) -> Outcome<Vec<Vec<Page>>> {
     let visible = AtomicU64::new(handle.head());
     let done = AtomicBool::new(false);
@@ -252,7 +252,7 @@ fn read_pages(
     let mut pages = Vec::new();
     let mut after = 0;
     loop {
-        // Read before the page: what is written after this look keeps the loop running once more.
+        // Loaded before the page is read: events that are written after this load are read in one more round.
         let over = done.load(Ordering::Acquire);
         let page = read_page(reader, scope, after, visible.load(Ordering::Acquire))?;
         let end = page.came.is_empty();
@@ -275,7 +275,7 @@ fn read_page(reader: &Handle, scope: &Scope, after: u64, visible: u64) -> Outcom
     })
 }
 
-/// Every event of the page is whole, and every wanted one that is left out stands before `oldest()` and is not open.
+/// Checks that every event of the page is whole, and that every missing event lies before `oldest()` and is not open.
 fn check_page(model: &Model, scope: &Scope, page: &Page) -> Outcome {
     let asked = format!(
         "a page of {} after {}, when everything up to {} could be read, with oldest() at {} afterwards",
@@ -324,7 +324,7 @@ fn check_page(model: &Model, scope: &Scope, page: &Page) -> Outcome {
     ))
 }
 
-/// The result of a thread; its panic goes on here.
+/// Returns the result of a thread; if the thread panicked, the panic continues here.
 pub(crate) fn join<T>(thread: thread::ScopedJoinHandle<'_, Outcome<T>>) -> Outcome<T> {
     match thread.join() {
         Ok(outcome) => outcome,

@@ -1,4 +1,4 @@
-//! Reads of single streams, and the list of streams.
+//! Checks of reads of single streams, and of the list of streams.
 
 use std::collections::HashMap;
 
@@ -68,7 +68,7 @@ pub(crate) fn lists_streams(context: &CheckContext<'_>) -> Outcome {
     }
     expected.reverse();
     if handle.streams_before(u64::MAX, 100)?.is_empty() {
-        // A store that cannot tell lists none, at all times: so it did here.
+        // A store that cannot list its streams must return an empty list every time, as it did here.
         return Ok(());
     }
     for limit in [1, 2, 5, 100] {

@@ -1,5 +1,6 @@
-//! Callers that wait for the id of their event: each holds a [`PendingAck`], whose number travels with the record. They
-//! wait on tasks of the app; the worker thread resolves them. An acknowledgement that is dropped leaves nothing behind.
+//! Acknowledgements: a caller that waits for the id of its event holds a [`PendingAck`], whose number travels with the
+//! record. Callers wait on tasks of the app; the worker thread resolves them. A dropped acknowledgement leaves nothing
+//! behind.
 
 use tokio::sync::oneshot;
 
@@ -9,7 +10,7 @@ use crate::{
     wire::id::EventId,
 };
 
-/// A caller that waits for the id of its event. Dropping it removes its entry from the buffer.
+/// Waits for the id of one event. Dropping it removes its entry from the buffer.
 #[derive(Debug)]
 pub(crate) struct PendingAck<'a> {
     pub(super) buffer: &'a IngestBuffer,
@@ -18,7 +19,7 @@ pub(crate) struct PendingAck<'a> {
 }
 
 impl PendingAck<'_> {
-    /// The id, or `None` when there will be none.
+    /// Returns the id, or `None` if the event was not stored.
     pub(crate) async fn recv(&mut self) -> Option<EventId> {
         (&mut self.receiver).await.ok()
     }

@@ -1,18 +1,18 @@
-//! The classes of records and the part of the buffer that each may fill. Pure.
+//! The classes of records, and how much of the buffer each may fill. Pure.
 
-/// Bytes of records that wait for the worker, by default: 16 MiB. Twice as much address space is reserved.
+/// Default bound on the bytes of records that wait for the worker: 16 MiB. Twice as much address space is reserved.
 pub(crate) const DEFAULT_BUFFER_BYTES: usize = 16 * 1024 * 1024;
 
-/// Records that wait for the worker, by default.
+/// Default bound on the records that wait for the worker.
 pub(crate) const DEFAULT_BUFFER_EVENTS: usize = 131_072;
 
-/// The kind of a record, which decides its bound and its counter.
+/// The kind of a record. It decides which bound applies and which counter counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecordClass {
     Start,
     End,
     Other,
-    /// Our own messages to the worker: never counted as dropped, and allowed to fill the buffer completely.
+    /// Messages from this crate to the worker. They are never counted as dropped, and may fill the buffer completely.
     Internal,
 }
 
@@ -26,7 +26,7 @@ impl RecordClass {
         }
     }
 
-    /// Picks the element of this class.
+    /// Returns the element for this class.
     #[inline]
     pub(super) fn of<T>(self, [start, end, other, note]: &[T; 4]) -> &T {
         match self {
@@ -37,7 +37,8 @@ impl RecordClass {
         }
     }
 
-    /// Sixteenths of the buffer that the class may fill: starts yield to ends, and ends to internal records.
+    /// Returns how many sixteenths of the buffer the class may fill. Starts may fill less than ends, and ends less than
+    /// internal records.
     pub(super) fn sixteenths(self) -> usize {
         match self {
             Self::Start | Self::Other => 11,
@@ -47,14 +48,14 @@ impl RecordClass {
     }
 }
 
-/// Why a record was rejected.
+/// The reason why a record was rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PushError {
     Full,
     Closed,
 }
 
-/// Records or events by class.
+/// The number of records or events of each class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClassCounts {
     pub(crate) starts: u64,
@@ -72,7 +73,7 @@ impl ClassCounts {
         }
     }
 
-    /// Subtracts `other`, class by class.
+    /// Returns the counts minus `other`, class by class.
     pub(crate) fn without(self, other: Self) -> Self {
         Self {
             starts: self.starts.saturating_sub(other.starts),
@@ -82,7 +83,7 @@ impl ClassCounts {
     }
 }
 
-/// The part of each shard that a class may fill.
+/// The part of each shard that one class may fill.
 #[derive(Debug)]
 pub(super) struct Quota {
     pub(super) bytes: usize,

@@ -1,5 +1,5 @@
-//! The worker's side: takes all records out of the buffer and returns them in the order of their numbers. The worker
-//! thread alone uses it; it holds a shard's lock for a swap only.
+//! The worker's side of the buffer: takes all records out and returns them in the order of their numbers. Only the
+//! worker thread uses it. It holds a shard's lock only for a pointer swap.
 
 use crate::{
     ingest::buffer::{
@@ -10,7 +10,7 @@ use crate::{
     util::sync::atomic::Ordering,
 };
 
-/// The worker's side: spare shards to swap in, and the records that were left for the next turn.
+/// The worker's side: empty shards to swap in, and the records that were left for the next turn.
 #[derive(Debug)]
 pub(crate) struct Drain {
     pub(super) spares: Vec<Shard>,
@@ -21,7 +21,7 @@ pub(crate) struct Drain {
 impl Drain {
     pub(crate) fn new(buffer: &IngestBuffer) -> Self {
         let spare = |_| Shard::new(buffer.shard_bytes);
-        // One more than there are shards: the last holds the records that were left for the next turn.
+        // One more spare than there are shards: the last one holds the records that were left for the next turn.
         let mut spares: Vec<Shard> = buffer.shards.iter().map(spare).collect();
         spares.push(Shard::default());
         Self {
@@ -31,7 +31,7 @@ impl Drain {
         }
     }
 
-    /// Stands in for the worker's drain while that is borrowed.
+    /// Creates a placeholder for the worker's drain while the real one is borrowed.
     pub(crate) fn empty() -> Self {
         Self {
             spares: Vec::new(),
@@ -40,7 +40,7 @@ impl Drain {
         }
     }
 
-    /// Takes what is there; [`records_below_cut`](Self::records_below_cut) then gives the records numbered below `cut`.
+    /// Takes all records. [`records_below_cut`](Self::records_below_cut) then returns those numbered below `cut`.
     pub(crate) fn take_records(&mut self, buffer: &IngestBuffer, cut: u64) {
         self.carry_over(self.cut);
         self.cut = cut;
@@ -49,18 +49,19 @@ impl Drain {
             spare.count = 0;
             std::mem::swap(spare, &mut *shard.0.lock());
         }
-        // After the last swap, so that a push that finds every shard full records the generation in which it looked.
+        // Raised after the last swap, so that a push that finds every shard full records the generation in which it
+        // looked.
         buffer.drain_generation.fetch_add(1, Ordering::Release);
         self.records.clear();
         for (index, spare) in self.spares.iter().enumerate() {
             index_records(spare.used(), index, &mut self.records);
         }
-        // Each shard is sorted already, and a stable sort finds such runs.
+        // Each shard is sorted already, and a stable sort detects such runs.
         self.records.sort_by_key(|record| record.number);
         buffer.room_freed.notify_waiters();
     }
 
-    /// The records below the cut, in order.
+    /// Returns the records below the cut, in order.
     pub(crate) fn records_below_cut(&self) -> impl Iterator<Item = (RecordClass, &[u8])> {
         let below_cut = self
             .records
@@ -69,7 +70,7 @@ impl Drain {
         below_cut.map(|record| (record.class, self.bytes(record, HEADER)))
     }
 
-    /// Counts all records that were taken, also those above the cut.
+    /// Returns the counts of all records that were taken, including those above the cut.
     pub(crate) fn counts(&self) -> ClassCounts {
         let mut counts = ClassCounts::default();
         for record in &self.records {
@@ -78,7 +79,7 @@ impl Drain {
         counts
     }
 
-    /// Returns all internal records that were taken, also those above the cut.
+    /// Returns all internal records that were taken, including those above the cut.
     pub(crate) fn internal_records(&self) -> impl Iterator<Item = &[u8]> {
         let internal = self
             .records
@@ -87,7 +88,7 @@ impl Drain {
         internal.map(|record| self.bytes(record, HEADER))
     }
 
-    /// Moves the records that the last turn left into the last spare.
+    /// Moves the records above the cut into the last spare, for the next turn.
     pub(super) fn carry_over(&mut self, cut: u64) {
         let mut rest = Vec::new();
         for record in self.records.iter().filter(|record| record.number >= cut) {

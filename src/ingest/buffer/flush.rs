@@ -1,5 +1,5 @@
-//! How the buffer ends, and how a caller waits until the worker has stored everything before its call. These calls
-//! block the caller's thread, with a time limit: they never run on the path of a span.
+//! How the buffer is closed, and how a caller waits until the worker has stored everything that was pushed before the
+//! call. The waiting calls block the caller's thread, with a time limit, so they must never run on the path of a span.
 
 use std::{sync::PoisonError, time::Duration};
 
@@ -16,12 +16,13 @@ pub(super) const FORKED: &str =
     "the event log belongs to the process that this one was forked from";
 
 impl IngestBuffer {
-    /// Waits until everything pushed before the call is stored and visible.
+    /// Waits until everything that was pushed before the call is stored and visible.
     pub(crate) fn flush(&self, timeout: Duration) -> Result<(), Error> {
         self.flush_unless(timeout, || false)
     }
 
-    /// Like [`flush`](Self::flush), but gives up when `is_hopeless`, which is asked ten times a second.
+    /// Works as [`flush`](Self::flush) does, but gives up when `is_hopeless` returns true. It is called ten times a
+    /// second.
     pub(crate) fn flush_unless(
         &self,
         timeout: Duration,
@@ -46,12 +47,13 @@ impl IngestBuffer {
         Ok(())
     }
 
-    /// Waits until the worker has drained everything after [`close`](Self::close) and ended.
+    /// Waits until the worker has drained the buffer after [`close`](Self::close) and has ended.
     pub(crate) fn wait_finished(&self, timeout: Duration) -> Result<(), Error> {
         self.wait_finished_unless(timeout, || false)
     }
 
-    /// Like [`wait_finished`](Self::wait_finished), but gives up when `is_hopeless`, which is asked ten times a second.
+    /// Works as [`wait_finished`](Self::wait_finished) does, but gives up when `is_hopeless` returns true. It is called
+    /// ten times a second.
     pub(crate) fn wait_finished_unless(
         &self,
         timeout: Duration,
@@ -82,7 +84,7 @@ impl IngestBuffer {
                 "the event log's own thread cannot wait for itself",
             ));
         }
-        // Elapsed time is compared, because `started + timeout` may overflow `Instant`.
+        // Compares elapsed time, because `started + timeout` may overflow `Instant`.
         let started = Instant::now();
         let mut drained = lock(&self.drained);
         while !done(&drained) && !drained.finished {
@@ -127,14 +129,14 @@ impl IngestBuffer {
         self.room_freed.notify_waiters();
     }
 
-    /// Rejects every later push. The worker drains what is buffered and ends.
+    /// Rejects all later pushes. The worker drains the buffered records and ends.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         if self.is_forked() {
             return;
         }
         self.wake_now();
-        // Callers that wait for space must see the close now, even while the worker hangs in its store.
+        // Callers that wait for space must learn of the close now, even while the worker hangs in its store.
         self.room_freed.notify_waiters();
     }
 
@@ -142,10 +144,10 @@ impl IngestBuffer {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Returns whether this process is a fork of the one that opened the log, and closes the log in it if so. A fork
-    /// has no worker thread, and a lock that another thread held at the fork stays locked for ever, so a fork takes no
-    /// lock. The check is a system call: it must not run for each span, only where the worker would be woken or waited
-    /// for.
+    /// Returns whether this process is a fork of the one that opened the log, and if so closes the log in this process.
+    /// A fork has no worker thread, and a lock that another thread held at the fork stays locked for ever, so a fork
+    /// must take no lock. The check is a system call: it must not run for each span, only where the worker would be
+    /// woken or waited for.
     pub(crate) fn is_forked(&self) -> bool {
         let is_forked = std::process::id() != self.process;
         if is_forked {
@@ -155,10 +157,10 @@ impl IngestBuffer {
         is_forked
     }
 
-    /// Ends the log because its thread cannot go on. Records in the buffer are dropped and counted, and so is every
-    /// later one.
+    /// Ends the log because its worker thread cannot go on. Buffered records and all later ones are dropped and
+    /// counted.
     pub(crate) fn abort(&self, why: &'static str) {
-        // Only the worker aborts, and once.
+        // Only the worker aborts, and only once.
         let _only_one = self.abort_reason.set(why);
         self.close();
         for shard in self.shards.iter() {
@@ -171,12 +173,12 @@ impl IngestBuffer {
         }
     }
 
-    /// Why the log ended by itself; unset if it is open or was shut down.
+    /// Returns why the log aborted, or `None` if it is open or was shut down.
     pub(crate) fn abort_reason(&self) -> Option<&'static str> {
         self.abort_reason.get().copied()
     }
 
-    /// Returns the error for calls after the end.
+    /// Returns the error for calls after the log has ended.
     pub(crate) fn closed_error(&self) -> Error {
         self.abort_reason().map_or_else(Error::closed, Error::ended)
     }

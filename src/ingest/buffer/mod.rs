@@ -1,17 +1,18 @@
 //! The bounded buffer between the host's threads and the worker: the hot path of every span.
 //!
-//! Records of bytes stand in a few [`shard`]s and are numbered by one counter. A [`push`] takes one uncontended lock for
-//! the time of a copy. It never waits, never allocates, and wakes the worker only when the worker is asleep ([`wake`]). If
-//! the thread's own shard is busy or full, it tries the others ([`probe`]); if all are full, the record is dropped and
-//! counted ([`overflow`]). The worker swaps all shards for empty ones ([`drain`]). A caller may wait for everything before
-//! it ([`flush`]) or for its own event's id ([`acks`]).
+//! Records of bytes are stored in a few [`shard`]s and numbered by one counter. A [`push`] holds one uncontended lock
+//! for the time of a copy. It never waits, never allocates, and wakes the worker only if the worker is asleep
+//! ([`wake`]) or a shard is half full. If the thread's own shard is busy or full, the push tries the others
+//! ([`probe`]). If all are full, the record is dropped and counted ([`overflow`]). The worker swaps all shards for
+//! empty ones ([`drain`]). A caller may wait until everything before its call is stored ([`flush`]), or for the id of
+//! its own event ([`acks`]).
 //!
 //! All atomic read-modify-writes (shard lock, number) happen before the copy. A read-modify-write after it would drain the
 //! store buffer first, which costs about 20 % of `on_start`.
 //!
-//! Invariant: a record's number is drawn under its shard's lock. So when the worker has read the counter as `cut`
-//! and then swapped every shard, it holds every record below `cut`: sorted by number they are the exact order in
-//! which the host's threads observed them. Records above `cut` wait for the next turn.
+//! Invariant: a record's number is drawn under its shard's lock. So if the worker reads the counter as `cut` and then
+//! swaps every shard, it has every record below `cut`. Sorted by number, they are in the exact order in which the
+//! host's threads observed them. Records above `cut` wait for the next turn.
 
 mod acks;
 mod class;

@@ -1,5 +1,5 @@
-//! What happens when the buffer is full or closed: the record is dropped and counted by class. The committer reports
-//! the counts to readers as a gap (`engine::committer`). The counting runs on the host's threads and never waits.
+//! Pushes into a full or closed buffer: the record is dropped and counted by class. The committer reports the counts to
+//! readers as a gap (`engine::committer`). The counting runs on the host's threads and must never wait.
 
 use crate::{
     ingest::buffer::{
@@ -11,7 +11,7 @@ use crate::{
     wire::control::Dropped,
 };
 
-/// Every so many dropped records of a class, the process checks whether it is a fork.
+/// The number of dropped records of a class after which the process checks again whether it is a fork.
 pub(super) const DROPS_PER_LOOK: u64 = 256;
 
 impl IngestBuffer {
@@ -28,25 +28,24 @@ impl IngestBuffer {
                 if matches!(class, RecordClass::End) {
                     self.ends_rejected.fetch_add(1, Ordering::Relaxed);
                 }
-                // In a fork there is no worker, so the buffer stays full. The check is a system call, so it runs only
-                // for every 256th drop.
+                // A fork has no worker, so its buffer stays full. The check is a system call, so it runs only for every
+                // 256th drop.
                 if before.is_some_and(|before| before.is_multiple_of(DROPS_PER_LOOK))
                     && self.is_forked()
                 {
                     return;
                 }
-                // The worker may have emptied the buffer meanwhile and be about to sleep, but the drop must be
-                // reported.
+                // The worker may just have emptied the buffer and be about to sleep, but it must report the drop.
                 self.wake_if_asleep(FillLevel::OverHalf);
             }
-            // A log that was shut down wants no more records. One that aborted did so unnoticed: its losses are
-            // counted.
+            // After a shutdown, later records are expected, so they are not counted. After an abort nobody knows that
+            // the log has ended, so its losses are counted.
             PushError::Closed if self.abort_reason().is_some() => self.count_dropped(class, 1),
             PushError::Closed => {}
         }
     }
 
-    /// Returns how many ends the full buffer rejected. Ends that the store rejected later do not count.
+    /// Returns how many ends the full buffer rejected. Ends that the store rejected later are not included.
     pub(crate) fn ends_rejected(&self) -> u64 {
         self.ends_rejected.load(Ordering::Relaxed)
     }

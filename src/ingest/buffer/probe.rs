@@ -1,5 +1,5 @@
-//! Which shard to try next when the thread's own is busy or full. It runs on the host's threads and never waits for a
-//! lock.
+//! Chooses the next shard to try when the thread's own is busy or full. It runs on the host's threads and never waits
+//! for a lock.
 
 use crate::{
     ingest::buffer::{
@@ -10,16 +10,18 @@ use crate::{
     util::sync::atomic::Ordering,
 };
 
-/// Rounds over all shards before a push gives up. Another holder keeps a lock for one copy only. If the scheduler has
-/// stopped the holders of all shards, this bounds the wait: the record is rejected and counted although there is space.
+/// Upper bound on the rounds over all shards before a push gives up. Another holder keeps a lock for one copy only. But
+/// the scheduler may have suspended the holders of all shards; this bounds the wait. The record is then rejected and
+/// counted although there is space.
 pub(super) const ROUNDS: usize = 64;
 
 /// The progress of a search for a shard with space that no other thread is writing to.
 pub(super) struct ShardProbe {
-    /// The worker's turn in which it began.
+    /// The worker's turn in which the search began.
     pub(super) turn: u64,
     pub(super) rounds: usize,
-    /// In this round: how many shards were tried, whether one was busy, and whether the others had room for no record.
+    /// Within this round: how many shards were tried, whether one was busy, and whether the others had room for no
+    /// record at all.
     pub(super) tried: usize,
     pub(super) busy: bool,
     pub(super) full: bool,
@@ -54,7 +56,7 @@ impl ShardProbe {
 }
 
 impl IngestBuffer {
-    /// Returns which shard to try next, as an offset from the thread's own, which was tried first.
+    /// Returns the next shard to try, as an offset from the thread's own, which was tried first.
     #[cold]
     pub(super) fn next_shard(
         &self,
@@ -64,7 +66,8 @@ impl IngestBuffer {
     ) -> Result<usize, PushError> {
         let full_since = class.of(&self.full_since);
         let Some(probe) = probe else {
-            // Under overload, probing every shard for each record would cost more than everything else.
+            // If every shard was full in this turn, stop: under overload, probing every shard for each record would
+            // cost more than everything else.
             let turn = self.drain_generation.load(Ordering::Acquire) + 1;
             if full_since.load(Ordering::Relaxed) == turn {
                 return Err(self.rejection());

@@ -29,25 +29,25 @@ use crate::{
 pub(crate) struct IngestBuffer {
     pub(super) shards: Box<[PaddedShard; SHARDS]>,
     pub(super) shard_bytes: usize,
-    /// By class.
+    /// The quota of each class.
     pub(super) quotas: [Quota; 4],
     pub(super) events_max: usize,
-    /// Ends that the full buffer refused, of those that were dropped.
+    /// The number of dropped ends that the full buffer rejected.
     pub(super) ends_rejected: AtomicU64,
-    /// Ends that came after the end of the log.
+    /// The number of ends that arrived after the log had ended.
     pub(super) ends_late: AtomicU64,
     pub(super) next_number: AtomicU64,
-    /// How often the worker has emptied the shards.
+    /// How many times the worker has emptied the shards.
     pub(super) drain_generation: AtomicU64,
-    /// By class: the turn, counted from one, since which no shard has room.
+    /// For each class: the turn, counted from one, since which no shard has had room.
     pub(super) full_since: [AtomicU64; 4],
     pub(super) closed: AtomicBool,
-    /// Why the log ended by itself; unset if it is open or was shut down.
+    /// The reason why the log aborted; unset if it is open or was shut down.
     pub(super) abort_reason: OnceLock<&'static str>,
     pub(super) asleep: AtomicBool,
     pub(super) urgent: AtomicBool,
     pub(super) worker: OnceLock<Thread>,
-    /// The process that has the worker.
+    /// The id of the process that has the worker.
     pub(super) process: u32,
     pub(super) dropped: [AtomicU64; 3],
     pub(super) drained: Mutex<DrainProgress>,
@@ -61,7 +61,7 @@ pub(crate) struct IngestBuffer {
 pub(super) struct DrainProgress {
     pub(super) drained_through: u64,
     pub(super) failures: u64,
-    /// Whether the last turn failed.
+    /// Whether the worker's last turn failed.
     pub(super) failing: bool,
     pub(super) finished: bool,
 }
@@ -105,8 +105,8 @@ impl IngestBuffer {
         }
     }
 
-    /// Pushes the record that `write` writes. `write` is called again for another shard if one had no space. A record
-    /// that no shard has space for is counted as dropped.
+    /// Pushes the record that `write` writes. `write` is called again for another shard if the first lacked space. A
+    /// record that fits into no shard is counted as dropped.
     #[inline]
     pub(crate) fn push(
         &self,
@@ -120,7 +120,7 @@ impl IngestBuffer {
         pushed
     }
 
-    /// Like [`push`](Self::push), without counting.
+    /// Works as [`push`](Self::push) does, but counts nothing.
     #[inline]
     pub(crate) fn try_push(
         &self,
@@ -156,8 +156,8 @@ impl IngestBuffer {
         let Some(mut records) = shard.0.try_lock() else {
             return PushAttempt::Busy;
         };
-        // Checked under the lock: after it sees `closed`, the worker drains every shard once more, and a record pushed
-        // after that drain would be lost.
+        // Checked under the lock. When the worker sees `closed`, it drains every shard once more; a record that is
+        // pushed after that drain would be lost.
         if self.closed.load(Ordering::Acquire) {
             return PushAttempt::Settled(Err(PushError::Closed));
         }
@@ -185,9 +185,9 @@ impl IngestBuffer {
         let mut buf = WriteBuf::new(records.bytes.get_mut(records.length..quota.bytes)?);
         let before = buf.remaining();
         let header = buf.reserve_array::<HEADER>()?;
-        // Invariant: the number is drawn under the lock (see the module's documentation). It is drawn before the copy
-        // for the same reason as everything atomic. If the record then does not fit, its number stays unused; numbers
-        // need to be ordered, not dense.
+        // Invariant: the number is drawn under the lock (see the module's documentation). It is drawn before the copy,
+        // as all atomic read-modify-writes are. If the record then does not fit, its number stays unused: numbers need
+        // to be ordered, not dense.
         let number = self.next_number.fetch_add(1, Ordering::SeqCst);
         write(&mut buf)?;
         let size = before - buf.remaining();
@@ -204,18 +204,18 @@ impl IngestBuffer {
         })
     }
 
-    /// Returns the next record's number: every record pushed before this call has a smaller one.
+    /// Returns the number of the next record. Every record that was pushed before this call has a smaller one.
     pub(crate) fn next_number(&self) -> u64 {
         self.next_number.load(Ordering::SeqCst)
     }
 
-    /// Returns how many records were pushed and are not stored yet. Numbers that no record uses count, too.
+    /// Returns how many records were pushed and are not stored yet. It includes numbers that no record uses.
     pub(crate) fn pending_records(&self) -> u64 {
         let drained_through = lock(&self.drained).drained_through;
         self.next_number().saturating_sub(drained_through)
     }
 
-    /// Returns the bound on waiting records.
+    /// Returns the bound on the records that wait for the worker.
     pub(crate) fn events_max(&self) -> usize {
         self.events_max
     }

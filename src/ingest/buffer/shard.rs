@@ -1,5 +1,5 @@
-//! One part of the buffer: a fixed piece of memory that records are appended to, under its own lock. It never grows.
-//! Host threads append, the worker thread swaps it for an empty one.
+//! One part of the buffer: a fixed piece of memory with its own lock, to which records are appended. It never grows.
+//! Host threads append; the worker thread swaps it for an empty one.
 
 use crate::{
     ingest::buffer::class::{PushError, Quota},
@@ -11,27 +11,27 @@ pub(super) const SHARDS: usize = 8;
 /// A shard with less free space than this, in bytes, counts as full.
 pub(super) const SMALL_RECORD: usize = 256;
 
-/// Enough for the largest event within the quota of every class.
+/// Lower bound on a shard's size, in bytes: the largest event fits into the quota of every class.
 pub(super) const SHARD_BYTES_MIN: usize = 512 * 1024;
 
-/// Length (4), class (1), number (8).
+/// The bytes before each record: length (4), class (1), number (8).
 pub(super) const HEADER: usize = 13;
 
-/// A shard on its own pair of cache lines: no false sharing between threads on different shards.
+/// A shard on its own pair of cache lines, so that threads on different shards do not share a line (false sharing).
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct PaddedShard(pub(super) SpinMutex<Shard>);
 
 #[derive(Debug, Default)]
 pub(super) struct Shard {
-    /// All memory of the shard; the first `length` bytes are in use.
+    /// The memory of the shard; the first `length` bytes are in use.
     pub(super) bytes: Box<[u8]>,
     pub(super) length: usize,
     pub(super) count: usize,
 }
 
 impl Shard {
-    /// Zeroed memory of this size comes from the system untouched: it costs nothing until it is written.
+    /// Creates an empty shard. The system maps zeroed memory lazily, so it costs nothing until it is written.
     pub(super) fn new(size: usize) -> Self {
         Self {
             bytes: vec![0; size].into_boxed_slice(),
@@ -44,7 +44,7 @@ impl Shard {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// Returns whether the shard lacks space for any record or only for this one.
+    /// Returns whether the shard lacks space for any record, or only for this one.
     pub(super) fn shortage(&self, quota: &Quota) -> Shortage {
         if self.count >= quota.events || self.length + SMALL_RECORD > quota.bytes {
             Shortage::OfAnyRecord
@@ -54,7 +54,7 @@ impl Shard {
     }
 }
 
-/// Which records a shard has no space for.
+/// Which records do not fit into a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shortage {
     OfThisRecord,
@@ -65,11 +65,11 @@ pub(super) enum Shortage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FillLevel {
     UpToHalf,
-    /// More than half: the worker must not wait for more records.
+    /// More than half full: the worker must not wait for more records.
     OverHalf,
 }
 
-/// The outcome of a push into one shard.
+/// The result of a push into one shard.
 pub(super) enum PushAttempt {
     Settled(Result<(), PushError>),
     Busy,

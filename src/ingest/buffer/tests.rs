@@ -17,7 +17,7 @@ fn push(buffer: &IngestBuffer, class: RecordClass, text: &str) -> Result<(), Pus
     buffer.push(class, |buf| buf.put_slice(text.as_bytes()))
 }
 
-/// What a turn up to everything that was pushed so far gives.
+/// Returns the records of one turn with this cut.
 fn drained(drain: &mut Drain, buffer: &IngestBuffer, cut: u64) -> Vec<String> {
     drain.take_records(buffer, cut);
     drain
@@ -38,7 +38,7 @@ fn what_happened_before_comes_before_whichever_threads_it_happened_on() {
             .map(|_| {
                 scope.spawn(|| {
                     for _ in 0..EACH {
-                        // Each push happens after the one before it, on whichever thread that was.
+                        // Each push happens after the previous one, on whichever thread that was.
                         let mut next = lock(&turn);
                         push(&buffer, RecordClass::Other, &next.to_string()).unwrap();
                         *next += 1;
@@ -146,7 +146,7 @@ fn what_is_too_large_for_the_room_that_is_left_does_not_make_the_buffer_full() {
 fn bytes_are_bounded_as_events_are() {
     let buffer = IngestBuffer::new(0, 1 << 20);
     let text = "x".repeat(100_000);
-    // 352 KiB of each shard are for starts: three records.
+    // Starts may fill 352 KiB of each shard: three records.
     let taken = (0..10_000)
         .take_while(|_| push(&buffer, RecordClass::Start, &text).is_ok())
         .count();
@@ -206,7 +206,7 @@ fn a_caller_who_gives_up_leaves_nothing_behind() {
 #[test]
 fn a_push_does_not_wait_for_writers_that_hold_every_shard_but_is_counted() {
     let buffer = IngestBuffer::new(0, 1000);
-    // Everyone meets here twice: when all shards are held, and when they may be left.
+    // All threads meet at this barrier twice: when all shards are held, and when they may be released.
     let meeting = Barrier::new(SHARDS + 1);
     thread::scope(|scope| {
         for _ in 0..SHARDS {

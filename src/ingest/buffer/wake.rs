@@ -1,5 +1,5 @@
-//! How the worker thread sleeps, and who wakes it. Host threads wake it only when it sleeps or a shard is half full,
-//! and never wait for it.
+//! How the worker thread sleeps, and who wakes it. Host threads wake it only if it sleeps or a shard is half full, and
+//! they never wait for it.
 
 use std::time::Duration;
 
@@ -10,11 +10,12 @@ use crate::{
 
 impl IngestBuffer {
     pub(crate) fn attach_worker(&self) {
-        // A second worker never exists; the first one stays attached.
+        // There is never a second worker, so the first one stays attached.
         drop(self.worker.set(thread::current()));
     }
 
-    /// Parks until a record arrives or the time has passed, unless a record numbered `cut` or later is there.
+    /// Parks until a record arrives or the time has passed. Returns at once if a record numbered `cut` or later is
+    /// there already.
     pub(crate) fn park_until_work(&self, cut: u64, timeout: Duration) {
         self.asleep.store(true, Ordering::SeqCst);
         if self.next_number() == cut
@@ -26,14 +27,16 @@ impl IngestBuffer {
         self.asleep.store(false, Ordering::SeqCst);
     }
 
-    /// Parks while records gather into a batch, unless someone has called [`wake_now`](Self::wake_now).
+    /// Parks for this time, so that records gather into a batch. Returns earlier if someone has called
+    /// [`wake_now`](Self::wake_now).
     pub(crate) fn park_batch(&self, timeout: Duration) {
         if !self.urgent.swap(false, Ordering::SeqCst) && !self.is_closed() {
             thread::park_timeout(timeout);
         }
     }
 
-    /// Parks for all of this time, even if someone calls [`wake_now`](Self::wake_now), unless the log is shut down.
+    /// Parks for the whole time, even if someone calls [`wake_now`](Self::wake_now). Returns earlier only if the log is
+    /// shut down.
     pub(crate) fn back_off(&self, time: Duration) {
         let begun = Instant::now();
         while !self.is_closed() {
@@ -45,12 +48,12 @@ impl IngestBuffer {
         }
     }
 
-    /// Returns whether someone waits for the worker or a shard is half full.
+    /// Returns whether a caller waits for the worker, or a shard is half full.
     pub(crate) fn is_urgent(&self) -> bool {
         self.urgent.load(Ordering::SeqCst) || self.is_closed()
     }
 
-    /// Wakes the worker at once, whichever park it is in.
+    /// Wakes the worker at once, whichever of these methods it is in.
     pub(crate) fn wake_now(&self) {
         self.urgent.store(true, Ordering::SeqCst);
         self.asleep.store(false, Ordering::SeqCst);

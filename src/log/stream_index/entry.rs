@@ -1,16 +1,16 @@
-//! The index entry of one stream: the sequences of its events, what is open in it, and what retention removed; and the
-//! slab that holds the entries. Pure; it is called under the lock of the tail.
+//! The index entry of one stream: the sequences of its events, its number of open tokens, and a count of evicted
+//! events. Also the slab that holds the entries. Pure; it is called under the tail's lock.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::log::{event::StreamKey, retention::EvictedEvents, waker::WakeFlag};
 
-/// The slot of a stream's entry, valid while the stream is held or a reader waits for it.
+/// The slot of a stream's entry. It is valid while the stream is held or a reader waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StreamSlot(u32);
 
 impl StreamSlot {
-    /// The slot of events that are not in the index.
+    /// The slot of events that belong to no stream in the index.
     pub(crate) const NONE: Self = Self(u32::MAX);
 }
 
@@ -18,24 +18,24 @@ impl StreamSlot {
 #[derive(Debug)]
 pub(super) struct StreamEntry {
     pub(super) name: InlineKey,
-    /// The first sequence that this entry covers: an earlier entry of the same stream may have been removed.
+    /// The first sequence that this entry covers. An earlier entry of the same stream may have been removed.
     pub(super) since: u64,
-    /// Sequences of the retained events, ascending.
+    /// The sequences of the retained events, ascending.
     pub(super) sequences: SequenceList,
-    /// The last block that names it, by its first event, and its index among that block's streams.
+    /// The last block that contains the stream, given by the block's first event, and the stream's index in that block.
     pub(super) block_stream: (u64, u32),
-    /// The number of opening events without their closing one: while there are any, the stream is held.
+    /// The number of opening events without a closing one. While it is not 0, the stream is held.
     pub(super) open: u32,
-    /// Whether it is in the list of streams to wake at the next publication.
+    /// Whether the stream is in the list of streams to wake at the next publication.
     pub(super) dirty: bool,
     pub(super) evicted: EvictedCount,
     /// The number of closing events among the evicted ones.
     pub(super) evicted_closings: u64,
-    /// The number of evicted events that are kept all the same, because they open something.
+    /// The number of evicted events that are still kept because they open a token.
     pub(super) pinned: u32,
-    /// Whether it is in the list of streams that retention took events of since the last look.
+    /// Whether the stream is in the list of streams that lost events since the last call of `take_shortened`.
     pub(super) is_eviction_listed: bool,
-    /// Set for few streams only.
+    /// The waiting readers; only few streams have any.
     pub(super) wake_flags: Option<Box<StreamWakers>>,
 }
 
@@ -63,13 +63,14 @@ impl StreamEntry {
         !self.sequences.is_empty() || self.open > 0
     }
 
-    /// Returns what retention has let go of the stream, of what is kept because it opens something nothing.
+    /// Returns the number of events that retention has removed from the stream, without the opening events that are
+    /// still kept.
     pub(super) fn evicted_events(&self) -> EvictedEvents {
         let events = self.evicted.count.saturating_sub(u64::from(self.pinned));
         EvictedEvents::new(events, Some(self.evicted_closings))
     }
 
-    /// Returns how many events of the stream in `after + 1..=to` were evicted, or `None` if that is not known.
+    /// Returns how many events of the stream in `after + 1..=to` were evicted, or `None` if that is unknown.
     pub(super) fn lost(&self, after: u64, to: u64) -> Option<u64> {
         if after.saturating_add(1) < self.since {
             return None;
@@ -78,7 +79,7 @@ impl StreamEntry {
     }
 }
 
-/// The bytes of a stream's key. Most are ids of sixteen bytes, which are stored in the entry.
+/// The bytes of a stream's key. Most keys are ids of 16 bytes, which are stored in the entry itself.
 #[derive(Debug)]
 pub(super) enum InlineKey {
     Short(u8, [u8; 22]),
@@ -106,7 +107,7 @@ impl InlineKey {
     }
 }
 
-/// Ascending sequences. Those of a short stream are stored in its entry.
+/// Ascending sequences. Short lists are stored in the entry itself.
 #[derive(Debug)]
 pub(super) enum SequenceList {
     Few(u8, [u64; FEW]),
@@ -149,7 +150,7 @@ impl SequenceList {
         }
     }
 
-    /// Removes the first one if it is this one.
+    /// Removes the first sequence if it equals `sequence`. Returns whether it did.
     pub(super) fn pop(&mut self, sequence: u64) -> bool {
         match self {
             Self::Few(length, few) => {
@@ -170,7 +171,7 @@ impl SequenceList {
         }
     }
 
-    /// Returns how many are less than `sequence`.
+    /// Returns how many sequences are less than `sequence`.
     pub(super) fn count_before(&self, sequence: u64) -> u64 {
         let count = match self {
             Self::Few(length, few) => {
@@ -182,7 +183,7 @@ impl SequenceList {
         count as u64
     }
 
-    /// Returns the first ones in `after + 1..=upto`, at most `limit`.
+    /// Appends the first sequences in `after + 1..=upto` to `found`, at most `limit`.
     pub(super) fn range_into(&self, after: u64, upto: u64, limit: usize, found: &mut Vec<u64>) {
         let wanted = |one: &&u64| **one <= upto;
         match self {
@@ -199,7 +200,7 @@ impl SequenceList {
     }
 }
 
-/// The events that retention removed from one stream.
+/// The number of events that retention has removed from one stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EvictedCount {
     pub(super) count: u64,
@@ -216,8 +217,8 @@ impl EvictedCount {
         self.last = sequence;
     }
 
-    /// Returns how many of them are in `after + 1..=to`; `None` if only some are, because their sequences are not
-    /// stored.
+    /// Returns how many of them are in `after + 1..=to`. Returns `None` if only some of them are, because their
+    /// sequences are not stored.
     pub(crate) fn count_in(self, after: u64, to: u64) -> Option<u64> {
         if self.count == 0 || self.last <= after || to < self.first {
             Some(0)
@@ -238,7 +239,7 @@ pub(super) struct EntrySlab {
     pub(super) count: usize,
 }
 
-/// Entries per chunk.
+/// The number of entries per chunk.
 pub(super) const CHUNK: usize = 256;
 
 impl EntrySlab {
@@ -269,7 +270,7 @@ impl EntrySlab {
             return StreamSlot::NONE;
         };
         chunk.push(Some(stream));
-        // Their number is bounded by retention and readers, far below.
+        // Retention and readers bound the number of entries far below `u32::MAX`.
         StreamSlot(u32::try_from(before + chunk.len() - 1).unwrap_or(u32::MAX))
     }
 
@@ -298,7 +299,7 @@ mod tests {
         let mut sequences = SequenceList::default();
         let mut model = VecDeque::new();
         for step in 1..=200_u64 {
-            // In the first half more streams come than go, in the second half fewer.
+            // In the first half more streams are added than removed, in the second half fewer.
             let comes = if step <= 100 {
                 step % 3 > 0
             } else {

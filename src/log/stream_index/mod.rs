@@ -1,5 +1,5 @@
-//! The index by stream: the positions of each stream's events, and the readers that wait for them. The worker thread
-//! writes it and readers read it, both under the lock of the tail. It does no I/O.
+//! The stream index: the sequences of each stream's events, and the readers that wait for them. The worker thread
+//! writes it and readers read it, both under the tail's lock. It does no I/O.
 
 mod entry;
 #[cfg(test)]
@@ -20,20 +20,20 @@ use crate::{
     util::hash::RandomState,
 };
 
-/// All streams of the log. It has no lock of its own: the lock of the tail guards both, because they must agree.
+/// The entries of all streams. It has no lock of its own: the tail's lock guards both, because they must agree.
 #[derive(Debug)]
 pub(crate) struct StreamIndex {
-    /// Entries by the hash of their names.
+    /// Slots of the entries, by the hash of the key.
     table: HashTable<StreamSlot>,
     hashing: RandomState,
     entries: EntrySlab,
-    /// The newest sequence of any stream.
+    /// The newest sequence of all streams.
     newest: u64,
-    /// How many streams are held.
+    /// The number of held streams.
     held: usize,
-    /// Streams that readers wait for and that have events which are not published yet.
+    /// Streams that readers wait for and that have unpublished events.
     dirty: Vec<StreamSlot>,
-    /// Streams that retention took a part of since the last look.
+    /// Streams from which retention removed events since the last call of `take_shortened`.
     shortened: Vec<StreamSlot>,
 }
 
@@ -50,7 +50,7 @@ impl StreamIndex {
         }
     }
 
-    /// Returns the slot of the stream, if it is here.
+    /// Returns the slot of the stream, or `None` if it has no entry.
     pub(crate) fn find(&self, id: &StreamKey) -> Option<StreamSlot> {
         let hash = self.hashing.hash_one(id.as_bytes());
         let is_it = |slot: &StreamSlot| self.has_name(*slot, id);
@@ -66,7 +66,7 @@ impl StreamIndex {
         stream.is_some_and(|stream| stream.name.bytes() == id.as_bytes())
     }
 
-    /// Returns the slot of a stream. A new entry knows only events from `since` on.
+    /// Returns the slot of a stream. A new entry covers only events from `since` on.
     fn find_or_insert(&mut self, id: &StreamKey, since: u64) -> StreamSlot {
         let hash = self.hashing.hash_one(id.as_bytes());
         let Self {
@@ -90,8 +90,8 @@ impl StreamIndex {
         slot
     }
 
-    /// Adds an event to its stream, which is created if needed. `last` is the stream of the event before, which is
-    /// often the same.
+    /// Adds an event to its stream, which is created if needed. `last` is the slot of the previous event's stream,
+    /// which is often the same.
     pub(crate) fn push(&mut self, id: &StreamKey, sequence: u64, last: StreamSlot) -> StreamSlot {
         self.newest = sequence;
         let slot = if self.has_name(last, id) {
@@ -110,8 +110,8 @@ impl StreamIndex {
         slot
     }
 
-    /// Returns the stream's index in the block that begins with the event `first`; calls `name` to add it if it is
-    /// missing.
+    /// Returns the stream's index in the block that begins with the event `first`. If the stream is not in the block
+    /// yet, `name` adds it.
     pub(crate) fn stream_in_block(
         &mut self,
         slot: StreamSlot,
@@ -139,12 +139,12 @@ impl StreamIndex {
         }
     }
 
-    /// Returns whether something is open in the stream.
+    /// Returns whether the stream has open tokens.
     pub(crate) fn is_open(&self, slot: StreamSlot) -> bool {
         self.entries.get(slot).is_some_and(|stream| stream.open > 0)
     }
 
-    /// Returns sequences in `after + 1..=upto`, at most `limit`.
+    /// Returns the stream's sequences in `after + 1..=upto`, at most `limit`.
     pub(crate) fn sequences(
         &self,
         id: &StreamKey,
@@ -159,12 +159,12 @@ impl StreamIndex {
         found
     }
 
-    /// Returns how many events of the stream in `after + 1..=to` were evicted, or `None` if that is not known.
+    /// Returns how many events of the stream in `after + 1..=to` were evicted, or `None` if that is unknown.
     pub(crate) fn lost(&self, id: &StreamKey, after: u64, to: u64) -> Option<u64> {
         self.get(id)?.lost(after, to)
     }
 
-    /// Returns whether the stream has or had events here.
+    /// Returns whether the index has an entry with events of the stream, retained or evicted.
     pub(crate) fn knows(&self, id: &StreamKey) -> bool {
         let stream = self.get(id);
         stream.is_some_and(|stream| stream.is_held() || stream.evicted.count > 0)
@@ -174,25 +174,25 @@ impl StreamIndex {
         self.get(id).is_some_and(StreamEntry::is_held)
     }
 
-    /// Returns how many positions of a stream are before this one.
+    /// Returns how many of the stream's sequences are less than this one.
     pub(crate) fn count_before(&self, id: &StreamKey, sequence: u64) -> u64 {
         let stream = self.get(id);
         stream.map_or(0, |stream| stream.sequences.count_before(sequence))
     }
 
-    /// Returns what retention has let go of a stream; `None` if the stream is not here.
+    /// Returns the evicted events of the stream, or `None` if it has no entry.
     pub(crate) fn evicted(&self, id: &StreamKey) -> Option<EvictedEvents> {
         self.get(id).map(StreamEntry::evicted_events)
     }
 
-    /// Records that an evicted event is kept all the same.
+    /// Records that an evicted event is kept beyond retention.
     pub(crate) fn pinned(&mut self, slot: StreamSlot) {
         if let Some(stream) = self.entries.get_mut(slot) {
             stream.pinned += 1;
         }
     }
 
-    /// Records that such an event is let go.
+    /// Records that an event is no longer kept beyond retention.
     pub(crate) fn unpinned(&mut self, slot: StreamSlot) {
         if let Some(stream) = self.entries.get_mut(slot) {
             stream.pinned = stream.pinned.saturating_sub(1);
@@ -209,11 +209,11 @@ impl StreamIndex {
         }
     }
 
-    /// Takes the streams that retention took a part of since the last call, as far as something of them is left.
+    /// Returns the streams that lost events to retention since the last call and still have an entry.
     pub(crate) fn take_shortened(&mut self) -> Vec<(StreamKey, EvictedEvents)> {
         let mut shortened = Vec::new();
         for slot in self.shortened.drain(..) {
-            // Another stream may use the slot by now.
+            // Another stream may use the slot meanwhile.
             if let Some(stream) = self.entries.get_mut(slot)
                 && std::mem::take(&mut stream.is_eviction_listed)
                 && let Ok(key) = StreamKey::new(stream.name.bytes())
@@ -231,8 +231,8 @@ impl StreamIndex {
         }
     }
 
-    /// Removes the oldest position of a stream. Returns whether the stream now holds nothing; it is then removed if no
-    /// reader waits for it.
+    /// Removes the oldest sequence of a stream. Returns whether the stream now holds nothing. In that case its entry is
+    /// removed, unless a reader waits for it.
     pub(crate) fn evict(&mut self, slot: StreamSlot, sequence: u64) -> bool {
         let Some(stream) = self.entries.get_mut(slot) else {
             return false;
@@ -250,7 +250,7 @@ impl StreamIndex {
         true
     }
 
-    /// Removes the stream if it holds nothing and no reader waits for it.
+    /// Removes the entry if the stream holds nothing and no reader waits for it.
     fn forget(&mut self, slot: StreamSlot) {
         let Some(stream) = self.entries.get(slot) else {
             return;
@@ -268,8 +268,8 @@ impl StreamIndex {
         }
     }
 
-    /// Adds a waiter to a stream whose events up to `published` are published. The entry of a stream without events
-    /// lives as long as its waiters.
+    /// Adds a waiting reader to a stream whose events up to `published` are published. The entry of a stream without
+    /// events lives as long as its waiting readers.
     pub(crate) fn join(&mut self, id: &StreamKey, wake_flag: &Arc<WakeFlag>, published: u64) {
         let slot = self.find_or_insert(id, self.newest + 1);
         let Some(stream) = self.entries.get_mut(slot) else {
@@ -299,17 +299,17 @@ impl StreamIndex {
         self.forget(slot);
     }
 
-    /// Returns the waiters of the stream.
+    /// Returns the wake flags of the readers that wait for the stream.
     pub(crate) fn wake_flags(&self, id: &StreamKey) -> Vec<Arc<WakeFlag>> {
         let wake_flags = self.get(id).and_then(|stream| stream.wake_flags.as_ref());
         wake_flags.map_or_else(Vec::new, |wake_flags| wake_flags.0.clone())
     }
 
-    /// Takes the waiters of the streams that got events since the last call.
+    /// Returns the wake flags of the readers whose streams got events since the last call.
     pub(crate) fn take_dirty(&mut self) -> Vec<Arc<WakeFlag>> {
         let mut wake_flags = Vec::new();
         for slot in self.dirty.drain(..) {
-            // Its last waiter may have left, and another stream may use the slot.
+            // The last reader may have left, and another stream may use the slot.
             if let Some(stream) = self.entries.get_mut(slot)
                 && std::mem::take(&mut stream.dirty)
             {

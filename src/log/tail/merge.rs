@@ -1,5 +1,5 @@
-//! Merges the small blocks at the end of the tail, so that many small batches do not cost many blocks. It runs on the
-//! thread that appends, and copies outside the state's lock.
+//! Merges the small blocks at the end of the tail, so that many small batches do not leave many small blocks. It runs
+//! on the thread that appends. It copies outside the state's lock, so that readers do not wait.
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use crate::{
     },
 };
 
-/// Upper bound on small blocks at the end before they are merged.
+/// Upper bound on the small blocks at the end before they are merged.
 pub(super) const RUN_BLOCKS_MAX: usize = 256;
 
-/// Blocks are merged only when their ages differ by less than this part of what retention allows.
+/// Blocks are merged only if their ages differ by less than this fraction of the age that retention allows.
 pub(super) const MERGED_AGE_DIVISOR: u32 = 16;
 
 impl Tail {
-    /// Merges the small blocks at the end if the next one would not fit into one block with them. Readers hold
+    /// Merges the small blocks at the end if they and the next one would not fit into one block. Readers hold
     /// positions, not blocks, so they do not notice.
     pub(super) fn merge_run_before(&self, size: usize) {
         let (run, front_evicted) = {
@@ -51,7 +51,7 @@ impl Tail {
         state.run_bytes = 0;
     }
 
-    /// Returns whether the blocks may become one, which is then removed when the newest of them would be.
+    /// Returns whether the blocks may be merged. Retention removes a merged block only when its newest part is too old.
     pub(super) fn may_merge(&self, run: &[Arc<Block>]) -> bool {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return false;
@@ -76,6 +76,7 @@ pub(super) fn merge(run: &[Arc<Block>], front_evicted: usize) -> Option<Block> {
             &mut streams_by_slot,
         );
     }
-    // The newest time of them: merging may keep an event a sixteenth longer, never shorter.
+    // The merged block gets the newest time. So merging may keep an event longer by a sixteenth of the allowed age,
+    // never shorter.
     Some(builder.build(run.last()?.created()))
 }

@@ -1,8 +1,8 @@
-//! The tail: the newest blocks of a log, in memory. One thread at a time appends, every reader reads. Replay and live
-//! are the same read. It does no I/O and reads no clock: callers pass the time.
+//! The tail: the newest blocks of a log, in memory. One thread at a time appends; all readers read concurrently. Replay
+//! and live delivery are the same read. It does no I/O and reads no clock: callers pass the time.
 //!
-//! Invariant: an event is indexed under its stream before it is published, and readers look at nothing that is
-//! not published, so a reader of several streams never sees a later event before an earlier one.
+//! Invariant: an event is added to the index of its stream before it is published, and readers see only published
+//! events. So a reader of several streams never sees a later event before an earlier one.
 
 mod merge;
 mod state;
@@ -36,7 +36,8 @@ use crate::{
     wire::{frame, id::Epoch},
 };
 
-/// Upper bound on the events kept beyond retention that a reader gets at once: a reader's memory is bounded, too.
+/// Upper bound on the events kept beyond retention that a reader gets at once, because a reader's memory is bounded,
+/// too.
 const PINNED_PAGE_EVENTS: usize = 256;
 
 #[derive(Debug)]
@@ -44,46 +45,46 @@ pub(crate) struct Tail {
     retention: Retention,
     state: RwLock<TailState>,
     published: AtomicU64,
-    /// Readers of everything.
+    /// Readers of all streams.
     readers_of_all: WakeSet,
-    /// Readers of some streams, for the events that belong to every stream.
+    /// Readers of some streams. They are woken for events that belong to every stream.
     readers_of_streams: WakeSet,
-    /// Held by the appending thread: it merges small blocks outside the state's lock.
+    /// Held by the appending thread, which merges small blocks outside the state's lock.
     appending: Mutex<()>,
 }
 
 /// The result of a read after a position.
 #[derive(Debug)]
 pub(crate) enum TailRead {
-    /// Events of one block, so that a reader holds no more than that.
+    /// Events of one block, so that a reader never holds more than one block.
     Events(Vec<Slice>),
-    /// The position is before the oldest retained event, which is this one.
+    /// The position is before the oldest retained event, whose sequence this is.
     Evicted(u64),
-    /// There is nothing up to this sequence.
+    /// There are no events up to this sequence.
     Nothing(u64),
 }
 
-/// A range of events that is no longer in memory, as a reader of some streams sees it.
+/// A range of events that is no longer in memory, as it concerns a reader of some streams.
 #[derive(Debug)]
 pub(crate) struct SkippedRange {
-    /// Its last sequence.
+    /// The last sequence of the range.
     pub(crate) to: u64,
-    /// Events of these streams in it that are gone; `None` when not known.
+    /// The number of evicted events of these streams in the range; `None` if unknown.
     pub(crate) lost: Option<u64>,
-    /// Its opening events that are kept beyond retention.
+    /// The opening events in the range that are kept beyond retention.
     pub(crate) pinned: Vec<Slice>,
 }
 
-/// What retention did to streams.
+/// The streams from which retention removed events.
 #[derive(Debug, Default)]
 pub(crate) struct Evictions {
-    /// Those whose last event is gone.
+    /// Streams whose last event was evicted.
     pub(crate) streams: Vec<StreamKey>,
-    /// Those that have lost a part, and what they have lost in all.
+    /// Streams that lost some of their events, with the total of their evicted events.
     pub(crate) shortened: Vec<(StreamKey, EvictedEvents)>,
 }
 
-/// What the tail holds now.
+/// The current contents of the tail, in numbers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TailStats {
     pub(crate) oldest: u64,
@@ -131,12 +132,12 @@ impl Tail {
         self.retention
     }
 
-    /// The last sequence that readers may see.
+    /// Returns the last sequence that readers may see.
     pub(crate) fn published(&self) -> u64 {
         self.published.load(Ordering::Acquire)
     }
 
-    /// The sequence that the next appended event gets.
+    /// Returns the sequence of the next event to be appended.
     pub(crate) fn next(&self) -> u64 {
         read(&self.state).next
     }
@@ -167,7 +168,7 @@ impl Tail {
         );
     }
 
-    /// Returns the indexes of the batch's deduplicated events that are here already.
+    /// Returns the indexes of the batch's events that are duplicates of events in the tail.
     pub(crate) fn duplicates(&self, batch: &Batch) -> Vec<usize> {
         if batch.iter().any(|record| record.is_deduplicated()) {
             read(&self.state).dedup.duplicates(batch)
@@ -176,7 +177,7 @@ impl Tail {
         }
     }
 
-    /// Appends a batch that no store keeps. A token that it closes stays open, because it is open in the store.
+    /// Appends a batch that no store keeps. A token that the batch closes stays open, because it is open in the store.
     pub(crate) fn append_unstored(&self, epoch: Epoch, first: u64, batch: &Batch, now: Instant) {
         let map_pin = |pin| match pin {
             Pinning::Close(_) => Pinning::None,
@@ -196,7 +197,7 @@ impl Tail {
     fn append_as(&self, first: u64, batch: &Batch, context: AppendContext) {
         let _appending = lock(&self.appending);
         if first != self.next() {
-            // The store numbered events that did not pass here, so the events before them are not adjacent.
+            // The store numbered events that were never appended here, so the events before them are not adjacent.
             self.reset_to(first);
         }
         let mut records = batch.iter().zip(first..);
@@ -226,8 +227,8 @@ impl Tail {
         state.evict(&self.retention, context.now);
     }
 
-    /// Adds events that a store returned. Readers do not see them until they are published. Events that are here
-    /// already are left out.
+    /// Appends events that a store returned, except those that the tail has already. Readers do not see them until they
+    /// are published.
     pub(crate) fn append_stored(
         &self,
         epoch: impl Fn(u64) -> Epoch,
@@ -255,11 +256,11 @@ impl Tail {
         }
     }
 
-    /// Publishes everything appended and wakes the readers concerned.
+    /// Publishes all appended events and wakes the readers that they concern.
     pub(crate) fn publish(&self) {
         let (streams, is_global_dirty) = {
-            // Waits for a running append. Otherwise `published` could move backwards, or readers' wakers could be taken
-            // for events that are not visible yet.
+            // Waits for a running append. Otherwise `published` could move backwards, or readers could be woken for
+            // events that are not visible yet.
             let _appending = lock(&self.appending);
             let mut state = write(&self.state);
             let head = state.next - 1;
@@ -287,24 +288,24 @@ impl Tail {
 
     /// Wakes the readers of this stream.
     pub(crate) fn wake_stream(&self, key: &StreamKey) {
-        // A waker is foreign code: it never runs under our lock.
+        // A waker is foreign code, so it never runs under our lock.
         let wake_flags = read(&self.state).streams.wake_flags(key);
         for wake_flag in wake_flags {
             wake_flag.wake();
         }
     }
 
-    /// Wakes the readers of some streams.
+    /// Wakes the readers of single streams.
     pub(crate) fn wake_streams(&self) {
         self.readers_of_streams.wake();
     }
 
-    /// Wakes the readers of everything: the contents of the log have changed.
+    /// Wakes the readers of all streams, because the contents of the log have changed.
     pub(crate) fn wake_watchers(&self) {
         self.readers_of_all.wake();
     }
 
-    /// Removes events that are too old. Returns the time at which the next one will be.
+    /// Removes events that are too old. Returns the time at which the next event becomes too old.
     pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
         let _appending = lock(&self.appending);
         let mut state = write(&self.state);
@@ -315,7 +316,7 @@ impl Tail {
             .and_then(|block| block.created().checked_add(self.retention.age_max()))
     }
 
-    /// Takes what retention has done to streams since the last call.
+    /// Returns the evictions since the last call.
     pub(crate) fn take_evictions(&self) -> Evictions {
         let mut state = write(&self.state);
         Evictions {
@@ -324,7 +325,7 @@ impl Tail {
         }
     }
 
-    /// Returns how many events of this stream are held that come before this one.
+    /// Returns how many retained events of this stream come before `sequence`.
     pub(crate) fn count_before(&self, key: &StreamKey, sequence: u64) -> u64 {
         let state = read(&self.state);
         if state.oldest() >= sequence {
@@ -333,14 +334,14 @@ impl Tail {
         state.streams.count_before(key, sequence)
     }
 
-    /// Returns how many events of these streams retention has let go.
+    /// Returns how many events of these streams retention has removed.
     pub(crate) fn evicted_events(&self, keys: &[StreamKey]) -> u64 {
         let state = read(&self.state);
         let evicted = keys.iter().filter_map(|key| state.streams.evicted(key));
         evicted.map(|evicted| evicted.events).sum()
     }
 
-    /// Returns what retention has let go of this stream; `None` if it is not known here.
+    /// Returns the evicted events of this stream, or `None` if the stream is unknown here.
     pub(crate) fn evicted(&self, key: &StreamKey) -> Option<EvictedEvents> {
         read(&self.state).streams.evicted(key)
     }
@@ -368,7 +369,7 @@ impl Tail {
     /// Returns the events of these streams after `after`, and those that belong to every stream, one block at a time.
     pub(crate) fn read_streams_after(&self, keys: &[StreamKey], after: u64) -> TailRead {
         let upto = self.published();
-        // Position, index and blocks are read under one lock: retention must not change them in between.
+        // Position, index and blocks are read under one lock, because retention must not change them in between.
         let state = read(&self.state);
         let oldest = state.oldest().min(upto + 1);
         let mut after = after;
@@ -386,8 +387,7 @@ impl Tail {
         }
     }
 
-    /// Returns the range after `after` that is no longer in memory, at most up to `limit`. A reader of no single stream
-    /// reads all of them.
+    /// Returns the range after `after` that is no longer in memory, at most up to `limit`. No keys mean all streams.
     pub(crate) fn skip_evicted(&self, keys: &[StreamKey], after: u64, limit: u64) -> SkippedRange {
         let upto = self.published();
         let state = read(&self.state);
@@ -417,12 +417,12 @@ impl Tail {
         }
     }
 
-    /// How many events of these streams in `after + 1..=to` retention took; `None` when not known.
+    /// Returns how many events of these streams in `after + 1..=to` were evicted, or `None` if that is unknown.
     pub(crate) fn lost(&self, keys: &[StreamKey], after: u64, to: u64) -> Option<u64> {
         read(&self.state).lost(keys, after, to)
     }
 
-    /// Returns the opening events up to `upto` of everything that still runs and belongs to every stream, in order.
+    /// Returns the opening events up to `upto` that belong to every stream and are still open, in order.
     pub(crate) fn open_global_events(&self, upto: u64) -> Vec<Slice> {
         let state = read(&self.state);
         let global = state
@@ -437,7 +437,7 @@ impl Tail {
             .collect()
     }
 
-    /// Returns the opening events of everything in a stream that still runs, in order.
+    /// Returns the opening events of all open tokens, in order.
     pub(crate) fn open_events(&self) -> Vec<Slice> {
         let state = read(&self.state);
         let mut sequences: Vec<u64> = state.open.values().copied().collect();
@@ -448,7 +448,7 @@ impl Tail {
             .collect()
     }
 
-    /// Returns the opening event of this token, while it is open.
+    /// Returns the opening event of this token, if the token is open.
     pub(crate) fn open_event(&self, key: &StreamKey, token: u64) -> Option<Slice> {
         let state = read(&self.state);
         let slot = state.streams.find(key)?;
@@ -456,7 +456,7 @@ impl Tail {
         state.retained(*sequence)
     }
 
-    /// Returns whether the stream has or had events here.
+    /// Returns whether the stream has or had events in the tail.
     pub(crate) fn knows(&self, key: &StreamKey) -> bool {
         read(&self.state).streams.knows(key)
     }
@@ -472,7 +472,7 @@ impl Tail {
     pub(crate) fn join_stream(&self, key: &StreamKey, wake_flag: &Arc<WakeFlag>) {
         self.readers_of_streams.join(wake_flag);
         let mut state = write(&self.state);
-        // Under the lock, which the publishing thread holds, too.
+        // Read under the lock, which the publishing thread takes, too.
         let published = self.published();
         state.streams.join(key, wake_flag, published);
     }
@@ -482,7 +482,8 @@ impl Tail {
         write(&self.state).streams.leave(key, wake_flag);
     }
 
-    /// Continues at a later sequence because the events before it cannot be had in order; drops everything held so far.
+    /// Continues at a later sequence and drops all current events. It is needed when the events before that sequence
+    /// cannot be read in order.
     pub(crate) fn skip_to(&self, next: u64) {
         let _appending = lock(&self.appending);
         if self.next() < next {
@@ -503,11 +504,11 @@ impl Tail {
 struct AppendContext {
     epoch: Epoch,
     now: Instant,
-    /// How the pins of the events are treated.
+    /// Maps the pin of each event to the one that the tail applies.
     map_pin: fn(Pinning) -> Pinning,
 }
 
-/// Bytes and events of the next block.
+/// Returns the bytes and the number of events of the next block.
 fn block_extent<'a>(records: impl Iterator<Item = (BatchRecord<'a>, u64)>) -> (usize, usize) {
     let (mut bytes, mut events) = (0, 0);
     for (record, sequence) in records {

@@ -1,4 +1,4 @@
-//! The state that the tail's lock guards: the blocks, the index by stream, the open events, and the removal of old
+//! The state that the tail's lock guards: the blocks, the stream index and the open events; and the removal of old
 //! events. It is called with the lock held, so it does no I/O and never waits.
 
 use std::{
@@ -18,31 +18,32 @@ use crate::{
     util::{hash::Map, sync::Instant},
 };
 
-/// Upper bound on positions of single streams per look-up.
+/// Upper bound on the sequences of single streams that one look-up returns.
 pub(super) const SEQUENCES_MAX: usize = 256;
 
 #[derive(Debug)]
 pub(super) struct TailState {
     pub(super) streams: StreamIndex,
     pub(super) blocks: VecDeque<Arc<Block>>,
-    /// The number of events at the start of the front block that are removed already.
+    /// The number of events at the start of the front block that are evicted already.
     pub(super) front_evicted: usize,
-    /// The number of blocks at the end that are small and not merged yet, and their bytes.
+    /// The number of small blocks at the end that are not merged yet. `run_bytes` is their size.
     pub(super) run: usize,
     pub(super) run_bytes: usize,
     pub(super) next: u64,
     pub(super) events: usize,
     pub(super) bytes: usize,
-    /// Events that belong to every stream.
+    /// The sequences of retained events that belong to every stream.
     pub(super) global: VecDeque<u64>,
     pub(super) global_evicted: EvictedCount,
-    /// Whether some of them are not published yet.
+    /// Whether some of the `global` events are not published yet.
     pub(super) global_dirty: bool,
-    /// The last sequence whose stream is unknown: it was written before this log was opened, or by another process.
+    /// The last sequence whose stream is unknown, because it was written before this log was opened, or by another
+    /// process.
     pub(super) unindexed_until: u64,
-    /// The opening event of each open token.
+    /// The sequence of the opening event of each open token.
     pub(super) open: Map<OpenToken, u64>,
-    /// How many of them belong to a stream.
+    /// The number of open tokens that belong to a stream.
     pub(super) open_in_streams: usize,
     pub(super) pinned: BTreeMap<u64, Arc<Block>>,
     pub(super) pinned_bytes: usize,
@@ -51,7 +52,7 @@ pub(super) struct TailState {
     pub(super) evicted_keys: Vec<StreamKey>,
 }
 
-/// A stream, whose slot is held while something is open in it, and a token of it.
+/// A token and its stream, whose slot is held while a token of it is open.
 pub(super) type OpenToken = (StreamSlot, u64);
 
 impl TailState {
@@ -71,7 +72,8 @@ impl TailState {
         self.blocks.get(index)
     }
 
-    /// The next positions after `after` in these streams and of events that belong to every stream, ascending.
+    /// Returns the next sequences after `after`, ascending: those of these streams and those of events that belong to
+    /// every stream.
     pub(super) fn sequences(&self, keys: &[StreamKey], after: u64, upto: u64) -> Vec<u64> {
         let from = self.global.partition_point(|one| *one <= after);
         let global = self.global.range(from..).take_while(|one| **one <= upto);
@@ -79,13 +81,13 @@ impl TailState {
         for key in keys {
             sequences.extend(self.streams.sequences(key, after, upto, SEQUENCES_MAX));
         }
-        // Each list has its own first positions, so the first of all of them are exact.
+        // Each list holds the lowest sequences of its stream, so the lowest of all lists together are exact.
         sequences.sort_unstable();
         sequences.truncate(SEQUENCES_MAX);
         sequences
     }
 
-    /// Returns the retained events at these ascending positions that are in the block of the first one.
+    /// Returns the retained events with these ascending sequences, as far as they are in the block of the first one.
     pub(super) fn slices_at(&self, sequences: &[u64]) -> Vec<Slice> {
         let Some(block) = sequences.first().and_then(|first| self.block_of(*first)) else {
             return Vec::new();
@@ -107,7 +109,7 @@ impl TailState {
         slices
     }
 
-    /// The event at this position, whether retained or kept beyond retention.
+    /// Returns the event with this sequence, whether it is retained or kept beyond retention.
     pub(super) fn retained(&self, sequence: u64) -> Option<Slice> {
         match self.pinned.get(&sequence) {
             Some(block) => Some(Slice::whole(Arc::clone(block))),
@@ -117,7 +119,7 @@ impl TailState {
     }
 
     /// Returns how many events of these streams in `after + 1..=to` were evicted, pinned ones included, or `None` if
-    /// that is not known.
+    /// that is unknown.
     pub(super) fn lost(&self, keys: &[StreamKey], after: u64, to: u64) -> Option<u64> {
         if after < self.unindexed_until {
             return None;
@@ -192,7 +194,7 @@ impl TailState {
         }
     }
 
-    /// Stops keeping the event beyond retention: its token was closed, or opened again.
+    /// Stops keeping the event beyond retention, because its token was closed or opened again.
     pub(super) fn unpin(&mut self, sequence: u64) {
         if let Some(block) = self.pinned.remove(&sequence) {
             self.pinned_bytes -= block.size();
@@ -203,7 +205,7 @@ impl TailState {
         }
     }
 
-    /// Forgets evicted streams that have got another event since.
+    /// Removes the streams from `evicted_keys` that have events again.
     pub(super) fn keep_evicted_only(&mut self) {
         let Self {
             streams,
@@ -221,7 +223,7 @@ impl TailState {
         });
     }
 
-    /// Removes the oldest events while `is_over` returns true for the state and the block of the next one.
+    /// Removes the oldest events while `is_over` returns true for the state and the block of the oldest event.
     pub(super) fn evict_while(&mut self, is_over: impl Fn(&Self, &Block) -> bool) {
         while let Some(block) = self.blocks.front().map(Arc::clone) {
             while self.front_evicted < block.len() {

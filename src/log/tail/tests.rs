@@ -21,7 +21,7 @@ impl Fixture {
         }
     }
 
-    /// Appends events on these streams (`-` is every stream) in one batch, and shows them.
+    /// Appends events on these streams (`-` means every stream) in one batch, and publishes them.
     fn put(&self, streams: &[&str], after: Duration) {
         self.pin(
             &streams
@@ -43,7 +43,7 @@ impl Fixture {
         self.tail.publish();
     }
 
-    /// The place and the number of events held, and the number of blocks.
+    /// Returns the oldest sequence and the numbers of events and blocks.
     fn held(&self) -> (u64, usize, usize) {
         let TailStats { oldest, events, .. } = self.tail.stats();
         (oldest, events, read(&self.tail.state).blocks.len())
@@ -148,7 +148,7 @@ fn merging_does_not_keep_old_events_much_longer() {
     for minute in 0..512 {
         log.put(&["a"], MINUTE / 64 * minute);
     }
-    // The first run spans four minutes: too much to go as one.
+    // The first run spans four minutes: too long to be merged into one block.
     assert_eq!(
         log.tail.expire(log.begun + MINUTE * 17),
         Some(log.begun + MINUTE * 17)
@@ -176,7 +176,7 @@ fn readers_see_nothing_that_is_not_published() {
         log.tail.read_streams_after(&a, 1),
         TailRead::Nothing(1)
     ));
-    // What retention took before anyone could see it does not put a reader beyond the head.
+    // If retention evicts an event before anyone could see it, readers do not move beyond the head.
     assert!(matches!(log.tail.read_after(0), TailRead::Evicted(2)));
     assert_eq!(log.tail.skip_evicted(&[], 0, u64::MAX).to, 1);
     log.tail.publish();
@@ -223,7 +223,7 @@ fn a_loss_is_counted_for_the_streams_asked_for() {
     let lost =
         |streams: &[&str], after| log.tail.skip_evicted(&keys(streams), after, u64::MAX).lost;
     assert_eq!((lost(&[], 0), lost(&["b"], 2)), (Some(5), Some(2)));
-    // The entry of "a" went with its last event: nobody can tell any more.
+    // The entry of "a" was removed with its last event, so the number of its evicted events is unknown.
     assert_eq!(read(&log.tail.state).streams.find(&keys(&["a"])[0]), None);
     assert_eq!(
         lost(&["b"], 0),
@@ -271,7 +271,7 @@ fn what_still_runs_is_kept_beyond_retention_and_only_that() {
     );
     log.put(&["b"], Duration::ZERO);
     let standing = |sequence| read(&log.tail.state).retained(sequence).is_some();
-    // Of the third, its later start counts.
+    // The third token was opened twice; its later opening event counts.
     assert_eq!(
         [1, 2, 3, 4, 5, 6].map(standing),
         [true, false, false, false, true, true]

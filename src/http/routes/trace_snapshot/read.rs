@@ -149,7 +149,8 @@ pub(super) struct TracePages<'a> {
 enum PageSource {
     /// Reads from memory and, in a log with one writer, from its store.
     Reader(Box<Reader>),
-    /// Where others append, too, the store alone has every event. The last sequence that was read.
+    /// Reads from the store alone, because only the store has every event of a shared log. Holds the last sequence that
+    /// was read.
     Store(Sequence),
 }
 
