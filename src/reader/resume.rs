@@ -78,6 +78,8 @@ impl Reader {
         !self.scope.keys.is_empty()
             && !log.is_in_memory()
             && log.store.oldest().get() > 1
+            // It begins at the head of now, not of when the store answers.
+            && resume != ResumePoint::Live
             && self.scope.gaps_reported_until.is_none()
             && log.resolve(resume).after == 0
     }
