@@ -158,7 +158,7 @@ impl Handle {
             .collect();
         holds(
             duplicates.is_sorted() && duplicates.iter().all(|place| once.contains(place)),
-            "append() leaves out only what must be kept only once",
+            "append() leaves out only deduplicated events",
             format!("some of {once:?}, ascending"),
             format!("{duplicates:?}"),
         )?;
@@ -297,7 +297,7 @@ impl Handle {
             .map_err(|error| Violation::error("recover_open_events()", &error))?;
         holds(
             recovered.reopened.is_empty(),
-            "recover_open_events() gives nothing back to a writer that never stood still",
+            "recover_open_events() reopens nothing for a writer that never paused",
             "no reopened event",
             report::events(&recovered.reopened, 0),
         )?;
@@ -321,7 +321,7 @@ impl Handle {
     pub(crate) fn shared_log(&self) -> Outcome<&dyn SharedLog> {
         self.store.shared_log().ok_or_else(|| {
             Violation::new(
-                "shared_log() is the same for every handle and at every time",
+                "shared_log() is the same for every handle, and never changes",
                 "Some",
                 "None",
             )
@@ -341,7 +341,7 @@ impl Handle {
             let left = deadline.saturating_duration_since(Instant::now());
             holds(
                 !left.is_zero(),
-                format!("{call} comes to an end and wakes its task, without an async runtime"),
+                format!("{call} completes and wakes its task, without an async runtime"),
                 "an answer",
                 format!("none in {:?}", self.timeout),
             )?;
@@ -411,7 +411,7 @@ fn check_page(scope: &Scope, after: u64, limit: PageLimit, page: &[StoredEvent])
             .is_none_or(|first| first.sequence.get() > after);
     holds(
         ascending,
-        format!("{asked}: every event once, oldest first, after the place"),
+        format!("{asked}: every event once, oldest first, after the sequence"),
         "ascending sequences",
         came(),
     )?;
@@ -430,7 +430,7 @@ fn check_page(scope: &Scope, after: u64, limit: PageLimit, page: &[StoredEvent])
     )?;
     holds(
         page.iter().all(|event| scope.wants(event)),
-        format!("{asked}: only what was asked for"),
+        format!("{asked}: only events of the requested streams"),
         "events of these streams and of every stream",
         came(),
     )

@@ -186,7 +186,7 @@ impl Model {
 
     fn why_not(&self, sequence: u64) -> &'static str {
         if self.events.contains_key(&sequence) {
-            ", an event that is not to come here: it came before, or stands before oldest() and is not open"
+            ", an event out of place: it came before, or is before oldest() and not open"
         } else {
             ", an event that was never kept"
         }
@@ -230,7 +230,7 @@ pub(crate) fn same_abandoned(expected: &[StoredEvent], came: &[StoredEvent]) -> 
         .cloned()
         .collect();
     same_events(
-        "recover_open_events() hands out every event of a stream that was left open, with its pin, and nothing that was closed",
+        "recover_open_events() returns every event of a stream that was left open, with its pin, and no closed event",
         &expected,
         came,
     )

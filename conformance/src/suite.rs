@@ -112,7 +112,7 @@ impl Suite {
         let dedup = CHECKS
             .iter()
             .filter(|check| check.name.starts_with("keeps_once"));
-        let reason = "the store promises nothing of the kind";
+        let reason = "the store does not promise deduplication";
         let skipped = dedup.map(|check| (check.name, reason));
         let mut setup = self.0;
         setup.skipped.extend(skipped);

@@ -1,4 +1,5 @@
-//! The buffer between the host's threads and the worker.
+//! The bounded buffer between the host's threads and the worker thread, and the format of its records. Host threads
+//! write it; a write must never block or allocate. The worker thread empties it.
 
 #![cfg_attr(
     not(feature = "metrics"),

@@ -39,7 +39,7 @@ impl<'a> WriteBuf<'a> {
         Some(())
     }
 
-    /// Writes a text that is usually short.
+    /// Writes a text; optimized for short ones.
     #[inline]
     pub(crate) fn put_str(&mut self, text: &str) -> Option<()> {
         fill(self.reserve(text.len())?, text.as_bytes());

@@ -37,7 +37,7 @@ struct BatchEntry {
     line: bool,
 }
 
-/// One event of a [`Batch`].
+/// One event in a [`Batch`].
 #[derive(Clone, Copy, Debug)]
 pub struct BatchRecord<'a> {
     name: &'a str,

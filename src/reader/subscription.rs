@@ -117,9 +117,10 @@ pub enum Message {
     Event(Event),
     /// Events that this subscription will not get.
     Gap(Gap),
-    /// The store is failing, or could not be read for this subscription. If the log is its only writer, events until it
-    /// recovers are delivered under an epoch of their own and counted as dropped, because no store will return them. In
-    /// a shared store, events wait, and those that do not fit into the buffer are counted. A gap ends the outage.
+    /// The store is failing, or could not be read for this subscription. If this log is the store's only writer, events
+    /// until the recovery are delivered under an epoch of their own. They are counted as dropped, because no store will
+    /// return them. In a shared store, events wait, and those that do not fit into the buffer are counted as dropped. A
+    /// gap ends the outage.
     Degraded,
     /// No more messages will come.
     End(EndReason),
@@ -139,13 +140,14 @@ pub struct Event {
     pub payload: Bytes,
 }
 
-/// A stream of [`Message`]s: the requested events, replayed, then live, in log order, until the log is shut down. A
-/// slow subscriber costs no memory: it is only a position in the log.
+/// A stream of [`Message`]s: first the retained events that were requested, then live ones, in log order, until the log
+/// is shut down. A slow subscriber takes no memory for events, because it is only a position in the log.
 ///
-/// After the log is shut down, the events that it has not read still come, then [`Message::End`]. If the store does not
-/// answer within its [append time-out](crate::EventStore::append_timeout), the end comes without them, within twice
-/// that time. A subscription that begins only after the shutdown waits as long as the store takes. One that is never
-/// dropped keeps the log's thread for a bounded time: three append time-outs, at least a minute and at most ten.
+/// After the shutdown, the subscription still delivers the events that it has not read, and then [`Message::End`]. If
+/// the store does not answer within its [append time-out](crate::EventStore::append_timeout), the end comes without
+/// those events, within twice that time. A subscription that begins only after the shutdown waits for as long as the
+/// store takes. A subscription that is never dropped keeps the log's thread running for a bounded time: three append
+/// time-outs, at least one minute and at most ten.
 #[derive(Debug)]
 #[must_use]
 pub struct Subscription {

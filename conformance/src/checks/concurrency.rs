@@ -105,7 +105,7 @@ fn follow(
         }
         holds(
             *scope != Scope::All || after >= appended,
-            "events can be read when append() has returned",
+            "events can be read as soon as append() has returned",
             format!("events up to {appended}"),
             format!("nothing after {after}"),
         )?;

@@ -29,7 +29,7 @@ fn test_events(events: &[&str]) -> Vec<TestEvent> {
 fn put(handle: &mut Handle, model: &mut Model, events: &[&str], duplicates: &[usize]) -> Outcome {
     let left_out = handle.put_once(model, &test_events(events))?;
     same(
-        "append() names the events that are kept already, and no others",
+        "append() reports exactly the duplicates",
         &duplicates,
         &left_out.as_slice(),
     )?;
@@ -95,7 +95,7 @@ pub(crate) fn keeps_once_after_reopening(context: &CheckContext<'_>) -> Outcome 
     let replayed = ["o1", "c1", "o2", "c2", "o3"];
     let left_out = handle.put_once(&mut model, &test_events(&replayed))?;
     same(
-        "append() names the events that an earlier epoch kept",
+        "append() reports duplicates of events that an earlier epoch kept",
         &vec![0, 2, 3],
         &left_out,
     )

@@ -25,7 +25,7 @@ pub(crate) fn survives_reopening(context: &CheckContext<'_>) -> Outcome {
             if size > 0 {
                 let first = model.head() + 1;
                 let given = handle.put(&mut model, &mixed(1..=size))?;
-                same("numbers go on where they were", &first, &given)?;
+                same("numbers continue where they stopped", &first, &given)?;
                 check_reopened(&handle, &model)?;
             }
             handle.close()?;
@@ -62,13 +62,13 @@ fn check_reopened(handle: &Handle, model: &Model) -> Outcome {
     let oldest = handle.oldest();
     holds(
         (1..=model.head() + 1).contains(&oldest),
-        "oldest() is a kept event or the next number",
+        "oldest() is the sequence of a kept event or the next number",
         format!("1 to {}", model.head() + 1),
         oldest.to_string(),
     )?;
     holds(
         oldest <= model.head() || model.head() == 0,
-        "reopening lets go of no newest event",
+        "reopening never evicts the newest event",
         format!("at most {}", model.head()),
         oldest.to_string(),
     )?;
@@ -98,18 +98,14 @@ pub(crate) fn tells_epochs_apart(context: &CheckContext<'_>) -> Outcome {
         let new = epochs
             .iter()
             .find(|start| !known.contains(start) && seen.contains(&start.epoch));
-        same(
-            "a new epoch is one that was never there before",
-            &None,
-            &new,
-        )?;
+        same("a new epoch has a name that was never used", &None, &new)?;
         seen.extend(epochs.iter().map(|start| start.epoch));
         if round % 3 != 1 {
             let first = handle.put(&mut model, &mixed(1..=5))?;
             let begun = epochs.last().map_or(0, |start| start.first.get());
             holds(
                 first >= begun,
-                "the current epoch's first number is the first that was given in it",
+                "the current epoch begins with the first number that was used in it",
                 format!("at most {first}"),
                 begun.to_string(),
             )?;
@@ -164,7 +160,7 @@ fn check_epochs(epochs: &[EpochStart], known: &[EpochStart], model: &Model) -> O
         .find(|(at, start)| !empty(*at) && !epochs.contains(start));
     same(
         format!(
-            "epochs in which events were numbered are still told apart, as none of {known:?} is gone from retention"
+            "epochs with events are still distinct, because retention has removed none of {known:?}"
         ),
         &None,
         &lost.map(|(_, start)| start),
@@ -237,7 +233,7 @@ fn await_abandoned(handle: &Handle, model: &Model) -> Outcome {
     let again = handle.recover_open_events()?;
     holds(
         again.is_empty(),
-        "recover_open_events() hands out each abandoned event once",
+        "recover_open_events() returns each abandoned event once",
         "none",
         report::events(&again, 0),
     )

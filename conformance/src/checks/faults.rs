@@ -86,7 +86,7 @@ fn check(handle: &Handle, model: &Model) -> Outcome {
         let events = model.events(one.first.get()..=one.last.get(), &streams(&[one.key]));
         !events.iter().any(|event| event.key == Some(one.key))
     });
-    same("no stream is listed for refused events", &None, &ghost)
+    same("no stream is listed for rejected events", &None, &ghost)
 }
 
 pub(crate) fn keeps_refused_events_out_after_reopening(context: &CheckContext<'_>) -> Outcome {
@@ -151,7 +151,7 @@ pub(crate) fn numbers_retried_batches_once(context: &CheckContext<'_>) -> Outcom
 fn retry(handle: &mut Handle, model: &mut Model, first: u64, batch: &[TestEvent]) -> Outcome {
     let given = handle.put(model, batch)?;
     same(
-        "a retried batch has the numbers that it was kept under",
+        "a retried batch has the numbers under which it was kept",
         &first,
         &given,
     )

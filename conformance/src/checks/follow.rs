@@ -39,7 +39,7 @@ pub(crate) fn shares_one_log(context: &CheckContext<'_>) -> Outcome {
     let mut model = Model::default();
     for (writer, first, test_events) in written.into_iter().flatten() {
         let taken = model.events(first..=first + test_events.len() as u64 - 1, &Scope::All);
-        same("no number is given twice", &Vec::new(), &taken)?;
+        same("no number is used twice", &Vec::new(), &taken)?;
         model.append(writer, first, &test_events);
     }
     let count = model.events(1..=u64::MAX, &Scope::All).len() as u64;
@@ -117,7 +117,7 @@ pub(crate) fn wakes_followers(context: &CheckContext<'_>) -> Outcome {
         let came = wait(&reader, after, reader.timeout)?;
         holds(
             !came.is_empty(),
-            "wait_after() does not wait for what is there",
+            "wait_after() returns at once if there are events already",
             "events",
             "none",
         )?;
@@ -127,7 +127,11 @@ pub(crate) fn wakes_followers(context: &CheckContext<'_>) -> Outcome {
         .shared_log()?
         .wait_after(Sequence::START, ANY.events(1), reader.timeout)
         .map_err(|error| Violation::error("wait_after()", &error))?;
-    same("wait_after() keeps to its limit", &1, &one.len())?;
+    same(
+        "wait_after() returns no more than its limit",
+        &1,
+        &one.len(),
+    )?;
     for scope in [
         Scope::All,
         streams(&[stream("a")]),
@@ -200,10 +204,7 @@ fn ends_without_news(reader: &Handle, head: u64) -> Outcome {
             begun.elapsed() < reader.timeout,
             format!("interrupt() ends {waiting}"),
             "an end at once",
-            format!(
-                "the wait went on for the whole timeout of {:?}",
-                reader.timeout
-            ),
+            format!("the wait took the whole timeout of {:?}", reader.timeout),
         )?;
     }
     Ok(())
@@ -251,7 +252,7 @@ pub(crate) fn wakes_followers_of_streams(context: &CheckContext<'_>) -> Outcome 
             })?;
             holds(
                 !came.is_empty() && came.iter().all(|one| left.contains(one)),
-                "a wait ends with what has news and the newest sequence of each, of which some may be told of later",
+                "a wait returns streams with news and the newest sequence of each; some streams may be reported later",
                 format!("some of {left:?}"),
                 format!("{came:?}"),
             )?;
@@ -261,7 +262,7 @@ pub(crate) fn wakes_followers_of_streams(context: &CheckContext<'_>) -> Outcome 
     }
     writer.append(&[on(c)])?;
     let none = wait_streams(&reader, &places, every, Duration::from_millis(1))?;
-    same("other streams are no news", &Vec::new(), &none)?;
+    same("other streams are not reported", &Vec::new(), &none)?;
     let begun = Instant::now();
     reader.shared_log()?.interrupt();
     let none = wait_streams(&reader, &places, every, reader.timeout)?;
@@ -270,10 +271,7 @@ pub(crate) fn wakes_followers_of_streams(context: &CheckContext<'_>) -> Outcome 
         begun.elapsed() < reader.timeout,
         "interrupt() ends the next wait",
         "an end at once",
-        format!(
-            "the wait went on for the whole timeout of {:?}",
-            reader.timeout
-        ),
+        format!("the wait took the whole timeout of {:?}", reader.timeout),
     )
 }
 

@@ -13,7 +13,7 @@ pub(crate) fn opens_empty(context: &CheckContext<'_>) -> Outcome {
     let handle = context.open(&location)?;
     same("open() of a new log is the start", &0, &handle.head())?;
     same(
-        "oldest() is the next number when nothing is kept",
+        "oldest() is the next number if nothing is kept",
         &1,
         &handle.oldest(),
     )?;
@@ -42,7 +42,7 @@ pub(crate) fn keeps_nothing(context: &CheckContext<'_>) -> Outcome {
         handle.append(&mixed(1..=size))?;
         let next = handle.head() + 1;
         same(
-            "oldest() is the next number when nothing is kept",
+            "oldest() is the next number if nothing is kept",
             &next,
             &handle.oldest(),
         )?;
@@ -71,7 +71,7 @@ pub(crate) fn keeps_order(context: &CheckContext<'_>) -> Outcome {
     let last = model.head();
     for after in [last, last + 1, last + 1_000_000] {
         let page = handle.page(&Scope::All, after, ANY)?;
-        same("there is nothing after the newest", &Vec::new(), &page)?;
+        same("there are no events after the newest", &Vec::new(), &page)?;
     }
     Ok(())
 }
@@ -87,7 +87,7 @@ pub(crate) fn leaves_out_numbers(context: &CheckContext<'_>) -> Outcome {
         let oldest = handle.oldest();
         holds(
             oldest <= first,
-            "left out numbers cost no event after them",
+            "skipped numbers lose no later event",
             format!("oldest() of at most {first}"),
             oldest.to_string(),
         )?;

@@ -61,7 +61,7 @@ pub(crate) fn pages_within_limits(context: &CheckContext<'_>) -> Outcome {
                     .cloned();
                 same(
                     format!(
-                        "a page after {after}, {limit:?}, begins with the next event however little it may hold"
+                        "a page after {after}, {limit:?}, begins with the next event, however small the limit"
                     ),
                     &wanted.map(|event| event.sequence),
                     &first.map(|event| event.sequence),

@@ -32,7 +32,7 @@ pub(crate) fn retains_by_events(context: &CheckContext<'_>) -> Outcome {
             let least = u64::from(max).min(model.head()).div_ceil(2);
             holds(
                 kept >= least,
-                format!("retention of {max} events takes none that is to be kept"),
+                format!("retention of {max} events evicts no event within it"),
                 format!("at least {least} events"),
                 format!("{kept} events, {} to {}", handle.oldest(), handle.head()),
             )?;
@@ -61,7 +61,7 @@ pub(crate) fn retains_by_bytes(context: &CheckContext<'_>) -> Outcome {
         let least = (MAX / 4).min(PAYLOAD * 20);
         holds(
             kept >= least,
-            format!("retention of {MAX} bytes takes no event that is to be kept"),
+            format!("retention of {MAX} bytes evicts no event within it"),
             format!("at least {least} payload bytes"),
             kept.to_string(),
         )?;
@@ -81,7 +81,7 @@ pub(crate) fn retains_by_bytes(context: &CheckContext<'_>) -> Outcome {
         let newest = handle.put(&mut model, &[large])?;
         holds(
             handle.oldest() <= newest,
-            "the newest event is kept though it is larger than retention allows",
+            "the newest event is kept even if it is larger than retention allows",
             format!("oldest() of at most {newest}"),
             handle.oldest().to_string(),
         )?;
@@ -107,7 +107,7 @@ pub(crate) fn retains_by_age(context: &CheckContext<'_>) -> Outcome {
     for _ in 0..50 {
         handle.put(&mut model, &mixed(1..=5))?;
     }
-    same("what is younger than an hour is kept", &1, &handle.oldest())?;
+    same("events younger than an hour are kept", &1, &handle.oldest())?;
     handle.check(&model, &Scope::All, 0, ANY)
 }
 
@@ -128,7 +128,7 @@ fn settle(
     })?;
     settled.ok_or_else(|| {
         Violation::new(
-            "retention lets go of old events",
+            "retention evicts old events",
             bound,
             format!(
                 "events {} to {}, {} payload bytes",
@@ -318,7 +318,7 @@ fn check_page(model: &Model, scope: &Scope, page: &Page) -> Outcome {
         return Ok(());
     };
     Err(Violation::new(
-        format!("{asked}: what is left out is gone, and oldest() is beyond it"),
+        format!("{asked}: missing events are evicted and lie before oldest()"),
         report::event(&missing),
         report::events(&page.came, 0),
     ))

@@ -41,7 +41,7 @@ impl IngestBuffer {
         let drained = *lock(&self.drained);
         if drained.failing || drained.failures > failures {
             return Err(Error::store_failed(
-                "the event store rejected events of this flush",
+                "the event store rejected some events of this flush",
             ));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Tests of the index by stream.
+//! Tests of the stream index.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn id(text: &str) -> StreamKey {
 }
 
 impl StreamIndex {
-    /// How many streams have an entry, as the table and the entries themselves say.
+    /// Returns the number of streams that have an entry, counted in the table and in the entries themselves.
     fn counts(&self) -> (usize, usize) {
         (self.table.len(), self.entries.count)
     }
@@ -58,7 +58,7 @@ fn who_joins_between_an_event_and_its_publication_is_woken_by_that() {
 fn streams_are_found_by_their_keys_while_others_come_and_go() {
     let mut keys = StreamIndex::new(0);
     let name = |number: u64| {
-        // Short and long ones.
+        // Makes both short names and long ones.
         let length = usize::try_from(number % 5).unwrap() * 12 + 1;
         id(&format!("{number:0length$}"))
     };
