@@ -34,7 +34,7 @@ impl Check {
     }
 }
 
-/// The property of a store without which a check is left out.
+/// The property that a store needs for a check to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Requires {
     Nothing,
@@ -113,7 +113,7 @@ impl Setup {
     }
 }
 
-/// The environment of one check: stores, and the steps so far.
+/// The stores of one check, and its steps so far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CheckContext<'a> {
     setup: &'a Setup,

@@ -39,7 +39,7 @@ enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     One,
-    /// The next step uses the second handle, if the store allows one.
+    /// The second handle, if the store allows one.
     Other,
 }
 

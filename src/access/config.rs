@@ -46,7 +46,7 @@ impl fmt::Debug for SecretBytes {
 }
 
 impl AccessConfig {
-    /// Reads the token from the environment if it is there, and rejects settings that cannot work.
+    /// Reads the token from its environment variable if one is named, and rejects settings that cannot work.
     pub(crate) fn validated(mut self) -> Result<Self, Error> {
         if let Some(Auth(rule)) = &mut self.auth {
             *rule = validated_rule(rule)?;

@@ -128,7 +128,7 @@ impl TokenSigner {
         Ok(text)
     }
 
-    /// Returns whether the code is valid, and invalidates it.
+    /// Returns whether the code is valid. A code is valid only once.
     pub(crate) fn redeem_login_code(&self, presented: &str, now: SystemTime) -> bool {
         let code_mac = mac(&self.process_key, &[b"code", presented.as_bytes()]);
         let mut codes = lock(&self.codes);

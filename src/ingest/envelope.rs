@@ -6,7 +6,7 @@ use crate::{
     log::event::{Pinning, StreamKey},
 };
 
-/// The first byte of such a record. The first byte selects the decoder for the rest.
+/// The first byte of a record that holds an encoded event. It selects the decoder for the rest of the record.
 pub(crate) const ENCODED: u8 = 0;
 
 /// The fields around the payload of an encoded event.

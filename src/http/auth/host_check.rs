@@ -80,7 +80,7 @@ fn hosts_of(request: &Parts) -> Result<Vec<String>, HttpError> {
     let hosts = named.chain(line).filter(|named| !named.is_empty());
     let read = hosts.map(|named| {
         let host = HostPort::parse(named).ok_or_else(|| {
-            // The response repeats the value, so it is cut to 255 characters, the longest host name.
+            // The response repeats the value, so it is cut to 255 characters, the upper bound of a host name.
             let shown: String = named.chars().take(255).collect();
             let message =
                 format!("the host {shown:?} is not a host name or address with or without a port");

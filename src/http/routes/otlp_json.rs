@@ -14,7 +14,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// `SpanFlags`: it is known whether the parent is remote.
+/// `SpanFlags`: the first bit means that it is known whether the parent is remote; the second, that it is remote.
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 

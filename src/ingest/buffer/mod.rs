@@ -1,6 +1,6 @@
 //! The bounded buffer between the host's threads and the worker: the hot path of every span.
 //!
-//! Records of bytes are stored in a few [`shard`]s and numbered by one counter. A [`push`] holds one uncontended lock
+//! Records are stored as bytes in a few [`shard`]s and numbered by one counter. A [`push`] holds one uncontended lock
 //! for the time of a copy. It never waits, never allocates, and wakes the worker only if the worker is asleep
 //! ([`wake`]) or a shard is half full. If the thread's own shard is busy or full, the push tries the others
 //! ([`probe`]). If all are full, the record is dropped and counted ([`overflow`]). The worker swaps all shards for

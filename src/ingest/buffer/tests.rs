@@ -17,7 +17,7 @@ fn push(buffer: &IngestBuffer, class: RecordClass, text: &str) -> Result<(), Pus
     buffer.push(class, |buf| buf.put_slice(text.as_bytes()))
 }
 
-/// Returns the records of one turn with this cut.
+/// Drains the buffer once. Returns the records below this cut.
 fn drained(drain: &mut Drain, buffer: &IngestBuffer, cut: u64) -> Vec<String> {
     drain.take_records(buffer, cut);
     drain

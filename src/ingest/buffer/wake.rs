@@ -15,7 +15,7 @@ impl IngestBuffer {
     }
 
     /// Parks until a record arrives or the time has passed. Returns at once if a record numbered `cut` or later is
-    /// there already.
+    /// there already, or if someone has called [`wake_now`](Self::wake_now).
     pub(crate) fn park_until_work(&self, cut: u64, timeout: Duration) {
         self.asleep.store(true, Ordering::SeqCst);
         if self.next_number() == cut

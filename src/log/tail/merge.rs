@@ -51,7 +51,7 @@ impl Tail {
         state.run_bytes = 0;
     }
 
-    /// Returns whether the blocks may be merged. Retention removes a merged block only when its newest part is too old.
+    /// Returns whether the blocks may be merged. The merged block gets the age of its newest part.
     pub(super) fn may_merge(&self, run: &[Arc<Block>]) -> bool {
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return false;

@@ -28,7 +28,7 @@ struct SnapshotHead {
 
 #[derive(Serialize)]
 struct SnapshotSummary {
-    /// `None` if the trace was evicted entirely while it was read.
+    /// `None` if the trace was evicted before any of it was read.
     summary: Option<Summary>,
 }
 

@@ -45,7 +45,7 @@ impl SpanEventKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SpanName {
     pub(super) id: u64,
-    /// A hash of parent and kind. Different kinds never collide.
+    /// A hash of parent and kind. Spans of different kinds never have the same value.
     pub(super) origin: u8,
 }
 
