@@ -1,4 +1,4 @@
-//! The naive model that every store is compared with: a list of all events that were ever kept, and of the open ones.
+//! The naive model that every store is compared with: a list of all events that were ever kept, and the open tokens.
 //! It has no retention of its own: it permits a store to have evicted any event before the store's `oldest()`.
 
 use std::{

@@ -163,7 +163,7 @@ impl Reader {
     /// Returns the next item up to `head`, or `None` if no more items will come. If everything is in memory, this never
     /// waits, so a caller that reads in a loop must let other tasks run.
     pub(crate) async fn next_below(&mut self, head: u64) -> Option<ReadItem> {
-        // At the head, no more items may come. Before the head, the store is still reading a page.
+        // At the head, there may be no more items. Before the head, the store is still reading a page.
         let item = std::future::poll_fn(|cx| match self.poll_next(cx) {
             Poll::Ready(item) => Poll::Ready(Some(item)),
             Poll::Pending if !self.is_paging() && (self.log.is_shared() || self.after >= head) => {
@@ -211,7 +211,7 @@ impl Reader {
             if self.notice_degraded() {
                 continue;
             }
-            // Loaded before the events are read, because the events up to this point must be handed out first.
+            // Loaded before the events are read: events before a recovery must be handed out before it is reported.
             let recoveries = self.log.recoveries();
             if self.advance() {
                 if self.must_yield(&mut turns, cx) {

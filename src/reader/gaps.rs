@@ -67,7 +67,7 @@ impl Reader {
         let Some(last) = kept.last().map(|event| event.sequence.get()) else {
             return self.skip_evicted(oldest - 1);
         };
-        // If the whole page was kept events, more of them may follow.
+        // If every event of the page is before `oldest`, more of them may follow.
         let to = if wanted.len() > kept.len() {
             oldest - 1
         } else {

@@ -107,8 +107,8 @@ impl Reader {
             self.unblock();
         }
         match page {
-            // A later event raises the wake flag. Events that the store has let go of meanwhile are told with it: without
-            // one, it is not known whether any was of these streams.
+            // A later event raises the wake flag. Events that the store evicts until then are reported with that event:
+            // before it arrives, it is unknown whether any of them belonged to these streams.
             Ok(events) if events.is_empty() => self.wants_page = false,
             Ok(events) => {
                 let last = events.last().map_or(0, |event| event.sequence.get());

@@ -60,7 +60,7 @@ impl Reader {
         if oldest <= 1 || self.scope.gaps_reported_until.is_some() {
             return;
         }
-        // What was gone before is said here, or is nothing of these streams.
+        // Earlier removals are reported by the gap below, or did not concern these streams.
         self.unreported_until = oldest - 1;
         if evicted == 0 {
             return;
@@ -78,7 +78,7 @@ impl Reader {
         !self.scope.keys.is_empty()
             && !log.is_in_memory()
             && log.store.oldest().get() > 1
-            // It begins at the head of now, not of when the store answers.
+            // A live reader begins at the head as of now, so it does not wait for the store.
             && resume != ResumePoint::Live
             && self.scope.gaps_reported_until.is_none()
             && log.resolve(resume).after == 0

@@ -35,7 +35,7 @@ impl fmt::Debug for Scope {
 /// Whether a reader gets the earlier events that belong to every stream and that later events need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum OpenGlobalEvents {
-    /// If the reader begins at the head. A reader that resumes has these events already.
+    /// Only if the reader begins at the head. A reader that resumes has these events already.
     #[default]
     AtHead,
     Always,

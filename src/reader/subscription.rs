@@ -89,7 +89,7 @@ impl Subscribe {
         self
     }
 
-    /// Sets whether the reader first gets the events that opened what is still open at its resume point.
+    /// Sets whether the reader first gets the opening events that are still open at its resume point.
     pub(crate) fn open_global_events(mut self, open_global_events: OpenGlobalEvents) -> Self {
         self.open_global_events = open_global_events;
         self

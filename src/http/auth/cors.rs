@@ -90,8 +90,8 @@ pub(crate) fn preflight(
 }
 
 /// Marks a response as readable for a page of an allowed origin. `Access-Control-Allow-Credentials` is left out: no
-/// credentials grant such a page anything, and without that header the browser keeps the answer to a request with
-/// credentials from the page.
+/// credentials grant such a page anything. Without that header, a browser hides from the page the answer to a request
+/// with credentials.
 pub(crate) fn mark(config: &AccessConfig, request: &Parts, response: &mut Response<Body>) {
     if config.allowed_origins.is_empty() {
         return;

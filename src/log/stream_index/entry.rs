@@ -1,5 +1,5 @@
 //! The index entry of one stream: the sequences of its events, its number of open tokens, and a count of evicted
-//! events. Also the slab that holds the entries. Pure; it is called under the tail's lock.
+//! events. The file also has the slab that holds the entries. Pure; it is called under the tail's lock.
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -36,8 +36,7 @@ use crate::{
     wire::{frame, id::Epoch},
 };
 
-/// Upper bound on the events kept beyond retention that a reader gets at once, because a reader's memory is bounded,
-/// too.
+/// Upper bound on the events kept beyond retention that a reader gets at once. It bounds the reader's memory.
 const PINNED_PAGE_EVENTS: usize = 256;
 
 #[derive(Debug)]
