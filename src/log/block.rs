@@ -15,7 +15,7 @@ use crate::{
     wire::{frame, id::Epoch},
 };
 
-/// The size at which a block is closed: 64 KiB. A block is larger only if its single event is.
+/// The size at which a block is closed: 64 KiB. A block is larger only if it holds a single event that is larger.
 pub(crate) const BLOCK_BYTES_MAX: usize = 64 * 1024;
 
 /// The index entry of one event in its block.

@@ -38,8 +38,8 @@ impl IngestBuffer {
                 // The worker may just have emptied the buffer and be about to sleep, but it must report the drop.
                 self.wake_if_asleep(FillLevel::OverHalf);
             }
-            // After a shutdown, later records are expected, so they are not counted. After an abort nobody knows that
-            // the log has ended, so its losses are counted.
+            // After a shutdown, the app expects no more records to be kept, so they are not counted. After an abort,
+            // the app does not know that the log has ended, so the losses are counted.
             PushError::Closed if self.abort_reason().is_some() => self.count_dropped(class, 1),
             PushError::Closed => {}
         }
