@@ -39,8 +39,8 @@ pub(super) struct HeadAnswer {
     pub(super) head: Sequence,
     /// The open events that belong to every stream.
     pub(super) open_global_events: Vec<StoredEvent>,
-    /// The number of events of the reader's streams that retention has removed, as far as it is known.
-    pub(super) evicted: u64,
+    /// The number of events of the reader's streams that retention has removed; `None` if it is not known.
+    pub(super) evicted: Option<u64>,
 }
 
 /// The resume point of a reader, and the store's answer to its query.
@@ -122,7 +122,7 @@ impl Reader {
             reader.head_query = Some(Self::query_head(log, resume, &reader.scope));
         } else {
             let evicted = log.tail.evicted_events(&reader.scope.keys);
-            reader.begin_in_memory(resume, evicted);
+            reader.begin_in_memory(resume, Some(evicted));
         }
         reader
     }

@@ -17,8 +17,8 @@ use crate::{
 
 impl Reader {
     /// Begins at the resume point in a log that has no other writer. `evicted` is the number of events of the reader's
-    /// streams that retention has removed.
-    pub(super) fn begin_in_memory(&mut self, resume: ResumePoint, evicted: u64) {
+    /// streams that retention has removed, if it is known.
+    pub(super) fn begin_in_memory(&mut self, resume: ResumePoint, evicted: Option<u64>) {
         let start = self.log.resolve(resume);
         if self.scope.open_global_events.is_wanted(resume) {
             self.queue_open_global(self.log.tail.open_global_events(start.after));
@@ -26,13 +26,16 @@ impl Reader {
         self.begin(start, evicted);
     }
 
-    pub(super) fn begin(&mut self, start: ResumePosition, evicted: u64) {
+    pub(super) fn begin(&mut self, start: ResumePosition, evicted: Option<u64>) {
         self.after = start.after;
         self.unreported_until = self
             .scope
             .gaps_reported_until
             .unwrap_or(start.unreported_until);
-        if start.after == 0 && !self.scope.keys.is_empty() {
+        if let Some(evicted) = evicted
+            && start.after == 0
+            && !self.scope.keys.is_empty()
+        {
             self.report_evicted(evicted);
         }
         // A reader that resumes knows that its streams exist, so the store is not asked for them again.
@@ -93,7 +96,7 @@ impl Reader {
     pub(super) fn begin_after_reply(&mut self, (resume, answer): HeadReply) {
         if !self.log.is_shared() {
             // If the store does not know the number of removed events, it is not reported.
-            let evicted = answer.map_or(0, |answer| answer.evicted);
+            let evicted = answer.ok().and_then(|answer| answer.evicted);
             return self.begin_in_memory(resume, evicted);
         }
         match answer {
@@ -118,7 +121,7 @@ impl Reader {
                     // This process may know fewer events than the client has.
                     start.after
                 };
-                self.begin(ResumePosition { after, ..start }, 0);
+                self.begin(ResumePosition { after, ..start }, None);
                 self.block(&error);
             }
         }
@@ -132,9 +135,9 @@ impl Reader {
         Box::pin(async move {
             let evicted = log.evicted_of(&keys).await;
             let answer = query_store(&*store, wants_open).await;
-            let evicted = evicted.iter().flatten().map(|evicted| evicted.events);
+            let events = evicted.iter().map(|evicted| Some(evicted.as_ref()?.events));
             let answer = answer.map(|answer| HeadAnswer {
-                evicted: evicted.sum(),
+                evicted: events.sum(),
                 ..answer
             });
             (resume, answer)
