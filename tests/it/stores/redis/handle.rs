@@ -8,7 +8,7 @@ use livespan::{
     store::{Batch, PageLimit, RedisEventStoreBuilder, StoredEvent},
 };
 
-use crate::support::{PATIENCE, block_on};
+use crate::support::{PATIENCE, block_on, until};
 
 /// A heartbeat that no test waits for, and one that is never missed.
 pub(crate) const LIVELY: (Duration, Duration) =
@@ -94,6 +94,12 @@ impl Handle {
         self.pages(after, |store, after| {
             block_on(store.read_after(after, LIMIT))
         })
+    }
+
+    /// Reads as soon as the store answers again: one that knows that its server is away refuses at once.
+    pub(crate) fn insist_read(&self, after: u64) -> Vec<StoredEvent> {
+        until(|| block_on(self.0.read_after(Sequence::new(after), LIMIT)).is_ok());
+        self.read(after)
     }
 
     pub(crate) fn read_stream(&self, stream: &str, after: u64) -> Vec<StoredEvent> {

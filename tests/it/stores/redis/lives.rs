@@ -57,7 +57,7 @@ fn a_server_that_restarts_empty_begins_a_life_above_everything() {
     assert_eq!(one.0.epochs()[0], before[0]);
     assert_ne!(one.0.epochs()[1].epoch, before[0].epoch);
     assert_eq!(one.oldest(), 11);
-    assert_eq!(shown(&two.read(0)), texts(&[(11, "after")]));
+    assert_eq!(shown(&two.insist_read(0)), texts(&[(11, "after")]));
     assert_eq!(two.0.epochs(), one.0.epochs());
 }
 
