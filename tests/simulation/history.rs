@@ -430,6 +430,7 @@ impl Run {
 }
 
 /// What is known of a history beside what its logs say at its end.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Known {
     is_behind: bool,
     was_idle: bool,
