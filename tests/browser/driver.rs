@@ -235,7 +235,16 @@ impl Drop for Browser {
     }
 }
 
+/// Starts a driver. It draws a port for IPv4 and wants the same one for IPv6, and it ends if somebody else has that
+/// one: then another is started.
 fn start_driver() -> (Child, u16) {
+    const ATTEMPTS: usize = 20;
+    (0..ATTEMPTS)
+        .find_map(|_| try_start_driver())
+        .expect("chromedriver says its port")
+}
+
+fn try_start_driver() -> Option<(Child, u16)> {
     let mut driver = Command::new("chromedriver")
         .arg("--port=0")
         .process_group(0)
@@ -244,18 +253,18 @@ fn start_driver() -> (Child, u16) {
         .expect("chromedriver starts (Debian package `chromium-driver`)");
     let output = driver.stdout.take().expect("its output is piped");
     let mut lines = BufReader::new(output).lines();
-    let port = lines
-        .by_ref()
-        .map_while(Result::ok)
-        .find_map(|line| {
-            line.split_once("started successfully on port ")?
-                .1
-                .trim_end_matches('.')
-                .parse()
-                .ok()
-        })
-        .expect("chromedriver says its port");
+    let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        line.split_once("started successfully on port ")?
+            .1
+            .trim_end_matches('.')
+            .parse()
+            .ok()
+    });
+    let Some(port) = port else {
+        driver.wait().expect("a driver that says no more has ended");
+        return None;
+    };
     // What it says later is read, so that it never blocks on a full pipe.
     std::thread::spawn(move || lines.for_each(drop));
-    (driver, port)
+    Some((driver, port))
 }
