@@ -106,6 +106,11 @@ impl BatchCommitter {
         }
     }
 
+    /// Returns whether the last call of the store failed, as far as it is known.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.is_failing
+    }
+
     /// Returns whether drops are not reported yet, or the store must be tried again.
     pub(crate) fn has_work_left(&self) -> bool {
         self.is_failing || self.buffer.dropped() != self.drops_reported

@@ -343,7 +343,10 @@ impl<T: RecordEncoder> Worker<T> {
         works &= self.commit(&mut translated)?;
         works &= self.committer.finish_turn(&mut self.encoder);
         self.drain = drain;
-        self.buffer.report_drained(cut, !works);
+        // A late append may have been settled within this turn: the worker may sleep long now, and what a flush is told must
+        // be how things stand at its end.
+        self.buffer
+            .report_drained(cut, !works, self.committer.is_failing());
         Ok(busy)
     }
 

@@ -49,7 +49,7 @@ fn work(buffer: &IngestBuffer, enough: usize) -> usize {
         let cut = buffer.next_number();
         drain.take_records(buffer, cut);
         taken += drain.records_below_cut().count();
-        buffer.report_drained(cut, false);
+        buffer.report_drained(cut, false, false);
         if taken == enough || (closed && cut == buffer.next_number()) {
             buffer.report_finished();
             return taken;

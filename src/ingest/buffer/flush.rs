@@ -113,11 +113,11 @@ impl IngestBuffer {
         self.room_freed.notified()
     }
 
-    pub(crate) fn report_drained(&self, drained_through: u64, failed: bool) {
+    pub(crate) fn report_drained(&self, drained_through: u64, failed: bool, is_failing: bool) {
         let mut drained = lock(&self.drained);
         drained.drained_through = drained_through;
         drained.failures += u64::from(failed);
-        drained.failing = failed;
+        drained.failing = is_failing;
         drop(drained);
         self.drained_changed.notify_all();
     }

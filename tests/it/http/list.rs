@@ -279,7 +279,14 @@ async fn a_trace_that_grew_too_old_is_removed_though_nothing_else_happens() {
             continue;
         }
         assert_eq!(names(&snapshot), ["old"]);
-        let update = stream.next().await.unwrap();
+        // Its start may be gone a moment before its end, which is an update of its own.
+        let mut update = stream.next().await.unwrap();
+        while update.json()["removed"]
+            .as_array()
+            .is_none_or(Vec::is_empty)
+        {
+            update = stream.next().await.unwrap();
+        }
         assert_eq!(update.event, "traces");
         let removed = serde_json::json!([trace(number).to_string()]);
         assert_eq!(update.json()["removed"], removed);
