@@ -11,7 +11,7 @@ use crate::{
     store::{Appended, DEFAULT_APPEND_TIMEOUT, EventStore},
     util::sync::{
         catch_panic,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     wire::id::Sequence,
 };
@@ -22,7 +22,7 @@ pub(crate) enum AppendOutcome {
     /// The store kept the batch, from this number on, except for duplicates.
     Stored(Appended),
     Failed(Error),
-    /// The store exceeded its time-out. [`StoreAppender::poll_timed_out`] returns the outcome later. Until then the
+    /// The store exceeded its time-out. [`StoreAppender::wait_timed_out`] returns the outcome later. Until then the
     /// batch must not be appended again: it may be stored.
     TimedOut,
 }
@@ -80,19 +80,7 @@ impl StoreAppender {
             .is_some_and(|thread| thread.has_timed_out)
     }
 
-    /// Returns the outcome of the late append, once it is known.
-    pub(crate) fn poll_timed_out(&mut self) -> Option<Result<Appended, Error>> {
-        let thread = self.thread.as_mut().filter(|thread| thread.has_timed_out)?;
-        let result = match thread.results.try_recv() {
-            Ok(result) => result,
-            Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) => Err(thread_gone()),
-        };
-        thread.has_timed_out = false;
-        Some(result)
-    }
-
-    /// Waits for the outcome of the late append, at most for this time.
+    /// Waits for the outcome of the late append, at most for this time: with none, it only looks.
     pub(crate) fn wait_timed_out(&mut self, time: Duration) -> Option<Result<Appended, Error>> {
         let thread = self.thread.as_mut().filter(|thread| thread.has_timed_out)?;
         let result = match thread.results.recv_timeout(time) {

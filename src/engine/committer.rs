@@ -348,7 +348,7 @@ impl BatchCommitter {
     /// Tries the store again with the report of what it lost. Returns whether it works.
     fn recover(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         if self.appender.has_timed_out() {
-            let timed_out = match self.appender.poll_timed_out() {
+            let timed_out = match self.appender.wait_timed_out(Duration::ZERO) {
                 None => return false,
                 Some(settled) => (settled, std::mem::take(&mut self.timed_out)),
             };

@@ -19,7 +19,7 @@ use crate::{
     ingest::{
         buffer::{
             ClassCounts, DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS, Drain, IngestBuffer,
-            PushError, RecordClass,
+            PushError, RecordClass, TurnResult,
         },
         envelope,
         write_buf::WriteBuf,
@@ -343,10 +343,13 @@ impl<T: RecordEncoder> Worker<T> {
         works &= self.commit(&mut translated)?;
         works &= self.committer.finish_turn(&mut self.encoder);
         self.drain = drain;
-        // A late append may have been settled within this turn: the worker may sleep long now, and what a flush is told must
-        // be how things stand at its end.
-        self.buffer
-            .report_drained(cut, !works, self.committer.is_failing());
+        // The two can differ: a late append may be settled within a turn. The worker may sleep long after this one, so a
+        // flush must learn the state at its end.
+        let result = TurnResult {
+            has_failed: !works,
+            is_failing: self.committer.is_failing(),
+        };
+        self.buffer.report_drained(cut, result);
         Ok(busy)
     }
 

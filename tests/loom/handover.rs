@@ -8,7 +8,7 @@ use loom::{
     thread::{self, JoinHandle},
 };
 
-use crate::ingest::buffer::{Drain, IngestBuffer, PushError, RecordClass};
+use crate::ingest::buffer::{Drain, IngestBuffer, PushError, RecordClass, TurnResult};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -49,7 +49,7 @@ fn work(buffer: &IngestBuffer, enough: usize) -> usize {
         let cut = buffer.next_number();
         drain.take_records(buffer, cut);
         taken += drain.records_below_cut().count();
-        buffer.report_drained(cut, false, false);
+        buffer.report_drained(cut, TurnResult::default());
         if taken == enough || (closed && cut == buffer.next_number()) {
             buffer.report_finished();
             return taken;

@@ -148,7 +148,7 @@ impl Condvar {
 pub(crate) mod mpsc {
     use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
-    pub(crate) use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
+    pub(crate) use std::sync::mpsc::RecvTimeoutError;
     use std::sync::mpsc::{SendError, TrySendError};
 
     use super::{Condvar, Mutex, PoisonError, lock};
@@ -218,19 +218,6 @@ pub(crate) mod mpsc {
     }
 
     impl<T> Receiver<T> {
-        pub(crate) fn try_recv(&self) -> Result<T, TryRecvError> {
-            let mut state = lock(&self.0.state);
-            match state.queue.pop_front() {
-                Some(item) => {
-                    drop(state);
-                    self.0.changed.notify_all();
-                    Ok(item)
-                }
-                None if state.senders == 0 => Err(TryRecvError::Disconnected),
-                None => Err(TryRecvError::Empty),
-            }
-        }
-
         pub(crate) fn recv_timeout(&self, time: Duration) -> Result<T, RecvTimeoutError> {
             self.receive(Some(time))
         }

@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     ingest::buffer::{
         drain::index_records,
-        push::{DrainProgress, IngestBuffer},
+        push::{DrainProgress, IngestBuffer, TurnResult},
     },
     util::sync::{Instant, atomic::Ordering, lock, thread},
 };
@@ -113,11 +113,11 @@ impl IngestBuffer {
         self.room_freed.notified()
     }
 
-    pub(crate) fn report_drained(&self, drained_through: u64, failed: bool, is_failing: bool) {
+    pub(crate) fn report_drained(&self, drained_through: u64, turn: TurnResult) {
         let mut drained = lock(&self.drained);
         drained.drained_through = drained_through;
-        drained.failures += u64::from(failed);
-        drained.failing = is_failing;
+        drained.failures += u64::from(turn.has_failed);
+        drained.failing = turn.is_failing;
         drop(drained);
         self.drained_changed.notify_all();
     }

@@ -31,5 +31,5 @@ pub(crate) use self::class::{DEFAULT_BUFFER_BYTES, DEFAULT_BUFFER_EVENTS};
 pub(crate) use self::{
     class::{ClassCounts, PushError, RecordClass},
     drain::Drain,
-    push::IngestBuffer,
+    push::{IngestBuffer, TurnResult},
 };

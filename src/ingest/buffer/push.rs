@@ -57,11 +57,20 @@ pub(crate) struct IngestBuffer {
     pub(super) next_ack: AtomicU64,
 }
 
+/// How a turn of the worker ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TurnResult {
+    /// Whether the store failed at any moment of the turn.
+    pub(crate) has_failed: bool,
+    /// Whether the store is failing at its end.
+    pub(crate) is_failing: bool,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct DrainProgress {
     pub(super) drained_through: u64,
     pub(super) failures: u64,
-    /// Whether the worker's last turn failed.
+    /// Whether the store was failing at the end of the worker's last turn.
     pub(super) failing: bool,
     pub(super) finished: bool,
 }
