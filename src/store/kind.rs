@@ -1,11 +1,12 @@
-//! Tells the store that is the log's own memory from every other one. A builder makes it once; afterwards the log asks
-//! its own [`Log::is_in_memory`](crate::engine::log::Log::is_in_memory), and no store can claim to be memory.
+//! Distinguishes the store that is the log's own memory from every other store. A builder makes this value once. Later
+//! code asks [`Log::is_in_memory`](crate::engine::log::Log::is_in_memory) instead. No other store can claim to be
+//! memory.
 
 use std::{any::Any, sync::Arc};
 
 use crate::store::{EventStore, memory::MemoryEventStore};
 
-/// A store, as a builder was given it.
+/// A store, as it was given to a builder.
 #[derive(Clone, Debug)]
 pub(crate) enum StoreKind {
     /// The log reads and publishes the very blocks that this store appends.

@@ -33,9 +33,9 @@ use crate::{
 pub struct MemoryEventStore {
     tail: Arc<Tail>,
     epoch: Epoch,
-    /// Made once: it is asked for the id of each event.
+    /// Made once, because it is read for the id of each event.
     epochs: Arc<[EpochStart]>,
-    /// Whether a log shares the memory: it then decides when appended events are shown.
+    /// Whether a log shares the memory. If so, the log decides when appended events become visible.
     shared: AtomicBool,
 }
 
@@ -63,7 +63,7 @@ impl MemoryEventStore {
         }
     }
 
-    /// Hands the memory to a log, which decides from now on when appended events are shown.
+    /// Hands the memory to a log. From now on, the log decides when appended events become visible.
     pub(crate) fn share_tail(&self) -> Arc<Tail> {
         self.shared.store(true, Ordering::Release);
         Arc::clone(&self.tail)
@@ -121,7 +121,7 @@ impl EventStore for MemoryEventStore {
         }
         if !self.shared.load(Ordering::Acquire) {
             self.tail.publish();
-            // Nobody else asks for them.
+            // Only a log uses the evictions, and there is none.
             drop(self.tail.take_evictions());
         }
         Ok(Appended { first, duplicates })
@@ -141,7 +141,7 @@ impl EventStore for MemoryEventStore {
         after: Sequence,
         limit: PageLimit,
     ) -> ReadFuture<'_> {
-        // A stream that is not known here still gets the events that belong to every stream.
+        // If a stream is not known here, the page still has the events that belong to every stream.
         Box::pin(ready(Ok(self.page(keys, after, limit))))
     }
 
@@ -159,7 +159,7 @@ impl EventStore for MemoryEventStore {
     }
 }
 
-/// A page that is filled until it is full.
+/// A page under construction.
 struct MemoryPage {
     limit: PageLimit,
     events: Vec<StoredEvent>,
@@ -175,7 +175,7 @@ impl MemoryPage {
         }
     }
 
-    /// Takes one more event; whether there was room.
+    /// Adds an event. Returns whether there was room for it.
     fn push(&mut self, event: &BlockEvent<'_>) -> bool {
         let payload = event.payload();
         let full =

@@ -1,4 +1,4 @@
-//! Where a log is kept: the trait, the stores, and what passes between them and the log.
+//! Storage of a log: the trait, the stores, and the types that a store and the log exchange.
 //!
 //! Invariant: no store parses a payload, so one contract serves them all.
 
@@ -41,7 +41,7 @@ pub use crate::{
     store::{memory::MemoryEventStore, null::NullEventStore},
 };
 
-/// How long an append may take by default before readers get its events all the same.
+/// Default time limit of an append. After it, readers get the events although they are not stored yet.
 pub const DEFAULT_APPEND_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Storage of an event log: numbered, opaque records in order.
@@ -64,11 +64,11 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Returns a short name for diagnostics, such as `memory`.
     fn kind(&self) -> &'static str;
 
-    /// Opens the store and begins a new [epoch](EpochStart), unless one goes on. Returns the sequence of the newest
-    /// event ever stored, or [`Sequence::START`].
+    /// Opens the store and begins a new [epoch](EpochStart), unless the store continues the current one. Returns the
+    /// sequence of the newest event ever stored, or [`Sequence::START`].
     ///
     /// # Errors
-    /// When the store cannot be used. The log is then not made.
+    /// If the store cannot be used. The log is then not built.
     fn open(&self) -> Result<Sequence, Error>;
 
     /// Returns the epochs that the store still remembers, oldest first. The last one is the current epoch. An open
@@ -78,31 +78,31 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
     /// Stores the events of the batch, all or none, under consecutive numbers, and returns the number of the first.
     /// When it returns, the events are as durable as the store promises, and can be read.
     ///
-    /// An event that is [deduplicated](BatchRecord::is_deduplicated), and is stored already or stands twice in the
-    /// batch, is left out: it takes no number, and [`Appended::duplicates`] names it. A store that does not deduplicate
+    /// A [deduplicated](BatchRecord::is_deduplicated) event is left out if it is stored already or appears earlier in
+    /// the batch. It takes no number, and [`Appended::duplicates`] has its index. A store that does not deduplicate
     /// stores every event.
     ///
-    /// Where the log is the only writer, it hands out the numbers: `first` is above every earlier number. Numbers are
+    /// If the log is the only writer, it assigns the numbers: `first` is above every earlier number. Numbers are
     /// skipped only for events that readers got while the store failed. A [shared](Self::shared_log) store ignores
-    /// `first` and numbers the batch itself, without holes. When a failed batch is handed in again, a shared store must
-    /// not store it twice.
+    /// `first` and numbers the batch itself, without holes. It must not store a batch twice when the log appends it
+    /// again after a failure.
     ///
     /// # Errors
-    /// When the events could not be stored. The log tells its readers, and goes on trying.
+    /// If the events could not be stored. The log reports this to its readers and keeps trying.
     fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error>;
 
-    /// Returns the oldest sequence from which on everything can be read, or the next one to be written when the store
-    /// is empty. It must not block.
+    /// Returns the oldest sequence from which on every event can be read. For an empty store this is the next sequence
+    /// to be written. It must not block.
     fn oldest(&self) -> Sequence;
 
     /// Reads events after a sequence, oldest first. An empty page means that there are none. Opening events that are
-    /// kept beyond retention (see [`Pinning::Open`]) come first, although they are older
-    /// than [`oldest`](Self::oldest). What is missing in a page but was kept once stands before what `oldest` is
-    /// afterwards: so a reader tells what retention took meanwhile.
+    /// kept beyond retention (see [`Pinning::Open`]) come first, although they are older than [`oldest`](Self::oldest).
+    /// Every other event that retention removed before the read must be below `oldest` once the page arrives. Readers
+    /// tell from this how much they missed.
     fn read_after(&self, after: Sequence, limit: PageLimit) -> ReadFuture<'_>;
 
-    /// Reads the events of these streams, of which there is at least one, and those that belong to every stream, after
-    /// a sequence, oldest first, as [`read_after`](Self::read_after) does.
+    /// Reads the events of these streams, and those that belong to every stream, as [`read_after`](Self::read_after)
+    /// does. `keys` is never empty.
     fn read_streams_after(
         &self,
         keys: &[StreamKey],
@@ -110,74 +110,74 @@ pub trait EventStore: fmt::Debug + Send + Sync + 'static {
         limit: PageLimit,
     ) -> ReadFuture<'_>;
 
-    /// Lists streams whose first kept event is before a sequence, newest first by that event. A store that cannot
-    /// tell lists none: what the log itself remembers is then all that its lists show.
+    /// Lists streams whose first kept event is before a sequence, newest first by that event. The default lists none.
+    /// The log's lists then show only the streams that the log itself remembers.
     fn streams_before(&self, _before: Sequence, _limit: usize) -> StreamsFuture<'_> {
         Box::pin(ready(Ok(Vec::new())))
     }
 
-    /// Returns for each of these streams, in their order, what retention has let go of it. `None` means that the store
-    /// does not know, as by default for every stream. The counts must outlive a restart, or be unknown after it.
+    /// Returns for each of these streams, in their order, how much retention has removed of it. `None`, the default for
+    /// every stream, means that the store does not know. The counts must survive a restart or be unknown after it.
     fn evicted(&self, keys: &[StreamKey]) -> EvictedFuture<'_> {
         Box::pin(ready(Ok(vec![None; keys.len()])))
     }
 
-    /// Returns how often the log calls [`check`](Self::check); `None`, the default, for a store that learns from its calls
-    /// alone how it does.
+    /// Returns how often the log calls [`check`](Self::check). `None`, the default, is for a store that needs no check,
+    /// because its other calls notice every failure.
     fn check_interval(&self) -> Option<Duration> {
         None
     }
 
-    /// Looks whether what was appended is still where it was, and can be appended to: the file of the log may have been
-    /// removed. It must be quick and must not wait for other calls.
+    /// Checks that the appended events are still in place and that more can be appended: somebody may have removed the
+    /// log's file. It must be quick and must not wait for other calls.
     ///
     /// # Errors
-    /// When it is not. The log is then degraded until a later call succeeds.
+    /// If the check fails. The log is then degraded until a later call succeeds.
     fn check(&self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Tidies up after the log's last append, and gives back what keeps others from opening the store for writing: the
-    /// log was shut down, though it may not be dropped for long. It may take a while when the store works, but must not
-    /// when it is known to fail. Reads go on beside it. It is not called while an append hangs, nor when the process just
-    /// ends. By default it does nothing.
+    /// Cleans up after the log's last append, and releases what keeps other writers from opening the store. The log
+    /// calls it at shutdown, perhaps long before it drops the store. It may take a while if the store works, but must
+    /// be quick if the store is known to fail. Reads may run at the same time. The log does not call it while an append
+    /// hangs, and nothing calls it when the process exits without a shutdown. The default does nothing.
     fn close(&self) {}
 
-    /// Returns the access to events that other processes append to this store; `None`, the default, for a store with
-    /// one writer. It must return the same at every time.
+    /// Returns the access to events that other processes append to this store. `None`, the default, is for a store with
+    /// one writer. Every call must return the same.
     fn shared_log(&self) -> Option<&dyn SharedLog> {
         None
     }
 
-    /// Returns the access to events that their writer left open; `None`, the default, for a store that does not tell.
-    /// The log then hands out only what it appended itself. It must return the same at every time.
+    /// Returns the access to events that their writer left open. `None`, the default, is for a store that cannot find
+    /// them. The log then hands out only open events that it appended itself. Every call must return the same.
     fn open_event_recovery(&self) -> Option<&dyn OpenEventRecovery> {
         None
     }
 
-    /// Returns how long an append may take before readers get its events though they are not kept yet, as if the store
-    /// had failed. `None` means that an append never takes long, or that the store bounds the time itself: it then runs
-    /// on the log's own thread, else on one beside it. Which of the two is decided at opening.
+    /// Returns the time limit of an append. After it, readers get the events although they are not stored yet, as if
+    /// the store had failed. `None` means that an append never takes long, or that the store limits its time itself.
+    /// The log then appends on its own thread; with a limit, it appends on a second thread. It asks once, at opening.
     ///
-    /// A [shared](Self::shared_log) store alone numbers its events, so readers cannot get them before it answers: after
-    /// this time they are told that the store fails, and the log waits for the answer. It hands the batch in again only
-    /// when the answer is an error.
+    /// Only a [shared](Self::shared_log) store itself can number its events, so readers cannot get them before it
+    /// answers. After the time limit, the log tells readers that the store fails, and waits for the answer. It appends
+    /// the batch again only if the answer is an error.
     fn append_timeout(&self) -> Option<Duration> {
         Some(DEFAULT_APPEND_TIMEOUT)
     }
 
-    /// Returns the bounds of what the store keeps, for `/status`; by default it does not tell.
+    /// Returns the bounds of what the store keeps, for `/status`. `None`, the default, means that they are not known.
     fn retention(&self) -> Option<Retention> {
         None
     }
 
-    /// Returns how much of the log is kept in memory before this store.
+    /// Returns how much of the log is kept in memory, in front of this store.
     fn tail_retention(&self) -> Retention {
         Retention::default().events(10_000).bytes(8 * 1024 * 1024)
     }
 }
 
-/// Events that their writer left open, because it died or stood still. A store that outlives its process has them.
+/// Events that their writer left open, because it died or was suspended. A store that outlives its process has them.
 ///
 /// A store returns it from [`EventStore::open_event_recovery`].
 pub trait OpenEventRecovery: Send + Sync {
@@ -189,28 +189,28 @@ pub trait OpenEventRecovery: Send + Sync {
     fn recover_open_events(&self) -> Result<RecoveredEvents, Error>;
 
     /// Reads the opening events that belong to every stream and are still open, oldest first. A reader that begins at
-    /// the head gets them first. By default none: the log then hands out those that it appended itself.
+    /// the head gets them first. The default returns none: the log then hands out those that it appended itself.
     fn read_open_global_events(&self) -> ReadFuture<'_> {
         Box::pin(ready(Ok(Vec::new())))
     }
 }
 
-/// Access to what other processes append to the same store. The waits block, each on a thread of the log of its own.
+/// Access to what other processes append to the same store. The waits block: the log calls each on a thread of its own.
 ///
 /// A store returns it from [`EventStore::shared_log`].
 pub trait SharedLog: Send + Sync {
     /// Reads the sequence of the newest event in the store.
     fn head(&self) -> HeadFuture<'_>;
 
-    /// Returns the newest sequence that this handle has heard of, without asking. By default none: the log then knows
-    /// of what it has followed itself.
+    /// Returns the newest sequence that this handle has heard of, without asking the store. With the default, the log
+    /// knows only what it has read itself.
     fn known_head(&self) -> Sequence {
         Sequence::START
     }
 
-    /// Waits until there is an event after `after`, at most for `timeout`, and returns a page of what is after it,
-    /// oldest first and without holes, but for events that are gone. An empty page means that time has passed or that
-    /// the wait was [interrupted](Self::interrupt).
+    /// Waits at most `timeout` for an event after `after`. Returns a page of the events after it, oldest first and
+    /// without holes, except for events that are gone. An empty page means that the time has passed or the wait was
+    /// [interrupted](Self::interrupt).
     ///
     /// # Errors
     /// When the store cannot be asked.
@@ -221,9 +221,10 @@ pub trait SharedLog: Send + Sync {
         timeout: Duration,
     ) -> Result<Vec<StoredEvent>, Error>;
 
-    /// Waits until one of these streams has an event after the sequence beside it, or there is an event of every
-    /// stream after `global_after`, at most for `timeout`; returns what has news (`None`: every stream) with its newest
-    /// sequence; of what else has some, the next wait may tell. Its cost must not depend on the traffic of other streams.
+    /// Waits at most `timeout` until one of these streams has an event after the sequence beside it, or an event of
+    /// every stream follows `global_after`. Returns the streams that have news, each with its newest sequence; `None`
+    /// stands for every stream. It may leave streams with news to the next wait. Its cost must not depend on the
+    /// traffic of other streams.
     ///
     /// # Errors
     /// When the store cannot be asked.
@@ -234,62 +235,62 @@ pub trait SharedLog: Send + Sync {
         timeout: Duration,
     ) -> Result<Vec<(Option<StreamKey>, Sequence)>, Error>;
 
-    /// Ends the wait that goes on now, or the next one if there is none.
+    /// Ends the current wait, or the next one if there is none.
     fn interrupt(&self);
 }
 
-/// What a page of events is read into: a future, because a durable store does I/O.
+/// Future of a page of events: a durable store does I/O.
 pub type ReadFuture<'a> =
     Pin<Box<dyn Future<Output = Result<Vec<StoredEvent>, Error>> + Send + 'a>>;
 
-/// What the newest sequence is read into.
+/// Future of the newest sequence.
 pub type HeadFuture<'a> = Pin<Box<dyn Future<Output = Result<Sequence, Error>> + Send + 'a>>;
 
-/// What a list of streams is read into.
+/// Future of a list of streams.
 pub type StreamsFuture<'a> =
     Pin<Box<dyn Future<Output = Result<Vec<StoredStream>, Error>> + Send + 'a>>;
 
-/// What the counts of evicted events are read into.
+/// Future of the counts of evicted events.
 pub type EvictedFuture<'a> =
     Pin<Box<dyn Future<Output = Result<Vec<Option<EvictedEvents>>, Error>> + Send + 'a>>;
 
-/// What became of a batch that a store took.
+/// The outcome of a batch that a store accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Appended {
-    /// The number of the first event that is kept, or that would have been.
+    /// The number of the first event that was stored. If none was, the number that it would have got.
     pub first: Sequence,
-    /// Places in the batch, ascending, of the events that are left out because they are kept already.
+    /// Indices in the batch, ascending, of the events that were left out because they are stored already.
     pub duplicates: Vec<usize>,
 }
 
 impl Appended {
-    /// Says that the batch is stored from this number on, but for its events at these ascending places, which are
-    /// stored already.
+    /// Creates the outcome of a batch that is stored from this number on, except for the events at these ascending
+    /// indices, which were stored already.
     pub fn new(first: Sequence, duplicates: Vec<usize>) -> Self {
         Self { first, duplicates }
     }
 }
 
 impl From<Sequence> for Appended {
-    /// Says that every event of the batch is stored.
+    /// Every event of the batch is stored.
     fn from(first: Sequence) -> Self {
         Self::new(first, Vec::new())
     }
 }
 
-/// The begin of an epoch: the numbers from `first` on, up to the next epoch's, belong to it.
+/// The beginning of an epoch: the numbers from `first` on, up to the next epoch's first, belong to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EpochStart {
-    /// What its ids begin with.
+    /// The epoch, with which its ids begin.
     pub epoch: Epoch,
-    /// The first number that was, or will be, given in it.
+    /// The first number that was, or will be, assigned in it.
     pub first: Sequence,
 }
 
 impl EpochStart {
-    /// Says that this epoch begins with this number.
+    /// Creates the beginning of this epoch at this number.
     pub const fn new(epoch: Epoch, first: Sequence) -> Self {
         Self { epoch, first }
     }
@@ -308,7 +309,7 @@ pub struct StoredStream {
 }
 
 impl StoredStream {
-    /// Says that the stored events of this stream begin and end with these numbers.
+    /// Creates an entry for a stream whose stored events begin and end with these numbers.
     pub fn new(key: StreamKey, sequences: RangeInclusive<Sequence>) -> Self {
         let (first, last) = sequences.into_inner();
         Self { key, first, last }
@@ -319,16 +320,16 @@ impl StoredStream {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoveredEvents {
-    /// Opening events on streams whose writer died before it closed them: the log closes those that mean something to
-    /// it. Each is handed to one log once, unless that log dies over it. Events that belong to every stream need not be
-    /// among them.
+    /// Opening events on streams that their writer left open when it died. The log closes those that it has a meaning
+    /// for. Each is handed to one log once, and to another only if that log dies before it has closed it. Events that
+    /// belong to every stream may be missing here.
     pub abandoned: Vec<AbandonedEvent>,
-    /// Opening events of this very writer that others closed while it stood still: the log appends them again.
+    /// Opening events of this very writer that others closed while it was suspended. The log appends them again.
     pub reopened: Vec<StoredEvent>,
 }
 
 impl RecoveredEvents {
-    /// Hands over opening events whose writer is gone, and those of this writer that others closed.
+    /// Creates the result from opening events whose writer is gone, and those of this writer that others closed.
     pub fn new(abandoned: Vec<AbandonedEvent>, reopened: Vec<StoredEvent>) -> Self {
         Self {
             abandoned,
@@ -348,14 +349,14 @@ pub struct AbandonedEvent {
 }
 
 impl AbandonedEvent {
-    /// Says that the writer of this opening event was last known to live at this time.
+    /// Creates an entry for an opening event whose writer was last known to live at this time.
     pub fn new(event: StoredEvent, last_heard: SystemTime) -> Self {
         Self { event, last_heard }
     }
 }
 
-/// How much a page may hold: reading stops at whichever bound comes first, but never before one event. It may stop
-/// earlier; only an empty page means that there is no more.
+/// The size of a page: reading stops at the bound that is reached first, but never before one event. A page may be
+/// shorter; only an empty page means that there are no more events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PageLimit {
@@ -366,7 +367,7 @@ pub struct PageLimit {
 }
 
 impl PageLimit {
-    /// A page that ends only where the events do.
+    /// No bounds: the page has all events.
     pub const UNBOUNDED: Self = Self {
         events: usize::MAX,
         bytes: usize::MAX,
@@ -384,7 +385,7 @@ impl PageLimit {
         Self { bytes, ..self }
     }
 
-    /// What the log reads at once where no client waits for each page.
+    /// Page size of reads where no client waits for each page.
     pub(crate) const LARGE: Self = Self {
         events: 1_000,
         bytes: 1024 * 1024,

@@ -1,4 +1,4 @@
-//! Keeps nothing: live delivery, and resumption only from what is still in flight.
+//! A store that keeps nothing: readers get live events and resume only from events that are still in flight.
 
 use std::{future::ready, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub struct NullEventStore {
     next: AtomicU64,
-    /// Made once: it is asked for the id of each event.
+    /// Made once, because it is read for the id of each event.
     epochs: Arc<[EpochStart]>,
 }
 

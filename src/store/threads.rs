@@ -13,7 +13,7 @@ use crate::{
 pub(crate) type OnThread = Arc<dyn Fn() -> Box<dyn Any> + Send + Sync>;
 
 thread_local! {
-    /// What threads run first that are started on this thread.
+    /// The hook for threads that are started from this thread.
     static ON_THREAD: RefCell<Option<OnThread>> = const { RefCell::new(None) };
 }
 

@@ -1,8 +1,9 @@
-//! What a store gives back is not trusted: a file or a server may be damaged, or changed by somebody else. A name with a
-//! line break would forge a frame of a stream, and bytes that are no text would end it.
+//! Checks what a store returns, because a file or a server may be damaged, or changed by somebody else. A name with a
+//! line break could forge an SSE frame, and bytes that are not UTF-8 would end the stream.
 //!
 //! An event that the log cannot have written is replaced by a `gap` under its own sequence, on its own stream. So its
-//! readers learn of exactly that one event, numbers stay dense, and reading goes on. Every read of the log passes here.
+//! readers learn that exactly this event is missing, numbers stay dense, and reading goes on. Every read of the log
+//! passes here.
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
@@ -26,7 +27,7 @@ use crate::{
     },
 };
 
-/// What the payloads of a log are: text in UTF-8 that passes a check.
+/// The format of a log's payloads: UTF-8 text that passes a check.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PayloadFormat(pub(crate) fn(&str) -> bool);
 
@@ -39,7 +40,7 @@ impl PayloadFormat {
     }
 }
 
-/// Counts the damaged events of a store, and tells of the first.
+/// Counts the damaged events of a store, and reports the first.
 pub(crate) struct DamagedEvents {
     seen: Mutex<BTreeSet<u64>>,
     on_first: Box<dyn Fn(Sequence) + Send + Sync>,
@@ -64,7 +65,7 @@ impl DamagedEvents {
         }
     }
 
-    /// Returns how many different ones were read, at most [`COUNTED_MAX`](Self::COUNTED_MAX).
+    /// Returns how many different damaged events were read, at most [`COUNTED_MAX`](Self::COUNTED_MAX).
     pub(crate) fn count(&self) -> usize {
         lock(&self.seen).len()
     }
@@ -128,7 +129,7 @@ impl ValidatedStore {
     }
 
     fn shared(&self) -> Result<&dyn SharedLog, Error> {
-        let gone = || Error::store_failed("the event store is shared no more");
+        let gone = || Error::store_failed("the event store is no longer shared");
         self.store.shared_log().ok_or_else(gone)
     }
 }

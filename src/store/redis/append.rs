@@ -46,7 +46,7 @@ pub(crate) struct RedisWriter {
     failed: Option<u64>,
 }
 
-/// Begins the call of a script that writes, with the arguments that all of them share.
+/// Begins a call of a script that writes, with the arguments that all such scripts share.
 pub(crate) fn begin(
     connection: &Connection,
     script: &Script,
@@ -94,7 +94,7 @@ impl RedisWriter {
         self.failed.is_some()
     }
 
-    /// Waits until a connection may be tried. The log's thread has nothing else to do, and would retry at once.
+    /// Waits until the connection may be tried again. Without this, the log's thread would retry at once.
     pub(crate) fn wait_for_backoff(&self) {
         sleep_for(self.connection.delay());
     }

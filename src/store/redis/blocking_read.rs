@@ -139,7 +139,7 @@ impl ReadInterrupt {
     }
 }
 
-/// Returns the end of a wait. One that is longer than the clock reaches ends after a year.
+/// Returns when the wait ends. If the clock cannot express that moment, the wait ends after a year.
 fn end_of(time: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
     let now = Instant::now();
@@ -160,7 +160,7 @@ impl BlockingReader {
         }
     }
 
-    /// Waits for an event after a place of the whole log.
+    /// Waits for an event of any stream after this sequence.
     pub(crate) fn after(
         &self,
         known: &KnownState,

@@ -50,12 +50,12 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// The node that a connection tries when `failures` ones before it failed.
+    /// The node to try after this many failed attempts.
     pub(crate) fn node(&self, failures: usize) -> Option<&Client> {
         self.nodes.get(failures.checked_rem(self.nodes.len())?)
     }
 
-    /// How to reach another node of the same cluster, which it was named by.
+    /// Returns a client for another node of the same cluster, which a redirection named by its host and port.
     pub(crate) fn node_at(&self, host: &str, port: u16) -> Option<Client> {
         let mut info = self.nodes.first()?.get_connection_info().clone();
         let addr = match info.addr() {
@@ -75,12 +75,12 @@ impl Settings {
         Client::open(info).ok()
     }
 
-    /// `{prefix}:` and the name: the braces put every key of the log into one slot of a cluster.
+    /// Returns `{prefix}:` and the name. The braces put every key of the log into one slot of a cluster.
     pub(crate) fn key(&self, name: &str) -> Vec<u8> {
         format!("{{{}}}:{name}", self.prefix).into_bytes()
     }
 
-    /// The key of one stream's own events.
+    /// Returns the key of one stream's own events.
     pub(crate) fn stream(&self, name: &[u8]) -> Vec<u8> {
         let mut key = self.key("s:");
         key.extend_from_slice(name);
@@ -92,22 +92,22 @@ impl Settings {
         self.trace_ttl.max(self.retention.age_max())
     }
 
-    /// How long living writers are listened to before a new life begins: each says what it knows at its heartbeat.
+    /// How long the log waits for heartbeats before a new epoch begins: each living writer reports what it knows.
     pub(crate) fn grace(&self) -> Duration {
         self.heartbeat + self.heartbeat / 4
     }
 
-    /// The text without what must not be shown.
+    /// Returns the text with the passwords removed.
     pub(crate) fn redact(&self, text: String) -> String {
         redact(&self.secrets, text)
     }
 
-    /// Whether a password was given.
+    /// Returns whether a password was given.
     pub(crate) fn has_password(&self) -> bool {
         !self.secrets.is_empty()
     }
 
-    /// Whether connections are encrypted.
+    /// Returns whether connections are encrypted.
     pub(crate) fn is_tls(&self) -> bool {
         let mut nodes = self.nodes.iter();
         nodes.any(|node| {
@@ -116,7 +116,7 @@ impl Settings {
         })
     }
 
-    /// Where the log is, for messages.
+    /// Returns the addresses of the log's nodes, for messages.
     pub(crate) fn place(&self) -> String {
         let nodes: Vec<String> = self.nodes.iter().map(label).collect();
         nodes.join(", ")
@@ -129,7 +129,7 @@ fn redact(secrets: &[String], text: String) -> String {
         .fold(text, |text, secret| text.replace(secret.as_str(), "***"))
 }
 
-/// Where a client connects to.
+/// Returns the address that a client connects to.
 pub(crate) fn label(client: &Client) -> String {
     client.get_connection_info().addr().to_string()
 }
@@ -216,17 +216,17 @@ impl RedisEventStoreBuilder {
         self
     }
 
-    /// Lets a stream's own key expire this long after its last event, in case no process is left that would trim it.
-    /// What is shorter than the retention's age, as is the default, is taken as that age. A key that is gone early
-    /// loses nothing: its events are then read from the log itself.
+    /// Sets how long after its last event a stream's own key expires, in case no process is left to trim it. The
+    /// default and the minimum is the retention's age: a shorter time counts as that age. A key that is gone early
+    /// loses nothing, because its events are then read from the log itself.
     pub fn trace_ttl(mut self, ttl: Duration) -> Self {
         self.trace_ttl = ttl;
         self
     }
 
     /// Bounds how long connecting may take: 1 ms to [`TIMEOUT_MAX`](crate::RedisEventStore::TIMEOUT_MAX), by default
-    /// [`DEFAULT_CONNECT_TIMEOUT`](crate::RedisEventStore::DEFAULT_CONNECT_TIMEOUT). Looking up a host's name is the
-    /// system's business and not in it.
+    /// [`DEFAULT_CONNECT_TIMEOUT`](crate::RedisEventStore::DEFAULT_CONNECT_TIMEOUT). The bound does not include looking
+    /// up the host's name, which the operating system does.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout.clamp(DURATION_MIN, TIMEOUT_MAX);
         self
@@ -239,16 +239,18 @@ impl RedisEventStoreBuilder {
         self
     }
 
-    /// Says so often that this process lives: 1 ms to [`HEARTBEAT_MAX`](crate::RedisEventStore::HEARTBEAT_MAX), by default
-    /// [`DEFAULT_HEARTBEAT`](crate::RedisEventStore::DEFAULT_HEARTBEAT). The same on all processes of a log.
+    /// Sets how often this process reports that it lives: 1 ms to
+    /// [`HEARTBEAT_MAX`](crate::RedisEventStore::HEARTBEAT_MAX), by default
+    /// [`DEFAULT_HEARTBEAT`](crate::RedisEventStore::DEFAULT_HEARTBEAT). All processes of a log must use the same
+    /// value.
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.heartbeat = interval.clamp(DURATION_MIN, HEARTBEAT_MAX);
         self
     }
 
-    /// Takes a process for dead that was silent for this time; by default
+    /// Sets how long a process may be silent before it counts as dead: by default
     /// [`DEFAULT_DEAD_AFTER`](crate::RedisEventStore::DEFAULT_DEAD_AFTER), and at least two
-    /// [heartbeats](Self::heartbeat). The same on all processes of a log.
+    /// [heartbeats](Self::heartbeat). All processes of a log must use the same value.
     pub fn dead_after(mut self, silence: Duration) -> Self {
         self.dead_after = silence;
         self
@@ -270,7 +272,7 @@ impl RedisEventStoreBuilder {
                 .map_err(|error| refused(&secrets, &error))?;
             if let Some(password) = info.redis_settings().password() {
                 secrets.push(password.to_owned());
-                // As it stands in the URL.
+                // The password as the URL spells it.
                 let written = url
                     .split_once("://")
                     .and_then(|(_, rest)| rest.split_once('@'));
@@ -300,9 +302,9 @@ impl RedisEventStoreBuilder {
         if !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
             return Client::open(info);
         }
-        // With two providers in a program and none installed, rustls would panic at the first connection.
+        // If a program contains two crypto providers and installs none, rustls panics at the first connection.
         if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Another thread that installs one at this moment is as good.
+            // If another thread installs one at this moment, that one serves as well.
             drop(rustls::crypto::ring::default_provider().install_default());
         }
         Client::build_with_tls(
@@ -317,11 +319,11 @@ impl RedisEventStoreBuilder {
 
 fn refused(secrets: &[String], error: &RedisError) -> Error {
     let text = redact(secrets, error.to_string());
-    // Behind it stands what the client calls the kind of the error.
+    // After ` - ` comes the client's name for the kind of the error.
     let reason = text.split(" - ").next().unwrap_or_default();
     Error::invalid(format!(
-        "cannot use the Redis URL ({reason}): it has the form redis://user:password@host:port/database, where all but the \
-         host may be left out, rediss:// for TLS, or unix:///path for a socket"
+        "cannot use the Redis URL ({reason}): write redis://user:password@host:port/database (only the host is required), \
+         rediss://… for TLS, or unix:///path for a socket"
     ))
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn run(
     }
     let mut command = connection.script(&LEAVE, 1, writer.len());
     command.arg(writer);
-    // If this fails, other processes notice that the heartbeats stay away.
+    // If this fails, other processes notice the missing heartbeats.
     catch_panic(|| drop(connection.call(&LEAVE, &command)));
     heartbeat_timer.end();
 }

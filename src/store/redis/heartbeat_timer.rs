@@ -1,4 +1,4 @@
-//! When the next heartbeat is due: what the heartbeat's thread waits on, and how other threads wake or stop it.
+//! Times the heartbeats: the heartbeat's thread waits here, and other threads wake or stop it.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ struct TimerState {
 }
 
 impl HeartbeatTimer {
-    /// Has the next heartbeat sent at once: Redis must learn what this process knows.
+    /// Makes the thread send the next heartbeat at once, so that Redis learns what this process knows.
     pub(crate) fn beat_now(&self) {
         lock(&self.state).now = true;
         self.changed.notify_all();
     }
 
-    /// Stops the thread, which first tells Redis that this process leaves. Waits for that at most for `timeout`.
+    /// Stops the thread, which first tells Redis that this process leaves. Waits at most `timeout` for that.
     pub(crate) fn stop(&self, timeout: Duration) {
         lock(&self.state).stopping = true;
         self.changed.notify_all();

@@ -87,14 +87,14 @@ impl KnownState {
         Sequence::new(self.oldest.load(Ordering::Acquire))
     }
 
-    /// Returns why the server did not answer the last heartbeat or append, if it did not. Until one is answered, nothing
-    /// else waits for it: the waits of many queries would add up.
+    /// Returns why the server did not answer the last heartbeat or append, if it did not. Until it answers one, no
+    /// other call waits for it: the waits of many queries would add up.
     pub(crate) fn away(&self) -> Option<StoreError> {
         lock(&self.server).away.clone()
     }
 
-    /// Notes what became of a heartbeat or an append that was sent at `sent`. If the server did not answer, heartbeats
-    /// follow until it does.
+    /// Records the outcome of a heartbeat or an append that was sent at `sent`. If the server did not answer,
+    /// heartbeats follow until it does.
     pub(crate) fn note_outcome<R>(&self, sent: Instant, outcome: &Result<R, StoreError>) {
         let mut server = lock(&self.server);
         let error = outcome.as_ref().err();
@@ -104,7 +104,7 @@ impl KnownState {
             return;
         };
         if server.answered.is_some_and(|answered| answered > sent) {
-            // It was back before this failed.
+            // The server has answered another call since this one was sent.
             return;
         }
         let was_away = server.away.replace(error.clone()).is_some();
@@ -151,7 +151,7 @@ impl KnownState {
             if !self.contradicted.swap(true, Ordering::AcqRel) {
                 self.heartbeat_timer.beat_now();
             }
-            // The events of this reply belong to these epochs all the same.
+            // The events of this reply belong to these epochs even so.
             snapshot.lives = lives;
         } else {
             if let Some(text) = &state.lives {
@@ -187,7 +187,7 @@ impl LogSnapshot {
         match place.map(|place| lives.get(place + 1)) {
             None => self.head > 0,
             Some(Some(next)) => next.first.get() <= self.head,
-            // A reply that a newer one overtook looks the same. One more heartbeat costs little.
+            // A reply that a newer one has overtaken looks the same as lost data. One more heartbeat costs little.
             Some(None) => state.head < self.head,
         }
     }

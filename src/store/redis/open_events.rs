@@ -1,7 +1,7 @@
 //! The opening events that this process has written and not closed.
 //!
-//! They are kept in memory, so that they can be written again after another process closed them while this one stood
-//! still, or after Redis lost them. Bounded as the log's own are. Runs on the log's thread.
+//! They are kept in memory, to be written again if another process closed them while this one was suspended, or if
+//! Redis lost them. They have the same bounds as the log's own open events. Runs on the log's thread.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,7 +21,7 @@ use crate::{
 pub(crate) struct OwnOpenEvents {
     open: HashMap<Vec<u8>, StoredEvent>,
     bytes: usize,
-    /// Those that were handed to the log and that it has not written again.
+    /// Those that were handed to the log and not yet written again.
     handed: HashSet<Vec<u8>>,
 }
 

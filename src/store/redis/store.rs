@@ -46,7 +46,7 @@ const VERSION_MIN: u64 = 7;
 const OPEN: &str = "open the log in Redis";
 const APPEND: &str = "append to the log in Redis";
 const READ: &str = "read the log in Redis";
-const TAKEOVER: &str = "look after the log in Redis";
+const TAKEOVER: &str = "take over open events in Redis";
 
 /// Keeps the log in Redis (7 or later) or Valkey: many processes write and serve one log, with the same ids in the same
 /// order everywhere.
@@ -70,30 +70,31 @@ const TAKEOVER: &str = "look after the log in Redis";
 ///
 /// # What is promised
 ///
-/// Events are numbered 1, 2, 3 … by the server, in one script call for a batch. A call that fails may be made again
-/// and keeps nothing twice; identical events are all kept. No number is given twice under one epoch: when Redis comes
-/// back without its newest events, after a fail-over or from an old copy, a new epoch begins above everything that
-/// any living process knows, after they were listened to for a heartbeat and a quarter. What is missing then is a
-/// gap to readers, never silence; so is what others trimmed, deleted or evicted.
+/// The server numbers events 1, 2, 3 …, in one script call for a batch. A call that fails may be made again: nothing is
+/// stored twice, and identical events are all kept. No number is assigned twice under one epoch.
 ///
-/// How durable an event is when `append` returns, and readers get it, is a matter of how Redis is set up:
+/// Redis may come back without its newest events, after a fail-over or from an old copy. Then every living process
+/// first reports what it knows, within 1.25 heartbeats, and a new epoch begins above all of that. Readers get a gap for
+/// the missing events, never silence. They also get one for events that somebody else trimmed, deleted or evicted.
+///
+/// How durable an event is when `append` returns, and readers get it, depends on the configuration of Redis:
 ///
 /// | Redis | what can be lost |
 /// | --- | --- |
 /// | no persistence | everything, when Redis restarts |
 /// | `save` (RDB) | what came after the last snapshot |
 /// | `appendonly yes`, `appendfsync everysec` | nothing when Redis dies; at most about two seconds when the machine does |
-/// | `appendonly yes`, `appendfsync always` | nothing, as far as the disk keeps what it was told |
+/// | `appendonly yes`, `appendfsync always` | nothing, provided that the disk keeps what it has confirmed |
 /// | replicas, fail-over | what the new master had not yet received: replication is asynchronous |
 ///
-/// In each case live processes notice and say so. Use `maxmemory-policy noeviction`: a full Redis then refuses
-/// appends, which buffer in the processes, while other policies delete parts of the log.
+/// In each case living processes notice the loss and report it. Use `maxmemory-policy noeviction`: a full Redis then
+/// refuses appends, and the processes buffer them. Other policies delete parts of the log.
 ///
 /// # In a cluster
 ///
-/// One log is in one hash slot, so a cluster gives it availability (the store follows a slot that moves, and tries
-/// every [`node`](RedisEventStoreBuilder::node) that it is told of), not throughput: one node does all the work of one
-/// log. Several logs with different [prefixes](RedisEventStoreBuilder::prefix) spread over the nodes.
+/// One log is in one hash slot, so one node does all its work. A cluster gives the log availability, not throughput.
+/// The store follows a slot that moves, and tries every [`node`](RedisEventStoreBuilder::node) that it was given.
+/// Several logs with different [prefixes](RedisEventStoreBuilder::prefix) spread over the nodes.
 ///
 /// # What the user of Redis must be allowed
 ///
@@ -102,9 +103,9 @@ const TAKEOVER: &str = "look after the log in Redis";
 ///
 /// # What happens to a process that dies
 ///
-/// Each process says every [5 seconds](Self::DEFAULT_HEARTBEAT) that it lives. What it left open when it has
-/// been silent for [20 seconds](Self::DEFAULT_DEAD_AFTER) is handed to one living process, by Redis' clock. One
-/// that only stood still gets its own back.
+/// Each process sends a heartbeat every [5 seconds](Self::DEFAULT_HEARTBEAT). After [20
+/// seconds](Self::DEFAULT_DEAD_AFTER) of silence, measured by Redis' clock, one living process takes over its open
+/// events. If the silent process was only suspended, it gets them back.
 pub struct RedisEventStore {
     settings: Arc<Settings>,
     known: Arc<KnownState>,
@@ -153,14 +154,14 @@ impl RedisEventStore {
     pub const DEFAULT_DEAD_AFTER: Duration = config::DEFAULT_DEAD_AFTER;
     /// Longest time between two heartbeats: 1 hour. A new epoch of the log waits for a heartbeat of every process.
     pub const HEARTBEAT_MAX: Duration = config::HEARTBEAT_MAX;
-    /// Longest time-out: 1 hour. A store that is dropped waits for its server as long at most.
+    /// Longest time-out: 1 hour. Dropping a store waits at most its time-out for the server.
     pub const TIMEOUT_MAX: Duration = config::TIMEOUT_MAX;
 
     /// Makes a store with default settings.
     ///
     /// # Errors
-    /// A URL that cannot be used is [invalid](Error::is_invalid). Whether the server can be reached is seen when a log
-    /// opens the store.
+    /// A URL that cannot be used is [invalid](Error::is_invalid). A server that cannot be reached is an error only when
+    /// a log opens the store.
     pub fn new(url: impl Into<String>) -> Result<Self, Error> {
         Self::builder(url).build()
     }
@@ -209,7 +210,7 @@ impl RedisEventStore {
                 Arc::clone(&self.settings),
                 Arc::clone(&self.known),
             );
-            // The handles are not kept: a thread that waits for a server that hangs ends after its time-out.
+            // The threads are not joined. One that waits for a hanging server ends after its time-out.
             spawn_store_thread("livespan-redis", move || read_queue.run(&settings, &known))?;
         }
         let (heartbeat_timer, settings, known, writer) = (
@@ -276,8 +277,8 @@ impl EventStore for RedisEventStore {
         appended.map_err(|error| error.into_error(APPEND))
     }
 
-    /// Ends the heartbeats and tells Redis that this process leaves. It waits for that, but not long for a server that
-    /// hangs, and not at all for one that is known to be away.
+    /// Ends the heartbeats and tells Redis that this process leaves. Waits for the reply: at most the response
+    /// time-out, and not at all if the server is known not to answer.
     fn close(&self) {
         if lock(&self.write_side).open {
             let timeout = if self.known.away().is_some() {
@@ -359,7 +360,8 @@ impl EventStore for RedisEventStore {
     }
 
     fn tail_retention(&self) -> Retention {
-        // No more than the log keeps, or it would show here what others no longer see.
+        // The tail keeps no more than the log. Otherwise readers here would see events that other processes no longer
+        // have.
         let most = Retention::default().events(10_000).bytes(8 * 1024 * 1024);
         let kept = self.settings.retention;
         most.events(most.events_max().min(kept.events_max()))
@@ -437,7 +439,7 @@ impl SharedLog for RedisEventStore {
     }
 }
 
-/// Sixteen random hexadecimal digits.
+/// Returns sixteen random hexadecimal digits.
 fn writer_id() -> Arc<str> {
     let bits = RandomState::new().hash_one(std::process::id());
     format!("{bits:016x}").into()

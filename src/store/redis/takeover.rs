@@ -1,7 +1,7 @@
 //! Takes over what dead writers leave behind: their open events.
 //!
-//! Hands them to the log, and hands back this process's own open events that were taken from it while it stood still. Runs
-//! on the log's thread.
+//! Hands them to the log. Also returns to the log this process's own open events that others took over while it was
+//! suspended. Runs on the log's thread.
 
 use std::{
     collections::HashSet,
@@ -31,7 +31,8 @@ const RECLAIM_PINS: usize = 1000;
 /// The open events that this process has taken over.
 #[derive(Debug, Default)]
 pub(crate) struct Takeovers {
-    /// Pins that the last call returned, and those of the call before. Two calls later the log has closed what it wanted to.
+    /// Pins that the last call returned, and those of the call before. Two calls later, the log has closed those that
+    /// it wanted to close.
     latest: Vec<Vec<u8>>,
     earlier: Vec<Vec<u8>>,
     /// Pins that others closed and that are closed here as well: Redis can forget them.

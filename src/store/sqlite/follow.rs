@@ -1,4 +1,4 @@
-//! Waiting for what another process appends to the same file.
+//! Waits for what another process appends to the same file.
 //!
 //! SQLite has no call for that, so the follower polls a counter in shared memory, and reads the file only when it changed.
 

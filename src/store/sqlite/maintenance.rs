@@ -145,8 +145,7 @@ impl MaintenanceThread {
 }
 
 impl MaintenanceThread {
-    /// Ends the thread and gives the file back: what was written is moved into the database, and another writer may open
-    /// it from now on.
+    /// Ends the thread, moves what was written into the database, and lets another writer open the file.
     pub(crate) fn close(&self) {
         let mut writer = self.writer.lock();
         if let Some(writer) = writer.take() {

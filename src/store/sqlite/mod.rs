@@ -52,7 +52,7 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// How often the log has the store look whether its file is still there.
+/// How often the log asks the store to check that its file is still there.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Keeps the log in one SQLite file: the durable default for one machine.
@@ -72,9 +72,10 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// A file that is removed, replaced or truncated while the log is open takes no more events: the log is degraded within
 /// a few seconds, until the file is back or the log is opened again.
 ///
-/// The defaults keep 10 million events, 8 GiB and 30 days, whichever is least. Bytes are counted as SSE frames, and
-/// twice the name of each stream; the file is 1.17 times as large as payloads of 300 bytes (measured), at most twice.
-/// Space that retention frees is used again, and what is more than an eighth of the file goes back to the file system.
+/// The defaults keep 10 million events, 8 GiB and 30 days, whichever is least. An event counts the bytes of its SSE
+/// frame, a stream twice its name. With payloads of 300 bytes, the file is 1.17 times as large as that (measured), and
+/// never more than twice. Space that retention frees is used again; free space beyond an eighth of the file goes back
+/// to the file system.
 ///
 /// The guide: [stores](crate::_guide::stores).
 ///
@@ -99,10 +100,11 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// When the log is shut down, SQLite moves its write-ahead log, at most some 16 MB, into the database, and `-wal` and
-/// `-shm` go unless somebody is reading then. From then on the file can be opened for writing again, by this process or
-/// another. When the log, and with it the store, is dropped, its threads end: the thread that drops the last handle waits
-/// for that. What a process that just ends leaves beside the file belongs to it, and the next opening takes it in.
+/// At shutdown of the log, SQLite moves its write-ahead log, at most some 16 MB, into the database. `-wal` and `-shm`
+/// are then removed, unless somebody is reading. From then on the file can be opened for writing again, by this process
+/// or another. The store's threads end when the log, and with it the store, is dropped: the thread that drops the last
+/// handle waits for them. If the process exits without a shutdown, the files beside the database belong to it. The next
+/// opening reads them.
 #[derive(Debug)]
 #[must_use]
 pub struct SqliteEventStore {
@@ -119,7 +121,7 @@ enum OpenMode {
     Read,
 }
 
-/// In the order in which the parts end: whoever reads first, the writer last.
+/// Fields are dropped in this order: readers first, the writer last.
 #[derive(Debug)]
 struct OpenStore {
     read_pool: ReadPool,
@@ -168,7 +170,7 @@ impl SqliteEventStore {
             .age(Self::DEFAULT_RETENTION_AGE)
     }
 
-    /// Bounds what is kept. Whatever a file holds beyond it is let go in short steps after opening.
+    /// Bounds what is kept. Events beyond the bounds are deleted in short steps after opening.
     #[expect(
         clippy::same_name_method,
         reason = "the option of the builder and the question of the trait are both the retention"
@@ -177,7 +179,7 @@ impl SqliteEventStore {
         Self { retention, ..self }
     }
 
-    /// Says what a commit waits for; by default [`Synchronous::Full`].
+    /// Sets what a commit waits for; by default [`Synchronous::Full`].
     pub fn synchronous(self, synchronous: Synchronous) -> Self {
         Self {
             synchronous,
@@ -202,7 +204,7 @@ impl SqliteEventStore {
         let connection = schema::connect_writer(&path, self.synchronous)?;
         let writer = SqliteWriter::open(connection, lock, self.retention, &path)?;
         if let Some(problem) = writer.file_problem() {
-            // It was replaced between two of these steps.
+            // The file was replaced between two of these steps.
             return Err(refused_at_opening(&path, problem));
         }
         let bounds = Arc::new(LogBounds::default());
@@ -349,7 +351,7 @@ impl EventStore for SqliteEventStore {
     }
 
     fn retention(&self) -> Option<Retention> {
-        // Who only reads does not know what the writer was told.
+        // A reader does not know the bounds that the writer was given.
         (self.mode == OpenMode::Write).then_some(self.retention)
     }
 
@@ -360,7 +362,7 @@ impl EventStore for SqliteEventStore {
     fn check(&self) -> Result<(), Error> {
         let opened = self.opened()?;
         let problem = match &opened.role {
-            // Busy is well: an append looks at the file itself.
+            // A busy writer passes: its append checks the file itself.
             Role::Writes(maintenance) => maintenance
                 .writer
                 .try_lock()
@@ -381,7 +383,7 @@ impl EventStore for SqliteEventStore {
             ..
         }) = self.opened.get()
         {
-            // SQLite removes what it keeps beside the file when the last connection goes, if that may write.
+            // SQLite removes the files beside the database when its last connection closes, if that one can write.
             read_pool.close_idle_connections();
             maintenance.close();
         }

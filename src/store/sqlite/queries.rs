@@ -156,7 +156,8 @@ pub(crate) fn after(
     Ok(page.finish())
 }
 
-/// Merges the streams, each with its own cursor on the index. Reads at most one event of each stream more than it returns.
+/// Merges the streams, each with its own cursor on the index. Reads at most one event of each stream that it does not
+/// return.
 pub(crate) fn streams_after(
     connection: &Connection,
     key_cache: &mut StreamKeyCache,

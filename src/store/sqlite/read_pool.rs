@@ -105,7 +105,7 @@ impl ReadConnection {
         bounds: &Arc<LogBounds>,
     ) -> Result<Self, Error> {
         if FileId::at(path).is_ok_and(|now| now != data.id()) {
-            // Its events would be taken for those of this log.
+            // Otherwise readers would get that file's events as those of this log.
             return Err(refused(path, "another file has taken its place"));
         }
         Ok(Self {
@@ -253,7 +253,7 @@ impl ReadPool {
         Box::pin(async move { answer.await.map_err(|_gone| Error::closed())? })
     }
 
-    /// Closes the connections that nothing is read with. The next read opens one again.
+    /// Closes the connections that are not in use. The next read opens a new one.
     pub(crate) fn close_idle_connections(&self) {
         for slot in &self.slots {
             match slot.try_lock() {

@@ -186,7 +186,7 @@ fn trim_target(
     })
 }
 
-/// Returns the first sequence that is not too old, as far as one step looks, and when it will be.
+/// Returns the first sequence that is not too old, as far as one step looks, and when it will be too old.
 fn expired(
     connection: &Connection,
     state: &LogState,
@@ -305,7 +305,7 @@ fn update_first_events(
     Ok(())
 }
 
-/// Finds the first kept event of a stream, which lost these, or forgets the stream if it has none.
+/// Finds the first kept event of a stream that lost these events. Forgets the stream if none is left.
 fn update_first_event(
     connection: &Connection,
     state: &mut LogState,
@@ -424,7 +424,7 @@ pub(crate) fn has_spare_pages(connection: &Connection) -> rusqlite::Result<bool>
 pub(crate) fn vacuum_step(connection: &Connection) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached("PRAGMA incremental_vacuum(256)")?;
     let mut rows = statement.query([])?;
-    // Each row that is asked for frees one page.
+    // Stepping to a row frees one page.
     while rows.next()?.is_some() {}
     Ok(())
 }

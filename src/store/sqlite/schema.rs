@@ -1,5 +1,4 @@
-//! The tables, how values stand in their columns, how older files get the tables of today, and the settings of a
-//! connection.
+//! The tables, how values are encoded in their columns, how older files are migrated, and the settings of a connection.
 
 use std::{
     path::Path,
@@ -16,10 +15,10 @@ use crate::{
     },
 };
 
-/// The format of a file that is made now: what `user_version` says. A file with a higher number is of a later livespan.
+/// The format of new files, kept in `user_version`. A file with a higher number is from a later livespan.
 const FORMAT: i64 = 3;
-/// What a file of format 1, 2, … needs to have the next one. A released step is never changed: a new format is a new
-/// step, and `TABLES` stays as it was in format 1.
+/// The steps that lead from format 1 to 2, from 2 to 3, … A released step is never changed: a new format is a new step,
+/// and `TABLES` stays as it was in format 1.
 const MIGRATIONS: [&str; 2] = [
     // Events that must be kept only once. Some files of format 1 have the index already.
     "CREATE INDEX IF NOT EXISTS event_once ON event(stream, token) WHERE pin >= 3;",
@@ -28,17 +27,17 @@ const MIGRATIONS: [&str; 2] = [
     "CREATE TABLE evicted(stream INTEGER PRIMARY KEY, events INTEGER NOT NULL, closings INTEGER NOT NULL);
      INSERT INTO evicted SELECT 0, oldest, 0 FROM state;",
 ];
-/// How long a statement waits for another connection: nobody but a foreign program ever makes one wait.
+/// How long a statement waits for another connection. Only a foreign program can make it wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Enough for every statement of the store.
 const STATEMENTS: usize = 64;
 
-// A stream's number is the sequence of its first event ever: no counter, new streams at the right edge of the index,
-// and the list of streams in the order of their first events without another index. `shifted` has the first kept event
-// of the streams whose first one is gone or stands below `oldest`.
+// A stream's number is the sequence of its first event ever. So there is no counter, new streams go to the right edge
+// of the index, and streams are listed in the order of their first events without another index. `shifted` has the
+// first kept event of the streams whose first event is gone or is below `oldest`.
 //
-// What stands in `event` below `state.oldest` are opening events of what is still open. `pinned` names all open ones as
-// of `state.checked`; what came after is read from the events themselves.
+// Rows of `event` below `state.oldest` are opening events of what is still open. `pinned` lists all open events as of
+// `state.checked`; later ones are read from the events themselves.
 const TABLES: &str = "
     CREATE TABLE event(
         sequence INTEGER PRIMARY KEY,
@@ -73,7 +72,7 @@ const TABLES: &str = "
 
 /// What a commit waits for.
 ///
-/// No setting loses anything to a crash of the process, `kill -9` included: what an append returned is with the
+/// With every setting, events survive a crash of the process, `kill -9` included: what an append returned is with the
 /// operating system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -81,10 +80,10 @@ pub enum Synchronous {
     /// Each commit waits until the disk has it: a power cut loses nothing that a reader was sent.
     #[default]
     Full,
-    /// The disk is waited for only when SQLite moves its write-ahead log into the database: a power cut loses the
-    /// newest events, those of the last seconds under load and more on a quiet log; the file stays sound.
+    /// Only moving the write-ahead log into the database waits for the disk. A power cut loses the newest events: those
+    /// of the last seconds under load, more on a quiet log. The file stays sound.
     Normal,
-    /// The disk is never waited for: a power cut may damage the file.
+    /// Nothing waits for the disk: a power cut may damage the file.
     Off,
 }
 
@@ -116,7 +115,7 @@ pub(crate) fn int_of(row: &Row<'_>, column: usize) -> Option<i64> {
     row.get_ref(column).ok()?.as_i64().ok()
 }
 
-/// Returns the bytes of a column, none if it holds a number or nothing.
+/// Returns the bytes of a column, or no bytes if it holds a number or nothing.
 pub(crate) fn bytes_of(value: ValueRef<'_>) -> &[u8] {
     match value {
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes,
@@ -182,8 +181,8 @@ pub(crate) fn connect_reader(path: &Path) -> Result<Connection, Error> {
         return Err(refused(
             path,
             format!(
-                "it has format {format} of an earlier livespan; a log that writes to it has to open it first, \
-                 which gives it format {FORMAT}"
+                "it has format {format} of an earlier livespan; open it once for writing, \
+                 which converts it to format {FORMAT}"
             ),
         ));
     }
@@ -261,7 +260,7 @@ fn prepare(
     migrate(connection, 1)
 }
 
-/// Gives a file of this format the tables of today, all steps or none.
+/// Migrates a file of this format to the current one: all steps or none.
 fn migrate(connection: &Connection, format: i64) -> rusqlite::Result<()> {
     debug_assert_eq!(i64::try_from(MIGRATIONS.len()), Ok(FORMAT - 1));
     if format == FORMAT {

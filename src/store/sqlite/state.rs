@@ -22,9 +22,9 @@ use crate::{
     wire::id::{Epoch, Sequence},
 };
 
-/// The table of open events is written every so many events. Opening reads at most so many events again.
+/// Number of events between two writes of the table of open events. Opening reads at most this many events again.
 const CHECKPOINT_EVENTS: u64 = 4_096;
-/// Bytes that an event counts beside its name and payload: the rest of its frame, or of its rows in the file.
+/// Bytes that an event counts in addition to its name and payload: the rest of its frame, or of its rows in the file.
 pub(crate) const EVENT_BYTES: u64 = 40;
 
 /// One epoch of the log, and when its last batch was committed (0 while it is the current one).

@@ -10,7 +10,7 @@ use crate::{log::event::StreamKey, store::sqlite::schema::bytes_of};
 
 /// Keys in memory: two generations of half as many each, some 6 MiB.
 const CACHED_KEYS_MAX: usize = 65_536;
-/// Bytes that a stream adds to the file beside its key, which stands there twice: two rows.
+/// Bytes that a stream adds to the file in addition to its key, which is stored twice, in two rows.
 const STREAM_BYTES: u64 = 40;
 
 #[derive(Debug, Default)]

@@ -317,7 +317,7 @@ mod tests {
         },
     };
 
-    /// A directory that goes when the test is over.
+    /// A directory that is removed when the test ends.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -337,7 +337,7 @@ mod tests {
 
     const HOUR: u64 = 3_600_000;
     const YEAR: u64 = 365 * 24 * HOUR;
-    /// Some moment, in milliseconds.
+    /// An arbitrary moment, in milliseconds.
     const NOON: u64 = 1_767_225_600_000;
 
     /// A log that keeps its events for ten hours.
@@ -357,7 +357,7 @@ mod tests {
         writer.append(first, &batch, now).unwrap();
     }
 
-    /// The oldest event that is left when everything that is due was done.
+    /// Returns the oldest event that is left after all maintenance that was due.
     fn oldest(writer: &mut SqliteWriter, now: u64) -> u64 {
         while writer.maintain(now).unwrap() == PendingMaintenance::Some {}
         writer.oldest()
@@ -369,7 +369,7 @@ mod tests {
         let mut writer = keeping_ten_hours(&folder);
         append(&mut writer, NOON);
         append(&mut writer, NOON + YEAR);
-        // The first is too old by then, and only that.
+        // Only the first is too old by then.
         assert_eq!(oldest(&mut writer, NOON + YEAR), 2);
         append(&mut writer, NOON + HOUR);
         append(&mut writer, NOON + 9 * HOUR);
@@ -418,7 +418,7 @@ mod tests {
         append(&mut writer, NOON - YEAR);
         assert_eq!(oldest(&mut writer, NOON - YEAR), 1);
         assert_eq!(oldest(&mut writer, NOON - YEAR + 9 * HOUR), 1);
-        // Both came at the latest then.
+        // Both were stored more than ten hours ago, by any clock.
         assert_eq!(oldest(&mut writer, NOON - YEAR + 11 * HOUR), 3);
     }
 }

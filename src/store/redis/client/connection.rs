@@ -124,7 +124,7 @@ impl Connection {
 
     fn error(&self, error: &RedisError) -> StoreError {
         match &self.blocked {
-            // Why there is no connection says more than that there is none.
+            // The reason why there is no connection helps more than the fact itself.
             Some((_, error)) if self.socket.is_none() => error.clone(),
             _ => StoreError::of(error, &self.place, &self.settings),
         }
@@ -135,8 +135,8 @@ impl Connection {
         let mut result = self.run_once(command, timeout);
         if let Err(error) = &result {
             let moved = self.follow(error);
-            // A connection that was closed while nothing went on, by a restart or a time-out in between: every call
-            // may be made twice.
+            // The connection was closed while it was idle: the server restarted, or something in between timed out. The
+            // retry is safe, because every call may be made twice.
             if moved || (!fresh && error.is_connection_dropped() && !error.is_timeout()) {
                 result = self.run_once(command, timeout);
             }
@@ -172,12 +172,12 @@ impl Connection {
             }
             Err(error) if breaks_connection(error) => {
                 self.socket = None;
-                // One that worked may just have been closed by a restart: the next is tried at once.
+                // A connection that worked may just have been closed by a restart: the next one is tried at once.
                 if !self.proven || !error.is_connection_dropped() || error.is_timeout() {
                     self.block(error);
                 }
             }
-            // The next node may be the one that takes writes.
+            // The next node may be the one that accepts writes.
             Err(error) if is_replica_error(error) => {
                 self.socket = None;
                 self.moved = None;
@@ -220,14 +220,14 @@ impl Connection {
                 Ok(connection)
             });
         if let Err(error) = &connected {
-            // What a node once named may be gone; those that the user named are asked again.
+            // The node that another node named may be gone, so the nodes that the user named are asked again.
             self.moved = None;
             self.block(error);
         }
         connected
     }
 
-    /// Starts a back-off, which grows with each failure and differs between processes.
+    /// Starts a back-off that grows with each failure. Its length is random, so processes do not retry together.
     fn block(&mut self, error: &RedisError) {
         let doubled = BACKOFF_MIN * (1 << self.failures.min(16));
         self.failures += 1;

@@ -49,11 +49,11 @@ impl StoreError {
         self.kind == StoreErrorKind::Permission && self.text.starts_with(LACKS)
     }
 
-    /// Returns the error of a reply that is not of the form that the script has.
+    /// Returns the error of a reply that does not have the form of the script's replies.
     pub(crate) fn unexpected() -> Self {
         Self::new(
             StoreErrorKind::Refused,
-            "the server answered in a form that is not of Redis",
+            "the server's reply does not have the expected form",
         )
     }
 
@@ -65,7 +65,7 @@ impl StoreError {
             "FORMING" => (StoreErrorKind::Forming, said.to_owned()),
             "OOM" => (
                 StoreErrorKind::Refused,
-                "Redis is full: its maxmemory is reached and its policy lets nothing go".to_owned(),
+                "Redis is full: its maxmemory is reached and its policy evicts nothing".to_owned(),
             ),
             "LOADING" => (
                 StoreErrorKind::Refused,
@@ -117,7 +117,7 @@ impl StoreError {
             error.kind(),
             ErrorKind::Parse | ErrorKind::UnexpectedReturnType
         ) {
-            let text = "the server does not speak the protocol of Redis".to_owned();
+            let text = "the server does not speak the Redis protocol".to_owned();
             return (StoreErrorKind::Connection, text);
         }
         if error.is_timeout() {

@@ -16,8 +16,9 @@ impl Script {
     }
 }
 
-// The first line decides what the server refuses before anything runs. Without flags that is a full memory, and a
-// replica. What frees memory, or says that a process lives, may run when the memory is full.
+// The first line decides when the server refuses the script before it runs. Without flags, the server refuses it when
+// memory is full, and on a replica. Scripts that free memory, or that report a living process, may run when memory is
+// full.
 macro_rules! script {
     ($name:ident, $first:literal, $($file:literal),+) => {
         pub(crate) static $name: LazyLock<Script> = LazyLock::new(|| {

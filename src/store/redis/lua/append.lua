@@ -1,6 +1,6 @@
--- Appends a batch, once. ARGV: 11 the batch's number, then key, name, pin ('', `o<token>`, `c<token>`, in capitals for
--- an event that may be there only once) and payload of each event. The answer names the places of those, from 0 on, that
--- are left out because they are there.
+-- Appends a batch, once. ARGV: 11 the batch's number, then of each event its key, name, pin and payload. A pin is '',
+-- `o<token>` or `c<token>`, in capitals for an event that may be there only once. The reply has the indices, from 0 on,
+-- of the events that were left out because the log has them.
 
 local writer, number = ARGV[1], ARGV[11]
 local state, now = load_state(), now_ms()
@@ -17,7 +17,8 @@ local time = text(now)
 
 local repeated, places, here = {}, {}, {}
 
--- Whether the event may be there only once, and is. A start must never come after its own end.
+-- Whether the event may be there only once, and the log or this batch has it already. A start counts as repeated if its
+-- own end is there, because it must never come after that.
 local function is_repeated(key, pin)
   local kind = string.sub(pin, 1, 1)
   if kind ~= 'O' and kind ~= 'C' then return false end
@@ -50,20 +51,20 @@ local function add(sequence, key, name, pin, payload)
   end
   local added = redis.pcall('XADD', stream, at, 'n', name, 'p', pin, 'd', payload)
   if type(added) == 'table' and added.err then
-    -- An earlier log of this name left it behind.
+    -- An earlier log of this name left the key behind.
     redis.call('DEL', stream)
     redis.call('XADD', stream, at, 'n', name, 'p', pin, 'd', payload)
   end
   state.total = state.total + #name + #payload + FRAME
   if pin ~= '' then
-    -- The token of an event of every stream is its writer's own.
+    -- Each writer counts the tokens of events of every stream by itself.
     local open = string.sub(pin, 2) .. (key == '' and '@' .. writer .. ':' or ':' .. key)
     if final[open] == nil then opened[#opened + 1] = open end
     final[open] = string.sub(pin, 1, 1) == 'o' and sequence
   end
 end
 
--- Only the first can be refused for its number, when others wrote to the log by hand.
+-- Only the first XADD can be refused because of its number, if somebody wrote to the log by hand.
 local handed = (#ARGV - 11) / 4
 for index = 0, handed - 1 do
   local from = 12 + 4 * index

@@ -1,15 +1,15 @@
--- What every script of the log begins with: the names of its keys, its state, its lives.
+-- The common part of all scripts: the names of the keys, and the state of the log with its epochs (`lives`).
 --
--- KEYS[1] is `{prefix}:meta`. All other keys have the same hash tag, so they are in the same slot of a cluster; their
--- names are made here, because which streams a batch or a trim touches is known here only.
+-- KEYS[1] is `{prefix}:meta`. All other keys have the same hash tag, so they are in the same slot of a cluster. Their
+-- names are made here, because only the script knows which streams a batch or a trim touches.
 --
--- Invariant: a script either changes nothing or everything. What may be refused (no memory, a replica, a log that is
--- between two lives) is refused before the first write.
+-- Invariant: a script changes either nothing or everything. Every reason to refuse (no memory, a replica, an epoch that
+-- is still forming) is checked before the first write.
 local base = string.sub(KEYS[1], 1, -5)
 local META = KEYS[1]
 local LOG = base .. 'log'           -- stream: every event
 local EVERY = base .. 'every'       -- stream: events that belong to every stream
-local STREAMS = base .. 'streams'   -- zset: stream -> its first event; '' -> where this register begins
+local STREAMS = base .. 'streams'   -- zset: stream -> its first event; '' -> from where on this register is complete
 local OPENS = base .. 'opens'       -- zset: pin -> its opening event
 local STANDING = base .. 'standing' -- zset: pins of living processes that belong to every stream
 local KEPT = base .. 'kept'         -- hash: opening events kept beyond retention
@@ -31,7 +31,7 @@ local LIVES_MAX = 32
 -- `RETENTION_PINNED_EVENTS_MAX` and `RETENTION_PINNED_BYTES_MAX`.
 local PINNED_MAX = 65536
 local PINNED_BYTES_MAX = 16 * 1024 * 1024
--- What an SSE frame has beside name and payload, about.
+-- Approximate bytes of an SSE frame in addition to its name and payload.
 local FRAME = 40
 
 local function stream_of(key)
@@ -72,7 +72,7 @@ local function key_of(pin)
   return string.sub(pin, (string.find(pin, ':', 1, true)) + 1)
 end
 
--- Where the kept openings of a stream stand in KEPT_BY. The length comes first, so that no stream is another's prefix.
+-- The prefix of a stream's kept openings in KEPT_BY. It begins with the length, so that no stream's prefix begins another's.
 local function kept_prefix(key)
   return string.char(#key) .. key
 end
@@ -81,7 +81,7 @@ local function kept_place(key, sequence)
   return kept_prefix(key) .. string.format('%016.0f', sequence)
 end
 
--- A key that others set to something else has no entries.
+-- If somebody else set the key to another type, it has no entries.
 local function first_entry(stream, from)
   return redis.pcall('XRANGE', stream, from, '+', 'COUNT', 1)[1]
 end
@@ -90,7 +90,7 @@ local function last_entry(stream)
   return redis.pcall('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
 end
 
--- Calls a command of many members in pieces that Lua's stack can hold.
+-- Calls a command with many members in several calls, because Lua's stack cannot hold all of them.
 local function in_pieces(command, key, list, each)
   for from = 1, #list, 500 do
     local reply = redis.call(command, key, unpack(list, from, math.min(from + 499, #list)))
@@ -98,9 +98,9 @@ local function in_pieces(command, key, list, each)
   end
 end
 
--- Events are {name, key, pin, payload} here. Entries of the log have the fields n, k, p, b (bytes before it), t (when),
--- d (payload), in this order; entries of one stream have n, p, d. What others wrote by hand becomes an event without a
--- name, which tells the reader that it is damaged.
+-- An event is {name, key, pin, payload} here. An entry of the log has the fields n, k, p, b (bytes before it), t (when),
+-- d (payload), in this order; an entry of one stream has n, p, d. An entry that somebody wrote by hand becomes an
+-- event without a name: the reader takes it for damaged.
 local function event_of_log(entry)
   local fields = entry[2]
   if fields[1] ~= 'n' or fields[3] ~= 'k' or fields[5] ~= 'p' or fields[11] ~= 'd' then return { '', '', '', '' } end
@@ -135,7 +135,7 @@ local function load_state()
     kept_bytes = tonumber(meta[8] or 0),
   }
   if not meta[1] then
-    -- Others may have deleted this hash and left the log.
+    -- Somebody may have deleted this hash and left the log.
     local last = last_entry(LOG)
     if last then
       state.head = sequence_of(last)
@@ -149,13 +149,13 @@ local function current_epoch(state)
   return string.match(state.lives, '(%w+):%d+$') or ''
 end
 
--- What the caller is told of the lives: nothing when it knows the current one.
+-- The epochs for the caller, or nothing if it knows the current one.
 local function news_of_lives(state, known_epoch)
   if current_epoch(state) == known_epoch then return '' end
   return state.lives
 end
 
--- The first sequence from which on the log has everything.
+-- The sequence from which on the log has every event.
 local function actual_oldest(state)
   local first = first_entry(LOG, '-')
   if first then return math.max(sequence_of(first), 1) end

@@ -1,4 +1,4 @@
--- Says that the writer lives, and hears what it knows.
+-- Records that the writer lives, and what it knows.
 
 local state, now = load_state(), now_ms()
 local revived = hear(ARGV[1], now)

@@ -1,4 +1,4 @@
--- The writer goes: what it leaves open is the next one's to look after, at once.
+-- The writer leaves. Another writer can take over its open events at once.
 
 local writer, now = ARGV[1], now_ms()
 if redis.call('EXISTS', pins_of(writer), claims_of(writer)) == 0 then

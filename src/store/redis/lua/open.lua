@@ -1,8 +1,8 @@
--- Opens the log. A life goes on while another writer lives; else a new one begins, because nobody is left who would
--- notice that the newest events were lost. ARGV: 11 for how long a silent writer counts as living (ms).
+-- Opens the log. The epoch continues if another writer lives. Otherwise a new one begins, because nobody is left who
+-- would notice that the newest events were lost. ARGV: 11 how long a silent writer counts as living (ms).
 
 local state, now = load_state(), now_ms()
--- Who was heard by another run of the server alone was restored with its data, which tells nothing of now.
+-- A writer that only another run of the server heard came back with restored data, and may have died since.
 local since = now - tonumber(ARGV[11])
 local others = 0
 if redis.call('HGET', META, 'run') == run_of_server() then

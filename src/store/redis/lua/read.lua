@@ -1,15 +1,15 @@
 -- Reads a page, in one moment of the log. ARGV: 1 the epoch that the caller knows, 2 what to read (`all`, `streams`,
--- `standing`, `before`, `newest`, `evicted`, `head`), 3 after or before which sequence, 4 and 5 how many events and bytes at most, then the
--- streams.
+-- `standing`, `before`, `newest`, `evicted`, `head`), 3 after or before which sequence, 4 and 5 the bounds on events
+-- and bytes, then the streams.
 --
--- Returned: head, oldest, lives if new, where to go on (0: nothing was left out), and the events.
+-- Returns: head, oldest, epochs if new, where to continue (0: nothing was left out), and the events.
 
 local what, after, events_max, bytes_max = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 -- Entries fetched at a time: at 256 KiB each, this many are 4 MiB.
 local CHUNK = 16
--- Entries of one stream that are counted though they are not trimmed yet.
+-- Upper bound on entries of one stream that are counted although they are not trimmed yet.
 local LATE_MAX = 1000
--- Events looked through in one call where a stream's own key is incomplete.
+-- Events of the log scanned in one call if a stream's own key is incomplete.
 local SIFTED_MAX = 2000
 
 local state = load_state()
@@ -25,7 +25,7 @@ local function is_full(event)
   return #found > 0 and (#found >= events_max or bytes + #event[4] > bytes_max)
 end
 
--- Walks through a stream's entries.
+-- Iterates over a stream's entries.
 local function cursor(stream, from, to_event)
   local entries, at, start, ended = {}, 0, from, false
   return function()
@@ -41,7 +41,7 @@ local function cursor(stream, from, to_event)
   end
 end
 
--- Walks through the kept openings of one stream below the oldest event.
+-- Iterates over the kept openings of one stream below the oldest event.
 local function kept_cursor(key)
   local prefix = kept_prefix(key)
   local from = '(' .. kept_place(key, after)
@@ -62,7 +62,7 @@ local function kept_cursor(key)
   end
 end
 
--- Puts what the cursors give in order of sequence, until the page is full: returns whether it is.
+-- Adds the events of the cursors in order of sequence, until the page is full. Returns whether it is.
 local function merge(cursors)
   local heads = {}
   for _, step in ipairs(cursors) do
@@ -100,7 +100,7 @@ local function read_all()
   merge({ cursor(LOG, math.max(after + 1, state.oldest), event_of_log) })
 end
 
--- Whether the stream's own key has all of its events from `from` on. Keys expire, are evicted and deleted by others.
+-- Whether the stream's own key has all of its events from `from` on. Keys expire, and others evict or delete them.
 local function is_complete(key, from)
   local lost = redis.call('ZSCORE', LOST, key)
   if lost and tonumber(lost) >= from then return false end
@@ -123,7 +123,7 @@ local function is_complete(key, from)
   return true
 end
 
--- Reads the log itself and leaves out what is of other streams.
+-- Reads the log itself, and skips events of other streams.
 local function sift(wanted, from)
   local step, seen = cursor(LOG, from, event_of_log), 0
   local sequence, event = step()
@@ -175,14 +175,14 @@ local function read_standing()
   end
 end
 
--- The first and the last event of a stream that can be read.
+-- The first and the last readable event of a stream.
 local function range_of(key)
   local stream = stream_of(key)
   local kept = redis.call('ZSCORE', KEPT_FIRST, key)
   local first = first_entry(stream, id(state.oldest))
   local last = first and sequence_of(last_entry(stream))
   if not first then
-    -- Deleted by others: where it began is known all the same.
+    -- Somebody deleted the key, but the register still knows where it began.
     local registered = tonumber(redis.call('ZSCORE', STREAMS, key) or 0)
     if registered >= state.oldest then return registered, registered end
   end
@@ -211,7 +211,7 @@ local function list_before()
     local keys = redis.call('ZREVRANGEBYSCORE', STREAMS, below, '-inf', 'LIMIT', at, 64)
     if #keys == 0 then break end
     for _, key in ipairs(keys) do
-      -- One with a kept opening stands where that stands.
+      -- A stream with a kept opening is listed by that opening.
       if not redis.call('ZSCORE', KEPT_FIRST, key) then take(key) end
     end
     at = at + #keys
@@ -220,7 +220,7 @@ local function list_before()
   while #found > events_max do table.remove(found) end
 end
 
--- The newest sequence of each stream; of every stream for ''.
+-- The newest sequence of each stream; '' stands for events of every stream.
 local function list_newest()
   for index = 6, #ARGV do
     local key = ARGV[index]
@@ -229,13 +229,13 @@ local function list_newest()
   end
 end
 
--- How many events of each stream are gone; a stream of which that is not known is left out.
+-- How many events of each stream are gone. A stream whose number is unknown is left out.
 local function list_evicted()
   for index = 6, #ARGV do
     local key = ARGV[index]
     local trimmed = tonumber(redis.call('HGET', EVICTED, key) or 0)
     if trimmed and not redis.call('ZSCORE', LOST, key) then
-      -- Entries that are not trimmed yet, but cannot be read any more.
+      -- Entries that are not trimmed yet, but can no longer be read.
       local late = redis.call('XRANGE', stream_of(key), '-', '(' .. id(state.oldest), 'COUNT', LATE_MAX)
       local prefix = kept_prefix(key)
       local kept = redis.call('ZLEXCOUNT', KEPT_BY, '[' .. prefix, '(' .. prefix .. ':')

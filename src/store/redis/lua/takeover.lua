@@ -1,9 +1,9 @@
--- Looks after retention and after pins that dead writers left open. A pin is handed out by moving it to the claims of
--- the one who asks; when that one dies, its claims are handed out again with its own pins.
+-- Applies retention, and hands out pins that dead writers left open. A pin is handed out by moving it to the claims of
+-- the caller. If the caller dies, its claims are handed out again, together with its own pins.
 --
--- ARGV: 11 after how long a silent writer is dead (ms), 12 and 13 how many events and bytes to hand out, 14 `again` when a
--- reply was lost, so that the caller's own claims are handed out once more, 15 how many pins follow that were handed out
--- before and are left to nobody; then pins that the writer knows were taken from it.
+-- ARGV: 11 how long a writer is silent before it counts as dead (ms), 12 and 13 how many events and bytes to hand out,
+-- 14 `again` if a reply was lost, so that the caller's own claims are handed out once more, 15 the number of pins that
+-- follow: they were handed out before and are now settled; then pins that the writer knows were taken from it.
 
 local writer = ARGV[1]
 local state, now = load_state(), now_ms()
@@ -44,7 +44,7 @@ local function hand_out(from, pin, sequence, other)
   local key = key_of(pin)
   local event = fetch(sequence, key)
   if not event then
-    -- Others deleted it: there is nothing that could be closed.
+    -- Somebody else deleted it, so there is nothing to close.
     redis.call('ZREM', OPENS, pin)
     redis.call('ZREM', STANDING, pin)
     redis.call('HDEL', FORMER, pin)
@@ -58,7 +58,7 @@ local function hand_out(from, pin, sequence, other)
   if key == '' and redis.call('ZREM', STANDING, pin) == 1 then
     local gone = redis.call('HGET', GONE, other)
     redis.call('HSET', GONE, other, (gone and gone .. ' ' or '') .. text(sequence))
-    -- Until the events are closed that are handed out with it.
+    -- The dead writer is remembered until the events are closed that are handed out with this one.
     redis.call('ZADD', WROTE, text(state.head), other)
   end
   redis.call('ZADD', claims_of(writer), text(sequence), pin)

@@ -1,24 +1,24 @@
--- What every script that writes shares: how lives begin, pins move, and retention trims.
+-- The common part of all scripts that write: how epochs (`lives`) begin, pins move, and retention trims.
 --
--- ARGV: 1 writer, 2 and 3 the epoch and the newest sequence that it knows, 4 an epoch for a life that may begin,
--- 5 the lives that it knows, 6 how long living writers are listened to before a life begins (ms), 7 to 9 retention
--- (events, bytes, ms), 10 how long a stream's key lives (ms).
+-- ARGV: 1 writer, 2 and 3 the epoch and the newest sequence that it knows, 4 the name of a new epoch, if one begins, 5
+-- the epochs that it knows, 6 how long to wait for reports of living writers before an epoch begins (ms), 7 to 9
+-- retention (events, bytes, ms), 10 how long a stream's key lives (ms).
 
--- Streams cleaned in one call, beside those that a batch itself could have filled.
+-- Upper bound on streams cleaned in one call. Each event of the batch adds two.
 local CLEANED_MAX = 512
--- Entries of others in a row that are passed to find one of ours.
+-- Upper bound on foreign entries in a row that are skipped to find one of ours.
 local FOREIGN_MAX = 100
 
 local function begin_life(state, epoch, first)
   local lives = {}
   for known, at in string.gmatch(state.lives, '(%w+):(%d+)') do
-    -- A life in which no number was given needs no name.
+    -- An epoch in which no number was assigned is forgotten.
     if tonumber(at) < first then lives[#lives + 1] = known .. ':' .. at end
   end
   lives[#lives + 1] = epoch .. ':' .. text(first)
   local from = math.max(1, #lives - LIVES_MAX + 1)
   if state.lives == '' and not first_entry(LOG, '-') then
-    -- What an earlier log left behind would be taken for this one's.
+    -- Delete what an earlier log left behind: it would be taken for data of this one.
     redis.call('DEL', EVERY, STREAMS, OPENS, STANDING, KEPT, KEPT_ALL, KEPT_BY, KEPT_FIRST, FORMER, GONE, LOST, ONCE,
       EVICTED)
     state.every, state.kept_bytes, state.oldest = 0, 0, first
@@ -31,7 +31,7 @@ local function begin_life(state, epoch, first)
     'oldest', text(state.oldest))
 end
 
--- Whether what the caller knows can have been written by the log as it is now.
+-- Whether the log as it is now can have issued the sequence that the caller knows.
 local function is_known(state, epoch, sequence)
   if state.lives == '' then return false end
   if sequence == 0 then return true end
@@ -43,8 +43,8 @@ local function is_known(state, epoch, sequence)
   return found and state.head >= sequence
 end
 
--- Sees to it that the log has a life in which no number that anyone knows is given again. An error reply says that it
--- must wait: when the head was taken back, every living writer is first asked what it knows.
+-- Makes sure that the log has an epoch in which no known number is assigned again. If the log has lost its newest
+-- events, every living writer must first report what it knows: the error reply tells the caller to wait.
 local function settle(state, now)
   local known = tonumber(ARGV[3])
   if state.forming == 0 then
@@ -57,7 +57,7 @@ local function settle(state, now)
   end
   local lives = state.lives
   if known >= state.floor and (lives == '' or string.sub(ARGV[5], 1, #lives + 1) == lives .. ' ') then
-    -- It remembers lives that the log has lost.
+    -- The caller remembers epochs that the log has lost.
     state.lives = ARGV[5]
   end
   state.floor = math.max(state.floor, known, state.head)
@@ -67,16 +67,16 @@ local function settle(state, now)
   end
   redis.call('HSET', META, 'forming', text(state.forming), 'floor', text(state.floor), 'lives', state.lives,
     'head', text(state.head), 'total', text(state.total))
-  return redis.error_reply('FORMING the log has lost its newest events, and a new life of it begins')
+  return redis.error_reply('FORMING the log has lost its newest events, and a new epoch of it begins')
 end
 
--- What this run of the server is called; nothing where the user may not ask.
+-- Returns the id of this run of the server, or nothing if the user may not ask.
 local function run_of_server()
   local info = redis.pcall('INFO', 'server')
   return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 end
 
--- Notes that the writer lives; 1 when the log had given it up.
+-- Records that the writer lives. Returns 1 if the log had taken it for dead.
 local function hear(writer, now)
   local added = redis.call('ZADD', WRITERS, text(now), writer)
   if added == 1 then
@@ -92,7 +92,7 @@ local function fetch(sequence, key)
   if entry then return event_of_log(entry) end
   local kept = redis.call('HGET', KEPT, text(sequence))
   if kept then return event_of_kept(kept) end
-  -- Others may have trimmed the log alone.
+  -- Somebody may have trimmed the log but not the stream.
   entry = redis.call('XRANGE', key == '' and EVERY or stream_of(key), at, at)[1]
   if entry then return event_of_stream(entry, key) end
   return nil
@@ -112,14 +112,14 @@ local function set_first_kept(key)
   end
 end
 
--- Forgets what was trimmed of a stream of which nothing is left.
+-- Forgets the count of trimmed events of a stream that has no event left.
 local function forget_evicted(key)
   if not redis.call('ZSCORE', STREAMS, key) and not redis.call('ZSCORE', KEPT_FIRST, key) then
     redis.call('HDEL', EVICTED, key)
   end
 end
 
--- Counts what was trimmed of a stream's own key; nil says that others have deleted of it.
+-- Counts events trimmed from a stream's own key; nil means that somebody else has deleted some of them.
 local function count_evicted(key, trimmed)
   if key == '' or trimmed == 0 then return end
   if not trimmed then
@@ -129,7 +129,7 @@ local function count_evicted(key, trimmed)
   end
 end
 
--- Lets go of an opening event that was kept beyond retention.
+-- Deletes an opening event that was kept beyond retention.
 local function release(state, sequence)
   local at = text(sequence)
   local kept = redis.call('HGET', KEPT, at)
@@ -147,7 +147,7 @@ local function release(state, sequence)
   end
 end
 
--- Takes a pin from whoever holds it, except `writer`. The former holder is told when it was given up before.
+-- Takes a pin from everybody who holds it, except `writer`. The former holder, if it had been taken for dead, is told.
 local function disown(pin, writer, keep_former)
   local former = redis.call('HGET', FORMER, pin)
   if former then
@@ -168,7 +168,7 @@ local function disown(pin, writer, keep_former)
   return former
 end
 
--- Keeps the open ones of the events that are about to be trimmed.
+-- Keeps those events that are open, of the ones that are about to be trimmed.
 local function keep_open(state, from, to)
   local opens = redis.call('ZRANGEBYSCORE', OPENS, text(from), '(' .. text(to), 'WITHSCORES')
   for at = 1, #opens, 2 do
@@ -190,7 +190,7 @@ local function keep_open(state, from, to)
   end
 end
 
--- Forgets which of the trimmed events may be there only once, but for those that are kept all the same.
+-- Removes trimmed events from ONCE, except those that are kept beyond retention.
 local function forget_once(from, to)
   local gone = {}
   local old = redis.call('ZRANGEBYSCORE', ONCE, text(from), '(' .. text(to), 'WITHSCORES')
@@ -200,15 +200,15 @@ local function forget_once(from, to)
   in_pieces('ZREM', ONCE, gone)
 end
 
--- Whether an event with this pin that may be there only once is there.
+-- Whether the log has an event with this pin. Only for pins of events that may be there only once.
 local function is_there(state, pin)
   local sequence = tonumber(redis.call('ZSCORE', ONCE, pin) or nil)
   return sequence and (sequence >= state.oldest or redis.call('HEXISTS', KEPT, text(sequence)) == 1)
 end
 
--- Lets the old events of one stream's own key go, and returns the first that is left. When the key does not begin where
--- its register says, others have deleted of it: until the log has let go of everything that may be missing, readers
--- read the log itself.
+-- Trims the old events of one stream's own key, and returns the first that is left. If the key does not begin where its
+-- register says, somebody else has deleted events. Readers then read the log itself, until retention has removed
+-- everything that may be missing from the key.
 local function trim_stream(state, key, stream, registered)
   local first = first_entry(stream, '-')
   if not first or sequence_of(first) ~= registered then
@@ -226,7 +226,7 @@ local function trim_stream(state, key, stream, registered)
   return lost and state.oldest or nil
 end
 
--- Brings the keys of streams up to what the log has let go.
+-- Trims the keys of streams to what the log still has.
 local function clean_streams(state, limit)
   if state.every > 0 and state.every < state.oldest then
     state.every = trim_stream(state, '', EVERY, state.every) or 0
@@ -236,7 +236,7 @@ local function clean_streams(state, limit)
   for at = 1, #old, 2 do
     local key = old[at]
     if key == '' then
-      -- The register is complete from here on, as far as anything is left.
+      -- From here on, the register is complete.
       redis.call('ZADD', STREAMS, text(state.oldest), '')
     else
       local first = trim_stream(state, key, stream_of(key), tonumber(old[at + 1]))
@@ -251,7 +251,7 @@ local function clean_streams(state, limit)
   end
 end
 
--- Forgets writers that are gone when the last of their events is.
+-- Forgets a dead writer once its last event is gone.
 local function clean_writers(state, oldest)
   local old = redis.call('ZRANGEBYSCORE', WROTE, '-inf', '(' .. text(oldest), 'LIMIT', 0, 16)
   for _, writer in ipairs(old) do
@@ -273,8 +273,8 @@ local function clean_writers(state, oldest)
   end
 end
 
--- Finds the first sequence that retention keeps, from an entry that it does not keep: in growing steps, then by halves,
--- because most calls let go of few events and some of very many.
+-- Finds the first sequence that retention keeps, starting from an entry that it does not keep. Steps double first, then
+-- the range is halved: most calls remove few events, and some remove very many.
 local function first_retained(state, first, keeps)
   local low, high, step = sequence_of(first), nil, 1
   while not high do
@@ -296,8 +296,8 @@ local function first_retained(state, first, keeps)
   return high
 end
 
--- The first entry from this one on that says when it was written and after how many bytes: what others wrote to the log
--- by hand does not.
+-- Returns the first entry, from this one on, that has its time and the bytes before it. Entries that somebody wrote to
+-- the log by hand have neither.
 local function own_entry(entry)
   for _ = 1, FOREIGN_MAX do
     if not entry or (tonumber(entry[2][8]) and tonumber(entry[2][10])) then return entry end
@@ -306,7 +306,7 @@ local function own_entry(entry)
   return nil
 end
 
--- Lets go of what is over the bounds of retention, and notices what others let go.
+-- Trims what exceeds the bounds of retention, and notices what somebody else trimmed.
 local function trim(state, now, batch)
   local events_from = state.head - tonumber(ARGV[7]) + 1
   local bytes_max, time_from = tonumber(ARGV[8]), now - tonumber(ARGV[9])
@@ -334,7 +334,7 @@ local function trim(state, now, batch)
   clean_writers(state, state.oldest)
 end
 
--- What every writer is told: the head, the oldest event, the lives if they are new to it.
+-- The reply to every writer: the head, the oldest event, and the epochs if they are new to it.
 local function report(state, ...)
   return { text(state.head), text(state.oldest), news_of_lives(state, ARGV[2]), ... }
 end

@@ -1,5 +1,6 @@
-//! Whether the database is still where it was opened. What is written to a file that was removed, replaced or truncated
-//! is lost when the last connection to it is closed, and SQLite does not notice. It costs a few system calls.
+//! Checks that the database is still where it was opened. If the file was removed, replaced or truncated, everything
+//! written to it is lost when its last connection is closed, and SQLite does not notice. The check costs a few system
+//! calls.
 
 use std::{
     io,
@@ -23,8 +24,8 @@ use crate::{
 /// Where a database's header has its page size and its number of pages.
 const PAGE_SIZE_AT: usize = 16;
 const PAGES_AT: usize = 28;
-/// How long a file stays shorter than its header says before it counts as truncated. While another program moves the
-/// write-ahead log into the database, it is so for a moment.
+/// How long a file must be shorter than its header says before it counts as truncated. It is so for a moment while
+/// another program moves the write-ahead log into the database.
 const TRUNCATED_TIME: Duration = Duration::from_secs(1);
 
 /// The files of an open database, as they were when it was opened.
@@ -32,7 +33,7 @@ const TRUNCATED_TIME: Duration = Duration::from_secs(1);
 pub(crate) struct FileCheck {
     path: PathBuf,
     data: DataFile,
-    /// What SQLite keeps beside the database while it is open, and which file that was.
+    /// The files that SQLite keeps beside the open database, each with its identity.
     beside: Vec<(PathBuf, FileId)>,
     /// Whether the database was seen with a header. Before the first checkpoint all of it is in the write-ahead log.
     has_header: AtomicBool,
@@ -40,7 +41,7 @@ pub(crate) struct FileCheck {
 }
 
 impl FileCheck {
-    /// Remembers which files there are. The database has to be open, and stay open as long as this is used.
+    /// Records the files. The database must be open, and must stay open as long as this is used.
     pub(crate) fn new(path: &Path, data: &DataFile) -> Self {
         let files = ["-wal", "-shm"].map(|ending| beside(path, ending));
         let files = files.into_iter().filter_map(|file| {
@@ -56,7 +57,7 @@ impl FileCheck {
         }
     }
 
-    /// Returns what is wrong with the files, if anything is. No checkpoint may be under way in this process.
+    /// Returns what is wrong with the files, if anything. No checkpoint may run in this process meanwhile.
     pub(crate) fn problem(&self) -> Option<String> {
         let files = [(&self.path, self.data.id())];
         let beside = self.beside.iter().map(|(path, id)| (path, *id));
@@ -68,7 +69,7 @@ impl FileCheck {
         })
     }
 
-    /// The same for a store that only reads.
+    /// Returns the same for a store that only reads.
     pub(crate) fn problem_of_reader(&self) -> Option<String> {
         is_elsewhere(&self.path, self.data.id()).or_else(|| other_name(&self.path, &self.data))
     }
@@ -124,6 +125,6 @@ pub(crate) fn other_name(path: &Path, data: &DataFile) -> Option<String> {
         Ok(None) | Err(_) => false,
     };
     is_other.then(|| {
-        "it is written to under another name, and its newest events are beside that one".to_owned()
+        "its writer opened it under another name and keeps its newest events in a file beside that one".to_owned()
     })
 }

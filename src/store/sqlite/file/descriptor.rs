@@ -38,7 +38,7 @@ impl FileId {
         }
     }
 
-    /// Elsewhere the standard library tells no such number: the real path stands for it.
+    /// On other systems the standard library has no such number. The canonical path takes its place.
     #[cfg(not(unix))]
     fn of(path: &Path, _metadata: &Metadata) -> Self {
         use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -129,7 +129,7 @@ impl DataFile {
         self.0
     }
 
-    /// Reads the header of the database; less than its size of a shorter file.
+    /// Reads the header of the database. A shorter file yields fewer bytes.
     pub(crate) fn header(&self) -> io::Result<Vec<u8>> {
         self.with(|known| {
             let mut header = Vec::with_capacity(HEADER_SIZE);
@@ -144,7 +144,7 @@ impl DataFile {
         self.with(|known| known.file.metadata())
     }
 
-    /// Takes the right to write to the file. Returns who has it if that is somebody else.
+    /// Acquires the right to write to the file. If somebody else has it, returns who that is.
     ///
     /// On Linux, `flock` and SQLite's locks do not know of each other. On other systems they do, so there the lock file
     /// alone keeps other processes out.
@@ -172,7 +172,7 @@ impl DataFile {
             Some((_, process)) if process == std::process::id() => known.file.unlock(),
             _ => Ok(()),
         });
-        // The lock goes with the descriptor at the latest.
+        // The lock is released when the descriptor is closed, at the latest.
         drop(unlocked);
     }
 
@@ -184,7 +184,7 @@ impl DataFile {
             }
             if cfg!(any(target_os = "linux", target_os = "android")) {
                 match known.file.try_lock_shared() {
-                    // A writer that tries at this moment tries again.
+                    // Held for a moment only: a writer that fails because of this tries again.
                     Ok(()) => known.file.unlock()?,
                     Err(TryLockError::WouldBlock) => return Ok(Some(FileWriter::OtherProcess)),
                     Err(TryLockError::Error(error)) => return Err(error),
@@ -225,7 +225,7 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     {
         use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
         let file = options.mode(0o600).open(path)?;
-        // The umask may have taken even the owner's.
+        // The umask may have removed even the owner's permissions.
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
         Ok(file)
     }

@@ -21,7 +21,7 @@ fn action(path: &Path) -> String {
     format!("open the event log {}", path.display())
 }
 
-/// What SQLite says at opening, in words that say what to do where it is terse.
+/// Describes an error at opening. Where SQLite's own text is terse, the words tell an operator what to do.
 pub(crate) fn describe(path: &Path, error: rusqlite::Error) -> Error {
     let reason = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => "it is not an SQLite database",
@@ -30,9 +30,11 @@ pub(crate) fn describe(path: &Path, error: rusqlite::Error) -> Error {
             "another program has locked it"
         }
         Some(ErrorCode::DiskFull) => "the disk is full",
-        Some(ErrorCode::ReadOnly) => "it cannot be written to, it or its directory is read-only",
+        Some(ErrorCode::ReadOnly) => {
+            "it cannot be written to: the file or its directory is read-only"
+        }
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            "it, its directory, or a file beside it cannot be opened or made"
+            "it, its directory, or a file beside it cannot be opened or created"
         }
         _ => return Error::store(action(path), error),
     };

@@ -15,8 +15,8 @@ use crate::{
 
 /// Stands in the header of every file of ours: `livs`.
 pub(crate) const APPLICATION_ID: i64 = 0x6c69_7673;
-/// The header of a database file, <https://www.sqlite.org/fileformat.html#the_database_header>: what it begins with, and
-/// where the schema's version and the application stand in it.
+/// The header of a database file, <https://www.sqlite.org/fileformat.html#the_database_header>: its first bytes, and
+/// the offsets of the schema's version and of the application id.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 const SCHEMA_COOKIE_AT: usize = 40;
 const APPLICATION_AT: usize = 68;
@@ -78,19 +78,19 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Refuses what is plainly no log of ours by its first bytes, before anything is made beside it. What this lets pass,
-/// the database itself may still refuse.
+/// Refuses a file whose first bytes show that it is no log of ours, before any file is created beside it. The database
+/// may still refuse a file that passes here.
 pub(crate) fn check_header(path: &Path, file: &DataFile) -> Result<(), Error> {
     let header = match file.header() {
         Ok(header) if !header.is_empty() => header,
-        // Nothing was written yet, or what is wrong with it is said when it is opened.
+        // Nothing was written yet. Or the header cannot be read, and opening the database reports that.
         _ => return Ok(()),
     };
     if !header.starts_with(MAGIC) {
         return Err(refused(path, "it is not an SQLite database"));
     }
     let application = i64::from(header_word(&header, APPLICATION_AT));
-    // A log whose first transaction is still beside the file has neither.
+    // Both are zero in a log whose first transaction is still in the write-ahead log.
     if application != APPLICATION_ID
         && (application, header_word(&header, SCHEMA_COOKIE_AT)) != (0, 0)
     {

@@ -1,9 +1,9 @@
 //! The lock that allows one writer a file, in this process and among all processes.
 //!
-//! Two files are locked. A lock file beside the database says which process it is; two names of one directory lead to
-//! the same. The database itself is locked as well, because one file may have two names: hard links, or a file that is
-//! mounted into two containers. Each would have a write-ahead log of its own, and the database would be destroyed.
-//! SQLite's own locks would let writers take turns.
+//! Two files are locked. A lock file beside the database names the process that writes. Two paths to one directory lead
+//! to the same lock file. The database itself is locked as well, because one file may have two names: hard links, or a
+//! file that is mounted into two containers. Each name would have a write-ahead log of its own, and the database would
+//! be destroyed. SQLite's own locks are not enough, because they let writers take turns.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -81,7 +81,7 @@ pub(crate) fn is_locked(path: &Path) -> bool {
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// Opens the lock file, and makes it when there is none: whoever may use the database may use it, and nobody else.
+/// Opens the lock file, or creates it with the permissions of the database.
 fn open_lock_file(path: &Path, data: &DataFile) -> Result<File, Error> {
     let name = beside(path, "-lock");
     let open = || match create_private(&name) {
@@ -98,7 +98,7 @@ fn open_lock_file(path: &Path, data: &DataFile) -> Result<File, Error> {
         refused(
             path,
             format!(
-                "cannot open or make the file {} beside it: {error}",
+                "cannot open or create the file {} beside it: {error}",
                 name.display()
             ),
         )
@@ -116,7 +116,7 @@ fn permissions_of(data: &fs::Metadata) -> fs::Permissions {
     data.permissions()
 }
 
-/// Tries until nobody else has it, or the deadline passes: returns who has it then.
+/// Tries until the lock is free or the deadline passes. Returns who holds it at the deadline.
 fn until<T>(
     deadline: Instant,
     mut attempt: impl FnMut() -> io::Result<Option<T>>,
@@ -132,7 +132,7 @@ fn until<T>(
 
 fn taken(path: &Path, file: &mut File) -> Error {
     let mut process = String::new();
-    // Only for the message; where it cannot be read, it is left out.
+    // The process is named only in the message. If it cannot be read, it is left out.
     let read = file.read_to_string(&mut process);
     let who = match process.trim().parse::<u32>() {
         Ok(id) if read.is_ok() && id == std::process::id() => {

@@ -133,7 +133,7 @@ fn what_is_no_redis_or_is_not_there_is_said() {
     });
     assert_eq!(
         refusal(&format!("redis://127.0.0.1:{port}")),
-        format!("the server does not speak the protocol of Redis (127.0.0.1:{port})")
+        format!("the server does not speak the Redis protocol (127.0.0.1:{port})")
     );
     greeting.join().unwrap();
 }

@@ -96,9 +96,9 @@ fn every_living_writer_is_heard_before_a_life_begins() {
     server.command::<()>(&["FLUSHALL"]);
     // It has heard of the first event alone, and is the first to come.
     let error = causes(&behind.try_append(&[note("a", "22")]).unwrap_err());
-    assert!(error[1].contains("a new life of it begins"), "{error:?}");
+    assert!(error[1].contains("a new epoch of it begins"), "{error:?}");
     let error = causes(&ahead.try_append(&[note("a", "23")]).unwrap_err());
-    assert!(error[1].contains("a new life of it begins"), "{error:?}");
+    assert!(error[1].contains("a new epoch of it begins"), "{error:?}");
     server.command::<()>(&["HSET", "{livespan}:meta", "forming", "1"]);
     assert_eq!(behind.insist(&[note("a", "22")]), 22);
     assert_eq!(ahead.insist(&[note("a", "23")]), 23);

@@ -137,7 +137,7 @@ fn a_full_server_refuses_whole_batches_and_takes_them_when_it_has_room() {
             [
                 "append to the log in Redis".to_owned(),
                 format!(
-                    "Redis is full: its maxmemory is reached and its policy lets nothing go (127.0.0.1:{})",
+                    "Redis is full: its maxmemory is reached and its policy evicts nothing (127.0.0.1:{})",
                     server.port()
                 )
             ]

@@ -67,8 +67,7 @@ fn a_hard_link_of_a_file_that_another_process_writes_to_is_refused() {
         refused(&second),
         format!("another process is writing to it under another name, {ADVICE}")
     );
-    let elsewhere =
-        "it is written to under another name, and its newest events are beside that one";
+    let elsewhere = "its writer opened it under another name and keeps its newest events in a file beside that one";
     assert_eq!(refused_for_reading(&second), elsewhere);
     drop(Log::open(SqliteEventStore::new(folder.file()).read_only()));
     holder.kill().unwrap();
@@ -82,8 +81,7 @@ fn a_reader_by_another_name_than_the_writers_is_refused() {
     let log = folder.open();
     let second = second_name(&folder);
     fs::hard_link(folder.file(), &second).unwrap();
-    let elsewhere =
-        "it is written to under another name, and its newest events are beside that one";
+    let elsewhere = "its writer opened it under another name and keeps its newest events in a file beside that one";
     assert_eq!(refused_for_reading(&second), elsewhere);
     drop(log);
     drop(Log::open(SqliteEventStore::new(&second).read_only()));

@@ -108,8 +108,7 @@ fn a_file_of_an_earlier_format_is_brought_up_to_date_by_its_next_writer() {
         .execute_batch("DROP INDEX event_once; DROP TABLE evicted; PRAGMA user_version = 1")
         .unwrap();
     drop(earlier);
-    let reason = "it has format 1 of an earlier livespan; a log that writes to it has to open it first, which gives it \
-                  format 3";
+    let reason = "it has format 1 of an earlier livespan; open it once for writing, which converts it to format 3";
     assert_eq!(refused_for_reading(&folder.file()), reason);
     let mut log = folder.open();
     assert_eq!(log.all(), ["1 a +1 one", "2 * . two"]);
@@ -268,7 +267,7 @@ fn a_file_or_directory_that_may_not_be_written_to_is_refused() {
     set_modes(0o777, 0o444);
     let lock = logs.join("events.db-lock");
     let no_lock = format!(
-        "{action}cannot open or make the file {} beside it: Permission denied (os error 13)",
+        "{action}cannot open or create the file {} beside it: Permission denied (os error 13)",
         lock.display()
     );
     assert_eq!(open(), [no_lock.as_str()]);
@@ -276,7 +275,7 @@ fn a_file_or_directory_that_may_not_be_written_to_is_refused() {
     assert_eq!(
         open(),
         [format!(
-            "{action}it cannot be written to, it or its directory is read-only: attempt to write a readonly database"
+            "{action}it cannot be written to: the file or its directory is read-only: attempt to write a readonly database"
         )]
     );
     fs::remove_file(logs.join("events.db-lock")).unwrap();
