@@ -84,7 +84,7 @@ fn validated_rule(rule: &AuthRule) -> Result<AuthRule, Error> {
         AuthRule::TokenFrom(variable) => {
             let value = env::var_os(variable).ok_or_else(|| {
                 Error::invalid(format!(
-                    "{variable} is not set: it is to hold the token that readers need"
+                    "{variable} is not set: it must hold the token that readers send"
                 ))
             })?;
             (
@@ -182,7 +182,7 @@ mod tests {
         let missing = AuthRule::TokenFrom("LIVESPAN_TEST_NOT_SET".to_owned());
         assert_eq!(
             validated_rule(&missing).map(drop).unwrap_err().to_string(),
-            "LIVESPAN_TEST_NOT_SET is not set: it is to hold the token that readers need"
+            "LIVESPAN_TEST_NOT_SET is not set: it must hold the token that readers send"
         );
     }
 

@@ -1,6 +1,7 @@
-//! What happens when the store hangs: a batch is appended on a thread beside the log's own, and after the store's
-//! `append_timeout` the log goes on without it. Readers get the events, and the log learns later whether they were
-//! stored. Only over a shared store does the log wait for the late answer, because only that has the events' numbers.
+//! What happens when the store hangs. A batch is appended on a thread beside the log's own. After the store's
+//! `append_timeout`, the log goes on without an answer: readers get the events, and the log learns later whether they
+//! were stored. Only the log of a shared store waits for the late answer, because only that answer has the events'
+//! numbers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +28,7 @@ pub(crate) enum AppendOutcome {
     TimedOut,
 }
 
-/// Appends to the store. Nothing else does.
+/// Makes every append to the store.
 #[derive(Debug)]
 pub(crate) struct StoreAppender {
     store: Arc<dyn EventStore>,
@@ -80,7 +81,7 @@ impl StoreAppender {
             .is_some_and(|thread| thread.has_timed_out)
     }
 
-    /// Waits for the outcome of the late append, at most for this time: with none, it only looks.
+    /// Waits at most `time` for the outcome of the late append. With a `time` of zero it only checks.
     pub(crate) fn wait_timed_out(&mut self, time: Duration) -> Option<Result<Appended, Error>> {
         let thread = self.thread.as_mut().filter(|thread| thread.has_timed_out)?;
         let result = match thread.results.recv_timeout(time) {
@@ -95,7 +96,7 @@ impl StoreAppender {
 
 impl StoreThread {
     fn start(store: Arc<dyn EventStore>, on_thread: &OnThread) -> Result<Self, Error> {
-        // One batch is on its way at a time, and one answer: neither end ever waits to send.
+        // At most one batch and one answer are under way, so neither end ever waits to send.
         let (requests, todo) = sync_channel::<(Sequence, Arc<Batch>)>(1);
         let (done, results) = sync_channel(1);
         spawn_log_thread("livespan-store", on_thread, move || {

@@ -23,7 +23,7 @@ const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Number of such retries after the log was shut down.
 const CLOSING_ATTEMPTS: u32 = 3;
-/// How often the end of the log is looked for while a shared store is late with its answer.
+/// How often to check for shutdown of the log while a shared store is late with its answer.
 const ANSWER_CHECK: Duration = Duration::from_millis(50);
 
 /// The next batch and its bookkeeping.
@@ -61,8 +61,8 @@ pub(crate) struct BatchCommitter {
     appender: StoreAppender,
     observer: SharedObserver,
     drops_reported: Dropped,
-    /// Drops to be announced: those that were counted before the records of this turn were taken. Later drops come
-    /// after the records that filled the buffer.
+    /// Drops to report at the end of this turn: those counted before its records were taken. Later drops happened after
+    /// the records that filled the buffer.
     drops_to_report: Dropped,
     /// Whether the last call of the store failed.
     is_failing: bool,
@@ -90,8 +90,8 @@ impl BatchCommitter {
         }
     }
 
-    /// Begins a turn: what was dropped until now is reported at its end. What the store refused earlier is reported
-    /// before anything new is stored. Returns whether the store works.
+    /// Begins a turn. Drops counted until now are reported at its end. Batches that the store refused earlier are
+    /// reported before anything new is stored. Returns whether the store works.
     pub(crate) fn begin_turn(&mut self, encoder: &mut impl RecordEncoder) -> bool {
         self.drops_to_report = self.buffer.dropped();
         !self.is_failing || self.recover(encoder)
@@ -121,7 +121,7 @@ impl BatchCommitter {
         self.appender.has_timed_out()
     }
 
-    /// Has the store look whether what it keeps is still there.
+    /// Asks the store to check that its events are still in place.
     pub(crate) fn check_store(&mut self) {
         if !self.appender.has_timed_out()
             && let Err(error) = self.ask_store()
@@ -307,8 +307,8 @@ impl BatchCommitter {
         }
     }
 
-    /// Waits for the answer to a late append to a shared store. A time-out is no refusal: appended again, the batch could
-    /// be stored twice. After the log was shut down, it waits for one more append time-out.
+    /// Waits for the answer to a late append to a shared store. A time-out is not a refusal: if the batch were appended
+    /// again, it could be stored twice. After shutdown of the log, it waits for one more append time-out.
     fn await_late_answer(&mut self) -> AppendOutcome {
         let mut closing = None;
         loop {
@@ -335,12 +335,12 @@ impl BatchCommitter {
         if !std::mem::take(&mut self.is_failing) && !self.log.is_degraded() {
             return;
         }
-        // Readers of a shared store may have read the report before this thread learns that it is stored, and so take it
-        // for the end of an earlier outage: they are told.
+        // On a shared store, readers may read the report before this thread learns that it is stored. They would take
+        // it for the end of an earlier outage, so this recovery is counted as well.
         if self.log.is_shared() || self.buffer.dropped() == self.drops_reported {
             self.log.recover_without_loss();
         } else {
-            // The loss is reported next, or the store has just kept the report.
+            // For readers, the report of the loss ends the outage. It is stored next, or has just been stored.
             self.log.recover();
         }
     }

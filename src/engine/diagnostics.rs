@@ -24,9 +24,9 @@ pub(crate) enum Diagnostic<'a> {
     Dropped(Dropped),
     /// The log ended by itself.
     Ended(&'a str),
-    /// So many readers were not dropped long after the end of the log.
+    /// This many readers still existed long after the end of the log.
     ReadersLeft(usize),
-    /// A client showed a token, a cookie or a ticket that was never given out.
+    /// A client sent a token, a cookie or a ticket that was never issued.
     WrongCredentials,
 }
 

@@ -23,12 +23,12 @@ pub(crate) trait LogObserver: Send + Sync {
     /// Returns at most `limit` known streams that began before this event and have something open.
     fn open_streams(&self, before: u64, limit: usize) -> Vec<StreamKey>;
 
-    /// Returns at most `limit` known streams, those that began first.
+    /// Returns at most `limit` known streams: those that began first.
     fn oldest_streams(&self, _limit: usize) -> Vec<StreamKey> {
         Vec::new()
     }
 
-    /// Observes what retention has let go of streams.
+    /// Observes how many events retention has removed from streams.
     fn observe_evicted(&self, _evicted: &[(StreamKey, EvictedEvents)]) {}
 
     /// Begins a rebuild beside the current state. It gets all events of the streams that begin with the event `from` or
@@ -70,7 +70,7 @@ impl IndexRebuild for NoopObserver {
 
 /// Turns records into events. Runs on the worker thread only.
 pub(crate) trait RecordEncoder: Send + 'static {
-    /// What the payloads of its events are. An event that a store returns with any other is damaged.
+    /// The format of its events' payloads. A stored event whose payload does not have it is damaged.
     const PAYLOAD_FORMAT: PayloadFormat = PayloadFormat::TEXT;
 
     /// Gets every internal record of a turn before any record of the turn is encoded.
@@ -131,11 +131,12 @@ pub(crate) trait RecordEncoder: Send + 'static {
         Arc::new(NoopObserver)
     }
 
-    /// Returns whether it waits for an answer of the store: it is called again soon, although nothing happens.
+    /// Returns whether the encoder waits for an answer of the store. If so, the worker calls it again soon, even if
+    /// nothing happens.
     fn awaits_store(&self) -> bool {
         false
     }
 
-    /// Called with what retention did to streams.
+    /// Called with the streams from which retention removed events.
     fn on_evicted(&mut self, _evictions: &Evictions) {}
 }

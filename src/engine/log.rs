@@ -83,7 +83,7 @@ const RESERVED_NUMBERS: u64 = 1 << 16;
 /// The reason of a log that ended because all its numbers were used.
 pub(crate) const NUMBERS_USED_UP: &str = "the event log has ended: its numbers are used up";
 
-/// Returns the number at which the memory of a log begins that is opened with this head.
+/// Returns the first number that is kept in memory when a log is opened with this head.
 fn first_in_memory(store: &dyn EventStore, head: u64) -> u64 {
     let wanted = (store.tail_retention().events_max() as u64).min(WARM_UP_EVENTS_MAX);
     let first = store.oldest().get().max((head + 1).saturating_sub(wanted));
@@ -100,7 +100,7 @@ fn leaves_numbers_for(events: u64, next: u64) -> bool {
         .is_some_and(|left| left >= events)
 }
 
-/// How the store does.
+/// The health of a store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreHealth {
@@ -137,7 +137,7 @@ pub struct Status {
     pub dropped: Dropped,
     /// Open streams of readers.
     pub subscribers: usize,
-    /// How the store does.
+    /// The health of the store.
     pub store: StoreHealth,
     /// Why the log ended by itself: its thread panicked, or its numbers were used up. Then its streams have ended, and
     /// further events are refused and counted as dropped. Only a restart of the program begins another log.
@@ -247,7 +247,8 @@ impl Log {
         self.tail.wake_everyone();
     }
 
-    /// The store can be read again. The report of drops announces what became of appends in the meantime.
+    /// Ends an outage of reading: the store can be read again. The report of drops announces the outcome of appends in
+    /// the meantime.
     pub(crate) fn recover_reading(&self) {
         if lock(&self.failure).take().is_some() {
             self.recoveries.fetch_add(1, Ordering::Release);
@@ -255,7 +256,7 @@ impl Log {
         self.tail.wake_everyone();
     }
 
-    /// Returns the first part of `from..=to` that was shown in an outage, so that the store may have nothing of it.
+    /// Returns the first part of `from..=to` that was shown in an outage. The store may not have it.
     pub(crate) fn first_outage(&self, from: u64, to: u64) -> Option<(u64, u64)> {
         self.outages.first_within(from, to)
     }
@@ -413,12 +414,12 @@ impl Log {
         self.buffer.dropped()
     }
 
-    /// Returns what retention has let go of this stream; `None` if that is not known, or the store cannot be read.
+    /// Returns how much retention has removed from this stream; `None` if that is unknown, or the store cannot be read.
     pub(crate) async fn evicted(&self, key: StreamKey) -> Option<EvictedEvents> {
         self.evicted_of(&[key]).await.pop().flatten()
     }
 
-    /// Returns what retention has let go of each of these streams, as [`evicted`](Self::evicted) does.
+    /// Returns how much retention has removed from each of these streams, as [`evicted`](Self::evicted) does.
     pub(crate) async fn evicted_of(&self, keys: &[StreamKey]) -> Vec<Option<EvictedEvents>> {
         if self.is_in_memory {
             return keys.iter().map(|key| self.tail.evicted(key)).collect();
@@ -436,12 +437,12 @@ impl Log {
             .collect()
     }
 
-    /// Leaves out what the store has let go of a stream and memory still has.
+    /// Leaves out those events of a stream that the store has removed but memory still has.
     pub(crate) fn without_held(&self, key: &StreamKey, evicted: EvictedEvents) -> EvictedEvents {
         let held = self.tail.count_before(key, self.store.oldest().get());
         EvictedEvents {
             events: evicted.events.saturating_sub(held),
-            // It is not known how many of those that are held close something.
+            // How many of the events in memory are closing events is unknown.
             closings: evicted.closings.filter(|_| held == 0),
         }
     }

@@ -1,6 +1,7 @@
 //! The registry of readers: how many there are, and which of them wait for the store. A store may never answer, and a
-//! reader has no runtime that could wake it. So when the log has ended, the worker thread wakes those readers until all
-//! are gone, for a bounded time: a reader that was leaked never goes. Readers register on their own tasks; the lock is never held while a waker runs.
+//! reader has no runtime that could wake it. So after the end of the log, the worker thread wakes those readers until
+//! all are gone. This time is bounded, because a leaked reader never goes. Readers register on their own tasks. The
+//! lock is never held while a waker runs.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -18,7 +19,8 @@ const WAKE_INTERVAL_MIN: Duration = Duration::from_millis(10);
 pub(crate) const WAKE_TIME_MIN: Duration = Duration::from_secs(60);
 pub(crate) const WAKE_TIME_MAX: Duration = Duration::from_secs(600);
 
-/// Returns how long readers are woken whose store gets `patience`: one that waits now is ended within twice that.
+/// Returns for how long to wake readers whose store has `patience` to answer. A reader that waits now ends within twice
+/// `patience`.
 pub(crate) fn wake_time(patience: Duration) -> Duration {
     patience
         .saturating_mul(3)

@@ -50,7 +50,7 @@ impl Log {
                 unreported_until: 0,
                 ..retained
             },
-            // If events are gone, the exact gap says more than an unknown id.
+            // If events are gone, the exact gap tells the reader more than an unknown id.
             ResumePoint::Malformed if self.oldest() > 1 => {
                 self.resolve_below(ResumePoint::After(Sequence::START), head)
             }
@@ -65,7 +65,7 @@ impl Log {
         }
     }
 
-    /// Returns whether the epoch of an id can have given it out.
+    /// Returns whether the epoch of an id can have issued it.
     fn knows_id(&self, id: EventId) -> bool {
         let epochs = self.store.epochs();
         let Some(place) = epochs.iter().position(|start| start.epoch == id.epoch()) else {

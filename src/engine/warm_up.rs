@@ -36,7 +36,7 @@ pub(crate) fn warm_up(log: &Log, observer: &SharedObserver) {
     drop(log.tail.take_evictions());
 }
 
-/// Tells what retention let go of the streams that are known now. A store that cannot say leaves it unknown.
+/// Reports how much retention removed from the streams that are known now. If the store cannot tell, it stays unknown.
 fn observe_evicted(log: &Log, observer: &SharedObserver) {
     let keys = observer.oldest_streams(STREAMS_MAX);
     if keys.is_empty() || log.store.oldest().get() <= 1 {

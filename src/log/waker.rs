@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(
             wake_flag.poll_notified(&context),
             Poll::Ready(()),
-            "a ring before the first look counts"
+            "a wake-up before the first poll counts"
         );
         assert_eq!(wake_flag.poll_notified(&context), Poll::Pending);
         wake_flag.wake();

@@ -1,6 +1,6 @@
-//! The readers of a shared store whose last read failed. Nothing is lost to them: each reads again when the follower has
-//! read the store, and then is told that its trouble is over. Others hear nothing of it. Readers register on their own
-//! tasks, the follower threads wake them.
+//! The readers of a shared store whose last read failed. They lose nothing: each reads again once the follower has read
+//! the store, and then learns that reading works again. Other readers learn nothing of it. Readers register on their
+//! own tasks; the follower threads wake them.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct BlockedReaders {
     flags: WakeSet,
-    /// Whether one has registered since they were woken.
+    /// Whether a reader has registered since the last wake-up.
     is_waiting: AtomicBool,
-    /// How often they were woken.
+    /// How often the readers were woken.
     rounds: AtomicU64,
 }
 
@@ -23,7 +23,7 @@ impl BlockedReaders {
     pub(crate) fn join(&self, wake_flag: &Arc<WakeFlag>) -> u64 {
         let rounds = self.rounds();
         self.flags.join(wake_flag);
-        // Set last: the thread that takes this flag wakes who has registered before.
+        // Set last: the thread that takes this flag wakes the readers that registered before it was set.
         self.is_waiting.store(true, Ordering::Release);
         rounds
     }

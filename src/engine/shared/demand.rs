@@ -1,5 +1,6 @@
-//! Demand: which events of a shared store are needed here. Everything, while somebody reads everything, or else the
-//! streams that somebody reads. Readers and the follower threads call it; it knows no store and no thread.
+//! Demand: which events of a shared store are needed here. While a reader here reads everything, that is everything;
+//! otherwise it is the streams that are read here. Readers and the follower threads call it; it knows no store and no
+//! thread.
 
 use std::{collections::HashMap, sync::PoisonError, time::Duration};
 
@@ -20,7 +21,7 @@ pub(crate) struct Demand {
 struct DemandState {
     /// Readers of everything.
     all: usize,
-    /// Whether the events that the store had when the first of them came have been read.
+    /// Whether all events have been read that the store had when the first of these readers came.
     has_caught_up: bool,
     /// Readers of single streams, and the position up to which each of these has been read.
     streams: HashMap<StreamKey, WatchedStream>,
@@ -45,7 +46,7 @@ impl Demand {
         state.has_caught_up &= state.all > 0;
     }
 
-    /// Records that everything has been read that the store had when the first reader of everything came.
+    /// Records that all events have been read that the store had when the first reader of everything came.
     pub(crate) fn note_caught_up(&self) {
         let mut state = lock(&self.state);
         state.has_caught_up = state.all > 0;
@@ -140,7 +141,10 @@ mod tests {
         let demand = Demand::default();
         let key = StreamKey::new("a").unwrap();
         assert!(demand.add_stream_reader(&key));
-        assert!(!demand.add_stream_reader(&key), "it is watched already");
+        assert!(
+            !demand.add_stream_reader(&key),
+            "the stream is watched already"
+        );
         demand.note_seen(&key, Sequence::new(7));
         demand.note_seen(&key, Sequence::new(5));
         assert_eq!(demand.cursors(), [(key, Sequence::new(7))]);
@@ -149,7 +153,7 @@ mod tests {
         demand.remove_stream_reader(&key);
         assert_eq!(demand.cursors(), []);
         demand.note_seen(&key, Sequence::new(9));
-        assert!(demand.add_stream_reader(&key), "it begins anew");
+        assert!(demand.add_stream_reader(&key), "the stream is watched anew");
         assert_eq!(demand.cursors(), [(key, Sequence::START)]);
     }
 
@@ -162,7 +166,7 @@ mod tests {
         demand.add_reader_of_all();
         demand.note_caught_up();
         demand.remove_reader_of_all();
-        assert!(demand.has_caught_up(), "one is still here");
+        assert!(demand.has_caught_up(), "one reader is left");
         demand.remove_reader_of_all();
         demand.add_reader_of_all();
         assert!(!demand.has_caught_up());

@@ -1,6 +1,6 @@
-//! The follower: reads what other processes append to a shared store. It reads everything while a reader here reads
-//! everything, else only the streams that are read here. It runs on two threads of its own, which wait in the store. A
-//! panic never ends them: it counts as a failure of the store.
+//! The follower: reads what other processes append to a shared store. While a reader here reads everything, it reads
+//! everything; otherwise it reads only the streams that are read here. It runs on two threads of its own, which wait in
+//! the store. A panic never ends them: it counts as a failure of the store.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Pause of a thread after its store failed; doubled up to the next bound.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
-const PANICKED: &str = "what follows the event store panicked";
+const PANICKED: &str = "the follower of the event store panicked";
 
 /// Starts the threads, which end when the log is closed.
 pub(crate) fn start(
@@ -131,7 +131,7 @@ impl Follower {
         let log = Arc::clone(&self.log);
         let answer = catch_panic(|| match log.store.shared_log() {
             Some(shared) => call(shared),
-            None => Err(Error::store_failed("the event store is shared no more")),
+            None => Err(Error::store_failed("the event store is no longer shared")),
         });
         let answer = answer.unwrap_or_else(|| Err(Error::store_failed("the event store panicked")));
         answer
@@ -145,7 +145,7 @@ impl Follower {
             return;
         }
         self.log.fail(message);
-        // The time of a slow failure counts towards the pause.
+        // The time that a failed call took counts towards the pause.
         let rest = self.retry.saturating_sub(asked.elapsed());
         self.log.demand().back_off(rest);
         self.retry = (self.retry * 2).min(RETRY_MAX);
@@ -157,7 +157,7 @@ impl Follower {
             self.retry = RETRY_MIN;
             self.log.recover_reading();
         }
-        // A read may have failed for a reader though it succeeds here.
+        // The read of another reader may have failed although this one succeeded.
         self.log.blocked_readers().wake();
     }
 }

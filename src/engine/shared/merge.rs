@@ -54,7 +54,7 @@ fn size(page: &[StoredEvent]) -> usize {
 }
 
 impl Log {
-    /// Returns whether the state of all streams is known that the store had when a reader of everything came.
+    /// Returns whether the state of all streams is known, as of the moment when the first reader of everything came.
     pub(crate) fn has_caught_up(&self) -> bool {
         !self.is_shared() || (self.is_index_complete() && self.demand().has_caught_up())
     }
@@ -128,7 +128,7 @@ impl Log {
                 self.merge_stored(&page, observer);
                 self.tail.next() > next
             }
-            // Readers get it from the store.
+            // Readers get these events from the store.
             Ok(_) | Err(_) => false,
         }
     }
@@ -148,11 +148,11 @@ impl Log {
             .zip(new)
             .any(|(expected, event)| event.sequence.get() != expected);
         if has_holes {
-            // The store trimmed it before it was read here.
+            // The store trimmed the missing events before they were read here.
             self.mark_incomplete();
         }
         if catch_panic(|| observer.observe(new)).is_none() {
-            // Readers must not wait for the state of the streams: that is rebuilt.
+            // Readers must not wait for the state of the streams, which is rebuilt later.
             self.mark_incomplete();
         }
         self.append_events(new);
@@ -163,12 +163,12 @@ impl Log {
             .append_stored(|sequence| self.id(sequence).epoch(), events, Instant::now());
     }
 
-    /// Calls `forget` with what retention did to the streams in memory, while neither thread advances the tail.
+    /// Calls `forget` with the evictions from memory, while neither thread advances the tail.
     pub(crate) fn forget_evicted(&self, forget: impl FnOnce(&Evictions)) {
         let _advancing = lock(&self.merge.merging);
         let mut evictions = self.tail.take_evictions();
         if !self.is_in_memory() {
-            // The store has them still, and counts what it lets go itself.
+            // The store still has these events, and counts its own evictions.
             evictions.shortened = Vec::new();
         }
         forget(&evictions);
@@ -205,7 +205,7 @@ impl Log {
                 .read_after(Sequence::new(rebuild.to), PageLimit::LARGE),
         )?;
         if page.is_empty() {
-            // Numbers without an event, or whose event is gone.
+            // The numbers up to `to` have no event, or their events are gone.
             rebuild.to = to;
         } else {
             rebuild.take(page, self.tail.retention().bytes_max());
@@ -213,8 +213,8 @@ impl Log {
         Ok(())
     }
 
-    /// Commits the rebuild together with what was appended here meanwhile. Returns the rebuild if that is too much: the
-    /// tail should not stand still for it.
+    /// Commits the rebuild together with what was appended here meanwhile. If that is too much, returns the rebuild, so
+    /// that the tail does not stand still for long.
     fn commit_rebuild(&self, mut rebuild: Rebuild) -> Result<Option<Rebuild>, Error> {
         let _advancing = lock(&self.merge.merging);
         let head = self.tail.next() - 1;
@@ -269,7 +269,7 @@ mod tests {
         }
     }
 
-    /// Counts what it sees.
+    /// Records the events that it observes.
     #[derive(Default)]
     struct Counting(Mutex<Vec<u64>>);
 
@@ -284,7 +284,7 @@ mod tests {
         }
 
         fn begin_rebuild(&self, _from: u64) -> Box<dyn IndexRebuild> {
-            panic!("nothing is rebuild anew here")
+            panic!("this test rebuilds nothing")
         }
     }
 

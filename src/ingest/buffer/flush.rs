@@ -96,7 +96,7 @@ impl IngestBuffer {
             }
             if is_hopeless() {
                 return Err(Error::store_failed(format!(
-                    "{what}: its store is failing and is not waited for"
+                    "{what}: its store is failing, and this call does not wait for it"
                 )));
             }
             self.wake_now();

@@ -51,7 +51,11 @@ fn who_joins_between_an_event_and_its_publication_is_woken_by_that() {
     assert_eq!(dirty.len(), 2);
     assert!(Arc::ptr_eq(&dirty[0], &early) && Arc::ptr_eq(&dirty[1], &late));
     keys.join(&id("b"), &early, 2);
-    assert_eq!(keys.take_dirty().len(), 0, "it can see the event");
+    assert_eq!(
+        keys.take_dirty().len(),
+        0,
+        "the reader can see the event already"
+    );
 }
 
 #[test]

@@ -480,7 +480,7 @@ fn a_panic_over_what_others_appended_is_a_failure_and_following_goes_on() {
     told(&mut all, &["degraded {}".to_owned()]);
     assert_eq!(
         one.health().failure.as_deref(),
-        Some("what follows the event store panicked")
+        Some("the follower of the event store panicked")
     );
     server.panics.store(false, Ordering::SeqCst);
     let recovered = "gap {\"lost\":{\"ends\":0,\"other\":0,\"starts\":0},\"reason\":\"dropped\"}";

@@ -158,7 +158,7 @@ fn a_token_that_cannot_work_is_refused_when_the_log_is_built() {
     assert_eq!(refused(Auth::token("")), "the token is empty");
     assert_eq!(
         refused(Auth::token_from_env("LIVESPAN_NOT_SET")),
-        "LIVESPAN_NOT_SET is not set: it is to hold the token that readers need"
+        "LIVESPAN_NOT_SET is not set: it must hold the token that readers send"
     );
     // Any variable that is set and can stand in a header.
     let live = LiveSpans::builder()

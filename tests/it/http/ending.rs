@@ -212,11 +212,11 @@ async fn the_end_waits_for_no_store_that_is_known_to_fail_and_clients_get_theirs
     assert!(begun.elapsed() < LiveSpans::SHUTDOWN_TIMEOUT);
     assert_eq!(
         exported.unwrap_err().to_string(),
-        "Operation failed: Shutdown errors: [InternalFailure(\"flush the event log: its store is failing and is not waited for\")]"
+        "Operation failed: Shutdown errors: [InternalFailure(\"flush the event log: its store is failing, and this call does not wait for it\")]"
     );
     assert_eq!(
         ended.unwrap_err().to_string(),
-        "shut down the event log: its store is failing and is not waited for"
+        "shut down the event log: its store is failing, and this call does not wait for it"
     );
     sent_away(&reader.rest().await);
     drop((open, release));
