@@ -43,3 +43,16 @@ export function lost(spanId, parentSpanId, start, end, heard) {
 export function hello(epoch, more = {}) {
   return { type: "hello", id: "", data: { type: "hello", protocol: 1, epoch, oldest: `${epoch}-1`, head: `${epoch}-9`, now: at(5000), pingSeconds: 15, server: "livespan/0.1.0", ...more } };
 }
+
+/** @param {string} spanId @param {number} time @param {object} [more] @param {string} [id] of the event */
+export function updated(spanId, time, more = {}, id = "") {
+  return { type: "updated", id, data: { type: "updated", traceId: TRACE, spanId, process: "p1", ...more, timestamp: at(time) } };
+}
+
+/** @param {string | null} spanId @param {number} time @param {object} [more] @param {string} [id] of the event */
+export function log(spanId, time, more = {}, id = "") {
+  return {
+    type: "log", id,
+    data: { type: "log", traceId: TRACE, spanId, process: "p1", severityNumber: 9, severityText: "INFO", body: spanId, attributes: {}, timestamp: at(time), ...more },
+  };
+}

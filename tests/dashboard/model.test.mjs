@@ -4,9 +4,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  LOGS_MAX, SPANS_MAX, attributesOf, barEnd, createTrace, evictedText, indexOf, isPartial, readChanges, reduceTrace, selfTime, shownStateOf,
+  SPANS_MAX, attributesOf, barEnd, createTrace, evictedText, indexOf, isPartial, readChanges, reduceTrace, selfTime, shownStateOf,
   shownTraceState, spanAt, traceName, traceState, stateOf, waitText,
 } from "../../src/dashboard/assets/model/model.mjs";
+import { LOGS_MAX } from "../../src/dashboard/assets/model/records.mjs";
 import { lostEvents, noLosses } from "../../src/dashboard/assets/model/gaps.mjs";
 import { flatten, openTo } from "../../src/dashboard/assets/model/visible-rows.mjs";
 import { TRACE, at, ended, hello, lost, started } from "./build.mjs";
@@ -155,7 +156,7 @@ test("every event delivered twice gives the same picture", () => {
     hello("aaaaaaaa"),
     started("root", null, 0), started("a", "root", 1),
     { type: "updated", id: "aaaaaaaa-3", data: { type: "updated", traceId: TRACE, spanId: "a", timestamp: at(2), attributes: { done: 1 } } },
-    { type: "log", id: "aaaaaaaa-4", data: { type: "log", traceId: TRACE, spanId: "a", timestamp: at(3), severity: "INFO", body: "hi", attributes: {} } },
+    { type: "log", id: "aaaaaaaa-4", data: { type: "log", traceId: TRACE, spanId: "a", timestamp: at(3), severityNumber: 9, severityText: "INFO", body: "hi", attributes: {} } },
     { type: "gap", id: "aaaaaaaa-5", data: { type: "gap", reason: "dropped", lost: { starts: 3, ends: 0, other: 1 } } },
     ended("a", "root", 1, 4, { status: { code: "ERROR" } }),
   ];
@@ -164,7 +165,7 @@ test("every event delivered twice gives the same picture", () => {
   assert.deepEqual(picture(twice), picture(once));
   assert.deepEqual(twice.counts, once.counts);
   assert.deepEqual([twice.losses, lostEvents(twice.losses)], [once.losses, 4]);
-  assert.equal(span(twice, "a").logs?.length, 1);
+  assert.equal(span(twice, "a").logs.length, 1);
   assert.equal(twice.services.get("shop")?.spans, 2);
 });
 
@@ -189,12 +190,12 @@ test("an update or a log record before its start is kept for it", () => {
   );
   const a = span(trace, "a");
   assert.deepEqual(attributesOf(a.trace, a.index), { a: 1, b: 2 });
-  assert.deepEqual((a.logs ?? []).map((/** @type {any} */ log) => log.body), ["early"]);
+  assert.deepEqual(a.logs.map(({ data }) => data.body), ["early"]);
 });
 
 test("a snapshot and the stream after it give what the stream alone gives", () => {
   const process = { type: "process", process: "p1", service: "shop", resource: {}, pid: 1, traceId: null, spanId: null };
-  const log = { type: "log", traceId: TRACE, spanId: "a", timestamp: at(2), severity: "INFO", body: "hi" };
+  const log = { type: "log", traceId: TRACE, spanId: "a", timestamp: at(2), severityNumber: 9, severityText: "INFO", body: "hi" };
   const body = {
     traceId: TRACE, cursor: "x-3", now: at(10), processes: [process],
     spans: [started("root", null, 0).data, ended("a", "root", 1, 3).data], updates: [], logs: [log],
@@ -206,7 +207,7 @@ test("a snapshot and the stream after it give what the stream alone gives", () =
   );
   assert.deepEqual(picture(fromSnapshot), picture(fromStream));
   assert.deepEqual(fromSnapshot.counts, fromStream.counts);
-  assert.deepEqual(span(fromSnapshot, "a").logs, span(fromStream, "a").logs);
+  assert.deepEqual(span(fromSnapshot, "a").logs.map(({ data }) => data), span(fromStream, "a").logs.map(({ data }) => data));
   assert.equal(fromSnapshot.processes.get("p1"), process);
 });
 
@@ -321,10 +322,12 @@ test("a trace of the greatest size counts what it refuses", () => {
   const trace = createTrace(TRACE);
   for (let index = 0; index < SPANS_MAX + 3; index += 1) reduceTrace(trace, ended(String(index), null, 0, 1));
   assert.deepEqual([trace.spans.count, trace.refusedSpans], [SPANS_MAX, 3]);
-  for (let index = 0; index < LOGS_MAX + 2; index += 1) {
-    reduceTrace(trace, { type: "log", id: `x-${index}`, data: { traceId: TRACE, spanId: "7", timestamp: at(1), body: "" } });
+  // The newest are kept, so that a reader who follows sees what comes; of the oldest, some go at once.
+  for (let index = 0; index < LOGS_MAX + 5_000; index += 1) {
+    reduceTrace(trace, { type: "log", id: `x-${index + 1}`, data: { traceId: TRACE, spanId: "7", timestamp: at(index), body: index } });
   }
-  assert.deepEqual([trace.logCount, trace.refusedLogs], [LOGS_MAX, 2]);
+  const { all, bySpan, refused } = trace.logs;
+  assert.deepEqual([all.length, refused, all[0].data.body, all[LOGS_MAX - 1].data.body, bySpan.get("7")?.length], [LOGS_MAX, 5_000, 5_000, LOGS_MAX + 4_999, LOGS_MAX]);
 });
 
 test("every change of a span is written in the journal", () => {
@@ -340,9 +343,10 @@ test("every change of a span is written in the journal", () => {
   assert.deepEqual(names(first.next).seen, []);
   reduceTrace(trace, ended("b", "root", 2, 3));
   assert.deepEqual(names(first.next).seen, ["b", "root"]);
-  for (let count = 0; count < 40_000; count += 1) reduceTrace(trace, { type: "updated", data: { traceId: TRACE, spanId: "a", timestamp: at(2) } });
+  const update = (/** @type {number} */ time) => reduceTrace(trace, { type: "updated", data: { traceId: TRACE, spanId: "a", timestamp: at(time) } });
+  for (let count = 0; count < 40_000; count += 1) update(2 + count);
   assert.deepEqual(names(first.next).seen, ["a", "b", "root"]);
-  for (let count = 0; count < 40_000; count += 1) reduceTrace(trace, { type: "updated", data: { traceId: TRACE, spanId: "a", timestamp: at(2) } });
+  for (let count = 40_000; count < 80_000; count += 1) update(2 + count);
   // Too long ago to be known: all of them.
   assert.deepEqual(names(first.next).seen, ["a", "b", "calm", "root"]);
 });

@@ -30,8 +30,8 @@ test("what tells of the code is told in fields of its own, of new and old conven
 test("events and logs are one list by time", () => {
   const event = { events: [{ name: "late", timestamp: at(9) }, { name: "same", timestamp: at(5) }] };
   const logs = [{ body: "same", timestamp: at(5) }, { body: "first", timestamp: at(1) }, { body: "no time" }];
-  assert.deepEqual(timelineOf(event, logs).map(({ kind, entry }) => `${kind} ${entry.name ?? entry.body}`), ["log no time", "log first", "event same", "log same", "event late"]);
-  assert.deepEqual(timelineOf(null, null), []);
+  assert.deepEqual(timelineOf(event, logs.map((data) => ({ data, id: "", time: NaN }))).map(({ kind, entry }) => `${kind} ${entry.name ?? entry.body}`), ["log no time", "log first", "event same", "log same", "event late"]);
+  assert.deepEqual(timelineOf(null, []), []);
 });
 
 test("the search made from an attribute finds its span, whatever the value", () => {

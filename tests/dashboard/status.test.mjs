@@ -109,10 +109,10 @@ test("a trace too large for the page says how much was left out", () => {
   const trace = createTrace(TRACE);
   assert.equal(refusedText(trace), "");
   trace.refusedSpans = 1;
-  trace.refusedLogs = 2000;
+  trace.logs.refused = 2000;
   assert.equal(
     refusedText(trace),
-    "This trace is larger than a page can keep: 250,000 spans (1 event of others left out) and 50,000 log records (2,000 left out).",
+    "This trace is larger than a page can keep: 250,000 spans (1 event of others left out) and the newest 50,000 log records (2,000 before them left out).",
   );
 });
 

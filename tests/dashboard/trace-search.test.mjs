@@ -31,7 +31,7 @@ function sample() {
     lost("gone", "root", 2, 90, 60),
     ended("child", "elsewhere", 3, 4, { name: "<img src=x onerror=alert(1)>", attributes: { "http.status_code": "200" } }),
     started("open", "root", 5, { name: "שלום 🛒", attributes: { color: "red" } }),
-    { type: "log", data: { type: "log", traceId: TRACE, spanId: "open", timestamp: at(6), severity: "INFO", body: "cache miss", attributes: { key: "user:7" } } },
+    { type: "log", data: { type: "log", traceId: TRACE, spanId: "open", timestamp: at(6), severityNumber: 9, severityText: "INFO", body: "cache miss", attributes: { key: "user:7" } } },
   ]);
 }
 

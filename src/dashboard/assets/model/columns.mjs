@@ -12,9 +12,9 @@ export const STATE_NAMES = Object.freeze(["running", "waiting", "ok", "error", "
 /**
  * Bits of the column `flags`. `errorBelow`: some descendant is an error or lost. `remote`: a placeholder whose child said
  * that its parent lives elsewhere. `unsorted`: the children must be sorted by start before they are read in order.
- * `renamed`: an update named it, which a later start must not undo.
+ * `failing`: it is open, and its updates say that it fails.
  */
-export const FLAG = Object.freeze({ errorBelow: 1, remote: 2, unsorted: 4, renamed: 8 });
+export const FLAG = Object.freeze({ errorBelow: 1, remote: 2, unsorted: 4, failing: 8 });
 
 const CAPACITY_FIRST = 256;
 
@@ -29,8 +29,8 @@ export function isBadState(state) {
 }
 
 /**
- * @typedef {SpanState | "failing" | "below"} ShownState as people are told it: `failing` is open with errors below, `below`
- *   is ok itself with errors below
+ * @typedef {SpanState | "failing" | "below"} ShownState as people are told it: `failing` is open and fails, itself or below,
+ *   `below` is ok itself with errors below
  */
 
 /** @param {SpanState} state @param {boolean} errors whether there are any below, or in the trace @returns {ShownState} */

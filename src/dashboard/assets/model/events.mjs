@@ -183,12 +183,14 @@ function checked(event) {
   }
   if (isDeeper(event, DEPTH_MAX)) throw new Malformed(`the event is nested deeper than ${DEPTH_MAX} levels`);
   if (!SPAN_TYPES.has(event.type)) return event;
-  if (!/^[0-9a-f]{32}$/.test(event.traceId)) throw new Malformed(`the event has no trace id: ${told(event.traceId)}`);
-  if (!/^[0-9a-f]{16}$/.test(event.spanId)) throw new Malformed(`the event has no span id: ${told(event.spanId)}`);
+  // A log record may be of no span, and of no trace.
+  const isOptional = (/** @type {unknown} */ id) => event.type === "log" && id == null;
+  if (!isOptional(event.traceId) && !/^[0-9a-f]{32}$/.test(event.traceId)) throw new Malformed(`the event has no trace id: ${told(event.traceId)}`);
+  if (!isOptional(event.spanId) && !/^[0-9a-f]{16}$/.test(event.spanId)) throw new Malformed(`the event has no span id: ${told(event.spanId)}`);
   for (const key of ["timestamp", ...(event.type === "ended" ? ["startTimestamp"] : [])]) {
     if (!TIME.test(event[key]) || Number.isNaN(Date.parse(event[key]))) throw new Malformed(`the ${key} is no time: ${told(event[key])}`);
   }
-  for (const key of ["attributes", "attributeTypes", "status", "lost", "dropped"]) {
+  for (const key of ["attributes", "attributeTypes", "status", "lost", "dropped", "task", "awaiting", "panic"]) {
     if (event[key] != null && (typeof event[key] !== "object" || Array.isArray(event[key]))) throw new Malformed(`the ${key} are no object: ${told(event[key])}`);
   }
   for (const key of ["events", "links"]) {

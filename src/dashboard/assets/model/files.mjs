@@ -98,6 +98,8 @@ export class FileTraces {
     this.left = [];
     /** Whose file it is, where that is not ours nor OpenTelemetry's. */
     this.source = "";
+    /** Log records that belong to no trace. */
+    this.outside = 0;
     /** What is missing of the log, and so of each of its traces. @type {any[]} */
     this.ofAll = [];
     this.list = new FileList(name);
@@ -108,7 +110,10 @@ export class FileTraces {
     for (const event of events) {
       if (event.type === "process" && typeof event.process === "string") this.processes.set(event.process, event);
       if (event.type === "gap" || (event.type === "missing" && event.traceId === undefined)) this.ofAll.push(event);
-      if (typeof event.traceId !== "string") continue;
+      if (typeof event.traceId !== "string") {
+        if (event.type === "log") this.outside += 1;
+        continue;
+      }
       let feed = this.feeds.get(event.traceId);
       if (feed === undefined) {
         if (this.feeds.size >= FILE_TRACES_MAX) {
@@ -127,6 +132,7 @@ export class FileTraces {
     const parts = this.left.map(([what, count]) => `${what} (${formatCount(count)})`);
     const repeated = [...this.feeds.values()].reduce((sum, feed) => sum + feed.repeated, 0);
     if (repeated > 0) parts.push(`further spans with an id that is there already (${formatCount(repeated)})`);
+    if (this.outside > 0) parts.push(`log records outside of traces (${formatCount(this.outside)})`);
     if (this.refused.size > 0) parts.push(`further traces (${formatCount(this.refused.size)})`);
     return parts;
   }

@@ -3,6 +3,7 @@
 // Must never touch the DOM, the network or a clock. Changed in place behind `(state, event) => state`.
 
 import { shownState } from "./columns.mjs";
+import { sequenceOf } from "./event-ids.mjs";
 import { addGap, droppedOf, noLosses } from "./gaps.mjs";
 import { traceMatches } from "./search.mjs";
 import { formatCount } from "./time.mjs";
@@ -179,11 +180,6 @@ export function keptText({ evicted, partial, spans }) {
 /** @param {Summary} trace @returns {boolean} */
 export function isOpenTrace(trace) {
   return trace.state === "running" || trace.state === "waiting";
-}
-
-/** @param {unknown} id `<epoch>-<sequence>`; anything else is the beginning, as it is to the server @returns {number} */
-export function sequenceOf(id) {
-  return Number(/(?:^|-)(\d+)$/.exec(String(id ?? ""))?.[1] ?? 0);
 }
 
 /** @param {unknown} traces @returns {Summary[]} */

@@ -5,9 +5,13 @@
 
 import { FLAG, STATE, isOpenState } from "./columns.mjs";
 import { addGap, droppedOf, noLosses } from "./gaps.mjs";
-import { barEnd } from "./span.mjs";
+import { isRepeated } from "./event-ids.mjs";
+import { ProgressWindow } from "./progress.mjs";
+import { TraceLogs } from "./records.mjs";
+import { barEnd, progressAt } from "./span.mjs";
 import { parseTimestamp, wholeSeconds } from "./time.mjs";
 import { addPlaceholder, createTree, link, setStart, setState, touch } from "./tree.mjs";
+import { saysFailing, withUpdate } from "./updates.mjs";
 
 export * from "./span.mjs";
 
@@ -15,6 +19,11 @@ export * from "./span.mjs";
  * @typedef {{type: string, id?: string, data: any}} ModelEvent an event of a stream, or `snapshot` with the body of
  *   `GET traces/{traceId}`
  * @typedef {{reason: string, lastHeard: number, local: boolean}} Loss `local`: it is this page's guess
+ * @typedef {object} Live
+ * @property {string} id of its last update, empty where it had none
+ * @property {string} timestamp of its last update
+ * @property {any} early updates that came before the start, in one; null once that is there
+ * @property {ProgressWindow | null} speed how fast it goes, where it tells its progress
  * @typedef {object} Facts what is known of a trace beside its tree
  * @property {string} traceId
  * @property {number} originSeconds whole seconds since 1970 that all times count from; NaN before the first
@@ -28,9 +37,8 @@ export * from "./span.mjs";
  * @property {{events: number, spans: number | null} | null} evicted what retention has let go of this trace, as the server says
  * @property {{reason: string, lost: number | null} | null} incomplete what the server could not write of it when it was asked
  * @property {number} lastParent that was looked up
- * @property {Map<number, Record<string, unknown>>} changes attributes from `updated` events, of spans that had any
- * @property {Map<number, Record<string, string>>} changedTypes their `attributeTypes`
- * @property {Map<number, any[]>} logs
+ * @property {Map<number, Live>} live of open spans that had updates
+ * @property {TraceLogs} logs
  * @property {Map<number, Loss>} lost
  * @property {Map<number, string>} parentIds of spans whose parent could not be linked
  * @property {string | null} epoch
@@ -42,16 +50,11 @@ export * from "./span.mjs";
  * @property {import("./gaps.mjs").Losses} losses
  * @property {{starts: number, ends: number, other: number}} hostDropped as the last `ping` counts it, over the whole log
  * @property {number} refusedSpans events of spans not kept, because SPANS_MAX was reached
- * @property {number} refusedLogs
- * @property {number} logCount
- * @property {Set<string>} seen keys of log records, which have no key of their own
  * @typedef {import("./tree.mjs").Tree & Facts} Trace
  */
 
 /** Spans kept of one trace; more are counted, not kept, so that a page's memory has a bound. */
 export const SPANS_MAX = 250_000;
-/** Log records kept of one trace. */
-export const LOGS_MAX = 50_000;
 
 /**
  * @param {string} traceId
@@ -61,10 +64,10 @@ export function createTrace(traceId) {
   return {
     ...createTree(), traceId, originSeconds: NaN, start: NaN, end: NaN,
     services: new Map(), processes: new Map(), newest: -1, introduced: 0, latest: NaN, evicted: null, incomplete: null, lastParent: -1,
-    changes: new Map(), changedTypes: new Map(), logs: new Map(), lost: new Map(), parentIds: new Map(),
+    live: new Map(), logs: new TraceLogs(), lost: new Map(), parentIds: new Map(),
     epoch: null, restarts: 0, heard: "", unknownToServer: false, degraded: false, ended: null,
     losses: noLosses(), hostDropped: droppedOf(null),
-    refusedSpans: 0, refusedLogs: 0, logCount: 0, seen: new Set(),
+    refusedSpans: 0,
   };
 }
 
@@ -116,7 +119,7 @@ function snapshot(trace, body) {
     if (event?.type === "ended") ended(trace, event);
     else if (event?.type === "started") started(trace, event);
   }
-  for (const event of list(body.updates)) updated(trace, event);
+  for (const event of list(body.updates)) updated(trace, event, "");
   for (const event of list(body.logs)) log(trace, event, "");
   trace.evicted = evictedOf(body.evicted ?? body.summary?.evicted) ?? trace.evicted;
   trace.incomplete = incompleteOf(body.incomplete) ?? trace.incomplete;
@@ -145,8 +148,13 @@ function started(trace, data) {
   if (spans.state[index] !== STATE.placeholder && !guessed) return;
   trace.lost.delete(index);
   spans.end[index] = NaN;
-  fill(trace, index, data, data.timestamp);
-  setState(trace, index, data.state === "waiting" ? STATE.waiting : STATE.running);
+  const live = trace.live.get(index);
+  const early = live?.early ?? null;
+  if (live !== undefined) live.early = null;
+  const event = early === null ? data : withUpdate(data, early);
+  fill(trace, index, event, data.timestamp);
+  setState(trace, index, event.state === "waiting" ? STATE.waiting : STATE.running);
+  markFailing(trace, index);
 }
 
 /** @param {Trace} trace @param {any} data */
@@ -157,7 +165,9 @@ function ended(trace, data) {
   const before = spans.events[index];
   // A second real end is a repetition, and a loss announced after a real end knows less than it.
   if (before !== null && before.type === "ended" && before.lost == null) return;
-  forgetChanges(trace, index);
+  // The end is self-contained: what updates said before it has no meaning any more.
+  if (trace.live.size > 0) trace.live.delete(index);
+  spans.clear(index, FLAG.failing);
   fill(trace, index, data, data.startTimestamp ?? data.timestamp);
   const start = spans.start[index];
   const end = timeOf(trace, data.timestamp);
@@ -170,11 +180,10 @@ function ended(trace, data) {
   reach(trace, barEnd(trace, index, spans.end[index]));
 }
 
-/** The end is self-contained: what updates said before it has no meaning any more. @param {Trace} trace @param {number} index */
-function forgetChanges(trace, index) {
-  trace.spans.clear(index, FLAG.renamed);
-  if (trace.changes.size > 0) trace.changes.delete(index);
-  if (trace.changedTypes.size > 0) trace.changedTypes.delete(index);
+/** @param {Trace} trace @param {number} index */
+function markFailing({ spans }, index) {
+  if (saysFailing(spans.events[index])) spans.set(index, FLAG.failing);
+  else spans.clear(index, FLAG.failing);
 }
 
 /** @param {Trace} trace @param {number} time of an event of the log */
@@ -205,7 +214,7 @@ function fill(trace, index, data, startText) {
   const { spans, strings } = trace;
   const first = spans.events[index] === null;
   spans.events[index] = data;
-  if (!spans.has(index, FLAG.renamed)) spans.name[index] = strings.add(text(data.name));
+  spans.name[index] = strings.add(text(data.name));
   const start = timeOf(trace, startText);
   hear(trace, start);
   if (start !== spans.start[index]) setStart(trace, index, start);
@@ -256,43 +265,53 @@ function adopt(trace, index, data) {
   if (spans.parent[index] < 0) trace.parentIds.set(index, data.parentSpanId);
 }
 
-/** @param {Trace} trace @param {any} data */
-function updated(trace, data) {
+/** @param {Trace} trace @param {any} data @param {string} id */
+function updated(trace, data, id) {
   const index = spanFor(trace, data.spanId);
   if (index < 0) return;
-  const { spans } = trace;
+  const { spans, strings } = trace;
   // The end is self-contained: an update from before it has nothing to add.
-  if (!Number.isNaN(spans.end[index]) && !trace.lost.has(index)) return;
-  hear(trace, timeOf(trace, data.timestamp));
-  if (data.attributes) trace.changes.set(index, { ...trace.changes.get(index), ...data.attributes });
-  if (data.attributeTypes) trace.changedTypes.set(index, { ...trace.changedTypes.get(index), ...data.attributeTypes });
-  if (typeof data.name === "string") {
-    spans.name[index] = trace.strings.add(data.name);
-    spans.set(index, FLAG.renamed);
-  }
-  if (isOpenState(spans.state[index]) && (data.state === "waiting" || data.state === "running")) {
-    setState(trace, index, STATE[/** @type {"waiting" | "running"} */ (data.state)]);
+  if (!Number.isNaN(spans.end[index]) && trace.lost.get(index)?.local !== true) return;
+  const timestamp = text(data.timestamp);
+  let live = trace.live.get(index);
+  if (live === undefined) trace.live.set(index, (live = { id: "", timestamp: "", early: null, speed: null }));
+  // Of a snapshot there are no ids; there, timestamps are of one form, and in order as texts.
+  else if (id === "" || live.id === "" ? timestamp <= live.timestamp : isRepeated(id, live.id)) return;
+  live.id = id;
+  live.timestamp = timestamp;
+  const time = timeOf(trace, data.timestamp);
+  hear(trace, time);
+  if (spans.events[index] === null) live.early = withUpdate(live.early ?? {}, data);
+  else {
+    const event = (spans.events[index] = withUpdate(spans.events[index], data));
+    spans.name[index] = strings.add(text(event.name));
+    markFailing(trace, index);
+    if (isOpenState(spans.state[index])) setState(trace, index, event.state === "waiting" ? STATE.waiting : STATE.running);
+    if (tellsProgress(data)) hearProgress(trace, index, live, time);
   }
   touch(trace, index);
 }
 
+/** @param {any} data @returns {boolean} */
+function tellsProgress(data) {
+  return data.attributes != null && typeof data.attributes === "object" && "progress.current" in data.attributes;
+}
+
+/** @param {Trace} trace @param {number} index @param {Live} live @param {number} time */
+function hearProgress(trace, index, live, time) {
+  const progress = progressAt(trace, index);
+  if (progress !== null) (live.speed ??= new ProgressWindow()).hear(progress, time);
+}
+
 /** @param {Trace} trace @param {any} data @param {string} id */
 function log(trace, data, id) {
-  const key = `log ${id || `${data.spanId} ${data.timestamp} ${data.severity} ${data.body}`}`;
-  if (trace.seen.has(key)) return;
-  if (trace.logCount >= LOGS_MAX) {
-    trace.refusedLogs += 1;
-    return;
-  }
-  const index = spanFor(trace, data.spanId);
-  if (index < 0) return;
-  trace.seen.add(key);
-  trace.logCount += 1;
-  hear(trace, timeOf(trace, data.timestamp));
-  const logs = trace.logs.get(index);
-  if (logs === undefined) trace.logs.set(index, [data]);
-  else logs.push(data);
-  touch(trace, index);
+  if (data.traceId !== trace.traceId) return;
+  const time = timeOf(trace, data.timestamp);
+  // It makes no span: one that a filter hides may have log records all the same.
+  if (!trace.logs.add(data, id, time)) return;
+  hear(trace, time);
+  const index = indexOf(trace, typeof data.spanId === "string" ? data.spanId : null);
+  if (index >= 0) touch(trace, index);
 }
 
 /** @param {Trace} trace @param {any} data */

@@ -79,12 +79,12 @@ export function shortPath(path) {
 
 /**
  * Span events and log records in order of time; events before logs of the same moment.
- * @param {any} event of the span @param {any[] | null} logs
+ * @param {any} event of the span @param {import("./records.mjs").LogRecord[]} logs
  * @returns {{kind: "event" | "log", entry: any}[]}
  */
 export function timelineOf(event, logs) {
   const events = (Array.isArray(event?.events) ? event.events : []).map((/** @type {any} */ entry) => ({ kind: /** @type {const} */ ("event"), entry }));
-  const records = (logs ?? []).map((entry) => ({ kind: /** @type {const} */ ("log"), entry }));
+  const records = logs.map(({ data: entry }) => ({ kind: /** @type {const} */ ("log"), entry }));
   // Timestamps are of one width, so text order is time order; a stable sort keeps what is simultaneous as it came.
   const order = (/** @type {{entry: any}} */ one) => String(one.entry?.timestamp ?? "");
   return [...events, ...records].sort((a, b) => (order(a) === order(b) ? 0 : order(a) < order(b) ? -1 : 1));

@@ -4,6 +4,7 @@
 
 import { FLAG, STATE, STATE_NAMES, isOpenState, shownState } from "./columns.mjs";
 import { shortId } from "./ids.mjs";
+import { progressOf } from "./progress.mjs";
 import { formatCount, formatOpen, parseTimestamp, plural } from "./time.mjs";
 import { sortChildren } from "./tree.mjs";
 
@@ -40,7 +41,7 @@ export function stateOf({ spans }, index) {
 
 /** @param {Trace} trace @param {number} index @returns {ShownState} its state, with what is below it */
 export function shownStateOf({ spans }, index) {
-  return shownState(STATE_NAMES[spans.state[index]], spans.has(index, FLAG.errorBelow));
+  return shownState(STATE_NAMES[spans.state[index]], spans.has(index, FLAG.errorBelow | FLAG.failing));
 }
 
 /** @param {Trace} trace @param {number} index @returns {string} its name, or what can be said about a span that was never seen */
@@ -51,28 +52,29 @@ export function shownName(trace, index) {
   return spans.has(index, FLAG.remote) ? `remote parent ${id}` : `parent not seen ${id}`;
 }
 
-/** @param {Trace} trace @param {number} index @returns {any} the newest `started` or `ended` object, null for a placeholder */
+/** @param {Trace} trace @param {number} index @returns {any} `started` with the updates since, or `ended`; null for a placeholder */
 export function eventOf({ spans }, index) {
   return spans.events[index];
 }
 
-/**
- * The attributes as they stand: those of the start with later updates laid over, or the final ones.
- * @param {Trace} trace @param {number} index
- * @returns {Record<string, unknown>}
- */
+/** @param {Trace} trace @param {number} index @returns {Record<string, unknown>} as they stand, or the final ones */
 export function attributesOf(trace, index) {
-  return { ...(trace.spans.events[index]?.attributes ?? {}), ...(trace.changes.get(index) ?? {}) };
+  return trace.spans.events[index]?.attributes ?? {};
 }
 
 /** @param {Trace} trace @param {number} index @returns {Record<string, string>} */
 export function attributeTypesOf(trace, index) {
-  return { ...(trace.spans.events[index]?.attributeTypes ?? {}), ...(trace.changedTypes.get(index) ?? {}) };
+  return trace.spans.events[index]?.attributeTypes ?? {};
 }
 
-/** @param {Trace} trace @param {number} index @returns {any[] | null} */
+/** @param {Trace} trace @param {number} index @returns {import("./records.mjs").LogRecord[]} its log records, in order of arrival */
 export function logsOf(trace, index) {
-  return trace.logs.get(index) ?? null;
+  return trace.logs.bySpan.get(trace.spans.ids[index]) ?? [];
+}
+
+/** @param {Trace} trace @param {number} index @returns {import("./progress.mjs").Progress | null} how far it has come */
+export function progressAt(trace, index) {
+  return progressOf(trace.spans.events[index]?.attributes);
 }
 
 /** @param {Trace} trace @param {number} index @returns {import("./model.mjs").Loss | null} */
@@ -307,6 +309,7 @@ export class SpanFacts {
   get loss() { return lossOf(this.trace, this.index); }
   get event() { return eventOf(this.trace, this.index); }
   get logs() { return logsOf(this.trace, this.index); }
+  get progress() { return progressAt(this.trace, this.index); }
   get childCount() { return this.trace.spans.childCount[this.index]; }
   get childOpen() { return this.trace.spans.childOpen[this.index]; }
   get childFailed() { return this.trace.spans.childFailed[this.index]; }

@@ -2,7 +2,8 @@
 // The one status word of the page, and what stands behind it. Pure: it must never touch the DOM.
 
 import { lostEvents } from "./gaps.mjs";
-import { LOGS_MAX, SPANS_MAX } from "./model.mjs";
+import { SPANS_MAX } from "./model.mjs";
+import { LOGS_MAX } from "./records.mjs";
 import { evictedText, incompleteText, isPartial } from "./span.mjs";
 import { formatClock, formatCount, formatDuration, formatSeconds, plural } from "./time.mjs";
 
@@ -131,13 +132,13 @@ export function partialText(trace) {
 }
 
 /**
- * @param {{refusedSpans: number, refusedLogs: number}} trace
+ * @param {{refusedSpans: number, logs: {refused: number}}} trace
  * @returns {string} what this page did not keep, or nothing
  */
 export function refusedText(trace) {
   const parts = [];
   if (trace.refusedSpans > 0) parts.push(`${formatCount(SPANS_MAX)} spans (${plural(trace.refusedSpans, "event")} of others left out)`);
-  if (trace.refusedLogs > 0) parts.push(`${formatCount(LOGS_MAX)} log records (${formatCount(trace.refusedLogs)} left out)`);
+  if (trace.logs.refused > 0) parts.push(`the newest ${formatCount(LOGS_MAX)} log records (${formatCount(trace.logs.refused)} before them left out)`);
   return parts.length === 0 ? "" : `This trace is larger than a page can keep: ${parts.join(" and ")}.`;
 }
 

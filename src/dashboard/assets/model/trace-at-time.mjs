@@ -4,13 +4,18 @@
 // Must never touch the DOM or a clock, nor change the trace it looks at.
 
 import { FLAG, Journal, STATE, SpanColumns, isBadState, isOpenState } from "./columns.mjs";
+import { ProgressWindow, progressOf } from "./progress.mjs";
 import { parseTimestamp } from "./time.mjs";
+import { isObject, saysFailing, withUpdate } from "./updates.mjs";
 
 /**
  * @typedef {import("./model.mjs").Trace} Trace
  * @typedef {{start: any, updates: {time: number, data: any}[]}} Past what the log says of one span before its end
  * @typedef {Map<string, Past>} History by span id
  */
+
+/** Updates from which the speed of an open span is taken. */
+const WINDOW_UPDATES = 100;
 
 /**
  * The events of a log that their spans' ends made invisible: what each span was started with, and its updates.
@@ -52,8 +57,10 @@ export class Moments {
     this.fixed = this.permuted();
     /** @type {Trace} */
     this.view = this.emptyView();
-    /** Spans whose state may be "waiting" while they are open. @type {number[]} */
-    this.waits = this.waitingSpans();
+    /** Spans of which the log says something between start and end. @type {number[]} */
+    this.updated = this.updatedSpans();
+    /** What is known of spans that are open at the moment, and how many of their updates that is of. @type {Map<number, {event: any, updates: number}>} */
+    this.folded = new Map();
   }
 
   /** Takes over the view of an older index of the same trace, so that whoever draws it goes on. @param {Moments} before */
@@ -89,7 +96,7 @@ export class Moments {
     const spans = new SpanColumns();
     const numbers = () => new Int32Array(size);
     Object.assign(spans, {
-      ids: fixed.ids, parent: fixed.parent, name: fixed.name, service: fixed.service, scope: fixed.scope, kind: fixed.kind, seen: fixed.seen,
+      ids: fixed.ids, parent: fixed.parent, name: fixed.name.slice(), service: fixed.service, scope: fixed.scope, kind: fixed.kind, seen: fixed.seen,
       firstChild: numbers(), lastChild: numbers(), nextSibling: numbers(), previousSibling: numbers(),
       childCount: numbers(), childOpen: numbers(), childFailed: numbers(), childBelow: numbers(), depth: numbers(),
       start: new Float64Array(size), end: new Float64Array(size), stamp: new Float64Array(size),
@@ -102,19 +109,21 @@ export class Moments {
       ...trace, spans, journal: new Journal(), roots: new Set(), openLeaves: new Set(), services: new Map(),
       counts: { total: 0, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 0 },
       end: this.end, newest: -1, version: 0, structure: 0, errorMarksStale: false,
-      changes: lazyMap(() => undefined), changedTypes: lazyMap(() => undefined), parentIds: byPlace(trace.parentIds),
-      lost: byPlace(trace.lost), logs: lazyMap((index) => this.logsAt(index)),
+      live: lazyMap((index) => this.liveAt(index)), parentIds: byPlace(trace.parentIds),
+      lost: byPlace(trace.lost), logs: /** @type {any} */ (new LogsAt(trace.logs)),
     };
   }
 
   /** @returns {number[]} */
-  waitingSpans() {
-    const waits = [];
-    for (const [id, past] of this.history ?? []) {
+  updatedSpans() {
+    const updated = [];
+    for (const [id, { start, updates }] of this.history ?? []) {
       const from = this.trace.spans.byId.get(id);
-      if (from !== undefined && (past.start?.state === "waiting" || past.updates.some(({ data }) => data.state === "waiting"))) waits.push(this.fixed.place[from]);
+      if (from === undefined) continue;
+      const isRenamed = start !== null && start.name !== this.trace.spans.events[from]?.name;
+      if (isRenamed || start?.state === "waiting" || updates.length > 0) updated.push(this.fixed.place[from]);
     }
-    return waits;
+    return updated;
   }
 
   /**
@@ -132,6 +141,7 @@ export class Moments {
     view.structure += 1;
     // Whoever keeps something per span has to look at all of them again.
     view.journal.written += view.journal.ring.length + 1;
+    /** @type {LogsAt} */ (/** @type {any} */ (view.logs)).look(moment);
     this.setStates(moment);
     for (const column of [spans.firstChild, spans.lastChild, spans.nextSibling, spans.previousSibling]) column.fill(-1, 0, spans.count);
     for (const column of [spans.childCount, spans.childOpen, spans.childFailed, spans.childBelow]) column.fill(0, 0, spans.count);
@@ -160,8 +170,14 @@ export class Moments {
       else if (end <= moment) spans.state[index] = fixed.state[index];
       else spans.state[index] = STATE.running;
     }
-    for (const index of this.waits) {
-      if (index < spans.count && spans.state[index] === STATE.running && this.isWaiting(index, moment)) spans.state[index] = STATE.waiting;
+    for (const index of this.updated) {
+      if (!(index < spans.count)) continue;
+      spans.name[index] = fixed.name[index];
+      if (spans.state[index] !== STATE.running) continue;
+      const event = this.foldedAt(index);
+      if (event.state === "waiting") spans.state[index] = STATE.waiting;
+      if (typeof event.name === "string") spans.name[index] = this.view.strings.add(event.name);
+      if (saysFailing(event)) spans.set(index, FLAG.failing);
     }
     // An open span of which the log says nothing more is what it is now.
     for (let index = 0; index < spans.count; index += 1) {
@@ -223,36 +239,50 @@ export class Moments {
     return this.history?.get(this.fixed.ids[index]);
   }
 
-  /** @param {number} index @param {number} moment @returns {boolean} */
-  isWaiting(index, moment) {
-    const past = this.past(index);
-    let state = past?.start?.state;
-    for (const { time, data } of past?.updates ?? []) if (time <= moment && typeof data.state === "string") state = data.state;
-    return state === "waiting";
-  }
-
   /** @param {number} index @returns {any} the span's newest event at the moment, made when it is asked for */
   eventAt(index) {
     if (!(index < this.view.spans.count) || this.view.spans.state[index] === STATE.placeholder) return null;
     const event = this.trace.spans.events[this.order[index]];
-    if (event === null || !isOpenState(this.view.spans.state[index])) return event;
-    const past = this.past(index);
-    const { status, links, events, lost, startTimestamp, ...rest } = past?.start ?? event;
-    const attributes = { ...rest.attributes };
-    const attributeTypes = { ...rest.attributeTypes };
-    for (const { time, data } of past?.updates ?? []) {
-      if (!(time <= this.moment)) continue;
-      Object.assign(attributes, data.attributes);
-      Object.assign(attributeTypes, data.attributeTypes);
-    }
-    const happened = this.upToNow(event.events);
-    return { ...rest, type: "started", timestamp: startTimestamp ?? rest.timestamp, attributes, attributeTypes, ...(happened.length > 0 ? { events: happened } : {}) };
+    return event === null || !isOpenState(this.view.spans.state[index]) ? event : this.foldedAt(index);
   }
 
-  /** @param {number} index @returns {any[] | undefined} */
-  logsAt(index) {
-    const logs = this.upToNow(this.trace.logs.get(this.order[index]));
-    return logs.length > 0 ? logs : undefined;
+  /** What an open span was at the moment. A later moment goes on from where an earlier one was. @param {number} index @returns {any} */
+  foldedAt(index) {
+    const past = this.past(index);
+    const known = this.folded.get(index);
+    const count = past === undefined ? 0 : countUpToTime(past.updates, this.moment);
+    const from = known !== undefined && known.updates <= count ? known : { event: this.beginning(index, past), updates: 0 };
+    let { event } = from;
+    for (let at = from.updates; at < count; at += 1) event = withUpdate(event, /** @type {Past} */ (past).updates[at].data);
+    this.folded.set(index, { event, updates: count });
+    // All that happened in it is in its newest event, also where the updates are not at hand.
+    const happened = this.upToNow(this.trace.spans.events[this.order[index]]?.events);
+    return happened.length > 0 ? { ...event, events: happened } : event;
+  }
+
+  /** What a span began with; where the log is not at hand, as much of it as is known not to have come later. @param {number} index @param {Past | undefined} past @returns {any} */
+  beginning(index, past) {
+    const event = this.trace.spans.events[this.order[index]];
+    const { status, links, events, lost, panic, panicked, cancelled, task, awaiting, state, startTimestamp, ...rest } = event;
+    // The trace's own times and parent hold, and whatever its start said.
+    return { ...rest, ...past?.start, type: "started", timestamp: startTimestamp ?? rest.timestamp, attributes: past?.start?.attributes ?? rest.attributes ?? {}, attributeTypes: past?.start?.attributeTypes ?? (past?.start ? {} : rest.attributeTypes) ?? {} };
+  }
+
+  /** How fast a span went at the moment. @param {number} index @returns {any} */
+  liveAt(index) {
+    const past = isOpenState(this.view.spans.state[index]) ? this.past(index) : undefined;
+    if (past === undefined) return undefined;
+    const speed = new ProgressWindow();
+    const count = countUpToTime(past.updates, this.moment);
+    let attributes = {};
+    for (const { time, data } of past.updates.slice(Math.max(0, count - WINDOW_UPDATES), count)) {
+      if (!isObject(data.attributes)) continue;
+      attributes = { ...attributes, ...data.attributes };
+      // Its total may have been told long before; it is what the span has now.
+      const progress = progressOf({ ...this.foldedAt(index).attributes, ...attributes });
+      if (progress !== null && "progress.current" in data.attributes) speed.hear(progress, time);
+    }
+    return { speed };
   }
 
   /** @param {any[] | undefined} list @returns {any[]} */
@@ -324,6 +354,46 @@ export function countUpTo(sorted, limit) {
     else high = middle;
   }
   return low;
+}
+
+/** @param {{time: number}[]} updates in order @param {number} moment @returns {number} how many came up to then */
+function countUpToTime(updates, moment) {
+  let low = 0;
+  let high = updates.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (updates[middle].time <= moment) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The log records up to a moment. */
+class LogsAt {
+  /** @param {import("./records.mjs").TraceLogs} logs */
+  constructor(logs) {
+    this.logs = logs;
+    this.moment = NaN;
+    this.version = 0;
+    this.moves = 0;
+    this.refused = logs.refused;
+    /** @type {import("./records.mjs").LogRecord[] | null} */
+    this.made = null;
+    const upTo = (/** @type {import("./records.mjs").LogRecord[] | undefined} */ records) => records?.filter(({ time }) => time <= this.moment);
+    this.bySpan = { get: (/** @type {string} */ id) => upTo(this.logs.bySpan.get(id)), get size() { return logs.bySpan.size; } };
+  }
+
+  /** @param {number} moment */
+  look(moment) {
+    this.moment = moment;
+    this.made = null;
+    this.version += 1;
+    this.moves += 1;
+  }
+
+  get all() {
+    return (this.made ??= this.logs.all.slice(0, countUpToTime(this.logs.all, this.moment)));
+  }
 }
 
 /** What is looked up when it is asked for. @param {(index: number) => any} find @returns {any} */

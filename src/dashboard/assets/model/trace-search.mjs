@@ -4,7 +4,7 @@
 // Must never touch the DOM or a clock.
 
 import { STATE, STATE_NAMES, isBadState, isOpenState } from "./columns.mjs";
-import { readChanges, shownStateOf } from "./model.mjs";
+import { logsOf, readChanges, shownStateOf } from "./model.mjs";
 import { compares, contains, dependsOnTime, parseQuery } from "./search.mjs";
 import { flatten, nextWhere, openTo } from "./visible-rows.mjs";
 
@@ -177,9 +177,8 @@ function textHolds(trace, index, test) {
   const event = spans.events[index];
   if (anyHolds(event?.attributes, has) || has(event?.status?.message)) return true;
   for (const one of Array.isArray(event?.events) ? event.events : []) if (has(one?.name) || anyHolds(one?.attributes, has)) return true;
-  if (trace.changes.size > 0 && anyHolds(trace.changes.get(index), has)) return true;
-  if (trace.logs.size === 0) return false;
-  return (trace.logs.get(index) ?? []).some((log) => has(log.body) || anyHolds(log.attributes, has));
+  if (has(event?.panic?.message) || has(event?.awaiting?.name)) return true;
+  return trace.logs.bySpan.size > 0 && logsOf(trace, index).some(({ data }) => has(data.body) || anyHolds(data.attributes, has));
 }
 
 /** @param {Record<string, unknown> | undefined} attributes @param {(given: unknown) => boolean} has @returns {boolean} */
@@ -191,8 +190,7 @@ function anyHolds(attributes, has) {
 /** @param {Trace} trace @param {number} index @param {Test} test @returns {boolean} */
 function attributeHolds(trace, index, { term, has }) {
   const key = term.key.slice(1);
-  const changed = trace.changes.size > 0 ? trace.changes.get(index) : undefined;
-  const attributes = changed !== undefined && Object.hasOwn(changed, key) ? changed : trace.spans.events[index]?.attributes;
+  const attributes = trace.spans.events[index]?.attributes;
   if (attributes === undefined || !Object.hasOwn(attributes, key)) return false;
   const actual = attributes[key];
   if (term.operator !== "") return compares(Number(actual), term.operator, term.number);

@@ -2,7 +2,8 @@
 // The connections of the hub: one carries up to 32 traces, another the live list at one address. A line knows what each of
 // its subscriptions has already, so that each gets what it is missing, once and in order. It must never touch the DOM.
 
-import { createList, reduceList, sequenceOf } from "../model/list-model.mjs";
+import { epochOf, sequenceOf } from "../model/event-ids.mjs";
+import { createList, reduceList } from "../model/list-model.mjs";
 import { eventsRoute } from "./api.mjs";
 import { ResilientStream, parseObject } from "./stream.mjs";
 
@@ -253,8 +254,3 @@ export class TraceLine extends Line {
 const GREETINGS = new Set(["hello", "ping", "degraded"]);
 /** Their id, if they seem to have one, is that of an event before them. */
 const CONTROL_TYPES = new Set(["hello", "ping", "degraded", "end"]);
-
-/** @param {string} id @returns {string} */
-function epochOf(id) {
-  return id.slice(0, Math.max(0, id.lastIndexOf("-")));
-}

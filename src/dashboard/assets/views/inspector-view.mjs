@@ -5,6 +5,7 @@ import { identityOf } from "../model/identity.mjs";
 import { shortId } from "../model/ids.mjs";
 import { indexOf } from "../model/model.mjs";
 import { colourKey } from "../model/palette.mjs";
+import { levelText } from "../model/severity.mjs";
 import { BackLinks, codeFields, droppedText, scopeText, selfText, termFor, timelineOf, typeOf, valueText } from "../model/span-details.mjs";
 import { attributeTypesOf, attributesOf, isPartial, shownName, shownStateOf, spanAt, waitText } from "../model/span.mjs";
 import { formatAbsolute, formatCount, formatDuration, formatOffset, formatOpen, parseTimestamp } from "../model/time.mjs";
@@ -139,7 +140,7 @@ export class InspectorView {
     this.show("facts", `${all} ${span.childCount} ${usual?.count} ${usual?.p50} ${slow}`, () => this.facts(span, frame, usual, slow));
     this.show("attributes", `${of} ${seen} ${others.length} ${JSON.stringify([shown, types])}`, () => (seen || others.length > 0 ? section("Attributes", others.length, this.bounded("attributes", others, types)) : null));
     this.show("code", `${of} ${JSON.stringify(fields)}`, () => (fields.length === 0 ? null : section("Code and thread", null, this.fields(fields, attributes))));
-    this.show("timeline", `${all} ${span.logs?.length} ${this.limit("timeline")}`, () => this.timeline(span, frame));
+    this.show("timeline", `${all} ${span.logs.length} ${this.limit("timeline")}`, () => this.timeline(span, frame));
     this.show("links", `${all} ${this.limit("links")}`, () => this.links(span));
     this.show("back", `${of} ${around} ${this.linked.at} ${linkers} ${this.limit("back")}`, () => this.back(trace, links, frame.file));
     this.show("process", `${of} ${around} ${this.limit("process")}`, () => this.process(span, process));
@@ -336,7 +337,7 @@ export class InspectorView {
 
   /** @param {any} log @param {number} at @returns {HTMLElement} */
   logItem(log, at) {
-    return this.moment("log", log, at, String(log?.severity ?? "LOG"), valueText(log?.body ?? ""), log?.attributes);
+    return this.moment("log", log, at, levelText(log), valueText(log?.body ?? ""), log?.attributes);
   }
 
   /**
@@ -443,8 +444,7 @@ export class InspectorView {
   /** @param {Span} span @returns {HTMLElement} */
   raw(span) {
     return this.details("Raw JSON", () => {
-      const changes = span.trace.changes.get(span.index);
-      const json = JSON.stringify(changes === undefined ? span.event : { ...span.event, updated: changes }, null, 2);
+      const json = JSON.stringify(span.event, null, 2);
       const rest = json.length - RAW_MAX;
       return [this.copyButton(json, "Copy the JSON"), textOf("pre", json.slice(0, RAW_MAX)),
         rest > 0 ? element("p", { class: "muted", text: `${formatCount(rest)} more characters are copied, and not shown.` }) : element("span")];

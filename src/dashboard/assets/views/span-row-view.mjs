@@ -4,7 +4,8 @@
 // another span after the next scroll.
 
 import { FLAG, STATE, isOpenState } from "../model/columns.mjs";
-import { serviceOf, shownName, shownStateOf, waitText } from "../model/span.mjs";
+import { ERROR, WARN, severityOf } from "../model/severity.mjs";
+import { logsOf, serviceOf, shownName, shownStateOf, waitText } from "../model/span.mjs";
 import { formatCount, formatDuration, formatOffset, formatOpen, parseTimestamp } from "../model/time.mjs";
 import { ROLLUP_MIN } from "../model/tree.mjs";
 import { rollUpText } from "../model/visible-rows.mjs";
@@ -229,16 +230,21 @@ function labelOf(index, { now, trace, moving }) {
 /** Span events and log records. @param {import("../model/model.mjs").Trace} trace @param {number} index @returns {Mark[]} */
 function marksOf(trace, index) {
   const events = trace.spans.events[index]?.events;
-  const logs = trace.logs.get(index);
-  if (logs === undefined && !Array.isArray(events)) return [];
+  const logs = logsOf(trace, index);
+  if (logs.length === 0 && !Array.isArray(events)) return [];
   const marks = [];
   for (const event of Array.isArray(events) ? events.slice(0, MARKS_MAX) : []) {
     marks.push({ at: parseTimestamp(event?.timestamp, trace.originSeconds), kind: event?.name === "exception" ? "exception" : "event" });
   }
-  for (const log of (logs ?? []).slice(0, MARKS_MAX - marks.length)) {
-    marks.push({ at: parseTimestamp(log.timestamp, trace.originSeconds), kind: log.severity === "ERROR" ? "exception" : "log" });
-  }
+  // The worst come first where there is no room for all: they are what is looked for.
+  const told = logs.length <= MARKS_MAX ? logs : [...logs.filter(({ data }) => severityOf(data) >= WARN), ...logs.filter(({ data }) => severityOf(data) < WARN)];
+  for (const { data, time } of told.slice(0, MARKS_MAX - marks.length)) marks.push({ at: time, kind: markOfLog(severityOf(data)) });
   return marks.filter((mark) => !Number.isNaN(mark.at));
+}
+
+/** @param {number} severity @returns {string} */
+function markOfLog(severity) {
+  return severity >= ERROR ? "exception" : severity >= WARN ? "warning" : "log";
 }
 
 /** @param {SpanRow} row @param {TraceFrame} frame @param {Decorator[]} decorators @returns {boolean} whether they changed */

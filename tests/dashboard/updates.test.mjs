@@ -1,0 +1,184 @@
+// @ts-check
+// Claims about what happens in a span while it is open: each prefix of a log is a state that the span was in, and its end
+// says all of it once more.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { EventReader } from "../../src/dashboard/assets/model/events.mjs";
+import { FileTraces } from "../../src/dashboard/assets/model/files.mjs";
+import { attributeTypesOf, attributesOf, createTrace, eventOf, indexOf, nameOf, progressAt, reduceTrace, shownStateOf, stateOf } from "../../src/dashboard/assets/model/model.mjs";
+import { Moments, historyOf } from "../../src/dashboard/assets/model/trace-at-time.mjs";
+import { TraceSearch } from "../../src/dashboard/assets/model/trace-search.mjs";
+import { UPDATED_ITEMS_MAX, withUpdate } from "../../src/dashboard/assets/model/updates.mjs";
+import { TRACE, at, ended, log, started, updated } from "./build.mjs";
+
+/** @param {any[]} events */
+function traceOf(events) {
+  return events.reduce(reduceTrace, createTrace(TRACE));
+}
+
+/** What a reader is told of a span. @param {any} trace @param {string} [id] */
+function told(trace, id = "a") {
+  const index = indexOf(trace, id);
+  const { status, events, links, task, awaiting, panic } = eventOf(trace, index) ?? {};
+  return { name: nameOf(trace, index), state: shownStateOf(trace, index), attributes: attributesOf(trace, index), types: attributeTypesOf(trace, index), status, events, links, task, awaiting, panic };
+}
+
+const NOTHING = { name: "a", state: "running", attributes: {}, types: {}, status: undefined, events: undefined, links: undefined, task: undefined, awaiting: undefined, panic: undefined };
+
+test("each part of an update is laid over what was known, and what is not known changes nothing", () => {
+  const says = (/** @type {any[]} */ ...updates) => told(traceOf([started("a", null, 0, { attributes: { step: 0, big: "9" }, attributeTypes: { big: "int" } }), ...updates.map((more, n) => updated("a", n + 1, more))]));
+  const begin = { ...NOTHING, attributes: { step: 0, big: "9" }, types: { big: "int" } };
+  assert.deepEqual(says({}), begin);
+  assert.deepEqual(says({ attributes: { step: 1, n: "7" }, attributeTypes: { n: "int" } }), { ...begin, attributes: { step: 1, big: "9", n: "7" }, types: { big: "int", n: "int" } });
+  assert.deepEqual(says({ attributes: { big: 3 } }), { ...begin, attributes: { step: 0, big: 3 }, types: {} }, "a value brings its own type");
+  assert.deepEqual(says({ name: "b" }), { ...begin, name: "b" });
+  assert.deepEqual(says({ status: { code: "ERROR", message: "no" } }), { ...begin, state: "failing", status: { code: "ERROR", message: "no" } });
+  assert.deepEqual(says({ status: { code: "ERROR" } }, { status: { code: "OK" } }), { ...begin, status: { code: "OK" } });
+  const [one, two] = [{ name: "x", timestamp: at(1) }, { name: "y", timestamp: at(2) }];
+  assert.deepEqual(says({ events: [one] }, { events: [one, two] }), { ...begin, events: [one, two] }, "a folded update repeats its parts");
+  const link = { traceId: TRACE, spanId: "b", attributes: {} };
+  assert.deepEqual(says({ links: [link] }), { ...begin, links: [link] });
+  const awaiting = { name: "redis get", since: at(1) };
+  assert.deepEqual([says({ awaiting }).awaiting, says({ awaiting }, { awaiting: null }).awaiting], [awaiting, null]);
+  const task = { polls: 3, busyNanos: 5, idleNanos: 7, longestPollNanos: 2, polling: { since: at(1), thread: "tokio-worker-3" } };
+  assert.deepEqual([says({ task }).task, says({ task }, { task: { ...task, polling: null } }).task.polling], [task, null]);
+  const panic = { message: "no rule", location: "src/bank.rs:88:5", thread: "main" };
+  assert.deepEqual(says({ panic }), { ...begin, state: "failing", panic });
+  for (const future of [{ later: 1 }, { status: 5 }, { events: 7 }, { events: [5, null] }, { attributes: [1] }, { task: "x" }, { awaiting: 1 }, { name: 7 }, { panic: null }]) {
+    assert.deepEqual({ ...says(future), events: undefined }, begin, JSON.stringify(future));
+  }
+});
+
+test("what an open span keeps has a bound, and what had no room is counted", () => {
+  const items = Array.from({ length: UPDATED_ITEMS_MAX + 3 }, (_, n) => ({ name: String(n), timestamp: at(n) }));
+  const event = withUpdate({}, { events: items });
+  assert.deepEqual([event.events.length, event.itemsLeft, withUpdate(event, { events: [{ name: "more", timestamp: at(9) }] }).itemsLeft], [UPDATED_ITEMS_MAX, 3, 4]);
+});
+
+test("an update that comes before its start, twice, or after the end changes nothing else", () => {
+  const update = updated("a", 2, { attributes: { n: 1 }, name: "b", events: [{ name: "x", timestamp: at(1) }] }, "x-2");
+  const usual = told(traceOf([started("a", null, 0), update]));
+  assert.deepEqual(told(traceOf([update, started("a", null, 0)])), usual);
+  assert.deepEqual(told(traceOf([started("a", null, 0), update, update, started("a", null, 0)])), usual);
+  const final = ended("a", null, 0, 5, { attributes: { n: 7 } });
+  assert.deepEqual(told(traceOf([started("a", null, 0), update, final, update])), told(traceOf([final])));
+  // An older one that comes again takes nothing back.
+  const newer = updated("a", 3, { attributes: { n: 2 } }, "x-3");
+  assert.deepEqual(told(traceOf([started("a", null, 0), update, newer, update])), told(traceOf([started("a", null, 0), update, newer])));
+});
+
+test("an open span is found by what it was told since its start", () => {
+  const trace = traceOf([
+    started("a", null, 0, { attributes: { n: 1 } }), updated("a", 1, { attributes: { n: 2 }, awaiting: { name: "redis get", since: at(1) }, events: [{ name: "retry", timestamp: at(1), attributes: {} }] }),
+    updated("a", 2, { panic: { message: "no rule for SEK" } }), log("a", 2, { body: "cart is empty", attributes: { sku: "k9" } }),
+  ]);
+  const count = (/** @type {string} */ query) => new TraceSearch().update(trace, query, 10)?.count;
+  assert.deepEqual(["n:2", "n:1", "redis", "retry", "SEK", "cart", "k9", "state:failing", "state:running"].map(count), [1, 0, 1, 1, 1, 1, 1, 1, 1]);
+});
+
+test("a log record makes no span, and stays until its span comes", () => {
+  const trace = traceOf([log("hidden", 1), log(null, 2, { body: "of no span" }), { type: "log", data: { type: "log", traceId: null, spanId: null, body: "of no trace", timestamp: at(3) } }]);
+  assert.deepEqual([trace.spans.count, trace.logs.all.map(({ data, time }) => [data.body, time])], [0, [["hidden", 1], ["of no span", 2]]]);
+  reduceTrace(trace, started("hidden", null, 0));
+  assert.equal(trace.logs.bySpan.get("hidden")?.length, 1);
+});
+
+test("log records are in order of time, whatever order they come in", () => {
+  const trace = traceOf([5, 1, 3, 3, 9, 2].map((time, n) => log("a", time, { body: n }, `x-${n + 1}`)));
+  assert.deepEqual(trace.logs.all.map(({ data }) => data.body), [1, 5, 2, 3, 0, 4]);
+});
+
+test("a file of a log has log records outside of traces, and says that they are not shown", () => {
+  const lines = [started("00f067aa0ba902b7", null, 0), log("00f067aa0ba902b7", 1), log(null, 2, { traceId: null })].map(({ data }) => JSON.stringify(data)).join("\n");
+  const reader = new EventReader();
+  const file = new FileTraces("log.jsonl");
+  file.take([...reader.read(lines), ...reader.end()]);
+  file.finish();
+  assert.deepEqual([file.leftOut(), file.feeds.get(TRACE)?.model.logs.all.length], [["log records outside of traces (1)"], 1]);
+});
+
+/** @param {number} seed */
+function generator(seed) {
+  let state = seed;
+  return (/** @type {number} */ below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
+/** One span's life: what it was after each event, and the events. @param {(below: number) => number} below @param {string} id */
+function life(below, id) {
+  const now = { name: id, attributes: /** @type {any} */ ({ first: 1 }), attributeTypes: {}, events: /** @type {any[]} */ ([]), links: /** @type {any[]} */ ([]), status: /** @type {any} */ (undefined) };
+  const log = [started(id, null, 0, { attributes: { ...now.attributes } })];
+  const states = [structuredClone(now)];
+  let time = 0;
+  for (let step = 1 + below(12); step > 0; step -= 1) {
+    time += 1 + below(5);
+    /** @type {any} */
+    const update = {};
+    if (below(2) === 0) update.attributes = { [`k${below(3)}`]: below(100), ...(below(3) === 0 ? { __proto__x: "y" } : {}) };
+    if (below(5) === 0) update.name = `${id} ${below(9)}`;
+    if (below(4) === 0) update.events = Array.from({ length: 1 + below(3) }, (_, n) => ({ name: `e${below(4)} ${n}`, timestamp: at(time), attributes: {} }));
+    if (below(6) === 0) update.links = [{ traceId: TRACE, spanId: `l${time}`, attributes: {} }];
+    if (below(6) === 0) update.status = { code: below(2) === 0 ? "ERROR" : "OK" };
+    Object.assign(now.attributes, update.attributes);
+    Object.assign(now, { name: update.name ?? now.name, status: update.status ?? now.status, events: [...now.events, ...(update.events ?? [])], links: [...now.links, ...(update.links ?? [])] });
+    log.push(updated(id, time, update, ""));
+    states.push(structuredClone(now));
+  }
+  const { status = { code: "OK" }, ...rest } = now;
+  return { log, states, end: ended(id, null, 0, time + 1, { ...rest, status }) };
+}
+
+/** @param {any} trace @param {string} id */
+function stateNow(trace, id) {
+  const { name, attributes, types, status, events, links } = told(trace, id);
+  return { name, attributes, attributeTypes: types, events: events ?? [], links: links ?? [], status };
+}
+
+test("every prefix is a state that the span was in, and the end alone says as much as all of them", () => {
+  for (let seed = 1; seed <= 300; seed += 1) {
+    const below = generator(seed);
+    const { log: events, states, end } = life(below, "a");
+    const trace = createTrace(TRACE);
+    for (const [place, event] of events.entries()) {
+      reduceTrace(trace, event);
+      assert.deepEqual(stateNow(trace, "a"), states[place], `seed ${seed}, event ${place}`);
+    }
+    // A snapshot of any prefix, with the updates apart or in one, and the stream after it.
+    const cut = below(events.length) + 1;
+    const [begin, ...updates] = events.slice(0, cut).map(({ data }) => data);
+    const folded = updates.length === 0 ? [] : [{ ...updates.reduce(withUpdate, {}), type: "updated", traceId: TRACE, spanId: "a", timestamp: updates[updates.length - 1].timestamp }];
+    for (const one of [updates, folded]) {
+      const later = traceOf([{ type: "snapshot", data: { spans: [begin], updates: one } }, ...events.slice(cut)]);
+      assert.deepEqual(stateNow(later, "a"), states[states.length - 1], `seed ${seed}, snapshot after ${cut}`);
+    }
+    // Time travel shows the same prefixes.
+    const all = [...events, end];
+    const whole = traceOf(all);
+    const moments = new Moments(whole, historyOf(all.map(({ data }) => data), whole.originSeconds), 1_000);
+    for (const place of [below(events.length), below(events.length), 0]) {
+      const moment = place === 0 ? 0 : (Date.parse(events[place].data.timestamp) - Date.parse(at(0)));
+      assert.deepEqual(stateNow(moments.at(moment), "a"), states[place], `seed ${seed}, moment ${moment}`);
+    }
+    assert.deepEqual(told(whole), told(traceOf([end])), `seed ${seed}`);
+    assert.equal(whole.live.size, 0);
+  }
+});
+
+test("time travel shows what an open span was called, what it waited for, and how far it was", () => {
+  const progress = (/** @type {number} */ time) => updated("a", time, { attributes: { "progress.current": time / 1_000, ...(time === 1_000 ? { "progress.total": 10 } : {}) }, awaiting: time === 2_000 ? { name: "lock", since: at(2_000) } : null });
+  const events = [started("a", null, 0), updated("a", 500, { name: "renamed" }), progress(1_000), progress(2_000), progress(3_000), log("a", 2_500), ended("a", null, 0, 9_000, { name: "final" })];
+  const trace = traceOf(events);
+  const moments = new Moments(trace, historyOf(events.map(({ data }) => data), trace.originSeconds), 9_000);
+  const seen = [100, 2_000, 2_600, 3_000, 9_000, 100].map((moment) => {
+    const view = moments.at(moment);
+    const left = view.live.get(0)?.speed?.left(moment) ?? null;
+    return [nameOf(view, 0), stateOf(view, 0), eventOf(view, 0).awaiting?.name ?? "", progressAt(view, 0)?.current ?? 0, left, view.logs.all.length, view.logs.bySpan.get("a")?.length ?? 0];
+  });
+  assert.deepEqual(seen, [
+    ["a", "running", "", 0, null, 0, 0], ["renamed", "running", "lock", 2, null, 0, 0], ["renamed", "running", "lock", 2, null, 1, 1],
+    ["renamed", "running", "", 3, 7_000, 1, 1], ["final", "ok", "", 0, null, 1, 1], ["a", "running", "", 0, null, 0, 0],
+  ]);
+});
