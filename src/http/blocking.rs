@@ -1,11 +1,11 @@
-//! Work that takes milliseconds and more, on a thread of the runtime that is there for it: a task of the host's runtime must not
-//! be held up.
+//! Runs work that takes milliseconds or more on a blocking thread of the runtime: it must not hold up a task of the
+//! host's runtime.
 
 use http::StatusCode;
 
 use crate::http::error::HttpError;
 
-/// Does work that takes a while where it holds nobody up: the caller may be on the host's own runtime.
+/// Runs the work on a blocking thread, because the caller may be on the host's own runtime.
 pub(crate) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, HttpError> {

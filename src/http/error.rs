@@ -1,5 +1,5 @@
-//! A request that is answered with an error: which status each cause has, 401 and 405 with the header that they need. It runs
-//! on the connection's task.
+//! Errors of requests: the status of each cause, and the header that 401, 405 and 503 need. It runs on the connection's
+//! task.
 
 use axum::body::Body;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -26,7 +26,7 @@ impl HttpError {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
-    /// The sender did not show that it may read, and could.
+    /// The sender did not prove who it is; with a proof, it may be able to read.
     pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, message)
     }
@@ -79,7 +79,7 @@ impl From<Error> for HttpError {
     }
 }
 
-/// Says how to show who one is (RFC 6750, section 3).
+/// Names the scheme by which a client can authenticate (RFC 6750, section 3).
 pub(crate) fn challenge(headers: &mut HeaderMap) {
     let scheme = HeaderValue::from_static("Bearer realm=\"livespan\"");
     headers.insert(header::WWW_AUTHENTICATE, scheme);

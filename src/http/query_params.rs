@@ -19,9 +19,9 @@ use crate::{
     util::query::{self, NotUtf8, QueryValue},
 };
 
-/// Values of one filter.
+/// Upper bound on the values of one filter.
 const VALUES_MAX: usize = 32;
-/// Traces in one answer.
+/// Upper bound on the traces of one page.
 const LIMIT_MAX: usize = 500;
 /// Stored event types that a filter may name.
 const TYPES: &[&str] = &["started", "ended", "updated", "log", "process", "gap"];
@@ -45,7 +45,7 @@ impl<'a> QueryParams<'a> {
         })
     }
 
-    /// The values of a parameter; an empty one is as none.
+    /// Returns the values of a parameter. An empty value counts as a missing one.
     fn all(&self, name: &str) -> Result<Vec<&str>, HttpError> {
         let named = self.pairs.iter().filter(|(key, _)| key == name);
         let values = named.map(|(_, value)| value.as_deref().map_err(|error| *error));
@@ -57,7 +57,7 @@ impl<'a> QueryParams<'a> {
             HttpError::new(StatusCode::BAD_REQUEST, message)
         })?;
         if values.len() > VALUES_MAX {
-            let message = format!("the parameter {name} stands more than {VALUES_MAX} times");
+            let message = format!("the parameter {name} appears more than {VALUES_MAX} times");
             return Err(HttpError::new(StatusCode::BAD_REQUEST, message));
         }
         Ok(values)
@@ -85,7 +85,7 @@ impl<'a> QueryParams<'a> {
         Ok(limit)
     }
 
-    /// Where a page of traces begins.
+    /// Returns the event before which a page of traces begins.
     pub(crate) fn before(&self) -> Result<u64, HttpError> {
         Ok(self.number("after")?.unwrap_or(u64::MAX))
     }
@@ -124,7 +124,7 @@ impl<'a> QueryParams<'a> {
         Ok(self.all(name)?.into_iter().map(str::to_owned).collect())
     }
 
-    /// What a stream of events is narrowed to, beside its traces.
+    /// Returns the filter of a stream of events, without its traces.
     pub(crate) fn event_filter(&self) -> Result<EventFilter, HttpError> {
         let quoted = |name| -> Result<Vec<Vec<u8>>, HttpError> {
             Ok(self.all(name)?.into_iter().map(json::quoted).collect())
@@ -142,7 +142,7 @@ impl<'a> QueryParams<'a> {
         })
     }
 
-    /// What a list of traces is narrowed to.
+    /// Returns the filter of a list of traces.
     pub(crate) fn trace_filter(&self) -> Result<TraceFilter, HttpError> {
         let states = self
             .all("state")?

@@ -1,5 +1,5 @@
-//! Explains why the first request of a connection cannot be read, where its address is not percent-encoded: hyper answers such a
-//! request by itself, with a status and nothing else. It looks at the bytes without taking them, on the connection's task.
+//! Explains why the first request of a connection cannot be read, if its address is not percent-encoded. hyper itself
+//! answers such a request with a bare status. The bytes are only peeked at. It runs on the connection's task.
 
 use std::io;
 
@@ -7,10 +7,10 @@ use http::Uri;
 use serde::Serialize;
 use tokio::net::TcpStream;
 
-/// Bytes of a request that are looked at: what people write by hand is shorter.
+/// Bytes of a request that are peeked at. A request written by hand is shorter.
 const LOOKED_AT: usize = 2048;
 
-/// Waits for the first bytes, and returns the whole answer if they begin a request that hyper could not read.
+/// Waits for the first bytes. If they begin a request that hyper cannot read, returns the whole response.
 pub(crate) async fn refusal(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut head = vec![0; LOOKED_AT];
     let length = stream.peek(&mut head).await?;
@@ -32,7 +32,7 @@ fn answer(message: &str) -> Vec<u8> {
     [head.into_bytes(), body].concat()
 }
 
-/// What is wrong with the address of a request line, if it is whole.
+/// Returns what is wrong with the address of a complete request line.
 fn unencoded_address(head: &[u8]) -> Option<String> {
     let line = head.get(..memchr::memchr(b'\n', head)?)?;
     let line = std::str::from_utf8(line.trim_ascii_end()).ok()?;
@@ -42,9 +42,9 @@ fn unencoded_address(head: &[u8]) -> Option<String> {
         return None;
     }
     let is_wrong = |char: &char| Uri::try_from(format!("/?{char}")).is_err();
-    // A `#` is no error for our parser: it would end the address.
+    // hyper accepts a `#`: it ends the address.
     let wrong = target.chars().find(|char| *char != '#' && is_wrong(char))?;
-    // What our parser refuses is ASCII.
+    // All characters that the parser rejects are ASCII.
     let encoded = u32::from(wrong);
     Some(format!(
         "the address is not percent-encoded: write %{encoded:02X} for {wrong:?}"

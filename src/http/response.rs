@@ -1,4 +1,4 @@
-//! Answers that are written at once. It runs on the connection's task.
+//! Responses that are complete at once. It runs on the connection's task.
 
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};

@@ -1,4 +1,5 @@
-//! One request, taken apart: access, route, answer. It runs on the connection's task, which may be the host's.
+//! Routes one request: checks access, selects the route, completes the response. It runs on the connection's task,
+//! which may be the host's.
 
 use std::{
     borrow::Cow,
@@ -43,20 +44,23 @@ impl LiveSpans {
     /// `.nest("/live", live.router())`. With `.nest`, axum answers `/live` but not `/live/`; `.nest_service` answers
     /// both. Merged into an app, it takes the path `/` and its own routes, and leaves all others to the app.
     ///
-    /// **Set [`auth`](crate::LiveSpansBuilder::auth) before your app listens beyond loopback.** Without it, only requests that
-    /// name a loopback host, or one of [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts), are answered, which keeps
-    /// browsers out and nobody else: a client chooses the `Host` that it sends, and where it is, only your server knows. When
-    /// that tells ([`ConnectInfo`](axum::extract::ConnectInfo), by `into_make_service_with_connect_info::<SocketAddr>()`),
-    /// clients of other machines are refused; a proxy on this machine is not one of those.
+    /// **Set [`auth`](crate::LiveSpansBuilder::auth) before your app listens beyond loopback.** Without it, a request
+    /// is answered only if it names a loopback host or one of
+    /// [`allowed_hosts`](crate::LiveSpansBuilder::allowed_hosts). That stops browsers but no other program, because a
+    /// client chooses the `Host` that it sends. If your server provides the client's address
+    /// ([`ConnectInfo`](axum::extract::ConnectInfo), by `into_make_service_with_connect_info::<SocketAddr>()`), clients
+    /// on other machines are refused as well. Behind a proxy on this machine, every client seems to be local.
     ///
-    /// Spans that your own middleware makes around these routes are not shown, and `/status` counts them. Where only
-    /// their ids tell them apart, as at the root, all events are shown 100 ms later, so that the ids are known in time.
-    /// A client that stops reading is closed by
-    /// *your* server's write time-out, if it has one; until then it costs one block of at most 64 KiB.
+    /// Spans that your own middleware makes around these routes are not shown; `/status` counts them. Sometimes only
+    /// the span's id tells such a span from others, as with routes mounted at the root. All events are then shown
+    /// 100 ms later, so that the ids are known in time.
     ///
-    /// An open stream keeps a graceful shutdown of your server waiting: call [`end_streams`](LiveSpans::end_streams) in the
-    /// future that you give to `with_graceful_shutdown`, and [`shutdown`](LiveSpans::shutdown) when the server has ended.
-    /// In an app with a state, nest or merge it after `with_state`.
+    /// Your server's write time-out, if it has one, closes a client that stops reading. Until then that client costs
+    /// one block of at most 64 KiB.
+    ///
+    /// An open stream delays a graceful shutdown of your server. Call [`end_streams`](LiveSpans::end_streams) in the
+    /// future that you give to `with_graceful_shutdown`, and [`shutdown`](LiveSpans::shutdown) after the server has
+    /// ended. In an app with a state, nest or merge the router after `with_state`.
     pub fn router(&self) -> Router {
         self.shared.mounts.expect_request();
         let service = LiveService {
@@ -79,7 +83,7 @@ impl LiveSpans {
 #[derive(Clone, Debug)]
 pub(crate) struct LiveService {
     pub(crate) live: LiveSpans,
-    /// Whether the host's middleware may stand around us.
+    /// Whether the service is mounted in an app, whose middleware may surround it.
     pub(crate) mounted: bool,
 }
 
@@ -93,18 +97,18 @@ impl Service<Request<Body>> for LiveService {
     }
 
     fn call(&mut self, req: Request<Body>) -> Self::Future {
-        // At once, not in the future: the worker must learn whose span this is before it looks at it.
+        // Done at once, not in the future: the worker must know that the span is ours before it encodes it.
         if self.mounted {
             self.hide_own_request(&req);
         }
         let live = self.live.clone();
         let (mut request, body) = req.into_parts();
         cors::strip_foreign_cookies(&live.shared.access, &mut request);
-        // The one body that is read is that of the form in which a browser shows the token.
+        // Only one route reads a body: the form in which a person enters the token.
         if request.method == Method::POST && request.uri.path().trim_start_matches('/').is_empty() {
             return Box::pin(async move { Ok(sign_in_by_form(&live, &request, body).await) });
         }
-        // Without a body the rest may be shared between threads.
+        // Without a body, the rest of the request is `Sync`.
         drop(body);
         Box::pin(async move { Ok(answer(&live, &request).await) })
     }
@@ -120,7 +124,7 @@ impl LiveService {
         let span = context.span();
         let is_recording = span.is_recording();
         let span = span.span_context();
-        // A span that does not record never comes, so its id would be kept for nothing.
+        // A span that does not record never reaches the log, so its id would be kept for nothing.
         if is_recording && !span.is_remote() {
             let buffer = &self.live.shared.parts.runtime.buffer;
             drop(buffer.push(RecordClass::Internal, |buf| record::write_hide(buf, span)));
@@ -166,7 +170,8 @@ async fn answer(live: &LiveSpans, request: &Parts) -> Response<Body> {
     response
 }
 
-/// An `EventSource` gives up for ever on an error, and a permission may come again.
+/// Answers a request that was refused. A stream gets an `end` (`expired`) instead of an error: an `EventSource` gives
+/// up for ever on an error, but the permission may come back.
 pub(crate) fn denied(request: &Parts, error: AuthError) -> Response<Body> {
     match error {
         AuthError::Expired if is_stream(request) => stream_guard::ended_stream(EndReason::Expired),
@@ -179,7 +184,7 @@ fn is_stream(request: &Parts) -> bool {
     segments.last().is_some_and(|segment| segment == "sse")
 }
 
-/// What every answer carries, so that a browser does nothing with it but what it is for.
+/// Sets the headers of every response that keep a browser from using it for anything else.
 pub(crate) fn set_security_headers(
     config: &AccessConfig,
     request: &Parts,
@@ -211,7 +216,8 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Auth
         host_check::check_host(config, request)?;
         return Err(HttpError::method_not_allowed().into());
     }
-    // A module script names its origin to its own server, too, which a proxy may have called by another name.
+    // A module script sends its origin to its own server, too. A proxy may call the server by another name, so assets
+    // skip this check.
     if !cors::is_asset(request) {
         cors::check_reader(config, request)?;
     }
@@ -275,7 +281,7 @@ async fn route(live: &LiveSpans, request: &Parts) -> Result<Response<Body>, Auth
     }?)
 }
 
-/// Whom a one-time link lets in.
+/// Signs in by a one-time link, if the request has one.
 fn sign_in_by_link(
     live: &LiveSpans,
     request: &Parts,
@@ -285,7 +291,7 @@ fn sign_in_by_link(
     login::by_link(live, request, params)
 }
 
-/// A stream, if there is a permit for its reader, for as long as it may read.
+/// Answers with a stream if there is a permit for its reader. The stream ends when the reader may no longer read.
 pub(crate) fn with_stream_permit(
     live: &LiveSpans,
     request: &Parts,
@@ -333,7 +339,10 @@ async fn asset(request: &Parts, file: &str) -> Result<Response<Body>, HttpError>
 }
 
 #[cfg(not(feature = "dashboard"))]
-#[expect(clippy::unused_async, reason = "with the dashboard it waits")]
+#[expect(
+    clippy::unused_async,
+    reason = "it awaits with the feature `dashboard`"
+)]
 async fn page(_request: &Parts) -> Result<Response<Body>, HttpError> {
     Err(HttpError::not_found(
         "livespan was built without its feature `dashboard`",
@@ -361,7 +370,7 @@ fn all_events(
             }
         }
         Some(allowed) => {
-            // No stream at all would mean every one.
+            // Without any stream, the subscription would cover all streams.
             options = options
                 .open_global_events(authorization.open_global_events())
                 .stream(StreamKey::nobody());
@@ -405,7 +414,7 @@ pub(crate) fn trace_events(
     Ok(response.map(|body| Body::new(body.with_projection(projection))))
 }
 
-/// The segments of a path, as they were before they were percent-encoded.
+/// Returns the decoded segments of a path.
 pub(crate) fn segments(path: &str) -> Result<Vec<Cow<'_, str>>, HttpError> {
     let segments = path.trim_start_matches('/').split('/');
     let decoded = segments.map(|segment| {

@@ -43,23 +43,23 @@ use crate::{
     live_spans::LiveSpans,
 };
 
-/// How long a shutdown waits while no client takes anything of what is still to be sent.
+/// How long a shutdown waits while no client reads any of the remaining bytes.
 const GRACE: Duration = Duration::from_secs(1);
-/// How much earlier than `LiveSpans::shutdown` a server ends, so that its thread is seen to end.
+/// How much earlier than `LiveSpans::shutdown` a server ends, so that `shutdown` sees its thread end.
 const HEAD_START: Duration = Duration::from_millis(50);
-/// How long the server rests when it cannot accept, such as when the process has no file descriptor left.
+/// Pause of the server when it cannot accept, such as when the process has no file descriptor left.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
-/// How long a connection beyond the bound is kept, so that its client reads the answer before the socket is closed.
+/// How long a connection beyond the bound is kept, so that its client reads the response before the socket is closed.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// Connections beyond the bound that are answered at once; still further ones are only closed.
+/// Upper bound on concurrent connections beyond the bound that are answered. Further ones are only closed.
 const REFUSALS_MAX: usize = 256;
-/// Bytes that a connection buffers: what a stalled client costs, beside one block.
+/// Bytes that a connection buffers: the cost of a stalled client, in addition to one block.
 const CONNECTION_BUFFER: usize = 64 * 1024;
-/// The whole answer to a connection beyond the bound, in the one way that an `EventSource` survives.
+/// The whole response to a connection beyond the bound, as a stream that ends: an `EventSource` gives up on any error.
 const OVERLOAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache, no-transform\r\n\
     connection: close\r\n\r\nretry: 10000\n\nevent: end\ndata: {\"type\":\"end\",\"reason\":\"overload\"}\n\n";
 
-/// A running server: it goes on until [`shutdown`](Self::shutdown) or [`LiveSpans::shutdown`], also when this handle is
+/// A running server. It runs until [`shutdown`](Self::shutdown) or [`LiveSpans::shutdown`], even if this handle is
 /// dropped.
 #[derive(Clone)]
 pub struct LiveServer {
@@ -78,19 +78,19 @@ impl fmt::Debug for LiveServer {
 }
 
 impl LiveServer {
-    /// Address at which [`init`](fn@crate::init) and the examples serve unless told otherwise. Where its port is taken, a
-    /// free one is bound instead, so that a second program starts as well as the first.
+    /// Address at which [`init`](fn@crate::init) and the examples serve by default. If its port is taken, a free one is
+    /// bound instead, so that a second program starts as well.
     pub const DEFAULT_ADDRESS: &'static str = "127.0.0.1:4380";
     /// Port of [`DEFAULT_ADDRESS`](Self::DEFAULT_ADDRESS): 4380.
     pub const DEFAULT_PORT: u16 = 4380;
-    /// Upper bound on the connections that are open at once: 16,384. A further one gets a stream that ends at once as
-    /// `overload`.
+    /// Upper bound on the connections that are open at once: 16,384. A further one gets a stream that ends at once with
+    /// the reason `overload`.
     pub const CONNECTIONS_MAX: usize = 16_384;
     /// Time that a client may take to send the head of a request, and before that its first byte: 30 seconds each.
     pub const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-    /// Time that a client may take nothing of what waits for it before its connection is closed: 60 seconds.
+    /// Time after which a connection is closed if its client reads nothing of what waits for it: 60 seconds.
     pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-    /// Time that a shutdown waits at most for clients that take their last events and their `end`: 5 seconds.
+    /// Upper bound on the time that a shutdown waits for clients to read their last events and their `end`: 5 seconds.
     pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
     /// Returns the address that is really bound.
@@ -98,8 +98,8 @@ impl LiveServer {
         self.address
     }
 
-    /// Returns the dashboard's address, with a slash at the end. A server on all addresses of a machine is named by its
-    /// loopback address, since a browser can open no other on every machine.
+    /// Returns the dashboard's address, with a slash at the end. A server that is bound to all addresses is named by
+    /// its loopback address, because browsers on some systems cannot open the address `0.0.0.0`.
     pub fn url(&self) -> String {
         let mut address = self.address;
         match address.ip() {
@@ -110,11 +110,11 @@ impl LiveServer {
         format!("http://{address}/")
     }
 
-    /// Returns the dashboard's address as a [one-time link](LiveSpans::login_link), for an app to print where only its
-    /// operator reads.
+    /// Returns the dashboard's address as a [one-time link](LiveSpans::login_link). Print it only where the operator
+    /// alone can read it.
     ///
     /// # Errors
-    /// When the system has no random numbers.
+    /// Returns an error if the system cannot provide random numbers.
     pub fn login_url(&self) -> Result<String, Error> {
         self.live.login_link(&self.url())
     }
@@ -124,9 +124,10 @@ impl LiveServer {
         turned_on(&mut self.stopped.clone()).await;
     }
 
-    /// Stops accepting and ends open connections, within a second after none of them made progress, and at the latest
-    /// after [`DRAIN_TIMEOUT`](Self::DRAIN_TIMEOUT). Streams send what they have read, a `retry` that is spread over their
-    /// clients, and `end` (`shutdown`). The log goes on, and clients resume at this log's next server. It does not wait.
+    /// Stops accepting and ends the open connections. It ends at most one second after the clients stop reading, and at
+    /// the latest after [`DRAIN_TIMEOUT`](Self::DRAIN_TIMEOUT). A stream sends what it has read, a `retry` that spreads
+    /// the clients' return, and `end` (`shutdown`). The log goes on, and clients resume at its next server. The call
+    /// itself does not wait.
     pub fn shutdown(&self) {
         self.stop.send_replace(true);
     }
@@ -143,14 +144,15 @@ impl IntoFuture for LiveServer {
 }
 
 impl LiveSpans {
-    /// Serves the routes and the dashboard. When it returns, the address is bound. Port 0 takes any free port, and so does
-    /// [`DEFAULT_PORT`](LiveServer::DEFAULT_PORT) of a loopback address when it is taken: [`url`](LiveServer::url) says which.
+    /// Serves the routes and the dashboard. The address is bound when it returns. Port 0 selects any free port. So does
+    /// [`DEFAULT_PORT`](LiveServer::DEFAULT_PORT) of a loopback address if that port is taken: [`url`](LiveServer::url)
+    /// returns the real address.
     ///
-    /// It serves on the runtime of the caller: while your program blocks that, the page does not answer. To see what a program
-    /// does that hangs, use [`serve_in_background`](Self::serve_in_background).
+    /// It serves on the caller's runtime: while your program blocks that runtime, the page does not answer. To watch a
+    /// program that hangs, use [`serve_in_background`](Self::serve_in_background).
     ///
     /// # Errors
-    /// When the address cannot be bound, or it is not a loopback address and
+    /// Returns an error if the address cannot be bound. Also if it is not a loopback address and
     /// [`auth`](crate::LiveSpansBuilder::auth) was not called.
     pub async fn serve(&self, address: impl ToSocketAddrs) -> Result<LiveServer, Error> {
         let listener = self.bind(address).await?;
@@ -159,11 +161,11 @@ impl LiveSpans {
         Ok(server)
     }
 
-    /// As [`serve`](Self::serve), on a thread and a runtime of its own: the page answers while the program hangs. It needs no
-    /// tokio, and may be called inside a runtime.
+    /// Serves like [`serve`](Self::serve), on a thread and a runtime of its own: the page answers even while the
+    /// program hangs. It needs no tokio runtime, and may be called inside one.
     ///
     /// # Errors
-    /// As [`serve`](Self::serve), and when the thread cannot be started.
+    /// Returns the errors of [`serve`](Self::serve), and an error if the thread cannot be started.
     ///
     /// ```
     /// let live = livespan::LiveSpans::builder().build()?;
@@ -173,8 +175,8 @@ impl LiveSpans {
     /// # Ok::<(), livespan::Error>(())
     /// ```
     pub fn serve_in_background(&self, address: &str) -> Result<LiveServer, Error> {
-        // All on the server's own thread: the caller may be inside a runtime, where blocking on another one, or
-        // dropping it, panics.
+        // Everything runs on the server's own thread. The caller may be inside a runtime, where it would panic to block
+        // on another runtime or to drop one.
         let (answer, answered) = mpsc::sync_channel(1);
         let (alive, finished) = mpsc::channel::<Infallible>();
         let live = self.clone();
@@ -190,10 +192,10 @@ impl LiveSpans {
         let server = answered
             .recv()
             .map_err(|error| Error::io("start the server", error))??;
-        // The program may end when `shutdown` returns: viewers get their last events before.
+        // The program may end once `shutdown` returns, so `shutdown` waits until viewers have their last events.
         self.before_shutdown_returns(move |deadline| {
             let left = deadline.saturating_duration_since(std::time::Instant::now());
-            // Nothing is ever sent: it ends with the thread, or when time is up.
+            // Nothing is ever sent. The wait ends with the thread or at the deadline.
             let _ended = finished.recv_timeout(left);
         });
         Ok(server)
@@ -218,7 +220,7 @@ impl LiveSpans {
             let listener = self.bind(address).await;
             match listener.and_then(|listener| self.acceptor(listener)) {
                 Ok((server, acceptor)) => {
-                    // The caller waits, unless it is gone: then the server is still wanted.
+                    // The caller waits for the server. If it is gone, the server runs on.
                     drop(answer.send(Ok(server)));
                     acceptor.run().await;
                 }
@@ -292,14 +294,14 @@ impl LiveSpans {
     }
 }
 
-/// Whether this is the address that nobody chose: then any other port of this machine does.
+/// Returns whether this is the default address. Any other port of the machine will then do.
 fn is_default(addresses: &[SocketAddr]) -> bool {
     addresses
         .iter()
         .all(|address| address.port() == LiveServer::DEFAULT_PORT && address.ip().is_loopback())
 }
 
-/// Completes when the flag is set, or nobody is left to set it.
+/// Completes when the flag is set, or when nobody is left to set it.
 async fn turned_on(flag: &mut watch::Receiver<bool>) {
     drop(flag.wait_for(|on| *on).await);
 }
@@ -313,9 +315,9 @@ struct Acceptor {
     service: LiveService,
     stopping: watch::Receiver<bool>,
     done: watch::Sender<bool>,
-    /// When `LiveSpans::shutdown`, if that stops the server, is over.
+    /// The deadline of `LiveSpans::shutdown`, if that stops the server.
     end_by: Arc<OnceLock<std::time::Instant>>,
-    /// For how many more connections there is room.
+    /// Permits for further connections.
     room: Arc<Semaphore>,
 }
 
@@ -329,7 +331,7 @@ impl Acceptor {
             tokio::select! {
                 accepted = self.listener.accept() => {
                     let Ok((stream, peer)) = accepted else {
-                        // Out of file descriptors, or a client that is gone already: others may still come.
+                        // No file descriptor is left, or the client is gone already. Others may still come.
                         tokio::select! {
                             () = tokio::time::sleep_until(Instant::now() + ACCEPT_REST) => continue,
                             () = turned_on(&mut self.stopping) => break,
@@ -348,7 +350,7 @@ impl Acceptor {
             }
         }
         drop(self.listener);
-        // What does not end in time ends with the set.
+        // Connections that do not end in time are dropped with the set.
         let left = self
             .end_by
             .get()
@@ -361,8 +363,7 @@ impl Acceptor {
     }
 }
 
-/// Waits for the connections to end, at most for `time`, and as long as their clients take what they are sent: one that
-/// does not read holds nobody up.
+/// Waits for the connections to end, for at most `time`. It stops waiting once no client reads what it is sent.
 async fn finish(graceful: GracefulShutdown, sent: &AtomicU64, time: Duration) {
     let end = Instant::now() + time;
     let mut ended = std::pin::pin!(graceful.shutdown());
@@ -380,17 +381,17 @@ async fn finish(graceful: GracefulShutdown, sent: &AtomicU64, time: Duration) {
     }
 }
 
-/// Answers a connection for which there is no room.
+/// Answers a connection beyond the bound.
 async fn refuse(stream: TcpStream, _permit: OwnedSemaphorePermit) {
     answer_and_close(stream, OVERLOAD).await;
 }
 
-/// Answers one request without looking at it. It is read first, because a socket that is closed over unread bytes is reset,
-/// and the answer may be lost with it.
+/// Answers one request unseen. The request is read first: if a socket is closed with unread bytes, the system resets
+/// it, and the response may be lost.
 async fn answer_and_close(mut stream: TcpStream, answer: &[u8]) {
     let exchange = async {
         let mut request = [0; 4096];
-        // One read takes a request in; what more there is of a larger one does not matter.
+        // One read suffices for a request. The rest of a larger one is ignored.
         if stream.read(&mut request).await? > 0 {
             stream.write_all(answer).await?;
             stream.shutdown().await?;
@@ -401,14 +402,14 @@ async fn answer_and_close(mut stream: TcpStream, answer: &[u8]) {
     drop(timeout(REFUSAL_TIMEOUT, exchange).await);
 }
 
-/// Who has connected, and what tells the streams to it that the server stops.
+/// A connection's client, with the signal that tells its streams that the server stops.
 struct Client {
     stream: TcpStream,
     peer: SocketAddr,
     stopping: ShutdownSignal,
 }
 
-/// One connection, from its first byte to its last.
+/// Serves one connection, from its first byte to its last.
 fn connection(
     service: &LiveService,
     (client, sent): (Client, &Arc<AtomicU64>),
@@ -420,7 +421,7 @@ fn connection(
         peer,
         stopping,
     } = client;
-    // Without it, small frames would wait for the acknowledgement of earlier ones.
+    // With Nagle's algorithm, small frames would wait for the acknowledgement of earlier ones.
     let prompt = stream.set_nodelay(true);
     let gone = close_half_open(&stream);
     let service = TowerToHyperService::new(service.clone());
@@ -428,19 +429,19 @@ fn connection(
     let sent = Arc::clone(sent);
     async move {
         let _permit = permit;
-        // It fails when the client is gone already, and is no more than a delay otherwise.
+        // Both fail if the client is gone already. Otherwise a failure only costs delay.
         drop((prompt, gone));
         let mut stopped = stopping.0.clone();
         let refusal = tokio::select! {
             biased;
             begun = timeout(LiveServer::HEAD_TIMEOUT, request_line::refusal(&stream)) => begun,
-            // Nothing was asked.
+            // The client has not asked for anything.
             () = turned_on(&mut stopped) => return,
         };
         match refusal {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(answer))) => return answer_and_close(stream, &answer).await,
-            // The client is gone, or says nothing.
+            // The client is gone, or sends nothing.
             Ok(Err(_)) | Err(_) => return,
         }
         let service =
@@ -456,13 +457,13 @@ fn connection(
             .header_read_timeout(LiveServer::HEAD_TIMEOUT)
             .max_buf_size(CONNECTION_BUFFER)
             .serve_connection(TokioIo::new(StallLimit::new(stream, sent)), service);
-        // A connection that fails is a client that went away.
+        // A connection fails only because its client went away.
         drop(watcher.watch(connection).await);
     }
 }
 
-/// Has the system close a connection whose peer is gone without a word: pings would go into its buffer for a quarter of an
-/// hour before it gave up (`tcp(7)`: `TCP_USER_TIMEOUT`, `tcp_retries2`).
+/// Makes the system close a connection whose peer has vanished. Otherwise pings would fill its buffer for a quarter of
+/// an hour before it gave up (`tcp(7)`: `TCP_USER_TIMEOUT`, `tcp_retries2`).
 fn close_half_open(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -470,11 +471,11 @@ fn close_half_open(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(LiveServer::STALL_TIMEOUT))
 }
 
-/// A socket whose writes fail when the peer takes nothing for [`LiveServer::STALL_TIMEOUT`].
+/// A socket whose writes fail when the peer reads nothing for [`LiveServer::STALL_TIMEOUT`].
 struct StallLimit {
     stream: TcpStream,
     stalled: Option<Pin<Box<Sleep>>>,
-    /// Writes that some connection of the server has made.
+    /// Writes that the connections of the server have made, together.
     sent: Arc<AtomicU64>,
 }
 
@@ -487,7 +488,7 @@ impl StallLimit {
         }
     }
 
-    /// Passes progress on; without any, fails when the time is up.
+    /// Returns progress unchanged. Without progress, it fails once the time is up.
     fn limit<T>(
         &mut self,
         result: Poll<io::Result<T>>,
@@ -604,7 +605,7 @@ mod tests {
             assert_eq!(exchange(server.local_addr()).await.as_bytes(), OVERLOAD);
         }
         drop(first);
-        // There is room again as soon as the server has noticed.
+        // A permit is free again as soon as the server has noticed.
         let admitted =
             async { while exchange(server.local_addr()).await.as_bytes() == OVERLOAD {} };
         timeout(Duration::from_secs(120), admitted).await.unwrap();

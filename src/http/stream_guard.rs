@@ -1,6 +1,6 @@
-//! A stream for as long as its reader may read and its server runs: it ends as `expired` when the permission has run out
-//! or was taken back, as `shutdown` when the server stops though the log goes on, and its permit is released when it is gone. It
-//! runs on the connection's task.
+//! Guards a stream: it ends as `expired` when its reader's permission has run out or was revoked, and as `shutdown`
+//! when its server stops although the log goes on. Its permit is released when the stream is gone. It runs on the
+//! connection's task.
 
 use std::{
     convert::Infallible,
@@ -32,10 +32,10 @@ use crate::{
     },
 };
 
-/// When a client may come back that found no free permit, in milliseconds.
+/// When a client that found no free permit may come back, in milliseconds.
 const OVERLOAD_RETRY: u64 = 10_000;
 
-/// An answer that only says why there is no stream, in the one way that an `EventSource` survives.
+/// Returns a stream that only says why it ends: an `EventSource` gives up on any error.
 pub(crate) fn ended_stream(reason: EndReason) -> Response<Body> {
     let mut out = Vec::with_capacity(128);
     let spread = jittered_retry();
@@ -50,11 +50,11 @@ pub(crate) fn ended_stream(reason: EndReason) -> Response<Body> {
     response
 }
 
-/// Whether the server that took a request stops: turned on once.
+/// Whether the server of a request stops. It is set once.
 #[derive(Clone)]
 pub(crate) struct ShutdownSignal(pub(crate) watch::Receiver<bool>);
 
-/// The end of a server whose log may go on.
+/// The end of a server, while its log may go on.
 pub(crate) struct ServerShutdown {
     log: Arc<Log>,
     stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -65,13 +65,13 @@ impl ServerShutdown {
         let ShutdownSignal(mut stopping) = signal.clone();
         Self {
             log: Arc::clone(log),
-            // It is also over when nobody is left to say so.
+            // It also completes when nobody is left to set the signal.
             stopped: Box::pin(async move { drop(stopping.wait_for(|on| *on).await) }),
         }
     }
 
-    /// The last words of the stream, when the server stops. Where the log has ended, too, the stream has its own, after
-    /// what it still has to read.
+    /// Returns the last frames of the stream when the server stops. If the log has ended, too, the stream writes its
+    /// own last frames, after the events that it still has to read.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
         if self.log.is_closed() {
             return Poll::Pending;
@@ -83,7 +83,7 @@ impl ServerShutdown {
     }
 }
 
-/// Holds the stream to what its reader may do, until the server stops.
+/// Ends the stream when its reader may no longer read, or when the server stops.
 pub(crate) fn guard_stream(
     response: Response<Body>,
     authorization: Authorization,
@@ -97,10 +97,10 @@ struct GuardedBody {
     stream: Option<Body>,
     authorization: Authorization,
     _permit: StreamPermit,
-    /// When to look at the permission again; none for one that is permanent.
+    /// When to check the permission again; `None` for a permanent one.
     timer: Option<Pin<Box<Sleep>>>,
     pending_check: Option<Pin<Box<dyn Future<Output = Access> + Send>>>,
-    /// Dropped when it was told.
+    /// Dropped once the stream has written its last frames.
     shutdown: Option<ServerShutdown>,
 }
 
@@ -131,7 +131,7 @@ impl GuardedBody {
         }
     }
 
-    /// Whether the permission has gone, as far as is known now.
+    /// Returns whether the permission is known to be gone.
     fn poll_revoked(&mut self, cx: &mut Context<'_>) -> bool {
         loop {
             if let Some(pending_check) = &mut self.pending_check
@@ -156,7 +156,7 @@ impl GuardedBody {
                 .access
                 .until
                 .is_some_and(|until| until <= SystemTime::now());
-            // Who was asked and does not answer has not allowed it.
+            // A check that does not answer in time has not granted anything.
             if is_over || self.pending_check.is_some() {
                 return true;
             }
@@ -177,11 +177,11 @@ impl GuardedBody {
     }
 }
 
-/// The moments of an [`Access`] are those of the wall clock, which may jump: it is looked at now and then.
+/// Returns when to check next. An [`Access`] ends by the wall clock, which may jump, so it is checked at intervals.
 fn next_check(authorization: &Authorization) -> Instant {
     let left = authorization.access.until.map(|until| {
         let left = until.duration_since(SystemTime::now());
-        // A moment more: timers have milliseconds, and it must be over then.
+        // One millisecond more: timers count in milliseconds, and the access must be over then.
         left.unwrap_or_default() + Duration::from_millis(1)
     });
     Instant::now()
@@ -199,7 +199,7 @@ impl http_body::Body for GuardedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if self.stream.is_some() && self.poll_revoked(cx) {
-            // The reader of the log goes with it.
+            // Also drops the reader of the log.
             self.stream = None;
             let mut out = Vec::with_capacity(64);
             control::end(&mut out, EndReason::Expired);
@@ -210,12 +210,12 @@ impl http_body::Body for GuardedBody {
         };
         match Pin::new(stream).poll_frame(cx) {
             Poll::Ready(Some(Ok(piece))) => Poll::Ready(Some(Ok(piece))),
-            // Our streams know no errors.
+            // The streams of a log yield no errors.
             Poll::Ready(_) => {
                 self.stream = None;
                 Poll::Ready(None)
             }
-            // What it had at hand is sent.
+            // The stream has sent what it had ready.
             Poll::Pending => {
                 let Some(shutdown) = &mut self.shutdown else {
                     return Poll::Pending;

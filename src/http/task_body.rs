@@ -1,6 +1,7 @@
-//! A body that a task of its own writes, piece by piece: as long as the client does not take a piece, the task waits, and holds
-//! nothing but that piece and the one before. The task ends with the body, or when the client takes nothing for
-//! [`LiveSpans::TRACE_STALL_TIMEOUT`]. A body whose task did not say that it is whole fails, so that no client takes a part for it.
+//! A body that its own task writes, piece by piece. While the client does not take a piece, the task waits, and holds
+//! only that piece and the one before. The task ends with the body, or when the client takes nothing for
+//! [`LiveSpans::TRACE_STALL_TIMEOUT`]. If the task ends without having marked the body as whole, the body fails, so
+//! that no client takes a part for the whole.
 
 use std::{
     io,
@@ -20,7 +21,7 @@ use crate::{http::response, live_spans::LiveSpans};
 /// The size at which a piece is sent.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// The client has gone, or takes nothing.
+/// The client is gone, or has stopped reading.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientGone;
 
@@ -30,7 +31,7 @@ enum Piece {
     End,
 }
 
-/// Where the task writes.
+/// The writing side of the body.
 #[derive(Debug)]
 pub(crate) struct BodyWriter {
     pub(crate) out: Vec<u8>,
@@ -38,7 +39,7 @@ pub(crate) struct BodyWriter {
 }
 
 impl BodyWriter {
-    /// Hands on what was written if it is much: to be called between pages.
+    /// Sends what was written if that is a piece or more. It is called between pages.
     pub(crate) async fn send_if_large(&mut self) -> Result<(), ClientGone> {
         if self.out.len() < PIECE_BYTES {
             return Ok(());
@@ -46,7 +47,7 @@ impl BodyWriter {
         self.send().await
     }
 
-    /// Hands on what was written, when the client has taken the piece before.
+    /// Sends what was written, once the client has taken the piece before.
     pub(crate) async fn send(&mut self) -> Result<(), ClientGone> {
         if self.out.is_empty() {
             return Ok(());
@@ -55,7 +56,7 @@ impl BodyWriter {
         self.hand_on(piece).await
     }
 
-    /// Says that the body is whole.
+    /// Marks the body as whole.
     pub(crate) async fn finish(mut self) -> Result<(), ClientGone> {
         self.send().await?;
         self.hand_on(Piece::End).await
@@ -68,7 +69,7 @@ impl BodyWriter {
     }
 }
 
-/// Answers with what `write` writes.
+/// Returns a response whose body `write` writes.
 pub(crate) fn written_by<F>(
     content_type: &'static str,
     write: impl FnOnce(BodyWriter) -> F,
@@ -84,7 +85,7 @@ where
     let suppressed = TelemetryContext::new().with_telemetry_suppressed();
     let task = tokio::spawn(
         async move {
-            // Where the client is gone, nobody is left to be told.
+            // If the client is gone, nobody is left to tell.
             writing.await.unwrap_or_default();
         }
         .with_context(suppressed),

@@ -139,7 +139,7 @@ async fn a_page_of_an_allowed_origin_reads_nothing_in_the_browser_of_an_operator
         .await;
     browser.goto(&format!("{shop}/")).await;
     let tried = attack(&browser, &server.url()).await;
-    let refused = "{\"error\":\"who reads this needs the token: send it as \\\"Authorization: Bearer …\\\", or sign in on the page\"}";
+    let refused = "{\"error\":\"readers need the token: send it as \\\"Authorization: Bearer …\\\", or sign in on the page\"}";
     let mut expected = nothing();
     expected["fetch omit"] = json!(refused);
     expected["fetch with a header"] = json!(refused);

@@ -104,7 +104,7 @@ impl Authorization {
             None => Ok(()),
             Some(_) => Err(HttpError::new(
                 StatusCode::FORBIDDEN,
-                "this tells of the whole log, and this reader may read some traces only",
+                "this route covers the whole log, and this reader may read only some traces",
             )),
         }
     }
@@ -217,7 +217,7 @@ pub(crate) async fn authorize_trace(
         Verification::Expired => return Err(AuthError::Expired),
         Verification::Invalid => {
             count_invalid_credentials(live);
-            let message = format!("the ticket is not one for the trace {trace}");
+            let message = format!("the ticket is not valid for the trace {trace}");
             return Err(HttpError::new(StatusCode::FORBIDDEN, message).into());
         }
     };
@@ -243,7 +243,7 @@ async fn run_check(recheck: AccessCheck) -> Result<Authorization, AuthError> {
     let access = timeout(Auth::CHECK_TIMEOUT, recheck.run())
         .await
         .map_err(|_elapsed| {
-            let message = "who may read was not decided in time";
+            let message = "the app's access check did not answer in time";
             HttpError::new(StatusCode::SERVICE_UNAVAILABLE, message)
         })?;
     Ok(Authorization {
@@ -289,7 +289,7 @@ fn by_token(live: &LiveSpans, headers: &HeaderMap) -> Result<Access, AuthError> 
             Ok(Access::everything())
         } else {
             count_invalid_credentials(live);
-            Err(HttpError::unauthorized("the token is not the one that readers need").into())
+            Err(HttpError::unauthorized("the token is wrong").into())
         };
     }
     let now = SystemTime::now();
@@ -309,7 +309,8 @@ fn by_token(live: &LiveSpans, headers: &HeaderMap) -> Result<Access, AuthError> 
     if is_expired {
         return Err(AuthError::Expired);
     }
-    let message = "who reads this needs the token: send it as \"Authorization: Bearer …\", or sign in on the page";
+    let message =
+        "readers need the token: send it as \"Authorization: Bearer …\", or sign in on the page";
     Err(HttpError::unauthorized(message).into())
 }
 

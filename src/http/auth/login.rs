@@ -120,8 +120,7 @@ pub(crate) async fn by_form(
     cors::check_writer(&live.shared.access, request)?;
     let read = timeout(FORM_TIMEOUT, to_bytes(body, FORM_BYTES_MAX)).await;
     let Ok(Ok(bytes)) = read else {
-        let message =
-            format!("the form did not come whole, or has more than {FORM_BYTES_MAX} bytes");
+        let message = format!("the form is incomplete, or has more than {FORM_BYTES_MAX} bytes");
         return Err(HttpError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
     };
     let fields = std::str::from_utf8(&bytes).unwrap_or_default();

@@ -101,7 +101,7 @@ async fn nothing_is_read_without_the_token() {
         error(ask(&live, "/status", &[]).await).await,
         (
             401,
-            "who reads this needs the token: send it as \"Authorization: Bearer …\", or sign in on the page".to_owned()
+            "readers need the token: send it as \"Authorization: Bearer …\", or sign in on the page".to_owned()
         )
     );
 }
@@ -266,7 +266,7 @@ async fn a_browser_that_is_not_signed_in_gets_a_form_for_the_token() {
         error(book).await,
         (
             413,
-            "the form did not come whole, or has more than 8192 bytes".to_owned()
+            "the form is incomplete, or has more than 8192 bytes".to_owned()
         )
     );
     // Without a token there is nothing to sign in to.
@@ -380,7 +380,10 @@ async fn a_rule_that_waits_decides_too_and_one_that_never_answers_refuses() {
     assert_eq!(ask(&live, "/status", &[]).await.status(), 403);
     assert_eq!(
         error(ask(&live, "/status", &[("x-role", "lost")]).await).await,
-        (503, "who may read was not decided in time".to_owned())
+        (
+            503,
+            "the app's access check did not answer in time".to_owned()
+        )
     );
 }
 
@@ -495,7 +498,7 @@ async fn a_ticket_opens_one_trace_for_a_while() {
     let elsewhere = secured(Auth::token("other")).ticket(trace(1), Duration::from_secs(60));
     for wrong in [&*foreign, &*elsewhere, "1.00", "x"] {
         let response = ask(&live, &format!("{own}?ticket={wrong}"), &[]).await;
-        let message = format!("the ticket is not one for the trace {}", trace(1));
+        let message = format!("the ticket is not valid for the trace {}", trace(1));
         assert_eq!(error(response).await, (403, message));
     }
     for path in ["/sse", "/traces", "/status", "/", "/traces/sse"] {

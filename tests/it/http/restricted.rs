@@ -205,7 +205,7 @@ async fn what_tells_of_the_whole_log_is_refused() {
         assert_eq!(response.status(), 403, "{path}");
         assert_eq!(
             text(response).await,
-            r#"{"error":"this tells of the whole log, and this reader may read some traces only"}"#
+            r#"{"error":"this route covers the whole log, and this reader may read only some traces"}"#
         );
     }
 }

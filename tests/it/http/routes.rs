@@ -334,7 +334,7 @@ async fn bad_input_is_refused_with_a_reason() {
     for (path, reason) in [
         (
             format!("/sse?{many}"),
-            "the parameter traceId stands more than 32 times",
+            "the parameter traceId appears more than 32 times",
         ),
         (
             format!("/traces/{TRACE}/sse?until=dawn"),
