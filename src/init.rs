@@ -96,12 +96,12 @@ impl Drop for InitGuard {
 pub fn init() -> Result<InitGuard, Error> {
     let live = builder().build()?;
     install(&live).inspect_err(|_error| {
-        // The server and the log's thread are all that has begun.
+        // Only the server and the log's thread have begun.
         drop(live.shutdown());
     })
 }
 
-/// Sets everything up. Invariant: what is global is installed after everything else that can fail.
+/// Sets everything up. Invariant: everything that can fail comes before the first global change.
 fn install(live: &LiveSpans) -> Result<InitGuard, Error> {
     let server = serve(live)?;
     let announced = announcement(&server)?;
@@ -124,7 +124,7 @@ fn install(live: &LiveSpans) -> Result<InitGuard, Error> {
             .with_max_level(LevelFilter::current().as_log())
             .init(),
     );
-    // The SDK would print a line about it.
+    // Without this, the SDK prints a line about it.
     with_default(NoSubscriber::default(), || {
         global::set_tracer_provider(provider.clone());
     });
@@ -142,7 +142,7 @@ const SUBSCRIBER_TAKEN: &str = "install the tracing subscriber, because there is
     `tracing_subscriber::fmt::init()`, as `livespan::init()` prints to the console as well, or keep your subscriber and add \
     `tracing_opentelemetry::layer()` to its registry (\"An app with a provider of its own\" in livespan's README)";
 
-/// Readers need a token where the environment has one.
+/// Returns a builder that requires the token if the environment has one.
 fn builder() -> LiveSpansBuilder {
     let builder = LiveSpans::builder();
     if has_token() {
@@ -171,7 +171,7 @@ fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
         if error.is_invalid() && !has_token() {
             message.push_str(" without LIVESPAN_TOKEN");
         }
-        // A setting that was refused stays one: it is no failure of the operating system.
+        // An invalid setting is reported as such, not as a failure of the operating system.
         if error.is_invalid() {
             Error::invalid(message).caused_by(error)
         } else {
@@ -180,9 +180,9 @@ fn serve(live: &LiveSpans) -> Result<LiveServer, Error> {
     })
 }
 
-/// Returns the levels of `RUST_LOG`, or `info` for all targets if it is unset, empty or malformed. It is no `EnvFilter`:
-/// that needs a feature of `tracing-subscriber` which changes every program that has livespan in its build, because
-/// `tracing_subscriber::fmt::init()` then prints errors only.
+/// Returns the levels of `RUST_LOG`, or `info` for all targets if it is unset, empty or malformed. It is not an
+/// `EnvFilter`: that needs a feature of `tracing-subscriber` that changes every program with livespan in its build.
+/// With that feature, `tracing_subscriber::fmt::init()` prints errors only.
 fn filter() -> Targets {
     env::var("RUST_LOG")
         .ok()
@@ -191,7 +191,8 @@ fn filter() -> Targets {
         .unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO))
 }
 
-/// What the environment says of the program; a service without a name gets that of its file.
+/// Returns the resource that the environment describes. Without a service name, the service is named after the
+/// program's file.
 fn resource() -> Resource {
     let resource = Resource::builder().build();
     let service = resource.get(&Key::from_static_str("service.name"));
@@ -210,7 +211,7 @@ fn resource() -> Resource {
     }
 }
 
-/// The line to print, unless the environment wants none.
+/// Returns the line to print, or `None` if the environment turned it off.
 fn announcement(server: &LiveServer) -> Result<Option<String>, Error> {
     if env::var_os("LIVESPAN_QUIET").is_some_and(|quiet| quiet == "1") {
         return Ok(None);

@@ -316,7 +316,7 @@ mod tests {
             .collect();
         assert!(
             !signer.redeem_login_code(&codes[0], at(0)),
-            "the oldest gave way"
+            "the oldest code was invalidated"
         );
         assert!(signer.redeem_login_code(&codes[1], at(0)));
     }

@@ -61,7 +61,7 @@ impl Projection for TraceScope {
             if name == "process" {
                 self.hold(event.payload());
             }
-            // Every reader is told of losses.
+            // Every reader learns of losses.
             return if name == control::GAP {
                 Projected::Unchanged
             } else {

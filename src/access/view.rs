@@ -207,7 +207,7 @@ impl Projection for View {
     fn project(&mut self, id: EventId, event: &BlockEvent<'_>) -> Projected {
         let name = event.name();
         let Some(key) = event.key() else {
-            // Every reader is told of losses. `process` events are hidden.
+            // Every reader learns of losses. `process` events are hidden.
             return if name == control::GAP {
                 Projected::Unchanged
             } else {

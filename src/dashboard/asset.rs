@@ -1,5 +1,6 @@
-//! The files that the page asks for, embedded, each under a name that changes with its contents. `scripts/bundle` makes them, and
-//! computes the same names for what refers to them. It serves nothing else, and looks at no folder.
+//! The files that the page loads, embedded in the crate. The name of each changes with its contents. `scripts/bundle`
+//! makes the files, and computes the same names where they refer to each other. No other file is served, and no folder
+//! is read.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -15,7 +16,7 @@ macro_rules! bundled {
     };
 }
 
-/// Every file of `bundle/` but the page.
+/// Every file of `bundle/` except the page.
 static BUNDLED: [(&str, &[u8]); 5] = bundled![
     "app.css",
     "app.js",
@@ -24,7 +25,7 @@ static BUNDLED: [(&str, &[u8]); 5] = bundled![
     "import-worker.js",
 ];
 
-/// The files by the names under which they are served: `app-0123456789abcdef.js`.
+/// The files by their served names, such as `app-0123456789abcdef.js`.
 static SERVED: LazyLock<HashMap<String, Representation>> = LazyLock::new(|| {
     let files = BUNDLED.iter().map(|(name, bytes)| {
         let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
@@ -35,7 +36,7 @@ static SERVED: LazyLock<HashMap<String, Representation>> = LazyLock::new(|| {
     files.collect()
 });
 
-/// One file, as the headers of the request ask for it; none when this version has no file of that name.
+/// Returns the file in the form that the request accepts, or `None` if this version has no such file.
 pub(crate) fn asset(name: &str, request: &HeaderMap) -> Option<Response<Body>> {
     SERVED.get(name).map(|file| file.respond(request))
 }

@@ -1,6 +1,7 @@
-//! The dashboard's page and files, embedded, with the headers that let a browser run nothing else.
+//! The dashboard's page and its files, embedded in the crate. Their headers allow a browser to run nothing else.
 //!
-//! `assets/` holds the plain modules and style sheets, `bundle/` what `scripts/bundle` makes of them; only `bundle/` is served.
+//! `assets/` has the source: plain modules and style sheets. `scripts/bundle` makes `bundle/` from it. Only `bundle/`
+//! is served.
 //! This layer knows no route and no log. It runs on the task of the request, or on a blocking thread.
 
 mod asset;

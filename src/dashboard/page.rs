@@ -1,5 +1,6 @@
-//! The page, for whatever address the browser asked under: its own addresses are relative, so it is told its folder when the
-//! address does not end in a slash. Nothing of a request gets into it but a path in which no character means anything to HTML.
+//! The page, under whatever address the browser requested. The page's own addresses are relative. So if the requested
+//! address does not end in a slash, the page gets a `<base>` with its folder. Nothing else of a request gets into the
+//! page, and the folder may contain only characters that mean nothing in HTML.
 
 use std::sync::LazyLock;
 
@@ -10,14 +11,14 @@ use http::{HeaderMap, Response};
 use crate::dashboard::representation::{Caching, Representation};
 
 const PAGE: &str = include_str!("bundle/index.html");
-/// Where a `<base>` goes.
+/// A `<base>` is inserted after this.
 const HEAD: &str = "<head>";
 
 /// The page without a `<base>`.
 static PLAIN: LazyLock<Representation> =
     LazyLock::new(|| representation(Bytes::from_static(PAGE.as_bytes())));
 
-/// The page for a browser that asked for `path`, possibly behind a proxy that took a prefix away.
+/// Returns the page for a browser that requested `path`, perhaps behind a proxy that removed a prefix.
 pub(crate) fn page(
     path: &str,
     forwarded_prefix: Option<&str>,
@@ -37,7 +38,8 @@ fn with_base(base: &str) -> String {
     PAGE.replacen(HEAD, &format!("{HEAD}\n<base href=\"{base}\">"), 1)
 }
 
-/// The folder of the page, where its own address does not tell: without a slash at the end the last part would be missed.
+/// Returns the page's folder if the browser cannot derive it from the address. Without a slash at the end, the browser
+/// would ignore the last segment.
 fn base(path: &str, forwarded_prefix: Option<&str>) -> Option<String> {
     let prefix = forwarded_prefix.filter(|prefix| is_plain_path(prefix));
     if (prefix.is_none() && path.ends_with('/')) || !is_plain_path(path) {
@@ -47,7 +49,7 @@ fn base(path: &str, forwarded_prefix: Option<&str>) -> Option<String> {
     Some(format!("{prefix}{}/", path.trim_end_matches('/')))
 }
 
-/// Whether the text is a path with nothing in it that HTML or a browser could read as something else.
+/// Returns whether the text is a path without anything that HTML or a browser could interpret in another way.
 fn is_plain_path(path: &str) -> bool {
     path.starts_with('/')
         && !path.starts_with("//")

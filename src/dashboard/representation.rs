@@ -1,8 +1,8 @@
-//! One file as it goes over the wire, in two content codings: identity and gzip. The request decides which of them it gets, and
-//! whether it gets one at all.
+//! One file as it is sent, in two content codings: identity and gzip. The request's headers decide which coding is
+//! sent, or that none is, because the client has the file already.
 //!
-//! It never reads a file or a clock. A file is compressed when a client first accepts that, on the caller's thread: callers on a
-//! runtime use `spawn_blocking`.
+//! It never reads a file or a clock. A file is compressed on the caller's thread when the first client accepts gzip, so
+//! callers on a runtime must use `spawn_blocking`.
 
 use std::{io::Write as _, sync::OnceLock};
 
@@ -12,16 +12,16 @@ use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use sha2::{Digest as _, Sha256};
 
-/// Scripts, styles, pictures and connections only from this server; no frame may hold the page.
+/// Scripts, styles, pictures and connections may come only from this server. No frame may contain the page.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self'; connect-src 'self'; base-uri 'self'; form-action 'none'; frame-ancestors 'none'";
 
-/// What caches may do with a file.
+/// How long caches may keep a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Caching {
-    /// The name stands for the contents: kept for a year, and never asked for again.
+    /// The name changes with the contents: cached for a year, never revalidated.
     Immutable,
-    /// The contents change under one name: kept, and asked for each time.
+    /// The contents change under one name: cached, revalidated each time.
     Revalidate,
 }
 
@@ -34,7 +34,7 @@ impl Caching {
     }
 }
 
-/// A file, its hash, and what browsers may do with it.
+/// A file with its hash and its caching rule.
 #[derive(Debug)]
 pub(crate) struct Representation {
     content_type: &'static str,
@@ -55,12 +55,12 @@ impl Representation {
         }
     }
 
-    /// The first 64 bits of the SHA-256 of the contents, in hexadecimal digits.
+    /// Returns the first 64 bits of the SHA-256 of the contents, in hexadecimal digits.
     pub(crate) fn hash(&self) -> &str {
         &self.hash
     }
 
-    /// The file in the coding that the request accepts, or `304` when the client has it in that coding.
+    /// Returns the file in a coding that the request accepts, or `304` if the client has it in that coding.
     pub(crate) fn respond(&self, request: &HeaderMap) -> Response<Body> {
         let is_gzip = accepts_gzip(request);
         let tag = self.entity_tag(is_gzip);
@@ -77,7 +77,7 @@ impl Representation {
         headers.insert(header::CONTENT_TYPE, content_type);
         headers.insert(header::CACHE_CONTROL, self.caching.header());
         headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-        // Of scripts, too: a worker has the policy that its script came with, and not that of the page.
+        // Scripts need it, too: a worker has the policy of its own script, not that of the page.
         headers.insert(
             header::CONTENT_SECURITY_POLICY,
             HeaderValue::from_static(CONTENT_SECURITY_POLICY),
@@ -90,7 +90,7 @@ impl Representation {
         response
     }
 
-    /// A strong tag names the bytes, so each coding has one of its own.
+    /// Returns the strong entity tag. It identifies the bytes, so each coding has a tag of its own.
     fn entity_tag(&self, is_gzip: bool) -> String {
         let coding = if is_gzip { "-gzip" } else { "" };
         format!("\"{}{coding}\"", self.hash)
@@ -118,7 +118,7 @@ fn gzip(bytes: &[u8]) -> Bytes {
     compressed.map_or_else(|_never| Bytes::new(), Bytes::from)
 }
 
-/// Whether the client takes gzip (RFC 9110, section 12.5.3): named, or covered by `*`, with a weight above zero.
+/// Returns whether the client accepts gzip (RFC 9110, section 12.5.3): by name or by `*`, with a weight above zero.
 fn accepts_gzip(request: &HeaderMap) -> bool {
     let codings: Vec<(&str, bool)> = values(request, &header::ACCEPT_ENCODING)
         .flat_map(|value| value.split(','))
@@ -132,13 +132,13 @@ fn accepts_gzip(request: &HeaderMap) -> bool {
         let found = codings.iter().find(|(coding, _)| is_wanted(coding));
         found.map(|(_, is_accepted)| *is_accepted)
     };
-    // What is said of gzip holds against what is said of all.
+    // An entry for gzip takes precedence over one for `*`.
     accepts(&["gzip", "x-gzip"])
         .or_else(|| accepts(&["*"]))
         .unwrap_or(false)
 }
 
-/// Whether this is `q=0`, `q=0.` or `q=0.000`.
+/// Returns whether this is `q=0`, `q=0.` or `q=0.000`.
 fn is_zero_weight(parameter: &str) -> bool {
     let Some((name, value)) = parameter.split_once('=') else {
         return false;
@@ -149,7 +149,7 @@ fn is_zero_weight(parameter: &str) -> bool {
         && value.bytes().all(|byte| matches!(byte, b'0' | b'.'))
 }
 
-/// Whether an `If-None-Match` names the tag, also as a weak one, which a compressing proxy makes of it.
+/// Returns whether an `If-None-Match` has the tag, perhaps as a weak one: a compressing proxy makes tags weak.
 fn names(known: &str, tag: &str) -> bool {
     known
         .split(',')

@@ -3,7 +3,7 @@
 
 #![cfg_attr(
     not(feature = "metrics"),
-    expect(dead_code, reason = "metrics alone read some counts")
+    expect(dead_code, reason = "only metrics read some counts")
 )]
 
 pub(crate) mod buffer;

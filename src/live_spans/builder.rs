@@ -1,4 +1,4 @@
-//! Configures a log of spans, and wires its store, worker, index and processor together. `build` runs on the caller's thread.
+//! Configures a log of spans, and connects its store, worker, index and processor. `build` runs on the caller's thread.
 
 use std::{
     any::Any,
@@ -91,21 +91,22 @@ impl LiveSpansBuilder {
     /// Default bound on the streams that clients of one address, other than a loopback address, have open at once: 1,024.
     pub const DEFAULT_SUBSCRIBERS_PER_ADDRESS: usize = access::DEFAULT_SUBSCRIBERS_PER_ADDRESS;
 
-    /// Keeps the log in this store; by default in memory.
+    /// Keeps the log in this store. The default store is in memory.
     pub fn store(mut self, store: impl EventStore) -> Self {
         self.store = Some(StoreKind::new(store));
         self
     }
 
-    /// Bounds the default store, in memory. A store given with [`store`](Self::store) has bounds of its own.
+    /// Bounds the default store, which is in memory. A store given with [`store`](Self::store) has bounds of its own.
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = retention;
         self
     }
 
-    /// Watches only spans that `filter` accepts. It runs on the host's threads, before the buffer, at every start,
-    /// and at an end unless it is known that the start was shown; so it must be quick and must not block. The default hides the spans of HTTP libraries' internals
-    /// ([`DEFAULT_HIDDEN_TARGETS`](Self::DEFAULT_HIDDEN_TARGETS)); yours replaces it.
+    /// Watches only spans that `filter` accepts. It runs on the host's threads, before the buffer: at every start, and
+    /// at an end unless the start is known to have been shown. So it must be quick and must not block. The default
+    /// hides spans of HTTP libraries' internals ([`DEFAULT_HIDDEN_TARGETS`](Self::DEFAULT_HIDDEN_TARGETS)). Your filter
+    /// replaces the default.
     pub fn filter(
         mut self,
         filter: impl Fn(&SpanFacts<'_>) -> bool + Send + Sync + 'static,
@@ -114,23 +115,24 @@ impl LiveSpansBuilder {
         self
     }
 
-    /// Masks secrets before anything is stored; by default as [`Redaction::default`] says. Yours replaces that, so begin with
-    /// it unless you mean to keep what it masks.
+    /// Masks secrets before anything is stored. The default is [`Redaction::default`]. Yours replaces it, so derive
+    /// yours from it unless you want to store what it masks.
     pub fn redact(mut self, redaction: Redaction) -> Self {
         self.redaction = redaction;
         self
     }
 
-    /// Says who may read the log over HTTP; by default only clients that name a loopback host and are, as far as the server
-    /// tells, on this machine. An app that mounts [`router`](LiveSpans::router) needs it before it listens beyond loopback.
+    /// Sets who may read the log over HTTP. By default only clients that name a loopback host may read, and none that
+    /// the server knows to be on another machine. An app that mounts [`router`](LiveSpans::router) needs this before it
+    /// listens beyond loopback.
     pub fn auth(mut self, auth: Auth) -> Self {
         self.access.auth = Some(auth);
         self
     }
 
-    /// Answers requests with these `Host` names too, without port, beside the loopback ones: for names of this machine, not for
-    /// clients of others, who choose the name that they send. With [`auth`](Self::auth), where
-    /// every name is answered otherwise, it narrows them to these.
+    /// Also answers requests with these `Host` names, without port, in addition to loopback names. Use it for names of
+    /// this machine. It does not keep clients on other machines out: a client chooses the name that it sends. With
+    /// [`auth`](Self::auth), every name is accepted by default, and this narrows the names to these.
     pub fn allowed_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         self.access.allowed_hosts.extend(
             hosts
@@ -143,10 +145,10 @@ impl LiveSpansBuilder {
     /// Lets pages of these origins read (CORS): scheme, host and, unless it is the default, port, such as
     /// `https://shop.example`. By default no page of another origin can read anything.
     ///
-    /// Where [`auth`](Self::auth) says who may read, such a page shows a [ticket](LiveSpans::ticket) or an `Authorization`
-    /// header of its own. Cookies of its visitor's browser are not looked at, not by [`Auth::check`] either, and
-    /// `withCredentials` is not answered: a mistake in that page must not open what its visitor may read here. Without
-    /// `auth`, and with [`Auth::public`], these pages read the *whole log* in any browser that reaches it.
+    /// If [`auth`](Self::auth) is set, such a page must send a [ticket](LiveSpans::ticket) or an `Authorization` header
+    /// of its own. Cookies of the visitor's browser are ignored, also in [`Auth::check`], and `withCredentials` is not
+    /// supported: a mistake in that page must not expose what its visitor may read here. Without `auth`, and with
+    /// [`Auth::public`], these pages can read the *whole log* in any browser that can reach it.
     pub fn allowed_origins<O: Into<String>>(
         mut self,
         origins: impl IntoIterator<Item = O>,
@@ -157,15 +159,15 @@ impl LiveSpansBuilder {
         self
     }
 
-    /// Signs [tickets](LiveSpans::ticket) with this key, of at least 16 bytes, so that they are good on every process that
-    /// has it, and after a restart. By default the key is made from the token of [`Auth::token`], and without one it is
-    /// drawn at random, so that a ticket is good for this process only.
+    /// Signs [tickets](LiveSpans::ticket) with this key of at least 16 bytes. Tickets are then valid on every process
+    /// that has the key, and after a restart. By default the key is derived from the token of [`Auth::token`]. Without
+    /// a token it is random, so a ticket is valid in this process only.
     pub fn ticket_key(mut self, key: impl Into<Vec<u8>>) -> Self {
         self.access.ticket_key = Some(SecretBytes(key.into()));
         self
     }
 
-    /// Shows the holders of [tickets](LiveSpans::ticket) their trace through this view; by default through
+    /// Shows the holders of [tickets](LiveSpans::ticket) their trace through this view. The default is
     /// [`View::default`]: every span, without attributes and messages.
     pub fn ticket_view(mut self, view: View) -> Self {
         self.access.ticket_view = view;
@@ -173,32 +175,32 @@ impl LiveSpansBuilder {
     }
 
     /// Bounds the streams that are open over HTTP at once (default
-    /// [`DEFAULT_SUBSCRIBERS_MAX`](Self::DEFAULT_SUBSCRIBERS_MAX)). A further one opens and ends as `overload`, with a time
-    /// after which its client comes back.
+    /// [`DEFAULT_SUBSCRIBERS_MAX`](Self::DEFAULT_SUBSCRIBERS_MAX)). A further stream opens and ends with the reason
+    /// `overload`, and tells its client when to come back.
     pub fn subscribers(mut self, max: usize) -> Self {
         self.access.subscribers_max = max;
         self
     }
 
-    /// Bounds the streams that clients of one address have open at once, an IPv6 network of 64 bits counting as one; by
-    /// default [`DEFAULT_SUBSCRIBERS_PER_ADDRESS`](Self::DEFAULT_SUBSCRIBERS_PER_ADDRESS), and none for loopback addresses,
-    /// where a proxy may stand for many. Addresses are those that [`serve`](LiveSpans::serve) accepts: behind a proxy set
-    /// it high, and in an app of your own this is your server's business.
+    /// Bounds the streams that clients of one address have open at once. An IPv6 network of 64 bits counts as one
+    /// address. The default is [`DEFAULT_SUBSCRIBERS_PER_ADDRESS`](Self::DEFAULT_SUBSCRIBERS_PER_ADDRESS). For loopback
+    /// addresses there is no bound by default, because a proxy may connect for many clients. The addresses are those of
+    /// connections that [`serve`](LiveSpans::serve) accepts. So set it high behind a proxy; in an app of your own, your
+    /// server must enforce such a bound.
     pub fn subscribers_per_address(mut self, max: usize) -> Self {
         self.access.subscribers_per_address = Some(max);
         self
     }
 
     /// Bounds the bytes that wait for the worker thread; by default
-    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES). Two thirds are for starts, the rest is reserved for ends.
+    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES). Starts may use two thirds; the rest is reserved for ends.
     pub fn buffer_bytes(mut self, max: usize) -> Self {
         self.settings.buffer_bytes = max;
         self
     }
 
     /// Bounds the events that wait for the worker thread; by default
-    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). They are divided as the
-    /// [bytes](Self::buffer_bytes) are.
+    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). They are divided like the [bytes](Self::buffer_bytes).
     pub fn buffer_events(mut self, max: usize) -> Self {
         self.settings.buffer_events = max;
         self
@@ -207,8 +209,8 @@ impl LiveSpansBuilder {
     /// Opens the store and starts the log's thread.
     ///
     /// # Errors
-    /// When the store cannot be opened or the thread cannot be started; when a token is empty, not set, or cannot stand in a
-    /// header; when an origin is none, or a ticket key too short.
+    /// Returns an error if the store cannot be opened, or the thread cannot be started. Also if the token is empty, not
+    /// set, or has characters that a header cannot carry, if an origin is malformed, or if the ticket key is too short.
     pub fn build(self) -> Result<LiveSpans, Error> {
         let config = self.access.validated()?;
         #[cfg(feature = "http")]
@@ -281,7 +283,7 @@ impl LiveSpansBuilder {
     }
 }
 
-/// The observer never observes itself: nothing on the worker thread makes telemetry.
+/// Suppresses telemetry on the worker thread, because the observer never observes itself.
 fn suppress_telemetry() -> Box<dyn Any> {
     Box::new(Context::enter_telemetry_suppressed_scope())
 }

@@ -1,5 +1,5 @@
-//! When the stream of one trace is complete: the index says so, or, where only the store knows the whole trace, its events do as
-//! they are read. It runs on the connection's task.
+//! Decides when the stream of one trace is complete: by the index, or, if only the store has the whole trace, by the
+//! events as they are read. It runs on the connection's task.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Completion for CompleteByIndex {
 pub(super) struct CompleteByEvents {
     pub(super) fold: StoredTrace,
     pub(super) id: [u8; 16],
-    /// The client has everything up to here.
+    /// The last sequence that the client has already.
     pub(super) had: u64,
 }
 

@@ -1,5 +1,5 @@
-//! What the log tells of itself through the program's own meters: the SDK metrics of the OpenTelemetry semantic
-//! conventions. Read when a reader of metrics asks; the host's threads pay nothing for it.
+//! Reports on the log through the program's own meters, as the SDK metrics of the OpenTelemetry semantic conventions.
+//! Values are read when the provider's reader asks, so the host's threads pay nothing.
 
 use std::sync::{Arc, Weak, atomic::Ordering};
 
@@ -7,10 +7,10 @@ use opentelemetry::{InstrumentationScope, KeyValue, metrics::MeterProvider};
 
 use crate::{live_spans::LiveSpans, otel::shared::ProcessorShared};
 
-/// The type of our span processor, as the conventions ask of one that they do not know.
+/// The component type of our span processor. The conventions require one for processors that they do not define.
 const COMPONENT_TYPE: &str = "livespan::LiveSpanProcessor";
 
-/// What one log tells.
+/// The source of the values for one log.
 #[derive(Clone)]
 struct Source {
     parts: Weak<ProcessorShared>,
@@ -18,7 +18,7 @@ struct Source {
 }
 
 impl Source {
-    /// The attributes of a sum that failed spans are counted in.
+    /// Returns the attributes under which failed spans are counted.
     fn with_error(&self, error: &'static str) -> [KeyValue; 3] {
         let [name, kind] = self.component.clone();
         [name, kind, KeyValue::new("error.type", error)]
@@ -30,15 +30,19 @@ impl Source {
 }
 
 impl LiveSpans {
-    /// Tells what becomes of spans through the meters of this provider, by the semantic conventions for the metrics of SDKs
-    /// (`otel.sdk.*`): `otel.sdk.processor.span.processed` (ended spans; those that the full buffer
-    /// refused have `error.type` = `queue_full`, and those that ended after the log was shut down or had ended by itself
-    /// `already_shutdown`; what a failing store refuses is in `/status`), `otel.sdk.processor.span.queue.size` (records that
-    /// wait for the log's thread) and `otel.sdk.processor.span.queue.capacity`. `otel.component.name` is `livespan::LiveSpanProcessor/N`, with N counted
-    /// from 0 in each program.
+    /// Reports what becomes of spans through the meters of this provider, by the semantic conventions for SDK metrics
+    /// (`otel.sdk.*`):
     ///
-    /// They are read when the provider's reader asks, and end with the log. Call it once for each provider: a second call
-    /// would count everything twice.
+    /// - `otel.sdk.processor.span.processed`: ended spans. `error.type` is `queue_full` for spans that the full buffer
+    ///   refused, and `already_shutdown` for spans that ended after the log had ended. Spans that a failing store refused are in
+    ///   `/status` only.
+    /// - `otel.sdk.processor.span.queue.size`: records that wait for the log's thread.
+    /// - `otel.sdk.processor.span.queue.capacity`: the bound on those records.
+    ///
+    /// `otel.component.name` is `livespan::LiveSpanProcessor/N`, where N counts from 0 in each program.
+    ///
+    /// The values are read when the provider's reader asks, until the log is dropped. Call it once for each provider: a
+    /// second call would count everything twice.
     ///
     /// ```
     /// use livespan::LiveSpans;
@@ -57,7 +61,7 @@ impl LiveSpans {
         let meter = provider.meter_with_scope(scope);
         let name = format!("{COMPONENT_TYPE}/{}", parts.log_number.saturating_sub(1));
         let source = Source {
-            // The provider must not keep a log alive.
+            // A strong reference would keep the log alive as long as the provider.
             parts: Arc::downgrade(parts),
             component: [
                 KeyValue::new("otel.component.name", name),

@@ -1,8 +1,8 @@
-//! The app's handle: wires store, worker, index and processor together, and hands out the parts.
+//! The app's handle. It connects store, worker, index and processor, and hands out the parts.
 
 #![cfg_attr(
     not(feature = "http"),
-    expect(dead_code, reason = "read over HTTP only")
+    expect(dead_code, reason = "only HTTP reads parts of it")
 )]
 
 pub(crate) mod builder;
@@ -91,17 +91,17 @@ pub(crate) struct LiveSpansShared {
     pub(crate) stream_limits: Arc<StreamLimits>,
     #[cfg(feature = "http")]
     pub(crate) read_permits: ReadPermits,
-    /// Requests that showed a token, a cookie or a ticket which proves nothing.
+    /// Requests with a token, a cookie or a ticket that is not valid.
     #[cfg(feature = "http")]
     pub(crate) invalid_credentials: AtomicU64,
     target: SseTarget<SpanEvent>,
     on_shutdown: Mutex<ShutdownHooks>,
 }
 
-/// What `shutdown` runs, with the moment at which it has to be over.
+/// The hooks of `shutdown`. Each gets the moment by which it must be over.
 #[derive(Default)]
 struct ShutdownHooks {
-    /// Each tells a server to stop, and does not wait.
+    /// Each tells a server to stop, without waiting.
     stop: Vec<Box<dyn FnOnce(Instant) + Send>>,
     /// Each waits until a server has stopped.
     wait: Vec<Box<dyn FnOnce(Instant) + Send>>,
@@ -116,32 +116,33 @@ impl fmt::Debug for LiveSpans {
 }
 
 impl LiveSpans {
-    /// Time that [`shutdown`](Self::shutdown) takes at most, for the store, the streams and the servers together:
-    /// 5 seconds. The store gets four of them, so that clients get their `end` though it hangs.
+    /// Upper bound on the time that [`shutdown`](Self::shutdown) takes for the store, the streams and the servers
+    /// together: 5 seconds. The store gets four of them, so that clients get their `end` even if it hangs.
     pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
-    /// Time that [`shutdown`](Self::shutdown), and that of a provider, wait for a store that is known to fail: half a
-    /// second.
+    /// How long [`shutdown`](Self::shutdown), and the shutdown of a provider, wait for a store that is known to fail:
+    /// half a second.
     pub const FAILING_STORE_TIMEOUT: Duration = FAILING_STORE_TIMEOUT;
     /// Upper bound on the span names, over all services, whose durations are counted: 4,096. Further names are not
     /// counted.
     pub const DURATION_NAMES_MAX: usize = durations::DURATION_NAMES_MAX;
     /// Upper bound on the query of a request, in bytes: 8 KiB. A longer one is answered with status 414.
     pub const QUERY_LENGTH_MAX: usize = 8 * 1024;
-    /// Time between two messages of the live list of traces at least: 250 milliseconds. A trace that changes more often
-    /// is sent once.
+    /// Lower bound on the time between two messages of the live list of traces: 250 milliseconds. A trace that changes
+    /// more often is sent once.
     pub const LIST_INTERVAL: Duration = Duration::from_millis(250);
-    /// Time that a request for a page of the list waits while others are read from the store: 10 seconds. Then it is answered
-    /// with status 503.
+    /// How long a request for a page of the list waits while other pages are read from the store: 10 seconds. Then it
+    /// is answered with status 503.
     pub const LIST_PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
-    /// Upper bound on the answers to `GET /traces/{traceId}` that are written at once: 8. Each costs at most 32 MiB, and less
-    /// than 1 MiB for a trace of up to 10,000 spans. A further request waits for [`TRACE_PERMIT_TIMEOUT`](Self::TRACE_PERMIT_TIMEOUT).
+    /// Upper bound on the responses to `GET /traces/{traceId}` that are written at once: 8. Each costs at most 32 MiB,
+    /// and less than 1 MiB for a trace of up to 10,000 spans. A further request waits for
+    /// [`TRACE_PERMIT_TIMEOUT`](Self::TRACE_PERMIT_TIMEOUT).
     pub const TRACES_AT_ONCE_MAX: usize = 8;
-    /// Time that a request for a trace waits while others are written: 10 seconds. Then it is answered with status 503.
+    /// How long a request for a trace waits while others are written: 10 seconds. Then it is answered with status 503.
     pub const TRACE_PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
-    /// Time that the reader of a trace may take nothing of what waits for it: 60 seconds. Then its answer breaks off.
+    /// How long the reader of a trace may read nothing: 60 seconds. Then its response is cut off.
     pub const TRACE_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-    /// Begins to configure a log of spans.
+    /// Returns a builder for a log of spans.
     pub fn builder() -> LiveSpansBuilder {
         LiveSpansBuilder {
             store: None,
@@ -158,7 +159,7 @@ impl LiveSpans {
         LiveSpanProcessor::new(Arc::clone(&self.shared.parts))
     }
 
-    /// Wraps the sampler of the provider, so that spans it drops are shown all the same.
+    /// Wraps the sampler of the provider, so that spans are shown even if the sampler drops them.
     pub fn sampler<S: ShouldSample + Clone + 'static>(&self, inner: S) -> LiveSampler<S> {
         self.shared.parts.has_sampler.store(true, Ordering::Relaxed);
         LiveSampler::new(inner, Arc::clone(&self.shared.parts))
@@ -169,13 +170,13 @@ impl LiveSpans {
         &self.shared.target
     }
 
-    /// Answers a request of your own route with the stream of one trace, until the trace is complete. *You* decide
-    /// before who may see it, and the [`View`] what of it: span names and SQL texts are seldom for customers. The resume
-    /// point is read from the request; one at the end of a complete trace is answered with `204`, which tells an
-    /// `EventSource` not to come back.
+    /// Answers a request of your own route with the stream of one trace, until the trace is complete. *You* must check
+    /// before who may see the trace. The [`View`] selects what they see of it: span names and SQL texts are seldom for
+    /// customers. The resume point is read from the request. At the end of a complete trace the response is `204`,
+    /// which tells an `EventSource` not to come back.
     ///
     /// # Panics
-    /// Outside of a tokio runtime with time enabled: the stream has a timer for its pings.
+    /// Panics outside of a tokio runtime with time enabled, because the stream has a timer for its pings.
     pub fn respond(
         &self,
         trace: TraceId,
@@ -218,8 +219,8 @@ impl LiveSpans {
         .into_response()
     }
 
-    /// The same where only the store can know the whole trace: it is read from its beginning, and the client gets what
-    /// it has not got.
+    /// Does the same if only the store can have the whole trace: it reads the trace from its beginning, and sends the
+    /// events that the client does not have yet.
     fn respond_until_read_end(
         &self,
         trace: TraceId,
@@ -257,11 +258,11 @@ impl LiveSpans {
         self.shared.target.status()
     }
 
-    /// Ends every HTTP stream of the log, those of [`respond`](Self::respond) too, and further ones at once, while the log
-    /// goes on taking spans: each stream sends what it has at hand, then a `retry` that is spread over their clients, and
-    /// `end` (`shutdown`). An axum server of your own, which ends gracefully only when its streams have ended, then still
-    /// answers the requests in flight, and their spans are shown, stored and exported as they end. It does not wait, and
-    /// cannot be taken back.
+    /// Ends every HTTP stream of the log, including those of [`respond`](Self::respond) and all later ones. The log
+    /// goes on taking spans. A stream sends what it has ready, a `retry` that spreads the clients' return, and `end`
+    /// (`shutdown`). Use it before the graceful shutdown of an axum server of your own, which waits for its streams.
+    /// The server can then answer the requests in flight, and their spans are shown, stored and exported. The call does
+    /// not wait and cannot be undone.
     ///
     /// ```no_run
     /// # async fn serve(
@@ -289,14 +290,15 @@ impl LiveSpans {
     }
 
     /// Stores what is buffered, ends every stream with `end` (`shutdown`) and stops the servers. Shut the tracer
-    /// provider down first, so that what it leaves open is shown as lost, and call this also when that failed, because an
-    /// exporter did. It blocks until all is done, for at most [`Self::SHUTDOWN_TIMEOUT`]; a second call does nothing more. A
-    /// server of your own that still has requests in flight is to be told [`end_streams`](Self::end_streams) first, and
-    /// this when it has ended.
+    /// provider down first, so that spans that it leaves open are shown as lost. Call this even if that failed, for
+    /// example because of an exporter. It blocks until all is done, at most for [`Self::SHUTDOWN_TIMEOUT`]. A second
+    /// call does nothing more. If a server of your own still has requests in flight, call
+    /// [`end_streams`](Self::end_streams) first, and this when the server has ended.
     ///
     /// # Errors
-    /// When the store did not answer in time ([`is_timeout`](Error::is_timeout)), or has failed for
-    /// [`Self::FAILING_STORE_TIMEOUT`] ([`is_store`](Error::is_store)); the log then ends by itself when it answers.
+    /// Returns an error if the store did not answer in time ([`is_timeout`](Error::is_timeout)), or has failed for
+    /// [`Self::FAILING_STORE_TIMEOUT`] ([`is_store`](Error::is_store)). The log then ends by itself when the store
+    /// answers.
     pub fn shutdown(&self) -> Result<(), Error> {
         self.shutdown_within(Self::SHUTDOWN_TIMEOUT)
     }
@@ -307,11 +309,11 @@ impl LiveSpans {
         let runtime = &self.shared.parts.runtime;
         let result = runtime.shutdown_unless_failing(timeout.saturating_sub(timeout / 5));
         if runtime.buffer.is_forked() {
-            // The servers are the other process's.
+            // The servers belong to the parent process.
             return result;
         }
         if result.is_err() {
-            // The log would end them only after its store.
+            // The log would end the streams only after its store has answered.
             self.end_streams();
         }
         let deadline = begun + timeout;
@@ -329,19 +331,20 @@ impl LiveSpans {
 
 #[cfg(feature = "http")]
 impl LiveSpans {
-    /// Has `shutdown` call this before it waits for any server. It must not block.
+    /// Registers a function that `shutdown` calls before it waits for any server. It must not block.
     pub(crate) fn on_shutdown(&self, stop: impl FnOnce(Instant) + Send + 'static) {
         lock(&self.shared.on_shutdown).stop.push(Box::new(stop));
     }
 
-    /// Has `shutdown` call this after every server was told to stop. It must return by the moment that it gets.
+    /// Registers a function that `shutdown` calls after it has told every server to stop. It must return by the moment
+    /// that it is given.
     pub(crate) fn before_shutdown_returns(&self, wait: impl FnOnce(Instant) + Send + 'static) {
         lock(&self.shared.on_shutdown).wait.push(Box::new(wait));
     }
 }
 
-/// Returns the trace of the span that is current on this thread, if it is in one: what a handler hands to a client
-/// that wants to follow the work.
+/// Returns the trace of the span that is current on this thread, or `None` outside of spans. A handler can hand it to a
+/// client that wants to follow the work.
 ///
 /// With `tracing`, the span is current inside an instrumented function when `tracing-opentelemetry` activates contexts,
 /// which is its default.
@@ -362,7 +365,7 @@ mod tests {
         StreamKey,
     };
 
-    /// Appends only when the sender is dropped.
+    /// A store whose append returns only when the sender is dropped.
     #[derive(Debug)]
     struct Hung {
         memory: MemoryEventStore,
@@ -383,7 +386,7 @@ mod tests {
         }
 
         fn append(&self, first: Sequence, batch: &Batch) -> Result<Appended, Error> {
-            // Nothing is ever sent: it ends when the sender is dropped.
+            // Nothing is ever sent: the wait ends when the sender is dropped.
             let _released = lock(&self.released).recv();
             self.memory.append(first, batch)
         }
@@ -412,7 +415,7 @@ mod tests {
 
     type Calls = Arc<Mutex<Vec<(&'static str, Instant)>>>;
 
-    /// What `shutdown` calls, for two servers.
+    /// Records the hooks that `shutdown` calls, for two servers.
     fn record_hooks(live: &LiveSpans) -> Calls {
         let calls = Calls::default();
         for _ in 0..2 {
@@ -449,7 +452,7 @@ mod tests {
         assert_eq!(names, ["stop", "stop", "wait", "wait"]);
         assert!(begun + timeout <= deadlines[0] && deadlines[0] < latest);
         assert_eq!(deadlines, [deadlines[0]; 4]);
-        // Clients get their end though the log has not ended.
+        // Clients get their `end` although the log has not ended.
         assert_eq!(live.log().streams_end_at(), Some(0));
         drop(release);
     }

@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// Reconnection times told to clients are spread over this range, so that they do not all come back at once.
+/// Reconnection times for clients are spread over this range, so that they do not all come back at once.
 const RETRY_MILLISECONDS: std::ops::Range<u64> = 1000..3000;
 
 /// The spread of reconnects after a shutdown, in milliseconds: the distance between the delays of two streams that end
@@ -36,8 +36,7 @@ const RETRY_MILLISECONDS: std::ops::Range<u64> = 1000..3000;
 const RETURN_STEP: u64 = 5;
 const RETURN_WIDTH: u64 = 60_000;
 
-/// Events that one poll passes over because the client does not get them, beyond which other tasks get their turn. The
-/// last block may exceed it.
+/// Upper bound on hidden events that one poll skips before other tasks get their turn. The last block may exceed it.
 const HIDDEN_EVENTS_PER_TURN: usize = 128;
 
 /// Decides whether the subject of a stream is complete.
@@ -62,7 +61,7 @@ pub(crate) trait Projection: Send + Sync {
 pub(crate) enum Projected {
     Hidden,
     Unchanged,
-    /// Complete frames instead of it.
+    /// These complete frames instead of the event.
     Replaced(Bytes),
 }
 
@@ -86,7 +85,7 @@ pub struct SseBody {
 }
 
 enum BodyState {
-    /// The head was not sent yet.
+    /// The head has not been sent yet.
     New(Box<Live>),
     Live(Box<Live>),
     Done,
@@ -112,7 +111,7 @@ impl fmt::Debug for SseBody {
 }
 
 impl SseBody {
-    /// Time after which a stream on which nothing was sent sends a `ping`: 15 seconds.
+    /// Time without anything sent after which a stream sends a `ping`: 15 seconds.
     pub const PING_INTERVAL: Duration = Duration::from_secs(15);
     /// Time that a stream on a key that is not known yet stays open before it ends as `unknown`: 5 minutes.
     pub const UNKNOWN_STREAM_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -136,7 +135,7 @@ impl SseBody {
         }
     }
 
-    /// Shows the client only what `projection` lets through.
+    /// Sends the client only what `projection` lets through.
     pub(crate) fn with_projection(mut self, projection: Option<Box<dyn Projection>>) -> Self {
         if let BodyState::New(live) = &mut self.state {
             live.projection = projection;
@@ -218,7 +217,7 @@ impl Live {
         frame::cursor(out, id.epoch(), id.sequence().get());
     }
 
-    /// Returns the bytes of the items that were read, if there are any for the client, or why the stream is over.
+    /// Returns the bytes of the items for the client, if there are any, or the reason why the stream is over.
     fn encode(&mut self, item: &ReadItem) -> Result<Option<Bytes>, EndReason> {
         let mut out = Vec::new();
         match item {
@@ -246,7 +245,7 @@ impl Live {
         Ok((!out.is_empty()).then(|| Bytes::from(out)))
     }
 
-    /// Returns the events that the client gets, in the form in which it gets them.
+    /// Returns the client's events, in the form in which it gets them.
     fn events(&mut self, slice: &Slice) -> Option<Bytes> {
         let wanted = match self.complete.as_deref_mut() {
             Some(complete) => slice.clone().filter(|event| complete.read(event)),
@@ -288,7 +287,7 @@ impl Live {
         (!out.is_empty()).then(|| Bytes::from(out))
     }
 
-    /// Returns the next piece, or why there is none.
+    /// Returns the next piece, or the reason why there is none.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, EndReason>> {
         let mut hidden = 0;
         loop {
@@ -325,7 +324,7 @@ impl Live {
         {
             return Poll::Ready(Err(EndReason::Complete));
         }
-        // Checked after the reader stored its waker. A pending read of the store is not waited for.
+        // Checked after the reader has stored its waker. It does not wait for a pending read of the store.
         if self.reader.log().streams_end_at().is_some() {
             return Poll::Ready(Err(EndReason::Shutdown));
         }
@@ -370,7 +369,7 @@ impl Body for SseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let retry = self.retry;
         let (next, bytes) = match std::mem::replace(&mut self.state, BodyState::Done) {
-            // The stream would end anyway after everything that it has to read.
+            // Such a stream would end anyway once it has sent everything.
             BodyState::New(live) if live.reader.log().streams_end_at().is_some() => {
                 (BodyState::Done, end(live.reader.log(), EndReason::Shutdown))
             }
@@ -397,8 +396,8 @@ impl Body for SseBody {
     }
 }
 
-/// Reads where a client wants to go on: the header `Last-Event-ID`, else the query's `lastEventId`, else live only
-/// for `replay=none`, else everything retained. It never fails, because a browser cannot recover from an error.
+/// Returns where a client wants to resume: the header `Last-Event-ID`, else the query's `lastEventId`, else live events
+/// only for `replay=none`, else everything retained. It never fails, because a browser cannot recover from an error.
 ///
 /// ```
 /// use livespan::sse::{ResumePoint, resume_point};

@@ -7,7 +7,7 @@
 
 #![cfg_attr(
     not(feature = "spans"),
-    expect(dead_code, reason = "the span layer alone uses parts of it")
+    expect(dead_code, reason = "only the span layer uses parts of it")
 )]
 
 pub(crate) mod body;

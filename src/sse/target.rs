@@ -1,4 +1,4 @@
-//! The core's front door: events in, SSE out, for any event type.
+//! [`SseTarget`]: takes events of any type, and serves them as SSE.
 
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ use crate::{
 
 /// Stores every dispatched event and streams it to any number of readers, replayed and live, in one order.
 ///
-/// Cloning is cheap and gives another handle on the same log; when the last one is gone, what is buffered is stored
+/// Cloning is cheap and gives another handle on the same log. When the last handle is gone, buffered events are stored
 /// and every stream ends.
 ///
 /// ```
@@ -58,8 +58,7 @@ pub struct SseTarget<E> {
 }
 
 impl<E> SseTarget<E> {
-    /// Upper bound on the payload of one event, in bytes: 256 KiB. A larger one is refused as
-    /// [invalid](Error::is_invalid).
+    /// Upper bound on the payload of one event, in bytes: 256 KiB. A larger payload is [invalid](Error::is_invalid).
     pub const PAYLOAD_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
 }
 
@@ -121,7 +120,7 @@ impl<E> SseTargetBuilder<E> {
 }
 
 impl<E: SseEvent> SseTargetBuilder<E> {
-    /// Keeps the log in this store; by default a [`MemoryEventStore`](crate::MemoryEventStore) with its default
+    /// Keeps the log in this store. The default is a [`MemoryEventStore`](crate::MemoryEventStore) with its default
     /// retention.
     pub fn store(mut self, store: impl EventStore) -> Self {
         self.store = Some(StoreKind::new(store));
@@ -129,16 +128,15 @@ impl<E: SseEvent> SseTargetBuilder<E> {
     }
 
     /// Bounds the bytes that wait for the worker thread; by default
-    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES). Two thirds are for anything, the rest for what matters most: ends of
-    /// spans.
+    /// [`DEFAULT_BUFFER_BYTES`](Self::DEFAULT_BUFFER_BYTES). Any record may use two thirds; the rest is reserved for
+    /// ends of spans.
     pub fn buffer_bytes(mut self, max: usize) -> Self {
         self.settings.buffer_bytes = max;
         self
     }
 
     /// Bounds the events that wait for the worker thread; by default
-    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). They are divided as the
-    /// [bytes](Self::buffer_bytes) are.
+    /// [`DEFAULT_BUFFER_EVENTS`](Self::DEFAULT_BUFFER_EVENTS). They are divided like the [bytes](Self::buffer_bytes).
     pub fn buffer_events(mut self, max: usize) -> Self {
         self.settings.buffer_events = max;
         self
@@ -147,7 +145,7 @@ impl<E: SseEvent> SseTargetBuilder<E> {
     /// Opens the store and starts the log's thread.
     ///
     /// # Errors
-    /// When the store cannot be opened or the thread cannot be started.
+    /// Returns an error if the store cannot be opened, or the thread cannot be started.
     pub fn build(self) -> Result<SseTarget<E>, Error> {
         let store = self.store.unwrap_or_default();
         let runtime = LogRuntime::start(store, self.settings, |_| PreEncoded)?;
@@ -155,7 +153,7 @@ impl<E: SseEvent> SseTargetBuilder<E> {
     }
 }
 
-/// The encoder of a target whose events are encoded by their callers: nothing is left to do.
+/// The encoder of a target. Callers have encoded the events already, so nothing is left to do.
 struct PreEncoded;
 
 impl RecordEncoder for PreEncoded {
@@ -179,7 +177,7 @@ impl<E> SseTarget<E> {
     /// request (`Last-Event-ID`, `?lastEventId=`, `?replay=none`) replaces that of `options`.
     ///
     /// # Panics
-    /// Outside of a tokio runtime with time enabled: the stream has a timer for its pings.
+    /// Panics outside of a tokio runtime with time enabled, because the stream has a timer for its pings.
     pub fn respond(&self, options: Subscribe, headers: &HeaderMap, uri: &Uri) -> Response<SseBody> {
         let resume = resume_point(headers, uri);
         let live = resume == ResumePoint::Live;
@@ -187,7 +185,7 @@ impl<E> SseTarget<E> {
         SseBody::new(reader, live, None).into_response()
     }
 
-    /// Returns the id of the newest visible event, or that of the position before the first.
+    /// Returns the id of the newest visible event. In an empty log, it is the position before the first event.
     pub fn head(&self) -> EventId {
         self.runtime.log.id(self.runtime.log.tail.published())
     }
@@ -207,33 +205,34 @@ impl<E> SseTarget<E> {
         self.runtime.log.status()
     }
 
-    /// Returns how the store does.
+    /// Returns the health of the store.
     pub fn health(&self) -> StoreHealth {
         self.runtime.log.health()
     }
 
-    /// Waits, blocking the thread, until every event dispatched before the call is in the store and visible.
+    /// Blocks the thread until every event dispatched before the call is in the store and visible.
     ///
     /// # Errors
-    /// When the time limit passes first ([`is_timeout`](Error::is_timeout)), the store refused events, or the log
-    /// [ended by itself](Status::ended).
+    /// Returns an error if the time limit passes first ([`is_timeout`](Error::is_timeout)), the store refused events,
+    /// or the log [ended by itself](Status::ended).
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
         self.runtime.buffer.flush(timeout)
     }
 
-    /// Ends every HTTP stream, and further ones at once, while the log goes on: each sends what it has at hand, then a
-    /// `retry` that is spread over their clients, and `end` (`shutdown`). It is for a server of your own that ends
-    /// gracefully, which waits for open streams, while what is under way still has events to dispatch; it does not
-    /// wait. Each [`Subscription`] goes on. It cannot be taken back; [`shutdown`](Self::shutdown) comes after it.
+    /// Ends every HTTP stream, and all later ones, while the log goes on. A stream sends what it has ready, a `retry`
+    /// that spreads the clients' return, and `end` (`shutdown`). Use it before the graceful shutdown of a server of
+    /// your own, which waits for open streams while requests in flight still dispatch events. The call does not wait,
+    /// cannot be undone, and leaves every [`Subscription`] open. Call [`shutdown`](Self::shutdown) after the server has
+    /// ended.
     pub fn end_streams(&self) {
         self.runtime.log.end_streams();
     }
 
-    /// Refuses later events, stores what is buffered and ends every stream with `end` (`shutdown`). It blocks until
-    /// that is done. A second call does nothing more.
+    /// Refuses later events, stores buffered ones and ends every stream with `end` (`shutdown`). It blocks until that
+    /// is done. A second call does nothing more.
     ///
     /// # Errors
-    /// When the time limit passes first; the log then ends when its store answers. When the log had
+    /// Returns an error if the time limit passes first; the log then ends when its store answers. Also if the log had
     /// [ended by itself](Status::ended) before.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
         self.runtime.shutdown(timeout)
@@ -241,7 +240,7 @@ impl<E> SseTarget<E> {
 }
 
 impl<E: SseEvent> SseTarget<E> {
-    /// Begins to configure a target.
+    /// Returns a builder for a target.
     pub fn builder() -> SseTargetBuilder<E> {
         SseTargetBuilder {
             store: None,
@@ -250,12 +249,13 @@ impl<E: SseEvent> SseTarget<E> {
         }
     }
 
-    /// Stores and streams the event. It never waits: when the buffer is full, the event is dropped, counted, and
-    /// reported to readers as a gap. The same happens, rarely, when other threads are writing to every part of the
-    /// buffer and the scheduler has stopped them all.
+    /// Stores and streams the event. It never waits: if the buffer is full, the event is dropped, counted, and reported
+    /// to readers as a gap. Rarely, this also happens when other threads are writing to every part of the buffer and
+    /// the scheduler has suspended them all.
     ///
     /// # Errors
-    /// When the buffer is full ([`is_full`](Error::is_full)), the log is shut down, or the event's name is invalid.
+    /// Returns an error if the buffer is full ([`is_full`](Error::is_full)), the log is shut down, or the event's name
+    /// is invalid.
     pub fn try_dispatch(&self, event: &E) -> Result<(), Error> {
         let payload = payload_of(event)?;
         let envelope = envelope(event, 0);
@@ -268,10 +268,10 @@ impl<E: SseEvent> SseTarget<E> {
     }
 
     /// Stores and streams the event and returns its id. It waits for room in the buffer and for the store. When the
+    /// Stores and streams the event and returns its id. It waits for space in the buffer and for the store. If the
     /// future is dropped, the event may or may not be stored.
-    ///
     /// # Errors
-    /// When the log is shut down, the store refused the event, or the event's name is invalid.
+    /// Returns an error if the log is shut down, the store refused the event, or the event's name is invalid.
     pub async fn dispatch(&self, event: &E) -> Result<EventId, Error> {
         let payload = payload_of(event)?;
         if self.runtime.buffer.is_forked() {

@@ -124,7 +124,7 @@ fn each_turn_of_the_worker_makes_room_in_a_full_buffer() {
         assert_eq!(
             push(&buffer, RecordClass::End, "x"),
             Ok(()),
-            "of the room for ends"
+            "some space is reserved for ends"
         );
         drain.take_records(&buffer, buffer.next_number());
     }
