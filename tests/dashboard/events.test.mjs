@@ -8,7 +8,7 @@ import { EventReader } from "../../src/dashboard/assets/model/events.mjs";
 import { FILE_TRACES_MAX, FileTraces, missingFile } from "../../src/dashboard/assets/model/files.mjs";
 import { parseExactly } from "../../src/dashboard/assets/model/exact-json.mjs";
 import { selectTraces } from "../../src/dashboard/assets/model/list-model.mjs";
-import { spanAt, stateOf } from "../../src/dashboard/assets/model/model.mjs";
+import { createTrace, reduceTrace, spanAt, stateOf } from "../../src/dashboard/assets/model/model.mjs";
 import { Malformed } from "../../src/dashboard/assets/model/otlp.mjs";
 import { parseQuery, traceMatches } from "../../src/dashboard/assets/model/search.mjs";
 import { at } from "./build.mjs";
@@ -79,6 +79,15 @@ test("a request of OTLP is read whole", () => {
       links: [{ traceId: TRACE, spanId: SPAN, attributes: {} }], parentRemote: true, dropped: { attributes: 0, events: 2, links: 0 },
     },
   ]);
+});
+
+test("a state that OTLP has no field for comes back from our own export", () => {
+  const states = ["panicked", "cancelled", "lost", "else"].map((state) => {
+    const otlp = structuredClone(OTLP);
+    otlp.resourceSpans[0].scopeSpans[0].spans[0].attributes = [{ key: "livespan.state", value: { stringValue: state } }];
+    return stateOf(read(JSON.stringify(otlp)).reduce((model, data) => reduceTrace(model, { type: data.type, data }), createTrace(TRACE)), 0);
+  });
+  assert.deepEqual(states, ["panicked", "cancelled", "lost", "error"]);
 });
 
 test("a document over many lines, requests a line, and a snapshot are told apart by themselves", () => {

@@ -70,7 +70,7 @@ test("open traces stand first when asked for, else the newest", () => {
   const list = reduceList(createList(), frame([summary("a", 1, "running"), summary("b", 2), summary("c", 3, "waiting")]));
   assert.deepEqual(ids(list, { order: "running" }), ["c", "a", "b"]);
   assert.deepEqual(ids(list, { order: "newest" }), ["c", "b", "a"]);
-  assert.deepEqual(listCounts(list), { total: 3, open: 2, failing: 0, failed: 0, below: 0 });
+  assert.deepEqual(listCounts(list), { total: 3, open: 2, failing: 0, failed: 0, panicked: 0, cancelled: 0, below: 0 });
 });
 
 test("errors below are told of a trace that runs, and of one that ended ok", () => {
@@ -78,12 +78,13 @@ test("errors below are told of a trace that runs, and of one that ended ok", () 
   const traces = [
     summary("a", 1, "running", errors(2)), summary("b", 2, "waiting", errors(1)), summary("c", 3, "ok", errors(1)), summary("d", 4, "error", errors(1)),
     summary("e", 5, "lost", errors(1)), summary("f", 6), summary("g", 7, "running"), summary("h", 8, "cancelled", errors(1)),
+    summary("i", 9, "panicked", errors(1)),
   ];
-  assert.deepEqual(traces.map(shownStateOfSummary), ["failing", "failing", "below", "error", "lost", "ok", "running", "cancelled"]);
+  assert.deepEqual(traces.map(shownStateOfSummary), ["failing", "failing", "below", "error", "lost", "ok", "running", "cancelled", "panicked"]);
   const counts = listCounts(reduceList(createList(), frame(traces)));
-  assert.deepEqual(counts, { total: 8, open: 3, failing: 2, failed: 2, below: 1 });
-  assert.equal(countsWords(counts), "3 running, 2 of them failing · 2 failed · 1 ok, errors below");
-  assert.equal(countsWords({ total: 1_200, open: 1_200, failing: 0, failed: 0, below: 0 }), "1,200 running · 0 failed");
+  assert.deepEqual(counts, { total: 9, open: 3, failing: 2, failed: 3, panicked: 1, cancelled: 1, below: 1 });
+  assert.equal(countsWords(counts), "3 running, 2 of them failing · 3 failed, 1 of them panicked · 1 ok, errors below · 1 cancelled");
+  assert.equal(countsWords({ total: 1_200, open: 1_200, failing: 0, failed: 0, panicked: 0, cancelled: 0, below: 0 }), "1,200 running · 0 failed");
 });
 
 test("a trace of which a part is no longer kept says how much is left", () => {

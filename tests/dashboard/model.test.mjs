@@ -34,7 +34,7 @@ function span(trace, id) {
 test("a start and its end are one span", () => {
   const trace = traceOf(started("a", null, 1), ended("a", null, 1, 4.5));
   assert.deepEqual(picture(trace), ["a ok 1–4.5"]);
-  assert.deepEqual(trace.counts, { total: 1, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 0 });
+  assert.deepEqual(trace.counts, { total: 1, open: 0, waiting: 0, errors: 0, panicked: 0, cancelled: 0, lost: 0, placeholders: 0 });
 });
 
 test("a span without an end is open and its bar reaches now", () => {
@@ -63,7 +63,7 @@ test("a parent that comes late takes its place above its children", () => {
 test("a parent that is never seen is a placeholder outside the counts and the extent", () => {
   const trace = traceOf(ended("child", "0123456789abcdef", 2, 3));
   assert.deepEqual(picture(trace), ["? placeholder NaN–null", " child ok 2–3"]);
-  assert.deepEqual(trace.counts, { total: 1, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 1 });
+  assert.deepEqual(trace.counts, { total: 1, open: 0, waiting: 0, errors: 0, panicked: 0, cancelled: 0, lost: 0, placeholders: 1 });
   assert.deepEqual([trace.start, trace.end], [2, 3]);
   assert.equal(traceState(trace), "ok");
 });
@@ -267,7 +267,7 @@ test("a paused workflow step waits, and says for what and how long", () => {
   assert.deepEqual(["order", "nap", "approval", "plain"].map((id) => stateOf(trace, indexOf(trace, id))), ["running", "waiting", "waiting", "waiting"]);
   assert.deepEqual(texts(3_000), ["", "wakes in 1 m 02 s", "for approved, gives up in 30.0 s", ""]);
   assert.deepEqual(texts(70_000), ["", "", "for approved", ""]);
-  assert.deepEqual({ ...trace.counts }, { total: 4, open: 4, waiting: 3, errors: 0, lost: 0, placeholders: 0 });
+  assert.deepEqual({ ...trace.counts }, { total: 4, open: 4, waiting: 3, errors: 0, panicked: 0, cancelled: 0, lost: 0, placeholders: 0 });
   reduceTrace(trace, { type: "updated", data: { type: "updated", traceId: TRACE, spanId: "approval", process: "p1", state: "running", attributes: {}, timestamp: at(4) } });
   assert.deepEqual([stateOf(trace, indexOf(trace, "approval")), texts(3_000)[2], trace.counts.waiting], ["running", "", 2]);
   reduceTrace(trace, ended("nap", "order", 1, 65_000, durable));
@@ -316,6 +316,24 @@ test("nanoseconds survive", () => {
 test("a cancelled span is neither ok nor an error", () => {
   const trace = traceOf(ended("a", null, 0, 1, { state: "cancelled", status: { code: "ERROR" } }));
   assert.deepEqual([span(trace, "a").state, traceState(trace), trace.counts.errors], ["cancelled", "cancelled", 0]);
+});
+
+test("a panic and a dropped future are states of their own, whatever the status", () => {
+  const bad = { status: { code: "ERROR", message: "no rule" }, panicked: true };
+  const states = (/** @type {any} */ more) => {
+    const trace = traceOf(started("root", null, 0), ended("a", "root", 0, 1, more));
+    const { errors, panicked, cancelled, lost: gone } = trace.counts;
+    const { errorBelow, childFailed } = span(trace, "root");
+    reduceTrace(trace, ended("b", null, 0, 2, more));
+    reduceTrace(trace, ended("root", null, 0, 2));
+    return [span(trace, "a").state, errors, panicked, cancelled, gone, errorBelow, childFailed, traceState(trace)];
+  };
+  assert.deepEqual(states(bad), ["panicked", 1, 1, 0, 0, true, 1, "panicked"]);
+  assert.deepEqual(states({ status: { code: "OK" }, panicked: true }), ["panicked", 1, 1, 0, 0, true, 1, "panicked"]);
+  assert.deepEqual(states({ status: { code: "ERROR" }, cancelled: true }), ["cancelled", 0, 0, 1, 0, false, 0, "cancelled"]);
+  assert.deepEqual(states({ status: { code: "ERROR" }, cancelled: true, panicked: true })[0], "panicked", "a panic drops what is below it");
+  assert.deepEqual(states({ ...bad, lost: { reason: "crashed", lastHeard: at(1) } })[0], "lost");
+  assert.deepEqual(states({ status: { code: "OK" }, cancelled: false, panicked: "yes" })[0], "ok");
 });
 
 test("a trace of the greatest size counts what it refuses", () => {

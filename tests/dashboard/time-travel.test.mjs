@@ -74,7 +74,7 @@ test("a trace that grows is looked at anew now and then, on the same object", ()
   assert.equal(travel.shown(feed, ui, 100).trace.counts.total, 2);
   state.clock = 1_500;
   const later = travel.shown(feed, ui, 100);
-  assert.deepEqual([later.trace === trace, later.trace.counts], [true, { total: 3, open: 3, waiting: 0, errors: 0, lost: 0, placeholders: 0 }]);
+  assert.deepEqual([later.trace === trace, later.trace.counts], [true, { total: 3, open: 3, waiting: 0, errors: 0, panicked: 0, cancelled: 0, lost: 0, placeholders: 0 }]);
 });
 
 test("what an open span carried then comes from the log, asked for once", async () => {

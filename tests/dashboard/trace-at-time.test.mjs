@@ -49,7 +49,7 @@ test("moments are looked at in any order, on one object whose versions grow", ()
   const late = picture(view);
   const { version, structure } = view;
   assert.equal(moments.at(5), view);
-  assert.deepEqual(picture(view).counts, { total: 1, open: 1, waiting: 0, errors: 0, lost: 0, placeholders: 0 });
+  assert.deepEqual(picture(view).counts, { total: 1, open: 1, waiting: 0, errors: 0, panicked: 0, cancelled: 0, lost: 0, placeholders: 0 });
   moments.at(60);
   assert.deepEqual([picture(view), view.version > version, view.structure > structure], [late, true, true]);
 });

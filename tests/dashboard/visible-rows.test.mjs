@@ -164,7 +164,7 @@ test("a trace of 100,000 spans whose ends come in the opposite order is whole", 
   }
   const rows = flatten(trace, openTo(Infinity));
   assert.equal(rows.count, count);
-  assert.deepEqual(trace.counts, { total: count, open: 1, waiting: 0, errors: 999, lost: 0, placeholders: 0 });
+  assert.deepEqual(trace.counts, { total: count, open: 1, waiting: 0, errors: 999, panicked: 0, cancelled: 0, lost: 0, placeholders: 0 });
 });
 
 test("a trace 100,000 spans deep works in both directions", () => {

@@ -4,13 +4,13 @@
 // Must never parse an event (`model.mjs` does) or know what a tree needs to stay true (`tree.mjs` does).
 
 /** What a span can be, as codes: a column of bytes. The order is that of STATE_NAMES. */
-export const STATE = Object.freeze({ running: 0, waiting: 1, ok: 2, error: 3, cancelled: 4, lost: 5, placeholder: 6 });
-/** @typedef {"running" | "waiting" | "ok" | "error" | "cancelled" | "lost" | "placeholder"} SpanState */
+export const STATE = Object.freeze({ running: 0, waiting: 1, ok: 2, error: 3, cancelled: 4, lost: 5, placeholder: 6, panicked: 7 });
+/** @typedef {"running" | "waiting" | "ok" | "error" | "cancelled" | "lost" | "placeholder" | "panicked"} SpanState */
 /** @type {readonly SpanState[]} */
-export const STATE_NAMES = Object.freeze(["running", "waiting", "ok", "error", "cancelled", "lost", "placeholder"]);
+export const STATE_NAMES = Object.freeze(["running", "waiting", "ok", "error", "cancelled", "lost", "placeholder", "panicked"]);
 
 /**
- * Bits of the column `flags`. `errorBelow`: some descendant is an error or lost. `remote`: a placeholder whose child said
+ * Bits of the column `flags`. `errorBelow`: some descendant is an error, panicked or lost. `remote`: a placeholder whose child said
  * that its parent lives elsewhere. `unsorted`: the children must be sorted by start before they are read in order.
  * `failing`: it is open, and its updates say that it fails.
  */
@@ -23,9 +23,9 @@ export function isOpenState(state) {
   return state <= STATE.waiting;
 }
 
-/** Errors and lost spans: what a reader looks for first. @param {number} state @returns {boolean} */
+/** Errors, panics and lost spans: what a reader looks for first. @param {number} state @returns {boolean} */
 export function isBadState(state) {
-  return state === STATE.error || state === STATE.lost;
+  return state === STATE.error || state === STATE.lost || state === STATE.panicked;
 }
 
 /**

@@ -14,7 +14,7 @@ import { formatCount } from "./time.mjs";
  * @property {string} name
  * @property {string} service
  * @property {string} [kind] of the root
- * @property {"running" | "waiting" | "ok" | "error" | "cancelled" | "lost"} state
+ * @property {"running" | "waiting" | "ok" | "error" | "panicked" | "cancelled" | "lost"} state
  * @property {string | null} rootSpanId
  * @property {string} startTimestamp
  * @property {string | null} endTimestamp
@@ -144,28 +144,30 @@ export function shownStateOfSummary(trace) {
 }
 
 /**
- * @typedef {{total: number, open: number, failing: number, failed: number, below: number}} ListCounts `failing`: of the
- *   open ones; `failed`: ended as an error, or lost; `below`: ended ok, with errors below
+ * @typedef {{total: number, open: number, failing: number, failed: number, panicked: number, cancelled: number, below: number}} ListCounts
+ *   `failing`: of the open ones; `failed`: ended as an error, panicked or lost; `below`: ended ok, with errors below
  */
 
 /** @param {TraceList} list @returns {ListCounts} of what is loaded */
 export function listCounts(list) {
-  const counts = { total: list.traces.size + list.older.size, open: 0, failing: 0, failed: 0, below: 0 };
+  const counts = { total: list.traces.size + list.older.size, open: 0, failing: 0, failed: 0, panicked: 0, cancelled: 0, below: 0 };
   for (const traces of [list.traces, list.older]) for (const trace of traces.values()) {
     const state = shownStateOfSummary(trace);
     if (isOpenTrace(trace)) counts.open += 1;
     if (state === "failing") counts.failing += 1;
-    if (state === "error" || state === "lost") counts.failed += 1;
+    if (state === "error" || state === "panicked" || state === "lost") counts.failed += 1;
+    if (state === "panicked" || state === "cancelled") counts[state] += 1;
     if (state === "below") counts.below += 1;
   }
   return counts;
 }
 
-/** @param {ListCounts} counts @returns {string} `12 running, 1 of them failing · 3 failed · 2 ok, errors below` */
-export function countsWords({ open, failing, failed, below }) {
+/** @param {ListCounts} counts @returns {string} `12 running, 1 of them failing · 3 failed, 1 of them panicked · 2 ok, errors below · 1 cancelled` */
+export function countsWords({ open, failing, failed, panicked, cancelled, below }) {
   const parts = [`${formatCount(open)} running${failing > 0 ? `, ${formatCount(failing)} of them failing` : ""}`];
-  parts.push(`${formatCount(failed)} failed`);
+  parts.push(`${formatCount(failed)} failed${panicked > 0 ? `, ${formatCount(panicked)} of them panicked` : ""}`);
   if (below > 0) parts.push(`${formatCount(below)} ok, errors below`);
+  if (cancelled > 0) parts.push(`${formatCount(cancelled)} cancelled`);
   return parts.join(" · ");
 }
 

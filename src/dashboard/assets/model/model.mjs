@@ -199,6 +199,7 @@ function reach(trace, end) {
 /** @param {any} data @returns {number} */
 function endState(data) {
   if (data.lost) return STATE.lost;
+  if (data.panicked === true) return STATE.panicked;
   if (data.state === "cancelled" || data.cancelled === true) return STATE.cancelled;
   return data.status?.code === "ERROR" ? STATE.error : STATE.ok;
 }

@@ -66,12 +66,15 @@ function spanOf(given, { process, service, scope, version, left }, path) {
   const links = listAt(span.links, `${path}.links`).map((link, n) => linkOf(link, `${path}.links[${n}]`));
   const dropped = { attributes: countOf(span.droppedAttributesCount), events: countOf(span.droppedEventsCount), links: countOf(span.droppedLinksCount) };
   const parent = id(span.parentSpanId, 8);
+  // As our own server says in an export what OTLP has no field for.
+  const state = values["livespan.state"];
+  const said = state === "panicked" || state === "cancelled" ? { [state]: true } : state === "lost" ? { lost: { reason: "exported" } } : {};
   const traceState = textAt(span.traceState, `${path}.traceState`);
   return {
     type: isOpen ? "started" : "ended", traceId: id(span.traceId, 16), spanId: id(span.spanId, 8),
     parentSpanId: /^0*$/.test(parent) ? null : parent, name: textAt(span.name, `${path}.name`), kind: kind(span.kind), process, service, scope,
     ...(version === "" ? {} : { scopeVersion: version }), attributes: values, ...typed(types),
-    ...(isOpen ? { timestamp: startTimestamp } : { startTimestamp, timestamp: timestamp(ended), status: status(span.status, `${path}.status`, left) }),
+    ...(isOpen ? { timestamp: startTimestamp } : { startTimestamp, timestamp: timestamp(ended), status: status(span.status, `${path}.status`, left), ...said }),
     ...(moments.length > 0 ? { events: moments } : {}), ...(links.length > 0 ? { links } : {}),
     ...(traceState === "" ? {} : { traceState }),
     ...((Number(span.flags) & 0x300) === 0x300 ? { parentRemote: true } : {}),

@@ -140,6 +140,7 @@ export function traceState(trace) {
   if (counts.open > 0) return waits(trace) ? "waiting" : "running";
   if (counts.lost > 0) return "lost";
   const roots = topSpans(trace).map((index) => trace.spans.state[index]);
+  if (roots.includes(STATE.panicked)) return "panicked";
   if (roots.includes(STATE.error)) return "error";
   return roots.includes(STATE.cancelled) ? "cancelled" : "ok";
 }

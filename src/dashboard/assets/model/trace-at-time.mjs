@@ -6,6 +6,7 @@
 import { FLAG, Journal, STATE, SpanColumns, isBadState, isOpenState } from "./columns.mjs";
 import { ProgressWindow, progressOf } from "./progress.mjs";
 import { parseTimestamp } from "./time.mjs";
+import { countState } from "./tree.mjs";
 import { isObject, saysFailing, withUpdate } from "./updates.mjs";
 
 /**
@@ -107,7 +108,7 @@ export class Moments {
     const byPlace = (/** @type {Map<number, any>} */ map) => lazyMap((index) => map.get(order[index]));
     return {
       ...trace, spans, journal: new Journal(), roots: new Set(), openLeaves: new Set(), services: new Map(),
-      counts: { total: 0, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 0 },
+      counts: { total: 0, open: 0, waiting: 0, errors: 0, panicked: 0, cancelled: 0, lost: 0, placeholders: 0 },
       end: this.end, newest: -1, version: 0, structure: 0, errorMarksStale: false,
       live: lazyMap((index) => this.liveAt(index)), parentIds: byPlace(trace.parentIds),
       lost: byPlace(trace.lost), logs: /** @type {any} */ (new LogsAt(trace.logs)),
@@ -149,7 +150,7 @@ export class Moments {
     view.roots.clear();
     view.openLeaves.clear();
     view.services.clear();
-    Object.assign(counts, { total: 0, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 0 });
+    Object.assign(counts, { total: 0, open: 0, waiting: 0, errors: 0, panicked: 0, cancelled: 0, lost: 0, placeholders: 0 });
     for (let index = 0; index < spans.count; index += 1) this.place(index);
     for (let index = 0; index < spans.count; index += 1) {
       if (isOpenState(spans.state[index]) && spans.childOpen[index] === 0) view.openLeaves.add(index);
@@ -191,19 +192,14 @@ export class Moments {
     const state = spans.state[index];
     const parent = spans.parent[index];
     const isBad = isBadState(state);
-    if (state === STATE.placeholder) counts.placeholders += 1;
-    else {
-      counts.total += 1;
+    countState(counts, state, 1);
+    if (state !== STATE.placeholder) {
       this.view.newest = index;
       const name = strings.list[spans.service[index]];
       const service = services.get(name);
       if (service === undefined) services.set(name, { name, spans: 1 });
       else service.spans += 1;
     }
-    if (isOpenState(state)) counts.open += 1;
-    if (state === STATE.waiting) counts.waiting += 1;
-    if (state === STATE.error) counts.errors += 1;
-    if (state === STATE.lost) counts.lost += 1;
     if (parent < 0) roots.add(index);
     else {
       const last = spans.lastChild[parent];

@@ -6,7 +6,8 @@
 import { FLAG, Journal, STATE, SpanColumns, Strings, isBadState, isOpenState } from "./columns.mjs";
 
 /**
- * @typedef {{total: number, open: number, waiting: number, errors: number, lost: number, placeholders: number}} Counts
+ * @typedef {{total: number, open: number, waiting: number, errors: number, panicked: number, cancelled: number, lost: number, placeholders: number}} Counts
+ *   `errors`: panicked ones among them, lost ones not
  * @typedef {object} Tree
  * @property {SpanColumns} spans
  * @property {Strings} strings
@@ -29,7 +30,7 @@ export function createTree() {
   return {
     spans: new SpanColumns(), strings: new Strings(), journal: new Journal(),
     roots: new Set(), openLeaves: new Set(),
-    counts: { total: 0, open: 0, waiting: 0, errors: 0, lost: 0, placeholders: 0 },
+    counts: { total: 0, open: 0, waiting: 0, errors: 0, panicked: 0, cancelled: 0, lost: 0, placeholders: 0 },
     version: 0, structure: 0, errorMarksStale: false,
   };
 }
@@ -85,8 +86,8 @@ export function setState(tree, index, next) {
   if (previous === next) return;
   const before = hasBelow(spans, index);
   spans.state[index] = next;
-  count(tree.counts, previous, -1);
-  count(tree.counts, next, 1);
+  countState(tree.counts, previous, -1);
+  countState(tree.counts, next, 1);
   const parent = spans.parent[index];
   const opens = isOpenState(next);
   if (!isOpenState(previous) && opens) {
@@ -253,7 +254,7 @@ function childClosed(tree, parent) {
 }
 
 /** @param {Counts} counts @param {number} state @param {1 | -1} by */
-function count(counts, state, by) {
+export function countState(counts, state, by) {
   if (state === STATE.placeholder) {
     counts.placeholders += by;
     return;
@@ -261,6 +262,8 @@ function count(counts, state, by) {
   counts.total += by;
   if (isOpenState(state)) counts.open += by;
   if (state === STATE.waiting) counts.waiting += by;
-  if (state === STATE.error) counts.errors += by;
+  if (state === STATE.error || state === STATE.panicked) counts.errors += by;
+  if (state === STATE.panicked) counts.panicked += by;
+  if (state === STATE.cancelled) counts.cancelled += by;
   if (state === STATE.lost) counts.lost += by;
 }

@@ -70,7 +70,33 @@ BARS[STATE.waiting] = (sheet, box, colour) => {
 };
 
 /** Framed, and with a cross in a field of its own where there is room. */
-BARS[STATE.error] = ({ pen, colours }, { x, y, width, height }, colour) => {
+BARS[STATE.error] = (sheet, box, colour) => paintFailed(sheet, box, colour, (pen, x, y) => {
+  for (const sign of [-1, 1]) {
+    pen.moveTo(x - 3, y - 3 * sign);
+    pen.lineTo(x + 3, y + 3 * sign);
+  }
+});
+
+/** As an error, with another mark, and its right end is burst. */
+BARS[STATE.panicked] = (sheet, box, colour) => {
+  paintFailed(sheet, box, colour, (pen, x, y) => {
+    pen.moveTo(x, y - 4);
+    pen.lineTo(x, y + 1);
+    pen.moveTo(x, y + 2.6);
+    pen.lineTo(x, y + 4.4);
+  });
+  const { pen } = sheet;
+  const right = box.x + box.width;
+  pen.fillStyle = sheet.colours.by.error;
+  pen.beginPath();
+  pen.moveTo(right - 1, box.y - 2);
+  for (let tooth = 0; tooth < 6; tooth += 1) pen.lineTo(right + (tooth % 2 === 0 ? 4 : 0), box.y - 1 + ((tooth + 0.5) * (box.height + 2)) / 6);
+  pen.lineTo(right - 1, box.y + box.height + 2);
+  pen.fill();
+};
+
+/** @param {Sheet} sheet @param {Box} box @param {string} colour @param {(pen: CanvasRenderingContext2D, x: number, y: number) => void} mark drawn about the middle of its field */
+function paintFailed({ pen, colours }, { x, y, width, height }, colour, mark) {
   pen.fillStyle = colour;
   pen.fillRect(x, y, width, height);
   pen.lineWidth = 2;
@@ -82,17 +108,18 @@ BARS[STATE.error] = ({ pen, colours }, { x, y, width, height }, colour) => {
   pen.fillStyle = colours.by.error;
   pen.fillRect(left, y, side, height);
   if (side < MARK) return;
-  const middle = y + height / 2;
   pen.beginPath();
-  for (const sign of [-1, 1]) {
-    pen.moveTo(left + side / 2 - 3, middle - 3 * sign);
-    pen.lineTo(left + side / 2 + 3, middle + 3 * sign);
-  }
+  mark(pen, left + side / 2, y + height / 2);
   pen.strokeStyle = colours.by["on-bar"];
   pen.stroke();
-};
+}
 
-/** @param {number} height of a bar @returns {number} the width of the field with the cross */
+/** @param {number} state @returns {boolean} whether a bar has a field with a mark at its left end */
+export function hasMark(state) {
+  return state === STATE.error || state === STATE.panicked;
+}
+
+/** @param {number} height of a bar @returns {number} the width of the field with the mark */
 export function markOf(height) {
   return Math.max(MARK, height - 4);
 }

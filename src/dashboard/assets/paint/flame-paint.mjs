@@ -8,7 +8,7 @@ import { CUT_MARGIN } from "../model/layout.mjs";
 import { barEnd, shownName } from "../model/span.mjs";
 import { formatDuration, formatOpen } from "../model/time.mjs";
 import { shortened } from "../views/dom.mjs";
-import { markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
+import { hasMark, markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
 
 /**
  * @typedef {import("../views/trace-view.mjs").TraceFrame} TraceFrame
@@ -77,7 +77,7 @@ function isDimmed({ frame, layout }, seen) {
 function paintFlameLabel({ pen, frame, colours, width }, index, box) {
   const { trace } = frame;
   const state = trace.spans.state[index];
-  const left = Math.max(0, box.x) + 5 + (state === STATE.error ? markOf(FLAME_BAR) - 2 : 0);
+  const left = Math.max(0, box.x) + 5 + (hasMark(state) ? markOf(FLAME_BAR) - 2 : 0);
   const room = Math.min(width, box.x + box.width) - left - (isOpenState(state) ? 10 : 5);
   const characters = Math.floor(room / FLAME_CHARACTER);
   if (characters < 3) return;
@@ -86,7 +86,7 @@ function paintFlameLabel({ pen, frame, colours, width }, index, box) {
   const text = timed.length <= characters ? timed : shortened(name, characters);
   // A little high, so that the critical path has room below.
   const y = box.y + FLAME_BAR / 2 - 0.5;
-  if (state === STATE.ok || state === STATE.running || state === STATE.error) {
+  if (state === STATE.ok || state === STATE.running || hasMark(state)) {
     pen.fillStyle = colours.by["on-bar"];
   } else {
     // Nothing can be read on stripes.

@@ -7,7 +7,7 @@ import { CUT_MARGIN, barGeometry, labelPlace } from "../model/layout.mjs";
 import { barEnd, shownStateOf } from "../model/span.mjs";
 import { calm, element, setStyle, shapePath } from "../views/dom.mjs";
 import { EDGE, TWISTY, indentOf } from "../views/span-row-view.mjs";
-import { markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
+import { hasMark, markOf, paintBar, paintDecoration } from "./bar-paint.mjs";
 import { colours } from "./colours.mjs";
 
 /**
@@ -109,6 +109,7 @@ function paintHead(sheet, row, y) {
   if (row.twisty !== "") paintShape(sheet, row.twisty === "open" ? "unfolded" : "chevron", by.muted, { x: row.left + 2, y: y + 8, size: 12 });
   const name = shownStateOf(trace, row.index);
   paintShape(sheet, name, stateColour(by, name), { x: row.left + TWISTY, y: y + 7, size: 14 });
+  if (name === "panicked") paintBurst(sheet, { x: row.left + TWISTY, y: y + 7, size: 14 });
   if (name === "below") paintSpot(sheet, row.left + TWISTY + 12, y + 18);
 }
 
@@ -124,9 +125,24 @@ function paintShape({ pen }, shape, colour, { x, y, size }) {
   pen.restore();
 }
 
+/** A burst is full, with its mark cut out. @param {Sheet} sheet @param {{x: number, y: number, size: number}} place */
+function paintBurst(sheet, { x, y, size }) {
+  const { pen, colours: { by } } = sheet;
+  pen.save();
+  pen.translate(x, y);
+  pen.scale(size / 16, size / 16);
+  pen.fillStyle = by.error;
+  pen.fill(shapePath("panicked"));
+  pen.strokeStyle = by.panel;
+  pen.lineWidth = 2;
+  pen.lineCap = "round";
+  pen.stroke(shapePath("panicked", "inner"));
+  pen.restore();
+}
+
 /** @param {Record<string, string>} by @param {import("../model/span.mjs").ShownState} state @returns {string} */
 function stateColour(by, state) {
-  return state === "failing" ? by.error : state === "below" ? by.ok : (by[state] ?? by.faint);
+  return state === "failing" || state === "panicked" ? by.error : state === "below" ? by.ok : (by[state] ?? by.faint);
 }
 
 /** That something below failed. @param {Sheet} sheet @param {number} x @param {number} y */
@@ -192,7 +208,7 @@ function paintTimeLabel({ pen, colours: { by }, frame: { scale } }, { label }, b
     pen.fillText(text, left ? 4 : Math.max(0, scale.width - text.length * LABEL_CHARACTER - 4), y);
     return;
   }
-  const mark = isShaped && state === STATE.error ? markOf(ROW_BAR) : 0;
+  const mark = isShaped && hasMark(state) ? markOf(ROW_BAR) : 0;
   const placeOf = (/** @type {string} */ text) => labelPlace(bar, text.length * LABEL_CHARACTER, scale.width, state === STATE.running ? BAR_TIP : mark);
   // What would hide its own bar says less.
   const text = placeOf(label).side === "inside" && label.length * LABEL_CHARACTER > bar.width - mark ? short : label;

@@ -104,6 +104,7 @@ const SHAPES = {
   waiting: "M5.5 3.5v9M10.5 3.5v9",
   ok: "M3 8.5l3.2 3.2L13 4.8",
   error: "M4 4l8 8M12 4l-8 8",
+  panicked: "M8.0 0.8L9.9 3.4L13.1 2.9L12.6 6.1L15.2 8.0L12.6 9.9L13.1 13.1L9.9 12.6L8.0 15.2L6.1 12.6L2.9 13.1L3.4 9.9L0.8 8.0L3.4 6.1L2.9 2.9L6.1 3.4z",
   cancelled: "M8 2a6 6 0 1 0 .01 0M4 12l8-8",
   failing: "M8 2a6 6 0 1 1-6 6M8 5v3.4M8 11v.2",
   below: "M3 8.5l3.2 3.2L13 4.8",
@@ -117,14 +118,15 @@ const SHAPES = {
   close: "M4 4l8 8M12 4l-8 8",
 };
 
-const SPOT = "M13 12.6v.01";
+/** A second mark in a shape: the dot of what failed below, and what stands in the burst of a panic. @type {Record<string, string>} */
+const INNER_SHAPES = { below: "M13 12.6v.01", panicked: "M8 5v3.4M8 11v.1" };
 
 // Asked of the logo, not spelled: no asset holds the address of another host, and a test can simply look for one.
 const svgNamespace = () => byId("logo").namespaceURI;
 
 /** What a state is called where people read it. @type {Record<string, string>} */
 export const STATE_WORDS = {
-  running: "running", waiting: "waiting", ok: "ok", error: "error", cancelled: "cancelled", lost: "lost",
+  running: "running", waiting: "waiting", ok: "ok", error: "error", panicked: "panicked", cancelled: "cancelled", lost: "lost",
   failing: "failing", below: "ok, errors below",
   placeholder: "not seen",
 };
@@ -147,17 +149,18 @@ export function icon(shape) {
 export function setIcon(svg, shape) {
   setAttribute(svg, "data-shape", shape);
   setAttribute(/** @type {Element} */ (svg.firstChild), "d", SHAPES[shape] ?? SHAPES.placeholder);
-  // The dot of what failed below is red beside whatever colour the shape has.
-  setAttribute(/** @type {Element} */ (svg.lastChild), "d", shape === "below" ? SPOT : "");
+  // Of its own colour, beside whatever the shape has.
+  setAttribute(/** @type {Element} */ (svg.lastChild), "d", INNER_SHAPES[shape] ?? "");
 }
 
 /** @type {Map<string, Path2D>} */
 const paths = new Map();
 
-/** @param {string} shape @returns {Path2D} the same shape for a canvas, on the same 16 × 16 grid */
-export function shapePath(shape) {
-  let path = paths.get(shape);
-  if (path === undefined) paths.set(shape, (path = new Path2D(SHAPES[shape] ?? SHAPES.placeholder)));
+/** @param {string} shape @param {"outer" | "inner"} [part] @returns {Path2D} the same shape for a canvas, on the same 16 × 16 grid */
+export function shapePath(shape, part = "outer") {
+  const key = `${part} ${shape}`;
+  let path = paths.get(key);
+  if (path === undefined) paths.set(key, (path = new Path2D(part === "inner" ? INNER_SHAPES[shape] : (SHAPES[shape] ?? SHAPES.placeholder))));
   return path;
 }
 

@@ -56,9 +56,10 @@ const MEANINGS = [
   ["waiting", "open, and durably waiting: for a time, or for somebody"],
   ["ok", "ended without an error"],
   ["error", "ended with an error"],
-  ["failing", "open, with errors or lost spans below it"],
+  ["panicked", "ended by a panic, whatever it said of itself; counted among the errors"],
+  ["failing", "open, and it, or something below it, has failed"],
   ["below", "ended without an error, with errors or lost spans below it"],
-  ["cancelled", "ended because it was called off"],
+  ["cancelled", "ended before it was done: its future was dropped, or it was called off"],
   ["lost", "will never end: its process died, or its end was lost; drawn up to where it was last heard"],
   ["placeholder", "some span names it as its parent, but it was never seen itself"],
 ];

@@ -6,7 +6,7 @@ import { shortId } from "../model/ids.mjs";
 import { indexOf } from "../model/model.mjs";
 import { colourKey } from "../model/palette.mjs";
 import { levelText } from "../model/severity.mjs";
-import { BackLinks, codeFields, droppedText, scopeText, selfText, termFor, timelineOf, typeOf, valueText } from "../model/span-details.mjs";
+import { BackLinks, codeFields, droppedText, scopeText, selfText, shortPath, termFor, timelineOf, typeOf, valueText } from "../model/span-details.mjs";
 import { attributeTypesOf, attributesOf, isPartial, shownName, shownStateOf, spanAt, waitText } from "../model/span.mjs";
 import { formatAbsolute, formatCount, formatDuration, formatOffset, formatOpen, parseTimestamp } from "../model/time.mjs";
 import { listRoute } from "../net/api.mjs";
@@ -49,6 +49,7 @@ const LOSS_WORDS = {
   crashed: "Its process ended without ending it.",
   shutdown: "The tracer provider was shut down over it.",
   dropped: "Its end was dropped under load.",
+  exported: "The program that exported it knew no end of it.",
   restarted: "The log was restarted; what became of it is not known.",
 };
 
@@ -216,9 +217,12 @@ export class InspectorView {
       if (span.loss.local) lines.push(`The last event of this trace is from ${formatOffset(frame.trace.latest - frame.trace.start)} into it.`);
       if (!Number.isNaN(span.loss.lastHeard)) lines.push(`Last heard ${formatOffset(span.loss.lastHeard - frame.trace.start)} into the trace.`);
     }
-    if (span.event?.status?.message && (span.loss === null || !span.loss.local)) lines.push(String(span.event.status.message));
+    const { status, panic } = span.event ?? {};
+    if (status?.message && status.message !== panic?.message && (span.loss === null || !span.loss.local)) lines.push(String(status.message));
+    if (panic) lines.push(valueText(panic.message ?? "panicked"), ...placeOfPanic(panic));
     if (lines.length === 0) return null;
-    return element("p", { class: "message", "data-state": span.state, text: lines.join("\n") });
+    const isBad = panic !== undefined || status?.code === "ERROR";
+    return element("p", { class: "message", "data-state": span.end === null && isBad ? "failing" : span.state, text: lines.join("\n") });
   }
 
   /** @param {Span} span @param {InspectorFrame} frame @param {Usual | null} usual @param {boolean} slow @returns {HTMLElement} */
@@ -456,6 +460,12 @@ export class InspectorView {
 function textOf(tag, text, properties = {}) {
   const mayScroll = tag === "pre" || text.length > VALUE_FITS || text.split("\n", LINES_FIT + 1).length > LINES_FIT;
   return element(tag, { ...properties, text, tabindex: mayScroll ? 0 : null });
+}
+
+/** @param {any} panic @returns {string[]} where it was, as far as that is known */
+function placeOfPanic({ location, thread }) {
+  const parts = [location ? `at ${shortPath(String(location))}` : "", thread ? `on thread ${String(thread)}` : ""].filter((part) => part !== "");
+  return parts.length === 0 ? [] : [parts.join(" ")];
 }
 
 /** @param {string} title @param {number | null} count @param {HTMLElement} body @returns {HTMLElement} */

@@ -53,7 +53,8 @@ function countsText({ counts, evicted }) {
   const gone = evicted?.spans ?? 0;
   const parts = [gone > 0 ? `${formatCount(counts.total)} of ${plural(counts.total + gone, "span")} kept` : plural(counts.total, "span")];
   if (counts.open > 0) parts.push(`${formatCount(counts.open)} open`);
-  if (counts.errors > 0) parts.push(plural(counts.errors, "error"));
+  if (counts.errors > 0) parts.push(`${plural(counts.errors, "error")}${counts.panicked > 0 ? `, ${formatCount(counts.panicked)} panicked` : ""}`);
   if (counts.lost > 0) parts.push(`${formatCount(counts.lost)} lost`);
+  if (counts.cancelled > 0) parts.push(`${formatCount(counts.cancelled)} cancelled`);
   return parts.join(" · ");
 }

@@ -383,6 +383,6 @@ export class TraceView {
   announcement() {
     const counts = this.trace?.counts;
     if (counts === undefined || counts.total === 0) return "";
-    return `${counts.total} spans, ${counts.open} open, ${counts.errors} errors, ${counts.lost} lost`;
+    return `${counts.total} spans, ${counts.open} open, ${counts.errors} errors, ${counts.panicked} of them panicked, ${counts.cancelled} cancelled, ${counts.lost} lost`;
   }
 }
