@@ -6,7 +6,7 @@
 
 #![cfg_attr(
     not(feature = "http"),
-    expect(dead_code, reason = "read over HTTP only")
+    expect(dead_code, reason = "only HTTP reads parts of it")
 )]
 
 pub(crate) mod delta;

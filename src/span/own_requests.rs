@@ -167,7 +167,7 @@ fn without_port(authority: &str) -> &str {
     }
 }
 
-/// What the attributes of a span say of the request that it stands for.
+/// The request that a span stands for, according to its attributes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RequestTarget<'a> {
     path: Option<&'a str>,
@@ -212,7 +212,7 @@ impl<'a> RequestTarget<'a> {
     }
 }
 
-/// Returns whether an attribute with this key may say for which request a span is.
+/// Returns whether an attribute with this key may tell which request a span stands for.
 fn is_target_key(key: &str) -> bool {
     TARGET_KEYS.contains(&key)
 }

@@ -1,33 +1,33 @@
-//! How long spans of one name usually take: a small histogram for each service and name, bounded in number. When there
-//! are as many as that, a new name takes the place of one that was not met lately.
+//! Typical durations of spans by service and name: one small histogram each, bounded in number. At the bound, a new
+//! name replaces one that was not used lately (the clock algorithm).
 //!
-//! Buckets grow by a sixteenth of a power of two, so a quantile is right within 3.2 % of its value.
+//! Each power of two is divided into sixteen buckets, so a quantile is within 3.2 % of the true value.
 
 use std::sync::Arc;
 
 use crate::util::hash::Map;
 
-/// Names, over all services, whose durations are remembered.
+/// Upper bound on the names, over all services, with a histogram.
 pub(crate) const DURATION_NAMES_MAX: usize = 4096;
 
 const SUB_BUCKETS: u32 = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct Durations {
-    /// The places of the histograms.
+    /// The indices of the histograms.
     by_service: Map<Arc<str>, Map<Arc<str>, usize>>,
     histograms: Vec<Histogram>,
-    /// The histogram that is looked at next when a name needs a place.
+    /// The clock's hand: the histogram that is examined next when a new name needs a place.
     hand: usize,
     recent: Recent,
 }
 
-/// Places of the histograms that were looked up lately, by the address of the name: names are shared, so most ends are
-/// found here, without a look at their texts.
+/// Indices of histograms that were used lately, by the address of the name. Names are shared, so most ends find theirs
+/// here without comparing texts.
 #[derive(Debug, Default)]
 struct Recent(Vec<Option<Found>>);
 
-/// A service, a name, and where its histogram is.
+/// A service, a name, and the index of its histogram.
 type Found = (Arc<str>, Arc<str>, usize);
 
 impl Recent {
@@ -46,7 +46,7 @@ impl Recent {
         }
     }
 
-    /// Forgets every name that was found at this place.
+    /// Forgets the names that were found with this index.
     fn forget(&mut self, at: usize) {
         for found in &mut self.0 {
             found.take_if(|(_, _, place)| *place == at);
@@ -63,14 +63,14 @@ impl Recent {
 struct Histogram {
     service: Arc<str>,
     name: Arc<str>,
-    /// Whether the name was met again since the hand passed.
+    /// Whether the name was used since the hand last passed it.
     is_used: bool,
     count: u64,
     /// Bucket and count, ascending; most names use a handful.
     buckets: Vec<(u32, u64)>,
 }
 
-/// What is known of the durations of one name.
+/// The quantiles of the durations of one name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Quantiles {
     pub(crate) count: u64,
@@ -87,7 +87,7 @@ impl Durations {
         }
     }
 
-    /// The place of the histogram, which is made when it is not there yet.
+    /// Returns the index of the name's histogram. Creates the histogram if needed.
     fn place(&mut self, service: &Arc<str>, name: &Arc<str>) -> Option<usize> {
         let names = self.by_service.get(service);
         let at = if let Some(at) = names.and_then(|names| names.get(name)) {
@@ -110,8 +110,8 @@ impl Durations {
         Some(at)
     }
 
-    /// Forgets a name that was not met since the hand last passed it, and returns its place. A name that comes once goes
-    /// before one that comes again and again. The hand passes each place twice at most.
+    /// Forgets a name that was not used since the hand last passed it, and returns its index. So a name that is used
+    /// once is replaced before one that is used repeatedly. The hand passes each histogram at most twice.
     fn free_place(&mut self) -> usize {
         loop {
             let at = self.hand;
@@ -173,7 +173,7 @@ impl Histogram {
         }
     }
 
-    /// The middle of the bucket that holds the nearest rank.
+    /// Returns the middle of the bucket that contains the nearest rank.
     fn quantile(&self, percent: u64) -> Option<u64> {
         let rank = (self.count * percent).div_ceil(100).max(1);
         let mut seen = 0;

@@ -1,4 +1,4 @@
-//! Which traces a list shows: the filters of `GET /traces` and `GET /traces/sse`, of which the search text is one. Pure.
+//! Which traces a list shows: the filters of `GET /traces` and `GET /traces/sse`, including the search text. Pure.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -11,16 +11,16 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// What a list of traces is narrowed to. Values of one list are alternatives; lists must all hold.
+/// The filter of a list of traces. Values within one field are alternatives; all fields must match.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TraceFilter {
-    /// What the reader may see at all; `None`: everything.
+    /// The traces that the reader may see; `None` means all.
     pub(crate) within: Option<Arc<HashSet<TraceId>>>,
     pub(crate) trace_ids: Vec<TraceId>,
     pub(crate) services: Vec<String>,
     pub(crate) names: Vec<String>,
     pub(crate) kinds: Vec<SpanKind>,
-    /// Whether traces with status ERROR are wanted, and those with OK.
+    /// The wanted outcomes: `true` stands for status ERROR, `false` for OK.
     pub(crate) error: Vec<bool>,
     pub(crate) types: Vec<String>,
     pub(crate) states: Vec<TraceState>,
@@ -58,7 +58,7 @@ impl TraceFilter {
             && self.search.accepts(id, trace, now)
     }
 
-    /// The only traces that it can accept, where that is known without looking at any.
+    /// Returns the only traces that the filter can accept, if they are known without examining any.
     pub(crate) fn few(&self) -> Option<Vec<TraceId>> {
         let may_see = |id: &TraceId| self.may_see(&id.to_bytes());
         let mut few: Vec<TraceId> = if self.trace_ids.is_empty() {
@@ -71,12 +71,12 @@ impl TraceFilter {
         Some(few)
     }
 
-    /// Whether a trace that is open may pass or not pass though nothing happens to it.
+    /// Returns whether an open trace may begin or cease to match as time passes, without any event.
     pub(super) fn depends_on_time(&self) -> bool {
         self.duration_nanos_min.is_some() || self.search.depends_on_time()
     }
 
-    /// Whether the reader may know of this trace.
+    /// Returns whether the reader may know of this trace.
     pub(crate) fn may_see(&self, id: &[u8; 16]) -> bool {
         self.within
             .as_ref()

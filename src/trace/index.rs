@@ -1,5 +1,5 @@
-//! All traces at a glance: written by the worker before the events are visible, read by the list routes. Bounded by
-//! what the log retains: a trace goes when its last event goes.
+//! The state of all traces. The worker updates it before events are visible; the routes of lists read it. A trace
+//! leaves it with its last event, so retention bounds it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -31,40 +31,40 @@ pub(crate) use crate::trace::state::SpanPhase;
 #[derive(Debug, Default)]
 pub(crate) struct TraceIndex {
     pub(super) state: RwLock<IndexState>,
-    /// Counts changes, so that a viewer knows what it has not seen.
+    /// Counts changes, so that a viewer knows what it has not seen yet.
     pub(super) version: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct IndexState {
-    /// Boxed, so that the table is small: ids come and go by chance all over it.
+    /// The entries are boxed to keep the table small, because look-ups by id are random over the whole table.
     pub(super) traces: Map<[u8; 16], Box<IndexEntry>>,
     /// By first event: the order of the list.
     pub(super) order: BTreeMap<u64, [u8; 16]>,
     pub(super) open: BTreeSet<u64>,
-    /// In order of their last changes, so that a viewer need not look at what did not change.
+    /// The traces in the order of their last changes, so that a viewer skips what did not change.
     changed: ChangeLog,
     durations: Durations,
-    /// All traces are here that begin with this event or a later one.
+    /// The index has every trace that begins with this event or a later one.
     pub(super) from: u64,
-    /// Entries of traces that were forgotten, for those that come: where traces come and go with every event, their memory
-    /// is at hand then, and fetching it is most of what they cost.
-    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+    /// Entries of forgotten traces, for reuse. If traces come and go quickly, the memory of these entries is still in
+    /// the cache; fetching cold memory is most of what a new entry costs.
+    #[expect(clippy::vec_box, reason = "the allocations are reused")]
     spare: Vec<Box<IndexEntry>>,
 }
 
 /// The version of an entry that is in no change log yet.
 const NO_VERSION: u64 = u64::MAX;
 
-/// How many of them are kept.
+/// Upper bound on the spare entries.
 const SPARE_MAX: usize = 2048;
 
-/// What an index is to know, before it does.
+/// The state of an index that is being rebuilt.
 #[derive(Debug, Default)]
 pub(crate) struct PendingIndex(IndexState);
 
 impl PendingIndex {
-    /// Of all traces that begin with the event `from` or later, and of some older ones.
+    /// Creates a state for all traces that begin with the event `from` or later, and some older ones.
     pub(crate) fn new(from: u64) -> Self {
         Self(IndexState {
             from,
@@ -72,7 +72,7 @@ impl PendingIndex {
         })
     }
 
-    /// Takes in changes with their places in the log.
+    /// Applies changes with their sequences.
     pub(crate) fn apply(&mut self, changes: impl Iterator<Item = (u64, SpanChange)>) {
         for (sequence, change) in changes {
             self.0.apply(sequence, &change, 0);
@@ -86,12 +86,13 @@ pub(super) struct IndexEntry {
     pub(super) version: u64,
 }
 
-/// The versions at which traces changed, ascending. The last change of each trace is in it, and earlier ones may be.
+/// The versions at which traces changed, ascending. It has the last change of each trace, and may have earlier ones.
 #[derive(Debug, Default)]
 struct ChangeLog(VecDeque<(u64, [u8; 16])>);
 
 impl ChangeLog {
-    /// Changes beyond two for each trace that are kept before those that were followed by another one are removed.
+    /// How many changes beyond two for each trace are kept. After that, all but the last change of each trace are
+    /// removed.
     const SLACK: usize = 1024;
 
     fn push(&mut self, version: u64, id: [u8; 16], traces: &Map<[u8; 16], Box<IndexEntry>>) {
@@ -114,18 +115,18 @@ impl ChangeLog {
 /// One page of the list.
 #[derive(Debug, Default)]
 pub(crate) struct TracePage {
-    /// Newest first, each with its first event.
+    /// The traces, newest first, each with the sequence of its first event.
     pub(crate) traces: Vec<(u64, Summary)>,
-    /// Where the next page begins, if there is more.
+    /// The event before which the next page begins, if there is more.
     pub(crate) next: Option<u64>,
-    /// Whether reading on would have taken too long: the next page goes on.
+    /// Whether the page ended early because reading on would have taken too long. The next page continues there.
     pub(crate) stopped_early: bool,
 }
 
 impl TraceIndex {
-    /// Takes in changes with their places in the log.
+    /// Applies changes with their sequences.
     pub(crate) fn apply(&self, changes: impl Iterator<Item = (u64, SpanChange)>) {
-        // Under the lock: in a log that others append to as well, two threads learn of events.
+        // The version changes under the lock, because two threads apply changes in a shared log.
         let mut state = write(&self.state);
         let version = self.version.load(Ordering::Acquire) + 1;
         for (sequence, change) in changes {
@@ -134,7 +135,7 @@ impl TraceIndex {
         self.version.store(version, Ordering::Release);
     }
 
-    /// Traces from before this event that something is open in.
+    /// Returns traces that begin before this event and have open spans.
     pub(crate) fn open_traces(&self, before: u64, limit: usize) -> Vec<[u8; 16]> {
         let state = read(&self.state);
         let open = state.open.range(..before).take(limit);
@@ -143,7 +144,7 @@ impl TraceIndex {
             .collect()
     }
 
-    /// Replaces all that the index knows with a finished rebuild.
+    /// Replaces the whole state with a finished rebuild.
     pub(crate) fn adopt(&self, PendingIndex(mut learnt): PendingIndex) {
         let mut state = write(&self.state);
         let version = self.version.load(Ordering::Acquire) + 1;
@@ -157,7 +158,7 @@ impl TraceIndex {
         self.version.store(version, Ordering::Release);
     }
 
-    /// Forgets traces of which the log holds nothing any more.
+    /// Forgets traces of which the log has no event any more.
     pub(crate) fn forget(&self, keys: &[StreamKey]) {
         if keys.is_empty() {
             return;
@@ -171,7 +172,7 @@ impl TraceIndex {
         self.version.store(version, Ordering::Release);
     }
 
-    /// Takes in what retention has let go of traces. Returns whether that is news.
+    /// Records how much retention has removed from traces. Returns whether any count is new.
     pub(crate) fn set_evicted(&self, evicted: &[(StreamKey, EvictedEvents)]) -> bool {
         if evicted.is_empty() {
             return false;
@@ -197,14 +198,14 @@ impl TraceIndex {
         is_news
     }
 
-    /// The traces whose first known event is before this one, oldest first.
+    /// Returns the traces whose first known event is before this one, oldest first.
     pub(crate) fn begun_before(&self, sequence: u64, limit: usize) -> Vec<StreamKey> {
         let state = read(&self.state);
         let begun = state.order.range(..sequence).take(limit);
         begun.map(|(_, id)| StreamKey::of_id(*id)).collect()
     }
 
-    /// Whether the trace is complete and a reader at `after` has read all of it.
+    /// Returns whether the trace is complete and a reader at `after` has read all of it.
     pub(crate) fn is_complete(&self, id: [u8; 16], after: u64) -> bool {
         let state = read(&self.state);
         let entry = state.traces.get(&id);
@@ -215,14 +216,14 @@ impl TraceIndex {
         read(&self.state).traces.contains_key(id)
     }
 
-    /// The first event of a trace.
+    /// Returns the sequence of a trace's first event.
     #[cfg(feature = "http")]
     pub(crate) fn first(&self, id: [u8; 16]) -> Option<u64> {
         let state = read(&self.state);
         state.traces.get(&id).map(|entry| entry.trace.first)
     }
 
-    /// What a span does; `None` when nothing is known of its trace.
+    /// Returns the phase of a span, or `None` if its trace is unknown.
     pub(crate) fn span_phase(&self, id: [u8; 16], span: [u8; 8]) -> Option<SpanPhase> {
         let state = read(&self.state);
         state
@@ -238,7 +239,7 @@ impl TraceIndex {
             .map(|entry| entry.trace.summary(id, to_id))
     }
 
-    /// The newest traces that the filter accepts, from before the event `before` on.
+    /// Returns the newest traces that the filter accepts, of those that begin before the event `before`.
     pub(crate) fn page(
         &self,
         filter: &TraceFilter,
@@ -278,8 +279,8 @@ impl TraceIndex {
 
 impl IndexState {
     fn forget(&mut self, ids: impl Iterator<Item = [u8; 16]>) {
-        // One step for all traces after another, as each has to fetch another part of an entry's memory: a processor does
-        // that for several at once if little stands between.
+        // Several short passes instead of one: each access is probably a cache miss, and the processor overlaps misses
+        // only if little code stands between them.
         let gone: Vec<Box<IndexEntry>> = ids.filter_map(|id| self.traces.remove(&id)).collect();
         let firsts: Vec<(u64, bool)> = gone
             .iter()
@@ -293,7 +294,7 @@ impl IndexState {
             }
         }
         if self.traces.is_empty() {
-            // Nothing comes: so the memory of all that was here can go.
+            // No trace is left, so the memory of all of them is freed.
             self.traces = Map::default();
             self.changed = ChangeLog::default();
             self.spare = Vec::new();
@@ -345,7 +346,7 @@ impl IndexState {
         self.changed.push(version, id, &self.traces);
     }
 
-    /// The traces that changed after this version.
+    /// Returns the traces that changed after this version.
     pub(super) fn changed_after(&self, version: u64) -> impl Iterator<Item = [u8; 16]> {
         self.changed.after(version)
     }

@@ -5,12 +5,12 @@ use std::{hash::BuildHasher as _, sync::Arc};
 
 use crate::util::hash::RandomState;
 
-/// Names that are shared at once.
+/// Upper bound on the names that are shared at once.
 const SLOTS: usize = 512;
 /// Longer names are not shared: that would keep them here.
 const BYTES_MAX: usize = 256;
 
-/// One name for each place; the last one met has it.
+/// A table with one name in each slot: the last one that was used.
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
     hashing: RandomState,

@@ -1,8 +1,9 @@
-//! The live list: what a viewer of the newest and of the open traces has not seen. It runs on the task of the viewer,
-//! which looks a few times a second. It looks at what changed, and only where its list has become shorter at older traces.
+//! The live list: what changed for a viewer of the newest and of the open traces. It runs on the viewer's task a few
+//! times a second. It examines only traces that changed, and older traces only when the viewer's list has become
+//! shorter.
 //!
-//! A look takes the index's lock for at most [`TRACES_AT_ONCE`] traces at a time: the worker thread needs it for every
-//! batch.
+//! One update holds the index's lock for at most [`TRACES_AT_ONCE`] traces at a time, because the worker thread needs
+//! the lock for every batch.
 
 use std::sync::atomic::Ordering;
 
@@ -16,18 +17,19 @@ use crate::{
     wire::id::EventId,
 };
 
-/// Traces that are compared with a filter under one lock: some ten microseconds.
+/// Upper bound on the traces that are filtered under one lock: that takes about ten microseconds.
 const TRACES_AT_ONCE: usize = 256;
 
-/// Open traces that one look compares again with a filter that asks for durations: those change though nothing happens.
+/// Upper bound on the open traces that one update filters again if the filter asks for durations, which grow without
+/// events.
 const OPEN_AT_ONCE: usize = 1_000;
 
-/// Where a viewer's newest traces end.
+/// Where the traces after the viewer's newest ones are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Older {
-    /// Before this event, the index knows more.
+    /// The index knows more traces before this event.
     Indexed(u64),
-    /// Before this event, only the store may.
+    /// Only the store may know traces before this event.
     Stored(u64),
 }
 
@@ -36,28 +38,28 @@ pub(crate) enum Older {
 pub(crate) struct ListChanges {
     pub(crate) traces: Vec<Summary>,
     pub(crate) removed: Vec<[u8; 16]>,
-    /// The event before which there may be traces that are not among the newest.
+    /// The event before which there may be more traces.
     pub(crate) older: Older,
 }
 
-/// What one viewer of the live list has seen.
+/// The state of one viewer of the live list: what it was sent, and which traces it follows.
 #[derive(Debug)]
 pub(crate) struct ViewerState {
-    /// The version of the index at its last look; `None` before the first.
+    /// The version of the index at the last update; `None` before the first.
     version: Option<u64>,
-    /// Traces that were last sent, and whether they were open then.
+    /// The traces that were last sent, and whether they were open then.
     pub(super) sent: Map<[u8; 16], bool>,
     /// The newest traces that the filter accepts, by first event, newest first: one more than are shown.
     newest: Vec<(u64, [u8; 16])>,
-    /// Every such trace that begins with this event or a later one is among them.
+    /// `newest` has every such trace that begins with this event or a later one.
     floor: u64,
     /// The oldest open traces that the filter accepts, oldest first.
     open: Vec<(u64, [u8; 16])>,
-    /// Every such trace that begins before this event is among them.
+    /// `open` has every such trace that begins before this event.
     ceiling: u64,
-    /// Open traces up to this event were compared again.
+    /// The next open trace to be filtered again begins with this event or a later one.
     compared: u64,
-    /// How many traces were compared with the filter.
+    /// How many times a trace was compared with the filter.
     pub(super) comparisons: u64,
 }
 
@@ -76,7 +78,7 @@ impl Default for ViewerState {
     }
 }
 
-/// One look of a viewer.
+/// One update of a viewer.
 struct Look<'a> {
     index: &'a TraceIndex,
     filter: &'a TraceFilter,
@@ -85,7 +87,7 @@ struct Look<'a> {
 }
 
 impl TraceIndex {
-    /// What a viewer of the newest and of the open traces has not seen.
+    /// Returns what changed for a viewer of the newest and of the open traces, and updates the viewer.
     pub(crate) fn changes(
         &self,
         viewed: &mut ViewerState,
@@ -99,7 +101,7 @@ impl TraceIndex {
             limit,
             now: Timestamp::now(),
         };
-        // What changes from here on is looked at again the next time.
+        // Read first: a change from here on is seen by the next update.
         let version = self.version.load(Ordering::Acquire);
         look.update(viewed);
         let changes = look.compare_with_sent(viewed, to_id);
@@ -135,7 +137,7 @@ impl Look<'_> {
         self.fill_open(viewed);
     }
 
-    /// The first event of a trace that the filter accepts.
+    /// Returns the first event of the trace if the filter accepts it.
     fn first_if_wanted(
         &self,
         state: &IndexState,
@@ -148,7 +150,7 @@ impl Look<'_> {
         is_wanted.then_some(entry.trace.first)
     }
 
-    /// Adds a trace where every other of its kind is known.
+    /// Adds a changed trace to each list whose covered range contains it.
     fn add(&self, state: &IndexState, viewed: &mut ViewerState, id: &[u8; 16]) {
         let Some(first) = self.first_if_wanted(state, viewed, id) else {
             return;
@@ -186,7 +188,7 @@ impl Look<'_> {
         viewed.open = open;
     }
 
-    /// Looks at older traces until there are enough, or no more.
+    /// Filters older traces until the list is full, or none is left.
     fn fill_newest(&self, viewed: &mut ViewerState) {
         while viewed.newest.len() <= self.limit && viewed.floor > 0 {
             let state = read(&self.index.state);
@@ -209,7 +211,7 @@ impl Look<'_> {
         }
     }
 
-    /// Looks at newer open traces until there are enough, or no more.
+    /// Filters newer open traces until the list is full, or none is left.
     fn fill_open(&self, viewed: &mut ViewerState) {
         while viewed.open.len() < self.limit && viewed.ceiling < u64::MAX {
             let state = read(&self.index.state);
@@ -233,7 +235,7 @@ impl Look<'_> {
         }
     }
 
-    /// What of the viewer's traces it has not been sent, and what of those that it was sent is gone.
+    /// Returns the viewer's traces that changed since they were sent, and those to be removed.
     fn compare_with_sent(
         &self,
         viewed: &mut ViewerState,
@@ -251,7 +253,7 @@ impl Look<'_> {
         let newest = viewed.newest.iter().take(self.limit);
         let ids = newest.chain(&viewed.open).map(|(_, id)| *id);
         let mut ids: Vec<[u8; 16]> = ids.collect();
-        // A trace that ended or left the filter since it was sent is sent once more, or removed.
+        // A trace that has ended or no longer matches since it was sent is sent once more, or removed.
         let were_open = viewed.sent.iter().filter(|(_, open)| **open);
         ids.extend(were_open.map(|(id, _)| *id));
         let wanted = |id: &[u8; 16]| {

@@ -1,4 +1,4 @@
-//! What the index learns from events that this log did not make, as they stand in the store.
+//! Applies events that this log did not write to the index, as the store returns them.
 
 use std::sync::Arc;
 

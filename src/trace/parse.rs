@@ -16,7 +16,7 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// A stored event, as far as anything here asks.
+/// A stored event, reduced to the fields that this crate reads.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Parsed {
@@ -141,7 +141,7 @@ pub(crate) fn origin_of(payload: &[u8]) -> u8 {
     0
 }
 
-/// The raw ids of a stored event: of its trace, its span and that span's parent, in the order in which they stand in it.
+/// Returns the raw ids of a stored event in their order: of its trace, its span, and that span's parent.
 #[cfg(feature = "http")]
 pub(crate) fn ids_of(payload: &[u8]) -> Vec<&[u8]> {
     let is_id = |key: &[u8]| matches!(key, b"traceId" | b"spanId" | b"parentSpanId");
@@ -149,12 +149,12 @@ pub(crate) fn ids_of(payload: &[u8]) -> Vec<&[u8]> {
     ids.map(|(_, value)| value).collect()
 }
 
-/// Whether an end is one that the log made itself, because the real one can no longer come.
+/// Returns whether the log itself wrote this end, because the real one can no longer arrive.
 pub(crate) fn is_lost(payload: &[u8]) -> bool {
     json::fields(payload).any(|(key, _)| key == b"lost")
 }
 
-/// What the index learns from a stored event; `None` for one that belongs to no trace.
+/// Returns the change that the index applies for a stored event, or `None` if the event belongs to no trace.
 pub(crate) fn span_change(payload: &[u8]) -> Option<SpanChange> {
     let parsed = event(payload)?;
     let trace_id = parsed
@@ -211,29 +211,29 @@ fn span_start(parsed: &Parsed, start: Timestamp) -> SpanStart {
     }
 }
 
-/// When an event happened.
+/// Returns when the event happened.
 pub(crate) fn timestamp(payload: &[u8]) -> Option<Timestamp> {
     let (_, value) = json::fields(payload).find(|(key, _)| *key == b"timestamp")?;
     let text = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     Timestamp::parse(std::str::from_utf8(text).ok()?)
 }
 
-/// The span that an event is about.
+/// Returns the span that the event is about.
 pub(crate) fn span_id(payload: &[u8]) -> Option<SpanId> {
     let (_, value) = json::fields(payload).find(|(key, _)| *key == b"spanId")?;
     let text = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Whether an open span outlives its process.
+/// Returns whether an open span outlives its process.
 pub(crate) fn is_durable(payload: &[u8]) -> bool {
     json::fields(payload).any(|(key, value)| key == b"durable" && value == b"true")
 }
 
-/// What a stream of events is narrowed to. Values of one list are alternatives; lists must all hold.
+/// The filter of a stream of events. Values within one field are alternatives; all fields must match.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventFilter {
-    /// Raw JSON values, quotes included, as they stand in a payload.
+    /// Raw JSON values, with quotes, as a payload has them.
     pub(crate) services: Vec<Vec<u8>>,
     pub(crate) names: Vec<Vec<u8>>,
     pub(crate) kinds: Vec<Vec<u8>>,
@@ -250,7 +250,8 @@ impl EventFilter {
             && self.types.is_empty()
     }
 
-    /// Whether an event of this name and payload is wanted. An event that lacks an asked-for field is not.
+    /// Returns whether the filter accepts an event of this name and payload. It rejects an event that lacks a filtered
+    /// field.
     pub(crate) fn accepts(&self, name: &str, payload: &[u8]) -> bool {
         if !self.types.is_empty() && !self.types.iter().any(|one| one == name) {
             return false;

@@ -1,5 +1,5 @@
-//! What the index learns of one span from one event: it started, it ended, or it waits. Plain data: the worker makes it
-//! from records, and [`parse`](crate::trace::parse) from stored events.
+//! The change of one span that an event makes: it started, it ended, or it waits. Plain data. The worker makes it from
+//! records, and [`parse`](crate::trace::parse) from stored events.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::{
     util::time::Timestamp,
 };
 
-/// Bytes of a name or a service that are remembered; longer ones are known by their beginning.
+/// Upper bound on the bytes of a name or a service that are remembered. Longer ones are cut.
 pub(super) const TEXT_BYTES_MAX: usize = 1024;
 
-/// What changed about one span, as the worker saw it.
+/// A change of one span.
 #[derive(Clone, Debug)]
 pub(crate) struct SpanChange {
     pub(crate) trace_id: [u8; 16],
@@ -31,7 +31,7 @@ pub(crate) enum ChangeKind {
     Other,
 }
 
-/// What a span's start says, which its end repeats.
+/// The fields of a span's start, which its end repeats.
 #[derive(Clone, Debug)]
 pub(crate) struct SpanStart {
     pub(crate) parent: Option<[u8; 8]>,
@@ -44,7 +44,7 @@ pub(crate) struct SpanStart {
 }
 
 impl SpanStart {
-    /// The part of a name or a service that is remembered.
+    /// Returns the part of a name or a service that is remembered.
     pub(crate) fn text(text: &str) -> &str {
         clip(text, TEXT_BYTES_MAX).0
     }

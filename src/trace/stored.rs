@@ -1,5 +1,5 @@
-//! Traces that only the store knows: too old for memory, or made by others. What the index has ready is worked out from
-//! their events, within a budget: the threads that read the store also serve every replay.
+//! Traces that only the store knows: too old for memory, or written by others. Their state is computed from their
+//! events, within a budget, because the threads that read the store also serve every replay.
 
 use std::{
     collections::VecDeque,
@@ -23,16 +23,17 @@ use crate::{
     wire::id::Sequence,
 };
 
-/// Events of one trace that are read for its summary; a larger one is summed up by its beginning, and says so.
+/// Upper bound on the events of one trace that are read for its summary. The summary of a larger trace covers only its
+/// beginning, and says so.
 const TRACE_EVENTS_MAX: usize = 20_000;
-/// Streams that are asked for at once.
+/// Number of streams that are listed at once.
 const STREAMS_AT_ONCE: usize = 500;
-/// Events, or else streams, that one page of the list reads from the store.
+/// Upper bound on the rows (events and streams) that one page of the list reads from the store.
 const PAGE_ROWS_MAX: usize = 50_000;
-/// Time after which a page reads no further.
+/// Time after which a page stops reading.
 const PAGE_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// What is known of a trace from its events, as they come in log order.
+/// The state of a trace, computed from its events in log order.
 #[derive(Debug, Default)]
 pub(crate) struct StoredTrace {
     trace: Option<Trace>,
@@ -49,7 +50,7 @@ impl StoredTrace {
             .apply(&change, sequence);
     }
 
-    /// Whether the trace is complete.
+    /// Returns whether the trace is complete.
     pub(crate) fn is_complete(&self) -> bool {
         self.trace.as_ref().is_some_and(Trace::is_complete)
     }
@@ -59,7 +60,7 @@ impl StoredTrace {
     }
 }
 
-/// The page of the list from before the event `before` on, as far as the index knows it, and whether that is all.
+/// Returns the part of a page that the index knows, before the event `before`, and whether that is the whole page.
 pub(crate) fn indexed_page(
     log: &Log,
     index: &TraceIndex,
@@ -68,18 +69,19 @@ pub(crate) fn indexed_page(
     limit: usize,
 ) -> (TracePage, bool) {
     let known = if log.is_shared() {
-        // The index knows what was followed only.
+        // In a shared log, the index has only traces that this process followed.
         TracePage::default()
     } else {
         index.page(filter, before, limit, |at| log.id(at))
     };
-    // What began in memory, the index knows: if the next page begins there, too, this one is the index's alone.
+    // The index knows every trace that began in memory. If the next page begins there as well, the index alone fills
+    // this page.
     let start = log.tail.stats().oldest;
     let is_filled = known.next.is_some_and(|next| next > start);
     (known, is_filled || log.is_in_memory())
 }
 
-/// The page with what only the store knows, too.
+/// Completes the page with traces that only the store knows.
 pub(crate) async fn whole_page(
     log: &Log,
     index: &TraceIndex,
@@ -99,7 +101,7 @@ pub(crate) async fn whole_page(
     Ok(merged(known, stored, limit))
 }
 
-/// Where the page begins that has the newest trace of these which the index does not know.
+/// Returns the start of the page whose first trace is the newest one that the index does not know.
 #[cfg(feature = "http")]
 pub(crate) async fn older_than_index(
     log: &Log,
@@ -165,7 +167,7 @@ async fn stored_page(
     Ok(page)
 }
 
-/// How much more one page may read. It reads at least one trace, so that every page gets somewhere.
+/// The remaining budget of one page. A page reads at least one trace, so that every page makes progress.
 #[derive(Debug)]
 struct PageBudget {
     rows: usize,
@@ -193,11 +195,11 @@ impl PageBudget {
 #[derive(Debug)]
 enum Streams {
     All {
-        /// Where the next ones begin, if there may be more.
+        /// The event before which the next streams begin, if there may be more.
         before: Option<Sequence>,
         page: VecDeque<StoredStream>,
     },
-    /// The only ones that are asked for: what it costs to find them, and where they stand, says nothing of others.
+    /// Only these streams. The cost of finding them, and their positions, reveal nothing about others.
     Few(VecDeque<StoredStream>),
 }
 
@@ -218,7 +220,7 @@ impl Streams {
     }
 }
 
-/// Where these traces begin in the store, newest first, of those that begin before an event.
+/// Returns the store's entries of those of these traces that begin before an event, newest first.
 async fn locate(
     log: &Log,
     traces: impl Iterator<Item = TraceId>,
@@ -229,7 +231,7 @@ async fn locate(
     for trace in traces {
         let key = trace.stream_key();
         let mut after = Sequence::START;
-        // Events that belong to every stream may stand before its first.
+        // Events that belong to every stream may come before the trace's first event.
         while after < before {
             let page = log.store.read_streams_after(&[key], after, FIRST_EVENTS);
             let page = page.await?;
@@ -238,7 +240,7 @@ async fn locate(
             };
             after = last.sequence;
             if let Some(first) = page.iter().find(|event| is_of(event, key)) {
-                // Its last event is not known, and not needed.
+                // The last event is unknown, and is not needed.
                 let stream = StoredStream::new(key, first.sequence..=Sequence::MAX);
                 streams.extend((first.sequence < before).then_some(stream));
                 break;
@@ -249,7 +251,7 @@ async fn locate(
     Ok(streams.into())
 }
 
-/// What the store has of a trace, and how many events that is where there are more.
+/// Returns the state of a trace from the store. Also returns how many events were read, if there are more.
 async fn stored(
     log: &Log,
     stream: StoredStream,
@@ -286,9 +288,9 @@ fn is_of(event: &StoredEvent, key: StreamKey) -> bool {
     event.key == Some(key)
 }
 
-/// The newest of both pages; what does not fit begins the next one.
+/// Merges both pages and keeps the newest traces. The rest begins the next page.
 fn merged(known: TracePage, stored: TracePage, limit: usize) -> TracePage {
-    // Beyond the end of a page that goes on, the other one must wait for it.
+    // If one page continues, the merged page must not go beyond its end: the other one may lack traces there.
     let ends = [known.next, stored.next];
     let stopped_early = known.stopped_early || stored.stopped_early;
     let reach = ends.into_iter().flatten().max().unwrap_or(0);

@@ -1,10 +1,10 @@
-//! One trace as the list of traces shows it: the JSON of `GET /traces`, and what of a [`Trace`] goes into it. Pure; it runs
-//! on the task of the request that asks.
+//! One trace as lists show it: the JSON of `GET /traces`, made from a [`Trace`]. Pure; it runs on the task of the
+//! request.
 //!
-//! Name, service and kind are those of the root: the span without a parent, else one whose parent is in another process,
-//! else one whose parent is not known. Of several, it is the one with the earliest start, then with the lowest place in
-//! the log; in a circle of parents, the one that started first. The start of the trace is that of its first span, as the
-//! span's end says once it has ended, and as its start said until then.
+//! Name, service and kind are those of the root. The root is the span without a parent, else one whose parent is in
+//! another process, else one whose parent is unknown. Of several, it is the one with the earliest start, then the one
+//! that comes first in the log. In a cycle of parents, it is the one that started first. The trace starts with its
+//! first span: at the time that the span's end gives, or its start while it is open.
 
 use serde::Serialize;
 
@@ -38,19 +38,19 @@ pub(crate) struct Summary {
     last_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) evicted: Option<EvictedParts>,
-    /// Set where the trace goes on after what is summed up here.
+    /// Set if the trace continues after the summarized events.
     #[serde(skip_serializing_if = "Option::is_none")]
     partial: Option<PartialSummary>,
 }
 
-/// How much of a trace is summed up.
+/// How much of a trace is summarized.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct PartialSummary {
-    /// Its first so many events.
+    /// The number of summarized events, from the first.
     events: usize,
 }
 
-/// Spans of all that the log ever had of the trace, retained or not. Spans that share an id are counted one by one.
+/// Spans that the log ever had of the trace, retained or not. Spans that share an id are counted separately.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct SpanCounts {
     total: u64,
@@ -60,17 +60,17 @@ struct SpanCounts {
     lost: u64,
 }
 
-/// What retention has let go of a trace that is still in the log.
+/// How much retention has removed from a trace that is still in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct EvictedParts {
     /// Events that can no longer be read.
     pub(crate) events: u64,
-    /// Spans whose end is among them, so that nothing of them is left; `null` when not known.
+    /// Spans whose end was removed, so that nothing is left of them; `null` if unknown.
     pub(crate) spans: Option<u64>,
 }
 
 impl EvictedParts {
-    /// `None` if nothing is gone.
+    /// Returns `None` if nothing was removed.
     pub(crate) fn of(evicted: EvictedEvents) -> Option<Self> {
         let EvictedEvents { events, closings } = evicted;
         (events > 0).then_some(Self {
@@ -81,7 +81,7 @@ impl EvictedParts {
 }
 
 impl Summary {
-    /// Says what retention has let go of the trace, as it was asked for after the summary was made.
+    /// Sets how much retention has removed, as of after the summary was made.
     pub(crate) fn with_evicted(self, evicted: Option<EvictedParts>) -> Self {
         Self { evicted, ..self }
     }
@@ -120,14 +120,14 @@ impl Trace {
 }
 
 impl Summary {
-    /// Says that only so many events are summed up, if there are more.
+    /// Sets the number of summarized events, if there are more.
     pub(crate) fn partial(mut self, events: Option<usize>) -> Self {
         self.partial = events.map(|events| PartialSummary { events });
         self
     }
 }
 
-/// Milliseconds with the nanoseconds as decimals.
+/// Returns nanoseconds as milliseconds with decimals.
 #[expect(
     clippy::cast_precision_loss,
     reason = "exact below 2^53 nanoseconds, which is 104 days"

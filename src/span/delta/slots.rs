@@ -241,7 +241,7 @@ impl StartSlots {
     }
 }
 
-/// What became of a start in one of its slots.
+/// The outcome of a start in one of its slots.
 enum Entry<'a> {
     Acquired(SlotRef<'a>),
     /// A twin holds the slot, and it counts both now.
@@ -308,7 +308,7 @@ impl<'a> SlotRef<'a> {
     }
 }
 
-/// A slot, and the word by which the span knows it.
+/// A slot, and the word that the span expects in it.
 #[derive(Clone, Copy, Debug)]
 struct HeldSlot<'a> {
     slot: SlotRef<'a>,
@@ -489,7 +489,7 @@ mod tests {
             assert_eq!(taken(&slots, key(1), sent), None);
         }
         assert_eq!(found(&slots, key(1)), Some((None, SlotTable::Small)));
-        // It looked before the others came: its end says only what its start did not, and that is right.
+        // It looked before the others came. Its end omits only what its own start has, so the end is correct.
         ending.release();
         for _ in 0..2 {
             assert_eq!(found(&slots, key(1)), Some((None, SlotTable::Small)));

@@ -11,7 +11,7 @@ use crate::{
 #[derive(Clone, Debug)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "the flags are those of the wire"
+    reason = "the wire format has these flags"
 )]
 pub(crate) struct SpanFields<'a> {
     pub(crate) trace_id: [u8; 16],

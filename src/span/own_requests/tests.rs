@@ -32,12 +32,16 @@ fn the_worker_waits_only_while_spans_may_not_tell_their_path() {
     let processing_delay = Arc::new(ProcessingDelay::default());
     let mounts = Arc::new(MountPrefixes::new(Arc::clone(&processing_delay)));
     let mut own_requests = OwnRequestSpans::new(Arc::clone(&mounts));
-    assert_eq!(processing_delay.get(), Duration::ZERO, "no router was made");
+    assert_eq!(
+        processing_delay.get(),
+        Duration::ZERO,
+        "the app has made no router"
+    );
     mounts.expect_request();
     assert_eq!(
         processing_delay.get(),
         IDENTIFY_DELAY,
-        "the first viewer may come"
+        "the first request may arrive"
     );
     mounts.learn("/live/sse", "/sse", Some("localhost:4380"));
     assert!(own_requests.hides_start(&span(1, Some("/live/sse"))));
@@ -45,11 +49,15 @@ fn the_worker_waits_only_while_spans_may_not_tell_their_path() {
     assert_eq!(
         processing_delay.get(),
         Duration::ZERO,
-        "spans tell their path"
+        "spans have the path of their request"
     );
     own_requests.hide([3; 8]);
     assert!(own_requests.hides_start(&span(3, None)));
-    assert_eq!(processing_delay.get(), IDENTIFY_DELAY, "some do not");
+    assert_eq!(
+        processing_delay.get(),
+        IDENTIFY_DELAY,
+        "some spans have no path"
+    );
     assert!(own_requests.hides_start(&span(4, Some("/live/traces"))));
     assert_eq!(processing_delay.get(), IDENTIFY_DELAY);
     own_requests.identified_too_late();
@@ -67,11 +75,11 @@ fn spans_that_never_end_do_not_fill_the_memory_of_viewers() {
     for span in all - OWN_REQUESTS_MAX as u64 / 2..all {
         assert!(
             own_requests.hides_end(span.to_be_bytes()),
-            "the newest are remembered"
+            "the newest spans are remembered"
         );
         assert!(
             !own_requests.hides_end(span.to_be_bytes()),
-            "until they end"
+            "a hidden span is forgotten when it ends"
         );
     }
 }
@@ -267,5 +275,8 @@ fn hosts_and_mount_points_of_many_requests_are_bounded() {
     }
     assert_eq!(read(&mounts.authorities).len(), AUTHORITIES_MAX);
     assert_eq!(read(&mounts.prefixes).len(), PREFIXES_MAX);
-    assert!(!mounts.knows("h99"), "its requests are found by id");
+    assert!(
+        !mounts.knows("h99"),
+        "beyond the bound, requests are found by id"
+    );
 }

@@ -18,19 +18,24 @@ use crate::{
 ///
 /// - **By key**: attributes of spans, events, links, log records and resources whose keys end in one of
 ///   [`Redaction::DEFAULT_KEYS`]. The value becomes [`Redaction::PLACEHOLDER`], so a reader sees that there was one.
-/// - **In URLs**, each of a text: user and password, and parameters of query and fragment whose names end in one of
-///   these keys, also percent-encoded and within a parameter. They become `REDACTED`.
-/// - **In texts that are pairs**: the values of such names in JSON (also as text within JSON), `Debug`, maps and
-///   records of other languages, lists of headers, forms, connection strings, `name=value`, `-H "name: value"`, the flags
-///   of a command line (keys that end in `command`, `args` and the like), and in texts of several lines `name: value`.
+/// - **In URLs**, all of a text: user and password, and parameters of query and fragment whose names end in one of
+///   these keys. The names may be percent-encoded, and the parameters may be nested within a parameter. These parts
+///   become `REDACTED`.
+/// - **In texts of pairs**: the values of such names in JSON (also JSON text within JSON), `Debug` output, maps and
+///   records of other languages, lists of headers, forms, connection strings, `name=value`, `-H "name: value"`, flags of
+///   a command line (keys that end in `command`, `args` and the like), and several lines of `name: value`.
 ///
 /// Texts are the values of attributes, status messages, the bodies of log records, and the names of spans and events.
 ///
-/// It does **not** look at keys, names of services and scopes, `tracestate`, and ids, and finds no secret that nothing
-/// names: a password in a sentence, in SQL with blanks around the `=`, in a path, or behind an abbreviation such as
-/// `-p`, a bare `user:password@host` without a scheme, or anything encoded otherwise than as percent-encoding. A
-/// password with a raw `@` in the path of an `http` URL, or an unquoted one that looks like the pair after it, may be
-/// masked only in part. Mask such values with a pattern for their keys, or with a function.
+/// It does **not** mask keys, names of services and scopes, `tracestate` and ids. It finds no secret without a name:
+///
+/// - a password in a sentence, in a path, or in SQL with blanks around the `=`;
+/// - a password behind an abbreviation such as `-p`;
+/// - a bare `user:password@host` without a scheme;
+/// - anything in another encoding than percent-encoding.
+///
+/// Two kinds of password may be masked only in part: one with a raw `@` in the path of an `http` URL, and an unquoted
+/// one that looks like the pair after it. Mask such values with a pattern for their keys, or with a function.
 ///
 /// The guide: [what is in spans](crate::_guide::production).
 ///
@@ -128,16 +133,16 @@ impl Redaction {
         }
     }
 
-    /// Masks values of these keys, too.
+    /// Also masks the values of these keys.
     ///
-    /// A pattern holds for keys that *end* in it, whatever the case. A number at the end of a key is passed over.
+    /// A pattern matches keys that *end* in it, in any case. A number at the end of a key is ignored.
     ///
     /// - It is compared word by word: `.`, `-`, `_`, other punctuation and a capital letter within a name begin a word.
     ///   `*` stands for any words.
-    /// - A `*` with nothing but letters behind it, such as `*token`, holds for keys whose last part, behind the last
-    ///   `.`, ends in these letters, whether or not `_`, `-` or a capital letter divides them.
+    /// - A `*` followed by letters only, such as `*token`, matches keys whose last part (after the last `.`) ends in
+    ///   these letters, even if `_`, `-` or a capital letter divides them.
     ///
-    /// | pattern | holds for | not for |
+    /// | pattern | matches | does not match |
     /// | --- | --- | --- |
     /// | `token` | `token`, `user.access_token`, `X-Auth-Token`, `authToken`, `token.0` | `token_count`, `usage.input_tokens`, `csrftoken` |
     /// | `*token` | all of these, and `csrftoken` | `token_count`, `usage.input_tokens`, `tokenizer` |
@@ -149,15 +154,15 @@ impl Redaction {
         self
     }
 
-    /// Keeps values of keys for which these patterns hold, even if a pattern of [`deny`](Self::deny) holds, too. Secrets
+    /// Keeps values of keys that these patterns match, even if a pattern of [`deny`](Self::deny) matches, too. Secrets
     /// within them are still masked, and the [function](Self::with) is still called.
     pub fn allow<P: AsRef<str>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
         self.allow.add(patterns);
         self
     }
 
-    /// Masks every value but those of keys for which these patterns hold, and which no pattern of [`deny`](Self::deny)
-    /// masks.
+    /// Masks every value, except those of keys that these patterns match and that no pattern of [`deny`](Self::deny)
+    /// matches.
     pub fn only<P: AsRef<str>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
         self.only.get_or_insert_default().add(patterns);
         self
@@ -197,7 +202,7 @@ impl Redaction {
             || std::str::from_utf8(text).is_ok_and(|text| self.without_secrets("", text).is_none())
     }
 
-    /// Returns whether a pattern denies what has this name.
+    /// Returns whether a pattern of `deny` matches this name.
     pub(super) fn denies(&self, name: &str) -> bool {
         self.deny.hold_for(name) && !self.allow.hold_for(name)
     }

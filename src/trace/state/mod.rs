@@ -17,23 +17,23 @@ use crate::{
     util::{hash::Set, time::Timestamp},
 };
 
-/// Services listed with a trace.
+/// Upper bound on the services that are listed with a trace.
 const SERVICES_MAX: usize = 16;
-/// Linked traces remembered with a trace.
+/// Upper bound on the linked traces that are remembered with a trace.
 const LINKS_MAX: usize = 64;
-/// Open spans above a span that are looked at for a circle of parents.
+/// Upper bound on the open ancestors of a span that are searched for a cycle of parents.
 const DEPTH_MAX: usize = 64;
-/// Lost spans of a trace that are remembered, so that their real end replaces the lost one.
+/// Upper bound on the lost spans of a trace that are remembered. Only a remembered one is replaced by its real end.
 const LOST_MAX: usize = 65_536;
 
-/// What is known of one span of a trace.
+/// The phase of one span of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SpanPhase {
     Running,
     Waiting,
     /// It ended, or was never seen.
     Closed,
-    /// The log ended it for its program.
+    /// The log itself ended it, because its own end can no longer arrive.
     Lost,
 }
 
@@ -61,9 +61,9 @@ pub(crate) struct Trace {
     pub(crate) total: u64,
     pub(crate) ended: u64,
     pub(crate) errors: u64,
-    /// When its first span started: as its end says, or while it is open as its start said.
+    /// The earliest start of its spans. For an ended span, the end's start time counts, otherwise that of the start.
     pub(super) start: Option<Timestamp>,
-    /// The same of the spans that have ended: their starts change no more.
+    /// The earliest start of the ended spans, which no longer changes.
     ended_start: Option<Timestamp>,
     pub(super) newest: Timestamp,
     pub(super) end: Timestamp,
@@ -72,7 +72,7 @@ pub(crate) struct Trace {
     pub(super) rare: Option<Box<Rare>>,
 }
 
-/// What few traces have.
+/// Fields that few traces need.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rare {
     pub(super) services: Vec<Service>,
@@ -92,7 +92,8 @@ pub(super) struct Root {
     pub(super) outcome: Option<SpanOutcome>,
 }
 
-/// How good a root a span is: of two with the same rank the one that started first, of those the one seen first.
+/// How well a span serves as the root. Of two spans with the same rank, the one that started first is better, then the
+/// one that was seen first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     /// Its parent is of this process and not seen yet.
@@ -119,7 +120,7 @@ impl Root {
     }
 }
 
-/// A service's share in a trace.
+/// The counts of one service in a trace.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Service {
     #[serde(serialize_with = "shared")]
@@ -130,7 +131,7 @@ pub(crate) struct Service {
 
 impl Service {
     fn is_named(&self, name: &Arc<str>) -> bool {
-        // Names are interned, so that most are the same one.
+        // Names are interned, so equal names usually share one allocation.
         Arc::ptr_eq(&self.name, name) || self.name == *name
     }
 }
@@ -156,7 +157,7 @@ impl Trace {
         }
     }
 
-    /// Lets go of what hangs on it, because it is not needed any more.
+    /// Frees the memory of its parts, because the trace is gone.
     pub(crate) fn clear(&mut self) {
         self.root = None;
         self.open = OpenSpans::default();
@@ -179,7 +180,7 @@ impl Trace {
             }
             ChangeKind::Ended { start, outcome } => self.end(change, start, *outcome),
             ChangeKind::Waiting(true) => {
-                // Only an open span is ever taken out again.
+                // Only the end of an open span, or its next update, removes it from the set.
                 if self.open.contains(change.span_id) {
                     self.waiting.insert(change.span_id);
                 }
@@ -220,13 +221,13 @@ impl Trace {
         self.end_root(change.span_id, start, outcome);
     }
 
-    /// The start that an end says is authoritative: it replaces what the start itself said. That is later as a rule, so
-    /// what replaces it is the earliest all the more, or changes nothing.
+    /// Applies the start time of an end, which is authoritative: it replaces that of the start. Usually the end's time
+    /// is earlier. Then the earliest start of the trace becomes earlier, too, or stays.
     fn settle_start(&mut self, opened: Option<OpenEntry>, start: Timestamp) {
         self.ended_start = Some(earlier(self.ended_start, start));
         self.start = match (self.start, opened) {
             (Some(earliest), Some(opened)) if opened.start == earliest && earliest < start => {
-                // The span was the first, and is later now: only then all open ones are looked at.
+                // This span was the first, and it started later than known. Only then must all open spans be examined.
                 let open = self.open.iter().map(|(_, span)| span.start);
                 open.chain(self.ended_start).min()
             }
@@ -234,7 +235,7 @@ impl Trace {
         };
     }
 
-    /// The root's end says its name, its start and its outcome.
+    /// Takes name, start time and outcome of the root from its end.
     fn end_root(&mut self, span_id: [u8; 8], start: &SpanStart, outcome: SpanOutcome) {
         let root = self.root.as_mut().filter(|root| {
             root.span_id == span_id && (root.parent, root.kind) == (start.parent, start.kind)
@@ -246,7 +247,7 @@ impl Trace {
         }
     }
 
-    /// A span that was taken for lost runs on: its process had only stood still.
+    /// Reopens a span that was ended as lost although its process was only suspended.
     fn reopen(&mut self, span_id: [u8; 8], start: &SpanStart) {
         self.open.insert(span_id, OpenEntry::of(start));
         self.ended = self.ended.saturating_sub(1);
@@ -271,14 +272,14 @@ impl Trace {
         self.consider_root(span_id, start);
     }
 
-    /// Takes the span for the root if it is a better one.
+    /// Makes the span the root if it is a better one.
     fn consider_root(&mut self, span_id: [u8; 8], start: &SpanStart) {
         let rank = Rank::of(start);
         let is_better = self.root.as_ref().is_none_or(|root| {
             if rank != root.rank {
                 rank > root.rank
             } else if root.parent == Some(span_id) {
-                // It is the parent that was missed. In a circle of parents, the first that started stays.
+                // The root's parent has now been seen. In a cycle of parents, the one that started first stays.
                 start.start_time < root.start || !self.is_below(start.parent, root.span_id)
             } else {
                 start.start_time < root.start && !self.is_known(start.parent)
@@ -298,13 +299,13 @@ impl Trace {
         }
     }
 
-    /// Whether a span of this trace has this id, as far as that is remembered: it is open, or the root.
+    /// Returns whether a span of this trace is known to have this id: an open one, or the root.
     fn is_known(&self, span: Option<[u8; 8]>) -> bool {
         let is_root = |span| self.root.as_ref().is_some_and(|root| root.span_id == span);
         span.is_some_and(|span| self.open.contains(span) || is_root(span))
     }
 
-    /// Whether `ancestor` stands above a span or is it, as far as the open spans tell.
+    /// Returns whether `ancestor` is the span or one of its ancestors, as far as open spans show.
     fn is_below(&self, span: Option<[u8; 8]>, ancestor: [u8; 8]) -> bool {
         let mut above = span;
         for _ in 0..DEPTH_MAX {
@@ -317,7 +318,7 @@ impl Trace {
         true
     }
 
-    /// Forgets open spans that share their id with another one: a rebuilt index may have missed their end.
+    /// Forgets open spans that share their id with another one, because a rebuilt index may have missed their end.
     pub(crate) fn forget_twins(&mut self) {
         self.open.forget_twins();
     }
@@ -343,7 +344,7 @@ impl Trace {
         }
     }
 
-    /// What retention has let go of it.
+    /// Returns how much of the trace retention has removed.
     pub(crate) fn evicted(&self) -> EvictedEvents {
         self.rare
             .as_ref()
@@ -354,7 +355,7 @@ impl Trace {
         self.rare.get_or_insert_default().evicted = evicted;
     }
 
-    /// In the order in which they were met.
+    /// Returns the services in the order in which they were first seen.
     pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
         let more = self.rare.iter().flat_map(|more| &more.services);
         self.service.iter().chain(more)
@@ -381,7 +382,7 @@ impl Trace {
         !self.open.is_empty()
     }
 
-    /// Whether every open span waits: for a time or an event, or for an open span below it.
+    /// Returns whether every open span waits: for a time, an event, or an open span below it.
     fn is_waiting(&self) -> bool {
         if self.waiting.is_empty() {
             return false;
@@ -396,7 +397,7 @@ impl Trace {
             .all(|(span, _)| self.waiting.contains(span) || parents.contains(&span))
     }
 
-    /// Whether the root and everything below it has ended.
+    /// Returns whether the root and everything below it has ended.
     pub(crate) fn is_complete(&self) -> bool {
         !self.is_open()
             && self
@@ -442,7 +443,7 @@ impl Trace {
             .map_or(SpanKind::Internal, |root| root.kind)
     }
 
-    /// How long the trace took, or has taken until `now`.
+    /// Returns how long the trace took, or has taken until `now`.
     pub(crate) fn duration_nanos(&self, now: Timestamp) -> u64 {
         let start = self.start.unwrap_or(self.newest);
         let end = if self.is_open() { now } else { self.end };

@@ -13,12 +13,12 @@ use crate::{
 /// Upper bound on open spans of a trace that share their id with another open span; further ones are not counted.
 pub(in crate::trace) const TWINS_MAX: usize = 256;
 
-/// What is remembered of an open span.
+/// The remembered fields of an open span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::trace) struct OpenEntry {
     pub(in crate::trace) parent: Option<[u8; 8]>,
     pub(in crate::trace) kind: SpanKind,
-    /// As its start said; the end may say otherwise.
+    /// The start time of its start event. The end may correct it.
     pub(in crate::trace) start: Timestamp,
 }
 
@@ -31,13 +31,13 @@ impl OpenEntry {
         }
     }
 
-    /// Whether parent and kind, which never change, are those of `other`: ids alone do not identify a span.
+    /// Returns whether parent and kind, which never change, are equal. Ids alone do not identify a span.
     fn is_alike(&self, other: &Self) -> bool {
         (self.parent, self.kind) == (other.parent, other.kind)
     }
 }
 
-/// What became of a start.
+/// Whether a start was new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::trace) enum Opened {
     /// A span that was not open.
@@ -84,7 +84,8 @@ impl OpenSpans {
         Opened::New
     }
 
-    /// Removes the span of this id, or of those with this id the one that is like `ended`. Returns what was known of it.
+    /// Removes the span with this id. If several have it, removes the one with parent and kind of `ended`. Returns the
+    /// removed entry.
     pub(in crate::trace) fn remove(&mut self, id: [u8; 8], ended: &OpenEntry) -> Option<OpenEntry> {
         let twin = self.take_twin(id, ended);
         if let Some((known, span)) = self.one
@@ -97,13 +98,14 @@ impl OpenSpans {
             return None;
         };
         match twin {
-            // It takes the place of the one that goes.
+            // The twin takes the place of the removed span.
             Some(twin) => others.by_id.insert(id, twin),
             None => others.by_id.remove(&id),
         }
     }
 
-    /// Takes out the twin that stays when the span like `ended` goes; `None` if no other has the id.
+    /// Removes and returns the twin that must take the place of the span like `ended`; `None` if no other span has the
+    /// id.
     fn take_twin(&mut self, id: [u8; 8], ended: &OpenEntry) -> Option<OpenEntry> {
         let others = self
             .others
@@ -111,7 +113,7 @@ impl OpenSpans {
             .filter(|others| !others.twins.is_empty())?;
         let goes = |(twin, span): &([u8; 8], OpenEntry)| *twin == id && span.is_alike(ended);
         if let Some(place) = others.twins.iter().position(goes) {
-            // The twin goes: so it changes places with the one that is known by the id.
+            // The ended span is a twin itself, so it swaps places with the span that is stored under the id.
             let (_, twin) = others.twins.swap_remove(place);
             let known = match &mut self.one {
                 Some((one, span)) if *one == id => std::mem::replace(span, twin),
@@ -123,7 +125,7 @@ impl OpenSpans {
         Some(others.twins.swap_remove(place).1)
     }
 
-    /// Forgets those that share their id with another one: nothing may ever end them.
+    /// Forgets spans that share their id with another one, because nothing may ever end them.
     pub(in crate::trace) fn forget_twins(&mut self) {
         if let Some(others) = &mut self.others {
             others.twins = Vec::new();
@@ -169,7 +171,7 @@ impl OpenSpans {
     }
 }
 
-/// A set that in most traces is empty, and small as long as it is.
+/// A set that is empty in most traces, and small otherwise.
 #[derive(Clone, Debug, Default)]
 pub(in crate::trace) struct SmallSpanSet(Option<Box<Set<[u8; 8]>>>);
 
@@ -178,7 +180,7 @@ impl SmallSpanSet {
         self.0.get_or_insert_default().insert(span);
     }
 
-    /// Whether it was there.
+    /// Returns whether the span was in the set.
     pub(in crate::trace) fn remove(&mut self, span: [u8; 8]) -> bool {
         self.0.as_mut().is_some_and(|set| set.remove(&span))
     }
