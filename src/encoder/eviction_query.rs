@@ -1,5 +1,6 @@
-//! Asks a durable store what its retention has let go of the traces that the index knows. The memory tells it unasked.
-//! It runs on the worker thread, which never waits for the store: it looks again in a later turn.
+//! Asks a durable store how much its retention has removed from the traces that the index knows. A log in memory needs
+//! no such query. It runs on the worker thread, which never waits for the store: it checks for the answer in a later
+//! turn.
 
 use std::{
     fmt,
@@ -16,12 +17,12 @@ use crate::{
     trace::index::TraceIndex,
 };
 
-/// Upper bound on the traces of one query: those that began first. Only long-running traces are as old as that.
+/// Upper bound on the traces of one query: those that began first. Only long-running traces are that old.
 const TRACES_MAX: usize = 1_000;
 
 type Answer = (Vec<StreamKey>, Result<Vec<Option<EvictedEvents>>, Error>);
 
-/// The query that is under way, and up to where earlier ones have asked.
+/// The query that is under way, and the store's oldest event when it was last asked.
 #[derive(Default)]
 pub(super) struct EvictionQuery {
     pending: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
@@ -43,7 +44,7 @@ impl EvictionQuery {
         self.pending.is_some()
     }
 
-    /// Takes in an answer, or asks if the store has let events go since it was last asked. Returns whether the index
+    /// Applies an answer, or asks the store if it has removed events since the last query. Returns whether the index
     /// has changed.
     pub(super) fn poll(&mut self, log: &Log, index: &TraceIndex) -> bool {
         if log.is_in_memory() {
@@ -62,7 +63,7 @@ impl EvictionQuery {
             return false;
         };
         self.pending = None;
-        // A store that cannot be read says so to its readers; the next step of retention asks again.
+        // A store that cannot be read reports that to its readers. The next eviction triggers another query.
         let known = keys.iter().zip(answer.unwrap_or_default());
         let known: Vec<_> = known
             .filter_map(|(key, evicted)| Some((*key, log.without_held(key, evicted?))))

@@ -97,8 +97,8 @@ impl StartCache {
         start.take()
     }
 
-    /// Gives back the memory of the start that was taken last, for the next start. If more than enough is kept, that which
-    /// was given back first is freed.
+    /// Gives back the memory of the start that was taken last, for the next start. Beyond [`SPARE_STARTS_MAX`], the
+    /// memory that was given back first is freed.
     pub(crate) fn recycle(&mut self, memory: Box<CachedStart>) {
         let slot = self.free.last().map_or(0, |slot| *slot as usize);
         if let Some(free) = self.starts.get_mut(slot.wrapping_sub(1)) {
@@ -109,7 +109,7 @@ impl StartCache {
             return;
         }
         if self.free.len() == self.starts.len() {
-            // Nothing is remembered: the places that a burst of open spans has left can go as well.
+            // No start is remembered, so the slots that a burst of open spans has left are freed, too.
             self.starts = Vec::new();
             self.free = Vec::new();
             self.spare = 0;

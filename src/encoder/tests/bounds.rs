@@ -124,12 +124,12 @@ fn a_monstrous_span_is_cut_to_an_event_and_says_so() {
         assert_eq!(
             event["cut"].as_array().unwrap().last(),
             Some(&json!("...")),
-            "more is cut than is listed"
+            "more parts are cut than are listed"
         );
         assert_eq!(
             event["attributes"]["key0"],
             json!("v".repeat(1000)),
-            "the first ones are kept"
+            "the first attributes are kept"
         );
     }
 }
@@ -154,7 +154,7 @@ fn texts_that_grow_when_escaped_are_within_the_bound_too() {
         let event: Json = serde_json::from_slice(&payload).unwrap();
         assert_eq!(event["name"], json!(grows(2 * VALUE_BYTES_MAX / 6)));
     }
-    // Keys that stand among the types as well.
+    // Attributes whose keys also appear among the types.
     let mut span = plain_span();
     let pair = |key: String| KeyValue::new(key, f64::NAN);
     span.attributes = [9_000, 7_000, 16_000, 15_000]
@@ -172,7 +172,7 @@ fn texts_that_grow_when_escaped_are_within_the_bound_too() {
         assert_eq!(
             event["attributes"].as_object().unwrap().len(),
             2,
-            "what fits with its type"
+            "as many attributes as fit with their types"
         );
         assert_eq!(event["cut"].as_array().unwrap().len(), 3);
     }

@@ -80,7 +80,7 @@ fn added_keys_stand_behind_those_of_the_start_unless_they_repeat_one() {
     let layout = json::started(&mut started, &span, Timestamp::default()).unwrap();
     for (added, have_room) in [
         (&[][..], true),
-        // Of one length and with one last letter, as those before.
+        // Two keys of the same length and with the same last letter.
         (&["rest_ns", "wait_ns"], true),
         (&["rest_ns", "busy_ns"], false),
         (&["code.\"line\""], false),

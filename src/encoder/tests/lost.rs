@@ -38,7 +38,7 @@ proptest! {
         }
         assert_eq!(raw(&lost, "startTimestamp"), raw(&started, "timestamp"));
         assert!(matches!(parse::span_change(&lost).unwrap().kind, ChangeKind::Ended { outcome: SpanOutcome::Lost, .. }));
-        assert_eq!(json::lost(&ended, LostReason::Shutdown, heard), None, "what has ended is not lost");
+        assert_eq!(json::lost(&ended, LostReason::Shutdown, heard), None, "an ended span cannot be lost");
         assert_eq!(json::lost(&lost, LostReason::Shutdown, heard), None);
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn written(mut write: impl FnMut(&mut WriteBuf<'_>) -> Option<()>) ->
     MEMORY.with_borrow_mut(|memory| {
         let size = memory.len();
         let mut buf = WriteBuf::new(memory);
-        write(&mut buf).expect("there is buf for the largest record");
+        write(&mut buf).expect("the buffer fits the largest record");
         let left = buf.remaining();
         memory[..size - left].to_vec()
     })

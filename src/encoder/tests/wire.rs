@@ -44,7 +44,7 @@ proptest! {
         for payload in payloads(&span) {
             let read: Map<String, Json> = serde_json::from_slice(&payload).unwrap();
             let (scanned, count) = raw_fields(&payload);
-            assert_eq!(count, read.len(), "each field once");
+            assert_eq!(count, read.len(), "each field occurs once");
             assert_eq!(scanned, read);
         }
     }

@@ -1,4 +1,4 @@
-//! A client of an SSE response: reads bytes, cuts them anywhere, and understands only complete frames.
+//! A client of an SSE response. It reads bytes, can be cut anywhere, and interprets only complete frames.
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 
 use super::test_event::Note;
 
-/// Bodies need a runtime for their timers; nothing is spawned on it.
+/// Response bodies need a runtime for their timers. Nothing is spawned on it.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -29,7 +29,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         .unwrap()
 });
 
-/// Counts how often a task would have been polled again.
+/// Counts how often a task was woken.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes(AtomicUsize);
 
@@ -45,13 +45,13 @@ impl Wake for Wakes {
     }
 }
 
-/// One response's body, read by hand.
+/// The body of one response, polled by hand.
 pub(crate) struct Connection {
     body: Pin<Box<SseBody>>,
     wakes: Arc<Wakes>,
 }
 
-/// What a poll of the body gave.
+/// The result of polling the body.
 pub(crate) enum Piece {
     Bytes(Vec<u8>),
     Quiet,
@@ -85,7 +85,7 @@ impl Connection {
         }
     }
 
-    /// The next piece, unless the body has to wait for one.
+    /// Returns the next piece, or says that the body waits or has ended.
     pub(crate) fn piece(&mut self) -> Piece {
         let _runtime = RUNTIME.enter();
         let waker = Waker::from(Arc::clone(&self.wakes));
@@ -100,19 +100,19 @@ impl Connection {
                     return Piece::Bytes(frame.unwrap().into_data().unwrap().to_vec());
                 }
                 Poll::Ready(None) => return Piece::End,
-                // A body may give other tasks a turn in the middle of its work.
+                // The body may yield to other tasks in the middle of its work.
                 Poll::Pending if self.wakes.count() > before => {}
                 Poll::Pending => return Piece::Quiet,
             }
         }
     }
 
-    /// How often it was woken until now.
+    /// Returns how often the body has woken its task.
     pub(crate) fn wakes(&self) -> usize {
         self.wakes.count()
     }
 
-    /// Everything up to the next wait, or to the end.
+    /// Reads everything up to the next wait, or to the end.
     pub(crate) fn bytes(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         while let Piece::Bytes(piece) = self.piece() {
@@ -121,7 +121,7 @@ impl Connection {
         bytes
     }
 
-    /// The frames up to the next wait, without those that only say how the stream is: `retry` and `hello`.
+    /// Reads the frames up to the next wait, without `retry` and `hello`.
     pub(crate) fn frames(&mut self) -> Vec<Frame> {
         let frames = parse(&self.bytes());
         frames
@@ -130,13 +130,13 @@ impl Connection {
             .collect()
     }
 
-    /// The frames up to the next wait as short text, such as `note 3 payload`; the epoch and `now` are left out.
+    /// Reads the frames up to the next wait, as short texts such as `note 3 payload`, without the epoch and `now`.
     pub(crate) fn story(&mut self) -> Vec<String> {
         self.frames().iter().map(Frame::story).collect()
     }
 }
 
-/// One block of fields.
+/// The fields of one frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame(HashMap<String, String>);
 
@@ -185,7 +185,7 @@ pub(crate) fn sequence(id: &str) -> u64 {
     id.rsplit_once('-').unwrap().1.parse().unwrap()
 }
 
-/// The complete frames in the bytes; what is cut before its blank line does not count.
+/// Returns the complete frames in the bytes. A frame that is cut before its blank line is ignored.
 pub(crate) fn parse(bytes: &[u8]) -> Vec<Frame> {
     let complete = bytes
         .windows(2)
@@ -201,7 +201,7 @@ fn frame(text: &str) -> Frame {
         let (field, value) = line.split_once(": ").unwrap();
         match fields.get_mut(field) {
             Some(data) => {
-                assert_eq!(field, "data", "only data stands on several lines");
+                assert_eq!(field, "data", "only `data` may span several lines");
                 data.push('\n');
                 data.push_str(value);
             }
@@ -213,11 +213,11 @@ fn frame(text: &str) -> Frame {
     Frame(fields)
 }
 
-/// The bytes with what differs from run to run replaced: the epoch, `now` and the reconnection time.
+/// Replaces the parts that differ between runs: the epoch, `now` and the reconnection time.
 pub(crate) fn normal(bytes: &[u8], epoch: &str) -> String {
     let text = std::str::from_utf8(bytes).unwrap().replace(epoch, "EPOCH");
     let text = between(&text, "\"now\":\"", "\"", |now| {
-        assert_eq!(now.len(), 30, "nine decimals and Z");
+        assert_eq!(now.len(), 30, "the time has nine decimals and a Z");
         "NOW".to_owned()
     });
     between(&text, "retry: ", "\n", |retry| {

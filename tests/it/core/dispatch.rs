@@ -1,4 +1,4 @@
-//! The front door: ids, order, and what happens when it is shut.
+//! Dispatching events: ids, order, and dispatches after the shutdown.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -106,15 +106,11 @@ fn a_shutdown_delivers_what_was_dispatched_and_ends_every_stream() {
     ];
     assert_eq!(connection.story(), expected);
     assert_eq!(keyed.story(), expected);
-    assert_eq!(
-        connection.story(),
-        [""; 0],
-        "after the end there is nothing"
-    );
+    assert_eq!(connection.story(), [""; 0], "nothing follows the end");
     assert_eq!(
         Connection::resume(&target, Subscribe::all(), "2").story(),
         expected[2..],
-        "a late reader, too"
+        "a reader that comes after the shutdown gets the same"
     );
 }
 
@@ -163,7 +159,7 @@ fn every_event_that_was_taken_is_stored_though_a_shutdown_comes_between() {
     }
 }
 
-/// Writers, those who flush, readers that come and go, and the end, all at once.
+/// Runs writers, flushes, short-lived readers and the shutdown at the same time.
 #[test]
 fn every_event_is_stored_or_counted_and_every_reader_ends_though_all_of_it_races() {
     const EACH: u64 = 400;
@@ -196,7 +192,7 @@ fn every_event_is_stored_or_counted_and_every_reader_ends_though_all_of_it_races
                 for _ in 0..20 {
                     let mut connection = Connection::open(&target, Subscribe::all());
                     drop(connection.piece());
-                    // However it falls: what a subscription gets is in order, and it ends.
+                    // Whenever the shutdown comes, a subscription gets messages and ends.
                     let messages: Vec<Message> =
                         block_on(target.subscribe(Subscribe::all()).take(5).collect());
                     assert!(!messages.is_empty());

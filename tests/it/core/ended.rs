@@ -1,5 +1,5 @@
-//! Logs that end by themselves: their thread panicked, or their numbers are used up. They say so, everywhere, and
-//! nobody waits for them.
+//! Logs that end by themselves, because their thread panicked or their numbers are used up. Every call and every stream
+//! reports this, and nobody waits for the log.
 
 use std::{
     sync::{
@@ -26,11 +26,12 @@ const PANICKED: &str = "the event log has ended: its thread panicked";
 const USED_UP: &str = "the event log has ended: its numbers are used up";
 const END: &str = "end {\"reason\":\"shutdown\"}";
 
-/// A log whose thread panics over the next batch when the switch is on.
+/// Returns a log whose thread panics at the next batch once the switch is on.
 fn breakable() -> (SseTarget<Note>, Arc<AtomicBool>) {
     let on = Arc::new(AtomicBool::new(false));
     let mut store = VecStore::new(1000);
-    // Asked on the log's thread before each append; every store answers it at once, so the log does not guard it.
+    // The log's thread calls this before each append. The log does not guard the call, because every store answers it
+    // at once.
     store.append_timeout = Box::new({
         let on = Arc::clone(&on);
         move || {
@@ -69,7 +70,7 @@ fn a_log_whose_thread_panics_ends_every_stream_and_every_call_and_says_why() {
     for connection in [&mut all, &mut keyed] {
         assert_eq!(connection.story(), ["note 1 kept", END]);
     }
-    // What is there is still read.
+    // Stored events can still be read.
     let mut late = Connection::open(&target, Subscribe::all());
     assert_eq!(late.story(), ["note 1 kept", END]);
     says_why(
@@ -92,7 +93,7 @@ fn what_a_panic_of_the_thread_costs_is_counted_to_the_last_event() {
             for _ in 0..THREADS {
                 scope.spawn(|| {
                     for _ in 0..EACH {
-                        // Refused or not: it is counted, or it is there.
+                        // Accepted or refused, the event is either stored or counted.
                         let _accounted_for = target.try_dispatch(&Note::new("x"));
                         dispatched.fetch_add(1, Ordering::SeqCst);
                     }
@@ -113,7 +114,7 @@ fn what_a_panic_of_the_thread_costs_is_counted_to_the_last_event() {
     }
 }
 
-/// A store whose newest event has this number.
+/// Returns a store whose newest event has this number.
 fn at(head: Sequence) -> VecStore {
     let mut store = VecStore::new(1000);
     store.epochs = vec![EpochStart::new(Epoch::random(), Sequence::new(1))];
@@ -123,7 +124,7 @@ fn at(head: Sequence) -> VecStore {
 
 #[test]
 fn a_log_whose_numbers_are_used_up_ends_and_gives_none_twice() {
-    // What is left is for what the log says of itself.
+    // The remaining numbers are reserved for the log's own events.
     let left = 1 << 16;
     let head = Sequence::MAX.get() - left - 4;
     let (store, kept) = at(Sequence::new(head)).share();
@@ -135,7 +136,7 @@ fn a_log_whose_numbers_are_used_up_ends_and_gives_none_twice() {
     assert_eq!(
         target.head(),
         EventId::new(epoch, Sequence::new(head + 3)),
-        "nothing is lost before"
+        "no event is lost before the numbers are used up"
     );
     says_why(
         &block_on(target.dispatch(&Note::new("4"))).unwrap_err(),

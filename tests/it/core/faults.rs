@@ -1,4 +1,4 @@
-//! What fails, fails by itself: stores that refuse, panic or hang, encoders that panic, reads that break.
+//! Each failure stays local: stores that refuse, panic or hang, encoders that panic, reads that fail.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -26,14 +26,14 @@ use super::{
 };
 use crate::support::{PATIENCE, block_on, causes, until};
 
-/// A log whose store fails as `fault` says while the switch is on.
+/// Returns a log whose store calls `fault` on each append while the switch is on.
 fn failing(
     fault: impl Fn() -> Result<(), Error> + Send + Sync + 'static,
 ) -> (SseTarget<Note>, Arc<AtomicBool>) {
     failing_behind(1000, fault)
 }
 
-/// The same, with so many events in memory before the store.
+/// Like [`failing`], with this many events in memory in front of the store.
 fn failing_behind(
     tail_events: usize,
     fault: impl Fn() -> Result<(), Error> + Send + Sync + 'static,
@@ -70,7 +70,7 @@ fn health(failure: Option<&str>) -> StoreHealth {
 const TWO_DROPPED: &str =
     "gap 4 {\"lost\":{\"ends\":0,\"other\":2,\"starts\":0},\"reason\":\"dropped\"}";
 
-/// Dispatches one event that is kept, two that are refused, which readers get all the same, and one that is kept again.
+/// Dispatches one event that the store keeps, two that it refuses but readers get, and one that it keeps again.
 fn through_a_failure(target: &SseTarget<Note>, on: &AtomicBool, failure: &str) {
     let mut connection = Connection::open(target, Subscribe::all());
     let mut keyed = Connection::open(target, Subscribe::to(key("a")));
@@ -90,7 +90,7 @@ fn through_a_failure(target: &SseTarget<Note>, on: &AtomicBool, failure: &str) {
     assert_eq!(
         connection.story(),
         [&["degraded {}"], &shown[..]].concat(),
-        "once per stretch"
+        "`degraded` comes once per outage"
     );
     assert_eq!(keyed.story(), [&["degraded {}"], &shown[..]].concat());
     let mut late = Connection::open(target, Subscribe::all());
@@ -108,7 +108,7 @@ fn through_a_failure(target: &SseTarget<Note>, on: &AtomicBool, failure: &str) {
     }
     assert_eq!(target.health(), health(None));
     assert_eq!(target.dropped().other, 2);
-    // Memory still has what the store has not.
+    // Memory still has the events that the store refused.
     let replay = Connection::resume(target, Subscribe::all(), "0").story();
     assert_eq!(
         replay,
@@ -211,8 +211,8 @@ fn an_encoder_that_panics_leaves_the_log_usable_from_every_thread() {
             .is_err()
     });
     assert!(panicked);
-    // The buffer never waits for a writer that the scheduler has stopped. When all shards are held by such writers, it
-    // refuses the event and counts it: each thread tries until its event is taken.
+    // The buffer never waits for a writer that the scheduler has suspended. If such writers hold all shards, it refuses
+    // the event and counts it. So each thread tries until its event is accepted.
     let refused = AtomicU64::new(0);
     thread::scope(|scope| {
         for _ in 0..16 {
@@ -229,12 +229,12 @@ fn an_encoder_that_panics_leaves_the_log_usable_from_every_thread() {
     let mut dropped = livespan::sse::Dropped::default();
     dropped.other = refused.into_inner();
     assert_eq!(target.dropped(), dropped);
-    // A report of what was refused may take a number of its own.
+    // The report of refused events may have taken a number.
     let head = target.head().sequence().get();
     assert!(head == 16 || (dropped.other > 0 && head > 16), "{head}");
 }
 
-/// A hook that runs `fault` at the `nth` call.
+/// Returns a hook that runs `fault` at the `nth` call.
 fn at(nth: u64, fault: impl Fn() -> Result<(), Error> + Send + Sync + 'static) -> Hook {
     let calls = AtomicU64::new(0);
     Box::new(move || {
@@ -246,10 +246,10 @@ fn at(nth: u64, fault: impl Fn() -> Result<(), Error> + Send + Sync + 'static) -
     })
 }
 
-/// Opening a log reads what it takes into memory, here in one page.
+/// Opening a log reads events into memory, in one page here.
 const AFTER_OPENING: u64 = 1;
 
-/// A switch: turned on, it breaks the next read.
+/// Returns a switch. Once it is on, the next read fails.
 fn breaks_next_read(store: &mut VecStore) -> Arc<AtomicBool> {
     let breaks = Arc::new(AtomicBool::new(false));
     let switch = Arc::clone(&breaks);
@@ -292,7 +292,7 @@ fn a_read_that_fails_in_the_middle_of_a_replay_is_an_exact_gap() {
     assert_eq!(target.health(), health(None));
     put(&target, [Note::new("on")]);
     assert_eq!(connection.story(), ["note 651 on"]);
-    // The failure was one reader's: the store still has it all.
+    // Only that one reader's read failed: the store still has all events.
     assert_eq!(
         Connection::open(&target, Subscribe::all()).frames().len(),
         651
@@ -328,7 +328,7 @@ fn a_read_that_fails_where_the_reader_misses_nothing_is_not_told() {
     store.on_read = at(AFTER_OPENING + 1, broken);
     let (store, kept) = store.share();
     let target = builder().store(store).build().unwrap();
-    // Gone before the reader came, so nothing of it counts as missed, and the next page has the rest.
+    // These events are gone before the reader comes, so they do not count as missed. The next page has the rest.
     kept.let_go_before(300);
     let mut connection = Connection::open(&target, Subscribe::all());
     assert_eq!(connection.story(), notes(300..=600));
@@ -345,7 +345,7 @@ fn what_is_let_go_of_after_a_reader_came_is_a_gap_behind_an_older_event_that_is_
         let gone = Arc::clone(&gone);
         move |page| {
             if first_page().is_err() {
-                // Retention goes on between the reader's first look and its first page.
+                // Retention runs between the reader's first look at the log and its first page.
                 gone.store(400, Ordering::SeqCst);
                 page.retain(|event| event.sequence.get() >= 400);
                 page.insert(0, kept.clone());
@@ -429,7 +429,8 @@ fn a_read_that_fails_on_one_stream_is_a_gap_of_unknown_size() {
     );
 }
 
-/// What a reader is told of a log of 600 events, the last ten of them in memory, whose store spoils its pages.
+/// Returns what a reader gets from a log of 600 events, with only the last ten in memory, whose store damages its
+/// pages.
 fn told_through(on_page: impl Fn(&mut Vec<StoredEvent>) + Send + Sync + 'static) -> Vec<String> {
     let spoils = Arc::new(AtomicBool::new(false));
     let mut store = VecStore::new(10).with_history(600, |_| None);
@@ -483,7 +484,7 @@ fn a_subscriber_that_goes_within_a_frame_leaves_nothing_behind() {
     for _ in 0..100 {
         let mut all = Connection::open(&target, Subscribe::all());
         let mut keyed = Connection::open(&target, Subscribe::to(key("b")));
-        // Polled, and gone before what was polled is sent.
+        // The pieces are polled but never sent to a client.
         drop((all.piece(), all.piece(), keyed.piece()));
         assert_eq!(target.subscribers(), 2);
     }
@@ -492,7 +493,7 @@ fn a_subscriber_that_goes_within_a_frame_leaves_nothing_behind() {
     put(&target, [Note::new("3")]);
 }
 
-/// A log whose store hangs in its first append until the sender is dropped.
+/// Returns a log whose store hangs in its first append until the sender is dropped.
 fn hung() -> (SseTarget<Note>, mpsc::Sender<()>) {
     let (release, permits) = mpsc::channel::<()>();
     let permits = Mutex::new(permits);
@@ -603,7 +604,7 @@ fn a_store_that_cannot_be_opened_is_an_error_of_the_builder() {
     assert_eq!(causes(&error), ["open the file", "it is locked"]);
 }
 
-/// A log with one kept event, two that readers got while the store failed, the report, and one kept event.
+/// Returns a log with one kept event, two that readers got in an outage, the report of the loss, and one kept event.
 fn with_a_stretch() -> (SseTarget<Note>, Vec<String>) {
     let (target, on) = failing(refuse);
     put(&target, [Note::new("kept")]);
@@ -710,7 +711,7 @@ fn what_only_memory_had_of_one_stream_is_a_gap_when_memory_lets_it_go() {
     assert_eq!(late.story(), expected);
 }
 
-/// A log whose store waits for a permit while it hangs, and which has no patience then.
+/// A log whose store can hang until it gets a permit. While it hangs, the append time-out is zero.
 struct Hanging {
     target: SseTarget<Note>,
     hangs: Arc<AtomicBool>,
@@ -750,7 +751,7 @@ impl Hanging {
         }
     }
 
-    /// Dispatches an event that the store is busy with when this returns.
+    /// Dispatches an event. The store hangs in its append when this returns.
     fn hang(&self, text: &str) {
         self.hangs.store(true, Ordering::SeqCst);
         self.target.try_dispatch(&Note::new(text)).unwrap();
@@ -758,7 +759,7 @@ impl Hanging {
         self.entered.recv_timeout(PATIENCE).unwrap();
     }
 
-    /// Lets the store go on with what it is busy with, and waits until the log has recovered.
+    /// Ends the hanging append with this result, and waits until the log has recovered.
     fn release(&self, result: Result<(), Error>) {
         self.hangs.store(false, Ordering::SeqCst);
         self.permit.send(result).unwrap();
@@ -780,7 +781,7 @@ fn readers_do_not_wait_for_a_store_that_hangs() {
         connection.story(),
         ["degraded {}", "note 1 late", "note 2 refused"]
     );
-    // The store was busy with the first of them, and keeps it in the end.
+    // The store was appending the first of them, and keeps it in the end.
     log.release(Ok(()));
     assert_eq!(log.target.dropped().other, 1);
     let one = "gap 3 {\"lost\":{\"ends\":0,\"other\":1,\"starts\":0},\"reason\":\"dropped\"}";
@@ -832,7 +833,7 @@ fn streams_are_ended_though_their_store_never_answers() {
     for connection in &mut connections {
         assert_eq!(connection.story(), [""; 0]);
     }
-    // They are rung for it, and do not answer while they wait for the store.
+    // The events wake the readers, but these wait for the store and cannot deliver them.
     put(&target, [Note::new("late").on("a")]);
     for connection in &mut connections {
         assert_eq!(connection.story(), [""; 0]);
@@ -898,9 +899,9 @@ fn a_filter_that_passes_nothing_of_many_pages_gives_other_tasks_their_turn() {
             let before = calls.load(Ordering::SeqCst);
             assert!(messages.poll_next_unpin(&mut context).is_pending());
             longest = longest.max(calls.load(Ordering::SeqCst) - before);
-            assert!(longest > 0, "the reader goes on");
+            assert!(longest > 0, "each poll makes progress");
         }
-        // Sixteen pages, at most 256 events each.
+        // Sixteen pages of at most 256 events each.
         assert!(longest <= 4096, "{longest} events in one poll");
     }
 }

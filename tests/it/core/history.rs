@@ -1,4 +1,4 @@
-//! A store that holds more than the memory: replay goes through its pages into memory without a seam.
+//! A store with more events than memory holds: replay continues from its pages into memory without a hole.
 
 use std::sync::{
     Arc, Weak,
@@ -17,7 +17,7 @@ use super::{
     test_event::{Note, builder, key, put},
 };
 
-/// On `a` and `b` by turns, and every seventh on every stream.
+/// Events alternate between `a` and `b`; every seventh belongs to every stream.
 fn stream_of(sequence: u64) -> Option<&'static str> {
     match sequence {
         _ if sequence.is_multiple_of(7) => None,
@@ -39,7 +39,7 @@ fn story(connection: &mut Connection) -> Vec<u64> {
         assert_eq!(
             frame.get("data").unwrap(),
             frame.sequence().unwrap().to_string(),
-            "the payload is its own"
+            "each event has its own payload"
         );
     }
     frames.iter().filter_map(Frame::sequence).collect()
@@ -138,7 +138,7 @@ fn what_the_store_let_go_of_is_an_exact_gap() {
         "gap {\"from\":101,\"lost\":null,\"reason\":\"evicted\",\"to\":299}"
     );
     assert_eq!(keyed[1], "note 300 300");
-    // Without a resume point nothing counts as missed.
+    // Without a resume point, no event counts as missed.
     assert_eq!(
         Connection::open(&target, Subscribe::all()).story(),
         all[1..]
@@ -149,9 +149,9 @@ fn what_the_store_let_go_of_is_an_exact_gap() {
     );
 }
 
-/// A log of 600 stored events whose store lets go of the first 400 when the second page is read.
+/// Returns a log of 600 stored events. Its store removes the first 400 when the second page is read.
 fn shrinking() -> SseTarget<Note> {
-    // Opening reads, too, and is not counted.
+    // Reads of the opening are not counted.
     let reads = Arc::new(AtomicU64::new(u64::MAX / 2));
     let model = Arc::new_cyclic(|weak: &Weak<VecStore>| {
         let (weak, reads) = (Weak::clone(weak), Arc::clone(&reads));
@@ -181,7 +181,7 @@ fn what_the_store_lets_go_of_between_two_pages_is_a_gap() {
     let gap = "gap {\"from\":257,\"lost\":144,\"reason\":\"evicted\",\"to\":400}".to_owned();
     assert_eq!(told, [notes(1..=256), vec![gap], notes(401..=620)].concat());
 
-    // The first page was read before: with a filter, too, nothing of it counts as missed.
+    // The first page was read before the removal. So none of its events counts as missed, with a filter either.
     let filtered = Subscribe::all().filter(|_, _| true);
     let told = Connection::resume(&shrinking(), filtered, "0").story();
     let gap = "gap {\"from\":257,\"lost\":null,\"reason\":\"evicted\",\"to\":400}".to_owned();
@@ -192,7 +192,7 @@ fn what_the_store_lets_go_of_between_two_pages_is_a_gap() {
     let notes = |range: std::ops::RangeInclusive<u64>| {
         range.filter(on_a).map(|one| format!("note {one} {one}"))
     };
-    // A page of one stream goes further: 256 of its events.
+    // A page of one stream reaches further: it has 256 events of that stream.
     let last = (1..=600).filter(on_a).nth(255).unwrap();
     let gap = (last < 400).then(|| {
         format!(
@@ -238,7 +238,7 @@ fn ids_of_earlier_lives_resume_in_place_and_keep_their_names() {
             "{cursor}"
         );
     }
-    // An id that its life never reached is not known.
+    // An id beyond the last one of its epoch is unknown.
     for id in ["aaaaaaaa-101", "bbbbbbbb-301", "cccccccc-321", "dddddddd-5"] {
         let told = Connection::resume(&target, Subscribe::all(), id).story();
         assert_eq!(told[0], "gap {\"lost\":null,\"reason\":\"epoch\"}", "{id}");

@@ -1,4 +1,4 @@
-//! A stream on which nothing happens, on a clock that the test moves.
+//! A stream without events, on a clock that the test advances.
 
 use std::{
     pin::Pin,
@@ -37,7 +37,7 @@ impl Client {
         }
     }
 
-    /// The next piece and the time it took.
+    /// Returns the next piece, and the time until it came.
     async fn piece(&mut self) -> (String, Duration) {
         let begun = Instant::now();
         let Some(frame) = self.body.frame().await else {
@@ -85,11 +85,11 @@ async fn a_stream_pings_after_fifteen_seconds_of_quiet() {
     assert_eq!(
         client.piece().await,
         (ping(2, ""), SseBody::PING_INTERVAL),
-        "the quiet begins anew"
+        "an event restarts the time until the ping"
     );
 }
 
-/// Ten thousand quiet streams cost nothing between their pings.
+/// Ten thousand idle streams cost nothing between their pings.
 #[tokio::test(start_paused = true)]
 async fn a_quiet_stream_is_woken_by_its_ping_and_by_nothing_before() {
     let target = builder().build().unwrap();

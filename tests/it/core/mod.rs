@@ -1,4 +1,4 @@
-//! The SSE core from outside: dispatch, replay, gaps, pins, faults. One module a claim about it.
+//! The event log from outside: dispatch, replay, gaps, pins, faults. Each module tests one claim.
 
 mod connection;
 mod dispatch;

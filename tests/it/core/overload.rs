@@ -1,4 +1,4 @@
-//! A buffer that is full: nobody waits, what is refused is counted, and readers are told.
+//! A full buffer: no caller waits, refused events are counted, and readers are told.
 
 use std::sync::{Mutex, mpsc};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::support::{PATIENCE, until};
 
-/// A log whose store tells when an append began, and goes on when it may.
+/// A log whose store reports when an append begins, and ends it when the test permits.
 struct Gated {
     target: SseTarget<Note>,
     begun: mpsc::Receiver<()>,
@@ -29,7 +29,7 @@ impl Gated {
         let mut store = VecStore::new(100_000);
         store.on_append = Box::new(move || {
             let _heard = started.send(());
-            // The other end is dropped when the test wants no more waiting.
+            // The test drops the sender to end all waiting.
             let _permit = permits.lock().unwrap().recv();
             Ok(())
         });
@@ -46,7 +46,7 @@ impl Gated {
         }
     }
 
-    /// Blocks the log's thread in its store.
+    /// Makes the log's thread wait in its store.
     fn block(&self) {
         self.target.try_dispatch(&Note::new("first")).unwrap();
         self.begun.recv_timeout(PATIENCE).unwrap();
@@ -68,7 +68,7 @@ fn what_a_full_buffer_refuses_is_counted_and_told_and_nobody_waits() {
             }
         }
     }
-    // Two thirds of the buffer are for anything; the rest waits for ends of spans.
+    // Ordinary events may use two thirds of the buffer. The rest is reserved for ends of spans.
     assert_eq!((accepted, refused), (1 + 8 * 22, 2000 - 8 * 22));
     assert_eq!(gated.target.dropped(), dropped(refused));
     let mut connection = Connection::open(&gated.target, Subscribe::all());
@@ -86,12 +86,12 @@ fn what_a_full_buffer_refuses_is_counted_and_told_and_nobody_waits() {
         .partition(|frame| frame.get("event") == Some("gap"));
     assert_eq!(notes.len() as u64, accepted);
     let [gap] = gaps.as_slice() else {
-        panic!("one gap: {gaps:?}")
+        panic!("expected one gap: {gaps:?}")
     };
     assert_eq!(
         gap.get("id"),
         Some(gated.target.head().to_string().as_str()),
-        "the drop is a fact of the log"
+        "the report of the drop is an event of the log"
     );
     assert_eq!(
         gap.get("data").unwrap(),
@@ -107,7 +107,7 @@ fn what_a_full_buffer_refuses_is_counted_and_told_and_nobody_waits() {
         (1..=accepted + 1).collect::<Vec<_>>()
     );
 
-    // It is replayed as such, and the count stays.
+    // The gap is replayed with the same counts, and the total stays.
     let last = Connection::resume(&gated.target, Subscribe::all(), &accepted.to_string()).frames();
     assert_eq!(last, [Frame::clone(gap)]);
     assert_eq!(gated.target.dropped(), dropped(refused));
@@ -159,7 +159,7 @@ fn delivered_and_dropped_together_are_what_threads_dispatched() {
         }
         (notes, told)
     };
-    // The last drops may be told a little after the events that were in their way.
+    // The last drops may be reported a little after the events that filled the buffer.
     let all = Mutex::new(&mut take);
     let connection = Mutex::new(&mut connection);
     until(|| all.lock().unwrap()(&mut connection.lock().unwrap()) == (accepted, dropped));
@@ -179,7 +179,7 @@ fn a_dispatch_waits_for_room_and_answers_with_the_id() {
         let mut dispatch =
             tokio::spawn(async move { patient.dispatch(&Note::new("patient")).await });
         let early = tokio::time::timeout(super::test_event::AT_ONCE, &mut dispatch).await;
-        assert!(early.is_err(), "there is no room yet");
+        assert!(early.is_err(), "the buffer still has no space");
         drop(gated.release);
         let id = tokio::time::timeout(PATIENCE, dispatch)
             .await

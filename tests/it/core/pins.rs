@@ -1,4 +1,4 @@
-//! What still runs outlives retention, under its own id, until it is closed.
+//! An opening event outlives retention, under its own id, until it is closed.
 
 use livespan::{MemoryEventStore, Retention, SseTarget, sse::Subscribe};
 
@@ -45,7 +45,7 @@ fn an_open_event_outlives_retention_and_comes_first_under_its_own_id() {
     assert_eq!(
         story(Subscribe::all(), "2"),
         [later, "note 8 -", "note 9 now"],
-        "it has the open event already"
+        "the reader has the open event already"
     );
 
     let keyed = "gap {\"from\":1,\"lost\":1,\"reason\":\"evicted\",\"to\":7}";
@@ -69,7 +69,7 @@ fn closing_releases_the_open_event() {
     );
     put(&target, filler(3));
     put(&target, [Note::new("closed").on("a").closing(7)]);
-    // The same token of another stream is another thing.
+    // The same token on another stream is a different token.
     assert_eq!(
         Connection::open(&target, Subscribe::all()).story(),
         ["note 2 open b", "note 5 -", "note 6 closed"]
@@ -81,7 +81,7 @@ fn closing_releases_the_open_event() {
     );
 }
 
-/// The ping of a stream that nobody has heard of.
+/// Returns the ping of a stream that is unknown to the log.
 fn unknown(head: u64) -> String {
     format!(
         "ping {{\"dropped\":{{\"ends\":0,\"other\":0,\"starts\":0}},\"head\":{head},\"known\":false}}"

@@ -1,5 +1,5 @@
-//! The promise that everything else rests on: replay and live together have no hole and no duplicate that is not
-//! announced, wherever a client is cut and whatever retention takes meanwhile.
+//! The promise on which all others rest: replay and live delivery together have no duplicate, and no hole that is not
+//! announced. It holds wherever a client is cut, and whatever retention removes meanwhile.
 
 use std::{collections::BTreeSet, ops::RangeInclusive, thread};
 
@@ -26,7 +26,7 @@ struct Case {
     writers: usize,
     events: usize,
     retention: usize,
-    /// How many bytes each connection lives for, over and over.
+    /// The number of bytes after which each connection breaks, used in a cycle.
     cuts: Vec<usize>,
 }
 
@@ -51,7 +51,7 @@ fn config() -> Config {
     }
 }
 
-/// What a client got over all of its connections.
+/// What one client received over all of its connections.
 #[derive(Debug, Default)]
 struct Received {
     sequences: Vec<u64>,
@@ -61,9 +61,9 @@ struct Received {
 }
 
 impl Received {
-    /// Lives through one connection that breaks after so many bytes.
+    /// Reads one connection, which breaks after this many bytes.
     fn connect(&mut self, target: &SseTarget<Note>, options: Subscribe, bytes_max: usize) {
-        // `0` is the beginning and, unlike no id at all, counts what is gone since as missed.
+        // `0` means the beginning. Unlike a missing id, it counts removed events as missed.
         let mut connection =
             Connection::resume(target, options, self.last_id.as_deref().unwrap_or("0"));
         let mut bytes = Vec::new();
@@ -90,19 +90,19 @@ impl Received {
         }
     }
 
-    /// Checks it against everything that belonged to the stream.
+    /// Compares it with all events that belong to the stream.
     fn check(&self, truth: &BTreeSet<u64>) {
         assert!(
             self.sequences.is_sorted_by(|one, two| one < two),
-            "ascending, nothing twice: {:?}",
+            "sequences ascend without duplicates: {:?}",
             self.sequences
         );
         let received: BTreeSet<u64> = self.sequences.iter().copied().collect();
-        assert!(received.is_subset(truth), "nothing of another stream");
+        assert!(received.is_subset(truth), "no event of another stream came");
         for missing in truth.difference(&received) {
             assert!(
                 self.gaps.iter().any(|(range, _)| range.contains(missing)),
-                "{missing} is missing unannounced"
+                "{missing} is missing, and no gap announces it"
             );
         }
         for (range, lost) in &self.gaps {
@@ -121,7 +121,7 @@ impl Received {
     }
 }
 
-/// Runs the case: threads write while one client after the other reads and breaks.
+/// Runs the case: threads write, while one client after the other reads and is cut.
 fn run(case: &Case, options: &Subscribe) -> (Received, Vec<Option<StreamKey>>) {
     let (store, keys) = Remembering::new(Retention::default().events(case.retention));
     let target = builder().store(store).build().unwrap();
@@ -145,7 +145,7 @@ fn run(case: &Case, options: &Subscribe) -> (Received, Vec<Option<StreamKey>>) {
         }
     });
     flush(&target);
-    // What is cut before a first whole frame makes no progress, so the cuts come to an end.
+    // A cut before the first whole frame makes no progress, so the number of cuts is bounded.
     for cut in case.cuts.iter().cycle().take(200) {
         received.connect(&target, options.clone(), *cut);
         if received.caught_up {
@@ -158,7 +158,7 @@ fn run(case: &Case, options: &Subscribe) -> (Received, Vec<Option<StreamKey>>) {
     assert_eq!(
         keys.len(),
         case.writers * case.events,
-        "nothing was dropped"
+        "no event was dropped"
     );
     (received, keys)
 }

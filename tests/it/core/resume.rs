@@ -1,4 +1,4 @@
-//! Where a stream goes on, and the exact bytes with which it does.
+//! Where a stream resumes, and the exact bytes with which it begins.
 
 use livespan::{MemoryEventStore, Retention, SseTarget, sse::Subscribe};
 
@@ -11,7 +11,7 @@ fn numbered(count: u64) -> impl Iterator<Item = Note> {
     (1..=count).map(|number| Note::new(format!("n{number}")))
 }
 
-/// A log that holds the events 4 to 6 of 6.
+/// Returns a log that still has the events 4 to 6 of 6.
 fn log() -> SseTarget<Note> {
     let target = builder()
         .store(MemoryEventStore::with_retention(
@@ -234,7 +234,7 @@ fn the_query_resumes_as_the_header_does_and_the_header_wins() {
     );
     assert_eq!(story("/?lastEventId=5", Some(b"4")), RETAINED[1..]);
     assert_eq!(story("/?lastEventId=", None), RETAINED);
-    // Percent-encoded, it is the same id.
+    // The percent-encoded id is the same id.
     assert_eq!(story("/?lastEventId=%35", None), ["note 6 n6"]);
 }
 

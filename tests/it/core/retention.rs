@@ -1,4 +1,4 @@
-//! What is kept, what is let go, and what that costs: the bounds hold, whatever clients do.
+//! What retention keeps and removes, and what that costs: the bounds hold, whatever clients do.
 
 use std::thread;
 
@@ -17,7 +17,7 @@ fn target(retention: Retention) -> SseTarget<Note> {
         .unwrap()
 }
 
-/// The gap frame of a story.
+/// Returns the text of a gap.
 fn gap(from: u64, to: u64, lost: u64) -> String {
     format!("gap {{\"from\":{from},\"lost\":{lost},\"reason\":\"evicted\",\"to\":{to}}}")
 }
@@ -102,7 +102,7 @@ fn a_reader_without_a_resume_point_is_told_what_it_misses_after_it_came() {
             .collect::<Vec<_>>()
     };
     assert_eq!(early.story(), with(gap(5, 6, 2)));
-    // What was gone when it came is not missed; what went while it did not read is.
+    // Events that were gone when the reader came are not missed. Events that went later are.
     assert_eq!(late.story(), with(gap(2, 6, 5)));
 }
 
@@ -133,7 +133,7 @@ fn a_loss_on_one_stream_counts_its_events_and_those_of_every_stream() {
     assert_eq!(
         connection.story(),
         [""; 0],
-        "what others lost is no gap on this stream"
+        "a loss on another stream is no gap on this one"
     );
 }
 
@@ -205,9 +205,10 @@ fn a_client_that_stops_reading_costs_nothing_while_a_million_events_pass() {
     let (received, lost) = reader.join().unwrap();
     assert_eq!(received + lost, EVENTS);
 
-    // The log kept what it may, and the bodies kept nothing: their next piece is the gap, then what is retained.
+    // The log kept as much as it may, and the bodies kept nothing. So their next piece is the gap, then the retained
+    // events.
     let Piece::Bytes(hello) = Connection::open(&target, Subscribe::all()).piece() else {
-        panic!("there is a hello")
+        panic!("expected a hello")
     };
     let hello = parse(&hello)[1].json();
     assert_eq!(
@@ -226,7 +227,7 @@ fn a_client_that_stops_reading_costs_nothing_while_a_million_events_pass() {
     }
 }
 
-/// Reads up to this event and returns how many events came and how many gaps took.
+/// Reads up to this event. Returns how many events came and how many the gaps announced as lost.
 fn follow(target: &SseTarget<Note>, until: u64) -> (u64, u64) {
     use futures_util::StreamExt as _;
     use livespan::sse::{Gap, Message};

@@ -1,4 +1,4 @@
-//! One store that several logs append to and read: the model of a store that processes share.
+//! Several logs that append to one store and read it: a model of a store that processes share.
 
 use std::{
     collections::VecDeque,
@@ -30,26 +30,26 @@ use super::{
 };
 use crate::support::{PATIENCE, block_on, until};
 
-/// What all logs share, and the switch that makes it fail.
+/// The store that all logs share, with switches that make it fail.
 #[derive(Debug, Default)]
 struct Server {
     events: Mutex<Vec<StoredEvent>>,
     changed: Condvar,
     fails: AtomicBool,
-    /// What the thread that follows everything asks beside the wait for events panics.
+    /// Whether a call of the follower thread panics, other than its wait for events.
     panics: AtomicBool,
-    /// Events from before this one are gone.
+    /// Events before this one are gone.
     oldest: AtomicU64,
     waits_for_all: AtomicU64,
-    /// How many of the next pages of single streams cannot be read.
+    /// How many of the next pages of single streams fail.
     failing_pages: AtomicU64,
-    /// What each of the next appends waits for, and whether it is then refused.
+    /// For each of the next appends: what it waits for, and whether it is then refused.
     slow_appends: Mutex<VecDeque<(mpsc::Receiver<()>, bool)>>,
 }
 
-/// The limit of a log in which an append is late at once.
+/// An append time-out that passes at once.
 const SHORT_TIMEOUT: Duration = Duration::from_millis(20);
-/// Enough for a log to do what it must not do: append a batch again whose first append is not answered.
+/// Time enough for the log to make a mistake: to append a batch again before the first append is answered.
 const SEVERAL_RETRIES: Duration = Duration::from_millis(400);
 const TOO_LONG: &str = "the event store takes too long";
 
@@ -86,7 +86,7 @@ impl Server {
 
     fn fail(&self, fails: bool) {
         self.fails.store(fails, Ordering::SeqCst);
-        // Held once, so that no wait misses it.
+        // Locked once, so that no waiting thread misses the change.
         drop(self.events.lock().unwrap());
         self.changed.notify_all();
     }
@@ -95,7 +95,7 @@ impl Server {
         builder().store(Handle::new(self)).build().unwrap()
     }
 
-    /// Opens a log that leaves its append time-out to the trait, except that it is short.
+    /// Opens a log with a short append time-out.
     fn open_with_timeout(self: &Arc<Self>) -> SseTarget<Note> {
         let handle = Handle {
             append_timeout: Some(SHORT_TIMEOUT),
@@ -104,7 +104,7 @@ impl Server {
         builder().store(handle).build().unwrap()
     }
 
-    /// Holds a further append until the sender is dropped.
+    /// Makes one more append wait until the sender is dropped.
     fn hold_append(&self, refuses: bool) -> mpsc::Sender<()> {
         let (release, held) = mpsc::channel();
         self.slow_appends.lock().unwrap().push_back((held, refuses));
@@ -114,7 +114,7 @@ impl Server {
     fn await_release(&self) -> Result<(), Error> {
         let slow = self.slow_appends.lock().unwrap().pop_front();
         if let Some((held, refuses)) = slow {
-            // Nothing is ever sent: it ends when the sender is dropped.
+            // Nothing is ever sent: the wait ends when the sender is dropped.
             let _released = held.recv_timeout(PATIENCE);
             if refuses {
                 return Err(Error::store("append", std::io::Error::other("no room")));
@@ -133,7 +133,7 @@ impl Server {
     }
 }
 
-/// One process's way to the store.
+/// One process's handle on the store.
 #[derive(Debug)]
 struct Handle {
     server: Arc<Server>,
@@ -154,7 +154,7 @@ impl Handle {
         }
     }
 
-    /// Waits until `look` finds something, it is interrupted, the store fails, or time has passed.
+    /// Waits until `look` finds something, the wait is interrupted, the store fails, or the time has passed.
     fn wait<R: Default + PartialEq>(
         &self,
         patience: Duration,
@@ -320,14 +320,14 @@ impl SharedLog for Handle {
     }
 }
 
-/// What the connection tells now, without what moves no story on.
+/// Returns what the connection has sent now, without pings and cursor frames.
 fn news(connection: &mut Connection) -> Vec<String> {
     let mut story = connection.story();
     story.retain(|line| !line.starts_with("ping") && !line.starts_with("cursor"));
     story
 }
 
-/// Reads until the connection has told as much as expected.
+/// Reads until the connection has sent this many lines, and compares them.
 fn told(connection: &mut Connection, expected: &[String]) {
     let mut story = Vec::new();
     let deadline = std::time::Instant::now() + PATIENCE;
@@ -339,7 +339,7 @@ fn told(connection: &mut Connection, expected: &[String]) {
     assert_eq!(story, expected);
 }
 
-/// Reads until the connection has told this.
+/// Reads until the connection has sent this line.
 fn until_told(connection: &mut Connection, story: &mut Vec<String>, last: &str) {
     let deadline = std::time::Instant::now() + PATIENCE;
     while !story.iter().any(|line| line == last) {
@@ -356,7 +356,7 @@ fn notes(numbers: impl IntoIterator<Item = u64>) -> Vec<String> {
         .collect()
 }
 
-/// Dispatches `count` events in turn on two logs, which number them from `first` on.
+/// Dispatches `count` events, alternately on two logs. Their numbers begin at `first`.
 fn in_turn(logs: [&SseTarget<Note>; 2], first: u64, count: u64) {
     for number in first..first + count {
         let stream = if number % 3 == 0 { "a" } else { "b" };
@@ -491,7 +491,7 @@ fn a_panic_over_what_others_appended_is_a_failure_and_following_goes_on() {
     told(&mut all, &notes(7..=10));
 }
 
-/// A task of a runtime that panics when it is woken.
+/// The task of a runtime whose waker panics.
 struct Broken;
 
 impl Wake for Broken {
@@ -553,7 +553,7 @@ fn an_opening_that_others_closed_too_early_is_appended_again() {
     );
 }
 
-/// Dispatches three events while the store is late with the first, long enough for several retries.
+/// Dispatches three events while the append of the first is late, for longer than several retries take.
 fn through_a_late_append(target: &SseTarget<Note>) {
     target.try_dispatch(&Note::new("1")).unwrap();
     until(|| target.health().failure.is_some());
@@ -620,7 +620,7 @@ fn appends_that_are_late_one_after_the_other_are_each_stored_once() {
 fn a_log_that_is_shut_down_over_a_late_append_stores_the_rest_when_it_is_answered() {
     let server = Arc::new(Server::default());
     let handle = Handle {
-        // The end waits for the answer as long as this.
+        // The shutdown waits this long for the answer.
         append_timeout: Some(Duration::from_secs(1)),
         ..Handle::new(&server)
     };
@@ -658,7 +658,7 @@ fn a_page_that_one_reader_cannot_read_is_told_to_it_alone_until_it_can() {
     put(&two, [Note::new("1").on("a")]);
     told(&mut all, &notes(1..=1));
     told(&mut stream, &notes(1..=1));
-    // Twice, which is told once.
+    // Two pages fail, but the reader is told once.
     server.failing_pages.store(2, Ordering::SeqCst);
     put(&two, [Note::new("2").on("a")]);
     // The reader may have recovered already when this returns.
@@ -667,7 +667,7 @@ fn a_page_that_one_reader_cannot_read_is_told_to_it_alone_until_it_can() {
     assert_eq!(one.health().failure, None);
     let mut number = 3;
     let deadline = std::time::Instant::now() + PATIENCE;
-    // The follower's next look at the store wakes it, and each event is one.
+    // The follower wakes the reader when it reads the store again, which each event causes.
     while !story.iter().any(|line| line == "note 2 2") {
         assert!(std::time::Instant::now() < deadline, "{story:?} in time");
         put(&two, [Note::new(number.to_string()).on("a")]);

@@ -1,4 +1,4 @@
-//! Stores that do what a test tells them: a `Vec` with history, faults on demand, and one that remembers.
+//! Stores for tests: a `Vec` with history, faults on demand, and a store that records every stream.
 
 use std::{
     cmp::Reverse,
@@ -23,24 +23,24 @@ use livespan::{
 use super::test_event::key;
 use crate::support::PATIENCE;
 
-/// What happens before a call: nothing, an error, a panic, or a wait.
+/// Runs before a call: it does nothing, fails, panics, or waits.
 pub(crate) type Hook = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
 
-/// What a test does to a page.
+/// A change that a test makes to a page.
 pub(crate) type OnPage = Box<dyn Fn(&mut Vec<StoredEvent>) + Send + Sync>;
 
-/// Keeps everything in a `Vec`, behind a small memory tail: the naive model of a durable store.
+/// A naive durable store: it keeps everything in a `Vec`, behind a small memory tail.
 pub(crate) struct VecStore {
     pub(crate) epochs: Vec<EpochStart>,
     pub(crate) tail: Retention,
     pub(crate) append_timeout: Box<dyn Fn() -> Duration + Send + Sync>,
     pub(crate) on_append: Hook,
     pub(crate) on_read: Hook,
-    /// What becomes of a page before it is handed out.
+    /// Changes each page before it is returned.
     pub(crate) on_page: OnPage,
     /// Whether reads are never answered.
     pub(crate) hangs: AtomicBool,
-    /// What a hook raises to forget everything before it.
+    /// A hook sets this to make the store forget every event before it.
     pub(crate) oldest_moves_to: Arc<AtomicU64>,
     events: Mutex<Vec<StoredEvent>>,
     oldest: AtomicU64,
@@ -62,7 +62,7 @@ impl VecStore {
         }
     }
 
-    /// Adds events of an earlier run: `count` of them, on the streams that `stream` names.
+    /// Adds `count` events of an earlier run, on the streams that `stream` returns.
     pub(crate) fn with_history(
         self,
         count: u64,
@@ -94,7 +94,7 @@ impl VecStore {
         (Shared(Arc::clone(&store)), store)
     }
 
-    /// Forgets everything before this event.
+    /// Removes every event before this one.
     pub(crate) fn let_go_before(&self, oldest: u64) {
         self.oldest.store(oldest, Ordering::SeqCst);
     }
@@ -105,7 +105,7 @@ impl VecStore {
         limit: PageLimit,
         wanted: impl Fn(&StoredEvent) -> bool,
     ) -> ReadFuture<'_> {
-        // Asked first: what a hook lets go of is gone from this very page.
+        // Called first, so that events that the hook removes are missing from this very page.
         let allowed = (self.on_read)();
         let oldest = self.oldest.load(Ordering::SeqCst);
         let events = self.events.lock().unwrap();
@@ -126,7 +126,7 @@ impl VecStore {
     }
 }
 
-/// A handle on a store that the test keeps, too.
+/// A handle on a store that the test keeps as well.
 pub(crate) struct Shared(pub(crate) Arc<VecStore>);
 
 impl std::fmt::Debug for Shared {
@@ -206,7 +206,7 @@ impl EventStore for Shared {
     }
 }
 
-/// The memory store, with a list of every event's stream that outlives retention.
+/// The memory store, with a list of the stream of every event. The list is not subject to retention.
 #[derive(Debug)]
 pub(crate) struct Remembering {
     inner: MemoryEventStore,
@@ -214,7 +214,7 @@ pub(crate) struct Remembering {
 }
 
 impl Remembering {
-    /// The store, and the streams of the events 1, 2, 3 …
+    /// Returns the store, and the list with the streams of the events 1, 2, 3 …
     pub(crate) fn new(retention: Retention) -> (Self, Arc<Mutex<Vec<Option<StreamKey>>>>) {
         let keys = Arc::default();
         (
@@ -274,7 +274,7 @@ impl EventStore for Remembering {
     }
 }
 
-/// The event as a store gives it back that gave it this number.
+/// Returns the event as a store returns it that gave it this number.
 pub(crate) fn stored(record: &BatchRecord<'_>, sequence: u64) -> StoredEvent {
     StoredEvent::new(
         Sequence::new(sequence),

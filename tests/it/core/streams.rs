@@ -1,4 +1,4 @@
-//! What one subscriber costs another: nothing.
+//! No subscriber costs another one anything.
 
 use std::{
     pin::pin,
@@ -32,7 +32,7 @@ fn a_reader_of_one_stream_is_not_woken_by_the_traffic_of_others() {
     assert_eq!(
         wakes.count(),
         1,
-        "a reader that was woken and did not look yet is not woken again"
+        "a reader that was woken and has not read yet is not woken again"
     );
     for expected in ["mine", "mine, too"] {
         let Poll::Ready(Some(Message::Event(event))) = own.as_mut().poll_next(&mut context) else {
@@ -45,7 +45,7 @@ fn a_reader_of_one_stream_is_not_woken_by_the_traffic_of_others() {
     assert_eq!(
         wakes.count(),
         2,
-        "what belongs to every stream wakes its readers"
+        "an event of every stream wakes the readers of single streams"
     );
 }
 

@@ -9,7 +9,7 @@ use livespan::{
 
 use crate::support::PATIENCE;
 
-/// A named piece of text on some stream.
+/// A named text on a stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Note {
     name: String,
@@ -95,5 +95,5 @@ pub(crate) fn flush(target: &SseTarget<Note>) {
     target.flush(PATIENCE).unwrap();
 }
 
-/// So short a time that only what is already done is in time.
+/// A time limit so short that only work that is already done meets it.
 pub(crate) const AT_ONCE: Duration = Duration::from_millis(20);

@@ -1,4 +1,4 @@
-//! An independent client understands everything that is sent, whatever is dispatched and however it is chunked.
+//! An independent client understands everything that is sent, whatever is dispatched and wherever the bytes are split.
 
 use std::convert::Infallible;
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::support::block_on;
 
-/// Reads the stream of these payloads in chunks of these sizes, over and over.
+/// Reads the stream of these payloads in chunks of these sizes, used in a cycle.
 fn received(payloads: &[String], chunks: &[usize]) -> Vec<Event> {
     let target = builder().build().unwrap();
     put(&target, payloads.iter().map(Note::new));
@@ -48,7 +48,7 @@ fn check(payloads: &[String], chunks: &[usize]) {
     }
 }
 
-/// Text made of what an SSE parser might trip over, and of anything.
+/// Text that contains what an SSE parser could trip over, or anything else.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("\r".to_owned()),
